@@ -1,0 +1,239 @@
+"""A sweep as data: a list of blocks. A preset, a YAML file and a search's best.yaml are one thing."""
+
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import asdict, dataclass, field, fields, replace
+from difflib import get_close_matches
+from pathlib import Path
+from typing import Any
+
+import yaml
+
+from tunekit.errors import UserError
+from tunekit.methods import METHODS
+from tunekit.methods.base import complete_params
+from tunekit.schema import Scalar, TrialSpec
+
+MAX_CONFIG_BYTES = 1_000_000
+
+
+@dataclass(frozen=True, kw_only=True)
+class Block:
+    """One product of models, datasets, methods and seeds, with common settings. None leaves a setting at its default."""
+
+    models: tuple[str, ...]
+    datasets: tuple[str, ...]
+    methods: tuple[str, ...]
+    seeds: tuple[int, ...]
+    learning_rate: float | Mapping[str, float] | None = None
+    """One rate, or one a method; a method without one takes its own default."""
+    method_params: Mapping[str, Mapping[str, Scalar]] = field(default_factory=dict)
+    """Hyperparameters by method; those not given take the method's defaults."""
+    batch_size: int | None = None
+    epochs: int | None = None
+    max_length: int | None = None
+    weight_decay: float | None = None
+    warmup_ratio: float | None = None
+    precision: str | None = None
+    train_limit: int | None = None
+    val_fraction: float | None = None
+    data_seed: int | None = None
+
+    def __post_init__(self) -> None:
+        for name in ("models", "datasets", "methods", "seeds"):
+            if not getattr(self, name):
+                raise UserError(f"a block with no {name} has no trials; name at least one of its {name}")
+        for method in self.methods:
+            complete_params(method, self.method_params.get(method, {}))
+        rates = self.learning_rate if isinstance(self.learning_rate, Mapping) else {}
+        for what, names in (("method_params", self.method_params), ("learning_rate", rates)):
+            for name in names:
+                METHODS[name]
+
+    def specs(self, seed: int, name_model: Callable[[str], str], name_dataset: Callable[[str], str]) -> list[TrialSpec]:
+        """The block's trials of one seed; the callables give models and datasets the names that specs hold."""
+        common = {name: value for name in SETTINGS if (value := getattr(self, name)) is not None}
+        try:
+            return [
+                TrialSpec(
+                    model=name_model(model),
+                    dataset=name_dataset(dataset),
+                    method=method,
+                    method_params=complete_params(method, self.method_params.get(method, {})),
+                    seed=seed,
+                    learning_rate=self._rate(method),
+                    **common,
+                )
+                for model in self.models
+                for dataset in self.datasets
+                for method in self.methods
+            ]
+        except ValueError as error:
+            raise UserError(str(error)) from error
+
+    def _rate(self, method: str) -> float:
+        given = self.learning_rate
+        if isinstance(given, Mapping):
+            given = given.get(method)
+        return METHODS[method].learning_rate if given is None else given
+
+    def to_dict(self) -> dict[str, Any]:
+        """The block as YAML and JSON hold it, settings at their default left out."""
+        return {name: value for name, value in asdict(self).items() if value not in (None, {})}
+
+
+AXES = ("models", "datasets", "methods", "seeds")
+SETTINGS = tuple(f.name for f in fields(Block) if f.name not in (*AXES, "learning_rate", "method_params"))
+
+
+def parse_block(values: object, where: str) -> Block:
+    """A block from parsed YAML. Raises UserError naming ``where`` and what is wrong."""
+    if not isinstance(values, dict):
+        raise UserError(f"{where}: a block is a mapping of models, datasets, methods, seeds and settings")
+    known = [item.name for item in fields(Block)]
+    for key in values:
+        if key not in known:
+            near = get_close_matches(str(key), known, n=1)
+            raise UserError(f"{where}: unknown key {key!r}{f', did you mean {near[0]!r}?' if near else ''}")
+    missing = [name for name in AXES if name not in values]
+    if missing:
+        raise UserError(f"{where}: missing {', '.join(missing)}")
+    axes = {}
+    for name in AXES:
+        axis = values[name] if isinstance(values[name], list) else [values[name]]
+        wanted = int if name == "seeds" else str
+        if not all(isinstance(item, wanted) and not isinstance(item, bool) for item in axis):
+            raise UserError(f"{where}: {name} must be a list of {'whole numbers' if wanted is int else 'names'}")
+        axes[name] = tuple(axis)
+    params = values.get("method_params") or {}
+    if not isinstance(params, dict) or not all(isinstance(value, dict) for value in params.values()):
+        raise UserError(f"{where}: method_params must map a method to its parameters, as in {{lora: {{r: 16}}}}")
+    return Block(**{**values, **axes, "method_params": params})
+
+
+def load_blocks(path: Path) -> list[Block]:
+    """The blocks of a YAML file. Raises UserError, naming the file, where it is not such a list."""
+    try:
+        if path.stat().st_size > MAX_CONFIG_BYTES:
+            raise UserError(f"{path}: larger than {MAX_CONFIG_BYTES} bytes; a list of blocks is small")
+        text = path.read_text(encoding="utf-8")
+        if any(isinstance(event, yaml.AliasEvent) for event in yaml.parse(text, yaml.SafeLoader)):
+            raise UserError(f"{path}: YAML aliases are not read; write the values out")
+        content = yaml.safe_load(text)
+    except (OSError, UnicodeDecodeError, yaml.YAMLError, RecursionError) as error:
+        raise UserError(f"{path}: {' '.join(str(error).split())}") from error
+    if not isinstance(content, list) or not content:
+        raise UserError(f"{path}: expected a list of blocks (models, datasets, methods, seeds, settings)")
+    return [parse_block(values, f"{path}, block {number}") for number, values in enumerate(content, 1)]
+
+
+def override(
+    blocks: Sequence[Block],
+    *,
+    models: tuple[str, ...] = (),
+    methods: tuple[str, ...] = (),
+    datasets: tuple[str, ...] = (),
+    seeds: tuple[int, ...] = (),
+    learning_rate: Sequence[str] = (),
+    method_params: Sequence[str] = (),
+    settings: Mapping[str, Any],
+) -> list[Block]:
+    """``blocks`` with the command line's choices.
+
+    Datasets, seeds, rates, parameters and ``settings`` that are not None replace those of each block; models or methods
+    alone filter the blocks; both together replace the list by their product. Raises UserError where nothing is left.
+    """
+    changes: dict[str, Any] = {name: value for name, value in settings.items() if value is not None}
+    changes |= {name: value for name, value in (("datasets", datasets), ("seeds", seeds)) if value}
+    if models and methods:
+        blocks = [_merged(blocks, models, methods)]
+    elif models or methods:
+        blocks = _filtered(blocks, "models" if models else "methods", models or methods)
+    rates, params = _parse_rates(learning_rate), _parse_params(method_params)
+    result = []
+    for block in blocks:
+        merged = {
+            method: {**block.method_params.get(method, {}), **params.get(method, {})}
+            for method in {**block.method_params, **params}
+        }
+        rate = block.learning_rate
+        if isinstance(rates, Mapping) and rates:
+            rate = {
+                method: rates.get(method, block._rate(method)) for method in {**dict.fromkeys(block.methods), **rates}
+            }
+        elif rates:
+            rate = rates
+        result.append(replace(block, **changes, method_params=merged, learning_rate=rate))
+    for method in {**(rates if isinstance(rates, Mapping) else {}), **params}:
+        if not any(method in block.methods for block in result):
+            raise UserError(f"a setting is given for method {method!r}, which is not in this sweep")
+    return result
+
+
+def _filtered(blocks: Sequence[Block], axis: str, wanted: tuple[str, ...]) -> list[Block]:
+    present = {name for block in blocks for name in getattr(block, axis)}
+    if axis == "methods":
+        for name in wanted:
+            METHODS[name]
+    for name in wanted:
+        if name not in present:
+            raise UserError(
+                f"no block of this sweep has {axis[:-1]} {name!r} (it has {', '.join(sorted(present))}); "
+                "give --models and --methods together to replace the grid by their product"
+            )
+    kept = []
+    for block in blocks:
+        left = tuple(name for name in getattr(block, axis) if name in wanted)
+        if left:
+            kept.append(replace(block, **{axis: left}))
+    return kept
+
+
+def _merged(blocks: Sequence[Block], models: tuple[str, ...], methods: tuple[str, ...]) -> Block:
+    """One block over ``models`` x ``methods`` with what the blocks have in common."""
+    common = {}
+    for name in SETTINGS:
+        values = {getattr(block, name) for block in blocks}
+        if len(values) > 1:
+            raise UserError(f"the blocks differ in {name}; give --{name.replace('_', '-')} too")
+        common[name] = values.pop()
+    datasets = dict.fromkeys(name for block in blocks for name in block.datasets)
+    seeds = dict.fromkeys(seed for block in blocks for seed in block.seeds)
+    rates = {method: block._rate(method) for block in blocks for method in block.methods if method in methods}
+    params: dict[str, Mapping[str, Scalar]] = {}
+    for block in blocks:
+        params |= {method: values for method, values in block.method_params.items() if method in methods}
+    return Block(
+        models=models, methods=methods, datasets=tuple(datasets), seeds=tuple(seeds),
+        learning_rate=rates, method_params=params, **common,
+    )  # fmt: skip
+
+
+def _parse_rates(texts: Sequence[str]) -> float | dict[str, float] | None:
+    """``X`` or ``METHOD=X ...`` of the command line."""
+    if not texts:
+        return None
+    rates: dict[str, float] = {}
+    for text in texts:
+        method, _, value = text.rpartition("=")
+        try:
+            number = float(value)
+        except ValueError as error:
+            raise UserError(f"--learning-rate takes X or METHOD=X, got {text!r}") from error
+        if not method and len(texts) == 1:
+            return number
+        METHODS[method]
+        rates[method] = number
+    return rates
+
+
+def _parse_params(texts: Sequence[str]) -> dict[str, dict[str, Scalar]]:
+    """``METHOD.NAME=VALUE ...`` of the command line."""
+    params: dict[str, dict[str, Scalar]] = {}
+    for text in texts:
+        target, equals, value = text.partition("=")
+        method, dot, name = target.partition(".")
+        if not (equals and dot and name):
+            raise UserError(f"--method-params takes METHOD.NAME=VALUE, as in lora.r=16, got {text!r}")
+        complete_params(method, {name: value})
+        params.setdefault(method, {})[name] = value
+    return params

@@ -1,0 +1,169 @@
+"""The grid's command: arguments -> plan -> dry run, refusal, or run. Errors are one line, exit code 2."""
+
+import json
+import shutil
+import sys
+import tempfile
+from collections.abc import Callable, Mapping, Sequence
+from pathlib import Path
+
+import tyro
+from rich.console import Console
+
+from tunekit import estimate
+from tunekit.args import GridArgs
+from tunekit.blocks import Block
+from tunekit.data.base import load_dataset, overview, save_dataset
+from tunekit.errors import UserError
+from tunekit.lease import acquire
+from tunekit.plan import Plan, PlannedTrial, State
+from tunekit.provenance import source, versions
+from tunekit.runner.resources import Resources
+from tunekit.schema import TrialSpec
+from tunekit.status import cells_of
+from tunekit.store import ResultStore
+from tunekit.sweep import Sweep, describe, find, plan_of
+
+OK, INCOMPLETE, BAD_INPUT, INTERRUPTED = 0, 1, 2, 130
+
+Say = Callable[[str], None]
+Report = Callable[[ResultStore, Sequence[TrialSpec]], None]
+
+
+def main(presets: Mapping[str, Sequence[Block]], report: Report) -> int:
+    """The grid's command. ``report`` prints the table at the end. Returns the exit code."""
+    args = tyro.cli(GridArgs)
+    try:
+        return _main(args, presets, report)
+    except UserError as error:
+        Console(stderr=True).print(f"error: {error}", markup=False, highlight=False, soft_wrap=True)
+        return BAD_INPUT
+
+
+def _main(args: GridArgs, presets: Mapping[str, Sequence[Block]], report: Report) -> int:
+    sweep = find(args, presets)
+    store = ResultStore(args.storage.expanduser() / sweep.name)
+    plan = plan_of(sweep, store)
+    if args.json and not args.dry_run:
+        raise UserError("--json goes with --dry-run")
+    if args.json:
+        sys.stdout.write(json.dumps(plan.to_dict()) + "\n")
+        return OK
+    say = Console(highlight=False, soft_wrap=True, markup=False).print
+    pending = plan.pending(retry_failed=args.retry_failed)
+    say(describe(sweep, plan, pending))
+    hours = None
+    if pending and not estimate.has_accelerator():
+        hours = estimate.cpu_hours([trial.spec for trial in pending], sweep.sizes())
+        say(f"estimate: {hours:.1f} h on this machine's processor ({estimate.cores()} cores, no accelerator), rough")
+    if args.dry_run:
+        return OK
+    if not pending:
+        say("nothing to do: every trial is done" if not plan.count(State.FAILED) else "nothing to do but failed trials")
+        report(store, sweep.specs)
+        return _verdict(plan, say)
+    if hours is not None and hours > estimate.LONG_HOURS and not args.yes:
+        raise UserError(
+            f"this would take about {hours:.0f} h here; run it where there is a GPU, take --preset laptop, or add --yes"
+        )
+    return _run(args, sweep, plan, pending, store, say, report)
+
+
+def _run(
+    args: GridArgs,
+    sweep: Sweep,
+    plan: Plan,
+    pending: list[PlannedTrial],
+    store: ResultStore,
+    say: Say,
+    report: Report,
+) -> int:
+    _check_storage(store.root, pending, args.max_concurrent or estimate.cores())
+    resources = _resources(args)
+    _prepare_data(sweep, pending, store, say)
+    try:
+        lease = acquire(store.root)
+    except OSError as error:
+        raise UserError(f"can't write to the storage {store.root}: {error.strerror}") from error
+    try:
+        if lease.taken_over:
+            say(lease.taken_over)
+        plan = plan_of(sweep, store)  # another driver may have finished trials since
+        pending = plan.pending(retry_failed=args.retry_failed)
+        for trial in pending:
+            if trial.state is State.FAILED:
+                store.reopen(store.folder(trial.spec))
+        request = {"versions": versions(), **source(), "blocks": [block.to_dict() for block in sweep.blocks]}
+        store.add_request({**request, "cells": cells_of(sweep.specs)})
+        from tunekit.runner.grid import run_grid  # imports ray: seconds that a dry run or an error need not wait
+        from tunekit.runner.progress import Progress
+
+        progress = Progress(plan, {trial.spec.trial_id: trial.spec for trial in pending})
+        finished = run_grid(pending, sweep.models, store, resources, progress, lease)
+    finally:
+        lease.release()
+    plan = plan_of(sweep, store)
+    if not finished:
+        say("interrupted; the same command goes on from here")
+        return INTERRUPTED
+    report(store, sweep.specs)
+    return _verdict(plan, say)
+
+
+def _verdict(plan: Plan, say: Say) -> int:
+    """Name what did not complete; 0 only if everything did."""
+    for trial in plan.trials:
+        if trial.state is not State.DONE:
+            say(f"{trial.state.value}: {trial.spec.label}{f' ({trial.reason})' if trial.reason else ''}")
+    if plan.count(State.FAILED):
+        say("failed trials run again only with --retry-failed")
+    return OK if plan.count(State.DONE) == len(plan.trials) else INCOMPLETE
+
+
+def _check_storage(root: Path, pending: Sequence[PlannedTrial], concurrent: int) -> None:
+    """Refuse a storage path that can't be written or is too full, before any work."""
+    try:
+        root.mkdir(parents=True, exist_ok=True)
+        with tempfile.TemporaryFile(dir=root) as probe:
+            probe.write(b"probe")
+            probe.flush()
+    except OSError as error:
+        raise UserError(f"can't write to the storage {root}: {error.strerror}; give another with --storage") from error
+    needed = estimate.disk_bytes([trial.spec for trial in pending], concurrent)
+    free = shutil.disk_usage(root).free
+    if free < needed:
+        raise UserError(
+            f"the storage {root} has {free / 1e9:.1f} GB free, records and checkpoints may take {needed / 1e9:.1f} GB; "
+            "free some, or give another with --storage"
+        )
+
+
+def _resources(args: GridArgs) -> Resources:
+    per_device = 1
+    if args.trials_per_device != "auto":
+        if not args.trials_per_device.isdigit() or int(args.trials_per_device) < 1:
+            raise UserError(f"--trials-per-device takes a number from 1 or auto, got {args.trials_per_device!r}")
+        per_device = int(args.trials_per_device)
+    return Resources(args.cpus_per_trial, per_device, args.max_concurrent)
+
+
+def _prepare_data(sweep: Sweep, pending: Sequence[PlannedTrial], store: ResultStore, say: Say) -> None:
+    """Load, check and describe each dataset, put its normalised copy in the sweep, and fill the token cache."""
+    from tunekit.engine.run import prepare  # imports torch: seconds that a dry run or an error need not wait
+
+    for name in dict.fromkeys(trial.spec.dataset for trial in pending):
+        data = sweep.own_data.get(name) or load_dataset(name)
+        save_dataset(data, store.data_folder, with_text=name in sweep.own_data)
+        seen = overview(data)
+        rows = ", ".join(f"{count} {split}" for split, count in seen["rows"].items())
+        duplicates = ", ".join(f"{count} {what.replace('_', ' ')}" for what, count in seen["duplicates"].items())
+        say(f"{data.display_name}: {rows} rows, {seen['classes']} classes; duplicates: {duplicates}")
+    tokenised = set()
+    for trial in pending:
+        spec = trial.spec
+        key = (spec.model, spec.dataset, spec.max_length, spec.train_limit, spec.val_fraction, spec.data_seed)
+        if key not in tokenised:
+            tokenised.add(key)
+            splits = prepare(spec, trial.fingerprint, sweep.models[spec.model], store.data_folder).splits
+            texts, cut = sum(map(len, splits.values())), sum(split.tokens.num_truncated for split in splits.values())
+            say(f"{spec.model} on {spec.dataset}: {100 * cut / texts:.1f} % of texts cut to {spec.max_length} tokens")

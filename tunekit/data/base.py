@@ -1,0 +1,284 @@
+"""What a data set is: declared in a registry, loaded into normalised splits, cut by a trial's limits, stored by hash.
+
+Every split is a DataFrame with columns ``text``, ``pair`` (str or None), ``label`` (0..k-1), ``group`` (the cluster an
+item stands in, such as its sentence) and, once loaded, ``item_id``; its index is 0..n-1.
+"""
+
+from __future__ import annotations
+
+import hashlib
+import json
+from collections import Counter
+from collections.abc import Callable, Iterable, Sequence
+from dataclasses import dataclass, replace
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+from tunekit.data.splitting import draw_parts, stratified_sample
+from tunekit.errors import UserError
+from tunekit.files import sha256_of, write_atomic
+from tunekit.registry import Registry
+
+if TYPE_CHECKING:
+    from pandas import DataFrame
+
+SPLITS = ("train", "val", "test")
+PINNED = "rev-"
+"""Prefix of a declared hash that pins a revision of a git repository instead of the content itself."""
+
+
+@dataclass(frozen=True, kw_only=True)
+class DatasetInfo:
+    """A registered data set: what planning and tables need without reading it, and how to read it."""
+
+    display_name: str
+    label_names: tuple[str, ...]
+    """Display names in label order."""
+    load: Callable[[], dict[str, DataFrame]]
+    """Split name -> rows, as ``make_frame`` makes them."""
+    content_hash: str
+    """12 hex, verified on loading, so that planning fetches nothing; or ``rev-`` and a pinned revision."""
+    num_rows: dict[str, int]
+    mean_tokens: int
+    """Rough mean of tokens per row, for estimates of time before the data is read."""
+    licence: str
+    homepage: str
+    pair_as: str = "sep_token"
+    """How ``pair`` joins ``text``: ``sep_token`` (one string, that token between) or the tokenizer's own ``pair``."""
+
+
+DATASETS: Registry[DatasetInfo] = Registry("dataset")
+
+
+@dataclass(frozen=True, kw_only=True)
+class TextDataset:
+    """A loaded data set. ``content_hash`` is that of the whole, also after ``limit_and_carve``."""
+
+    name: str
+    display_name: str
+    label_names: tuple[str, ...]
+    splits: dict[str, DataFrame]
+    content_hash: str
+    pair_as: str
+
+
+def text_hash(text: str) -> str:
+    """16 hex that stand for a text: the group of an item that has no natural one."""
+    return hashlib.sha256(text.encode()).hexdigest()[:16]
+
+
+def make_frame(
+    texts: Sequence[str],
+    labels: Sequence[int],
+    pairs: Sequence[str] | None = None,
+    groups: Iterable[str] | None = None,
+) -> DataFrame:
+    """One split's rows without ``item_id``. Without ``groups`` an item's group is the hash of its own text."""
+    import pandas as pd
+
+    return pd.DataFrame(
+        {
+            "text": pd.Series(texts, dtype="str"),
+            # object, because the string type would turn None into NaN
+            "pair": pd.Series(pairs if pairs is not None else [None] * len(texts), dtype="object"),
+            "label": pd.Series(labels, dtype="int64"),
+            "group": pd.Series([text_hash(t) for t in texts] if groups is None else list(groups), dtype="str"),
+        }
+    )
+
+
+def make_dataset(
+    name: str,
+    splits: dict[str, DataFrame],
+    *,
+    display_name: str,
+    label_names: tuple[str, ...],
+    content_hash: str,
+    pair_as: str,
+) -> TextDataset:
+    """The data set with ``item_id`` in each split: 16 hex of text, pair, label name and how often they came before."""
+    seen: Counter = Counter()
+
+    def item_id(text: str, pair: str | None, label: int) -> str:
+        item = (text, pair, label_names[label])
+        seen[item] += 1
+        return text_hash(json.dumps([*item, seen[item]]))
+
+    numbered = {}
+    for split in (s for s in SPLITS if s in splits):
+        frame = splits[split].reset_index(drop=True)
+        ids = map(item_id, frame["text"], frame["pair"], frame["label"])
+        numbered[split] = frame.assign(item_id=list(ids))
+    return TextDataset(
+        name=name,
+        display_name=display_name,
+        label_names=label_names,
+        splits=numbered,
+        content_hash=content_hash,
+        pair_as=pair_as,
+    )
+
+
+def content_hash(splits: dict[str, DataFrame], label_names: Sequence[str]) -> str:
+    """12 hex of the sha256 of label names and all rows in order; no file, path or platform enters."""
+    digest = hashlib.sha256(json.dumps(list(label_names)).encode())
+    for split in (s for s in SPLITS if s in splits):
+        columns = (splits[split][c].tolist() for c in ("text", "pair", "label", "group"))
+        for row in zip(*columns, strict=True):
+            digest.update(f"\n{json.dumps([split, *row])}".encode())
+    return digest.hexdigest()[:12]
+
+
+def load_dataset(name: str, folder: Path | None = None) -> TextDataset:
+    """A registered data set, or a user's own that ``save_dataset`` left in ``folder``. Its hash is verified.
+
+    Raises UserError for an unknown name, a file that cannot be had, or content other than declared.
+    """
+    if name not in DATASETS and folder is not None and Path(name).name == name and (folder / f"{name}.json").is_file():
+        return _read_saved(name, folder)
+    info = DATASETS[name]
+    splits = info.load()
+    num_rows = {split: len(frame) for split, frame in splits.items()}
+    if num_rows != info.num_rows:
+        raise UserError(f"dataset {name!r} has rows {num_rows}, declared {info.num_rows}: its source or loader changed")
+    if not info.content_hash.startswith(PINNED):
+        _verify(f"dataset {name!r}", splits, info.label_names, info.content_hash, "its loader changed; undo that")
+    return make_dataset(
+        name,
+        splits,
+        display_name=info.display_name,
+        label_names=info.label_names,
+        content_hash=info.content_hash,
+        pair_as=info.pair_as,
+    )
+
+
+def _verify(what: str, splits: dict[str, DataFrame], label_names: Sequence[str], expected: str, way_out: str) -> None:
+    """Raises UserError where the rows' hash is not ``expected``."""
+    found = content_hash(splits, label_names)
+    if found != expected:
+        raise UserError(f"{what} has content hash {found}, expected {expected}: {way_out}")
+
+
+def limit_and_carve(data: TextDataset, *, train_limit: int | None, val_fraction: float, data_seed: int) -> TextDataset:
+    """The data a trial sees: first ``val`` carved out of train, then train cut to ``train_limit`` rows.
+
+    Both are stratified and drawn by ``data_seed`` alone; rows keep their order and ``item_id``. Rows of one text or
+    group never part in the carving; a larger limit of the same seed holds a smaller one. Raises UserError for a
+    ``val_fraction`` outside [0, 1), one where a dev part exists, and where no row could be carved.
+    """
+    splits = dict(data.splits)
+    if not 0 <= val_fraction < 1:
+        raise UserError(f"val_fraction must be at least 0 and below 1, got {val_fraction}")
+    if train_limit is not None and train_limit < 1:
+        raise UserError(f"train_limit must be at least 1, got {train_limit}")
+    if val_fraction:
+        if "val" in splits:
+            raise UserError(f"dataset {data.name!r} has a dev part of its own: leave val_fraction at 0")
+        train = splits["train"]
+        parts = draw_parts(train, {"train": 1 - val_fraction, "val": val_fraction}, data_seed)
+        if not parts["val"]:
+            raise UserError(f"dataset {data.name!r} has too few rows or groups for val_fraction {val_fraction}")
+        splits |= {part: train.iloc[rows].reset_index(drop=True) for part, rows in parts.items()}
+    if train_limit is not None and train_limit < len(splits["train"]):
+        rows = stratified_sample(splits["train"], train_limit, data_seed)
+        splits["train"] = splits["train"].iloc[rows].reset_index(drop=True)
+    return replace(data, splits={split: splits[split] for split in SPLITS if split in splits})
+
+
+def overview(data: TextDataset) -> dict:
+    """What start-up prints: ``rows`` a split, ``classes``, ``duplicates`` and ``test_majority_share`` (0 to 1).
+
+    ``duplicates`` counts rows by whole input (text and pair): those in train that came before (``train``), and those
+    of dev and test that also stand in train (``val_in_train``, ``test_in_train``).
+    """
+    inputs = {split: list(zip(f["text"], f["pair"], strict=True)) for split, f in data.splits.items()}
+    known = set(inputs["train"])
+    duplicates = {"train": len(inputs["train"]) - len(known)}
+    duplicates |= {f"{s}_in_train": sum(i in known for i in inputs[s]) for s in SPLITS[1:] if s in inputs}
+    return {
+        "rows": {split: len(rows) for split, rows in inputs.items()},
+        "classes": len(data.label_names),
+        "duplicates": duplicates,
+        "test_majority_share": float(data.splits["test"]["label"].value_counts(normalize=True).max()),
+    }
+
+
+def save_dataset(data: TextDataset, folder: Path, *, with_text: bool = False) -> None:
+    """Writes ``<name>-<hash>.parquet`` and ``.json`` to ``folder``; a valid pair that stands there is left alone.
+
+    Pass the whole data set, not one that ``limit_and_carve`` cut. Rows hold split, row, label, group and
+    ``text_sha256`` (of ``text``, or of ``text``, a newline and ``pair``); ``with_text`` adds the texts themselves,
+    which only a user's own data needs: ``load_dataset`` reads it back.
+    """
+    stem = data.name if data.name.endswith(f"-{data.content_hash}") else f"{data.name}-{data.content_hash}"
+    parquet, sidecar = folder / f"{stem}.parquet", folder / f"{stem}.json"
+    record = {
+        "name": data.name,
+        "display_name": data.display_name,
+        "label_names": list(data.label_names),
+        "pair_as": data.pair_as,
+        "content_hash": data.content_hash,
+        "licence": DATASETS[data.name].licence if data.name in DATASETS else "the user's own data",
+        "with_text": with_text,
+    }
+    if _is_saved(record, parquet, sidecar):
+        return
+    folder.mkdir(parents=True, exist_ok=True)
+    content = _parquet_bytes(data, with_text)
+    write_atomic(parquet, content)
+    # The sidecar comes last: it says that the rows beside it are whole.
+    record["parquet_sha256"] = hashlib.sha256(content).hexdigest()
+    write_atomic(sidecar, json.dumps(record, indent=1).encode())
+
+
+def _is_saved(record: dict, parquet: Path, sidecar: Path) -> bool:
+    """Whether both files stand there, whole, and say what would be written."""
+    try:
+        saved = json.loads(sidecar.read_bytes())
+        return saved == record | {"parquet_sha256": sha256_of(parquet)}
+    except (OSError, ValueError):
+        return False
+
+
+def _parquet_bytes(data: TextDataset, with_text: bool) -> bytes:
+    """All splits as one parquet file."""
+    import pandas as pd
+
+    rows = pd.concat([frame.assign(split=s, row=frame.index) for s, frame in data.splits.items()], ignore_index=True)
+    whole = (t if p is None else f"{t}\n{p}" for t, p in zip(rows["text"], rows["pair"], strict=True))
+    rows["text_sha256"] = [hashlib.sha256(text.encode()).hexdigest() for text in whole]
+    columns = ["split", "row", "label", "text_sha256", "group", *(("text", "pair") if with_text else ())]
+    return rows[columns].to_parquet(engine="pyarrow", index=False)
+
+
+def _read_saved(name: str, folder: Path) -> TextDataset:
+    """A user's data set from its two files in ``folder``. Raises UserError where they are damaged."""
+    import pyarrow as pa
+    import pyarrow.parquet as pq
+
+    path = folder / f"{name}.parquet"
+    way_out = "remove both files and pass the data's own path again"
+    try:
+        record = json.loads((folder / f"{name}.json").read_bytes())
+        label_names = tuple(map(str, record["label_names"]))
+        expected, display_name, pair_as = record["content_hash"], record["display_name"], record["pair_as"]
+        table = pq.read_table(path, columns=["split", "text", "pair", "label", "group"]).to_pydict()
+    except (OSError, ValueError, KeyError, TypeError, pa.ArrowException) as error:
+        raise UserError(f"cannot read {path} or the .json beside it ({type(error).__name__}): {way_out}") from error
+    splits = {}
+    for split in (s for s in SPLITS if s in table["split"]):
+        rows = [row for row, s in enumerate(table["split"]) if s == split]
+        columns = ([table[c][row] for row in rows] for c in ("text", "label", "pair", "group"))
+        splits[split] = make_frame(*columns)
+    if not name.endswith(f"-{expected}"):
+        raise UserError(f"{path} goes by another hash ({expected}) than its name: {way_out}")
+    _verify(str(path), splits, label_names, expected, way_out)
+    return make_dataset(
+        name,
+        splits,
+        display_name=display_name,
+        label_names=label_names,
+        content_hash=expected,
+        pair_as=pair_as,
+    )

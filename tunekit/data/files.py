@@ -1,0 +1,61 @@
+"""Files of public repositories, each at a pinned commit and checked by sha256 on every use."""
+
+import hashlib
+import os
+from dataclasses import dataclass
+from pathlib import Path
+
+from tunekit.errors import UserError
+
+DATA_DIR = "TUNEKIT_DATA_DIR"
+"""Environment variable: a folder that has the files (``acl_arc/train.jsonl`` and so on); then nothing is fetched."""
+
+
+@dataclass(frozen=True)
+class PinnedFile:
+    """One file: its ``path`` in a data folder, and where it comes from."""
+
+    path: str
+    repository: str
+    """``owner/name@commit`` on GitHub."""
+    source: str
+    """Path in the repository."""
+    sha256: str
+
+    @property
+    def url(self) -> str:
+        """Where the file is fetched from."""
+        return f"https://raw.githubusercontent.com/{self.repository.replace('@', '/')}/{self.source}"
+
+
+def read_pinned(file: PinnedFile) -> str:
+    """The file's text, from the folder in TUNEKIT_DATA_DIR, else from the user's cache, fetched once.
+
+    Raises UserError, naming file, address and way out, where it is missing, cannot be fetched or has other content.
+    """
+    folder = os.environ.get(DATA_DIR)
+    path = Path(folder) / file.path if folder else _fetched(file)
+    try:
+        content = path.read_bytes()
+    except OSError as error:
+        raise UserError(f"cannot read {path} ({error.strerror}): copy it there from {file.url}") from error
+    found = hashlib.sha256(content).hexdigest()
+    if found != file.sha256:
+        raise UserError(f"{path} has sha256 {found}, expected {file.sha256}: replace it by {file.url}")
+    return content.decode("utf-8")
+
+
+def _fetched(file: PinnedFile) -> Path:
+    """The file's place in the user's cache, downloaded (and checked) by pooch where it is not there."""
+    import pooch
+
+    pooch.get_logger().setLevel("WARNING")
+    path = Path(pooch.os_cache("tunekit")) / file.path
+    try:
+        pooch.retrieve(file.url, known_hash=f"sha256:{file.sha256}", fname=path.name, path=path.parent)
+    except (OSError, ValueError) as error:  # requests' errors are OSErrors; ValueError is a wrong hash
+        raise UserError(
+            f"cannot fetch {file.path} from {file.url} ({type(error).__name__}): copy it to {path}, "
+            f"or set {DATA_DIR} to a folder that has {file.path}"
+        ) from error
+    return path

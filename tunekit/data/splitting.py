@@ -1,0 +1,82 @@
+"""Seeded draws of rows: stratified parts that keep tied rows together, and nested stratified samples.
+
+Every draw orders rows by a sha256 of the seed and the row, so it is the same on every machine and library version.
+"""
+
+from __future__ import annotations
+
+import hashlib
+from collections import Counter
+from typing import TYPE_CHECKING
+
+if TYPE_CHECKING:
+    from pandas import DataFrame
+
+
+def _draw_key(seed: int, *row: str | None) -> str:
+    """A row's place in the draw of ``seed``: hex, uniformly spread, the same everywhere."""
+    return hashlib.sha256(repr((seed, *row)).encode()).hexdigest()
+
+
+def tied_rows(frame: DataFrame) -> list[list[int]]:
+    """Row numbers in sets that must not be torn apart: linked, also over other rows, by an equal input or group.
+
+    The input is text and pair together: aspect terms repeat in unrelated sentences. Sets are ordered by first row.
+    """
+    leader = list(range(len(frame)))
+
+    def find(row: int) -> int:
+        while leader[row] != row:
+            leader[row] = leader[leader[row]]
+            row = leader[row]
+        return row
+
+    first: dict[object, int] = {}
+    for row, (text, pair, group) in enumerate(zip(frame["text"], frame["pair"], frame["group"], strict=True)):
+        for key in ((text, pair), group):
+            one, other = find(row), find(first.setdefault(key, row))
+            leader[max(one, other)] = min(one, other)
+    tied: dict[int, list[int]] = {}
+    for row in range(len(frame)):
+        tied.setdefault(find(row), []).append(row)
+    return list(tied.values())
+
+
+def draw_parts(frame: DataFrame, shares: dict[str, float], seed: int) -> dict[str, list[int]]:
+    """Sorted row numbers a part, near ``shares`` of all rows and of each label, tied rows never in two parts.
+
+    ``shares`` adds up to 1. Its first part gets at least one row of every label; others may stay empty.
+    """
+    labels = frame["label"].tolist()
+    everything = -1  # stands beside the labels, so that the parts' sizes are kept like the labels' shares
+    total = Counter(labels) + Counter({everything: len(labels)})
+    want = {part: {label: share * n for label, n in total.items()} for part, share in shares.items()}
+    have: dict[str, Counter] = {part: Counter() for part in shares}
+    drawn: dict[str, list[int]] = {part: [] for part in shares}
+    texts, pairs = frame["text"].tolist(), frame["pair"].tolist()
+    first = next(iter(shares))
+    # Large sets first: small ones can still even out what a large one tilts.
+    for rows in sorted(tied_rows(frame), key=lambda r: (-len(r), _draw_key(seed, texts[r[0]], pairs[r[0]]))):
+        counts = Counter(labels[row] for row in rows) + Counter({everything: len(rows)})
+
+        def misfit(part: str, counts: Counter = counts) -> float:
+            """Growth of the part's chi-square distance from its share if these rows joined it."""
+            return sum(n * (2 * (have[part][la] - want[part][la]) + n) / want[part][la] for la, n in counts.items())
+
+        part = min(shares, key=misfit) if all(have[first][label] for label in counts) else first
+        have[part].update(counts)
+        drawn[part] += rows
+    return {part: sorted(rows) for part, rows in drawn.items()}
+
+
+def stratified_sample(frame: DataFrame, size: int, seed: int) -> list[int]:
+    """Sorted numbers of ``size`` rows with the labels' shares; a larger sample of the same seed holds a smaller one.
+
+    Needs the column ``item_id``. A sample at least as large as the number of labels has a row of each.
+    """
+    by_label: dict[int, list[tuple[str, int]]] = {}
+    for row, (label, item_id) in enumerate(zip(frame["label"], frame["item_id"], strict=True)):
+        by_label.setdefault(label, []).append((_draw_key(seed, item_id), row))
+    # A row's quantile within its label is its turn: any prefix of the order is stratified.
+    turns = [(rank / len(rows), key, row) for rows in by_label.values() for rank, (key, row) in enumerate(sorted(rows))]
+    return sorted(row for _, _, row in sorted(turns)[:size])

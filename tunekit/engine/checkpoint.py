@@ -1,0 +1,107 @@
+"""Save and load one trial: trainable tensors, optimizer state, and the history up to that epoch.
+
+A checkpoint is a folder ``epoch-N`` with safetensors files and a manifest of their sha256, renamed into place when
+complete. There is no generator state in it: every stream is a function of seed and step (``tunekit.seeding``).
+"""
+
+import json
+import os
+import shutil
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import torch
+from safetensors.torch import load_file, save_file
+from torch import nn
+
+from tunekit.files import sha256_of, write_atomic
+
+FILES = ("model.safetensors", "optimizer.safetensors")
+KEPT = 2
+
+
+@dataclass(frozen=True)
+class Checkpoint:
+    """One loaded checkpoint."""
+
+    epoch: int
+    step: int
+    model: dict[str, torch.Tensor]
+    optimizer: dict[str, torch.Tensor]
+    history: list[dict[str, Any]]
+
+
+def _trainable(model: nn.Module) -> dict[str, nn.Parameter]:
+    return {name: parameter for name, parameter in model.named_parameters() if parameter.requires_grad}
+
+
+def save_checkpoint(
+    folder: Path, model: nn.Module, optimizer: torch.optim.AdamW, *, step: int, history: list[dict[str, Any]]
+) -> None:
+    """Write ``folder/epoch-N`` for the last epoch of ``history`` and drop all but the newest two. Raises OSError."""
+    epoch = history[-1]["epoch"]
+    parameters = _trainable(model)
+    state = {
+        f"{name}.{key}": value for name, p in parameters.items() for key, value in optimizer.state.get(p, {}).items()
+    }
+    final, draft = folder / f"epoch-{epoch}", folder / f".draft-{os.getpid()}"
+    shutil.rmtree(draft, ignore_errors=True)
+    draft.mkdir(parents=True)
+    try:
+        for name, tensors in zip(FILES, (parameters, state), strict=True):
+            save_file({key: value.detach().contiguous() for key, value in tensors.items()}, draft / name)
+            with (draft / name).open("rb+") as file:
+                os.fsync(file.fileno())
+        manifest = {
+            "epoch": epoch,
+            "step": step,
+            "history": history,
+            "sha256": {n: sha256_of(draft / n) for n in FILES},
+        }
+        write_atomic(draft / "manifest.json", json.dumps(manifest, allow_nan=False).encode())
+        shutil.rmtree(final, ignore_errors=True)
+        draft.rename(final)
+    except BaseException:
+        shutil.rmtree(draft, ignore_errors=True)
+        raise
+    for old in checkpoints(folder)[KEPT:]:
+        shutil.rmtree(old, ignore_errors=True)
+
+
+def checkpoints(folder: Path) -> list[Path]:
+    """Checkpoint folders, newest epoch first."""
+    found = [path for path in folder.glob("epoch-*") if path.name.removeprefix("epoch-").isdigit()]
+    return sorted(found, key=lambda path: -int(path.name.removeprefix("epoch-")))
+
+
+def newest_valid(folder: Path) -> tuple[Checkpoint | None, list[str]]:
+    """The newest checkpoint whose files have their recorded hashes, and a line for each newer one that has not."""
+    refused = []
+    for path in checkpoints(folder):
+        try:
+            manifest = json.loads((path / "manifest.json").read_text(encoding="utf-8"))
+            for name in FILES:
+                if sha256_of(path / name) != manifest["sha256"][name]:
+                    raise ValueError(f"{name} does not have its recorded sha256")
+            model, optimizer = (load_file(path / name) for name in FILES)
+            return Checkpoint(manifest["epoch"], manifest["step"], model, optimizer, manifest["history"]), refused
+        except (OSError, ValueError, KeyError, TypeError) as error:
+            refused.append(f"checkpoint {path.name} is not valid ({error}); falling back to the one before")
+    return None, refused
+
+
+def restore(checkpoint: Checkpoint, model: nn.Module, optimizer: torch.optim.AdamW) -> None:
+    """Put the checkpoint's tensors into ``model`` and ``optimizer``. Raises ValueError if they are another model's."""
+    parameters = _trainable(model)
+    if set(parameters) != set(checkpoint.model):
+        raise ValueError("the checkpoint holds other trainable tensors than the model")
+    with torch.no_grad():
+        for name, parameter in parameters.items():
+            parameter.copy_(checkpoint.model[name])
+            state = {key: checkpoint.optimizer.get(f"{name}.{key}") for key in ("step", "exp_avg", "exp_avg_sq")}
+            if all(value is not None for value in state.values()):
+                step = state.pop("step")
+                optimizer.state[parameter] = {"step": step.to(parameter.device)} | {
+                    key: value.to(parameter.device) for key, value in state.items()
+                }

@@ -1,0 +1,31 @@
+"""Measured peak memory of this process: the device's on CUDA, the resident set elsewhere."""
+
+import resource
+import sys
+from pathlib import Path
+
+import torch
+
+
+def reset_peak(device: torch.device) -> None:
+    """Begin a new peak, so that a re-used process does not report the last trial's."""
+    if device.type == "cuda":
+        torch.cuda.reset_peak_memory_stats(device)
+    elif Path("/proc/self/clear_refs").exists():
+        try:
+            Path("/proc/self/clear_refs").write_text("5", encoding="ascii")
+        except PermissionError:
+            return  # some containers forbid it: the peak is then the process's
+
+
+def peak_bytes(device: torch.device) -> int:
+    """Peak since ``reset_peak``: bytes allocated by torch on CUDA, bytes of resident memory on CPU."""
+    if device.type == "cuda":
+        return torch.cuda.max_memory_allocated(device)
+    status = Path("/proc/self/status")
+    if status.exists():
+        for line in status.read_text(encoding="ascii").splitlines():
+            if line.startswith("VmHWM:"):
+                return int(line.split()[1]) * 1024
+    peak = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss
+    return peak if sys.platform == "darwin" else peak * 1024

@@ -1,0 +1,272 @@
+"""One trial from start to summary against a store: build, resume, train epoch by epoch, record. Knows nothing of Ray."""
+
+import shutil
+import time
+from collections.abc import Callable
+from dataclasses import asdict, dataclass
+from functools import lru_cache
+from pathlib import Path
+
+import numpy as np
+import pandas as pd
+import torch
+from transformers import PreTrainedTokenizerFast
+
+from tunekit.data.base import TextDataset, limit_and_carve, load_dataset
+from tunekit.data.tokens import tokenise
+from tunekit.engine import checkpoint, memory_peak
+from tunekit.engine.scoring import scores
+from tunekit.engine.train import Diverged, LabelledSplit, Member, TrainedEpoch, mean_cross_entropy, predict, train_epoch
+from tunekit.engine.summary import Built, best_epoch, summarise
+from tunekit.errors import UserError
+from tunekit.lease import check_current
+from tunekit.methods import METHODS
+from tunekit.methods.base import count_parameters
+from tunekit.models import MODEL_TYPES, ModelRef, load_encoder, load_tokenizer
+from tunekit.schema import EpochRecord, Fingerprint, Status, TrialSpec, TrialSummary
+from tunekit.seeding import seeded, stream_seed
+from tunekit.store import PREDICTION_ROWS, ResultStore
+
+TRAIN_SCORE_ROWS = 1_000
+CHECKPOINT_SPACING = 20
+"""A checkpoint is written when this many times its write time has passed since the last."""
+
+
+@dataclass(frozen=True)
+class Job:
+    """A spec with what its run needs beside it; none of this can change a number."""
+
+    spec: TrialSpec
+    fingerprint: Fingerprint
+    model: ModelRef
+    sweep: Path
+    start: int
+    """Number of the driver's start; a later one stops this run."""
+    threads: int
+    device: str = "cpu"
+
+
+@dataclass(frozen=True)
+class Prepared:
+    """A dataset as one model's trials see it."""
+
+    data: TextDataset
+    tokenizer: PreTrainedTokenizerFast
+    splits: dict[str, LabelledSplit]
+
+
+@lru_cache(maxsize=8)
+def _prepared(
+    model: ModelRef, name: str, content_hash: str, folder: Path, max_length: int, limit: int | None, val_fraction: float,
+    data_seed: int,
+) -> Prepared:  # fmt: skip
+    data = load_dataset(name, folder)
+    if data.content_hash != content_hash:
+        raise UserError(
+            f"dataset {name!r} has hash {data.content_hash} here, {content_hash} where the sweep was planned"
+        )
+    data = limit_and_carve(data, train_limit=limit, val_fraction=val_fraction, data_seed=data_seed)
+    tokenizer = load_tokenizer(model, data)
+    splits = {
+        split: LabelledSplit(tokens, data.splits[split]["label"].to_numpy(np.int64))
+        for split, tokens in tokenise(data, tokenizer, max_length).items()
+    }
+    return Prepared(data, tokenizer, splits)
+
+
+def prepare(spec: TrialSpec, fingerprint: Fingerprint, model: ModelRef, folder: Path) -> Prepared:
+    """The spec's data, limited, carved and tokenised, once a process; ``folder`` holds the sweep's data copies.
+
+    Raises UserError where the data is not that of the fingerprint, or the tokenizer can't be had.
+    """
+    return _prepared(
+        model,
+        spec.dataset,
+        fingerprint.data,
+        folder,
+        spec.max_length,
+        spec.train_limit,
+        spec.val_fraction,
+        spec.data_seed,
+    )
+
+
+def build_member(spec: TrialSpec, model_ref: ModelRef, prepared: Prepared, device: torch.device) -> Member:
+    """The trial's model, changed by its method, new weights from its seed, and its training data.
+
+    The head is trained by every method: it is everything after the last encoder layer (``MODEL_TYPES``).
+    """
+    num_labels = len(prepared.data.label_names)
+    seed = stream_seed(spec.seed, "head")
+    model = load_encoder(model_ref, num_labels=num_labels, seed=seed, tokenizer=prepared.tokenizer)
+    with seeded(stream_seed(spec.seed, "method")):
+        METHODS[spec.method](**spec.method_params).prepare(model)
+    head = MODEL_TYPES[model.config.model_type].head
+    for name, parameter in model.named_parameters():
+        if name.startswith(head):
+            parameter.requires_grad = True
+    return Member(spec, model, prepared.splits["train"], device)
+
+
+class TrialRun:
+    """A trial in progress. ``train_epoch`` until ``done``; then ``finish``. Errors leave all that was recorded."""
+
+    def __init__(self, job: Job, log: Callable[[str], None]) -> None:
+        self.job, self.spec, self.store = job, job.spec, ResultStore(job.sweep)
+        self.device = torch.device(job.device)
+        check_current(job.sweep, job.start)
+        if job.spec.precision == "bf16" and not _has_bf16(self.device):
+            raise UserError(f"precision bf16 is not computed natively by this {self.device.type}; use --precision fp32")
+        torch.set_num_threads(job.threads)
+        memory_peak.reset_peak(self.device)
+        self.folder = self.store.begin(job.spec, job.fingerprint)
+        prepared = prepare(job.spec, job.fingerprint, job.model, self.store.data_folder)
+        self.data, self.splits = prepared.data, prepared.splits
+        self.member = build_member(job.spec, job.model, prepared, self.device)
+        trainable, total = count_parameters(self.member.model)
+        execution = {
+            "device": torch.cuda.get_device_name(self.device) if self.device.type == "cuda" else self.device.type,
+            "threads": job.threads,
+            "pack_size": 1,
+            "attention": "explicit" if self.member.explicit_attention else "sdpa",
+            "precision": job.spec.precision,
+        }
+        self.built = Built(trainable, total, execution)
+        self.records: list[EpochRecord] = []
+        self.steps = pd.DataFrame({"epoch": [], "step": [], "train_loss": [], "learning_rate": []})
+        self.predictions = pd.DataFrame()
+        self.write_seconds, self.last_checkpoint = 0.0, -float("inf")
+        self._resume(log)
+
+    @property
+    def done(self) -> bool:
+        """Whether all epochs are recorded."""
+        return len(self.records) >= self.spec.epochs
+
+    def _resume(self, log: Callable[[str], None]) -> None:
+        """Go on from the newest valid checkpoint, with exactly the history up to it."""
+        found, refused = checkpoint.newest_valid(self.folder / "checkpoint")
+        for line in refused:
+            log(line)
+        if found is None:
+            return
+        checkpoint.restore(found, self.member.model, self.member.optimizer)
+        self.member.step = found.step
+        self.records = [EpochRecord.from_dict(row) for row in found.history]
+        steps = pd.read_csv(self.folder / "steps.csv")
+        self.steps = steps[steps["epoch"] <= found.epoch]
+        predictions = pd.read_parquet(self.folder / "predictions.parquet")
+        self.predictions = predictions[predictions["epoch"] <= found.epoch]
+        log(f"going on after epoch {found.epoch} of {self.spec.epochs}")
+
+    def train_epoch(self) -> EpochRecord:
+        """Train, score and record the next epoch. Raises Diverged; OSError where the store can't be written."""
+        epoch = len(self.records) + 1
+        start = time.perf_counter()
+        trained = train_epoch([self.member], epoch)[0]
+        if not np.isfinite(trained.losses).all():
+            bad = int(np.flatnonzero(~np.isfinite(trained.losses))[0])
+            step = self.member.step - len(trained.losses) + bad + 1
+            raise Diverged(f"the training loss became {trained.losses[bad]} at step {step} (epoch {epoch})")
+        measured = {}
+        frames = []
+        for split in ("val", "test"):
+            if split not in self.splits or (split == "test" and not self.spec.score_test):
+                measured |= {f"{split}_{name}": None for name in ("loss", "accuracy", "micro_f1", "macro_f1")}
+                continue
+            logits = predict(self.member, self.splits[split])
+            measured |= {f"{split}_{name}": value for name, value in self._scores(self.splits[split], logits).items()}
+            frames.append(self._prediction_rows(split, epoch, logits))
+        earlier = [r.best_val_macro_f1 for r in self.records if r.best_val_macro_f1 is not None]
+        best = None if measured["val_macro_f1"] is None else max([measured["val_macro_f1"], *earlier])
+        seconds = time.perf_counter() - start
+        record = EpochRecord(
+            epoch=epoch,
+            step=self.member.step,
+            train_loss=trained.train_loss,
+            **measured,
+            best_val_macro_f1=best,
+            learning_rate=trained.learning_rates[-1],
+            epoch_seconds=seconds,
+            train_tokens_per_second=trained.num_tokens / trained.seconds,
+            peak_memory_bytes=memory_peak.peak_bytes(self.device),
+        )
+        self._record(record, trained, frames)
+        return record
+
+    def _scores(self, split: LabelledSplit, logits: np.ndarray) -> dict[str, float]:
+        """Loss, accuracy, micro-F1 and macro-F1 of one split's logits (N, C)."""
+        loss = mean_cross_entropy(logits, split.labels)
+        return {"loss": loss, **scores(split.labels, logits.argmax(axis=1), len(self.data.label_names))}
+
+    def _prediction_rows(self, split: str, epoch: int, logits: np.ndarray) -> pd.DataFrame:
+        rows = self.data.splits[split]
+        return pd.DataFrame(
+            {
+                "split": split,
+                "epoch": epoch,
+                "item_id": rows["item_id"].to_numpy(),
+                "group_id": rows["group"].to_numpy(),
+                "gold": rows["label"].to_numpy(np.int32),
+                "predicted": logits.argmax(axis=1).astype(np.int32),
+                "logits": list(logits.astype(np.float16)),
+            }
+        )
+
+    def _record(self, record: EpochRecord, trained: TrainedEpoch, frames: list[pd.DataFrame]) -> None:
+        """Write what the epoch left: side files, then a checkpoint if one is due, then the record that commits it."""
+        check_current(self.job.sweep, self.job.start)
+        self.records.append(record)
+        first = record.step - len(trained.losses) + 1
+        new = pd.DataFrame(
+            {
+                "epoch": record.epoch,
+                "step": range(first, record.step + 1),
+                "train_loss": trained.losses,
+                "learning_rate": trained.learning_rates,
+            }
+        )
+        self.steps = new if self.steps.empty else pd.concat([self.steps, new], ignore_index=True)
+        kept = [frame for frame in (self.predictions, *frames) if len(frame)]
+        self.predictions = pd.concat(kept, ignore_index=True) if kept else self.predictions
+        if len(self.predictions) > PREDICTION_ROWS:
+            self.predictions = self.predictions[
+                self.predictions["epoch"].isin({record.epoch, best_epoch(self.records)})
+            ]
+        self.store.write_steps(self.folder, self.steps)
+        if len(self.predictions):
+            self.store.write_predictions(self.folder, self.predictions)
+        started = time.monotonic()
+        if not self.done and started - self.last_checkpoint >= CHECKPOINT_SPACING * self.write_seconds:
+            history = [asdict(item) for item in self.records]
+            model, optimizer = self.member.model, self.member.optimizer
+            checkpoint.save_checkpoint(self.folder / "checkpoint", model, optimizer, step=record.step, history=history)
+            self.last_checkpoint = time.monotonic()
+            self.write_seconds = self.last_checkpoint - started
+        self.store.write_epochs(self.folder, self.records)
+
+    def finish(self) -> TrialSummary:
+        """Score the fixed part of train, write the summary, drop the checkpoints. Raises Diverged."""
+        train = self.splits["train"]
+        generator = np.random.default_rng(stream_seed(self.spec.data_seed, "train part"))
+        part = train.subset(np.sort(generator.permutation(len(train))[:TRAIN_SCORE_ROWS]))
+        train_scores = self._scores(part, predict(self.member, part))
+        summary = summarise(self.records, Status.COMPLETED, built=self.built, train_scores=train_scores)
+        check_current(self.job.sweep, self.job.start)
+        self.store.write_summary(self.folder, summary)
+        shutil.rmtree(self.folder / "checkpoint", ignore_errors=True)
+        return summary
+
+    def fail(self, status: Status, error: str) -> TrialSummary:
+        """Write the summary of a trial that can't go on; its records stay."""
+        check_current(self.job.sweep, self.job.start)
+        summary = summarise(self.records, status, built=self.built, error=error)
+        self.store.write_summary(self.folder, summary)
+        return summary
+
+
+def _has_bf16(device: torch.device) -> bool:
+    """Whether the device multiplies bf16 natively; CPUs without such instructions are tens of times slower."""
+    if device.type == "cuda":
+        return torch.cuda.is_bf16_supported(including_emulation=False)
+    return torch.cpu._is_avx512_bf16_supported() or torch.cpu._is_amx_tile_supported()

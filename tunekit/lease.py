@@ -1,0 +1,141 @@
+"""One driver a sweep: a lease with host, pid and time, and a number for each start.
+
+Starts are files ``starts/<number>.json``, created exclusively; the highest number owns the sweep. Its driver renews the
+file's time. Workers of an earlier start see the higher number and stop, though their driver was killed.
+"""
+
+import json
+import os
+import platform
+import threading
+import time
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import psutil
+
+from tunekit.errors import UserError
+from tunekit.files import write_atomic
+
+RENEW_SECONDS = 10
+DEAD_SECONDS = 60
+
+
+class Superseded(RuntimeError):
+    """A later start owns the sweep; whoever sees this stops writing."""
+
+
+def current_start(sweep: Path) -> int:
+    """Number of the newest start of ``sweep``, 0 if there was none."""
+    numbers = [int(path.stem) for path in (sweep / "starts").glob("*.json") if path.stem.isdigit()]
+    return max(numbers, default=0)
+
+
+def check_current(sweep: Path, start: int) -> None:
+    """Raise Superseded if a start later than ``start`` owns ``sweep``."""
+    newest = current_start(sweep)
+    if newest > start:
+        raise Superseded(f"start {newest} has taken over this sweep from start {start}")
+
+
+@dataclass
+class Lease:
+    """A held lease; renews itself from a thread until ``release``."""
+
+    sweep: Path
+    start: int
+    taken_over: str | None
+    """One line on the dead driver whose lease this one follows, if there was one."""
+
+    def __post_init__(self) -> None:
+        self._stop = threading.Event()
+        self._thread = threading.Thread(target=self._renew, name="tunekit-lease", daemon=True)
+        self._thread.start()
+
+    @property
+    def _path(self) -> Path:
+        return self.sweep / "starts" / f"{self.start}.json"
+
+    def _renew(self) -> None:
+        while not self._stop.wait(RENEW_SECONDS):
+            try:
+                write_atomic(self._path, _content())
+            except OSError:
+                continue  # a full disk now may have room in 10 s; the lease outlives five misses
+
+    def release(self) -> None:
+        """Stop renewing and mark the lease as given back."""
+        self._stop.set()
+        self._thread.join()
+        write_atomic(self._path, _content(released=True))
+
+
+def acquire(sweep: Path) -> Lease:
+    """Take the lease on ``sweep``. Raises UserError while another driver holds it, OSError where it can't be written."""
+    folder = sweep / "starts"
+    folder.mkdir(parents=True, exist_ok=True)
+    newest = current_start(sweep)
+    taken_over = None
+    if newest:
+        holder = _holder(folder / f"{newest}.json")
+        if not holder.get("released"):
+            who = f"pid {holder.get('pid')} on {holder.get('host')}, last seen {_ago(holder)}"
+            if _alive(holder):
+                raise UserError(f"sweep {sweep.name!r} is being run by another driver ({who}); stop it, or wait for it")
+            taken_over = f"taking over the lease of a dead driver ({who})"
+    path = folder / f"{newest + 1}.json"
+    try:
+        descriptor = os.open(path, os.O_CREAT | os.O_EXCL | os.O_WRONLY, 0o644)
+    except FileExistsError as error:
+        raise UserError(f"sweep {sweep.name!r} was taken by another driver this very moment; wait for it") from error
+    with os.fdopen(descriptor, "wb") as file:
+        file.write(_content())
+    return Lease(sweep, newest + 1, taken_over)
+
+
+def holder_line(sweep: Path) -> str:
+    """One line on who runs ``sweep``, for people."""
+    newest = current_start(sweep)
+    if not newest:
+        return "none has run"
+    holder = _holder(sweep / "starts" / f"{newest}.json")
+    who = f"pid {holder.get('pid')} on {holder.get('host')}, last seen {_ago(holder)}"
+    if holder.get("released"):
+        return f"not running; last was {who}"
+    return f"running, {who}" if _alive(holder) else f"died, {who}"
+
+
+def _content(*, released: bool = False) -> bytes:
+    process = psutil.Process()
+    holder = {
+        "host": platform.node(),
+        "pid": process.pid,
+        "process_started": process.create_time(),
+        "time": time.time(),
+        "released": released,
+    }
+    return json.dumps(holder).encode()
+
+
+def _holder(path: Path) -> dict[str, Any]:
+    """What a lease says; for one torn by a crash, only the time of its file."""
+    try:
+        content = json.loads(path.read_text(encoding="utf-8"))
+    except (OSError, ValueError):
+        content = None
+    return content if isinstance(content, dict) and "time" in content else {"time": path.stat().st_mtime}
+
+
+def _alive(holder: dict[str, Any]) -> bool:
+    """Whether the driver still runs: by its process on this host, by its last renewal elsewhere."""
+    if holder.get("host") == platform.node():
+        try:
+            return abs(psutil.Process(holder["pid"]).create_time() - holder["process_started"]) < 1
+        except psutil.NoSuchProcess:
+            return False
+    return time.time() - holder["time"] < DEAD_SECONDS
+
+
+def _ago(holder: dict[str, Any]) -> str:
+    return f"{max(0, time.time() - holder['time']):.0f} s ago"

@@ -1,0 +1,35 @@
+"""Houlsby adapter (Houlsby et al., 2019), from the ``adapters`` library."""
+
+from dataclasses import dataclass
+from typing import TYPE_CHECKING, ClassVar
+
+from tunekit.methods.base import METHODS, freeze
+
+if TYPE_CHECKING:
+    from transformers import PreTrainedModel
+
+
+@METHODS.register("adapter")
+@dataclass(frozen=True, kw_only=True)
+class Adapter:
+    """Two bottlenecks a layer, after attention and after the feed-forward part, of width hidden size / reduction factor."""
+
+    reduction_factor: int = 16
+
+    display_name: ClassVar[str] = "Adapter"
+    learning_rate: ClassVar[float] = 5e-4
+
+    def __post_init__(self) -> None:
+        if self.reduction_factor < 1:
+            raise ValueError(f"reduction_factor must be 1 or more, got {self.reduction_factor}")
+
+    def prepare(self, model: "PreTrainedModel") -> None:
+        """Insert and activate the bottlenecks. Raises ValueError where they would be narrower than 1."""
+        import adapters
+
+        if model.config.hidden_size < self.reduction_factor:
+            raise ValueError(f"reduction_factor {self.reduction_factor} exceeds hidden size {model.config.hidden_size}")
+        adapters.init(model)
+        freeze(model)
+        model.add_adapter("tunekit", config=adapters.DoubleSeqBnConfig(reduction_factor=self.reduction_factor))
+        model.set_active_adapters("tunekit")

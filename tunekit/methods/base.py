@@ -1,0 +1,74 @@
+"""What a fine-tuning method is: a small frozen value that changes a model in place."""
+
+from collections.abc import Mapping
+from dataclasses import asdict, fields
+from difflib import get_close_matches
+from typing import TYPE_CHECKING, Any, ClassVar, Protocol, get_type_hints
+
+from tunekit.errors import UserError
+from tunekit.registry import Registry
+from tunekit.schema import Scalar
+
+if TYPE_CHECKING:
+    from torch import nn
+    from transformers import PreTrainedModel
+
+
+class Method(Protocol):
+    """A dataclass whose fields are the method's hyperparameters, JSON scalars with defaults.
+
+    ``prepare`` adds the method's own weights to a sequence-classification model, in place, and leaves exactly those
+    frozen that it does not train. New weights come from torch's global generator, which the caller seeds. The head
+    needs no care: the engine trains it under every method.
+    """
+
+    __dataclass_fields__: ClassVar[dict[str, Any]]
+    display_name: ClassVar[str]
+    learning_rate: ClassVar[float]
+    """Default peak learning rate."""
+
+    def prepare(self, model: "PreTrainedModel") -> None:
+        """Change ``model`` in place."""
+
+
+METHODS: Registry[type[Method]] = Registry("method")
+
+
+def complete_params(method: str, given: Mapping[str, Any]) -> dict[str, Scalar]:
+    """All hyperparameters of ``method``, those of ``given`` and the defaults of the others, in the fields' own types.
+
+    Raises UserError on a name the method does not have or a value it can't take.
+    """
+    kind = METHODS[method]
+    hints = get_type_hints(kind)
+    names = [item.name for item in fields(kind)]
+    for name in given:
+        if name not in names:
+            near = get_close_matches(name, names, n=1)
+            hint = f", did you mean {near[0]!r}?" if near else ""
+            has = f"it has {', '.join(names)}" if names else "it has none"
+            raise UserError(f"method {method!r} has no parameter {name!r}{hint} ({has})")
+    values = {}
+    for name, value in given.items():
+        try:
+            values[name] = hints[name](value)
+        except (TypeError, ValueError):
+            values[name] = None
+        if values[name] is None or isinstance(value, bool) or (hints[name] is int and values[name] != float(value)):
+            raise UserError(f"method {method!r}: {name} takes {hints[name].__name__}, got {value!r}")
+    try:
+        return asdict(kind(**values))
+    except ValueError as error:
+        raise UserError(f"method {method!r}: {error}") from error
+
+
+def freeze(model: "nn.Module") -> None:
+    """Take every parameter of ``model`` out of training."""
+    for parameter in model.parameters():
+        parameter.requires_grad = False
+
+
+def count_parameters(model: "nn.Module") -> tuple[int, int]:
+    """(trainable, total) numbers of scalars in ``model``'s parameters, shared ones once."""
+    parameters = list(model.parameters())
+    return sum(p.numel() for p in parameters if p.requires_grad), sum(p.numel() for p in parameters)

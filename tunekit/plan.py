@@ -1,0 +1,136 @@
+"""Blocks -> TrialSpecs, and which of them are new, partial, done, failed or stale against a store. Pure."""
+
+import ast
+import hashlib
+import inspect
+import sys
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass
+from enum import StrEnum
+from functools import cache
+from typing import Any
+
+from tunekit.blocks import Block
+from tunekit.data.base import DATASETS
+from tunekit.methods import METHODS
+from tunekit.schema import Fingerprint, Status, TrialSpec
+from tunekit.store import ResultStore, StoredTrial
+
+
+class State(StrEnum):
+    """Where a planned trial stands."""
+
+    NEW = "new"
+    PARTIAL = "partial"
+    DONE = "done"
+    FAILED = "failed"
+
+
+@dataclass(frozen=True)
+class PlannedTrial:
+    """One trial of a plan."""
+
+    spec: TrialSpec
+    fingerprint: Fingerprint
+    state: State
+    epochs_done: int
+    reason: str | None
+    """Status and error of a failed trial."""
+
+
+@dataclass(frozen=True)
+class Plan:
+    """All trials of a sweep in the order they run, and what else the store holds of the same specs."""
+
+    trials: tuple[PlannedTrial, ...]
+    stale: tuple[tuple[StoredTrial, list[str]], ...]
+    """Stored trials of a planned spec with another fingerprint, and the parts in which it differs."""
+    damaged: tuple[str, ...]
+
+    def count(self, state: State) -> int:
+        """Number of trials in ``state``."""
+        return sum(trial.state is state for trial in self.trials)
+
+    def pending(self, *, retry_failed: bool) -> list[PlannedTrial]:
+        """The trials that a run would train."""
+        wanted = {State.NEW, State.PARTIAL} | ({State.FAILED} if retry_failed else set())
+        return [trial for trial in self.trials if trial.state in wanted]
+
+    def to_dict(self) -> dict[str, Any]:
+        """The plan as ``--dry-run --json`` prints it."""
+        return {
+            "total": len(self.trials),
+            **{state.value: self.count(state) for state in State},
+            "stale": len(self.stale),
+            "trials": [
+                {**trial.spec.to_dict(), "trial_id": trial.spec.trial_id, "state": trial.state.value}
+                for trial in self.trials
+            ],
+        }
+
+
+def expand(
+    blocks: Sequence[Block], name_model: Callable[[str], str] = str, name_dataset: Callable[[str], str] = str
+) -> list[TrialSpec]:
+    """All trials of ``blocks``, each once, seed by seed: a whole table with n = 1 stands after the first seeds."""
+    specs: dict[str, TrialSpec] = {}
+    for turn in range(max(len(block.seeds) for block in blocks)):
+        for block in blocks:
+            if turn < len(block.seeds):
+                for spec in block.specs(block.seeds[turn], name_model, name_dataset):
+                    specs.setdefault(spec.trial_id, spec)
+    return list(specs.values())
+
+
+def make_plan(specs: Sequence[TrialSpec], fingerprints: Mapping[str, Fingerprint], store: ResultStore) -> Plan:
+    """Where each spec stands in ``store``; ``fingerprints`` are by trial_id."""
+    stored, damaged = store.trials()
+    by_id: dict[str, list[StoredTrial]] = {}
+    for trial in stored:
+        by_id.setdefault(trial.spec.trial_id, []).append(trial)
+    planned, stale = [], []
+    for spec in specs:
+        fingerprint = fingerprints[spec.trial_id]
+        same: StoredTrial | None = None
+        for trial in by_id.get(spec.trial_id, []):
+            parts = trial.fingerprint.differs_in(fingerprint)
+            if parts:
+                stale.append((trial, parts))
+            elif same is None or trial.summary is not None:
+                same = trial
+        planned.append(_planned(spec, fingerprint, same))
+    return Plan(tuple(planned), tuple(stale), tuple(damaged))
+
+
+def _planned(spec: TrialSpec, fingerprint: Fingerprint, stored: StoredTrial | None) -> PlannedTrial:
+    if stored is None:
+        return PlannedTrial(spec, fingerprint, State.NEW, 0, None)
+    done = len(stored.epochs)
+    if stored.summary is None or stored.summary.status is Status.STOPPED:
+        return PlannedTrial(spec, fingerprint, State.PARTIAL, done, None)
+    if stored.summary.status is Status.COMPLETED:
+        return PlannedTrial(spec, fingerprint, State.DONE, done, None)
+    reason = f"{stored.summary.status.value}: {stored.summary.error or 'no reason recorded'}"
+    return PlannedTrial(spec, fingerprint, State.FAILED, done, reason)
+
+
+def fingerprint_of(spec: TrialSpec, model_revision: str, data_hash: str) -> Fingerprint:
+    """The spec's fingerprint on the code at hand."""
+    files = [_source_of(METHODS[spec.method])]
+    if spec.dataset in DATASETS:
+        files.append(_source_of(DATASETS[spec.dataset].load))
+    code = hashlib.sha256("\0".join(files).encode()).hexdigest()[:12]
+    return Fingerprint(model=model_revision, data=data_hash, code=code)
+
+
+@cache
+def _source_of(item: Any) -> str:
+    """Source of the file that defines ``item``, without comments, docstrings and layout."""
+    module = sys.modules[item.__module__]
+    tree = ast.parse(inspect.getsource(module))
+    for node in ast.walk(tree):
+        body = getattr(node, "body", None)
+        if isinstance(body, list):
+            kept = [n for n in body if not (isinstance(n, ast.Expr) and isinstance(n.value, ast.Constant))]
+            node.body = kept or [ast.Pass()]  # type: ignore[attr-defined]
+    return ast.unparse(tree)

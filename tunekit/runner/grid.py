@@ -1,0 +1,167 @@
+"""Run a list of planned trials on Ray Tune and record how each ended."""
+
+import os
+import signal
+import threading
+from collections.abc import Sequence
+from datetime import UTC, datetime
+from pathlib import Path
+from types import FrameType
+
+from tunekit.runner import session as ray_session  # isort: skip  (sets what Ray reads at import)
+from ray import tune
+from ray.tune.experiment import Trial
+
+from tunekit.engine.run import Job
+from tunekit.engine.summary import end
+from tunekit.lease import Lease
+from tunekit.models import ModelRef
+from tunekit.plan import PlannedTrial
+from tunekit.runner.progress import Progress
+from tunekit.runner.resources import Resources
+from tunekit.runner.trainable import TrialTrainable
+from tunekit.schema import Status
+from tunekit.store import ResultStore
+
+MAX_FAILURES = 2
+"""Retries of a trial whose process died or that met an error which may pass."""
+STOP_SECONDS = 8
+"""After Ctrl-C the process is gone by then, whatever Ray is doing."""
+
+
+def trial_id(trial: Trial) -> str:
+    """Our id of one of Tune's trials."""
+    return trial.config["trial"]["trial_id"]
+
+
+class Recorder(tune.Callback):
+    """Feeds the progress display, and writes the summary of a trial that Tune gave up."""
+
+    def __init__(self, jobs: dict[str, Job], progress: Progress) -> None:
+        self.jobs, self.progress = jobs, progress
+
+    def on_trial_start(self, iteration: int, trials: list[Trial], trial: Trial, **info: object) -> None:
+        """A trial began or began again."""
+        self.progress.started(trial_id(trial))
+
+    def on_trial_result(self, iteration: int, trials: list[Trial], trial: Trial, result: dict, **info: object) -> None:
+        """An epoch was recorded, or the trial ended."""
+        self.progress.epoch(trial_id(trial), result)
+
+    def on_trial_complete(self, iteration: int, trials: list[Trial], trial: Trial, **info: object) -> None:
+        """A trial ended; one that a scheduler ended gets its summary here."""
+        job = self.jobs[trial_id(trial)]
+        stored = _summary_of(job)
+        if stored is None:
+            end(job.sweep, job.spec, job.fingerprint, Status.STOPPED, "stopped by the scheduler")
+        self.progress.ended(job.spec.trial_id, _summary_of(job) or Status.STOPPED)
+
+    def on_trial_error(self, iteration: int, trials: list[Trial], trial: Trial, **info: object) -> None:
+        """A trial failed for good."""
+        job = self.jobs[trial_id(trial)]
+        if _summary_of(job) is None:
+            end(job.sweep, job.spec, job.fingerprint, Status.FAILED, _first_line(trial))
+        self.progress.ended(job.spec.trial_id, Status.FAILED)
+
+
+def run_grid(
+    trials: Sequence[PlannedTrial],
+    models: dict[str, ModelRef],
+    store: ResultStore,
+    resources: Resources,
+    progress: Progress,
+    lease: Lease,
+) -> bool:
+    """Train ``trials`` in order, as many at a time as resources allow. Returns False where Ctrl-C ended it.
+
+    ``models`` are by spec name. The caller holds the lease. What ended is in the store, whatever happens here.
+    """
+    signal.signal(signal.SIGINT, _Interrupt(lease))
+    session = ray_session.connect()
+    with progress:
+        try:
+            gpus = 1 / resources.trials_per_device if session.num_gpus else 0
+            jobs = {
+                trial.spec.trial_id: Job(
+                    spec=trial.spec,
+                    fingerprint=trial.fingerprint,
+                    model=models[trial.spec.model],
+                    sweep=store.root.resolve(),
+                    start=lease.start,
+                    threads=resources.cpus_per_trial,
+                    device="cuda" if gpus else "cpu",
+                )
+                for trial in trials
+            }
+            started = datetime.now(UTC).strftime("%Y-%m-%dT%H-%M-%SZ")
+            experiment = store.root.resolve() / "ray" / f"{started}-{lease.start}"
+            slots = session.num_gpus / gpus if gpus else session.num_cpus // resources.cpus_per_trial
+            progress.begin(
+                slots=min(int(slots), resources.max_concurrent or len(jobs), len(jobs)),
+                dashboard=session.dashboard,
+                experiment=experiment,
+            )
+            tuner(jobs, experiment, resources, gpus, Recorder(jobs, progress)).fit()
+        except KeyboardInterrupt:
+            return False
+        finally:
+            ray_session.disconnect(session)
+    return True
+
+
+class _Interrupt:
+    """Turns the first Ctrl-C into KeyboardInterrupt, with a deadline: Ray may take long to stop, users should not wait."""
+
+    def __init__(self, lease: Lease) -> None:
+        self.lease = lease
+
+    def __call__(self, number: int, frame: FrameType | None) -> None:
+        deadline = threading.Timer(STOP_SECONDS, self._leave)
+        deadline.daemon = True
+        deadline.start()
+        signal.signal(signal.SIGINT, signal.SIG_IGN)
+        raise KeyboardInterrupt
+
+    def _leave(self) -> None:
+        self.lease.release()
+        os._exit(130)
+
+
+def tuner(
+    jobs: dict[str, Job], experiment: Path, resources: Resources, gpus: float, recorder: tune.Callback
+) -> tune.Tuner:
+    """A Tuner over ``jobs`` in order, with re-used actors, in its own experiment folder."""
+    configs = [{"trial_id": trial_id, **job.spec.to_dict()} for trial_id, job in jobs.items()]
+    trainable = tune.with_resources(
+        tune.with_parameters(TrialTrainable, jobs=jobs), {"cpu": resources.cpus_per_trial, "gpu": gpus}
+    )
+    return tune.Tuner(
+        trainable,
+        param_space={"trial": tune.grid_search(configs)},
+        tune_config=tune.TuneConfig(
+            max_concurrent_trials=resources.max_concurrent,
+            reuse_actors=True,
+            trial_name_creator=lambda trial: jobs[trial_id(trial)].spec.name,
+            trial_dirname_creator=lambda trial: jobs[trial_id(trial)].spec.folder,
+        ),
+        run_config=tune.RunConfig(
+            name=experiment.name,
+            storage_path=str(experiment.parent),
+            failure_config=tune.FailureConfig(max_failures=MAX_FAILURES),
+            checkpoint_config=tune.CheckpointConfig(checkpoint_at_end=False),
+            callbacks=[recorder],
+            verbose=0,
+        ),
+    )
+
+
+def _summary_of(job: Job) -> Status | None:
+    store = ResultStore(job.sweep)
+    summary = store.read(store.folder(job.spec)).summary
+    return summary.status if summary else None
+
+
+def _first_line(trial: Trial) -> str:
+    """The error itself: the last line of the trial's traceback."""
+    lines = str(trial.get_error() or "the trial's process died").strip().splitlines()
+    return lines[-1].strip()

@@ -1,0 +1,161 @@
+"""What a running sweep says: a live table on a terminal, JSON lines elsewhere."""
+
+import json
+import sys
+import time
+from collections.abc import Mapping
+from dataclasses import dataclass, field
+from pathlib import Path
+from types import TracebackType
+from typing import Any
+
+from rich.console import Console
+from rich.live import Live
+from rich.table import Table
+
+from tunekit.plan import Plan, State
+from tunekit.schema import Status, TrialSpec
+
+SHOWN = 12
+"""Running trials that the live table lists."""
+
+
+@dataclass
+class Running:
+    """One trial under way."""
+
+    epochs: int
+    since: float
+    """Start of its present epoch, ``time.monotonic`` seconds."""
+    score: float | None = None
+
+
+@dataclass
+class Progress:
+    """Counts trials and epochs of one run and shows them; a context manager around the run."""
+
+    plan: Plan
+    pending: Mapping[str, TrialSpec]
+    """What this run trains, by trial_id."""
+    slots: int = 1
+    begun: float = field(default_factory=time.monotonic)
+    running: dict[str, Running] = field(default_factory=dict)
+    epochs_done: dict[str, int] = field(default_factory=dict)
+    finished: dict[str, Status] = field(default_factory=dict)
+    costs: dict[tuple[str, str, str], list[float]] = field(default_factory=dict)
+    """Seconds of the epochs seen, by model, dataset and method."""
+    notes: list[str] = field(default_factory=list)
+
+    def __post_init__(self) -> None:
+        self.epochs_done = {t.spec.trial_id: t.epochs_done for t in self.plan.trials if t.spec.trial_id in self.pending}
+        self.console = Console()
+        self.live: Live | None = None
+
+    def __enter__(self) -> "Progress":
+        if self.console.is_terminal:
+            self.live = Live(get_renderable=self._table, console=self.console, refresh_per_second=2)
+            self.live.start()
+        return self
+
+    def __exit__(self, kind: type | None, error: BaseException | None, trace: TracebackType | None) -> None:
+        if self.live:
+            self.live.stop()
+        self._event("end", completed=self._count(Status.COMPLETED), failed=self._num_failed())
+
+    def begin(self, *, slots: int, dashboard: str | None, experiment: Path) -> None:
+        """Ray runs: say where to look."""
+        self.slots = max(1, slots)
+        where = {
+            "storage": str(experiment.parent.parent),
+            "dashboard": dashboard,
+            "tensorboard": f"tensorboard --logdir {experiment}",
+        }
+        self.notes += [f"{name}: {value}" for name, value in where.items() if value]
+        self._event("start", trials=len(self.pending), total=len(self.plan.trials), slots=self.slots, **where)
+
+    def started(self, trial_id: str) -> None:
+        """A trial is in an actor."""
+        self.running[trial_id] = Running(self.epochs_done[trial_id], time.monotonic())
+
+    def epoch(self, trial_id: str, result: Mapping[str, Any]) -> None:
+        """A trial reported an epoch."""
+        if not result.get("epoch"):
+            return
+        spec = self.pending[trial_id]
+        self.epochs_done[trial_id] = result["epoch"]
+        score = result["test_macro_f1"] if spec.score_test else result["val_macro_f1"]
+        self.running[trial_id] = Running(result["epoch"], time.monotonic(), score)
+        self.costs.setdefault(_kind(spec), []).append(result["epoch_seconds"])
+        self._event(
+            "epoch",
+            trial=spec.label,
+            trial_id=trial_id,
+            **{k: result[k] for k in ("epoch", "train_loss", "val_macro_f1", "test_macro_f1", "epoch_seconds")},
+            eta_seconds=self.eta_seconds(),
+        )
+
+    def ended(self, trial_id: str, status: Status) -> None:
+        """A trial ended."""
+        self.running.pop(trial_id, None)
+        self.finished[trial_id] = status
+        self._event("trial", trial=self.pending[trial_id].label, trial_id=trial_id, status=status.value)
+
+    def eta_seconds(self) -> float | None:
+        """Seconds until all trials are done, running ones counted from the start of their epoch; None before one epoch.
+
+        A kind of trial (model, dataset, method) that was not seen yet counts with the mean of those that were.
+        """
+        if not self.costs:
+            return None
+        mean = {kind: sum(values) / len(values) for kind, values in self.costs.items()}
+        overall = sum(mean.values()) / len(mean)
+        left = 0.0
+        for trial_id, spec in self.pending.items():
+            if trial_id in self.finished:
+                continue
+            each = mean.get(_kind(spec), overall)
+            left += each * (spec.epochs - self.epochs_done[trial_id])
+            if trial_id in self.running:
+                left -= min(each, time.monotonic() - self.running[trial_id].since)
+        return round(max(0.0, left) / self.slots, 1)
+
+    def _count(self, status: Status) -> int:
+        return sum(value is status for value in self.finished.values())
+
+    def _num_failed(self) -> int:
+        return sum(value not in (Status.COMPLETED, Status.STOPPED) for value in self.finished.values())
+
+    def _event(self, event: str, **values: object) -> None:
+        if not self.console.is_terminal:
+            sys.stdout.write(
+                json.dumps({"event": event, "seconds": round(time.monotonic() - self.begun, 1), **values}) + "\n"
+            )
+            sys.stdout.flush()
+
+    def _table(self) -> Table:
+        done = self.plan.count(State.DONE) + self._count(Status.COMPLETED)
+        epochs, all_epochs = sum(self.epochs_done.values()), sum(spec.epochs for spec in self.pending.values())
+        eta = self.eta_seconds()
+        title = (
+            f"{done} of {len(self.plan.trials)} trials done, {len(self.running)} running, {self._num_failed()} failed; "
+            f"epoch {epochs} of {all_epochs}; ETA {'-' if eta is None else clock(eta)}"
+        )
+        table = Table(title=title, caption="\n".join(self.notes), title_justify="left", caption_justify="left")
+        for name in ("running trial", "epoch", "macro-F1"):
+            table.add_column(name)
+        for trial_id, state in list(self.running.items())[:SHOWN]:
+            spec = self.pending[trial_id]
+            score = "-" if state.score is None else f"{100 * state.score:.2f}"
+            table.add_row(spec.label, f"{state.epochs}/{spec.epochs}", score)
+        return table
+
+
+def clock(seconds: float) -> str:
+    """Seconds as 1:02:03 or 2:03."""
+    minutes, second = divmod(int(seconds), 60)
+    hours, minute = divmod(minutes, 60)
+    return f"{hours}:{minute:02}:{second:02}" if hours else f"{minute}:{second:02}"
+
+
+def _kind(spec: TrialSpec) -> tuple[str, str, str]:
+    return spec.model, spec.dataset, spec.method

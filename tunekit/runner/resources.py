@@ -1,0 +1,13 @@
+"""What a trial is given to run on."""
+
+from dataclasses import dataclass
+
+
+@dataclass(frozen=True)
+class Resources:
+    """None of this can change a number beyond its last digits."""
+
+    cpus_per_trial: int = 1
+    trials_per_device: int = 1
+    """Trials that share one GPU."""
+    max_concurrent: int | None = None

@@ -1,0 +1,298 @@
+"""The contract: what a trial is, what it leaves behind, and how each number is shown. Standard library only."""
+
+import hashlib
+import json
+import math
+import re
+from collections.abc import Mapping
+from dataclasses import MISSING, asdict, dataclass, field, fields
+from enum import StrEnum
+from typing import Any
+
+SCHEMA_VERSION = 1
+"""Version of the stored records and of the trial id. A change of any golden id must raise it."""
+
+TRAINER_VERSION = 1
+"""Version of the numerics of training. A change of any golden loss must raise it."""
+
+Scalar = str | int | float | bool
+PRECISIONS = ("fp32", "bf16")
+
+
+def slug(text: str) -> str:
+    """``text`` as a file-name part: lower-case letters, digits, ``.``, ``_`` and ``-``, at most 60 characters."""
+    return re.sub(r"[^a-z0-9._]+", "-", text.lower()).strip("-.")[:60].strip("-.") or "x"
+
+
+def canonical_json(value: object) -> str:
+    """The one JSON text of ``value``: sorted keys, no spaces, no NaN. Raises ValueError on NaN and infinity."""
+    return json.dumps(value, sort_keys=True, separators=(",", ":"), allow_nan=False)
+
+
+def _coerced(name: str, kind: str, value: Any) -> Any:
+    """``value`` as the field's own type; ``5`` and ``5.0`` are one float. Raises ValueError where that would change it."""
+    optional = kind.endswith("| None")
+    if optional and value is None:
+        return None
+    if kind.startswith("bool"):
+        if not isinstance(value, bool):
+            raise ValueError(f"{name} must be true or false, got {value!r}")
+        return value
+    if kind.startswith(("int", "float")):
+        if isinstance(value, bool) or not isinstance(value, int | float) or not math.isfinite(value):
+            raise ValueError(f"{name} must be a finite number, got {value!r}")
+        if kind.startswith("float"):
+            return float(value)
+        if value != int(value):
+            raise ValueError(f"{name} must be a whole number, got {value!r}")
+        return int(value)
+    if not isinstance(value, str):
+        raise ValueError(f"{name} must be text, got {value!r}")
+    return value
+
+
+@dataclass(frozen=True, kw_only=True)
+class TrialSpec:
+    """Everything that can change a trial's numbers, and nothing else. All values are JSON scalars.
+
+    Raises ValueError, naming the field, on a value of the wrong type or out of its range.
+    """
+
+    model: str
+    """Short name, hub id, or ``name-hash`` of a local folder."""
+    dataset: str
+    """Short name, or ``name-hash`` of a user's own data."""
+    method: str
+    """Fine-tuning method."""
+    method_params: Mapping[str, Scalar] = field(default_factory=dict)
+    """The method's hyperparameters, complete."""
+    seed: int
+    """Governs initialisation of new weights, order of the training data, and dropout."""
+    learning_rate: float
+    """Peak learning rate of AdamW."""
+    batch_size: int = 32
+    """Training examples an optimizer step."""
+    epochs: int = 10
+    """Passes over the training split."""
+    max_length: int = 512
+    """Tokens a sequence is cut to, special tokens included."""
+    weight_decay: float = 0.0
+    """AdamW weight decay; biases and layer norms are left out, as in Hugging Face's Trainer."""
+    warmup_ratio: float = 0.0
+    """Share of all steps over which the learning rate rises from 0."""
+    precision: str = "fp32"
+    """fp32, or bf16 where the device computes it."""
+    train_limit: int | None = None
+    """Train on a stratified part of this many rows."""
+    val_fraction: float = 0.0
+    """Share of train that becomes the validation part, for datasets without one."""
+    data_seed: int = 0
+    """Draws ``train_limit`` and ``val_fraction``."""
+    score_test: bool = True
+    """Whether the test split is scored after each epoch (searches keep it sealed)."""
+
+    def __post_init__(self) -> None:
+        for item in fields(self):
+            value = getattr(self, item.name)
+            if item.name == "method_params":
+                value = {key: _plain_scalar(f"method_params.{key}", value[key]) for key in sorted(value)}
+            else:
+                value = _coerced(item.name, str(item.type), value)
+            object.__setattr__(self, item.name, value)
+        checks = {
+            "seed must be 0 or more": self.seed >= 0,
+            "data_seed must be 0 or more": self.data_seed >= 0,
+            "learning_rate must be above 0": self.learning_rate > 0,
+            "batch_size must be 1 or more": self.batch_size >= 1,
+            "epochs must be 1 or more": self.epochs >= 1,
+            "max_length must be 4 or more": self.max_length >= 4,
+            "weight_decay must be 0 or more": self.weight_decay >= 0,
+            "warmup_ratio must lie in [0, 1)": 0 <= self.warmup_ratio < 1,
+            f"precision must be one of {', '.join(PRECISIONS)}": self.precision in PRECISIONS,
+            "train_limit must be 2 or more": self.train_limit is None or self.train_limit >= 2,
+            "val_fraction must lie in [0, 1)": 0 <= self.val_fraction < 1,
+        }
+        for message, holds in checks.items():
+            if not holds:
+                raise ValueError(f"{message}, got {getattr(self, message.split()[0])!r}")
+
+    @property
+    def trial_id(self) -> str:
+        """12 hex digits of the sha256 of the canonical JSON, fields at their default left out."""
+        kept = {
+            name: value for name, value in asdict(self).items() if name not in _DEFAULTS or value != _DEFAULTS[name]
+        }
+        return hashlib.sha256(canonical_json(kept).encode()).hexdigest()[:12]
+
+    @property
+    def folder(self) -> str:
+        """Name of the trial's folder in the store."""
+        return f"{self.name}-{self.trial_id}"
+
+    @property
+    def name(self) -> str:
+        """Readable name, not unique: model, dataset, method and seed."""
+        return f"{slug(self.model)}-{slug(self.dataset)}-{slug(self.method)}-s{self.seed}"
+
+    @property
+    def label(self) -> str:
+        """The trial for a person to read."""
+        return f"{self.model} · {self.dataset} · {self.method} · seed {self.seed}"
+
+    @property
+    def cell(self) -> str:
+        """Canonical JSON of every field but the seed: trials with equal cells may be averaged, no others."""
+        return canonical_json({name: value for name, value in asdict(self).items() if name != "seed"})
+
+    def to_dict(self) -> dict[str, Any]:
+        """All fields as JSON values."""
+        return asdict(self)
+
+    @classmethod
+    def from_dict(cls, values: Mapping[str, Any]) -> "TrialSpec":
+        """The spec of ``to_dict``. Raises ValueError on a missing or unknown field."""
+        return _strict(cls, values)
+
+
+def _plain_scalar(name: str, value: Any) -> Scalar:
+    """``value`` if it is a finite JSON scalar. Raises ValueError otherwise."""
+    if not isinstance(value, str | int | float | bool) or (isinstance(value, float) and not math.isfinite(value)):
+        raise ValueError(f"{name} must be a number, text, true or false, got {value!r}")
+    return value
+
+
+_DEFAULTS = {item.name: item.default for item in fields(TrialSpec) if item.default is not MISSING} | {
+    "method_params": {}
+}
+
+
+class Direction(StrEnum):
+    """Which way a metric is better."""
+
+    MAX = "max"
+    MIN = "min"
+    NONE = "none"
+
+
+def metric(label: str, *, direction: Direction = Direction.NONE, unit: str = "") -> Any:
+    """A record's field with what tables and axes need: its label, unit and direction."""
+    return field(metadata={"label": label, "direction": direction, "unit": unit})
+
+
+@dataclass(frozen=True, kw_only=True)
+class EpochRecord:
+    """What one trained epoch left behind. Scores lie in [0, 1]; None where a split is absent or sealed."""
+
+    epoch: int = metric("Epoch")
+    step: int = metric("Step")
+    train_loss: float = metric("Training loss", direction=Direction.MIN)
+    val_loss: float | None = metric("Validation loss", direction=Direction.MIN)
+    val_accuracy: float | None = metric("Validation accuracy", direction=Direction.MAX, unit="%")
+    val_micro_f1: float | None = metric("Validation micro-F1", direction=Direction.MAX, unit="%")
+    val_macro_f1: float | None = metric("Validation macro-F1", direction=Direction.MAX, unit="%")
+    test_loss: float | None = metric("Test loss", direction=Direction.MIN)
+    test_accuracy: float | None = metric("Test accuracy", direction=Direction.MAX, unit="%")
+    test_micro_f1: float | None = metric("Test micro-F1", direction=Direction.MAX, unit="%")
+    test_macro_f1: float | None = metric("Test macro-F1", direction=Direction.MAX, unit="%")
+    best_val_macro_f1: float | None = metric("Best validation macro-F1 so far", direction=Direction.MAX, unit="%")
+    learning_rate: float = metric("Learning rate")
+    epoch_seconds: float = metric("Seconds an epoch", direction=Direction.MIN, unit="s")
+    train_tokens_per_second: float = metric("Training tokens a second", direction=Direction.MAX, unit="1/s")
+    peak_memory_bytes: int = metric("Peak memory", direction=Direction.MIN, unit="B")
+
+    @classmethod
+    def from_dict(cls, values: Mapping[str, Any]) -> "EpochRecord":
+        """The record of a stored row. Raises ValueError on a missing, unknown, mistyped or non-finite value."""
+        record = _strict(cls, values)
+        for item in fields(cls):
+            _coerced(item.name, str(item.type), getattr(record, item.name))
+        return record
+
+
+class Status(StrEnum):
+    """How a trial ended. A folder without a summary is an interrupted trial."""
+
+    COMPLETED = "completed"
+    """All epochs trained and scored."""
+    STOPPED = "stopped"
+    """Ended early by a scheduler."""
+    DIVERGED = "diverged"
+    """The loss became NaN or infinite."""
+    OUT_OF_MEMORY = "out_of_memory"
+    """The device had no memory left."""
+    FAILED = "failed"
+    """An error that a retry did not mend."""
+
+
+@dataclass(frozen=True, kw_only=True)
+class TrialSummary:
+    """What one ended trial left behind. Scores are dicts ``{split_metric: value in [0, 1]}`` of one epoch."""
+
+    status: Status
+    num_epochs: int
+    """Epochs recorded."""
+    best_epoch: int | None
+    """Epoch of the best validation macro-F1, the earliest of equals; None without a validation part."""
+    final_scores: dict[str, float | None]
+    """Scores after the last epoch."""
+    best_scores: dict[str, float | None] | None
+    """Scores after ``best_epoch``."""
+    train_scores: dict[str, float] | None
+    """Loss, accuracy, micro-F1 and macro-F1 on a fixed part of train (at most 1,000 rows), dropout off, at the end."""
+    num_trainable_params: int | None
+    num_total_params: int | None
+    train_seconds: float
+    """Seconds of all recorded epochs, training and scoring."""
+    peak_memory_bytes: int | None
+    error: str | None
+    """First line of the error, for trials that did not complete."""
+    execution: dict[str, Scalar | None]
+    """Device, threads, pack size, attention path, precision: what may move last digits."""
+    provenance: dict[str, Any]
+    """Commit, source hash, package versions, host: where the numbers come from."""
+
+    @classmethod
+    def from_dict(cls, values: Mapping[str, Any]) -> "TrialSummary":
+        """The summary of a stored file. Raises ValueError on a missing or unknown field or status."""
+        summary = _strict(cls, values)
+        object.__setattr__(summary, "status", Status(summary.status))
+        return summary
+
+
+def _strict(cls: Any, values: Mapping[str, Any]) -> Any:
+    """``cls(**values)`` if the keys are exactly its fields (optional ones may be left out). Raises ValueError."""
+    if not isinstance(values, Mapping):
+        raise ValueError(f"{cls.__name__}: expected an object, got {type(values).__name__}")
+    required = {item.name for item in fields(cls) if item.default is MISSING and item.default_factory is MISSING}
+    missing, unknown = sorted(required - set(values)), sorted(set(values) - {item.name for item in fields(cls)})
+    if missing or unknown:
+        raise ValueError(f"{cls.__name__}: missing fields {missing}, unknown fields {unknown}")
+    return cls(**values)
+
+
+@dataclass(frozen=True, kw_only=True)
+class Fingerprint:
+    """What a trial's numbers come from beside its spec. Equal ids with unequal fingerprints are never mixed."""
+
+    model: str
+    """Revision or content hash of the pretrained weights."""
+    data: str
+    """Content hash of the dataset."""
+    code: str
+    """Hash of the method's and the dataset's own source (normalised syntax tree)."""
+    trainer: int = TRAINER_VERSION
+    """Version of the training numerics."""
+
+    def differs_in(self, other: "Fingerprint") -> list[str]:
+        """Names of the parts that are not equal."""
+        return [item.name for item in fields(self) if getattr(self, item.name) != getattr(other, item.name)]
+
+    @property
+    def digest(self) -> str:
+        """8 hex digits that stand for the whole fingerprint."""
+        return hashlib.sha256(canonical_json(asdict(self)).encode()).hexdigest()[:8]
+
+    @classmethod
+    def from_dict(cls, values: Mapping[str, Any]) -> "Fingerprint":
+        """The fingerprint of a stored file. Raises ValueError on a missing or unknown field."""
+        return _strict(cls, values)

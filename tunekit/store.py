@@ -1,0 +1,235 @@
+"""A sweep's folder <-> records and tidy DataFrames. No ray, no torch, no pickle; nothing recorded is ever overwritten.
+
+<sweep>/sweep.json                      every request: what was asked, when, by which version
+<sweep>/trials/<name>-<trial_id>/       spec.json epochs.jsonl steps.csv summary.json predictions.parquet log.txt
+<sweep>/trials/<...>.<fingerprint>/     a trial of the same spec from other code, data or weights: stale, kept
+"""
+
+import json
+from collections.abc import Iterator, Mapping, Sequence
+from dataclasses import asdict, dataclass, fields
+from datetime import UTC, datetime
+from io import BytesIO
+from pathlib import Path
+from typing import Any
+
+import pandas as pd
+
+from tunekit.errors import UserError
+from tunekit.files import write_atomic
+from tunekit.schema import SCHEMA_VERSION, EpochRecord, Fingerprint, TrialSpec, TrialSummary
+
+PREDICTION_ROWS = 2_000_000
+"""Predictions a trial keeps of every epoch; beyond, those of the last and the best validation epoch."""
+
+
+@dataclass(frozen=True)
+class StoredTrial:
+    """One trial's folder, read."""
+
+    folder: Path
+    spec: TrialSpec
+    fingerprint: Fingerprint
+    epochs: list[EpochRecord]
+    summary: TrialSummary | None
+    """None for a trial that was interrupted or still runs."""
+
+
+class DamagedRecord(ValueError):
+    """A stored file can't be read as what it should be; the message names file and line."""
+
+
+def strict_json(text: str) -> Any:
+    """Parse JSON, refusing NaN and infinity. Raises ValueError."""
+
+    def refuse(token: str) -> None:
+        raise ValueError(f"{token} is not JSON")
+
+    return json.loads(text, parse_constant=refuse)
+
+
+class ResultStore:
+    """The records of one sweep under ``root`` (``<storage>/<sweep>``). Reading creates nothing."""
+
+    def __init__(self, root: Path) -> None:
+        self.root = Path(root)
+
+    @property
+    def trials_folder(self) -> Path:
+        """Where the trials' folders lie."""
+        return self.root / "trials"
+
+    @property
+    def data_folder(self) -> Path:
+        """Where the normalised copies of the datasets lie."""
+        return self.root / "data"
+
+    def folder(self, spec: TrialSpec) -> Path:
+        """The trial's folder, there or not."""
+        return self.trials_folder / spec.folder
+
+    # -- writing -----------------------------------------------------------------------------------------------------
+
+    def begin(self, spec: TrialSpec, fingerprint: Fingerprint) -> Path:
+        """Make the trial's folder and its spec.json; one with another fingerprint is set aside first, never mixed."""
+        folder = self.folder(spec)
+        if (folder / "spec.json").exists():
+            stored = self.read(folder)
+            if not stored.fingerprint.differs_in(fingerprint):
+                return folder
+            aside = folder.with_name(f"{folder.name}.{stored.fingerprint.digest}")
+            if aside.exists():
+                aside = folder.with_name(f"{aside.name}-{datetime.now(UTC):%Y%m%d%H%M%S%f}")
+            folder.rename(aside)
+        folder.mkdir(parents=True, exist_ok=True)
+        content = {
+            "schema_version": SCHEMA_VERSION,
+            "trial_id": spec.trial_id,
+            "spec": spec.to_dict(),
+            "fingerprint": asdict(fingerprint),
+        }
+        write_atomic(folder / "spec.json", _json(content))
+        return folder
+
+    def write_epochs(self, folder: Path, records: Sequence[EpochRecord]) -> None:
+        """Rewrite epochs.jsonl whole: one row an epoch, counted from 1 without a gap."""
+        rows = [{"schema_version": SCHEMA_VERSION, **asdict(record)} for record in records]
+        write_atomic(folder / "epochs.jsonl", "".join(f"{_line(row)}\n" for row in rows).encode())
+
+    def write_steps(self, folder: Path, steps: pd.DataFrame) -> None:
+        """Rewrite steps.csv whole: columns epoch, step, train_loss, learning_rate; one row an optimizer step."""
+        write_atomic(folder / "steps.csv", steps.to_csv(index=False, lineterminator="\n").encode())
+
+    def write_predictions(self, folder: Path, predictions: pd.DataFrame) -> None:
+        """Rewrite predictions.parquet: split, epoch, item_id, group_id, gold, predicted, logits (float16 list)."""
+        buffer = BytesIO()
+        predictions.to_parquet(buffer, index=False)
+        write_atomic(folder / "predictions.parquet", buffer.getvalue())
+
+    def write_summary(self, folder: Path, summary: TrialSummary) -> None:
+        """Write summary.json, the last file of a trial that ended."""
+        write_atomic(folder / "summary.json", _json({"schema_version": SCHEMA_VERSION, **asdict(summary)}))
+
+    def reopen(self, folder: Path) -> None:
+        """Set a failed trial's summary aside, so that it runs again; what it recorded stays."""
+        count = len(list(folder.glob("summary-*.json")))
+        (folder / "summary.json").rename(folder / f"summary-{count + 1}.json")
+
+    def add_request(self, request: Mapping[str, Any]) -> None:
+        """Append one request (what was asked, by which version) to sweep.json."""
+        requests = [*self.requests(), {**request, "time": datetime.now(UTC).isoformat(timespec="seconds")}]
+        write_atomic(self.root / "sweep.json", _json({"schema_version": SCHEMA_VERSION, "requests": requests}))
+
+    # -- reading -----------------------------------------------------------------------------------------------------
+
+    def requests(self) -> list[dict[str, Any]]:
+        """All requests, oldest first. Raises UserError where sweep.json is damaged."""
+        path = self.root / "sweep.json"
+        if not path.exists():
+            return []
+        try:
+            content = _versioned(strict_json(path.read_text(encoding="utf-8")), path)
+            return list(content["requests"])
+        except (ValueError, KeyError, TypeError) as error:
+            raise UserError(
+                f"{path} is damaged ({error}); restore it, or move it away to start its list anew"
+            ) from error
+
+    def read(self, folder: Path) -> StoredTrial:
+        """One trial's records. Raises DamagedRecord, naming file and line, where one can't be read."""
+        content = _load(folder / "spec.json")
+        try:
+            spec = TrialSpec.from_dict(content["spec"])
+            fingerprint = Fingerprint.from_dict(content["fingerprint"])
+        except (ValueError, KeyError, TypeError) as error:
+            raise DamagedRecord(f"{folder / 'spec.json'}: {error}") from error
+        summary = None
+        if (folder / "summary.json").exists():
+            content = _load(folder / "summary.json")
+            try:
+                summary = TrialSummary.from_dict({k: v for k, v in content.items() if k != "schema_version"})
+            except (ValueError, TypeError) as error:
+                raise DamagedRecord(f"{folder / 'summary.json'}: {error}") from error
+        return StoredTrial(folder, spec, fingerprint, read_epochs(folder / "epochs.jsonl"), summary)
+
+    def folders(self) -> Iterator[Path]:
+        """Folders of all stored trials, stale ones too, by name."""
+        if self.trials_folder.is_dir():
+            yield from sorted(p for p in self.trials_folder.iterdir() if (p / "spec.json").is_file())
+
+    def trials(self) -> tuple[list[StoredTrial], list[str]]:
+        """All readable trials, stale ones too, and one line for each that is damaged."""
+        found, damaged = [], []
+        for folder in self.folders():
+            try:
+                found.append(self.read(folder))
+            except DamagedRecord as error:
+                damaged.append(str(error))
+        return found, damaged
+
+    def epochs_frame(self) -> pd.DataFrame:
+        """One row an epoch of every readable trial: its trial_id, the spec's columns, and the record's."""
+        found, _ = self.trials()
+        rows = [{**_spec_columns(trial), **asdict(record)} for trial in found for record in trial.epochs]
+        return pd.DataFrame(rows)
+
+    def trials_frame(self) -> pd.DataFrame:
+        """One row a readable trial: its trial_id, the spec's columns, and its summary's; interrupted ones without."""
+        found, _ = self.trials()
+        names = [item.name for item in fields(TrialSummary)]
+        rows = []
+        for trial in found:
+            summary = asdict(trial.summary) if trial.summary else dict.fromkeys(names)
+            scores = {f"final_{name}": value for name, value in (summary["final_scores"] or {}).items()}
+            rows.append({**_spec_columns(trial), **summary, **scores})
+        return pd.DataFrame(rows)
+
+
+def read_epochs(path: Path) -> list[EpochRecord]:
+    """The rows of an epochs.jsonl, none where there is no file. Raises DamagedRecord with the line number."""
+    if not path.exists():
+        return []
+    records: list[EpochRecord] = []
+    for number, line in enumerate(_text(path).splitlines(), 1):
+        try:
+            row = _versioned(strict_json(line), path)
+            records.append(EpochRecord.from_dict({k: v for k, v in row.items() if k != "schema_version"}))
+            if records[-1].epoch != number:
+                raise ValueError(f"epoch {records[-1].epoch} stands where {number} should")
+        except (ValueError, TypeError, KeyError) as error:
+            raise DamagedRecord(f"{path}:{number}: {error}") from error
+    return records
+
+
+def _spec_columns(trial: StoredTrial) -> dict[str, Any]:
+    values = trial.spec.to_dict()
+    params = {f"param_{name}": value for name, value in values.pop("method_params").items()}
+    return {"trial_id": trial.spec.trial_id, "fingerprint": trial.fingerprint.digest, **values, **params}
+
+
+def _text(path: Path) -> str:
+    try:
+        return path.read_text(encoding="utf-8")
+    except (OSError, UnicodeDecodeError) as error:
+        raise DamagedRecord(f"{path}: {error}") from error
+
+
+def _load(path: Path) -> dict[str, Any]:
+    try:
+        return _versioned(strict_json(_text(path)), path)
+    except (ValueError, RecursionError) as error:
+        raise error if isinstance(error, DamagedRecord) else DamagedRecord(f"{path}: {error}") from error
+
+
+def _versioned(content: Any, path: Path) -> dict[str, Any]:
+    if not isinstance(content, dict) or content.get("schema_version") != SCHEMA_VERSION:
+        raise DamagedRecord(f"{path}: not a record of schema version {SCHEMA_VERSION}")
+    return content
+
+
+def _line(row: Mapping[str, Any]) -> str:
+    return json.dumps(row, allow_nan=False)
+
+
+def _json(content: Mapping[str, Any]) -> bytes:
+    return (json.dumps(content, indent=1, allow_nan=False) + "\n").encode()

@@ -1,0 +1,119 @@
+"""What a command names: blocks, models and data found and checked, and the plan over them."""
+
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from functools import cache
+from pathlib import Path
+
+from tunekit import estimate
+from tunekit.args import GridArgs
+from tunekit.blocks import SETTINGS, Block, load_blocks, override
+from tunekit.data.base import DATASETS, TextDataset
+from tunekit.data.user import read_user_dataset
+from tunekit.errors import UserError
+from tunekit.models import ModelRef, resolve_model
+from tunekit.plan import Plan, PlannedTrial, State, expand, fingerprint_of, make_plan
+from tunekit.schema import TrialSpec, slug
+from tunekit.status import cell_names
+from tunekit.store import ResultStore
+
+
+@dataclass(frozen=True)
+class Sweep:
+    """Everything the arguments name, found and checked."""
+
+    name: str
+    blocks: list[Block]
+    specs: list[TrialSpec]
+    models: dict[str, ModelRef]
+    own_data: dict[str, TextDataset]
+    """The user's own datasets, by their name in the specs."""
+
+    def sizes(self) -> dict[str, tuple[int, int, int]]:
+        """(training rows, scored rows, mean tokens a row) by dataset."""
+        result = {}
+        for name in dict.fromkeys(spec.dataset for spec in self.specs):
+            declared = estimate.declared_sizes(name)
+            if declared is None:
+                splits = self.own_data[name].splits
+                words = splits["train"]["text"].str.split().str.len().mean()
+                scored = sum(len(frame) for split, frame in splits.items() if split != "train")
+                declared = len(splits["train"]), scored, int(1.4 * words) + 2
+            result[name] = declared
+        return result
+
+
+def find(args: GridArgs, presets: Mapping[str, Sequence[Block]]) -> Sweep:
+    """The sweep that ``args`` names. Raises UserError on anything unknown. Fetches nothing for registered names."""
+    if args.config and args.preset:
+        raise UserError("--preset and --config exclude each other; give one of them")
+    if args.config:
+        blocks, name = load_blocks(args.config), slug(args.config.stem)
+    else:
+        name = args.preset or "study"
+        if name not in presets:
+            raise UserError(f"unknown preset {name!r}; there are {', '.join(presets)}")
+        blocks = list(presets[name])
+    if args.sweep is not None:
+        name = args.sweep
+        if name != slug(name):
+            raise UserError(
+                f"--sweep takes lower-case letters, digits, '.', '_' and '-', as in {slug(name)!r}, got {name!r}"
+            )
+    blocks = override(
+        blocks,
+        models=args.models,
+        methods=args.methods,
+        datasets=args.datasets,
+        seeds=args.seeds,
+        learning_rate=args.learning_rate,
+        method_params=args.method_params,
+        settings={setting: getattr(args, setting) for setting in SETTINGS},
+    )
+    model_of = cache(resolve_model)
+    own_data: dict[str, TextDataset] = {}
+
+    @cache
+    def name_dataset(text: str) -> str:
+        if text in DATASETS or not (Path(text).exists() or Path(text).suffix or "/" in text):
+            DATASETS[text]
+            return text
+        data = read_user_dataset(
+            Path(text),
+            text_column=args.text_column,
+            pair_column=args.pair_column,
+            label_column=args.label_column,
+            group_column=args.group_column,
+        )
+        own_data[data.name] = data
+        return data.name
+
+    specs = expand(blocks, lambda text: model_of(text).name, name_dataset)
+    models = {(ref := model_of(text)).name: ref for block in blocks for text in block.models}
+    return Sweep(name, blocks, specs, models, own_data)
+
+
+def plan_of(sweep: Sweep, store: ResultStore) -> Plan:
+    """Where each of the sweep's trials stands."""
+    fingerprints = {}
+    for spec in sweep.specs:
+        own = sweep.own_data.get(spec.dataset)
+        data_hash = own.content_hash if own else DATASETS[spec.dataset].content_hash
+        fingerprints[spec.trial_id] = fingerprint_of(spec, sweep.models[spec.model].revision, data_hash)
+    return make_plan(sweep.specs, fingerprints, store)
+
+
+def describe(sweep: Sweep, plan: Plan, pending: Sequence[PlannedTrial]) -> str:
+    """The plan for people: a line a cell with its states, and what is stale and why."""
+    names = cell_names(sweep.specs)
+    lines = [f"sweep {sweep.name}: {len(plan.trials)} trials, {len(pending)} to run"]
+    width = max(len(name) for name in names.values())
+    for cell, name in names.items():
+        trials = [trial for trial in plan.trials if trial.spec.cell == cell]
+        counts = [f"{count} {state.value}" for state in State if (count := sum(t.state is state for t in trials))]
+        seeds = " ".join(str(trial.spec.seed) for trial in trials)
+        lines.append(f"  {name:<{width}}  {', '.join(counts)}  (seeds {seeds})")
+    for trial, parts in plan.stale:
+        lines.append(f"  stale: {trial.spec.label} was made by other {', '.join(parts)}; kept in {trial.folder.name}")
+    lines += [f"  damaged, left out: {line}" for line in plan.damaged]
+    return "\n".join(lines)
