@@ -6,7 +6,6 @@ from typing import Generic, TypeVar
 
 from tunekit.errors import UserError
 
-
 T = TypeVar("T")
 
 

@@ -1,5 +1,7 @@
 """The contract: what a trial is, what it leaves behind, and how each number is shown. Standard library only."""
 
+from __future__ import annotations
+
 import hashlib
 import json
 import math
@@ -149,7 +151,7 @@ class TrialSpec:
         return asdict(self)
 
     @classmethod
-    def from_dict(cls, values: Mapping[str, Any]) -> "TrialSpec":
+    def from_dict(cls, values: Mapping[str, Any]) -> TrialSpec:
         """The spec of ``to_dict``. Raises ValueError on a missing or unknown field."""
         return _strict(cls, values)
 
@@ -201,7 +203,7 @@ class EpochRecord:
     peak_memory_bytes: int = metric("Peak memory", direction=Direction.MIN, unit="B")
 
     @classmethod
-    def from_dict(cls, values: Mapping[str, Any]) -> "EpochRecord":
+    def from_dict(cls, values: Mapping[str, Any]) -> EpochRecord:
         """The record of a stored row. Raises ValueError on a missing, unknown, mistyped or non-finite value."""
         record = _strict(cls, values)
         for item in fields(cls):
@@ -252,7 +254,7 @@ class TrialSummary:
     """Commit, source hash, package versions, host: where the numbers come from."""
 
     @classmethod
-    def from_dict(cls, values: Mapping[str, Any]) -> "TrialSummary":
+    def from_dict(cls, values: Mapping[str, Any]) -> TrialSummary:
         """The summary of a stored file. Raises ValueError on a missing or unknown field or status."""
         summary = _strict(cls, values)
         object.__setattr__(summary, "status", Status(summary.status))
@@ -283,7 +285,7 @@ class Fingerprint:
     trainer: int = TRAINER_VERSION
     """Version of the training numerics."""
 
-    def differs_in(self, other: "Fingerprint") -> list[str]:
+    def differs_in(self, other: Fingerprint) -> list[str]:
         """Names of the parts that are not equal."""
         return [item.name for item in fields(self) if getattr(self, item.name) != getattr(other, item.name)]
 
@@ -293,6 +295,6 @@ class Fingerprint:
         return hashlib.sha256(canonical_json(asdict(self)).encode()).hexdigest()[:8]
 
     @classmethod
-    def from_dict(cls, values: Mapping[str, Any]) -> "Fingerprint":
+    def from_dict(cls, values: Mapping[str, Any]) -> Fingerprint:
         """The fingerprint of a stored file. Raises ValueError on a missing or unknown field."""
         return _strict(cls, values)

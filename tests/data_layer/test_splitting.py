@@ -1,7 +1,6 @@
 """Draws of rows: stratified, nested, never tearing a text or a group apart, and a function of the seed alone."""
 
 from collections import Counter
-from pathlib import Path
 
 import pytest
 from hypothesis import given, settings
@@ -120,8 +119,3 @@ def test_content_hash_sees_every_label(row: int) -> None:
     changed.loc[row, "label"] = 1 - changed.loc[row, "label"]
     assert content_hash(data.splits | {"train": changed}, data.label_names) != data.content_hash
     assert content_hash(data.splits, ("common", "other")) != data.content_hash
-
-
-def test_files_stay_small() -> None:
-    folder = Path(__file__).resolve().parents[2] / "tunekit" / "data"
-    assert all(len(path.read_text().splitlines()) <= 300 for path in folder.glob("*.py"))

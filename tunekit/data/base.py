@@ -70,7 +70,7 @@ def text_hash(text: str) -> str:
 def make_frame(
     texts: Sequence[str],
     labels: Sequence[int],
-    pairs: Sequence[str] | None = None,
+    pairs: Sequence[str | None] | None = None,
     groups: Iterable[str] | None = None,
 ) -> DataFrame:
     """One split's rows without ``item_id``. Without ``groups`` an item's group is the hash of its own text."""

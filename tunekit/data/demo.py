@@ -9,13 +9,14 @@ from __future__ import annotations
 
 import random
 from collections.abc import Sequence
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, TypeVar
 
 from tunekit.data.base import DATASETS, DatasetInfo, make_frame, text_hash
 
 if TYPE_CHECKING:
     from pandas import DataFrame
 
+T = TypeVar("T")
 LABELS = ("positive", "neutral", "negative")
 NUM_ROWS = {"train": 600, "val": 100, "test": 300}
 SEED = 20240
@@ -75,7 +76,7 @@ TEMPLATES = (
 def _sentence(rng: random.Random, rare: bool) -> tuple[str, list[tuple[str, int]]]:
     """One sentence and its (aspect, label) pairs; ``rare`` words are drawn from half the time."""
 
-    def pick(common: Sequence, uncommon: Sequence = ()) -> object:
+    def pick(common: Sequence[T], uncommon: Sequence[T] = ()) -> T:
         """An item of either list. Raw bits only: of ``random``'s methods they are the ones sure to stay the same."""
         words = uncommon if uncommon and rare and rng.getrandbits(1) else common
         return words[rng.getrandbits(32) % len(words)]

@@ -38,7 +38,9 @@ def read_pinned(file: PinnedFile) -> str:
     try:
         content = path.read_bytes()
     except OSError as error:
-        raise UserError(f"cannot read {path} ({error.strerror}): copy it there from {file.url}") from error
+        raise UserError(
+            f"cannot read {path} ({error.strerror}): copy it there from {file.url}, or unset {DATA_DIR}"
+        ) from error
     found = hashlib.sha256(content).hexdigest()
     if found != file.sha256:
         raise UserError(f"{path} has sha256 {found}, expected {file.sha256}: replace it by {file.url}")

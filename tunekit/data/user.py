@@ -56,7 +56,8 @@ def read_user_dataset(
     files = _split_files(path) if is_folder else {"train": path}
     rows = {s: _read_file(f, text_column, pair_column, label_column, group_column) for s, f in files.items()}
     names = _class_names(rows, path)
-    label_names = tuple(sorted(set(names.values()), key=lambda name: (_whole(name) or 0, name)))
+    numeric = all(_whole(name) is not None for name in names.values())
+    label_names = tuple(sorted(set(names.values()), key=int if numeric else str))
     for split, part in rows.items():
         trained = {names[row.label] for row in rows["train"]}
         for row in part:

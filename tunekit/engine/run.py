@@ -16,8 +16,8 @@ from tunekit.data.base import TextDataset, limit_and_carve, load_dataset
 from tunekit.data.tokens import tokenise
 from tunekit.engine import checkpoint, memory_peak
 from tunekit.engine.scoring import scores
-from tunekit.engine.train import Diverged, LabelledSplit, Member, TrainedEpoch, mean_cross_entropy, predict, train_epoch
 from tunekit.engine.summary import Built, best_epoch, summarise
+from tunekit.engine.train import Diverged, LabelledSplit, Member, TrainedEpoch, mean_cross_entropy, predict, train_epoch
 from tunekit.errors import UserError
 from tunekit.lease import check_current
 from tunekit.methods import METHODS

@@ -1,0 +1,65 @@
+"""Fixtures of the whole suite: no network beyond loopback, the real data where it lies, a small trial to run."""
+
+import os
+import socket
+from collections.abc import Callable, Iterator
+from pathlib import Path
+
+import pytest
+
+from tunekit.schema import TrialSpec
+
+ROOT = Path(__file__).resolve().parent.parent
+REAL_DATA = Path(os.environ.get("TUNEKIT_DATA_DIR", ROOT.parent / "shared" / "data"))
+
+if REAL_DATA.is_dir():
+    os.environ["TUNEKIT_DATA_DIR"] = str(REAL_DATA)
+os.environ["HF_HUB_OFFLINE"] = "1"
+os.environ["TOKENIZERS_PARALLELISM"] = "false"
+
+needs_real_data = pytest.mark.skipif(
+    not REAL_DATA.is_dir(), reason="the real data files are not here (TUNEKIT_DATA_DIR)"
+)
+
+
+@pytest.fixture(scope="session", autouse=True)
+def _cache(tmp_path_factory: pytest.TempPathFactory) -> None:
+    os.environ["TUNEKIT_CACHE_DIR"] = str(tmp_path_factory.mktemp("cache"))
+
+
+@pytest.fixture(autouse=True)
+def _no_network(monkeypatch: pytest.MonkeyPatch) -> Iterator[None]:
+    """Fail any connection that leaves this machine."""
+    connect = socket.socket.connect
+
+    def guarded(self: socket.socket, address: object) -> None:
+        host = address[0] if isinstance(address, tuple) else "local"
+        if host not in ("local", "localhost", "127.0.0.1", "::1") and host != socket.gethostbyname(
+            socket.gethostname()
+        ):
+            raise AssertionError(f"a test tried to reach {host}")
+        connect(self, address)
+
+    monkeypatch.setattr(socket.socket, "connect", guarded)
+    return
+
+
+@pytest.fixture
+def make_spec() -> Callable[..., TrialSpec]:
+    """A spec of a tiny trial, any field replaced."""
+
+    def make(**changes: object) -> TrialSpec:
+        fields = {
+            "model": "tiny-bert",
+            "dataset": "demo",
+            "method": "lora",
+            "method_params": {"r": 4, "lora_alpha": 8, "lora_dropout": 0.0, "target_modules": "query,value"},
+            "seed": 1,
+            "learning_rate": 5e-4,
+            "epochs": 2,
+            "train_limit": 64,
+            "max_length": 64,
+        }
+        return TrialSpec(**{**fields, **changes})
+
+    return make

@@ -1,0 +1,61 @@
+"""One driver a sweep."""
+
+import json
+import subprocess
+import sys
+import time
+
+import pytest
+
+from tunekit.errors import UserError
+from tunekit.lease import Superseded, acquire, check_current, current_start, holder_line
+
+
+def test_a_held_lease_refuses_a_second_driver_and_a_released_one_does_not(tmp_path):
+    lease = acquire(tmp_path)
+    with pytest.raises(UserError, match="another driver"):
+        acquire(tmp_path)
+    assert holder_line(tmp_path).startswith("running")
+    lease.release()
+    second = acquire(tmp_path)
+    assert (second.start, second.taken_over) == (2, None)
+    second.release()
+
+
+def test_a_killed_drivers_lease_is_taken_over_at_once(tmp_path):
+    code = f"from tunekit.lease import acquire; from pathlib import Path; acquire(Path({str(tmp_path)!r})); import os; os._exit(9)"
+    subprocess.run([sys.executable, "-c", code], check=False)
+    lease = acquire(tmp_path)
+    assert "dead driver" in lease.taken_over
+    lease.release()
+
+
+@pytest.mark.parametrize(("age", "alive"), [(5, True), (61, False)])
+def test_another_hosts_lease_lives_for_a_minute(tmp_path, age, alive):
+    (tmp_path / "starts").mkdir()
+    holder = {"host": "elsewhere", "pid": 1, "process_started": 0.0, "time": time.time() - age, "released": False}
+    (tmp_path / "starts" / "4.json").write_text(json.dumps(holder))
+    if alive:
+        with pytest.raises(UserError, match="pid 1 on elsewhere"):
+            acquire(tmp_path)
+    else:
+        lease = acquire(tmp_path)
+        assert lease.start == 5
+        lease.release()
+
+
+def test_a_torn_lease_is_judged_by_its_age(tmp_path):
+    (tmp_path / "starts").mkdir()
+    (tmp_path / "starts" / "1.json").write_text("{")
+    with pytest.raises(UserError, match="another driver"):
+        acquire(tmp_path)
+
+
+def test_an_older_start_is_told_to_stop(tmp_path):
+    first = acquire(tmp_path)
+    first.release()
+    acquire(tmp_path).release()
+    assert current_start(tmp_path) == 2
+    check_current(tmp_path, 2)
+    with pytest.raises(Superseded):
+        check_current(tmp_path, first.start)
