@@ -23,8 +23,8 @@ def test_a_held_lease_refuses_a_second_driver_and_a_released_one_does_not(tmp_pa
 
 
 def test_a_killed_drivers_lease_is_taken_over_at_once(tmp_path):
-    code = f"from tunekit.lease import acquire; from pathlib import Path; acquire(Path({str(tmp_path)!r})); import os; os._exit(9)"
-    subprocess.run([sys.executable, "-c", code], check=False)
+    code = "import os, pathlib, sys; from tunekit.lease import acquire; acquire(pathlib.Path(sys.argv[1])); os._exit(9)"
+    subprocess.run([sys.executable, "-c", code, str(tmp_path)], check=False)
     lease = acquire(tmp_path)
     assert "dead driver" in lease.taken_over
     lease.release()

@@ -28,7 +28,8 @@ def test_id_ignores_order_of_keys_type_of_numbers_and_defaults():
 
 
 CHANGED = {
-    "model": "roberta", "dataset": "demo", "method": "lora", "method_params": {"r": 2}, "seed": 2, "learning_rate": 1e-3,
+    "model": "roberta", "dataset": "demo", "method": "lora", "method_params": {"r": 2}, "seed": 2,
+    "learning_rate": 1e-3,
     "batch_size": 16, "epochs": 3, "max_length": 64, "weight_decay": 0.1, "warmup_ratio": 0.1, "precision": "bf16",
     "train_limit": 10, "val_fraction": 0.1, "data_seed": 1, "score_test": False,
 }  # fmt: skip

@@ -18,7 +18,7 @@ MAX_CONFIG_BYTES = 1_000_000
 
 @dataclass(frozen=True, kw_only=True)
 class Block:
-    """One product of models, datasets, methods and seeds, with common settings. None leaves a setting at its default."""
+    """One product of models, datasets, methods and seeds, with common settings; None means a default."""
 
     models: tuple[str, ...]
     datasets: tuple[str, ...]
@@ -45,9 +45,8 @@ class Block:
         for method in self.methods:
             complete_params(method, self.method_params.get(method, {}))
         rates = self.learning_rate if isinstance(self.learning_rate, Mapping) else {}
-        for what, names in (("method_params", self.method_params), ("learning_rate", rates)):
-            for name in names:
-                METHODS[name]
+        for name in (*self.method_params, *rates):
+            METHODS[name]
 
     def specs(self, seed: int, name_model: Callable[[str], str], name_dataset: Callable[[str], str]) -> list[TrialSpec]:
         """The block's trials of one seed; the callables give models and datasets the names that specs hold."""
@@ -107,7 +106,10 @@ def parse_block(values: object, where: str) -> Block:
     params = values.get("method_params") or {}
     if not isinstance(params, dict) or not all(isinstance(value, dict) for value in params.values()):
         raise UserError(f"{where}: method_params must map a method to its parameters, as in {{lora: {{r: 16}}}}")
-    return Block(**{**values, **axes, "method_params": params})
+    try:
+        return Block(**{**values, **axes, "method_params": params})
+    except UserError as error:
+        raise UserError(f"{where}: {error}") from error
 
 
 def load_blocks(path: Path) -> list[Block]:
@@ -160,7 +162,7 @@ def override(
             rate = {
                 method: rates.get(method, block._rate(method)) for method in {**dict.fromkeys(block.methods), **rates}
             }
-        elif rates:
+        elif rates is not None:
             rate = rates
         result.append(replace(block, **changes, method_params=merged, learning_rate=rate))
     for method in {**(rates if isinstance(rates, Mapping) else {}), **params}:

@@ -1,4 +1,4 @@
-"""What a plan will cost: hours on this machine and bytes of disk. Rough on purpose, from declared sizes and one probe."""
+"""What a plan will cost in hours and bytes of disk: rough, from declared sizes and one probe."""
 
 import os
 import time
@@ -25,10 +25,17 @@ def has_accelerator() -> bool:
     return any(Path("/dev").glob("nvidia[0-9]*"))
 
 
+def _shape(model: str) -> tuple[int, int, int]:
+    """Layers, hidden and inner size of ``model``."""
+    if model not in MODELS:
+        return BASE_SIZE
+    info = MODELS[model]
+    return info.num_layers, info.hidden_size, info.intermediate_size
+
+
 def encoder_params(model: str) -> int:
     """Weights of the encoder's layers, embeddings not counted."""
-    info = MODELS[model] if model in MODELS else None
-    layers, hidden, inner = (info.num_layers, info.hidden_size, info.intermediate_size) if info else BASE_SIZE
+    layers, hidden, inner = _shape(model)
     return layers * (4 * hidden * hidden + 2 * hidden * inner)
 
 
@@ -75,9 +82,7 @@ def disk_bytes(specs: Sequence[TrialSpec], concurrent: int) -> int:
     """
     largest = 0
     for spec in specs:
-        info = MODELS[spec.model] if spec.model in MODELS else None
-        hidden = info.hidden_size if info else BASE_SIZE[1]
-        full = encoder_params(spec.model) + VOCABULARY * hidden
+        full = encoder_params(spec.model) + VOCABULARY * _shape(spec.model)[1]
         largest = max(largest, 12 * (full if spec.method == "full" else full // 20))
     return len(specs) * RECORD_BYTES + 3 * min(concurrent, len(specs)) * largest
 

@@ -7,7 +7,7 @@ from pathlib import Path
 
 
 def write_atomic(path: Path, content: bytes) -> None:
-    """Write ``content`` to ``path``: a temporary file beside it, fsync, rename. Raises OSError; ``path`` is then as before."""
+    """Write ``content`` by a temporary file, fsync and rename. Raises OSError; ``path`` is then as before."""
     descriptor, temporary = tempfile.mkstemp(dir=path.parent, prefix=f".{path.name}.")
     try:
         with os.fdopen(descriptor, "wb") as file:

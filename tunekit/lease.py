@@ -72,7 +72,7 @@ class Lease:
 
 
 def acquire(sweep: Path) -> Lease:
-    """Take the lease on ``sweep``. Raises UserError while another driver holds it, OSError where it can't be written."""
+    """Take the lease on ``sweep``. Raises UserError while another driver holds it, OSError on a bad disk."""
     folder = sweep / "starts"
     folder.mkdir(parents=True, exist_ok=True)
     newest = current_start(sweep)

@@ -1,4 +1,4 @@
-"""Where numbers come from: commit, source hash, package versions, machine. An allow-list, never the whole environment."""
+"""Where numbers come from: commit, source hash, versions, machine; never the whole environment."""
 
 import hashlib
 import os

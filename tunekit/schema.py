@@ -9,7 +9,7 @@ import re
 from collections.abc import Mapping
 from dataclasses import MISSING, asdict, dataclass, field, fields
 from enum import StrEnum
-from typing import Any
+from typing import Any, TypeVar
 
 SCHEMA_VERSION = 1
 """Version of the stored records and of the trial id. A change of any golden id must raise it."""
@@ -17,6 +17,7 @@ SCHEMA_VERSION = 1
 TRAINER_VERSION = 1
 """Version of the numerics of training. A change of any golden loss must raise it."""
 
+R = TypeVar("R")
 Scalar = str | int | float | bool
 PRECISIONS = ("fp32", "bf16")
 
@@ -32,7 +33,7 @@ def canonical_json(value: object) -> str:
 
 
 def _coerced(name: str, kind: str, value: Any) -> Any:
-    """``value`` as the field's own type; ``5`` and ``5.0`` are one float. Raises ValueError where that would change it."""
+    """``value`` as the field's own type; ``5`` and ``5.0`` are one float. Raises ValueError if it is another."""
     optional = kind.endswith("| None")
     if optional and value is None:
         return None
@@ -261,12 +262,13 @@ class TrialSummary:
         return summary
 
 
-def _strict(cls: Any, values: Mapping[str, Any]) -> Any:
+def _strict(cls: type[R], values: Mapping[str, Any]) -> R:
     """``cls(**values)`` if the keys are exactly its fields (optional ones may be left out). Raises ValueError."""
     if not isinstance(values, Mapping):
         raise ValueError(f"{cls.__name__}: expected an object, got {type(values).__name__}")
-    required = {item.name for item in fields(cls) if item.default is MISSING and item.default_factory is MISSING}
-    missing, unknown = sorted(required - set(values)), sorted(set(values) - {item.name for item in fields(cls)})
+    own = fields(cls)  # type: ignore[arg-type]
+    required = {item.name for item in own if item.default is MISSING and item.default_factory is MISSING}
+    missing, unknown = sorted(required - set(values)), sorted(set(values) - {item.name for item in own})
     if missing or unknown:
         raise ValueError(f"{cls.__name__}: missing fields {missing}, unknown fields {unknown}")
     return cls(**values)

@@ -69,7 +69,7 @@ def _mark(trial: StoredTrial | None, spec: TrialSpec) -> str:
 
 
 def status_table(root: Path) -> tuple[Table, list[str]]:
-    """The grid of states of the sweep at ``root``, and lines to print under it. Raises UserError where there is none."""
+    """The grid of states of the sweep at ``root``, and lines to print under it. Raises UserError if none."""
     store = ResultStore(root)
     requests = store.requests()
     if not requests:

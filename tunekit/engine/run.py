@@ -1,5 +1,6 @@
-"""One trial from start to summary against a store: build, resume, train epoch by epoch, record. Knows nothing of Ray."""
+"""One trial from start to summary: build, resume, train epoch by epoch, record. Knows nothing of Ray."""
 
+import logging
 import shutil
 import time
 from collections.abc import Callable
@@ -10,7 +11,8 @@ from pathlib import Path
 import numpy as np
 import pandas as pd
 import torch
-from transformers import PreTrainedTokenizerFast
+from transformers import PreTrainedModel, PreTrainedTokenizerFast
+from transformers.utils import logging as transformers_logging
 
 from tunekit.data.base import TextDataset, limit_and_carve, load_dataset
 from tunekit.data.tokens import tokenise
@@ -57,8 +59,8 @@ class Prepared:
 
 @lru_cache(maxsize=8)
 def _prepared(
-    model: ModelRef, name: str, content_hash: str, folder: Path, max_length: int, limit: int | None, val_fraction: float,
-    data_seed: int,
+    model: ModelRef, name: str, content_hash: str, folder: Path, max_length: int, limit: int | None,
+    val_fraction: float, data_seed: int,
 ) -> Prepared:  # fmt: skip
     data = load_dataset(name, folder)
     if data.content_hash != content_hash:
@@ -68,7 +70,7 @@ def _prepared(
     data = limit_and_carve(data, train_limit=limit, val_fraction=val_fraction, data_seed=data_seed)
     tokenizer = load_tokenizer(model, data)
     splits = {
-        split: LabelledSplit(tokens, data.splits[split]["label"].to_numpy(np.int64))
+        split: LabelledSplit(tokens, data.splits[split]["label"].to_numpy(np.int64, copy=True))
         for split, tokens in tokenise(data, tokenizer, max_length).items()
     }
     return Prepared(data, tokenizer, splits)
@@ -91,8 +93,8 @@ def prepare(spec: TrialSpec, fingerprint: Fingerprint, model: ModelRef, folder: 
     )
 
 
-def build_member(spec: TrialSpec, model_ref: ModelRef, prepared: Prepared, device: torch.device) -> Member:
-    """The trial's model, changed by its method, new weights from its seed, and its training data.
+def build_model(spec: TrialSpec, model_ref: ModelRef, prepared: Prepared) -> PreTrainedModel:
+    """The trial's model, changed by its method, new weights from its seed.
 
     The head is trained by every method: it is everything after the last encoder layer (``MODEL_TYPES``).
     """
@@ -105,7 +107,13 @@ def build_member(spec: TrialSpec, model_ref: ModelRef, prepared: Prepared, devic
     for name, parameter in model.named_parameters():
         if name.startswith(head):
             parameter.requires_grad = True
-    return Member(spec, model, prepared.splits["train"], device)
+    return model
+
+
+def quiet_libraries() -> None:
+    """Silence two warnings that are wrong here: explicit attention is chosen, and the adapter is active (adapters#815)."""
+    transformers_logging.set_verbosity_error()
+    logging.getLogger("adapters").setLevel(logging.ERROR)
 
 
 class TrialRun:
@@ -118,11 +126,13 @@ class TrialRun:
         if job.spec.precision == "bf16" and not _has_bf16(self.device):
             raise UserError(f"precision bf16 is not computed natively by this {self.device.type}; use --precision fp32")
         torch.set_num_threads(job.threads)
+        quiet_libraries()
         memory_peak.reset_peak(self.device)
         self.folder = self.store.begin(job.spec, job.fingerprint)
         prepared = prepare(job.spec, job.fingerprint, job.model, self.store.data_folder)
         self.data, self.splits = prepared.data, prepared.splits
-        self.member = build_member(job.spec, job.model, prepared, self.device)
+        model = build_model(job.spec, job.model, prepared)
+        self.member = Member(job.spec, model, self.splits["train"], self.device)
         trainable, total = count_parameters(self.member.model)
         execution = {
             "device": torch.cuda.get_device_name(self.device) if self.device.type == "cuda" else self.device.type,

@@ -12,7 +12,7 @@ if TYPE_CHECKING:
 @METHODS.register("adapter")
 @dataclass(frozen=True, kw_only=True)
 class Adapter:
-    """Two bottlenecks a layer, after attention and after the feed-forward part, of width hidden size / reduction factor."""
+    """Two bottlenecks a layer, after attention and feed-forward, of width hidden size / reduction factor."""
 
     reduction_factor: int = 16
 

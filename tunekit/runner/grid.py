@@ -110,7 +110,7 @@ def run_grid(
 
 
 class _Interrupt:
-    """Turns the first Ctrl-C into KeyboardInterrupt, with a deadline: Ray may take long to stop, users should not wait."""
+    """Turns the first Ctrl-C into KeyboardInterrupt, with a deadline, for Ray may take long to stop."""
 
     def __init__(self, lease: Lease) -> None:
         self.lease = lease

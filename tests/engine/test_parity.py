@@ -1,0 +1,77 @@
+"""Parity with Hugging Face: the same batches, padded by ``transformers.Trainer`` and packed by the engine."""
+
+import numpy as np
+import pytest
+import torch
+from torch import nn
+from transformers import Trainer, TrainingArguments
+
+from tests.conftest import needs_real_data
+from tests.helpers import build, specify
+from tunekit.engine.train import Member, train_epoch
+
+STEPS = 20
+
+
+def without_dropout(model: nn.Module) -> nn.Module:
+    for module in model.modules():
+        if isinstance(module, nn.Dropout):
+            module.p = 0.0
+        if hasattr(module, "dropout_prob"):
+            module.dropout_prob = 0.0
+    return model
+
+
+class SameBatches(Trainer):
+    """Trainer over given batches, in order, that keeps each step's exact loss (its log rounds)."""
+
+    def __init__(self, batches: list[dict[str, torch.Tensor]], **kwargs: object) -> None:
+        super().__init__(**kwargs)
+        self.batches, self.losses = batches, []
+
+    def get_train_dataloader(self):
+        return self.batches
+
+    def compute_loss(self, *args: object, **kwargs: object) -> torch.Tensor:
+        loss = super().compute_loss(*args, **kwargs)
+        self.losses.append(loss.item())
+        return loss
+
+
+def trainer_losses(model, batches, spec, folder) -> list[float]:
+    arguments = TrainingArguments(
+        output_dir=str(folder), max_steps=STEPS, learning_rate=spec.learning_rate, report_to=[], use_cpu=True,
+        save_strategy="no", disable_tqdm=True, per_device_train_batch_size=spec.batch_size,
+    )  # fmt: skip
+    trainer = SameBatches(batches, model=model, args=arguments)
+    trainer.train()
+    return trainer.losses
+
+
+@needs_real_data
+@pytest.mark.parametrize("method", ["full", "adapter", "lora"])
+@pytest.mark.parametrize(("model", "batch_size"), [("tiny-bert", 16), ("tiny-roberta", 16), ("minilm", 4)])
+def test_losses_agree_with_trainer(model, batch_size, method, tmp_path):
+    spec = specify(
+        model=model,
+        dataset="restaurant",
+        method=method,
+        batch_size=batch_size,
+        epochs=1,
+        train_limit=STEPS * batch_size,
+    )
+    prepared, first = build(spec)
+    _, second = build(spec)
+    member = Member(spec, without_dropout(first), prepared.splits["train"], torch.device("cpu"))
+    assert not member.explicit_attention
+    tokens, labels = prepared.splits["train"].tokens, prepared.splits["train"].labels
+    batches = []
+    for indices in member.batches(1):
+        rows = [{"input_ids": tokens.ids[tokens.offsets[i] : tokens.offsets[i + 1]].tolist()} for i in indices]
+        padded = dict(prepared.tokenizer.pad(rows, return_tensors="pt"))
+        batches.append({**padded, "labels": torch.from_numpy(labels[indices])})
+    expected = trainer_losses(without_dropout(second), batches, spec, tmp_path)
+    found = train_epoch([member], 1)[0].losses
+    assert len(found) == len(expected) == STEPS
+    assert np.ptp(found) > 1e-3, "a loss that never moves would agree with anything"
+    np.testing.assert_allclose(found, expected, rtol=0, atol=1e-5)

@@ -1,0 +1,37 @@
+"""Short ways to a trial for the tests."""
+
+from pathlib import Path
+
+from tunekit.data.base import DATASETS
+from tunekit.engine.run import Job, Prepared, TrialRun, build_model, prepare
+from tunekit.methods import METHODS
+from tunekit.methods.base import complete_params
+from tunekit.models import resolve_model
+from tunekit.plan import fingerprint_of
+from tunekit.schema import Fingerprint, TrialSpec
+
+
+def specify(**changes: object) -> TrialSpec:
+    """A small spec; the method's parameters are completed and its default rate taken."""
+    fields = {"model": "tiny-bert", "dataset": "demo", "method": "lora", "seed": 1, "epochs": 2, "train_limit": 64}
+    fields |= changes
+    method = str(fields["method"])
+    fields["method_params"] = complete_params(method, fields.get("method_params", {}))
+    return TrialSpec(**{"learning_rate": METHODS[method].learning_rate, **fields})
+
+
+def fingerprint(spec: TrialSpec) -> Fingerprint:
+    return fingerprint_of(spec, resolve_model(spec.model).revision, DATASETS[spec.dataset].content_hash)
+
+
+def build(spec: TrialSpec) -> tuple[Prepared, object]:
+    """The spec's data and model."""
+    ref = resolve_model(spec.model)
+    prepared = prepare(spec, fingerprint(spec), ref, Path("unused"))
+    return prepared, build_model(spec, ref, prepared)
+
+
+def start(spec: TrialSpec, sweep: Path, log: list[str] | None = None, number: int = 0) -> TrialRun:
+    """A TrialRun on one thread."""
+    job = Job(spec, fingerprint(spec), resolve_model(spec.model), sweep, number, 1)
+    return TrialRun(job, (log if log is not None else []).append)

@@ -1,0 +1,105 @@
+"""The store: what is written comes back, damage is named, other code's trials are set aside."""
+
+from dataclasses import fields, replace
+
+import pytest
+
+from tunekit.plan import State, make_plan
+from tunekit.schema import EpochRecord, Fingerprint, Status, TrialSummary
+from tunekit.store import DamagedRecord, ResultStore
+
+FINGERPRINT = Fingerprint(model="m", data="d", code="c")
+
+
+def record(epoch: int) -> EpochRecord:
+    values = dict.fromkeys((item.name for item in fields(EpochRecord)), 0.5)
+    return EpochRecord(**{**values, "epoch": epoch, "step": 2 * epoch, "peak_memory_bytes": 7})
+
+
+def summary(status: Status = Status.COMPLETED, error: str | None = None) -> TrialSummary:
+    return TrialSummary(
+        status=status, num_epochs=2, best_epoch=1, final_scores={"test_macro_f1": 0.5}, best_scores=None,
+        train_scores=None, num_trainable_params=1, num_total_params=2, train_seconds=1.0, peak_memory_bytes=7,
+        error=error, execution={}, provenance={},
+    )  # fmt: skip
+
+
+@pytest.fixture
+def store(tmp_path):
+    return ResultStore(tmp_path / "sweep")
+
+
+def states(store, specs, fingerprint=FINGERPRINT):
+    plan = make_plan(specs, {spec.trial_id: fingerprint for spec in specs}, store)
+    return [trial.state for trial in plan.trials], plan
+
+
+def test_what_is_written_comes_back(store, make_spec):
+    folder = store.begin(make_spec(), FINGERPRINT)
+    store.write_epochs(folder, [record(1), record(2)])
+    store.write_summary(folder, summary())
+    trial = store.read(folder)
+    assert (trial.spec, trial.fingerprint, trial.summary) == (make_spec(), FINGERPRINT, summary())
+    assert trial.epochs == [record(1), record(2)]
+    assert list(store.epochs_frame()["epoch"]) == [1, 2]
+    assert store.trials_frame()["final_test_macro_f1"].tolist() == [0.5]
+
+
+def test_states_of_a_plan(store, make_spec):
+    specs = [make_spec(seed=seed) for seed in range(4)]
+    for spec in specs[1:]:
+        store.begin(spec, FINGERPRINT)
+    store.write_summary(store.folder(specs[2]), summary())
+    store.write_summary(store.folder(specs[3]), summary(Status.DIVERGED, "loss became nan"))
+    found, plan = states(store, specs)
+    assert found == [State.NEW, State.PARTIAL, State.DONE, State.FAILED]
+    assert plan.trials[3].reason == "diverged: loss became nan"
+    assert [len(plan.pending(retry_failed=retry)) for retry in (False, True)] == [2, 3]
+
+
+@pytest.mark.parametrize("part", ["model", "data", "code", "trainer"])
+def test_other_fingerprints_are_stale_kept_and_never_mixed(store, make_spec, part):
+    spec = make_spec()
+    old = replace(FINGERPRINT, **{part: 99 if part == "trainer" else "other"})
+    folder = store.begin(spec, old)
+    store.write_epochs(folder, [record(1)])
+    found, plan = states(store, [spec])
+    assert found == [State.NEW]
+    assert plan.stale[0][1] == [part]
+    assert store.begin(spec, FINGERPRINT) == folder
+    found, plan = states(store, [spec])
+    assert found == [State.PARTIAL]
+    assert plan.trials[0].epochs_done == 0
+    assert [trial.epochs for trial, _ in plan.stale] == [[record(1)]]
+
+
+@pytest.mark.parametrize(
+    ("name", "text", "message"),
+    [
+        ("epochs.jsonl", '{"schema_version": 1}\n', "epochs.jsonl:1: EpochRecord: missing"),
+        ("epochs.jsonl", "GOOD\n{torn", "epochs.jsonl:2"),
+        ("epochs.jsonl", "GOOD\nGOOD\n", "epoch 1 stands where 2 should"),
+        ("epochs.jsonl", '{"schema_version": 9}\n', "schema version 1"),
+        ("epochs.jsonl", '{"schema_version": 1, "train_loss": NaN}\n', "NaN is not JSON"),
+        ("summary.json", "[" * 100_000, "summary.json"),
+        ("summary.json", '{"schema_version": 1, "status": "great"}', "summary.json"),
+        ("spec.json", "{}", "schema version"),
+        ("spec.json", "\udcff", "spec.json"),
+    ],
+)
+def test_damage_is_named_and_left_out(store, make_spec, name, text, message):
+    folder = store.begin(make_spec(), FINGERPRINT)
+    store.write_epochs(folder, [record(1)])
+    good = (folder / "epochs.jsonl").read_text().strip()
+    (folder / name).write_bytes(text.replace("GOOD", good).encode("utf-8", "surrogateescape"))
+    with pytest.raises(DamagedRecord, match=message):
+        store.read(folder)
+    found, damaged = store.trials()
+    assert (len(found), len(damaged)) == (0, 1)
+
+
+def test_requests_accumulate(store):
+    store.root.mkdir()
+    store.add_request({"cells": [1]})
+    store.add_request({"cells": [2]})
+    assert [request["cells"] for request in store.requests()] == [[1], [2]]

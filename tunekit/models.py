@@ -1,0 +1,214 @@
+"""Encoders by short name, hub id or local folder: found at a pinned revision, loaded safely.
+
+Importing this module brings no torch: planning reads the registry.
+"""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Mapping
+from dataclasses import dataclass
+from pathlib import Path
+from types import MappingProxyType
+from typing import TYPE_CHECKING
+
+from tunekit.errors import UserError
+from tunekit.hub import content_hash, folder_of_minilm, resolve_revision, snapshot
+from tunekit.registry import Registry
+from tunekit.safety import checked_config, refuse_kernels
+from tunekit.schema import slug
+
+if TYPE_CHECKING:
+    from transformers import PreTrainedModel, PreTrainedTokenizerFast
+
+    from tunekit.data.base import TextDataset
+
+
+@dataclass(frozen=True, kw_only=True)
+class ModelInfo:
+    """A registered encoder: what planning needs without loading it."""
+
+    display_name: str
+    revision: str
+    """Pinned commit, sha256 of bundled weights, or the version of a seeded backbone; part of the fingerprint."""
+    num_layers: int
+    hidden_size: int
+    intermediate_size: int
+    hub_id: str | None = None
+    """None for bundled and seeded models."""
+
+
+MODELS: Registry[ModelInfo] = Registry("model")
+
+_BASE = {"num_layers": 12, "hidden_size": 768, "intermediate_size": 3072}
+_TINY = {"revision": "seeded-1", "num_layers": 2, "hidden_size": 32, "intermediate_size": 64}
+
+MODELS.register("bert")(
+    ModelInfo(
+        display_name="BERT",
+        hub_id="google-bert/bert-base-uncased",
+        revision="86b5e0934494bd15c9632b12f734a8a67f723594",
+        **_BASE,
+    )
+)
+MODELS.register("roberta")(
+    ModelInfo(
+        display_name="RoBERTa",
+        hub_id="FacebookAI/roberta-base",
+        revision="e2da8e2f811d1448a5b465c236feacd80ffbac7b",
+        **_BASE,
+    )
+)
+MODELS.register("scibert")(
+    ModelInfo(
+        display_name="SciBERT",
+        hub_id="allenai/scibert_scivocab_uncased",
+        # The conversion commit that adds model.safetensors; main has a pickle only.
+        revision="952d056ace307abd2cda7cee822a1d608deb20ed",
+        **_BASE,
+    )
+)
+MODELS.register("minilm")(
+    ModelInfo(
+        display_name="MiniLM",
+        revision="53aa51172d142c89d9012cce15ae4d6cc0ca6895895114379cacb4fab128d9db",
+        num_layers=6,
+        hidden_size=384,
+        intermediate_size=1536,
+    )
+)
+MODELS.register("tiny-bert")(ModelInfo(display_name="Tiny BERT", **_TINY))
+MODELS.register("tiny-roberta")(ModelInfo(display_name="Tiny RoBERTa", **_TINY))
+
+
+@dataclass(frozen=True, kw_only=True)
+class ModelType:
+    """What training needs to know of a supported ``model_type``."""
+
+    backbone: str
+    """Attribute of the encoder in the sequence-classification model."""
+    head: tuple[str, ...]
+    """Prefixes of the parameters after the last encoder layer: trained by every method."""
+    packs_rows: bool
+    """Whether its attention takes a three-dimensional mask and explicit positions, so that batches need no padding."""
+
+
+MODEL_TYPES: Mapping[str, ModelType] = MappingProxyType(
+    {
+        "bert": ModelType(backbone="bert", head=("bert.pooler.", "classifier."), packs_rows=True),
+        "roberta": ModelType(backbone="roberta", head=("classifier.",), packs_rows=True),
+    }
+)
+
+
+@dataclass(frozen=True)
+class ModelRef:
+    """A resolved model: all that a worker needs to load it."""
+
+    name: str
+    """What specs hold: a short name, a hub id as typed, or ``name-hash`` of a local folder."""
+    revision: str
+    path: str | None = None
+    """The local folder, for models given as one."""
+
+
+def resolve_model(text: str) -> ModelRef:
+    """What ``text`` names. Only a hub id without ``@revision`` (40 hex) may ask the hub.
+
+    Raises UserError for an unknown name, a folder that is not a safe model, or a hub that can't be reached.
+    """
+    if text in MODELS:
+        return ModelRef(text, MODELS[text].revision)
+    path = Path(text).expanduser()
+    if path.is_dir() or text.startswith((".", "/", "~")):
+        checked_config(path, text, MODEL_TYPES)
+        digest = content_hash(path, text)
+        return ModelRef(f"{slug(path.resolve().name)}-{digest}", digest, str(path.resolve()))
+    if re.fullmatch(r"[A-Za-z0-9][\w.-]*/[\w.-]+(@\w+)?", text) and ".." not in text:
+        hub_id, _, revision = text.partition("@")
+        pinned = re.fullmatch(r"[0-9a-f]{40}", revision)
+        return ModelRef(text, revision if pinned else resolve_revision(hub_id, revision or "main"))
+    MODELS[text]
+    raise AssertionError("unreachable: the registry raises for unknown names")
+
+
+def _folder(ref: ModelRef) -> Path:
+    """The local folder with the model's files; fetches them from the hub where they are not cached."""
+    if ref.path:
+        return Path(ref.path)
+    if ref.name == "minilm":
+        return folder_of_minilm(ref.revision)
+    hub_id = MODELS[ref.name].hub_id if ref.name in MODELS else ref.name.partition("@")[0]
+    return snapshot(hub_id or ref.name, ref.revision, ref.name, MODEL_TYPES)
+
+
+def load_tokenizer(ref: ModelRef, data: TextDataset) -> PreTrainedTokenizerFast:
+    """The model's fast tokenizer; ``tiny-*`` train theirs on the training texts of ``data``. Raises UserError."""
+    from transformers import BertTokenizerFast, RobertaTokenizerFast
+
+    if ref.name.startswith("tiny-"):
+        from tunekit.tiny import train_tokenizer
+
+        return train_tokenizer(ref.name, data)
+    folder = _folder(ref)
+    config = checked_config(folder, ref.name, MODEL_TYPES)
+    kind = {"bert": BertTokenizerFast, "roberta": RobertaTokenizerFast}[config["model_type"]]
+    # A repository with vocab.txt alone does not say that its vocabulary is lower-cased.
+    options = {"do_lower_case": True} if ref.name == "scibert" else {}
+    try:
+        return kind.from_pretrained(folder, local_files_only=True, **options)
+    except (OSError, ValueError) as error:
+        raise UserError(f"model {ref.name!r}: its tokenizer can't be read ({_line(error)})") from error
+
+
+def load_encoder(ref: ModelRef, *, num_labels: int, seed: int, tokenizer: PreTrainedTokenizerFast) -> PreTrainedModel:
+    """A sequence-classification model in fp32 from safetensors; what the file lacks is drawn from ``seed``.
+
+    Its ``tunekit_never_pretrained`` names the parameters that no pretraining has seen: those drawn here, and MiniLM's
+    pooler, which its file holds untrained. Raises UserError where the model can't be had or is not safe to load.
+    """
+    from transformers import BertConfig, BertForSequenceClassification, RobertaConfig, RobertaForSequenceClassification
+
+    from tunekit.seeding import seeded
+
+    refuse_kernels()
+    if ref.name.startswith("tiny-"):
+        from tunekit.tiny import build_tiny
+
+        return build_tiny(ref.name, num_labels=num_labels, seed=seed, tokenizer=tokenizer)
+    folder = _folder(ref)
+    values = checked_config(folder, ref.name, MODEL_TYPES)
+    config_kind, model_kind = {
+        "bert": (BertConfig, BertForSequenceClassification),
+        "roberta": (RobertaConfig, RobertaForSequenceClassification),
+    }[values["model_type"]]
+    values = {key: value for key, value in values.items() if key not in ("num_labels", "id2label", "label2id")}
+    config = config_kind.from_dict(values, num_labels=num_labels, attn_implementation="sdpa")
+    try:
+        with seeded(seed):
+            model, info = model_kind.from_pretrained(
+                folder,
+                config=config,
+                use_safetensors=True,
+                local_files_only=True,
+                torch_dtype="float32",
+                attn_implementation="sdpa",
+                output_loading_info=True,
+                ignore_mismatched_sizes=True,
+            )
+    except (OSError, ValueError, RuntimeError) as error:
+        raise UserError(f"model {ref.name!r}: its weights can't be loaded ({_line(error)})") from error
+    new = set(info["missing_keys"]) | {key for key, *_ in info["mismatched_keys"]}
+    backbone = MODEL_TYPES[values["model_type"]]
+    strange = sorted(name for name in new if not name.startswith(backbone.head))
+    if strange:
+        raise UserError(f"model {ref.name!r}: its weights lack {strange[0]} and {len(strange) - 1} more of the encoder")
+    if ref.name == "minilm":
+        new |= {name for name, _ in model.named_parameters() if name.startswith("bert.pooler.")}
+    model.tunekit_never_pretrained = frozenset(new)
+    return model.eval()
+
+
+def _line(error: Exception) -> str:
+    """The first line of a library's message."""
+    return str(error).strip().splitlines()[0] if str(error).strip() else type(error).__name__

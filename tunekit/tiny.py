@@ -1,0 +1,87 @@
+"""``tiny-bert`` and ``tiny-roberta``: two layers from a fixed seed, tokenizer trained on the dataset; for tests."""
+
+from __future__ import annotations
+
+from collections import Counter
+from typing import TYPE_CHECKING
+
+import torch
+from tokenizers import BertWordPieceTokenizer, ByteLevelBPETokenizer
+from tokenizers.pre_tokenizers import BertPreTokenizer
+from transformers import (
+    BertConfig,
+    BertForSequenceClassification,
+    BertTokenizerFast,
+    PreTrainedModel,
+    PreTrainedTokenizerFast,
+    RobertaConfig,
+    RobertaForSequenceClassification,
+    RobertaTokenizerFast,
+)
+
+from tunekit.seeding import seeded
+
+if TYPE_CHECKING:
+    from tunekit.data.base import TextDataset
+
+VOCABULARY = 2_000
+BACKBONE_SEED = 20_140_814
+SHAPE = {
+    "vocab_size": VOCABULARY,
+    "hidden_size": 32,
+    "num_hidden_layers": 2,
+    "num_attention_heads": 2,
+    "intermediate_size": 64,
+    "attn_implementation": "sdpa",
+}
+
+
+def build_tiny(name: str, *, num_labels: int, seed: int, tokenizer: PreTrainedTokenizerFast) -> PreTrainedModel:
+    """The tiny model: embeddings and encoder from a fixed seed, so that seeds share them, the head from ``seed``."""
+    if name == "tiny-bert":
+        config = BertConfig(**SHAPE, num_labels=num_labels, pad_token_id=tokenizer.pad_token_id)
+        build, head = BertForSequenceClassification, ("bert.pooler.", "classifier.")
+    else:
+        config = RobertaConfig(
+            **SHAPE, num_labels=num_labels, pad_token_id=tokenizer.pad_token_id, max_position_embeddings=514,
+            type_vocab_size=1,
+        )  # fmt: skip
+        build, head = RobertaForSequenceClassification, ("classifier.",)
+    with seeded(BACKBONE_SEED):
+        model = build(config)
+    with seeded(seed), torch.no_grad():
+        drawn = {key: value for key, value in build(config).state_dict().items() if key.startswith(head)}
+    model.load_state_dict(drawn, strict=False)
+    model.tunekit_never_pretrained = frozenset(drawn)
+    return model.eval()
+
+
+def train_tokenizer(name: str, data: TextDataset) -> PreTrainedTokenizerFast:
+    """A tokenizer of at most 2,000 entries from the training texts, the same on every machine."""
+    train = data.splits["train"]
+    texts = [*train["text"], *(pair for pair in train["pair"] if pair is not None)]
+    if name == "tiny-bert":
+        return _wordpiece(texts)
+    trainer = ByteLevelBPETokenizer()
+    specials = ["<s>", "<pad>", "</s>", "<unk>", "<mask>"]
+    trainer.train_from_iterator(
+        texts, vocab_size=VOCABULARY, min_frequency=2, special_tokens=specials, show_progress=False
+    )
+    return RobertaTokenizerFast(tokenizer_object=trainer._tokenizer, model_max_length=512)
+
+
+def _wordpiece(texts: list[str]) -> BertTokenizerFast:
+    """Special tokens, all characters as word starts and continuations, then the most frequent words.
+
+    The library's WordPiece trainer breaks ties by hash order, which differs between processes; counting does not.
+    """
+    specials = ["[PAD]", "[UNK]", "[CLS]", "[SEP]", "[MASK]"]
+    normalise = BertWordPieceTokenizer(lowercase=True).normalizer.normalize_str
+    split = BertPreTokenizer().pre_tokenize_str
+    counts: Counter[str] = Counter(word for text in texts for word, _ in split(normalise(text)))
+    letters = sorted({letter for word in counts for letter in word})
+    pieces = [*specials, *letters, *(f"##{letter}" for letter in letters)]
+    words = sorted((word for word in counts if len(word) > 1), key=lambda word: (-counts[word], word))
+    vocabulary = {piece: index for index, piece in enumerate([*pieces, *words][:VOCABULARY])}
+    tokenizer = BertWordPieceTokenizer(vocab=vocabulary, lowercase=True)
+    return BertTokenizerFast(tokenizer_object=tokenizer._tokenizer, model_max_length=512)
