@@ -147,6 +147,7 @@ class TrialRun:
         self.predictions = pd.DataFrame()
         self.write_seconds, self.last_checkpoint = 0.0, -float("inf")
         self._resume(log)
+        log(f"{job.spec.label}: epoch {len(self.records) + 1} of {job.spec.epochs} begins, {self.built.execution}")
 
     @property
     def done(self) -> bool:

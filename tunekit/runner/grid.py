@@ -40,6 +40,10 @@ class Recorder(tune.Callback):
     def __init__(self, jobs: dict[str, Job], progress: Progress) -> None:
         self.jobs, self.progress = jobs, progress
 
+    def __getstate__(self) -> dict[str, object]:
+        """Nothing: Tuner pickles itself for a restore that we do not use, and a live display can't be pickled."""
+        return {}
+
     def on_trial_start(self, iteration: int, trials: list[Trial], trial: Trial, **info: object) -> None:
         """A trial began or began again."""
         self.progress.started(trial_id(trial))
