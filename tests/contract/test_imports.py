@@ -1,0 +1,34 @@
+"""The direction of imports, held by what a fresh interpreter has loaded."""
+
+import subprocess
+import sys
+
+import pytest
+
+HEAVY = "torch transformers ray adapters peft datasets"
+
+
+def loaded(module: str, forbidden: str) -> list[str]:
+    """Which of ``forbidden`` an interpreter holds after importing ``module``."""
+    code = f"import sys, {module}; print(*[name for name in {forbidden.split()!r} if name in sys.modules])"
+    run = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True)
+    return run.stdout.split()
+
+
+@pytest.mark.parametrize(
+    ("module", "forbidden"),
+    [
+        ("analysis.tables", HEAVY),
+        ("tunekit.schema", f"{HEAVY} pandas numpy"),
+        ("tunekit.plan", HEAVY),
+        ("tunekit.status", HEAVY),
+        ("tunekit.cli", HEAVY),
+        ("tunekit.engine.run", "ray"),
+    ],
+)
+def test_what_must_stay_light_stays_light(module, forbidden):
+    assert loaded(module, forbidden) == []
+
+
+def test_the_check_can_fail():
+    assert loaded("tunekit.runner.trainable", HEAVY) != []

@@ -1,0 +1,125 @@
+"""What must hold for every registered method on every model that is here without a network."""
+
+import pytest
+import torch
+
+from tests.helpers import build, specify, start
+from tunekit.engine.train import Member, train_epoch
+from tunekit.methods import METHODS
+from tunekit.methods.base import complete_params, count_parameters
+from tunekit.models import MODEL_TYPES, load_encoder, resolve_model
+from tunekit.seeding import stream_seed
+
+OFFLINE_MODELS = ("tiny-bert", "tiny-roberta", "minilm")
+every_method = pytest.mark.parametrize("method", list(METHODS))
+every_model = pytest.mark.parametrize("model", OFFLINE_MODELS)
+
+
+def spec_for(model, method, **changes):
+    return specify(model=model, method=method, train_limit=8, batch_size=4, epochs=1, **changes)
+
+
+def head_params(config, num_labels):
+    """Closed form: BERT's pooler and classifier, or RoBERTa's two-layer head."""
+    h = config.hidden_size
+    return h * h + h + h * num_labels + num_labels
+
+
+def backbone_params(config):
+    """Closed form of embeddings and encoder layers."""
+    h, inner = config.hidden_size, config.intermediate_size
+    embeddings = (config.vocab_size + config.max_position_embeddings + config.type_vocab_size) * h + 2 * h
+    layer = 4 * (h * h + h) + (h * inner + inner) + (inner * h + h) + 4 * h
+    return embeddings + config.num_hidden_layers * layer
+
+
+def method_params(config, method, params):
+    """Closed form of the method's own weights: 2 bottlenecks a layer, or A and B of each target module a layer."""
+    h, layers = config.hidden_size, config.num_hidden_layers
+    if method == "adapter":
+        bottleneck = h // params["reduction_factor"]
+        return layers * 2 * (2 * h * bottleneck + h + bottleneck)
+    if method == "lora":
+        return layers * len(params["target_modules"].split(",")) * 2 * h * params["r"]
+    return 0
+
+
+@every_model
+@every_method
+def test_counts_equal_closed_forms(model, method):
+    spec = spec_for(model, method)
+    prepared, built = build(spec)
+    config, num_labels = built.config, len(prepared.data.label_names)
+    head, backbone = head_params(config, num_labels), backbone_params(config)
+    own = method_params(config, method, spec.method_params)
+    trainable = head + (backbone if method == "full" else own)
+    assert count_parameters(built) == (trainable, backbone + head + own)
+
+
+@every_model
+@every_method
+def test_nothing_is_frozen_that_was_never_pretrained(model, method):
+    spec = spec_for(model, method)
+    prepared, built = build(spec)
+    ref = resolve_model(model)
+    plain = load_encoder(
+        ref, num_labels=len(prepared.data.label_names), seed=stream_seed(1, "head"), tokenizer=prepared.tokenizer
+    )
+    pretrained = {name for name, _ in plain.named_parameters()} - plain.tunekit_never_pretrained
+    frozen = {name.replace(".base_layer.", ".") for name, p in built.named_parameters() if not p.requires_grad}
+    assert frozen <= pretrained
+    head = MODEL_TYPES[built.config.model_type].head
+    heads = [p for name, p in built.named_parameters() if name.startswith(head)]
+    assert heads
+    assert all(p.requires_grad for p in heads)
+
+
+@every_model
+@every_method
+def test_training_moves_all_that_is_trainable_and_no_bit_of_the_rest(model, method):
+    spec = spec_for(model, method)
+    prepared, built = build(spec)
+    before = {name: p.detach().clone() for name, p in built.named_parameters()}
+    # Two steps: LoRA's A has no gradient while B is zero.
+    train_epoch([Member(spec, built, prepared.splits["train"], torch.device("cpu"))], 1)
+    for name, parameter in built.named_parameters():
+        if not parameter.requires_grad:
+            assert torch.equal(parameter, before[name]), name
+        elif "position_embeddings" not in name and "token_type" not in name and "key.bias" not in name:
+            assert not torch.equal(parameter, before[name]), name
+
+
+@every_method
+def test_method_starts_where_the_pretrained_model_is(method):
+    """LoRA's B is zero, so its logits are the base model's; the adapter's are near; full is the base."""
+    spec = spec_for("minilm", method)
+    prepared, built = build(spec)
+    _, base = build(spec_for("minilm", "full"))
+    outputs = []
+    for model in (built, base):
+        member = Member(spec, model, prepared.splits["train"], torch.device("cpu"))
+        model.eval()
+        batch, _ = member.packed(prepared.splits["test"], torch.arange(4).numpy())
+        with torch.inference_mode():
+            outputs.append(member.logits(batch))
+    torch.testing.assert_close(outputs[0], outputs[1], atol=1e-6 if method != "adapter" else 0.05, rtol=0)
+
+
+@every_method
+def test_same_spec_same_bits_and_other_seed_other_bits(method, tmp_path):
+    runs = []
+    for number, seed in enumerate((1, 1, 2)):
+        torch.manual_seed(number)  # what the process drew before must not matter
+        run = start(specify(method=method, seed=seed), tmp_path / str(number))
+        runs.append([run.train_epoch().train_loss, run.train_epoch().train_loss])
+    assert runs[0] == runs[1]
+    assert runs[0] != runs[2]
+
+
+@every_method
+def test_parameters_are_complete_scalars_with_the_types_of_the_fields(method):
+    values = complete_params(method, {})
+    assert complete_params(method, values) == values
+    assert complete_params(method, {name: str(value) for name, value in values.items()}) == values
+    assert METHODS[method].learning_rate > 0
+    assert METHODS[method].display_name
