@@ -1,0 +1,46 @@
+"""Golden numbers: five tiny specs with their losses. ``python -m tests.golden`` writes them after a version bump."""
+
+import json
+import tempfile
+from pathlib import Path
+
+from tests.helpers import specify, start
+from tunekit.schema import SCHEMA_VERSION, TRAINER_VERSION, TrialSpec
+
+DATA = Path(__file__).parent / "data"
+LOSSES, IDS = DATA / "golden_losses.json", DATA / "golden_ids.json"
+
+
+def loss_specs() -> list[TrialSpec]:
+    """One spec for each thing that could move numerics: methods, models, warm-up, decay, pairs."""
+    return [
+        specify(method="full", learning_rate=1e-3),
+        specify(method="adapter", model="tiny-roberta"),
+        specify(method="lora", learning_rate=1e-2, warmup_ratio=0.5),
+        specify(method="lora", method_params={"r": 4, "lora_dropout": 0.1}, seed=7, batch_size=8),
+        specify(method="full", model="tiny-roberta", weight_decay=0.1, max_length=16, learning_rate=1e-3),
+    ]
+
+
+def losses_of(spec: TrialSpec) -> list[float]:
+    """Training and test loss of each epoch."""
+    with tempfile.TemporaryDirectory() as folder:
+        run = start(spec, Path(folder))
+        return [
+            value
+            for record in (run.train_epoch(), run.train_epoch())
+            for value in (record.train_loss, record.test_loss)
+        ]
+
+
+def write() -> None:
+    """Write both files anew, under the versions at hand."""
+    rows = [{"spec": spec.to_dict(), "losses": losses_of(spec)} for spec in loss_specs()]
+    LOSSES.write_text(json.dumps({"trainer_version": TRAINER_VERSION, "trials": rows}, indent=1) + "\n")
+    rows = [TrialSpec.from_dict(row["spec"]) for row in json.loads(IDS.read_text())["trials"]]
+    ids = [{"trial_id": spec.trial_id, "spec": spec.to_dict()} for spec in rows]
+    IDS.write_text(json.dumps({"schema_version": SCHEMA_VERSION, "trials": ids}, indent=1) + "\n")
+
+
+if __name__ == "__main__":
+    write()

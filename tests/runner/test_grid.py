@@ -1,0 +1,146 @@
+"""The grid's command end to end on a real Ray: one shared cluster, records compared with plain engine runs."""
+
+import json
+import runpy
+import sys
+from pathlib import Path
+
+import pandas as pd
+import pytest
+import ray
+from ray.tune import ExperimentAnalysis
+
+from tests.conftest import ROOT, needs_real_data
+from tests.engine.test_run import finish, numbers
+from tests.helpers import start
+from tunekit.engine.scoring import scores
+from tunekit.lease import acquire
+from tunekit.schema import Status
+from tunekit.store import ResultStore
+
+pytestmark = [pytest.mark.ray, pytest.mark.timeout(240)]
+TINY = ["--models", "tiny-bert", "--train-limit", "48", "--epochs", "2"]
+
+
+@pytest.fixture(scope="module", autouse=True)
+def _cluster():
+    ray.init(num_cpus=2, log_to_driver=False, include_dashboard=False, object_store_memory=128 * 2**20)
+    yield
+    ray.shutdown()
+
+
+@pytest.fixture
+def grid(monkeypatch, capfd):
+    """Run ``sweeps/main_grid.py`` with arguments in this process: (exit code, standard output, standard error)."""
+
+    def run(*arguments: object) -> tuple[int, str, str]:
+        monkeypatch.setattr(sys, "argv", ["main_grid.py", *map(str, arguments)])
+        with pytest.raises(SystemExit) as left:
+            runpy.run_path(str(ROOT / "sweeps" / "main_grid.py"), run_name="__main__")
+        return left.value.code, *capfd.readouterr()
+
+    return run
+
+
+def stored(folder: Path):
+    found, damaged = ResultStore(folder).trials()
+    assert not damaged
+    return found
+
+
+def test_a_grid_from_command_to_table(grid, tmp_path):
+    demo = ["--preset", "demo", *TINY, "--methods", "full", "adapter", "lora", "--storage", tmp_path]
+    code, out, _ = grid(*demo, "--dry-run", "--json")
+    plan = json.loads(out)
+    assert (code, plan["total"], plan["new"], plan["done"]) == (0, 6, 6, 0)
+    assert set(plan) == {"total", "new", "partial", "done", "failed", "stale", "trials"}
+    assert {"model", "seed", "trial_id", "state"} <= set(plan["trials"][0])
+
+    code, out, _ = grid(*demo)
+    assert code == 0
+    events = [json.loads(line) for line in out.splitlines() if line.startswith("{")]
+    assert [event["event"] for event in events].count("epoch") == 12
+    assert events[-1] | {"seconds": 0} == {"event": "end", "seconds": 0, "completed": 6, "failed": 0}
+    assert "macro-F1" in out
+    trials = stored(tmp_path / "demo")
+    assert {trial.summary.status for trial in trials} == {Status.COMPLETED}
+
+    # A re-used actor gives what a fresh process gives, and Ray's own result store the same last scores.
+    experiment = next((tmp_path / "demo" / "ray").iterdir())
+    frame = ExperimentAnalysis(str(experiment)).dataframe()
+    last = {row["config/trial/trial_id"]: row for row in frame.to_dict("records")}
+    for trial in trials:
+        run = start(trial.spec, tmp_path / "plain")
+        finish(run)
+        assert numbers(run.records) == numbers(trial.epochs)
+        row = last[trial.spec.trial_id]
+        for name, value in trial.summary.final_scores.items():
+            assert row[name] == value
+
+    before = {path: path.stat().st_mtime_ns for path in (tmp_path / "demo" / "trials").rglob("*")}
+    code, out, _ = grid(*demo)
+    assert (code, "nothing to do" in out, "macro-F1" in out) == (0, True, True)
+    assert before == {path: path.stat().st_mtime_ns for path in (tmp_path / "demo" / "trials").rglob("*")}
+
+
+def test_failed_cells_are_named_the_rest_runs_and_retry_is_asked_for(grid, tmp_path):
+    # A bottleneck of hidden size 32 / 64 can't be built: found by the trial, not by the plan.
+    arguments = ["--preset", "demo", *TINY, "--methods", "adapter", "lora", "--seeds", 1, "--storage", tmp_path]
+    bad = [*arguments, "--method-params", "adapter.reduction_factor=64"]
+    code, out, _ = grid(*bad)
+    assert code == 1
+    assert "failed: tiny-bert · demo · adapter · seed 1 (failed: reduction_factor 64 exceeds hidden size 32)" in out
+    states = {trial.spec.method: trial.summary.status for trial in stored(tmp_path / "demo")}
+    assert states == {"adapter": Status.FAILED, "lora": Status.COMPLETED}
+    code, out, _ = grid(*bad)
+    assert code == 1
+    assert "nothing to do but failed trials" in out
+    code, out, _ = grid(*bad, "--retry-failed")
+    assert code == 1
+    folder = next(trial.folder for trial in stored(tmp_path / "demo") if trial.spec.method == "adapter")
+    assert sorted(path.name for path in folder.glob("summary*.json")) == ["summary-1.json", "summary.json"]
+    assert '"completed": 0, "failed": 1' in out
+
+
+def test_own_data_from_a_file_travels_with_the_sweep(grid, tmp_path):
+    rows = [{"quote": f"it was {word} {number}", "kind": word} for number in range(40) for word in ("good", "bad")]
+    path = tmp_path / "my reviews.csv"
+    pd.DataFrame(rows).to_csv(path, index=False)
+    own = ["--datasets", path, "--text-column", "quote", "--label-column", "kind"]
+    arguments = ["--preset", "demo", "--models", "tiny-bert", "--methods", "full", "--seeds", 1, "--epochs", 1, *own]
+    code, out, _ = grid(*arguments, "--storage", tmp_path / "out")
+    assert code == 0, out
+    trial = stored(tmp_path / "out" / "demo")[0]
+    assert trial.spec.dataset.startswith("my-reviews-")
+    assert (tmp_path / "out" / "demo" / "data" / f"{trial.spec.dataset}.parquet").is_file()
+    moved = tmp_path / "elsewhere" / "my reviews.csv"
+    moved.parent.mkdir()
+    path.rename(moved)
+    code, out, _ = grid(
+        *[moved if argument == path else argument for argument in arguments], "--storage", tmp_path / "out"
+    )
+    assert (code, "nothing to do" in out) == (0, True)
+
+
+@needs_real_data
+def test_real_data_end_to_end(grid, tmp_path):
+    arguments = ["--preset", "laptop", *TINY, "--methods", "lora", "--seeds", 1, "--storage", tmp_path]
+    code, out, _ = grid(*arguments)
+    assert code == 0
+    trials = stored(tmp_path / "laptop")
+    assert {trial.spec.dataset for trial in trials} == {"acl_arc", "restaurant"}
+    for trial in trials:
+        rows = pd.read_parquet(trial.folder / "predictions.parquet").query("split == 'test' and epoch == 2")
+        assert len(rows) == {"acl_arc": 139, "restaurant": 1120}[trial.spec.dataset]
+        num_labels = {"acl_arc": 6, "restaurant": 3}[trial.spec.dataset]
+        found = scores(rows["gold"].to_numpy(), rows["predicted"].to_numpy(), num_labels)
+        assert found["macro_f1"] == trial.summary.final_scores["test_macro_f1"]
+
+
+def test_a_second_driver_is_refused(grid, tmp_path):
+    lease = acquire(tmp_path / "demo")
+    code, _, err = grid("--preset", "demo", *TINY, "--methods", "lora", "--storage", tmp_path)
+    lease.release()
+    assert code == 2
+    assert "being run by another driver" in err
+    assert err.count("\n") == 1
