@@ -1,5 +1,7 @@
 # `make demo` and `make test` need nothing but Python 3.11 or newer and make.
 PYTHON ?= python3
+# Where torch's wheel comes from, if not from PyPI: https://download.pytorch.org/whl/cpu for the small CPU build.
+TORCH_INDEX ?=
 BIN := .venv/bin
 STAMP := .venv/.installed
 
@@ -23,9 +25,9 @@ format: $(STAMP)
 clean:
 	rm -rf .venv
 
-# torch goes first: its own wheel decides between the CPU and the CUDA build (README, "Installing").
+# torch goes first: its wheel decides between the CPU and the CUDA build.
 $(STAMP): pyproject.toml constraints.txt
 	$(PYTHON) -m venv .venv
-	$(BIN)/python -m pip install --quiet --disable-pip-version-check -c constraints.txt torch
+	$(BIN)/python -m pip install --quiet --disable-pip-version-check -c constraints.txt $(if $(TORCH_INDEX),--index-url $(TORCH_INDEX)) torch
 	$(BIN)/python -m pip install --quiet --disable-pip-version-check -c constraints.txt -e ".[demo,dev]"
 	touch $(STAMP)

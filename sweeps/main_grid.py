@@ -29,7 +29,16 @@ PRESETS = {
         )
     ],
     "demo": [
-        Block(models=("minilm",), datasets=("demo",), methods=("full", "adapter", "lora"), seeds=(1, 2), epochs=2)
+        # 600 rows need small batches and high rates to get anywhere in 3 epochs.
+        Block(
+            models=("minilm",),
+            datasets=("demo",),
+            methods=("full", "adapter", "lora"),
+            seeds=(1, 2),
+            epochs=3,
+            batch_size=8,
+            learning_rate={"full": 1e-4, "adapter": 1e-3, "lora": 1e-3},
+        )
     ],
 }
 

@@ -79,6 +79,8 @@ def test_rates_and_params_by_method():
         ({"methods": ("full",), "method_params": ("lora.r=16",)}, "not in this sweep"),
         ({"settings": {"precision": "fp16"}}, "precision must be one of"),
         ({"seeds": (-1,)}, "seed must be 0 or more"),
+        ({"seeds": ()}, "--seeds names none"),
+        ({"models": ()}, "--models names none"),
     ],
 )
 def test_bad_choices_get_one_line(changes, message):

@@ -15,13 +15,13 @@ class GridArgs:
     """Which built-in grid to run (default: study)."""
     config: Path | None = None
     """YAML file with a list of blocks, in the place of a preset."""
-    models: tuple[str, ...] = ()
+    models: tuple[str, ...] | None = None
     """Short names, hub ids or local folders; alone a filter, with --methods a new grid."""
-    methods: tuple[str, ...] = ()
+    methods: tuple[str, ...] | None = None
     """Fine-tuning methods; alone a filter, with --models a new grid."""
-    datasets: tuple[str, ...] = ()
+    datasets: tuple[str, ...] | None = None
     """Datasets by name, or files and folders of your own."""
-    seeds: tuple[int, ...] = ()
+    seeds: tuple[int, ...] | None = None
     """Seeds of initialisation, order and dropout."""
     learning_rate: tuple[str, ...] = ()
     """X for all methods, or METHOD=X ..."""

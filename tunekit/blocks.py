@@ -131,10 +131,10 @@ def load_blocks(path: Path) -> list[Block]:
 def override(
     blocks: Sequence[Block],
     *,
-    models: tuple[str, ...] = (),
-    methods: tuple[str, ...] = (),
-    datasets: tuple[str, ...] = (),
-    seeds: tuple[int, ...] = (),
+    models: tuple[str, ...] | None = None,
+    methods: tuple[str, ...] | None = None,
+    datasets: tuple[str, ...] | None = None,
+    seeds: tuple[int, ...] | None = None,
     learning_rate: Sequence[str] = (),
     method_params: Sequence[str] = (),
     settings: Mapping[str, Any],
@@ -144,12 +144,15 @@ def override(
     Datasets, seeds, rates, parameters and ``settings`` that are not None replace those of each block; models or methods
     alone filter the blocks; both together replace the list by their product. Raises UserError where nothing is left.
     """
-    changes: dict[str, Any] = {name: value for name, value in settings.items() if value is not None}
-    changes |= {name: value for name, value in (("datasets", datasets), ("seeds", seeds)) if value}
+    for name, axis in (("models", models), ("methods", methods), ("datasets", datasets), ("seeds", seeds)):
+        if axis is not None and not axis:
+            raise UserError(f"--{name} names none; give at least one, or leave it out")
+    replaced = {**settings, "datasets": datasets, "seeds": seeds}
+    changes = {name: value for name, value in replaced.items() if value is not None}
     if models and methods:
         blocks = [_merged(blocks, models, methods)]
     elif models or methods:
-        blocks = _filtered(blocks, "models" if models else "methods", models or methods)
+        blocks = _filtered(blocks, "models", models) if models else _filtered(blocks, "methods", methods or ())
     rates, params = _parse_rates(learning_rate), _parse_params(method_params)
     result = []
     for block in blocks:

@@ -38,9 +38,12 @@ def main(presets: Mapping[str, Sequence[Block]], report: Report) -> int:
     except UserError as error:
         Console(stderr=True).print(f"error: {error}", markup=False, highlight=False, soft_wrap=True)
         return BAD_INPUT
+    except KeyboardInterrupt:
+        return INTERRUPTED
 
 
 def _main(args: GridArgs, presets: Mapping[str, Sequence[Block]], report: Report) -> int:
+    resources = _resources(args)
     sweep = find(args, presets)
     store = ResultStore(args.storage.expanduser() / sweep.name)
     plan = plan_of(sweep, store)
@@ -66,20 +69,19 @@ def _main(args: GridArgs, presets: Mapping[str, Sequence[Block]], report: Report
         raise UserError(
             f"this would take about {hours:.0f} h here; run it where there is a GPU, take --preset laptop, or add --yes"
         )
-    return _run(args, sweep, plan, pending, store, say, report)
+    return _run(args, sweep, pending, store, resources, say, report)
 
 
 def _run(
     args: GridArgs,
     sweep: Sweep,
-    plan: Plan,
     pending: list[PlannedTrial],
     store: ResultStore,
+    resources: Resources,
     say: Say,
     report: Report,
 ) -> int:
     _check_storage(store.root, pending, args.max_concurrent or estimate.cores())
-    resources = _resources(args)
     _prepare_data(sweep, pending, store, say)
     try:
         lease = acquire(store.root)
@@ -99,7 +101,7 @@ def _run(
         from tunekit.runner.progress import Progress
 
         progress = Progress(plan, {trial.spec.trial_id: trial.spec for trial in pending})
-        finished = run_grid(pending, sweep.models, store, resources, progress, lease)
+        finished = not pending or run_grid(pending, sweep.models, store, resources, progress, lease)
     finally:
         lease.release()
     plan = plan_of(sweep, store)
