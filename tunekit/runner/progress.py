@@ -9,9 +9,10 @@ from pathlib import Path
 from types import TracebackType
 from typing import Any
 
-from rich.console import Console
+from rich.console import Console, Group
 from rich.live import Live
 from rich.table import Table
+from rich.text import Text
 
 from tunekit.plan import Plan, State
 from tunekit.schema import Status, TrialSpec
@@ -53,7 +54,7 @@ class Progress:
 
     def __enter__(self) -> "Progress":
         if self.console.is_terminal:
-            self.live = Live(get_renderable=self._table, console=self.console, refresh_per_second=2)
+            self.live = Live(get_renderable=self._view, console=self.console, refresh_per_second=2)
             self.live.start()
         return self
 
@@ -132,22 +133,22 @@ class Progress:
             )
             sys.stdout.flush()
 
-    def _table(self) -> Table:
+    def _view(self) -> Group:
         done = self.plan.count(State.DONE) + self._count(Status.COMPLETED)
         epochs, all_epochs = sum(self.epochs_done.values()), sum(spec.epochs for spec in self.pending.values())
         eta = self.eta_seconds()
-        title = (
+        header = (
             f"{done} of {len(self.plan.trials)} trials done, {len(self.running)} running, {self._num_failed()} failed; "
             f"epoch {epochs} of {all_epochs}; ETA {'-' if eta is None else clock(eta)}"
         )
-        table = Table(title=title, caption="\n".join(self.notes), title_justify="left", caption_justify="left")
+        table = Table()
         for name in ("running trial", "epoch", "macro-F1"):
             table.add_column(name)
         for trial_id, state in list(self.running.items())[:SHOWN]:
             spec = self.pending[trial_id]
             score = "-" if state.score is None else f"{100 * state.score:.2f}"
             table.add_row(spec.label, f"{state.epochs}/{spec.epochs}", score)
-        return table
+        return Group(*(Text(note) for note in self.notes), table, Text(header))
 
 
 def clock(seconds: float) -> str:
