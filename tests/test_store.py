@@ -96,6 +96,8 @@ def test_damage_is_named_and_left_out(store, make_spec, name, text, message):
         store.read(folder)
     found, damaged = store.trials()
     assert (len(found), len(damaged)) == (0, 1)
+    assert store.read(store.begin(make_spec(), FINGERPRINT)).epochs == []
+    assert (folder.with_name(f"{folder.name}.damaged") / name).exists(), "nothing recorded is ever lost"
 
 
 def test_requests_accumulate(store):

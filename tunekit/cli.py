@@ -1,6 +1,7 @@
 """The grid's command: arguments -> plan -> dry run, refusal, or run. Errors are one line, exit code 2."""
 
 import json
+import os
 import shutil
 import sys
 import tempfile
@@ -141,6 +142,14 @@ def _check_storage(root: Path, pending: Sequence[PlannedTrial], concurrent: int)
 
 
 def _resources(args: GridArgs) -> Resources:
+    """What each trial is given. Raises UserError on what no machine, or not this one, can give."""
+    for name, value in (("max-concurrent", args.max_concurrent), ("cpus-per-trial", args.cpus_per_trial)):
+        if value is not None and value < 1:
+            raise UserError(f"--{name} must be 1 or more, got {value}")
+    if not os.environ.get("RAY_ADDRESS") and args.cpus_per_trial > estimate.cores():
+        raise UserError(
+            f"--cpus-per-trial {args.cpus_per_trial} is more than the {estimate.cores()} cores of this machine"
+        )
     per_device = 1
     if args.trials_per_device != "auto":
         if not args.trials_per_device.isdigit() or int(args.trials_per_device) < 1:

@@ -41,9 +41,8 @@ def checked_config(folder: Path, name: str, supported: Iterable[str]) -> dict[st
         raise UserError(f"model {name!r}: its config.json is not an object")
     _refuse(values, name)
     if values.get("model_type") not in supported:
-        raise UserError(
-            f"model {name!r}: model_type {values.get('model_type')!r} is not among the supported: {', '.join(supported)}"
-        )
+        kind = values.get("model_type")
+        raise UserError(f"model {name!r}: model_type {kind!r} is not supported; supported: {', '.join(supported)}")
     return {key: value for key, value in values.items() if key not in (HARMLESS, "torch_dtype", "dtype")}
 
 

@@ -11,11 +11,9 @@ from dataclasses import MISSING, asdict, dataclass, field, fields
 from enum import StrEnum
 from typing import Any, TypeVar
 
+# Versions of records and ids, and of training's numerics: a changed golden id or loss must raise its own.
 SCHEMA_VERSION = 1
-"""Version of the stored records and of the trial id. A change of any golden id must raise it."""
-
 TRAINER_VERSION = 1
-"""Version of the numerics of training. A change of any golden loss must raise it."""
 
 R = TypeVar("R")
 Scalar = str | int | float | bool

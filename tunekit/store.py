@@ -71,13 +71,17 @@ class ResultStore:
     # -- writing -----------------------------------------------------------------------------------------------------
 
     def begin(self, spec: TrialSpec, fingerprint: Fingerprint) -> Path:
-        """Make the trial's folder and its spec.json; one with another fingerprint is set aside first, never mixed."""
+        """Make the trial's folder and its spec.json; a damaged one or one of another fingerprint is set aside first."""
         folder = self.folder(spec)
         if (folder / "spec.json").exists():
-            stored = self.read(folder)
-            if not stored.fingerprint.differs_in(fingerprint):
-                return folder
-            aside = folder.with_name(f"{folder.name}.{stored.fingerprint.digest}")
+            try:
+                stored = self.read(folder)
+                if not stored.fingerprint.differs_in(fingerprint):
+                    return folder
+                suffix = stored.fingerprint.digest
+            except DamagedRecord:
+                suffix = "damaged"
+            aside = folder.with_name(f"{folder.name}.{suffix}")
             if aside.exists():
                 aside = folder.with_name(f"{aside.name}-{datetime.now(UTC):%Y%m%d%H%M%S%f}")
             folder.rename(aside)

@@ -1,6 +1,7 @@
 """One trial from start to summary: build, resume, train epoch by epoch, record. Knows nothing of Ray."""
 
 import logging
+import os
 import shutil
 import time
 from collections.abc import Callable
@@ -110,8 +111,16 @@ def build_model(spec: TrialSpec, model_ref: ModelRef, prepared: Prepared) -> Pre
     return model
 
 
-def quiet_libraries() -> None:
-    """Silence two warnings that are wrong here: explicit attention is chosen, and the adapter is active (adapters#815)."""
+def _be_deterministic(device: torch.device, threads: int) -> None:
+    """Make equal specs give equal bits: a fixed number of threads and, on CUDA, kernels without atomics."""
+    torch.set_num_threads(threads)
+    if device.type == "cuda":
+        os.environ.setdefault("CUBLAS_WORKSPACE_CONFIG", ":4096:8")
+        torch.use_deterministic_algorithms(True)
+
+
+def _quiet_libraries() -> None:
+    """Silence two wrong warnings: explicit attention is our choice, and the adapter is active (adapters#815)."""
     transformers_logging.set_verbosity_error()
     logging.getLogger("adapters").setLevel(logging.ERROR)
 
@@ -125,8 +134,8 @@ class TrialRun:
         check_current(job.sweep, job.start)
         if job.spec.precision == "bf16" and not _has_bf16(self.device):
             raise UserError(f"precision bf16 is not computed natively by this {self.device.type}; use --precision fp32")
-        torch.set_num_threads(job.threads)
-        quiet_libraries()
+        _be_deterministic(self.device, job.threads)
+        _quiet_libraries()
         memory_peak.reset_peak(self.device)
         self.folder = self.store.begin(job.spec, job.fingerprint)
         prepared = prepare(job.spec, job.fingerprint, job.model, self.store.data_folder)

@@ -80,7 +80,7 @@ def run_grid(
 
     ``models`` are by spec name. The caller holds the lease. What ended is in the store, whatever happens here.
     """
-    signal.signal(signal.SIGINT, _Interrupt(lease))
+    former = signal.signal(signal.SIGINT, _Interrupt(lease))
     session = ray_session.connect()
     with progress:
         try:
@@ -110,6 +110,7 @@ def run_grid(
             return False
         finally:
             ray_session.disconnect(session)
+            signal.signal(signal.SIGINT, former)
     return True
 
 
@@ -127,8 +128,10 @@ class _Interrupt:
         raise KeyboardInterrupt
 
     def _leave(self) -> None:
-        self.lease.release()
-        os._exit(130)
+        try:
+            self.lease.release()
+        finally:
+            os._exit(130)
 
 
 def tuner(
