@@ -51,12 +51,12 @@ def test_resumed_trials_are_bit_identical(model, method, tmp_path, unbroken):
     log: list[str] = []
     run = start(spec, tmp_path / "broken", log)
     assert any("going on after epoch 2" in line for line in log)
+    assert len(run.records) == 2
     finish(run)
     stored = ResultStore(tmp_path / "broken").read(run.folder)
     assert numbers(stored.epochs) == numbers(whole.epochs)
     assert stored.summary.train_scores == whole.summary.train_scores
-    for name in ("steps.csv",):
-        assert (run.folder / name).read_bytes() == (whole_run.folder / name).read_bytes()
+    assert (run.folder / "steps.csv").read_bytes() == (whole_run.folder / "steps.csv").read_bytes()
     ours, theirs = (pd.read_parquet(r.folder / "predictions.parquet") for r in (run, whole_run))
     assert ours.drop(columns="logits").equals(theirs.drop(columns="logits"))
     assert np.array_equal(np.stack(ours["logits"]), np.stack(theirs["logits"]))
@@ -86,6 +86,23 @@ def test_a_damaged_checkpoint_falls_back_to_the_one_before_and_says_so(file, dam
     if file != "manifest.json" or damage != "flip":
         assert any("epoch-2 is not valid" in line for line in log)
         assert len(again.records) == 1
+    finish(again)
+    whole, _ = unbroken(spec)
+    assert numbers(ResultStore(tmp_path / "broken").read(again.folder).epochs) == numbers(whole.epochs)
+
+
+@pytest.mark.parametrize("name", ["steps.csv", "predictions.parquet"])
+@pytest.mark.parametrize("content", [None, b"", b"epoch,step\n1,1\n"])
+def test_a_damaged_side_file_starts_the_trial_anew(name, content, tmp_path, unbroken):
+    spec = specify()
+    run = start(spec, tmp_path / "broken")
+    run.train_epoch()
+    (run.folder / name).unlink()
+    if content is not None:
+        (run.folder / name).write_bytes(content)
+    log: list[str] = []
+    again = start(spec, tmp_path / "broken", log)
+    assert any("starting from the first epoch" in line for line in log)
     finish(again)
     whole, _ = unbroken(spec)
     assert numbers(ResultStore(tmp_path / "broken").read(again.folder).epochs) == numbers(whole.epochs)

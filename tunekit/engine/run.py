@@ -170,13 +170,21 @@ class TrialRun:
             log(line)
         if found is None:
             return
+        try:
+            steps = pd.read_csv(self.folder / "steps.csv")
+            steps = steps[steps["epoch"] <= found.epoch]
+            if len(steps) != found.step:
+                raise ValueError(f"steps.csv holds {len(steps)} of {found.step} steps")
+            scored = "val" in self.splits or self.spec.score_test
+            predictions = pd.read_parquet(self.folder / "predictions.parquet") if scored else self.predictions
+        except (OSError, ValueError, KeyError) as error:
+            log(f"what stands beside the checkpoint is damaged ({error}); starting from the first epoch")
+            return
         checkpoint.restore(found, self.member.model, self.member.optimizer)
         self.member.step = found.step
         self.records = [EpochRecord.from_dict(row) for row in found.history]
-        steps = pd.read_csv(self.folder / "steps.csv")
-        self.steps = steps[steps["epoch"] <= found.epoch]
-        predictions = pd.read_parquet(self.folder / "predictions.parquet")
-        self.predictions = predictions[predictions["epoch"] <= found.epoch]
+        self.steps = steps
+        self.predictions = predictions[predictions["epoch"] <= found.epoch] if scored else predictions
         log(f"going on after epoch {found.epoch} of {self.spec.epochs}")
 
     def train_epoch(self) -> EpochRecord:
