@@ -160,7 +160,7 @@ def _resources(args: GridArgs) -> Resources:
 
 def _prepare_data(sweep: Sweep, pending: Sequence[PlannedTrial], store: ResultStore, say: Say) -> None:
     """Load, check and describe each dataset, put its normalised copy in the sweep, and fill the token cache."""
-    from tunekit.engine.run import prepare  # imports torch: seconds that a dry run or an error need not wait
+    from tunekit.engine.build import prepare  # imports torch: seconds that a dry run or an error need not wait
 
     for name in dict.fromkeys(trial.spec.dataset for trial in pending):
         data = sweep.own_data.get(name) or load_dataset(name)

@@ -1,0 +1,79 @@
+"""From a spec to what trains: its data, limited, carved and tokenised, and its model, changed by its method."""
+
+from dataclasses import dataclass
+from functools import lru_cache
+from pathlib import Path
+
+import numpy as np
+from transformers import PreTrainedModel, PreTrainedTokenizerFast
+
+from tunekit.data.base import TextDataset, limit_and_carve, load_dataset
+from tunekit.data.tokens import tokenise
+from tunekit.engine.train import LabelledSplit
+from tunekit.errors import UserError
+from tunekit.methods import METHODS
+from tunekit.models import MODEL_TYPES, ModelRef, load_encoder, load_tokenizer
+from tunekit.schema import Fingerprint, TrialSpec
+from tunekit.seeding import seeded, stream_seed
+
+
+@dataclass(frozen=True)
+class Prepared:
+    """A dataset as one model's trials see it."""
+
+    data: TextDataset
+    tokenizer: PreTrainedTokenizerFast
+    splits: dict[str, LabelledSplit]
+
+
+@lru_cache(maxsize=8)
+def _prepared(
+    model: ModelRef, name: str, content_hash: str, folder: Path, max_length: int, limit: int | None,
+    val_fraction: float, data_seed: int,
+) -> Prepared:  # fmt: skip
+    data = load_dataset(name, folder)
+    if data.content_hash != content_hash:
+        raise UserError(
+            f"dataset {name!r} has hash {data.content_hash} here, {content_hash} where the sweep was planned"
+        )
+    data = limit_and_carve(data, train_limit=limit, val_fraction=val_fraction, data_seed=data_seed)
+    tokenizer = load_tokenizer(model, data)
+    splits = {
+        split: LabelledSplit(tokens, data.splits[split]["label"].to_numpy(np.int64, copy=True))
+        for split, tokens in tokenise(data, tokenizer, max_length).items()
+    }
+    return Prepared(data, tokenizer, splits)
+
+
+def prepare(spec: TrialSpec, fingerprint: Fingerprint, model: ModelRef, folder: Path) -> Prepared:
+    """The spec's data, limited, carved and tokenised, once a process; ``folder`` holds the sweep's data copies.
+
+    Raises UserError where the data is not that of the fingerprint, or the tokenizer can't be had.
+    """
+    return _prepared(
+        model,
+        spec.dataset,
+        fingerprint.data,
+        folder,
+        spec.max_length,
+        spec.train_limit,
+        spec.val_fraction,
+        spec.data_seed,
+    )
+
+
+def build_model(spec: TrialSpec, model_ref: ModelRef, prepared: Prepared) -> PreTrainedModel:
+    """The trial's model, changed by its method, new weights from its seed.
+
+    The head is trained by every method: it is everything after the last encoder layer (``MODEL_TYPES``).
+    """
+    num_labels = len(prepared.data.label_names)
+    seed = stream_seed(spec.seed, "head")
+    model = load_encoder(model_ref, num_labels=num_labels, seed=seed, tokenizer=prepared.tokenizer)
+    with seeded(stream_seed(spec.seed, "method")):
+        METHODS[spec.method](**spec.method_params).prepare(model)
+    head = MODEL_TYPES[model.config.model_type].head
+    for name, parameter in model.named_parameters():
+        if name.startswith(head):
+            parameter.requires_grad = True
+    return model
