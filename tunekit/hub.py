@@ -63,26 +63,27 @@ def folder_of_minilm(sha256: str) -> Path:
     return found[0].parent
 
 
+@cache
+def _reachable() -> bool:
+    """Whether the hub answers; asked once, with a short wait, for the hub's own client retries for half a minute."""
+    from huggingface_hub import constants
+    from huggingface_hub.utils import get_session
+
+    if constants.HF_HUB_OFFLINE:
+        return False
+    try:
+        get_session().head(constants.ENDPOINT, timeout=5)
+    except OSError:
+        return False
+    return True
+
+
 def resolve_revision(hub_id: str, revision: str) -> str:
     """The commit that a branch or tag of ``hub_id`` stands at: the cache's when offline. Raises UserError."""
-    from huggingface_hub import HfApi, constants, try_to_load_from_cache
-    from huggingface_hub.errors import HfHubHTTPError
-
-    if not constants.HF_HUB_OFFLINE:
-        try:
-            found = HfApi().model_info(hub_id, revision=revision, timeout=10).sha
-            if found:
-                return found
-        except HfHubHTTPError as error:
-            status = error.response.status_code if error.response is not None else None
-            if status in (401, 403, 404):
-                raise UserError(f"model {hub_id!r}: the hub has no such model at {revision!r} ({status})") from error
-        except OSError:
-            pass  # no connection: the cache may know
-    cached = try_to_load_from_cache(hub_id, "config.json", revision=revision)
-    if isinstance(cached, str):
-        return Path(cached).parent.name
-    raise UserError(f"model {hub_id!r}: the hub can't be reached and config.json is not in the cache; {OFFLINE}")
+    config = _fetch(hub_id, "config.json", revision, hub_id)
+    if config is None:
+        raise UserError(f"model {hub_id!r}: it has no config.json at {revision!r}")
+    return config.parent.name
 
 
 def snapshot(hub_id: str, revision: str, name: str, supported: Iterable[str]) -> Path:
@@ -90,42 +91,39 @@ def snapshot(hub_id: str, revision: str, name: str, supported: Iterable[str]) ->
 
     Raises UserError naming the file that is missing where the hub can't be reached.
     """
-    from huggingface_hub import hf_hub_download
-    from huggingface_hub.errors import EntryNotFoundError, HfHubHTTPError, LocalEntryNotFoundError
-
     os.environ["DISABLE_SAFETENSORS_CONVERSION"] = "true"
-
-    def fetch(file: str) -> Path | None:
-        """The cached file, None where the repository has none."""
-        try:
-            return Path(hf_hub_download(hub_id, file, revision=revision))
-        except LocalEntryNotFoundError as error:
-            raise UserError(
-                f"model {name!r}: the hub can't be reached and {file} of {hub_id} is not in the cache; {OFFLINE}"
-            ) from error
-        except EntryNotFoundError:
-            return None
-        except (HfHubHTTPError, OSError) as error:
-            line = str(error).strip().splitlines()[0] if str(error).strip() else type(error).__name__
-            raise UserError(f"model {name!r}: {file} of {hub_id} can't be fetched ({line})") from error
-
-    config = fetch("config.json")
+    config = _fetch(hub_id, "config.json", revision, name)
     if config is None:
         raise UserError(f"model {name!r}: {hub_id} has no config.json at {revision}")
     folder = config.parent
     checked_config(folder, name, supported)
-    if fetch(WEIGHTS) is None:
+    if _fetch(hub_id, WEIGHTS, revision, name) is None:
         raise UserError(f"model {name!r}: {hub_id} has no {WEIGHTS} at {revision}; pickled weights are not loaded")
     for file in TOKENIZER_FILES:
-        if not _optional(folder, file):
-            fetch(file)
+        # Not every tokenizer has every file: tokenizer.json is enough, and offline any vocabulary.
+        whole = file in VOCABULARIES and (folder / "tokenizer.json").is_file()
+        if not whole and (_reachable() or not any((folder / vocabulary).is_file() for vocabulary in VOCABULARIES)):
+            _fetch(hub_id, file, revision, name)
     _complete(folder, name)
     return folder
 
 
-def _optional(folder: Path, file: str) -> bool:
-    """Whether ``file`` need not be asked for: an offline cache that has a vocabulary is enough."""
-    from huggingface_hub import constants
+def _fetch(hub_id: str, file: str, revision: str, name: str) -> Path | None:
+    """A file from the cache or the hub; None where the repository has none. Raises UserError."""
+    from huggingface_hub import hf_hub_download
+    from huggingface_hub.errors import EntryNotFoundError, HfHubHTTPError, LocalEntryNotFoundError
 
-    has_vocabulary = any((folder / other).is_file() for other in VOCABULARIES)
-    return (folder / file).is_file() or (constants.HF_HUB_OFFLINE and has_vocabulary)
+    try:
+        return Path(hf_hub_download(hub_id, file, revision=revision, local_files_only=not _reachable()))
+    except LocalEntryNotFoundError as error:
+        message = f"model {name!r}: the hub can't be reached and {file} of {hub_id} is not in the cache; {OFFLINE}"
+        raise UserError(message) from error
+    except EntryNotFoundError:
+        return None
+    except (HfHubHTTPError, OSError) as error:
+        raise UserError(f"model {name!r}: {file} of {hub_id} can't be fetched ({first_line(error)})") from error
+
+
+def first_line(error: Exception) -> str:
+    """The first line of a library's message."""
+    return str(error).strip().splitlines()[0] if str(error).strip() else type(error).__name__

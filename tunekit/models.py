@@ -13,7 +13,7 @@ from types import MappingProxyType
 from typing import TYPE_CHECKING
 
 from tunekit.errors import UserError
-from tunekit.hub import content_hash, folder_of_minilm, resolve_revision, snapshot
+from tunekit.hub import content_hash, first_line, folder_of_minilm, resolve_revision, snapshot
 from tunekit.registry import Registry
 from tunekit.safety import checked_config, refuse_kernels
 from tunekit.schema import slug
@@ -158,7 +158,7 @@ def load_tokenizer(ref: ModelRef, data: TextDataset) -> PreTrainedTokenizerFast:
     try:
         return kind.from_pretrained(folder, local_files_only=True, **options)
     except (OSError, ValueError) as error:
-        raise UserError(f"model {ref.name!r}: its tokenizer can't be read ({_line(error)})") from error
+        raise UserError(f"model {ref.name!r}: its tokenizer can't be read ({first_line(error)})") from error
 
 
 def load_encoder(ref: ModelRef, *, num_labels: int, seed: int, tokenizer: PreTrainedTokenizerFast) -> PreTrainedModel:
@@ -167,6 +167,7 @@ def load_encoder(ref: ModelRef, *, num_labels: int, seed: int, tokenizer: PreTra
     Its ``tunekit_never_pretrained`` names the parameters that no pretraining has seen: those drawn here, and MiniLM's
     pooler, which its file holds untrained. Raises UserError where the model can't be had or is not safe to load.
     """
+    from safetensors import SafetensorError
     from transformers import BertConfig, BertForSequenceClassification, RobertaConfig, RobertaForSequenceClassification
 
     from tunekit.seeding import seeded
@@ -191,14 +192,14 @@ def load_encoder(ref: ModelRef, *, num_labels: int, seed: int, tokenizer: PreTra
                 config=config,
                 use_safetensors=True,
                 local_files_only=True,
-                torch_dtype="float32",
+                dtype="float32",
                 attn_implementation="sdpa",
                 output_loading_info=True,
                 ignore_mismatched_sizes=True,
             )
-    except (OSError, ValueError, RuntimeError) as error:
-        raise UserError(f"model {ref.name!r}: its weights can't be loaded ({_line(error)})") from error
-    new = set(info["missing_keys"]) | {key for key, *_ in info["mismatched_keys"]}
+    except (OSError, ValueError, RuntimeError, SafetensorError) as error:
+        raise UserError(f"model {ref.name!r}: its weights can't be loaded ({first_line(error)})") from error
+    new = {*info["missing_keys"], *info["mismatched_keys"]}
     backbone = MODEL_TYPES[values["model_type"]]
     strange = sorted(name for name in new if not name.startswith(backbone.head))
     if strange:
@@ -207,8 +208,3 @@ def load_encoder(ref: ModelRef, *, num_labels: int, seed: int, tokenizer: PreTra
         new |= {name for name, _ in model.named_parameters() if name.startswith("bert.pooler.")}
     model.tunekit_never_pretrained = frozenset(new)
     return model.eval()
-
-
-def _line(error: Exception) -> str:
-    """The first line of a library's message."""
-    return str(error).strip().splitlines()[0] if str(error).strip() else type(error).__name__

