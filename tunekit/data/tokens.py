@@ -76,7 +76,7 @@ def _tokenise(frame, pair_as: str, tokenizer, limit: int, folder: Path | None) -
     texts, pairs = _inputs(frame, pair_as, tokenizer)
     path = (folder or cache_dir()) / "tokens" / f"{_key(texts, pairs, tokenizer, limit)}.npz"
     try:
-        with np.load(path, allow_pickle=False) as stored:
+        with path.open("rb") as file, np.load(file, allow_pickle=False) as stored:
             return TokenisedSplit(stored["ids"], stored["types"], stored["offsets"], int(stored["num_truncated"]))
     except (OSError, ValueError, KeyError, EOFError, zipfile.BadZipFile):
         pass  # absent or torn: made anew below
