@@ -3,9 +3,11 @@
 from dataclasses import dataclass
 from pathlib import Path
 
+from tunekit.blocks import Settings
+
 
 @dataclass(frozen=True, kw_only=True)
-class GridArgs:
+class GridArgs(Settings):
     """Train a grid of model x dataset x method x seed on Ray Tune and print its table.
 
     Running the same command again does what is missing and nothing else.
@@ -27,24 +29,6 @@ class GridArgs:
     """X for all methods, or METHOD=X ..."""
     method_params: tuple[str, ...] = ()
     """METHOD.NAME=VALUE ..., as in lora.r=16."""
-    batch_size: int | None = None
-    """Training examples an optimizer step (default 32)."""
-    epochs: int | None = None
-    """Passes over the training data (default 10)."""
-    max_length: int | None = None
-    """Tokens a text is cut to (default 512)."""
-    weight_decay: float | None = None
-    """AdamW weight decay (default 0)."""
-    warmup_ratio: float | None = None
-    """Share of steps with rising learning rate (default 0)."""
-    precision: str | None = None
-    """fp32 (default) or bf16, where the device computes it."""
-    train_limit: int | None = None
-    """Train on a stratified part of this many rows."""
-    val_fraction: float | None = None
-    """Carve this share of train out as validation, for datasets without a dev part."""
-    data_seed: int | None = None
-    """Draws --train-limit and --val-fraction (default 0)."""
     text_column: str = "text"
     """Column of your own data that holds the text."""
     pair_column: str | None = None

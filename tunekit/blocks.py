@@ -17,8 +17,32 @@ MAX_CONFIG_BYTES = 1_000_000
 
 
 @dataclass(frozen=True, kw_only=True)
-class Block:
-    """One product of models, datasets, methods and seeds, with common settings; None means a default."""
+class Settings:
+    """Fields of a spec that blocks and the command line may set; None leaves the default."""
+
+    batch_size: int | None = None
+    """Training examples an optimizer step (default 32)."""
+    epochs: int | None = None
+    """Passes over the training data (default 10)."""
+    max_length: int | None = None
+    """Tokens a text is cut to (default 512)."""
+    weight_decay: float | None = None
+    """AdamW weight decay (default 0)."""
+    warmup_ratio: float | None = None
+    """Share of steps with rising learning rate (default 0)."""
+    precision: str | None = None
+    """fp32 (default) or bf16, where the device computes it."""
+    train_limit: int | None = None
+    """Train on a stratified part of this many rows."""
+    val_fraction: float | None = None
+    """Carve this share of train out as validation, for datasets without a dev part."""
+    data_seed: int | None = None
+    """Draws --train-limit and --val-fraction (default 0)."""
+
+
+@dataclass(frozen=True, kw_only=True)
+class Block(Settings):
+    """One product of models, datasets, methods and seeds, with common settings."""
 
     models: tuple[str, ...]
     datasets: tuple[str, ...]
@@ -28,15 +52,6 @@ class Block:
     """One rate, or one a method; a method without one takes its own default."""
     method_params: Mapping[str, Mapping[str, Scalar]] = field(default_factory=dict)
     """Hyperparameters by method; those not given take the method's defaults."""
-    batch_size: int | None = None
-    epochs: int | None = None
-    max_length: int | None = None
-    weight_decay: float | None = None
-    warmup_ratio: float | None = None
-    precision: str | None = None
-    train_limit: int | None = None
-    val_fraction: float | None = None
-    data_seed: int | None = None
 
     def __post_init__(self) -> None:
         for name in ("models", "datasets", "methods", "seeds"):
@@ -81,7 +96,7 @@ class Block:
 
 
 AXES = ("models", "datasets", "methods", "seeds")
-SETTINGS = tuple(f.name for f in fields(Block) if f.name not in (*AXES, "learning_rate", "method_params"))
+SETTINGS = tuple(item.name for item in fields(Settings))
 
 
 def parse_block(values: object, where: str) -> Block:

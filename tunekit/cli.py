@@ -58,7 +58,7 @@ def _main(args: GridArgs, presets: Mapping[str, Sequence[Block]], report: Report
     say(describe(sweep, plan, pending))
     hours = None
     if pending and not estimate.has_accelerator():
-        hours = estimate.cpu_hours([trial.spec for trial in pending], sweep.sizes())
+        hours = estimate.cpu_hours(pending, sweep.sizes())
         say(f"estimate: {hours:.1f} h on this machine's processor ({estimate.cores()} cores, no accelerator), rough")
     if args.dry_run:
         return OK

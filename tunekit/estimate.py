@@ -9,6 +9,7 @@ import numpy as np
 
 from tunekit.data.base import DATASETS
 from tunekit.models import MODELS
+from tunekit.plan import PlannedTrial
 from tunekit.schema import TrialSpec
 
 LONG_HOURS = 12
@@ -70,9 +71,10 @@ def cpu_flops_per_second() -> float:
     return count * 2 * size**3 / (time.perf_counter() - start)
 
 
-def cpu_hours(specs: Sequence[TrialSpec], sizes: Mapping[str, tuple[int, int, int]]) -> float:
-    """Hours that ``specs`` take on this machine's processor."""
-    return sum(flops(spec, sizes) for spec in specs) / (EFFICIENCY * cpu_flops_per_second()) / 3600
+def cpu_hours(trials: Sequence[PlannedTrial], sizes: Mapping[str, tuple[int, int, int]]) -> float:
+    """Hours that the epochs left of ``trials`` take on this machine's processor."""
+    left = sum(flops(trial.spec, sizes) * (1 - trial.epochs_done / trial.spec.epochs) for trial in trials)
+    return left / (EFFICIENCY * cpu_flops_per_second()) / 3600
 
 
 def disk_bytes(specs: Sequence[TrialSpec], concurrent: int) -> int:
