@@ -4,7 +4,8 @@ from pathlib import Path
 
 from tunekit.data.base import DATASETS
 from tunekit.engine.build import Prepared, build_model, prepare
-from tunekit.engine.run import Job, TrialRun
+from tunekit.engine.job import Job
+from tunekit.engine.run import TrialRun
 from tunekit.methods import METHODS
 from tunekit.methods.base import complete_params
 from tunekit.models import resolve_model

@@ -5,6 +5,7 @@ import subprocess
 import sys
 import time
 
+import psutil
 import pytest
 
 from tunekit.errors import UserError
@@ -28,6 +29,17 @@ def test_a_killed_drivers_lease_is_taken_over_at_once(tmp_path):
     lease = acquire(tmp_path)
     assert "dead driver" in lease.taken_over
     lease.release()
+
+
+def test_a_killed_driver_that_nobody_reaped_is_dead_too(tmp_path):
+    code = "import os, pathlib, sys; from tunekit.lease import acquire; acquire(pathlib.Path(sys.argv[1])); os._exit(9)"
+    zombie = subprocess.Popen([sys.executable, "-c", code, str(tmp_path)])
+    while psutil.Process(zombie.pid).status() != psutil.STATUS_ZOMBIE:
+        time.sleep(0.02)
+    lease = acquire(tmp_path)
+    assert "dead driver" in lease.taken_over
+    lease.release()
+    zombie.wait()
 
 
 @pytest.mark.parametrize(("age", "alive"), [(5, True), (61, False)])

@@ -164,6 +164,7 @@ def override(
             raise UserError(f"--{name} names none; give at least one, or leave it out")
     replaced = {**settings, "datasets": datasets, "seeds": seeds}
     changes = {name: value for name, value in replaced.items() if value is not None}
+    blocks = [replace(block, **changes) for block in blocks]
     if models and methods:
         blocks = [_merged(blocks, models, methods)]
     elif models or methods:
@@ -182,7 +183,7 @@ def override(
             }
         elif rates is not None:
             rate = rates
-        result.append(replace(block, **changes, method_params=merged, learning_rate=rate))
+        result.append(replace(block, method_params=merged, learning_rate=rate))
     for method in {**(rates if isinstance(rates, Mapping) else {}), **params}:
         if not any(method in block.methods for block in result):
             raise UserError(f"a setting is given for method {method!r}, which is not in this sweep")
@@ -218,10 +219,16 @@ def _merged(blocks: Sequence[Block], models: tuple[str, ...], methods: tuple[str
         common[name] = values.pop()
     datasets = dict.fromkeys(name for block in blocks for name in block.datasets)
     seeds = dict.fromkeys(seed for block in blocks for seed in block.seeds)
-    rates = {method: block._rate(method) for block in blocks for method in block.methods if method in methods}
+    rates: dict[str, float] = {}
     params: dict[str, Mapping[str, Scalar]] = {}
     for block in blocks:
-        params |= {method: values for method, values in block.method_params.items() if method in methods}
+        for method in block.methods:
+            rate, values = block._rate(method), block.method_params.get(method, {})
+            if method in methods and (rates.setdefault(method, rate), params.setdefault(method, values)) != (
+                rate,
+                values,
+            ):
+                raise UserError(f"the blocks differ in the learning rate or parameters of {method!r}; give a --config")
     return Block(
         models=models, methods=methods, datasets=tuple(datasets), seeds=tuple(seeds),
         learning_rate=rates, method_params=params, **common,

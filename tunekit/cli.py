@@ -20,6 +20,7 @@ from tunekit.lease import acquire
 from tunekit.plan import Plan, PlannedTrial, State
 from tunekit.provenance import source, versions
 from tunekit.runner.resources import Resources
+from tunekit.safety import refuse_kernels
 from tunekit.schema import TrialSpec
 from tunekit.status import cells_of
 from tunekit.store import ResultStore
@@ -45,6 +46,9 @@ def main(presets: Mapping[str, Sequence[Block]], report: Report) -> int:
 
 def _main(args: GridArgs, presets: Mapping[str, Sequence[Block]], report: Report) -> int:
     resources = _resources(args)
+    if "://" in str(args.storage) or ":/" in str(args.storage):
+        raise UserError(f"--storage takes a folder; object stores such as {args.storage} are not supported yet")
+    refuse_kernels()
     sweep = find(args, presets)
     store = ResultStore(args.storage.expanduser() / sweep.name)
     plan = plan_of(sweep, store)
@@ -57,7 +61,7 @@ def _main(args: GridArgs, presets: Mapping[str, Sequence[Block]], report: Report
     pending = plan.pending(retry_failed=args.retry_failed)
     say(describe(sweep, plan, pending))
     hours = None
-    if pending and not estimate.has_accelerator():
+    if pending and not estimate.has_accelerator() and not os.environ.get("RAY_ADDRESS"):
         hours = estimate.cpu_hours(pending, sweep.sizes())
         say(f"estimate: {hours:.1f} h on this machine's processor ({estimate.cores()} cores, no accelerator), rough")
     if args.dry_run:

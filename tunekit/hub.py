@@ -32,6 +32,10 @@ def content_hash(folder: Path, name: str) -> str:
 
 
 def _complete(folder: Path, name: str) -> None:
+    if (folder / "adapter_config.json").exists():
+        raise UserError(
+            f"model {name!r}: {folder.name} holds adapter_config.json, which points to other weights; remove it"
+        )
     if not (folder / WEIGHTS).is_file():
         pickled = any(folder.glob("*.bin"))
         why = (

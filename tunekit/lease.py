@@ -131,7 +131,9 @@ def _alive(holder: dict[str, Any]) -> bool:
     """Whether the driver still runs: by its process on this host, by its last renewal elsewhere."""
     if holder.get("host") == platform.node():
         try:
-            return abs(psutil.Process(holder["pid"]).create_time() - holder["process_started"]) < 1
+            process = psutil.Process(holder["pid"])
+            started = process.create_time()
+            return process.status() != psutil.STATUS_ZOMBIE and abs(started - holder["process_started"]) < 1
         except psutil.NoSuchProcess:
             return False
     return time.time() - holder["time"] < DEAD_SECONDS

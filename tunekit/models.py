@@ -156,9 +156,14 @@ def load_tokenizer(ref: ModelRef, data: TextDataset) -> PreTrainedTokenizerFast:
     # A repository with vocab.txt alone does not say that its vocabulary is lower-cased.
     options = {"do_lower_case": True} if ref.name == "scibert" else {}
     try:
-        return kind.from_pretrained(folder, local_files_only=True, **options)
+        tokenizer = kind.from_pretrained(folder, local_files_only=True, **options)
     except (OSError, ValueError) as error:
         raise UserError(f"model {ref.name!r}: its tokenizer can't be read ({first_line(error)})") from error
+    # RoBERTa's positions begin after its padding id; not every tokenizer says how long its model's texts may be.
+    positions = config.get("max_position_embeddings", 512)
+    offset = config.get("pad_token_id", 1) + 1 if config["model_type"] == "roberta" else 0
+    tokenizer.model_max_length = min(tokenizer.model_max_length, positions - offset)
+    return tokenizer
 
 
 def load_encoder(ref: ModelRef, *, num_labels: int, seed: int, tokenizer: PreTrainedTokenizerFast) -> PreTrainedModel:

@@ -36,6 +36,8 @@ class PlannedTrial:
     epochs_done: int
     reason: str | None
     """Status and error of a failed trial."""
+    settled: bool
+    """Whether the trial's own folder is this fingerprint's, or there is none (``ResultStore.settle``)."""
 
 
 @dataclass(frozen=True)
@@ -98,20 +100,22 @@ def make_plan(specs: Sequence[TrialSpec], fingerprints: Mapping[str, Fingerprint
                 stale.append((trial, parts))
             elif same is None or trial.summary is not None:
                 same = trial
-        planned.append(_planned(spec, fingerprint, same))
+        own = store.folder(spec)
+        settled = not own.exists() if same is None else same.folder == own
+        planned.append(_planned(spec, fingerprint, same, settled))
     return Plan(tuple(planned), tuple(stale), tuple(damaged))
 
 
-def _planned(spec: TrialSpec, fingerprint: Fingerprint, stored: StoredTrial | None) -> PlannedTrial:
+def _planned(spec: TrialSpec, fingerprint: Fingerprint, stored: StoredTrial | None, settled: bool) -> PlannedTrial:
     if stored is None:
-        return PlannedTrial(spec, fingerprint, State.NEW, 0, None)
+        return PlannedTrial(spec, fingerprint, State.NEW, 0, None, settled)
     done = len(stored.epochs)
     if stored.summary is None or stored.summary.status is Status.STOPPED:
-        return PlannedTrial(spec, fingerprint, State.PARTIAL, done, None)
+        return PlannedTrial(spec, fingerprint, State.PARTIAL, done, None, settled)
     if stored.summary.status is Status.COMPLETED:
-        return PlannedTrial(spec, fingerprint, State.DONE, done, None)
+        return PlannedTrial(spec, fingerprint, State.DONE, done, None, settled)
     reason = f"{stored.summary.status.value}: {stored.summary.error or 'no reason recorded'}"
-    return PlannedTrial(spec, fingerprint, State.FAILED, done, reason)
+    return PlannedTrial(spec, fingerprint, State.FAILED, done, reason, settled)
 
 
 def fingerprint_of(spec: TrialSpec, model_revision: str, data_hash: str) -> Fingerprint:

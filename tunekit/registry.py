@@ -30,7 +30,7 @@ class Registry(Generic[T]):
     def __getitem__(self, name: str) -> T:
         """The item called ``name``. Raises UserError, with the nearest names, where there is none."""
         if name not in self._items:
-            near = get_close_matches(name, self._items, n=1)
+            near = get_close_matches(str(name), self._items, n=1)
             hint = f"did you mean {near[0]!r}?" if near else "no name is near it."
             raise UserError(f"unknown {self.kind} {name!r}: {hint} Known: {', '.join(self._items)}")
         return self._items[name]

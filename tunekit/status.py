@@ -43,7 +43,7 @@ def requested_specs(requests: Sequence[Mapping[str, Any]]) -> list[TrialSpec]:
     """Every trial that was ever asked for, each once, in order."""
     specs: dict[str, TrialSpec] = {}
     for request in requests:
-        for cell in request["cells"]:
+        for cell in request.get("cells", []):
             for seed in cell["seeds"]:
                 spec = TrialSpec.from_dict({**{k: v for k, v in cell.items() if k != "seeds"}, "seed": seed})
                 specs.setdefault(spec.trial_id, spec)

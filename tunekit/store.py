@@ -71,7 +71,25 @@ class ResultStore:
     # -- writing -----------------------------------------------------------------------------------------------------
 
     def begin(self, spec: TrialSpec, fingerprint: Fingerprint) -> Path:
-        """Make the trial's folder and its spec.json; a damaged one or one of another fingerprint is set aside first."""
+        """The trial's folder with its spec.json, made where there is none of this fingerprint."""
+        folder = self.settle(spec, fingerprint)
+        if (folder / "spec.json").exists():
+            return folder
+        folder.mkdir(parents=True, exist_ok=True)
+        content = {
+            "schema_version": SCHEMA_VERSION,
+            "trial_id": spec.trial_id,
+            "spec": spec.to_dict(),
+            "fingerprint": asdict(fingerprint),
+        }
+        write_atomic(folder / "spec.json", _json(content))
+        return folder
+
+    def settle(self, spec: TrialSpec, fingerprint: Fingerprint) -> Path:
+        """Make the trial's own folder the one of ``fingerprint`` if there is one, and no other's.
+
+        One that is damaged or of another fingerprint is renamed, with the fingerprint's digest behind its name.
+        """
         folder = self.folder(spec)
         if (folder / "spec.json").exists():
             try:
@@ -85,14 +103,9 @@ class ResultStore:
             if aside.exists():
                 aside = folder.with_name(f"{aside.name}-{datetime.now(UTC):%Y%m%d%H%M%S%f}")
             folder.rename(aside)
-        folder.mkdir(parents=True, exist_ok=True)
-        content = {
-            "schema_version": SCHEMA_VERSION,
-            "trial_id": spec.trial_id,
-            "spec": spec.to_dict(),
-            "fingerprint": asdict(fingerprint),
-        }
-        write_atomic(folder / "spec.json", _json(content))
+        own = folder.with_name(f"{folder.name}.{fingerprint.digest}")
+        if own.exists() and not folder.exists():
+            own.rename(folder)
         return folder
 
     def write_epochs(self, folder: Path, records: Sequence[EpochRecord]) -> None:

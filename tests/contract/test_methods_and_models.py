@@ -7,10 +7,10 @@ from tests.helpers import build, specify, start
 from tunekit.engine.train import Member, train_epoch
 from tunekit.methods import METHODS
 from tunekit.methods.base import complete_params, count_parameters
-from tunekit.models import MODEL_TYPES, load_encoder, resolve_model
+from tunekit.models import MODEL_TYPES, MODELS, load_encoder, resolve_model
 from tunekit.seeding import stream_seed
 
-OFFLINE_MODELS = ("tiny-bert", "tiny-roberta", "minilm")
+OFFLINE_MODELS = [name for name in MODELS if MODELS[name].hub_id is None]
 every_method = pytest.mark.parametrize("method", list(METHODS))
 every_model = pytest.mark.parametrize("model", OFFLINE_MODELS)
 

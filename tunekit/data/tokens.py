@@ -13,6 +13,7 @@ from typing import TYPE_CHECKING
 
 import numpy as np
 
+from tunekit.errors import UserError
 from tunekit.files import write_atomic
 
 if TYPE_CHECKING:
@@ -94,8 +95,11 @@ def _tokenise(frame, pair_as: str, tokenizer, limit: int, folder: Path | None) -
     np.savez(
         buffer, ids=split.ids, types=split.types, offsets=split.offsets, num_truncated=np.int64(split.num_truncated)
     )
-    path.parent.mkdir(parents=True, exist_ok=True)
-    write_atomic(path, buffer.getvalue())
+    try:
+        path.parent.mkdir(parents=True, exist_ok=True)
+        write_atomic(path, buffer.getvalue())
+    except OSError as error:
+        raise UserError(f"can't write to the cache {path.parent}: {error.strerror}; set TUNEKIT_CACHE_DIR") from error
     return split
 
 

@@ -4,6 +4,7 @@ A checkpoint is a folder ``epoch-N`` with safetensors files and a manifest of th
 complete. There is no generator state in it: every stream is a function of seed and step (``tunekit.seeding``).
 """
 
+import hashlib
 import json
 import os
 import shutil
@@ -12,10 +13,12 @@ from pathlib import Path
 from typing import Any
 
 import torch
+from safetensors import SafetensorError
 from safetensors.torch import load_file, save_file
 from torch import nn
 
 from tunekit.files import sha256_of, write_atomic
+from tunekit.schema import canonical_json
 
 FILES = ("model.safetensors", "optimizer.safetensors")
 KEPT = 2
@@ -53,12 +56,9 @@ def save_checkpoint(
             save_file({key: value.detach().contiguous() for key, value in tensors.items()}, draft / name)
             with (draft / name).open("rb+") as file:
                 os.fsync(file.fileno())
-        manifest = {
-            "epoch": epoch,
-            "step": step,
-            "history": history,
-            "sha256": {n: sha256_of(draft / n) for n in FILES},
-        }
+        hashes = {name: sha256_of(draft / name) for name in FILES}
+        manifest = {"epoch": epoch, "step": step, "history": history, "sha256": hashes}
+        manifest["own_sha256"] = _digest(manifest)
         write_atomic(draft / "manifest.json", json.dumps(manifest, allow_nan=False).encode())
         shutil.rmtree(final, ignore_errors=True)
         draft.rename(final)
@@ -67,6 +67,10 @@ def save_checkpoint(
         raise
     for old in checkpoints(folder)[KEPT:]:
         shutil.rmtree(old, ignore_errors=True)
+
+
+def _digest(manifest: dict[str, Any]) -> str:
+    return hashlib.sha256(canonical_json(manifest).encode()).hexdigest()
 
 
 def checkpoints(folder: Path) -> list[Path]:
@@ -81,12 +85,14 @@ def newest_valid(folder: Path) -> tuple[Checkpoint | None, list[str]]:
     for path in checkpoints(folder):
         try:
             manifest = json.loads((path / "manifest.json").read_text(encoding="utf-8"))
+            if manifest.pop("own_sha256") != _digest(manifest):
+                raise ValueError("manifest.json does not have its recorded sha256")
             for name in FILES:
                 if sha256_of(path / name) != manifest["sha256"][name]:
                     raise ValueError(f"{name} does not have its recorded sha256")
             model, optimizer = (load_file(path / name) for name in FILES)
             return Checkpoint(manifest["epoch"], manifest["step"], model, optimizer, manifest["history"]), refused
-        except (OSError, ValueError, KeyError, TypeError) as error:
+        except (OSError, ValueError, KeyError, TypeError, AttributeError, SafetensorError) as error:
             refused.append(f"checkpoint {path.name} is not valid ({error}); falling back to the one before")
     return None, refused
 

@@ -5,8 +5,7 @@ import os
 import shutil
 import time
 from collections.abc import Callable
-from dataclasses import asdict, dataclass
-from pathlib import Path
+from dataclasses import asdict
 
 import numpy as np
 import pandas as pd
@@ -15,34 +14,21 @@ from transformers.utils import logging as transformers_logging
 
 from tunekit.engine import checkpoint, memory_peak
 from tunekit.engine.build import build_model, prepare
+from tunekit.engine.job import Job
 from tunekit.engine.scoring import scores
 from tunekit.engine.summary import Built, best_epoch, summarise
 from tunekit.engine.train import Diverged, LabelledSplit, Member, TrainedEpoch, mean_cross_entropy, predict, train_epoch
 from tunekit.errors import UserError
 from tunekit.lease import check_current
 from tunekit.methods.base import count_parameters
-from tunekit.models import ModelRef
-from tunekit.schema import EpochRecord, Fingerprint, Status, TrialSpec, TrialSummary
+from tunekit.schema import EpochRecord, Status, TrialSummary
 from tunekit.seeding import stream_seed
 from tunekit.store import PREDICTION_ROWS, ResultStore
 
+_NO_ROWS = pd.DataFrame({"epoch": pd.Series(dtype="int64")})
 TRAIN_SCORE_ROWS = 1_000
 CHECKPOINT_SPACING = 20
 """A checkpoint is written when this many times its write time has passed since the last."""
-
-
-@dataclass(frozen=True)
-class Job:
-    """A spec with what its run needs beside it; none of this can change a number."""
-
-    spec: TrialSpec
-    fingerprint: Fingerprint
-    model: ModelRef
-    sweep: Path
-    start: int
-    """Number of the driver's start; a later one stops this run."""
-    threads: int
-    device: str = "cpu"
 
 
 def _be_deterministic(device: torch.device, threads: int) -> None:
@@ -66,7 +52,7 @@ class TrialRun:
         self.job, self.spec, self.store = job, job.spec, ResultStore(job.sweep)
         self.device = torch.device(job.device)
         check_current(job.sweep, job.start)
-        if job.spec.precision == "bf16" and not _has_bf16(self.device):
+        if job.spec.precision == "bf16" and not has_bf16(self.device):
             raise UserError(f"precision bf16 is not computed natively by this {self.device.type}; use --precision fp32")
         _be_deterministic(self.device, job.threads)
         _quiet_libraries()
@@ -86,8 +72,8 @@ class TrialRun:
         }
         self.built = Built(trainable, total, execution)
         self.records: list[EpochRecord] = []
-        self.steps = pd.DataFrame({"epoch": [], "step": [], "train_loss": [], "learning_rate": []})
-        self.predictions = pd.DataFrame()
+        self.steps, self.predictions = _NO_ROWS, _NO_ROWS
+        self.earlier = self._stored()
         self.write_seconds, self.last_checkpoint = 0.0, -float("inf")
         self._resume(log)
         log(f"{job.spec.label}: epoch {len(self.records) + 1} of {job.spec.epochs} begins, {self.built.execution}")
@@ -104,22 +90,26 @@ class TrialRun:
             log(line)
         if found is None:
             return
-        try:
-            steps = pd.read_csv(self.folder / "steps.csv")
-            steps = steps[steps["epoch"] <= found.epoch]
-            if len(steps) != found.step:
-                raise ValueError(f"steps.csv holds {len(steps)} of {found.step} steps")
-            scored = "val" in self.splits or self.spec.score_test
-            predictions = pd.read_parquet(self.folder / "predictions.parquet") if scored else self.predictions
-        except (OSError, ValueError, KeyError) as error:
-            log(f"what stands beside the checkpoint is damaged ({error}); starting from the first epoch")
+        steps, predictions = (frame[frame["epoch"] <= found.epoch] for frame in self.earlier[1:])
+        scored = "val" in self.splits or self.spec.score_test
+        if len(steps) != found.step or (scored and predictions["epoch"].max() != found.epoch):
+            log("what stands beside the checkpoint is damaged; starting from the first epoch")
             return
         checkpoint.restore(found, self.member.model, self.member.optimizer)
         self.member.step = found.step
         self.records = [EpochRecord.from_dict(row) for row in found.history]
-        self.steps = steps
-        self.predictions = predictions[predictions["epoch"] <= found.epoch] if scored else predictions
+        self.steps, self.predictions = steps, predictions
         log(f"going on after epoch {found.epoch} of {self.spec.epochs}")
+
+    def _stored(self) -> tuple[list[EpochRecord], pd.DataFrame, pd.DataFrame]:
+        """Epochs, steps and predictions that an earlier run left; a file that can't be read counts as none."""
+        steps = predictions = _NO_ROWS
+        try:
+            steps = pd.read_csv(self.folder / "steps.csv").astype({"epoch": int})
+            predictions = pd.read_parquet(self.folder / "predictions.parquet").astype({"epoch": int})
+        except (OSError, ValueError, KeyError):
+            pass  # what is missing is trained again
+        return self.store.read(self.folder).epochs, steps, predictions
 
     def train_epoch(self) -> EpochRecord:
         """Train, score and record the next epoch. Raises Diverged; OSError where the store can't be written."""
@@ -188,16 +178,18 @@ class TrialRun:
                 "learning_rate": trained.learning_rates,
             }
         )
-        self.steps = new if self.steps.empty else pd.concat([self.steps, new], ignore_index=True)
-        kept = [frame for frame in (self.predictions, *frames) if len(frame)]
-        self.predictions = pd.concat(kept, ignore_index=True) if kept else self.predictions
+        self.steps = _join(self.steps, new)
+        self.predictions = _join(self.predictions, *frames)
         if len(self.predictions) > PREDICTION_ROWS:
             self.predictions = self.predictions[
                 self.predictions["epoch"].isin({record.epoch, best_epoch(self.records)})
             ]
-        self.store.write_steps(self.folder, self.steps)
-        if len(self.predictions):
-            self.store.write_predictions(self.folder, self.predictions)
+        # Until a resumed run has passed them, epochs recorded before stay on disk: nothing recorded is ever lost.
+        epochs, steps, predictions = self.earlier
+        self.store.write_steps(self.folder, _join(self.steps, steps[steps["epoch"] > record.epoch]))
+        predictions = _join(self.predictions, predictions[predictions["epoch"] > record.epoch])
+        if len(predictions):
+            self.store.write_predictions(self.folder, predictions)
         started = time.monotonic()
         if not self.done and started - self.last_checkpoint >= CHECKPOINT_SPACING * self.write_seconds:
             history = [asdict(item) for item in self.records]
@@ -205,7 +197,7 @@ class TrialRun:
             checkpoint.save_checkpoint(self.folder / "checkpoint", model, optimizer, step=record.step, history=history)
             self.last_checkpoint = time.monotonic()
             self.write_seconds = self.last_checkpoint - started
-        self.store.write_epochs(self.folder, self.records)
+        self.store.write_epochs(self.folder, self.records + epochs[record.epoch :])
 
     def finish(self) -> TrialSummary:
         """Score the fixed part of train, write the summary, drop the checkpoints. Raises Diverged."""
@@ -224,10 +216,27 @@ class TrialRun:
         check_current(self.job.sweep, self.job.start)
         summary = summarise(self.records, status, built=self.built, error=error)
         self.store.write_summary(self.folder, summary)
+        shutil.rmtree(self.folder / "checkpoint", ignore_errors=True)
         return summary
 
 
-def _has_bf16(device: torch.device) -> bool:
+def end(job: Job, status: Status, error: str) -> TrialSummary:
+    """Write the summary of a trial that did not complete, from what its folder holds. Raises Superseded, OSError."""
+    check_current(job.sweep, job.start)
+    store = ResultStore(job.sweep)
+    folder = store.begin(job.spec, job.fingerprint)
+    summary = summarise(store.read(folder).epochs, status, built=None, error=error)
+    store.write_summary(folder, summary)
+    return summary
+
+
+def _join(*frames: pd.DataFrame) -> pd.DataFrame:
+    """The rows of all frames; empty ones, which have no types, left out."""
+    kept = [frame for frame in frames if len(frame)]
+    return pd.concat(kept, ignore_index=True) if kept else _NO_ROWS
+
+
+def has_bf16(device: torch.device) -> bool:
     """Whether the device multiplies bf16 natively; CPUs without such instructions are tens of times slower."""
     if device.type == "cuda":
         return torch.cuda.is_bf16_supported(including_emulation=False)

@@ -1,11 +1,9 @@
 """How a trial ended, as a record: from what its folder holds, so that any process can write it."""
 
 from dataclasses import dataclass
-from pathlib import Path
 
 from tunekit.provenance import provenance
-from tunekit.schema import EpochRecord, Fingerprint, Scalar, Status, TrialSpec, TrialSummary
-from tunekit.store import ResultStore
+from tunekit.schema import EpochRecord, Scalar, Status, TrialSummary
 
 SCORED = tuple(f"{split}_{name}" for split in ("val", "test") for name in ("loss", "accuracy", "micro_f1", "macro_f1"))
 
@@ -54,13 +52,3 @@ def summarise(
         execution=built.execution if built else {},
         provenance=provenance(),
     )
-
-
-def end(sweep: Path, spec: TrialSpec, fingerprint: Fingerprint, status: Status, error: str) -> TrialSummary:
-    """Write the summary of a trial that did not complete, from what its folder holds."""
-    store = ResultStore(sweep)
-    folder = store.begin(spec, fingerprint)
-    stored = store.read(folder)
-    summary = summarise(stored.epochs, status, built=None, error=error)
-    store.write_summary(folder, summary)
-    return summary

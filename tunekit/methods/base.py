@@ -44,22 +44,31 @@ def complete_params(method: str, given: Mapping[str, Any]) -> dict[str, Scalar]:
     names = [item.name for item in fields(kind)]
     for name in given:
         if name not in names:
-            near = get_close_matches(name, names, n=1)
+            near = get_close_matches(str(name), names, n=1)
             hint = f", did you mean {near[0]!r}?" if near else ""
             has = f"it has {', '.join(names)}" if names else "it has none"
             raise UserError(f"method {method!r} has no parameter {name!r}{hint} ({has})")
     values = {}
     for name, value in given.items():
         try:
-            values[name] = hints[name](value)
-        except (TypeError, ValueError):
+            values[name] = _as(hints[name], value)
+        except (TypeError, ValueError, OverflowError):
             values[name] = None
-        if values[name] is None or isinstance(value, bool) or (hints[name] is int and values[name] != float(value)):
+        if values[name] is None or (hints[name] is int and values[name] != float(value)):
             raise UserError(f"method {method!r}: {name} takes {hints[name].__name__}, got {value!r}")
     try:
         return asdict(kind(**values))
     except ValueError as error:
         raise UserError(f"method {method!r}: {error}") from error
+
+
+def _as(kind: type, value: Any) -> Scalar:
+    """``value`` as ``kind``; lists of names lose their spaces. Raises TypeError, ValueError, OverflowError."""
+    if isinstance(value, bool) or not isinstance(value, str | int | float):
+        raise TypeError(f"not a {kind.__name__}")
+    if kind is str:
+        return ",".join(part.strip() for part in str(value).split(","))
+    return kind(value)
 
 
 def freeze(model: "nn.Module") -> None:

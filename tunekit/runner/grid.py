@@ -12,8 +12,8 @@ from tunekit.runner import session as ray_session  # isort: skip  (sets what Ray
 from ray import tune
 from ray.tune.experiment import Trial
 
-from tunekit.engine.run import Job
-from tunekit.engine.summary import end
+from tunekit.engine.job import Job
+from tunekit.engine.run import end
 from tunekit.lease import Lease
 from tunekit.models import ModelRef
 from tunekit.plan import PlannedTrial
@@ -21,7 +21,7 @@ from tunekit.runner.progress import Progress
 from tunekit.runner.resources import Resources
 from tunekit.runner.trainable import TrialTrainable
 from tunekit.schema import Status
-from tunekit.store import ResultStore
+from tunekit.store import DamagedRecord, ResultStore
 
 MAX_FAILURES = 2
 """Retries of a trial whose process died or that met an error which may pass."""
@@ -55,17 +55,23 @@ class Recorder(tune.Callback):
     def on_trial_complete(self, iteration: int, trials: list[Trial], trial: Trial, **info: object) -> None:
         """A trial ended; one that a scheduler ended gets its summary here."""
         job = self.jobs[trial_id(trial)]
-        stored = _summary_of(job)
-        if stored is None:
-            end(job.sweep, job.spec, job.fingerprint, Status.STOPPED, "stopped by the scheduler")
-        self.progress.ended(job.spec.trial_id, _summary_of(job) or Status.STOPPED)
+        self._settle(job, Status.STOPPED, "stopped by the scheduler")
 
     def on_trial_error(self, iteration: int, trials: list[Trial], trial: Trial, **info: object) -> None:
         """A trial failed for good."""
         job = self.jobs[trial_id(trial)]
-        if _summary_of(job) is None:
-            end(job.sweep, job.spec, job.fingerprint, Status.FAILED, _first_line(trial))
-        self.progress.ended(job.spec.trial_id, Status.FAILED)
+        self._settle(job, Status.FAILED, _first_line(trial))
+
+    def _settle(self, job: Job, status: Status, error: str) -> None:
+        """Write the summary if the trial did not; a store that can't be written must not stop the other trials."""
+        found = _summary_of(job)
+        if found is None:
+            try:
+                found = end(job, status, error).status
+            except OSError as problem:
+                self.progress.note(f"{job.spec.label}: {error}; its summary can't be written ({problem})")
+                found = status
+        self.progress.ended(job.spec.trial_id, found)
 
 
 def run_grid(
@@ -164,7 +170,10 @@ def tuner(
 
 def _summary_of(job: Job) -> Status | None:
     store = ResultStore(job.sweep)
-    summary = store.read(store.folder(job.spec)).summary
+    try:
+        summary = store.read(store.folder(job.spec)).summary
+    except DamagedRecord:
+        return None
     return summary.status if summary else None
 
 

@@ -74,6 +74,11 @@ class Progress:
         self.notes += [f"{name}: {value}" for name, value in where.items() if value]
         self._event("start", trials=len(self.pending), total=len(self.plan.trials), slots=self.slots, **where)
 
+    def note(self, line: str) -> None:
+        """Something a person should read."""
+        self.notes.append(line)
+        self._event("note", text=line)
+
     def started(self, trial_id: str) -> None:
         """A trial is in an actor."""
         self.running[trial_id] = Running(self.epochs_done[trial_id], time.monotonic())
@@ -116,8 +121,8 @@ class Progress:
                 continue
             each = mean.get(_kind(spec), overall)
             left += each * (spec.epochs - self.epochs_done[trial_id])
-            if trial_id in self.running:
-                left -= min(each, time.monotonic() - self.running[trial_id].since)
+            state = self.running.get(trial_id)  # the display's thread reads while trials end
+            left -= min(each, time.monotonic() - state.since) if state else 0
         return round(max(0.0, left) / self.slots, 1)
 
     def _count(self, status: Status) -> int:

@@ -41,6 +41,7 @@ def connect() -> Session:
     else:
         ours = True
         url = ray.init(
+            address="local",
             log_to_driver=False,
             logging_level="ERROR",
             dashboard_host="127.0.0.1",

@@ -7,8 +7,8 @@ from typing import Any
 
 from ray import tune
 
-from tunekit.engine.run import Job, TrialRun
-from tunekit.engine.summary import end
+from tunekit.engine.job import Job
+from tunekit.engine.run import TrialRun, end
 from tunekit.engine.train import Diverged
 from tunekit.errors import UserError
 from tunekit.schema import EpochRecord, Status
@@ -60,7 +60,7 @@ class TrialTrainable(tune.Trainable):
         except (UserError, ValueError, MemoryError, RuntimeError) as error:
             status = Status.FAILED if isinstance(error, UserError | ValueError) else classify(error)
             self._log(f"{status.value}: {error}")
-            end(self.job.sweep, self.job.spec, self.job.fingerprint, status, str(error))
+            end(self.job, status, str(error))
 
     def _ended(self, status: Status) -> dict[str, Any]:
         """A last result without new scores."""

@@ -1,0 +1,21 @@
+"""A trial as it is handed to whoever runs it."""
+
+from dataclasses import dataclass
+from pathlib import Path
+
+from tunekit.models import ModelRef
+from tunekit.schema import Fingerprint, TrialSpec
+
+
+@dataclass(frozen=True)
+class Job:
+    """A spec with what its run needs beside it; none of this can change a number."""
+
+    spec: TrialSpec
+    fingerprint: Fingerprint
+    model: ModelRef
+    sweep: Path
+    start: int
+    """Number of the driver's start; a later one stops this run."""
+    threads: int
+    device: str = "cpu"
