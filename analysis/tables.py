@@ -37,10 +37,11 @@ def grid_table(store: ResultStore, specs: Sequence[TrialSpec]) -> Table:
             rows.setdefault(_row_name(cell.spec, common), {})[cell.spec.dataset, metric] = cell
     title = f"{store.root.name}: {split}, last epoch, percent, mean ± sample std over seeds"
     table = Table(title=title, title_justify="left")
-    table.add_column("configuration", overflow="fold")
+    table.add_column("configuration", no_wrap=True)
     columns = [(dataset, metric) for dataset in datasets for metric in METRICS]
+    shown = store.display_names()
     for dataset, metric in columns:
-        table.add_column(f"{dataset} {metric.replace('_f1', '-F1')}", justify="right")
+        table.add_column(f"{shown.get(dataset, dataset)} {metric.replace('_f1', '-F1')}", justify="right", no_wrap=True)
     for name, found in rows.items():
         table.add_row(name, *(percent(found[key]) if key in found else "" for key in columns))
     return table
@@ -48,10 +49,9 @@ def grid_table(store: ResultStore, specs: Sequence[TrialSpec]) -> Table:
 
 def print_grid(store: ResultStore, specs: Sequence[TrialSpec]) -> None:
     """Print ``grid_table`` to standard output, never cut to a narrow width."""
-    console = Console(highlight=False)
     table = grid_table(store, specs)
-    width = console.measure(table).maximum
-    console.print(table, width=max(width, console.width if console.is_terminal else width), crop=False)
+    width = Console(width=10_000).measure(table).maximum
+    Console(highlight=False, width=max(width, 80)).print(table)
 
 
 def _row_name(spec: TrialSpec, varying: Sequence[str]) -> str:

@@ -36,6 +36,9 @@ def losses_of(spec: TrialSpec) -> list[float]:
 def write() -> None:
     """Write both files anew, under the versions at hand."""
     rows = [{"spec": spec.to_dict(), "losses": losses_of(spec)} for spec in loss_specs()]
+    old = json.loads(LOSSES.read_text())
+    if old["trainer_version"] == TRAINER_VERSION and old["trials"] != rows:
+        raise SystemExit("the losses changed: raise TRAINER_VERSION first")
     LOSSES.write_text(json.dumps({"trainer_version": TRAINER_VERSION, "trials": rows}, indent=1) + "\n")
     rows = [TrialSpec.from_dict(row["spec"]) for row in json.loads(IDS.read_text())["trials"]]
     ids = [{"trial_id": spec.trial_id, "spec": spec.to_dict()} for spec in rows]

@@ -73,6 +73,18 @@ def test_other_fingerprints_are_stale_kept_and_never_mixed(store, make_spec, par
     assert [trial.epochs for trial, _ in plan.stale] == [[record(1)]]
 
 
+def test_going_back_to_earlier_code_finds_its_own_trial_again(store, make_spec):
+    spec, other = make_spec(), replace(FINGERPRINT, code="other")
+    store.write_summary(store.begin(spec, FINGERPRINT), summary())
+    store.write_summary(store.begin(spec, other), summary(Status.DIVERGED, "nan"))
+    found, plan = states(store, [spec])
+    assert (found, plan.trials[0].settled) == ([State.DONE], False)
+    store.settle(spec, FINGERPRINT)
+    assert store.read(store.folder(spec)).fingerprint == FINGERPRINT
+    found, plan = states(store, [spec])
+    assert (found, plan.trials[0].settled, len(plan.stale)) == ([State.DONE], True, 1)
+
+
 @pytest.mark.parametrize(
     ("name", "text", "message"),
     [

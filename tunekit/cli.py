@@ -16,7 +16,7 @@ from tunekit.args import GridArgs
 from tunekit.blocks import Block
 from tunekit.data.base import load_dataset, overview, save_dataset
 from tunekit.errors import UserError
-from tunekit.lease import acquire
+from tunekit.lease import Superseded, acquire
 from tunekit.plan import Plan, PlannedTrial, State
 from tunekit.provenance import source, versions
 from tunekit.runner.resources import Resources
@@ -38,10 +38,17 @@ def main(presets: Mapping[str, Sequence[Block]], report: Report) -> int:
     try:
         return _main(args, presets, report)
     except UserError as error:
-        Console(stderr=True).print(f"error: {error}", markup=False, highlight=False, soft_wrap=True)
-        return BAD_INPUT
+        return _refuse(str(error), BAD_INPUT)
+    except (OSError, Superseded) as error:
+        return _refuse(str(error), INCOMPLETE)
     except KeyboardInterrupt:
         return INTERRUPTED
+
+
+def _refuse(line: str, code: int) -> int:
+    """Print one line to standard error and return ``code``."""
+    Console(stderr=True).print(f"error: {line}", markup=False, highlight=False, soft_wrap=True)
+    return code
 
 
 def _main(args: GridArgs, presets: Mapping[str, Sequence[Block]], report: Report) -> int:
@@ -57,7 +64,7 @@ def _main(args: GridArgs, presets: Mapping[str, Sequence[Block]], report: Report
     if args.json:
         sys.stdout.write(json.dumps(plan.to_dict()) + "\n")
         return OK
-    say = Console(highlight=False, soft_wrap=True, markup=False).print
+    say = _say if args.dry_run or sys.stdout.isatty() else _note
     pending = plan.pending(retry_failed=args.retry_failed)
     say(describe(sweep, plan, pending))
     hours = None
@@ -68,8 +75,12 @@ def _main(args: GridArgs, presets: Mapping[str, Sequence[Block]], report: Report
         return OK
     if not pending:
         say("nothing to do: every trial is done" if not plan.count(State.FAILED) else "nothing to do but failed trials")
+        if not all(trial.settled for trial in plan.trials):
+            lease = acquire(store.root)
+            _settle(plan, store)
+            lease.release()
         report(store, sweep.specs)
-        return _verdict(plan, say)
+        return _verdict(plan, _say)
     if hours is not None and hours > estimate.LONG_HOURS and not args.yes:
         raise UserError(
             f"this would take about {hours:.0f} h here; run it where there is a GPU, take --preset laptop, or add --yes"
@@ -97,6 +108,7 @@ def _run(
             say(lease.taken_over)
         plan = plan_of(sweep, store)  # another driver may have finished trials since
         pending = plan.pending(retry_failed=args.retry_failed)
+        _settle(plan, store)
         for trial in pending:
             if trial.state is State.FAILED:
                 store.reopen(store.folder(trial.spec))
@@ -114,7 +126,24 @@ def _run(
         say("interrupted; the same command goes on from here")
         return INTERRUPTED
     report(store, sweep.specs)
-    return _verdict(plan, say)
+    return _verdict(plan, _say)
+
+
+def _say(text: str) -> None:
+    """Text for a person."""
+    Console(highlight=False, soft_wrap=True, markup=False).print(text)
+
+
+def _note(text: str) -> None:
+    """The same among the JSON lines of a run that no terminal shows."""
+    sys.stdout.write(json.dumps({"event": "note", "text": text}) + "\n")
+
+
+def _settle(plan: Plan, store: ResultStore) -> None:
+    """Give each trial's own folder to the fingerprint at hand, so that readers of the store never mix two."""
+    for trial in plan.trials:
+        if not trial.settled:
+            store.settle(trial.spec, trial.fingerprint)
 
 
 def _verdict(plan: Plan, say: Say) -> int:
@@ -163,9 +192,11 @@ def _resources(args: GridArgs) -> Resources:
 
 
 def _prepare_data(sweep: Sweep, pending: Sequence[PlannedTrial], store: ResultStore, say: Say) -> None:
-    """Load, check and describe each dataset, put its normalised copy in the sweep, and fill the token cache."""
-    from tunekit.engine.build import prepare  # imports torch: seconds that a dry run or an error need not wait
+    """Load, check and describe each dataset, put its copy in the sweep, fill the token cache, try each recipe once."""
+    from tunekit.engine.build import build_model, check_device, prepare  # torch: seconds that a dry run need not wait
 
+    if not os.environ.get("RAY_ADDRESS"):
+        check_device({trial.spec.precision for trial in pending}, gpu=estimate.has_accelerator())
     for name in dict.fromkeys(trial.spec.dataset for trial in pending):
         data = sweep.own_data.get(name) or load_dataset(name)
         save_dataset(data, store.data_folder, with_text=name in sweep.own_data)
@@ -173,12 +204,17 @@ def _prepare_data(sweep: Sweep, pending: Sequence[PlannedTrial], store: ResultSt
         rows = ", ".join(f"{count} {split}" for split, count in seen["rows"].items())
         duplicates = ", ".join(f"{count} {what.replace('_', ' ')}" for what, count in seen["duplicates"].items())
         say(f"{data.display_name}: {rows} rows, {seen['classes']} classes; duplicates: {duplicates}")
-    tokenised = set()
+    tokenised, built = set(), set()
     for trial in pending:
-        spec = trial.spec
+        spec, model = trial.spec, sweep.models[trial.spec.model]
+        prepared = prepare(spec, trial.fingerprint, model, store.data_folder)
+        recipe = (spec.model, spec.method, str(spec.method_params))
+        if recipe not in built:
+            built.add(recipe)
+            build_model(spec, model, prepared)
         key = (spec.model, spec.dataset, spec.max_length, spec.train_limit, spec.val_fraction, spec.data_seed)
         if key not in tokenised:
             tokenised.add(key)
-            splits = prepare(spec, trial.fingerprint, sweep.models[spec.model], store.data_folder).splits
+            splits = prepared.splits
             texts, cut = sum(map(len, splits.values())), sum(split.tokens.num_truncated for split in splits.values())
             say(f"{spec.model} on {spec.dataset}: {100 * cut / texts:.1f} % of texts cut to {spec.max_length} tokens")

@@ -160,8 +160,8 @@ def load_tokenizer(ref: ModelRef, data: TextDataset) -> PreTrainedTokenizerFast:
     except (OSError, ValueError) as error:
         raise UserError(f"model {ref.name!r}: its tokenizer can't be read ({first_line(error)})") from error
     # RoBERTa's positions begin after its padding id; not every tokenizer says how long its model's texts may be.
-    positions = config.get("max_position_embeddings", 512)
-    offset = config.get("pad_token_id", 1) + 1 if config["model_type"] == "roberta" else 0
+    positions = config.get("max_position_embeddings") or 512
+    offset = (config.get("pad_token_id") or 1) + 1 if config["model_type"] == "roberta" else 0
     tokenizer.model_max_length = min(tokenizer.model_max_length, positions - offset)
     return tokenizer
 

@@ -169,6 +169,17 @@ class ResultStore:
                 raise DamagedRecord(f"{folder / 'summary.json'}: {error}") from error
         return StoredTrial(folder, spec, fingerprint, read_epochs(folder / "epochs.jsonl"), summary)
 
+    def display_names(self) -> dict[str, str]:
+        """Names of the sweep's datasets for people, by their names in the specs."""
+        found = {}
+        for path in sorted(self.data_folder.glob("*.json")):
+            try:
+                content = strict_json(_text(path))
+                found[str(content["name"])] = str(content["display_name"])
+            except (ValueError, KeyError, TypeError):
+                continue  # a damaged copy costs a nicer name, no number
+        return found
+
     def folders(self) -> Iterator[Path]:
         """Folders of all stored trials, stale ones too, by name."""
         if self.trials_folder.is_dir():

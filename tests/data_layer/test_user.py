@@ -216,7 +216,8 @@ def test_bad_folders(tmp_path: Path) -> None:
     assert "no such file" in refusal(lambda: read_user_dataset(tmp_path / "none.csv"))
     assert "no train file" in refusal(lambda: read_user_dataset(tmp_path))
     path = folder(tmp_path / "mine", train=RECORDS[:40])
-    assert "no test file" in refusal(lambda: read_user_dataset(path))
+    whole = read_user_dataset(path)
+    assert {split: len(rows) for split, rows in whole.splits.items()} == {"train": 32, "val": 4, "test": 4}
     folder(path, test=[*RECORDS[40:], {"text": "x", "label": "maybe"}])
     message = refusal(lambda: read_user_dataset(path))
     assert "test.jsonl, line 21: label 'maybe' of test never occurs in train" in message

@@ -1,5 +1,6 @@
 """A trial against a store: resume, damage, divergence, what the records hold."""
 
+import importlib
 import json
 from dataclasses import asdict
 
@@ -9,11 +10,13 @@ import pytest
 import torch
 
 from tests.helpers import fingerprint, specify, start
+from tunekit import plan
 from tunekit.engine import run as engine_run
 from tunekit.engine.checkpoint import checkpoints, newest_valid
 from tunekit.engine.scoring import scores
 from tunekit.engine.train import Diverged
 from tunekit.lease import Superseded, acquire
+from tunekit.methods import METHODS
 from tunekit.schema import EpochRecord, Status
 from tunekit.store import ResultStore
 
@@ -200,8 +203,40 @@ def test_provenance_names_its_source_and_no_secret(tmp_path, monkeypatch):
         assert not path.is_file() or b"planted_canary" not in path.read_bytes()
 
 
-def test_fingerprint_moves_with_code_and_data_only(monkeypatch):
-    spec = specify()
-    base = fingerprint(spec)
+def test_fingerprint_moves_with_code_data_and_weights_only(monkeypatch):
+    base = fingerprint(specify())
     assert base == fingerprint(specify(seed=9, learning_rate=1e-3))
-    assert base.code != fingerprint(specify(method="full")).code
+    assert base.differs_in(plan.fingerprint_of(specify(), "other", base.data)) == ["model"]
+    assert base.differs_in(plan.fingerprint_of(specify(), base.model, "other")) == ["data"]
+    source = plan._source_of
+    monkeypatch.setattr(
+        plan, "_source_of", lambda item: source(item) + ("\nchanged = 1" if item is METHODS["lora"] else "")
+    )
+    assert base.differs_in(fingerprint(specify())) == ["code"]
+    assert fingerprint(specify(method="full")) == plan.fingerprint_of(specify(method="full"), base.model, base.data)
+
+
+def test_comments_docstrings_and_layout_are_not_code(tmp_path, monkeypatch):
+    texts = ['"""One."""\nX = 1  # one\n', '"""Two."""\n\n\nX  =  1\n', "X = 2\n"]
+    found = []
+    for number, text in enumerate(texts):
+        (tmp_path / f"method_{number}.py").write_text(text + "class M: pass\n")
+        monkeypatch.syspath_prepend(str(tmp_path))
+        found.append(plan._source_of(importlib.import_module(f"method_{number}").M))
+    assert found[0] == found[1] != found[2]
+
+
+def test_epochs_recorded_before_a_stop_outlive_the_resume(tmp_path, monkeypatch):
+    run = start(specify(epochs=5), tmp_path)
+    run.train_epoch()
+    run.write_seconds = 1e6  # no checkpoint after the first epoch
+    for _ in range(3):
+        run.train_epoch()
+    before = ResultStore(tmp_path).read(run.folder).epochs
+    again = start(specify(epochs=5), tmp_path)
+    assert len(again.records) == 1
+    again.train_epoch()
+    after = ResultStore(tmp_path).read(run.folder).epochs
+    assert numbers(after) == numbers(before)
+    assert pd.read_csv(run.folder / "steps.csv")["epoch"].tolist() == [1, 1, 2, 2, 3, 3, 4, 4]
+    assert set(pd.read_parquet(run.folder / "predictions.parquet")["epoch"]) == {1, 2, 3, 4}

@@ -84,20 +84,20 @@ def test_a_grid_from_command_to_table(grid, tmp_path):
 
 
 def test_failed_cells_are_named_the_rest_runs_and_retry_is_asked_for(grid, tmp_path):
-    # A bottleneck of hidden size 32 / 64 can't be built: found by the trial, not by the plan.
-    arguments = ["--preset", "demo", *TINY, "--methods", "adapter", "lora", "--seeds", 1, "--storage", tmp_path]
-    bad = [*arguments, "--method-params", "adapter.reduction_factor=64"]
+    arguments = ["--preset", "demo", *TINY, "--methods", "full", "lora", "--seeds", 1, "--storage", tmp_path]
+    bad = [*arguments, "--learning-rate", "full=1e30"]
     code, out, _ = grid(*bad)
     assert code == 1
-    assert "failed: tiny-bert · demo · adapter · seed 1 (failed: reduction_factor 64 exceeds hidden size 32)" in out
+    assert "failed: tiny-bert · demo · full · seed 1 (diverged: the training loss became nan at step" in out
     states = {trial.spec.method: trial.summary.status for trial in stored(tmp_path / "demo")}
-    assert states == {"adapter": Status.FAILED, "lora": Status.COMPLETED}
+    assert states == {"full": Status.DIVERGED, "lora": Status.COMPLETED}
     code, out, _ = grid(*bad)
     assert code == 1
     assert "nothing to do but failed trials" in out
+    assert "n=0/1, 1 diverged" in out
     code, out, _ = grid(*bad, "--retry-failed")
     assert code == 1
-    folder = next(trial.folder for trial in stored(tmp_path / "demo") if trial.spec.method == "adapter")
+    folder = next(trial.folder for trial in stored(tmp_path / "demo") if trial.spec.method == "full")
     assert sorted(path.name for path in folder.glob("summary*.json")) == ["summary-1.json", "summary.json"]
     assert '"completed": 0, "failed": 1' in out
 
@@ -135,6 +135,14 @@ def test_real_data_end_to_end(grid, tmp_path):
         num_labels = {"acl_arc": 6, "restaurant": 3}[trial.spec.dataset]
         found = scores(rows["gold"].to_numpy(), rows["predicted"].to_numpy(), num_labels)
         assert found["macro_f1"] == trial.summary.final_scores["test_macro_f1"]
+
+
+def test_what_can_not_be_built_is_refused_before_ray(grid, tmp_path):
+    arguments = ["--preset", "demo", *TINY, "--methods", "adapter", "--storage", tmp_path]
+    code, _, err = grid(*arguments, "--method-params", "adapter.reduction_factor=64")
+    assert (code, err.count("\n")) == (2, 1)
+    assert "reduction_factor 64 exceeds hidden size 32" in err
+    assert not (tmp_path / "demo" / "starts").exists()
 
 
 def test_a_second_driver_is_refused(grid, tmp_path):

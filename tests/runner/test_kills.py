@@ -7,6 +7,7 @@ import sys
 import time
 from pathlib import Path
 
+import pandas as pd
 import pytest
 
 from tests.conftest import ROOT
@@ -52,6 +53,13 @@ def assert_equal_to_unbroken(store: ResultStore, scratch: Path) -> None:
         finish(run)
         assert numbers(run.records) == numbers(trial.epochs)
         assert (run.folder / "steps.csv").read_bytes() == (trial.folder / "steps.csv").read_bytes()
+        unbroken = ResultStore(scratch).read(run.folder).summary
+        assert (trial.summary.final_scores, trial.summary.train_scores) == (
+            unbroken.final_scores,
+            unbroken.train_scores,
+        )
+        ours, theirs = (pd.read_parquet(folder / "predictions.parquet") for folder in (run.folder, trial.folder))
+        assert ours.map(str).equals(theirs.map(str))
 
 
 def test_sigkill_of_the_driver_changes_no_bit_and_redoes_no_finished_trial(tmp_path):

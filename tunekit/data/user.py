@@ -17,6 +17,7 @@ from tunekit.errors import UserError
 from tunekit.schema import slug
 
 SHARES = {"train": 0.8, "test": 0.1, "val": 0.1}
+WITH_DEV = {"train": 0.9, "test": 0.1}
 SPLIT_SEED = 0
 STEMS = {"train": ("train",), "val": ("dev", "val", "validation"), "test": ("test",)}
 MAX_NUMERIC_LABELS = 200
@@ -73,12 +74,12 @@ def read_user_dataset(
         )
         for split, part in rows.items()
     }
-    if not is_folder:
+    if "test" not in splits:
         whole = splits["train"]
-        parts = draw_parts(whole, SHARES, SPLIT_SEED)
+        parts = draw_parts(whole, WITH_DEV if "val" in splits else SHARES, SPLIT_SEED)
         if not all(parts.values()):
             raise UserError(f"{path}: too few rows, or groups, to split 80/10/10; pass a folder with train and test")
-        splits = {split: whole.iloc[part].reset_index(drop=True) for split, part in parts.items()}
+        splits |= {split: whole.iloc[part].reset_index(drop=True) for split, part in parts.items()}
     digest = content_hash(splits, label_names)
     stem = path.resolve().name if is_folder else path.stem
     return make_dataset(
@@ -92,7 +93,7 @@ def read_user_dataset(
 
 
 def _split_files(folder: Path) -> dict[str, Path]:
-    """Split -> its one file in ``folder``. Raises UserError where train or test is missing or one has two files."""
+    """Split -> its one file in ``folder``. Raises UserError where train is missing or one has two files."""
     files = {}
     for split, stems in STEMS.items():
         found = [f for stem in stems for s in SUFFIXES if (f := folder / f"{stem}{s}").is_file()]
@@ -100,7 +101,7 @@ def _split_files(folder: Path) -> dict[str, Path]:
             raise UserError(f"{folder}: {' and '.join(f.name for f in found)} are both {split}; keep one")
         if found:
             files[split] = found[0]
-        elif split != "val":
+        elif split == "train":
             raise UserError(f"{folder}: no {split} file; there must be one of {split}{f', {split}'.join(SUFFIXES)}")
     return files
 

@@ -5,6 +5,7 @@ from functools import lru_cache
 from pathlib import Path
 
 import numpy as np
+import torch
 from transformers import PreTrainedModel, PreTrainedTokenizerFast
 
 from tunekit.data.base import TextDataset, limit_and_carve, load_dataset
@@ -66,14 +67,31 @@ def build_model(spec: TrialSpec, model_ref: ModelRef, prepared: Prepared) -> Pre
     """The trial's model, changed by its method, new weights from its seed.
 
     The head is trained by every method: it is everything after the last encoder layer (``MODEL_TYPES``).
+    Raises UserError where the method does not fit the model.
     """
     num_labels = len(prepared.data.label_names)
     seed = stream_seed(spec.seed, "head")
     model = load_encoder(model_ref, num_labels=num_labels, seed=seed, tokenizer=prepared.tokenizer)
-    with seeded(stream_seed(spec.seed, "method")):
-        METHODS[spec.method](**spec.method_params).prepare(model)
+    try:
+        with seeded(stream_seed(spec.seed, "method")):
+            METHODS[spec.method](**spec.method_params).prepare(model)
+    except ValueError as error:
+        raise UserError(f"method {spec.method!r} on {spec.model}: {error}") from error
     head = MODEL_TYPES[model.config.model_type].head
     for name, parameter in model.named_parameters():
         if name.startswith(head):
             parameter.requires_grad = True
     return model
+
+
+def check_device(precisions: set[str], *, gpu: bool) -> None:
+    """Raise UserError where this process can't use the GPU that the machine has, or lacks native bf16.
+
+    CPUs without bf16 instructions are tens of times slower with it.
+    """
+    if gpu and not torch.cuda.is_available():
+        raise UserError("this machine has a GPU that torch can't use; install the CUDA build, or hide the GPU")
+    if "bf16" in precisions:
+        cpu = torch.cpu._is_avx512_bf16_supported() or torch.cpu._is_amx_tile_supported()
+        if not (torch.cuda.is_bf16_supported(including_emulation=False) if gpu else cpu):
+            raise UserError("precision bf16 is not computed natively here; use --precision fp32")

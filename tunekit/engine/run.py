@@ -13,12 +13,11 @@ import torch
 from transformers.utils import logging as transformers_logging
 
 from tunekit.engine import checkpoint, memory_peak
-from tunekit.engine.build import build_model, prepare
+from tunekit.engine.build import build_model, check_device, prepare
 from tunekit.engine.job import Job
 from tunekit.engine.scoring import scores
 from tunekit.engine.summary import Built, best_epoch, summarise
 from tunekit.engine.train import Diverged, LabelledSplit, Member, TrainedEpoch, mean_cross_entropy, predict, train_epoch
-from tunekit.errors import UserError
 from tunekit.lease import check_current
 from tunekit.methods.base import count_parameters
 from tunekit.schema import EpochRecord, Status, TrialSummary
@@ -52,8 +51,7 @@ class TrialRun:
         self.job, self.spec, self.store = job, job.spec, ResultStore(job.sweep)
         self.device = torch.device(job.device)
         check_current(job.sweep, job.start)
-        if job.spec.precision == "bf16" and not has_bf16(self.device):
-            raise UserError(f"precision bf16 is not computed natively by this {self.device.type}; use --precision fp32")
+        check_device({job.spec.precision}, gpu=self.device.type == "cuda")
         _be_deterministic(self.device, job.threads)
         _quiet_libraries()
         memory_peak.reset_peak(self.device)
@@ -234,10 +232,3 @@ def _join(*frames: pd.DataFrame) -> pd.DataFrame:
     """The rows of all frames; empty ones, which have no types, left out."""
     kept = [frame for frame in frames if len(frame)]
     return pd.concat(kept, ignore_index=True) if kept else _NO_ROWS
-
-
-def has_bf16(device: torch.device) -> bool:
-    """Whether the device multiplies bf16 natively; CPUs without such instructions are tens of times slower."""
-    if device.type == "cuda":
-        return torch.cuda.is_bf16_supported(including_emulation=False)
-    return torch.cpu._is_avx512_bf16_supported() or torch.cpu._is_amx_tile_supported()
