@@ -1,6 +1,7 @@
 """Blocks: presets, YAML and command-line choices are one thing."""
 
 import runpy
+from dataclasses import replace
 from pathlib import Path
 
 import pytest
@@ -15,6 +16,7 @@ STUDY = (
     Block(models=("bert", "roberta"), datasets=("acl_arc", "demo"), methods=("full",), seeds=(1, 2)),
     Block(models=("roberta",), datasets=("acl_arc", "demo"), methods=("adapter", "lora"), seeds=(1, 2)),
 )
+LORA = "- {models: [b], datasets: [d], methods: [lora], seeds: [1], "
 MAIN_GRID = Path(__file__).resolve().parent.parent / "sweeps" / "main_grid.py"
 
 
@@ -48,6 +50,25 @@ def test_models_or_methods_alone_filter_and_both_replace():
     replaced = override(STUDY, models=("minilm",), methods=("full", "lora"), settings={"epochs": 3})
     assert pairs(replaced) == {("minilm", "full"), ("minilm", "lora")}
     assert (replaced[0].datasets, replaced[0].seeds, replaced[0].epochs) == (("acl_arc", "demo"), (1, 2), 3)
+
+
+def test_a_product_of_blocks_that_differ_needs_what_they_differ_in():
+    long, short = (replace(STUDY[1], epochs=epochs, methods=("lora",)) for epochs in (10, 3))
+    with pytest.raises(UserError, match="differ in epochs; give --epochs too"):
+        override([long, short], models=("minilm",), methods=("lora",), settings={})
+    merged = override([long, short], models=("minilm",), methods=("lora",), settings={"epochs": 2})
+    assert [block.epochs for block in merged] == [2]
+    other = replace(long, method_params={"lora": {"r": 4}})
+    with pytest.raises(UserError, match="differ in the learning rate or parameters of 'lora'"):
+        override([long, other], models=("minilm",), methods=("lora",), settings={})
+
+
+def test_spaces_in_a_list_of_names_make_no_other_trial():
+    first, second = (
+        expand(override(STUDY, method_params=(f"lora.target_modules={names}",), settings={}))
+        for names in ("query,value", "query, value")
+    )
+    assert [spec.trial_id for spec in first] == [spec.trial_id for spec in second]
 
 
 def test_settings_replace_in_each_block():
@@ -106,6 +127,11 @@ def test_yaml_and_presets_are_one_thing(tmp_path, presets):
         ("- {models: [bert], datasets: [demo], methods: [full], seeds: []}", "no seeds"),
         ("- {models: [bert], datasets: [demo], methods: [full], seeds: [one]}", "whole numbers"),
         ("- {models: [bert], datasets: [demo], methods: [full], seeds: [1], method_params: {r: 1}}", "map a method"),
+        (LORA + "learning_rate: {1: 0.1}}", "unknown method 1"),
+        (LORA + "method_params: {lora: {1: 2}}}", "no parameter 1"),
+        (LORA + "method_params: {lora: {r: .inf}}}", "takes int"),
+        (LORA + "method_params: {lora: {target_modules: [query]}}}",
+         "target_modules takes str"),
         ("- &a {models: [bert]}\n- *a", "aliases"), ("- [", "grid.yaml"), ("- !!python/name:os.system", "grid.yaml"),
     ],
 )  # fmt: skip

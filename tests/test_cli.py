@@ -66,6 +66,7 @@ DATA = {
         (["--datasets", "nowhere.csv"], "nowhere.csv: no such file"),
         (["--models", "./new_label", "--methods", "full"], "config.json can't be read"),
         (["--storage", "/proc/nowhere"], "can't write to the storage"),
+        (["--storage", "s3://bucket/sweeps"], "object stores such as s3:/bucket/sweeps are not supported yet"),
     ],
 )
 def test_bad_input_gets_one_line_and_exit_code_2(grid, arguments, message, tmp_path, monkeypatch):
@@ -85,6 +86,13 @@ def test_a_full_disk_is_refused_before_work(grid, monkeypatch):
     code, _, err = grid("--preset", "demo")
     assert code == 2
     assert "GB free, records and checkpoints may take" in err
+
+
+def test_a_cache_that_can_not_be_written_is_one_line(grid, monkeypatch):
+    monkeypatch.setenv("TUNEKIT_CACHE_DIR", "/proc/nowhere")
+    code, _, err = grid("--preset", "demo", "--models", "tiny-bert", "--methods", "full")
+    assert (code, err.count("\n")) == (2, 1)
+    assert "set TUNEKIT_CACHE_DIR" in err
 
 
 def test_days_of_work_need_a_yes(grid, monkeypatch, tmp_path):

@@ -80,7 +80,7 @@ def _main(args: GridArgs, presets: Mapping[str, Sequence[Block]], report: Report
             _settle(plan, store)
             lease.release()
         report(store, sweep.specs)
-        return _verdict(plan, _say)
+        return _verdict(plan)
     if hours is not None and hours > estimate.LONG_HOURS and not args.yes:
         raise UserError(
             f"this would take about {hours:.0f} h here; run it where there is a GPU, take --preset laptop, or add --yes"
@@ -126,7 +126,7 @@ def _run(
         say("interrupted; the same command goes on from here")
         return INTERRUPTED
     report(store, sweep.specs)
-    return _verdict(plan, _say)
+    return _verdict(plan)
 
 
 def _say(text: str) -> None:
@@ -146,13 +146,13 @@ def _settle(plan: Plan, store: ResultStore) -> None:
             store.settle(trial.spec, trial.fingerprint)
 
 
-def _verdict(plan: Plan, say: Say) -> int:
+def _verdict(plan: Plan) -> int:
     """Name what did not complete; 0 only if everything did."""
     for trial in plan.trials:
         if trial.state is not State.DONE:
-            say(f"{trial.state.value}: {trial.spec.label}{f' ({trial.reason})' if trial.reason else ''}")
+            _say(f"{trial.state.value}: {trial.spec.label}{f' ({trial.reason})' if trial.reason else ''}")
     if plan.count(State.FAILED):
-        say("failed trials run again only with --retry-failed")
+        _say("failed trials run again only with --retry-failed")
     return OK if plan.count(State.DONE) == len(plan.trials) else INCOMPLETE
 
 

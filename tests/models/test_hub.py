@@ -173,6 +173,19 @@ def test_incomplete_folders_are_refused(repository, missing, extra, message):
         resolve_model(str(repository))
 
 
+def test_a_folder_that_points_to_other_weights_is_refused(repository):
+    (repository / "adapter_config.json").write_text('{"base_model_name_or_path": "elsewhere"}')
+    with pytest.raises(UserError, match=r"adapter_config\.json"):
+        resolve_model(str(repository))
+
+
+def test_texts_are_cut_to_the_models_positions(repository):
+    settings = json.loads((repository / "tokenizer_config.json").read_text())
+    (repository / "tokenizer_config.json").write_text(json.dumps({**settings, "model_max_length": int(1e30)}))
+    change(repository, max_position_embeddings=64)
+    assert load_tokenizer(resolve_model(str(repository)), None).model_max_length == 64
+
+
 def test_damaged_or_partial_weights_are_one_line(repository):
     from safetensors.torch import load_file, save_file
 
