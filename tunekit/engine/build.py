@@ -1,5 +1,6 @@
 """From a spec to what trains: its data, limited, carved and tokenised, and its model, changed by its method."""
 
+import logging
 from dataclasses import dataclass
 from functools import lru_cache
 from pathlib import Path
@@ -7,6 +8,7 @@ from pathlib import Path
 import numpy as np
 import torch
 from transformers import PreTrainedModel, PreTrainedTokenizerFast
+from transformers.utils import logging as transformers_logging
 
 from tunekit.data.base import TextDataset, limit_and_carve, load_dataset
 from tunekit.data.tokens import tokenise
@@ -69,6 +71,7 @@ def build_model(spec: TrialSpec, model_ref: ModelRef, prepared: Prepared) -> Pre
     The head is trained by every method: it is everything after the last encoder layer (``MODEL_TYPES``).
     Raises UserError where the method does not fit the model.
     """
+    _quiet_libraries()
     num_labels = len(prepared.data.label_names)
     seed = stream_seed(spec.seed, "head")
     model = load_encoder(model_ref, num_labels=num_labels, seed=seed, tokenizer=prepared.tokenizer)
@@ -82,6 +85,12 @@ def build_model(spec: TrialSpec, model_ref: ModelRef, prepared: Prepared) -> Pre
         if name.startswith(head):
             parameter.requires_grad = True
     return model
+
+
+def _quiet_libraries() -> None:
+    """Silence what is wrong or expected: new heads, explicit attention, an adapter said to be idle (adapters#815)."""
+    transformers_logging.set_verbosity_error()
+    logging.getLogger("adapters").setLevel(logging.ERROR)
 
 
 def check_device(precisions: set[str], *, gpu: bool) -> None:

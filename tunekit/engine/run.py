@@ -1,6 +1,5 @@
 """One trial from start to summary: build, resume, train epoch by epoch, record. Knows nothing of Ray."""
 
-import logging
 import os
 import shutil
 import time
@@ -10,7 +9,6 @@ from dataclasses import asdict
 import numpy as np
 import pandas as pd
 import torch
-from transformers.utils import logging as transformers_logging
 
 from tunekit.engine import checkpoint, memory_peak
 from tunekit.engine.build import build_model, check_device, prepare
@@ -38,12 +36,6 @@ def _be_deterministic(device: torch.device, threads: int) -> None:
         torch.use_deterministic_algorithms(True)
 
 
-def _quiet_libraries() -> None:
-    """Silence two wrong warnings: explicit attention is our choice, and the adapter is active (adapters#815)."""
-    transformers_logging.set_verbosity_error()
-    logging.getLogger("adapters").setLevel(logging.ERROR)
-
-
 class TrialRun:
     """A trial in progress. ``train_epoch`` until ``done``; then ``finish``. Errors leave all that was recorded."""
 
@@ -53,7 +45,6 @@ class TrialRun:
         check_current(job.sweep, job.start)
         check_device({job.spec.precision}, gpu=self.device.type == "cuda")
         _be_deterministic(self.device, job.threads)
-        _quiet_libraries()
         memory_peak.reset_peak(self.device)
         self.folder = self.store.begin(job.spec, job.fingerprint)
         prepared = prepare(job.spec, job.fingerprint, job.model, self.store.data_folder)
