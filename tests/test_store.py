@@ -41,8 +41,9 @@ def test_what_is_written_comes_back(store, make_spec):
     trial = store.read(folder)
     assert (trial.spec, trial.fingerprint, trial.summary) == (make_spec(), FINGERPRINT, summary())
     assert trial.epochs == [record(1), record(2)]
-    assert list(store.epochs_frame()["epoch"]) == [1, 2]
-    assert store.trials_frame()["final_test_macro_f1"].tolist() == [0.5]
+    frames = store.frames()
+    assert list(frames.epochs["epoch"]) == [1, 2]
+    assert frames.trials["status"].tolist() == ["completed"]
 
 
 def test_states_of_a_plan(store, make_spec):

@@ -33,12 +33,10 @@ def canonical_json(value: object) -> str:
 def _coerced(name: str, kind: str, value: Any) -> Any:
     """``value`` as the field's own type; ``5`` and ``5.0`` are one float. Raises ValueError if it is another."""
     optional = kind.endswith("| None")
-    if optional and value is None:
-        return None
-    if kind.startswith("bool"):
-        if not isinstance(value, bool):
-            raise ValueError(f"{name} must be true or false, got {value!r}")
+    if (optional and value is None) or (kind.startswith("bool") and isinstance(value, bool)):
         return value
+    if kind.startswith("bool"):
+        raise ValueError(f"{name} must be true or false, got {value!r}")
     if kind.startswith(("int", "float")):
         if isinstance(value, bool) or not isinstance(value, int | float) or not math.isfinite(value):
             raise ValueError(f"{name} must be a finite number, got {value!r}")
@@ -152,7 +150,7 @@ class TrialSpec:
     @classmethod
     def from_dict(cls, values: Mapping[str, Any]) -> TrialSpec:
         """The spec of ``to_dict``. Raises ValueError on a missing or unknown field."""
-        return _strict(cls, values)
+        return strictly(cls, values)
 
 
 def _plain_scalar(name: str, value: Any) -> Scalar:
@@ -182,11 +180,11 @@ def metric(label: str, *, direction: Direction = Direction.NONE, unit: str = "")
 
 @dataclass(frozen=True, kw_only=True)
 class EpochRecord:
-    """What one trained epoch left behind. Scores lie in [0, 1]; None where a split is absent or sealed."""
+    """One trained epoch. Scores lie in [0, 1]; None: split absent or sealed, or an imported trial did not record it."""
 
     epoch: int = metric("Epoch")
-    step: int = metric("Step")
-    train_loss: float = metric("Training loss", direction=Direction.MIN)
+    step: int | None = metric("Step")
+    train_loss: float | None = metric("Training loss", direction=Direction.MIN)
     val_loss: float | None = metric("Validation loss", direction=Direction.MIN)
     val_accuracy: float | None = metric("Validation accuracy", direction=Direction.MAX, unit="%")
     val_micro_f1: float | None = metric("Validation micro-F1", direction=Direction.MAX, unit="%")
@@ -196,17 +194,19 @@ class EpochRecord:
     test_micro_f1: float | None = metric("Test micro-F1", direction=Direction.MAX, unit="%")
     test_macro_f1: float | None = metric("Test macro-F1", direction=Direction.MAX, unit="%")
     best_val_macro_f1: float | None = metric("Best validation macro-F1 so far", direction=Direction.MAX, unit="%")
-    learning_rate: float = metric("Learning rate")
-    epoch_seconds: float = metric("Seconds an epoch", direction=Direction.MIN, unit="s")
-    train_tokens_per_second: float = metric("Training tokens a second", direction=Direction.MAX, unit="1/s")
-    peak_memory_bytes: int = metric("Peak memory", direction=Direction.MIN, unit="B")
+    learning_rate: float | None = metric("Learning rate")
+    epoch_seconds: float | None = metric("Seconds an epoch", direction=Direction.MIN, unit="s")
+    train_tokens_per_second: float | None = metric("Training tokens a second", direction=Direction.MAX, unit="1/s")
+    peak_memory_bytes: int | None = metric("Peak memory", direction=Direction.MIN, unit="B")
 
     @classmethod
-    def from_dict(cls, values: Mapping[str, Any]) -> EpochRecord:
+    def from_dict(cls, values: Mapping[str, Any], *, imported: bool = False) -> EpochRecord:
         """The record of a stored row. Raises ValueError on a missing, unknown, mistyped or non-finite value."""
-        record = _strict(cls, values)
+        record = strictly(cls, values)
         for item in fields(cls):
-            _coerced(item.name, str(item.type), getattr(record, item.name))
+            may_lack = imported or item.name.startswith(("val_", "test_", "best_val_"))
+            kind = str(item.type) if may_lack else str(item.type).split(" ")[0]
+            _coerced(item.name, kind, getattr(record, item.name))
         return record
 
 
@@ -242,7 +242,7 @@ class TrialSummary:
     """Loss, accuracy, micro-F1 and macro-F1 on a fixed part of train (at most 1,000 rows), dropout off, at the end."""
     num_trainable_params: int | None
     num_total_params: int | None
-    train_seconds: float
+    train_seconds: float | None
     """Seconds of all recorded epochs, training and scoring."""
     peak_memory_bytes: int | None
     error: str | None
@@ -255,12 +255,12 @@ class TrialSummary:
     @classmethod
     def from_dict(cls, values: Mapping[str, Any]) -> TrialSummary:
         """The summary of a stored file. Raises ValueError on a missing or unknown field or status."""
-        summary = _strict(cls, values)
+        summary = strictly(cls, values)
         object.__setattr__(summary, "status", Status(summary.status))
         return summary
 
 
-def _strict(cls: type[R], values: Mapping[str, Any]) -> R:
+def strictly(cls: type[R], values: Mapping[str, Any]) -> R:
     """``cls(**values)`` if the keys are exactly its fields (optional ones may be left out). Raises ValueError."""
     if not isinstance(values, Mapping):
         raise ValueError(f"{cls.__name__}: expected an object, got {type(values).__name__}")
@@ -297,4 +297,4 @@ class Fingerprint:
     @classmethod
     def from_dict(cls, values: Mapping[str, Any]) -> Fingerprint:
         """The fingerprint of a stored file. Raises ValueError on a missing or unknown field."""
-        return _strict(cls, values)
+        return strictly(cls, values)

@@ -3,11 +3,12 @@
 <sweep>/sweep.json                      every request: what was asked, when, by which version
 <sweep>/trials/<name>-<trial_id>/       spec.json epochs.jsonl steps.csv summary.json predictions.parquet log.txt
 <sweep>/trials/<...>.<fingerprint>/     a trial of the same spec from other code, data or weights: stale, kept
+<sweep>/cache/                          what analysis read, to read it faster (tunekit.frames)
 """
 
 import json
 from collections.abc import Iterator, Mapping, Sequence
-from dataclasses import asdict, dataclass, fields
+from dataclasses import asdict, dataclass
 from datetime import UTC, datetime
 from io import BytesIO
 from pathlib import Path
@@ -17,6 +18,8 @@ import pandas as pd
 
 from tunekit.errors import UserError
 from tunekit.files import write_atomic
+from tunekit.frames import Frames, Progress, read_frames
+from tunekit.imported import ImportedSpec
 from tunekit.schema import SCHEMA_VERSION, EpochRecord, Fingerprint, TrialSpec, TrialSummary
 
 PREDICTION_ROWS = 2_000_000
@@ -28,7 +31,7 @@ class StoredTrial:
     """One trial's folder, read."""
 
     folder: Path
-    spec: TrialSpec
+    spec: TrialSpec | ImportedSpec
     fingerprint: Fingerprint
     epochs: list[EpochRecord]
     summary: TrialSummary | None
@@ -64,13 +67,13 @@ class ResultStore:
         """Where the normalised copies of the datasets lie."""
         return self.root / "data"
 
-    def folder(self, spec: TrialSpec) -> Path:
+    def folder(self, spec: TrialSpec | ImportedSpec) -> Path:
         """The trial's folder, there or not."""
         return self.trials_folder / spec.folder
 
     # -- writing -----------------------------------------------------------------------------------------------------
 
-    def begin(self, spec: TrialSpec, fingerprint: Fingerprint) -> Path:
+    def begin(self, spec: TrialSpec | ImportedSpec, fingerprint: Fingerprint) -> Path:
         """The trial's folder with its spec.json, made where there is none of this fingerprint."""
         folder = self.settle(spec, fingerprint)
         if (folder / "spec.json").exists():
@@ -78,6 +81,7 @@ class ResultStore:
         folder.mkdir(parents=True, exist_ok=True)
         content = {
             "schema_version": SCHEMA_VERSION,
+            "imported": isinstance(spec, ImportedSpec),
             "trial_id": spec.trial_id,
             "spec": spec.to_dict(),
             "fingerprint": asdict(fingerprint),
@@ -85,7 +89,7 @@ class ResultStore:
         write_atomic(folder / "spec.json", _json(content))
         return folder
 
-    def settle(self, spec: TrialSpec, fingerprint: Fingerprint) -> Path:
+    def settle(self, spec: TrialSpec | ImportedSpec, fingerprint: Fingerprint) -> Path:
         """Make the trial's own folder the one of ``fingerprint`` if there is one, and no other's.
 
         One that is damaged or of another fingerprint is renamed, with the fingerprint's digest behind its name.
@@ -156,7 +160,8 @@ class ResultStore:
         """One trial's records. Raises DamagedRecord, naming file and line, where one can't be read."""
         content = _load(folder / "spec.json")
         try:
-            spec = TrialSpec.from_dict(content["spec"])
+            imported = content.get("imported") is True
+            spec = (ImportedSpec if imported else TrialSpec).from_dict(content["spec"])
             fingerprint = Fingerprint.from_dict(content["fingerprint"])
         except (ValueError, KeyError, TypeError) as error:
             raise DamagedRecord(f"{folder / 'spec.json'}: {error}") from error
@@ -167,7 +172,7 @@ class ResultStore:
                 summary = TrialSummary.from_dict({k: v for k, v in content.items() if k != "schema_version"})
             except (ValueError, TypeError) as error:
                 raise DamagedRecord(f"{folder / 'summary.json'}: {error}") from error
-        return StoredTrial(folder, spec, fingerprint, read_epochs(folder / "epochs.jsonl"), summary)
+        return StoredTrial(folder, spec, fingerprint, read_epochs(folder / "epochs.jsonl", imported), summary)
 
     def display_names(self) -> dict[str, str]:
         """Names of the sweep's datasets for people, by their names in the specs."""
@@ -195,25 +200,15 @@ class ResultStore:
                 damaged.append(str(error))
         return found, damaged
 
-    def epochs_frame(self) -> pd.DataFrame:
-        """One row an epoch of every readable trial: its trial_id, the spec's columns, and the record's."""
-        found, _ = self.trials()
-        rows = [{**_spec_columns(trial), **asdict(record)} for trial in found for record in trial.epochs]
-        return pd.DataFrame(rows)
+    def frames(self, cache: Path | None = None, progress: Progress = iter) -> Frames:
+        """All records as tidy DataFrames, stale trials too; ``cache`` is a folder to keep them in.
 
-    def trials_frame(self) -> pd.DataFrame:
-        """One row a readable trial: its trial_id, the spec's columns, and its summary's; interrupted ones without."""
-        found, _ = self.trials()
-        names = [item.name for item in fields(TrialSummary)]
-        rows = []
-        for trial in found:
-            summary = asdict(trial.summary) if trial.summary else dict.fromkeys(names)
-            scores = {f"final_{name}": value for name, value in (summary["final_scores"] or {}).items()}
-            rows.append({**_spec_columns(trial), **summary, **scores})
-        return pd.DataFrame(rows)
+        ``progress`` wraps the names of the trials that have to be read. Raises OSError where ``cache`` is read-only.
+        """
+        return read_frames(self, cache, progress)
 
 
-def read_epochs(path: Path) -> list[EpochRecord]:
+def read_epochs(path: Path, imported: bool = False) -> list[EpochRecord]:
     """The rows of an epochs.jsonl, none where there is no file. Raises DamagedRecord with the line number."""
     if not path.exists():
         return []
@@ -221,18 +216,13 @@ def read_epochs(path: Path) -> list[EpochRecord]:
     for number, line in enumerate(_text(path).splitlines(), 1):
         try:
             row = _versioned(strict_json(line), path)
-            records.append(EpochRecord.from_dict({k: v for k, v in row.items() if k != "schema_version"}))
+            values = {k: v for k, v in row.items() if k != "schema_version"}
+            records.append(EpochRecord.from_dict(values, imported=imported))
             if records[-1].epoch != number:
                 raise ValueError(f"epoch {records[-1].epoch} stands where {number} should")
         except (ValueError, TypeError, KeyError) as error:
             raise DamagedRecord(f"{path}:{number}: {error}") from error
     return records
-
-
-def _spec_columns(trial: StoredTrial) -> dict[str, Any]:
-    values = trial.spec.to_dict()
-    params = {f"param_{name}": value for name, value in values.pop("method_params").items()}
-    return {"trial_id": trial.spec.trial_id, "fingerprint": trial.fingerprint.digest, **values, **params}
 
 
 def _text(path: Path) -> str:

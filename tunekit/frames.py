@@ -1,0 +1,171 @@
+"""A store's records as two tidy DataFrames, and the cache that makes reading them again fast.
+
+cache/trials.parquet, cache/epochs.parquet: what was read, with a stamp of the files it was read from. A trial whose
+files changed is read again; a cache that is torn or of another version is made anew.
+"""
+
+import json
+import os
+from collections.abc import Callable, Iterable, Sequence
+from dataclasses import asdict, dataclass, fields
+from io import BytesIO
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+import pandas as pd
+import pyarrow as pa
+import pyarrow.parquet as pq
+
+from tunekit.files import write_atomic
+from tunekit.schema import SCHEMA_VERSION, EpochRecord, canonical_json
+
+if TYPE_CHECKING:
+    from tunekit.store import ResultStore, StoredTrial
+
+CACHE_VERSION = 1
+RECORDS = ("spec.json", "epochs.jsonl", "summary.json")
+Progress = Callable[[Sequence[str]], Iterable[str]]
+
+_TEXT, _INT, _FLOAT = pa.string(), pa.int64(), pa.float64()
+_TRIALS = pa.schema(
+    {
+        "folder": _TEXT, "stamp": _TEXT, "own": pa.bool_(), "trial_id": _TEXT, "cell": _TEXT, "fingerprint": _TEXT,
+        "model": _TEXT, "dataset": _TEXT, "method": _TEXT, "seed": _INT, "settings": _TEXT, "score_test": pa.bool_(),
+        "planned_epochs": _INT, "status": _TEXT, "num_epochs": _INT, "best_epoch": _INT, "num_trainable_params": _INT,
+        "num_total_params": _INT, "train_seconds": _FLOAT, "peak_memory_bytes": _INT, "fit_loss": _FLOAT,
+        "fit_accuracy": _FLOAT, "fit_micro_f1": _FLOAT, "fit_macro_f1": _FLOAT, "error": _TEXT, "execution": _TEXT,
+        "provenance": _TEXT,
+    }
+)  # fmt: skip
+_KINDS = {"int": _INT, "float": _FLOAT}
+_EPOCHS = pa.schema(
+    {"folder": _TEXT, **{item.name: _KINDS[str(item.type).split(" ")[0]] for item in fields(EpochRecord)}}
+)
+
+
+@dataclass(frozen=True)
+class Frames:
+    """What a store holds."""
+
+    trials: pd.DataFrame
+    """One row a readable trial; index 0..n-1. ``own`` is false for stale ones and other folders that are not the
+    spec's own; ``status`` is null for trials without a summary; ``settings`` (every field of the spec but model,
+    dataset, method and seed), ``execution`` and ``provenance`` are JSON; ``fit_*`` are the scores on train."""
+    epochs: pd.DataFrame
+    """One row an epoch: the trial's ``folder`` and the fields of EpochRecord."""
+    damaged: tuple[str, ...]
+    """One line a trial that can't be read, naming its file."""
+
+
+def read_frames(store: "ResultStore", cache: Path | None, progress: Progress) -> Frames:
+    """All records of ``store``; ``cache`` is a folder to keep them in, or None. ``progress`` wraps the reading.
+
+    Raises OSError where the cache can't be written.
+    """
+    names = {folder.name: _stamp(folder) for folder in store.folders()}
+    trials, epochs = _cached(cache)
+    fresh = trials["stamp"].to_numpy() == trials["folder"].map(names).to_numpy()
+    kept = set(trials["folder"][fresh])
+    stored, damaged = [], []
+    unread = [name for name in names if name not in kept]
+    for name in progress(unread) if unread else ():
+        try:
+            stored.append(store.read(store.trials_folder / name))
+        except ValueError as error:
+            damaged.append(str(error))
+    changed = len(stored) or not fresh.all()
+    if changed:
+        rows = [_trial_row(trial, names[trial.folder.name]) for trial in stored]
+        lines = [{"folder": t.folder.name, **asdict(record)} for t in stored for record in t.epochs]
+        trials = _joined(trials[fresh], rows, _TRIALS)
+        trials = trials.sort_values("folder", kind="stable", ignore_index=True)
+        epochs = _joined(epochs[epochs["folder"].isin(kept)], lines, _EPOCHS)
+        epochs = epochs.sort_values(["folder", "epoch"], kind="stable", ignore_index=True)
+        if cache is not None:
+            _write_cache(cache, trials, epochs)
+    return Frames(trials, epochs, tuple(damaged))
+
+
+def _stamp(folder: Path) -> str:
+    """Inode, size and time of each record: every rewrite is a new file, so this moves with each."""
+    parts = []
+    for name in RECORDS:
+        try:
+            found = os.stat(f"{folder}/{name}")
+        except FileNotFoundError:
+            parts.append("-")
+        else:
+            parts.append(f"{found.st_ino}:{found.st_size}:{found.st_mtime_ns}")
+    return " ".join(parts)
+
+
+def _trial_row(trial: "StoredTrial", stamp: str) -> dict[str, Any]:
+    spec, summary = trial.spec, trial.summary
+    values = spec.to_dict()
+    values |= values.pop("method_params", {}) | values.pop("settings", {})
+    settings = {k: v for k, v in values.items() if k not in ("model", "dataset", "method", "seed")}
+    row = {
+        "folder": trial.folder.name,
+        "stamp": stamp,
+        "own": trial.folder.name == spec.folder,
+        "trial_id": spec.trial_id,
+        "cell": spec.cell,
+        "fingerprint": trial.fingerprint.digest,
+        **{name: getattr(spec, name) for name in ("model", "dataset", "method", "seed", "score_test")},
+        "settings": canonical_json(settings),
+        "planned_epochs": spec.epochs,
+    }
+    if summary is None:
+        return row
+    plain = ("num_epochs", "best_epoch", "num_trainable_params", "num_total_params", "train_seconds")
+    return (
+        row
+        | {name: getattr(summary, name) for name in (*plain, "peak_memory_bytes", "error")}
+        | {f"fit_{name}": value for name, value in (summary.train_scores or {}).items()}
+        | {"status": summary.status.value}
+        | {name: json.dumps(getattr(summary, name), sort_keys=True) for name in ("execution", "provenance")}
+    )
+
+
+def _joined(kept: pd.DataFrame, rows: list[dict[str, Any]], schema: pa.Schema) -> pd.DataFrame:
+    return pd.concat([kept, _frame(pa.Table.from_pylist(rows, schema=schema))], ignore_index=True)
+
+
+def _frame(table: pa.Table) -> pd.DataFrame:
+    """Whole numbers stay whole beside nulls."""
+    return table.to_pandas(types_mapper={_INT: pd.Int64Dtype()}.get)
+
+
+def _empty() -> tuple[pd.DataFrame, pd.DataFrame]:
+    return _frame(_TRIALS.empty_table()), _frame(_EPOCHS.empty_table())
+
+
+def _cached(cache: Path | None) -> tuple[pd.DataFrame, pd.DataFrame]:
+    """The cached frames; empty ones where there is no cache, or not one that was written whole by this version."""
+    if cache is None:
+        return _empty()
+    try:
+        tables = [pq.read_table(cache / f"{name}.parquet") for name in ("trials", "epochs")]
+    except (OSError, pa.ArrowException):
+        return _empty()
+    keys = {(table.schema.metadata or {}).get(b"tunekit", b"") for table in tables}
+    plain = [table.replace_schema_metadata(None) for table in tables]
+    whole = len(keys) == 1 and keys.pop().startswith(_version().encode())
+    if not whole or [table.schema for table in plain] != [_TRIALS, _EPOCHS]:
+        return _empty()
+    return _frame(plain[0]), _frame(plain[1])
+
+
+def _write_cache(cache: Path, trials: pd.DataFrame, epochs: pd.DataFrame) -> None:
+    cache.mkdir(parents=True, exist_ok=True)
+    # One key in both files: a reader that meets files of two writers takes neither.
+    key = _version() + os.urandom(8).hex()
+    for name, frame, schema in (("trials", trials, _TRIALS), ("epochs", epochs, _EPOCHS)):
+        table = pa.Table.from_pandas(frame, schema=schema, preserve_index=False)
+        buffer = BytesIO()
+        pq.write_table(table.replace_schema_metadata({"tunekit": key}), buffer)
+        write_atomic(cache / f"{name}.parquet", buffer.getvalue())
+
+
+def _version() -> str:
+    return f"{SCHEMA_VERSION}.{CACHE_VERSION}:"
