@@ -16,10 +16,10 @@ from typing import Any
 
 import pandas as pd
 
-from tunekit.errors import UserError
+from tunekit.errors import UserError as UserError
 from tunekit.files import write_atomic
 from tunekit.frames import Frames, Progress, read_frames
-from tunekit.imported import ImportedSpec
+from tunekit.imported import ImportedSpec as ImportedSpec
 from tunekit.schema import SCHEMA_VERSION, EpochRecord, Fingerprint, TrialSpec, TrialSummary
 
 PREDICTION_ROWS = 2_000_000

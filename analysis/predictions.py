@@ -1,0 +1,176 @@
+"""Stored predictions: one trial's rows read strictly, scored as in training, aligned over seeds."""
+
+from collections.abc import Callable, Mapping, Sequence
+from pathlib import Path
+
+import numpy as np
+import numpy.typing as npt
+import pandas as pd
+import pyarrow as pa
+import pyarrow.parquet as pq
+from sklearn.metrics import accuracy_score, confusion_matrix, f1_score, matthews_corrcoef
+
+from tunekit.store import DamagedRecord
+
+IntArray = npt.NDArray[np.integer]
+FloatArray = npt.NDArray[np.float64]
+
+COLUMNS = ["item_id", "group_id", "gold", "predicted"]
+_TEXT, _WHOLE = (pa.string(), pa.large_string()), (pa.int32(), pa.int64())
+_TYPES = {"split": _TEXT, "epoch": _WHOLE, "item_id": _TEXT, "group_id": _TEXT, "gold": _WHOLE, "predicted": _WHOLE}
+
+
+def read_predictions(folder: Path, split: str, epoch: int) -> pd.DataFrame | None:
+    """One trial's predictions on ``split`` after ``epoch``: columns item_id, group_id, gold and predicted, one row an
+    item, in the file's order. None where the trial keeps none of them.
+
+    Raises DamagedRecord, naming the file, where it can't be read, a column is missing or of another type, a value is
+    missing, a label is negative, or an item stands there twice. Logits are not read.
+    """
+    path = folder / "predictions.parquet"
+    if not path.exists():
+        return None
+    filters = [("split", "==", split), ("epoch", "==", epoch)]
+    frame = read_columns(path, _TYPES, COLUMNS, filters)
+    if frame.empty:
+        return None
+    if frame["item_id"].duplicated().any():
+        raise DamagedRecord(f"{path}: {split}, epoch {epoch}: an item stands there twice")
+    if frame[["gold", "predicted"]].to_numpy().min() < 0:
+        raise DamagedRecord(f"{path}: {split}, epoch {epoch}: a label is negative")
+    return frame
+
+
+def read_columns(
+    path: Path,
+    types: Mapping[str, Sequence[pa.DataType]],
+    columns: Sequence[str],
+    filters: list[tuple[str, str, object]] | None = None,
+) -> pd.DataFrame:
+    """``columns`` of a parquet file, of the rows that ``filters`` (pyarrow's) keep; ``types`` names the columns that
+    it has to have and the plain types each may be of.
+
+    Raises DamagedRecord, naming the file, where it can't be read, a column is missing or of another type (extension
+    types too), or a value read is missing.
+    """
+    try:
+        with path.open("rb") as file:
+            _check_types(pq.read_schema(file), types)
+            file.seek(0)
+            table = pq.read_table(file, columns=list(columns), filters=filters)
+        for name in columns:
+            if table[name].null_count:
+                raise ValueError(f"column {name!r} lacks values")
+        frame: pd.DataFrame = table.to_pandas(ignore_metadata=True)
+    except (OSError, ValueError, pa.ArrowException) as error:
+        raise DamagedRecord(f"{path}: {str(error).partition(chr(10))[0]}") from error
+    return frame
+
+
+def _check_types(schema: pa.Schema, types: Mapping[str, Sequence[pa.DataType]]) -> None:
+    for name, allowed in types.items():
+        if schema.names.count(name) != 1:
+            raise ValueError(f"needs one column {name!r}, has {schema.names.count(name)}")
+        if schema.field(name).type not in allowed:
+            raise ValueError(f"column {name!r} is {schema.field(name).type}, not {' or '.join(map(str, allowed))}")
+
+
+def accuracy(gold: IntArray, predicted: IntArray, num_classes: int) -> float:
+    """Share of items, each (N,), whose label is predicted; in [0, 1]. Raises ValueError as ``per_class_f1`` does."""
+    _check_labels(gold, predicted, num_classes)
+    return float(accuracy_score(gold, predicted))
+
+
+def mcc(gold: IntArray, predicted: IntArray, num_classes: int) -> float:
+    """Matthews correlation of labels, each (N,), in [-1, 1]; 0 where one class alone is gold or predicted.
+
+    Gorodkin, "Comparing two K-category assignments by a K-category correlation coefficient" (2004). Raises ValueError
+    as ``per_class_f1`` does.
+    """
+    _check_labels(gold, predicted, num_classes)
+    return float(matthews_corrcoef(gold, predicted))
+
+
+def per_class_f1(gold: IntArray, predicted: IntArray, num_classes: int) -> FloatArray:
+    """F1 of each class (C,), in [0, 1], of labels, each (N,); 0 for a class that is neither gold nor predicted.
+
+    Raises ValueError where there are no items, the lengths differ, or a label lies outside 0..C-1.
+    """
+    _check_labels(gold, predicted, num_classes)
+    return np.asarray(f1_score(gold, predicted, labels=range(num_classes), average=None, zero_division=0))
+
+
+def _averaged(average: str) -> Callable[[IntArray, IntArray, int], float]:
+    def score(gold: IntArray, predicted: IntArray, num_classes: int) -> float:
+        _check_labels(gold, predicted, num_classes)
+        return float(f1_score(gold, predicted, labels=range(num_classes), average=average, zero_division=0))
+
+    return score
+
+
+METRICS: Mapping[str, Callable[[IntArray, IntArray, int], float]] = {
+    "accuracy": accuracy,
+    "micro_f1": _averaged("micro"),
+    "macro_f1": _averaged("macro"),
+    "mcc": mcc,
+    "weighted_f1": _averaged("weighted"),
+}
+"""Score of gold and predicted labels, each (N,), and the number of classes, over the full label set.
+
+As scored in training: a class that is neither gold nor predicted counts with F1 = 0. All raise ValueError as
+``per_class_f1`` does.
+"""
+
+
+def confusion(gold: IntArray, predicted: IntArray, num_classes: int) -> IntArray:
+    """Counts (C, C) of items by gold label (rows) and predicted label (columns).
+
+    Raises ValueError as ``per_class_f1`` does.
+    """
+    _check_labels(gold, predicted, num_classes)
+    return np.asarray(confusion_matrix(gold, predicted, labels=range(num_classes)))
+
+
+def collapsed(predicted: IntArray) -> bool:
+    """Whether one class alone is predicted. Raises ValueError where there are no items."""
+    if not len(predicted):
+        raise ValueError("no items")
+    return bool((predicted == predicted[0]).all())
+
+
+def runs_matrix(frames: Sequence[pd.DataFrame]) -> tuple[IntArray, IntArray, IntArray]:
+    """Gold labels (I,), predicted labels (S, I) and codes of groups (I,), 0..G-1, of S runs on the same I items.
+
+    ``frames`` are those of ``read_predictions``, in any order of rows; items stand in the first one's order. Raises
+    ValueError, naming the run (counted from 1) and an item, where items, gold labels or groups are not the same.
+    """
+    if not frames:
+        raise ValueError("no runs")
+    runs = [frame.set_index("item_id") for frame in frames]
+    for number, run in enumerate(runs, 1):
+        if run.index.has_duplicates:
+            raise ValueError(f"run {number} has item {run.index[run.index.duplicated()][0]} twice")
+    first = runs[0]
+    aligned = []
+    for number, run in enumerate(runs, 1):
+        for one, other, has, lacks in ((run, first, number, 1), (first, run, 1, number)):
+            extra = one.index.difference(other.index)
+            if len(extra):
+                raise ValueError(f"run {has} has {len(extra)} items that run {lacks} lacks, such as {extra[0]}")
+        run = run.loc[first.index]
+        for column, what in (("gold", "gold labels"), ("group_id", "groups")):
+            differs = run[column] != first[column]
+            if differs.any():
+                raise ValueError(
+                    f"runs 1 and {number} have other {what} for {differs.sum()} items, such as {differs.idxmax()}"
+                )
+        aligned.append(run["predicted"].to_numpy())
+    return first["gold"].to_numpy(), np.stack(aligned), pd.factorize(first["group_id"])[0]
+
+
+def _check_labels(gold: IntArray, predicted: IntArray, num_classes: int) -> None:
+    if len(gold) != len(predicted) or not len(gold):
+        raise ValueError(f"{len(gold)} gold and {len(predicted)} predicted labels: need as many, and at least one")
+    low, high = min(gold.min(), predicted.min()), max(gold.max(), predicted.max())
+    if low < 0 or high >= num_classes:
+        raise ValueError(f"labels {low} to {high} do not lie in 0 to {num_classes - 1}")

@@ -1,0 +1,267 @@
+"""Intervals and tests over seeds "on this test set": the seeds vary, the test items stay as they are.
+
+A score is one number a seed, in [0, 1]. No interval and no test below ``MIN_SEEDS``, nor where nothing varies (every
+seed the same score, up to rounding): the spread can not be estimated there, so the answer is None, never NaN and never
+an interval of no width. The permutation tests need no spread and do answer then.
+"""
+
+import math
+from collections.abc import Iterable, Mapping, Sequence
+from dataclasses import dataclass
+from statistics import fmean, stdev
+from typing import Any, Self
+
+import numpy as np
+import numpy.typing as npt
+from scipy import stats
+from statsmodels.stats.multitest import multipletests
+
+from tunekit.store import UserError
+
+FloatArray = npt.NDArray[np.float64]
+
+MIN_SEEDS = 3
+MIN_BCA = 20
+"""Over 5 seeds a nominal 95 % BCa interval covers 84 %."""
+MAX_SPLITS = 20_000
+"""Arrangements a permutation test enumerates (8 against 8 seeds has 12,870); of more, as many are drawn."""
+_ROUNDING = 1e-12  # a spread below this part of the values is what floats leave of equal ones
+_TIE_DECIMALS = 10  # of statistics on values scaled to [-1, 1]: splits of equal sums are ties
+
+
+@dataclass(frozen=True)
+class Sample:
+    """The score of one cell over its seeds; ``values`` is empty where only mean, std and n are published.
+
+    ``std`` is the sample standard deviation (ddof = 1), None below two seeds or where none was published. ValueError
+    where the fields contradict each other or are not finite.
+    """
+
+    mean: float
+    std: float | None
+    n: int
+    values: tuple[float, ...] = ()
+
+    def __post_init__(self) -> None:
+        if not all(map(math.isfinite, (self.mean, *self.values))):
+            raise ValueError("a sample has a score that is not finite")
+        if self.n < 1 or len(self.values) not in (0, self.n):
+            raise ValueError(f"a sample of n = {self.n} has {len(self.values)} values")
+        if self.std is not None and (self.n < 2 or not 0 <= self.std < math.inf):
+            raise ValueError(f"a sample of n = {self.n} can not have the standard deviation {self.std}")
+
+    @classmethod
+    def of(cls, values: Iterable[float]) -> Self:
+        """The sample of ``values``, one a seed. ValueError where there is none, or one is not finite."""
+        scores = tuple(map(float, values))
+        if not scores or not all(map(math.isfinite, scores)):
+            raise ValueError(f"a sample needs at least one score, all finite, not {scores}")
+        return cls(fmean(scores), stdev(scores) if len(scores) > 1 else None, len(scores), scores)
+
+
+@dataclass(frozen=True)
+class Interval:
+    """A confidence interval of confidence ``level`` in (0, 1). ValueError for another level or where a bound is NaN."""
+
+    low: float
+    high: float
+    level: float
+
+    def __post_init__(self) -> None:
+        if not (0 < self.level < 1 and self.low <= self.high):
+            raise ValueError(f"[{self.low}, {self.high}] at level {self.level} is not an interval")
+
+
+@dataclass(frozen=True)
+class Comparison:
+    """Of a minus b: the difference of means, its interval, and the two-sided p of ``test``, such as "Welch t"."""
+
+    difference: float
+    interval: Interval
+    p: float
+    df: float
+    test: str
+
+
+@dataclass(frozen=True)
+class Paired:
+    """Of a minus b over ``n`` common seeds: paired t (``interval``, ``p``), sign-flip p, correlation of the rows.
+
+    ``correlation`` (Pearson) is None where one row does not vary.
+    """
+
+    difference: float
+    interval: Interval
+    p: float
+    sign_flip_p: float
+    correlation: float | None
+    n: int
+
+
+def mean_interval(sample: Sample, level: float = 0.95) -> Interval | None:
+    """Student-t interval of the mean over new seeds. None for n < 3, no std, or no spread."""
+    if sample.std is None or sample.n < MIN_SEEDS or _negligible(sample.std, sample.mean):
+        return None
+    return _t_interval(sample.mean, sample.std / math.sqrt(sample.n), sample.n - 1, level)
+
+
+def bca_interval(values: Iterable[float], level: float = 0.95, seed: int = 0) -> Interval:
+    """Bias-corrected and accelerated bootstrap interval of the mean (Efron 1987, JASA 82), for skewed scores.
+
+    ValueError below 20 values, where its coverage is not what it claims, and where all are the same.
+    """
+    scores = _scores(values)
+    if len(scores) < MIN_BCA:
+        raise ValueError(f"BCa needs at least {MIN_BCA} values, not {len(scores)}; use mean_interval")
+    if _negligible(float(np.ptp(scores)), *scores):
+        raise ValueError("BCa needs values that vary; these are all the same")
+    rng = np.random.default_rng(seed)
+    bounds = stats.bootstrap((scores,), np.mean, confidence_level=level, method="BCa", rng=rng).confidence_interval
+    return Interval(float(bounds.low), float(bounds.high), level)
+
+
+def satterthwaite(errors: Sequence[float], dfs: Sequence[float]) -> tuple[float, float]:
+    """Standard error of a sum of independent parts, and its degrees of freedom (Satterthwaite 1946, Biometrics 2).
+
+    ``errors`` and ``dfs`` are those of the parts; at least one error is above 0.
+    """
+    total = math.hypot(*errors)
+    return total, 1 / sum((error / total) ** 4 / df for error, df in zip(errors, dfs, strict=True))
+
+
+def welch(a: Sample, b: Sample, level: float = 0.95) -> Comparison | None:
+    """Welch's (1947, Biometrika 34) two-sided t test of mean(a) - mean(b), the stds free to differ, from mean, std, n.
+
+    None where either has n < 3 or no std, and where neither varies; one of the two may have std 0.
+    """
+    estimate = _difference(a, b)
+    if estimate is None:
+        return None
+    difference, error, df = estimate
+    p = float(2 * stats.t.sf(abs(difference) / error, df))
+    return Comparison(difference, _t_interval(difference, error, df, level), p, df, "Welch t")
+
+
+def equivalence(a: Sample, b: Sample, margin: float) -> float | None:
+    """p of the two one-sided Welch tests (Schuirmann 1987) that the means are less than ``margin`` apart.
+
+    ``margin`` is in the score's unit, 0.01 for one point; the larger of the two p. None as ``welch``. UserError unless
+    the margin is above 0.
+    """
+    if not 0 < margin < math.inf:
+        raise UserError(f"an equivalence margin of {margin} tests nothing; give one above 0, as 0.01 for one point")
+    estimate = _difference(a, b)
+    if estimate is None:
+        return None
+    difference, error, df = estimate
+    return float(stats.t.sf((margin - abs(difference)) / error, df))
+
+
+def permutation_p(a: Sequence[float], b: Sequence[float]) -> float | None:
+    """Two-sided p of the unpaired permutation test on the difference of means: twice the smaller tail, at most 1.
+
+    Exact (all splits) up to ``MAX_SPLITS`` splits; beyond, as many seeded draws. Its null is that both rows have the
+    same distribution, spread included: at stds of 4:1 and n = 5 it rejects 8 % of equal means, Welch's t 5 %. None
+    where either n < 3; 1 where all values are the same.
+    """
+    if min(len(a), len(b)) < MIN_SEEDS:
+        return None
+    first, second = sorted((sorted(a), sorted(b)))  # the order of values and rows decides nothing, drawn splits too
+    pooled = _scores([*first, *second])
+    centred = pooled - pooled.mean()
+    scale = float(np.abs(centred).max())
+    if _negligible(scale, *pooled):
+        return 1.0
+    return _permuted_p(np.split(centred / scale, [len(first)]), "independent")
+
+
+def paired(a: Mapping[int, float], b: Mapping[int, float], level: float = 0.95) -> Paired | None:
+    """Paired t and sign-flip test over the seeds that both rows have; scores keyed by seed.
+
+    Only for rows whose runs of one seed share their initialisation: elsewhere a common seed number pairs nothing. The
+    sign-flip test enumerates 2^n sign patterns as ``permutation_p`` does its splits. None below 3 common seeds, and
+    where the differences do not vary.
+    """
+    seeds = sorted(a.keys() & b.keys())
+    if len(seeds) < MIN_SEEDS:
+        return None
+    first, second = (_scores(row[seed] for seed in seeds) for row in (a, b))
+    differences = first - second
+    if _negligible(float(differences.std()), *first, *second):
+        return None
+    test = stats.ttest_rel(first, second)
+    bounds = test.confidence_interval(level)
+    fixed = any(_negligible(float(row.std()), *row) for row in (first, second))
+    return Paired(
+        difference=float(differences.mean()),
+        interval=Interval(float(bounds.low), float(bounds.high), level),
+        p=float(test.pvalue),
+        sign_flip_p=_permuted_p([differences / np.abs(differences).max()], "samples"),
+        correlation=None if fixed else float(stats.pearsonr(first, second).statistic),
+        n=len(seeds),
+    )
+
+
+def holm(p_values: Sequence[float]) -> list[float]:
+    """Holm's (1979, Scand. J. Statistics 6) adjusted p of one family, in the given order; [] for none.
+
+    ValueError where a p is not in [0, 1].
+    """
+    if not all(0 <= p <= 1 for p in p_values):
+        raise ValueError(f"p values must be in [0, 1], not {list(p_values)}")
+    return [float(p) for p in multipletests(p_values, method="holm")[1]] if len(p_values) else []
+
+
+def smallest_p(n_a: int, n_b: int) -> dict[str, float | None]:
+    """The smallest two-sided p that each test made at this n can reach; None says that it has no floor.
+
+    "permutation": 2 / C(n_a + n_b, n_a), twice one tail also where n_a and n_b differ; "sign-flip": 2 / 2^n over the at
+    most min(n_a, n_b) common seeds; beyond ``MAX_SPLITS`` arrangements both stop at 2 / (MAX_SPLITS + 1). "Welch t" can
+    come as near to 0 as the stds do. Empty below 3 seeds of either: no test is made.
+    """
+    if min(n_a, n_b) < MIN_SEEDS:
+        return {}
+    arrangements = {"permutation": math.comb(n_a + n_b, n_a), "sign-flip": 2 ** min(n_a, n_b)}
+    return {"Welch t": None} | {test: 2 / min(count, MAX_SPLITS + 1) for test, count in arrangements.items()}
+
+
+def _scores(values: Iterable[float]) -> FloatArray:
+    scores = np.array(list(values), dtype=float)
+    if not np.isfinite(scores).all():
+        raise ValueError(f"scores must be finite, not {scores.tolist()}")
+    return scores
+
+
+def _negligible(spread: float, *values: float) -> bool:
+    """Whether a spread of, or around, ``values`` is no more than rounding."""
+    return spread <= _ROUNDING * max(map(abs, values))
+
+
+def _t_interval(centre: float, error: float, df: float, level: float) -> Interval:
+    low, high = stats.t.interval(level, df, loc=centre, scale=error)
+    return Interval(float(low), float(high), level)
+
+
+def _difference(a: Sample, b: Sample) -> tuple[float, float, float] | None:
+    """mean(a) - mean(b), its standard error and degrees of freedom; None where Welch's t does not exist."""
+    if a.std is None or b.std is None or min(a.n, b.n) < MIN_SEEDS or _negligible(max(a.std, b.std), a.mean, b.mean):
+        return None
+    error, df = satterthwaite((a.std / math.sqrt(a.n), b.std / math.sqrt(b.n)), (a.n - 1, b.n - 1))
+    return a.mean - b.mean, error, df
+
+
+def _permuted_p(samples: Sequence[FloatArray], permuted: str) -> float:
+    """Two-sided p of the mean of one sample, or the difference of two, over scipy's ``permutation_type``."""
+
+    def statistic(first: FloatArray, *rest: FloatArray, axis: int) -> Any:
+        return np.round(first.mean(axis=axis) - sum(other.mean(axis=axis) for other in rest), _TIE_DECIMALS)
+
+    test = stats.permutation_test(
+        samples,
+        statistic,
+        permutation_type=permuted,
+        vectorized=True,
+        n_resamples=MAX_SPLITS,
+        rng=np.random.default_rng(0),
+    )
+    return float(test.pvalue)

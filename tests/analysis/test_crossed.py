@@ -1,0 +1,299 @@
+"""Intervals over seeds and items: worked values, properties, and 2,000 simulated studies of each test set.
+
+The studies draw seeds and items from a finite population whose scores are known exactly. A run gives an item the class
+with the largest of K latent values: skill for the gold class, difficulty of the item, shared by all rows and in part by
+its sentence, a part of the row's own, the seed's skill and liking of a class, and noise of seed and item.
+"""
+
+import time
+from collections.abc import Callable, Iterator
+from dataclasses import dataclass, replace
+from functools import partial
+
+import numpy as np
+import pytest
+from scipy import stats
+from sklearn.metrics import f1_score
+from statsmodels.stats.contingency_tables import mcnemar as statsmodels_mcnemar
+
+from analysis import crossed
+from analysis.crossed import Runs
+
+STUDIES, SEEDS, DRAWS, POOL_SEEDS = 2000, 5, 100, 200
+ACL_CLASSES = (71, 26, 25, 7, 5, 5)
+RESTAURANT_SENTENCES = {1: 285, 2: 192, 3: 73, 4: 31, 5: 14, 6: 3, 7: 1, 13: 1}
+METRICS = ("accuracy", "macro_f1")
+DIFFERENCE = {"accuracy": crossed.accuracy_difference, "macro_f1": partial(crossed.macro_f1_difference, draws=DRAWS)}
+INTERVAL = {"accuracy": crossed.accuracy_interval, "macro_f1": partial(crossed.macro_f1_interval, draws=DRAWS)}
+
+
+def seed_scores(runs: Runs) -> dict[str, np.ndarray]:
+    """Accuracy and macro-F1 of each seed, (S,)."""
+    gold, predicted, f1 = runs.gold, runs.predicted, []
+    for label in range(runs.num_classes):
+        hits = ((predicted == label) & (gold == label)).sum(axis=1)
+        f1.append(2 * hits / np.maximum((predicted == label).sum(axis=1) + (gold == label).sum(), 1))
+    return {"accuracy": (predicted == gold).mean(axis=1), "macro_f1": np.mean(f1, axis=0)}
+
+
+@dataclass(frozen=True)
+class Population:
+    """Predictions (POOL_SEEDS, items) of each row on a pool of items, and how a test set is drawn from the pool."""
+
+    rows: dict[str, Runs]
+    draw: Callable[[np.random.Generator], tuple[np.ndarray, np.ndarray]]
+
+    def truth(self, row: str) -> dict[str, float]:
+        return {name: float(values.mean()) for name, values in seed_scores(self.rows[row]).items()}
+
+    def studies(self, *rows: str) -> Iterator[list[Runs]]:
+        """STUDIES test sets scored by SEEDS seeds of each row, everything drawn with replacement."""
+        rng = np.random.default_rng(2024)
+        for _ in range(STUDIES):
+            items, groups = self.draw(rng)
+            yield [
+                replace(pool, gold=pool.gold[items], predicted=pool.predicted[seeds[:, None], items], groups=groups)
+                for pool, seeds in ((self.rows[row], rng.integers(POOL_SEEDS, size=SEEDS)) for row in rows)
+            ]
+
+
+def pool(gold: np.ndarray, groups: np.ndarray, better: float, spread: float) -> dict[str, Runs]:
+    """Rows on the pool: ``better`` is the skill of the better one, ``spread`` scales the seeds' effects."""
+    rng = np.random.default_rng(1)
+    classes = int(gold.max()) + 1
+
+    def normal(*shape: int) -> np.ndarray:
+        return rng.standard_normal((*shape, classes), dtype=np.float32)
+
+    difficulty = 0.75 * normal(len(gold)) + 0.5 * normal(groups.max() + 1)[groups]
+    right = np.eye(classes, dtype=np.float32)[gold]
+    rows = {}
+    for name, (skill, seed_std, noise) in {
+        "row": (2.0, 0.05 * spread, 0.25),
+        "rival": (2.0, 0.05 * spread, 0.25),
+        "better": (better, 0.05 * spread, 0.25),
+        "loud": (2.0, 0.12 * spread, 0.4),
+        "quiet": (2.0, 0.02 * spread, 0.05),
+    }.items():
+        base = difficulty + 0.32 * normal(len(gold))
+        predicted = np.empty((POOL_SEEDS, len(gold)), dtype=np.int8)
+        for seed in range(POOL_SEEDS):
+            own_skill = np.float32(skill + seed_std * rng.standard_normal())
+            latent = base + own_skill * right + seed_std * normal() + noise * normal(len(gold))
+            predicted[seed] = latent.argmax(axis=1)
+        rows[name] = Runs(gold, predicted, groups, classes)
+    return rows
+
+
+def acl_like() -> Population:
+    """139 items of six classes, each item a group of its own."""
+    gold = np.repeat(np.arange(len(ACL_CLASSES)), 60 * np.array(ACL_CLASSES))
+    items = sum(ACL_CLASSES)
+    rows = pool(gold, np.arange(len(gold)), better=2.35, spread=1.0)
+    return Population(rows, lambda rng: (rng.integers(len(gold), size=items), np.arange(items)))
+
+
+def restaurant_like() -> Population:
+    """1,120 items in 600 sentences of one tone each; the classes' sizes follow from the sentences drawn."""
+    rng = np.random.default_rng(2)
+    lengths = np.array(list(RESTAURANT_SENTENCES))
+    counts = np.array(list(RESTAURANT_SENTENCES.values()))
+    sentences = 10 * counts
+    groups = np.repeat(np.arange(sentences.sum()), np.repeat(lengths, sentences))
+    tone = rng.standard_normal(sentences.sum())[groups] + 0.6 * rng.standard_normal(len(groups))
+    gold = np.searchsorted(np.quantile(tone, (728 / 1120, 924 / 1120)), tone)
+    starts = np.cumsum(sentences * lengths) - sentences * lengths
+    test_groups = np.repeat(np.arange(counts.sum()), np.repeat(lengths, counts))
+
+    def draw(rng: np.random.Generator) -> tuple[np.ndarray, np.ndarray]:
+        chosen = [
+            (start + length * rng.integers(n, size=count)[:, None] + np.arange(length)).ravel()
+            for start, length, n, count in zip(starts, lengths, sentences, counts, strict=True)
+        ]
+        return np.concatenate(chosen), test_groups
+
+    return Population(pool(gold, groups, better=2.17, spread=0.6), draw)
+
+
+@pytest.fixture(scope="module", params=["139 items", "1,120 items"])
+def population(request: pytest.FixtureRequest) -> Population:
+    return acl_like() if request.param == "139 items" else restaurant_like()
+
+
+def test_intervals_cover_the_truth(population: Population) -> None:
+    truth = population.truth("row")
+    covered = {metric: 0 for metric in METRICS}
+    for (runs,) in population.studies("row"):
+        for metric in METRICS:
+            interval = INTERVAL[metric](runs)
+            covered[metric] += interval.low <= truth[metric] <= interval.high
+    assert all(0.93 * STUDIES <= count <= 0.97 * STUDIES for count in covered.values()), covered
+
+
+@pytest.mark.parametrize(("a", "b"), [("row", "rival"), ("loud", "quiet")])
+def test_a_true_difference_is_rarely_rejected(population: Population, a: str, b: str) -> None:
+    """The interval of the difference leaves out the true one; with a true difference of 0 this is the test."""
+    truth = {metric: population.truth(a)[metric] - population.truth(b)[metric] for metric in METRICS}
+    rejected = {metric: 0 for metric in METRICS}
+    scores: list[list[np.ndarray]] = []
+    for pair in population.studies(a, b):
+        scores.append([seed_scores(runs)["macro_f1"] for runs in pair])
+        for metric in METRICS:
+            interval = DIFFERENCE[metric](*pair).interval
+            rejected[metric] += not interval.low <= truth[metric] <= interval.high
+    of_a, of_b = np.moveaxis(np.array(scores), 1, 0)
+    ratio = np.sqrt(of_a.var(axis=1, ddof=1).mean() / of_b.var(axis=1, ddof=1).mean())
+    welch = stats.ttest_ind(of_a - truth["macro_f1"], of_b, axis=1, equal_var=False).pvalue < 0.05
+    assert all(count <= 0.06 * STUDIES for count in rejected.values()), rejected
+    assert a != "loud" or ratio > 3.5
+    assert welch.mean() >= 0.12, "seeds alone should reject far too often here"
+
+
+def test_a_gap_of_two_stds_is_found(population: Population) -> None:
+    """The std is that of one run's score over seeds and items."""
+    truth = {metric: population.truth("better")[metric] - population.truth("row")[metric] for metric in METRICS}
+    found = {metric: 0 for metric in METRICS}
+    scores: dict[str, list[float]] = {metric: [] for metric in METRICS}
+    for pair in population.studies("better", "row"):
+        for metric in METRICS:
+            found[metric] += DIFFERENCE[metric](*pair).p < 0.05
+            scores[metric].append(seed_scores(pair[1])[metric][0])
+    gaps = {metric: truth[metric] / np.std(scores[metric]) for metric in METRICS}
+    assert all(gap <= 2.1 for gap in gaps.values()), gaps
+    assert all(count >= 0.7 * STUDIES for count in found.values()), found
+
+
+def small(rng: np.random.Generator, seeds: int = 5, items: int = 60) -> Runs:
+    """Runs of three classes, right on three quarters of the items and by chance elsewhere, two items a group."""
+    gold = np.arange(items) % 3
+    predicted = np.where(rng.random((seeds, items)) < 0.75, gold, rng.integers(3, size=(seeds, items)))
+    return Runs(gold, predicted, np.arange(items) // 2, 3)
+
+
+@pytest.fixture
+def pair() -> tuple[Runs, Runs]:
+    rng = np.random.default_rng(3)
+    return small(rng), small(rng, seeds=4)
+
+
+def test_accuracy_is_the_two_way_analysis_of_variance(pair: tuple[Runs, Runs]) -> None:
+    """Mean squares of the S x I table of hits, each item a group of its own."""
+    runs = replace(pair[0], groups=np.arange(60))
+    hits = (runs.predicted == runs.gold).astype(float)
+    s, i = hits.shape
+    mean, rows, columns = hits.mean(), hits.mean(axis=1), hits.mean(axis=0)
+    ms_seed = i * np.sum((rows - mean) ** 2) / (s - 1)
+    ms_item = s * np.sum((columns - mean) ** 2) / (i - 1)
+    ms_rest = np.sum((hits - rows[:, None] - columns + mean) ** 2) / ((s - 1) * (i - 1))
+    variance = max(ms_seed + ms_item - ms_rest, ms_seed, ms_item) / (s * i)
+    parts = ms_seed**2 / (s - 1) + ms_item**2 / (i - 1) + ms_rest**2 / ((s - 1) * (i - 1))
+    half = stats.t.ppf(0.95, variance**2 / (parts / (s * i) ** 2)) * np.sqrt(variance)
+    interval = crossed.accuracy_interval(runs, level=0.9)
+    assert (interval.low, interval.high, interval.level) == pytest.approx((mean - half, mean + half, 0.9))
+
+
+def test_the_bootstrap_agrees_with_the_jackknife_of_clusters() -> None:
+    rng = np.random.default_rng(4)
+    a, b = small(rng, items=1200), small(rng, seeds=4, items=1200)
+
+    def leave_one_out(runs: Runs) -> np.ndarray:
+        kept = [runs.groups != group for group in range(600)]
+        left = [Runs(runs.gold[k], runs.predicted[:, k], runs.groups[k], runs.num_classes) for k in kept]
+        values = np.array([seed_scores(runs)["macro_f1"] for runs in left])
+        return (values - values.mean(axis=0)) * np.sqrt(599 / 600)
+
+    out = [leave_one_out(runs) for runs in (a, b)]
+    item = np.sum((out[0].mean(axis=1) - out[1].mean(axis=1)) ** 2)
+    seed = [seed_scores(r)["macro_f1"].var(ddof=1) / len(r.predicted) for r in (a, b)]
+    rest = [np.sum(np.var(values, axis=1, ddof=1)) / values.shape[1] for values in out]
+    variance = max(sum(seed) + item - sum(rest), sum(seed), item)
+    result = crossed.macro_f1_difference(a, b, draws=4000)
+    half = (result.interval.high - result.interval.low) / 2
+    assert (half / stats.t.ppf(0.975, result.df)) ** 2 == pytest.approx(variance, rel=0.1)
+
+
+def test_macro_f1_counts_the_full_label_set(pair: tuple[Runs, Runs]) -> None:
+    runs = replace(pair[0], num_classes=4)
+    expected = [f1_score(runs.gold, p, labels=range(4), average="macro", zero_division=0) for p in runs.predicted]
+    interval = crossed.macro_f1_interval(runs, draws=50)
+    assert (interval.low + interval.high) / 2 == pytest.approx(np.mean(expected))
+
+
+@pytest.mark.parametrize("metric", METRICS)
+def test_a_difference_changes_sign_with_its_rows(pair: tuple[Runs, Runs], metric: str) -> None:
+    a, b = pair
+    there, back = DIFFERENCE[metric](a, b), DIFFERENCE[metric](b, a)
+    assert there.difference == pytest.approx(-back.difference)
+    assert (there.p, there.df) == pytest.approx((back.p, back.df))
+    assert there.interval.low == pytest.approx(-back.interval.high)
+    assert (there.p < 0.05) == (there.interval.low > 0 or there.interval.high < 0)
+
+
+@pytest.mark.parametrize("metric", METRICS)
+def test_copies_of_items_names_of_groups_and_order_of_seeds_add_nothing(pair: tuple[Runs, Runs], metric: str) -> None:
+    gold, predicted, groups = pair[0].gold, pair[0].predicted, pair[0].groups
+    twice = Runs(np.repeat(gold, 2), np.repeat(predicted[::-1], 2, axis=1), 1000 + 7 * np.repeat(groups, 2), 3)
+    found, expected = INTERVAL[metric](twice), INTERVAL[metric](pair[0])
+    assert (found.low, found.high) == pytest.approx((expected.low, expected.high))
+    apart = INTERVAL[metric](replace(twice, groups=np.arange(120)))
+    assert apart.high - apart.low < 0.95 * (expected.high - expected.low)
+
+
+def test_draws_are_seeded_and_fast(population: Population) -> None:
+    """2,000 draws for two rows take well under a second of one core."""
+    pair = next(population.studies("row", "rival"))
+    start = time.process_time()
+    first, again, other = (crossed.macro_f1_difference(*pair, seed=seed) for seed in (1, 1, 2))
+    assert time.process_time() - start < 3.0
+    assert first == again != other
+
+
+@pytest.mark.parametrize("metric", METRICS)
+def test_nothing_is_said_of_two_seeds_or_without_spread(pair: tuple[Runs, Runs], metric: str) -> None:
+    a, b = pair
+    two = replace(b, predicted=b.predicted[:2])
+    perfect = replace(a, predicted=np.tile(a.gold, (5, 1)))
+    assert INTERVAL[metric](two) is DIFFERENCE[metric](a, two) is None
+    assert INTERVAL[metric](perfect) is DIFFERENCE[metric](perfect, perfect) is None
+
+
+@pytest.mark.parametrize("metric", METRICS)
+def test_collapsed_runs_and_a_class_of_one_item_have_an_interval(metric: str) -> None:
+    gold = np.array([0] * 30 + [1] * 9 + [2])
+    interval = INTERVAL[metric](Runs(gold, np.zeros((3, 40), dtype=int), np.arange(40), 3))
+    assert 0 < interval.high - interval.low < 0.5
+
+
+@pytest.mark.parametrize("metric", METRICS)
+def test_rows_of_other_items_are_refused(pair: tuple[Runs, Runs], metric: str) -> None:
+    a, b = pair
+    for other in (replace(b, gold=b.gold[::-1]), replace(b, groups=b.groups[::-1]), replace(b, num_classes=4)):
+        with pytest.raises(ValueError, match="same items"):
+            DIFFERENCE[metric](a, other)
+
+
+def test_what_is_not_a_set_of_runs_is_refused(pair: tuple[Runs, Runs]) -> None:
+    runs = pair[0]
+    for change, words in (
+        ({"gold": runs.gold[1:]}, "must be"),
+        ({"predicted": runs.predicted[0]}, "must be"),
+        ({"predicted": runs.predicted + 1}, "predicted has labels outside"),
+        ({"gold": runs.gold - 1}, "gold has labels outside"),
+        ({"groups": np.zeros(60, dtype=int)}, "fewer than two groups"),
+    ):
+        with pytest.raises(ValueError, match=words):
+            replace(runs, **change)
+    with pytest.raises(ValueError, match="draws is 1"):
+        crossed.macro_f1_interval(runs, draws=1)
+
+
+def test_mcnemar_is_exact(pair: tuple[Runs, Runs]) -> None:
+    gold, a, b = pair[0].gold, pair[0].predicted[0], pair[1].predicted[0]
+    right_a, right_b = a == gold, b == gold
+    table = [[0, np.sum(right_a & ~right_b)], [np.sum(~right_a & right_b), 0]]
+    result = crossed.mcnemar(gold, a, b)
+    assert (result.b, result.c) == (table[0][1], table[1][0])
+    assert result.p == pytest.approx(statsmodels_mcnemar(table, exact=True).pvalue)
+    assert crossed.mcnemar(gold, a, a).p == 1.0
+    with pytest.raises(ValueError, match="shape"):
+        crossed.mcnemar(gold, a, b[1:])
