@@ -1,58 +1,231 @@
-"""From a sweep's records to cells: mean, sample standard deviation and n over seeds. Nothing else is ever pooled."""
+"""Cells: every field of the spec but the seed. Nothing else is ever pooled, and no two fingerprints are."""
 
-from collections.abc import Sequence
-from dataclasses import dataclass
-from statistics import fmean, stdev
+import json
+import math
+from collections import Counter
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, replace
+from functools import cached_property
+from pathlib import Path
+from typing import Any
 
-from tunekit.schema import Status, TrialSpec
-from tunekit.store import ResultStore
+import numpy as np
+import pandas as pd
+
+from analysis.load import Study
+from analysis.names import setting_text, varying
+from analysis.predictions import METRICS, collapsed, per_class_f1, read_predictions
+from analysis.stats import Sample
+from tunekit.schema import Scalar, Status
+from tunekit.store import UserError
+
+SELECTIONS = ("last", "best-val", "best-test")
+FAILURES = (Status.FAILED, Status.DIVERGED, Status.OUT_OF_MEMORY)
+
+
+@dataclass(frozen=True)
+class Run:
+    """One trial of a cell."""
+
+    seed: int
+    path: Path
+    status: str | None
+    """None while it runs, or where it was interrupted."""
+    epoch: int | None
+    """The epoch whose scores are taken; None where none can be."""
+    scores: Mapping[str, float]
+    """The epoch's record and the trial's summary, absent where null."""
+    error: str | None
+    execution: str
+    """JSON of what may move last digits."""
 
 
 @dataclass(frozen=True)
 class Cell:
     """One configuration over its seeds."""
 
-    spec: TrialSpec
-    """Any of its trials' specs; they differ in the seed only."""
-    expected: int
-    """Seeds asked for."""
-    values: tuple[float, ...]
-    """The metric of each completed trial, in [0, 1]."""
-    failures: tuple[Status, ...]
+    key: str
+    fingerprint: str
+    model: str
+    dataset: str
+    method: str
+    settings: Mapping[str, Scalar]
+    """Every other field of the spec, the method's hyperparameters among them."""
+    variant: str
+    """The settings in which it differs from others of its model, dataset and method; empty where it doesn't."""
+    split: str
+    """``test`` where the test split was scored, else ``val``."""
+    searched: bool
+    """Test was sealed although there is one: a search's trial."""
+    num_classes: int | None
+    expected: tuple[int, ...]
+    runs: tuple[Run, ...]
+
+    @cached_property
+    def completed(self) -> tuple[Run, ...]:
+        """Trials that ended well, by seed."""
+        return tuple(run for run in self.runs if run.status == Status.COMPLETED)
+
+    @cached_property
+    def failures(self) -> Counter[str]:
+        """Trials that failed, by kind."""
+        return Counter(str(run.status) for run in self.runs if run.status in FAILURES)
 
     @property
-    def mean(self) -> float | None:
-        """Mean over seeds; None for n = 0."""
-        return fmean(self.values) if self.values else None
+    def unfinished(self) -> tuple[int, ...]:
+        """Seeds asked for that neither completed nor failed."""
+        ended = {run.seed for run in self.runs if run.status == Status.COMPLETED or run.status in FAILURES}
+        return tuple(seed for seed in self.expected if seed not in ended)
+
+    def by_seed(self, metric: str) -> dict[int, float]:
+        """The metric of each completed trial; ``metric`` as in EpochRecord without the split, or computed from the
+        stored predictions (``mcc``, ``weighted_f1``, ``f1:CLASS``). Raises UserError where those are missing.
+        """
+        column = f"{self.split}_{metric}"
+        if metric.startswith("f1:") and int(metric[3:]) >= (self.num_classes or 0):
+            return {}
+        found: dict[int, float] = {}
+        for run in self.completed:
+            if column in run.scores:
+                found[run.seed] = run.scores[column]
+            elif metric in run.scores:
+                found[run.seed] = run.scores[metric]
+            elif run.epoch is not None and (metric in METRICS or metric.startswith("f1:")):
+                found[run.seed] = _from_predictions(self, run, metric)
+        return found
+
+    def sample(self, metric: str) -> Sample | None:
+        """Mean, sample std (ddof = 1) and n of the metric over completed trials; None for n = 0."""
+        values = self.by_seed(metric)
+        return Sample.of(values.values()) if values else None
+
+    @cached_property
+    def num_collapsed(self) -> int:
+        """Completed trials that predicted one class only."""
+        return sum(_is_collapsed(self, run) for run in self.completed)
 
     @property
-    def std(self) -> float | None:
-        """Sample standard deviation (ddof = 1); None for n < 2."""
-        return stdev(self.values) if len(self.values) > 1 else None
+    def executions(self) -> set[str]:
+        """The ways in which its completed trials were run."""
+        return {run.execution for run in self.completed}
 
 
-def cells(store: ResultStore, specs: Sequence[TrialSpec], metric: str) -> list[Cell]:
-    """The cells of ``specs`` with ``metric`` (such as ``test_macro_f1``) after the last epoch of completed trials.
+def cells(study: Study, select: str = "last") -> list[Cell]:
+    """All cells of ``study``, scores taken after the ``last`` epoch, the best on validation or the best on test.
 
-    Stale and damaged trials are left out.
+    Raises UserError for an unknown selection.
     """
-    stored, _ = store.trials()
-    by_folder = {trial.folder.name: trial for trial in stored}
-    grouped: dict[str, list[TrialSpec]] = {}
-    for spec in specs:
-        grouped.setdefault(spec.cell, []).append(spec)
+    if select not in SELECTIONS:
+        raise UserError(f"--select {select}: choose one of {', '.join(SELECTIONS)}")
+    rows = study.trials.merge(_selected(study, select), on="path", how="left", validate="one_to_one")
+    grouped: dict[tuple[str, str], list[dict[Any, Any]]] = {}
+    for row in rows.to_dict("records"):
+        grouped.setdefault((row["cell"], row["fingerprint"]), []).append(row)
+    present = {key for key, _ in grouped}
+    grouped |= {(key, ""): [] for key in study.expected if key not in present}
+    asked = {key: position for position, key in enumerate(study.expected)}
+    ordered = sorted(grouped.items(), key=lambda item: asked.get(item[0][0], len(asked)))
+    found = [_cell(study, key, fingerprint, members) for (key, fingerprint), members in ordered]
+    return _with_variants(found)
+
+
+def _selected(study: Study, select: str) -> pd.DataFrame:
+    """The chosen epoch of each trial that has one."""
+    epochs = study.epochs.drop(columns=["folder"])
+    if select == "last":
+        return epochs.loc[epochs.groupby("path")["epoch"].idxmax()]
+    if select == "best-val":
+        best = study.trials[["path", "best_epoch"]].rename(columns={"best_epoch": "epoch"}).dropna()
+        return epochs.merge(best, on=["path", "epoch"])
+    scored = epochs.dropna(subset=["test_macro_f1"])
+    return scored.loc[scored.groupby("path")["test_macro_f1"].idxmax()]
+
+
+def _cell(study: Study, key: str, fingerprint: str, members: Sequence[Mapping[str, Any]]) -> Cell:
+    spec = json.loads(key)
+    settings = {**spec, **spec.get("method_params", {}), **spec.get("settings", {})}
+    for name in ("model", "dataset", "method", "method_params", "settings"):
+        settings.pop(name, None)
+    runs = sorted((_run(member) for member in members), key=lambda run: run.seed)
+    scored = any("test_macro_f1" in run.scores or "test_accuracy" in run.scores for run in runs)
+    facts = study.datasets.get(spec["dataset"])
+    return Cell(
+        key=key,
+        fingerprint=fingerprint,
+        model=spec["model"],
+        dataset=spec["dataset"],
+        method=spec["method"],
+        settings=settings,
+        variant="",
+        split="test" if scored or (spec["score_test"] and not runs) else "val",
+        searched=not spec["score_test"],
+        num_classes=len(facts.label_names) if facts else None,
+        expected=tuple(sorted({*study.expected.get(key, ()), *(run.seed for run in runs)})),
+        runs=tuple(runs),
+    )
+
+
+_NOT_SCORES = ("epoch", "planned_epochs", "num_epochs", "best_epoch", "seed", "own", "score_test")
+
+
+def _run(row: Mapping[str, Any]) -> Run:
+    scores = {
+        name: float(value)
+        for name, value in row.items()
+        if isinstance(value, int | float) and name not in _NOT_SCORES and not math.isnan(value)
+    }
+    return Run(
+        seed=int(row["seed"]),
+        path=Path(row["path"]),
+        status=_text(row["status"]),
+        epoch=None if pd.isna(row["epoch"]) else int(row["epoch"]),
+        scores=scores,
+        error=_text(row["error"]),
+        execution=_text(row["execution"]) or "{}",
+    )
+
+
+def _text(value: object) -> str | None:
+    return value if isinstance(value, str) else None
+
+
+def _with_variants(found: Sequence[Cell]) -> list[Cell]:
+    """Each cell with the settings that tell it from others of its model, dataset and method."""
+    groups: dict[tuple[str, str, str], list[Cell]] = {}
+    for cell in found:
+        groups.setdefault((cell.model, cell.dataset, cell.method), []).append(cell)
+    names = varying({key: [cell.settings for cell in members] for key, members in groups.items()})
     result = []
-    for members in grouped.values():
-        values, failures = [], []
-        for spec in members:
-            trial = by_folder.get(spec.folder)
-            if trial is None or trial.summary is None:
-                continue
-            if trial.summary.status is Status.COMPLETED:
-                value = trial.summary.final_scores.get(metric)
-                if value is not None:
-                    values.append(value)
-            else:
-                failures.append(trial.summary.status)
-        result.append(Cell(members[0], len(members), tuple(values), tuple(failures)))
+    for members in groups.values():
+        keys = Counter(cell.key for cell in members)
+        for cell in members:
+            text = setting_text(cell.settings, names)
+            if keys[cell.key] > 1:
+                text = ", ".join(filter(None, [text, f"fingerprint {cell.fingerprint}"]))
+            result.append(replace(cell, variant=text))
     return result
+
+
+def _from_predictions(cell: Cell, run: Run, metric: str) -> float:
+    frame = read_predictions(run.path, cell.split, run.epoch or 0)
+    if frame is None or cell.num_classes is None:
+        raise UserError(
+            f"{metric} needs the predictions of epoch {run.epoch} in {run.path / 'predictions.parquet'} and the "
+            f"dataset's description; leave --metric {metric} out, or train this trial again"
+        )
+    gold, predicted = frame["gold"].to_numpy(), frame["predicted"].to_numpy()
+    if metric.startswith("f1:"):
+        return float(per_class_f1(gold, predicted, cell.num_classes)[int(metric[3:])])
+    return float(METRICS[metric](gold, predicted, cell.num_classes))
+
+
+def _is_collapsed(cell: Cell, run: Run) -> bool:
+    """Whether one class was predicted: the identity of the scores first, then the predictions themselves."""
+    accuracy, macro = (run.scores.get(f"{cell.split}_{name}") for name in ("accuracy", "macro_f1"))
+    if accuracy is None or macro is None or cell.num_classes is None:
+        return False
+    # One class k predicted: its recall is 1 and its precision the accuracy a, so macro-F1 = 2a / (1 + a) / C.
+    if not np.isclose(macro, 2 * accuracy / (1 + accuracy) / cell.num_classes, rtol=0, atol=1e-9):
+        return False
+    frame = read_predictions(run.path, cell.split, run.epoch or 0)
+    return frame is None or collapsed(frame["predicted"].to_numpy())

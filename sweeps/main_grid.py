@@ -7,7 +7,7 @@ python sweeps/main_grid.py --preset demo      minutes, offline
 
 import sys
 
-from analysis.tables import print_grid
+from analysis.console import print_grid
 from tunekit.blocks import Block
 from tunekit.cli import main
 

@@ -1,0 +1,163 @@
+"""Stores -> one study: the trials that count, what was asked for, and every reason why something is left out."""
+
+import json
+import os
+from collections.abc import Callable, Iterable, Mapping, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import pandas as pd
+
+from tunekit.store import ResultStore, UserError, strict_json
+
+Progress = Callable[[Sequence[str]], Iterable[str]]
+
+
+@dataclass(frozen=True)
+class DatasetFacts:
+    """What a sweep's copy of a dataset says of it."""
+
+    name: str
+    display_name: str
+    label_names: tuple[str, ...]
+    content_hash: str
+
+
+@dataclass(frozen=True)
+class Problem:
+    """Something that is left out or doubtful."""
+
+    kind: str
+    """What it is, for counting."""
+    detail: str
+    """Where, and what to do."""
+
+
+@dataclass(frozen=True)
+class Study:
+    """All that the stores hold and nothing twice."""
+
+    stores: tuple[ResultStore, ...]
+    trials: pd.DataFrame
+    """``tunekit.frames.Frames.trials`` of the trials that count, with ``sweep``, and ``path`` of the trial's folder."""
+    epochs: pd.DataFrame
+    """Their epochs, with ``path``."""
+    expected: Mapping[str, tuple[int, ...]]
+    """Seeds asked for, by cell: the union of all requests."""
+    datasets: Mapping[str, DatasetFacts]
+    metric_names: Mapping[str, str]
+    """An imported experiment's own names of metrics."""
+    later_seeds: tuple[str, ...]
+    """One line for each request that added seeds to cells already asked for."""
+    problems: tuple[Problem, ...]
+
+
+def load(roots: Sequence[Path], cache: Path | None = None, progress: Progress = iter) -> Study:
+    """Read the sweeps at ``roots``; ``cache`` holds what was read of stores that are read-only.
+
+    Raises UserError where a folder holds no sweep or its sweep.json is damaged.
+    """
+    stores = tuple(ResultStore(root) for root in dict.fromkeys(Path(root).resolve() for root in roots))
+    trials, epochs, problems = [], [], []
+    requests: list[tuple[str, Mapping[str, Any]]] = []
+    for store in stores:
+        if not store.trials_folder.is_dir():
+            raise UserError(f"{store.root} holds no sweep (no trials folder); give a sweep's folder, ray_results/NAME")
+        frames = store.frames(_cache_folder(store, cache), progress)
+        prefix = f"{store.trials_folder}/"
+        trials.append(frames.trials.assign(sweep=store.root.name, path=prefix + frames.trials["folder"]))
+        epochs.append(frames.epochs.assign(path=prefix + frames.epochs["folder"]))
+        requests += [(store.root.name, request) for request in store.requests()]
+        problems += [Problem("damaged trial left out", line) for line in frames.damaged]
+        problems += _unfinished_folders(store)
+    kept, more = _kept(pd.concat(trials, ignore_index=True))
+    all_epochs = pd.concat(epochs, ignore_index=True)
+    found, doubtful = _datasets(stores)
+    expected, later = _asked(requests)
+    return Study(
+        stores=stores,
+        trials=kept,
+        epochs=all_epochs[all_epochs["path"].isin(set(kept["path"]))],
+        expected=expected,
+        datasets=found,
+        metric_names={k: v for _, request in requests for k, v in request.get("metric_names", {}).items()},
+        later_seeds=later,
+        problems=tuple([*problems, *more, *doubtful]),
+    )
+
+
+def _cache_folder(store: ResultStore, elsewhere: Path | None) -> Path | None:
+    """The store's own cache, or a folder under ``elsewhere`` for a store that is read-only."""
+    own = store.root / "cache"
+    if os.access(own if own.exists() else store.root, os.W_OK):
+        return own
+    return None if elsewhere is None else elsewhere / store.root.name
+
+
+def _unfinished_folders(store: ResultStore) -> list[Problem]:
+    known = {folder.name for folder in store.folders()}
+    odd = sorted(entry.name for entry in store.trials_folder.iterdir() if entry.name not in known)
+    return [Problem("folder without a spec.json left out", f"{store.trials_folder / name}") for name in odd]
+
+
+def _kept(trials: pd.DataFrame) -> tuple[pd.DataFrame, list[Problem]]:
+    """Trials that count, each once."""
+    problems = [
+        Problem("stale trial left out", f"{path}: other code, data or weights than its spec's newest run")
+        for path in trials["path"][~trials["own"]]
+    ]
+    own = trials[trials["own"]]
+    keys = ["cell", "fingerprint", "seed"]
+    # A finished trial before an unfinished one, then in the order of the sweeps given.
+    ordered = own.iloc[own["status"].isna().to_numpy().argsort(kind="stable")]
+    again = ordered.duplicated(keys)
+    for path in ordered["path"][again]:
+        problems.append(Problem("trial that is in two sweeps counted once", f"{path} is left out"))
+    return ordered[~again].sort_index().reset_index(drop=True), problems
+
+
+def _datasets(stores: Sequence[ResultStore]) -> tuple[dict[str, DatasetFacts], list[Problem]]:
+    found: dict[str, DatasetFacts] = {}
+    problems = []
+    for store in stores:
+        for path in sorted(store.data_folder.glob("*.json")):
+            try:
+                content = strict_json(path.read_text(encoding="utf-8"))
+                facts = DatasetFacts(
+                    str(content["name"]),
+                    str(content["display_name"]),
+                    tuple(str(name) for name in content["label_names"]),
+                    str(content["content_hash"]),
+                )
+            except (OSError, ValueError, KeyError, TypeError) as error:
+                problems.append(Problem("damaged description of a dataset", f"{path}: {error}"))
+                continue
+            if facts.name in found and found[facts.name].content_hash != facts.content_hash:
+                problems.append(Problem("dataset of two contents", f"{path}: {facts.name} differs between the sweeps"))
+            found.setdefault(facts.name, facts)
+    return found, problems
+
+
+def _asked(requests: Sequence[tuple[str, Mapping[str, Any]]]) -> tuple[dict[str, tuple[int, ...]], tuple[str, ...]]:
+    """Seeds asked for by cell, and a line for each request that added seeds to a cell asked for before."""
+    expected: dict[str, list[int]] = {}
+    later = []
+    for sweep, request in requests:
+        added: dict[tuple[int, ...], int] = {}
+        for cell in request.get("cells", []):
+            imported = cell.get("imported", False)
+            fields = {name: value for name, value in cell.items() if name not in ("seeds", "imported")}
+            if imported:
+                fields["settings"] = dict(sorted(fields["settings"].items()))
+            key = json.dumps(fields, sort_keys=True, separators=(",", ":"))
+            seeds = expected.setdefault(key, [])
+            new = tuple(seed for seed in cell["seeds"] if seed not in seeds)
+            if seeds and new:
+                added[new] = added.get(new, 0) + 1
+            seeds.extend(new)
+        when = str(request.get("time", "at an unknown time"))
+        for seeds_added, count in added.items():
+            listed = " ".join(map(str, seeds_added))
+            later.append(f"{sweep}: seeds {listed} of {count} cells were asked for on {when}, after the first ones")
+    return {key: tuple(sorted(seeds)) for key, seeds in expected.items()}, tuple(later)

@@ -1,0 +1,52 @@
+"""Names for people: of models, methods and datasets, of a cell among its like, and of numbers."""
+
+import json
+from collections.abc import Mapping, Sequence
+from dataclasses import fields
+
+from tunekit.schema import EpochRecord, Scalar
+
+NAMES = {
+    "bert": "BERT",
+    "roberta": "RoBERTa",
+    "scibert": "SciBERT",
+    "minilm": "MiniLM",
+    "full": "full fine-tuning",
+    "adapter": "Adapter",
+    "lora": "LoRA",
+}
+SHORT = {"learning_rate": "lr", "batch_size": "batch", "lora_alpha": "alpha"}
+METRIC_NAMES = {"mcc": "MCC", "weighted_f1": "weighted F1", "micro_f1": "micro-F1", "macro_f1": "macro-F1"}
+LABELS = {item.name: str(item.metadata["label"]) for item in fields(EpochRecord)}
+SPLITS = {"test": "test", "val": "validation", "train": "train"}
+
+
+def metric_name(metric: str) -> str:
+    """A metric without its split, such as ``macro-F1``."""
+    if metric.startswith("f1:"):
+        return f"F1 of class {metric[3:]}"
+    return METRIC_NAMES.get(metric, metric.replace("_", " "))
+
+
+def number(value: Scalar | None) -> str:
+    """A setting's value as a person writes it: ``5e-4``, ``32``, ``0.1``."""
+    if isinstance(value, float) and value != 0 and abs(value) < 1e-3:
+        mantissa, exponent = f"{value:e}".split("e")
+        return f"{float(mantissa):g}e{int(exponent)}"
+    return f"{value:g}" if isinstance(value, float) else str(value)
+
+
+def varying(groups: Mapping[tuple[str, str, str], Sequence[Mapping[str, Scalar]]]) -> tuple[str, ...]:
+    """Settings that differ between the cells of one (model, dataset, method)."""
+    names: dict[str, None] = {}
+    for settings in groups.values():
+        for name in dict.fromkeys(key for one in settings for key in one):
+            if len({json.dumps(one.get(name)) for one in settings}) > 1:
+                names[name] = None
+    return tuple(names)
+
+
+def setting_text(settings: Mapping[str, Scalar], names: Sequence[str]) -> str:
+    """``lr 1e-4, r 8``: those of ``names`` that are set; empty where there are none."""
+    shown = [name for name in names if settings.get(name) is not None]
+    return ", ".join(f"{SHORT.get(name, name.replace('_', ' '))} {number(settings[name])}" for name in shown)

@@ -1,0 +1,53 @@
+"""The command line: what it writes, and one line for each bad input."""
+
+import pytest
+
+from analysis.__main__ import main
+from tests.analysis.stores import add, ask
+from tunekit.store import ResultStore
+
+PRINTED = [
+    "| BERT | 77.41 ± 2.81† | 92.55 ± 0.33† | 83.45 ± 0.64 |",
+    "| SciBERT | **74.82 ± 5.85** | 91.27 ± 0.24 | 74.29 ± 1.00 |",
+    "| Adapter | 74.68 ± 1.72† | 92.55 ± 0.46† | **86.35 ± 0.14** |",
+    "| LoRA | 63.21 ± 1.03† | 92.48 ± 0.74† | 77.62 ± 0.47 |",
+]
+
+
+def test_published_tables_come_out_digit_for_digit(tmp_path, capsys):
+    assert main(["published", "--out", str(tmp_path)]) == 0
+    for number, line in enumerate(PRINTED, 1):
+        assert line in (tmp_path / "tables" / f"table-{number}.md").read_text()
+    assert "fits only if runs were rounded" in (tmp_path / "tables" / "table-3.md").read_text()
+    assert "undecided" in (tmp_path / "report.md").read_text()
+    capsys.readouterr()
+
+
+def test_a_sweep_becomes_tables_and_a_report(tmp_path, make_spec, capsys):
+    store = ResultStore(tmp_path / "sweep")
+    specs = [make_spec(seed=seed, learning_rate=rate) for seed in (1, 2, 3) for rate in (1e-3, 1e-4)]
+    ask(store, specs)
+    for spec in specs:
+        add(store, spec, [0.5 + spec.seed / 100 + spec.learning_rate])
+    assert main([str(store.root), "--out", str(tmp_path / "out")]) == 0
+    report = (tmp_path / "out" / "report.md").read_text()
+    assert "6 trials in 2 cells: 6 completed" in report
+    assert "52.10 ± 1.00" in report
+    assert {path.suffix for path in (tmp_path / "out" / "tables").iterdir()} == {".md", ".tex", ".csv", ".html"}
+    assert (store.root / "cache" / "epochs.parquet").exists()
+    capsys.readouterr()
+
+
+@pytest.mark.parametrize(
+    ("arguments", "said"),
+    [(["{sweep}", "--metric", "f2"], "--metric f2: choose among"), (["{sweep}/no"], "holds no sweep"),
+     (["{sweep}", "--metric", "mcc"], "predictions"), (["{sweep}", "--select", "best"], "best-val")],
+)  # fmt: skip
+def test_bad_input_is_one_line(tmp_path, make_spec, capsys, arguments, said):
+    store = ResultStore(tmp_path / "sweep")
+    add(store, make_spec())
+    given = [argument.format(sweep=store.root) for argument in arguments]
+    assert main([*given, "--out", str(tmp_path / "out")]) == 2
+    error = capsys.readouterr().err
+    assert said in error
+    assert error.count("\n") == 1
