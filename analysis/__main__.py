@@ -14,6 +14,7 @@ from rich.progress import track
 
 from analysis.aggregate import SELECTIONS, Cell, cells
 from analysis.claims import evaluate, load_claims
+from analysis.compare import comparisons_markdown
 from analysis.grim import Fit, grim
 from analysis.load import Study, load
 from analysis.predictions import METRICS as DERIVED
@@ -60,7 +61,8 @@ def report(args: Report) -> None:
     filled = [build(spec) for spec in default_specs(found, headings, metrics)]
     verdicts = evaluate(load_claims(args.claims), lookup_of(found))
     title = ", ".join(store.root.name for store in study.stores)
-    texts = [problems_markdown(study, found, args.select), claims_markdown(verdicts)]
+    about = problems_markdown(study, found, args.select)
+    texts = [about, comparisons_markdown(filled), claims_markdown(verdicts)]
     _finish(args.out, title, filled, texts)
 
 
@@ -68,7 +70,9 @@ def published(args: Published) -> None:
     """Write the study's tables and the verdicts on its claims."""
     filled = [_published_table(table) for table in tables()]
     verdicts = evaluate(load_claims(), published_lookup(register()))
-    _finish(args.out, "The study's published numbers", filled, [claims_markdown(verdicts)])
+    _finish(
+        args.out, "The study's published numbers", filled, [comparisons_markdown(filled), claims_markdown(verdicts)]
+    )
 
 
 def lookup_of(found: Sequence[Cell]) -> Lookup:

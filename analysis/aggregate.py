@@ -214,9 +214,14 @@ def _from_predictions(cell: Cell, run: Run, metric: str) -> float:
             f"dataset's description; leave --metric {metric} out, or train this trial again"
         )
     gold, predicted = frame["gold"].to_numpy(), frame["predicted"].to_numpy()
-    if metric.startswith("f1:"):
-        return float(per_class_f1(gold, predicted, cell.num_classes)[int(metric[3:])])
-    return float(METRICS[metric](gold, predicted, cell.num_classes))
+    try:
+        if metric.startswith("f1:"):
+            return float(per_class_f1(gold, predicted, cell.num_classes)[int(metric[3:])])
+        return float(METRICS[metric](gold, predicted, cell.num_classes))
+    except ValueError as error:
+        raise UserError(
+            f"{run.path / 'predictions.parquet'}: {error}; move the trial away to train it again"
+        ) from error
 
 
 def _is_collapsed(cell: Cell, run: Run) -> bool:

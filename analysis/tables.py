@@ -22,6 +22,8 @@ class Score:
     """Failed trials by kind; such a cell takes no part in bold or tests."""
     num_collapsed: int = 0
     num_executions: int = 1
+    cell: Cell | None = None
+    """Where it comes from; None for a published one."""
 
 
 @dataclass(frozen=True)
@@ -90,6 +92,7 @@ def score_of(cell: Cell, metric: str) -> Score:
         failures=dict(cell.failures),
         num_collapsed=cell.num_collapsed,
         num_executions=len(cell.executions),
+        cell=cell,
     )
 
 
