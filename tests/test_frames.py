@@ -1,0 +1,63 @@
+"""The cache: whatever happened to a store, reading through it equals reading without it."""
+
+import random
+import shutil
+
+import pandas as pd
+import pytest
+
+from tests.analysis.stores import add
+from tests.test_store import FINGERPRINT, record
+from tunekit.schema import Status
+from tunekit.store import ResultStore
+
+
+def same(store, cache):
+    through, fresh = store.frames(cache), store.frames()
+    pd.testing.assert_frame_equal(through.trials, fresh.trials)
+    pd.testing.assert_frame_equal(through.epochs, fresh.epochs)
+    assert through.damaged == fresh.damaged
+    return through
+
+
+@pytest.fixture
+def store(tmp_path, make_spec):
+    store = ResultStore(tmp_path / "sweep")
+    for seed in range(3):
+        add(store, make_spec(seed=seed), [0.5, 0.6])
+    return store
+
+
+def test_cached_frames_equal_fresh_ones_after_any_edits(store, make_spec, tmp_path):
+    cache, rng = tmp_path / "cache", random.Random(0)
+    edits = {
+        "added": lambda n: add(store, make_spec(seed=100 + n), [rng.random()]),
+        "changed": lambda n: add(store, make_spec(seed=n % 3), [rng.random(), 0.1], rng.choice(list(Status))),
+        "begun": lambda n: store.write_epochs(store.begin(make_spec(seed=200 + n), FINGERPRINT), [record(1)]),
+        "removed": lambda n: shutil.rmtree(rng.choice(list(store.folders()))),
+        "damaged": lambda n: (rng.choice(list(store.folders())) / "summary.json").write_text("{"),
+    }
+    same(store, cache)
+    for number in range(30):
+        edits[rng.choice(list(edits))](number)
+        same(store, cache)
+
+
+def test_only_changed_trials_are_read_again(store, make_spec, tmp_path):
+    store.frames(tmp_path / "cache")
+    add(store, make_spec(seed=1), [0.9])
+    read = []
+    store.frames(tmp_path / "cache", lambda names: read.extend(names) or names)
+    assert read == [make_spec(seed=1).folder]
+
+
+@pytest.mark.parametrize("name", ["trials", "epochs"])
+@pytest.mark.parametrize("content", [b"", b"PAR1", None])
+def test_a_torn_or_mixed_cache_is_made_anew(store, make_spec, tmp_path, name, content):
+    cache = tmp_path / "cache"
+    store.frames(cache)
+    old = (cache / f"{name}.parquet").read_bytes()
+    add(store, make_spec(seed=7), [0.3])
+    store.frames(cache)
+    (cache / f"{name}.parquet").write_bytes(old if content is None else content)
+    assert len(same(store, cache).trials) == 4
