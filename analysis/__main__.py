@@ -6,7 +6,7 @@ import sys
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
-from typing import Annotated
+from typing import Annotated, Literal
 
 import tyro
 from rich.console import Console
@@ -21,7 +21,7 @@ from analysis.predictions import METRICS as DERIVED
 from analysis.published import Lookup, PublishedTable, published_lookup, register, tables
 from analysis.render import terminal, write
 from analysis.stats import Sample
-from analysis.summary import claims_markdown, problems_markdown, write_report
+from analysis.summary import claims_markdown, problems_markdown, published_markdown, write_report
 from analysis.tables import Row, Score, Table, TableSpec, build, default_specs
 from tunekit.store import DamagedRecord, UserError
 
@@ -40,6 +40,8 @@ class Report:
     """Whose scores: last (epoch), best-val or best-test."""
     metric: tuple[str, ...] = ("accuracy", "macro_f1")
     """accuracy, macro_f1, micro_f1, or from stored predictions mcc, weighted_f1, per_class_f1."""
+    against: Literal["published"] | None = None
+    """Put the study's published value and the difference beside each cell."""
     claims: Path | None = None
     """Claims to check; the study's nine where none are given."""
 
@@ -62,7 +64,8 @@ def report(args: Report) -> None:
     verdicts = evaluate(load_claims(args.claims), lookup_of(found))
     title = ", ".join(store.root.name for store in study.stores)
     about = problems_markdown(study, found, args.select)
-    texts = [about, comparisons_markdown(filled), claims_markdown(verdicts)]
+    beside = [published_markdown(found, metrics)] if args.against else []
+    texts = [about, *beside, comparisons_markdown(filled), claims_markdown(verdicts)]
     _finish(args.out, title, filled, texts)
 
 

@@ -7,10 +7,12 @@ from pathlib import Path
 from analysis.aggregate import Cell
 from analysis.claims import Verdict
 from analysis.load import Study
-from analysis.names import NAMES, SPLITS
+from analysis.names import NAMES, SPLITS, metric_name
 from analysis.planning import seeds_phrase
+from analysis.published import register
 from analysis.render import escape_markdown, markdown
-from analysis.tables import Table
+from analysis.tables import Table, percent
+from tunekit.store import UserError
 
 SELECTED = {
     "last": "the last epoch",
@@ -56,6 +58,34 @@ def problems_markdown(study: Study, found: Sequence[Cell], select: str) -> str:
         for kind, count in Counter(problem.kind for problem in study.problems).items():
             lines.append(f"- {count} x {escape_markdown(kind)}:")
             lines += [f"  - {escape_markdown(p.detail)}" for p in study.problems if p.kind == kind]
+    return "\n".join([*lines, ""])
+
+
+def published_markdown(found: Sequence[Cell], metrics: Sequence[str]) -> str:
+    """Each cell that the study published too: its value, the printed one, and the difference in points.
+
+    Raises UserError where the study published none of these cells.
+    """
+    printed = {(score.model, score.method, score.dataset, score.metric): score for score in register()}
+    lines = [
+        "## Beside the published numbers\n",
+        "| cell | metric | here | published | difference |",
+        "|---|---|---|---|---|",
+    ]
+    for cell in found:
+        for metric in metrics:
+            score = printed.get((cell.model, cell.method, cell.dataset, metric))
+            sample = None if score is None or cell.searched else cell.sample(metric)
+            if score is None or sample is None:
+                continue
+            name = " · ".join(
+                filter(None, [cell.model, cell.dataset, NAMES.get(cell.method, cell.method), cell.variant])
+            )
+            here = f"{percent(sample)} (n = {sample.n})"
+            texts = (name, metric_name(metric), here, score.text, f"{100 * sample.mean - float(score.mean):+.2f}")
+            lines.append(f"| {' | '.join(map(escape_markdown, texts))} |")
+    if len(lines) == 3:
+        raise UserError("--against published: the study published none of these cells; leave it out")
     return "\n".join([*lines, ""])
 
 

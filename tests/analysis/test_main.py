@@ -41,6 +41,7 @@ def test_a_sweep_becomes_tables_and_a_report(tmp_path, make_spec, capsys):
 @pytest.mark.parametrize(
     ("arguments", "said"),
     [(["{sweep}", "--metric", "f2"], "--metric f2: choose among"), (["{sweep}/no"], "holds no sweep"),
+     (["{sweep}", "--against", "published"], "the study published none of these"),
      (["{sweep}", "--metric", "mcc"], "predictions"), (["{sweep}", "--select", "best"], "best-val")],
 )  # fmt: skip
 def test_bad_input_is_one_line(tmp_path, make_spec, capsys, arguments, said):
@@ -51,3 +52,13 @@ def test_bad_input_is_one_line(tmp_path, make_spec, capsys, arguments, said):
     error = capsys.readouterr().err
     assert said in error
     assert error.count("\n") == 1
+
+
+def test_published_values_stand_beside_ours(tmp_path, make_spec, capsys):
+    store = ResultStore(tmp_path / "sweep")
+    for seed in (1, 2):
+        add(store, make_spec(model="roberta", dataset="restaurant", method="lora", seed=seed), [0.79])
+    assert main([str(store.root), "--out", str(tmp_path / "out"), "--against", "published"]) == 0
+    line = "79.00 ± 0.00 (n = 2) | 77.62 ± 0.47 | +1.38 |"
+    assert line in (tmp_path / "out" / "report.md").read_text()
+    capsys.readouterr()
