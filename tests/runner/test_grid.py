@@ -61,7 +61,7 @@ def test_a_grid_from_command_to_table(grid, tmp_path):
     events = [json.loads(line) for line in out.splitlines() if line.startswith("{")]
     assert [event["event"] for event in events].count("epoch") == 12
     assert events[-1] | {"seconds": 0} == {"event": "end", "seconds": 0, "completed": 6, "failed": 0}
-    assert "macro-F1" in out
+    assert "Macro-F1 (percent, test)" in out
     trials = stored(tmp_path / "demo")
     assert {trial.summary.status for trial in trials} == {Status.COMPLETED}
 
@@ -79,7 +79,7 @@ def test_a_grid_from_command_to_table(grid, tmp_path):
 
     before = {path: path.stat().st_mtime_ns for path in (tmp_path / "demo" / "trials").rglob("*")}
     code, out, _ = grid(*demo)
-    assert (code, "nothing to do" in out, "macro-F1" in out) == (0, True, True)
+    assert (code, "nothing to do" in out, "Macro-F1" in out) == (0, True, True)
     assert before == {path: path.stat().st_mtime_ns for path in (tmp_path / "demo" / "trials").rglob("*")}
 
 
@@ -94,7 +94,8 @@ def test_failed_cells_are_named_the_rest_runs_and_retry_is_asked_for(grid, tmp_p
     code, out, _ = grid(*bad)
     assert code == 1
     assert "nothing to do but failed trials" in out
-    assert "n=0/1, 1 diverged" in out
+    assert "- (0/1)" in out
+    assert "1 diverged: no part in bold or tests" in " ".join(out.split())
     code, out, _ = grid(*bad, "--retry-failed")
     assert code == 1
     folder = next(trial.folder for trial in stored(tmp_path / "demo") if trial.spec.method == "full")
