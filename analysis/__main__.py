@@ -1,4 +1,4 @@
-"""python -m analysis ray_results/<sweep> [more sweeps] --out DIR    tables and claims of stores
+"""python -m analysis ray_results/<sweep> [more sweeps] --out DIR    tables, claims and curves of stores
 python -m analysis published --out DIR                            the study's Tables 1 to 4, as printed
 """
 
@@ -15,13 +15,15 @@ from rich.progress import track
 from analysis.aggregate import SELECTIONS, Cell, cells
 from analysis.claims import evaluate, load_claims
 from analysis.compare import comparisons_markdown
+from analysis.curves import save
+from analysis.figures import figures_of
 from analysis.grim import Fit, grim
 from analysis.load import Study, load
 from analysis.predictions import METRICS as DERIVED
 from analysis.published import Lookup, PublishedTable, published_lookup, register, tables
 from analysis.render import terminal, write
 from analysis.stats import Sample
-from analysis.summary import claims_markdown, problems_markdown, published_markdown, write_report
+from analysis.summary import claims_markdown, figures_markdown, problems_markdown, published_markdown, write_report
 from analysis.tables import Row, Score, Table, TableSpec, build, default_specs
 from tunekit.store import DamagedRecord, UserError
 
@@ -30,7 +32,7 @@ BAD_INPUT = 2
 
 @dataclass(frozen=True)
 class Report:
-    """Tables and claims of one or more sweeps."""
+    """Tables, comparisons, claims and learning curves of one or more sweeps."""
 
     sweeps: Annotated[tuple[Path, ...], tyro.conf.Positional]
     """Folders of sweeps, such as ray_results/main_grid."""
@@ -65,7 +67,9 @@ def report(args: Report) -> None:
     title = ", ".join(store.root.name for store in study.stores)
     about = problems_markdown(study, found, args.select)
     beside = [published_markdown(found, metrics)] if args.against else []
-    texts = [about, *beside, comparisons_markdown(filled), claims_markdown(verdicts)]
+    curves = figures_of(study, found)
+    save(curves, args.out / "figures")
+    texts = [about, *beside, comparisons_markdown(filled), claims_markdown(verdicts), figures_markdown(curves)]
     _finish(args.out, title, filled, texts)
 
 

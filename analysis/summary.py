@@ -1,7 +1,7 @@
 """report.md: tables, what is left out and why, and the verdicts on claims."""
 
 from collections import Counter
-from collections.abc import Sequence
+from collections.abc import Iterable, Sequence
 from pathlib import Path
 
 from analysis.aggregate import Cell
@@ -87,6 +87,11 @@ def published_markdown(found: Sequence[Cell], metrics: Sequence[str]) -> str:
     if len(lines) == 3:
         raise UserError("--against published: the study published none of these cells; leave it out")
     return "\n".join([*lines, ""])
+
+
+def figures_markdown(stems: Iterable[str]) -> str:
+    """The learning curves, which lie in ``figures/``."""
+    return "\n".join(["## Learning curves\n", *(f"![{stem}](figures/{stem}.png)\n" for stem in stems)])
 
 
 def claims_markdown(verdicts: Sequence[Verdict]) -> str:

@@ -1,0 +1,68 @@
+"""Curves: what is drawn is the mean and the sample std of the seeds; the same data gives the same bytes."""
+
+import numpy as np
+import pandas as pd
+import pytest
+from matplotlib.figure import Figure
+
+from analysis.curves import learning_curves, loss_curve, save, score_curve, share_limits
+
+SEEDS, EPOCHS = 3, 4
+
+
+@pytest.fixture
+def epochs():
+    rng = np.random.default_rng(0)
+    rows = [(seed, epoch) for seed in range(SEEDS) for epoch in range(1, EPOCHS + 1)]
+    frame = pd.DataFrame(rows, columns=["seed", "epoch"])
+    names = ("train_loss", "test_accuracy", "test_micro_f1", "test_macro_f1")
+    return frame.assign(**{name: rng.random(len(frame)) for name in names})
+
+
+def steps(count):
+    rows = [(seed, step, 1 / step + seed) for seed in range(SEEDS) for step in range(1, count + 1)]
+    return pd.DataFrame(rows, columns=["seed", "step", "train_loss"])
+
+
+def test_a_score_curve_is_the_mean_the_band_and_every_seed(epochs):
+    ax = Figure().subplots()
+    assert score_curve(epochs, "test_macro_f1", ax) is ax
+    values = epochs.pivot_table(index="epoch", columns="seed", values="test_macro_f1").to_numpy() * 100
+    assert len(ax.lines) == SEEDS + 1
+    np.testing.assert_allclose(ax.lines[-1].get_ydata(), values.mean(axis=1))
+    corners = ax.collections[0].get_paths()[0].vertices
+    mean, std = values.mean(axis=1), values.std(axis=1, ddof=1)
+    for epoch in range(EPOCHS):
+        drawn = corners[corners[:, 0] == epoch + 1, 1]
+        assert (drawn.min(), drawn.max()) == pytest.approx((mean[epoch] - std[epoch], mean[epoch] + std[epoch]))
+
+
+@pytest.mark.parametrize(("count", "points", "axis"), [(50, 50, "step"), (1000, 334, "step (means of 3)")])
+def test_many_steps_are_averaged_and_the_axis_says_so(count, points, axis):
+    ax = loss_curve(steps(count), Figure().subplots())
+    assert len(ax.lines[-1].get_xdata()) == points
+    assert ax.get_xlabel() == axis
+
+
+def test_compared_figures_share_their_limits(epochs):
+    figures = [
+        learning_curves(steps(9), epochs, "test", "a"),
+        learning_curves(None, epochs.assign(test_accuracy=2), "test", "b"),
+    ]
+    share_limits(figures)
+    for panel in range(2):
+        assert figures[0].axes[panel].get_ylim() == figures[1].axes[panel].get_ylim()
+
+
+def test_fewer_seeds_at_later_epochs_are_said(epochs):
+    figure = learning_curves(None, epochs[(epochs["seed"] > 0) | (epochs["epoch"] < 3)], "test", "a")
+    assert figure.axes[1].get_xlabel() == "epoch (fewer seeds from epoch 3)"
+
+
+def test_files_are_the_same_bytes_each_time_whatever_the_name(epochs, tmp_path):
+    written = []
+    for folder in ("one", "two"):
+        figure = learning_curves(steps(9), epochs, "test", r"$\frac$ <script> _x_ $")
+        written.append([path.read_bytes() for path in save({"figure-01": figure}, tmp_path / folder)])
+    assert written[0] == written[1]
+    assert b"<script>" not in written[0][1]
