@@ -1,5 +1,6 @@
 """python -m analysis ray_results/<sweep> [more sweeps] --out DIR    tables, claims and curves of stores
 python -m analysis published --out DIR                            the study's Tables 1 to 4, as printed
+python -m analysis audit ray_results/<sweep>                      its datasets, and scores on clean test items
 """
 
 import sys
@@ -13,6 +14,7 @@ from rich.console import Console
 from rich.progress import track
 
 from analysis.aggregate import SELECTIONS, Cell, cells
+from analysis.audit import audit, audit_markdown, clean_scores
 from analysis.claims import evaluate, load_claims
 from analysis.compare import comparisons_markdown
 from analysis.curves import save
@@ -24,7 +26,7 @@ from analysis.published import Lookup, PublishedTable, published_lookup, registe
 from analysis.render import terminal, write
 from analysis.stats import Sample
 from analysis.summary import claims_markdown, figures_markdown, problems_markdown, published_markdown, write_report
-from analysis.tables import Row, Score, Table, TableSpec, build, default_specs
+from analysis.tables import Row, Score, Table, TableSpec, build, default_specs, percent
 from tunekit.store import DamagedRecord, UserError
 
 BAD_INPUT = 2
@@ -105,6 +107,32 @@ def lookup_of(found: Sequence[Cell]) -> Lookup:
     return lookup
 
 
+@dataclass(frozen=True)
+class Audit:
+    """Duplicates, conflicting labels, balance and trivial baselines of a sweep's datasets; clean scores beside full."""
+
+    sweep: Annotated[Path, tyro.conf.Positional]
+    """Folder of the sweep."""
+
+
+def audit_sweep(args: Audit) -> None:
+    """Print the audit, and each cell's scores on the test items whose text is not in train."""
+    study = load([args.sweep])
+    console = Console(highlight=False, markup=False, soft_wrap=True)
+    console.print(audit_markdown(*audit(args.sweep)))
+    for cell in cells(study):
+        found = [clean_scores(args.sweep, cell.dataset, run.path, run.epoch) for run in cell.completed if run.epoch]
+        kept = [one for one in found if one is not None]
+        if cell.split != "test" or not kept:
+            continue
+        full = [cell.sample(metric) for metric in ("accuracy", "macro_f1")]
+        clean = [Sample.of(values) for values in zip(*(scores for _, scores in kept), strict=True)]
+        texts = [f"{a and percent(a)} -> {percent(b)}" for a, b in zip(full, clean, strict=True)]
+        name = " · ".join(filter(None, [cell.model, cell.dataset, cell.method, cell.variant]))
+        about = f"{name}: all test items -> the {kept[0][0]} whose text is not in train"
+        console.print(f"{about}: accuracy {texts[0]}, macro-F1 {texts[1]}")
+
+
 def _validation(cell: Cell) -> float:
     values = [run.scores["best_val_macro_f1"] for run in cell.completed if "best_val_macro_f1" in run.scores]
     return sum(values) / len(values) if values else float("-inf")
@@ -154,7 +182,10 @@ def _finish(out: Path, title: str, filled: Sequence[Table], texts: Sequence[str]
     Console(highlight=False).print(f"{len(filled)} tables in {out / 'tables'}, report in {path}")
 
 
-COMMANDS: Mapping[str, tuple[type, Callable[..., None]]] = {"published": (Published, published)}
+COMMANDS: Mapping[str, tuple[type, Callable[..., None]]] = {
+    "published": (Published, published),
+    "audit": (Audit, audit_sweep),
+}
 
 
 def main(arguments: Sequence[str]) -> int:

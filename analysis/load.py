@@ -23,6 +23,12 @@ class DatasetFacts:
     label_names: tuple[str, ...]
     content_hash: str
 
+    @classmethod
+    def of(cls, content: Mapping[str, Any]) -> "DatasetFacts":
+        """The facts of a stored description. Raises KeyError or TypeError where one is missing or of another kind."""
+        names = tuple(str(name) for name in content["label_names"])
+        return cls(str(content["name"]), str(content["display_name"]), names, str(content["content_hash"]))
+
 
 @dataclass(frozen=True)
 class Problem:
@@ -123,13 +129,7 @@ def _datasets(stores: Sequence[ResultStore]) -> tuple[dict[str, DatasetFacts], l
     for store in stores:
         for path in sorted(store.data_folder.glob("*.json")):
             try:
-                content = strict_json(path.read_text(encoding="utf-8"))
-                facts = DatasetFacts(
-                    str(content["name"]),
-                    str(content["display_name"]),
-                    tuple(str(name) for name in content["label_names"]),
-                    str(content["content_hash"]),
-                )
+                facts = DatasetFacts.of(strict_json(path.read_text(encoding="utf-8")))
             except (OSError, ValueError, KeyError, TypeError) as error:
                 problems.append(Problem("damaged description of a dataset", f"{path}: {error}"))
                 continue

@@ -1,0 +1,75 @@
+"""The data audit: the real files' known defects, worked-out baselines, named damage."""
+
+import pandas as pd
+import pytest
+
+from analysis.audit import audit, audit_markdown, clean_scores
+from tests.conftest import needs_real_data
+from tests.test_store import FINGERPRINT
+from tunekit.data.base import load_dataset, save_dataset
+from tunekit.store import DamagedRecord, ResultStore
+
+
+@needs_real_data
+def test_acl_arc_has_its_known_defects(tmp_path):
+    save_dataset(load_dataset("acl_arc"), ResultStore(tmp_path).data_folder)
+    (found,), damaged = audit(tmp_path)
+    counts = found.counts
+    assert counts.loc["train", ["rows", "texts", "conflicting"]].tolist() == [1688, 1270, 20]
+    assert (counts.loc["test", "in train"], counts.loc["val", "in train"], counts.loc["test", "in val"]) == (52, 43, 9)
+    assert (found.known_right, damaged) == (47, [])
+    assert found.baselines["majority"][0] == 71 / 139
+    assert "52 of 139 test texts (37 %) also stand in train, 47 of them" in audit_markdown([found], [])
+
+
+@needs_real_data
+def test_restaurants_items_stand_in_sentences(tmp_path):
+    save_dataset(load_dataset("restaurant"), ResultStore(tmp_path).data_folder)
+    (found,), _ = audit(tmp_path)
+    assert found.counts.loc["test", ["rows", "groups"]].tolist() == [1120, 600]
+    assert found.baselines["majority"][0] == 0.65
+
+
+@pytest.fixture
+def trial(tmp_path, make_spec):
+    """A store with the demo data and a trial that is right on every second test item."""
+    store = ResultStore(tmp_path)
+    save_dataset(load_dataset("demo"), store.data_folder)
+    (parquet,) = store.data_folder.glob("*.parquet")
+    rows = pd.read_parquet(parquet)
+    test = rows[rows["split"] == "test"].sort_values("row")
+    gold = test["label"].to_numpy(dtype="int32")
+    wrong = (test["row"].to_numpy() % 2).astype("int32")
+    frame = pd.DataFrame(
+        {
+            "split": "test", "epoch": 1, "item_id": [str(n) for n in range(len(test))], "gold": gold,
+            "group_id": test["group"].to_numpy(), "predicted": (gold + wrong) % 3, "logits": [[0.0] * 3] * len(test),
+        }
+    )  # fmt: skip
+    folder = store.begin(make_spec(), FINGERPRINT)
+    store.write_predictions(folder, frame)
+    known = test["text_sha256"].isin(set(rows.loc[rows["split"] == "train", "text_sha256"])).to_numpy()
+    return store, folder, float((wrong[~known] == 0).mean()), int((~known).sum())
+
+
+def test_clean_scores_are_those_of_texts_that_are_not_in_train(trial):
+    store, folder, accuracy, count = trial
+    found, scores = clean_scores(store.root, "demo", folder, 1)
+    assert (found, scores[0]) == (count, accuracy)
+
+
+def test_predictions_of_other_items_are_refused(trial):
+    store, folder, *_ = trial
+    frame = pd.read_parquet(folder / "predictions.parquet")
+    store.write_predictions(folder, frame.assign(gold=frame["gold"].to_numpy()[::-1]))
+    with pytest.raises(DamagedRecord, match="are not those of demo"):
+        clean_scores(store.root, "demo", folder, 1)
+
+
+def test_a_changed_copy_is_named(trial):
+    store, *_ = trial
+    (parquet,) = store.data_folder.glob("*.parquet")
+    parquet.write_bytes(parquet.read_bytes() + b"x")
+    found, (line,) = audit(store.root)
+    assert found == []
+    assert "its sha256 is not the one" in line
