@@ -64,7 +64,7 @@ def report(args: Report) -> None:
     found = cells(study, args.select)
     metrics = [name for metric in args.metric for name in _metrics(metric, study)]
     headings = {name: facts.display_name for name, facts in study.datasets.items()}
-    filled = [build(spec) for spec in default_specs(found, headings, metrics)]
+    filled = [build(spec) for spec in default_specs(found, headings, metrics, args.select)]
     verdicts = evaluate(load_claims(args.claims), lookup_of(found))
     title = ", ".join(store.root.name for store in study.stores)
     about = problems_markdown(study, found, args.select)

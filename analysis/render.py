@@ -64,7 +64,7 @@ def latex(table: Table) -> str:
         " & ".join([escape_tex(row.label), *_texts(table, number, entry)]) + r" \\"
         for number, row in enumerate(table.spec.rows)
     ]
-    notes = ". ".join(escape_tex(note) for note in table.notes)
+    notes = "; ".join(escape_tex(note) for note in table.notes)
     lines = [
         r"\begin{table}",
         r"\centering",

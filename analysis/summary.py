@@ -11,14 +11,8 @@ from analysis.names import NAMES, SPLITS, metric_name
 from analysis.planning import seeds_phrase
 from analysis.published import register
 from analysis.render import escape_markdown, markdown
-from analysis.tables import Table, percent
+from analysis.tables import EPOCHS, Table, percent
 from tunekit.store import UserError
-
-SELECTED = {
-    "last": "the last epoch",
-    "best-val": "the epoch of the best validation macro-F1",
-    "best-test": "the epoch of the best test macro-F1, which is chosen on the test split and so too high",
-}
 
 
 def write_report(out: Path, title: str, tables: Sequence[Table], sections: Sequence[str]) -> Path:
@@ -37,7 +31,7 @@ def problems_markdown(study: Study, found: Sequence[Cell], select: str) -> str:
     splits = sorted({SPLITS[cell.split] for cell in found})
     lines = [
         "## What these numbers are\n",
-        f"- Scores of {SELECTED[select]} on the {' and '.join(splits)} split.",
+        f"- Scores of the {EPOCHS[select]}, on the {' and '.join(splits)} split.",
         f"- {len(trials)} trials in {len(found)} cells: "
         + ", ".join(f"{n} {name}" for name, n in states.items())
         + ".",

@@ -9,6 +9,11 @@ from analysis.names import NAMES, SPLITS, metric_name
 from analysis.stats import Sample, holm, smallest_p, welch
 
 ALPHA = 0.05
+EPOCHS = {
+    "last": "last epoch",
+    "best-val": "epoch of the best validation macro-F1",
+    "best-test": "epoch of the best test macro-F1, so too high",
+}
 
 
 @dataclass(frozen=True)
@@ -179,7 +184,9 @@ class _Letters:
         return [f"{letter}: {text}" for text, letter in self.found.items()]
 
 
-def default_specs(cells: Sequence[Cell], headings: Mapping[str, str], metrics: Sequence[str]) -> list[TableSpec]:
+def default_specs(
+    cells: Sequence[Cell], headings: Mapping[str, str], metrics: Sequence[str], select: str = "last"
+) -> list[TableSpec]:
     """The tables of a set of cells: full fine-tuning over models where there are several, methods over each model
     that has several, and one of what is left, each for each metric. A search's cells are left out.
     """
@@ -200,11 +207,11 @@ def default_specs(cells: Sequence[Cell], headings: Mapping[str, str], metrics: S
     specs = []
     for stem, about, members in groups:
         for metric in metrics:
-            splits = " and ".join(sorted({SPLITS[cell.split] for cell in members}))
+            splits, name = " and ".join(sorted({SPLITS[cell.split] for cell in members})), metric_name(metric)
             specs.append(
                 TableSpec(
                     stem=f"{stem}-{metric}".replace("_", "-").replace(":", "-"),
-                    caption=f"{metric_name(metric)[0].upper()}{metric_name(metric)[1:]} (percent, {splits}): {about}.",
+                    caption=f"{name[0].upper()}{name[1:]} (percent, {splits}, {EPOCHS[select]}): {about}.",
                     metric=metric,
                     rows=_rows(members, metric, by_model=stem == "models"),
                     columns={dataset: headings.get(dataset, dataset) for dataset in _datasets(members)},

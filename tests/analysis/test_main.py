@@ -55,6 +55,14 @@ def test_bad_input_is_one_line(tmp_path, make_spec, capsys, arguments, said):
     assert error.count("\n") == 1
 
 
+def test_the_captions_say_which_epoch_was_taken(tmp_path, make_spec, capsys):
+    store = ResultStore(tmp_path / "sweep")
+    add(store, make_spec(), [0.7, 0.2])
+    assert main([str(store.root), "--out", str(tmp_path / "out"), "--select", "best-test"]) == 0
+    assert "so too high" in (tmp_path / "out" / "tables" / "all-macro-f1.md").read_text()
+    capsys.readouterr()
+
+
 def test_published_values_stand_beside_ours(tmp_path, make_spec, capsys):
     store = ResultStore(tmp_path / "sweep")
     for seed in (1, 2):

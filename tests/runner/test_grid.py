@@ -61,7 +61,7 @@ def test_a_grid_from_command_to_table(grid, tmp_path):
     events = [json.loads(line) for line in out.splitlines() if line.startswith("{")]
     assert [event["event"] for event in events].count("epoch") == 12
     assert events[-1] | {"seconds": 0} == {"event": "end", "seconds": 0, "completed": 6, "failed": 0}
-    assert "Macro-F1 (percent, test)" in out
+    assert "Macro-F1 (percent, test, last epoch)" in out
     trials = stored(tmp_path / "demo")
     assert {trial.summary.status for trial in trials} == {Status.COMPLETED}
 
