@@ -70,6 +70,7 @@ def latex(table: Table) -> str:
         r"\centering",
         rf"\caption{{{escape_tex(table.spec.caption)}}}",
         rf"\label{{tab:{re.sub('[^a-z0-9-]', '-', table.spec.stem.lower())}}}",
+        r"\smallskip",
         rf"\begin{{tabular}}{{l{'r' * len(table.spec.columns)}}}",
         r"\toprule",
         rf"{head} \\",
