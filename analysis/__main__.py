@@ -46,6 +46,8 @@ class Report:
     """accuracy, macro_f1, micro_f1, or from stored predictions mcc, weighted_f1, per_class_f1."""
     against: Literal["published"] | None = None
     """Put the study's published value and the difference beside each cell."""
+    equivalence: float | None = None
+    """Margin in points for "equal": adds two one-sided tests to each comparison."""
     claims: Path | None = None
     """Claims to check; the study's nine where none are given."""
 
@@ -71,7 +73,9 @@ def report(args: Report) -> None:
     beside = [published_markdown(found, metrics)] if args.against else []
     curves = figures_of(study, found)
     save(curves, args.out / "figures")
-    texts = [about, *beside, comparisons_markdown(filled), claims_markdown(verdicts), figures_markdown(curves)]
+    margin = None if args.equivalence is None else args.equivalence / 100
+    compared = comparisons_markdown(filled, margin)
+    texts = [about, *beside, compared, claims_markdown(verdicts), figures_markdown(curves)]
     _finish(args.out, title, filled, texts)
 
 

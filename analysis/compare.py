@@ -8,7 +8,7 @@ from analysis.crossed import Runs, accuracy_difference, macro_f1_difference
 from analysis.planning import detectable_difference, seeds_phrase, seeds_range
 from analysis.predictions import read_predictions, runs_matrix
 from analysis.render import escape_markdown
-from analysis.stats import Comparison, Interval, Sample, permutation_p, welch
+from analysis.stats import Comparison, Interval, Sample, equivalence, permutation_p, welch
 from analysis.tables import Score, Table
 from tunekit.store import DamagedRecord
 
@@ -34,12 +34,14 @@ class Versus:
     """Difference found with chance 80 % at this n and these stds."""
     needed: str
     """Seeds a row that would find a difference of this size."""
+    equivalence: float | None
+    """p of two one-sided tests against the margin asked for: what "equal" needs."""
 
 
-def against_best(table: Table) -> list[Versus]:
-    """One comparison for each row but the best of each column, where both have at least 3 seeds.
+def against_best(table: Table, margin: float | None = None) -> list[Versus]:
+    """One comparison for each row but the best of each column, where both have at least 3 seeds; ``margin`` in [0, 1].
 
-    Raises DamagedRecord where stored predictions can't be read.
+    Raises UserError for a margin that is not above 0, and DamagedRecord where stored predictions can't be read.
     """
     found = []
     for dataset in table.spec.columns:
@@ -66,6 +68,7 @@ def against_best(table: Table) -> list[Versus]:
                     why_not=why_not,
                     detectable=_detectable(sample, best),
                     needed=_needed(sample, best),
+                    equivalence=None if margin is None else equivalence(sample, best, margin),
                 )
             )
     return found
@@ -117,8 +120,8 @@ def _runs(cell: Cell) -> tuple[Runs, list[str]] | None:
     return Runs(*runs_matrix(ordered), cell.num_classes), list(ordered[0]["item_id"])
 
 
-def comparisons_markdown(tables: Sequence[Table]) -> str:
-    """A table of comparisons for each score table that has any; differences in points."""
+def comparisons_markdown(tables: Sequence[Table], margin: float | None = None) -> str:
+    """A table of comparisons for each score table that has any; differences in points, ``margin`` in [0, 1]."""
     lines = ["## Each row against the best of its column\n"]
     lines.append(
         "*On this test set*: seeds vary, Welch t, uncorrected, with the exact unpaired permutation p beside it. "
@@ -126,7 +129,7 @@ def comparisons_markdown(tables: Sequence[Table]) -> str:
         "The best row was found in the same scores. Detectable: found with chance 80 % at this n; seeds: a row, to "
         "find a difference of this size (range from the 80 % interval of the std).\n"
     )
-    head = (
+    head: tuple[str, ...] = (
         "dataset",
         "row",
         "best",
@@ -138,8 +141,9 @@ def comparisons_markdown(tables: Sequence[Table]) -> str:
         "detectable",
         "seeds",
     )
+    head += () if margin is None else (f"p of equal within {100 * margin:g}",)
     for table in tables:
-        found = against_best(table)
+        found = against_best(table, margin)
         if not found:
             continue
         lines += [f"**{escape_markdown(table.spec.caption)}**\n", f"| {' | '.join(head)} |", "|---" * len(head) + "|"]
@@ -152,6 +156,7 @@ def comparisons_markdown(tables: Sequence[Table]) -> str:
                 "" if new is None else f"{new.p:.3g}",
                 "" if one.detectable is None else f"{100 * one.detectable:.2f}", one.needed,
             )  # fmt: skip
+            cells += () if margin is None else ("" if one.equivalence is None else f"{one.equivalence:.3g}",)
             lines.append(f"| {' | '.join(map(escape_markdown, cells))} |")
         lines.append("")
     return "\n".join(lines) if len(lines) > 2 else ""

@@ -11,7 +11,7 @@ from analysis.stats import welch
 from analysis.tables import build, default_specs
 from tests.analysis.stores import add, ask
 from tunekit.data.base import load_dataset, save_dataset
-from tunekit.store import ResultStore
+from tunekit.store import ResultStore, UserError
 
 ITEMS = 60
 
@@ -65,3 +65,12 @@ def test_both_questions_are_answered_and_new_text_is_the_harder_one(table):
 def test_rows_scored_on_other_items_have_no_answer_on_new_text(table):
     (versus,) = against_best(table(lora="other"))
     assert (versus.new_text, versus.why_not) == (None, "scored on other items")
+
+
+def test_equal_takes_a_margin_that_two_one_sided_tests_reach(table):
+    filled = table()
+    wide, narrow = (against_best(filled, margin)[0].equivalence for margin in (0.9, 0.01))
+    assert wide < 0.05 < narrow
+    assert "p of equal within 90" in comparisons_markdown([filled], 0.9)
+    with pytest.raises(UserError, match="margin"):
+        against_best(filled, -0.1)
