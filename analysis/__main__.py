@@ -1,6 +1,7 @@
-"""python -m analysis ray_results/<sweep> [more sweeps] --out DIR    tables, claims and curves of stores
+"""python -m analysis ray_results/<sweep> [more sweeps] --out DIR    tables, figures, claims and report of stores
 python -m analysis published --out DIR                            the study's Tables 1 to 4, as printed
 python -m analysis audit ray_results/<sweep>                      its datasets, and scores on clean test items
+python -m analysis paper paper.yaml --out paper/                  a paper's tables, figures, numbers and appendix
 """
 
 import sys
@@ -13,28 +14,30 @@ import tyro
 from rich.console import Console
 from rich.progress import track
 
-from analysis.aggregate import SELECTIONS, Cell, cells
-from analysis.audit import audit, audit_markdown, clean_scores
+from analysis.aggregate import SELECTIONS, cells
+from analysis.audit import audit, audit_section, clean_scores
 from analysis.claims import evaluate, load_claims
-from analysis.compare import comparisons_markdown
-from analysis.curves import save
-from analysis.figures import figures_of
+from analysis.compare import comparisons_section
+from analysis.document import Section
 from analysis.grim import Fit, grim
-from analysis.load import Study, load
-from analysis.predictions import METRICS as DERIVED
-from analysis.published import Lookup, PublishedTable, published_lookup, register, tables
+from analysis.load import load
+from analysis.pages import markdown_sections
+from analysis.paper import compose_paper, differences, write_paper
+from analysis.published import PublishedTable, published_lookup, register, tables
 from analysis.render import terminal, write
+from analysis.report import Choices, Report, compose, write_report
 from analysis.stats import Sample
-from analysis.summary import claims_markdown, figures_markdown, problems_markdown, published_markdown, write_report
-from analysis.tables import Row, Score, Table, TableSpec, build, default_specs, percent
+from analysis.summary import claims_section, headline_section
+from analysis.tables import Row, Score, Table, TableSpec, build, percent
+from analysis.vector import save
 from tunekit.store import DamagedRecord, UserError
 
 BAD_INPUT = 2
 
 
 @dataclass(frozen=True)
-class Report:
-    """Tables, comparisons, claims and learning curves of one or more sweeps."""
+class Analyse:
+    """Tables, figures, comparisons, claims and a report of one or more sweeps."""
 
     sweeps: Annotated[tuple[Path, ...], tyro.conf.Positional]
     """Folders of sweeps, such as ray_results/main_grid."""
@@ -46,8 +49,12 @@ class Report:
     """accuracy, macro_f1, micro_f1, or from stored predictions mcc, weighted_f1, per_class_f1."""
     against: Literal["published"] | None = None
     """Put the study's published value and the difference beside each cell."""
+    missing: Literal["majority"] | None = None
+    """Count failed and diverged trials with the score of the majority class, so that their cells take part."""
     equivalence: float | None = None
     """Margin in points for "equal": adds two one-sided tests to each comparison."""
+    paired: bool = False
+    """Add tests seed by seed of rows that share their initialisation, with the correlation of the seeds."""
     claims: Path | None = None
     """Claims to check; the study's nine where none are given."""
 
@@ -60,55 +67,33 @@ class Published:
     """Folder to write to."""
 
 
-def report(args: Report) -> None:
-    """Write tables, claims and report.md. Raises UserError on bad input."""
+def analyse(args: Analyse) -> None:
+    """Write tables, figures and report. Raises UserError on bad input."""
     study = load(args.sweeps, args.out / "cache", lambda names: track(names, "reading trials", transient=True))
-    found = cells(study, args.select)
-    metrics = [name for metric in args.metric for name in _metrics(metric, study)]
-    headings = {name: facts.display_name for name, facts in study.datasets.items()}
-    filled = [build(spec) for spec in default_specs(found, headings, metrics, args.select)]
-    verdicts = evaluate(load_claims(args.claims), lookup_of(found))
-    title = ", ".join(store.root.name for store in study.stores)
-    about = problems_markdown(study, found, args.select)
-    beside = [published_markdown(found, metrics)] if args.against else []
-    curves = figures_of(study, found)
-    save(curves, args.out / "figures")
-    margin = None if args.equivalence is None else args.equivalence / 100
-    compared = comparisons_markdown(filled, margin)
-    texts = [about, *beside, compared, claims_markdown(verdicts), figures_markdown(curves)]
-    _finish(args.out, title, filled, texts)
+    choices = Choices(
+        select=args.select,
+        metrics=args.metric,
+        published=args.against is not None,
+        fill=args.missing is not None,
+        margin=None if args.equivalence is None else args.equivalence / 100,
+        pair=args.paired,
+        claims=args.claims,
+    )
+    report = compose(study, choices, args.out)
+    save(report.plates, args.out / "figures")
+    _finish(args.out, report)
 
 
 def published(args: Published) -> None:
     """Write the study's tables and the verdicts on its claims."""
     filled = [_published_table(table) for table in tables()]
-    verdicts = evaluate(load_claims(), published_lookup(register()))
-    _finish(
-        args.out, "The study's published numbers", filled, [comparisons_markdown(filled), claims_markdown(verdicts)]
-    )
-
-
-def lookup_of(found: Sequence[Cell]) -> Lookup:
-    """Samples for claims; of several configurations of one model, dataset and method, the best mean on validation."""
-    chosen: dict[tuple[str, str, str], Cell] = {}
-    for cell in found:
-        if cell.searched or cell.failures:
-            continue
-        key = (cell.model, cell.method, cell.dataset)
-        if key not in chosen or _validation(cell) > _validation(chosen[key]):
-            chosen[key] = cell
-
-    def lookup(model: str, method: str, dataset: str, metric: str) -> Sample | None:
-        cell = chosen.get((model, method, dataset))
-        if cell is None:
-            return None
-        if metric == "overfit":
-            train, test = cell.by_seed("fit_accuracy"), cell.by_seed("accuracy")
-            gaps = [train[seed] - test[seed] for seed in train if seed in test]
-            return Sample.of(gaps) if gaps else None
-        return cell.sample(metric)
-
-    return lookup
+    sections = [
+        headline_section(filled),
+        Section("Scores", tuple(filled), "scores"),
+        comparisons_section(filled),
+        claims_section(evaluate(load_claims(), published_lookup(register()))),
+    ]
+    _finish(args.out, Report("The study's published numbers", filled, (), sections))
 
 
 @dataclass(frozen=True)
@@ -123,7 +108,7 @@ def audit_sweep(args: Audit) -> None:
     """Print the audit, and each cell's scores on the test items whose text is not in train."""
     study = load([args.sweep])
     console = Console(highlight=False, markup=False, soft_wrap=True)
-    console.print(audit_markdown(*audit(args.sweep)))
+    console.print(markdown_sections([audit_section(*audit(args.sweep))]))
     for cell in cells(study):
         found = [clean_scores(args.sweep, cell.dataset, run.path, run.epoch) for run in cell.completed if run.epoch]
         kept = [one for one in found if one is not None]
@@ -132,25 +117,36 @@ def audit_sweep(args: Audit) -> None:
         full = [cell.sample(metric) for metric in ("accuracy", "macro_f1")]
         clean = [Sample.of(values) for values in zip(*(scores for _, scores in kept), strict=True)]
         texts = [f"{a and percent(a)} -> {percent(b)}" for a, b in zip(full, clean, strict=True)]
-        name = " · ".join(filter(None, [cell.model, cell.dataset, cell.method, cell.variant]))
-        about = f"{name}: all test items -> the {kept[0][0]} whose text is not in train"
+        about = f"{cell.title}: all test items -> the {kept[0][0]} whose text is not in train"
         console.print(f"{about}: accuracy {texts[0]}, macro-F1 {texts[1]}")
 
 
-def _validation(cell: Cell) -> float:
-    values = [run.scores["best_val_macro_f1"] for run in cell.completed if "best_val_macro_f1" in run.scores]
-    return sum(values) / len(values) if values else float("-inf")
+@dataclass(frozen=True)
+class PaperFiles:
+    """A paper's tables, figures, numbers.tex and appendix.tex, as paper.yaml asks for them."""
+
+    paper: Annotated[Path, tyro.conf.Positional]
+    """The YAML file; analysis/paper_spec.py shows its form."""
+    out: Path
+    """Folder to write to."""
+    check: bool = False
+    """Write nothing; fail where the stores, the file or what was written have changed since."""
 
 
-def _metrics(metric: str, study: Study) -> list[str]:
-    """``metric`` as cells know it. Raises UserError for one there is not."""
-    known = ("accuracy", "macro_f1", "micro_f1", *(name for name in DERIVED if name in ("mcc", "weighted_f1")))
-    if metric == "per_class_f1":
-        most = max((len(facts.label_names) for facts in study.datasets.values()), default=0)
-        return [f"f1:{number}" for number in range(most)]
-    if metric not in known:
-        raise UserError(f"--metric {metric}: choose among {', '.join([*known, 'per_class_f1'])}")
-    return [metric]
+def paper(args: PaperFiles) -> int:
+    """Write the folder, or compare it: 1 where it is not what the stores say. Raises UserError on bad input."""
+    console = Console(highlight=False, markup=False, soft_wrap=True)
+    draft = compose_paper(args.paper, args.out / "cache")
+    if args.check:
+        lines = differences(draft, args.out)
+        console.print(
+            "\n".join([*lines, f"{len(lines)} differences; write the paper again" if lines else "up to date"])
+        )
+        return int(bool(lines))
+    write_paper(draft, args.out)
+    missing = f"; DRAFT: {draft.missing} trials have not ended" if draft.missing else ""
+    console.print(f"{len(draft.texts)} texts and {len(draft.plates)} figures in {args.out}{missing}")
+    return 0
 
 
 def _published_table(printed: PublishedTable) -> Table:
@@ -178,30 +174,31 @@ def _published_table(printed: PublishedTable) -> Table:
     return Table(filled.spec, filled.entries, (*filled.notes, *notes))
 
 
-def _finish(out: Path, title: str, filled: Sequence[Table], texts: Sequence[str]) -> None:
-    for table in filled:
+def _finish(out: Path, report: Report) -> None:
+    for table in report.tables:
         write(table, out / "tables")
         Console(highlight=False).print(terminal(table))
-    path = write_report(out, title, filled, texts)
-    Console(highlight=False).print(f"{len(filled)} tables in {out / 'tables'}, report in {path}")
+    pages = " and ".join(map(str, write_report(report, out)))
+    Console(highlight=False).print(f"{len(report.tables)} tables in {out / 'tables'}, report in {pages}")
 
 
-COMMANDS: Mapping[str, tuple[type, Callable[..., None]]] = {
+COMMANDS: Mapping[str, tuple[type, Callable[..., int | None]]] = {
+    "paper": (PaperFiles, paper),
     "published": (Published, published),
     "audit": (Audit, audit_sweep),
 }
 
 
 def main(arguments: Sequence[str]) -> int:
-    """Run one command; 0 when done, 2 on bad input, with one line that says what is wrong."""
-    kind, run = COMMANDS.get(arguments[0], (Report, report)) if arguments else (Report, report)
+    """Run one command; 0 when done, 1 where a check fails, 2 on bad input, with one line that says what is wrong."""
+    kind, run = COMMANDS.get(arguments[0], (Analyse, analyse)) if arguments else (Analyse, analyse)
     rest = arguments[1:] if arguments and arguments[0] in COMMANDS else arguments
     try:
-        run(tyro.cli(kind, prog="python -m analysis", args=list(rest)))
+        code = run(tyro.cli(kind, prog="python -m analysis", args=list(rest)))
     except (UserError, DamagedRecord, OSError) as error:
         Console(stderr=True, highlight=False, markup=False, soft_wrap=True).print(f"analysis: {error}")
         return BAD_INPUT
-    return 0
+    return code or 0
 
 
 if __name__ == "__main__":

@@ -1,5 +1,6 @@
 """Cells: every field of the spec but the seed. Nothing else is ever pooled, and no two fingerprints are."""
 
+import hashlib
 import json
 import math
 from collections import Counter
@@ -38,6 +39,8 @@ class Run:
     error: str | None
     execution: str
     """JSON of what may move last digits."""
+    filled: bool = False
+    """It failed, and its scores are those of the majority class."""
 
 
 @dataclass(frozen=True)
@@ -53,23 +56,43 @@ class Cell:
     """Every other field of the spec, the method's hyperparameters among them."""
     variant: str
     """The settings in which it differs from others of its model, dataset and method; empty where it doesn't."""
+    model_name: str
+    """For people, as the two below."""
+    method_name: str
+    dataset_name: str
     split: str
     """``test`` where the test split was scored, else ``val``."""
     searched: bool
     """Test was sealed although there is one: a search's trial."""
-    num_classes: int | None
+    label_names: tuple[str, ...]
+    """Empty where no copy of the dataset says them."""
     expected: tuple[int, ...]
     runs: tuple[Run, ...]
 
+    @property
+    def num_classes(self) -> int | None:
+        """Classes of the dataset; None where no copy says them."""
+        return len(self.label_names) or None
+
+    @property
+    def title(self) -> str:
+        """Model, method, variant and dataset, for people."""
+        return " · ".join(filter(None, [self.model_name, self.method_name, self.variant, self.dataset_name]))
+
+    @property
+    def anchor(self) -> str:
+        """Where the report lists its trials."""
+        return f"cell-{hashlib.sha256(f'{self.key} {self.fingerprint}'.encode()).hexdigest()[:10]}"
+
     @cached_property
     def completed(self) -> tuple[Run, ...]:
-        """Trials that ended well, by seed."""
-        return tuple(run for run in self.runs if run.status == Status.COMPLETED)
+        """Trials that ended well, and failed ones that were filled, by seed."""
+        return tuple(run for run in self.runs if run.status == Status.COMPLETED or run.filled)
 
     @cached_property
     def failures(self) -> Counter[str]:
-        """Trials that failed, by kind."""
-        return Counter(str(run.status) for run in self.runs if run.status in FAILURES)
+        """Trials that failed and were not filled, by kind."""
+        return Counter(str(run.status) for run in self.runs if run.status in FAILURES and not run.filled)
 
     @property
     def unfinished(self) -> tuple[int, ...]:
@@ -82,8 +105,6 @@ class Cell:
         stored predictions (``mcc``, ``weighted_f1``, ``f1:CLASS``). Raises UserError where those are missing.
         """
         column = f"{self.split}_{metric}"
-        if metric.startswith("f1:") and int(metric[3:]) >= (self.num_classes or 0):
-            return {}
         found: dict[int, float] = {}
         for run in self.completed:
             if column in run.scores:
@@ -102,12 +123,12 @@ class Cell:
     @cached_property
     def num_collapsed(self) -> int:
         """Completed trials that predicted one class only."""
-        return sum(_is_collapsed(self, run) for run in self.completed)
+        return sum(_is_collapsed(self, run) for run in self.completed if not run.filled)
 
     @property
     def executions(self) -> set[str]:
         """The ways in which its completed trials were run."""
-        return {run.execution for run in self.completed}
+        return {run.execution for run in self.completed if not run.filled}
 
 
 def cells(study: Study, select: str = "last") -> list[Cell]:
@@ -117,7 +138,9 @@ def cells(study: Study, select: str = "last") -> list[Cell]:
     """
     if select not in SELECTIONS:
         raise UserError(f"--select {select}: choose one of {', '.join(SELECTIONS)}")
-    rows = study.trials.merge(_selected(study, select), on="path", how="left", validate="one_to_one")
+    chosen = _selected(study, select)
+    # Both have peak_memory_bytes: the trial's stays.
+    rows = study.trials.merge(chosen, on="path", how="left", validate="one_to_one", suffixes=("", "_of_epoch"))
     grouped: dict[tuple[str, str], list[dict[Any, Any]]] = {}
     for row in rows.to_dict("records"):
         grouped.setdefault((row["cell"], row["fingerprint"]), []).append(row)
@@ -147,7 +170,7 @@ def _cell(study: Study, key: str, fingerprint: str, members: Sequence[Mapping[st
     for name in ("model", "dataset", "method", "method_params", "settings"):
         settings.pop(name, None)
     runs = sorted((_run(member) for member in members), key=lambda run: run.seed)
-    scored = any("test_macro_f1" in run.scores or "test_accuracy" in run.scores for run in runs)
+    scored = {name.split("_")[0] for run in runs for name in run.scores if name.endswith(("_accuracy", "_macro_f1"))}
     facts = study.datasets.get(spec["dataset"])
     return Cell(
         key=key,
@@ -157,9 +180,10 @@ def _cell(study: Study, key: str, fingerprint: str, members: Sequence[Mapping[st
         method=spec["method"],
         settings=settings,
         variant="",
-        split="test" if scored or (spec["score_test"] and not runs) else "val",
+        **{f"{name}_name": study.names.get(spec[name], spec[name]) for name in ("model", "method", "dataset")},
+        split="test" if "test" in scored or (spec["score_test"] and "val" not in scored) else "val",
         searched=not spec["score_test"],
-        num_classes=len(facts.label_names) if facts else None,
+        label_names=facts.label_names if facts else (),
         expected=tuple(sorted({*study.expected.get(key, ()), *(run.seed for run in runs)})),
         runs=tuple(runs),
     )

@@ -9,10 +9,10 @@ import numpy as np
 import pandas as pd
 import pyarrow as pa
 
+from analysis.document import Grid, Points, Section
 from analysis.load import DatasetFacts
 from analysis.predictions import METRICS as SCORES
 from analysis.predictions import IntArray, accuracy, read_columns, read_predictions
-from analysis.render import escape_markdown
 from tunekit.store import DamagedRecord, ResultStore, strict_json
 
 _TEXT, _WHOLE = (pa.string(), pa.large_string()), (pa.int32(), pa.int64())
@@ -41,7 +41,7 @@ def audit(root: Path) -> tuple[list[DatasetAudit], list[str]]:
     found, damaged = [], []
     for path in sorted(ResultStore(root).data_folder.glob("*.json")):
         try:
-            facts, rows = _read(path)
+            facts, rows = read_copy(path)
         except DamagedRecord as error:
             damaged.append(str(error))
         else:
@@ -49,7 +49,7 @@ def audit(root: Path) -> tuple[list[DatasetAudit], list[str]]:
     return found, damaged
 
 
-def _read(path: Path) -> tuple[DatasetFacts, pd.DataFrame]:
+def read_copy(path: Path) -> tuple[DatasetFacts, pd.DataFrame]:
     """A copy's facts and rows. Raises DamagedRecord, naming the file, where it is not as it was written."""
     parquet = path.with_suffix(".parquet")
     try:
@@ -130,7 +130,7 @@ def clean_scores(root: Path, dataset: str, folder: Path, epoch: int) -> tuple[in
     paths = [path for path in copies if path.stem == dataset or path.stem.startswith(f"{dataset}-")]
     if frame is None or len(paths) != 1:
         return None
-    facts, rows = _read(paths[0])
+    facts, rows = read_copy(paths[0])
     test = rows[rows["split"] == "test"].sort_values("row")
     # Predictions stand in the order of the split's rows; labels and groups prove it.
     same = len(test) == len(frame) and (
@@ -144,26 +144,31 @@ def clean_scores(root: Path, dataset: str, folder: Path, epoch: int) -> tuple[in
     return int(clean.sum()), _scores(gold, predicted, len(facts.label_names))
 
 
-def audit_markdown(found: Sequence[DatasetAudit], damaged: Sequence[str]) -> str:
-    """The audits for people."""
-    lines = ["# Data audit\n"]
-    for one in found:
-        lines.append(f"## {escape_markdown(one.display_name)}\n")
-        for frame in (one.counts, one.balance):
-            lines += [
-                f"| | {' | '.join(map(escape_markdown, frame.columns))} |",
-                "|---" * (len(frame.columns) + 1) + "|",
-            ]
-            for split, row in frame.iterrows():
-                values = ["" if pd.isna(value) else str(int(value)) for value in row]
-                lines.append(f"| {split} | {' | '.join(values)} |")
-            lines.append("")
-        for name, (score, macro) in one.baselines.items():
-            lines.append(f"- {name} of train on test: accuracy {100 * score:.2f} %, macro-F1 {100 * macro:.2f} %")
-        if "test" in one.counts.index and "in train" in one.counts:
-            known, total = int(one.counts.loc["test", "in train"]), int(one.counts.loc["test", "rows"])
-            lines.append(
-                f"- {known} of {total} test texts ({100 * known / total:.0f} %) also stand in train, "
-                f"{one.known_right} of them with that text's most frequent label\n"
-            )
-    return "\n".join([*lines, *(f"- damaged: {escape_markdown(line)}" for line in damaged), ""])
+def audit_section(found: Sequence[DatasetAudit], damaged: Sequence[str]) -> Section:
+    """The audits, a part a dataset."""
+    parts = [
+        Section(one.display_name, (_grid(one.counts), _grid(one.balance), Points(_remarks(one))), f"audit-{number}")
+        for number, one in enumerate(found, 1)
+    ]
+    blocks = (Points(tuple(f"damaged: {line}" for line in damaged)),) if damaged else ()
+    return Section("Data audit", blocks, "audit", tuple(parts))
+
+
+def _grid(frame: pd.DataFrame) -> Grid:
+    shown = frame.astype("Int64").astype("string").fillna("")
+    rows = tuple((str(split), *map(str, values)) for split, values in zip(shown.index, shown.to_numpy(), strict=True))
+    return Grid(("split", *map(str, frame.columns)), rows)
+
+
+def _remarks(one: DatasetAudit) -> tuple[str, ...]:
+    lines = [
+        f"{name} of train on test: accuracy {100 * score:.2f} %, macro-F1 {100 * macro:.2f} %"
+        for name, (score, macro) in one.baselines.items()
+    ]
+    if "test" in one.counts.index and "in train" in one.counts:
+        known, total = (int(one.counts[name]["test"]) for name in ("in train", "rows"))
+        lines.append(
+            f"{known} of {total} test texts ({100 * known / total:.0f} %) also stand in train, "
+            f"{one.known_right} of them with that text's most frequent label"
+        )
+    return tuple(lines)

@@ -4,11 +4,11 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 
 from analysis.aggregate import Cell
-from analysis.crossed import Runs, accuracy_difference, macro_f1_difference
-from analysis.planning import detectable_difference, seeds_phrase, seeds_range
+from analysis.crossed import McNemar, Runs, accuracy_difference, macro_f1_difference, mcnemar
+from analysis.document import Grid, Paragraph, Section
+from analysis.planning import detectable_difference, hours_for, seeds_phrase, seeds_range
 from analysis.predictions import read_predictions, runs_matrix
-from analysis.render import escape_markdown
-from analysis.stats import Comparison, Interval, Sample, equivalence, permutation_p, welch
+from analysis.stats import Comparison, Interval, Paired, Sample, equivalence, paired, permutation_p, welch
 from analysis.tables import Score, Table
 from tunekit.store import DamagedRecord
 
@@ -19,7 +19,7 @@ NEW_TEXT = {"accuracy": accuracy_difference, "macro_f1": macro_f1_difference}
 class Versus:
     """A row minus the best row of its column."""
 
-    dataset: str
+    column: str
     row: str
     best: str
     this_set: Comparison
@@ -34,6 +34,8 @@ class Versus:
     """Difference found with chance 80 % at this n and these stds."""
     needed: str
     """Seeds a row that would find a difference of this size."""
+    by_seed: Paired | None
+    """Seed by seed, for rows that share their initialisation."""
     equivalence: float | None
     """p of two one-sided tests against the margin asked for: what "equal" needs."""
 
@@ -44,10 +46,8 @@ def against_best(table: Table, margin: float | None = None) -> list[Versus]:
     Raises UserError for a margin that is not above 0, and DamagedRecord where stored predictions can't be read.
     """
     found = []
-    for dataset in table.spec.columns:
-        shown = [
-            (row.label, table.entries[n, dataset]) for n, row in enumerate(table.spec.rows) if dataset in row.scores
-        ]
+    for column in table.spec.columns:
+        shown = [(row.label, table.entries[n, column]) for n, row in enumerate(table.spec.rows) if column in row.scores]
         usable = [(label, e.score, e.score.sample) for label, e in shown if e.score.sample and not e.score.failures]
         if len(usable) < 2:
             continue
@@ -59,7 +59,7 @@ def against_best(table: Table, margin: float | None = None) -> list[Versus]:
             new_text, why_not = _on_new_text(table.spec.metric, score, best_score)
             found.append(
                 Versus(
-                    dataset=table.spec.columns[dataset],
+                    column=table.spec.columns[column],
                     row=label,
                     best=best_label,
                     this_set=this_set,
@@ -67,7 +67,8 @@ def against_best(table: Table, margin: float | None = None) -> list[Versus]:
                     new_text=new_text,
                     why_not=why_not,
                     detectable=_detectable(sample, best),
-                    needed=_needed(sample, best),
+                    needed=_needed(score, best_score, sample, best),
+                    by_seed=_paired(score, best_score),
                     equivalence=None if margin is None else equivalence(sample, best, margin),
                 )
             )
@@ -80,9 +81,23 @@ def _detectable(a: Sample, b: Sample) -> float | None:
     return detectable_difference(a.std, b.std, min(a.n, b.n))
 
 
-def _needed(a: Sample, b: Sample) -> str:
-    bounds = seeds_range(a, b, abs(a.mean - b.mean))
-    return "" if bounds is None else seeds_phrase(bounds)
+def _needed(a: Score, b: Score, one: Sample, other: Sample) -> str:
+    """Seeds a row for a gap of this size, and the hours that they take where the trials' times are known."""
+    bounds = seeds_range(one, other, abs(one.mean - other.mean))
+    if bounds is None:
+        return ""
+    seconds = [score.cell.sample("train_seconds") if score.cell else None for score in (a, b)]
+    times = [sample.mean for sample in seconds if sample]
+    if len(times) < 2:
+        return seeds_phrase(bounds)
+    hours = [f"{hours_for(count, sum(times)):,.1f}" for count in bounds if count is not None]
+    return f"{seeds_phrase(bounds)} ({' to '.join(dict.fromkeys(hours))} h)" if hours else seeds_phrase(bounds)
+
+
+def _paired(a: Score, b: Score) -> Paired | None:
+    if a.cell is None or b.cell is None or a.cell.model != b.cell.model:
+        return None
+    return paired(a.cell.by_seed(a.metric), b.cell.by_seed(b.metric))
 
 
 def _on_new_text(metric: str, a: Score, b: Score) -> tuple[Comparison | None, str]:
@@ -92,12 +107,10 @@ def _on_new_text(metric: str, a: Score, b: Score) -> tuple[Comparison | None, st
     if a.cell is None or b.cell is None:
         return None, "no predictions"
     try:
-        one, other = _runs(a.cell), _runs(b.cell)
-        if one is None or other is None:
-            return None, "no predictions"
-        if one[1] != other[1]:
+        one, other = runs_of(a.cell), runs_of(b.cell)
+        if one.items != other.items:
             return None, "scored on other items"
-        compared = NEW_TEXT[metric](one[0], other[0])
+        compared = NEW_TEXT[metric](one.runs, other.runs)
     except DamagedRecord:
         raise
     except ValueError as error:
@@ -105,61 +118,113 @@ def _on_new_text(metric: str, a: Score, b: Score) -> tuple[Comparison | None, st
     return compared, "" if compared else "nothing varies"
 
 
-def _runs(cell: Cell) -> tuple[Runs, list[str]] | None:
-    """The cell's predictions and the items' ids, in the ids' order; None where a completed trial keeps none.
+@dataclass(frozen=True)
+class CellRuns:
+    """A cell's predictions, items in the order of their ids."""
 
-    Raises ValueError where its trials were not scored on the same items.
+    runs: Runs
+    items: tuple[str, ...]
+
+
+def runs_of(cell: Cell) -> CellRuns:
+    """The stored predictions of a cell's completed trials.
+
+    Raises ValueError where a trial keeps none or they were not scored on the same items, and DamagedRecord, which is
+    one, where they can't be read.
     """
     frames = [
         None if run.epoch is None else read_predictions(run.path, cell.split, run.epoch) for run in cell.completed
     ]
-    kept = [frame for frame in frames if frame is not None]
+    kept = [frame.sort_values("item_id", ignore_index=True) for frame in frames if frame is not None]
     if cell.num_classes is None or len(kept) != len(frames) or not kept:
-        return None
-    ordered = [frame.sort_values("item_id", ignore_index=True) for frame in kept]
-    return Runs(*runs_matrix(ordered), cell.num_classes), list(ordered[0]["item_id"])
+        raise ValueError("no predictions")
+    return CellRuns(Runs(*runs_matrix(kept), cell.num_classes), tuple(kept[0]["item_id"]))
 
 
-def comparisons_markdown(tables: Sequence[Table], margin: float | None = None) -> str:
-    """A table of comparisons for each score table that has any; differences in points, ``margin`` in [0, 1]."""
-    lines = ["## Each row against the best of its column\n"]
-    lines.append(
-        "*On this test set*: seeds vary, Welch t, uncorrected, with the exact unpaired permutation p beside it. "
-        "*On new text of this kind*: seeds and items vary. Differences are in points, with 95 % intervals. "
-        "The best row was found in the same scores. Detectable: found with chance 80 % at this n; seeds: a row, to "
-        "find a difference of this size (range from the 80 % interval of the std).\n"
-    )
+def comparisons_section(tables: Sequence[Table], margin: float | None = None, pair: bool = False) -> Section:
+    """A grid of comparisons for each score table that has any; differences in points, ``margin`` in [0, 1].
+
+    ``pair`` adds the paired tests of rows that share their initialisation.
+    """
     head: tuple[str, ...] = (
-        "dataset",
-        "row",
-        "best",
-        "on this test set",
-        "p",
-        "permutation p",
-        "on new text",
-        "p",
-        "detectable",
-        "seeds",
-    )
+        "column", "row", "best", "on this test set", "p", "permutation p", "on new text", "p", "detectable", "seeds",
+    )  # fmt: skip
     head += () if margin is None else (f"p of equal within {100 * margin:g}",)
+    head += ("paired", "p", "sign-flip p", "correlation") if pair else ()
+    grids = []
     for table in tables:
-        found = against_best(table, margin)
-        if not found:
+        rows = tuple(_row(one, margin is not None, pair) for one in against_best(table, margin))
+        if rows:
+            grids.append(Grid(head, rows, table.spec.caption))
+    return Section("Each row against the best of its column", (Paragraph(HOW), *grids) if grids else (), "comparisons")
+
+
+def single_runs_section(tables: Sequence[Table]) -> Section:
+    """McNemar's test of each row of one run against a best row of one run, where both keep predictions."""
+    rows = []
+    for table in tables:
+        if table.spec.metric != "accuracy":
             continue
-        lines += [f"**{escape_markdown(table.spec.caption)}**\n", f"| {' | '.join(head)} |", "|---" * len(head) + "|"]
-        for one in found:
-            new = one.new_text
-            cells = (
-                one.dataset, one.row, one.best, _points(one.this_set.difference, one.this_set.interval),
-                f"{one.this_set.p:.3g}", "" if one.permutation is None else f"{one.permutation:.3g}",
-                one.why_not if new is None else _points(new.difference, new.interval),
-                "" if new is None else f"{new.p:.3g}",
-                "" if one.detectable is None else f"{100 * one.detectable:.2f}", one.needed,
-            )  # fmt: skip
-            cells += () if margin is None else ("" if one.equivalence is None else f"{one.equivalence:.3g}",)
-            lines.append(f"| {' | '.join(map(escape_markdown, cells))} |")
-        lines.append("")
-    return "\n".join(lines) if len(lines) > 2 else ""
+        for column, heading in table.spec.columns.items():
+            entries = [(table.spec.rows[n].label, e) for (n, name), e in table.entries.items() if name == column]
+            best = next(((label, e) for label, e in entries if e.bold), None)
+            for label, entry in entries:
+                if best is None or entry.bold:
+                    continue
+                compared = _one_against_one(entry.score, best[1].score)
+                if compared is not None:
+                    rows.append((heading, label, best[0], str(compared.b), str(compared.c), _p(compared.p)))
+    about = Paragraph(
+        "McNemar's exact test of one run against one other, on these items. It says nothing of other seeds, and so "
+        "nothing of the methods."
+    )
+    head = ("column", "row", "best", "only the row right", "only the best right", "p")
+    return Section("One run against one run", (about, Grid(head, tuple(rows))) if rows else (), "single-runs")
+
+
+def _one_against_one(a: Score, b: Score) -> McNemar | None:
+    """None unless each has one run, with predictions on the same items."""
+    if a.cell is None or b.cell is None or len(a.cell.completed) != 1 or len(b.cell.completed) != 1:
+        return None
+    try:
+        one, other = runs_of(a.cell), runs_of(b.cell)
+    except DamagedRecord:
+        raise
+    except ValueError:
+        return None  # no predictions: other sections say so
+    if one.items != other.items:
+        return None
+    return mcnemar(one.runs.gold, one.runs.predicted[0], other.runs.predicted[0])
+
+
+HOW = (
+    "On this test set: seeds vary, Welch t, uncorrected, with the exact unpaired permutation p beside it. On new text "
+    "of this kind: seeds and items vary. Differences are in points, with 95 % intervals. The best row was found in the "
+    "same scores. Detectable: found with chance 80 % at this n. Seeds: a row, to find a difference of this size (range "
+    "from the 80 % interval of the std), with the hours that both rows' trials would take one after the other. Paired "
+    "tests compare seed by seed and are for rows of one model, whose trials of a seed start from the same weights."
+)
+
+
+def _row(one: Versus, equal: bool, pair: bool) -> tuple[str, ...]:
+    new, by_seed = one.new_text, one.by_seed
+    texts: tuple[str, ...] = (
+        one.column, one.row, one.best, _points(one.this_set.difference, one.this_set.interval), _p(one.this_set.p),
+        _p(one.permutation), one.why_not if new is None else _points(new.difference, new.interval),
+        _p(None if new is None else new.p), "" if one.detectable is None else f"{100 * one.detectable:.2f}", one.needed,
+    )  # fmt: skip
+    texts += (_p(one.equivalence),) if equal else ()
+    if not pair:
+        return texts
+    if by_seed is None:
+        return (*texts, "not paired", "", "", "")
+    correlation = "" if by_seed.correlation is None else f"{by_seed.correlation:.2f}"
+    paired_difference = f"{_points(by_seed.difference, by_seed.interval)}, n = {by_seed.n}"
+    return (*texts, paired_difference, _p(by_seed.p), _p(by_seed.sign_flip_p), correlation)
+
+
+def _p(value: float | None) -> str:
+    return "" if value is None else f"{value:.3g}"
 
 
 def _points(value: float, interval: Interval) -> str:

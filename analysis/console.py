@@ -19,8 +19,7 @@ def print_grid(store: ResultStore, specs: Sequence[TrialSpec]) -> None:
     study = load([store.root])
     wanted = {spec.cell for spec in specs}
     shown = [cell for cell in cells(study) if cell.key in wanted]
-    headings = {name: facts.display_name for name, facts in study.datasets.items()}
-    for spec in default_specs(shown, headings, METRICS):
+    for spec in default_specs(shown, METRICS):
         table = terminal(build(spec))
         width = Console(width=10_000).measure(table).maximum
         Console(highlight=False, width=max(width, 80)).print(table)

@@ -5,10 +5,12 @@ import os
 from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
+from types import MappingProxyType
 from typing import Any
 
 import pandas as pd
 
+from analysis.names import NAMES
 from tunekit.store import ResultStore, UserError, strict_json
 
 Progress = Callable[[Sequence[str]], Iterable[str]]
@@ -52,6 +54,8 @@ class Study:
     expected: Mapping[str, tuple[int, ...]]
     """Seeds asked for, by cell: the union of all requests."""
     datasets: Mapping[str, DatasetFacts]
+    names: Mapping[str, str]
+    """Of models, methods and datasets, for people."""
     metric_names: Mapping[str, str]
     """An imported experiment's own names of metrics."""
     later_seeds: tuple[str, ...]
@@ -59,8 +63,14 @@ class Study:
     problems: tuple[Problem, ...]
 
 
-def load(roots: Sequence[Path], cache: Path | None = None, progress: Progress = iter) -> Study:
-    """Read the sweeps at ``roots``; ``cache`` holds what was read of stores that are read-only.
+def load(
+    roots: Sequence[Path],
+    cache: Path | None = None,
+    progress: Progress = iter,
+    names: Mapping[str, str] = MappingProxyType({}),
+) -> Study:
+    """Read the sweeps at ``roots``; ``cache`` holds what was read of stores that are read-only. ``names`` are those of
+    models, methods and datasets that stand before the usual ones.
 
     Raises UserError where a folder holds no sweep or its sweep.json is damaged.
     """
@@ -87,6 +97,7 @@ def load(roots: Sequence[Path], cache: Path | None = None, progress: Progress = 
         epochs=all_epochs[all_epochs["path"].isin(set(kept["path"]))],
         expected=expected,
         datasets=found,
+        names={**NAMES, **{name: facts.display_name for name, facts in found.items()}, **names},
         metric_names={k: v for _, request in requests for k, v in request.get("metric_names", {}).items()},
         later_seeds=later,
         problems=tuple([*problems, *more, *doubtful]),

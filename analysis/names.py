@@ -50,3 +50,17 @@ def setting_text(settings: Mapping[str, Scalar], names: Sequence[str]) -> str:
     """``lr 1e-4, r 8``: those of ``names`` that are set; empty where there are none."""
     shown = [name for name in names if settings.get(name) is not None]
     return ", ".join(f"{SHORT.get(name, name.replace('_', ' '))} {number(settings[name])}" for name in shown)
+
+
+def numbered(names: Sequence[str]) -> list[str]:
+    """``names``, with ``-2``, ``-3``, ... where one stands again."""
+    taken: set[str] = set()
+    result = []
+    for name in names:
+        number, candidate = 1, name
+        while candidate in taken:
+            number += 1
+            candidate = f"{name}-{number}"
+        taken.add(candidate)
+        result.append(candidate)
+    return result

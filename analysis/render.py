@@ -4,6 +4,7 @@ import csv
 import html
 import io
 import re
+import unicodedata
 from collections.abc import Callable, Mapping
 from pathlib import Path
 
@@ -16,12 +17,28 @@ _TEX = {
     "\\": r"\textbackslash{}", "&": r"\&", "%": r"\%", "$": r"\$", "#": r"\#", "_": r"\_", "{": r"\{", "}": r"\}",
     "~": r"\textasciitilde{}", "^": r"\textasciicircum{}", "<": r"\textless{}", ">": r"\textgreater{}",
     "|": r"\textbar{}", "±": r"$\pm$", "†": r"\textsuperscript{\dag}", "·": r"$\cdot$",
+    "–": "--", "—": "---", "’": "'", "→": r"$\to$", "×": r"$\times$", "≤": r"$\le$", "≥": r"$\ge$",
+    "ß": r"\ss{}", "\xa0": "~",
 }  # fmt: skip
 
 
+# Grave, acute, circumflex, tilde, macron, breve, dot, diaeresis, ring, double acute, caron, cedilla.
+_ACCENTS = {chr(code) for code in (*range(0x300, 0x305), 0x306, 0x307, 0x308, 0x30A, 0x30B, 0x30C, 0x327)}
+
+
 def escape_tex(text: str) -> str:
-    """``text`` as LaTeX that prints it; control characters become spaces."""
-    return "".join(_TEX.get(c, c) for c in re.sub(r"[\x00-\x1f\x7f]", " ", text))
+    """``text`` as LaTeX that prints it without further packages.
+
+    Control characters become spaces, and characters that pdflatex may have no glyph for their code points.
+    """
+    plain = re.sub(r"[\x00-\x1f\x7f-\x9f]", " ", text)
+    return "".join(_TEX.get(c) or (c if _is_set(c) else f"[U+{ord(c):04X}]") for c in plain)
+
+
+def _is_set(character: str) -> bool:
+    """Whether it is ASCII, or an ASCII letter with one of the accents of TeX's own fonts."""
+    base = unicodedata.normalize("NFD", character)
+    return base.isascii() or (character <= "\u017f" and base[0].isascii() and base[1] in _ACCENTS)
 
 
 def escape_markdown(text: str) -> str:
@@ -85,25 +102,30 @@ def latex(table: Table) -> str:
 
 
 def comma_separated(table: Table) -> str:
-    """One line an entry: row, dataset, metric, mean, std, n, expected n and the single values, scores in [0, 1]."""
+    """One line an entry: row, column (dataset or class), metric, mean, std, n, expected n, marks and the single values.
+
+    Scores are in [0, 1].
+    """
     buffer = io.StringIO()
     writer = csv.writer(buffer, lineterminator="\n")
-    writer.writerow(["row", "dataset", "metric", "mean", "std", "n", "expected", "best", "not_separable", "values"])
-    for (number, dataset), entry in table.entries.items():
+    writer.writerow(["row", "column", "metric", "mean", "std", "n", "expected", "best", "not_separable", "values"])
+    for (number, column), entry in table.entries.items():
         sample = entry.score.sample
         label = escape_csv(table.spec.rows[number].label)
         numbers = ["", "", 0] if sample is None else [sample.mean, "" if sample.std is None else sample.std, sample.n]
         values = "" if sample is None else " ".join(map(repr, sample.values))
         flags = [entry.score.expected, int(entry.bold), int(entry.dagger), values]
-        writer.writerow([label, escape_csv(dataset), table.spec.metric, *numbers, *flags])
+        writer.writerow([label, escape_csv(column), table.spec.metric, *numbers, *flags])
     return buffer.getvalue()
 
 
-def html_table(table: Table) -> str:
-    """A table element with its caption, and its notes as a list."""
+def html_table(table: Table, linked: bool = False) -> str:
+    """A table element with its caption, and its notes as a list; ``linked`` leads each score to its cell's trials."""
 
     def entry(one: Entry) -> str:
         text = html.escape(one.text)
+        if linked and one.score.cell is not None:
+            text = f'<a href="#{one.score.cell.anchor}">{text}</a>'
         mark = ("†" if one.dagger else "") + one.marks
         return f"<td>{f'<strong>{text}</strong>' if one.bold else text}{f'<sup>{mark}</sup>' if mark else ''}</td>"
 
@@ -115,7 +137,8 @@ def html_table(table: Table) -> str:
     notes = "".join(f"<li>{html.escape(note)}</li>" for note in table.notes)
     caption = html.escape(table.spec.caption)
     return (
-        f"<table><caption>{caption}</caption>\n<thead><tr>{head}</tr></thead>\n<tbody>\n{body}</tbody></table>\n"
+        f'<table class="scores"><caption>{caption}</caption>\n<thead><tr>{head}</tr></thead>\n'
+        f"<tbody>\n{body}</tbody></table>\n"
         f'<ul class="notes">{notes}</ul>\n'
     )
 

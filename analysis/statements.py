@@ -11,14 +11,11 @@ from itertools import product
 from pathlib import Path
 from typing import Any, NamedTuple
 
-import yaml
-
+from analysis.strict_yaml import read_yaml
 from tunekit.store import UserError
 
 SCORES = ("accuracy", "macro_f1")
 METRICS = (*SCORES, "overfit", "train_loss", "train_seconds", "peak_memory_bytes")
-MAX_BYTES = 1_000_000
-MAX_DEPTH = 20
 _NUMBER = r"\d+(?:\.\d+)?"
 _ROW = r"[^\s()<>*]+"
 _MEAN = re.compile(rf"(?P<a>{_ROW}) (?P<sign>[<>]) (?:(?P<factor>{_NUMBER}) \* )?(?P<b>{_ROW})")
@@ -110,7 +107,9 @@ def load_claims(path: Path | None = None) -> list[Claim]:
     Raises UserError naming the file, the claim and what is wrong; a file over 1 MB and YAML aliases are refused.
     """
     where = str(path) if path else "claims.yaml"
-    content = _mapping(_read(path, where), ("rows", "datasets", "claims"), (), where)
+    content = _mapping(
+        read_yaml(path or resources.files("analysis") / "claims.yaml", where), ("rows", "datasets", "claims"), (), where
+    )
     rows, datasets = (_names(content[key], f"{where}: {key}") for key in ("rows", "datasets"))
     if not isinstance(content["claims"], list) or not content["claims"]:
         raise UserError(f"{where}: claims must be a list of claims")
@@ -224,43 +223,3 @@ def _names(value: object, where: str) -> list[str]:
     if len(set(names)) < len(names):
         raise UserError(f"{where} has one name twice: {', '.join(names)}")
     return names
-
-
-def _read(path: Path | None, where: str) -> object:
-    """The content of a YAML file without aliases and doubled keys."""
-    file = resources.files("analysis") / "claims.yaml" if path is None else path
-    try:
-        if isinstance(file, Path) and file.stat().st_size > MAX_BYTES:
-            raise UserError(f"{where}: larger than {MAX_BYTES:,} bytes; a list of claims is small")
-        text = file.read_text(encoding="utf-8")
-        _refuse_tricks(text, where)
-        _refuse_doubled_keys(yaml.compose(text, yaml.SafeLoader), where)
-        return yaml.safe_load(text)
-    except (OSError, ValueError, yaml.YAMLError) as error:
-        raise UserError(f"{where}: {' '.join(str(error).split())}") from error
-
-
-def _refuse_tricks(text: str, where: str) -> None:
-    """Stop at an alias (a few lines can stand for gigabytes) and at deep nesting (PyYAML's time is quadratic in it)."""
-    depth = 0
-    for event in yaml.parse(text, yaml.SafeLoader):
-        depth += isinstance(event, yaml.CollectionStartEvent) - isinstance(event, yaml.CollectionEndEvent)
-        if isinstance(event, yaml.AliasEvent):
-            raise UserError(f"{where}: YAML aliases are not read; write the values out")
-        if depth > MAX_DEPTH:
-            raise UserError(f"{where}: nested more than {MAX_DEPTH} deep; claims need no more than 5")
-
-
-def _refuse_doubled_keys(node: yaml.Node | None, where: str) -> None:
-    """YAML's loader would keep the last of two equal keys and drop the other without a word."""
-    if isinstance(node, yaml.MappingNode):
-        seen: set[str] = set()
-        for key, value in node.value:
-            name = str(key.value)
-            if name in seen:
-                raise UserError(f"{where}, line {key.start_mark.line + 1}: the key {name!r} stands twice")
-            seen.add(name)
-            _refuse_doubled_keys(value, where)
-    elif isinstance(node, yaml.SequenceNode):
-        for value in node.value:
-            _refuse_doubled_keys(value, where)

@@ -3,7 +3,8 @@
 import pandas as pd
 import pytest
 
-from analysis.audit import audit, audit_markdown, clean_scores
+from analysis.audit import audit, audit_section, clean_scores
+from analysis.pages import markdown_sections
 from tests.conftest import needs_real_data
 from tests.test_store import FINGERPRINT
 from tunekit.data.base import load_dataset, save_dataset
@@ -19,7 +20,9 @@ def test_acl_arc_has_its_known_defects(tmp_path):
     assert (counts.loc["test", "in train"], counts.loc["val", "in train"], counts.loc["test", "in val"]) == (52, 43, 9)
     assert (found.known_right, damaged) == (47, [])
     assert found.baselines["majority"][0] == 71 / 139
-    assert "52 of 139 test texts (37 %) also stand in train, 47 of them" in audit_markdown([found], [])
+    assert "52 of 139 test texts (37 %) also stand in train, 47 of them" in markdown_sections(
+        [audit_section([found], [])]
+    )
 
 
 @needs_real_data

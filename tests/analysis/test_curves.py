@@ -5,7 +5,8 @@ import pandas as pd
 import pytest
 from matplotlib.figure import Figure
 
-from analysis.curves import learning_curves, loss_curve, save, score_curve, share_limits
+from analysis.curves import learning_curves, loss_curve, score_curve, share_limits
+from analysis.vector import Plate, save
 
 SEEDS, EPOCHS = 3, 4
 
@@ -49,7 +50,7 @@ def test_compared_figures_share_their_limits(epochs):
         learning_curves(steps(9), epochs, "test", "a"),
         learning_curves(None, epochs.assign(test_accuracy=2), "test", "b"),
     ]
-    share_limits(figures)
+    share_limits([figure.axes for figure in figures])
     for panel in range(2):
         assert figures[0].axes[panel].get_ylim() == figures[1].axes[panel].get_ylim()
 
@@ -63,6 +64,8 @@ def test_files_are_the_same_bytes_each_time_whatever_the_name(epochs, tmp_path):
     written = []
     for folder in ("one", "two"):
         figure = learning_curves(steps(9), epochs, "test", r"$\frac$ <script> _x_ $")
-        written.append([path.read_bytes() for path in save({"figure-01": figure}, tmp_path / folder)])
+        written.append(
+            [path.read_bytes() for path in save([Plate("figure-01", "", "curves", figure)], tmp_path / folder)]
+        )
     assert written[0] == written[1]
     assert b"<script>" not in written[0][1]

@@ -32,7 +32,7 @@ def found(store, select="last"):
 
 
 def filled(store, metric="macro_f1"):
-    return [build(spec) for spec in default_specs(found(store), {}, [metric])]
+    return [build(spec) for spec in default_specs(found(store), [metric])]
 
 
 def test_means_are_numpys_and_missing_seeds_are_said(store, make_spec):

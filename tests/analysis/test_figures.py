@@ -1,0 +1,79 @@
+"""The figures of a study: the study's fifteen in its order, numbers that stay, and nothing for what is not there."""
+
+import pytest
+
+from analysis.aggregate import cells
+from analysis.figures import figures_of, in_order
+from analysis.load import load
+from tests.analysis.stores import add, ask
+from tunekit.store import DamagedRecord, ResultStore
+
+DATASETS = ("acl_arc", "agnews_7k6", "restaurant")
+ROWS = [("bert", "full"), ("roberta", "full"), ("scibert", "full"), ("roberta", "adapter"), ("roberta", "lora")]
+STUDY = [f"{model}-{method}-{dataset.replace('_', '-')}" for model, method in ROWS for dataset in DATASETS]
+
+
+@pytest.fixture
+def store(tmp_path, make_spec):
+    """The study's fifteen cells asked for in the order of its preset, dataset by dataset; none trained."""
+    store = ResultStore(tmp_path / "sweep")
+    specs = [
+        make_spec(model=model, method=method, dataset=dataset, method_params={}, epochs=2)
+        for dataset in DATASETS
+        for model, method in ROWS
+    ]
+    ask(store, specs)
+    return store, specs
+
+
+def test_the_studys_fifteen_stand_in_its_order_and_naming(store):
+    store, specs = store
+    for spec in specs:
+        add(store, spec, [0.4, 0.5])
+    study = load([store.root])
+    found = figures_of(study, cells(study))
+    curves = [plate.stem for plate in found if plate.kind == "curves"]
+    assert curves == [f"figure-{number:02d}-{name}" for number, name in enumerate(STUDY, 1)]
+    stems = [plate.stem for plate in found]
+    assert len(set(stems)) == len(stems)
+    assert {"overview-acl-arc", "spread-restaurant", "cost-agnews-7k6"} <= set(stems)
+    compared = [plate for plate in found if plate.kind == "curves" and plate.stem.endswith("-restaurant")]
+    assert len(compared) == len(ROWS)
+    assert len({plate.figure.axes[1].get_ylim() for plate in compared}) == 1
+
+
+def test_an_unfinished_cell_keeps_its_number(store):
+    store, specs = store
+    add(store, specs[-1], [0.4, 0.5])
+    study = load([store.root])
+    (plate,) = figures_of(study, cells(study))
+    assert plate.stem == "figure-15-roberta-lora-restaurant"
+
+
+def test_a_searchs_cells_have_no_figures(tmp_path, make_spec):
+    store = ResultStore(tmp_path / "sweep")
+    add(store, make_spec(score_test=False))
+    study = load([store.root])
+    found = cells(study)
+    assert found[0].searched
+    assert figures_of(study, found) == []
+
+
+def test_names_that_make_one_stem_have_two_figures(tmp_path, make_spec):
+    store = ResultStore(tmp_path / "sweep")
+    for model in ("a/b", "a-b"):
+        add(store, make_spec(model=model))
+    study = load([store.root])
+    found = cells(study)
+    assert len(in_order(study, found)) == 2
+    stems = [plate.stem for plate in figures_of(study, found)]
+    assert len(set(stems)) == len(stems)
+
+
+def test_damaged_steps_are_named(tmp_path, make_spec):
+    store = ResultStore(tmp_path / "sweep")
+    add(store, make_spec())
+    (store.folder(make_spec()) / "steps.csv").write_text("step,train_loss\n1,x\n")
+    study = load([store.root])
+    with pytest.raises(DamagedRecord, match="steps.csv"):
+        figures_of(study, cells(study))

@@ -1,0 +1,73 @@
+"""A small store that a real Ray run wrote (tests/data/golden_store) loads to the table that its records say."""
+
+import json
+import shutil
+from pathlib import Path
+
+import numpy as np
+import pandas as pd
+import pytest
+from scipy import stats
+from sklearn.metrics import f1_score
+
+from analysis.aggregate import cells
+from analysis.compare import against_best
+from analysis.load import load
+from analysis.render import markdown
+from analysis.stats import mean_interval
+from analysis.tables import build, default_specs
+
+GOLDEN = Path(__file__).parent.parent / "data" / "golden_store"
+TABLE = """\
+| | Demo |
+|---|---:|
+| full fine-tuning, lr 0.002 | **45.87 ± 0.87** |
+| full fine-tuning, lr 0.001 | 26.31 ± 14.19† <sup>a</sup> |
+| LoRA, lr 0.001 | 18.12 ± 0.00 <sup>b</sup> |
+"""
+
+
+@pytest.fixture
+def golden(tmp_path):
+    """A copy: reading a store writes its cache."""
+    return shutil.copytree(GOLDEN, tmp_path / "golden")
+
+
+def last_scores(root, method, learning_rate, metric):
+    """The metric after the last epoch of each trial, read by hand."""
+    found = {}
+    for folder in (root / "trials").iterdir():
+        spec = json.loads((folder / "spec.json").read_text())["spec"]
+        if (spec["method"], spec["learning_rate"]) == (method, learning_rate):
+            found[spec["seed"]] = json.loads((folder / "epochs.jsonl").read_text().splitlines()[-1])[metric]
+    return [found[seed] for seed in sorted(found)]
+
+
+def test_it_loads_to_the_expected_table(golden):
+    (spec,) = default_specs(cells(load([golden])), ["macro_f1"])
+    text = markdown(build(spec))
+    assert TABLE in text.replace("|  |", "| |")
+    assert "a: 2 of the runs predicted one class only" in text
+    assert "b: 3 of the runs predicted one class only" in text
+
+
+def test_means_intervals_and_p_are_scipys(golden):
+    (spec,) = default_specs(cells(load([golden])), ["accuracy"])
+    table = build(spec)
+    best, other = (last_scores(golden, "full", rate, "test_accuracy") for rate in (0.002, 0.001))
+    sample = table.entries[0, "demo"].score.sample
+    assert (sample.mean, sample.std) == pytest.approx((np.mean(best), np.std(best, ddof=1)))
+    interval = mean_interval(sample)
+    expected = stats.t.interval(0.95, 2, loc=np.mean(best), scale=stats.sem(best))
+    assert (interval.low, interval.high) == pytest.approx(expected)
+    compared = next(one for one in against_best(table) if one.row.endswith("lr 0.001") and one.row.startswith("full"))
+    assert compared.this_set.p == pytest.approx(stats.ttest_ind(other, best, equal_var=False).pvalue)
+
+
+def test_stored_scores_are_those_of_the_stored_predictions(golden):
+    for cell in cells(load([golden])):
+        for run in cell.runs:
+            frame = pd.read_parquet(run.path / "predictions.parquet")
+            kept = frame[(frame["split"] == "test") & (frame["epoch"] == run.epoch)]
+            score = f1_score(kept["gold"], kept["predicted"], average="macro", labels=range(3), zero_division=0)
+            assert cell.by_seed("macro_f1")[run.seed] == pytest.approx(score, abs=1e-12)

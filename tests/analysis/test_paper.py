@@ -1,0 +1,176 @@
+"""A paper's folder: every number out of the store, DRAFT while trials are missing, and a check that notices changes."""
+
+import json
+import re
+import shutil
+import subprocess
+
+import pytest
+
+from analysis.__main__ import main
+from tests.analysis.stores import add, ask
+from tests.analysis.test_golden_store import GOLDEN
+from tunekit.store import ResultStore
+
+PAPER = """\
+sweeps: [golden]
+names: {tiny-bert: Tiny_BERT}
+figures: [overview]
+tables:
+  - stem: peft
+    caption: Full & LoRA.
+    metric: macro_f1
+    columns: [demo]
+    rows:
+      - {model: tiny-bert, method: full, learning_rate: 0.002, label: Full fine-tuning}
+      - {model: tiny-bert, method: lora}
+"""
+
+
+@pytest.fixture
+def paper(tmp_path):
+    shutil.copytree(GOLDEN, tmp_path / "golden")
+    (tmp_path / "paper.yaml").write_text(PAPER)
+    return tmp_path / "paper.yaml"
+
+
+def run(paper, *flags):
+    return main(["paper", str(paper), "--out", str(paper.parent / "out"), *flags])
+
+
+def compiled(folder, name):
+    command = ["pdflatex", "-interaction=nonstopmode", "-halt-on-error", "-no-shell-escape", name]
+    done = subprocess.run(command, cwd=folder, capture_output=True, text=True, errors="replace", check=False)
+    assert done.returncode == 0, done.stdout[-2000:]
+    shown = subprocess.run(
+        ["pdftotext", "-layout", f"{folder / name}.pdf", "-"], capture_output=True, text=True, check=True
+    )
+    return shown.stdout
+
+
+def test_rows_names_and_numbers_are_as_asked(paper, capsys):
+    assert run(paper) == 0
+    out = paper.parent / "out"
+    table = (out / "tables" / "peft.md").read_text()
+    assert "| Full fine-tuning | **45.87 ± 0.87** |" in table
+    assert r"Full \& LoRA." in (out / "tables" / "peft.tex").read_text()
+    numbers = (out / "numbers.tex").read_text()
+    assert r"\csname tunekit@peft/full-fine-tuning/demo\endcsname{45.87 $\pm$ 0.87}" in numbers
+    assert r"\csname tunekit@peft/lora/demo/n\endcsname{3}" in numbers
+    appendix = (out / "appendix.tex").read_text()
+    assert "Tiny\\_BERT" in appendix
+    for fact in ("batch size & 16", "600 & 100 & 300", "torch 2.13.0+cpu", "AMD EPYC", "learning rate"):
+        assert fact in appendix
+    assert [path.suffix for path in sorted((out / "figures").iterdir())] == [".pdf", ".png", ".svg"]
+    assert not [text for text in out.rglob("*.tex") if "DRAFT" in text.read_text()]
+    capsys.readouterr()
+
+
+def test_the_usual_tables_come_without_a_list(paper, capsys):
+    paper.write_text("sweeps: [golden]\nfigures: []\n")
+    assert run(paper) == 0
+    assert {path.stem for path in (paper.parent / "out" / "tables").iterdir()} == {
+        "methods-tiny-bert-accuracy",
+        "methods-tiny-bert-macro-f1",
+    }
+    capsys.readouterr()
+
+
+def test_an_unfinished_sweep_is_a_draft(tmp_path, make_spec, capsys):
+    store = ResultStore(tmp_path / "golden")
+    specs = [make_spec(seed=seed, method=m, method_params={}) for seed in (1, 2) for m in ("full", "lora")]
+    ask(store, specs)
+    add(store, specs[0], [0.5])
+    (tmp_path / "paper.yaml").write_text("sweeps: [golden]\n")
+    assert run(tmp_path / "paper.yaml") == 0
+    assert "DRAFT: 3 trials" in capsys.readouterr().out
+    out = tmp_path / "out"
+    assert "DRAFT, 3 trials missing: Macro-F1" in next((out / "tables").glob("*macro*.tex")).read_text()
+    assert "{??}" in (out / "numbers.tex").read_text()
+    assert "DRAFT" in (out / "appendix.tex").read_text()
+
+
+def test_check_passes_until_something_changes(paper, capsys):
+    assert run(paper) == 0
+    assert run(paper, "--check") == 0
+    out, golden = paper.parent / "out", paper.parent / "golden"
+    shutil.copytree(golden, paper.parent / "moved")
+    shutil.rmtree(golden)
+    (paper.parent / "moved").rename(golden)
+    assert run(paper, "--check") == 0  # other inodes and times are no change
+    capsys.readouterr()
+    numbers = (out / "numbers.tex").read_text()
+    (out / "numbers.tex").write_text(numbers.replace("45.87", "46.87"))
+    assert run(paper, "--check") == 1
+    assert "numbers.tex is not what the stores give now" in capsys.readouterr().out
+    (out / "numbers.tex").write_text(numbers)
+    (figure,) = (out / "figures").glob("*.png")
+    drawn = figure.read_bytes()
+    figure.write_bytes(drawn + b"x")
+    assert run(paper, "--check") == 1
+    assert f"figures/{figure.name} is not as it was written" in capsys.readouterr().out
+    figure.write_bytes(drawn)
+    epochs = next(golden.glob("trials/*lora-s1-*/epochs.jsonl"))
+    epochs.write_text(re.sub(r'"test_accuracy": [0-9.]+', '"test_accuracy": 0.5', epochs.read_text()))
+    assert run(paper, "--check") == 1
+    assert f"trial changed: golden/{epochs.parent.name}" in capsys.readouterr().out
+    shutil.rmtree(epochs.parent)
+    assert run(paper, "--check") == 1
+    assert f"trial gone: golden/{epochs.parent.name}" in capsys.readouterr().out
+
+
+BAD = {
+    "tables: []": "lacks sweeps",
+    "sweeps: [golden]\nmetrics: [f2]": "'f2' is none of",
+    "sweeps: [golden]\nselect: best": "select is one of",
+    "sweeps: [golden]\nfigures: [pies]": "'pies' is none of",
+    "sweeps: [golden]\ntitel: x": "unknown titel",
+    "sweeps: golden": "sweeps is a list of texts",
+    "sweeps: [nowhere]": "holds no sweep",
+    "sweeps: [golden": "line 2",
+    "sweeps: [golden]\nsweeps: [golden]": "stands twice",
+    PAPER.replace(", label: Full fine-tuning", "").replace(", learning_rate: 0.002", ""): "fits 2 cells of demo",
+    PAPER.replace("method: lora", "method: adapter"): "fits no cell; there are tiny-bert full",
+    PAPER.replace("stem: peft", "stem: ../peft"): "stem is a file name",
+    PAPER.replace("{model: tiny-bert, method: lora}", "{seed: 1}"): "seeds are what is averaged over",
+    PAPER.replace("method: lora", "method: lora, label: Full fine-tuning"): "give each a label of its own",
+}
+
+
+@pytest.mark.parametrize("content", BAD)
+def test_bad_input_is_one_line_that_names_its_place(paper, content, capsys):
+    paper.write_text(content)
+    assert run(paper) == 2
+    error = capsys.readouterr().err
+    assert BAD[content] in error
+    assert error.count("\n") == 1
+
+
+@pytest.mark.parametrize(("manifest", "said"), [(None, "write the paper first"), ("{", "is damaged")])
+def test_check_without_a_whole_manifest_is_one_line(paper, manifest, said, capsys):
+    out = paper.parent / "out"
+    out.mkdir()
+    if manifest is not None:
+        (out / "paper.json").write_text(manifest)
+    assert run(paper, "--check") == 2
+    assert said in capsys.readouterr().err
+
+
+@pytest.mark.skipif(not (shutil.which("pdflatex") and shutil.which("pdftotext")), reason="pdflatex is not installed")
+def test_it_compiles_and_a_paper_can_name_its_numbers(paper, capsys):
+    assert run(paper) == 0
+    out = paper.parent / "out"
+    assert "45.87 ± 0.87" in compiled(out, "preview")
+    body = r"\input{numbers}We reach \tunekit{peft/full-fine-tuning/demo/mean}. \tunekit{claim/%s}"
+    claim = re.search(r"tunekit@claim/([^\\]+)", (out / "numbers.tex").read_text()).group(1)
+    (out / "mine.tex").write_text(f"\\documentclass{{article}}\\begin{{document}}{body % claim}\\end{{document}}")
+    assert "We reach 45.87. not testable" in compiled(out, "mine")
+    capsys.readouterr()
+
+
+def test_the_manifest_holds_no_path_of_this_machine(paper, capsys):
+    assert run(paper) == 0
+    text = (paper.parent / "out" / "paper.json").read_text()
+    assert str(paper.parent) not in text
+    assert len(json.loads(text)["trials"]) == 9
+    capsys.readouterr()

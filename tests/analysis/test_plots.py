@@ -1,0 +1,93 @@
+"""Plots beside the curves: what is drawn is what the data say, and hover values are in the SVG."""
+
+from xml.etree import ElementTree
+
+import numpy as np
+import pandas as pd
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+from matplotlib.figure import Figure
+
+from analysis.plots import confusion_matrix, pareto, score_against_cost, seed_spread
+from analysis.vector import SVG, hover, settle, svg_text
+
+HOSTILE = r'$\frac$ <script>alert("x")</script> _a_'
+
+
+def points(*rows):
+    return pd.DataFrame(
+        [(f"row {n}", *row) for n, row in enumerate(rows)], columns=["label", "cost", "score", "low", "high"]
+    )
+
+
+def titles(figure):
+    return [title.text for title in ElementTree.fromstring(svg_text(figure, "p-")).iter(f"{{{SVG}}}title")]
+
+
+@given(st.lists(st.tuples(st.integers(1, 5), st.integers(0, 5)), min_size=1, max_size=12))
+def test_the_front_is_what_nothing_betters(pairs):
+    frame = pd.DataFrame(pairs, columns=["cost", "score"])
+    on_front = pareto(frame)
+    for n, (cost, score) in enumerate(pairs):
+        beaten = any(c <= cost and s >= score and (c, s) != (cost, score) for c, s in pairs)
+        assert on_front[n] == (not beaten)
+
+
+def test_cost_has_a_point_a_cell_filled_on_the_front_and_its_interval():
+    frame = points((10, 0.8, 0.75, 0.85), (1000, 0.9, np.nan, np.nan), (500, 0.7, 0.6, 0.8))
+    figure = Figure()
+    ax = figure.subplots()
+    assert score_against_cost(frame, ax, "macro-F1", "parameters") is ax
+    filled, hollow = ax.collections[:2]
+    np.testing.assert_allclose(filled.get_offsets(), [(10, 80), (1000, 90)])
+    np.testing.assert_allclose(hollow.get_offsets(), [(500, 70)])
+    assert titles(figure) == [
+        "row 0: macro-F1 80.00 [75.00, 85.00], parameters 10",
+        "row 1: macro-F1 90.00, parameters 1,000",
+        "row 2: macro-F1 70.00 [60.00, 80.00], parameters 500",
+    ]
+
+
+@pytest.mark.parametrize("costs", [(10, 11), (10, 1e6), (5, 5)])
+def test_the_cost_axis_shows_two_ticks_or_more_and_every_point(costs):
+    figure = Figure()
+    ax = score_against_cost(points(*((cost, 0.5, np.nan, np.nan) for cost in costs)), figure.subplots())
+    settle(figure)
+    low, high = ax.get_xlim()
+    assert len([tick for tick in ax.get_xticks() if low <= tick <= high]) > 1
+    assert low < min(costs) <= max(costs) < high
+
+
+def test_confusion_prints_shares_and_leaves_absent_classes_blank():
+    shares = np.array([[0.75, 0.25], [np.nan, np.nan]])
+    figure = Figure()
+    ax = confusion_matrix(shares, ["yes", HOSTILE], figure.subplots())
+    assert [text.get_text() for text in ax.texts] == ["75.0", "25.0"]
+    assert titles(figure) == ["gold yes, predicted yes: 75.00 %", f"gold yes, predicted {HOSTILE}: 25.00 %"]
+
+
+def test_every_seed_is_a_point_and_equal_scores_do_not_hide_each_other():
+    frame = pd.DataFrame({"row": ["a"] * 3, "seed": [1, 2, 3], "score": [0.5, 0.5, 0.8]})
+    figure = Figure()
+    dots, bar = seed_spread(frame, figure.subplots()).collections[:2]
+    assert bar.get_segments()[0][0, 0] == pytest.approx(60)
+    drawn = list(map(tuple, dots.get_offsets()))
+    assert len(set(drawn)) == 3
+    assert drawn[2] == (80, 0)
+    assert titles(figure)[0] == "a: mean 60.00 ± 17.32 (n = 3)"
+
+
+def test_svg_of_hostile_names_is_text_and_ids_do_not_collide():
+    figure = Figure()
+    ax = figure.subplots()
+    ax.plot([1, 2], [1, 2], label="a")
+    hover(ax, [1], [1], [HOSTILE])
+    one, two = (svg_text(figure, prefix) for prefix in ("a-", "b-"))
+    roots = [ElementTree.fromstring(text) for text in (one, two)]
+    ids = [{element.get("id") for element in root.iter()} - {None} for root in roots]
+    assert ids[0]
+    assert not ids[0] & ids[1]
+    assert not [element for element in roots[0].iter() if element.tag.endswith("script")]
+    assert titles(figure) == [HOSTILE]
+    assert "#000000" not in one

@@ -1,0 +1,142 @@
+"""report.html: one offline page that runs nothing, whatever the names; every number leads to its trials."""
+
+import re
+import shutil
+import subprocess
+from html.parser import HTMLParser
+
+import matplotlib.image
+import numpy as np
+import pytest
+
+from analysis.__main__ import main
+from tests.analysis.stores import add, ask
+from tests.analysis.test_golden_store import GOLDEN
+from tunekit.schema import Status
+from tunekit.store import ResultStore
+
+HOSTILE = "<script>alert(1)</script>"
+VOID = {"meta", "link", "br", "hr", "img", "input"}
+needs_chromium = pytest.mark.skipif(shutil.which("chromium") is None, reason="chromium is not installed")
+
+
+class Page(HTMLParser):
+    """Tags, ids and links of a page, and whether every element that opens closes."""
+
+    def __init__(self, text):
+        super().__init__()
+        self.tags, self.ids, self.links, self.titles, self.open = set(), [], [], 0, []
+        self.feed(text)
+
+    def handle_starttag(self, tag, attributes):
+        found = dict(attributes)
+        self.tags.add(tag)
+        self.titles += tag == "title"
+        self.ids += [found["id"]] if "id" in found else []
+        self.links += [value for name, value in found.items() if name in ("href", "src", "xlink:href") and value]
+        assert not [name for name in found if name.startswith("on")]
+        if tag not in VOID:
+            self.open.append(tag)
+
+    def handle_startendtag(self, tag, attributes):
+        self.handle_starttag(tag, attributes)
+        if tag not in VOID:
+            self.open.pop()
+
+    def handle_endtag(self, tag):
+        assert self.open.pop() == tag
+
+
+@pytest.fixture(scope="module")
+def golden_out(tmp_path_factory):
+    root = shutil.copytree(GOLDEN, tmp_path_factory.mktemp("golden") / "golden")
+    out = root.parent / "out"
+    assert main([str(root), "--out", str(out)]) == 0
+    return out
+
+
+def hostile_store(tmp_path, make_spec):
+    store = ResultStore(tmp_path / "sweep")
+    specs = [make_spec(model=HOSTILE, dataset=r"\input{x}", seed=seed) for seed in (1, 2, 3)]
+    ask(store, specs)
+    for spec in specs:
+        add(store, spec, [0.5 + spec.seed / 100])
+    failed = make_spec(model="other", seed=1, method='"><img src=x onerror=alert(2)>')
+    add(store, failed, [0.1], Status.FAILED)
+    return store
+
+
+def test_the_page_is_whole_and_fetches_nothing(golden_out):
+    text = (golden_out / "report.html").read_text()
+    page = Page(text)
+    assert page.open == []
+    assert "script" not in page.tags
+    assert "default-src 'none'" in text
+    assert not [link for link in page.links if re.match(r"(https?:)?//", link)]
+    assert len(page.ids) == len(set(page.ids))
+
+
+def test_every_number_leads_to_its_trials_and_their_spec(golden_out):
+    text = (golden_out / "report.html").read_text()
+    page = Page(text)
+    inside = {link[1:] for link in page.links if link.startswith("#")}
+    assert inside <= set(page.ids)
+    cells = {link for link in inside if link.startswith("cell-")}
+    assert len(cells) == 3
+    scores = re.search(r'<table class="scores">.*?</table>', text, re.DOTALL).group()
+    assert len(re.findall(r'<a href="#cell-', scores)) == 3
+    folders = [link for link in page.links if "/trials/" in link]
+    assert len(folders) == 9
+    assert all((golden_out / link / "spec.json").exists() for link in folders)
+
+
+def test_curves_carry_their_values_for_hovering(golden_out):
+    page = Page((golden_out / "report.html").read_text())
+    assert page.titles > 3 * 3  # the page's own, and one an epoch of each cell at least
+
+
+def test_hostile_names_are_text(tmp_path, make_spec, capsys):
+    store = hostile_store(tmp_path, make_spec)
+    out = tmp_path / "out"
+    assert main([str(store.root), "--out", str(out)]) == 0
+    text = (out / "report.html").read_text()
+    page = Page(text)
+    assert page.open == []
+    assert not page.tags & {"script", "img"}
+    assert "&lt;script&gt;" in text
+    assert "<script" not in (out / "report.md").read_text()
+    assert not list(tmp_path.glob("**/*<*"))
+    capsys.readouterr()
+
+
+def chromium(page, picture, *flags):
+    command = [
+        "chromium",
+        "--headless",
+        "--no-sandbox",
+        "--disable-gpu",
+        "--hide-scrollbars",
+        "--window-size=1200,2400",
+    ]
+    command += [f"--screenshot={picture}", "--enable-logging=stderr", *flags, page.as_uri()]
+    done = subprocess.run(command, capture_output=True, text=True, timeout=60, check=True, cwd=picture.parent)
+    return [line for line in done.stderr.splitlines() if "CONSOLE" in line]
+
+
+@needs_chromium
+def test_chromium_shows_it_without_console_errors(golden_out, tmp_path):
+    shots = {}
+    for scheme, flags in {"light": (), "dark": ("--blink-settings=preferredColorScheme=0",)}.items():
+        assert chromium(golden_out / "report.html", tmp_path / f"{scheme}.png", *flags) == []
+        shots[scheme] = matplotlib.image.imread(tmp_path / f"{scheme}.png")[..., :3]
+    light = shots["light"]
+    assert np.median(light) > 0.9
+    assert (light < 0.5).any(axis=2).mean() > 0.005  # there is text on the page
+    assert np.median(shots["dark"]) < 0.2
+
+
+@needs_chromium
+def test_the_console_check_can_fail(tmp_path):
+    page = tmp_path / "bad.html"
+    page.write_text("<script>console.error('seen')</script>")
+    assert len(chromium(page, tmp_path / "bad.png")) == 1
