@@ -1,6 +1,6 @@
 """Each row of a table against the best of its column: on this test set, on new text, and the seeds that would tell."""
 
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 
 from analysis.aggregate import Cell
@@ -142,21 +142,24 @@ def runs_of(cell: Cell) -> CellRuns:
 
 
 def comparisons_section(tables: Sequence[Table], margin: float | None = None, pair: bool = False) -> Section:
-    """A grid of comparisons for each score table that has any; differences in points, ``margin`` in [0, 1].
+    """Grids of comparisons for each score table that has any; differences in points, ``margin`` in [0, 1].
 
     ``pair`` adds the paired tests of rows that share their initialisation.
     """
-    head: tuple[str, ...] = (
-        "column", "row", "best", "on this test set", "p", "permutation p", "on new text", "p", "detectable", "seeds",
-    )  # fmt: skip
-    head += () if margin is None else (f"p of equal within {100 * margin:g}",)
-    head += ("paired", "p", "sign-flip p", "correlation") if pair else ()
-    grids = []
+    parts = []
     for table in tables:
-        rows = tuple(_row(one, margin is not None, pair) for one in against_best(table, margin))
-        if rows:
-            grids.append(Grid(head, rows, table.spec.caption))
-    return Section("Each row against the best of its column", (Paragraph(HOW), *grids) if grids else (), "comparisons")
+        found = against_best(table, margin)
+        if not found:
+            continue
+        grids = [_grid(DIFFERENCES, found, _differences), _grid(PLANNING, found, _planning)]
+        if margin is not None:
+            head = f"p of equal within {100 * margin:g}"
+            grids.append(_grid((head,), found, lambda one: (_p(one.equivalence),)))
+        if pair:
+            grids.append(_grid(PAIRED, found, _pairs))
+        parts.append(Section(table.spec.caption, tuple(grids), f"comparisons-{table.spec.stem}"))
+    how = (Paragraph(HOW),) if parts else ()
+    return Section("Each row against the best of its column", how, "comparisons", tuple(parts))
 
 
 def single_runs_section(tables: Sequence[Table]) -> Section:
@@ -202,25 +205,39 @@ HOW = (
     "of this kind: seeds and items vary. Differences are in points, with 95 % intervals. The best row was found in the "
     "same scores. Detectable: found with chance 80 % at this n. Seeds: a row, to find a difference of this size (range "
     "from the 80 % interval of the std), with the hours that both rows' trials would take one after the other. Paired "
-    "tests compare seed by seed and are for rows of one model, whose trials of a seed start from the same weights."
+    "tests compare seed by seed and are for rows of one model, whose trials of a seed start from the same weights. "
+    "Equal within a margin: the larger p of two one-sided tests."
 )
 
 
-def _row(one: Versus, equal: bool, pair: bool) -> tuple[str, ...]:
-    new, by_seed = one.new_text, one.by_seed
-    texts: tuple[str, ...] = (
-        one.column, one.row, one.best, _points(one.this_set.difference, one.this_set.interval), _p(one.this_set.p),
-        _p(one.permutation), one.why_not if new is None else _points(new.difference, new.interval),
-        _p(None if new is None else new.p), "" if one.detectable is None else f"{100 * one.detectable:.2f}", one.needed,
-    )  # fmt: skip
-    texts += (_p(one.equivalence),) if equal else ()
-    if not pair:
-        return texts
-    if by_seed is None:
-        return (*texts, "not paired", "", "", "")
-    correlation = "" if by_seed.correlation is None else f"{by_seed.correlation:.2f}"
-    paired_difference = f"{_points(by_seed.difference, by_seed.interval)}, n = {by_seed.n}"
-    return (*texts, paired_difference, _p(by_seed.p), _p(by_seed.sign_flip_p), correlation)
+DIFFERENCES = ("on this test set", "p", "permutation p", "on new text", "p")
+PLANNING = ("difference", "detectable", "seeds")
+PAIRED = ("paired", "n", "p", "sign-flip p", "correlation")
+
+
+def _grid(head: tuple[str, ...], found: Sequence[Versus], texts: Callable[[Versus], tuple[str, ...]]) -> Grid:
+    rows = tuple((one.column, one.row, one.best, *texts(one)) for one in found)
+    return Grid(("column", "row", "best", *head), rows)
+
+
+def _differences(one: Versus) -> tuple[str, ...]:
+    here, new = one.this_set, one.new_text
+    there = (one.why_not, "") if new is None else (_points(new.difference, new.interval), _p(new.p))
+    return _points(here.difference, here.interval), _p(here.p), _p(one.permutation), *there
+
+
+def _planning(one: Versus) -> tuple[str, ...]:
+    detectable = "" if one.detectable is None else f"{100 * one.detectable:.2f}"
+    return f"{100 * one.this_set.difference:+.2f}", detectable, one.needed
+
+
+def _pairs(one: Versus) -> tuple[str, ...]:
+    found = one.by_seed
+    if found is None:
+        return "not paired", "", "", "", ""
+    correlation = "" if found.correlation is None else f"{found.correlation:.2f}"
+    difference = _points(found.difference, found.interval)
+    return difference, str(found.n), _p(found.p), _p(found.sign_flip_p), correlation
 
 
 def _p(value: float | None) -> str:

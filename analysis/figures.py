@@ -107,7 +107,7 @@ def _steps(cell: Cell) -> pd.DataFrame | None:
         if not path.exists():
             return None
         try:
-            frame = pd.read_csv(path, usecols=["step", "train_loss"])
+            frame = pd.read_csv(path, usecols=["step", "train_loss"], dtype={"step": int, "train_loss": float})
         except (OSError, ValueError) as error:
             raise DamagedRecord(f"{path}: {error}") from error
         if frame.empty:

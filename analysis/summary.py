@@ -8,7 +8,6 @@ from analysis.claims import Verdict
 from analysis.document import Grid, Inline, Link, Paragraph, Points, Section
 from analysis.load import Study
 from analysis.names import SPLITS, metric_name
-from analysis.planning import seeds_phrase
 from analysis.published import register
 from analysis.tables import EPOCHS, Table, percent
 from tunekit.store import UserError
@@ -101,7 +100,6 @@ def claims_section(verdicts: Sequence[Verdict]) -> Section:
     """A line a claim: verdict, Holm-corrected p, and the seeds or numbers that are missing."""
     rows: list[tuple[Inline, ...]] = []
     for one in verdicts:
-        needed = "" if one.needed is None else f"seeds a row that would decide it: {seeds_phrase(one.needed)}. "
-        rows.append((one.text, one.verdict.value, "" if one.p is None else f"{one.p:.3f}", needed + one.reason))
+        rows.append((one.text, one.verdict.value, "" if one.p is None else f"{one.p:.3f}", one.reason))
     about = Paragraph(f"Holm over the claims that can be tested, of {len(verdicts)}; means over seeds.")
     return Section("Claims", (about, Grid(("claim", "verdict", "p", "why"), tuple(rows))), "claims")

@@ -11,6 +11,8 @@ import pytest
 from analysis.__main__ import main
 from analysis.aggregate import cells
 from analysis.load import load
+from analysis.pages import markdown_page
+from analysis.report import Choices, compose
 from tests.analysis.test_golden_store import GOLDEN
 
 
@@ -37,6 +39,14 @@ def trial(root, name="tiny-bert-demo-lora-s1-*"):
 def lora(root):
     (cell,) = [cell for cell in cells(load([root])) if cell.method == "lora"]
     return cell
+
+
+def page(root):
+    """The report's text, without writing figures."""
+    choices = Choices(
+        "last", ("accuracy", "macro_f1"), published=False, fill=False, margin=None, pair=False, claims=None
+    )
+    return markdown_page("report", compose(load([root]), choices, root).sections)
 
 
 def torn(folder):
@@ -70,26 +80,22 @@ def text_for_number(folder):
 
 
 @pytest.mark.parametrize("damage", [torn, unknown_version, not_a_number, gap, bits, text_for_number])
-def test_a_damaged_trial_is_named_counted_and_in_no_mean(golden, damage, tmp_path, capsys):
+def test_a_damaged_trial_is_named_counted_and_in_no_mean(golden, damage):
     whole = lora(golden).by_seed("accuracy")
     damage(trial(golden))
     assert lora(golden).by_seed("accuracy") == {seed: value for seed, value in whole.items() if seed != 1}
-    assert main([str(golden), "--out", str(tmp_path / "out")]) == 0
-    report = (tmp_path / "out" / "report.md").read_text()
+    report = page(golden)
     assert "1 x damaged trial left out" in report
     assert trial(golden).name.replace("_", r"\_") in report
     assert "(2/3)" in report
-    capsys.readouterr()
 
 
-def test_a_missing_summary_is_an_unfinished_trial(golden, tmp_path, capsys):
+def test_a_missing_summary_is_an_unfinished_trial(golden):
     (trial(golden) / "summary.json").unlink()
-    assert main([str(golden), "--out", str(tmp_path / "out")]) == 0
-    report = (tmp_path / "out" / "report.md").read_text()
+    report = page(golden)
     assert "1 unfinished" in report
     assert "1 trials that were asked for have not ended" in report
     assert "(2/3)" in report
-    capsys.readouterr()
 
 
 def test_two_folders_of_one_seed_count_once(golden):

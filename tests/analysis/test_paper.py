@@ -127,7 +127,7 @@ BAD = {
     "sweeps: [golden]\ntitel: x": "unknown titel",
     "sweeps: golden": "sweeps is a list of texts",
     "sweeps: [nowhere]": "holds no sweep",
-    "sweeps: [golden": "line 2",
+    "sweeps: [golden": "while parsing a flow sequence",
     "sweeps: [golden]\nsweeps: [golden]": "stands twice",
     PAPER.replace(", label: Full fine-tuning", "").replace(", learning_rate: 0.002", ""): "fits 2 cells of demo",
     PAPER.replace("method: lora", "method: adapter"): "fits no cell; there are tiny-bert full",
