@@ -1,6 +1,7 @@
 """A sweep's folder <-> records and tidy DataFrames. No ray, no torch, no pickle; nothing recorded is ever overwritten.
 
 <sweep>/sweep.json                      every request: what was asked, when, by which version
+<sweep>/search.json                     of a search: its studies, what each tried and chose (tunekit.searches)
 <sweep>/trials/<name>-<trial_id>/       spec.json epochs.jsonl steps.csv summary.json predictions.parquet log.txt
 <sweep>/trials/<...>.<fingerprint>/     a trial of the same spec from other code, data or weights: stale, kept
 <sweep>/cache/                          what analysis read, to read it faster (tunekit.frames)
@@ -21,6 +22,11 @@ from tunekit.files import write_atomic
 from tunekit.frames import Frames, Progress, read_frames
 from tunekit.imported import ImportedSpec as ImportedSpec
 from tunekit.schema import SCHEMA_VERSION, EpochRecord, Fingerprint, TrialSpec, TrialSummary
+from tunekit.searches import Choice as Choice
+from tunekit.searches import Search as Search
+from tunekit.searches import SearchStudy as SearchStudy
+from tunekit.searches import SearchTrial as SearchTrial
+from tunekit.searches import TrialState as TrialState
 
 PREDICTION_ROWS = 2_000_000
 """Predictions a trial keeps of every epoch; beyond, those of the last and the best validation epoch."""
@@ -141,6 +147,10 @@ class ResultStore:
         requests = [*self.requests(), {**request, "time": datetime.now(UTC).isoformat(timespec="seconds")}]
         write_atomic(self.root / "sweep.json", _json({"schema_version": SCHEMA_VERSION, "requests": requests}))
 
+    def write_search(self, search: Search) -> None:
+        """Rewrite search.json whole."""
+        write_atomic(self.root / "search.json", _json({"schema_version": SCHEMA_VERSION, **search.to_dict()}))
+
     # -- reading -----------------------------------------------------------------------------------------------------
 
     def requests(self) -> list[dict[str, Any]]:
@@ -155,6 +165,17 @@ class ResultStore:
             raise UserError(
                 f"{path} is damaged ({error}); restore it, or move it away to start its list anew"
             ) from error
+
+    def search(self) -> Search | None:
+        """What a search did; None where the sweep is none. Raises DamagedRecord where search.json can't be read."""
+        path = self.root / "search.json"
+        if not path.exists():
+            return None
+        content = _load(path)
+        try:
+            return Search.from_dict(content)
+        except (ValueError, TypeError) as error:
+            raise DamagedRecord(f"{path}: {error}") from error
 
     def read(self, folder: Path) -> StoredTrial:
         """One trial's records. Raises DamagedRecord, naming file and line, where one can't be read."""

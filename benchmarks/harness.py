@@ -1,0 +1,83 @@
+"""What every benchmark shares: interleaved timing, ratios with intervals, and the JSON that keeps them."""
+
+import json
+import os
+import platform
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import asdict, dataclass, field
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+
+from tunekit.provenance import source, versions
+
+DRAWS = 10_000
+
+
+@dataclass(frozen=True)
+class Ratio:
+    """How many times as fast, or as good; the median of paired repeats with its 95 % bootstrap interval."""
+
+    median: float
+    low: float
+    high: float
+
+
+@dataclass(frozen=True)
+class Outcome:
+    """What a benchmark found."""
+
+    ratios: Mapping[str, Ratio] = field(default_factory=dict)
+    """By key, such as ``load/experiment_analysis``; above 1 is better."""
+    figures: Mapping[str, Any] = field(default_factory=dict)
+    """What stands behind them: seconds of each repeat, sizes, scores."""
+
+
+Benchmark = Callable[[bool], Outcome]
+"""Takes whether to be quick (small sizes, to see that it runs) and returns what it found."""
+
+
+def interleaved(ours: Callable[[], float], peer: Callable[[], float], repeats: int) -> tuple[list[float], list[float]]:
+    """Seconds of each, in the order A B B A A B ..., so that a machine that slows down slows both."""
+    times: tuple[list[float], list[float]] = ([], [])
+    for repeat in range(repeats):
+        for which in (0, 1) if repeat % 2 == 0 else (1, 0):
+            times[which].append((ours, peer)[which]())
+    return times
+
+
+def ratio_of(ours: Sequence[float], peer: Sequence[float], seed: int = 0) -> Ratio:
+    """Peer over ours, repeat by repeat: the median and its 95 % bootstrap interval over repeats."""
+    each = np.asarray(peer) / np.asarray(ours)
+    draws = np.random.default_rng(seed).choice(each, (DRAWS, len(each)))
+    low, high = np.quantile(np.median(draws, axis=1), [0.025, 0.975])
+    return Ratio(float(np.median(each)), float(low), float(high))
+
+
+def record(name: str, outcome: Outcome) -> dict[str, Any]:
+    """The JSON object of one run."""
+    return {
+        "name": name,
+        "hardware": {"processor": processor(), "cores": len(os.sched_getaffinity(0)), "system": platform.system()},
+        "versions": versions(),
+        "commit": source()["commit"],
+        "dirty": source()["dirty"],
+        "ratios": {key: asdict(ratio) for key, ratio in outcome.ratios.items()},
+        "figures": dict(outcome.figures),
+    }
+
+
+def write_record(path: Path, content: Mapping[str, Any]) -> None:
+    """Write it as JSON. Raises OSError, and ValueError on NaN."""
+    path.parent.mkdir(parents=True, exist_ok=True)
+    path.write_text(json.dumps(content, indent=1, allow_nan=False) + "\n", encoding="utf-8")
+
+
+def processor() -> str:
+    """The processor's own name."""
+    try:
+        lines = Path("/proc/cpuinfo").read_text(encoding="utf-8").splitlines()
+    except FileNotFoundError:
+        return platform.processor() or platform.machine()
+    return next((line.split(":", 1)[1].strip() for line in lines if line.startswith("model name")), platform.machine())

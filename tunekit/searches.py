@@ -1,0 +1,125 @@
+"""What a search leaves beside its trials: ``search.json``, so that nobody needs Optuna's storage to read it.
+
+Optuna's storage stays the truth of a running search; the driver writes this file anew from it after each ended trial.
+"""
+
+from collections.abc import Mapping
+from dataclasses import asdict, dataclass, field
+from enum import StrEnum
+from typing import Any
+
+from tunekit.schema import Scalar, strictly
+
+
+class TrialState(StrEnum):
+    """How a configuration's trial ended, in Optuna's words."""
+
+    COMPLETE = "complete"
+    """Every search seed trained all epochs."""
+    PRUNED = "pruned"
+    """The scheduler stopped it."""
+    FAILED = "failed"
+    """A seed diverged, ran out of memory or failed."""
+
+
+@dataclass(frozen=True, kw_only=True)
+class SearchTrial:
+    """One ended configuration of a study."""
+
+    number: int
+    """Optuna's number, from 0, which is the study's default configuration."""
+    params: Mapping[str, Scalar]
+    """What was suggested, by parameter: ``learning_rate``, ``r``, ..."""
+    state: TrialState
+    values: tuple[float, ...] | None
+    """One an objective; None for a failed trial. Scores are means over search seeds of the running best, in [0, 1]."""
+    epochs: int
+    """Trained for it, over its seeds; 0 where the store answered."""
+    seconds: float
+    """Spent on those epochs."""
+    trial_ids: tuple[str, ...]
+    """Of its specs, one a search seed."""
+
+
+@dataclass(frozen=True, kw_only=True)
+class Choice:
+    """A configuration that was trained again on fresh seeds."""
+
+    role: str
+    """``best``, ``1se`` or ``default``; one configuration may have several roles, each a Choice."""
+    number: int
+    """The study's trial that it is."""
+    trial_ids: tuple[str, ...]
+    """Of the confirming trials, one a seed, ended or not."""
+
+
+@dataclass(frozen=True, kw_only=True)
+class SearchStudy:
+    """One Optuna study: a model, a dataset and a method."""
+
+    model: str
+    dataset: str
+    method: str
+    space: Mapping[str, Mapping[str, Any]]
+    """By parameter: ``{"type": "float", "low", "high", "log"}``, ``{"type": "int", ...}`` or ``{"type":
+    "categorical", "choices"}``."""
+    objectives: tuple[str, ...]
+    """``macro_f1``, ``num_trainable_params``, ..."""
+    directions: tuple[str, ...]
+    """``maximize`` or ``minimize``, one an objective."""
+    sampler: str
+    sampler_seed: int
+    scheduler: str
+    seeds: tuple[int, ...]
+    """Search seeds of each configuration."""
+    planned: int
+    """Trials asked for in all."""
+    trials: tuple[SearchTrial, ...] = ()
+    """Ended ones, by number."""
+    choices: tuple[Choice, ...] = ()
+
+    @classmethod
+    def from_dict(cls, values: Mapping[str, Any]) -> "SearchStudy":
+        """The study of ``to_dict``. Raises ValueError on a missing, unknown or mistyped field."""
+        study = strictly(cls, values)
+        try:
+            trials = tuple(_trial(one) for one in study.trials)  # type: ignore[arg-type]
+            choices = tuple(strictly(Choice, _tuples(one, "trial_ids")) for one in study.choices)  # type: ignore[arg-type]
+            lists = {name: tuple(getattr(study, name)) for name in ("objectives", "directions", "seeds")}
+        except (TypeError, KeyError) as error:
+            raise ValueError(f"SearchStudy: {error}") from error
+        return cls(**{**values, **lists, "trials": trials, "choices": choices})
+
+    def to_dict(self) -> dict[str, Any]:
+        """All fields as JSON values."""
+        return asdict(self)
+
+
+@dataclass(frozen=True)
+class Search:
+    """All studies of one search."""
+
+    studies: tuple[SearchStudy, ...] = field(default=())
+
+    @classmethod
+    def from_dict(cls, values: Mapping[str, Any]) -> "Search":
+        """The search of ``to_dict``. Raises ValueError where it is not one."""
+        if not isinstance(values, Mapping) or not isinstance(values.get("studies"), list):
+            raise ValueError("search.json holds no list of studies")
+        return cls(tuple(SearchStudy.from_dict(one) for one in values["studies"]))
+
+    def to_dict(self) -> dict[str, Any]:
+        """All fields as JSON values."""
+        return asdict(self)
+
+
+def _trial(values: Mapping[str, Any]) -> SearchTrial:
+    found = strictly(SearchTrial, _tuples(values, "trial_ids", "values"))
+    object.__setattr__(found, "state", TrialState(found.state))
+    return found
+
+
+def _tuples(values: Mapping[str, Any], *names: str) -> dict[str, Any]:
+    if not isinstance(values, Mapping):
+        raise ValueError(f"expected an object, got {type(values).__name__}")
+    return {key: tuple(value) if key in names and value is not None else value for key, value in values.items()}
