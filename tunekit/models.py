@@ -17,6 +17,7 @@ from tunekit.hub import content_hash, first_line, folder_of_minilm, resolve_revi
 from tunekit.registry import Registry
 from tunekit.safety import checked_config, refuse_kernels
 from tunekit.schema import slug
+from tunekit.shapes import SHAPES, Shape
 
 if TYPE_CHECKING:
     from transformers import PreTrainedModel, PreTrainedTokenizerFast
@@ -31,24 +32,19 @@ class ModelInfo:
     display_name: str
     revision: str
     """Pinned commit, sha256 of bundled weights, or the version of a seeded backbone; part of the fingerprint."""
-    num_layers: int
-    hidden_size: int
-    intermediate_size: int
+    shape: Shape
     hub_id: str | None = None
     """None for bundled and seeded models."""
 
 
 MODELS: Registry[ModelInfo] = Registry("model")
 
-_BASE = {"num_layers": 12, "hidden_size": 768, "intermediate_size": 3072}
-_TINY = {"revision": "seeded-1", "num_layers": 2, "hidden_size": 32, "intermediate_size": 64}
-
 MODELS.register("bert")(
     ModelInfo(
         display_name="BERT",
         hub_id="google-bert/bert-base-uncased",
         revision="86b5e0934494bd15c9632b12f734a8a67f723594",
-        **_BASE,
+        shape=SHAPES["bert"],
     )
 )
 MODELS.register("roberta")(
@@ -56,7 +52,7 @@ MODELS.register("roberta")(
         display_name="RoBERTa",
         hub_id="FacebookAI/roberta-base",
         revision="e2da8e2f811d1448a5b465c236feacd80ffbac7b",
-        **_BASE,
+        shape=SHAPES["roberta"],
     )
 )
 MODELS.register("scibert")(
@@ -65,20 +61,20 @@ MODELS.register("scibert")(
         hub_id="allenai/scibert_scivocab_uncased",
         # The conversion commit that adds model.safetensors; main has a pickle only.
         revision="952d056ace307abd2cda7cee822a1d608deb20ed",
-        **_BASE,
+        shape=SHAPES["scibert"],
     )
 )
 MODELS.register("minilm")(
     ModelInfo(
         display_name="MiniLM",
         revision="53aa51172d142c89d9012cce15ae4d6cc0ca6895895114379cacb4fab128d9db",
-        num_layers=6,
-        hidden_size=384,
-        intermediate_size=1536,
+        shape=SHAPES["minilm"],
     )
 )
-MODELS.register("tiny-bert")(ModelInfo(display_name="Tiny BERT", **_TINY))
-MODELS.register("tiny-roberta")(ModelInfo(display_name="Tiny RoBERTa", **_TINY))
+MODELS.register("tiny-bert")(ModelInfo(display_name="Tiny BERT", revision="seeded-1", shape=SHAPES["tiny-bert"]))
+MODELS.register("tiny-roberta")(
+    ModelInfo(display_name="Tiny RoBERTa", revision="seeded-1", shape=SHAPES["tiny-roberta"])
+)
 
 
 @dataclass(frozen=True, kw_only=True)
