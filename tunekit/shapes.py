@@ -149,7 +149,7 @@ def bottleneck(shape: Shape, params: Mapping[str, Any]) -> int:
 
 
 def lora_targets(shape: Shape, method: str, params: Mapping[str, Any], num_labels: int) -> frozenset[str]:
-    """Full names of the linear modules that LoRA changes, by ``peft``'s rule, the ends of names; none for other methods.
+    """Full names of the linear modules that LoRA changes, by ``peft``'s rule (ends of names); none for other methods.
 
     Raises NoClosedForm for a target that is no linear module, and for a method that is none of ours.
     """

@@ -3,7 +3,7 @@
 import pytest
 
 from tests.helpers import specify
-from tunekit.engine.memory_measure import kept_bytes, member_of, probe, step_bytes
+from tunekit.engine.memory_measure import given, kept_bytes, member_of, probe, step_bytes, without_data
 from tunekit.engine.packing import fill_rows
 from tunekit.memory import Shape, Work, predict, saved_bytes
 from tunekit.methods.base import count_parameters
@@ -65,6 +65,16 @@ def test_real_widths_agree_and_a_step_is_not_under_predicted(shape, method, rate
     found = predict(work)
     measured = found.weights + found.optimizer + step_bytes(member)
     assert -0.03 <= found.peak / measured - 1 <= 0.02
+
+
+@pytest.mark.parametrize("rate", [0.1, 0.0])
+@pytest.mark.parametrize("method", ["full", "adapter", "lora"])
+def test_what_is_measured_without_data_is_what_is_measured_with_it(method, rate):
+    member, _ = made(config_of("roberta", SMALL, rate, rate), method, {}, LENGTHS)
+    real = kept_bytes(member)
+    with without_data(member):
+        assert kept_bytes(member) == real
+        assert kept_bytes(given(member, (512,) * 64)) > 1000 * real
 
 
 def test_a_probe_finds_the_closed_form_where_there_is_one():

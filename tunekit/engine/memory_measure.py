@@ -9,6 +9,8 @@ from typing import Any
 
 import numpy as np
 import torch
+from torch import nn
+from torch._subclasses.fake_tensor import FakeTensorMode
 from torch.autograd.graph import saved_tensors_hooks
 from torch.profiler import ProfilerActivity, profile
 from transformers import BertConfig, BertForSequenceClassification, RobertaConfig, RobertaForSequenceClassification
@@ -39,13 +41,18 @@ def member_of(
     values = {"pad_token_id": pad, **config, "num_labels": num_labels, "attn_implementation": "sdpa"}
     model = model_kind(config_kind(**values))
     adapt(model, spec)
-    total = sum(lengths)
-    offsets = np.concatenate([[0], np.cumsum(lengths)]).astype(np.int64)
-    tokens = TokenisedSplit(np.full(total, pad + 1, np.int32), np.zeros(total, np.int8), offsets, 0)
-    member = Member(spec, model, LabelledSplit(tokens, np.zeros(len(lengths), np.int64)), torch.device(device))
+    member = Member(spec, model, _sequences(lengths, pad + 1), torch.device(device))
     model.train()
     member.masks.start(0)
     return member
+
+
+def _sequences(lengths: Sequence[int], token: int) -> LabelledSplit:
+    """One and the same token ``lengths`` times over, all of the first class."""
+    total = sum(lengths)
+    offsets = np.concatenate([[0], np.cumsum(lengths)]).astype(np.int64)
+    tokens = TokenisedSplit(np.full(total, token, np.int32), np.zeros(total, np.int8), offsets, 0)
+    return LabelledSplit(tokens, np.zeros(len(lengths), np.int64))
 
 
 class _Saved:
@@ -60,7 +67,7 @@ def kept_bytes(member: Member) -> int:
 
     Each storage counts once, parameters not at all.
     """
-    parameters = {parameter.untyped_storage().data_ptr() for parameter in member.model.parameters()}
+    parameters = {parameter.untyped_storage()._cdata for parameter in member.model.parameters()}
     alive: weakref.WeakSet[_Saved] = weakref.WeakSet()
 
     def hold(tensor: torch.Tensor) -> _Saved:
@@ -71,9 +78,30 @@ def kept_bytes(member: Member) -> int:
     with saved_tensors_hooks(hold, lambda saved: saved.tensor):
         loss, _ = member.loss(np.arange(len(member.train)))
     storages = [saved.tensor.untyped_storage() for saved in alive]
-    sizes = {storage.data_ptr(): storage.nbytes() for storage in storages}
+    sizes = {storage._cdata: storage.nbytes() for storage in storages}
     del loss
-    return sum(size for address, size in sizes.items() if address not in parameters)
+    return sum(size for storage, size in sizes.items() if storage not in parameters)
+
+
+def without_data(member: Member) -> FakeTensorMode:
+    """Empty ``member``'s weights of their data, in place; in the mode returned it runs the same operators on shapes.
+
+    Batches that no memory could hold are measured so in a moment.
+    """
+    mode = FakeTensorMode(allow_non_fake_inputs=True)
+    for module in member.model.modules():
+        for name, weight in module.named_parameters(recurse=False):
+            empty = mode.from_tensor(weight.detach())
+            module.register_parameter(name, nn.Parameter(empty, requires_grad=weight.requires_grad))
+        for name, buffer in module.named_buffers(recurse=False):
+            setattr(module, name, mode.from_tensor(buffer))
+    return mode
+
+
+def given(member: Member, lengths: Sequence[int]) -> Member:
+    """``member`` with sequences of other ``lengths``."""
+    member.train = _sequences(lengths, member.model.config.pad_token_id + 1)
+    return member
 
 
 def step_bytes(member: Member) -> int:
