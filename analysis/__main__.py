@@ -1,6 +1,7 @@
 """python -m analysis ray_results/<sweep> [more sweeps] --out DIR    tables, figures, claims and report of stores
 python -m analysis published --out DIR                            the study's Tables 1 to 4, as printed
 python -m analysis audit ray_results/<sweep>                      its datasets, and scores on clean test items
+python -m analysis memory [--out DIR]                             the study's memory formulas, a right model, savings
 python -m analysis paper paper.yaml --out paper/                  a paper's tables, figures, numbers and appendix
 """
 
@@ -21,6 +22,7 @@ from analysis.compare import comparisons_section
 from analysis.document import Section
 from analysis.grim import Fit, grim
 from analysis.load import load
+from analysis.memory import lines, memory_report, read_measured
 from analysis.pages import markdown_sections
 from analysis.paper import compose_paper, differences, write_paper
 from analysis.published import PublishedTable, published_lookup, register, tables
@@ -149,6 +151,29 @@ def paper(args: PaperFiles) -> int:
     return 0
 
 
+@dataclass(frozen=True)
+class MemoryModel:
+    """The study's memory formulas and their errors; memory of each method by formula, closed form and measurement."""
+
+    model: str = "roberta"
+    """A registered model, whose shape is taken."""
+    measured: Path | None = None
+    """What python -m benchmarks memory --json wrote, such as benchmarks/results/memory.json."""
+    out: Path | None = None
+    """Folder to write a report with figures to; without it the text is printed."""
+
+
+def memory(args: MemoryModel) -> None:
+    """Print or write it. Raises UserError for an unknown model, or a file that is no record of measurements."""
+    measured = None if args.measured is None else read_measured(args.measured)
+    sections, plates = memory_report(args.model, measured)
+    if args.out is None:
+        Console(highlight=False, markup=False, soft_wrap=True).print(markdown_sections(lines(sections)))
+        return
+    save(plates, args.out / "figures")
+    _finish(args.out, Report("Memory", (), plates, sections))
+
+
 def _published_table(printed: PublishedTable) -> Table:
     notes = []
     rows = []
@@ -186,6 +211,7 @@ COMMANDS: Mapping[str, tuple[type, Callable[..., int | None]]] = {
     "paper": (PaperFiles, paper),
     "published": (Published, published),
     "audit": (Audit, audit_sweep),
+    "memory": (MemoryModel, memory),
 }
 
 
