@@ -5,7 +5,7 @@ import json
 import math
 from collections import Counter
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass, replace
+from dataclasses import dataclass, field, replace
 from functools import cached_property
 from pathlib import Path
 from typing import Any
@@ -14,7 +14,7 @@ import numpy as np
 import pandas as pd
 
 from analysis.load import Study
-from analysis.names import setting_text, varying
+from analysis.names import LABELS, metric_name, setting_text, varying
 from analysis.predictions import METRICS, collapsed, per_class_f1, read_predictions
 from analysis.stats import Sample
 from tunekit.schema import Scalar, Status
@@ -68,6 +68,8 @@ class Cell:
     """Empty where no copy of the dataset says them."""
     expected: tuple[int, ...]
     runs: tuple[Run, ...]
+    metric_names: Mapping[str, str] = field(default_factory=dict)
+    """An imported experiment's own names of metrics."""
 
     @property
     def num_classes(self) -> int | None:
@@ -102,7 +104,8 @@ class Cell:
 
     def by_seed(self, metric: str) -> dict[int, float]:
         """The metric of each completed trial; ``metric`` as in EpochRecord without the split, or computed from the
-        stored predictions (``mcc``, ``weighted_f1``, ``f1:CLASS``). Raises UserError where those are missing.
+        stored predictions (``mcc``, ``weighted_f1``, ``f1:CLASS``); trials that did not record it are left out. Raises
+        UserError where predictions that it needs are missing.
         """
         column = f"{self.split}_{metric}"
         found: dict[int, float] = {}
@@ -111,7 +114,7 @@ class Cell:
                 found[run.seed] = run.scores[column]
             elif metric in run.scores:
                 found[run.seed] = run.scores[metric]
-            elif run.epoch is not None and (metric in METRICS or metric.startswith("f1:")):
+            elif run.epoch is not None and column not in LABELS and (metric in METRICS or metric.startswith("f1:")):
                 found[run.seed] = _from_predictions(self, run, metric)
         return found
 
@@ -129,6 +132,11 @@ class Cell:
     def executions(self) -> set[str]:
         """The ways in which its completed trials were run."""
         return {run.execution for run in self.completed if not run.filled}
+
+
+def called(metric: str, found: Sequence[Cell]) -> str:
+    """What ``found`` call a metric, for people: imported experiments have names of their own."""
+    return " / ".join(dict.fromkeys(cell.metric_names.get(metric, metric_name(metric)) for cell in found))
 
 
 def cells(study: Study, select: str = "last") -> list[Cell]:
@@ -182,10 +190,12 @@ def _cell(study: Study, key: str, fingerprint: str, members: Sequence[Mapping[st
         variant="",
         **{f"{name}_name": study.names.get(spec[name], spec[name]) for name in ("model", "method", "dataset")},
         split="test" if "test" in scored or (spec["score_test"] and "val" not in scored) else "val",
-        searched=not spec["score_test"],
+        # An imported experiment seals nothing: where it has no test scores it simply recorded none.
+        searched="method_params" in spec and not spec["score_test"],
         label_names=facts.label_names if facts else (),
         expected=tuple(sorted({*study.expected.get(key, ()), *(run.seed for run in runs)})),
         runs=tuple(runs),
+        metric_names=study.metric_names.get(key, {}),
     )
 
 

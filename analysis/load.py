@@ -56,8 +56,8 @@ class Study:
     datasets: Mapping[str, DatasetFacts]
     names: Mapping[str, str]
     """Of models, methods and datasets, for people."""
-    metric_names: Mapping[str, str]
-    """An imported experiment's own names of metrics."""
+    metric_names: Mapping[str, Mapping[str, str]]
+    """By cell, an imported experiment's own names of metrics."""
     later_seeds: tuple[str, ...]
     """One line for each request that added seeds to cells already asked for."""
     problems: tuple[Problem, ...]
@@ -98,7 +98,12 @@ def load(
         expected=expected,
         datasets=found,
         names={**NAMES, **{name: facts.display_name for name, facts in found.items()}, **names},
-        metric_names={k: v for _, request in requests for k, v in request.get("metric_names", {}).items()},
+        metric_names={
+            _cell_key(cell): request["metric_names"]
+            for _, request in requests
+            if "metric_names" in request
+            for cell in request["cells"]
+        },
         later_seeds=later,
         problems=tuple([*problems, *more, *doubtful]),
     )
@@ -157,12 +162,7 @@ def _asked(requests: Sequence[tuple[str, Mapping[str, Any]]]) -> tuple[dict[str,
     for sweep, request in requests:
         added: dict[tuple[int, ...], int] = {}
         for cell in request.get("cells", []):
-            imported = cell.get("imported", False)
-            fields = {name: value for name, value in cell.items() if name not in ("seeds", "imported")}
-            if imported:
-                fields["settings"] = dict(sorted(fields["settings"].items()))
-            key = json.dumps(fields, sort_keys=True, separators=(",", ":"))
-            seeds = expected.setdefault(key, [])
+            seeds = expected.setdefault(_cell_key(cell), [])
             new = tuple(seed for seed in cell["seeds"] if seed not in seeds)
             if seeds and new:
                 added[new] = added.get(new, 0) + 1
@@ -172,3 +172,9 @@ def _asked(requests: Sequence[tuple[str, Mapping[str, Any]]]) -> tuple[dict[str,
             listed = " ".join(map(str, seeds_added))
             later.append(f"{sweep}: seeds {listed} of {count} cells were asked for on {when}, after the first ones")
     return {key: tuple(sorted(seeds)) for key, seeds in expected.items()}, tuple(later)
+
+
+def _cell_key(asked: Mapping[str, Any]) -> str:
+    """The cell of a request's entry."""
+    fields = {name: value for name, value in asked.items() if name not in ("seeds", "imported")}
+    return json.dumps(fields, sort_keys=True, separators=(",", ":"))
