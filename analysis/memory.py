@@ -8,13 +8,16 @@ from types import MappingProxyType
 from typing import Any
 
 import pandas as pd
+from rich.console import Console
 
 from analysis import study_memory
 from analysis.document import Grid, Inline, Paragraph, Section
 from analysis.memory_figures import memory_plates, saved_share
 from analysis.names import NAMES
+from analysis.pages import markdown_sections
+from analysis.report import Report, write_report
 from analysis.study_memory import MIB, study_sections
-from analysis.vector import Plate
+from analysis.vector import Plate, save
 from tunekit.memory import SHAPES, Shape, Work, predict, saved_bytes
 from tunekit.store import UserError, strict_json
 
@@ -153,3 +156,28 @@ def _mib(value: float | None) -> str:
 
 def _percent(value: float) -> str:
     return "" if pd.isna(value) else f"{100 * value:.1f}"
+
+
+@dataclass(frozen=True)
+class MemoryModel:
+    """The study's memory formulas and their errors; memory of each method by formula, closed form and measurement."""
+
+    model: str = "roberta"
+    """A registered model, whose shape is taken."""
+    measured: Path | None = None
+    """What python -m benchmarks memory --json wrote, such as benchmarks/results/memory.json."""
+    out: Path | None = None
+    """Folder to write a report with figures to; without it the text is printed."""
+
+
+def memory(args: MemoryModel) -> None:
+    """Print or write it. Raises UserError for an unknown model, or a file that is no record of measurements."""
+    measured = None if args.measured is None else read_measured(args.measured)
+    sections, plates = memory_report(args.model, measured)
+    console = Console(highlight=False, markup=False, soft_wrap=True)
+    if args.out is None:
+        console.print(markdown_sections(lines(sections)))
+        return
+    save(plates, args.out / "figures")
+    pages = write_report(Report("Memory", (), plates, sections), args.out)
+    console.print(f"{len(plates)} figures in {args.out / 'figures'}, report in {' and '.join(map(str, pages))}")
