@@ -220,9 +220,7 @@ COMMANDS: Mapping[str, tuple[type, Callable[..., int | None]]] = {
     "paper": (PaperFiles, paper),
     "published": (Published, published),
     "audit": (Audit, audit_sweep),
-<<<<<<< HEAD
     "memory": (MemoryModel, memory),
-=======
     "import": (Import, import_foreign),
 }
 
