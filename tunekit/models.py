@@ -10,7 +10,7 @@ from collections.abc import Mapping
 from dataclasses import dataclass
 from pathlib import Path
 from types import MappingProxyType
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 from tunekit.errors import UserError
 from tunekit.hub import content_hash, first_line, folder_of_minilm, resolve_revision, snapshot
@@ -136,6 +136,19 @@ def _folder(ref: ModelRef) -> Path:
         return folder_of_minilm(ref.revision)
     hub_id = MODELS[ref.name].hub_id if ref.name in MODELS else ref.name.partition("@")[0]
     return snapshot(hub_id or ref.name, ref.revision, ref.name, MODEL_TYPES)
+
+
+def config_at_hand(ref: ModelRef) -> dict[str, Any] | None:
+    """The values of a local or cached model's config.json, nothing fetched; None where it is not here yet.
+
+    Raises UserError where it is not safe or supported.
+    """
+    if ref.path:
+        return checked_config(Path(ref.path), ref.name, MODEL_TYPES)
+    from huggingface_hub import try_to_load_from_cache
+
+    found = try_to_load_from_cache(ref.name.partition("@")[0], "config.json", revision=ref.revision)
+    return checked_config(Path(found).parent, ref.name, MODEL_TYPES) if isinstance(found, str) else None
 
 
 def load_tokenizer(ref: ModelRef, data: TextDataset) -> PreTrainedTokenizerFast:

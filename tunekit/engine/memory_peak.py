@@ -23,7 +23,7 @@ def used_bytes(device: torch.device) -> int:
     """What ``peak_bytes`` counts, now."""
     if device.type == "cuda":
         return torch.cuda.memory_allocated(device)
-    return psutil.Process().memory_info().rss
+    return host_bytes()[0]
 
 
 def peak_bytes(device: torch.device) -> int:
@@ -37,3 +37,13 @@ def peak_bytes(device: torch.device) -> int:
                 return int(line.split()[1]) * 1024
     peak = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss
     return peak if sys.platform == "darwin" else peak * 1024
+
+
+def device_bytes() -> int:
+    """Memory of the smallest GPU here."""
+    return min(torch.cuda.get_device_properties(index).total_memory for index in range(torch.cuda.device_count()))
+
+
+def host_bytes() -> tuple[int, int]:
+    """Resident memory of this process, and what the machine has free."""
+    return psutil.Process().memory_info().rss, psutil.virtual_memory().available

@@ -5,18 +5,22 @@ from typing import Any
 
 from tunekit.engine.packing import fill_rows
 from tunekit.engine.train import EVAL_TOKENS, LabelledSplit, batches
-from tunekit.memory import Shape, Work, predict
+from tunekit.memory import NoClosedForm, Shape, Work, parameters, predict
 from tunekit.schema import TrialSpec
 
 
 def predicted_peak(
     spec: TrialSpec, config: Mapping[str, Any], splits: Mapping[str, LabelledSplit], num_labels: int
-) -> int:
+) -> int | None:
     """Bytes at the fullest of training on every batch of every epoch and of scoring the longest sequences.
 
-    ``config`` holds the values of the model's config.json. Raises NoClosedForm.
+    ``config`` holds the values of the model's config.json. None where model or method have no closed form.
     """
-    shape = Shape.of(config)
+    try:
+        shape = Shape.of(config)
+        parameters(shape, spec.method, spec.method_params, num_labels)
+    except NoClosedForm:
+        return None
     train = splits["train"].tokens.lengths
     sizes = set()
     for epoch in range(1, spec.epochs + 1):

@@ -18,7 +18,6 @@ from tunekit.engine.scoring import scores
 from tunekit.engine.summary import Built, best_epoch, summarise
 from tunekit.engine.train import Diverged, LabelledSplit, Member, TrainedEpoch, mean_cross_entropy, predict, train_epoch
 from tunekit.lease import check_current
-from tunekit.memory import NoClosedForm
 from tunekit.methods.base import count_parameters
 from tunekit.schema import EpochRecord, Status, TrialSummary
 from tunekit.seeding import stream_seed
@@ -73,10 +72,8 @@ class TrialRun:
     def _predicted(self, used: int) -> int | None:
         """Peak bytes by the closed form, with those ``used`` before the model was built; None where it has none."""
         config = self.member.model.config.to_dict()
-        try:
-            return used + predicted_peak(self.spec, config, self.splits, len(self.data.label_names))
-        except NoClosedForm:
-            return None
+        peak = predicted_peak(self.spec, config, self.splits, len(self.data.label_names))
+        return None if peak is None else used + peak
 
     @property
     def done(self) -> bool:
