@@ -203,7 +203,7 @@ def _resources(args: GridArgs) -> Resources:
 
 
 def _fitted(args: GridArgs, resources: Resources, peak: int | None, num_trials: int, say: Say) -> Resources:
-    """``resources`` with as many trials at a time as their predicted ``peak`` leaves room for, where it was not said."""
+    """``resources`` with as many trials at a time as ``peak`` bytes each leave room for, where that was left to us."""
     from tunekit.engine import memory_peak  # torch, which has been loaded by now
 
     joined = bool(os.environ.get("RAY_ADDRESS"))

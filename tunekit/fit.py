@@ -1,4 +1,4 @@
-"""How many trials run at a time, by what they need and what there is. Decisions are pure; numbers are read elsewhere."""
+"""How many trials run at a time, by what they need and what there is: pure decisions on numbers read elsewhere."""
 
 from dataclasses import replace
 
