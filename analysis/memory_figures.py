@@ -49,9 +49,10 @@ def over_length(rows: pd.DataFrame, kind: str, ax: Axes) -> Axes:
 def saving_over_length(rows: pd.DataFrame, ax: Axes) -> Axes:
     """Saved shares in percent over length, a line a source and batch; columns source, batch, length, share."""
     for (source, batch), own in rows.dropna(subset=["share"]).groupby(["source", "batch"]):
+        size = int(str(batch))
         colour, dashes, label = STYLES[str(source)]
-        ax.plot(own["length"], 100 * own["share"], color=colour, linestyle=dashes, linewidth=0.7 + batch / 40)
-        texts = [f"{label}, batch {batch}, {n} tokens: {100 * value:.1f} %" for n, value in _pairs(own, own["share"])]
+        ax.plot(own["length"], 100 * own["share"], color=colour, linestyle=dashes, linewidth=0.7 + size / 40)
+        texts = [f"{label}, batch {size}, {n} tokens: {100 * value:.1f} %" for n, value in _pairs(own, own["share"])]
         hover(ax, own["length"], 100 * own["share"], texts)
     ax.axhline(75, color="#000000", linewidth=0.8, linestyle=":")
     ax.set_ylim(0, 100)

@@ -56,7 +56,9 @@ def test_saving_falls_with_length_where_the_study_says_it_grows():
     frame = compared("roberta", None)
     assert len(frame) == 3 * len(BATCHES) * len(LENGTHS)
     for method in ("adapter", "lora"):
-        shares = saved_share(frame, "ours").query(f"method == {method!r} and batch == 32").sort_values("length")["share"]
+        shares = (
+            saved_share(frame, "ours").query(f"method == {method!r} and batch == 32").sort_values("length")["share"]
+        )
         assert shares.is_monotonic_decreasing
         assert shares.max() < 0.75
     claimed = saved_share(frame, "study").query("method == 'adapter' and batch == 32").sort_values("length")["share"]
