@@ -50,7 +50,7 @@ def config_of(kind, shape, hidden=0.1, attention=0.1):
 @pytest.mark.parametrize("kind", TYPES)
 @pytest.mark.parametrize(("method", "params"), METHODS)
 def test_the_graph_keeps_what_the_closed_form_says_to_the_byte(kind, method, params, precision):
-    for hidden, attention in RATES:
+    for hidden, attention in RATES if precision == "fp32" else RATES[:2]:
         member, work = made(config_of(kind, SMALL, hidden, attention), method, params, LENGTHS, precision)
         assert kept_bytes(member) == saved_bytes(work), (hidden, attention)
         count = parameters(work.shape, method, work.params, 3)
