@@ -51,10 +51,13 @@ def saving_over_length(rows: pd.DataFrame, ax: Axes) -> Axes:
     for (source, batch), own in rows.dropna(subset=["share"]).groupby(["source", "batch"]):
         size = int(str(batch))
         colour, dashes, label = STYLES[str(source)]
-        ax.plot(own["length"], 100 * own["share"], color=colour, linestyle=dashes, linewidth=0.7 + size / 40)
+        ax.plot(
+            own["length"], 100 * own["share"], color=colour, linestyle=dashes, linewidth=0.7 + size / 40,
+            label=f"{label}, batch {size}",
+        )  # fmt: skip
         texts = [f"{label}, batch {size}, {n} tokens: {100 * value:.1f} %" for n, value in _pairs(own, own["share"])]
         hover(ax, own["length"], 100 * own["share"], texts)
-    ax.axhline(75, color="#000000", linewidth=0.8, linestyle=":")
+    ax.axhline(75, color="#000000", linewidth=0.8, linestyle=":", label="the study's claim")
     ax.set_ylim(0, 100)
     return _lengths(rows, ax)
 
@@ -71,8 +74,7 @@ def memory_plates(frame: pd.DataFrame, name: str) -> list[Plate]:
         grid[0, column].set_title(NAMES[method], fontsize=9)
     grid[0, 0].set_ylabel("kept by the graph (GiB)")
     grid[1, 0].set_ylabel("peak (GiB)")
-    named = {label: line for ax in grid.flat for line, label in zip(*ax.get_legend_handles_labels(), strict=True)}
-    figure.legend(named.values(), named, loc="outside lower center", ncols=4, fontsize=8, frameon=False)
+    _legend(figure, 4)
     figure.suptitle(f"{name}, batch {BATCH}: memory by length", fontsize=10)
     caption = (
         f"{name} at batch {BATCH}: what the graph keeps, and the peak, by the study's formulas, by the closed form and "
@@ -92,12 +94,19 @@ def _saving(frame: pd.DataFrame, name: str) -> Plate:
         saving_over_length(rows, ax).label_outer()
         ax.set_title(NAMES[method], fontsize=9)
     figure.axes[0].set_ylabel("saved of the full peak (%)")
+    _legend(figure, 3)
     figure.suptitle(f"{name}: memory that PEFT saves", fontsize=10)
     caption = (
         f"{name}: share of full fine-tuning's peak that each method saves, at batch {batches[0]} (thin) and "
         f"{batches[1]} (thick); dashed by the study's formulas, solid by the closed form, dotted its claim of 3/4."
     )
     return Plate("memory-saving", caption, "memory", settle(figure))
+
+
+def _legend(figure: Figure, columns: int) -> None:
+    """Each label of the figure once, below it."""
+    named = {label: line for ax in figure.axes for line, label in zip(*ax.get_legend_handles_labels(), strict=True)}
+    figure.legend(named.values(), named, loc="outside lower center", ncols=columns, fontsize=8, frameon=False)
 
 
 def _pairs(rows: pd.DataFrame, values: pd.Series) -> list[tuple[int, float]]:
