@@ -67,8 +67,8 @@ class GridArgs(SweepArgs):
 class SearchArgs(SweepArgs):
     """Search each method's hyperparameters with Optuna on Ray Tune, on validation only, and train the choice anew.
 
-    One study for each model, dataset and method, all with the same number of trials; the default configuration is always
-    the first. Running the same command again does what is missing and nothing else.
+    One study for each model, dataset and method, all with the same number of trials; the default configuration is
+    always the first. Running the same command again does what is missing and nothing else.
     """
 
     trials: int | None = None

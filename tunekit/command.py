@@ -95,7 +95,8 @@ def refuse_long(hours: float | None, args: SweepArgs, shorter: str) -> None:
     """Raise UserError where ``hours`` are many and nobody said --yes."""
     if hours is not None and hours > estimate.LONG_HOURS and not args.yes:
         raise UserError(
-            f"this would take about {hours:.0f} h here; run it where there is a GPU, take --preset {shorter}, or add --yes"
+            f"this would take about {hours:.0f} h here; run it where there is a GPU, "
+            f"take --preset {shorter}, or add --yes"
         )
 
 

@@ -23,6 +23,7 @@ from tunekit.frames import Frames, Progress, read_frames
 from tunekit.imported import ImportedSpec as ImportedSpec
 from tunekit.schema import SCHEMA_VERSION, EpochRecord, Fingerprint, TrialSpec, TrialSummary
 from tunekit.search.choose import item_standard_error as item_standard_error
+from tunekit.search.weigh import Weighed as Weighed
 from tunekit.search.weigh import weigh as weigh
 from tunekit.searches import Choice as Choice
 from tunekit.searches import Search as Search
@@ -79,12 +80,9 @@ class ResultStore:
         """The trial's folder, there or not."""
         return self.trials_folder / spec.folder
 
-    def find(self, trial_id: str) -> Path:
-        """The folder of the trial with this id. Raises DamagedRecord where there is none."""
-        found = next(self.trials_folder.glob(f"*-{trial_id}"), None)
-        if found is None:
-            raise DamagedRecord(f"{self.trials_folder}: no trial {trial_id}, which search.json names")
-        return found
+    def find(self, trial_id: str) -> Path | None:
+        """The folder of the trial with this id, None where there is none."""
+        return next(self.trials_folder.glob(f"*-{trial_id}"), None)
 
     # -- writing -----------------------------------------------------------------------------------------------------
 

@@ -7,7 +7,6 @@ import numpy as np
 import pandas as pd
 
 from tunekit.errors import UserError
-from tunekit.searches import SearchStudy, TrialState
 
 RESAMPLES = 2_000
 ROLES = ("default", "best", "1se")
@@ -47,12 +46,6 @@ def choose(candidates: Sequence[Candidate], standard_error: float) -> Chosen:
     within = [one for one in ranked if one.score >= ranked[0].score - standard_error]
     cheapest = min(within, key=lambda one: (one.num_trainable_params, -one.score, one.number))
     return Chosen(ranked[0].number, cheapest.number, tuple(one.number for one in within))
-
-
-def best_number(study: SearchStudy) -> int | None:
-    """Number of the completed trial with the best first objective, the earliest of equals; None where none completed."""
-    done = [trial for trial in study.trials if trial.state is TrialState.COMPLETE and trial.values]
-    return min(done, key=lambda trial: (-trial.values[0], trial.number)).number if done else None
 
 
 def item_standard_error(items: Sequence[pd.DataFrame], metric: str, seed: int = 0) -> float:

@@ -61,7 +61,7 @@ class Outcome:
     epochs: int
     """Trained, over the seeds."""
     seconds: float
-    num_trainable_params: int | None
+    """Spent on these."""
 
 
 def running_best(records: Sequence[EpochRecord], metric: str) -> list[float]:
@@ -73,28 +73,28 @@ def running_best(records: Sequence[EpochRecord], metric: str) -> list[float]:
 
 
 def outcome_of(trials: "Sequence[StoredTrial | None]", objectives: Sequence[Objective]) -> Outcome | None:
-    """What the records of all search seeds of a configuration say; None where one has not ended."""
+    """What the records of a configuration's search seeds say, None for seeds without any; None where it has not ended.
+
+    It has when all seeds have completed, or one has failed or was stopped.
+    """
+    known = [trial for trial in trials if trial]
     statuses = [trial.summary.status if trial and trial.summary else None for trial in trials]
-    if None in statuses:
-        return None
-    curves = [running_best(trial.epochs, objectives[0].name) for trial in trials]
+    curves = [running_best(trial.epochs, objectives[0].name) if trial else [] for trial in trials]
     curve = tuple(fmean(values) for values in zip(*curves, strict=False))
-    params = trials[0].summary.num_trainable_params
-    ended = {status for status in statuses if status not in (Status.COMPLETED, Status.STOPPED)}
-    if ended:
+    if set(statuses) - {None, Status.COMPLETED, Status.STOPPED}:
         state, values = TrialState.FAILED, None
     elif Status.STOPPED in statuses:
         state, values = TrialState.PRUNED, curve[-1:] if len(objectives) == 1 else None
+    elif None not in statuses:
+        state, values = TrialState.COMPLETE, tuple(_value(one, known) for one in objectives)
     else:
-        state = TrialState.COMPLETE
-        values = tuple(_value(one, trials) for one in objectives)
+        return None
     return Outcome(
         state,
         values,
         curve,
-        sum(len(trial.epochs) for trial in trials),
-        sum(trial.summary.train_seconds for trial in trials),
-        params,
+        sum(len(trial.epochs) for trial in known),
+        sum(record.epoch_seconds for trial in known for record in trial.epochs),
     )
 
 

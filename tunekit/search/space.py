@@ -133,8 +133,8 @@ class DefaultTrial:
             )
         if not inside:
             raise UserError(
-                f"the default {own} {whole} of {self.spec.method!r}, which is always the first trial, lies outside what "
-                f"is searched ({shown}); widen that, or give another default with --learning-rate or --method-params"
+                f"the default {own} {whole} of {self.spec.method!r}, which is always the first trial, lies outside "
+                f"what is searched ({shown}); widen that, or give another default (--learning-rate, --method-params)"
             )
         self.params[name] = value if isinstance(range_, FloatDistribution | CategoricalDistribution) else int(value)
         self.distributions[name] = range_

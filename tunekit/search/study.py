@@ -13,7 +13,7 @@ from typing import Any
 
 import numpy as np
 import optuna
-from optuna.distributions import BaseDistribution
+from optuna.distributions import BaseDistribution, CategoricalDistribution
 from optuna.storages import BaseStorage
 from optuna.trial import FrozenTrial
 from optuna.trial import TrialState as OptunaState
@@ -60,6 +60,14 @@ class StudyPlan:
     def key(self) -> str:
         """Model, dataset and method, unique in a search."""
         return f"{self.spec.model}/{self.spec.dataset}/{self.spec.method}"
+
+    @property
+    def max_epochs(self) -> int:
+        """Epochs of the longest trial."""
+        epochs = self.distributions.get("epochs")
+        if epochs is None:
+            return self.spec.epochs
+        return max(epochs.choices) if isinstance(epochs, CategoricalDistribution) else epochs.high
 
     def specs(self, trial: "optuna.Trial") -> list[TrialSpec]:
         """The specs of what ``trial`` suggests, one a search seed."""
@@ -196,8 +204,8 @@ class Study:
             asked.trial.report(value, epoch)
         asked.reported = max(asked.reported, len(curve))
 
-    def tell(self, asked: Asked, outcome: Outcome) -> None:
-        """End the trial: complete, pruned with its curve, or failed."""
+    def tell(self, asked: Asked, outcome: Outcome) -> bool:
+        """End the trial: complete, pruned with its curve, or failed. Returns whether it repeats another one."""
         self.report(asked, outcome.curve)
         mine = json.dumps([spec.trial_id for spec in asked.specs])
         repeated = any(
@@ -205,13 +213,14 @@ class Study:
         )
         asked.trial.set_user_attr("epochs", 0 if repeated else outcome.epochs)
         asked.trial.set_user_attr("seconds", 0.0 if repeated else outcome.seconds)
-        asked.trial.set_user_attr("num_trainable_params", outcome.num_trainable_params)
         complete = outcome.state is TrialState.COMPLETE
         self.study.tell(asked.trial, outcome.values if complete else None, state=_TOLD[outcome.state])
+        return repeated
 
     def curves(self) -> list[tuple[int, dict[int, float]]]:
-        """Number and value by epoch of each ended trial: what a scheduler has seen."""
-        return [(t.user_attrs[NUMBER], dict(t.intermediate_values)) for t in self.trials() if t.state.is_finished()]
+        """Number and value by epoch of each trial that was trained for this study: what a scheduler has seen."""
+        ended = [trial for trial in self.trials() if trial.state.is_finished() and trial.user_attrs["epochs"]]
+        return [(trial.user_attrs[NUMBER], dict(trial.intermediate_values)) for trial in ended]
 
     def summary(self) -> SearchStudy:
         """The study for search.json."""

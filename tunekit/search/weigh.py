@@ -6,6 +6,7 @@ from typing import TYPE_CHECKING
 import numpy as np
 import pandas as pd
 
+from tunekit.errors import UserError
 from tunekit.search.choose import Candidate, Chosen, choose, item_standard_error
 from tunekit.search.outcome import running_best
 from tunekit.searches import SearchStudy, SearchTrial, TrialState
@@ -41,7 +42,12 @@ def weigh(store: "ResultStore", study: SearchStudy) -> Weighed | None:
 
 
 def _stored(store: "ResultStore", trial: SearchTrial) -> "list[StoredTrial]":
-    return [store.read(store.find(trial_id)) for trial_id in trial.trial_ids]
+    folders = [store.find(trial_id) for trial_id in trial.trial_ids]
+    if None in folders:
+        raise UserError(
+            f"{store.trials_folder} lacks trials that search.json names ({', '.join(trial.trial_ids)}); restore them"
+        )
+    return [store.read(folder) for folder in folders]
 
 
 def _best_items(trial: "StoredTrial", metric: str) -> pd.DataFrame:
