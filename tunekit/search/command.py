@@ -198,9 +198,10 @@ def _at_most(request: SearchRequest, ended: Mapping[str, int]) -> list[PlannedTr
 
 def _described(request: SearchRequest, ended: Mapping[str, int]) -> str:
     first = request.plans[0]
+    objectives = ",".join(one.name for one in first.objectives)
     lines = [
         f"search {request.sweep.name}: {len(request.plans)} studies of {first.planned} trials, "
-        f"sampler {first.sampler}, scheduler {first.scheduler}, objective {','.join(one.name for one in first.objectives)}, "
+        f"sampler {first.sampler}, scheduler {first.scheduler}, objective {objectives}, "
         f"search seeds {' '.join(map(str, first.seeds))}, test sealed"
     ]
     for plan in request.plans:
