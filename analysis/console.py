@@ -11,7 +11,7 @@ from analysis.load import load
 from analysis.render import terminal
 from analysis.tables import build, default_specs
 from tunekit.schema import Status, TrialSpec
-from tunekit.store import Choice, ResultStore, SearchStudy, SearchTrial, Weighed, weigh
+from tunekit.store import Choice, ResultStore, SearchStudy, SearchTrial, Weighed, pareto, weigh
 
 METRICS = ("accuracy", "macro_f1")
 
@@ -49,6 +49,10 @@ def print_search(store: ResultStore) -> None:
         _print(table)
         within = " ".join(map(str, weighed.chosen.within))
         spent = sum(trial.epochs for trial in study.trials), sum(trial.seconds for trial in study.trials)
+        if len(study.objectives) > 1:
+            front = pareto([trial.values for trial in study.trials if trial.values], study.directions)
+            numbers = [trial.number for trial in study.trials if trial.values]
+            _print(f"Pareto front of {', '.join(study.objectives)}: trials {' '.join(str(numbers[n]) for n in front)}")
         states = [trial.state.value for trial in study.trials]
         counts = ", ".join(f"{states.count(state)} {state}" for state in dict.fromkeys(states))
         _print(

@@ -23,6 +23,7 @@ from tunekit.frames import Frames, Progress, read_frames
 from tunekit.imported import ImportedSpec as ImportedSpec
 from tunekit.schema import SCHEMA_VERSION, EpochRecord, Fingerprint, TrialSpec, TrialSummary
 from tunekit.search.choose import item_standard_error as item_standard_error
+from tunekit.search.choose import pareto as pareto
 from tunekit.search.weigh import Weighed as Weighed
 from tunekit.search.weigh import weigh as weigh
 from tunekit.searches import Choice as Choice

@@ -48,6 +48,17 @@ def choose(candidates: Sequence[Candidate], standard_error: float) -> Chosen:
     return Chosen(ranked[0].number, cheapest.number, tuple(one.number for one in within))
 
 
+def pareto(values: Sequence[Sequence[float]], directions: Sequence[str]) -> list[int]:
+    """Positions of the points that no other one beats: none is as good in all objectives and better in one."""
+    signs = [1 if direction == "maximize" else -1 for direction in directions]
+    points = np.asarray(values, dtype=float) * signs  # (N, objectives), higher is better
+    return [
+        place
+        for place, point in enumerate(points)
+        if not ((points >= point).all(axis=1) & (points > point).any(axis=1)).any()
+    ]
+
+
 def item_standard_error(items: Sequence[pd.DataFrame], metric: str, seed: int = 0) -> float:
     """Standard error of a score for another draw of the same kind of items: the items' bootstrap, by clusters.
 
