@@ -2,6 +2,7 @@
 python -m analysis published --out DIR                            the study's Tables 1 to 4, as printed
 python -m analysis audit ray_results/<sweep>                      its datasets, and scores on clean test items
 python -m analysis paper paper.yaml --out paper/                  a paper's tables, figures, numbers and appendix
+python -m analysis import DIR --map seed=KEY ... --out STORE      a plain Ray Tune experiment as a store
 """
 
 import sys
@@ -20,7 +21,9 @@ from analysis.claims import evaluate, load_claims
 from analysis.compare import comparisons_section
 from analysis.document import Section
 from analysis.grim import Fit, grim
+from analysis.importing import import_experiment, parse_map
 from analysis.load import load
+from analysis.names import SPLITS
 from analysis.pages import markdown_sections
 from analysis.paper import compose_paper, differences, write_paper
 from analysis.published import PublishedTable, published_lookup, register, tables
@@ -149,6 +152,35 @@ def paper(args: PaperFiles) -> int:
     return 0
 
 
+@dataclass(frozen=True)
+class Import:
+    """A plain Ray Tune experiment (params.json and result.json of each trial) as a store; unpickles nothing."""
+
+    experiment: Annotated[Path, tyro.conf.Positional]
+    """Folder that holds the trials' folders."""
+    map: tuple[str, ...]
+    """model, dataset, method and seed by key of the configuration (nested: a/b; the same for all: model:=TEXT), metric
+    and, where there are any, accuracy, micro_f1, loss and train_loss by key of the results."""
+    out: Path
+    """Folder of the store; then: python -m analysis STORE --out DIR."""
+    split: Literal["test", "val"] = "test"
+    """What the scores were measured on."""
+    percent: bool = False
+    """Scores are in percent."""
+
+
+def import_foreign(args: Import) -> None:
+    """Write the store. Raises UserError on bad input."""
+    console = Console(highlight=False, markup=False, soft_wrap=True)
+    done = import_experiment(args.experiment, parse_map(args.map), args.split, args.percent, args.out)
+    for note in done.notes:
+        console.print(note)
+    console.print(
+        f"{done.num_trials} trials in {done.num_cells} cells in {args.out}, scores taken as those of the "
+        f"{SPLITS[args.split]} split; {len(done.notes)} things left out or doubtful"
+    )
+
+
 def _published_table(printed: PublishedTable) -> Table:
     notes = []
     rows = []
@@ -186,6 +218,7 @@ COMMANDS: Mapping[str, tuple[type, Callable[..., int | None]]] = {
     "paper": (PaperFiles, paper),
     "published": (Published, published),
     "audit": (Audit, audit_sweep),
+    "import": (Import, import_foreign),
 }
 
 

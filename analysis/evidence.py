@@ -7,12 +7,12 @@ from pathlib import Path
 from typing import Any
 from urllib.parse import quote
 
-from analysis.aggregate import SELECTIONS, Cell, Run, cells
+from analysis.aggregate import SELECTIONS, Cell, Run, called, cells
 from analysis.compare import runs_of
 from analysis.crossed import Runs, accuracy_interval, macro_f1_interval
 from analysis.document import Block, Details, Grid, Inline, Link, Paragraph, Points, Section
 from analysis.load import Study
-from analysis.names import SPLITS, metric_name, number
+from analysis.names import SPLITS, number
 from analysis.planning import std_interval
 from analysis.stats import Interval, mean_interval
 from analysis.tables import percent
@@ -36,7 +36,7 @@ def intervals_section(found: Sequence[Cell]) -> Section:
             new_text = _new_text(cell, on_new_text)
             spread = std_interval(sample)
             texts = (
-                metric_name(metric), str(sample.n), percent(sample), _interval(here), new_text, _interval(spread),
+                called(metric, [cell]), str(sample.n), percent(sample), _interval(here), new_text, _interval(spread),
             )  # fmt: skip
             rows.append((Link(cell.title, f"#{cell.anchor}"), *texts))
     about = Paragraph(
@@ -51,16 +51,18 @@ def selection_section(study: Study, metric: str = "macro_f1") -> Section:
     """Each cell's score by the three ways to choose an epoch, and by how much the best on test flatters it."""
     chosen = {select: {cell.anchor: cell for cell in cells(study, select)} for select in SELECTIONS}
     rows: list[tuple[Inline, ...]] = []
+    shown: list[Cell] = []
     for anchor, cell in chosen["last"].items():
         samples = [chosen[select][anchor].sample(metric) for select in SELECTIONS]
         last, by_val, best = samples
         if cell.searched or cell.split != "test" or last is None or best is None:
             continue
+        shown.append(cell)
         honest = by_val or last
         texts = ["" if sample is None else percent(sample) for sample in samples]
         rows.append((Link(cell.title, f"#{anchor}"), *texts, f"{100 * (best.mean - honest.mean):+.2f}"))
     about = Paragraph(
-        f"{metric_name(metric)} on test in percent. Optimism: what choosing the epoch by its test score adds to the "
+        f"{called(metric, shown)} on test in percent. Optimism: what choosing the epoch by its test score adds to the "
         "epoch chosen on validation (to the last one where there is no validation part). It is no score to report."
     )
     head = ("cell", "last epoch", "best on validation", "best on test", "optimism")
@@ -121,12 +123,15 @@ def provenance_section(study: Study) -> Section:
     groups: dict[str, list[Mapping[str, Any]]] = {}
     for row in study.trials.dropna(subset=["provenance"]).to_dict("records"):
         where, how = json.loads(row["provenance"]), json.loads(row["execution"])
+        where.pop("trial", None)  # an imported trial's own folder
         groups.setdefault(json.dumps([where, how], sort_keys=True), []).append({"where": where, "how": how})
     rows: list[tuple[Inline, ...]] = []
     details = []
     for number_of, (text, members) in enumerate(groups.items(), 1):
         where, how = members[0]["where"], members[0]["how"]
-        commit = f"{str(where.get('commit'))[:12]}{' (changed)' if where.get('dirty') else ''}"
+        commit = f"{(where.get('commit') or '')[:12]}{' (changed)' if where.get('dirty') else ''}"
+        if "imported_from" in where:
+            commit = f"imported from {where['imported_from']}"
         machine = ", ".join(str(where[name]) for name in ("host", "system", "processor") if where.get(name))
         execution = ", ".join(f"{name.replace('_', ' ')} {value}" for name, value in how.items())
         rows.append((str(number_of), str(len(members)), commit, machine, execution))
@@ -141,7 +146,8 @@ def trials_section(study: Study, found: Sequence[Cell], out: Path) -> Section:
     parts = []
     for cell in found:
         rows = tuple(_trial(cell, run, out) for run in cell.runs)
-        head = ("seed", "status", "epoch", "accuracy", "macro-F1", "minutes", "folder")
+        names = [called(metric, [cell]) for metric in ("accuracy", "macro_f1")]
+        head = ("seed", "status", "epoch", *names, "minutes", "folder")
         spec = Details("spec", json.dumps(json.loads(cell.key), indent=1))
         waiting = f"Asked for and not ended: seeds {' '.join(map(str, cell.unfinished))}."
         lines = (Points((waiting,)),) if cell.unfinished else ()

@@ -8,10 +8,10 @@ import numpy.typing as npt
 import pandas as pd
 from matplotlib.figure import Figure
 
-from analysis.aggregate import Cell
+from analysis.aggregate import Cell, called
 from analysis.curves import learning_curves, share_limits
 from analysis.load import Study
-from analysis.names import SPLITS, metric_name, numbered
+from analysis.names import SPLITS, numbered
 from analysis.overview import Column, overview
 from analysis.plots import confusion_matrix, score_against_cost, seed_spread
 from analysis.predictions import confusion, read_predictions
@@ -87,7 +87,7 @@ def row_labels(members: Sequence[Cell]) -> list[str]:
     """A label for each cell of one dataset: of model, method and variant what differs; no two are the same."""
     parts = [(cell.model_name, cell.method_name, cell.variant) for cell in members]
     shown = [place for place in range(3) if len({part[place] for part in parts}) > 1] or [0, 1]
-    return numbered([" · ".join(filter(None, (part[place] for place in shown))) for part in parts])
+    return numbered([" · ".join(filter(None, (part[place] for place in shown))) or part[1] for part in parts])
 
 
 def _stem(kind: str, *parts: str) -> str:
@@ -146,12 +146,13 @@ def _costs(members: Sequence[Cell], data: Mapping[str, Column], metric: str) -> 
     figure = Figure(figsize=(0.6 + 3.6 * len(found), 3.6), layout="constrained")
     axes = figure.subplots(1, len(found), sharey=True, squeeze=False)[0]
     for (cost, points), ax in zip(found.items(), axes, strict=True):
-        score_against_cost(points, ax, metric_name(metric), COSTS[cost][0]).label_outer()
+        score_against_cost(points, ax, called(metric, members), COSTS[cost][0]).label_outer()
     name = members[0].dataset_name
-    figure.suptitle(wrapped(f"{name}, {metric_name(metric)} against cost", 45 * len(found), 3), fontsize=10)
+    figure.suptitle(wrapped(f"{name}, {called(metric, members)} against cost", 45 * len(found), 3), fontsize=10)
     caption = (
-        f"{name}: {metric_name(metric)} on the {_splits(members)} split against cost, means over {_seeds(members)}, "
-        "95 % Student-t intervals. Filled, on the dashed line: nothing scores as high at no more cost."
+        f"{name}: {called(metric, members)} on the {_splits(members)} split against cost, means over "
+        f"{_seeds(members)}, 95 % Student-t intervals. Filled, on the dashed line: nothing scores as high at no more "
+        "cost."
     )
     return [Plate(_stem("cost", members[0].dataset), caption, "cost", figure)]
 
@@ -176,11 +177,11 @@ def _spread(members: Sequence[Cell], data: Mapping[str, Column], metric: str) ->
         return []
     scores = pd.DataFrame(rows, columns=["row", "seed", "score"])
     figure = Figure(figsize=(7, 1.2 + 0.4 * scores["row"].nunique()), layout="constrained")
-    seed_spread(scores, figure.subplots(), metric_name(metric))
+    seed_spread(scores, figure.subplots(), called(metric, members))
     name = members[0].dataset_name
-    figure.suptitle(wrapped(f"{name}, {metric_name(metric)} of each seed", 85, 3), fontsize=10)
+    figure.suptitle(wrapped(f"{name}, {called(metric, members)} of each seed", 85, 3), fontsize=10)
     caption = (
-        f"{name}: {metric_name(metric)} on the {_splits(members)} split, a point a seed, a bar the mean; "
+        f"{name}: {called(metric, members)} on the {_splits(members)} split, a point a seed, a bar the mean; "
         f"{_seeds(members)}."
     )
     return [Plate(_stem("spread", members[0].dataset), caption, "spread", figure)]

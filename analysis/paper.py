@@ -51,7 +51,7 @@ def compose_paper(file: Path, cache: Path | None) -> Draft:
     study = load(paper.sweeps, cache, names=paper.names)
     found = cells(study, paper.select)
     missing = sum(len(cell.unfinished) for cell in found)
-    specs = table_specs(paper, found) or default_specs(found, paper.metrics, paper.select, study.metric_names)
+    specs = table_specs(paper, found) or default_specs(found, paper.metrics, paper.select)
     tables = [build(replace(spec, caption=_mark(missing) + spec.caption)) for spec in specs]
     verdicts = evaluate(load_claims(paper.claims), lookup_of(found))
     plates = [plate for plate in figures_of(study, found) if plate.kind in paper.figures]

@@ -80,7 +80,7 @@ def compose(study: Study, choices: Choices, out: Path) -> Report:
             raise UserError(f"--metric {metric}: choose among {', '.join(METRICS)}")
     found = cells(study, choices.select)
     scored = filled_with_majority(study, found) if choices.fill else found
-    specs = default_specs(scored, choices.metrics, choices.select, study.metric_names)
+    specs = default_specs(scored, choices.metrics, choices.select)
     tables = [build(spec) for spec in specs]
     plates = figures_of(study, found)
     audits = [audit(store.root) for store in study.stores]

@@ -3,7 +3,7 @@
 from collections import Counter
 from collections.abc import Sequence
 
-from analysis.aggregate import Cell
+from analysis.aggregate import Cell, called
 from analysis.claims import Verdict
 from analysis.document import Grid, Inline, Link, Paragraph, Points, Section
 from analysis.load import Study
@@ -49,7 +49,9 @@ def headline_section(tables: Sequence[Table]) -> Section:
             note = f"; not separable from it: {', '.join(alike)}" if alike else ""
             note = note if tested else "; not tested"
             score = best[0][1].text
-            lines.append(f"{metric_name(table.spec.metric)}, {heading}: {' and '.join(labels)} {score}{note}")
+            cells = [e.score.cell for _, e in shown if e.score.cell]
+            name = called(table.spec.metric, cells) if cells else metric_name(table.spec.metric)
+            lines.append(f"{name}, {heading}: {' and '.join(labels)} {score}{note}")
     return Section("Best of each column", (Points(tuple(lines)),) if lines else (), "best")
 
 

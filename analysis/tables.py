@@ -3,10 +3,9 @@
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field, replace
 from functools import partial
-from types import MappingProxyType
 
-from analysis.aggregate import Cell
-from analysis.names import SPLITS, metric_name, numbered
+from analysis.aggregate import Cell, called
+from analysis.names import SPLITS, numbered
 from analysis.stats import Sample, holm, smallest_p, welch
 from tunekit.schema import slug
 from tunekit.store import UserError
@@ -201,16 +200,12 @@ class _Letters:
         return [f"{letter}: {text}" for text, letter in self.found.items()]
 
 
-def default_specs(
-    cells: Sequence[Cell],
-    metrics: Sequence[str],
-    select: str = "last",
-    names: Mapping[str, str] = MappingProxyType({}),
-) -> list[TableSpec]:
+def default_specs(cells: Sequence[Cell], metrics: Sequence[str], select: str = "last") -> list[TableSpec]:
     """The tables of a set of cells: full fine-tuning over models where there are several, methods over each model
     that has several, and one of what is left, each for each metric (``per_class_f1``: for each dataset).
 
-    A search's cells are left out. ``names`` are an imported experiment's own names of metrics.
+    A search's cells are left out, and metrics that an imported experiment did not record. Raises UserError where no
+    metric was recorded.
     """
     shown = [cell for cell in cells if not cell.searched]
     models = list(dict.fromkeys(cell.model for cell in shown))
@@ -230,11 +225,13 @@ def default_specs(
     for stem, about, members in groups:
         splits = " and ".join(sorted({SPLITS[cell.split] for cell in members}))
         for metric in metrics:
+            if not _recorded(members, metric):
+                continue
             about_scores = f"(percent, {splits}, {EPOCHS[select]}): {about}"
             if metric == PER_CLASS:
                 specs += _per_class(stem, about_scores, members)
                 continue
-            name = names.get(metric, metric_name(metric))
+            name = called(metric, members)
             specs.append(
                 TableSpec(
                     stem=slug(f"{stem}-{metric}".replace("_", "-")),
@@ -244,8 +241,16 @@ def default_specs(
                     columns={cell.dataset: cell.dataset_name for cell in members},
                 )
             )
+    if groups and not specs:
+        raise UserError(f"no trial recorded {' or '.join(metrics)}; choose another --metric")
     stems = numbered([spec.stem for spec in specs])
     return [replace(spec, stem=stem) for spec, stem in zip(specs, stems, strict=True)]
+
+
+def _recorded(members: Sequence[Cell], metric: str) -> bool:
+    """Whether the metric may come: some completed trial has it, or none has completed."""
+    ended = [cell for cell in members if cell.completed]
+    return metric == PER_CLASS or not ended or any(cell.by_seed(metric) for cell in ended)
 
 
 def _per_class(stem: str, about_scores: str, members: Sequence[Cell]) -> list[TableSpec]:

@@ -20,6 +20,7 @@ import pandas as pd
 from tunekit.errors import UserError as UserError
 from tunekit.files import write_atomic
 from tunekit.frames import Frames, Progress, read_frames
+from tunekit.imported import UNKNOWN as UNKNOWN
 from tunekit.imported import ImportedSpec as ImportedSpec
 from tunekit.schema import SCHEMA_VERSION, EpochRecord, Fingerprint, TrialSpec, TrialSummary
 from tunekit.search.choose import item_standard_error as item_standard_error

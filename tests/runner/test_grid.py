@@ -10,6 +10,9 @@ import pytest
 import ray
 from ray.tune import ExperimentAnalysis
 
+from analysis.__main__ import main as analyse
+from analysis.aggregate import cells
+from analysis.load import load
 from tests.conftest import ROOT, needs_real_data
 from tests.engine.test_run import finish, numbers
 from tests.helpers import start
@@ -153,3 +156,23 @@ def test_a_second_driver_is_refused(grid, tmp_path):
     assert code == 2
     assert "being run by another driver" in err
     assert err.count("\n") == 1
+
+
+def test_a_plain_ray_tune_experiment_is_imported_with_its_means(tmp_path, capfd):
+    def report_scores(config):
+        for epoch in (1, 2):
+            ray.tune.report({"eval": {"f1": 0.4 + config["lr"] + config["seed"] * epoch / 100}})
+
+    ray.tune.Tuner(
+        report_scores,
+        param_space={"lr": ray.tune.grid_search([0.1, 0.2]), "seed": ray.tune.grid_search([1, 2, 3])},
+        run_config=ray.tune.RunConfig(name="plain", storage_path=str(tmp_path), verbose=0),
+        tune_config=ray.tune.TuneConfig(reuse_actors=True),
+    ).fit()
+    mapping = ["model:=x", "dataset:=y", "method:=z", "seed=config/seed", "metric=eval/f1"]
+    assert analyse(["import", str(tmp_path / "plain"), "--map", *mapping, "--out", str(tmp_path / "store")]) == 0
+    found = {cell.settings["lr"]: cell.sample("macro_f1").mean for cell in cells(load([tmp_path / "store"]))}
+    frame = ExperimentAnalysis(str(tmp_path / "plain")).dataframe()
+    assert found == pytest.approx(frame.groupby("config/lr")["eval/f1"].mean().to_dict())
+    assert len(found) == 2
+    capfd.readouterr()

@@ -1,0 +1,111 @@
+"""A plain Ray Tune experiment, read from each trial's ``params.json`` and ``result.json``; nothing is unpickled."""
+
+import json
+import math
+import os
+from collections.abc import Iterator, Mapping
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+from tunekit.store import UserError
+
+MAX_BYTES = 500_000_000
+ITERATION = "training_iteration"
+
+
+@dataclass(frozen=True)
+class ForeignTrial:
+    """One trial's folder."""
+
+    name: str
+    """Of the folder."""
+    params: Mapping[str, Any]
+    """Its configuration, nested keys joined by ``/``."""
+    rows: Mapping[int, Mapping[str, Any]]
+    """What it reported, by iteration from 1, nested keys joined by ``/``; of a repeated iteration the last pass."""
+    error: str | None
+    """First line of its newest error; None where it met none."""
+    torn: tuple[str, ...]
+    """A line for each row that can't be read."""
+
+
+def read_experiment(folder: Path) -> list[ForeignTrial]:
+    """All trials below ``folder``, by path. Raises UserError where there are none or a configuration can't be read."""
+    if not folder.is_dir():
+        raise UserError(f"{folder} is no folder; give a Ray Tune experiment, the folder that holds its trials' folders")
+    found = [_read(Path(place)) for place in sorted(_places(folder))]
+    if not found:
+        raise UserError(
+            f"{folder} holds no trial: no folder below it has a params.json beside a result.json or error.txt"
+        )
+    return found
+
+
+def _places(folder: Path) -> Iterator[str]:
+    """Folders with a trial's files; links are not followed."""
+    for place, _, files in os.walk(folder, followlinks=False):
+        if "params.json" in files and {"result.json", "error.txt"} & set(files):
+            yield place
+
+
+def _read(place: Path) -> ForeignTrial:
+    try:
+        params = json.loads(_text(place / "params.json"))
+    except (ValueError, RecursionError) as error:
+        raise UserError(f"{place / 'params.json'}: {error}; mend it, or move the trial away") from error
+    if not isinstance(params, dict):
+        raise UserError(f"{place / 'params.json'} holds no configuration; mend it, or move the trial away")
+    rows: dict[int, Mapping[str, Any]] = {}
+    torn = []
+    for number, line in enumerate(_text(place / "result.json").splitlines(), 1):
+        try:
+            row = json.loads(line)
+            iteration = row[ITERATION]
+            if not isinstance(iteration, int) or iteration < 1:
+                raise ValueError(f"{ITERATION} is {iteration!r}")
+        except (ValueError, KeyError, TypeError, RecursionError) as error:
+            torn.append(f"{place / 'result.json'}:{number}: {type(error).__name__}: {error}")
+            continue
+        # A retried trial goes back: what it had reported from there on was another pass.
+        rows = {k: v for k, v in rows.items() if k < iteration} | {iteration: flat(row)}
+    return ForeignTrial(place.name, flat(params), rows, _error(place / "error.txt"), tuple(torn))
+
+
+def _text(path: Path) -> str:
+    """The file's text; empty where there is none. Raises UserError where it can't be read or is too large."""
+    if path.is_symlink():
+        raise UserError(f"{path} is a link, and links are not followed; copy the experiment with its files")
+    try:
+        if path.stat().st_size > MAX_BYTES:
+            raise UserError(f"{path} is larger than {MAX_BYTES:,} bytes, which no such file should be")
+        return path.read_text(encoding="utf-8", errors="replace")
+    except FileNotFoundError:
+        return ""
+    except OSError as error:
+        raise UserError(f"{path}: {error.strerror}") from error
+
+
+def _error(path: Path) -> str | None:
+    """The line after the last traceback's frames, which are indented."""
+    lines = [line for line in _text(path).splitlines() if line.strip()]
+    frames = max((number for number, line in enumerate(lines[:-1]) if line.startswith("  ")), default=-1)
+    return lines[frames + 1].strip() if lines else None
+
+
+def flat(nested: Mapping[str, Any], prefix: str = "") -> dict[str, Any]:
+    """``{"a": {"b": 1}}`` as ``{"a/b": 1}``."""
+    found: dict[str, Any] = {}
+    for key, value in nested.items():
+        if isinstance(value, dict) and value:
+            found |= flat(value, f"{prefix}{key}/")
+        else:
+            found[f"{prefix}{key}"] = value
+    return found
+
+
+def finite(value: object) -> float | None:
+    """``value`` as a number; None where it is none, NaN or infinite."""
+    if isinstance(value, bool) or not isinstance(value, int | float) or not math.isfinite(value):
+        return None
+    return float(value)
