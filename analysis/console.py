@@ -84,13 +84,13 @@ def _confirmed(store: ResultStore, choice: Choice, metric: str) -> tuple[list[fl
     fresh, test, params = [], [], None
     for trial_id in choice.trial_ids:
         folder = store.find(trial_id)
-        summary = store.read(folder).summary if folder else None
-        if summary is None or summary.status is not Status.COMPLETED or summary.best_scores is None:
+        trial = store.read(folder) if folder else None
+        if trial is None or trial.summary is None or trial.summary.status is not Status.COMPLETED:
             continue
-        scores = summary.best_scores
-        fresh.append(scores[f"val_{metric}"])
-        test.append(scores[f"test_{metric}"])
-        params = summary.num_trainable_params
+        best = max(trial.epochs, key=lambda record: getattr(record, f"val_{metric}"))
+        fresh.append(getattr(best, f"val_{metric}"))
+        test.append(getattr(best, f"test_{metric}"))
+        params = trial.summary.num_trainable_params
     return fresh, test, params
 
 

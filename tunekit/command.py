@@ -19,7 +19,7 @@ from tunekit.plan import Plan, PlannedTrial, State
 from tunekit.runner.resources import Resources
 from tunekit.safety import refuse_kernels
 from tunekit.schema import TrialSpec
-from tunekit.store import ResultStore
+from tunekit.store import DamagedRecord, ResultStore
 from tunekit.sweep import Sweep
 
 OK, INCOMPLETE, BAD_INPUT, INTERRUPTED = 0, 1, 2, 130
@@ -31,7 +31,7 @@ def guarded(command: Callable[[], int]) -> int:
     """The exit code of ``command``; an error that it raises becomes one line on standard error."""
     try:
         return command()
-    except UserError as error:
+    except (UserError, DamagedRecord) as error:
         return _refuse(str(error), BAD_INPUT)
     except (OSError, Superseded) as error:
         return _refuse(str(error), INCOMPLETE)

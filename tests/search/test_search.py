@@ -18,7 +18,7 @@ from tunekit.schema import EpochRecord, Status
 from tunekit.searches import TrialState
 from tunekit.store import ResultStore
 
-pytestmark = [pytest.mark.ray, pytest.mark.timeout(240)]
+pytestmark = [pytest.mark.ray, pytest.mark.timeout(600)]
 TINY = ["--preset", "demo", "--models", "tiny-bert", "--datasets", "demo", "--train-limit", "48"]
 
 
@@ -126,7 +126,7 @@ def test_sigkill_of_the_driver_at_several_points(cluster, tmp_path):
 
     for marks in (1, 4):
         driver = begin("broken")
-        deadline = time.monotonic() + 90
+        deadline = time.monotonic() + 200
         while len(set(suggestions("broken"))) < marks or not list((tmp_path / "broken").glob("trials/*/epochs.jsonl")):
             assert driver.poll() is None, log_of("broken")[-2000:]
             assert time.monotonic() < deadline
@@ -135,7 +135,7 @@ def test_sigkill_of_the_driver_at_several_points(cluster, tmp_path):
         driver.wait()
     drivers = [begin("broken")]
     drivers.append(begin("unbroken"))
-    assert [driver.wait(timeout=120) for driver in drivers] == [0, 0], log_of("broken")[-2000:]
+    assert [driver.wait(timeout=300) for driver in drivers] == [0, 0], log_of("broken")[-2000:]
     assert "left running are queued again" in log_of("broken")
     found = [ResultStore(tmp_path / sweep).search().studies[0] for sweep in ("broken", "unbroken")]
     broken, unbroken = ([(t.number, t.params, t.state, t.values, t.trial_ids) for t in study.trials] for study in found)

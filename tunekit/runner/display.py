@@ -3,6 +3,7 @@
 import json
 import sys
 import time
+from abc import ABC, abstractmethod
 from pathlib import Path
 from types import TracebackType
 
@@ -10,7 +11,7 @@ from rich.console import Console, Group
 from rich.live import Live
 
 
-class Display:
+class Display(ABC):
     """A context manager around a run; subclasses say what the view and the last event hold."""
 
     def __init__(self) -> None:
@@ -30,13 +31,13 @@ class Display:
             self.live.stop()
         self.event("end", **self.totals())
 
+    @abstractmethod
     def view(self) -> Group:
         """What a terminal shows."""
-        raise NotImplementedError
 
+    @abstractmethod
     def totals(self) -> dict[str, int]:
         """What the last event says."""
-        raise NotImplementedError
 
     def look(self, dashboard: str | None, experiment: Path, **counts: int) -> None:
         """Ray runs: say where to look."""

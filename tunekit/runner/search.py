@@ -158,7 +158,7 @@ def run_search(
 ) -> bool:
     """Run ``studies`` until each has its trials. Returns False where Ctrl-C ended it. The caller holds the lease.
 
-    Raises what broke the search off: UserError, OSError, Superseded, or an error of the studies' storage.
+    Raises what broke the search off: UserError, Superseded, or OSError, also where the studies' storage failed.
     """
     progress = SearchProgress(studies)
     searchers: list[StudySearcher] = []
@@ -198,8 +198,11 @@ def run_search(
         )
 
     finished = fit(make, progress, lease)
-    if searchers and searchers[0].broken:
-        raise searchers[0].broken
+    broken = searchers[0].broken if searchers else None
+    if isinstance(broken, StorageInternalError | SQLAlchemyError):
+        raise OSError(f"the studies' storage failed: {str(broken).splitlines()[0]}") from broken
+    if broken:
+        raise broken
     return finished
 
 

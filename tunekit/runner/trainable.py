@@ -47,8 +47,8 @@ class TrialTrainable(tune.Trainable):
 class SearchTrainable(tune.Trainable):
     """Trains the specs of one configuration, ``config["trial"]["specs"]``, its seeds one after another in each epoch.
 
-    ``bases`` are jobs by study, whose spec gives way; ``metrics`` name each study's score. Epochs that a former driver
-    recorded are reported again, for the scheduler to see them all.
+    ``bases`` are jobs by study, whose spec gives way; ``metric`` is the score that is searched on. Epochs that a former
+    driver recorded are reported again, for the scheduler to see them all.
     """
 
     def setup(self, config: dict[str, Any], bases: Mapping[str, Job], metric: str) -> None:

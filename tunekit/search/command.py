@@ -36,7 +36,7 @@ from tunekit.search.request import SearchPreset, SearchRequest, find_search
 from tunekit.search.storage import open_storage, redacted
 from tunekit.search.study import Study
 from tunekit.status import cells_of
-from tunekit.store import ResultStore, Search
+from tunekit.store import ResultStore, Search, TrialState
 from tunekit.sweep import plan_of
 
 Report = Callable[[ResultStore], None]
@@ -58,11 +58,12 @@ def _main(args: SearchArgs, presets: Mapping[str, SearchPreset], report: Report)
         return OK
     say = say_for(args)
     say(_described(request, ended))
-    hours = hours_here(_at_most(request, ended), request.sweep, say)
+    pending = _at_most(request, ended)
+    hours = hours_here(pending, request.sweep, say)
     if args.dry_run:
         return OK
     refuse_long(hours, args, "demo")
-    check_storage(store.root, [plan.spec for plan in request.plans], args.max_concurrent or estimate.cores())
+    check_storage(store.root, [trial.spec for trial in pending], args.max_concurrent or estimate.cores())
     lease = take(store, say)
     try:
         return _run(args, request, store, resources, lease, say, report)
@@ -93,7 +94,7 @@ def _run(
         say(f"{again} trials that a dead driver left running are queued again")
     searching = any(study.wants for study in studies)
     if searching:
-        prepare_data(request.sweep, _planned(request, request.plans), store, say)
+        prepare_data(request.sweep, _defaults(request), store, say)
         store.add_request(_request(args, request, []))
         from tunekit.runner.search import run_search  # imports ray: seconds that an error need not wait
 
@@ -106,7 +107,7 @@ def _run(
         say("nothing to do: every study has its trials")
     elif confirmed:
         if not searching:
-            prepare_data(request.sweep, _planned(request, request.plans), store, say)
+            prepare_data(request.sweep, _defaults(request), store, say)
         store.add_request(_request(args, request, confirmed))
         if not train(plan, request.sweep, store, resources, lease, retry_failed=args.retry_failed):
             say("interrupted; the same command goes on from here")
@@ -153,7 +154,7 @@ def _data_flags(args: SearchArgs) -> str:
 
 
 def _verdict(studies: Sequence[Study], plan: Plan, say: Say) -> int:
-    empty = [study for study in studies if not any(trial.values for trial in study.summary().trials)]
+    empty = [study for study in studies if TrialState.COMPLETE not in {one.state for one in study.summary().trials}]
     for study in empty:
         say(f"{study.plan.key}: no trial completed; widen the space or look into the trials' log.txt")
     return verdict(plan) or (INCOMPLETE if empty else OK)
@@ -176,9 +177,9 @@ def _request(args: SearchArgs, request: SearchRequest, confirmed: Sequence[Trial
     }
 
 
-def _planned(request: SearchRequest, plans: Sequence) -> list[PlannedTrial]:
-    """One trial a study: what its data and model are tried with before work."""
-    return [PlannedTrial(plan.spec, plan.fingerprint, State.NEW, 0, None, True) for plan in plans]
+def _defaults(request: SearchRequest) -> list[PlannedTrial]:
+    """Each study's default: what its data and model are tried with before work."""
+    return [PlannedTrial(plan.spec, plan.fingerprint, State.NEW, 0, None, True) for plan in request.plans]
 
 
 def _ended(store: ResultStore) -> dict[str, int]:
@@ -190,7 +191,7 @@ def _ended(store: ResultStore) -> dict[str, int]:
 def _at_most(request: SearchRequest, ended: Mapping[str, int]) -> list[PlannedTrial]:
     """The trials that a run would train if the scheduler stopped none and three configurations were confirmed."""
     trials = []
-    for plan, planned in zip(request.plans, _planned(request, request.plans), strict=True):
+    for plan, planned in zip(request.plans, _defaults(request), strict=True):
         left = max(0, plan.planned - ended.get(plan.key, 0)) * len(plan.seeds)
         trials += [planned] * (left + (3 * len(request.confirm_seeds) if left else 0))
     return trials
