@@ -15,6 +15,7 @@ from tunekit.args import GridArgs, SearchArgs
 from tunekit.blocks import load_blocks
 from tunekit.data.base import DATASETS
 from tunekit.errors import UserError
+from tunekit.lease import acquire
 from tunekit.plan import expand
 from tunekit.search.confirm import best_yaml, chosen_specs, confirming
 from tunekit.search.request import VAL_FRACTION, SearchPreset, find_search
@@ -84,6 +85,27 @@ def test_bad_input_gets_one_line_and_exit_code_2(search, arguments, message, tmp
     code, _, err = search(*preset, *arguments)
     assert (code, err.count("\n")) == (2, 1), err
     assert message in err
+
+
+def test_what_can_not_be_reached_or_read_is_refused_before_ray(monkeypatch, capsys, tmp_path):
+    monkeypatch.setattr("tunekit.search.command.prepare_data", lambda *rest: pytest.fail("work was begun"))
+
+    def refused(*arguments: object) -> str:
+        monkeypatch.setattr(sys, "argv", ["peft_search.py", "--preset", "demo", "--storage", str(tmp_path), *arguments])
+        with pytest.raises(SystemExit) as left:
+            runpy.run_path(str(ROOT / "sweeps" / "peft_search.py"), run_name="__main__")
+        err = capsys.readouterr().err
+        assert (left.value.code, err.count("\n")) == (2, 1), err
+        return err
+
+    assert "sqlite:////proc/nowhere/x.db can't be reached" in refused(
+        "--optuna-storage", "sqlite:////proc/nowhere/x.db"
+    )
+    lease = acquire(tmp_path / "search-demo")
+    assert "being run by another driver" in refused()
+    lease.release()
+    (tmp_path / "search-demo" / "search.json").write_text("{torn")
+    assert "search.json" in refused()
 
 
 def test_a_dry_run_says_what_is_searched_and_writes_nothing(search, tmp_path):

@@ -1,5 +1,6 @@
 """What a running search says: studies and their trials, as a live table or JSON lines."""
 
+import time
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
@@ -9,7 +10,7 @@ from rich.console import Group
 from rich.table import Table
 from rich.text import Text
 
-from tunekit.runner.display import Display
+from tunekit.runner.display import Display, clock
 from tunekit.schema import Scalar
 from tunekit.search.outcome import Outcome
 from tunekit.search.study import Study
@@ -33,6 +34,7 @@ class SearchProgress(Display):
         super().__init__()
         self.tallies = {study.plan.key: Tally(study.plan.planned, study.num_ended) for study in studies}
         self.states: list[TrialState] = []
+        self.trained = 0
         for study in studies:
             for trial in study.summary().trials:
                 self._score(study.plan.key, trial.state, trial.values)
@@ -58,8 +60,17 @@ class SearchProgress(Display):
         tally.ended += 1
         self.states.append(outcome.state)
         self._score(key, outcome.state, outcome.values)
+        self.trained += trained
         values = None if outcome.values is None else list(outcome.values)
-        self.event("trial", study=key, number=number, state=outcome.state.value, values=values, trained=trained)
+        said = {"study": key, "number": number, "state": outcome.state.value, "values": values, "trained": trained}
+        self.event("trial", **said, eta_seconds=self.eta_seconds())
+
+    def eta_seconds(self) -> float | None:
+        """Seconds until all trials have ended, at the pace of those trained so far; None before one was."""
+        if not self.trained:
+            return None
+        left = sum(max(0, tally.planned - tally.ended) for tally in self.tallies.values())
+        return round(left * (time.monotonic() - self.begun) / self.trained, 1)
 
     def _score(self, key: str, state: TrialState, values: Sequence[float] | None) -> None:
         if state is TrialState.COMPLETE and values:
@@ -78,4 +89,5 @@ class SearchProgress(Display):
         for key, tally in self.tallies.items():
             best = "-" if tally.best is None else f"{100 * tally.best:.2f}"
             table.add_row(key, f"{tally.ended}/{tally.planned}", str(tally.running), best)
-        return Group(*(Text(note) for note in self.notes), table)
+        eta = self.eta_seconds()
+        return Group(*(Text(note) for note in self.notes), table, Text(f"ETA {'-' if eta is None else clock(eta)}"))

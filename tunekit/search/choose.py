@@ -9,7 +9,6 @@ import pandas as pd
 from tunekit.errors import UserError
 
 RESAMPLES = 2_000
-ROLES = ("default", "best", "1se")
 
 
 @dataclass(frozen=True)
