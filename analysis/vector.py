@@ -27,7 +27,7 @@ class Plate:
     """File name without suffix."""
     caption: str
     kind: str
-    """curves, overview, cost, spread or confusion."""
+    """curves, overview, cost, spread, confusion or memory."""
     figure: Figure
 
 

@@ -1,6 +1,7 @@
 """The grid's command: arguments -> plan -> dry run, refusal, or run. Errors are one line, exit code 2."""
 
 import json
+import os
 import sys
 from collections.abc import Callable, Mapping, Sequence
 
@@ -15,6 +16,7 @@ from tunekit.command import (
     Say,
     check,
     check_storage,
+    fitted,
     guarded,
     hours_here,
     prepare_data,
@@ -25,6 +27,7 @@ from tunekit.command import (
     train,
     verdict,
 )
+from tunekit.costs import costs, describe_costs
 from tunekit.plan import PlannedTrial, State
 from tunekit.provenance import source, versions
 from tunekit.runner.resources import Resources
@@ -34,15 +37,20 @@ from tunekit.store import ResultStore
 from tunekit.sweep import Sweep, describe, find, plan_of
 
 Report = Callable[[ResultStore, Sequence[TrialSpec]], None]
+Outlook = Callable[[ResultStore, Sequence[TrialSpec], Mapping[str, float | None]], Sequence[str]]
+"""Takes the seconds of a trial by cell."""
 
 
-def main(presets: Mapping[str, Sequence[Block]], report: Report) -> int:
-    """The grid's command. ``report`` prints the table at the end. Returns the exit code."""
+def main(presets: Mapping[str, Sequence[Block]], report: Report, outlook: Outlook) -> int:
+    """The grid's command. ``report`` prints the table at the end, ``outlook`` what more seeds would buy, in a dry run.
+
+    Returns the exit code.
+    """
     args = tyro.cli(GridArgs)
-    return guarded(lambda: _main(args, presets, report))
+    return guarded(lambda: _main(args, presets, report, outlook))
 
 
-def _main(args: GridArgs, presets: Mapping[str, Sequence[Block]], report: Report) -> int:
+def _main(args: GridArgs, presets: Mapping[str, Sequence[Block]], report: Report, outlook: Outlook) -> int:
     resources = check(args)
     sweep = find(args, presets)
     store = ResultStore(args.storage.expanduser() / sweep.name)
@@ -55,6 +63,10 @@ def _main(args: GridArgs, presets: Mapping[str, Sequence[Block]], report: Report
     say(describe(sweep, plan, pending))
     hours = hours_here(pending, sweep, say)
     if args.dry_run:
+        found = costs(sweep, store, estimate.has_accelerator() or bool(os.environ.get("RAY_ADDRESS")))
+        say(describe_costs(found, pending))
+        for line in outlook(store, sweep.specs, {one.cell: one.seconds for one in found}):
+            say(line)
         return OK
     if not pending:
         say("nothing to do: every trial is done" if not plan.count(State.FAILED) else "nothing to do but failed trials")
@@ -78,7 +90,8 @@ def _run(
     report: Report,
 ) -> int:
     check_storage(store.root, [trial.spec for trial in pending], args.max_concurrent or estimate.cores())
-    prepare_data(sweep, pending, store, say)
+    peak = prepare_data(sweep, pending, store, say)
+    resources = fitted(args, resources, peak, len(pending), say)
     lease = take(store, say)
     try:
         plan = plan_of(sweep, store)  # another driver may have finished trials since

@@ -10,7 +10,7 @@ from pathlib import Path
 
 from rich.console import Console
 
-from tunekit import estimate
+from tunekit import estimate, fit
 from tunekit.args import SweepArgs
 from tunekit.data.base import load_dataset, overview, save_dataset
 from tunekit.errors import UserError
@@ -170,9 +170,30 @@ def resources_of(args: SweepArgs) -> Resources:
     return Resources(args.cpus_per_trial, per_device, args.max_concurrent)
 
 
-def prepare_data(sweep: Sweep, pending: Sequence[PlannedTrial], store: ResultStore, say: Say) -> None:
-    """Load, check and describe each dataset, put its copy in the sweep, fill the token cache, try each recipe once."""
+def fitted(args: SweepArgs, resources: Resources, peak: int | None, num_trials: int, say: Say) -> Resources:
+    """``resources`` with as many trials at a time as ``peak`` bytes each leave room for, where that was left to us."""
+    from tunekit.engine import memory_peak  # torch, which has been loaded by now
+
+    joined = bool(os.environ.get("RAY_ADDRESS"))
+    line = ""
+    if args.trials_per_device == "auto" and (joined or estimate.has_accelerator()):
+        resources, line = fit.on_gpu(resources, peak, None if joined else memory_peak.device_bytes())
+    elif not joined and not estimate.has_accelerator() and peak is not None:
+        at_a_time = min(estimate.cores() // args.cpus_per_trial, args.max_concurrent or num_trials, num_trials)
+        process, available = memory_peak.host_bytes()
+        resources, line = fit.on_cpu(resources, peak, process, available, at_a_time)
+    if line:
+        say(line)
+    return resources
+
+
+def prepare_data(sweep: Sweep, pending: Sequence[PlannedTrial], store: ResultStore, say: Say) -> int | None:
+    """Load, check and describe each dataset, put its copy in the sweep, fill the token cache, try each recipe once.
+
+    Returns the largest predicted peak in bytes, over the first trial of each cell; None where one has no closed form.
+    """
     from tunekit.engine.build import build_model, check_device, prepare  # torch: seconds that a dry run need not wait
+    from tunekit.engine.memory_plan import predicted_peak
 
     if not os.environ.get("RAY_ADDRESS"):
         check_device({trial.spec.precision for trial in pending}, gpu=estimate.has_accelerator())
@@ -183,17 +204,19 @@ def prepare_data(sweep: Sweep, pending: Sequence[PlannedTrial], store: ResultSto
         rows = ", ".join(f"{count} {split}" for split, count in seen["rows"].items())
         duplicates = ", ".join(f"{count} {what.replace('_', ' ')}" for what, count in seen["duplicates"].items())
         say(f"{data.display_name}: {rows} rows, {seen['classes']} classes; duplicates: {duplicates}")
-    tokenised, built = set(), set()
+    tokenised, configs, peaks = set(), {}, {}
     for trial in pending:
         spec, model = trial.spec, sweep.models[trial.spec.model]
         prepared = prepare(spec, trial.fingerprint, model, store.data_folder)
         recipe = (spec.model, spec.method, str(spec.method_params))
-        if recipe not in built:
-            built.add(recipe)
-            build_model(spec, model, prepared)
+        if recipe not in configs:
+            configs[recipe] = build_model(spec, model, prepared).config.to_dict()
+        if spec.cell not in peaks:
+            peaks[spec.cell] = predicted_peak(spec, configs[recipe], prepared.splits, len(prepared.data.label_names))
         key = (spec.model, spec.dataset, spec.max_length, spec.train_limit, spec.val_fraction, spec.data_seed)
         if key not in tokenised:
             tokenised.add(key)
             splits = prepared.splits
             texts, cut = sum(map(len, splits.values())), sum(split.tokens.num_truncated for split in splits.values())
             say(f"{spec.model} on {spec.dataset}: {100 * cut / texts:.1f} % of texts cut to {spec.max_length} tokens")
+    return None if None in peaks.values() else max(peaks.values())

@@ -141,7 +141,7 @@ class Simulation:
 
     def _end(self, folder: Path, status: Status) -> None:
         stored = self.store.read(folder)
-        built = Built(int(stored.spec.method_params.get("r", 1000)), 10_000, {})
+        built = Built(int(stored.spec.method_params.get("r", 1000)), 10_000, None, {})
         self.store.write_summary(folder, summarise(stored.epochs, status, built=built))
         self.tick()
 

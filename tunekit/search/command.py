@@ -16,6 +16,7 @@ from tunekit.command import (
     Say,
     check,
     check_storage,
+    fitted,
     guarded,
     hours_here,
     prepare_data,
@@ -94,7 +95,7 @@ def _run(
         say(f"{again} trials that a dead driver left running are queued again")
     searching = any(study.wants for study in studies)
     if searching:
-        prepare_data(request.sweep, _defaults(request), store, say)
+        resources = _prepared(args, request, store, resources, say)
         store.add_request(_request(args, request, []))
         from tunekit.runner.search import run_search  # imports ray: seconds that an error need not wait
 
@@ -107,7 +108,7 @@ def _run(
         say("nothing to do: every study has its trials")
     elif confirmed:
         if not searching:
-            prepare_data(request.sweep, _defaults(request), store, say)
+            resources = _prepared(args, request, store, resources, say)
         store.add_request(_request(args, request, confirmed))
         if not train(plan, request.sweep, store, resources, lease, retry_failed=args.retry_failed):
             say("interrupted; the same command goes on from here")
@@ -115,6 +116,15 @@ def _run(
         plan = plan_of(replace(request.sweep, specs=confirmed), store)
     report(store)
     return _verdict(studies, plan, say)
+
+
+def _prepared(
+    args: SearchArgs, request: SearchRequest, store: ResultStore, resources: Resources, say: Say
+) -> Resources:
+    """Try each study's default before work. Returns what fits, where that was left to us."""
+    peak = prepare_data(request.sweep, _defaults(request), store, say)
+    seeds = len(request.plans[0].seeds)  # their models stand side by side in one process
+    return fitted(args, resources, peak and peak * seeds, request.plans[0].planned * len(request.plans), say)
 
 
 def _record(store: ResultStore, studies: Sequence[Study]) -> None:
