@@ -18,6 +18,7 @@ candidates = st.lists(
 ).map(lambda found: [Candidate(n, one.score, one.num_trainable_params) for n, one in enumerate(found)])
 
 
+@settings(deadline=None)
 @given(candidates, st.floats(0, 0.5))
 def test_the_1se_choice_is_the_cheapest_that_the_best_can_not_be_told_from(found, error):
     chosen = choose(found, error)
@@ -65,7 +66,7 @@ def test_seeds_that_agree_add_nothing_and_seeds_that_differ_average():
     assert item_standard_error([one, other], "macro_f1") < item_standard_error([one], "macro_f1")
 
 
-@settings(max_examples=30)
+@settings(max_examples=30, deadline=None)
 @given(st.lists(st.tuples(st.integers(0, 3), st.integers(0, 3)), min_size=1, max_size=40))
 def test_the_scores_are_the_engine_s(pairs):
     gold, predicted = (np.array(values) for values in zip(*pairs, strict=True))
@@ -81,6 +82,7 @@ def test_without_predictions_there_is_no_standard_error():
         item_standard_error([items(np.array([], bool))], "accuracy")
 
 
+@settings(deadline=None)
 @given(st.lists(st.tuples(st.floats(0, 1), st.integers(1, 5)), min_size=1, max_size=12))
 def test_the_front_holds_what_nothing_beats(values):
     directions = ("maximize", "minimize")
