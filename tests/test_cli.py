@@ -21,7 +21,7 @@ def grid(monkeypatch, capsys, tmp_path):
     """Run the command with a runner that must not be reached: (exit code, standard output, standard error)."""
 
     def run(*arguments: object) -> tuple[int, str, str]:
-        monkeypatch.setattr("tunekit.cli.acquire", lambda root: pytest.fail("the sweep was started"))
+        monkeypatch.setattr("tunekit.command.acquire", lambda root: pytest.fail("the sweep was started"))
         storage = [] if "--storage" in arguments else ["--storage", tmp_path / "out"]
         monkeypatch.setattr(sys, "argv", ["main_grid.py", *map(str, [*arguments, *storage])])
         with pytest.raises(SystemExit) as left:

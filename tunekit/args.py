@@ -1,4 +1,4 @@
-"""The grid's flags, as a typed dataclass; each field's docstring is its help text."""
+"""The commands' flags, as typed dataclasses; each field's docstring is its help text."""
 
 from dataclasses import dataclass
 from pathlib import Path
@@ -7,24 +7,17 @@ from tunekit.blocks import Settings
 
 
 @dataclass(frozen=True, kw_only=True)
-class GridArgs(Settings):
-    """Train a grid of model x dataset x method x seed on Ray Tune and print its table.
-
-    Running the same command again does what is missing and nothing else.
-    """
+class SweepArgs(Settings):
+    """What the grid and the search have in common."""
 
     preset: str | None = None
-    """Which built-in grid to run (default: study)."""
-    config: Path | None = None
-    """YAML file with a list of blocks, in the place of a preset."""
+    """Which built-in sweep to run (default: study)."""
     models: tuple[str, ...] | None = None
     """Short names, hub ids or local folders; alone a filter, with --methods a new grid."""
     methods: tuple[str, ...] | None = None
     """Fine-tuning methods; alone a filter, with --models a new grid."""
     datasets: tuple[str, ...] | None = None
     """Datasets by name, or files and folders of your own."""
-    seeds: tuple[int, ...] | None = None
-    """Seeds of initialisation, order and dropout."""
     learning_rate: tuple[str, ...] = ()
     """X for all methods, or METHOD=X ..."""
     method_params: tuple[str, ...] = ()
@@ -52,6 +45,49 @@ class GridArgs(Settings):
     trials_per_device: str = "auto"
     """Trials that share a GPU, a number or auto: as many as the predicted memory leaves room for."""
     retry_failed: bool = False
-    """Run failed trials again too."""
+    """Run failed trials again too (of a search: failed confirming trials)."""
     yes: bool = False
     """Start even where the estimate is over 12 hours."""
+
+
+@dataclass(frozen=True, kw_only=True)
+class GridArgs(SweepArgs):
+    """Train a grid of model x dataset x method x seed on Ray Tune and print its table.
+
+    Running the same command again does what is missing and nothing else.
+    """
+
+    config: Path | None = None
+    """YAML file with a list of blocks, in the place of a preset."""
+    seeds: tuple[int, ...] | None = None
+    """Seeds of initialisation, order and dropout."""
+
+
+@dataclass(frozen=True, kw_only=True)
+class SearchArgs(SweepArgs):
+    """Search each method's hyperparameters with Optuna on Ray Tune, on validation only, and train the choice anew.
+
+    One study for each model, dataset and method, all with the same number of trials; the default configuration is
+    always the first. Running the same command again does what is missing and nothing else.
+    """
+
+    trials: int | None = None
+    """Trials of each study in all, earlier runs counted (default: the preset's)."""
+    space: Path | None = None
+    """YAML file with ranges in the place of the methods' own."""
+    seeds_per_trial: int = 1
+    """Search seeds of each configuration, from 1001; the mean of their scores is what is searched on."""
+    sampler: str = "tpe"
+    """tpe, random or gp."""
+    sampler_seed: int = 0
+    """Draws the suggestions."""
+    scheduler: str = "asha"
+    """asha stops weak trials early, none trains them all to the end."""
+    objective: str = "macro_f1"
+    """macro_f1 or accuracy on validation; with ,num_trainable_params a Pareto front of both."""
+    choose: str = "best"
+    """What best.yaml holds: best, or 1se, the cheapest configuration within one standard error of it."""
+    confirm_seeds: tuple[int, ...] | None = None
+    """Fresh seeds that each study's best, 1se and default configurations are trained on, and scored on test."""
+    optuna_storage: str | None = None
+    """sqlite:///FILE or postgresql://USER@HOST/DATABASE instead of a journal in the sweep's folder."""

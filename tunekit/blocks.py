@@ -127,17 +127,22 @@ def parse_block(values: object, where: str) -> Block:
         raise UserError(f"{where}: {error}") from error
 
 
-def load_blocks(path: Path) -> list[Block]:
-    """The blocks of a YAML file. Raises UserError, naming the file, where it is not such a list."""
+def read_yaml(path: Path) -> Any:
+    """What a small YAML file holds. Raises UserError, naming the file, where it can't be read."""
     try:
         if path.stat().st_size > MAX_CONFIG_BYTES:
-            raise UserError(f"{path}: larger than {MAX_CONFIG_BYTES} bytes; a list of blocks is small")
+            raise UserError(f"{path}: larger than {MAX_CONFIG_BYTES} bytes; such files are small")
         text = path.read_text(encoding="utf-8")
         if any(isinstance(event, yaml.AliasEvent) for event in yaml.parse(text, yaml.SafeLoader)):
             raise UserError(f"{path}: YAML aliases are not read; write the values out")
-        content = yaml.safe_load(text)
+        return yaml.safe_load(text)
     except (OSError, UnicodeDecodeError, yaml.YAMLError, RecursionError) as error:
         raise UserError(f"{path}: {' '.join(str(error).split())}") from error
+
+
+def load_blocks(path: Path) -> list[Block]:
+    """The blocks of a YAML file. Raises UserError, naming the file, where it is not such a list."""
+    content = read_yaml(path)
     if not isinstance(content, list) or not content:
         raise UserError(f"{path}: expected a list of blocks (models, datasets, methods, seeds, settings)")
     return [parse_block(values, f"{path}, block {number}") for number, values in enumerate(content, 1)]

@@ -68,6 +68,18 @@ def _mark(trial: StoredTrial | None, spec: TrialSpec) -> str:
     return MARKS[trial.summary.status]
 
 
+def _study_lines(store: ResultStore) -> list[str]:
+    """A line a study of a search: its trials, and the best score so far."""
+    search = store.search()
+    lines = []
+    for study in search.studies if search else ():
+        best = max((trial.values[0] for trial in study.trials if trial.values), default=None)
+        score = "" if best is None else f", best {study.objectives[0]} on validation {100 * best:.2f} %"
+        where = f"{study.model} · {study.dataset} · {study.method}"
+        lines.append(f"study {where}: {len(study.trials)} of {study.planned} trials ended{score}")
+    return lines
+
+
 def status_table(root: Path) -> tuple[Table, list[str]]:
     """The grid of states of the sweep at ``root``, and lines to print under it. Raises UserError if none."""
     store = ResultStore(root)
@@ -90,7 +102,7 @@ def status_table(root: Path) -> tuple[Table, list[str]]:
             spec = by_cell.get((cell, seed))
             marks.append("" if spec is None else _mark(newest.get(spec.trial_id), spec))
         table.add_row(name, *marks)
-    lines = [f"driver: {holder_line(root)}"]
+    lines = [f"driver: {holder_line(root)}", *_study_lines(store)]
     stale = len(stored) - len(newest)
     if stale:
         lines.append(f"{stale} stale trials of other code, data or weights are kept and left out")

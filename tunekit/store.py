@@ -23,6 +23,10 @@ from tunekit.frames import Frames, Progress, read_frames
 from tunekit.imported import UNKNOWN as UNKNOWN
 from tunekit.imported import ImportedSpec as ImportedSpec
 from tunekit.schema import SCHEMA_VERSION, EpochRecord, Fingerprint, TrialSpec, TrialSummary
+from tunekit.search.choose import item_standard_error as item_standard_error
+from tunekit.search.choose import pareto as pareto
+from tunekit.search.weigh import Weighed as Weighed
+from tunekit.search.weigh import weigh as weigh
 from tunekit.searches import Choice as Choice
 from tunekit.searches import Search as Search
 from tunekit.searches import SearchStudy as SearchStudy
@@ -77,6 +81,10 @@ class ResultStore:
     def folder(self, spec: TrialSpec | ImportedSpec) -> Path:
         """The trial's folder, there or not."""
         return self.trials_folder / spec.folder
+
+    def find(self, trial_id: str) -> Path | None:
+        """The folder of the trial with this id, None where there is none."""
+        return next(self.trials_folder.glob(f"*-{trial_id}"), None)
 
     # -- writing -----------------------------------------------------------------------------------------------------
 

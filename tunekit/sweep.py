@@ -4,18 +4,21 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from functools import cache
 from pathlib import Path
+from typing import TypeVar
 
 from tunekit import estimate
-from tunekit.args import GridArgs
+from tunekit.args import GridArgs, SweepArgs
 from tunekit.blocks import SETTINGS, Block, load_blocks, override
 from tunekit.data.base import DATASETS, TextDataset
 from tunekit.data.user import read_user_dataset
 from tunekit.errors import UserError
 from tunekit.models import ModelRef, resolve_model
 from tunekit.plan import Plan, PlannedTrial, State, expand, fingerprint_of, make_plan
-from tunekit.schema import TrialSpec, slug
+from tunekit.schema import Fingerprint, TrialSpec, slug
 from tunekit.status import cell_names
 from tunekit.store import ResultStore
+
+P = TypeVar("P")
 
 
 @dataclass(frozen=True)
@@ -28,6 +31,8 @@ class Sweep:
     models: dict[str, ModelRef]
     own_data: dict[str, TextDataset]
     """The user's own datasets, by their name in the specs."""
+    given: dict[str, str]
+    """What the command called each model and dataset, by its name in the specs."""
 
     def sizes(self) -> dict[str, estimate.Size]:
         """Of each dataset, by name."""
@@ -44,16 +49,24 @@ class Sweep:
 
 
 def find(args: GridArgs, presets: Mapping[str, Sequence[Block]]) -> Sweep:
-    """The sweep that ``args`` names. Raises UserError on anything unknown. Fetches nothing for registered names."""
+    """The grid that ``args`` names. Raises UserError on anything unknown. Fetches nothing for registered names."""
     if args.config and args.preset:
         raise UserError("--preset and --config exclude each other; give one of them")
     if args.config:
-        blocks, name = load_blocks(args.config), slug(args.config.stem)
-    else:
-        name = args.preset or "study"
-        if name not in presets:
-            raise UserError(f"unknown preset {name!r}; there are {', '.join(presets)}")
-        blocks = list(presets[name])
+        return assemble(args, load_blocks(args.config), slug(args.config.stem), args.seeds)
+    name = args.preset or "study"
+    return assemble(args, preset_of(name, presets), name, args.seeds)
+
+
+def preset_of(name: str, presets: Mapping[str, P]) -> P:
+    """The preset called ``name``. Raises UserError where there is none."""
+    if name not in presets:
+        raise UserError(f"unknown preset {name!r}; there are {', '.join(presets)}")
+    return presets[name]
+
+
+def assemble(args: SweepArgs, blocks: Sequence[Block], name: str, seeds: tuple[int, ...] | None) -> Sweep:
+    """``blocks`` with the command line's choices, under ``name`` or the one that was given. Raises UserError."""
     if args.sweep is not None:
         name = args.sweep
         if name != slug(name):
@@ -65,7 +78,7 @@ def find(args: GridArgs, presets: Mapping[str, Sequence[Block]]) -> Sweep:
         models=args.models,
         methods=args.methods,
         datasets=args.datasets,
-        seeds=args.seeds,
+        seeds=seeds,
         learning_rate=args.learning_rate,
         method_params=args.method_params,
         settings={setting: getattr(args, setting) for setting in SETTINGS},
@@ -90,17 +103,21 @@ def find(args: GridArgs, presets: Mapping[str, Sequence[Block]]) -> Sweep:
 
     specs = expand(blocks, lambda text: model_of(text).name, name_dataset)
     models = {(ref := model_of(text)).name: ref for block in blocks for text in block.models}
-    return Sweep(name, blocks, specs, models, own_data)
+    given = {model_of(text).name: text for block in blocks for text in block.models}
+    given |= {name_dataset(text): text for block in blocks for text in block.datasets}
+    return Sweep(name, blocks, specs, models, own_data, given)
+
+
+def fingerprint_in(sweep: Sweep, spec: TrialSpec) -> Fingerprint:
+    """The fingerprint of ``spec`` with the sweep's model and data."""
+    own = sweep.own_data.get(spec.dataset)
+    data_hash = own.content_hash if own else DATASETS[spec.dataset].content_hash
+    return fingerprint_of(spec, sweep.models[spec.model].revision, data_hash)
 
 
 def plan_of(sweep: Sweep, store: ResultStore) -> Plan:
     """Where each of the sweep's trials stands."""
-    fingerprints = {}
-    for spec in sweep.specs:
-        own = sweep.own_data.get(spec.dataset)
-        data_hash = own.content_hash if own else DATASETS[spec.dataset].content_hash
-        fingerprints[spec.trial_id] = fingerprint_of(spec, sweep.models[spec.model].revision, data_hash)
-    return make_plan(sweep.specs, fingerprints, store)
+    return make_plan(sweep.specs, {spec.trial_id: fingerprint_in(sweep, spec) for spec in sweep.specs}, store)
 
 
 def describe(sweep: Sweep, plan: Plan, pending: Sequence[PlannedTrial]) -> str:

@@ -23,6 +23,8 @@ def loaded(module: str, forbidden: str) -> list[str]:
         ("tunekit.plan", HEAVY),
         ("tunekit.status", HEAVY),
         ("tunekit.cli", HEAVY),
+        ("tunekit.search.command", HEAVY),
+        ("analysis.console", f"{HEAVY} optuna"),
         ("tunekit.engine.run", "ray"),
     ],
 )

@@ -23,6 +23,14 @@ class Adapter:
         if self.reduction_factor < 1:
             raise ValueError(f"reduction_factor must be 1 or more, got {self.reduction_factor}")
 
+    @staticmethod
+    def suggest(trial) -> dict:
+        """Search the learning rate and the bottleneck, from half the hidden size to a 64th."""
+        return {
+            "learning_rate": trial.suggest_float("learning_rate", 1e-5, 5e-3, log=True),
+            "reduction_factor": 2 ** trial.suggest_int("log2_reduction_factor", 1, 6),
+        }
+
     def prepare(self, model: "PreTrainedModel") -> None:
         """Insert and activate the bottlenecks. Raises ValueError where they would be narrower than 1."""
         import adapters

@@ -10,6 +10,7 @@ from tunekit.registry import Registry
 from tunekit.schema import Scalar
 
 if TYPE_CHECKING:
+    from optuna.trial import BaseTrial
     from torch import nn
     from transformers import PreTrainedModel
 
@@ -26,6 +27,14 @@ class Method(Protocol):
     display_name: ClassVar[str]
     learning_rate: ClassVar[float]
     """Default peak learning rate."""
+
+    @staticmethod
+    def suggest(trial: "BaseTrial") -> dict[str, Scalar]:
+        """What a search tries: fields of the method and of the spec, by name.
+
+        Powers of two are suggested by their exponent, as ``2 ** trial.suggest_int("log2_r", 0, 7)``: samplers see an
+        order in whole numbers, none in categories.
+        """
 
     def prepare(self, model: "PreTrainedModel") -> None:
         """Change ``model`` in place."""

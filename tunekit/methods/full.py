@@ -17,5 +17,10 @@ class Full:
     display_name: ClassVar[str] = "Full fine-tuning"
     learning_rate: ClassVar[float] = 5e-5
 
+    @staticmethod
+    def suggest(trial) -> dict:
+        """Search the learning rate."""
+        return {"learning_rate": trial.suggest_float("learning_rate", 1e-5, 5e-3, log=True)}
+
     def prepare(self, model: "PreTrainedModel") -> None:
         """Leave the model as it is: nothing is frozen."""

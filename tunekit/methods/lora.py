@@ -28,6 +28,17 @@ class LoRA:
         if not all(name.strip() for name in self.target_modules.split(",")):
             raise ValueError(f"target_modules must be names separated by commas, got {self.target_modules!r}")
 
+    @staticmethod
+    def suggest(trial) -> dict:
+        """Search the learning rate, the rank from 1 to 128, and ``lora_alpha``: 8 as in the study, r or 2 r."""
+        r = 2 ** trial.suggest_int("log2_r", 0, 7)
+        alpha = trial.suggest_categorical("lora_alpha", (8, "r", "2r"))
+        return {
+            "learning_rate": trial.suggest_float("learning_rate", 1e-5, 5e-3, log=True),
+            "r": r,
+            "lora_alpha": {"r": r, "2r": 2 * r}.get(alpha, alpha),
+        }
+
     def prepare(self, model: "PreTrainedModel") -> None:
         """Replace the target modules. Raises ValueError, from ``peft``, where no module has such a name."""
         from peft import LoraConfig, inject_adapter_in_model

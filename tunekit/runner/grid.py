@@ -1,14 +1,9 @@
 """Run a list of planned trials on Ray Tune and record how each ended."""
 
-import os
-import signal
-import threading
 from collections.abc import Sequence
-from datetime import UTC, datetime
 from pathlib import Path
-from types import FrameType
 
-from tunekit.runner import session as ray_session  # isort: skip  (sets what Ray reads at import)
+from tunekit.runner.session import Session  # isort: skip  (sets what Ray reads at import)
 from ray import tune
 from ray.tune.experiment import Trial
 
@@ -17,16 +12,12 @@ from tunekit.engine.run import end
 from tunekit.lease import Lease
 from tunekit.models import ModelRef
 from tunekit.plan import PlannedTrial
+from tunekit.runner.launch import experiment_of, fit, gpus_of, run_config, slots_of
 from tunekit.runner.progress import Progress
 from tunekit.runner.resources import Resources
 from tunekit.runner.trainable import TrialTrainable
 from tunekit.schema import Status
 from tunekit.store import DamagedRecord, ResultStore
-
-MAX_FAILURES = 2
-"""Retries of a trial whose process died or that met an error which may pass."""
-STOP_SECONDS = 8
-"""After Ctrl-C the process is gone by then, whatever Ray is doing."""
 
 
 def trial_id(trial: Trial) -> str:
@@ -86,58 +77,28 @@ def run_grid(
 
     ``models`` are by spec name. The caller holds the lease. What ended is in the store, whatever happens here.
     """
-    former = signal.signal(signal.SIGINT, _Interrupt(lease))
-    session = ray_session.connect()
-    with progress:
-        try:
-            gpus = 1 / resources.trials_per_device if session.num_gpus else 0
-            jobs = {
-                trial.spec.trial_id: Job(
-                    spec=trial.spec,
-                    fingerprint=trial.fingerprint,
-                    model=models[trial.spec.model],
-                    sweep=store.root.resolve(),
-                    start=lease.start,
-                    threads=resources.cpus_per_trial,
-                    device="cuda" if gpus else "cpu",
-                )
-                for trial in trials
-            }
-            started = datetime.now(UTC).strftime("%Y-%m-%dT%H-%M-%SZ")
-            experiment = store.root.resolve() / "ray" / f"{started}-{lease.start}"
-            slots = session.num_gpus / gpus if gpus else session.num_cpus // resources.cpus_per_trial
-            progress.begin(
-                slots=min(int(slots), resources.max_concurrent or len(jobs), len(jobs)),
-                dashboard=session.dashboard,
-                experiment=experiment,
+
+    def make(session: Session) -> tune.Tuner:
+        gpus = gpus_of(session, resources)
+        jobs = {
+            trial.spec.trial_id: Job(
+                spec=trial.spec,
+                fingerprint=trial.fingerprint,
+                model=models[trial.spec.model],
+                sweep=store.root.resolve(),
+                start=lease.start,
+                threads=resources.cpus_per_trial,
+                device="cuda" if gpus else "cpu",
             )
-            tuner(jobs, experiment, resources, gpus, Recorder(jobs, progress)).fit()
-        except KeyboardInterrupt:
-            return False
-        finally:
-            ray_session.disconnect(session)
-            signal.signal(signal.SIGINT, former)
-    return True
+            for trial in trials
+        }
+        experiment = experiment_of(store, lease)
+        progress.begin(
+            slots=min(slots_of(session, resources), len(jobs)), dashboard=session.dashboard, experiment=experiment
+        )
+        return tuner(jobs, experiment, resources, gpus, Recorder(jobs, progress))
 
-
-class _Interrupt:
-    """Turns the first Ctrl-C into KeyboardInterrupt, with a deadline, for Ray may take long to stop."""
-
-    def __init__(self, lease: Lease) -> None:
-        self.lease = lease
-
-    def __call__(self, number: int, frame: FrameType | None) -> None:
-        deadline = threading.Timer(STOP_SECONDS, self._leave)
-        deadline.daemon = True
-        deadline.start()
-        signal.signal(signal.SIGINT, signal.SIG_IGN)
-        raise KeyboardInterrupt
-
-    def _leave(self) -> None:
-        try:
-            self.lease.release()
-        finally:
-            os._exit(130)
+    return fit(make, progress, lease)
 
 
 def tuner(
@@ -157,14 +118,7 @@ def tuner(
             trial_name_creator=lambda trial: jobs[trial_id(trial)].spec.name,
             trial_dirname_creator=lambda trial: jobs[trial_id(trial)].spec.folder,
         ),
-        run_config=tune.RunConfig(
-            name=experiment.name,
-            storage_path=str(experiment.parent),
-            failure_config=tune.FailureConfig(max_failures=MAX_FAILURES),
-            checkpoint_config=tune.CheckpointConfig(checkpoint_at_end=False),
-            callbacks=[recorder],
-            verbose=0,
-        ),
+        run_config=run_config(experiment, [recorder]),
     )
 
 

@@ -1,20 +1,17 @@
-"""What a running sweep says: a live table on a terminal, JSON lines elsewhere."""
+"""What a running grid says: a live table on a terminal, JSON lines elsewhere."""
 
-import json
-import sys
 import time
 from collections.abc import Mapping
 from dataclasses import dataclass, field
 from pathlib import Path
-from types import TracebackType
 from typing import Any
 
-from rich.console import Console, Group
-from rich.live import Live
+from rich.console import Group
 from rich.table import Table
 from rich.text import Text
 
 from tunekit.plan import Plan, State
+from tunekit.runner.display import Display, clock
 from tunekit.schema import Status, TrialSpec
 
 SHOWN = 12
@@ -32,52 +29,27 @@ class Running:
 
 
 @dataclass
-class Progress:
+class Progress(Display):
     """Counts trials and epochs of one run and shows them; a context manager around the run."""
 
     plan: Plan
     pending: Mapping[str, TrialSpec]
     """What this run trains, by trial_id."""
     slots: int = 1
-    begun: float = field(default_factory=time.monotonic)
     running: dict[str, Running] = field(default_factory=dict)
     epochs_done: dict[str, int] = field(default_factory=dict)
     finished: dict[str, Status] = field(default_factory=dict)
     costs: dict[tuple[str, str, str], list[float]] = field(default_factory=dict)
     """Seconds of the epochs seen, by model, dataset and method."""
-    notes: list[str] = field(default_factory=list)
 
     def __post_init__(self) -> None:
+        super().__init__()
         self.epochs_done = {t.spec.trial_id: t.epochs_done for t in self.plan.trials if t.spec.trial_id in self.pending}
-        self.console = Console()
-        self.live: Live | None = None
-
-    def __enter__(self) -> "Progress":
-        if self.console.is_terminal:
-            self.live = Live(get_renderable=self._view, console=self.console, refresh_per_second=2)
-            self.live.start()
-        return self
-
-    def __exit__(self, kind: type | None, error: BaseException | None, trace: TracebackType | None) -> None:
-        if self.live:
-            self.live.stop()
-        self._event("end", completed=self._count(Status.COMPLETED), failed=self._num_failed())
 
     def begin(self, *, slots: int, dashboard: str | None, experiment: Path) -> None:
         """Ray runs: say where to look."""
         self.slots = max(1, slots)
-        where = {
-            "storage": str(experiment.parent.parent),
-            "dashboard": dashboard,
-            "tensorboard": f"tensorboard --logdir {experiment}",
-        }
-        self.notes += [f"{name}: {value}" for name, value in where.items() if value]
-        self._event("start", trials=len(self.pending), total=len(self.plan.trials), slots=self.slots, **where)
-
-    def note(self, line: str) -> None:
-        """Something a person should read."""
-        self.notes.append(line)
-        self._event("note", text=line)
+        self.look(dashboard, experiment, trials=len(self.pending), total=len(self.plan.trials), slots=self.slots)
 
     def started(self, trial_id: str) -> None:
         """A trial is in an actor."""
@@ -92,7 +64,7 @@ class Progress:
         score = result["test_macro_f1"] if spec.score_test else result["val_macro_f1"]
         self.running[trial_id] = Running(result["epoch"], time.monotonic(), score)
         self.costs.setdefault(_kind(spec), []).append(result["epoch_seconds"])
-        self._event(
+        self.event(
             "epoch",
             trial=spec.label,
             trial_id=trial_id,
@@ -104,7 +76,7 @@ class Progress:
         """A trial ended."""
         self.running.pop(trial_id, None)
         self.finished[trial_id] = status
-        self._event("trial", trial=self.pending[trial_id].label, trial_id=trial_id, status=status.value)
+        self.event("trial", trial=self.pending[trial_id].label, trial_id=trial_id, status=status.value)
 
     def eta_seconds(self) -> float | None:
         """Seconds until all trials are done, running ones counted from the start of their epoch; None before one epoch.
@@ -131,14 +103,12 @@ class Progress:
     def _num_failed(self) -> int:
         return sum(value not in (Status.COMPLETED, Status.STOPPED) for value in self.finished.values())
 
-    def _event(self, event: str, **values: object) -> None:
-        if not self.console.is_terminal:
-            sys.stdout.write(
-                json.dumps({"event": event, "seconds": round(time.monotonic() - self.begun, 1), **values}) + "\n"
-            )
-            sys.stdout.flush()
+    def totals(self) -> dict[str, int]:
+        """What the last event says."""
+        return {"completed": self._count(Status.COMPLETED), "failed": self._num_failed()}
 
-    def _view(self) -> Group:
+    def view(self) -> Group:
+        """The live table."""
         done = self.plan.count(State.DONE) + self._count(Status.COMPLETED)
         epochs, all_epochs = sum(self.epochs_done.values()), sum(spec.epochs for spec in self.pending.values())
         eta = self.eta_seconds()
@@ -154,13 +124,6 @@ class Progress:
             score = "-" if state.score is None else f"{100 * state.score:.2f}"
             table.add_row(spec.label, f"{state.epochs}/{spec.epochs}", score)
         return Group(*(Text(note) for note in self.notes), table, Text(header))
-
-
-def clock(seconds: float) -> str:
-    """Seconds as 1:02:03 or 2:03."""
-    minutes, second = divmod(int(seconds), 60)
-    hours, minute = divmod(minutes, 60)
-    return f"{hours}:{minute:02}:{second:02}" if hours else f"{minute}:{second:02}"
 
 
 def _kind(spec: TrialSpec) -> tuple[str, str, str]:

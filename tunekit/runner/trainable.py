@@ -1,88 +1,89 @@
-"""A TrialSpec as a Ray Tune trial: one step an epoch, in an actor that is used again for the next trial."""
+"""Ray Tune trials, one step an epoch, in actors that are used again: a TrialSpec, or a configuration's search seeds."""
 
 from collections.abc import Mapping
-from dataclasses import asdict, fields
-from datetime import UTC, datetime
+from dataclasses import asdict, fields, replace
+from statistics import fmean
 from typing import Any
 
 from ray import tune
 
 from tunekit.engine.job import Job
-from tunekit.engine.run import TrialRun, end
-from tunekit.engine.train import Diverged
-from tunekit.errors import UserError
-from tunekit.schema import EpochRecord, Status
-from tunekit.store import ResultStore
+from tunekit.runner.attempt import Attempt
+from tunekit.schema import EpochRecord, Status, TrialSpec
+from tunekit.search.outcome import running_best
+
+OBJECTIVE = "objective"
+"""Key of a search's results: the running best on validation, mean over the search seeds."""
+MEANS = ("train_loss", "val_loss", "val_accuracy", "val_macro_f1", "epoch_seconds")
+"""What a search's results hold beside it, as means over the seeds."""
 
 
 class TrialTrainable(tune.Trainable):
-    """Trains ``jobs[config["trial"]["trial_id"]]``.
-
-    What a retry can't mend (divergence, configuration, exhausted memory) ends the trial normally, with its status in
-    the store; whatever else goes wrong raises, and Tune retries from the trial's own checkpoint.
-    """
+    """Trains ``jobs[config["trial"]["trial_id"]]``; see ``Attempt`` for what ends it and what raises."""
 
     def setup(self, config: dict[str, Any], jobs: Mapping[str, Job]) -> None:
         """Build the trial or take it up again."""
         self.jobs = jobs
-        self._begin(config)
+        self.reset_config(config)
 
     def reset_config(self, new_config: dict[str, Any]) -> bool:
         """Take the next trial in this actor."""
-        self._begin(new_config)
+        self.attempt: Attempt | None = None  # frees the former model first
+        self.attempt = Attempt(self.jobs[new_config["trial"]["trial_id"]])
         return True
 
     def step(self) -> dict[str, Any]:
         """Train one epoch and return its record; the last one completes the trial."""
-        if self.run is None:
-            return self._ended(Status.FAILED)
-        try:
-            record = asdict(self.run.train_epoch()) if not self.run.done else asdict(self.run.records[-1])
-            if self.run.done:
-                self.run.finish()
-                return {**record, "done": True, "status": Status.COMPLETED.value}
-        except (Diverged, UserError, MemoryError, RuntimeError) as error:
-            status = classify(error)
-            self._log(f"{status.value}: {error}")
-            self.run.fail(status, str(error))
-            return self._ended(status)
-        return {**record, "status": "running"}
+        self.attempt.step()
+        records, status = self.attempt.records, self.attempt.status
+        last = asdict(records[-1]) if records else {item.name: None for item in fields(EpochRecord)}
+        return {**last, "status": "running"} if status is None else {**last, "done": True, "status": status.value}
 
     def cleanup(self) -> None:
         """Free the model."""
-        self.run = None
-
-    def _begin(self, config: dict[str, Any]) -> None:
-        self.run: TrialRun | None = None
-        self.job = self.jobs[config["trial"]["trial_id"]]
-        try:
-            self.run = TrialRun(self.job, self._log)
-        except (UserError, ValueError, MemoryError, RuntimeError) as error:
-            status = Status.FAILED if isinstance(error, UserError | ValueError) else classify(error)
-            self._log(f"{status.value}: {error}")
-            end(self.job, status, str(error))
-
-    def _ended(self, status: Status) -> dict[str, Any]:
-        """A last result without new scores."""
-        records = self.run.records if self.run else []
-        last = asdict(records[-1]) if records else {item.name: None for item in fields(EpochRecord)}
-        return {**last, "done": True, "status": status.value}
-
-    def _log(self, line: str) -> None:
-        folder = ResultStore(self.job.sweep).folder(self.job.spec)
-        folder.mkdir(parents=True, exist_ok=True)
-        with (folder / "log.txt").open("a", encoding="utf-8") as file:
-            file.write(f"{datetime.now(UTC):%Y-%m-%dT%H:%M:%SZ} {line}\n")
+        self.attempt = None
 
 
-def classify(error: Exception) -> Status:
-    """The status of an error that no retry mends. Raises the error itself where one may."""
-    import torch
+class SearchTrainable(tune.Trainable):
+    """Trains the specs of one configuration, ``config["trial"]["specs"]``, its seeds one after another in each epoch.
 
-    if isinstance(error, Diverged):
-        return Status.DIVERGED
-    if isinstance(error, MemoryError | torch.OutOfMemoryError) or "not enough memory" in str(error):
-        return Status.OUT_OF_MEMORY
-    if isinstance(error, UserError):
-        return Status.FAILED
-    raise error
+    ``bases`` are jobs by study, whose spec gives way; ``metric`` is the score that is searched on. Epochs that a former
+    driver recorded are reported again, for the scheduler to see them all.
+    """
+
+    def setup(self, config: dict[str, Any], bases: Mapping[str, Job], metric: str) -> None:
+        """Build the models or take them up again."""
+        self.bases, self.metric = bases, metric
+        self.reset_config(config)
+
+    def reset_config(self, new_config: dict[str, Any]) -> bool:
+        """Take the next configuration in this actor."""
+        self.attempts: list[Attempt] = []  # frees the former models first
+        self.epoch = 0
+        trial = new_config["trial"]
+        specs = [TrialSpec.from_dict(values) for values in trial["specs"]]
+        self.attempts = [Attempt(replace(self.bases[trial["study"]], spec=spec)) for spec in specs]
+        return True
+
+    def step(self) -> dict[str, Any]:
+        """Bring every seed to the next epoch and return what they have in common; one that fails ends them all."""
+        self.epoch += 1
+        for attempt in self.attempts:
+            while attempt.status is None and (len(attempt.records) < self.epoch or attempt.trained):
+                attempt.step()
+            if attempt.status not in (None, Status.COMPLETED):
+                return {"epoch": self.epoch, "done": True, "status": attempt.status.value}
+        ended = all(attempt.status is Status.COMPLETED for attempt in self.attempts)
+        rows = [asdict(attempt.records[self.epoch - 1]) for attempt in self.attempts]
+        best = [running_best(attempt.records, self.metric)[self.epoch - 1] for attempt in self.attempts]
+        return {
+            "epoch": self.epoch,
+            OBJECTIVE: fmean(best),
+            **{name: fmean(row[name] for row in rows) for name in MEANS},
+            "done": ended and self.epoch == len(self.attempts[0].records),
+            "status": Status.COMPLETED.value if ended else "running",
+        }
+
+    def cleanup(self) -> None:
+        """Free the models."""
+        self.attempts = []

@@ -1,0 +1,62 @@
+"""optuna-dashboard reads a search's journal while it runs; its page, in a browser, shows the trials."""
+
+import importlib.util
+import json
+import shutil
+import socket
+import subprocess
+import sys
+import time
+import urllib.request
+
+import pytest
+
+from tests.search.simulate import Simulation, plan_for
+
+CHROMIUM = next(filter(None, map(shutil.which, ("chromium", "chromium-browser", "google-chrome"))), None)
+pytestmark = [
+    pytest.mark.timeout(180),
+    pytest.mark.skipif(CHROMIUM is None, reason="no chromium here (apt-get install chromium)"),
+    pytest.mark.skipif(
+        importlib.util.find_spec("optuna_dashboard") is None, reason="optuna-dashboard is not installed"
+    ),
+]
+MAIN = "import sys; from optuna_dashboard._cli import main; sys.argv[0] = 'optuna-dashboard'; main()"
+
+
+@pytest.fixture
+def dashboard(tmp_path):
+    """The address of a dashboard on the journal of ``tmp_path``."""
+    Simulation(tmp_path, [plan_for(trials=2)]).run()
+    with socket.socket() as free:
+        free.bind(("127.0.0.1", 0))
+        port = free.getsockname()[1]
+    command = [sys.executable, "-c", MAIN, str(tmp_path / "study.journal"), "--host", "127.0.0.1", "--port", str(port)]
+    with (tmp_path / "dashboard.log").open("wb") as log, subprocess.Popen(command, stdout=log, stderr=log) as server:
+        address = f"http://127.0.0.1:{port}"
+        for _ in range(600):
+            try:
+                urllib.request.urlopen(address, timeout=5).close()
+                break
+            except OSError:
+                assert server.poll() is None, (tmp_path / "dashboard.log").read_text()
+                time.sleep(0.1)
+        yield address
+        server.kill()
+
+
+def test_the_dashboard_shows_the_trials_of_a_search_that_goes_on(dashboard, tmp_path):
+    def states() -> list[str]:
+        with urllib.request.urlopen(f"{dashboard}/api/studies/0?after=0", timeout=30) as answer:
+            return [trial["state"] for trial in json.load(answer)["trials"]]
+
+    assert states() == ["Complete"] * 2
+    Simulation(tmp_path, [plan_for(trials=4)]).run()
+    assert states() == ["Complete"] * 4
+    browser = [CHROMIUM, "--headless", "--no-sandbox", "--disable-gpu", "--disable-dev-shm-usage", "--dump-dom"]
+    where = [f"--user-data-dir={tmp_path / 'profile'}", "--virtual-time-budget=20000"]
+    page = subprocess.run(
+        [*browser, *where, f"{dashboard}/dashboard/studies/0/trials"], capture_output=True, text=True, timeout=120
+    ).stdout
+    assert "sweep/tiny-bert/demo/lora" in page
+    assert all(f"Trial {number}" in page for number in range(4))

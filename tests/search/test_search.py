@@ -1,0 +1,147 @@
+"""The search's command on a real Ray: sealed test, divergence, confirming trials, best.yaml; the driver killed."""
+
+import json
+import os
+import runpy
+import signal
+import subprocess
+import sys
+import time
+from collections import Counter
+
+import pandas as pd
+import pytest
+import ray
+
+from tests.conftest import ROOT
+from tunekit.schema import EpochRecord, Status
+from tunekit.searches import TrialState
+from tunekit.store import ResultStore
+
+pytestmark = [pytest.mark.ray, pytest.mark.timeout(1500)]
+TINY = ["--preset", "demo", "--models", "tiny-bert", "--datasets", "demo", "--train-limit", "48"]
+
+
+@pytest.fixture(scope="module", autouse=True)
+def cluster():
+    ray.init(num_cpus=2, log_to_driver=False, include_dashboard=False, object_store_memory=128 * 2**20)
+    yield ray.get_runtime_context().gcs_address
+    ray.shutdown()
+
+
+@pytest.fixture
+def command(monkeypatch, capfd):
+    """Run a script of ``sweeps`` with arguments in this process: (exit code, standard output, standard error)."""
+
+    def run(script: str, *arguments: object) -> tuple[int, str, str]:
+        monkeypatch.setattr(sys, "argv", [script, *map(str, arguments)])
+        with pytest.raises(SystemExit) as left:
+            runpy.run_path(str(ROOT / "sweeps" / script), run_name="__main__")
+        return left.value.code, *capfd.readouterr()
+
+    return run
+
+
+def test_a_search_from_command_to_best_yaml(command, tmp_path):
+    space = tmp_path / "space.yaml"
+    space.write_text("lora: {learning_rate: [5.0e-4, 1.0e+30], r: {low: 1, high: 32}, lora_alpha: [8]}\n")
+    arguments = [
+        *TINY, "--methods", "full", "lora", "--trials", 4, "--epochs", 3, "--seeds-per-trial", 2, "--space", space,
+        "--sampler-seed", 1, "--confirm-seeds", 1, "--storage", tmp_path,
+    ]  # fmt: skip
+    code, out, err = command("peft_search.py", *arguments)
+    assert code == 0, out + err
+    store = ResultStore(tmp_path / "search-demo")
+    search = store.search()
+    assert [(study.method, len(study.trials)) for study in search.studies] == [("full", 4), ("lora", 4)]
+    assert sum(trial.epochs for study in search.studies for trial in study.trials) <= 2 * 4 * 2 * 3
+    stored, damaged = store.trials()
+    assert damaged == []
+    by_id = {trial.spec.trial_id: trial for trial in stored}
+
+    # No code path of the search scores test: every record is null, no prediction of it is stored.
+    searched = [by_id[one] for study in search.studies for trial in study.trials for one in trial.trial_ids]
+    assert {trial.spec.seed for trial in searched} == {1001, 1002}
+    for trial in searched:
+        assert trial.spec.score_test is False
+        for record in trial.epochs:
+            assert record.val_macro_f1 is not None
+            assert all(getattr(record, f"test_{name}") is None for name in ("loss", "accuracy", "micro_f1", "macro_f1"))
+        if trial.epochs:
+            assert set(pd.read_parquet(trial.folder / "predictions.parquet")["split"]) == {"val"}
+
+    lora = search.studies[1]
+    failed = [trial for trial in lora.trials if trial.params["learning_rate"] == 1e30]
+    assert failed
+    assert {trial.state for trial in failed} == {TrialState.FAILED}
+    for study in search.studies:
+        for trial in study.trials:
+            if trial.state is TrialState.COMPLETE:
+                best = [max(r.val_macro_f1 for r in by_id[one].epochs) for one in trial.trial_ids]
+                assert trial.values == pytest.approx((sum(best) / 2,))
+        assert {choice.role for choice in study.choices} == {"default", "best", "1se"}
+        for choice in study.choices:
+            confirmed = [by_id[one] for one in choice.trial_ids]
+            assert [(trial.spec.seed, trial.spec.score_test) for trial in confirmed] == [(1, True)]
+            assert all(trial.summary.status is Status.COMPLETED for trial in confirmed)
+            assert all(isinstance(trial.epochs[-1], EpochRecord) for trial in confirmed)
+            assert all(trial.epochs[-1].test_macro_f1 is not None for trial in confirmed)
+    assert "tiny-bert · demo · lora: macro_f1, percent" in out
+    assert "spent: " in out
+
+    best = store.root / "best.yaml"
+    code, out, err = command("main_grid.py", "--config", best, "--storage", tmp_path, "--dry-run", "--json")
+    assert code == 0, err
+    planned = {trial["trial_id"] for trial in json.loads(out)["trials"]}
+    chosen = {choice.trial_ids[0] for study in search.studies for choice in study.choices if choice.role == "best"}
+    assert planned == chosen
+
+    before = {path: path.stat().st_mtime_ns for path in store.trials_folder.rglob("*")}
+    code, out, _ = command("peft_search.py", *arguments)
+    assert (code, "nothing to do" in out, "percent" in out) == (0, True, True)
+    assert before == {path: path.stat().st_mtime_ns for path in store.trials_folder.rglob("*")}
+    code, _, err = command("peft_search.py", *arguments, "--sampler", "random")
+    assert (code, err.count("\n")) == (2, 1)
+    assert "was begun with another sampler" in err
+
+
+def test_sigkill_of_the_driver_at_several_points(cluster, tmp_path):
+    arguments = [
+        *TINY, "--methods", "lora", "--epochs", "2", "--trials", "6", "--max-concurrent", "1", "--scheduler", "asha",
+        "--confirm-seeds", "--storage", str(tmp_path),
+    ]  # fmt: skip
+    environment = {**os.environ, "RAY_ADDRESS": cluster}
+
+    def begin(sweep: str) -> subprocess.Popen:
+        log = (tmp_path / f"{sweep}.log").open("ab")
+        command = [sys.executable, "sweeps/peft_search.py", *arguments, "--sweep", sweep]
+        return subprocess.Popen(command, cwd=ROOT, stdout=log, stderr=log, env=environment, start_new_session=True)
+
+    def log_of(sweep: str) -> str:
+        return (tmp_path / f"{sweep}.log").read_text()
+
+    def suggestions(sweep: str) -> list[tuple[int, str]]:
+        events = [json.loads(line) for line in log_of(sweep).splitlines() if line.startswith('{"event": "suggested"')]
+        return [(event["number"], json.dumps(event["params"], sort_keys=True)) for event in events]
+
+    unbroken = begin("unbroken")
+    for marks in (1, 4):
+        driver = begin("broken")
+        deadline = time.monotonic() + 400
+        while len(set(suggestions("broken"))) < marks or not list((tmp_path / "broken").glob("trials/*/epochs.jsonl")):
+            assert driver.poll() is None, log_of("broken")[-2000:]
+            assert time.monotonic() < deadline
+            time.sleep(0.02)
+        os.kill(driver.pid, signal.SIGKILL)
+        driver.wait()
+    for driver, sweep in ((begin("broken"), "broken"), (unbroken, "unbroken")):
+        assert driver.wait(timeout=500) == 0, log_of(sweep)[-2000:]
+    assert "left running are queued again" in log_of("broken")
+    found = [ResultStore(tmp_path / sweep).search().studies[0] for sweep in ("broken", "unbroken")]
+    broken, whole = ([(t.number, t.params, t.state, t.values, t.trial_ids) for t in study.trials] for study in found)
+    assert broken == whole
+    assert len(broken) == 6
+    assert set(suggestions("broken")) == set(suggestions("unbroken"))
+    for trial in ResultStore(tmp_path / "broken").trials()[0]:
+        steps = pd.read_csv(trial.folder / "steps.csv")
+        assert max(Counter(steps["step"]).values()) == 1

@@ -1,0 +1,222 @@
+"""What the commands share: errors as one line and an exit code, checks before work, the lease, running a plan."""
+
+import json
+import os
+import shutil
+import sys
+import tempfile
+from collections.abc import Callable, Sequence
+from pathlib import Path
+
+from rich.console import Console
+
+from tunekit import estimate, fit
+from tunekit.args import SweepArgs
+from tunekit.data.base import load_dataset, overview, save_dataset
+from tunekit.errors import UserError
+from tunekit.lease import Lease, Superseded, acquire
+from tunekit.plan import Plan, PlannedTrial, State
+from tunekit.runner.resources import Resources
+from tunekit.safety import refuse_kernels
+from tunekit.schema import TrialSpec
+from tunekit.store import DamagedRecord, ResultStore
+from tunekit.sweep import Sweep
+
+OK, INCOMPLETE, BAD_INPUT, INTERRUPTED = 0, 1, 2, 130
+
+Say = Callable[[str], None]
+
+
+def guarded(command: Callable[[], int]) -> int:
+    """The exit code of ``command``; an error that it raises becomes one line on standard error."""
+    try:
+        return command()
+    except (UserError, DamagedRecord) as error:
+        return _refuse(str(error), BAD_INPUT)
+    except (OSError, Superseded) as error:
+        return _refuse(str(error), INCOMPLETE)
+    except KeyboardInterrupt:
+        return INTERRUPTED
+
+
+def _refuse(line: str, code: int) -> int:
+    """Print one line to standard error and return ``code``."""
+    Console(stderr=True).print(f"error: {line}", markup=False, highlight=False, soft_wrap=True)
+    return code
+
+
+def check(args: SweepArgs) -> Resources:
+    """What each trial is given. Raises UserError on flags and packages that no sweep can start with."""
+    resources = resources_of(args)
+    if "://" in str(args.storage) or ":/" in str(args.storage):
+        raise UserError(f"--storage takes a folder; object stores such as {args.storage} are not supported yet")
+    refuse_kernels()
+    if args.json and not args.dry_run:
+        raise UserError("--json goes with --dry-run")
+    return resources
+
+
+def say_for(args: SweepArgs) -> Say:
+    """How to speak: text for a person, or notes among the JSON lines of a run that no terminal shows."""
+    return _say if args.dry_run or sys.stdout.isatty() else _note
+
+
+def _say(text: str) -> None:
+    """Text for a person."""
+    Console(highlight=False, soft_wrap=True, markup=False).print(text)
+
+
+def _note(text: str) -> None:
+    """The same among the JSON lines of a run that no terminal shows."""
+    sys.stdout.write(json.dumps({"event": "note", "text": text}) + "\n")
+
+
+def take(store: ResultStore, say: Say) -> Lease:
+    """The lease on the sweep of ``store``. Raises UserError where another driver has it or nothing can be written."""
+    try:
+        lease = acquire(store.root)
+    except OSError as error:
+        raise UserError(f"can't write to the storage {store.root}: {error.strerror}") from error
+    if lease.taken_over:
+        say(lease.taken_over)
+    return lease
+
+
+def hours_here(pending: Sequence[PlannedTrial], sweep: Sweep, say: Say) -> float | None:
+    """Hours that ``pending`` takes on this machine's processor, said; None where a GPU or a cluster does it."""
+    if not pending or estimate.has_accelerator() or os.environ.get("RAY_ADDRESS"):
+        return None
+    hours = estimate.cpu_hours(pending, sweep.sizes())
+    say(f"estimate: {hours:.1f} h on this machine's processor ({estimate.cores()} cores, no accelerator), rough")
+    return hours
+
+
+def refuse_long(hours: float | None, args: SweepArgs, shorter: str) -> None:
+    """Raise UserError where ``hours`` are many and nobody said --yes."""
+    if hours is not None and hours > estimate.LONG_HOURS and not args.yes:
+        raise UserError(
+            f"this would take about {hours:.0f} h here; run it where there is a GPU, "
+            f"take --preset {shorter}, or add --yes"
+        )
+
+
+def train(
+    plan: Plan, sweep: Sweep, store: ResultStore, resources: Resources, lease: Lease, *, retry_failed: bool
+) -> bool:
+    """Train what is pending in ``plan``. Returns False where Ctrl-C ended it. The caller holds the lease."""
+    pending = plan.pending(retry_failed=retry_failed)
+    settle(plan, store)
+    for trial in pending:
+        if trial.state is State.FAILED:
+            store.reopen(store.folder(trial.spec))
+    if not pending:
+        return True
+    from tunekit.runner.grid import run_grid  # imports ray: seconds that a dry run or an error need not wait
+    from tunekit.runner.progress import Progress
+
+    progress = Progress(plan, {trial.spec.trial_id: trial.spec for trial in pending})
+    return run_grid(pending, sweep.models, store, resources, progress, lease)
+
+
+def settle(plan: Plan, store: ResultStore) -> None:
+    """Give each trial's own folder to the fingerprint at hand, so that readers of the store never mix two."""
+    for trial in plan.trials:
+        if not trial.settled:
+            store.settle(trial.spec, trial.fingerprint)
+
+
+def verdict(plan: Plan) -> int:
+    """Name what did not complete; 0 only if everything did."""
+    for trial in plan.trials:
+        if trial.state is not State.DONE:
+            _say(f"{trial.state.value}: {trial.spec.label}{f' ({trial.reason})' if trial.reason else ''}")
+    if plan.count(State.FAILED):
+        _say("failed trials run again only with --retry-failed")
+    return OK if plan.count(State.DONE) == len(plan.trials) else INCOMPLETE
+
+
+def check_storage(root: Path, specs: Sequence[TrialSpec], concurrent: int) -> None:
+    """Refuse a storage path that can't be written or is too full, before any work."""
+    try:
+        root.mkdir(parents=True, exist_ok=True)
+        with tempfile.TemporaryFile(dir=root) as probe:
+            probe.write(b"probe")
+            probe.flush()
+    except OSError as error:
+        raise UserError(f"can't write to the storage {root}: {error.strerror}; give another with --storage") from error
+    needed = estimate.disk_bytes(specs, concurrent)
+    free = shutil.disk_usage(root).free
+    if free < needed:
+        raise UserError(
+            f"the storage {root} has {free / 1e9:.1f} GB free, records and checkpoints may take {needed / 1e9:.1f} GB; "
+            "free some, or give another with --storage"
+        )
+
+
+def resources_of(args: SweepArgs) -> Resources:
+    """What each trial is given. Raises UserError on what no machine, or not this one, can give."""
+    for name, value in (("max-concurrent", args.max_concurrent), ("cpus-per-trial", args.cpus_per_trial)):
+        if value is not None and value < 1:
+            raise UserError(f"--{name} must be 1 or more, got {value}")
+    if not os.environ.get("RAY_ADDRESS") and args.cpus_per_trial > estimate.cores():
+        raise UserError(
+            f"--cpus-per-trial {args.cpus_per_trial} is more than the {estimate.cores()} cores of this machine"
+        )
+    per_device = 1
+    if args.trials_per_device != "auto":
+        if not args.trials_per_device.isdigit() or int(args.trials_per_device) < 1:
+            raise UserError(f"--trials-per-device takes a number from 1 or auto, got {args.trials_per_device!r}")
+        per_device = int(args.trials_per_device)
+    return Resources(args.cpus_per_trial, per_device, args.max_concurrent)
+
+
+def fitted(args: SweepArgs, resources: Resources, peak: int | None, num_trials: int, say: Say) -> Resources:
+    """``resources`` with as many trials at a time as ``peak`` bytes each leave room for, where that was left to us."""
+    from tunekit.engine import memory_peak  # torch, which has been loaded by now
+
+    joined = bool(os.environ.get("RAY_ADDRESS"))
+    line = ""
+    if args.trials_per_device == "auto" and (joined or estimate.has_accelerator()):
+        resources, line = fit.on_gpu(resources, peak, None if joined else memory_peak.device_bytes())
+    elif not joined and not estimate.has_accelerator() and peak is not None:
+        at_a_time = min(estimate.cores() // args.cpus_per_trial, args.max_concurrent or num_trials, num_trials)
+        process, available = memory_peak.host_bytes()
+        resources, line = fit.on_cpu(resources, peak, process, available, at_a_time)
+    if line:
+        say(line)
+    return resources
+
+
+def prepare_data(sweep: Sweep, pending: Sequence[PlannedTrial], store: ResultStore, say: Say) -> int | None:
+    """Load, check and describe each dataset, put its copy in the sweep, fill the token cache, try each recipe once.
+
+    Returns the largest predicted peak in bytes, over the first trial of each cell; None where one has no closed form.
+    """
+    from tunekit.engine.build import build_model, check_device, prepare  # torch: seconds that a dry run need not wait
+    from tunekit.engine.memory_plan import predicted_peak
+
+    if not os.environ.get("RAY_ADDRESS"):
+        check_device({trial.spec.precision for trial in pending}, gpu=estimate.has_accelerator())
+    for name in dict.fromkeys(trial.spec.dataset for trial in pending):
+        data = sweep.own_data.get(name) or load_dataset(name)
+        save_dataset(data, store.data_folder, with_text=name in sweep.own_data)
+        seen = overview(data)
+        rows = ", ".join(f"{count} {split}" for split, count in seen["rows"].items())
+        duplicates = ", ".join(f"{count} {what.replace('_', ' ')}" for what, count in seen["duplicates"].items())
+        say(f"{data.display_name}: {rows} rows, {seen['classes']} classes; duplicates: {duplicates}")
+    tokenised, configs, peaks = set(), {}, {}
+    for trial in pending:
+        spec, model = trial.spec, sweep.models[trial.spec.model]
+        prepared = prepare(spec, trial.fingerprint, model, store.data_folder)
+        recipe = (spec.model, spec.method, str(spec.method_params))
+        if recipe not in configs:
+            configs[recipe] = build_model(spec, model, prepared).config.to_dict()
+        if spec.cell not in peaks:
+            peaks[spec.cell] = predicted_peak(spec, configs[recipe], prepared.splits, len(prepared.data.label_names))
+        key = (spec.model, spec.dataset, spec.max_length, spec.train_limit, spec.val_fraction, spec.data_seed)
+        if key not in tokenised:
+            tokenised.add(key)
+            splits = prepared.splits
+            texts, cut = sum(map(len, splits.values())), sum(split.tokens.num_truncated for split in splits.values())
+            say(f"{spec.model} on {spec.dataset}: {100 * cut / texts:.1f} % of texts cut to {spec.max_length} tokens")
+    return None if None in peaks.values() else max(peaks.values())

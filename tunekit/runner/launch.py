@@ -1,0 +1,87 @@
+"""A Tuner run from start to end: Ray joined, Ctrl-C heeded, the first thing that every run of ours sets."""
+
+import os
+import signal
+import threading
+from collections.abc import Callable, Sequence
+from contextlib import AbstractContextManager
+from datetime import UTC, datetime
+from pathlib import Path
+from types import FrameType
+
+from tunekit.runner import session as ray_session  # isort: skip  (sets what Ray reads at import)
+from ray import tune
+
+from tunekit.lease import Lease
+from tunekit.runner.resources import Resources
+from tunekit.store import ResultStore
+
+MAX_FAILURES = 2
+"""Retries of a trial whose process died or that met an error which may pass."""
+STOP_SECONDS = 8
+"""After Ctrl-C the process is gone by then, whatever Ray is doing."""
+
+
+def fit(make: Callable[[ray_session.Session], tune.Tuner], display: AbstractContextManager, lease: Lease) -> bool:
+    """Run the Tuner that ``make`` makes once Ray is there. Returns False where Ctrl-C ended it."""
+    former = signal.signal(signal.SIGINT, _Interrupt(lease))
+    session = ray_session.connect()
+    with display:
+        try:
+            make(session).fit()
+        except KeyboardInterrupt:
+            return False
+        finally:
+            ray_session.disconnect(session)
+            signal.signal(signal.SIGINT, former)
+    return True
+
+
+def gpus_of(session: ray_session.Session, resources: Resources) -> float:
+    """The part of a GPU that a trial has."""
+    return 1 / resources.trials_per_device if session.num_gpus else 0
+
+
+def slots_of(session: ray_session.Session, resources: Resources) -> int:
+    """Trials that run at a time."""
+    gpus = gpus_of(session, resources)
+    room = session.num_gpus / gpus if gpus else session.num_cpus // resources.cpus_per_trial
+    return max(1, min(int(room), resources.max_concurrent or int(room)))
+
+
+def experiment_of(store: ResultStore, lease: Lease) -> Path:
+    """Ray Tune's own folder of a run that starts now."""
+    started = datetime.now(UTC).strftime("%Y-%m-%dT%H-%M-%SZ")
+    return store.root.resolve() / "ray" / f"{started}-{lease.start}"
+
+
+def run_config(experiment: Path, callbacks: Sequence[tune.Callback]) -> tune.RunConfig:
+    """Where Tune writes and how often it retries."""
+    return tune.RunConfig(
+        name=experiment.name,
+        storage_path=str(experiment.parent),
+        failure_config=tune.FailureConfig(max_failures=MAX_FAILURES),
+        checkpoint_config=tune.CheckpointConfig(checkpoint_at_end=False),
+        callbacks=list(callbacks),
+        verbose=0,
+    )
+
+
+class _Interrupt:
+    """Turns the first Ctrl-C into KeyboardInterrupt, with a deadline, for Ray may take long to stop."""
+
+    def __init__(self, lease: Lease) -> None:
+        self.lease = lease
+
+    def __call__(self, number: int, frame: FrameType | None) -> None:
+        deadline = threading.Timer(STOP_SECONDS, self._leave)
+        deadline.daemon = True
+        deadline.start()
+        signal.signal(signal.SIGINT, signal.SIG_IGN)
+        raise KeyboardInterrupt
+
+    def _leave(self) -> None:
+        try:
+            self.lease.release()
+        finally:
+            os._exit(130)

@@ -1,0 +1,115 @@
+"""What a search's command names, found and checked: the sweep, a plan for each study, and what is confirmed after."""
+
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, replace
+
+from tunekit.args import SearchArgs
+from tunekit.blocks import Block
+from tunekit.data.base import DATASETS
+from tunekit.errors import UserError
+from tunekit.schema import TrialSpec
+from tunekit.search.outcome import Objective, parse_objectives
+from tunekit.search.space import Space, check_space, first_trial, load_space
+from tunekit.search.storage import check_url
+from tunekit.search.study import SAMPLERS, StudyPlan
+from tunekit.sweep import Sweep, assemble, fingerprint_in, preset_of
+
+FIRST_SEARCH_SEED = 1001
+SCHEDULERS = ("asha", "none")
+CHOICES = ("best", "1se")
+VAL_FRACTION = 0.1
+"""Share of train that becomes the validation part of a dataset without one, where none is given."""
+
+
+@dataclass(frozen=True, kw_only=True)
+class SearchPreset:
+    """A built-in search."""
+
+    blocks: Sequence[Block]
+    """What is searched; their seeds give way to the search's own."""
+    trials: int
+    confirm_seeds: tuple[int, ...] = ()
+
+
+@dataclass(frozen=True)
+class SearchRequest:
+    """Everything the arguments name."""
+
+    sweep: Sweep
+    plans: list[StudyPlan]
+    confirm_seeds: tuple[int, ...]
+    choose: str
+
+
+def find_search(args: SearchArgs, presets: Mapping[str, SearchPreset]) -> SearchRequest:
+    """The search that ``args`` names. Raises UserError on anything unknown or at odds with itself."""
+    name = args.preset or "study"
+    preset = preset_of(name, presets)
+    for flag, value, known in (
+        ("sampler", args.sampler, SAMPLERS),
+        ("scheduler", args.scheduler, SCHEDULERS),
+        ("choose", args.choose, CHOICES),
+    ):
+        if value not in known:
+            raise UserError(f"unknown {flag} {value!r}; --{flag} takes {', '.join(known)}")
+    trials = preset.trials if args.trials is None else args.trials
+    for flag, number, least in (
+        ("trials", trials, 1),
+        ("seeds-per-trial", args.seeds_per_trial, 1),
+        ("sampler-seed", args.sampler_seed, 0),
+    ):
+        if number < least:
+            raise UserError(f"--{flag} must be {least} or more, got {number}")
+    objectives = parse_objectives(args.objective)
+    if len(objectives) > 1 and args.scheduler == "asha":
+        raise UserError("asha stops trials by one objective; give --scheduler none with several")
+    if args.optuna_storage is not None:
+        check_url(args.optuna_storage)
+    seeds = tuple(range(FIRST_SEARCH_SEED, FIRST_SEARCH_SEED + args.seeds_per_trial))
+    confirm = preset.confirm_seeds if args.confirm_seeds is None else args.confirm_seeds
+    seen = sorted(set(confirm) & set(seeds))
+    if seen:
+        raise UserError(f"--confirm-seeds {' '.join(map(str, seen))} were searched on; confirm on seeds that were not")
+    sweep = assemble(args, preset.blocks, _name(name), seeds[:1])
+    spaces = load_space(args.space, sorted({spec.method for spec in sweep.specs})) if args.space else {}
+    plans = [_plan(args, sweep, spec, spaces.get(spec.method, {}), objectives, seeds, trials) for spec in sweep.specs]
+    if len({plan.key for plan in plans}) < len(plans):
+        raise UserError("two blocks of this preset search the same model, dataset and method; leave one of them out")
+    return SearchRequest(sweep, plans, tuple(dict.fromkeys(confirm)), args.choose)
+
+
+def _name(preset: str) -> str:
+    """The sweep of a search is not the grid's of the same preset."""
+    return "search" if preset == "study" else f"search-{preset}"
+
+
+def _plan(
+    args: SearchArgs,
+    sweep: Sweep,
+    spec: TrialSpec,
+    space: Space,
+    objectives: tuple[Objective, ...],
+    seeds: tuple[int, ...],
+    trials: int,
+) -> StudyPlan:
+    own = sweep.own_data.get(spec.dataset)
+    has_dev = "val" in (own.splits if own else DATASETS[spec.dataset].num_rows)
+    fraction = 0.0 if has_dev else VAL_FRACTION if args.val_fraction is None else args.val_fraction
+    if not has_dev and not fraction:
+        raise UserError(f"{spec.dataset} has no dev part to choose on; give a --val-fraction above 0")
+    spec = replace(spec, score_test=False, val_fraction=fraction)
+    check_space(spec, space, args.space)
+    first = first_trial(spec, space)
+    return StudyPlan(
+        spec=spec,
+        fingerprint=fingerprint_in(sweep, spec),
+        space=space,
+        default=first.params,
+        distributions=first.distributions,
+        objectives=objectives,
+        sampler=args.sampler,
+        sampler_seed=args.sampler_seed,
+        scheduler=args.scheduler,
+        seeds=seeds,
+        planned=trials,
+    )

@@ -1,0 +1,86 @@
+"""Where a search's Optuna studies live: a journal file in the sweep's folder, or a database by its URL."""
+
+import os
+import re
+import warnings
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+from tunekit.errors import UserError
+
+if TYPE_CHECKING:
+    from optuna.storages import BaseStorage
+
+JOURNAL = "study.journal"
+LOCK_SECONDS = 5
+"""After this long without a sign of life, the journal lock of a killed process is broken."""
+CONNECT_SECONDS = 10
+SCHEMES = ("sqlite", "postgresql")
+
+
+def redacted(url: str) -> str:
+    """``url`` without its password."""
+    return re.sub(r"(//[^:/@]*):[^@]*@", r"\1:***@", url)
+
+
+def check_url(url: str) -> None:
+    """Raise UserError where ``url`` names no database that a search can use."""
+    scheme = url.split(":", 1)[0].split("+", 1)[0]
+    if "://" not in url or scheme not in SCHEMES:
+        raise UserError(
+            f"--optuna-storage takes sqlite:///FILE or postgresql://USER@HOST/DATABASE, got {redacted(url)!r}"
+        )
+
+
+def open_storage(url: str | None, sweep: Path) -> "BaseStorage":
+    """The storage at ``url``, or the journal of ``sweep``, made where there is none.
+
+    Raises UserError where the database can't be reached or its driver is missing, and where the journal is damaged.
+    """
+    import optuna
+
+    optuna.logging.set_verbosity(optuna.logging.ERROR)
+    return _journal(sweep / JOURNAL) if url is None else _database(url)
+
+
+def _journal(path: Path) -> "BaseStorage":
+    from optuna.storages import JournalStorage
+    from optuna.storages.journal import JournalFileBackend, JournalFileSymlinkLock
+
+    _mend(path)
+    # The lock is a link to this path: a relative one would dangle, and a dangling one is never broken.
+    absolute = str(path.resolve())
+    lock = JournalFileSymlinkLock(absolute, grace_period=LOCK_SECONDS)
+    try:
+        return JournalStorage(JournalFileBackend(absolute, lock_obj=lock))
+    except (ValueError, KeyError) as error:
+        raise UserError(
+            f"{path} is damaged ({error}); restore it, or search under another --sweep: trials are not lost"
+        ) from error
+
+
+def _mend(path: Path) -> None:
+    """Cut a last line that a power cut tore off; whatever it said, the store and the next start say again."""
+    if not path.exists():
+        return
+    content = path.read_bytes()
+    whole = content.rfind(b"\n") + 1
+    if whole < len(content):
+        os.truncate(path, whole)
+
+
+def _database(url: str) -> "BaseStorage":
+    import optuna
+    from sqlalchemy.exc import SQLAlchemyError
+
+    check_url(url)
+    arguments = {"connect_args": {"connect_timeout": CONNECT_SECONDS}} if url.startswith("postgresql") else {}
+    try:
+        with warnings.catch_warnings():
+            warnings.simplefilter("ignore", optuna.exceptions.ExperimentalWarning)
+            return optuna.storages.RDBStorage(url, engine_kwargs=arguments)
+    except ImportError as error:
+        raise UserError(f"{redacted(url)} needs a driver that is not installed; pip install psycopg2-binary") from error
+    except (SQLAlchemyError, RuntimeError) as error:
+        reason = str(error).splitlines()[0]
+        raise UserError(f"the database {redacted(url)} can't be reached: {redacted(reason)}") from error
