@@ -23,6 +23,7 @@ from tunekit.frames import Frames, Progress, read_frames
 from tunekit.imported import UNKNOWN as UNKNOWN
 from tunekit.imported import ImportedSpec as ImportedSpec
 from tunekit.schema import SCHEMA_VERSION, EpochRecord, Fingerprint, TrialSpec, TrialSummary
+from tunekit.searches import ROLES as ROLES
 from tunekit.searches import Choice as Choice
 from tunekit.searches import Search as Search
 from tunekit.searches import SearchStudy as SearchStudy
