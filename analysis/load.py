@@ -11,7 +11,7 @@ from typing import Any
 import pandas as pd
 
 from analysis.names import NAMES
-from tunekit.store import ResultStore, UserError, strict_json
+from tunekit.store import DamagedRecord, ResultStore, SearchStudy, UserError, strict_json
 
 Progress = Callable[[Sequence[str]], Iterable[str]]
 
@@ -60,6 +60,8 @@ class Study:
     """By cell, an imported experiment's own names of metrics."""
     later_seeds: tuple[str, ...]
     """One line for each request that added seeds to cells already asked for."""
+    searches: tuple[SearchStudy, ...]
+    """What each search tried and chose, of all sweeps that are searches."""
     problems: tuple[Problem, ...]
 
 
@@ -90,6 +92,7 @@ def load(
     kept, more = _kept(pd.concat(trials, ignore_index=True))
     all_epochs = pd.concat(epochs, ignore_index=True)
     found, doubtful = _datasets(stores)
+    searches, broken = _searches(stores)
     expected, later = _asked(requests)
     return Study(
         stores=stores,
@@ -105,7 +108,8 @@ def load(
             for cell in request["cells"]
         },
         later_seeds=later,
-        problems=tuple([*problems, *more, *doubtful]),
+        searches=searches,
+        problems=tuple([*problems, *more, *doubtful, *broken]),
     )
 
 
@@ -137,6 +141,21 @@ def _kept(trials: pd.DataFrame) -> tuple[pd.DataFrame, list[Problem]]:
     for path in ordered["path"][again]:
         problems.append(Problem("trial that is in two sweeps counted once", f"{path} is left out"))
     return ordered[~again].sort_index().reset_index(drop=True), problems
+
+
+def _searches(stores: Sequence[ResultStore]) -> tuple[tuple[SearchStudy, ...], list[Problem]]:
+    found: list[SearchStudy] = []
+    problems = []
+    for store in stores:
+        try:
+            search = store.search()
+        except DamagedRecord as error:
+            problems.append(
+                Problem("damaged search.json left out", f"{error}; run the search again, which writes it anew")
+            )
+            continue
+        found += search.studies if search else ()
+    return tuple(found), problems
 
 
 def _datasets(stores: Sequence[ResultStore]) -> tuple[dict[str, DatasetFacts], list[Problem]]:
