@@ -2,15 +2,15 @@
 
 import hashlib
 import json
-import math
 from collections import Counter
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass, field, replace
 from functools import cached_property
 from pathlib import Path
-from typing import Any
+from typing import Any, NamedTuple
 
 import numpy as np
+import numpy.typing as npt
 import pandas as pd
 
 from analysis.load import Study
@@ -24,12 +24,12 @@ SELECTIONS = ("last", "best-val", "best-test")
 FAILURES = (Status.FAILED, Status.DIVERGED, Status.OUT_OF_MEMORY)
 
 
-@dataclass(frozen=True)
-class Run:
-    """One trial of a cell."""
+class Run(NamedTuple):
+    """One trial of a cell; a tuple, since there are thousands."""
 
     seed: int
-    path: Path
+    folder: str
+    """Where it lies."""
     status: str | None
     """None while it runs, or where it was interrupted."""
     epoch: int | None
@@ -41,6 +41,11 @@ class Run:
     """JSON of what may move last digits."""
     filled: bool = False
     """It failed, and its scores are those of the majority class."""
+
+    @property
+    def path(self) -> Path:
+        """The trial's folder."""
+        return Path(self.folder)
 
 
 @dataclass(frozen=True)
@@ -146,12 +151,10 @@ def cells(study: Study, select: str = "last") -> list[Cell]:
     """
     if select not in SELECTIONS:
         raise UserError(f"--select {select}: choose one of {', '.join(SELECTIONS)}")
-    chosen = _selected(study, select)
-    # Both have peak_memory_bytes: the trial's stays.
-    rows = study.trials.merge(chosen, on="path", how="left", validate="one_to_one", suffixes=("", "_of_epoch"))
-    grouped: dict[tuple[str, str], list[dict[Any, Any]]] = {}
-    for row in rows.to_dict("records"):
-        grouped.setdefault((row["cell"], row["fingerprint"]), []).append(row)
+    grouped: dict[tuple[str, str], list[Run]] = {}
+    keys = zip(*(_values(study.trials[name]) for name in ("cell", "fingerprint")), strict=True)
+    for key, run in zip(keys, _runs(study.trials, _selected(study, select)), strict=True):
+        grouped.setdefault(key, []).append(run)
     present = {key for key, _ in grouped}
     grouped |= {(key, ""): [] for key in study.expected if key not in present}
     asked = {key: position for position, key in enumerate(study.expected)}
@@ -162,9 +165,9 @@ def cells(study: Study, select: str = "last") -> list[Cell]:
 
 def _selected(study: Study, select: str) -> pd.DataFrame:
     """The chosen epoch of each trial that has one."""
-    epochs = study.epochs.drop(columns=["folder"])
+    epochs = study.epochs
     if select == "last":
-        return epochs.loc[epochs.groupby("path")["epoch"].idxmax()]
+        return epochs[~epochs["path"].duplicated(keep="last")]  # a trial's epochs stand in order
     if select == "best-val":
         best = study.trials[["path", "best_epoch"]].rename(columns={"best_epoch": "epoch"}).dropna()
         return epochs.merge(best, on=["path", "epoch"])
@@ -172,13 +175,13 @@ def _selected(study: Study, select: str) -> pd.DataFrame:
     return scored.loc[scored.groupby("path")["test_macro_f1"].idxmax()]
 
 
-def _cell(study: Study, key: str, fingerprint: str, members: Sequence[Mapping[str, Any]]) -> Cell:
+def _cell(study: Study, key: str, fingerprint: str, members: Sequence[Run]) -> Cell:
     spec = json.loads(key)
     settings = {**spec, **spec.get("method_params", {}), **spec.get("settings", {})}
     for name in ("model", "dataset", "method", "method_params", "settings"):
         settings.pop(name, None)
-    runs = sorted((_run(member) for member in members), key=lambda run: run.seed)
-    scored = {name.split("_")[0] for run in runs for name in run.scores if name.endswith(("_accuracy", "_macro_f1"))}
+    runs = sorted(members, key=lambda run: run.seed)
+    scored = {split for split in ("val", "test") if any(f"{split}_macro_f1" in run.scores for run in runs)}
     facts = study.datasets.get(spec["dataset"])
     return Cell(
         key=key,
@@ -202,21 +205,37 @@ def _cell(study: Study, key: str, fingerprint: str, members: Sequence[Mapping[st
 _NOT_SCORES = ("epoch", "planned_epochs", "num_epochs", "best_epoch", "seed", "own", "score_test")
 
 
-def _run(row: Mapping[str, Any]) -> Run:
-    scores = {
-        name: float(value)
-        for name, value in row.items()
-        if isinstance(value, int | float) and name not in _NOT_SCORES and not math.isnan(value)
-    }
-    return Run(
-        seed=int(row["seed"]),
-        path=Path(row["path"]),
-        status=_text(row["status"]),
-        epoch=None if pd.isna(row["epoch"]) else int(row["epoch"]),
-        scores=scores,
-        error=_text(row["error"]),
-        execution=_text(row["execution"]) or "{}",
-    )
+def _runs(trials: pd.DataFrame, chosen: pd.DataFrame) -> Iterator[Run]:
+    """A run a trial with its epoch of ``chosen``; what is null is left out of its scores."""
+    place = pd.Index(chosen["path"]).get_indexer(trials["path"])  # -1, which takes the row of nulls, for none
+    columns = {name: np.append(values, np.nan)[place] for name, values in _numbers(chosen).items()}
+    epochs = columns.pop("epoch")
+    columns |= _numbers(trials)  # both have peak_memory_bytes: the trial's counts
+    names = [name for name in columns if name not in _NOT_SCORES]
+    scores = zip(*(columns[name].tolist() for name in names), strict=True)
+    texts = (_values(trials[name]) for name in ("seed", "path", "status", "error", "execution"))
+    for values, epoch, (seed, path, status, error, execution) in zip(
+        scores, epochs.tolist(), zip(*texts, strict=True), strict=True
+    ):
+        yield Run(
+            seed=int(seed),
+            folder=path,
+            status=_text(status),
+            epoch=int(epoch) if epoch == epoch else None,
+            scores={name: value for name, value in zip(names, values, strict=True) if value == value},
+            error=_text(error),
+            execution=_text(execution) or "{}",
+        )
+
+
+def _numbers(frame: pd.DataFrame) -> dict[str, npt.NDArray[np.float64]]:
+    """The numeric columns, NaN for null."""
+    numeric = (str(name) for name, kind in frame.dtypes.items() if kind.kind in "iuf")
+    return {name: frame[name].to_numpy(np.float64, na_value=np.nan) for name in numeric}
+
+
+def _values(column: "pd.Series[Any]") -> list[Any]:
+    return list(column.to_numpy(object))
 
 
 def _text(value: object) -> str | None:
@@ -248,7 +267,7 @@ def _with_variants(found: Sequence[Cell], roles: Mapping[str, str]) -> list[Cell
             text = ", ".join(filter(None, [roles.get(cell.key), setting_text(cell.settings, names)]))
             if keys[cell.key] > 1:
                 text = ", ".join(filter(None, [text, f"fingerprint {cell.fingerprint}"]))
-            result.append(replace(cell, variant=text))
+            result.append(replace(cell, variant=text) if text else cell)
     return result
 
 

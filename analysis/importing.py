@@ -12,7 +12,7 @@ from pathlib import Path
 from typing import Any
 
 from analysis.ray_experiment import ForeignTrial, finite, read_experiment
-from tunekit.schema import EpochRecord, Scalar, Status, TrialSpec, TrialSummary
+from tunekit.schema import EpochRecord, Scalar, Status, TrialSummary
 from tunekit.store import UNKNOWN, ImportedSpec, ResultStore, UserError
 
 NAMES = ("model", "dataset", "method")
@@ -20,7 +20,7 @@ REQUIRED = (*NAMES, "seed", "metric")
 SCORES = {"metric": "macro_f1", "accuracy": "accuracy", "micro_f1": "micro_f1", "loss": "loss"}
 """What may be mapped, and which score of the split it becomes; ``metric`` takes the place of macro-F1."""
 KNOWN = (*REQUIRED, "accuracy", "micro_f1", "loss", "train_loss")
-_RESERVED = {item.name for cls in (TrialSpec, ImportedSpec) for item in fields(cls)}
+_RESERVED = {"method_params", *(item.name for item in fields(ImportedSpec))}
 
 
 @dataclass(frozen=True)

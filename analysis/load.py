@@ -77,37 +77,39 @@ def load(
     Raises UserError where a folder holds no sweep or its sweep.json is damaged.
     """
     stores = tuple(ResultStore(root) for root in dict.fromkeys(Path(root).resolve() for root in roots))
-    trials, epochs, problems = [], [], []
+    all_trials: list[pd.DataFrame] = []
+    all_epochs: list[pd.DataFrame] = []
+    problems = []
     requests: list[tuple[str, Mapping[str, Any]]] = []
     for store in stores:
         if not store.trials_folder.is_dir():
             raise UserError(f"{store.root} holds no sweep (no trials folder); give a sweep's folder, ray_results/NAME")
         frames = store.frames(_cache_folder(store, cache), progress)
-        prefix = f"{store.trials_folder}/"
-        trials.append(frames.trials.assign(sweep=store.root.name, path=prefix + frames.trials["folder"]))
-        epochs.append(frames.epochs.assign(path=prefix + frames.epochs["folder"]))
+        for parts, frame in ((all_trials, frames.trials), (all_epochs, frames.epochs)):
+            frame["path"] = f"{store.trials_folder}/" + frame["folder"]
+            parts.append(frame)
+        frames.trials["sweep"] = store.root.name
         requests += [(store.root.name, request) for request in store.requests()]
         problems += [Problem("damaged trial left out", line) for line in frames.damaged]
-        problems += _unfinished_folders(store)
-    kept, more = _kept(pd.concat(trials, ignore_index=True))
-    all_epochs = pd.concat(epochs, ignore_index=True)
+        problems += [
+            Problem("folder without a spec.json left out", f"{store.trials_folder / name}") for name in frames.odd
+        ]
+    trials, epochs = (pd.concat(parts, ignore_index=True) for parts in (all_trials, all_epochs))
+    kept, more = _kept(trials)
+    if len(kept) < len(trials):
+        epochs = epochs[epochs["path"].isin(set(kept["path"]))]
     found, doubtful = _datasets(stores)
     searches, broken = _searches(stores)
-    expected, later = _asked(requests)
+    asked = _asked(requests)
     return Study(
         stores=stores,
         trials=kept,
-        epochs=all_epochs[all_epochs["path"].isin(set(kept["path"]))],
-        expected=expected,
+        epochs=epochs,
+        expected=asked.seeds,
         datasets=found,
         names={**NAMES, **{name: facts.display_name for name, facts in found.items()}, **names},
-        metric_names={
-            _cell_key(cell): request["metric_names"]
-            for _, request in requests
-            if "metric_names" in request
-            for cell in request["cells"]
-        },
-        later_seeds=later,
+        metric_names=asked.metric_names,
+        later_seeds=tuple(asked.later),
         searches=searches,
         problems=tuple([*problems, *more, *doubtful, *broken]),
     )
@@ -121,26 +123,21 @@ def _cache_folder(store: ResultStore, elsewhere: Path | None) -> Path | None:
     return None if elsewhere is None else elsewhere / store.root.name
 
 
-def _unfinished_folders(store: ResultStore) -> list[Problem]:
-    known = {folder.name for folder in store.folders()}
-    odd = sorted(entry.name for entry in store.trials_folder.iterdir() if entry.name not in known)
-    return [Problem("folder without a spec.json left out", f"{store.trials_folder / name}") for name in odd]
-
-
 def _kept(trials: pd.DataFrame) -> tuple[pd.DataFrame, list[Problem]]:
     """Trials that count, each once."""
     problems = [
         Problem("stale trial left out", f"{path}: other code, data or weights than its spec's newest run")
         for path in trials["path"][~trials["own"]]
     ]
-    own = trials[trials["own"]]
-    keys = ["cell", "fingerprint", "seed"]
+    own = trials[trials["own"]].reset_index(drop=True)
     # A finished trial before an unfinished one, then in the order of the sweeps given.
-    ordered = own.iloc[own["status"].isna().to_numpy().argsort(kind="stable")]
-    again = ordered.duplicated(keys)
-    for path in ordered["path"][again]:
+    ordered = own["status"].isna().to_numpy().argsort(kind="stable")
+    keys = list(zip(*(own[name].to_numpy(object) for name in ("cell", "fingerprint", "seed")), strict=True))
+    first = {keys[place]: place for place in reversed(ordered)}
+    again = [place for place in ordered if first[keys[place]] != place]
+    for path in own["path"].to_numpy(object)[again]:
         problems.append(Problem("trial that is in two sweeps counted once", f"{path} is left out"))
-    return ordered[~again].sort_index().reset_index(drop=True), problems
+    return own.drop(index=again).reset_index(drop=True) if again else own, problems
 
 
 def _searches(stores: Sequence[ResultStore]) -> tuple[tuple[SearchStudy, ...], list[Problem]]:
@@ -174,14 +171,28 @@ def _datasets(stores: Sequence[ResultStore]) -> tuple[dict[str, DatasetFacts], l
     return found, problems
 
 
-def _asked(requests: Sequence[tuple[str, Mapping[str, Any]]]) -> tuple[dict[str, tuple[int, ...]], tuple[str, ...]]:
-    """Seeds asked for by cell, and a line for each request that added seeds to a cell asked for before."""
+@dataclass(frozen=True)
+class _Asked:
+    """What the requests of all sweeps say, by cell."""
+
+    seeds: dict[str, tuple[int, ...]]
+    metric_names: dict[str, Mapping[str, str]]
+    later: list[str]
+    """A line for each request that added seeds to a cell asked for before."""
+
+
+def _asked(requests: Sequence[tuple[str, Mapping[str, Any]]]) -> _Asked:
     expected: dict[str, list[int]] = {}
+    names: dict[str, Mapping[str, str]] = {}
     later = []
     for sweep, request in requests:
         added: dict[tuple[int, ...], int] = {}
         for cell in request.get("cells", []):
-            seeds = expected.setdefault(_cell_key(cell), [])
+            fields = {name: value for name, value in cell.items() if name not in ("seeds", "imported")}
+            key = json.dumps(fields, sort_keys=True, separators=(",", ":"))
+            if "metric_names" in request:
+                names[key] = request["metric_names"]
+            seeds = expected.setdefault(key, [])
             new = tuple(seed for seed in cell["seeds"] if seed not in seeds)
             if seeds and new:
                 added[new] = added.get(new, 0) + 1
@@ -190,10 +201,4 @@ def _asked(requests: Sequence[tuple[str, Mapping[str, Any]]]) -> tuple[dict[str,
         for seeds_added, count in added.items():
             listed = " ".join(map(str, seeds_added))
             later.append(f"{sweep}: seeds {listed} of {count} cells were asked for on {when}, after the first ones")
-    return {key: tuple(sorted(seeds)) for key, seeds in expected.items()}, tuple(later)
-
-
-def _cell_key(asked: Mapping[str, Any]) -> str:
-    """The cell of a request's entry."""
-    fields = {name: value for name, value in asked.items() if name not in ("seeds", "imported")}
-    return json.dumps(fields, sort_keys=True, separators=(",", ":"))
+    return _Asked({key: tuple(sorted(seeds)) for key, seeds in expected.items()}, names, later)

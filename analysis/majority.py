@@ -32,7 +32,7 @@ def filled_with_majority(study: Study, found: Sequence[Cell]) -> list[Cell]:
     result = []
     for cell in found:
         runs = [
-            replace(run, filled=True, scores=scores(cell.dataset, cell.split)) if run.status in FAILURES else run
+            run._replace(filled=True, scores=scores(cell.dataset, cell.split)) if run.status in FAILURES else run
             for run in cell.runs
         ]
         result.append(replace(cell, runs=tuple(runs)))

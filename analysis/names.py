@@ -1,6 +1,5 @@
 """Names for people: of models, methods and datasets, of a cell among its like, and of numbers."""
 
-import json
 from collections.abc import Mapping, Sequence
 from dataclasses import fields
 
@@ -46,7 +45,7 @@ def varying(groups: Mapping[tuple[str, ...], Sequence[Mapping[str, Scalar]]]) ->
     names: dict[str, None] = {}
     for settings in groups.values():
         for name in dict.fromkeys(key for one in settings for key in one):
-            if len({json.dumps(one.get(name)) for one in settings}) > 1:
+            if len({(type(one.get(name)), one.get(name)) for one in settings}) > 1:
                 names[name] = None
     return tuple(names)
 

@@ -8,7 +8,6 @@ an interval of no width. The permutation tests need no spread and do answer then
 import math
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
-from statistics import fmean, stdev
 from typing import Any, Self
 
 import numpy as np
@@ -56,7 +55,9 @@ class Sample:
         scores = tuple(map(float, values))
         if not scores or not all(map(math.isfinite, scores)):
             raise ValueError(f"a sample needs at least one score, all finite, not {scores}")
-        return cls(fmean(scores), stdev(scores) if len(scores) > 1 else None, len(scores), scores)
+        mean = math.fsum(scores) / len(scores)
+        squares = math.fsum((score - mean) ** 2 for score in scores)
+        return cls(mean, math.sqrt(squares / (len(scores) - 1)) if len(scores) > 1 else None, len(scores), scores)
 
 
 @dataclass(frozen=True)

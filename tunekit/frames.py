@@ -12,6 +12,7 @@ from io import BytesIO
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
+import numpy as np
 import pandas as pd
 import pyarrow as pa
 import pyarrow.parquet as pq
@@ -55,6 +56,8 @@ class Frames:
     """One row an epoch: the trial's ``folder`` and the fields of EpochRecord."""
     damaged: tuple[str, ...]
     """One line a trial that can't be read, naming its file."""
+    odd: tuple[str, ...]
+    """Names of what lies among the trials' folders and holds no spec.json."""
 
 
 def read_frames(store: "ResultStore", cache: Path | None, progress: Progress) -> Frames:
@@ -62,10 +65,11 @@ def read_frames(store: "ResultStore", cache: Path | None, progress: Progress) ->
 
     Raises OSError where the cache can't be written.
     """
-    names = {folder.name: _stamp(folder) for folder in store.folders()}
+    names, odd = _stamps(store.trials_folder)
     trials, epochs = _cached(cache)
-    fresh = trials["stamp"].to_numpy() == trials["folder"].map(names).to_numpy()
-    kept = set(trials["folder"][fresh])
+    read_before = zip(trials["folder"].to_numpy(object), trials["stamp"].to_numpy(object), strict=True)
+    fresh = np.array([names.get(name) == stamp for name, stamp in read_before], bool)
+    kept = set(trials["folder"].to_numpy(object)[fresh])
     stored, damaged = [], []
     unread = [name for name in names if name not in kept]
     for name in progress(unread) if unread else ():
@@ -83,16 +87,24 @@ def read_frames(store: "ResultStore", cache: Path | None, progress: Progress) ->
         epochs = epochs.sort_values(["folder", "epoch"], kind="stable", ignore_index=True)
         if cache is not None:
             _write_cache(cache, trials, epochs)
-    return Frames(trials, epochs, tuple(damaged))
+    return Frames(trials, epochs, tuple(damaged), odd)
 
 
-def _stamp(folder: Path) -> str:
+def _stamps(trials_folder: Path) -> tuple[dict[str, str], tuple[str, ...]]:
+    """The stamp of each trial's folder by name, and the names of what is none."""
+    entries = sorted(os.listdir(trials_folder)) if trials_folder.is_dir() else []
+    stamps = {name: _stamp(f"{trials_folder}/{name}") for name in entries}
+    odd = tuple(name for name, stamp in stamps.items() if stamp.startswith("-"))
+    return {name: stamp for name, stamp in stamps.items() if not stamp.startswith("-")}, odd
+
+
+def _stamp(folder: str) -> str:
     """Inode, size and time of each record: every rewrite is a new file, so this moves with each."""
     parts = []
     for name in RECORDS:
         try:
             found = os.stat(f"{folder}/{name}")
-        except FileNotFoundError:
+        except (FileNotFoundError, NotADirectoryError):
             parts.append("-")
         else:
             parts.append(f"{found.st_ino}:{found.st_size}:{found.st_mtime_ns}")
@@ -145,7 +157,7 @@ def _cached(cache: Path | None) -> tuple[pd.DataFrame, pd.DataFrame]:
     if cache is None:
         return _empty()
     try:
-        tables = [pq.read_table(cache / f"{name}.parquet") for name in ("trials", "epochs")]
+        tables = [pq.ParquetFile(cache / f"{name}.parquet").read() for name in ("trials", "epochs")]
     except (OSError, pa.ArrowException):
         return _empty()
     keys = {(table.schema.metadata or {}).get(b"tunekit", b"") for table in tables}
