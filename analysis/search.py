@@ -64,6 +64,11 @@ class Searched:
         return " · ".join([self.model_name, self.method_name, self.dataset_name])
 
     @property
+    def parameters(self) -> tuple[str, ...]:
+        """What was searched, the learning rate first."""
+        return tuple(sorted(self.study.space, key=lambda name: name != "learning_rate"))
+
+    @property
     def objective(self) -> str:
         """The first objective: what a choice is made by."""
         return self.study.objectives[0]
@@ -155,17 +160,17 @@ def objective_name(objective: str) -> str:
     return f"{metric_name(objective)} on validation" if is_score(objective) else metric_name(objective)
 
 
-def configuration(trial: SearchTrial) -> str:
+def configuration(one: Searched, trial: SearchTrial) -> str:
     """``lr 4.14e-4, r 32``."""
-    return ", ".join(
-        f"{SHORT.get(name, name.replace('_', ' '))} {rounded(value)}" for name, value in trial.params.items()
-    )
+    names = [name for name in one.parameters if name in trial.params]
+    return ", ".join(f"{SHORT.get(name, name.replace('_', ' '))} {rounded(trial.params[name])}" for name in names)
 
 
-def space_text(study: SearchStudy) -> str:
+def space_text(one: Searched) -> str:
     """The ranges searched, and how many configurations they hold."""
     texts, sizes = [], []
-    for name, given in study.space.items():
+    for name in one.parameters:
+        given = one.study.space[name]
         if given["type"] == "categorical":
             choices = given["choices"]
             texts.append(f"{name.replace('_', ' ')} {', '.join(map(number, choices))}")

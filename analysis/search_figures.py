@@ -57,7 +57,7 @@ def _trials(one: Searched) -> pd.DataFrame:
                 "number": trial.number,
                 "score": np.nan if score is None else scale * score,
                 "state": trial.state.value,
-                "label": configuration(trial),
+                "label": configuration(one, trial),
                 **{f"param:{name}": trial.params.get(name) for name in one.study.space},
             }
         )
@@ -87,20 +87,19 @@ def _sensitivity(members: Sequence[Searched]) -> list[Plate]:
     series = {
         label: _trials(one).rename(columns={"param:learning_rate": "learning_rate"})
         for label, one in zip(_labels(members), members, strict=True)
-        if one.near and one.study.directions[0] == "maximize"
+        if one.near and is_score(one.objective) and one.study.directions[0] == "maximize"
     }
     if not series:
         return []
     first = members[0]
     figure = Figure(figsize=(7, 4.2), layout="constrained")
-    margin = 100 * MARGIN if is_score(first.objective) else MARGIN
-    sensitivity(series, figure.subplots(), _axis_name(first), margin)
+    sensitivity(series, figure.subplots(), _axis_name(first), 100 * MARGIN)
     figure.legend(loc="outside lower center", fontsize=8, frameon=False)
     figure.suptitle(wrapped(f"{first.model_name}, {first.dataset_name}: learning rate", 85, 2), fontsize=10)
     caption = (
         f"{first.model_name}, {first.dataset_name}: {objective_name(first.objective)} against the learning rate, a "
         "point a configuration (hollow where a scheduler stopped it), running mean and one standard deviation over "
-        f"complete ones; bars: learning rates within {margin:g} of the method's best. Chosen on validation."
+        f"complete ones; bars: learning rates within {100 * MARGIN:g} point of the method's best."
     )
     return [Plate(figure_stem("sensitivity", first.study.model, first.study.dataset), caption, "sensitivity", figure)]
 
@@ -139,7 +138,7 @@ def _history(one: Searched) -> list[Plate]:
 
 
 def _slices(one: Searched) -> list[Plate]:
-    names = list(one.study.space)[:MAX_SLICES]
+    names = list(one.parameters)[:MAX_SLICES]
     trials = _trials(one)
     trials = trials[trials["score"].notna()]
     if not names:
@@ -164,7 +163,7 @@ def _contour(one: Searched) -> list[Plate]:
     names = [name for name in _by_importance(one) if _is_numeric(one, name)][:2]
     if len(names) < 2 or len(one.complete) < MIN_CONTOUR:
         return []
-    shares = sorted(names, key=list(one.study.space).index)
+    shares = sorted(names, key=one.parameters.index)
     trials = _trials(one).rename(columns={f"param:{name}": _words(name) for name in shares})
     figure = Figure(figsize=(5.6, 4), layout="constrained")
     ax = figure.subplots()
@@ -219,7 +218,7 @@ def _front(one: Searched) -> list[Plate]:
 def _by_importance(one: Searched) -> list[str]:
     """The parameters, the most important first; in the order of the space where that is not known."""
     shares = importances(one)
-    return list(one.study.space) if isinstance(shares, str) else list(shares)
+    return list(one.parameters) if isinstance(shares, str) else list(shares)
 
 
 def _is_numeric(one: Searched, name: str) -> bool:

@@ -56,7 +56,7 @@ def sensitivity(series: Mapping[str, pd.DataFrame], ax: Axes, score: str, margin
             ax.fill_between(grid, mean - std, mean + std, color=own.colour, alpha=0.13, linewidth=0)
             near = complete[complete["score"] >= complete["score"].max() - margin]["learning_rate"]
             ends = dict.fromkeys(rounded(float(end)) for end in (near.min(), near.max()))
-            label = f"{name}: within {margin:g} of its best at {' to '.join(ends)}"
+            label = f"{name}: within {margin:g} point of its best at {' to '.join(ends)}"
             height = 0.02 + 0.022 * place
             ax.plot(
                 [near.min(), near.max()], [height, height], color=own.colour, linewidth=3, solid_capstyle="butt",
@@ -139,7 +139,10 @@ def contour(trials: pd.DataFrame, names: tuple[str, str], axes_log: tuple[bool, 
     triangles = Triangulation(*unit).triangles
     drawn = Triangulation(means[names[0]], means[names[1]], triangles)
     filled = ax.tricontourf(drawn, means["score"], levels=12, cmap="cividis")
-    ax.scatter(complete[names[0]], complete[names[1]], s=14, color="#FFFFFF", edgecolors="#000000", linewidths=0.6)
+    ax.scatter(
+        complete[names[0]], complete[names[1]], s=14, color="#FFFFFF", edgecolors="#000000", linewidths=0.6,
+        clip_on=False, zorder=3,
+    )  # fmt: skip
     for name, log, set_scale in zip(names, axes_log, (ax.set_xscale, ax.set_yscale), strict=True):
         set_scale("log" if log else "linear")
         _ticks(ax.xaxis if name == names[0] else ax.yaxis, complete[name])

@@ -67,7 +67,7 @@ def _tuned_row(one: Searched, confirmed: Confirmed, default: Confirmed | None) -
     return (
         one.title,
         confirmed.role,
-        configuration(confirmed.trial),
+        configuration(one, confirmed.trial),
         "" if value is None else f"{shown(one.objective, value)}{spread}",
         "" if confirmed.validation is None else percent(confirmed.validation),
         lost,
@@ -108,7 +108,7 @@ def _budget(found: Sequence[Searched]) -> Grid:
         how = f"{study.sampler} (seed {study.sampler_seed}), {study.scheduler}"
         seeds = " ".join(map(str, study.seeds))
         spent = (str(study.planned), *counts, f"{epochs:,}", f"{seconds:,.0f}")
-        rows.append((one.title, space_text(study), how, seeds, *spent))
+        rows.append((one.title, space_text(one), how, seeds, *spent))
     head = ("search", "space", "how", "search seeds", "planned", "complete", "pruned", "failed", "epochs", "seconds")
     return Grid(head, tuple(rows), "The budget spent: trials, epochs and seconds of training, repeats answered free.")
 
@@ -185,7 +185,7 @@ def _trials(one: Searched, anchor: str) -> Section:
         marks = [*roles.get(trial.number, ()), *(["within 1 SE"] if trial.number in within else [])]
         marks += ["Pareto front"] if trial.number in front else []
         rows.append(_trial_row(one, trial, ", ".join(marks)))
-    names = [name.replace("_", " ") for name in one.study.space]
+    names = [name.replace("_", " ") for name in one.parameters]
     others = [metric_name(name) for name in one.study.objectives[1:]]
     head = (
         "trial",
@@ -210,7 +210,7 @@ def _trials(one: Searched, anchor: str) -> Section:
 
 
 def _trial_row(one: Searched, trial: SearchTrial, marks: str) -> tuple[Inline, ...]:
-    settings = [rounded(trial.params[name]) if name in trial.params else "" for name in one.study.space]
+    settings = [rounded(trial.params[name]) if name in trial.params else "" for name in one.parameters]
     values = trial.values or (None,) * len(one.study.objectives)
     texts = ["" if v is None else shown(name, v) for name, v in zip(one.study.objectives, values, strict=True)]
     params = one.params.get(trial.number)

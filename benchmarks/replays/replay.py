@@ -11,7 +11,6 @@ from types import SimpleNamespace
 
 import numpy as np
 import optuna
-from ray.tune.schedulers import ASHAScheduler, TrialScheduler
 
 from benchmarks.replays.table import DEFAULT, POINTS, SPACE
 
@@ -20,6 +19,8 @@ REDUCTION_FACTOR = 3
 
 Curve = np.ndarray
 """(E,) running best on validation after each epoch."""
+Stops = Callable[[int, int, float], bool]
+"""Takes a configuration, an epoch and the running best after it; says whether a scheduler stops the trial there."""
 
 
 @dataclass
@@ -43,8 +44,8 @@ class Replay:
 class Trainer:
     """Trains configurations from the table, to the end or until a scheduler stops them."""
 
-    def __init__(self, curves: np.ndarray, scheduler: ASHAScheduler | None) -> None:
-        self.curves, self.scheduler = curves, scheduler
+    def __init__(self, curves: np.ndarray, stops: Stops | None) -> None:
+        self.curves, self.stops = curves, stops
         self.replay = Replay()
         self.trained: dict[int, Curve] = {}
 
@@ -58,27 +59,34 @@ class Trainer:
         return self.trained[point]
 
     def _epochs(self, point: int) -> int:
-        if self.scheduler is None:
-            return self.curves.shape[1]
-        trial = SimpleNamespace(trial_id=str(point))
-        self.scheduler.on_trial_add(None, trial)
-        for epoch, score in enumerate(self.curves[point], 1):
-            result = {"epoch": epoch, "score": score}
-            if self.scheduler.on_trial_result(None, trial, result) == TrialScheduler.STOP:
-                return epoch
+        """Epochs that the configuration trains."""
+        if self.stops is not None:
+            for epoch, score in enumerate(self.curves[point], 1):
+                if self.stops(point, epoch, float(score)):
+                    return epoch
         return self.curves.shape[1]
 
 
-def asha(num_epochs: int) -> ASHAScheduler:
-    """Ray's asynchronous successive halving over epochs (Li et al. 2020), one trial at a time here."""
-    return ASHAScheduler(
+def asha(num_epochs: int) -> Stops:
+    """Ray's own asynchronous successive halving (Li et al. 2020), asked by hand, one trial at a time."""
+    from ray.tune.schedulers import ASHAScheduler, TrialScheduler
+
+    scheduler = ASHAScheduler(
         time_attr="epoch", metric="score", mode="max", max_t=num_epochs, reduction_factor=REDUCTION_FACTOR
     )
 
+    def stops(point: int, epoch: int, score: float) -> bool:
+        trial = SimpleNamespace(trial_id=str(point))
+        if epoch == 1:
+            scheduler.on_trial_add(None, trial)
+        return scheduler.on_trial_result(None, trial, {"epoch": epoch, "score": score}) == TrialScheduler.STOP
 
-def replay_random(curves: np.ndarray, seed: int, scheduler: ASHAScheduler | None = None) -> Replay:
+    return stops
+
+
+def replay_random(curves: np.ndarray, seed: int, stops: Stops | None = None) -> Replay:
     """All configurations in a random order, none twice."""
-    trainer = Trainer(curves, scheduler)
+    trainer = Trainer(curves, stops)
     first = POINTS.index(dict(DEFAULT))
     order = np.random.default_rng(seed).permutation(len(POINTS))
     for point in (first, *(int(one) for one in order if one != first)):
@@ -86,9 +94,9 @@ def replay_random(curves: np.ndarray, seed: int, scheduler: ASHAScheduler | None
     return trainer.replay
 
 
-def replay_tpe(curves: np.ndarray, seed: int, scheduler: ASHAScheduler | None = None) -> Replay:
+def replay_tpe(curves: np.ndarray, seed: int, stops: Stops | None = None) -> Replay:
     """As many trials as the table has configurations, suggested by TPE with the settings of a search."""
-    trainer = Trainer(curves, scheduler)
+    trainer = Trainer(curves, stops)
     with warnings.catch_warnings():
         warnings.simplefilter("ignore", optuna.exceptions.ExperimentalWarning)
         sampler = optuna.samplers.TPESampler(

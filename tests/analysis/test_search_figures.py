@@ -79,7 +79,7 @@ def test_sensitivity_draws_complete_trials_filled_and_names_the_range_near_the_b
     np.testing.assert_allclose(hollow.get_offsets(), [(1e-2, 40)])
     bar = ax.lines[0]
     np.testing.assert_allclose(bar.get_xdata(), [1e-3, 2e-3])
-    assert ax.get_legend_handles_labels()[1] == ["LoRA: within 1 of its best at 0.001 to 0.002"]
+    assert ax.get_legend_handles_labels()[1] == ["LoRA: within 1 point of its best at 0.001 to 0.002"]
     assert titles(figure)[0] == "LoRA, trial 0 (complete): 60.00, lr 0.0001"
 
 
