@@ -1,6 +1,7 @@
 """python -m analysis ray_results/<sweep> [more sweeps] --out DIR    tables, figures, claims and report of stores
 python -m analysis published --out DIR                            the study's Tables 1 to 4, as printed
 python -m analysis audit ray_results/<sweep>                      its datasets, and scores on clean test items
+python -m analysis memory [--out DIR]                             the study's memory formulas, a right model, savings
 python -m analysis paper paper.yaml --out paper/                  a paper's tables, figures, numbers and appendix
 python -m analysis import DIR --map seed=KEY ... --out STORE      a plain Ray Tune experiment as a store
 """
@@ -23,6 +24,7 @@ from analysis.document import Section
 from analysis.grim import Fit, grim
 from analysis.importing import import_experiment, parse_map
 from analysis.load import load
+from analysis.memory import MemoryModel, memory
 from analysis.names import SPLITS
 from analysis.pages import markdown_sections
 from analysis.paper import compose_paper, differences, write_paper
@@ -218,6 +220,7 @@ COMMANDS: Mapping[str, tuple[type, Callable[..., int | None]]] = {
     "paper": (PaperFiles, paper),
     "published": (Published, published),
     "audit": (Audit, audit_sweep),
+    "memory": (MemoryModel, memory),
     "import": (Import, import_foreign),
 }
 

@@ -19,6 +19,7 @@ from analysis.evidence import (
 from analysis.figures import figures_of
 from analysis.load import Study
 from analysis.majority import filled_with_majority
+from analysis.memory_real import predictions_section
 from analysis.pages import html_page, markdown_page
 from analysis.published import Lookup
 from analysis.search import searched
@@ -104,6 +105,7 @@ def compose(study: Study, choices: Choices, out: Path) -> Report:
         claims_section(evaluate(load_claims(choices.claims), lookup_of(scored))),
         search_section(searched(study, found)),
         costs_section(found),
+        predictions_section(found),
         *figure_sections(plates),
         *(audit_section(*one) for one in audits),
         failures_section(found),

@@ -7,7 +7,7 @@ python sweeps/main_grid.py --preset demo      minutes, offline
 
 import sys
 
-from analysis.console import print_grid
+from analysis.console import outlook, print_grid
 from tunekit.blocks import Block
 from tunekit.cli import main
 
@@ -43,4 +43,4 @@ PRESETS = {
 }
 
 if __name__ == "__main__":
-    sys.exit(main(PRESETS, report=print_grid))
+    sys.exit(main(PRESETS, report=print_grid, outlook=outlook))

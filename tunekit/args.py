@@ -50,7 +50,7 @@ class GridArgs(Settings):
     cpus_per_trial: int = 1
     """Processor cores, and torch threads, of a trial."""
     trials_per_device: str = "auto"
-    """Trials that share a GPU, a number or auto (one)."""
+    """Trials that share a GPU, a number or auto: as many as the predicted memory leaves room for."""
     retry_failed: bool = False
     """Run failed trials again too."""
     yes: bool = False

@@ -11,9 +11,10 @@ from pathlib import Path
 import tyro
 from rich.console import Console
 
-from tunekit import estimate
+from tunekit import estimate, fit
 from tunekit.args import GridArgs
 from tunekit.blocks import Block
+from tunekit.costs import costs, describe_costs
 from tunekit.data.base import load_dataset, overview, save_dataset
 from tunekit.errors import UserError
 from tunekit.lease import Superseded, acquire
@@ -30,13 +31,18 @@ OK, INCOMPLETE, BAD_INPUT, INTERRUPTED = 0, 1, 2, 130
 
 Say = Callable[[str], None]
 Report = Callable[[ResultStore, Sequence[TrialSpec]], None]
+Outlook = Callable[[ResultStore, Sequence[TrialSpec], Mapping[str, float | None]], Sequence[str]]
+"""Takes the seconds of a trial by cell."""
 
 
-def main(presets: Mapping[str, Sequence[Block]], report: Report) -> int:
-    """The grid's command. ``report`` prints the table at the end. Returns the exit code."""
+def main(presets: Mapping[str, Sequence[Block]], report: Report, outlook: Outlook) -> int:
+    """The grid's command. ``report`` prints the table at the end, ``outlook`` what more seeds would buy, in a dry run.
+
+    Returns the exit code.
+    """
     args = tyro.cli(GridArgs)
     try:
-        return _main(args, presets, report)
+        return _main(args, presets, report, outlook)
     except UserError as error:
         return _refuse(str(error), BAD_INPUT)
     except (OSError, Superseded) as error:
@@ -51,7 +57,7 @@ def _refuse(line: str, code: int) -> int:
     return code
 
 
-def _main(args: GridArgs, presets: Mapping[str, Sequence[Block]], report: Report) -> int:
+def _main(args: GridArgs, presets: Mapping[str, Sequence[Block]], report: Report, outlook: Outlook) -> int:
     resources = _resources(args)
     if "://" in str(args.storage) or ":/" in str(args.storage):
         raise UserError(f"--storage takes a folder; object stores such as {args.storage} are not supported yet")
@@ -72,6 +78,10 @@ def _main(args: GridArgs, presets: Mapping[str, Sequence[Block]], report: Report
         hours = estimate.cpu_hours(pending, sweep.sizes())
         say(f"estimate: {hours:.1f} h on this machine's processor ({estimate.cores()} cores, no accelerator), rough")
     if args.dry_run:
+        found = costs(sweep, store, estimate.has_accelerator() or bool(os.environ.get("RAY_ADDRESS")))
+        say(describe_costs(found, pending))
+        for line in outlook(store, sweep.specs, {one.cell: one.seconds for one in found}):
+            say(line)
         return OK
     if not pending:
         say("nothing to do: every trial is done" if not plan.count(State.FAILED) else "nothing to do but failed trials")
@@ -98,7 +108,8 @@ def _run(
     report: Report,
 ) -> int:
     _check_storage(store.root, pending, args.max_concurrent or estimate.cores())
-    _prepare_data(sweep, pending, store, say)
+    peak = _prepare_data(sweep, pending, store, say)
+    resources = _fitted(args, resources, peak, len(pending), say)
     try:
         lease = acquire(store.root)
     except OSError as error:
@@ -191,9 +202,30 @@ def _resources(args: GridArgs) -> Resources:
     return Resources(args.cpus_per_trial, per_device, args.max_concurrent)
 
 
-def _prepare_data(sweep: Sweep, pending: Sequence[PlannedTrial], store: ResultStore, say: Say) -> None:
-    """Load, check and describe each dataset, put its copy in the sweep, fill the token cache, try each recipe once."""
+def _fitted(args: GridArgs, resources: Resources, peak: int | None, num_trials: int, say: Say) -> Resources:
+    """``resources`` with as many trials at a time as ``peak`` bytes each leave room for, where that was left to us."""
+    from tunekit.engine import memory_peak  # torch, which has been loaded by now
+
+    joined = bool(os.environ.get("RAY_ADDRESS"))
+    line = ""
+    if args.trials_per_device == "auto" and (joined or estimate.has_accelerator()):
+        resources, line = fit.on_gpu(resources, peak, None if joined else memory_peak.device_bytes())
+    elif not joined and not estimate.has_accelerator() and peak is not None:
+        at_a_time = min(estimate.cores() // args.cpus_per_trial, args.max_concurrent or num_trials, num_trials)
+        process, available = memory_peak.host_bytes()
+        resources, line = fit.on_cpu(resources, peak, process, available, at_a_time)
+    if line:
+        say(line)
+    return resources
+
+
+def _prepare_data(sweep: Sweep, pending: Sequence[PlannedTrial], store: ResultStore, say: Say) -> int | None:
+    """Load, check and describe each dataset, put its copy in the sweep, fill the token cache, try each recipe once.
+
+    Returns the largest predicted peak in bytes, over the first trial of each cell; None where one has no closed form.
+    """
     from tunekit.engine.build import build_model, check_device, prepare  # torch: seconds that a dry run need not wait
+    from tunekit.engine.memory_plan import predicted_peak
 
     if not os.environ.get("RAY_ADDRESS"):
         check_device({trial.spec.precision for trial in pending}, gpu=estimate.has_accelerator())
@@ -204,17 +236,19 @@ def _prepare_data(sweep: Sweep, pending: Sequence[PlannedTrial], store: ResultSt
         rows = ", ".join(f"{count} {split}" for split, count in seen["rows"].items())
         duplicates = ", ".join(f"{count} {what.replace('_', ' ')}" for what, count in seen["duplicates"].items())
         say(f"{data.display_name}: {rows} rows, {seen['classes']} classes; duplicates: {duplicates}")
-    tokenised, built = set(), set()
+    tokenised, configs, peaks = set(), {}, {}
     for trial in pending:
         spec, model = trial.spec, sweep.models[trial.spec.model]
         prepared = prepare(spec, trial.fingerprint, model, store.data_folder)
         recipe = (spec.model, spec.method, str(spec.method_params))
-        if recipe not in built:
-            built.add(recipe)
-            build_model(spec, model, prepared)
+        if recipe not in configs:
+            configs[recipe] = build_model(spec, model, prepared).config.to_dict()
+        if spec.cell not in peaks:
+            peaks[spec.cell] = predicted_peak(spec, configs[recipe], prepared.splits, len(prepared.data.label_names))
         key = (spec.model, spec.dataset, spec.max_length, spec.train_limit, spec.val_fraction, spec.data_seed)
         if key not in tokenised:
             tokenised.add(key)
             splits = prepared.splits
             texts, cut = sum(map(len, splits.values())), sum(split.tokens.num_truncated for split in splits.values())
             say(f"{spec.model} on {spec.dataset}: {100 * cut / texts:.1f} % of texts cut to {spec.max_length} tokens")
+    return None if None in peaks.values() else max(peaks.values())

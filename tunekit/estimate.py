@@ -3,11 +3,14 @@
 import os
 import time
 from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
 from pathlib import Path
 
 import numpy as np
 
 from tunekit.data.base import DATASETS
+from tunekit.graph import FP32
+from tunekit.memory import ADAMW_STATES, SHAPES, NoClosedForm, Shape, parameters
 from tunekit.models import MODELS
 from tunekit.plan import PlannedTrial
 from tunekit.schema import TrialSpec
@@ -15,10 +18,28 @@ from tunekit.schema import TrialSpec
 LONG_HOURS = 12
 EFFICIENCY = 0.5
 """Share of the GEMM rate that a training step reaches (measured: 0.5 to 0.6 for MiniLM on 2 cores)."""
-BASE_SIZE = (12, 768, 3072)
-"""Layers, hidden and inner size assumed of a model that is not registered."""
-VOCABULARY = 50_000
+LONGEST = 5.5
+"""Longest over mean length in tokens assumed before the data is read (1.6 to 5.4 in the registered datasets)."""
+UNKNOWN = SHAPES["roberta"]
+"""Shape assumed of a model that is not registered."""
 RECORD_BYTES = 4_000_000
+
+
+@dataclass(frozen=True)
+class Size:
+    """How much a dataset is, as far as planning knows."""
+
+    train: int
+    """Rows."""
+    scored: int
+    """Rows scored after each epoch."""
+    tokens: int
+    """Mean tokens a row."""
+
+    @property
+    def longest(self) -> int:
+        """Tokens of the longest row, rough."""
+        return int(LONGEST * self.tokens)
 
 
 def has_accelerator() -> bool:
@@ -26,37 +47,31 @@ def has_accelerator() -> bool:
     return any(Path("/dev").glob("nvidia[0-9]*"))
 
 
-def _shape(model: str) -> tuple[int, int, int]:
-    """Layers, hidden and inner size of ``model``."""
-    if model not in MODELS:
-        return BASE_SIZE
-    info = MODELS[model]
-    return info.num_layers, info.hidden_size, info.intermediate_size
+def _shape(model: str) -> Shape:
+    return MODELS[model].shape if model in MODELS else UNKNOWN
 
 
 def encoder_params(model: str) -> int:
     """Weights of the encoder's layers, embeddings not counted."""
-    layers, hidden, inner = _shape(model)
-    return layers * (4 * hidden * hidden + 2 * hidden * inner)
+    shape = _shape(model)
+    h, inner = shape.hidden_size, shape.intermediate_size
+    return shape.num_hidden_layers * (4 * h * h + 2 * h * inner)
 
 
-def flops(spec: TrialSpec, sizes: Mapping[str, tuple[int, int, int]]) -> float:
-    """Floating-point operations of a trial: 6 N a token trained (4 N with the backbone frozen), 2 N a token scored.
-
-    ``sizes`` gives (training rows, scored rows, mean tokens a row) by dataset.
-    """
-    train, scored, tokens = sizes[spec.dataset]
-    train = min(train, spec.train_limit or train)
-    per_token = (6 if spec.method == "full" else 4) * train + 2 * scored
-    return spec.epochs * per_token * min(tokens, spec.max_length) * encoder_params(spec.model)
+def flops(spec: TrialSpec, sizes: Mapping[str, Size]) -> float:
+    """Floating-point operations of a trial: 6 N a token trained (4 N with the backbone frozen), 2 N a token scored."""
+    size = sizes[spec.dataset]
+    train = min(size.train, spec.train_limit or size.train)
+    per_token = (6 if spec.method == "full" else 4) * train + 2 * size.scored
+    return spec.epochs * per_token * min(size.tokens, spec.max_length) * encoder_params(spec.model)
 
 
-def declared_sizes(dataset: str) -> tuple[int, int, int] | None:
-    """(training rows, scored rows, mean tokens a row) of a registered dataset."""
+def declared_size(dataset: str) -> Size | None:
+    """The size of a registered dataset."""
     if dataset not in DATASETS:
         return None
     info = DATASETS[dataset]
-    return info.num_rows["train"], info.num_rows.get("val", 0) + info.num_rows["test"], info.mean_tokens
+    return Size(info.num_rows["train"], info.num_rows.get("val", 0) + info.num_rows["test"], info.mean_tokens)
 
 
 def cpu_flops_per_second() -> float:
@@ -71,21 +86,27 @@ def cpu_flops_per_second() -> float:
     return count * 2 * size**3 / (time.perf_counter() - start)
 
 
-def cpu_hours(trials: Sequence[PlannedTrial], sizes: Mapping[str, tuple[int, int, int]]) -> float:
+def cpu_hours(trials: Sequence[PlannedTrial], sizes: Mapping[str, Size]) -> float:
     """Hours that the epochs left of ``trials`` take on this machine's processor."""
     left = sum(flops(trial.spec, sizes) * (1 - trial.epochs_done / trial.spec.epochs) for trial in trials)
     return left / (EFFICIENCY * cpu_flops_per_second()) / 3600
 
 
-def disk_bytes(specs: Sequence[TrialSpec], concurrent: int) -> int:
-    """Bytes the records of ``specs`` and the checkpoints of ``concurrent`` running ones may take.
+def checkpoint_bytes(spec: TrialSpec, num_labels: int) -> int:
+    """Bytes of a checkpoint: each trainable weight and its two AdamW moments in float32; all where that is unknown."""
+    shape = _shape(spec.model)
+    try:
+        count = parameters(shape, spec.method, spec.method_params, num_labels).trainable
+    except NoClosedForm:
+        count = parameters(shape, "full", {}, num_labels).trainable
+    return FP32 * (1 + ADAMW_STATES) * count
 
-    A checkpoint holds a trainable weight and its two AdamW moments in float32; three may stand at a time.
+
+def disk_bytes(specs: Sequence[TrialSpec], concurrent: int) -> int:
+    """Bytes the records of ``specs`` and the checkpoints of ``concurrent`` running ones may take; three may stand at a
+    time. Their heads, which are small, are those of two classes.
     """
-    largest = 0
-    for spec in specs:
-        full = encoder_params(spec.model) + VOCABULARY * _shape(spec.model)[1]
-        largest = max(largest, 12 * (full if spec.method == "full" else full // 20))
+    largest = max(checkpoint_bytes(spec, 2) for spec in specs) if specs else 0
     return len(specs) * RECORD_BYTES + 3 * min(concurrent, len(specs)) * largest
 
 

@@ -23,7 +23,7 @@ from tunekit.schema import SCHEMA_VERSION, EpochRecord, canonical_json
 if TYPE_CHECKING:
     from tunekit.store import ResultStore, StoredTrial
 
-CACHE_VERSION = 1
+CACHE_VERSION = 2
 RECORDS = ("spec.json", "epochs.jsonl", "summary.json")
 Progress = Callable[[Sequence[str]], Iterable[str]]
 
@@ -33,7 +33,8 @@ _TRIALS = pa.schema(
         "folder": _TEXT, "stamp": _TEXT, "own": pa.bool_(), "trial_id": _TEXT, "cell": _TEXT, "fingerprint": _TEXT,
         "model": _TEXT, "dataset": _TEXT, "method": _TEXT, "seed": _INT, "settings": _TEXT, "score_test": pa.bool_(),
         "planned_epochs": _INT, "status": _TEXT, "num_epochs": _INT, "best_epoch": _INT, "num_trainable_params": _INT,
-        "num_total_params": _INT, "train_seconds": _FLOAT, "peak_memory_bytes": _INT, "fit_loss": _FLOAT,
+        "num_total_params": _INT, "train_seconds": _FLOAT, "peak_memory_bytes": _INT,
+        "predicted_memory_bytes": _INT, "fit_loss": _FLOAT,
         "fit_accuracy": _FLOAT, "fit_micro_f1": _FLOAT, "fit_macro_f1": _FLOAT, "error": _TEXT, "execution": _TEXT,
         "provenance": _TEXT,
     }
@@ -132,7 +133,7 @@ def _trial_row(trial: "StoredTrial", stamp: str) -> dict[str, Any]:
     plain = ("num_epochs", "best_epoch", "num_trainable_params", "num_total_params", "train_seconds")
     return (
         row
-        | {name: getattr(summary, name) for name in (*plain, "peak_memory_bytes", "error")}
+        | {name: getattr(summary, name) for name in (*plain, "peak_memory_bytes", "predicted_memory_bytes", "error")}
         | {f"fit_{name}": value for name, value in (summary.train_scores or {}).items()}
         | {"status": summary.status.value}
         | {name: json.dumps(getattr(summary, name), sort_keys=True) for name in ("execution", "provenance")}

@@ -10,13 +10,14 @@ from collections.abc import Mapping
 from dataclasses import dataclass
 from pathlib import Path
 from types import MappingProxyType
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 from tunekit.errors import UserError
 from tunekit.hub import content_hash, first_line, folder_of_minilm, resolve_revision, snapshot
 from tunekit.registry import Registry
 from tunekit.safety import checked_config, refuse_kernels
 from tunekit.schema import slug
+from tunekit.shapes import SHAPES, Shape
 
 if TYPE_CHECKING:
     from transformers import PreTrainedModel, PreTrainedTokenizerFast
@@ -31,24 +32,19 @@ class ModelInfo:
     display_name: str
     revision: str
     """Pinned commit, sha256 of bundled weights, or the version of a seeded backbone; part of the fingerprint."""
-    num_layers: int
-    hidden_size: int
-    intermediate_size: int
+    shape: Shape
     hub_id: str | None = None
     """None for bundled and seeded models."""
 
 
 MODELS: Registry[ModelInfo] = Registry("model")
 
-_BASE = {"num_layers": 12, "hidden_size": 768, "intermediate_size": 3072}
-_TINY = {"revision": "seeded-1", "num_layers": 2, "hidden_size": 32, "intermediate_size": 64}
-
 MODELS.register("bert")(
     ModelInfo(
         display_name="BERT",
         hub_id="google-bert/bert-base-uncased",
         revision="86b5e0934494bd15c9632b12f734a8a67f723594",
-        **_BASE,
+        shape=SHAPES["bert"],
     )
 )
 MODELS.register("roberta")(
@@ -56,7 +52,7 @@ MODELS.register("roberta")(
         display_name="RoBERTa",
         hub_id="FacebookAI/roberta-base",
         revision="e2da8e2f811d1448a5b465c236feacd80ffbac7b",
-        **_BASE,
+        shape=SHAPES["roberta"],
     )
 )
 MODELS.register("scibert")(
@@ -65,22 +61,22 @@ MODELS.register("scibert")(
         hub_id="allenai/scibert_scivocab_uncased",
         # The conversion commit that adds model.safetensors; main has a pickle only.
         revision="952d056ace307abd2cda7cee822a1d608deb20ed",
-        **_BASE,
+        shape=SHAPES["scibert"],
     )
 )
 MODELS.register("minilm")(
     ModelInfo(
         display_name="MiniLM",
         revision="53aa51172d142c89d9012cce15ae4d6cc0ca6895895114379cacb4fab128d9db",
-        num_layers=6,
-        hidden_size=384,
-        intermediate_size=1536,
+        shape=SHAPES["minilm"],
     )
 )
 SEEDED = ("tiny-bert", "tiny-roberta")
 """Built here, not loaded; a folder or hub id whose name begins alike is not one of them."""
-MODELS.register("tiny-bert")(ModelInfo(display_name="Tiny BERT", **_TINY))
-MODELS.register("tiny-roberta")(ModelInfo(display_name="Tiny RoBERTa", **_TINY))
+MODELS.register("tiny-bert")(ModelInfo(display_name="Tiny BERT", revision="seeded-1", shape=SHAPES["tiny-bert"]))
+MODELS.register("tiny-roberta")(
+    ModelInfo(display_name="Tiny RoBERTa", revision="seeded-1", shape=SHAPES["tiny-roberta"])
+)
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -142,6 +138,19 @@ def _folder(ref: ModelRef) -> Path:
         return folder_of_minilm(ref.revision)
     hub_id = MODELS[ref.name].hub_id if ref.name in MODELS else ref.name.partition("@")[0]
     return snapshot(hub_id or ref.name, ref.revision, ref.name, MODEL_TYPES)
+
+
+def config_at_hand(ref: ModelRef) -> dict[str, Any] | None:
+    """The values of a local or cached model's config.json, nothing fetched; None where it is not here yet.
+
+    Raises UserError where it is not safe or supported.
+    """
+    if ref.path:
+        return checked_config(Path(ref.path), ref.name, MODEL_TYPES)
+    from huggingface_hub import try_to_load_from_cache
+
+    found = try_to_load_from_cache(ref.name.partition("@")[0], "config.json", revision=ref.revision)
+    return checked_config(Path(found).parent, ref.name, MODEL_TYPES) if isinstance(found, str) else None
 
 
 def load_tokenizer(ref: ModelRef, data: TextDataset) -> PreTrainedTokenizerFast:

@@ -231,13 +231,11 @@ class TrialSummary:
 
     status: Status
     num_epochs: int
-    """Epochs recorded."""
     best_epoch: int | None
     """Epoch of the best validation macro-F1, the earliest of equals; None without a validation part."""
     final_scores: dict[str, float | None]
-    """Scores after the last epoch."""
     best_scores: dict[str, float | None] | None
-    """Scores after ``best_epoch``."""
+    """Scores after the last epoch, and after ``best_epoch``."""
     train_scores: dict[str, float] | None
     """Loss, accuracy, micro-F1 and macro-F1 on a fixed part of train (at most 1,000 rows), dropout off, at the end."""
     num_trainable_params: int | None
@@ -251,6 +249,8 @@ class TrialSummary:
     """Device, threads, pack size, attention path, precision: what may move last digits."""
     provenance: dict[str, Any]
     """Commit, source hash, package versions, host: where the numbers come from."""
+    predicted_memory_bytes: int | None = None
+    """Peak by the closed form, on a CPU with the process's own memory; None where there is none, and in old records."""
 
     @classmethod
     def from_dict(cls, values: Mapping[str, Any]) -> TrialSummary:

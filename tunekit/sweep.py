@@ -29,16 +29,16 @@ class Sweep:
     own_data: dict[str, TextDataset]
     """The user's own datasets, by their name in the specs."""
 
-    def sizes(self) -> dict[str, tuple[int, int, int]]:
-        """(training rows, scored rows, mean tokens a row) by dataset."""
+    def sizes(self) -> dict[str, estimate.Size]:
+        """Of each dataset, by name."""
         result = {}
         for name in dict.fromkeys(spec.dataset for spec in self.specs):
-            declared = estimate.declared_sizes(name)
+            declared = estimate.declared_size(name)
             if declared is None:
                 splits = self.own_data[name].splits
                 words = splits["train"]["text"].str.split().str.len().mean()
                 scored = sum(len(frame) for split, frame in splits.items() if split != "train")
-                declared = len(splits["train"]), scored, int(1.4 * words) + 2
+                declared = estimate.Size(len(splits["train"]), scored, int(1.4 * words) + 2)
             result[name] = declared
         return result
 

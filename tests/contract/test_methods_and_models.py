@@ -9,6 +9,7 @@ from tunekit.methods import METHODS
 from tunekit.methods.base import complete_params, count_parameters
 from tunekit.models import MODEL_TYPES, MODELS, load_encoder, resolve_model
 from tunekit.seeding import stream_seed
+from tunekit.shapes import Shape, parameters
 
 OFFLINE_MODELS = [name for name in MODELS if MODELS[name].hub_id is None]
 every_method = pytest.mark.parametrize("method", list(METHODS))
@@ -19,41 +20,15 @@ def spec_for(model, method, **changes):
     return specify(model=model, method=method, train_limit=8, batch_size=4, epochs=1, **changes)
 
 
-def head_params(config, num_labels):
-    """Closed form: BERT's pooler and classifier, or RoBERTa's two-layer head."""
-    h = config.hidden_size
-    return h * h + h + h * num_labels + num_labels
-
-
-def backbone_params(config):
-    """Closed form of embeddings and encoder layers."""
-    h, inner = config.hidden_size, config.intermediate_size
-    embeddings = (config.vocab_size + config.max_position_embeddings + config.type_vocab_size) * h + 2 * h
-    layer = 4 * (h * h + h) + (h * inner + inner) + (inner * h + h) + 4 * h
-    return embeddings + config.num_hidden_layers * layer
-
-
-def method_params(config, method, params):
-    """Closed form of the method's own weights: 2 bottlenecks a layer, or A and B of each target module a layer."""
-    h, layers = config.hidden_size, config.num_hidden_layers
-    if method == "adapter":
-        bottleneck = h // params["reduction_factor"]
-        return layers * 2 * (2 * h * bottleneck + h + bottleneck)
-    if method == "lora":
-        return layers * len(params["target_modules"].split(",")) * 2 * h * params["r"]
-    return 0
-
-
 @every_model
 @every_method
 def test_counts_equal_closed_forms(model, method):
     spec = spec_for(model, method)
     prepared, built = build(spec)
-    config, num_labels = built.config, len(prepared.data.label_names)
-    head, backbone = head_params(config, num_labels), backbone_params(config)
-    own = method_params(config, method, spec.method_params)
-    trainable = head + (backbone if method == "full" else own)
-    assert count_parameters(built) == (trainable, backbone + head + own)
+    shape = Shape.of(built.config.to_dict())
+    assert shape == MODELS[model].shape
+    closed = parameters(shape, method, spec.method_params, len(prepared.data.label_names))
+    assert count_parameters(built) == (closed.trainable, closed.total)
 
 
 @every_model

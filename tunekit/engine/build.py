@@ -75,6 +75,16 @@ def build_model(spec: TrialSpec, model_ref: ModelRef, prepared: Prepared) -> Pre
     num_labels = len(prepared.data.label_names)
     seed = stream_seed(spec.seed, "head")
     model = load_encoder(model_ref, num_labels=num_labels, seed=seed, tokenizer=prepared.tokenizer)
+    adapt(model, spec)
+    return model
+
+
+def adapt(model: PreTrainedModel, spec: TrialSpec) -> None:
+    """Change a sequence-classification model by the spec's method, in place; its head is trained whatever the method.
+
+    Raises UserError where the method does not fit the model.
+    """
+    _quiet_libraries()
     try:
         with seeded(stream_seed(spec.seed, "method")):
             METHODS[spec.method](**spec.method_params).prepare(model)
@@ -84,7 +94,6 @@ def build_model(spec: TrialSpec, model_ref: ModelRef, prepared: Prepared) -> Pre
     for name, parameter in model.named_parameters():
         if name.startswith(head):
             parameter.requires_grad = True
-    return model
 
 
 def _quiet_libraries() -> None:

@@ -4,6 +4,7 @@ import resource
 import sys
 from pathlib import Path
 
+import psutil
 import torch
 
 
@@ -18,6 +19,13 @@ def reset_peak(device: torch.device) -> None:
             return  # some containers forbid it: the peak is then the process's
 
 
+def used_bytes(device: torch.device) -> int:
+    """What ``peak_bytes`` counts, now."""
+    if device.type == "cuda":
+        return torch.cuda.memory_allocated(device)
+    return host_bytes()[0]
+
+
 def peak_bytes(device: torch.device) -> int:
     """Peak since ``reset_peak``: bytes allocated by torch on CUDA, bytes of resident memory on CPU."""
     if device.type == "cuda":
@@ -29,3 +37,13 @@ def peak_bytes(device: torch.device) -> int:
                 return int(line.split()[1]) * 1024
     peak = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss
     return peak if sys.platform == "darwin" else peak * 1024
+
+
+def device_bytes() -> int:
+    """Memory of the smallest GPU here."""
+    return min(torch.cuda.get_device_properties(index).total_memory for index in range(torch.cuda.device_count()))
+
+
+def host_bytes() -> tuple[int, int]:
+    """Resident memory of this process, and what the machine has free."""
+    return psutil.Process().memory_info().rss, psutil.virtual_memory().available

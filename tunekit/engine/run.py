@@ -13,6 +13,7 @@ import torch
 from tunekit.engine import checkpoint, memory_peak
 from tunekit.engine.build import build_model, check_device, prepare
 from tunekit.engine.job import Job
+from tunekit.engine.memory_plan import predicted_peak
 from tunekit.engine.scoring import scores
 from tunekit.engine.summary import Built, best_epoch, summarise
 from tunekit.engine.train import Diverged, LabelledSplit, Member, TrainedEpoch, mean_cross_entropy, predict, train_epoch
@@ -49,6 +50,7 @@ class TrialRun:
         self.folder = self.store.begin(job.spec, job.fingerprint)
         prepared = prepare(job.spec, job.fingerprint, job.model, self.store.data_folder)
         self.data, self.splits = prepared.data, prepared.splits
+        used = memory_peak.used_bytes(self.device)
         model = build_model(job.spec, job.model, prepared)
         self.member = Member(job.spec, model, self.splits["train"], self.device)
         trainable, total = count_parameters(self.member.model)
@@ -59,13 +61,19 @@ class TrialRun:
             "attention": "explicit" if self.member.explicit_attention else "sdpa",
             "precision": job.spec.precision,
         }
-        self.built = Built(trainable, total, execution)
+        self.built = Built(trainable, total, self._predicted(used), execution)
         self.records: list[EpochRecord] = []
         self.steps, self.predictions = _NO_ROWS, _NO_ROWS
         self.earlier = self._stored()
         self.write_seconds, self.last_checkpoint = 0.0, -float("inf")
         self._resume(log)
         log(f"{job.spec.label}: epoch {len(self.records) + 1} of {job.spec.epochs} begins, {self.built.execution}")
+
+    def _predicted(self, used: int) -> int | None:
+        """Peak bytes by the closed form, with those ``used`` before the model was built; None where it has none."""
+        config = self.member.model.config.to_dict()
+        peak = predicted_peak(self.spec, config, self.splits, len(self.data.label_names))
+        return None if peak is None else used + peak
 
     @property
     def done(self) -> bool:

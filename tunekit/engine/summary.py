@@ -14,6 +14,7 @@ class Built:
 
     num_trainable_params: int
     num_total_params: int
+    predicted_memory_bytes: int | None
     execution: dict[str, Scalar | None]
 
 
@@ -47,6 +48,7 @@ def summarise(
         num_trainable_params=built.num_trainable_params if built else None,
         num_total_params=built.num_total_params if built else None,
         train_seconds=sum(record.epoch_seconds for record in records),
+        predicted_memory_bytes=built.predicted_memory_bytes if built else None,
         peak_memory_bytes=max((record.peak_memory_bytes for record in records), default=None),
         error=error,
         execution=built.execution if built else {},

@@ -89,11 +89,8 @@ class Member:
         return -(-len(self.train) // self.spec.batch_size)
 
     def batches(self, epoch: int) -> Iterator[np.ndarray]:
-        """Training examples of ``epoch`` (from 1): one permutation by the trial's seed, cut into batches."""
-        generator = torch.Generator().manual_seed(stream_seed(self.spec.seed, "order", epoch))
-        order = torch.randperm(len(self.train), generator=generator).numpy()
-        for start in range(0, len(order), self.spec.batch_size):
-            yield order[start : start + self.spec.batch_size]
+        """Training examples of ``epoch``, batch by batch."""
+        return batches(len(self.train), self.spec, epoch)
 
     def packed(self, split: LabelledSplit, indices: np.ndarray) -> tuple[PackedBatch, torch.Tensor]:
         """The examples ``indices`` (B,) as a packed batch, and their labels (B,)."""
@@ -128,6 +125,14 @@ class Member:
         if self.spec.precision == "bf16":
             return torch.autocast(self.device.type, dtype=torch.bfloat16)
         return nullcontext()
+
+
+def batches(num_rows: int, spec: TrialSpec, epoch: int) -> Iterator[np.ndarray]:
+    """Training examples of ``epoch`` (from 1): one permutation by the trial's seed, cut into batches."""
+    generator = torch.Generator().manual_seed(stream_seed(spec.seed, "order", epoch))
+    order = torch.randperm(num_rows, generator=generator).numpy()
+    for start in range(0, len(order), spec.batch_size):
+        yield order[start : start + spec.batch_size]
 
 
 def train_epoch(members: Sequence[Member], epoch: int) -> list[TrainedEpoch]:

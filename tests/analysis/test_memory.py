@@ -1,0 +1,119 @@
+"""The study's formulas, what is right in them, and memory in reports."""
+
+import json
+from dataclasses import replace
+
+import pytest
+
+from analysis.__main__ import main
+from analysis.aggregate import cells
+from analysis.console import outlook
+from analysis.load import load
+from analysis.memory import BATCHES, LENGTHS, compared, memory_report, read_measured
+from analysis.memory_figures import saved_share
+from analysis.memory_real import predictions_section
+from analysis.study_memory import EXAMPLE, H_ADAPTER, PRINTED, adapter, adapter_with_backbone, full, num_params
+from tests.analysis.stores import add, ask
+from tests.conftest import ROOT
+from tunekit.memory import Shape, Work, saved_bytes
+from tunekit.store import ResultStore
+
+RECORD = ROOT / "benchmarks" / "results" / "memory.json"
+
+
+def test_the_printed_coefficients_are_megabytes_and_the_first_is_not_even_that():
+    assert num_params(EXAMPLE) == 2_927_646_720
+    assert [one.verdict for one in PRINTED] == ["wrong", *["wrong: it is MB, not MiB"] * 4]
+    assert replace(PRINTED[1], text="1.76e-2").verdict == "right"
+    assert replace(PRINTED[0], text="4.5e4").verdict == "right"
+
+
+def test_by_its_formulas_the_adapter_saves_less_than_three_quarters_without_activations():
+    share = 1 - adapter(EXAMPLE, H_ADAPTER).constant / full(EXAMPLE).constant
+    assert share == pytest.approx(0.7297, abs=1e-4)
+
+
+@pytest.mark.parametrize("width", [120, 30])
+def test_the_corrected_terms_are_the_engines_own_with_masks_of_one_byte(width):
+    """A layer's part of the graph, four-byte masks taken down to one; layer norms' statistics are left out by both."""
+    batch, length = 3, 17
+    tokens, h = batch * length, EXAMPLE.hidden_size
+
+    def kept(method: str, layers: int) -> int:
+        params = {"reduction_factor": h // width} if method == "adapter" else {}
+        shape: Shape = replace(EXAMPLE, num_hidden_layers=layers)
+        sizes = {"num_labels": 2, "sequences": batch, "rows": batch, "length": length}
+        return saved_bytes(Work(shape=shape, method=method, params=params, **sizes))
+
+    one = replace(EXAMPLE, num_hidden_layers=1)
+    masks = 3 * tokens * (2 * h + EXAMPLE.num_attention_heads * length)
+    for method, terms in (("full", full(one)), ("adapter", adapter_with_backbone(one, width))):
+        layer = kept(method, 3) - kept(method, 2)
+        assert layer - masks - 16 * tokens == terms.activations(batch, length)
+
+
+def test_saving_falls_with_length_where_the_study_says_it_grows():
+    frame = compared("roberta", None)
+    assert len(frame) == 3 * len(BATCHES) * len(LENGTHS)
+    for method in ("adapter", "lora"):
+        shares = (
+            saved_share(frame, "ours").query(f"method == {method!r} and batch == 32").sort_values("length")["share"]
+        )
+        assert shares.is_monotonic_decreasing
+        assert shares.max() < 0.75
+    claimed = saved_share(frame, "study").query("method == 'adapter' and batch == 32").sort_values("length")["share"]
+    assert claimed.is_monotonic_increasing
+
+
+def test_the_recorded_measurements_are_what_the_closed_form_says_to_half_a_percent():
+    measured = read_measured(RECORD)
+    for model in ("bert", "roberta", "minilm"):
+        frame = compared(model, measured)
+        assert frame["kept_measured"].notna().all()
+        assert ((frame["ours_kept"] / frame["kept_measured"] - 1).abs() <= 0.005).all()
+        assert frame["accelerate"].notna().all()
+
+
+def test_memory_prints_and_writes_and_refuses_what_it_does_not_know(tmp_path, capsys):
+    assert main(["memory"]) == 0
+    out = capsys.readouterr().out
+    assert "| full, of b l^2 | 1.84e-2 | 0.01758 | 0.01843 | wrong: it is MB, not MiB |" in out
+    assert "Nothing measured is given" in out
+    assert main(["memory", "--measured", str(RECORD), "--out", str(tmp_path)]) == 0
+    assert {path.name for path in (tmp_path / "figures").glob("*.svg")} == {"memory.svg", "memory-saving.svg"}
+    assert "Nothing measured is given" not in (tmp_path / "report.md").read_text()
+    assert main(["memory", "--model", "gpt2"]) == 2
+    assert "no shape of model 'gpt2' is known" in capsys.readouterr().err
+    (tmp_path / "other.json").write_text(json.dumps({"figures": {}}))
+    assert main(["memory", "--measured", str(tmp_path / "other.json")]) == 2
+    assert "is no record of measured memory" in capsys.readouterr().err
+
+
+def test_every_figure_names_what_it_draws():
+    _, plates = memory_report("minilm", None)
+    assert [plate.kind for plate in plates] == ["memory", "memory"]
+    assert all(ax.get_xlabel() == "tokens a sequence" for ax in plates[1].figure.axes)
+
+
+def test_predicted_stands_beside_real_only_where_it_was_recorded(tmp_path, make_spec):
+    store = ResultStore(tmp_path / "sweep")
+    specs = [make_spec(seed=seed) for seed in (1, 2)]
+    for spec in specs:
+        add(store, spec, execution={"device": "cpu"})
+    assert predictions_section(cells(load([store.root]))).blocks == ()
+    summary = store.folder(specs[0]) / "summary.json"
+    summary.write_text(json.dumps({**json.loads(summary.read_text()), "predicted_memory_bytes": 14}))
+    grid = predictions_section(cells(load([store.root]))).blocks[1]
+    assert [row[1:] for row in grid.rows] == [("cpu", "1", "0", "0", "+100.0 to +100.0")]
+
+
+def test_more_seeds_detect_less_and_cost_what_they_take(tmp_path, make_spec):
+    store = ResultStore(tmp_path / "sweep")
+    specs = [make_spec(seed=seed) for seed in range(1, 6)]
+    assert outlook(store, specs, {specs[0].cell: 60.0}) == []
+    ask(store, specs)
+    for position, spec in enumerate(specs):
+        add(store, spec, scores=(0.5 + position / 100,))
+    (line,) = outlook(store, specs, {specs[0].cell: 60.0})
+    assert "5 seeds detect 3.3 points, 20 seeds detect 1.4 points, for 15 more minutes (std of n = 5)" in line
+    assert "minutes" not in outlook(store, specs, {specs[0].cell: None})[0]

@@ -1,0 +1,107 @@
+"""The closed forms of memory against what the engine's own loss path keeps and allocates."""
+
+import pytest
+
+from tests.helpers import specify
+from tunekit.engine.memory_measure import given, kept_bytes, member_of, probe, step_bytes, without_data
+from tunekit.engine.packing import fill_rows
+from tunekit.memory import Shape, Work, predict, saved_bytes
+from tunekit.methods.base import count_parameters
+from tunekit.shapes import NoClosedForm, parameters
+
+SMALL = {
+    "vocab_size": 50, "hidden_size": 24, "num_hidden_layers": 2, "num_attention_heads": 2, "intermediate_size": 40,
+}  # fmt: skip
+BERT_WIDE = {**SMALL, "hidden_size": 768, "num_attention_heads": 12, "intermediate_size": 3072}
+MINILM_WIDE = {**SMALL, "hidden_size": 384, "num_attention_heads": 12, "intermediate_size": 1536}
+TYPES = {
+    "bert": {"model_type": "bert", "max_position_embeddings": 512, "type_vocab_size": 2},
+    "roberta": {"model_type": "roberta", "max_position_embeddings": 514, "type_vocab_size": 1},
+}
+METHODS = [
+    ("full", {}),
+    ("adapter", {"reduction_factor": 4}),
+    ("lora", {"r": 3}),
+    ("lora", {"r": 3, "lora_dropout": 0.1}),
+    ("lora", {"r": 5, "target_modules": "value"}),
+    ("lora", {"r": 5, "target_modules": "query,key,value,dense", "lora_dropout": 0.2}),
+    ("lora", {"r": 5, "target_modules": "output.dense"}),
+]
+RATES = [(0.1, 0.1), (0.0, 0.0), (0.1, 0.0), (0.0, 0.1)]
+LENGTHS = (5, 16, 9, 3, 12)
+
+
+def made(config, method, params, lengths, precision="fp32"):
+    """A member, and the work that the closed forms are asked about."""
+    spec = specify(method=method, method_params=params, batch_size=len(lengths), precision=precision)
+    member = member_of(config, spec, lengths, num_labels=3)
+    work = Work(
+        shape=Shape.of(member.model.config.to_dict()), method=method, params=spec.method_params, num_labels=3,
+        sequences=len(lengths), rows=fill_rows(lengths, max(lengths))[2], length=max(lengths), precision=precision,
+    )  # fmt: skip
+    return member, work
+
+
+def config_of(kind, shape, hidden=0.1, attention=0.1):
+    return {**TYPES[kind], **shape, "hidden_dropout_prob": hidden, "attention_probs_dropout_prob": attention}
+
+
+@pytest.mark.parametrize("precision", ["fp32", "bf16"])
+@pytest.mark.parametrize("kind", TYPES)
+@pytest.mark.parametrize(("method", "params"), METHODS)
+def test_the_graph_keeps_what_the_closed_form_says_to_the_byte(kind, method, params, precision):
+    for hidden, attention in RATES if precision == "fp32" else RATES[:2]:
+        member, work = made(config_of(kind, SMALL, hidden, attention), method, params, LENGTHS, precision)
+        assert kept_bytes(member) == saved_bytes(work), (hidden, attention)
+        count = parameters(work.shape, method, work.params, 3)
+        assert count_parameters(member.model) == (count.trainable, count.total)
+
+
+@pytest.mark.parametrize(("shape", "rate"), [(BERT_WIDE, 0.1), (MINILM_WIDE, 0.0)])
+@pytest.mark.parametrize("method", ["full", "adapter", "lora"])
+def test_real_widths_agree_and_a_step_is_not_under_predicted(shape, method, rate):
+    member, work = made(config_of("bert", shape, rate, rate), method, {}, (24,) * 4)
+    assert kept_bytes(member) == pytest.approx(saved_bytes(work), rel=0.005)
+    found = predict(work)
+    measured = found.weights + found.optimizer + step_bytes(member)
+    assert -0.03 <= found.peak / measured - 1 <= 0.02
+
+
+@pytest.mark.parametrize("rate", [0.1, 0.0])
+@pytest.mark.parametrize("method", ["full", "adapter", "lora"])
+def test_what_is_measured_without_data_is_what_is_measured_with_it(method, rate):
+    member, _ = made(config_of("roberta", SMALL, rate, rate), method, {}, LENGTHS)
+    real = kept_bytes(member)
+    with without_data(member):
+        assert kept_bytes(member) == real
+        assert kept_bytes(given(member, (512,) * 64)) > 1000 * real
+
+
+def test_a_probe_finds_the_closed_form_where_there_is_one():
+    config = config_of("roberta", MINILM_WIDE)
+    spec = specify(method="lora", batch_size=3)
+    _, work = made(config, "lora", {}, (20, 20, 20))
+    assert probe(config, spec, (20, 20, 20), 3) == pytest.approx(predict(work).peak, rel=0.02)
+
+
+@pytest.mark.parametrize(
+    ("change", "reason"),
+    [
+        ({"model_type": "deberta-v2"}, "model_type is 'deberta-v2'"),
+        ({"hidden_act": "relu"}, "hidden_act is 'relu'"),
+        ({"position_embedding_type": "relative_key"}, "position_embedding_type is 'relative_key'"),
+    ],
+)
+def test_what_has_no_closed_form_says_why(change, reason):
+    with pytest.raises(NoClosedForm, match=reason):
+        Shape.of({**config_of("bert", SMALL), **change})
+
+
+def test_a_method_or_target_without_a_closed_form_says_which():
+    shape = Shape.of(config_of("bert", SMALL))
+    with pytest.raises(NoClosedForm, match="method 'prefix'"):
+        parameters(shape, "prefix", {}, 3)
+    with pytest.raises(NoClosedForm, match="LoRA on 'word_embeddings'"):
+        parameters(shape, "lora", {"r": 2, "lora_dropout": 0.0, "target_modules": "query,word_embeddings"}, 3)
+    with pytest.raises(NoClosedForm, match="leaves out a size"):
+        Shape.of({"model_type": "bert", "hidden_size": 24})

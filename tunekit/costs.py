@@ -1,0 +1,121 @@
+"""What each cell of a plan will cost: peak memory, disk of a checkpoint, and time. Rough where data is not read yet."""
+
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+
+from tunekit import estimate
+from tunekit.data.base import DATASETS
+from tunekit.errors import UserError
+from tunekit.estimate import Size
+from tunekit.memory import NoClosedForm, Shape, Work, predict
+from tunekit.models import MODELS, ModelRef, config_at_hand
+from tunekit.plan import PlannedTrial
+from tunekit.schema import Status, TrialSpec
+from tunekit.status import cell_names
+from tunekit.store import ResultStore, StoredTrial
+from tunekit.sweep import Sweep
+
+MIB = 2**20
+
+
+@dataclass(frozen=True)
+class CellCost:
+    """One cell's trials, each."""
+
+    cell: str
+    name: str
+    peak_bytes: int | None
+    """Of weights, optimizer and one step; None where nothing says it."""
+    note: str
+    """How the peak was found, or why not, where it is not the closed form; else empty."""
+    checkpoint_bytes: int
+    seconds: float | None
+    """Of a whole trial; None where there is neither an earlier trial nor a way to estimate."""
+    timed_by: str
+    """What the time comes from."""
+
+
+def costs(sweep: Sweep, store: ResultStore, accelerator: bool) -> list[CellCost]:
+    """The costs of each cell of ``sweep`` in order. Builds a model only where there is no closed form."""
+    names, sizes = cell_names(sweep.specs), sweep.sizes()
+    stored = [trial for trial in store.trials()[0] if _timed(trial)]
+    rate = None if accelerator else estimate.EFFICIENCY * estimate.cpu_flops_per_second() / estimate.cores()
+    first = {spec.cell: spec for spec in reversed(sweep.specs)}
+    found = []
+    for cell, name in names.items():
+        spec = first[cell]
+        own = sweep.own_data.get(spec.dataset)
+        num_labels = len(own.label_names if own else DATASETS[spec.dataset].label_names)
+        peak, note = peak_of(spec, sweep.models[spec.model], sizes[spec.dataset], num_labels)
+        seconds, timed_by = seconds_of(spec, stored, sizes, rate)
+        found.append(CellCost(cell, name, peak, note, estimate.checkpoint_bytes(spec, num_labels), seconds, timed_by))
+    return found
+
+
+def peak_of(spec: TrialSpec, model: ModelRef, size: Size, num_labels: int) -> tuple[int | None, str]:
+    """Peak bytes of a trial on batches of its dataset's usual lengths, and a note where no closed form gave them."""
+    length = min(size.longest, spec.max_length)
+    sequences = min(spec.batch_size, spec.train_limit or size.train)
+    # A row beyond the even share: sequences do not fill rows without a rest.
+    rows = min(sequences, -(-sequences * min(size.tokens, length) // length) + 1)
+    config = vars(MODELS[model.name].shape) if model.name in MODELS else config_at_hand(model)
+    if config is None:
+        return None, "its config.json is not here yet"
+    try:
+        work = Work(
+            shape=Shape.of(config), method=spec.method, params=spec.method_params, num_labels=num_labels,
+            sequences=sequences, rows=rows, length=length, precision=spec.precision,
+        )  # fmt: skip
+        return predict(work).peak, ""
+    except NoClosedForm as reason:
+        from tunekit.engine.memory_measure import probe  # torch: seconds that a closed form need not wait
+
+        try:
+            return probe(config, spec, (length,) * rows, num_labels), f"no closed form ({reason}): measured by a step"
+        except UserError as error:
+            return None, f"no closed form ({reason}), and {error}"
+
+
+def seconds_of(
+    spec: TrialSpec, stored: Sequence[StoredTrial], sizes: Mapping[str, Size], flops_per_second: float | None
+) -> tuple[float | None, str]:
+    """Seconds of a trial: as long as earlier trials of its cell, else of its model and method in proportion to their
+    operations, else those operations at ``flops_per_second``; and what they come from.
+    """
+    work = estimate.flops(spec, sizes)
+    same = [trial.summary.train_seconds for trial in stored if trial.spec.cell == spec.cell]
+    if same:
+        return sum(same) / len(same), f"{len(same)} earlier trials"
+    alike = [
+        trial.summary.train_seconds / estimate.flops(trial.spec, sizes)
+        for trial in stored
+        if (trial.spec.model, trial.spec.method) == (spec.model, spec.method) and trial.spec.dataset in sizes
+    ]
+    if alike:
+        return work * sum(alike) / len(alike), f"{len(alike)} earlier trials of its kind"
+    if flops_per_second is None:
+        return None, "no earlier trial"
+    return work / flops_per_second, "a probe of the processor"
+
+
+def _timed(trial: StoredTrial) -> bool:
+    """Whether a stored trial says how long one takes."""
+    summary = trial.summary
+    done = summary is not None and summary.status is Status.COMPLETED and bool(summary.train_seconds)
+    return done and isinstance(trial.spec, TrialSpec)
+
+
+def describe_costs(found: Sequence[CellCost], pending: Sequence[PlannedTrial]) -> str:
+    """A line a cell."""
+    width = max(len(one.name) for one in found)
+    lines = ["each trial: predicted peak memory, checkpoint, time"]
+    for one in found:
+        peak = "unknown" if one.peak_bytes is None else f"{one.peak_bytes / MIB:,.0f} MiB"
+        time = "unknown" if one.seconds is None else f"{one.seconds / 60:,.1f} min"
+        left = sum(trial.spec.cell == one.cell for trial in pending)
+        note = f"; {one.note}" if one.note else ""
+        lines.append(
+            f"  {one.name:<{width}}  {peak}, {one.checkpoint_bytes / MIB:,.0f} MiB, {time} ({one.timed_by}), "
+            f"{left} to run{note}"
+        )
+    return "\n".join(lines)

@@ -1,0 +1,138 @@
+"""What one training step really keeps and allocates, measured on the engine's own loss path.
+
+This is what the closed forms of ``tunekit.memory`` are checked against, and what stands in where there is none.
+"""
+
+import weakref
+from collections.abc import Mapping, Sequence
+from typing import Any
+
+import numpy as np
+import torch
+from torch import nn
+from torch._subclasses.fake_tensor import FakeTensorMode
+from torch.autograd.graph import saved_tensors_hooks
+from torch.profiler import ProfilerActivity, profile
+from transformers import BertConfig, BertForSequenceClassification, RobertaConfig, RobertaForSequenceClassification
+
+from tunekit.data.tokens import TokenisedSplit
+from tunekit.engine.build import adapt
+from tunekit.engine.optim import step_optimizer
+from tunekit.engine.train import LabelledSplit, Member
+from tunekit.methods.base import count_parameters
+from tunekit.schema import TrialSpec
+
+KINDS = {
+    "bert": (BertConfig, BertForSequenceClassification),
+    "roberta": (RobertaConfig, RobertaForSequenceClassification),
+}
+FP32, ADAMW_STATES = 4, 2
+
+
+def member_of(
+    config: Mapping[str, Any], spec: TrialSpec, lengths: Sequence[int], num_labels: int, device: str = "cpu"
+) -> Member:
+    """A trial of a model with random weights, built from the values of a config.json, on sequences of ``lengths``.
+
+    Raises UserError where the method does not fit the model.
+    """
+    config_kind, model_kind = KINDS[config["model_type"]]
+    pad = config_kind().pad_token_id
+    values = {"pad_token_id": pad, **config, "num_labels": num_labels, "attn_implementation": "sdpa"}
+    model = model_kind(config_kind(**values))
+    adapt(model, spec)
+    member = Member(spec, model, _sequences(lengths, pad + 1), torch.device(device))
+    model.train()
+    member.masks.start(0)
+    return member
+
+
+def _sequences(lengths: Sequence[int], token: int) -> LabelledSplit:
+    """One and the same token ``lengths`` times over, all of the first class."""
+    total = sum(lengths)
+    offsets = np.concatenate([[0], np.cumsum(lengths)]).astype(np.int64)
+    tokens = TokenisedSplit(np.full(total, token, np.int32), np.zeros(total, np.int8), offsets, 0)
+    return LabelledSplit(tokens, np.zeros(len(lengths), np.int64))
+
+
+class _Saved:
+    """A saved tensor, whose life is that of its graph. Detached: an output that its own node saves would never die."""
+
+    def __init__(self, tensor: torch.Tensor) -> None:
+        self.tensor = tensor.detach()
+
+
+def kept_bytes(member: Member) -> int:
+    """Bytes that the graph keeps when the loss of all of ``member``'s examples stands.
+
+    Each storage counts once, parameters not at all.
+    """
+    parameters = {parameter.untyped_storage()._cdata for parameter in member.model.parameters()}
+    alive: weakref.WeakSet[_Saved] = weakref.WeakSet()
+
+    def hold(tensor: torch.Tensor) -> _Saved:
+        saved = _Saved(tensor)
+        alive.add(saved)
+        return saved
+
+    with saved_tensors_hooks(hold, lambda saved: saved.tensor):
+        loss, _ = member.loss(np.arange(len(member.train)))
+    storages = [saved.tensor.untyped_storage() for saved in alive]
+    sizes = {storage._cdata: storage.nbytes() for storage in storages}
+    del loss
+    return sum(size for storage, size in sizes.items() if storage not in parameters)
+
+
+def without_data(member: Member) -> FakeTensorMode:
+    """Empty ``member``'s weights of their data, in place; in the mode returned it runs the same operators on shapes.
+
+    Batches that no memory could hold are measured so in a moment.
+    """
+    mode = FakeTensorMode(allow_non_fake_inputs=True)
+    for module in member.model.modules():
+        for name, weight in module.named_parameters(recurse=False):
+            empty = mode.from_tensor(weight.detach())
+            module.register_parameter(name, nn.Parameter(empty, requires_grad=weight.requires_grad))
+        for name, buffer in module.named_buffers(recurse=False):
+            setattr(module, name, mode.from_tensor(buffer))
+    return mode
+
+
+def given(member: Member, lengths: Sequence[int]) -> Member:
+    """``member`` with sequences of other ``lengths``."""
+    member.train = _sequences(lengths, member.model.config.pad_token_id + 1)
+    return member
+
+
+def step_bytes(member: Member) -> int:
+    """The most bytes that a later training step on all of ``member``'s examples allocates beside weights and optimizer.
+
+    On CUDA the allocator's own peak; on CPU the running sum of what torch's profiler saw allocated and freed.
+    """
+    _step(member)  # the first makes the optimizer's state
+    if member.device.type == "cuda":
+        torch.cuda.reset_peak_memory_stats(member.device)
+        before = torch.cuda.memory_allocated(member.device)
+        _step(member)
+        return torch.cuda.max_memory_allocated(member.device) - before
+    with profile(activities=[ProfilerActivity.CPU], profile_memory=True) as profiled:
+        _step(member)
+    events = [event for event in profiled.profiler.kineto_results.events() if event.name() == "[memory]"]
+    changes = [event.nbytes() for event in sorted(events, key=lambda event: event.start_ns())]
+    return max(0, int(np.cumsum(changes).max()))
+
+
+def probe(config: Mapping[str, Any], spec: TrialSpec, lengths: Sequence[int], num_labels: int) -> int:
+    """Peak bytes of training on sequences of ``lengths``, measured by two steps of a model with random weights.
+
+    For models and methods without a closed form. Raises UserError where the method does not fit the model.
+    """
+    member = member_of(config, spec, lengths, num_labels)
+    trainable, total = count_parameters(member.model)
+    return FP32 * (total + ADAMW_STATES * trainable) + step_bytes(member)
+
+
+def _step(member: Member) -> None:
+    loss, _ = member.loss(np.arange(len(member.train)))
+    loss.backward()
+    step_optimizer(member.optimizer, member.parameters, member.spec.learning_rate)
