@@ -97,10 +97,9 @@ class Judge:
     standard_error: float
     """Of its score, over seeds: the seeds' std, pooled over the best quarter of all configurations, by root n."""
 
-    @property
-    def regrets(self) -> np.ndarray:
-        """(C,) points in [0, 1] by which each configuration's score is below that of the exhaustive best."""
-        return self.scores[self.best] - self.scores
+    def regrets(self, target: int) -> np.ndarray:
+        """(C,) in [0, 1]: by how much each configuration's score is below that of ``target``."""
+        return self.scores[target] - self.scores
 
 
 def judge(table: RecordedTable, seen: int) -> Judge:
