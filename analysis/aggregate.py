@@ -18,7 +18,7 @@ from analysis.names import LABELS, metric_name, setting_text, varying
 from analysis.predictions import METRICS, collapsed, per_class_f1, read_predictions
 from analysis.stats import Sample
 from tunekit.schema import Scalar, Status
-from tunekit.store import UserError
+from tunekit.store import ROLES, UserError
 
 SELECTIONS = ("last", "best-val", "best-test")
 FAILURES = (Status.FAILED, Status.DIVERGED, Status.OUT_OF_MEMORY)
@@ -160,7 +160,7 @@ def cells(study: Study, select: str = "last") -> list[Cell]:
     asked = {key: position for position, key in enumerate(study.expected)}
     ordered = sorted(grouped.items(), key=lambda item: asked.get(item[0][0], len(asked)))
     found = [_cell(study, key, fingerprint, members) for (key, fingerprint), members in ordered]
-    return _with_variants(found)
+    return _with_variants(found, _roles(study))
 
 
 def _selected(study: Study, select: str) -> pd.DataFrame:
@@ -242,17 +242,29 @@ def _text(value: object) -> str | None:
     return value if isinstance(value, str) else None
 
 
-def _with_variants(found: Sequence[Cell]) -> list[Cell]:
-    """Each cell with the settings that tell it from others of its model, dataset and method."""
-    groups: dict[tuple[str, str, str], list[Cell]] = {}
+def _roles(study: Study) -> dict[str, str]:
+    """What a search chose each cell as, such as ``best, 1se``, by the cell's key."""
+    keys = dict(zip(study.trials["trial_id"], study.trials["cell"], strict=True))
+    roles: dict[str, dict[str, None]] = {}
+    for choice in (choice for search in study.searches for choice in search.choices):
+        for key in {keys[one] for one in choice.trial_ids if one in keys}:
+            roles.setdefault(key, {})[choice.role] = None
+    return {key: ", ".join(sorted(names, key=ROLES.index)) for key, names in roles.items()}
+
+
+def _with_variants(found: Sequence[Cell], roles: Mapping[str, str]) -> list[Cell]:
+    """Each cell with what a search chose it as, and the settings that tell it from others of its model, dataset and
+    method; a search's own trials are told from each other, not from others.
+    """
+    groups: dict[tuple[str, ...], list[Cell]] = {}
     for cell in found:
-        groups.setdefault((cell.model, cell.dataset, cell.method), []).append(cell)
+        groups.setdefault((cell.model, cell.dataset, cell.method, str(cell.searched)), []).append(cell)
     names = varying({key: [cell.settings for cell in members] for key, members in groups.items()})
     result = []
     for members in groups.values():
         keys = Counter(cell.key for cell in members)
         for cell in members:
-            text = setting_text(cell.settings, names)
+            text = ", ".join(filter(None, [roles.get(cell.key), setting_text(cell.settings, names)]))
             if keys[cell.key] > 1:
                 text = ", ".join(filter(None, [text, f"fingerprint {cell.fingerprint}"]))
             result.append(replace(cell, variant=text) if text else cell)

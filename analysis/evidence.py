@@ -1,4 +1,4 @@
-"""What stands behind the tables: intervals, the price of choosing an epoch, costs, searches, provenance, trials."""
+"""What stands behind the tables: intervals, the price of choosing an epoch, costs, provenance, trials."""
 
 import json
 import os
@@ -12,7 +12,7 @@ from analysis.compare import runs_of
 from analysis.crossed import Runs, accuracy_interval, macro_f1_interval
 from analysis.document import Block, Details, Grid, Inline, Link, Paragraph, Points, Section
 from analysis.load import Study
-from analysis.names import SPLITS, number
+from analysis.names import SPLITS
 from analysis.planning import std_interval
 from analysis.stats import Interval, mean_interval
 from analysis.tables import percent
@@ -91,31 +91,6 @@ def costs_section(found: Sequence[Cell]) -> Section:
     )
     head = ("cell", "trainable parameters", "of all", "peak memory (MiB)", "minutes a trial", "hours in all")
     return Section("Cost", (about, Grid(head, tuple(rows))) if rows else (), "cost")
-
-
-def search_section(found: Sequence[Cell]) -> Section:
-    """Configurations whose test split stayed sealed, by the best validation score of their running best."""
-    groups: dict[tuple[str, str, str], list[Cell]] = {}
-    for cell in found:
-        if cell.searched:
-            groups.setdefault((cell.model, cell.dataset, cell.method), []).append(cell)
-    parts: list[Section] = []
-    for members in groups.values():
-        scored = [(cell, sample) for cell in members if (sample := cell.sample("best_val_macro_f1"))]
-        scored.sort(key=lambda item: -item[1].mean)
-        names = [name for name in members[0].settings if len({json.dumps(c.settings.get(name)) for c in members}) > 1]
-        rows: list[tuple[Inline, ...]] = []
-        for cell, sample in scored:
-            trained = cell.sample("num_trainable_params")
-            settings = [number(cell.settings.get(name)) for name in names]
-            link = Link(percent(sample), f"#{cell.anchor}")
-            rows.append((*settings, link, str(sample.n), f"{trained.mean:,.0f}" if trained else ""))
-        ended = f"{len(scored)} of {len(members)} configurations have completed trials."
-        head = (*names, "best validation macro-F1", "n", "trainable parameters")
-        title = " · ".join([members[0].model_name, members[0].method_name, members[0].dataset_name])
-        parts.append(Section(title, (Paragraph(ended), Grid(head, tuple(rows))), f"search-{len(parts) + 1}"))
-    about = Paragraph("Chosen on validation; the test split was not scored. The best of many is partly luck.")
-    return Section("Search", (about,) if parts else (), "search", tuple(parts))
 
 
 def provenance_section(study: Study) -> Section:

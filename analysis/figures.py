@@ -15,9 +15,10 @@ from analysis.names import SPLITS, numbered
 from analysis.overview import Column, overview
 from analysis.plots import confusion_matrix, score_against_cost, seed_spread
 from analysis.predictions import confusion, read_predictions
+from analysis.search import searched
+from analysis.search_figures import search_figures
 from analysis.stats import mean_interval
-from analysis.vector import Plate, settle, wrapped
-from tunekit.schema import slug
+from analysis.vector import Plate, figure_stem, settle, wrapped
 from tunekit.store import DamagedRecord
 
 # Of a trial's summary: the axis, and what is 1 on it.
@@ -26,13 +27,12 @@ COSTS = {
     "peak_memory_bytes": ("peak memory (MiB)", 2**20),
     "train_seconds": ("training time (minutes)", 60),
 }
-MAX_STEM = 120  # file names end at 255 bytes
 MAX_OVERVIEW = 20  # cells on one page
 
 
 def figures_of(study: Study, found: Sequence[Cell], metric: str = "macro_f1") -> list[Plate]:
     """The figures of all cells that have a completed trial and are no search's, kind by kind: curves, overview, cost,
-    spread, confusion. ``metric`` is what costs and seeds are shown in.
+    spread, confusion; then those of searches. ``metric`` is what costs and seeds are shown in.
 
     A learning curve keeps its number whichever cells have completed. Raises DamagedRecord, naming the file, where
     steps or predictions can't be read, and UserError where ``metric`` needs predictions that a trial lacks.
@@ -52,6 +52,7 @@ def figures_of(study: Study, found: Sequence[Cell], metric: str = "macro_f1") ->
         for members in datasets.values():
             plates += draw(members, data, metric)
     plates += [plate for cell in drawn for plate in _confusion(cell)]
+    plates += search_figures(searched(study, found))
     for plate in plates:
         settle(plate.figure)
     stems = numbered([plate.stem for plate in plates])
@@ -90,10 +91,6 @@ def row_labels(members: Sequence[Cell]) -> list[str]:
     return numbered([" · ".join(filter(None, (part[place] for place in shown))) or part[1] for part in parts])
 
 
-def _stem(kind: str, *parts: str) -> str:
-    return "-".join([kind, *(slug(part).replace("_", "-") for part in parts if part)])[:MAX_STEM]
-
-
 def _column(cell: Cell, by_path: Mapping[str, pd.DataFrame]) -> Column:
     epochs = [by_path[str(run.path)].assign(seed=run.seed) for run in cell.completed if str(run.path) in by_path]
     return Column(cell.title, _steps(cell), pd.concat(epochs, ignore_index=True), cell.split)
@@ -118,7 +115,7 @@ def _steps(cell: Cell) -> pd.DataFrame | None:
 
 def _curves(cell: Cell, data: Column, number: int) -> Plate:
     figure = learning_curves(data.steps, data.epochs, data.split, cell.title)
-    stem = _stem(f"figure-{number:02d}", cell.model, cell.method, cell.dataset, cell.variant)
+    stem = figure_stem(f"figure-{number:02d}", cell.model, cell.method, cell.dataset, cell.variant)
     caption = (
         f"{cell.title}: training loss, and scores on the {SPLITS[cell.split]} split after each epoch; "
         f"{_seeds([cell])}, mean ± standard deviation, single seeds thin."
@@ -135,7 +132,7 @@ def _overviews(members: Sequence[Cell], data: Mapping[str, Column], metric: str)
     name = members[0].dataset_name
     caption = f"{name}: training loss and scores on the {_splits(members)} split side by side; {_seeds(members)}."
     pages = [columns[start : start + MAX_OVERVIEW] for start in range(0, len(columns), MAX_OVERVIEW)]
-    stem = _stem("overview", members[0].dataset)
+    stem = figure_stem("overview", members[0].dataset)
     return [Plate(stem, caption, "overview", overview(page, f"{name}, {_seeds(members)}")) for page in pages]
 
 
@@ -154,7 +151,7 @@ def _costs(members: Sequence[Cell], data: Mapping[str, Column], metric: str) -> 
         f"{_seeds(members)}, 95 % Student-t intervals. Filled, on the dashed line: nothing scores as high at no more "
         "cost."
     )
-    return [Plate(_stem("cost", members[0].dataset), caption, "cost", figure)]
+    return [Plate(figure_stem("cost", members[0].dataset), caption, "cost", figure)]
 
 
 def _points(members: Sequence[Cell], metric: str, cost: str) -> pd.DataFrame:
@@ -184,7 +181,7 @@ def _spread(members: Sequence[Cell], data: Mapping[str, Column], metric: str) ->
         f"{name}: {called(metric, members)} on the {_splits(members)} split, a point a seed, a bar the mean; "
         f"{_seeds(members)}."
     )
-    return [Plate(_stem("spread", members[0].dataset), caption, "spread", figure)]
+    return [Plate(figure_stem("spread", members[0].dataset), caption, "spread", figure)]
 
 
 def _confusion(cell: Cell) -> list[Plate]:
@@ -200,7 +197,7 @@ def _confusion(cell: Cell) -> list[Plate]:
         f"{cell.title}: confusion on the {SPLITS[cell.split]} split, percent of each gold class, mean over "
         f"{_seeds([cell])}."
     )
-    stem = _stem("confusion", cell.model, cell.method, cell.dataset, cell.variant)
+    stem = figure_stem("confusion", cell.model, cell.method, cell.dataset, cell.variant)
     return [Plate(stem, caption, "confusion", figure)]
 
 

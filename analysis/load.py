@@ -11,7 +11,7 @@ from typing import Any
 import pandas as pd
 
 from analysis.names import NAMES
-from tunekit.store import ResultStore, UserError, strict_json
+from tunekit.store import DamagedRecord, ResultStore, SearchStudy, UserError, strict_json
 
 Progress = Callable[[Sequence[str]], Iterable[str]]
 
@@ -60,6 +60,8 @@ class Study:
     """By cell, an imported experiment's own names of metrics."""
     later_seeds: tuple[str, ...]
     """One line for each request that added seeds to cells already asked for."""
+    searches: tuple[SearchStudy, ...]
+    """What each search tried and chose, of all sweeps that are searches."""
     problems: tuple[Problem, ...]
 
 
@@ -97,6 +99,7 @@ def load(
     if len(kept) < len(trials):
         epochs = epochs[epochs["path"].isin(set(kept["path"]))]
     found, doubtful = _datasets(stores)
+    searches, broken = _searches(stores)
     asked = _asked(requests)
     return Study(
         stores=stores,
@@ -107,7 +110,8 @@ def load(
         names={**NAMES, **{name: facts.display_name for name, facts in found.items()}, **names},
         metric_names=asked.metric_names,
         later_seeds=tuple(asked.later),
-        problems=tuple([*problems, *more, *doubtful]),
+        searches=searches,
+        problems=tuple([*problems, *more, *doubtful, *broken]),
     )
 
 
@@ -134,6 +138,21 @@ def _kept(trials: pd.DataFrame) -> tuple[pd.DataFrame, list[Problem]]:
     for path in own["path"].to_numpy(object)[again]:
         problems.append(Problem("trial that is in two sweeps counted once", f"{path} is left out"))
     return own.drop(index=again).reset_index(drop=True) if again else own, problems
+
+
+def _searches(stores: Sequence[ResultStore]) -> tuple[tuple[SearchStudy, ...], list[Problem]]:
+    found: list[SearchStudy] = []
+    problems = []
+    for store in stores:
+        try:
+            search = store.search()
+        except DamagedRecord as error:
+            problems.append(
+                Problem("damaged search.json left out", f"{error}; run the search again, which writes it anew")
+            )
+            continue
+        found += search.studies if search else ()
+    return tuple(found), problems
 
 
 def _datasets(stores: Sequence[ResultStore]) -> tuple[dict[str, DatasetFacts], list[Problem]]:

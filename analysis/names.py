@@ -35,8 +35,13 @@ def number(value: Scalar | None) -> str:
     return f"{value:g}" if isinstance(value, float) else str(value)
 
 
-def varying(groups: Mapping[tuple[str, str, str], Sequence[Mapping[str, Scalar]]]) -> tuple[str, ...]:
-    """Settings that differ between the cells of one (model, dataset, method)."""
+def rounded(value: Scalar) -> str:
+    """A value that a search drew, to three digits: ``4.14e-4``."""
+    return number(float(f"{value:.3g}")) if isinstance(value, float) else number(value)
+
+
+def varying(groups: Mapping[tuple[str, ...], Sequence[Mapping[str, Scalar]]]) -> tuple[str, ...]:
+    """Settings that differ between the cells of one group, such as a model, a dataset and a method."""
     names: dict[str, None] = {}
     for settings in groups.values():
         for name in dict.fromkeys(key for one in settings for key in one):

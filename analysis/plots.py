@@ -48,7 +48,7 @@ def score_against_cost(points: pd.DataFrame, ax: Axes, score: str = "score", cos
     ax.set_xscale("log")
     ax.set(xlabel=cost, ylabel=f"{score} (%)")
     ax.margins(y=0.12)
-    _log_ticks(ax, rows["cost"])
+    log_ticks(ax, rows["cost"])
     bounded = rows.dropna(subset=["low", "high"])
     bars = [[(x, low), (x, high)] for x, low, high in zip(*_columns(bounded, "cost", "low", "high"), strict=True)]
     _place_labels(rows, [*bars, *_corners(steps)], ax)
@@ -153,7 +153,7 @@ def _number(cost: float) -> str:
     return f"{cost:,.0f}" if cost >= 1000 else f"{cost:.3g}"
 
 
-def _log_ticks(ax: Axes, costs: pd.Series) -> None:
+def log_ticks(ax: Axes, costs: pd.Series) -> None:
     """Plain numbers on a logarithmic axis that spans at least a factor of 10, so that it shows two ticks or more."""
     low, high = costs.min() / 1.5, costs.max() * 1.5
     widen = max(1.0, np.sqrt(10 / (high / low)))

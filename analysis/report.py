@@ -13,7 +13,6 @@ from analysis.evidence import (
     costs_section,
     intervals_section,
     provenance_section,
-    search_section,
     selection_section,
     trials_section,
 )
@@ -23,6 +22,8 @@ from analysis.majority import filled_with_majority
 from analysis.memory_real import predictions_section
 from analysis.pages import html_page, markdown_page
 from analysis.published import Lookup
+from analysis.search import searched
+from analysis.search_section import search_section
 from analysis.stats import Sample
 from analysis.summary import (
     about_section,
@@ -43,6 +44,13 @@ KINDS: Mapping[str, str] = {
     "cost": "Score against cost",
     "spread": "Seeds",
     "confusion": "Confusion matrices",
+    "sensitivity": "Learning-rate sensitivity",
+    "budget": "Expected validation performance against budget",
+    "history": "Optimisation history",
+    "slice": "Scores over each parameter",
+    "contour": "Scores over two parameters",
+    "importance": "Parameter importance",
+    "front": "Two objectives",
 }
 
 
@@ -95,7 +103,7 @@ def compose(study: Study, choices: Choices, out: Path) -> Report:
         comparisons_section(tables, choices.margin, choices.pair),
         single_runs_section(tables),
         claims_section(evaluate(load_claims(choices.claims), lookup_of(scored))),
-        search_section(found),
+        search_section(searched(study, found)),
         costs_section(found),
         predictions_section(found),
         *figure_sections(plates),

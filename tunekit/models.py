@@ -71,6 +71,8 @@ MODELS.register("minilm")(
         shape=SHAPES["minilm"],
     )
 )
+SEEDED = ("tiny-bert", "tiny-roberta")
+"""Built here, not loaded; a folder or hub id whose name begins alike is not one of them."""
 MODELS.register("tiny-bert")(ModelInfo(display_name="Tiny BERT", revision="seeded-1", shape=SHAPES["tiny-bert"]))
 MODELS.register("tiny-roberta")(
     ModelInfo(display_name="Tiny RoBERTa", revision="seeded-1", shape=SHAPES["tiny-roberta"])
@@ -155,7 +157,7 @@ def load_tokenizer(ref: ModelRef, data: TextDataset) -> PreTrainedTokenizerFast:
     """The model's fast tokenizer; ``tiny-*`` train theirs on the training texts of ``data``. Raises UserError."""
     from transformers import BertTokenizerFast, RobertaTokenizerFast
 
-    if ref.name.startswith("tiny-"):
+    if ref.name in SEEDED:
         from tunekit.tiny import train_tokenizer
 
         return train_tokenizer(ref.name, data)
@@ -187,7 +189,7 @@ def load_encoder(ref: ModelRef, *, num_labels: int, seed: int, tokenizer: PreTra
     from tunekit.seeding import seeded
 
     refuse_kernels()
-    if ref.name.startswith("tiny-"):
+    if ref.name in SEEDED:
         from tunekit.tiny import build_tiny
 
         return build_tiny(ref.name, num_labels=num_labels, seed=seed, tokenizer=tokenizer)

@@ -3,12 +3,16 @@
 Optuna's storage stays the truth of a running search; the driver writes this file anew from it after each ended trial.
 """
 
+import math
 from collections.abc import Mapping
 from dataclasses import asdict, dataclass, field
 from enum import StrEnum
 from typing import Any
 
 from tunekit.schema import Scalar, strictly
+
+ROLES = ("default", "best", "1se")
+"""What a configuration is chosen as: the study's own, the best, the cheapest within one standard error of it."""
 
 
 class TrialState(StrEnum):
@@ -46,7 +50,7 @@ class Choice:
     """A configuration that was trained again on fresh seeds."""
 
     role: str
-    """``best``, ``1se`` or ``default``; one configuration may have several roles, each a Choice."""
+    """One of ``ROLES``; one configuration may have several, each a Choice."""
     number: int
     """The study's trial that it is."""
     trial_ids: tuple[str, ...]
@@ -88,7 +92,9 @@ class SearchStudy:
             lists = {name: tuple(getattr(study, name)) for name in ("objectives", "directions", "seeds")}
         except (TypeError, KeyError) as error:
             raise ValueError(f"SearchStudy: {error}") from error
-        return cls(**{**values, **lists, "trials": trials, "choices": choices})
+        found = cls(**{**values, **lists, "trials": trials, "choices": choices})
+        _check_study(found)
+        return found
 
     def to_dict(self) -> dict[str, Any]:
         """All fields as JSON values."""
@@ -117,6 +123,58 @@ def _trial(values: Mapping[str, Any]) -> SearchTrial:
     found = strictly(SearchTrial, _tuples(values, "trial_ids", "values"))
     object.__setattr__(found, "state", TrialState(found.state))
     return found
+
+
+def _check_study(study: SearchStudy) -> None:
+    """Raise ValueError, naming the place, on a value of another kind than its field says."""
+    numbers = [trial.number for trial in study.trials]
+    checks = {
+        "names are texts": _texts(study.model, study.dataset, study.method, study.sampler, study.scheduler),
+        "space is ranges by parameter": isinstance(study.space, Mapping) and all(map(_is_range, study.space.values())),
+        "there is a direction for each objective": _texts(*study.objectives)
+        and 0 < len(study.objectives) == len(study.directions)
+        and set(study.directions) <= {"maximize", "minimize"},
+        "seeds, sampler_seed and planned are whole": _wholes(*study.seeds, study.sampler_seed, study.planned),
+        "each trial has a number of its own": _wholes(*numbers) and len(set(numbers)) == len(numbers),
+        "each choice has a role and a trial": all(
+            choice.role in ROLES and _texts(*choice.trial_ids) and choice.number in numbers for choice in study.choices
+        ),
+    }
+    for trial in study.trials:
+        values = trial.values or ()
+        checks[f"trial {trial.number} holds what it should"] = (
+            isinstance(trial.params, Mapping)
+            and all(isinstance(value, Scalar) for value in trial.params.values())
+            and all(map(_is_number, (*values, trial.seconds)))
+            and (trial.values is None or len(values) == len(study.objectives))
+            and (trial.state is not TrialState.COMPLETE or trial.values is not None)
+            and _wholes(trial.epochs)
+            and _texts(*trial.trial_ids)
+        )
+    for message, holds in checks.items():
+        if not holds:
+            raise ValueError(f"SearchStudy: it does not hold that {message}")
+
+
+def _is_range(given: Any) -> bool:
+    if not isinstance(given, Mapping):
+        return False
+    if given.get("type") == "categorical":
+        return isinstance(given.get("choices"), list | tuple) and bool(given["choices"])
+    bounds = (given.get("low"), given.get("high"))
+    return given.get("type") in ("float", "int") and all(map(_is_number, bounds)) and isinstance(given.get("log"), bool)
+
+
+def _texts(*values: Any) -> bool:
+    return all(isinstance(value, str) for value in values)
+
+
+def _wholes(*values: Any) -> bool:
+    return all(isinstance(value, int) and not isinstance(value, bool) for value in values)
+
+
+def _is_number(value: Any) -> bool:
+    return isinstance(value, int | float) and not isinstance(value, bool) and math.isfinite(value)
 
 
 def _tuples(values: Mapping[str, Any], *names: str) -> dict[str, Any]:

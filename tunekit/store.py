@@ -27,6 +27,7 @@ from tunekit.search.choose import item_standard_error as item_standard_error
 from tunekit.search.choose import pareto as pareto
 from tunekit.search.weigh import Weighed as Weighed
 from tunekit.search.weigh import weigh as weigh
+from tunekit.searches import ROLES as ROLES
 from tunekit.searches import Choice as Choice
 from tunekit.searches import Search as Search
 from tunekit.searches import SearchStudy as SearchStudy

@@ -208,6 +208,14 @@ def test_a_checkpoints_own_classes_do_not_matter(repository):
     assert {"classifier.weight", "classifier.bias"} == model.tunekit_never_pretrained
 
 
+def test_a_folder_called_like_a_tiny_model_is_loaded_from_its_files(repository):
+    folder = repository.rename(repository.with_name("tiny-bert"))
+    ref = resolve_model(str(folder))
+    tokenizer = load_tokenizer(ref, None)
+    model = load_encoder(ref, num_labels=2, seed=1, tokenizer=tokenizer)
+    assert model.config.vocab_size == len(WORDS) == len(tokenizer)
+
+
 def head_and_backbone(model):
     head = MODEL_TYPES[model.config.model_type].head
     parts = {True: [], False: []}
