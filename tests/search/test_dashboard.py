@@ -52,6 +52,10 @@ def test_the_dashboard_shows_the_trials_of_a_search_that_goes_on(dashboard, tmp_
 
     assert states() == ["Complete"] * 2
     Simulation(tmp_path, [plan_for(trials=4)]).run()
+    for _ in range(60):  # the dashboard keeps what it read for some seconds
+        if len(states()) == 4:
+            break
+        time.sleep(1)
     assert states() == ["Complete"] * 4
     browser = [CHROMIUM, "--headless", "--no-sandbox", "--disable-gpu", "--disable-dev-shm-usage", "--dump-dom"]
     where = [f"--user-data-dir={tmp_path / 'profile'}", "--virtual-time-budget=20000"]
