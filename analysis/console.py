@@ -1,18 +1,20 @@
 """What a sweep prints of its own results when it ends."""
 
 from collections.abc import Mapping, Sequence
-from statistics import fmean, stdev
 
 from rich.console import Console
+from rich.markup import escape
 from rich.table import Table
 
 from analysis.aggregate import cells
 from analysis.load import load
 from analysis.planning import detectable_difference
 from analysis.render import terminal
+from analysis.search import searched
+from analysis.search_section import tuned_grid
 from analysis.tables import build, default_specs
-from tunekit.schema import Status, TrialSpec
-from tunekit.store import Choice, ResultStore, SearchStudy, SearchTrial, Weighed, pareto, weigh
+from tunekit.schema import TrialSpec
+from tunekit.store import ResultStore
 
 METRICS = ("accuracy", "macro_f1")
 MORE_SEEDS = 20
@@ -28,82 +30,16 @@ def print_grid(store: ResultStore, specs: Sequence[TrialSpec]) -> None:
 
 
 def print_search(store: ResultStore) -> None:
-    """Print, for each study of the search in ``store``, its default against its choices, and what they lost on re-test.
-
-    Validation scores are those of the search's own seeds; fresh ones and test are means over confirming seeds that
-    completed, each at its best epoch on validation.
-    """
-    search = store.search()
-    if search is None:
-        return
-    for study in search.studies:
-        weighed = weigh(store, study)
-        if weighed is None:
-            continue
-        metric = study.objectives[0]
-        table = Table(
-            title=f"{study.model} · {study.dataset} · {study.method}: {metric}, percent", title_justify="left"
-        )
-        for name in ("configuration", "trial", "validation, searched", "fresh seeds", "lost", "test", "trainable"):
-            table.add_column(name, justify="left" if name == "configuration" else "right")
-        for role, number in (("default", 0), ("best", weighed.chosen.best), ("1se", weighed.chosen.one_se)):
-            table.add_row(*_row(store, study, weighed, role, number))
+    """Print default, best and 1se choice of each study of the search in ``store``, and what they lost on re-test."""
+    study = load([store.root])
+    for grid in tuned_grid(searched(study, cells(study))):
+        table = Table(*grid.head, title=grid.caption, title_justify="left")
+        for row in grid.rows:
+            table.add_row(*(escape(item if isinstance(item, str) else item.text) for item in row))
         _print(table)
-        within = " ".join(map(str, weighed.chosen.within))
-        spent = sum(trial.epochs for trial in study.trials), sum(trial.seconds for trial in study.trials)
-        if len(study.objectives) > 1:
-            front = pareto([trial.values for trial in study.trials if trial.values], study.directions)
-            numbers = [trial.number for trial in study.trials if trial.values]
-            _print(f"Pareto front of {', '.join(study.objectives)}: trials {' '.join(str(numbers[n]) for n in front)}")
-        states = [trial.state.value for trial in study.trials]
-        counts = ", ".join(f"{states.count(state)} {state}" for state in dict.fromkeys(states))
-        _print(
-            f"± of validation: standard error over its items; within one of the best: trials {within}; "
-            f"spent: {counts}, {spent[0]} epochs, {spent[1]:.0f} s"
-        )
 
 
-def _row(store: ResultStore, study: SearchStudy, weighed: Weighed, role: str, number: int) -> list[str]:
-    trial = next((one for one in study.trials if one.number == number), None)
-    candidate = next((one for one in weighed.candidates if one.number == number), None)
-    label = f"{role} ({_settings(trial)})" if trial else role
-    searched = "-" if candidate is None else f"{100 * candidate.score:.2f}"
-    if candidate and number == weighed.chosen.best:
-        searched += f" ± {100 * weighed.standard_error:.2f}"
-    choice = next((one for one in study.choices if (one.role, one.number) == (role, number)), None)
-    fresh, test, params = _confirmed(store, choice, study.objectives[0]) if choice else ([], [], None)
-    lost = f"{100 * (candidate.score - fmean(fresh)):.2f}" if candidate and fresh else "-"
-    params = candidate.num_trainable_params if candidate else params
-    return [label, str(number), searched, _mean(fresh), lost, _mean(test), "-" if params is None else f"{params:,}"]
-
-
-def _settings(trial: SearchTrial) -> str:
-    return ", ".join(f"{k} {v:.2g}" if isinstance(v, float) else f"{k} {v}" for k, v in sorted(trial.params.items()))
-
-
-def _confirmed(store: ResultStore, choice: Choice, metric: str) -> tuple[list[float], list[float], int | None]:
-    """Validation and test scores of the confirming trials that completed, and their trainable parameters."""
-    fresh, test, params = [], [], None
-    for trial_id in choice.trial_ids:
-        folder = store.find(trial_id)
-        trial = store.read(folder) if folder else None
-        if trial is None or trial.summary is None or trial.summary.status is not Status.COMPLETED:
-            continue
-        best = max(trial.epochs, key=lambda record: getattr(record, f"val_{metric}"))
-        fresh.append(getattr(best, f"val_{metric}"))
-        test.append(getattr(best, f"test_{metric}"))
-        params = trial.summary.num_trainable_params
-    return fresh, test, params
-
-
-def _mean(values: Sequence[float]) -> str:
-    """Mean ± sample standard deviation and n, in percent."""
-    if len(values) < 2:
-        return f"{100 * values[0]:.2f} (n = 1)" if values else "-"
-    return f"{100 * fmean(values):.2f} ± {100 * stdev(values):.2f} (n = {len(values)})"
-
-
-def _print(shown: Table | str) -> None:
+def _print(shown: Table) -> None:
     width = Console(width=10_000).measure(shown).maximum
     Console(highlight=False, width=max(width, 80)).print(shown)
 

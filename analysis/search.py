@@ -3,18 +3,18 @@
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, replace
 from functools import cached_property
+from typing import Any
 
 import numpy as np
 import pandas as pd
 
 from analysis.aggregate import Cell, Run
-from analysis.items import item_standard_error
 from analysis.load import Study
 from analysis.names import LABELS, SHORT, metric_name, number, rounded
 from analysis.predictions import read_predictions
 from analysis.stats import Sample
 from tunekit.schema import Status
-from tunekit.store import ROLES, SearchStudy, SearchTrial, TrialState
+from tunekit.store import ROLES, Candidate, SearchStudy, SearchTrial, TrialState, choose, item_standard_error, pareto
 
 DEFAULT = 0
 """Number of the study's own configuration."""
@@ -112,22 +112,12 @@ class Searched:
     @property
     def front(self) -> tuple[SearchTrial, ...]:
         """Complete trials that no other is as good as in every objective and better in one; by the first objective."""
-        signs = [1 if direction == "maximize" else -1 for direction in self.study.directions]
-        points = {
-            one.number: tuple(s * v for s, v in zip(signs, one.values or (), strict=True)) for one in self.complete
-        }
-        return tuple(
-            one
-            for one in self.complete
-            if not any(
-                all(a >= b for a, b in zip(other, points[one.number], strict=True)) and other != points[one.number]
-                for other in points.values()
-            )
-        )
+        values = [one.values or () for one in self.complete]
+        return tuple(self.complete[place] for place in pareto(values, self.study.directions))
 
 
 def searched(study: Study, found: Sequence[Cell]) -> list[Searched]:
-    """All studies of all searches of ``study``; ``found`` are its cells, whose epoch the test scores are of.
+    """All studies of all searches of ``study``; ``found`` are its cells.
 
     Raises DamagedRecord, naming the file, where stored predictions can't be read.
     """
@@ -229,27 +219,24 @@ def _roles(bare: Searched, records: _Records) -> tuple[Confirmed, ...]:
 
 
 def _cheapest(bare: Searched, best: SearchTrial, records: _Records) -> SearchTrial | None:
-    """The 1se choice: the fewest trainable parameters within one standard error of the best, then the best score.
-
-    Breiman et al. 1984, "Classification and Regression Trees", with parameters as the cost. None where it is not known.
-    """
+    """The 1se choice; None where it is not known."""
     error, _ = _error(bare, best, records)
     if error is None:
         return None
-    within = [one for one in bare.complete if bare.merit(one) >= bare.merit(best) - error]
-    if any(one.number not in bare.params for one in within):
+    if any(one.number not in bare.params for one in bare.complete):
         return None
-    return min(within, key=lambda one: (bare.params[one.number], -bare.merit(one), one.number))
+    candidates = [Candidate(one.number, bare.merit(one), bare.params[one.number]) for one in bare.complete]
+    cheapest = choose(candidates, error).one_se
+    return next(one for one in bare.complete if one.number == cheapest)
 
 
 def _confirmed(bare: Searched, role: str, trial: SearchTrial, trial_ids: Sequence[str], records: _Records) -> Confirmed:
     error, unknown = _error(bare, trial, records)
     pairs = records.of(trial_ids)
     done = [run for _, run in pairs if run.status == Status.COMPLETED]
-    column = f"val_{bare.objective}"
-    best = [records.epochs[str(run.path)][column].max() for run in done if is_score(bare.objective)]
-    validation = [float(value) for value in best if pd.notna(value)]
-    test = [run.scores[f"test_{bare.objective}"] for run in done if f"test_{bare.objective}" in run.scores]
+    rows = [row for run in done if (row := _best_row(records.epochs.get(run.folder), bare.objective)) is not None]
+    scores = ([row[f"{split}_{bare.objective}"] for row in rows] for split in ("val", "test"))
+    validation, test = ([float(score) for score in found if pd.notna(score)] for found in scores)
     return Confirmed(
         role=role,
         trial=trial,
@@ -264,7 +251,6 @@ def _confirmed(bare: Searched, role: str, trial: SearchTrial, trial_ids: Sequenc
 
 def _error(bare: Searched, trial: SearchTrial, records: _Records) -> tuple[float | None, str]:
     """Item standard error of a trial's score, and why there is none. Raises DamagedRecord."""
-    column = f"val_{bare.objective}"
     pairs = records.of(trial.trial_ids)
     if len(pairs) < len(trial.trial_ids) or not pairs:
         return None, "its trials are not in the store"
@@ -273,11 +259,10 @@ def _error(bare: Searched, trial: SearchTrial, records: _Records) -> tuple[float
         return None, "the store holds no description of the dataset"
     frames = []
     for _, run in pairs:
-        rows = records.epochs.get(str(run.path))
-        if rows is None or column not in rows or rows[column].isna().all():
+        row = _best_row(records.epochs.get(run.folder), bare.objective)
+        if row is None:
             return None, "no validation scores are recorded"
-        best = int(rows["epoch"].to_numpy()[rows[column].to_numpy(dtype=float, na_value=-np.inf).argmax()])
-        frame = read_predictions(run.path, "val", best)
+        frame = read_predictions(run.path, "val", int(row["epoch"]))
         if frame is None:
             return None, "no validation predictions are stored"
         frames.append(frame)
@@ -285,3 +270,11 @@ def _error(bare: Searched, trial: SearchTrial, records: _Records) -> tuple[float
         return item_standard_error(frames, bare.objective, classes), ""
     except ValueError as error:
         return None, str(error)
+
+
+def _best_row(epochs: pd.DataFrame | None, objective: str) -> "pd.Series[Any] | None":
+    """A trial's epoch with the best validation score, the earliest of equals: what a search takes of it."""
+    column = f"val_{objective}"
+    if epochs is None or column not in epochs or epochs[column].isna().all():
+        return None
+    return epochs.iloc[int(epochs[column].to_numpy(dtype=float, na_value=-np.inf).argmax())]

@@ -32,13 +32,13 @@ def search_section(found: Sequence[Searched]) -> Section:
         "luck: ± on validation is its standard error over items (bootstrap, items of one group together), and chosen "
         "configurations were trained again on seeds that the search did not see."
     )
-    blocks: list[Block] = [about, *_tuned(found), _budget(found), *_unequal(found), *_rates(found), *_notes(found)]
+    blocks: list[Block] = [about, *tuned_grid(found), _budget(found), *_unequal(found), *_rates(found), *_notes(found)]
     parts = tuple(_trials(one, f"search-{place}") for place, one in enumerate(found, 1))
     return Section("Search", tuple(blocks), "search", parts)
 
 
-def _tuned(found: Sequence[Searched]) -> list[Grid]:
-    """Default, best and 1se of each study: on validation, on fresh seeds, on test."""
+def tuned_grid(found: Sequence[Searched]) -> list[Grid]:
+    """Default, best and 1se of each study: on validation, on fresh seeds, on test; none where nothing completed."""
     rows: list[tuple[Inline, ...]] = []
     for one in found:
         default = one.role("default")
@@ -49,8 +49,8 @@ def _tuned(found: Sequence[Searched]) -> list[Grid]:
         "test, fresh seeds", "n", "test, less the default", "trainable parameters",
     )  # fmt: skip
     caption = (
-        "Default against tuned. Scores in percent; over fresh seeds mean ± sample standard deviation; differences in "
-        "points with the 95 % interval of Welch's t (3 seeds or more)."
+        "Default against tuned. Scores in percent, test at the best epoch on validation; over fresh seeds mean "
+        "± sample standard deviation; differences in points with the 95 % interval of Welch's t (3 seeds or more)."
     )
     return [Grid(head, tuple(rows), caption)] if rows else []
 

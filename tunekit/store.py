@@ -23,10 +23,10 @@ from tunekit.frames import Frames, Progress, read_frames
 from tunekit.imported import UNKNOWN as UNKNOWN
 from tunekit.imported import ImportedSpec as ImportedSpec
 from tunekit.schema import SCHEMA_VERSION, EpochRecord, Fingerprint, TrialSpec, TrialSummary
+from tunekit.search.choose import Candidate as Candidate
+from tunekit.search.choose import choose as choose
 from tunekit.search.choose import item_standard_error as item_standard_error
 from tunekit.search.choose import pareto as pareto
-from tunekit.search.weigh import Weighed as Weighed
-from tunekit.search.weigh import weigh as weigh
 from tunekit.searches import ROLES as ROLES
 from tunekit.searches import Choice as Choice
 from tunekit.searches import Search as Search

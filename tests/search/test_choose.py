@@ -9,8 +9,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from tunekit.engine.scoring import scores
-from tunekit.errors import UserError
-from tunekit.search.choose import Candidate, _score, choose, item_standard_error, pareto
+from tunekit.search.choose import SCORES, Candidate, choose, item_standard_error, pareto
 
 candidates = st.lists(
     st.builds(Candidate, number=st.just(0), score=st.floats(0, 1), num_trainable_params=st.integers(1, 1000)),
@@ -47,23 +46,23 @@ def items(correct, groups=None):
 @pytest.mark.parametrize(("n", "share"), [(100, 0.8), (150, 0.6), (1000, 0.9)])
 def test_accuracy_has_the_binomial_standard_error(n, share):
     correct = np.arange(n) < n * share
-    found = item_standard_error([items(correct)], "accuracy")
+    found = item_standard_error([items(correct)], "accuracy", 2)
     assert found == pytest.approx(math.sqrt(share * (1 - share) / n), rel=0.06)
-    assert item_standard_error([items(correct)], "accuracy") == found
+    assert item_standard_error([items(correct)], "accuracy", 2) == found
 
 
 def test_items_of_one_group_count_as_one():
     correct = np.random.default_rng(1).random(60) < 0.7
-    alone = item_standard_error([items(correct)], "accuracy")
+    alone = item_standard_error([items(correct)], "accuracy", 2)
     twice = items(np.repeat(correct, 2), np.repeat(np.arange(60), 2))
-    assert item_standard_error([twice], "accuracy") == pytest.approx(alone, rel=0.06)
-    assert item_standard_error([items(np.repeat(correct, 2))], "accuracy") < 0.8 * alone
+    assert item_standard_error([twice], "accuracy", 2) == pytest.approx(alone, rel=0.06)
+    assert item_standard_error([items(np.repeat(correct, 2))], "accuracy", 2) < 0.8 * alone
 
 
 def test_seeds_that_agree_add_nothing_and_seeds_that_differ_average():
     one, other = (items(np.random.default_rng(seed).random(200) < 0.7) for seed in (1, 2))
-    assert item_standard_error([one, one], "macro_f1") == pytest.approx(item_standard_error([one], "macro_f1"))
-    assert item_standard_error([one, other], "macro_f1") < item_standard_error([one], "macro_f1")
+    assert item_standard_error([one, one], "macro_f1", 2) == pytest.approx(item_standard_error([one], "macro_f1", 2))
+    assert item_standard_error([one, other], "macro_f1", 2) < item_standard_error([one], "macro_f1", 2)
 
 
 @settings(max_examples=30, deadline=None)
@@ -74,12 +73,12 @@ def test_the_scores_are_the_engine_s(pairs):
     np.add.at(confusion[0], (gold, predicted), 1)
     expected = scores(gold, predicted, 5)
     for metric in ("accuracy", "macro_f1"):
-        assert _score(confusion, metric)[0] == pytest.approx(expected[metric])
+        assert SCORES[metric](confusion)[0] == pytest.approx(expected[metric])
 
 
 def test_without_predictions_there_is_no_standard_error():
-    with pytest.raises(UserError, match="no validation predictions are stored"):
-        item_standard_error([items(np.array([], bool))], "accuracy")
+    with pytest.raises(ValueError, match="no validation predictions are stored"):
+        item_standard_error([items(np.array([], bool))], "accuracy", 2)
 
 
 @settings(deadline=None)

@@ -4,9 +4,10 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 
 import numpy as np
+import numpy.typing as npt
 import pandas as pd
 
-from tunekit.errors import UserError
+FloatArray = npt.NDArray[np.float64]
 
 RESAMPLES = 2_000
 
@@ -58,34 +59,43 @@ def pareto(values: Sequence[Sequence[float]], directions: Sequence[str]) -> list
     ]
 
 
-def item_standard_error(items: Sequence[pd.DataFrame], metric: str, seed: int = 0) -> float:
+def item_standard_error(items: Sequence[pd.DataFrame], metric: str, num_labels: int, seed: int = 0) -> float:
     """Standard error of a score for another draw of the same kind of items: the items' bootstrap, by clusters.
 
     ``items`` holds one frame a training seed, its rows the scored items of one epoch: ``group_id``, ``gold``,
-    ``predicted``, ``logits``. Whole groups are drawn, since items of one sentence stand together (Efron and Tibshirani,
-    An Introduction to the Bootstrap, 1993), the same for all seeds, and the seeds' mean score is taken. In [0, 1].
-    Raises UserError where there are no items.
+    ``predicted``. Whole groups are drawn, since items of one sentence stand together (Efron and Tibshirani, An
+    Introduction to the Bootstrap, 1993), the same for all seeds, and the seeds' mean score is taken; the seeds stay as
+    they are. ``metric`` is accuracy or macro_f1. In [0, 1]. Raises ValueError where there are no items, for another
+    metric, and where a label lies outside 0..C-1.
     """
     if not items or not all(len(frame) for frame in items):
-        raise UserError("no validation predictions are stored, which a choice needs; they can't be made up")
-    num_labels = len(items[0]["logits"].iloc[0])
+        raise ValueError("no validation predictions are stored, which a choice needs; they can't be made up")
+    if metric not in SCORES:
+        raise ValueError(f"the standard error over items is known for {' and '.join(SCORES)}, not for {metric}")
     groups = pd.Index(items[0]["group_id"].unique())
     generator = np.random.default_rng(seed)
     draws = generator.multinomial(len(groups), np.full(len(groups), 1 / len(groups)), size=RESAMPLES)  # (B, G)
     total = np.zeros(RESAMPLES)
     for frame in items:
         counts = np.zeros((len(groups), num_labels, num_labels))
-        at = groups.get_indexer(frame["group_id"])
-        np.add.at(counts, (at, frame["gold"].to_numpy(), frame["predicted"].to_numpy()), 1)
-        confusion = np.tensordot(draws, counts, axes=1)  # (B, C, C)
-        total += _score(confusion, metric)
+        labels = [frame[name].to_numpy() for name in ("gold", "predicted")]
+        if min(map(np.min, labels)) < 0 or max(map(np.max, labels)) >= num_labels:
+            raise ValueError(f"a label lies outside 0 to {num_labels - 1}")
+        np.add.at(counts, (groups.get_indexer(frame["group_id"]), *labels), 1)
+        total += SCORES[metric](np.tensordot(draws, counts, axes=1))
     return float(np.std(total / len(items), ddof=1))
 
 
-def _score(confusion: np.ndarray, metric: str) -> np.ndarray:
-    """The score (B,) of each confusion matrix (B, C, C), gold by predicted; an absent label counts with F1 = 0."""
+def _accuracy(confusion: FloatArray) -> FloatArray:
+    """Accuracy (B,) of each confusion matrix (B, C, C), gold by predicted."""
+    return np.asarray(np.trace(confusion, axis1=1, axis2=2) / confusion.sum(axis=(1, 2)))
+
+
+def _macro_f1(confusion: FloatArray) -> FloatArray:
+    """Macro-F1 (B,) of each confusion matrix (B, C, C); an absent label counts with F1 = 0."""
     hits = np.diagonal(confusion, axis1=1, axis2=2)
-    if metric == "accuracy":
-        return hits.sum(axis=1) / confusion.sum(axis=(1, 2))
     sizes = confusion.sum(axis=1) + confusion.sum(axis=2)
-    return np.divide(2 * hits, sizes, out=np.zeros_like(hits), where=sizes > 0).mean(axis=1)
+    return np.asarray(np.divide(2 * hits, sizes, out=np.zeros_like(hits), where=sizes > 0).mean(axis=1))
+
+
+SCORES = {"accuracy": _accuracy, "macro_f1": _macro_f1}

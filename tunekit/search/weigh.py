@@ -37,7 +37,10 @@ def weigh(store: "ResultStore", study: SearchStudy) -> Weighed | None:
     )
     best = max(candidates, key=lambda one: (one.score, -one.number))
     items = [_best_items(trial, metric) for trial in _stored(store, done[best.number])]
-    error = item_standard_error(items, metric)
+    try:
+        error = item_standard_error(items, metric, num_labels=len(items[0]["logits"].iloc[0]) if len(items[0]) else 0)
+    except ValueError as problem:
+        raise UserError(f"{store.root}: {problem}") from problem
     return Weighed(candidates, error, choose(candidates, error))
 
 
