@@ -253,9 +253,7 @@ def _roles(study: Study) -> dict[str, str]:
 
 
 def _with_variants(found: Sequence[Cell], roles: Mapping[str, str]) -> list[Cell]:
-    """Each cell with what a search chose it as, and the settings that tell it from others of its model, dataset and
-    method; a search's own trials are told from each other, not from others.
-    """
+    """Each cell with what a search chose it as, and what tells it from others; searched ones from each other only."""
     groups: dict[tuple[str, ...], list[Cell]] = {}
     for cell in found:
         groups.setdefault((cell.model, cell.dataset, cell.method, str(cell.searched)), []).append(cell)
