@@ -4,7 +4,6 @@ As in a real search the default configuration is tried first, a repeated suggest
 objective is the running best on validation, and the choice is the best of the configurations that trained to the end.
 """
 
-import warnings
 from collections.abc import Callable
 from dataclasses import dataclass, field
 from types import SimpleNamespace
@@ -13,9 +12,7 @@ import numpy as np
 import optuna
 
 from benchmarks.replays.table import DEFAULT, POINTS, SPACE
-
-STARTUP_TRIALS = 5
-REDUCTION_FACTOR = 3
+from tunekit.search.study import make_sampler
 
 Curve = np.ndarray
 """(E,) running best on validation after each epoch."""
@@ -71,8 +68,10 @@ def asha(num_epochs: int) -> Stops:
     """Ray's own asynchronous successive halving (Li et al. 2020), asked by hand, one trial at a time."""
     from ray.tune.schedulers import ASHAScheduler, TrialScheduler
 
+    from tunekit.runner.schedulers import REDUCTION
+
     scheduler = ASHAScheduler(
-        time_attr="epoch", metric="score", mode="max", max_t=num_epochs, reduction_factor=REDUCTION_FACTOR
+        time_attr="epoch", metric="score", mode="max", max_t=num_epochs, reduction_factor=REDUCTION
     )
 
     def stops(point: int, epoch: int, score: float) -> bool:
@@ -95,16 +94,12 @@ def replay_random(curves: np.ndarray, seed: int, stops: Stops | None = None) -> 
 
 
 def replay_tpe(curves: np.ndarray, seed: int, stops: Stops | None = None) -> Replay:
-    """As many trials as the table has configurations, suggested by TPE with the settings of a search."""
+    """As many trials as the table has configurations, suggested by a search's own TPE, made anew before each."""
     trainer = Trainer(curves, stops)
-    with warnings.catch_warnings():
-        warnings.simplefilter("ignore", optuna.exceptions.ExperimentalWarning)
-        sampler = optuna.samplers.TPESampler(
-            seed=seed, n_startup_trials=STARTUP_TRIALS, multivariate=True, constant_liar=True
-        )
-    study = optuna.create_study(direction="maximize", sampler=sampler)
+    study = optuna.create_study(direction="maximize")
     study.enqueue_trial({"learning_rate": _place("learning_rate"), "r": _place("r"), "alpha": DEFAULT["alpha"]})
-    for _ in POINTS:
+    for number in range(len(POINTS)):
+        study.sampler = make_sampler("tpe", seed, number)
         trial = study.ask()
         curve = trainer.train(POINTS.index(_suggest(trial)))
         for epoch, score in enumerate(curve, 1):
