@@ -86,8 +86,11 @@ def test_a_search_from_command_to_best_yaml(command, tmp_path):
             assert all(trial.summary.status is Status.COMPLETED for trial in confirmed)
             assert all(isinstance(trial.epochs[-1], EpochRecord) for trial in confirmed)
             assert all(trial.epochs[-1].test_macro_f1 is not None for trial in confirmed)
-    assert "tiny-bert · demo · lora: macro_f1, percent" in out
-    assert "spent: " in out
+    assert "Default against tuned" in out
+    rows = [[place.strip() for place in line.split("│")] for line in out.splitlines() if line.startswith("│")]
+    choices = {(row[1], row[2]) for row in rows}
+    methods = ("full fine-tuning", "LoRA")
+    assert choices == {(f"tiny-bert · {name} · Demo", role) for name in methods for role in ("default", "best", "1se")}
 
     best = store.root / "best.yaml"
     code, out, err = command("main_grid.py", "--config", best, "--storage", tmp_path, "--dry-run", "--json")
