@@ -30,16 +30,21 @@ def print_grid(store: ResultStore, specs: Sequence[TrialSpec]) -> None:
 
 
 def print_search(store: ResultStore) -> None:
-    """Print default, best and 1se choice of each study of the search in ``store``, and what they lost on re-test."""
+    """Print default, best and 1se choice of each study of the search in ``store``, and how they did on re-test."""
     study = load([store.root])
-    for grid in tuned_grid(searched(study, cells(study))):
+    found = searched(study, cells(study))
+    for grid in tuned_grid(found):
         table = Table(*grid.head, title=grid.caption, title_justify="left")
         for row in grid.rows:
             table.add_row(*(escape(item if isinstance(item, str) else item.text) for item in row))
         _print(table)
+    for one in found:
+        if one.within:
+            numbers = " ".join(str(trial.number) for trial in one.within)
+            _print(f"{one.title}: within one standard error of the best: trials {numbers}")
 
 
-def _print(shown: Table) -> None:
+def _print(shown: Table | str) -> None:
     width = Console(width=10_000).measure(shown).maximum
     Console(highlight=False, width=max(width, 80)).print(shown)
 

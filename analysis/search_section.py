@@ -45,7 +45,7 @@ def tuned_grid(found: Sequence[Searched]) -> list[Grid]:
         for confirmed in one.roles:
             rows.append(_tuned_row(one, confirmed, None if confirmed.role == "default" else default))
     head = (
-        "search", "choice", "configuration", "validation, search", "validation, fresh seeds", "lost on re-test",
+        "search", "choice", "configuration", "validation, search", "validation, fresh seeds", "change on re-test",
         "test, fresh seeds", "n", "test, less the default", "trainable parameters",
     )  # fmt: skip
     caption = (

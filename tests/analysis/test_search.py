@@ -110,7 +110,7 @@ def test_default_beside_tuned(store):
         assert row["validation, fresh seeds"].startswith(f"{mean(values) + 10:.2f} ± ")
         assert row["validation, search"].startswith(f"{100 * max(CURVES[number]):.2f} ± ")
         lost = mean(values) + 10 - 100 * max(CURVES[number])
-        assert float(row["lost on re-test"]) == pytest.approx(lost, abs=0.006)
+        assert float(row["change on re-test"]) == pytest.approx(lost, abs=0.006)
         assert row["n"] == "3"
         assert row["trainable parameters"] == f"{100 * RANKS[number]:,}"
     assert rows["best"]["configuration"] == "lr 0.001, r 16"

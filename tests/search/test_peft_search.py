@@ -87,6 +87,7 @@ def test_a_search_from_command_to_best_yaml(command, tmp_path):
             assert all(isinstance(trial.epochs[-1], EpochRecord) for trial in confirmed)
             assert all(trial.epochs[-1].test_macro_f1 is not None for trial in confirmed)
     assert "Default against tuned" in out
+    assert "within one standard error of the best: trials " in out
     rows = [[place.strip() for place in line.split("│")] for line in out.splitlines() if line.startswith("│")]
     choices = {(row[1], row[2]) for row in rows}
     methods = ("full fine-tuning", "LoRA")
