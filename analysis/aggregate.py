@@ -4,7 +4,7 @@ import hashlib
 import json
 from collections import Counter
 from collections.abc import Iterator, Mapping, Sequence
-from dataclasses import dataclass, field, replace
+from dataclasses import dataclass, field
 from functools import cached_property
 from pathlib import Path
 from typing import Any, NamedTuple
@@ -159,7 +159,7 @@ def cells(study: Study, select: str = "last") -> list[Cell]:
     grouped |= {(key, ""): [] for key in study.expected if key not in present}
     asked = {key: position for position, key in enumerate(study.expected)}
     ordered = sorted(grouped.items(), key=lambda item: asked.get(item[0][0], len(asked)))
-    found = [_cell(study, key, fingerprint, members) for (key, fingerprint), members in ordered]
+    found = [_fields(study, key, fingerprint, members) for (key, fingerprint), members in ordered]
     return _with_variants(found, _roles(study))
 
 
@@ -175,7 +175,8 @@ def _selected(study: Study, select: str) -> pd.DataFrame:
     return scored.loc[scored.groupby("path")["test_macro_f1"].idxmax()]
 
 
-def _cell(study: Study, key: str, fingerprint: str, members: Sequence[Run]) -> Cell:
+def _fields(study: Study, key: str, fingerprint: str, members: Sequence[Run]) -> dict[str, Any]:
+    """A cell's fields, all but ``variant``."""
     spec = json.loads(key)
     settings = {**spec, **spec.get("method_params", {}), **spec.get("settings", {})}
     for name in ("model", "dataset", "method", "method_params", "settings"):
@@ -183,14 +184,13 @@ def _cell(study: Study, key: str, fingerprint: str, members: Sequence[Run]) -> C
     runs = sorted(members, key=lambda run: run.seed)
     scored = {split for split in ("val", "test") if any(f"{split}_macro_f1" in run.scores for run in runs)}
     facts = study.datasets.get(spec["dataset"])
-    return Cell(
+    return dict(
         key=key,
         fingerprint=fingerprint,
         model=spec["model"],
         dataset=spec["dataset"],
         method=spec["method"],
         settings=settings,
-        variant="",
         **{f"{name}_name": study.names.get(spec[name], spec[name]) for name in ("model", "method", "dataset")},
         split="test" if "test" in scored or (spec["score_test"] and "val" not in scored) else "val",
         # An imported experiment seals nothing: where it has no test scores it simply recorded none.
@@ -244,6 +244,8 @@ def _text(value: object) -> str | None:
 
 def _roles(study: Study) -> dict[str, str]:
     """What a search chose each cell as, such as ``best, 1se``, by the cell's key."""
+    if not study.searches:
+        return {}
     keys = dict(zip(study.trials["trial_id"], study.trials["cell"], strict=True))
     roles: dict[str, dict[str, None]] = {}
     for choice in (choice for search in study.searches for choice in search.choices):
@@ -252,20 +254,19 @@ def _roles(study: Study) -> dict[str, str]:
     return {key: ", ".join(sorted(names, key=ROLES.index)) for key, names in roles.items()}
 
 
-def _with_variants(found: Sequence[Cell], roles: Mapping[str, str]) -> list[Cell]:
+def _with_variants(found: Sequence[Mapping[str, Any]], roles: Mapping[str, str]) -> list[Cell]:
     """Each cell with what a search chose it as, and what tells it from others; searched ones from each other only."""
-    groups: dict[tuple[str, ...], list[Cell]] = {}
-    for cell in found:
-        groups.setdefault((cell.model, cell.dataset, cell.method, str(cell.searched)), []).append(cell)
-    names = varying({key: [cell.settings for cell in members] for key, members in groups.items()})
+    groups: dict[tuple[str, ...], list[Mapping[str, Any]]] = {}
+    for fields in found:
+        groups.setdefault(tuple(fields[name] for name in ("model", "dataset", "method", "searched")), []).append(fields)
+    names = varying({key: [fields["settings"] for fields in members] for key, members in groups.items()})
     result = []
     for members in groups.values():
-        keys = Counter(cell.key for cell in members)
-        for cell in members:
-            text = ", ".join(filter(None, [roles.get(cell.key), setting_text(cell.settings, names)]))
-            if keys[cell.key] > 1:
-                text = ", ".join(filter(None, [text, f"fingerprint {cell.fingerprint}"]))
-            result.append(replace(cell, variant=text) if text else cell)
+        keys = Counter(fields["key"] for fields in members)
+        for fields in members:
+            parts = [roles.get(fields["key"]), setting_text(fields["settings"], names)]
+            parts += [f"fingerprint {fields['fingerprint']}"] if keys[fields["key"]] > 1 else []
+            result.append(Cell(**fields, variant=", ".join(filter(None, parts))))
     return result
 
 

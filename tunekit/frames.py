@@ -23,14 +23,14 @@ from tunekit.schema import SCHEMA_VERSION, EpochRecord, canonical_json
 if TYPE_CHECKING:
     from tunekit.store import ResultStore, StoredTrial
 
-CACHE_VERSION = 2
+CACHE_VERSION = 3
 RECORDS = ("spec.json", "epochs.jsonl", "summary.json")
 Progress = Callable[[Sequence[str]], Iterable[str]]
 
 _TEXT, _INT, _FLOAT = pa.string(), pa.int64(), pa.float64()
 _TRIALS = pa.schema(
     {
-        "folder": _TEXT, "stamp": _TEXT, "own": pa.bool_(), "trial_id": _TEXT, "cell": _TEXT, "fingerprint": _TEXT,
+        "folder": _TEXT, "stamp": _INT, "own": pa.bool_(), "trial_id": _TEXT, "cell": _TEXT, "fingerprint": _TEXT,
         "model": _TEXT, "dataset": _TEXT, "method": _TEXT, "seed": _INT, "settings": _TEXT, "score_test": pa.bool_(),
         "planned_epochs": _INT, "status": _TEXT, "num_epochs": _INT, "best_epoch": _INT, "num_trainable_params": _INT,
         "num_total_params": _INT, "train_seconds": _FLOAT, "peak_memory_bytes": _INT,
@@ -68,11 +68,13 @@ def read_frames(store: "ResultStore", cache: Path | None, progress: Progress) ->
     """
     names, odd = _stamps(store.trials_folder)
     trials, epochs = _cached(cache)
-    read_before = zip(trials["folder"].to_numpy(object), trials["stamp"].to_numpy(object), strict=True)
-    fresh = np.array([names.get(name) == stamp for name, stamp in read_before], bool)
-    kept = set(trials["folder"].to_numpy(object)[fresh])
+    folders = trials["folder"].to_numpy(object)
+    fresh = np.array(
+        [names.get(one) == stamp for one, stamp in zip(folders, trials["stamp"].to_numpy(object), strict=True)], bool
+    )
+    kept = set(folders[fresh])
     stored, damaged = [], []
-    unread = [name for name in names if name not in kept]
+    unread = sorted(name for name in names if name not in kept)
     for name in progress(unread) if unread else ():
         try:
             stored.append(store.read(store.trials_folder / name))
@@ -91,28 +93,32 @@ def read_frames(store: "ResultStore", cache: Path | None, progress: Progress) ->
     return Frames(trials, epochs, tuple(damaged), odd)
 
 
-def _stamps(trials_folder: Path) -> tuple[dict[str, str], tuple[str, ...]]:
+def _stamps(trials_folder: Path) -> tuple[dict[str, int], tuple[str, ...]]:
     """The stamp of each trial's folder by name, and the names of what is none."""
-    entries = sorted(os.listdir(trials_folder)) if trials_folder.is_dir() else []
-    stamps = {name: _stamp(f"{trials_folder}/{name}") for name in entries}
-    odd = tuple(name for name, stamp in stamps.items() if stamp.startswith("-"))
-    return {name: stamp for name, stamp in stamps.items() if not stamp.startswith("-")}, odd
+    entries = os.listdir(trials_folder) if trials_folder.is_dir() else []
+    stamps = {name: _stamp(f"{trials_folder}/{name}/") for name in entries}
+    odd = sorted(name for name, stamp in stamps.items() if stamp is None)
+    return {name: stamp for name, stamp in stamps.items() if stamp is not None}, tuple(odd)
 
 
-def _stamp(folder: str) -> str:
-    """Inode, size and time of each record: every rewrite is a new file, so this moves with each."""
-    parts = []
+def _stamp(folder: str) -> int | None:
+    """A hash of inode, size and time of each record: every rewrite is a new file, so this moves with each.
+
+    None where there is no spec.json. The hash of whole numbers is the same in every process.
+    """
+    parts: list[int] = []
     for name in RECORDS:
         try:
-            found = os.stat(f"{folder}/{name}")
+            found = os.stat(folder + name)
         except (FileNotFoundError, NotADirectoryError):
-            parts.append("-")
+            if not parts:
+                return None
         else:
-            parts.append(f"{found.st_ino}:{found.st_size}:{found.st_mtime_ns}")
-    return " ".join(parts)
+            parts += (found.st_ino, found.st_size, found.st_mtime_ns)
+    return hash(tuple(parts))
 
 
-def _trial_row(trial: "StoredTrial", stamp: str) -> dict[str, Any]:
+def _trial_row(trial: "StoredTrial", stamp: int) -> dict[str, Any]:
     spec, summary = trial.spec, trial.summary
     values = spec.to_dict()
     values |= values.pop("method_params", {}) | values.pop("settings", {})
