@@ -55,7 +55,8 @@ class Sample:
         scores = tuple(map(float, values))
         if not scores or not all(map(math.isfinite, scores)):
             raise ValueError(f"a sample needs at least one score, all finite, not {scores}")
-        mean = math.fsum(scores) / len(scores)
+        first = scores[0]  # taken off before rounding can, so that equal scores have their own mean and no spread
+        mean = first + math.fsum(score - first for score in scores) / len(scores)
         squares = math.fsum((score - mean) ** 2 for score in scores)
         return cls(mean, math.sqrt(squares / (len(scores) - 1)) if len(scores) > 1 else None, len(scores), scores)
 
