@@ -5,13 +5,17 @@ TORCH_INDEX ?=
 BIN := .venv/bin
 STAMP := .venv/.installed
 
-.PHONY: demo test check format clean
+.PHONY: demo test faults check format clean
 
 demo: $(STAMP)
 	$(BIN)/python sweeps/main_grid.py --preset demo
 
 test: $(STAMP)
 	$(BIN)/python -m pytest
+
+# Tests that kill drivers and wait for minutes.
+faults: $(STAMP)
+	$(BIN)/python -m pytest -m faults
 
 check: $(STAMP)
 	$(BIN)/ruff format --check .

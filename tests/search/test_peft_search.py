@@ -18,7 +18,7 @@ from tunekit.schema import EpochRecord, Status
 from tunekit.searches import TrialState
 from tunekit.store import ResultStore
 
-pytestmark = [pytest.mark.ray, pytest.mark.timeout(1500)]
+pytestmark = [pytest.mark.ray, pytest.mark.timeout(600)]
 TINY = ["--preset", "demo", "--models", "tiny-bert", "--datasets", "demo", "--train-limit", "48"]
 
 
@@ -109,6 +109,7 @@ def test_a_search_from_command_to_best_yaml(command, tmp_path):
     assert "was begun with another sampler" in err
 
 
+@pytest.mark.faults
 def test_sigkill_of_the_driver_at_several_points(cluster, tmp_path):
     arguments = [
         *TINY, "--methods", "lora", "--epochs", "2", "--trials", "6", "--max-concurrent", "1", "--scheduler", "asha",
