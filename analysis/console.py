@@ -41,7 +41,7 @@ def print_search(store: ResultStore) -> None:
     for one in found:
         if one.within:
             numbers = " ".join(str(trial.number) for trial in one.within)
-            _print(f"{one.title}: within one standard error of the best: trials {numbers}")
+            _print(escape(f"{one.title}: within one standard error of the best: trials {numbers}"))
 
 
 def _print(shown: Table | str) -> None:

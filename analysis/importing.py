@@ -74,9 +74,8 @@ def import_experiment(folder: Path, mapping: Mapping[str, Source], split: str, p
     """
     trials = read_experiment(folder)
     store = ResultStore(out)
-    if any("imported_from" not in request for request in store.requests()) or (
-        store.trials_folder.is_dir() and not store.requests()
-    ):
+    requests = store.requests()
+    if any("imported_from" not in request for request in requests) or (store.trials_folder.is_dir() and not requests):
         raise UserError(f"{out} holds a sweep that was not imported; give another folder with --out")
     planned = max((max(trial.rows) for trial in trials if trial.rows), default=0)
     if not planned:

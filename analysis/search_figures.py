@@ -68,8 +68,10 @@ def _axis_name(one: Searched) -> str:
     return f"{objective_name(one.objective)}{' (%)' if is_score(one.objective) else ''}"
 
 
-def _subject(one: Searched) -> tuple[str, str, str]:
-    return one.study.model, one.study.method, one.study.dataset
+def _plate(kind: str, one: Searched, caption: str, figure: Figure) -> Plate:
+    """A figure of one study."""
+    stem = figure_stem(kind, one.study.model, one.study.method, one.study.dataset)
+    return Plate(stem, f"{one.title}: {caption}", kind, figure)
 
 
 def _labels(members: Sequence[Searched]) -> list[str]:
@@ -133,8 +135,8 @@ def _history(one: Searched) -> list[Plate]:
     figure = Figure(figsize=(6.5, 3.4), layout="constrained")
     history(_trials(one), figure.subplots(), _axis_name(one), maximise=one.study.directions[0] == "maximize")
     figure.suptitle(wrapped(f"{one.title}: {one.study.sampler}, {one.study.scheduler}", 80, 2), fontsize=10)
-    caption = f"{one.title}: {objective_name(one.objective)} of each trial of the search, and the best complete one."
-    return [Plate(figure_stem("history", *_subject(one)), caption, "history", figure)]
+    caption = f"{objective_name(one.objective)} of each trial of the search, and the best complete one."
+    return [_plate("history", one, caption, figure)]
 
 
 def _slices(one: Searched) -> list[Plate]:
@@ -153,10 +155,10 @@ def _slices(one: Searched) -> list[Plate]:
     figure.colorbar(scale, ax=list(axes), label="trial", ticks=MaxNLocator("auto", integer=True))
     figure.suptitle(wrapped(one.title, 30 * len(names) + 10, 2), fontsize=10)
     caption = (
-        f"{one.title}: {objective_name(one.objective)} over each parameter that was searched; later trials lighter, "
+        f"{objective_name(one.objective)} over each parameter that was searched; later trials lighter, "
         "stopped ones hollow."
     )
-    return [Plate(figure_stem("slice", *_subject(one)), caption, "slice", figure)]
+    return [_plate("slice", one, caption, figure)]
 
 
 def _contour(one: Searched) -> list[Plate]:
@@ -175,10 +177,10 @@ def _contour(one: Searched) -> list[Plate]:
     ax.set(xlabel=words[0], ylabel=words[1])
     figure.suptitle(wrapped(one.title, 60, 2), fontsize=10)
     caption = (
-        f"{one.title}: {objective_name(one.objective)} over {words[0]} and {words[1]}, linear between the complete "
+        f"{objective_name(one.objective)} over {words[0]} and {words[1]}, linear between the complete "
         "trials (white), whatever their other parameters."
     )
-    return [Plate(figure_stem("contour", *_subject(one)), caption, "contour", figure)]
+    return [_plate("contour", one, caption, figure)]
 
 
 def _importance(one: Searched) -> list[Plate]:
@@ -189,10 +191,10 @@ def _importance(one: Searched) -> list[Plate]:
     importance_bars({_words(name): share for name, share in shares.items()}, figure.subplots())
     figure.suptitle(wrapped(one.title, 60, 2), fontsize=10)
     caption = (
-        f"{one.title}: what each parameter decided about reaching the best quarter of {len(one.complete)} complete "
+        f"what each parameter decided about reaching the best quarter of {len(one.complete)} complete "
         "trials, at least five, within what was tried (PED-ANOVA, Watanabe et al. 2023)."
     )
-    return [Plate(figure_stem("importance", *_subject(one)), caption, "importance", figure)]
+    return [_plate("importance", one, caption, figure)]
 
 
 def _front(one: Searched) -> list[Plate]:
@@ -209,10 +211,9 @@ def _front(one: Searched) -> list[Plate]:
     objectives(pd.DataFrame(rows, columns=["number", "score", "second", "front"]), figure.subplots(), names)
     figure.suptitle(wrapped(one.title, 60, 2), fontsize=10)
     caption = (
-        f"{one.title}: the complete trials by both objectives. Filled and numbered: no other is as good in both and "
-        "better in one."
+        "the complete trials by both objectives. Filled and numbered: no other is as good in both and better in one."
     )
-    return [Plate(figure_stem("front", *_subject(one)), caption, "front", figure)]
+    return [_plate("front", one, caption, figure)]
 
 
 def _by_importance(one: Searched) -> list[str]:

@@ -5,7 +5,7 @@ from dataclasses import dataclass, field, replace
 from functools import partial
 
 from analysis.aggregate import Cell, called
-from analysis.names import SPLITS, numbered
+from analysis.names import LABELS, SPLITS, numbered
 from analysis.stats import Sample, holm, smallest_p, welch
 from tunekit.schema import slug
 from tunekit.store import UserError
@@ -248,9 +248,9 @@ def default_specs(cells: Sequence[Cell], metrics: Sequence[str], select: str = "
 
 
 def _recorded(members: Sequence[Cell], metric: str) -> bool:
-    """Whether the metric may come: some completed trial has it, or none has completed."""
+    """Whether the metric may come: it is no recorded one, some completed trial has it, or none has completed."""
     ended = [cell for cell in members if cell.completed]
-    return metric == PER_CLASS or not ended or any(cell.by_seed(metric) for cell in ended)
+    return not ended or any(f"{cell.split}_{metric}" not in LABELS or cell.by_seed(metric) for cell in ended)
 
 
 def _per_class(stem: str, about_scores: str, members: Sequence[Cell]) -> list[TableSpec]:

@@ -82,6 +82,11 @@ class SearchStudy:
     """Ended ones, by number."""
     choices: tuple[Choice, ...] = ()
 
+    @property
+    def key(self) -> str:
+        """Model, dataset and method, unique in a search."""
+        return f"{self.model}/{self.dataset}/{self.method}"
+
     @classmethod
     def from_dict(cls, values: Mapping[str, Any]) -> "SearchStudy":
         """The study of ``to_dict``. Raises ValueError on a missing, unknown or mistyped field."""

@@ -12,7 +12,7 @@ from tunekit.engine.run import end
 from tunekit.lease import Lease
 from tunekit.models import ModelRef
 from tunekit.plan import PlannedTrial
-from tunekit.runner.launch import experiment_of, fit, gpus_of, run_config, slots_of
+from tunekit.runner.launch import experiment_of, fit, gpus_of, job_of, run_config, slots_of
 from tunekit.runner.progress import Progress
 from tunekit.runner.resources import Resources
 from tunekit.runner.trainable import TrialTrainable
@@ -81,15 +81,7 @@ def run_grid(
     def make(session: Session) -> tune.Tuner:
         gpus = gpus_of(session, resources)
         jobs = {
-            trial.spec.trial_id: Job(
-                spec=trial.spec,
-                fingerprint=trial.fingerprint,
-                model=models[trial.spec.model],
-                sweep=store.root.resolve(),
-                start=lease.start,
-                threads=resources.cpus_per_trial,
-                device="cuda" if gpus else "cpu",
-            )
+            trial.spec.trial_id: job_of(trial.spec, trial.fingerprint, models, store, lease, resources, gpus)
             for trial in trials
         }
         experiment = experiment_of(store, lease)

@@ -3,7 +3,7 @@
 import os
 import signal
 import threading
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from contextlib import AbstractContextManager
 from datetime import UTC, datetime
 from pathlib import Path
@@ -12,8 +12,11 @@ from types import FrameType
 from tunekit.runner import session as ray_session  # isort: skip  (sets what Ray reads at import)
 from ray import tune
 
+from tunekit.engine.job import Job
 from tunekit.lease import Lease
+from tunekit.models import ModelRef
 from tunekit.runner.resources import Resources
+from tunekit.schema import Fingerprint, TrialSpec
 from tunekit.store import ResultStore
 
 MAX_FAILURES = 2
@@ -47,6 +50,27 @@ def slots_of(session: ray_session.Session, resources: Resources) -> int:
     gpus = gpus_of(session, resources)
     room = session.num_gpus / gpus if gpus else session.num_cpus // resources.cpus_per_trial
     return max(1, min(int(room), resources.max_concurrent or int(room)))
+
+
+def job_of(
+    spec: TrialSpec,
+    fingerprint: Fingerprint,
+    models: Mapping[str, ModelRef],
+    store: ResultStore,
+    lease: Lease,
+    resources: Resources,
+    gpus: float,
+) -> Job:
+    """The spec as its process gets it; ``gpus`` is the part of a GPU that it has."""
+    return Job(
+        spec=spec,
+        fingerprint=fingerprint,
+        model=models[spec.model],
+        sweep=store.root.resolve(),
+        start=lease.start,
+        threads=resources.cpus_per_trial,
+        device="cuda" if gpus else "cpu",
+    )
 
 
 def experiment_of(store: ResultStore, lease: Lease) -> Path:

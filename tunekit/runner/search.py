@@ -15,7 +15,7 @@ from tunekit.engine.run import end
 from tunekit.errors import UserError
 from tunekit.lease import Lease, Superseded
 from tunekit.models import ModelRef
-from tunekit.runner.launch import MAX_FAILURES, experiment_of, fit, gpus_of, run_config, slots_of
+from tunekit.runner.launch import MAX_FAILURES, experiment_of, fit, gpus_of, job_of, run_config, slots_of
 from tunekit.runner.resources import Resources
 from tunekit.runner.schedulers import PerStudy
 from tunekit.runner.search_progress import SearchProgress
@@ -166,16 +166,8 @@ def run_search(
     def make(session: Session) -> tune.Tuner:
         gpus = gpus_of(session, resources)
         bases = {
-            study.plan.key: Job(
-                spec=study.plan.spec,
-                fingerprint=study.plan.fingerprint,
-                model=models[study.plan.spec.model],
-                sweep=store.root.resolve(),
-                start=lease.start,
-                threads=resources.cpus_per_trial,
-                device="cuda" if gpus else "cpu",
-            )
-            for study in studies
+            plan.key: job_of(plan.spec, plan.fingerprint, models, store, lease, resources, gpus)
+            for plan in (study.plan for study in studies)
         }
         experiment = experiment_of(store, lease)
         slots = slots_of(session, resources)

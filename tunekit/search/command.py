@@ -83,13 +83,8 @@ def _run(
 ) -> int:
     storage = open_storage(args.optuna_storage, store.root)
     former = store.search()
-    choices = {(one.model, one.dataset, one.method): one.choices for one in former.studies} if former else {}
-    studies = [
-        Study(
-            plan, storage, request.sweep.name, choices.get((plan.spec.model, plan.spec.dataset, plan.spec.method), ())
-        )
-        for plan in request.plans
-    ]
+    choices = {one.key: one.choices for one in former.studies} if former else {}
+    studies = [Study(plan, storage, request.sweep.name, choices.get(plan.key, ())) for plan in request.plans]
     again = sum(study.recover() for study in studies)
     if again:
         say(f"{again} trials that a dead driver left running are queued again")
@@ -130,9 +125,9 @@ def _prepared(
 def _record(store: ResultStore, studies: Sequence[Study]) -> None:
     """Write search.json from the studies; those of other commands in this sweep stay."""
     mine = [study.summary() for study in studies]
-    keys = {(one.model, one.dataset, one.method) for one in mine}
+    keys = {one.key for one in mine}
     former = store.search()
-    others = [one for one in former.studies if (one.model, one.dataset, one.method) not in keys] if former else []
+    others = [one for one in former.studies if one.key not in keys] if former else []
     store.write_search(Search((*others, *mine)))
 
 
@@ -195,7 +190,7 @@ def _defaults(request: SearchRequest) -> list[PlannedTrial]:
 def _ended(store: ResultStore) -> dict[str, int]:
     """Ended trials by study, as search.json says."""
     search = store.search()
-    return {f"{one.model}/{one.dataset}/{one.method}": len(one.trials) for one in search.studies} if search else {}
+    return {one.key: len(one.trials) for one in search.studies} if search else {}
 
 
 def _at_most(request: SearchRequest, ended: Mapping[str, int]) -> list[PlannedTrial]:

@@ -24,11 +24,11 @@ def spec_of(store: ResultStore, trial: SearchTrial) -> TrialSpec:
 
 def chosen_specs(store: ResultStore, study: SearchStudy, default: TrialSpec) -> dict[str, tuple[int, TrialSpec]]:
     """Number and configuration by role: the default, and where a trial completed the best and the 1se choice."""
-    weighed = weigh(store, study)
+    chosen = weigh(store, study)
     by_number = {trial.number: trial for trial in study.trials}
     roles = {"default": (0, default)}
-    if weighed:
-        for role, number in (("best", weighed.chosen.best), ("1se", weighed.chosen.one_se)):
+    if chosen:
+        for role, number in (("best", chosen.best), ("1se", chosen.one_se)):
             roles[role] = (number, spec_of(store, by_number[number]))
     return roles
 

@@ -1,6 +1,5 @@
 """A stored study's choice: its scores, the standard error of its dev set, and what these allow to choose."""
 
-from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
 import numpy as np
@@ -15,33 +14,23 @@ if TYPE_CHECKING:
     from tunekit.store import ResultStore, StoredTrial
 
 
-@dataclass(frozen=True)
-class Weighed:
-    """A study's completed configurations and its choice among them."""
-
-    candidates: tuple[Candidate, ...]
-    standard_error: float
-    """Of the best score, over items of the dev set, in [0, 1]."""
-    chosen: Chosen
-
-
-def weigh(store: "ResultStore", study: SearchStudy) -> Weighed | None:
+def weigh(store: "ResultStore", study: SearchStudy) -> Chosen | None:
     """The choice of ``study``; None where no configuration completed. Raises UserError, DamagedRecord."""
     done = {trial.number: trial for trial in study.trials if trial.state is TrialState.COMPLETE and trial.values}
     if not done:
         return None
     metric = study.objectives[0]
-    candidates = tuple(
+    candidates = [
         Candidate(number, trial.values[0], _stored(store, trial)[0].summary.num_trainable_params)
         for number, trial in done.items()
-    )
+    ]
     best = max(candidates, key=lambda one: (one.score, -one.number))
     items = [_best_items(trial, metric) for trial in _stored(store, done[best.number])]
     try:
         error = item_standard_error(items, metric, num_labels=len(items[0]["logits"].iloc[0]) if len(items[0]) else 0)
     except ValueError as problem:
         raise UserError(f"{store.root}: {problem}") from problem
-    return Weighed(candidates, error, choose(candidates, error))
+    return choose(candidates, error)
 
 
 def _stored(store: "ResultStore", trial: SearchTrial) -> "list[StoredTrial]":
