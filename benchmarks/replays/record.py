@@ -19,7 +19,7 @@ from benchmarks.replays.table import PATH, POINTS, add_trial, recorded, spec_set
 from tunekit.data.base import DATASETS
 from tunekit.engine.build import build_model, prepare
 from tunekit.engine.scoring import scores
-from tunekit.engine.train import Member, predict, train_epoch
+from tunekit.engine.train import Member, Pack
 from tunekit.errors import UserError
 from tunekit.methods.base import complete_params
 from tunekit.models import ModelRef, resolve_model
@@ -44,13 +44,13 @@ def train(spec: TrialSpec, model: ModelRef, folder: Path) -> list[tuple[float, f
     """Macro-F1 on validation and on test after each epoch, in [0, 1]. Raises UserError."""
     fingerprint = fingerprint_of(spec, model.revision, DATASETS[spec.dataset].content_hash)
     prepared = prepare(spec, fingerprint, model, folder)
-    member = Member(spec, build_model(spec, model, prepared), prepared.splits["train"], torch.device("cpu"))
+    pack = Pack([Member(spec, build_model(spec, model, prepared), prepared.splits["train"], torch.device("cpu"))])
     curve = []
-    for epoch in range(1, spec.epochs + 1):
-        train_epoch([member], epoch)
+    for _ in range(spec.epochs):
+        pack.train_epoch()
         pair = []
         for split in (prepared.splits["val"], prepared.splits["test"]):
-            predicted = predict(member, split).argmax(axis=1)
+            predicted = pack.predict(split)[0].argmax(axis=1)
             pair.append(scores(split.labels, predicted, len(prepared.data.label_names))["macro_f1"])
         curve.append((pair[0], pair[1]))
     return curve

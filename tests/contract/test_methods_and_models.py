@@ -1,10 +1,11 @@
 """What must hold for every registered method on every model that is here without a network."""
 
+import numpy as np
 import pytest
 import torch
 
 from tests.helpers import build, specify, start
-from tunekit.engine.train import Member, train_epoch
+from tunekit.engine.train import Member, Pack
 from tunekit.methods import METHODS
 from tunekit.methods.base import complete_params, count_parameters
 from tunekit.models import MODEL_TYPES, MODELS, load_encoder, resolve_model
@@ -56,7 +57,7 @@ def test_training_moves_all_that_is_trainable_and_no_bit_of_the_rest(model, meth
     prepared, built = build(spec)
     before = {name: p.detach().clone() for name, p in built.named_parameters()}
     # Two steps: LoRA's A has no gradient while B is zero.
-    train_epoch([Member(spec, built, prepared.splits["train"], torch.device("cpu"))], 1)
+    Pack([Member(spec, built, prepared.splits["train"], torch.device("cpu"))]).train_epoch()
     for name, parameter in built.named_parameters():
         if not parameter.requires_grad:
             assert torch.equal(parameter, before[name]), name
@@ -72,12 +73,9 @@ def test_method_starts_where_the_pretrained_model_is(method):
     _, base = build(spec_for("minilm", "full"))
     outputs = []
     for model in (built, base):
-        member = Member(spec, model, prepared.splits["train"], torch.device("cpu"))
-        model.eval()
-        batch, _ = member.packed(prepared.splits["test"], torch.arange(4).numpy())
-        with torch.inference_mode():
-            outputs.append(member.logits(batch))
-    torch.testing.assert_close(outputs[0], outputs[1], atol=1e-6 if method != "adapter" else 0.05, rtol=0)
+        pack = Pack([Member(spec, model, prepared.splits["train"], torch.device("cpu"))])
+        outputs.append(pack.predict(prepared.splits["test"].subset(np.arange(4)))[0])
+    np.testing.assert_allclose(outputs[0], outputs[1], atol=1e-6 if method != "adapter" else 0.05, rtol=0)
 
 
 @every_method

@@ -3,23 +3,13 @@
 import numpy as np
 import pytest
 import torch
-from torch import nn
 from transformers import Trainer, TrainingArguments
 
 from tests.conftest import needs_real_data
-from tests.helpers import build, specify
-from tunekit.engine.train import Member, train_epoch
+from tests.helpers import build, specify, without_dropout
+from tunekit.engine.train import Member, Pack
 
 STEPS = 20
-
-
-def without_dropout(model: nn.Module) -> nn.Module:
-    for module in model.modules():
-        if isinstance(module, nn.Dropout):
-            module.p = 0.0
-        if hasattr(module, "dropout_prob"):
-            module.dropout_prob = 0.0
-    return model
 
 
 class SameBatches(Trainer):
@@ -63,15 +53,15 @@ def test_losses_agree_with_trainer(model, batch_size, method, tmp_path):
     prepared, first = build(spec)
     _, second = build(spec)
     member = Member(spec, without_dropout(first), prepared.splits["train"], torch.device("cpu"))
-    assert not member.explicit_attention
+    assert not member.flow.sites.sites
     tokens, labels = prepared.splits["train"].tokens, prepared.splits["train"].labels
     batches = []
-    for indices in member.batches(1):
+    for indices in member.batches():
         rows = [{"input_ids": tokens.ids[tokens.offsets[i] : tokens.offsets[i + 1]].tolist()} for i in indices]
         padded = dict(prepared.tokenizer.pad(rows, return_tensors="pt"))
         batches.append({**padded, "labels": torch.from_numpy(labels[indices])})
     expected = trainer_losses(without_dropout(second), batches, spec, tmp_path)
-    found = train_epoch([member], 1)[0].losses
+    found = Pack([member]).train_epoch()[0].losses
     assert len(found) == len(expected) == STEPS
     assert np.ptp(found) > 1e-3, "a loss that never moves would agree with anything"
     np.testing.assert_allclose(found, expected, rtol=0, atol=1e-5)

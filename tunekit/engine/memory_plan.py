@@ -3,7 +3,7 @@
 from collections.abc import Mapping
 from typing import Any
 
-from tunekit.engine.packing import fill_rows
+from tunekit.engine.flat import group_bounds
 from tunekit.engine.train import EVAL_TOKENS, LabelledSplit, batches
 from tunekit.memory import NoClosedForm, Shape, Work, parameters, predict
 from tunekit.schema import TrialSpec

@@ -1,10 +1,12 @@
-"""AdamW, its schedule and clipping, as Hugging Face's Trainer sets them."""
+"""AdamW (Loshchilov & Hutter, 2019), its schedule and clipping, as Hugging Face's Trainer sets them."""
 
 import math
+from collections.abc import Sequence
 
 import torch
 from torch import nn
 
+from tunekit.engine.stacking import Stack
 from tunekit.schema import TrialSpec
 
 MAX_GRAD_NORM = 1.0
@@ -19,7 +21,7 @@ def learning_rate_at(step: int, num_steps: int, spec: TrialSpec) -> float:
 
 
 def make_optimizer(model: nn.Module, spec: TrialSpec) -> torch.optim.AdamW:
-    """Fused AdamW (Loshchilov & Hutter, 2019) over the trainable parameters; no decay on biases and layer norms."""
+    """Fused AdamW over the trainable parameters; no decay on biases and layer norms."""
     norms = {id(p) for module in model.modules() if isinstance(module, nn.LayerNorm) for p in module.parameters()}
     decayed, others = [], []
     for name, parameter in model.named_parameters():
@@ -37,3 +39,68 @@ def step_optimizer(optimizer: torch.optim.AdamW, parameters: list[nn.Parameter],
         group["lr"] = learning_rate
     optimizer.step()
     optimizer.zero_grad(set_to_none=True)
+
+
+class StackedAdamW:
+    """AdamW over a stack, with a rate, decay, step count and gradient norm a trial, in a few operations for all.
+
+    While it lives, the state of each trial's own optimizer is a view of its: moments at any time, step counts after
+    ``write_steps``.
+    """
+
+    def __init__(self, stack: Stack, optimizers: Sequence[torch.optim.AdamW], steps: Sequence[int]) -> None:
+        self.stack, self.optimizers, self.steps = stack, list(optimizers), list(steps)
+        group = optimizers[0].param_groups[0]
+        self.betas, self.eps = group["betas"], group["eps"]
+        self.first, self.second = torch.zeros_like(stack.weights), torch.zeros_like(stack.weights)
+        self.decay = torch.zeros_like(stack.weights)
+        decays = [{p: g["weight_decay"] for g in one.param_groups for p in g["params"]} for one in optimizers]
+        for piece in stack.pieces:
+            moments = (piece.views(self.first), piece.views(self.second))
+            for trial, parameter in enumerate(piece.parameters):
+                self.decay[trial, piece.columns] = decays[trial][parameter]
+                state = optimizers[trial].state[parameter]
+                for name, views in zip(("exp_avg", "exp_avg_sq"), moments, strict=True):
+                    if name in state:
+                        views[trial].copy_(state[name])
+                    state[name] = views[trial]
+        self.has_decay = bool(self.decay.any())
+        self.write_steps()
+
+    def step(self, learning_rates: Sequence[float]) -> None:
+        """Clip each trial's gradients to norm 1, take one step of all at their own rates, and clear the gradients."""
+        weights, gradients, (beta1, beta2) = self.stack.weights, self.stack.gradients, self.betas
+        norms = torch.linalg.vector_norm(gradients, dim=1, keepdim=True)
+        gradients.mul_((MAX_GRAD_NORM / (norms + 1e-6)).clamp_(max=1.0))
+        self.steps = [step + 1 for step in self.steps]
+        rates = self._column(learning_rates)
+        corrections = self._column([math.sqrt(1 - beta2**step) for step in self.steps])
+        sizes = self._column(
+            [rate / (1 - beta1**step) for rate, step in zip(learning_rates, self.steps, strict=True)]
+        )
+        if self.has_decay:
+            weights.mul_(1 - rates * self.decay)
+        self.first.lerp_(gradients, 1 - beta1)
+        self.second.mul_(beta2).addcmul_(gradients, gradients, value=1 - beta2)
+        denominator = self.second.sqrt().div_(corrections).add_(self.eps)
+        weights.sub_(self.first.mul(sizes).div_(denominator))
+        gradients.zero_()
+
+    def _column(self, values: Sequence[float]) -> torch.Tensor:
+        """(K, 1), sent without waiting for the device."""
+        column = torch.tensor(values, dtype=torch.float64)[:, None].to(self.stack.weights.dtype)
+        return column.to(self.stack.weights.device, non_blocking=True)
+
+    def write_steps(self) -> None:
+        """Tell each trial's own optimizer how many steps it has taken."""
+        for optimizer, step in zip(self.optimizers, self.steps, strict=True):
+            for parameter, state in optimizer.state.items():
+                state["step"] = torch.tensor(float(step), device=parameter.device)
+
+    def release(self) -> None:
+        """Give each trial's own optimizer tensors of its own again."""
+        self.write_steps()
+        for optimizer in self.optimizers:
+            for state in optimizer.state.values():
+                for name in ("exp_avg", "exp_avg_sq"):
+                    state[name] = state[name].clone(memory_format=torch.contiguous_format)

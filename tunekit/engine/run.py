@@ -3,7 +3,7 @@
 import os
 import shutil
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from dataclasses import asdict
 
 import numpy as np
@@ -16,7 +16,7 @@ from tunekit.engine.job import Job
 from tunekit.engine.memory_plan import predicted_peak
 from tunekit.engine.scoring import scores
 from tunekit.engine.summary import Built, best_epoch, summarise
-from tunekit.engine.train import Diverged, LabelledSplit, Member, TrainedEpoch, mean_cross_entropy, predict, train_epoch
+from tunekit.engine.train import Diverged, LabelledSplit, Member, Pack, TrainedEpoch, mean_cross_entropy
 from tunekit.lease import check_current
 from tunekit.methods.base import count_parameters
 from tunekit.schema import EpochRecord, Status, TrialSummary
@@ -53,12 +53,13 @@ class TrialRun:
         used = memory_peak.used_bytes(self.device)
         model = build_model(job.spec, job.model, prepared)
         self.member = Member(job.spec, model, self.splits["train"], self.device)
+        self.pack = Pack([self.member])
         trainable, total = count_parameters(self.member.model)
         execution = {
             "device": torch.cuda.get_device_name(self.device) if self.device.type == "cuda" else self.device.type,
             "threads": job.threads,
             "pack_size": 1,
-            "attention": "explicit" if self.member.explicit_attention else "sdpa",
+            "attention": "explicit" if self.member.flow.sites.has_pairs else "sdpa",
             "precision": job.spec.precision,
         }
         self.built = Built(trainable, total, self._predicted(used), execution)
@@ -88,8 +89,7 @@ class TrialRun:
         if found is None:
             return
         steps, predictions = (frame[frame["epoch"] <= found.epoch] for frame in self.earlier[1:])
-        scored = "val" in self.splits or self.spec.score_test
-        if len(steps) != found.step or (scored and predictions["epoch"].max() != found.epoch):
+        if len(steps) != found.step or (self.scored and predictions["epoch"].max() != found.epoch):
             log("what stands beside the checkpoint is damaged; starting from the first epoch")
             return
         checkpoint.restore(found, self.member.model, self.member.optimizer)
@@ -108,27 +108,36 @@ class TrialRun:
             pass  # what is missing is trained again
         return self.store.read(self.folder).epochs, steps, predictions
 
+    @property
+    def scored(self) -> list[str]:
+        """Splits that are scored after each epoch."""
+        return [name for name in ("val", "test") if name in self.splits and (name == "val" or self.spec.score_test)]
+
     def train_epoch(self) -> EpochRecord:
         """Train, score and record the next epoch. Raises Diverged; OSError where the store can't be written."""
-        epoch = len(self.records) + 1
         start = time.perf_counter()
-        trained = train_epoch([self.member], epoch)[0]
+        trained = self.pack.train_epoch()[0]
+        found = {split: self.pack.predict(self.splits[split])[0] for split in self.scored}
+        return self.record(trained, found, time.perf_counter() - start)
+
+    def record(self, trained: TrainedEpoch, logits: Mapping[str, np.ndarray], seconds: float) -> EpochRecord:
+        """Record an epoch that took ``seconds``: what its training measured, and (N, C) logits of each scored split.
+
+        Raises Diverged; OSError where the store can't be written.
+        """
+        epoch = len(self.records) + 1
         if not np.isfinite(trained.losses).all():
             bad = int(np.flatnonzero(~np.isfinite(trained.losses))[0])
             step = self.member.step - len(trained.losses) + bad + 1
             raise Diverged(f"the training loss became {trained.losses[bad]} at step {step} (epoch {epoch})")
         measured = {}
-        frames = []
         for split in ("val", "test"):
-            if split not in self.splits or (split == "test" and not self.spec.score_test):
-                measured |= {f"{split}_{name}": None for name in ("loss", "accuracy", "micro_f1", "macro_f1")}
-                continue
-            logits = predict(self.member, self.splits[split])
-            measured |= {f"{split}_{name}": value for name, value in self._scores(self.splits[split], logits).items()}
-            frames.append(self._prediction_rows(split, epoch, logits))
+            names = ("loss", "accuracy", "micro_f1", "macro_f1")
+            values = self._scores(self.splits[split], logits[split]) if split in logits else dict.fromkeys(names)
+            measured |= {f"{split}_{name}": values[name] for name in names}
+        frames = [self._prediction_rows(split, epoch, found) for split, found in logits.items()]
         earlier = [r.best_val_macro_f1 for r in self.records if r.best_val_macro_f1 is not None]
         best = None if measured["val_macro_f1"] is None else max([measured["val_macro_f1"], *earlier])
-        seconds = time.perf_counter() - start
         record = EpochRecord(
             epoch=epoch,
             step=self.member.step,
@@ -201,7 +210,7 @@ class TrialRun:
         train = self.splits["train"]
         generator = np.random.default_rng(stream_seed(self.spec.data_seed, "train part"))
         part = train.subset(np.sort(generator.permutation(len(train))[:TRAIN_SCORE_ROWS]))
-        train_scores = self._scores(part, predict(self.member, part))
+        train_scores = self._scores(part, self.pack.predict(part)[0])
         summary = summarise(self.records, Status.COMPLETED, built=self.built, train_scores=train_scores)
         check_current(self.job.sweep, self.job.start)
         self.store.write_summary(self.folder, summary)

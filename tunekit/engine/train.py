@@ -6,7 +6,6 @@ clipping and optimizer state, so that no member's numbers depend on its mates.
 
 import time
 from collections.abc import Iterator, Sequence
-from contextlib import nullcontext
 from dataclasses import dataclass, field
 
 import numpy as np
@@ -16,10 +15,11 @@ from torch.nn import functional as F
 from transformers import PreTrainedModel
 
 from tunekit.data.tokens import TokenisedSplit
-from tunekit.engine.dropout import MaskStream, has_attention_dropout, use_stream
-from tunekit.engine.optim import learning_rate_at, make_optimizer, step_optimizer
-from tunekit.engine.packing import PackedBatch, pack
-from tunekit.models import MODEL_TYPES
+from tunekit.engine.dropout import Kind, Masks, MaskStream
+from tunekit.engine.flat import FlatBatch
+from tunekit.engine.flow import Flow, batch_of, logits, prepare
+from tunekit.engine.optim import StackedAdamW, learning_rate_at, make_optimizer, step_optimizer
+from tunekit.engine.stacking import Stack, is_stackable
 from tunekit.schema import TrialSpec
 from tunekit.seeding import stream_seed
 
@@ -62,69 +62,50 @@ class TrainedEpoch:
 
 @dataclass
 class Member:
-    """One trial of a pack: its model, its data and where it stands."""
+    """One trial: its model, its data and where it stands."""
 
     spec: TrialSpec
     model: PreTrainedModel
     train: LabelledSplit
     device: torch.device
+    micro_batches: int = 1
+    """Parts that a batch is computed in, one after another, where its memory would not hold it whole."""
     step: int = 0
     """Optimizer steps taken."""
     optimizer: torch.optim.AdamW = field(init=False)
     parameters: list[nn.Parameter] = field(init=False)
     masks: MaskStream = field(init=False)
+    flow: Flow = field(init=False)
 
     def __post_init__(self) -> None:
         self.model.to(self.device)
+        self.flow = prepare(self.model)
         self.masks = MaskStream(self.spec.seed, self.device)
-        use_stream(self.model, self.masks)
-        self.explicit_attention = has_attention_dropout(self.model)
         self.optimizer = make_optimizer(self.model, self.spec)
         self.parameters = [p for group in self.optimizer.param_groups for p in group["params"]]
-        self.position_offset = self.model.config.pad_token_id + 1 if self.model.config.model_type == "roberta" else 0
 
     @property
     def steps_per_epoch(self) -> int:
         """Optimizer steps an epoch; the last batch may be smaller."""
         return -(-len(self.train) // self.spec.batch_size)
 
-    def batches(self, epoch: int) -> Iterator[np.ndarray]:
-        """Training examples of ``epoch``, batch by batch."""
-        return batches(len(self.train), self.spec, epoch)
+    @property
+    def learning_rate(self) -> float:
+        """Rate of the next step."""
+        return learning_rate_at(self.step, self.steps_per_epoch * self.spec.epochs, self.spec)
 
-    def packed(self, split: LabelledSplit, indices: np.ndarray) -> tuple[PackedBatch, torch.Tensor]:
-        """The examples ``indices`` (B,) as a packed batch, and their labels (B,)."""
-        pad_id = self.model.config.pad_token_id
-        batch = pack(split.tokens, indices, pad_id=pad_id, position_offset=self.position_offset, device=self.device)
-        return batch, torch.from_numpy(split.labels[indices]).to(self.device, non_blocking=True)
+    def batches(self) -> Iterator[np.ndarray]:
+        """Training examples of the next epoch, batch by batch."""
+        return batches(len(self.train), self.spec, self.step // self.steps_per_epoch + 1)
 
-    def logits(self, batch: PackedBatch) -> torch.Tensor:
-        """Class logits (B, C) in fp32: the encoder on packed rows, the head on each sequence's first token."""
-        model = self.model
-        backbone = getattr(model, MODEL_TYPES[model.config.model_type].backbone)
-        with self._autocast():
-            hidden = backbone(
-                input_ids=batch.input_ids,
-                attention_mask=batch.attention_mask,
-                token_type_ids=batch.token_type_ids,
-                position_ids=batch.position_ids,
-                # Asking for attentions makes the libraries' SDPA classes take their explicit path.
-                output_attentions=model.training and self.explicit_attention,
-            ).last_hidden_state  # (R, L, H)
-            first = hidden.flatten(0, 1)[batch.first].unsqueeze(1)  # (B, 1, H)
-            if backbone.pooler is not None:
-                return model.classifier(model.dropout(backbone.pooler(first))).float()
-            return model.classifier(first).float()
-
-    def loss(self, indices: np.ndarray) -> tuple[torch.Tensor, int]:
-        """Mean cross-entropy of the training examples ``indices``, and their number of tokens."""
-        batch, labels = self.packed(self.train, indices)
-        return F.cross_entropy(self.logits(batch), labels), batch.num_tokens
-
-    def _autocast(self) -> torch.autocast | nullcontext[None]:
-        if self.spec.precision == "bf16":
-            return torch.autocast(self.device.type, dtype=torch.bfloat16)
-        return nullcontext()
+    def group(self) -> tuple[object, ...]:
+        """What members of one pack have in common."""
+        sizes = {name: p.dim() for name, p in self.model.named_parameters() if p.requires_grad}
+        spec = self.spec
+        return (
+            spec.model, spec.dataset, spec.method, spec.precision, spec.batch_size, spec.max_length, spec.train_limit,
+            spec.val_fraction, spec.data_seed, self.flow.sites.sites, tuple(sizes.items()),
+        )  # fmt: skip
 
 
 def batches(num_rows: int, spec: TrialSpec, epoch: int) -> Iterator[np.ndarray]:
@@ -135,61 +116,141 @@ def batches(num_rows: int, spec: TrialSpec, epoch: int) -> Iterator[np.ndarray]:
         yield order[start : start + spec.batch_size]
 
 
-def train_epoch(members: Sequence[Member], epoch: int) -> list[TrainedEpoch]:
-    """Train every member for ``epoch`` (from 1) and return what each measured, in order.
+def packable(members: Sequence[Member]) -> bool:
+    """Whether ``members`` can be one pack."""
+    first = members[0]
+    return all(
+        one.micro_batches == 1 and one.group() == first.group() and is_stackable(one.model) for one in members
+    )
 
-    Losses stay on the device until the end, so that no step waits for the host. A member whose loss became NaN or
-    infinite has it in its ``losses``; the others are not touched by it.
+
+class Pack:
+    """Members that train step by step as one model; with one member, its own model.
+
+    Members of a pack are at epoch ends of their own. ``close`` gives them back, each as if it had trained alone.
     """
-    start = time.perf_counter()
-    losses: list[list[torch.Tensor]] = [[] for _ in members]
-    rates: list[list[float]] = [[] for _ in members]
-    sizes: list[list[int]] = [[] for _ in members]
-    tokens = [0 for _ in members]
-    orders = [member.batches(epoch) for member in members]
-    for member in members:
-        member.model.train()
-    for step in range(max(member.steps_per_epoch for member in members)):
-        for slot, member in enumerate(members):
-            if step >= member.steps_per_epoch:
-                continue
-            indices = next(orders[slot])
-            member.masks.start(member.step)
-            loss, num_tokens = member.loss(indices)
-            loss.backward()
-            rate = learning_rate_at(member.step, member.steps_per_epoch * member.spec.epochs, member.spec)
-            step_optimizer(member.optimizer, member.parameters, rate)
+
+    def __init__(self, members: Sequence[Member]) -> None:
+        """Raises ValueError where members can't be one pack."""
+        self.members = list(members)
+        self.stack: Stack | None = None
+        if len(members) == 1:
+            self.model = members[0].model
+            return
+        if not packable(members):
+            raise ValueError("these trials can't be one pack: they differ in more than seed, rates and sizes")
+        self.stack = Stack([member.model for member in members])
+        self.model = self.stack.model
+        self.optimizer = StackedAdamW(
+            self.stack, [member.optimizer for member in members], [member.step for member in members]
+        )
+
+    def close(self) -> None:
+        """Give each member weights and optimizer state of its own."""
+        if self.stack is not None:
+            self.optimizer.release()
+            self.stack.release()
+
+    def train_epoch(self) -> list[TrainedEpoch]:
+        """Train every member's next epoch and return what each measured, in order.
+
+        Losses stay on the device until the end, so that no step waits for the host. A member whose loss became NaN or
+        infinite has it in its ``losses``; the others are not touched by it.
+        """
+        start = time.perf_counter()
+        losses: list[torch.Tensor] = []
+        rates: list[list[float]] = []
+        sizes: list[int] = []
+        tokens = np.zeros(len(self.members), np.int64)
+        self.model.train()
+        for indices in zip(*(member.batches() for member in self.members), strict=True):
+            loss, num_tokens = self.backward(indices)
+            losses.append(loss)
+            sizes.append(len(indices[0]))
+            rates.append([member.learning_rate for member in self.members])
+            tokens += num_tokens
+            self._step(rates[-1])
+        values = torch.stack(losses).double().cpu().numpy()  # (steps, K)
+        if self.stack is not None:
+            self.optimizer.write_steps()
+        seconds = time.perf_counter() - start
+        return [
+            TrainedEpoch(
+                losses=values[:, trial].tolist(),
+                learning_rates=[each[trial] for each in rates],
+                train_loss=float(np.average(values[:, trial], weights=sizes)),
+                num_tokens=int(tokens[trial]),
+                seconds=seconds,
+            )
+            for trial in range(len(self.members))
+        ]
+
+    def backward(self, indices: Sequence[np.ndarray]) -> tuple[torch.Tensor, np.ndarray]:
+        """Gradients of each member's mean loss over its examples ``indices`` (B,): losses (K,), and tokens (K,)."""
+        num_parts = self.members[0].micro_batches
+        total, tokens = torch.zeros(()), np.zeros(len(self.members), np.int64)
+        for part, chunks in enumerate(zip(*(np.array_split(one, num_parts) for one in indices), strict=True)):
+            if len(chunks[0]):
+                loss, num_tokens = self.loss(chunks, part)
+                loss = loss * (len(chunks[0]) / len(indices[0])) if num_parts > 1 else loss
+                loss.sum().backward()
+                total = loss.detach() if num_parts == 1 else total.to(loss.device) + loss.detach()
+                tokens += num_tokens
+        return total, tokens
+
+    def loss(self, indices: Sequence[np.ndarray], part: int = 0) -> tuple[torch.Tensor, tuple[int, ...]]:
+        """Mean cross-entropy (K,) of each member's training examples ``indices`` (B,), and their numbers of tokens.
+
+        ``part`` is which part of its batch that is.
+        """
+        members = self.members
+        batch = self.batch([(one.train, at) for one, at in zip(members, indices, strict=True)], train=True)
+        labels = np.concatenate([one.train.labels[at] for one, at in zip(members, indices, strict=True)])
+        found = logits(self.model, batch, self._masks(batch, part), members[0].spec.precision)
+        each = F.cross_entropy(found, torch.from_numpy(labels).to(found.device, non_blocking=True), reduction="none")
+        return each.view(len(members), -1).mean(1), batch.num_tokens
+
+    def batch(self, parts: Sequence[tuple[LabelledSplit, np.ndarray]], *, train: bool = False) -> FlatBatch:
+        """The examples of each member's split, as its model takes them."""
+        return batch_of(self.model, [(split.tokens, indices) for split, indices in parts], train=train)
+
+    def _masks(self, batch: FlatBatch, part: int) -> Masks | None:
+        sites = self.model.tunekit_flow.sites
+        if not sites.sites:
+            return None
+        rows = {
+            Kind.TOKEN: batch.num_tokens,
+            Kind.PAIR: batch.num_pairs,
+            Kind.SEQUENCE: [batch.sequences] * len(self.members),
+        }
+        return sites.masks([(one.masks, (one.step, part)) for one in self.members], rows)
+
+    def _step(self, rates: Sequence[float]) -> None:
+        if self.stack is None:
+            step_optimizer(self.members[0].optimizer, self.members[0].parameters, rates[0])
+        else:
+            self.optimizer.step(rates)
+        for member in self.members:
             member.step += 1
-            losses[slot].append(loss.detach())
-            rates[slot].append(rate)
-            sizes[slot].append(len(indices))
-            tokens[slot] += num_tokens
-    results = []
-    for slot in range(len(members)):
-        values = torch.stack(losses[slot]).double().tolist()
-        mean = float(np.average(values, weights=sizes[slot]))
-        results.append(TrainedEpoch(values, rates[slot], mean, tokens[slot], time.perf_counter() - start))
-    return results
 
-
-@torch.inference_mode()
-def predict(member: Member, split: LabelledSplit) -> np.ndarray:
-    """Class logits (N, C) of every example, float32, dropout off, in large batches of like lengths."""
-    member.model.eval()
-    lengths = split.tokens.lengths
-    order = np.argsort(-lengths, kind="stable")
-    logits = None
-    start = 0
-    while start < len(order):
-        stop = start + max(1, EVAL_TOKENS // int(lengths[order[start]]))
-        indices = order[start:stop]
-        batch, _ = member.packed(split, indices)
-        values = member.logits(batch).cpu().numpy()
-        if logits is None:
-            logits = np.empty((len(order), values.shape[1]), np.float32)
-        logits[indices] = values
-        start = stop
-    return logits
+    @torch.inference_mode()
+    def predict(self, split: LabelledSplit) -> list[np.ndarray]:
+        """Each member's class logits (N, C) of every example, float32, dropout off, in large batches of like lengths."""
+        self.model.eval()
+        lengths = split.tokens.lengths
+        order = np.argsort(-lengths, kind="stable")
+        found: list[torch.Tensor] = []
+        start = 0
+        while start < len(order):
+            stop = start + max(1, EVAL_TOKENS // (int(lengths[order[start]]) * len(self.members)))
+            batch = self.batch([(split, order[start:stop])] * len(self.members))
+            part = logits(self.model, batch, precision=self.members[0].spec.precision)
+            found.append(part.view(len(self.members), batch.sequences, -1))
+            start = stop
+        ordered = torch.cat(found, dim=1).float().cpu().numpy()
+        result = np.empty_like(ordered)
+        result[:, order] = ordered
+        return list(result)
 
 
 def mean_cross_entropy(logits: np.ndarray, labels: np.ndarray) -> float:

@@ -1,0 +1,218 @@
+"""Packs: many trials as one model, each with the numbers that it has alone."""
+
+from collections.abc import Sequence
+
+import numpy as np
+import pytest
+import torch
+
+from tests.conftest import needs_real_data
+from tests.helpers import build, specify, without_dropout
+from tunekit.engine.stacking import Stack
+from tunekit.engine.train import Member, Pack
+from tunekit.schema import TrialSpec
+
+CPU = torch.device("cpu")
+MIXED = {
+    "full": [
+        {"seed": 1, "learning_rate": 3e-4},
+        {"seed": 2, "learning_rate": 1e-3, "weight_decay": 0.1},
+        {"seed": 3, "learning_rate": 2e-4, "warmup_ratio": 0.1},
+    ],
+    "adapter": [
+        {"seed": 1, "learning_rate": 1e-3, "method_params": {"reduction_factor": 2}},
+        {"seed": 2, "learning_rate": 5e-3, "weight_decay": 0.1, "method_params": {"reduction_factor": 8}},
+        {"seed": 3, "learning_rate": 2e-3, "warmup_ratio": 0.1, "method_params": {"reduction_factor": 4}},
+    ],
+    "lora": [
+        {"seed": 1, "learning_rate": 1e-3, "method_params": {"r": 2}},
+        {"seed": 2, "learning_rate": 5e-3, "weight_decay": 0.1, "method_params": {"r": 8, "lora_alpha": 32}},
+        {"seed": 3, "learning_rate": 2e-3, "warmup_ratio": 0.1, "method_params": {"r": 4, "lora_alpha": 4}},
+    ],
+}
+every_method = pytest.mark.parametrize("method", list(MIXED))
+LORA = dict(zip("abc", MIXED["lora"], strict=True))
+
+
+def specs_of(method: str, **common: object) -> list[TrialSpec]:
+    """Members that differ in all that members may differ in."""
+    fields = {"dataset": "demo", "batch_size": 8, "train_limit": 76, "epochs": 5, **common}
+    return [specify(method=method, **fields, **mixed) for mixed in MIXED[method]]
+
+
+def member_of(spec: TrialSpec, *, dropout: bool = True, dtype: torch.dtype = torch.float32) -> Member:
+    prepared, model = build(spec)
+    model = model.to(dtype) if dropout else without_dropout(model).to(dtype)
+    return Member(spec, model, prepared.splits["train"], CPU)
+
+
+def train(members: Sequence[Member], epochs: int) -> np.ndarray:
+    """Losses (members, steps) over ``epochs``."""
+    pack = Pack(members)
+    losses = [[epoch.losses for epoch in pack.train_epoch()] for _ in range(epochs)]
+    pack.close()
+    return np.concatenate(losses, axis=1)
+
+
+def apart(one: Member, other: Member) -> float:
+    """Largest difference of two members' weights and moments."""
+    found = []
+    for (name, p), (_, q) in zip(one.model.named_parameters(), other.model.named_parameters(), strict=True):
+        found.append((p - q).detach().abs().max())
+        if p.requires_grad:
+            assert p.is_contiguous(), name
+            states = one.optimizer.state[p], other.optimizer.state[q]
+            assert float(states[0]["step"]) == float(states[1]["step"])
+            found += [(states[0][key] - states[1][key]).abs().max() for key in ("exp_avg", "exp_avg_sq")]
+    return float(torch.stack(found).max())
+
+
+@every_method
+@pytest.mark.parametrize("model", ["tiny-bert", "tiny-roberta"])
+@pytest.mark.parametrize(("dtype", "tolerance"), [(torch.float64, 1e-12), (torch.float32, 1e-5)])
+def test_a_pack_trains_as_its_members_do_alone(model, method, dtype, tolerance):
+    specs = specs_of(method, model=model)
+    packed, alone = ([member_of(spec, dropout=False, dtype=dtype) for spec in specs] for _ in range(2))
+    found = train(packed, 5)
+    expected = np.concatenate([train([member], 5) for member in alone])
+    assert found.shape[1] == 50
+    assert np.ptp(found, axis=1).min() > 0.01, "losses that never move would agree with anything"
+    np.testing.assert_allclose(found, expected, rtol=0, atol=tolerance)
+    assert max(apart(*pair) for pair in zip(packed, alone, strict=True)) <= tolerance
+
+
+@every_method
+def test_packed_and_single_trials_see_equal_masks_and_agree_with_dropout(method):
+    specs = specs_of(method, epochs=2)
+    packed, alone = ([member_of(spec) for spec in specs] for _ in range(2))
+    pack = Pack(packed)
+    batches = [next(member.batches()) for member in packed]
+    masks = pack._masks(pack.batch([(m.train, at) for m, at in zip(packed, batches, strict=True)], train=True), 0)
+    for trial, (member, at) in enumerate(zip(alone, batches, strict=True)):
+        single = Pack([member])
+        own = single._masks(single.batch([(member.train, at)], train=True), 0)
+        for kind, mask in own._ready.items():
+            theirs = masks._ready[kind]
+            if mask.dim() == 3:
+                assert torch.equal(theirs[trial, : mask.shape[1]], mask[0])
+            else:
+                begin = sum(int((m.train.tokens.lengths[b] ** 2).sum()) for m, b in zip(packed[:trial], batches))
+                assert torch.equal(theirs[begin : begin + len(mask)], mask)
+            assert 0 < mask.float().mean() < 1
+    pack.close()
+    np.testing.assert_allclose(
+        train(packed, 2), np.concatenate([train([m], 2) for m in alone]), rtol=0, atol=1e-4
+    )
+
+
+@every_method
+def test_slots_may_be_permuted(method):
+    specs = specs_of(method, epochs=2)
+    members, others = [member_of(spec) for spec in specs], [member_of(spec) for spec in reversed(specs)]
+    np.testing.assert_allclose(train(members, 2), train(others, 2)[::-1], rtol=0, atol=1e-5)
+    assert max(apart(*pair) for pair in zip(members, reversed(others), strict=True)) < 1e-4
+
+
+def test_padded_ranks_stay_exactly_zero():
+    members = [member_of(spec) for spec in specs_of("lora")]
+    pack = Pack(members)
+    pack.train_epoch()
+    for piece in pack.stack.pieces:
+        for flat in (pack.stack.weights, pack.optimizer.first, pack.optimizer.second):
+            inside = torch.zeros_like(flat)
+            for view in piece.views(inside):
+                view.fill_(1)
+            outside = flat[:, piece.columns][inside[:, piece.columns] == 0]
+            assert (outside == 0).all()
+    assert any(len({p.shape for p in piece.parameters}) > 1 for piece in pack.stack.pieces)
+
+
+@every_method
+def test_a_nan_stays_in_its_own_slot(method):
+    specs = specs_of(method, epochs=2)
+    packed, alone = ([member_of(spec) for spec in specs] for _ in range(2))
+    with torch.no_grad():
+        packed[1].parameters[0].view(-1)[0] = float("nan")
+    found = train(packed, 1)
+    assert np.isnan(found[1]).all()
+    assert np.isfinite(found[[0, 2]]).all()
+    expected = np.concatenate([train([member], 1) for member in (alone[0], alone[2])])
+    np.testing.assert_allclose(found[[0, 2]], expected, rtol=0, atol=1e-5)
+
+
+@every_method
+def test_members_leave_and_join_at_epoch_ends(method):
+    specs = specs_of(method, epochs=3)
+    members, alone = ([member_of(spec) for spec in specs] for _ in range(2))
+    first = train(members[:2], 1)
+    second = train(members[1:], 1)  # 0 left, 2 joined
+    third = train([members[2], members[0]], 1)  # 1 left, 0 came back
+    ours = [(first[0], third[1]), (first[1], second[0]), (second[1], third[0])]
+    for parts, member in zip(ours, alone, strict=True):
+        np.testing.assert_allclose(np.concatenate(parts), train([member], 2)[0], rtol=0, atol=1e-5)
+    assert max(apart(*pair) for pair in zip(members, alone, strict=True)) < 1e-4
+
+
+@every_method
+def test_a_packed_model_predicts_as_its_members_do(method):
+    members = [member_of(spec) for spec in specs_of(method)]
+    pack = Pack(members)
+    pack.train_epoch()
+    split = build(members[0].spec)[0].splits["test"]
+    together = pack.predict(split)
+    pack.close()
+    for member, found in zip(members, together, strict=True):
+        np.testing.assert_allclose(found, Pack([member]).predict(split)[0], rtol=0, atol=1e-5)
+    assert np.abs(together[0] - together[1]).max() > 1e-3
+
+
+def test_frozen_weights_are_shared_and_trained_ones_are_views():
+    members = [member_of(spec) for spec in specs_of("adapter")]
+    stack = Stack([member.model for member in members])
+    shared = {p.data_ptr() for p in members[0].model.parameters() if not p.requires_grad}
+    held = {p.data_ptr() for p in stack.model.parameters() if p.data_ptr() in shared}
+    assert held == shared
+    before = members[2].parameters[0].clone()
+    stack.weights += 1
+    assert torch.equal(members[2].parameters[0], before + 1)
+    stack.release()
+    stack.weights += 1
+    assert torch.equal(members[2].parameters[0], before + 1)
+
+
+@pytest.mark.parametrize(
+    "other",
+    [
+        {"method": "adapter", "method_params": {}},
+        {"batch_size": 16},
+        {"train_limit": 32},
+        {"method_params": {"target_modules": "query"}},
+        {"method_params": {"lora_dropout": 0.1}},
+    ],
+)
+def test_trials_of_other_groups_are_refused(other):
+    specs = [specify(seed=1), specify(seed=2, **other)]
+    with pytest.raises(ValueError, match="can't be one pack"):
+        Pack([member_of(spec) for spec in specs])
+
+
+def test_parts_of_a_batch_add_up():
+    spec = specify(batch_size=10, train_limit=24)
+    prepared, _ = build(spec)
+    whole = member_of(spec, dropout=False)
+    parts = Member(spec, without_dropout(build(spec)[1]), prepared.splits["train"], CPU, micro_batches=3)
+    np.testing.assert_allclose(train([whole], 2), train([parts], 2), rtol=0, atol=1e-6)
+    assert apart(whole, parts) < 1e-6
+
+
+@needs_real_data
+@pytest.mark.parametrize("method", ["adapter", "lora"])
+def test_packs_of_a_pretrained_model_agree_on_real_text(method):
+    specs = [
+        specify(model="minilm", dataset="restaurant", method=method, seed=seed, batch_size=4, train_limit=16, epochs=1)
+        for seed in (1, 2)
+    ]
+    packed, alone = ([member_of(spec) for spec in specs] for _ in range(2))
+    np.testing.assert_allclose(
+        train(packed, 1), np.concatenate([train([m], 1) for m in alone]), rtol=0, atol=1e-4
+    )
