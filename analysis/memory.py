@@ -18,7 +18,7 @@ from analysis.pages import markdown_sections
 from analysis.report import Report, write_report
 from analysis.study_memory import MIB, study_sections
 from analysis.vector import Plate, save
-from tunekit.memory import SHAPES, Shape, Work, predict, saved_bytes
+from tunekit.memory import SHAPES, Shape, Sizes, Work, predict, saved_bytes
 from tunekit.store import UserError, strict_json
 
 LENGTHS, BATCHES = (32, 64, 128, 256, 512), (8, 16, 32, 64)
@@ -66,9 +66,8 @@ def compared(model: str, measured: Measured | None) -> pd.DataFrame:
     shape = SHAPES[model]
     rows = []
     for (method, params), batch, length in product(METHODS.items(), BATCHES, LENGTHS):
-        work = Work(
-            shape=shape, method=method, params=params, num_labels=NUM_LABELS, sequences=batch, rows=batch, length=length
-        )
+        sizes = Sizes.of((length,) * batch)
+        work = Work(shape=shape, method=method, params=params, num_labels=NUM_LABELS, sizes=sizes)
         terms = _study(shape, method, params)
         rows.append(
             {

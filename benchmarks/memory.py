@@ -17,7 +17,7 @@ from accelerate.utils import calculate_maximum_sizes
 
 from benchmarks.harness import Outcome
 from tunekit.engine.memory_measure import KINDS, given, kept_bytes, member_of, step_bytes, without_data
-from tunekit.memory import SHAPES, Shape, Work, how_many_fit, predict, saved_bytes
+from tunekit.memory import SHAPES, Shape, Sizes, Work, how_many_fit, predict, saved_bytes
 from tunekit.methods.base import complete_params
 from tunekit.schema import TrialSpec
 
@@ -60,8 +60,8 @@ def rows_of(model: str, method: str, path: str, batches: list[tuple[int, int]], 
     shape = Shape.of(member.model.config.to_dict())
     works = {
         (batch, length): Work(
-            shape=shape, method=method, params=spec.method_params, num_labels=NUM_LABELS, sequences=batch, rows=batch,
-            length=length,
+            shape=shape, method=method, params=spec.method_params, num_labels=NUM_LABELS,
+            sizes=Sizes.of((length,) * batch),
         )
         for batch, length in [REAL, *batches]
     }  # fmt: skip

@@ -7,7 +7,7 @@ from tunekit import estimate
 from tunekit.data.base import DATASETS
 from tunekit.errors import UserError
 from tunekit.estimate import Size
-from tunekit.memory import NoClosedForm, Shape, Work, predict
+from tunekit.memory import NoClosedForm, Shape, Sizes, Work, predict
 from tunekit.models import MODELS, ModelRef, config_at_hand
 from tunekit.plan import PlannedTrial
 from tunekit.schema import Status, TrialSpec
@@ -54,24 +54,25 @@ def costs(sweep: Sweep, store: ResultStore, accelerator: bool) -> list[CellCost]
 
 def peak_of(spec: TrialSpec, model: ModelRef, size: Size, num_labels: int) -> tuple[int | None, str]:
     """Peak bytes of a trial on batches of its dataset's usual lengths, and a note where no closed form gave them."""
-    length = min(size.longest, spec.max_length)
+    longest = min(size.longest, spec.max_length)
     sequences = min(spec.batch_size, spec.train_limit or size.train)
-    # A row beyond the even share: sequences do not fill rows without a rest.
-    rows = min(sequences, -(-sequences * min(size.tokens, length) // length) + 1)
+    # Texts are not read for this: a quarter of a batch is as long as the longest, the others as the mean.
+    quarter = -(-sequences // 4)
+    lengths = (longest,) * quarter + (min(round(size.tokens), longest),) * (sequences - quarter)
     config = vars(MODELS[model.name].shape) if model.name in MODELS else config_at_hand(model)
     if config is None:
         return None, "its config.json is not here yet"
     try:
         work = Work(
             shape=Shape.of(config), method=spec.method, params=spec.method_params, num_labels=num_labels,
-            sequences=sequences, rows=rows, length=length, precision=spec.precision,
+            sizes=Sizes.of(lengths), precision=spec.precision,
         )  # fmt: skip
         return predict(work).peak, ""
     except NoClosedForm as reason:
         from tunekit.engine.memory_measure import probe  # torch: seconds that a closed form need not wait
 
         try:
-            return probe(config, spec, (length,) * rows, num_labels), f"no closed form ({reason}): measured by a step"
+            return probe(config, spec, lengths, num_labels), f"no closed form ({reason}): measured by a step"
         except UserError as error:
             return None, f"no closed form ({reason}), and {error}"
 

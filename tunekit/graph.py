@@ -2,7 +2,7 @@
 
 What an operation saves for its backward pass depends on which of its inputs need a gradient: a frozen linear module
 does not keep its input, but a gradient still crosses it. Korthikanti et al. (2023, section 4) count the same for 16-bit
-training with one-byte masks; the engine's masks are as wide as what they mask. ``tunekit.engine.memory_measure``
+training with masks of a byte, as the engine's are. ``tunekit.engine.memory_measure``
 measures the same bytes.
 """
 
@@ -10,8 +10,10 @@ from __future__ import annotations
 
 from collections.abc import Mapping
 from dataclasses import dataclass
+from enum import Enum
 from typing import Any
 
+from tunekit.grouping import Sizes
 from tunekit.shapes import Shape, bottleneck, lora_targets
 
 FP32, INT64 = 4, 8
@@ -21,32 +23,30 @@ COMPUTE: Mapping[str, int] = {"fp32": FP32, "bf16": 2}
 
 @dataclass(frozen=True, kw_only=True)
 class Work:
-    """One training step of one trial, or of a pack of equal ones, and the batch it is scored in."""
+    """One training step of one trial, or of a pack of equal ones."""
 
     shape: Shape
     method: str
     params: Mapping[str, Any]
     """The method's, complete."""
     num_labels: int
-    sequences: int
-    """Examples in the batch."""
-    rows: int
-    """Rows without padding that hold them; as many as sequences where all are of one length."""
-    length: int
-    """Tokens of a row: the longest sequence."""
+    sizes: Sizes
+    """Of the batch."""
     precision: str = "fp32"
     trials: int = 1
     """Trials of a pack, which share the frozen weights."""
 
     @property
-    def tokens(self) -> int:
-        """Places in all rows."""
-        return self.rows * self.length
-
-    @property
     def explicit(self) -> bool:
         """Whether attention is computed step by step, as it is where its probabilities are dropped; else by SDPA."""
         return self.shape.attention_probs_dropout_prob > 0
+
+
+class Rows(Enum):
+    """What a hidden state has a row of."""
+
+    TOKENS = "tokens"
+    SEQUENCES = "sequences"
 
 
 class Graph:
@@ -60,17 +60,33 @@ class Graph:
         self.rank = int(work.params["r"]) if self.tuned else 0
         self.lora_dropout = float(work.params["lora_dropout"]) if self.tuned else 0.0
         self.bytes = 0
-        self.until_attention = 0
-        """Bytes kept up to the last layer's probabilities."""
+        self.keeps_token_mask = self.keeps_sequence_mask = False
+        self.of_masks = 0
+        """Of them, masks of tokens and sequences."""
+        self.of_last = 0
+        """Of them, what the last layer and the head keep, masks not counted."""
+        self.until_attention: list[int] = []
+        """Bytes kept up to each layer's keys and values, masks not counted."""
+        self.after_attention: list[int] = []
+        """Bytes kept after each layer's probabilities, masks not counted."""
+
+    def count(self, rows: Rows) -> int:
+        """Rows of a hidden state."""
+        return self.work.sizes.tokens if rows is Rows.TOKENS else self.work.sizes.sequences
 
     def run(self) -> int:
         """The bytes when the logits stand, those of the loss itself not counted."""
         needs_grad = self.embeddings()
         for layer in range(self.shape.num_hidden_layers):
-            needs_grad = self.layer(self.prefix(layer), needs_grad)
-        if not self.work.explicit and self.compute == FP32 and needs_grad:
-            self.bytes += self.work.tokens * self.work.length * FP32  # all layers share one mask
+            before = self.bytes
+            needs_grad = self.layer(layer, needs_grad)
         self.head(needs_grad)
+        self.of_last = self.bytes - before
+        self.after_attention = [self.bytes - until for until in self.after_attention]
+        self.of_masks = self.masks()
+        self.bytes += self.of_masks
+        if not self.work.explicit and self.compute == FP32 and needs_grad:
+            self.bytes += self.work.sizes.padded * FP32  # all layers share the groups' biases
         return self.bytes
 
     def prefix(self, layer: int) -> str:
@@ -82,22 +98,46 @@ class Graph:
         names = {f"{self.prefix(layer)}.{module}" for module in modules}
         return self.full or (bool(names & self.tuned) and self.lora_dropout == 0)
 
-    def dropout(self, count: int, needs_grad: bool, rate: float, width: int) -> None:
-        """A mask as wide as what it masks."""
-        self.bytes += count * width if needs_grad and rate > 0 else 0
+    def masks(self) -> int:
+        """Masks of tokens, all sites in one tensor that any of them keeps alive, and of sequences likewise."""
+        shape, sizes, last = self.shape, self.work.sizes, self.shape.num_hidden_layers - 1
+        hidden = shape.hidden_size if shape.hidden_dropout_prob > 0 else 0
+        token = hidden * (1 + 2 * last) + (shape.num_attention_heads if self.work.explicit else 0)
+        sequence = 2 * hidden + (
+            shape.hidden_size * (2 if shape.model_type == "roberta" else 1) * (shape.head_dropout > 0)
+        )
+        if self.lora_dropout > 0:
+            for name, wide, _ in shape.linears(self.work.num_labels):
+                if name in self.tuned:
+                    early = ".encoder.layer." in name and not name.startswith(self.prefix(last))
+                    after = not (early or name.endswith((".key", ".value")))
+                    token, sequence = (token, sequence + wide) if after else (token + wide, sequence)
+        kept = 0
+        if self.keeps_token_mask:
+            kept += sizes.tokens * token
+        if self.keeps_sequence_mask:
+            kept += sizes.sequences * sequence
+        return kept
+
+    def dropout(self, rows: Rows, needs_grad: bool, rate: float) -> None:
+        """Notes whether a mask of this kind is kept."""
+        if needs_grad and rate > 0:
+            self.keeps_token_mask |= rows is Rows.TOKENS
+            self.keeps_sequence_mask |= rows is Rows.SEQUENCES
 
     def linear(
-        self, name: str, count: int, wide: int, out: int, needs_grad: bool, *, trained: bool, kept: bool, narrow: bool
+        self, name: str, rows: Rows, wide: int, out: int, needs_grad: bool, *, trained: bool, kept: bool, narrow: bool
     ) -> bool:
-        """``count`` vectors through one linear module; returns whether its output needs a gradient.
+        """A vector a row through one linear module; returns whether its output needs a gradient.
 
         ``kept``: its input is in the graph already. ``narrow``: it has the width of the product, else it is cast.
         """
-        cast, size = self.compute != FP32, count * wide
+        cast, count = self.compute != FP32, self.count(rows)
+        size = count * wide
         if trained and (not kept or (cast and not narrow)):
             self.bytes += size * self.compute
         if name in self.tuned:
-            self.dropout(size, needs_grad, self.lora_dropout, FP32)
+            self.dropout(rows, needs_grad, self.lora_dropout)
             if cast or self.lora_dropout > 0 or not (kept or trained):
                 self.bytes += size * self.compute
             self.bytes += count * self.rank * self.compute
@@ -107,88 +147,91 @@ class Graph:
             self.bytes += self.compute * wide * out
         return needs_grad or trained or name in self.tuned
 
-    def norm(self, count: int, width: int) -> None:
-        """A layer norm: its input, and a mean and a deviation a token."""
-        self.bytes += count * (width + 2) * FP32
+    def norm(self, rows: Rows) -> None:
+        """A layer norm: its input, and a mean and a deviation a row."""
+        self.bytes += self.count(rows) * (self.shape.hidden_size + 2) * FP32
 
     def embeddings(self) -> bool:
         """Three look-ups, their norm and dropout; nothing of a frozen backbone."""
         if self.full:
-            tokens, h = self.work.tokens, self.shape.hidden_size
-            self.bytes += 3 * tokens * INT64
-            self.norm(tokens, h)
-            self.dropout(tokens * h, True, self.shape.hidden_dropout_prob, FP32)
+            self.bytes += 3 * self.work.sizes.tokens * INT64
+            self.norm(Rows.TOKENS)
+            self.dropout(Rows.TOKENS, True, self.shape.hidden_dropout_prob)
         return self.full
 
-    def attention(self, q: bool, k: bool, v: bool) -> None:
+    def attention(self, q: bool, k: bool, v: bool, *, last: bool) -> None:
         """Scores, probabilities and their dropout, one by one, or SDPA; which of its inputs need a gradient."""
-        work, shape = self.work, self.shape
-        size = work.tokens * shape.hidden_size * self.compute
-        square = work.tokens * work.length
-        if not work.explicit:
+        sizes, shape = self.work.sizes, self.shape
+        slots = sizes.slots * shape.hidden_size * self.compute
+        queries = sizes.sequences * shape.hidden_size * self.compute if last else slots
+        heads = shape.num_attention_heads
+        if not self.work.explicit:
             if q or k or v:
-                self.bytes += 4 * size + work.tokens * shape.num_attention_heads * FP32
-                self.bytes += square * self.compute if self.compute != FP32 else 0
+                self.bytes += 2 * slots + 2 * queries + (sizes.sequences if last else sizes.slots) * heads * FP32
+                self.bytes += sizes.padded * self.compute if self.compute != FP32 else 0
             return
-        scores = q or k
-        self.bytes += size * (int(k) + int(q) + int(scores))
+        scores, pairs = q or k, (sizes.slots if last else sizes.squares) * heads
+        self.bytes += queries * int(k) + slots * (int(q) + int(scores))
         if scores:
-            self.bytes += 2 * square * shape.num_attention_heads * FP32
+            self.bytes += pairs * (FP32 + 1)
         if v:
-            self.bytes += square * shape.num_attention_heads * self.compute
+            self.bytes += pairs * self.compute
 
-    def bottleneck(self, needs_grad: bool) -> bool:
+    def bottleneck(self, rows: Rows, needs_grad: bool) -> bool:
         """A Houlsby adapter: down, swish, up, each with its input."""
         if self.work.method != "adapter":
             return needs_grad
-        tokens, h, m = self.work.tokens, self.shape.hidden_size, bottleneck(self.shape, self.work.params)
-        self.bytes += tokens * (h + 2 * m) * self.compute
+        h, m = self.shape.hidden_size, bottleneck(self.shape, self.work.params)
+        self.bytes += self.count(rows) * (h + 2 * m) * self.compute
         if self.compute != FP32:
             self.bytes += self.compute * h * m * (2 if needs_grad else 1)
         return True
 
-    def layer(self, prefix: str, x: bool) -> bool:
-        """One encoder layer; ``x`` and the result say whether its input and output need a gradient."""
-        work, shape, full = self.work, self.shape, self.full
-        tokens, h, inner, rate = work.tokens, shape.hidden_size, shape.intermediate_size, shape.hidden_dropout_prob
-        names = {name: f"{prefix}.attention.self.{name}" for name in ("query", "key", "value")}
-        grads, kept = [], False
-        for name in names.values():
-            grads.append(self.linear(name, tokens, h, h, x, trained=full, kept=kept, narrow=False))
-            kept = kept or full or (name in self.tuned and self.lora_dropout == 0)
-        self.attention(*grads)
-        self.until_attention = self.bytes
+    def layer(self, number: int, x: bool) -> bool:
+        """One encoder layer; ``x`` and the result say whether its input and output need a gradient.
+
+        What comes after the last layer's keys and values has a row a sequence.
+        """
+        prefix, shape, full = self.prefix(number), self.shape, self.full
+        last = number == shape.num_hidden_layers - 1
+        rows = Rows.SEQUENCES if last else Rows.TOKENS
+        h, inner, rate = shape.hidden_size, shape.intermediate_size, shape.hidden_dropout_prob
+        grads, kept = {}, {Rows.TOKENS: False, Rows.SEQUENCES: False}
+        for part, at in (("query", rows), ("key", Rows.TOKENS), ("value", Rows.TOKENS)):
+            name = f"{prefix}.attention.self.{part}"
+            grads[part] = self.linear(name, at, h, h, x, trained=full, kept=kept[at], narrow=False)
+            kept[at] = kept[at] or full or (name in self.tuned and self.lora_dropout == 0)
+        if last:
+            # The indices of first tokens, of the sequences in their groups, and back.
+            self.bytes += self.work.sizes.sequences * INT64 * (int(x) + int(grads["query"]) + int(any(grads.values())))
+        self.until_attention.append(self.bytes)
+        self.attention(*grads.values(), last=last)
+        self.after_attention.append(self.bytes)
         c = self.linear(
-            f"{prefix}.attention.output.dense", tokens, h, h, any(grads),
-            trained=full, kept=not work.explicit and any(grads), narrow=True,
-        )  # fmt: skip
-        self.dropout(tokens * h, c, rate, self.compute)
-        y = self.bottleneck(c) or x
+            f"{prefix}.attention.output.dense", rows, h, h, any(grads.values()), trained=full, kept=False, narrow=True
+        )
+        self.dropout(rows, c, rate)
+        y = self.bottleneck(rows, c) or x
         if y:
-            self.norm(tokens, h)
-        i = self.linear(
-            f"{prefix}.intermediate.dense", tokens, h, inner, y, trained=full, kept=False, narrow=False
-        )  # fmt: skip
+            self.norm(rows)
+        i = self.linear(f"{prefix}.intermediate.dense", rows, h, inner, y, trained=full, kept=False, narrow=False)
         if i:
-            self.bytes += tokens * inner * self.compute
-        o = self.linear(
-            f"{prefix}.output.dense", tokens, inner, h, i, trained=full, kept=False, narrow=True
-        )  # fmt: skip
-        self.dropout(tokens * h, o, rate, self.compute)
-        if self.bottleneck(o) or y:
-            self.norm(tokens, h)
+            self.bytes += self.count(rows) * inner * self.compute
+        o = self.linear(f"{prefix}.output.dense", rows, inner, h, i, trained=full, kept=False, narrow=True)
+        self.dropout(rows, o, rate)
+        if self.bottleneck(rows, o) or y:
+            self.norm(rows)
             return True
         return False
 
     def head(self, x: bool) -> None:
-        """First tokens gathered, the pooler or dense layer with tanh, the classifier, the loss."""
-        shape, count, h = self.shape, self.work.sequences, self.shape.hidden_size
+        """The pooler or dense layer with tanh, the classifier, the loss."""
+        shape, h, rows = self.shape, self.shape.hidden_size, Rows.SEQUENCES
         dense, out = [name for name, _, _ in shape.linears(self.work.num_labels)][-2:]
         rate = shape.head_dropout
-        self.bytes += count * INT64 if x else 0
         if shape.model_type == "roberta":
-            self.dropout(count * h, x, rate, FP32)
-        self.linear(dense, count, h, h, x, trained=True, kept=False, narrow=False)
-        self.bytes += count * h * self.compute
-        self.dropout(count * h, True, rate, self.compute)
-        self.linear(out, count, h, self.work.num_labels, True, trained=True, kept=rate == 0, narrow=True)
+            self.dropout(rows, x, rate)
+        self.linear(dense, rows, h, h, x, trained=True, kept=False, narrow=False)
+        self.bytes += self.count(rows) * h * self.compute
+        self.dropout(rows, True, rate)
+        self.linear(out, rows, h, self.work.num_labels, True, trained=True, kept=rate == 0, narrow=True)

@@ -10,10 +10,11 @@ from __future__ import annotations
 from dataclasses import dataclass
 
 from tunekit.graph import COMPUTE, FP32, INT64, Graph, Work
+from tunekit.grouping import Sizes
 from tunekit.shapes import SHAPES, NoClosedForm, Parameters, Shape, bottleneck, parameters
 
 __all__ = [
-    "SHAPES", "Memory", "NoClosedForm", "Parameters", "Shape", "Work", "how_many_fit", "parameters", "predict",
+    "SHAPES", "Memory", "NoClosedForm", "Parameters", "Shape", "Sizes", "Work", "how_many_fit", "parameters", "predict",
     "saved_bytes",
 ]  # fmt: skip
 
@@ -48,20 +49,20 @@ def saved_bytes(work: Work) -> int:
     return Graph(work).run() + _kept_of_loss(work)
 
 
-def predict(work: Work, scored: tuple[int, int] | None = None) -> Memory:
-    """The memory of ``work``; ``scored`` are rows and length of the largest batch that is scored, if any is.
+def predict(work: Work, scored: Sizes | None = None) -> Memory:
+    """The memory of ``work``; ``scored`` are the sizes of the largest batch that is scored, if any is.
 
     Raises NoClosedForm where the method or its targets have none.
     """
     trials, count = work.trials, parameters(work.shape, work.method, work.params, work.num_labels)
     graph = Graph(work)
     activations = graph.run()
-    logits = work.sequences * work.num_labels * FP32 + _kept_of_loss(work)
+    logits = work.sizes.sequences * work.num_labels * FP32 + _kept_of_loss(work)
     gradients = FP32 * count.trainable
-    forward, backward = _forward(work, graph), _backward(work, graph)
-    last = work.tokens * work.shape.hidden_size * FP32 if graph.full else 0
-    scoring = _scoring(work, *scored) if scored else 0
-    at_once = max(activations + logits + max(forward, backward), gradients + last, scoring)
+    workspace = _held(work, graph) + max(_forward(work, graph), _backward(work, graph))
+    last = work.sizes.tokens * work.shape.hidden_size * FP32 if graph.full else 0
+    scoring = _scoring(work, scored) if scored else 0
+    at_once = max(activations + logits + workspace, gradients + last, scoring)
     weights = FP32 * (count.total + (trials - 1) * count.trainable)
     optimizer = trials * ADAMW_STATES * FP32 * count.trainable
     return Memory(
@@ -70,7 +71,7 @@ def predict(work: Work, scored: tuple[int, int] | None = None) -> Memory:
         optimizer=optimizer,
         activations=trials * activations,
         logits=trials * logits,
-        workspace=trials * max(forward, backward),
+        workspace=trials * workspace,
         scoring=trials * scoring,
         peak=weights + optimizer + trials * at_once,
     )
@@ -83,56 +84,84 @@ def how_many_fit(peak: int, device: int, beside: int = 0) -> int:
 
 def _kept_of_loss(work: Work) -> int:
     """Log-probabilities, labels and the weight of the mean."""
-    return work.sequences * (work.num_labels * FP32 + INT64) + FP32
+    return work.sizes.sequences * (work.num_labels * FP32 + INT64) + FP32
+
+
+def _batch(sizes: Sizes, heads: int, *, pairs: bool) -> int:
+    """A batch's ids and the indices by which attention finds its sequences, those of pairs if they are dropped."""
+    indices = (sizes.slots + sizes.tokens) * heads * INT64 + sizes.slots * INT64 + 3 * sizes.sequences * INT64
+    if sizes.padded:
+        indices += sizes.slots * heads * FP32 + sizes.padded * FP32
+    return 3 * sizes.tokens * INT64 + indices + (sizes.squares * INT64 if pairs else 0)
+
+
+def _held(work: Work, graph: Graph) -> int:
+    """What a whole step holds beside its graph: the batch, and the masks of pairs that layers take theirs from."""
+    sizes, shape = work.sizes, work.shape
+    pairs = work.explicit and shape.num_hidden_layers > 1
+    held = _batch(sizes, shape.num_attention_heads, pairs=pairs)
+    if graph.full:
+        held -= 3 * sizes.tokens * INT64  # counted by the graph
+    if pairs:
+        held += sizes.pairs * shape.num_attention_heads * (shape.num_hidden_layers - 1)
+    return held
 
 
 def _forward(work: Work, graph: Graph) -> int:
-    """What the forward pass holds beside the whole graph at its fullest, in the last layer.
+    """What the forward pass holds at its fullest beside graph and batch, less what the graph keeps later.
 
-    Always the batch with its masks and the embeddings. The explicit path hands all probabilities back, so that a first
-    layer's stay even where they need no gradient. The fullest point is the last layer norm, with the inputs and wide
-    activations that no module keeps; or, with long rows, the end of the explicit attention, with its scores.
+    Either the last layer norm of the last layer but one, with the inputs and wide activations that no module keeps; or
+    the last layer's keys and values on their way into their groups; or the first layer's scores and probabilities.
     """
-    tokens, h, last, width = work.tokens, work.shape.hidden_size, work.shape.num_hidden_layers - 1, graph.compute
-    square, fp32 = tokens * work.length, width == FP32
-    probabilities = square * work.shape.num_attention_heads * FP32
+    shape, width = work.shape, graph.compute
+    hidden, fp32 = work.sizes.tokens * shape.hidden_size, graph.compute == FP32
+    last = shape.num_hidden_layers - 1
 
     def unless(kept: bool, size: int) -> int:
         return 0 if kept else size
 
-    held = INT64 * square + unless(graph.full, 3 * INT64 * tokens)
-    held += unless(fp32 and not work.explicit, FP32 * square)
-    held += unless(fp32 and graph.keeps_input(0, *ATTENTION_INPUTS), tokens * h * FP32)
-    values = graph.full or f"{graph.prefix(0)}.attention.self.value" in graph.tuned
-    held += unless(values or not work.explicit, probabilities)
-    layer_input = unless(fp32 and graph.keeps_input(last, *ATTENTION_INPUTS), tokens * h * FP32)
-    norm = layer_input + tokens * h * (FP32 + width * (2 if work.method == "adapter" else 1))
-    norm += unless(fp32 and graph.keeps_input(last, "intermediate.dense"), tokens * h * FP32)
-    norm += unless(graph.keeps_input(last, "output.dense"), tokens * work.shape.intermediate_size * width)
-    if not work.explicit:
-        return held + norm
-    scores = layer_input + probabilities + 5 * tokens * h * width - (graph.bytes - graph.until_attention)
-    return held + max(norm, scores)
+    into_groups = unless(fp32 and graph.keeps_input(last, *ATTENTION_INPUTS), hidden * FP32) + hidden * width
+    later = graph.bytes - graph.of_masks
+    fullest = into_groups - (later - graph.until_attention[-1])
+    if last > 0:
+        scores = (3 * FP32 + 2) * work.sizes.squares * shape.num_attention_heads if work.explicit else 0
+        fullest = max(fullest, scores + 5 * hidden * width - (later - graph.until_attention[0]))
+        norm = unless(fp32 and graph.keeps_input(last - 1, *ATTENTION_INPUTS), hidden * FP32)
+        norm += hidden * (FP32 + width * (2 if work.method == "adapter" else 1))
+        norm += unless(fp32 and graph.keeps_input(last - 1, "intermediate.dense"), hidden * FP32)
+        wide = work.sizes.tokens * shape.intermediate_size * width
+        norm += unless(graph.keeps_input(last - 1, "output.dense"), wide)
+        fullest = max(fullest, norm - graph.of_last)
+    return fullest
 
 
 def _backward(work: Work, graph: Graph) -> int:
-    """What the backward pass holds beside what is left of the graph at its fullest, the last feed-forward part.
+    """What the backward pass holds at its fullest beside what is left of the graph, in the last layer but one.
 
-    In full fine-tuning the gradients of the wide activations and of the weight behind them; else those of the wide
-    activations before and after GELU, less what the dropout and an adapter have freed by then.
+    In full fine-tuning the gradients of the wide activations and of the weight behind them, and those of the last
+    layer; else those of the wide activations before and after GELU, less what the dropout and an adapter have freed.
     """
-    tokens, h, inner, width = work.tokens, work.shape.hidden_size, work.shape.intermediate_size, graph.compute
+    shape, width = work.shape, graph.compute
+    tokens, h, inner = work.sizes.tokens, shape.hidden_size, shape.intermediate_size
     head = FP32 * h * h
+    later = graph.bytes - graph.of_masks
+    attention = head + 4 * work.sizes.slots * h * width - (later - graph.until_attention[-1])
+    if shape.num_hidden_layers == 1:
+        return attention
     if graph.full:
-        return tokens * inner * width + h * inner * width + head
-    freed = h * width if work.shape.hidden_dropout_prob > 0 else 0
+        layer = FP32 * (4 * h * h + 2 * h * inner)
+        wide = tokens * inner * width + h * inner * width + head + layer - graph.of_last
+        return max(wide, attention + FP32 * (h * h + 2 * h * inner))
+    freed = 0
     if work.method == "adapter":
-        freed += (h + 2 * bottleneck(work.shape, work.params)) * width
-    return tokens * (2 * inner * width - freed) + head
+        freed += (h + 2 * bottleneck(shape, work.params)) * width
+    scores = 2 * work.sizes.squares * shape.num_attention_heads * FP32 if work.explicit else 0
+    scores += 2 * tokens * h * width - graph.after_attention[-2]
+    return max(attention, scores, tokens * (2 * inner * width - freed) + head - graph.of_last)
 
 
-def _scoring(work: Work, rows: int, length: int) -> int:
-    """The feed-forward part of one layer without a graph, its input, the layer's, and the batch with its masks."""
-    tokens, shape = rows * length, work.shape
+def _scoring(work: Work, sizes: Sizes) -> int:
+    """The feed-forward part of one layer without a graph, its input, the layer's, and the batch."""
+    shape = work.shape
     wide = 2 * shape.intermediate_size * COMPUTE[work.precision] + 2 * shape.hidden_size * FP32
-    return tokens * (wide + 3 * INT64 + length * (INT64 + FP32))
+    return sizes.tokens * wide + _batch(sizes, shape.num_attention_heads, pairs=False)

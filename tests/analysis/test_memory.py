@@ -15,7 +15,7 @@ from analysis.memory_real import predictions_section
 from analysis.study_memory import EXAMPLE, H_ADAPTER, PRINTED, adapter, adapter_with_backbone, full, num_params
 from tests.analysis.stores import add, ask
 from tests.conftest import ROOT
-from tunekit.memory import Shape, Work, saved_bytes
+from tunekit.memory import Shape, Sizes, Work, saved_bytes
 from tunekit.store import ResultStore
 
 RECORD = ROOT / "benchmarks" / "results" / "memory.json"
@@ -35,21 +35,20 @@ def test_by_its_formulas_the_adapter_saves_less_than_three_quarters_without_acti
 
 @pytest.mark.parametrize("width", [120, 30])
 def test_the_corrected_terms_are_the_engines_own_with_masks_of_one_byte(width):
-    """A layer's part of the graph, four-byte masks taken down to one; layer norms' statistics are left out by both."""
+    """A layer's part of the graph; layer norms' statistics are left out by the study's."""
     batch, length = 3, 17
     tokens, h = batch * length, EXAMPLE.hidden_size
 
     def kept(method: str, layers: int) -> int:
         params = {"reduction_factor": h // width} if method == "adapter" else {}
         shape: Shape = replace(EXAMPLE, num_hidden_layers=layers)
-        sizes = {"num_labels": 2, "sequences": batch, "rows": batch, "length": length}
-        return saved_bytes(Work(shape=shape, method=method, params=params, **sizes))
+        sizes = Sizes.of((length,) * batch)
+        return saved_bytes(Work(shape=shape, method=method, params=params, num_labels=2, sizes=sizes))
 
     one = replace(EXAMPLE, num_hidden_layers=1)
-    masks = 3 * tokens * (2 * h + EXAMPLE.num_attention_heads * length)
     for method, terms in (("full", full(one)), ("adapter", adapter_with_backbone(one, width))):
         layer = kept(method, 3) - kept(method, 2)
-        assert layer - masks - 16 * tokens == terms.activations(batch, length)
+        assert layer - 16 * tokens == terms.activations(batch, length)
 
 
 def test_saving_falls_with_length_where_the_study_says_it_grows():

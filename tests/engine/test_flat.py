@@ -70,8 +70,8 @@ def test_attention_sees_each_sequence_alone_and_every_token_gets_its_own_slot(le
     slots = by_head.index_select(0, batch.slot_rows)
     whole = {tuple(split.ids[split.offsets[i] : split.offsets[i + 1]]) for split, at in parts for i in at}
     seen = []
-    for group in batch.groups:
-        held = slots[group.rows].view(-1, HEADS, group.length)
+    for group, held in zip(batch.groups, slots.split([group.rows for group in batch.groups]), strict=True):
+        held = held.view(group.sequences, HEADS, group.length)
         for row, sequence in enumerate(held):
             real = torch.ones(group.length, dtype=torch.bool) if group.bias is None else group.bias[row, 0, 0] == 0
             own = (sequence[0][real] // HEADS).tolist()
@@ -93,9 +93,9 @@ def test_attention_sees_each_sequence_alone_and_every_token_gets_its_own_slot(le
 def test_pairs_are_numbered_in_the_order_of_the_trial_whatever_the_pack(lengths):
     _, batch = batch_of(lengths)
     found = {}
-    for group in batch.groups:
-        rows = batch.order[group.sequences].tolist()
-        for row, sequence in enumerate(rows):
+    orders = batch.order.split([group.sequences for group in batch.groups])
+    for group, order in zip(batch.groups, orders, strict=True):
+        for row, sequence in enumerate(order.tolist()):
             found[sequence] = torch.unique(group.pairs[row]).tolist()
     begin = 0
     for trial in lengths:

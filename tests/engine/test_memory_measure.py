@@ -4,7 +4,7 @@ import pytest
 
 from tests.helpers import specify
 from tunekit.engine.memory_measure import given, kept_bytes, member_of, probe, step_bytes, without_data
-from tunekit.engine.packing import fill_rows
+from tunekit.grouping import Sizes
 from tunekit.memory import Shape, Work, predict, saved_bytes
 from tunekit.methods.base import count_parameters
 from tunekit.shapes import NoClosedForm, parameters
@@ -37,7 +37,7 @@ def made(config, method, params, lengths, precision="fp32"):
     member = member_of(config, spec, lengths, num_labels=3)
     work = Work(
         shape=Shape.of(member.model.config.to_dict()), method=method, params=spec.method_params, num_labels=3,
-        sequences=len(lengths), rows=fill_rows(lengths, max(lengths))[2], length=max(lengths), precision=precision,
+        sizes=Sizes.of(lengths), precision=precision,
     )  # fmt: skip
     return member, work
 
@@ -60,7 +60,8 @@ def test_the_graph_keeps_what_the_closed_form_says_to_the_byte(kind, method, par
 @pytest.mark.parametrize(("shape", "rate"), [(BERT_WIDE, 0.1), (MINILM_WIDE, 0.0)])
 @pytest.mark.parametrize("method", ["full", "adapter", "lora"])
 def test_real_widths_agree_and_a_step_is_not_under_predicted(shape, method, rate):
-    member, work = made(config_of("bert", shape, rate, rate), method, {}, (24,) * 4)
+    wide = {**shape, "num_hidden_layers": 4}
+    member, work = made(config_of("bert", wide, rate, rate), method, {}, (40, 31, 24, 24, 20, 9, 9, 8))
     assert kept_bytes(member) == pytest.approx(saved_bytes(work), rel=0.005)
     found = predict(work)
     measured = found.weights + found.optimizer + step_bytes(member)
@@ -74,7 +75,7 @@ def test_what_is_measured_without_data_is_what_is_measured_with_it(method, rate)
     real = kept_bytes(member)
     with without_data(member):
         assert kept_bytes(member) == real
-        assert kept_bytes(given(member, (512,) * 64)) > 1000 * real
+        assert kept_bytes(given(member, (512,) * 64)) > 300 * real
 
 
 def test_a_probe_finds_the_closed_form_where_there_is_one():

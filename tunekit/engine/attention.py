@@ -52,12 +52,12 @@ class FlatSelfAttention(nn.Module):
             query = self.query(first).view(-1, self.heads, self.head_size).index_select(0, batch.order)
         else:
             query = self._in_slots(self.query(hidden), batch)
+        rows = [group.rows for group in batch.groups]
+        queries = query.split([group.sequences for group in batch.groups] if self.last else rows)
         contexts = []
-        for group in batch.groups:
-            shape = (-1, self.heads, group.length, self.head_size)
-            q = query[group.sequences].unsqueeze(2) if self.last else query[group.rows].view(shape)
-            k, v = keys[group.rows].view(shape), values[group.rows].view(shape)
-            contexts.append(self._attend(q, k, v, group, dropped).flatten(0, -2))
+        for group, q, k, v in zip(batch.groups, queries, keys.split(rows), values.split(rows), strict=True):
+            shape = (group.sequences, self.heads, -1, self.head_size)
+            contexts.append(self._attend(q.view(shape), k.view(shape), v.view(shape), group, dropped).flatten(0, -2))
         context = torch.cat(contexts)
         if self.last:
             context = context.view(len(batch.order), -1).index_select(0, batch.places)
@@ -84,8 +84,10 @@ class FlatSelfAttention(nn.Module):
         scores = torch.matmul(q * self.head_size**-0.5, k.transpose(-1, -2))
         if group.bias is not None:
             scores = scores.add_(group.bias)
+        # bf16 is too coarse for probabilities.
+        scores = scores.softmax(-1, dtype=torch.promote_types(scores.dtype, torch.float32))
         mask, scale = dropped
         rows = group.tokens if self.last else group.pairs
         mask = mask.flatten(0, -2).index_select(0, rows.flatten()).view(*rows.shape, self.heads)
         mask = mask.unsqueeze(1) if self.last else mask  # (b, queries, L, heads)
-        return torch.matmul(masked(scores.softmax(-1), mask.permute(0, 3, 1, 2).contiguous(), scale), v)
+        return torch.matmul(masked(scores, mask.permute(0, 3, 1, 2).contiguous(), scale), v)

@@ -13,20 +13,21 @@ import torch
 from tunekit.data.tokens import TokenisedSplit
 from tunekit.grouping import group_bounds
 
+
 @dataclass(frozen=True)
 class Group:
     """b sequences of like lengths, the longest of L tokens, as attention sees them."""
 
-    sequences: slice
-    """Which of ``FlatBatch.order``."""
-    rows: slice
-    """Which of the b * heads * L rows of ``FlatBatch.slot_rows``."""
+    sequences: int
+    """b"""
+    rows: int
+    """b * heads * L"""
     length: int
     """L"""
     bias: torch.Tensor | None
     """(b, 1, 1, L) fp32, 0 for a token and the lowest number for padding; None where all have L tokens."""
     tokens: torch.Tensor
-    """(b, L) int64, index among the K * T tokens; padding points at its sequence's last token."""
+    """(b, L) int64, index among the K * T tokens; padding points at its sequence's last token"""
     pairs: torch.Tensor | None
     """(b, L, L) int64, index of a query and key among all pairs of all sequences; None where not asked for."""
 
@@ -116,7 +117,7 @@ def flat_batch(
         token_rows[tokens[real]] = slots[real]
         slot_rows.append((tokens[:, None, :] * heads + each_head[None, :, None]).ravel())
         real_slots.append(np.repeat(real[:, None, :], heads, axis=1).ravel())
-        rows = slice(row, row + len(members) * heads * longest)
+        rows = len(members) * heads * longest
         bias = None
         if not real.all():
             bias = np.where(real, np.float32(0), np.finfo(np.float32).min)[:, None, None, :]
@@ -125,8 +126,8 @@ def flat_batch(
             found = pair_starts[members, None, None] + place[:, :, None] * flat_lengths[members, None, None]
             found = to_device(found + place[:, None, :])
         bias = None if bias is None else to_device(bias)
-        groups.append(Group(slice(begin, end), rows, longest, bias, to_device(tokens), found))
-        row = rows.stop
+        groups.append(Group(len(members), rows, longest, bias, to_device(tokens), found))
+        row += rows
     is_token = np.zeros(num_trials * width, bool)
     is_token[target] = True
     if not is_token.all():
@@ -140,9 +141,7 @@ def flat_batch(
 
     return FlatBatch(
         input_ids=spread(np.concatenate([part[0].ids[at] for part, at in zip(parts, sources, strict=True)]), pad_id),
-        token_type_ids=spread(
-            np.concatenate([part[0].types[at] for part, at in zip(parts, sources, strict=True)]), 0
-        ),
+        token_type_ids=spread(np.concatenate([part[0].types[at] for part, at in zip(parts, sources, strict=True)]), 0),
         position_ids=spread(within + position_offset, position_offset),
         first=to_device(flat_starts),
         order=to_device(order),

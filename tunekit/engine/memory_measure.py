@@ -18,7 +18,7 @@ from transformers import BertConfig, BertForSequenceClassification, RobertaConfi
 from tunekit.data.tokens import TokenisedSplit
 from tunekit.engine.build import adapt
 from tunekit.engine.optim import step_optimizer
-from tunekit.engine.train import LabelledSplit, Member
+from tunekit.engine.train import LabelledSplit, Member, Pack
 from tunekit.methods.base import count_parameters
 from tunekit.schema import TrialSpec
 
@@ -43,7 +43,6 @@ def member_of(
     adapt(model, spec)
     member = Member(spec, model, _sequences(lengths, pad + 1), torch.device(device))
     model.train()
-    member.masks.start(0)
     return member
 
 
@@ -76,7 +75,7 @@ def kept_bytes(member: Member) -> int:
         return saved
 
     with saved_tensors_hooks(hold, lambda saved: saved.tensor):
-        loss, _ = member.loss(np.arange(len(member.train)))
+        loss, _ = Pack([member]).loss([np.arange(len(member.train))])
     storages = [saved.tensor.untyped_storage() for saved in alive]
     sizes = {storage._cdata: storage.nbytes() for storage in storages}
     del loss
@@ -133,6 +132,5 @@ def probe(config: Mapping[str, Any], spec: TrialSpec, lengths: Sequence[int], nu
 
 
 def _step(member: Member) -> None:
-    loss, _ = member.loss(np.arange(len(member.train)))
-    loss.backward()
+    Pack([member]).backward([np.arange(len(member.train))])
     step_optimizer(member.optimizer, member.parameters, member.spec.learning_rate)

@@ -1,11 +1,11 @@
 """The peak of a trial before it trains: the closed form over the very batches that it will see."""
 
 from collections.abc import Mapping
+from dataclasses import astuple
 from typing import Any
 
-from tunekit.engine.flat import group_bounds
 from tunekit.engine.train import EVAL_TOKENS, LabelledSplit, batches
-from tunekit.memory import NoClosedForm, Shape, Work, parameters, predict
+from tunekit.memory import NoClosedForm, Shape, Sizes, Work, parameters, predict
 from tunekit.schema import TrialSpec
 
 
@@ -22,26 +22,28 @@ def predicted_peak(
     except NoClosedForm:
         return None
     train = splits["train"].tokens.lengths
-    sizes = set()
-    for epoch in range(1, spec.epochs + 1):
-        for indices in batches(len(train), spec, epoch):
-            lengths = train[indices].tolist()
-            sizes.add((len(lengths), fill_rows(lengths, max(lengths))[2], max(lengths)))
+    sizes = {
+        Sizes.of(train[indices].tolist())
+        for epoch in range(1, spec.epochs + 1)
+        for indices in batches(len(train), spec, epoch)
+    }
     longest = int(max(split.tokens.lengths.max() for split in splits.values()))
-    scored = (max(1, min(EVAL_TOKENS // longest, max(map(len, splits.values())))), longest)
-    return max(
-        predict(
-            Work(
-                shape=shape,
-                method=spec.method,
-                params=spec.method_params,
-                num_labels=num_labels,
-                sequences=sequences,
-                rows=rows,
-                length=length,
-                precision=spec.precision,
-            ),
-            scored,
-        ).peak
-        for sequences, rows, length in sizes
-    )
+    scored = Sizes.of((longest,) * max(1, min(EVAL_TOKENS // longest, max(map(len, splits.values())))))
+
+    def peak(one: Sizes) -> int:
+        work = Work(
+            shape=shape, method=spec.method, params=spec.method_params, num_labels=num_labels, sizes=one,
+            precision=spec.precision,
+        )  # fmt: skip
+        return predict(work, scored).peak
+
+    return max(map(peak, _largest(sizes)))
+
+
+def _largest(sizes: set[Sizes]) -> list[Sizes]:
+    """Those that no other is at least as large as in all that memory depends on."""
+    kept: list[Sizes] = []
+    for one in sorted(sizes, key=astuple, reverse=True):
+        if not any(all(a >= b for a, b in zip(astuple(other), astuple(one), strict=True)) for other in kept):
+            kept.append(one)
+    return kept

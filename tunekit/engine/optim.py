@@ -75,9 +75,7 @@ class StackedAdamW:
         self.steps = [step + 1 for step in self.steps]
         rates = self._column(learning_rates)
         corrections = self._column([math.sqrt(1 - beta2**step) for step in self.steps])
-        sizes = self._column(
-            [rate / (1 - beta1**step) for rate, step in zip(learning_rates, self.steps, strict=True)]
-        )
+        sizes = self._column([rate / (1 - beta1**step) for rate, step in zip(learning_rates, self.steps, strict=True)])
         if self.has_decay:
             weights.mul_(1 - rates * self.decay)
         self.first.lerp_(gradients, 1 - beta1)

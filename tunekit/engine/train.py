@@ -119,9 +119,7 @@ def batches(num_rows: int, spec: TrialSpec, epoch: int) -> Iterator[np.ndarray]:
 def packable(members: Sequence[Member]) -> bool:
     """Whether ``members`` can be one pack."""
     first = members[0]
-    return all(
-        one.micro_batches == 1 and one.group() == first.group() and is_stackable(one.model) for one in members
-    )
+    return all(one.micro_batches == 1 and one.group() == first.group() and is_stackable(one.model) for one in members)
 
 
 class Pack:
@@ -235,7 +233,7 @@ class Pack:
 
     @torch.inference_mode()
     def predict(self, split: LabelledSplit) -> list[np.ndarray]:
-        """Each member's class logits (N, C) of every example, float32, dropout off, in large batches of like lengths."""
+        """Each member's class logits (N, C) of every example, float32, dropout off, in large batches."""
         self.model.eval()
         lengths = split.tokens.lengths
         order = np.argsort(-lengths, kind="stable")
