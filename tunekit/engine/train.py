@@ -70,6 +70,8 @@ class Member:
     device: torch.device
     step: int = 0
     """Optimizer steps taken."""
+    micro_batches: int = 1
+    """Parts that a batch is trained in; their gradients add up to that of the whole batch's mean loss."""
     optimizer: torch.optim.AdamW = field(init=False)
     parameters: list[nn.Parameter] = field(init=False)
     masks: MaskStream = field(init=False)
@@ -82,6 +84,11 @@ class Member:
         self.optimizer = make_optimizer(self.model, self.spec)
         self.parameters = [p for group in self.optimizer.param_groups for p in group["params"]]
         self.position_offset = self.model.config.pad_token_id + 1 if self.model.config.model_type == "roberta" else 0
+
+    @property
+    def backbone(self) -> PreTrainedModel:
+        """The encoder, without the classification head."""
+        return getattr(self.model, MODEL_TYPES[self.model.config.model_type].backbone)
 
     @property
     def steps_per_epoch(self) -> int:
@@ -100,8 +107,7 @@ class Member:
 
     def logits(self, batch: PackedBatch) -> torch.Tensor:
         """Class logits (B, C) in fp32: the encoder on packed rows, the head on each sequence's first token."""
-        model = self.model
-        backbone = getattr(model, MODEL_TYPES[model.config.model_type].backbone)
+        model, backbone = self.model, self.backbone
         with self._autocast():
             hidden = backbone(
                 input_ids=batch.input_ids,
@@ -120,6 +126,17 @@ class Member:
         """Mean cross-entropy of the training examples ``indices``, and their number of tokens."""
         batch, labels = self.packed(self.train, indices)
         return F.cross_entropy(self.logits(batch), labels), batch.num_tokens
+
+    def backward(self, indices: np.ndarray) -> tuple[torch.Tensor, int]:
+        """Add the gradients of ``loss``, part by part. Returns the loss, detached, and the number of tokens."""
+        total, num_tokens = torch.zeros((), device=self.device), 0
+        for part in np.array_split(indices, min(self.micro_batches, len(indices))):
+            loss, tokens = self.loss(part)
+            share = loss * (len(part) / len(indices))
+            share.backward()
+            total += share.detach()
+            num_tokens += tokens
+        return total, num_tokens
 
     def _autocast(self) -> torch.autocast | nullcontext[None]:
         if self.spec.precision == "bf16":
@@ -155,12 +172,11 @@ def train_epoch(members: Sequence[Member], epoch: int) -> list[TrainedEpoch]:
                 continue
             indices = next(orders[slot])
             member.masks.start(member.step)
-            loss, num_tokens = member.loss(indices)
-            loss.backward()
+            loss, num_tokens = member.backward(indices)
             rate = learning_rate_at(member.step, member.steps_per_epoch * member.spec.epochs, member.spec)
             step_optimizer(member.optimizer, member.parameters, rate)
             member.step += 1
-            losses[slot].append(loss.detach())
+            losses[slot].append(loss)
             rates[slot].append(rate)
             sizes[slot].append(len(indices))
             tokens[slot] += num_tokens
