@@ -1,6 +1,7 @@
 """What Tune retries: how often, and said on the console and in the trial's log.txt."""
 
 from collections.abc import Callable
+from pathlib import Path
 from textwrap import shorten
 
 from tunekit.runner import session  # noqa: F401  isort: skip  (sets what Ray reads at import)
@@ -11,7 +12,7 @@ from tunekit.runner.attempt import log_line
 from tunekit.schema import TrialSpec
 from tunekit.store import ResultStore
 
-MAX_FAILURES = 2
+MAX_FAILURES = 3
 """Retries in a row without a new epoch, of a trial whose process died or raised; one that advances is not given up."""
 
 
@@ -45,9 +46,10 @@ class Retries(tune.Callback):
 
 
 def reason(trial: Trial) -> str:
-    """The error itself: the last line of the trial's traceback."""
-    lines = str(trial.get_error() or "the trial's process died").strip().splitlines()
-    return shorten(lines[-1].strip(), 200, placeholder=" ...")
+    """The error itself: the last line of the trial's newest traceback."""
+    # Tune writes it here at once, and to the storage, where its own ``get_error`` looks, later.
+    text = Path(trial.error_file).read_text(encoding="utf-8").strip() if trial.error_file else ""
+    return shorten((text.splitlines() or ["no reason given"])[-1], 200, placeholder=" ...")
 
 
 def _specs(trial: Trial) -> list[TrialSpec]:
