@@ -1,13 +1,15 @@
 """What durability costs: records and checkpoints on against off, on the same trial with epochs of about a second.
 
-Off, an epoch is trained and scored and nothing of it is written. Epochs are made a second long by the number of training
-rows, found by a first epoch on this machine.
+Off, an epoch is trained and scored and nothing of it is written. Epochs are made a second long by the number of
+training rows, found by two first epochs on this machine.
 """
 
 import tempfile
 import time
 from dataclasses import replace
+from functools import partial
 from pathlib import Path
+from typing import Any
 
 from benchmarks.harness import Outcome, interleaved, ratio_of
 from tunekit.data.base import DATASETS
@@ -31,13 +33,18 @@ def run(quick: bool) -> Outcome:
     for method in ("lora", "full"):
         with tempfile.TemporaryDirectory() as folder:
             spec = _a_second_long(_spec(model, method, epochs), Path(folder))
-            durable, bare = interleaved(
-                lambda spec=spec: _seconds(spec, durable=True), lambda spec=spec: _seconds(spec, durable=False), repeats
-            )
+            writing: list[float] = []
+            durable, bare = interleaved(partial(_durable, spec, writing), partial(_bare, spec), repeats)
         ratios[f"durability/{method}"] = ratio_of(durable, bare)
         figures[method] = {
-            "model": model, "epochs": epochs, "train_rows": spec.train_limit, "seconds_on": durable, "seconds_off": bare
-        }  # fmt: skip
+            "model": model,
+            "epochs": epochs,
+            "train_rows": spec.train_limit,
+            "seconds_on": durable,
+            "seconds_off": bare,
+            "seconds_writing": writing,
+            "share_writing": [part / whole for part, whole in zip(writing, durable, strict=True)],
+        }
     return Outcome(ratios, figures)
 
 
@@ -52,6 +59,7 @@ def _spec(model: str, method: str, epochs: int) -> TrialSpec:
         epochs=epochs,
         train_limit=ROWS,
         batch_size=8,
+        score_test=False,
     )
 
 
@@ -61,18 +69,39 @@ def _a_second_long(spec: TrialSpec, folder: Path) -> TrialSpec:
     trial.train_epoch()
     fewer = trial.train_epoch().epoch_seconds
     rows = round(ROWS * EPOCH_SECONDS / fewer)
-    return replace(spec, train_limit=max(8, min(rows, DATASETS["demo"].rows["train"])))
+    return replace(spec, train_limit=max(8, min(rows, DATASETS["demo"].num_rows["train"])))
 
 
-def _seconds(spec: TrialSpec, *, durable: bool) -> float:
+def _durable(spec: TrialSpec, writing: list[float]) -> float:
+    """Seconds of a trial's epochs; those spent in writing are added to ``writing``."""
     with tempfile.TemporaryDirectory() as folder:
         trial = _begun(spec, Path(folder))
-        if not durable:
-            trial._record = lambda record, trained, frames: trial.records.append(record)
-        start = time.perf_counter()
-        while not trial.done:
-            trial.train_epoch()
-        return time.perf_counter() - start
+        record, spent = trial._record, []
+
+        def timed(*arguments: Any) -> None:
+            start = time.perf_counter()
+            record(*arguments)
+            spent.append(time.perf_counter() - start)
+
+        trial._record = timed
+        seconds = _epochs(trial)
+    writing.append(sum(spent))
+    return seconds
+
+
+def _bare(spec: TrialSpec) -> float:
+    """Seconds of a trial's epochs of which nothing is written."""
+    with tempfile.TemporaryDirectory() as folder:
+        trial = _begun(spec, Path(folder))
+        trial._record = lambda record, trained, frames: trial.records.append(record)
+        return _epochs(trial)
+
+
+def _epochs(trial: TrialRun) -> float:
+    start = time.perf_counter()
+    while not trial.done:
+        trial.train_epoch()
+    return time.perf_counter() - start
 
 
 def _begun(spec: TrialSpec, folder: Path) -> TrialRun:
