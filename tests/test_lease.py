@@ -1,6 +1,7 @@
 """One driver a sweep."""
 
 import json
+import os
 import subprocess
 import sys
 import time
@@ -43,10 +44,13 @@ def test_a_killed_driver_that_nobody_reaped_is_dead_too(tmp_path):
 
 
 @pytest.mark.parametrize(("age", "alive"), [(5, True), (61, False)])
-def test_another_hosts_lease_lives_for_a_minute(tmp_path, age, alive):
+def test_another_hosts_lease_lives_for_a_minute(tmp_path, age, alive, monkeypatch):
     (tmp_path / "starts").mkdir()
-    holder = {"host": "elsewhere", "pid": 1, "process_started": 0.0, "time": time.time() - age, "released": False}
-    (tmp_path / "starts" / "4.json").write_text(json.dumps(holder))
+    holder = {"host": "elsewhere", "pid": 1, "process_started": 0.0, "released": False}
+    path = tmp_path / "starts" / "4.json"
+    path.write_text(json.dumps(holder))
+    os.utime(path, (time.time() - age,) * 2)
+    monkeypatch.setattr("tunekit.lease.time.time", lambda: 0.0)  # no host's own clock counts
     if alive:
         with pytest.raises(UserError, match="pid 1 on elsewhere"):
             acquire(tmp_path)

@@ -11,7 +11,6 @@ from tunekit import estimate
 from tunekit.args import GridArgs
 from tunekit.blocks import Block
 from tunekit.command import (
-    INTERRUPTED,
     OK,
     Say,
     check,
@@ -97,12 +96,9 @@ def _run(
         plan = plan_of(sweep, store)  # another driver may have finished trials since
         request = {"versions": versions(), **source(), "blocks": [block.to_dict() for block in sweep.blocks]}
         store.add_request({**request, "cells": cells_of(sweep.specs)})
-        finished = train(plan, sweep, store, resources, lease, retry_failed=args.retry_failed)
+        train(plan, sweep, store, resources, lease, retry_failed=args.retry_failed)
     finally:
         lease.release()
     plan = plan_of(sweep, store)
-    if not finished:
-        say("interrupted; the same command goes on from here")
-        return INTERRUPTED
     report(store, sweep.specs)
     return verdict(plan)

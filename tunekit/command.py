@@ -19,24 +19,27 @@ from tunekit.plan import Plan, PlannedTrial, State
 from tunekit.runner.resources import Resources
 from tunekit.safety import refuse_kernels
 from tunekit.schema import TrialSpec
+from tunekit.stopping import Signals, Stopped
 from tunekit.store import DamagedRecord, ResultStore
 from tunekit.sweep import Sweep
 
-OK, INCOMPLETE, BAD_INPUT, INTERRUPTED = 0, 1, 2, 130
+OK, INCOMPLETE, BAD_INPUT = 0, 1, 2
 
 Say = Callable[[str], None]
 
 
 def guarded(command: Callable[[], int]) -> int:
-    """The exit code of ``command``; an error that it raises becomes one line on standard error."""
+    """The exit code of ``command``; an error that it raises, or a signal, becomes one line on standard error."""
     try:
-        return command()
+        with Signals():
+            return command()
     except (UserError, DamagedRecord) as error:
         return _refuse(str(error), BAD_INPUT)
     except (OSError, Superseded) as error:
         return _refuse(str(error), INCOMPLETE)
-    except KeyboardInterrupt:
-        return INTERRUPTED
+    except Stopped as stopped:
+        Console(stderr=True, soft_wrap=True).print("interrupted; the same command goes on from here")
+        return stopped.exit_code
 
 
 def _refuse(line: str, code: int) -> int:
@@ -102,20 +105,20 @@ def refuse_long(hours: float | None, args: SweepArgs, shorter: str) -> None:
 
 def train(
     plan: Plan, sweep: Sweep, store: ResultStore, resources: Resources, lease: Lease, *, retry_failed: bool
-) -> bool:
-    """Train what is pending in ``plan``. Returns False where Ctrl-C ended it. The caller holds the lease."""
+) -> None:
+    """Train what is pending in ``plan``. Raises Stopped where a signal ended it. The caller holds the lease."""
     pending = plan.pending(retry_failed=retry_failed)
     settle(plan, store)
     for trial in pending:
         if trial.state is State.FAILED:
             store.reopen(store.folder(trial.spec))
     if not pending:
-        return True
+        return
     from tunekit.runner.grid import run_grid  # imports ray: seconds that a dry run or an error need not wait
     from tunekit.runner.progress import Progress
 
     progress = Progress(plan, {trial.spec.trial_id: trial.spec for trial in pending})
-    return run_grid(pending, sweep.models, store, resources, progress, lease)
+    run_grid(pending, sweep.models, store, resources, progress, lease)
 
 
 def settle(plan: Plan, store: ResultStore) -> None:

@@ -1,4 +1,4 @@
-"""One driver a sweep: a lease with host, pid and time, and a number for each start.
+"""One driver a sweep: a lease with host and pid, and a number for each start.
 
 Starts are files ``starts/<number>.json``, created exclusively; the highest number owns the sweep. Its driver renews the
 file's time. Workers of an earlier start see the higher number and stop, though their driver was killed.
@@ -7,6 +7,7 @@ file's time. Workers of an earlier start see the higher number and stop, though 
 import json
 import os
 import platform
+import tempfile
 import threading
 import time
 from dataclasses import dataclass
@@ -80,8 +81,9 @@ def acquire(sweep: Path) -> Lease:
     if newest:
         holder = _holder(folder / f"{newest}.json")
         if not holder.get("released"):
-            who = f"pid {holder.get('pid')} on {holder.get('host')}, last seen {_ago(holder)}"
-            if _alive(holder):
+            age = _age(folder / f"{newest}.json")
+            who = _who(holder, age)
+            if _alive(holder, age):
                 raise UserError(f"sweep {sweep.name!r} is being run by another driver ({who}); stop it, or wait for it")
             taken_over = f"taking over the lease of a dead driver ({who})"
     path = folder / f"{newest + 1}.json"
@@ -99,11 +101,12 @@ def holder_line(sweep: Path) -> str:
     newest = current_start(sweep)
     if not newest:
         return "none has run"
-    holder = _holder(sweep / "starts" / f"{newest}.json")
-    who = f"pid {holder.get('pid')} on {holder.get('host')}, last seen {_ago(holder)}"
+    path = sweep / "starts" / f"{newest}.json"
+    holder, age = _holder(path), time.time() - path.stat().st_mtime
+    who = _who(holder, age)
     if holder.get("released"):
         return f"not running; last was {who}"
-    return f"running, {who}" if _alive(holder) else f"died, {who}"
+    return f"running, {who}" if _alive(holder, age) else f"died, {who}"
 
 
 def _content(*, released: bool = False) -> bytes:
@@ -111,33 +114,44 @@ def _content(*, released: bool = False) -> bytes:
     holder = {
         "host": platform.node(),
         "pid": process.pid,
-        "process_started": process.create_time(),
-        "time": time.time(),
+        "process_started": _started(process),
         "released": released,
     }
     return json.dumps(holder).encode()
 
 
+def _started(process: psutil.Process) -> float:
+    """Seconds from boot to the process's start: unlike a time of day, the same when the clock is set."""
+    boot = psutil.boot_time()  # first: the process's own time is reckoned from what this has read last
+    return process.create_time() - boot
+
+
 def _holder(path: Path) -> dict[str, Any]:
-    """What a lease says; for one torn by a crash, only the time of its file."""
+    """What a lease says; nothing for one torn by a crash."""
     try:
         content = json.loads(path.read_text(encoding="utf-8"))
     except (OSError, ValueError):
-        content = None
-    return content if isinstance(content, dict) and "time" in content else {"time": path.stat().st_mtime}
+        return {}
+    return content if isinstance(content, dict) else {}
 
 
-def _alive(holder: dict[str, Any]) -> bool:
+def _age(path: Path) -> float:
+    """Seconds since the lease was renewed, by its file system's clock: those of hosts may differ or jump."""
+    with tempfile.TemporaryFile(dir=path.parent) as probe:
+        return os.fstat(probe.fileno()).st_mtime - path.stat().st_mtime
+
+
+def _alive(holder: dict[str, Any], age: float) -> bool:
     """Whether the driver still runs: by its process on this host, by its last renewal elsewhere."""
     if holder.get("host") == platform.node():
         try:
             process = psutil.Process(holder["pid"])
-            started = process.create_time()
-            return process.status() != psutil.STATUS_ZOMBIE and abs(started - holder["process_started"]) < 1
+            same = abs(_started(process) - holder["process_started"]) < 1
+            return same and process.status() != psutil.STATUS_ZOMBIE
         except psutil.NoSuchProcess:
             return False
-    return time.time() - holder["time"] < DEAD_SECONDS
+    return age < DEAD_SECONDS
 
 
-def _ago(holder: dict[str, Any]) -> str:
-    return f"{max(0, time.time() - holder['time']):.0f} s ago"
+def _who(holder: dict[str, Any], age: float) -> str:
+    return f"pid {holder.get('pid')} on {holder.get('host')}, last seen {max(0, age):.0f} s ago"

@@ -170,8 +170,13 @@ class ResultStore:
             return []
         try:
             content = _versioned(strict_json(path.read_text(encoding="utf-8")), path)
+            for request in content["requests"]:
+                for cell in request.get("cells", []):
+                    values = {name: value for name, value in cell.items() if name not in ("seeds", "imported")}
+                    for seed in cell["seeds"]:
+                        (ImportedSpec if "imported" in cell else TrialSpec).from_dict({**values, "seed": seed})
             return list(content["requests"])
-        except (ValueError, KeyError, TypeError) as error:
+        except (ValueError, KeyError, TypeError, AttributeError) as error:
             raise UserError(
                 f"{path} is damaged ({error}); restore it, or move it away to start its list anew"
             ) from error

@@ -9,7 +9,7 @@ from tunekit.schema import Fingerprint, TrialSpec
 
 @dataclass(frozen=True)
 class Job:
-    """A spec with what its run needs beside it; none of this can change a number."""
+    """A spec with what its run needs beside it; none of this can change a number but by rounding and dropout draws."""
 
     spec: TrialSpec
     fingerprint: Fingerprint
@@ -19,3 +19,5 @@ class Job:
     """Number of the driver's start; a later one stops this run."""
     threads: int
     device: str = "cpu"
+    micro_batches: int = 1
+    """Parts that a batch is trained in, one after another, where memory does not hold it; the step is of the whole."""

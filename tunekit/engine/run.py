@@ -12,11 +12,13 @@ import torch
 
 from tunekit.engine import checkpoint, memory_peak
 from tunekit.engine.build import build_model, check_device, prepare
+from tunekit.engine.flow import backbone_of
 from tunekit.engine.job import Job
 from tunekit.engine.memory_plan import predicted_peak
 from tunekit.engine.scoring import scores
 from tunekit.engine.summary import Built, best_epoch, summarise
 from tunekit.engine.train import Diverged, LabelledSplit, Member, Pack, TrainedEpoch, mean_cross_entropy
+from tunekit.engine.watchdog import beat
 from tunekit.lease import check_current
 from tunekit.methods.base import count_parameters
 from tunekit.schema import EpochRecord, Status, TrialSummary
@@ -52,13 +54,15 @@ class TrialRun:
         self.data, self.splits = prepared.data, prepared.splits
         used = memory_peak.used_bytes(self.device)
         model = build_model(job.spec, job.model, prepared)
-        self.member = Member(job.spec, model, self.splits["train"], self.device)
+        self.member = Member(job.spec, model, self.splits["train"], self.device, micro_batches=job.micro_batches)
+        backbone_of(self.member.model).encoder.register_forward_pre_hook(beat)
         self.pack = Pack([self.member])
         trainable, total = count_parameters(self.member.model)
         execution = {
             "device": torch.cuda.get_device_name(self.device) if self.device.type == "cuda" else self.device.type,
             "threads": job.threads,
             "pack_size": 1,
+            "micro_batches": job.micro_batches,
             "attention": "explicit" if self.member.flow.sites.has_pairs else "sdpa",
             "precision": job.spec.precision,
         }
@@ -68,6 +72,11 @@ class TrialRun:
         self.earlier = self._stored()
         self.write_seconds, self.last_checkpoint = 0.0, -float("inf")
         self._resume(log)
+        if job.micro_batches > 1:
+            # Epochs from here on differ in last digits from those of a former pass, of which none may stand among them.
+            records, *frames = self.earlier
+            passed = len(self.records)
+            self.earlier = (records[:passed], *(frame[frame["epoch"] <= passed] for frame in frames))
         log(f"{job.spec.label}: epoch {len(self.records) + 1} of {job.spec.epochs} begins, {self.built.execution}")
 
     def _predicted(self, used: int) -> int | None:
@@ -86,17 +95,20 @@ class TrialRun:
         found, refused = checkpoint.newest_valid(self.folder / "checkpoint")
         for line in refused:
             log(line)
+        recorded = self.earlier[0]
         if found is None:
+            if recorded:
+                log(f"no checkpoint to go on from; {_again(recorded)}")
             return
         steps, predictions = (frame[frame["epoch"] <= found.epoch] for frame in self.earlier[1:])
         if len(steps) != found.step or (self.scored and predictions["epoch"].max() != found.epoch):
-            log("what stands beside the checkpoint is damaged; starting from the first epoch")
+            log(f"what stands beside the checkpoint is damaged; starting from the first epoch; {_again(recorded)}")
             return
         checkpoint.restore(found, self.member.model, self.member.optimizer)
         self.member.step = found.step
         self.records = [EpochRecord.from_dict(row) for row in found.history]
         self.steps, self.predictions = steps, predictions
-        log(f"going on after epoch {found.epoch} of {self.spec.epochs}")
+        log(f"going on after epoch {found.epoch} of {self.spec.epochs}; {_again(recorded[found.epoch :])}")
 
     def _stored(self) -> tuple[list[EpochRecord], pd.DataFrame, pd.DataFrame]:
         """Epochs, steps and predictions that an earlier run left; a file that can't be read counts as none."""
@@ -227,13 +239,24 @@ class TrialRun:
 
 
 def end(job: Job, status: Status, error: str) -> TrialSummary:
-    """Write the summary of a trial that did not complete, from what its folder holds. Raises Superseded, OSError."""
+    """Write the summary of a trial that did not complete, from what its folder holds. Raises Superseded, OSError.
+
+    A failed one keeps its checkpoints, from which --retry-failed goes on.
+    """
     check_current(job.sweep, job.start)
     store = ResultStore(job.sweep)
     folder = store.begin(job.spec, job.fingerprint)
     summary = summarise(store.read(folder).epochs, status, built=None, error=error)
     store.write_summary(folder, summary)
+    if status is not Status.FAILED:
+        shutil.rmtree(folder / "checkpoint", ignore_errors=True)
     return summary
+
+
+def _again(records: list[EpochRecord]) -> str:
+    """What an attempt that broke off costs."""
+    seconds = sum(record.epoch_seconds for record in records)
+    return f"{len(records)} recorded epochs ({seconds:.1f} s) are trained again"
 
 
 def _join(*frames: pd.DataFrame) -> pd.DataFrame:

@@ -1,11 +1,18 @@
 """A job in an actor: begun or taken up again, trained epoch by epoch, its end written to the store."""
 
+import gc
+import time
+from collections.abc import Callable
+from dataclasses import replace
 from datetime import UTC, datetime
+from pathlib import Path
+
+import torch
 
 from tunekit.engine.job import Job
 from tunekit.engine.run import TrialRun, end
-from tunekit.engine.train import Diverged
-from tunekit.errors import UserError
+from tunekit.engine.watchdog import watched
+from tunekit.runner.failures import ENDINGS, PAUSES_SECONDS, Failure, classify
 from tunekit.schema import EpochRecord, Status
 from tunekit.store import ResultStore
 
@@ -13,24 +20,22 @@ from tunekit.store import ResultStore
 class Attempt:
     """``step`` until ``status`` says how it ended.
 
-    What a retry can't mend (divergence, configuration, exhausted memory) ends it, with its status in the store;
-    whatever else goes wrong raises, and the next attempt goes on from the trial's own checkpoint. A trial that the
-    store holds completed is not trained again.
+    What a retry can't mend ends it, with its status in the store. Exhausted memory and I/O errors are retried here,
+    from the trial's own checkpoint; what else goes wrong raises, and so does an I/O error that stays: Tune then retries
+    in a fresh process. A trial that the store holds completed is not trained again.
     """
 
     def __init__(self, job: Job) -> None:
         self.job = job
         self.run: TrialRun | None = None
         self.status: Status | None = None
+        self.notes: list[str] = []
+        """What a person should know, oldest first; whoever shows a line removes it."""
         self._stored: list[EpochRecord] = []
-        if self._is_completed():
-            return
-        try:
-            self.run = TrialRun(job, self._log)
-        except (UserError, ValueError, MemoryError, RuntimeError) as error:
-            self.status = Status.FAILED if isinstance(error, UserError | ValueError) else classify(error)
-            self._log(f"{self.status.value}: {error}")
-            end(job, self.status, str(error))
+        self._pauses = list(PAUSES_SECONDS)
+        self._furthest = 0
+        if not self._is_completed():
+            self._persist(self._begin)
 
     @property
     def records(self) -> list[EpochRecord]:
@@ -44,23 +49,72 @@ class Attempt:
 
     def step(self) -> None:
         """Train one epoch; after the last one complete the trial."""
-        if self.run is None or self.status is not None:
-            return
+        self._persist(self._advance)
+
+    def _begin(self) -> None:
         try:
+            self.run = TrialRun(self.job, self._log)
+        except ValueError as error:
+            self._end(Status.FAILED, str(error))
+
+    def _advance(self) -> None:
+        if self.run is None:
+            self._begin()
+        if self.run is None:
+            return
+        with watched(self._folder / "log.txt"):
             if not self.run.done:
                 self.run.train_epoch()
             if self.run.done:
                 self.run.finish()
                 self.status = Status.COMPLETED
-        except (Diverged, UserError, MemoryError, RuntimeError) as error:
-            self.status = classify(error)
-            self._log(f"{self.status.value}: {error}")
-            self.run.fail(self.status, str(error))
+        if len(self.run.records) > self._furthest:
+            self._furthest, self._pauses = len(self.run.records), list(PAUSES_SECONDS)
+
+    def _persist(self, work: Callable[[], None]) -> None:
+        """Do ``work``, again after what a retry may mend, until it is done or the trial has ended."""
+        while self.status is None:
+            try:
+                work()
+                return
+            except Exception as error:
+                pause = self._judge(error)
+            # Only now, with the traceback gone, is nothing left that holds the model.
+            if self.status is None:
+                self._stored, self.run = self.records, None
+                gc.collect()
+                if self.job.device == "cuda":
+                    torch.cuda.empty_cache()
+                time.sleep(pause)
+
+    def _judge(self, error: Exception) -> float:
+        """End the trial, or say how many seconds to wait before the next try. Raises what is not for us to mend."""
+        failure = classify(error)
+        parts = 2 * self.job.micro_batches
+        if failure is Failure.OUT_OF_MEMORY and parts <= self.job.spec.batch_size:
+            self.job = replace(self.job, micro_batches=parts)
+            self._note(f"out of memory ({_line(error)}); trying again with each batch in {parts} parts")
+            return PAUSES_SECONDS[0]
+        if failure is Failure.IO and self._pauses:
+            pause = self._pauses.pop(0)
+            self._note(f"I/O error ({_line(error)}); trying again from the last checkpoint in {pause} s")
+            return pause
+        if failure not in ENDINGS:
+            raise error
+        self._end(ENDINGS[failure], str(error))
+        return 0
+
+    def _end(self, status: Status, error: str) -> None:
+        if self.run:
+            self.run.fail(status, error)
+        else:
+            end(self.job, status, error)
+        self.status = status
+        self._log(f"{status.value}: {error}")
 
     def _is_completed(self) -> bool:
         store = ResultStore(self.job.sweep)
-        folder = store.folder(self.job.spec)
-        if not (folder / "summary.json").exists():
+        if not (self._folder / "summary.json").exists():
             return False
         stored = store.read(store.settle(self.job.spec, self.job.fingerprint))
         if stored.summary is None or stored.summary.status is not Status.COMPLETED:
@@ -68,21 +122,27 @@ class Attempt:
         self._stored, self.status = stored.epochs, Status.COMPLETED
         return True
 
+    @property
+    def _folder(self) -> Path:
+        return ResultStore(self.job.sweep).folder(self.job.spec)
+
+    def _note(self, line: str) -> None:
+        self.notes.append(line)
+        self._log(line)
+
     def _log(self, line: str) -> None:
-        folder = ResultStore(self.job.sweep).folder(self.job.spec)
+        log_line(self._folder, line)
+
+
+def log_line(folder: Path, line: str) -> None:
+    """Append a line to a trial's log.txt; where the disk takes none, what it says is on the console alone."""
+    try:
         folder.mkdir(parents=True, exist_ok=True)
         with (folder / "log.txt").open("a", encoding="utf-8") as file:
             file.write(f"{datetime.now(UTC):%Y-%m-%dT%H:%M:%SZ} {line}\n")
+    except OSError:
+        return
 
 
-def classify(error: Exception) -> Status:
-    """The status of an error that no retry mends. Raises the error itself where one may."""
-    import torch
-
-    if isinstance(error, Diverged):
-        return Status.DIVERGED
-    if isinstance(error, MemoryError | torch.OutOfMemoryError) or "not enough memory" in str(error):
-        return Status.OUT_OF_MEMORY
-    if isinstance(error, UserError):
-        return Status.FAILED
-    raise error
+def _line(error: Exception) -> str:
+    return (str(error).strip() or type(error).__name__).splitlines()[0]

@@ -15,6 +15,7 @@ from tunekit.plan import PlannedTrial
 from tunekit.runner.launch import experiment_of, fit, gpus_of, job_of, run_config, slots_of
 from tunekit.runner.progress import Progress
 from tunekit.runner.resources import Resources
+from tunekit.runner.retries import Retries, reason
 from tunekit.runner.trainable import TrialTrainable
 from tunekit.schema import Status
 from tunekit.store import DamagedRecord, ResultStore
@@ -51,7 +52,7 @@ class Recorder(tune.Callback):
     def on_trial_error(self, iteration: int, trials: list[Trial], trial: Trial, **info: object) -> None:
         """A trial failed for good."""
         job = self.jobs[trial_id(trial)]
-        self._settle(job, Status.FAILED, _first_line(trial))
+        self._settle(job, Status.FAILED, reason(trial))
 
     def _settle(self, job: Job, status: Status, error: str) -> None:
         """Write the summary if the trial did not; a store that can't be written must not stop the other trials."""
@@ -72,8 +73,8 @@ def run_grid(
     resources: Resources,
     progress: Progress,
     lease: Lease,
-) -> bool:
-    """Train ``trials`` in order, as many at a time as resources allow. Returns False where Ctrl-C ended it.
+) -> None:
+    """Train ``trials`` in order, as many at a time as resources allow. Raises Stopped where a signal ended it.
 
     ``models`` are by spec name. The caller holds the lease. What ended is in the store, whatever happens here.
     """
@@ -88,13 +89,14 @@ def run_grid(
         progress.begin(
             slots=min(slots_of(session, resources), len(jobs)), dashboard=session.dashboard, experiment=experiment
         )
-        return tuner(jobs, experiment, resources, gpus, Recorder(jobs, progress))
+        callbacks = [Recorder(jobs, progress), Retries(store, progress.note)]
+        return tuner(jobs, experiment, resources, gpus, callbacks)
 
-    return fit(make, progress, lease)
+    fit(make, progress, lease)
 
 
 def tuner(
-    jobs: dict[str, Job], experiment: Path, resources: Resources, gpus: float, recorder: tune.Callback
+    jobs: dict[str, Job], experiment: Path, resources: Resources, gpus: float, callbacks: Sequence[tune.Callback]
 ) -> tune.Tuner:
     """A Tuner over ``jobs`` in order, with re-used actors, in its own experiment folder."""
     configs = [{"trial_id": trial_id, **job.spec.to_dict()} for trial_id, job in jobs.items()]
@@ -110,7 +112,7 @@ def tuner(
             trial_name_creator=lambda trial: jobs[trial_id(trial)].spec.name,
             trial_dirname_creator=lambda trial: jobs[trial_id(trial)].spec.folder,
         ),
-        run_config=run_config(experiment, [recorder]),
+        run_config=run_config(experiment, callbacks),
     )
 
 
@@ -121,9 +123,3 @@ def _summary_of(job: Job) -> Status | None:
     except DamagedRecord:
         return None
     return summary.status if summary else None
-
-
-def _first_line(trial: Trial) -> str:
-    """The error itself: the last line of the trial's traceback."""
-    lines = str(trial.get_error() or "the trial's process died").strip().splitlines()
-    return lines[-1].strip()

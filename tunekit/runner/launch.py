@@ -1,13 +1,10 @@
-"""A Tuner run from start to end: Ray joined, Ctrl-C heeded, the first thing that every run of ours sets."""
+"""A Tuner run from start to end: Ray joined, signals heeded, the first thing that every run of ours sets."""
 
-import os
 import signal
-import threading
 from collections.abc import Callable, Mapping, Sequence
 from contextlib import AbstractContextManager
 from datetime import UTC, datetime
 from pathlib import Path
-from types import FrameType
 
 from tunekit.runner import session as ray_session  # isort: skip  (sets what Ray reads at import)
 from ray import tune
@@ -16,28 +13,23 @@ from tunekit.engine.job import Job
 from tunekit.lease import Lease
 from tunekit.models import ModelRef
 from tunekit.runner.resources import Resources
+from tunekit.runner.retries import MAX_FAILURES
 from tunekit.schema import Fingerprint, TrialSpec
+from tunekit.stopping import Signals, Stopped
 from tunekit.store import ResultStore
 
-MAX_FAILURES = 2
-"""Retries of a trial whose process died or that met an error which may pass."""
-STOP_SECONDS = 8
-"""After Ctrl-C the process is gone by then, whatever Ray is doing."""
 
-
-def fit(make: Callable[[ray_session.Session], tune.Tuner], display: AbstractContextManager, lease: Lease) -> bool:
-    """Run the Tuner that ``make`` makes once Ray is there. Returns False where Ctrl-C ended it."""
-    former = signal.signal(signal.SIGINT, _Interrupt(lease))
-    session = ray_session.connect()
-    with display:
+def fit(make: Callable[[ray_session.Session], tune.Tuner], display: AbstractContextManager, lease: Lease) -> None:
+    """Run the Tuner that ``make`` makes once Ray is there. Raises Stopped where a signal ended it."""
+    try:
+        session = ray_session.connect()
+    except SystemExit as error:  # Ray's own answer to SIGTERM while it starts
+        raise Stopped(signal.SIGTERM) from error
+    with Signals(lease.release), display:
         try:
             make(session).fit()
-        except KeyboardInterrupt:
-            return False
         finally:
             ray_session.disconnect(session)
-            signal.signal(signal.SIGINT, former)
-    return True
 
 
 def gpus_of(session: ray_session.Session, resources: Resources) -> float:
@@ -89,23 +81,3 @@ def run_config(experiment: Path, callbacks: Sequence[tune.Callback]) -> tune.Run
         callbacks=list(callbacks),
         verbose=0,
     )
-
-
-class _Interrupt:
-    """Turns the first Ctrl-C into KeyboardInterrupt, with a deadline, for Ray may take long to stop."""
-
-    def __init__(self, lease: Lease) -> None:
-        self.lease = lease
-
-    def __call__(self, number: int, frame: FrameType | None) -> None:
-        deadline = threading.Timer(STOP_SECONDS, self._leave)
-        deadline.daemon = True
-        deadline.start()
-        signal.signal(signal.SIGINT, signal.SIG_IGN)
-        raise KeyboardInterrupt
-
-    def _leave(self) -> None:
-        try:
-            self.lease.release()
-        finally:
-            os._exit(130)

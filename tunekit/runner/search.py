@@ -15,8 +15,9 @@ from tunekit.engine.run import end
 from tunekit.errors import UserError
 from tunekit.lease import Lease, Superseded
 from tunekit.models import ModelRef
-from tunekit.runner.launch import MAX_FAILURES, experiment_of, fit, gpus_of, job_of, run_config, slots_of
+from tunekit.runner.launch import experiment_of, fit, gpus_of, job_of, run_config, slots_of
 from tunekit.runner.resources import Resources
+from tunekit.runner.retries import MAX_FAILURES, Retries
 from tunekit.runner.schedulers import PerStudy
 from tunekit.runner.search_progress import SearchProgress
 from tunekit.runner.trainable import OBJECTIVE, SearchTrainable
@@ -94,7 +95,11 @@ class StudySearcher(Searcher):
     def on_trial_complete(self, trial_id: str, result: dict[str, Any] | None = None, error: bool = False) -> None:
         """Settle what the trial left and tell the study; also for repeats that waited for it."""
         live = self.live.pop(trial_id)
-        reason = f"its process failed more than {MAX_FAILURES} times" if error else "stopped by the scheduler"
+        reason = (
+            f"it broke off {MAX_FAILURES + 1} times in a row without a new epoch"
+            if error
+            else "stopped by the scheduler"
+        )
         try:
             for spec in live.asked.specs:
                 stored = self._stored(live.study, spec)
@@ -155,10 +160,11 @@ def run_search(
     resources: Resources,
     lease: Lease,
     record: Callable[[], None],
-) -> bool:
-    """Run ``studies`` until each has its trials. Returns False where Ctrl-C ended it. The caller holds the lease.
+) -> None:
+    """Run ``studies`` until each has its trials. The caller holds the lease.
 
-    Raises what broke the search off: UserError, Superseded, or OSError, also where the studies' storage failed.
+    Raises Stopped where a signal ended it, and what broke it off: UserError, Superseded, or OSError, also where the
+    studies' storage failed.
     """
     progress = SearchProgress(studies)
     searchers: list[StudySearcher] = []
@@ -186,16 +192,15 @@ def run_search(
                 trial_name_creator=_name,
                 trial_dirname_creator=_name,
             ),
-            run_config=run_config(experiment, []),
+            run_config=run_config(experiment, [Retries(store, progress.note)]),
         )
 
-    finished = fit(make, progress, lease)
+    fit(make, progress, lease)
     broken = searchers[0].broken if searchers else None
     if isinstance(broken, StorageInternalError | SQLAlchemyError):
         raise OSError(f"the studies' storage failed: {str(broken).splitlines()[0]}") from broken
     if broken:
         raise broken
-    return finished
 
 
 def _name(trial: tune.experiment.Trial) -> str:

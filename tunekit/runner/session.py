@@ -4,12 +4,13 @@ import os
 from dataclasses import dataclass
 
 # Ray reads these at import: uv would ship the working directory, Tune would swallow the first Ctrl-C and, in its new
-# output engine, print tables beside ours.
+# output engine, print tables beside ours; a failed attempt is one line of ours, its traceback lies in Tune's folder.
 os.environ.setdefault("RAY_ENABLE_UV_RUN_RUNTIME_ENV", "0")
 os.environ.setdefault("RAY_CHDIR_TO_TRIAL_DIR", "0")
 os.environ.setdefault("RAY_ACCEL_ENV_VAR_OVERRIDE_ON_ZERO", "0")
 os.environ["TUNE_DISABLE_SIGINT_HANDLER"] = "1"
 os.environ["RAY_AIR_NEW_OUTPUT"] = "0"
+os.environ["TUNE_PRINT_ALL_TRIAL_ERRORS"] = "0"
 
 import ray  # noqa: E402
 

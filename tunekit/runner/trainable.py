@@ -1,6 +1,6 @@
 """Ray Tune trials, one step an epoch, in actors that are used again: a TrialSpec, or a configuration's search seeds."""
 
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import asdict, fields, replace
 from statistics import fmean
 from typing import Any
@@ -16,6 +16,14 @@ OBJECTIVE = "objective"
 """Key of a search's results: the running best on validation, mean over the search seeds."""
 MEANS = ("train_loss", "val_loss", "val_accuracy", "val_macro_f1", "epoch_seconds")
 """What a search's results hold beside it, as means over the seeds."""
+
+
+def drain(attempts: Sequence[Attempt]) -> str | None:
+    """The attempts' notes as one line, which they then hold no more."""
+    lines = [line for attempt in attempts for line in attempt.notes]
+    for attempt in attempts:
+        attempt.notes.clear()
+    return "; ".join(lines) or None
 
 
 class TrialTrainable(tune.Trainable):
@@ -37,6 +45,7 @@ class TrialTrainable(tune.Trainable):
         self.attempt.step()
         records, status = self.attempt.records, self.attempt.status
         last = asdict(records[-1]) if records else {item.name: None for item in fields(EpochRecord)}
+        last["note"] = drain([self.attempt])
         return {**last, "status": "running"} if status is None else {**last, "done": True, "status": status.value}
 
     def cleanup(self) -> None:
@@ -72,7 +81,8 @@ class SearchTrainable(tune.Trainable):
             while attempt.status is None and (len(attempt.records) < self.epoch or attempt.trained):
                 attempt.step()
             if attempt.status not in (None, Status.COMPLETED):
-                return {"epoch": self.epoch, "done": True, "status": attempt.status.value}
+                note = drain(self.attempts)
+                return {"epoch": self.epoch, "done": True, "status": attempt.status.value, "note": note}
         ended = all(attempt.status is Status.COMPLETED for attempt in self.attempts)
         rows = [asdict(attempt.records[self.epoch - 1]) for attempt in self.attempts]
         best = [running_best(attempt.records, self.metric)[self.epoch - 1] for attempt in self.attempts]
@@ -82,6 +92,7 @@ class SearchTrainable(tune.Trainable):
             **{name: fmean(row[name] for row in rows) for name in MEANS},
             "done": ended and self.epoch == len(self.attempts[0].records),
             "status": Status.COMPLETED.value if ended else "running",
+            "note": drain(self.attempts),
         }
 
     def cleanup(self) -> None:

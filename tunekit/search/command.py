@@ -11,7 +11,6 @@ from tunekit import estimate
 from tunekit.args import SearchArgs
 from tunekit.command import (
     INCOMPLETE,
-    INTERRUPTED,
     OK,
     Say,
     check,
@@ -94,9 +93,7 @@ def _run(
         store.add_request(_request(args, request, []))
         from tunekit.runner.search import run_search  # imports ray: seconds that an error need not wait
 
-        if not run_search(studies, request.sweep.models, store, resources, lease, lambda: _record(store, studies)):
-            say("interrupted; the same command goes on from here")
-            return INTERRUPTED
+        run_search(studies, request.sweep.models, store, resources, lease, lambda: _record(store, studies))
     confirmed = _choose(args, request, store, studies)
     plan = plan_of(replace(request.sweep, specs=confirmed), store)
     if not searching and not plan.pending(retry_failed=args.retry_failed):
@@ -105,9 +102,7 @@ def _run(
         if not searching:
             resources = _prepared(args, request, store, resources, say)
         store.add_request(_request(args, request, confirmed))
-        if not train(plan, request.sweep, store, resources, lease, retry_failed=args.retry_failed):
-            say("interrupted; the same command goes on from here")
-            return INTERRUPTED
+        train(plan, request.sweep, store, resources, lease, retry_failed=args.retry_failed)
         plan = plan_of(replace(request.sweep, specs=confirmed), store)
     report(store)
     return _verdict(studies, plan, say)

@@ -1,0 +1,110 @@
+"""What durability costs: records and checkpoints on against off, on the same trial with epochs of about a second.
+
+Off, an epoch is trained and scored and nothing of it is written. Epochs are made a second long by the number of
+training rows, found by two first epochs on this machine.
+"""
+
+import tempfile
+import time
+from dataclasses import replace
+from functools import partial
+from pathlib import Path
+from typing import Any
+
+from benchmarks.harness import Outcome, interleaved, ratio_of
+from tunekit.data.base import DATASETS
+from tunekit.engine.job import Job
+from tunekit.engine.run import TrialRun
+from tunekit.methods import METHODS
+from tunekit.methods.base import complete_params
+from tunekit.models import resolve_model
+from tunekit.plan import fingerprint_of
+from tunekit.schema import TrialSpec
+
+EPOCH_SECONDS = 1.0
+ROWS = 64
+"""Training rows of the epoch that tells how many make a second."""
+
+
+def run(quick: bool) -> Outcome:
+    """``durability/METHOD``: seconds without writing over seconds with it, 1 where it costs nothing."""
+    model, epochs, repeats = ("tiny-bert", 4, 2) if quick else ("minilm", 20, 3)
+    ratios, figures = {}, {}
+    for method in ("lora", "full"):
+        with tempfile.TemporaryDirectory() as folder:
+            spec = _a_second_long(_spec(model, method, epochs), Path(folder))
+            writing: list[float] = []
+            durable, bare = interleaved(partial(_durable, spec, writing), partial(_bare, spec), repeats)
+        ratios[f"durability/{method}"] = ratio_of(durable, bare)
+        figures[method] = {
+            "model": model,
+            "epochs": epochs,
+            "train_rows": spec.train_limit,
+            "seconds_on": durable,
+            "seconds_off": bare,
+            "seconds_writing": writing,
+            "share_writing": [part / whole for part, whole in zip(writing, durable, strict=True)],
+        }
+    return Outcome(ratios, figures)
+
+
+def _spec(model: str, method: str, epochs: int) -> TrialSpec:
+    return TrialSpec(
+        model=model,
+        dataset="demo",
+        method=method,
+        method_params=complete_params(method, {}),
+        learning_rate=METHODS[method].learning_rate,
+        seed=1,
+        epochs=epochs,
+        train_limit=ROWS,
+        batch_size=8,
+        score_test=False,
+    )
+
+
+def _a_second_long(spec: TrialSpec, folder: Path) -> TrialSpec:
+    """``spec`` with as many training rows as make an epoch of a second, scoring included, if the data has them."""
+    trial = _begun(spec, folder)
+    trial.train_epoch()
+    fewer = trial.train_epoch().epoch_seconds
+    rows = round(ROWS * EPOCH_SECONDS / fewer)
+    return replace(spec, train_limit=max(8, min(rows, DATASETS["demo"].num_rows["train"])))
+
+
+def _durable(spec: TrialSpec, writing: list[float]) -> float:
+    """Seconds of a trial's epochs; those spent in writing are added to ``writing``."""
+    with tempfile.TemporaryDirectory() as folder:
+        trial = _begun(spec, Path(folder))
+        record, spent = trial._record, []
+
+        def timed(*arguments: Any) -> None:
+            start = time.perf_counter()
+            record(*arguments)
+            spent.append(time.perf_counter() - start)
+
+        trial._record = timed
+        seconds = _epochs(trial)
+    writing.append(sum(spent))
+    return seconds
+
+
+def _bare(spec: TrialSpec) -> float:
+    """Seconds of a trial's epochs of which nothing is written."""
+    with tempfile.TemporaryDirectory() as folder:
+        trial = _begun(spec, Path(folder))
+        trial._record = lambda record, trained, frames: trial.records.append(record)
+        return _epochs(trial)
+
+
+def _epochs(trial: TrialRun) -> float:
+    start = time.perf_counter()
+    while not trial.done:
+        trial.train_epoch()
+    return time.perf_counter() - start
+
+
+def _begun(spec: TrialSpec, folder: Path) -> TrialRun:
+    model = resolve_model(spec.model)
+    fingerprint = fingerprint_of(spec, model.revision, DATASETS[spec.dataset].content_hash)
+    return TrialRun(Job(spec, fingerprint, model, folder, 0, 1), lambda line: None)

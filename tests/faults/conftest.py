@@ -1,0 +1,27 @@
+"""Figures of the fault tests, kept for the table in docs/reliability.md."""
+
+import json
+from collections.abc import Callable
+
+import pytest
+
+from tests.conftest import ROOT
+
+FIGURES = ROOT / ".faults"
+MOST = "epochs redone"
+"""The column of which the most counts, not the sum."""
+
+
+@pytest.fixture
+def figures() -> Callable[..., None]:
+    """Keep what a test measured: its fault as a row's name, then its columns; tests of one fault add up."""
+
+    def keep(fault: str, **values: int) -> None:
+        FIGURES.mkdir(exist_ok=True)
+        path = FIGURES / f"{fault.replace(' ', '-').replace('/', '-')}.json"
+        known = json.loads(path.read_text(encoding="utf-8")) if path.exists() else {}
+        for name, value in values.items():
+            values[name] = max(known.get(name, 0), value) if name == MOST else known.get(name, 0) + value
+        path.write_text(json.dumps({"fault": fault, **values}) + "\n", encoding="utf-8")
+
+    return keep

@@ -1,0 +1,75 @@
+"""A driver without Ray, killed before every one of its writes: the same command goes on, and no bit is another's."""
+
+import multiprocessing
+import re
+import signal
+from pathlib import Path
+
+import pytest
+
+from tests.faults.drive import compared, logs, redone, summaries
+from tests.faults.serial import train
+from tests.helpers import fingerprint, specify
+from tunekit.plan import PlannedTrial, State
+from tunekit.store import ResultStore
+
+SPECS = [specify(seed=1, epochs=1), specify(seed=2, epochs=4, method="full")]
+TRIALS = [PlannedTrial(spec, fingerprint(spec), State.NEW, 0, None, True) for spec in SPECS]
+QUICK = 3
+"""Kills in the default tests, evenly spread over the writes."""
+
+
+@pytest.fixture(scope="module")
+def fork():
+    """Run ``train`` in a fork of a process that has imported all of it; its exit code, negative for a signal."""
+    context = multiprocessing.get_context("forkserver")
+    context.set_forkserver_preload(["tests.faults.serial"])
+
+    def run(sweep: Path, point: int | None) -> int:
+        sweep.mkdir(parents=True, exist_ok=True)
+        process = context.Process(target=train, args=(sweep, TRIALS, point))
+        process.start()
+        process.join(60)
+        return process.exitcode
+
+    return run
+
+
+def killed_at(points, fork, tmp_path):
+    """Kill at each point, go on once, and compare."""
+    found = {"kills": 0, "missing": 0, "duplicate": 0, "differing": 0, "finished redone": 0, "epochs redone": 0}
+    for point in points:
+        store = ResultStore(tmp_path / f"kill-{point}")
+        assert fork(store.root, point) == -signal.SIGKILL
+        before = summaries(store)
+        assert fork(store.root, None) == 0
+        after = summaries(store)
+        assert {name: after[name] for name in before} == before, (
+            f"killed at {point}: a finished trial was trained again"
+        )
+        for name, value in compared(store, tmp_path / "unbroken", len(TRIALS)).items():
+            found[name] = found.get(name, 0) + value
+        attempts = len(re.findall("begins", logs(store)))
+        said = len(re.findall("trained again", logs(store)))
+        assert attempts <= len(TRIALS) + 1
+        assert said <= 1
+        found["kills"] += 1
+        found["epochs redone"] = max(found["epochs redone"], *redone(store), 0)
+    return found
+
+
+def writes(fork, tmp_path):
+    assert fork(tmp_path / "whole", None) == 0
+    return int((tmp_path / "whole" / "writes").read_text())
+
+
+def test_killed_before_a_write_no_bit_is_lost(fork, tmp_path):
+    total = writes(fork, tmp_path)
+    killed_at(range(total // QUICK, total, total // QUICK), fork, tmp_path)
+
+
+@pytest.mark.faults
+@pytest.mark.timeout(600)
+def test_killed_before_every_write_no_bit_is_lost(fork, tmp_path, figures):
+    total = writes(fork, tmp_path)
+    figures("SIGKILL before every write of a trial", **killed_at(range(1, total + 1, 3), fork, tmp_path))

@@ -1,0 +1,53 @@
+"""Ctrl-C and SIGTERM end a run in order; a second signal ends it at once."""
+
+import os
+import signal
+import threading
+from collections.abc import Callable
+from types import FrameType, TracebackType
+
+EXIT_CODES = {signal.SIGINT: 130, signal.SIGTERM: 75}
+"""Schedulers that requeue (75 is EX_TEMPFAIL) send SIGTERM."""
+STOP_SECONDS = 8
+"""After the first signal the process is gone by then, whatever Ray is doing."""
+
+
+class Stopped(KeyboardInterrupt):
+    """A signal asked for the end."""
+
+    def __init__(self, number: int) -> None:
+        super().__init__()
+        self.exit_code = EXIT_CODES[signal.Signals(number)]
+
+
+class Signals:
+    """While entered, the first SIGINT or SIGTERM raises Stopped in the main thread, with a deadline.
+
+    A second signal and the deadline end the process at once, after ``leave``.
+    """
+
+    def __init__(self, leave: Callable[[], None] = lambda: None) -> None:
+        self.leave = leave
+
+    def __enter__(self) -> "Signals":
+        self.former = {number: signal.signal(number, self._first) for number in EXIT_CODES}
+        return self
+
+    def __exit__(self, kind: type | None, error: BaseException | None, trace: TracebackType | None) -> None:
+        for number, handler in self.former.items():
+            signal.signal(number, handler)
+
+    def _first(self, number: int, frame: FrameType | None) -> None:
+        stopped = Stopped(number)
+        deadline = threading.Timer(STOP_SECONDS, self._end, [stopped.exit_code])
+        deadline.daemon = True
+        deadline.start()
+        for each in EXIT_CODES:
+            signal.signal(each, lambda *_: self._end(stopped.exit_code))
+        raise stopped
+
+    def _end(self, exit_code: int) -> None:
+        try:
+            self.leave()
+        finally:
+            os._exit(exit_code)
