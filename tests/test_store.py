@@ -115,6 +115,6 @@ def test_damage_is_named_and_left_out(store, make_spec, name, text, message):
 
 def test_requests_accumulate(store):
     store.root.mkdir()
-    store.add_request({"cells": [1]})
-    store.add_request({"cells": [2]})
-    assert [request["cells"] for request in store.requests()] == [[1], [2]]
+    store.add_request({"cells": [{"seeds": [1]}]})
+    store.add_request({"cells": [{"seeds": [2]}]})
+    assert [request["cells"] for request in store.requests()] == [[{"seeds": [1]}], [{"seeds": [2]}]]

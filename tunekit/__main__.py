@@ -8,6 +8,7 @@ from rich.console import Console
 
 from tunekit.command import guarded
 from tunekit.status import status_table
+from tunekit.strict import plain
 
 STORAGE = Path("ray_results")
 
@@ -67,15 +68,13 @@ def gc(sweep: tyro.conf.Positional[Path]) -> int:
 
 
 def _say(line: str) -> None:
-    Console(soft_wrap=True).print(line, markup=False, highlight=False)
+    Console(soft_wrap=True).print(plain(line), markup=False, highlight=False)
 
 
 def main(arguments: list[str]) -> int:
     """Run one subcommand. Returns the exit code; 2 where the input is wrong."""
     commands = {"status": status, "doctor": doctor, "verify": verify, "gc": gc}
-    return guarded(
-        lambda: tyro.extras.subcommand_cli_from_dict(commands, prog="python -m tunekit", args=arguments)
-    )
+    return guarded(lambda: tyro.extras.subcommand_cli_from_dict(commands, prog="python -m tunekit", args=arguments))
 
 
 if __name__ == "__main__":

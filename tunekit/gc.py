@@ -17,7 +17,9 @@ def collect(root: Path, say: Callable[[str], None]) -> None:
     """
     store = ResultStore(root)
     if not store.trials_folder.is_dir():
-        raise UserError(f"{root} holds no sweep (no trials folder); give the folder that holds it, as in ray_results/demo")
+        raise UserError(
+            f"{root} holds no sweep (no trials folder); give the folder that holds it, as in ray_results/demo"
+        )
     lease = acquire(root)
     try:
         freed = 0

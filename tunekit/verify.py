@@ -27,7 +27,7 @@ from tunekit.schema import Fingerprint, Status, TrialSpec
 from tunekit.store import ResultStore, StoredTrial
 
 TOLERANCE = 0.02
-"""Largest difference of a score or a relative loss, and share of differing predictions, on another device or library."""
+"""Largest difference of a number (above 1: relative) and largest share of other predictions, on another machine."""
 TIMED = ("epoch_seconds", "train_tokens_per_second", "peak_memory_bytes")
 """What a clock or the machine puts into a record."""
 
