@@ -6,7 +6,7 @@ from dataclasses import asdict, dataclass, field
 from typing import Any
 
 from tunekit.schema import Fingerprint, canonical_json, slug
-from tunekit.strict import Scalar, check_names, coerced, plain_scalar, strictly
+from tunekit.strict import Scalar, check_names, coerced, plain_scalars, strictly
 
 UNKNOWN = Fingerprint(model="unknown", data="unknown", code="unknown", trainer=0)
 """The fingerprint of an imported trial."""
@@ -34,10 +34,7 @@ class ImportedSpec:
         check_names(model=self.model, dataset=self.dataset, method=self.method)
         for name, kind in (("seed", "int"), ("epochs", "int"), ("score_test", "bool")):
             object.__setattr__(self, name, coerced(name, kind, getattr(self, name)))
-        if not isinstance(self.settings, Mapping):
-            raise ValueError(f"settings must be an object, got {type(self.settings).__name__}")
-        plain = {str(key): plain_scalar(f"settings.{key}", self.settings[key]) for key in sorted(self.settings)}
-        object.__setattr__(self, "settings", plain)
+        object.__setattr__(self, "settings", plain_scalars("settings", self.settings))
 
     @property
     def trial_id(self) -> str:

@@ -1,10 +1,12 @@
 """A store's record files, read strictly: whole, of this version, of sane size, and no links."""
 
+from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 
-from tunekit.schema import SCHEMA_VERSION, EpochRecord
-from tunekit.strict import is_finite, strict_json
+from tunekit.imported import ImportedSpec
+from tunekit.schema import SCHEMA_VERSION, EpochRecord, TrialSpec
+from tunekit.strict import coerced, strict_json
 
 MAX_BYTES = 500_000_000
 """Of one record file."""
@@ -57,12 +59,26 @@ def load_record(path: Path) -> dict[str, Any]:
 
 
 def checked_request(request: Any) -> dict[str, Any]:
-    """``request`` if it is cells with their seeds. Raises ValueError or TypeError."""
-    for cell in request.get("cells", []) if isinstance(request, dict) else [None]:
+    """``request`` if its cells are specs with lists of seeds. Raises ValueError or TypeError where one is not."""
+    if not isinstance(request, dict) or not isinstance(request.get("cells", []), list):
+        raise ValueError("a request is an object with a list of cells")
+    for cell in request.get("cells", []):
         seeds = cell.get("seeds") if isinstance(cell, dict) else None
-        if not isinstance(seeds, list) or not all(isinstance(seed, int) and is_finite(seed) for seed in seeds):
-            raise ValueError("a request is an object with a list of cells, each with its list of seeds")
-    return dict(request)
+        if not isinstance(seeds, list):
+            raise ValueError("a request's cell is an object with a list of seeds")
+        spec_of(cell, 0)
+        for seed in seeds:
+            coerced("seed", "int", seed)
+    metrics = request.get("metric_names", {})
+    if not isinstance(metrics, dict) or not all(isinstance(name, str) for name in metrics.values()):
+        raise ValueError("metric_names maps metrics to names")
+    return request
+
+
+def spec_of(cell: Mapping[str, Any], seed: int) -> TrialSpec | ImportedSpec:
+    """The trial of one seed of a request's cell. Raises ValueError or TypeError where it is none."""
+    values = {name: value for name, value in cell.items() if name not in ("seeds", "imported")}
+    return (ImportedSpec if cell.get("imported") is True else TrialSpec).from_dict({**values, "seed": seed})
 
 
 def _versioned(content: Any, path: Path) -> dict[str, Any]:

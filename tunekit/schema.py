@@ -11,7 +11,7 @@ from enum import StrEnum
 from typing import Any
 
 from tunekit.strict import Scalar as Scalar
-from tunekit.strict import check_names, check_scores, coerced, plain_scalar, strictly
+from tunekit.strict import check_names, check_scores, coerced, plain_scalars, strictly
 
 # Versions of records and ids, and of training's numerics: a changed golden id or loss must raise its own.
 SCHEMA_VERSION = 1
@@ -74,7 +74,7 @@ class TrialSpec:
         for item in fields(self):
             value = getattr(self, item.name)
             if item.name == "method_params":
-                value = {key: plain_scalar(f"method_params.{key}", value[key]) for key in sorted(value)}
+                value = plain_scalars(item.name, value)
             else:
                 value = coerced(item.name, str(item.type), value)
             object.__setattr__(self, item.name, value)

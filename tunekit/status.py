@@ -9,6 +9,7 @@ from rich.table import Table
 
 from tunekit.errors import UserError
 from tunekit.lease import holder_line
+from tunekit.records import spec_of
 from tunekit.schema import Status, TrialSpec
 from tunekit.store import ImportedSpec, ResultStore, StoredTrial
 
@@ -42,17 +43,12 @@ def _fields(spec: TrialSpec | ImportedSpec) -> dict[str, Any]:
 
 
 def requested_specs(requests: Sequence[Mapping[str, Any]]) -> list[TrialSpec | ImportedSpec]:
-    """Every trial that was ever asked for, each once, in order. Raises UserError where a request is damaged."""
+    """Every trial that was ever asked for, each once, in order."""
     specs: dict[str, TrialSpec | ImportedSpec] = {}
     for request in requests:
         for cell in request.get("cells", []):
             for seed in cell["seeds"]:
-                fields = {name: value for name, value in cell.items() if name not in ("seeds", "imported")}
-                kind = ImportedSpec if cell.get("imported") else TrialSpec
-                try:
-                    spec = kind.from_dict({**fields, "seed": seed})
-                except (ValueError, TypeError) as error:
-                    raise UserError(f"sweep.json asks for what is no trial: {error}") from error
+                spec = spec_of(cell, seed)
                 specs.setdefault(spec.trial_id, spec)
     return list(specs.values())
 

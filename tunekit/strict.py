@@ -81,11 +81,14 @@ def coerced(name: str, kind: str, value: Any) -> Any:
     return value
 
 
-def plain_scalar(name: str, value: Any) -> Scalar:
-    """``value`` if it is a finite JSON scalar. Raises ValueError otherwise."""
-    if not isinstance(value, str | bool) and not is_finite(value):
-        raise ValueError(f"{name} must be a number, text, true or false, got {_short(value)}")
-    return value  # type: ignore[no-any-return]
+def plain_scalars(name: str, values: Any) -> dict[str, Scalar]:
+    """``values``, by key in order, if all are finite JSON scalars. Raises ValueError otherwise."""
+    if not isinstance(values, Mapping):
+        raise ValueError(f"{name} must be an object, got {_short(values)}")
+    for key, value in values.items():
+        if not isinstance(value, str | bool) and not is_finite(value):
+            raise ValueError(f"{name}.{key} must be a number, text, true or false, got {_short(value)}")
+    return dict(sorted(values.items()))
 
 
 def check_names(**names: Any) -> None:
