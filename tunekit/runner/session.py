@@ -15,8 +15,17 @@ os.environ.setdefault("RAY_CHDIR_TO_TRIAL_DIR", "0")
 os.environ.setdefault("RAY_ACCEL_ENV_VAR_OVERRIDE_ON_ZERO", "0")
 os.environ["TUNE_DISABLE_SIGINT_HANDLER"] = "1"
 os.environ["RAY_AIR_NEW_OUTPUT"] = "0"
+if not os.environ.get("RAY_ADDRESS"):
+    # As on other systems: the node's address is the loopback one, and no port of a Ray of ours is seen from outside.
+    os.environ.setdefault("RAY_ENABLE_WINDOWS_OR_OSX_CLUSTER", "0")
 
 import ray  # noqa: E402
+from ray.tune.execution import class_cache  # noqa: E402
+
+# Tune would hand these to each trial by way of a log that everyone on the machine can read; no trial needs them.
+class_cache.ENV_VARS_TO_PROPAGATE.difference_update(
+    {"AWS_ACCESS_KEY_ID", "AWS_SECRET_ACCESS_KEY", "AWS_SECURITY_TOKEN", "AWS_SESSION_TOKEN"}
+)
 
 OBJECT_STORE_BYTES = 256 * 2**20
 ASK_SECONDS = 3
