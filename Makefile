@@ -5,7 +5,7 @@ TORCH_INDEX ?=
 BIN := .venv/bin
 STAMP := .venv/.installed
 
-.PHONY: demo test faults check format clean
+.PHONY: demo test faults check audit format clean
 
 demo: $(STAMP)
 	$(BIN)/python sweeps/main_grid.py --preset demo
@@ -24,6 +24,10 @@ check: $(STAMP)
 	$(BIN)/ruff format --check .
 	$(BIN)/ruff check .
 	$(BIN)/mypy
+
+# Known advisories of what is installed; says "not audited" where their service can't be asked.
+audit: $(STAMP)
+	$(BIN)/python .ci/audit.py
 
 format: $(STAMP)
 	$(BIN)/ruff format .

@@ -28,6 +28,7 @@ COSTS = {
     "train_seconds": ("training time (minutes)", 60),
 }
 MAX_OVERVIEW = 20  # cells on one page
+MAX_STEPS_BYTES = 500_000_000
 
 
 def figures_of(study: Study, found: Sequence[Cell], metric: str = "macro_f1") -> list[Plate]:
@@ -104,6 +105,8 @@ def _steps(cell: Cell) -> pd.DataFrame | None:
         if not path.exists():
             return None
         try:
+            if path.stat().st_size > MAX_STEPS_BYTES:
+                raise ValueError(f"larger than {MAX_STEPS_BYTES:,} bytes, which no such file should be")
             frame = pd.read_csv(path, usecols=["step", "train_loss"], dtype={"step": int, "train_loss": float})
         except (OSError, ValueError) as error:
             raise DamagedRecord(f"{path}: {error}") from error

@@ -4,7 +4,7 @@ What the experiment did not record stays null. An iteration counts as an epoch.
 """
 
 import json
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import asdict, dataclass, fields
 from difflib import get_close_matches
 from importlib.metadata import version
@@ -140,6 +140,15 @@ def _spec(trial: ForeignTrial, mapping: Mapping[str, Source], planned: int) -> I
     seed = value("seed")
     if isinstance(seed, bool) or not isinstance(seed, int) or seed < 0:
         raise UserError(f"{trial.name}: {mapping['seed'].key} is {seed!r}, and a seed is a whole number from 0")
+    try:
+        return _made(trial, mapping, planned, seed, value)
+    except ValueError as error:
+        raise UserError(f"{trial.name}: {error}") from error
+
+
+def _made(
+    trial: ForeignTrial, mapping: Mapping[str, Source], planned: int, seed: int, value: Callable[[str], Any]
+) -> ImportedSpec:
     mapped = {mapping[name].key for name in (*NAMES, "seed")}
     return ImportedSpec(
         model=_text(value("model")),

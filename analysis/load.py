@@ -11,7 +11,7 @@ from typing import Any
 import pandas as pd
 
 from analysis.names import NAMES
-from tunekit.store import DamagedRecord, ResultStore, SearchStudy, UserError, strict_json
+from tunekit.store import CONTROL, DamagedRecord, ResultStore, SearchStudy, UserError, read_text, strict_json
 
 Progress = Callable[[Sequence[str]], Iterable[str]]
 
@@ -28,8 +28,13 @@ class DatasetFacts:
     @classmethod
     def of(cls, content: Mapping[str, Any]) -> "DatasetFacts":
         """The facts of a stored description. Raises KeyError or TypeError where one is missing or of another kind."""
-        names = tuple(str(name) for name in content["label_names"])
-        return cls(str(content["name"]), str(content["display_name"]), names, str(content["content_hash"]))
+        name, shown, digest = (_plain(content[key]) for key in ("name", "display_name", "content_hash"))
+        return cls(name, shown, tuple(map(_plain, content["label_names"])), digest)
+
+
+def _plain(name: object) -> str:
+    """``name`` as text that can't steer a terminal."""
+    return CONTROL.sub(" ", str(name))
 
 
 @dataclass(frozen=True)
@@ -161,7 +166,7 @@ def _datasets(stores: Sequence[ResultStore]) -> tuple[dict[str, DatasetFacts], l
     for store in stores:
         for path in sorted(store.data_folder.glob("*.json")):
             try:
-                facts = DatasetFacts.of(strict_json(path.read_text(encoding="utf-8")))
+                facts = DatasetFacts.of(strict_json(read_text(path)))
             except (OSError, ValueError, KeyError, TypeError) as error:
                 problems.append(Problem("damaged description of a dataset", f"{path}: {error}"))
                 continue

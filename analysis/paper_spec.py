@@ -24,10 +24,9 @@ from typing import Any
 from analysis.aggregate import SELECTIONS, Cell
 from analysis.names import number
 from analysis.report import KINDS, METRICS
-from analysis.strict_yaml import read_yaml
 from analysis.tables import PER_CLASS, Row, TableSpec, score_of
 from tunekit.schema import Scalar, slug
-from tunekit.store import UserError
+from tunekit.store import UserError, read_yaml
 
 _KEYS = {"sweeps", "select", "metrics", "names", "claims", "figures", "tables"}
 _TABLE_KEYS = {"stem", "caption", "metric", "columns", "rows"}

@@ -15,6 +15,8 @@ from tunekit.store import DamagedRecord
 IntArray = npt.NDArray[np.integer]
 FloatArray = npt.NDArray[np.float64]
 
+MAX_ROWS, MAX_BYTES = 20_000_000, 2**33
+"""Of a parquet file once unpacked: a small one can unpack to fill any memory."""
 COLUMNS = ["item_id", "group_id", "gold", "predicted"]
 _TEXT, _WHOLE = (pa.string(), pa.large_string()), (pa.int32(), pa.int64())
 _TYPES = {"split": _TEXT, "epoch": _WHOLE, "item_id": _TEXT, "group_id": _TEXT, "gold": _WHOLE, "predicted": _WHOLE}
@@ -56,6 +58,7 @@ def read_columns(
     try:
         with path.open("rb") as file:
             _check_types(pq.read_schema(file), types)
+            _check_size(pq.ParquetFile(file).metadata)
             file.seek(0)
             table = pq.read_table(file, columns=list(columns), filters=filters)
         for name in columns:
@@ -65,6 +68,12 @@ def read_columns(
     except (OSError, ValueError, pa.ArrowException) as error:
         raise DamagedRecord(f"{path}: {str(error).partition(chr(10))[0]}") from error
     return frame
+
+
+def _check_size(metadata: pq.FileMetaData) -> None:
+    size = sum(metadata.row_group(number).total_byte_size for number in range(metadata.num_row_groups))
+    if metadata.num_rows > MAX_ROWS or size > MAX_BYTES:
+        raise ValueError(f"larger than {MAX_ROWS:,} rows or {MAX_BYTES:,} bytes once unpacked")
 
 
 def _check_types(schema: pa.Schema, types: Mapping[str, Sequence[pa.DataType]]) -> None:

@@ -1,17 +1,17 @@
 """A plain Ray Tune experiment, read from each trial's ``params.json`` and ``result.json``; nothing is unpickled."""
 
-import json
-import math
 import os
 from collections.abc import Iterator, Mapping
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-from tunekit.store import UserError
+from tunekit.store import UserError, is_finite, strict_json
 
 MAX_BYTES = 500_000_000
 ITERATION = "training_iteration"
+MAX_ITERATION = 100_000
+"""Each iteration up to the last becomes a record, reported or not."""
 
 
 @dataclass(frozen=True)
@@ -51,8 +51,8 @@ def _places(folder: Path) -> Iterator[str]:
 
 def _read(place: Path) -> ForeignTrial:
     try:
-        params = json.loads(_text(place / "params.json"))
-    except (ValueError, RecursionError) as error:
+        params = strict_json(_text(place / "params.json"), allow_nan=True)
+    except ValueError as error:
         raise UserError(f"{place / 'params.json'}: {error}; mend it, or move the trial away") from error
     if not isinstance(params, dict):
         raise UserError(f"{place / 'params.json'} holds no configuration; mend it, or move the trial away")
@@ -60,11 +60,11 @@ def _read(place: Path) -> ForeignTrial:
     torn = []
     for number, line in enumerate(_text(place / "result.json").splitlines(), 1):
         try:
-            row = json.loads(line)
+            row = strict_json(line, allow_nan=True)
             iteration = row[ITERATION]
-            if not isinstance(iteration, int) or iteration < 1:
-                raise ValueError(f"{ITERATION} is {iteration!r}")
-        except (ValueError, KeyError, TypeError, RecursionError) as error:
+            if not isinstance(iteration, int) or not 1 <= iteration <= MAX_ITERATION:
+                raise ValueError(f"{ITERATION} is no whole number from 1 to {MAX_ITERATION:,}")
+        except (ValueError, KeyError, TypeError) as error:
             torn.append(f"{place / 'result.json'}:{number}: {type(error).__name__}: {error}")
             continue
         # A retried trial goes back: what it had reported from there on was another pass.
@@ -106,6 +106,4 @@ def flat(nested: Mapping[str, Any], prefix: str = "") -> dict[str, Any]:
 
 def finite(value: object) -> float | None:
     """``value`` as a number; None where it is none, NaN or infinite."""
-    if isinstance(value, bool) or not isinstance(value, int | float) or not math.isfinite(value):
-        return None
-    return float(value)
+    return float(value) if is_finite(value) else None  # type: ignore[arg-type]

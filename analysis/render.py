@@ -49,7 +49,7 @@ def escape_markdown(text: str) -> str:
 
 def escape_csv(text: str) -> str:
     """``text`` that no spreadsheet takes for a formula."""
-    return f"'{text}" if text[:1] in ("=", "+", "-", "@", "\t", "\r") else text
+    return f"'{text}" if text[:1] in ("=", "+", "-", "@", "\t", "\r", "\n") else text
 
 
 def markdown(table: Table) -> str:

@@ -11,8 +11,7 @@ from itertools import product
 from pathlib import Path
 from typing import Any, NamedTuple
 
-from analysis.strict_yaml import read_yaml
-from tunekit.store import UserError
+from tunekit.store import UserError, read_yaml
 
 SCORES = ("accuracy", "macro_f1")
 METRICS = (*SCORES, "overfit", "train_loss", "train_seconds", "peak_memory_bytes")

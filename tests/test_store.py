@@ -6,6 +6,7 @@ import pytest
 
 from tunekit.plan import State, make_plan
 from tunekit.schema import EpochRecord, Fingerprint, Status, TrialSummary
+from tunekit.status import cells_of
 from tunekit.store import DamagedRecord, ResultStore
 
 FINGERPRINT = Fingerprint(model="m", data="d", code="c")
@@ -113,8 +114,9 @@ def test_damage_is_named_and_left_out(store, make_spec, name, text, message):
     assert (folder.with_name(f"{folder.name}.damaged") / name).exists(), "nothing recorded is ever lost"
 
 
-def test_requests_accumulate(store):
+def test_requests_accumulate(store, make_spec):
     store.root.mkdir()
-    store.add_request({"blocks": [1]})
-    store.add_request({"blocks": [2]})
-    assert [request["blocks"] for request in store.requests()] == [[1], [2]]
+    asked = [cells_of([make_spec(seed=seed)]) for seed in (1, 2)]
+    for cells in asked:
+        store.add_request({"cells": cells})
+    assert [request["cells"] for request in store.requests()] == asked

@@ -1,4 +1,4 @@
-"""``python -m tunekit status SWEEP``: a sweep's cells x seeds as a grid of states."""
+"""``python -m tunekit COMMAND``: a sweep's state; whether a machine is fit; trials checked again; space freed."""
 
 import sys
 from pathlib import Path
@@ -6,8 +6,11 @@ from pathlib import Path
 import tyro
 from rich.console import Console
 
-from tunekit.errors import UserError
+from tunekit.command import guarded
 from tunekit.status import status_table
+from tunekit.strict import plain
+
+STORAGE = Path("ray_results")
 
 
 def status(sweep: tyro.conf.Positional[Path]) -> int:
@@ -17,20 +20,61 @@ def status(sweep: tyro.conf.Positional[Path]) -> int:
         sweep: Folder of the sweep, as in ray_results/demo.
     """
     table, lines = status_table(sweep)
-    console = Console()
-    console.print(table)
+    Console().print(table)
     for line in lines:
-        console.print(line, markup=False, highlight=False)
+        _say(line)
     return 0
+
+
+def doctor(config: tyro.conf.Positional[Path | None] = None, storage: Path = STORAGE) -> int:
+    """Check storage, disk, versions, Ray, GPU, data and models; exit code 1 where there is a problem.
+
+    Args:
+        config: YAML file of a grid; then its trials, data and models are what is checked.
+        storage: Folder of sweeps.
+    """
+    from tunekit.doctor import examine
+
+    sound = True
+    for finding in examine(storage.expanduser(), config):
+        _say(str(finding))
+        sound &= finding.ok
+    return 0 if sound else 1
+
+
+def verify(sweep: tyro.conf.Positional[Path], fraction: float = 0.05, seed: int = 0) -> int:
+    """Train a random part of the completed trials again and compare; exit code 1 where one differs.
+
+    Args:
+        sweep: Folder of the sweep, as in ray_results/demo.
+        fraction: Share of the trials to train again; at least one is.
+        seed: Draws them.
+    """
+    from tunekit.verify import verify as train_again  # torch: seconds that the other commands need not wait
+
+    return 0 if train_again(sweep, fraction, seed, _say) else 1
+
+
+def gc(sweep: tyro.conf.Positional[Path]) -> int:
+    """Remove checkpoints of ended trials and what killed processes left half written.
+
+    Args:
+        sweep: Folder of the sweep, as in ray_results/demo.
+    """
+    from tunekit.gc import collect
+
+    collect(sweep, _say)
+    return 0
+
+
+def _say(line: str) -> None:
+    Console(soft_wrap=True).print(plain(line), markup=False, highlight=False)
 
 
 def main(arguments: list[str]) -> int:
     """Run one subcommand. Returns the exit code; 2 where the input is wrong."""
-    try:
-        return tyro.extras.subcommand_cli_from_dict({"status": status}, prog="python -m tunekit", args=arguments)
-    except UserError as error:
-        Console(stderr=True).print(f"error: {error}", markup=False, highlight=False, soft_wrap=True)
-        return 2
+    commands = {"status": status, "doctor": doctor, "verify": verify, "gc": gc}
+    return guarded(lambda: tyro.extras.subcommand_cli_from_dict(commands, prog="python -m tunekit", args=arguments))
 
 
 if __name__ == "__main__":

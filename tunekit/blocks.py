@@ -6,14 +6,11 @@ from difflib import get_close_matches
 from pathlib import Path
 from typing import Any
 
-import yaml
-
 from tunekit.errors import UserError
 from tunekit.methods import METHODS
 from tunekit.methods.base import complete_params
 from tunekit.schema import Scalar, TrialSpec
-
-MAX_CONFIG_BYTES = 1_000_000
+from tunekit.strict_yaml import read_yaml
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -127,22 +124,9 @@ def parse_block(values: object, where: str) -> Block:
         raise UserError(f"{where}: {error}") from error
 
 
-def read_yaml(path: Path) -> Any:
-    """What a small YAML file holds. Raises UserError, naming the file, where it can't be read."""
-    try:
-        if path.stat().st_size > MAX_CONFIG_BYTES:
-            raise UserError(f"{path}: larger than {MAX_CONFIG_BYTES} bytes; such files are small")
-        text = path.read_text(encoding="utf-8")
-        if any(isinstance(event, yaml.AliasEvent) for event in yaml.parse(text, yaml.SafeLoader)):
-            raise UserError(f"{path}: YAML aliases are not read; write the values out")
-        return yaml.safe_load(text)
-    except (OSError, UnicodeDecodeError, yaml.YAMLError, RecursionError) as error:
-        raise UserError(f"{path}: {' '.join(str(error).split())}") from error
-
-
 def load_blocks(path: Path) -> list[Block]:
     """The blocks of a YAML file. Raises UserError, naming the file, where it is not such a list."""
-    content = read_yaml(path)
+    content = read_yaml(path, str(path))
     if not isinstance(content, list) or not content:
         raise UserError(f"{path}: expected a list of blocks (models, datasets, methods, seeds, settings)")
     return [parse_block(values, f"{path}, block {number}") for number, values in enumerate(content, 1)]

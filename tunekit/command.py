@@ -21,6 +21,7 @@ from tunekit.safety import refuse_kernels
 from tunekit.schema import TrialSpec
 from tunekit.stopping import Signals, Stopped
 from tunekit.store import DamagedRecord, ResultStore
+from tunekit.strict import plain
 from tunekit.sweep import Sweep
 
 OK, INCOMPLETE, BAD_INPUT = 0, 1, 2
@@ -44,7 +45,7 @@ def guarded(command: Callable[[], int]) -> int:
 
 def _refuse(line: str, code: int) -> int:
     """Print one line to standard error and return ``code``."""
-    Console(stderr=True).print(f"error: {line}", markup=False, highlight=False, soft_wrap=True)
+    Console(stderr=True).print(plain(f"error: {line}"), markup=False, highlight=False, soft_wrap=True)
     return code
 
 
@@ -66,7 +67,7 @@ def say_for(args: SweepArgs) -> Say:
 
 def _say(text: str) -> None:
     """Text for a person."""
-    Console(highlight=False, soft_wrap=True, markup=False).print(text)
+    Console(highlight=False, soft_wrap=True, markup=False).print(plain(text))
 
 
 def _note(text: str) -> None:

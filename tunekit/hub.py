@@ -104,6 +104,17 @@ def snapshot(hub_id: str, revision: str, name: str, supported: Iterable[str]) ->
     return folder
 
 
+def not_cached(hub_id: str, revision: str) -> list[str]:
+    """Which of the files that a model needs are not in the hub's cache; asks no network."""
+    from huggingface_hub import try_to_load_from_cache
+
+    def there(*files: str) -> bool:
+        return any(isinstance(try_to_load_from_cache(hub_id, file, revision=revision), str) for file in files)
+
+    needed = {"config.json": ("config.json",), WEIGHTS: (WEIGHTS,), "a tokenizer": (TOKENIZER, *INSTEAD_OF_TOKENIZER)}
+    return [name for name, files in needed.items() if not there(*files)]
+
+
 def _fetch(hub_id: str, file: str, revision: str, name: str, *, optional: bool = False) -> Path | None:
     """A file from the cache or the hub; None where the repository has none, or an optional one can't be had."""
     from huggingface_hub import hf_hub_download

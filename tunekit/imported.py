@@ -5,7 +5,8 @@ from collections.abc import Mapping
 from dataclasses import asdict, dataclass, field
 from typing import Any
 
-from tunekit.schema import Fingerprint, Scalar, canonical_json, slug, strictly
+from tunekit.schema import Fingerprint, canonical_json, slug
+from tunekit.strict import Scalar, check_names, coerced, plain_scalars, strictly
 
 UNKNOWN = Fingerprint(model="unknown", data="unknown", code="unknown", trainer=0)
 """The fingerprint of an imported trial."""
@@ -13,7 +14,10 @@ UNKNOWN = Fingerprint(model="unknown", data="unknown", code="unknown", trainer=0
 
 @dataclass(frozen=True, kw_only=True)
 class ImportedSpec:
-    """The names and settings that an imported experiment recorded of a trial; it stands where a TrialSpec would."""
+    """The names and settings that an imported experiment recorded of a trial; it stands where a TrialSpec would.
+
+    Raises ValueError, naming the field, on a value of the wrong type.
+    """
 
     model: str
     dataset: str
@@ -27,7 +31,10 @@ class ImportedSpec:
     """Whether its scores are those of a test split."""
 
     def __post_init__(self) -> None:
-        object.__setattr__(self, "settings", dict(sorted(self.settings.items())))
+        check_names(model=self.model, dataset=self.dataset, method=self.method)
+        for name, kind in (("seed", "int"), ("epochs", "int"), ("score_test", "bool")):
+            object.__setattr__(self, name, coerced(name, kind, getattr(self, name)))
+        object.__setattr__(self, "settings", plain_scalars("settings", self.settings))
 
     @property
     def trial_id(self) -> str:

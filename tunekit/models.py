@@ -15,7 +15,7 @@ from typing import TYPE_CHECKING, Any
 from tunekit.errors import UserError
 from tunekit.hub import content_hash, first_line, folder_of_minilm, resolve_revision, snapshot
 from tunekit.registry import Registry
-from tunekit.safety import checked_config, refuse_kernels
+from tunekit.safety import check_tokenizer_config, checked_config, refuse_kernels
 from tunekit.schema import slug
 from tunekit.shapes import SHAPES, Shape
 
@@ -163,6 +163,7 @@ def load_tokenizer(ref: ModelRef, data: TextDataset) -> PreTrainedTokenizerFast:
         return train_tokenizer(ref.name, data)
     folder = _folder(ref)
     config = checked_config(folder, ref.name, MODEL_TYPES)
+    check_tokenizer_config(folder, ref.name)
     kind = {"bert": BertTokenizerFast, "roberta": RobertaTokenizerFast}[config["model_type"]]
     # A repository with vocab.txt alone does not say that its vocabulary is lower-cased.
     options = {"do_lower_case": True} if ref.name == "scibert" else {}

@@ -1,15 +1,15 @@
 """What a model's files must be before a library sees them: read first, refuse by name.
 
-transformers 4.57 can be led by ``config.json`` to import code (CVE-2026-4372, CVE-2026-5241); see SECURITY in README.
+transformers 4.57 can be led by ``config.json`` to import code (CVE-2026-4372, CVE-2026-5241); see SECURITY.md.
 """
 
 import importlib.util
-import json
 from collections.abc import Iterable
 from pathlib import Path
 from typing import Any
 
 from tunekit.errors import UserError
+from tunekit.strict import strict_json
 
 MAX_CONFIG_BYTES = 1_000_000
 FORBIDDEN = (
@@ -18,7 +18,9 @@ FORBIDDEN = (
     "auto_map",
     "trust_remote_code",
     "custom_pipelines",
+    "quantization_config",
 )
+ELSEWHERE = ("tokenizer_file", "vocab_file", "merges_file")
 HARMLESS = "_attn_implementation_autoset"
 
 
@@ -30,32 +32,49 @@ def refuse_kernels() -> None:
 
 def checked_config(folder: Path, name: str, supported: Iterable[str]) -> dict[str, Any]:
     """The values of ``folder/config.json``. Raises UserError, naming the key, on one that is not safe or supported."""
-    path = folder / "config.json"
-    try:
-        if path.stat().st_size > MAX_CONFIG_BYTES:
-            raise UserError(f"model {name!r}: config.json is larger than {MAX_CONFIG_BYTES} bytes")
-        values = json.loads(path.read_text(encoding="utf-8"))
-    except (OSError, ValueError, RecursionError) as error:
-        raise UserError(f"model {name!r}: its config.json can't be read ({type(error).__name__})") from error
-    if not isinstance(values, dict):
-        raise UserError(f"model {name!r}: its config.json is not an object")
-    _refuse(values, name)
+    values = _read(folder / "config.json", name)
+    _refuse(values, name, "config.json")
     if values.get("model_type") not in supported:
         kind = values.get("model_type")
         raise UserError(f"model {name!r}: model_type {kind!r} is not supported; supported: {', '.join(supported)}")
     return {key: value for key, value in values.items() if key not in (HARMLESS, "torch_dtype", "dtype")}
 
 
-def _refuse(value: object, name: str) -> None:
+def check_tokenizer_config(folder: Path, name: str) -> None:
+    """Raise UserError, naming the key, where ``tokenizer_config.json`` names code, or files in the place of its own."""
+    path = folder / "tokenizer_config.json"
+    if not path.is_file():
+        return
+    values = _read(path, name)
+    _refuse(values, name, path.name)
+    for key in ELSEWHERE:
+        if values.get(key) is not None:
+            raise UserError(f"model {name!r}: its {path.name} holds {key!r}, which could name another file; remove it")
+
+
+def _read(path: Path, name: str) -> dict[str, Any]:
+    """The object in a small JSON file of a model. Raises UserError."""
+    try:
+        if path.stat().st_size > MAX_CONFIG_BYTES:
+            raise UserError(f"model {name!r}: {path.name} is larger than {MAX_CONFIG_BYTES} bytes")
+        values = strict_json(path.read_text(encoding="utf-8"), allow_nan=True)
+    except (OSError, ValueError) as error:
+        raise UserError(f"model {name!r}: its {path.name} can't be read ({type(error).__name__})") from error
+    if not isinstance(values, dict):
+        raise UserError(f"model {name!r}: its {path.name} is not an object")
+    return values
+
+
+def _refuse(value: object, name: str, file: str) -> None:
     """Raise UserError on a forbidden key at any depth."""
     if isinstance(value, list):
         for item in value:
-            _refuse(item, name)
+            _refuse(item, name, file)
     if not isinstance(value, dict):
         return
     for key, inner in value.items():
         slashed = key == "attn_implementation" and "/" in str(inner)
         autoset = key == HARMLESS and not isinstance(inner, bool)
         if key in FORBIDDEN or slashed or autoset:
-            raise UserError(f"model {name!r}: its config.json holds {key!r}, which could load code; it is refused")
-        _refuse(inner, name)
+            raise UserError(f"model {name!r}: its {file} holds {key!r}, which could load code; it is refused")
+        _refuse(inner, name, file)

@@ -4,19 +4,19 @@ from __future__ import annotations
 
 import hashlib
 import json
-import math
 import re
 from collections.abc import Mapping
 from dataclasses import MISSING, asdict, dataclass, field, fields
 from enum import StrEnum
-from typing import Any, TypeVar
+from typing import Any
+
+from tunekit.strict import Scalar as Scalar
+from tunekit.strict import check_names, check_scores, coerced, plain_scalars, strictly
 
 # Versions of records and ids, and of training's numerics: a changed golden id or loss must raise its own.
 SCHEMA_VERSION = 1
 TRAINER_VERSION = 2
 
-R = TypeVar("R")
-Scalar = str | int | float | bool
 PRECISIONS = ("fp32", "bf16")
 
 
@@ -28,26 +28,6 @@ def slug(text: str) -> str:
 def canonical_json(value: object) -> str:
     """The one JSON text of ``value``: sorted keys, no spaces, no NaN. Raises ValueError on NaN and infinity."""
     return json.dumps(value, sort_keys=True, separators=(",", ":"), allow_nan=False)
-
-
-def _coerced(name: str, kind: str, value: Any) -> Any:
-    """``value`` as the field's own type; ``5`` and ``5.0`` are one float. Raises ValueError if it is another."""
-    optional = kind.endswith("| None")
-    if (optional and value is None) or (kind.startswith("bool") and isinstance(value, bool)):
-        return value
-    if kind.startswith("bool"):
-        raise ValueError(f"{name} must be true or false, got {value!r}")
-    if kind.startswith(("int", "float")):
-        if isinstance(value, bool) or not isinstance(value, int | float) or not math.isfinite(value):
-            raise ValueError(f"{name} must be a finite number, got {value!r}")
-        if kind.startswith("float"):
-            return float(value)
-        if value != int(value):
-            raise ValueError(f"{name} must be a whole number, got {value!r}")
-        return int(value)
-    if not isinstance(value, str):
-        raise ValueError(f"{name} must be text, got {value!r}")
-    return value
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -94,10 +74,11 @@ class TrialSpec:
         for item in fields(self):
             value = getattr(self, item.name)
             if item.name == "method_params":
-                value = {key: _plain_scalar(f"method_params.{key}", value[key]) for key in sorted(value)}
+                value = plain_scalars(item.name, value)
             else:
-                value = _coerced(item.name, str(item.type), value)
+                value = coerced(item.name, str(item.type), value)
             object.__setattr__(self, item.name, value)
+        check_names(model=self.model, dataset=self.dataset, method=self.method)
         checks = {
             "seed must be 0 or more": self.seed >= 0,
             "data_seed must be 0 or more": self.data_seed >= 0,
@@ -153,13 +134,6 @@ class TrialSpec:
         return strictly(cls, values)
 
 
-def _plain_scalar(name: str, value: Any) -> Scalar:
-    """``value`` if it is a finite JSON scalar. Raises ValueError otherwise."""
-    if not isinstance(value, str | int | float | bool) or (isinstance(value, float) and not math.isfinite(value)):
-        raise ValueError(f"{name} must be a number, text, true or false, got {value!r}")
-    return value
-
-
 _DEFAULTS = {item.name: item.default for item in fields(TrialSpec) if item.default is not MISSING} | {
     "method_params": {}
 }
@@ -206,7 +180,7 @@ class EpochRecord:
         for item in fields(cls):
             may_lack = imported or item.name.startswith(("val_", "test_", "best_val_"))
             kind = str(item.type) if may_lack else str(item.type).split(" ")[0]
-            _coerced(item.name, kind, getattr(record, item.name))
+            coerced(item.name, kind, getattr(record, item.name))
         return record
 
 
@@ -254,22 +228,18 @@ class TrialSummary:
 
     @classmethod
     def from_dict(cls, values: Mapping[str, Any]) -> TrialSummary:
-        """The summary of a stored file. Raises ValueError on a missing or unknown field or status."""
+        """The summary of a stored file. Raises ValueError on a missing, unknown or mistyped value."""
         summary = strictly(cls, values)
         object.__setattr__(summary, "status", Status(summary.status))
+        for item in fields(cls):
+            value, kind = getattr(summary, item.name), str(item.type)
+            if item.name.endswith("_scores"):
+                check_scores(item.name, value, optional=kind.endswith("None"))
+            elif not kind.startswith("dict"):
+                coerced(item.name, kind if item.name != "status" else "str", value)
+            elif not isinstance(value, dict):
+                raise ValueError(f"{item.name} must be an object, got {type(value).__name__}")
         return summary
-
-
-def strictly(cls: type[R], values: Mapping[str, Any]) -> R:
-    """``cls(**values)`` if the keys are exactly its fields (optional ones may be left out). Raises ValueError."""
-    if not isinstance(values, Mapping):
-        raise ValueError(f"{cls.__name__}: expected an object, got {type(values).__name__}")
-    own = fields(cls)  # type: ignore[arg-type]
-    required = {item.name for item in own if item.default is MISSING and item.default_factory is MISSING}
-    missing, unknown = sorted(required - set(values)), sorted(set(values) - {item.name for item in own})
-    if missing or unknown:
-        raise ValueError(f"{cls.__name__}: missing fields {missing}, unknown fields {unknown}")
-    return cls(**values)
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -296,5 +266,8 @@ class Fingerprint:
 
     @classmethod
     def from_dict(cls, values: Mapping[str, Any]) -> Fingerprint:
-        """The fingerprint of a stored file. Raises ValueError on a missing or unknown field."""
-        return strictly(cls, values)
+        """The fingerprint of a stored file. Raises ValueError on a missing, unknown or mistyped field."""
+        found = strictly(cls, values)
+        for item in fields(cls):
+            coerced(item.name, str(item.type), getattr(found, item.name))
+        return found

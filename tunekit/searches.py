@@ -3,13 +3,12 @@
 Optuna's storage stays the truth of a running search; the driver writes this file anew from it after each ended trial.
 """
 
-import math
 from collections.abc import Mapping
 from dataclasses import asdict, dataclass, field
 from enum import StrEnum
 from typing import Any
 
-from tunekit.schema import Scalar, strictly
+from tunekit.strict import Scalar, is_finite, strictly
 
 ROLES = ("default", "best", "1se")
 """What a configuration is chosen as: the study's own, the best, the cheapest within one standard error of it."""
@@ -150,7 +149,7 @@ def _check_study(study: SearchStudy) -> None:
         checks[f"trial {trial.number} holds what it should"] = (
             isinstance(trial.params, Mapping)
             and all(isinstance(value, Scalar) for value in trial.params.values())
-            and all(map(_is_number, (*values, trial.seconds)))
+            and all(map(is_finite, (*values, trial.seconds)))
             and (trial.values is None or len(values) == len(study.objectives))
             and (trial.state is not TrialState.COMPLETE or trial.values is not None)
             and _wholes(trial.epochs)
@@ -167,7 +166,7 @@ def _is_range(given: Any) -> bool:
     if given.get("type") == "categorical":
         return isinstance(given.get("choices"), list | tuple) and bool(given["choices"])
     bounds = (given.get("low"), given.get("high"))
-    return given.get("type") in ("float", "int") and all(map(_is_number, bounds)) and isinstance(given.get("log"), bool)
+    return given.get("type") in ("float", "int") and all(map(is_finite, bounds)) and isinstance(given.get("log"), bool)
 
 
 def _texts(*values: Any) -> bool:
@@ -176,10 +175,6 @@ def _texts(*values: Any) -> bool:
 
 def _wholes(*values: Any) -> bool:
     return all(isinstance(value, int) and not isinstance(value, bool) for value in values)
-
-
-def _is_number(value: Any) -> bool:
-    return isinstance(value, int | float) and not isinstance(value, bool) and math.isfinite(value)
 
 
 def _tuples(values: Mapping[str, Any], *names: str) -> dict[str, Any]:

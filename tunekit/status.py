@@ -4,12 +4,14 @@ from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
+from rich.markup import escape
 from rich.table import Table
 
 from tunekit.errors import UserError
 from tunekit.lease import holder_line
+from tunekit.records import spec_of
 from tunekit.schema import Status, TrialSpec
-from tunekit.store import ResultStore, StoredTrial
+from tunekit.store import ImportedSpec, ResultStore, StoredTrial
 
 MARKS = {
     Status.COMPLETED: "[green]done[/]",
@@ -21,7 +23,7 @@ MARKS = {
 ALWAYS = ("model", "dataset", "method")
 
 
-def cell_names(specs: Sequence[TrialSpec]) -> dict[str, str]:
+def cell_names(specs: Sequence[TrialSpec | ImportedSpec]) -> dict[str, str]:
     """A short name for each cell: model, dataset, method, and those other fields in which the cells differ."""
     fields = {spec.cell: _fields(spec) for spec in specs}
     names = [name for name in dict.fromkeys(key for values in fields.values() for key in values) if name not in ALWAYS]
@@ -34,18 +36,19 @@ def cell_names(specs: Sequence[TrialSpec]) -> dict[str, str]:
     return result
 
 
-def _fields(spec: TrialSpec) -> dict[str, Any]:
+def _fields(spec: TrialSpec | ImportedSpec) -> dict[str, Any]:
     values = {name: value for name, value in spec.to_dict().items() if name != "seed"}
-    return values | dict(values.pop("method_params"))
+    extra = values.pop("method_params", {}) | values.pop("settings", {})
+    return values | extra
 
 
-def requested_specs(requests: Sequence[Mapping[str, Any]]) -> list[TrialSpec]:
+def requested_specs(requests: Sequence[Mapping[str, Any]]) -> list[TrialSpec | ImportedSpec]:
     """Every trial that was ever asked for, each once, in order."""
-    specs: dict[str, TrialSpec] = {}
+    specs: dict[str, TrialSpec | ImportedSpec] = {}
     for request in requests:
         for cell in request.get("cells", []):
             for seed in cell["seeds"]:
-                spec = TrialSpec.from_dict({**{k: v for k, v in cell.items() if k != "seeds"}, "seed": seed})
+                spec = spec_of(cell, seed)
                 specs.setdefault(spec.trial_id, spec)
     return list(specs.values())
 
@@ -60,7 +63,7 @@ def cells_of(specs: Sequence[TrialSpec]) -> list[dict[str, Any]]:
     return list(cells.values())
 
 
-def _mark(trial: StoredTrial | None, spec: TrialSpec) -> str:
+def _mark(trial: StoredTrial | None, spec: TrialSpec | ImportedSpec) -> str:
     if trial is None:
         return "[dim]-[/]"
     if trial.summary is None:
@@ -92,7 +95,7 @@ def status_table(root: Path) -> tuple[Table, list[str]]:
     seeds = sorted({spec.seed for spec in specs})
     names = cell_names(specs)
     by_cell = {(spec.cell, spec.seed): spec for spec in specs}
-    table = Table(title=f"{root.name}: {len(specs)} trials", title_justify="left")
+    table = Table(title=escape(f"{root.name}: {len(specs)} trials"), title_justify="left")
     table.add_column("cell")
     for seed in seeds:
         table.add_column(f"seed {seed}", justify="center")
@@ -101,7 +104,7 @@ def status_table(root: Path) -> tuple[Table, list[str]]:
         for seed in seeds:
             spec = by_cell.get((cell, seed))
             marks.append("" if spec is None else _mark(newest.get(spec.trial_id), spec))
-        table.add_row(name, *marks)
+        table.add_row(escape(name), *marks)
     lines = [f"driver: {holder_line(root)}", *_study_lines(store)]
     stale = len(stored) - len(newest)
     if stale:

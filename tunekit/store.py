@@ -22,6 +22,9 @@ from tunekit.files import write_atomic
 from tunekit.frames import Frames, Progress, read_frames
 from tunekit.imported import UNKNOWN as UNKNOWN
 from tunekit.imported import ImportedSpec as ImportedSpec
+from tunekit.records import DamagedRecord as DamagedRecord
+from tunekit.records import checked_request, load_record, read_epochs, refuse_link
+from tunekit.records import read_text as read_text
 from tunekit.schema import SCHEMA_VERSION, EpochRecord, Fingerprint, TrialSpec, TrialSummary
 from tunekit.search.choose import Candidate as Candidate
 from tunekit.search.choose import choose as choose
@@ -33,6 +36,10 @@ from tunekit.searches import Search as Search
 from tunekit.searches import SearchStudy as SearchStudy
 from tunekit.searches import SearchTrial as SearchTrial
 from tunekit.searches import TrialState as TrialState
+from tunekit.strict import CONTROL as CONTROL
+from tunekit.strict import is_finite as is_finite
+from tunekit.strict import strict_json as strict_json
+from tunekit.strict_yaml import read_yaml as read_yaml
 
 PREDICTION_ROWS = 2_000_000
 """Predictions a trial keeps of every epoch; beyond, those of the last and the best validation epoch."""
@@ -48,19 +55,6 @@ class StoredTrial:
     epochs: list[EpochRecord]
     summary: TrialSummary | None
     """None for a trial that was interrupted or still runs."""
-
-
-class DamagedRecord(ValueError):
-    """A stored file can't be read as what it should be; the message names file and line."""
-
-
-def strict_json(text: str) -> Any:
-    """Parse JSON, refusing NaN and infinity. Raises ValueError."""
-
-    def refuse(token: str) -> None:
-        raise ValueError(f"{token} is not JSON")
-
-    return json.loads(text, parse_constant=refuse)
 
 
 class ResultStore:
@@ -108,10 +102,10 @@ class ResultStore:
     def settle(self, spec: TrialSpec | ImportedSpec, fingerprint: Fingerprint) -> Path:
         """Make the trial's own folder the one of ``fingerprint`` if there is one, and no other's.
 
-        One that is damaged or of another fingerprint is renamed, with the fingerprint's digest behind its name.
+        One that is damaged, a link, or of another fingerprint is renamed, with that fingerprint's digest behind.
         """
         folder = self.folder(spec)
-        if (folder / "spec.json").exists():
+        if folder.is_symlink() or (folder / "spec.json").exists():
             try:
                 stored = self.read(folder)
                 if not stored.fingerprint.differs_in(fingerprint):
@@ -169,14 +163,9 @@ class ResultStore:
         if not path.exists():
             return []
         try:
-            content = _versioned(strict_json(path.read_text(encoding="utf-8")), path)
-            for request in content["requests"]:
-                for cell in request.get("cells", []):
-                    values = {name: value for name, value in cell.items() if name not in ("seeds", "imported")}
-                    for seed in cell["seeds"]:
-                        (ImportedSpec if "imported" in cell else TrialSpec).from_dict({**values, "seed": seed})
-            return list(content["requests"])
-        except (ValueError, KeyError, TypeError, AttributeError) as error:
+            content = load_record(path)
+            return [checked_request(one) for one in content["requests"]]
+        except (ValueError, KeyError, TypeError) as error:
             raise UserError(
                 f"{path} is damaged ({error}); restore it, or move it away to start its list anew"
             ) from error
@@ -186,15 +175,16 @@ class ResultStore:
         path = self.root / "search.json"
         if not path.exists():
             return None
-        content = _load(path)
+        content = load_record(path)
         try:
             return Search.from_dict(content)
         except (ValueError, TypeError) as error:
             raise DamagedRecord(f"{path}: {error}") from error
 
     def read(self, folder: Path) -> StoredTrial:
-        """One trial's records. Raises DamagedRecord, naming file and line, where one can't be read."""
-        content = _load(folder / "spec.json")
+        """One trial's records. Raises DamagedRecord, naming file and line, where one can't be read or is a link."""
+        refuse_link(folder)
+        content = load_record(folder / "spec.json")
         try:
             imported = content.get("imported") is True
             spec = (ImportedSpec if imported else TrialSpec).from_dict(content["spec"])
@@ -203,7 +193,7 @@ class ResultStore:
             raise DamagedRecord(f"{folder / 'spec.json'}: {error}") from error
         summary = None
         if (folder / "summary.json").exists():
-            content = _load(folder / "summary.json")
+            content = load_record(folder / "summary.json")
             try:
                 summary = TrialSummary.from_dict({k: v for k, v in content.items() if k != "schema_version"})
             except (ValueError, TypeError) as error:
@@ -215,7 +205,7 @@ class ResultStore:
         found = {}
         for path in sorted(self.data_folder.glob("*.json")):
             try:
-                content = strict_json(_text(path))
+                content = strict_json(read_text(path))
                 found[str(content["name"])] = str(content["display_name"])
             except (ValueError, KeyError, TypeError):
                 continue  # a damaged copy costs a nicer name, no number
@@ -242,43 +232,6 @@ class ResultStore:
         ``progress`` wraps the names of the trials that have to be read. Raises OSError where ``cache`` is read-only.
         """
         return read_frames(self, cache, progress)
-
-
-def read_epochs(path: Path, imported: bool = False) -> list[EpochRecord]:
-    """The rows of an epochs.jsonl, none where there is no file. Raises DamagedRecord with the line number."""
-    if not path.exists():
-        return []
-    records: list[EpochRecord] = []
-    for number, line in enumerate(_text(path).splitlines(), 1):
-        try:
-            row = _versioned(strict_json(line), path)
-            values = {k: v for k, v in row.items() if k != "schema_version"}
-            records.append(EpochRecord.from_dict(values, imported=imported))
-            if records[-1].epoch != number:
-                raise ValueError(f"epoch {records[-1].epoch} stands where {number} should")
-        except (ValueError, TypeError, KeyError) as error:
-            raise DamagedRecord(f"{path}:{number}: {error}") from error
-    return records
-
-
-def _text(path: Path) -> str:
-    try:
-        return path.read_text(encoding="utf-8")
-    except (OSError, UnicodeDecodeError) as error:
-        raise DamagedRecord(f"{path}: {error}") from error
-
-
-def _load(path: Path) -> dict[str, Any]:
-    try:
-        return _versioned(strict_json(_text(path)), path)
-    except (ValueError, RecursionError) as error:
-        raise error if isinstance(error, DamagedRecord) else DamagedRecord(f"{path}: {error}") from error
-
-
-def _versioned(content: Any, path: Path) -> dict[str, Any]:
-    if not isinstance(content, dict) or content.get("schema_version") != SCHEMA_VERSION:
-        raise DamagedRecord(f"{path}: not a record of schema version {SCHEMA_VERSION}")
-    return content
 
 
 def _line(row: Mapping[str, Any]) -> str:

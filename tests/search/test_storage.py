@@ -53,18 +53,31 @@ def test_other_databases_are_refused(url):
         check_url(url)
 
 
-def test_what_can_not_be_reached_is_one_line_without_the_password(tmp_path):
+def test_what_can_not_be_reached_is_one_line(tmp_path):
     with pytest.raises(UserError, match="can't be reached") as error:
         open_storage("sqlite:////proc/nowhere/studies.db", tmp_path)
     assert "\n" not in str(error.value)
-    url = "postgresql://user:secret@127.0.0.1:1/studies"
     with pytest.raises(UserError) as error:
-        open_storage(url, tmp_path)
+        open_storage("postgresql://user@127.0.0.1:1/studies", tmp_path)
     installed = importlib.util.find_spec("psycopg2")
     assert ("can't be reached" if installed else "pip install psycopg2-binary") in str(error.value)
-    assert "secret" not in str(error.value)
     assert "\n" not in str(error.value)
-    assert redacted(url) == "postgresql://user:***@127.0.0.1:1/studies"
+
+
+@pytest.mark.parametrize(
+    "url",
+    [
+        "postgresql://user:secret@host/studies",
+        "postgresql://user:pa@secret:@host/studies",
+        "postgresql://host/studies?user=me&password=secret",
+        "mysql://user:secret@host/studies",
+    ],
+)
+def test_a_password_is_refused_and_never_shown(tmp_path, url):
+    with pytest.raises(UserError, match="PGPASSWORD|takes sqlite") as error:
+        open_storage(url, tmp_path)
+    assert "secret" not in str(error.value)
+    assert "secret" not in redacted(f"can't connect to {url} (refused)")
 
 
 @pytest.mark.parametrize(

@@ -2,6 +2,9 @@
 
 import hashlib
 import os
+from collections.abc import Iterator
+from contextlib import contextmanager
+from contextvars import ContextVar
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -9,6 +12,23 @@ from tunekit.errors import UserError
 
 DATA_DIR = "TUNEKIT_DATA_DIR"
 """Environment variable: a folder that has the files (``acl_arc/train.jsonl`` and so on); then nothing is fetched."""
+
+
+_MAY_FETCH: ContextVar[bool] = ContextVar("may_fetch", default=True)
+
+
+class NotHere(UserError):
+    """A file that would have to be fetched, where that was not wanted."""
+
+
+@contextmanager
+def nothing_fetched() -> Iterator[None]:
+    """Within it, reading a file that is not on this machine raises NotHere."""
+    token = _MAY_FETCH.set(False)
+    try:
+        yield
+    finally:
+        _MAY_FETCH.reset(token)
 
 
 @dataclass(frozen=True)
@@ -53,6 +73,8 @@ def _fetched(file: PinnedFile) -> Path:
 
     pooch.get_logger().setLevel("WARNING")
     path = Path(pooch.os_cache("tunekit")) / file.path
+    if not path.is_file() and not _MAY_FETCH.get():
+        raise NotHere(f"{file.path} is not on this machine yet; it is fetched from {file.url}")
     try:
         pooch.retrieve(file.url, known_hash=f"sha256:{file.sha256}", fname=path.name, path=path.parent)
     except (OSError, ValueError) as error:  # requests' errors are OSErrors; ValueError is a wrong hash

@@ -1,7 +1,12 @@
 """Start or join Ray, with the settings that a sweep needs; and stop it."""
 
 import os
+import secrets
+import sys
+import urllib.error
+import urllib.request
 from dataclasses import dataclass
+from pathlib import Path
 
 # Ray reads these at import: uv would ship the working directory, Tune would swallow the first Ctrl-C and, in its new
 # output engine, print tables beside ours; a failed attempt is one line of ours, its traceback lies in Tune's folder.
@@ -11,10 +16,20 @@ os.environ.setdefault("RAY_ACCEL_ENV_VAR_OVERRIDE_ON_ZERO", "0")
 os.environ["TUNE_DISABLE_SIGINT_HANDLER"] = "1"
 os.environ["RAY_AIR_NEW_OUTPUT"] = "0"
 os.environ["TUNE_PRINT_ALL_TRIAL_ERRORS"] = "0"
+if not os.environ.get("RAY_ADDRESS"):
+    # As on other systems: the node's address is the loopback one, and no port of a Ray of ours is seen from outside.
+    os.environ.setdefault("RAY_ENABLE_WINDOWS_OR_OSX_CLUSTER", "0")
 
 import ray  # noqa: E402
+from ray.tune.execution import class_cache  # noqa: E402
+
+# Tune would hand these to each trial by way of a log that everyone on the machine can read; no trial needs them.
+class_cache.ENV_VARS_TO_PROPAGATE.difference_update(
+    {"AWS_ACCESS_KEY_ID", "AWS_SECRET_ACCESS_KEY", "AWS_SECURITY_TOKEN", "AWS_SESSION_TOKEN"}
+)
 
 OBJECT_STORE_BYTES = 256 * 2**20
+ASK_SECONDS = 3
 
 
 @dataclass(frozen=True)
@@ -32,15 +47,19 @@ class Session:
 def connect() -> Session:
     """Join the cluster of ``RAY_ADDRESS`` or one this process is connected to, else start Ray on this machine.
 
-    A Ray started here listens on loopback only; trials exchange no large objects, so its store is small.
+    A Ray started here asks for a token (unless RAY_AUTH_MODE says otherwise) and shows its dashboard on loopback only;
+    trials exchange no large objects, so its store is small. A cluster that asks for no token gets one line of warning.
     """
     ours = False
     if ray.is_initialized():
         url = None
     elif os.environ.get("RAY_ADDRESS"):
         url = ray.init(log_to_driver=False, logging_level="ERROR").dashboard_url
+        if answers_without_token(url and f"http://{url}"):
+            sys.stderr.write(f"warning: {open_line(url)}\n")
     else:
         ours = True
+        keep_token_private()
         url = ray.init(
             address="local",
             log_to_driver=False,
@@ -57,3 +76,35 @@ def disconnect(session: Session) -> None:
     """Stop a Ray that ``connect`` started."""
     if session.ours:
         ray.shutdown()
+
+
+def keep_token_private() -> None:
+    """Make the file of Ray's token readable by its owner alone: Ray itself would leave it readable by all.
+
+    Raises OSError where it can't be written.
+    """
+    if "RAY_AUTH_TOKEN" in os.environ or "RAY_AUTH_TOKEN_PATH" in os.environ:
+        return
+    path = Path.home() / ".ray" / "auth_token"
+    path.parent.mkdir(exist_ok=True)
+    try:
+        with os.fdopen(os.open(path, os.O_CREAT | os.O_EXCL | os.O_WRONLY, 0o600), "w") as file:
+            file.write(secrets.token_hex(32))
+    except FileExistsError:
+        path.chmod(0o600)
+
+
+def answers_without_token(dashboard: str | None) -> bool:
+    """Whether Ray's job API at ``dashboard`` answers whoever asks."""
+    if dashboard is None:
+        return False
+    try:
+        with urllib.request.urlopen(f"{dashboard}/api/jobs/", timeout=ASK_SECONDS) as answer:
+            return answer.status == 200
+    except (urllib.error.URLError, TimeoutError):
+        return False
+
+
+def open_line(dashboard: str | None) -> str:
+    """What is wrong with a cluster that asks for no token, and how to mend it."""
+    return f"Ray at {dashboard} asks for no token: whoever reaches it can run code; start it with RAY_AUTH_MODE=token"

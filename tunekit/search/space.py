@@ -12,11 +12,11 @@ from typing import Any, get_type_hints
 from optuna.distributions import BaseDistribution, CategoricalDistribution, FloatDistribution, IntDistribution
 from optuna.trial import BaseTrial
 
-from tunekit.blocks import read_yaml
 from tunekit.errors import UserError
 from tunekit.methods import METHODS
 from tunekit.methods.base import complete_params
 from tunekit.schema import Scalar, TrialSpec
+from tunekit.strict_yaml import read_yaml
 
 SETTINGS = {"learning_rate": float, "batch_size": int, "epochs": int, "weight_decay": float, "warmup_ratio": float}
 """Fields of a spec that a search may vary, with their types."""
@@ -188,7 +188,7 @@ def shown_space(distributions: Mapping[str, BaseDistribution]) -> dict[str, dict
 
 def load_space(path: Path, methods: Sequence[str]) -> dict[str, Space]:
     """The ranges of a YAML file by method. Raises UserError, naming the file, on anything that is none."""
-    content = read_yaml(path)
+    content = read_yaml(path, str(path))
     if not isinstance(content, dict) or not all(isinstance(ranges, dict) for ranges in content.values()):
         raise UserError(f"{path}: expected ranges by method, as in lora: {{r: {{low: 4, high: 64}}}}")
     result: dict[str, Space] = {}

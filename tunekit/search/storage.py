@@ -19,16 +19,21 @@ SCHEMES = ("sqlite", "postgresql")
 
 
 def redacted(url: str) -> str:
-    """``url`` without its password."""
-    return re.sub(r"(//[^:/@]*):[^@]*@", r"\1:***@", url)
+    """``url`` without its password and without the values behind a ``?``, where drivers take passwords too."""
+    return re.sub(r"([?&][^=&\s]*)=[^&\s]*", r"\1=***", re.sub(r"(//[^:/@\s]*):.*@", r"\1:***@", url))
 
 
 def check_url(url: str) -> None:
-    """Raise UserError where ``url`` names no database that a search can use."""
+    """Raise UserError where ``url`` names no database that a search can use, or holds a password."""
     scheme = url.split(":", 1)[0].split("+", 1)[0]
     if "://" not in url or scheme not in SCHEMES:
         raise UserError(
             f"--optuna-storage takes sqlite:///FILE or postgresql://USER@HOST/DATABASE, got {redacted(url)!r}"
+        )
+    if re.search(r"//[^:/@]*:.*@", url) or re.search(r"[?&][^=]*pass[^=]*=", url):
+        raise UserError(
+            f"--optuna-storage {redacted(url)}: others can read a command's arguments; "
+            "leave the password out and put it in PGPASSWORD or ~/.pgpass"
         )
 
 

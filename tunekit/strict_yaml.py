@@ -5,7 +5,7 @@ from pathlib import Path
 
 import yaml
 
-from tunekit.store import UserError
+from tunekit.errors import UserError
 
 MAX_BYTES = 1_000_000
 MAX_DEPTH = 20

@@ -1,0 +1,196 @@
+"""``python -m tunekit doctor``: whether this machine is fit for a sweep, a line each; what is not says how to mend it.
+
+Fetches nothing and starts no Ray; heavy packages are imported only where a question needs them.
+"""
+
+import os
+import shutil
+import socket
+import tempfile
+from collections.abc import Iterator
+from dataclasses import dataclass
+from importlib.metadata import PackageNotFoundError, requires, version
+from pathlib import Path
+
+from packaging.requirements import Requirement
+
+from tunekit import estimate, hub
+from tunekit.args import GridArgs
+from tunekit.data.base import DATASETS, PINNED, load_dataset
+from tunekit.data.files import NotHere, nothing_fetched
+from tunekit.errors import UserError
+from tunekit.files import write_atomic
+from tunekit.models import MODELS, ModelRef
+from tunekit.safety import refuse_kernels
+from tunekit.schema import TrialSpec
+from tunekit.store import ResultStore
+from tunekit.sweep import Sweep, find, plan_of
+
+CONNECT_SECONDS = 3
+
+
+@dataclass(frozen=True)
+class Finding:
+    """One thing that was looked at."""
+
+    subject: str
+    ok: bool
+    text: str
+    """What was found; of a problem, how to mend it too."""
+
+    def __str__(self) -> str:
+        return f"{'ok' if self.ok else 'problem':<8} {self.subject}: {self.text}"
+
+
+def examine(storage: Path, config: Path | None) -> Iterator[Finding]:
+    """Everything a sweep needs, as it is found; with ``config``, a grid's YAML file, what that grid needs.
+
+    Raises UserError where ``config`` can't be read.
+    """
+    yield from _versions()
+    yield _kernels()
+    yield _gpu()
+    yield _ray()
+    yield _storage(storage)
+    sweep = find(GridArgs(config=config, storage=storage), {}) if config else None
+    yield _disk(storage, _pending(sweep, storage) if sweep else [])
+    own = sweep.own_data if sweep else {}
+    for name in dict.fromkeys(spec.dataset for spec in sweep.specs) if sweep else DATASETS:
+        yield Finding(f"data {name}", True, "read from your files") if name in own else _data(name)
+    for ref in sweep.models.values() if sweep else (ModelRef(name, MODELS[name].revision) for name in MODELS):
+        yield _model(ref)
+
+
+def _versions() -> Iterator[Finding]:
+    """The installed packages against the ranges that this package's own metadata states."""
+    wanted = [Requirement(text) for text in requires("tunekit") or []]
+    wanted = [one for one in wanted if one.marker is None or one.marker.evaluate({"extra": ""})]
+    wrong = []
+    for one in wanted:
+        try:
+            found = version(one.name)
+        except PackageNotFoundError:
+            found = "not installed"
+        if found == "not installed" or not one.specifier.contains(found, prereleases=True):
+            wrong.append(f"{one.name} is {found}, supported is {one.specifier}")
+    for text in wrong:
+        yield Finding("versions", False, f"{text}; pip install -c constraints.txt -e .")
+    if not wrong:
+        yield Finding("versions", True, f"{len(wanted)} packages in their supported ranges")
+
+
+def _kernels() -> Finding:
+    try:
+        refuse_kernels()
+    except UserError as error:
+        return Finding("kernels", False, str(error))
+    return Finding("kernels", True, "not installed, as it must be")
+
+
+def _gpu() -> Finding:
+    if not estimate.has_accelerator():
+        return Finding("gpu", True, f"none here; trials run on {estimate.cores()} processor cores")
+    import torch
+
+    if not torch.cuda.is_available():
+        return Finding("gpu", False, "there is one, but torch can't use it; install torch's CUDA build, or its driver")
+    return Finding("gpu", True, f"{torch.cuda.device_count()} x {torch.cuda.get_device_name()}")
+
+
+def _ray() -> Finding:
+    """The cluster of RAY_ADDRESS, or what would be started."""
+    address = os.environ.get("RAY_ADDRESS")
+    if not address:
+        if os.environ.get("RAY_AUTH_MODE", "token") != "token":
+            return Finding("ray", False, "RAY_AUTH_MODE turns token authentication off; unset it")
+        return Finding("ray", True, "started here with a sweep, with a token and its dashboard on loopback")
+    host, _, port = address.removeprefix("ray://").rpartition(":")
+    mend = "start the cluster, or unset RAY_ADDRESS"
+    if host and port.isdigit():
+        try:
+            socket.create_connection((host.strip("[]"), int(port)), CONNECT_SECONDS).close()
+        except OSError as error:
+            return Finding("ray", False, f"{address} can't be reached ({error}); {mend}")
+    from tunekit.runner import session  # imports ray: seconds that only a cluster is worth
+
+    try:
+        joined = session.connect()
+    except (ConnectionError, RuntimeError, ValueError) as error:
+        return Finding("ray", False, f"{address} can't be joined ({hub.first_line(error)}); {mend}")
+    session.disconnect(joined)
+    if session.answers_without_token(joined.dashboard):
+        return Finding("ray", False, session.open_line(joined.dashboard))
+    return Finding("ray", True, f"{address}: {joined.num_cpus:.0f} cores, {joined.num_gpus:.0f} GPUs, token asked for")
+
+
+def _existing(folder: Path) -> Path:
+    """``folder``, or the nearest one above it that is there."""
+    folder = folder.resolve()
+    return folder if folder.is_dir() else _existing(folder.parent)
+
+
+def _storage(storage: Path) -> Finding:
+    """Write, rename and read in ``storage``, or in the folder it would be made in."""
+    folder = _existing(storage)
+    try:
+        with tempfile.TemporaryDirectory(dir=folder, prefix=".tunekit-doctor-") as probe:
+            path = Path(probe) / "probe"
+            write_atomic(path, b"probe")
+            whole = path.read_bytes() == b"probe"
+    except OSError as error:
+        return Finding("storage", False, f"{folder} can't be written ({error.strerror}); give another with --storage")
+    if not whole:
+        return Finding("storage", False, f"{folder} gives back other bytes than were written; give another folder")
+    return Finding("storage", True, f"{storage} can be written, renamed in and read")
+
+
+def _pending(sweep: Sweep, storage: Path) -> list[TrialSpec]:
+    """The trials of ``sweep`` that a run would train."""
+    plan = plan_of(sweep, ResultStore(storage / sweep.name))
+    return [trial.spec for trial in plan.pending(retry_failed=False)]
+
+
+def _disk(storage: Path, specs: list[TrialSpec]) -> Finding:
+    free, needed = shutil.disk_usage(_existing(storage)).free, estimate.disk_bytes(specs, estimate.cores())
+    text = f"{free / 1e9:.1f} GB free"
+    if specs:
+        text += f", records and checkpoints of {len(specs)} trials may take {needed / 1e9:.1f} GB"
+    return Finding("disk", free >= needed, text if free >= needed else f"{text}; free some, or give another --storage")
+
+
+def _data(name: str) -> Finding:
+    """A registered dataset's files and their hashes, where they are on this machine."""
+    subject = f"data {name}"
+    if DATASETS[name].content_hash.startswith(PINNED):
+        return Finding(subject, True, "read from the hub at a pinned revision when a trial needs it; not looked at")
+    try:
+        with nothing_fetched():
+            load_dataset(name)
+    except NotHere as error:
+        return Finding(subject, True, str(error))
+    except UserError as error:
+        return Finding(subject, False, str(error))
+    return Finding(subject, True, "here, with its declared hash")
+
+
+def _model(ref: ModelRef) -> Finding:
+    """Whether a model's files are on this machine."""
+    subject = f"model {ref.name}"
+    if ref.path:
+        return Finding(subject, True, f"read from {ref.path}")
+    hub_id = MODELS[ref.name].hub_id if ref.name in MODELS else ref.name.partition("@")[0]
+    if ref.name == "minilm":
+        try:
+            hub.folder_of_minilm(ref.revision)
+        except UserError as error:
+            return Finding(subject, False, str(error))
+        return Finding(subject, True, "its package is here, with its hash")
+    if hub_id is None:
+        return Finding(subject, True, "built here")
+    missing = hub.not_cached(hub_id, ref.revision)
+    if not missing:
+        return Finding(subject, True, f"{hub_id} is in the cache")
+    text = f"{' and '.join(missing)} of {hub_id} not in the cache"
+    if os.environ.get("HF_HUB_OFFLINE", "0") in ("0", ""):
+        return Finding(subject, True, f"{text}; fetched from the hub when a trial needs them")
+    return Finding(subject, False, f"{text}, and HF_HUB_OFFLINE is set; unset it once where the hub can be reached")

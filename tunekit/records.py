@@ -1,0 +1,87 @@
+"""A store's record files, read strictly: whole, of this version, of sane size, and no links."""
+
+from collections.abc import Mapping
+from pathlib import Path
+from typing import Any
+
+from tunekit.imported import ImportedSpec
+from tunekit.schema import SCHEMA_VERSION, EpochRecord, TrialSpec
+from tunekit.strict import coerced, strict_json
+
+MAX_BYTES = 500_000_000
+"""Of one record file."""
+
+
+class DamagedRecord(ValueError):
+    """A stored file can't be read as what it should be; the message names file and line."""
+
+
+def read_epochs(path: Path, imported: bool = False) -> list[EpochRecord]:
+    """The rows of an epochs.jsonl, none where there is no file. Raises DamagedRecord with the line number."""
+    if not path.exists():
+        return []
+    records: list[EpochRecord] = []
+    for number, line in enumerate(read_text(path).splitlines(), 1):
+        try:
+            row = _versioned(strict_json(line), path)
+            values = {k: v for k, v in row.items() if k != "schema_version"}
+            records.append(EpochRecord.from_dict(values, imported=imported))
+            if records[-1].epoch != number:
+                raise ValueError(f"epoch {records[-1].epoch} stands where {number} should")
+        except (ValueError, TypeError, KeyError) as error:
+            raise DamagedRecord(f"{path}:{number}: {error}") from error
+    return records
+
+
+def read_text(path: Path) -> str:
+    """A record's text. Raises DamagedRecord where it can't be read, is too large, or is a link."""
+    refuse_link(path)
+    try:
+        if path.stat().st_size > MAX_BYTES:
+            raise DamagedRecord(f"{path}: larger than {MAX_BYTES:,} bytes, which no such file should be")
+        return path.read_text(encoding="utf-8")
+    except (OSError, UnicodeDecodeError) as error:
+        raise DamagedRecord(f"{path}: {error}") from error
+
+
+def refuse_link(path: Path) -> None:
+    """Raise DamagedRecord where ``path`` is a link, for it could lead out of the store."""
+    if path.is_symlink():
+        raise DamagedRecord(f"{path} is a link, and links in a store are not followed; put what it stands for there")
+
+
+def load_record(path: Path) -> dict[str, Any]:
+    """The object of a record file. Raises DamagedRecord where it is none of this schema version."""
+    try:
+        return _versioned(strict_json(read_text(path)), path)
+    except ValueError as error:
+        raise error if isinstance(error, DamagedRecord) else DamagedRecord(f"{path}: {error}") from error
+
+
+def checked_request(request: Any) -> dict[str, Any]:
+    """``request`` if its cells are specs with lists of seeds. Raises ValueError or TypeError where one is not."""
+    if not isinstance(request, dict) or not isinstance(request.get("cells", []), list):
+        raise ValueError("a request is an object with a list of cells")
+    for cell in request.get("cells", []):
+        seeds = cell.get("seeds") if isinstance(cell, dict) else None
+        if not isinstance(seeds, list):
+            raise ValueError("a request's cell is an object with a list of seeds")
+        spec_of(cell, 0)
+        for seed in seeds:
+            coerced("seed", "int", seed)
+    metrics = request.get("metric_names", {})
+    if not isinstance(metrics, dict) or not all(isinstance(name, str) for name in metrics.values()):
+        raise ValueError("metric_names maps metrics to names")
+    return request
+
+
+def spec_of(cell: Mapping[str, Any], seed: int) -> TrialSpec | ImportedSpec:
+    """The trial of one seed of a request's cell. Raises ValueError or TypeError where it is none."""
+    values = {name: value for name, value in cell.items() if name not in ("seeds", "imported")}
+    return (ImportedSpec if cell.get("imported") is True else TrialSpec).from_dict({**values, "seed": seed})
+
+
+def _versioned(content: Any, path: Path) -> dict[str, Any]:
+    if not isinstance(content, dict) or content.get("schema_version") != SCHEMA_VERSION:
+        raise DamagedRecord(f"{path}: not a record of schema version {SCHEMA_VERSION}")
+    return content
