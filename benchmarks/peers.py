@@ -191,9 +191,7 @@ class Report(TrainerCallback):
     def __init__(self) -> None:
         self.scores: dict[str, float] = {}
 
-    def on_evaluate(
-        self, args: TrainingArguments, state: TrainerState, control: TrainerControl, **others: Any
-    ) -> None:
+    def on_evaluate(self, args: TrainingArguments, state: TrainerState, control: TrainerControl, **others: Any) -> None:
         """Splits come one by one; the test part is the last."""
         from ray import tune
 

@@ -59,9 +59,7 @@ def _gemm(size: int) -> float:
     return 2 * size**3 / (perf_counter() - start)
 
 
-def step_flops(
-    shape: Shape, method: str, params: Mapping[str, Any], lengths: Sequence[int], num_labels: int
-) -> int:
+def step_flops(shape: Shape, method: str, params: Mapping[str, Any], lengths: Sequence[int], num_labels: int) -> int:
     """Useful floating-point operations of a training step on sequences of ``lengths``. Raises NoClosedForm."""
     lengths = np.asarray(lengths, np.int64)
     tokens, pairs = int(lengths.sum()), int((lengths**2).sum())
