@@ -1,0 +1,106 @@
+"""Useful FLOP/s of our training step over what this machine's matrix product reaches in the same run, in fp32.
+
+Useful are the multiplications and additions that a step on the real tokens must do: forward products, products for
+gradients of inputs where anything before needs one, products for gradients of trained weights, and attention within each
+sequence. Padding, softmax, norms, dropout and the optimizer are not counted.
+"""
+
+import os
+from collections.abc import Mapping, Sequence
+from time import perf_counter
+from typing import Any
+
+import numpy as np
+import torch
+
+from benchmarks.harness import Outcome, Ratio, ratio_of
+from benchmarks.trial import BATCH_SIZE, case_of, member_of, prepared_of, train
+from tunekit.shapes import Shape, bottleneck, lora_targets
+
+SQUARE, QUICK_SQUARE = 4096, 512
+REPEATS, QUICK_REPEATS = 9, 3
+STEPS = 8
+
+
+def run(quick: bool) -> Outcome:
+    """Shares of the peak such as ``minilm/restaurant/lora/peak``, on one thread, as a trial of a grid has."""
+    torch.set_num_threads(1)
+    model, repeats = ("tiny-bert", QUICK_REPEATS) if quick else ("minilm", REPEATS)
+    ratios: dict[str, Ratio] = {}
+    figures: dict[str, Any] = {"precision": "fp32", "threads": 1, "cores": len(os.sched_getaffinity(0))}
+    for method in ("full", "adapter", "lora"):
+        case = case_of(model, "restaurant", method, rows=STEPS * BATCH_SIZE)
+        member, prepared = member_of(case), prepared_of(case)
+        shape, lengths = Shape.of(member.model.config.to_dict()), prepared.splits["train"].tokens.lengths
+        # All steps of an epoch together: the sum does not depend on which sequence stands in which batch.
+        flops = step_flops(shape, method, case.spec.method_params, lengths, len(prepared.data.label_names))
+        train([member], 1)
+        _gemm(QUICK_SQUARE)
+        peaks, ours = [], []
+        for epoch in range(2, repeats + 2):
+            # A product before and after: what the machine could do while ours ran.
+            before = _gemm(QUICK_SQUARE if quick else SQUARE)
+            start = perf_counter()
+            train([member], epoch)
+            ours.append(flops / (perf_counter() - start))
+            peaks.append((before + _gemm(QUICK_SQUARE if quick else SQUARE)) / 2)
+        ratios[f"{model}/restaurant/{method}/peak"] = ratio_of([1 / one for one in ours], [1 / one for one in peaks])
+        figures[f"{method}/useful GFLOP/s"] = [round(one / 1e9, 2) for one in ours]
+        figures[f"{method}/GEMM GFLOP/s"] = [round(one / 1e9, 2) for one in peaks]
+        figures[f"{method}/useful GFLOP a step"] = flops / STEPS / 1e9
+    return Outcome(ratios, figures)
+
+
+def _gemm(size: int) -> float:
+    """FLOP/s of one square product."""
+    left, right = torch.rand(size, size), torch.rand(size, size)
+    start = perf_counter()
+    torch.mm(left, right)
+    return 2 * size**3 / (perf_counter() - start)
+
+
+def step_flops(shape: Shape, method: str, params: Mapping[str, Any], lengths: Sequence[int], num_labels: int) -> int:
+    """Useful floating-point operations of a training step on sequences of ``lengths``. Raises NoClosedForm."""
+    lengths = np.asarray(lengths, np.int64)
+    tokens, pairs = int(lengths.sum()), int((lengths**2).sum())
+    tuned, full = lora_targets(shape, method, params, num_labels), method == "full"
+    rank = int(params["r"]) if tuned else 0
+    total, needs_grad = 0, full  # whether what enters the layer needs a gradient
+    linears = list(shape.linears(num_labels))
+
+    def linear(name: str, count: int, wide: int, out: int, x: bool, trained: bool) -> bool:
+        """Adds one linear module for ``count`` vectors; returns whether its output needs a gradient."""
+        nonlocal total
+        total += 2 * count * wide * out * (1 + int(x) + int(trained))
+        if name in tuned:
+            # Down and up again: both trained, a gradient between them always, before them where x needs one.
+            total += 2 * count * rank * (wide * (2 + int(x)) + out * 3)
+        return x or trained or name in tuned
+
+    def adapter(x: bool) -> bool:
+        nonlocal total
+        if method != "adapter":
+            return x
+        total += 2 * tokens * shape.hidden_size * bottleneck(shape, params) * (2 + int(x) + 3)
+        return True
+
+    each = len(linears[:-2]) // shape.num_hidden_layers
+    for layer in range(shape.num_hidden_layers):
+        (q, k, v, o, up, down) = linears[each * layer : each * (layer + 1)]
+        grads = [linear(*_for(one, tokens), needs_grad, full) for one in (q, k, v)]
+        scores = grads[0] or grads[1]
+        # Scores and their product with values; then gradients of q and k, of probabilities and of values.
+        products = 2 + int(grads[0]) + int(grads[1]) + int(scores) + int(grads[2])
+        total += 2 * pairs * shape.hidden_size * products
+        attended = adapter(linear(*_for(o, tokens), scores or grads[2], full)) or needs_grad
+        wide = linear(*_for(up, tokens), attended, full)
+        needs_grad = adapter(linear(*_for(down, tokens), wide, full)) or attended
+    dense, out = linears[-2:]
+    linear(*_for(dense, len(lengths)), needs_grad, True)
+    linear(*_for(out, len(lengths)), True, True)
+    return total
+
+
+def _for(module: tuple[str, int, int], count: int) -> tuple[str, int, int, int]:
+    name, wide, out = module
+    return name, count, wide, out

@@ -1,0 +1,33 @@
+"""The closed form of useful work against the products that a step without padding really does."""
+
+import numpy as np
+import pytest
+from torch.utils.flop_counter import FlopCounterMode
+
+from benchmarks.roofline import step_flops
+from tests.engine.test_memory_measure import METHODS, SMALL, config_of
+from tests.helpers import specify
+from tunekit.engine.memory_measure import member_of
+from tunekit.shapes import Shape
+
+LENGTHS = (6, 6, 6)
+"""Each fills a row, so that nothing is padded and no row holds two."""
+
+
+@pytest.mark.parametrize(("method", "params"), METHODS)
+def test_a_step_without_padding_does_exactly_the_useful_products(method, params):
+    # Not BERT: its backbone pools each row's first token too, which nothing needs.
+    spec = specify(method=method, method_params=params, batch_size=len(LENGTHS))
+    member = member_of(config_of("roberta", SMALL), spec, LENGTHS, num_labels=3)
+    with FlopCounterMode(display=False) as counter:
+        member.loss(np.arange(len(LENGTHS)))[0].backward()
+    shape = Shape.of(member.model.config.to_dict())
+    assert step_flops(shape, method, spec.method_params, LENGTHS, 3) == counter.get_total_flops()
+
+
+def test_attention_is_counted_within_sequences_only():
+    config = Shape.of(config_of("bert", SMALL))
+    short, long = (step_flops(config, "full", {}, lengths, 3) for lengths in ((6, 6), (12,)))
+    layers, head = config.num_hidden_layers, 6 * config.hidden_size * (config.hidden_size + 3)
+    # Two halves attend to half as much as one whole, and have one more first token.
+    assert long - short == layers * 6 * 2 * config.hidden_size * (12**2 - 2 * 6**2) - head
