@@ -9,7 +9,7 @@ from typing import Any
 import torch
 
 from benchmarks.harness import Outcome, Ratio, ratio_of
-from benchmarks.trial import BATCH_SIZE, Case, case_of, member_of, train, train_ours
+from benchmarks.trial import BATCH_SIZE, Case, case_of, pack_of, train, train_ours
 from benchmarks.workers import Gate, Team
 
 METHODS = ("full", "adapter", "lora")
@@ -63,15 +63,13 @@ def _measure(cases: list[Case], device: str, repeats: int) -> dict[str, list[flo
 
 def train_pack(gate: Gate, cases: list[Case], device: str) -> None:
     """A worker's task: all ``cases`` as one pack, an epoch a turn."""
-    members, epoch = [member_of(case, device) for case in cases], 0
+    pack = pack_of(cases, device)
     while gate.wait():
-        epoch += 1
-        gate.done(train(members, epoch))
+        gate.done(train(pack))
 
 
 def train_one_after_another(gate: Gate, cases: list[Case], device: str) -> None:
     """A worker's task: an epoch of each of ``cases`` alone, a turn."""
-    members, epoch = [member_of(case, device) for case in cases], 0
+    packs = [pack_of([case], device) for case in cases]
     while gate.wait():
-        epoch += 1
-        gate.done([train([member], epoch)[0] for member in members])
+        gate.done([train(pack)[0] for pack in packs])

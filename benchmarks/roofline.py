@@ -1,8 +1,9 @@
 """Useful FLOP/s of our training step over what this machine's matrix product reaches in the same run, in fp32.
 
 Useful are the multiplications and additions that a step on the real tokens must do: forward products, products for
-gradients of inputs where anything before needs one, products for gradients of trained weights, and attention within each
-sequence. Padding, softmax, norms, dropout and the optimizer are not counted.
+gradients of inputs where anything before needs one, products for gradients of trained weights, and attention within
+each sequence; after the last layer's keys and values, those of first tokens alone. Padding, softmax, norms, dropout and
+the optimizer are not counted.
 """
 
 import os
@@ -14,7 +15,7 @@ import numpy as np
 import torch
 
 from benchmarks.harness import Outcome, Ratio, ratio_of
-from benchmarks.trial import BATCH_SIZE, case_of, member_of, prepared_of, train
+from benchmarks.trial import BATCH_SIZE, case_of, pack_of, prepared_of, train
 from tunekit.shapes import Shape, bottleneck, lora_targets
 
 SQUARE, QUICK_SQUARE = 4096, 512
@@ -30,18 +31,18 @@ def run(quick: bool) -> Outcome:
     figures: dict[str, Any] = {"precision": "fp32", "threads": 1, "cores": len(os.sched_getaffinity(0))}
     for method in ("full", "adapter", "lora"):
         case = case_of(model, "restaurant", method, rows=STEPS * BATCH_SIZE)
-        member, prepared = member_of(case), prepared_of(case)
-        shape, lengths = Shape.of(member.model.config.to_dict()), prepared.splits["train"].tokens.lengths
+        pack, prepared = pack_of([case]), prepared_of(case)
+        shape, lengths = Shape.of(pack.model.config.to_dict()), prepared.splits["train"].tokens.lengths
         # All steps of an epoch together: the sum does not depend on which sequence stands in which batch.
         flops = step_flops(shape, method, case.spec.method_params, lengths, len(prepared.data.label_names))
-        train([member], 1)
+        train(pack)
         _gemm(QUICK_SQUARE)
         peaks, ours = [], []
-        for epoch in range(2, repeats + 2):
+        for _ in range(repeats):
             # A product before and after: what the machine could do while ours ran.
             before = _gemm(QUICK_SQUARE if quick else SQUARE)
             start = perf_counter()
-            train([member], epoch)
+            train(pack)
             ours.append(flops / (perf_counter() - start))
             peaks.append((before + _gemm(QUICK_SQUARE if quick else SQUARE)) / 2)
         ratios[f"{model}/restaurant/{method}/peak"] = ratio_of([1 / one for one in ours], [1 / one for one in peaks])
@@ -77,24 +78,27 @@ def step_flops(shape: Shape, method: str, params: Mapping[str, Any], lengths: Se
             total += 2 * count * rank * (wide * (2 + int(x)) + out * 3)
         return x or trained or name in tuned
 
-    def adapter(x: bool) -> bool:
+    def adapter(count: int, x: bool) -> bool:
         nonlocal total
         if method != "adapter":
             return x
-        total += 2 * tokens * shape.hidden_size * bottleneck(shape, params) * (2 + int(x) + 3)
+        total += 2 * count * shape.hidden_size * bottleneck(shape, params) * (2 + int(x) + 3)
         return True
 
     each = len(linears[:-2]) // shape.num_hidden_layers
     for layer in range(shape.num_hidden_layers):
         (q, k, v, o, up, down) = linears[each * layer : each * (layer + 1)]
-        grads = [linear(*_for(one, tokens), needs_grad, full) for one in (q, k, v)]
+        last = layer == shape.num_hidden_layers - 1
+        count, scored = (len(lengths), tokens) if last else (tokens, pairs)
+        grads = [linear(*_for(q, count), needs_grad, full)]
+        grads += [linear(*_for(one, tokens), needs_grad, full) for one in (k, v)]
         scores = grads[0] or grads[1]
         # Scores and their product with values; then gradients of q and k, of probabilities and of values.
         products = 2 + int(grads[0]) + int(grads[1]) + int(scores) + int(grads[2])
-        total += 2 * pairs * shape.hidden_size * products
-        attended = adapter(linear(*_for(o, tokens), scores or grads[2], full)) or needs_grad
-        wide = linear(*_for(up, tokens), attended, full)
-        needs_grad = adapter(linear(*_for(down, tokens), wide, full)) or attended
+        total += 2 * scored * shape.hidden_size * products
+        attended = adapter(count, linear(*_for(o, count), scores or grads[2], full)) or needs_grad
+        wide = linear(*_for(up, count), attended, full)
+        needs_grad = adapter(count, linear(*_for(down, count), wide, full)) or attended
     dense, out = linears[-2:]
     linear(*_for(dense, len(lengths)), needs_grad, True)
     linear(*_for(out, len(lengths)), True, True)

@@ -1,4 +1,4 @@
-"""What the benchmarks ask of the engine, all of it: specs, data, models, warm members, and an epoch of a pack of them."""
+"""All that the benchmarks ask of the engine: specs, data, models, warm packs, and an epoch of one."""
 
 from collections.abc import Sequence
 from dataclasses import dataclass
@@ -12,7 +12,7 @@ from transformers import PreTrainedModel
 from benchmarks.workers import Gate
 from tunekit.data.base import DATASETS
 from tunekit.engine.build import Prepared, build_model, prepare
-from tunekit.engine.train import Member, batches, train_epoch
+from tunekit.engine.train import Member, Pack, batches
 from tunekit.methods import METHODS
 from tunekit.methods.base import complete_params
 from tunekit.models import ModelRef, resolve_model
@@ -104,19 +104,20 @@ def order_of(case: Case, epoch: int) -> np.ndarray:
     return np.concatenate(list(batches(len(prepared_of(case).splits["train"]), case.spec, epoch)))
 
 
-def member_of(case: Case, device: str = "cpu") -> Member:
-    """A warm trial of ours, ready for its first epoch."""
-    return Member(case.spec, model_of(case), prepared_of(case).splits["train"], torch.device(device))
+def pack_of(cases: Sequence[Case], device: str = "cpu") -> Pack:
+    """Warm trials of ours as one pack, ready for their first epoch."""
+    return Pack(
+        [Member(case.spec, model_of(case), prepared_of(case).splits["train"], torch.device(device)) for case in cases]
+    )
 
 
-def train(members: Sequence[Member], epoch: int) -> list[Slice]:
-    """Train all ``members`` for ``epoch`` (from 1) as one pack."""
-    return [Slice(found.num_tokens, tuple(found.losses)) for found in train_epoch(members, epoch)]
+def train(pack: Pack) -> list[Slice]:
+    """Train the next epoch of ``pack``."""
+    return [Slice(found.num_tokens, tuple(found.losses)) for found in pack.train_epoch()]
 
 
 def train_ours(gate: Gate, case: Case, device: str = "cpu") -> None:
     """A worker's task: one warm trial of ours, an epoch a turn."""
-    member, epoch = member_of(case, device), 0
+    pack = pack_of([case], device)
     while gate.wait():
-        epoch += 1
-        gate.done(train([member], epoch)[0])
+        gate.done(train(pack)[0])

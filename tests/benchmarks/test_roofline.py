@@ -8,6 +8,7 @@ from benchmarks.roofline import step_flops
 from tests.engine.test_memory_measure import METHODS, SMALL, config_of
 from tests.helpers import specify
 from tunekit.engine.memory_measure import member_of
+from tunekit.engine.train import Pack
 from tunekit.shapes import Shape
 
 LENGTHS = (6, 6, 6)
@@ -16,11 +17,10 @@ LENGTHS = (6, 6, 6)
 
 @pytest.mark.parametrize(("method", "params"), METHODS)
 def test_a_step_without_padding_does_exactly_the_useful_products(method, params):
-    # Not BERT: its backbone pools each row's first token too, which nothing needs.
     spec = specify(method=method, method_params=params, batch_size=len(LENGTHS))
     member = member_of(config_of("roberta", SMALL), spec, LENGTHS, num_labels=3)
     with FlopCounterMode(display=False) as counter:
-        member.loss(np.arange(len(LENGTHS)))[0].backward()
+        Pack([member]).backward([np.arange(len(LENGTHS))])
     shape = Shape.of(member.model.config.to_dict())
     assert step_flops(shape, method, spec.method_params, LENGTHS, 3) == counter.get_total_flops()
 
@@ -28,6 +28,7 @@ def test_a_step_without_padding_does_exactly_the_useful_products(method, params)
 def test_attention_is_counted_within_sequences_only():
     config = Shape.of(config_of("bert", SMALL))
     short, long = (step_flops(config, "full", {}, lengths, 3) for lengths in ((6, 6), (12,)))
-    layers, head = config.num_hidden_layers, 6 * config.hidden_size * (config.hidden_size + 3)
-    # Two halves attend to half as much as one whole, and have one more first token.
-    assert long - short == layers * 6 * 2 * config.hidden_size * (12**2 - 2 * 6**2) - head
+    h, inner = config.hidden_size, config.intermediate_size
+    # Two halves attend to half as much as one whole, and have one more first token, which alone passes the last layer.
+    first = 6 * h * (2 * h + 2 * inner) + 6 * h * (h + 3)
+    assert long - short == (config.num_hidden_layers - 1) * 6 * 2 * h * (12**2 - 2 * 6**2) - first

@@ -9,7 +9,7 @@ import torch
 from tests.engine.test_run import finish, numbers
 from tests.helpers import fingerprint, specify, start
 from tunekit.engine.job import Job
-from tunekit.engine.train import Diverged
+from tunekit.engine.train import Diverged, Pack
 from tunekit.errors import UserError
 from tunekit.lease import Superseded
 from tunekit.models import resolve_model
@@ -106,14 +106,14 @@ def test_an_io_error_that_stays_is_raised_and_the_older_checkpoint_is_whole(tmp_
 
 def short_of_memory(monkeypatch, most):
     """A device that holds batches of at most ``most`` examples, from the third step on."""
-    loss = Member.loss
+    loss = Pack.loss
 
-    def limited(self, indices):
-        if self.step >= 2 and len(indices) > most:
+    def limited(self, indices, part=0):
+        if self.members[0].step >= 2 and len(indices[0]) > most:
             raise torch.OutOfMemoryError("CUDA out of memory. Tried to allocate 2 GiB")
-        return loss(self, indices)
+        return loss(self, indices, part)
 
-    monkeypatch.setattr(Member, "loss", limited)
+    monkeypatch.setattr(Pack, "loss", limited)
 
 
 def test_exhausted_memory_halves_the_micro_batch_and_says_so(tmp_path, monkeypatch, figures):
