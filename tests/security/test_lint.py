@@ -24,7 +24,9 @@ def unsafe(source: str) -> list[str]:
             names = [alias.name for alias in node.names]
         elif isinstance(node, ast.ImportFrom):
             names = [node.module or ""]
-        found += [f"{node.lineno}: imports {name}" for name in names if name.split(".")[0] in MODULES or ".convert_" in name]
+        found += [
+            f"{node.lineno}: imports {name}" for name in names if name.split(".")[0] in MODULES or ".convert_" in name
+        ]
         if isinstance(node, ast.Call):
             called, given = ast.unparse(node.func), {one.arg: ast.unparse(one.value) for one in node.keywords}
             keyword, value = WANTED.get(called, ("", None))
@@ -45,7 +47,8 @@ def test_no_module_is_unsafe():
     [
         "import pickle", "from joblib import load", "import cloudpickle as c", "torch.load(path)",
         "torch.load(path, weights_only=False)", "yaml.load(text, Loader)", "eval(text)", "exec(text)",
-        "import transformers.models.bert.convert_x as c", "np.load(path)", "subprocess.run(line, shell=True)", "AutoModel.from_pretrained(x, trust_remote_code=True)",
+        "import transformers.models.bert.convert_x as c",
+        "np.load(path)", "subprocess.run(line, shell=True)", "AutoModel.from_pretrained(x, trust_remote_code=True)",
     ],
 )  # fmt: skip
 def test_the_lint_can_fail(source):
