@@ -47,8 +47,8 @@ def test_no_module_is_unsafe():
     [
         "import pickle", "from joblib import load", "import cloudpickle as c", "torch.load(path)",
         "torch.load(path, weights_only=False)", "yaml.load(text, Loader)", "eval(text)", "exec(text)",
-        "import transformers.models.bert.convert_x as c",
-        "np.load(path)", "subprocess.run(line, shell=True)", "AutoModel.from_pretrained(x, trust_remote_code=True)",
+        "import transformers.models.bert.convert_x as c", "np.load(path)", "subprocess.run(line, shell=True)",
+        "AutoModel.from_pretrained(x, trust_remote_code=True)",
     ],
 )  # fmt: skip
 def test_the_lint_can_fail(source):
