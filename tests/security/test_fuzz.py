@@ -100,7 +100,7 @@ def test_a_store_of_anything_is_read_or_refused_in_one_line(data):
 
 @pytest.mark.faults
 @pytest.mark.timeout(900)
-@settings(max_examples=60, **PACE)
+@settings(max_examples=12, **PACE)
 @given(st.data())
 def test_a_report_of_any_store_is_written_or_refused_in_one_line(capsys, data):
     with tempfile.TemporaryDirectory() as folder:

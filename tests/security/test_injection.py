@@ -11,20 +11,20 @@ from analysis.render import escape_csv
 from tests.analysis.stores import add, ask
 from tests.test_store import FINGERPRINT, summary
 from tunekit.__main__ import main as tunekit
-from tunekit.schema import Status
+from tunekit.schema import Status, TrialSpec
 from tunekit.store import ResultStore
 
-NAMES = ["<script>alert(1)</script>", r"\input{/etc/passwd}$\frac$", "=cmd|' /C calc'!A0", "[/red][bold]x", "@SUM(1)"]
+MODEL = "=cmd|' /C calc'!A0<script>alert(1)</script>[/red]"
+DATASET = r"@SUM(1)\input{/etc/passwd}$\frac$[bold]<script>"
 
 
 @pytest.fixture(scope="module")
 def written(tmp_path_factory):
-    """Where a report of a store went whose datasets and models have such names."""
-    from tests.helpers import specify
-
+    """Where the report of a store went whose dataset and model have such names."""
     folder = tmp_path_factory.mktemp("hostile")
     store = ResultStore(folder / "sweep")
-    specs = [specify(dataset=name, model=name, seed=seed) for name in NAMES for seed in (1, 2, 3)]
+    fields = {"dataset": DATASET, "model": MODEL, "method": "full", "learning_rate": 1e-3}
+    specs = [TrialSpec(**fields, seed=seed) for seed in (1, 2, 3)]
     ask(store, specs)
     for spec in specs:
         add(store, spec, [0.5 + spec.seed / 100])
