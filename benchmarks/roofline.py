@@ -1,8 +1,8 @@
 """Useful FLOP/s of our training step over what this machine's matrix product reaches in the same run, in fp32.
 
 Useful are the multiplications and additions that a step on the real tokens must do: forward products, products for
-gradients of inputs where anything before needs one, products for gradients of trained weights, and attention within each
-sequence. Padding, softmax, norms, dropout and the optimizer are not counted.
+gradients of inputs where anything before needs one, products for gradients of trained weights, and attention within
+each sequence. Padding, softmax, norms, dropout and the optimizer are not counted.
 """
 
 import os

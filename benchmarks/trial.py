@@ -1,4 +1,4 @@
-"""What the benchmarks ask of the engine, all of it: specs, data, models, warm members, and an epoch of a pack of them."""
+"""All that the benchmarks ask of the engine: specs, data, models, warm members, and an epoch of a pack."""
 
 from collections.abc import Sequence
 from dataclasses import dataclass
