@@ -1,4 +1,4 @@
-"""24 short trials from command to final table: ours against Trainer under Ray Tune, plain (P0) and tuned (P1).
+"""A grid of 24 short trials from command to final table: ours against Trainer under Ray Tune, P0 and P1.
 
 Every side starts as a process of its own in fresh storage, builds the same models and scores dev and test after each
 epoch. The encoder is the small one of ``benchmarks.small``: what a short trial costs beside training is the question.

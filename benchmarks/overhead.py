@@ -1,9 +1,9 @@
-"""What a trial costs beside its training: trials that train nothing, through our runner and Ray Tune alone.
+"""What running a trial costs beside training it: empty trials, through our runner and through Ray Tune alone.
 
 Ours is the grid's own path (``run_grid``: lease, actors, store, display); only the run in the actor is replaced, by one
 that writes the records of each epoch and the summary, and computes nothing. Tune's trials report as many results and
-write none but Tune's own. All runs share one Ray. Costs are paces between trials' ends, so that what is paid once a
-run, the start of actors above all, is not in them.
+write none but Tune's own. All runs share one Ray. Costs are paces between trials' ends, so that what is paid once
+a run, the start of actors above all, is not in them.
 """
 
 import tempfile

@@ -137,7 +137,7 @@ class Turns(TrainerCallback):
 
 
 def grouped_order(case: Case, steps: int) -> Callable[[int], np.ndarray]:
-    """``steps`` whole batches of all rows as ``group_by_length`` batches them, spread evenly over their sizes."""
+    """Of all training rows as ``group_by_length`` batches them, ``steps`` whole batches of evenly spread sizes."""
     lengths = prepared_of(case).splits["train"].tokens.lengths
     size = case.spec.batch_size
 

@@ -1,4 +1,4 @@
-"""A BERT-type encoder of 4 layers, 256 wide, of seeded random weights, with MiniLM's tokenizer."""
+"""A BERT-type encoder of 4 layers, 256 wide, with seeded random weights and MiniLM's tokenizer: short trials."""
 
 import shutil
 from pathlib import Path

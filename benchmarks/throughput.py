@@ -1,9 +1,8 @@
-"""Real training tokens a second of warm trials: ours against Hugging Face's Trainer, in fp32 on this machine's cores.
+"""Real training tokens a second of warm trials: ours against Hugging Face's Trainer, in fp32 on two cores.
 
-Each side uses the machine as it would in a grid. Ours: a trial a core. P0: a trial a core, which is what Ray Tune
-gives. P1 and P1g: the better of a trial a core and one trial over two. All workers of a side train at the same time, an
-epoch of a few batches a turn, and a side's turn lasts until its last worker is done. Sides take turns. Evaluation is
-not in it.
+Each side uses the machine as it would in a grid. Ours and P0: a trial a core, which is what Ray Tune gives. P1 and P1g:
+the better of a trial a core and one trial over two. All workers of a side train at the same time, an epoch of a few
+batches a turn, and a side's turn lasts until its last worker is done. Sides take turns. Evaluation is not in it.
 """
 
 import tempfile

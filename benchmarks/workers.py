@@ -43,8 +43,8 @@ def _serve(connection: Connection, threads: int) -> None:
 class Worker:
     """A process with ``threads`` torch threads.
 
-    ``fresh`` starts it from nothing and lets it import what its task needs alone; else it comes from a server that
-    has the libraries loaded.
+    ``fresh`` starts it from nothing and lets it import what its task needs and no more; else it comes from a server
+    that has the libraries loaded.
     """
 
     def __init__(self, threads: int, *, fresh: bool = False) -> None:

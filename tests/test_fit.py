@@ -9,7 +9,7 @@ from hypothesis import strategies as st
 from tests.test_store import FINGERPRINT, summary
 from tunekit import estimate
 from tunekit.costs import peak_of, seconds_of
-from tunekit.fit import CUDA_PROCESS_BYTES, on_cpu, on_gpu
+from tunekit.fit import CUDA_PROCESS_BYTES, MOST_PER_GPU, on_cpu, on_gpu
 from tunekit.memory import how_many_fit
 from tunekit.methods.base import METHODS
 from tunekit.models import MODELS, ModelRef, resolve_model
@@ -28,9 +28,10 @@ def test_what_fits_leaves_a_tenth_and_no_room_for_one_more(peak, device, beside)
 
 def test_a_gpu_takes_as_many_as_fit_and_one_at_least():
     found, line = on_gpu(Resources(), 3 * GIB, 80 * GIB)
-    assert found.trials_per_device == int(0.9 * 80 * GIB // (3 * GIB + CUDA_PROCESS_BYTES)) == 18
-    assert "18 trials a GPU" in line
+    assert found.trials_per_device == int(0.9 * (80 * GIB - CUDA_PROCESS_BYTES) // (3 * GIB)) == 23
+    assert "23 trials a GPU" in line
     assert on_gpu(Resources(), 100 * GIB, 80 * GIB)[0].trials_per_device == 1
+    assert on_gpu(Resources(), 1, 80 * GIB)[0].trials_per_device == MOST_PER_GPU
 
 
 @pytest.mark.parametrize(

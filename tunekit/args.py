@@ -43,7 +43,9 @@ class SweepArgs(Settings):
     cpus_per_trial: int = 1
     """Processor cores, and torch threads, of a trial."""
     trials_per_device: str = "auto"
-    """Trials that share a GPU, a number or auto: as many as the predicted memory leaves room for."""
+    """Trials that share a GPU as one pack, a number or auto: as many as the predicted memory leaves room for."""
+    pack: int | None = None
+    """Train packs of so many trials in one process, on any device (default: only where trials share a GPU)."""
     retry_failed: bool = False
     """Run failed trials again too (of a search: failed confirming trials)."""
     yes: bool = False

@@ -159,7 +159,8 @@ def check_storage(root: Path, specs: Sequence[TrialSpec], concurrent: int) -> No
 
 def resources_of(args: SweepArgs) -> Resources:
     """What each trial is given. Raises UserError on what no machine, or not this one, can give."""
-    for name, value in (("max-concurrent", args.max_concurrent), ("cpus-per-trial", args.cpus_per_trial)):
+    given = {"max-concurrent": args.max_concurrent, "cpus-per-trial": args.cpus_per_trial, "pack": args.pack}
+    for name, value in given.items():
         if value is not None and value < 1:
             raise UserError(f"--{name} must be 1 or more, got {value}")
     if not os.environ.get("RAY_ADDRESS") and args.cpus_per_trial > estimate.cores():
@@ -171,7 +172,7 @@ def resources_of(args: SweepArgs) -> Resources:
         if not args.trials_per_device.isdigit() or int(args.trials_per_device) < 1:
             raise UserError(f"--trials-per-device takes a number from 1 or auto, got {args.trials_per_device!r}")
         per_device = int(args.trials_per_device)
-    return Resources(args.cpus_per_trial, per_device, args.max_concurrent)
+    return Resources(args.cpus_per_trial, per_device, args.max_concurrent, args.pack)
 
 
 def fitted(args: SweepArgs, resources: Resources, peak: int | None, num_trials: int, say: Say) -> Resources:
@@ -180,10 +181,11 @@ def fitted(args: SweepArgs, resources: Resources, peak: int | None, num_trials: 
 
     joined = bool(os.environ.get("RAY_ADDRESS"))
     line = ""
-    if args.trials_per_device == "auto" and (joined or estimate.has_accelerator()):
+    if args.trials_per_device == "auto" and args.pack is None and (joined or estimate.has_accelerator()):
         resources, line = fit.on_gpu(resources, peak, None if joined else memory_peak.device_bytes())
     elif not joined and not estimate.has_accelerator() and peak is not None:
-        at_a_time = min(estimate.cores() // args.cpus_per_trial, args.max_concurrent or num_trials, num_trials)
+        slots = estimate.cores() // args.cpus_per_trial * (args.pack or 1)
+        at_a_time = min(slots, args.max_concurrent or num_trials, num_trials)
         process, available = memory_peak.host_bytes()
         resources, line = fit.on_cpu(resources, peak, process, available, at_a_time)
     if line:

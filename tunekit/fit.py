@@ -9,6 +9,9 @@ GIB = 2**30
 CUDA_PROCESS_BYTES = GIB
 """Assumed of a process's CUDA context, its libraries' workspaces and what the allocator rounds up; not measured yet."""
 
+MOST_PER_GPU = 32
+"""Each trial of a pack has a process of its own on the host, too."""
+
 
 def on_gpu(resources: Resources, peak: int | None, device: int | None) -> tuple[Resources, str]:
     """``resources`` with as many trials a GPU of ``device`` bytes as fit with a tenth to spare, and why, in one line.
@@ -18,7 +21,7 @@ def on_gpu(resources: Resources, peak: int | None, device: int | None) -> tuple[
     if peak is None or device is None:
         what = "no closed form of a trial's memory" if peak is None else "the memory of the cluster's GPUs is not known"
         return replace(resources, trials_per_device=1), f"one trial a GPU ({what}); --trials-per-device sets another"
-    fit = max(1, how_many_fit(peak, device, CUDA_PROCESS_BYTES))
+    fit = max(1, min(MOST_PER_GPU, how_many_fit(peak, device - CUDA_PROCESS_BYTES)))
     line = f"{fit} trials a GPU: at most {peak / GIB:.1f} GiB each, {device / GIB:.0f} GiB there"
     return replace(resources, trials_per_device=fit), line
 

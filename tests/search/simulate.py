@@ -17,7 +17,7 @@ from tunekit.models import resolve_model
 from tunekit.runner.schedulers import PerStudy
 from tunekit.runner.search import StudySearcher
 from tunekit.runner.search_progress import SearchProgress
-from tunekit.runner.trainable import OBJECTIVE
+from tunekit.runner.view import OBJECTIVE
 from tunekit.schema import Status, TrialSpec
 from tunekit.search.outcome import parse_objectives
 from tunekit.search.space import Space, first_trial

@@ -1,7 +1,9 @@
 """A trial as it is handed to whoever runs it."""
 
-from dataclasses import dataclass
+from collections.abc import Mapping
+from dataclasses import dataclass, replace
 from pathlib import Path
+from typing import Any
 
 from tunekit.models import ModelRef
 from tunekit.schema import Fingerprint, TrialSpec
@@ -21,3 +23,8 @@ class Job:
     device: str = "cpu"
     micro_batches: int = 1
     """Parts that a batch is trained in, one after another, where memory does not hold it; the step is of the whole."""
+
+
+def jobs_of(trial: Mapping[str, Any], bases: Mapping[str, Job]) -> list[Job]:
+    """The jobs of a search's configuration, one a search seed; ``bases`` are by study, and their spec gives way."""
+    return [replace(bases[trial["study"]], spec=TrialSpec.from_dict(values)) for values in trial["specs"]]

@@ -132,6 +132,10 @@ class TrialRun:
         found = {split: self.pack.predict(self.splits[split])[0] for split in self.scored}
         return self.record(trained, found, time.perf_counter() - start)
 
+    def packed(self, size: int) -> None:
+        """Note the largest pack that the trial has trained in."""
+        self.built.execution["pack_size"] = max(size, self.built.execution["pack_size"])
+
     def record(self, trained: TrainedEpoch, logits: Mapping[str, np.ndarray], seconds: float) -> EpochRecord:
         """Record an epoch that took ``seconds``: what its training measured, and (N, C) logits of each scored split.
 

@@ -2,17 +2,21 @@
 
 import gc
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
+from contextlib import AbstractContextManager
 from dataclasses import replace
 from datetime import UTC, datetime
 from pathlib import Path
 
+import numpy as np
 import torch
 
 from tunekit.engine.job import Job
 from tunekit.engine.run import TrialRun, end
+from tunekit.engine.train import TrainedEpoch
 from tunekit.engine.watchdog import watched
 from tunekit.runner.failures import ENDINGS, PAUSES_SECONDS, Failure, classify
+from tunekit.runner.view import View
 from tunekit.schema import EpochRecord, Status
 from tunekit.store import ResultStore
 
@@ -30,7 +34,7 @@ class Attempt:
         self.run: TrialRun | None = None
         self.status: Status | None = None
         self.notes: list[str] = []
-        """What a person should know, oldest first; whoever shows a line removes it."""
+        """What a person should know, oldest first, until ``view`` hands it on."""
         self._stored: list[EpochRecord] = []
         self._pauses = list(PAUSES_SECONDS)
         self._furthest = 0
@@ -47,9 +51,45 @@ class Attempt:
         """Whether all epochs are recorded."""
         return self.run is not None and self.run.done
 
+    def view(self) -> View:
+        """How it stands, and its notes, which it then holds no more."""
+        notes, self.notes = self.notes, []
+        return View(list(self.records), self.status, notes)
+
     def step(self) -> None:
         """Train one epoch; after the last one complete the trial."""
         self._persist(self._advance)
+
+    def begin(self) -> None:
+        """Build the trial or take it up again, where it is not here."""
+        if self.run is None:
+            self._persist(self._begin)
+
+    def record(self, trained: TrainedEpoch, logits: Mapping[str, np.ndarray], seconds: float) -> None:
+        """Record an epoch that a pack has trained; after the last one complete the trial.
+
+        After an error that may pass the trial is here no longer: ``begin`` takes it up from its checkpoint.
+        """
+        try:
+            self.run.record(trained, logits, seconds)
+            self._completed()
+        except Exception as error:
+            pause = self._judge(error)
+        else:
+            return
+        self.forget()
+        time.sleep(pause)
+
+    def forget(self) -> None:
+        """Let go of model and optimizer; what is recorded stays."""
+        self._stored, self.run = self.records, None
+        gc.collect()
+        if self.job.device == "cuda":
+            torch.cuda.empty_cache()
+
+    def watched(self) -> AbstractContextManager[None]:
+        """While entered, a process in which nothing moves is ended."""
+        return watched(self._folder / "log.txt")
 
     def _begin(self) -> None:
         try:
@@ -62,12 +102,16 @@ class Attempt:
             self._begin()
         if self.run is None:
             return
-        with watched(self._folder / "log.txt"):
+        with self.watched():
             if not self.run.done:
                 self.run.train_epoch()
-            if self.run.done:
-                self.run.finish()
-                self.status = Status.COMPLETED
+            self._completed()
+
+    def _completed(self) -> None:
+        """Complete the trial where all its epochs are recorded."""
+        if self.run.done:
+            self.run.finish()
+            self.status = Status.COMPLETED
         if len(self.run.records) > self._furthest:
             self._furthest, self._pauses = len(self.run.records), list(PAUSES_SECONDS)
 
@@ -81,10 +125,7 @@ class Attempt:
                 pause = self._judge(error)
             # Only now, with the traceback gone, is nothing left that holds the model.
             if self.status is None:
-                self._stored, self.run = self.records, None
-                gc.collect()
-                if self.job.device == "cuda":
-                    torch.cuda.empty_cache()
+                self.forget()
                 time.sleep(pause)
 
     def _judge(self, error: Exception) -> float:
@@ -93,11 +134,11 @@ class Attempt:
         parts = 2 * self.job.micro_batches
         if failure is Failure.OUT_OF_MEMORY and parts <= self.job.spec.batch_size:
             self.job = replace(self.job, micro_batches=parts)
-            self._note(f"out of memory ({_line(error)}); trying again with each batch in {parts} parts")
+            self.note(f"out of memory ({_line(error)}); trying again with each batch in {parts} parts")
             return PAUSES_SECONDS[0]
         if failure is Failure.IO and self._pauses:
             pause = self._pauses.pop(0)
-            self._note(f"I/O error ({_line(error)}); trying again from the last checkpoint in {pause} s")
+            self.note(f"I/O error ({_line(error)}); trying again from the last checkpoint in {pause} s")
             return pause
         if failure not in ENDINGS:
             raise error
@@ -126,7 +167,8 @@ class Attempt:
     def _folder(self) -> Path:
         return ResultStore(self.job.sweep).folder(self.job.spec)
 
-    def _note(self, line: str) -> None:
+    def note(self, line: str) -> None:
+        """Say ``line`` in the trial's log and to whoever shows its results."""
         self.notes.append(line)
         self._log(line)
 

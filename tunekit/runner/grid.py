@@ -12,7 +12,8 @@ from tunekit.engine.run import end
 from tunekit.lease import Lease
 from tunekit.models import ModelRef
 from tunekit.plan import PlannedTrial
-from tunekit.runner.launch import experiment_of, fit, gpus_of, job_of, run_config, slots_of
+from tunekit.runner.client import TrialClient
+from tunekit.runner.launch import experiment_of, fit, job_of, pack_of, run_config, share_of, slots_of
 from tunekit.runner.progress import Progress
 from tunekit.runner.resources import Resources
 from tunekit.runner.retries import Retries, reason
@@ -80,9 +81,9 @@ def run_grid(
     """
 
     def make(session: Session) -> tune.Tuner:
-        gpus = gpus_of(session, resources)
+        gpu = session.num_gpus > 0
         jobs = {
-            trial.spec.trial_id: job_of(trial.spec, trial.fingerprint, models, store, lease, resources, gpus)
+            trial.spec.trial_id: job_of(trial.spec, trial.fingerprint, models, store, lease, resources, gpu=gpu)
             for trial in trials
         }
         experiment = experiment_of(store, lease)
@@ -90,24 +91,31 @@ def run_grid(
             slots=min(slots_of(session, resources), len(jobs)), dashboard=session.dashboard, experiment=experiment
         )
         callbacks = [Recorder(jobs, progress), Retries(store, progress.note)]
-        return tuner(jobs, experiment, resources, gpus, callbacks)
+        share, pack = share_of(session, resources), pack_of(session, resources)
+        return tuner(jobs, experiment, share, pack, resources.max_concurrent, callbacks)
 
-    fit(make, progress, lease)
+    fit(make, progress, store.root.resolve(), lease)
 
 
 def tuner(
-    jobs: dict[str, Job], experiment: Path, resources: Resources, gpus: float, callbacks: Sequence[tune.Callback]
+    jobs: dict[str, Job],
+    experiment: Path,
+    share: dict[str, float],
+    pack: int,
+    max_concurrent: int | None,
+    callbacks: Sequence[tune.Callback],
 ) -> tune.Tuner:
-    """A Tuner over ``jobs`` in order, with re-used actors, in its own experiment folder."""
+    """A Tuner over ``jobs`` in order, in packs of up to ``pack``, with re-used actors, in its own experiment folder."""
     configs = [{"trial_id": trial_id, **job.spec.to_dict()} for trial_id, job in jobs.items()]
-    trainable = tune.with_resources(
-        tune.with_parameters(TrialTrainable, jobs=jobs), {"cpu": resources.cpus_per_trial, "gpu": gpus}
-    )
+    if pack > 1:
+        trainable = tune.with_parameters(TrialClient, jobs=jobs, size=pack)
+    else:
+        trainable = tune.with_parameters(TrialTrainable, jobs=jobs)
     return tune.Tuner(
-        trainable,
+        tune.with_resources(trainable, share),
         param_space={"trial": tune.grid_search(configs)},
         tune_config=tune.TuneConfig(
-            max_concurrent_trials=resources.max_concurrent,
+            max_concurrent_trials=max_concurrent,
             reuse_actors=True,
             trial_name_creator=lambda trial: jobs[trial_id(trial)].spec.name,
             trial_dirname_creator=lambda trial: jobs[trial_id(trial)].spec.folder,

@@ -12,6 +12,7 @@ from ray import tune
 from tunekit.engine.job import Job
 from tunekit.lease import Lease
 from tunekit.models import ModelRef
+from tunekit.runner.client import end_hosts
 from tunekit.runner.resources import Resources
 from tunekit.runner.retries import MAX_FAILURES
 from tunekit.schema import Fingerprint, TrialSpec
@@ -19,7 +20,9 @@ from tunekit.stopping import Signals, Stopped
 from tunekit.store import ResultStore
 
 
-def fit(make: Callable[[ray_session.Session], tune.Tuner], display: AbstractContextManager, lease: Lease) -> None:
+def fit(
+    make: Callable[[ray_session.Session], tune.Tuner], display: AbstractContextManager, sweep: Path, lease: Lease
+) -> None:
     """Run the Tuner that ``make`` makes once Ray is there. Raises Stopped where a signal ended it."""
     try:
         session = ray_session.connect()
@@ -29,19 +32,28 @@ def fit(make: Callable[[ray_session.Session], tune.Tuner], display: AbstractCont
         try:
             make(session).fit()
         finally:
+            end_hosts(sweep, lease.start)
             ray_session.disconnect(session)
 
 
-def gpus_of(session: ray_session.Session, resources: Resources) -> float:
-    """The part of a GPU that a trial has."""
-    return 1 / resources.trials_per_device if session.num_gpus else 0
+def pack_of(session: ray_session.Session, resources: Resources) -> int:
+    """Trials that one process trains together."""
+    return resources.pack or (resources.trials_per_device if session.num_gpus else 1)
+
+
+def share_of(session: ray_session.Session, resources: Resources) -> dict[str, float]:
+    """What a trial asks Ray for: its part of a GPU, or of the cores that its pack trains on."""
+    pack = pack_of(session, resources)
+    cpus = resources.cpus_per_trial / pack
+    # Ray takes whole numbers above 1 and four places below.
+    return {"cpu": int(cpus) if cpus > 1 else cpus, "gpu": 1 / pack if session.num_gpus else 0}
 
 
 def slots_of(session: ray_session.Session, resources: Resources) -> int:
     """Trials that run at a time."""
-    gpus = gpus_of(session, resources)
-    room = session.num_gpus / gpus if gpus else session.num_cpus // resources.cpus_per_trial
-    return max(1, min(int(room), resources.max_concurrent or int(room)))
+    devices = session.num_gpus or session.num_cpus // resources.cpus_per_trial
+    room = int(devices) * pack_of(session, resources)
+    return max(1, min(room, resources.max_concurrent or room))
 
 
 def job_of(
@@ -51,9 +63,10 @@ def job_of(
     store: ResultStore,
     lease: Lease,
     resources: Resources,
-    gpus: float,
+    *,
+    gpu: bool,
 ) -> Job:
-    """The spec as its process gets it; ``gpus`` is the part of a GPU that it has."""
+    """The spec as its process gets it."""
     return Job(
         spec=spec,
         fingerprint=fingerprint,
@@ -61,7 +74,7 @@ def job_of(
         sweep=store.root.resolve(),
         start=lease.start,
         threads=resources.cpus_per_trial,
-        device="cuda" if gpus else "cpu",
+        device="cuda" if gpu else "cpu",
     )
 
 

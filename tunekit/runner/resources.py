@@ -11,3 +11,5 @@ class Resources:
     trials_per_device: int = 1
     """Trials that share one GPU."""
     max_concurrent: int | None = None
+    pack: int | None = None
+    """Trials that one process trains together, on a GPU or on the cores of one trial; None: those that share a GPU."""

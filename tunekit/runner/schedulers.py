@@ -7,7 +7,7 @@ from typing import Any
 from ray.tune.experiment import Trial
 from ray.tune.schedulers import ASHAScheduler, FIFOScheduler
 
-from tunekit.runner.trainable import OBJECTIVE
+from tunekit.runner.view import OBJECTIVE
 from tunekit.search.study import Study
 
 REDUCTION = 3

@@ -15,12 +15,14 @@ from tunekit.engine.run import end
 from tunekit.errors import UserError
 from tunekit.lease import Lease, Superseded
 from tunekit.models import ModelRef
-from tunekit.runner.launch import experiment_of, fit, gpus_of, job_of, run_config, slots_of
+from tunekit.runner.client import SearchClient
+from tunekit.runner.launch import experiment_of, fit, job_of, pack_of, run_config, share_of, slots_of
 from tunekit.runner.resources import Resources
 from tunekit.runner.retries import MAX_FAILURES, Retries
 from tunekit.runner.schedulers import PerStudy
 from tunekit.runner.search_progress import SearchProgress
-from tunekit.runner.trainable import OBJECTIVE, SearchTrainable
+from tunekit.runner.trainable import SearchTrainable
+from tunekit.runner.view import OBJECTIVE
 from tunekit.schema import Status, TrialSpec, slug
 from tunekit.search.outcome import Outcome, outcome_of
 from tunekit.search.space import shown_params
@@ -170,9 +172,9 @@ def run_search(
     searchers: list[StudySearcher] = []
 
     def make(session: Session) -> tune.Tuner:
-        gpus = gpus_of(session, resources)
+        gpu = session.num_gpus > 0
         bases = {
-            plan.key: job_of(plan.spec, plan.fingerprint, models, store, lease, resources, gpus)
+            plan.key: job_of(plan.spec, plan.fingerprint, models, store, lease, resources, gpu=gpu)
             for plan in (study.plan for study in studies)
         }
         experiment = experiment_of(store, lease)
@@ -180,9 +182,14 @@ def run_search(
         progress.begin(slots=slots, dashboard=session.dashboard, experiment=experiment)
         scheduler = PerStudy(studies) if studies[0].plan.scheduler == "asha" else None
         searchers.append(StudySearcher(studies, bases, scheduler, progress, record))
-        trainable = tune.with_parameters(SearchTrainable, bases=bases, metric=studies[0].plan.objectives[0].name)
+        pack, metric = pack_of(session, resources), studies[0].plan.objectives[0].name
+        if pack > 1:
+            size = pack * len(studies[0].plan.seeds)
+            trainable = tune.with_parameters(SearchClient, bases=bases, metric=metric, size=size)
+        else:
+            trainable = tune.with_parameters(SearchTrainable, bases=bases, metric=metric)
         return tune.Tuner(
-            tune.with_resources(trainable, {"cpu": resources.cpus_per_trial, "gpu": gpus}),
+            tune.with_resources(trainable, share_of(session, resources)),
             tune_config=tune.TuneConfig(
                 search_alg=searchers[0],
                 scheduler=scheduler,
@@ -195,7 +202,7 @@ def run_search(
             run_config=run_config(experiment, [Retries(store, progress.note)]),
         )
 
-    fit(make, progress, lease)
+    fit(make, progress, store.root.resolve(), lease)
     broken = searchers[0].broken if searchers else None
     if isinstance(broken, StorageInternalError | SQLAlchemyError):
         raise OSError(f"the studies' storage failed: {str(broken).splitlines()[0]}") from broken

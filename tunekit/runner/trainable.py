@@ -1,29 +1,14 @@
 """Ray Tune trials, one step an epoch, in actors that are used again: a TrialSpec, or a configuration's search seeds."""
 
-from collections.abc import Mapping, Sequence
-from dataclasses import asdict, fields, replace
-from statistics import fmean
+from collections.abc import Mapping
 from typing import Any
 
 from ray import tune
 
-from tunekit.engine.job import Job
+from tunekit.engine.job import Job, jobs_of
 from tunekit.runner.attempt import Attempt
-from tunekit.schema import EpochRecord, Status, TrialSpec
-from tunekit.search.outcome import running_best
-
-OBJECTIVE = "objective"
-"""Key of a search's results: the running best on validation, mean over the search seeds."""
-MEANS = ("train_loss", "val_loss", "val_accuracy", "val_macro_f1", "epoch_seconds")
-"""What a search's results hold beside it, as means over the seeds."""
-
-
-def drain(attempts: Sequence[Attempt]) -> str | None:
-    """The attempts' notes as one line, which they then hold no more."""
-    lines = [line for attempt in attempts for line in attempt.notes]
-    for attempt in attempts:
-        attempt.notes.clear()
-    return "; ".join(lines) or None
+from tunekit.runner.view import report_of, report_of_seeds
+from tunekit.schema import Status
 
 
 class TrialTrainable(tune.Trainable):
@@ -43,10 +28,7 @@ class TrialTrainable(tune.Trainable):
     def step(self) -> dict[str, Any]:
         """Train one epoch and return its record; the last one completes the trial."""
         self.attempt.step()
-        records, status = self.attempt.records, self.attempt.status
-        last = asdict(records[-1]) if records else {item.name: None for item in fields(EpochRecord)}
-        last["note"] = drain([self.attempt])
-        return {**last, "status": "running"} if status is None else {**last, "done": True, "status": status.value}
+        return report_of(self.attempt.view())
 
     def cleanup(self) -> None:
         """Free the model."""
@@ -69,9 +51,7 @@ class SearchTrainable(tune.Trainable):
         """Take the next configuration in this actor."""
         self.attempts: list[Attempt] = []  # frees the former models first
         self.epoch = 0
-        trial = new_config["trial"]
-        specs = [TrialSpec.from_dict(values) for values in trial["specs"]]
-        self.attempts = [Attempt(replace(self.bases[trial["study"]], spec=spec)) for spec in specs]
+        self.attempts = [Attempt(job) for job in jobs_of(new_config["trial"], self.bases)]
         return True
 
     def step(self) -> dict[str, Any]:
@@ -81,19 +61,8 @@ class SearchTrainable(tune.Trainable):
             while attempt.status is None and (len(attempt.records) < self.epoch or attempt.trained):
                 attempt.step()
             if attempt.status not in (None, Status.COMPLETED):
-                note = drain(self.attempts)
-                return {"epoch": self.epoch, "done": True, "status": attempt.status.value, "note": note}
-        ended = all(attempt.status is Status.COMPLETED for attempt in self.attempts)
-        rows = [asdict(attempt.records[self.epoch - 1]) for attempt in self.attempts]
-        best = [running_best(attempt.records, self.metric)[self.epoch - 1] for attempt in self.attempts]
-        return {
-            "epoch": self.epoch,
-            OBJECTIVE: fmean(best),
-            **{name: fmean(row[name] for row in rows) for name in MEANS},
-            "done": ended and self.epoch == len(self.attempts[0].records),
-            "status": Status.COMPLETED.value if ended else "running",
-            "note": drain(self.attempts),
-        }
+                break
+        return report_of_seeds(self.epoch, [attempt.view() for attempt in self.attempts], self.metric)
 
     def cleanup(self) -> None:
         """Free the models."""

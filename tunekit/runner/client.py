@@ -1,0 +1,145 @@
+"""Trials of packs, as Ray Tune sees them: they ask a host for one epoch after another. Imports no torch."""
+
+from collections.abc import Mapping, Sequence
+from itertools import count
+from pathlib import Path
+from typing import Any
+
+import ray
+from ray import tune
+from ray.actor import ActorHandle
+from ray.exceptions import RayActorError
+from ray.util import list_named_actors
+from ray.util.scheduling_strategies import NodeAffinitySchedulingStrategy
+
+from tunekit.engine.job import Job, jobs_of
+from tunekit.runner.view import View, report_of, report_of_seeds
+from tunekit.schema import Status
+
+NAMESPACE = "tunekit"
+
+
+class Seats:
+    """The seats of some trials at hosts of this node, each host with room for ``size``."""
+
+    def __init__(self, size: int) -> None:
+        self.size = size
+        self.hosts: dict[str, ActorHandle] = {}
+
+    def step(self, jobs: Sequence[Job]) -> list[View]:
+        """Have each of ``jobs`` trained for an epoch. Raises where a host died: then a retry finds a new one."""
+        hosts = [self._host(job) for job in jobs]
+        return ray.get([host.step.remote(job) for host, job in zip(hosts, jobs, strict=True)])
+
+    def leave(self) -> None:
+        """Tell the hosts that these trials do not come again."""
+        for trial_id, host in self.hosts.items():
+            host.leave.remote(trial_id)
+
+    def _host(self, job: Job) -> ActorHandle:
+        if job.spec.trial_id not in self.hosts:
+            # A GPU has one host; cores are shared out, so that the next host has room if the first has none.
+            for device in ray.get_gpu_ids() or count():
+                host = host_on(device, job, self.size)
+                if ray.get(host.join.remote(job)):
+                    self.hosts[job.spec.trial_id] = host
+                    break
+            else:
+                raise RuntimeError(f"the host of this GPU has no room for {job.spec.label}")
+        return self.hosts[job.spec.trial_id]
+
+
+class TrialClient(tune.Trainable):
+    """Has ``jobs[config["trial"]["trial_id"]]`` trained in packs of up to ``size``."""
+
+    def setup(self, config: dict[str, Any], jobs: Mapping[str, Job], size: int) -> None:
+        """Take the trial; its host begins it at the first step."""
+        self.jobs, self.size = jobs, size
+        self.seats = Seats(size)
+        self.reset_config(config)
+
+    def reset_config(self, new_config: dict[str, Any]) -> bool:
+        """Take the next trial in this actor."""
+        self.seats.leave()
+        self.seats = Seats(self.size)
+        self.job = self.jobs[new_config["trial"]["trial_id"]]
+        return True
+
+    def step(self) -> dict[str, Any]:
+        """The next epoch's record, from the host."""
+        [view] = self.seats.step([self.job])
+        return report_of(view)
+
+    def cleanup(self) -> None:
+        """Give up the seat."""
+        self.seats.leave()
+
+
+class SearchClient(tune.Trainable):
+    """Has the specs of one configuration, ``config["trial"]["specs"]``, its search seeds, trained in packs.
+
+    ``bases`` are jobs by study, whose spec gives way; ``metric`` is the score that is searched on.
+    """
+
+    def setup(self, config: dict[str, Any], bases: Mapping[str, Job], metric: str, size: int) -> None:
+        """Take the configuration; its host begins it at the first step."""
+        self.bases, self.metric, self.size = bases, metric, size
+        self.seats = Seats(size)
+        self.reset_config(config)
+
+    def reset_config(self, new_config: dict[str, Any]) -> bool:
+        """Take the next configuration in this actor."""
+        self.seats.leave()
+        self.seats, self.epoch = Seats(self.size), 0
+        self.jobs = jobs_of(new_config["trial"], self.bases)
+        self.views: list[View] = [View((), None) for _ in self.jobs]
+        return True
+
+    def step(self) -> dict[str, Any]:
+        """Bring every seed to the next epoch and return what they have in common; one that fails ends them all."""
+        self.epoch += 1
+        while lacking := [at for at, view in enumerate(self.views) if self._lacks(view)]:
+            for at, view in zip(lacking, self.seats.step([self.jobs[at] for at in lacking]), strict=True):
+                self.views[at] = view
+            if any(view.status not in (None, Status.COMPLETED) for view in self.views):
+                break
+        return report_of_seeds(self.epoch, self.views, self.metric)
+
+    def _lacks(self, view: View) -> bool:
+        return view.status is None and len(view.records) < self.epoch
+
+    def cleanup(self) -> None:
+        """Give up the seats."""
+        self.seats.leave()
+
+
+def prefix_of(sweep: Path, start: int) -> str:
+    """What the names of a driver's hosts begin with."""
+    return f"host-{sweep.name}-{start}-"
+
+
+def host_on(device: int | str, job: Job, size: int) -> ActorHandle:
+    """The host of this node's ``device``, started if it is not there: a GPU's id, or the number of a share of cores."""
+    from tunekit.runner.host import Host
+
+    node = ray.get_runtime_context().get_node_id()
+    env = {"OMP_NUM_THREADS": str(job.threads)}
+    if job.device == "cuda":
+        env["CUDA_VISIBLE_DEVICES"] = str(device)
+    # By affinity and detached: else it would belong to the trial's placement group, and die with the trial.
+    options = {
+        "name": f"{prefix_of(job.sweep, job.start)}{node}-{device}", "namespace": NAMESPACE, "get_if_exists": True,
+        "lifetime": "detached", "num_cpus": 0, "num_gpus": 0, "max_concurrency": 4 * size,
+        "scheduling_strategy": NodeAffinitySchedulingStrategy(node, soft=False), "runtime_env": {"env_vars": env},
+    }  # fmt: skip
+    return ray.remote(Host).options(**options).remote(size)
+
+
+def end_hosts(sweep: Path, start: int) -> None:
+    """End the hosts that the trials of a driver's ``start`` have started."""
+    for actor in list_named_actors(all_namespaces=True):
+        if actor["namespace"] == NAMESPACE and actor["name"].startswith(prefix_of(sweep, start)):
+            try:
+                ray.kill(ray.get_actor(actor["name"], namespace=NAMESPACE))
+            except (ValueError, RayActorError):
+                continue  # it has ended itself meanwhile
