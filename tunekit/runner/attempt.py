@@ -12,7 +12,7 @@ import torch
 from tunekit.engine.job import Job
 from tunekit.engine.run import TrialRun, end
 from tunekit.engine.watchdog import watched
-from tunekit.runner.failures import ENDINGS, PAUSES_SECONDS, Failure, classify
+from tunekit.runner.failures import CLASSED, ENDINGS, PAUSES_SECONDS, Failure, classify
 from tunekit.schema import EpochRecord, Status
 from tunekit.store import ResultStore
 
@@ -77,7 +77,7 @@ class Attempt:
             try:
                 work()
                 return
-            except Exception as error:
+            except CLASSED as error:
                 pause = self._judge(error)
             # Only now, with the traceback gone, is nothing left that holds the model.
             if self.status is None:
