@@ -19,7 +19,7 @@ def record(epoch: int) -> EpochRecord:
 
 def summary(status: Status = Status.COMPLETED, error: str | None = None) -> TrialSummary:
     return TrialSummary(
-        status=status, num_epochs=2, best_epoch=1, final_scores={"test_macro_f1": 0.5}, best_scores=None,
+        status=status, num_epochs=0, best_epoch=1, final_scores={"test_macro_f1": 0.5}, best_scores=None,
         train_scores=None, num_trainable_params=1, num_total_params=2, train_seconds=1.0, peak_memory_bytes=7,
         error=error, execution={}, provenance={},
     )  # fmt: skip

@@ -198,7 +198,10 @@ class ResultStore:
                 summary = TrialSummary.from_dict({k: v for k, v in content.items() if k != "schema_version"})
             except (ValueError, TypeError) as error:
                 raise DamagedRecord(f"{folder / 'summary.json'}: {error}") from error
-        return StoredTrial(folder, spec, fingerprint, read_epochs(folder / "epochs.jsonl", imported), summary)
+        epochs = read_epochs(folder / "epochs.jsonl", imported)
+        if summary and len(epochs) < summary.num_epochs:
+            raise DamagedRecord(f"{folder / 'epochs.jsonl'}: {len(epochs)} epochs, {summary.num_epochs} were recorded")
+        return StoredTrial(folder, spec, fingerprint, epochs, summary)
 
     def display_names(self) -> dict[str, str]:
         """Names of the sweep's datasets for people, by their names in the specs."""

@@ -25,7 +25,7 @@ def add(
     ]
     store.write_epochs(folder, records)
     best = min(range(len(scores)), key=lambda position: scores[position]) + 1
-    ended = replace(summary(status, None), best_epoch=best, execution=dict(execution or {}))
+    ended = replace(summary(status, None), num_epochs=len(scores), best_epoch=best, execution=dict(execution or {}))
     store.write_summary(folder, replace(ended, error=None if status is Status.COMPLETED else "loss became nan"))
 
 

@@ -77,7 +77,7 @@ def damage_all(store, each, flips):
         for content in damages(path, each(len(whole)), flips):
             path.write_bytes(content)
             plan = read_all(store)
-            if path.name in RECORDS and path.parent == store.folder(DONE) and len(content) < len(whole):
+            if path.name in RECORDS and path.parent == store.folder(DONE) and len(content) < len(whole.rstrip()):
                 assert plan.trials[0].state is not State.DONE, f"{path.name} cut at {len(content)}"
             count += 1
         path.write_bytes(whole)

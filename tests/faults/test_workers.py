@@ -23,6 +23,11 @@ def begun(store):
     return logs(store).count(" begins")
 
 
+def recorded(store):
+    """Epochs on record, over all trials."""
+    return sum(path.read_bytes().count(b"\n") for path in store.trials_folder.glob("*/epochs.jsonl"))
+
+
 def test_twenty_workers_killed_at_random(tmp_path, figures):
     store, draw = ResultStore(tmp_path / "demo"), random.Random(0)
     driver = begin(tmp_path, *SWEEP, fault={"event": "none", "path": "none", "nth": 1, "action": "EIO"})
@@ -31,7 +36,10 @@ def test_twenty_workers_killed_at_random(tmp_path, figures):
         if begun(store) < seen + 2:
             time.sleep(0.05)
             continue
-        time.sleep(draw.uniform(0, 3))
+        # After so many more epochs as chance has it, however fast the machine is.
+        wanted = recorded(store) + draw.randrange(6)
+        while recorded(store) < wanted and driver.poll() is None:
+            time.sleep(0.02)
         for pid in workers(driver)[: KILLS - kills]:
             kill(pid)
             kills += 1

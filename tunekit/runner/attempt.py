@@ -15,7 +15,7 @@ from tunekit.engine.job import Job
 from tunekit.engine.run import TrialRun, end
 from tunekit.engine.train import TrainedEpoch
 from tunekit.engine.watchdog import watched
-from tunekit.runner.failures import ENDINGS, PAUSES_SECONDS, Failure, classify
+from tunekit.runner.failures import CLASSED, ENDINGS, PAUSES_SECONDS, Failure, classify
 from tunekit.runner.view import View
 from tunekit.schema import EpochRecord, Status
 from tunekit.store import ResultStore
@@ -121,7 +121,7 @@ class Attempt:
             try:
                 work()
                 return
-            except Exception as error:
+            except CLASSED as error:
                 pause = self._judge(error)
             # Only now, with the traceback gone, is nothing left that holds the model.
             if self.status is None:

@@ -35,6 +35,10 @@ ENDINGS = {
 """Statuses of the trials that a class ends."""
 
 
+CLASSED = (Diverged, UserError, MemoryError, OSError, RuntimeError)
+"""Types of the errors that ``classify`` tells apart; any other is a defect, and raised."""
+
+
 def classify(error: Exception) -> Failure:
     """The class of ``error``."""
     if isinstance(error, Diverged):

@@ -12,7 +12,7 @@ from tunekit.runner.attempt import log_line
 from tunekit.schema import TrialSpec
 from tunekit.store import ResultStore
 
-MAX_FAILURES = 3
+MAX_FAILURES = 5
 """Retries in a row without a new epoch, of a trial whose process died or raised; one that advances is not given up."""
 
 

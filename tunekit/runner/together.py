@@ -2,6 +2,7 @@
 
 import time
 from collections.abc import Callable, Sequence
+from functools import partial
 
 from tunekit.engine.train import Member, Pack, packable
 from tunekit.runner.attempt import Attempt
@@ -27,11 +28,12 @@ class Together:
                 self._guarded(errors, [attempt], attempt.begin)
             alone, packs = self._arranged([one for one in waiting if one not in errors and one.status is None])
             self._keep(packs)
-            waiting = []
             for attempt in alone:
                 self._guarded(errors, [attempt], attempt.step)
+            again: list[Attempt] = []
             for members in packs:
-                self._guarded(errors, members, lambda members=members: waiting.extend(self._train(members)))
+                self._guarded(errors, members, partial(self._train, members, again))
+            waiting = again
         return errors
 
     def _guarded(self, errors: dict[Attempt, Exception], attempts: Sequence[Attempt], work: Callable[[], None]) -> None:
@@ -69,8 +71,8 @@ class Together:
     def _key(attempts: Sequence[Attempt]) -> tuple[str, ...]:
         return tuple(one.job.spec.trial_id for one in attempts)
 
-    def _train(self, attempts: Sequence[Attempt]) -> Sequence[Attempt]:
-        """One epoch of a pack. Returns whom memory did not hold: they go on from their checkpoints, in halves."""
+    def _train(self, attempts: Sequence[Attempt], again: list[Attempt]) -> None:
+        """One epoch of a pack; whom memory did not hold go on from their checkpoints, in halves, ``again``."""
         try:
             start = time.perf_counter()
             pack = self._pack(attempts)
@@ -88,10 +90,10 @@ class Together:
             for attempt in attempts:
                 attempt.note(f"out of memory in a pack of {len(attempts)}; going on in packs of {most}")
                 attempt.forget()
-            return attempts
+            again += attempts
+            return
         for slot, attempt in enumerate(attempts):
             attempt.record(trained[slot], {split: each[slot] for split, each in logits.items()}, seconds)
-        return ()
 
     def _pack(self, attempts: Sequence[Attempt]) -> Pack:
         key = self._key(attempts)
