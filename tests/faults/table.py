@@ -17,6 +17,7 @@ COLUMNS = (
     "differing",
     "finished redone",
     "epochs redone",
+    "reason not said",
 )
 EMPTY = "-"
 
