@@ -158,7 +158,6 @@ def options_of(peer: Peer, case: Case, **arguments: Any) -> dict[str, Any]:
     return {
         "model": model_of(case),
         "args": TrainingArguments(
-            output_dir=".",
             per_device_train_batch_size=spec.batch_size,
             per_device_eval_batch_size=spec.batch_size,
             learning_rate=spec.learning_rate,
@@ -169,7 +168,7 @@ def options_of(peer: Peer, case: Case, **arguments: Any) -> dict[str, Any]:
             report_to="none",
             disable_tqdm=True,
             use_cpu=True,
-            **{**peer.arguments, **arguments},
+            **{"output_dir": ".", **peer.arguments, **arguments},
         ),
         "data_collator": DataCollatorWithPadding(prepared.tokenizer),
         "train_dataset": Rows(prepared.splits["train"]),
