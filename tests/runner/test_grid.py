@@ -3,12 +3,16 @@
 import json
 import runpy
 import sys
+import threading
+import time
 from pathlib import Path
 
 import pandas as pd
+import psutil
 import pytest
 import ray
 from ray.tune import ExperimentAnalysis
+from ray.util import list_named_actors
 
 from analysis.__main__ import main as analyse
 from analysis.aggregate import cells
@@ -84,6 +88,36 @@ def test_a_grid_from_command_to_table(grid, tmp_path):
     code, out, _ = grid(*demo)
     assert (code, "nothing to do" in out, "Macro-F1" in out) == (0, True, True)
     assert before == {path: path.stat().st_mtime_ns for path in (tmp_path / "demo" / "trials").rglob("*")}
+
+
+def kill_host_once(folder: Path, killed: list[int]) -> None:
+    """SIGKILL the device host as soon as a trial has an epoch on record."""
+    while not killed:
+        if any((folder / "trials").glob("*/epochs.jsonl")):
+            for process in psutil.process_iter(["cmdline"]):
+                if (process.info["cmdline"] or [""])[0].startswith("ray::Host"):
+                    process.kill()
+                    killed.append(process.pid)
+        time.sleep(0.02)
+
+
+def test_a_grid_in_packs_outlives_its_host(grid, tmp_path):
+    killed: list[int] = []
+    watch = threading.Thread(target=kill_host_once, args=(tmp_path / "demo", killed), daemon=True)
+    watch.start()
+    packs = ["--methods", "lora", "--seeds", 1, 2, 3, "--train-limit", 128, "--epochs", 20, "--pack", 3]
+    code, out, _ = grid("--preset", "demo", "--models", "tiny-bert", *packs, "--storage", tmp_path)
+    assert (code, len(killed)) == (0, 1), out
+    trials = stored(tmp_path / "demo")
+    assert max(trial.summary.execution["pack_size"] for trial in trials) > 1
+    for trial in trials:
+        run = start(trial.spec, tmp_path / "plain")
+        finish(run)
+        assert [record.epoch for record in trial.epochs] == [record.epoch for record in run.records]
+        for ours, theirs in zip(trial.epochs, run.records, strict=True):
+            assert ours.train_loss == pytest.approx(theirs.train_loss, abs=1e-4)
+    names = [actor["name"] for actor in list_named_actors(all_namespaces=True)]
+    assert not [name for name in names if name.startswith("host-")], "the driver ends its hosts"
 
 
 def test_failed_cells_are_named_the_rest_runs_and_retry_is_asked_for(grid, tmp_path):

@@ -1,5 +1,6 @@
 """Packs as they are run: attempts side by side, the host that trains them, and what may go wrong with either."""
 
+import threading
 import time
 from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
@@ -140,16 +141,24 @@ def test_a_host_trains_who_asked_as_one_pack(tmp_path):
 def test_a_client_that_vanished_holds_up_an_epoch_only_for_a_moment(tmp_path, monkeypatch):
     monkeypatch.setattr(host_module, "GRACE_SECONDS", 0.2)
     monkeypatch.setattr(host_module, "IDLE_SECONDS", 0.5)
-    monkeypatch.setattr(host_module.Host, "_end", lambda self: time.sleep(0.1))
-    jobs = [job_for(spec, tmp_path / "packed") for spec in specs()]
+    monkeypatch.setattr(Host, "_end", lambda self: None)
+    jobs = [job_for(spec, tmp_path / "packed") for spec in specs(epochs=6)]
     host = Host(3)
     assert all(host.join(job) for job in jobs)
     ask_all(host, jobs)
-    time.sleep(0.6)
-    views = ask_all(host, jobs[:2])  # the third asks no more
-    assert {view.status for view in views} == {Status.COMPLETED}
+    for epoch in (2, 3, 4, 5):
+        views = ask_all(host, jobs[:2])  # the third asks no more
+        assert [len(view.records) for view in views] == [epoch] * 2
     assert jobs[2].spec.trial_id not in host._seats, "it was dropped"
-    assert host.step(jobs[2]).status is Status.COMPLETED, "and may come back to go on from its checkpoint"
+    assert len(host.step(jobs[2]).records) == 2, "and may come back to go on from its checkpoint"
+
+
+def test_a_host_that_nobody_asks_ends_itself(monkeypatch):
+    ended = threading.Event()
+    monkeypatch.setattr(host_module, "IDLE_SECONDS", 0.1)
+    monkeypatch.setattr(Host, "_end", lambda self: ended.set())
+    Host(1)
+    assert ended.wait(10)
 
 
 def test_a_trial_that_leaves_is_waited_for_no_longer(tmp_path):

@@ -109,6 +109,19 @@ def test_a_search_from_command_to_best_yaml(command, tmp_path):
     assert "was begun with another sampler" in err
 
 
+def test_search_seeds_train_as_packs_where_asked(command, tmp_path):
+    few = ["--methods", "lora", "--trials", 2, "--epochs", 2, "--seeds-per-trial", 2, "--scheduler", "none"]
+    code, out, err = command("peft_search.py", *TINY, *few, "--pack", 2, "--storage", tmp_path)
+    assert code == 0, out + err
+    store = ResultStore(tmp_path / "search-demo")
+    [study] = store.search().studies
+    assert [trial.state for trial in study.trials] == [TrialState.COMPLETE] * 2
+    stored, damaged = store.trials()
+    assert (len(stored), damaged) == (4, [])
+    assert {trial.summary.execution["pack_size"] for trial in stored} <= {2, 3, 4}
+    assert all([record.epoch for record in trial.epochs] == [1, 2] for trial in stored)
+
+
 @pytest.mark.faults
 def test_sigkill_of_the_driver_at_several_points(cluster, tmp_path):
     arguments = [

@@ -73,7 +73,7 @@ class Attempt:
         try:
             self.run.record(trained, logits, seconds)
             self._completed()
-        except Exception as error:
+        except CLASSED as error:
             pause = self._judge(error)
         else:
             return

@@ -7,10 +7,12 @@ waits; an epoch starts when all that are here have asked, or a moment after the 
 import os
 import threading
 import time
+import traceback
 from dataclasses import dataclass, field
 
 from tunekit.engine.job import Job
 from tunekit.runner.attempt import Attempt
+from tunekit.runner.failures import CLASSED
 from tunekit.runner.together import Together
 from tunekit.runner.view import View
 
@@ -73,22 +75,30 @@ class Host:
             self._changed.notify_all()
 
     def _work(self) -> None:
-        while True:
-            turn = self._next_turn()
-            if not turn:
-                self._end()
+        """Until nobody asks any more. What nobody foresaw ends the process: the clients' retries find another."""
+        try:
+            while turn := self._next_turn():
+                self._train(turn)
+        except BaseException:
+            traceback.print_exc()
+            raise
+        finally:
+            self._end()
+
+    def _train(self, turn: list[Seat]) -> None:
+        """An epoch of each of ``turn``, and their answers."""
+        for seat in turn:
+            seat.attempt = seat.attempt or self._begun(seat)
+        errors = self.together.advance([seat.attempt for seat in turn if seat.attempt is not None])
+        with self._changed:
             for seat in turn:
-                seat.attempt = seat.attempt or self._begun(seat)
-            errors = self.together.advance([seat.attempt for seat in turn if isinstance(seat.attempt, Attempt)])
-            with self._changed:
-                for seat in turn:
-                    error = errors.get(seat.attempt, seat.answer if seat.attempt is None else None)
-                    seat.answer = error or seat.attempt.view()
-                    seat.asked, seat.seen = None, time.monotonic()
-                    if error or seat.attempt.status is not None:
-                        self._seats.pop(seat.job.spec.trial_id, None)
-                self._used = time.monotonic()
-                self._changed.notify_all()
+                error = errors.get(seat.attempt) if seat.attempt else seat.answer
+                seat.answer = error or seat.attempt.view()
+                seat.asked, seat.seen = None, time.monotonic()
+                if error or seat.attempt.status is not None:
+                    self._seats.pop(seat.job.spec.trial_id, None)
+            self._used = time.monotonic()
+            self._changed.notify_all()
 
     def _end(self) -> None:
         os._exit(0)
@@ -97,7 +107,7 @@ class Host:
         """The trial's attempt; where it can't begin, the answer says why."""
         try:
             return Attempt(seat.job)
-        except Exception as error:
+        except CLASSED as error:
             seat.answer = error
             return None
 

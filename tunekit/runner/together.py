@@ -6,7 +6,7 @@ from functools import partial
 
 from tunekit.engine.train import Member, Pack, packable
 from tunekit.runner.attempt import Attempt
-from tunekit.runner.failures import Failure, classify
+from tunekit.runner.failures import CLASSED, Failure, classify
 
 
 class Together:
@@ -40,7 +40,7 @@ class Together:
         """Do ``work``; what it raises is the end of these attempts here."""
         try:
             work()
-        except Exception as error:
+        except CLASSED as error:
             for attempt in attempts:
                 errors[attempt] = error
                 attempt.forget()
@@ -81,7 +81,7 @@ class Together:
                 runs = [one.run for one in attempts]
                 logits = {split: pack.predict(runs[0].splits[split]) for split in runs[0].scored}
             seconds = time.perf_counter() - start
-        except Exception as error:
+        except CLASSED as error:
             self._packs.pop(self._key(attempts), None)
             if classify(error) is not Failure.OUT_OF_MEMORY:
                 raise
