@@ -119,6 +119,10 @@ def test_a_member_whose_record_can_not_be_written_goes_on_from_its_checkpoint(tm
         assert_as_alone(job.spec, tmp_path / "packed", tmp_path / "alone", 3)
 
 
+def no_end() -> None:
+    """A host of a test must not end the test's process."""
+
+
 def ask_all(host: Host, jobs: list[Job]) -> list[object]:
     with ThreadPoolExecutor(len(jobs)) as pool:
         return list(pool.map(host.step, jobs))
@@ -126,7 +130,7 @@ def ask_all(host: Host, jobs: list[Job]) -> list[object]:
 
 def test_a_host_trains_who_asked_as_one_pack(tmp_path):
     jobs = [job_for(spec, tmp_path / "packed") for spec in specs()]
-    host = Host(3)
+    host = Host(3, end=no_end)
     assert all(host.join(job) for job in jobs)
     assert not host.join(job_for(specify(seed=9), tmp_path)), "all seats are taken"
     for epoch in (1, 2):
@@ -141,9 +145,8 @@ def test_a_host_trains_who_asked_as_one_pack(tmp_path):
 def test_a_client_that_vanished_holds_up_an_epoch_only_for_a_moment(tmp_path, monkeypatch):
     monkeypatch.setattr(host_module, "GRACE_SECONDS", 0.2)
     monkeypatch.setattr(host_module, "IDLE_SECONDS", 0.5)
-    monkeypatch.setattr(Host, "_end", lambda self: None)
     jobs = [job_for(spec, tmp_path / "packed") for spec in specs(epochs=6)]
-    host = Host(3)
+    host = Host(3, end=no_end)
     assert all(host.join(job) for job in jobs)
     ask_all(host, jobs)
     for epoch in (2, 3, 4, 5):
@@ -156,14 +159,13 @@ def test_a_client_that_vanished_holds_up_an_epoch_only_for_a_moment(tmp_path, mo
 def test_a_host_that_nobody_asks_ends_itself(monkeypatch):
     ended = threading.Event()
     monkeypatch.setattr(host_module, "IDLE_SECONDS", 0.1)
-    monkeypatch.setattr(Host, "_end", lambda self: ended.set())
-    Host(1)
+    Host(1, ended.set)
     assert ended.wait(10)
 
 
 def test_a_trial_that_leaves_is_waited_for_no_longer(tmp_path):
     jobs = [job_for(spec, tmp_path / "packed") for spec in specs(epochs=3)]
-    host = Host(3)
+    host = Host(3, end=no_end)
     ask_all(host, jobs)
     host.leave(jobs[0].spec.trial_id)
     begun = time.monotonic()
@@ -178,7 +180,7 @@ def test_what_a_retry_may_mend_reaches_the_clients(tmp_path, monkeypatch):
         raise RuntimeError("CUDA error: unspecified launch failure")
 
     monkeypatch.setattr(Pack, "train_epoch", broken)
-    host = Host(2)
+    host = Host(2, end=no_end)
     jobs = [job_for(spec, tmp_path) for spec in specs()[:2]]
     with ThreadPoolExecutor(2) as pool:
         for answer in [pool.submit(host.step, job) for job in jobs]:

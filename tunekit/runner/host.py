@@ -8,6 +8,7 @@ import os
 import threading
 import time
 import traceback
+from collections.abc import Callable
 from dataclasses import dataclass, field
 
 from tunekit.engine.job import Job
@@ -20,6 +21,11 @@ GRACE_SECONDS = 2.0
 """An epoch waits for no longer for who has not asked yet."""
 IDLE_SECONDS = 60.0
 """A trial whose client has not asked for this long is dropped; a host that nobody asks ends itself."""
+
+
+def leave() -> None:
+    """End this process at once."""
+    os._exit(0)
 
 
 @dataclass(eq=False)
@@ -37,8 +43,9 @@ class Seat:
 class Host:
     """Trains up to ``size`` trials together. Every public method may be called from any thread."""
 
-    def __init__(self, size: int) -> None:
-        self.size, self.together = size, Together(size)
+    def __init__(self, size: int, end: Callable[[], None] = leave) -> None:
+        """``end`` is called when nobody has asked for IDLE_SECONDS."""
+        self.size, self.together, self.end = size, Together(size), end
         self._seats: dict[str, Seat] = {}
         self._changed = threading.Condition()
         self._used = time.monotonic()
@@ -83,7 +90,7 @@ class Host:
             traceback.print_exc()
             raise
         finally:
-            self._end()
+            self.end()
 
     def _train(self, turn: list[Seat]) -> None:
         """An epoch of each of ``turn``, and their answers."""
@@ -99,9 +106,6 @@ class Host:
                     self._seats.pop(seat.job.spec.trial_id, None)
             self._used = time.monotonic()
             self._changed.notify_all()
-
-    def _end(self) -> None:
-        os._exit(0)
 
     def _begun(self, seat: Seat) -> Attempt | None:
         """The trial's attempt; where it can't begin, the answer says why."""
