@@ -87,16 +87,18 @@ class ModelType:
     """Attribute of the encoder in the sequence-classification model."""
     head: tuple[str, ...]
     """Prefixes of the parameters after the last encoder layer: trained by every method."""
-    packs_rows: bool
-    """Whether its attention takes a three-dimensional mask and explicit positions, so that batches need no padding."""
 
 
 MODEL_TYPES: Mapping[str, ModelType] = MappingProxyType(
     {
-        "bert": ModelType(backbone="bert", head=("bert.pooler.", "classifier."), packs_rows=True),
-        "roberta": ModelType(backbone="roberta", head=("classifier.",), packs_rows=True),
+        "bert": ModelType(backbone="bert", head=("bert.pooler.", "classifier.")),
+        "roberta": ModelType(backbone="roberta", head=("classifier.",)),
     }
 )
+
+
+PLAIN_ATTENTION = {"position_embedding_type": "absolute", "is_decoder": False, "add_cross_attention": False}
+"""What the engine's attention is equal to the library's for."""
 
 
 @dataclass(frozen=True)
@@ -200,6 +202,11 @@ def load_encoder(ref: ModelRef, *, num_labels: int, seed: int, tokenizer: PreTra
         "bert": (BertConfig, BertForSequenceClassification),
         "roberta": (RobertaConfig, RobertaForSequenceClassification),
     }[values["model_type"]]
+    for key, plain in PLAIN_ATTENTION.items():
+        if values.get(key, plain) != plain:
+            raise UserError(
+                f"model {ref.name!r}: its config.json says {key} {values[key]!r}; only {plain!r} is trained here"
+            )
     values = {key: value for key, value in values.items() if key not in ("num_labels", "id2label", "label2id")}
     config = config_kind.from_dict(values, num_labels=num_labels, attn_implementation="sdpa")
     try:

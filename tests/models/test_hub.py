@@ -179,6 +179,14 @@ def test_a_folder_that_points_to_other_weights_is_refused(repository):
         resolve_model(str(repository))
 
 
+@pytest.mark.parametrize(("key", "value"), [("position_embedding_type", "relative_key"), ("is_decoder", True)])
+def test_attention_that_is_not_ours_is_refused(repository, key, value):
+    tokenizer = load_tokenizer(resolve_model(str(repository)), None)
+    change(repository, **{key: value})
+    with pytest.raises(UserError, match=f"its config.json says {key} {value!r}"):
+        load_encoder(resolve_model(str(repository)), num_labels=3, seed=1, tokenizer=tokenizer)
+
+
 def test_texts_are_cut_to_the_models_positions(repository):
     settings = json.loads((repository / "tokenizer_config.json").read_text())
     (repository / "tokenizer_config.json").write_text(json.dumps({**settings, "model_max_length": int(1e30)}))
