@@ -15,6 +15,7 @@ REAL_DATA = Path(os.environ.get("TUNEKIT_DATA_DIR", ROOT.parent / "shared" / "da
 if REAL_DATA.is_dir():
     os.environ["TUNEKIT_DATA_DIR"] = str(REAL_DATA)
 os.environ["HF_HUB_OFFLINE"] = "1"
+os.environ.setdefault("OMP_NUM_THREADS", "1")
 os.environ["TOKENIZERS_PARALLELISM"] = "false"
 
 needs_real_data = pytest.mark.skipif(

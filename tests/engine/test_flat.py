@@ -116,3 +116,15 @@ def test_one_length_needs_no_padding():
 @pytest.mark.parametrize("count", [1, 2, 3])
 def test_few_sequences_make_one_group(count):
     assert len(group_bounds(np.arange(count, 0, -1))) == 1
+
+
+def test_a_batch_moves_whole():
+    _, batch = batch_of([[5, 3, 4, 1, 6, 2, 2, 7], [1, 1, 1, 2, 2, 2, 3, 3]])
+    moved = batch.to(torch.device("meta"))
+    for one, other in zip((batch, *batch.groups), (moved, *moved.groups), strict=True):
+        for name, value in vars(one).items():
+            if isinstance(value, torch.Tensor):
+                assert getattr(other, name).shape == value.shape
+                assert getattr(other, name).device.type == "meta"
+            elif name != "groups":
+                assert getattr(other, name) == value

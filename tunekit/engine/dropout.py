@@ -97,7 +97,7 @@ class Sites:
                 found[kind].append(part.view(-1, widths[kind]))
         ready = {}
         for kind, parts in found.items():
-            thresholds = self._thresholds[kind].to(parts[0].device)
+            thresholds = self._thresholds[kind] = self._thresholds[kind].to(parts[0].device)
             kept = [(part >= thresholds).view(torch.uint8) for part in parts]
             ready[kind] = torch.cat(kept) if kind is Kind.PAIR else nn.utils.rnn.pad_sequence(kept, batch_first=True)
         return Masks(self.sites, ready)

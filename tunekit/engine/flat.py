@@ -5,7 +5,8 @@ trial; attention sees the sequences in a few groups of like lengths, padded to t
 """
 
 from collections.abc import Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
+from typing import Any
 
 import numpy as np
 import torch
@@ -64,6 +65,25 @@ class FlatBatch:
     sequences: int
     """B"""
 
+    def to(self, device: torch.device) -> "FlatBatch":
+        """The batch on ``device``: one copy a type of number, not one a tensor."""
+        if device.type == "cpu":
+            return self
+        held = [part for part in (self, *self.groups) for part in vars(part).values() if isinstance(part, torch.Tensor)]
+        moved: dict[int, torch.Tensor] = {}
+        for dtype in (torch.int64, torch.float32):
+            tensors = [tensor for tensor in held if tensor.dtype == dtype]
+            if tensors:
+                flat = torch.cat([tensor.flatten() for tensor in tensors])
+                flat = (flat.pin_memory() if device.type == "cuda" else flat).to(device, non_blocking=True)
+                parts = flat.split([tensor.numel() for tensor in tensors])
+                moved |= {id(one): part.view(one.shape) for one, part in zip(tensors, parts, strict=True)}
+
+        def renewed(part: Any) -> Any:
+            return replace(part, **{name: moved[id(v)] for name, v in vars(part).items() if id(v) in moved})
+
+        return replace(renewed(self), groups=tuple(renewed(group) for group in self.groups))
+
 
 def flat_batch(
     parts: Sequence[tuple[TokenisedSplit, np.ndarray]],
@@ -83,75 +103,93 @@ def flat_batch(
     lengths = np.stack([split.offsets[indices + 1] for split, indices in parts]) - offsets
     totals = lengths.sum(axis=1)
     num_trials, width = len(parts), int(totals.max())
-    shape = (num_trials, width)
     starts = np.cumsum(lengths, axis=1) - lengths + width * np.arange(num_trials)[:, None]
-    flat_lengths, flat_starts = lengths.ravel(), starts.ravel()
-    sequence = np.repeat(np.arange(len(flat_lengths)), flat_lengths)  # of each real token
-    within = np.arange(len(sequence)) - np.repeat(np.cumsum(flat_lengths) - flat_lengths, flat_lengths)
-    target = flat_starts[sequence] + within
-    source = np.repeat(offsets.ravel(), flat_lengths) + within
-    ends = np.cumsum(totals)
-    sources = [source[end - total : end] for end, total in zip(ends, totals, strict=True)]
-
-    def to_device(values: np.ndarray) -> torch.Tensor:
-        return torch.from_numpy(np.ascontiguousarray(values)).to(device, non_blocking=True)
+    within = _within(lengths.ravel())
+    target = np.repeat(starts.ravel(), lengths.ravel()) + within  # place of each real token among the K * T
+    source = np.repeat(offsets.ravel(), lengths.ravel()) + within  # and in its split
+    sources = np.split(source, np.cumsum(totals)[:-1])
+    is_token = np.zeros(num_trials * width, bool)
+    is_token[target] = True
 
     def spread(values: np.ndarray, padding: int) -> torch.Tensor:
         flat = np.full(num_trials * width, padding, np.int64)
         flat[target] = values
-        return to_device(flat.reshape(shape))
+        return torch.from_numpy(flat.reshape(num_trials, width))
 
-    order = np.argsort(-flat_lengths, kind="stable")
-    squares = flat_lengths**2
+    order = np.argsort(-lengths.ravel(), kind="stable")
+    groups, slot_rows, token_rows, real_slots = _grouped(
+        lengths.ravel(), starts.ravel(), order, heads=heads, num_places=num_trials * width, pairs=pairs
+    )
+    # Padding takes its attention from its own trial's last token, so that no trial's numbers reach another's.
+    last = np.repeat(np.arange(num_trials) * width + totals - 1, width)
+    token_rows = np.where(is_token[:, None], token_rows, token_rows[last])
+    ids, types = (
+        np.concatenate([getattr(split, name)[at] for (split, _), at in zip(parts, sources, strict=True)])
+        for name in ("ids", "types")
+    )
+    batch = FlatBatch(
+        input_ids=spread(ids, pad_id),
+        token_type_ids=spread(types, 0),
+        position_ids=spread(within + position_offset, position_offset),
+        first=torch.from_numpy(starts.ravel()),
+        order=torch.from_numpy(order),
+        places=torch.from_numpy(np.argsort(order, kind="stable")),
+        groups=groups,
+        slot_rows=torch.from_numpy(slot_rows),
+        token_rows=torch.from_numpy(token_rows.ravel()),
+        real_slots=_column_of(real_slots),
+        real_tokens=_column_of(np.repeat(is_token, heads)),
+        num_tokens=tuple(int(total) for total in totals),
+        num_pairs=tuple(int(total) for total in (lengths**2).sum(axis=1)),
+        sequences=lengths.shape[1],
+    )
+    return batch.to(device)
+
+
+def _within(lengths: np.ndarray) -> np.ndarray:
+    """Each token's number in its sequence, for sequences of ``lengths`` (N,) end to end."""
+    return np.arange(lengths.sum()) - np.repeat(np.cumsum(lengths) - lengths, lengths)
+
+
+def _column_of(real: np.ndarray) -> torch.Tensor | None:
+    """What is real as a column of 0 and 1; None where all is."""
+    return None if real.all() else torch.from_numpy(real.astype(np.float32)[:, None])
+
+
+def _grouped(
+    lengths: np.ndarray, starts: np.ndarray, order: np.ndarray, *, heads: int, num_places: int, pairs: bool
+) -> tuple[tuple[Group, ...], np.ndarray, np.ndarray, np.ndarray]:
+    """The groups of sequences of ``lengths`` (N,) that begin at ``starts`` (N,) among ``num_places``.
+
+    Returns them with ``slot_rows``, ``token_rows`` (num_places, heads; of real tokens only) and which slot rows are
+    real.
+    """
+    squares = lengths**2
     pair_starts = np.cumsum(squares) - squares
-    groups, slot_rows, real_slots, row = [], [], [], 0
-    token_rows = np.zeros((num_trials * width, heads), np.int64)
-    each_head = np.arange(heads)
-    for begin, end, longest in group_bounds(flat_lengths[order]):
+    each_head, row = np.arange(heads), 0
+    token_rows = np.zeros((num_places, heads), np.int64)
+    groups, slot_rows, real_slots = [], [], []
+    for begin, end, longest in group_bounds(lengths[order]):
         members = order[begin:end]
-        place = np.minimum(np.arange(longest), flat_lengths[members, None] - 1)  # (b, L)
-        tokens = flat_starts[members, None] + place
-        real = np.arange(longest) < flat_lengths[members, None]
+        place = np.minimum(np.arange(longest), lengths[members, None] - 1)  # (b, L)
+        tokens = starts[members, None] + place
+        real = np.arange(longest) < lengths[members, None]
         slots = row + (np.arange(len(members))[:, None, None] * heads + each_head) * longest  # (b, 1, heads)
         slots = slots + np.arange(longest)[None, :, None]  # (b, L, heads)
         token_rows[tokens[real]] = slots[real]
         slot_rows.append((tokens[:, None, :] * heads + each_head[None, :, None]).ravel())
         real_slots.append(np.repeat(real[:, None, :], heads, axis=1).ravel())
-        rows = len(members) * heads * longest
-        bias = None
-        if not real.all():
-            bias = np.where(real, np.float32(0), np.finfo(np.float32).min)[:, None, None, :]
-        found = None
-        if pairs:
-            found = pair_starts[members, None, None] + place[:, :, None] * flat_lengths[members, None, None]
-            found = to_device(found + place[:, None, :])
-        bias = None if bias is None else to_device(bias)
-        groups.append(Group(len(members), rows, longest, bias, to_device(tokens), found))
-        row += rows
-    is_token = np.zeros(num_trials * width, bool)
-    is_token[target] = True
-    if not is_token.all():
-        # Padding takes its attention from its own trial's last token, so that no trial's numbers reach another's.
-        last = np.repeat(np.arange(num_trials) * width + totals - 1, width)
-        token_rows = np.where(is_token[:, None], token_rows, token_rows[last])
-    has_padding = not all(part.all() for part in real_slots)
-
-    def as_column(real: np.ndarray) -> torch.Tensor:
-        return to_device(real.astype(np.float32)[:, None])
-
-    return FlatBatch(
-        input_ids=spread(np.concatenate([part[0].ids[at] for part, at in zip(parts, sources, strict=True)]), pad_id),
-        token_type_ids=spread(np.concatenate([part[0].types[at] for part, at in zip(parts, sources, strict=True)]), 0),
-        position_ids=spread(within + position_offset, position_offset),
-        first=to_device(flat_starts),
-        order=to_device(order),
-        places=to_device(np.argsort(order, kind="stable")),
-        groups=tuple(groups),
-        slot_rows=to_device(np.concatenate(slot_rows)),
-        token_rows=to_device(token_rows.ravel()),
-        real_slots=as_column(np.concatenate(real_slots)) if has_padding else None,
-        real_tokens=None if is_token.all() else as_column(np.repeat(is_token, heads)),
-        num_tokens=tuple(int(total) for total in totals),
-        num_pairs=tuple(int(part) for part in squares.reshape(lengths.shape).sum(axis=1)),
-        sequences=lengths.shape[1],
-    )
+        found = pair_starts[members, None, None] + place[:, :, None] * lengths[members, None, None] + place[:, None, :]
+        bias = np.where(real, np.float32(0), np.finfo(np.float32).min)[:, None, None, :]
+        groups.append(
+            Group(
+                sequences=len(members),
+                rows=slots.size,
+                length=longest,
+                bias=None if real.all() else torch.from_numpy(bias),
+                tokens=torch.from_numpy(tokens),
+                pairs=torch.from_numpy(found) if pairs else None,
+            )
+        )
+        row += slots.size
+    return tuple(groups), np.concatenate(slot_rows), token_rows, np.concatenate(real_slots)
