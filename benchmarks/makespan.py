@@ -21,7 +21,7 @@ from benchmarks.small import write_small
 from tunekit.store import ResultStore
 
 ROOT = Path(__file__).resolve().parent.parent
-DATASET = "restaurant"
+DATASET = "acl_arc"
 Scores = Mapping[str, Sequence[float]]
 """Last test macro-F1 of each trial, by method."""
 
@@ -80,7 +80,7 @@ def run(quick: bool) -> Outcome:
     with tempfile.TemporaryDirectory() as folder:
         write_small(small := Path(folder) / "small")
         every = ("full", "adapter", "lora")
-        grid = Grid(small, ("lora",), (1, 2), 64, 1) if quick else Grid(small, every, range(1, 9), 320, 2)
+        grid = Grid(small, ("lora",), (1, 2), 64, 1) if quick else Grid(small, every, range(1, 9), 64, 1)
         cpus, pilot = 1, {}
         if not quick:
             short = Grid(small, every, (1, 2), grid.rows, grid.epochs)
