@@ -2,8 +2,6 @@
 
 from pathlib import Path
 
-from torch import nn
-
 from tunekit.data.base import DATASETS
 from tunekit.engine.build import Prepared, build_model, prepare
 from tunekit.engine.job import Job
@@ -33,16 +31,6 @@ def build(spec: TrialSpec) -> tuple[Prepared, object]:
     ref = resolve_model(spec.model)
     prepared = prepare(spec, fingerprint(spec), ref, Path("unused"))
     return prepared, build_model(spec, ref, prepared)
-
-
-def without_dropout(model: nn.Module) -> nn.Module:
-    """``model`` with every dropout rate 0."""
-    for module in model.modules():
-        if isinstance(module, nn.Dropout):
-            module.p = 0.0
-        if hasattr(module, "dropout_prob"):
-            module.dropout_prob = 0.0
-    return model
 
 
 def start(spec: TrialSpec, sweep: Path, log: list[str] | None = None, number: int = 0) -> TrialRun:

@@ -5,8 +5,9 @@ import pytest
 import torch
 from transformers import Trainer, TrainingArguments
 
+from benchmarks.trial import without_dropout
 from tests.conftest import needs_real_data
-from tests.helpers import build, specify, without_dropout
+from tests.helpers import build, specify
 from tunekit.engine.train import Member, Pack
 
 STEPS = 20
