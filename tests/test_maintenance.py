@@ -6,10 +6,13 @@ import shutil
 import pytest
 
 from tests.engine.test_run import finish
-from tests.helpers import specify, start
+from tests.helpers import fingerprint, specify, start
 from tunekit import doctor, estimate
 from tunekit.__main__ import main
+from tunekit.engine.job import Job
+from tunekit.engine.run import TrialRun
 from tunekit.lease import acquire
+from tunekit.models import resolve_model
 from tunekit.schema import Status
 from tunekit.status import cells_of
 from tunekit.store import ResultStore
@@ -128,6 +131,14 @@ def test_verify_finds_all_as_stored_and_changes_nothing(said, sweep):
     assert sum(line.startswith("same: ") and line.endswith("bit for bit") for line in lines) == 3
     assert lines[-1] == "3 of 3 trials are as stored; 3 could be compared"
     assert before == {path: path.read_bytes() for path in sweep.rglob("*") if path.is_file()}
+
+
+def test_verify_trains_in_the_parts_of_a_batch_that_memory_asked_for(said, tmp_path):
+    spec = specify(epochs=1)
+    job = Job(spec, fingerprint(spec), resolve_model(spec.model), tmp_path, 0, 1, micro_batches=4)
+    finish(TrialRun(job, lambda line: None))
+    code, lines, _ = said("verify", tmp_path)
+    assert (code, lines[0].endswith("bit for bit")) == (0, True), lines
 
 
 def lora(sweep):

@@ -96,20 +96,23 @@ def _same(trial: StoredTrial, store: ResultStore, say: Say) -> bool:
         again = _trained(trial, Path(folder))
         exact = _execution(trial) == _execution(again)
         found = _differences(trial, again, 0.0 if exact else TOLERANCE)
+    parts = int(trial.summary.execution.get("micro_batches") or 1)
     how = "bit for bit" if exact else f"within {TOLERANCE} (other device, threads, packs, processor or torch)"
     if found:
-        say(f"DIFFERENT: {trial.spec.label}, {how}: {'; '.join(found[:3])}")
+        hint = f"; epochs before memory ran out may have been trained in fewer than {parts} parts" if parts > 1 else ""
+        say(f"DIFFERENT: {trial.spec.label}, {how}: {'; '.join(found[:3])}{hint}")
     else:
         say(f"same: {trial.spec.label}, {len(trial.epochs)} epochs, {how}")
     return not found
 
 
 def _trained(trial: StoredTrial, sweep: Path) -> StoredTrial:
-    """The trial's spec, trained in a store at ``sweep`` with as many threads as it had."""
+    """The trial's spec, trained in a store at ``sweep`` with as many threads and parts of a batch as it had."""
     execution = trial.summary.execution
     device = "cuda" if execution.get("device") != "cpu" and torch.cuda.is_available() else "cpu"
     model = _model(trial.spec, trial.fingerprint)
-    job = Job(trial.spec, trial.fingerprint, model, sweep, 0, int(execution.get("threads") or 1), device)
+    threads, parts = (int(execution.get(name) or 1) for name in ("threads", "micro_batches"))
+    job = Job(trial.spec, trial.fingerprint, model, sweep, 0, threads, device, parts)
     run = TrialRun(job, lambda line: None)
     while not run.done:
         run.train_epoch()

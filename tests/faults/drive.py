@@ -20,6 +20,8 @@ from tests.helpers import start
 from tunekit.schema import Status
 from tunekit.store import ResultStore
 
+TITLED: Mapping[str, object] = {"event": "none", "path": "none", "nth": 1, "action": "EIO"}
+"""A fault that never comes: the processes carry the driver's id, by which ``workers`` finds them."""
 INJECT = Path(__file__).with_name("inject")
 GRID = ("sweeps/main_grid.py", "--preset", "demo", "--models", "tiny-bert")
 
@@ -72,6 +74,19 @@ def summaries(store: ResultStore) -> dict[str, float]:
 def logs(store: ResultStore) -> str:
     """All trials' log.txt."""
     return "".join(path.read_text(encoding="utf-8") for path in store.trials_folder.glob("*/log.txt"))
+
+
+def silent(store: ResultStore) -> int:
+    """Attempts, after a trial's first, of which log.txt does not say why the one before broke off."""
+    count = 0
+    for path in store.trials_folder.glob("*/log.txt"):
+        told = True
+        for line in path.read_text(encoding="utf-8").splitlines():
+            if " begins, " in line:
+                count += not told
+                told = False
+            told = told or "broke off" in line or "trying again" in line
+    return count
 
 
 def redone(store: ResultStore) -> list[int]:

@@ -13,18 +13,13 @@ SWEEP = (*GRID, "--methods", "adapter", "lora", "--seeds", "1", "2", "3", "--epo
 SEARCH = ("sweeps/peft_search.py", "--preset", "demo", "--models", "tiny-bert", "--methods", "lora", "--trials", "4")
 POINTS = [
     ("os.rename", "sweep.json", 1),
-    ("open", "/starts/", 3),
     ("os.mkdir", "/ray/", 1),
-    ("os.rename", "spec.json", 1),
-    ("os.rename", "steps.csv", 1),
-    ("open", "optimizer.safetensors", 1),
     ("os.rename", "/checkpoint/epoch-", 1),
     ("os.rename", "epochs.jsonl", 2),
-    ("os.rename", "predictions.parquet", 3),
     ("os.rename", "summary.json", 1),
-    ("shutil.rmtree", "/checkpoint", 1),
     ("open", "result.json", 2),
 ]
+"""Writes of a driver and of its workers; test_kill_points.py has those of a trial one by one."""
 
 
 def test_drivers_killed_one_after_another(tmp_path, figures):
@@ -41,7 +36,7 @@ def test_drivers_killed_one_after_another(tmp_path, figures):
     assert begin(tmp_path, *SWEEP).wait(timeout=240) == 0, said(tmp_path)[-2000:]
     assert "Traceback" not in said(tmp_path)
     assert again == 0
-    assert kills >= len(POINTS) - 2
+    assert kills == len(POINTS)
     found = compared(store, tmp_path / "unbroken", 6)
     assert len(redone(store)) == logs(store).count("trained again")
     figures(

@@ -1,6 +1,7 @@
 """What goes wrong inside a trial is classed: retried where that may help, ended where not, said in either case."""
 
 from dataclasses import replace
+from itertools import count
 from types import SimpleNamespace
 
 import pytest
@@ -149,7 +150,7 @@ def test_epochs_of_a_former_micro_batch_do_not_stand_behind_later_ones(tmp_path)
 
 @pytest.mark.parametrize("value", [float("nan"), float("inf")])
 @pytest.mark.parametrize(("kind", "epoch"), [("grid", 1), ("grid", 3), ("search", 2)])
-def test_divergence_ends_a_trial_at_once(kind, epoch, value, tmp_path, waits, figures):
+def test_divergence_ends_a_trial_at_once(kind, epoch, value, tmp_path, monkeypatch, waits, figures):
     spec = specify(epochs=3, score_test=kind == "grid")
     job = job_for(spec, tmp_path)
     trainable = object.__new__(TrialTrainable if kind == "grid" else SearchTrainable)
@@ -158,14 +159,21 @@ def test_divergence_ends_a_trial_at_once(kind, epoch, value, tmp_path, waits, fi
     else:
         config = {"study": "s", "specs": [spec.to_dict()]}
         trainable.setup({"trial": config}, bases={"s": job}, metric="macro_f1")
-    attempt = trainable.attempt if kind == "grid" else trainable.attempts[0]
+    epochs, train = count(1), Pack.train_epoch
+
+    def poisoned(pack):
+        if next(epochs) == epoch:
+            with torch.no_grad():
+                pack.members[0].model.classifier.weight.fill_(value)
+        return train(pack)
+
+    monkeypatch.setattr(Pack, "train_epoch", poisoned)
     for _ in range(epoch - 1):
         assert not trainable.step().get("done")
-    with torch.no_grad():
-        attempt.run.member.model.classifier.weight.fill_(value)
     result = trainable.step()
     assert (result["done"], result["status"]) == (True, "diverged")
-    trial = ResultStore(tmp_path).read(attempt.run.folder)
+    store = ResultStore(tmp_path)
+    trial = store.read(store.folder(spec))
     assert (trial.summary.status, len(trial.epochs), waits) == (Status.DIVERGED, epoch - 1, [])
     for path in trial.folder.glob("*.json*"):
         for line in path.read_text().splitlines() if path.suffix == ".jsonl" else [path.read_text()]:

@@ -73,7 +73,7 @@ class TrialRun:
         self.write_seconds, self.last_checkpoint = 0.0, -float("inf")
         self._resume(log)
         if job.micro_batches > 1:
-            # Epochs from here on differ in last digits from those of a former pass, of which none may stand among them.
+            # Other parts, other rounding and dropout: no epoch of a former pass may stand among those from here on.
             records, *frames = self.earlier
             passed = len(self.records)
             self.earlier = (records[:passed], *(frame[frame["epoch"] <= passed] for frame in frames))

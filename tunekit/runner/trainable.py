@@ -1,4 +1,8 @@
-"""Ray Tune trials, one step an epoch, in actors that are used again: a TrialSpec, or a configuration's search seeds."""
+"""Ray Tune trials, one step an epoch, in actors that are used again: a TrialSpec, or a configuration's search seeds.
+
+A trial is begun by its first step, not in ``setup`` or ``reset_config``: Tune may set up an actor for a trial and then
+hand the trial to another one, and it retries what fails in a step.
+"""
 
 from collections.abc import Mapping
 from typing import Any
@@ -15,18 +19,19 @@ class TrialTrainable(tune.Trainable):
     """Trains ``jobs[config["trial"]["trial_id"]]``; see ``Attempt`` for what ends it and what raises."""
 
     def setup(self, config: dict[str, Any], jobs: Mapping[str, Job]) -> None:
-        """Build the trial or take it up again."""
+        """Take the trial."""
         self.jobs = jobs
         self.reset_config(config)
 
     def reset_config(self, new_config: dict[str, Any]) -> bool:
         """Take the next trial in this actor."""
-        self.attempt: Attempt | None = None  # frees the former model first
-        self.attempt = Attempt(self.jobs[new_config["trial"]["trial_id"]])
+        self.attempt: Attempt | None = None  # frees the former model
+        self.job = self.jobs[new_config["trial"]["trial_id"]]
         return True
 
     def step(self) -> dict[str, Any]:
-        """Train one epoch and return its record; the last one completes the trial."""
+        """Train one epoch and return its record; the first one begins the trial, the last one completes it."""
+        self.attempt = self.attempt or Attempt(self.job)
         self.attempt.step()
         return report_of(self.attempt.view())
 
@@ -43,20 +48,21 @@ class SearchTrainable(tune.Trainable):
     """
 
     def setup(self, config: dict[str, Any], bases: Mapping[str, Job], metric: str) -> None:
-        """Build the models or take them up again."""
+        """Take the configuration."""
         self.bases, self.metric = bases, metric
         self.reset_config(config)
 
     def reset_config(self, new_config: dict[str, Any]) -> bool:
         """Take the next configuration in this actor."""
-        self.attempts: list[Attempt] = []  # frees the former models first
+        self.attempts: list[Attempt] = []  # frees the former models
         self.epoch = 0
-        self.attempts = [Attempt(job) for job in jobs_of(new_config["trial"], self.bases)]
+        self.jobs = jobs_of(new_config["trial"], self.bases)
         return True
 
     def step(self) -> dict[str, Any]:
         """Bring every seed to the next epoch and return what they have in common; one that fails ends them all."""
         self.epoch += 1
+        self.attempts = self.attempts or [Attempt(job) for job in self.jobs]
         for attempt in self.attempts:
             while attempt.status is None and (len(attempt.records) < self.epoch or attempt.trained):
                 attempt.step()
