@@ -28,7 +28,7 @@ def strict_json(text: str, *, allow_nan: bool = False) -> Any:
         content = json.loads(text, parse_constant=None if allow_nan else refuse)
     except RecursionError as error:
         raise ValueError(f"nested more than {MAX_DEPTH} deep") from error
-    if text.count("{") + text.count("[") > MAX_DEPTH:
+    if text.count("{") + text.count("[") > MAX_DEPTH and isinstance(content, dict | list):
         _check_depth(content)
     if "\\u" in text:
         json.dumps(content, ensure_ascii=False).encode()  # raises UnicodeEncodeError, a ValueError, on half a character
@@ -40,15 +40,11 @@ def plain(text: str) -> str:
     return "\n".join(CONTROL.sub(" ", line) for line in text.split("\n"))
 
 
-def _check_depth(content: Any) -> None:
-    level = [content]
-    for _ in range(MAX_DEPTH + 1):
-        level = [
-            inner
-            for outer in level
-            if isinstance(outer, dict | list)
-            for inner in (outer.values() if isinstance(outer, dict) else outer)
-        ]
+def _check_depth(content: dict[str, Any] | list[Any]) -> None:
+    level: list[Any] = [content]
+    for _ in range(MAX_DEPTH):
+        inner = [one for outer in level for one in (outer.values() if isinstance(outer, dict) else outer)]
+        level = [one for one in inner if isinstance(one, dict | list)]
         if not level:
             return
     raise ValueError(f"nested more than {MAX_DEPTH} deep")

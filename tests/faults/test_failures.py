@@ -77,6 +77,7 @@ def test_an_io_error_that_passes_changes_no_bit(place, tmp_path, monkeypatch, wa
             raise left.pop()
         return write(*args, **kwargs)
 
+    monkeypatch.setattr("tunekit.engine.run.CHECKPOINT_SPACING", 0)  # a slow disk must not space them out here
     attempt = Attempt(job_for(spec, tmp_path / "broken"))
     monkeypatch.setattr(owner, name, failing)
     trial = ended(attempt)

@@ -16,7 +16,7 @@ from tests.helpers import start
 from tunekit.schema import Status
 from tunekit.store import ResultStore
 
-pytestmark = [pytest.mark.ray, pytest.mark.timeout(240)]
+pytestmark = [pytest.mark.ray, pytest.mark.timeout(480)]
 COMMAND = [
     sys.executable, "sweeps/main_grid.py", "--preset", "demo", "--models", "tiny-bert",
     "--methods", "full", "adapter", "lora", "--epochs", "6", "--train-limit", "128",
@@ -36,7 +36,7 @@ def summaries(store: ResultStore) -> dict[str, float]:
     return {path.parent.name: path.stat().st_mtime for path in store.trials_folder.glob("*/summary.json")}
 
 
-def wait_for(condition, process: subprocess.Popen, seconds: float = 90) -> None:
+def wait_for(condition, process: subprocess.Popen, seconds: float = 180) -> None:
     deadline = time.monotonic() + seconds
     while not condition():
         assert process.poll() is None, "the driver ended too early"
