@@ -10,9 +10,8 @@ STAMP := .venv/.installed
 demo: $(STAMP)
 	$(BIN)/python sweeps/main_grid.py --preset demo
 
-# Two processes; the tests of a file stay together, for they share a Ray.
 test: $(STAMP)
-	$(BIN)/python -m pytest -n 2 --dist loadfile
+	$(BIN)/python -m pytest
 
 # Tests that kill processes and wait for minutes; what they measure goes into docs/reliability.md.
 faults: $(STAMP)
