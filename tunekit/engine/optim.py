@@ -53,18 +53,21 @@ class StackedAdamW:
         group = optimizers[0].param_groups[0]
         self.betas, self.eps = group["betas"], group["eps"]
         self.first, self.second = torch.zeros_like(stack.weights), torch.zeros_like(stack.weights)
-        self.decay = torch.zeros_like(stack.weights)
-        decays = [{p: g["weight_decay"] for g in one.param_groups for p in g["params"]} for one in optimizers]
+        self.decays = [max(group["weight_decay"] for group in one.param_groups) for one in optimizers]
+        self.decayed = torch.zeros_like(stack.weights[0])
+        """(P,), 1 where weights decay: the same of every trial."""
+        plain = {
+            p for one in optimizers for part in one.param_groups if not part["weight_decay"] for p in part["params"]
+        }
         for piece in stack.pieces:
+            self.decayed[piece.columns] = any(parameter not in plain for parameter in piece.parameters)
             moments = (piece.views(self.first), piece.views(self.second))
             for trial, parameter in enumerate(piece.parameters):
-                self.decay[trial, piece.columns] = decays[trial][parameter]
                 state = optimizers[trial].state[parameter]
                 for name, views in zip(("exp_avg", "exp_avg_sq"), moments, strict=True):
                     if name in state:
                         views[trial].copy_(state[name])
                     state[name] = views[trial]
-        self.has_decay = bool(self.decay.any())
         self.write_steps()
 
     def step(self, learning_rates: Sequence[float]) -> None:
@@ -76,8 +79,8 @@ class StackedAdamW:
         rates = self._column(learning_rates)
         corrections = self._column([math.sqrt(1 - beta2**step) for step in self.steps])
         sizes = self._column([rate / (1 - beta1**step) for rate, step in zip(learning_rates, self.steps, strict=True)])
-        if self.has_decay:
-            weights.mul_(1 - rates * self.decay)
+        if any(self.decays):
+            weights.mul_(1 - rates * self._column(self.decays) * self.decayed)
         self.first.lerp_(gradients, 1 - beta1)
         self.second.mul_(beta2).addcmul_(gradients, gradients, value=1 - beta2)
         denominator = self.second.sqrt().div_(corrections).add_(self.eps)

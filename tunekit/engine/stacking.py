@@ -35,10 +35,9 @@ def is_stackable(model: nn.Module) -> bool:
 class _Stacked(nn.Module):
     """A leaf whose ``weight`` and ``bias`` have a leading trial axis where they are trained, else are shared."""
 
-    def __init__(self, leaf: nn.Module, scale: torch.Tensor | None) -> None:
+    def __init__(self, leaf: nn.Module) -> None:
         super().__init__()
         self.weight, self.bias = leaf.weight, getattr(leaf, "bias", None)
-        self.scale = scale
 
     def by_trial(self, x: torch.Tensor, num_trials: int) -> torch.Tensor:
         """``x`` (..., n), trial by trial, as (K, rows, n)."""
@@ -46,7 +45,10 @@ class _Stacked(nn.Module):
 
 
 class StackedLinear(_Stacked):
-    """K linear modules (K, out, in); ``scale`` (K, 1, 1) multiplies each one's output, as LoRA's scaling does."""
+    """K linear modules (K, out, in)."""
+
+    scale: torch.Tensor | None = None
+    """(K, 1, 1), what each one's output is multiplied by, as LoRA's scaling does; None: nothing."""
 
     def forward(self, x: torch.Tensor) -> torch.Tensor:
         """(..., in) to (..., out)."""
@@ -66,8 +68,8 @@ class StackedLinear(_Stacked):
 class StackedLayerNorm(_Stacked):
     """K layer norms (K, H)."""
 
-    def __init__(self, leaf: nn.LayerNorm, scale: torch.Tensor | None) -> None:
-        super().__init__(leaf, scale)
+    def __init__(self, leaf: nn.LayerNorm) -> None:
+        super().__init__(leaf)
         self.shape, self.eps = leaf.normalized_shape, leaf.eps
 
     def forward(self, x: torch.Tensor) -> torch.Tensor:
@@ -82,8 +84,8 @@ class StackedLayerNorm(_Stacked):
 class StackedEmbedding(_Stacked):
     """K embeddings (K, V, H)."""
 
-    def __init__(self, leaf: nn.Embedding, scale: torch.Tensor | None) -> None:
-        super().__init__(leaf, scale)
+    def __init__(self, leaf: nn.Embedding) -> None:
+        super().__init__(leaf)
         self.padding_idx = leaf.padding_idx
 
     def forward(self, ids: torch.Tensor) -> torch.Tensor:
@@ -171,8 +173,8 @@ class Stack:
 
 def _stack_leaf(owner: str, modules: Sequence[dict[str, nn.Module]]) -> nn.Module:
     leaf = modules[0][owner]
+    stacked = STACKED[type(leaf)](leaf)
     lora, _, key = owner.rpartition(".lora_B.")
-    scale = None
     if lora:
-        scale = leaf.weight.new_tensor([one[lora].scaling[key] for one in modules])[:, None, None]
-    return STACKED[type(leaf)](leaf, scale)
+        stacked.scale = leaf.weight.new_tensor([one[lora].scaling[key] for one in modules])[:, None, None]
+    return stacked

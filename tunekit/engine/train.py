@@ -60,7 +60,7 @@ class TrainedEpoch:
     seconds: float
 
 
-@dataclass
+@dataclass(eq=False)
 class Member:
     """One trial: its model, its data and where it stands."""
 
@@ -100,11 +100,11 @@ class Member:
 
     def group(self) -> tuple[object, ...]:
         """What members of one pack have in common."""
-        sizes = {name: p.dim() for name, p in self.model.named_parameters() if p.requires_grad}
+        trained = tuple((name, p.dim()) for name, p in self.model.named_parameters() if p.requires_grad)
         spec = self.spec
         return (
             spec.model, spec.dataset, spec.method, spec.precision, spec.batch_size, spec.max_length, spec.train_limit,
-            spec.val_fraction, spec.data_seed, self.flow.sites.sites, tuple(sizes.items()),
+            spec.val_fraction, spec.data_seed, self.flow.sites.sites, trained,
         )  # fmt: skip
 
 
@@ -190,9 +190,9 @@ class Pack:
         for part, chunks in enumerate(zip(*(np.array_split(one, num_parts) for one in indices), strict=True)):
             if len(chunks[0]):
                 loss, num_tokens = self.loss(chunks, part)
-                loss = loss * (len(chunks[0]) / len(indices[0])) if num_parts > 1 else loss
-                loss.sum().backward()
-                total = loss.detach() if num_parts == 1 else total.to(loss.device) + loss.detach()
+                share = loss * (len(chunks[0]) / len(indices[0]))
+                share.sum().backward()
+                total = total + share.detach()
                 tokens += num_tokens
         return total, tokens
 
