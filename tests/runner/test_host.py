@@ -163,6 +163,28 @@ def test_a_host_that_nobody_asks_ends_itself(monkeypatch):
     assert ended.wait(10)
 
 
+def test_a_retry_that_takes_the_seat_while_the_last_epoch_trains_is_answered(tmp_path, monkeypatch):
+    job = job_for(specify(epochs=1), tmp_path / "packed")
+    host, joined = Host(1, end=no_end), threading.Event()
+    begun = Attempt.begin
+
+    def slow(self):
+        joined.wait(30)
+        begun(self)
+
+    monkeypatch.setattr(Attempt, "begin", slow)
+    with ThreadPoolExecutor(2) as pool:
+        pool.submit(host.step, job)  # its client then dies
+        while not host._seats.get(job.spec.trial_id) or host._seats[job.spec.trial_id].attempt is None:
+            time.sleep(0.01)
+        assert host.join(job)
+        retried = pool.submit(host.step, job)
+        while host._seats[job.spec.trial_id].asked is None:
+            time.sleep(0.01)
+        joined.set()
+        assert retried.result(30).status is Status.COMPLETED
+
+
 def test_a_trial_that_leaves_is_waited_for_no_longer(tmp_path):
     jobs = [job_for(spec, tmp_path / "packed") for spec in specs(epochs=3)]
     host = Host(3, end=no_end)

@@ -70,15 +70,13 @@ class Attempt:
 
         After an error that may pass the trial is here no longer: ``begin`` takes it up from its checkpoint.
         """
-        try:
-            self.run.record(trained, logits, seconds)
-            self._completed()
-        except CLASSED as error:
-            pause = self._judge(error)
-        else:
-            return
-        self.forget()
-        time.sleep(pause)
+
+        def work() -> None:
+            if self.run is not None:
+                self.run.record(trained, logits, seconds)
+                self._completed()
+
+        self._persist(work)
 
     def forget(self) -> None:
         """Let go of model and optimizer; what is recorded stays."""

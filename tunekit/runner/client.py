@@ -1,5 +1,6 @@
 """Trials of packs, as Ray Tune sees them: they ask a host for one epoch after another. Imports no torch."""
 
+import hashlib
 from collections.abc import Mapping, Sequence
 from itertools import count
 from pathlib import Path
@@ -13,7 +14,7 @@ from ray.util import list_named_actors
 from ray.util.scheduling_strategies import NodeAffinitySchedulingStrategy
 
 from tunekit.engine.job import Job, jobs_of
-from tunekit.runner.view import View, report_of, report_of_seeds
+from tunekit.runner.view import View, is_behind, report_of, report_of_seeds
 from tunekit.schema import Status
 
 NAMESPACE = "tunekit"
@@ -32,9 +33,10 @@ class Seats:
         return ray.get([host.step.remote(job) for host, job in zip(hosts, jobs, strict=True)])
 
     def leave(self) -> None:
-        """Tell the hosts that these trials do not come again."""
+        """Tell the hosts that these trials do not come again; others may take seats then."""
         for trial_id, host in self.hosts.items():
             host.leave.remote(trial_id)
+        self.hosts.clear()
 
     def _host(self, job: Job) -> ActorHandle:
         if job.spec.trial_id not in self.hosts:
@@ -54,14 +56,12 @@ class TrialClient(tune.Trainable):
 
     def setup(self, config: dict[str, Any], jobs: Mapping[str, Job], size: int) -> None:
         """Take the trial; its host begins it at the first step."""
-        self.jobs, self.size = jobs, size
-        self.seats = Seats(size)
+        self.jobs, self.seats = jobs, Seats(size)
         self.reset_config(config)
 
     def reset_config(self, new_config: dict[str, Any]) -> bool:
         """Take the next trial in this actor."""
         self.seats.leave()
-        self.seats = Seats(self.size)
         self.job = self.jobs[new_config["trial"]["trial_id"]]
         return True
 
@@ -83,14 +83,13 @@ class SearchClient(tune.Trainable):
 
     def setup(self, config: dict[str, Any], bases: Mapping[str, Job], metric: str, size: int) -> None:
         """Take the configuration; its host begins it at the first step."""
-        self.bases, self.metric, self.size = bases, metric, size
-        self.seats = Seats(size)
+        self.bases, self.metric, self.seats = bases, metric, Seats(size)
         self.reset_config(config)
 
     def reset_config(self, new_config: dict[str, Any]) -> bool:
         """Take the next configuration in this actor."""
         self.seats.leave()
-        self.seats, self.epoch = Seats(self.size), 0
+        self.epoch = 0
         self.jobs = jobs_of(new_config["trial"], self.bases)
         self.views: list[View] = [View((), None) for _ in self.jobs]
         return True
@@ -98,15 +97,16 @@ class SearchClient(tune.Trainable):
     def step(self) -> dict[str, Any]:
         """Bring every seed to the next epoch and return what they have in common; one that fails ends them all."""
         self.epoch += 1
-        while lacking := [at for at, view in enumerate(self.views) if self._lacks(view)]:
-            for at, view in zip(lacking, self.seats.step([self.jobs[at] for at in lacking]), strict=True):
+        while behind := [at for at in range(len(self.jobs)) if self._is_behind(at)]:
+            for at, view in zip(behind, self.seats.step([self.jobs[at] for at in behind]), strict=True):
                 self.views[at] = view
             if any(view.status not in (None, Status.COMPLETED) for view in self.views):
                 break
         return report_of_seeds(self.epoch, self.views, self.metric)
 
-    def _lacks(self, view: View) -> bool:
-        return view.status is None and len(view.records) < self.epoch
+    def _is_behind(self, at: int) -> bool:
+        view = self.views[at]
+        return is_behind(len(view.records), view.status, self.epoch, self.jobs[at].spec.epochs)
 
     def cleanup(self) -> None:
         """Give up the seats."""
@@ -114,8 +114,9 @@ class SearchClient(tune.Trainable):
 
 
 def prefix_of(sweep: Path, start: int) -> str:
-    """What the names of a driver's hosts begin with."""
-    return f"host-{sweep.name}-{start}-"
+    """What the names of a driver's hosts begin with. Sweeps of one name in other folders have others."""
+    digest = hashlib.sha256(str(sweep.resolve()).encode()).hexdigest()[:8]
+    return f"host-{sweep.name}-{digest}-{start}-"
 
 
 def host_on(device: int | str, job: Job, size: int) -> ActorHandle:

@@ -94,7 +94,7 @@ def run_grid(
         share, pack = share_of(session, resources), pack_of(session, resources)
         return tuner(jobs, experiment, share, pack, resources.max_concurrent, callbacks)
 
-    fit(make, progress, store.root.resolve(), lease)
+    fit(make, progress, lease)
 
 
 def tuner(

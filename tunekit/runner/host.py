@@ -102,8 +102,9 @@ class Host:
                 error = errors.get(seat.attempt) if seat.attempt else seat.answer
                 seat.answer = error or seat.attempt.view()
                 seat.asked, seat.seen = None, time.monotonic()
-                if error or seat.attempt.status is not None:
-                    self._seats.pop(seat.job.spec.trial_id, None)
+                # A retry may have taken the seat meanwhile.
+                if (error or seat.attempt.status) and self._seats.get(seat.job.spec.trial_id) is seat:
+                    self._seats.pop(seat.job.spec.trial_id)
             self._used = time.monotonic()
             self._changed.notify_all()
 

@@ -20,9 +20,7 @@ from tunekit.stopping import Signals, Stopped
 from tunekit.store import ResultStore
 
 
-def fit(
-    make: Callable[[ray_session.Session], tune.Tuner], display: AbstractContextManager, sweep: Path, lease: Lease
-) -> None:
+def fit(make: Callable[[ray_session.Session], tune.Tuner], display: AbstractContextManager, lease: Lease) -> None:
     """Run the Tuner that ``make`` makes once Ray is there. Raises Stopped where a signal ended it."""
     try:
         session = ray_session.connect()
@@ -32,7 +30,7 @@ def fit(
         try:
             make(session).fit()
         finally:
-            end_hosts(sweep, lease.start)
+            end_hosts(lease.sweep, lease.start)
             ray_session.disconnect(session)
 
 

@@ -202,7 +202,7 @@ def run_search(
             run_config=run_config(experiment, [Retries(store, progress.note)]),
         )
 
-    fit(make, progress, store.root.resolve(), lease)
+    fit(make, progress, lease)
     broken = searchers[0].broken if searchers else None
     if isinstance(broken, StorageInternalError | SQLAlchemyError):
         raise OSError(f"the studies' storage failed: {str(broken).splitlines()[0]}") from broken

@@ -15,7 +15,7 @@ class Together:
     def __init__(self, size: int) -> None:
         """``size`` is the most members of a pack."""
         self.size = size
-        self._packs: dict[tuple[str, ...], tuple[Pack, list[Member]]] = {}
+        self._packs: dict[tuple[Member, ...], Pack] = {}
         self._most: dict[object, int] = {}
         """Members that memory held, by group, where that is fewer."""
 
@@ -61,15 +61,8 @@ class Together:
 
     def _keep(self, packs: Sequence[Sequence[Attempt]]) -> None:
         """Close the packs whose attempts do not come together again."""
-        kept = {self._key(members): [one.run.member for one in members] for members in packs}
-        for key, (pack, members) in list(self._packs.items()):
-            if kept.get(key) != members:
-                pack.close()
-                del self._packs[key]
-
-    @staticmethod
-    def _key(attempts: Sequence[Attempt]) -> tuple[str, ...]:
-        return tuple(one.job.spec.trial_id for one in attempts)
+        for members in self._packs.keys() - set(map(_members, packs)):
+            self._packs.pop(members).close()
 
     def _train(self, attempts: Sequence[Attempt], again: list[Attempt]) -> None:
         """One epoch of a pack; whom memory did not hold go on from their checkpoints, in halves, ``again``."""
@@ -82,7 +75,7 @@ class Together:
                 logits = {split: pack.predict(runs[0].splits[split]) for split in runs[0].scored}
             seconds = time.perf_counter() - start
         except CLASSED as error:
-            self._packs.pop(self._key(attempts), None)
+            self._packs.pop(_members(attempts), None)
             if classify(error) is not Failure.OUT_OF_MEMORY:
                 raise
             most = max(1, len(attempts) // 2)
@@ -96,10 +89,13 @@ class Together:
             attempt.record(trained[slot], {split: each[slot] for split, each in logits.items()}, seconds)
 
     def _pack(self, attempts: Sequence[Attempt]) -> Pack:
-        key = self._key(attempts)
-        if key not in self._packs:
-            members = [one.run.member for one in attempts]
-            self._packs[key] = (Pack(members), members)
+        members = _members(attempts)
+        if members not in self._packs:
+            self._packs[members] = Pack(members)
             for attempt in attempts:
                 attempt.run.packed(len(attempts))
-        return self._packs[key][0]
+        return self._packs[members]
+
+
+def _members(attempts: Sequence[Attempt]) -> tuple[Member, ...]:
+    return tuple(attempt.run.member for attempt in attempts)

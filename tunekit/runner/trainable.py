@@ -11,7 +11,7 @@ from ray import tune
 
 from tunekit.engine.job import Job, jobs_of
 from tunekit.runner.attempt import Attempt
-from tunekit.runner.view import report_of, report_of_seeds
+from tunekit.runner.view import is_behind, report_of, report_of_seeds
 from tunekit.schema import Status
 
 
@@ -64,7 +64,8 @@ class SearchTrainable(tune.Trainable):
         self.epoch += 1
         self.attempts = self.attempts or [Attempt(job) for job in self.jobs]
         for attempt in self.attempts:
-            while attempt.status is None and (len(attempt.records) < self.epoch or attempt.trained):
+            epochs = attempt.job.spec.epochs
+            while is_behind(len(attempt.records), attempt.status, self.epoch, epochs):
                 attempt.step()
             if attempt.status not in (None, Status.COMPLETED):
                 break

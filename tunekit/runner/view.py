@@ -25,6 +25,11 @@ class View:
     """What a person should know."""
 
 
+def is_behind(num_recorded: int, status: Status | None, epoch: int, epochs: int) -> bool:
+    """Whether a trial of ``epochs`` in all must be stepped to stand at ``epoch``, or to end after its last."""
+    return status is None and (num_recorded < epoch or num_recorded == epochs)
+
+
 def report_of(view: View) -> dict[str, Any]:
     """A trial's last record, how it stands, and its notes."""
     last = asdict(view.records[-1]) if view.records else {item.name: None for item in fields(EpochRecord)}
