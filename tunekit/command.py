@@ -4,7 +4,6 @@ import json
 import os
 import shutil
 import sys
-import tempfile
 from collections.abc import Callable, Sequence
 from pathlib import Path
 
@@ -14,6 +13,7 @@ from tunekit import estimate, fit
 from tunekit.args import SweepArgs
 from tunekit.data.base import load_dataset, overview, save_dataset
 from tunekit.errors import UserError
+from tunekit.files import probe
 from tunekit.lease import Lease, Superseded, acquire
 from tunekit.plan import Plan, PlannedTrial, State
 from tunekit.runner.resources import Resources
@@ -143,9 +143,7 @@ def check_storage(root: Path, specs: Sequence[TrialSpec], concurrent: int) -> No
     """Refuse a storage path that can't be written or is too full, before any work."""
     try:
         root.mkdir(parents=True, exist_ok=True)
-        with tempfile.TemporaryFile(dir=root) as probe:
-            probe.write(b"probe")
-            probe.flush()
+        probe(root)
     except OSError as error:
         raise UserError(f"can't write to the storage {root}: {error.strerror}; give another with --storage") from error
     needed = estimate.disk_bytes(specs, concurrent)

@@ -6,7 +6,6 @@ Fetches nothing and starts no Ray; heavy packages are imported only where a ques
 import os
 import shutil
 import socket
-import tempfile
 from collections.abc import Iterator
 from dataclasses import dataclass
 from importlib.metadata import PackageNotFoundError, requires, version
@@ -19,8 +18,8 @@ from tunekit.args import GridArgs
 from tunekit.data.base import DATASETS, PINNED, load_dataset
 from tunekit.data.files import NotHere, nothing_fetched
 from tunekit.errors import UserError
-from tunekit.files import write_atomic
-from tunekit.models import MODELS, ModelRef
+from tunekit.files import probe
+from tunekit.models import MODELS, ModelRef, hub_id_of
 from tunekit.safety import refuse_kernels
 from tunekit.schema import TrialSpec
 from tunekit.store import ResultStore
@@ -133,14 +132,9 @@ def _storage(storage: Path) -> Finding:
     """Write, rename and read in ``storage``, or in the folder it would be made in."""
     folder = _existing(storage)
     try:
-        with tempfile.TemporaryDirectory(dir=folder, prefix=".tunekit-doctor-") as probe:
-            path = Path(probe) / "probe"
-            write_atomic(path, b"probe")
-            whole = path.read_bytes() == b"probe"
+        probe(folder)
     except OSError as error:
         return Finding("storage", False, f"{folder} can't be written ({error.strerror}); give another with --storage")
-    if not whole:
-        return Finding("storage", False, f"{folder} gives back other bytes than were written; give another folder")
     return Finding("storage", True, f"{storage} can be written, renamed in and read")
 
 
@@ -178,7 +172,7 @@ def _model(ref: ModelRef) -> Finding:
     subject = f"model {ref.name}"
     if ref.path:
         return Finding(subject, True, f"read from {ref.path}")
-    hub_id = MODELS[ref.name].hub_id if ref.name in MODELS else ref.name.partition("@")[0]
+    hub_id = hub_id_of(ref)
     if ref.name == "minilm":
         try:
             hub.folder_of_minilm(ref.revision)

@@ -1,5 +1,6 @@
 """Writing files so that a reader or a power cut never sees half of one."""
 
+import errno
 import hashlib
 import os
 import tempfile
@@ -19,6 +20,15 @@ def write_atomic(path: Path, content: bytes) -> None:
     except BaseException:
         os.unlink(temporary)
         raise
+
+
+def probe(folder: Path) -> None:
+    """Write, rename and read a file in ``folder`` and remove it. Raises OSError where that can't be done."""
+    with tempfile.TemporaryDirectory(dir=folder, prefix=".tunekit-probe-") as inside:
+        path = Path(inside) / "probe"
+        write_atomic(path, b"probe")
+        if path.read_bytes() != b"probe":
+            raise OSError(errno.EIO, "it gives back other bytes than were written", str(folder))
 
 
 def sha256_of(path: Path) -> str:

@@ -132,14 +132,18 @@ def resolve_model(text: str) -> ModelRef:
     raise AssertionError("unreachable: the registry raises for unknown names")
 
 
+def hub_id_of(ref: ModelRef) -> str | None:
+    """The model's id on the hub; None of one that is bundled or built here."""
+    return MODELS[ref.name].hub_id if ref.name in MODELS else ref.name.partition("@")[0]
+
+
 def _folder(ref: ModelRef) -> Path:
     """The local folder with the model's files; fetches them from the hub where they are not cached."""
     if ref.path:
         return Path(ref.path)
     if ref.name == "minilm":
         return folder_of_minilm(ref.revision)
-    hub_id = MODELS[ref.name].hub_id if ref.name in MODELS else ref.name.partition("@")[0]
-    return snapshot(hub_id or ref.name, ref.revision, ref.name, MODEL_TYPES)
+    return snapshot(hub_id_of(ref) or ref.name, ref.revision, ref.name, MODEL_TYPES)
 
 
 def config_at_hand(ref: ModelRef) -> dict[str, Any] | None:
@@ -151,7 +155,7 @@ def config_at_hand(ref: ModelRef) -> dict[str, Any] | None:
         return checked_config(Path(ref.path), ref.name, MODEL_TYPES)
     from huggingface_hub import try_to_load_from_cache
 
-    found = try_to_load_from_cache(ref.name.partition("@")[0], "config.json", revision=ref.revision)
+    found = try_to_load_from_cache(hub_id_of(ref) or ref.name, "config.json", revision=ref.revision)
     return checked_config(Path(found).parent, ref.name, MODEL_TYPES) if isinstance(found, str) else None
 
 

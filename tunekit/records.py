@@ -54,8 +54,10 @@ def load_record(path: Path) -> dict[str, Any]:
     """The object of a record file. Raises DamagedRecord where it is none of this schema version."""
     try:
         return _versioned(strict_json(read_text(path)), path)
+    except DamagedRecord:
+        raise
     except ValueError as error:
-        raise error if isinstance(error, DamagedRecord) else DamagedRecord(f"{path}: {error}") from error
+        raise DamagedRecord(f"{path}: {error}") from error
 
 
 def checked_request(request: Any) -> dict[str, Any]:
