@@ -87,7 +87,7 @@ def no_authentication(patch, path):
 
 def no_cluster(patch, path):
     patch.setenv("RAY_ADDRESS", "127.0.0.1:1")
-    return "ray: 127.0.0.1:1 can't be reached"
+    return "ray: can't join the Ray at RAY_ADDRESS=127.0.0.1:1; start the cluster"
 
 
 def no_data(patch, path):

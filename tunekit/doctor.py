@@ -5,7 +5,6 @@ Fetches nothing and starts no Ray; heavy packages are imported only where a ques
 
 import os
 import shutil
-import socket
 from collections.abc import Iterator
 from dataclasses import dataclass
 from importlib.metadata import PackageNotFoundError, requires, version
@@ -24,8 +23,6 @@ from tunekit.safety import refuse_kernels
 from tunekit.schema import TrialSpec
 from tunekit.store import ResultStore
 from tunekit.sweep import Sweep, find, plan_of
-
-CONNECT_SECONDS = 3
 
 
 @dataclass(frozen=True)
@@ -103,19 +100,12 @@ def _ray() -> Finding:
         if os.environ.get("RAY_AUTH_MODE", "token") != "token":
             return Finding("ray", False, "RAY_AUTH_MODE turns token authentication off; unset it")
         return Finding("ray", True, "started here with a sweep, with a token and its dashboard on loopback")
-    host, _, port = address.removeprefix("ray://").rpartition(":")
-    mend = "start the cluster, or unset RAY_ADDRESS"
-    if host and port.isdigit():
-        try:
-            socket.create_connection((host.strip("[]"), int(port)), CONNECT_SECONDS).close()
-        except OSError as error:
-            return Finding("ray", False, f"{address} can't be reached ({error}); {mend}")
     from tunekit.runner import session  # imports ray: seconds that only a cluster is worth
 
     try:
         joined = session.connect()
-    except (ConnectionError, RuntimeError, ValueError) as error:
-        return Finding("ray", False, f"{address} can't be joined ({hub.first_line(error)}); {mend}")
+    except UserError as error:
+        return Finding("ray", False, str(error))
     session.disconnect(joined)
     if session.answers_without_token(joined.dashboard):
         return Finding("ray", False, session.open_line(joined.dashboard))

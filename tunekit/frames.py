@@ -165,6 +165,8 @@ def _cached(cache: Path | None) -> tuple[pd.DataFrame, pd.DataFrame]:
         return _empty()
     try:
         tables = [pq.ParquetFile(cache / f"{name}.parquet").read() for name in ("trials", "epochs")]
+        for table in tables:
+            table.validate(full=True)
     except (OSError, pa.ArrowException):
         return _empty()
     keys = {(table.schema.metadata or {}).get(b"tunekit", b"") for table in tables}
