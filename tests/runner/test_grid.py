@@ -105,7 +105,7 @@ def test_a_grid_in_packs_outlives_its_host(grid, tmp_path):
     killed: list[int] = []
     watch = threading.Thread(target=kill_host_once, args=(tmp_path / "demo", killed), daemon=True)
     watch.start()
-    packs = ["--methods", "lora", "--seeds", 1, 2, 3, "--train-limit", 128, "--epochs", 20, "--pack", 3]
+    packs = ["--methods", "lora", "--seeds", 1, 2, 3, "--train-limit", 128, "--epochs", 8, "--pack", 3]
     code, out, _ = grid("--preset", "demo", "--models", "tiny-bert", *packs, "--storage", tmp_path)
     assert (code, len(killed)) == (0, 1), out
     trials = stored(tmp_path / "demo")
