@@ -214,6 +214,7 @@ class TrialRun:
             self.store.write_predictions(self.folder, predictions)
         started = time.monotonic()
         if not self.done and started - self.last_checkpoint >= CHECKPOINT_SPACING * self.write_seconds:
+            self.store.sync_sides(self.folder)
             history = [asdict(item) for item in self.records]
             model, optimizer = self.member.model, self.member.optimizer
             checkpoint.save_checkpoint(self.folder / "checkpoint", model, optimizer, step=record.step, history=history)

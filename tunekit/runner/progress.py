@@ -29,6 +29,16 @@ class Running:
 
 
 @dataclass
+class Kind:
+    """Trials of one model, dataset and method."""
+
+    epochs_left: int = 0
+    seconds: float = 0.0
+    """Of the epochs seen in this run."""
+    num_epochs: int = 0
+
+
+@dataclass
 class Progress(Display):
     """Counts trials and epochs of one run and shows them; a context manager around the run."""
 
@@ -39,12 +49,14 @@ class Progress(Display):
     running: dict[str, Running] = field(default_factory=dict)
     epochs_done: dict[str, int] = field(default_factory=dict)
     finished: dict[str, Status] = field(default_factory=dict)
-    costs: dict[tuple[str, str, str], list[float]] = field(default_factory=dict)
-    """Seconds of the epochs seen, by model, dataset and method."""
+    kinds: dict[tuple[str, str, str], "Kind"] = field(default_factory=dict)
+    """By model, dataset and method."""
 
     def __post_init__(self) -> None:
         super().__init__()
         self.epochs_done = {t.spec.trial_id: t.epochs_done for t in self.plan.trials if t.spec.trial_id in self.pending}
+        for trial_id, spec in self.pending.items():
+            self._kind(spec).epochs_left += spec.epochs - self.epochs_done[trial_id]
 
     def begin(self, *, slots: int, dashboard: str | None, experiment: Path) -> None:
         """Ray runs: say where to look."""
@@ -60,10 +72,13 @@ class Progress(Display):
         if not result.get("epoch"):
             return
         spec = self.pending[trial_id]
+        kind = self._kind(spec)
+        kind.epochs_left -= result["epoch"] - self.epochs_done[trial_id]
+        kind.seconds += result["epoch_seconds"]
+        kind.num_epochs += 1
         self.epochs_done[trial_id] = result["epoch"]
         score = result["test_macro_f1"] if spec.score_test else result["val_macro_f1"]
         self.running[trial_id] = Running(result["epoch"], time.monotonic(), score)
-        self.costs.setdefault(_kind(spec), []).append(result["epoch_seconds"])
         self.event(
             "epoch",
             trial=spec.label,
@@ -75,6 +90,9 @@ class Progress(Display):
     def ended(self, trial_id: str, status: Status) -> None:
         """A trial ended."""
         self.running.pop(trial_id, None)
+        if trial_id not in self.finished:
+            spec = self.pending[trial_id]
+            self._kind(spec).epochs_left -= spec.epochs - self.epochs_done[trial_id]
         self.finished[trial_id] = status
         self.event("trial", trial=self.pending[trial_id].label, trial_id=trial_id, status=status.value)
 
@@ -83,19 +101,21 @@ class Progress(Display):
 
         A kind of trial (model, dataset, method) that was not seen yet counts with the mean of those that were.
         """
-        if not self.costs:
+        seen = [kind for kind in list(self.kinds.values()) if kind.num_epochs]
+        if not seen:
             return None
-        mean = {kind: sum(values) / len(values) for kind, values in self.costs.items()}
-        overall = sum(mean.values()) / len(mean)
-        left = 0.0
-        for trial_id, spec in self.pending.items():
-            if trial_id in self.finished:
-                continue
-            each = mean.get(_kind(spec), overall)
-            left += each * (spec.epochs - self.epochs_done[trial_id])
-            state = self.running.get(trial_id)  # the display's thread reads while trials end
-            left -= min(each, time.monotonic() - state.since) if state else 0
+        overall = sum(kind.seconds / kind.num_epochs for kind in seen) / len(seen)
+
+        def mean(kind: Kind) -> float:
+            return kind.seconds / kind.num_epochs if kind.num_epochs else overall
+
+        left = sum(mean(kind) * kind.epochs_left for kind in list(self.kinds.values()))
+        for trial_id, state in list(self.running.items()):  # the display's thread reads while trials end
+            left -= min(mean(self._kind(self.pending[trial_id])), time.monotonic() - state.since)
         return round(max(0.0, left) / self.slots, 1)
+
+    def _kind(self, spec: TrialSpec) -> "Kind":
+        return self.kinds.setdefault((spec.model, spec.dataset, spec.method), Kind())
 
     def _count(self, status: Status) -> int:
         return sum(value is status for value in self.finished.values())
@@ -124,7 +144,3 @@ class Progress(Display):
             score = "-" if state.score is None else f"{100 * state.score:.2f}"
             table.add_row(spec.label, f"{state.epochs}/{spec.epochs}", score)
         return Group(*(Text(note) for note in self.notes), table, Text(header))
-
-
-def _kind(spec: TrialSpec) -> tuple[str, str, str]:
-    return spec.model, spec.dataset, spec.method
