@@ -1,4 +1,4 @@
-"""A headless Chromium, driven over its DevTools protocol: what a page's script has put on the page can be waited for."""
+"""A headless Chromium, driven over its DevTools protocol, so that a test can wait for what scripts put on a page."""
 
 import asyncio
 import shutil

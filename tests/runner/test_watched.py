@@ -111,9 +111,10 @@ def seen(dashboard, tmp_path_factory):
     watcher = Watcher(look)
     watcher.start()
     command = ["main_grid.py", "--config", folder / "grid.yaml", "--storage", folder, "--track", "tensorboard"]
-    with pytest.MonkeyPatch.context() as patch, pytest.raises(SystemExit) as left:
+    with pytest.MonkeyPatch.context() as patch:
         patch.setattr(sys, "argv", [str(one) for one in command])
-        runpy.run_path(str(ROOT / "sweeps" / "main_grid.py"), run_name="__main__")
+        with pytest.raises(SystemExit) as left:
+            runpy.run_path(str(ROOT / "sweeps" / "main_grid.py"), run_name="__main__")
     watcher.join()
     if watcher.error:
         raise watcher.error

@@ -10,8 +10,9 @@ from rich.console import Group
 from rich.table import Table
 from rich.text import Text
 
+from tunekit.eta import Kind, clock, kind_of, remaining_seconds
 from tunekit.plan import Plan, State
-from tunekit.runner.display import Display, clock
+from tunekit.runner.display import Display
 from tunekit.schema import Status, TrialSpec
 
 SHOWN = 12
@@ -39,7 +40,7 @@ class Progress(Display):
     running: dict[str, Running] = field(default_factory=dict)
     epochs_done: dict[str, int] = field(default_factory=dict)
     finished: dict[str, Status] = field(default_factory=dict)
-    costs: dict[tuple[str, str, str], list[float]] = field(default_factory=dict)
+    costs: dict[Kind, list[float]] = field(default_factory=dict)
     """Seconds of the epochs seen, by model, dataset and method."""
 
     def __post_init__(self) -> None:
@@ -63,7 +64,7 @@ class Progress(Display):
         self.epochs_done[trial_id] = result["epoch"]
         score = result["test_macro_f1"] if spec.score_test else result["val_macro_f1"]
         self.running[trial_id] = Running(result["epoch"], time.monotonic(), score)
-        self.costs.setdefault(_kind(spec), []).append(result["epoch_seconds"])
+        self.costs.setdefault(kind_of(spec), []).append(result["epoch_seconds"])
         self.event(
             "epoch",
             trial=spec.label,
@@ -79,23 +80,15 @@ class Progress(Display):
         self.event("trial", trial=self.pending[trial_id].label, trial_id=trial_id, status=status.value)
 
     def eta_seconds(self) -> float | None:
-        """Seconds until all trials are done, running ones counted from the start of their epoch; None before one epoch.
-
-        A kind of trial (model, dataset, method) that was not seen yet counts with the mean of those that were.
-        """
-        if not self.costs:
-            return None
-        mean = {kind: sum(values) / len(values) for kind, values in self.costs.items()}
-        overall = sum(mean.values()) / len(mean)
-        left = 0.0
+        """Seconds until all trials are done; None before one epoch."""
+        left = []
         for trial_id, spec in self.pending.items():
             if trial_id in self.finished:
                 continue
-            each = mean.get(_kind(spec), overall)
-            left += each * (spec.epochs - self.epochs_done[trial_id])
             state = self.running.get(trial_id)  # the display's thread reads while trials end
-            left -= min(each, time.monotonic() - state.since) if state else 0
-        return round(max(0.0, left) / self.slots, 1)
+            elapsed = time.monotonic() - state.since if state else 0.0
+            left.append((kind_of(spec), spec.epochs - self.epochs_done[trial_id], elapsed))
+        return remaining_seconds(dict(self.costs), left, self.slots)
 
     def _count(self, status: Status) -> int:
         return sum(value is status for value in self.finished.values())
@@ -124,7 +117,3 @@ class Progress(Display):
             score = "-" if state.score is None else f"{100 * state.score:.2f}"
             table.add_row(spec.label, f"{state.epochs}/{spec.epochs}", score)
         return Group(*(Text(note) for note in self.notes), table, Text(header))
-
-
-def _kind(spec: TrialSpec) -> tuple[str, str, str]:
-    return spec.model, spec.dataset, spec.method

@@ -8,6 +8,7 @@ import re
 import threading
 import time
 from collections.abc import Callable, Iterable, Sequence
+from types import TracebackType
 
 from tunekit.schema import TrialSpec
 from tunekit.store import DamagedRecord, ResultStore
@@ -15,6 +16,8 @@ from tunekit.trackers import Tracker, maker_of
 
 CLOSE_SECONDS = 30.0
 """At the end of a run, a tracker that gets no trial done for so long is left behind."""
+STOP_SECONDS = 1.0
+"""The same where the run was broken off: who pressed Ctrl-C waits for no server."""
 SECRET_NAMES = re.compile(r"(?i)key|token|password|secret")
 """Of environment variables whose values are never said."""
 
@@ -40,13 +43,17 @@ class Feed:
             self._waiting |= {spec.trial_id: spec for spec in specs}
             self._changed.notify_all()
 
-    def close(self) -> None:
-        """Let it send what waits, for as long as it gets on; say what it did not send."""
+    def finish(self) -> None:
+        """No more comes: it is to end when it has sent what waits, what failed before with it. Returns at once."""
         with self._changed:
             self._waiting |= self._failed
             self._closing, self._moved = True, time.monotonic()
             self._changed.notify_all()
-            while not self._done and (left := self._moved + CLOSE_SECONDS - time.monotonic()) > 0:
+
+    def wait(self, seconds: float) -> None:
+        """Wait for its end until it has got no trial done for ``seconds``; say what it did not send."""
+        with self._changed:
+            while not self._done and (left := self._moved + seconds - time.monotonic()) > 0:
                 self._changed.wait(left)
             missing = len(self._waiting | self._failed)
         if missing or not self._done:
@@ -119,11 +126,13 @@ class Feeds:
     def __enter__(self) -> "Feeds":
         return self
 
-    def __exit__(self, *error: object) -> None:
+    def __exit__(self, kind: type | None, error: BaseException | None, trace: TracebackType | None) -> None:
         # Once more: a summary may have been written after the driver's last word on its trial.
         self.touch(list(self._seen.values()))
         for feed in self._feeds:
-            feed.close()
+            feed.finish()
+        for feed in self._feeds:
+            feed.wait(CLOSE_SECONDS if kind is None else STOP_SECONDS)
 
     def touch(self, specs: Iterable[TrialSpec]) -> None:
         """The records of these trials have changed."""
