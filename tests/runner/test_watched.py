@@ -71,18 +71,20 @@ def log_with(line: str) -> Path:
 
 
 class Watcher(threading.Thread):
-    """Looks while the grid runs, keeps what it saw, and stops the grid."""
+    """Looks while the grid runs, and stops the grid."""
 
     def __init__(self, look: Callable[[], None]) -> None:
         super().__init__(daemon=True)
         self.look, self.error = look, None
+        self.over = threading.Event()
 
     def run(self) -> None:
         try:
             self.look()
         except Exception as error:  # told by the test
             self.error = error
-        os.kill(os.getpid(), signal.SIGINT)
+        if not self.over.is_set():
+            os.kill(os.getpid(), signal.SIGINT)
 
 
 @pytest.fixture(scope="module")
@@ -94,7 +96,11 @@ def seen(dashboard, tmp_path_factory):
 
     def look() -> None:
         deadline = time.monotonic() + 240
-        while time.monotonic() < deadline and not exported() <= set(found.get("metrics", ())):
+        while (
+            time.monotonic() < deadline
+            and not watcher.over.is_set()
+            and not exported() <= set(found.get("metrics", ()))
+        ):
             time.sleep(1)
             found["metrics"] = scraped()
         if CHROMIUM is None:
@@ -115,6 +121,7 @@ def seen(dashboard, tmp_path_factory):
         patch.setattr(sys, "argv", [str(one) for one in command])
         with pytest.raises(SystemExit) as left:
             runpy.run_path(str(ROOT / "sweeps" / "main_grid.py"), run_name="__main__")
+    watcher.over.set()
     watcher.join()
     if watcher.error:
         raise watcher.error

@@ -14,7 +14,7 @@ from tunekit.schema import TrialSpec
 from tunekit.store import DamagedRecord, ResultStore
 from tunekit.trackers import Tracker, maker_of
 
-CLOSE_SECONDS = 30.0
+CLOSE_SECONDS = 60.0
 """At the end of a run, a tracker that gets no trial done for so long is left behind."""
 STOP_SECONDS = 1.0
 """The same where the run was broken off: who pressed Ctrl-C waits for no server."""
@@ -64,7 +64,9 @@ class Feed:
         self.touch(trial.spec for trial in self.store.trials()[0] if trial.folder.name == trial.spec.folder)
         while (spec := self._next()) is not None:
             try:
-                tracker = tracker or self.make()
+                if tracker is None:
+                    tracker = self.make()
+                    self._moved = time.monotonic()
                 tracker.sync(self.store.read(self.store.folder(spec)))
             except DamagedRecord:
                 self._settle(spec, failed=False)  # nothing is on record yet; of damage, readers of the store speak

@@ -4,18 +4,18 @@ import logging
 import os
 from pathlib import Path
 
-# Before the import: MLflow reports its use to its makers, and tells of each migration of a new database.
+# Before the import: else MLflow reports its use to its makers.
 os.environ.setdefault("MLFLOW_DISABLE_TELEMETRY", "true")
 os.environ.setdefault("MLFLOW_HTTP_REQUEST_MAX_RETRIES", "1")
-for name in ("mlflow", "alembic"):
-    logging.getLogger(name).setLevel(logging.ERROR)
-
 from mlflow.entities import Metric, Param, Run, RunTag  # noqa: E402
 from mlflow.tracking import MlflowClient  # noqa: E402
 
 from tunekit.schema import Status  # noqa: E402
 from tunekit.store import StoredTrial  # noqa: E402
 from tunekit.trackers import metrics, parameters, results, run_key, run_name  # noqa: E402
+
+for name in ("mlflow", "alembic"):
+    logging.getLogger(name).setLevel(logging.ERROR)  # else each migration of a new database is told
 
 KEY, STATUS = "tunekit.key", "tunekit.status"
 """Tags: what a run is found by, and how its trial ended."""
