@@ -7,22 +7,22 @@ import tyro
 from rich.console import Console
 
 from tunekit.command import guarded
-from tunekit.status import status_table
 from tunekit.strict import plain
 
 STORAGE = Path("ray_results")
 
 
-def status(sweep: tyro.conf.Positional[Path]) -> int:
-    """Show where each trial of a sweep stands, from its store alone.
+def status(sweep: tyro.conf.Positional[Path], watch: bool = False, html: Path | None = None) -> int:
+    """Show where each trial of a sweep stands, from its store alone; from any machine that sees the storage.
 
     Args:
         sweep: Folder of the sweep, as in ray_results/demo.
+        watch: Show it again and again until the sweep is over, or Ctrl-C.
+        html: Write a page that refreshes itself; with --watch again and again.
     """
-    table, lines = status_table(sweep)
-    Console().print(table)
-    for line in lines:
-        _say(line)
+    from tunekit.status_views import show
+
+    show(sweep, watch=watch, html=html)
     return 0
 
 

@@ -46,6 +46,8 @@ class SweepArgs(Settings):
     """Trials that share a GPU as one pack, a number or auto: as many as the predicted memory leaves room for."""
     pack: int | None = None
     """Train packs of so many trials in one process, on any device (default: only where trials share a GPU)."""
+    track: tuple[str, ...] = ()
+    """Show trials in tensorboard, mlflow or wandb too, one or more (default: none)."""
     retry_failed: bool = False
     """Run failed trials again too (of a search: failed confirming trials)."""
     yes: bool = False

@@ -23,6 +23,7 @@ from tunekit.command import (
     say_for,
     settle,
     take,
+    track_stored,
     train,
     verdict,
 )
@@ -73,6 +74,7 @@ def _main(args: GridArgs, presets: Mapping[str, Sequence[Block]], report: Report
             lease = take(store, say)
             settle(plan, store)
             lease.release()
+        track_stored(args.track, store, say)
         report(store, sweep.specs)
         return verdict(plan)
     refuse_long(hours, args, "laptop")
@@ -96,7 +98,7 @@ def _run(
         plan = plan_of(sweep, store)  # another driver may have finished trials since
         request = {"versions": versions(), **source(), "blocks": [block.to_dict() for block in sweep.blocks]}
         store.add_request({**request, "cells": cells_of(sweep.specs)})
-        train(plan, sweep, store, resources, lease, retry_failed=args.retry_failed)
+        train(plan, sweep, store, resources, lease, retry_failed=args.retry_failed, track=args.track)
     finally:
         lease.release()
     plan = plan_of(sweep, store)

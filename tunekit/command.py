@@ -23,6 +23,7 @@ from tunekit.stopping import Signals, Stopped
 from tunekit.store import DamagedRecord, ResultStore
 from tunekit.strict import plain
 from tunekit.sweep import Sweep
+from tunekit.trackers import check_trackers
 
 OK, INCOMPLETE, BAD_INPUT = 0, 1, 2
 
@@ -55,6 +56,7 @@ def check(args: SweepArgs) -> Resources:
     if "://" in str(args.storage) or ":/" in str(args.storage):
         raise UserError(f"--storage takes a folder; object stores such as {args.storage} are not supported yet")
     refuse_kernels()
+    check_trackers(args.track)
     if args.json and not args.dry_run:
         raise UserError("--json goes with --dry-run")
     return resources
@@ -105,7 +107,14 @@ def refuse_long(hours: float | None, args: SweepArgs, shorter: str) -> None:
 
 
 def train(
-    plan: Plan, sweep: Sweep, store: ResultStore, resources: Resources, lease: Lease, *, retry_failed: bool
+    plan: Plan,
+    sweep: Sweep,
+    store: ResultStore,
+    resources: Resources,
+    lease: Lease,
+    *,
+    retry_failed: bool,
+    track: Sequence[str] = (),
 ) -> None:
     """Train what is pending in ``plan``. Raises Stopped where a signal ended it. The caller holds the lease."""
     pending = plan.pending(retry_failed=retry_failed)
@@ -119,7 +128,16 @@ def train(
     from tunekit.runner.progress import Progress
 
     progress = Progress(plan, {trial.spec.trial_id: trial.spec for trial in pending})
-    run_grid(pending, sweep.models, store, resources, progress, lease)
+    run_grid(pending, sweep.models, store, resources, progress, lease, track)
+
+
+def track_stored(names: Sequence[str], store: ResultStore, say: Say) -> None:
+    """Send trackers what the store holds and they lack."""
+    if names:
+        from tunekit.trackers.feed import Feeds
+
+        with Feeds(names, store, say):
+            pass
 
 
 def settle(plan: Plan, store: ResultStore) -> None:

@@ -30,7 +30,7 @@ def test_the_eta_is_the_mean_of_each_kind_times_its_epochs_left(draw, tmp_path):
             progress.ended(spec.trial_id, Status.COMPLETED)
             waiting.remove(spec)
         progress.running.clear()  # what has passed of epochs under way is not counted here
-        mean = {kind: k.seconds / k.num_epochs for (_, _, kind), k in progress.kinds.items() if k.num_epochs}
+        mean = {kind: k.seconds / k.num_epochs for (_, _, kind), k in progress.paces.items() if k.num_epochs}
         assert all(mean[method] == SECONDS[method] for method in mean)
         overall = sum(mean.values()) / len(mean)
         left = sum(mean.get(one.method, overall) * (4 - done[one.trial_id]) for one in waiting)

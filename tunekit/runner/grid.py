@@ -18,8 +18,10 @@ from tunekit.runner.progress import Progress
 from tunekit.runner.resources import Resources
 from tunekit.runner.retries import Retries, reason
 from tunekit.runner.trainable import TrialTrainable
+from tunekit.runner.watched import Watched
 from tunekit.schema import Status
 from tunekit.store import DamagedRecord, ResultStore
+from tunekit.trackers.feed import Feeds
 
 
 def trial_id(trial: Trial) -> str:
@@ -74,10 +76,12 @@ def run_grid(
     resources: Resources,
     progress: Progress,
     lease: Lease,
+    track: Sequence[str] = (),
 ) -> None:
     """Train ``trials`` in order, as many at a time as resources allow. Raises Stopped where a signal ended it.
 
-    ``models`` are by spec name. The caller holds the lease. What ended is in the store, whatever happens here.
+    ``models`` are by spec name, ``track`` names trackers. The caller holds the lease. What ended is in the store,
+    whatever happens here.
     """
 
     def make(session: Session) -> tune.Tuner:
@@ -90,11 +94,12 @@ def run_grid(
         progress.begin(
             slots=min(slots_of(session, resources), len(jobs)), dashboard=session.dashboard, experiment=experiment
         )
-        callbacks = [Recorder(jobs, progress), Retries(store, progress.note)]
+        callbacks = [Recorder(jobs, progress), Retries(store, progress.note), Watched(store, feeds)]
         share, pack = share_of(session, resources), pack_of(session, resources)
         return tuner(jobs, experiment, share, pack, resources.max_concurrent, callbacks)
 
-    fit(make, progress, lease)
+    with Feeds(track, store, progress.note) as feeds:
+        fit(make, progress, lease)
 
 
 def tuner(

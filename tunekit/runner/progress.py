@@ -10,8 +10,9 @@ from rich.console import Group
 from rich.table import Table
 from rich.text import Text
 
+from tunekit.eta import Kind, Pace, clock, kind_of, remaining_seconds
 from tunekit.plan import Plan, State
-from tunekit.runner.display import Display, clock
+from tunekit.runner.display import Display
 from tunekit.schema import Status, TrialSpec
 
 SHOWN = 12
@@ -29,16 +30,6 @@ class Running:
 
 
 @dataclass
-class Kind:
-    """Trials of one model, dataset and method."""
-
-    epochs_left: int = 0
-    seconds: float = 0.0
-    """Of the epochs seen in this run."""
-    num_epochs: int = 0
-
-
-@dataclass
 class Progress(Display):
     """Counts trials and epochs of one run and shows them; a context manager around the run."""
 
@@ -49,14 +40,14 @@ class Progress(Display):
     running: dict[str, Running] = field(default_factory=dict)
     epochs_done: dict[str, int] = field(default_factory=dict)
     finished: dict[str, Status] = field(default_factory=dict)
-    kinds: dict[tuple[str, str, str], "Kind"] = field(default_factory=dict)
-    """By model, dataset and method."""
+    paces: dict[Kind, Pace] = field(default_factory=dict)
 
     def __post_init__(self) -> None:
         super().__init__()
         self.epochs_done = {t.spec.trial_id: t.epochs_done for t in self.plan.trials if t.spec.trial_id in self.pending}
         for trial_id, spec in self.pending.items():
-            self._kind(spec).epochs_left += spec.epochs - self.epochs_done[trial_id]
+            pace = self.paces.setdefault(kind_of(spec), Pace())
+            pace.epochs_left += spec.epochs - self.epochs_done[trial_id]
 
     def begin(self, *, slots: int, dashboard: str | None, experiment: Path) -> None:
         """Ray runs: say where to look."""
@@ -72,11 +63,9 @@ class Progress(Display):
         if not result.get("epoch"):
             return
         spec = self.pending[trial_id]
-        kind = self._kind(spec)
-        kind.epochs_left -= result["epoch"] - self.epochs_done[trial_id]
-        kind.seconds += result["epoch_seconds"]
-        kind.num_epochs += 1
-        self.epochs_done[trial_id] = result["epoch"]
+        pace = self._at_epoch(trial_id, result["epoch"])
+        pace.seconds += result["epoch_seconds"]
+        pace.num_epochs += 1
         score = result["test_macro_f1"] if spec.score_test else result["val_macro_f1"]
         self.running[trial_id] = Running(result["epoch"], time.monotonic(), score)
         self.event(
@@ -90,32 +79,23 @@ class Progress(Display):
     def ended(self, trial_id: str, status: Status) -> None:
         """A trial ended."""
         self.running.pop(trial_id, None)
-        if trial_id not in self.finished:
-            spec = self.pending[trial_id]
-            self._kind(spec).epochs_left -= spec.epochs - self.epochs_done[trial_id]
+        self._at_epoch(trial_id, self.pending[trial_id].epochs)
         self.finished[trial_id] = status
         self.event("trial", trial=self.pending[trial_id].label, trial_id=trial_id, status=status.value)
 
     def eta_seconds(self) -> float | None:
-        """Seconds until all trials are done, running ones counted from the start of their epoch; None before one epoch.
+        """Seconds until all trials are done, epochs under way counted from their start; None before one epoch."""
+        now = time.monotonic()
+        running = list(self.running.items())  # the display's thread reads while trials end
+        under_way = [(kind_of(self.pending[trial_id]), now - state.since) for trial_id, state in running]
+        return remaining_seconds(self.paces, self.slots, under_way)
 
-        A kind of trial (model, dataset, method) that was not seen yet counts with the mean of those that were.
-        """
-        seen = [kind for kind in list(self.kinds.values()) if kind.num_epochs]
-        if not seen:
-            return None
-        overall = sum(kind.seconds / kind.num_epochs for kind in seen) / len(seen)
-
-        def mean(kind: Kind) -> float:
-            return kind.seconds / kind.num_epochs if kind.num_epochs else overall
-
-        left = sum(mean(kind) * kind.epochs_left for kind in list(self.kinds.values()))
-        for trial_id, state in list(self.running.items()):  # the display's thread reads while trials end
-            left -= min(mean(self._kind(self.pending[trial_id])), time.monotonic() - state.since)
-        return round(max(0.0, left) / self.slots, 1)
-
-    def _kind(self, spec: TrialSpec) -> "Kind":
-        return self.kinds.setdefault((spec.model, spec.dataset, spec.method), Kind())
+    def _at_epoch(self, trial_id: str, epoch: int) -> Pace:
+        """The trial stands at ``epoch``, after a retry perhaps an earlier one; its kind's pace."""
+        pace = self.paces[kind_of(self.pending[trial_id])]
+        pace.epochs_left -= epoch - self.epochs_done[trial_id]
+        self.epochs_done[trial_id] = epoch
+        return pace
 
     def _count(self, status: Status) -> int:
         return sum(value is status for value in self.finished.values())

@@ -93,7 +93,7 @@ def _run(
         store.add_request(_request(args, request, []))
         from tunekit.runner.search import run_search  # imports ray: seconds that an error need not wait
 
-        run_search(studies, request.sweep.models, store, resources, lease, lambda: _record(store, studies))
+        run_search(studies, request.sweep.models, store, resources, lease, lambda: _record(store, studies), args.track)
     confirmed = _choose(args, request, store, studies)
     plan = plan_of(replace(request.sweep, specs=confirmed), store)
     if not searching and not plan.pending(retry_failed=args.retry_failed):
@@ -102,7 +102,7 @@ def _run(
         if not searching:
             resources = _prepared(args, request, store, resources, say)
         store.add_request(_request(args, request, confirmed))
-        train(plan, request.sweep, store, resources, lease, retry_failed=args.retry_failed)
+        train(plan, request.sweep, store, resources, lease, retry_failed=args.retry_failed, track=args.track)
         plan = plan_of(replace(request.sweep, specs=confirmed), store)
     report(store)
     return _verdict(studies, plan, say)
