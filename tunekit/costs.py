@@ -1,5 +1,6 @@
 """What each cell of a plan will cost: peak memory, disk of a checkpoint, and time. Rough where data is not read yet."""
 
+from collections import Counter
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 
@@ -38,7 +39,7 @@ class CellCost:
 def costs(sweep: Sweep, store: ResultStore, accelerator: bool) -> list[CellCost]:
     """The costs of each cell of ``sweep`` in order. Builds a model only where there is no closed form."""
     names, sizes = cell_names(sweep.specs), sweep.sizes()
-    stored = [trial for trial in store.trials()[0] if _timed(trial)]
+    earlier = Earlier([trial for trial in store.trials()[0] if _timed(trial)], sizes)
     rate = None if accelerator else estimate.EFFICIENCY * estimate.cpu_flops_per_second() / estimate.cores()
     first = {spec.cell: spec for spec in reversed(sweep.specs)}
     found = []
@@ -47,7 +48,7 @@ def costs(sweep: Sweep, store: ResultStore, accelerator: bool) -> list[CellCost]
         own = sweep.own_data.get(spec.dataset)
         num_labels = len(own.label_names if own else DATASETS[spec.dataset].label_names)
         peak, note = peak_of(spec, sweep.models[spec.model], sizes[spec.dataset], num_labels)
-        seconds, timed_by = seconds_of(spec, stored, sizes, rate)
+        seconds, timed_by = seconds_of(spec, earlier, sizes, rate)
         found.append(CellCost(cell, name, peak, note, estimate.checkpoint_bytes(spec, num_labels), seconds, timed_by))
     return found
 
@@ -77,22 +78,30 @@ def peak_of(spec: TrialSpec, model: ModelRef, size: Size, num_labels: int) -> tu
             return None, f"no closed form ({reason}), and {error}"
 
 
+class Earlier:
+    """What earlier trials took, by cell and by kind (model and method), read once for all cells of a plan."""
+
+    def __init__(self, stored: Sequence[StoredTrial], sizes: Mapping[str, Size]) -> None:
+        """``stored`` are completed trials; the kinds' are seconds an operation, of datasets in ``sizes``."""
+        self.cells: dict[str, list[float]] = {}
+        self.kinds: dict[tuple[str, str], list[float]] = {}
+        for trial in stored:
+            spec, seconds = trial.spec, trial.summary.train_seconds
+            self.cells.setdefault(spec.cell, []).append(seconds)
+            if spec.dataset in sizes:
+                self.kinds.setdefault((spec.model, spec.method), []).append(seconds / estimate.flops(spec, sizes))
+
+
 def seconds_of(
-    spec: TrialSpec, stored: Sequence[StoredTrial], sizes: Mapping[str, Size], flops_per_second: float | None
+    spec: TrialSpec, earlier: Earlier, sizes: Mapping[str, Size], flops_per_second: float | None
 ) -> tuple[float | None, str]:
     """Seconds of a trial: as long as earlier trials of its cell, else of its model and method in proportion to their
     operations, else those operations at ``flops_per_second``; and what they come from.
     """
     work = estimate.flops(spec, sizes)
-    same = [trial.summary.train_seconds for trial in stored if trial.spec.cell == spec.cell]
-    if same:
+    if same := earlier.cells.get(spec.cell):
         return sum(same) / len(same), f"{len(same)} earlier trials"
-    alike = [
-        trial.summary.train_seconds / estimate.flops(trial.spec, sizes)
-        for trial in stored
-        if (trial.spec.model, trial.spec.method) == (spec.model, spec.method) and trial.spec.dataset in sizes
-    ]
-    if alike:
+    if alike := earlier.kinds.get((spec.model, spec.method)):
         return work * sum(alike) / len(alike), f"{len(alike)} earlier trials of its kind"
     if flops_per_second is None:
         return None, "no earlier trial"
@@ -110,13 +119,13 @@ def describe_costs(found: Sequence[CellCost], pending: Sequence[PlannedTrial]) -
     """A line a cell."""
     width = max(len(one.name) for one in found)
     lines = ["each trial: predicted peak memory, checkpoint, time"]
+    pending_of = Counter(trial.spec.cell for trial in pending)
     for one in found:
         peak = "unknown" if one.peak_bytes is None else f"{one.peak_bytes / MIB:,.0f} MiB"
         time = "unknown" if one.seconds is None else f"{one.seconds / 60:,.1f} min"
-        left = sum(trial.spec.cell == one.cell for trial in pending)
         note = f"; {one.note}" if one.note else ""
         lines.append(
             f"  {one.name:<{width}}  {peak}, {one.checkpoint_bytes / MIB:,.0f} MiB, {time} ({one.timed_by}), "
-            f"{left} to run{note}"
+            f"{pending_of[one.cell]} to run{note}"
         )
     return "\n".join(lines)

@@ -1,6 +1,7 @@
 """What a running grid says: a live table on a terminal, JSON lines elsewhere."""
 
 import time
+from collections import Counter
 from collections.abc import Mapping
 from dataclasses import dataclass, field
 from pathlib import Path
@@ -16,6 +17,8 @@ from tunekit.schema import Status, TrialSpec
 
 SHOWN = 12
 """Running trials that the live table lists."""
+Kind = tuple[str, str, str]
+"""Model, dataset and method: trials that cost about the same."""
 
 
 @dataclass
@@ -39,12 +42,16 @@ class Progress(Display):
     running: dict[str, Running] = field(default_factory=dict)
     epochs_done: dict[str, int] = field(default_factory=dict)
     finished: dict[str, Status] = field(default_factory=dict)
-    costs: dict[tuple[str, str, str], list[float]] = field(default_factory=dict)
-    """Seconds of the epochs seen, by model, dataset and method."""
+    costs: dict[Kind, tuple[int, float]] = field(default_factory=dict)
+    """Epochs seen and their seconds."""
+    left: Counter[Kind] = field(default_factory=Counter)
+    """Epochs that are still to be trained."""
 
     def __post_init__(self) -> None:
         super().__init__()
         self.epochs_done = {t.spec.trial_id: t.epochs_done for t in self.plan.trials if t.spec.trial_id in self.pending}
+        for trial_id, spec in self.pending.items():
+            self.left[_kind(spec)] += spec.epochs - self.epochs_done[trial_id]
 
     def begin(self, *, slots: int, dashboard: str | None, experiment: Path) -> None:
         """Ray runs: say where to look."""
@@ -60,10 +67,11 @@ class Progress(Display):
         if not result.get("epoch"):
             return
         spec = self.pending[trial_id]
-        self.epochs_done[trial_id] = result["epoch"]
+        self._at_epoch(trial_id, result["epoch"])
         score = result["test_macro_f1"] if spec.score_test else result["val_macro_f1"]
         self.running[trial_id] = Running(result["epoch"], time.monotonic(), score)
-        self.costs.setdefault(_kind(spec), []).append(result["epoch_seconds"])
+        count, seconds = self.costs.get(_kind(spec), (0, 0.0))
+        self.costs[_kind(spec)] = (count + 1, seconds + result["epoch_seconds"])
         self.event(
             "epoch",
             trial=spec.label,
@@ -75,6 +83,7 @@ class Progress(Display):
     def ended(self, trial_id: str, status: Status) -> None:
         """A trial ended."""
         self.running.pop(trial_id, None)
+        self._at_epoch(trial_id, self.pending[trial_id].epochs)
         self.finished[trial_id] = status
         self.event("trial", trial=self.pending[trial_id].label, trial_id=trial_id, status=status.value)
 
@@ -85,17 +94,18 @@ class Progress(Display):
         """
         if not self.costs:
             return None
-        mean = {kind: sum(values) / len(values) for kind, values in self.costs.items()}
+        mean = {kind: seconds / count for kind, (count, seconds) in self.costs.items()}
         overall = sum(mean.values()) / len(mean)
-        left = 0.0
-        for trial_id, spec in self.pending.items():
-            if trial_id in self.finished:
-                continue
-            each = mean.get(_kind(spec), overall)
-            left += each * (spec.epochs - self.epochs_done[trial_id])
-            state = self.running.get(trial_id)  # the display's thread reads while trials end
-            left -= min(each, time.monotonic() - state.since) if state else 0
+        left = sum(count * mean.get(kind, overall) for kind, count in self.left.items())
+        for trial_id, state in list(self.running.items()):  # the display's thread reads while trials end
+            each = mean.get(_kind(self.pending[trial_id]), overall)
+            left -= min(each, time.monotonic() - state.since)
         return round(max(0.0, left) / self.slots, 1)
+
+    def _at_epoch(self, trial_id: str, epoch: int) -> None:
+        """The trial stands at ``epoch``; a retry may have gone back."""
+        self.left[_kind(self.pending[trial_id])] -= epoch - self.epochs_done[trial_id]
+        self.epochs_done[trial_id] = epoch
 
     def _count(self, status: Status) -> int:
         return sum(value is status for value in self.finished.values())
@@ -126,5 +136,5 @@ class Progress(Display):
         return Group(*(Text(note) for note in self.notes), table, Text(header))
 
 
-def _kind(spec: TrialSpec) -> tuple[str, str, str]:
+def _kind(spec: TrialSpec) -> Kind:
     return spec.model, spec.dataset, spec.method

@@ -11,6 +11,7 @@ from ray import tune
 
 from tunekit.engine.job import Job, jobs_of
 from tunekit.runner.attempt import Attempt
+from tunekit.runner.nodes import Driver, refusal, refused
 from tunekit.runner.view import is_behind, report_of, report_of_seeds
 from tunekit.schema import Status
 
@@ -18,9 +19,9 @@ from tunekit.schema import Status
 class TrialTrainable(tune.Trainable):
     """Trains ``jobs[config["trial"]["trial_id"]]``; see ``Attempt`` for what ends it and what raises."""
 
-    def setup(self, config: dict[str, Any], jobs: Mapping[str, Job]) -> None:
-        """Take the trial."""
-        self.jobs = jobs
+    def setup(self, config: dict[str, Any], jobs: Mapping[str, Job], driver: Driver | None = None) -> None:
+        """Take the trial; its node must be fit to train for ``driver``."""
+        self.jobs, self.driver = jobs, driver
         self.reset_config(config)
 
     def reset_config(self, new_config: dict[str, Any]) -> bool:
@@ -31,6 +32,8 @@ class TrialTrainable(tune.Trainable):
 
     def step(self) -> dict[str, Any]:
         """Train one epoch and return its record; the first one begins the trial, the last one completes it."""
+        if line := refusal(self.driver):
+            return refused(line)
         self.attempt = self.attempt or Attempt(self.job)
         self.attempt.step()
         return report_of(self.attempt.view())
@@ -47,9 +50,11 @@ class SearchTrainable(tune.Trainable):
     driver recorded are reported again, for the scheduler to see them all.
     """
 
-    def setup(self, config: dict[str, Any], bases: Mapping[str, Job], metric: str) -> None:
-        """Take the configuration."""
-        self.bases, self.metric = bases, metric
+    def setup(
+        self, config: dict[str, Any], bases: Mapping[str, Job], metric: str, driver: Driver | None = None
+    ) -> None:
+        """Take the configuration; its node must be fit to train for ``driver``."""
+        self.bases, self.metric, self.driver = bases, metric, driver
         self.reset_config(config)
 
     def reset_config(self, new_config: dict[str, Any]) -> bool:
@@ -61,6 +66,8 @@ class SearchTrainable(tune.Trainable):
 
     def step(self) -> dict[str, Any]:
         """Bring every seed to the next epoch and return what they have in common; one that fails ends them all."""
+        if line := refusal(self.driver):
+            return refused(line)
         self.epoch += 1
         self.attempts = self.attempts or [Attempt(job) for job in self.jobs]
         for attempt in self.attempts:
