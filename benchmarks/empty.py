@@ -112,10 +112,10 @@ def specs_of(num_trials: int, epochs: int, seeds: int = 5) -> list[TrialSpec]:
     ]  # fmt: skip
 
 
-def plan_of(specs: Sequence[TrialSpec], store: ResultStore) -> Plan:
-    """Where each stands."""
+def plan_of(specs: Sequence[TrialSpec], store: ResultStore, *, keep: bool = False) -> Plan:
+    """Where each stands; ``keep`` is ``make_plan``'s."""
     fingerprint = fingerprint_of(specs[0], resolve_model(MODEL).revision, DATASETS[DATASET].content_hash)
-    return make_plan(specs, {spec.trial_id: fingerprint for spec in specs}, store)
+    return make_plan(specs, {spec.trial_id: fingerprint for spec in specs}, store, keep=keep)
 
 
 def run_empty(specs: Sequence[TrialSpec], root: Path, measure: Callable[[], Any] = lambda: None) -> Watched:

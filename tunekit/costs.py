@@ -1,8 +1,11 @@
 """What each cell of a plan will cost: peak memory, disk of a checkpoint, and time. Rough where data is not read yet."""
 
+import json
 from collections import Counter
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
+
+from pandas import DataFrame
 
 from tunekit import estimate
 from tunekit.data.base import DATASETS
@@ -13,7 +16,7 @@ from tunekit.models import MODELS, ModelRef, config_at_hand
 from tunekit.plan import PlannedTrial
 from tunekit.schema import Status, TrialSpec
 from tunekit.status import cell_names
-from tunekit.store import ResultStore, StoredTrial
+from tunekit.store import ResultStore
 from tunekit.sweep import Sweep
 
 MIB = 2**20
@@ -39,7 +42,7 @@ class CellCost:
 def costs(sweep: Sweep, store: ResultStore, accelerator: bool) -> list[CellCost]:
     """The costs of each cell of ``sweep`` in order. Builds a model only where there is no closed form."""
     names, sizes = cell_names(sweep.specs), sweep.sizes()
-    earlier = Earlier([trial for trial in store.trials()[0] if _timed(trial)], sizes)
+    earlier = Earlier(store.frames(store.cache_folder, keep=False).trials, sizes)
     rate = None if accelerator else estimate.EFFICIENCY * estimate.cpu_flops_per_second() / estimate.cores()
     first = {spec.cell: spec for spec in reversed(sweep.specs)}
     found = []
@@ -79,17 +82,19 @@ def peak_of(spec: TrialSpec, model: ModelRef, size: Size, num_labels: int) -> tu
 
 
 class Earlier:
-    """What earlier trials took, by cell and by kind (model and method), read once for all cells of a plan."""
+    """Seconds that completed trials took, by cell, and seconds an operation, by kind (model and method)."""
 
-    def __init__(self, stored: Sequence[StoredTrial], sizes: Mapping[str, Size]) -> None:
-        """``stored`` are completed trials; the kinds' are seconds an operation, of datasets in ``sizes``."""
-        self.cells: dict[str, list[float]] = {}
+    def __init__(self, trials: DataFrame, sizes: Mapping[str, Size]) -> None:
+        """``trials`` are a store's (``Frames``); those of datasets that are not in ``sizes`` have no kind."""
+        timed = trials[(trials["status"] == Status.COMPLETED.value) & (trials["train_seconds"] > 0)]
+        self.cells: dict[str, list[float]] = timed.groupby("cell")["train_seconds"].apply(list).to_dict()
         self.kinds: dict[tuple[str, str], list[float]] = {}
-        for trial in stored:
-            spec, seconds = trial.spec, trial.summary.train_seconds
-            self.cells.setdefault(spec.cell, []).append(seconds)
-            if spec.dataset in sizes:
-                self.kinds.setdefault((spec.model, spec.method), []).append(seconds / estimate.flops(spec, sizes))
+        for cell, seconds in self.cells.items():
+            values = json.loads(cell)
+            if values["dataset"] in sizes and "settings" not in values:  # which imported trials have
+                spec = TrialSpec.from_dict({**values, "seed": 0})
+                flops = estimate.flops(spec, sizes)
+                self.kinds.setdefault((spec.model, spec.method), []).extend(each / flops for each in seconds)
 
 
 def seconds_of(
@@ -106,13 +111,6 @@ def seconds_of(
     if flops_per_second is None:
         return None, "no earlier trial"
     return work / flops_per_second, "a probe of the processor"
-
-
-def _timed(trial: StoredTrial) -> bool:
-    """Whether a stored trial says how long one takes."""
-    summary = trial.summary
-    done = summary is not None and summary.status is Status.COMPLETED and bool(summary.train_seconds)
-    return done and isinstance(trial.spec, TrialSpec)
 
 
 def describe_costs(found: Sequence[CellCost], pending: Sequence[PlannedTrial]) -> str:

@@ -5,7 +5,7 @@ import hashlib
 import os
 import tempfile
 from collections.abc import Iterator
-from contextlib import ExitStack, contextmanager, suppress
+from contextlib import contextmanager
 from pathlib import Path
 
 
@@ -44,15 +44,12 @@ def cache_dir() -> Path:
 def locked(path: Path) -> Iterator[None]:
     """Do in one process of this machine at a time what follows, by the lock file ``path``, made with its folder.
 
-    A process that dies lets go of it. Where the file system has no locks, several may do it. Raises OSError where
-    ``path`` can't be written.
+    A process that dies lets go of it. Raises OSError where ``path`` can't be written.
     """
     from filelock import FileLock
 
     path.parent.mkdir(parents=True, exist_ok=True)
-    with ExitStack() as held:
-        with suppress(NotImplementedError):
-            held.enter_context(FileLock(path))
+    with FileLock(path):
         yield
 
 

@@ -115,9 +115,10 @@ def fingerprint_in(sweep: Sweep, spec: TrialSpec) -> Fingerprint:
     return fingerprint_of(spec, sweep.models[spec.model].revision, data_hash)
 
 
-def plan_of(sweep: Sweep, store: ResultStore) -> Plan:
-    """Where each of the sweep's trials stands."""
-    return make_plan(sweep.specs, {spec.trial_id: fingerprint_in(sweep, spec) for spec in sweep.specs}, store)
+def plan_of(sweep: Sweep, store: ResultStore, *, keep: bool = False) -> Plan:
+    """Where each of the sweep's trials stands; ``keep`` is ``make_plan``'s."""
+    fingerprints = {spec.trial_id: fingerprint_in(sweep, spec) for spec in sweep.specs}
+    return make_plan(sweep.specs, fingerprints, store, keep=keep)
 
 
 def describe(sweep: Sweep, plan: Plan, pending: Sequence[PlannedTrial]) -> str:

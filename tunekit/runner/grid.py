@@ -15,6 +15,7 @@ from tunekit.plan import PlannedTrial
 from tunekit.runner.client import TrialClient
 from tunekit.runner.launch import experiment_of, fit, job_of, run_config
 from tunekit.runner.nodes import REFUSED, Guard
+from tunekit.runner.order import InOrder
 from tunekit.runner.progress import Progress
 from tunekit.runner.resources import Resources, on_gpus, pack_of, room, share_of
 from tunekit.runner.retries import Retries, reason
@@ -111,16 +112,15 @@ def tuner(
     callbacks: Sequence[tune.Callback],
 ) -> tune.Tuner:
     """A Tuner over ``jobs`` in order, in packs of up to ``pack``, with re-used actors, in its own experiment folder."""
-    configs = [{"trial_id": trial_id, **job.spec.to_dict()} for trial_id, job in jobs.items()]
+    configs = [{"trial": {"trial_id": trial_id, **job.spec.to_dict()}} for trial_id, job in jobs.items()]
     if pack > 1:
         trainable = tune.with_parameters(TrialClient, jobs=jobs, size=pack, driver=guard.driver)
     else:
         trainable = tune.with_parameters(TrialTrainable, jobs=jobs, driver=guard.driver)
     return tune.Tuner(
         tune.with_resources(trainable, share),
-        param_space={"trial": tune.grid_search(configs)},
         tune_config=tune.TuneConfig(
-            max_concurrent_trials=max_concurrent,
+            search_alg=InOrder(configs, max_concurrent),
             reuse_actors=True,
             trial_name_creator=lambda trial: jobs[trial_id(trial)].spec.name,
             trial_dirname_creator=lambda trial: jobs[trial_id(trial)].spec.folder,

@@ -119,10 +119,15 @@ def _difference(driver: Driver) -> str | None:
     return None
 
 
+def _answer(driver: Driver) -> str | None:
+    """``refusal``, as Ray takes it: a plain function."""
+    return refusal(driver)
+
+
 def _ask(joined: session.Session, driver: Driver) -> None:
     """Ask every node that trains. Raises UserError with the line of the first that refuses."""
     asked = {
-        ray.remote(refusal).options(
+        ray.remote(_answer).options(
             num_cpus=0, max_retries=0, scheduling_strategy=NodeAffinitySchedulingStrategy(node.node_id, soft=False)
         ).remote(driver): node
         for node in joined.nodes
