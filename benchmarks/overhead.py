@@ -1,7 +1,6 @@
 """What running a trial costs beside training it: empty trials, through our runner and through Ray Tune alone.
 
-Ours is the grid's own path (``run_grid``: lease, actors, store, display); only the run in the actor is replaced, by one
-that writes the records of each epoch and the summary, and computes nothing. Tune's trials report as many results and
+Ours is the grid's own path with nothing to compute (``benchmarks.empty``). Tune's trials report as many results and
 write none but Tune's own. All runs share one Ray. Costs are paces between trials' ends, so that what is paid once
 a run, the start of actors above all, is not in them.
 """
@@ -9,84 +8,20 @@ a run, the start of actors above all, is not in them.
 import tempfile
 import time
 from collections.abc import Callable
-from contextlib import redirect_stdout
 from pathlib import Path
 from statistics import median
 from typing import Any
-from unittest import mock
 
 import numpy as np
-import pandas as pd
 
+from benchmarks.empty import Ends, run_empty, specs_of
 from benchmarks.harness import Outcome, ratio_of
-from tunekit.data.base import DATASETS
-from tunekit.engine.job import Job
-from tunekit.engine.summary import SCORED, Built, summarise
-from tunekit.lease import acquire, check_current
-from tunekit.methods.base import complete_params
-from tunekit.models import resolve_model
-from tunekit.plan import fingerprint_of, make_plan
-from tunekit.runner import grid
-from tunekit.runner.progress import Progress
-from tunekit.runner.resources import Resources
-from tunekit.runner.trainable import TrialTrainable
-from tunekit.schema import EpochRecord, Status, TrialSpec, TrialSummary
-from tunekit.store import ResultStore
 
 from ray import tune  # isort: skip  (after tunekit.runner, which sets what Ray reads at import)
 import ray  # isort: skip
 
 RESULTS = 10
 CORES = 2
-
-
-class EmptyRun:
-    """In the place of ``TrialRun``: writes what a trial with its test part sealed writes, one step an epoch."""
-
-    def __init__(self, job: Job, log: Callable[[str], None]) -> None:
-        check_current(job.sweep, job.start)
-        self.job, self.store, self.records = job, ResultStore(job.sweep), []
-        self.folder = self.store.begin(job.spec, job.fingerprint)
-        log(f"{job.spec.label}: epoch 1 of {job.spec.epochs} begins")
-
-    @property
-    def done(self) -> bool:
-        """Whether all epochs are recorded."""
-        return len(self.records) >= self.job.spec.epochs
-
-    def train_epoch(self) -> None:
-        """Record an epoch."""
-        check_current(self.job.sweep, self.job.start)
-        unscored = dict.fromkeys(SCORED)
-        epoch = len(self.records) + 1
-        self.records.append(
-            EpochRecord(
-                epoch=epoch, step=epoch, train_loss=1 / epoch, **unscored, best_val_macro_f1=None, learning_rate=0.0,
-                epoch_seconds=0.0, train_tokens_per_second=0.0, peak_memory_bytes=0,
-            )
-        )  # fmt: skip
-        steps = range(1, epoch + 1)
-        frame = pd.DataFrame({"epoch": steps, "step": steps, "train_loss": 1.0, "learning_rate": 0.0})
-        self.store.write_steps(self.folder, frame)
-        self.store.write_epochs(self.folder, self.records)
-
-    def finish(self) -> TrialSummary:
-        """Write the summary."""
-        check_current(self.job.sweep, self.job.start)
-        summary = summarise(self.records, Status.COMPLETED, built=Built(0, 0, None, {}))
-        self.store.write_summary(self.folder, summary)
-        return summary
-
-
-class EmptyTrainable(TrialTrainable):
-    """The grid's trainable over ``EmptyRun``."""
-
-    def setup(self, config: dict[str, Any], jobs: dict[str, Job]) -> None:
-        """Replace the run in this actor's process, then be as the grid's."""
-        from tunekit.runner import attempt
-
-        attempt.TrialRun = EmptyRun
-        super().setup(config, jobs)
 
 
 class EmptyTune(tune.Trainable):
@@ -106,23 +41,8 @@ class EmptyTune(tune.Trainable):
         return True
 
 
-Ends = list[float]
-"""When each trial ended, seconds, in order."""
 Run = Callable[[int, int], Ends]
 """Takes the numbers of trials and of results of each."""
-
-
-class Watched(Progress):
-    """The grid's display, which notes when trials end."""
-
-    def __post_init__(self) -> None:
-        super().__post_init__()
-        self.ends: Ends = []
-
-    def ended(self, trial_id: str, status: Status) -> None:
-        """A trial ended."""
-        self.ends.append(time.perf_counter())
-        super().ended(trial_id, status)
 
 
 class Watch(tune.Callback):
@@ -141,28 +61,9 @@ class Watch(tune.Callback):
 
 
 def ours(num_trials: int, results: int) -> Ends:
-    """A grid of empty trials. Raises RuntimeError where one did not complete."""
-    ref, params = resolve_model("tiny-bert"), complete_params("full", {})
-    specs = [
-        TrialSpec(
-            model=ref.name, dataset="demo", method="full", method_params=params, seed=seed, learning_rate=1e-4,
-            epochs=results, score_test=False,
-        )
-        for seed in range(num_trials)
-    ]  # fmt: skip
-    with tempfile.TemporaryDirectory() as folder, (Path(folder) / "events").open("w") as events:
-        store = ResultStore(Path(folder) / "sweep")
-        fingerprint = fingerprint_of(specs[0], ref.revision, DATASETS["demo"].content_hash)
-        plan = make_plan(specs, {spec.trial_id: fingerprint for spec in specs}, store)
-        lease = acquire(store.root)
-        with redirect_stdout(events), mock.patch.object(grid, "TrialTrainable", EmptyTrainable):
-            progress = Watched(plan, {spec.trial_id: spec for spec in specs})
-            grid.run_grid(plan.trials, {ref.name: ref}, store, Resources(), progress, lease)
-        lease.release()
-        done = sum(len(trial.epochs) == results and trial.summary is not None for trial in store.trials()[0])
-        if done != num_trials:
-            raise RuntimeError(f"{done} of {num_trials} empty trials completed; no cost is given")
-    return progress.ends
+    """A grid of empty trials."""
+    with tempfile.TemporaryDirectory() as folder:
+        return run_empty(specs_of(num_trials, results), Path(folder) / "sweep").ends
 
 
 def tuner(num_trials: int, results: int, *, reuse: bool) -> Ends:

@@ -8,7 +8,7 @@ from hypothesis import strategies as st
 
 from tests.test_store import FINGERPRINT, summary
 from tunekit import estimate
-from tunekit.costs import peak_of, seconds_of
+from tunekit.costs import Earlier, peak_of, seconds_of
 from tunekit.fit import CUDA_PROCESS_BYTES, MOST_PER_GPU, on_cpu, on_gpu
 from tunekit.memory import how_many_fit
 from tunekit.methods.base import METHODS
@@ -79,13 +79,13 @@ def test_a_model_that_is_not_here_yet_says_so(make_spec):
 def test_time_comes_from_the_cell_then_its_kind_then_the_processor(make_spec, tmp_path):
     store, sizes = ResultStore(tmp_path), {"demo": SIZE, "other": replace(SIZE, train=200, scored=100)}
     spec, elsewhere = make_spec(train_limit=None), make_spec(train_limit=None, dataset="other")
-    work = estimate.flops(spec, sizes)
-    assert seconds_of(spec, [], sizes, None) == (None, "no earlier trial")
-    assert seconds_of(spec, [], sizes, work / 7) == (pytest.approx(7), "a probe of the processor")
+    work, nothing = estimate.flops(spec, sizes), Earlier(store.frames().trials, sizes)
+    assert seconds_of(spec, nothing, sizes, None) == (None, "no earlier trial")
+    assert seconds_of(spec, nothing, sizes, work / 7) == (pytest.approx(7), "a probe of the processor")
     store.write_summary(store.begin(make_spec(train_limit=None, seed=9), FINGERPRINT), summary())
-    stored = store.trials()[0]
-    assert seconds_of(spec, stored, sizes, None) == (1.0, "1 earlier trials")
-    assert seconds_of(elsewhere, stored, sizes, None) == (pytest.approx(2.0), "1 earlier trials of its kind")
+    earlier = Earlier(store.frames().trials, sizes)
+    assert seconds_of(spec, earlier, sizes, None) == (1.0, "1 earlier trials")
+    assert seconds_of(elsewhere, earlier, sizes, None) == (pytest.approx(2.0), "1 earlier trials of its kind")
 
 
 def test_every_registered_model_has_a_peak(make_spec):

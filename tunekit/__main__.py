@@ -67,13 +67,23 @@ def gc(sweep: tyro.conf.Positional[Path]) -> int:
     return 0
 
 
+def stamp() -> int:
+    """Write commit and source hash into the tree, for copies without .git: before ray job submit or docker build."""
+    from tunekit.provenance import STAMP, write_stamp
+
+    found = write_stamp()
+    edited = ", with changes" if found["dirty"] else ""
+    _say(f"{STAMP}: commit {found['commit']}{edited}, source {found['source_hash']}")
+    return 0
+
+
 def _say(line: str) -> None:
     Console(soft_wrap=True).print(plain(line), markup=False, highlight=False)
 
 
 def main(arguments: list[str]) -> int:
     """Run one subcommand. Returns the exit code; 2 where the input is wrong."""
-    commands = {"status": status, "doctor": doctor, "verify": verify, "gc": gc}
+    commands = {"status": status, "doctor": doctor, "verify": verify, "gc": gc, "stamp": stamp}
     return guarded(lambda: tyro.extras.subcommand_cli_from_dict(commands, prog="python -m tunekit", args=arguments))
 
 

@@ -95,7 +95,7 @@ def _run(
     resources = fitted(args, resources, peak, len(pending), say)
     lease = take(store, say)
     try:
-        plan = plan_of(sweep, store)  # another driver may have finished trials since
+        plan = plan_of(sweep, store, keep=True)  # another driver may have finished trials since
         request = {"versions": versions(), **source(), "blocks": [block.to_dict() for block in sweep.blocks]}
         store.add_request({**request, "cells": cells_of(sweep.specs)})
         train(plan, sweep, store, resources, lease, retry_failed=args.retry_failed, track=args.track)

@@ -16,6 +16,7 @@ from tunekit.errors import UserError
 from tunekit.files import probe
 from tunekit.lease import Lease, Superseded, acquire
 from tunekit.plan import Plan, PlannedTrial, State
+from tunekit.provenance import unstamped
 from tunekit.runner.resources import Resources
 from tunekit.safety import refuse_kernels
 from tunekit.schema import TrialSpec
@@ -85,6 +86,8 @@ def take(store: ResultStore, say: Say) -> Lease:
         raise UserError(f"can't write to the storage {store.root}: {error.strerror}") from error
     if lease.taken_over:
         say(lease.taken_over)
+    if os.environ.get("RAY_ADDRESS") and (line := unstamped()):
+        say(line)
     return lease
 
 

@@ -1,7 +1,11 @@
 """What each cell of a plan will cost: peak memory, disk of a checkpoint, and time. Rough where data is not read yet."""
 
+import json
+from collections import Counter
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
+
+from pandas import DataFrame
 
 from tunekit import estimate
 from tunekit.data.base import DATASETS
@@ -12,7 +16,7 @@ from tunekit.models import MODELS, ModelRef, config_at_hand
 from tunekit.plan import PlannedTrial
 from tunekit.schema import Status, TrialSpec
 from tunekit.status import cell_names
-from tunekit.store import ResultStore, StoredTrial
+from tunekit.store import ResultStore
 from tunekit.sweep import Sweep
 
 MIB = 2**20
@@ -38,7 +42,7 @@ class CellCost:
 def costs(sweep: Sweep, store: ResultStore, accelerator: bool) -> list[CellCost]:
     """The costs of each cell of ``sweep`` in order. Builds a model only where there is no closed form."""
     names, sizes = cell_names(sweep.specs), sweep.sizes()
-    stored = [trial for trial in store.trials()[0] if _timed(trial)]
+    earlier = Earlier(store.frames(store.cache_folder, keep=False).trials, sizes)
     rate = None if accelerator else estimate.EFFICIENCY * estimate.cpu_flops_per_second() / estimate.cores()
     first = {spec.cell: spec for spec in reversed(sweep.specs)}
     found = []
@@ -47,7 +51,7 @@ def costs(sweep: Sweep, store: ResultStore, accelerator: bool) -> list[CellCost]
         own = sweep.own_data.get(spec.dataset)
         num_labels = len(own.label_names if own else DATASETS[spec.dataset].label_names)
         peak, note = peak_of(spec, sweep.models[spec.model], sizes[spec.dataset], num_labels)
-        seconds, timed_by = seconds_of(spec, stored, sizes, rate)
+        seconds, timed_by = seconds_of(spec, earlier, sizes, rate)
         found.append(CellCost(cell, name, peak, note, estimate.checkpoint_bytes(spec, num_labels), seconds, timed_by))
     return found
 
@@ -77,46 +81,49 @@ def peak_of(spec: TrialSpec, model: ModelRef, size: Size, num_labels: int) -> tu
             return None, f"no closed form ({reason}), and {error}"
 
 
+class Earlier:
+    """Seconds that completed trials took, by cell, and seconds an operation, by kind (model and method)."""
+
+    def __init__(self, trials: DataFrame, sizes: Mapping[str, Size]) -> None:
+        """``trials`` are a store's (``Frames``); those of datasets that are not in ``sizes`` have no kind."""
+        timed = trials[(trials["status"] == Status.COMPLETED.value) & (trials["train_seconds"] > 0)]
+        self.cells: dict[str, list[float]] = timed.groupby("cell")["train_seconds"].apply(list).to_dict()
+        self.kinds: dict[tuple[str, str], list[float]] = {}
+        for cell, seconds in self.cells.items():
+            values = json.loads(cell)
+            if values["dataset"] in sizes and "settings" not in values:  # which imported trials have
+                spec = TrialSpec.from_dict({**values, "seed": 0})
+                flops = estimate.flops(spec, sizes)
+                self.kinds.setdefault((spec.model, spec.method), []).extend(each / flops for each in seconds)
+
+
 def seconds_of(
-    spec: TrialSpec, stored: Sequence[StoredTrial], sizes: Mapping[str, Size], flops_per_second: float | None
+    spec: TrialSpec, earlier: Earlier, sizes: Mapping[str, Size], flops_per_second: float | None
 ) -> tuple[float | None, str]:
     """Seconds of a trial: as long as earlier trials of its cell, else of its model and method in proportion to their
     operations, else those operations at ``flops_per_second``; and what they come from.
     """
     work = estimate.flops(spec, sizes)
-    same = [trial.summary.train_seconds for trial in stored if trial.spec.cell == spec.cell]
-    if same:
+    if same := earlier.cells.get(spec.cell):
         return sum(same) / len(same), f"{len(same)} earlier trials"
-    alike = [
-        trial.summary.train_seconds / estimate.flops(trial.spec, sizes)
-        for trial in stored
-        if (trial.spec.model, trial.spec.method) == (spec.model, spec.method) and trial.spec.dataset in sizes
-    ]
-    if alike:
+    if alike := earlier.kinds.get((spec.model, spec.method)):
         return work * sum(alike) / len(alike), f"{len(alike)} earlier trials of its kind"
     if flops_per_second is None:
         return None, "no earlier trial"
     return work / flops_per_second, "a probe of the processor"
 
 
-def _timed(trial: StoredTrial) -> bool:
-    """Whether a stored trial says how long one takes."""
-    summary = trial.summary
-    done = summary is not None and summary.status is Status.COMPLETED and bool(summary.train_seconds)
-    return done and isinstance(trial.spec, TrialSpec)
-
-
 def describe_costs(found: Sequence[CellCost], pending: Sequence[PlannedTrial]) -> str:
     """A line a cell."""
     width = max(len(one.name) for one in found)
     lines = ["each trial: predicted peak memory, checkpoint, time"]
+    pending_of = Counter(trial.spec.cell for trial in pending)
     for one in found:
         peak = "unknown" if one.peak_bytes is None else f"{one.peak_bytes / MIB:,.0f} MiB"
         time = "unknown" if one.seconds is None else f"{one.seconds / 60:,.1f} min"
-        left = sum(trial.spec.cell == one.cell for trial in pending)
         note = f"; {one.note}" if one.note else ""
         lines.append(
             f"  {one.name:<{width}}  {peak}, {one.checkpoint_bytes / MIB:,.0f} MiB, {time} ({one.timed_by}), "
-            f"{left} to run{note}"
+            f"{pending_of[one.cell]} to run{note}"
         )
     return "\n".join(lines)

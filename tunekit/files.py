@@ -4,6 +4,8 @@ import errno
 import hashlib
 import os
 import tempfile
+from collections.abc import Iterator
+from contextlib import contextmanager
 from pathlib import Path
 
 
@@ -39,6 +41,26 @@ def probe(folder: Path) -> None:
         write_atomic(path, b"probe")
         if path.read_bytes() != b"probe":
             raise OSError(errno.EIO, "it gives back other bytes than were written", str(folder))
+
+
+def cache_dir() -> Path:
+    """``TUNEKIT_CACHE_DIR``, else the user's cache folder: what the processes of a machine share."""
+    import pooch
+
+    return Path(os.environ.get("TUNEKIT_CACHE_DIR") or pooch.os_cache("tunekit"))
+
+
+@contextmanager
+def locked(path: Path) -> Iterator[None]:
+    """Do in one process of this machine at a time what follows, by the lock file ``path``, made with its folder.
+
+    A process that dies lets go of it. Raises OSError where ``path`` can't be written.
+    """
+    from filelock import FileLock
+
+    path.parent.mkdir(parents=True, exist_ok=True)
+    with FileLock(path):
+        yield
 
 
 def sha256_of(path: Path) -> str:

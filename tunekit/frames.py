@@ -18,7 +18,7 @@ import pyarrow as pa
 import pyarrow.parquet as pq
 
 from tunekit.files import write_atomic
-from tunekit.schema import SCHEMA_VERSION, EpochRecord, canonical_json
+from tunekit.schema import SCHEMA_VERSION, EpochRecord, Status, canonical_json
 
 if TYPE_CHECKING:
     from tunekit.store import ResultStore, StoredTrial
@@ -60,11 +60,40 @@ class Frames:
     odd: tuple[str, ...]
     """Names of what lies among the trials' folders and holds no spec.json."""
 
+    def outlines(self) -> list["Outline"]:
+        """Where each readable trial stands, by folder."""
+        recorded = self.epochs["folder"].value_counts().to_dict()
+        columns = self.trials[["folder", "trial_id", "fingerprint", "status", "error"]].astype(object)
+        rows = columns.where(columns.notna(), None).itertuples(index=False)
+        return [
+            Outline(
+                row.folder, row.trial_id, row.fingerprint, Status(row.status) if row.status else None,
+                recorded.get(row.folder, 0), row.error,
+            )
+            for row in rows
+        ]  # fmt: skip
 
-def read_frames(store: "ResultStore", cache: Path | None, progress: Progress) -> Frames:
-    """All records of ``store``; ``cache`` is a folder to keep them in, or None. ``progress`` wraps the reading.
 
-    Raises OSError where the cache can't be written.
+@dataclass(frozen=True)
+class Outline:
+    """Where one stored trial stands."""
+
+    folder: str
+    """Its name."""
+    trial_id: str
+    fingerprint: str
+    """Its digest."""
+    status: Status | None
+    """None for a trial that was interrupted or still runs."""
+    num_epochs: int
+    """Epochs on record."""
+    error: str | None
+
+
+def read_frames(store: "ResultStore", cache: Path | None, progress: Progress, *, keep: bool = True) -> Frames:
+    """All records of ``store``; ``cache`` is a folder where they are kept, or None. ``progress`` wraps the reading.
+
+    Without ``keep`` the cache is read and left as it is. Raises OSError where it can't be written.
     """
     names, odd = _stamps(store.trials_folder)
     trials, epochs = _cached(cache)
@@ -88,7 +117,7 @@ def read_frames(store: "ResultStore", cache: Path | None, progress: Progress) ->
         trials = trials.sort_values("folder", kind="stable", ignore_index=True)
         epochs = _joined(epochs[epochs["folder"].isin(kept)], lines, _EPOCHS)
         epochs = epochs.sort_values(["folder", "epoch"], kind="stable", ignore_index=True)
-        if cache is not None:
+        if cache is not None and keep:
             _write_cache(cache, trials, epochs)
     return Frames(trials, epochs, tuple(damaged), odd)
 

@@ -14,7 +14,7 @@ from tunekit.blocks import Block
 from tunekit.data.base import DATASETS
 from tunekit.methods import METHODS
 from tunekit.schema import Fingerprint, Status, TrialSpec
-from tunekit.store import ResultStore, StoredTrial
+from tunekit.store import Outline, ResultStore, StoredTrial
 
 
 class State(StrEnum):
@@ -84,37 +84,41 @@ def expand(
     return list(specs.values())
 
 
-def make_plan(specs: Sequence[TrialSpec], fingerprints: Mapping[str, Fingerprint], store: ResultStore) -> Plan:
-    """Where each spec stands in ``store``; ``fingerprints`` are by trial_id."""
-    stored, damaged = store.trials()
-    by_id: dict[str, list[StoredTrial]] = {}
-    for trial in stored:
-        by_id.setdefault(trial.spec.trial_id, []).append(trial)
+def make_plan(
+    specs: Sequence[TrialSpec], fingerprints: Mapping[str, Fingerprint], store: ResultStore, *, keep: bool = False
+) -> Plan:
+    """Where each spec stands in ``store``; ``fingerprints`` are by trial_id.
+
+    ``keep``: leave what was read in the store's cache. Raises OSError where that can't be written.
+    """
+    frames = store.frames(store.cache_folder, keep=keep)
+    by_id: dict[str, list[Outline]] = {}
+    for trial in frames.outlines():
+        by_id.setdefault(trial.trial_id, []).append(trial)
     planned, stale = [], []
     for spec in specs:
         fingerprint = fingerprints[spec.trial_id]
-        same: StoredTrial | None = None
+        same: Outline | None = None
         for trial in by_id.get(spec.trial_id, []):
-            parts = trial.fingerprint.differs_in(fingerprint)
-            if parts:
-                stale.append((trial, parts))
-            elif same is None or trial.summary is not None:
+            if trial.fingerprint != fingerprint.digest:
+                other = store.read(store.trials_folder / trial.folder)
+                stale.append((other, other.fingerprint.differs_in(fingerprint)))
+            elif same is None or trial.status is not None:
                 same = trial
-        own = store.folder(spec)
-        settled = not own.exists() if same is None else same.folder == own
+        settled = not store.folder(spec).exists() if same is None else same.folder == spec.folder
         planned.append(_planned(spec, fingerprint, same, settled))
-    return Plan(tuple(planned), tuple(stale), tuple(damaged))
+    return Plan(tuple(planned), tuple(stale), frames.damaged)
 
 
-def _planned(spec: TrialSpec, fingerprint: Fingerprint, stored: StoredTrial | None, settled: bool) -> PlannedTrial:
+def _planned(spec: TrialSpec, fingerprint: Fingerprint, stored: Outline | None, settled: bool) -> PlannedTrial:
     if stored is None:
         return PlannedTrial(spec, fingerprint, State.NEW, 0, None, settled)
-    done = len(stored.epochs)
-    if stored.summary is None or stored.summary.status is Status.STOPPED:
+    done = stored.num_epochs
+    if stored.status in (None, Status.STOPPED):
         return PlannedTrial(spec, fingerprint, State.PARTIAL, done, None, settled)
-    if stored.summary.status is Status.COMPLETED:
+    if stored.status is Status.COMPLETED:
         return PlannedTrial(spec, fingerprint, State.DONE, done, None, settled)
-    reason = f"{stored.summary.status.value}: {stored.summary.error or 'no reason recorded'}"
+    reason = f"{stored.status.value}: {stored.error or 'no reason recorded'}"
     return PlannedTrial(spec, fingerprint, State.FAILED, done, reason, settled)
 
 

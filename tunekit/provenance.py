@@ -1,15 +1,22 @@
 """Where numbers come from: commit, source hash, versions, machine; never the whole environment."""
 
 import hashlib
+import json
 import os
 import platform
 import subprocess
+from collections.abc import Mapping
 from functools import cache
 from importlib.metadata import PackageNotFoundError, version
 from pathlib import Path
 from typing import Any
 
+from tunekit.errors import UserError
+from tunekit.files import write_atomic
+
 ROOT = Path(__file__).resolve().parent.parent
+STAMP = "tunekit/_source.json"
+"""What ``write_stamp`` leaves in the tree. Not ignored by git: Ray uploads no file that is."""
 PACKAGES = ("tunekit", "torch", "transformers", "adapters", "peft", "ray", "numpy", "scikit-learn", "tokenizers")
 ENVIRONMENT = ("OMP_NUM_THREADS", "CUDA_VISIBLE_DEVICES", "CUBLAS_WORKSPACE_CONFIG", "HF_HUB_OFFLINE")
 
@@ -38,13 +45,48 @@ def _git(*arguments: str) -> str | None:
 
 @cache
 def source() -> dict[str, Any]:
-    """``commit`` and ``dirty`` of the checkout (None without one), and the source tree's hash."""
-    changed = _git("status", "--porcelain", "--", "tunekit", "sweeps", "pyproject.toml")
-    return {
-        "commit": _git("rev-parse", "HEAD"),
-        "dirty": None if changed is None else bool(changed),
-        "source_hash": source_hash(),
-    }
+    """``commit`` and ``dirty`` of the checkout, or of its stamp where the tree is still the one that was stamped, and
+    the source tree's hash; None for what is not known.
+    """
+    found = _checkout() or _stamp()
+    return {"commit": found.get("commit"), "dirty": found.get("dirty"), "source_hash": source_hash()}
+
+
+def write_stamp() -> dict[str, Any]:
+    """Write the checkout's ``source()`` into the tree, for copies of it that hold no ``.git``, and return it.
+
+    Raises UserError where this is no git checkout, OSError where it can't be written.
+    """
+    found = _checkout()
+    if not found:
+        raise UserError(f"{ROOT} is no git checkout, or git is not here: stamp the tree where its commit is known")
+    stamp = {**found, "source_hash": source_hash()}
+    write_atomic(ROOT / STAMP, (json.dumps(stamp) + "\n").encode())
+    return stamp
+
+
+def unstamped() -> str | None:
+    """One line where trials from this tree will name no commit, and how to mend it."""
+    if source()["commit"]:
+        return None
+    what = "differs from its stamp" if (ROOT / STAMP).exists() else "has neither .git nor a stamp"
+    return f"the source {what}: trials record its hash, but no commit; run python -m tunekit stamp before it is copied"
+
+
+def _checkout() -> dict[str, Any]:
+    """``commit`` and ``dirty``; nothing where this is no checkout."""
+    commit = _git("rev-parse", "HEAD")
+    changed = _git("status", "--porcelain", "--", "tunekit", "sweeps", "pyproject.toml", f":(exclude){STAMP}")
+    return {} if commit is None or changed is None else {"commit": commit, "dirty": bool(changed)}
+
+
+def _stamp() -> dict[str, Any]:
+    """What the stamp says; nothing where there is none, or the tree was edited since."""
+    try:
+        stamp = json.loads((ROOT / STAMP).read_text(encoding="utf-8"))
+    except (OSError, ValueError):
+        return {}
+    return stamp if isinstance(stamp, dict) and stamp.get("source_hash") == source_hash() else {}
 
 
 @cache
@@ -57,6 +99,21 @@ def versions() -> dict[str, str | None]:
         except PackageNotFoundError:
             found[name] = None
     return found
+
+
+def differing(here: Mapping[str, str | None], there: Mapping[str, str | None]) -> list[str]:
+    """Names of the packages whose versions differ so that a number could.
+
+    Builds of one torch, such as for CPU and CUDA, are one version, and so are Pythons of one minor version. Ray moves
+    no number, and tunekit's own version says less than its source's hash.
+    """
+
+    def relevant(name: str, text: str | None) -> str | None:
+        text = text and text.partition("+")[0]
+        return text and text.rpartition(".")[0] if name == "python" else text
+
+    names = [name for name in here if name not in ("ray", "tunekit")]
+    return [name for name in names if relevant(name, here[name]) != relevant(name, there.get(name))]
 
 
 def provenance() -> dict[str, Any]:

@@ -8,6 +8,7 @@ import re
 from collections.abc import Mapping
 from dataclasses import MISSING, asdict, dataclass, field, fields
 from enum import StrEnum
+from functools import cache, cached_property
 from typing import Any
 
 from tunekit.strict import Scalar as Scalar
@@ -96,7 +97,7 @@ class TrialSpec:
             if not holds:
                 raise ValueError(f"{message}, got {getattr(self, message.split()[0])!r}")
 
-    @property
+    @cached_property
     def trial_id(self) -> str:
         """12 hex digits of the sha256 of the canonical JSON, fields at their default left out."""
         kept = {
@@ -119,7 +120,7 @@ class TrialSpec:
         """The trial for a person to read."""
         return f"{self.model} · {self.dataset} · {self.method} · seed {self.seed}"
 
-    @property
+    @cached_property
     def cell(self) -> str:
         """Canonical JSON of every field but the seed: trials with equal cells may be averaged, no others."""
         return canonical_json({name: value for name, value in asdict(self).items() if name != "seed"})
@@ -177,11 +178,19 @@ class EpochRecord:
     def from_dict(cls, values: Mapping[str, Any], *, imported: bool = False) -> EpochRecord:
         """The record of a stored row. Raises ValueError on a missing, unknown, mistyped or non-finite value."""
         record = strictly(cls, values)
-        for item in fields(cls):
-            may_lack = imported or item.name.startswith(("val_", "test_", "best_val_"))
-            kind = str(item.type) if may_lack else str(item.type).split(" ")[0]
-            coerced(item.name, kind, getattr(record, item.name))
+        for name, kind in _kinds(imported):
+            coerced(name, kind, values[name])
         return record
+
+
+@cache
+def _kinds(imported: bool) -> list[tuple[str, str]]:
+    """Names and types of an epoch's values; what only an imported trial may lack is required of others."""
+    found = []
+    for item in fields(EpochRecord):
+        may_lack = imported or item.name.startswith(("val_", "test_", "best_val_"))
+        found.append((item.name, str(item.type) if may_lack else str(item.type).split(" ")[0]))
+    return found
 
 
 class Status(StrEnum):

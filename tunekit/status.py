@@ -14,13 +14,23 @@ def cell_names(specs: Sequence[TrialSpec | ImportedSpec]) -> dict[str, str]:
     """A short name for each cell: model, dataset, method, and those other fields in which the cells differ."""
     fields = {spec.cell: _fields(spec) for spec in specs}
     names = [name for name in dict.fromkeys(key for values in fields.values() for key in values) if name not in ALWAYS]
+    groups: dict[tuple[str, ...], list[dict[str, Any]]] = {}
+    for values in fields.values():
+        groups.setdefault(_always(values), []).append(values)
+    differ = {
+        key: [name for name in names if len({str(other.get(name)) for other in alike}) > 1]
+        for key, alike in groups.items()
+    }
     result = {}
     for cell, values in fields.items():
-        alike = [other for other in fields.values() if all(other[key] == values[key] for key in ALWAYS)]
-        differing = [name for name in names if len({str(other.get(name)) for other in alike}) > 1]
+        differing = differ[_always(values)]
         extra = [f"{name} {values[name]}" for name in differing if values.get(name) is not None]
         result[cell] = ", ".join([" · ".join(values[key] for key in ALWAYS), *extra])
     return result
+
+
+def _always(values: Mapping[str, Any]) -> tuple[str, ...]:
+    return tuple(values[key] for key in ALWAYS)
 
 
 def _fields(spec: TrialSpec | ImportedSpec) -> dict[str, Any]:

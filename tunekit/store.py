@@ -20,6 +20,7 @@ import pandas as pd
 from tunekit.errors import UserError as UserError
 from tunekit.files import sync, write_atomic
 from tunekit.frames import Frames, Progress, read_frames
+from tunekit.frames import Outline as Outline
 from tunekit.imported import UNKNOWN as UNKNOWN
 from tunekit.imported import ImportedSpec as ImportedSpec
 from tunekit.records import DamagedRecord as DamagedRecord
@@ -67,6 +68,11 @@ class ResultStore:
     def trials_folder(self) -> Path:
         """Where the trials' folders lie."""
         return self.root / "trials"
+
+    @property
+    def cache_folder(self) -> Path:
+        """Where what was read is kept, to be read faster."""
+        return self.root / "cache"
 
     @property
     def data_folder(self) -> Path:
@@ -239,12 +245,13 @@ class ResultStore:
                 damaged.append(str(error))
         return found, damaged
 
-    def frames(self, cache: Path | None = None, progress: Progress = iter) -> Frames:
-        """All records as tidy DataFrames, stale trials too; ``cache`` is a folder to keep them in.
+    def frames(self, cache: Path | None = None, progress: Progress = iter, *, keep: bool = True) -> Frames:
+        """All records as tidy DataFrames, stale trials too; ``cache`` is a folder where they are kept.
 
-        ``progress`` wraps the names of the trials that have to be read. Raises OSError where ``cache`` is read-only.
+        ``progress`` wraps the names of the trials that have to be read. Without ``keep`` the cache is left as it is.
+        Raises OSError where ``cache`` is read-only.
         """
-        return read_frames(self, cache, progress)
+        return read_frames(self, cache, progress, keep=keep)
 
 
 def _line(row: Mapping[str, Any]) -> str:

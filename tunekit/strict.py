@@ -5,6 +5,7 @@ import math
 import re
 from collections.abc import Mapping
 from dataclasses import MISSING, fields
+from functools import cache
 from typing import Any, TypeVar
 
 R = TypeVar("R")
@@ -106,12 +107,19 @@ def strictly(cls: type[R], values: Mapping[str, Any]) -> R:
     """``cls(**values)`` if the keys are exactly its fields (optional ones may be left out). Raises ValueError."""
     if not isinstance(values, Mapping):
         raise ValueError(f"{cls.__name__}: expected an object, got {type(values).__name__}")
-    own = fields(cls)  # type: ignore[arg-type]
-    required = {item.name for item in own if item.default is MISSING and item.default_factory is MISSING}
-    missing, unknown = sorted(required - set(values)), sorted(set(values) - {item.name for item in own})
-    if missing or unknown:
+    required, known = _names(cls)
+    if not required <= values.keys() <= known:
+        missing, unknown = sorted(required - set(values)), sorted(set(values) - known)
         raise ValueError(f"{cls.__name__}: missing fields {missing}, unknown fields {unknown}")
     return cls(**values)
+
+
+@cache
+def _names(cls: type) -> tuple[frozenset[str], frozenset[str]]:
+    """The fields without a default, and all."""
+    own = fields(cls)
+    required = (item.name for item in own if item.default is MISSING and item.default_factory is MISSING)
+    return frozenset(required), frozenset(item.name for item in own)
 
 
 def _short(value: Any) -> str:

@@ -115,9 +115,10 @@ def fingerprint_in(sweep: Sweep, spec: TrialSpec) -> Fingerprint:
     return fingerprint_of(spec, sweep.models[spec.model].revision, data_hash)
 
 
-def plan_of(sweep: Sweep, store: ResultStore) -> Plan:
-    """Where each of the sweep's trials stands."""
-    return make_plan(sweep.specs, {spec.trial_id: fingerprint_in(sweep, spec) for spec in sweep.specs}, store)
+def plan_of(sweep: Sweep, store: ResultStore, *, keep: bool = False) -> Plan:
+    """Where each of the sweep's trials stands; ``keep`` is ``make_plan``'s."""
+    fingerprints = {spec.trial_id: fingerprint_in(sweep, spec) for spec in sweep.specs}
+    return make_plan(sweep.specs, fingerprints, store, keep=keep)
 
 
 def describe(sweep: Sweep, plan: Plan, pending: Sequence[PlannedTrial]) -> str:
@@ -125,8 +126,11 @@ def describe(sweep: Sweep, plan: Plan, pending: Sequence[PlannedTrial]) -> str:
     names = cell_names(sweep.specs)
     lines = [f"sweep {sweep.name}: {len(plan.trials)} trials, {len(pending)} to run"]
     width = max(len(name) for name in names.values())
+    by_cell: dict[str, list[PlannedTrial]] = {}
+    for trial in plan.trials:
+        by_cell.setdefault(trial.spec.cell, []).append(trial)
     for cell, name in names.items():
-        trials = [trial for trial in plan.trials if trial.spec.cell == cell]
+        trials = by_cell[cell]
         counts = [f"{count} {state.value}" for state in State if (count := sum(t.state is state for t in trials))]
         seeds = " ".join(str(trial.spec.seed) for trial in trials)
         lines.append(f"  {name:<{width}}  {', '.join(counts)}  (seeds {seeds})")

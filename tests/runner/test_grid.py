@@ -22,6 +22,7 @@ from tests.engine.test_run import finish, numbers
 from tests.helpers import start
 from tunekit.engine.scoring import scores
 from tunekit.lease import acquire
+from tunekit.runner import nodes
 from tunekit.schema import Status
 from tunekit.store import ResultStore
 
@@ -210,3 +211,16 @@ def test_a_plain_ray_tune_experiment_is_imported_with_its_means(tmp_path, capfd)
     assert found == pytest.approx(frame.groupby("config/lr")["eval/f1"].mean().to_dict())
     assert len(found) == 2
     capfd.readouterr()
+
+
+def test_a_node_of_other_code_refuses_its_first_trial_which_ends_the_run(grid, tmp_path, monkeypatch):
+    arguments = ["--preset", "demo", *TINY, "--methods", "lora", "--epochs", 1, "--storage", tmp_path]
+    with monkeypatch.context() as patched:
+        patched.setattr(nodes, "source_hash", lambda: "another")
+        code, out, err = grid(*arguments)
+    assert (code, err.count("\n")) == (2, 1), out
+    assert "its tunekit has source hash" in err
+    assert "the driver's another; submit with --working-dir" in err
+    assert stored(tmp_path / "demo") == []
+    code, out, _ = grid(*arguments)
+    assert (code, '"completed": 2' in out) == (0, True), "nothing was marked as failed"

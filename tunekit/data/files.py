@@ -3,12 +3,13 @@
 import hashlib
 import os
 from collections.abc import Iterator
-from contextlib import contextmanager
+from contextlib import contextmanager, nullcontext
 from contextvars import ContextVar
 from dataclasses import dataclass
 from pathlib import Path
 
 from tunekit.errors import UserError
+from tunekit.files import cache_dir, locked
 
 DATA_DIR = "TUNEKIT_DATA_DIR"
 """Environment variable: a folder that has the files (``acl_arc/train.jsonl`` and so on); then nothing is fetched."""
@@ -49,7 +50,7 @@ class PinnedFile:
 
 
 def read_pinned(file: PinnedFile) -> str:
-    """The file's text, from the folder in TUNEKIT_DATA_DIR, else from the user's cache, fetched once.
+    """The file's text, from the folder in TUNEKIT_DATA_DIR, else from the machine's cache, fetched once.
 
     Raises UserError, naming file, address and way out, where it is missing, cannot be fetched or has other content.
     """
@@ -68,15 +69,16 @@ def read_pinned(file: PinnedFile) -> str:
 
 
 def _fetched(file: PinnedFile) -> Path:
-    """The file's place in the user's cache, downloaded (and checked) by pooch where it is not there."""
+    """The file's place in the machine's cache, downloaded (and checked) by pooch where it is not there."""
     import pooch
 
     pooch.get_logger().setLevel("WARNING")
-    path = Path(pooch.os_cache("tunekit")) / file.path
+    path = cache_dir() / file.path
     if not path.is_file() and not _MAY_FETCH.get():
         raise NotHere(f"{file.path} is not on this machine yet; it is fetched from {file.url}")
     try:
-        pooch.retrieve(file.url, known_hash=f"sha256:{file.sha256}", fname=path.name, path=path.parent)
+        with nullcontext() if path.is_file() else locked(path.with_name(f"{path.name}.lock")):
+            pooch.retrieve(file.url, known_hash=f"sha256:{file.sha256}", fname=path.name, path=path.parent)
     except (OSError, ValueError) as error:  # requests' errors are OSErrors; ValueError is a wrong hash
         raise UserError(
             f"cannot fetch {file.path} from {file.url} ({type(error).__name__}): copy it to {path}, "

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import hashlib
 import json
-import os
 import zipfile
 from dataclasses import dataclass
 from io import BytesIO
@@ -14,7 +13,7 @@ from typing import TYPE_CHECKING
 import numpy as np
 
 from tunekit.errors import UserError
-from tunekit.files import write_atomic
+from tunekit.files import cache_dir, locked, write_atomic
 
 if TYPE_CHECKING:
     from transformers import PreTrainedTokenizerFast
@@ -54,20 +53,13 @@ class TokenisedSplit:
         return TokenisedSplit(self.ids[source], self.types[source], offsets, 0)
 
 
-def cache_dir() -> Path:
-    """``TUNEKIT_CACHE_DIR``, else the user's cache folder."""
-    import pooch
-
-    return Path(os.environ.get("TUNEKIT_CACHE_DIR") or pooch.os_cache("tunekit"))
-
-
 def tokenise(
     data: TextDataset, tokenizer: PreTrainedTokenizerFast, max_length: int, folder: Path | None = None
 ) -> dict[str, TokenisedSplit]:
     """Every split of ``data``, cut to ``max_length`` tokens or the model's own limit, special tokens included.
 
-    ``folder`` (default: ``cache_dir()``) keeps the result under a hash of texts, tokenizer and length; it is written by
-    rename, so concurrent processes at worst do the work twice, and a file that can't be read is made anew.
+    ``folder`` (default: ``cache_dir()``) keeps the result under a hash of texts, tokenizer and length; one of the
+    machine's processes makes it, others wait for it. A file that can't be read is made anew.
     """
     limit = min(max_length, tokenizer.model_max_length)
     return {split: _tokenise(frame, data.pair_as, tokenizer, limit, folder) for split, frame in data.splits.items()}
@@ -76,31 +68,43 @@ def tokenise(
 def _tokenise(frame, pair_as: str, tokenizer, limit: int, folder: Path | None) -> TokenisedSplit:  # noqa: ANN001
     texts, pairs = _inputs(frame, pair_as, tokenizer)
     path = (folder or cache_dir()) / "tokens" / f"{_key(texts, pairs, tokenizer, limit)}.npz"
+    found = _kept(path)
+    if found is not None:
+        return found
+    try:
+        with locked(path.with_suffix(".lock")):
+            found = _kept(path)  # another process may have made it meanwhile
+            if found is None:
+                found = _made(texts, pairs, tokenizer, limit)
+                buffer = BytesIO()
+                count = np.int64(found.num_truncated)
+                np.savez(buffer, ids=found.ids, types=found.types, offsets=found.offsets, num_truncated=count)
+                write_atomic(path, buffer.getvalue())
+    except OSError as error:
+        raise UserError(f"can't write to the cache {path.parent}: {error.strerror}; set TUNEKIT_CACHE_DIR") from error
+    return found
+
+
+def _kept(path: Path) -> TokenisedSplit | None:
+    """What is stored; None where it is absent or torn."""
     try:
         with path.open("rb") as file, np.load(file, allow_pickle=False) as stored:
             return TokenisedSplit(stored["ids"], stored["types"], stored["offsets"], int(stored["num_truncated"]))
     except (OSError, ValueError, KeyError, EOFError, zipfile.BadZipFile):
-        pass  # absent or torn: made anew below
+        return None
+
+
+def _made(texts: list[str], pairs: list[str] | None, tokenizer, limit: int) -> TokenisedSplit:  # noqa: ANN001
     full = tokenizer(texts, pairs, truncation=False, return_attention_mask=False, verbose=False)["input_ids"]
     cut = tokenizer(
         texts, pairs, truncation=True, max_length=limit, return_attention_mask=False, return_token_type_ids=True
     )
-    split = TokenisedSplit(
+    return TokenisedSplit(
         ids=np.concatenate([np.asarray(ids, np.int32) for ids in cut["input_ids"]]),
         types=np.concatenate([np.asarray(types, np.int8) for types in cut["token_type_ids"]]),
         offsets=np.concatenate([[0], np.cumsum([len(ids) for ids in cut["input_ids"]])]).astype(np.int64),
         num_truncated=sum(len(ids) > limit for ids in full),
     )
-    buffer = BytesIO()
-    np.savez(
-        buffer, ids=split.ids, types=split.types, offsets=split.offsets, num_truncated=np.int64(split.num_truncated)
-    )
-    try:
-        path.parent.mkdir(parents=True, exist_ok=True)
-        write_atomic(path, buffer.getvalue())
-    except OSError as error:
-        raise UserError(f"can't write to the cache {path.parent}: {error.strerror}; set TUNEKIT_CACHE_DIR") from error
-    return split
 
 
 def _inputs(frame, pair_as: str, tokenizer) -> tuple[list[str], list[str] | None]:  # noqa: ANN001

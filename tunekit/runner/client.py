@@ -13,6 +13,7 @@ from ray.util import list_named_actors
 from ray.util.scheduling_strategies import NodeAffinitySchedulingStrategy
 
 from tunekit.engine.job import Job, jobs_of
+from tunekit.runner.nodes import Driver, refusal, refused
 from tunekit.runner.slot import SlotTrainable
 from tunekit.runner.view import View, is_behind, report_of, report_of_seeds
 from tunekit.schema import Status
@@ -54,9 +55,9 @@ class Seats:
 class TrialClient(SlotTrainable):
     """Has ``jobs[config["trial"]["trial_id"]]`` trained in packs of up to ``size``."""
 
-    def setup(self, config: dict[str, Any], jobs: Mapping[str, Job], size: int) -> None:
-        """Take the trial; its host begins it at the first step."""
-        self.jobs, self.seats = jobs, Seats(size)
+    def setup(self, config: dict[str, Any], jobs: Mapping[str, Job], size: int, driver: Driver | None = None) -> None:
+        """Take the trial; its host begins it at the first step. Its node must be fit to train for ``driver``."""
+        self.jobs, self.seats, self.driver = jobs, Seats(size), driver
         self.reset_config(config)
 
     def reset_config(self, new_config: dict[str, Any]) -> bool:
@@ -67,6 +68,8 @@ class TrialClient(SlotTrainable):
 
     def step(self) -> dict[str, Any]:
         """The next epoch's record, from the host."""
+        if line := refusal(self.driver):
+            return refused(line)
         [view] = self.seats.step([self.job])
         self.show(self.job.spec, view)
         return report_of(view)
@@ -82,9 +85,11 @@ class SearchClient(SlotTrainable):
     ``bases`` are jobs by study, whose spec gives way; ``metric`` is the score that is searched on.
     """
 
-    def setup(self, config: dict[str, Any], bases: Mapping[str, Job], metric: str, size: int) -> None:
-        """Take the configuration; its host begins it at the first step."""
-        self.bases, self.metric, self.seats = bases, metric, Seats(size)
+    def setup(
+        self, config: dict[str, Any], bases: Mapping[str, Job], metric: str, size: int, driver: Driver | None = None
+    ) -> None:
+        """Take the configuration, on a node fit to train for ``driver``; its host begins it at the first step."""
+        self.bases, self.metric, self.seats, self.driver = bases, metric, Seats(size), driver
         self.reset_config(config)
 
     def reset_config(self, new_config: dict[str, Any]) -> bool:
@@ -97,6 +102,8 @@ class SearchClient(SlotTrainable):
 
     def step(self) -> dict[str, Any]:
         """Bring every seed to the next epoch and return what they have in common; one that fails ends them all."""
+        if line := refusal(self.driver):
+            return refused(line)
         self.epoch += 1
         while behind := [at for at in range(len(self.jobs)) if self._is_behind(at)]:
             for at, view in zip(behind, self.seats.step([self.jobs[at] for at in behind]), strict=True):

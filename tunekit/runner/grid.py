@@ -13,9 +13,11 @@ from tunekit.lease import Lease
 from tunekit.models import ModelRef
 from tunekit.plan import PlannedTrial
 from tunekit.runner.client import TrialClient
-from tunekit.runner.launch import experiment_of, fit, job_of, pack_of, run_config, share_of, slots_of
+from tunekit.runner.launch import experiment_of, fit, job_of, run_config
+from tunekit.runner.nodes import REFUSED, Guard
+from tunekit.runner.order import InOrder
 from tunekit.runner.progress import Progress
-from tunekit.runner.resources import Resources
+from tunekit.runner.resources import Resources, on_gpus, pack_of, room, share_of
 from tunekit.runner.retries import Retries, reason
 from tunekit.runner.trainable import TrialTrainable
 from tunekit.runner.watched import Watched
@@ -48,7 +50,9 @@ class Recorder(tune.Callback):
         self.progress.epoch(trial_id(trial), result)
 
     def on_trial_complete(self, iteration: int, trials: list[Trial], trial: Trial, **info: object) -> None:
-        """A trial ended; one that a scheduler ended gets its summary here."""
+        """A trial ended; one that a scheduler ended gets its summary here, one that its node refused none."""
+        if REFUSED in trial.last_result:
+            return
         job = self.jobs[trial_id(trial)]
         self._settle(job, Status.STOPPED, "stopped by the scheduler")
 
@@ -78,28 +82,28 @@ def run_grid(
     lease: Lease,
     track: Sequence[str] = (),
 ) -> None:
-    """Train ``trials`` in order, as many at a time as resources allow. Raises Stopped where a signal ended it.
+    """Train ``trials`` in order, as many at a time as resources allow.
 
     ``models`` are by spec name, ``track`` names trackers. The caller holds the lease. What ended is in the store,
-    whatever happens here.
+    whatever happens here. Raises Stopped where a signal ended it, UserError where nodes can't train for this driver.
     """
 
-    def make(session: Session) -> tune.Tuner:
-        gpu = session.num_gpus > 0
+    def make(session: Session, guard: Guard) -> tune.Tuner:
+        gpu = on_gpus(session.nodes)
         jobs = {
             trial.spec.trial_id: job_of(trial.spec, trial.fingerprint, models, store, lease, resources, gpu=gpu)
             for trial in trials
         }
         experiment = experiment_of(store, lease)
         progress.begin(
-            slots=min(slots_of(session, resources), len(jobs)), dashboard=session.dashboard, experiment=experiment
+            slots=min(room(session.nodes, resources), len(jobs)), dashboard=session.dashboard, experiment=experiment
         )
         callbacks = [Recorder(jobs, progress), Retries(store, progress.note), Watched(store, feeds)]
-        share, pack = share_of(session, resources), pack_of(session, resources)
-        return tuner(jobs, experiment, share, pack, resources.max_concurrent, callbacks)
+        share, pack = share_of(session.nodes, resources), pack_of(session.nodes, resources)
+        return tuner(jobs, experiment, share, pack, resources.max_concurrent, guard, callbacks)
 
     with Feeds(track, store, progress.note) as feeds:
-        fit(make, progress, lease)
+        fit(make, resources, progress, lease)
 
 
 def tuner(
@@ -108,24 +112,24 @@ def tuner(
     share: dict[str, float],
     pack: int,
     max_concurrent: int | None,
+    guard: Guard,
     callbacks: Sequence[tune.Callback],
 ) -> tune.Tuner:
     """A Tuner over ``jobs`` in order, in packs of up to ``pack``, with re-used actors, in its own experiment folder."""
-    configs = [{"trial_id": trial_id, **job.spec.to_dict()} for trial_id, job in jobs.items()]
+    configs = [{"trial": {"trial_id": trial_id, **job.spec.to_dict()}} for trial_id, job in jobs.items()]
     if pack > 1:
-        trainable = tune.with_parameters(TrialClient, jobs=jobs, size=pack)
+        trainable = tune.with_parameters(TrialClient, jobs=jobs, size=pack, driver=guard.driver)
     else:
-        trainable = tune.with_parameters(TrialTrainable, jobs=jobs)
+        trainable = tune.with_parameters(TrialTrainable, jobs=jobs, driver=guard.driver)
     return tune.Tuner(
         tune.with_resources(trainable, share),
-        param_space={"trial": tune.grid_search(configs)},
         tune_config=tune.TuneConfig(
-            max_concurrent_trials=max_concurrent,
+            search_alg=InOrder(configs, max_concurrent),
             reuse_actors=True,
             trial_name_creator=lambda trial: jobs[trial_id(trial)].spec.name,
             trial_dirname_creator=lambda trial: jobs[trial_id(trial)].spec.folder,
         ),
-        run_config=run_config(experiment, callbacks),
+        run_config=run_config(experiment, guard, callbacks),
     )
 
 

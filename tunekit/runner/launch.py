@@ -13,45 +13,34 @@ from tunekit.engine.job import Job
 from tunekit.lease import Lease
 from tunekit.models import ModelRef
 from tunekit.runner.client import end_hosts
-from tunekit.runner.resources import Resources
+from tunekit.runner.nodes import Guard, guarded
+from tunekit.runner.resources import Resources, check_room
 from tunekit.runner.retries import MAX_FAILURES
 from tunekit.schema import Fingerprint, TrialSpec
 from tunekit.stopping import Signals, Stopped
 from tunekit.store import ResultStore
 
+Make = Callable[[ray_session.Session, Guard], tune.Tuner]
 
-def fit(make: Callable[[ray_session.Session], tune.Tuner], display: AbstractContextManager, lease: Lease) -> None:
-    """Run the Tuner that ``make`` makes once Ray is there. Raises Stopped where a signal ended it."""
+
+def fit(make: Make, resources: Resources, display: AbstractContextManager, lease: Lease) -> None:
+    """Run the Tuner that ``make`` makes once Ray is there.
+
+    Raises Stopped where a signal ended it, UserError where nodes can't train for this driver.
+    """
     try:
         session = ray_session.connect()
     except SystemExit as error:  # Ray's own answer to SIGTERM while it starts
         raise Stopped(signal.SIGTERM) from error
     with Signals(lease.release), display:
         try:
-            make(session).fit()
+            session = ray_session.wait_for_nodes(session)
+            check_room(session.nodes, resources)
+            with guarded(session, lease) as guard:
+                make(session, guard).fit()
         finally:
             end_hosts(lease.sweep, lease.start)
             ray_session.disconnect(session)
-
-
-def pack_of(session: ray_session.Session, resources: Resources) -> int:
-    """Trials that one process trains together."""
-    return resources.pack or (resources.trials_per_device if session.num_gpus else 1)
-
-
-def share_of(session: ray_session.Session, resources: Resources) -> dict[str, float]:
-    """What a trial asks Ray for: its part of a GPU, or of the cores that its pack trains on."""
-    pack = pack_of(session, resources)
-    cpus = resources.cpus_per_trial / pack
-    # Ray takes whole numbers above 1 and four places below.
-    return {"cpu": int(cpus) if cpus > 1 else cpus, "gpu": 1 / pack if session.num_gpus else 0}
-
-
-def slots_of(session: ray_session.Session, resources: Resources) -> int:
-    """Trials that run at a time."""
-    devices = session.num_gpus or session.num_cpus // resources.cpus_per_trial
-    room = int(devices) * pack_of(session, resources)
-    return max(1, min(room, resources.max_concurrent or room))
 
 
 def job_of(
@@ -82,7 +71,7 @@ def experiment_of(store: ResultStore, lease: Lease) -> Path:
     return store.root.resolve() / "ray" / f"{started}-{lease.start}"
 
 
-def run_config(experiment: Path, callbacks: Sequence[tune.Callback]) -> tune.RunConfig:
+def run_config(experiment: Path, guard: Guard, callbacks: Sequence[tune.Callback]) -> tune.RunConfig:
     """Where Tune writes and how often it retries."""
     return tune.RunConfig(
         name=experiment.name,
@@ -90,5 +79,6 @@ def run_config(experiment: Path, callbacks: Sequence[tune.Callback]) -> tune.Run
         failure_config=tune.FailureConfig(max_failures=MAX_FAILURES),
         checkpoint_config=tune.CheckpointConfig(checkpoint_at_end=False),
         callbacks=list(callbacks),
+        stop=guard,
         verbose=0,
     )

@@ -1,6 +1,9 @@
-"""What a trial is given to run on."""
+"""What a trial is given to run on, and how many find room on a cluster's nodes. Pure."""
 
+from collections.abc import Sequence
 from dataclasses import dataclass
+
+from tunekit.errors import UserError
 
 
 @dataclass(frozen=True)
@@ -13,3 +16,58 @@ class Resources:
     max_concurrent: int | None = None
     pack: int | None = None
     """Trials that one process trains together, on a GPU or on the cores of one trial; None: those that share a GPU."""
+
+
+@dataclass(frozen=True)
+class Node:
+    """A machine of a cluster, by what it offers to trials."""
+
+    node_id: str
+    name: str
+    """For people."""
+    cpus: float
+    gpus: float
+
+    @property
+    def trains(self) -> bool:
+        """Whether it offers anything; a head node often does not."""
+        return bool(self.cpus or self.gpus)
+
+
+def pack_of(nodes: Sequence[Node], resources: Resources) -> int:
+    """Trials that one process trains together."""
+    return resources.pack or (resources.trials_per_device if on_gpus(nodes) else 1)
+
+
+def on_gpus(nodes: Sequence[Node]) -> bool:
+    """Whether trials run on GPUs: all do where any node has one, and nodes without one are left idle then."""
+    return any(node.gpus for node in nodes)
+
+
+def share_of(nodes: Sequence[Node], resources: Resources) -> dict[str, float]:
+    """What a trial asks Ray for: its part of a GPU, or of the cores that its pack trains on."""
+    pack = pack_of(nodes, resources)
+    cpus = resources.cpus_per_trial / pack
+    # Ray takes whole numbers above 1 and four places below.
+    return {"cpu": int(cpus) if cpus > 1 else cpus, "gpu": 1 / pack if on_gpus(nodes) else 0}
+
+
+def check_room(nodes: Sequence[Node], resources: Resources) -> None:
+    """Raise UserError where no node could ever take a trial: Ray would wait for one without end."""
+    if not room(nodes, resources):
+        with_gpu = " beside a GPU" if on_gpus(nodes) else ""
+        most = max((node.cpus for node in nodes if node.gpus or not with_gpu), default=0)
+        raise UserError(
+            f"a trial asks for {resources.cpus_per_trial} cores{with_gpu}, the largest node has {most:.0f}; "
+            "lower --cpus-per-trial, or start when a larger node is there"
+        )
+
+
+def room(nodes: Sequence[Node], resources: Resources) -> int:
+    """Trials that find room at a time; a trial never spreads over nodes, nor over GPUs."""
+    share, pack = share_of(nodes, resources), pack_of(nodes, resources)
+    found = 0
+    for node in nodes:
+        by_cores = int(node.cpus / share["cpu"] + 1e-9)
+        found += min(by_cores, int(node.gpus) * pack) if share["gpu"] else by_cores
+    return min(found, resources.max_concurrent or found)

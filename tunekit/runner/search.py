@@ -16,8 +16,9 @@ from tunekit.errors import UserError
 from tunekit.lease import Lease, Superseded
 from tunekit.models import ModelRef
 from tunekit.runner.client import SearchClient
-from tunekit.runner.launch import experiment_of, fit, job_of, pack_of, run_config, share_of, slots_of
-from tunekit.runner.resources import Resources
+from tunekit.runner.launch import experiment_of, fit, job_of, run_config
+from tunekit.runner.nodes import REFUSED, Guard
+from tunekit.runner.resources import Resources, on_gpus, pack_of, room, share_of
 from tunekit.runner.retries import MAX_FAILURES, Retries
 from tunekit.runner.schedulers import PerStudy
 from tunekit.runner.search_progress import SearchProgress
@@ -99,6 +100,8 @@ class StudySearcher(Searcher):
     def on_trial_complete(self, trial_id: str, result: dict[str, Any] | None = None, error: bool = False) -> None:
         """Settle what the trial left and tell the study; also for repeats that waited for it."""
         live = self.live.pop(trial_id)
+        if result and REFUSED in result:
+            return  # the run ends, and the next one takes the trial up
         reason = (
             f"it broke off {MAX_FAILURES + 1} times in a row without a new epoch"
             if error
@@ -168,31 +171,31 @@ def run_search(
 ) -> None:
     """Run ``studies`` until each has its trials; ``track`` names trackers. The caller holds the lease.
 
-    Raises Stopped where a signal ended it, and what broke it off: UserError, Superseded, or OSError, also where the
-    studies' storage failed.
+    Raises Stopped where a signal ended it, and what broke it off: UserError (also where nodes can't train for this
+    driver), Superseded, or OSError, also where the studies' storage failed.
     """
     progress = SearchProgress(studies)
     searchers: list[StudySearcher] = []
 
-    def make(session: Session) -> tune.Tuner:
-        gpu = session.num_gpus > 0
+    def make(session: Session, guard: Guard) -> tune.Tuner:
+        gpu = on_gpus(session.nodes)
         bases = {
             plan.key: job_of(plan.spec, plan.fingerprint, models, store, lease, resources, gpu=gpu)
             for plan in (study.plan for study in studies)
         }
         experiment = experiment_of(store, lease)
-        slots = slots_of(session, resources)
+        slots = room(session.nodes, resources)
         progress.begin(slots=slots, dashboard=session.dashboard, experiment=experiment)
         scheduler = PerStudy(studies) if studies[0].plan.scheduler == "asha" else None
         searchers.append(StudySearcher(studies, bases, scheduler, progress, record))
-        pack, metric = pack_of(session, resources), studies[0].plan.objectives[0].name
+        pack, metric = pack_of(session.nodes, resources), studies[0].plan.objectives[0].name
         if pack > 1:
             size = pack * len(studies[0].plan.seeds)
-            trainable = tune.with_parameters(SearchClient, bases=bases, metric=metric, size=size)
+            trainable = tune.with_parameters(SearchClient, bases=bases, metric=metric, size=size, driver=guard.driver)
         else:
-            trainable = tune.with_parameters(SearchTrainable, bases=bases, metric=metric)
+            trainable = tune.with_parameters(SearchTrainable, bases=bases, metric=metric, driver=guard.driver)
         return tune.Tuner(
-            tune.with_resources(trainable, share_of(session, resources)),
+            tune.with_resources(trainable, share_of(session.nodes, resources)),
             tune_config=tune.TuneConfig(
                 search_alg=searchers[0],
                 scheduler=scheduler,
@@ -202,11 +205,11 @@ def run_search(
                 trial_name_creator=_name,
                 trial_dirname_creator=_name,
             ),
-            run_config=run_config(experiment, [Retries(store, progress.note), Watched(store, feeds)]),
+            run_config=run_config(experiment, guard, [Retries(store, progress.note), Watched(store, feeds)]),
         )
 
     with Feeds(track, store, progress.note) as feeds:
-        fit(make, progress, lease)
+        fit(make, resources, progress, lease)
     broken = searchers[0].broken if searchers else None
     if isinstance(broken, StorageInternalError | SQLAlchemyError):
         raise OSError(f"the studies' storage failed: {str(broken).splitlines()[0]}") from broken

@@ -4,9 +4,10 @@ import os
 import secrets
 import socket
 import sys
+import time
 import urllib.error
 import urllib.request
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
 
@@ -27,6 +28,8 @@ if not os.environ.get("RAY_ADDRESS"):
 import ray  # noqa: E402
 from ray.tune.execution import class_cache  # noqa: E402
 
+from tunekit.runner.resources import Node  # noqa: E402
+
 # Tune would hand these to each trial by way of a log that everyone on the machine can read; no trial needs them.
 class_cache.ENV_VARS_TO_PROPAGATE.difference_update(
     {"AWS_ACCESS_KEY_ID", "AWS_SECRET_ACCESS_KEY", "AWS_SECURITY_TOKEN", "AWS_SESSION_TOKEN"}
@@ -34,6 +37,8 @@ class_cache.ENV_VARS_TO_PROPAGATE.difference_update(
 
 OBJECT_STORE_BYTES = 256 * 2**20
 ASK_SECONDS = 3
+NODE_SECONDS = 1800
+"""A cluster may have to rent its first worker."""
 
 
 @dataclass(frozen=True)
@@ -42,10 +47,20 @@ class Session:
 
     dashboard: str | None
     """Address of the dashboard, None where it does not run."""
-    num_cpus: float
-    num_gpus: float
+    nodes: tuple[Node, ...]
+    """Those that are alive."""
     ours: bool
     """Whether we started this Ray and so stop it."""
+
+    @property
+    def num_cpus(self) -> float:
+        """Cores of all nodes."""
+        return sum(node.cpus for node in self.nodes)
+
+    @property
+    def num_gpus(self) -> float:
+        """GPUs of all nodes."""
+        return sum(node.gpus for node in self.nodes)
 
 
 def connect() -> Session:
@@ -71,9 +86,37 @@ def connect() -> Session:
             dashboard_host="127.0.0.1",
             object_store_memory=OBJECT_STORE_BYTES,
         )
-    resources = ray.cluster_resources()
-    dashboard = f"http://{url}" if url else None
-    return Session(dashboard, resources.get("CPU", 0.0), resources.get("GPU", 0.0), ours)
+    return Session(f"http://{url}" if url else None, _nodes(), ours)
+
+
+def wait_for_nodes(session: Session) -> Session:
+    """``session`` once a node can train. Raises UserError where none comes.
+
+    Whether trials run on GPUs is decided by the nodes that are there then.
+    """
+    deadline = time.monotonic() + NODE_SECONDS
+    if not any(node.trains for node in session.nodes):
+        sys.stderr.write("waiting for a node with cores or GPUs\n")
+    while not any(node.trains for node in session.nodes):
+        if time.monotonic() > deadline:
+            raise UserError(f"no node with cores or GPUs in {NODE_SECONDS} s; give the cluster at least one worker")
+        time.sleep(1)
+        session = replace(session, nodes=_nodes())
+    return session
+
+
+def _nodes() -> tuple[Node, ...]:
+    """Those that are alive."""
+    return tuple(
+        Node(
+            one["NodeID"],
+            f"{one['NodeManagerHostname']} ({one['NodeManagerAddress']})",
+            one["Resources"].get("CPU", 0.0),
+            one["Resources"].get("GPU", 0.0),
+        )
+        for one in ray.nodes()
+        if one["Alive"]
+    )
 
 
 def _join(address: str) -> str | None:
@@ -122,7 +165,7 @@ def keep_token_private() -> None:
 
 def answers_without_token(dashboard: str | None) -> bool:
     """Whether Ray's job API at ``dashboard`` answers whoever asks."""
-    if dashboard is None:
+    if not dashboard:
         return False
     try:
         with urllib.request.urlopen(f"{dashboard}/api/jobs/", timeout=ASK_SECONDS) as answer:

@@ -9,6 +9,7 @@ from typing import Any
 
 from tunekit.engine.job import Job, jobs_of
 from tunekit.runner.attempt import Attempt
+from tunekit.runner.nodes import Driver, refusal, refused
 from tunekit.runner.slot import SlotTrainable
 from tunekit.runner.view import is_behind, report_of, report_of_seeds
 from tunekit.schema import Status
@@ -17,9 +18,9 @@ from tunekit.schema import Status
 class TrialTrainable(SlotTrainable):
     """Trains ``jobs[config["trial"]["trial_id"]]``; see ``Attempt`` for what ends it and what raises."""
 
-    def setup(self, config: dict[str, Any], jobs: Mapping[str, Job]) -> None:
-        """Take the trial."""
-        self.jobs = jobs
+    def setup(self, config: dict[str, Any], jobs: Mapping[str, Job], driver: Driver | None = None) -> None:
+        """Take the trial; its node must be fit to train for ``driver``."""
+        self.jobs, self.driver = jobs, driver
         self.reset_config(config)
 
     def reset_config(self, new_config: dict[str, Any]) -> bool:
@@ -30,6 +31,8 @@ class TrialTrainable(SlotTrainable):
 
     def step(self) -> dict[str, Any]:
         """Train one epoch and return its record; the first one begins the trial, the last one completes it."""
+        if line := refusal(self.driver):
+            return refused(line)
         self.attempt = self.attempt or Attempt(self.job)
         self.attempt.step()
         view = self.attempt.view()
@@ -48,9 +51,11 @@ class SearchTrainable(SlotTrainable):
     driver recorded are reported again, for the scheduler to see them all.
     """
 
-    def setup(self, config: dict[str, Any], bases: Mapping[str, Job], metric: str) -> None:
-        """Take the configuration."""
-        self.bases, self.metric = bases, metric
+    def setup(
+        self, config: dict[str, Any], bases: Mapping[str, Job], metric: str, driver: Driver | None = None
+    ) -> None:
+        """Take the configuration; its node must be fit to train for ``driver``."""
+        self.bases, self.metric, self.driver = bases, metric, driver
         self.reset_config(config)
 
     def reset_config(self, new_config: dict[str, Any]) -> bool:
@@ -62,6 +67,8 @@ class SearchTrainable(SlotTrainable):
 
     def step(self) -> dict[str, Any]:
         """Bring every seed to the next epoch and return what they have in common; one that fails ends them all."""
+        if line := refusal(self.driver):
+            return refused(line)
         self.epoch += 1
         self.attempts = self.attempts or [Attempt(job) for job in self.jobs]
         for attempt in self.attempts:

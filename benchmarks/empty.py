@@ -1,0 +1,137 @@
+"""A grid of empty trials: the real path of ``run_grid`` (lease, actors, store, display), with nothing to compute.
+
+Only the run in the actor is replaced, by one that writes the records of each epoch and the summary.
+"""
+
+import time
+from collections.abc import Callable, Sequence
+from contextlib import redirect_stdout
+from pathlib import Path
+from typing import Any
+from unittest import mock
+
+import pandas as pd
+
+from tunekit.data.base import DATASETS
+from tunekit.engine.job import Job
+from tunekit.engine.summary import SCORED, Built, summarise
+from tunekit.lease import acquire, check_current
+from tunekit.methods.base import complete_params
+from tunekit.models import resolve_model
+from tunekit.plan import Plan, fingerprint_of, make_plan
+from tunekit.runner import grid
+from tunekit.runner.nodes import Driver
+from tunekit.runner.progress import Progress
+from tunekit.runner.resources import Resources
+from tunekit.runner.trainable import TrialTrainable
+from tunekit.schema import EpochRecord, Status, TrialSpec, TrialSummary
+from tunekit.store import ResultStore
+
+MODEL, DATASET, METHOD = "tiny-bert", "demo", "full"
+
+
+class EmptyRun:
+    """In the place of ``TrialRun``: writes what a trial with its test part sealed writes, one step an epoch."""
+
+    def __init__(self, job: Job, log: Callable[[str], None]) -> None:
+        check_current(job.sweep, job.start)
+        self.job, self.store, self.records = job, ResultStore(job.sweep), []
+        self.folder = self.store.begin(job.spec, job.fingerprint)
+        log(f"{job.spec.label}: epoch 1 of {job.spec.epochs} begins")
+
+    @property
+    def done(self) -> bool:
+        """Whether all epochs are recorded."""
+        return len(self.records) >= self.job.spec.epochs
+
+    def train_epoch(self) -> None:
+        """Record an epoch."""
+        check_current(self.job.sweep, self.job.start)
+        unscored = dict.fromkeys(SCORED)
+        epoch = len(self.records) + 1
+        self.records.append(
+            EpochRecord(
+                epoch=epoch, step=epoch, train_loss=1 / epoch, **unscored, best_val_macro_f1=None, learning_rate=0.0,
+                epoch_seconds=0.0, train_tokens_per_second=0.0, peak_memory_bytes=0,
+            )
+        )  # fmt: skip
+        steps = range(1, epoch + 1)
+        frame = pd.DataFrame({"epoch": steps, "step": steps, "train_loss": 1.0, "learning_rate": 0.0})
+        self.store.write_steps(self.folder, frame)
+        self.store.write_epochs(self.folder, self.records)
+
+    def finish(self) -> TrialSummary:
+        """Write the summary."""
+        check_current(self.job.sweep, self.job.start)
+        summary = summarise(self.records, Status.COMPLETED, built=Built(0, 0, None, {}))
+        self.store.write_summary(self.folder, summary)
+        return summary
+
+
+class EmptyTrainable(TrialTrainable):
+    """The grid's trainable over ``EmptyRun``."""
+
+    def setup(self, config: dict[str, Any], jobs: dict[str, Job], driver: Driver | None = None) -> None:
+        """Replace the run in this actor's process, then be as the grid's."""
+        from tunekit.runner import attempt
+
+        attempt.TrialRun = EmptyRun
+        super().setup(config, jobs, driver)
+
+
+Ends = list[float]
+"""When each trial ended, seconds, in order."""
+
+
+class Watched(Progress):
+    """The grid's display, which notes when trials end, and ``measure()`` after each."""
+
+    measure: Callable[[], Any] = staticmethod(lambda: None)
+
+    def __post_init__(self) -> None:
+        super().__post_init__()
+        self.ends: Ends = []
+        self.measured: list[Any] = []
+
+    def ended(self, trial_id: str, status: Status) -> None:
+        """A trial ended."""
+        super().ended(trial_id, status)
+        self.ends.append(time.perf_counter())
+        self.measured.append(self.measure())
+
+
+def specs_of(num_trials: int, epochs: int, seeds: int = 5) -> list[TrialSpec]:
+    """Trials in cells of ``seeds`` that differ in their learning rate, test sealed."""
+    params = complete_params(METHOD, {})
+    return [
+        TrialSpec(
+            model=MODEL, dataset=DATASET, method=METHOD, method_params=params, seed=number % seeds,
+            learning_rate=1e-4 * (1 + number // seeds), epochs=epochs, score_test=False,
+        )
+        for number in range(num_trials)
+    ]  # fmt: skip
+
+
+def plan_of(specs: Sequence[TrialSpec], store: ResultStore, *, keep: bool = False) -> Plan:
+    """Where each stands; ``keep`` is ``make_plan``'s."""
+    fingerprint = fingerprint_of(specs[0], resolve_model(MODEL).revision, DATASETS[DATASET].content_hash)
+    return make_plan(specs, {spec.trial_id: fingerprint for spec in specs}, store, keep=keep)
+
+
+def run_empty(specs: Sequence[TrialSpec], root: Path, measure: Callable[[], Any] = lambda: None) -> Watched:
+    """Run ``specs`` into the store at ``root``; Ray is there. Raises RuntimeError where one did not complete."""
+    store = ResultStore(root)
+    plan, lease, ref = plan_of(specs, store), acquire(store.root), resolve_model(MODEL)
+    with (
+        (root.parent / "events").open("w") as events,
+        redirect_stdout(events),
+        mock.patch.object(grid, "TrialTrainable", EmptyTrainable),
+    ):
+        progress = Watched(plan, {spec.trial_id: spec for spec in specs})
+        progress.measure = measure
+        grid.run_grid(plan.trials, {ref.name: ref}, store, Resources(), progress, lease)
+    lease.release()
+    done = sum(len(trial.epochs) == trial.spec.epochs and trial.summary is not None for trial in store.trials()[0])
+    if done != len(specs):
+        raise RuntimeError(f"{done} of {len(specs)} empty trials completed; no cost is given")
+    return progress

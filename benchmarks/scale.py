@@ -1,0 +1,147 @@
+"""What grows with the number of trials: the driver's memory, its time a trial, planning, resuming, status, reading.
+
+5,000 empty trials (``benchmarks.empty``) through the grid's own path, the store on disk. Then stores of its first
+trials are read by what the commands call, each in a fresh process.
+"""
+
+import shutil
+import subprocess
+import sys
+import tempfile
+import time
+from collections.abc import Callable, Sequence
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import psutil
+
+from benchmarks.empty import DATASET, METHOD, MODEL, Watched, plan_of, run_empty, specs_of
+from benchmarks.harness import Outcome
+from tunekit.blocks import Block
+from tunekit.command import settle
+from tunekit.costs import costs, describe_costs
+from tunekit.models import resolve_model
+from tunekit.plan import State
+from tunekit.schema import TrialSpec
+from tunekit.status import cells_of, status_table
+from tunekit.store import ResultStore
+from tunekit.sweep import Sweep, describe
+
+import ray  # isort: skip  (after benchmarks.empty, which sets what Ray reads at import)
+
+EPOCHS, CORES, WINDOW = 3, 2, 500
+MIB = 2**20
+
+
+def run(quick: bool) -> Outcome:
+    """Milliseconds a trial and driver's MiB along a run, and seconds of planning by the size of the store."""
+    total, sizes = (60, [20, 60]) if quick else (5_000, [1_000, 2_500, 5_000])
+    with tempfile.TemporaryDirectory() as folder:
+        root, specs = Path(folder) / "sweep", specs_of(total, EPOCHS)
+        store = ResultStore(root)
+        store.root.mkdir()
+        store.add_request({"cells": cells_of(specs)})
+        process = psutil.Process()
+        ray.init(num_cpus=CORES, include_dashboard=False, log_to_driver=False, logging_level="ERROR")
+        try:
+            watched = run_empty(specs, root, lambda: process.memory_info().rss)
+        finally:
+            ray.shutdown()
+        figures: dict[str, Any] = {"trials": total, "epochs a trial": EPOCHS}
+        figures |= along(watched, 10 if quick else WINDOW)
+        figures["bytes on disk a trial"] = disk_of(root, total)
+        figures["seconds by trials in the store"] = {
+            size: reading(root, Path(folder) / str(size), size) for size in sizes
+        }
+    return Outcome(figures=figures)
+
+
+def along(watched: Watched, window: int) -> dict[str, Any]:
+    """Pace and memory in windows of trials, and their slopes over all but the first window."""
+    ends, memory = np.array(watched.ends), np.array(watched.measured) / MIB
+    marks = range(window, len(ends) + 1, window)
+    pace = [1000 * (ends[mark - 1] - ends[mark - window]) / (window - 1) for mark in marks]
+    late = np.arange(window, len(ends))
+    slope = np.polyfit(late, memory[late], 1)[0]
+    return {
+        "window": window,
+        "ms a trial": pace,
+        "ms a trial, whole run": 1000 * (ends[-1] - ends[0]) / (len(ends) - 1),
+        "driver MiB": [float(memory[mark - 1]) for mark in marks],
+        "driver KiB a further trial": float(1024 * slope),
+    }
+
+
+def disk_of(root: Path, num_trials: int) -> dict[str, float]:
+    """Bytes a trial of the store and of Tune's own folder."""
+    sizes = {}
+    for part in ("trials", "ray"):
+        found = subprocess.run(["du", "-sb", root / part], capture_output=True, text=True, check=True).stdout
+        sizes[part] = int(found.split()[0]) / num_trials
+    states = list((root / "ray").rglob("experiment_state-*.json"))
+    return sizes | {"Tune's state, rewritten as it runs": sum(path.stat().st_size for path in states) / num_trials}
+
+
+def reading(root: Path, part: Path, size: int) -> dict[str, float]:
+    """Seconds of ``WORK`` on the first ``size`` trials of the store, all and then half of them done."""
+    (part / "trials").mkdir(parents=True)
+    store, specs = ResultStore(part), specs_of(size, EPOCHS)
+    for spec in specs:
+        shutil.copytree(ResultStore(root).folder(spec), store.folder(spec))
+    store.add_request({"cells": cells_of(specs)})
+    found = {name: in_fresh_process(name, part, size) for name in WORK}
+    for spec in specs[::2]:
+        shutil.rmtree(store.folder(spec))
+    return found | {f"{name}, half done": in_fresh_process(name, part, size) for name in ("dry run", "resume")}
+
+
+def in_fresh_process(name: str, root: Path, size: int) -> float:
+    """Seconds of one of ``WORK``, imports not counted."""
+    code = f"from benchmarks.scale import timed; print(timed({name!r}, {str(root)!r}, {size}))"
+    run = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True)
+    return float(run.stdout)
+
+
+def timed(name: str, root: str, size: int) -> float:
+    """Seconds of ``WORK[name]``."""
+    store, specs = ResultStore(Path(root)), specs_of(size, EPOCHS)
+    start = time.perf_counter()
+    WORK[name](store, specs)
+    return time.perf_counter() - start
+
+
+def sweep_of(specs: Sequence[TrialSpec]) -> Sweep:
+    """What a command finds of a grid of ``specs``."""
+    block = Block(models=(MODEL,), datasets=(DATASET,), methods=(METHOD,), seeds=(1,))
+    return Sweep("sweep", [block], list(specs), {MODEL: resolve_model(MODEL)}, {}, {})
+
+
+def dry_run(store: ResultStore, specs: Sequence[TrialSpec]) -> None:
+    """The plan, told, with what each cell costs."""
+    sweep, plan = sweep_of(specs), plan_of(specs, store)
+    pending = plan.pending(retry_failed=False)
+    describe(sweep, plan, pending)
+    describe_costs(costs(sweep, store, accelerator=True), pending)
+
+
+def resume(store: ResultStore, specs: Sequence[TrialSpec]) -> None:
+    """What a run does before it hands the first trial to Ray: the plan, told, made again under the lease, settled."""
+    sweep, plan = sweep_of(specs), plan_of(specs, store)
+    describe(sweep, plan, plan.pending(retry_failed=False))
+    plan = plan_of(specs, store, keep=True)
+    settle(plan, store)
+    if plan.count(State.DONE) == 0:
+        raise RuntimeError("nothing in the store was found; no time is given")
+
+
+WORK: dict[str, Callable[[ResultStore, Sequence[TrialSpec]], object]] = {
+    "plan, no cache": lambda store, specs: plan_of(specs, store),
+    "dry run, no cache": dry_run,
+    "status": lambda store, specs: status_table(store.root),
+    "resume, no cache": resume,
+    "plan": lambda store, specs: plan_of(specs, store),
+    "dry run": dry_run,
+    "resume": resume,
+}
+"""By what it is; in this order, for the first resume leaves the cache."""

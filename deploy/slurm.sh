@@ -1,0 +1,75 @@
+#!/usr/bin/env bash
+# A sweep on SLURM: a Ray head on the job's first node, workers on the others, the sweep on the first.
+#   STORAGE=/shared/results sbatch deploy/slurm.sh --preset study
+# Arguments are those of sweeps/main_grid.py (SWEEP=sweeps/peft_search.py takes another). STORAGE must be seen by all
+# nodes. Two minutes before the time limit, and when preempted, the sweep stops in order (exit code 75) and the job
+# is queued again; it goes on from its checkpoints. Output is appended.
+#SBATCH --job-name=tunekit
+#SBATCH --nodes=2
+#SBATCH --ntasks-per-node=1
+#SBATCH --cpus-per-task=8
+#SBATCH --gpus-per-node=1
+#SBATCH --time=08:00:00
+#SBATCH --signal=B:TERM@120
+#SBATCH --requeue
+#SBATCH --open-mode=append
+set -euo pipefail
+
+storage=${STORAGE:?"set STORAGE to a folder that all nodes see"}
+sweep=${SWEEP:-sweeps/main_grid.py}
+cpus=${SLURM_CPUS_PER_TASK:-1}
+gpus=${SLURM_GPUS_ON_NODE:-0}
+requeue_code=75
+cd "${SLURM_SUBMIT_DIR:-.}"
+if [[ -f .venv/bin/activate ]]; then
+    # shellcheck disable=SC1091
+    source .venv/bin/activate
+fi
+
+# Jobs of one user may share a node: each has its own ports, token and folder for Ray.
+port=$((20000 + SLURM_JOB_ID % 10000 * 2))
+RAY_AUTH_TOKEN=$(python -c "import secrets; print(secrets.token_hex(32))")
+export RAY_AUTH_MODE=token RAY_AUTH_TOKEN
+export TUNEKIT_CACHE_DIR=${TUNEKIT_CACHE_DIR:-${TMPDIR:-/tmp}/tunekit-cache-$USER}
+ray_folder=/tmp/ray-$SLURM_JOB_ID
+
+mapfile -t nodes < <(scontrol show hostnames "$SLURM_JOB_NODELIST")
+head=${nodes[0]}
+address=$(srun --overlap --nodes=1 --ntasks=1 --nodelist="$head" hostname --ip-address)
+address=${address%% *}
+
+started=()
+trap 'kill "${started[@]}" 2>/dev/null || true; wait' EXIT
+
+resources=(--num-cpus="$cpus" --num-gpus="$gpus")
+srun --overlap --nodes=1 --ntasks=1 --nodelist="$head" \
+    ray start --head --block --node-ip-address="$address" --port="$port" --include-dashboard=true \
+    --dashboard-host=127.0.0.1 --dashboard-port=$((port + 1)) --temp-dir="$ray_folder" "${resources[@]}" &
+started+=($!)
+export RAY_ADDRESS=$address:$port
+for _ in {1..120}; do
+    if ray status >/dev/null 2>&1; then break; fi
+    sleep 1
+done
+if ((${#nodes[@]} > 1)); then
+    others=$((${#nodes[@]} - 1))
+    srun --overlap --nodes="$others" --ntasks="$others" --exclude="$head" \
+        ray start --block --address="$RAY_ADDRESS" "${resources[@]}" &
+    started+=($!)
+fi
+
+# The batch shell takes the signal and hands it on to the sweep alone, so that Ray outlives it.
+python "$sweep" --storage "$storage" "$@" &
+driver=$!
+trap 'kill -TERM "$driver" 2>/dev/null || true' TERM
+while kill -0 "$driver" 2>/dev/null; do # a signal ends the wait, not the sweep
+    wait "$driver" || true
+done
+code=0
+wait "$driver" || code=$?
+
+if ((code == requeue_code)); then
+    echo "stopped by SIGTERM; job $SLURM_JOB_ID is queued again"
+    scontrol requeue "$SLURM_JOB_ID"
+fi
+exit "$code"
