@@ -6,6 +6,7 @@ from pathlib import Path
 import tyro
 from rich.console import Console
 
+from tunekit.args import Keep
 from tunekit.command import guarded
 from tunekit.status import status_table
 from tunekit.strict import plain
@@ -26,17 +27,20 @@ def status(sweep: tyro.conf.Positional[Path]) -> int:
     return 0
 
 
-def doctor(config: tyro.conf.Positional[Path | None] = None, storage: Path = STORAGE) -> int:
+def doctor(
+    config: tyro.conf.Positional[Path | None] = None, storage: Path = STORAGE, keep_models: Keep = "none"
+) -> int:
     """Check storage, disk, versions, Ray, GPU, data and models; exit code 1 where there is a problem.
 
     Args:
         config: YAML file of a grid; then its trials, data and models are what is checked.
         storage: Folder of sweeps.
+        keep_models: As the grid's flag: the weights it keeps take disk.
     """
     from tunekit.doctor import examine
 
     sound = True
-    for finding in examine(storage.expanduser(), config):
+    for finding in examine(storage.expanduser(), config, keep_models):
         _say(str(finding))
         sound &= finding.ok
     return 0 if sound else 1
@@ -55,15 +59,16 @@ def verify(sweep: tyro.conf.Positional[Path], fraction: float = 0.05, seed: int 
     return 0 if train_again(sweep, fraction, seed, _say) else 1
 
 
-def gc(sweep: tyro.conf.Positional[Path]) -> int:
+def gc(sweep: tyro.conf.Positional[Path], models: bool = False) -> int:
     """Remove checkpoints of ended trials and what killed processes left half written.
 
     Args:
         sweep: Folder of the sweep, as in ray_results/demo.
+        models: The weights that ended trials keep for export, too.
     """
     from tunekit.gc import collect
 
-    collect(sweep, _say)
+    collect(sweep, _say, models=models)
     return 0
 
 

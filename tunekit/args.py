@@ -2,8 +2,11 @@
 
 from dataclasses import dataclass
 from pathlib import Path
+from typing import Literal
 
 from tunekit.blocks import Settings
+
+Keep = Literal["none", "last", "best", "all"]
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -46,6 +49,8 @@ class SweepArgs(Settings):
     """Trials that share a GPU as one pack, a number or auto: as many as the predicted memory leaves room for."""
     pack: int | None = None
     """Train packs of so many trials in one process, on any device (default: only where trials share a GPU)."""
+    keep_models: Keep = "none"
+    """Weights that a trial keeps for `python -m tunekit export`: of its last epoch, its best on validation, or all."""
     retry_failed: bool = False
     """Run failed trials again too (of a search: failed confirming trials)."""
     yes: bool = False
