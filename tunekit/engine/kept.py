@@ -1,7 +1,7 @@
 """Weights that a trial keeps for export: ``model/epoch-N.safetensors``, its trainable tensors after that epoch.
 
-What is kept changes no number, so it is no part of a spec. Of ``best`` a file stays until no checkpoint can lead back to
-where it was the best one, so that a resumed trial keeps what an unbroken one does.
+What is kept changes no number, so it is no part of a spec. Of ``best`` a file stays until no checkpoint can lead back
+to where it was the best one, so that a resumed trial keeps what an unbroken one does.
 """
 
 import os
@@ -80,7 +80,7 @@ def _said(identity: Mapping[str, str], epoch: int) -> dict[str, str]:
 
 
 def read_kept(folder: Path, epoch: int, identity: Mapping[str, str]) -> dict[str, torch.Tensor]:
-    """The tensors that the trial kept of ``epoch``. Raises UserError where they can't be read or are another trial's."""
+    """The tensors that the trial kept of ``epoch``. Raises UserError where they can't be read or are others'."""
     path = file_of(folder, epoch)
     tensors, said = read_tensors(path)
     if said != _said(identity, epoch):
