@@ -20,7 +20,7 @@ from tunekit.errors import UserError
 from tunekit.export import formats
 from tunekit.export.card import card
 from tunekit.export.choose import Chosen
-from tunekit.export.exported import BASE, MANIFEST, Manifest, load_exported
+from tunekit.export.exported import BASE, MANIFEST, Manifest, at_commit, load_exported
 from tunekit.models import MODELS, ModelRef, hub_id_of, load_encoder, resolve_model
 from tunekit.plan import fingerprint_of
 from tunekit.provenance import source
@@ -98,7 +98,7 @@ def _model(trial: StoredTrial, folder: Path | None) -> ModelRef:
         if ref.name != name:
             raise UserError(f"--base-model {folder} is {ref.name}, the trial's was {name}")
         return ref
-    return model_of(trial.spec, trial.fingerprint)
+    return model_of(trial.spec, trial.fingerprint) if name in MODELS else at_commit(name, trial.fingerprint.model)
 
 
 def _refuse_stale(trial: StoredTrial, ref: ModelRef, store: ResultStore) -> None:

@@ -105,7 +105,7 @@ class Exported:
             joined = [f"{text}{self.tokenizer.sep_token}{pair}" for text, pair in zip(joined, seconds, strict=True)]
             seconds = None
         limit = min(self.manifest.spec.max_length, self.tokenizer.model_max_length)
-        encoded = self.tokenizer(joined, seconds, truncation=True, max_length=limit, return_token_type_ids=True)
+        encoded = self.tokenizer(joined, seconds, truncation=True, max_length=limit)
         lengths = np.array([len(ids) for ids in encoded["input_ids"]])
         order = np.argsort(-lengths, kind="stable")
         result = np.empty((len(order), len(self.manifest.label_names)), np.float32)
@@ -141,9 +141,13 @@ def _reference(manifest: Manifest, folder: Path) -> ModelRef:
     if manifest.kind == WHOLE or manifest.has_base:
         inside = folder if manifest.kind == WHOLE else folder / BASE
         return ModelRef("exported", manifest.revision, str(inside.resolve()))
-    name = manifest.spec.model
+    return at_commit(manifest.spec.model, manifest.revision)
+
+
+def at_commit(name: str, revision: str) -> ModelRef:
+    """A model of the hub, registered or by its id. Raises UserError where it is none, or ``revision`` is no commit."""
     registered = name in MODELS and MODELS[name].hub_id is not None
     on_hub = re.fullmatch(r"[A-Za-z0-9][\w.-]*/[\w.-]+(@\w+)?", name) and ".." not in name
-    if not (registered or on_hub) or not re.fullmatch(r"[0-9a-f]{40}", manifest.revision):
-        raise UserError(f"{folder}: its pretrained model {name!r} is not one of the hub at a commit")
-    return ModelRef(name, manifest.revision)
+    if not (registered or on_hub) or not re.fullmatch(r"[0-9a-f]{40}", revision):
+        raise UserError(f"the pretrained model {name!r} is not one of the hub at a commit")
+    return ModelRef(name, revision)

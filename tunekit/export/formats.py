@@ -10,6 +10,7 @@ from copy import deepcopy
 from pathlib import Path
 from typing import Any
 
+import torch
 from safetensors.torch import save_file
 from torch import nn
 from transformers import PreTrainedModel
@@ -109,6 +110,7 @@ def write(model: PreTrainedModel, folder: Path, base: str | None, revision: str 
     """
     kind = kind_of(model)
     if kind == WHOLE:
+        _refuse_own_parameters(model)
         model.config.name_or_path = ""
         model.save_pretrained(folder, safe_serialization=True, max_shard_size="100GB")
         return kind
@@ -119,6 +121,15 @@ def write(model: PreTrainedModel, folder: Path, base: str | None, revision: str 
     for file, tensors in parameters_of(model).items():
         save_file({name: one.detach().contiguous() for name, one in tensors.items()}, folder / file, {"format": "pt"})
     return kind
+
+
+def _refuse_own_parameters(model: PreTrainedModel) -> None:
+    """Raise UserError where ``model`` has parameters that the library's class would leave out on loading."""
+    with torch.device("meta"):
+        library = {name for name, _ in type(model)(model.config).named_parameters()}
+    own = [name for name, _ in model.named_parameters() if name not in library]
+    if own:
+        raise UserError(f"no library's format holds {own[0]}, which this method adds; such a model can't be exported")
 
 
 def _write_peft_config(model: PreTrainedModel, folder: Path, base: str | None, revision: str | None) -> None:
