@@ -10,10 +10,11 @@ from tests.helpers import fingerprint, specify
 from tunekit.engine.checkpoint import trainable
 from tunekit.engine.job import Job
 from tunekit.engine.kept import file_of, identity_of, kept_epochs, read_kept
-from tunekit.engine.run import TrialRun
+from tunekit.engine.run import TrialRun, end
 from tunekit.errors import UserError
 from tunekit.estimate import checkpoint_bytes, kept_bytes
 from tunekit.models import resolve_model
+from tunekit.schema import Status
 from tunekit.store import ResultStore
 
 EPOCHS = 4
@@ -82,6 +83,20 @@ def test_best_survives_until_no_checkpoint_leads_back(tmp_path):
         scores = [record.val_macro_f1 for record in run.records]
         best.append(scores.index(max(scores)) + 1)
         assert kept_epochs(run.folder) == sorted(set(best[-2:])), epoch
+
+
+@pytest.mark.parametrize("ended", [None, Status.STOPPED])
+def test_a_trial_that_ends_early_keeps_its_best_alone(ended, tmp_path):
+    run = begin(spec_of(), tmp_path, "best")
+    for _ in range(3):
+        run.last_checkpoint = -float("inf")
+        run.train_epoch()
+    if ended:
+        end(run.job, ended, "stopped by the scheduler")
+    else:
+        run.fail(Status.DIVERGED, "nan")
+    scores = [record.val_macro_f1 for record in run.records]
+    assert kept_epochs(run.folder) == [scores.index(max(scores)) + 1]
 
 
 def test_without_a_validation_part_best_is_the_last(tmp_path):

@@ -17,6 +17,8 @@ from tunekit.models import resolve_model
 from tunekit.plan import fingerprint_of
 from tunekit.store import ResultStore
 
+pytestmark = pytest.mark.timeout(300)
+
 
 def test_the_best_seed_on_validation_is_taken_and_test_is_not_looked_at(said, sweep, tmp_path):
     copy = shutil.copytree(sweep, tmp_path / "sweep")

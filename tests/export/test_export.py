@@ -20,6 +20,8 @@ from tunekit.models import MODEL_TYPES
 from tunekit.safety import checked_config
 from tunekit.store import ResultStore
 
+pytestmark = pytest.mark.timeout(300)
+
 EXACT = ["full", "lora", "adapter", "adapter-roberta"]
 
 

@@ -22,6 +22,8 @@ from tunekit.export.exported import load_exported
 from tunekit.models import resolve_model
 from tunekit.plan import fingerprint_of
 
+pytestmark = pytest.mark.timeout(300)
+
 
 @pytest.mark.parametrize("name", ["full", "lora-dense", "adapter-roberta"])
 def test_predict_labels_a_file(name, said, sweep, exported, tmp_path):

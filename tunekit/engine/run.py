@@ -245,6 +245,7 @@ class TrialRun:
         summary = summarise(self.records, status, built=self.built, error=error)
         self.store.write_summary(self.folder, summary)
         shutil.rmtree(self.folder / "checkpoint", ignore_errors=True)
+        kept.drop_others(self.folder, self.job.keep_models, self.records, self.spec)
         return summary
 
 
@@ -256,10 +257,12 @@ def end(job: Job, status: Status, error: str) -> TrialSummary:
     check_current(job.sweep, job.start)
     store = ResultStore(job.sweep)
     folder = store.begin(job.spec, job.fingerprint)
-    summary = summarise(store.read(folder).epochs, status, built=None, error=error)
+    records = store.read(folder).epochs
+    summary = summarise(records, status, built=None, error=error)
     store.write_summary(folder, summary)
     if status is not Status.FAILED:
         shutil.rmtree(folder / "checkpoint", ignore_errors=True)
+    kept.drop_others(folder, job.keep_models, records, job.spec)
     return summary
 
 

@@ -75,7 +75,7 @@ def _manifest(content: Mapping[str, Any]) -> Manifest:
     checks = {
         "format_version": content["format_version"] == FORMAT_VERSION,
         "kind": content["kind"] in (WHOLE, PEFT, ADAPTERS),
-        "label_names": len(names) >= 2 and all(isinstance(one, str) for one in names),
+        "label_names": isinstance(names, list) and len(names) >= 2 and all(isinstance(one, str) for one in names),
         "revision": isinstance(revision, str),
         "has_base": isinstance(content["has_base"], bool),
         "pairs": isinstance(content["pairs"], bool),
