@@ -215,7 +215,7 @@ def test_a_plain_ray_tune_experiment_is_imported_with_its_means(tmp_path, capfd)
     capfd.readouterr()
 
 
-def test_the_commands_of_the_exports_page(grid, tmp_path, monkeypatch, capsys):
+def test_the_commands_of_the_exports_page(grid, tmp_path, monkeypatch, capfd):
     """As they stand in docs/export.md, with a tiny model in the place of MiniLM."""
     page = (ROOT / "docs" / "export.md").read_text(encoding="utf-8").replace("minilm", "tiny-bert")
     commands = [
@@ -228,7 +228,7 @@ def test_the_commands_of_the_exports_page(grid, tmp_path, monkeypatch, capsys):
         if command[1] == "sweeps/main_grid.py":
             assert grid(*command[2:], *TINY, "--methods", "full", "adapter", "lora")[0] == 0
         else:
-            assert tunekit(command[3:]) == 0, capsys.readouterr().err
+            assert tunekit(command[3:]) == 0, capfd.readouterr().err
     labels = pd.read_csv(tmp_path / "labels.csv")
     assert list(labels) == ["row", "label", "p_positive", "p_neutral", "p_negative"]
     assert labels["label"].isin(["positive", "neutral", "negative"]).all()
