@@ -76,7 +76,7 @@ def export(chosen: Chosen, root: Path, request: Request, say: Say) -> None:
     sizes = {path: path.stat().st_size for path in to.rglob("*.safetensors")}
     base = sum(size for path, size in sizes.items() if path.parent.name == BASE)
     beside = f", and its pretrained model, which the hub does not have ({base / 1e6:.1f} MB)" if base else ""
-    say(f"{to}: {manifest.kind}, {(sum(sizes.values()) - base) / 1e6:.1f} MB of weights{beside}")
+    say(f"{request.to}: {manifest.kind}, {(sum(sizes.values()) - base) / 1e6:.2f} MB of weights{beside}")
 
 
 def _target(to: Path) -> Path:
