@@ -96,7 +96,7 @@ def no_data(patch, path):
 
 
 def full_disk(patch, path):
-    patch.setattr(estimate, "disk_bytes", lambda specs, concurrent: 10**18)
+    patch.setattr(estimate, "disk_bytes", lambda specs, concurrent, keep_models: 10**18)
     return "may take 1000000000.0 GB; free some"
 
 

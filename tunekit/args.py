@@ -2,8 +2,11 @@
 
 from dataclasses import dataclass
 from pathlib import Path
+from typing import Literal
 
 from tunekit.blocks import Settings
+
+Keep = Literal["none", "last", "best", "all"]
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -48,6 +51,8 @@ class SweepArgs(Settings):
     """Train packs of so many trials in one process, on any device (default: only where trials share a GPU)."""
     track: tuple[str, ...] = ()
     """Show trials in tensorboard, mlflow or wandb too, one or more (default: none)."""
+    keep_models: Keep = "none"
+    """Weights that a trial keeps for `python -m tunekit export`: of its last epoch, its best on validation, or all."""
     retry_failed: bool = False
     """Run failed trials again too (of a search: failed confirming trials)."""
     yes: bool = False

@@ -65,6 +65,9 @@ def _main(args: GridArgs, presets: Mapping[str, Sequence[Block]], report: Report
     if args.dry_run:
         found = costs(sweep, store, estimate.has_accelerator() or bool(os.environ.get("RAY_ADDRESS")))
         say(describe_costs(found, pending))
+        if args.keep_models != "none" and pending:
+            kept = estimate.kept_bytes([trial.spec for trial in pending], args.keep_models)
+            say(f"kept weights (--keep-models {args.keep_models}): at most {kept / 1e9:.2f} GB")
         for line in outlook(store, sweep.specs, {one.cell: one.seconds for one in found}):
             say(line)
         return OK
@@ -90,7 +93,8 @@ def _run(
     say: Say,
     report: Report,
 ) -> int:
-    check_storage(store.root, [trial.spec for trial in pending], args.max_concurrent or estimate.cores())
+    concurrent = args.max_concurrent or estimate.cores()
+    check_storage(store.root, [trial.spec for trial in pending], concurrent, args.keep_models)
     peak = prepare_data(sweep, pending, store, say)
     resources = fitted(args, resources, peak, len(pending), say)
     lease = take(store, say)

@@ -160,14 +160,14 @@ def verdict(plan: Plan) -> int:
     return OK if plan.count(State.DONE) == len(plan.trials) else INCOMPLETE
 
 
-def check_storage(root: Path, specs: Sequence[TrialSpec], concurrent: int) -> None:
+def check_storage(root: Path, specs: Sequence[TrialSpec], concurrent: int, keep_models: str) -> None:
     """Refuse a storage path that can't be written or is too full, before any work."""
     try:
         root.mkdir(parents=True, exist_ok=True)
         probe(root)
     except OSError as error:
         raise UserError(f"can't write to the storage {root}: {error.strerror}; give another with --storage") from error
-    needed = estimate.disk_bytes(specs, concurrent)
+    needed = estimate.disk_bytes(specs, concurrent, keep_models)
     free = shutil.disk_usage(root).free
     if free < needed:
         raise UserError(
@@ -191,7 +191,7 @@ def resources_of(args: SweepArgs) -> Resources:
         if not args.trials_per_device.isdigit() or int(args.trials_per_device) < 1:
             raise UserError(f"--trials-per-device takes a number from 1 or auto, got {args.trials_per_device!r}")
         per_device = int(args.trials_per_device)
-    return Resources(args.cpus_per_trial, per_device, args.max_concurrent, args.pack)
+    return Resources(args.cpus_per_trial, per_device, args.max_concurrent, args.pack, args.keep_models)
 
 
 def fitted(args: SweepArgs, resources: Resources, peak: int | None, num_trials: int, say: Say) -> Resources:

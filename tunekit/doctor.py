@@ -38,8 +38,10 @@ class Finding:
         return f"{'ok' if self.ok else 'problem':<8} {self.subject}: {self.text}"
 
 
-def examine(storage: Path, config: Path | None) -> Iterator[Finding]:
+def examine(storage: Path, config: Path | None, keep_models: str = "none") -> Iterator[Finding]:
     """Everything a sweep needs, as it is found; with ``config``, a grid's YAML file, what that grid needs.
+
+    ``keep_models`` is as the grid's flag.
 
     Raises UserError where ``config`` can't be read.
     """
@@ -49,7 +51,7 @@ def examine(storage: Path, config: Path | None) -> Iterator[Finding]:
     yield _ray()
     yield _storage(storage)
     sweep = find(GridArgs(config=config, storage=storage), {}) if config else None
-    yield _disk(storage, _pending(sweep, storage) if sweep else [])
+    yield _disk(storage, _pending(sweep, storage) if sweep else [], keep_models)
     own = sweep.own_data if sweep else {}
     for name in dict.fromkeys(spec.dataset for spec in sweep.specs) if sweep else DATASETS:
         yield Finding(f"data {name}", True, "read from your files") if name in own else _data(name)
@@ -134,8 +136,9 @@ def _pending(sweep: Sweep, storage: Path) -> list[TrialSpec]:
     return [trial.spec for trial in plan.pending(retry_failed=False)]
 
 
-def _disk(storage: Path, specs: list[TrialSpec]) -> Finding:
-    free, needed = shutil.disk_usage(_existing(storage)).free, estimate.disk_bytes(specs, estimate.cores())
+def _disk(storage: Path, specs: list[TrialSpec], keep_models: str) -> Finding:
+    free = shutil.disk_usage(_existing(storage)).free
+    needed = estimate.disk_bytes(specs, estimate.cores(), keep_models)
     text = f"{free / 1e9:.1f} GB free"
     if specs:
         text += f", records and checkpoints of {len(specs)} trials may take {needed / 1e9:.1f} GB"

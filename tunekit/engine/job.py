@@ -23,6 +23,8 @@ class Job:
     device: str = "cpu"
     micro_batches: int = 1
     """Parts that a batch is trained in, one after another, where memory does not hold it; the step is of the whole."""
+    keep_models: str = "none"
+    """Of which epochs the trial keeps weights for export: none, last, best or all."""
 
 
 def jobs_of(trial: Mapping[str, Any], bases: Mapping[str, Job]) -> list[Job]:

@@ -10,7 +10,7 @@ import numpy as np
 import pandas as pd
 import torch
 
-from tunekit.engine import checkpoint, memory_peak
+from tunekit.engine import checkpoint, kept, memory_peak
 from tunekit.engine.build import build_model, check_device, prepare
 from tunekit.engine.flow import backbone_of
 from tunekit.engine.job import Job
@@ -212,6 +212,10 @@ class TrialRun:
         predictions = _join(self.predictions, predictions[predictions["epoch"] > record.epoch])
         if len(predictions):
             self.store.write_predictions(self.folder, predictions)
+        keep, identity = self.job.keep_models, kept.identity_of(self.spec, self.job.fingerprint)
+        # Before the checkpoint, for what goes on after this epoch does not come back to it.
+        if kept.is_kept(keep, self.records, self.spec):
+            kept.keep_weights(self.folder, self.member.model, record.epoch, identity)
         started = time.monotonic()
         if not self.done and started - self.last_checkpoint >= CHECKPOINT_SPACING * self.write_seconds:
             self.store.sync_sides(self.folder)
@@ -221,6 +225,7 @@ class TrialRun:
             self.last_checkpoint = time.monotonic()
             self.write_seconds = self.last_checkpoint - started
         self.store.write_epochs(self.folder, self.records + epochs[record.epoch :])
+        kept.drop_others(self.folder, keep, self.records, self.spec)
 
     def finish(self) -> TrialSummary:
         """Score the fixed part of train, write the summary, drop the checkpoints. Raises Diverged."""
@@ -232,6 +237,7 @@ class TrialRun:
         check_current(self.job.sweep, self.job.start)
         self.store.write_summary(self.folder, summary)
         shutil.rmtree(self.folder / "checkpoint", ignore_errors=True)
+        kept.drop_others(self.folder, self.job.keep_models, self.records, self.spec)
         return summary
 
     def fail(self, status: Status, error: str) -> TrialSummary:
@@ -240,6 +246,7 @@ class TrialRun:
         summary = summarise(self.records, status, built=self.built, error=error)
         self.store.write_summary(self.folder, summary)
         shutil.rmtree(self.folder / "checkpoint", ignore_errors=True)
+        kept.drop_others(self.folder, self.job.keep_models, self.records, self.spec)
         return summary
 
 
@@ -251,10 +258,12 @@ def end(job: Job, status: Status, error: str) -> TrialSummary:
     check_current(job.sweep, job.start)
     store = ResultStore(job.sweep)
     folder = store.begin(job.spec, job.fingerprint)
-    summary = summarise(store.read(folder).epochs, status, built=None, error=error)
+    records = store.read(folder).epochs
+    summary = summarise(records, status, built=None, error=error)
     store.write_summary(folder, summary)
     if status is not Status.FAILED:
         shutil.rmtree(folder / "checkpoint", ignore_errors=True)
+    kept.drop_others(folder, job.keep_models, records, job.spec)
     return summary
 
 

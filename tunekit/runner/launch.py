@@ -62,6 +62,7 @@ def job_of(
         start=lease.start,
         threads=resources.cpus_per_trial,
         device="cuda" if gpu else "cpu",
+        keep_models=resources.keep_models,
     )
 
 

@@ -63,7 +63,8 @@ def _main(args: SearchArgs, presets: Mapping[str, SearchPreset], report: Report)
     if args.dry_run:
         return OK
     refuse_long(hours, args, "demo")
-    check_storage(store.root, [trial.spec for trial in pending], args.max_concurrent or estimate.cores())
+    concurrent = args.max_concurrent or estimate.cores()
+    check_storage(store.root, [trial.spec for trial in pending], concurrent, args.keep_models)
     lease = take(store, say)
     try:
         return _run(args, request, store, resources, lease, say, report)
