@@ -1,6 +1,7 @@
 """Trackers are fed from a store; each is read back by its own reader, and none shows an epoch twice."""
 
 import json
+import struct
 import threading
 import time
 from dataclasses import replace
@@ -109,18 +110,24 @@ def test_mlflow_shows_each_epoch_once(store):
 
 
 def logged(run: Path) -> list[dict]:
-    """The rows of a W&B run's file, by W&B's own reader."""
+    """The history of a W&B run's file: LevelDB's log format, behind a header of 7 bytes, of W&B's own messages."""
     from wandb.proto import wandb_internal_pb2
-    from wandb.sdk.internal.datastore import DataStore
 
-    data, rows = DataStore(), []
-    data.open_for_scan(str(run))
-    while (content := data.scan_data()) is not None:
-        row = wandb_internal_pb2.Record()
-        row.ParseFromString(content)
-        if row.WhichOneof("record_type") == "history":
-            items = row.history.item
-            rows.append({item.key or "/".join(item.nested_key): json.loads(item.value_json) for item in items})
+    content, at, message, rows = run.read_bytes(), 7, b"", []
+    assert content.startswith(b":W&B")
+    while at + 7 <= len(content):
+        if (left := 32_768 - at % 32_768) < 7:  # a block ends
+            at += left
+            continue
+        length, kind = struct.unpack("<HB", content[at + 4 : at + 7])
+        message += content[at + 7 : at + 7 + length]
+        at += 7 + length
+        if kind in (1, 4):  # whole, or the last part
+            found = wandb_internal_pb2.Record.FromString(message)
+            message = b""
+            if found.WhichOneof("record_type") == "history":
+                items = found.history.item
+                rows.append({one.key or "/".join(one.nested_key): json.loads(one.value_json) for one in items})
     return rows
 
 

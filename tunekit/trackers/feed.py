@@ -8,18 +8,33 @@ import re
 import threading
 import time
 from collections.abc import Callable, Iterable, Sequence
+from functools import partial
 from types import TracebackType
+from typing import TypeVar
 
 from tunekit.schema import TrialSpec
 from tunekit.store import DamagedRecord, ResultStore
 from tunekit.trackers import Tracker, maker_of
 
+R = TypeVar("R")
 CLOSE_SECONDS = 60.0
 """At the end of a run, a tracker that gets no trial done for so long is left behind."""
 STOP_SECONDS = 1.0
 """The same where the run was broken off: who pressed Ctrl-C waits for no server."""
 SECRET_NAMES = re.compile(r"(?i)key|token|password|secret")
 """Of environment variables whose values are never said."""
+
+
+class TrackerFailed(Exception):
+    """Whatever a tracker raised, as one line."""
+
+
+def _attempt(work: Callable[[], R]) -> R:
+    """Do ``work``, other people's code. Raises TrackerFailed where it raises anything."""
+    try:
+        return work()
+    except Exception as error:
+        raise TrackerFailed(reason_of(error)) from error
 
 
 class Feed:
@@ -65,20 +80,21 @@ class Feed:
         while (spec := self._next()) is not None:
             try:
                 if tracker is None:
-                    tracker = self.make()
+                    tracker = _attempt(self.make)
                     self._moved = time.monotonic()
-                tracker.sync(self.store.read(self.store.folder(spec)))
+                trial = self.store.read(self.store.folder(spec))
+                _attempt(partial(tracker.sync, trial))
             except DamagedRecord:
                 self._settle(spec, failed=False)  # nothing is on record yet; of damage, readers of the store speak
-            except Exception as error:  # other people's code, of which no trial may feel anything
+            except TrackerFailed as error:
                 self._warn(error)
                 self._settle(spec, failed=True)
             else:
                 self._settle(spec, failed=False)
         try:
             if tracker is not None:
-                tracker.close()
-        except Exception as error:  # as above
+                _attempt(tracker.close)
+        except TrackerFailed as error:
             self._warn(error)
         with self._changed:
             self._done = True
@@ -102,10 +118,10 @@ class Feed:
             self._moved = time.monotonic()
             self._changed.notify_all()
 
-    def _warn(self, error: Exception) -> None:
+    def _warn(self, error: TrackerFailed) -> None:
         if not self._warned:
             self._warned = True
-            self.note(f"{self.name}: {reason_of(error)}; trials go on, and what is missing is tried again")
+            self.note(f"{self.name}: {error}; trials go on, and what is missing is tried again")
 
 
 def reason_of(error: Exception) -> str:
