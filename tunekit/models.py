@@ -211,6 +211,14 @@ def config_at_hand(ref: ModelRef) -> dict[str, Any] | None:
     return checked_config(Path(found).parent, ref.name, MODEL_TYPES) if isinstance(found, str) else None
 
 
+def model_type_of(ref: ModelRef) -> str | None:
+    """The model's type, nothing fetched; None where its config.json is not here yet."""
+    if ref.name in MODELS:
+        return MODELS[ref.name].shape.model_type
+    config = config_at_hand(ref)
+    return config and str(config["model_type"])
+
+
 def load_tokenizer(ref: ModelRef, data: TextDataset) -> PreTrainedTokenizerFast:
     """The model's fast tokenizer; ``tiny-*`` train theirs on the training texts of ``data``. Raises UserError."""
     if ref.name in SEEDED:

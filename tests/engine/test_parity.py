@@ -39,7 +39,14 @@ def trainer_losses(model, batches, spec, folder) -> list[float]:
     return trainer.losses
 
 
-MODELS = {"tiny-bert": 16, "tiny-roberta": 16, "tiny-electra": 16, "tiny-distilbert": 16, "tiny-deberta": 16, "minilm": 4}
+MODELS = {
+    "tiny-bert": 16,
+    "tiny-roberta": 16,
+    "tiny-electra": 16,
+    "tiny-distilbert": 16,
+    "tiny-deberta": 16,
+    "minilm": 4,
+}
 """With batch sizes."""
 CASES = [(model, method) for model in MODELS for method in ("full", "adapter", "lora")]
 CASES += [("tiny-bert", method) for method in ("bitfit", "ia3", "prefix", "dora", "head")]

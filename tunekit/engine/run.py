@@ -47,6 +47,8 @@ class TrialRun:
         self.job, self.spec, self.store = job, job.spec, ResultStore(job.sweep)
         self.device = torch.device(job.device)
         check_current(job.sweep, job.start)
+        for plugin in job.plugins:
+            plugin.activate()
         check_device({job.spec.precision}, gpu=self.device.type == "cuda")
         _be_deterministic(self.device, job.threads)
         memory_peak.reset_peak(self.device)

@@ -19,10 +19,9 @@ from tunekit.data.tokens import TokenisedSplit
 from tunekit.engine.dropout import Kind, Masks, MaskStream
 from tunekit.engine.flat import FlatBatch
 from tunekit.engine.flow import Flow, batch_of, logits, prepare
-from tunekit.engine.padded import PaddedBatch, dropout_of
 from tunekit.engine.optim import StackedAdamW, learning_rate_at, make_optimizer, step_optimizer
+from tunekit.engine.padded import PaddedBatch, dropout_of
 from tunekit.engine.stacking import Stack, is_stackable
-from tunekit.batching import why_padded
 from tunekit.schema import TrialSpec
 from tunekit.seeding import stream_seed
 
@@ -217,7 +216,9 @@ class Pack:
         each = F.cross_entropy(found, torch.from_numpy(labels).to(found.device, non_blocking=True), reduction="none")
         return each.view(len(members), -1).mean(1), batch.num_tokens
 
-    def batch(self, parts: Sequence[tuple[LabelledSplit, np.ndarray]], *, train: bool = False) -> FlatBatch | PaddedBatch:
+    def batch(
+        self, parts: Sequence[tuple[LabelledSplit, np.ndarray]], *, train: bool = False
+    ) -> FlatBatch | PaddedBatch:
         """The examples of each member's split, as its model takes them."""
         return batch_of(self.model, [(split.tokens, indices) for split, indices in parts], train=train)
 

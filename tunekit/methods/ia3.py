@@ -33,5 +33,7 @@ class IA3:
         key, value, inner = map(naming.module, ("attention.self.key", "attention.self.value", "output.dense"))
         # peft's own targets would take the attention's output.dense too, which the paper does not scale.
         layer = rf"{naming.layers}\.\d+"
-        config = IA3Config(target_modules=rf"{layer}\.({key}|{value}|{inner})", feedforward_modules=rf"{layer}\.{inner}")
+        config = IA3Config(
+            target_modules=rf"{layer}\.({key}|{value}|{inner})", feedforward_modules=rf"{layer}\.{inner}"
+        )
         inject_adapter_in_model(config, model)
