@@ -80,7 +80,9 @@ def test_padding_changes_no_scores():
 def test_an_electra_with_narrow_embeddings_runs_without_padding():
     torch.manual_seed(0)
     sizes = {"hidden_size": 32, "num_hidden_layers": 2, "num_attention_heads": 2, "intermediate_size": 64}
-    config = ElectraConfig(vocab_size=20, embedding_size=12, **sizes, num_labels=3, attn_implementation="eager")
+    config = ElectraConfig(
+        vocab_size=20, embedding_size=12, **sizes, num_labels=3, attn_implementation="eager", initializer_range=0.3
+    )
     model = ElectraForSequenceClassification(config).eval()
     width = max(map(len, TEXTS))
     ids = torch.tensor([[*text, *[0] * (width - len(text))] for text in TEXTS])
@@ -88,8 +90,8 @@ def test_an_electra_with_narrow_embeddings_runs_without_padding():
         expected = model(input_ids=ids, attention_mask=(ids != 0).long()).logits
         prepare(model)
         found = logits(model, batch_of(model, [(sequences(TEXTS), np.arange(len(TEXTS)))]))
-    np.testing.assert_allclose(found, expected, rtol=0, atol=1e-6)
-    assert np.ptp(expected, axis=0).min() > 1e-4
+    np.testing.assert_allclose(found, expected, rtol=0, atol=1e-5)
+    assert np.ptp(expected.numpy(), axis=0).min() > 1e-3
 
 
 @pytest.mark.parametrize("model", ["tiny-bert", "tiny-roberta", "tiny-electra", "tiny-distilbert"])
@@ -104,18 +106,19 @@ def test_a_prefix_changes_the_output_and_learns_in_every_layer(model):
         assert prefix.shape == (3, 32)
         assert (prefix.grad.abs().amax(dim=1) > 0).all(), name
         with torch.no_grad():
-            prefix += 1.0
+            prefix *= 32
         assert np.abs(Pack([member]).predict(part)[0] - before).max() > 1e-6, name
         with torch.no_grad():
-            prefix -= 1.0
+            prefix /= 32
 
 
 def test_a_prefix_is_seen_under_dropout_too():
     member = member_of(specify(method="prefix"))
-    expected = float(Pack([member]).loss([np.arange(4)])[0])
+    member.model.train()
+    expected, again = (Pack([member]).loss([np.arange(4)])[0].item() for _ in range(2))
+    assert again == expected
     with torch.no_grad():
         for name, parameter in member.model.named_parameters():
             if name.endswith("key.prefix"):
                 parameter.zero_()
-    member.model.train()
-    assert float(Pack([member]).loss([np.arange(4)])[0]) != expected
+    assert Pack([member]).loss([np.arange(4)])[0].item() != expected
