@@ -13,16 +13,9 @@ from pathlib import Path
 from types import MappingProxyType
 from typing import TYPE_CHECKING, Any
 
+from tunekit import hub
 from tunekit.errors import UserError
-from tunekit.hub import (
-    SENTENCEPIECE,
-    TOKENIZER,
-    content_hash,
-    first_line,
-    folder_of_minilm,
-    resolve_revision,
-    snapshot,
-)
+from tunekit.hub import content_hash, first_line, folder_of_minilm, resolve_revision, snapshot
 from tunekit.registry import Registry
 from tunekit.safety import check_tokenizer_config, checked_config, refuse_kernels
 from tunekit.schema import slug
@@ -238,8 +231,10 @@ def load_tokenizer(ref: ModelRef, data: TextDataset) -> PreTrainedTokenizerFast:
     config = checked_config(folder, ref.name, MODEL_TYPES)
     check_tokenizer_config(folder, ref.name)
     kind = MODEL_TYPES[config["model_type"]].classes()[2]
-    if (folder / SENTENCEPIECE).is_file() and not ((folder / TOKENIZER).is_file() or find_spec("sentencepiece")):
-        raise UserError(f"model {ref.name!r}: its tokenizer is {SENTENCEPIECE}; pip install sentencepiece")
+    if (folder / hub.SENTENCEPIECE).is_file() and not (
+        (folder / hub.TOKENIZER).is_file() or find_spec("sentencepiece")
+    ):
+        raise UserError(f"model {ref.name!r}: its tokenizer is {hub.SENTENCEPIECE}; pip install sentencepiece")
     # A repository with vocab.txt alone does not say that its vocabulary is lower-cased.
     options = {"do_lower_case": True} if ref.name == "scibert" else {}
     try:
