@@ -28,7 +28,10 @@ def status(sweep: tyro.conf.Positional[Path], watch: bool = False, html: Path | 
 
 
 def doctor(
-    config: tyro.conf.Positional[Path | None] = None, storage: Path = STORAGE, keep_models: Keep = "none"
+    config: tyro.conf.Positional[Path | None] = None,
+    storage: Path = STORAGE,
+    keep_models: Keep = "none",
+    plugin: tuple[Path, ...] = (),
 ) -> int:
     """Check storage, disk, versions, Ray, GPU, data and models; exit code 1 where there is a problem.
 
@@ -36,8 +39,12 @@ def doctor(
         config: YAML file of a grid; then its trials, data and models are what is checked.
         storage: Folder of sweeps.
         keep_models: As the grid's flag: the weights it keeps take disk.
+        plugin: Python files that register what the grid names.
     """
     from tunekit.doctor import examine
+    from tunekit.plugins import load
+
+    load(plugin)
 
     sound = True
     for finding in examine(storage.expanduser(), config, keep_models):
@@ -46,16 +53,21 @@ def doctor(
     return 0 if sound else 1
 
 
-def verify(sweep: tyro.conf.Positional[Path], fraction: float = 0.05, seed: int = 0) -> int:
+def verify(
+    sweep: tyro.conf.Positional[Path], fraction: float = 0.05, seed: int = 0, plugin: tuple[Path, ...] = ()
+) -> int:
     """Train a random part of the completed trials again and compare; exit code 1 where one differs.
 
     Args:
         sweep: Folder of the sweep, as in ray_results/demo.
         fraction: Share of the trials to train again; at least one is.
         seed: Draws them.
+        plugin: Python files that register what its trials name.
     """
+    from tunekit.plugins import load
     from tunekit.verify import verify as train_again  # torch: seconds that the other commands need not wait
 
+    load(plugin)
     return 0 if train_again(sweep, fraction, seed, _say) else 1
 
 

@@ -25,6 +25,8 @@ class SweepArgs(Settings):
     """X for all methods, or METHOD=X ..."""
     method_params: tuple[str, ...] = ()
     """METHOD.NAME=VALUE ..., as in lora.r=16."""
+    plugin: tuple[Path, ...] = ()
+    """Python files of your own that register methods, datasets or models (docs/methods.md)."""
     text_column: str = "text"
     """Column of your own data that holds the text."""
     pair_column: str | None = None

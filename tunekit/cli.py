@@ -7,7 +7,7 @@ from collections.abc import Callable, Mapping, Sequence
 
 import tyro
 
-from tunekit import estimate
+from tunekit import estimate, plugins
 from tunekit.args import GridArgs
 from tunekit.blocks import Block
 from tunekit.command import (
@@ -100,7 +100,12 @@ def _run(
     lease = take(store, say)
     try:
         plan = plan_of(sweep, store, keep=True)  # another driver may have finished trials since
-        request = {"versions": versions(), **source(), "blocks": [block.to_dict() for block in sweep.blocks]}
+        request = {
+            "versions": versions(),
+            **source(),
+            "plugins": plugins.described(),
+            "blocks": [block.to_dict() for block in sweep.blocks],
+        }
         store.add_request({**request, "cells": cells_of(sweep.specs)})
         train(plan, sweep, store, resources, lease, retry_failed=args.retry_failed, track=args.track)
     finally:

@@ -9,7 +9,7 @@ from pathlib import Path
 
 from rich.console import Console
 
-from tunekit import estimate, fit
+from tunekit import estimate, fit, plugins
 from tunekit.args import SweepArgs
 from tunekit.data.base import load_dataset, overview, save_dataset
 from tunekit.errors import UserError
@@ -52,7 +52,10 @@ def _refuse(line: str, code: int) -> int:
 
 
 def check(args: SweepArgs) -> Resources:
-    """What each trial is given. Raises UserError on flags and packages that no sweep can start with."""
+    """What each trial is given. Raises UserError on flags and packages that no sweep can start with.
+
+    From here on the plugins' methods, datasets and models are there.
+    """
     resources = resources_of(args)
     if "://" in str(args.storage) or ":/" in str(args.storage):
         raise UserError(f"--storage takes a folder; object stores such as {args.storage} are not supported yet")
@@ -60,6 +63,7 @@ def check(args: SweepArgs) -> Resources:
     check_trackers(args.track)
     if args.json and not args.dry_run:
         raise UserError("--json goes with --dry-run")
+    plugins.load(args.plugin)
     return resources
 
 

@@ -9,13 +9,13 @@ from __future__ import annotations
 
 from dataclasses import dataclass
 
-from tunekit.graph import COMPUTE, FP32, INT64, Graph, Work
+from tunekit.graph import COMPUTE, FP32, INT64, MODEL_TYPES, Graph, Work
 from tunekit.grouping import Sizes
 from tunekit.shapes import SHAPES, NoClosedForm, Parameters, Shape, bottleneck, parameters
 
 __all__ = [
-    "SHAPES", "Memory", "NoClosedForm", "Parameters", "Shape", "Sizes", "Work", "how_many_fit", "parameters", "predict",
-    "saved_bytes",
+    "SHAPES", "Memory", "NoClosedForm", "Parameters", "Shape", "Sizes", "Work", "is_followed", "how_many_fit",
+    "parameters", "predict", "saved_bytes",
 ]  # fmt: skip
 
 ADAMW_STATES = 2
@@ -52,7 +52,7 @@ def saved_bytes(work: Work) -> int:
 def predict(work: Work, scored: Sizes | None = None) -> Memory:
     """The memory of ``work``; ``scored`` are the sizes of the largest batch that is scored, if any is.
 
-    Raises NoClosedForm where the method or its targets have none.
+    Raises NoClosedForm where the method, its targets or the model type have none.
     """
     trials, count = work.trials, parameters(work.shape, work.method, work.params, work.num_labels)
     graph = Graph(work)
@@ -75,6 +75,11 @@ def predict(work: Work, scored: Sizes | None = None) -> Memory:
         scoring=trials * scoring,
         peak=weights + optimizer + trials * at_once,
     )
+
+
+def is_followed(shape: Shape) -> bool:
+    """Whether the memory of training ``shape`` has a closed form."""
+    return shape.model_type in MODEL_TYPES
 
 
 def how_many_fit(peak: int, device: int, beside: int = 0) -> int:

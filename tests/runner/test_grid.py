@@ -22,6 +22,8 @@ from analysis.load import load
 from tests.conftest import ROOT, needs_real_data
 from tests.engine.test_run import finish, numbers
 from tests.helpers import start
+from tests.test_plugins import EXAMPLE
+from tunekit import plugins
 from tunekit.__main__ import main as tunekit
 from tunekit.engine.scoring import scores
 from tunekit.lease import acquire
@@ -122,6 +124,31 @@ def test_a_grid_in_packs_outlives_its_host(grid, tmp_path):
             assert ours.train_loss == pytest.approx(theirs.train_loss, abs=1e-4)
     names = [actor["name"] for actor in list_named_actors(all_namespaces=True)]
     assert not [name for name in names if name.startswith("host-")], "the driver ends its hosts"
+
+
+def test_a_plugins_method_and_single_ones_train_on_workers(grid, tmp_path):
+    (tmp_path / "ln_tuning.py").write_text(EXAMPLE)
+    packs = ["--pack", 2, "--max-concurrent", 2, "--seeds", 1, 2, "--storage", tmp_path]
+    arguments = ["--preset", "demo", *TINY, "--methods", "ia3", "ln-tuning", *packs]
+    arguments += ["--plugin", tmp_path / "ln_tuning.py"]
+    code, out, _ = grid(*arguments, "--dry-run")
+    assert (code, out.count("trials are single, not in packs (ia3: ")) == (0, 1)
+    code, out, _ = grid(*arguments)
+    assert code == 0, out
+    sizes: dict[str, set[int]] = {}
+    for trial in stored(tmp_path / "demo"):
+        sizes.setdefault(trial.spec.method, set()).add(trial.summary.execution["pack_size"])
+    assert set(sizes) == {"ia3", "ln-tuning"}
+    assert sizes["ia3"] == {1}
+    assert json.loads((tmp_path / "demo" / "sweep.json").read_text())["requests"][0]["plugins"] == plugins.described()
+
+    (tmp_path / "ln_tuning.py").write_text(EXAMPLE.replace('"weight"', '"bias"'))
+    code, out, _ = grid(*arguments, "--dry-run")
+    assert out.count("made by other code") == 2
+    plugins._forget("ln_tuning.py")
+    code, _, err = grid(*arguments[:-2])
+    assert (code, err.count("\n")) == (2, 1)
+    assert "unknown method 'ln-tuning'" in err
 
 
 def test_failed_cells_are_named_the_rest_runs_and_retry_is_asked_for(grid, tmp_path):

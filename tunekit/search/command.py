@@ -7,8 +7,9 @@ from dataclasses import replace
 
 import tyro
 
-from tunekit import estimate
+from tunekit import estimate, plugins
 from tunekit.args import SearchArgs
+from tunekit.batching import described
 from tunekit.command import (
     INCOMPLETE,
     OK,
@@ -166,6 +167,7 @@ def _request(args: SearchArgs, request: SearchRequest, confirmed: Sequence[Trial
     return {
         "versions": versions(),
         **source(),
+        "plugins": plugins.described(),
         "blocks": [block.to_dict() for block in request.sweep.blocks],
         "search": {
             "trials": request.plans[0].planned,
@@ -210,6 +212,7 @@ def _described(request: SearchRequest, ended: Mapping[str, int]) -> str:
         carved = f", {100 * plan.spec.val_fraction:g} % of train carved as dev" if plan.spec.val_fraction else ""
         lines.append(f"  {plan.key}: {ended.get(plan.key, 0)} of {plan.planned} trials ended{carved}")
         lines += [f"    {name}: {_range(values)}" for name, values in plan.definition()["space"].items()]
+    lines += [f"  {line}" for line in described(request.sweep.specs, request.sweep.models)]
     if request.confirm_seeds:
         seeds = " ".join(map(str, request.confirm_seeds))
         lines.append(f"  then each study's default, best and 1se choice on fresh seeds {seeds}, test scored")
