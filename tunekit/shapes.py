@@ -16,6 +16,8 @@ LAYER_LINEARS = (
     "output.dense",
 )
 HEAD_LINEARS = {"bert": ("bert.pooler.dense", "classifier"), "roberta": ("classifier.dense", "classifier.out_proj")}
+BOTTLENECKS: Mapping[str, int] = {"adapter": 2, "pfeiffer": 1}
+"""Adapters a layer, by method."""
 PLAIN = {"hidden_act": "gelu", "position_embedding_type": "absolute", "is_decoder": False, "add_cross_attention": False}
 """Settings of a config.json that the closed forms assume; absent means this."""
 
@@ -136,9 +138,9 @@ def parameters(shape: Shape, method: str, params: Mapping[str, Any], num_labels:
 def _own(shape: Shape, method: str, params: Mapping[str, Any], num_labels: int) -> int:
     if method == "full":
         return 0
-    if method == "adapter":
+    if method in BOTTLENECKS:
         width = bottleneck(shape, params)
-        return shape.num_hidden_layers * 2 * (2 * shape.hidden_size * width + shape.hidden_size + width)
+        return shape.num_hidden_layers * BOTTLENECKS[method] * (2 * shape.hidden_size * width + shape.hidden_size + width)
     tuned = lora_targets(shape, method, params, num_labels)
     return sum(params["r"] * (wide + out) for name, wide, out in shape.linears(num_labels) if name in tuned)
 
@@ -153,7 +155,7 @@ def lora_targets(shape: Shape, method: str, params: Mapping[str, Any], num_label
 
     Raises NoClosedForm for a target that is no linear module, and for a method that is none of ours.
     """
-    if method in ("full", "adapter"):
+    if method == "full" or method in BOTTLENECKS:
         return frozenset()
     if method != "lora":
         raise NoClosedForm(f"method {method!r}")

@@ -1,6 +1,5 @@
 """From a spec to what trains: its data, limited, carved and tokenised, and its model, changed by its method."""
 
-import logging
 from dataclasses import dataclass
 from functools import lru_cache
 from pathlib import Path
@@ -97,9 +96,8 @@ def adapt(model: PreTrainedModel, spec: TrialSpec) -> None:
 
 
 def _quiet_libraries() -> None:
-    """Silence what is wrong or expected: new heads, explicit attention, an adapter said to be idle (adapters#815)."""
+    """Silence what is expected: new heads, explicit attention."""
     transformers_logging.set_verbosity_error()
-    logging.getLogger("adapters").setLevel(logging.ERROR)
 
 
 def check_device(precisions: set[str], *, gpu: bool) -> None:
