@@ -140,7 +140,9 @@ def _own(shape: Shape, method: str, params: Mapping[str, Any], num_labels: int) 
         return 0
     if method in BOTTLENECKS:
         width = bottleneck(shape, params)
-        return shape.num_hidden_layers * BOTTLENECKS[method] * (2 * shape.hidden_size * width + shape.hidden_size + width)
+        return (
+            shape.num_hidden_layers * BOTTLENECKS[method] * (2 * shape.hidden_size * width + shape.hidden_size + width)
+        )
     tuned = lora_targets(shape, method, params, num_labels)
     return sum(params["r"] * (wide + out) for name, wide, out in shape.linears(num_labels) if name in tuned)
 

@@ -40,7 +40,7 @@ def trainer_losses(model, batches, spec, folder) -> list[float]:
 
 
 @needs_real_data
-@pytest.mark.parametrize("method", ["full", "adapter", "lora"])
+@pytest.mark.parametrize("method", ["full", "adapter", "pfeiffer", "lora"])
 @pytest.mark.parametrize(("model", "batch_size"), [("tiny-bert", 16), ("tiny-roberta", 16), ("minilm", 4)])
 def test_losses_agree_with_trainer(model, batch_size, method, tmp_path):
     spec = specify(
