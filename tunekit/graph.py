@@ -14,12 +14,12 @@ from enum import Enum
 from typing import Any
 
 from tunekit.grouping import Sizes
-from tunekit.shapes import NAMING, NoClosedForm, Shape, bottleneck, lora_targets
+from tunekit.shapes import BOTTLENECKS, NAMING, NoClosedForm, Shape, bottleneck, lora_targets
 
 FP32, INT64 = 4, 8
 COMPUTE: Mapping[str, int] = {"fp32": FP32, "bf16": 2}
 """Bytes of a number in a matrix product, by precision; weights, layer norms and probabilities stay in fp32."""
-METHODS, MODEL_TYPES = ("full", "adapter", "lora", "head"), ("bert", "roberta", "electra")
+METHODS, MODEL_TYPES = ("full", "adapter", "pfeiffer", "lora", "head"), ("bert", "roberta", "electra")
 """Whose operations are followed here."""
 
 
@@ -63,7 +63,7 @@ class Graph:
         if work.shape.embedding_size:
             raise NoClosedForm(f"embedding_size is {work.shape.embedding_size}")
         self.work, self.shape = work, work.shape
-        self.full = work.method == "full"
+        self.full, self.pfeiffer = work.method == "full", work.method == "pfeiffer"
         self.compute = COMPUTE[work.precision]
         self.tuned = lora_targets(work.shape, work.method, work.params, work.num_labels)
         self.rank = int(work.params["r"]) if self.tuned else 0
@@ -187,11 +187,11 @@ class Graph:
             self.bytes += pairs * self.compute
 
     def bottleneck(self, rows: Rows, needs_grad: bool) -> bool:
-        """A Houlsby adapter: down, swish, up, each with its input."""
-        if self.work.method != "adapter":
+        """An adapter: down, activation, up, each with its input; ReLU keeps its output, which up has for its input."""
+        if self.work.method not in BOTTLENECKS:
             return needs_grad
         h, m = self.shape.hidden_size, bottleneck(self.shape, self.work.params)
-        self.bytes += self.count(rows) * (h + 2 * m) * self.compute
+        self.bytes += self.count(rows) * (h + (1 if self.pfeiffer else 2) * m) * self.compute
         if self.compute != FP32:
             self.bytes += self.compute * h * m * (2 if needs_grad else 1)
         return True
@@ -220,7 +220,7 @@ class Graph:
             f"{prefix}.attention.output.dense", rows, h, h, any(grads.values()), trained=full, kept=False, narrow=True
         )
         self.dropout(rows, c, rate)
-        y = self.bottleneck(rows, c) or x
+        y = (c if self.pfeiffer else self.bottleneck(rows, c)) or x
         if y:
             self.norm(rows)
         i = self.linear(f"{prefix}.intermediate.dense", rows, h, inner, y, trained=full, kept=False, narrow=False)
@@ -228,6 +228,11 @@ class Graph:
             self.bytes += self.count(rows) * inner * self.compute
         o = self.linear(f"{prefix}.output.dense", rows, inner, h, i, trained=full, kept=False, narrow=True)
         self.dropout(rows, o, rate)
+        if self.pfeiffer:
+            # Its bottleneck reads the layer norm that the layer ends with, which so is taken twice.
+            o = o or y
+            if o:
+                self.norm(rows)
         if self.bottleneck(rows, o) or y:
             self.norm(rows)
             return True

@@ -17,6 +17,9 @@ LAYER_LINEARS = (
 )
 """Linear modules of an encoder layer, as BERT calls them."""
 
+BOTTLENECKS: Mapping[str, int] = {"adapter": 2, "pfeiffer": 1}
+"""Adapters a layer, by method."""
+
 
 @dataclass(frozen=True, kw_only=True)
 class Naming:
@@ -245,9 +248,9 @@ def _own(shape: Shape, method: str, params: Mapping[str, Any], num_labels: int) 
     h, layers = shape.hidden_size, shape.num_hidden_layers
     if method in ("full", "bitfit", "head"):
         return 0
-    if method == "adapter":
+    if method in BOTTLENECKS:
         width = bottleneck(shape, params)
-        return layers * 2 * (2 * h * width + h + width)
+        return layers * BOTTLENECKS[method] * (2 * h * width + h + width)
     if method == "ia3":
         return layers * (2 * h + shape.intermediate_size)
     if method == "prefix":
@@ -271,7 +274,7 @@ def lora_targets(shape: Shape, method: str, params: Mapping[str, Any], num_label
 
     Raises NoClosedForm for a target that is no linear module, and for a method that is none of ours.
     """
-    if method in ("full", "bitfit", "head", "adapter", "ia3", "prefix"):
+    if method in ("full", "bitfit", "head", "ia3", "prefix", *BOTTLENECKS):
         return frozenset()
     if method not in ("lora", "dora"):
         raise NoClosedForm(f"method {method!r}")

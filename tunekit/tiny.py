@@ -6,9 +6,9 @@ from collections import Counter
 from typing import TYPE_CHECKING
 
 import torch
-from tokenizers import BertWordPieceTokenizer, ByteLevelBPETokenizer
+from tokenizers import AddedToken, BertWordPieceTokenizer, ByteLevelBPETokenizer
 from tokenizers.pre_tokenizers import BertPreTokenizer
-from transformers import BertTokenizerFast, PreTrainedModel, PreTrainedTokenizerFast, RobertaTokenizerFast
+from transformers import BertTokenizerFast, PreTrainedModel, PreTrainedTokenizerFast
 
 from tunekit.models import MODEL_TYPES
 from tunekit.seeding import seeded
@@ -48,7 +48,12 @@ def train_tokenizer(name: str, data: TextDataset) -> PreTrainedTokenizerFast:
     trainer.train_from_iterator(
         texts, vocab_size=VOCABULARY, min_frequency=2, special_tokens=specials, show_progress=False
     )
-    return RobertaTokenizerFast(tokenizer_object=trainer._tokenizer, model_max_length=512)
+    # Not the library's class for RoBERTa: from version 5 on it frames a text with <s> and </s> by itself.
+    return PreTrainedTokenizerFast(
+        tokenizer_object=trainer._tokenizer, model_max_length=512, model_input_names=["input_ids", "attention_mask"],
+        bos_token="<s>", cls_token="<s>", eos_token="</s>", sep_token="</s>", unk_token="<unk>", pad_token="<pad>",
+        mask_token=AddedToken("<mask>", lstrip=True),
+    )  # fmt: skip
 
 
 def _wordpiece(texts: list[str]) -> BertTokenizerFast:

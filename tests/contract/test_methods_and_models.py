@@ -19,14 +19,14 @@ from tunekit.shapes import Shape, parameters
 
 OFFLINE_MODELS = [name for name in MODELS if MODELS[name].hub_id is None]
 every_method = pytest.mark.parametrize("method", list(METHODS))
-REFUSED = [("tiny-deberta", "prefix")]
+REFUSED = [("tiny-deberta", "prefix"), ("tiny-distilbert", "adapter"), ("tiny-distilbert", "pfeiffer")]
 """Methods that can't work on a model, and say so."""
 every_pair = pytest.mark.parametrize(
     ("model", "method"), [pair for pair in product(OFFLINE_MODELS, METHODS) if pair not in REFUSED]
 )
 UNMOVED = ("position_embeddings", "token_type", "key.bias", "k_lin.bias")
 """What may have no gradient: rows that no text uses, and what a softmax over keys can't see."""
-FAR = {"adapter": 0.05, "prefix": 5.0}
+FAR = {"adapter": 0.05, "pfeiffer": 0.05, "prefix": 5.0}
 """How far from the pretrained model's logits a method may start, where it does not start at them."""
 
 
@@ -77,7 +77,7 @@ def test_training_moves_all_that_is_trainable_and_no_bit_of_the_rest(model, meth
 
 @every_method
 def test_method_starts_where_the_pretrained_model_is(method):
-    """LoRA's B is zero, so its logits are the base model's; the adapter's are near; a prefix is drawn."""
+    """LoRA's B is zero, so its logits are the base model's; an adapter's are near; a prefix is drawn."""
     spec = spec_for("minilm", method)
     prepared, built = build(spec)
     _, base = build(spec_for("minilm", "full"))

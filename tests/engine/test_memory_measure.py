@@ -24,6 +24,7 @@ METHODS = [
     ("full", {}),
     ("head", {}),
     ("adapter", {"reduction_factor": 4}),
+    ("pfeiffer", {"reduction_factor": 4}),
     ("lora", {"r": 3}),
     ("lora", {"r": 3, "lora_dropout": 0.1}),
     ("lora", {"r": 5, "target_modules": "value"}),
@@ -61,7 +62,7 @@ def test_the_graph_keeps_what_the_closed_form_says_to_the_byte(kind, method, par
 
 
 @pytest.mark.parametrize(("shape", "rate"), [(BERT_WIDE, 0.1), (MINILM_WIDE, 0.0)])
-@pytest.mark.parametrize("method", ["full", "adapter", "lora"])
+@pytest.mark.parametrize("method", ["full", "adapter", "pfeiffer", "lora"])
 def test_real_widths_agree_and_a_step_is_not_under_predicted(shape, method, rate):
     wide = {**shape, "num_hidden_layers": 4}
     member, work = made(config_of("bert", wide, rate, rate), method, {}, (40, 31, 24, 24, 20, 9, 9, 8))
@@ -72,7 +73,7 @@ def test_real_widths_agree_and_a_step_is_not_under_predicted(shape, method, rate
 
 
 @pytest.mark.parametrize("rate", [0.1, 0.0])
-@pytest.mark.parametrize("method", ["full", "adapter", "lora"])
+@pytest.mark.parametrize("method", ["full", "adapter", "pfeiffer", "lora"])
 def test_what_is_measured_without_data_is_what_is_measured_with_it(method, rate):
     member, _ = made(config_of("roberta", SMALL, rate, rate), method, {}, LENGTHS)
     real = kept_bytes(member)

@@ -1,6 +1,5 @@
 """From a spec to what trains: its data, limited, carved and tokenised, and its model, changed by its method."""
 
-import logging
 from collections.abc import Mapping
 from dataclasses import dataclass
 from functools import lru_cache
@@ -108,9 +107,8 @@ def named_for(model_type: str, params: Mapping[str, Scalar]) -> dict[str, Scalar
 
 
 def _quiet_libraries() -> None:
-    """Silence what is wrong or expected: new heads, explicit attention, an adapter said to be idle (adapters#815)."""
+    """Silence what is expected: new heads, explicit attention."""
     transformers_logging.set_verbosity_error()
-    logging.getLogger("adapters").setLevel(logging.ERROR)
 
 
 def check_device(precisions: set[str], *, gpu: bool) -> None:

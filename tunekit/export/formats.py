@@ -1,12 +1,13 @@
 """A trained model as files that ``transformers``, ``peft`` or ``adapters`` load, safetensors only; and back.
 
-Which format follows from what the method did to the model: modules of ``peft``, bottlenecks of ``adapters``, or nothing
-but other values. ``parameters_of`` is used in both directions, so what is written is what is read.
+Which format follows from what the method did to the model: modules of ``peft``, bottlenecks, or nothing but other
+values. ``parameters_of`` is used in both directions, so what is written is what is read.
 """
 
 import json
 from collections.abc import Sequence
 from copy import deepcopy
+from importlib.metadata import version
 from pathlib import Path
 from typing import Any
 
@@ -15,14 +16,13 @@ from safetensors.torch import save_file
 from torch import nn
 from transformers import PreTrainedModel
 
+from tunekit.bottleneck import NAME, to_adapters
 from tunekit.engine.checkpoint import trainable
 from tunekit.engine.kept import read_tensors
 from tunekit.errors import UserError
 from tunekit.models import MODEL_TYPES
 
 WHOLE, PEFT, ADAPTERS = "whole", "peft", "adapters"
-ADAPTER = "tunekit"
-"""Name of the adapter in the models that methods make."""
 _PEFT_PREFIX = "base_model.model."
 
 
@@ -30,7 +30,7 @@ def kind_of(model: PreTrainedModel) -> str:
     """The format of a model that its method has changed."""
     if hasattr(model, "peft_config"):
         return PEFT
-    return ADAPTERS if hasattr(model, "adapters_config") else WHOLE
+    return ADAPTERS if hasattr(model, "tunekit_bottlenecks") else WHOLE
 
 
 def head_modules(model: PreTrainedModel) -> list[str]:
@@ -78,7 +78,8 @@ def parameters_of(model: PreTrainedModel) -> dict[str, dict[str, nn.Parameter]]:
         inner = {**_updates(model), **head}
         files = {"adapter_model.safetensors": {_PEFT_PREFIX + name: one for name, one in inner.items()}}
     else:
-        files = {"adapter.safetensors": _bottlenecks(model)[0], "model_head.safetensors": head}
+        bottlenecks = {name: one for name, one in trained.items() if name not in head}
+        files = {"adapter.safetensors": to_adapters(bottlenecks), "model_head.safetensors": head}
     held = {id(parameter) for tensors in files.values() for parameter in tensors.values()}
     missing = [name for name, parameter in trained.items() if id(parameter) not in held]
     if missing:
@@ -91,15 +92,6 @@ def _updates(model: PreTrainedModel) -> dict[str, nn.Parameter]:
     from peft.utils import get_peft_model_state_dict
 
     return get_peft_model_state_dict(model, dict(model.named_parameters()), save_embedding_layers=False)
-
-
-def _bottlenecks(model: PreTrainedModel) -> tuple[dict[str, nn.Parameter], dict[str, Any]]:
-    """Bottlenecks by the names that ``adapters`` gives them, and what its adapter_config.json says of them."""
-    from adapters.loading import AdapterLoader
-
-    state, config = AdapterLoader(model).save_to_state_dict(ADAPTER)
-    parameters = dict(model.named_parameters())
-    return {name: parameters[name] for name in state}, config
 
 
 def write(model: PreTrainedModel, folder: Path, base: str | None, revision: str | None) -> str:
@@ -147,9 +139,25 @@ def _write_peft_config(model: PreTrainedModel, folder: Path, base: str | None, r
 
 
 def _write_adapters_configs(model: PreTrainedModel, folder: Path, base: str | None) -> None:
-    config = {**_bottlenecks(model)[1], "model_name": base or ""}
+    try:
+        from adapters import AdapterConfig
+    except ImportError as error:
+        raise UserError(
+            "adapter_config.json is written by the library adapters, which is not installed here"
+        ) from error
+
+    design, reduction_factor = model.tunekit_bottlenecks
+    shared = {
+        "hidden_size": model.config.hidden_size,
+        "model_class": type(model).__name__,
+        "model_name": base or "",
+        "model_type": model.config.model_type,
+        "version": f"adapters.{version('adapters')}",
+    }
+    adapter = AdapterConfig.load(design.adapters_config, reduction_factor=reduction_factor)
+    config = {**shared, "name": NAME, "config": {k: v for k, v in adapter.to_dict().items() if k != "architecture"}}
     head = {
-        **{key: config[key] for key in ("hidden_size", "model_class", "model_name", "model_type", "version")},
+        **shared,
         "config": None,
         "name": None,
         "label2id": model.config.label2id,
