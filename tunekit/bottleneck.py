@@ -70,8 +70,9 @@ class AdaptedOutput(nn.Module):
 def add_bottlenecks(model: PreTrainedModel, reduction_factor: int, design: Design) -> None:
     """Put bottlenecks of width hidden size // ``reduction_factor`` into each encoder layer of ``model``, in place.
 
-    ``model.tunekit_bottlenecks`` is then their design and reduction factor. New weights come from torch's global generator. Raises ValueError where a bottleneck would be narrower than 1, and
-    where the model's layers are not of BERT's kind.
+    ``model.tunekit_bottlenecks`` is then their design and reduction factor. New weights come from torch's global
+    generator. Raises ValueError where a bottleneck would be narrower than 1, and where the model's layers are not of
+    BERT's kind.
     """
     hidden_size = model.config.hidden_size
     if hidden_size < reduction_factor:

@@ -118,7 +118,9 @@ def trained_again(
     execution = trial.summary.execution
     device = "cuda" if execution.get("device") != "cpu" and torch.cuda.is_available() else "cpu"
     threads, parts = (int(execution.get(name) or 1) for name in ("threads", "micro_batches"))
-    job = Job(trial.spec, trial.fingerprint, model, sweep, 0, threads, device, parts, keep_models)
+    job = Job(
+        trial.spec, trial.fingerprint, model, sweep, 0, threads, device, micro_batches=parts, keep_models=keep_models
+    )
     run = TrialRun(job, lambda line: None)
     while not run.done:
         run.train_epoch()
