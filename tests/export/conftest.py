@@ -1,6 +1,8 @@
 """A sweep of small trials with kept weights, and its exports, made once."""
 
+from contextlib import redirect_stdout
 from dataclasses import replace
+from io import StringIO
 
 import pytest
 
@@ -34,7 +36,8 @@ def exported(sweep, tmp_path_factory):
         if (name, *more) not in made:
             to, spec = tmp_path_factory.mktemp("to") / name, SPECS[name][0]
             line = ["export", sweep, *cell(spec), "--seed", spec.seed, "--epoch", "last", "--to", to, *more]
-            assert main([str(one) for one in line]) == 0
+            with redirect_stdout(StringIO()):
+                assert main([str(one) for one in line]) == 0
             made[name, *more] = to
         return made[name, *more]
 
