@@ -7,10 +7,12 @@ import shutil
 from pathlib import Path
 from urllib.parse import urlsplit
 
-import wandb
+os.environ.setdefault("WANDB_SILENT", "true")  # before the import: W&B would write among our lines
 
-from tunekit.store import StoredTrial
-from tunekit.trackers import metrics, parameters, results, run_key, run_name
+import wandb  # noqa: E402
+
+from tunekit.store import StoredTrial  # noqa: E402
+from tunekit.trackers import metrics, parameters, results, run_key, run_name  # noqa: E402
 
 INIT_SECONDS = 30
 HOST = "https://api.wandb.ai"
