@@ -54,9 +54,13 @@ class Retries(tune.Callback):
         """An attempt broke off and the trial is queued again."""
         number = self.attempts[trial.trial_id] = self.attempts.get(trial.trial_id, 0) + 1
         line = f"attempt {number} broke off ({reason(trial)}); the next goes on from the last checkpoint"
-        for spec in _specs(trial):
+        for spec in specs_of(trial):
             log_line(self.store.folder(spec), line)
         self.note(f"{trial}: {line}")
+
+    def on_trial_complete(self, iteration: int, trials: list[Trial], trial: Trial, **info: object) -> None:
+        """It ended: let go of what Tune keeps of its last results, most of what it keeps of a trial."""
+        trial.run_metadata.metric_n_steps.clear()
 
     def on_trial_result(self, iteration: int, trials: list[Trial], trial: Trial, result: dict, **info: object) -> None:
         """An epoch, or the end."""
@@ -74,7 +78,7 @@ def reason(trial: Trial) -> str:
     return shorten((text.splitlines() or ["no reason given"])[-1], 200, placeholder=" ...")
 
 
-def _specs(trial: Trial) -> list[TrialSpec]:
+def specs_of(trial: Trial) -> list[TrialSpec]:
     """The specs that one of Tune's trials trains: its own, or a configuration's."""
     values = trial.config["trial"]
     rows = values["specs"] if "specs" in values else [{k: v for k, v in values.items() if k != "trial_id"}]
