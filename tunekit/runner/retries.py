@@ -60,7 +60,7 @@ class Retries(tune.Callback):
 
     def on_trial_complete(self, iteration: int, trials: list[Trial], trial: Trial, **info: object) -> None:
         """It ended: let go of what Tune keeps of its last results, most of what it keeps of a trial."""
-        trial.run_metadata.metric_n_steps.clear()
+        trial.run_metadata.metric_n_steps = {}
 
     def on_trial_result(self, iteration: int, trials: list[Trial], trial: Trial, result: dict, **info: object) -> None:
         """An epoch, or the end."""
