@@ -1,15 +1,15 @@
 """What grows with the number of trials: the driver's memory, its time a trial, planning, resuming, status, reading.
 
 5,000 empty trials (``benchmarks.empty``) through the grid's own path, the store on disk. Then stores of its first
-trials are read by what the commands call, each in a fresh process.
+trials are read by what the commands call.
 """
 
 import shutil
 import subprocess
-import sys
 import tempfile
 import time
 from collections.abc import Callable, Sequence
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -90,24 +90,17 @@ def reading(root: Path, part: Path, size: int) -> dict[str, float]:
     for spec in specs:
         shutil.copytree(ResultStore(root).folder(spec), store.folder(spec))
     store.add_request({"cells": cells_of(specs)})
-    found = {name: in_fresh_process(name, part, size) for name in WORK}
+    found = {name: timed(name, store, specs) for name in WORK}
     for spec in specs[::2]:
         shutil.rmtree(store.folder(spec))
-    return found | {f"{name}, half done": in_fresh_process(name, part, size) for name in ("dry run", "resume")}
+    return found | {f"{name}, half done": timed(name, store, specs) for name in ("dry run", "resume")}
 
 
-def in_fresh_process(name: str, root: Path, size: int) -> float:
-    """Seconds of one of ``WORK``, imports not counted."""
-    code = f"from benchmarks.scale import timed; print(timed({name!r}, {str(root)!r}, {size}))"
-    run = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True)
-    return float(run.stdout)
-
-
-def timed(name: str, root: str, size: int) -> float:
-    """Seconds of ``WORK[name]``."""
-    store, specs = ResultStore(Path(root)), specs_of(size, EPOCHS)
+def timed(name: str, store: ResultStore, specs: Sequence[TrialSpec]) -> float:
+    """Seconds of one of ``WORK`` on specs that know no ids yet, as those of a new process."""
+    fresh = [replace(spec) for spec in specs]
     start = time.perf_counter()
-    WORK[name](store, specs)
+    WORK[name](store, fresh)
     return time.perf_counter() - start
 
 

@@ -48,7 +48,7 @@ def examine(storage: Path, config: Path | None, keep_models: str = "none") -> It
     yield from _versions()
     yield _kernels()
     yield _gpu()
-    yield _ray()
+    yield _ray(storage)
     yield _storage(storage)
     sweep = find(GridArgs(config=config, storage=storage), {}) if config else None
     yield _disk(storage, _pending(sweep, storage) if sweep else [], keep_models)
@@ -95,23 +95,31 @@ def _gpu() -> Finding:
     return Finding("gpu", True, f"{torch.cuda.device_count()} x {torch.cuda.get_device_name()}")
 
 
-def _ray() -> Finding:
-    """The cluster of RAY_ADDRESS, or what would be started."""
+def _ray(storage: Path) -> Finding:
+    """The cluster of RAY_ADDRESS and whether its nodes are fit, or what would be started."""
     address = os.environ.get("RAY_ADDRESS")
     if not address:
         if os.environ.get("RAY_AUTH_MODE", "token") != "token":
             return Finding("ray", False, "RAY_AUTH_MODE turns token authentication off; unset it")
         return Finding("ray", True, "started here with a sweep, with a token and its dashboard on loopback")
-    from tunekit.runner import session  # imports ray: seconds that only a cluster is worth
+    from tunekit.runner import nodes, session  # imports ray: seconds that only a cluster is worth
 
     try:
         joined = session.connect()
     except UserError as error:
         return Finding("ray", False, str(error))
-    session.disconnect(joined)
+    try:
+        folder = _existing(storage)
+        with nodes.asked(joined, folder, folder / f".tunekit-probe-{os.getpid()}"):
+            pass
+    except (UserError, OSError) as error:
+        return Finding("ray", False, str(error))
+    finally:
+        session.disconnect(joined)
     if session.answers_without_token(joined.dashboard):
         return Finding("ray", False, session.open_line(joined.dashboard))
-    return Finding("ray", True, f"{address}: {joined.num_cpus:.0f} cores, {joined.num_gpus:.0f} GPUs, token asked for")
+    found = f"{len(joined.nodes)} nodes, {joined.num_cpus:.0f} cores, {joined.num_gpus:.0f} GPUs, token asked for"
+    return Finding("ray", True, f"{address}: {found}")
 
 
 def _existing(folder: Path) -> Path:

@@ -100,12 +100,12 @@ def driver(tmp_path):
     probe = tmp_path / "results" / "demo" / "starts" / "1.probe"
     probe.parent.mkdir(parents=True)
     probe.write_text("token")
-    return Driver(probe, "token", nodes.source_hash(), tuple(nodes.versions().items()))
+    return Driver(tmp_path / "results", probe, "token", nodes.source_hash(), tuple(nodes.versions().items()))
 
 
 def test_what_a_node_compares(driver):
     assert nodes._difference(driver) is None
     driver.probe.write_text("another driver's, on a disk of this node's own")
-    assert f"does not see the driver's storage {driver.probe.parents[2]}" in nodes._difference(driver)
+    assert f"does not see the driver's storage {driver.storage}" in nodes._difference(driver)
     driver.probe.unlink()
     assert "on NFS" in nodes._difference(driver)

@@ -18,7 +18,7 @@ from tunekit.runner.nodes import REFUSED, Guard
 from tunekit.runner.order import InOrder
 from tunekit.runner.progress import Progress
 from tunekit.runner.resources import Resources, on_gpus, pack_of, room, share_of
-from tunekit.runner.retries import Retries, reason
+from tunekit.runner.retries import Retries, reason, specs_of
 from tunekit.runner.trainable import TrialTrainable
 from tunekit.runner.watched import Watched
 from tunekit.schema import Status
@@ -29,6 +29,18 @@ from tunekit.trackers.feed import Feeds
 def trial_id(trial: Trial) -> str:
     """Our id of one of Tune's trials."""
     return trial.config["trial"]["trial_id"]
+
+
+def name_of(trial: Trial) -> str:
+    """What Tune calls a trial. Tune pickles this with each trial, so it must hold nothing."""
+    [spec] = specs_of(trial)
+    return spec.name
+
+
+def folder_of(trial: Trial) -> str:
+    """Where Tune writes of a trial, in the experiment's folder."""
+    [spec] = specs_of(trial)
+    return spec.folder
 
 
 class Recorder(tune.Callback):
@@ -126,8 +138,8 @@ def tuner(
         tune_config=tune.TuneConfig(
             search_alg=InOrder(configs, max_concurrent),
             reuse_actors=True,
-            trial_name_creator=lambda trial: jobs[trial_id(trial)].spec.name,
-            trial_dirname_creator=lambda trial: jobs[trial_id(trial)].spec.folder,
+            trial_name_creator=name_of,
+            trial_dirname_creator=folder_of,
         ),
         run_config=run_config(experiment, guard, callbacks),
     )

@@ -6,7 +6,7 @@ each trial that such a node took would fail, and it would take them faster than 
 
 import secrets
 import socket
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass
 from functools import cache
@@ -23,6 +23,7 @@ from tunekit.errors import UserError
 from tunekit.files import write_atomic
 from tunekit.lease import Lease
 from tunekit.provenance import differing, source_hash, versions
+from tunekit.runner.resources import Node
 
 ANSWER_SECONDS = 180
 """A node that has not answered by then is refused; a new one may have to unpack the working directory first."""
@@ -34,6 +35,7 @@ REFUSED = "refused"
 class Driver:
     """What a node has to have in common with the driver."""
 
+    storage: Path
     probe: Path
     """A file that the driver wrote to the storage, and what it holds:"""
     token: str
@@ -70,15 +72,25 @@ def guarded(joined: session.Session, lease: Lease) -> Iterator[Guard]:
     if joined.ours:
         yield Guard(None)
         return
-    probe = lease.sweep.resolve() / "starts" / f"{lease.start}.probe"
-    driver = Driver(probe, secrets.token_hex(8), source_hash(), tuple(versions().items()))
-    write_atomic(probe, driver.token.encode())
-    try:
-        if len(joined.nodes) > 1:
-            _ask(joined, driver)
+    sweep = lease.sweep.resolve()
+    with asked(joined, sweep.parent, sweep / "starts" / f"{lease.start}.probe") as driver:
         guard = Guard(driver)
         yield guard
         guard.check()
+
+
+@contextmanager
+def asked(joined: session.Session, storage: Path, probe: Path) -> Iterator[Driver]:
+    """Write ``probe`` to ``storage`` and ask the nodes, where there are several.
+
+    Raises UserError with the line of the first that refuses, OSError where ``probe`` can't be written.
+    """
+    driver = Driver(storage, probe, secrets.token_hex(8), source_hash(), tuple(versions().items()))
+    write_atomic(probe, driver.token.encode())
+    try:
+        if len(joined.nodes) > 1:
+            _ask(joined.nodes, driver)
+        yield driver
     finally:
         probe.unlink(missing_ok=True)
 
@@ -124,16 +136,16 @@ def _answer(driver: Driver) -> str | None:
     return refusal(driver)
 
 
-def _ask(joined: session.Session, driver: Driver) -> None:
+def _ask(nodes: Sequence[Node], driver: Driver) -> None:
     """Ask every node that trains. Raises UserError with the line of the first that refuses."""
-    asked = {
+    answers = {
         ray.remote(_answer).options(
             num_cpus=0, max_retries=0, scheduling_strategy=NodeAffinitySchedulingStrategy(node.node_id, soft=False)
         ).remote(driver): node
-        for node in joined.nodes
+        for node in nodes
         if node.trains
     }  # fmt: skip
-    for answer, node in asked.items():
+    for answer, node in answers.items():
         try:
             line = ray.get(answer, timeout=ANSWER_SECONDS)
         except GetTimeoutError:

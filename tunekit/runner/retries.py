@@ -58,6 +58,10 @@ class Retries(tune.Callback):
             log_line(self.store.folder(spec), line)
         self.note(f"{trial}: {line}")
 
+    def on_trial_complete(self, iteration: int, trials: list[Trial], trial: Trial, **info: object) -> None:
+        """It ended: let go of what Tune keeps of its last results, most of what it keeps of a trial."""
+        trial.run_metadata.metric_n_steps = {}
+
     def on_trial_result(self, iteration: int, trials: list[Trial], trial: Trial, result: dict, **info: object) -> None:
         """An epoch, or the end."""
         if result.get("note"):
