@@ -49,6 +49,7 @@ def test_kept_weights_are_those_of_the_epoch_and_the_trainable_ones_alone(tmp_pa
         found = read_kept(run.folder, epoch, identity_of(run.spec, run.job.fingerprint))
         assert found.keys() == tensors.keys()
         assert all(torch.equal(found[name], tensors[name]) for name in tensors)
+    assert oct(file_of(run.folder, 1).stat().st_mode)[-3:] == "644"
     size = file_of(run.folder, 1).stat().st_size
     assert size < checkpoint_bytes(run.spec, 3) / 3 + 10_000
     assert kept_bytes([run.spec], "all") <= size * EPOCHS

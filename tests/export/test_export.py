@@ -56,6 +56,7 @@ def test_files_are_safetensors_and_no_more_than_was_trained(name, exported, swee
     inside = folder if spec.method == "full" else folder / "base"
     assert checked_config(inside, "x", MODEL_TYPES)["id2label"] == {"0": "positive", "1": "neutral", "2": "negative"}
     assert oct(folder.stat().st_mode)[-3:] == "755"
+    assert {oct(path.stat().st_mode)[-3:] for path in paths} == {"644"}
 
 
 @pytest.mark.parametrize("name", ["lora", "lora-roberta", "lora-dense"])

@@ -54,6 +54,7 @@ def keep_weights(folder: Path, model: nn.Module, epoch: int, identity: Mapping[s
         save_file(tensors, draft, _said(identity, epoch))
         with draft.open("rb+") as file:
             os.fsync(file.fileno())
+        draft.chmod(0o644)  # as all records; the library's own is its owner's alone
         draft.replace(final)
     finally:
         draft.unlink(missing_ok=True)

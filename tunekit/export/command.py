@@ -69,7 +69,8 @@ def export(chosen: Chosen, root: Path, request: Request, say: Say) -> None:
         manifest = _write(draft, chosen, model, ref, prepared, request.merged)
         del model, tensors
         say(_compare(draft, trial, chosen.epoch, prepared))
-        draft.chmod(0o755)
+        for path in (draft, *draft.rglob("*")):
+            path.chmod(0o755 if path.is_dir() else 0o644)
         os.replace(draft, to)
     finally:
         shutil.rmtree(draft, ignore_errors=True)
