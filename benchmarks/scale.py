@@ -83,7 +83,7 @@ def disk_of(root: Path, num_trials: int) -> dict[str, float]:
     return sizes | {"Tune's state, rewritten as it runs": sum(path.stat().st_size for path in states) / num_trials}
 
 
-def reading(root: Path, part: Path, size: int) -> dict[str, float]:
+def reading(root: Path, part: Path, size: int) -> dict[str, list[float]]:
     """Seconds of ``WORK`` on the first ``size`` trials of the store, all and then half of them done."""
     (part / "trials").mkdir(parents=True)
     store, specs = ResultStore(part), specs_of(size, EPOCHS)
@@ -96,12 +96,12 @@ def reading(root: Path, part: Path, size: int) -> dict[str, float]:
     return found | {f"{name}, half done": timed(name, store, specs) for name in ("dry run", "resume")}
 
 
-def timed(name: str, store: ResultStore, specs: Sequence[TrialSpec]) -> float:
-    """Seconds of one of ``WORK`` on specs that know no ids yet, as those of a new process."""
+def timed(name: str, store: ResultStore, specs: Sequence[TrialSpec]) -> list[float]:
+    """Seconds of one of ``WORK``, and those of the processor, on specs that know no ids yet, as in a new process."""
     fresh = [replace(spec) for spec in specs]
-    start = time.perf_counter()
+    start, busy = time.perf_counter(), time.process_time()
     WORK[name](store, fresh)
-    return time.perf_counter() - start
+    return [time.perf_counter() - start, time.process_time() - busy]
 
 
 def sweep_of(specs: Sequence[TrialSpec]) -> Sweep:

@@ -81,6 +81,9 @@ def test_a_grid_from_command_to_table(grid, tmp_path):
     # A re-used actor gives what a fresh process gives, and Ray's own result store the same last scores.
     experiment = next((tmp_path / "demo" / "ray").iterdir())
     frame = ExperimentAnalysis(str(experiment)).dataframe()
+    state = json.loads(next(experiment.glob("experiment_state-*.json")).read_text())
+    kept = json.loads(state["trial_data"][0][0])
+    assert len(str(kept["trial_name_creator"])) < 500, "Tune keeps it with each trial: the grid must not be in it"
     last = {row["config/trial/trial_id"]: row for row in frame.to_dict("records")}
     for trial in trials:
         run = start(trial.spec, tmp_path / "plain")
