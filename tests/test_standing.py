@@ -60,8 +60,8 @@ def test_every_state_is_told_apart(sweep, make_spec):
     os.utime(taken_up, (begun.timestamp(), begun.timestamp()))
     standing = Reader(sweep.root).read()
     assert states(sweep)[5:7] == ["waiting 1/2 50.00", "running 1/2 50.00"]
-    # Epochs took half a second each: one is left of seeds 6 and 7, two of the trial of the other cell, on one slot.
-    assert (standing.running, standing.eta_seconds) == (True, 2.0)
+    # Epochs took half a second: one is left of seeds 6 and 7, two of seed 8 and of the other cell's trial, on one slot.
+    assert (standing.running, standing.eta_seconds) == (True, 3.0)
     lease.release()
     standing = Reader(sweep.root).read()
     assert (standing.running, standing.eta_seconds, standing.counts[State.WAITING]) == (False, None, 1)

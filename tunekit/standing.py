@@ -46,7 +46,10 @@ ENDS = {
     Status.OUT_OF_MEMORY: State.NO_MEMORY,
     Status.FAILED: State.FAILED,
 }
-OPEN = (State.RUNNING, State.WAITING, State.INTERRUPTED)
+BEGUN = (State.RUNNING, State.WAITING, State.INTERRUPTED)
+"""States in which epochs may be on record and others missing."""
+OPEN = (*BEGUN, State.STALE)
+"""States in which a driver has work to do."""
 
 
 @dataclass(frozen=True)
@@ -65,7 +68,7 @@ class TrialStanding:
     def text(self) -> str:
         """For a cell of the grid: ``running 3/10 81.20``."""
         parts = [self.state.value]
-        if self.state in OPEN and (self.epochs or self.state is State.RUNNING):
+        if self.state in BEGUN and (self.epochs or self.state is State.RUNNING):
             parts.append(f"{self.epochs}/{self.spec.epochs}")
         if self.score is not None:
             parts.append(f"{100 * self.score:.2f}")
@@ -115,7 +118,7 @@ class SweepStanding:
     @property
     def is_over(self) -> bool:
         """Whether no driver runs and none is needed."""
-        return not self.running and not any(trial.state in (*OPEN, State.STALE) for trial in self.trials)
+        return not self.running and not any(trial.state in OPEN for trial in self.trials)
 
 
 class Reader:
