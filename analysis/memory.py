@@ -18,7 +18,7 @@ from analysis.pages import markdown_sections
 from analysis.report import Report, write_report
 from analysis.study_memory import MIB, study_sections
 from analysis.vector import Plate, save
-from tunekit.memory import SHAPES, Shape, Sizes, Work, predict, saved_bytes
+from tunekit.memory import SHAPES, Shape, Sizes, Work, is_followed, predict, saved_bytes
 from tunekit.store import UserError, strict_json
 
 LENGTHS, BATCHES = (32, 64, 128, 256, 512), (8, 16, 32, 64)
@@ -61,8 +61,9 @@ def compared(model: str, measured: Measured | None) -> pd.DataFrame:
     Attention is explicit, as with the models' own dropout. NaN is what the study has no formula for, or nobody
     measured. Raises UserError for a model whose shape is not known.
     """
-    if model not in SHAPES:
-        raise UserError(f"no shape of model {model!r} is known; known are {', '.join(SHAPES)}")
+    known = [name for name, shape in SHAPES.items() if is_followed(shape)]
+    if model not in known:
+        raise UserError(f"no closed form of the memory of model {model!r} is known; known are {', '.join(known)}")
     shape = SHAPES[model]
     rows = []
     for (method, params), batch, length in product(METHODS.items(), BATCHES, LENGTHS):

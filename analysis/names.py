@@ -12,6 +12,7 @@ NAMES = {
     "minilm": "MiniLM",
     "full": "full fine-tuning",
     "adapter": "Adapter",
+    "pfeiffer": "Pfeiffer adapter",
     "lora": "LoRA",
 }
 SHORT = {"learning_rate": "lr", "batch_size": "batch", "lora_alpha": "alpha"}

@@ -24,9 +24,9 @@ from benchmarks.harness import Outcome
 from benchmarks.trial import Case, case_of, pack_of, prepared_of
 from tunekit.engine.scoring import scores
 
-RATES = {"full": 1e-4, "adapter": 2e-3, "lora": 5e-3}
+RATES = {"full": 5e-4, "adapter": 2e-3, "lora": 5e-3}
 """So high that a few epochs of a few rows teach every method something."""
-ROWS, EPOCHS, BATCH_SIZE, SEEDS = 320, 3, 16, 10
+ROWS, EPOCHS, BATCH_SIZE, SEEDS = 192, 3, 16, 10
 FLOOR = 5
 """Times that one spec is trained."""
 CONFIDENCE = 0.9

@@ -16,9 +16,10 @@ from accelerate.commands.estimate import estimate_training_usage
 from accelerate.utils import calculate_maximum_sizes
 
 from benchmarks.harness import Outcome
-from tunekit.engine.memory_measure import KINDS, given, kept_bytes, member_of, step_bytes, without_data
+from tunekit.engine.memory_measure import given, kept_bytes, member_of, step_bytes, without_data
 from tunekit.memory import SHAPES, Shape, Sizes, Work, how_many_fit, predict, saved_bytes
 from tunekit.methods.base import complete_params
+from tunekit.models import MODEL_TYPES
 from tunekit.schema import TrialSpec
 
 MODELS = ("bert", "roberta", "minilm")
@@ -39,7 +40,7 @@ def config_of(shape: Shape, dropout: float) -> dict[str, Any]:
 
 def accelerate_bytes(shape: Shape) -> float:
     """What ``accelerate estimate-memory`` calls training with Adam in fp32: of weights alone, whatever the batch."""
-    config_kind, model_kind = KINDS[shape.model_type]
+    config_kind, model_kind, _ = MODEL_TYPES[shape.model_type].classes()
     with init_empty_weights():
         model = model_kind(config_kind(**config_of(shape, 0.1), num_labels=NUM_LABELS))
     return float(max(estimate_training_usage(calculate_maximum_sizes(model)[0], "float32").values()))

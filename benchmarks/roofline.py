@@ -16,7 +16,7 @@ import torch
 
 from benchmarks.harness import Outcome, Ratio, ratio_of
 from benchmarks.trial import BATCH_SIZE, case_of, pack_of, prepared_of, train
-from tunekit.shapes import Shape, bottleneck, lora_targets
+from tunekit.shapes import BOTTLENECKS, Shape, bottleneck, lora_targets
 
 SQUARE, QUICK_SQUARE = 4096, 512
 REPEATS, QUICK_REPEATS = 9, 3
@@ -80,7 +80,7 @@ def step_flops(shape: Shape, method: str, params: Mapping[str, Any], lengths: Se
 
     def adapter(count: int, x: bool) -> bool:
         nonlocal total
-        if method != "adapter":
+        if method not in BOTTLENECKS:
             return x
         total += 2 * count * shape.hidden_size * bottleneck(shape, params) * (2 + int(x) + 3)
         return True
@@ -96,7 +96,8 @@ def step_flops(shape: Shape, method: str, params: Mapping[str, Any], lengths: Se
         # Scores and their product with values; then gradients of q and k, of probabilities and of values.
         products = 2 + int(grads[0]) + int(grads[1]) + int(scores) + int(grads[2])
         total += 2 * scored * shape.hidden_size * products
-        attended = adapter(count, linear(*_for(o, count), scores or grads[2], full)) or needs_grad
+        attended = linear(*_for(o, count), scores or grads[2], full)
+        attended = (attended if method == "pfeiffer" else adapter(count, attended)) or needs_grad
         wide = linear(*_for(up, count), attended, full)
         needs_grad = adapter(count, linear(*_for(down, count), wide, full)) or attended
     dense, out = linears[-2:]

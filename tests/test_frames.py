@@ -4,6 +4,8 @@ import random
 import shutil
 
 import pandas as pd
+import pyarrow as pa
+import pyarrow.parquet as pq
 import pytest
 
 from tests.analysis.stores import add
@@ -61,3 +63,14 @@ def test_a_torn_or_mixed_cache_is_made_anew(store, make_spec, tmp_path, name, co
     store.frames(cache)
     (cache / f"{name}.parquet").write_bytes(old if content is None else content)
     assert len(same(store, cache).trials) == 4
+
+
+def test_a_cache_with_text_that_is_none_is_made_anew(store, tmp_path):
+    cache = tmp_path / "cache"
+    store.frames(cache)
+    for path in cache.glob("*.parquet"):
+        table = pq.ParquetFile(path).read()
+        broken = pa.array([b"\xff"] * table.num_rows, pa.binary()).view(pa.string())
+        table = table.set_column(0, "folder", broken)
+        pq.write_table(table, path)
+    assert len(same(store, cache).trials) == 3

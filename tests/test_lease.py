@@ -10,14 +10,14 @@ import psutil
 import pytest
 
 from tunekit.errors import UserError
-from tunekit.lease import Superseded, acquire, check_current, current_start, holder_line
+from tunekit.lease import Superseded, acquire, check_current, current_start, holder_of
 
 
 def test_a_held_lease_refuses_a_second_driver_and_a_released_one_does_not(tmp_path):
     lease = acquire(tmp_path)
     with pytest.raises(UserError, match="another driver"):
         acquire(tmp_path)
-    assert holder_line(tmp_path).startswith("running")
+    assert holder_of(tmp_path)[0]
     lease.release()
     second = acquire(tmp_path)
     assert (second.start, second.taken_over) == (2, None)

@@ -87,7 +87,7 @@ def no_authentication(patch, path):
 
 def no_cluster(patch, path):
     patch.setenv("RAY_ADDRESS", "127.0.0.1:1")
-    return "ray: 127.0.0.1:1 can't be reached"
+    return "ray: can't join the Ray at RAY_ADDRESS=127.0.0.1:1; start the cluster"
 
 
 def no_data(patch, path):
@@ -96,7 +96,7 @@ def no_data(patch, path):
 
 
 def full_disk(patch, path):
-    patch.setattr(estimate, "disk_bytes", lambda specs, concurrent: 10**18)
+    patch.setattr(estimate, "disk_bytes", lambda specs, concurrent, keep_models: 10**18)
     return "may take 1000000000.0 GB; free some"
 
 

@@ -1,4 +1,4 @@
-"""``python -m tunekit COMMAND``: a sweep's state; whether a machine is fit; trials checked again; space freed."""
+"""``python -m tunekit COMMAND``: a sweep's state; a fit machine; trials checked again; space freed; models exported."""
 
 import sys
 from pathlib import Path
@@ -6,64 +6,148 @@ from pathlib import Path
 import tyro
 from rich.console import Console
 
+from tunekit.args import Keep
 from tunekit.command import guarded
-from tunekit.status import status_table
 from tunekit.strict import plain
 
 STORAGE = Path("ray_results")
 
 
-def status(sweep: tyro.conf.Positional[Path]) -> int:
-    """Show where each trial of a sweep stands, from its store alone.
+def status(sweep: tyro.conf.Positional[Path], watch: bool = False, html: Path | None = None) -> int:
+    """Show where each trial of a sweep stands, from its store alone; from any machine that sees the storage.
 
     Args:
         sweep: Folder of the sweep, as in ray_results/demo.
+        watch: Show it again and again until the sweep is over, or Ctrl-C.
+        html: Write a page that refreshes itself; with --watch again and again.
     """
-    table, lines = status_table(sweep)
-    Console().print(table)
-    for line in lines:
-        _say(line)
+    from tunekit.status_views import show
+
+    show(sweep, watch=watch, html=html)
     return 0
 
 
-def doctor(config: tyro.conf.Positional[Path | None] = None, storage: Path = STORAGE) -> int:
+def doctor(
+    config: tyro.conf.Positional[Path | None] = None,
+    storage: Path = STORAGE,
+    keep_models: Keep = "none",
+    plugin: tuple[Path, ...] = (),
+) -> int:
     """Check storage, disk, versions, Ray, GPU, data and models; exit code 1 where there is a problem.
 
     Args:
         config: YAML file of a grid; then its trials, data and models are what is checked.
         storage: Folder of sweeps.
+        keep_models: As the grid's flag: the weights it keeps take disk.
+        plugin: Python files that register what the grid names.
     """
     from tunekit.doctor import examine
+    from tunekit.plugins import load
+
+    load(plugin)
 
     sound = True
-    for finding in examine(storage.expanduser(), config):
+    for finding in examine(storage.expanduser(), config, keep_models):
         _say(str(finding))
         sound &= finding.ok
     return 0 if sound else 1
 
 
-def verify(sweep: tyro.conf.Positional[Path], fraction: float = 0.05, seed: int = 0) -> int:
+def verify(
+    sweep: tyro.conf.Positional[Path], fraction: float = 0.05, seed: int = 0, plugin: tuple[Path, ...] = ()
+) -> int:
     """Train a random part of the completed trials again and compare; exit code 1 where one differs.
 
     Args:
         sweep: Folder of the sweep, as in ray_results/demo.
         fraction: Share of the trials to train again; at least one is.
         seed: Draws them.
+        plugin: Python files that register what its trials name.
     """
+    from tunekit.plugins import load
     from tunekit.verify import verify as train_again  # torch: seconds that the other commands need not wait
 
+    load(plugin)
     return 0 if train_again(sweep, fraction, seed, _say) else 1
 
 
-def gc(sweep: tyro.conf.Positional[Path]) -> int:
+def gc(sweep: tyro.conf.Positional[Path], models: bool = False) -> int:
     """Remove checkpoints of ended trials and what killed processes left half written.
 
     Args:
         sweep: Folder of the sweep, as in ray_results/demo.
+        models: The weights that ended trials keep for export, too.
     """
     from tunekit.gc import collect
 
-    collect(sweep, _say)
+    collect(sweep, _say, models=models)
+    return 0
+
+
+def export(
+    sweep: tyro.conf.Positional[Path],
+    to: Path,
+    model: str,
+    dataset: str,
+    method: str,
+    where: tuple[str, ...] = (),
+    seed: int | None = None,
+    epoch: str = "best",
+    merged: bool = False,
+    train: bool = False,
+    base_model: Path | None = None,
+) -> int:
+    """Write a trial's model as a folder that transformers, peft or adapters load: by default the best on validation.
+
+    Args:
+        sweep: Folder of the sweep, as in ray_results/demo.
+        to: New folder for the model.
+        model: The cell's model, as `status` shows it.
+        dataset: The cell's dataset.
+        method: The cell's method.
+        where: NAME=VALUE ..., where several cells have the same three, as in learning_rate=0.001 r=16.
+        seed: The trial's seed, in the place of the best on validation.
+        epoch: best on validation, last, or a number.
+        merged: Fold LoRA into the weights: one whole model.
+        train: Where no weights were kept, train the trial again, compare it with its records, and export that.
+        base_model: The pretrained model's folder, of a trial whose model was a local one.
+    """
+    from tunekit.export.choose import choose
+
+    chosen = choose(sweep, {"model": model, "dataset": dataset, "method": method}, where, seed, epoch)
+    from tunekit.export.command import Request  # torch: seconds that a wrong name need not wait
+    from tunekit.export.command import export as write
+
+    write(chosen, sweep, Request(to, merged, train, base_model), _say)
+    return 0
+
+
+def predict(
+    model: tyro.conf.Positional[Path],
+    file: tyro.conf.Positional[Path],
+    text_column: str = "text",
+    pair_column: str | None = None,
+    out: Path | None = None,
+) -> int:
+    """Label the rows of a file with an exported model: CSV with row, label and the probability of each label.
+
+    Args:
+        model: Folder that `export` wrote.
+        file: CSV, JSON Lines or Parquet, or .txt with a text a line.
+        text_column: Column with the text (Restaurant: the aspect).
+        pair_column: Column with the second text, of a model of pairs (Restaurant: the sentence; default: pair).
+        out: New file for the labels (default: standard output).
+    """
+    from tunekit.export.exported import load_exported, read_manifest
+    from tunekit.predict import inputs, predictions, write_new
+
+    texts, pairs = inputs(file, text_column, pair_column, pairs=read_manifest(model).pairs)
+    parts = predictions(load_exported(model), texts, pairs)
+    if out is None:
+        for part in parts:
+            sys.stdout.write(part)
+    else:
+        write_new(out, parts)
     return 0
 
 
@@ -83,7 +167,10 @@ def _say(line: str) -> None:
 
 def main(arguments: list[str]) -> int:
     """Run one subcommand. Returns the exit code; 2 where the input is wrong."""
-    commands = {"status": status, "doctor": doctor, "verify": verify, "gc": gc, "stamp": stamp}
+    commands = {
+        "status": status, "doctor": doctor, "verify": verify, "gc": gc, "stamp": stamp, "export": export,
+        "predict": predict,
+    }  # fmt: skip
     return guarded(lambda: tyro.extras.subcommand_cli_from_dict(commands, prog="python -m tunekit", args=arguments))
 
 

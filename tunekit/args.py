@@ -2,8 +2,11 @@
 
 from dataclasses import dataclass
 from pathlib import Path
+from typing import Literal
 
 from tunekit.blocks import Settings
+
+Keep = Literal["none", "last", "best", "all"]
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -22,6 +25,8 @@ class SweepArgs(Settings):
     """X for all methods, or METHOD=X ..."""
     method_params: tuple[str, ...] = ()
     """METHOD.NAME=VALUE ..., as in lora.r=16."""
+    plugin: tuple[Path, ...] = ()
+    """Python files of your own that register methods, datasets or models (docs/methods.md)."""
     text_column: str = "text"
     """Column of your own data that holds the text."""
     pair_column: str | None = None
@@ -46,6 +51,10 @@ class SweepArgs(Settings):
     """Trials that share a GPU as one pack, a number or auto: as many as the predicted memory leaves room for."""
     pack: int | None = None
     """Train packs of so many trials in one process, on any device (default: only where trials share a GPU)."""
+    track: tuple[str, ...] = ()
+    """Show trials in tensorboard, mlflow or wandb too, one or more (default: none)."""
+    keep_models: Keep = "none"
+    """Weights that a trial keeps for `python -m tunekit export`: of its last epoch, its best on validation, or all."""
     retry_failed: bool = False
     """Run failed trials again too (of a search: failed confirming trials)."""
     yes: bool = False

@@ -7,7 +7,7 @@ from collections.abc import Callable, Mapping, Sequence
 
 import tyro
 
-from tunekit import estimate
+from tunekit import estimate, plugins
 from tunekit.args import GridArgs
 from tunekit.blocks import Block
 from tunekit.command import (
@@ -23,6 +23,7 @@ from tunekit.command import (
     say_for,
     settle,
     take,
+    track_stored,
     train,
     verdict,
 )
@@ -64,6 +65,9 @@ def _main(args: GridArgs, presets: Mapping[str, Sequence[Block]], report: Report
     if args.dry_run:
         found = costs(sweep, store, estimate.has_accelerator() or bool(os.environ.get("RAY_ADDRESS")))
         say(describe_costs(found, pending))
+        if args.keep_models != "none" and pending:
+            kept = estimate.kept_bytes([trial.spec for trial in pending], args.keep_models)
+            say(f"kept weights (--keep-models {args.keep_models}): at most {kept / 1e9:.2f} GB")
         for line in outlook(store, sweep.specs, {one.cell: one.seconds for one in found}):
             say(line)
         return OK
@@ -73,6 +77,7 @@ def _main(args: GridArgs, presets: Mapping[str, Sequence[Block]], report: Report
             lease = take(store, say)
             settle(plan, store)
             lease.release()
+        track_stored(args.track, store, say)
         report(store, sweep.specs)
         return verdict(plan)
     refuse_long(hours, args, "laptop")
@@ -88,15 +93,21 @@ def _run(
     say: Say,
     report: Report,
 ) -> int:
-    check_storage(store.root, [trial.spec for trial in pending], args.max_concurrent or estimate.cores())
+    concurrent = args.max_concurrent or estimate.cores()
+    check_storage(store.root, [trial.spec for trial in pending], concurrent, args.keep_models)
     peak = prepare_data(sweep, pending, store, say)
     resources = fitted(args, resources, peak, len(pending), say)
     lease = take(store, say)
     try:
         plan = plan_of(sweep, store, keep=True)  # another driver may have finished trials since
-        request = {"versions": versions(), **source(), "blocks": [block.to_dict() for block in sweep.blocks]}
+        request = {
+            "versions": versions(),
+            **source(),
+            "plugins": plugins.described(),
+            "blocks": [block.to_dict() for block in sweep.blocks],
+        }
         store.add_request({**request, "cells": cells_of(sweep.specs)})
-        train(plan, sweep, store, resources, lease, retry_failed=args.retry_failed)
+        train(plan, sweep, store, resources, lease, retry_failed=args.retry_failed, track=args.track)
     finally:
         lease.release()
     plan = plan_of(sweep, store)

@@ -9,7 +9,7 @@ from pathlib import Path
 
 from rich.console import Console
 
-from tunekit import estimate, fit
+from tunekit import estimate, fit, plugins
 from tunekit.args import SweepArgs
 from tunekit.data.base import load_dataset, overview, save_dataset
 from tunekit.errors import UserError
@@ -24,6 +24,7 @@ from tunekit.stopping import Signals, Stopped
 from tunekit.store import DamagedRecord, ResultStore
 from tunekit.strict import plain
 from tunekit.sweep import Sweep
+from tunekit.trackers import check_trackers
 
 OK, INCOMPLETE, BAD_INPUT = 0, 1, 2
 
@@ -51,13 +52,18 @@ def _refuse(line: str, code: int) -> int:
 
 
 def check(args: SweepArgs) -> Resources:
-    """What each trial is given. Raises UserError on flags and packages that no sweep can start with."""
+    """What each trial is given. Raises UserError on flags and packages that no sweep can start with.
+
+    From here on the plugins' methods, datasets and models are there.
+    """
     resources = resources_of(args)
     if "://" in str(args.storage) or ":/" in str(args.storage):
         raise UserError(f"--storage takes a folder; object stores such as {args.storage} are not supported yet")
     refuse_kernels()
+    check_trackers(args.track)
     if args.json and not args.dry_run:
         raise UserError("--json goes with --dry-run")
+    plugins.load(args.plugin)
     return resources
 
 
@@ -108,7 +114,14 @@ def refuse_long(hours: float | None, args: SweepArgs, shorter: str) -> None:
 
 
 def train(
-    plan: Plan, sweep: Sweep, store: ResultStore, resources: Resources, lease: Lease, *, retry_failed: bool
+    plan: Plan,
+    sweep: Sweep,
+    store: ResultStore,
+    resources: Resources,
+    lease: Lease,
+    *,
+    retry_failed: bool,
+    track: Sequence[str] = (),
 ) -> None:
     """Train what is pending in ``plan``. Raises Stopped where a signal ended it. The caller holds the lease."""
     pending = plan.pending(retry_failed=retry_failed)
@@ -122,7 +135,16 @@ def train(
     from tunekit.runner.progress import Progress
 
     progress = Progress(plan, {trial.spec.trial_id: trial.spec for trial in pending})
-    run_grid(pending, sweep.models, store, resources, progress, lease)
+    run_grid(pending, sweep.models, store, resources, progress, lease, track)
+
+
+def track_stored(names: Sequence[str], store: ResultStore, say: Say) -> None:
+    """Send trackers what the store holds and they lack."""
+    if names:
+        from tunekit.trackers.feed import Feeds
+
+        with Feeds(names, store, say):
+            pass
 
 
 def settle(plan: Plan, store: ResultStore) -> None:
@@ -142,14 +164,14 @@ def verdict(plan: Plan) -> int:
     return OK if plan.count(State.DONE) == len(plan.trials) else INCOMPLETE
 
 
-def check_storage(root: Path, specs: Sequence[TrialSpec], concurrent: int) -> None:
+def check_storage(root: Path, specs: Sequence[TrialSpec], concurrent: int, keep_models: str) -> None:
     """Refuse a storage path that can't be written or is too full, before any work."""
     try:
         root.mkdir(parents=True, exist_ok=True)
         probe(root)
     except OSError as error:
         raise UserError(f"can't write to the storage {root}: {error.strerror}; give another with --storage") from error
-    needed = estimate.disk_bytes(specs, concurrent)
+    needed = estimate.disk_bytes(specs, concurrent, keep_models)
     free = shutil.disk_usage(root).free
     if free < needed:
         raise UserError(
@@ -173,7 +195,7 @@ def resources_of(args: SweepArgs) -> Resources:
         if not args.trials_per_device.isdigit() or int(args.trials_per_device) < 1:
             raise UserError(f"--trials-per-device takes a number from 1 or auto, got {args.trials_per_device!r}")
         per_device = int(args.trials_per_device)
-    return Resources(args.cpus_per_trial, per_device, args.max_concurrent, args.pack)
+    return Resources(args.cpus_per_trial, per_device, args.max_concurrent, args.pack, args.keep_models)
 
 
 def fitted(args: SweepArgs, resources: Resources, peak: int | None, num_trials: int, say: Say) -> Resources:

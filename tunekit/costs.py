@@ -63,7 +63,7 @@ def peak_of(spec: TrialSpec, model: ModelRef, size: Size, num_labels: int) -> tu
     # Texts are not read for this: a quarter of a batch is as long as the longest, the others as the mean.
     quarter = -(-sequences // 4)
     lengths = (longest,) * quarter + (min(round(size.tokens), longest),) * (sequences - quarter)
-    config = vars(MODELS[model.name].shape) if model.name in MODELS else config_at_hand(model)
+    config = MODELS[model.name].shape.config() if model.name in MODELS else config_at_hand(model)
     if config is None:
         return None, "its config.json is not here yet"
     try:

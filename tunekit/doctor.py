@@ -5,7 +5,6 @@ Fetches nothing and starts no Ray; heavy packages are imported only where a ques
 
 import os
 import shutil
-import socket
 from collections.abc import Iterator
 from dataclasses import dataclass
 from importlib.metadata import PackageNotFoundError, requires, version
@@ -25,8 +24,6 @@ from tunekit.schema import TrialSpec
 from tunekit.store import ResultStore
 from tunekit.sweep import Sweep, find, plan_of
 
-CONNECT_SECONDS = 3
-
 
 @dataclass(frozen=True)
 class Finding:
@@ -41,8 +38,10 @@ class Finding:
         return f"{'ok' if self.ok else 'problem':<8} {self.subject}: {self.text}"
 
 
-def examine(storage: Path, config: Path | None) -> Iterator[Finding]:
+def examine(storage: Path, config: Path | None, keep_models: str = "none") -> Iterator[Finding]:
     """Everything a sweep needs, as it is found; with ``config``, a grid's YAML file, what that grid needs.
+
+    ``keep_models`` is as the grid's flag.
 
     Raises UserError where ``config`` can't be read.
     """
@@ -52,7 +51,7 @@ def examine(storage: Path, config: Path | None) -> Iterator[Finding]:
     yield _ray(storage)
     yield _storage(storage)
     sweep = find(GridArgs(config=config, storage=storage), {}) if config else None
-    yield _disk(storage, _pending(sweep, storage) if sweep else [])
+    yield _disk(storage, _pending(sweep, storage) if sweep else [], keep_models)
     own = sweep.own_data if sweep else {}
     for name in dict.fromkeys(spec.dataset for spec in sweep.specs) if sweep else DATASETS:
         yield Finding(f"data {name}", True, "read from your files") if name in own else _data(name)
@@ -103,19 +102,12 @@ def _ray(storage: Path) -> Finding:
         if os.environ.get("RAY_AUTH_MODE", "token") != "token":
             return Finding("ray", False, "RAY_AUTH_MODE turns token authentication off; unset it")
         return Finding("ray", True, "started here with a sweep, with a token and its dashboard on loopback")
-    host, _, port = address.removeprefix("ray://").rpartition(":")
-    mend = "start the cluster, or unset RAY_ADDRESS"
-    if host and port.isdigit():
-        try:
-            socket.create_connection((host.strip("[]"), int(port)), CONNECT_SECONDS).close()
-        except OSError as error:
-            return Finding("ray", False, f"{address} can't be reached ({error}); {mend}")
     from tunekit.runner import nodes, session  # imports ray: seconds that only a cluster is worth
 
     try:
         joined = session.connect()
-    except (ConnectionError, RuntimeError, ValueError) as error:
-        return Finding("ray", False, f"{address} can't be joined ({hub.first_line(error)}); {mend}")
+    except UserError as error:
+        return Finding("ray", False, str(error))
     try:
         folder = _existing(storage)
         with nodes.asked(joined, folder, folder / f".tunekit-probe-{os.getpid()}"):
@@ -152,8 +144,9 @@ def _pending(sweep: Sweep, storage: Path) -> list[TrialSpec]:
     return [trial.spec for trial in plan.pending(retry_failed=False)]
 
 
-def _disk(storage: Path, specs: list[TrialSpec]) -> Finding:
-    free, needed = shutil.disk_usage(_existing(storage)).free, estimate.disk_bytes(specs, estimate.cores())
+def _disk(storage: Path, specs: list[TrialSpec], keep_models: str) -> Finding:
+    free = shutil.disk_usage(_existing(storage)).free
+    needed = estimate.disk_bytes(specs, estimate.cores(), keep_models)
     text = f"{free / 1e9:.1f} GB free"
     if specs:
         text += f", records and checkpoints of {len(specs)} trials may take {needed / 1e9:.1f} GB"

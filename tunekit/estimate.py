@@ -102,12 +102,19 @@ def checkpoint_bytes(spec: TrialSpec, num_labels: int) -> int:
     return FP32 * (1 + ADAMW_STATES) * count
 
 
-def disk_bytes(specs: Sequence[TrialSpec], concurrent: int) -> int:
-    """Bytes the records of ``specs`` and the checkpoints of ``concurrent`` running ones may take; three may stand at a
-    time. Their heads, which are small, are those of two classes.
+def disk_bytes(specs: Sequence[TrialSpec], concurrent: int, keep_models: str = "none") -> int:
+    """Bytes the records of ``specs``, the weights that they keep and the checkpoints of ``concurrent`` running ones may
+    take; three checkpoints may stand at a time. Their heads, which are small, are those of two classes.
     """
     largest = max(checkpoint_bytes(spec, 2) for spec in specs) if specs else 0
-    return len(specs) * RECORD_BYTES + 3 * min(concurrent, len(specs)) * largest
+    return len(specs) * RECORD_BYTES + 3 * min(concurrent, len(specs)) * largest + kept_bytes(specs, keep_models)
+
+
+def kept_bytes(specs: Sequence[TrialSpec], keep_models: str) -> int:
+    """Bytes of the weights that ``specs`` keep; ``best`` while a trial runs, two more beside its checkpoints."""
+    copies = {"none": 0, "last": 1, "best": 3}
+    parts = 1 + ADAMW_STATES
+    return sum(copies.get(keep_models, spec.epochs) * checkpoint_bytes(spec, 2) // parts for spec in specs)
 
 
 def cores() -> int:

@@ -9,19 +9,29 @@ from contextlib import contextmanager
 from pathlib import Path
 
 
-def write_atomic(path: Path, content: bytes) -> None:
-    """Write ``content`` by a temporary file, fsync and rename. Raises OSError; ``path`` is then as before."""
+def write_atomic(path: Path, content: bytes, *, durable: bool = True) -> None:
+    """Write ``content`` by a temporary file, fsync and rename. Raises OSError; ``path`` is then as before.
+
+    Without ``durable`` nothing waits for the disk: a killed process loses nothing, a power cut may, until ``sync``.
+    """
     descriptor, temporary = tempfile.mkstemp(dir=path.parent, prefix=f".{path.name}.")
     try:
         with os.fdopen(descriptor, "wb") as file:
             file.write(content)
-            file.flush()
-            os.fsync(file.fileno())
+            if durable:
+                file.flush()
+                os.fsync(file.fileno())
         os.chmod(temporary, 0o644)
         os.replace(temporary, path)
     except BaseException:
         os.unlink(temporary)
         raise
+
+
+def sync(path: Path) -> None:
+    """Wait until the disk holds what was written to ``path``. Raises OSError."""
+    with path.open("rb") as file:
+        os.fsync(file.fileno())
 
 
 def probe(folder: Path) -> None:

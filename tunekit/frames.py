@@ -125,12 +125,12 @@ def read_frames(store: "ResultStore", cache: Path | None, progress: Progress, *,
 def _stamps(trials_folder: Path) -> tuple[dict[str, int], tuple[str, ...]]:
     """The stamp of each trial's folder by name, and the names of what is none."""
     entries = os.listdir(trials_folder) if trials_folder.is_dir() else []
-    stamps = {name: _stamp(f"{trials_folder}/{name}/") for name in entries}
+    stamps = {name: stamp_of(f"{trials_folder}/{name}/") for name in entries}
     odd = sorted(name for name, stamp in stamps.items() if stamp is None)
     return {name: stamp for name, stamp in stamps.items() if stamp is not None}, tuple(odd)
 
 
-def _stamp(folder: str) -> int | None:
+def stamp_of(folder: str) -> int | None:
     """A hash of inode, size and time of each record: every rewrite is a new file, so this moves with each.
 
     None where there is no spec.json. The hash of whole numbers is the same in every process.
@@ -194,6 +194,8 @@ def _cached(cache: Path | None) -> tuple[pd.DataFrame, pd.DataFrame]:
         return _empty()
     try:
         tables = [pq.ParquetFile(cache / f"{name}.parquet").read() for name in ("trials", "epochs")]
+        for table in tables:
+            table.validate(full=True)
     except (OSError, pa.ArrowException):
         return _empty()
     keys = {(table.schema.metadata or {}).get(b"tunekit", b"") for table in tables}

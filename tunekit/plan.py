@@ -124,7 +124,8 @@ def _planned(spec: TrialSpec, fingerprint: Fingerprint, stored: Outline | None, 
 
 def fingerprint_of(spec: TrialSpec, model_revision: str, data_hash: str) -> Fingerprint:
     """The spec's fingerprint on the code at hand."""
-    files = [_source_of(METHODS[spec.method])]
+    kinds = METHODS[spec.method].__mro__[:-1]
+    files = [_source_of(kind) for kind in kinds if kind.__module__ not in ("abc", "typing")]
     if spec.dataset in DATASETS:
         files.append(_source_of(DATASETS[spec.dataset].load))
     code = hashlib.sha256("\0".join(files).encode()).hexdigest()[:12]

@@ -9,6 +9,14 @@ from tunekit.errors import UserError
 T = TypeVar("T")
 
 
+class NameTaken(ValueError):
+    """Something is registered under a name that is another's."""
+
+    def __init__(self, kind: str, name: str) -> None:
+        super().__init__(f"{kind} {name!r} is registered twice")
+        self.kind, self.name = kind, name
+
+
 class Registry(Generic[T]):
     """Named items of one kind (``kind`` is the word used in messages, e.g. "model")."""
 
@@ -17,15 +25,19 @@ class Registry(Generic[T]):
         self._items: dict[str, T] = {}
 
     def register(self, name: str) -> Callable[[T], T]:
-        """Decorator (or plain call) that files an item under ``name``. Raises ValueError on a name already taken."""
+        """Decorator (or plain call) that files an item under ``name``. Raises NameTaken."""
 
         def add(item: T) -> T:
             if name in self._items:
-                raise ValueError(f"{self.kind} {name!r} is registered twice")
+                raise NameTaken(self.kind, name)
             self._items[name] = item
             return item
 
         return add
+
+    def remove(self, name: str) -> None:
+        """Take ``name`` out."""
+        del self._items[name]
 
     def __getitem__(self, name: str) -> T:
         """The item called ``name``. Raises UserError, with the nearest names, where there is none."""

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Iterator, Mapping
-from dataclasses import dataclass, fields
+from dataclasses import dataclass, field, fields
 from types import MappingProxyType
 from typing import Any
 
@@ -15,8 +15,79 @@ LAYER_LINEARS = (
     "intermediate.dense",
     "output.dense",
 )
-HEAD_LINEARS = {"bert": ("bert.pooler.dense", "classifier"), "roberta": ("classifier.dense", "classifier.out_proj")}
-PLAIN = {"hidden_act": "gelu", "position_embedding_type": "absolute", "is_decoder": False, "add_cross_attention": False}
+"""Linear modules of an encoder layer, as BERT calls them."""
+
+BOTTLENECKS: Mapping[str, int] = {"adapter": 2, "pfeiffer": 1}
+"""Adapters a layer, by method."""
+
+
+@dataclass(frozen=True, kw_only=True)
+class Naming:
+    """What a model type calls the parts that BERT has too."""
+
+    layers: str
+    """The list of encoder layers in the sequence-classification model."""
+    head: tuple[str, str]
+    """The head's linear modules."""
+    own: Mapping[str, str] = field(default_factory=dict)
+    """Names of a layer's linear modules by BERT's, where they differ."""
+    fields: Mapping[str, str] = field(default_factory=dict)
+    """Keys of its config.json by those of ``Shape``, where they differ."""
+    needed: Mapping[str, Any] = field(default_factory=dict)
+    """Settings that a config.json must hold for the closed forms."""
+    usual: Mapping[str, Any] = field(default_factory=dict)
+    """Settings that count nothing, as its pretrained models have them."""
+    token_types: bool = True
+    """Whether it takes token types."""
+
+    def module(self, name: str) -> str:
+        """Its name of what BERT calls ``name``: a whole name in the layer, or its end, as methods give targets."""
+        return self.own.get(name, name)
+
+
+NAMING: Mapping[str, Naming] = MappingProxyType(
+    {
+        "bert": Naming(layers="bert.encoder.layer", head=("bert.pooler.dense", "classifier")),
+        "roberta": Naming(layers="roberta.encoder.layer", head=("classifier.dense", "classifier.out_proj")),
+        "electra": Naming(layers="electra.encoder.layer", head=("classifier.dense", "classifier.out_proj")),
+        "distilbert": Naming(
+            layers="distilbert.transformer.layer",
+            head=("pre_classifier", "classifier"),
+            own={
+                "query": "q_lin", "key": "k_lin", "value": "v_lin",
+                "attention.self.query": "attention.q_lin", "attention.self.key": "attention.k_lin",
+                "attention.self.value": "attention.v_lin", "attention.output.dense": "attention.out_lin",
+                "intermediate.dense": "ffn.lin1", "output.dense": "ffn.lin2",
+            },
+            fields={
+                "hidden_size": "dim", "num_hidden_layers": "n_layers", "num_attention_heads": "n_heads",
+                "intermediate_size": "hidden_dim", "hidden_dropout_prob": "dropout",
+                "attention_probs_dropout_prob": "attention_dropout", "classifier_dropout": "seq_classif_dropout",
+            },
+            token_types=False,
+        ),
+        "deberta-v2": Naming(
+            layers="deberta.encoder.layer",
+            head=("pooler.dense", "classifier"),
+            own={
+                "query": "query_proj", "key": "key_proj", "value": "value_proj",
+                "attention.self.query": "attention.self.query_proj", "attention.self.key": "attention.self.key_proj",
+                "attention.self.value": "attention.self.value_proj",
+            },
+            fields={"relative_positions": "position_buckets", "classifier_dropout": "cls_dropout"},
+            needed={
+                "position_biased_input": False, "relative_attention": True, "share_att_key": True,
+                "norm_rel_ebd": "layer_norm",
+            },
+            usual={"pos_att_type": ["p2c", "c2p"]},
+        ),
+    }
+)  # fmt: skip
+"""By ``model_type``."""
+PLAIN = {
+    "hidden_act": "gelu", "activation": "gelu", "position_embedding_type": "absolute", "is_decoder": False,
+    "add_cross_attention": False, "conv_kernel_size": 0,
+}  # fmt: skip
 """Settings of a config.json that the closed forms assume; absent means this."""
 
 
@@ -26,10 +97,10 @@ class NoClosedForm(ValueError):
 
 @dataclass(frozen=True, kw_only=True)
 class Shape:
-    """All of a BERT- or RoBERTa-type encoder that parameters and memory depend on."""
+    """All of an encoder that parameters and memory depend on."""
 
     model_type: str
-    """bert or roberta."""
+    """One of ``NAMING``."""
     vocab_size: int
     max_position_embeddings: int
     type_vocab_size: int
@@ -41,6 +112,10 @@ class Shape:
     attention_probs_dropout_prob: float = 0.1
     classifier_dropout: float | None = None
     """The hidden one where None."""
+    embedding_size: int | None = None
+    """Width of the embeddings, which a linear module brings to the hidden size; None where they have it."""
+    relative_positions: int | None = None
+    """Distances to either side that have an embedding; None where positions have one instead."""
 
     @classmethod
     def of(cls, config: Mapping[str, Any]) -> Shape:
@@ -48,15 +123,34 @@ class Shape:
 
         Raises NoClosedForm where a size is missing or the model computes something else.
         """
+        naming = NAMING.get(str(config.get("model_type")))
+        if naming is None:
+            raise NoClosedForm(f"model_type is {config.get('model_type')!r}")
         for name, plain in PLAIN.items():
             if config.get(name, plain) != plain:
                 raise NoClosedForm(f"{name} is {config[name]!r}")
-        if config.get("model_type") not in HEAD_LINEARS:
-            raise NoClosedForm(f"model_type is {config.get('model_type')!r}")
+        for name, needed in naming.needed.items():
+            if config.get(name) != needed:
+                raise NoClosedForm(f"{name} is {config.get(name)!r}")
+        keys = {item.name: naming.fields.get(item.name, item.name) for item in fields(cls)}
+        sizes = {name: config[key] for name, key in keys.items() if key in config}
+        if sizes.get("embedding_size") == sizes.get("hidden_size"):
+            sizes.pop("embedding_size", None)
+        elif "embedding_size" in sizes and config["model_type"] != "electra":
+            raise NoClosedForm(f"embedding_size is {config['embedding_size']}")
+        if "relative_attention" in naming.needed and sizes.get("relative_positions", 0) < 1:
+            raise NoClosedForm("position_buckets is not given")
         try:
-            return cls(**{item.name: config[item.name] for item in fields(cls) if item.name in config})
+            return cls(**({} if naming.token_types else {"type_vocab_size": 0}) | sizes)
         except TypeError as error:
             raise NoClosedForm("its config.json leaves out a size") from error
+
+    def config(self) -> dict[str, Any]:
+        """The values of a config.json of this shape."""
+        naming = NAMING[self.model_type]
+        sizes = {naming.fields.get(item.name, item.name): getattr(self, item.name) for item in fields(self)}
+        sizes["embedding_size"] = self.embedding_size or self.hidden_size
+        return {**{name: value for name, value in sizes.items() if value is not None}, **naming.needed, **naming.usual}
 
     @property
     def head_dropout(self) -> float:
@@ -65,12 +159,12 @@ class Shape:
 
     def linears(self, num_labels: int) -> Iterator[tuple[str, int, int]]:
         """(name, width in, width out) of every linear module, the head's last."""
-        h, inner = self.hidden_size, self.intermediate_size
+        h, inner, naming = self.hidden_size, self.intermediate_size, NAMING[self.model_type]
         widths = {"intermediate.dense": (h, inner), "output.dense": (inner, h)}
         for layer in range(self.num_hidden_layers):
             for name in LAYER_LINEARS:
-                yield f"{self.model_type}.encoder.layer.{layer}.{name}", *widths.get(name, (h, h))
-        dense, out = HEAD_LINEARS[self.model_type]
+                yield f"{naming.layers}.{layer}.{naming.module(name)}", *widths.get(name, (h, h))
+        dense, out = naming.head
         yield dense, h, h
         yield out, h, num_labels
 
@@ -84,6 +178,10 @@ BASE: Mapping[str, Any] = {
 TINY: Mapping[str, Any] = {"vocab_size": 2_000, "num_hidden_layers": 2, "hidden_size": 32, "num_attention_heads": 2}
 BERT: Mapping[str, Any] = {"model_type": "bert", "max_position_embeddings": 512, "type_vocab_size": 2}
 ROBERTA: Mapping[str, Any] = {"model_type": "roberta", "max_position_embeddings": 514, "type_vocab_size": 1}
+DISTILBERT: Mapping[str, Any] = {
+    "model_type": "distilbert", "max_position_embeddings": 512, "type_vocab_size": 0, "classifier_dropout": 0.2,
+}  # fmt: skip
+DEBERTA: Mapping[str, Any] = {"model_type": "deberta-v2", "max_position_embeddings": 512, "type_vocab_size": 0}
 
 SHAPES: Mapping[str, Shape] = MappingProxyType(
     {
@@ -94,8 +192,13 @@ SHAPES: Mapping[str, Shape] = MappingProxyType(
             **BERT, vocab_size=30_522, num_hidden_layers=6, hidden_size=384, num_attention_heads=12,
             intermediate_size=1536,
         ),
+        "distilbert": Shape(**DISTILBERT, **{**BASE, "num_hidden_layers": 6}, vocab_size=30_522),
+        "deberta-v3": Shape(**DEBERTA, **BASE, vocab_size=128_100, relative_positions=256),
         "tiny-bert": Shape(**BERT, **TINY, intermediate_size=64),
         "tiny-roberta": Shape(**ROBERTA, **TINY, intermediate_size=64),
+        "tiny-electra": Shape(**{**BERT, "model_type": "electra"}, **TINY, intermediate_size=64),
+        "tiny-distilbert": Shape(**DISTILBERT, **TINY, intermediate_size=64),
+        "tiny-deberta": Shape(**DEBERTA, **TINY, intermediate_size=64, relative_positions=8),
     }
 )  # fmt: skip
 """Of the registered models, by short name."""
@@ -111,12 +214,13 @@ class Parameters:
     """All after the last encoder layer."""
     own: int
     """The method's own."""
-    method: str
+    tuned: int
+    """Of the backbone's, those that training moves."""
 
     @property
     def trainable(self) -> int:
-        """Those that training moves: head and own weights, and the backbone in full fine-tuning."""
-        return self.head + self.own + (self.backbone if self.method == "full" else 0)
+        """Those that training moves."""
+        return self.head + self.own + self.tuned
 
     @property
     def total(self) -> int:
@@ -127,20 +231,35 @@ class Parameters:
 def parameters(shape: Shape, method: str, params: Mapping[str, Any], num_labels: int) -> Parameters:
     """Closed form of what the built model counts. ``params`` are the method's, complete. Raises NoClosedForm."""
     h, inner, layers = shape.hidden_size, shape.intermediate_size, shape.num_hidden_layers
-    embeddings = (shape.vocab_size + shape.max_position_embeddings + shape.type_vocab_size) * h + 2 * h
+    positions, norms = shape.max_position_embeddings, 1
+    if shape.relative_positions:
+        positions, norms = 2 * shape.relative_positions, 2  # distances have a norm of their own
+    width = shape.embedding_size or h
+    projection = width * h + h if shape.embedding_size else 0
+    embeddings = (shape.vocab_size + positions + shape.type_vocab_size + 2 * norms) * width + projection
     layer = 4 * (h * h + h) + (h * inner + inner) + (inner * h + h) + 4 * h
     head = h * h + h + h * num_labels + num_labels
-    return Parameters(embeddings + layers * layer, head, _own(shape, method, params, num_labels), method)
+    backbone = embeddings + layers * layer
+    tuned = {"full": backbone, "bitfit": norms * width + h * bool(projection) + layers * (7 * h + inner)}.get(method, 0)
+    return Parameters(backbone, head, _own(shape, method, params, num_labels), tuned)
 
 
 def _own(shape: Shape, method: str, params: Mapping[str, Any], num_labels: int) -> int:
-    if method == "full":
+    h, layers = shape.hidden_size, shape.num_hidden_layers
+    if method in ("full", "bitfit", "head"):
         return 0
-    if method == "adapter":
+    if method in BOTTLENECKS:
         width = bottleneck(shape, params)
-        return shape.num_hidden_layers * 2 * (2 * shape.hidden_size * width + shape.hidden_size + width)
+        return layers * BOTTLENECKS[method] * (2 * h * width + h + width)
+    if method == "ia3":
+        return layers * (2 * h + shape.intermediate_size)
+    if method == "prefix":
+        return layers * 2 * h * int(params["length"])
     tuned = lora_targets(shape, method, params, num_labels)
-    return sum(params["r"] * (wide + out) for name, wide, out in shape.linears(num_labels) if name in tuned)
+    magnitude = method == "dora"
+    return sum(
+        params["r"] * (wide + out) + magnitude * out for name, wide, out in shape.linears(num_labels) if name in tuned
+    )
 
 
 def bottleneck(shape: Shape, params: Mapping[str, Any]) -> int:
@@ -149,18 +268,21 @@ def bottleneck(shape: Shape, params: Mapping[str, Any]) -> int:
 
 
 def lora_targets(shape: Shape, method: str, params: Mapping[str, Any], num_labels: int) -> frozenset[str]:
-    """Full names of the linear modules that LoRA changes, by ``peft``'s rule (ends of names); none for other methods.
+    """Full names of the linear modules that LoRA or DoRA changes, by ``peft``'s rule (ends of names).
+
+    None for methods that have no such targets.
 
     Raises NoClosedForm for a target that is no linear module, and for a method that is none of ours.
     """
-    if method in ("full", "adapter"):
+    if method in ("full", "bitfit", "head", "ia3", "prefix", *BOTTLENECKS):
         return frozenset()
-    if method != "lora":
+    if method not in ("lora", "dora"):
         raise NoClosedForm(f"method {method!r}")
     names = [name for name, _, _ in shape.linears(num_labels)]
     found: set[str] = set()
     for target in str(params["target_modules"]).split(","):
-        hit = [name for name in names if name == target or name.endswith(f".{target}")]
+        own = NAMING[shape.model_type].module(target)
+        hit = [name for name in names if name == own or name.endswith(f".{own}")]
         if not hit:
             raise NoClosedForm(f"LoRA on {target!r}")
         found.update(hit)

@@ -1,25 +1,12 @@
-"""A sweep's state from its store alone: cells x seeds as a grid, from any machine that sees the storage."""
+"""What a sweep was asked for: its cells, their names for people, and every trial."""
 
 from collections.abc import Mapping, Sequence
-from pathlib import Path
 from typing import Any
 
-from rich.markup import escape
-from rich.table import Table
-
-from tunekit.errors import UserError
-from tunekit.lease import holder_line
 from tunekit.records import spec_of
-from tunekit.schema import Status, TrialSpec
-from tunekit.store import ImportedSpec, ResultStore, StoredTrial
+from tunekit.schema import TrialSpec
+from tunekit.store import ImportedSpec
 
-MARKS = {
-    Status.COMPLETED: "[green]done[/]",
-    Status.STOPPED: "[yellow]stopped[/]",
-    Status.DIVERGED: "[red]diverged[/]",
-    Status.OUT_OF_MEMORY: "[red]no memory[/]",
-    Status.FAILED: "[red]failed[/]",
-}
 ALWAYS = ("model", "dataset", "method")
 
 
@@ -71,56 +58,3 @@ def cells_of(specs: Sequence[TrialSpec]) -> list[dict[str, Any]]:
         seed = values.pop("seed")
         cells.setdefault(spec.cell, {**values, "seeds": []})["seeds"].append(seed)
     return list(cells.values())
-
-
-def _mark(trial: StoredTrial | None, spec: TrialSpec | ImportedSpec) -> str:
-    if trial is None:
-        return "[dim]-[/]"
-    if trial.summary is None:
-        return f"[cyan]{len(trial.epochs)}/{spec.epochs}[/]"
-    return MARKS[trial.summary.status]
-
-
-def _study_lines(store: ResultStore) -> list[str]:
-    """A line a study of a search: its trials, and the best score so far."""
-    search = store.search()
-    lines = []
-    for study in search.studies if search else ():
-        best = max((trial.values[0] for trial in study.trials if trial.values), default=None)
-        score = "" if best is None else f", best {study.objectives[0]} on validation {100 * best:.2f} %"
-        where = f"{study.model} · {study.dataset} · {study.method}"
-        lines.append(f"study {where}: {len(study.trials)} of {study.planned} trials ended{score}")
-    return lines
-
-
-def status_table(root: Path) -> tuple[Table, list[str]]:
-    """The grid of states of the sweep at ``root``, and lines to print under it. Raises UserError if none."""
-    store = ResultStore(root)
-    requests = store.requests()
-    if not requests:
-        raise UserError(f"{root} holds no sweep (no sweep.json); give the folder that holds it, as in ray_results/demo")
-    specs = requested_specs(requests)
-    stored, damaged = store.trials()
-    newest = {trial.spec.trial_id: trial for trial in stored if trial.folder.name == trial.spec.folder}
-    seeds = sorted({spec.seed for spec in specs})
-    names = cell_names(specs)
-    by_cell = {(spec.cell, spec.seed): spec for spec in specs}
-    table = Table(title=escape(f"{root.name}: {len(specs)} trials"), title_justify="left")
-    table.add_column("cell")
-    for seed in seeds:
-        table.add_column(f"seed {seed}", justify="center")
-    for cell, name in names.items():
-        marks = []
-        for seed in seeds:
-            spec = by_cell.get((cell, seed))
-            marks.append("" if spec is None else _mark(newest.get(spec.trial_id), spec))
-        table.add_row(escape(name), *marks)
-    lines = [f"driver: {holder_line(root)}", *_study_lines(store)]
-    stale = len(stored) - len(newest)
-    if stale:
-        lines.append(f"{stale} stale trials of other code, data or weights are kept and left out")
-    for spec in specs:
-        trial = newest.get(spec.trial_id)
-        if trial and trial.summary and trial.summary.error:
-            lines.append(f"{spec.label}: {trial.summary.status.value}: {trial.summary.error.splitlines()[0]}")
-    return table, lines + [f"damaged: {line}" for line in damaged]

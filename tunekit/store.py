@@ -18,7 +18,7 @@ from typing import Any
 import pandas as pd
 
 from tunekit.errors import UserError as UserError
-from tunekit.files import write_atomic
+from tunekit.files import sync, write_atomic
 from tunekit.frames import Frames, Progress, read_frames
 from tunekit.frames import Outline as Outline
 from tunekit.imported import UNKNOWN as UNKNOWN
@@ -134,17 +134,27 @@ class ResultStore:
         write_atomic(folder / "epochs.jsonl", "".join(f"{_line(row)}\n" for row in rows).encode())
 
     def write_steps(self, folder: Path, steps: pd.DataFrame) -> None:
-        """Rewrite steps.csv whole: columns epoch, step, train_loss, learning_rate; one row an optimizer step."""
-        write_atomic(folder / "steps.csv", steps.to_csv(index=False, lineterminator="\n").encode())
+        """Rewrite steps.csv whole: columns epoch, step, train_loss, learning_rate; one row an optimizer step.
+
+        A power cut may take it back until ``sync_sides``, and so with predictions.parquet.
+        """
+        write_atomic(folder / "steps.csv", steps.to_csv(index=False, lineterminator="\n").encode(), durable=False)
 
     def write_predictions(self, folder: Path, predictions: pd.DataFrame) -> None:
         """Rewrite predictions.parquet: split, epoch, item_id, group_id, gold, predicted, logits (float16 list)."""
         buffer = BytesIO()
         predictions.to_parquet(buffer, index=False)
-        write_atomic(folder / "predictions.parquet", buffer.getvalue())
+        write_atomic(folder / "predictions.parquet", buffer.getvalue(), durable=False)
+
+    def sync_sides(self, folder: Path) -> None:
+        """Wait until the disk holds steps.csv and predictions.parquet: before whatever relies on them is written."""
+        for name in ("steps.csv", "predictions.parquet"):
+            if (folder / name).exists():
+                sync(folder / name)
 
     def write_summary(self, folder: Path, summary: TrialSummary) -> None:
         """Write summary.json, the last file of a trial that ended."""
+        self.sync_sides(folder)
         write_atomic(folder / "summary.json", _json({"schema_version": SCHEMA_VERSION, **asdict(summary)}))
 
     def reopen(self, folder: Path) -> None:

@@ -8,6 +8,7 @@ from typing import TypeVar
 
 from tunekit import estimate
 from tunekit.args import GridArgs, SweepArgs
+from tunekit.batching import described
 from tunekit.blocks import SETTINGS, Block, load_blocks, override
 from tunekit.data.base import DATASETS, TextDataset
 from tunekit.data.user import read_user_dataset
@@ -134,6 +135,7 @@ def describe(sweep: Sweep, plan: Plan, pending: Sequence[PlannedTrial]) -> str:
         counts = [f"{count} {state.value}" for state in State if (count := sum(t.state is state for t in trials))]
         seeds = " ".join(str(trial.spec.seed) for trial in trials)
         lines.append(f"  {name:<{width}}  {', '.join(counts)}  (seeds {seeds})")
+    lines += [f"  {line}" for line in described(sweep.specs, sweep.models)]
     for trial, parts in plan.stale:
         lines.append(f"  stale: {trial.spec.label} was made by other {', '.join(parts)}; kept in {trial.folder.name}")
     lines += [f"  damaged, left out: {line}" for line in plan.damaged]

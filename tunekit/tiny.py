@@ -1,4 +1,4 @@
-"""``tiny-bert`` and ``tiny-roberta``: two layers from a fixed seed, tokenizer trained on the dataset; for tests."""
+"""The ``tiny-*`` models: two layers from a fixed seed, tokenizer trained on the dataset; for tests."""
 
 from __future__ import annotations
 
@@ -6,51 +6,32 @@ from collections import Counter
 from typing import TYPE_CHECKING
 
 import torch
-from tokenizers import BertWordPieceTokenizer, ByteLevelBPETokenizer
+from tokenizers import AddedToken, BertWordPieceTokenizer, ByteLevelBPETokenizer
 from tokenizers.pre_tokenizers import BertPreTokenizer
-from transformers import (
-    BertConfig,
-    BertForSequenceClassification,
-    BertTokenizerFast,
-    PreTrainedModel,
-    PreTrainedTokenizerFast,
-    RobertaConfig,
-    RobertaForSequenceClassification,
-    RobertaTokenizerFast,
-)
+from transformers import BertTokenizerFast, PreTrainedModel, PreTrainedTokenizerFast
 
+from tunekit.models import MODEL_TYPES
 from tunekit.seeding import seeded
+from tunekit.shapes import SHAPES
 
 if TYPE_CHECKING:
     from tunekit.data.base import TextDataset
 
 VOCABULARY = 2_000
 BACKBONE_SEED = 20_140_814
-SHAPE = {
-    "vocab_size": VOCABULARY,
-    "hidden_size": 32,
-    "num_hidden_layers": 2,
-    "num_attention_heads": 2,
-    "intermediate_size": 64,
-    "attn_implementation": "sdpa",
-}
 
 
 def build_tiny(name: str, *, num_labels: int, seed: int, tokenizer: PreTrainedTokenizerFast) -> PreTrainedModel:
     """The tiny model: embeddings and encoder from a fixed seed, so that seeds share them, the head from ``seed``."""
-    if name == "tiny-bert":
-        config = BertConfig(**SHAPE, num_labels=num_labels, pad_token_id=tokenizer.pad_token_id)
-        build, head = BertForSequenceClassification, ("bert.pooler.", "classifier.")
-    else:
-        config = RobertaConfig(
-            **SHAPE, num_labels=num_labels, pad_token_id=tokenizer.pad_token_id, max_position_embeddings=514,
-            type_vocab_size=1,
-        )  # fmt: skip
-        build, head = RobertaForSequenceClassification, ("classifier.",)
+    shape = SHAPES[name]
+    kind = MODEL_TYPES[shape.model_type]
+    config_kind, model_kind, _ = kind.classes()
+    values = {**shape.config(), "pad_token_id": tokenizer.pad_token_id}
+    config = config_kind(**values, num_labels=num_labels, attn_implementation=kind.attention)
     with seeded(BACKBONE_SEED):
-        model = build(config)
+        model = model_kind(config)
     with seeded(seed), torch.no_grad():
-        drawn = {key: value for key, value in build(config).state_dict().items() if key.startswith(head)}
+        drawn = {key: value for key, value in model_kind(config).state_dict().items() if key.startswith(kind.head)}
     model.load_state_dict(drawn, strict=False)
     model.tunekit_never_pretrained = frozenset(drawn)
     return model.eval()
@@ -60,14 +41,19 @@ def train_tokenizer(name: str, data: TextDataset) -> PreTrainedTokenizerFast:
     """A tokenizer of at most 2,000 entries from the training texts, the same on every machine."""
     train = data.splits["train"]
     texts = [*train["text"], *(pair for pair in train["pair"] if pair is not None)]
-    if name == "tiny-bert":
+    if name != "tiny-roberta":
         return _wordpiece(texts)
     trainer = ByteLevelBPETokenizer()
     specials = ["<s>", "<pad>", "</s>", "<unk>", "<mask>"]
     trainer.train_from_iterator(
         texts, vocab_size=VOCABULARY, min_frequency=2, special_tokens=specials, show_progress=False
     )
-    return RobertaTokenizerFast(tokenizer_object=trainer._tokenizer, model_max_length=512)
+    # Not the library's class for RoBERTa: from version 5 on it frames a text with <s> and </s> by itself.
+    return PreTrainedTokenizerFast(
+        tokenizer_object=trainer._tokenizer, model_max_length=512, model_input_names=["input_ids", "attention_mask"],
+        bos_token="<s>", cls_token="<s>", eos_token="</s>", sep_token="</s>", unk_token="<unk>", pad_token="<pad>",
+        mask_token=AddedToken("<mask>", lstrip=True),
+    )  # fmt: skip
 
 
 def _wordpiece(texts: list[str]) -> BertTokenizerFast:

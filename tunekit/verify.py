@@ -80,10 +80,10 @@ def _fingerprint(spec: TrialSpec, stored: Fingerprint, store: ResultStore) -> Fi
     """The spec's fingerprint on the code and data at hand."""
     own = spec.dataset not in DATASETS
     data = load_dataset(spec.dataset, store.data_folder) if own else DATASETS[spec.dataset]
-    return fingerprint_of(spec, _model(spec, stored).revision, data.content_hash)
+    return fingerprint_of(spec, model_of(spec, stored).revision, data.content_hash)
 
 
-def _model(spec: TrialSpec, stored: Fingerprint) -> ModelRef:
+def model_of(spec: TrialSpec, stored: Fingerprint) -> ModelRef:
     """A registered model at its pinned revision, one of the hub at the revision that the trial had."""
     return resolve_model(spec.model) if spec.model in MODELS else ModelRef(spec.model, stored.model)
 
@@ -91,13 +91,9 @@ def _model(spec: TrialSpec, stored: Fingerprint) -> ModelRef:
 def _same(trial: StoredTrial, store: ResultStore, say: Say) -> bool:
     """Train ``trial`` again in a temporary folder and say how it compares."""
     with tempfile.TemporaryDirectory(prefix="tunekit-verify-") as folder:
-        if store.data_folder.is_dir():
-            shutil.copytree(store.data_folder, Path(folder) / "data")
-        again = _trained(trial, Path(folder))
-        exact = _execution(trial) == _execution(again)
-        found = _differences(trial, again, 0.0 if exact else TOLERANCE)
+        again = trained_again(trial, store, Path(folder), model_of(trial.spec, trial.fingerprint))
+        found, how = compared(trial, again)
     parts = int(trial.summary.execution.get("micro_batches") or 1)
-    how = "bit for bit" if exact else f"within {TOLERANCE} (other device, threads, packs, processor or torch)"
     if found:
         hint = f"; epochs before memory ran out may have been trained in fewer than {parts} parts" if parts > 1 else ""
         say(f"DIFFERENT: {trial.spec.label}, {how}: {'; '.join(found[:3])}{hint}")
@@ -106,13 +102,25 @@ def _same(trial: StoredTrial, store: ResultStore, say: Say) -> bool:
     return not found
 
 
-def _trained(trial: StoredTrial, sweep: Path) -> StoredTrial:
-    """The trial's spec, trained in a store at ``sweep`` with as many threads and parts of a batch as it had."""
+def compared(trial: StoredTrial, again: StoredTrial) -> tuple[list[str], str]:
+    """What differs between ``trial`` and the same ``again``, a short text each, and how exactly that was looked at."""
+    exact = _execution(trial) == _execution(again)
+    how = "bit for bit" if exact else f"within {TOLERANCE} (other device, threads, packs, processor or torch)"
+    return _differences(trial, again, 0.0 if exact else TOLERANCE), how
+
+
+def trained_again(
+    trial: StoredTrial, store: ResultStore, sweep: Path, model: ModelRef, keep_models: str = "none"
+) -> StoredTrial:
+    """The trial's spec, trained in a new store at ``sweep`` with as many threads and parts of a batch as it had."""
+    if store.data_folder.is_dir():
+        shutil.copytree(store.data_folder, sweep / "data")
     execution = trial.summary.execution
     device = "cuda" if execution.get("device") != "cpu" and torch.cuda.is_available() else "cpu"
-    model = _model(trial.spec, trial.fingerprint)
     threads, parts = (int(execution.get(name) or 1) for name in ("threads", "micro_batches"))
-    job = Job(trial.spec, trial.fingerprint, model, sweep, 0, threads, device, parts)
+    job = Job(
+        trial.spec, trial.fingerprint, model, sweep, 0, threads, device, micro_batches=parts, keep_models=keep_models
+    )
     run = TrialRun(job, lambda line: None)
     while not run.done:
         run.train_epoch()

@@ -25,7 +25,8 @@ def loaded(module: str, forbidden: str) -> list[str]:
         ("tunekit.cli", HEAVY),
         ("tunekit.search.command", HEAVY),
         ("analysis.console", f"{HEAVY} optuna"),
-        ("tunekit.engine.run", "ray"),
+        ("tunekit.engine.run", "ray adapters"),
+        ("tunekit.bottleneck", "ray adapters peft"),
     ],
 )
 def test_what_must_stay_light_stays_light(module, forbidden):

@@ -1,11 +1,16 @@
 """What must hold for every registered method on every model that is here without a network."""
 
+from itertools import product
+
 import numpy as np
 import pytest
 import torch
 
 from tests.helpers import build, specify, start
-from tunekit.engine.train import Member, Pack
+from tunekit.batching import restrictions, why_single
+from tunekit.engine.stacking import is_stackable
+from tunekit.engine.train import Member, Pack, packable
+from tunekit.errors import UserError
 from tunekit.methods import METHODS
 from tunekit.methods.base import complete_params, count_parameters
 from tunekit.models import MODEL_TYPES, MODELS, load_encoder, resolve_model
@@ -14,15 +19,22 @@ from tunekit.shapes import Shape, parameters
 
 OFFLINE_MODELS = [name for name in MODELS if MODELS[name].hub_id is None]
 every_method = pytest.mark.parametrize("method", list(METHODS))
-every_model = pytest.mark.parametrize("model", OFFLINE_MODELS)
+REFUSED = [("tiny-deberta", "prefix"), ("tiny-distilbert", "adapter"), ("tiny-distilbert", "pfeiffer")]
+"""Methods that can't work on a model, and say so."""
+every_pair = pytest.mark.parametrize(
+    ("model", "method"), [pair for pair in product(OFFLINE_MODELS, METHODS) if pair not in REFUSED]
+)
+UNMOVED = ("position_embeddings", "token_type", "key.bias", "k_lin.bias")
+"""What may have no gradient: rows that no text uses, and what a softmax over keys can't see."""
+FAR = {"adapter": 0.05, "pfeiffer": 0.05, "prefix": 5.0}
+"""How far from the pretrained model's logits a method may start, where it does not start at them."""
 
 
 def spec_for(model, method, **changes):
     return specify(model=model, method=method, train_limit=8, batch_size=4, epochs=1, **changes)
 
 
-@every_model
-@every_method
+@every_pair
 def test_counts_equal_closed_forms(model, method):
     spec = spec_for(model, method)
     prepared, built = build(spec)
@@ -32,8 +44,7 @@ def test_counts_equal_closed_forms(model, method):
     assert count_parameters(built) == (closed.trainable, closed.total)
 
 
-@every_model
-@every_method
+@every_pair
 def test_nothing_is_frozen_that_was_never_pretrained(model, method):
     spec = spec_for(model, method)
     prepared, built = build(spec)
@@ -50,8 +61,7 @@ def test_nothing_is_frozen_that_was_never_pretrained(model, method):
     assert all(p.requires_grad for p in heads)
 
 
-@every_model
-@every_method
+@every_pair
 def test_training_moves_all_that_is_trainable_and_no_bit_of_the_rest(model, method):
     spec = spec_for(model, method)
     prepared, built = build(spec)
@@ -61,13 +71,13 @@ def test_training_moves_all_that_is_trainable_and_no_bit_of_the_rest(model, meth
     for name, parameter in built.named_parameters():
         if not parameter.requires_grad:
             assert torch.equal(parameter, before[name]), name
-        elif "position_embeddings" not in name and "token_type" not in name and "key.bias" not in name:
+        elif not any(part in name for part in UNMOVED):
             assert not torch.equal(parameter, before[name]), name
 
 
 @every_method
 def test_method_starts_where_the_pretrained_model_is(method):
-    """LoRA's B is zero, so its logits are the base model's; the adapter's are near; full is the base."""
+    """LoRA's B is zero, so its logits are the base model's; an adapter's are near; a prefix is drawn."""
     spec = spec_for("minilm", method)
     prepared, built = build(spec)
     _, base = build(spec_for("minilm", "full"))
@@ -75,7 +85,23 @@ def test_method_starts_where_the_pretrained_model_is(method):
     for model in (built, base):
         pack = Pack([Member(spec, model, prepared.splits["train"], torch.device("cpu"))])
         outputs.append(pack.predict(prepared.splits["test"].subset(np.arange(4)))[0])
-    np.testing.assert_allclose(outputs[0], outputs[1], atol=1e-6 if method != "adapter" else 0.05, rtol=0)
+    np.testing.assert_allclose(outputs[0], outputs[1], atol=FAR.get(method, 1e-6), rtol=0)
+
+
+@every_pair
+def test_what_a_model_and_a_method_say_of_packs_is_so(model, method):
+    spec = spec_for(model, method)
+    prepared, built = build(spec)
+    kind, stackable = built.config.model_type, is_stackable(built)
+    member = Member(spec, built, prepared.splits["train"], torch.device("cpu"))
+    assert packable([member]) == (why_single(kind, method) is None) == (not restrictions(kind, method))
+    assert (getattr(METHODS[method], "single", None) is None) == stackable
+
+
+@pytest.mark.parametrize(("model", "method"), REFUSED)
+def test_what_does_not_fit_is_one_line(model, method):
+    with pytest.raises(UserError, match=rf"^method '{method}' on {model}: .*$"):
+        build(spec_for(model, method))
 
 
 @every_method

@@ -7,6 +7,7 @@ from tunekit.engine.memory_measure import given, kept_bytes, member_of, probe, s
 from tunekit.grouping import Sizes
 from tunekit.memory import Shape, Work, predict, saved_bytes
 from tunekit.methods.base import count_parameters
+from tunekit.models import MODELS
 from tunekit.shapes import NoClosedForm, parameters
 
 SMALL = {
@@ -17,10 +18,13 @@ MINILM_WIDE = {**SMALL, "hidden_size": 384, "num_attention_heads": 12, "intermed
 TYPES = {
     "bert": {"model_type": "bert", "max_position_embeddings": 512, "type_vocab_size": 2},
     "roberta": {"model_type": "roberta", "max_position_embeddings": 514, "type_vocab_size": 1},
+    "electra": {"model_type": "electra", "max_position_embeddings": 512, "type_vocab_size": 2, "embedding_size": 24},
 }
 METHODS = [
     ("full", {}),
+    ("head", {}),
     ("adapter", {"reduction_factor": 4}),
+    ("pfeiffer", {"reduction_factor": 4}),
     ("lora", {"r": 3}),
     ("lora", {"r": 3, "lora_dropout": 0.1}),
     ("lora", {"r": 5, "target_modules": "value"}),
@@ -58,7 +62,7 @@ def test_the_graph_keeps_what_the_closed_form_says_to_the_byte(kind, method, par
 
 
 @pytest.mark.parametrize(("shape", "rate"), [(BERT_WIDE, 0.1), (MINILM_WIDE, 0.0)])
-@pytest.mark.parametrize("method", ["full", "adapter", "lora"])
+@pytest.mark.parametrize("method", ["full", "adapter", "pfeiffer", "lora"])
 def test_real_widths_agree_and_a_step_is_not_under_predicted(shape, method, rate):
     wide = {**shape, "num_hidden_layers": 4}
     member, work = made(config_of("bert", wide, rate, rate), method, {}, (40, 31, 24, 24, 20, 9, 9, 8))
@@ -69,7 +73,7 @@ def test_real_widths_agree_and_a_step_is_not_under_predicted(shape, method, rate
 
 
 @pytest.mark.parametrize("rate", [0.1, 0.0])
-@pytest.mark.parametrize("method", ["full", "adapter", "lora"])
+@pytest.mark.parametrize("method", ["full", "adapter", "pfeiffer", "lora"])
 def test_what_is_measured_without_data_is_what_is_measured_with_it(method, rate):
     member, _ = made(config_of("roberta", SMALL, rate, rate), method, {}, LENGTHS)
     real = kept_bytes(member)
@@ -88,7 +92,9 @@ def test_a_probe_finds_the_closed_form_where_there_is_one():
 @pytest.mark.parametrize(
     ("change", "reason"),
     [
-        ({"model_type": "deberta-v2"}, "model_type is 'deberta-v2'"),
+        ({"model_type": "albert"}, "model_type is 'albert'"),
+        ({"model_type": "deberta-v2"}, "position_biased_input is None"),
+        ({"embedding_size": 12}, "embedding_size is 12"),
         ({"hidden_act": "relu"}, "hidden_act is 'relu'"),
         ({"position_embedding_type": "relative_key"}, "position_embedding_type is 'relative_key'"),
     ],
@@ -100,9 +106,31 @@ def test_what_has_no_closed_form_says_why(change, reason):
 
 def test_a_method_or_target_without_a_closed_form_says_which():
     shape = Shape.of(config_of("bert", SMALL))
-    with pytest.raises(NoClosedForm, match="method 'prefix'"):
-        parameters(shape, "prefix", {}, 3)
+    with pytest.raises(NoClosedForm, match="method 'ours'"):
+        parameters(shape, "ours", {}, 3)
     with pytest.raises(NoClosedForm, match="LoRA on 'word_embeddings'"):
         parameters(shape, "lora", {"r": 2, "lora_dropout": 0.0, "target_modules": "query,word_embeddings"}, 3)
     with pytest.raises(NoClosedForm, match="leaves out a size"):
         Shape.of({"model_type": "bert", "hidden_size": 24})
+
+
+@pytest.mark.parametrize("method", ["bitfit", "ia3", "prefix", "dora"])
+def test_a_method_whose_memory_is_not_followed_is_measured(method):
+    config = config_of("bert", SMALL)
+    spec = specify(method=method, batch_size=3)
+    work = Work(
+        shape=Shape.of(config), method=method, params=spec.method_params, num_labels=3, sizes=Sizes.of((9, 5, 4))
+    )
+    with pytest.raises(NoClosedForm, match=f"memory of method '{method}'"):
+        predict(work)
+    assert probe(config, spec, (9, 5, 4), 3) > 4 * parameters(work.shape, method, work.params, 3).total
+
+
+@pytest.mark.parametrize("model", ["tiny-distilbert", "tiny-deberta"])
+def test_a_model_that_is_padded_is_measured(model):
+    shape, spec = MODELS[model].shape, specify(model=model, batch_size=3)
+    work = Work(shape=shape, method="lora", params=spec.method_params, num_labels=3, sizes=Sizes.of((9, 5, 4)))
+    with pytest.raises(NoClosedForm, match="memory of padded batches"):
+        predict(work)
+    assert Shape.of(shape.config()) == shape
+    assert probe(shape.config(), spec, (9, 5, 4), 3) > 4 * parameters(shape, "lora", work.params, 3).total

@@ -25,6 +25,11 @@ MIXED = {
         {"seed": 2, "learning_rate": 5e-3, "weight_decay": 0.1, "method_params": {"reduction_factor": 8}},
         {"seed": 3, "learning_rate": 2e-3, "warmup_ratio": 0.1, "method_params": {"reduction_factor": 4}},
     ],
+    "pfeiffer": [
+        {"seed": 1, "learning_rate": 1e-3, "method_params": {"reduction_factor": 2}},
+        {"seed": 2, "learning_rate": 5e-3, "weight_decay": 0.1, "method_params": {"reduction_factor": 8}},
+        {"seed": 3, "learning_rate": 2e-3, "warmup_ratio": 0.1, "method_params": {"reduction_factor": 4}},
+    ],
     "lora": [
         {"seed": 1, "learning_rate": 1e-3, "method_params": {"r": 2}},
         {"seed": 2, "learning_rate": 5e-3, "weight_decay": 0.1, "method_params": {"r": 8, "lora_alpha": 32}},

@@ -55,13 +55,13 @@ def wait_for(condition: Callable[[], bool], process: subprocess.Popen[bytes], se
         time.sleep(0.02)
 
 
-def workers(driver: subprocess.Popen[bytes]) -> list[int]:
-    """Processes of the driver's Ray that hold a trial: Ray gives each the title of its actor."""
+def workers(driver: subprocess.Popen[bytes], actor: str = "") -> list[int]:
+    """Processes of the driver's Ray that run actors, or ones whose class is ``actor``: Ray gives each its title."""
     found = []
     for process in psutil.process_iter(["cmdline", "environ"]):
         title = " ".join(process.info["cmdline"] or [])
         ours = (process.info["environ"] or {}).get("FAULT_DRIVER") == str(driver.pid)
-        if ours and title.startswith("ray::") and "IDLE" not in title:
+        if ours and title.startswith(f"ray::{actor}") and "IDLE" not in title:
             found.append(process.pid)
     return found
 

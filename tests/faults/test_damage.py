@@ -16,7 +16,8 @@ from tunekit.engine.checkpoint import newest_valid
 from tunekit.errors import UserError
 from tunekit.lease import acquire
 from tunekit.plan import State, make_plan
-from tunekit.status import cells_of, status_table
+from tunekit.standing import Reader
+from tunekit.status import cells_of
 from tunekit.store import DamagedRecord, ResultStore
 
 DONE, BROKEN_OFF = specify(seed=1), specify(seed=2, epochs=4)
@@ -54,7 +55,7 @@ def read_all(store):
     plan, lines = None, []
     for read in (
         lambda: make_plan(SPECS, {spec.trial_id: fingerprint(spec) for spec in SPECS}, store),
-        lambda: status_table(store.root),
+        lambda: Reader(store.root).read(),
         lambda: cells(load([store.root])),
         lambda: newest_valid(store.folder(BROKEN_OFF) / "checkpoint"),
     ):

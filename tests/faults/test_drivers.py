@@ -2,13 +2,15 @@
 
 import re
 import signal
+import time
 
 import pytest
 
 from tests.faults.drive import GRID, begin, compared, logs, redone, said, summaries, wait_for
 from tunekit.store import ResultStore
 
-pytestmark = [pytest.mark.ray, pytest.mark.faults, pytest.mark.timeout(1500)]
+pytestmark = [pytest.mark.ray, pytest.mark.timeout(1500)]
+QUICK = (*GRID, "--methods", "adapter", "lora", "--epochs", "4", "--train-limit", "96")
 SWEEP = (*GRID, "--methods", "adapter", "lora", "--seeds", "1", "2", "3", "--epochs", "4", "--train-limit", "96")
 SEARCH = ("sweeps/peft_search.py", "--preset", "demo", "--models", "tiny-bert", "--methods", "lora", "--trials", "4")
 POINTS = [
@@ -22,6 +24,22 @@ POINTS = [
 """Writes of a driver and of its workers; test_kill_points.py has those of a trial one by one."""
 
 
+def test_sigkill_of_the_driver_changes_no_bit_and_redoes_no_finished_trial(tmp_path):
+    store = ResultStore(tmp_path / "demo")
+    driver = begin(tmp_path, *QUICK)
+    wait_for(lambda: bool(summaries(store)), driver)
+    driver.kill()
+    driver.wait()
+    before = summaries(store)
+    assert len(before) < 4
+    assert begin(tmp_path, *QUICK).wait(timeout=240) == 0, said(tmp_path)[-2000:]
+    assert "taking over the lease of a dead driver" in said(tmp_path)
+    after = summaries(store)
+    assert {name: after[name] for name in before} == before, "a finished trial was trained again"
+    compared(store, tmp_path / "unbroken", 4)
+
+
+@pytest.mark.faults
 def test_drivers_killed_one_after_another(tmp_path, figures):
     store = ResultStore(tmp_path / "demo")
     kills, again = 0, 0
@@ -44,6 +62,29 @@ def test_drivers_killed_one_after_another(tmp_path, figures):
     )
 
 
+@pytest.mark.faults
+def test_ctrl_c_leaves_within_ten_seconds_and_loses_nothing(tmp_path, figures):
+    store = ResultStore(tmp_path / "demo")
+    driver = begin(tmp_path, *SWEEP)
+    wait_for(lambda: bool(summaries(store)), driver)
+    driver.send_signal(signal.SIGINT)
+    started = time.monotonic()
+    assert driver.wait(timeout=30) == 130
+    assert time.monotonic() - started < 10
+    rows = {path: path.read_bytes() for path in store.trials_folder.glob("*/epochs.jsonl")}
+    before = summaries(store)
+    assert begin(tmp_path, *SWEEP).wait(timeout=240) == 0, said(tmp_path)[-2000:]
+    for path, content in rows.items():
+        kept = [line.split(b'"epoch_seconds"')[0] for line in content.splitlines()]
+        now = [line.split(b'"epoch_seconds"')[0] for line in path.read_bytes().splitlines()]
+        assert now[: len(kept)] == kept
+    after = summaries(store)
+    again = sum(after[name] != before[name] for name in before)
+    assert again == 0
+    figures("Ctrl-C to the driver", kills=1, **compared(store, tmp_path / "unbroken", 6), **{"finished redone": again})
+
+
+@pytest.mark.faults
 @pytest.mark.parametrize(("sweep", "command"), [("demo", SWEEP), ("search-demo", SEARCH)])
 def test_sigterm_ends_in_order_and_the_same_command_goes_on(sweep, command, tmp_path, figures):
     store = ResultStore(tmp_path / sweep)

@@ -1,4 +1,4 @@
-"""Workers that die while a driver runs: their trials go on from their checkpoints, and it is said."""
+"""Workers, hosts and nodes that die while a driver runs: their trials go on from their checkpoints, and it is said."""
 
 import random
 import time
@@ -16,16 +16,19 @@ from tests.faults.drive import (
     said,
     silent,
     summaries,
+    wait_for,
     workers,
 )
+from tunekit.schema import Status
 from tunekit.store import ResultStore
 
 pytestmark = [pytest.mark.ray, pytest.mark.faults, pytest.mark.timeout(900)]
-KILLS, EPOCHS = 20, 16
+KILLS, CYCLES, EPOCHS = 20, 5, 16
 SWEEP = (
     *GRID, "--methods", "adapter", "lora", "--seeds", "1", "2", "3", "4",
     "--epochs", str(EPOCHS), "--train-limit", "96",
 )  # fmt: skip
+HEALTH = {"health_check_initial_delay_ms": 500, "health_check_period_ms": 500, "health_check_failure_threshold": 3}
 
 
 def begun(store):
@@ -70,3 +73,50 @@ def test_twenty_workers_killed_at_random(tmp_path, figures):
     found = figures_of(driver, store, ended)
     assert kills == KILLS
     figures("SIGKILL of workers", kills=kills, **found, **compared(store, tmp_path / "unbroken", 8))
+
+
+def test_a_host_killed_with_its_pack(tmp_path, figures):
+    store, ended, kills = ResultStore(tmp_path / "demo"), {}, 0
+    driver = begin(tmp_path, *SWEEP, "--pack", "2", fault=TITLED)
+    for wanted in (20, 60):
+        wait_for(lambda wanted=wanted: recorded(store) >= wanted, driver)
+        ended = summaries(store) | ended
+        for pid in workers(driver, "Host"):
+            kill(pid)
+            kills += 1
+    found = figures_of(driver, store, ended)
+    assert {(trial.summary.status, len(trial.epochs)) for trial in store.trials()[0]} == {(Status.COMPLETED, EPOCHS)}
+    assert kills >= 2
+    figures("SIGKILL of the hosts of packs", kills=kills, missing=0, **found)
+
+
+def test_nodes_that_are_lost_and_come_back(tmp_path, figures):
+    from ray.cluster_utils import Cluster
+
+    store, ended, lost, seen = ResultStore(tmp_path / "demo"), {}, 0, 0
+    cluster = Cluster(
+        initialize_head=True,
+        head_node_args={"num_cpus": 0, "include_dashboard": False, "_system_config": HEALTH},
+    )
+    driver = None
+    try:
+        nodes = [cluster.add_node(num_cpus=1) for _ in range(2)]
+        driver = begin(tmp_path, *SWEEP, RAY_ADDRESS=cluster.address)
+        while lost < CYCLES and driver.poll() is None:
+            ended = summaries(store) | ended
+            if begun(store) < seen + (1 if lost else 2):
+                time.sleep(0.1)
+                continue
+            wanted = recorded(store) + 3
+            while recorded(store) < wanted and driver.poll() is None:
+                time.sleep(0.02)
+            cluster.remove_node(nodes.pop(0), allow_graceful=False)
+            seen, lost = begun(store), lost + 1
+            nodes.append(cluster.add_node(num_cpus=1))
+        found = figures_of(driver, store, ended)
+        assert lost == CYCLES
+        figures("loss of a node", kills=lost, **found, **compared(store, tmp_path / "unbroken", 8))
+    finally:
+        if driver is not None and driver.poll() is None:
+            kill(driver.pid)
+        cluster.shutdown()

@@ -194,6 +194,15 @@ def test_texts_are_cut_to_the_models_positions(repository):
     assert load_tokenizer(resolve_model(str(repository)), None).model_max_length == 64
 
 
+def test_a_sentencepiece_tokenizer_names_the_package_it_needs(repository, monkeypatch):
+    for file in ("vocab.txt", "tokenizer.json"):
+        (repository / file).unlink()
+    (repository / "spm.model").write_bytes(b"a model of sentencepiece")
+    monkeypatch.setattr("tunekit.models.find_spec", lambda name: None)
+    with pytest.raises(UserError, match=r"its tokenizer is spm.model; pip install sentencepiece$"):
+        load_tokenizer(resolve_model(str(repository)), None)
+
+
 def test_damaged_or_partial_weights_are_one_line(repository):
     from safetensors.torch import load_file, save_file
 

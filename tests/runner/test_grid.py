@@ -1,7 +1,9 @@
 """The grid's command end to end on a real Ray: one shared cluster, records compared with plain engine runs."""
 
 import json
+import re
 import runpy
+import shlex
 import sys
 import threading
 import time
@@ -20,6 +22,9 @@ from analysis.load import load
 from tests.conftest import ROOT, needs_real_data
 from tests.engine.test_run import finish, numbers
 from tests.helpers import start
+from tests.test_plugins import EXAMPLE
+from tunekit import plugins
+from tunekit.__main__ import main as tunekit
 from tunekit.engine.scoring import scores
 from tunekit.lease import acquire
 from tunekit.runner import nodes
@@ -109,7 +114,7 @@ def test_a_grid_in_packs_outlives_its_host(grid, tmp_path):
     killed: list[int] = []
     watch = threading.Thread(target=kill_host_once, args=(tmp_path / "demo", killed), daemon=True)
     watch.start()
-    packs = ["--methods", "lora", "--seeds", 1, 2, 3, "--train-limit", 128, "--epochs", 20, "--pack", 3]
+    packs = ["--methods", "lora", "--seeds", 1, 2, 3, "--train-limit", 128, "--epochs", 8, "--pack", 3]
     code, out, _ = grid("--preset", "demo", "--models", "tiny-bert", *packs, "--storage", tmp_path)
     assert (code, len(killed)) == (0, 1), out
     trials = stored(tmp_path / "demo")
@@ -122,6 +127,31 @@ def test_a_grid_in_packs_outlives_its_host(grid, tmp_path):
             assert ours.train_loss == pytest.approx(theirs.train_loss, abs=1e-4)
     names = [actor["name"] for actor in list_named_actors(all_namespaces=True)]
     assert not [name for name in names if name.startswith("host-")], "the driver ends its hosts"
+
+
+def test_a_plugins_method_and_single_ones_train_on_workers(grid, tmp_path):
+    (tmp_path / "ln_tuning.py").write_text(EXAMPLE)
+    packs = ["--pack", 2, "--max-concurrent", 2, "--seeds", 1, 2, "--storage", tmp_path]
+    arguments = ["--preset", "demo", *TINY, "--methods", "ia3", "ln-tuning", *packs]
+    arguments += ["--plugin", tmp_path / "ln_tuning.py"]
+    code, out, _ = grid(*arguments, "--dry-run")
+    assert (code, out.count("trials are single, not in packs (ia3: ")) == (0, 1)
+    code, out, _ = grid(*arguments)
+    assert code == 0, out
+    sizes: dict[str, set[int]] = {}
+    for trial in stored(tmp_path / "demo"):
+        sizes.setdefault(trial.spec.method, set()).add(trial.summary.execution["pack_size"])
+    assert set(sizes) == {"ia3", "ln-tuning"}
+    assert sizes["ia3"] == {1}
+    assert json.loads((tmp_path / "demo" / "sweep.json").read_text())["requests"][0]["plugins"] == plugins.described()
+
+    (tmp_path / "ln_tuning.py").write_text(EXAMPLE.replace('"weight"', '"bias"'))
+    code, out, _ = grid(*arguments, "--dry-run")
+    assert out.count("made by other code") == 2
+    plugins._forget("ln_tuning.py")
+    code, _, err = grid(*arguments[:-2])
+    assert (code, err.count("\n")) == (2, 1)
+    assert "unknown method 'ln-tuning'" in err
 
 
 def test_failed_cells_are_named_the_rest_runs_and_retry_is_asked_for(grid, tmp_path):
@@ -227,3 +257,22 @@ def test_a_node_of_other_code_refuses_its_first_trial_which_ends_the_run(grid, t
     assert stored(tmp_path / "demo") == []
     code, out, _ = grid(*arguments)
     assert (code, '"completed": 2' in out) == (0, True), "nothing was marked as failed"
+
+
+def test_the_commands_of_the_exports_page(grid, tmp_path, monkeypatch, capfd):
+    """As they stand in docs/export.md, with a tiny model in the place of MiniLM."""
+    page = (ROOT / "docs" / "export.md").read_text(encoding="utf-8").replace("minilm", "tiny-bert")
+    commands = [
+        shlex.split(line) for block in re.findall(r"```sh\n(.*?)```", page, re.S) for line in block.splitlines()
+    ]
+    assert len(commands) == 8
+    monkeypatch.chdir(tmp_path)
+    (tmp_path / "rows.csv").write_text("aspect,sentence\nfood,the food is great .\nservice,the service was slow .\n")
+    for command in commands:
+        if command[1] == "sweeps/main_grid.py":
+            assert grid(*command[2:], *TINY, "--methods", "full", "adapter", "lora")[0] == 0
+        else:
+            assert tunekit(command[3:]) == 0, capfd.readouterr().err
+    labels = pd.read_csv(tmp_path / "labels.csv")
+    assert list(labels) == ["row", "label", "p_positive", "p_neutral", "p_negative"]
+    assert labels["label"].isin(["positive", "neutral", "negative"]).all()

@@ -1,57 +1,37 @@
-"""What a run says of itself: the estimate of what is left, counted as trials come and go."""
+"""The ETA against its definition, over random histories of a run."""
 
-import json
+import random
 
 import pytest
 
-from tests.helpers import specify
-from tests.test_store import FINGERPRINT
-from tunekit.plan import Plan, PlannedTrial, State
+from tests.helpers import fingerprint, specify
+from tunekit.plan import make_plan
 from tunekit.runner.progress import Progress
 from tunekit.schema import Status
+from tunekit.store import ResultStore
+
+SECONDS = {"lora": 3.0, "full": 8.0}
 
 
-@pytest.fixture
-def progress():
-    """Of four trials of four epochs, one of them at its second."""
-    specs = [specify(seed=seed, method=method, epochs=4) for seed in (1, 2) for method in ("lora", "full")]
-    trials = [
-        PlannedTrial(spec, FINGERPRINT, State.PARTIAL if n == 3 else State.NEW, 2 if n == 3 else 0, None, True)
-        for n, spec in enumerate(specs)
-    ]
-    found = Progress(Plan(tuple(trials), (), ()), {spec.trial_id: spec for spec in specs})
-    found.slots = 2
-    return found
-
-
-def report(progress, number, epoch, seconds):
-    trial_id = list(progress.pending)[number]
-    values = {"train_loss": 0.1, "val_macro_f1": 0.5, "test_macro_f1": 0.5, "epoch_seconds": seconds}
-    progress.started(trial_id)
-    progress.epoch(trial_id, {"epoch": epoch, **values})
-
-
-def left(progress):
-    """Seconds of work that the estimate counts, what runs right now apart."""
-    progress.running.clear()
-    return progress.eta_seconds() * progress.slots
-
-
-def test_the_estimate_counts_what_is_left_by_kind(progress, capsys):
+@pytest.mark.parametrize("draw", [random.Random(seed) for seed in range(5)])
+def test_the_eta_is_the_mean_of_each_kind_times_its_epochs_left(draw, tmp_path):
+    specs = [specify(method=method, seed=seed, epochs=4) for seed in range(4) for method in SECONDS]
+    plan = make_plan(specs, {spec.trial_id: fingerprint(spec) for spec in specs}, ResultStore(tmp_path))
+    progress = Progress(plan, {spec.trial_id: spec for spec in specs}, slots=2)
     assert progress.eta_seconds() is None
-    report(progress, 0, 1, 10.0)  # lora: 3 + 4 epochs left; full, not seen yet, as long: 4 + 2
-    assert left(progress) == pytest.approx(130)
-    report(progress, 1, 1, 40.0)  # full: 3 + 2 left
-    assert left(progress) == pytest.approx(7 * 10 + 5 * 40)
-    report(progress, 1, 2, 20.0)  # a mean of 30
-    assert left(progress) == pytest.approx(7 * 10 + 4 * 30)
-    report(progress, 1, 1, 30.0)  # a retry went back
-    assert left(progress) == pytest.approx(7 * 10 + 5 * 30)
-    progress.ended(list(progress.pending)[1], Status.DIVERGED)
-    assert left(progress) == pytest.approx(7 * 10 + 2 * 30)
-    for number in (0, 2, 3):
-        progress.ended(list(progress.pending)[number], Status.COMPLETED)
-    assert left(progress) == 0
-    assert progress.totals() == {"completed": 3, "failed": 1}
-    events = [json.loads(line) for line in capsys.readouterr().out.splitlines()]
-    assert [event["event"] for event in events] == ["epoch"] * 4 + ["trial"] * 4
+    waiting, done = list(specs), {spec.trial_id: 0 for spec in specs}
+    while waiting:
+        spec = draw.choice(waiting)
+        # A retry may go back to an earlier checkpoint; a scheduler may end a trial early.
+        done[spec.trial_id] = draw.choice([max(1, done[spec.trial_id]), done[spec.trial_id] + 1])
+        result = {"epoch": done[spec.trial_id], "epoch_seconds": SECONDS[spec.method], "test_macro_f1": 0.5}
+        progress.epoch(spec.trial_id, result | {"train_loss": 1.0, "val_macro_f1": 0.5})
+        if done[spec.trial_id] == 4 or draw.random() < 0.1:
+            progress.ended(spec.trial_id, Status.COMPLETED)
+            waiting.remove(spec)
+        progress.running.clear()  # what has passed of epochs under way is not counted here
+        mean = {kind: k.seconds / k.num_epochs for (_, _, kind), k in progress.paces.items() if k.num_epochs}
+        assert all(mean[method] == SECONDS[method] for method in mean)
+        overall = sum(mean.values()) / len(mean)
+        left = sum(mean.get(one.method, overall) * (4 - done[one.trial_id]) for one in waiting)
+        assert progress.eta_seconds() == pytest.approx(left / 2, abs=0.06)

@@ -24,7 +24,7 @@ from tunekit.data.user import read_user_dataset
 from tunekit.errors import UserError
 from tunekit.schema import TrialSpec
 from tunekit.search import command as search_command
-from tunekit.status import status_table
+from tunekit.standing import Reader
 from tunekit.store import DamagedRecord, ResultStore
 
 PACE = {
@@ -91,7 +91,7 @@ def test_a_store_of_anything_is_read_or_refused_in_one_line(data):
     with tempfile.TemporaryDirectory() as folder:
         root = Path(folder) / "sweep"
         damaged(root, data)
-        for read in (lambda: cells(load([root])), lambda: status_table(root), lambda: ResultStore(root).trials()):
+        for read in (lambda: cells(load([root])), lambda: Reader(root).read(), lambda: ResultStore(root).trials()):
             try:
                 read()
             except (UserError, DamagedRecord) as error:

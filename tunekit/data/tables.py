@@ -25,6 +25,21 @@ def read_rows(path: Path, columns: Sequence[str]) -> Iterator[tuple[str, list]]:
     """
     if path.suffix not in SUFFIXES:
         raise UserError(f"{path}: unsupported kind of file {path.suffix!r}; supported are {', '.join(SUFFIXES)}")
+    _check_size(path)
+    reader = {".csv": _csv_rows, ".parquet": _parquet_rows}.get(path.suffix, _json_rows)
+    yield from reader(path, columns)
+
+
+def read_lines(path: Path) -> Iterator[tuple[str, str]]:
+    """Yields (place, line) of a text file, empty lines left out. Raises UserError as ``read_rows``."""
+    _check_size(path)
+    for number, line in enumerate(_read_text(path).split("\n"), start=1):
+        if line.strip():
+            yield f"{path}, line {number}", line.rstrip("\r")
+
+
+def _check_size(path: Path) -> None:
+    """Raises UserError for a file that is missing, empty or too large."""
     if not path.is_file():
         raise UserError(f"{path}: no such file")
     size = path.stat().st_size
@@ -32,8 +47,6 @@ def read_rows(path: Path, columns: Sequence[str]) -> Iterator[tuple[str, list]]:
         raise UserError(f"{path}: the file is empty")
     if size > MAX_BYTES:
         raise UserError(f"{path}: {size} bytes, the limit is {MAX_BYTES}")
-    reader = {".csv": _csv_rows, ".parquet": _parquet_rows}.get(path.suffix, _json_rows)
-    yield from reader(path, columns)
 
 
 def _require(place: str, columns: Sequence[str], present: Collection[str]) -> None:

@@ -115,8 +115,8 @@ def _read_file(path: Path, text: str, pair: str | None, label: str, group: str |
         rows.append(
             _Row(
                 place,
-                text=_text(place, text, cells[text]),
-                pair=None if pair is None else _text(place, pair, cells[pair]),
+                text=checked_text(place, text, cells[text]),
+                pair=None if pair is None else checked_text(place, pair, cells[pair]),
                 label=_label(place, label, cells[label]),
                 group=None if group is None else _group(place, group, cells[group]),
             )
@@ -126,7 +126,7 @@ def _read_file(path: Path, text: str, pair: str | None, label: str, group: str |
     return rows
 
 
-def _text(place: str, column: str, value: object) -> str:
+def checked_text(place: str, column: str, value: object) -> str:
     """A text as it stands. Raises UserError for none, blanks, another type, and halves of a character."""
     if value is None or (isinstance(value, str) and not value.strip()):
         raise UserError(f"{place}: empty text in column {column!r}")
@@ -148,14 +148,14 @@ def _label(place: str, column: str, value: object) -> str:
         raise UserError(f"{place}: empty label in column {column!r}")
     if not isinstance(value, str | int | float | Decimal):
         raise UserError(f"{place}: column {column!r} holds {type(value).__name__}, not a label")
-    return _text(place, column, word)
+    return checked_text(place, column, word)
 
 
 def _group(place: str, column: str, value: object) -> str | None:
     """A hash that stands for the group; None for an empty one: rows without a group are not one group."""
     if value is None or not str(value).strip():
         return None
-    return text_hash(_text(place, column, str(value).strip()))
+    return text_hash(checked_text(place, column, str(value).strip()))
 
 
 def _number(label: str) -> Decimal | None:

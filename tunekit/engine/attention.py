@@ -42,8 +42,8 @@ class FlatSelfAttention(nn.Module):
         self.rate = float(library.dropout.p)
         self.flow, self.last = flow, last
 
-    def forward(self, hidden: torch.Tensor, *_: Any, **__: Any) -> tuple[torch.Tensor]:
-        """(K, T, H) hidden states to (K, T, H) contexts, or (K, B, H) of first tokens in the last layer."""
+    def forward(self, hidden: torch.Tensor, *_: Any, **__: Any) -> tuple[torch.Tensor, None]:
+        """(K, T, H) hidden states to (K, T, H) contexts, or (K, B, H) of first tokens in the last layer; no weights."""
         batch = self.flow.batch
         dropped = self.flow.take(Kind.TOKEN if self.last else Kind.PAIR, self.heads, self.rate)
         keys, values = self._in_slots(self.key(hidden), batch), self._in_slots(self.value(hidden), batch)
@@ -61,9 +61,9 @@ class FlatSelfAttention(nn.Module):
         context = torch.cat(contexts)
         if self.last:
             context = context.view(len(batch.order), -1).index_select(0, batch.places)
-            return (context.view(len(hidden), batch.sequences, -1),)
+            return context.view(len(hidden), batch.sequences, -1), None
         context = _Rearranged.apply(context, batch.token_rows, batch.slot_rows, batch.real_slots)
-        return (context.view(*hidden.shape[:-1], -1),)
+        return context.view(*hidden.shape[:-1], -1), None
 
     def _in_slots(self, x: torch.Tensor, batch: FlatBatch) -> torch.Tensor:
         """(K, T, heads * d) as the (slots * heads, d) of all groups."""

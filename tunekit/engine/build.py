@@ -1,6 +1,6 @@
 """From a spec to what trains: its data, limited, carved and tokenised, and its model, changed by its method."""
 
-import logging
+from collections.abc import Mapping
 from dataclasses import dataclass
 from functools import lru_cache
 from pathlib import Path
@@ -16,8 +16,9 @@ from tunekit.engine.train import LabelledSplit
 from tunekit.errors import UserError
 from tunekit.methods import METHODS
 from tunekit.models import MODEL_TYPES, ModelRef, load_encoder, load_tokenizer
-from tunekit.schema import Fingerprint, TrialSpec
+from tunekit.schema import Fingerprint, Scalar, TrialSpec
 from tunekit.seeding import seeded, stream_seed
+from tunekit.shapes import NAMING
 
 
 @dataclass(frozen=True)
@@ -87,7 +88,7 @@ def adapt(model: PreTrainedModel, spec: TrialSpec) -> None:
     _quiet_libraries()
     try:
         with seeded(stream_seed(spec.seed, "method")):
-            METHODS[spec.method](**spec.method_params).prepare(model)
+            METHODS[spec.method](**named_for(model.config.model_type, spec.method_params)).prepare(model)
     except ValueError as error:
         raise UserError(f"method {spec.method!r} on {spec.model}: {error}") from error
     head = MODEL_TYPES[model.config.model_type].head
@@ -96,10 +97,18 @@ def adapt(model: PreTrainedModel, spec: TrialSpec) -> None:
             parameter.requires_grad = True
 
 
+def named_for(model_type: str, params: Mapping[str, Scalar]) -> dict[str, Scalar]:
+    """A method's parameters with ``target_modules``, given as BERT calls them, by the model type's own names."""
+    named = dict(params)
+    if "target_modules" in named:
+        targets = str(named["target_modules"]).split(",")
+        named["target_modules"] = ",".join(NAMING[model_type].module(target) for target in targets)
+    return named
+
+
 def _quiet_libraries() -> None:
-    """Silence what is wrong or expected: new heads, explicit attention, an adapter said to be idle (adapters#815)."""
+    """Silence what is expected: new heads, explicit attention."""
     transformers_logging.set_verbosity_error()
-    logging.getLogger("adapters").setLevel(logging.ERROR)
 
 
 def check_device(precisions: set[str], *, gpu: bool) -> None:

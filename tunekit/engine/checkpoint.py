@@ -35,7 +35,8 @@ class Checkpoint:
     history: list[dict[str, Any]]
 
 
-def _trainable(model: nn.Module) -> dict[str, nn.Parameter]:
+def trainable(model: nn.Module) -> dict[str, nn.Parameter]:
+    """The parameters that training moves, by name."""
     return {name: parameter for name, parameter in model.named_parameters() if parameter.requires_grad}
 
 
@@ -44,7 +45,7 @@ def save_checkpoint(
 ) -> None:
     """Write ``folder/epoch-N`` for the last epoch of ``history`` and drop all but the newest two. Raises OSError."""
     epoch = history[-1]["epoch"]
-    parameters = _trainable(model)
+    parameters = trainable(model)
     state = {
         f"{name}.{key}": value for name, p in parameters.items() for key, value in optimizer.state.get(p, {}).items()
     }
@@ -99,7 +100,7 @@ def newest_valid(folder: Path) -> tuple[Checkpoint | None, list[str]]:
 
 def restore(checkpoint: Checkpoint, model: nn.Module, optimizer: torch.optim.AdamW) -> None:
     """Put the checkpoint's tensors into ``model`` and ``optimizer``. Raises ValueError if they are another model's."""
-    parameters = _trainable(model)
+    parameters = trainable(model)
     if set(parameters) != set(checkpoint.model):
         raise ValueError("the checkpoint holds other trainable tensors than the model")
     with torch.no_grad():

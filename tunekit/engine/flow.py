@@ -1,7 +1,8 @@
 """The forward pass on flat batches: the libraries' models with our attention, dropout and last layer put in.
 
 ``prepare`` changes a model once; ``logits`` runs it, for a single trial or a pack, whose stacked model has the same
-modules. What a module needs beside its input it finds in the model's ``Flow``.
+modules. What a module needs beside its input it finds in the model's ``Flow``. A model that can't run so stays the
+library's own and takes padded batches (``tunekit.engine.padded``).
 """
 
 from contextlib import AbstractContextManager, nullcontext
@@ -17,6 +18,7 @@ from tunekit.data.tokens import TokenisedSplit
 from tunekit.engine.attention import FlatSelfAttention
 from tunekit.engine.dropout import LEVELS, Kind, Masks, Site, Sites, masked
 from tunekit.engine.flat import FlatBatch, flat_batch
+from tunekit.engine.padded import PaddedBatch, padded_batch, padded_logits
 from tunekit.models import MODEL_TYPES
 
 
@@ -24,6 +26,8 @@ from tunekit.models import MODEL_TYPES
 class Flow:
     """What the forward pass at hand works on. One a model."""
 
+    padded: bool = False
+    """Whether batches are padded; all else is then of no use."""
     batch: FlatBatch | None = None
     masks: Masks | None = None
     """None where nothing is dropped."""
@@ -63,9 +67,12 @@ def _keep_first_tokens(module: nn.Module, inputs: tuple[torch.Tensor, ...]) -> t
     return (context, hidden.flatten(0, 1).index_select(0, batch.first).view_as(context), *rest)
 
 
-def prepare(model: PreTrainedModel) -> Flow:
-    """Put flat attention and dropout into ``model``, in place, and return its flow."""
-    flow = Flow()
+def prepare(model: PreTrainedModel, *, padded: bool = False) -> Flow:
+    """Put flat attention and dropout into ``model``, in place, and return its flow; ``padded``: leave it as it is."""
+    flow = Flow(padded=padded)
+    if padded:
+        model.tunekit_flow = flow
+        return flow
     layers = backbone_of(model).encoder.layer
     for layer in layers:
         layer.attention.self = FlatSelfAttention(layer.attention.self, flow, last=layer is layers[-1])
@@ -89,11 +96,19 @@ def backbone_of(model: PreTrainedModel) -> nn.Module:
     return getattr(model, MODEL_TYPES[model.config.model_type].backbone)
 
 
+def layers_of(model: PreTrainedModel) -> nn.Module:
+    """The part of a model's encoder that runs its layers."""
+    return getattr(backbone_of(model), MODEL_TYPES[model.config.model_type].encoder)
+
+
 def batch_of(
     model: PreTrainedModel, parts: list[tuple[TokenisedSplit, np.ndarray]], *, train: bool = False
-) -> FlatBatch:
+) -> FlatBatch | PaddedBatch:
     """The sequences of each trial as ``model`` takes them, on its device; ``train``: dropout will be."""
     config = model.config
+    if model.tunekit_flow.padded:
+        [(split, indices)] = parts
+        return padded_batch(split, indices, pad_id=config.pad_token_id, device=model.device)
     return flat_batch(
         parts,
         heads=config.num_attention_heads,
@@ -105,18 +120,24 @@ def batch_of(
 
 
 def logits(
-    model: PreTrainedModel, batch: FlatBatch, masks: Masks | None = None, precision: str = "fp32"
+    model: PreTrainedModel, batch: FlatBatch | PaddedBatch, masks: Masks | None = None, precision: str = "fp32"
 ) -> torch.Tensor:
     """Class logits (K * B, C), trial by trial; in fp32 where the precision is bf16."""
     flow, backbone = model.tunekit_flow, backbone_of(model)
+    if isinstance(batch, PaddedBatch):
+        with autocast(precision, batch.input_ids.device):
+            found = padded_logits(model, batch)
+        return found.float() if precision == "bf16" else found
     flow.batch, flow.masks = batch, masks
     try:
         with autocast(precision, batch.input_ids.device):
             hidden = backbone.embeddings(
                 input_ids=batch.input_ids, token_type_ids=batch.token_type_ids, position_ids=batch.position_ids
             )
+            if hasattr(backbone, "embeddings_project"):
+                hidden = backbone.embeddings_project(hidden)
             first = backbone.encoder(hidden).last_hidden_state.flatten(0, 1).unsqueeze(1)  # (K * B, 1, H)
-            if backbone.pooler is not None:
+            if getattr(backbone, "pooler", None) is not None:
                 first = model.dropout(backbone.pooler(first))
             found = model.classifier(first)
     finally:

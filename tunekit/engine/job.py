@@ -6,6 +6,7 @@ from pathlib import Path
 from typing import Any
 
 from tunekit.models import ModelRef
+from tunekit.plugins import Plugin
 from tunekit.schema import Fingerprint, TrialSpec
 
 
@@ -21,8 +22,12 @@ class Job:
     """Number of the driver's start; a later one stops this run."""
     threads: int
     device: str = "cpu"
+    plugins: tuple[Plugin, ...] = ()
+    """Whose methods, datasets and models the spec may name; active before it is built."""
     micro_batches: int = 1
     """Parts that a batch is trained in, one after another, where memory does not hold it; the step is of the whole."""
+    keep_models: str = "none"
+    """Of which epochs the trial keeps weights for export: none, last, best or all."""
 
 
 def jobs_of(trial: Mapping[str, Any], bases: Mapping[str, Job]) -> list[Job]:

@@ -13,19 +13,15 @@ from torch import nn
 from torch._subclasses.fake_tensor import FakeTensorMode
 from torch.autograd.graph import saved_tensors_hooks
 from torch.profiler import ProfilerActivity, profile
-from transformers import BertConfig, BertForSequenceClassification, RobertaConfig, RobertaForSequenceClassification
 
 from tunekit.data.tokens import TokenisedSplit
 from tunekit.engine.build import adapt
 from tunekit.engine.optim import step_optimizer
 from tunekit.engine.train import LabelledSplit, Member, Pack
 from tunekit.methods.base import count_parameters
+from tunekit.models import MODEL_TYPES
 from tunekit.schema import TrialSpec
 
-KINDS = {
-    "bert": (BertConfig, BertForSequenceClassification),
-    "roberta": (RobertaConfig, RobertaForSequenceClassification),
-}
 FP32, ADAMW_STATES = 4, 2
 
 
@@ -36,9 +32,10 @@ def member_of(
 
     Raises UserError where the method does not fit the model.
     """
-    config_kind, model_kind = KINDS[config["model_type"]]
+    kind = MODEL_TYPES[config["model_type"]]
+    config_kind, model_kind, _ = kind.classes()
     pad = config_kind().pad_token_id
-    values = {"pad_token_id": pad, **config, "num_labels": num_labels, "attn_implementation": "sdpa"}
+    values = {"pad_token_id": pad, **config, "num_labels": num_labels, "attn_implementation": kind.attention}
     model = model_kind(config_kind(**values))
     adapt(model, spec)
     member = Member(spec, model, _sequences(lengths, pad + 1), torch.device(device))

@@ -5,7 +5,7 @@ from dataclasses import astuple
 from typing import Any
 
 from tunekit.engine.train import EVAL_TOKENS, LabelledSplit, batches
-from tunekit.memory import NoClosedForm, Shape, Sizes, Work, parameters, predict
+from tunekit.memory import NoClosedForm, Shape, Sizes, Work, predict
 from tunekit.schema import TrialSpec
 
 
@@ -18,7 +18,6 @@ def predicted_peak(
     """
     try:
         shape = Shape.of(config)
-        parameters(shape, spec.method, spec.method_params, num_labels)
     except NoClosedForm:
         return None
     train = splits["train"].tokens.lengths
@@ -37,7 +36,10 @@ def predicted_peak(
         )  # fmt: skip
         return predict(work, scored).peak
 
-    return max(map(peak, _largest(sizes)))
+    try:
+        return max(map(peak, _largest(sizes)))
+    except NoClosedForm:
+        return None
 
 
 def _largest(sizes: set[Sizes]) -> list[Sizes]:

@@ -10,9 +10,10 @@ import numpy as np
 import pandas as pd
 import torch
 
-from tunekit.engine import checkpoint, memory_peak
+from tunekit.batching import restrictions
+from tunekit.engine import checkpoint, kept, memory_peak
 from tunekit.engine.build import build_model, check_device, prepare
-from tunekit.engine.flow import backbone_of
+from tunekit.engine.flow import layers_of
 from tunekit.engine.job import Job
 from tunekit.engine.memory_plan import predicted_peak
 from tunekit.engine.scoring import scores
@@ -46,6 +47,8 @@ class TrialRun:
         self.job, self.spec, self.store = job, job.spec, ResultStore(job.sweep)
         self.device = torch.device(job.device)
         check_current(job.sweep, job.start)
+        for plugin in job.plugins:
+            plugin.activate()
         check_device({job.spec.precision}, gpu=self.device.type == "cuda")
         _be_deterministic(self.device, job.threads)
         memory_peak.reset_peak(self.device)
@@ -55,7 +58,7 @@ class TrialRun:
         used = memory_peak.used_bytes(self.device)
         model = build_model(job.spec, job.model, prepared)
         self.member = Member(job.spec, model, self.splits["train"], self.device, micro_batches=job.micro_batches)
-        backbone_of(self.member.model).encoder.register_forward_pre_hook(beat)
+        layers_of(self.member.model).register_forward_pre_hook(beat)
         self.pack = Pack([self.member])
         trainable, total = count_parameters(self.member.model)
         execution = {
@@ -63,10 +66,12 @@ class TrialRun:
             "threads": job.threads,
             "pack_size": 1,
             "micro_batches": job.micro_batches,
-            "attention": "explicit" if self.member.flow.sites.has_pairs else "sdpa",
+            "attention": self._attention(),
             "precision": job.spec.precision,
         }
         self.built = Built(trainable, total, self._predicted(used), execution)
+        for line in restrictions(model.config.model_type, job.spec.method):
+            log(line)
         self.records: list[EpochRecord] = []
         self.steps, self.predictions = _NO_ROWS, _NO_ROWS
         self.earlier = self._stored()
@@ -78,6 +83,11 @@ class TrialRun:
             passed = len(self.records)
             self.earlier = (records[:passed], *(frame[frame["epoch"] <= passed] for frame in frames))
         log(f"{job.spec.label}: epoch {len(self.records) + 1} of {job.spec.epochs} begins, {self.built.execution}")
+
+    def _attention(self) -> str:
+        """How attention is computed: the library's own on padded batches, ours step by step, or SDPA."""
+        flow = self.member.flow
+        return "padded" if flow.padded else "explicit" if flow.sites.has_pairs else "sdpa"
 
     def _predicted(self, used: int) -> int | None:
         """Peak bytes by the closed form, with those ``used`` before the model was built; None where it has none."""
@@ -212,14 +222,20 @@ class TrialRun:
         predictions = _join(self.predictions, predictions[predictions["epoch"] > record.epoch])
         if len(predictions):
             self.store.write_predictions(self.folder, predictions)
+        keep, identity = self.job.keep_models, kept.identity_of(self.spec, self.job.fingerprint)
+        # Before the checkpoint, for what goes on after this epoch does not come back to it.
+        if kept.is_kept(keep, self.records, self.spec):
+            kept.keep_weights(self.folder, self.member.model, record.epoch, identity)
         started = time.monotonic()
         if not self.done and started - self.last_checkpoint >= CHECKPOINT_SPACING * self.write_seconds:
+            self.store.sync_sides(self.folder)
             history = [asdict(item) for item in self.records]
             model, optimizer = self.member.model, self.member.optimizer
             checkpoint.save_checkpoint(self.folder / "checkpoint", model, optimizer, step=record.step, history=history)
             self.last_checkpoint = time.monotonic()
             self.write_seconds = self.last_checkpoint - started
         self.store.write_epochs(self.folder, self.records + epochs[record.epoch :])
+        kept.drop_others(self.folder, keep, self.records, self.spec)
 
     def finish(self) -> TrialSummary:
         """Score the fixed part of train, write the summary, drop the checkpoints. Raises Diverged."""
@@ -231,6 +247,7 @@ class TrialRun:
         check_current(self.job.sweep, self.job.start)
         self.store.write_summary(self.folder, summary)
         shutil.rmtree(self.folder / "checkpoint", ignore_errors=True)
+        kept.drop_others(self.folder, self.job.keep_models, self.records, self.spec)
         return summary
 
     def fail(self, status: Status, error: str) -> TrialSummary:
@@ -239,6 +256,7 @@ class TrialRun:
         summary = summarise(self.records, status, built=self.built, error=error)
         self.store.write_summary(self.folder, summary)
         shutil.rmtree(self.folder / "checkpoint", ignore_errors=True)
+        kept.drop_others(self.folder, self.job.keep_models, self.records, self.spec)
         return summary
 
 
@@ -250,10 +268,12 @@ def end(job: Job, status: Status, error: str) -> TrialSummary:
     check_current(job.sweep, job.start)
     store = ResultStore(job.sweep)
     folder = store.begin(job.spec, job.fingerprint)
-    summary = summarise(store.read(folder).epochs, status, built=None, error=error)
+    records = store.read(folder).epochs
+    summary = summarise(records, status, built=None, error=error)
     store.write_summary(folder, summary)
     if status is not Status.FAILED:
         shutil.rmtree(folder / "checkpoint", ignore_errors=True)
+    kept.drop_others(folder, job.keep_models, records, job.spec)
     return summary
 
 

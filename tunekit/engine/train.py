@@ -14,11 +14,13 @@ from torch import nn
 from torch.nn import functional as F
 from transformers import PreTrainedModel
 
+from tunekit.batching import why_padded
 from tunekit.data.tokens import TokenisedSplit
 from tunekit.engine.dropout import Kind, Masks, MaskStream
 from tunekit.engine.flat import FlatBatch
 from tunekit.engine.flow import Flow, batch_of, logits, prepare
 from tunekit.engine.optim import StackedAdamW, learning_rate_at, make_optimizer, step_optimizer
+from tunekit.engine.padded import PaddedBatch, dropout_of
 from tunekit.engine.stacking import Stack, is_stackable
 from tunekit.schema import TrialSpec
 from tunekit.seeding import stream_seed
@@ -79,7 +81,7 @@ class Member:
 
     def __post_init__(self) -> None:
         self.model.to(self.device)
-        self.flow = prepare(self.model)
+        self.flow = prepare(self.model, padded=why_padded(self.model.config.model_type, self.spec.method) is not None)
         self.masks = MaskStream(self.spec.seed, self.device)
         self.optimizer = make_optimizer(self.model, self.spec)
         self.parameters = [p for group in self.optimizer.param_groups for p in group["params"]]
@@ -119,7 +121,9 @@ def batches(num_rows: int, spec: TrialSpec, epoch: int) -> Iterator[np.ndarray]:
 def packable(members: Sequence[Member]) -> bool:
     """Whether ``members`` can be one pack."""
     first = members[0]
-    return all(one.micro_batches == 1 and one.group() == first.group() and is_stackable(one.model) for one in members)
+    if first.flow.padded or not is_stackable(first.model):
+        return False
+    return all(one.micro_batches == 1 and one.group() == first.group() for one in members)
 
 
 class Pack:
@@ -204,11 +208,17 @@ class Pack:
         members = self.members
         batch = self.batch([(one.train, at) for one, at in zip(members, indices, strict=True)], train=True)
         labels = np.concatenate([one.train.labels[at] for one, at in zip(members, indices, strict=True)])
-        found = logits(self.model, batch, self._masks(batch, part), members[0].spec.precision)
+        if isinstance(batch, PaddedBatch):
+            with dropout_of(members[0].spec.seed, members[0].device, members[0].step, part):
+                found = logits(self.model, batch, precision=members[0].spec.precision)
+        else:
+            found = logits(self.model, batch, self._masks(batch, part), members[0].spec.precision)
         each = F.cross_entropy(found, torch.from_numpy(labels).to(found.device, non_blocking=True), reduction="none")
         return each.view(len(members), -1).mean(1), batch.num_tokens
 
-    def batch(self, parts: Sequence[tuple[LabelledSplit, np.ndarray]], *, train: bool = False) -> FlatBatch:
+    def batch(
+        self, parts: Sequence[tuple[LabelledSplit, np.ndarray]], *, train: bool = False
+    ) -> FlatBatch | PaddedBatch:
         """The examples of each member's split, as its model takes them."""
         return batch_of(self.model, [(split.tokens, indices) for split, indices in parts], train=train)
 

@@ -1,4 +1,4 @@
-"""Houlsby adapter (Houlsby et al., 2019), from the ``adapters`` library."""
+"""Houlsby adapter (Houlsby et al., 2019)."""
 
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, ClassVar
@@ -32,12 +32,8 @@ class Adapter:
         }
 
     def prepare(self, model: "PreTrainedModel") -> None:
-        """Insert and activate the bottlenecks. Raises ValueError where they would be narrower than 1."""
-        import adapters
+        """Insert the bottlenecks. Raises ValueError where they would be narrower than 1, or the model has no place."""
+        from tunekit.bottleneck import HOULSBY, add_bottlenecks
 
-        if model.config.hidden_size < self.reduction_factor:
-            raise ValueError(f"reduction_factor {self.reduction_factor} exceeds hidden size {model.config.hidden_size}")
-        adapters.init(model)
         freeze(model)
-        model.add_adapter("tunekit", config=adapters.DoubleSeqBnConfig(reduction_factor=self.reduction_factor))
-        model.set_active_adapters("tunekit")
+        add_bottlenecks(model, self.reduction_factor, HOULSBY)

@@ -21,6 +21,9 @@ class Method(Protocol):
     ``prepare`` adds the method's own weights to a sequence-classification model, in place, and leaves exactly those
     frozen that it does not train. New weights come from torch's global generator, which the caller seeds. The head
     needs no care: the engine trains it under every method.
+
+    A method may also say, as class variables, that it can't train without padding or in packs: ``padded`` or ``single``
+    is then the reason, in a few words.
     """
 
     __dataclass_fields__: ClassVar[dict[str, Any]]

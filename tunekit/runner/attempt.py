@@ -54,7 +54,8 @@ class Attempt:
     def view(self) -> View:
         """How it stands, and its notes, which it then holds no more."""
         notes, self.notes = self.notes, []
-        return View(list(self.records), self.status, notes)
+        pack_size = self.run.built.execution["pack_size"] if self.run else 1
+        return View(list(self.records), self.status, notes, pack_size)
 
     def step(self) -> None:
         """Train one epoch; after the last one complete the trial."""

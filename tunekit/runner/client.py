@@ -7,7 +7,6 @@ from pathlib import Path
 from typing import Any
 
 import ray
-from ray import tune
 from ray.actor import ActorHandle
 from ray.exceptions import RayActorError
 from ray.util import list_named_actors
@@ -15,6 +14,7 @@ from ray.util.scheduling_strategies import NodeAffinitySchedulingStrategy
 
 from tunekit.engine.job import Job, jobs_of
 from tunekit.runner.nodes import Driver, refusal, refused
+from tunekit.runner.slot import SlotTrainable
 from tunekit.runner.view import View, is_behind, report_of, report_of_seeds
 from tunekit.schema import Status
 
@@ -52,7 +52,7 @@ class Seats:
         return self.hosts[job.spec.trial_id]
 
 
-class TrialClient(tune.Trainable):
+class TrialClient(SlotTrainable):
     """Has ``jobs[config["trial"]["trial_id"]]`` trained in packs of up to ``size``."""
 
     def setup(self, config: dict[str, Any], jobs: Mapping[str, Job], size: int, driver: Driver | None = None) -> None:
@@ -71,6 +71,7 @@ class TrialClient(tune.Trainable):
         if line := refusal(self.driver):
             return refused(line)
         [view] = self.seats.step([self.job])
+        self.show(self.job.spec, view)
         return report_of(view)
 
     def cleanup(self) -> None:
@@ -78,7 +79,7 @@ class TrialClient(tune.Trainable):
         self.seats.leave()
 
 
-class SearchClient(tune.Trainable):
+class SearchClient(SlotTrainable):
     """Has the specs of one configuration, ``config["trial"]["specs"]``, its search seeds, trained in packs.
 
     ``bases`` are jobs by study, whose spec gives way; ``metric`` is the score that is searched on.
@@ -107,6 +108,7 @@ class SearchClient(tune.Trainable):
         while behind := [at for at in range(len(self.jobs)) if self._is_behind(at)]:
             for at, view in zip(behind, self.seats.step([self.jobs[at] for at in behind]), strict=True):
                 self.views[at] = view
+                self.show(self.jobs[at].spec, view)
             if any(view.status not in (None, Status.COMPLETED) for view in self.views):
                 break
         return report_of_seeds(self.epoch, self.views, self.metric)

@@ -61,10 +61,3 @@ class Display(ABC):
                 json.dumps({"event": event, "seconds": round(time.monotonic() - self.begun, 1), **values}) + "\n"
             )
             sys.stdout.flush()
-
-
-def clock(seconds: float) -> str:
-    """Seconds as 1:02:03 or 2:03."""
-    minutes, second = divmod(int(seconds), 60)
-    hours, minute = divmod(minutes, 60)
-    return f"{hours}:{minute:02}:{second:02}" if hours else f"{minute}:{second:02}"

@@ -20,8 +20,10 @@ from tunekit.runner.progress import Progress
 from tunekit.runner.resources import Resources, on_gpus, pack_of, room, share_of
 from tunekit.runner.retries import Retries, reason, specs_of
 from tunekit.runner.trainable import TrialTrainable
+from tunekit.runner.watched import Watched
 from tunekit.schema import Status
 from tunekit.store import DamagedRecord, ResultStore
+from tunekit.trackers.feed import Feeds
 
 
 def trial_id(trial: Trial) -> str:
@@ -90,11 +92,12 @@ def run_grid(
     resources: Resources,
     progress: Progress,
     lease: Lease,
+    track: Sequence[str] = (),
 ) -> None:
     """Train ``trials`` in order, as many at a time as resources allow.
 
-    ``models`` are by spec name. The caller holds the lease. What ended is in the store, whatever happens here.
-    Raises Stopped where a signal ended it, UserError where nodes can't train for this driver.
+    ``models`` are by spec name, ``track`` names trackers. The caller holds the lease. What ended is in the store,
+    whatever happens here. Raises Stopped where a signal ended it, UserError where nodes can't train for this driver.
     """
 
     def make(session: Session, guard: Guard) -> tune.Tuner:
@@ -107,11 +110,12 @@ def run_grid(
         progress.begin(
             slots=min(room(session.nodes, resources), len(jobs)), dashboard=session.dashboard, experiment=experiment
         )
-        callbacks = [Recorder(jobs, progress), Retries(store, progress.note)]
+        callbacks = [Recorder(jobs, progress), Retries(store, progress.note), Watched(store, feeds)]
         share, pack = share_of(session.nodes, resources), pack_of(session.nodes, resources)
         return tuner(jobs, experiment, share, pack, resources.max_concurrent, guard, callbacks)
 
-    fit(make, resources, progress, lease)
+    with Feeds(track, store, progress.note) as feeds:
+        fit(make, resources, progress, lease)
 
 
 def tuner(

@@ -9,6 +9,7 @@ from pathlib import Path
 from tunekit.runner import session as ray_session  # isort: skip  (sets what Ray reads at import)
 from ray import tune
 
+from tunekit import plugins
 from tunekit.engine.job import Job
 from tunekit.lease import Lease
 from tunekit.models import ModelRef
@@ -62,6 +63,8 @@ def job_of(
         start=lease.start,
         threads=resources.cpus_per_trial,
         device="cuda" if gpu else "cpu",
+        keep_models=resources.keep_models,
+        plugins=plugins.active(),
     )
 
 

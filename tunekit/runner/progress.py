@@ -1,7 +1,6 @@
 """What a running grid says: a live table on a terminal, JSON lines elsewhere."""
 
 import time
-from collections import Counter
 from collections.abc import Mapping
 from dataclasses import dataclass, field
 from pathlib import Path
@@ -11,14 +10,13 @@ from rich.console import Group
 from rich.table import Table
 from rich.text import Text
 
+from tunekit.eta import Kind, Pace, clock, kind_of, remaining_seconds
 from tunekit.plan import Plan, State
-from tunekit.runner.display import Display, clock
+from tunekit.runner.display import Display
 from tunekit.schema import Status, TrialSpec
 
 SHOWN = 12
 """Running trials that the live table lists."""
-Kind = tuple[str, str, str]
-"""Model, dataset and method: trials that cost about the same."""
 
 
 @dataclass
@@ -42,16 +40,14 @@ class Progress(Display):
     running: dict[str, Running] = field(default_factory=dict)
     epochs_done: dict[str, int] = field(default_factory=dict)
     finished: dict[str, Status] = field(default_factory=dict)
-    costs: dict[Kind, tuple[int, float]] = field(default_factory=dict)
-    """Epochs seen and their seconds."""
-    left: Counter[Kind] = field(default_factory=Counter)
-    """Epochs that are still to be trained."""
+    paces: dict[Kind, Pace] = field(default_factory=dict)
 
     def __post_init__(self) -> None:
         super().__init__()
         self.epochs_done = {t.spec.trial_id: t.epochs_done for t in self.plan.trials if t.spec.trial_id in self.pending}
         for trial_id, spec in self.pending.items():
-            self.left[_kind(spec)] += spec.epochs - self.epochs_done[trial_id]
+            pace = self.paces.setdefault(kind_of(spec), Pace())
+            pace.epochs_left += spec.epochs - self.epochs_done[trial_id]
 
     def begin(self, *, slots: int, dashboard: str | None, experiment: Path) -> None:
         """Ray runs: say where to look."""
@@ -67,11 +63,11 @@ class Progress(Display):
         if not result.get("epoch"):
             return
         spec = self.pending[trial_id]
-        self._at_epoch(trial_id, result["epoch"])
+        pace = self._at_epoch(trial_id, result["epoch"])
+        pace.seconds += result["epoch_seconds"]
+        pace.num_epochs += 1
         score = result["test_macro_f1"] if spec.score_test else result["val_macro_f1"]
         self.running[trial_id] = Running(result["epoch"], time.monotonic(), score)
-        count, seconds = self.costs.get(_kind(spec), (0, 0.0))
-        self.costs[_kind(spec)] = (count + 1, seconds + result["epoch_seconds"])
         self.event(
             "epoch",
             trial=spec.label,
@@ -88,24 +84,18 @@ class Progress(Display):
         self.event("trial", trial=self.pending[trial_id].label, trial_id=trial_id, status=status.value)
 
     def eta_seconds(self) -> float | None:
-        """Seconds until all trials are done, running ones counted from the start of their epoch; None before one epoch.
+        """Seconds until all trials are done, epochs under way counted from their start; None before one epoch."""
+        now = time.monotonic()
+        running = list(self.running.items())  # the display's thread reads while trials end
+        under_way = [(kind_of(self.pending[trial_id]), now - state.since) for trial_id, state in running]
+        return remaining_seconds(self.paces, self.slots, under_way)
 
-        A kind of trial (model, dataset, method) that was not seen yet counts with the mean of those that were.
-        """
-        if not self.costs:
-            return None
-        mean = {kind: seconds / count for kind, (count, seconds) in self.costs.items()}
-        overall = sum(mean.values()) / len(mean)
-        left = sum(count * mean.get(kind, overall) for kind, count in self.left.items())
-        for trial_id, state in list(self.running.items()):  # the display's thread reads while trials end
-            each = mean.get(_kind(self.pending[trial_id]), overall)
-            left -= min(each, time.monotonic() - state.since)
-        return round(max(0.0, left) / self.slots, 1)
-
-    def _at_epoch(self, trial_id: str, epoch: int) -> None:
-        """The trial stands at ``epoch``; a retry may have gone back."""
-        self.left[_kind(self.pending[trial_id])] -= epoch - self.epochs_done[trial_id]
+    def _at_epoch(self, trial_id: str, epoch: int) -> Pace:
+        """The trial stands at ``epoch``, after a retry perhaps an earlier one; its kind's pace."""
+        pace = self.paces[kind_of(self.pending[trial_id])]
+        pace.epochs_left -= epoch - self.epochs_done[trial_id]
         self.epochs_done[trial_id] = epoch
+        return pace
 
     def _count(self, status: Status) -> int:
         return sum(value is status for value in self.finished.values())
@@ -134,7 +124,3 @@ class Progress(Display):
             score = "-" if state.score is None else f"{100 * state.score:.2f}"
             table.add_row(spec.label, f"{state.epochs}/{spec.epochs}", score)
         return Group(*(Text(note) for note in self.notes), table, Text(header))
-
-
-def _kind(spec: TrialSpec) -> Kind:
-    return spec.model, spec.dataset, spec.method

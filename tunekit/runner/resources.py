@@ -16,6 +16,8 @@ class Resources:
     max_concurrent: int | None = None
     pack: int | None = None
     """Trials that one process trains together, on a GPU or on the cores of one trial; None: those that share a GPU."""
+    keep_models: str = "none"
+    """Of which epochs a trial keeps weights for export: none, last, best or all."""
 
 
 @dataclass(frozen=True)

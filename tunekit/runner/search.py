@@ -24,11 +24,13 @@ from tunekit.runner.schedulers import PerStudy
 from tunekit.runner.search_progress import SearchProgress
 from tunekit.runner.trainable import SearchTrainable
 from tunekit.runner.view import OBJECTIVE
+from tunekit.runner.watched import Watched
 from tunekit.schema import Status, TrialSpec, slug
 from tunekit.search.outcome import Outcome, outcome_of
 from tunekit.search.space import shown_params
 from tunekit.search.study import Asked, Study
 from tunekit.store import ResultStore, StoredTrial
+from tunekit.trackers.feed import Feeds
 
 BREAKING = (UserError, OSError, Superseded, StorageInternalError, SQLAlchemyError)
 """Errors after which no more is suggested: raised inside Tune they would only be logged."""
@@ -165,8 +167,9 @@ def run_search(
     resources: Resources,
     lease: Lease,
     record: Callable[[], None],
+    track: Sequence[str] = (),
 ) -> None:
-    """Run ``studies`` until each has its trials. The caller holds the lease.
+    """Run ``studies`` until each has its trials; ``track`` names trackers. The caller holds the lease.
 
     Raises Stopped where a signal ended it, and what broke it off: UserError (also where nodes can't train for this
     driver), Superseded, or OSError, also where the studies' storage failed.
@@ -202,10 +205,11 @@ def run_search(
                 trial_name_creator=_name,
                 trial_dirname_creator=_name,
             ),
-            run_config=run_config(experiment, guard, [Retries(store, progress.note)]),
+            run_config=run_config(experiment, guard, [Retries(store, progress.note), Watched(store, feeds)]),
         )
 
-    fit(make, resources, progress, lease)
+    with Feeds(track, store, progress.note) as feeds:
+        fit(make, resources, progress, lease)
     broken = searchers[0].broken if searchers else None
     if isinstance(broken, StorageInternalError | SQLAlchemyError):
         raise OSError(f"the studies' storage failed: {str(broken).splitlines()[0]}") from broken

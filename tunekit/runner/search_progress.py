@@ -10,7 +10,8 @@ from rich.console import Group
 from rich.table import Table
 from rich.text import Text
 
-from tunekit.runner.display import Display, clock
+from tunekit.eta import clock
+from tunekit.runner.display import Display
 from tunekit.schema import Scalar
 from tunekit.search.outcome import Outcome
 from tunekit.search.study import Study

@@ -2,12 +2,16 @@
 
 import os
 import secrets
+import socket
 import sys
 import time
 import urllib.error
 import urllib.request
 from dataclasses import dataclass, replace
 from pathlib import Path
+from typing import Any
+
+from tunekit.errors import UserError
 
 # Ray reads these at import: uv would ship the working directory, Tune would swallow the first Ctrl-C and, in its new
 # output engine, print tables beside ours; a failed attempt is one line of ours, its traceback lies in Tune's folder.
@@ -24,7 +28,6 @@ if not os.environ.get("RAY_ADDRESS"):
 import ray  # noqa: E402
 from ray.tune.execution import class_cache  # noqa: E402
 
-from tunekit.errors import UserError  # noqa: E402
 from tunekit.runner.resources import Node  # noqa: E402
 
 # Tune would hand these to each trial by way of a log that everyone on the machine can read; no trial needs them.
@@ -65,24 +68,24 @@ def connect() -> Session:
 
     A Ray started here asks for a token (unless RAY_AUTH_MODE says otherwise) and shows its dashboard on loopback only;
     trials exchange no large objects, so its store is small. A cluster that asks for no token gets one line of warning.
+    Raises UserError where there is no Ray to join, or none starts.
     """
     ours = False
     if ray.is_initialized():
         url = None
-    elif os.environ.get("RAY_ADDRESS"):
-        url = ray.init(log_to_driver=False, logging_level="ERROR").dashboard_url
+    elif address := os.environ.get("RAY_ADDRESS"):
+        url = _join(address)
         if answers_without_token(url and f"http://{url}"):
             sys.stderr.write(f"warning: {open_line(url)}\n")
     else:
         ours = True
         keep_token_private()
-        url = ray.init(
+        url = _init(
+            "Ray does not start on this machine; it has 30 s, which a busy one may exceed: try again",
             address="local",
-            log_to_driver=False,
-            logging_level="ERROR",
             dashboard_host="127.0.0.1",
             object_store_memory=OBJECT_STORE_BYTES,
-        ).dashboard_url
+        )
     return Session(f"http://{url}" if url else None, _nodes(), ours)
 
 
@@ -114,6 +117,28 @@ def _nodes() -> tuple[Node, ...]:
         for one in ray.nodes()
         if one["Alive"]
     )
+
+
+def _join(address: str) -> str | None:
+    """Join the Ray at ``address``, which is asked first: Ray itself would try a dead one for many minutes."""
+    otherwise = f"can't join the Ray at RAY_ADDRESS={address}; start the cluster, or unset RAY_ADDRESS"
+    host, _, port = address.removeprefix("ray://").rpartition(":")
+    if host and port.isdigit():
+        try:
+            socket.create_connection((host.strip("[]"), int(port)), ASK_SECONDS).close()
+        except OSError as error:
+            raise UserError(f"{otherwise} ({error})") from error
+    return _init(otherwise)
+
+
+def _init(otherwise: str, **settings: Any) -> str | None:
+    """``ray.init``; address of its dashboard. Raises UserError: ``otherwise``, and Ray's first line on why."""
+    try:
+        return ray.init(log_to_driver=False, logging_level="ERROR", **settings).dashboard_url
+    except Exception as error:  # Ray raises it bare where a process of its own does not come up
+        ray.shutdown()
+        reason = str(error).strip().partition("\n")[0]
+        raise UserError(f"{otherwise} ({reason or type(error).__name__})") from error
 
 
 def disconnect(session: Session) -> None:

@@ -7,16 +7,15 @@ hand the trial to another one, and it retries what fails in a step.
 from collections.abc import Mapping
 from typing import Any
 
-from ray import tune
-
 from tunekit.engine.job import Job, jobs_of
 from tunekit.runner.attempt import Attempt
 from tunekit.runner.nodes import Driver, refusal, refused
+from tunekit.runner.slot import SlotTrainable
 from tunekit.runner.view import is_behind, report_of, report_of_seeds
 from tunekit.schema import Status
 
 
-class TrialTrainable(tune.Trainable):
+class TrialTrainable(SlotTrainable):
     """Trains ``jobs[config["trial"]["trial_id"]]``; see ``Attempt`` for what ends it and what raises."""
 
     def setup(self, config: dict[str, Any], jobs: Mapping[str, Job], driver: Driver | None = None) -> None:
@@ -36,14 +35,16 @@ class TrialTrainable(tune.Trainable):
             return refused(line)
         self.attempt = self.attempt or Attempt(self.job)
         self.attempt.step()
-        return report_of(self.attempt.view())
+        view = self.attempt.view()
+        self.show(self.job.spec, view)
+        return report_of(view)
 
     def cleanup(self) -> None:
         """Free the model."""
         self.attempt = None
 
 
-class SearchTrainable(tune.Trainable):
+class SearchTrainable(SlotTrainable):
     """Trains the specs of one configuration, ``config["trial"]["specs"]``, its seeds one after another in each epoch.
 
     ``bases`` are jobs by study, whose spec gives way; ``metric`` is the score that is searched on. Epochs that a former
@@ -76,7 +77,10 @@ class SearchTrainable(tune.Trainable):
                 attempt.step()
             if attempt.status not in (None, Status.COMPLETED):
                 break
-        return report_of_seeds(self.epoch, [attempt.view() for attempt in self.attempts], self.metric)
+        views = [attempt.view() for attempt in self.attempts]
+        for attempt, view in zip(self.attempts, views, strict=True):
+            self.show(attempt.job.spec, view)
+        return report_of_seeds(self.epoch, views, self.metric)
 
     def cleanup(self) -> None:
         """Free the models."""

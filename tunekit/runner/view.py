@@ -23,6 +23,8 @@ class View:
     """None while it trains."""
     notes: Sequence[str] = ()
     """What a person should know."""
+    pack_size: int = 1
+    """Trials of the largest pack that it has trained in."""
 
 
 def is_behind(num_recorded: int, status: Status | None, epoch: int, epochs: int) -> bool:

@@ -7,8 +7,9 @@ from dataclasses import replace
 
 import tyro
 
-from tunekit import estimate
+from tunekit import estimate, plugins
 from tunekit.args import SearchArgs
+from tunekit.batching import described
 from tunekit.command import (
     INCOMPLETE,
     OK,
@@ -63,7 +64,8 @@ def _main(args: SearchArgs, presets: Mapping[str, SearchPreset], report: Report)
     if args.dry_run:
         return OK
     refuse_long(hours, args, "demo")
-    check_storage(store.root, [trial.spec for trial in pending], args.max_concurrent or estimate.cores())
+    concurrent = args.max_concurrent or estimate.cores()
+    check_storage(store.root, [trial.spec for trial in pending], concurrent, args.keep_models)
     lease = take(store, say)
     try:
         return _run(args, request, store, resources, lease, say, report)
@@ -93,7 +95,7 @@ def _run(
         store.add_request(_request(args, request, []))
         from tunekit.runner.search import run_search  # imports ray: seconds that an error need not wait
 
-        run_search(studies, request.sweep.models, store, resources, lease, lambda: _record(store, studies))
+        run_search(studies, request.sweep.models, store, resources, lease, lambda: _record(store, studies), args.track)
     confirmed = _choose(args, request, store, studies)
     plan = plan_of(replace(request.sweep, specs=confirmed), store)
     if not searching and not plan.pending(retry_failed=args.retry_failed):
@@ -102,7 +104,7 @@ def _run(
         if not searching:
             resources = _prepared(args, request, store, resources, say)
         store.add_request(_request(args, request, confirmed))
-        train(plan, request.sweep, store, resources, lease, retry_failed=args.retry_failed)
+        train(plan, request.sweep, store, resources, lease, retry_failed=args.retry_failed, track=args.track)
         plan = plan_of(replace(request.sweep, specs=confirmed), store)
     report(store)
     return _verdict(studies, plan, say)
@@ -165,6 +167,7 @@ def _request(args: SearchArgs, request: SearchRequest, confirmed: Sequence[Trial
     return {
         "versions": versions(),
         **source(),
+        "plugins": plugins.described(),
         "blocks": [block.to_dict() for block in request.sweep.blocks],
         "search": {
             "trials": request.plans[0].planned,
@@ -209,6 +212,7 @@ def _described(request: SearchRequest, ended: Mapping[str, int]) -> str:
         carved = f", {100 * plan.spec.val_fraction:g} % of train carved as dev" if plan.spec.val_fraction else ""
         lines.append(f"  {plan.key}: {ended.get(plan.key, 0)} of {plan.planned} trials ended{carved}")
         lines += [f"    {name}: {_range(values)}" for name, values in plan.definition()["space"].items()]
+    lines += [f"  {line}" for line in described(request.sweep.specs, request.sweep.models)]
     if request.confirm_seeds:
         seeds = " ".join(map(str, request.confirm_seeds))
         lines.append(f"  then each study's default, best and 1se choice on fresh seeds {seeds}, test scored")

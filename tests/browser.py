@@ -1,0 +1,74 @@
+"""A headless Chromium, driven over its DevTools protocol, so that a test can wait for what scripts put on a page."""
+
+import asyncio
+import shutil
+import subprocess
+import time
+from collections.abc import Mapping, Sequence
+from pathlib import Path
+from types import TracebackType
+from typing import Any
+
+import aiohttp
+import pytest
+
+CHROMIUM = next(filter(None, map(shutil.which, ("chromium", "chromium-browser", "google-chrome"))), None)
+needs_chromium = pytest.mark.skipif(CHROMIUM is None, reason="no chromium here (apt-get install chromium)")
+FLAGS = ("--headless", "--no-sandbox", "--disable-gpu", "--disable-dev-shm-usage", "--remote-debugging-port=0")
+WAIT_SECONDS = 90
+
+
+class Browser:
+    """A context manager; ``profile`` is an empty folder."""
+
+    def __init__(self, profile: Path) -> None:
+        self.profile = profile
+
+    def __enter__(self) -> "Browser":
+        command = [CHROMIUM, *FLAGS, "--window-size=2400,1600", f"--user-data-dir={self.profile}", "about:blank"]
+        self.process = subprocess.Popen(command, stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL)
+        return self
+
+    def __exit__(self, kind: type | None, error: BaseException | None, trace: TracebackType | None) -> None:
+        self.process.kill()
+        self.process.wait()
+
+    def read(self, url: str, wanted: Sequence[str], cookies: Mapping[str, str] | None = None) -> str:
+        """The text of the page at ``url`` once it holds all of ``wanted``, or after WAIT_SECONDS."""
+        return asyncio.run(self._read(url, wanted, cookies or {}))
+
+    async def _read(self, url: str, wanted: Sequence[str], cookies: Mapping[str, str]) -> str:
+        deadline = time.monotonic() + WAIT_SECONDS
+        async with aiohttp.ClientSession() as http:
+            page = await self._page(http, deadline)
+            async with http.ws_connect(page, max_msg_size=0) as socket:
+                for name, value in cookies.items():
+                    await _ask(socket, "Network.setCookie", name=name, value=value, url=url)
+                await _ask(socket, "Page.navigate", url="about:blank")
+                await _ask(socket, "Page.navigate", url=url)
+                text = ""
+                while time.monotonic() < deadline and not all(one in text for one in wanted):
+                    await asyncio.sleep(0.5)
+                    answer = await _ask(socket, "Runtime.evaluate", expression="document.body.innerText")
+                    text = answer.get("result", {}).get("value") or ""
+                return text
+
+    async def _page(self, http: aiohttp.ClientSession, deadline: float) -> str:
+        """The address of the first tab's socket."""
+        port = self.profile / "DevToolsActivePort"
+        while time.monotonic() < deadline:
+            try:
+                number = port.read_text().splitlines()[0]
+                async with http.get(f"http://127.0.0.1:{number}/json/list") as answer:
+                    return next(one["webSocketDebuggerUrl"] for one in await answer.json() if one["type"] == "page")
+            except (OSError, IndexError, StopIteration, aiohttp.ClientError):
+                await asyncio.sleep(0.2)
+        raise TimeoutError("chromium has not started")
+
+
+async def _ask(socket: aiohttp.ClientWebSocketResponse, method: str, **params: Any) -> dict[str, Any]:
+    await socket.send_json({"id": 1, "method": method, "params": params})
+    while True:
+        answer = await socket.receive_json()
+        if answer.get("id") == 1:
+            return answer.get("result", {})

@@ -1,0 +1,197 @@
+"""``python -m tunekit export``: one trial's model as a folder that the libraries load, compared with its records."""
+
+import json
+import os
+import shutil
+import tempfile
+from collections.abc import Callable
+from dataclasses import dataclass
+from pathlib import Path
+
+import numpy as np
+import pandas as pd
+import torch
+
+from tunekit.data.base import load_dataset
+from tunekit.engine import kept
+from tunekit.engine.build import Prepared, build_model, prepare
+from tunekit.engine.checkpoint import trainable
+from tunekit.errors import UserError
+from tunekit.export import formats
+from tunekit.export.card import card
+from tunekit.export.choose import Chosen
+from tunekit.export.exported import BASE, MANIFEST, Manifest, at_commit, load_exported
+from tunekit.models import MODELS, ModelRef, hub_id_of, load_encoder, resolve_model
+from tunekit.plan import fingerprint_of
+from tunekit.provenance import source
+from tunekit.seeding import stream_seed
+from tunekit.store import ResultStore, StoredTrial
+from tunekit.verify import compared, model_of, trained_again
+
+COMPARED_ROWS = 64
+TOLERANCES = {"fp32": 0.02, "bf16": 0.3}
+"""Largest difference of a logit (above 1: relative) from the stored float16 one; bf16 trials were scored in bf16."""
+
+Say = Callable[[str], None]
+
+
+@dataclass(frozen=True)
+class Request:
+    """What was asked for beside the trial."""
+
+    to: Path
+    merged: bool = False
+    train: bool = False
+    base_model: Path | None = None
+
+
+def export(chosen: Chosen, root: Path, request: Request, say: Say) -> None:
+    """Write the chosen trial's model to the folder ``request.to``, whole or not at all.
+
+    Raises UserError where the folder is not empty, the trial has no weights, or what was written does not predict what
+    the trial recorded; OSError.
+    """
+    to = _target(request.to)
+    store, trial = ResultStore(root), chosen.trial
+    ref = _model(trial, request.base_model)
+    _refuse_stale(trial, ref, store)
+    say(f"{trial.spec.label} ({chosen.why}), epoch {chosen.epoch} of {trial.spec.epochs}")
+    tensors = _weights(chosen, store, ref, request, say)
+    prepared = prepare(trial.spec, trial.fingerprint, ref, store.data_folder)
+    model = build_model(trial.spec, ref, prepared)
+    formats.fill(trainable(model), tensors, str(trial.folder))
+    _name_labels(model, prepared)
+    if request.merged:
+        formats.merge_all(model)
+    to.parent.mkdir(parents=True, exist_ok=True)
+    draft = Path(tempfile.mkdtemp(dir=to.parent, prefix=f".{to.name}."))
+    try:
+        manifest = _write(draft, chosen, model, ref, prepared, request.merged)
+        del model, tensors
+        say(_compare(draft, trial, chosen.epoch, prepared))
+        draft.chmod(0o755)
+        os.replace(draft, to)
+    finally:
+        shutil.rmtree(draft, ignore_errors=True)
+    sizes = {path: path.stat().st_size for path in to.rglob("*.safetensors")}
+    base = sum(size for path, size in sizes.items() if path.parent.name == BASE)
+    beside = f", and its pretrained model, which the hub does not have ({base / 1e6:.1f} MB)" if base else ""
+    say(f"{request.to}: {manifest.kind}, {(sum(sizes.values()) - base) / 1e6:.2f} MB of weights{beside}")
+
+
+def _target(to: Path) -> Path:
+    """``to`` where it is free. Raises UserError where something is there."""
+    if to.is_symlink() or (to.exists() and not to.is_dir()):
+        raise UserError(f"--to {to} is not a folder; give another")
+    if to.is_dir() and any(to.iterdir()):
+        raise UserError(f"--to {to} is not empty; give a new folder")
+    return to.resolve()
+
+
+def _model(trial: StoredTrial, folder: Path | None) -> ModelRef:
+    """The trial's pretrained model. Raises UserError where it is a local folder that was not given or is another."""
+    name = trial.spec.model
+    if name not in MODELS and "/" not in name:
+        if folder is None:
+            raise UserError(f"{name} was a local folder, which the store does not hold; give it with --base-model")
+        ref = resolve_model(str(folder))
+        if ref.name != name:
+            raise UserError(f"--base-model {folder} is {ref.name}, the trial's was {name}")
+        return ref
+    return model_of(trial.spec, trial.fingerprint) if name in MODELS else at_commit(name, trial.fingerprint.model)
+
+
+def _refuse_stale(trial: StoredTrial, ref: ModelRef, store: ResultStore) -> None:
+    """Raises UserError where the code or data at hand is not what the trial was made by."""
+    data = load_dataset(trial.spec.dataset, store.data_folder)
+    parts = trial.fingerprint.differs_in(fingerprint_of(trial.spec, ref.revision, data.content_hash))
+    if parts:
+        raise UserError(f"{trial.spec.label} is stale, made by other {', '.join(parts)}; export it with what made it")
+
+
+def _weights(chosen: Chosen, store: ResultStore, ref: ModelRef, request: Request, say: Say) -> dict[str, torch.Tensor]:
+    """The trial's trained tensors: those that it kept, or with ``--train`` those of the trial trained again."""
+    trial, epoch = chosen.trial, chosen.epoch
+    identity = kept.identity_of(trial.spec, trial.fingerprint)
+    there = kept.kept_epochs(trial.folder)
+    if epoch in there:
+        return kept.read_kept(trial.folder, epoch, identity)
+    if not request.train:
+        minutes = (trial.summary.train_seconds or 0) / 60
+        others = f", but of {' '.join(map(str, there))} (--epoch)" if there else ""
+        raise UserError(
+            f"{trial.spec.label} kept no weights of epoch {epoch}{others}; --train trains it again here and compares "
+            f"(it took {minutes:.1f} min); a sweep run with --keep-models best keeps them"
+        )
+    say("no weights were kept; training it again in a temporary folder")
+    keep = {len(trial.epochs): "last", trial.summary.best_epoch: "best"}.get(epoch, "all")
+    with tempfile.TemporaryDirectory(prefix="tunekit-export-") as folder:
+        again = trained_again(trial, store, Path(folder), ref, keep)
+        found, how = compared(trial, again)
+        if found:
+            raise UserError(f"trained again, {trial.spec.label} is not what it was, {how}: {'; '.join(found[:3])}")
+        say(f"the same {len(trial.epochs)} epochs as stored, {how}")
+        if epoch not in kept.kept_epochs(again.folder):
+            raise UserError(
+                f"trained again here, epoch {epoch} is no longer the best on validation; give --epoch {epoch}"
+            )
+        return kept.read_kept(again.folder, epoch, identity)
+
+
+def _name_labels(model: torch.nn.Module, prepared: Prepared) -> None:
+    names = prepared.data.label_names
+    model.config.id2label = dict(enumerate(names))
+    model.config.label2id = {name: index for index, name in enumerate(names)}
+
+
+def _write(
+    draft: Path, chosen: Chosen, model: torch.nn.Module, ref: ModelRef, prepared: Prepared, merged: bool
+) -> Manifest:
+    """All files of the export into the empty folder ``draft``."""
+    spec, hub_id, data = chosen.trial.spec, None if ref.path else hub_id_of(ref), prepared.data
+    kind = formats.write(model, draft, hub_id, ref.revision)
+    has_base = kind != formats.WHOLE and hub_id is None
+    if has_base:
+        seed = stream_seed(spec.seed, "head")
+        base = load_encoder(ref, num_labels=len(data.label_names), seed=seed, tokenizer=prepared.tokenizer)
+        _name_labels(base, prepared)
+        formats.write(base, draft / BASE, None, None)
+    prepared.tokenizer.backend_tokenizer.no_truncation()
+    prepared.tokenizer.backend_tokenizer.no_padding()
+    for folder in (draft, draft / BASE) if has_base else (draft,):
+        prepared.tokenizer.save_pretrained(folder)
+    pairs = bool(data.splits["train"]["pair"].notna().any())
+    manifest = Manifest(
+        kind=kind, spec=spec, revision=ref.revision, has_base=has_base, label_names=tuple(data.label_names),
+        pairs=pairs, pair_as=data.pair_as, epoch=chosen.epoch,
+    )  # fmt: skip
+    values = manifest.to_dict()
+    (draft / MANIFEST).write_text(json.dumps(values, indent=1, allow_nan=False) + "\n", encoding="utf-8")
+    text = card(chosen, values, hub_id, source(), merged and kind == formats.WHOLE and spec.method != "full")
+    (draft / "README.md").write_text(text, encoding="utf-8")
+    return manifest
+
+
+def _compare(draft: Path, trial: StoredTrial, epoch: int, prepared: Prepared) -> str:
+    """A line on how the export predicts rows whose logits the trial recorded. Raises UserError where it differs."""
+    exported = load_exported(draft)
+    path = trial.folder / "predictions.parquet"
+    try:
+        if path.is_symlink():
+            raise OSError("it is a link")
+        rows = pd.read_parquet(path, filters=[("epoch", "==", epoch)])
+        stored = rows[rows["split"] == rows["split"].iloc[-1]].head(COMPARED_ROWS) if len(rows) else rows
+        if not len(stored):
+            return f"not compared with predictions: the trial recorded none of epoch {epoch}"
+        items = prepared.data.splits[stored["split"].iloc[0]].set_index("item_id").loc[stored["item_id"]]
+        before = np.stack(stored["logits"]).astype(np.float32)
+    except (OSError, ValueError, KeyError, TypeError) as error:
+        return f"not compared with predictions: they can't be read ({str(error).splitlines()[0]})"
+    found = exported.logits(list(items["text"]), list(items["pair"]) if exported.manifest.pairs else None)
+    largest = float((np.abs(found - before) / np.maximum(1, np.abs(before))).max())
+    if largest > TOLERANCES[trial.spec.precision]:
+        raise UserError(
+            f"the exported model does not predict what the trial recorded (a logit is off by {largest:.3f}); "
+            "nothing was written"
+        )
+    return f"predicts what the trial recorded: {len(stored)} rows, largest difference of a logit {largest:.5f}"

@@ -1,0 +1,153 @@
+"""An exported model, loaded from its folder by our own safe loader, and what it predicts."""
+
+import re
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import torch
+from transformers import PreTrainedModel, PreTrainedTokenizerFast
+
+from tunekit.engine.build import adapt
+from tunekit.errors import UserError
+from tunekit.export.formats import ADAPTERS, PEFT, WHOLE, kind_of, read
+from tunekit.models import MODELS, ModelRef, load_encoder, load_tokenizer
+from tunekit.schema import TrialSpec
+from tunekit.strict import strict_json
+
+MANIFEST = "tunekit.json"
+BASE = "base"
+"""Folder of the pretrained model, where the hub does not have it."""
+FORMAT_VERSION = 1
+MAX_BYTES = 1_000_000
+EVAL_TOKENS = 8192
+"""Tokens a batch holds at most, padding counted."""
+
+
+@dataclass(frozen=True)
+class Manifest:
+    """What an export says of itself beside the library's own files."""
+
+    kind: str
+    spec: TrialSpec
+    revision: str
+    """Of the pretrained model."""
+    has_base: bool
+    """Whether the pretrained model is in the folder."""
+    label_names: tuple[str, ...]
+    pairs: bool
+    """Whether an input is two texts."""
+    pair_as: str
+    """How they are joined: ``sep_token`` or ``pair``, as in ``DatasetInfo``."""
+    epoch: int
+
+    def to_dict(self) -> dict[str, Any]:
+        """All of it as JSON values."""
+        return {
+            "format_version": FORMAT_VERSION,
+            **{name: getattr(self, name) for name in vars(self) if name != "spec"},
+            "label_names": list(self.label_names),
+            "spec": self.spec.to_dict(),
+        }
+
+
+def read_manifest(folder: Path) -> Manifest:
+    """The manifest of an exported model. Raises UserError where there is none or it is not as written."""
+    path = folder / MANIFEST
+    try:
+        if path.is_symlink() or path.stat().st_size > MAX_BYTES:
+            raise ValueError("a link, or too large")
+        content = strict_json(path.read_text(encoding="utf-8"))
+        return _manifest(content)
+    except FileNotFoundError as error:
+        raise UserError(
+            f"{folder} holds no exported model (no {MANIFEST}); python -m tunekit export makes one"
+        ) from error
+    except (OSError, ValueError, KeyError, TypeError) as error:
+        raise UserError(f"{path} is not what an export writes ({str(error).splitlines()[0]})") from error
+
+
+def _manifest(content: Mapping[str, Any]) -> Manifest:
+    """Raises ValueError, KeyError or TypeError where ``content`` is not a manifest's."""
+    names, revision = content["label_names"], content["revision"]
+    checks = {
+        "format_version": content["format_version"] == FORMAT_VERSION,
+        "kind": content["kind"] in (WHOLE, PEFT, ADAPTERS),
+        "label_names": isinstance(names, list) and len(names) >= 2 and all(isinstance(one, str) for one in names),
+        "revision": isinstance(revision, str),
+        "has_base": isinstance(content["has_base"], bool),
+        "pairs": isinstance(content["pairs"], bool),
+        "pair_as": content["pair_as"] in ("sep_token", "pair"),
+        "epoch": isinstance(content["epoch"], int),
+    }
+    for name, sound in checks.items():
+        if not sound:
+            raise ValueError(f"{name} {str(content[name])[:60]!r}")
+    rest = {name: content[name] for name in checks if name not in ("format_version", "label_names")}
+    return Manifest(spec=TrialSpec.from_dict(content["spec"]), label_names=tuple(names), **rest)
+
+
+@dataclass(frozen=True)
+class Exported:
+    """A loaded export."""
+
+    manifest: Manifest
+    tokenizer: PreTrainedTokenizerFast
+    model: PreTrainedModel
+
+    @torch.inference_mode()
+    def logits(self, texts: Sequence[str], pairs: Sequence[str] | None) -> np.ndarray:
+        """(N, C) float32 class logits; inputs are joined and cut as in training."""
+        joined, seconds = list(texts), None if pairs is None else list(pairs)
+        if seconds is not None and self.manifest.pair_as == "sep_token":
+            joined = [f"{text}{self.tokenizer.sep_token}{pair}" for text, pair in zip(joined, seconds, strict=True)]
+            seconds = None
+        limit = min(self.manifest.spec.max_length, self.tokenizer.model_max_length)
+        encoded = self.tokenizer(joined, seconds, truncation=True, max_length=limit)
+        lengths = np.array([len(ids) for ids in encoded["input_ids"]])
+        order = np.argsort(-lengths, kind="stable")
+        result = np.empty((len(order), len(self.manifest.label_names)), np.float32)
+        start = 0
+        while start < len(order):
+            rows = order[start : start + max(1, EVAL_TOKENS // int(lengths[order[start]]))]
+            part = {key: [encoded[key][row] for row in rows] for key in encoded}
+            batch = self.tokenizer.pad(part, return_tensors="pt").to(self.model.device)
+            result[rows] = self.model(**batch).logits.float().cpu().numpy()
+            start += len(rows)
+        return result
+
+
+def load_exported(folder: Path) -> Exported:
+    """The model in ``folder``, on the GPU where there is one. Raises UserError where it is not a safe and whole one."""
+    manifest = read_manifest(folder)
+    ref = _reference(manifest, folder)
+    tokenizer = load_tokenizer(ref, None)
+    model = load_encoder(ref, num_labels=len(manifest.label_names), seed=0, tokenizer=tokenizer)
+    if manifest.kind == WHOLE:
+        if model.tunekit_never_pretrained:
+            raise UserError(f"{folder}: its weights lack {min(model.tunekit_never_pretrained)}")
+    else:
+        adapt(model, manifest.spec)
+        if kind_of(model) != manifest.kind:
+            raise UserError(f"{folder}: method {manifest.spec.method!r} is not one of {manifest.kind}")
+        read(model, folder)
+    return Exported(manifest, tokenizer, model.to("cuda" if torch.cuda.is_available() else "cpu").eval())
+
+
+def _reference(manifest: Manifest, folder: Path) -> ModelRef:
+    """The model that the weights in ``folder`` belong to: the one there, or one of the hub at a commit."""
+    if manifest.kind == WHOLE or manifest.has_base:
+        inside = folder if manifest.kind == WHOLE else folder / BASE
+        return ModelRef("exported", manifest.revision, str(inside.resolve()))
+    return at_commit(manifest.spec.model, manifest.revision)
+
+
+def at_commit(name: str, revision: str) -> ModelRef:
+    """A model of the hub, registered or by its id. Raises UserError where it is none, or ``revision`` is no commit."""
+    registered = name in MODELS and MODELS[name].hub_id is not None
+    on_hub = re.fullmatch(r"[A-Za-z0-9][\w.-]*/[\w.-]+(@\w+)?", name) and ".." not in name
+    if not (registered or on_hub) or not re.fullmatch(r"[0-9a-f]{40}", revision):
+        raise UserError(f"the pretrained model {name!r} is not one of the hub at a commit")
+    return ModelRef(name, revision)

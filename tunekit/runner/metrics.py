@@ -1,0 +1,81 @@
+"""What Ray's metrics agents tell Prometheus of a sweep. Labels are few, whatever runs: never a trial's id or seed.
+
+Ray exports each under its own prefix, ``ray_tunekit_epoch``, and counters with ``_total`` behind.
+"""
+
+import math
+from functools import cache
+
+from ray.util.metrics import Counter, Gauge
+
+from tunekit.runner.view import View
+from tunekit.schema import Status, TrialSpec
+
+CELL = ("model", "dataset", "method")
+GAUGES = {
+    "tunekit_epoch": "Epochs that the trial in a slot has trained",
+    "tunekit_train_loss": "Mean training loss of its last epoch",
+    "tunekit_macro_f1": "Macro-F1 after its last epoch, in [0, 1]: on test, on validation where test is sealed",
+    "tunekit_tokens_per_second": "Tokens a second that its last epoch trained",
+    "tunekit_pack_size": "Trials that train as one pack with it",
+}
+"""Gauges by name, with labels model, dataset, method and slot."""
+COUNTERS = {
+    "tunekit_trials_done": "Trials that completed or were stopped by the scheduler since the driver started",
+    "tunekit_trials_failed": "Trials that failed, diverged or ran out of memory since the driver started",
+}
+"""Counters by name, with labels model, dataset and method."""
+
+
+@cache
+def _gauge(name: str) -> Gauge:
+    return Gauge(name, GAUGES[name], (*CELL, "slot"))
+
+
+@cache
+def _counter(name: str) -> Counter:
+    return Counter(name, COUNTERS[name], CELL)
+
+
+def _cell(spec: TrialSpec) -> dict[str, str]:
+    return {name: getattr(spec, name) for name in CELL}
+
+
+def score_of(spec: TrialSpec, record: object) -> float | None:
+    """Macro-F1 of an epoch's record: on test, on validation where test is sealed."""
+    return getattr(record, "test_macro_f1" if spec.score_test else "val_macro_f1")
+
+
+def count_ended(spec: TrialSpec, status: Status) -> None:
+    """Count a trial that ended."""
+    done = status in (Status.COMPLETED, Status.STOPPED)
+    _counter("tunekit_trials_done" if done else "tunekit_trials_failed").inc(tags=_cell(spec))
+
+
+class Meter:
+    """The gauges of one slot."""
+
+    def __init__(self, slot: int) -> None:
+        self.slot = str(slot)
+        self._labels: dict[str, str] = {}
+
+    def show(self, spec: TrialSpec, view: View) -> None:
+        """Set the gauges to the last epoch of ``view``; those of another cell, which the slot has left, to NaN."""
+        labels = {**_cell(spec), "slot": self.slot}
+        if self._labels and self._labels != labels:
+            self._set(dict.fromkeys(GAUGES, math.nan))
+        self._labels = labels
+        last = view.records[-1]
+        self._set(
+            {
+                "tunekit_epoch": last.epoch,
+                "tunekit_train_loss": last.train_loss,
+                "tunekit_macro_f1": score_of(spec, last),
+                "tunekit_tokens_per_second": last.train_tokens_per_second,
+                "tunekit_pack_size": view.pack_size,
+            }
+        )
+
+    def _set(self, values: dict[str, float | None]) -> None:
+        for name, value in values.items():
+            _gauge(name).set(math.nan if value is None else value, tags=self._labels)
