@@ -24,7 +24,8 @@ from tunekit.costs import costs, describe_costs
 from tunekit.models import resolve_model
 from tunekit.plan import State
 from tunekit.schema import TrialSpec
-from tunekit.status import cells_of, status_table
+from tunekit.standing import Reader
+from tunekit.status import cells_of
 from tunekit.store import ResultStore
 from tunekit.sweep import Sweep, describe
 
@@ -51,7 +52,7 @@ def run(quick: bool) -> Outcome:
         figures: dict[str, Any] = {"trials": total, "epochs a trial": EPOCHS}
         figures |= along(watched, 10 if quick else WINDOW)
         figures["bytes on disk a trial"] = disk_of(root, total)
-        figures["seconds by trials in the store"] = {
+        figures["seconds, and the processor's, by trials in the store"] = {
             size: reading(root, Path(folder) / str(size), size) for size in sizes
         }
     return Outcome(figures=figures)
@@ -61,7 +62,7 @@ def along(watched: Watched, window: int) -> dict[str, Any]:
     """Pace and memory in windows of trials, and their slopes over all but the first window."""
     ends, memory = np.array(watched.ends), np.array(watched.measured) / MIB
     marks = range(window, len(ends) + 1, window)
-    pace = [1000 * (ends[mark - 1] - ends[mark - window]) / (window - 1) for mark in marks]
+    pace = [float(1000 * (ends[mark - 1] - ends[mark - window]) / (window - 1)) for mark in marks]
     late = np.arange(window, len(ends))
     slope = np.polyfit(late, memory[late], 1)[0]
     return {
@@ -131,7 +132,7 @@ def resume(store: ResultStore, specs: Sequence[TrialSpec]) -> None:
 WORK: dict[str, Callable[[ResultStore, Sequence[TrialSpec]], object]] = {
     "plan, no cache": lambda store, specs: plan_of(specs, store),
     "dry run, no cache": dry_run,
-    "status": lambda store, specs: status_table(store.root),
+    "status": lambda store, specs: Reader(store.root).read(),
     "resume, no cache": resume,
     "plan": lambda store, specs: plan_of(specs, store),
     "dry run": dry_run,
