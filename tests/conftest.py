@@ -4,10 +4,15 @@ import os
 import socket
 from collections.abc import Callable, Iterator
 from pathlib import Path
+from typing import TYPE_CHECKING
 
 import pytest
 
 from tunekit.schema import TrialSpec
+from tunekit.storage import Place, location
+
+if TYPE_CHECKING:
+    from tests.s3 import Server
 
 ROOT = Path(__file__).resolve().parent.parent
 REAL_DATA = Path(os.environ.get("TUNEKIT_DATA_DIR", ROOT.parent / "shared" / "data"))
@@ -64,3 +69,26 @@ def make_spec() -> Callable[..., TrialSpec]:
         return TrialSpec(**{**fields, **changes})
 
     return make
+
+
+@pytest.fixture(scope="session")
+def s3() -> Iterator["Server"]:
+    """A real S3 server on loopback, whose credentials this process has."""
+    from tests.s3 import ENVIRONMENT, serving  # a second of imports
+
+    os.environ.update(ENVIRONMENT)
+    with serving() as server:
+        yield server
+
+
+@pytest.fixture
+def bucket(s3: "Server", monkeypatch: pytest.MonkeyPatch) -> str:
+    """URI of a new bucket on a server that the environment names."""
+    monkeypatch.setenv("AWS_ENDPOINT_URL", s3.url)
+    return f"s3://{s3.bucket()}"
+
+
+@pytest.fixture(params=["disk", "s3"])
+def place(request: pytest.FixtureRequest, tmp_path: Path) -> Place:
+    """A new empty place for a sweep, on disk and on an object store."""
+    return tmp_path if request.param == "disk" else location(f"{request.getfixturevalue('bucket')}/prefix")

@@ -8,62 +8,63 @@ from rich.console import Console
 
 from tunekit.command import guarded
 from tunekit.status import status_table
+from tunekit.storage import location
 from tunekit.strict import plain
 
-STORAGE = Path("ray_results")
+STORAGE = "ray_results"
 
 
-def status(sweep: tyro.conf.Positional[Path]) -> int:
+def status(sweep: tyro.conf.Positional[str]) -> int:
     """Show where each trial of a sweep stands, from its store alone.
 
     Args:
-        sweep: Folder of the sweep, as in ray_results/demo.
+        sweep: Folder of the sweep, as in ray_results/demo or s3://BUCKET/PREFIX/demo.
     """
-    table, lines = status_table(sweep)
+    table, lines = status_table(location(sweep))
     Console().print(table)
     for line in lines:
         _say(line)
     return 0
 
 
-def doctor(config: tyro.conf.Positional[Path | None] = None, storage: Path = STORAGE) -> int:
+def doctor(config: tyro.conf.Positional[Path | None] = None, storage: str = STORAGE) -> int:
     """Check storage, disk, versions, Ray, GPU, data and models; exit code 1 where there is a problem.
 
     Args:
         config: YAML file of a grid; then its trials, data and models are what is checked.
-        storage: Folder of sweeps.
+        storage: Folder of sweeps, or s3://BUCKET/PREFIX, gs://BUCKET/PREFIX.
     """
     from tunekit.doctor import examine
 
     sound = True
-    for finding in examine(storage.expanduser(), config):
+    for finding in examine(location(storage), config):
         _say(str(finding))
         sound &= finding.ok
     return 0 if sound else 1
 
 
-def verify(sweep: tyro.conf.Positional[Path], fraction: float = 0.05, seed: int = 0) -> int:
+def verify(sweep: tyro.conf.Positional[str], fraction: float = 0.05, seed: int = 0) -> int:
     """Train a random part of the completed trials again and compare; exit code 1 where one differs.
 
     Args:
-        sweep: Folder of the sweep, as in ray_results/demo.
+        sweep: Folder of the sweep, as in ray_results/demo or s3://BUCKET/PREFIX/demo.
         fraction: Share of the trials to train again; at least one is.
         seed: Draws them.
     """
     from tunekit.verify import verify as train_again  # torch: seconds that the other commands need not wait
 
-    return 0 if train_again(sweep, fraction, seed, _say) else 1
+    return 0 if train_again(location(sweep), fraction, seed, _say) else 1
 
 
-def gc(sweep: tyro.conf.Positional[Path]) -> int:
+def gc(sweep: tyro.conf.Positional[str]) -> int:
     """Remove checkpoints of ended trials and what killed processes left half written.
 
     Args:
-        sweep: Folder of the sweep, as in ray_results/demo.
+        sweep: Folder of the sweep, as in ray_results/demo or s3://BUCKET/PREFIX/demo.
     """
     from tunekit.gc import collect
 
-    collect(sweep, _say)
+    collect(location(sweep), _say)
     return 0
 
 

@@ -5,7 +5,6 @@ import os
 import shutil
 import sys
 from collections.abc import Callable, Sequence
-from pathlib import Path
 
 from rich.console import Console
 
@@ -15,11 +14,13 @@ from tunekit.data.base import load_dataset, overview, save_dataset
 from tunekit.errors import UserError
 from tunekit.files import probe
 from tunekit.lease import Lease, Superseded, acquire
+from tunekit.objects import ObjectPath
 from tunekit.plan import Plan, PlannedTrial, State
 from tunekit.runner.resources import Resources
 from tunekit.safety import refuse_kernels
 from tunekit.schema import TrialSpec
 from tunekit.stopping import Signals, Stopped
+from tunekit.storage import Place, location
 from tunekit.store import DamagedRecord, ResultStore
 from tunekit.strict import plain
 from tunekit.sweep import Sweep
@@ -52,12 +53,21 @@ def _refuse(line: str, code: int) -> int:
 def check(args: SweepArgs) -> Resources:
     """What each trial is given. Raises UserError on flags and packages that no sweep can start with."""
     resources = resources_of(args)
-    if "://" in str(args.storage) or ":/" in str(args.storage):
-        raise UserError(f"--storage takes a folder; object stores such as {args.storage} are not supported yet")
     refuse_kernels()
     if args.json and not args.dry_run:
         raise UserError("--json goes with --dry-run")
     return resources
+
+
+def store_of(args: SweepArgs, name: str) -> ResultStore:
+    """The store of the sweep called ``name``. Raises UserError where its object store can't be reached or read."""
+    root = location(args.storage) / name
+    if isinstance(root, ObjectPath):
+        try:
+            root.check()
+        except OSError as error:
+            raise UserError(f"can't use the storage {error}") from error
+    return ResultStore(root)
 
 
 def say_for(args: SweepArgs) -> Say:
@@ -139,13 +149,15 @@ def verdict(plan: Plan) -> int:
     return OK if plan.count(State.DONE) == len(plan.trials) else INCOMPLETE
 
 
-def check_storage(root: Path, specs: Sequence[TrialSpec], concurrent: int) -> None:
+def check_storage(root: Place, specs: Sequence[TrialSpec], concurrent: int) -> None:
     """Refuse a storage path that can't be written or is too full, before any work."""
     try:
         root.mkdir(parents=True, exist_ok=True)
         probe(root)
     except OSError as error:
         raise UserError(f"can't write to the storage {root}: {error.strerror}; give another with --storage") from error
+    if isinstance(root, ObjectPath):
+        return
     needed = estimate.disk_bytes(specs, concurrent)
     free = shutil.disk_usage(root).free
     if free < needed:

@@ -20,8 +20,10 @@ from tunekit.data.files import NotHere, nothing_fetched
 from tunekit.errors import UserError
 from tunekit.files import probe
 from tunekit.models import MODELS, ModelRef, hub_id_of
+from tunekit.objects import ObjectPath
 from tunekit.safety import refuse_kernels
 from tunekit.schema import TrialSpec
+from tunekit.storage import Place
 from tunekit.store import ResultStore
 from tunekit.sweep import Sweep, find, plan_of
 
@@ -41,7 +43,7 @@ class Finding:
         return f"{'ok' if self.ok else 'problem':<8} {self.subject}: {self.text}"
 
 
-def examine(storage: Path, config: Path | None) -> Iterator[Finding]:
+def examine(storage: Place, config: Path | None) -> Iterator[Finding]:
     """Everything a sweep needs, as it is found; with ``config``, a grid's YAML file, what that grid needs.
 
     Raises UserError where ``config`` can't be read.
@@ -51,7 +53,7 @@ def examine(storage: Path, config: Path | None) -> Iterator[Finding]:
     yield _gpu()
     yield _ray()
     yield _storage(storage)
-    sweep = find(GridArgs(config=config, storage=storage), {}) if config else None
+    sweep = find(GridArgs(config=config), {}) if config else None
     yield _disk(storage, _pending(sweep, storage) if sweep else [])
     own = sweep.own_data if sweep else {}
     for name in dict.fromkeys(spec.dataset for spec in sweep.specs) if sweep else DATASETS:
@@ -122,29 +124,34 @@ def _ray() -> Finding:
     return Finding("ray", True, f"{address}: {joined.num_cpus:.0f} cores, {joined.num_gpus:.0f} GPUs, token asked for")
 
 
-def _existing(folder: Path) -> Path:
+def _existing(folder: Place) -> Place:
     """``folder``, or the nearest one above it that is there."""
     folder = folder.resolve()
+    if isinstance(folder, ObjectPath):
+        return folder
     return folder if folder.is_dir() else _existing(folder.parent)
 
 
-def _storage(storage: Path) -> Finding:
+def _storage(storage: Place) -> Finding:
     """Write, rename and read in ``storage``, or in the folder it would be made in."""
     folder = _existing(storage)
     try:
         probe(folder)
     except OSError as error:
         return Finding("storage", False, f"{folder} can't be written ({error.strerror}); give another with --storage")
-    return Finding("storage", True, f"{storage} can be written, renamed in and read")
+    how = "listed and read" if isinstance(storage, ObjectPath) else "renamed in and read"
+    return Finding("storage", True, f"{storage} can be written, {how}")
 
 
-def _pending(sweep: Sweep, storage: Path) -> list[TrialSpec]:
+def _pending(sweep: Sweep, storage: Place) -> list[TrialSpec]:
     """The trials of ``sweep`` that a run would train."""
     plan = plan_of(sweep, ResultStore(storage / sweep.name))
     return [trial.spec for trial in plan.pending(retry_failed=False)]
 
 
-def _disk(storage: Path, specs: list[TrialSpec]) -> Finding:
+def _disk(storage: Place, specs: list[TrialSpec]) -> Finding:
+    if isinstance(storage, ObjectPath):
+        return Finding("disk", True, "records and checkpoints go to an object store")
     free, needed = shutil.disk_usage(_existing(storage)).free, estimate.disk_bytes(specs, estimate.cores())
     text = f"{free / 1e9:.1f} GB free"
     if specs:

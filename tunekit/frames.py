@@ -18,7 +18,9 @@ import pyarrow as pa
 import pyarrow.parquet as pq
 
 from tunekit.files import write_atomic
+from tunekit.objects import ObjectPath
 from tunekit.schema import SCHEMA_VERSION, EpochRecord, canonical_json
+from tunekit.storage import Place, snapshot
 
 if TYPE_CHECKING:
     from tunekit.store import ResultStore, StoredTrial
@@ -66,7 +68,8 @@ def read_frames(store: "ResultStore", cache: Path | None, progress: Progress) ->
 
     Raises OSError where the cache can't be written.
     """
-    names, odd = _stamps(store.trials_folder)
+    place = snapshot(store.trials_folder)
+    names, odd = _stamps(place)
     trials, epochs = _cached(cache)
     folders = trials["folder"].to_numpy(object)
     fresh = np.array(
@@ -75,11 +78,12 @@ def read_frames(store: "ResultStore", cache: Path | None, progress: Progress) ->
     kept = set(folders[fresh])
     stored, damaged = [], []
     unread = sorted(name for name in names if name not in kept)
-    for name in progress(unread) if unread else ():
-        try:
-            stored.append(store.read(store.trials_folder / name))
-        except ValueError as error:
-            damaged.append(str(error))
+    read = store.read_all(place / name for name in unread)
+    for _, trial in zip(progress(unread) if unread else (), read, strict=True):
+        if isinstance(trial, ValueError):
+            damaged.append(str(trial))
+        else:
+            stored.append(trial)
     changed = len(stored) or not fresh.all()
     if changed:
         rows = [_trial_row(trial, names[trial.folder.name]) for trial in stored]
@@ -93,10 +97,13 @@ def read_frames(store: "ResultStore", cache: Path | None, progress: Progress) ->
     return Frames(trials, epochs, tuple(damaged), odd)
 
 
-def _stamps(trials_folder: Path) -> tuple[dict[str, int], tuple[str, ...]]:
+def _stamps(trials_folder: Place) -> tuple[dict[str, int], tuple[str, ...]]:
     """The stamp of each trial's folder by name, and the names of what is none."""
-    entries = os.listdir(trials_folder) if trials_folder.is_dir() else []
-    stamps = {name: _stamp(f"{trials_folder}/{name}/") for name in entries}
+    if isinstance(trials_folder, ObjectPath):
+        stamps = {folder.name: _object_stamp(folder) for folder in trials_folder.iterdir()}
+    else:
+        entries = os.listdir(trials_folder) if trials_folder.is_dir() else []
+        stamps = {name: _stamp(f"{trials_folder}/{name}/") for name in entries}
     odd = sorted(name for name, stamp in stamps.items() if stamp is None)
     return {name: stamp for name, stamp in stamps.items() if stamp is not None}, tuple(odd)
 
@@ -116,6 +123,12 @@ def _stamp(folder: str) -> int | None:
         else:
             parts += (found.st_ino, found.st_size, found.st_mtime_ns)
     return hash(tuple(parts))
+
+
+def _object_stamp(folder: ObjectPath) -> int | None:
+    """The same from a snapshot, of size and time."""
+    found = [(path.stat() if path.is_file() else None) for path in (folder / name for name in RECORDS)]
+    return None if found[0] is None else hash(tuple((one.st_size, one.st_mtime_ns) if one else () for one in found))
 
 
 def _trial_row(trial: "StoredTrial", stamp: int) -> dict[str, Any]:

@@ -90,7 +90,7 @@ def make_plan(specs: Sequence[TrialSpec], fingerprints: Mapping[str, Fingerprint
     by_id: dict[str, list[StoredTrial]] = {}
     for trial in stored:
         by_id.setdefault(trial.spec.trial_id, []).append(trial)
-    planned, stale = [], []
+    planned, stale, names = [], [], store.names()
     for spec in specs:
         fingerprint = fingerprints[spec.trial_id]
         same: StoredTrial | None = None
@@ -101,7 +101,7 @@ def make_plan(specs: Sequence[TrialSpec], fingerprints: Mapping[str, Fingerprint
             elif same is None or trial.summary is not None:
                 same = trial
         own = store.folder(spec)
-        settled = not own.exists() if same is None else same.folder == own
+        settled = own.name not in names if same is None else same.folder == own
         planned.append(_planned(spec, fingerprint, same, settled))
     return Plan(tuple(planned), tuple(stale), tuple(damaged))
 

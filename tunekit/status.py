@@ -1,7 +1,6 @@
 """A sweep's state from its store alone: cells x seeds as a grid, from any machine that sees the storage."""
 
 from collections.abc import Mapping, Sequence
-from pathlib import Path
 from typing import Any
 
 from rich.markup import escape
@@ -11,6 +10,7 @@ from tunekit.errors import UserError
 from tunekit.lease import holder_line
 from tunekit.records import spec_of
 from tunekit.schema import Status, TrialSpec
+from tunekit.storage import Place
 from tunekit.store import ImportedSpec, ResultStore, StoredTrial
 
 MARKS = {
@@ -83,7 +83,7 @@ def _study_lines(store: ResultStore) -> list[str]:
     return lines
 
 
-def status_table(root: Path) -> tuple[Table, list[str]]:
+def status_table(root: Place) -> tuple[Table, list[str]]:
     """The grid of states of the sweep at ``root``, and lines to print under it. Raises UserError if none."""
     store = ResultStore(root)
     requests = store.requests()

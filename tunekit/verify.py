@@ -6,10 +6,10 @@ within TOLERANCE. Nothing in the store is changed.
 
 import math
 import random
-import shutil
 import tempfile
 from collections.abc import Callable
 from dataclasses import asdict
+from io import BytesIO
 from pathlib import Path
 from typing import Any
 
@@ -21,9 +21,11 @@ from tunekit.data.base import DATASETS, load_dataset
 from tunekit.engine.job import Job
 from tunekit.engine.run import TrialRun
 from tunekit.errors import UserError
+from tunekit.files import copy_folder
 from tunekit.models import MODELS, ModelRef, resolve_model
 from tunekit.plan import fingerprint_of
 from tunekit.schema import Fingerprint, Status, TrialSpec
+from tunekit.storage import Place
 from tunekit.store import ResultStore, StoredTrial
 
 TOLERANCE = 0.02
@@ -34,7 +36,7 @@ TIMED = ("epoch_seconds", "train_tokens_per_second", "peak_memory_bytes")
 Say = Callable[[str], None]
 
 
-def verify(root: Path, fraction: float, seed: int, say: Say) -> bool:
+def verify(root: Place, fraction: float, seed: int, say: Say) -> bool:
     """Train ``fraction`` of the completed trials again, at least one, drawn by ``seed``; a line each.
 
     Returns whether all are as stored. Raises UserError where there is nothing to compare.
@@ -92,7 +94,7 @@ def _same(trial: StoredTrial, store: ResultStore, say: Say) -> bool:
     """Train ``trial`` again in a temporary folder and say how it compares."""
     with tempfile.TemporaryDirectory(prefix="tunekit-verify-") as folder:
         if store.data_folder.is_dir():
-            shutil.copytree(store.data_folder, Path(folder) / "data")
+            copy_folder(store.data_folder, Path(folder) / "data")
         again = _trained(trial, Path(folder))
         exact = _execution(trial) == _execution(again)
         found = _differences(trial, again, 0.0 if exact else TOLERANCE)
@@ -145,13 +147,13 @@ def _close(old: float | None, new: float | None, tolerance: float) -> bool:
     return abs(old - new) <= tolerance * max(1.0, abs(old))
 
 
-def _other_predictions(stored: Path, folder: Path, tolerance: float) -> list[str]:
+def _other_predictions(stored: Place, folder: Place, tolerance: float) -> list[str]:
     """Whether the two predictions.parquet differ: in which items, or in more than ``tolerance`` of the labels."""
     paths = [one / "predictions.parquet" for one in (stored, folder)]
     if not any(path.exists() for path in paths):
         return []
     try:
-        old, new = (pd.read_parquet(path) for path in paths)
+        old, new = (pd.read_parquet(BytesIO(path.read_bytes())) for path in paths)
         keys = ["split", "epoch", "item_id", "gold"]
         if not old[keys].equals(new[keys]):
             return ["other items stand in predictions.parquet"]

@@ -1,10 +1,10 @@
 """One trial from start to summary: build, resume, train epoch by epoch, record. Knows nothing of Ray."""
 
 import os
-import shutil
 import time
 from collections.abc import Callable, Mapping
 from dataclasses import asdict
+from io import BytesIO
 
 import numpy as np
 import pandas as pd
@@ -19,10 +19,12 @@ from tunekit.engine.scoring import scores
 from tunekit.engine.summary import Built, best_epoch, summarise
 from tunekit.engine.train import Diverged, LabelledSplit, Member, Pack, TrainedEpoch, mean_cross_entropy
 from tunekit.engine.watchdog import beat
+from tunekit.files import remove_tree
 from tunekit.lease import check_current
 from tunekit.methods.base import count_parameters
 from tunekit.schema import EpochRecord, Status, TrialSummary
 from tunekit.seeding import stream_seed
+from tunekit.storage import Place
 from tunekit.store import PREDICTION_ROWS, ResultStore
 
 _NO_ROWS = pd.DataFrame({"epoch": pd.Series(dtype="int64")})
@@ -114,8 +116,8 @@ class TrialRun:
         """Epochs, steps and predictions that an earlier run left; a file that can't be read counts as none."""
         steps = predictions = _NO_ROWS
         try:
-            steps = pd.read_csv(self.folder / "steps.csv").astype({"epoch": int})
-            predictions = pd.read_parquet(self.folder / "predictions.parquet").astype({"epoch": int})
+            steps = pd.read_csv(_content(self.folder / "steps.csv")).astype({"epoch": int})
+            predictions = pd.read_parquet(_content(self.folder / "predictions.parquet")).astype({"epoch": int})
         except (OSError, ValueError, KeyError):
             pass  # what is missing is trained again
         return self.store.read(self.folder).epochs, steps, predictions
@@ -230,7 +232,7 @@ class TrialRun:
         summary = summarise(self.records, Status.COMPLETED, built=self.built, train_scores=train_scores)
         check_current(self.job.sweep, self.job.start)
         self.store.write_summary(self.folder, summary)
-        shutil.rmtree(self.folder / "checkpoint", ignore_errors=True)
+        remove_tree(self.folder / "checkpoint")
         return summary
 
     def fail(self, status: Status, error: str) -> TrialSummary:
@@ -238,7 +240,7 @@ class TrialRun:
         check_current(self.job.sweep, self.job.start)
         summary = summarise(self.records, status, built=self.built, error=error)
         self.store.write_summary(self.folder, summary)
-        shutil.rmtree(self.folder / "checkpoint", ignore_errors=True)
+        remove_tree(self.folder / "checkpoint")
         return summary
 
 
@@ -253,8 +255,12 @@ def end(job: Job, status: Status, error: str) -> TrialSummary:
     summary = summarise(store.read(folder).epochs, status, built=None, error=error)
     store.write_summary(folder, summary)
     if status is not Status.FAILED:
-        shutil.rmtree(folder / "checkpoint", ignore_errors=True)
+        remove_tree(folder / "checkpoint")
     return summary
+
+
+def _content(path: Place) -> BytesIO:
+    return BytesIO(path.read_bytes())
 
 
 def _again(records: list[EpochRecord]) -> str:

@@ -3,7 +3,6 @@
 import hashlib
 from collections.abc import Mapping, Sequence
 from itertools import count
-from pathlib import Path
 from typing import Any
 
 import ray
@@ -16,6 +15,7 @@ from ray.util.scheduling_strategies import NodeAffinitySchedulingStrategy
 from tunekit.engine.job import Job, jobs_of
 from tunekit.runner.view import View, is_behind, report_of, report_of_seeds
 from tunekit.schema import Status
+from tunekit.storage import Place
 
 NAMESPACE = "tunekit"
 
@@ -113,7 +113,7 @@ class SearchClient(tune.Trainable):
         self.seats.leave()
 
 
-def prefix_of(sweep: Path, start: int) -> str:
+def prefix_of(sweep: Place, start: int) -> str:
     """What the names of a driver's hosts begin with. Sweeps of one name in other folders have others."""
     digest = hashlib.sha256(str(sweep.resolve()).encode()).hexdigest()[:8]
     return f"host-{sweep.name}-{digest}-{start}-"
@@ -136,7 +136,7 @@ def host_on(device: int | str, job: Job, size: int) -> ActorHandle:
     return ray.remote(Host).options(**options).remote(size)
 
 
-def end_hosts(sweep: Path, start: int) -> None:
+def end_hosts(sweep: Place, start: int) -> None:
     """End the hosts that the trials of a driver's ``start`` have started."""
     for actor in list_named_actors(all_namespaces=True):
         if actor["namespace"] == NAMESPACE and actor["name"].startswith(prefix_of(sweep, start)):

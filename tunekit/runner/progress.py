@@ -13,6 +13,7 @@ from rich.text import Text
 from tunekit.plan import Plan, State
 from tunekit.runner.display import Display, clock
 from tunekit.schema import Status, TrialSpec
+from tunekit.storage import Place
 
 SHOWN = 12
 """Running trials that the live table lists."""
@@ -46,10 +47,11 @@ class Progress(Display):
         super().__init__()
         self.epochs_done = {t.spec.trial_id: t.epochs_done for t in self.plan.trials if t.spec.trial_id in self.pending}
 
-    def begin(self, *, slots: int, dashboard: str | None, experiment: Path) -> None:
+    def begin(self, *, slots: int, dashboard: str | None, storage: Place, experiment: Path) -> None:
         """Ray runs: say where to look."""
         self.slots = max(1, slots)
-        self.look(dashboard, experiment, trials=len(self.pending), total=len(self.plan.trials), slots=self.slots)
+        counts = {"trials": len(self.pending), "total": len(self.plan.trials), "slots": self.slots}
+        self.look(dashboard, storage, experiment, **counts)
 
     def started(self, trial_id: str) -> None:
         """A trial is in an actor."""
