@@ -20,6 +20,8 @@ REAL_DATA = Path(os.environ.get("TUNEKIT_DATA_DIR", ROOT.parent / "shared" / "da
 if REAL_DATA.is_dir():
     os.environ["TUNEKIT_DATA_DIR"] = str(REAL_DATA)
 os.environ["HF_HUB_OFFLINE"] = "1"
+SECRET = "canary-secret-of-the-object-store"
+os.environ |= {"AWS_ACCESS_KEY_ID": "tests", "AWS_SECRET_ACCESS_KEY": SECRET, "AWS_EC2_METADATA_DISABLED": "true"}
 os.environ.setdefault("OMP_NUM_THREADS", "1")
 os.environ["TOKENIZERS_PARALLELISM"] = "false"
 
@@ -73,10 +75,9 @@ def make_spec() -> Callable[..., TrialSpec]:
 
 @pytest.fixture(scope="session")
 def s3() -> Iterator["Server"]:
-    """A real S3 server on loopback, whose credentials this process has."""
-    from tests.s3 import ENVIRONMENT, serving  # a second of imports
+    """A real S3 server on loopback."""
+    from tests.s3 import serving  # a second of imports
 
-    os.environ.update(ENVIRONMENT)
     with serving() as server:
         yield server
 

@@ -7,12 +7,6 @@ from contextlib import contextmanager
 from moto.server import ThreadedMotoServer
 from pyarrow.fs import S3FileSystem
 
-SECRET = "canary-secret-of-the-object-store"
-ENVIRONMENT = {
-    "AWS_ACCESS_KEY_ID": "tests", "AWS_SECRET_ACCESS_KEY": SECRET, "AWS_EC2_METADATA_DISABLED": "true",
-    "AWS_REGION": "us-east-1",
-}  # fmt: skip
-
 
 class Requests(logging.Handler):
     """Counts what the server was asked, by method."""
