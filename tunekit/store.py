@@ -239,11 +239,9 @@ class ResultStore:
 
     def names(self) -> frozenset[str]:
         """Of all that lies among the trials' folders."""
-        return (
-            frozenset(path.name for path in self.trials_folder.iterdir())
-            if self.trials_folder.is_dir()
-            else frozenset()
-        )
+        folder = self.trials_folder
+        there = folder.is_dir() if isinstance(folder, Path) else True  # listing asks a server that anyway
+        return frozenset(path.name for path in folder.iterdir()) if there else frozenset()
 
     def read_all(self, folders: Iterable[Place]) -> Iterator[StoredTrial | ValueError]:
         """The trials of ``folders`` in order; in the place of one that is damaged, the error that says so."""
