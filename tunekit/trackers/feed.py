@@ -9,10 +9,12 @@ import threading
 import time
 from collections.abc import Callable, Iterable, Sequence
 from functools import partial
+from pathlib import Path
 from types import TracebackType
 from typing import TypeVar
 
 from tunekit.schema import TrialSpec
+from tunekit.storage import Place, local_folder
 from tunekit.store import DamagedRecord, ResultStore
 from tunekit.trackers import Tracker, maker_of
 
@@ -134,11 +136,23 @@ def reason_of(error: Exception) -> str:
     return f"{type(error).__name__}: {text}"[:300]
 
 
+def _folder_of(sweep: Place) -> Path:
+    """Where trackers write: the sweep's own folder, for an object store one of its name on this machine."""
+    if isinstance(sweep, Path):
+        return sweep
+    folder = local_folder(sweep) / sweep.name
+    folder.mkdir(parents=True, exist_ok=True)
+    return folder
+
+
 class Feeds:
     """The trackers of a run; a context manager around it."""
 
     def __init__(self, names: Sequence[str], store: ResultStore, note: Callable[[str], None]) -> None:
-        self._feeds = [Feed(name, store, maker_of(name, store.root.resolve()), note) for name in dict.fromkeys(names)]
+        folder = _folder_of(store.root.resolve())
+        if names and folder != store.root.resolve():
+            note(f"trackers' files go to this machine, as they can't to an object store: {folder}")
+        self._feeds = [Feed(name, store, maker_of(name, folder), note) for name in dict.fromkeys(names)]
         self._seen: dict[str, TrialSpec] = {}
 
     def __enter__(self) -> "Feeds":
