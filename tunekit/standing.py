@@ -179,7 +179,10 @@ class Reader:
         Of a sweep on an object store, whose ray folder is its driver's own, when it wrote its request just before.
         """
         if isinstance(self.root, ObjectPath):
-            return datetime.fromisoformat(requests[-1]["time"]).timestamp()
+            try:
+                return datetime.fromisoformat(requests[-1]["time"]).timestamp()
+            except (KeyError, TypeError, ValueError):
+                return None
         start = current_start(self.root)
         times = []
         for folder in self.root.glob(f"ray/*-{start}"):

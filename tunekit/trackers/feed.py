@@ -78,7 +78,10 @@ class Feed:
 
     def _work(self) -> None:
         tracker: Tracker | None = None
-        self.touch(trial.spec for trial in self.store.trials()[0] if trial.folder.name == trial.spec.folder)
+        try:
+            self.touch(trial.spec for trial in self.store.trials()[0] if trial.folder.name == trial.spec.folder)
+        except OSError as error:
+            self._warn(error)  # of the trials that this run trains it is told
         while (spec := self._next()) is not None:
             try:
                 if tracker is None:
@@ -88,7 +91,7 @@ class Feed:
                 _attempt(partial(tracker.sync, trial))
             except DamagedRecord:
                 self._settle(spec, failed=False)  # nothing is on record yet; of damage, readers of the store speak
-            except TrackerFailed as error:
+            except (TrackerFailed, OSError) as error:
                 self._warn(error)
                 self._settle(spec, failed=True)
             else:
@@ -120,7 +123,7 @@ class Feed:
             self._moved = time.monotonic()
             self._changed.notify_all()
 
-    def _warn(self, error: TrackerFailed) -> None:
+    def _warn(self, error: TrackerFailed | OSError) -> None:
         if not self._warned:
             self._warned = True
             self.note(f"{self.name}: {error}; trials go on, and what is missing is tried again")
