@@ -35,7 +35,7 @@ from analysis.stats import Sample
 from analysis.summary import claims_section, headline_section
 from analysis.tables import Row, Score, Table, TableSpec, build, percent
 from analysis.vector import save
-from tunekit.store import DamagedRecord, UserError
+from tunekit.store import DamagedRecord, UserError, location
 
 BAD_INPUT = 2
 
@@ -44,8 +44,8 @@ BAD_INPUT = 2
 class Analyse:
     """Tables, figures, comparisons, claims and a report of one or more sweeps."""
 
-    sweeps: Annotated[tuple[Path, ...], tyro.conf.Positional]
-    """Folders of sweeps, such as ray_results/main_grid."""
+    sweeps: Annotated[tuple[str, ...], tyro.conf.Positional]
+    """Folders of sweeps, such as ray_results/main_grid or s3://BUCKET/PREFIX/main_grid."""
     out: Path
     """Folder to write to."""
     select: str = SELECTIONS[0]
@@ -105,17 +105,18 @@ def published(args: Published) -> None:
 class Audit:
     """Duplicates, conflicting labels, balance and trivial baselines of a sweep's datasets; clean scores beside full."""
 
-    sweep: Annotated[Path, tyro.conf.Positional]
-    """Folder of the sweep."""
+    sweep: Annotated[str, tyro.conf.Positional]
+    """Folder of the sweep, or its place on an object store."""
 
 
 def audit_sweep(args: Audit) -> None:
     """Print the audit, and each cell's scores on the test items whose text is not in train."""
-    study = load([args.sweep])
+    sweep = location(args.sweep)
+    study = load([sweep])
     console = Console(highlight=False, markup=False, soft_wrap=True)
-    console.print(markdown_sections([audit_section(*audit(args.sweep))]))
+    console.print(markdown_sections([audit_section(*audit(sweep))]))
     for cell in cells(study):
-        found = [clean_scores(args.sweep, cell.dataset, run.path, run.epoch) for run in cell.completed if run.epoch]
+        found = [clean_scores(sweep, cell.dataset, run.path, run.epoch) for run in cell.completed if run.epoch]
         kept = [one for one in found if one is not None]
         if cell.split != "test" or not kept:
             continue

@@ -6,7 +6,6 @@ from collections import Counter
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
 from functools import cached_property
-from pathlib import Path
 from typing import Any, NamedTuple
 
 import numpy as np
@@ -18,7 +17,7 @@ from analysis.names import LABELS, metric_name, setting_text, varying
 from analysis.predictions import METRICS, collapsed, per_class_f1, read_predictions
 from analysis.stats import Sample
 from tunekit.schema import Scalar, Status
-from tunekit.store import ROLES, UserError
+from tunekit.store import ROLES, Place, UserError, location
 
 SELECTIONS = ("last", "best-val", "best-test")
 FAILURES = (Status.FAILED, Status.DIVERGED, Status.OUT_OF_MEMORY)
@@ -43,9 +42,9 @@ class Run(NamedTuple):
     """It failed, and its scores are those of the majority class."""
 
     @property
-    def path(self) -> Path:
+    def path(self) -> Place:
         """The trial's folder."""
-        return Path(self.folder)
+        return location(self.folder)
 
 
 @dataclass(frozen=True)

@@ -3,7 +3,6 @@
 import hashlib
 from collections.abc import Sequence
 from dataclasses import dataclass
-from pathlib import Path
 
 import numpy as np
 import pandas as pd
@@ -13,7 +12,7 @@ from analysis.document import Grid, Points, Section
 from analysis.load import DatasetFacts
 from analysis.predictions import METRICS as SCORES
 from analysis.predictions import IntArray, accuracy, read_columns, read_predictions
-from tunekit.store import DamagedRecord, ResultStore, strict_json
+from tunekit.store import DamagedRecord, Place, ResultStore, strict_json
 
 _TEXT, _WHOLE = (pa.string(), pa.large_string()), (pa.int32(), pa.int64())
 _TYPES = {"split": _TEXT, "row": _WHOLE, "label": _WHOLE, "text_sha256": _TEXT, "group": _TEXT}
@@ -36,10 +35,10 @@ class DatasetAudit:
     """Accuracy and macro-F1 on test, in [0, 1], of train's majority class and of a memoriser of train."""
 
 
-def audit(root: Path) -> tuple[list[DatasetAudit], list[str]]:
+def audit(root: Place) -> tuple[list[DatasetAudit], list[str]]:
     """The datasets of the sweep at ``root``, and a line for each copy that is damaged."""
     found, damaged = [], []
-    for path in sorted(ResultStore(root).data_folder.glob("*.json")):
+    for path in ResultStore(root).copies():
         try:
             facts, rows = read_copy(path)
         except DamagedRecord as error:
@@ -49,7 +48,7 @@ def audit(root: Path) -> tuple[list[DatasetAudit], list[str]]:
     return found, damaged
 
 
-def read_copy(path: Path) -> tuple[DatasetFacts, pd.DataFrame]:
+def read_copy(path: Place) -> tuple[DatasetFacts, pd.DataFrame]:
     """A copy's facts and rows. Raises DamagedRecord, naming the file, where it is not as it was written."""
     parquet = path.with_suffix(".parquet")
     try:
@@ -120,13 +119,13 @@ def _scores(gold: IntArray, predicted: IntArray, num_classes: int) -> tuple[floa
     return accuracy(gold, predicted, num_classes), SCORES["macro_f1"](gold, predicted, num_classes)
 
 
-def clean_scores(root: Path, dataset: str, folder: Path, epoch: int) -> tuple[int, tuple[float, float]] | None:
+def clean_scores(root: Place, dataset: str, folder: Place, epoch: int) -> tuple[int, tuple[float, float]] | None:
     """Number of test items whose text does not stand in train, and accuracy and macro-F1 on them, of one trial.
 
     None where predictions or the dataset's copy are missing. Raises DamagedRecord where the two don't belong together.
     """
     frame = read_predictions(folder, "test", epoch)
-    copies = ResultStore(root).data_folder.glob("*.json")
+    copies = ResultStore(root).copies()
     paths = [path for path in copies if path.stem == dataset or path.stem.startswith(f"{dataset}-")]
     if frame is None or len(paths) != 1:
         return None

@@ -16,7 +16,7 @@ from analysis.names import SPLITS
 from analysis.planning import std_interval
 from analysis.stats import Interval, mean_interval
 from analysis.tables import percent
-from tunekit.store import DamagedRecord
+from tunekit.store import DamagedRecord, Place
 
 NEW_TEXT = {"accuracy": accuracy_interval, "macro_f1": macro_f1_interval}
 
@@ -150,8 +150,13 @@ def _trial(cell: Cell, run: Run, out: Path) -> tuple[Inline, ...]:
         "" if run.epoch is None else str(run.epoch),
         *("" if score is None else f"{100 * score:.2f}" for score in scores),
         "" if seconds is None else f"{seconds / 60:.1f}",
-        Link(run.path.name, quote(os.path.relpath(run.path, out))),
+        _folder(run.path, out),
     )
+
+
+def _folder(path: Place, out: Path) -> Inline:
+    """A link to a trial's folder; the name alone on an object store, to which no browser finds."""
+    return Link(path.name, quote(os.path.relpath(path, out))) if isinstance(path, Path) else path.name
 
 
 def _interval(interval: Interval | None) -> str:

@@ -107,7 +107,8 @@ def _steps(cell: Cell) -> pd.DataFrame | None:
         try:
             if path.stat().st_size > MAX_STEPS_BYTES:
                 raise ValueError(f"larger than {MAX_STEPS_BYTES:,} bytes, which no such file should be")
-            frame = pd.read_csv(path, usecols=["step", "train_loss"], dtype={"step": int, "train_loss": float})
+            with path.open("rb") as file:
+                frame = pd.read_csv(file, usecols=["step", "train_loss"], dtype={"step": int, "train_loss": float})
         except (OSError, ValueError) as error:
             raise DamagedRecord(f"{path}: {error}") from error
         if frame.empty:

@@ -11,7 +11,17 @@ from typing import Any
 import pandas as pd
 
 from analysis.names import NAMES
-from tunekit.store import CONTROL, DamagedRecord, ResultStore, SearchStudy, UserError, read_text, strict_json
+from tunekit.store import (
+    CONTROL,
+    DamagedRecord,
+    Place,
+    ResultStore,
+    SearchStudy,
+    UserError,
+    location,
+    read_text,
+    strict_json,
+)
 
 Progress = Callable[[Sequence[str]], Iterable[str]]
 
@@ -71,7 +81,7 @@ class Study:
 
 
 def load(
-    roots: Sequence[Path],
+    roots: Sequence[str | os.PathLike[str] | Place],
     cache: Path | None = None,
     progress: Progress = iter,
     names: Mapping[str, str] = MappingProxyType({}),
@@ -81,7 +91,7 @@ def load(
 
     Raises UserError where a folder holds no sweep or its sweep.json is damaged.
     """
-    stores = tuple(ResultStore(root) for root in dict.fromkeys(Path(root).resolve() for root in roots))
+    stores = tuple(ResultStore(root) for root in dict.fromkeys(location(root).resolve() for root in roots))
     all_trials: list[pd.DataFrame] = []
     all_epochs: list[pd.DataFrame] = []
     problems = []
@@ -90,8 +100,9 @@ def load(
         if not store.trials_folder.is_dir():
             raise UserError(f"{store.root} holds no sweep (no trials folder); give a sweep's folder, ray_results/NAME")
         frames = store.frames(_cache_folder(store, cache), progress)
+        before, _, behind = str(store.trials_folder / "\0").partition("\0")
         for parts, frame in ((all_trials, frames.trials), (all_epochs, frames.epochs)):
-            frame["path"] = f"{store.trials_folder}/" + frame["folder"]
+            frame["path"] = before + frame["folder"] + behind
             parts.append(frame)
         frames.trials["sweep"] = store.root.name
         requests += [(store.root.name, request) for request in store.requests()]
@@ -121,8 +132,10 @@ def load(
 
 
 def _cache_folder(store: ResultStore, elsewhere: Path | None) -> Path | None:
-    """The store's own cache, or a folder under ``elsewhere`` for a store that is read-only."""
-    own = store.root / "cache"
+    """The store's own cache, this machine's for an object store, a folder under ``elsewhere`` for a read-only one."""
+    if not isinstance(store.root, Path):
+        return store.cache_folder
+    own = store.cache_folder
     if os.access(own if own.exists() else store.root, os.W_OK):
         return own
     return None if elsewhere is None else elsewhere / store.root.name
@@ -164,7 +177,7 @@ def _datasets(stores: Sequence[ResultStore]) -> tuple[dict[str, DatasetFacts], l
     found: dict[str, DatasetFacts] = {}
     problems = []
     for store in stores:
-        for path in sorted(store.data_folder.glob("*.json")):
+        for path in store.copies():
             try:
                 facts = DatasetFacts.of(strict_json(read_text(path)))
             except (OSError, ValueError, KeyError, TypeError) as error:

@@ -23,7 +23,7 @@ def filled_with_majority(study: Study, found: Sequence[Cell]) -> list[Cell]:
     @cache
     def scores(dataset: str, split: str) -> dict[str, float]:
         for store in study.stores:
-            for path in sorted(store.data_folder.glob("*.json")):
+            for path in store.copies():
                 facts, rows = read_copy(path)
                 if facts.name == dataset:
                     return _majority(rows, split, len(facts.label_names))

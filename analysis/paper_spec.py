@@ -26,7 +26,7 @@ from analysis.names import number
 from analysis.report import KINDS, METRICS
 from analysis.tables import PER_CLASS, Row, TableSpec, score_of
 from tunekit.schema import Scalar, slug
-from tunekit.store import UserError, read_yaml
+from tunekit.store import Place, UserError, location, read_yaml
 
 _KEYS = {"sweeps", "select", "metrics", "names", "claims", "figures", "tables"}
 _TABLE_KEYS = {"stem", "caption", "metric", "columns", "rows"}
@@ -57,7 +57,7 @@ class PaperTable:
 class Paper:
     """What paper.yaml says."""
 
-    sweeps: tuple[Path, ...]
+    sweeps: tuple[Place, ...]
     select: str
     metrics: tuple[str, ...]
     names: Mapping[str, str]
@@ -142,7 +142,7 @@ def _paper(content: Any, folder: Path) -> Paper:
     if claims is not None and not isinstance(claims, str):
         raise ValueError("claims is the path of a claims file")
     return Paper(
-        sweeps=tuple(folder / name for name in _texts(values["sweeps"], "sweeps")),
+        sweeps=tuple(_sweep(name, folder) for name in _texts(values["sweeps"], "sweeps")),
         select=select,
         metrics=metrics,
         names=names,
@@ -150,6 +150,11 @@ def _paper(content: Any, folder: Path) -> Paper:
         figures=figures,
         tables=read,
     )
+
+
+def _sweep(name: str, folder: Path) -> Place:
+    place = location(name)
+    return folder / name if isinstance(place, Path) else place
 
 
 def _table(content: Any, place: str) -> PaperTable:

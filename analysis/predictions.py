@@ -1,7 +1,6 @@
 """Stored predictions: one trial's rows read strictly, scored as in training, aligned over seeds."""
 
 from collections.abc import Callable, Mapping, Sequence
-from pathlib import Path
 
 import numpy as np
 import numpy.typing as npt
@@ -10,7 +9,7 @@ import pyarrow as pa
 import pyarrow.parquet as pq
 from sklearn.metrics import accuracy_score, confusion_matrix, f1_score, matthews_corrcoef
 
-from tunekit.store import DamagedRecord
+from tunekit.store import DamagedRecord, Place
 
 IntArray = npt.NDArray[np.integer]
 FloatArray = npt.NDArray[np.float64]
@@ -22,7 +21,7 @@ _TEXT, _WHOLE = (pa.string(), pa.large_string()), (pa.int32(), pa.int64())
 _TYPES = {"split": _TEXT, "epoch": _WHOLE, "item_id": _TEXT, "group_id": _TEXT, "gold": _WHOLE, "predicted": _WHOLE}
 
 
-def read_predictions(folder: Path, split: str, epoch: int) -> pd.DataFrame | None:
+def read_predictions(folder: Place, split: str, epoch: int) -> pd.DataFrame | None:
     """One trial's predictions on ``split`` after ``epoch``: columns item_id, group_id, gold and predicted, one row an
     item, in the file's order. None where the trial keeps none of them.
 
@@ -44,7 +43,7 @@ def read_predictions(folder: Path, split: str, epoch: int) -> pd.DataFrame | Non
 
 
 def read_columns(
-    path: Path,
+    path: Place,
     types: Mapping[str, Sequence[pa.DataType]],
     columns: Sequence[str],
     filters: list[tuple[str, str, object]] | None = None,

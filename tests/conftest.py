@@ -4,10 +4,15 @@ import os
 import socket
 from collections.abc import Callable, Iterator
 from pathlib import Path
+from typing import TYPE_CHECKING
 
 import pytest
 
 from tunekit.schema import TrialSpec
+from tunekit.storage import Place, location
+
+if TYPE_CHECKING:
+    from tests.s3 import Server
 
 ROOT = Path(__file__).resolve().parent.parent
 REAL_DATA = Path(os.environ.get("TUNEKIT_DATA_DIR", ROOT.parent / "shared" / "data"))
@@ -15,6 +20,8 @@ REAL_DATA = Path(os.environ.get("TUNEKIT_DATA_DIR", ROOT.parent / "shared" / "da
 if REAL_DATA.is_dir():
     os.environ["TUNEKIT_DATA_DIR"] = str(REAL_DATA)
 os.environ["HF_HUB_OFFLINE"] = "1"
+SECRET = "canary-secret-of-the-object-store"
+os.environ |= {"AWS_ACCESS_KEY_ID": "tests", "AWS_SECRET_ACCESS_KEY": SECRET, "AWS_EC2_METADATA_DISABLED": "true"}
 os.environ.setdefault("OMP_NUM_THREADS", "1")
 os.environ["TOKENIZERS_PARALLELISM"] = "false"
 
@@ -64,3 +71,25 @@ def make_spec() -> Callable[..., TrialSpec]:
         return TrialSpec(**{**fields, **changes})
 
     return make
+
+
+@pytest.fixture(scope="session")
+def s3() -> Iterator["Server"]:
+    """A real S3 server on loopback."""
+    from tests.s3 import serving  # a second of imports
+
+    with serving() as server:
+        yield server
+
+
+@pytest.fixture
+def bucket(s3: "Server", monkeypatch: pytest.MonkeyPatch) -> str:
+    """URI of a new bucket on a server that the environment names."""
+    monkeypatch.setenv("AWS_ENDPOINT_URL", s3.url)
+    return f"s3://{s3.bucket()}"
+
+
+@pytest.fixture(params=["disk", "s3"])
+def place(request: pytest.FixtureRequest, tmp_path: Path) -> Place:
+    """A new empty place for a sweep, on disk and on an object store."""
+    return tmp_path if request.param == "disk" else location(f"{request.getfixturevalue('bucket')}/prefix")

@@ -66,7 +66,9 @@ DATA = {
         (["--datasets", "nowhere.csv"], "nowhere.csv: no such file"),
         (["--models", "./new_label", "--methods", "full"], "config.json can't be read"),
         (["--storage", "/proc/nowhere"], "can't write to the storage"),
-        (["--storage", "s3://bucket/sweeps"], "object stores such as s3:/bucket/sweeps are not supported yet"),
+        (["--storage", "ftp://host/sweeps"], "storage is a folder, s3://BUCKET/PREFIX or gs://BUCKET/PREFIX"),
+        (["--storage", "s3://KEY:SECRET@bucket"], "others can read a command's arguments"),
+        (["--storage", "s3://bucket?endpoint_override=127.0.0.1:1&scheme=http"], "127.0.0.1:1 can't be reached"),
     ],
 )
 def test_bad_input_gets_one_line_and_exit_code_2(grid, arguments, message, tmp_path, monkeypatch):

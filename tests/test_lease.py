@@ -13,28 +13,35 @@ from tunekit.errors import UserError
 from tunekit.lease import Superseded, acquire, check_current, current_start, holder_of
 
 
-def test_a_held_lease_refuses_a_second_driver_and_a_released_one_does_not(tmp_path):
-    lease = acquire(tmp_path)
+def test_a_held_lease_refuses_a_second_driver_and_a_released_one_does_not(place):
+    lease = acquire(place)
     with pytest.raises(UserError, match="another driver"):
-        acquire(tmp_path)
-    assert holder_of(tmp_path)[0]
+        acquire(place)
+    assert holder_of(place)[0]
     lease.release()
-    second = acquire(tmp_path)
+    second = acquire(place)
     assert (second.start, second.taken_over) == (2, None)
     second.release()
 
 
-def test_a_killed_drivers_lease_is_taken_over_at_once(tmp_path):
-    code = "import os, pathlib, sys; from tunekit.lease import acquire; acquire(pathlib.Path(sys.argv[1])); os._exit(9)"
-    subprocess.run([sys.executable, "-c", code, str(tmp_path)], check=False)
-    lease = acquire(tmp_path)
+KILLED = """
+import os, sys
+from tunekit.lease import acquire
+from tunekit.storage import location
+acquire(location(sys.argv[1]))
+os._exit(9)
+"""
+
+
+def test_a_killed_drivers_lease_is_taken_over_at_once(place):
+    subprocess.run([sys.executable, "-c", KILLED, str(place)], check=False)
+    lease = acquire(place)
     assert "dead driver" in lease.taken_over
     lease.release()
 
 
 def test_a_killed_driver_that_nobody_reaped_is_dead_too(tmp_path):
-    code = "import os, pathlib, sys; from tunekit.lease import acquire; acquire(pathlib.Path(sys.argv[1])); os._exit(9)"
-    zombie = subprocess.Popen([sys.executable, "-c", code, str(tmp_path)])
+    zombie = subprocess.Popen([sys.executable, "-c", KILLED, str(tmp_path)])
     while psutil.Process(zombie.pid).status() != psutil.STATUS_ZOMBIE:
         time.sleep(0.02)
     lease = acquire(tmp_path)
@@ -67,11 +74,11 @@ def test_a_torn_lease_is_judged_by_its_age(tmp_path):
         acquire(tmp_path)
 
 
-def test_an_older_start_is_told_to_stop(tmp_path):
-    first = acquire(tmp_path)
+def test_an_older_start_is_told_to_stop(place):
+    first = acquire(place)
     first.release()
-    acquire(tmp_path).release()
-    assert current_start(tmp_path) == 2
-    check_current(tmp_path, 2)
+    acquire(place).release()
+    assert current_start(place) == 2
+    check_current(place, 2)
     with pytest.raises(Superseded):
-        check_current(tmp_path, first.start)
+        check_current(place, first.start)

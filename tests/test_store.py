@@ -26,8 +26,8 @@ def summary(status: Status = Status.COMPLETED, error: str | None = None) -> Tria
 
 
 @pytest.fixture
-def store(tmp_path):
-    return ResultStore(tmp_path / "sweep")
+def store(place):
+    return ResultStore(place / "sweep")
 
 
 def states(store, specs, fingerprint=FINGERPRINT):
@@ -115,7 +115,7 @@ def test_damage_is_named_and_left_out(store, make_spec, name, text, message):
 
 
 def test_requests_accumulate(store, make_spec):
-    store.root.mkdir()
+    store.root.mkdir(parents=True)
     asked = [cells_of([make_spec(seed=seed)]) for seed in (1, 2)]
     for cells in asked:
         store.add_request({"cells": cells})

@@ -8,28 +8,29 @@ from rich.console import Console
 
 from tunekit.args import Keep
 from tunekit.command import guarded
+from tunekit.storage import location
 from tunekit.strict import plain
 
-STORAGE = Path("ray_results")
+STORAGE = "ray_results"
 
 
-def status(sweep: tyro.conf.Positional[Path], watch: bool = False, html: Path | None = None) -> int:
+def status(sweep: tyro.conf.Positional[str], watch: bool = False, html: Path | None = None) -> int:
     """Show where each trial of a sweep stands, from its store alone; from any machine that sees the storage.
 
     Args:
-        sweep: Folder of the sweep, as in ray_results/demo.
+        sweep: Folder of the sweep, as in ray_results/demo or s3://BUCKET/PREFIX/demo.
         watch: Show it again and again until the sweep is over, or Ctrl-C.
         html: Write a page that refreshes itself; with --watch again and again.
     """
     from tunekit.status_views import show
 
-    show(sweep, watch=watch, html=html)
+    show(location(sweep), watch=watch, html=html)
     return 0
 
 
 def doctor(
     config: tyro.conf.Positional[Path | None] = None,
-    storage: Path = STORAGE,
+    storage: str = STORAGE,
     keep_models: Keep = "none",
     plugin: tuple[Path, ...] = (),
 ) -> int:
@@ -37,7 +38,7 @@ def doctor(
 
     Args:
         config: YAML file of a grid; then its trials, data and models are what is checked.
-        storage: Folder of sweeps.
+        storage: Folder of sweeps, or s3://BUCKET/PREFIX, gs://BUCKET/PREFIX.
         keep_models: As the grid's flag: the weights it keeps take disk.
         plugin: Python files that register what the grid names.
     """
@@ -47,19 +48,19 @@ def doctor(
     load(plugin)
 
     sound = True
-    for finding in examine(storage.expanduser(), config, keep_models):
+    for finding in examine(location(storage), config, keep_models):
         _say(str(finding))
         sound &= finding.ok
     return 0 if sound else 1
 
 
 def verify(
-    sweep: tyro.conf.Positional[Path], fraction: float = 0.05, seed: int = 0, plugin: tuple[Path, ...] = ()
+    sweep: tyro.conf.Positional[str], fraction: float = 0.05, seed: int = 0, plugin: tuple[Path, ...] = ()
 ) -> int:
     """Train a random part of the completed trials again and compare; exit code 1 where one differs.
 
     Args:
-        sweep: Folder of the sweep, as in ray_results/demo.
+        sweep: Folder of the sweep, as in ray_results/demo or s3://BUCKET/PREFIX/demo.
         fraction: Share of the trials to train again; at least one is.
         seed: Draws them.
         plugin: Python files that register what its trials name.
@@ -68,24 +69,24 @@ def verify(
     from tunekit.verify import verify as train_again  # torch: seconds that the other commands need not wait
 
     load(plugin)
-    return 0 if train_again(sweep, fraction, seed, _say) else 1
+    return 0 if train_again(location(sweep), fraction, seed, _say) else 1
 
 
-def gc(sweep: tyro.conf.Positional[Path], models: bool = False) -> int:
+def gc(sweep: tyro.conf.Positional[str], models: bool = False) -> int:
     """Remove checkpoints of ended trials and what killed processes left half written.
 
     Args:
-        sweep: Folder of the sweep, as in ray_results/demo.
+        sweep: Folder of the sweep, as in ray_results/demo or s3://BUCKET/PREFIX/demo.
         models: The weights that ended trials keep for export, too.
     """
     from tunekit.gc import collect
 
-    collect(sweep, _say, models=models)
+    collect(location(sweep), _say, models=models)
     return 0
 
 
 def export(
-    sweep: tyro.conf.Positional[Path],
+    sweep: tyro.conf.Positional[str],
     to: Path,
     model: str,
     dataset: str,
@@ -100,7 +101,7 @@ def export(
     """Write a trial's model as a folder that transformers, peft or adapters load: by default the best on validation.
 
     Args:
-        sweep: Folder of the sweep, as in ray_results/demo.
+        sweep: Folder of the sweep, as in ray_results/demo or s3://BUCKET/PREFIX/demo.
         to: New folder for the model.
         model: The cell's model, as `status` shows it.
         dataset: The cell's dataset.
@@ -114,11 +115,12 @@ def export(
     """
     from tunekit.export.choose import choose
 
-    chosen = choose(sweep, {"model": model, "dataset": dataset, "method": method}, where, seed, epoch)
+    root = location(sweep)
+    chosen = choose(root, {"model": model, "dataset": dataset, "method": method}, where, seed, epoch)
     from tunekit.export.command import Request  # torch: seconds that a wrong name need not wait
     from tunekit.export.command import export as write
 
-    write(chosen, sweep, Request(to, merged, train, base_model), _say)
+    write(chosen, root, Request(to, merged, train, base_model), _say)
     return 0
 
 

@@ -37,8 +37,8 @@ class SweepArgs(Settings):
     """Column whose equal values must not be split between train and test."""
     sweep: str | None = None
     """Name of the sweep (default: the preset's, or the config file's)."""
-    storage: Path = Path("ray_results")
-    """Folder of sweeps; records go to STORAGE/SWEEP."""
+    storage: str = "ray_results"
+    """Folder of sweeps, or s3://BUCKET/PREFIX, gs://BUCKET/PREFIX; records go to STORAGE/SWEEP."""
     dry_run: bool = False
     """Print the plan and stop."""
     json: bool = False

@@ -22,6 +22,7 @@ from tunekit.command import (
     refuse_long,
     say_for,
     settle,
+    store_of,
     take,
     track_stored,
     train,
@@ -53,7 +54,7 @@ def main(presets: Mapping[str, Sequence[Block]], report: Report, outlook: Outloo
 def _main(args: GridArgs, presets: Mapping[str, Sequence[Block]], report: Report, outlook: Outlook) -> int:
     resources = check(args)
     sweep = find(args, presets)
-    store = ResultStore(args.storage.expanduser() / sweep.name)
+    store = store_of(args, sweep.name)
     plan = plan_of(sweep, store)
     if args.json:
         sys.stdout.write(json.dumps(plan.to_dict()) + "\n")

@@ -5,7 +5,6 @@ import os
 import shutil
 import sys
 from collections.abc import Callable, Sequence
-from pathlib import Path
 
 from rich.console import Console
 
@@ -15,12 +14,14 @@ from tunekit.data.base import load_dataset, overview, save_dataset
 from tunekit.errors import UserError
 from tunekit.files import probe
 from tunekit.lease import Lease, Superseded, acquire
+from tunekit.objects import ObjectPath
 from tunekit.plan import Plan, PlannedTrial, State
 from tunekit.provenance import unstamped
 from tunekit.runner.resources import Resources
 from tunekit.safety import refuse_kernels
 from tunekit.schema import TrialSpec
 from tunekit.stopping import Signals, Stopped
+from tunekit.storage import Place, location
 from tunekit.store import DamagedRecord, ResultStore
 from tunekit.strict import plain
 from tunekit.sweep import Sweep
@@ -57,14 +58,23 @@ def check(args: SweepArgs) -> Resources:
     From here on the plugins' methods, datasets and models are there.
     """
     resources = resources_of(args)
-    if "://" in str(args.storage) or ":/" in str(args.storage):
-        raise UserError(f"--storage takes a folder; object stores such as {args.storage} are not supported yet")
     refuse_kernels()
     check_trackers(args.track)
     if args.json and not args.dry_run:
         raise UserError("--json goes with --dry-run")
     plugins.load(args.plugin)
     return resources
+
+
+def store_of(args: SweepArgs, name: str) -> ResultStore:
+    """The store of the sweep called ``name``. Raises UserError where its object store can't be reached or read."""
+    root = location(args.storage) / name
+    if isinstance(root, ObjectPath):
+        try:
+            root.check()
+        except OSError as error:
+            raise UserError(f"can't use the storage {error}") from error
+    return ResultStore(root)
 
 
 def say_for(args: SweepArgs) -> Say:
@@ -164,13 +174,15 @@ def verdict(plan: Plan) -> int:
     return OK if plan.count(State.DONE) == len(plan.trials) else INCOMPLETE
 
 
-def check_storage(root: Path, specs: Sequence[TrialSpec], concurrent: int, keep_models: str) -> None:
+def check_storage(root: Place, specs: Sequence[TrialSpec], concurrent: int, keep_models: str) -> None:
     """Refuse a storage path that can't be written or is too full, before any work."""
     try:
         root.mkdir(parents=True, exist_ok=True)
         probe(root)
     except OSError as error:
         raise UserError(f"can't write to the storage {root}: {error.strerror}; give another with --storage") from error
+    if isinstance(root, ObjectPath):
+        return
     needed = estimate.disk_bytes(specs, concurrent, keep_models)
     free = shutil.disk_usage(root).free
     if free < needed:

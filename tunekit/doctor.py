@@ -19,8 +19,10 @@ from tunekit.data.files import NotHere, nothing_fetched
 from tunekit.errors import UserError
 from tunekit.files import probe
 from tunekit.models import MODELS, ModelRef, hub_id_of
+from tunekit.objects import ObjectPath
 from tunekit.safety import refuse_kernels
 from tunekit.schema import TrialSpec
+from tunekit.storage import Place
 from tunekit.store import ResultStore
 from tunekit.sweep import Sweep, find, plan_of
 
@@ -38,7 +40,7 @@ class Finding:
         return f"{'ok' if self.ok else 'problem':<8} {self.subject}: {self.text}"
 
 
-def examine(storage: Path, config: Path | None, keep_models: str = "none") -> Iterator[Finding]:
+def examine(storage: Place, config: Path | None, keep_models: str = "none") -> Iterator[Finding]:
     """Everything a sweep needs, as it is found; with ``config``, a grid's YAML file, what that grid needs.
 
     ``keep_models`` is as the grid's flag.
@@ -50,7 +52,7 @@ def examine(storage: Path, config: Path | None, keep_models: str = "none") -> It
     yield _gpu()
     yield _ray(storage)
     yield _storage(storage)
-    sweep = find(GridArgs(config=config, storage=storage), {}) if config else None
+    sweep = find(GridArgs(config=config), {}) if config else None
     yield _disk(storage, _pending(sweep, storage) if sweep else [], keep_models)
     own = sweep.own_data if sweep else {}
     for name in dict.fromkeys(spec.dataset for spec in sweep.specs) if sweep else DATASETS:
@@ -95,7 +97,7 @@ def _gpu() -> Finding:
     return Finding("gpu", True, f"{torch.cuda.device_count()} x {torch.cuda.get_device_name()}")
 
 
-def _ray(storage: Path) -> Finding:
+def _ray(storage: Place) -> Finding:
     """The cluster of RAY_ADDRESS and whether its nodes are fit, or what would be started."""
     address = os.environ.get("RAY_ADDRESS")
     if not address:
@@ -122,29 +124,34 @@ def _ray(storage: Path) -> Finding:
     return Finding("ray", True, f"{address}: {found}")
 
 
-def _existing(folder: Path) -> Path:
+def _existing(folder: Place) -> Place:
     """``folder``, or the nearest one above it that is there."""
     folder = folder.resolve()
+    if isinstance(folder, ObjectPath):
+        return folder
     return folder if folder.is_dir() else _existing(folder.parent)
 
 
-def _storage(storage: Path) -> Finding:
+def _storage(storage: Place) -> Finding:
     """Write, rename and read in ``storage``, or in the folder it would be made in."""
     folder = _existing(storage)
     try:
         probe(folder)
     except OSError as error:
         return Finding("storage", False, f"{folder} can't be written ({error.strerror}); give another with --storage")
-    return Finding("storage", True, f"{storage} can be written, renamed in and read")
+    how = "listed and read" if isinstance(storage, ObjectPath) else "renamed in and read"
+    return Finding("storage", True, f"{storage} can be written, {how}")
 
 
-def _pending(sweep: Sweep, storage: Path) -> list[TrialSpec]:
+def _pending(sweep: Sweep, storage: Place) -> list[TrialSpec]:
     """The trials of ``sweep`` that a run would train."""
     plan = plan_of(sweep, ResultStore(storage / sweep.name))
     return [trial.spec for trial in plan.pending(retry_failed=False)]
 
 
-def _disk(storage: Path, specs: list[TrialSpec], keep_models: str) -> Finding:
+def _disk(storage: Place, specs: list[TrialSpec], keep_models: str) -> Finding:
+    if isinstance(storage, ObjectPath):
+        return Finding("disk", True, "not looked at: records and checkpoints go to an object store")
     free = shutil.disk_usage(_existing(storage)).free
     needed = estimate.disk_bytes(specs, estimate.cores(), keep_models)
     text = f"{free / 1e9:.1f} GB free"

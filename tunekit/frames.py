@@ -18,7 +18,9 @@ import pyarrow as pa
 import pyarrow.parquet as pq
 
 from tunekit.files import write_atomic
+from tunekit.objects import ObjectPath
 from tunekit.schema import SCHEMA_VERSION, EpochRecord, Status, canonical_json
+from tunekit.storage import Place, snapshot
 
 if TYPE_CHECKING:
     from tunekit.store import ResultStore, StoredTrial
@@ -95,7 +97,8 @@ def read_frames(store: "ResultStore", cache: Path | None, progress: Progress, *,
 
     Without ``keep`` the cache is read and left as it is. Raises OSError where it can't be written.
     """
-    names, odd = _stamps(store.trials_folder)
+    place = snapshot(store.trials_folder)
+    names, odd = _stamps(place)
     trials, epochs = _cached(cache)
     folders = trials["folder"].to_numpy(object)
     fresh = np.array(
@@ -104,11 +107,12 @@ def read_frames(store: "ResultStore", cache: Path | None, progress: Progress, *,
     kept = set(folders[fresh])
     stored, damaged = [], []
     unread = sorted(name for name in names if name not in kept)
-    for name in progress(unread) if unread else ():
-        try:
-            stored.append(store.read(store.trials_folder / name))
-        except ValueError as error:
-            damaged.append(str(error))
+    read = store.read_all(place / name for name in unread)
+    for _, trial in zip(progress(unread) if unread else (), read, strict=True):
+        if isinstance(trial, ValueError):
+            damaged.append(str(trial))
+        else:
+            stored.append(trial)
     changed = len(stored) or not fresh.all()
     if changed:
         rows = [_trial_row(trial, names[trial.folder.name]) for trial in stored]
@@ -122,19 +126,28 @@ def read_frames(store: "ResultStore", cache: Path | None, progress: Progress, *,
     return Frames(trials, epochs, tuple(damaged), odd)
 
 
-def _stamps(trials_folder: Path) -> tuple[dict[str, int], tuple[str, ...]]:
+def _stamps(trials_folder: Place) -> tuple[dict[str, int], tuple[str, ...]]:
     """The stamp of each trial's folder by name, and the names of what is none."""
-    entries = os.listdir(trials_folder) if trials_folder.is_dir() else []
-    stamps = {name: stamp_of(f"{trials_folder}/{name}/") for name in entries}
+    if isinstance(trials_folder, ObjectPath):
+        stamps = {folder.name: _object_stamp(folder) for folder in trials_folder.iterdir()}
+    else:
+        entries = os.listdir(trials_folder) if trials_folder.is_dir() else []
+        stamps = {name: _stamp(f"{trials_folder}/{name}/") for name in entries}
     odd = sorted(name for name, stamp in stamps.items() if stamp is None)
     return {name: stamp for name, stamp in stamps.items() if stamp is not None}, tuple(odd)
 
 
-def stamp_of(folder: str) -> int | None:
-    """A hash of inode, size and time of each record: every rewrite is a new file, so this moves with each.
+def stamp_of(folder: Place) -> int | None:
+    """A hash of size and time of each record, on disk of its inode too: this moves with every rewrite.
 
-    None where there is no spec.json. The hash of whole numbers is the same in every process.
+    None where there is no spec.json. An object store's ``folder`` is a snapshot, so that no request is made.
+    The hash of whole numbers is the same in every process.
     """
+    return _object_stamp(folder) if isinstance(folder, ObjectPath) else _stamp(f"{folder}/")
+
+
+def _stamp(folder: str) -> int | None:
+    """The same of a folder on disk as text, which is quicker than a Path."""
     parts: list[int] = []
     for name in RECORDS:
         try:
@@ -145,6 +158,11 @@ def stamp_of(folder: str) -> int | None:
         else:
             parts += (found.st_ino, found.st_size, found.st_mtime_ns)
     return hash(tuple(parts))
+
+
+def _object_stamp(folder: ObjectPath) -> int | None:
+    found = [(path.stat() if path.is_file() else None) for path in (folder / name for name in RECORDS)]
+    return None if found[0] is None else hash(tuple((one.st_size, one.st_mtime_ns) if one else () for one in found))
 
 
 def _trial_row(trial: "StoredTrial", stamp: int) -> dict[str, Any]:

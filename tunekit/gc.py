@@ -1,15 +1,15 @@
 """``python -m tunekit gc SWEEP``: what ended trials and dead processes left behind, removed."""
 
-import shutil
 from collections.abc import Callable, Iterator
-from pathlib import Path
 
 from tunekit.errors import UserError
+from tunekit.files import remove_tree
 from tunekit.lease import acquire
+from tunekit.storage import Place
 from tunekit.store import ResultStore
 
 
-def collect(root: Path, say: Callable[[str], None], *, models: bool = False) -> None:
+def collect(root: Place, say: Callable[[str], None], *, models: bool = False) -> None:
     """Remove checkpoints of ended trials, and drafts that killed processes left; name each and the bytes it took.
 
     ``models``: the weights that ended trials keep for export, too.
@@ -26,7 +26,7 @@ def collect(root: Path, say: Callable[[str], None], *, models: bool = False) -> 
         freed = 0
         for path in sorted(_removable(store, models)):
             size = _size(path)
-            shutil.rmtree(path) if path.is_dir() else path.unlink()
+            remove_tree(path) if path.is_dir() else path.unlink()
             say(f"{path.relative_to(root)}: {size / 1e6:.1f} MB")
             freed += size
     finally:
@@ -34,7 +34,7 @@ def collect(root: Path, say: Callable[[str], None], *, models: bool = False) -> 
     say(f"{freed / 1e6:.1f} MB freed")
 
 
-def _removable(store: ResultStore, models: bool) -> Iterator[Path]:
+def _removable(store: ResultStore, models: bool) -> Iterator[Place]:
     """Checkpoints beside a summary, with ``models`` kept weights too, and names that only a write in progress has."""
     for folder in store.folders():
         if folder.is_symlink():
@@ -50,6 +50,6 @@ def _removable(store: ResultStore, models: bool) -> Iterator[Path]:
         yield from (path for path in folder.glob(".*.*") if not path.is_dir())
 
 
-def _size(path: Path) -> int:
+def _size(path: Place) -> int:
     """Bytes of a file or of all files below a folder."""
     return sum(one.lstat().st_size for one in ([path] if not path.is_dir() else path.rglob("*")))

@@ -1,7 +1,8 @@
 """One driver a sweep: a lease with host and pid, and a number for each start.
 
-Starts are files ``starts/<number>.json``, created exclusively; the highest number owns the sweep. Its driver renews the
-file's time. Workers of an earlier start see the higher number and stop, though their driver was killed.
+Starts are files ``starts/<number>.json``, created exclusively (on an object store ``starts/<number>-<name>.json``, see
+``tunekit.election``); the highest number owns the sweep. Its driver renews the file's time. Workers of an earlier start
+see the higher number and stop, though their driver was killed.
 """
 
 import json
@@ -16,8 +17,11 @@ from typing import Any
 
 import psutil
 
+from tunekit.election import newest_start, number_of, stand
 from tunekit.errors import UserError
 from tunekit.files import write_atomic
+from tunekit.objects import ObjectPath
+from tunekit.storage import Place
 
 RENEW_SECONDS = 10
 DEAD_SECONDS = 60
@@ -27,13 +31,13 @@ class Superseded(RuntimeError):
     """A later start owns the sweep; whoever sees this stops writing."""
 
 
-def current_start(sweep: Path) -> int:
+def current_start(sweep: Place) -> int:
     """Number of the newest start of ``sweep``, 0 if there was none."""
-    numbers = [int(path.stem) for path in (sweep / "starts").glob("*.json") if path.stem.isdigit()]
-    return max(numbers, default=0)
+    newest = newest_start(sweep / "starts")
+    return number_of(newest) if newest else 0
 
 
-def check_current(sweep: Path, start: int) -> None:
+def check_current(sweep: Place, start: int) -> None:
     """Raise Superseded if a start later than ``start`` owns ``sweep``."""
     newest = current_start(sweep)
     if newest > start:
@@ -44,8 +48,10 @@ def check_current(sweep: Path, start: int) -> None:
 class Lease:
     """A held lease; renews itself from a thread until ``release``."""
 
-    sweep: Path
+    sweep: Place
     start: int
+    path: Place
+    """The start's file."""
     taken_over: str | None
     """One line on the dead driver whose lease this one follows, if there was one."""
 
@@ -54,14 +60,10 @@ class Lease:
         self._thread = threading.Thread(target=self._renew, name="tunekit-lease", daemon=True)
         self._thread.start()
 
-    @property
-    def _path(self) -> Path:
-        return self.sweep / "starts" / f"{self.start}.json"
-
     def _renew(self) -> None:
         while not self._stop.wait(RENEW_SECONDS):
             try:
-                write_atomic(self._path, _content())
+                write_atomic(self.path, _content())
             except OSError:
                 continue  # a full disk now may have room in 10 s; the lease outlives five misses
 
@@ -69,39 +71,53 @@ class Lease:
         """Stop renewing and mark the lease as given back."""
         self._stop.set()
         self._thread.join()
-        write_atomic(self._path, _content(released=True))
+        write_atomic(self.path, _content(released=True))
 
 
-def acquire(sweep: Path) -> Lease:
-    """Take the lease on ``sweep``. Raises UserError while another driver holds it, OSError on a bad disk."""
+def acquire(sweep: Place) -> Lease:
+    """Take the lease on ``sweep``. Raises UserError while another driver holds it, OSError on a bad disk or server."""
     folder = sweep / "starts"
     folder.mkdir(parents=True, exist_ok=True)
-    newest = current_start(sweep)
+    newest = newest_start(folder)
     taken_over = None
     if newest:
-        holder = _holder(folder / f"{newest}.json")
+        holder = _holder(newest)
         if not holder.get("released"):
-            age = _age(folder / f"{newest}.json")
+            try:
+                age = _age(newest)
+            except FileNotFoundError as error:  # a candidate that has lost meanwhile
+                raise _just_taken(sweep) from error
             who = _who(holder, age)
             if _alive(holder, age):
                 raise UserError(f"sweep {sweep.name!r} is being run by another driver ({who}); stop it, or wait for it")
             taken_over = f"taking over the lease of a dead driver ({who})"
-    path = folder / f"{newest + 1}.json"
+    start = number_of(newest) + 1 if newest else 1
+    path = stand(folder, start, _content()) if isinstance(folder, ObjectPath) else _create(folder / f"{start}.json")
+    if path is None:
+        raise _just_taken(sweep)
+    return Lease(sweep, start, path, taken_over)
+
+
+def _just_taken(sweep: Place) -> UserError:
+    return UserError(f"sweep {sweep.name!r} was taken by another driver this very moment; wait for it")
+
+
+def _create(path: Path) -> Path | None:
+    """Make the start's file; None where another driver has."""
     try:
         descriptor = os.open(path, os.O_CREAT | os.O_EXCL | os.O_WRONLY, 0o644)
-    except FileExistsError as error:
-        raise UserError(f"sweep {sweep.name!r} was taken by another driver this very moment; wait for it") from error
+    except FileExistsError:
+        return None
     with os.fdopen(descriptor, "wb") as file:
         file.write(_content())
-    return Lease(sweep, newest + 1, taken_over)
+    return path
 
 
-def holder_of(sweep: Path) -> tuple[bool, str]:
+def holder_of(sweep: Place) -> tuple[bool, str]:
     """Whether a driver runs ``sweep``, and one line on it for people. Writes nothing."""
-    newest = current_start(sweep)
-    if not newest:
+    path = newest_start(sweep / "starts")
+    if path is None:
         return False, "none has run"
-    path = sweep / "starts" / f"{newest}.json"
     holder, age = _holder(path), time.time() - path.stat().st_mtime
     who = _who(holder, age)
     if holder.get("released"):
@@ -127,7 +143,7 @@ def _started(process: psutil.Process) -> float:
     return process.create_time() - boot
 
 
-def _holder(path: Path) -> dict[str, Any]:
+def _holder(path: Place) -> dict[str, Any]:
     """What a lease says; nothing for one torn by a crash."""
     try:
         content = json.loads(path.read_text(encoding="utf-8"))
@@ -136,8 +152,14 @@ def _holder(path: Path) -> dict[str, Any]:
     return content if isinstance(content, dict) else {}
 
 
-def _age(path: Path) -> float:
-    """Seconds since the lease was renewed, by its file system's clock: those of hosts may differ or jump."""
+def _age(path: Place) -> float:
+    """Seconds since the lease was renewed, by its disk's or server's clock: those of hosts may differ or jump."""
+    if isinstance(path, ObjectPath):
+        probe = path.parent / f".clock-{os.urandom(8).hex()}"
+        write_atomic(probe, b"")
+        now = probe.stat().st_mtime
+        probe.unlink()
+        return now - path.stat().st_mtime
     with tempfile.TemporaryFile(dir=path.parent) as probe:
         return os.fstat(probe.fileno()).st_mtime - path.stat().st_mtime
 

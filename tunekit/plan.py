@@ -91,22 +91,26 @@ def make_plan(
 
     ``keep``: leave what was read in the store's cache. Raises OSError where that can't be written.
     """
-    frames = store.frames(store.cache_folder, keep=keep)
+    frames, names = store.frames(store.cache_folder, keep=keep), store.names()
     by_id: dict[str, list[Outline]] = {}
     for trial in frames.outlines():
         by_id.setdefault(trial.trial_id, []).append(trial)
-    planned, stale = [], []
+    planned, others = [], []
     for spec in specs:
         fingerprint = fingerprints[spec.trial_id]
         same: Outline | None = None
         for trial in by_id.get(spec.trial_id, []):
             if trial.fingerprint != fingerprint.digest:
-                other = store.read(store.trials_folder / trial.folder)
-                stale.append((other, other.fingerprint.differs_in(fingerprint)))
+                others.append((store.trials_folder / trial.folder, fingerprint))
             elif same is None or trial.status is not None:
                 same = trial
-        settled = not store.folder(spec).exists() if same is None else same.folder == spec.folder
+        settled = spec.folder not in names if same is None else same.folder == spec.folder
         planned.append(_planned(spec, fingerprint, same, settled))
+    stale = []
+    for other, (_, fingerprint) in zip(store.read_all(folder for folder, _ in others), others, strict=True):
+        if isinstance(other, ValueError):
+            raise other
+        stale.append((other, other.fingerprint.differs_in(fingerprint)))
     return Plan(tuple(planned), tuple(stale), frames.damaged)
 
 

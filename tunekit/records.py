@@ -1,11 +1,12 @@
 """A store's record files, read strictly: whole, of this version, of sane size, and no links."""
 
 from collections.abc import Mapping
-from pathlib import Path
 from typing import Any
 
 from tunekit.imported import ImportedSpec
+from tunekit.objects import ObjectPath
 from tunekit.schema import SCHEMA_VERSION, EpochRecord, TrialSpec
+from tunekit.storage import Place
 from tunekit.strict import coerced, strict_json
 
 MAX_BYTES = 500_000_000
@@ -16,7 +17,7 @@ class DamagedRecord(ValueError):
     """A stored file can't be read as what it should be; the message names file and line."""
 
 
-def read_epochs(path: Path, imported: bool = False) -> list[EpochRecord]:
+def read_epochs(path: Place, imported: bool = False) -> list[EpochRecord]:
     """The rows of an epochs.jsonl, none where there is no file. Raises DamagedRecord with the line number."""
     if not path.exists():
         return []
@@ -33,24 +34,28 @@ def read_epochs(path: Path, imported: bool = False) -> list[EpochRecord]:
     return records
 
 
-def read_text(path: Path) -> str:
-    """A record's text. Raises DamagedRecord where it can't be read, is too large, or is a link."""
+def read_text(path: Place) -> str:
+    """A record's text. Raises DamagedRecord where it can't be read, is too large, or is a link; OSError where a server
+    can't be asked.
+    """
     refuse_link(path)
     try:
         if path.stat().st_size > MAX_BYTES:
             raise DamagedRecord(f"{path}: larger than {MAX_BYTES:,} bytes, which no such file should be")
         return path.read_text(encoding="utf-8")
     except (OSError, UnicodeDecodeError) as error:
+        if isinstance(path, ObjectPath) and isinstance(error, OSError) and not isinstance(error, FileNotFoundError):
+            raise  # a server that does not answer says nothing of the object
         raise DamagedRecord(f"{path}: {error}") from error
 
 
-def refuse_link(path: Path) -> None:
+def refuse_link(path: Place) -> None:
     """Raise DamagedRecord where ``path`` is a link, for it could lead out of the store."""
     if path.is_symlink():
         raise DamagedRecord(f"{path} is a link, and links in a store are not followed; put what it stands for there")
 
 
-def load_record(path: Path) -> dict[str, Any]:
+def load_record(path: Place) -> dict[str, Any]:
     """The object of a record file. Raises DamagedRecord where it is none of this schema version."""
     try:
         return _versioned(strict_json(read_text(path)), path)
@@ -83,7 +88,7 @@ def spec_of(cell: Mapping[str, Any], seed: int) -> TrialSpec | ImportedSpec:
     return (ImportedSpec if cell.get("imported") is True else TrialSpec).from_dict({**values, "seed": seed})
 
 
-def _versioned(content: Any, path: Path) -> dict[str, Any]:
+def _versioned(content: Any, path: Place) -> dict[str, Any]:
     if not isinstance(content, dict) or content.get("schema_version") != SCHEMA_VERSION:
         raise DamagedRecord(f"{path}: not a record of schema version {SCHEMA_VERSION}")
     return content

@@ -1,20 +1,21 @@
 """Where a sweep stands, from its store alone: read by any machine that sees the storage, while others write it."""
 
-import os
 from collections import defaultdict
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from datetime import UTC, datetime
 from enum import StrEnum
-from pathlib import Path
+from typing import Any
 
 from tunekit.errors import UserError
 from tunekit.eta import Kind, Pace, kind_of, remaining_seconds
 from tunekit.frames import stamp_of
 from tunekit.lease import current_start, holder_of
+from tunekit.objects import ObjectPath
 from tunekit.records import DamagedRecord
 from tunekit.schema import Status, TrialSpec
 from tunekit.status import cell_names, requested_specs
+from tunekit.storage import Place, live, snapshot
 from tunekit.store import ImportedSpec, ResultStore, Search, StoredTrial, TrialState
 
 CLOCK_SECONDS = 60
@@ -124,7 +125,7 @@ class SweepStanding:
 class Reader:
     """Reads the sweep at ``root`` again and again; what has not changed is read once."""
 
-    def __init__(self, root: Path) -> None:
+    def __init__(self, root: Place) -> None:
         self.root, self.store = root, ResultStore(root)
         self._known: dict[str, tuple[int | None, StoredTrial | str]] = {}
 
@@ -137,7 +138,7 @@ class Reader:
             )
         specs = requested_specs(requests)
         running, driver = holder_of(self.root)
-        since = self._driver_began() if running else None
+        since = self._driver_began(requests) if running else None
         found, damaged = self._trials()
         aside = {name.rpartition(".")[0] for name in found if ".damaged" not in name}
         names = cell_names(specs)
@@ -162,23 +163,29 @@ class Reader:
 
     def _trials(self) -> tuple[dict[str, StoredTrial], dict[str, str]]:
         """Readable trials, and a line for each that is not, by the names of their folders."""
-        known = {}
-        for folder in self.store.folders():
-            stamp, former = stamp_of(f"{folder}/"), self._known.get(folder.name)
-            if former and former[0] == stamp:
-                known[folder.name] = former
-                continue
-            try:
-                known[folder.name] = (stamp, self.store.read(folder))
-            except DamagedRecord as error:
-                if folder.exists():  # else it was set aside this very moment
-                    known[folder.name] = (stamp, str(error))
-        self._known = known
+        folders = {folder.name: folder for folder in self.store.folders()}
+        stamps = {name: stamp_of(folder) for name, folder in folders.items()}
+        known = {name: one for name, one in self._known.items() if name in stamps and one[0] == stamps[name]}
+        unread = [name for name in folders if name not in known]
+        for name, trial in zip(unread, self.store.read_all(folders[name] for name in unread), strict=True):
+            if isinstance(trial, StoredTrial):
+                known[name] = (stamps[name], trial)
+            elif live(folders[name]).exists():  # else it was set aside this very moment
+                known[name] = (stamps[name], str(trial))
+        self._known = known = {name: known[name] for name in folders if name in known}
         trials = {name: one for name, (_, one) in known.items() if isinstance(one, StoredTrial)}
         return trials, {name: one for name, (_, one) in known.items() if isinstance(one, str)}
 
-    def _driver_began(self) -> float | None:
-        """When the newest start's driver began to train, seconds since 1970; None before it did."""
+    def _driver_began(self, requests: Sequence[Mapping[str, Any]]) -> float | None:
+        """When the newest start's driver began to train, seconds since 1970; None before it did.
+
+        Of a sweep on an object store, whose ray folder is its driver's own, when it wrote its request just before.
+        """
+        if isinstance(self.root, ObjectPath):
+            try:
+                return datetime.fromisoformat(requests[-1]["time"]).timestamp()
+            except (KeyError, TypeError, ValueError):
+                return None
         start = current_start(self.root)
         times = []
         for folder in self.root.glob(f"ray/*-{start}"):
@@ -215,12 +222,12 @@ class Reader:
             return ()
 
 
-def _touched(folder: Path) -> float:
+def _touched(folder: Place) -> float:
     """When a trial last wrote its records or its log, by the storage's clock."""
-    times = []
+    times, folder = [], snapshot(folder)
     for name in ("spec.json", "epochs.jsonl", "log.txt"):
         try:
-            times.append(os.stat(folder / name).st_mtime)
+            times.append((folder / name).stat().st_mtime)
         except OSError:
             continue
     return max(times, default=0.0)

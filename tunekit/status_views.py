@@ -17,6 +17,7 @@ from tunekit.eta import clock
 from tunekit.files import write_atomic
 from tunekit.standing import Reader, State, SweepStanding, TrialStanding
 from tunekit.stopping import EXIT_CODES, Stopped
+from tunekit.storage import Place
 from tunekit.strict import plain
 
 STYLES = {
@@ -75,7 +76,7 @@ def _plain(lines: Iterable[str]) -> list[str]:
     return [plain(line) for line in lines]
 
 
-def show(sweep: Path, *, watch: bool, html: Path | None) -> None:
+def show(sweep: Place, *, watch: bool, html: Path | None) -> None:
     """Print where ``sweep`` stands or, with ``html``, write it there; with ``watch`` until it is over or SIGINT comes.
 
     Raises UserError where there is no sweep, or the page can't be written.

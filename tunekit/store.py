@@ -8,7 +8,8 @@
 """
 
 import json
-from collections.abc import Iterator, Mapping, Sequence
+import os
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import asdict, dataclass
 from datetime import UTC, datetime
 from io import BytesIO
@@ -18,11 +19,12 @@ from typing import Any
 import pandas as pd
 
 from tunekit.errors import UserError as UserError
-from tunekit.files import sync, write_atomic
+from tunekit.files import each, move_file, move_folder, sync, write_atomic
 from tunekit.frames import Frames, Progress, read_frames
 from tunekit.frames import Outline as Outline
 from tunekit.imported import UNKNOWN as UNKNOWN
 from tunekit.imported import ImportedSpec as ImportedSpec
+from tunekit.objects import ObjectPath
 from tunekit.records import DamagedRecord as DamagedRecord
 from tunekit.records import checked_request, load_record, read_epochs, refuse_link
 from tunekit.records import read_text as read_text
@@ -37,11 +39,16 @@ from tunekit.searches import Search as Search
 from tunekit.searches import SearchStudy as SearchStudy
 from tunekit.searches import SearchTrial as SearchTrial
 from tunekit.searches import TrialState as TrialState
+from tunekit.storage import Place as Place
+from tunekit.storage import live, local_folder, snapshot
+from tunekit.storage import location as location
 from tunekit.strict import CONTROL as CONTROL
 from tunekit.strict import is_finite as is_finite
 from tunekit.strict import strict_json as strict_json
 from tunekit.strict_yaml import read_yaml as read_yaml
 
+SPEC = "spec.json"
+"""What makes a folder a trial's."""
 PREDICTION_ROWS = 2_000_000
 """Predictions a trial keeps of every epoch; beyond, those of the last and the best validation epoch."""
 
@@ -50,7 +57,7 @@ PREDICTION_ROWS = 2_000_000
 class StoredTrial:
     """One trial's folder, read."""
 
-    folder: Path
+    folder: Place
     spec: TrialSpec | ImportedSpec
     fingerprint: Fingerprint
     epochs: list[EpochRecord]
@@ -59,40 +66,44 @@ class StoredTrial:
 
 
 class ResultStore:
-    """The records of one sweep under ``root`` (``<storage>/<sweep>``). Reading creates nothing."""
+    """The records of one sweep under ``root`` (``<storage>/<sweep>``). Reading creates nothing.
 
-    def __init__(self, root: Path) -> None:
-        self.root = Path(root)
+    What a server refuses raises OSError everywhere.
+    """
+
+    def __init__(self, root: str | os.PathLike[str] | Place) -> None:
+        self.root = location(root)
 
     @property
-    def trials_folder(self) -> Path:
+    def trials_folder(self) -> Place:
         """Where the trials' folders lie."""
         return self.root / "trials"
 
     @property
     def cache_folder(self) -> Path:
-        """Where what was read is kept, to be read faster."""
-        return self.root / "cache"
+        """Where what was read is kept, to be read faster; on this machine where the store is on an object store."""
+        return (local_folder(self.root) if isinstance(self.root, ObjectPath) else self.root) / "cache"
 
     @property
-    def data_folder(self) -> Path:
+    def data_folder(self) -> Place:
         """Where the normalised copies of the datasets lie."""
         return self.root / "data"
 
-    def folder(self, spec: TrialSpec | ImportedSpec) -> Path:
+    def folder(self, spec: TrialSpec | ImportedSpec) -> Place:
         """The trial's folder, there or not."""
         return self.trials_folder / spec.folder
 
-    def find(self, trial_id: str) -> Path | None:
+    def find(self, trial_id: str) -> Place | None:
         """The folder of the trial with this id, None where there is none."""
-        return next(self.trials_folder.glob(f"*-{trial_id}"), None)
+        found: list[Place] = [*self.trials_folder.glob(f"*-{trial_id}")]
+        return found[0] if found else None
 
     # -- writing -----------------------------------------------------------------------------------------------------
 
-    def begin(self, spec: TrialSpec | ImportedSpec, fingerprint: Fingerprint) -> Path:
+    def begin(self, spec: TrialSpec | ImportedSpec, fingerprint: Fingerprint) -> Place:
         """The trial's folder with its spec.json, made where there is none of this fingerprint."""
         folder = self.settle(spec, fingerprint)
-        if (folder / "spec.json").exists():
+        if (folder / SPEC).exists():
             return folder
         folder.mkdir(parents=True, exist_ok=True)
         content = {
@@ -105,13 +116,13 @@ class ResultStore:
         write_atomic(folder / "spec.json", _json(content))
         return folder
 
-    def settle(self, spec: TrialSpec | ImportedSpec, fingerprint: Fingerprint) -> Path:
+    def settle(self, spec: TrialSpec | ImportedSpec, fingerprint: Fingerprint) -> Place:
         """Make the trial's own folder the one of ``fingerprint`` if there is one, and no other's.
 
         One that is damaged, a link, or of another fingerprint is renamed, with that fingerprint's digest behind.
         """
         folder = self.folder(spec)
-        if folder.is_symlink() or (folder / "spec.json").exists():
+        if folder.is_symlink() or (folder / SPEC).exists():
             try:
                 stored = self.read(folder)
                 if not stored.fingerprint.differs_in(fingerprint):
@@ -122,45 +133,47 @@ class ResultStore:
             aside = folder.with_name(f"{folder.name}.{suffix}")
             if aside.exists():
                 aside = folder.with_name(f"{aside.name}-{datetime.now(UTC):%Y%m%d%H%M%S%f}")
-            folder.rename(aside)
+            move_folder(folder, aside, SPEC)
         own = folder.with_name(f"{folder.name}.{fingerprint.digest}")
         if own.exists() and not folder.exists():
-            own.rename(folder)
+            move_folder(own, folder, SPEC)
         return folder
 
-    def write_epochs(self, folder: Path, records: Sequence[EpochRecord]) -> None:
+    def write_epochs(self, folder: Place, records: Sequence[EpochRecord]) -> None:
         """Rewrite epochs.jsonl whole: one row an epoch, counted from 1 without a gap."""
         rows = [{"schema_version": SCHEMA_VERSION, **asdict(record)} for record in records]
         write_atomic(folder / "epochs.jsonl", "".join(f"{_line(row)}\n" for row in rows).encode())
 
-    def write_steps(self, folder: Path, steps: pd.DataFrame) -> None:
+    def write_steps(self, folder: Place, steps: pd.DataFrame) -> None:
         """Rewrite steps.csv whole: columns epoch, step, train_loss, learning_rate; one row an optimizer step.
 
         A power cut may take it back until ``sync_sides``, and so with predictions.parquet.
         """
         write_atomic(folder / "steps.csv", steps.to_csv(index=False, lineterminator="\n").encode(), durable=False)
 
-    def write_predictions(self, folder: Path, predictions: pd.DataFrame) -> None:
+    def write_predictions(self, folder: Place, predictions: pd.DataFrame) -> None:
         """Rewrite predictions.parquet: split, epoch, item_id, group_id, gold, predicted, logits (float16 list)."""
         buffer = BytesIO()
         predictions.to_parquet(buffer, index=False)
         write_atomic(folder / "predictions.parquet", buffer.getvalue(), durable=False)
 
-    def sync_sides(self, folder: Path) -> None:
-        """Wait until the disk holds steps.csv and predictions.parquet: before whatever relies on them is written."""
+    def sync_sides(self, folder: Place) -> None:
+        """Wait until a disk holds steps.csv and predictions.parquet: before whatever relies on them is written."""
+        if isinstance(folder, ObjectPath):
+            return
         for name in ("steps.csv", "predictions.parquet"):
             if (folder / name).exists():
                 sync(folder / name)
 
-    def write_summary(self, folder: Path, summary: TrialSummary) -> None:
+    def write_summary(self, folder: Place, summary: TrialSummary) -> None:
         """Write summary.json, the last file of a trial that ended."""
         self.sync_sides(folder)
         write_atomic(folder / "summary.json", _json({"schema_version": SCHEMA_VERSION, **asdict(summary)}))
 
-    def reopen(self, folder: Path) -> None:
+    def reopen(self, folder: Place) -> None:
         """Set a failed trial's summary aside, so that it runs again; what it recorded stays."""
         count = len(list(folder.glob("summary-*.json")))
-        (folder / "summary.json").rename(folder / f"summary-{count + 1}.json")
+        move_file(folder / "summary.json", folder / f"summary-{count + 1}.json")
 
     def add_request(self, request: Mapping[str, Any]) -> None:
         """Append one request (what was asked, by which version) to sweep.json."""
@@ -197,9 +210,10 @@ class ResultStore:
         except (ValueError, TypeError) as error:
             raise DamagedRecord(f"{path}: {error}") from error
 
-    def read(self, folder: Path) -> StoredTrial:
+    def read(self, folder: Place) -> StoredTrial:
         """One trial's records. Raises DamagedRecord, naming file and line, where one can't be read or is a link."""
         refuse_link(folder)
+        folder = snapshot(folder)
         content = load_record(folder / "spec.json")
         try:
             imported = content.get("imported") is True
@@ -217,12 +231,17 @@ class ResultStore:
         epochs = read_epochs(folder / "epochs.jsonl", imported)
         if summary and len(epochs) < summary.num_epochs:
             raise DamagedRecord(f"{folder / 'epochs.jsonl'}: {len(epochs)} epochs, {summary.num_epochs} were recorded")
-        return StoredTrial(folder, spec, fingerprint, epochs, summary)
+        return StoredTrial(live(folder), spec, fingerprint, epochs, summary)
+
+    def copies(self) -> list[Place]:
+        """Descriptions (.json) of the datasets whose copies lie here, by name."""
+        found: list[Place] = [*self.data_folder.glob("*.json")]
+        return sorted(found, key=lambda path: path.name)
 
     def display_names(self) -> dict[str, str]:
         """Names of the sweep's datasets for people, by their names in the specs."""
         found = {}
-        for path in sorted(self.data_folder.glob("*.json")):
+        for path in self.copies():
             try:
                 content = strict_json(read_text(path))
                 found[str(content["name"])] = str(content["display_name"])
@@ -230,19 +249,36 @@ class ResultStore:
                 continue  # a damaged copy costs a nicer name, no number
         return found
 
-    def folders(self) -> Iterator[Path]:
+    def folders(self) -> Iterator[Place]:
         """Folders of all stored trials, stale ones too, by name."""
-        if self.trials_folder.is_dir():
-            yield from sorted(p for p in self.trials_folder.iterdir() if (p / "spec.json").is_file())
+        trials = snapshot(self.trials_folder)
+        if trials.is_dir():
+            yield from sorted(p for p in trials.iterdir() if (p / SPEC).is_file())
+
+    def names(self) -> frozenset[str]:
+        """Of all that lies among the trials' folders."""
+        folder = self.trials_folder
+        there = folder.is_dir() if isinstance(folder, Path) else True  # listing asks a server that anyway
+        return frozenset(path.name for path in folder.iterdir()) if there else frozenset()
+
+    def read_all(self, folders: Iterable[Place]) -> Iterator[StoredTrial | ValueError]:
+        """The trials of ``folders`` in order; in the place of one that is damaged, the error that says so."""
+        return each(self._read_or_error, folders, self.root)
+
+    def _read_or_error(self, folder: Place) -> StoredTrial | ValueError:
+        try:
+            return self.read(folder)
+        except ValueError as error:
+            return error
 
     def trials(self) -> tuple[list[StoredTrial], list[str]]:
         """All readable trials, stale ones too, and one line for each that is damaged."""
         found, damaged = [], []
-        for folder in self.folders():
-            try:
-                found.append(self.read(folder))
-            except DamagedRecord as error:
-                damaged.append(str(error))
+        for trial in self.read_all(self.folders()):
+            if isinstance(trial, StoredTrial):
+                found.append(trial)
+            else:
+                damaged.append(str(trial))
         return found, damaged
 
     def frames(self, cache: Path | None = None, progress: Progress = iter, *, keep: bool = True) -> Frames:

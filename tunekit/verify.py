@@ -6,10 +6,10 @@ within TOLERANCE. Nothing in the store is changed.
 
 import math
 import random
-import shutil
 import tempfile
 from collections.abc import Callable
 from dataclasses import asdict
+from io import BytesIO
 from pathlib import Path
 from typing import Any
 
@@ -21,9 +21,11 @@ from tunekit.data.base import DATASETS, load_dataset
 from tunekit.engine.job import Job
 from tunekit.engine.run import TrialRun
 from tunekit.errors import UserError
+from tunekit.files import copy_folder
 from tunekit.models import MODELS, ModelRef, resolve_model
 from tunekit.plan import fingerprint_of
 from tunekit.schema import Fingerprint, Status, TrialSpec
+from tunekit.storage import Place
 from tunekit.store import ResultStore, StoredTrial
 
 TOLERANCE = 0.02
@@ -34,7 +36,7 @@ TIMED = ("epoch_seconds", "train_tokens_per_second", "peak_memory_bytes")
 Say = Callable[[str], None]
 
 
-def verify(root: Path, fraction: float, seed: int, say: Say) -> bool:
+def verify(root: Place, fraction: float, seed: int, say: Say) -> bool:
     """Train ``fraction`` of the completed trials again, at least one, drawn by ``seed``; a line each.
 
     Returns whether all are as stored. Raises UserError where there is nothing to compare.
@@ -114,7 +116,7 @@ def trained_again(
 ) -> StoredTrial:
     """The trial's spec, trained in a new store at ``sweep`` with as many threads and parts of a batch as it had."""
     if store.data_folder.is_dir():
-        shutil.copytree(store.data_folder, sweep / "data")
+        copy_folder(store.data_folder, sweep / "data")
     execution = trial.summary.execution
     device = "cuda" if execution.get("device") != "cpu" and torch.cuda.is_available() else "cpu"
     threads, parts = (int(execution.get(name) or 1) for name in ("threads", "micro_batches"))
@@ -153,13 +155,13 @@ def _close(old: float | None, new: float | None, tolerance: float) -> bool:
     return abs(old - new) <= tolerance * max(1.0, abs(old))
 
 
-def _other_predictions(stored: Path, folder: Path, tolerance: float) -> list[str]:
+def _other_predictions(stored: Place, folder: Place, tolerance: float) -> list[str]:
     """Whether the two predictions.parquet differ: in which items, or in more than ``tolerance`` of the labels."""
     paths = [one / "predictions.parquet" for one in (stored, folder)]
     if not any(path.exists() for path in paths):
         return []
     try:
-        old, new = (pd.read_parquet(path) for path in paths)
+        old, new = (pd.read_parquet(BytesIO(path.read_bytes())) for path in paths)
         keys = ["split", "epoch", "item_id", "gold"]
         if not old[keys].equals(new[keys]):
             return ["other items stand in predictions.parquet"]

@@ -5,6 +5,7 @@ import os
 import subprocess
 import sys
 from contextlib import contextmanager
+from dataclasses import replace
 from pathlib import Path
 
 import pytest
@@ -13,6 +14,7 @@ from tests.conftest import ROOT
 from tunekit.runner import nodes, session  # noqa: F401  (sets what Ray reads at import)
 from tunekit.runner.nodes import Driver
 from tunekit.schema import Status
+from tunekit.storage import location
 from tunekit.store import ResultStore
 
 pytestmark = [pytest.mark.ray, pytest.mark.timeout(400)]
@@ -109,3 +111,11 @@ def test_what_a_node_compares(driver):
     assert f"does not see the driver's storage {driver.storage}" in nodes._difference(driver)
     driver.probe.unlink()
     assert "on NFS" in nodes._difference(driver)
+
+
+def test_a_node_that_cant_read_the_object_store(driver, bucket):
+    storage = location(bucket) / "sweeps"
+    driver = replace(driver, storage=storage, probe=storage / "demo" / "starts" / "1.probe")
+    assert f"can't read the driver's storage {storage} (No such file" in nodes._difference(driver)
+    driver.probe.write_bytes(b"token")
+    assert nodes._difference(driver) is None

@@ -19,16 +19,18 @@ from ray.util import list_named_actors
 from analysis.__main__ import main as analyse
 from analysis.aggregate import cells
 from analysis.load import load
-from tests.conftest import ROOT, needs_real_data
+from tests.conftest import ROOT, SECRET, needs_real_data
 from tests.engine.test_run import finish, numbers
 from tests.helpers import start
 from tests.test_plugins import EXAMPLE
 from tunekit import plugins
 from tunekit.__main__ import main as tunekit
 from tunekit.engine.scoring import scores
+from tunekit.files import copy_folder
 from tunekit.lease import acquire
 from tunekit.runner import nodes
-from tunekit.schema import Status
+from tunekit.schema import Status, TrialSpec
+from tunekit.storage import location
 from tunekit.store import ResultStore
 
 pytestmark = [pytest.mark.ray, pytest.mark.timeout(240)]
@@ -276,3 +278,35 @@ def test_the_commands_of_the_exports_page(grid, tmp_path, monkeypatch, capfd):
     labels = pd.read_csv(tmp_path / "labels.csv")
     assert list(labels) == ["row", "label", "p_positive", "p_neutral", "p_negative"]
     assert labels["label"].isin(["positive", "neutral", "negative"]).all()
+
+
+def test_a_grid_on_an_object_store_goes_on_and_reads_as_on_disk(grid, bucket, tmp_path, capfd):
+    demo = ["--preset", "demo", *TINY, "--methods", "lora", "--storage", f"{bucket}/sweeps"]
+    _, out, _ = grid(*demo, "--dry-run", "--json")
+    values = [{k: v for k, v in one.items() if k not in ("trial_id", "state")} for one in json.loads(out)["trials"]]
+    sweep = location(f"{bucket}/sweeps/demo")
+    begun = start(TrialSpec.from_dict(values[0]), sweep)
+    begun.train_epoch()
+    code, out, err = grid(*demo)
+    assert code == 0, err
+    events = [json.loads(line) for line in out.splitlines() if line.startswith("{")]
+    assert [one["storage"] for one in events if one["event"] == "start"] == [str(sweep)]
+    assert "going on after epoch 1 of 2" in (begun.folder / "log.txt").read_text()
+    code, again, _ = grid(*demo)
+    assert (code, "nothing to do" in again) == (0, True)
+
+    copy_folder(sweep, tmp_path / "demo")
+    for place, name in ((sweep, "server"), (tmp_path / "demo", "disk")):
+        assert analyse([str(place), "--out", str(tmp_path / name)]) == 0
+    tables = sorted(path.name for path in (tmp_path / "disk" / "tables").iterdir())
+    assert tables == sorted(path.name for path in (tmp_path / "server" / "tables").iterdir())
+    for name in tables:
+        same = [(tmp_path / place / "tables" / name).read_bytes() for place in ("disk", "server")]
+        assert same[0] == same[1], name
+    printed = [out, err, again, *capfd.readouterr()]
+    stored = [path.read_bytes() for path in sweep.rglob("*")]
+    assert not any(SECRET in text for text in printed)
+    assert not any(SECRET.encode() in content for content in stored)
+    assert tunekit(["gc", str(sweep)]) == 0
+    assert tunekit(["status", str(sweep)]) == 0
+    assert "done" in capfd.readouterr().out

@@ -8,8 +8,11 @@ import pytest
 
 from tests.search.simulate import Simulation, plan_for
 from tunekit.errors import UserError
+from tunekit.files import copy_folder
+from tunekit.lease import Superseded, acquire
 from tunekit.search.storage import JOURNAL, check_url, open_storage, redacted
 from tunekit.search.study import Study
+from tunekit.storage import location
 
 
 def test_sqlite_keeps_a_study_too(tmp_path):
@@ -103,3 +106,21 @@ def test_other_code_is_another_study(tmp_path):
     other = replace(plan, fingerprint=replace(plan.fingerprint, code="other"))
     with pytest.raises(UserError, match="another code, data or weights"):
         Study(other, open_storage(None, tmp_path), "sweep")
+
+
+def test_a_journal_on_an_object_store_loses_nothing_and_follows_the_lease(bucket, tmp_path):
+    sweep, plan = location(f"{bucket}/sweep"), plan_for(trials=3)
+    lease = acquire(sweep)
+    first = Study(plan, open_storage(None, sweep, lease.start), "sweep")
+    asked = first.ask()
+    lease.release()
+    later = acquire(sweep)
+    with pytest.raises(Superseded):
+        first.ask()
+    again = Study(plan, open_storage(None, sweep, later.start), "sweep")
+    assert again.recover() == 1
+    taken = again.ask()
+    assert (taken.number, taken.specs) == (0, asked.specs)
+    copy_folder(sweep, tmp_path / "sweep")  # it has the form of Optuna's own journal file
+    assert Study(plan, open_storage(None, tmp_path / "sweep"), "sweep").summary() == again.summary()
+    later.release()

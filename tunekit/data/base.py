@@ -18,6 +18,7 @@ from tunekit.data.splitting import draw_parts, stratified_sample
 from tunekit.errors import UserError
 from tunekit.files import sha256_of, write_atomic
 from tunekit.registry import Registry
+from tunekit.storage import Place
 
 if TYPE_CHECKING:
     from pandas import DataFrame
@@ -129,7 +130,7 @@ def content_hash(splits: dict[str, DataFrame], label_names: Sequence[str]) -> st
     return digest.hexdigest()[:12]
 
 
-def load_dataset(name: str, folder: Path | None = None) -> TextDataset:
+def load_dataset(name: str, folder: Place | None = None) -> TextDataset:
     """A registered data set, or a user's own that ``save_dataset`` left in ``folder``. Its hash is verified.
 
     Raises UserError for an unknown name, a file that cannot be had, or content other than declared.
@@ -204,7 +205,7 @@ def overview(data: TextDataset) -> dict:
     }
 
 
-def save_dataset(data: TextDataset, folder: Path, *, with_text: bool = False) -> None:
+def save_dataset(data: TextDataset, folder: Place, *, with_text: bool = False) -> None:
     """Writes ``<name>-<hash>.parquet`` and ``.json`` to ``folder``; a valid pair that stands there is left alone.
 
     Pass the whole data set, not one that ``limit_and_carve`` cut. Rows hold split, row, label, group and
@@ -232,7 +233,7 @@ def save_dataset(data: TextDataset, folder: Path, *, with_text: bool = False) ->
     write_atomic(sidecar, json.dumps(record, indent=1).encode())
 
 
-def _is_saved(record: dict, parquet: Path, sidecar: Path) -> bool:
+def _is_saved(record: dict, parquet: Place, sidecar: Place) -> bool:
     """Whether both files stand there, whole, and say what would be written."""
     try:
         saved = json.loads(sidecar.read_bytes())
@@ -252,7 +253,7 @@ def _parquet_bytes(data: TextDataset, with_text: bool) -> bytes:
     return rows[columns].to_parquet(engine="pyarrow", index=False)
 
 
-def _read_saved(name: str, folder: Path) -> TextDataset:
+def _read_saved(name: str, folder: Place) -> TextDataset:
     """A user's data set from its two files in ``folder``. Raises UserError where they are damaged."""
     import pyarrow as pa
     import pyarrow.parquet as pq
@@ -263,7 +264,8 @@ def _read_saved(name: str, folder: Path) -> TextDataset:
         record = json.loads((folder / f"{name}.json").read_bytes())
         label_names = tuple(map(str, record["label_names"]))
         expected, display_name, pair_as = record["content_hash"], record["display_name"], record["pair_as"]
-        table = pq.read_table(path, columns=["split", "text", "pair", "label", "group"]).to_pydict()
+        columns = ["split", "text", "pair", "label", "group"]
+        table = pq.read_table(pa.BufferReader(path.read_bytes()), columns=columns).to_pydict()
     except (OSError, ValueError, KeyError, TypeError, pa.ArrowException) as error:
         raise UserError(f"cannot read {path} or the .json beside it ({type(error).__name__}): {way_out}") from error
     splits = {}

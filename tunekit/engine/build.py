@@ -3,7 +3,6 @@
 from collections.abc import Mapping
 from dataclasses import dataclass
 from functools import lru_cache
-from pathlib import Path
 
 import numpy as np
 import torch
@@ -19,6 +18,7 @@ from tunekit.models import MODEL_TYPES, ModelRef, load_encoder, load_tokenizer
 from tunekit.schema import Fingerprint, Scalar, TrialSpec
 from tunekit.seeding import seeded, stream_seed
 from tunekit.shapes import NAMING
+from tunekit.storage import Place
 
 
 @dataclass(frozen=True)
@@ -32,7 +32,7 @@ class Prepared:
 
 @lru_cache(maxsize=8)
 def _prepared(
-    model: ModelRef, name: str, content_hash: str, folder: Path, max_length: int, limit: int | None,
+    model: ModelRef, name: str, content_hash: str, folder: Place, max_length: int, limit: int | None,
     val_fraction: float, data_seed: int,
 ) -> Prepared:  # fmt: skip
     data = load_dataset(name, folder)
@@ -49,7 +49,7 @@ def _prepared(
     return Prepared(data, tokenizer, splits)
 
 
-def prepare(spec: TrialSpec, fingerprint: Fingerprint, model: ModelRef, folder: Path) -> Prepared:
+def prepare(spec: TrialSpec, fingerprint: Fingerprint, model: ModelRef, folder: Place) -> Prepared:
     """The spec's data, limited, carved and tokenised, once a process; ``folder`` holds the sweep's data copies.
 
     Raises UserError where the data is not that of the fingerprint, or the tokenizer can't be had.

@@ -2,12 +2,12 @@
 
 from collections.abc import Mapping
 from dataclasses import dataclass, replace
-from pathlib import Path
 from typing import Any
 
 from tunekit.models import ModelRef
 from tunekit.plugins import Plugin
 from tunekit.schema import Fingerprint, TrialSpec
+from tunekit.storage import Place
 
 
 @dataclass(frozen=True)
@@ -17,7 +17,7 @@ class Job:
     spec: TrialSpec
     fingerprint: Fingerprint
     model: ModelRef
-    sweep: Path
+    sweep: Place
     start: int
     """Number of the driver's start; a later one stops this run."""
     threads: int

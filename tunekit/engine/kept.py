@@ -5,6 +5,7 @@ to where it was the best one, so that a resumed trial keeps what an unbroken one
 """
 
 import os
+import tempfile
 from collections.abc import Mapping, Sequence
 from pathlib import Path
 from struct import unpack
@@ -17,18 +18,21 @@ from torch import nn
 from tunekit.engine.checkpoint import checkpoints, trainable
 from tunekit.engine.summary import best_epoch
 from tunekit.errors import UserError
+from tunekit.files import fetched, upload
+from tunekit.objects import ObjectPath
 from tunekit.schema import EpochRecord, Fingerprint, TrialSpec, canonical_json
+from tunekit.storage import Place
 
 MAX_HEADER_BYTES = 10_000_000
 PREFIX = "epoch-"
 
 
-def file_of(folder: Path, epoch: int) -> Path:
+def file_of(folder: Place, epoch: int) -> Place:
     """Where the trial in ``folder`` keeps the weights of ``epoch``."""
     return folder / "model" / f"{PREFIX}{epoch}.safetensors"
 
 
-def kept_epochs(folder: Path) -> list[int]:
+def kept_epochs(folder: Place) -> list[int]:
     """Epochs whose weights the trial in ``folder`` keeps, in order."""
     names = [path.stem.removeprefix(PREFIX) for path in (folder / "model").glob(f"{PREFIX}*.safetensors")]
     return sorted(int(name) for name in names if name.isdigit())
@@ -44,12 +48,17 @@ def _wanted(keep: str, records: Sequence[EpochRecord], spec: TrialSpec) -> int:
     return (best_epoch(list(records)) if keep == "best" else None) or spec.epochs
 
 
-def keep_weights(folder: Path, model: nn.Module, epoch: int, identity: Mapping[str, str]) -> None:
-    """Write the trainable tensors of ``model`` as those of ``epoch``, by rename. Raises OSError."""
+def keep_weights(folder: Place, model: nn.Module, epoch: int, identity: Mapping[str, str]) -> None:
+    """Write the trainable tensors of ``model`` as those of ``epoch``, by rename or PUT. Raises OSError."""
     final = file_of(folder, epoch)
+    tensors = {name: parameter.detach().contiguous() for name, parameter in trainable(model).items()}
+    if isinstance(final, ObjectPath):
+        with tempfile.TemporaryDirectory(prefix="tunekit-model-") as here:
+            save_file(tensors, Path(here) / final.name, _said(identity, epoch))
+            upload(Path(here) / final.name, final)
+        return
     draft = final.with_name(f".draft-{os.getpid()}")
     final.parent.mkdir(exist_ok=True)
-    tensors = {name: parameter.detach().contiguous() for name, parameter in trainable(model).items()}
     try:
         save_file(tensors, draft, _said(identity, epoch))
         with draft.open("rb+") as file:
@@ -60,7 +69,7 @@ def keep_weights(folder: Path, model: nn.Module, epoch: int, identity: Mapping[s
         draft.unlink(missing_ok=True)
 
 
-def drop_others(folder: Path, keep: str, records: Sequence[EpochRecord], spec: TrialSpec) -> None:
+def drop_others(folder: Place, keep: str, records: Sequence[EpochRecord], spec: TrialSpec) -> None:
     """Remove weights that ``keep`` asks for no more, whichever of the trial's checkpoints it may go on from."""
     if keep in ("none", "all"):
         return
@@ -80,10 +89,14 @@ def _said(identity: Mapping[str, str], epoch: int) -> dict[str, str]:
     return {"tunekit": canonical_json({**identity, "epoch": epoch})}
 
 
-def read_kept(folder: Path, epoch: int, identity: Mapping[str, str]) -> dict[str, torch.Tensor]:
+def read_kept(folder: Place, epoch: int, identity: Mapping[str, str]) -> dict[str, torch.Tensor]:
     """The tensors that the trial kept of ``epoch``. Raises UserError where they can't be read or are others'."""
     path = file_of(folder, epoch)
-    tensors, said = read_tensors(path)
+    try:
+        with fetched(path.parent, [path.name]) as here:
+            tensors, said = read_tensors(here / path.name)
+    except OSError as error:
+        raise UserError(f"{path} can't be read ({str(error).splitlines()[0]})") from error
     if said != _said(identity, epoch):
         raise UserError(f"{path} holds the weights of another trial or epoch; remove it")
     return tensors

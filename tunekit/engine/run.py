@@ -1,10 +1,10 @@
 """One trial from start to summary: build, resume, train epoch by epoch, record. Knows nothing of Ray."""
 
 import os
-import shutil
 import time
 from collections.abc import Callable, Mapping
 from dataclasses import asdict
+from io import BytesIO
 
 import numpy as np
 import pandas as pd
@@ -20,10 +20,12 @@ from tunekit.engine.scoring import scores
 from tunekit.engine.summary import Built, best_epoch, summarise
 from tunekit.engine.train import Diverged, LabelledSplit, Member, Pack, TrainedEpoch, mean_cross_entropy
 from tunekit.engine.watchdog import beat
+from tunekit.files import remove_tree
 from tunekit.lease import check_current
 from tunekit.methods.base import count_parameters
 from tunekit.schema import EpochRecord, Status, TrialSummary
 from tunekit.seeding import stream_seed
+from tunekit.storage import Place
 from tunekit.store import PREDICTION_ROWS, ResultStore
 
 _NO_ROWS = pd.DataFrame({"epoch": pd.Series(dtype="int64")})
@@ -124,8 +126,8 @@ class TrialRun:
         """Epochs, steps and predictions that an earlier run left; a file that can't be read counts as none."""
         steps = predictions = _NO_ROWS
         try:
-            steps = pd.read_csv(self.folder / "steps.csv").astype({"epoch": int})
-            predictions = pd.read_parquet(self.folder / "predictions.parquet").astype({"epoch": int})
+            steps = pd.read_csv(_content(self.folder / "steps.csv")).astype({"epoch": int})
+            predictions = pd.read_parquet(_content(self.folder / "predictions.parquet")).astype({"epoch": int})
         except (OSError, ValueError, KeyError):
             pass  # what is missing is trained again
         return self.store.read(self.folder).epochs, steps, predictions
@@ -246,7 +248,7 @@ class TrialRun:
         summary = summarise(self.records, Status.COMPLETED, built=self.built, train_scores=train_scores)
         check_current(self.job.sweep, self.job.start)
         self.store.write_summary(self.folder, summary)
-        shutil.rmtree(self.folder / "checkpoint", ignore_errors=True)
+        remove_tree(self.folder / "checkpoint")
         kept.drop_others(self.folder, self.job.keep_models, self.records, self.spec)
         return summary
 
@@ -255,7 +257,7 @@ class TrialRun:
         check_current(self.job.sweep, self.job.start)
         summary = summarise(self.records, status, built=self.built, error=error)
         self.store.write_summary(self.folder, summary)
-        shutil.rmtree(self.folder / "checkpoint", ignore_errors=True)
+        remove_tree(self.folder / "checkpoint")
         kept.drop_others(self.folder, self.job.keep_models, self.records, self.spec)
         return summary
 
@@ -272,9 +274,13 @@ def end(job: Job, status: Status, error: str) -> TrialSummary:
     summary = summarise(records, status, built=None, error=error)
     store.write_summary(folder, summary)
     if status is not Status.FAILED:
-        shutil.rmtree(folder / "checkpoint", ignore_errors=True)
+        remove_tree(folder / "checkpoint")
     kept.drop_others(folder, job.keep_models, records, job.spec)
     return summary
+
+
+def _content(path: Place) -> BytesIO:
+    return BytesIO(path.read_bytes())
 
 
 def _again(records: list[EpochRecord]) -> str:

@@ -1,11 +1,14 @@
 """A trial that hangs (a dead mount, a stuck device) ends its process, so that it can be tried again."""
 
 import faulthandler
+import sys
 import time
 from collections.abc import Iterator
-from contextlib import contextmanager
-from pathlib import Path
+from contextlib import contextmanager, nullcontext
 from typing import TextIO
+
+from tunekit.objects import ObjectPath
+from tunekit.storage import Place
 
 SILENT_SECONDS = 600
 """A process in which no batch began for this long, in training or scoring, hangs. No batch takes minutes."""
@@ -16,13 +19,14 @@ _last = 0.0
 
 
 @contextmanager
-def watched(log: Path) -> Iterator[None]:
+def watched(log: Place) -> Iterator[None]:
     """While entered, end this process when ``beat`` was not called for ``SILENT_SECONDS``; ``log`` tells where it hung.
 
-    The timer is the interpreter's own, outside of Python: code that never returns to Python is ended too.
+    To an object nothing can be written any more then: what stands for it is the process's standard error. The timer is
+    the interpreter's own, outside of Python: code that never returns to Python is ended too.
     """
     global _log
-    with log.open("a", encoding="utf-8") as _log:
+    with nullcontext(sys.__stderr__) if isinstance(log, ObjectPath) else log.open("a", encoding="utf-8") as _log:
         _arm()
         try:
             yield

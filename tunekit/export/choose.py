@@ -2,12 +2,12 @@
 
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
-from pathlib import Path
 from typing import Any
 
 from tunekit.errors import UserError
 from tunekit.schema import Status, TrialSpec
 from tunekit.status import cell_names, requested_specs
+from tunekit.storage import Place
 from tunekit.store import ResultStore, StoredTrial
 
 
@@ -38,7 +38,7 @@ def epoch_of(trial: StoredTrial, rule: str) -> int:
     return len(trial.epochs) if rule == "last" else int(rule)
 
 
-def choose(root: Path, names: Mapping[str, str], where: Sequence[str], seed: int | None, rule: str) -> Chosen:
+def choose(root: Place, names: Mapping[str, str], where: Sequence[str], seed: int | None, rule: str) -> Chosen:
     """The trial that model, dataset and method in ``names`` and settings NAME=VALUE in ``where`` lead to.
 
     Raises UserError where they lead to none or to several cells, and where a seed has to be given.

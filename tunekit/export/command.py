@@ -6,6 +6,7 @@ import shutil
 import tempfile
 from collections.abc import Callable
 from dataclasses import dataclass
+from io import BytesIO
 from pathlib import Path
 
 import numpy as np
@@ -25,6 +26,7 @@ from tunekit.models import MODELS, ModelRef, hub_id_of, load_encoder, resolve_mo
 from tunekit.plan import fingerprint_of
 from tunekit.provenance import source
 from tunekit.seeding import stream_seed
+from tunekit.storage import Place
 from tunekit.store import ResultStore, StoredTrial
 from tunekit.verify import compared, model_of, trained_again
 
@@ -45,7 +47,7 @@ class Request:
     base_model: Path | None = None
 
 
-def export(chosen: Chosen, root: Path, request: Request, say: Say) -> None:
+def export(chosen: Chosen, root: Place, request: Request, say: Say) -> None:
     """Write the chosen trial's model to the folder ``request.to``, whole or not at all.
 
     Raises UserError where the folder is not empty, the trial has no weights, or what was written does not predict what
@@ -180,7 +182,7 @@ def _compare(draft: Path, trial: StoredTrial, epoch: int, prepared: Prepared) ->
     try:
         if path.is_symlink():
             raise OSError("it is a link")
-        rows = pd.read_parquet(path, filters=[("epoch", "==", epoch)])
+        rows = pd.read_parquet(BytesIO(path.read_bytes()), filters=[("epoch", "==", epoch)])
         stored = rows[rows["split"] == rows["split"].iloc[-1]].head(COMPARED_ROWS) if len(rows) else rows
         if not len(stored):
             return f"not compared with predictions: the trial recorded none of epoch {epoch}"

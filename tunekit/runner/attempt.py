@@ -6,7 +6,6 @@ from collections.abc import Callable, Mapping
 from contextlib import AbstractContextManager
 from dataclasses import replace
 from datetime import UTC, datetime
-from pathlib import Path
 
 import numpy as np
 import torch
@@ -15,9 +14,11 @@ from tunekit.engine.job import Job
 from tunekit.engine.run import TrialRun, end
 from tunekit.engine.train import TrainedEpoch
 from tunekit.engine.watchdog import watched
+from tunekit.files import append_line
 from tunekit.runner.failures import CLASSED, ENDINGS, PAUSES_SECONDS, Failure, classify
 from tunekit.runner.view import View
 from tunekit.schema import EpochRecord, Status
+from tunekit.storage import Place
 from tunekit.store import ResultStore
 
 
@@ -163,7 +164,7 @@ class Attempt:
         return True
 
     @property
-    def _folder(self) -> Path:
+    def _folder(self) -> Place:
         return ResultStore(self.job.sweep).folder(self.job.spec)
 
     def note(self, line: str) -> None:
@@ -175,12 +176,11 @@ class Attempt:
         log_line(self._folder, line)
 
 
-def log_line(folder: Path, line: str) -> None:
+def log_line(folder: Place, line: str) -> None:
     """Append a line to a trial's log.txt; where the disk takes none, what it says is on the console alone."""
     try:
         folder.mkdir(parents=True, exist_ok=True)
-        with (folder / "log.txt").open("a", encoding="utf-8") as file:
-            file.write(f"{datetime.now(UTC):%Y-%m-%dT%H:%M:%SZ} {line}\n")
+        append_line(folder / "log.txt", f"{datetime.now(UTC):%Y-%m-%dT%H:%M:%SZ} {line}")
     except OSError:
         return
 

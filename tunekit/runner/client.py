@@ -3,7 +3,6 @@
 import hashlib
 from collections.abc import Mapping, Sequence
 from itertools import count
-from pathlib import Path
 from typing import Any
 
 import ray
@@ -17,6 +16,7 @@ from tunekit.runner.nodes import Driver, refusal, refused
 from tunekit.runner.slot import SlotTrainable
 from tunekit.runner.view import View, is_behind, report_of, report_of_seeds
 from tunekit.schema import Status
+from tunekit.storage import Place
 
 NAMESPACE = "tunekit"
 
@@ -122,7 +122,7 @@ class SearchClient(SlotTrainable):
         self.seats.leave()
 
 
-def prefix_of(sweep: Path, start: int) -> str:
+def prefix_of(sweep: Place, start: int) -> str:
     """What the names of a driver's hosts begin with. Sweeps of one name in other folders have others."""
     digest = hashlib.sha256(str(sweep.resolve()).encode()).hexdigest()[:8]
     return f"host-{sweep.name}-{digest}-{start}-"
@@ -145,7 +145,7 @@ def host_on(device: int | str, job: Job, size: int) -> ActorHandle:
     return ray.remote(Host).options(**options).remote(size)
 
 
-def end_hosts(sweep: Path, start: int) -> None:
+def end_hosts(sweep: Place, start: int) -> None:
     """End the hosts that the trials of a driver's ``start`` have started."""
     for actor in list_named_actors(all_namespaces=True):
         if actor["namespace"] == NAMESPACE and actor["name"].startswith(prefix_of(sweep, start)):

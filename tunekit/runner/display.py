@@ -10,6 +10,8 @@ from types import TracebackType
 from rich.console import Console, Group
 from rich.live import Live
 
+from tunekit.storage import Place
+
 
 class Display(ABC):
     """A context manager around a run; subclasses say what the view and the last event hold."""
@@ -39,10 +41,10 @@ class Display(ABC):
     def totals(self) -> dict[str, int]:
         """What the last event says."""
 
-    def look(self, dashboard: str | None, experiment: Path, **counts: int) -> None:
+    def look(self, dashboard: str | None, storage: Place, experiment: Path, **counts: int) -> None:
         """Ray runs: say where to look."""
         where = {
-            "storage": str(experiment.parent.parent),
+            "storage": str(storage),
             "dashboard": dashboard,
             "tensorboard": f"tensorboard --logdir {experiment}",
         }

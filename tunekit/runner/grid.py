@@ -75,13 +75,11 @@ class Recorder(tune.Callback):
 
     def _settle(self, job: Job, status: Status, error: str) -> None:
         """Write the summary if the trial did not; a store that can't be written must not stop the other trials."""
-        found = _summary_of(job)
-        if found is None:
-            try:
-                found = end(job, status, error).status
-            except OSError as problem:
-                self.progress.note(f"{job.spec.label}: {error}; its summary can't be written ({problem})")
-                found = status
+        try:
+            found = _summary_of(job) or end(job, status, error).status
+        except OSError as problem:
+            self.progress.note(f"{job.spec.label}: {error}; its summary can't be written ({problem})")
+            found = status
         self.progress.ended(job.spec.trial_id, found)
 
 
@@ -108,7 +106,10 @@ def run_grid(
         }
         experiment = experiment_of(store, lease)
         progress.begin(
-            slots=min(room(session.nodes, resources), len(jobs)), dashboard=session.dashboard, experiment=experiment
+            slots=min(room(session.nodes, resources), len(jobs)),
+            dashboard=session.dashboard,
+            storage=store.root,
+            experiment=experiment,
         )
         callbacks = [Recorder(jobs, progress), Retries(store, progress.note), Watched(store, feeds)]
         share, pack = share_of(session.nodes, resources), pack_of(session.nodes, resources)

@@ -13,12 +13,14 @@ from tunekit import plugins
 from tunekit.engine.job import Job
 from tunekit.lease import Lease
 from tunekit.models import ModelRef
+from tunekit.objects import ObjectPath
 from tunekit.runner.client import end_hosts
 from tunekit.runner.nodes import Guard, guarded
 from tunekit.runner.resources import Resources, check_room
 from tunekit.runner.retries import MAX_FAILURES
 from tunekit.schema import Fingerprint, TrialSpec
 from tunekit.stopping import Signals, Stopped
+from tunekit.storage import local_folder
 from tunekit.store import ResultStore
 
 Make = Callable[[ray_session.Session, Guard], tune.Tuner]
@@ -69,9 +71,13 @@ def job_of(
 
 
 def experiment_of(store: ResultStore, lease: Lease) -> Path:
-    """Ray Tune's own folder of a run that starts now."""
+    """Ray Tune's own folder of a run that starts now; on this machine where the store is on an object store.
+
+    Tune would PUT all of it again every five minutes, and nothing of ours is read from it.
+    """
     started = datetime.now(UTC).strftime("%Y-%m-%dT%H-%M-%SZ")
-    return store.root.resolve() / "ray" / f"{started}-{lease.start}"
+    root = store.root.resolve()
+    return (local_folder(root) if isinstance(root, ObjectPath) else root) / "ray" / f"{started}-{lease.start}"
 
 
 def run_config(experiment: Path, guard: Guard, callbacks: Sequence[tune.Callback]) -> tune.RunConfig:

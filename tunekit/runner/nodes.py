@@ -10,7 +10,6 @@ from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass
 from functools import cache
-from pathlib import Path
 from typing import Any
 
 from tunekit.runner import session  # isort: skip  (sets what Ray reads at import)
@@ -22,8 +21,10 @@ from ray.util.scheduling_strategies import NodeAffinitySchedulingStrategy
 from tunekit.errors import UserError
 from tunekit.files import write_atomic
 from tunekit.lease import Lease
+from tunekit.objects import ObjectPath
 from tunekit.provenance import differing, source_hash, versions
 from tunekit.runner.resources import Node
+from tunekit.storage import Place
 
 ANSWER_SECONDS = 180
 """A node that has not answered by then is refused; a new one may have to unpack the working directory first."""
@@ -35,9 +36,9 @@ REFUSED = "refused"
 class Driver:
     """What a node has to have in common with the driver."""
 
-    storage: Path
-    probe: Path
-    """A file that the driver wrote to the storage, and what it holds:"""
+    storage: Place
+    probe: Place
+    """A file or object that the driver wrote to the storage, and what it holds:"""
     token: str
     source_hash: str
     versions: tuple[tuple[str, str | None], ...]
@@ -80,7 +81,7 @@ def guarded(joined: session.Session, lease: Lease) -> Iterator[Guard]:
 
 
 @contextmanager
-def asked(joined: session.Session, storage: Path, probe: Path) -> Iterator[Driver]:
+def asked(joined: session.Session, storage: Place, probe: Place) -> Iterator[Driver]:
     """Write ``probe`` to ``storage`` and ask the nodes, where there are several.
 
     Raises UserError with the line of the first that refuses, OSError where ``probe`` can't be written.
@@ -112,12 +113,14 @@ def refusal(driver: Driver | None) -> str | None:
 def _difference(driver: Driver) -> str | None:
     try:
         seen = driver.probe.read_text(encoding="utf-8")
-    except OSError:
-        seen = None
+    except OSError as error:
+        seen, reason = None, error.strerror
     if seen != driver.token:
-        storage = driver.probe.parent.parent.parent
+        if isinstance(driver.probe, ObjectPath):
+            return f"it can't read the driver's storage {driver.storage}{f' ({reason})' if seen is None else ''}"
         return (
-            f"it does not see the driver's storage {storage}; give --storage a folder that all nodes share, as on NFS"
+            f"it does not see the driver's storage {driver.storage}; give --storage a folder that all nodes share, "
+            "as on NFS"
         )
     here = versions()
     if names := differing(dict(driver.versions), here):

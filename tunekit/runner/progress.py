@@ -14,6 +14,7 @@ from tunekit.eta import Kind, Pace, clock, kind_of, remaining_seconds
 from tunekit.plan import Plan, State
 from tunekit.runner.display import Display
 from tunekit.schema import Status, TrialSpec
+from tunekit.storage import Place
 
 SHOWN = 12
 """Running trials that the live table lists."""
@@ -49,10 +50,11 @@ class Progress(Display):
             pace = self.paces.setdefault(kind_of(spec), Pace())
             pace.epochs_left += spec.epochs - self.epochs_done[trial_id]
 
-    def begin(self, *, slots: int, dashboard: str | None, experiment: Path) -> None:
+    def begin(self, *, slots: int, dashboard: str | None, storage: Place, experiment: Path) -> None:
         """Ray runs: say where to look."""
         self.slots = max(1, slots)
-        self.look(dashboard, experiment, trials=len(self.pending), total=len(self.plan.trials), slots=self.slots)
+        counts = {"trials": len(self.pending), "total": len(self.plan.trials), "slots": self.slots}
+        self.look(dashboard, storage, experiment, **counts)
 
     def started(self, trial_id: str) -> None:
         """A trial is in an actor."""

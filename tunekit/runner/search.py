@@ -185,7 +185,7 @@ def run_search(
         }
         experiment = experiment_of(store, lease)
         slots = room(session.nodes, resources)
-        progress.begin(slots=slots, dashboard=session.dashboard, experiment=experiment)
+        progress.begin(slots=slots, dashboard=session.dashboard, storage=store.root, experiment=experiment)
         scheduler = PerStudy(studies) if studies[0].plan.scheduler == "asha" else None
         searchers.append(StudySearcher(studies, bases, scheduler, progress, record))
         pack, metric = pack_of(session.nodes, resources), studies[0].plan.objectives[0].name

@@ -16,6 +16,7 @@ from tunekit.schema import Scalar
 from tunekit.search.outcome import Outcome
 from tunekit.search.study import Study
 from tunekit.searches import TrialState
+from tunekit.storage import Place
 
 
 @dataclass
@@ -40,10 +41,10 @@ class SearchProgress(Display):
             for trial in study.summary().trials:
                 self._score(study.plan.key, trial.state, trial.values)
 
-    def begin(self, *, slots: int, dashboard: str | None, experiment: Path) -> None:
+    def begin(self, *, slots: int, dashboard: str | None, storage: Place, experiment: Path) -> None:
         """Ray runs: say where to look."""
         left = sum(max(0, tally.planned - tally.ended) for tally in self.tallies.values())
-        self.look(dashboard, experiment, trials=left, studies=len(self.tallies), slots=slots)
+        self.look(dashboard, storage, experiment, trials=left, studies=len(self.tallies), slots=slots)
 
     def started(self, key: str, number: int, params: Mapping[str, Scalar]) -> None:
         """A configuration was suggested."""

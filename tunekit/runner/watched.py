@@ -38,7 +38,7 @@ class Watched(tune.Callback):
         for spec in specs:
             try:
                 summary = self.store.read(self.store.folder(spec)).summary
-            except DamagedRecord:
-                continue  # its end could not be written, which the console has said
+            except (DamagedRecord, OSError):
+                continue  # its end can't be read or was not written, which the console has said
             if summary:
                 count_ended(spec, summary.status)

@@ -22,6 +22,7 @@ from tunekit.command import (
     prepare_data,
     refuse_long,
     say_for,
+    store_of,
     take,
     train,
     verdict,
@@ -52,7 +53,7 @@ def main(presets: Mapping[str, SearchPreset], report: Report) -> int:
 def _main(args: SearchArgs, presets: Mapping[str, SearchPreset], report: Report) -> int:
     resources = check(args)
     request = find_search(args, presets)
-    store = ResultStore(args.storage.expanduser() / request.sweep.name)
+    store = store_of(args, request.sweep.name)
     ended = _ended(store)
     if args.json:
         sys.stdout.write(json.dumps(_as_json(request, ended)) + "\n")
@@ -82,7 +83,7 @@ def _run(
     say: Say,
     report: Report,
 ) -> int:
-    storage = open_storage(args.optuna_storage, store.root)
+    storage = open_storage(args.optuna_storage, store.root, lease.start)
     former = store.search()
     choices = {one.key: one.choices for one in former.studies} if former else {}
     studies = [Study(plan, storage, request.sweep.name, choices.get(plan.key, ())) for plan in request.plans]

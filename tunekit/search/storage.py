@@ -7,9 +7,12 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 from tunekit.errors import UserError
+from tunekit.objects import ObjectPath
+from tunekit.storage import Place
 
 if TYPE_CHECKING:
     from optuna.storages import BaseStorage
+    from optuna.storages.journal import BaseJournalBackend
 
 JOURNAL = "study.journal"
 LOCK_SECONDS = 5
@@ -37,31 +40,41 @@ def check_url(url: str) -> None:
         )
 
 
-def open_storage(url: str | None, sweep: Path) -> "BaseStorage":
-    """The storage at ``url``, or the journal of ``sweep``, made where there is none.
+def open_storage(url: str | None, sweep: Place, start: int = 0) -> "BaseStorage":
+    """The storage at ``url``, or the journal of ``sweep``, made where there is none; ``start`` is the driver's.
 
     Raises UserError where the database can't be reached or its driver is missing, and where the journal is damaged.
     """
     import optuna
 
     optuna.logging.set_verbosity(optuna.logging.ERROR)
-    return _journal(sweep / JOURNAL) if url is None else _database(url)
+    return _journal(sweep / JOURNAL, start) if url is None else _database(url)
 
 
-def _journal(path: Path) -> "BaseStorage":
+def _journal(path: Place, start: int) -> "BaseStorage":
     from optuna.storages import JournalStorage
+
+    try:
+        return JournalStorage(_object_journal(path, start) if isinstance(path, ObjectPath) else _file_journal(path))
+    except (ValueError, KeyError) as error:
+        raise UserError(
+            f"{path} is damaged ({error}); restore it, or search under another --sweep: trials are not lost"
+        ) from error
+
+
+def _object_journal(path: ObjectPath, start: int) -> "BaseJournalBackend":
+    from tunekit.search.journal import ObjectJournal  # imports optuna: seconds that a dry run need not wait
+
+    return ObjectJournal(path, start)
+
+
+def _file_journal(path: Path) -> "BaseJournalBackend":
     from optuna.storages.journal import JournalFileBackend, JournalFileSymlinkLock
 
     _mend(path)
     # The lock is a link to this path: a relative one would dangle, and a dangling one is never broken.
     absolute = str(path.resolve())
-    lock = JournalFileSymlinkLock(absolute, grace_period=LOCK_SECONDS)
-    try:
-        return JournalStorage(JournalFileBackend(absolute, lock_obj=lock))
-    except (ValueError, KeyError) as error:
-        raise UserError(
-            f"{path} is damaged ({error}); restore it, or search under another --sweep: trials are not lost"
-        ) from error
+    return JournalFileBackend(absolute, lock_obj=JournalFileSymlinkLock(absolute, grace_period=LOCK_SECONDS))
 
 
 def _mend(path: Path) -> None:

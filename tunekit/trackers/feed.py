@@ -9,10 +9,12 @@ import threading
 import time
 from collections.abc import Callable, Iterable, Sequence
 from functools import partial
+from pathlib import Path
 from types import TracebackType
 from typing import TypeVar
 
 from tunekit.schema import TrialSpec
+from tunekit.storage import Place, local_folder
 from tunekit.store import DamagedRecord, ResultStore
 from tunekit.trackers import Tracker, maker_of
 
@@ -76,7 +78,10 @@ class Feed:
 
     def _work(self) -> None:
         tracker: Tracker | None = None
-        self.touch(trial.spec for trial in self.store.trials()[0] if trial.folder.name == trial.spec.folder)
+        try:
+            self.touch(trial.spec for trial in self.store.trials()[0] if trial.folder.name == trial.spec.folder)
+        except OSError as error:
+            self._warn(error)  # of the trials that this run trains it is told
         while (spec := self._next()) is not None:
             try:
                 if tracker is None:
@@ -86,7 +91,7 @@ class Feed:
                 _attempt(partial(tracker.sync, trial))
             except DamagedRecord:
                 self._settle(spec, failed=False)  # nothing is on record yet; of damage, readers of the store speak
-            except TrackerFailed as error:
+            except (TrackerFailed, OSError) as error:
                 self._warn(error)
                 self._settle(spec, failed=True)
             else:
@@ -118,7 +123,7 @@ class Feed:
             self._moved = time.monotonic()
             self._changed.notify_all()
 
-    def _warn(self, error: TrackerFailed) -> None:
+    def _warn(self, error: TrackerFailed | OSError) -> None:
         if not self._warned:
             self._warned = True
             self.note(f"{self.name}: {error}; trials go on, and what is missing is tried again")
@@ -134,11 +139,23 @@ def reason_of(error: Exception) -> str:
     return f"{type(error).__name__}: {text}"[:300]
 
 
+def _folder_of(sweep: Place) -> Path:
+    """Where trackers write: the sweep's own folder, for an object store one of its name on this machine."""
+    if isinstance(sweep, Path):
+        return sweep
+    folder = local_folder(sweep) / sweep.name
+    folder.mkdir(parents=True, exist_ok=True)
+    return folder
+
+
 class Feeds:
     """The trackers of a run; a context manager around it."""
 
     def __init__(self, names: Sequence[str], store: ResultStore, note: Callable[[str], None]) -> None:
-        self._feeds = [Feed(name, store, maker_of(name, store.root.resolve()), note) for name in dict.fromkeys(names)]
+        folder = _folder_of(store.root.resolve())
+        if names and folder != store.root.resolve():
+            note(f"trackers' files go to this machine, as they can't to an object store: {folder}")
+        self._feeds = [Feed(name, store, maker_of(name, folder), note) for name in dict.fromkeys(names)]
         self._seen: dict[str, TrialSpec] = {}
 
     def __enter__(self) -> "Feeds":

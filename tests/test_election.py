@@ -1,0 +1,61 @@
+"""Drivers that start at one moment where no create is exclusive: never two hold a start, and one does."""
+
+import threading
+from concurrent.futures import ThreadPoolExecutor
+from types import SimpleNamespace
+
+import pytest
+
+from tunekit.election import newest_start, stand
+from tunekit.errors import UserError
+from tunekit.lease import acquire
+from tunekit.storage import Place, location
+
+DRIVERS = 5
+
+
+def stand_at_once(sweep: Place, turns: int) -> None:
+    gate = threading.Barrier(DRIVERS)
+
+    def drive(starts: Place) -> Place | None:
+        gate.wait()
+        return stand(starts, 1, b"{}")
+
+    with ThreadPoolExecutor(DRIVERS) as drivers:
+        for turn in range(turns):
+            starts = sweep / str(turn)
+            starts.mkdir(parents=True)
+            held = [one for one in drivers.map(drive, [starts] * DRIVERS) if one]
+            assert len(held) == 1
+            assert newest_start(starts) == held[0]
+            assert list(starts.glob("*.json")) == held, "losers leave nothing behind"
+
+
+def test_never_two_drivers_hold_a_start_of_a_sweep_on_a_server(bucket):
+    stand_at_once(location(bucket), 5)
+
+
+def test_never_two_drivers_hold_one_of_many_starts(tmp_path, monkeypatch):
+    # A folder shows every finished write too, and takes less time: more interleavings than through a server.
+    monkeypatch.setattr("tunekit.election.WAIT_SECONDS", 0.001)
+    stand_at_once(tmp_path, 100)
+
+
+@pytest.mark.parametrize("age", [5, 3600])
+def test_a_killed_candidate_holds_a_sweep_for_as_long_as_a_dead_lease(age, bucket, monkeypatch):
+    sweep = location(f"{bucket}/sweep")
+    (sweep / "starts" / "1-0123456789abcdef.json").write_bytes(b'{"host": "elsewhere", "pid": 1}')
+    stat = type(sweep).stat
+    later = {True: age, False: 0}  # the server's clock, which is read off a new object
+    monkeypatch.setattr(
+        type(sweep),
+        "stat",
+        lambda path: SimpleNamespace(st_mtime=stat(path).st_mtime + later[path.name.startswith(".clock")]),
+    )
+    if age < 60:
+        with pytest.raises(UserError, match="pid 1 on elsewhere"):
+            acquire(sweep)
+        return
+    lease = acquire(sweep)
+    assert (lease.start, "dead driver" in lease.taken_over) == (2, True)
+    lease.release()
