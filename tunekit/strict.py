@@ -6,7 +6,7 @@ import re
 from collections.abc import Mapping
 from dataclasses import MISSING, fields
 from functools import cache
-from typing import Any, TypeVar, cast
+from typing import Any, TypeVar
 
 R = TypeVar("R")
 Scalar = str | int | float | bool
@@ -107,7 +107,7 @@ def strictly(cls: type[R], values: Mapping[str, Any]) -> R:
     """``cls(**values)`` if the keys are exactly its fields (optional ones may be left out). Raises ValueError."""
     if not isinstance(values, Mapping):
         raise ValueError(f"{cls.__name__}: expected an object, got {type(values).__name__}")
-    required, known = _names(cast(type[object], cls))
+    required, known = _names(cls)  # type: ignore[arg-type]  # a class has a hash, type[R] too
     if not required <= values.keys() <= known:
         missing, unknown = sorted(required - set(values)), sorted(set(values) - known)
         raise ValueError(f"{cls.__name__}: missing fields {missing}, unknown fields {unknown}")
