@@ -16,8 +16,8 @@ test: $(STAMP)
 # Tests that kill processes and wait for minutes; what they measure goes into docs/reliability.md.
 faults: $(STAMP)
 	rm -rf .faults
-	$(BIN)/python -m pytest -m faults tests/search tests/security
-	$(BIN)/python -m pytest -m "faults or not faults" tests/faults
+	$(BIN)/python -m pytest -m faults
+	$(BIN)/python -m pytest tests/faults
 	$(BIN)/python -m tests.faults.table
 
 check: $(STAMP)

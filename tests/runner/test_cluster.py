@@ -63,6 +63,7 @@ def used(cache: Path) -> bool:
     return any(cache.rglob("*.npz"))
 
 
+@pytest.mark.faults
 def test_a_grid_on_three_nodes_of_which_one_joins_late(tmp_path):
     first, late = tmp_path / "first", tmp_path / "late"
     with cluster() as (address, add):

@@ -112,6 +112,7 @@ def kill_host_once(folder: Path, killed: list[int]) -> None:
         time.sleep(0.02)
 
 
+@pytest.mark.faults
 def test_a_grid_in_packs_outlives_its_host(grid, tmp_path):
     killed: list[int] = []
     watch = threading.Thread(target=kill_host_once, args=(tmp_path / "demo", killed), daemon=True)
