@@ -288,7 +288,9 @@ def load_encoder(ref: ModelRef, *, num_labels: int, seed: int, tokenizer: PreTra
             )
     except (OSError, ValueError, RuntimeError, SafetensorError) as error:
         raise UserError(f"model {ref.name!r}: its weights can't be loaded ({first_line(error)})") from error
-    new = {*info["missing_keys"], *info["mismatched_keys"]}
+    # transformers 5 gives the shapes beside the names of what does not fit.
+    mismatched = (key if isinstance(key, str) else key[0] for key in info["mismatched_keys"])
+    new = {*info["missing_keys"], *mismatched}
     strange = sorted(name for name in new if not name.startswith(kind.head))
     if strange:
         raise UserError(f"model {ref.name!r}: its weights lack {strange[0]} and {len(strange) - 1} more of the encoder")
