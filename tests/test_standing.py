@@ -12,7 +12,7 @@ import pytest
 from tests.browser import Browser, needs_chromium
 from tests.test_store import FINGERPRINT, record, summary
 from tunekit.__main__ import main
-from tunekit.eta import clock, remaining_seconds
+from tunekit.eta import Pace, clock, remaining_seconds
 from tunekit.lease import acquire
 from tunekit.schema import Status
 from tunekit.standing import Reader, State
@@ -160,9 +160,9 @@ def test_a_read_only_store_can_be_read(sweep):
 
 
 def test_time_left_counts_unseen_kinds_with_the_mean_and_running_epochs_from_their_start():
-    seen = {("a", "b", "c"): [1.0, 3.0], ("a", "b", "d"): [6.0]}
-    left = [(("a", "b", "c"), 2, 0.5), (("x", "b", "c"), 1, 99.0)]
-    assert remaining_seconds(seen, left, 1) == 3.5
-    assert remaining_seconds(seen, left, 2) == 1.8
-    assert remaining_seconds({}, left, 1) is None
+    seen = {("a", "b", "c"): Pace(4.0, 2, 2), ("a", "b", "d"): Pace(6.0, 1), ("x", "b", "c"): Pace(epochs_left=1)}
+    running = [(("a", "b", "c"), 0.5), (("x", "b", "c"), 99.0)]
+    assert remaining_seconds(seen, 1, running) == 3.5
+    assert remaining_seconds(seen, 2, running) == 1.8
+    assert remaining_seconds({("x", "b", "c"): Pace(epochs_left=1)}, 1) is None
     assert [clock(59), clock(3661)] == ["0:59", "1:01:01"]

@@ -12,6 +12,8 @@ CALLS = {
     "eval", "exec", "compile", "os.system", "yaml.load", "yaml.unsafe_load", "yaml.full_load", "pd.read_pickle",
     "pandas.read_pickle", "shutil.unpack_archive", "zipfile.ZipFile",
 }  # fmt: skip
+ALLOWED = {"tunekit/plugins.py": {"exec", "compile"}}
+"""What a user names with --plugin is run; SECURITY.md says so."""
 WANTED = {"torch.load": ("weights_only", True), "np.load": ("allow_pickle", False)}
 
 
@@ -39,7 +41,13 @@ def unsafe(source: str) -> list[str]:
 def test_no_module_is_unsafe():
     files = [path for package in PACKAGES for path in (ROOT / package).rglob("*.py")]
     assert len(files) > 100
-    assert [f"{path.relative_to(ROOT)}:{line}" for path in files for line in unsafe(path.read_text())] == []
+    found = [
+        f"{name}:{line}"
+        for path in files
+        for line in unsafe(path.read_text())
+        if line.split()[-1] not in ALLOWED.get(name := path.relative_to(ROOT).as_posix(), ())
+    ]
+    assert found == []
 
 
 @pytest.mark.parametrize(

@@ -33,7 +33,7 @@ class Prefix:
         """Search the learning rate and the length from 1 to 64."""
         return {
             "learning_rate": trial.suggest_float("learning_rate", 1e-4, 5e-2, log=True),
-            "length": 2 ** trial.suggest_int("log2_length", 0, 6),
+            "length": trial.suggest_int("length", 1, 64, log=True),
         }
 
     def prepare(self, model: "PreTrainedModel") -> None:
