@@ -20,7 +20,7 @@ from tests.conftest import ROOT
 from tunekit.runner import session as ray_session
 from tunekit.runner.metrics import COUNTERS, GAUGES
 
-pytestmark = [pytest.mark.ray, pytest.mark.timeout(400)]
+pytestmark = [pytest.mark.ray, pytest.mark.faults, pytest.mark.timeout(400)]
 LABELS = {"model", "dataset", "method", "slot"}
 SETTINGS = {"models": ["tiny-bert"], "datasets": ["demo"], "train_limit": 48, "max_length": 32}
 BLOCKS = [

@@ -25,8 +25,11 @@ class SlotTrainable(tune.Trainable):
 
     @cached_property
     def slot(self) -> int:
-        """The lowest number, from 1, that no other process of this Ray has on this node."""
-        self._lock, slot = claim(Path(ray._private.worker.global_worker.node.get_session_dir_path()) / "tunekit-slots")
+        """The lowest number, from 1, that no other process of this Ray has on this node; 0 outside of Ray."""
+        node = ray._private.worker.global_worker.node
+        if node is None:
+            return 0
+        self._lock, slot = claim(Path(node.get_session_dir_path()) / "tunekit-slots")
         return slot
 
     @cached_property
