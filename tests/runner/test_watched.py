@@ -3,22 +3,20 @@
 import json
 import os
 import re
-import runpy
 import signal
+import subprocess
 import sys
-import threading
 import time
 import urllib.request
 from collections.abc import Callable
 from pathlib import Path
 
 import pytest
-import ray
 
 from tests.browser import CHROMIUM, Browser, needs_chromium
 from tests.conftest import ROOT
-from tunekit.runner import session as ray_session
 from tunekit.runner.metrics import COUNTERS, GAUGES
+from tunekit.store import ResultStore
 
 pytestmark = [pytest.mark.ray, pytest.mark.faults, pytest.mark.timeout(400)]
 LABELS = {"model", "dataset", "method", "slot"}
@@ -29,23 +27,26 @@ BLOCKS = [
 ]
 """A trial that ends, so that its slot is used again, and two that last until they are stopped."""
 LINE = "tiny-bert · demo · lora · seed 1: epoch "
+WAIT_SECONDS = 240
+SWEEP = """
+import json, runpy, sys
+from tunekit.runner import session
+found = session.connect()
+import ray
+node = ray.nodes()[0]
+facts = {"dashboard": found.dashboard, "port": node["MetricsExportPort"], "node": node["NodeID"],
+         "logs": ray._private.worker.global_worker.node.get_logs_dir_path()}
+open(sys.argv.pop(1), "w").write(json.dumps(facts))
+sys.argv.pop(0)
+try:
+    runpy.run_path(sys.argv[0], run_name="__main__")
+finally:
+    session.disconnect(found)
+"""
 
 
-@pytest.fixture(scope="module")
-def dashboard():
-    """The address of the dashboard of a Ray with two cores."""
-    ray_session.keep_token_private()
-    context = ray.init(
-        num_cpus=2, log_to_driver=False, include_dashboard=True, dashboard_host="127.0.0.1",
-        object_store_memory=128 * 2**20,
-    )  # fmt: skip
-    yield f"http://{context.dashboard_url}"
-    ray.shutdown()
-
-
-def scraped() -> dict[str, list[dict[str, str]]]:
-    """Labels of each of our series, by name, on the metrics endpoint of this node."""
-    port = ray.nodes()[0]["MetricsExportPort"]
+def scraped(port: int) -> dict[str, list[dict[str, str]]]:
+    """Labels of each of our series, by name, on a node's metrics endpoint."""
     with urllib.request.urlopen(f"http://127.0.0.1:{port}/metrics", timeout=30) as answer:
         text = answer.read().decode()
     found: dict[str, list[dict[str, str]]] = {}
@@ -64,69 +65,59 @@ def token() -> str:
     return os.environ.get("RAY_AUTH_TOKEN") or (Path.home() / ".ray" / "auth_token").read_text().strip()
 
 
-def log_with(line: str) -> Path:
-    """The log of the worker that has written ``line``."""
-    folder = Path(ray._private.worker.global_worker.node.get_logs_dir_path())
-    return next(path for path in folder.glob("worker-*.out") if line in path.read_text())
-
-
-class Watcher(threading.Thread):
-    """Looks while the grid runs, and stops the grid."""
-
-    def __init__(self, look: Callable[[], None]) -> None:
-        super().__init__(daemon=True)
-        self.look, self.error = look, None
-        self.over = threading.Event()
-
-    def run(self) -> None:
+def wait_until(run: subprocess.Popen, holds: Callable[[], bool]) -> None:
+    """Wait for what comes with time, while ``run`` goes on. An endpoint may not answer yet."""
+    deadline = time.monotonic() + WAIT_SECONDS
+    while time.monotonic() < deadline and run.poll() is None:
         try:
-            self.look()
-        except Exception as error:  # told by the test
-            self.error = error
-        if not self.over.is_set():
-            os.kill(os.getpid(), signal.SIGINT)
+            if holds():
+                return
+        except OSError:
+            pass
+        time.sleep(1)
+
+
+def looked(run: subprocess.Popen, folder: Path) -> dict:
+    """What the endpoint and the pages of the dashboard show while ``run`` goes on."""
+    facts = json.loads((folder / "facts.json").read_text())
+    found: dict = {}
+
+    def all_exported() -> bool:
+        found["metrics"] = scraped(facts["port"])
+        return exported() <= set(found["metrics"])
+
+    wait_until(run, all_exported)
+    if CHROMIUM:
+        dashboard, cookies = facts["dashboard"], {"ray-authentication-token": token()}
+        log = next(path for path in Path(facts["logs"]).glob("worker-*.out") if LINE in path.read_text()).name
+        with Browser(folder / "profile") as browser:
+            found["refused"] = browser.read(f"{dashboard}/#/actors", ["oken"])
+            found["actors"] = browser.read(f"{dashboard}/#/actors", ["tunekit slot 1", "tunekit slot 2"], cookies)
+            page = f"{dashboard}/#/logs/viewer?nodeId={facts['node']}&fileName={log}"
+            found["log"] = browser.read(page, [LINE], cookies)
+    return found
 
 
 @pytest.fixture(scope="module")
-def seen(dashboard, tmp_path_factory):
-    """What the endpoint and the pages of the dashboard showed during a run, by name."""
+def seen(tmp_path_factory):
+    """What ``looked`` saw during a run, and the folder of its sweep."""
     folder = tmp_path_factory.mktemp("watched")
     (folder / "grid.yaml").write_text(json.dumps(BLOCKS))  # which is YAML without aliases
-    found: dict = {}
-
-    def look() -> None:
-        deadline = time.monotonic() + 240
-        while (
-            time.monotonic() < deadline
-            and not watcher.over.is_set()
-            and not exported() <= set(found.get("metrics", ()))
-        ):
-            time.sleep(1)
-            found["metrics"] = scraped()
-        if CHROMIUM is None:
-            return
-        node = ray.nodes()[0]["NodeID"]
-        cookies = {"ray-authentication-token": token()}
-        with Browser(folder / "profile") as browser:
-            found["refused"] = browser.read(f"{dashboard}/#/actors", ["token"])
-            found["actors"] = browser.read(f"{dashboard}/#/actors", ["tunekit slot 1", "tunekit slot 2"], cookies)
-            log = log_with(LINE).name
-            page = f"{dashboard}/#/logs/viewer?nodeId={node}&fileName={log}"
-            found["log"] = browser.read(page, [LINE], cookies)
-
-    watcher = Watcher(look)
-    watcher.start()
-    command = ["main_grid.py", "--config", folder / "grid.yaml", "--storage", folder, "--track", "tensorboard"]
-    with pytest.MonkeyPatch.context() as patch:
-        patch.setattr(sys, "argv", [str(one) for one in command])
-        with pytest.raises(SystemExit) as left:
-            runpy.run_path(str(ROOT / "sweeps" / "main_grid.py"), run_name="__main__")
-    watcher.over.set()
-    watcher.join()
-    if watcher.error:
-        raise watcher.error
-    assert left.value.code == 130, "the grid ended by itself"
-    return found
+    command = [folder / "facts.json", ROOT / "sweeps" / "main_grid.py", "--config", folder / "grid.yaml"]
+    command += ["--storage", folder, "--max-concurrent", "2", "--track", "tensorboard"]
+    with (folder / "printed.txt").open("wb") as printed:
+        run = subprocess.Popen(
+            [sys.executable, "-c", SWEEP, *map(str, command)], stdout=printed, stderr=printed, cwd=ROOT
+        )
+        try:
+            wait_until(run, lambda: len(list((folder / "grid" / "trials").glob("*lora*/epochs.jsonl"))) == 2)
+            assert run.poll() is None, (folder / "printed.txt").read_text()[-3000:]
+            found = looked(run, folder)
+        finally:
+            run.send_signal(signal.SIGINT)
+            code = run.wait(60)
+    assert code == 130, (folder / "printed.txt").read_text()[-3000:]
+    return {**found, "sweep": folder / "grid"}
 
 
 def test_the_metrics_endpoint_shows_the_run_with_few_labels(seen):
@@ -149,3 +140,11 @@ def test_the_dashboard_names_slots_and_its_log_page_the_trial(seen):
     assert "tunekit slot 2" in seen["actors"]
     assert not re.search("tunekit slot [^12]", seen["actors"])
     assert LINE in seen["log"]
+
+
+def test_a_run_that_is_broken_off_has_told_tensorboard(seen):
+    reader = pytest.importorskip("tensorboard.backend.event_processing.event_accumulator")
+    trial = next(one for one in ResultStore(seen["sweep"]).trials()[0] if one.spec.method == "full")
+    folder = seen["sweep"] / "tensorboard" / f"{trial.spec.label} · {trial.spec.trial_id[:8]}"
+    [event] = reader.EventAccumulator(str(folder)).Reload().Scalars("train_loss")
+    assert event.value == pytest.approx(trial.epochs[0].train_loss, rel=1e-6)
