@@ -28,6 +28,7 @@ class Signals:
 
     def __init__(self, leave: Callable[[], None] = lambda: None) -> None:
         self.leave = leave
+        self.stopped: Stopped | None = None
 
     def __enter__(self) -> "Signals":
         self.former = {number: signal.signal(number, self._first) for number in EXIT_CODES}
@@ -36,9 +37,12 @@ class Signals:
     def __exit__(self, kind: type | None, error: BaseException | None, trace: TracebackType | None) -> None:
         for number, handler in self.former.items():
             signal.signal(number, handler)
+        # Ray, where it waits, puts a KeyboardInterrupt of its own in the place of what the handler raised.
+        if self.stopped and kind is KeyboardInterrupt:
+            raise self.stopped from error
 
     def _first(self, number: int, frame: FrameType | None) -> None:
-        stopped = Stopped(number)
+        stopped = self.stopped = Stopped(number)
         deadline = threading.Timer(STOP_SECONDS, self._end, [stopped.exit_code])
         deadline.daemon = True
         deadline.start()

@@ -16,7 +16,12 @@ from tunekit.errors import UserError
 def command():
     try:
         print("ready", flush=True)
-        time.sleep(60)
+        try:
+            time.sleep(60)
+        except KeyboardInterrupt:
+            if sys.argv[1] == "replaced":
+                raise KeyboardInterrupt from None
+            raise
     finally:
         print("stopping", flush=True)
         if sys.argv[1] == "slow":
@@ -58,6 +63,13 @@ def test_a_signal_ends_a_command_in_order_a_second_one_at_once(number, code):
     assert process.stdout.readline() == "stopping\n"
     process.send_signal(signal.SIGTERM)
     assert process.wait(5) == code
+
+
+@pytest.mark.parametrize(("number", "code"), [(signal.SIGINT, 130), (signal.SIGTERM, 75)])
+def test_a_library_that_raises_an_interrupt_of_its_own_does_not_change_how_a_command_ends(number, code):
+    process = started(WAITING, "replaced")
+    process.send_signal(number)
+    assert process.wait(20) == code
 
 
 def test_a_process_that_hangs_is_ended_and_its_log_tells_where(tmp_path):
