@@ -84,7 +84,8 @@ def looked(run: subprocess.Popen, folder: Path) -> dict:
 
     def all_exported() -> bool:
         found["metrics"] = scraped(facts["port"])
-        return exported() <= set(found["metrics"])
+        slots = {one["slot"] for one in found["metrics"].get("ray_tunekit_epoch", ())}
+        return exported() <= set(found["metrics"]) and slots == {"1", "2"}
 
     wait_until(run, all_exported)
     if CHROMIUM:
