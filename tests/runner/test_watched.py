@@ -29,19 +29,16 @@ BLOCKS = [
 LINE = "tiny-bert · demo · lora · seed 1: epoch "
 WAIT_SECONDS = 240
 SWEEP = """
-import json, runpy, sys
+import atexit, json, pathlib, runpy, sys
 from tunekit.runner import session
-found = session.connect()
+started = session.connect()
+atexit.register(session.disconnect, started)
 import ray
-node = ray.nodes()[0]
-facts = {"dashboard": found.dashboard, "port": node["MetricsExportPort"], "node": node["NodeID"],
+facts = {"dashboard": started.dashboard, "port": ray.nodes()[0]["MetricsExportPort"], "node": ray.nodes()[0]["NodeID"],
          "logs": ray._private.worker.global_worker.node.get_logs_dir_path()}
-open(sys.argv.pop(1), "w").write(json.dumps(facts))
-sys.argv.pop(0)
-try:
-    runpy.run_path(sys.argv[0], run_name="__main__")
-finally:
-    session.disconnect(found)
+pathlib.Path(sys.argv[1]).write_text(json.dumps(facts))
+sys.argv = sys.argv[2:]
+runpy.run_path(sys.argv[0], run_name="__main__")
 """
 
 
