@@ -121,9 +121,11 @@ def not_cached(hub_id: str, revision: str) -> list[str]:
 
 def _fetch(hub_id: str, file: str, revision: str, name: str, *, optional: bool = False) -> Path | None:
     """A file from the cache or the hub; None where the repository has none, or an optional one can't be had."""
-    from huggingface_hub import hf_hub_download
+    from huggingface_hub import _CACHED_NO_EXIST, hf_hub_download, try_to_load_from_cache
     from huggingface_hub.errors import EntryNotFoundError, HfHubHTTPError, LocalEntryNotFoundError
 
+    if optional and try_to_load_from_cache(hub_id, file, revision=revision) is _CACHED_NO_EXIST:
+        return None
     try:
         return Path(hf_hub_download(hub_id, file, revision=revision, local_files_only=not _reachable()))
     except LocalEntryNotFoundError as error:

@@ -107,8 +107,9 @@ def named_for(model_type: str, params: Mapping[str, Scalar]) -> dict[str, Scalar
 
 
 def _quiet_libraries() -> None:
-    """Silence what is expected: new heads, explicit attention."""
+    """Silence what is expected: new heads, explicit attention, weights that load."""
     transformers_logging.set_verbosity_error()
+    transformers_logging.disable_progress_bar()
 
 
 def check_device(precisions: set[str], *, gpu: bool) -> None:

@@ -39,10 +39,13 @@ class Prefix:
     def prepare(self, model: "PreTrainedModel") -> None:
         """Put the rows in front of keys and values. Raises ValueError where a key has no place but its position."""
         import torch
+        import transformers
 
         naming = NAMING[model.config.model_type]
         if naming.needed.get("relative_attention"):
             raise ValueError("its attention is by relative positions, and a prefix has none")
+        if int(transformers.__version__.partition(".")[0]) >= 5:
+            raise ValueError("in transformers 5 there are as many keys as tokens; it needs transformers 4")
         freeze(model)
         for layer in model.get_submodule(naming.layers):
             for name in ("attention.self.key", "attention.self.value"):
