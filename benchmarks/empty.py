@@ -37,6 +37,7 @@ class EmptyRun:
         check_current(job.sweep, job.start)
         self.job, self.store, self.records = job, ResultStore(job.sweep), []
         self.folder = self.store.begin(job.spec, job.fingerprint)
+        self.built = Built(0, 0, None, {"pack_size": 1})
         log(f"{job.spec.label}: epoch 1 of {job.spec.epochs} begins")
 
     @property
@@ -63,7 +64,7 @@ class EmptyRun:
     def finish(self) -> TrialSummary:
         """Write the summary."""
         check_current(self.job.sweep, self.job.start)
-        summary = summarise(self.records, Status.COMPLETED, built=Built(0, 0, None, {}))
+        summary = summarise(self.records, Status.COMPLETED, built=self.built)
         self.store.write_summary(self.folder, summary)
         return summary
 
@@ -83,7 +84,7 @@ Ends = list[float]
 """When each trial ended, seconds, in order."""
 
 
-class Watched(Progress):
+class Timed(Progress):
     """The grid's display, which notes when trials end, and ``measure()`` after each."""
 
     measure: Callable[[], Any] = staticmethod(lambda: None)
@@ -118,7 +119,7 @@ def plan_of(specs: Sequence[TrialSpec], store: ResultStore, *, keep: bool = Fals
     return make_plan(specs, {spec.trial_id: fingerprint for spec in specs}, store, keep=keep)
 
 
-def run_empty(specs: Sequence[TrialSpec], root: Path, measure: Callable[[], Any] = lambda: None) -> Watched:
+def run_empty(specs: Sequence[TrialSpec], root: Path, measure: Callable[[], Any] = lambda: None) -> Timed:
     """Run ``specs`` into the store at ``root``; Ray is there. Raises RuntimeError where one did not complete."""
     store = ResultStore(root)
     plan, lease, ref = plan_of(specs, store), acquire(store.root), resolve_model(MODEL)
@@ -127,7 +128,7 @@ def run_empty(specs: Sequence[TrialSpec], root: Path, measure: Callable[[], Any]
         redirect_stdout(events),
         mock.patch.object(grid, "TrialTrainable", EmptyTrainable),
     ):
-        progress = Watched(plan, {spec.trial_id: spec for spec in specs})
+        progress = Timed(plan, {spec.trial_id: spec for spec in specs})
         progress.measure = measure
         grid.run_grid(plan.trials, {ref.name: ref}, store, Resources(), progress, lease)
     lease.release()

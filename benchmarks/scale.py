@@ -16,7 +16,7 @@ from typing import Any
 import numpy as np
 import psutil
 
-from benchmarks.empty import DATASET, METHOD, MODEL, Watched, plan_of, run_empty, specs_of
+from benchmarks.empty import DATASET, METHOD, MODEL, Timed, plan_of, run_empty, specs_of
 from benchmarks.harness import Outcome
 from tunekit.blocks import Block
 from tunekit.command import settle
@@ -58,7 +58,7 @@ def run(quick: bool) -> Outcome:
     return Outcome(figures=figures)
 
 
-def along(watched: Watched, window: int) -> dict[str, Any]:
+def along(watched: Timed, window: int) -> dict[str, Any]:
     """Pace and memory in windows of trials, and their slopes over all but the first window."""
     ends, memory = np.array(watched.ends), np.array(watched.measured) / MIB
     marks = range(window, len(ends) + 1, window)
