@@ -16,6 +16,7 @@ import ray
 from tests.conftest import ROOT
 from tunekit.schema import EpochRecord, Status
 from tunekit.searches import TrialState
+from tunekit.storage import location
 from tunekit.store import ResultStore
 
 pytestmark = [pytest.mark.ray, pytest.mark.timeout(600)]
@@ -165,3 +166,17 @@ def test_sigkill_of_the_driver_at_several_points(cluster, tmp_path):
     for trial in ResultStore(tmp_path / "broken").trials()[0]:
         steps = pd.read_csv(trial.folder / "steps.csv")
         assert max(Counter(steps["step"]).values()) == 1
+
+
+def test_a_search_on_an_object_store_ends_with_its_choice_and_repeats_nothing(command, bucket):
+    arguments = [
+        *TINY, "--methods", "lora", "--trials", 2, "--epochs", 1, "--confirm-seeds", 1, "--storage", bucket,
+    ]  # fmt: skip
+    code, out, err = command("peft_search.py", *arguments)
+    assert code == 0, out + err
+    sweep = location(f"{bucket}/search-demo")
+    assert {"best.yaml", "search.json", "study.journal", "sweep.json"} <= {path.name for path in sweep.iterdir()}
+    journal = (sweep / "study.journal").read_bytes()
+    code, out, _ = command("peft_search.py", *arguments)
+    assert (code, "nothing to do" in out) == (0, True)
+    assert (sweep / "study.journal").read_bytes().startswith(journal)

@@ -1,5 +1,6 @@
 """A stored study's choice: its scores, the standard error of its dev set, and what these allow to choose."""
 
+from io import BytesIO
 from typing import TYPE_CHECKING
 
 import numpy as np
@@ -45,5 +46,5 @@ def _stored(store: "ResultStore", trial: SearchTrial) -> "list[StoredTrial]":
 def _best_items(trial: "StoredTrial", metric: str) -> pd.DataFrame:
     """The validation predictions of the epoch with the best ``metric``, the earliest of equals."""
     best = int(np.argmax(running_best(trial.epochs, metric))) + 1
-    rows = pd.read_parquet(trial.folder / "predictions.parquet")
+    rows = pd.read_parquet(BytesIO((trial.folder / "predictions.parquet").read_bytes()))
     return rows[(rows["split"] == "val") & (rows["epoch"] == best)]
