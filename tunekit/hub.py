@@ -7,7 +7,7 @@ from collections.abc import Iterable
 from functools import cache
 from pathlib import Path
 
-from tunekit.errors import UserError
+from tunekit.errors import UserError, first_line
 from tunekit.files import sha256_of
 from tunekit.safety import checked_config
 
@@ -137,8 +137,3 @@ def _fetch(hub_id: str, file: str, revision: str, name: str, *, optional: bool =
         return None
     except (HfHubHTTPError, OSError) as error:
         raise UserError(f"model {name!r}: {file} of {hub_id} can't be fetched ({first_line(error)})") from error
-
-
-def first_line(error: Exception) -> str:
-    """The first line of a library's message."""
-    return str(error).strip().splitlines()[0] if str(error).strip() else type(error).__name__

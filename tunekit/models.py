@@ -14,8 +14,8 @@ from types import MappingProxyType
 from typing import TYPE_CHECKING, Any
 
 from tunekit import hub
-from tunekit.errors import UserError
-from tunekit.hub import content_hash, first_line, folder_of_minilm, resolve_revision, snapshot
+from tunekit.errors import UserError, first_line
+from tunekit.hub import content_hash, folder_of_minilm, resolve_revision, snapshot
 from tunekit.registry import Registry
 from tunekit.safety import check_tokenizer_config, checked_config, refuse_kernels
 from tunekit.schema import slug

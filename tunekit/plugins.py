@@ -13,7 +13,7 @@ from pathlib import Path
 from types import ModuleType
 
 from tunekit.data.base import DATASETS, DatasetInfo
-from tunekit.errors import UserError
+from tunekit.errors import UserError, first_line
 from tunekit.methods import METHODS
 from tunekit.methods.base import complete_params
 from tunekit.models import MODELS, ModelInfo
@@ -77,7 +77,7 @@ class Plugin:
         except Exception as error:
             own = [frame.lineno for frame in traceback.extract_tb(error.__traceback__) if frame.filename == file]
             where = f", line {own[-1]}" if own else ""
-            raise UserError(f"plugin {self.name}{where}: {type(error).__name__}: {_line(error)}") from error
+            raise UserError(f"plugin {self.name}{where}: {type(error).__name__}: {first_line(error)}") from error
 
 
 _ACTIVE: dict[str, Plugin] = {}
@@ -147,8 +147,4 @@ def _check_method(where: str, name: str) -> None:
     try:
         complete_params(name, {})
     except (TypeError, NameError) as error:
-        raise UserError(f"{where}: its fields need defaults and types ({_line(error)})") from error
-
-
-def _line(error: Exception) -> str:
-    return (str(error).strip() or type(error).__name__).splitlines()[0]
+        raise UserError(f"{where}: its fields need defaults and types ({first_line(error)})") from error

@@ -20,7 +20,7 @@ import torch
 from tunekit.data.base import DATASETS, load_dataset
 from tunekit.engine.job import Job
 from tunekit.engine.run import TrialRun
-from tunekit.errors import UserError
+from tunekit.errors import UserError, first_line
 from tunekit.files import copy_folder
 from tunekit.models import MODELS, ModelRef, resolve_model
 from tunekit.plan import fingerprint_of
@@ -171,5 +171,5 @@ def _other_predictions(stored: Place, folder: Place, tolerance: float) -> list[s
         if not tolerance and not np.array_equal(np.stack(old["logits"]), np.stack(new["logits"])):
             return ["the logits changed"]
     except (OSError, ValueError, KeyError, TypeError) as error:
-        return [f"predictions.parquet can't be compared ({str(error).splitlines()[0]})"]
+        return [f"predictions.parquet can't be compared ({first_line(error)})"]
     return []

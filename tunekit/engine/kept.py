@@ -17,7 +17,7 @@ from torch import nn
 
 from tunekit.engine.checkpoint import checkpoints, trainable
 from tunekit.engine.summary import best_epoch
-from tunekit.errors import UserError
+from tunekit.errors import UserError, first_line
 from tunekit.files import fetched, upload
 from tunekit.objects import ObjectPath
 from tunekit.schema import EpochRecord, Fingerprint, TrialSpec, canonical_json
@@ -96,7 +96,7 @@ def read_kept(folder: Place, epoch: int, identity: Mapping[str, str]) -> dict[st
         with fetched(path.parent, [path.name]) as here:
             tensors, said = read_tensors(here / path.name)
     except OSError as error:
-        raise UserError(f"{path} can't be read ({str(error).splitlines()[0]})") from error
+        raise UserError(f"{path} can't be read ({first_line(error)})") from error
     if said != _said(identity, epoch):
         raise UserError(f"{path} holds the weights of another trial or epoch; remove it")
     return tensors
@@ -114,4 +114,4 @@ def read_tensors(path: Path) -> tuple[dict[str, torch.Tensor], dict[str, str]]:
         with safe_open(path, framework="pt") as file:
             return {name: file.get_tensor(name) for name in file.keys()}, file.metadata() or {}  # noqa: SIM118
     except (OSError, ValueError, SafetensorError) as error:
-        raise UserError(f"{path} can't be read ({str(error).splitlines()[0]})") from error
+        raise UserError(f"{path} can't be read ({first_line(error)})") from error

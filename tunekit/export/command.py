@@ -17,7 +17,7 @@ from tunekit.data.base import load_dataset
 from tunekit.engine import kept
 from tunekit.engine.build import Prepared, build_model, prepare
 from tunekit.engine.checkpoint import trainable
-from tunekit.errors import UserError
+from tunekit.errors import UserError, first_line
 from tunekit.export import formats
 from tunekit.export.card import card
 from tunekit.export.choose import Chosen
@@ -189,7 +189,7 @@ def _compare(draft: Path, trial: StoredTrial, epoch: int, prepared: Prepared) ->
         items = prepared.data.splits[stored["split"].iloc[0]].set_index("item_id").loc[stored["item_id"]]
         before = np.stack(stored["logits"]).astype(np.float32)
     except (OSError, ValueError, KeyError, TypeError) as error:
-        return f"not compared with predictions: they can't be read ({str(error).splitlines()[0]})"
+        return f"not compared with predictions: they can't be read ({first_line(error)})"
     found = exported.logits(list(items["text"]), list(items["pair"]) if exported.manifest.pairs else None)
     largest = float((np.abs(found - before) / np.maximum(1, np.abs(before))).max())
     if largest > TOLERANCES[trial.spec.precision]:

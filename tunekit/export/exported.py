@@ -11,7 +11,7 @@ import torch
 from transformers import PreTrainedModel, PreTrainedTokenizerFast
 
 from tunekit.engine.build import adapt
-from tunekit.errors import UserError
+from tunekit.errors import UserError, first_line
 from tunekit.export.formats import ADAPTERS, PEFT, WHOLE, kind_of, read
 from tunekit.models import MODELS, ModelRef, load_encoder, load_tokenizer
 from tunekit.schema import TrialSpec
@@ -66,7 +66,7 @@ def read_manifest(folder: Path) -> Manifest:
             f"{folder} holds no exported model (no {MANIFEST}); python -m tunekit export makes one"
         ) from error
     except (OSError, ValueError, KeyError, TypeError) as error:
-        raise UserError(f"{path} is not what an export writes ({str(error).splitlines()[0]})") from error
+        raise UserError(f"{path} is not what an export writes ({first_line(error)})") from error
 
 
 def _manifest(content: Mapping[str, Any]) -> Manifest:

@@ -14,6 +14,7 @@ from tunekit.engine.job import Job
 from tunekit.engine.run import TrialRun, end
 from tunekit.engine.train import TrainedEpoch
 from tunekit.engine.watchdog import watched
+from tunekit.errors import first_line
 from tunekit.files import append_line
 from tunekit.runner.failures import CLASSED, ENDINGS, PAUSES_SECONDS, Failure, classify
 from tunekit.runner.view import View
@@ -134,11 +135,11 @@ class Attempt:
         parts = 2 * self.job.micro_batches
         if failure is Failure.OUT_OF_MEMORY and parts <= self.job.spec.batch_size:
             self.job = replace(self.job, micro_batches=parts)
-            self.note(f"out of memory ({_line(error)}); trying again with each batch in {parts} parts")
+            self.note(f"out of memory ({first_line(error)}); trying again with each batch in {parts} parts")
             return PAUSES_SECONDS[0]
         if failure is Failure.IO and self._pauses:
             pause = self._pauses.pop(0)
-            self.note(f"I/O error ({_line(error)}); trying again from the last checkpoint in {pause} s")
+            self.note(f"I/O error ({first_line(error)}); trying again from the last checkpoint in {pause} s")
             return pause
         if failure not in ENDINGS:
             raise error
@@ -183,7 +184,3 @@ def log_line(folder: Place, line: str) -> None:
         append_line(folder / "log.txt", f"{datetime.now(UTC):%Y-%m-%dT%H:%M:%SZ} {line}")
     except OSError:
         return
-
-
-def _line(error: Exception) -> str:
-    return (str(error).strip() or type(error).__name__).splitlines()[0]

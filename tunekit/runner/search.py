@@ -12,7 +12,7 @@ from sqlalchemy.exc import SQLAlchemyError
 
 from tunekit.engine.job import Job
 from tunekit.engine.run import end
-from tunekit.errors import UserError
+from tunekit.errors import UserError, first_line
 from tunekit.lease import Lease, Superseded
 from tunekit.models import ModelRef
 from tunekit.runner.client import SearchClient
@@ -212,7 +212,7 @@ def run_search(
         fit(make, resources, progress, lease)
     broken = searchers[0].broken if searchers else None
     if isinstance(broken, StorageInternalError | SQLAlchemyError):
-        raise OSError(f"the studies' storage failed: {str(broken).splitlines()[0]}") from broken
+        raise OSError(f"the studies' storage failed: {first_line(broken)}") from broken
     if broken:
         raise broken
 

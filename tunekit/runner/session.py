@@ -11,7 +11,7 @@ from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
 
-from tunekit.errors import UserError
+from tunekit.errors import UserError, first_line
 
 # Ray reads these at import: uv would ship the working directory, Tune would swallow the first Ctrl-C and, in its new
 # output engine, print tables beside ours; a failed attempt is one line of ours, its traceback lies in Tune's folder.
@@ -137,8 +137,7 @@ def _init(otherwise: str, **settings: Any) -> str | None:
         return ray.init(log_to_driver=False, logging_level="ERROR", **settings).dashboard_url
     except Exception as error:  # Ray raises it bare where a process of its own does not come up
         ray.shutdown()
-        reason = str(error).strip().partition("\n")[0]
-        raise UserError(f"{otherwise} ({reason or type(error).__name__})") from error
+        raise UserError(f"{otherwise} ({first_line(error)})") from error
 
 
 def disconnect(session: Session) -> None:

@@ -6,7 +6,7 @@ import warnings
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-from tunekit.errors import UserError
+from tunekit.errors import UserError, first_line
 from tunekit.objects import ObjectPath
 from tunekit.storage import Place
 
@@ -100,5 +100,5 @@ def _database(url: str) -> "BaseStorage":
     except ImportError as error:
         raise UserError(f"{redacted(url)} needs a driver that is not installed; pip install psycopg2-binary") from error
     except (SQLAlchemyError, RuntimeError) as error:
-        reason = str(error).splitlines()[0]
+        reason = first_line(error)
         raise UserError(f"the database {redacted(url)} can't be reached: {redacted(reason)}") from error
