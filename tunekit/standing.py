@@ -13,7 +13,7 @@ from tunekit.frames import stamp_of
 from tunekit.lease import current_start, holder_of
 from tunekit.objects import ObjectPath
 from tunekit.records import DamagedRecord
-from tunekit.schema import Status, TrialSpec
+from tunekit.schema import Status, TrialSpec, shown_metric
 from tunekit.status import cell_names, requested_specs
 from tunekit.storage import Place, live, snapshot
 from tunekit.store import ImportedSpec, ResultStore, Search, StoredTrial, TrialState
@@ -201,7 +201,7 @@ class Reader:
     ) -> TrialStanding:
         score = None
         if trial.epochs:
-            score = getattr(trial.epochs[-1], "test_macro_f1" if spec.score_test else "val_macro_f1")
+            score = getattr(trial.epochs[-1], shown_metric(spec.score_test))
         if trial.summary:
             error = (trial.summary.error or "").splitlines()[:1]
             return TrialStanding(

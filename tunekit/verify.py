@@ -9,12 +9,10 @@ import random
 import tempfile
 from collections.abc import Callable
 from dataclasses import asdict
-from io import BytesIO
 from pathlib import Path
 from typing import Any
 
 import numpy as np
-import pandas as pd
 import torch
 
 from tunekit.data.base import DATASETS, load_dataset
@@ -24,6 +22,7 @@ from tunekit.errors import UserError, first_line
 from tunekit.files import copy_folder
 from tunekit.models import MODELS, ModelRef, resolve_model
 from tunekit.plan import fingerprint_of
+from tunekit.records import read_predictions
 from tunekit.schema import Fingerprint, Status, TrialSpec
 from tunekit.storage import Place
 from tunekit.store import ResultStore, StoredTrial
@@ -157,11 +156,10 @@ def _close(old: float | None, new: float | None, tolerance: float) -> bool:
 
 def _other_predictions(stored: Place, folder: Place, tolerance: float) -> list[str]:
     """Whether the two predictions.parquet differ: in which items, or in more than ``tolerance`` of the labels."""
-    paths = [one / "predictions.parquet" for one in (stored, folder)]
-    if not any(path.exists() for path in paths):
+    if not any((one / "predictions.parquet").exists() for one in (stored, folder)):
         return []
     try:
-        old, new = (pd.read_parquet(BytesIO(path.read_bytes())) for path in paths)
+        old, new = (read_predictions(one) for one in (stored, folder))
         keys = ["split", "epoch", "item_id", "gold"]
         if not old[keys].equals(new[keys]):
             return ["other items stand in predictions.parquet"]

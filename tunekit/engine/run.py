@@ -23,9 +23,9 @@ from tunekit.engine.watchdog import beat
 from tunekit.files import remove_tree
 from tunekit.lease import check_current
 from tunekit.methods.base import count_parameters
+from tunekit.records import read_predictions
 from tunekit.schema import EpochRecord, Status, TrialSummary
 from tunekit.seeding import stream_seed
-from tunekit.storage import Place
 from tunekit.store import PREDICTION_ROWS, ResultStore
 
 _NO_ROWS = pd.DataFrame({"epoch": pd.Series(dtype="int64")})
@@ -126,8 +126,8 @@ class TrialRun:
         """Epochs, steps and predictions that an earlier run left; a file that can't be read counts as none."""
         steps = predictions = _NO_ROWS
         try:
-            steps = pd.read_csv(_content(self.folder / "steps.csv")).astype({"epoch": int})
-            predictions = pd.read_parquet(_content(self.folder / "predictions.parquet")).astype({"epoch": int})
+            steps = pd.read_csv(BytesIO((self.folder / "steps.csv").read_bytes())).astype({"epoch": int})
+            predictions = read_predictions(self.folder).astype({"epoch": int})
         except (OSError, ValueError, KeyError):
             pass  # what is missing is trained again
         return self.store.read(self.folder).epochs, steps, predictions
@@ -277,10 +277,6 @@ def end(job: Job, status: Status, error: str) -> TrialSummary:
         remove_tree(folder / "checkpoint")
     kept.drop_others(folder, job.keep_models, records, job.spec)
     return summary
-
-
-def _content(path: Place) -> BytesIO:
-    return BytesIO(path.read_bytes())
 
 
 def _again(records: list[EpochRecord]) -> str:

@@ -6,11 +6,9 @@ import shutil
 import tempfile
 from collections.abc import Callable
 from dataclasses import dataclass
-from io import BytesIO
 from pathlib import Path
 
 import numpy as np
-import pandas as pd
 import torch
 
 from tunekit.data.base import load_dataset
@@ -25,6 +23,7 @@ from tunekit.export.exported import BASE, MANIFEST, Manifest, at_commit, load_ex
 from tunekit.models import MODELS, ModelRef, hub_id_of, load_encoder, resolve_model
 from tunekit.plan import fingerprint_of
 from tunekit.provenance import source
+from tunekit.records import read_predictions
 from tunekit.seeding import stream_seed
 from tunekit.storage import Place
 from tunekit.store import ResultStore, StoredTrial
@@ -178,11 +177,10 @@ def _write(
 def _compare(draft: Path, trial: StoredTrial, epoch: int, prepared: Prepared) -> str:
     """A line on how the export predicts rows whose logits the trial recorded. Raises UserError where it differs."""
     exported = load_exported(draft)
-    path = trial.folder / "predictions.parquet"
     try:
-        if path.is_symlink():
+        if (trial.folder / "predictions.parquet").is_symlink():
             raise OSError("it is a link")
-        rows = pd.read_parquet(BytesIO(path.read_bytes()), filters=[("epoch", "==", epoch)])
+        rows = read_predictions(trial.folder, filters=[("epoch", "==", epoch)])
         stored = rows[rows["split"] == rows["split"].iloc[-1]].head(COMPARED_ROWS) if len(rows) else rows
         if not len(stored):
             return f"not compared with predictions: the trial recorded none of epoch {epoch}"

@@ -1,6 +1,5 @@
 """An exported model, loaded from its folder by our own safe loader, and what it predicts."""
 
-import re
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
@@ -13,6 +12,7 @@ from transformers import PreTrainedModel, PreTrainedTokenizerFast
 from tunekit.engine.build import adapt
 from tunekit.errors import UserError, first_line
 from tunekit.export.formats import ADAPTERS, PEFT, WHOLE, kind_of, read
+from tunekit.hub import is_commit, is_hub_id
 from tunekit.models import MODELS, ModelRef, load_encoder, load_tokenizer
 from tunekit.schema import TrialSpec
 from tunekit.strict import strict_json
@@ -147,7 +147,6 @@ def _reference(manifest: Manifest, folder: Path) -> ModelRef:
 def at_commit(name: str, revision: str) -> ModelRef:
     """A model of the hub, registered or by its id. Raises UserError where it is none, or ``revision`` is no commit."""
     registered = name in MODELS and MODELS[name].hub_id is not None
-    on_hub = re.fullmatch(r"[A-Za-z0-9][\w.-]*/[\w.-]+(@\w+)?", name) and ".." not in name
-    if not (registered or on_hub) or not re.fullmatch(r"[0-9a-f]{40}", revision):
+    if not (registered or is_hub_id(name)) or not is_commit(revision):
         raise UserError(f"the pretrained model {name!r} is not one of the hub at a commit")
     return ModelRef(name, revision)

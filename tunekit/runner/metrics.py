@@ -9,7 +9,7 @@ from functools import cache
 from ray.util.metrics import Counter, Gauge
 
 from tunekit.runner.view import View
-from tunekit.schema import Status, TrialSpec
+from tunekit.schema import Status, TrialSpec, shown_metric
 
 CELL = ("model", "dataset", "method")
 GAUGES = {
@@ -41,11 +41,6 @@ def _cell(spec: TrialSpec) -> dict[str, str]:
     return {name: getattr(spec, name) for name in CELL}
 
 
-def score_of(spec: TrialSpec, record: object) -> float | None:
-    """Macro-F1 of an epoch's record: on test, on validation where test is sealed."""
-    return getattr(record, "test_macro_f1" if spec.score_test else "val_macro_f1")
-
-
 def count_ended(spec: TrialSpec, status: Status) -> None:
     """Count a trial that ended."""
     done = status in (Status.COMPLETED, Status.STOPPED)
@@ -70,7 +65,7 @@ class Meter:
             {
                 "tunekit_epoch": last.epoch,
                 "tunekit_train_loss": last.train_loss,
-                "tunekit_macro_f1": score_of(spec, last),
+                "tunekit_macro_f1": getattr(last, shown_metric(spec.score_test)),
                 "tunekit_tokens_per_second": last.train_tokens_per_second,
                 "tunekit_pack_size": view.pack_size,
             }

@@ -13,7 +13,7 @@ from rich.text import Text
 from tunekit.eta import Kind, Pace, clock, kind_of, remaining_seconds
 from tunekit.plan import Plan, State
 from tunekit.runner.display import Display
-from tunekit.schema import Status, TrialSpec
+from tunekit.schema import Status, TrialSpec, shown_metric
 from tunekit.storage import Place
 
 SHOWN = 12
@@ -68,8 +68,7 @@ class Progress(Display):
         pace = self._at_epoch(trial_id, result["epoch"])
         pace.seconds += result["epoch_seconds"]
         pace.num_epochs += 1
-        score = result["test_macro_f1"] if spec.score_test else result["val_macro_f1"]
-        self.running[trial_id] = Running(result["epoch"], time.monotonic(), score)
+        self.running[trial_id] = Running(result["epoch"], time.monotonic(), result[shown_metric(spec.score_test)])
         self.event(
             "epoch",
             trial=spec.label,

@@ -10,9 +10,9 @@ from pathlib import Path
 import ray
 from ray import tune
 
-from tunekit.runner.metrics import Meter, score_of
+from tunekit.runner.metrics import Meter
 from tunekit.runner.view import View
-from tunekit.schema import TrialSpec
+from tunekit.schema import TrialSpec, shown_metric
 from tunekit.strict import plain
 
 
@@ -56,7 +56,8 @@ def line_of(spec: TrialSpec, view: View) -> str:
     """``roberta · restaurant · lora · seed 3: epoch 2/10, loss 0.4312, macro-F1 71.20 %``, how it ended behind."""
     parts = []
     if view.records:
-        last, score = view.records[-1], score_of(spec, view.records[-1])
+        last = view.records[-1]
+        score = getattr(last, shown_metric(spec.score_test))
         parts.append(f"epoch {last.epoch}/{spec.epochs}, loss {last.train_loss:.4f}")
         if score is not None:
             parts.append(f"macro-F1 {100 * score:.2f} %")

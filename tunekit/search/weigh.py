@@ -1,12 +1,12 @@
 """A stored study's choice: its scores, the standard error of its dev set, and what these allow to choose."""
 
-from io import BytesIO
 from typing import TYPE_CHECKING
 
 import numpy as np
 import pandas as pd
 
 from tunekit.errors import UserError
+from tunekit.records import read_predictions
 from tunekit.search.choose import Candidate, Chosen, choose, item_standard_error
 from tunekit.search.outcome import running_best
 from tunekit.searches import SearchStudy, SearchTrial, TrialState
@@ -46,5 +46,5 @@ def _stored(store: "ResultStore", trial: SearchTrial) -> "list[StoredTrial]":
 def _best_items(trial: "StoredTrial", metric: str) -> pd.DataFrame:
     """The validation predictions of the epoch with the best ``metric``, the earliest of equals."""
     best = int(np.argmax(running_best(trial.epochs, metric))) + 1
-    rows = pd.read_parquet(BytesIO((trial.folder / "predictions.parquet").read_bytes()))
+    rows = read_predictions(trial.folder)
     return rows[(rows["split"] == "val") & (rows["epoch"] == best)]
