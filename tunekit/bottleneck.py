@@ -4,36 +4,61 @@ Equal are outputs, gradients, numbers of parameters and, drawn from one seed, in
 by ``to_adapters`` and ``from_adapters``. Used by methods ``adapter`` and ``pfeiffer``; this module brings torch.
 """
 
-import re
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass
+from itertools import product
+from types import MappingProxyType
+from typing import Any
 
 import torch
 from torch import nn
 from torch.nn import functional as F
 from transformers import PreTrainedModel
 
+from tunekit.shapes import NAMING
+
 STD = 0.02
 """Standard deviation of initial weights, as BERT's own; biases begin at 0."""
 NAME = "tunekit"
 """What an adapter is called in ``adapters``, which can hold many."""
+LIBRARY_VERSION = "adapters.1.3.0"
+"""The release whose formats are written."""
+LIBRARY_CONFIG: Mapping[str, Any] = MappingProxyType(
+    {
+        "output_adapter": True, "original_ln_after": True, "ln_before": False, "ln_after": False, "is_parallel": False,
+        "residual_before_ln": True, "adapter_residual_before_ln": False, "init_weights": "bert",
+        "init_weights_seed": None, "scaling": 1.0, "use_gating": False, "inv_adapter": None,
+        "inv_adapter_reduction_factor": None, "cross_adapter": False, "leave_out": [], "dropout": 0.0,
+        "stochastic_depth": 0.0, "phm_layer": False, "phm_dim": 4, "factorized_phm_W": True, "shared_W_phm": False,
+        "shared_phm_rule": True, "factorized_phm_rule": False, "phm_c_init": "normal", "phm_init_range": 0.0001,
+        "learn_phm": True, "hypercomplex_nonlinearity": "glorot-uniform", "phm_rank": 1, "phm_bias": True,
+    }
+)  # fmt: skip
+"""What ``adapters`` calls a plain bottleneck, of either design."""
 
 
 @dataclass(frozen=True)
 class Design:
     """Where bottlenecks sit in an encoder layer, and what they compute."""
 
-    adapters_config: str
-    """The same in ``adapters``: a name that its ``add_adapter`` takes as ``config``."""
     activation: Callable[[torch.Tensor], torch.Tensor]
     after_attention: bool
     """One after attention too, or after the feed-forward part alone."""
     norm_first: bool
     """The bottleneck reads the layer norm of the residual sum, or the sublayer's output as it is."""
 
+    def library_config(self, reduction_factor: int) -> dict[str, Any]:
+        """The configuration that ``adapters`` saves with such an adapter."""
+        return LIBRARY_CONFIG | {
+            "mh_adapter": self.after_attention,
+            "original_ln_before": self.norm_first,
+            "non_linearity": "relu" if self.activation is F.relu else "swish",
+            "reduction_factor": reduction_factor,
+        }
 
-HOULSBY = Design("double_seq_bn", F.silu, after_attention=True, norm_first=False)
-PFEIFFER = Design("seq_bn", F.relu, after_attention=False, norm_first=True)
+
+HOULSBY = Design(F.silu, after_attention=True, norm_first=False)
+PFEIFFER = Design(F.relu, after_attention=False, norm_first=True)
 
 
 class Bottleneck(nn.Module):
@@ -53,7 +78,7 @@ class Bottleneck(nn.Module):
 
 
 class AdaptedOutput(nn.Module):
-    """A sublayer's output module, with its own parts and a bottleneck before the residual sum."""
+    """BERT's output module of a sublayer, with its own parts and a bottleneck before the residual sum."""
 
     def __init__(self, library: nn.Module, adapter: Bottleneck, *, norm_first: bool) -> None:
         super().__init__()
@@ -67,27 +92,75 @@ class AdaptedOutput(nn.Module):
         return self.LayerNorm(self.adapter(x) + hidden + input_tensor)
 
 
+class AdaptedLinear(nn.Linear):
+    """The linear module that ends DistilBERT's attention, with its own parameters and a bottleneck behind it."""
+
+    def __init__(self, library: nn.Linear, adapter: Bottleneck) -> None:
+        super().__init__(library.in_features, library.out_features, device="meta")
+        self.weight, self.bias = library.weight, library.bias
+        self.adapter = adapter
+
+    def forward(self, input: torch.Tensor) -> torch.Tensor:
+        """Context (..., H) to attention's output (..., H), before the residual sum."""
+        hidden = super().forward(input)
+        return self.adapter(hidden) + hidden
+
+
+class AdaptedFFN(nn.Module):
+    """DistilBERT's feed-forward part, with its own parts and a bottleneck before the residual sum."""
+
+    def __init__(self, library: nn.Module, adapter: Bottleneck, norm: nn.Module, *, norm_first: bool) -> None:
+        super().__init__()
+        self.dropout, self.lin1, self.lin2 = library.dropout, library.lin1, library.lin2
+        self.activation, self.adapter, self.norm_first = library.activation, adapter, norm_first
+        self.norm = (norm,)  # in a tuple, for it is a module of the layer and not of this one
+
+    def forward(self, input: torch.Tensor) -> torch.Tensor:
+        """The layer's states after attention (..., H), also the residual, to what is added to them (..., H)."""
+        hidden = self.dropout(self.lin2(self.activation(self.lin1(input))))
+        x = self.norm[0](hidden + input) if self.norm_first else hidden
+        return self.adapter(x) + hidden
+
+
 def add_bottlenecks(model: PreTrainedModel, reduction_factor: int, design: Design) -> None:
     """Put bottlenecks of width hidden size // ``reduction_factor`` into each encoder layer of ``model``, in place.
 
     ``model.tunekit_bottlenecks`` is then their design and reduction factor. New weights come from torch's global
-    generator. Raises ValueError where a bottleneck would be narrower than 1, and where the model's layers are not of
-    BERT's kind.
+    generator. Raises ValueError where a bottleneck would be narrower than 1, and for a model type that has no place
+    for one.
     """
     hidden_size = model.config.hidden_size
     if hidden_size < reduction_factor:
         raise ValueError(f"reduction_factor {reduction_factor} exceeds hidden size {hidden_size}")
-    layers = getattr(getattr(model.base_model, "encoder", None), "layer", ())
-    owners = [owner for layer in layers for owner in ((layer.attention, layer) if design.after_attention else (layer,))]
-    parts = ("dense", "dropout", "LayerNorm")
-    if not owners or not all(hasattr(owner.output, part) for owner in owners for part in parts):
+    adapt = _ADAPT.get(model.config.model_type)
+    if adapt is None:
         raise ValueError(f"bottlenecks are not supported in model type {model.config.model_type!r}")
+    layers = model.get_submodule(NAMING[model.config.model_type].layers)
     _draw_as_adapters(layers)
-    for owner in owners:
-        bottleneck = Bottleneck(hidden_size, hidden_size // reduction_factor, design.activation)
-        adapted = AdaptedOutput(owner.output, bottleneck, norm_first=design.norm_first)
-        owner.output = adapted.train(owner.training)
+    for layer in layers:
+        adapt(layer, design, lambda: Bottleneck(hidden_size, hidden_size // reduction_factor, design.activation))
     model.tunekit_bottlenecks = design, reduction_factor
+
+
+def _adapt_bert(layer: nn.Module, design: Design, make: Callable[[], Bottleneck]) -> None:
+    for owner in (layer.attention, layer) if design.after_attention else (layer,):
+        owner.output = AdaptedOutput(owner.output, make(), norm_first=design.norm_first).train(owner.training)
+
+
+def _adapt_distilbert(layer: nn.Module, design: Design, make: Callable[[], Bottleneck]) -> None:
+    if design.after_attention:
+        layer.attention.out_lin = AdaptedLinear(layer.attention.out_lin, make())
+    ffn = AdaptedFFN(layer.ffn, make(), layer.output_layer_norm, norm_first=design.norm_first)
+    layer.ffn = ffn.train(layer.training)
+
+
+_ADAPT = {
+    "bert": _adapt_bert,
+    "roberta": _adapt_bert,
+    "electra": _adapt_bert,
+    "deberta-v2": _adapt_bert,
+    "distilbert": _adapt_distilbert,
+}
 
 
 def _draw_as_adapters(layers: nn.ModuleList) -> None:
@@ -98,13 +171,27 @@ def _draw_as_adapters(layers: nn.ModuleList) -> None:
     """
     for layer in (*layers, *layers):
         for name, module in layer.named_modules():
-            if type(module) is nn.Linear and name != "attention.output.dense":
+            if type(module) is nn.Linear and name not in ("attention.output.dense", "attention.out_lin"):
                 for parameter in module.parameters():
                     torch.empty_like(parameter, device="cpu").uniform_()
 
 
-_OURS = re.compile(r"\.output\.adapter\.(down|up)\.(weight|bias)$")
-_THEIRS = {"down": "adapter_down.0", "up": "adapter_up"}
+_PLACES = {
+    ".output.adapter.": ".output.adapters.{}.",
+    ".attention.out_lin.adapter.": ".attention_adapters.adapters.{}.",
+    ".ffn.adapter.": ".output_adapters.adapters.{}.",
+}
+"""Where a bottleneck's tensors are here and in ``adapters``, whose adapter's name is to be filled in."""
+_PARTS = {"down.": "adapter_down.0.", "up.": "adapter_up."}
+
+
+def _renamed(key: str, places: Mapping[str, str], parts: Mapping[str, str]) -> str | None:
+    """``key`` with its place and part replaced; None where it is no bottleneck's."""
+    for (place, other), (part, renamed) in product(places.items(), parts.items()):
+        owner, found, leaf = key.partition(place + part)
+        if found and leaf in ("weight", "bias"):
+            return owner + other + renamed + leaf
+    return None
 
 
 def to_adapters(state: Mapping[str, torch.Tensor], name: str = NAME) -> dict[str, torch.Tensor]:
@@ -112,10 +199,8 @@ def to_adapters(state: Mapping[str, torch.Tensor], name: str = NAME) -> dict[str
 
     ``name`` is the adapter's there. Tensors that are none of a bottleneck keep their names; none is copied.
     """
-    return {
-        _OURS.sub(lambda found: f".output.adapters.{name}.{_THEIRS[found[1]]}.{found[2]}", key): tensor
-        for key, tensor in state.items()
-    }
+    places = {ours: theirs.format(name) for ours, theirs in _PLACES.items()}
+    return {_renamed(key, places, _PARTS) or key: tensor for key, tensor in state.items()}
 
 
 def from_adapters(state: Mapping[str, torch.Tensor], name: str = NAME) -> dict[str, torch.Tensor]:
@@ -123,10 +208,9 @@ def from_adapters(state: Mapping[str, torch.Tensor], name: str = NAME) -> dict[s
 
     Raises ValueError where it holds no bottleneck of the adapter ``name``.
     """
-    theirs = re.compile(rf"\.output\.adapters\.{re.escape(name)}\.adapter_(down\.0|up)\.(weight|bias)$")
-    if not any(theirs.search(key) for key in state):
+    places = {theirs.format(name): ours for ours, theirs in _PLACES.items()}
+    parts = {theirs: ours for ours, theirs in _PARTS.items()}
+    renamed = {key: _renamed(key, places, parts) for key in state}
+    if not any(renamed.values()):
         raise ValueError(f"the state holds no bottleneck of an adapter called {name!r}")
-    return {
-        theirs.sub(lambda found: f".output.adapter.{found[1].partition('.')[0]}.{found[2]}", key): tensor
-        for key, tensor in state.items()
-    }
+    return {renamed[key] or key: tensor for key, tensor in state.items()}

@@ -19,7 +19,7 @@ from tunekit.shapes import Shape, parameters
 
 OFFLINE_MODELS = [name for name in MODELS if MODELS[name].hub_id is None]
 every_method = pytest.mark.parametrize("method", list(METHODS))
-REFUSED = [("tiny-deberta", "prefix"), ("tiny-distilbert", "adapter"), ("tiny-distilbert", "pfeiffer")]
+REFUSED = [("tiny-deberta", "prefix")]
 """Methods that can't work on a model, and say so."""
 every_pair = pytest.mark.parametrize(
     ("model", "method"), [pair for pair in product(OFFLINE_MODELS, METHODS) if pair not in REFUSED]

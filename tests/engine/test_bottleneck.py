@@ -13,6 +13,8 @@ from tunekit.seeding import seeded, stream_seed
 
 CPU = torch.device("cpu")
 DESIGNS = {"adapter": HOULSBY, "pfeiffer": PFEIFFER}
+CONFIGS = {"adapter": "double_seq_bn", "pfeiffer": "seq_bn"}
+"""What ``adapters`` calls them."""
 every_method = pytest.mark.parametrize("method", list(DESIGNS))
 against_adapters = pytest.mark.skipif(
     int(transformers.__version__.partition(".")[0]) >= 5,
@@ -34,8 +36,7 @@ def of_the_library(spec, prepared):
     model = load_encoder(
         resolve_model(spec.model), num_labels=labels, seed=stream_seed(spec.seed, "head"), tokenizer=prepared.tokenizer
     )
-    name = DESIGNS[spec.method].adapters_config
-    config = adapters.AdapterConfig.load(name, reduction_factor=spec.method_params["reduction_factor"])
+    config = adapters.AdapterConfig.load(CONFIGS[spec.method], reduction_factor=spec.method_params["reduction_factor"])
     with seeded(stream_seed(spec.seed, "method")):
         adapters.init(model)
         freeze(model)
@@ -57,7 +58,7 @@ def padded(spec, prepared):
 
 @against_adapters
 @every_method
-@pytest.mark.parametrize("model", ["tiny-bert", "tiny-roberta", "minilm"])
+@pytest.mark.parametrize("model", ["tiny-bert", "tiny-roberta", "tiny-distilbert", "minilm"])
 def test_one_seed_gives_the_same_weights_outputs_and_gradients(model, method):
     spec = small(model, method)
     prepared, ours = build(spec)
@@ -81,7 +82,7 @@ def test_one_seed_gives_the_same_weights_outputs_and_gradients(model, method):
 
 @against_adapters
 @every_method
-@pytest.mark.parametrize("model", ["tiny-bert", "tiny-roberta"])
+@pytest.mark.parametrize("model", ["tiny-bert", "tiny-roberta", "tiny-distilbert"])
 def test_the_engine_trains_both_to_the_same_losses(model, method):
     """With dropout: results that were recorded with the library's module are still those of their seeds."""
     spec = small(model, method, learning_rate=1e-2)
@@ -96,10 +97,11 @@ def test_the_engine_trains_both_to_the_same_losses(model, method):
 
 @against_adapters
 @every_method
-def test_a_trained_checkpoint_goes_to_the_library_and_back(method, tmp_path):
+@pytest.mark.parametrize("model", ["tiny-roberta", "tiny-distilbert"])
+def test_a_trained_checkpoint_goes_to_the_library_and_back(model, method, tmp_path):
     from safetensors.torch import load_file
 
-    spec = small("tiny-roberta", method, learning_rate=1e-2)
+    spec = small(model, method, learning_rate=1e-2)
     prepared, trained = build(spec)
     Pack([Member(spec, trained, prepared.splits["train"], CPU)]).train_epoch()
     state = {key: tensor.clone() for key, tensor in trained.state_dict().items()}
@@ -115,10 +117,10 @@ def test_a_trained_checkpoint_goes_to_the_library_and_back(method, tmp_path):
     theirs.save_adapter(str(tmp_path), "tunekit", with_head=False, use_safetensors=True)
     (file,) = tmp_path.glob("*adapter.safetensors")
     back = from_adapters(load_file(file))
-    assert set(back) == {key for key in state if ".output.adapter." in key}
+    assert set(back) == {key for key in state if ".adapter." in key}
     assert all(torch.equal(tensor, state[key]) for key, tensor in back.items())
     _, ours = build(spec)
-    head = MODEL_TYPES["roberta"].head
+    head = MODEL_TYPES[ours.config.model_type].head
     _, unexpected = ours.load_state_dict(
         back | {key: tensor for key, tensor in state.items() if key.startswith(head)}, strict=False
     )
@@ -126,17 +128,32 @@ def test_a_trained_checkpoint_goes_to_the_library_and_back(method, tmp_path):
     assert torch.equal(ours(**batch).logits, logits)
 
 
+@against_adapters
+@every_method
+def test_the_configuration_that_is_written_is_the_librarys(method):
+    from adapters import AdapterConfig
+
+    config = AdapterConfig.load(CONFIGS[method], reduction_factor=16).to_dict()
+    assert DESIGNS[method].library_config(16) == {k: v for k, v in config.items() if k != "architecture"}
+
+
 def test_names_go_both_ways():
     ours = {
         "bert.encoder.layer.0.output.adapter.down.weight": 1,
         "bert.encoder.layer.0.attention.output.adapter.up.bias": 2,
         "bert.encoder.layer.0.output.dense.weight": 3,
+        "distilbert.transformer.layer.0.attention.out_lin.adapter.down.bias": 4,
+        "distilbert.transformer.layer.0.attention.out_lin.weight": 5,
+        "distilbert.transformer.layer.0.ffn.adapter.up.weight": 6,
     }
     theirs = to_adapters(ours, "my.own")
     assert list(theirs) == [
         "bert.encoder.layer.0.output.adapters.my.own.adapter_down.0.weight",
         "bert.encoder.layer.0.attention.output.adapters.my.own.adapter_up.bias",
         "bert.encoder.layer.0.output.dense.weight",
+        "distilbert.transformer.layer.0.attention_adapters.adapters.my.own.adapter_down.0.bias",
+        "distilbert.transformer.layer.0.attention.out_lin.weight",
+        "distilbert.transformer.layer.0.output_adapters.adapters.my.own.adapter_up.weight",
     ]
     assert from_adapters(theirs, "my.own") == ours
     with pytest.raises(ValueError, match="no bottleneck of an adapter called 'other'"):
@@ -144,9 +161,10 @@ def test_names_go_both_ways():
 
 
 def test_what_has_no_place_for_a_bottleneck_is_refused():
-    config = transformers.DistilBertConfig(vocab_size=9, dim=8, n_layers=1, n_heads=2, hidden_dim=8)
-    model = transformers.DistilBertForSequenceClassification(config)
-    with pytest.raises(ValueError, match="not supported in model type 'distilbert'"):
-        add_bottlenecks(model, 2, HOULSBY)
+    sizes = {"vocab_size": 9, "hidden_size": 8, "num_hidden_layers": 1, "num_attention_heads": 2}
+    config = transformers.AlbertConfig(**sizes, embedding_size=8, intermediate_size=8)
+    with pytest.raises(ValueError, match="not supported in model type 'albert'"):
+        add_bottlenecks(transformers.AlbertForSequenceClassification(config), 2, HOULSBY)
+    config = transformers.BertConfig(**sizes, intermediate_size=8)
     with pytest.raises(ValueError, match="reduction_factor 16 exceeds hidden size 8"):
-        add_bottlenecks(model, 16, HOULSBY)
+        add_bottlenecks(transformers.BertForSequenceClassification(config), 16, HOULSBY)

@@ -48,8 +48,7 @@ MODELS = {
     "minilm": 4,
 }
 """With batch sizes."""
-CASES = [(model, method) for model in MODELS for method in ("full", "lora")]
-CASES += [(model, method) for model in MODELS if model != "tiny-distilbert" for method in ("adapter", "pfeiffer")]
+CASES = [(model, method) for model in MODELS for method in ("full", "lora", "adapter", "pfeiffer")]
 CASES += [("tiny-bert", method) for method in ("bitfit", "ia3", "prefix", "dora", "head")]
 CASES += [("tiny-distilbert", "prefix"), ("tiny-electra", "dora"), ("tiny-deberta", "ia3")]
 

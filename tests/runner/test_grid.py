@@ -1,9 +1,7 @@
 """The grid's command end to end on a real Ray: one shared cluster, records compared with plain engine runs."""
 
 import json
-import re
 import runpy
-import shlex
 import sys
 import threading
 import time
@@ -260,25 +258,6 @@ def test_a_node_of_other_code_refuses_its_first_trial_which_ends_the_run(grid, t
     assert stored(tmp_path / "demo") == []
     code, out, _ = grid(*arguments)
     assert (code, '"completed": 2' in out) == (0, True), "nothing was marked as failed"
-
-
-def test_the_commands_of_the_exports_page(grid, tmp_path, monkeypatch, capfd):
-    """As they stand in docs/export.md, with a tiny model in the place of MiniLM."""
-    page = (ROOT / "docs" / "export.md").read_text(encoding="utf-8").replace("minilm", "tiny-bert")
-    commands = [
-        shlex.split(line) for block in re.findall(r"```sh\n(.*?)```", page, re.S) for line in block.splitlines()
-    ]
-    assert len(commands) == 8
-    monkeypatch.chdir(tmp_path)
-    (tmp_path / "rows.csv").write_text("aspect,sentence\nfood,the food is great .\nservice,the service was slow .\n")
-    for command in commands:
-        if command[1] == "sweeps/main_grid.py":
-            assert grid(*command[2:], *TINY, "--methods", "full", "adapter", "lora")[0] == 0
-        else:
-            assert tunekit(command[3:]) == 0, capfd.readouterr().err
-    labels = pd.read_csv(tmp_path / "labels.csv")
-    assert list(labels) == ["row", "label", "p_positive", "p_neutral", "p_negative"]
-    assert labels["label"].isin(["positive", "neutral", "negative"]).all()
 
 
 def test_a_grid_on_an_object_store_goes_on_and_reads_as_on_disk(grid, bucket, tmp_path, capfd):

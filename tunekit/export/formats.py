@@ -7,7 +7,6 @@ values. ``parameters_of`` is used in both directions, so what is written is what
 import json
 from collections.abc import Sequence
 from copy import deepcopy
-from importlib.metadata import version
 from pathlib import Path
 from typing import Any
 
@@ -16,7 +15,7 @@ from safetensors.torch import save_file
 from torch import nn
 from transformers import PreTrainedModel
 
-from tunekit.bottleneck import NAME, to_adapters
+from tunekit.bottleneck import LIBRARY_VERSION, NAME, to_adapters
 from tunekit.engine.checkpoint import trainable
 from tunekit.engine.kept import read_tensors
 from tunekit.errors import UserError
@@ -139,23 +138,15 @@ def _write_peft_config(model: PreTrainedModel, folder: Path, base: str | None, r
 
 
 def _write_adapters_configs(model: PreTrainedModel, folder: Path, base: str | None) -> None:
-    try:
-        from adapters import AdapterConfig
-    except ImportError as error:
-        raise UserError(
-            "adapter_config.json is written by the library adapters, which is not installed here"
-        ) from error
-
     design, reduction_factor = model.tunekit_bottlenecks
     shared = {
         "hidden_size": model.config.hidden_size,
         "model_class": type(model).__name__,
         "model_name": base or "",
         "model_type": model.config.model_type,
-        "version": f"adapters.{version('adapters')}",
+        "version": LIBRARY_VERSION,
     }
-    adapter = AdapterConfig.load(design.adapters_config, reduction_factor=reduction_factor)
-    config = {**shared, "name": NAME, "config": {k: v for k, v in adapter.to_dict().items() if k != "architecture"}}
+    config = {**shared, "name": NAME, "config": design.library_config(reduction_factor)}
     head = {
         **shared,
         "config": None,
