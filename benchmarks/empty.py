@@ -113,10 +113,11 @@ def specs_of(num_trials: int, epochs: int, seeds: int = 5) -> list[TrialSpec]:
     ]  # fmt: skip
 
 
-def plan_of(specs: Sequence[TrialSpec], store: ResultStore, *, keep: bool = False) -> Plan:
-    """Where each stands; ``keep`` is ``make_plan``'s."""
+def plan_of(specs: Sequence[TrialSpec], store: ResultStore, *, keep: bool = False, since: Plan | None = None) -> Plan:
+    """As ``tunekit.sweep.plan_of``."""
     fingerprint = fingerprint_of(specs[0], resolve_model(MODEL).revision, DATASETS[DATASET].content_hash)
-    return make_plan(specs, {spec.trial_id: fingerprint for spec in specs}, store, keep=keep)
+    fingerprints = {spec.trial_id: fingerprint for spec in specs}
+    return make_plan(specs, fingerprints, store, keep=keep, since=since and since.stored)
 
 
 def run_empty(specs: Sequence[TrialSpec], root: Path, measure: Callable[[], Any] = lambda: None) -> Timed:

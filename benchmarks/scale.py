@@ -116,14 +116,14 @@ def dry_run(store: ResultStore, specs: Sequence[TrialSpec]) -> None:
     sweep, plan = sweep_of(specs), plan_of(specs, store)
     pending = plan.pending(retry_failed=False)
     describe(sweep, plan, pending)
-    describe_costs(costs(sweep, store, accelerator=True), pending)
+    describe_costs(costs(sweep, plan.stored, accelerator=True), pending)
 
 
 def resume(store: ResultStore, specs: Sequence[TrialSpec]) -> None:
     """What a run does before it hands the first trial to Ray: the plan, told, made again under the lease, settled."""
     sweep, plan = sweep_of(specs), plan_of(specs, store)
     describe(sweep, plan, plan.pending(retry_failed=False))
-    plan = plan_of(specs, store, keep=True)
+    plan = plan_of(specs, store, keep=True, since=plan)
     settle(plan, store)
     if plan.count(State.DONE) == 0:
         raise RuntimeError("nothing in the store was found; no time is given")

@@ -14,8 +14,8 @@ from tunekit.schema import Status
 from tunekit.store import ResultStore
 
 
-def same(store, cache):
-    through, fresh = store.frames(cache), store.frames()
+def same(store, cache, since=None):
+    through, fresh = store.frames(cache, since=since), store.frames()
     pd.testing.assert_frame_equal(through.trials, fresh.trials)
     pd.testing.assert_frame_equal(through.epochs, fresh.epochs)
     assert through.damaged == fresh.damaged
@@ -39,10 +39,11 @@ def test_cached_frames_equal_fresh_ones_after_any_edits(store, make_spec, tmp_pa
         "removed": lambda n: shutil.rmtree(rng.choice(list(store.folders()))),
         "damaged": lambda n: (rng.choice(list(store.folders())) / "summary.json").write_text("{"),
     }
-    same(store, cache)
+    earlier = same(store, cache)
     for number in range(30):
         edits[rng.choice(list(edits))](number)
         same(store, cache)
+        earlier = same(store, tmp_path / "other", earlier)
 
 
 def test_only_changed_trials_are_read_again(store, make_spec, tmp_path):
@@ -51,6 +52,20 @@ def test_only_changed_trials_are_read_again(store, make_spec, tmp_path):
     read = []
     store.frames(tmp_path / "cache", lambda names: read.extend(names) or names)
     assert read == [make_spec(seed=1).folder]
+
+
+def test_what_was_read_earlier_takes_the_caches_place_and_is_kept_when_asked(store, make_spec, tmp_path):
+    cache, read = tmp_path / "cache", []
+    earlier = store.frames(cache, keep=False)
+    assert not cache.exists()
+    kept = store.frames(cache, lambda names: read.extend(names) or names, since=earlier)
+    assert read == []
+    assert kept.kept
+    written = {path.name: path.stat().st_mtime_ns for path in cache.iterdir()}
+    assert set(written) == {"trials.parquet", "epochs.parquet"}
+    store.frames(cache, since=kept)
+    assert written == {path.name: path.stat().st_mtime_ns for path in cache.iterdir()}
+    same(store, cache)
 
 
 @pytest.mark.parametrize("name", ["trials", "epochs"])

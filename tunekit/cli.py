@@ -29,7 +29,7 @@ from tunekit.command import (
     verdict,
 )
 from tunekit.costs import costs, describe_costs
-from tunekit.plan import PlannedTrial, State
+from tunekit.plan import Plan, State
 from tunekit.provenance import source, versions
 from tunekit.runner.resources import Resources
 from tunekit.schema import TrialSpec
@@ -64,7 +64,7 @@ def _main(args: GridArgs, presets: Mapping[str, Sequence[Block]], report: Report
     say(describe(sweep, plan, pending))
     hours = hours_here(pending, sweep, say)
     if args.dry_run:
-        found = costs(sweep, store, estimate.has_accelerator() or bool(os.environ.get("RAY_ADDRESS")))
+        found = costs(sweep, plan.stored, estimate.has_accelerator() or bool(os.environ.get("RAY_ADDRESS")))
         say(describe_costs(found, pending))
         if args.keep_models != "none" and pending:
             kept = estimate.kept_bytes([trial.spec for trial in pending], args.keep_models)
@@ -82,25 +82,26 @@ def _main(args: GridArgs, presets: Mapping[str, Sequence[Block]], report: Report
         report(store, sweep.specs)
         return verdict(plan)
     refuse_long(hours, args, "laptop")
-    return _run(args, sweep, pending, store, resources, say, report)
+    return _run(args, sweep, plan, store, resources, say, report)
 
 
 def _run(
     args: GridArgs,
     sweep: Sweep,
-    pending: list[PlannedTrial],
+    plan: Plan,
     store: ResultStore,
     resources: Resources,
     say: Say,
     report: Report,
 ) -> int:
+    pending = plan.pending(retry_failed=args.retry_failed)
     concurrent = args.max_concurrent or estimate.cores()
     check_storage(store.root, [trial.spec for trial in pending], concurrent, args.keep_models)
     peak = prepare_data(sweep, pending, store, say)
     resources = fitted(args, resources, peak, len(pending), say)
     lease = take(store, say)
     try:
-        plan = plan_of(sweep, store, keep=True)  # another driver may have finished trials since
+        plan = plan_of(sweep, store, keep=True, since=plan)  # another driver may have finished trials since
         request = {
             "versions": versions(),
             **source(),
@@ -111,6 +112,6 @@ def _run(
         train(plan, sweep, store, resources, lease, retry_failed=args.retry_failed, track=args.track)
     finally:
         lease.release()
-    plan = plan_of(sweep, store)
+    plan = plan_of(sweep, store, since=plan)
     report(store, sweep.specs)
     return verdict(plan)

@@ -16,7 +16,7 @@ from tunekit.models import MODELS, ModelRef, config_at_hand
 from tunekit.plan import PlannedTrial
 from tunekit.schema import Status, TrialSpec
 from tunekit.status import cell_names
-from tunekit.store import ResultStore
+from tunekit.store import Frames
 from tunekit.sweep import Sweep
 
 MIB = 2**20
@@ -39,10 +39,13 @@ class CellCost:
     """What the time comes from."""
 
 
-def costs(sweep: Sweep, store: ResultStore, accelerator: bool) -> list[CellCost]:
-    """The costs of each cell of ``sweep`` in order. Builds a model only where there is no closed form."""
+def costs(sweep: Sweep, stored: Frames, accelerator: bool) -> list[CellCost]:
+    """The costs of each cell of ``sweep`` in order, timed by what is ``stored``.
+
+    Builds a model only where there is no closed form.
+    """
     names, sizes = cell_names(sweep.specs), sweep.sizes()
-    earlier = Earlier(store.frames(store.cache_folder, keep=False).trials, sizes)
+    earlier = Earlier(stored.trials, sizes)
     rate = None if accelerator else estimate.EFFICIENCY * estimate.cpu_flops_per_second() / estimate.cores()
     first = {spec.cell: spec for spec in reversed(sweep.specs)}
     found = []

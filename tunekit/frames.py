@@ -61,6 +61,8 @@ class Frames:
     """One line a trial that can't be read, naming its file."""
     odd: tuple[str, ...]
     """Names of what lies among the trials' folders and holds no spec.json."""
+    kept: bool
+    """Whether the cache holds all of it."""
 
     def outlines(self) -> list["Outline"]:
         """Where each readable trial stands, by folder."""
@@ -92,14 +94,18 @@ class Outline:
     error: str | None
 
 
-def read_frames(store: "ResultStore", cache: Path | None, progress: Progress, *, keep: bool = True) -> Frames:
+def read_frames(
+    store: "ResultStore", cache: Path | None, progress: Progress, *, keep: bool = True, since: Frames | None = None
+) -> Frames:
     """All records of ``store``; ``cache`` is a folder where they are kept, or None. ``progress`` wraps the reading.
 
-    Without ``keep`` the cache is read and left as it is. Raises OSError where it can't be written.
+    Without ``keep`` the cache is read and left as it is. ``since``, what was read earlier, takes the cache's place in
+    the reading. Raises OSError where the cache can't be written.
     """
     place = snapshot(store.trials_folder)
     names, odd = _stamps(place)
-    trials, epochs = _cached(cache)
+    trials, epochs = (since.trials, since.epochs) if since else _cached(cache)
+    kept_there = since.kept if since else cache is not None
     folders = trials["folder"].to_numpy(object)
     fresh = np.array(
         [names.get(one) == stamp for one, stamp in zip(folders, trials["stamp"].to_numpy(object), strict=True)], bool
@@ -121,9 +127,11 @@ def read_frames(store: "ResultStore", cache: Path | None, progress: Progress, *,
         trials = trials.sort_values("folder", kind="stable", ignore_index=True)
         epochs = _joined(epochs[epochs["folder"].isin(kept)], lines, _EPOCHS)
         epochs = epochs.sort_values(["folder", "epoch"], kind="stable", ignore_index=True)
-        if cache is not None and keep:
-            _write_cache(cache, trials, epochs)
-    return Frames(trials, epochs, tuple(damaged), odd)
+        kept_there = False
+    if cache is not None and keep and not kept_there:
+        _write_cache(cache, trials, epochs)
+        kept_there = True
+    return Frames(trials, epochs, tuple(damaged), odd, kept_there)
 
 
 def _stamps(trials_folder: Place) -> tuple[dict[str, int], tuple[str, ...]]:

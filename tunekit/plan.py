@@ -14,7 +14,7 @@ from tunekit.blocks import Block
 from tunekit.data.base import DATASETS
 from tunekit.methods import METHODS
 from tunekit.schema import Fingerprint, Status, TrialSpec
-from tunekit.store import Outline, ResultStore, StoredTrial
+from tunekit.store import Frames, Outline, ResultStore, StoredTrial
 
 
 class State(StrEnum):
@@ -47,7 +47,13 @@ class Plan:
     trials: tuple[PlannedTrial, ...]
     stale: tuple[tuple[StoredTrial, list[str]], ...]
     """Stored trials of a planned spec with another fingerprint, and the parts in which it differs."""
-    damaged: tuple[str, ...]
+    stored: Frames
+    """What the store held when the plan was made."""
+
+    @property
+    def damaged(self) -> tuple[str, ...]:
+        """One line a trial that can't be read."""
+        return self.stored.damaged
 
     def count(self, state: State) -> int:
         """Number of trials in ``state``."""
@@ -85,13 +91,19 @@ def expand(
 
 
 def make_plan(
-    specs: Sequence[TrialSpec], fingerprints: Mapping[str, Fingerprint], store: ResultStore, *, keep: bool = False
+    specs: Sequence[TrialSpec],
+    fingerprints: Mapping[str, Fingerprint],
+    store: ResultStore,
+    *,
+    keep: bool = False,
+    since: Frames | None = None,
 ) -> Plan:
     """Where each spec stands in ``store``; ``fingerprints`` are by trial_id.
 
-    ``keep``: leave what was read in the store's cache. Raises OSError where that can't be written.
+    ``keep``: leave what was read in the store's cache. ``since``: what an earlier plan read of it, so that only what
+    changed is read again. Raises OSError where the cache can't be written.
     """
-    frames, names = store.frames(store.cache_folder, keep=keep), store.names()
+    frames, names = store.frames(store.cache_folder, keep=keep, since=since), store.names()
     by_id: dict[str, list[Outline]] = {}
     for trial in frames.outlines():
         by_id.setdefault(trial.trial_id, []).append(trial)
@@ -111,7 +123,7 @@ def make_plan(
         if isinstance(other, ValueError):
             raise other
         stale.append((other, other.fingerprint.differs_in(fingerprint)))
-    return Plan(tuple(planned), tuple(stale), frames.damaged)
+    return Plan(tuple(planned), tuple(stale), frames)
 
 
 def _planned(spec: TrialSpec, fingerprint: Fingerprint, stored: Outline | None, settled: bool) -> PlannedTrial:

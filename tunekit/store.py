@@ -20,8 +20,9 @@ import pandas as pd
 
 from tunekit.errors import UserError as UserError
 from tunekit.files import each, move_file, move_folder, sync, write_atomic
-from tunekit.frames import Frames, Progress, read_frames
+from tunekit.frames import Frames as Frames
 from tunekit.frames import Outline as Outline
+from tunekit.frames import Progress, read_frames
 from tunekit.imported import UNKNOWN as UNKNOWN
 from tunekit.imported import ImportedSpec as ImportedSpec
 from tunekit.objects import ObjectPath
@@ -281,13 +282,16 @@ class ResultStore:
                 damaged.append(str(trial))
         return found, damaged
 
-    def frames(self, cache: Path | None = None, progress: Progress = iter, *, keep: bool = True) -> Frames:
+    def frames(
+        self, cache: Path | None = None, progress: Progress = iter, *, keep: bool = True, since: Frames | None = None
+    ) -> Frames:
         """All records as tidy DataFrames, stale trials too; ``cache`` is a folder where they are kept.
 
         ``progress`` wraps the names of the trials that have to be read. Without ``keep`` the cache is left as it is.
-        Raises OSError where ``cache`` is read-only.
+        With ``since``, frames read earlier, only trials that changed are read. Raises OSError where ``cache`` is
+        read-only.
         """
-        return read_frames(self, cache, progress, keep=keep)
+        return read_frames(self, cache, progress, keep=keep, since=since)
 
 
 def _line(row: Mapping[str, Any]) -> str:

@@ -21,7 +21,9 @@ from tunekit.engine.summary import Built, best_epoch, summarise
 from tunekit.engine.train import Diverged, LabelledSplit, Member, Pack, TrainedEpoch, mean_cross_entropy
 from tunekit.engine.watchdog import beat
 from tunekit.files import remove_tree
+from tunekit.graph import FP32
 from tunekit.lease import check_current
+from tunekit.memory import ADAMW_STATES
 from tunekit.methods.base import count_parameters
 from tunekit.records import read_predictions
 from tunekit.schema import EpochRecord, Status, TrialSummary
@@ -32,6 +34,8 @@ _NO_ROWS = pd.DataFrame({"epoch": pd.Series(dtype="int64")})
 TRAIN_SCORE_ROWS = 1_000
 CHECKPOINT_SPACING = 20
 """A checkpoint is written when this many times its write time has passed since the last."""
+USUAL_BYTES_PER_SECOND = 5e8
+"""How fast checkpoints are thought to be written and hashed until the first of a process is."""
 
 
 def _be_deterministic(device: torch.device, threads: int) -> None:
@@ -77,7 +81,8 @@ class TrialRun:
         self.records: list[EpochRecord] = []
         self.steps, self.predictions = _NO_ROWS, _NO_ROWS
         self.earlier = self._stored()
-        self.write_seconds, self.last_checkpoint = 0.0, -float("inf")
+        self.write_seconds = FP32 * (1 + ADAMW_STATES) * trainable / USUAL_BYTES_PER_SECOND
+        self.last_checkpoint = time.monotonic()
         self._resume(log)
         if job.micro_batches > 1:
             # Other parts, other rounding and dropout: no epoch of a former pass may stand among those from here on.
