@@ -10,7 +10,7 @@ import psutil
 import pytest
 
 from tunekit.errors import UserError
-from tunekit.lease import Superseded, acquire, check_current, current_start, holder_of
+from tunekit.lease import Superseded, _holder, acquire, check_current, current_start, holder_of
 
 
 def test_a_held_lease_refuses_a_second_driver_and_a_released_one_does_not(place):
@@ -22,6 +22,21 @@ def test_a_held_lease_refuses_a_second_driver_and_a_released_one_does_not(place)
     second = acquire(place)
     assert (second.start, second.taken_over) == (2, None)
     second.release()
+
+
+def test_a_candidate_that_loses_while_it_is_read_is_no_holder(place, monkeypatch):
+    acquire(place).release()
+    lost = place / "starts" / "2-0123456789abcdef.json"
+    lost.write_bytes(b"{}")
+
+    def read(path):
+        lost.unlink(missing_ok=True)
+        return _holder(path)
+
+    monkeypatch.setattr("tunekit.lease._holder", read)
+    running, line = holder_of(place)
+    assert not running
+    assert line.startswith("not running; last was")
 
 
 KILLED = """

@@ -118,7 +118,10 @@ def holder_of(sweep: Place) -> tuple[bool, str]:
     path = newest_start(sweep / "starts")
     if path is None:
         return False, "none has run"
-    holder, age = _holder(path), time.time() - path.stat().st_mtime
+    try:
+        holder, age = _holder(path), time.time() - path.stat().st_mtime
+    except FileNotFoundError:  # a candidate that has lost since it was listed
+        return holder_of(sweep)
     who = _who(holder, age)
     if holder.get("released"):
         return False, f"not running; last was {who}"
