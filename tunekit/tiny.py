@@ -12,7 +12,7 @@ from transformers import BertTokenizerFast, PreTrainedModel, PreTrainedTokenizer
 
 from tunekit.models import MODEL_TYPES
 from tunekit.seeding import seeded
-from tunekit.shapes import SHAPES
+from tunekit.shapes import NAMING, SHAPES
 
 if TYPE_CHECKING:
     from tunekit.data.base import TextDataset
@@ -41,8 +41,10 @@ def train_tokenizer(name: str, data: TextDataset) -> PreTrainedTokenizerFast:
     """A tokenizer of at most 2,000 entries from the training texts, the same on every machine."""
     train = data.splits["train"]
     texts = [*train["text"], *(pair for pair in train["pair"] if pair is not None)]
+    inputs = ["input_ids", "attention_mask"]
     if name != "tiny-roberta":
-        return _wordpiece(texts)
+        types = ["token_type_ids"] if NAMING[SHAPES[name].model_type].token_types else []
+        return _wordpiece(texts, inputs + types)
     trainer = ByteLevelBPETokenizer()
     specials = ["<s>", "<pad>", "</s>", "<unk>", "<mask>"]
     trainer.train_from_iterator(
@@ -50,13 +52,13 @@ def train_tokenizer(name: str, data: TextDataset) -> PreTrainedTokenizerFast:
     )
     # Not the library's class for RoBERTa: from version 5 on it frames a text with <s> and </s> by itself.
     return PreTrainedTokenizerFast(
-        tokenizer_object=trainer._tokenizer, model_max_length=512, model_input_names=["input_ids", "attention_mask"],
+        tokenizer_object=trainer._tokenizer, model_max_length=512, model_input_names=inputs,
         bos_token="<s>", cls_token="<s>", eos_token="</s>", sep_token="</s>", unk_token="<unk>", pad_token="<pad>",
         mask_token=AddedToken("<mask>", lstrip=True),
     )  # fmt: skip
 
 
-def _wordpiece(texts: list[str]) -> BertTokenizerFast:
+def _wordpiece(texts: list[str], inputs: list[str]) -> BertTokenizerFast:
     """Special tokens, all characters as word starts and continuations, then the most frequent words.
 
     The library's WordPiece trainer breaks ties by hash order, which differs between processes; counting does not.
@@ -70,4 +72,4 @@ def _wordpiece(texts: list[str]) -> BertTokenizerFast:
     words = sorted((word for word in counts if len(word) > 1), key=lambda word: (-counts[word], word))
     vocabulary = {piece: index for index, piece in enumerate([*pieces, *words][:VOCABULARY])}
     tokenizer = BertWordPieceTokenizer(vocab=vocabulary, lowercase=True)
-    return BertTokenizerFast(tokenizer_object=tokenizer._tokenizer, model_max_length=512)
+    return BertTokenizerFast(tokenizer_object=tokenizer._tokenizer, model_max_length=512, model_input_names=inputs)

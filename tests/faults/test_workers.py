@@ -3,6 +3,7 @@
 import random
 import time
 
+import psutil
 import pytest
 
 from tests.faults.drive import (
@@ -73,6 +74,40 @@ def test_twenty_workers_killed_at_random(tmp_path, figures):
     found = figures_of(driver, store, ended)
     assert kills == KILLS
     figures("SIGKILL of workers", kills=kills, **found, **compared(store, tmp_path / "unbroken", 8))
+
+
+def test_a_soak_of_three_hundred_trials_and_a_kill_every_twenty_seconds(tmp_path, figures):
+    store, draw, ended, memory, kills = ResultStore(tmp_path / "demo"), random.Random(1), {}, [], 0
+    seeds = [str(seed) for seed in range(1, 101)]
+    sweep = [*GRID, "--methods", "full", "adapter", "lora", "--seeds", *seeds, "--epochs", "3", "--train-limit", "192"]
+    driver = begin(tmp_path, *sweep, "--max-concurrent", "2", fault=TITLED)
+    wait_for(lambda: len(summaries(store)) >= 20, driver)
+    due = time.monotonic()
+    while driver.poll() is None:
+        ended = summaries(store) | ended
+        memory.append(resident(driver.pid))
+        alive = workers(driver)
+        if alive and time.monotonic() >= due:
+            kill(draw.choice(alive))
+            kills, due = kills + 1, time.monotonic() + 20
+        time.sleep(0.5)
+    found = figures_of(driver, store, ended)
+    trials, damaged = store.trials()
+    assert not damaged
+    assert {(trial.summary.status, len(trial.epochs)) for trial in trials} == {(Status.COMPLETED, 3)}
+    assert (len(trials), kills > 3) == (300, True)
+    held = [size for size in memory if size]
+    growth = held[-1] / held[0] - 1
+    assert growth < 0.05, f"the driver grew by {growth:.1%}"
+    figures("soak: SIGKILL of a worker every 20 s", kills=kills, missing=0, **found)
+
+
+def resident(pid):
+    """Resident bytes of a process; 0 of one that has ended."""
+    try:
+        return psutil.Process(pid).memory_info().rss
+    except psutil.NoSuchProcess:
+        return 0
 
 
 def test_a_host_killed_with_its_pack(tmp_path, figures):
