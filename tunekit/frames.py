@@ -7,7 +7,7 @@ files changed is read again; a cache that is torn or of another version is made 
 import json
 import os
 from collections.abc import Callable, Iterable, Sequence
-from dataclasses import asdict, dataclass, fields
+from dataclasses import dataclass, fields
 from io import BytesIO
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -122,7 +122,7 @@ def read_frames(
     changed = len(stored) or not fresh.all()
     if changed:
         rows = [_trial_row(trial, names[trial.folder.name]) for trial in stored]
-        lines = [{"folder": t.folder.name, **asdict(record)} for t in stored for record in t.epochs]
+        lines = [{"folder": t.folder.name, **vars(record)} for t in stored for record in t.epochs]
         trials = _joined(trials[fresh], rows, _TRIALS)
         trials = trials.sort_values("folder", kind="stable", ignore_index=True)
         epochs = _joined(epochs[epochs["folder"].isin(kept)], lines, _EPOCHS)

@@ -142,7 +142,7 @@ class ResultStore:
 
     def write_epochs(self, folder: Place, records: Sequence[EpochRecord]) -> None:
         """Rewrite epochs.jsonl whole: one row an epoch, counted from 1 without a gap."""
-        rows = [{"schema_version": SCHEMA_VERSION, **asdict(record)} for record in records]
+        rows = [{"schema_version": SCHEMA_VERSION, **vars(record)} for record in records]
         write_atomic(folder / "epochs.jsonl", "".join(f"{_line(row)}\n" for row in rows).encode())
 
     def write_steps(self, folder: Place, steps: pd.DataFrame) -> None:
