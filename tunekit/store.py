@@ -285,12 +285,7 @@ class ResultStore:
     def frames(
         self, cache: Path | None = None, progress: Progress = iter, *, keep: bool = True, since: Frames | None = None
     ) -> Frames:
-        """All records as tidy DataFrames, stale trials too; ``cache`` is a folder where they are kept.
-
-        ``progress`` wraps the names of the trials that have to be read. Without ``keep`` the cache is left as it is.
-        With ``since``, frames read earlier, only trials that changed are read. Raises OSError where ``cache`` is
-        read-only.
-        """
+        """All records as tidy DataFrames, stale trials too: ``tunekit.frames.read_frames``."""
         return read_frames(self, cache, progress, keep=keep, since=since)
 
 
