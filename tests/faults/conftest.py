@@ -1,15 +1,24 @@
 """Figures of the fault tests, kept for the table in docs/reliability.md."""
 
 import json
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
 
 import pytest
 
 from tests.conftest import ROOT
+from tests.faults.drive import BEGUN, kill
 
 FIGURES = ROOT / ".faults"
 MOST = "epochs redone"
 """The column of which the most counts, not the sum."""
+
+
+@pytest.fixture(autouse=True)
+def _no_driver_is_left() -> Iterator[None]:
+    yield
+    while BEGUN:
+        if (driver := BEGUN.pop()).poll() is None:
+            kill(driver.pid)
 
 
 @pytest.fixture

@@ -22,6 +22,8 @@ from tunekit.store import ResultStore
 
 TITLED: Mapping[str, object] = {"event": "none", "path": "none", "nth": 1, "action": "EIO"}
 """A fault that never comes: the processes carry the driver's id, by which ``workers`` finds them."""
+BEGUN: list[subprocess.Popen[bytes]] = []
+"""Drivers of the test that runs; what a failed one leaves alive is killed (``conftest.py``)."""
 INJECT = Path(__file__).with_name("inject")
 GRID = ("sweeps/main_grid.py", "--preset", "demo", "--models", "tiny-bert")
 
@@ -35,10 +37,12 @@ def begin(
     if fault is not None:
         environment |= {"PYTHONPATH": str(INJECT), "FAULT": json.dumps(fault)}
     with (storage / "driver.log").open("ab") as log:
-        return subprocess.Popen(
+        driver = subprocess.Popen(
             [sys.executable, *arguments, "--storage", str(storage)],
             cwd=ROOT, stdout=log, stderr=log, env=environment, start_new_session=True,
         )  # fmt: skip
+    BEGUN.append(driver)
+    return driver
 
 
 def said(storage: Path) -> str:
@@ -46,7 +50,7 @@ def said(storage: Path) -> str:
     return (storage / "driver.log").read_text(encoding="utf-8")
 
 
-def wait_for(condition: Callable[[], bool], process: subprocess.Popen[bytes], seconds: float = 120) -> None:
+def wait_for(condition: Callable[[], bool], process: subprocess.Popen[bytes], seconds: float = 300) -> None:
     """Until ``condition`` holds, while ``process`` lives."""
     deadline = time.monotonic() + seconds
     while not condition():

@@ -133,7 +133,6 @@ def test_nodes_that_are_lost_and_come_back(tmp_path, figures):
         initialize_head=True,
         head_node_args={"num_cpus": 0, "include_dashboard": False, "_system_config": HEALTH},
     )
-    driver = None
     try:
         nodes = [cluster.add_node(num_cpus=1) for _ in range(2)]
         driver = begin(tmp_path, *SWEEP, RAY_ADDRESS=cluster.address)
@@ -152,6 +151,4 @@ def test_nodes_that_are_lost_and_come_back(tmp_path, figures):
         assert lost == CYCLES
         figures("loss of a node", kills=lost, **found, **compared(store, tmp_path / "unbroken", 8))
     finally:
-        if driver is not None and driver.poll() is None:
-            kill(driver.pid)
         cluster.shutdown()
