@@ -40,8 +40,8 @@ def run(quick: bool) -> Outcome:
     """Figures by method; no ratios."""
     model, rows, seeds = ("tiny-bert", 32, 3) if quick else ("minilm", ROWS, SEEDS)
     figures: dict[str, Any] = {
-        "model": model, "dataset": "restaurant", "rows": rows, "scored": f"every {EVERY}rd test row", "epochs": EPOCHS, "batch_size": BATCH_SIZE,
-        "seeds": seeds, "precision": "fp32", "learning rates": RATES,
+        "model": model, "dataset": "restaurant", "rows": rows, "test rows, one in": EVERY, "epochs": EPOCHS,
+        "batch_size": BATCH_SIZE, "seeds": seeds, "precision": "fp32", "learning rates": RATES,
     }  # fmt: skip
     cores = len(os.sched_getaffinity(0))
     with ProcessPoolExecutor(cores, mp_context=get_context("spawn"), initializer=_one_thread) as pool:
