@@ -103,8 +103,9 @@ def shrunk(words, home, bucket, server):
         return words
     if not TRAINED.search(" ".join(words)):
         return [*words, "--dry-run"]
-    models = [] if "--models" in words or "--config" in words else ["--models", "tiny-bert"]
-    return [*words, *models, *SHRUNK, *(["--trials", "2"] if "peft_search" in words[0] else [])]
+    whole = "--models" in words or "--config" in words
+    cells = [] if whole else ["--models", "tiny-bert", "--methods", "full", "adapter", "lora"]
+    return [*words, *cells, *SHRUNK, *(["--trials", "2"] if "peft_search" in words[0] else [])]
 
 
 def run(words):
