@@ -12,13 +12,12 @@ from unittest import mock
 
 import pandas as pd
 
-from tunekit.data.base import DATASETS
+from tunekit.blocks import Block
 from tunekit.engine.job import Job
 from tunekit.engine.summary import SCORED, Built, summarise
 from tunekit.lease import acquire, check_current
 from tunekit.methods.base import complete_params
 from tunekit.models import resolve_model
-from tunekit.plan import Plan, fingerprint_of, make_plan
 from tunekit.runner import grid
 from tunekit.runner.nodes import Driver
 from tunekit.runner.progress import Progress
@@ -26,6 +25,7 @@ from tunekit.runner.resources import Resources
 from tunekit.runner.trainable import TrialTrainable
 from tunekit.schema import EpochRecord, Status, TrialSpec, TrialSummary
 from tunekit.store import ResultStore
+from tunekit.sweep import Sweep, plan_of
 
 MODEL, DATASET, METHOD = "tiny-bert", "demo", "full"
 
@@ -113,17 +113,16 @@ def specs_of(num_trials: int, epochs: int, seeds: int = 5) -> list[TrialSpec]:
     ]  # fmt: skip
 
 
-def plan_of(specs: Sequence[TrialSpec], store: ResultStore, *, keep: bool = False, since: Plan | None = None) -> Plan:
-    """As ``tunekit.sweep.plan_of``."""
-    fingerprint = fingerprint_of(specs[0], resolve_model(MODEL).revision, DATASETS[DATASET].content_hash)
-    fingerprints = {spec.trial_id: fingerprint for spec in specs}
-    return make_plan(specs, fingerprints, store, keep=keep, since=since and since.stored)
+def sweep_of(specs: Sequence[TrialSpec]) -> Sweep:
+    """What a command finds of a grid of ``specs``."""
+    block = Block(models=(MODEL,), datasets=(DATASET,), methods=(METHOD,), seeds=(1,))
+    return Sweep("sweep", [block], list(specs), {MODEL: resolve_model(MODEL)}, {}, {})
 
 
 def run_empty(specs: Sequence[TrialSpec], root: Path, measure: Callable[[], Any] = lambda: None) -> Timed:
     """Run ``specs`` into the store at ``root``; Ray is there. Raises RuntimeError where one did not complete."""
     store = ResultStore(root)
-    plan, lease, ref = plan_of(specs, store), acquire(store.root), resolve_model(MODEL)
+    plan, lease, ref = plan_of(sweep_of(specs), store), acquire(store.root), resolve_model(MODEL)
     with (
         (root.parent / "events").open("w") as events,
         redirect_stdout(events),

@@ -16,18 +16,16 @@ from typing import Any
 import numpy as np
 import psutil
 
-from benchmarks.empty import DATASET, METHOD, MODEL, Timed, plan_of, run_empty, specs_of
+from benchmarks.empty import Timed, run_empty, specs_of, sweep_of
 from benchmarks.harness import Outcome
-from tunekit.blocks import Block
 from tunekit.command import settle
 from tunekit.costs import costs, describe_costs
-from tunekit.models import resolve_model
 from tunekit.plan import State
 from tunekit.schema import TrialSpec
 from tunekit.standing import Reader
 from tunekit.status import cells_of
 from tunekit.store import ResultStore
-from tunekit.sweep import Sweep, describe
+from tunekit.sweep import describe, plan_of
 
 import ray  # isort: skip  (after benchmarks.empty, which sets what Ray reads at import)
 
@@ -105,15 +103,10 @@ def timed(name: str, store: ResultStore, specs: Sequence[TrialSpec]) -> list[flo
     return [time.perf_counter() - start, time.process_time() - busy]
 
 
-def sweep_of(specs: Sequence[TrialSpec]) -> Sweep:
-    """What a command finds of a grid of ``specs``."""
-    block = Block(models=(MODEL,), datasets=(DATASET,), methods=(METHOD,), seeds=(1,))
-    return Sweep("sweep", [block], list(specs), {MODEL: resolve_model(MODEL)}, {}, {})
-
-
 def dry_run(store: ResultStore, specs: Sequence[TrialSpec]) -> None:
     """The plan, told, with what each cell costs."""
-    sweep, plan = sweep_of(specs), plan_of(specs, store)
+    sweep = sweep_of(specs)
+    plan = plan_of(sweep, store)
     pending = plan.pending(retry_failed=False)
     describe(sweep, plan, pending)
     describe_costs(costs(sweep, plan.stored, accelerator=True), pending)
@@ -121,20 +114,21 @@ def dry_run(store: ResultStore, specs: Sequence[TrialSpec]) -> None:
 
 def resume(store: ResultStore, specs: Sequence[TrialSpec]) -> None:
     """What a run does before it hands the first trial to Ray: the plan, told, made again under the lease, settled."""
-    sweep, plan = sweep_of(specs), plan_of(specs, store)
+    sweep = sweep_of(specs)
+    plan = plan_of(sweep, store)
     describe(sweep, plan, plan.pending(retry_failed=False))
-    plan = plan_of(specs, store, keep=True, since=plan)
+    plan = plan_of(sweep, store, keep=True, since=plan)
     settle(plan, store)
     if plan.count(State.DONE) == 0:
         raise RuntimeError("nothing in the store was found; no time is given")
 
 
 WORK: dict[str, Callable[[ResultStore, Sequence[TrialSpec]], object]] = {
-    "plan, no cache": lambda store, specs: plan_of(specs, store),
+    "plan, no cache": lambda store, specs: plan_of(sweep_of(specs), store),
     "dry run, no cache": dry_run,
     "status": lambda store, specs: Reader(store.root).read(),
     "resume, no cache": resume,
-    "plan": lambda store, specs: plan_of(specs, store),
+    "plan": lambda store, specs: plan_of(sweep_of(specs), store),
     "dry run": dry_run,
     "resume": resume,
 }

@@ -81,6 +81,16 @@ def make_spec() -> Callable[..., TrialSpec]:
     return make
 
 
+@pytest.fixture(scope="module")
+def cluster() -> Iterator[str]:
+    """Address of a Ray of two cores in this process, for the tests of a module."""
+    import ray
+
+    ray.init(num_cpus=2, log_to_driver=False, include_dashboard=False, object_store_memory=128 * 2**20)
+    yield ray.get_runtime_context().gcs_address
+    ray.shutdown()
+
+
 @pytest.fixture(scope="session")
 def s3() -> Iterator["Server"]:
     """A real S3 server on loopback."""

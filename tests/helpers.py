@@ -1,7 +1,12 @@
 """Short ways to a trial for the tests."""
 
+import runpy
+import sys
 from pathlib import Path
 
+import pytest
+
+from tests.conftest import ROOT
 from tunekit.data.base import DATASETS
 from tunekit.engine.build import Prepared, build_model, prepare
 from tunekit.engine.job import Job
@@ -37,3 +42,12 @@ def start(spec: TrialSpec, sweep: Path, log: list[str] | None = None, number: in
     """A TrialRun on one thread."""
     job = Job(spec, fingerprint(spec), resolve_model(spec.model), sweep, number, 1)
     return TrialRun(job, (log if log is not None else []).append)
+
+
+def run_script(name: str, *arguments: object) -> int:
+    """Run ``sweeps/NAME`` with arguments in this process; its exit code."""
+    with pytest.MonkeyPatch.context() as patched:
+        patched.setattr(sys, "argv", [name, *map(str, arguments)])
+        with pytest.raises(SystemExit) as left:
+            runpy.run_path(str(ROOT / "sweeps" / name), run_name="__main__")
+    return left.value.code

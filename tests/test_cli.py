@@ -1,13 +1,11 @@
 """The grid's command before Ray: bad input gets one line and exit code 2, a dry run fetches and writes nothing."""
 
 import json
-import runpy
-import sys
 from dataclasses import replace
 
 import pytest
 
-from tests.conftest import ROOT
+from tests.helpers import run_script
 from tests.test_store import FINGERPRINT, record, summary
 from tunekit import estimate
 from tunekit.__main__ import main as tunekit_main
@@ -23,10 +21,7 @@ def grid(monkeypatch, capsys, tmp_path):
     def run(*arguments: object) -> tuple[int, str, str]:
         monkeypatch.setattr("tunekit.command.acquire", lambda root: pytest.fail("the sweep was started"))
         storage = [] if "--storage" in arguments else ["--storage", tmp_path / "out"]
-        monkeypatch.setattr(sys, "argv", ["main_grid.py", *map(str, [*arguments, *storage])])
-        with pytest.raises(SystemExit) as left:
-            runpy.run_path(str(ROOT / "sweeps" / "main_grid.py"), run_name="__main__")
-        return left.value.code, *capsys.readouterr()
+        return run_script("main_grid.py", *arguments, *storage), *capsys.readouterr()
 
     return run
 

@@ -3,7 +3,6 @@
 import json
 import os
 import re
-import runpy
 import shlex
 import signal
 import subprocess
@@ -16,6 +15,7 @@ import pytest
 import yaml
 
 from tests.conftest import ROOT
+from tests.helpers import run_script
 
 DEPLOY = ROOT / "deploy"
 SBATCH = re.compile(r"(?:SWEEP=(\S+) )?sbatch (?:--\S+ )*deploy/slurm\.sh ([^\n#]*)")
@@ -128,10 +128,7 @@ def test_every_entrypoint_parses(file, words, tmp_path, monkeypatch, capsys):
     if words[1] == "-m":
         code = subprocess.run([sys.executable, "-m", words[2], words[3], "--help"], capture_output=True).returncode
     else:
-        monkeypatch.setattr(sys, "argv", [words[1], *words[2:], "--dry-run", "--json"])
-        with pytest.raises(SystemExit) as left:
-            runpy.run_path(str(ROOT / words[1]), run_name="__main__")
-        code = left.value.code
+        code = run_script(words[1].removeprefix("sweeps/"), *words[2:], "--dry-run", "--json")
         assert json.loads(capsys.readouterr().out)
     assert code == 0
     assert not (tmp_path / "results").exists()

@@ -1,8 +1,6 @@
 """The grid's command end to end on a real Ray: one shared cluster, records compared with plain engine runs."""
 
 import json
-import runpy
-import sys
 import threading
 import time
 from pathlib import Path
@@ -17,9 +15,9 @@ from ray.util import list_named_actors
 from analysis.__main__ import main as analyse
 from analysis.aggregate import cells
 from analysis.load import load
-from tests.conftest import ROOT, SECRET, needs_real_data
+from tests.conftest import SECRET, needs_real_data
 from tests.engine.test_run import finish, numbers
-from tests.helpers import start
+from tests.helpers import run_script, start
 from tests.test_plugins import EXAMPLE
 from tunekit import plugins
 from tunekit.__main__ import main as tunekit
@@ -31,26 +29,16 @@ from tunekit.schema import Status, TrialSpec
 from tunekit.storage import location
 from tunekit.store import ResultStore
 
-pytestmark = [pytest.mark.ray, pytest.mark.timeout(240)]
+pytestmark = [pytest.mark.ray, pytest.mark.usefixtures("cluster"), pytest.mark.timeout(240)]
 TINY = ["--models", "tiny-bert", "--train-limit", "48", "--epochs", "2"]
 
 
-@pytest.fixture(scope="module", autouse=True)
-def _cluster():
-    ray.init(num_cpus=2, log_to_driver=False, include_dashboard=False, object_store_memory=128 * 2**20)
-    yield
-    ray.shutdown()
-
-
 @pytest.fixture
-def grid(monkeypatch, capfd):
+def grid(capfd):
     """Run ``sweeps/main_grid.py`` with arguments in this process: (exit code, standard output, standard error)."""
 
     def run(*arguments: object) -> tuple[int, str, str]:
-        monkeypatch.setattr(sys, "argv", ["main_grid.py", *map(str, arguments)])
-        with pytest.raises(SystemExit) as left:
-            runpy.run_path(str(ROOT / "sweeps" / "main_grid.py"), run_name="__main__")
-        return left.value.code, *capfd.readouterr()
+        return run_script("main_grid.py", *arguments), *capfd.readouterr()
 
     return run
 

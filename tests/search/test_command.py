@@ -2,13 +2,13 @@
 
 import json
 import runpy
-import sys
 from dataclasses import replace
 
 import pytest
 import yaml
 
 from tests.conftest import ROOT
+from tests.helpers import run_script
 from tests.search.simulate import Simulation, plan_for
 from tests.test_cli import DATA
 from tunekit.args import GridArgs, SearchArgs
@@ -34,10 +34,7 @@ def search(monkeypatch, capsys, tmp_path):
     def run(*arguments: object) -> tuple[int, str, str]:
         monkeypatch.setattr("tunekit.search.command._run", lambda *rest: pytest.fail("the search was started"))
         storage = [] if "--storage" in arguments else ["--storage", tmp_path / "out"]
-        monkeypatch.setattr(sys, "argv", ["peft_search.py", *map(str, [*arguments, *storage])])
-        with pytest.raises(SystemExit) as left:
-            runpy.run_path(str(ROOT / "sweeps" / "peft_search.py"), run_name="__main__")
-        return left.value.code, *capsys.readouterr()
+        return run_script("peft_search.py", *arguments, *storage), *capsys.readouterr()
 
     return run
 
@@ -91,11 +88,9 @@ def test_what_can_not_be_reached_or_read_is_refused_before_ray(monkeypatch, caps
     monkeypatch.setattr("tunekit.search.command.prepare_data", lambda *rest: pytest.fail("work was begun"))
 
     def refused(*arguments: object) -> str:
-        monkeypatch.setattr(sys, "argv", ["peft_search.py", "--preset", "demo", "--storage", str(tmp_path), *arguments])
-        with pytest.raises(SystemExit) as left:
-            runpy.run_path(str(ROOT / "sweeps" / "peft_search.py"), run_name="__main__")
+        code = run_script("peft_search.py", "--preset", "demo", "--storage", tmp_path, *arguments)
         err = capsys.readouterr().err
-        assert (left.value.code, err.count("\n")) == (2, 1), err
+        assert (code, err.count("\n")) == (2, 1), err
         return err
 
     assert "sqlite:////proc/nowhere/x.db can't be reached" in refused(

@@ -2,7 +2,6 @@
 
 import json
 import os
-import runpy
 import signal
 import subprocess
 import sys
@@ -11,34 +10,24 @@ from collections import Counter
 
 import pandas as pd
 import pytest
-import ray
 
 from tests.conftest import ROOT
+from tests.helpers import run_script
 from tunekit.schema import EpochRecord, Status
 from tunekit.searches import TrialState
 from tunekit.storage import location
 from tunekit.store import ResultStore
 
-pytestmark = [pytest.mark.ray, pytest.mark.timeout(600)]
+pytestmark = [pytest.mark.ray, pytest.mark.usefixtures("cluster"), pytest.mark.timeout(600)]
 TINY = ["--preset", "demo", "--models", "tiny-bert", "--datasets", "demo", "--train-limit", "48"]
 
 
-@pytest.fixture(scope="module", autouse=True)
-def cluster():
-    ray.init(num_cpus=2, log_to_driver=False, include_dashboard=False, object_store_memory=128 * 2**20)
-    yield ray.get_runtime_context().gcs_address
-    ray.shutdown()
-
-
 @pytest.fixture
-def command(monkeypatch, capfd):
+def command(capfd):
     """Run a script of ``sweeps`` with arguments in this process: (exit code, standard output, standard error)."""
 
     def run(script: str, *arguments: object) -> tuple[int, str, str]:
-        monkeypatch.setattr(sys, "argv", [script, *map(str, arguments)])
-        with pytest.raises(SystemExit) as left:
-            runpy.run_path(str(ROOT / "sweeps" / script), run_name="__main__")
-        return left.value.code, *capfd.readouterr()
+        return run_script(script, *arguments), *capfd.readouterr()
 
     return run
 
