@@ -11,7 +11,7 @@ demo: $(STAMP)
 	$(BIN)/python sweeps/main_grid.py --preset demo
 
 test: $(STAMP)
-	$(BIN)/python -m pytest -n 2 --dist loadgroup
+	$(BIN)/python -m pytest -n 2 --dist loadfile
 
 # Tests that kill processes and wait for minutes; what they measure goes into docs/reliability.md.
 faults: $(STAMP)

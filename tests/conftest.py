@@ -30,14 +30,6 @@ needs_real_data = pytest.mark.skipif(
 )
 
 
-@pytest.hookimpl(tryfirst=True)
-def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
-    """Of two processes one runs what uses Ray; the tests of any other file stay together."""
-    for item in items:
-        group = "ray" if item.get_closest_marker("ray") else item.path.name
-        item.add_marker(pytest.mark.xdist_group(group))
-
-
 @pytest.fixture(scope="session", autouse=True)
 def _cache(tmp_path_factory: pytest.TempPathFactory) -> None:
     os.environ["TUNEKIT_CACHE_DIR"] = str(tmp_path_factory.mktemp("cache"))
@@ -86,7 +78,8 @@ def cluster() -> Iterator[str]:
     """Address of a Ray of two cores in this process, for the tests of a module."""
     import ray
 
-    ray.init(num_cpus=2, log_to_driver=False, include_dashboard=False, object_store_memory=128 * 2**20)
+    # "local": another test process may have a cluster of its own at this moment, which Ray would join.
+    ray.init("local", num_cpus=2, log_to_driver=False, include_dashboard=False, object_store_memory=128 * 2**20)
     yield ray.get_runtime_context().gcs_address
     ray.shutdown()
 
