@@ -1,9 +1,10 @@
 """K trials of one cell: packed, one after another, and in K processes at once; warm, in fp32, training only.
 
-On a CPU K is 1 and 4 and all cores are used each way; where CUDA is, K is 1, 4, 16 and 32 and all share the device.
+On a CPU K is 1 and 4 and all cores are used each way; where CUDA is, K goes up to 32 and all share the device.
 """
 
 import os
+from pathlib import Path
 from typing import Any
 
 import torch
@@ -13,18 +14,22 @@ from benchmarks.trial import BATCH_SIZE, Case, case_of, pack_of, train, train_ou
 from benchmarks.workers import Gate, Team
 
 METHODS = ("full", "adapter", "lora")
-STEPS, QUICK_STEPS, GPU_STEPS = 2, 2, 25
+STEPS, QUICK_STEPS, GPU_STEPS = 2, 2, 5
+SIZES, GPU_SIZES = (1, 4), (1, 4, 8, 16, 32)
 REPEATS, QUICK_REPEATS = 5, 2
 WAYS = ("packed", "sequential", "processes")
 
 
-def run(quick: bool) -> Outcome:
-    """Ratios such as ``minilm/lora/k4/processes``: trials an hour packed over those of the other way."""
+def run(quick: bool, model: str = "minilm") -> Outcome:
+    """Ratios such as ``minilm/lora/k4/processes``: trials an hour packed over those of the other way.
+
+    ``model`` may be a folder.
+    """
     gpu = torch.cuda.is_available()
-    device, sizes, steps = ("cuda", (1, 4, 16, 32), GPU_STEPS) if gpu else ("cpu", (1, 4), STEPS)
-    model, methods, repeats = ("tiny-bert", ("lora",), QUICK_REPEATS) if quick else ("minilm", METHODS, REPEATS)
+    device, sizes, steps = ("cuda", GPU_SIZES, GPU_STEPS) if gpu else ("cpu", SIZES, STEPS)
+    methods, repeats = METHODS, REPEATS
     if quick:
-        sizes, steps = sizes[:2], QUICK_STEPS
+        model, methods, repeats, sizes, steps = "tiny-bert", ("lora",), QUICK_REPEATS, SIZES, QUICK_STEPS
     ratios: dict[str, Ratio] = {}
     figures: dict[str, Any] = {
         "precision": "fp32",
@@ -33,7 +38,7 @@ def run(quick: bool) -> Outcome:
     }
     for method in methods:
         for size in sizes:
-            key = f"{model}/{method}/k{size}"
+            key = f"{Path(model).name}/{method}/k{size}"
             seconds = _measure([_case(model, method, seed, steps) for seed in range(1, size + 1)], device, repeats)
             figures[f"{key}/seconds"] = seconds
             ratios |= {f"{key}/{way}": ratio_of(seconds["packed"], seconds[way]) for way in WAYS[1:]}

@@ -167,18 +167,17 @@ def options_of(peer: Peer, case: Case, **arguments: Any) -> dict[str, Any]:
             save_strategy="no",
             report_to="none",
             disable_tqdm=True,
-            use_cpu=True,
-            **{"output_dir": ".", **peer.arguments, **arguments},
+            **{"output_dir": ".", "use_cpu": True, **peer.arguments, **arguments},
         ),
         "data_collator": DataCollatorWithPadding(prepared.tokenizer),
         "train_dataset": Rows(prepared.splits["train"]),
     }
 
 
-def train_peer(gate: Gate, name: str, case: Case, steps: int) -> None:
+def train_peer(gate: Gate, name: str, case: Case, steps: int, device: str = "cpu") -> None:
     """A worker's task: one warm Trainer, an epoch of ``steps`` batches a turn; but for p1g those of ``train_ours``."""
     order = grouped_order(case, steps) if name == "p1g" else lambda epoch: order_of(case, epoch)
-    trainer = OrderedTrainer(order, **options_of(PEERS[name], case))
+    trainer = OrderedTrainer(order, **options_of(PEERS[name], case, use_cpu=device == "cpu"))
     trainer.remove_callback(PrinterCallback)
     trainer.add_callback(Turns(gate, trainer, prepared_of(case).splits["train"].tokens.lengths))
     trainer.train()

@@ -54,7 +54,7 @@ def test_a_cpu_is_limited_only_where_memory_is_short():
 def test_longer_texts_larger_batches_and_more_trained_weights_take_more(make_spec):
     def peak(size=SIZE, **changes):
         spec = make_spec(model="minilm", max_length=512, **changes)
-        return peak_of(spec, resolve_model("minilm"), size, 3)
+        return peak_of(spec, resolve_model("minilm"), size, 3, gpu=False)
 
     found, note = peak()
     assert note == ""
@@ -64,16 +64,19 @@ def test_longer_texts_larger_batches_and_more_trained_weights_take_more(make_spe
 
 
 def test_a_method_without_a_closed_form_is_measured_and_says_so(make_spec, monkeypatch):
-    plain = peak_of(make_spec(method="full", method_params={}), resolve_model("tiny-bert"), SIZE, 3)[0]
+    plain = peak_of(make_spec(method="full", method_params={}), resolve_model("tiny-bert"), SIZE, 3, gpu=False)[0]
     monkeypatch.setitem(METHODS._items, "own", METHODS["full"])
-    found, note = peak_of(make_spec(method="own", method_params={}), resolve_model("tiny-bert"), SIZE, 3)
+    found, note = peak_of(make_spec(method="own", method_params={}), resolve_model("tiny-bert"), SIZE, 3, gpu=False)
     assert note == "no closed form (method 'own'): measured by a step"
     assert found == pytest.approx(plain, rel=0.15)  # two layers: the closed form is made for more
 
 
 def test_a_model_that_is_not_here_yet_says_so(make_spec):
     ref = ModelRef("nobody/nothing", "0" * 40)
-    assert peak_of(make_spec(model="nobody/nothing"), ref, SIZE, 3) == (None, "its config.json is not here yet")
+    assert peak_of(make_spec(model="nobody/nothing"), ref, SIZE, 3, gpu=False) == (
+        None,
+        "its config.json is not here yet",
+    )
 
 
 def test_time_comes_from_the_cell_then_its_kind_then_the_processor(make_spec, tmp_path):
@@ -90,4 +93,4 @@ def test_time_comes_from_the_cell_then_its_kind_then_the_processor(make_spec, tm
 
 def test_every_registered_model_has_a_peak(make_spec):
     for name in MODELS:
-        assert peak_of(make_spec(model=name), ModelRef(name, "x"), SIZE, 3)[0] > 0
+        assert peak_of(make_spec(model=name), ModelRef(name, "x"), SIZE, 3, gpu=False)[0] > 0

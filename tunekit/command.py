@@ -236,8 +236,10 @@ def prepare_data(sweep: Sweep, pending: Sequence[PlannedTrial], store: ResultSto
     from tunekit.engine.build import build_model, check_device, prepare  # torch: seconds that a dry run need not wait
     from tunekit.engine.memory_plan import predicted_peak
 
-    if not os.environ.get("RAY_ADDRESS"):
-        check_device({trial.spec.precision for trial in pending}, gpu=estimate.has_accelerator())
+    joined = bool(os.environ.get("RAY_ADDRESS"))
+    gpu = joined or estimate.has_accelerator()
+    if not joined:
+        check_device({trial.spec.precision for trial in pending}, gpu=gpu)
     for name in dict.fromkeys(trial.spec.dataset for trial in pending):
         data = sweep.own_data.get(name) or load_dataset(name)
         save_dataset(data, store.data_folder, with_text=name in sweep.own_data)
@@ -253,7 +255,8 @@ def prepare_data(sweep: Sweep, pending: Sequence[PlannedTrial], store: ResultSto
         if recipe not in configs:
             configs[recipe] = build_model(spec, model, prepared).config.to_dict()
         if spec.cell not in peaks:
-            peaks[spec.cell] = predicted_peak(spec, configs[recipe], prepared.splits, len(prepared.data.label_names))
+            num_labels = len(prepared.data.label_names)
+            peaks[spec.cell] = predicted_peak(spec, configs[recipe], prepared.splits, num_labels, gpu=gpu)
         key = (spec.model, spec.dataset, spec.max_length, spec.train_limit, spec.val_fraction, spec.data_seed)
         if key not in tokenised:
             tokenised.add(key)

@@ -53,13 +53,13 @@ def costs(sweep: Sweep, stored: Frames, accelerator: bool) -> list[CellCost]:
         spec = first[cell]
         own = sweep.own_data.get(spec.dataset)
         num_labels = len(own.label_names if own else DATASETS[spec.dataset].label_names)
-        peak, note = peak_of(spec, sweep.models[spec.model], sizes[spec.dataset], num_labels)
+        peak, note = peak_of(spec, sweep.models[spec.model], sizes[spec.dataset], num_labels, gpu=accelerator)
         seconds, timed_by = seconds_of(spec, earlier, sizes, rate)
         found.append(CellCost(cell, name, peak, note, estimate.checkpoint_bytes(spec, num_labels), seconds, timed_by))
     return found
 
 
-def peak_of(spec: TrialSpec, model: ModelRef, size: Size, num_labels: int) -> tuple[int | None, str]:
+def peak_of(spec: TrialSpec, model: ModelRef, size: Size, num_labels: int, *, gpu: bool) -> tuple[int | None, str]:
     """Peak bytes of a trial on batches of its dataset's usual lengths, and a note where no closed form gave them."""
     longest = min(size.longest, spec.max_length)
     sequences = min(spec.batch_size, spec.train_limit or size.train)
@@ -72,7 +72,7 @@ def peak_of(spec: TrialSpec, model: ModelRef, size: Size, num_labels: int) -> tu
     try:
         work = Work(
             shape=Shape.of(config), method=spec.method, params=spec.method_params, num_labels=num_labels,
-            sizes=Sizes.of(lengths), precision=spec.precision,
+            sizes=Sizes.of(lengths, gpu=gpu), precision=spec.precision,
         )  # fmt: skip
         return predict(work).peak, ""
     except NoClosedForm as reason:

@@ -6,11 +6,13 @@ from dataclasses import dataclass
 GROUPS = 4
 """Groups of sequences that attention is computed in, at most."""
 SMALLEST_GROUP = 4
+SMALLEST_GROUP_GPU = 128
+"""Where a group's launches take longer than the padding that it saves."""
 
 
-def group_bounds(falling: Sequence[int]) -> list[tuple[int, int, int]]:
+def group_bounds(falling: Sequence[int], *, gpu: bool) -> list[tuple[int, int, int]]:
     """(begin, end, longest) of each group of falling lengths: about equal counts, groups of one longest merged."""
-    count = max(1, min(GROUPS, len(falling) // SMALLEST_GROUP))
+    count = max(1, min(GROUPS, len(falling) // (SMALLEST_GROUP_GPU if gpu else SMALLEST_GROUP)))
     edges = [round(part * len(falling) / count) for part in range(count + 1)]
     bounds: list[tuple[int, int, int]] = []
     for begin, end in zip(edges, edges[1:], strict=False):
@@ -38,11 +40,11 @@ class Sizes:
     """Pairs of real tokens within sequences."""
 
     @classmethod
-    def of(cls, lengths: Sequence[int]) -> "Sizes":
-        """The sizes of a batch of ``lengths``."""
+    def of(cls, lengths: Sequence[int], *, gpu: bool = False) -> "Sizes":
+        """The sizes of a batch of ``lengths``, as a CPU or a GPU groups them."""
         falling = sorted(map(int, lengths), reverse=True)
         slots = squares = padded = 0
-        for begin, end, longest in group_bounds(falling):
+        for begin, end, longest in group_bounds(falling, gpu=gpu):
             places = (end - begin) * longest
             slots += places
             squares += places * longest

@@ -7,7 +7,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from tunekit.data.tokens import TokenisedSplit
-from tunekit.engine.flat import flat_batch
+from tunekit.engine.flat import ALIGNED, flat_batch
 from tunekit.grouping import GROUPS, group_bounds
 
 HEADS = 2
@@ -33,10 +33,10 @@ def batch_of(lengths: list[list[int]], offset: int = 0):
     return parts, flat_batch(parts, heads=HEADS, pad_id=1, position_offset=offset, pairs=True, device=device)
 
 
-@given(st.lists(st.integers(1, 30), min_size=1, max_size=40))
-def test_groups_cover_all_sequences_once_and_hold_the_longest(lengths):
+@given(st.lists(st.integers(1, 30), min_size=1, max_size=400), st.booleans())
+def test_groups_cover_all_sequences_once_and_hold_the_longest(lengths, gpu):
     falling = np.sort(lengths)[::-1]
-    bounds = group_bounds(falling)
+    bounds = group_bounds(falling, gpu=gpu)
     assert [begin for begin, _, _ in bounds] == [0, *(end for _, end, _ in bounds[:-1])]
     assert bounds[-1][1] == len(lengths)
     assert len(bounds) <= GROUPS
@@ -115,7 +115,7 @@ def test_one_length_needs_no_padding():
 
 @pytest.mark.parametrize("count", [1, 2, 3])
 def test_few_sequences_make_one_group(count):
-    assert len(group_bounds(np.arange(count, 0, -1))) == 1
+    assert len(group_bounds(np.arange(count, 0, -1), gpu=False)) == 1
 
 
 def test_a_batch_moves_whole():
@@ -126,5 +126,6 @@ def test_a_batch_moves_whole():
             if isinstance(value, torch.Tensor):
                 assert getattr(other, name).shape == value.shape
                 assert getattr(other, name).device.type == "meta"
+                assert getattr(other, name).storage_offset() % ALIGNED == 0, "CUDA's kernels read 16 bytes at a time"
             elif name != "groups":
                 assert getattr(other, name) == value

@@ -1,7 +1,9 @@
 """Packs as they are run: attempts side by side, the host that trains them, and what may go wrong with either."""
 
+import gc
 import threading
 import time
+import weakref
 from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 
@@ -11,7 +13,7 @@ import torch
 from tests.engine.test_run import finish
 from tests.helpers import fingerprint, specify, start
 from tunekit.engine.job import Job
-from tunekit.engine.train import Pack
+from tunekit.engine.train import Member, Pack
 from tunekit.models import resolve_model
 from tunekit.runner import host as host_module
 from tunekit.runner.attempt import Attempt
@@ -33,7 +35,7 @@ def specs(**changes: object) -> list[TrialSpec]:
 
 def run_out(together: Together, attempts: list[Attempt]) -> None:
     while any(attempt.status is None for attempt in attempts):
-        assert not together.advance([one for one in attempts if one.status is None])
+        assert not any(together.advance([one for one in attempts if one.status is None]).values())
 
 
 def assert_as_alone(spec: TrialSpec, sweep: Path, scratch: Path, pack_size: int) -> None:
@@ -81,8 +83,64 @@ def test_a_pack_that_memory_does_not_hold_is_halved(tmp_path, monkeypatch):
     attempts = [Attempt(job_for(spec, tmp_path / "packed")) for spec in many]
     run_out(Together(4), attempts)
     for spec, attempt in zip(many, attempts, strict=True):
-        assert attempt.notes == ["out of memory in a pack of 4; going on in packs of 2"]
+        assert attempt.notes == ["out of memory with 4 on the device; from here on 2 at a time"]
         assert_as_alone(spec, tmp_path / "packed", tmp_path / "alone", 2)
+
+
+@pytest.fixture
+def room_for_two(monkeypatch):
+    """A device that holds two models; a third one's optimizer finds no memory."""
+    alive: weakref.WeakSet[Member] = weakref.WeakSet()
+
+    def limited(self):
+        gc.collect()
+        if len(alive) >= 2:
+            raise torch.OutOfMemoryError("CUDA out of memory. Tried to allocate 20 MiB")
+        made(self)
+        alive.add(self)
+
+    made = Member.__post_init__
+    monkeypatch.setattr(Member, "__post_init__", limited)
+
+
+def test_trials_of_which_memory_holds_two_take_turns_and_none_is_given_up(tmp_path, room_for_two):
+    many = [*specs(epochs=3), *specs(method="full", epochs=3)]
+    attempts = [Attempt(job_for(spec, tmp_path / "packed")) for spec in many]
+    together = Together(6)
+    run_out(together, attempts)
+    assert together.room == 1, "6, then 3"
+    assert {one.status for one in attempts} == {Status.COMPLETED}
+    assert {one.job.micro_batches for one in attempts} == {1}, "each has memory for whole batches when it is alone"
+
+
+def test_a_host_lets_wait_whom_memory_does_not_hold(tmp_path, room_for_two):
+    jobs = [job_for(specify(seed=seed, epochs=3), tmp_path / "packed") for seed in (1, 2, 3, 4)]
+    host = Host(4, end=no_end)
+    assert all(host.join(job) for job in jobs)
+
+    def to_its_end(job: Job) -> Status:
+        while (view := host.step(job)).status is None:
+            pass
+        return view.status
+
+    with ThreadPoolExecutor(4) as pool:
+        assert set(pool.map(to_its_end, jobs)) == {Status.COMPLETED}
+    assert host.together.room == 2
+    for job in jobs:
+        assert_as_alone(job.spec, tmp_path / "packed", tmp_path / "alone", 2)
+
+
+def test_memory_that_runs_out_as_a_pack_ends_costs_no_trial(tmp_path, monkeypatch):
+    def broken(self):
+        raise torch.OutOfMemoryError("CUDA out of memory. Tried to allocate 20 MiB")
+
+    monkeypatch.setattr(Pack, "close", broken)
+    jobs = [job_for(specify(seed=seed, epochs=epochs), tmp_path / "packed") for seed, epochs in ((1, 1), (2, 3))]
+    attempts = [Attempt(job) for job in jobs]
+    run_out(Together(2), attempts)
+    assert attempts[1].notes == ["out of memory with 2 on the device; from here on 1 at a time"]
+    for job, size in zip(jobs, (2, 1), strict=True):
+        assert_as_alone(job.spec, tmp_path / "packed", tmp_path / "alone", size)
 
 
 def test_a_member_that_diverges_ends_and_the_others_go_on(tmp_path):
@@ -104,7 +162,7 @@ def test_a_member_whose_record_can_not_be_written_goes_on_from_its_checkpoint(tm
     write, broken = ResultStore.write_epochs, []
 
     def once(self, folder, records):
-        if folder == attempts[2].run.folder and len(records) == 2 and not broken:
+        if folder == attempts[2]._folder and len(records) == 2 and not broken:
             broken.append(folder)
             raise OSError(5, "Input/output error")
         write(self, folder, records)

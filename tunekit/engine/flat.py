@@ -14,6 +14,9 @@ import torch
 from tunekit.data.tokens import TokenisedSplit
 from tunekit.grouping import group_bounds
 
+ALIGNED = 4
+"""Tensors of a batch begin at multiples of so many numbers: CUDA's attention reads its bias 16 bytes at a time."""
+
 
 @dataclass(frozen=True)
 class Group:
@@ -74,10 +77,14 @@ class FlatBatch:
         for dtype in (torch.int64, torch.float32):
             tensors = [tensor for tensor in held if tensor.dtype == dtype]
             if tensors:
-                flat = torch.cat([tensor.flatten() for tensor in tensors])
-                flat = (flat.pin_memory() if device.type == "cuda" else flat).to(device, non_blocking=True)
-                parts = flat.split([tensor.numel() for tensor in tensors])
-                moved |= {id(one): part.view(one.shape) for one, part in zip(tensors, parts, strict=True)}
+                sizes = [-(-tensor.numel() // ALIGNED) * ALIGNED for tensor in tensors]
+                flat = torch.zeros(sum(sizes), dtype=dtype, pin_memory=device.type == "cuda")
+                for one, place in zip(tensors, flat.split(sizes), strict=True):
+                    place[: one.numel()] = one.flatten()
+                parts = flat.to(device, non_blocking=True).split(sizes)
+                moved |= {
+                    id(one): part[: one.numel()].view(one.shape) for one, part in zip(tensors, parts, strict=True)
+                }
 
         def renewed(part: Any) -> Any:
             return replace(part, **{name: moved[id(v)] for name, v in vars(part).items() if id(v) in moved})
@@ -118,8 +125,9 @@ def flat_batch(
 
     order = np.argsort(-lengths.ravel(), kind="stable")
     groups, slot_rows, token_rows, real_slots = _grouped(
-        lengths.ravel(), starts.ravel(), order, heads=heads, num_places=num_trials * width, pairs=pairs
-    )
+        lengths.ravel(), starts.ravel(), order, heads=heads, num_places=num_trials * width, pairs=pairs,
+        gpu=device.type == "cuda",
+    )  # fmt: skip
     # Padding takes its attention from its own trial's last token, so that no trial's numbers reach another's.
     last = np.repeat(np.arange(num_trials) * width + totals - 1, width)
     token_rows = np.where(is_token[:, None], token_rows, token_rows[last])
@@ -157,7 +165,7 @@ def _column_of(real: np.ndarray) -> torch.Tensor | None:
 
 
 def _grouped(
-    lengths: np.ndarray, starts: np.ndarray, order: np.ndarray, *, heads: int, num_places: int, pairs: bool
+    lengths: np.ndarray, starts: np.ndarray, order: np.ndarray, *, heads: int, num_places: int, pairs: bool, gpu: bool
 ) -> tuple[tuple[Group, ...], np.ndarray, np.ndarray, np.ndarray]:
     """The groups of sequences of ``lengths`` (N,) that begin at ``starts`` (N,) among ``num_places``.
 
@@ -169,7 +177,7 @@ def _grouped(
     each_head, row = np.arange(heads), 0
     token_rows = np.zeros((num_places, heads), np.int64)
     groups, slot_rows, real_slots = [], [], []
-    for begin, end, longest in group_bounds(lengths[order]):
+    for begin, end, longest in group_bounds(lengths[order], gpu=gpu):
         members = order[begin:end]
         place = np.minimum(np.arange(longest), lengths[members, None] - 1)  # (b, L)
         tokens = starts[members, None] + place

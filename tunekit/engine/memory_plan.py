@@ -10,7 +10,12 @@ from tunekit.schema import TrialSpec
 
 
 def predicted_peak(
-    spec: TrialSpec, config: Mapping[str, Any], splits: Mapping[str, LabelledSplit], num_labels: int
+    spec: TrialSpec,
+    config: Mapping[str, Any],
+    splits: Mapping[str, LabelledSplit],
+    num_labels: int,
+    *,
+    gpu: bool,
 ) -> int | None:
     """Bytes at the fullest of training on every batch of every epoch and of scoring the longest sequences.
 
@@ -22,12 +27,12 @@ def predicted_peak(
         return None
     train = splits["train"].tokens.lengths
     sizes = {
-        Sizes.of(train[indices].tolist())
+        Sizes.of(train[indices].tolist(), gpu=gpu)
         for epoch in range(1, spec.epochs + 1)
         for indices in batches(len(train), spec, epoch)
     }
     longest = int(max(split.tokens.lengths.max() for split in splits.values()))
-    scored = Sizes.of((longest,) * max(1, min(EVAL_TOKENS // longest, max(map(len, splits.values())))))
+    scored = Sizes.of((longest,) * max(1, min(EVAL_TOKENS // longest, max(map(len, splits.values())))), gpu=gpu)
 
     def peak(one: Sizes) -> int:
         work = Work(

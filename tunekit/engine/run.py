@@ -99,7 +99,8 @@ class TrialRun:
     def _predicted(self, used: int) -> int | None:
         """Peak bytes by the closed form, with those ``used`` before the model was built; None where it has none."""
         config = self.member.model.config.to_dict()
-        peak = predicted_peak(self.spec, config, self.splits, len(self.data.label_names))
+        gpu = self.device.type == "cuda"
+        peak = predicted_peak(self.spec, config, self.splits, len(self.data.label_names), gpu=gpu)
         return None if peak is None else used + peak
 
     @property

@@ -18,6 +18,8 @@ from transformers import PreTrainedModel
 # Weights and gradients have the same strides, a row a trial; torch would like gradients without gaps.
 warnings.filterwarnings("ignore", message="grad and param do not obey the gradient layout contract")
 
+ALIGNED = 4
+"""Each parameter begins at a multiple of so many numbers, as matrix products on GPUs like it."""
 LEAVES = (nn.Linear, nn.LayerNorm, nn.Embedding)
 """Modules whose trainable parameters can be stacked."""
 
@@ -131,7 +133,7 @@ class Stack:
             shape = tuple(max(sizes) for sizes in zip(*(p.shape for p in parameters), strict=True))
             size = torch.Size(shape).numel()
             self.pieces.append(Piece(name, slice(end, end + size), shape, parameters))
-            end += size
+            end += -(-size // ALIGNED) * ALIGNED
         first = self.pieces[0].parameters[0]
         self.weights = first.new_zeros((len(models), end))
         self.gradients = torch.zeros_like(self.weights)
@@ -140,6 +142,7 @@ class Stack:
                 for view, parameter in zip(piece.views(self.weights), piece.parameters, strict=True):
                     view.copy_(parameter)
                     parameter.data = view
+        _share_frozen(models)
         self.model = self._stacked(models)
 
     def _stacked(self, models: Sequence[PreTrainedModel]) -> PreTrainedModel:
@@ -169,6 +172,15 @@ class Stack:
         for piece in self.pieces:
             for parameter in piece.parameters:
                 parameter.data = parameter.data.clone(memory_format=torch.contiguous_format)
+
+
+def _share_frozen(models: Sequence[PreTrainedModel]) -> None:
+    """One copy of the weights that no model trains, for all of them."""
+    frozen = {name: weight for name, weight in models[0].named_parameters() if not weight.requires_grad}
+    for model in models[1:]:
+        for name, weight in model.named_parameters():
+            if name in frozen:
+                weight.data = frozen[name].data
 
 
 def _stack_leaf(owner: str, modules: Sequence[dict[str, nn.Module]]) -> nn.Module:

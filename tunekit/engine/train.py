@@ -26,7 +26,7 @@ from tunekit.schema import TrialSpec
 from tunekit.seeding import stream_seed
 
 EVAL_TOKENS = 8192
-"""Tokens an evaluation batch holds at most, padding counted."""
+"""Tokens an evaluation batch of one trial holds at most, padding counted."""
 
 
 @dataclass(frozen=True)
@@ -250,7 +250,7 @@ class Pack:
         found: list[torch.Tensor] = []
         start = 0
         while start < len(order):
-            stop = start + max(1, EVAL_TOKENS // (int(lengths[order[start]]) * len(self.members)))
+            stop = start + max(1, EVAL_TOKENS // int(lengths[order[start]]))
             batch = self.batch([(split, order[start:stop])] * len(self.members))
             part = logits(self.model, batch, precision=self.members[0].spec.precision)
             found.append(part.view(len(self.members), batch.sequences, -1))

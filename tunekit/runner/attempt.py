@@ -24,24 +24,27 @@ from tunekit.store import ResultStore
 
 
 class Attempt:
-    """``step`` until ``status`` says how it ended.
+    """``step`` until ``status`` says how it ended; the first step begins the trial, if ``begin`` has not.
 
     What a retry can't mend ends it, with its status in the store. Exhausted memory and I/O errors are retried here,
     from the trial's own checkpoint; what else goes wrong raises, and so does an I/O error that stays: Tune then retries
-    in a fresh process. A trial that the store holds completed is not trained again.
+    in a fresh process. With others on its device exhausted memory raises, too. A trial that the store holds completed
+    is not trained again.
     """
 
     def __init__(self, job: Job) -> None:
         self.job = job
         self.run: TrialRun | None = None
         self.status: Status | None = None
+        self.shares = False
+        """Whether other trials are on its device: where memory runs out, that is not for this one to mend."""
         self.notes: list[str] = []
         """What a person should know, oldest first, until ``view`` hands it on."""
         self._stored: list[EpochRecord] = []
+        self._pack_size = 1
         self._pauses = list(PAUSES_SECONDS)
         self._furthest = 0
-        if not self._is_completed():
-            self._persist(self._begin)
+        self._look_up()
 
     @property
     def records(self) -> list[EpochRecord]:
@@ -56,8 +59,12 @@ class Attempt:
     def view(self) -> View:
         """How it stands, and its notes, which it then holds no more."""
         notes, self.notes = self.notes, []
-        pack_size = self.run.built.execution["pack_size"] if self.run else 1
-        return View(list(self.records), self.status, notes, pack_size)
+        return View(list(self.records), self.status, notes, self.pack_size)
+
+    @property
+    def pack_size(self) -> int:
+        """The largest pack that it has trained in, as far as is known here."""
+        return self.run.built.execution["pack_size"] if self.run else self._pack_size
 
     def step(self) -> None:
         """Train one epoch; after the last one complete the trial."""
@@ -83,7 +90,7 @@ class Attempt:
 
     def forget(self) -> None:
         """Let go of model and optimizer; what is recorded stays."""
-        self._stored, self.run = self.records, None
+        self._stored, self._pack_size, self.run = self.records, self.pack_size, None
         gc.collect()
         if self.job.device == "cuda":
             torch.cuda.empty_cache()
@@ -133,6 +140,8 @@ class Attempt:
         """End the trial, or say how many seconds to wait before the next try. Raises what is not for us to mend."""
         failure = classify(error)
         parts = 2 * self.job.micro_batches
+        if failure is Failure.OUT_OF_MEMORY and self.shares:
+            raise error
         if failure is Failure.OUT_OF_MEMORY and parts <= self.job.spec.batch_size:
             self.job = replace(self.job, micro_batches=parts)
             self.note(f"out of memory ({first_line(error)}); trying again with each batch in {parts} parts")
@@ -154,15 +163,14 @@ class Attempt:
         self.status = status
         self._log(f"{status.value}: {error}")
 
-    def _is_completed(self) -> bool:
+    def _look_up(self) -> None:
+        """Take over what the store holds of a completed trial."""
         store = ResultStore(self.job.sweep)
         if not (self._folder / "summary.json").exists():
-            return False
+            return
         stored = store.read(store.settle(self.job.spec, self.job.fingerprint))
-        if stored.summary is None or stored.summary.status is not Status.COMPLETED:
-            return False
-        self._stored, self.status = stored.epochs, Status.COMPLETED
-        return True
+        if stored.summary and stored.summary.status is Status.COMPLETED:
+            self._stored, self.status = stored.epochs, Status.COMPLETED
 
     @property
     def _folder(self) -> Place:

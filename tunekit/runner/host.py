@@ -39,6 +39,11 @@ class Seat:
     seen: float = field(default_factory=time.monotonic)
     answer: View | Exception | None = None
 
+    @property
+    def is_here(self) -> bool:
+        """Whether its model is on the device."""
+        return self.attempt is not None and self.attempt.run is not None
+
 
 class Host:
     """Trains up to ``size`` trials together. Every public method may be called from any thread."""
@@ -93,13 +98,16 @@ class Host:
             self.end()
 
     def _train(self, turn: list[Seat]) -> None:
-        """An epoch of each of ``turn``, and their answers."""
+        """An epoch of whom of ``turn`` memory holds, who is here already first, and their answers; others wait on."""
         for seat in turn:
-            seat.attempt = seat.attempt or self._begun(seat)
-        errors = self.together.advance([seat.attempt for seat in turn if seat.attempt is not None])
+            seat.attempt = seat.attempt or self._taken_up(seat)
+        here = sorted((seat.attempt for seat in turn if seat.attempt), key=lambda attempt: attempt.run is None)
+        done = self.together.advance([attempt for attempt in here if attempt.status is None])
         with self._changed:
             for seat in turn:
-                error = errors.get(seat.attempt) if seat.attempt else seat.answer
+                if seat.attempt and seat.attempt.status is None and seat.attempt not in done:
+                    continue
+                error = done.get(seat.attempt) if seat.attempt else seat.answer
                 seat.answer = error or seat.attempt.view()
                 seat.asked, seat.seen = None, time.monotonic()
                 # A retry may have taken the seat meanwhile.
@@ -108,8 +116,8 @@ class Host:
             self._used = time.monotonic()
             self._changed.notify_all()
 
-    def _begun(self, seat: Seat) -> Attempt | None:
-        """The trial's attempt; where it can't begin, the answer says why."""
+    def _taken_up(self, seat: Seat) -> Attempt | None:
+        """The trial's attempt; where its folder can't be read, the answer says why."""
         try:
             return Attempt(seat.job)
         except CLASSED as error:
@@ -127,7 +135,9 @@ class Host:
                     for seat in silent:
                         if now - seat.seen >= IDLE_SECONDS:
                             self._seats.pop(seat.job.spec.trial_id)
-                    return asking
+                    # Whom memory holds is waited for: in its place another would train, and it from its checkpoint.
+                    if sum(seat.is_here for seat in silent) < self.together.room:
+                        return asking
                 if not asking and now - self._used >= IDLE_SECONDS:
                     return []
                 self._changed.wait(GRACE_SECONDS / 4)

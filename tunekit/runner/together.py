@@ -3,88 +3,101 @@
 import time
 from collections.abc import Callable, Sequence
 from functools import partial
+from weakref import WeakSet
 
 from tunekit.engine.train import Member, Pack, packable
 from tunekit.runner.attempt import Attempt
 from tunekit.runner.failures import CLASSED, Failure, classify
 
+Done = dict[Attempt, Exception | None]
+"""Attempts whose turn is over, each with the error that it could not mend, or None."""
+
 
 class Together:
-    """Trains attempts side by side. Packs live on while the same attempts come again."""
+    """Trains attempts side by side, as many as memory holds. Packs live on while the same attempts come again."""
 
     def __init__(self, size: int) -> None:
-        """``size`` is the most members of a pack."""
-        self.size = size
+        """``size`` is the most attempts at a time."""
+        self.room = size
+        """Attempts that memory holds, as far as is known."""
         self._packs: dict[tuple[Member, ...], Pack] = {}
-        self._most: dict[object, int] = {}
-        """Members that memory held, by group, where that is fewer."""
+        self._known: WeakSet[Attempt] = WeakSet()
 
-    def advance(self, attempts: Sequence[Attempt]) -> dict[Attempt, Exception]:
-        """Train one epoch of each attempt that has not ended; returns what none of them could mend, by attempt."""
-        errors: dict[Attempt, Exception] = {}
-        waiting = list(attempts)
-        while waiting:
-            for attempt in waiting:
-                self._guarded(errors, [attempt], attempt.begin)
-            alone, packs = self._arranged([one for one in waiting if one not in errors and one.status is None])
-            self._keep(packs)
-            for attempt in alone:
-                self._guarded(errors, [attempt], attempt.step)
-            again: list[Attempt] = []
-            for members in packs:
-                self._guarded(errors, members, partial(self._train, members, again))
-            waiting = again
-        return errors
+    def advance(self, attempts: Sequence[Attempt]) -> Done:
+        """Train one epoch of the first of ``attempts``, of which none has ended: as many as there is room for.
 
-    def _guarded(self, errors: dict[Attempt, Exception], attempts: Sequence[Attempt], work: Callable[[], None]) -> None:
-        """Do ``work``; what it raises is the end of these attempts here."""
+        Those of earlier turns that do not come now keep their places. Whom the result does not hold comes again: there
+        was no room, or memory ran out, and then there is half of it.
+        """
+        others = [one for one in self._known if one.run and one not in attempts]
+        turn, done = attempts[: max(1, self.room - len(others))], Done()
+        self._known.update(turn)
+        for attempt in turn:
+            attempt.shares = len(turn) + len(others) > 1
+        try:
+            self._train(turn, done)
+            return done
+        except CLASSED as error:
+            if classify(error) is not Failure.OUT_OF_MEMORY:
+                raise
+        # Only now, with the traceback gone, is nothing left that holds the tensors.
+        self._shrink([*turn, *others])
+        return done
+
+    def _shrink(self, attempts: Sequence[Attempt]) -> None:
+        """Empty the device; from here on half as many are there at a time, each from its checkpoint."""
+        self.room = max(1, len(attempts) // 2)
+        self._packs.clear()
+        for attempt in attempts:
+            attempt.note(f"out of memory with {len(attempts)} on the device; from here on {self.room} at a time")
+            attempt.forget()
+
+    def _train(self, turn: Sequence[Attempt], done: Done) -> None:
+        """An epoch of all. Raises what says that memory ran out, but for an attempt that had it to itself."""
+        self._keep()
+        for attempt in turn:
+            self._guarded(done, [attempt], attempt.begin)
+        alone, packs = _arranged([one for one in turn if one.status is None and one not in done])
+        for members in self._packs.keys() - set(map(_members, packs)):
+            self._packs.pop(members).close()
+        for attempt in alone:
+            self._guarded(done, [attempt], attempt.step)
+        for members in packs:
+            self._guarded(done, members, partial(self._train_pack, members))
+        self._keep()
+        for attempt in turn:
+            done.setdefault(attempt)
+            if attempt.status:
+                attempt.forget()
+
+    def _keep(self) -> None:
+        """Let go of packs with a member that does not come again; the others get tensors of their own."""
+        here = set(_members([one for one in self._known if one.status is None]))
+        for members in [members for members in self._packs if not here.issuperset(members)]:
+            pack = self._packs.pop(members)
+            if here.intersection(members):
+                pack.close()
+
+    def _guarded(self, done: Done, attempts: Sequence[Attempt], work: Callable[[], None]) -> None:
+        """Do ``work``; what it raises is the end of these attempts here, but where memory ran out."""
         try:
             work()
         except CLASSED as error:
-            for attempt in attempts:
-                errors[attempt] = error
-                attempt.forget()
-
-    def _arranged(self, attempts: Sequence[Attempt]) -> tuple[list[Attempt], list[list[Attempt]]]:
-        groups: dict[object, list[Attempt]] = {}
-        for attempt in attempts:
-            member = attempt.run.member
-            together = packable([member]) and not attempt.trained
-            groups.setdefault(member.group() if together else id(member), []).append(attempt)
-        alone, packs = [], []
-        for group, found in groups.items():
-            most = self._most.get(group, self.size)
-            for begin in range(0, len(found), most):
-                members = found[begin : begin + most]
-                (packs if len(members) > 1 else alone).append(members)
-        return [one for [one] in alone], packs
-
-    def _keep(self, packs: Sequence[Sequence[Attempt]]) -> None:
-        """Close the packs whose attempts do not come together again."""
-        for members in self._packs.keys() - set(map(_members, packs)):
-            self._packs.pop(members).close()
-
-    def _train(self, attempts: Sequence[Attempt], again: list[Attempt]) -> None:
-        """One epoch of a pack; whom memory did not hold go on from their checkpoints, in halves, ``again``."""
-        try:
-            start = time.perf_counter()
-            pack = self._pack(attempts)
-            with attempts[0].watched():
-                trained = pack.train_epoch()
-                runs = [one.run for one in attempts]
-                logits = {split: pack.predict(runs[0].splits[split]) for split in runs[0].scored}
-            seconds = time.perf_counter() - start
-        except CLASSED as error:
-            self._packs.pop(_members(attempts), None)
-            if classify(error) is not Failure.OUT_OF_MEMORY:
+            if classify(error) is Failure.OUT_OF_MEMORY:
                 raise
-            most = max(1, len(attempts) // 2)
-            self._most[attempts[0].run.member.group()] = most
+            self._packs = {members: pack for members, pack in self._packs.items() if members != _members(attempts)}
             for attempt in attempts:
-                attempt.note(f"out of memory in a pack of {len(attempts)}; going on in packs of {most}")
+                done[attempt] = error
                 attempt.forget()
-            again += attempts
-            return
+
+    def _train_pack(self, attempts: Sequence[Attempt]) -> None:
+        start = time.perf_counter()
+        pack = self._pack(attempts)
+        with attempts[0].watched():
+            trained = pack.train_epoch()
+            runs = [one.run for one in attempts]
+            logits = {split: pack.predict(runs[0].splits[split]) for split in runs[0].scored}
+        seconds = time.perf_counter() - start
         for slot, attempt in enumerate(attempts):
             attempt.record(trained[slot], {split: each[slot] for split, each in logits.items()}, seconds)
 
@@ -97,5 +110,17 @@ class Together:
         return self._packs[members]
 
 
+def _arranged(attempts: Sequence[Attempt]) -> tuple[list[Attempt], list[list[Attempt]]]:
+    """Who trains alone, and who together."""
+    groups: dict[object, list[Attempt]] = {}
+    for attempt in attempts:
+        member = attempt.run.member
+        together = packable([member]) and not attempt.trained
+        groups.setdefault(member.group() if together else id(member), []).append(attempt)
+    return [found[0] for found in groups.values() if len(found) == 1], [
+        found for found in groups.values() if len(found) > 1
+    ]
+
+
 def _members(attempts: Sequence[Attempt]) -> tuple[Member, ...]:
-    return tuple(attempt.run.member for attempt in attempts)
+    return tuple(attempt.run.member for attempt in attempts if attempt.run)

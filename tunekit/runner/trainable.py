@@ -72,6 +72,7 @@ class SearchTrainable(SlotTrainable):
         self.epoch += 1
         self.attempts = self.attempts or [Attempt(job) for job in self.jobs]
         for attempt in self.attempts:
+            attempt.begin()
             epochs = attempt.job.spec.epochs
             while is_behind(len(attempt.records), attempt.status, self.epoch, epochs):
                 attempt.step()

@@ -1,0 +1,94 @@
+"""The study's shape on one small encoder, trained for real and without Ray: a pack a cell, three packs at a time.
+
+MiniLM x 3 datasets x 3 methods x 5 seeds x 10 epochs: 45 trials, on a GPU where there is one. The store stays in
+``ray_results/study-minilm``, one like any other: the same command goes on, ``python -m analysis`` reads it.
+"""
+
+import os
+import time
+from collections import defaultdict
+from collections.abc import Sequence
+from concurrent.futures import ProcessPoolExecutor
+from dataclasses import replace
+from multiprocessing import get_context
+from pathlib import Path
+
+import torch
+
+from benchmarks.harness import Outcome
+from tunekit.args import GridArgs
+from tunekit.blocks import Block
+from tunekit.engine.job import Job
+from tunekit.lease import acquire
+from tunekit.plan import State
+from tunekit.provenance import source, versions
+from tunekit.runner.attempt import Attempt
+from tunekit.runner.together import Together
+from tunekit.status import cells_of
+from tunekit.store import ResultStore
+from tunekit.sweep import assemble, plan_of
+
+STUDY = Block(
+    models=("minilm",),
+    datasets=("agnews_7k6", "restaurant", "acl_arc"),
+    methods=("full", "adapter", "lora"),
+    seeds=(1, 2, 3, 4, 5),
+)
+QUICK = Block(
+    models=("tiny-bert",), datasets=("demo",), methods=("adapter", "lora"), seeds=(1, 2), epochs=2, train_limit=64
+)
+PACKS = 3
+"""Processes that share the device: what one waits for its own Python, the others use."""
+
+
+def run(quick: bool, model: str = "minilm", storage: Path = Path("ray_results")) -> Outcome:
+    """Seconds of what was missing in the store. Raises RuntimeError where a trial did not complete.
+
+    ``model`` may be a folder.
+    """
+    block = QUICK if quick else replace(STUDY, models=(model,))
+    [name] = block.models
+    sweep = assemble(GridArgs(), [block], f"study-{'quick' if quick else Path(name).name}", None)
+    store = ResultStore(storage.resolve() / sweep.name)
+    lease = acquire(store.root)
+    store.add_request(
+        {
+            "versions": versions(),
+            **source(),
+            "plugins": [],
+            "blocks": [block.to_dict()],
+            "cells": cells_of(sweep.specs),
+        }
+    )
+    gpu = torch.cuda.is_available()
+    packs: dict[str, list[Job]] = defaultdict(list)
+    for trial in plan_of(sweep, store).pending(retry_failed=False):
+        ref = sweep.models[trial.spec.model]
+        job = Job(trial.spec, trial.fingerprint, ref, store.root, lease.start, 1, "cuda" if gpu else "cpu")
+        packs[trial.spec.cell].append(job)
+    processes, started = min(PACKS, len(os.sched_getaffinity(0))), time.perf_counter()
+    with ProcessPoolExecutor(processes, mp_context=get_context("spawn")) as pool:
+        list(pool.map(train, packs.values()))
+    seconds = time.perf_counter() - started
+    lease.release()
+    plan = plan_of(sweep, store)
+    if plan.count(State.DONE) != len(plan.trials):
+        raise RuntimeError(f"{plan.count(State.DONE)} of {len(plan.trials)} trials completed, see {store.root}")
+    trained = sum(map(len, packs.values()))
+    figures = {
+        "device": torch.cuda.get_device_name() if gpu else "cpu",
+        "precision": "fp32",
+        "packs at a time": processes,
+        "trials": trained,
+        "seconds": seconds,
+    }
+    return Outcome(figures=figures)
+
+
+def train(jobs: Sequence[Job]) -> None:
+    """Train ``jobs`` to their end, side by side in this process."""
+    together = Together(len(jobs))
+    attempts = [Attempt(job) for job in jobs]
+    while going := [one for one in attempts if one.status is None]:
+        for error in filter(None, together.advance(going).values()):
+            raise error
