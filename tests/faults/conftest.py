@@ -25,7 +25,7 @@ def _no_driver_is_left() -> Iterator[None]:
 def figures() -> Callable[..., None]:
     """Keep what a test measured: its fault as a row's name, then its columns; tests of one fault add up."""
 
-    def keep(fault: str, **values: int) -> None:
+    def keep(fault: str, **values: float) -> None:
         FIGURES.mkdir(exist_ok=True)
         path = FIGURES / f"{fault.replace(' ', '-').replace('/', '-')}.json"
         known = json.loads(path.read_text(encoding="utf-8")) if path.exists() else {}

@@ -18,6 +18,7 @@ COLUMNS = (
     "finished redone",
     "epochs redone",
     "reason not said",
+    "driver grew, %",
 )
 EMPTY = "-"
 
