@@ -130,6 +130,17 @@ def test_a_host_lets_wait_whom_memory_does_not_hold(tmp_path, room_for_two):
         assert_as_alone(job.spec, tmp_path / "packed", tmp_path / "alone", 2)
 
 
+def test_trials_that_wait_for_each_other_pass_on_a_place_for_one(tmp_path, room_for_two, monkeypatch):
+    monkeypatch.setattr(host_module, "GRACE_SECONDS", 0.2)
+    jobs = [job_for(specify(seed=seed, epochs=3), tmp_path / "packed") for seed in (1, 2)]
+    host = Host(2, end=no_end)
+    host.together.room = 1
+    for epoch in (1, 2, 3):  # as a search's seeds do: none goes on before all are there
+        assert [len(view.records) for view in ask_all(host, jobs)] == [epoch] * 2
+    for job in jobs:
+        assert_as_alone(job.spec, tmp_path / "packed", tmp_path / "alone", 1)
+
+
 def test_memory_that_runs_out_as_a_pack_ends_costs_no_trial(tmp_path, monkeypatch):
     def broken(self):
         raise torch.OutOfMemoryError("CUDA out of memory. Tried to allocate 20 MiB")

@@ -234,16 +234,21 @@ class TrialRun:
         # Before the checkpoint, for what goes on after this epoch does not come back to it.
         if kept.is_kept(keep, self.records, self.spec):
             kept.keep_weights(self.folder, self.member.model, record.epoch, identity)
-        started = time.monotonic()
-        if not self.done and started - self.last_checkpoint >= CHECKPOINT_SPACING * self.write_seconds:
-            self.store.sync_sides(self.folder)
-            history = [asdict(item) for item in self.records]
-            model, optimizer = self.member.model, self.member.optimizer
-            checkpoint.save_checkpoint(self.folder / "checkpoint", model, optimizer, step=record.step, history=history)
-            self.last_checkpoint = time.monotonic()
-            self.write_seconds = self.last_checkpoint - started
+        if not self.done and time.monotonic() - self.last_checkpoint >= CHECKPOINT_SPACING * self.write_seconds:
+            self.save()
         self.store.write_epochs(self.folder, self.records + epochs[record.epoch :])
         kept.drop_others(self.folder, keep, self.records, self.spec)
+
+    def save(self) -> None:
+        """A checkpoint of where it stands, at an epoch's end. Raises OSError."""
+        started = time.monotonic()
+        self.store.sync_sides(self.folder)
+        history = [asdict(item) for item in self.records]
+        model, optimizer = self.member.model, self.member.optimizer
+        step = self.member.step
+        checkpoint.save_checkpoint(self.folder / "checkpoint", model, optimizer, step=step, history=history)
+        self.last_checkpoint = time.monotonic()
+        self.write_seconds = self.last_checkpoint - started
 
     def finish(self) -> TrialSummary:
         """Score the fixed part of train, write the summary, drop the checkpoints. Raises Diverged."""

@@ -95,6 +95,16 @@ class Attempt:
         if self.job.device == "cuda":
             torch.cuda.empty_cache()
 
+    def park(self) -> None:
+        """Let go of model and optimizer at an epoch's end, with a checkpoint to go on from."""
+
+        def work() -> None:
+            if self.run and self.run.records and not self.run.done:
+                self.run.save()
+
+        self._persist(work)
+        self.forget()
+
     def watched(self) -> AbstractContextManager[None]:
         """While entered, a process in which nothing moves is ended."""
         return watched(self._folder / "log.txt")

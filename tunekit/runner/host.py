@@ -135,8 +135,9 @@ class Host:
                     for seat in silent:
                         if now - seat.seen >= IDLE_SECONDS:
                             self._seats.pop(seat.job.spec.trial_id)
-                    # Whom memory holds is waited for: in its place another would train, and it from its checkpoint.
-                    if sum(seat.is_here for seat in silent) < self.together.room:
+                    # Whom memory holds is waited for a moment: else each epoch would be of another trial.
+                    here = sum(seat.is_here and now - seat.seen < GRACE_SECONDS for seat in silent)
+                    if here < self.together.room:
                         return asking
                 if not asking and now - self._used >= IDLE_SECONDS:
                     return []

@@ -1,5 +1,6 @@
 """Start or join Ray, with the settings that a sweep needs; and stop it."""
 
+import logging
 import os
 import secrets
 import socket
@@ -34,6 +35,23 @@ from tunekit.runner.resources import Node  # noqa: E402
 class_cache.ENV_VARS_TO_PROPAGATE.difference_update(
     {"AWS_ACCESS_KEY_ID", "AWS_SECRET_ACCESS_KEY", "AWS_SECURITY_TOKEN", "AWS_SESSION_TOKEN"}
 )
+
+
+def in_one_line(record: logging.LogRecord) -> bool:
+    """A filter for loggers: an error's first line in the place of its traceback."""
+    if record.exc_info and record.exc_info[1]:
+        record.msg, record.args = f"{record.getMessage().rstrip(': ')}: {first_line(record.exc_info[1])}", None
+        record.exc_info = None
+    return True
+
+
+# What Tune can't write of its own state, on a full disk, say, we never read.
+for _module in (
+    "ray.tune.execution.experiment_state",
+    "ray.tune.execution.tune_controller",
+    "ray.train._internal.storage",
+):
+    logging.getLogger(_module).addFilter(in_one_line)
 
 OBJECT_STORE_BYTES = 256 * 2**20
 ASK_SECONDS = 3

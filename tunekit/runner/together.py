@@ -26,11 +26,13 @@ class Together:
     def advance(self, attempts: Sequence[Attempt]) -> Done:
         """Train one epoch of the first of ``attempts``, of which none has ended: as many as there is room for.
 
-        Those of earlier turns that do not come now keep their places. Whom the result does not hold comes again: there
-        was no room, or memory ran out, and then there is half of it.
+        Those of earlier turns that do not come now keep their places, but for the last one. Whom the result does not
+        hold comes again: there was no room, or memory ran out, and then there is half of it.
         """
         others = [one for one in self._known if one.run and one not in attempts]
-        turn, done = attempts[: max(1, self.room - len(others))], Done()
+        while len(others) >= self.room:
+            others.pop().park()
+        turn, done = attempts[: self.room - len(others)], Done()
         self._known.update(turn)
         for attempt in turn:
             attempt.shares = len(turn) + len(others) > 1
@@ -41,6 +43,8 @@ class Together:
             if classify(error) is not Failure.OUT_OF_MEMORY:
                 raise
         # Only now, with the traceback gone, is nothing left that holds the tensors.
+        for attempt in others:
+            attempt.park()
         self._shrink([*turn, *others])
         return done
 
