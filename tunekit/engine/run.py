@@ -99,8 +99,8 @@ class TrialRun:
     def _predicted(self, used: int) -> int | None:
         """Peak bytes by the closed form, with those ``used`` before the model was built; None where it has none."""
         config = self.member.model.config.to_dict()
-        gpu = self.device.type == "cuda"
-        peak = predicted_peak(self.spec, config, self.splits, len(self.data.label_names), gpu=gpu)
+        num_labels, gpu = len(self.data.label_names), self.device.type == "cuda"
+        peak = predicted_peak(self.spec, config, self.splits, num_labels, gpu=gpu)
         return None if peak is None else used + peak
 
     @property
@@ -241,12 +241,10 @@ class TrialRun:
 
     def save(self) -> None:
         """A checkpoint of where it stands, at an epoch's end. Raises OSError."""
-        started = time.monotonic()
+        started, history = time.monotonic(), [asdict(item) for item in self.records]
         self.store.sync_sides(self.folder)
-        history = [asdict(item) for item in self.records]
-        model, optimizer = self.member.model, self.member.optimizer
-        step = self.member.step
-        checkpoint.save_checkpoint(self.folder / "checkpoint", model, optimizer, step=step, history=history)
+        one, folder = self.member, self.folder / "checkpoint"
+        checkpoint.save_checkpoint(folder, one.model, one.optimizer, step=one.step, history=history)
         self.last_checkpoint = time.monotonic()
         self.write_seconds = self.last_checkpoint - started
 
