@@ -18,10 +18,10 @@ import torch
 from benchmarks.harness import Outcome
 from tunekit.args import GridArgs
 from tunekit.blocks import Block
+from tunekit.command import request_of
 from tunekit.engine.job import Job
 from tunekit.lease import acquire
 from tunekit.plan import State
-from tunekit.provenance import source, versions
 from tunekit.runner.attempt import Attempt
 from tunekit.runner.together import Together
 from tunekit.status import cells_of
@@ -51,15 +51,7 @@ def run(quick: bool, model: str = "minilm", storage: Path = Path("ray_results"))
     sweep = assemble(GridArgs(), [block], f"study-{'quick' if quick else Path(name).name}", None)
     store = ResultStore(storage.resolve() / sweep.name)
     lease = acquire(store.root)
-    store.add_request(
-        {
-            "versions": versions(),
-            **source(),
-            "plugins": [],
-            "blocks": [block.to_dict()],
-            "cells": cells_of(sweep.specs),
-        }
-    )
+    store.add_request({**request_of(sweep), "cells": cells_of(sweep.specs)})
     gpu = torch.cuda.is_available()
     packs: dict[str, list[Job]] = defaultdict(list)
     for trial in plan_of(sweep, store).pending(retry_failed=False):
@@ -67,10 +59,12 @@ def run(quick: bool, model: str = "minilm", storage: Path = Path("ray_results"))
         job = Job(trial.spec, trial.fingerprint, ref, store.root, lease.start, 1, "cuda" if gpu else "cpu")
         packs[trial.spec.cell].append(job)
     processes, started = min(PACKS, len(os.sched_getaffinity(0))), time.perf_counter()
-    with ProcessPoolExecutor(processes, mp_context=get_context("spawn")) as pool:
-        list(pool.map(train, packs.values()))
+    try:
+        with ProcessPoolExecutor(processes, mp_context=get_context("spawn")) as pool:
+            list(pool.map(train, packs.values()))
+    finally:
+        lease.release()
     seconds = time.perf_counter() - started
-    lease.release()
     plan = plan_of(sweep, store)
     if plan.count(State.DONE) != len(plan.trials):
         raise RuntimeError(f"{plan.count(State.DONE)} of {len(plan.trials)} trials completed, see {store.root}")

@@ -7,7 +7,7 @@ from collections.abc import Callable, Mapping, Sequence
 
 import tyro
 
-from tunekit import estimate, plugins
+from tunekit import estimate
 from tunekit.args import GridArgs
 from tunekit.blocks import Block
 from tunekit.command import (
@@ -20,6 +20,7 @@ from tunekit.command import (
     hours_here,
     prepare_data,
     refuse_long,
+    request_of,
     say_for,
     settle,
     store_of,
@@ -30,7 +31,6 @@ from tunekit.command import (
 )
 from tunekit.costs import costs, describe_costs
 from tunekit.plan import Plan, State
-from tunekit.provenance import source, versions
 from tunekit.runner.resources import Resources
 from tunekit.schema import TrialSpec
 from tunekit.status import cells_of
@@ -102,13 +102,7 @@ def _run(
     lease = take(store, say)
     try:
         plan = plan_of(sweep, store, keep=True, since=plan)  # another driver may have finished trials since
-        request = {
-            "versions": versions(),
-            **source(),
-            "plugins": plugins.described(),
-            "blocks": [block.to_dict() for block in sweep.blocks],
-        }
-        store.add_request({**request, "cells": cells_of(sweep.specs)})
+        store.add_request({**request_of(sweep), "cells": cells_of(sweep.specs)})
         train(plan, sweep, store, resources, lease, retry_failed=args.retry_failed, track=args.track)
     finally:
         lease.release()

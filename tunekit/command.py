@@ -16,7 +16,7 @@ from tunekit.files import probe
 from tunekit.lease import Lease, Superseded, acquire
 from tunekit.objects import ObjectPath
 from tunekit.plan import Plan, PlannedTrial, State
-from tunekit.provenance import unstamped
+from tunekit.provenance import source, unstamped, versions
 from tunekit.runner.resources import Resources
 from tunekit.safety import refuse_kernels
 from tunekit.schema import TrialSpec
@@ -75,6 +75,16 @@ def store_of(args: SweepArgs, name: str) -> ResultStore:
         except OSError as error:
             raise UserError(f"can't use the storage {error}") from error
     return ResultStore(root)
+
+
+def request_of(sweep: Sweep) -> dict[str, object]:
+    """What was asked, by which version, for sweep.json."""
+    return {
+        "versions": versions(),
+        **source(),
+        "plugins": plugins.described(),
+        "blocks": [block.to_dict() for block in sweep.blocks],
+    }
 
 
 def say_for(args: SweepArgs) -> Say:

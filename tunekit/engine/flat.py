@@ -15,7 +15,7 @@ from tunekit.data.tokens import TokenisedSplit
 from tunekit.grouping import group_bounds
 
 ALIGNED = 4
-"""Tensors of a batch begin at multiples of so many numbers: CUDA's attention reads its bias 16 bytes at a time."""
+"""Parts of a flat tensor begin at multiples of so many numbers: CUDA's kernels read 16 bytes at a time."""
 
 
 @dataclass(frozen=True)
@@ -77,7 +77,7 @@ class FlatBatch:
         for dtype in (torch.int64, torch.float32):
             tensors = [tensor for tensor in held if tensor.dtype == dtype]
             if tensors:
-                sizes = [-(-tensor.numel() // ALIGNED) * ALIGNED for tensor in tensors]
+                sizes = [aligned(tensor.numel()) for tensor in tensors]
                 flat = torch.zeros(sum(sizes), dtype=dtype, pin_memory=device.type == "cuda")
                 for one, place in zip(tensors, flat.split(sizes), strict=True):
                     place[: one.numel()] = one.flatten()
@@ -152,6 +152,11 @@ def flat_batch(
         sequences=lengths.shape[1],
     )
     return batch.to(device)
+
+
+def aligned(size: int) -> int:
+    """The least multiple of ALIGNED that holds ``size`` numbers."""
+    return -(-size // ALIGNED) * ALIGNED
 
 
 def _within(lengths: np.ndarray) -> np.ndarray:

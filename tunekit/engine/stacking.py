@@ -15,11 +15,11 @@ from torch import nn
 from torch.nn import functional as F
 from transformers import PreTrainedModel
 
+from tunekit.engine.flat import aligned
+
 # Weights and gradients have the same strides, a row a trial; torch would like gradients without gaps.
 warnings.filterwarnings("ignore", message="grad and param do not obey the gradient layout contract")
 
-ALIGNED = 4
-"""Each parameter begins at a multiple of so many numbers, as matrix products on GPUs like it."""
 LEAVES = (nn.Linear, nn.LayerNorm, nn.Embedding)
 """Modules whose trainable parameters can be stacked."""
 
@@ -133,7 +133,7 @@ class Stack:
             shape = tuple(max(sizes) for sizes in zip(*(p.shape for p in parameters), strict=True))
             size = torch.Size(shape).numel()
             self.pieces.append(Piece(name, slice(end, end + size), shape, parameters))
-            end += -(-size // ALIGNED) * ALIGNED
+            end += aligned(size)
         first = self.pieces[0].parameters[0]
         self.weights = first.new_zeros((len(models), end))
         self.gradients = torch.zeros_like(self.weights)

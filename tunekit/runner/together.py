@@ -43,18 +43,20 @@ class Together:
             if classify(error) is not Failure.OUT_OF_MEMORY:
                 raise
         # Only now, with the traceback gone, is nothing left that holds the tensors.
-        for attempt in others:
-            attempt.park()
-        self._shrink([*turn, *others])
+        self._shrink(turn, others)
         return done
 
-    def _shrink(self, attempts: Sequence[Attempt]) -> None:
+    def _shrink(self, turn: Sequence[Attempt], others: Sequence[Attempt]) -> None:
         """Empty the device; from here on half as many are there at a time, each from its checkpoint."""
-        self.room = max(1, len(attempts) // 2)
+        count = len(turn) + len(others)
+        self.room = max(1, count // 2)
         self._packs.clear()
-        for attempt in attempts:
-            attempt.note(f"out of memory with {len(attempts)} on the device; from here on {self.room} at a time")
+        for attempt in [*turn, *others]:
+            attempt.note(f"out of memory with {count} on the device; from here on {self.room} at a time")
+        for attempt in turn:
             attempt.forget()
+        for attempt in others:
+            attempt.park()
 
     def _train(self, turn: Sequence[Attempt], done: Done) -> None:
         """An epoch of all. Raises what says that memory ran out, but for an attempt that had it to itself."""
@@ -89,7 +91,7 @@ class Together:
         except CLASSED as error:
             if classify(error) is Failure.OUT_OF_MEMORY:
                 raise
-            self._packs = {members: pack for members, pack in self._packs.items() if members != _members(attempts)}
+            self._packs.pop(_members(attempts), None)
             for attempt in attempts:
                 done[attempt] = error
                 attempt.forget()

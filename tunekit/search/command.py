@@ -7,7 +7,7 @@ from dataclasses import replace
 
 import tyro
 
-from tunekit import estimate, plugins
+from tunekit import estimate
 from tunekit.args import SearchArgs
 from tunekit.batching import described
 from tunekit.command import (
@@ -21,6 +21,7 @@ from tunekit.command import (
     hours_here,
     prepare_data,
     refuse_long,
+    request_of,
     say_for,
     store_of,
     take,
@@ -30,7 +31,6 @@ from tunekit.command import (
 from tunekit.files import write_atomic
 from tunekit.lease import Lease
 from tunekit.plan import Plan, PlannedTrial, State
-from tunekit.provenance import source, versions
 from tunekit.runner.resources import Resources
 from tunekit.schema import TrialSpec
 from tunekit.search.confirm import best_yaml, choices_of, chosen_specs, confirming
@@ -166,10 +166,7 @@ def _verdict(studies: Sequence[Study], plan: Plan, say: Say) -> int:
 def _request(args: SearchArgs, request: SearchRequest, confirmed: Sequence[TrialSpec]) -> dict[str, object]:
     """This command for sweep.json."""
     return {
-        "versions": versions(),
-        **source(),
-        "plugins": plugins.described(),
-        "blocks": [block.to_dict() for block in request.sweep.blocks],
+        **request_of(request.sweep),
         "search": {
             "trials": request.plans[0].planned,
             "optuna_storage": args.optuna_storage and redacted(args.optuna_storage),
