@@ -1,14 +1,20 @@
-"""Golden numbers: five tiny specs with their losses. ``python -m tests.golden`` writes them after a version bump."""
+"""Golden values: losses of tiny specs, trial ids, and hashes of code. ``python -m tests.golden`` writes them anew."""
 
+import hashlib
 import json
 import tempfile
+from dataclasses import asdict
 from pathlib import Path
+from typing import Any
 
-from tests.helpers import specify, start
+from tests.helpers import fingerprint, specify, start
+from tunekit.data.base import DATASETS
+from tunekit.methods import METHODS
+from tunekit.plan import _source_of
 from tunekit.schema import SCHEMA_VERSION, TRAINER_VERSION, TrialSpec
 
 DATA = Path(__file__).parent / "data"
-LOSSES, IDS = DATA / "golden_losses.json", DATA / "golden_ids.json"
+LOSSES, IDS, CODE = DATA / "golden_losses.json", DATA / "golden_ids.json", DATA / "golden_code.json"
 
 
 def loss_specs() -> list[TrialSpec]:
@@ -33,8 +39,21 @@ def losses_of(spec: TrialSpec) -> list[float]:
         ]
 
 
+def code_hashes() -> dict[str, Any]:
+    """The hash of every method's and dataset's code, and the whole fingerprint of one spec of each method."""
+
+    def short(item: object) -> str:
+        return hashlib.sha256(_source_of(item).encode()).hexdigest()[:12]
+
+    return {
+        "methods": {name: short(METHODS[name]) for name in METHODS},
+        "datasets": {name: short(DATASETS[name].load) for name in DATASETS},
+        "fingerprints": {name: asdict(fingerprint(specify(method=name))) for name in METHODS},
+    }
+
+
 def write() -> None:
-    """Write both files anew, under the versions at hand."""
+    """Write the files anew, under the versions at hand."""
     rows = [{"spec": spec.to_dict(), "losses": losses_of(spec)} for spec in loss_specs()]
     old = json.loads(LOSSES.read_text())
     if old["trainer_version"] == TRAINER_VERSION and old["trials"] != rows:
@@ -43,6 +62,7 @@ def write() -> None:
     rows = [TrialSpec.from_dict(row["spec"]) for row in json.loads(IDS.read_text())["trials"]]
     ids = [{"trial_id": spec.trial_id, "spec": spec.to_dict()} for spec in rows]
     IDS.write_text(json.dumps({"schema_version": SCHEMA_VERSION, "trials": ids}, indent=1) + "\n")
+    CODE.write_text(json.dumps(code_hashes(), indent=1) + "\n")
 
 
 if __name__ == "__main__":

@@ -4,7 +4,7 @@ import json
 
 import pytest
 
-from tests.golden import IDS, LOSSES, losses_of
+from tests.golden import CODE, IDS, LOSSES, code_hashes, losses_of
 from tunekit.schema import SCHEMA_VERSION, TRAINER_VERSION, TrialSpec
 
 AGAIN = "write the golden files anew with: python -m tests.golden"
@@ -24,3 +24,8 @@ def test_ids():
     assert golden["schema_version"] == SCHEMA_VERSION, AGAIN
     for trial in golden["trials"]:
         assert TrialSpec.from_dict(trial["spec"]).trial_id == trial["trial_id"], "ids changed: raise SCHEMA_VERSION"
+
+
+def test_code_hashes():
+    message = "the code of a method or dataset has another hash: every stored trial of it is stale now"
+    assert code_hashes() == json.loads(CODE.read_text()), message
