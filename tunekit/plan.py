@@ -148,15 +148,25 @@ def fingerprint_of(spec: TrialSpec, model_revision: str, data_hash: str) -> Fing
     return Fingerprint(model=model_revision, data=data_hash, code=code)
 
 
+MOVED = {"tunekit.methods._bottleneck": "tunekit.bottleneck", "tunekit.models.shapes": "tunekit.shapes"}
+"""Modules that methods import, and where they lay when the first fingerprints were made.
+
+A method's code hash covers its import lines. With this table a module may move without making stored trials stale.
+"""
+
+
 @cache
 def _source_of(item: Any) -> str:
-    """Source of the file that defines ``item``, without comments, docstrings, layout and ``suggest``.
+    """Return the source of the file that defines ``item``, in the form that fingerprints are made of.
 
-    What a search tries changes which trials there are, never a trial's numbers.
+    Comments, docstrings, layout and ``suggest`` are left out: what a search tries changes which trials there are, never
+    a trial's numbers. Names of modules that were moved are written as they were.
     """
     module = sys.modules[item.__module__]
     tree = ast.parse(inspect.getsource(module))
     for node in ast.walk(tree):
+        if isinstance(node, ast.ImportFrom) and node.module:
+            node.module = MOVED.get(node.module, node.module)
         body = getattr(node, "body", None)
         if isinstance(body, list):
             kept = [n for n in body if not (isinstance(n, ast.Expr) and isinstance(n.value, ast.Constant))]

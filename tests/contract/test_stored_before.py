@@ -5,7 +5,6 @@ tests/data/stores holds a grid and a search as they were written at version 0.1.
 
 import json
 import shutil
-from pathlib import Path
 
 import pytest
 
