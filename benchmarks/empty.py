@@ -15,7 +15,6 @@ import pandas as pd
 from tunekit.blocks import Block
 from tunekit.engine.job import Job
 from tunekit.engine.summary import SCORED, Built, summarise
-from tunekit.lease import acquire, check_current
 from tunekit.methods.base import complete_params
 from tunekit.models import resolve_model
 from tunekit.runner import grid
@@ -24,6 +23,7 @@ from tunekit.runner.progress import Progress
 from tunekit.runner.resources import Resources
 from tunekit.runner.trainable import TrialTrainable
 from tunekit.schema import EpochRecord, Status, TrialSpec, TrialSummary
+from tunekit.storage.lease import acquire, check_current
 from tunekit.store import ResultStore
 from tunekit.sweep import Sweep, plan_of
 

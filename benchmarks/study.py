@@ -20,11 +20,11 @@ from tunekit.args import GridArgs
 from tunekit.blocks import Block
 from tunekit.command import request_of
 from tunekit.engine.job import Job
-from tunekit.lease import acquire
 from tunekit.plan import State
 from tunekit.runner.attempt import Attempt
 from tunekit.runner.together import Together
 from tunekit.status import cells_of
+from tunekit.storage.lease import acquire
 from tunekit.store import ResultStore
 from tunekit.sweep import assemble, plan_of
 

@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING
 import pytest
 
 from tunekit.schema import TrialSpec
-from tunekit.storage import Place, location
+from tunekit.storage.paths import Place, location
 
 if TYPE_CHECKING:
     from tests.s3 import Server

@@ -10,7 +10,7 @@ import psutil
 import pytest
 
 from tunekit.errors import UserError
-from tunekit.lease import Superseded, _holder, acquire, check_current, current_start, holder_of
+from tunekit.storage.lease import Superseded, _holder, acquire, check_current, current_start, holder_of
 
 
 def test_a_held_lease_refuses_a_second_driver_and_a_released_one_does_not(place):
@@ -33,7 +33,7 @@ def test_a_candidate_that_loses_while_it_is_read_is_no_holder(place, monkeypatch
         lost.unlink(missing_ok=True)
         return _holder(path)
 
-    monkeypatch.setattr("tunekit.lease._holder", read)
+    monkeypatch.setattr("tunekit.storage.lease._holder", read)
     running, line = holder_of(place)
     assert not running
     assert line.startswith("not running; last was")
@@ -72,7 +72,7 @@ def test_another_hosts_lease_lives_for_a_minute(tmp_path, age, alive, monkeypatc
     path = tmp_path / "starts" / "4.json"
     path.write_text(json.dumps(holder))
     os.utime(path, (time.time() - age,) * 2)
-    monkeypatch.setattr("tunekit.lease.time.time", lambda: 0.0)  # no host's own clock counts
+    monkeypatch.setattr("tunekit.storage.lease.time.time", lambda: 0.0)  # no host's own clock counts
     if alive:
         with pytest.raises(UserError, match="pid 1 on elsewhere"):
             acquire(tmp_path)

@@ -11,10 +11,10 @@ from tunekit import doctor, estimate
 from tunekit.__main__ import main
 from tunekit.engine.job import Job
 from tunekit.engine.run import TrialRun
-from tunekit.lease import acquire
 from tunekit.models import resolve_model
 from tunekit.schema import Status
 from tunekit.status import cells_of
+from tunekit.storage.lease import acquire
 from tunekit.store import ResultStore
 
 GRID = "- {models: [tiny-bert], datasets: [demo], methods: [lora], seeds: [1, 2]}"

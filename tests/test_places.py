@@ -16,9 +16,9 @@ from tunekit.args import GridArgs
 from tunekit.command import check_storage, store_of
 from tunekit.doctor import examine
 from tunekit.errors import UserError
-from tunekit.objects import ObjectPath, _connected
 from tunekit.plan import State, make_plan
-from tunekit.storage import location
+from tunekit.storage.object_path import ObjectPath, _connected
+from tunekit.storage.paths import location
 from tunekit.store import ResultStore
 
 

@@ -13,11 +13,11 @@ from tests.browser import Browser, needs_chromium
 from tests.test_store import FINGERPRINT, record, summary
 from tunekit.__main__ import main
 from tunekit.eta import Pace, clock, remaining_seconds
-from tunekit.lease import acquire
 from tunekit.schema import Status
 from tunekit.standing import Reader, State
 from tunekit.status import cells_of
 from tunekit.status_views import write_page
+from tunekit.storage.lease import acquire
 from tunekit.store import ResultStore
 
 EVIL = "<script>alert(1)</script> & \x1b[31m"

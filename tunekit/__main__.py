@@ -8,7 +8,7 @@ from rich.console import Console
 
 from tunekit.args import Keep
 from tunekit.command import guarded
-from tunekit.storage import location
+from tunekit.storage.paths import location
 from tunekit.strict import plain
 
 STORAGE = "ray_results"

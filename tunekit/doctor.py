@@ -17,12 +17,12 @@ from tunekit.args import GridArgs
 from tunekit.data.base import DATASETS, PINNED, load_dataset
 from tunekit.data.files import NotHere, nothing_fetched
 from tunekit.errors import UserError
-from tunekit.files import probe
 from tunekit.models import MODELS, ModelRef, hub_id_of
-from tunekit.objects import ObjectPath
 from tunekit.safety import refuse_kernels
 from tunekit.schema import TrialSpec
-from tunekit.storage import Place
+from tunekit.storage.files import probe
+from tunekit.storage.object_path import ObjectPath
+from tunekit.storage.paths import Place
 from tunekit.store import ResultStore
 from tunekit.sweep import Sweep, find, plan_of
 

@@ -17,10 +17,10 @@ import pandas as pd
 import pyarrow as pa
 import pyarrow.parquet as pq
 
-from tunekit.files import write_atomic
-from tunekit.objects import ObjectPath
 from tunekit.schema import SCHEMA_VERSION, EpochRecord, Status, canonical_json
-from tunekit.storage import Place, snapshot
+from tunekit.storage.files import write_atomic
+from tunekit.storage.object_path import ObjectPath
+from tunekit.storage.paths import Place, snapshot
 
 if TYPE_CHECKING:
     from tunekit.store import ResultStore, StoredTrial

@@ -3,9 +3,9 @@
 from collections.abc import Callable, Iterator
 
 from tunekit.errors import UserError
-from tunekit.files import remove_tree
-from tunekit.lease import acquire
-from tunekit.storage import Place
+from tunekit.storage.files import remove_tree
+from tunekit.storage.lease import acquire
+from tunekit.storage.paths import Place
 from tunekit.store import ResultStore
 
 

@@ -9,8 +9,8 @@ from functools import cache
 from pathlib import Path
 
 from tunekit.errors import UserError, first_line
-from tunekit.files import sha256_of
 from tunekit.safety import checked_config
+from tunekit.storage.files import sha256_of
 
 WEIGHTS = "model.safetensors"
 TOKENIZER = "tokenizer.json"

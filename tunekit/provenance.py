@@ -12,7 +12,7 @@ from pathlib import Path
 from typing import Any
 
 from tunekit.errors import UserError
-from tunekit.files import write_atomic
+from tunekit.storage.files import write_atomic
 
 ROOT = Path(__file__).resolve().parent.parent
 STAMP = "tunekit/_source.json"

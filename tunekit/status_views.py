@@ -14,10 +14,10 @@ from rich.text import Text
 
 from tunekit.errors import UserError
 from tunekit.eta import clock
-from tunekit.files import write_atomic
 from tunekit.standing import Reader, State, SweepStanding, TrialStanding
 from tunekit.stopping import EXIT_CODES, Stopped
-from tunekit.storage import Place
+from tunekit.storage.files import write_atomic
+from tunekit.storage.paths import Place
 from tunekit.strict import plain
 
 STYLES = {

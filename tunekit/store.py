@@ -19,13 +19,11 @@ from typing import Any
 import pandas as pd
 
 from tunekit.errors import UserError as UserError
-from tunekit.files import each, move_file, move_folder, sync, write_atomic
 from tunekit.frames import Frames as Frames
 from tunekit.frames import Outline as Outline
 from tunekit.frames import Progress, read_frames
 from tunekit.imported import UNKNOWN as UNKNOWN
 from tunekit.imported import ImportedSpec as ImportedSpec
-from tunekit.objects import ObjectPath
 from tunekit.records import DamagedRecord as DamagedRecord
 from tunekit.records import checked_request, load_record, read_epochs, refuse_link
 from tunekit.records import read_text as read_text
@@ -40,9 +38,11 @@ from tunekit.searches import Search as Search
 from tunekit.searches import SearchStudy as SearchStudy
 from tunekit.searches import SearchTrial as SearchTrial
 from tunekit.searches import TrialState as TrialState
-from tunekit.storage import Place as Place
-from tunekit.storage import live, local_folder, snapshot
-from tunekit.storage import location as location
+from tunekit.storage.files import each, move_file, move_folder, sync, write_atomic
+from tunekit.storage.object_path import ObjectPath
+from tunekit.storage.paths import Place as Place
+from tunekit.storage.paths import live, local_folder, snapshot
+from tunekit.storage.paths import location as location
 from tunekit.strict import CONTROL as CONTROL
 from tunekit.strict import is_finite as is_finite
 from tunekit.strict import strict_json as strict_json

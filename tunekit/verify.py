@@ -19,12 +19,12 @@ from tunekit.data.base import DATASETS, load_dataset
 from tunekit.engine.job import Job
 from tunekit.engine.run import TrialRun
 from tunekit.errors import UserError, first_line
-from tunekit.files import copy_folder
 from tunekit.models import MODELS, ModelRef, resolve_model
 from tunekit.plan import fingerprint_of
 from tunekit.records import read_predictions
 from tunekit.schema import Fingerprint, Status, TrialSpec
-from tunekit.storage import Place
+from tunekit.storage.files import copy_folder
+from tunekit.storage.paths import Place
 from tunekit.store import ResultStore, StoredTrial
 
 TOLERANCE = 0.02

@@ -15,9 +15,9 @@ from tunekit.engine import run as engine_run
 from tunekit.engine.checkpoint import checkpoints, newest_valid
 from tunekit.engine.scoring import scores
 from tunekit.engine.train import Diverged
-from tunekit.lease import Superseded, acquire
 from tunekit.methods import METHODS
 from tunekit.schema import EpochRecord, Status
+from tunekit.storage.lease import Superseded, acquire
 from tunekit.store import ResultStore
 
 TIMED = ("epoch_seconds", "train_tokens_per_second", "peak_memory_bytes")

@@ -6,10 +6,10 @@ import sys
 from pathlib import Path
 
 from tunekit.engine.job import Job
-from tunekit.lease import acquire
 from tunekit.models import resolve_model
 from tunekit.plan import PlannedTrial
 from tunekit.runner.attempt import Attempt
+from tunekit.storage.lease import acquire
 
 WRITES = ("os.rename", "os.mkdir", "os.remove", "os.rmdir", "shutil.rmtree")
 

@@ -14,10 +14,10 @@ from tests.helpers import fingerprint, specify, start
 from tunekit.data.base import load_dataset, save_dataset
 from tunekit.engine.checkpoint import newest_valid
 from tunekit.errors import UserError
-from tunekit.lease import acquire
 from tunekit.plan import State, make_plan
 from tunekit.standing import Reader
 from tunekit.status import cells_of
+from tunekit.storage.lease import acquire
 from tunekit.store import DamagedRecord, ResultStore
 
 DONE, BROKEN_OFF = specify(seed=1), specify(seed=2, epochs=4)

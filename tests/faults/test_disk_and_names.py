@@ -13,9 +13,9 @@ from tests.conftest import ROOT
 from tests.engine.test_run import finish, numbers
 from tests.faults.drive import GRID, begin, compared, said, wait_for
 from tests.helpers import specify, start
-from tunekit import lease
 from tunekit.errors import UserError
-from tunekit.lease import acquire
+from tunekit.storage import lease
+from tunekit.storage.lease import acquire
 from tunekit.store import ResultStore
 
 ONE = (*GRID, "--methods", "full", "--seeds", "1", "--epochs", "12", "--train-limit", "96")

@@ -12,13 +12,13 @@ from tests.helpers import fingerprint, specify, start
 from tunekit.engine.job import Job
 from tunekit.engine.train import Diverged, Pack
 from tunekit.errors import UserError
-from tunekit.lease import Superseded
 from tunekit.models import resolve_model
 from tunekit.runner import attempt as runner_attempt
 from tunekit.runner.attempt import Attempt
 from tunekit.runner.failures import PAUSES_SECONDS, Failure, classify
 from tunekit.runner.trainable import SearchTrainable, TrialTrainable
 from tunekit.schema import Status
+from tunekit.storage.lease import Superseded
 from tunekit.store import ResultStore, strict_json
 
 

@@ -14,7 +14,7 @@ from tests.conftest import ROOT
 from tunekit.runner import nodes, session  # noqa: F401  (sets what Ray reads at import)
 from tunekit.runner.nodes import Driver
 from tunekit.schema import Status
-from tunekit.storage import location
+from tunekit.storage.paths import location
 from tunekit.store import ResultStore
 
 pytestmark = [pytest.mark.ray, pytest.mark.timeout(400)]

@@ -22,11 +22,11 @@ from tests.test_plugins import EXAMPLE
 from tunekit import plugins
 from tunekit.__main__ import main as tunekit
 from tunekit.engine.scoring import scores
-from tunekit.files import copy_folder
-from tunekit.lease import acquire
 from tunekit.runner import nodes
 from tunekit.schema import Status, TrialSpec
-from tunekit.storage import location
+from tunekit.storage.files import copy_folder
+from tunekit.storage.lease import acquire
+from tunekit.storage.paths import location
 from tunekit.store import ResultStore
 
 pytestmark = [pytest.mark.ray, pytest.mark.usefixtures("cluster"), pytest.mark.timeout(240)]

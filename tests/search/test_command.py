@@ -15,10 +15,10 @@ from tunekit.args import GridArgs, SearchArgs
 from tunekit.blocks import load_blocks
 from tunekit.data.base import DATASETS
 from tunekit.errors import UserError
-from tunekit.lease import acquire
 from tunekit.plan import expand
 from tunekit.search.confirm import best_yaml, chosen_specs, confirming
 from tunekit.search.request import VAL_FRACTION, SearchPreset, find_search
+from tunekit.storage.lease import acquire
 from tunekit.store import ResultStore
 from tunekit.sweep import find
 

@@ -15,7 +15,7 @@ from tests.conftest import ROOT
 from tests.helpers import run_script
 from tunekit.schema import EpochRecord, Status
 from tunekit.searches import TrialState
-from tunekit.storage import location
+from tunekit.storage.paths import location
 from tunekit.store import ResultStore
 
 pytestmark = [pytest.mark.ray, pytest.mark.usefixtures("cluster"), pytest.mark.timeout(600)]

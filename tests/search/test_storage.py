@@ -8,11 +8,11 @@ import pytest
 
 from tests.search.simulate import Simulation, plan_for
 from tunekit.errors import UserError
-from tunekit.files import copy_folder
-from tunekit.lease import Superseded, acquire
 from tunekit.search.storage import JOURNAL, check_url, open_storage, redacted
 from tunekit.search.study import Study
-from tunekit.storage import location
+from tunekit.storage.files import copy_folder
+from tunekit.storage.lease import Superseded, acquire
+from tunekit.storage.paths import location
 
 
 def test_sqlite_keeps_a_study_too(tmp_path):

@@ -16,9 +16,9 @@ from typing import TYPE_CHECKING
 
 from tunekit.data.splitting import draw_parts, stratified_sample
 from tunekit.errors import UserError
-from tunekit.files import sha256_of, write_atomic
 from tunekit.registry import Registry
-from tunekit.storage import Place
+from tunekit.storage.files import sha256_of, write_atomic
+from tunekit.storage.paths import Place
 
 if TYPE_CHECKING:
     from pandas import DataFrame

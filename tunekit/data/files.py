@@ -9,7 +9,8 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from tunekit.errors import UserError
-from tunekit.files import cache_dir, locked
+from tunekit.storage.files import locked
+from tunekit.storage.paths import cache_dir
 
 DATA_DIR = "TUNEKIT_DATA_DIR"
 """Environment variable: a folder that has the files (``acl_arc/train.jsonl`` and so on); then nothing is fetched."""

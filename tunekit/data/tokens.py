@@ -13,7 +13,8 @@ from typing import TYPE_CHECKING
 import numpy as np
 
 from tunekit.errors import UserError
-from tunekit.files import cache_dir, locked, write_atomic
+from tunekit.storage.files import locked, write_atomic
+from tunekit.storage.paths import cache_dir
 
 if TYPE_CHECKING:
     from transformers import PreTrainedTokenizerFast

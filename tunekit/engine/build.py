@@ -18,7 +18,7 @@ from tunekit.models import MODEL_TYPES, ModelRef, load_encoder, load_tokenizer
 from tunekit.schema import Fingerprint, Scalar, TrialSpec
 from tunekit.seeding import seeded, stream_seed
 from tunekit.shapes import NAMING
-from tunekit.storage import Place
+from tunekit.storage.paths import Place
 
 
 @dataclass(frozen=True)

@@ -20,10 +20,10 @@ from safetensors import SafetensorError
 from safetensors.torch import load_file, save_file
 from torch import nn
 
-from tunekit.files import fetched, remove_tree, sha256_of, upload, write_atomic
-from tunekit.objects import ObjectPath
 from tunekit.schema import canonical_json
-from tunekit.storage import Place
+from tunekit.storage.files import fetched, remove_tree, sha256_of, upload, write_atomic
+from tunekit.storage.object_path import ObjectPath
+from tunekit.storage.paths import Place
 
 FILES = ("model.safetensors", "optimizer.safetensors")
 MANIFEST = "manifest.json"

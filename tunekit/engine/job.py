@@ -7,7 +7,7 @@ from typing import Any
 from tunekit.models import ModelRef
 from tunekit.plugins import Plugin
 from tunekit.schema import Fingerprint, TrialSpec
-from tunekit.storage import Place
+from tunekit.storage.paths import Place
 
 
 @dataclass(frozen=True)

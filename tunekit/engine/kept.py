@@ -18,10 +18,10 @@ from torch import nn
 from tunekit.engine.checkpoint import checkpoints, trainable
 from tunekit.engine.summary import best_epoch
 from tunekit.errors import UserError, first_line
-from tunekit.files import fetched, upload
-from tunekit.objects import ObjectPath
 from tunekit.schema import EpochRecord, Fingerprint, TrialSpec, canonical_json
-from tunekit.storage import Place
+from tunekit.storage.files import fetched, upload
+from tunekit.storage.object_path import ObjectPath
+from tunekit.storage.paths import Place
 
 MAX_HEADER_BYTES = 10_000_000
 PREFIX = "epoch-"

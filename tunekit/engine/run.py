@@ -20,14 +20,14 @@ from tunekit.engine.scoring import scores
 from tunekit.engine.summary import Built, best_epoch, summarise
 from tunekit.engine.train import Diverged, LabelledSplit, Member, Pack, TrainedEpoch, mean_cross_entropy
 from tunekit.engine.watchdog import beat
-from tunekit.files import remove_tree
 from tunekit.graph import FP32
-from tunekit.lease import check_current
 from tunekit.memory import ADAMW_STATES
 from tunekit.methods.base import count_parameters
 from tunekit.records import read_predictions
 from tunekit.schema import EpochRecord, Status, TrialSummary
 from tunekit.seeding import stream_seed
+from tunekit.storage.files import remove_tree
+from tunekit.storage.lease import check_current
 from tunekit.store import PREDICTION_ROWS, ResultStore
 
 _NO_ROWS = pd.DataFrame({"epoch": pd.Series(dtype="int64")})

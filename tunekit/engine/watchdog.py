@@ -7,8 +7,8 @@ from collections.abc import Iterator
 from contextlib import contextmanager, nullcontext
 from typing import TextIO
 
-from tunekit.objects import ObjectPath
-from tunekit.storage import Place
+from tunekit.storage.object_path import ObjectPath
+from tunekit.storage.paths import Place
 
 SILENT_SECONDS = 600
 """A process in which no batch began for this long, in training or scoring, hangs. No batch takes minutes."""

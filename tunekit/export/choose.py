@@ -7,7 +7,7 @@ from typing import Any
 from tunekit.errors import UserError
 from tunekit.schema import Status, TrialSpec
 from tunekit.status import cell_names, requested_specs
-from tunekit.storage import Place
+from tunekit.storage.paths import Place
 from tunekit.store import ResultStore, StoredTrial
 
 

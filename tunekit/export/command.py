@@ -25,7 +25,7 @@ from tunekit.plan import fingerprint_of
 from tunekit.provenance import source
 from tunekit.records import read_predictions
 from tunekit.seeding import stream_seed
-from tunekit.storage import Place
+from tunekit.storage.paths import Place
 from tunekit.store import ResultStore, StoredTrial
 from tunekit.verify import compared, model_of, trained_again
 

@@ -15,11 +15,11 @@ from tunekit.engine.run import TrialRun, end
 from tunekit.engine.train import TrainedEpoch
 from tunekit.engine.watchdog import watched
 from tunekit.errors import first_line
-from tunekit.files import append_line
 from tunekit.runner.failures import CLASSED, ENDINGS, PAUSES_SECONDS, Failure, classify
 from tunekit.runner.view import View
 from tunekit.schema import EpochRecord, Status
-from tunekit.storage import Place
+from tunekit.storage.files import append_line
+from tunekit.storage.paths import Place
 from tunekit.store import ResultStore
 
 

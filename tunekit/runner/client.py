@@ -16,7 +16,7 @@ from tunekit.runner.nodes import Driver, refusal, refused
 from tunekit.runner.slot import SlotTrainable
 from tunekit.runner.view import View, is_behind, report_of, report_of_seeds
 from tunekit.schema import Status
-from tunekit.storage import Place
+from tunekit.storage.paths import Place
 
 NAMESPACE = "tunekit"
 

@@ -10,7 +10,7 @@ from types import TracebackType
 from rich.console import Console, Group
 from rich.live import Live
 
-from tunekit.storage import Place
+from tunekit.storage.paths import Place
 
 
 class Display(ABC):

@@ -9,7 +9,6 @@ from ray.tune.experiment import Trial
 
 from tunekit.engine.job import Job
 from tunekit.engine.run import end
-from tunekit.lease import Lease
 from tunekit.models import ModelRef
 from tunekit.plan import PlannedTrial
 from tunekit.runner.client import TrialClient
@@ -22,6 +21,7 @@ from tunekit.runner.retries import Retries, reason, specs_of
 from tunekit.runner.trainable import TrialTrainable
 from tunekit.runner.watched import Watched
 from tunekit.schema import Status
+from tunekit.storage.lease import Lease
 from tunekit.store import DamagedRecord, ResultStore
 from tunekit.trackers.feed import Feeds
 

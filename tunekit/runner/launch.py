@@ -11,16 +11,16 @@ from ray import tune
 
 from tunekit import plugins
 from tunekit.engine.job import Job
-from tunekit.lease import Lease
 from tunekit.models import ModelRef
-from tunekit.objects import ObjectPath
 from tunekit.runner.client import end_hosts
 from tunekit.runner.nodes import Guard, guarded
 from tunekit.runner.resources import Resources, check_room
 from tunekit.runner.retries import MAX_FAILURES
 from tunekit.schema import Fingerprint, TrialSpec
 from tunekit.stopping import Signals, Stopped
-from tunekit.storage import local_folder
+from tunekit.storage.lease import Lease
+from tunekit.storage.object_path import ObjectPath
+from tunekit.storage.paths import local_folder
 from tunekit.store import ResultStore
 
 Make = Callable[[ray_session.Session, Guard], tune.Tuner]

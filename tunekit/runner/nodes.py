@@ -19,12 +19,12 @@ from ray.exceptions import GetTimeoutError, RayError
 from ray.util.scheduling_strategies import NodeAffinitySchedulingStrategy
 
 from tunekit.errors import UserError
-from tunekit.files import write_atomic
-from tunekit.lease import Lease
-from tunekit.objects import ObjectPath
 from tunekit.provenance import differing, source_hash, versions
 from tunekit.runner.resources import Node
-from tunekit.storage import Place
+from tunekit.storage.files import write_atomic
+from tunekit.storage.lease import Lease
+from tunekit.storage.object_path import ObjectPath
+from tunekit.storage.paths import Place
 
 ANSWER_SECONDS = 180
 """A node that has not answered by then is refused; a new one may have to unpack the working directory first."""

@@ -14,7 +14,7 @@ from tunekit.eta import Kind, Pace, clock, kind_of, remaining_seconds
 from tunekit.plan import Plan, State
 from tunekit.runner.display import Display
 from tunekit.schema import Status, TrialSpec, shown_metric
-from tunekit.storage import Place
+from tunekit.storage.paths import Place
 
 SHOWN = 12
 """Running trials that the live table lists."""

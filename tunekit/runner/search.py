@@ -13,7 +13,6 @@ from sqlalchemy.exc import SQLAlchemyError
 from tunekit.engine.job import Job
 from tunekit.engine.run import end
 from tunekit.errors import UserError, first_line
-from tunekit.lease import Lease, Superseded
 from tunekit.models import ModelRef
 from tunekit.runner.client import SearchClient
 from tunekit.runner.launch import experiment_of, fit, job_of, run_config
@@ -29,6 +28,7 @@ from tunekit.schema import Status, TrialSpec, slug
 from tunekit.search.outcome import Outcome, outcome_of
 from tunekit.search.space import shown_params
 from tunekit.search.study import Asked, Study
+from tunekit.storage.lease import Lease, Superseded
 from tunekit.store import ResultStore, StoredTrial
 from tunekit.trackers.feed import Feeds
 

@@ -16,7 +16,7 @@ from tunekit.schema import Scalar
 from tunekit.search.outcome import Outcome
 from tunekit.search.study import Study
 from tunekit.searches import TrialState
-from tunekit.storage import Place
+from tunekit.storage.paths import Place
 
 
 @dataclass

@@ -28,8 +28,6 @@ from tunekit.command import (
     train,
     verdict,
 )
-from tunekit.files import write_atomic
-from tunekit.lease import Lease
 from tunekit.plan import Plan, PlannedTrial, State
 from tunekit.runner.resources import Resources
 from tunekit.schema import TrialSpec
@@ -38,6 +36,8 @@ from tunekit.search.request import SearchPreset, SearchRequest, find_search
 from tunekit.search.storage import open_storage, redacted
 from tunekit.search.study import Study
 from tunekit.status import cells_of
+from tunekit.storage.files import write_atomic
+from tunekit.storage.lease import Lease
 from tunekit.store import ResultStore, Search, TrialState
 from tunekit.sweep import plan_of
 

@@ -6,8 +6,8 @@ from typing import Any
 
 from optuna.storages.journal import BaseJournalBackend
 
-from tunekit.lease import check_current
-from tunekit.objects import ObjectPath
+from tunekit.storage.lease import check_current
+from tunekit.storage.object_path import ObjectPath
 
 
 class ObjectJournal(BaseJournalBackend):

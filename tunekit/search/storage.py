@@ -7,8 +7,8 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 from tunekit.errors import UserError, first_line
-from tunekit.objects import ObjectPath
-from tunekit.storage import Place
+from tunekit.storage.object_path import ObjectPath
+from tunekit.storage.paths import Place
 
 if TYPE_CHECKING:
     from optuna.storages import BaseStorage

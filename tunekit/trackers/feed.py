@@ -14,7 +14,7 @@ from types import TracebackType
 from typing import TypeVar
 
 from tunekit.schema import TrialSpec
-from tunekit.storage import Place, local_folder
+from tunekit.storage.paths import Place, local_folder
 from tunekit.store import DamagedRecord, ResultStore
 from tunekit.trackers import Tracker, maker_of
 

@@ -10,7 +10,7 @@ from pathlib import Path
 from tensorboardX import SummaryWriter
 from tensorboardX.summary import hparams
 
-from tunekit.files import write_atomic
+from tunekit.storage.files import write_atomic
 from tunekit.store import StoredTrial
 from tunekit.trackers import metrics, parameters, results, run_key, run_name
 

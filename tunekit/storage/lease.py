@@ -1,7 +1,7 @@
 """One driver a sweep: a lease with host and pid, and a number for each start.
 
 Starts are files ``starts/<number>.json``, created exclusively (on an object store ``starts/<number>-<name>.json``, see
-``tunekit.election``); the highest number owns the sweep. Its driver renews the file's time. Workers of an earlier start
+``tunekit.storage.election``); the highest number owns the sweep. Its driver renews the file's time. Workers of an earlier start
 see the higher number and stop, though their driver was killed.
 """
 
@@ -17,11 +17,11 @@ from typing import Any
 
 import psutil
 
-from tunekit.election import newest_start, number_of, stand
 from tunekit.errors import UserError
-from tunekit.files import write_atomic
-from tunekit.objects import ObjectPath
-from tunekit.storage import Place
+from tunekit.storage.election import newest_start, number_of, stand
+from tunekit.storage.files import write_atomic
+from tunekit.storage.object_path import ObjectPath
+from tunekit.storage.paths import Place
 
 RENEW_SECONDS = 10
 DEAD_SECONDS = 60

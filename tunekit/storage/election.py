@@ -10,8 +10,8 @@ have won. Both PUT before they listed, and a winner is not removed; so the one t
 import os
 import time
 
-from tunekit.objects import ObjectPath
-from tunekit.storage import Place
+from tunekit.storage.object_path import ObjectPath
+from tunekit.storage.paths import Place
 
 WAIT_SECONDS = 0.2
 WAITS = 50

@@ -8,7 +8,7 @@ from typing import TypeVar
 from urllib.parse import parse_qsl, urlsplit
 
 from tunekit.errors import UserError
-from tunekit.objects import ObjectPath, threads
+from tunekit.storage.object_path import ObjectPath, threads
 
 OPTIONS = {"s3": ("endpoint_override", "region", "scheme"), "gs": ("endpoint_override", "scheme")}
 """What may stand behind the ``?`` of a URI, by its scheme; the names are pyarrow's."""
@@ -59,10 +59,15 @@ def in_threads(work: Callable[[T], R], items: Iterable[T]) -> Iterator[R]:
     return threads().map(work, items)
 
 
+def cache_dir() -> Path:
+    """``TUNEKIT_CACHE_DIR``, else the user's cache folder: what the processes of a machine share."""
+    import pooch
+
+    return Path(os.environ.get("TUNEKIT_CACHE_DIR") or pooch.os_cache("tunekit"))
+
+
 def local_folder(place: ObjectPath) -> Path:
     """Where this machine keeps what belongs to ``place`` and can be had again."""
-    from tunekit.files import cache_dir
-
     digest = hashlib.sha256(str((place.live, place.options)).encode()).hexdigest()[:12]
     return cache_dir() / "stores" / f"{place.name}-{digest}"
 

@@ -17,7 +17,7 @@ from types import SimpleNamespace
 from typing import TYPE_CHECKING, Any
 from urllib.parse import urlencode
 
-from tunekit.server_errors import explained
+from tunekit.storage.object_errors import explained
 
 if TYPE_CHECKING:
     from pyarrow.fs import FileInfo, FileSystem

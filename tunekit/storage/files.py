@@ -10,8 +10,8 @@ from contextlib import contextmanager
 from pathlib import Path, PurePosixPath
 from typing import TypeVar
 
-from tunekit.objects import ObjectPath
-from tunekit.storage import Place, in_threads
+from tunekit.storage.object_path import ObjectPath
+from tunekit.storage.paths import Place, in_threads
 
 T, R = TypeVar("T"), TypeVar("R")
 COPY_BYTES = 2**24
@@ -59,13 +59,6 @@ def probe(folder: Place) -> None:
         return
     with tempfile.TemporaryDirectory(dir=folder, prefix=".tunekit-probe-") as inside:
         _check_written(Path(inside) / "probe")
-
-
-def cache_dir() -> Path:
-    """``TUNEKIT_CACHE_DIR``, else the user's cache folder: what the processes of a machine share."""
-    import pooch
-
-    return Path(os.environ.get("TUNEKIT_CACHE_DIR") or pooch.os_cache("tunekit"))
 
 
 @contextmanager
