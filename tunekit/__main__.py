@@ -8,8 +8,8 @@ from rich.console import Console
 
 from tunekit.args import Keep
 from tunekit.command import guarded
+from tunekit.parsing import plain
 from tunekit.storage.paths import location
-from tunekit.strict import plain
 
 STORAGE = "ray_results"
 

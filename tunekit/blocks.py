@@ -10,7 +10,7 @@ from tunekit.errors import UserError
 from tunekit.methods import METHODS
 from tunekit.methods.base import complete_params
 from tunekit.schema import Scalar, TrialSpec
-from tunekit.strict_yaml import read_yaml
+from tunekit.yaml_reading import read_yaml
 
 
 @dataclass(frozen=True, kw_only=True)

@@ -12,18 +12,18 @@ from tunekit import estimate, fit, plugins
 from tunekit.args import SweepArgs
 from tunekit.data.base import load_dataset, overview, save_dataset
 from tunekit.errors import UserError
+from tunekit.parsing import plain
 from tunekit.plan import Plan, PlannedTrial, State
 from tunekit.provenance import source, unstamped, versions
 from tunekit.runner.resources import Resources
 from tunekit.safety import refuse_kernels
 from tunekit.schema import TrialSpec
-from tunekit.stopping import Signals, Stopped
+from tunekit.signals import Signals, Stopped
 from tunekit.storage.files import probe
 from tunekit.storage.lease import Lease, Superseded, acquire
 from tunekit.storage.object_path import ObjectPath
 from tunekit.storage.paths import Place, location
 from tunekit.store import DamagedRecord, ResultStore
-from tunekit.strict import plain
 from tunekit.sweep import Sweep
 from tunekit.trackers import check_trackers
 

@@ -5,8 +5,8 @@ from collections.abc import Mapping
 from dataclasses import asdict, dataclass, field
 from typing import Any
 
+from tunekit.parsing import Scalar, check_names, coerced, plain_scalars, strictly
 from tunekit.schema import Fingerprint, canonical_json, slug
-from tunekit.strict import Scalar, check_names, coerced, plain_scalars, strictly
 
 UNKNOWN = Fingerprint(model="unknown", data="unknown", code="unknown", trainer=0)
 """The fingerprint of an imported trial."""

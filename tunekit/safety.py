@@ -9,7 +9,7 @@ from pathlib import Path
 from typing import Any
 
 from tunekit.errors import UserError
-from tunekit.strict import strict_json
+from tunekit.parsing import strict_json
 
 MAX_CONFIG_BYTES = 1_000_000
 FORBIDDEN = (

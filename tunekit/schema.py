@@ -11,8 +11,8 @@ from enum import StrEnum
 from functools import cache, cached_property
 from typing import Any
 
-from tunekit.strict import Scalar as Scalar
-from tunekit.strict import check_names, check_scores, coerced, plain_scalars, strictly
+from tunekit.parsing import Scalar as Scalar
+from tunekit.parsing import check_names, check_scores, coerced, plain_scalars, strictly
 
 # Versions of records and ids, and of training's numerics: a changed golden id or loss must raise its own.
 SCHEMA_VERSION = 1

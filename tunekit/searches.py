@@ -8,7 +8,7 @@ from dataclasses import asdict, dataclass, field
 from enum import StrEnum
 from typing import Any
 
-from tunekit.strict import Scalar, is_finite, strictly
+from tunekit.parsing import Scalar, is_finite, strictly
 
 ROLES = ("default", "best", "1se")
 """What a configuration is chosen as: the study's own, the best, the cheapest within one standard error of it."""

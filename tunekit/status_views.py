@@ -14,11 +14,11 @@ from rich.text import Text
 
 from tunekit.errors import UserError
 from tunekit.eta import clock
+from tunekit.parsing import plain
+from tunekit.signals import EXIT_CODES, Stopped
 from tunekit.standing import Reader, State, SweepStanding, TrialStanding
-from tunekit.stopping import EXIT_CODES, Stopped
 from tunekit.storage.files import write_atomic
 from tunekit.storage.paths import Place
-from tunekit.strict import plain
 
 STYLES = {
     State.DONE: "green",

@@ -24,6 +24,9 @@ from tunekit.frames import Outline as Outline
 from tunekit.frames import Progress, read_frames
 from tunekit.imported import UNKNOWN as UNKNOWN
 from tunekit.imported import ImportedSpec as ImportedSpec
+from tunekit.parsing import CONTROL as CONTROL
+from tunekit.parsing import is_finite as is_finite
+from tunekit.parsing import strict_json as strict_json
 from tunekit.records import DamagedRecord as DamagedRecord
 from tunekit.records import checked_request, load_record, read_epochs, refuse_link
 from tunekit.records import read_text as read_text
@@ -43,10 +46,7 @@ from tunekit.storage.object_path import ObjectPath
 from tunekit.storage.paths import Place as Place
 from tunekit.storage.paths import live, local_folder, snapshot
 from tunekit.storage.paths import location as location
-from tunekit.strict import CONTROL as CONTROL
-from tunekit.strict import is_finite as is_finite
-from tunekit.strict import strict_json as strict_json
-from tunekit.strict_yaml import read_yaml as read_yaml
+from tunekit.yaml_reading import read_yaml as read_yaml
 
 SPEC = "spec.json"
 """What makes a folder a trial's."""

@@ -14,8 +14,8 @@ from tunekit.errors import UserError, first_line
 from tunekit.export.formats import ADAPTERS, PEFT, WHOLE, kind_of, read
 from tunekit.hub import is_commit, is_hub_id
 from tunekit.models import MODELS, ModelRef, load_encoder, load_tokenizer
+from tunekit.parsing import strict_json
 from tunekit.schema import TrialSpec
-from tunekit.strict import strict_json
 
 MANIFEST = "tunekit.json"
 BASE = "base"

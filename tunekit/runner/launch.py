@@ -17,7 +17,7 @@ from tunekit.runner.nodes import Guard, guarded
 from tunekit.runner.resources import Resources, check_room
 from tunekit.runner.retries import MAX_FAILURES
 from tunekit.schema import Fingerprint, TrialSpec
-from tunekit.stopping import Signals, Stopped
+from tunekit.signals import Signals, Stopped
 from tunekit.storage.lease import Lease
 from tunekit.storage.object_path import ObjectPath
 from tunekit.storage.paths import local_folder

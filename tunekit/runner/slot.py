@@ -10,10 +10,10 @@ from pathlib import Path
 import ray
 from ray import tune
 
+from tunekit.parsing import plain
 from tunekit.runner.metrics import Meter
 from tunekit.runner.view import View
 from tunekit.schema import TrialSpec, shown_metric
-from tunekit.strict import plain
 
 
 class SlotTrainable(tune.Trainable):
