@@ -35,7 +35,7 @@ from analysis.stats import Sample
 from analysis.summary import claims_section, headline_section
 from analysis.tables import Row, Score, Table, TableSpec, build, percent
 from analysis.vector import save
-from tunekit.store import DamagedRecord, UserError, location
+from tunekit.store.result_store import DamagedRecord, UserError, location
 
 BAD_INPUT = 2
 

@@ -17,7 +17,7 @@ from analysis.names import LABELS, metric_name, setting_text, varying
 from analysis.predictions import METRICS, collapsed, per_class_f1, read_predictions
 from analysis.stats import Sample
 from tunekit.schema import Scalar, Status
-from tunekit.store import ROLES, Place, UserError, location
+from tunekit.store.result_store import ROLES, Place, UserError, location
 
 SELECTIONS = ("last", "best-val", "best-test")
 FAILURES = (Status.FAILED, Status.DIVERGED, Status.OUT_OF_MEMORY)

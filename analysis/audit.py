@@ -12,7 +12,7 @@ from analysis.document import Grid, Points, Section
 from analysis.load import DatasetFacts
 from analysis.predictions import METRICS as SCORES
 from analysis.predictions import IntArray, accuracy, read_columns, read_predictions
-from tunekit.store import DamagedRecord, Place, ResultStore, strict_json
+from tunekit.store.result_store import DamagedRecord, Place, ResultStore, strict_json
 
 _TEXT, _WHOLE = (pa.string(), pa.large_string()), (pa.int32(), pa.int64())
 _TYPES = {"split": _TEXT, "row": _WHOLE, "label": _WHOLE, "text_sha256": _TEXT, "group": _TEXT}

@@ -10,7 +10,7 @@ from analysis.planning import detectable_difference, hours_for, seeds_phrase, se
 from analysis.predictions import read_predictions, runs_matrix
 from analysis.stats import Comparison, Interval, Paired, Sample, equivalence, paired, permutation_p, welch
 from analysis.tables import Score, Table
-from tunekit.store import DamagedRecord
+from tunekit.store.result_store import DamagedRecord
 
 NEW_TEXT = {"accuracy": accuracy_difference, "macro_f1": macro_f1_difference}
 

@@ -14,7 +14,7 @@ from analysis.search import searched
 from analysis.search_section import tuned_grid
 from analysis.tables import build, default_specs
 from tunekit.schema import TrialSpec
-from tunekit.store import ResultStore
+from tunekit.store.result_store import ResultStore
 
 METRICS = ("accuracy", "macro_f1")
 MORE_SEEDS = 20

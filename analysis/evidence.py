@@ -16,7 +16,7 @@ from analysis.names import SPLITS
 from analysis.planning import std_interval
 from analysis.stats import Interval, mean_interval
 from analysis.tables import percent
-from tunekit.store import DamagedRecord, Place
+from tunekit.store.result_store import DamagedRecord, Place
 
 NEW_TEXT = {"accuracy": accuracy_interval, "macro_f1": macro_f1_interval}
 

@@ -12,7 +12,7 @@ import pandas as pd
 from scipy.special import gammaln
 
 from analysis.search import DEFAULT, Searched, is_score
-from tunekit.store import SearchTrial, TrialState
+from tunekit.store.result_store import SearchTrial, TrialState
 
 FloatArray = npt.NDArray[np.float64]
 

@@ -19,7 +19,7 @@ from analysis.search import searched
 from analysis.search_figures import search_figures
 from analysis.stats import mean_interval
 from analysis.vector import Plate, figure_stem, settle, wrapped
-from tunekit.store import DamagedRecord
+from tunekit.store.result_store import DamagedRecord
 
 # Of a trial's summary: the axis, and what is 1 on it.
 COSTS = {

@@ -13,7 +13,7 @@ from typing import Any
 
 from analysis.ray_experiment import ForeignTrial, finite, read_experiment
 from tunekit.schema import EpochRecord, Scalar, Status, TrialSummary
-from tunekit.store import UNKNOWN, ImportedSpec, ResultStore, UserError
+from tunekit.store.result_store import UNKNOWN, ImportedSpec, ResultStore, UserError
 
 NAMES = ("model", "dataset", "method")
 REQUIRED = (*NAMES, "seed", "metric")

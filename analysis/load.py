@@ -11,7 +11,7 @@ from typing import Any
 import pandas as pd
 
 from analysis.names import NAMES
-from tunekit.store import (
+from tunekit.store.result_store import (
     CONTROL,
     DamagedRecord,
     Place,
@@ -63,7 +63,7 @@ class Study:
 
     stores: tuple[ResultStore, ...]
     trials: pd.DataFrame
-    """``tunekit.frames.Frames.trials`` of the trials that count, with ``sweep``, and ``path`` of the trial's folder."""
+    """``tunekit.store.frames.Frames.trials`` of the trials that count, with ``sweep``, and ``path`` of the trial's folder."""
     epochs: pd.DataFrame
     """Their epochs, with ``path``."""
     expected: Mapping[str, tuple[int, ...]]

@@ -11,7 +11,7 @@ from analysis.aggregate import FAILURES, Cell
 from analysis.audit import read_copy
 from analysis.load import Study
 from analysis.predictions import METRICS, per_class_f1
-from tunekit.store import UserError
+from tunekit.store.result_store import UserError
 
 
 def filled_with_majority(study: Study, found: Sequence[Cell]) -> list[Cell]:

@@ -19,7 +19,7 @@ from analysis.report import Report, write_report
 from analysis.study_memory import MIB, study_sections
 from analysis.vector import Plate, save
 from tunekit.memory import SHAPES, Shape, Sizes, Work, is_followed, predict, saved_bytes
-from tunekit.store import UserError, strict_json
+from tunekit.store.result_store import UserError, strict_json
 
 LENGTHS, BATCHES = (32, 64, 128, 256, 512), (8, 16, 32, 64)
 METHODS: Mapping[str, Mapping[str, Any]] = MappingProxyType(

@@ -27,7 +27,7 @@ from analysis.tables import Table, build, default_specs
 from analysis.tex import latex_sections
 from analysis.vector import Plate, save
 from tunekit.schema import slug
-from tunekit.store import UserError, strict_json
+from tunekit.store.result_store import UserError, strict_json
 
 MANIFEST = "paper.json"
 

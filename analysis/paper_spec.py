@@ -26,7 +26,7 @@ from analysis.names import number
 from analysis.report import KINDS, METRICS
 from analysis.tables import PER_CLASS, Row, TableSpec, score_of
 from tunekit.schema import Scalar, slug
-from tunekit.store import Place, UserError, location, read_yaml
+from tunekit.store.result_store import Place, UserError, location, read_yaml
 
 _KEYS = {"sweeps", "select", "metrics", "names", "claims", "figures", "tables"}
 _TABLE_KEYS = {"stem", "caption", "metric", "columns", "rows"}

@@ -9,7 +9,7 @@ import pyarrow as pa
 import pyarrow.parquet as pq
 from sklearn.metrics import accuracy_score, confusion_matrix, f1_score, matthews_corrcoef
 
-from tunekit.store import DamagedRecord, Place
+from tunekit.store.result_store import DamagedRecord, Place
 
 IntArray = npt.NDArray[np.integer]
 FloatArray = npt.NDArray[np.float64]

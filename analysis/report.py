@@ -35,7 +35,7 @@ from analysis.summary import (
 )
 from analysis.tables import PER_CLASS, Table, build, default_specs
 from analysis.vector import Plate
-from tunekit.store import UserError
+from tunekit.store.result_store import UserError
 
 METRICS = ("accuracy", "macro_f1", "micro_f1", "mcc", "weighted_f1", PER_CLASS)
 KINDS: Mapping[str, str] = {

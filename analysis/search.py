@@ -14,7 +14,16 @@ from analysis.names import LABELS, SHORT, metric_name, number, rounded
 from analysis.predictions import read_predictions
 from analysis.stats import Sample
 from tunekit.schema import Status
-from tunekit.store import ROLES, Candidate, SearchStudy, SearchTrial, TrialState, choose, item_standard_error, pareto
+from tunekit.store.result_store import (
+    ROLES,
+    Candidate,
+    SearchStudy,
+    SearchTrial,
+    TrialState,
+    choose,
+    item_standard_error,
+    pareto,
+)
 
 DEFAULT = 0
 """Number of the study's own configuration."""

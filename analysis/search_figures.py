@@ -24,7 +24,7 @@ from analysis.search_plots import (
     slice_of,
 )
 from analysis.vector import Plate, figure_stem, wrapped
-from tunekit.store import TrialState
+from tunekit.store.result_store import TrialState
 
 MAX_SLICES = 4
 """Parameters beside each other."""

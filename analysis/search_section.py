@@ -20,7 +20,7 @@ from analysis.search import (
 )
 from analysis.stats import welch
 from analysis.tables import percent
-from tunekit.store import SearchTrial
+from tunekit.store.result_store import SearchTrial
 
 
 def search_section(found: Sequence[Searched]) -> Section:

@@ -10,7 +10,7 @@ from analysis.load import Study
 from analysis.names import SPLITS, metric_name
 from analysis.published import register
 from analysis.tables import EPOCHS, Table, percent
-from tunekit.store import UserError
+from tunekit.store.result_store import UserError
 
 
 def about_section(study: Study, found: Sequence[Cell], select: str) -> Section:

@@ -8,7 +8,7 @@ from analysis.aggregate import Cell, called
 from analysis.names import LABELS, SPLITS, numbered
 from analysis.stats import Sample, holm, smallest_p, welch
 from tunekit.schema import slug
-from tunekit.store import UserError
+from tunekit.store.result_store import UserError
 
 ALPHA = 0.05
 PER_CLASS = "per_class_f1"

@@ -24,7 +24,7 @@ from tunekit.runner.resources import Resources
 from tunekit.runner.trainable import TrialTrainable
 from tunekit.schema import EpochRecord, Status, TrialSpec, TrialSummary
 from tunekit.storage.lease import acquire, check_current
-from tunekit.store import ResultStore
+from tunekit.store.result_store import ResultStore
 from tunekit.sweep import Sweep, plan_of
 
 MODEL, DATASET, METHOD = "tiny-bert", "demo", "full"

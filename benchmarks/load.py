@@ -16,8 +16,8 @@ from analysis.aggregate import cells
 from analysis.importing import import_experiment, parse_map
 from analysis.load import load
 from benchmarks.harness import Outcome, interleaved, ratio_of
-from tunekit.frames import read_frames
-from tunekit.store import ResultStore
+from tunekit.store.frames import read_frames
+from tunekit.store.result_store import ResultStore
 
 EPOCHS = 10
 SEEDS = 5

@@ -18,7 +18,7 @@ from typing import Any
 
 from benchmarks.harness import Outcome, ratio_of
 from benchmarks.small import write_small
-from tunekit.store import ResultStore
+from tunekit.store.result_store import ResultStore
 
 ROOT = Path(__file__).resolve().parent.parent
 DATASET = "acl_arc"

@@ -22,9 +22,9 @@ from tunekit.command import settle
 from tunekit.costs import costs, describe_costs
 from tunekit.plan import State
 from tunekit.schema import TrialSpec
-from tunekit.standing import Reader
-from tunekit.status import cells_of
-from tunekit.store import ResultStore
+from tunekit.store.progress import Reader
+from tunekit.store.requests import cells_of
+from tunekit.store.result_store import ResultStore
 from tunekit.sweep import describe, plan_of
 
 import ray  # isort: skip  (after benchmarks.empty, which sets what Ray reads at import)

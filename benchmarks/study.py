@@ -23,9 +23,9 @@ from tunekit.engine.job import Job
 from tunekit.plan import State
 from tunekit.runner.attempt import Attempt
 from tunekit.runner.together import Together
-from tunekit.status import cells_of
 from tunekit.storage.lease import acquire
-from tunekit.store import ResultStore
+from tunekit.store.requests import cells_of
+from tunekit.store.result_store import ResultStore
 from tunekit.sweep import assemble, plan_of
 
 STUDY = Block(

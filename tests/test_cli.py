@@ -10,8 +10,8 @@ from tests.test_store import FINGERPRINT, record, summary
 from tunekit import estimate
 from tunekit.__main__ import main as tunekit_main
 from tunekit.schema import Status, TrialSpec
-from tunekit.status import cell_names, cells_of, requested_specs
-from tunekit.store import ResultStore
+from tunekit.store.requests import cell_names, cells_of, requested_specs
+from tunekit.store.result_store import ResultStore
 
 
 @pytest.fixture

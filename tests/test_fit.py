@@ -14,7 +14,7 @@ from tunekit.memory import how_many_fit
 from tunekit.methods.base import METHODS
 from tunekit.models import MODELS, ModelRef, resolve_model
 from tunekit.runner.resources import Resources
-from tunekit.store import ResultStore
+from tunekit.store.result_store import ResultStore
 
 GIB = 2**30
 SIZE = estimate.Size(train=100, scored=50, tokens=20)

@@ -11,7 +11,7 @@ import pytest
 from tests.analysis.stores import add
 from tests.test_store import FINGERPRINT, record
 from tunekit.schema import Status
-from tunekit.store import ResultStore
+from tunekit.store.result_store import ResultStore
 
 
 def same(store, cache, since=None):

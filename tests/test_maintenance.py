@@ -13,9 +13,9 @@ from tunekit.engine.job import Job
 from tunekit.engine.run import TrialRun
 from tunekit.models import resolve_model
 from tunekit.schema import Status
-from tunekit.status import cells_of
 from tunekit.storage.lease import acquire
-from tunekit.store import ResultStore
+from tunekit.store.requests import cells_of
+from tunekit.store.result_store import ResultStore
 
 GRID = "- {models: [tiny-bert], datasets: [demo], methods: [lora], seeds: [1, 2]}"
 

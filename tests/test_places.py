@@ -19,7 +19,7 @@ from tunekit.errors import UserError
 from tunekit.plan import State, make_plan
 from tunekit.storage.object_path import ObjectPath, _connected
 from tunekit.storage.paths import location
-from tunekit.store import ResultStore
+from tunekit.store.result_store import ResultStore
 
 
 def test_a_place_names_itself(bucket, s3, monkeypatch):

@@ -4,7 +4,7 @@ import json
 
 import pytest
 
-from tunekit.store import Choice, DamagedRecord, ResultStore, Search, SearchStudy, SearchTrial, TrialState
+from tunekit.store.result_store import Choice, DamagedRecord, ResultStore, Search, SearchStudy, SearchTrial, TrialState
 
 
 def a_search():

@@ -12,13 +12,13 @@ import pytest
 from tests.browser import Browser, needs_chromium
 from tests.test_store import FINGERPRINT, record, summary
 from tunekit.__main__ import main
-from tunekit.eta import Pace, clock, remaining_seconds
 from tunekit.schema import Status
-from tunekit.standing import Reader, State
-from tunekit.status import cells_of
 from tunekit.status_views import write_page
 from tunekit.storage.lease import acquire
-from tunekit.store import ResultStore
+from tunekit.store.eta import Pace, clock, remaining_seconds
+from tunekit.store.progress import Reader, State
+from tunekit.store.requests import cells_of
+from tunekit.store.result_store import ResultStore
 
 EVIL = "<script>alert(1)</script> & \x1b[31m"
 

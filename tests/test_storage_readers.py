@@ -8,11 +8,11 @@ from tests.export.trials import SPECS, cell
 from tests.test_maintenance import said as said
 from tests.test_store import FINGERPRINT, record
 from tunekit.engine.kept import file_of, kept_epochs
-from tunekit.standing import Reader
-from tunekit.status import cells_of
 from tunekit.storage.lease import acquire
 from tunekit.storage.paths import local_folder, location
-from tunekit.store import ResultStore
+from tunekit.store.progress import Reader
+from tunekit.store.requests import cells_of
+from tunekit.store.result_store import ResultStore
 from tunekit.trackers.feed import Feeds
 
 

@@ -6,8 +6,8 @@ import pytest
 
 from tunekit.plan import State, make_plan
 from tunekit.schema import EpochRecord, Fingerprint, Status, TrialSummary
-from tunekit.status import cells_of
-from tunekit.store import DamagedRecord, ResultStore
+from tunekit.store.requests import cells_of
+from tunekit.store.result_store import DamagedRecord, ResultStore
 
 FINGERPRINT = Fingerprint(model="m", data="d", code="c")
 

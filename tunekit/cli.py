@@ -33,8 +33,8 @@ from tunekit.costs import costs, describe_costs
 from tunekit.plan import Plan, State
 from tunekit.runner.resources import Resources
 from tunekit.schema import TrialSpec
-from tunekit.status import cells_of
-from tunekit.store import ResultStore
+from tunekit.store.requests import cells_of
+from tunekit.store.result_store import ResultStore
 from tunekit.sweep import Sweep, describe, find, plan_of
 
 Report = Callable[[ResultStore, Sequence[TrialSpec]], None]

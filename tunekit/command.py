@@ -23,7 +23,7 @@ from tunekit.storage.files import probe
 from tunekit.storage.lease import Lease, Superseded, acquire
 from tunekit.storage.object_path import ObjectPath
 from tunekit.storage.paths import Place, location
-from tunekit.store import DamagedRecord, ResultStore
+from tunekit.store.result_store import DamagedRecord, ResultStore
 from tunekit.sweep import Sweep
 from tunekit.trackers import check_trackers
 

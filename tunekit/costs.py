@@ -15,8 +15,8 @@ from tunekit.memory import NoClosedForm, Shape, Sizes, Work, predict
 from tunekit.models import MODELS, ModelRef, config_at_hand
 from tunekit.plan import PlannedTrial
 from tunekit.schema import Status, TrialSpec
-from tunekit.status import cell_names
-from tunekit.store import Frames
+from tunekit.store.requests import cell_names
+from tunekit.store.result_store import Frames
 from tunekit.sweep import Sweep
 
 MIB = 2**20

@@ -23,7 +23,7 @@ from tunekit.schema import TrialSpec
 from tunekit.storage.files import probe
 from tunekit.storage.object_path import ObjectPath
 from tunekit.storage.paths import Place
-from tunekit.store import ResultStore
+from tunekit.store.result_store import ResultStore
 from tunekit.sweep import Sweep, find, plan_of
 
 

@@ -6,7 +6,7 @@ from tunekit.errors import UserError
 from tunekit.storage.files import remove_tree
 from tunekit.storage.lease import acquire
 from tunekit.storage.paths import Place
-from tunekit.store import ResultStore
+from tunekit.store.result_store import ResultStore
 
 
 def collect(root: Place, say: Callable[[str], None], *, models: bool = False) -> None:

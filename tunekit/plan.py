@@ -14,7 +14,7 @@ from tunekit.blocks import Block
 from tunekit.data.base import DATASETS
 from tunekit.methods import METHODS
 from tunekit.schema import Fingerprint, Status, TrialSpec
-from tunekit.store import Frames, Outline, ResultStore, StoredTrial
+from tunekit.store.result_store import Frames, Outline, ResultStore, StoredTrial
 
 
 class State(StrEnum):

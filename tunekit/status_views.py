@@ -13,12 +13,12 @@ from rich.table import Table
 from rich.text import Text
 
 from tunekit.errors import UserError
-from tunekit.eta import clock
 from tunekit.parsing import plain
 from tunekit.signals import EXIT_CODES, Stopped
-from tunekit.standing import Reader, State, SweepStanding, TrialStanding
 from tunekit.storage.files import write_atomic
 from tunekit.storage.paths import Place
+from tunekit.store.eta import clock
+from tunekit.store.progress import Reader, State, SweepStanding, TrialStanding
 
 STYLES = {
     State.DONE: "green",

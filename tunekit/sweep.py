@@ -16,8 +16,8 @@ from tunekit.errors import UserError
 from tunekit.models import ModelRef, resolve_model
 from tunekit.plan import Plan, PlannedTrial, State, expand, fingerprint_of, make_plan
 from tunekit.schema import Fingerprint, TrialSpec, slug
-from tunekit.status import cell_names
-from tunekit.store import ResultStore
+from tunekit.store.requests import cell_names
+from tunekit.store.result_store import ResultStore
 
 P = TypeVar("P")
 

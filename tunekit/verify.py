@@ -21,11 +21,11 @@ from tunekit.engine.run import TrialRun
 from tunekit.errors import UserError, first_line
 from tunekit.models import MODELS, ModelRef, resolve_model
 from tunekit.plan import fingerprint_of
-from tunekit.records import read_predictions
 from tunekit.schema import Fingerprint, Status, TrialSpec
 from tunekit.storage.files import copy_folder
 from tunekit.storage.paths import Place
-from tunekit.store import ResultStore, StoredTrial
+from tunekit.store.records import read_predictions
+from tunekit.store.result_store import ResultStore, StoredTrial
 
 TOLERANCE = 0.02
 """Largest difference of a number (above 1: relative) and largest share of other predictions, on another machine."""

@@ -5,8 +5,8 @@ from dataclasses import replace
 
 from tests.test_store import FINGERPRINT, record, summary
 from tunekit.schema import Fingerprint, Status, TrialSpec
-from tunekit.status import cells_of
-from tunekit.store import ResultStore
+from tunekit.store.requests import cells_of
+from tunekit.store.result_store import ResultStore
 
 
 def add(

@@ -8,7 +8,7 @@ from analysis.pages import markdown_sections
 from tests.conftest import needs_real_data
 from tests.test_store import FINGERPRINT
 from tunekit.data.base import load_dataset, save_dataset
-from tunekit.store import DamagedRecord, ResultStore
+from tunekit.store.result_store import DamagedRecord, ResultStore
 
 
 @needs_real_data

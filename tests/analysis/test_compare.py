@@ -13,7 +13,7 @@ from analysis.stats import paired, welch
 from analysis.tables import build, default_specs
 from tests.analysis.stores import add, ask
 from tunekit.data.base import load_dataset, save_dataset
-from tunekit.store import ResultStore, UserError
+from tunekit.store.result_store import ResultStore, UserError
 
 ITEMS = 60
 

@@ -16,7 +16,7 @@ from analysis.majority import filled_with_majority
 from analysis.stats import mean_interval
 from tests.analysis.stores import add, ask
 from tests.analysis.test_golden_store import GOLDEN
-from tunekit.store import ResultStore, UserError
+from tunekit.store.result_store import ResultStore, UserError
 
 
 @pytest.fixture

@@ -6,7 +6,7 @@ from analysis.aggregate import cells
 from analysis.figures import figures_of, in_order
 from analysis.load import load
 from tests.analysis.stores import add, ask
-from tunekit.store import DamagedRecord, ResultStore
+from tunekit.store.result_store import DamagedRecord, ResultStore
 
 DATASETS = ("acl_arc", "agnews_7k6", "restaurant")
 ROWS = [("bert", "full"), ("roberta", "full"), ("scibert", "full"), ("roberta", "adapter"), ("roberta", "lora")]

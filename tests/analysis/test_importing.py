@@ -9,7 +9,7 @@ from analysis.__main__ import main
 from analysis.aggregate import cells
 from analysis.load import load
 from tests.analysis.test_damage import Bomb
-from tunekit.store import ResultStore
+from tunekit.store.result_store import ResultStore
 
 MAP = ["model=backbone", "dataset=task", "method:=full", "seed=seed", "metric=eval/f1"]
 

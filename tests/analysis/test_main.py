@@ -6,7 +6,7 @@ import pytest
 
 from analysis.__main__ import main
 from tests.analysis.stores import add, ask
-from tunekit.store import ResultStore
+from tunekit.store.result_store import ResultStore
 
 PRINTED = [
     "| BERT | 77.41 ± 2.81† | 92.55 ± 0.33† | 83.45 ± 0.64 |",

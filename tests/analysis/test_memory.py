@@ -16,7 +16,7 @@ from analysis.study_memory import EXAMPLE, H_ADAPTER, PRINTED, adapter, adapter_
 from tests.analysis.stores import add, ask
 from tests.conftest import ROOT
 from tunekit.memory import Shape, Sizes, Work, saved_bytes
-from tunekit.store import ResultStore
+from tunekit.store.result_store import ResultStore
 
 RECORD = ROOT / "benchmarks" / "results" / "memory.json"
 

@@ -10,7 +10,7 @@ import pytest
 from analysis.__main__ import main
 from tests.analysis.stores import add, ask
 from tests.analysis.test_golden_store import GOLDEN
-from tunekit.store import ResultStore
+from tunekit.store.result_store import ResultStore
 
 PAPER = """\
 sweeps: [golden]

@@ -13,7 +13,7 @@ from analysis.__main__ import main
 from tests.analysis.stores import add, ask
 from tests.analysis.test_golden_store import GOLDEN
 from tunekit.schema import Status
-from tunekit.store import ResultStore
+from tunekit.store.result_store import ResultStore
 
 HOSTILE = "<script>alert(1)</script>"
 VOID = {"meta", "link", "br", "hr", "img", "input"}

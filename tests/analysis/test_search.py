@@ -19,7 +19,7 @@ from analysis.search import searched
 from analysis.search_section import search_section
 from analysis.summary import left_out_section
 from tests.analysis.search_stores import SPACE, confirm, describe, predictions, trial, write
-from tunekit.store import ResultStore, TrialState, item_standard_error
+from tunekit.store.result_store import ResultStore, TrialState, item_standard_error
 
 CURVES = {0: [0.5, 0.6], 1: [0.5, 0.9, 0.8], 2: [0.7, 0.88], 3: [0.3], 4: [0.2]}
 RATES = {0: 5e-4, 1: 1e-3, 2: 2e-3, 3: 1e-5, 4: 5e-3}

@@ -31,7 +31,7 @@ from analysis.search_plots import (
 from analysis.vector import SVG, svg_text
 from tests.analysis.search_stores import SETTLED, SPACE, trial, write
 from tunekit.schema import TrialSpec
-from tunekit.store import ResultStore, SearchStudy, SearchTrial, TrialState
+from tunekit.store.result_store import ResultStore, SearchStudy, SearchTrial, TrialState
 
 MINE = ("sensitivity", "budget", "history", "slice", "contour", "importance", "front")
 

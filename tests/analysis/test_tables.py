@@ -17,7 +17,7 @@ from analysis.tables import Row, Score, TableSpec, build, default_specs
 from tests.analysis.stores import add, ask
 from tests.test_store import FINGERPRINT
 from tunekit.schema import Status
-from tunekit.store import ResultStore, UserError
+from tunekit.store.result_store import ResultStore, UserError
 
 VALUES = [0.61, 0.59, 0.65, 0.6]
 

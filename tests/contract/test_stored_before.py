@@ -17,8 +17,8 @@ from tunekit.schema import TrialSpec
 from tunekit.search.request import SearchPreset, find_search
 from tunekit.search.storage import open_storage
 from tunekit.search.study import Study
-from tunekit.status import requested_specs
-from tunekit.store import ResultStore
+from tunekit.store.requests import requested_specs
+from tunekit.store.result_store import ResultStore
 
 
 @pytest.fixture

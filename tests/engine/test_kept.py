@@ -15,7 +15,7 @@ from tunekit.errors import UserError
 from tunekit.estimate import checkpoint_bytes, kept_bytes
 from tunekit.models import resolve_model
 from tunekit.schema import Status
-from tunekit.store import ResultStore
+from tunekit.store.result_store import ResultStore
 
 EPOCHS = 4
 

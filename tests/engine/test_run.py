@@ -18,7 +18,7 @@ from tunekit.engine.train import Diverged
 from tunekit.methods import METHODS
 from tunekit.schema import EpochRecord, Status
 from tunekit.storage.lease import Superseded, acquire
-from tunekit.store import ResultStore
+from tunekit.store.result_store import ResultStore
 
 TIMED = ("epoch_seconds", "train_tokens_per_second", "peak_memory_bytes")
 

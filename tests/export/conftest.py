@@ -12,8 +12,8 @@ from tests.export.trials import SPECS, cell
 from tests.models.test_hub import repository as repository
 from tests.test_maintenance import said as said
 from tunekit.__main__ import main
-from tunekit.status import cells_of
-from tunekit.store import ResultStore
+from tunekit.store.requests import cells_of
+from tunekit.store.result_store import ResultStore
 
 
 @pytest.fixture(scope="session")

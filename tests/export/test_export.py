@@ -18,7 +18,7 @@ from tunekit.export import formats
 from tunekit.methods import METHODS
 from tunekit.models import MODEL_TYPES
 from tunekit.safety import checked_config
-from tunekit.store import ResultStore
+from tunekit.store.result_store import ResultStore
 
 pytestmark = pytest.mark.timeout(300)
 

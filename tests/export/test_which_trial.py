@@ -15,7 +15,7 @@ from tunekit.engine.kept import kept_epochs
 from tunekit.engine.run import TrialRun
 from tunekit.models import resolve_model
 from tunekit.plan import fingerprint_of
-from tunekit.store import ResultStore
+from tunekit.store.result_store import ResultStore
 
 pytestmark = pytest.mark.timeout(300)
 

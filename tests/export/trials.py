@@ -16,7 +16,7 @@ from tests.test_maintenance import said as said
 from tunekit.engine.checkpoint import trainable
 from tunekit.engine.kept import identity_of, read_kept
 from tunekit.export import formats
-from tunekit.store import ResultStore
+from tunekit.store.result_store import ResultStore
 
 DENSE = {"target_modules": "query,dense", "r": 2}
 

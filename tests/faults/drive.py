@@ -18,7 +18,7 @@ from tests.conftest import ROOT
 from tests.engine.test_run import finish, numbers
 from tests.helpers import start
 from tunekit.schema import Status
-from tunekit.store import ResultStore
+from tunekit.store.result_store import ResultStore
 
 TITLED: Mapping[str, object] = {"event": "none", "path": "none", "nth": 1, "action": "EIO"}
 """A fault that never comes: the processes carry the driver's id, by which ``workers`` finds them."""

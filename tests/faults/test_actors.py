@@ -12,7 +12,7 @@ from ray.tune.stopper import NoopStopper
 from tests.helpers import specify
 from tunekit.runner.launch import run_config
 from tunekit.runner.retries import Retries
-from tunekit.store import ResultStore
+from tunekit.store.result_store import ResultStore
 
 pytestmark = [pytest.mark.ray, pytest.mark.faults, pytest.mark.timeout(240)]
 DIES, RAISES = 2, 3

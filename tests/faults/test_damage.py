@@ -15,10 +15,10 @@ from tunekit.data.base import load_dataset, save_dataset
 from tunekit.engine.checkpoint import newest_valid
 from tunekit.errors import UserError
 from tunekit.plan import State, make_plan
-from tunekit.standing import Reader
-from tunekit.status import cells_of
 from tunekit.storage.lease import acquire
-from tunekit.store import DamagedRecord, ResultStore
+from tunekit.store.progress import Reader
+from tunekit.store.requests import cells_of
+from tunekit.store.result_store import DamagedRecord, ResultStore
 
 DONE, BROKEN_OFF = specify(seed=1), specify(seed=2, epochs=4)
 SPECS = [DONE, BROKEN_OFF]

@@ -16,7 +16,7 @@ from tests.helpers import specify, start
 from tunekit.errors import UserError
 from tunekit.storage import lease
 from tunekit.storage.lease import acquire
-from tunekit.store import ResultStore
+from tunekit.store.result_store import ResultStore
 
 ONE = (*GRID, "--methods", "full", "--seeds", "1", "--epochs", "12", "--train-limit", "96")
 PLAIN = {"LC_ALL": "C", "LANG": "C"}

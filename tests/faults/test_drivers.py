@@ -7,7 +7,7 @@ import time
 import pytest
 
 from tests.faults.drive import GRID, begin, compared, logs, redone, said, summaries, wait_for
-from tunekit.store import ResultStore
+from tunekit.store.result_store import ResultStore
 
 pytestmark = [pytest.mark.ray, pytest.mark.timeout(1500)]
 QUICK = (*GRID, "--methods", "adapter", "lora", "--epochs", "4", "--train-limit", "96")

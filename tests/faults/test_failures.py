@@ -19,7 +19,7 @@ from tunekit.runner.failures import PAUSES_SECONDS, Failure, classify
 from tunekit.runner.trainable import SearchTrainable, TrialTrainable
 from tunekit.schema import Status
 from tunekit.storage.lease import Superseded
-from tunekit.store import ResultStore, strict_json
+from tunekit.store.result_store import ResultStore, strict_json
 
 
 @pytest.fixture(autouse=True)
@@ -97,7 +97,7 @@ def test_an_io_error_that_stays_is_raised_and_the_older_checkpoint_is_whole(tmp_
         raise OSError(28, "No space left on device")
 
     with monkeypatch.context() as disk:
-        disk.setattr("tunekit.store.write_atomic", full)
+        disk.setattr("tunekit.store.result_store.write_atomic", full)
         disk.setattr("tunekit.engine.checkpoint.write_atomic", full)
         with pytest.raises(OSError, match="No space left"):
             attempt.step()

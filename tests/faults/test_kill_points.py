@@ -11,7 +11,7 @@ from tests.faults.drive import compared, logs, redone, summaries
 from tests.faults.serial import train
 from tests.helpers import fingerprint, specify
 from tunekit.plan import PlannedTrial, State
-from tunekit.store import ResultStore
+from tunekit.store.result_store import ResultStore
 
 SPECS = [specify(seed=1, epochs=1), specify(seed=2, epochs=4, method="full")]
 TRIALS = [PlannedTrial(spec, fingerprint(spec), State.NEW, 0, None, True) for spec in SPECS]

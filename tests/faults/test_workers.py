@@ -21,7 +21,7 @@ from tests.faults.drive import (
     workers,
 )
 from tunekit.schema import Status
-from tunekit.store import ResultStore
+from tunekit.store.result_store import ResultStore
 
 pytestmark = [pytest.mark.ray, pytest.mark.faults, pytest.mark.timeout(900)]
 KILLS, CYCLES, EPOCHS = 20, 5, 16

@@ -15,7 +15,7 @@ from tunekit.runner import nodes, session  # noqa: F401  (sets what Ray reads at
 from tunekit.runner.nodes import Driver
 from tunekit.schema import Status
 from tunekit.storage.paths import location
-from tunekit.store import ResultStore
+from tunekit.store.result_store import ResultStore
 
 pytestmark = [pytest.mark.ray, pytest.mark.timeout(400)]
 GRID = ["--preset", "demo", "--models", "tiny-bert", "--methods", "full", "adapter", "lora", "--seeds", "1", "2"]

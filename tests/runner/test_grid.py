@@ -27,7 +27,7 @@ from tunekit.schema import Status, TrialSpec
 from tunekit.storage.files import copy_folder
 from tunekit.storage.lease import acquire
 from tunekit.storage.paths import location
-from tunekit.store import ResultStore
+from tunekit.store.result_store import ResultStore
 
 pytestmark = [pytest.mark.ray, pytest.mark.usefixtures("cluster"), pytest.mark.timeout(240)]
 TINY = ["--models", "tiny-bert", "--train-limit", "48", "--epochs", "2"]

@@ -20,7 +20,7 @@ from tunekit.runner.attempt import Attempt
 from tunekit.runner.host import Host
 from tunekit.runner.together import Together
 from tunekit.schema import Status, TrialSpec
-from tunekit.store import ResultStore
+from tunekit.store.result_store import ResultStore
 
 CLOSE = 1e-4
 

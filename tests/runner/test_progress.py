@@ -8,7 +8,7 @@ from tests.helpers import fingerprint, specify
 from tunekit.plan import make_plan
 from tunekit.runner.progress import Progress
 from tunekit.schema import Status
-from tunekit.store import ResultStore
+from tunekit.store.result_store import ResultStore
 
 SECONDS = {"lora": 3.0, "full": 8.0}
 

@@ -16,7 +16,7 @@ import pytest
 from tests.browser import CHROMIUM, Browser, needs_chromium
 from tests.conftest import ROOT
 from tunekit.runner.metrics import COUNTERS, GAUGES
-from tunekit.store import ResultStore
+from tunekit.store.result_store import ResultStore
 
 pytestmark = [pytest.mark.ray, pytest.mark.faults, pytest.mark.timeout(400)]
 LABELS = {"model", "dataset", "method", "slot"}

@@ -23,8 +23,8 @@ from tunekit.search.outcome import parse_objectives
 from tunekit.search.space import Space, first_trial
 from tunekit.search.storage import open_storage
 from tunekit.search.study import Study, StudyPlan
-from tunekit.searches import SearchStudy
-from tunekit.store import ResultStore
+from tunekit.store.result_store import ResultStore
+from tunekit.store.search_records import SearchStudy
 
 NAN_ABOVE = 4e-3
 """A learning rate at which the made-up training diverges at once."""

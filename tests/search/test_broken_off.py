@@ -7,8 +7,8 @@ import pytest
 
 from tests.search.simulate import Killed, Simulation, plan_for, score_of
 from tunekit.schema import Status
-from tunekit.searches import TrialState
-from tunekit.store import ResultStore
+from tunekit.store.result_store import ResultStore
+from tunekit.store.search_records import TrialState
 
 POINTS = 11
 """At which one search is killed, evenly spread over all that it writes."""

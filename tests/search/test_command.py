@@ -19,7 +19,7 @@ from tunekit.plan import expand
 from tunekit.search.confirm import best_yaml, chosen_specs, confirming
 from tunekit.search.request import VAL_FRACTION, SearchPreset, find_search
 from tunekit.storage.lease import acquire
-from tunekit.store import ResultStore
+from tunekit.store.result_store import ResultStore
 from tunekit.sweep import find
 
 PRESETS, GRID_PRESETS = (

@@ -14,9 +14,9 @@ import pytest
 from tests.conftest import ROOT
 from tests.helpers import run_script
 from tunekit.schema import EpochRecord, Status
-from tunekit.searches import TrialState
 from tunekit.storage.paths import location
-from tunekit.store import ResultStore
+from tunekit.store.result_store import ResultStore
+from tunekit.store.search_records import TrialState
 
 pytestmark = [pytest.mark.ray, pytest.mark.usefixtures("cluster"), pytest.mark.timeout(600)]
 TINY = ["--preset", "demo", "--models", "tiny-bert", "--datasets", "demo", "--train-limit", "48"]

@@ -10,11 +10,11 @@ from analysis import predictions
 from analysis.importing import import_experiment, parse_map
 from tests.helpers import specify
 from tests.test_store import FINGERPRINT, record
-from tunekit import records
 from tunekit.data import tables
 from tunekit.data.user import read_user_dataset
 from tunekit.errors import UserError
-from tunekit.store import DamagedRecord, ResultStore, read_yaml, strict_json
+from tunekit.store import records
+from tunekit.store.result_store import DamagedRecord, ResultStore, read_yaml, strict_json
 
 LAUGHS = "a: &a [x, x]\n" + "\n".join(f"{b}: &{b} [*{a}, *{a}]" for a, b in zip("abcdefgh", "bcdefghi", strict=True))
 

@@ -24,8 +24,8 @@ from tunekit.data.user import read_user_dataset
 from tunekit.errors import UserError
 from tunekit.schema import TrialSpec
 from tunekit.search import command as search_command
-from tunekit.standing import Reader
-from tunekit.store import DamagedRecord, ResultStore
+from tunekit.store.progress import Reader
+from tunekit.store.result_store import DamagedRecord, ResultStore
 
 PACE = {
     "deadline": None,

@@ -12,7 +12,7 @@ from tests.analysis.stores import add, ask
 from tests.test_store import FINGERPRINT, summary
 from tunekit.__main__ import main as tunekit
 from tunekit.schema import Status, TrialSpec
-from tunekit.store import ResultStore
+from tunekit.store.result_store import ResultStore
 
 MODEL = "=cmd|' /C calc'!A0<script>alert(1)</script>[/red]"
 DATASET = r"@SUM(1)\input{/etc/passwd}$\frac$[bold]<script>"

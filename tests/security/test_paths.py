@@ -14,7 +14,7 @@ from tunekit.data.user import read_user_dataset
 from tunekit.errors import UserError
 from tunekit.gc import collect
 from tunekit.models import load_tokenizer, resolve_model
-from tunekit.store import ResultStore
+from tunekit.store.result_store import ResultStore
 from tunekit.sweep import assemble
 
 NAMES = ["../x", "/etc/x", "a/../../x", "~/x", "C:\\x", "..", ".", "", "a\x00b", "a\nb", "\x1b[2J", "con/aux", "é", "A"]

@@ -15,7 +15,7 @@ from tests.security.test_secrets import holding
 from tests.test_cli import grid  # noqa: F401 - a fixture
 from tests.test_store import FINGERPRINT, record, summary
 from tunekit.schema import Status, TrialSpec
-from tunekit.store import ResultStore
+from tunekit.store.result_store import ResultStore
 from tunekit.trackers import feed as feed_module
 from tunekit.trackers.feed import Feed, Feeds, reason_of
 

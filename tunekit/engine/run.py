@@ -23,12 +23,12 @@ from tunekit.engine.watchdog import beat
 from tunekit.graph import FP32
 from tunekit.memory import ADAMW_STATES
 from tunekit.methods.base import count_parameters
-from tunekit.records import read_predictions
 from tunekit.schema import EpochRecord, Status, TrialSummary
 from tunekit.seeding import stream_seed
 from tunekit.storage.files import remove_tree
 from tunekit.storage.lease import check_current
-from tunekit.store import PREDICTION_ROWS, ResultStore
+from tunekit.store.records import read_predictions
+from tunekit.store.result_store import PREDICTION_ROWS, ResultStore
 
 _NO_ROWS = pd.DataFrame({"epoch": pd.Series(dtype="int64")})
 TRAIN_SCORE_ROWS = 1_000

@@ -23,10 +23,10 @@ from tunekit.export.exported import BASE, MANIFEST, Manifest, at_commit, load_ex
 from tunekit.models import MODELS, ModelRef, hub_id_of, load_encoder, resolve_model
 from tunekit.plan import fingerprint_of
 from tunekit.provenance import source
-from tunekit.records import read_predictions
 from tunekit.seeding import stream_seed
 from tunekit.storage.paths import Place
-from tunekit.store import ResultStore, StoredTrial
+from tunekit.store.records import read_predictions
+from tunekit.store.result_store import ResultStore, StoredTrial
 from tunekit.verify import compared, model_of, trained_again
 
 COMPARED_ROWS = 64

@@ -20,7 +20,7 @@ from tunekit.runner.view import View
 from tunekit.schema import EpochRecord, Status
 from tunekit.storage.files import append_line
 from tunekit.storage.paths import Place
-from tunekit.store import ResultStore
+from tunekit.store.result_store import ResultStore
 
 
 class Attempt:

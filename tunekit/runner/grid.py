@@ -22,7 +22,7 @@ from tunekit.runner.trainable import TrialTrainable
 from tunekit.runner.watched import Watched
 from tunekit.schema import Status
 from tunekit.storage.lease import Lease
-from tunekit.store import DamagedRecord, ResultStore
+from tunekit.store.result_store import DamagedRecord, ResultStore
 from tunekit.trackers.feed import Feeds
 
 

@@ -21,7 +21,7 @@ from tunekit.signals import Signals, Stopped
 from tunekit.storage.lease import Lease
 from tunekit.storage.object_path import ObjectPath
 from tunekit.storage.paths import local_folder
-from tunekit.store import ResultStore
+from tunekit.store.result_store import ResultStore
 
 Make = Callable[[ray_session.Session, Guard], tune.Tuner]
 

@@ -10,11 +10,11 @@ from rich.console import Group
 from rich.table import Table
 from rich.text import Text
 
-from tunekit.eta import Kind, Pace, clock, kind_of, remaining_seconds
 from tunekit.plan import Plan, State
 from tunekit.runner.display import Display
 from tunekit.schema import Status, TrialSpec, shown_metric
 from tunekit.storage.paths import Place
+from tunekit.store.eta import Kind, Pace, clock, kind_of, remaining_seconds
 
 SHOWN = 12
 """Running trials that the live table lists."""

@@ -12,7 +12,7 @@ from ray.tune.experiment import Trial
 
 from tunekit.runner.attempt import log_line
 from tunekit.schema import TrialSpec
-from tunekit.store import ResultStore
+from tunekit.store.result_store import ResultStore
 
 MAX_FAILURES = 5
 """Retries in a row without a new epoch, of a trial whose process died or raised; one that advances is not given up."""

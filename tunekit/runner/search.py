@@ -29,7 +29,7 @@ from tunekit.search.outcome import Outcome, outcome_of
 from tunekit.search.space import shown_params
 from tunekit.search.study import Asked, Study
 from tunekit.storage.lease import Lease, Superseded
-from tunekit.store import ResultStore, StoredTrial
+from tunekit.store.result_store import ResultStore, StoredTrial
 from tunekit.trackers.feed import Feeds
 
 BREAKING = (UserError, OSError, Superseded, StorageInternalError, SQLAlchemyError)

@@ -10,13 +10,13 @@ from rich.console import Group
 from rich.table import Table
 from rich.text import Text
 
-from tunekit.eta import clock
 from tunekit.runner.display import Display
 from tunekit.schema import Scalar
 from tunekit.search.outcome import Outcome
 from tunekit.search.study import Study
-from tunekit.searches import TrialState
 from tunekit.storage.paths import Place
+from tunekit.store.eta import clock
+from tunekit.store.search_records import TrialState
 
 
 @dataclass

@@ -6,7 +6,7 @@ from ray.tune.experiment import Trial
 
 from tunekit.runner.metrics import count_ended
 from tunekit.runner.retries import specs_of
-from tunekit.store import DamagedRecord, ResultStore
+from tunekit.store.result_store import DamagedRecord, ResultStore
 from tunekit.trackers.feed import Feeds
 
 

@@ -35,10 +35,10 @@ from tunekit.search.confirm import best_yaml, choices_of, chosen_specs, confirmi
 from tunekit.search.request import SearchPreset, SearchRequest, find_search
 from tunekit.search.storage import open_storage, redacted
 from tunekit.search.study import Study
-from tunekit.status import cells_of
 from tunekit.storage.files import write_atomic
 from tunekit.storage.lease import Lease
-from tunekit.store import ResultStore, Search, TrialState
+from tunekit.store.requests import cells_of
+from tunekit.store.result_store import ResultStore, Search, TrialState
 from tunekit.sweep import plan_of
 
 Report = Callable[[ResultStore], None]

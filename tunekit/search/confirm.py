@@ -9,8 +9,8 @@ import yaml
 from tunekit.blocks import SETTINGS
 from tunekit.schema import TrialSpec
 from tunekit.search.weigh import weigh
-from tunekit.searches import Choice, SearchStudy, SearchTrial
-from tunekit.store import ResultStore
+from tunekit.store.result_store import ResultStore
+from tunekit.store.search_records import Choice, SearchStudy, SearchTrial
 from tunekit.sweep import Sweep
 
 GRID_SEEDS = (1, 2, 3, 4, 5)

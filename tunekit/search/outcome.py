@@ -8,10 +8,10 @@ from typing import TYPE_CHECKING
 
 from tunekit.errors import UserError
 from tunekit.schema import EpochRecord, Status
-from tunekit.searches import TrialState
+from tunekit.store.search_records import TrialState
 
 if TYPE_CHECKING:
-    from tunekit.store import StoredTrial
+    from tunekit.store.result_store import StoredTrial
 
 
 @dataclass(frozen=True)

@@ -22,7 +22,7 @@ from tunekit.errors import UserError
 from tunekit.schema import Fingerprint, Scalar, TrialSpec
 from tunekit.search.outcome import Objective, Outcome
 from tunekit.search.space import Space, configure, shown_params, shown_space
-from tunekit.searches import Choice, SearchStudy, SearchTrial, TrialState
+from tunekit.store.search_records import Choice, SearchStudy, SearchTrial, TrialState
 
 SAMPLERS = ("tpe", "random", "gp")
 STARTUP_TRIALS = 5

@@ -6,13 +6,13 @@ import numpy as np
 import pandas as pd
 
 from tunekit.errors import UserError
-from tunekit.records import read_predictions
 from tunekit.search.choose import Candidate, Chosen, choose, item_standard_error
 from tunekit.search.outcome import running_best
-from tunekit.searches import SearchStudy, SearchTrial, TrialState
+from tunekit.store.records import read_predictions
+from tunekit.store.search_records import SearchStudy, SearchTrial, TrialState
 
 if TYPE_CHECKING:
-    from tunekit.store import ResultStore, StoredTrial
+    from tunekit.store.result_store import ResultStore, StoredTrial
 
 
 def weigh(store: "ResultStore", study: SearchStudy) -> Chosen | None:

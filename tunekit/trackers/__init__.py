@@ -8,7 +8,7 @@ from typing import Protocol
 
 from tunekit.errors import UserError
 from tunekit.schema import EpochRecord, Scalar
-from tunekit.store import StoredTrial
+from tunekit.store.result_store import StoredTrial
 
 PACKAGES = {"tensorboard": "tensorboardX", "mlflow": "mlflow", "wandb": "wandb"}
 """The module that each tracker needs, by the name that --track takes."""

@@ -15,7 +15,7 @@ from typing import TypeVar
 
 from tunekit.schema import TrialSpec
 from tunekit.storage.paths import Place, local_folder
-from tunekit.store import DamagedRecord, ResultStore
+from tunekit.store.result_store import DamagedRecord, ResultStore
 from tunekit.trackers import Tracker, maker_of
 
 R = TypeVar("R")

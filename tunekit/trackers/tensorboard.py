@@ -11,7 +11,7 @@ from tensorboardX import SummaryWriter
 from tensorboardX.summary import hparams
 
 from tunekit.storage.files import write_atomic
-from tunekit.store import StoredTrial
+from tunekit.store.result_store import StoredTrial
 from tunekit.trackers import metrics, parameters, results, run_key, run_name
 
 MARK = "tunekit.json"

@@ -6,11 +6,11 @@ from typing import Any
 
 import pandas as pd
 
-from tunekit.imported import ImportedSpec
 from tunekit.parsing import coerced, strict_json
 from tunekit.schema import SCHEMA_VERSION, EpochRecord, TrialSpec
 from tunekit.storage.object_path import ObjectPath
 from tunekit.storage.paths import Place
+from tunekit.store.imported import ImportedSpec
 
 MAX_BYTES = 500_000_000
 """Of one record file."""

@@ -1,10 +1,10 @@
 """A sweep's folder <-> records and tidy DataFrames. No ray, no torch, no pickle; nothing recorded is ever overwritten.
 
 <sweep>/sweep.json                      every request: what was asked, when, by which version
-<sweep>/search.json                     of a search: its studies, what each tried and chose (tunekit.searches)
+<sweep>/search.json                     of a search: its studies, what each tried and chose (tunekit.store.search_records)
 <sweep>/trials/<name>-<trial_id>/       spec.json epochs.jsonl steps.csv summary.json predictions.parquet log.txt
 <sweep>/trials/<...>.<fingerprint>/     a trial of the same spec from other code, data or weights: stale, kept
-<sweep>/cache/                          what analysis read, to read it faster (tunekit.frames)
+<sweep>/cache/                          what analysis read, to read it faster (tunekit.store.frames)
 """
 
 import json
@@ -19,33 +19,33 @@ from typing import Any
 import pandas as pd
 
 from tunekit.errors import UserError as UserError
-from tunekit.frames import Frames as Frames
-from tunekit.frames import Outline as Outline
-from tunekit.frames import Progress, read_frames
-from tunekit.imported import UNKNOWN as UNKNOWN
-from tunekit.imported import ImportedSpec as ImportedSpec
 from tunekit.parsing import CONTROL as CONTROL
 from tunekit.parsing import is_finite as is_finite
 from tunekit.parsing import strict_json as strict_json
-from tunekit.records import DamagedRecord as DamagedRecord
-from tunekit.records import checked_request, load_record, read_epochs, refuse_link
-from tunekit.records import read_text as read_text
 from tunekit.schema import SCHEMA_VERSION, EpochRecord, Fingerprint, TrialSpec, TrialSummary
 from tunekit.search.choose import Candidate as Candidate
 from tunekit.search.choose import choose as choose
 from tunekit.search.choose import item_standard_error as item_standard_error
 from tunekit.search.choose import pareto as pareto
-from tunekit.searches import ROLES as ROLES
-from tunekit.searches import Choice as Choice
-from tunekit.searches import Search as Search
-from tunekit.searches import SearchStudy as SearchStudy
-from tunekit.searches import SearchTrial as SearchTrial
-from tunekit.searches import TrialState as TrialState
 from tunekit.storage.files import each, move_file, move_folder, sync, write_atomic
 from tunekit.storage.object_path import ObjectPath
 from tunekit.storage.paths import Place as Place
 from tunekit.storage.paths import live, local_folder, snapshot
 from tunekit.storage.paths import location as location
+from tunekit.store.frames import Frames as Frames
+from tunekit.store.frames import Outline as Outline
+from tunekit.store.frames import Progress, read_frames
+from tunekit.store.imported import UNKNOWN as UNKNOWN
+from tunekit.store.imported import ImportedSpec as ImportedSpec
+from tunekit.store.records import DamagedRecord as DamagedRecord
+from tunekit.store.records import checked_request, load_record, read_epochs, refuse_link
+from tunekit.store.records import read_text as read_text
+from tunekit.store.search_records import ROLES as ROLES
+from tunekit.store.search_records import Choice as Choice
+from tunekit.store.search_records import Search as Search
+from tunekit.store.search_records import SearchStudy as SearchStudy
+from tunekit.store.search_records import SearchTrial as SearchTrial
+from tunekit.store.search_records import TrialState as TrialState
 from tunekit.yaml_reading import read_yaml as read_yaml
 
 SPEC = "spec.json"
@@ -285,7 +285,7 @@ class ResultStore:
     def frames(
         self, cache: Path | None = None, progress: Progress = iter, *, keep: bool = True, since: Frames | None = None
     ) -> Frames:
-        """All records as tidy DataFrames, stale trials too: ``tunekit.frames.read_frames``."""
+        """All records as tidy DataFrames, stale trials too: ``tunekit.store.frames.read_frames``."""
         return read_frames(self, cache, progress, keep=keep, since=since)
 
 

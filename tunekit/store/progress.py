@@ -8,15 +8,15 @@ from enum import StrEnum
 from typing import Any
 
 from tunekit.errors import UserError
-from tunekit.eta import Kind, Pace, kind_of, remaining_seconds
-from tunekit.frames import stamp_of
-from tunekit.records import DamagedRecord
 from tunekit.schema import Status, TrialSpec, shown_metric
-from tunekit.status import cell_names, requested_specs
 from tunekit.storage.lease import current_start, holder_of
 from tunekit.storage.object_path import ObjectPath
 from tunekit.storage.paths import Place, live, snapshot
-from tunekit.store import ImportedSpec, ResultStore, Search, StoredTrial, TrialState
+from tunekit.store.eta import Kind, Pace, kind_of, remaining_seconds
+from tunekit.store.frames import stamp_of
+from tunekit.store.records import DamagedRecord
+from tunekit.store.requests import cell_names, requested_specs
+from tunekit.store.result_store import ImportedSpec, ResultStore, Search, StoredTrial, TrialState
 
 CLOCK_SECONDS = 60
 """What a driver's clock may be ahead of the storage's."""

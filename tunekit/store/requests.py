@@ -3,9 +3,9 @@
 from collections.abc import Mapping, Sequence
 from typing import Any
 
-from tunekit.records import spec_of
 from tunekit.schema import TrialSpec
-from tunekit.store import ImportedSpec
+from tunekit.store.records import spec_of
+from tunekit.store.result_store import ImportedSpec
 
 ALWAYS = ("model", "dataset", "method")
 

@@ -23,7 +23,7 @@ from tunekit.storage.object_path import ObjectPath
 from tunekit.storage.paths import Place, snapshot
 
 if TYPE_CHECKING:
-    from tunekit.store import ResultStore, StoredTrial
+    from tunekit.store.result_store import ResultStore, StoredTrial
 
 CACHE_VERSION = 3
 RECORDS = ("spec.json", "epochs.jsonl", "summary.json")
