@@ -17,7 +17,7 @@ from tunekit.engine.job import Job
 from tunekit.engine.run import TrialRun
 from tunekit.methods import METHODS
 from tunekit.methods.base import complete_params
-from tunekit.models import resolve_model
+from tunekit.models.loading import resolve_model
 from tunekit.plan import fingerprint_of
 from tunekit.schema import TrialSpec
 

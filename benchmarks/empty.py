@@ -16,7 +16,7 @@ from tunekit.blocks import Block
 from tunekit.engine.job import Job
 from tunekit.engine.summary import SCORED, Built, summarise
 from tunekit.methods.base import complete_params
-from tunekit.models import resolve_model
+from tunekit.models.loading import resolve_model
 from tunekit.runner import grid
 from tunekit.runner.nodes import Driver
 from tunekit.runner.progress import Progress

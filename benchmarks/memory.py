@@ -19,7 +19,7 @@ from benchmarks.harness import Outcome
 from tunekit.engine.memory_measure import given, kept_bytes, member_of, step_bytes, without_data
 from tunekit.memory import SHAPES, Shape, Sizes, Work, how_many_fit, predict, saved_bytes
 from tunekit.methods.base import complete_params
-from tunekit.models import MODEL_TYPES
+from tunekit.models.loading import MODEL_TYPES
 from tunekit.schema import TrialSpec
 
 MODELS = ("bert", "roberta", "minilm")

@@ -16,7 +16,7 @@ import torch
 
 from benchmarks.harness import Outcome, Ratio, ratio_of
 from benchmarks.trial import BATCH_SIZE, case_of, pack_of, prepared_of, train
-from tunekit.shapes import BOTTLENECKS, Shape, bottleneck, lora_targets
+from tunekit.models.shapes import BOTTLENECKS, Shape, bottleneck, lora_targets
 
 SQUARE, QUICK_SQUARE = 4096, 512
 REPEATS, QUICK_REPEATS = 9, 3

@@ -15,7 +15,7 @@ from tunekit.engine.build import Prepared, build_model, prepare
 from tunekit.engine.train import Member, Pack, batches
 from tunekit.methods import METHODS
 from tunekit.methods.base import complete_params
-from tunekit.models import ModelRef, resolve_model
+from tunekit.models.loading import ModelRef, resolve_model
 from tunekit.plan import fingerprint_of
 from tunekit.schema import TrialSpec
 

@@ -12,7 +12,7 @@ from tunekit.costs import Earlier, peak_of, seconds_of
 from tunekit.fit import CUDA_PROCESS_BYTES, MOST_PER_GPU, on_cpu, on_gpu
 from tunekit.memory import how_many_fit
 from tunekit.methods.base import METHODS
-from tunekit.models import MODELS, ModelRef, resolve_model
+from tunekit.models.loading import MODELS, ModelRef, resolve_model
 from tunekit.runner.resources import Resources
 from tunekit.store.result_store import ResultStore
 

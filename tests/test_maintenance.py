@@ -11,7 +11,7 @@ from tunekit import doctor, estimate
 from tunekit.__main__ import main
 from tunekit.engine.job import Job
 from tunekit.engine.run import TrialRun
-from tunekit.models import resolve_model
+from tunekit.models.loading import resolve_model
 from tunekit.schema import Status
 from tunekit.storage.lease import acquire
 from tunekit.store.requests import cells_of

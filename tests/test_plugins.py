@@ -11,7 +11,7 @@ from tunekit import plugins
 from tunekit.errors import UserError
 from tunekit.methods import METHODS
 from tunekit.methods.base import count_parameters
-from tunekit.models import MODELS
+from tunekit.models.loading import MODELS
 
 EXAMPLE = re.search(
     r"<!-- ln_tuning.py -->\n```python\n(.*?)```", (ROOT / "docs" / "methods.md").read_text(encoding="utf-8"), re.S
@@ -63,7 +63,7 @@ def test_its_code_is_part_of_the_fingerprint_and_a_comment_is_not(tmp_path):
 
 def test_models_are_registered_alike(tmp_path):
     text = (
-        "from tunekit.models import MODELS, ModelInfo\nfrom tunekit.shapes import SHAPES\n"
+        "from tunekit.models.loading import MODELS, ModelInfo\nfrom tunekit.models.shapes import SHAPES\n"
         'MODELS.register("mine")(ModelInfo(display_name="Mine", hub_id="org/mine", revision="0" * 40,'
         ' shape=SHAPES["bert"]))\n'
     )
@@ -83,7 +83,10 @@ def test_models_are_registered_alike(tmp_path):
         (CLASS.format(fields="rank: int = 1") + METHOD.format(name="My Own", item="Mine"), "as in 'my-own'"),
         (CLASS.format(fields="rank: int") + METHOD.format(name="mine", item="Mine"), "its fields need defaults"),
         (EXAMPLE.replace("def prepare", "def other"), "plugin mine.py: method 'ln-tuning' has no prepare"),
-        ('from tunekit.models import MODELS\nMODELS.register("mine")(3)\n', "model 'mine' is a int, not a ModelInfo"),
+        (
+            'from tunekit.models.loading import MODELS\nMODELS.register("mine")(3)\n',
+            "model 'mine' is a int, not a ModelInfo",
+        ),
     ],
 )
 def test_what_is_no_plugin_is_one_line_and_leaves_nothing(tmp_path, text, message):

@@ -7,7 +7,7 @@ Most train without padding and in packs. Where a model type or a method can't, i
 from collections.abc import Mapping, Sequence
 
 from tunekit.methods import METHODS
-from tunekit.models import MODEL_TYPES, ModelRef, model_type_of
+from tunekit.models.loading import MODEL_TYPES, ModelRef, model_type_of
 from tunekit.schema import TrialSpec
 
 

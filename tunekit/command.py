@@ -12,11 +12,11 @@ from tunekit import estimate, fit, plugins
 from tunekit.args import SweepArgs
 from tunekit.data.base import load_dataset, overview, save_dataset
 from tunekit.errors import UserError
+from tunekit.models.safety import refuse_kernels
 from tunekit.parsing import plain
 from tunekit.plan import Plan, PlannedTrial, State
 from tunekit.provenance import source, unstamped, versions
 from tunekit.runner.resources import Resources
-from tunekit.safety import refuse_kernels
 from tunekit.schema import TrialSpec
 from tunekit.signals import Signals, Stopped
 from tunekit.storage.files import probe

@@ -12,7 +12,7 @@ from tunekit.data.base import DATASETS
 from tunekit.errors import UserError
 from tunekit.estimate import Size
 from tunekit.memory import NoClosedForm, Shape, Sizes, Work, predict
-from tunekit.models import MODELS, ModelRef, config_at_hand
+from tunekit.models.loading import MODELS, ModelRef, config_at_hand
 from tunekit.plan import PlannedTrial
 from tunekit.schema import Status, TrialSpec
 from tunekit.store.requests import cell_names

@@ -14,7 +14,7 @@ from enum import Enum
 from typing import Any
 
 from tunekit.grouping import Sizes
-from tunekit.shapes import BOTTLENECKS, NAMING, NoClosedForm, Shape, bottleneck, lora_targets
+from tunekit.models.shapes import BOTTLENECKS, NAMING, NoClosedForm, Shape, bottleneck, lora_targets
 
 FP32, INT64 = 4, 8
 COMPUTE: Mapping[str, int] = {"fp32": FP32, "bf16": 2}

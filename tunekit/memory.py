@@ -11,7 +11,7 @@ from dataclasses import dataclass
 
 from tunekit.graph import COMPUTE, FP32, INT64, MODEL_TYPES, Graph, Work
 from tunekit.grouping import Sizes
-from tunekit.shapes import SHAPES, NoClosedForm, Parameters, Shape, bottleneck, parameters
+from tunekit.models.shapes import SHAPES, NoClosedForm, Parameters, Shape, bottleneck, parameters
 
 __all__ = [
     "SHAPES", "Memory", "NoClosedForm", "Parameters", "Shape", "Sizes", "Work", "is_followed", "how_many_fit",

@@ -13,7 +13,7 @@ from tunekit.blocks import SETTINGS, Block, load_blocks, override
 from tunekit.data.base import DATASETS, TextDataset
 from tunekit.data.user import read_user_dataset
 from tunekit.errors import UserError
-from tunekit.models import ModelRef, resolve_model
+from tunekit.models.loading import ModelRef, resolve_model
 from tunekit.plan import Plan, PlannedTrial, State, expand, fingerprint_of, make_plan
 from tunekit.schema import Fingerprint, TrialSpec, slug
 from tunekit.store.requests import cell_names

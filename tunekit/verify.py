@@ -19,7 +19,7 @@ from tunekit.data.base import DATASETS, load_dataset
 from tunekit.engine.job import Job
 from tunekit.engine.run import TrialRun
 from tunekit.errors import UserError, first_line
-from tunekit.models import MODELS, ModelRef, resolve_model
+from tunekit.models.loading import MODELS, ModelRef, resolve_model
 from tunekit.plan import fingerprint_of
 from tunekit.schema import Fingerprint, Status, TrialSpec
 from tunekit.storage.files import copy_folder

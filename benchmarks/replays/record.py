@@ -22,7 +22,7 @@ from tunekit.engine.scoring import scores
 from tunekit.engine.train import Member, Pack
 from tunekit.errors import UserError
 from tunekit.methods.base import complete_params
-from tunekit.models import ModelRef, resolve_model
+from tunekit.models.loading import ModelRef, resolve_model
 from tunekit.plan import fingerprint_of
 from tunekit.schema import Scalar, TrialSpec
 

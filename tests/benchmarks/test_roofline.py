@@ -9,7 +9,7 @@ from tests.engine.test_memory_measure import METHODS, SMALL, config_of
 from tests.helpers import specify
 from tunekit.engine.memory_measure import member_of
 from tunekit.engine.train import Pack
-from tunekit.shapes import Shape
+from tunekit.models.shapes import Shape
 
 LENGTHS = (6, 6, 6)
 """Each fills a row, so that nothing is padded and no row holds two."""

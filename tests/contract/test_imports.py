@@ -26,7 +26,7 @@ def loaded(module: str, forbidden: str) -> list[str]:
         ("tunekit.search.command", HEAVY),
         ("analysis.console", f"{HEAVY} optuna"),
         ("tunekit.engine.run", "ray adapters"),
-        ("tunekit.bottleneck", "ray adapters peft"),
+        ("tunekit.methods._bottleneck", "ray adapters peft"),
     ],
 )
 def test_what_must_stay_light_stays_light(module, forbidden):

@@ -13,9 +13,9 @@ from tunekit.engine.train import Member, Pack, packable
 from tunekit.errors import UserError
 from tunekit.methods import METHODS
 from tunekit.methods.base import complete_params, count_parameters
-from tunekit.models import MODEL_TYPES, MODELS, load_encoder, resolve_model
+from tunekit.models.loading import MODEL_TYPES, MODELS, load_encoder, resolve_model
+from tunekit.models.shapes import Shape, parameters
 from tunekit.seeding import stream_seed
-from tunekit.shapes import Shape, parameters
 
 OFFLINE_MODELS = [name for name in MODELS if MODELS[name].hub_id is None]
 every_method = pytest.mark.parametrize("method", list(METHODS))

@@ -5,10 +5,10 @@ import torch
 import transformers
 
 from tests.helpers import build, specify
-from tunekit.bottleneck import HOULSBY, PFEIFFER, add_bottlenecks, from_adapters, to_adapters
 from tunekit.engine.train import Member, Pack
+from tunekit.methods._bottleneck import HOULSBY, PFEIFFER, add_bottlenecks, from_adapters, to_adapters
 from tunekit.methods.base import count_parameters, freeze
-from tunekit.models import MODEL_TYPES, load_encoder, resolve_model
+from tunekit.models.loading import MODEL_TYPES, load_encoder, resolve_model
 from tunekit.seeding import seeded, stream_seed
 
 CPU = torch.device("cpu")

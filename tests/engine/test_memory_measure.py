@@ -7,8 +7,8 @@ from tunekit.engine.memory_measure import given, kept_bytes, member_of, probe, s
 from tunekit.grouping import Sizes
 from tunekit.memory import Shape, Work, predict, saved_bytes
 from tunekit.methods.base import count_parameters
-from tunekit.models import MODELS
-from tunekit.shapes import NoClosedForm, parameters
+from tunekit.models.loading import MODELS
+from tunekit.models.shapes import NoClosedForm, parameters
 
 SMALL = {
     "vocab_size": 50, "hidden_size": 24, "num_hidden_layers": 2, "num_attention_heads": 2, "intermediate_size": 40,

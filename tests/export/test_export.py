@@ -16,8 +16,8 @@ from tunekit.engine.kept import file_of
 from tunekit.errors import UserError
 from tunekit.export import formats
 from tunekit.methods import METHODS
-from tunekit.models import MODEL_TYPES
-from tunekit.safety import checked_config
+from tunekit.models.loading import MODEL_TYPES
+from tunekit.models.safety import checked_config
 from tunekit.store.result_store import ResultStore
 
 pytestmark = pytest.mark.timeout(300)

@@ -19,7 +19,7 @@ from tunekit.data.user import read_user_dataset
 from tunekit.engine.job import Job
 from tunekit.engine.run import TrialRun
 from tunekit.export.exported import load_exported
-from tunekit.models import resolve_model
+from tunekit.models.loading import resolve_model
 from tunekit.plan import fingerprint_of
 
 pytestmark = pytest.mark.timeout(300)

@@ -13,7 +13,7 @@ from tunekit.data.base import DATASETS
 from tunekit.engine.job import Job
 from tunekit.engine.kept import kept_epochs
 from tunekit.engine.run import TrialRun
-from tunekit.models import resolve_model
+from tunekit.models.loading import resolve_model
 from tunekit.plan import fingerprint_of
 from tunekit.store.result_store import ResultStore
 

@@ -6,7 +6,7 @@ import sys
 from pathlib import Path
 
 from tunekit.engine.job import Job
-from tunekit.models import resolve_model
+from tunekit.models.loading import resolve_model
 from tunekit.plan import PlannedTrial
 from tunekit.runner.attempt import Attempt
 from tunekit.storage.lease import acquire

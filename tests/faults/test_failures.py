@@ -12,7 +12,7 @@ from tests.helpers import fingerprint, specify, start
 from tunekit.engine.job import Job
 from tunekit.engine.train import Diverged, Pack
 from tunekit.errors import UserError
-from tunekit.models import resolve_model
+from tunekit.models.loading import resolve_model
 from tunekit.runner import attempt as runner_attempt
 from tunekit.runner.attempt import Attempt
 from tunekit.runner.failures import PAUSES_SECONDS, Failure, classify

@@ -12,10 +12,10 @@ import torch
 from transformers import BertConfig, BertForSequenceClassification, BertTokenizerFast
 
 from tests.models.hub_server import COMMIT, REPOSITORY, FakeHub
-from tunekit import hub
 from tunekit.errors import UserError
-from tunekit.models import MODEL_TYPES, MODELS, load_encoder, load_tokenizer, resolve_model
-from tunekit.safety import FORBIDDEN, checked_config, refuse_kernels
+from tunekit.models import hub
+from tunekit.models.loading import MODEL_TYPES, MODELS, load_encoder, load_tokenizer, resolve_model
+from tunekit.models.safety import FORBIDDEN, checked_config, refuse_kernels
 
 WORDS = ["[PAD]", "[UNK]", "[CLS]", "[SEP]", "[MASK]", "the", "soup", "was", "good"]
 CLIENT = """
@@ -198,7 +198,7 @@ def test_a_sentencepiece_tokenizer_names_the_package_it_needs(repository, monkey
     for file in ("vocab.txt", "tokenizer.json"):
         (repository / file).unlink()
     (repository / "spm.model").write_bytes(b"a model of sentencepiece")
-    monkeypatch.setattr("tunekit.models.find_spec", lambda name: None)
+    monkeypatch.setattr("tunekit.models.loading.find_spec", lambda name: None)
     with pytest.raises(UserError, match=r"its tokenizer is spm.model; pip install sentencepiece$"):
         load_tokenizer(resolve_model(str(repository)), None)
 

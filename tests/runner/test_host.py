@@ -14,7 +14,7 @@ from tests.engine.test_run import finish
 from tests.helpers import fingerprint, specify, start
 from tunekit.engine.job import Job
 from tunekit.engine.train import Member, Pack
-from tunekit.models import resolve_model
+from tunekit.models.loading import resolve_model
 from tunekit.runner import host as host_module
 from tunekit.runner.attempt import Attempt
 from tunekit.runner.host import Host

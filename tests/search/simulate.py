@@ -13,7 +13,7 @@ from tests.helpers import fingerprint, specify
 from tests.test_store import record
 from tunekit.engine.job import Job
 from tunekit.engine.summary import Built, summarise
-from tunekit.models import resolve_model
+from tunekit.models.loading import resolve_model
 from tunekit.runner.schedulers import PerStudy
 from tunekit.runner.search import StudySearcher
 from tunekit.runner.search_progress import SearchProgress

@@ -207,7 +207,7 @@ def alone(tmp_path, monkeypatch):
     monkeypatch.chdir(tmp_path)
     monkeypatch.setenv("HF_HUB_OFFLINE", "1")
     monkeypatch.setattr("tunekit.estimate.cpu_flops_per_second", lambda: 1e11)
-    monkeypatch.setattr("tunekit.hub._reachable", lambda: False)
+    monkeypatch.setattr("tunekit.models.hub._reachable", lambda: False)
     return monkeypatch
 
 

@@ -13,7 +13,7 @@ from tunekit.data.base import load_dataset
 from tunekit.data.user import read_user_dataset
 from tunekit.errors import UserError
 from tunekit.gc import collect
-from tunekit.models import load_tokenizer, resolve_model
+from tunekit.models.loading import load_tokenizer, resolve_model
 from tunekit.store.result_store import ResultStore
 from tunekit.sweep import assemble
 

@@ -14,10 +14,10 @@ from tunekit.data.tokens import tokenise
 from tunekit.engine.train import LabelledSplit
 from tunekit.errors import UserError
 from tunekit.methods import METHODS
-from tunekit.models import MODEL_TYPES, ModelRef, load_encoder, load_tokenizer
+from tunekit.models.loading import MODEL_TYPES, ModelRef, load_encoder, load_tokenizer
+from tunekit.models.shapes import NAMING
 from tunekit.schema import Fingerprint, Scalar, TrialSpec
 from tunekit.seeding import seeded, stream_seed
-from tunekit.shapes import NAMING
 from tunekit.storage.paths import Place
 
 

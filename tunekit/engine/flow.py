@@ -19,7 +19,7 @@ from tunekit.engine.attention import FlatSelfAttention
 from tunekit.engine.dropout import LEVELS, Kind, Masks, Site, Sites, masked
 from tunekit.engine.flat import FlatBatch, flat_batch
 from tunekit.engine.padded import PaddedBatch, padded_batch, padded_logits
-from tunekit.models import MODEL_TYPES
+from tunekit.models.loading import MODEL_TYPES
 
 
 @dataclass

@@ -4,7 +4,7 @@ from collections.abc import Mapping
 from dataclasses import dataclass, replace
 from typing import Any
 
-from tunekit.models import ModelRef
+from tunekit.models.loading import ModelRef
 from tunekit.plugins import Plugin
 from tunekit.schema import Fingerprint, TrialSpec
 from tunekit.storage.paths import Place

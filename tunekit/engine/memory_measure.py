@@ -19,7 +19,7 @@ from tunekit.engine.build import adapt
 from tunekit.engine.optim import step_optimizer
 from tunekit.engine.train import LabelledSplit, Member, Pack
 from tunekit.methods.base import count_parameters
-from tunekit.models import MODEL_TYPES
+from tunekit.models.loading import MODEL_TYPES
 from tunekit.schema import TrialSpec
 
 FP32, ADAMW_STATES = 4, 2

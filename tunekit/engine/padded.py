@@ -12,8 +12,8 @@ import torch
 from transformers import PreTrainedModel
 
 from tunekit.data.tokens import TokenisedSplit
+from tunekit.models.shapes import NAMING
 from tunekit.seeding import stream_seed
-from tunekit.shapes import NAMING
 
 
 @dataclass(frozen=True)

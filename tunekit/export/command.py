@@ -20,7 +20,7 @@ from tunekit.export import formats
 from tunekit.export.card import card
 from tunekit.export.choose import Chosen
 from tunekit.export.exported import BASE, MANIFEST, Manifest, at_commit, load_exported
-from tunekit.models import MODELS, ModelRef, hub_id_of, load_encoder, resolve_model
+from tunekit.models.loading import MODELS, ModelRef, hub_id_of, load_encoder, resolve_model
 from tunekit.plan import fingerprint_of
 from tunekit.provenance import source
 from tunekit.seeding import stream_seed

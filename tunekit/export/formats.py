@@ -15,11 +15,11 @@ from safetensors.torch import save_file
 from torch import nn
 from transformers import PreTrainedModel
 
-from tunekit.bottleneck import LIBRARY_VERSION, NAME, to_adapters
 from tunekit.engine.checkpoint import trainable
 from tunekit.engine.kept import read_tensors
 from tunekit.errors import UserError
-from tunekit.models import MODEL_TYPES
+from tunekit.methods._bottleneck import LIBRARY_VERSION, NAME, to_adapters
+from tunekit.models.loading import MODEL_TYPES
 
 WHOLE, PEFT, ADAPTERS = "whole", "peft", "adapters"
 _PEFT_PREFIX = "base_model.model."

@@ -33,7 +33,7 @@ class Adapter:
 
     def prepare(self, model: "PreTrainedModel") -> None:
         """Insert the bottlenecks. Raises ValueError where they would be narrower than 1, or the model has no place."""
-        from tunekit.bottleneck import HOULSBY, add_bottlenecks
+        from tunekit.methods._bottleneck import HOULSBY, add_bottlenecks
 
         freeze(model)
         add_bottlenecks(model, self.reduction_factor, HOULSBY)

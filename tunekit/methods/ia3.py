@@ -4,7 +4,7 @@ from dataclasses import dataclass
 from typing import TYPE_CHECKING, ClassVar
 
 from tunekit.methods.base import METHODS, freeze
-from tunekit.shapes import NAMING
+from tunekit.models.shapes import NAMING
 
 if TYPE_CHECKING:
     from transformers import PreTrainedModel

@@ -19,7 +19,7 @@ class Pfeiffer(Adapter):
 
     def prepare(self, model: "PreTrainedModel") -> None:
         """Insert the bottlenecks. Raises ValueError where they would be narrower than 1, or the model has no place."""
-        from tunekit.bottleneck import PFEIFFER, add_bottlenecks
+        from tunekit.methods._bottleneck import PFEIFFER, add_bottlenecks
 
         freeze(model)
         add_bottlenecks(model, self.reduction_factor, PFEIFFER)

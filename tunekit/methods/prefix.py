@@ -5,7 +5,7 @@ from functools import partial
 from typing import TYPE_CHECKING, Any, ClassVar
 
 from tunekit.methods.base import METHODS, freeze
-from tunekit.shapes import NAMING
+from tunekit.models.shapes import NAMING
 
 if TYPE_CHECKING:
     import torch

@@ -9,7 +9,7 @@ from ray.tune.experiment import Trial
 
 from tunekit.engine.job import Job
 from tunekit.engine.run import end
-from tunekit.models import ModelRef
+from tunekit.models.loading import ModelRef
 from tunekit.plan import PlannedTrial
 from tunekit.runner.client import TrialClient
 from tunekit.runner.launch import experiment_of, fit, job_of, run_config

@@ -11,7 +11,7 @@ from ray import tune
 
 from tunekit import plugins
 from tunekit.engine.job import Job
-from tunekit.models import ModelRef
+from tunekit.models.loading import ModelRef
 from tunekit.runner.client import end_hosts
 from tunekit.runner.nodes import Guard, guarded
 from tunekit.runner.resources import Resources, check_room

@@ -13,7 +13,7 @@ from sqlalchemy.exc import SQLAlchemyError
 from tunekit.engine.job import Job
 from tunekit.engine.run import end
 from tunekit.errors import UserError, first_line
-from tunekit.models import ModelRef
+from tunekit.models.loading import ModelRef
 from tunekit.runner.client import SearchClient
 from tunekit.runner.launch import experiment_of, fit, job_of, run_config
 from tunekit.runner.nodes import REFUSED, Guard

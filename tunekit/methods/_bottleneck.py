@@ -15,7 +15,7 @@ from torch import nn
 from torch.nn import functional as F
 from transformers import PreTrainedModel
 
-from tunekit.shapes import NAMING
+from tunekit.models.shapes import NAMING
 
 STD = 0.02
 """Standard deviation of initial weights, as BERT's own; biases begin at 0."""

@@ -10,9 +10,9 @@ from tokenizers import AddedToken, BertWordPieceTokenizer, ByteLevelBPETokenizer
 from tokenizers.pre_tokenizers import BertPreTokenizer
 from transformers import BertTokenizerFast, PreTrainedModel, PreTrainedTokenizerFast
 
-from tunekit.models import MODEL_TYPES
+from tunekit.models.loading import MODEL_TYPES
+from tunekit.models.shapes import NAMING, SHAPES
 from tunekit.seeding import seeded
-from tunekit.shapes import NAMING, SHAPES
 
 if TYPE_CHECKING:
     from tunekit.data.base import TextDataset

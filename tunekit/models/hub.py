@@ -9,7 +9,7 @@ from functools import cache
 from pathlib import Path
 
 from tunekit.errors import UserError, first_line
-from tunekit.safety import checked_config
+from tunekit.models.safety import checked_config
 from tunekit.storage.files import sha256_of
 
 WEIGHTS = "model.safetensors"

@@ -12,13 +12,13 @@ from pathlib import Path
 from types import MappingProxyType
 from typing import TYPE_CHECKING, Any
 
-from tunekit import hub
 from tunekit.errors import UserError, first_line
-from tunekit.hub import content_hash, folder_of_minilm, resolve_revision, snapshot
+from tunekit.models import hub
+from tunekit.models.hub import content_hash, folder_of_minilm, resolve_revision, snapshot
+from tunekit.models.safety import check_tokenizer_config, checked_config, refuse_kernels
+from tunekit.models.shapes import SHAPES, Shape
 from tunekit.registry import Registry
-from tunekit.safety import check_tokenizer_config, checked_config, refuse_kernels
 from tunekit.schema import slug
-from tunekit.shapes import SHAPES, Shape
 
 if TYPE_CHECKING:
     from transformers import PretrainedConfig, PreTrainedModel, PreTrainedTokenizerFast
@@ -222,7 +222,7 @@ def model_type_of(ref: ModelRef) -> str | None:
 def load_tokenizer(ref: ModelRef, data: TextDataset) -> PreTrainedTokenizerFast:
     """The model's fast tokenizer; ``tiny-*`` train theirs on the training texts of ``data``. Raises UserError."""
     if ref.name in SEEDED:
-        from tunekit.tiny import train_tokenizer
+        from tunekit.models.tiny import train_tokenizer
 
         return train_tokenizer(ref.name, data)
     folder = _folder(ref)
@@ -258,7 +258,7 @@ def load_encoder(ref: ModelRef, *, num_labels: int, seed: int, tokenizer: PreTra
 
     refuse_kernels()
     if ref.name in SEEDED:
-        from tunekit.tiny import build_tiny
+        from tunekit.models.tiny import build_tiny
 
         return build_tiny(ref.name, num_labels=num_labels, seed=seed, tokenizer=tokenizer)
     folder = _folder(ref)
