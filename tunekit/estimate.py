@@ -9,8 +9,8 @@ from pathlib import Path
 import numpy as np
 
 from tunekit.data.base import DATASETS
-from tunekit.graph import FP32
 from tunekit.memory import ADAMW_STATES, SHAPES, NoClosedForm, Shape, parameters
+from tunekit.memory.graph import FP32
 from tunekit.models.loading import MODELS
 from tunekit.plan import PlannedTrial
 from tunekit.schema import TrialSpec

@@ -148,10 +148,7 @@ def fingerprint_of(spec: TrialSpec, model_revision: str, data_hash: str) -> Fing
     return Fingerprint(model=model_revision, data=data_hash, code=code)
 
 
-MOVED = {
-    "tunekit.methods._bottleneck": "tunekit.methods._bottleneck",
-    "tunekit.models.loading.shapes": "tunekit.models.shapes",
-}
+MOVED = {"tunekit.methods._bottleneck": "tunekit.bottleneck", "tunekit.models.shapes": "tunekit.shapes"}
 """Modules that methods import, and where they lay when the first fingerprints were made.
 
 A method's code hash covers its import lines. With this table a module may move without making stored trials stale.

@@ -8,7 +8,7 @@ from hypothesis import strategies as st
 
 from tunekit.data.tokens import TokenisedSplit
 from tunekit.engine.flat import ALIGNED, flat_batch
-from tunekit.grouping import GROUPS, group_bounds
+from tunekit.memory.length_groups import GROUPS, group_bounds
 
 HEADS = 2
 TRIALS = st.integers(1, 12).flatmap(

@@ -4,8 +4,8 @@ import pytest
 
 from tests.helpers import specify
 from tunekit.engine.memory_measure import given, kept_bytes, member_of, probe, step_bytes, without_data
-from tunekit.grouping import Sizes
 from tunekit.memory import Shape, Work, predict, saved_bytes
+from tunekit.memory.length_groups import Sizes
 from tunekit.methods.base import count_parameters
 from tunekit.models.loading import MODELS
 from tunekit.models.shapes import NoClosedForm, parameters

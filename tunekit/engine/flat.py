@@ -12,7 +12,7 @@ import numpy as np
 import torch
 
 from tunekit.data.tokens import TokenisedSplit
-from tunekit.grouping import group_bounds
+from tunekit.memory.length_groups import group_bounds
 
 ALIGNED = 4
 """Parts of a flat tensor begin at multiples of so many numbers: CUDA's kernels read 16 bytes at a time."""

@@ -20,8 +20,8 @@ from tunekit.engine.scoring import scores
 from tunekit.engine.summary import Built, best_epoch, summarise
 from tunekit.engine.train import Diverged, LabelledSplit, Member, Pack, TrainedEpoch, mean_cross_entropy
 from tunekit.engine.watchdog import beat
-from tunekit.graph import FP32
 from tunekit.memory import ADAMW_STATES
+from tunekit.memory.graph import FP32
 from tunekit.methods.base import count_parameters
 from tunekit.schema import EpochRecord, Status, TrialSummary
 from tunekit.seeding import stream_seed

@@ -13,7 +13,7 @@ from dataclasses import dataclass
 from enum import Enum
 from typing import Any
 
-from tunekit.grouping import Sizes
+from tunekit.memory.length_groups import Sizes
 from tunekit.models.shapes import BOTTLENECKS, NAMING, NoClosedForm, Shape, bottleneck, lora_targets
 
 FP32, INT64 = 4, 8

@@ -1,7 +1,7 @@
 """Peak memory of training one trial, term by term, in closed form. Standard library only.
 
 Every term counts the engine's own operations: fp32 weights, AdamW's two moments in fp32, gradients that are freed after
-each step, the graph of one batch (``tunekit.graph``) and what a step holds beside it. Not counted: a process's
+each step, the graph of one batch (``tunekit.memory.graph``) and what a step holds beside it. Not counted: a process's
 libraries, a CUDA context, and what an allocator rounds up or keeps in reserve.
 """
 
@@ -9,14 +9,9 @@ from __future__ import annotations
 
 from dataclasses import dataclass
 
-from tunekit.graph import COMPUTE, FP32, INT64, MODEL_TYPES, Graph, Work
-from tunekit.grouping import Sizes
-from tunekit.models.shapes import SHAPES, NoClosedForm, Parameters, Shape, bottleneck, parameters
-
-__all__ = [
-    "SHAPES", "Memory", "NoClosedForm", "Parameters", "Shape", "Sizes", "Work", "is_followed", "how_many_fit",
-    "parameters", "predict", "saved_bytes",
-]  # fmt: skip
+from tunekit.memory.graph import COMPUTE, FP32, INT64, MODEL_TYPES, Graph, Work
+from tunekit.memory.length_groups import Sizes
+from tunekit.models.shapes import Shape, bottleneck, parameters
 
 ADAMW_STATES = 2
 """Moments that AdamW keeps of a trainable parameter."""
