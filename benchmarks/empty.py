@@ -12,20 +12,20 @@ from unittest import mock
 
 import pandas as pd
 
-from tunekit.blocks import Block
 from tunekit.engine.job import Job
 from tunekit.engine.summary import SCORED, Built, summarise
 from tunekit.methods.base import complete_params
 from tunekit.models.loading import resolve_model
+from tunekit.planning.blocks import Block
+from tunekit.planning.resolve import Sweep, plan_of
+from tunekit.planning.resources import Resources
 from tunekit.runner import grid
 from tunekit.runner.nodes import Driver
 from tunekit.runner.progress import Progress
-from tunekit.runner.resources import Resources
 from tunekit.runner.trainable import TrialTrainable
 from tunekit.schema import EpochRecord, Status, TrialSpec, TrialSummary
 from tunekit.storage.lease import acquire, check_current
 from tunekit.store.result_store import ResultStore
-from tunekit.sweep import Sweep, plan_of
 
 MODEL, DATASET, METHOD = "tiny-bert", "demo", "full"
 

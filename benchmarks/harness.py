@@ -10,7 +10,7 @@ from typing import Any
 
 import numpy as np
 
-from tunekit.provenance import source, versions
+from tunekit.planning.provenance import source, versions
 
 DRAWS = 10_000
 

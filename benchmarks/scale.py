@@ -20,12 +20,12 @@ from benchmarks.empty import Timed, run_empty, specs_of, sweep_of
 from benchmarks.harness import Outcome
 from tunekit.command import settle
 from tunekit.costs import costs, describe_costs
-from tunekit.plan import State
+from tunekit.planning.plan import State
+from tunekit.planning.resolve import describe, plan_of
 from tunekit.schema import TrialSpec
 from tunekit.store.progress import Reader
 from tunekit.store.requests import cells_of
 from tunekit.store.result_store import ResultStore
-from tunekit.sweep import describe, plan_of
 
 import ray  # isort: skip  (after benchmarks.empty, which sets what Ray reads at import)
 

@@ -16,17 +16,17 @@ from pathlib import Path
 import torch
 
 from benchmarks.harness import Outcome
-from tunekit.args import GridArgs
-from tunekit.blocks import Block
 from tunekit.command import request_of
 from tunekit.engine.job import Job
-from tunekit.plan import State
+from tunekit.planning.args import GridArgs
+from tunekit.planning.blocks import Block
+from tunekit.planning.plan import State
+from tunekit.planning.resolve import assemble, plan_of
 from tunekit.runner.attempt import Attempt
 from tunekit.runner.together import Together
 from tunekit.storage.lease import acquire
 from tunekit.store.requests import cells_of
 from tunekit.store.result_store import ResultStore
-from tunekit.sweep import assemble, plan_of
 
 STUDY = Block(
     models=("minilm",),

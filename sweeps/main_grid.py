@@ -8,8 +8,8 @@ python sweeps/main_grid.py --preset demo      minutes, offline
 import sys
 
 from analysis.console import outlook, print_grid
-from tunekit.blocks import Block
 from tunekit.cli import main
+from tunekit.planning.blocks import Block
 
 DATASETS = ("acl_arc", "agnews_7k6", "restaurant")
 SEEDS = (1, 2, 3, 4, 5)

@@ -7,7 +7,7 @@ python sweeps/peft_search.py --preset demo    minutes, offline
 import sys
 
 from analysis.console import print_search
-from tunekit.blocks import Block
+from tunekit.planning.blocks import Block
 from tunekit.search.command import main
 from tunekit.search.request import FIRST_SEARCH_SEED, SearchPreset
 

@@ -10,7 +10,7 @@ from typing import Any
 from tests.helpers import fingerprint, specify, start
 from tunekit.data.base import DATASETS
 from tunekit.methods import METHODS
-from tunekit.plan import _source_of
+from tunekit.planning.plan import _source_of
 from tunekit.schema import SCHEMA_VERSION, TRAINER_VERSION, TrialSpec
 
 DATA = Path(__file__).parent / "data"

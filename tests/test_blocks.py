@@ -8,9 +8,9 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from tunekit.blocks import Block, load_blocks, override, parse_block
 from tunekit.errors import UserError
-from tunekit.plan import expand
+from tunekit.planning.blocks import Block, load_blocks, override, parse_block
+from tunekit.planning.plan import expand
 
 STUDY = (
     Block(models=("bert", "roberta"), datasets=("acl_arc", "demo"), methods=("full",), seeds=(1, 2)),

@@ -7,8 +7,8 @@ import pytest
 
 from tests.helpers import run_script
 from tests.test_store import FINGERPRINT, record, summary
-from tunekit import estimate
 from tunekit.__main__ import main as tunekit_main
+from tunekit.planning import estimate
 from tunekit.schema import Status, TrialSpec
 from tunekit.store.requests import cell_names, cells_of, requested_specs
 from tunekit.store.result_store import ResultStore

@@ -12,7 +12,7 @@ import tunekit.__main__ as tunekit
 from analysis.__main__ import COMMANDS, Analyse
 from benchmarks.__main__ import Arguments, names
 from tests.conftest import ROOT
-from tunekit.args import GridArgs, SearchArgs
+from tunekit.planning.args import GridArgs, SearchArgs
 
 PAGES = [ROOT / "README.md", ROOT / "benchmarks" / "README.md", *sorted((ROOT / "docs").glob("*.md"))]
 

@@ -7,13 +7,13 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from tests.test_store import FINGERPRINT, summary
-from tunekit import estimate
 from tunekit.costs import Earlier, peak_of, seconds_of
-from tunekit.fit import CUDA_PROCESS_BYTES, MOST_PER_GPU, on_cpu, on_gpu
 from tunekit.memory import how_many_fit
 from tunekit.methods.base import METHODS
 from tunekit.models.loading import MODELS, ModelRef, resolve_model
-from tunekit.runner.resources import Resources
+from tunekit.planning import estimate
+from tunekit.planning.fit import CUDA_PROCESS_BYTES, MOST_PER_GPU, on_cpu, on_gpu
+from tunekit.planning.resources import Resources
 from tunekit.store.result_store import ResultStore
 
 GIB = 2**30

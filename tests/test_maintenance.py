@@ -7,11 +7,12 @@ import pytest
 
 from tests.engine.test_run import finish
 from tests.helpers import fingerprint, specify, start
-from tunekit import doctor, estimate
+from tunekit import doctor
 from tunekit.__main__ import main
 from tunekit.engine.job import Job
 from tunekit.engine.run import TrialRun
 from tunekit.models.loading import resolve_model
+from tunekit.planning import estimate
 from tunekit.schema import Status
 from tunekit.storage.lease import acquire
 from tunekit.store.requests import cells_of

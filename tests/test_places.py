@@ -12,11 +12,11 @@ from tests.conftest import SECRET
 from tests.engine.test_run import finish, numbers
 from tests.helpers import specify, start
 from tests.test_store import FINGERPRINT, record, summary
-from tunekit.args import GridArgs
 from tunekit.command import check_storage, store_of
 from tunekit.doctor import examine
 from tunekit.errors import UserError
-from tunekit.plan import State, make_plan
+from tunekit.planning.args import GridArgs
+from tunekit.planning.plan import State, make_plan
 from tunekit.storage.object_path import ObjectPath, _connected
 from tunekit.storage.paths import location
 from tunekit.store.result_store import ResultStore

@@ -7,11 +7,11 @@ import pytest
 
 from tests.conftest import ROOT
 from tests.helpers import build, fingerprint, specify
-from tunekit import plugins
 from tunekit.errors import UserError
 from tunekit.methods import METHODS
 from tunekit.methods.base import count_parameters
 from tunekit.models.loading import MODELS
+from tunekit.planning import plugins
 
 EXAMPLE = re.search(
     r"<!-- ln_tuning.py -->\n```python\n(.*?)```", (ROOT / "docs" / "methods.md").read_text(encoding="utf-8"), re.S

@@ -7,7 +7,7 @@ import sys
 import pytest
 
 from tests.conftest import ROOT
-from tunekit.provenance import STAMP, differing, source_hash
+from tunekit.planning.provenance import STAMP, differing, source_hash
 
 VERSIONS = {"python": "3.11.7", "torch": "2.13.0+cpu", "ray": "2.60.0", "tunekit": "0.1.0", "peft": "0.21.2"}
 
@@ -30,7 +30,7 @@ def git(root, *arguments):
 
 def seen(root):
     """``source()`` and ``unstamped()`` as a process in ``root`` finds them."""
-    code = "from tunekit.provenance import source, unstamped; print([source(), unstamped()])"
+    code = "from tunekit.planning.provenance import source, unstamped; print([source(), unstamped()])"
     run = subprocess.run([sys.executable, "-c", code], cwd=root, capture_output=True, text=True, check=True)
     return eval(run.stdout)
 

@@ -4,7 +4,7 @@ from dataclasses import fields, replace
 
 import pytest
 
-from tunekit.plan import State, make_plan
+from tunekit.planning.plan import State, make_plan
 from tunekit.schema import EpochRecord, Fingerprint, Status, TrialSummary
 from tunekit.store.requests import cells_of
 from tunekit.store.result_store import DamagedRecord, ResultStore

@@ -6,9 +6,9 @@ from pathlib import Path
 import tyro
 from rich.console import Console
 
-from tunekit.args import Keep
 from tunekit.command import guarded
 from tunekit.parsing import plain
+from tunekit.planning.args import Keep
 from tunekit.storage.paths import location
 
 STORAGE = "ray_results"
@@ -43,7 +43,7 @@ def doctor(
         plugin: Python files that register what the grid names.
     """
     from tunekit.doctor import examine
-    from tunekit.plugins import load
+    from tunekit.planning.plugins import load
 
     load(plugin)
 
@@ -65,7 +65,7 @@ def verify(
         seed: Draws them.
         plugin: Python files that register what its trials name.
     """
-    from tunekit.plugins import load
+    from tunekit.planning.plugins import load
     from tunekit.verify import verify as train_again  # torch: seconds that the other commands need not wait
 
     load(plugin)
@@ -155,7 +155,7 @@ def predict(
 
 def stamp() -> int:
     """Write commit and source hash into the tree, for copies without .git: before ray job submit or docker build."""
-    from tunekit.provenance import STAMP, write_stamp
+    from tunekit.planning.provenance import STAMP, write_stamp
 
     found = write_stamp()
     edited = ", with changes" if found["dirty"] else ""

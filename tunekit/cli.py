@@ -7,9 +7,6 @@ from collections.abc import Callable, Mapping, Sequence
 
 import tyro
 
-from tunekit import estimate
-from tunekit.args import GridArgs
-from tunekit.blocks import Block
 from tunekit.command import (
     OK,
     Say,
@@ -30,12 +27,15 @@ from tunekit.command import (
     verdict,
 )
 from tunekit.costs import costs, describe_costs
-from tunekit.plan import Plan, State
-from tunekit.runner.resources import Resources
+from tunekit.planning import estimate
+from tunekit.planning.args import GridArgs
+from tunekit.planning.blocks import Block
+from tunekit.planning.plan import Plan, State
+from tunekit.planning.resolve import Sweep, describe, find, plan_of
+from tunekit.planning.resources import Resources
 from tunekit.schema import TrialSpec
 from tunekit.store.requests import cells_of
 from tunekit.store.result_store import ResultStore
-from tunekit.sweep import Sweep, describe, find, plan_of
 
 Report = Callable[[ResultStore, Sequence[TrialSpec]], None]
 Outlook = Callable[[ResultStore, Sequence[TrialSpec], Mapping[str, float | None]], Sequence[str]]

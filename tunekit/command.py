@@ -8,15 +8,16 @@ from collections.abc import Callable, Sequence
 
 from rich.console import Console
 
-from tunekit import estimate, fit, plugins
-from tunekit.args import SweepArgs
 from tunekit.data.base import load_dataset, overview, save_dataset
 from tunekit.errors import UserError
 from tunekit.models.safety import refuse_kernels
 from tunekit.parsing import plain
-from tunekit.plan import Plan, PlannedTrial, State
-from tunekit.provenance import source, unstamped, versions
-from tunekit.runner.resources import Resources
+from tunekit.planning import estimate, fit, plugins
+from tunekit.planning.args import SweepArgs
+from tunekit.planning.plan import Plan, PlannedTrial, State
+from tunekit.planning.provenance import source, unstamped, versions
+from tunekit.planning.resolve import Sweep
+from tunekit.planning.resources import Resources
 from tunekit.schema import TrialSpec
 from tunekit.signals import Signals, Stopped
 from tunekit.storage.files import probe
@@ -24,7 +25,6 @@ from tunekit.storage.lease import Lease, Superseded, acquire
 from tunekit.storage.object_path import ObjectPath
 from tunekit.storage.paths import Place, location
 from tunekit.store.result_store import DamagedRecord, ResultStore
-from tunekit.sweep import Sweep
 from tunekit.trackers import check_trackers
 
 OK, INCOMPLETE, BAD_INPUT = 0, 1, 2

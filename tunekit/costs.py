@@ -7,17 +7,17 @@ from dataclasses import dataclass
 
 from pandas import DataFrame
 
-from tunekit import estimate
 from tunekit.data.base import DATASETS
 from tunekit.errors import UserError
-from tunekit.estimate import Size
 from tunekit.memory import NoClosedForm, Shape, Sizes, Work, predict
 from tunekit.models.loading import MODELS, ModelRef, config_at_hand
-from tunekit.plan import PlannedTrial
+from tunekit.planning import estimate
+from tunekit.planning.estimate import Size
+from tunekit.planning.plan import PlannedTrial
+from tunekit.planning.resolve import Sweep
 from tunekit.schema import Status, TrialSpec
 from tunekit.store.requests import cell_names
 from tunekit.store.result_store import Frames
-from tunekit.sweep import Sweep
 
 MIB = 2**20
 

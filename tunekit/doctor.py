@@ -12,20 +12,20 @@ from pathlib import Path
 
 from packaging.requirements import Requirement
 
-from tunekit import estimate
-from tunekit.args import GridArgs
 from tunekit.data.base import DATASETS, PINNED, load_dataset
 from tunekit.data.files import NotHere, nothing_fetched
 from tunekit.errors import UserError
 from tunekit.models import hub
 from tunekit.models.loading import MODELS, ModelRef, hub_id_of
 from tunekit.models.safety import refuse_kernels
+from tunekit.planning import estimate
+from tunekit.planning.args import GridArgs
+from tunekit.planning.resolve import Sweep, find, plan_of
 from tunekit.schema import TrialSpec
 from tunekit.storage.files import probe
 from tunekit.storage.object_path import ObjectPath
 from tunekit.storage.paths import Place
 from tunekit.store.result_store import ResultStore
-from tunekit.sweep import Sweep, find, plan_of
 
 
 @dataclass(frozen=True)

@@ -20,7 +20,7 @@ from tunekit.engine.job import Job
 from tunekit.engine.run import TrialRun
 from tunekit.errors import UserError, first_line
 from tunekit.models.loading import MODELS, ModelRef, resolve_model
-from tunekit.plan import fingerprint_of
+from tunekit.planning.plan import fingerprint_of
 from tunekit.schema import Fingerprint, Status, TrialSpec
 from tunekit.storage.files import copy_folder
 from tunekit.storage.paths import Place

@@ -20,7 +20,7 @@ def loaded(module: str, forbidden: str) -> list[str]:
     [
         ("analysis.tables", HEAVY),
         ("tunekit.schema", f"{HEAVY} pandas numpy"),
-        ("tunekit.plan", HEAVY),
+        ("tunekit.planning.plan", HEAVY),
         ("tunekit.store.requests", HEAVY),
         ("tunekit.cli", HEAVY),
         ("tunekit.search.command", HEAVY),

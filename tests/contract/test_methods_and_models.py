@@ -7,7 +7,6 @@ import pytest
 import torch
 
 from tests.helpers import build, specify, start
-from tunekit.batching import restrictions, why_single
 from tunekit.engine.stacking import is_stackable
 from tunekit.engine.train import Member, Pack, packable
 from tunekit.errors import UserError
@@ -15,6 +14,7 @@ from tunekit.methods import METHODS
 from tunekit.methods.base import complete_params, count_parameters
 from tunekit.models.loading import MODEL_TYPES, MODELS, load_encoder, resolve_model
 from tunekit.models.shapes import Shape, parameters
+from tunekit.planning.batching import restrictions, why_single
 from tunekit.seeding import stream_seed
 
 OFFLINE_MODELS = [name for name in MODELS if MODELS[name].hub_id is None]

@@ -10,9 +10,9 @@ import pytest
 
 from tests.golden import DATA
 from tests.helpers import fingerprint
-from tunekit.args import SearchArgs
-from tunekit.blocks import Block
-from tunekit.plan import State, make_plan
+from tunekit.planning.args import SearchArgs
+from tunekit.planning.blocks import Block
+from tunekit.planning.plan import State, make_plan
 from tunekit.schema import TrialSpec
 from tunekit.search.request import SearchPreset, find_search
 from tunekit.search.storage import open_storage

@@ -12,8 +12,8 @@ from tunekit.engine.job import Job
 from tunekit.engine.kept import file_of, identity_of, kept_epochs, read_kept
 from tunekit.engine.run import TrialRun, end
 from tunekit.errors import UserError
-from tunekit.estimate import checkpoint_bytes, kept_bytes
 from tunekit.models.loading import resolve_model
+from tunekit.planning.estimate import checkpoint_bytes, kept_bytes
 from tunekit.schema import Status
 from tunekit.store.result_store import ResultStore
 

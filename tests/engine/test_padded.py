@@ -7,10 +7,10 @@ from transformers import ElectraConfig, ElectraForSequenceClassification
 
 from benchmarks.trial import without_dropout
 from tests.helpers import build, specify, start
-from tunekit.batching import restrictions
 from tunekit.data.tokens import TokenisedSplit
 from tunekit.engine.flow import batch_of, logits, prepare
 from tunekit.engine.train import Member, Pack
+from tunekit.planning.batching import restrictions
 
 CPU = torch.device("cpu")
 TEXTS = [np.array([2, 7, 8, 9, 3]), np.array([2, 11, 3]), np.array([2, 5, 6, 12, 13, 14, 3])]

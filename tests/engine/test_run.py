@@ -10,12 +10,12 @@ import pytest
 import torch
 
 from tests.helpers import fingerprint, specify, start
-from tunekit import plan
 from tunekit.engine import run as engine_run
 from tunekit.engine.checkpoint import checkpoints, newest_valid
 from tunekit.engine.scoring import scores
 from tunekit.engine.train import Diverged
 from tunekit.methods import METHODS
+from tunekit.planning import plan
 from tunekit.schema import EpochRecord, Status
 from tunekit.storage.lease import Superseded, acquire
 from tunekit.store.result_store import ResultStore

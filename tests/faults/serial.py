@@ -7,7 +7,7 @@ from pathlib import Path
 
 from tunekit.engine.job import Job
 from tunekit.models.loading import resolve_model
-from tunekit.plan import PlannedTrial
+from tunekit.planning.plan import PlannedTrial
 from tunekit.runner.attempt import Attempt
 from tunekit.storage.lease import acquire
 

@@ -14,7 +14,7 @@ from tests.helpers import fingerprint, specify, start
 from tunekit.data.base import load_dataset, save_dataset
 from tunekit.engine.checkpoint import newest_valid
 from tunekit.errors import UserError
-from tunekit.plan import State, make_plan
+from tunekit.planning.plan import State, make_plan
 from tunekit.storage.lease import acquire
 from tunekit.store.progress import Reader
 from tunekit.store.requests import cells_of

@@ -10,7 +10,7 @@ import pytest
 from tests.faults.drive import compared, logs, redone, summaries
 from tests.faults.serial import train
 from tests.helpers import fingerprint, specify
-from tunekit.plan import PlannedTrial, State
+from tunekit.planning.plan import PlannedTrial, State
 from tunekit.store.result_store import ResultStore
 
 SPECS = [specify(seed=1, epochs=1), specify(seed=2, epochs=4, method="full")]

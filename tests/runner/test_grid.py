@@ -19,9 +19,9 @@ from tests.conftest import SECRET, needs_real_data
 from tests.engine.test_run import finish, numbers
 from tests.helpers import run_script, start
 from tests.test_plugins import EXAMPLE
-from tunekit import plugins
 from tunekit.__main__ import main as tunekit
 from tunekit.engine.scoring import scores
+from tunekit.planning import plugins
 from tunekit.runner import nodes
 from tunekit.schema import Status, TrialSpec
 from tunekit.storage.files import copy_folder

@@ -5,7 +5,7 @@ import random
 import pytest
 
 from tests.helpers import fingerprint, specify
-from tunekit.plan import make_plan
+from tunekit.planning.plan import make_plan
 from tunekit.runner.progress import Progress
 from tunekit.schema import Status
 from tunekit.store.result_store import ResultStore

@@ -3,7 +3,7 @@
 import pytest
 
 from tunekit.errors import UserError
-from tunekit.runner.resources import Node, Resources, check_room, on_gpus, pack_of, room, share_of
+from tunekit.planning.resources import Node, Resources, check_room, on_gpus, pack_of, room, share_of
 
 HEAD = Node("0", "head", 0, 0)
 SMALL, LARGE = Node("1", "small", 3, 0), Node("2", "large", 16, 0)

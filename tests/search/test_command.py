@@ -11,16 +11,16 @@ from tests.conftest import ROOT
 from tests.helpers import run_script
 from tests.search.simulate import Simulation, plan_for
 from tests.test_cli import DATA
-from tunekit.args import GridArgs, SearchArgs
-from tunekit.blocks import load_blocks
 from tunekit.data.base import DATASETS
 from tunekit.errors import UserError
-from tunekit.plan import expand
+from tunekit.planning.args import GridArgs, SearchArgs
+from tunekit.planning.blocks import load_blocks
+from tunekit.planning.plan import expand
+from tunekit.planning.resolve import find
 from tunekit.search.confirm import best_yaml, chosen_specs, confirming
 from tunekit.search.request import VAL_FRACTION, SearchPreset, find_search
 from tunekit.storage.lease import acquire
 from tunekit.store.result_store import ResultStore
-from tunekit.sweep import find
 
 PRESETS, GRID_PRESETS = (
     runpy.run_path(str(ROOT / "sweeps" / f"{name}.py"))["PRESETS"] for name in ("peft_search", "main_grid")

@@ -206,7 +206,7 @@ def alone(tmp_path, monkeypatch):
     """An empty folder to stand in; no hub, no probe of the processor, no training."""
     monkeypatch.chdir(tmp_path)
     monkeypatch.setenv("HF_HUB_OFFLINE", "1")
-    monkeypatch.setattr("tunekit.estimate.cpu_flops_per_second", lambda: 1e11)
+    monkeypatch.setattr("tunekit.planning.estimate.cpu_flops_per_second", lambda: 1e11)
     monkeypatch.setattr("tunekit.models.hub._reachable", lambda: False)
     return monkeypatch
 

@@ -12,7 +12,7 @@ CALLS = {
     "eval", "exec", "compile", "os.system", "yaml.load", "yaml.unsafe_load", "yaml.full_load", "pd.read_pickle",
     "pandas.read_pickle", "shutil.unpack_archive", "zipfile.ZipFile",
 }  # fmt: skip
-ALLOWED = {"tunekit/plugins.py": {"exec", "compile"}}
+ALLOWED = {"tunekit/planning/plugins.py": {"exec", "compile"}}
 """What a user names with --plugin is run; SECURITY.md says so."""
 WANTED = {"torch.load": ("weights_only", True), "np.load": ("allow_pickle", False)}
 

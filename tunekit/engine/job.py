@@ -5,7 +5,7 @@ from dataclasses import dataclass, replace
 from typing import Any
 
 from tunekit.models.loading import ModelRef
-from tunekit.plugins import Plugin
+from tunekit.planning.plugins import Plugin
 from tunekit.schema import Fingerprint, TrialSpec
 from tunekit.storage.paths import Place
 

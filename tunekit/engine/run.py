@@ -10,7 +10,6 @@ import numpy as np
 import pandas as pd
 import torch
 
-from tunekit.batching import restrictions
 from tunekit.engine import checkpoint, kept, memory_peak
 from tunekit.engine.build import build_model, check_device, prepare
 from tunekit.engine.flow import layers_of
@@ -23,6 +22,7 @@ from tunekit.engine.watchdog import beat
 from tunekit.memory import ADAMW_STATES
 from tunekit.memory.graph import FP32
 from tunekit.methods.base import count_parameters
+from tunekit.planning.batching import restrictions
 from tunekit.schema import EpochRecord, Status, TrialSummary
 from tunekit.seeding import stream_seed
 from tunekit.storage.files import remove_tree

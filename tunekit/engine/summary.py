@@ -2,7 +2,7 @@
 
 from dataclasses import dataclass
 
-from tunekit.provenance import provenance
+from tunekit.planning.provenance import provenance
 from tunekit.schema import EpochRecord, Scalar, Status, TrialSummary
 
 SCORED = tuple(f"{split}_{name}" for split in ("val", "test") for name in ("loss", "accuracy", "micro_f1", "macro_f1"))

@@ -14,7 +14,6 @@ from torch import nn
 from torch.nn import functional as F
 from transformers import PreTrainedModel
 
-from tunekit.batching import why_padded
 from tunekit.data.tokens import TokenisedSplit
 from tunekit.engine.dropout import Kind, Masks, MaskStream
 from tunekit.engine.flat import FlatBatch
@@ -22,6 +21,7 @@ from tunekit.engine.flow import Flow, batch_of, logits, prepare
 from tunekit.engine.optim import StackedAdamW, learning_rate_at, make_optimizer, step_optimizer
 from tunekit.engine.padded import PaddedBatch, dropout_of
 from tunekit.engine.stacking import Stack, is_stackable
+from tunekit.planning.batching import why_padded
 from tunekit.schema import TrialSpec
 from tunekit.seeding import stream_seed
 

@@ -21,8 +21,8 @@ from tunekit.export.card import card
 from tunekit.export.choose import Chosen
 from tunekit.export.exported import BASE, MANIFEST, Manifest, at_commit, load_exported
 from tunekit.models.loading import MODELS, ModelRef, hub_id_of, load_encoder, resolve_model
-from tunekit.plan import fingerprint_of
-from tunekit.provenance import source
+from tunekit.planning.plan import fingerprint_of
+from tunekit.planning.provenance import source
 from tunekit.seeding import stream_seed
 from tunekit.storage.paths import Place
 from tunekit.store.records import read_predictions

@@ -10,13 +10,13 @@ from ray.tune.experiment import Trial
 from tunekit.engine.job import Job
 from tunekit.engine.run import end
 from tunekit.models.loading import ModelRef
-from tunekit.plan import PlannedTrial
+from tunekit.planning.plan import PlannedTrial
+from tunekit.planning.resources import Resources, on_gpus, pack_of, room, share_of
 from tunekit.runner.client import TrialClient
 from tunekit.runner.launch import experiment_of, fit, job_of, run_config
 from tunekit.runner.nodes import REFUSED, Guard
 from tunekit.runner.order import InOrder
 from tunekit.runner.progress import Progress
-from tunekit.runner.resources import Resources, on_gpus, pack_of, room, share_of
 from tunekit.runner.retries import Retries, reason, specs_of
 from tunekit.runner.trainable import TrialTrainable
 from tunekit.runner.watched import Watched

@@ -9,12 +9,12 @@ from pathlib import Path
 from tunekit.runner import session as ray_session  # isort: skip  (sets what Ray reads at import)
 from ray import tune
 
-from tunekit import plugins
 from tunekit.engine.job import Job
 from tunekit.models.loading import ModelRef
+from tunekit.planning import plugins
+from tunekit.planning.resources import Resources, check_room
 from tunekit.runner.client import end_hosts
 from tunekit.runner.nodes import Guard, guarded
-from tunekit.runner.resources import Resources, check_room
 from tunekit.runner.retries import MAX_FAILURES
 from tunekit.schema import Fingerprint, TrialSpec
 from tunekit.signals import Signals, Stopped

@@ -19,8 +19,8 @@ from ray.exceptions import GetTimeoutError, RayError
 from ray.util.scheduling_strategies import NodeAffinitySchedulingStrategy
 
 from tunekit.errors import UserError
-from tunekit.provenance import differing, source_hash, versions
-from tunekit.runner.resources import Node
+from tunekit.planning.provenance import differing, source_hash, versions
+from tunekit.planning.resources import Node
 from tunekit.storage.files import write_atomic
 from tunekit.storage.lease import Lease
 from tunekit.storage.object_path import ObjectPath

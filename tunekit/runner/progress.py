@@ -10,7 +10,7 @@ from rich.console import Group
 from rich.table import Table
 from rich.text import Text
 
-from tunekit.plan import Plan, State
+from tunekit.planning.plan import Plan, State
 from tunekit.runner.display import Display
 from tunekit.schema import Status, TrialSpec, shown_metric
 from tunekit.storage.paths import Place

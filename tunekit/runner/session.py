@@ -29,7 +29,7 @@ if not os.environ.get("RAY_ADDRESS"):
 import ray  # noqa: E402
 from ray.tune.execution import class_cache  # noqa: E402
 
-from tunekit.runner.resources import Node  # noqa: E402
+from tunekit.planning.resources import Node  # noqa: E402
 
 # Tune would hand these to each trial by way of a log that everyone on the machine can read; no trial needs them.
 class_cache.ENV_VARS_TO_PROPAGATE.difference_update(

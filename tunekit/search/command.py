@@ -7,9 +7,6 @@ from dataclasses import replace
 
 import tyro
 
-from tunekit import estimate
-from tunekit.args import SearchArgs
-from tunekit.batching import described
 from tunekit.command import (
     INCOMPLETE,
     OK,
@@ -28,8 +25,12 @@ from tunekit.command import (
     train,
     verdict,
 )
-from tunekit.plan import Plan, PlannedTrial, State
-from tunekit.runner.resources import Resources
+from tunekit.planning import estimate
+from tunekit.planning.args import SearchArgs
+from tunekit.planning.batching import described
+from tunekit.planning.plan import Plan, PlannedTrial, State
+from tunekit.planning.resolve import plan_of
+from tunekit.planning.resources import Resources
 from tunekit.schema import TrialSpec
 from tunekit.search.confirm import best_yaml, choices_of, chosen_specs, confirming
 from tunekit.search.request import SearchPreset, SearchRequest, find_search
@@ -39,7 +40,6 @@ from tunekit.storage.files import write_atomic
 from tunekit.storage.lease import Lease
 from tunekit.store.requests import cells_of
 from tunekit.store.result_store import ResultStore, Search, TrialState
-from tunekit.sweep import plan_of
 
 Report = Callable[[ResultStore], None]
 

@@ -6,12 +6,12 @@ from typing import Any
 
 import yaml
 
-from tunekit.blocks import SETTINGS
+from tunekit.planning.blocks import SETTINGS
+from tunekit.planning.resolve import Sweep
 from tunekit.schema import TrialSpec
 from tunekit.search.weigh import weigh
 from tunekit.store.result_store import ResultStore
 from tunekit.store.search_records import Choice, SearchStudy, SearchTrial
-from tunekit.sweep import Sweep
 
 GRID_SEEDS = (1, 2, 3, 4, 5)
 """Seeds of best.yaml where none were confirmed: the study's."""

@@ -3,16 +3,16 @@
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, replace
 
-from tunekit.args import SearchArgs
-from tunekit.blocks import Block
 from tunekit.data.base import DATASETS
 from tunekit.errors import UserError
+from tunekit.planning.args import SearchArgs
+from tunekit.planning.blocks import Block
+from tunekit.planning.resolve import Sweep, assemble, fingerprint_in, preset_of
 from tunekit.schema import TrialSpec
 from tunekit.search.outcome import Objective, parse_objectives
 from tunekit.search.space import Space, check_space, first_trial, load_space
 from tunekit.search.storage import check_url
 from tunekit.search.study import SAMPLERS, StudyPlan
-from tunekit.sweep import Sweep, assemble, fingerprint_in, preset_of
 
 FIRST_SEARCH_SEED = 1001
 SCHEDULERS = ("asha", "none")

@@ -3,7 +3,7 @@
 from dataclasses import replace
 
 from tunekit.memory import how_many_fit
-from tunekit.runner.resources import Resources
+from tunekit.planning.resources import Resources
 
 GIB = 2**30
 CUDA_PROCESS_BYTES = GIB

@@ -12,7 +12,7 @@ from tunekit.data.base import DATASETS
 from tunekit.memory import ADAMW_STATES, SHAPES, NoClosedForm, Shape, parameters
 from tunekit.memory.graph import FP32
 from tunekit.models.loading import MODELS
-from tunekit.plan import PlannedTrial
+from tunekit.planning.plan import PlannedTrial
 from tunekit.schema import TrialSpec
 
 LONG_HOURS = 12

@@ -4,7 +4,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Literal
 
-from tunekit.blocks import Settings
+from tunekit.planning.blocks import Settings
 
 Keep = Literal["none", "last", "best", "all"]
 

@@ -14,7 +14,7 @@ from typing import Any
 from tunekit.errors import UserError
 from tunekit.storage.files import write_atomic
 
-ROOT = Path(__file__).resolve().parent.parent
+ROOT = Path(__file__).resolve().parents[2]
 STAMP = "tunekit/_source.json"
 """What ``write_stamp`` leaves in the tree. Not ignored by git: Ray uploads no file that is."""
 PACKAGES = ("tunekit", "torch", "transformers", "adapters", "peft", "ray", "numpy", "scikit-learn", "tokenizers")

@@ -6,15 +6,15 @@ from functools import cache
 from pathlib import Path
 from typing import TypeVar
 
-from tunekit import estimate
-from tunekit.args import GridArgs, SweepArgs
-from tunekit.batching import described
-from tunekit.blocks import SETTINGS, Block, load_blocks, override
 from tunekit.data.base import DATASETS, TextDataset
 from tunekit.data.user import read_user_dataset
 from tunekit.errors import UserError
 from tunekit.models.loading import ModelRef, resolve_model
-from tunekit.plan import Plan, PlannedTrial, State, expand, fingerprint_of, make_plan
+from tunekit.planning import estimate
+from tunekit.planning.args import GridArgs, SweepArgs
+from tunekit.planning.batching import described
+from tunekit.planning.blocks import SETTINGS, Block, load_blocks, override
+from tunekit.planning.plan import Plan, PlannedTrial, State, expand, fingerprint_of, make_plan
 from tunekit.schema import Fingerprint, TrialSpec, slug
 from tunekit.store.requests import cell_names
 from tunekit.store.result_store import ResultStore

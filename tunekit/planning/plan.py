@@ -10,9 +10,9 @@ from enum import StrEnum
 from functools import cache
 from typing import Any
 
-from tunekit.blocks import Block
 from tunekit.data.base import DATASETS
 from tunekit.methods import METHODS
+from tunekit.planning.blocks import Block
 from tunekit.schema import Fingerprint, Status, TrialSpec
 from tunekit.store.result_store import Frames, Outline, ResultStore, StoredTrial
 
