@@ -16,7 +16,7 @@ from accelerate.commands.estimate import estimate_training_usage
 from accelerate.utils import calculate_maximum_sizes
 
 from benchmarks.harness import Outcome
-from tunekit.engine.memory_measure import given, kept_bytes, member_of, step_bytes, without_data
+from tunekit.engine.memory_probe import given, kept_bytes, member_of, step_bytes, without_data
 from tunekit.memory import SHAPES, Shape, Sizes, Work, how_many_fit, predict, saved_bytes
 from tunekit.methods.base import complete_params
 from tunekit.models.loading import MODEL_TYPES

@@ -7,7 +7,7 @@ from tests.engine.test_run import finish
 from tests.export.trials import SPECS, cell
 from tests.test_maintenance import said as said
 from tests.test_store import FINGERPRINT, record
-from tunekit.engine.kept import file_of, kept_epochs
+from tunekit.engine.kept_weights import file_of, kept_epochs
 from tunekit.storage.lease import acquire
 from tunekit.storage.paths import local_folder, location
 from tunekit.store.progress import Reader

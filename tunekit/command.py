@@ -222,7 +222,7 @@ def resources_of(args: SweepArgs) -> Resources:
 
 def fitted(args: SweepArgs, resources: Resources, peak: int | None, num_trials: int, say: Say) -> Resources:
     """``resources`` with as many trials at a time as ``peak`` bytes each leave room for, where that was left to us."""
-    from tunekit.engine import memory_peak  # torch, which has been loaded by now
+    from tunekit.engine import memory as memory_peak  # torch, which has been loaded by now
 
     joined = bool(os.environ.get("RAY_ADDRESS"))
     line = ""

@@ -76,7 +76,7 @@ def peak_of(spec: TrialSpec, model: ModelRef, size: Size, num_labels: int, *, gp
         )  # fmt: skip
         return predict(work).peak, ""
     except NoClosedForm as reason:
-        from tunekit.engine.memory_measure import probe  # torch: seconds that a closed form need not wait
+        from tunekit.engine.memory_probe import probe  # torch: seconds that a closed form need not wait
 
         try:
             return probe(config, spec, lengths, num_labels), f"no closed form ({reason}): measured by a step"

@@ -7,7 +7,7 @@ from torch.utils.flop_counter import FlopCounterMode
 from benchmarks.roofline import step_flops
 from tests.engine.test_memory_measure import METHODS, SMALL, config_of
 from tests.helpers import specify
-from tunekit.engine.memory_measure import member_of
+from tunekit.engine.memory_probe import member_of
 from tunekit.engine.train import Pack
 from tunekit.models.shapes import Shape
 

@@ -7,7 +7,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from tunekit.data.tokens import TokenisedSplit
-from tunekit.engine.flat import ALIGNED, flat_batch
+from tunekit.engine.forward.flat_batch import ALIGNED, flat_batch
 from tunekit.memory.length_groups import GROUPS, group_bounds
 
 HEADS = 2

@@ -9,7 +9,7 @@ from tests.engine.test_run import finish
 from tests.helpers import fingerprint, specify
 from tunekit.engine.checkpoint import trainable
 from tunekit.engine.job import Job
-from tunekit.engine.kept import file_of, identity_of, kept_epochs, read_kept
+from tunekit.engine.kept_weights import file_of, identity_of, kept_epochs, read_kept
 from tunekit.engine.run import TrialRun, end
 from tunekit.errors import UserError
 from tunekit.models.loading import resolve_model

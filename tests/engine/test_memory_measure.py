@@ -3,7 +3,7 @@
 import pytest
 
 from tests.helpers import specify
-from tunekit.engine.memory_measure import given, kept_bytes, member_of, probe, step_bytes, without_data
+from tunekit.engine.memory_probe import given, kept_bytes, member_of, probe, step_bytes, without_data
 from tunekit.memory import Shape, Work, predict, saved_bytes
 from tunekit.memory.length_groups import Sizes
 from tunekit.methods.base import count_parameters

@@ -8,7 +8,7 @@ from transformers import ElectraConfig, ElectraForSequenceClassification
 from benchmarks.trial import without_dropout
 from tests.helpers import build, specify, start
 from tunekit.data.tokens import TokenisedSplit
-from tunekit.engine.flow import batch_of, logits, prepare
+from tunekit.engine.forward.patching import batch_of, logits, prepare
 from tunekit.engine.train import Member, Pack
 from tunekit.planning.batching import restrictions
 

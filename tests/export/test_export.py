@@ -12,7 +12,7 @@ from safetensors.torch import load_file
 from tests.export.trials import SPECS, by_the_card, cell, in_memory, library_logits, stored_logits
 from tests.helpers import build, specify
 from tunekit.engine.checkpoint import trainable
-from tunekit.engine.kept import file_of
+from tunekit.engine.kept_weights import file_of
 from tunekit.errors import UserError
 from tunekit.export import formats
 from tunekit.methods import METHODS

@@ -11,7 +11,7 @@ from tests.export.trials import SPECS, cell
 from tests.helpers import specify
 from tunekit.data.base import DATASETS
 from tunekit.engine.job import Job
-from tunekit.engine.kept import kept_epochs
+from tunekit.engine.kept_weights import kept_epochs
 from tunekit.engine.run import TrialRun
 from tunekit.models.loading import resolve_model
 from tunekit.planning.plan import fingerprint_of

@@ -14,7 +14,7 @@ from tests.helpers import build, specify
 from tests.models.test_hub import repository as repository
 from tests.test_maintenance import said as said
 from tunekit.engine.checkpoint import trainable
-from tunekit.engine.kept import identity_of, read_kept
+from tunekit.engine.kept_weights import identity_of, read_kept
 from tunekit.export import formats
 from tunekit.store.result_store import ResultStore
 

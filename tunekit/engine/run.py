@@ -10,9 +10,11 @@ import numpy as np
 import pandas as pd
 import torch
 
-from tunekit.engine import checkpoint, kept, memory_peak
+from tunekit.engine import checkpoint
+from tunekit.engine import kept_weights as kept
+from tunekit.engine import memory as memory_peak
 from tunekit.engine.build import build_model, check_device, prepare
-from tunekit.engine.flow import layers_of
+from tunekit.engine.forward.patching import layers_of
 from tunekit.engine.job import Job
 from tunekit.engine.memory_plan import predicted_peak
 from tunekit.engine.scoring import scores

@@ -15,7 +15,7 @@ from torch import nn
 from torch.nn import functional as F
 from transformers import PreTrainedModel
 
-from tunekit.engine.flat import aligned
+from tunekit.engine.forward.flat_batch import aligned
 
 # Weights and gradients have the same strides, a row a trial; torch would like gradients without gaps.
 warnings.filterwarnings("ignore", message="grad and param do not obey the gradient layout contract")

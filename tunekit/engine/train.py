@@ -15,11 +15,11 @@ from torch.nn import functional as F
 from transformers import PreTrainedModel
 
 from tunekit.data.tokens import TokenisedSplit
-from tunekit.engine.dropout import Kind, Masks, MaskStream
-from tunekit.engine.flat import FlatBatch
-from tunekit.engine.flow import Flow, batch_of, logits, prepare
+from tunekit.engine.forward.dropout import Kind, Masks, MaskStream
+from tunekit.engine.forward.flat_batch import FlatBatch
+from tunekit.engine.forward.padded_batch import PaddedBatch, dropout_of
+from tunekit.engine.forward.patching import Flow, batch_of, logits, prepare
 from tunekit.engine.optim import StackedAdamW, learning_rate_at, make_optimizer, step_optimizer
-from tunekit.engine.padded import PaddedBatch, dropout_of
 from tunekit.engine.stacking import Stack, is_stackable
 from tunekit.planning.batching import why_padded
 from tunekit.schema import TrialSpec

@@ -12,7 +12,7 @@ import numpy as np
 import torch
 
 from tunekit.data.base import load_dataset
-from tunekit.engine import kept
+from tunekit.engine import kept_weights as kept
 from tunekit.engine.build import Prepared, build_model, prepare
 from tunekit.engine.checkpoint import trainable
 from tunekit.errors import UserError, first_line

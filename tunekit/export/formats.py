@@ -16,7 +16,7 @@ from torch import nn
 from transformers import PreTrainedModel
 
 from tunekit.engine.checkpoint import trainable
-from tunekit.engine.kept import read_tensors
+from tunekit.engine.kept_weights import read_tensors
 from tunekit.errors import UserError
 from tunekit.methods._bottleneck import LIBRARY_VERSION, NAME, to_adapters
 from tunekit.models.loading import MODEL_TYPES

@@ -2,7 +2,7 @@
 
 What an operation saves for its backward pass depends on which of its inputs need a gradient: a frozen linear module
 does not keep its input, but a gradient still crosses it. Korthikanti et al. (2023, section 4) count the same for 16-bit
-training with masks of a byte, as the engine's are. ``tunekit.engine.memory_measure``
+training with masks of a byte, as the engine's are. ``tunekit.engine.memory_probe``
 measures the same bytes.
 """
 

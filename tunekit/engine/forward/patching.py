@@ -2,7 +2,7 @@
 
 ``prepare`` changes a model once; ``logits`` runs it, for a single trial or a pack, whose stacked model has the same
 modules. What a module needs beside its input it finds in the model's ``Flow``. A model that can't run so stays the
-library's own and takes padded batches (``tunekit.engine.padded``).
+library's own and takes padded batches (``tunekit.engine.forward.padded_batch``).
 """
 
 from contextlib import AbstractContextManager, nullcontext
@@ -15,10 +15,10 @@ from torch import nn
 from transformers import PreTrainedModel
 
 from tunekit.data.tokens import TokenisedSplit
-from tunekit.engine.attention import FlatSelfAttention
-from tunekit.engine.dropout import LEVELS, Kind, Masks, Site, Sites, masked
-from tunekit.engine.flat import FlatBatch, flat_batch
-from tunekit.engine.padded import PaddedBatch, padded_batch, padded_logits
+from tunekit.engine.forward.attention import FlatSelfAttention
+from tunekit.engine.forward.dropout import LEVELS, Kind, Masks, Site, Sites, masked
+from tunekit.engine.forward.flat_batch import FlatBatch, flat_batch
+from tunekit.engine.forward.padded_batch import PaddedBatch, padded_batch, padded_logits
 from tunekit.models.loading import MODEL_TYPES
 
 

@@ -6,11 +6,11 @@ import torch
 from torch import nn
 from torch.nn import functional as F
 
-from tunekit.engine.dropout import Kind, masked
-from tunekit.engine.flat import FlatBatch, Group
+from tunekit.engine.forward.dropout import Kind, masked
+from tunekit.engine.forward.flat_batch import FlatBatch, Group
 
 if TYPE_CHECKING:
-    from tunekit.engine.flow import Flow
+    from tunekit.engine.forward.patching import Flow
 
 
 class _Rearranged(torch.autograd.Function):
