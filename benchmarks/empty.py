@@ -74,7 +74,7 @@ class EmptyTrainable(TrialTrainable):
 
     def setup(self, config: dict[str, Any], jobs: dict[str, Job], driver: Driver | None = None) -> None:
         """Replace the run in this actor's process, then be as the grid's."""
-        from tunekit.runner import attempt
+        from tunekit.worker import attempt
 
         attempt.TrialRun = EmptyRun
         super().setup(config, jobs, driver)

@@ -22,11 +22,11 @@ from tunekit.planning.args import GridArgs
 from tunekit.planning.blocks import Block
 from tunekit.planning.plan import State
 from tunekit.planning.resolve import assemble, plan_of
-from tunekit.runner.attempt import Attempt
-from tunekit.runner.together import Together
 from tunekit.storage.lease import acquire
 from tunekit.store.requests import cells_of
 from tunekit.store.result_store import ResultStore
+from tunekit.worker.attempt import Attempt
+from tunekit.worker.pack_trainer import Together
 
 STUDY = Block(
     models=("minilm",),

@@ -8,8 +8,8 @@ from pathlib import Path
 from tunekit.engine.job import Job
 from tunekit.models.loading import resolve_model
 from tunekit.planning.plan import PlannedTrial
-from tunekit.runner.attempt import Attempt
 from tunekit.storage.lease import acquire
+from tunekit.worker.attempt import Attempt
 
 WRITES = ("os.rename", "os.mkdir", "os.remove", "os.rmdir", "shutil.rmtree")
 

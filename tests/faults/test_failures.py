@@ -13,13 +13,13 @@ from tunekit.engine.job import Job
 from tunekit.engine.train import Diverged, Pack
 from tunekit.errors import UserError
 from tunekit.models.loading import resolve_model
-from tunekit.runner import attempt as runner_attempt
-from tunekit.runner.attempt import Attempt
-from tunekit.runner.failures import PAUSES_SECONDS, Failure, classify
 from tunekit.runner.trainable import SearchTrainable, TrialTrainable
 from tunekit.schema import Status
 from tunekit.storage.lease import Superseded
 from tunekit.store.result_store import ResultStore, strict_json
+from tunekit.worker import attempt as runner_attempt
+from tunekit.worker.attempt import Attempt
+from tunekit.worker.failures import PAUSES_SECONDS, Failure, classify
 
 
 @pytest.fixture(autouse=True)

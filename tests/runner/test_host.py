@@ -15,12 +15,12 @@ from tests.helpers import fingerprint, specify, start
 from tunekit.engine.job import Job
 from tunekit.engine.train import Member, Pack
 from tunekit.models.loading import resolve_model
-from tunekit.runner import host as host_module
-from tunekit.runner.attempt import Attempt
-from tunekit.runner.host import Host
-from tunekit.runner.together import Together
 from tunekit.schema import Status, TrialSpec
 from tunekit.store.result_store import ResultStore
+from tunekit.worker import device_host as host_module
+from tunekit.worker.attempt import Attempt
+from tunekit.worker.device_host import Host
+from tunekit.worker.pack_trainer import Together
 
 CLOSE = 1e-4
 
@@ -179,7 +179,7 @@ def test_a_member_whose_record_can_not_be_written_goes_on_from_its_checkpoint(tm
         write(self, folder, records)
 
     monkeypatch.setattr(ResultStore, "write_epochs", once)
-    monkeypatch.setattr("tunekit.runner.attempt.PAUSES_SECONDS", (0, 0))
+    monkeypatch.setattr("tunekit.worker.attempt.PAUSES_SECONDS", (0, 0))
     attempts[2]._pauses = [0]
     run_out(Together(8), attempts)
     assert broken

@@ -17,7 +17,6 @@ from tunekit.models.loading import resolve_model
 from tunekit.runner.schedulers import PerStudy
 from tunekit.runner.search import StudySearcher
 from tunekit.runner.search_progress import SearchProgress
-from tunekit.runner.view import OBJECTIVE
 from tunekit.schema import Status, TrialSpec
 from tunekit.search.outcome import parse_objectives
 from tunekit.search.space import Space, first_trial
@@ -25,6 +24,7 @@ from tunekit.search.storage import open_storage
 from tunekit.search.study import Study, StudyPlan
 from tunekit.store.result_store import ResultStore
 from tunekit.store.search_records import SearchStudy
+from tunekit.worker.report import OBJECTIVE
 
 NAN_ABOVE = 4e-3
 """A learning rate at which the made-up training diverges at once."""

@@ -14,9 +14,9 @@ from ray.util.scheduling_strategies import NodeAffinitySchedulingStrategy
 from tunekit.engine.job import Job, jobs_of
 from tunekit.runner.nodes import Driver, refusal, refused
 from tunekit.runner.slot import SlotTrainable
-from tunekit.runner.view import View, is_behind, report_of, report_of_seeds
 from tunekit.schema import Status
 from tunekit.storage.paths import Place
+from tunekit.worker.report import View, is_behind, report_of, report_of_seeds
 
 NAMESPACE = "tunekit"
 
@@ -130,7 +130,7 @@ def prefix_of(sweep: Place, start: int) -> str:
 
 def host_on(device: int | str, job: Job, size: int) -> ActorHandle:
     """The host of this node's ``device``, started if it is not there: a GPU's id, or the number of a share of cores."""
-    from tunekit.runner.host import Host
+    from tunekit.worker.device_host import Host
 
     node = ray.get_runtime_context().get_node_id()
     env = {"OMP_NUM_THREADS": str(job.threads)}

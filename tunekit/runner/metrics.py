@@ -8,8 +8,8 @@ from functools import cache
 
 from ray.util.metrics import Counter, Gauge
 
-from tunekit.runner.view import View
 from tunekit.schema import Status, TrialSpec, shown_metric
+from tunekit.worker.report import View
 
 CELL = ("model", "dataset", "method")
 GAUGES = {

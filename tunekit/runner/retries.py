@@ -10,9 +10,9 @@ from ray.exceptions import RayActorError
 from ray.tune.execution.tune_controller import TuneController
 from ray.tune.experiment import Trial
 
-from tunekit.runner.attempt import log_line
 from tunekit.schema import TrialSpec
 from tunekit.store.result_store import ResultStore
+from tunekit.worker.attempt import log_line
 
 MAX_FAILURES = 5
 """Retries in a row without a new epoch, of a trial whose process died or raised; one that advances is not given up."""

@@ -7,8 +7,8 @@ from typing import Any
 from ray.tune.experiment import Trial
 from ray.tune.schedulers import ASHAScheduler, FIFOScheduler
 
-from tunekit.runner.view import OBJECTIVE
 from tunekit.search.study import Study
+from tunekit.worker.report import OBJECTIVE
 
 REDUCTION = 3
 """Of the trials that reach a rung, a REDUCTION-th goes on (eta of Li et al., 2020, arXiv:1810.05934)."""

@@ -22,7 +22,6 @@ from tunekit.runner.retries import MAX_FAILURES, Retries
 from tunekit.runner.schedulers import PerStudy
 from tunekit.runner.search_progress import SearchProgress
 from tunekit.runner.trainable import SearchTrainable
-from tunekit.runner.view import OBJECTIVE
 from tunekit.runner.watched import Watched
 from tunekit.schema import Status, TrialSpec, slug
 from tunekit.search.outcome import Outcome, outcome_of
@@ -31,6 +30,7 @@ from tunekit.search.study import Asked, Study
 from tunekit.storage.lease import Lease, Superseded
 from tunekit.store.result_store import ResultStore, StoredTrial
 from tunekit.trackers.feed import Feeds
+from tunekit.worker.report import OBJECTIVE
 
 BREAKING = (UserError, OSError, Superseded, StorageInternalError, SQLAlchemyError)
 """Errors after which no more is suggested: raised inside Tune they would only be logged."""

@@ -12,8 +12,8 @@ from ray import tune
 
 from tunekit.parsing import plain
 from tunekit.runner.metrics import Meter
-from tunekit.runner.view import View
 from tunekit.schema import TrialSpec, shown_metric
+from tunekit.worker.report import View
 
 
 class SlotTrainable(tune.Trainable):

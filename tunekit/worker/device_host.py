@@ -12,10 +12,10 @@ from collections.abc import Callable
 from dataclasses import dataclass, field
 
 from tunekit.engine.job import Job
-from tunekit.runner.attempt import Attempt
-from tunekit.runner.failures import CLASSED
-from tunekit.runner.together import Together
-from tunekit.runner.view import View
+from tunekit.worker.attempt import Attempt
+from tunekit.worker.failures import CLASSED
+from tunekit.worker.pack_trainer import Together
+from tunekit.worker.report import View
 
 GRACE_SECONDS = 2.0
 """An epoch waits for no longer for who has not asked yet."""

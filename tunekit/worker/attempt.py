@@ -15,12 +15,12 @@ from tunekit.engine.run import TrialRun, end
 from tunekit.engine.train import TrainedEpoch
 from tunekit.engine.watchdog import watched
 from tunekit.errors import first_line
-from tunekit.runner.failures import CLASSED, ENDINGS, PAUSES_SECONDS, Failure, classify
-from tunekit.runner.view import View
 from tunekit.schema import EpochRecord, Status
 from tunekit.storage.files import append_line
 from tunekit.storage.paths import Place
 from tunekit.store.result_store import ResultStore
+from tunekit.worker.failures import CLASSED, ENDINGS, PAUSES_SECONDS, Failure, classify
+from tunekit.worker.report import View
 
 
 class Attempt:
