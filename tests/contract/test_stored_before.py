@@ -14,8 +14,8 @@ from tunekit.planning.args import SearchArgs
 from tunekit.planning.blocks import Block
 from tunekit.planning.plan import State, make_plan
 from tunekit.schema import TrialSpec
+from tunekit.search.optuna_storage import open_storage
 from tunekit.search.request import SearchPreset, find_search
-from tunekit.search.storage import open_storage
 from tunekit.search.study import Study
 from tunekit.store.requests import requested_specs
 from tunekit.store.result_store import ResultStore

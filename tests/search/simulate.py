@@ -18,9 +18,9 @@ from tunekit.runner.schedulers import PerStudy
 from tunekit.runner.search import StudySearcher
 from tunekit.runner.search_progress import SearchProgress
 from tunekit.schema import Status, TrialSpec
+from tunekit.search.optuna_storage import open_storage
 from tunekit.search.outcome import parse_objectives
 from tunekit.search.space import Space, first_trial
-from tunekit.search.storage import open_storage
 from tunekit.search.study import Study, StudyPlan
 from tunekit.store.result_store import ResultStore
 from tunekit.store.search_records import SearchStudy

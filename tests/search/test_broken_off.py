@@ -145,7 +145,7 @@ def test_diverged_is_told_failed_and_pruned_is_told_pruned_with_its_curve(tmp_pa
         assert trial.values == (max(record.val_macro_f1 for record in stored.epochs),)
     import optuna
 
-    from tunekit.search.storage import open_storage
+    from tunekit.search.optuna_storage import open_storage
 
     optunas = optuna.load_study(study_name=f"sweep/{plan.key}", storage=open_storage(None, tmp_path)).trials
     assert {trial.state.name for trial in optunas} == {"COMPLETE", "PRUNED", "FAIL"}

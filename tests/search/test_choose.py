@@ -9,7 +9,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from tunekit.engine.scoring import scores
-from tunekit.search.choose import SCORES, Candidate, choose, item_standard_error, pareto
+from tunekit.search.choosing import SCORES, Candidate, choose, item_standard_error, pareto
 
 candidates = st.lists(
     st.builds(Candidate, number=st.just(0), score=st.floats(0, 1), num_trainable_params=st.integers(1, 1000)),

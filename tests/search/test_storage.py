@@ -8,7 +8,7 @@ import pytest
 
 from tests.search.simulate import Simulation, plan_for
 from tunekit.errors import UserError
-from tunekit.search.storage import JOURNAL, check_url, open_storage, redacted
+from tunekit.search.optuna_storage import JOURNAL, check_url, open_storage, redacted
 from tunekit.search.study import Study
 from tunekit.storage.files import copy_folder
 from tunekit.storage.lease import Superseded, acquire
@@ -42,7 +42,7 @@ def test_a_torn_last_line_is_cut_and_a_damaged_one_is_named(tmp_path):
 
 
 def test_a_lock_that_a_killed_driver_left_is_broken(tmp_path, monkeypatch):
-    monkeypatch.setattr("tunekit.search.storage.LOCK_SECONDS", 3)
+    monkeypatch.setattr("tunekit.search.optuna_storage.LOCK_SECONDS", 3)
     monkeypatch.chdir(tmp_path)
     open_storage(None, tmp_path)
     (tmp_path / f"{JOURNAL}.lock").symlink_to((tmp_path / JOURNAL).resolve())

@@ -33,8 +33,8 @@ from tunekit.planning.resolve import plan_of
 from tunekit.planning.resources import Resources
 from tunekit.schema import TrialSpec
 from tunekit.search.confirm import best_yaml, choices_of, chosen_specs, confirming
+from tunekit.search.optuna_storage import open_storage, redacted
 from tunekit.search.request import SearchPreset, SearchRequest, find_search
-from tunekit.search.storage import open_storage, redacted
 from tunekit.search.study import Study
 from tunekit.storage.files import write_atomic
 from tunekit.storage.lease import Lease

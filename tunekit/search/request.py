@@ -9,9 +9,9 @@ from tunekit.planning.args import SearchArgs
 from tunekit.planning.blocks import Block
 from tunekit.planning.resolve import Sweep, assemble, fingerprint_in, preset_of
 from tunekit.schema import TrialSpec
+from tunekit.search.optuna_storage import check_url
 from tunekit.search.outcome import Objective, parse_objectives
 from tunekit.search.space import Space, check_space, first_trial, load_space
-from tunekit.search.storage import check_url
 from tunekit.search.study import SAMPLERS, StudyPlan
 
 FIRST_SEARCH_SEED = 1001

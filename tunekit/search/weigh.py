@@ -6,7 +6,7 @@ import numpy as np
 import pandas as pd
 
 from tunekit.errors import UserError
-from tunekit.search.choose import Candidate, Chosen, choose, item_standard_error
+from tunekit.search.choosing import Candidate, Chosen, choose, item_standard_error
 from tunekit.search.outcome import running_best
 from tunekit.store.records import read_predictions
 from tunekit.store.search_records import SearchStudy, SearchTrial, TrialState

@@ -23,10 +23,10 @@ from tunekit.parsing import CONTROL as CONTROL
 from tunekit.parsing import is_finite as is_finite
 from tunekit.parsing import strict_json as strict_json
 from tunekit.schema import SCHEMA_VERSION, EpochRecord, Fingerprint, TrialSpec, TrialSummary
-from tunekit.search.choose import Candidate as Candidate
-from tunekit.search.choose import choose as choose
-from tunekit.search.choose import item_standard_error as item_standard_error
-from tunekit.search.choose import pareto as pareto
+from tunekit.search.choosing import Candidate as Candidate
+from tunekit.search.choosing import choose as choose
+from tunekit.search.choosing import item_standard_error as item_standard_error
+from tunekit.search.choosing import pareto as pareto
 from tunekit.storage.files import each, move_file, move_folder, sync, write_atomic
 from tunekit.storage.object_path import ObjectPath
 from tunekit.storage.paths import Place as Place
