@@ -22,7 +22,7 @@ from tunekit.planning.resources import Resources
 from tunekit.runner import grid
 from tunekit.runner.nodes import Driver
 from tunekit.runner.progress import Progress
-from tunekit.runner.trainable import TrialTrainable
+from tunekit.runner.trainables import TrialTrainable
 from tunekit.schema import EpochRecord, Status, TrialSpec, TrialSummary
 from tunekit.storage.lease import acquire, check_current
 from tunekit.store.result_store import ResultStore

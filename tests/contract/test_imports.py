@@ -34,4 +34,4 @@ def test_what_must_stay_light_stays_light(module, forbidden):
 
 
 def test_the_check_can_fail():
-    assert loaded("tunekit.runner.trainable", HEAVY) != []
+    assert loaded("tunekit.runner.trainables", HEAVY) != []

@@ -13,7 +13,7 @@ from tunekit.engine.job import Job
 from tunekit.engine.train import Diverged, Pack
 from tunekit.errors import UserError
 from tunekit.models.loading import resolve_model
-from tunekit.runner.trainable import SearchTrainable, TrialTrainable
+from tunekit.runner.trainables import SearchTrainable, TrialTrainable
 from tunekit.schema import Status
 from tunekit.storage.lease import Superseded
 from tunekit.store.result_store import ResultStore, strict_json

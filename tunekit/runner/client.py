@@ -12,8 +12,8 @@ from ray.util import list_named_actors
 from ray.util.scheduling_strategies import NodeAffinitySchedulingStrategy
 
 from tunekit.engine.job import Job, jobs_of
+from tunekit.runner.actor import SlotTrainable
 from tunekit.runner.nodes import Driver, refusal, refused
-from tunekit.runner.slot import SlotTrainable
 from tunekit.schema import Status
 from tunekit.storage.paths import Place
 from tunekit.worker.report import View, is_behind, report_of, report_of_seeds

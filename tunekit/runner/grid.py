@@ -12,14 +12,14 @@ from tunekit.engine.run import end
 from tunekit.models.loading import ModelRef
 from tunekit.planning.plan import PlannedTrial
 from tunekit.planning.resources import Resources, on_gpus, pack_of, room, share_of
+from tunekit.runner.callbacks import Watched
 from tunekit.runner.client import TrialClient
 from tunekit.runner.launch import experiment_of, fit, job_of, run_config
 from tunekit.runner.nodes import REFUSED, Guard
-from tunekit.runner.order import InOrder
 from tunekit.runner.progress import Progress
 from tunekit.runner.retries import Retries, reason, specs_of
-from tunekit.runner.trainable import TrialTrainable
-from tunekit.runner.watched import Watched
+from tunekit.runner.trainables import TrialTrainable
+from tunekit.runner.trial_queue import InOrder
 from tunekit.schema import Status
 from tunekit.storage.lease import Lease
 from tunekit.store.result_store import DamagedRecord, ResultStore

@@ -15,14 +15,14 @@ from tunekit.engine.run import end
 from tunekit.errors import UserError, first_line
 from tunekit.models.loading import ModelRef
 from tunekit.planning.resources import Resources, on_gpus, pack_of, room, share_of
+from tunekit.runner.callbacks import Watched
 from tunekit.runner.client import SearchClient
 from tunekit.runner.launch import experiment_of, fit, job_of, run_config
 from tunekit.runner.nodes import REFUSED, Guard
 from tunekit.runner.retries import MAX_FAILURES, Retries
 from tunekit.runner.schedulers import PerStudy
 from tunekit.runner.search_progress import SearchProgress
-from tunekit.runner.trainable import SearchTrainable
-from tunekit.runner.watched import Watched
+from tunekit.runner.trainables import SearchTrainable
 from tunekit.schema import Status, TrialSpec, slug
 from tunekit.search.outcome import Outcome, outcome_of
 from tunekit.search.space import shown_params

@@ -8,8 +8,8 @@ from collections.abc import Mapping
 from typing import Any
 
 from tunekit.engine.job import Job, jobs_of
+from tunekit.runner.actor import SlotTrainable
 from tunekit.runner.nodes import Driver, refusal, refused
-from tunekit.runner.slot import SlotTrainable
 from tunekit.schema import Status
 from tunekit.worker.attempt import Attempt
 from tunekit.worker.report import is_behind, report_of, report_of_seeds
