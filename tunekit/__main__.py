@@ -65,8 +65,8 @@ def verify(
         seed: Draws them.
         plugin: Python files that register what its trials name.
     """
+    from tunekit.export.verify import verify as train_again  # torch: seconds that the other commands need not wait
     from tunekit.planning.plugins import load
-    from tunekit.verify import verify as train_again  # torch: seconds that the other commands need not wait
 
     load(plugin)
     return 0 if train_again(location(sweep), fraction, seed, _say) else 1
@@ -113,12 +113,12 @@ def export(
         train: Where no weights were kept, train the trial again, compare it with its records, and export that.
         base_model: The pretrained model's folder, of a trial whose model was a local one.
     """
-    from tunekit.export.choose import choose
+    from tunekit.export.which_trial import choose
 
     root = location(sweep)
     chosen = choose(root, {"model": model, "dataset": dataset, "method": method}, where, seed, epoch)
-    from tunekit.export.command import Request  # torch: seconds that a wrong name need not wait
-    from tunekit.export.command import export as write
+    from tunekit.export.export import Request  # torch: seconds that a wrong name need not wait
+    from tunekit.export.export import export as write
 
     write(chosen, root, Request(to, merged, train, base_model), _say)
     return 0
@@ -140,8 +140,8 @@ def predict(
         pair_column: Column with the second text, of a model of pairs (Restaurant: the sentence; default: pair).
         out: New file for the labels (default: standard output).
     """
-    from tunekit.export.exported import load_exported, read_manifest
-    from tunekit.predict import inputs, predictions, write_new
+    from tunekit.export.loading import load_exported, read_manifest
+    from tunekit.export.predict import inputs, predictions, write_new
 
     texts, pairs = inputs(file, text_column, pair_column, pairs=read_manifest(model).pairs)
     parts = predictions(load_exported(model), texts, pairs)

@@ -18,7 +18,7 @@ from tunekit.data.base import save_dataset
 from tunekit.data.user import read_user_dataset
 from tunekit.engine.job import Job
 from tunekit.engine.run import TrialRun
-from tunekit.export.exported import load_exported
+from tunekit.export.loading import load_exported
 from tunekit.models.loading import resolve_model
 from tunekit.planning.plan import fingerprint_of
 

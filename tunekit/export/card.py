@@ -8,7 +8,7 @@ from statistics import mean, stdev
 from typing import Any
 
 from tunekit.data.base import DATASETS
-from tunekit.export.choose import Chosen, epoch_of
+from tunekit.export.which_trial import Chosen, epoch_of
 from tunekit.schema import slug
 from tunekit.store.result_store import StoredTrial
 

@@ -18,8 +18,9 @@ from tunekit.engine.checkpoint import trainable
 from tunekit.errors import UserError, first_line
 from tunekit.export import formats
 from tunekit.export.card import card
-from tunekit.export.choose import Chosen
-from tunekit.export.exported import BASE, MANIFEST, Manifest, at_commit, load_exported
+from tunekit.export.loading import BASE, MANIFEST, Manifest, at_commit, load_exported
+from tunekit.export.verify import compared, model_of, trained_again
+from tunekit.export.which_trial import Chosen
 from tunekit.models.loading import MODELS, ModelRef, hub_id_of, load_encoder, resolve_model
 from tunekit.planning.plan import fingerprint_of
 from tunekit.planning.provenance import source
@@ -27,7 +28,6 @@ from tunekit.seeding import stream_seed
 from tunekit.storage.paths import Place
 from tunekit.store.records import read_predictions
 from tunekit.store.result_store import ResultStore, StoredTrial
-from tunekit.verify import compared, model_of, trained_again
 
 COMPARED_ROWS = 64
 TOLERANCES = {"fp32": 0.02, "bf16": 0.3}

@@ -12,7 +12,7 @@ import numpy as np
 from tunekit.data.tables import SUFFIXES, read_lines, read_rows
 from tunekit.data.user import checked_text
 from tunekit.errors import UserError
-from tunekit.export.exported import Exported
+from tunekit.export.loading import Exported
 from tunekit.parsing import CONTROL
 from tunekit.storage.files import write_atomic
 
