@@ -12,6 +12,7 @@ from unittest import mock
 
 import pandas as pd
 
+from tunekit.commands.grid_progress import Progress
 from tunekit.engine.job import Job
 from tunekit.engine.summary import SCORED, Built, summarise
 from tunekit.methods.base import complete_params
@@ -21,7 +22,6 @@ from tunekit.planning.resolve import Sweep, plan_of
 from tunekit.planning.resources import Resources
 from tunekit.runner import grid
 from tunekit.runner.nodes import Driver
-from tunekit.runner.progress import Progress
 from tunekit.runner.trainables import TrialTrainable
 from tunekit.schema import EpochRecord, Status, TrialSpec, TrialSummary
 from tunekit.storage.lease import acquire, check_current

@@ -18,8 +18,8 @@ import psutil
 
 from benchmarks.empty import Timed, run_empty, specs_of, sweep_of
 from benchmarks.harness import Outcome
-from tunekit.command import settle
-from tunekit.costs import costs, describe_costs
+from tunekit.commands.costs import costs, describe_costs
+from tunekit.commands.shared import settle
 from tunekit.planning.plan import State
 from tunekit.planning.resolve import describe, plan_of
 from tunekit.schema import TrialSpec

@@ -16,7 +16,7 @@ from pathlib import Path
 import torch
 
 from benchmarks.harness import Outcome
-from tunekit.command import request_of
+from tunekit.commands.shared import request_of
 from tunekit.engine.job import Job
 from tunekit.planning.args import GridArgs
 from tunekit.planning.blocks import Block

@@ -8,7 +8,7 @@ python sweeps/main_grid.py --preset demo      minutes, offline
 import sys
 
 from analysis.console import outlook, print_grid
-from tunekit.cli import main
+from tunekit.commands.grid import main
 from tunekit.planning.blocks import Block
 
 DATASETS = ("acl_arc", "agnews_7k6", "restaurant")

@@ -7,8 +7,8 @@ python sweeps/peft_search.py --preset demo    minutes, offline
 import sys
 
 from analysis.console import print_search
+from tunekit.commands.search import main
 from tunekit.planning.blocks import Block
-from tunekit.search.command import main
 from tunekit.search.request import FIRST_SEARCH_SEED, SearchPreset
 
 METHODS = ("full", "adapter", "lora")

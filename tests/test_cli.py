@@ -19,7 +19,7 @@ def grid(monkeypatch, capsys, tmp_path):
     """Run the command with a runner that must not be reached: (exit code, standard output, standard error)."""
 
     def run(*arguments: object) -> tuple[int, str, str]:
-        monkeypatch.setattr("tunekit.command.acquire", lambda root: pytest.fail("the sweep was started"))
+        monkeypatch.setattr("tunekit.commands.shared.acquire", lambda root: pytest.fail("the sweep was started"))
         storage = [] if "--storage" in arguments else ["--storage", tmp_path / "out"]
         return run_script("main_grid.py", *arguments, *storage), *capsys.readouterr()
 

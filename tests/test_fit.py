@@ -7,7 +7,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from tests.test_store import FINGERPRINT, summary
-from tunekit.costs import Earlier, peak_of, seconds_of
+from tunekit.commands.costs import Earlier, peak_of, seconds_of
 from tunekit.memory import how_many_fit
 from tunekit.methods.base import METHODS
 from tunekit.models.loading import MODELS, ModelRef, resolve_model

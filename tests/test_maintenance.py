@@ -7,8 +7,8 @@ import pytest
 
 from tests.engine.test_run import finish
 from tests.helpers import fingerprint, specify, start
-from tunekit import doctor
 from tunekit.__main__ import main
+from tunekit.commands import doctor
 from tunekit.engine.job import Job
 from tunekit.engine.run import TrialRun
 from tunekit.models.loading import resolve_model

@@ -12,8 +12,8 @@ from tests.conftest import SECRET
 from tests.engine.test_run import finish, numbers
 from tests.helpers import specify, start
 from tests.test_store import FINGERPRINT, record, summary
-from tunekit.command import check_storage, store_of
-from tunekit.doctor import examine
+from tunekit.commands.doctor import examine
+from tunekit.commands.shared import check_storage, store_of
 from tunekit.errors import UserError
 from tunekit.planning.args import GridArgs
 from tunekit.planning.plan import State, make_plan

@@ -12,8 +12,8 @@ import pytest
 from tests.browser import Browser, needs_chromium
 from tests.test_store import FINGERPRINT, record, summary
 from tunekit.__main__ import main
+from tunekit.commands.status import write_page
 from tunekit.schema import Status
-from tunekit.status_views import write_page
 from tunekit.storage.lease import acquire
 from tunekit.store.eta import Pace, clock, remaining_seconds
 from tunekit.store.progress import Reader, State
@@ -115,7 +115,7 @@ def _finish(store, spec, page) -> None:
 
 
 def test_watching_ends_with_the_driver(sweep, tmp_path, capsys, monkeypatch):
-    monkeypatch.setattr("tunekit.status_views.REFRESH_SECONDS", 0.1)
+    monkeypatch.setattr("tunekit.commands.status.REFRESH_SECONDS", 0.1)
     lease = acquire(sweep.root)
     release = threading.Timer(1, lease.release)
     release.start()

@@ -6,7 +6,7 @@ from pathlib import Path
 import tyro
 from rich.console import Console
 
-from tunekit.command import guarded
+from tunekit.commands.shared import guarded
 from tunekit.parsing import plain
 from tunekit.planning.args import Keep
 from tunekit.storage.paths import location
@@ -22,7 +22,7 @@ def status(sweep: tyro.conf.Positional[str], watch: bool = False, html: Path | N
         watch: Show it again and again until the sweep is over, or Ctrl-C.
         html: Write a page that refreshes itself; with --watch again and again.
     """
-    from tunekit.status_views import show
+    from tunekit.commands.status import show
 
     show(location(sweep), watch=watch, html=html)
     return 0
@@ -42,7 +42,7 @@ def doctor(
         keep_models: As the grid's flag: the weights it keeps take disk.
         plugin: Python files that register what the grid names.
     """
-    from tunekit.doctor import examine
+    from tunekit.commands.doctor import examine
     from tunekit.planning.plugins import load
 
     load(plugin)
@@ -79,7 +79,7 @@ def gc(sweep: tyro.conf.Positional[str], models: bool = False) -> int:
         sweep: Folder of the sweep, as in ray_results/demo or s3://BUCKET/PREFIX/demo.
         models: The weights that ended trials keep for export, too.
     """
-    from tunekit.gc import collect
+    from tunekit.commands.gc import collect
 
     collect(location(sweep), _say, models=models)
     return 0

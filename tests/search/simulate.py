@@ -11,12 +11,12 @@ import pandas as pd
 
 from tests.helpers import fingerprint, specify
 from tests.test_store import record
+from tunekit.commands.search_progress import SearchProgress
 from tunekit.engine.job import Job
 from tunekit.engine.summary import Built, summarise
 from tunekit.models.loading import resolve_model
 from tunekit.runner.schedulers import PerStudy
 from tunekit.runner.search import StudySearcher
-from tunekit.runner.search_progress import SearchProgress
 from tunekit.schema import Status, TrialSpec
 from tunekit.search.optuna_storage import open_storage
 from tunekit.search.outcome import parse_objectives

@@ -32,7 +32,7 @@ def search(monkeypatch, capsys, tmp_path):
     """Run the command with a runner that must not be reached: (exit code, standard output, standard error)."""
 
     def run(*arguments: object) -> tuple[int, str, str]:
-        monkeypatch.setattr("tunekit.search.command._run", lambda *rest: pytest.fail("the search was started"))
+        monkeypatch.setattr("tunekit.commands.search._run", lambda *rest: pytest.fail("the search was started"))
         storage = [] if "--storage" in arguments else ["--storage", tmp_path / "out"]
         return run_script("peft_search.py", *arguments, *storage), *capsys.readouterr()
 
@@ -85,7 +85,7 @@ def test_bad_input_gets_one_line_and_exit_code_2(search, arguments, message, tmp
 
 
 def test_what_can_not_be_reached_or_read_is_refused_before_ray(monkeypatch, capsys, tmp_path):
-    monkeypatch.setattr("tunekit.search.command.prepare_data", lambda *rest: pytest.fail("work was begun"))
+    monkeypatch.setattr("tunekit.commands.search.prepare_data", lambda *rest: pytest.fail("work was begun"))
 
     def refused(*arguments: object) -> str:
         code = run_script("peft_search.py", "--preset", "demo", "--storage", tmp_path, *arguments)

@@ -18,12 +18,12 @@ from analysis.load import load
 from sweeps import main_grid, peft_search
 from tests.analysis.test_golden_store import GOLDEN
 from tests.helpers import specify
-from tunekit import cli
 from tunekit.__main__ import main as tunekit
+from tunekit.commands import grid as cli
+from tunekit.commands import search as search_command
 from tunekit.data.user import read_user_dataset
 from tunekit.errors import UserError
 from tunekit.schema import TrialSpec
-from tunekit.search import command as search_command
 from tunekit.store.progress import Reader
 from tunekit.store.result_store import DamagedRecord, ResultStore
 

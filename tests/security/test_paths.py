@@ -8,10 +8,10 @@ import pytest
 from tests.helpers import specify
 from tests.models.test_hub import repository as repository
 from tests.test_store import FINGERPRINT, record, summary
+from tunekit.commands.gc import collect
 from tunekit.data.base import load_dataset
 from tunekit.data.user import read_user_dataset
 from tunekit.errors import UserError
-from tunekit.gc import collect
 from tunekit.models.loading import load_tokenizer, resolve_model
 from tunekit.planning.args import GridArgs
 from tunekit.planning.resolve import assemble

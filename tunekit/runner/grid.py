@@ -7,6 +7,7 @@ from tunekit.runner.session import Session  # isort: skip  (sets what Ray reads 
 from ray import tune
 from ray.tune.experiment import Trial
 
+from tunekit.commands.grid_progress import Progress
 from tunekit.engine.job import Job
 from tunekit.engine.run import end
 from tunekit.models.loading import ModelRef
@@ -16,7 +17,6 @@ from tunekit.runner.callbacks import Watched
 from tunekit.runner.client import TrialClient
 from tunekit.runner.launch import experiment_of, fit, job_of, run_config
 from tunekit.runner.nodes import REFUSED, Guard
-from tunekit.runner.progress import Progress
 from tunekit.runner.retries import Retries, reason, specs_of
 from tunekit.runner.trainables import TrialTrainable
 from tunekit.runner.trial_queue import InOrder

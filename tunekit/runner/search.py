@@ -10,6 +10,7 @@ from ray import tune
 from ray.tune.search import Searcher
 from sqlalchemy.exc import SQLAlchemyError
 
+from tunekit.commands.search_progress import SearchProgress
 from tunekit.engine.job import Job
 from tunekit.engine.run import end
 from tunekit.errors import UserError, first_line
@@ -21,7 +22,6 @@ from tunekit.runner.launch import experiment_of, fit, job_of, run_config
 from tunekit.runner.nodes import REFUSED, Guard
 from tunekit.runner.retries import MAX_FAILURES, Retries
 from tunekit.runner.schedulers import PerStudy
-from tunekit.runner.search_progress import SearchProgress
 from tunekit.runner.trainables import SearchTrainable
 from tunekit.schema import Status, TrialSpec, slug
 from tunekit.search.outcome import Outcome, outcome_of

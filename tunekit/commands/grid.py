@@ -7,7 +7,8 @@ from collections.abc import Callable, Mapping, Sequence
 
 import tyro
 
-from tunekit.command import (
+from tunekit.commands.costs import costs, describe_costs
+from tunekit.commands.shared import (
     OK,
     Say,
     check,
@@ -26,7 +27,6 @@ from tunekit.command import (
     train,
     verdict,
 )
-from tunekit.costs import costs, describe_costs
 from tunekit.planning import estimate
 from tunekit.planning.args import GridArgs
 from tunekit.planning.blocks import Block

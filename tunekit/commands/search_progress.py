@@ -10,7 +10,7 @@ from rich.console import Group
 from rich.table import Table
 from rich.text import Text
 
-from tunekit.runner.display import Display
+from tunekit.commands.console import Display
 from tunekit.schema import Scalar
 from tunekit.search.outcome import Outcome
 from tunekit.search.study import Study

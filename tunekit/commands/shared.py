@@ -151,8 +151,8 @@ def train(
             store.reopen(store.folder(trial.spec))
     if not pending:
         return
+    from tunekit.commands.grid_progress import Progress
     from tunekit.runner.grid import run_grid  # imports ray: seconds that a dry run or an error need not wait
-    from tunekit.runner.progress import Progress
 
     progress = Progress(plan, {trial.spec.trial_id: trial.spec for trial in pending})
     run_grid(pending, sweep.models, store, resources, progress, lease, track)

@@ -10,8 +10,8 @@ from rich.console import Group
 from rich.table import Table
 from rich.text import Text
 
+from tunekit.commands.console import Display
 from tunekit.planning.plan import Plan, State
-from tunekit.runner.display import Display
 from tunekit.schema import Status, TrialSpec, shown_metric
 from tunekit.storage.paths import Place
 from tunekit.store.eta import Kind, Pace, clock, kind_of, remaining_seconds

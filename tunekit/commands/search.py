@@ -7,7 +7,7 @@ from dataclasses import replace
 
 import tyro
 
-from tunekit.command import (
+from tunekit.commands.shared import (
     INCOMPLETE,
     OK,
     Say,
