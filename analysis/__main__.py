@@ -16,25 +16,25 @@ import tyro
 from rich.console import Console
 from rich.progress import track
 
-from analysis.aggregate import SELECTIONS, cells
-from analysis.audit import audit, audit_section, clean_scores
-from analysis.claims import evaluate, load_claims
-from analysis.compare import comparisons_section
-from analysis.document import Section
-from analysis.grim import Fit, grim
-from analysis.importing import import_experiment, parse_map
-from analysis.load import load
-from analysis.memory import MemoryModel, memory
+from analysis.cells import SELECTIONS, cells
+from analysis.claims.published import PublishedTable, published_lookup, register, tables
+from analysis.claims.verdicts import evaluate, load_claims
+from analysis.foreign.importing import import_experiment, parse_map
+from analysis.memory.report import MemoryModel, memory
 from analysis.names import SPLITS
-from analysis.pages import markdown_sections
-from analysis.paper import compose_paper, differences, write_paper
-from analysis.published import PublishedTable, published_lookup, register, tables
-from analysis.render import terminal, write
-from analysis.report import Choices, Report, compose, write_report
-from analysis.stats import Sample
-from analysis.summary import claims_section, headline_section
-from analysis.tables import Row, Score, Table, TableSpec, build, percent
-from analysis.vector import save
+from analysis.paper.paper import compose_paper, differences, write_paper
+from analysis.plate import save
+from analysis.report.audit import audit, audit_section, clean_scores
+from analysis.report.comparisons import comparisons_section
+from analysis.report.document import Section
+from analysis.report.pages import markdown_sections
+from analysis.report.report import Choices, Report, compose, write_report
+from analysis.report.summary import claims_section, headline_section
+from analysis.results import load
+from analysis.statistics.grim import Fit, grim
+from analysis.statistics.this_set import Sample
+from analysis.tables.render import terminal, write
+from analysis.tables.tables import Row, Score, Table, TableSpec, build, percent
 from tunekit.store.result_store import DamagedRecord, UserError, location
 
 BAD_INPUT = 2
@@ -132,7 +132,7 @@ class PaperFiles:
     """A paper's tables, figures, numbers.tex and appendix.tex, as paper.yaml asks for them."""
 
     paper: Annotated[Path, tyro.conf.Positional]
-    """The YAML file; analysis/paper_spec.py shows its form."""
+    """The YAML file; analysis/paper/spec.py shows its form."""
     out: Path
     """Folder to write to."""
     check: bool = False

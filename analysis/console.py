@@ -6,13 +6,13 @@ from rich.console import Console
 from rich.markup import escape
 from rich.table import Table
 
-from analysis.aggregate import cells
-from analysis.load import load
-from analysis.planning import detectable_difference
-from analysis.render import terminal
+from analysis.cells import cells
+from analysis.report.search_section import tuned_grid
+from analysis.results import load
 from analysis.search import searched
-from analysis.search_section import tuned_grid
-from analysis.tables import build, default_specs
+from analysis.statistics.power import detectable_difference
+from analysis.tables.render import terminal
+from analysis.tables.tables import build, default_specs
 from tunekit.schema import TrialSpec
 from tunekit.store.result_store import ResultStore
 

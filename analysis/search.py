@@ -8,11 +8,11 @@ from typing import Any
 import numpy as np
 import pandas as pd
 
-from analysis.aggregate import Cell, Run
-from analysis.load import Study
+from analysis.cells import Cell, Run
 from analysis.names import LABELS, SHORT, metric_name, number, rounded
 from analysis.predictions import read_predictions
-from analysis.stats import Sample
+from analysis.results import Study
+from analysis.statistics.this_set import Sample
 from tunekit.schema import Status
 from tunekit.store.result_store import (
     ROLES,

@@ -12,9 +12,9 @@ from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
-from analysis.aggregate import cells
-from analysis.importing import import_experiment, parse_map
-from analysis.load import load
+from analysis.cells import cells
+from analysis.foreign.importing import import_experiment, parse_map
+from analysis.results import load
 from benchmarks.harness import Outcome, interleaved, ratio_of
 from tunekit.store.frames import read_frames
 from tunekit.store.result_store import ResultStore

@@ -3,8 +3,8 @@
 import pandas as pd
 import pytest
 
-from analysis.audit import audit, audit_section, clean_scores
-from analysis.pages import markdown_sections
+from analysis.report.audit import audit, audit_section, clean_scores
+from analysis.report.pages import markdown_sections
 from tests.conftest import needs_real_data
 from tests.test_store import FINGERPRINT
 from tunekit.data.base import load_dataset, save_dataset

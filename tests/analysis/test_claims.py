@@ -9,11 +9,11 @@ from hypothesis import given
 from hypothesis import strategies as st
 from scipy import stats
 
-from analysis.claims import Claim, Outcome, at_least, evaluate, load_claims
-from analysis.parts import mean_p, std_p
-from analysis.published import published_lookup, register
-from analysis.statements import Part, Quantifier, Relation, Row
-from analysis.stats import Sample, equivalence, holm
+from analysis.claims.grammar import Part, Quantifier, Relation, Row
+from analysis.claims.part_tests import mean_p, std_p
+from analysis.claims.published import published_lookup, register
+from analysis.claims.verdicts import Claim, Outcome, at_least, evaluate, load_claims
+from analysis.statistics.this_set import Sample, equivalence, holm
 
 A, B = Row("a", "full"), Row("b", "full")
 

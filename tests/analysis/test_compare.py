@@ -5,12 +5,12 @@ import pandas as pd
 import pytest
 from scipy.stats import binomtest
 
-from analysis.aggregate import cells
-from analysis.compare import against_best, comparisons_section, single_runs_section
-from analysis.load import load
-from analysis.pages import markdown_sections
-from analysis.stats import paired, welch
-from analysis.tables import build, default_specs
+from analysis.cells import cells
+from analysis.report.comparisons import against_best, comparisons_section, single_runs_section
+from analysis.report.pages import markdown_sections
+from analysis.results import load
+from analysis.statistics.this_set import paired, welch
+from analysis.tables.tables import build, default_specs
 from tests.analysis.stores import add, ask
 from tunekit.data.base import load_dataset, save_dataset
 from tunekit.store.result_store import ResultStore, UserError

@@ -16,8 +16,8 @@ from scipy import stats
 from sklearn.metrics import f1_score
 from statsmodels.stats.contingency_tables import mcnemar as statsmodels_mcnemar
 
-from analysis import crossed
-from analysis.crossed import Runs
+from analysis.statistics import new_text as crossed
+from analysis.statistics.new_text import Runs
 
 STUDIES, SEEDS, DRAWS, POOL_SEEDS = 2000, 5, 100, 200
 ACL_CLASSES = (71, 26, 25, 7, 5, 5)

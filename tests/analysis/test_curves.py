@@ -5,8 +5,8 @@ import pandas as pd
 import pytest
 from matplotlib.figure import Figure
 
-from analysis.curves import learning_curves, loss_curve, score_curve, share_limits
-from analysis.vector import Plate, save
+from analysis.figures.curves import learning_curves, loss_curve, score_curve, share_limits
+from analysis.plate import Plate, save
 
 SEEDS, EPOCHS = 3, 4
 

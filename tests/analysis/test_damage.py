@@ -9,10 +9,10 @@ import shutil
 import pytest
 
 from analysis.__main__ import main
-from analysis.aggregate import cells
-from analysis.load import load
-from analysis.pages import markdown_page
-from analysis.report import Choices, compose
+from analysis.cells import cells
+from analysis.report.pages import markdown_page
+from analysis.report.report import Choices, compose
+from analysis.results import load
 from tests.analysis.test_golden_store import GOLDEN
 
 
@@ -47,7 +47,7 @@ def page(root):
         "last", ("accuracy", "macro_f1"), published=False, fill=False, margin=None, pair=False, claims=None
     )
     with pytest.MonkeyPatch.context() as patched:
-        patched.setattr("analysis.report.figures_of", lambda study, found: [])
+        patched.setattr("analysis.report.report.figures_of", lambda study, found: [])
         return markdown_page("report", compose(load([root]), choices, root).sections)
 
 

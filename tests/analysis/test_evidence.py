@@ -9,11 +9,11 @@ import pytest
 from sklearn.metrics import f1_score
 
 from analysis.__main__ import main
-from analysis.aggregate import cells
-from analysis.evidence import intervals_section, selection_section
-from analysis.load import load
-from analysis.majority import filled_with_majority
-from analysis.stats import mean_interval
+from analysis.cells import cells
+from analysis.report.evidence import intervals_section, selection_section
+from analysis.report.majority import filled_with_majority
+from analysis.results import load
+from analysis.statistics.this_set import mean_interval
 from tests.analysis.stores import add, ask
 from tests.analysis.test_golden_store import GOLDEN
 from tunekit.store.result_store import ResultStore, UserError
@@ -48,7 +48,9 @@ def test_a_failed_trial_counts_with_the_majority_class_on_request_only(failed):
 
 
 def test_the_table_says_what_was_filled(failed, tmp_path, capsys, monkeypatch):
-    monkeypatch.setattr("analysis.report.figures_of", lambda study, found: [])  # most of the time, and not looked at
+    monkeypatch.setattr(
+        "analysis.report.report.figures_of", lambda study, found: []
+    )  # most of the time, and not looked at
     assert main([str(failed), "--out", str(tmp_path / "out"), "--missing", "majority"]) == 0
     report = (tmp_path / "out" / "report.md").read_text()
     assert "1 failed, counted with the score of the majority class" in report

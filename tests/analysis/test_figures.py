@@ -2,9 +2,9 @@
 
 import pytest
 
-from analysis.aggregate import cells
-from analysis.figures import figures_of, in_order
-from analysis.load import load
+from analysis.cells import cells
+from analysis.figures.figures import figures_of, in_order
+from analysis.results import load
 from tests.analysis.stores import add, ask
 from tunekit.store.result_store import DamagedRecord, ResultStore
 

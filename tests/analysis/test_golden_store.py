@@ -10,12 +10,12 @@ import pytest
 from scipy import stats
 from sklearn.metrics import f1_score
 
-from analysis.aggregate import cells
-from analysis.compare import against_best
-from analysis.load import load
-from analysis.render import markdown
-from analysis.stats import mean_interval
-from analysis.tables import build, default_specs
+from analysis.cells import cells
+from analysis.report.comparisons import against_best
+from analysis.results import load
+from analysis.statistics.this_set import mean_interval
+from analysis.tables.render import markdown
+from analysis.tables.tables import build, default_specs
 
 GOLDEN = Path(__file__).parent.parent / "data" / "golden_store"
 TABLE = """\

@@ -6,8 +6,8 @@ from statistics import pstdev
 
 import pytest
 
-from analysis.grim import Fit, grim
-from analysis.published import register
+from analysis.claims.published import register
+from analysis.statistics.grim import Fit, grim
 
 MODES = (ROUND_HALF_UP, ROUND_HALF_EVEN)
 

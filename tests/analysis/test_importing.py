@@ -6,8 +6,8 @@ import pickle
 import pytest
 
 from analysis.__main__ import main
-from analysis.aggregate import cells
-from analysis.load import load
+from analysis.cells import cells
+from analysis.results import load
 from tests.analysis.test_damage import Bomb
 from tunekit.store.result_store import ResultStore
 

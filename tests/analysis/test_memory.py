@@ -6,13 +6,13 @@ from dataclasses import replace
 import pytest
 
 from analysis.__main__ import main
-from analysis.aggregate import cells
+from analysis.cells import cells
 from analysis.console import outlook
-from analysis.load import load
-from analysis.memory import BATCHES, LENGTHS, compared, memory_report, read_measured
-from analysis.memory_figures import saved_share
-from analysis.memory_real import predictions_section
-from analysis.study_memory import EXAMPLE, H_ADAPTER, PRINTED, adapter, adapter_with_backbone, full, num_params
+from analysis.figures.memory_figures import saved_share
+from analysis.memory.report import BATCHES, LENGTHS, compared, memory_report, read_measured
+from analysis.memory.study_formulas import EXAMPLE, H_ADAPTER, PRINTED, adapter, adapter_with_backbone, full, num_params
+from analysis.report.measured_memory import predictions_section
+from analysis.results import load
 from tests.analysis.stores import add, ask
 from tests.conftest import ROOT
 from tunekit.memory import Shape, Sizes, Work, saved_bytes

@@ -9,7 +9,7 @@ from hypothesis import strategies as st
 from scipy import stats
 from statsmodels.stats.power import TTestIndPower, TTestPower
 
-from analysis.planning import (
+from analysis.statistics.power import (
     MAX_SEEDS,
     detectable_difference,
     hours_for,
@@ -19,7 +19,7 @@ from analysis.planning import (
     std_interval,
     welch_power,
 )
-from analysis.stats import Sample, welch
+from analysis.statistics.this_set import Sample, welch
 
 STUDIES = 2000
 spread = st.integers(1, 60).map(lambda k: k / 1000)

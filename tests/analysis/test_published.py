@@ -4,7 +4,7 @@ from decimal import Decimal
 
 import pytest
 
-from analysis.published import elsewhere, published_lookup, register, tables
+from analysis.claims.published import elsewhere, published_lookup, register, tables
 
 # A row's accuracies on ACL-ARC, AG News and Restaurant, then its macro-F1s.
 PRINTED = """

@@ -10,14 +10,14 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from analysis.aggregate import cells
-from analysis.document import Grid, Link, Points
-from analysis.figures import figures_of
-from analysis.load import load
-from analysis.pages import markdown_page
+from analysis.cells import cells
+from analysis.figures.figures import figures_of
+from analysis.report.document import Grid, Link, Points
+from analysis.report.pages import markdown_page
+from analysis.report.search_section import search_section
+from analysis.report.summary import left_out_section
+from analysis.results import load
 from analysis.search import searched
-from analysis.search_section import search_section
-from analysis.summary import left_out_section
 from tests.analysis.search_stores import SPACE, confirm, describe, predictions, trial, write
 from tunekit.store.result_store import ResultStore, TrialState, item_standard_error
 

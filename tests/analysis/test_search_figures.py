@@ -10,16 +10,11 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from matplotlib.figure import Figure
 
-from analysis.aggregate import cells
+from analysis.cells import cells
 from analysis.expected import drawn, expected_best, refused
-from analysis.figures import figures_of
-from analysis.importance import importances
-from analysis.load import load
-from analysis.paper_spec import read_paper
-from analysis.report import KINDS
-from analysis.search import Searched, searched
-from analysis.search_figures import search_figures
-from analysis.search_plots import (
+from analysis.figures.figures import figures_of
+from analysis.figures.search_figures import search_figures
+from analysis.figures.search_plots import (
     contour,
     history,
     importance_bars,
@@ -28,7 +23,12 @@ from analysis.search_plots import (
     sensitivity,
     slice_of,
 )
-from analysis.vector import SVG, svg_text
+from analysis.importance import importances
+from analysis.paper.spec import read_paper
+from analysis.plate import SVG, svg_text
+from analysis.report.report import KINDS
+from analysis.results import load
+from analysis.search import Searched, searched
 from tests.analysis.search_stores import SETTLED, SPACE, trial, write
 from tunekit.schema import TrialSpec
 from tunekit.store.result_store import ResultStore, SearchStudy, SearchTrial, TrialState

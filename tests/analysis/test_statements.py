@@ -2,7 +2,7 @@
 
 import pytest
 
-from analysis.statements import Quantifier, Relation, Row, load_claims, parse_row
+from analysis.claims.grammar import Quantifier, Relation, Row, load_claims, parse_row
 from tunekit.store.result_store import UserError
 
 A, B = Row("a", "full"), Row("b", "full")

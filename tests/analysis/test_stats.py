@@ -10,7 +10,7 @@ from hypothesis import assume, given, settings
 from hypothesis import strategies as st
 from scipy import stats
 
-from analysis.stats import (
+from analysis.statistics.this_set import (
     MAX_SPLITS,
     Interval,
     Sample,

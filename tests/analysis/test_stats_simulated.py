@@ -5,7 +5,7 @@ import gc
 import numpy as np
 import pytest
 
-from analysis.stats import Sample, equivalence, holm, mean_interval, permutation_p, welch
+from analysis.statistics.this_set import Sample, equivalence, holm, mean_interval, permutation_p, welch
 
 STUDIES, SEEDS = 2000, 5
 

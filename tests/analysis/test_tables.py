@@ -9,11 +9,11 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from analysis.aggregate import cells
-from analysis.load import load
-from analysis.render import FORMATS, comma_separated, html_table, latex, markdown
-from analysis.stats import Sample
-from analysis.tables import Row, Score, TableSpec, build, default_specs
+from analysis.cells import cells
+from analysis.results import load
+from analysis.statistics.this_set import Sample
+from analysis.tables.render import FORMATS, comma_separated, html_table, latex, markdown
+from analysis.tables.tables import Row, Score, TableSpec, build, default_specs
 from tests.analysis.stores import add, ask
 from tests.test_store import FINGERPRINT
 from tunekit.schema import Status

@@ -7,8 +7,8 @@ from pathlib import Path
 import pytest
 
 from analysis.__main__ import main as analyse
-from analysis.aggregate import cells
-from analysis.load import load
+from analysis.cells import cells
+from analysis.results import load
 from tests.engine.test_run import finish, numbers
 from tests.helpers import fingerprint, specify, start
 from tunekit.data.base import load_dataset, save_dataset

@@ -13,8 +13,8 @@ from ray.tune import ExperimentAnalysis
 from ray.util import list_named_actors
 
 from analysis.__main__ import main as analyse
-from analysis.aggregate import cells
-from analysis.load import load
+from analysis.cells import cells
+from analysis.results import load
 from tests.conftest import SECRET, needs_real_data
 from tests.engine.test_run import finish, numbers
 from tests.helpers import run_script, start

@@ -7,7 +7,7 @@ import pyarrow.parquet as pq
 import pytest
 
 from analysis import predictions
-from analysis.importing import import_experiment, parse_map
+from analysis.foreign.importing import import_experiment, parse_map
 from tests.helpers import specify
 from tests.test_store import FINGERPRINT, record
 from tunekit.data import tables

@@ -13,8 +13,8 @@ from hypothesis import HealthCheck, assume, given, settings
 from hypothesis import strategies as st
 
 from analysis.__main__ import main as analyse
-from analysis.aggregate import cells
-from analysis.load import load
+from analysis.cells import cells
+from analysis.results import load
 from sweeps import main_grid, peft_search
 from tests.analysis.test_golden_store import GOLDEN
 from tests.helpers import specify

@@ -6,8 +6,8 @@ import re
 import pytest
 
 from analysis.__main__ import main
-from analysis.load import load
-from analysis.render import escape_csv
+from analysis.results import load
+from analysis.tables.render import escape_csv
 from tests.analysis.stores import add, ask
 from tests.test_store import FINGERPRINT, summary
 from tunekit.__main__ import main as tunekit

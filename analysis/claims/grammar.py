@@ -1,0 +1,224 @@
+"""Claims as written: the grammar of their statements and the file that holds them. ``analysis.claims.verdicts`` tests them."""
+
+import re
+from collections import Counter
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from difflib import get_close_matches
+from enum import StrEnum
+from importlib import resources
+from itertools import product
+from pathlib import Path
+from typing import Any, NamedTuple
+
+from tunekit.store.result_store import UserError, read_yaml
+
+SCORES = ("accuracy", "macro_f1")
+METRICS = (*SCORES, "overfit", "train_loss", "train_seconds", "peak_memory_bytes")
+_NUMBER = r"\d+(?:\.\d+)?"
+_ROW = r"[^\s()<>*]+"
+_MEAN = re.compile(rf"(?P<a>{_ROW}) (?P<sign>[<>]) (?:(?P<factor>{_NUMBER}) \* )?(?P<b>{_ROW})")
+_STD = re.compile(rf"std\((?P<a>{_ROW})\) (?P<sign>[<>]) std\((?P<b>{_ROW})\)")
+_WITHIN = re.compile(rf"(?P<a>{_ROW}) within (?P<points>{_NUMBER}) points? of (?P<b>{_ROW})")
+_BEST = re.compile(rf"(?P<a>{_ROW}) best")
+_FORMS = "a > b, a < b, a < 0.75 * b, a best, a within 2 points of b, std(a) < std(b)"
+
+
+class Quantifier(StrEnum):
+    """How many parts of a claim must hold."""
+
+    ALL = "all"
+    MOST = "most"
+
+
+class Relation(StrEnum):
+    """What a part says of its rows a and b."""
+
+    ABOVE = "above"
+    BELOW = "below"
+    WITHIN = "within"
+    STD_ABOVE = "std above"
+    STD_BELOW = "std below"
+
+    @property
+    def of_stds(self) -> bool:
+        """Whether it is about standard deviations, not means."""
+        return self in (Relation.STD_ABOVE, Relation.STD_BELOW)
+
+
+class Row(NamedTuple):
+    """One row of a table."""
+
+    model: str
+    method: str
+
+    def __str__(self) -> str:
+        return self.model if self.method == "full" else f"{self.model}/{self.method}"
+
+
+@dataclass(frozen=True)
+class Part:
+    """One statement about rows ``a`` and ``b`` on one dataset in one metric."""
+
+    statement: str
+    a: Row
+    relation: Relation
+    b: Row
+    dataset: str
+    metric: str
+    factor: float = 1.0
+    """Of b's value in ABOVE and BELOW."""
+    margin: float = 0.0
+    """Of WITHIN, in the metric's unit: 0.02 for two points."""
+
+
+@dataclass(frozen=True)
+class Claim:
+    """A sentence and the parts it comes down to."""
+
+    id: str
+    text: str
+    quantifier: Quantifier
+    parts: tuple[Part, ...]
+    note: str = ""
+    """How the sentence was read, or why a number is missing."""
+
+    @property
+    def required(self) -> int:
+        """How many parts must hold: all of them, or the least number above half."""
+        return len(self.parts) if self.quantifier is Quantifier.ALL else len(self.parts) // 2 + 1
+
+
+class _Pair(NamedTuple):
+    """A parsed statement before it meets a dataset and a metric."""
+
+    statement: str
+    a: Row
+    relation: Relation
+    b: Row
+    factor: float = 1.0
+    margin: float = 0.0
+
+
+def load_claims(path: Path | None = None) -> list[Claim]:
+    """The claims of a YAML file, or the study's nine (``analysis/claims.yaml``, whose head explains the form).
+
+    Raises UserError naming the file, the claim and what is wrong; a file over 1 MB and YAML aliases are refused.
+    """
+    where = str(path) if path else "claims.yaml"
+    content = _mapping(
+        read_yaml(path or resources.files("analysis") / "claims.yaml", where), ("rows", "datasets", "claims"), (), where
+    )
+    rows, datasets = (_names(content[key], f"{where}: {key}") for key in ("rows", "datasets"))
+    if not isinstance(content["claims"], list) or not content["claims"]:
+        raise UserError(f"{where}: claims must be a list of claims")
+    claims: list[Claim] = []
+    for number, entry in enumerate(content["claims"], 1):
+        name = entry.get("id") if isinstance(entry, dict) else None
+        claim = _claim(entry, rows, datasets, f"{where}, claim {name or number}")
+        if claim.id in [other.id for other in claims]:
+            raise UserError(f"{where}, claim {claim.id}: there are two claims of this id; rename one")
+        claims.append(claim)
+    return claims
+
+
+def parse_row(text: str) -> Row:
+    """``roberta`` is full fine-tuning; behind the last slash stands the method, so a hub id is ``org/name/full``."""
+    model, slash, method = text.rpartition("/")
+    return Row(model, method) if slash else Row(text, "full")
+
+
+def _claim(entry: object, rows: Sequence[str], datasets: Sequence[str], where: str) -> Claim:
+    values = _mapping(entry, ("id", "text", "quantifier", "parts"), ("note",), where)
+    for key in ("id", "text", "note"):
+        if key in values and not (isinstance(values[key], str) and values[key].strip()):
+            raise UserError(f"{where}: {key} must be text, not {values[key]!r}")
+    quantifier = Quantifier(_known(values["quantifier"], tuple(Quantifier), "quantifier", where))
+    if not isinstance(values["parts"], list) or not values["parts"]:
+        raise UserError(f"{where}: parts must be a list of statements with their datasets and metrics")
+    parts = [part for item in values["parts"] for part in _parts(item, rows, datasets, where)]
+    twice, times = Counter(parts).most_common(1)[0]
+    if times > 1:
+        raise UserError(f"{where}: {twice.statement!r} stands twice for {twice.dataset}, {twice.metric}")
+    return Claim(values["id"], values["text"], quantifier, tuple(parts), values.get("note", ""))
+
+
+def _parts(item: object, rows: Sequence[str], datasets: Sequence[str], where: str) -> list[Part]:
+    values = _mapping(item, ("statements", "datasets", "metrics"), ("among",), where)
+    among = (
+        [_row(name, rows, where) for name in _names(values["among"], f"{where}: among")] if "among" in values else []
+    )
+    statements = _names(values["statements"], f"{where}: statements")
+    pairs = [pair for text in statements for pair in _pairs(text, rows, among, where)]
+    named = list(datasets) if values["datasets"] == "all" else _names(values["datasets"], f"{where}: datasets")
+    metrics = [_known(name, METRICS, "metric", where) for name in _names(values["metrics"], f"{where}: metrics")]
+    if among and not any(_BEST.fullmatch(text) for text in statements):
+        raise UserError(f"{where}: among belongs to a statement 'a best', and there is none")
+    for text, metric in product(statements, metrics):
+        if (_BEST.fullmatch(text) or _WITHIN.fullmatch(text)) and metric not in SCORES:
+            raise UserError(f"{where}: {text!r} is for {' and '.join(SCORES)}; of {metric} say a > b or a < b")
+    found = [_known(name, datasets, "dataset", where) for name in named]
+    return [
+        Part(pair.statement, pair.a, pair.relation, pair.b, dataset, metric, pair.factor, pair.margin)
+        for pair, dataset, metric in product(pairs, found, metrics)
+    ]
+
+
+def _pairs(text: str, rows: Sequence[str], among: Sequence[Row], where: str) -> list[_Pair]:
+    """What a statement says of pairs of rows: ``a best`` is ``a > b`` for every other row b of ``among``."""
+    if match := _BEST.fullmatch(text):
+        best = _row(match["a"], rows, where)
+        others = [row for row in among if row != best]
+        if not others:
+            raise UserError(f"{where}: {text!r} needs the rows it is best of, as in `among: [bert, roberta]`")
+        return [_Pair(f"{best} > {other}", best, Relation.ABOVE, other) for other in others]
+    match = _MEAN.fullmatch(text) or _STD.fullmatch(text) or _WITHIN.fullmatch(text)
+    if not match:
+        raise UserError(f"{where}: {text!r} is not a statement; write one of {_FORMS}")
+    a, b = (_row(match[key], rows, where) for key in ("a", "b"))
+    if a == b:
+        raise UserError(f"{where}: {text!r} compares a row with itself")
+    if match.re is _WITHIN:
+        if float(match["points"]) == 0:
+            raise UserError(f"{where}: {text!r} needs points above 0; no test shows that two means are the same")
+        return [_Pair(text, a, Relation.WITHIN, b, margin=float(match["points"]) / 100)]
+    if match.re is _STD:
+        return [_Pair(text, a, Relation.STD_ABOVE if match["sign"] == ">" else Relation.STD_BELOW, b)]
+    factor = float(match["factor"] or 1)
+    if factor == 0:
+        raise UserError(f"{where}: {text!r} compares with 0, not with a row")
+    return [_Pair(text, a, Relation.ABOVE if match["sign"] == ">" else Relation.BELOW, b, factor)]
+
+
+def _row(name: str, rows: Sequence[str], where: str) -> Row:
+    return parse_row(_known(name, rows, "row", where))
+
+
+def _known(name: object, known: Sequence[str], kind: str, where: str) -> str:
+    """``name``, or a UserError that says what it may be."""
+    if isinstance(name, str) and name in known:
+        return name
+    near, one_of = get_close_matches(str(name), known, n=1), f"it must be one of {', '.join(known)}"
+    raise UserError(f"{where}: unknown {kind} {name!r}, {f'did you mean {near[0]!r}?' if near else one_of}")
+
+
+def _mapping(value: object, needed: Sequence[str], optional: Sequence[str], where: str) -> Mapping[str, Any]:
+    """``value`` as a mapping with all ``needed`` keys and none but these and the ``optional`` ones."""
+    if not isinstance(value, dict):
+        raise UserError(f"{where}: expected a mapping of {', '.join((*needed, *optional))}")
+    for key in value:
+        _known(key, (*needed, *optional), "key", where)
+    missing = [key for key in needed if key not in value]
+    if missing:
+        raise UserError(f"{where}: missing {', '.join(missing)}")
+    return value
+
+
+def _names(value: object, where: str) -> list[str]:
+    """A name or a list of different names."""
+    names = [value] if isinstance(value, str) else value
+    if not isinstance(names, list) or not names or not all(isinstance(name, str) and name for name in names):
+        raise UserError(f"{where} must be a name or a list of names, not {value!r}")
+    if len(set(names)) < len(names):
+        raise UserError(f"{where} has one name twice: {', '.join(names)}")
+    return names

@@ -1,0 +1,141 @@
+"""The register of published numbers: the study's Tables 1 to 4, and other papers' numbers for the same cells.
+
+Scores are decimals in percent, with the digits that are in print (``published.yaml``).
+"""
+
+from collections.abc import Callable, Iterable
+from dataclasses import dataclass
+from decimal import Decimal
+from functools import cache
+from importlib import resources
+from typing import Any
+
+import yaml
+
+from analysis.statistics.this_set import Sample
+
+Lookup = Callable[[str, str, str, str], Sample | None]
+"""(model, method, dataset, metric) -> the cell's sample, None where there is none."""
+
+
+@dataclass(frozen=True)
+class PublishedScore:
+    """One printed score; ``mean`` and ``std`` in percent, as printed."""
+
+    table: int | None
+    """Of the study; None for a score published elsewhere."""
+    model: str
+    method: str
+    dataset: str
+    metric: str
+    mean: Decimal
+    std: Decimal | None
+    n: int | None
+    """Runs behind the mean; None where it is not known."""
+    items: int | None
+    """Test items a run; None where it is not known."""
+    source: str
+
+    @property
+    def text(self) -> str:
+        """As printed: ``77.41 ± 2.81``, or the mean alone."""
+        return f"{self.mean}" if self.std is None else f"{self.mean} ± {self.std}"
+
+
+@dataclass(frozen=True)
+class PublishedRow:
+    """A row of a printed table and the label it has there; ``scores`` in the order of the table's datasets."""
+
+    model: str
+    method: str
+    label: str
+    scores: tuple[PublishedScore, ...]
+
+
+@dataclass(frozen=True)
+class PublishedTable:
+    """A printed table: one row a model or method, one column a dataset, in print order."""
+
+    number: int
+    caption: str
+    metric: str
+    datasets: tuple[str, ...]
+    labels: tuple[str, ...]
+    """The datasets' names in print."""
+    rows: tuple[PublishedRow, ...]
+
+    def bold(self) -> tuple[tuple[bool, ...], ...]:
+        """Which cells are bold, a tuple a row: the highest mean of each column, ties together."""
+        best = [
+            max(scores) for scores in zip(*([score.mean for score in row.scores] for row in self.rows), strict=True)
+        ]
+        return tuple(tuple(s.mean == top for s, top in zip(row.scores, best, strict=True)) for row in self.rows)
+
+
+def tables() -> list[PublishedTable]:
+    """The study's Tables 1 to 4, rows and columns in print order."""
+    content = _content()
+    return [_table(printed, content) for printed in content["tables"]]
+
+
+def register() -> list[PublishedScore]:
+    """Every score of the study's Tables 1 to 4, 36 in print order; full RoBERTa stands in two tables each."""
+    return [score for table in tables() for row in table.rows for score in row.scores]
+
+
+def elsewhere() -> list[PublishedScore]:
+    """What other papers print for full fine-tuning of the same models; the source says where and what differs."""
+    scores = []
+    for entry in _content()["elsewhere"]:
+        source = ", ".join(entry[key] for key in ("source", "note") if key in entry)
+        for metric, text in entry["scores"].items():
+            mean, std = _parse(text)
+            cell = (entry["model"], "full", entry["dataset"], metric)
+            scores.append(PublishedScore(None, *cell, mean, std, None, None, source))
+    return scores
+
+
+def published_lookup(scores: Iterable[PublishedScore]) -> Lookup:
+    """The cells of ``scores`` as samples in [0, 1] without raw values; scores without std or n are not among them.
+
+    Raises ValueError where one cell is printed with two different values.
+    """
+    samples: dict[tuple[str, str, str, str], Sample] = {}
+    for score in scores:
+        if score.std is None or score.n is None:
+            continue
+        sample = Sample(float(score.mean / 100), float(score.std / 100), score.n)
+        cell = (score.model, score.method, score.dataset, score.metric)
+        if samples.setdefault(cell, sample) != sample:
+            raise ValueError(f"{' '.join(cell)} is published with two values, one of them {score.text}")
+    return lambda *cell: samples.get(cell)
+
+
+@cache
+def _content() -> dict[str, Any]:
+    content: dict[str, Any] = yaml.safe_load((resources.files("analysis") / "published.yaml").read_text("utf-8"))
+    return content
+
+
+def _parse(text: str) -> tuple[Decimal, Decimal | None]:
+    """Mean and std of ``77.41 ± 2.81`` or ``77.41``."""
+    mean, _, std = text.partition(" ± ")
+    return Decimal(mean), Decimal(std) if std else None
+
+
+def _table(printed: dict[str, Any], content: dict[str, Any]) -> PublishedTable:
+    number, metric, datasets = printed["number"], printed["metric"], printed["datasets"]
+    known = content["datasets"]
+    source = f"{content['source']}, Table {number}"
+    rows = []
+    for row in printed["rows"]:
+        model, method = row["model"], row["method"]
+        scores = tuple(
+            PublishedScore(
+                number, model, method, dataset, metric, *_parse(text), content["seeds"], known[dataset]["items"], source
+            )
+            for dataset, text in zip(datasets, row["scores"], strict=True)
+        )
+        rows.append(PublishedRow(model, method, row["label"], scores))
+    labels = tuple(known[dataset]["label"] for dataset in datasets)
+    return PublishedTable(number, printed["caption"], metric, tuple(datasets), labels, tuple(rows))

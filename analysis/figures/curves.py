@@ -1,0 +1,130 @@
+"""Learning curves: data and an ``ax`` in, ``ax`` out. Single seeds thin, their mean thick, a band of one sample std."""
+
+from collections.abc import Sequence
+from dataclasses import dataclass, fields
+from typing import Any
+
+import numpy as np
+import pandas as pd
+from matplotlib.axes import Axes
+from matplotlib.figure import Figure
+from matplotlib.ticker import MaxNLocator
+
+from analysis.plate import hover, wrapped
+from tunekit.schema import EpochRecord
+
+FIELDS = {item.name: item.metadata for item in fields(EpochRecord)}
+
+
+@dataclass(frozen=True)
+class Pen:
+    """How a mean is drawn: told apart by colour (Okabe and Ito's palette, for colour-blind readers), and in grey."""
+
+    colour: str
+    style: str | tuple[float, tuple[float, ...]] = "-"
+    marker: str = ""
+
+
+PENS = {
+    "accuracy": Pen("#0072B2", "-", "o"),
+    # Micro-F1 is accuracy where each item has one label: dots upon accuracy's line show both.
+    "micro_f1": Pen("#E69F00", (0, (1, 2))),
+    "macro_f1": Pen("#009E73", (0, (5, 2)), "s"),
+    "loss": Pen("#D55E00"),
+}
+SCORES = ("accuracy", "micro_f1", "macro_f1")
+MAX_POINTS = 400
+MAX_HOVERS = 50
+
+
+def band(curves: pd.DataFrame, ax: Axes, label: str, pen: Pen) -> Axes:
+    """Draw ``curves``, one column a seed over the index: each thin, the mean thick, mean ± sample std where n > 1.
+
+    The index's name is what hover values call it.
+    """
+    for seed in curves:
+        ax.plot(curves.index, curves[seed], color=pen.colour, alpha=0.4, linewidth=0.6)
+    mean, std = curves.mean(axis=1), curves.std(axis=1, ddof=1)
+    marker: dict[str, Any] = {"marker": pen.marker, "markersize": 4, "markevery": -(-len(mean) // 12)}
+    thick = 1.8 if len(mean) < 100 else 1.2
+    ax.plot(curves.index, mean, color=pen.colour, linewidth=thick, linestyle=pen.style, label=label, **marker)
+    ax.fill_between(curves.index, mean - std, mean + std, color=pen.colour, alpha=0.15, linewidth=0)
+    counts = curves.notna().sum(axis=1)
+    shown = curves.index[:: -(-len(mean) // MAX_HOVERS)]
+    spreads = [f" ± {value:.2f}" if np.isfinite(value) else "" for value in std[shown]]
+    texts = [
+        f"{curves.index.name} {x:,}: {label} {mean[x]:.2f}{spread} (n = {counts[x]})"
+        for x, spread in zip(shown, spreads, strict=True)
+    ]
+    hover(ax, shown, mean[shown], texts)
+    return ax
+
+
+def score_curve(epochs: pd.DataFrame, metric: str, ax: Axes) -> Axes:
+    """``metric`` (a field of EpochRecord) after each epoch, in percent where it is a score.
+
+    ``epochs`` has one row an epoch and trial: seed, epoch, and the metric.
+    """
+    facts = FIELDS[metric]
+    scale = 100.0 if facts["unit"] == "%" else 1.0
+    curves = epochs.pivot_table(index="epoch", columns="seed", values=metric) * scale
+    ax.set_xlabel("epoch")
+    ax.xaxis.set_major_locator(MaxNLocator("auto", integer=True))
+    return band(curves, ax, facts["label"], PENS[metric.split("_", 1)[1]])
+
+
+def loss_curve(steps: pd.DataFrame, ax: Axes) -> Axes:
+    """Training loss over optimizer steps; beyond 400 steps, means of equal runs of steps, named on the axis.
+
+    ``steps`` has one row a step and trial: seed, step, train_loss.
+    """
+    width = -(-int(steps["step"].max()) // MAX_POINTS)
+    last = ((steps["step"] - 1) // width + 1) * width
+    curves = steps.assign(step=last).pivot_table(index="step", columns="seed", values="train_loss")
+    ax.set_xlabel("step" if width == 1 else f"step (means of {width})")
+    return band(curves, ax, FIELDS["train_loss"]["label"], PENS["loss"])
+
+
+def panels(steps: pd.DataFrame | None, epochs: pd.DataFrame, split: str, axes: Sequence[Axes]) -> Sequence[Axes]:
+    """Training loss over steps (over epochs where no steps are kept) on the first of two axes, scores on the second.
+
+    A metric that no trial recorded is left out.
+    """
+    losses, scores = axes
+    if steps is not None:
+        loss_curve(steps, losses)
+    elif epochs["train_loss"].notna().any():
+        score_curve(epochs, "train_loss", losses)
+    for metric in (f"{split}_{kind}" for kind in SCORES):
+        if epochs[metric].notna().any():
+            score_curve(epochs, metric, scores)
+    reached = epochs.groupby("epoch")["seed"].nunique()
+    fewer = reached.index[reached < reached.max()]
+    if len(fewer):
+        scores.set_xlabel(f"epoch (fewer seeds from epoch {fewer[0]})")
+    losses.set_ylabel("training loss")
+    scores.set_ylabel("score (%)")
+    return axes
+
+
+def learning_curves(steps: pd.DataFrame | None, epochs: pd.DataFrame, split: str, title: str) -> Figure:
+    """Training loss beside accuracy, micro- and macro-F1 an epoch; data as ``panels`` takes them."""
+    figure = Figure(figsize=(8, 3.2), layout="constrained")
+    _, scores = panels(steps, epochs, split, figure.subplots(1, 2))
+    if scores.lines:
+        scores.legend(fontsize=8, frameon=False)
+    n = epochs["seed"].nunique()
+    figure.suptitle(wrapped(f"{title}, n = {n}{', mean ± std over seeds' if n > 1 else ''}", 100, 3), fontsize=10)
+    return figure
+
+
+def share_limits(compared: Sequence[Sequence[Axes]]) -> None:
+    """Give panels that will be compared, each a pair as ``panels`` takes, the same axis limits; losses start at 0."""
+    for number, axes in enumerate(zip(*compared, strict=True)):
+        low = min(ax.get_ylim()[0] for ax in axes) if number else 0.0
+        high = max(ax.get_ylim()[1] for ax in axes)
+        for unit in ("step", "epoch"):
+            alike = [ax for ax in axes if ax.get_xlabel().startswith(unit)]
+            bounds = [bound for ax in alike for bound in ax.get_xlim()]
+            for ax in alike:
+                ax.set(xlim=(min(bounds), max(bounds)), ylim=(low, high))

@@ -1,0 +1,239 @@
+"""The figures of a study: a learning curve a cell in the order of its grid, and what compares cells on one dataset."""
+
+from collections.abc import Mapping, Sequence
+from dataclasses import replace
+
+import numpy as np
+import numpy.typing as npt
+import pandas as pd
+from matplotlib.figure import Figure
+
+from analysis.cells import Cell, called
+from analysis.figures.curves import learning_curves, share_limits
+from analysis.figures.overview import Column, overview
+from analysis.figures.plots import confusion_matrix, score_against_cost, seed_spread
+from analysis.figures.search_figures import search_figures
+from analysis.names import SPLITS, numbered
+from analysis.plate import Plate, figure_stem, settle, wrapped
+from analysis.predictions import confusion, read_predictions
+from analysis.results import Study
+from analysis.search import searched
+from analysis.statistics.this_set import mean_interval
+from tunekit.store.result_store import DamagedRecord
+
+# Of a trial's summary: the axis, and what is 1 on it.
+COSTS = {
+    "num_trainable_params": ("trainable parameters", 1),
+    "peak_memory_bytes": ("peak memory (MiB)", 2**20),
+    "train_seconds": ("training time (minutes)", 60),
+}
+MAX_OVERVIEW = 20  # cells on one page
+MAX_STEPS_BYTES = 500_000_000
+
+
+def figures_of(study: Study, found: Sequence[Cell], metric: str = "macro_f1") -> list[Plate]:
+    """The figures of all cells that have a completed trial and are no search's, kind by kind: curves, overview, cost,
+    spread, confusion; then those of searches. ``metric`` is what costs and seeds are shown in.
+
+    A learning curve keeps its number whichever cells have completed. Raises DamagedRecord, naming the file, where
+    steps or predictions can't be read, and UserError where ``metric`` needs predictions that a trial lacks.
+    """
+    ordered = in_order(study, found)
+    numbers = {key: number for number, key in enumerate(dict.fromkeys(cell.key for cell in ordered), 1)}
+    by_path = {str(path): epochs for path, epochs in study.epochs.groupby("path")}
+    drawn = [cell for cell in ordered if any(str(run.path) in by_path for run in cell.completed)]
+    data = {cell.anchor: _column(cell, by_path) for cell in drawn}
+    datasets: dict[str, list[Cell]] = {}
+    for cell in drawn:
+        datasets.setdefault(cell.dataset, []).append(cell)
+    plates = [_curves(cell, data[cell.anchor], numbers[cell.key]) for cell in drawn]
+    for members in datasets.values():
+        share_limits([plate.figure.axes for cell, plate in zip(drawn, plates, strict=True) if cell in members])
+    for draw in (_overviews, _costs, _spread):
+        for members in datasets.values():
+            plates += draw(members, data, metric)
+    plates += [plate for cell in drawn for plate in _confusion(cell)]
+    plates += search_figures(searched(study, found))
+    for plate in plates:
+        settle(plate.figure)
+    stems = numbered([plate.stem for plate in plates])
+    return [replace(plate, stem=stem) for plate, stem in zip(plates, stems, strict=True)]
+
+
+def in_order(study: Study, found: Sequence[Cell]) -> list[Cell]:
+    """Cells that are no search's: full fine-tuning of each model, then method by method, each over the datasets.
+
+    Models, methods, datasets and configurations stand in the order asked; cells that nobody asked for come last.
+    """
+    kept = [cell for cell in found if not cell.searched]
+    methods = list(dict.fromkeys(["full", *(cell.method for cell in kept)]))
+    models = list(dict.fromkeys(cell.model for cell in kept))
+    datasets = list(dict.fromkeys(cell.dataset for cell in kept))
+    configurations: dict[tuple[str, str, str], list[str]] = {}
+    for cell in kept:
+        configurations.setdefault((cell.model, cell.dataset, cell.method), []).append(cell.key)
+
+    def rank(cell: Cell) -> tuple[int, ...]:
+        return (
+            cell.key not in study.expected,
+            methods.index(cell.method),
+            models.index(cell.model),
+            configurations[cell.model, cell.dataset, cell.method].index(cell.key),
+            datasets.index(cell.dataset),
+        )
+
+    return sorted(kept, key=rank)
+
+
+def row_labels(members: Sequence[Cell]) -> list[str]:
+    """A label for each cell of one dataset: of model, method and variant what differs; no two are the same."""
+    parts = [(cell.model_name, cell.method_name, cell.variant) for cell in members]
+    shown = [place for place in range(3) if len({part[place] for part in parts}) > 1] or [0, 1]
+    return numbered([" · ".join(filter(None, (part[place] for place in shown))) or part[1] for part in parts])
+
+
+def _column(cell: Cell, by_path: Mapping[str, pd.DataFrame]) -> Column:
+    epochs = [by_path[str(run.path)].assign(seed=run.seed) for run in cell.completed if str(run.path) in by_path]
+    return Column(cell.title, _steps(cell), pd.concat(epochs, ignore_index=True), cell.split)
+
+
+def _steps(cell: Cell) -> pd.DataFrame | None:
+    """Steps of all completed trials; None where one keeps none."""
+    frames = []
+    for run in cell.completed:
+        path = run.path / "steps.csv"
+        if not path.exists():
+            return None
+        try:
+            if path.stat().st_size > MAX_STEPS_BYTES:
+                raise ValueError(f"larger than {MAX_STEPS_BYTES:,} bytes, which no such file should be")
+            with path.open("rb") as file:
+                frame = pd.read_csv(file, usecols=["step", "train_loss"], dtype={"step": int, "train_loss": float})
+        except (OSError, ValueError) as error:
+            raise DamagedRecord(f"{path}: {error}") from error
+        if frame.empty:
+            return None
+        frames.append(frame.assign(seed=run.seed))
+    return pd.concat(frames, ignore_index=True)
+
+
+def _curves(cell: Cell, data: Column, number: int) -> Plate:
+    figure = learning_curves(data.steps, data.epochs, data.split, cell.title)
+    stem = figure_stem(f"figure-{number:02d}", cell.model, cell.method, cell.dataset, cell.variant)
+    caption = (
+        f"{cell.title}: training loss, and scores on the {SPLITS[cell.split]} split after each epoch; "
+        f"{_seeds([cell])}, mean ± standard deviation, single seeds thin."
+    )
+    return Plate(stem, caption, "curves", figure)
+
+
+def _overviews(members: Sequence[Cell], data: Mapping[str, Column], metric: str) -> list[Plate]:
+    if len(members) < 2:
+        return []
+    columns = [
+        replace(data[cell.anchor], label=label) for cell, label in zip(members, row_labels(members), strict=True)
+    ]
+    name = members[0].dataset_name
+    caption = f"{name}: training loss and scores on the {_splits(members)} split side by side; {_seeds(members)}."
+    pages = [columns[start : start + MAX_OVERVIEW] for start in range(0, len(columns), MAX_OVERVIEW)]
+    stem = figure_stem("overview", members[0].dataset)
+    return [Plate(stem, caption, "overview", overview(page, f"{name}, {_seeds(members)}")) for page in pages]
+
+
+def _costs(members: Sequence[Cell], data: Mapping[str, Column], metric: str) -> list[Plate]:
+    found = {cost: points for cost in COSTS if len(points := _points(members, metric, cost)) > 1}
+    if not found:
+        return []
+    figure = Figure(figsize=(0.6 + 3.6 * len(found), 3.6), layout="constrained")
+    axes = figure.subplots(1, len(found), sharey=True, squeeze=False)[0]
+    for (cost, points), ax in zip(found.items(), axes, strict=True):
+        score_against_cost(points, ax, called(metric, members), COSTS[cost][0]).label_outer()
+    name = members[0].dataset_name
+    figure.suptitle(wrapped(f"{name}, {called(metric, members)} against cost", 45 * len(found), 3), fontsize=10)
+    caption = (
+        f"{name}: {called(metric, members)} on the {_splits(members)} split against cost, means over "
+        f"{_seeds(members)}, 95 % Student-t intervals. Filled, on the dashed line: nothing scores as high at no more "
+        "cost."
+    )
+    return [Plate(figure_stem("cost", members[0].dataset), caption, "cost", figure)]
+
+
+def _points(members: Sequence[Cell], metric: str, cost: str) -> pd.DataFrame:
+    """One row a cell that has both: label, cost, score, low, high as ``plots.score_against_cost`` takes them."""
+    rows = []
+    for cell, label in zip(members, row_labels(members), strict=True):
+        score, spent = cell.sample(metric), cell.sample(cost)
+        if score is None or spent is None or spent.mean <= 0:
+            continue
+        interval = mean_interval(score)
+        bounds = (np.nan, np.nan) if interval is None else (interval.low, interval.high)
+        rows.append((label, spent.mean / COSTS[cost][1], score.mean, *bounds))
+    return pd.DataFrame(rows, columns=["label", "cost", "score", "low", "high"])
+
+
+def _spread(members: Sequence[Cell], data: Mapping[str, Column], metric: str) -> list[Plate]:
+    labelled = zip(members, row_labels(members), strict=True)
+    rows = [(label, seed, score) for cell, label in labelled for seed, score in cell.by_seed(metric).items()]
+    if not rows:
+        return []
+    scores = pd.DataFrame(rows, columns=["row", "seed", "score"])
+    figure = Figure(figsize=(7, 1.2 + 0.4 * scores["row"].nunique()), layout="constrained")
+    seed_spread(scores, figure.subplots(), called(metric, members))
+    name = members[0].dataset_name
+    figure.suptitle(wrapped(f"{name}, {called(metric, members)} of each seed", 85, 3), fontsize=10)
+    caption = (
+        f"{name}: {called(metric, members)} on the {_splits(members)} split, a point a seed, a bar the mean; "
+        f"{_seeds(members)}."
+    )
+    return [Plate(figure_stem("spread", members[0].dataset), caption, "spread", figure)]
+
+
+def _confusion(cell: Cell) -> list[Plate]:
+    """The confusion matrix of a cell whose trials all keep the predictions of the epoch that counts."""
+    shares = _shares(cell)
+    if shares is None:
+        return []
+    size = max(3.5, 1.5 + min(0.55, 12 / len(shares)) * len(shares))
+    figure = Figure(figsize=(size + 2, size + 0.8), layout="constrained")
+    confusion_matrix(shares, cell.label_names, figure.subplots())
+    figure.suptitle(wrapped(f"{cell.title}, {_seeds([cell])}", int(11 * (size + 2)), 4), fontsize=10)
+    caption = (
+        f"{cell.title}: confusion on the {SPLITS[cell.split]} split, percent of each gold class, mean over "
+        f"{_seeds([cell])}."
+    )
+    stem = figure_stem("confusion", cell.model, cell.method, cell.dataset, cell.variant)
+    return [Plate(stem, caption, "confusion", figure)]
+
+
+def _shares(cell: Cell) -> npt.NDArray[np.float64] | None:
+    """Row-normalised confusion (C, C), mean over the trials; NaN rows of classes without items.
+
+    None where the class names are not known or a trial lacks its predictions.
+    """
+    if cell.num_classes is None:
+        return None
+    matrices = []
+    for run in cell.completed:
+        frame = None if run.epoch is None else read_predictions(run.path, cell.split, run.epoch)
+        if frame is None:
+            return None
+        try:
+            counts = confusion(frame["gold"].to_numpy(), frame["predicted"].to_numpy(), cell.num_classes)
+        except ValueError as error:
+            raise DamagedRecord(f"{run.path / 'predictions.parquet'}: {error}") from error
+        totals = counts.sum(axis=1, keepdims=True)
+        matrices.append(np.divide(counts, totals, where=totals > 0, out=np.full(counts.shape, np.nan)))
+    return np.asarray(np.mean(matrices, axis=0))
+
+
+def _seeds(members: Sequence[Cell]) -> str:
+    """``n = 5 seeds``, or ``n = 3 of 5 seeds``, or over cells that differ ``n = 3 to 5 seeds``."""
+    counts = sorted({len(cell.completed) for cell in members})
+    asked = sorted({len(cell.expected) for cell in members})
+    n = " to ".join(map(str, dict.fromkeys((counts[0], counts[-1]))))
+    of = f" of {asked[0]}" if len(counts) == len(asked) == 1 and asked != counts else ""
+    return f"n = {n}{of} seed{'' if n == '1' and not of else 's'}"
+
+
+def _splits(members: Sequence[Cell]) -> str:
+    return " or ".join(dict.fromkeys(SPLITS[cell.split] for cell in members))

@@ -1,0 +1,198 @@
+"""Scores against cost, confusion matrices, spread over seeds: data and an ``ax`` in, ``ax`` out."""
+
+from collections.abc import Iterator, Sequence
+from itertools import pairwise
+from typing import Any
+
+import matplotlib as mpl
+import numpy as np
+import numpy.typing as npt
+import pandas as pd
+from matplotlib.axes import Axes
+from matplotlib.collections import PolyCollection
+from matplotlib.ticker import LogLocator, NullFormatter
+from matplotlib.transforms import Bbox
+
+from analysis.plate import hover, wrapped
+
+BLUE, GREY = "#0072B2", "#767676"
+Segment = Sequence[tuple[float, float]]
+LABEL_SIZE, GAP = 8, 7  # points
+# Places of a label around its point: direction, and how it is aligned there; the first that is free is taken.
+PLACES = [(1, 0), (-1, 0), (0, 1), (0, -1), (1, 1), (-1, 1), (1, -1), (-1, -1)]
+ALIGNED = {1: ("left", "bottom"), 0: ("center", "center"), -1: ("right", "top")}
+MAX_NUMBERED = 25  # classes
+
+
+def pareto(points: pd.DataFrame) -> pd.Series:
+    """Whether no other row scores as high at no more cost, one of the two strictly better; columns cost and score."""
+    cost, score = points["cost"].to_numpy(), points["score"].to_numpy()
+    no_worse = (cost[:, None] <= cost) & (score[:, None] >= score)
+    better = (cost[:, None] < cost) | (score[:, None] > score)
+    return pd.Series(~(no_worse & better).any(axis=0), index=points.index)
+
+
+def score_against_cost(points: pd.DataFrame, ax: Axes, score: str = "score", cost: str = "cost") -> Axes:
+    """Draw ``points``, one row a cell: label, cost (above 0), score and the bounds low and high of its mean's interval.
+
+    Scores are in [0, 1] and shown in percent; NaN bounds give no error bar. Filled markers and a step line are the
+    Pareto front: nothing scores as high at no more cost. ``score`` and ``cost`` name the axes.
+    """
+    front = pareto(points)
+    rows = points.assign(**{name: 100 * points[name] for name in ("score", "low", "high")})
+    steps = rows[front].sort_values("cost")
+    ax.step(steps["cost"], steps["score"], where="post", color=GREY, linewidth=1, linestyle=(0, (4, 2)), zorder=1)
+    for known, face in ((front, BLUE), (~front, "none")):
+        ax.scatter(rows["cost"][known], rows["score"][known], s=40, facecolors=face, edgecolors=BLUE, zorder=3)
+    ax.vlines(rows["cost"], rows["low"], rows["high"], color=BLUE, linewidth=1, zorder=2)
+    ax.set_xscale("log")
+    ax.set(xlabel=cost, ylabel=f"{score} (%)")
+    ax.margins(y=0.12)
+    log_ticks(ax, rows["cost"])
+    bounded = rows.dropna(subset=["low", "high"])
+    bars = [[(x, low), (x, high)] for x, low, high in zip(*_columns(bounded, "cost", "low", "high"), strict=True)]
+    _place_labels(rows, [*bars, *_corners(steps)], ax)
+    texts = []
+    for label, x, y, low, high in zip(rows["label"], *_columns(rows, "cost", "score", "low", "high"), strict=True):
+        bounds = f" [{low:.2f}, {high:.2f}]" if np.isfinite(low) else ""
+        texts.append(f"{label}: {score} {y:.2f}{bounds}, {cost} {_number(x)}")
+    hover(ax, rows["cost"], rows["score"], texts)
+    return ax
+
+
+def confusion_matrix(shares: npt.NDArray[np.float64], label_names: Sequence[str], ax: Axes) -> Axes:
+    """Draw ``shares`` (C, C), of the items of each gold class (rows) the share in [0, 1] predicted as each (columns).
+
+    Rows of NaN, classes without items, stay blank. Up to 25 classes the percentages stand in the cells.
+    """
+    count = len(label_names)
+    cells = [(row, column) for row in range(count) for column in range(count) if np.isfinite(shares[row, column])]
+    values = [shares[cell] for cell in cells]
+    squares = [[(x - 0.5, y - 0.5), (x + 0.5, y - 0.5), (x + 0.5, y + 0.5), (x - 0.5, y + 0.5)] for y, x in cells]
+    texts = [
+        f"gold {label_names[row]}, predicted {label_names[column]}: {100 * value:.2f} %"
+        for (row, column), value in zip(cells, values, strict=True)
+    ]
+    colours = mpl.colormaps["magma_r"]
+    faces = colours(values)
+    ax.add_collection(PolyCollection(squares, facecolors=faces, edgecolors="face", linewidths=0.3, urls=texts))
+    for (row, column), value, face in zip(cells, values, faces, strict=True) if count <= MAX_NUMBERED else ():
+        # From WCAG's luminance 0.18 on dark text has more contrast; it is not black, which turns light on dark pages.
+        ink = "#111111" if (face[:3] ** 2.2) @ (0.2126, 0.7152, 0.0722) > 0.18 else "#FFFFFF"
+        ax.text(
+            column,
+            row,
+            f"{100 * value:.1f}",
+            color=ink,
+            fontsize=min(9, 150 / count),
+            ha="center",
+            va="center_baseline",
+        )
+    names = [wrapped(name, 22, 2) for name in label_names]
+    steep = max(map(len, names)) > 8 or count > 8
+    size = min(8, 700 / count)
+    turned: dict[str, Any] = {"rotation": 40, "rotation_mode": "anchor", "ha": "right"} if steep else {}
+    ax.set_xticks(range(count), names, fontsize=size, **turned)
+    ax.set_yticks(range(count), names, fontsize=size)
+    ax.tick_params(length=0)
+    ax.set(xlim=(-0.5, count - 0.5), ylim=(count - 0.5, -0.5), aspect="equal", xlabel="predicted", ylabel="gold")
+    scale = mpl.cm.ScalarMappable(mpl.colors.Normalize(0, 100), colours)
+    ax.figure.colorbar(scale, ax=ax, label="of the gold class (%)", shrink=0.8)
+    return ax
+
+
+def seed_spread(scores: pd.DataFrame, ax: Axes, score: str = "score") -> Axes:
+    """Draw ``scores`` (columns row, seed, score in [0, 1]), a strip a row in the order given: every seed a point, the
+    mean a bar. Points that would hide each other are set apart. ``score`` names the axis.
+    """
+    shown = scores.assign(score=100 * scores["score"])
+    rows = list(dict.fromkeys(shown["row"]))
+    near = 0.015 * max(float(np.ptp(shown["score"])), 0.01)
+    for position, row in enumerate(rows):
+        own = shown[shown["row"] == row].sort_values(["score", "seed"])
+        heights = position + _apart(own["score"].to_numpy(), near)
+        ax.scatter(own["score"], heights, s=28, facecolors=BLUE, edgecolors="none", alpha=0.75, zorder=2)
+        mean, std = own["score"].mean(), own["score"].std(ddof=1)
+        ax.vlines(mean, position - 0.32, position + 0.32, color="#000000", linewidth=2, zorder=3)
+        spread = f" ± {std:.2f}" if len(own) > 1 else ""
+        hover(ax, [mean], [position + 0.38], [f"{row}: mean {mean:.2f}{spread} (n = {len(own)})"])
+        texts = [f"{row}, seed {seed}: {value:.2f}" for seed, value in zip(own["seed"], own["score"], strict=True)]
+        hover(ax, own["score"], heights, texts)
+    ax.set_yticks(range(len(rows)), [wrapped(row, 36, 2) for row in rows])
+    ax.set(ylim=(len(rows) - 0.5, -0.5), xlabel=f"{score} (%)")
+    ax.grid(axis="x", color=GREY, alpha=0.3, linewidth=0.6)
+    ax.set_axisbelow(True)
+    ax.tick_params(axis="y", length=0)
+    return ax
+
+
+def _apart(values: npt.NDArray[np.float64], near: float) -> npt.NDArray[np.float64]:
+    """Offsets (N,) of sorted values, 0 but for those within ``near`` of the first of their like: 0, up, down, ..."""
+    offsets = np.zeros(len(values))
+    start = 0
+    for position, value in enumerate(values):
+        if value - values[start] > near:
+            start = position
+        rank = position - start
+        offsets[position] = min(0.12 * ((rank + 1) // 2), 0.36) * (-1 if rank % 2 else 1)
+    return offsets
+
+
+def _columns(frame: pd.DataFrame, *names: str) -> list[list[float]]:
+    return [frame[name].tolist() for name in names]
+
+
+def _corners(steps: pd.DataFrame) -> Iterator[Segment]:
+    """The level and upright parts of the step line through ``steps``."""
+    for (x, y), (next_x, next_y) in pairwise(zip(*_columns(steps, "cost", "score"), strict=True)):
+        yield [(x, y), (next_x, y)]
+        yield [(next_x, y), (next_x, next_y)]
+
+
+def _number(cost: float) -> str:
+    return f"{cost:,.0f}" if cost >= 1000 else f"{cost:.3g}"
+
+
+def log_ticks(ax: Axes, costs: pd.Series) -> None:
+    """Plain numbers on a logarithmic axis that spans at least a factor of 10, so that it shows two ticks or more."""
+    low, high = costs.min() / 1.5, costs.max() * 1.5
+    widen = max(1.0, np.sqrt(10 / (high / low)))
+    ax.set_xlim(low / widen, high * widen)
+    ax.xaxis.set_major_locator(LogLocator(subs=(1, 2, 5) if high / low < 50 else (1,)))
+    ax.xaxis.set_major_formatter(lambda value, _: f"{value / 1e6:g}M" if value >= 1e6 else _number(value))
+    ax.xaxis.set_minor_formatter(NullFormatter())
+
+
+def _place_labels(rows: pd.DataFrame, lines: Sequence[Segment], ax: Axes) -> None:
+    """Write each row's label where it meets the fewest points, ``lines`` and earlier labels, and stays in the axes.
+
+    Sizes are estimates (0.6 em a character), which need no drawing and are the same everywhere.
+    """
+    unit = ax.figure.dpi / 72
+    points = list(zip(*_columns(rows, "cost", "score"), strict=True))
+    spots = ax.transData.transform(points)
+    taken = [Bbox([spot - 4 * unit, spot + 4 * unit]) for spot in spots]
+    taken += [_around(ax.transData.transform(line)).padded(unit) for line in lines]
+    for label, point, spot in zip(rows["label"], points, spots, strict=True):
+        text = wrapped(label, 24, 2)
+        written = text.split("\n")
+        size = np.array([0.6 * max(map(len, written)), 1.25 * len(written)]) * LABEL_SIZE * unit
+        corners = [spot + np.array(place) * GAP * unit + (np.array(place) - 1) / 2 * size for place in PLACES]
+        boxes = [Bbox([corner, corner + size]) for corner in corners]
+        met = [box.count_overlaps(taken) + 2 * _share_outside(box, ax.bbox) for box in boxes]
+        best = int(np.argmin(met))
+        taken.append(boxes[best])
+        right, up = PLACES[best]
+        ax.annotate(
+            text, point, (GAP * right, GAP * up), textcoords="offset points", fontsize=LABEL_SIZE,
+            ha=ALIGNED[right][0], va=ALIGNED[up][1],
+        )  # fmt: skip
+
+
+def _around(corners: npt.NDArray[np.float64]) -> Bbox:
+    return Bbox([corners.min(axis=0), corners.max(axis=0)])
+
+
+def _share_outside(box: Bbox, frame: Bbox) -> float:
+    inside = Bbox.intersection(box, frame)
+    return 1.0 if inside is None else 1 - inside.width * inside.height / (box.width * box.height)

@@ -1,0 +1,246 @@
+"""The figures of searches: each dataset's methods against the learning rate and the budget, and each study's own."""
+
+from collections.abc import Sequence
+
+import numpy as np
+import pandas as pd
+from matplotlib import cm, colormaps
+from matplotlib.colors import Normalize
+from matplotlib.figure import Figure
+from matplotlib.ticker import MaxNLocator
+
+from analysis.expected import drawn, expected_best, refused
+from analysis.figures.search_plots import (
+    LATER,
+    contour,
+    expected_curves,
+    history,
+    importance_bars,
+    objectives,
+    sensitivity,
+    slice_of,
+)
+from analysis.importance import importances
+from analysis.names import metric_name, numbered
+from analysis.plate import Plate, figure_stem, wrapped
+from analysis.search import MARGIN, Searched, configuration, is_score, objective_name
+from tunekit.store.result_store import TrialState
+
+MAX_SLICES = 4
+"""Parameters beside each other."""
+MIN_CONTOUR = 6
+"""Complete trials below which a surface says nothing."""
+
+
+def search_figures(found: Sequence[Searched]) -> list[Plate]:
+    """All figures of ``found``, kind by kind; those that a study has nothing to show in are left out."""
+    shown = [one for one in found if one.complete]
+    groups: dict[tuple[str, str, str], list[Searched]] = {}
+    for one in shown:
+        groups.setdefault((one.study.model, one.study.dataset, one.objective), []).append(one)
+    plates: list[Plate] = []
+    for draw in (_sensitivity, _expected):
+        plates += [plate for members in groups.values() for plate in draw(members)]
+    for draw_one in (_history, _slices, _contour, _importance, _front):
+        plates += [plate for one in shown for plate in draw_one(one)]
+    return plates
+
+
+def _trials(one: Searched) -> pd.DataFrame:
+    """A row a trial as ``analysis.figures.search_plots`` takes them, its parameters as ``param:<name>``."""
+    scale = 100 if is_score(one.objective) else 1
+    rows = []
+    for trial in one.study.trials:
+        score = one.score(trial)
+        rows.append(
+            {
+                "number": trial.number,
+                "score": np.nan if score is None else scale * score,
+                "state": trial.state.value,
+                "label": configuration(one, trial),
+                **{f"param:{name}": trial.params.get(name) for name in one.study.space},
+            }
+        )
+    return pd.DataFrame(rows)
+
+
+def _axis_name(one: Searched) -> str:
+    return f"{objective_name(one.objective)}{' (%)' if is_score(one.objective) else ''}"
+
+
+def _plate(kind: str, one: Searched, caption: str, figure: Figure) -> Plate:
+    """A figure of one study."""
+    stem = figure_stem(kind, one.study.model, one.study.method, one.study.dataset)
+    return Plate(stem, f"{one.title}: {caption}", kind, figure)
+
+
+def _labels(members: Sequence[Searched]) -> list[str]:
+    """The methods' names; where one stands twice, with the sampler."""
+    names = [one.method_name for one in members]
+    return numbered(
+        [
+            name if names.count(name) == 1 else f"{name}, {one.study.sampler}"
+            for name, one in zip(names, members, strict=True)
+        ]
+    )
+
+
+def _sensitivity(members: Sequence[Searched]) -> list[Plate]:
+    series = {
+        label: _trials(one).rename(columns={"param:learning_rate": "learning_rate"})
+        for label, one in zip(_labels(members), members, strict=True)
+        if one.near and is_score(one.objective) and one.study.directions[0] == "maximize"
+    }
+    if not series:
+        return []
+    first = members[0]
+    figure = Figure(figsize=(7, 4.2), layout="constrained")
+    sensitivity(series, figure.subplots(), _axis_name(first), 100 * MARGIN)
+    figure.legend(loc="outside lower center", fontsize=8, frameon=False)
+    figure.suptitle(wrapped(f"{first.model_name}, {first.dataset_name}: learning rate", 85, 2), fontsize=10)
+    caption = (
+        f"{first.model_name}, {first.dataset_name}: {objective_name(first.objective)} against the learning rate, a "
+        "point a configuration (hollow where a scheduler stopped it), running mean and one standard deviation over "
+        f"complete ones; bars: learning rates within {100 * MARGIN:g} point of the method's best."
+    )
+    return [Plate(figure_stem("sensitivity", first.study.model, first.study.dataset), caption, "sensitivity", figure)]
+
+
+def _expected(members: Sequence[Searched]) -> list[Plate]:
+    series, epochs, failed = {}, [], 0
+    for label, one in zip(_labels(members), members, strict=True):
+        if refused(one) is None:
+            trials = drawn(one)
+            # A failed trial cost its budget and gave nothing: it counts as the lowest score there can be.
+            scores = [0.0 if trial.state is TrialState.FAILED else one.merit(trial) for trial in trials]
+            curve = expected_best(scores)
+            series[label] = curve.assign(mean=100 * curve["mean"], std=100 * curve["std"])
+            epochs.append(sum(trial.epochs for trial in trials) / len(trials))
+            failed += sum(trial.state is TrialState.FAILED for trial in trials)
+    if not series:
+        return []
+    first = members[0]
+    figure = Figure(figsize=(6.5, 4), layout="constrained")
+    expected_curves(series, figure.subplots(), _axis_name(first))
+    figure.suptitle(wrapped(f"{first.model_name}, {first.dataset_name}: what a budget buys", 80, 2), fontsize=10)
+    caption = (
+        f"{first.model_name}, {first.dataset_name}: expected best {objective_name(first.objective)} of n random "
+        f"trials, ± one standard deviation, of {_range(epochs)} epochs each (Dodge et al. 2019)."
+        + (f" {failed} failed trials count as 0." if failed else "")
+    )
+    return [Plate(figure_stem("budget", first.study.model, first.study.dataset), caption, "budget", figure)]
+
+
+def _history(one: Searched) -> list[Plate]:
+    figure = Figure(figsize=(6.5, 3.4), layout="constrained")
+    history(_trials(one), figure.subplots(), _axis_name(one), maximise=one.study.directions[0] == "maximize")
+    figure.suptitle(wrapped(f"{one.title}: {one.study.sampler}, {one.study.scheduler}", 80, 2), fontsize=10)
+    caption = f"{objective_name(one.objective)} of each trial of the search, and the best complete one."
+    return [_plate("history", one, caption, figure)]
+
+
+def _slices(one: Searched) -> list[Plate]:
+    names = list(one.parameters)[:MAX_SLICES]
+    trials = _trials(one)
+    trials = trials[trials["score"].notna()]
+    if not names:
+        return []
+    figure = Figure(figsize=(1.2 + 2.9 * len(names), 3.2), layout="constrained")
+    axes = figure.subplots(1, len(names), sharey=True, squeeze=False)[0]
+    for name, ax in zip(names, axes, strict=True):
+        own = trials.dropna(subset=[f"param:{name}"])
+        slice_of(own, f"param:{name}", ax, _words(name), log=_is_log(one, name))
+    axes[0].set_ylabel(_axis_name(one))
+    scale = cm.ScalarMappable(Normalize(trials["number"].min(), trials["number"].max()), colormaps[LATER])
+    figure.colorbar(scale, ax=list(axes), label="trial", ticks=MaxNLocator("auto", integer=True))
+    figure.suptitle(wrapped(one.title, 30 * len(names) + 10, 2), fontsize=10)
+    caption = (
+        f"{objective_name(one.objective)} over each parameter that was searched; later trials lighter, "
+        "stopped ones hollow."
+    )
+    return [_plate("slice", one, caption, figure)]
+
+
+def _contour(one: Searched) -> list[Plate]:
+    names = [name for name in _by_importance(one) if _is_numeric(one, name)][:2]
+    if len(names) < 2 or len(one.complete) < MIN_CONTOUR:
+        return []
+    shares = sorted(names, key=one.parameters.index)
+    trials = _trials(one).rename(columns={f"param:{name}": _words(name) for name in shares})
+    figure = Figure(figsize=(5.6, 4), layout="constrained")
+    ax = figure.subplots()
+    words = (_words(shares[0]), _words(shares[1]))
+    try:
+        contour(trials, words, (_is_log(one, shares[0]), _is_log(one, shares[1])), ax, _axis_name(one))
+    except ValueError:  # all on one line: there is no surface
+        return []
+    ax.set(xlabel=words[0], ylabel=words[1])
+    figure.suptitle(wrapped(one.title, 60, 2), fontsize=10)
+    caption = (
+        f"{objective_name(one.objective)} over {words[0]} and {words[1]}, linear between the complete "
+        "trials (white), whatever their other parameters."
+    )
+    return [_plate("contour", one, caption, figure)]
+
+
+def _importance(one: Searched) -> list[Plate]:
+    shares = importances(one)
+    if isinstance(shares, str):
+        return []
+    figure = Figure(figsize=(5.2, 1.3 + 0.4 * len(shares)), layout="constrained")
+    importance_bars({_words(name): share for name, share in shares.items()}, figure.subplots())
+    figure.suptitle(wrapped(one.title, 60, 2), fontsize=10)
+    caption = (
+        f"what each parameter decided about reaching the best quarter of {len(one.complete)} complete "
+        "trials, at least five, within what was tried (PED-ANOVA, Watanabe et al. 2023)."
+    )
+    return [_plate("importance", one, caption, figure)]
+
+
+def _front(one: Searched) -> list[Plate]:
+    if len(one.study.objectives) != 2:
+        return []
+    front = {trial.number for trial in one.front}
+    scales = [100 if is_score(name) else 1 for name in one.study.objectives]
+    rows = [
+        (trial.number, *(s * v for s, v in zip(scales, trial.values or (), strict=True)), trial.number in front)
+        for trial in one.complete
+    ]
+    names = (_axis_name(one), metric_name(one.study.objectives[1]))
+    figure = Figure(figsize=(5.6, 3.8), layout="constrained")
+    objectives(pd.DataFrame(rows, columns=["number", "score", "second", "front"]), figure.subplots(), names)
+    figure.suptitle(wrapped(one.title, 60, 2), fontsize=10)
+    caption = (
+        "the complete trials by both objectives. Filled and numbered: no other is as good in both and better in one."
+    )
+    return [_plate("front", one, caption, figure)]
+
+
+def _by_importance(one: Searched) -> list[str]:
+    """The parameters, the most important first; in the order of the space where that is not known."""
+    shares = importances(one)
+    return list(one.parameters) if isinstance(shares, str) else list(shares)
+
+
+def _is_numeric(one: Searched, name: str) -> bool:
+    values = [trial.params.get(name) for trial in one.complete]
+    return all(isinstance(value, int | float) and not isinstance(value, bool) for value in values)
+
+
+def _is_log(one: Searched, name: str) -> bool:
+    """Whether a parameter's axis is logarithmic: as it was searched; choices where each is twice the last or more."""
+    given = one.study.space[name]
+    if given["type"] != "categorical":
+        return bool(given["log"])
+    choices = given["choices"]
+    numeric = all(isinstance(value, int | float) and not isinstance(value, bool) and value > 0 for value in choices)
+    return numeric and len(choices) > 2 and all(b >= 2 * a for a, b in zip(choices, choices[1:], strict=False))
+
+
+def _words(name: str) -> str:
+    return name.replace("_", " ")
+
+
+def _range(values: Sequence[float]) -> str:
+    low, high = min(values), max(values)
+    return f"{low:.3g}" if f"{low:.3g}" == f"{high:.3g}" else f"{low:.3g} to {high:.3g}"

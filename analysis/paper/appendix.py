@@ -1,0 +1,123 @@
+"""What a paper's appendix says of its trials: settings, searches, data, costs, machines, validation beside test."""
+
+import json
+from collections.abc import Sequence
+
+from analysis.cells import Cell
+from analysis.names import number
+from analysis.report.audit import DatasetAudit, audit
+from analysis.report.document import Grid, Inline, Paragraph, Section, kept
+from analysis.report.evidence import costs_section, provenance_section, selection_section
+from analysis.results import Study
+from analysis.tables.tables import percent
+from tunekit.schema import Scalar
+
+
+def appendix_sections(study: Study, found: Sequence[Cell]) -> list[Section]:
+    """The appendix of ``found``, all cells of ``study``, without what it has nothing to say of.
+
+    Raises DamagedRecord where a trial's records can't be read.
+    """
+    shown = [cell for cell in found if not cell.searched]
+    audits = {one.name: one for store in study.stores for one in audit(store.root)[0]}
+    sections = [
+        _settings(shown),
+        _search_bounds(found),
+        _splits(list(audits.values())),
+        _validation_beside_test(shown),
+        selection_section(study),
+        costs_section(shown),
+        _machines(study),
+    ]
+    return list(kept(sections))
+
+
+def _settings(shown: Sequence[Cell]) -> Section:
+    """Settings that all cells share, and those in which models and methods differ."""
+    names = list(dict.fromkeys(name for cell in shown for name in cell.settings))
+    values = {name: {json.dumps(cell.settings.get(name)) for cell in shown} for name in names}
+    shared: list[tuple[Inline, ...]] = [
+        (_words(name), _value(shown[0].settings.get(name))) for name in names if len(values[name]) == 1
+    ]
+    differing = [name for name in names if len(values[name]) > 1]
+    rows: dict[tuple[str, ...], None] = {}
+    for cell in shown:
+        texts = [_value(cell.settings.get(name)) if name in cell.settings else "" for name in differing]
+        rows[cell.model_name, cell.method_name, *texts] = None
+    blocks = [Grid(("setting", "value"), tuple(shared), "Settings that all trials share.")] if shared else []
+    if differing:
+        head = ("model", "method", *map(_words, differing))
+        blocks.append(Grid(head, tuple(rows), "Settings in which they differ."))
+    return Section("Hyperparameters", tuple(blocks), "hyperparameters")
+
+
+def _search_bounds(found: Sequence[Cell]) -> Section:
+    """What searches tried: the least and the most, or every value of a setting that is no number."""
+    groups: dict[tuple[str, str, str], list[Cell]] = {}
+    for cell in found:
+        if cell.searched:
+            groups.setdefault((cell.model_name, cell.dataset_name, cell.method_name), []).append(cell)
+    rows: list[tuple[Inline, ...]] = []
+    for names, members in groups.items():
+        for setting in dict.fromkeys(name for cell in members for name in cell.settings):
+            tried = list(
+                {json.dumps(v): v for cell in members if (v := cell.settings.get(setting)) is not None}.values()
+            )
+            if len(tried) > 1:
+                rows.append((*names, _words(setting), _range(tried), str(len(members))))
+    head = ("model", "dataset", "method", "setting", "tried", "configurations")
+    return Section("Search", (Grid(head, tuple(rows), "What the searches tried."),) if rows else (), "bounds")
+
+
+def _range(tried: Sequence[Scalar]) -> str:
+    numbers = [value for value in tried if isinstance(value, int | float) and not isinstance(value, bool)]
+    if len(numbers) == len(tried):
+        return f"{number(min(numbers))} to {number(max(numbers))}"
+    return ", ".join(sorted(map(str, tried)))
+
+
+def _splits(audits: Sequence[DatasetAudit]) -> Section:
+    rows: list[tuple[Inline, ...]] = []
+    for one in audits:
+        sizes = one.counts["rows"].astype(int).to_dict()
+        counts = [str(sizes.get(name, "")) for name in _SPLITS]
+        rows.append((one.display_name, *counts, str(len(one.balance.columns)), one.name))
+    grid = Grid(("dataset", *_SPLITS, "classes", "name"), tuple(rows), "Rows of each split.")
+    return Section("Datasets", (grid,) if rows else (), "splits")
+
+
+_SPLITS = ("train", "val", "test")
+
+
+def _validation_beside_test(shown: Sequence[Cell]) -> Section:
+    rows: list[tuple[Inline, ...]] = []
+    for cell in shown:
+        texts = []
+        for metric in ("accuracy", "macro_f1"):
+            for split in ("val", "test"):
+                sample = cell.sample(f"{split}_{metric}")
+                texts.append("" if sample is None else percent(sample))
+        if any(texts):
+            rows.append((cell.title, *texts))
+    head = ("cell", "accuracy, validation", "accuracy, test", "macro-F1, validation", "macro-F1, test")
+    about = Paragraph("Scores of the same epoch in percent, mean ± sample standard deviation over seeds.")
+    return Section("Validation beside test", (about, Grid(head, tuple(rows))) if rows else (), "validation")
+
+
+def _machines(study: Study) -> Section:
+    """The groups of ``provenance_section``, and the versions of each."""
+    section = provenance_section(study)
+    versions: dict[str, None] = {}
+    for text in study.trials["provenance"].dropna().unique():
+        found = json.loads(text).get("versions", {})
+        versions[", ".join(f"{name} {version}" for name, version in sorted(found.items()))] = None
+    texts = tuple(Paragraph(f"Versions: {text}.") for text in versions if text)
+    return Section("Hardware and software", (*section.blocks, *texts), "machines")
+
+
+def _words(name: str) -> str:
+    return name.replace("_", " ")
+
+
+def _value(value: Scalar | None) -> str:
+    return "none" if value is None else number(value)

@@ -1,0 +1,183 @@
+"""``python -m analysis paper paper.yaml``: all numbers of a paper out of its stores, so that none is typed.
+
+out/tables/  out/figures/  numbers.tex  claims.tex  appendix.tex  preview.tex (all of it as one document)
+paper.json   what it was made from: a digest of every trial and of every file, for ``--check``
+"""
+
+import hashlib
+import json
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, replace
+from pathlib import Path
+from typing import Any
+
+import pandas as pd
+
+from analysis.cells import Cell, cells
+from analysis.claims.verdicts import Verdict, evaluate, load_claims
+from analysis.figures.figures import figures_of
+from analysis.paper.appendix import appendix_sections
+from analysis.paper.spec import read_paper, table_specs
+from analysis.paper.tex import latex_sections
+from analysis.plate import Plate, save
+from analysis.report.document import Section
+from analysis.report.report import figure_sections, lookup_of
+from analysis.report.summary import claims_section
+from analysis.results import Study, load
+from analysis.tables.render import FORMATS, escape_tex
+from analysis.tables.tables import Table, build, default_specs
+from tunekit.schema import slug
+from tunekit.store.result_store import UserError, strict_json
+
+MANIFEST = "paper.json"
+
+
+@dataclass(frozen=True)
+class Draft:
+    """Everything that a paper's folder holds, before it is written."""
+
+    texts: Mapping[str, str]
+    """Contents by path inside the folder."""
+    plates: Sequence[Plate]
+    trials: Mapping[str, str]
+    """A digest of what each trial recorded, by folder."""
+    missing: int
+    """Trials asked for that have not ended."""
+
+
+def compose_paper(file: Path, cache: Path | None) -> Draft:
+    """The paper of ``file`` from its stores. Raises UserError or DamagedRecord on bad input."""
+    paper = read_paper(file)
+    study = load(paper.sweeps, cache, names=paper.names)
+    found = cells(study, paper.select)
+    missing = sum(len(cell.unfinished) for cell in found)
+    specs = table_specs(paper, found) or default_specs(found, paper.metrics, paper.select)
+    tables = [build(replace(spec, caption=_mark(missing) + spec.caption)) for spec in specs]
+    verdicts = evaluate(load_claims(paper.claims), lookup_of(found))
+    plates = [plate for plate in figures_of(study, found) if plate.kind in paper.figures]
+    for plate in plates if missing else ():
+        plate.figure.text(
+            0.5, 0.5, "DRAFT", fontsize=60, color="grey", alpha=0.25, ha="center", va="center", rotation=20
+        )
+    texts = {f"tables/{table.spec.stem}.{suffix}": form(table) for table in tables for suffix, form in FORMATS.items()}
+    texts["numbers.tex"] = _numbers(tables, verdicts, found, missing)
+    texts["claims.tex"] = latex_sections([claims_section(verdicts)])
+    texts["appendix.tex"] = latex_sections([*_draft_section(missing), *appendix_sections(study, found)])
+    texts["figures.tex"] = latex_sections(figure_sections(plates))
+    texts["preview.tex"] = _preview(tables)
+    return Draft(texts, plates, _digests(study), missing)
+
+
+def write_paper(draft: Draft, out: Path) -> None:
+    """Write the folder. Raises OSError."""
+    for name, text in draft.texts.items():
+        path = out / name
+        path.parent.mkdir(parents=True, exist_ok=True)
+        path.write_text(text, encoding="utf-8")
+    drawn = save(draft.plates, out / "figures")
+    files = [*(out / name for name in draft.texts), *drawn]
+    manifest = {"trials": draft.trials, "files": {str(path.relative_to(out)): _sha256(path) for path in files}}
+    (out / MANIFEST).write_text(json.dumps(manifest, indent=1, sort_keys=True) + "\n", encoding="utf-8")
+
+
+def differences(draft: Draft, out: Path) -> list[str]:
+    """Why ``out`` is not what its stores say now, a line each; empty where it is.
+
+    Raises UserError where ``out`` holds no paper, or its paper.json is damaged.
+    """
+    trials, files = _manifest(out / MANIFEST)
+    lines = []
+    for verb, names in {
+        "added": draft.trials.keys() - trials.keys(),
+        "gone": trials.keys() - draft.trials.keys(),
+        "changed": {name for name in trials.keys() & draft.trials.keys() if trials[name] != draft.trials[name]},
+    }.items():
+        lines += [f"trial {verb}: {name}" for name in sorted(names)]
+    for name, text in draft.texts.items():
+        path = out / name
+        if not path.exists() or path.read_text(encoding="utf-8") != text:
+            lines.append(f"{name} is not what the stores give now")
+    for name in sorted(files.keys() - draft.texts.keys()):
+        path = out / name
+        if not path.exists() or _sha256(path) != files[name]:
+            lines.append(f"{name} is not as it was written")
+    return lines
+
+
+def _manifest(path: Path) -> tuple[dict[str, str], dict[str, str]]:
+    try:
+        content = strict_json(path.read_text(encoding="utf-8"))
+        trials, files = dict(content["trials"]), dict(content["files"])
+    except FileNotFoundError as error:
+        raise UserError(f"{path.parent} holds no paper.json; write the paper first, without --check") from error
+    except (OSError, ValueError, KeyError, TypeError) as error:
+        raise UserError(f"{path} is damaged ({error}); write the paper again, without --check") from error
+    return trials, files
+
+
+def _digests(study: Study) -> dict[str, str]:
+    """What each trial recorded, hashed; wherever the store lies and whenever its files were written."""
+    epochs = study.epochs.drop(columns=["folder"])
+    by_path = {path: part.drop(columns="path").to_json() for path, part in epochs.groupby("path")}
+    facts = study.trials.drop(columns=["stamp", "sweep", "path", "folder"])
+    return {
+        f"{sweep}/{folder}": hashlib.sha256(f"{_json(row)} {by_path.get(path, '')}".encode()).hexdigest()[:16]
+        for sweep, folder, path, row in zip(
+            study.trials["sweep"], study.trials["folder"], study.trials["path"], facts.to_dict("records"), strict=True
+        )
+    }
+
+
+def _json(row: Mapping[Any, Any]) -> str:
+    return json.dumps({k: None if pd.isna(v) else v for k, v in row.items()}, sort_keys=True, default=str)
+
+
+def _mark(missing: int) -> str:
+    return f"DRAFT, {missing} trials missing: " if missing else ""
+
+
+def _draft_section(missing: int) -> list[Section]:
+    if not missing:
+        return []
+    return [Section(f"DRAFT: {missing} trials that were asked for have not ended", (), "draft")]
+
+
+def _numbers(tables: Sequence[Table], verdicts: Sequence[Verdict], found: Sequence[Cell], missing: int) -> str:
+    r"""``\tunekit{stem/row/column}`` for each cell, with ``/mean``, ``/std`` and ``/n`` behind it for its parts."""
+    values = {"draft": _mark(missing), "trials": str(sum(len(cell.runs) for cell in found))}
+    for table in tables:
+        for (number, column), entry in table.entries.items():
+            key = "/".join(map(slug, (table.spec.stem, table.spec.rows[number].label, column)))
+            sample = entry.score.sample
+            if key in values:
+                raise UserError(
+                    f"table {table.spec.stem}: two rows are both called {key}; give each a label of its own"
+                )
+            values[key] = entry.text if sample else "??"
+            values[f"{key}/mean"] = f"{100 * sample.mean:.2f}" if sample else "??"
+            values[f"{key}/std"] = f"{100 * sample.std:.2f}" if sample and sample.std is not None else "??"
+            values[f"{key}/n"] = str(sample.n if sample else 0)
+    values |= {f"claim/{slug(one.id)}": one.verdict.value for one in verdicts}
+    lines = [
+        r"% \tunekit{name} prints a number or a verdict; an unknown name stops LaTeX.",
+        r"\def\tunekit#1{\ifcsname tunekit@#1\endcsname\csname tunekit@#1\endcsname",
+        r"  \else\errmessage{tunekit: there is no number called #1}\fi}",
+    ]
+    lines += [
+        rf"\expandafter\def\csname tunekit@{name}\endcsname{{{escape_tex(text)}}}" for name, text in values.items()
+    ]
+    return "\n".join(lines) + "\n"
+
+
+def _preview(tables: Sequence[Table]) -> str:
+    inputs = [rf"\input{{tables/{table.spec.stem}}}" for table in tables]
+    lines = [
+        r"\documentclass{article}", r"\usepackage[margin=2.5cm]{geometry}", r"\usepackage{booktabs,graphicx}",
+        r"\extrafloats{200}", r"\begin{document}", r"\input{numbers}", *inputs, r"\input{claims}", r"\clearpage",
+        r"\input{figures}", r"\clearpage", r"\appendix", r"\input{appendix}", r"\end{document}",
+    ]  # fmt: skip
+    return "\n".join(lines) + "\n"
+
+
+def _sha256(path: Path) -> str:
+    return hashlib.sha256(path.read_bytes()).hexdigest()

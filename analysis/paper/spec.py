@@ -1,0 +1,209 @@
+"""paper.yaml: what a paper shows of its sweeps. Read strictly; every mistake is one line that names its place.
+
+sweeps: [ray_results/main_grid]            # beside this file
+select: last                               # or best-val
+metrics: [accuracy, macro_f1]              # for tables that are not listed
+names: {roberta: RoBERTa-base, acl_arc: ACL}
+claims: claims.yaml                        # the study's nine where left out
+figures: [curves, overview]                # all kinds where left out
+tables:                                    # the usual ones where left out
+  - stem: peft
+    caption: Full fine-tuning against PEFT on RoBERTa.
+    metric: macro_f1
+    columns: [acl_arc, restaurant]
+    rows:
+      - {model: roberta, method: full}
+      - {model: roberta, method: lora, r: 32, label: LoRA}
+"""
+
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+from analysis.cells import SELECTIONS, Cell
+from analysis.names import number
+from analysis.report.report import KINDS, METRICS
+from analysis.tables.tables import PER_CLASS, Row, TableSpec, score_of
+from tunekit.schema import Scalar, slug
+from tunekit.store.result_store import Place, UserError, location, read_yaml
+
+_KEYS = {"sweeps", "select", "metrics", "names", "claims", "figures", "tables"}
+_TABLE_KEYS = {"stem", "caption", "metric", "columns", "rows"}
+
+
+@dataclass(frozen=True)
+class RowSpec:
+    """The cells of one row: every field named here has this value."""
+
+    wanted: Mapping[str, Scalar]
+    label: str | None
+    """The method's name, or the model's where all rows are of one method, where it is left out."""
+
+
+@dataclass(frozen=True)
+class PaperTable:
+    """One table of the paper."""
+
+    stem: str
+    caption: str
+    metric: str
+    columns: tuple[str, ...]
+    """Datasets."""
+    rows: tuple[RowSpec, ...]
+
+
+@dataclass(frozen=True)
+class Paper:
+    """What paper.yaml says."""
+
+    sweeps: tuple[Place, ...]
+    select: str
+    metrics: tuple[str, ...]
+    names: Mapping[str, str]
+    claims: Path | None
+    figures: tuple[str, ...]
+    tables: tuple[PaperTable, ...]
+    """Empty for the usual ones."""
+
+
+def read_paper(path: Path) -> Paper:
+    """The paper of a YAML file. Raises UserError, naming the file and the place, for anything that is not as above."""
+    content = read_yaml(path, str(path))
+    try:
+        return _paper(content, path.parent)
+    except ValueError as error:
+        raise UserError(f"{path}: {error}") from error
+
+
+def table_specs(paper: Paper, found: Sequence[Cell]) -> list[TableSpec]:
+    """The paper's own tables. Raises UserError where a row fits no cell, or several of one dataset."""
+    return [_table_spec(table, found) for table in paper.tables]
+
+
+def _table_spec(table: PaperTable, found: Sequence[Cell]) -> TableSpec:
+    shown = [cell for cell in found if not cell.searched]
+    headings: dict[str, str] = {}
+    by_row: list[list[Cell]] = []
+    for number_of, row in enumerate(table.rows, 1):
+        place = f"table {table.stem}, row {number_of}"
+        fitting = [cell for cell in shown if cell.dataset in table.columns and _fits(cell, row.wanted)]
+        for dataset in table.columns:
+            same = [cell for cell in fitting if cell.dataset == dataset]
+            if len(same) > 1:
+                variants = "; ".join(cell.variant or cell.fingerprint for cell in same)
+                raise UserError(f"{place} fits {len(same)} cells of {dataset}: {variants}; name a field that differs")
+            headings |= {cell.dataset: cell.dataset_name for cell in same}
+        if not fitting:
+            wanted = ", ".join(f"{name}: {number(value)}" for name, value in row.wanted.items())
+            there = "; ".join(dict.fromkeys(f"{cell.model} {cell.method}" for cell in shown))
+            raise UserError(f"{place} ({wanted}) fits no cell; there are {there}")
+        by_row.append(fitting)
+    one_method = len({cell.method for cells in by_row for cell in cells}) == 1
+    rows = [
+        Row(
+            spec.label or (cells[0].model_name if one_method else cells[0].method_name),
+            {cell.dataset: score_of(cell, table.metric) for cell in cells},
+        )
+        for spec, cells in zip(table.rows, by_row, strict=True)
+    ]
+    columns = {dataset: headings.get(dataset, dataset) for dataset in table.columns}
+    return TableSpec(table.stem, table.caption, table.metric, tuple(rows), columns)
+
+
+def _fits(cell: Cell, wanted: Mapping[str, Scalar]) -> bool:
+    known = {"model": cell.model, "method": cell.method, **cell.settings}
+    return all(name in known and known[name] == value for name, value in wanted.items())
+
+
+def _paper(content: Any, folder: Path) -> Paper:
+    values = _mapping(content, "the file", _KEYS, {"sweeps"})
+    select = values.get("select", SELECTIONS[0])
+    if select not in SELECTIONS:
+        raise ValueError(f"select is one of {', '.join(SELECTIONS)}, not {select!r}")
+    metrics = _texts(values.get("metrics", ["accuracy", "macro_f1"]), "metrics")
+    for metric in metrics:
+        _check_metric(metric, "metrics")
+    figures = _texts(values.get("figures", list(KINDS)), "figures", may_be_empty=True)
+    for kind in figures:
+        if kind not in KINDS:
+            raise ValueError(f"figures: {kind!r} is none of {', '.join(KINDS)}")
+    names = values.get("names", {})
+    if not isinstance(names, dict) or not all(isinstance(x, str) for pair in names.items() for x in pair):
+        raise ValueError("names is a mapping of texts, such as {roberta: RoBERTa-base}")
+    tables = values.get("tables", [])
+    if not isinstance(tables, list):
+        raise ValueError("tables is a list")
+    read = tuple(_table(one, f"table {n}") for n, one in enumerate(tables, 1))
+    stems = [table.stem for table in read]
+    if len(set(stems)) != len(stems):
+        raise ValueError(f"two tables have one stem: {', '.join(stems)}")
+    claims = values.get("claims")
+    if claims is not None and not isinstance(claims, str):
+        raise ValueError("claims is the path of a claims file")
+    return Paper(
+        sweeps=tuple(_sweep(name, folder) for name in _texts(values["sweeps"], "sweeps")),
+        select=select,
+        metrics=metrics,
+        names=names,
+        claims=None if claims is None else folder / claims,
+        figures=figures,
+        tables=read,
+    )
+
+
+def _sweep(name: str, folder: Path) -> Place:
+    place = location(name)
+    return folder / name if isinstance(place, Path) else place
+
+
+def _table(content: Any, place: str) -> PaperTable:
+    values = _mapping(content, place, _TABLE_KEYS, _TABLE_KEYS)
+    stem, caption, metric = (values[name] for name in ("stem", "caption", "metric"))
+    if not isinstance(stem, str) or slug(stem) != stem:
+        raise ValueError(f"{place}: stem is a file name of lower-case letters, digits and '-', not {stem!r}")
+    if not isinstance(caption, str) or not isinstance(metric, str):
+        raise ValueError(f"{place}: caption and metric are texts")
+    _check_metric(metric, place)
+    if metric == PER_CLASS:
+        raise ValueError(f"{place}: {PER_CLASS} has tables of its own; put it under metrics")
+    if not isinstance(values["rows"], list) or not values["rows"]:
+        raise ValueError(f"{place}: rows is a list with at least one row")
+    rows = tuple(_row(one, f"{place}, row {n}") for n, one in enumerate(values["rows"], 1))
+    return PaperTable(stem, caption, metric, _texts(values["columns"], f"{place}: columns"), rows)
+
+
+def _row(content: Any, place: str) -> RowSpec:
+    if not isinstance(content, dict) or not content or not all(isinstance(name, str) for name in content):
+        raise ValueError(f"{place} is a mapping such as {{model: roberta, method: lora, label: LoRA}}")
+    label = content.get("label")
+    wanted = {name: value for name, value in content.items() if name != "label"}
+    if not all(isinstance(value, str | int | float | bool) for value in wanted.values()):
+        raise ValueError(f"{place}: every field is a number, a text, true or false")
+    if label is not None and not isinstance(label, str):
+        raise ValueError(f"{place}: label is a text")
+    if "dataset" in wanted or "seed" in wanted:
+        raise ValueError(f"{place}: datasets are columns, and seeds are what is averaged over; leave them out")
+    return RowSpec(wanted, label)
+
+
+def _check_metric(metric: str, place: str) -> None:
+    if metric not in METRICS:
+        raise ValueError(f"{place}: metric {metric!r} is none of {', '.join(METRICS)}")
+
+
+def _mapping(content: Any, place: str, known: set[str], required: set[str]) -> dict[str, Any]:
+    if not isinstance(content, dict):
+        raise ValueError(f"{place} is a mapping with {', '.join(sorted(known))}")
+    unknown, missing = sorted(set(map(str, content)) - known), sorted(required - set(content))
+    if unknown:
+        raise ValueError(f"{place}: unknown {', '.join(unknown)}; there are {', '.join(sorted(known))}")
+    if missing:
+        raise ValueError(f"{place} lacks {', '.join(missing)}")
+    return content
+
+
+def _texts(values: Any, place: str, may_be_empty: bool = False) -> tuple[str, ...]:
+    if not isinstance(values, list) or not all(isinstance(one, str) for one in values) or not (values or may_be_empty):
+        raise ValueError(f"{place} is a list of texts")
+    return tuple(values)

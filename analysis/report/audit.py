@@ -1,0 +1,173 @@
+"""What a sweep's own copies of its datasets say of them: duplicates, conflicting labels, balance, trivial baselines."""
+
+import hashlib
+from collections.abc import Sequence
+from dataclasses import dataclass
+
+import numpy as np
+import pandas as pd
+import pyarrow as pa
+
+from analysis.predictions import METRICS as SCORES
+from analysis.predictions import IntArray, accuracy, read_columns, read_predictions
+from analysis.report.document import Grid, Points, Section
+from analysis.results import DatasetFacts
+from tunekit.store.result_store import DamagedRecord, Place, ResultStore, strict_json
+
+_TEXT, _WHOLE = (pa.string(), pa.large_string()), (pa.int32(), pa.int64())
+_TYPES = {"split": _TEXT, "row": _WHOLE, "label": _WHOLE, "text_sha256": _TEXT, "group": _TEXT}
+
+
+@dataclass(frozen=True)
+class DatasetAudit:
+    """One dataset's audit; texts are compared by their sha256, whole and exact."""
+
+    name: str
+    display_name: str
+    counts: pd.DataFrame
+    """One row a split: rows, texts (distinct), groups, conflicting (distinct texts with several labels), and rows whose
+    text stands in another split, ``in train`` and ``in val``."""
+    balance: pd.DataFrame
+    """One row a split, one column a label: number of rows."""
+    known_right: int
+    """Rows of test whose text stands in train with its own label as the most frequent there."""
+    baselines: dict[str, tuple[float, float]]
+    """Accuracy and macro-F1 on test, in [0, 1], of train's majority class and of a memoriser of train."""
+
+
+def audit(root: Place) -> tuple[list[DatasetAudit], list[str]]:
+    """The datasets of the sweep at ``root``, and a line for each copy that is damaged."""
+    found, damaged = [], []
+    for path in ResultStore(root).copies():
+        try:
+            facts, rows = read_copy(path)
+        except DamagedRecord as error:
+            damaged.append(str(error))
+        else:
+            found.append(_audit(facts, rows))
+    return found, damaged
+
+
+def read_copy(path: Place) -> tuple[DatasetFacts, pd.DataFrame]:
+    """A copy's facts and rows. Raises DamagedRecord, naming the file, where it is not as it was written."""
+    parquet = path.with_suffix(".parquet")
+    try:
+        facts = strict_json(path.read_text(encoding="utf-8"))
+        expected = facts["parquet_sha256"]
+        found = hashlib.sha256(parquet.read_bytes()).hexdigest()
+        known = DatasetFacts.of(facts)
+    except (OSError, ValueError, KeyError, TypeError) as error:
+        raise DamagedRecord(f"{path}: {error}") from error
+    if found != expected:
+        raise DamagedRecord(
+            f"{parquet}: its sha256 is not the one in {path.name}; run the sweep again to write it anew"
+        )
+    return known, read_columns(parquet, _TYPES, list(_TYPES))
+
+
+def _audit(facts: DatasetFacts, rows: pd.DataFrame) -> DatasetAudit:
+    names = facts.label_names
+    texts = {split: part["text_sha256"] for split, part in rows.groupby("split", sort=False)}
+    train, test = (rows[rows["split"] == split] for split in ("train", "test"))
+    counts = pd.DataFrame(
+        {
+            split: {
+                "rows": len(part),
+                "texts": len(part["text_sha256"].unique()),
+                "groups": len(part["group"].unique()),
+                "conflicting": _conflicting(part),
+                **{
+                    f"in {other}": int(part["text_sha256"].isin(set(texts[other])).sum())
+                    for other in ("train", "val")
+                    if other in texts and other != split
+                },
+            }
+            for split, part in rows.groupby("split", sort=False)
+        }
+    ).T
+    counts = counts[sorted(counts, key=lambda name: name == "in val")]
+    balance = pd.crosstab(rows["split"], rows["label"]).reindex(columns=range(len(names)), fill_value=0)
+    usual = _usual_labels(train)
+    known = test["text_sha256"].map(usual)
+    majority = int(train["label"].mode()[0])
+    gold = test["label"].to_numpy()
+    guesses = {"majority": np.full(len(test), majority), "memoriser": known.fillna(majority).astype(int).to_numpy()}
+    return DatasetAudit(
+        name=facts.name,
+        display_name=facts.display_name,
+        counts=counts,
+        balance=balance.set_axis(list(names), axis=1).loc[list(counts.index)],
+        known_right=int((known == test["label"]).sum()),
+        baselines={name: _scores(gold, guess, len(names)) for name, guess in guesses.items()} if len(test) else {},
+    )
+
+
+def _conflicting(part: pd.DataFrame) -> int:
+    """Distinct texts that carry more than one label."""
+    pairs = part[["text_sha256", "label"]].drop_duplicates()
+    return int((pairs.value_counts("text_sha256") > 1).sum())
+
+
+def _usual_labels(train: pd.DataFrame) -> dict[str, int]:
+    """Each text's most frequent label in train, the smallest of equals."""
+    counted = train.groupby(["text_sha256", "label"]).size().reset_index(name="count")
+    ordered = counted.sort_values(["count", "label"], ascending=[False, True]).drop_duplicates("text_sha256")
+    return dict(zip(ordered["text_sha256"], ordered["label"], strict=True))
+
+
+def _scores(gold: IntArray, predicted: IntArray, num_classes: int) -> tuple[float, float]:
+    return accuracy(gold, predicted, num_classes), SCORES["macro_f1"](gold, predicted, num_classes)
+
+
+def clean_scores(root: Place, dataset: str, folder: Place, epoch: int) -> tuple[int, tuple[float, float]] | None:
+    """Number of test items whose text does not stand in train, and accuracy and macro-F1 on them, of one trial.
+
+    None where predictions or the dataset's copy are missing. Raises DamagedRecord where the two don't belong together.
+    """
+    frame = read_predictions(folder, "test", epoch)
+    copies = ResultStore(root).copies()
+    paths = [path for path in copies if path.stem == dataset or path.stem.startswith(f"{dataset}-")]
+    if frame is None or len(paths) != 1:
+        return None
+    facts, rows = read_copy(paths[0])
+    test = rows[rows["split"] == "test"].sort_values("row")
+    # Predictions stand in the order of the split's rows; labels and groups prove it.
+    same = len(test) == len(frame) and (
+        (test["label"].to_numpy() == frame["gold"].to_numpy()).all()
+        and (test["group"].to_numpy() == frame["group_id"].to_numpy()).all()
+    )
+    if not same:
+        raise DamagedRecord(f"{folder / 'predictions.parquet'}: its test items are not those of {paths[0].name}")
+    clean = ~test["text_sha256"].isin(set(rows.loc[rows["split"] == "train", "text_sha256"])).to_numpy()
+    gold, predicted = frame["gold"].to_numpy()[clean], frame["predicted"].to_numpy()[clean]
+    return int(clean.sum()), _scores(gold, predicted, len(facts.label_names))
+
+
+def audit_section(found: Sequence[DatasetAudit], damaged: Sequence[str]) -> Section:
+    """The audits, a part a dataset."""
+    parts = [
+        Section(one.display_name, (_grid(one.counts), _grid(one.balance), Points(_remarks(one))), f"audit-{number}")
+        for number, one in enumerate(found, 1)
+    ]
+    blocks = (Points(tuple(f"damaged: {line}" for line in damaged)),) if damaged else ()
+    return Section("Data audit", blocks, "audit", tuple(parts))
+
+
+def _grid(frame: pd.DataFrame) -> Grid:
+    shown = frame.astype("Int64").astype("string").fillna("")
+    rows = tuple((str(split), *map(str, values)) for split, values in zip(shown.index, shown.to_numpy(), strict=True))
+    return Grid(("split", *map(str, frame.columns)), rows)
+
+
+def _remarks(one: DatasetAudit) -> tuple[str, ...]:
+    lines = [
+        f"{name} of train on test: accuracy {100 * score:.2f} %, macro-F1 {100 * macro:.2f} %"
+        for name, (score, macro) in one.baselines.items()
+    ]
+    if "test" in one.counts.index and "in train" in one.counts:
+        known, total = (int(one.counts[name]["test"]) for name in ("in train", "rows"))
+        lines.append(
+            f"{known} of {total} test texts ({100 * known / total:.0f} %) also stand in train, "
+            f"{one.known_right} of them with that text's most frequent label"
+        )
+    return tuple(lines)

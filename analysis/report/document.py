@@ -1,0 +1,73 @@
+"""A report as data: sections of a few kinds of blocks, which ``analysis.report.pages`` writes as Markdown and as HTML."""
+
+from collections.abc import Iterable, Sequence
+from dataclasses import dataclass, field
+
+from analysis.plate import Plate
+from analysis.tables.tables import Table
+
+
+@dataclass(frozen=True)
+class Link:
+    """A text that leads to ``href``: ``#anchor`` in the report, or a path beside it."""
+
+    text: str
+    href: str
+
+
+Inline = str | Link
+
+
+@dataclass(frozen=True)
+class Paragraph:
+    """Running text."""
+
+    text: str
+
+
+@dataclass(frozen=True)
+class Points:
+    """A list of lines."""
+
+    items: tuple[str, ...]
+
+
+@dataclass(frozen=True)
+class Grid:
+    """A plain table; every row has as many places as ``head``. Raises ValueError where one has not."""
+
+    head: tuple[str, ...]
+    rows: tuple[tuple[Inline, ...], ...]
+    caption: str = ""
+
+    def __post_init__(self) -> None:
+        for row in self.rows:
+            if len(row) != len(self.head):
+                raise ValueError(f"a row of {len(row)} places under a head of {len(self.head)}: {row}")
+
+
+@dataclass(frozen=True)
+class Details:
+    """Text of fixed width behind a line that opens it."""
+
+    summary: str
+    text: str
+
+
+Block = Paragraph | Points | Grid | Details | Table | Plate
+
+
+@dataclass(frozen=True)
+class Section:
+    """A headed part of a report. ``anchor`` is where links to it lead."""
+
+    title: str
+    blocks: tuple[Block, ...]
+    anchor: str
+    parts: tuple["Section", ...] = field(default=())
+    """Sections below it."""
+
+
+def kept(sections: Iterable[Section]) -> Sequence[Section]:
+    """The sections that say something."""
+    return [one for one in sections if one.blocks or one.parts]

@@ -1,0 +1,163 @@
+"""What stands behind the tables: intervals, the price of choosing an epoch, costs, provenance, trials."""
+
+import json
+import os
+from collections.abc import Callable, Mapping, Sequence
+from pathlib import Path
+from typing import Any
+from urllib.parse import quote
+
+from analysis.cells import SELECTIONS, Cell, Run, called, cells
+from analysis.names import SPLITS
+from analysis.report.comparisons import runs_of
+from analysis.report.document import Block, Details, Grid, Inline, Link, Paragraph, Points, Section
+from analysis.results import Study
+from analysis.statistics.new_text import Runs, accuracy_interval, macro_f1_interval
+from analysis.statistics.power import std_interval
+from analysis.statistics.this_set import Interval, mean_interval
+from analysis.tables.tables import percent
+from tunekit.store.result_store import DamagedRecord, Place
+
+NEW_TEXT = {"accuracy": accuracy_interval, "macro_f1": macro_f1_interval}
+
+
+def intervals_section(found: Sequence[Cell]) -> Section:
+    """95 % intervals of each cell's mean, for both questions, and of its std.
+
+    Raises DamagedRecord where stored predictions can't be read.
+    """
+    rows: list[tuple[Inline, ...]] = []
+    for cell in found:
+        for metric, on_new_text in NEW_TEXT.items():
+            sample = None if cell.searched else cell.sample(metric)
+            if sample is None:
+                continue
+            here = mean_interval(sample)
+            new_text = _new_text(cell, on_new_text)
+            spread = std_interval(sample)
+            texts = (
+                called(metric, [cell]), str(sample.n), percent(sample), _interval(here), new_text, _interval(spread),
+            )  # fmt: skip
+            rows.append((Link(cell.title, f"#{cell.anchor}"), *texts))
+    about = Paragraph(
+        "95 % intervals in percent. On this test set: Student t over seeds. On new text of this kind: seeds and items "
+        "vary (accuracy by the variances of both, macro-F1 by a crossed bootstrap). Fewer than 3 seeds give none."
+    )
+    head = ("cell", "metric", "n", "mean ± std", "on this test set", "on new text", "of the std")
+    return Section("Intervals of each mean", (about, Grid(head, tuple(rows))) if rows else (), "intervals")
+
+
+def selection_section(study: Study, metric: str = "macro_f1") -> Section:
+    """Each cell's score by the three ways to choose an epoch, and by how much the best on test flatters it."""
+    chosen = {select: {cell.anchor: cell for cell in cells(study, select)} for select in SELECTIONS}
+    rows: list[tuple[Inline, ...]] = []
+    shown: list[Cell] = []
+    for anchor, cell in chosen["last"].items():
+        samples = [chosen[select][anchor].sample(metric) for select in SELECTIONS]
+        last, by_val, best = samples
+        if cell.searched or cell.split != "test" or last is None or best is None:
+            continue
+        shown.append(cell)
+        honest = by_val or last
+        texts = ["" if sample is None else percent(sample) for sample in samples]
+        rows.append((Link(cell.title, f"#{anchor}"), *texts, f"{100 * (best.mean - honest.mean):+.2f}"))
+    about = Paragraph(
+        f"{called(metric, shown)} on test in percent. Optimism: what choosing the epoch by its test score adds to the "
+        "epoch chosen on validation (to the last one where there is no validation part). It is no score to report."
+    )
+    head = ("cell", "last epoch", "best on validation", "best on test", "optimism")
+    return Section("What the choice of the epoch does", (about, Grid(head, tuple(rows))) if rows else (), "selection")
+
+
+def costs_section(found: Sequence[Cell]) -> Section:
+    """Parameters, peak memory and time of each cell."""
+    rows: list[tuple[Inline, ...]] = []
+    for cell in found:
+        seconds = cell.sample("train_seconds")
+        if seconds is None:
+            continue
+        trained, total, memory = (
+            cell.sample(name) for name in ("num_trainable_params", "num_total_params", "peak_memory_bytes")
+        )
+        share = f"{100 * trained.mean / total.mean:.2f} %" if trained and total else ""
+        texts = (
+            f"{trained.mean:,.0f}" if trained else "", share, f"{memory.mean / 2**20:,.0f}" if memory else "",
+            f"{seconds.mean / 60:,.1f}", f"{seconds.mean * seconds.n / 3600:,.2f}",
+        )  # fmt: skip
+        rows.append((Link(cell.title, f"#{cell.anchor}"), *texts))
+    about = Paragraph(
+        "Means over completed trials. Peak memory is the process's on a CPU, the allocator's on a GPU. Time is that of "
+        "the recorded epochs, training and scoring."
+    )
+    head = ("cell", "trainable parameters", "of all", "peak memory (MiB)", "minutes a trial", "hours in all")
+    return Section("Cost", (about, Grid(head, tuple(rows))) if rows else (), "cost")
+
+
+def provenance_section(study: Study) -> Section:
+    """What ran on what: trials grouped by commit, versions, machine and way of execution."""
+    groups: dict[str, list[Mapping[str, Any]]] = {}
+    for row in study.trials.dropna(subset=["provenance"]).to_dict("records"):
+        where, how = json.loads(row["provenance"]), json.loads(row["execution"])
+        where.pop("trial", None)  # an imported trial's own folder
+        groups.setdefault(json.dumps([where, how], sort_keys=True), []).append({"where": where, "how": how})
+    rows: list[tuple[Inline, ...]] = []
+    details = []
+    for number_of, (text, members) in enumerate(groups.items(), 1):
+        where, how = members[0]["where"], members[0]["how"]
+        commit = f"{(where.get('commit') or '')[:12]}{' (changed)' if where.get('dirty') else ''}"
+        if "imported_from" in where:
+            commit = f"imported from {where['imported_from']}"
+        machine = ", ".join(str(where[name]) for name in ("host", "system", "processor") if where.get(name))
+        execution = ", ".join(f"{name.replace('_', ' ')} {value}" for name, value in how.items())
+        rows.append((str(number_of), str(len(members)), commit, machine, execution))
+        details.append(Details(f"group {number_of}: versions and environment", json.dumps(json.loads(text), indent=1)))
+    head = ("group", "trials", "commit", "machine", "execution")
+    blocks: tuple[Block, ...] = (Grid(head, tuple(rows)), *details) if rows else ()
+    return Section("What ran on what", blocks, "provenance")
+
+
+def trials_section(study: Study, found: Sequence[Cell], out: Path) -> Section:
+    """Every cell's trials and spec; ``out`` is the folder from which links to the trials' folders lead."""
+    parts = []
+    for cell in found:
+        rows = tuple(_trial(cell, run, out) for run in cell.runs)
+        names = [called(metric, [cell]) for metric in ("accuracy", "macro_f1")]
+        head = ("seed", "status", "epoch", *names, "minutes", "folder")
+        spec = Details("spec", json.dumps(json.loads(cell.key), indent=1))
+        waiting = f"Asked for and not ended: seeds {' '.join(map(str, cell.unfinished))}."
+        lines = (Points((waiting,)),) if cell.unfinished else ()
+        blocks = (*lines, Grid(head, rows), spec)
+        parts.append(Section(f"{cell.title} ({SPLITS[cell.split]})", blocks, cell.anchor))
+    return Section("Trials and their specs", (), "trials", tuple(parts))
+
+
+def _new_text(cell: Cell, interval: Callable[[Runs], Interval | None]) -> str:
+    """The interval on new text, or why there is none."""
+    try:
+        return _interval(interval(runs_of(cell).runs))
+    except DamagedRecord:
+        raise
+    except ValueError as error:
+        return str(error)
+
+
+def _trial(cell: Cell, run: Run, out: Path) -> tuple[Inline, ...]:
+    scores = [run.scores.get(f"{cell.split}_{metric}") for metric in ("accuracy", "macro_f1")]
+    seconds = run.scores.get("train_seconds")
+    return (
+        str(run.seed),
+        "unfinished" if run.status is None else f"{run.status}{', filled' if run.filled else ''}",
+        "" if run.epoch is None else str(run.epoch),
+        *("" if score is None else f"{100 * score:.2f}" for score in scores),
+        "" if seconds is None else f"{seconds / 60:.1f}",
+        _folder(run.path, out),
+    )
+
+
+def _folder(path: Place, out: Path) -> Inline:
+    """A link to a trial's folder; the name alone on an object store, to which no browser finds."""
+    return Link(path.name, quote(os.path.relpath(path, out))) if isinstance(path, Path) else path.name
+
+
+def _interval(interval: Interval | None) -> str:
+    return "" if interval is None else f"{100 * interval.low:.2f} to {100 * interval.high:.2f}"

@@ -1,0 +1,72 @@
+"""A report's sections as one Markdown text, and as one offline HTML page. Text is escaped for each."""
+
+from collections.abc import Sequence
+from importlib import resources
+
+import jinja2
+from markupsafe import Markup
+
+from analysis.plate import Plate, svg_text
+from analysis.report.document import Block, Details, Grid, Inline, Link, Paragraph, Points, Section
+from analysis.tables.render import escape_markdown, html_table, markdown
+from analysis.tables.tables import Table
+
+
+def markdown_page(title: str, sections: Sequence[Section]) -> str:
+    """The report as Markdown; its figures are linked as ``figures/<stem>.png``."""
+    return "\n".join([f"# {escape_markdown(title)}\n", *(_section(one, 2) for one in sections)])
+
+
+def markdown_sections(sections: Sequence[Section], level: int = 2) -> str:
+    """Sections alone, without a page's title."""
+    return "\n".join(_section(one, level) for one in sections)
+
+
+def html_page(title: str, sections: Sequence[Section]) -> str:
+    """The report as one HTML page that fetches nothing and runs no script; figures stand in it as SVG."""
+    environment = jinja2.Environment(autoescape=True, undefined=jinja2.StrictUndefined, trim_blocks=True)
+    template = environment.from_string((resources.files("analysis") / "report.html.j2").read_text("utf-8"))
+    return template.render(
+        title=title,
+        sections=sections,
+        kinds=lambda block: type(block).__name__,
+        # Both escape every text of their own.
+        score_table=lambda table: Markup(html_table(table, linked=True)),
+        drawing=lambda plate: Markup(svg_text(plate.figure, f"{plate.stem}-")),
+    )
+
+
+def _section(one: Section, level: int) -> str:
+    head = f'<a id="{one.anchor}"></a>\n\n{"#" * min(level, 6)} {escape_markdown(one.title)}\n'
+    return "\n".join([head, *map(_block, one.blocks), *(_section(part, level + 1) for part in one.parts)])
+
+
+def _block(block: Block) -> str:
+    match block:
+        case Paragraph(text):
+            return f"{escape_markdown(text)}\n"
+        case Points(items):
+            return "".join(f"- {escape_markdown(item)}\n" for item in items)
+        case Grid():
+            return _grid(block)
+        case Details(summary, text):
+            return f"{escape_markdown(summary)}\n\n" + "".join(f"    {line}\n" for line in text.splitlines())
+        case Table():
+            return markdown(block)
+        case Plate():
+            return f"![{escape_markdown(block.caption)}](figures/{block.stem}.png)\n"
+
+
+def _grid(grid: Grid) -> str:
+    rows = [f"| {' | '.join(map(_inline, row))} |" for row in grid.rows]
+    caption = [f"**{escape_markdown(grid.caption)}**\n"] if grid.caption else []
+    head = f"| {' | '.join(map(escape_markdown, grid.head))} |"
+    return "\n".join([*caption, head, "|---" * len(grid.head) + "|", *rows, ""])
+
+
+def _inline(item: Inline) -> str:
+    match item:
+        case Link(text, href):
+            return f"[{escape_markdown(text)}](<{href}>)" if text else ""
+        case _:
+            return escape_markdown(item)

@@ -1,0 +1,166 @@
+"""The report of one or more sweeps: what its tables are, and its sections in the order in which they are read."""
+
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+
+from analysis.cells import Cell, cells
+from analysis.claims.published import Lookup
+from analysis.claims.verdicts import evaluate, load_claims
+from analysis.figures.figures import figures_of
+from analysis.plate import Plate
+from analysis.report.audit import audit, audit_section
+from analysis.report.comparisons import comparisons_section, single_runs_section
+from analysis.report.document import Section, kept
+from analysis.report.evidence import (
+    costs_section,
+    intervals_section,
+    provenance_section,
+    selection_section,
+    trials_section,
+)
+from analysis.report.majority import filled_with_majority
+from analysis.report.measured_memory import predictions_section
+from analysis.report.pages import html_page, markdown_page
+from analysis.report.search_section import search_section
+from analysis.report.summary import (
+    about_section,
+    claims_section,
+    failures_section,
+    headline_section,
+    left_out_section,
+    published_section,
+)
+from analysis.results import Study
+from analysis.search import searched
+from analysis.statistics.this_set import Sample
+from analysis.tables.tables import PER_CLASS, Table, build, default_specs
+from tunekit.store.result_store import UserError
+
+METRICS = ("accuracy", "macro_f1", "micro_f1", "mcc", "weighted_f1", PER_CLASS)
+KINDS: Mapping[str, str] = {
+    "curves": "Learning curves",
+    "overview": "Learning curves side by side",
+    "cost": "Score against cost",
+    "spread": "Seeds",
+    "confusion": "Confusion matrices",
+    "sensitivity": "Learning-rate sensitivity",
+    "budget": "Expected validation performance against budget",
+    "history": "Optimisation history",
+    "slice": "Scores over each parameter",
+    "contour": "Scores over two parameters",
+    "importance": "Parameter importance",
+    "front": "Two objectives",
+}
+
+
+@dataclass(frozen=True)
+class Choices:
+    """What a report may be asked for beyond its sweeps."""
+
+    select: str
+    metrics: Sequence[str]
+    published: bool
+    fill: bool
+    """Failed trials count with the majority class's score."""
+    margin: float | None
+    """For equivalence, in [0, 1]."""
+    pair: bool
+    claims: Path | None
+
+
+@dataclass(frozen=True)
+class Report:
+    """What is written."""
+
+    title: str
+    tables: Sequence[Table]
+    plates: Sequence[Plate]
+    sections: Sequence[Section]
+
+
+def compose(study: Study, choices: Choices, out: Path) -> Report:
+    """The report of ``study``; ``out`` is the folder it will stand in.
+
+    Raises UserError on bad choices, and DamagedRecord where a trial's predictions or steps can't be read.
+    """
+    for metric in choices.metrics:
+        if metric not in METRICS:
+            raise UserError(f"--metric {metric}: choose among {', '.join(METRICS)}")
+    found = cells(study, choices.select)
+    scored = filled_with_majority(study, found) if choices.fill else found
+    specs = default_specs(scored, choices.metrics, choices.select)
+    tables = [build(spec) for spec in specs]
+    plates = figures_of(study, found)
+    audits = [audit(store.root) for store in study.stores]
+    sections = [
+        about_section(study, scored, choices.select),
+        headline_section(tables),
+        Section("Scores", tuple(tables), "scores"),
+        published_section(found, choices.metrics) if choices.published else None,
+        selection_section(study),
+        intervals_section(scored),
+        comparisons_section(tables, choices.margin, choices.pair),
+        single_runs_section(tables),
+        claims_section(evaluate(load_claims(choices.claims), lookup_of(scored))),
+        search_section(searched(study, found)),
+        costs_section(found),
+        predictions_section(found),
+        *figure_sections(plates),
+        *(audit_section(*one) for one in audits),
+        failures_section(found),
+        left_out_section(study),
+        provenance_section(study),
+        trials_section(study, found, out),
+    ]
+    title = ", ".join(store.root.name for store in study.stores)
+    return Report(title, tables, plates, kept(one for one in sections if one is not None))
+
+
+def write_report(report: Report, out: Path) -> list[Path]:
+    """Write ``out/report.md`` and ``out/report.html``. Raises OSError."""
+    out.mkdir(parents=True, exist_ok=True)
+    pages = {
+        "report.md": markdown_page(report.title, report.sections),
+        "report.html": html_page(report.title, report.sections),
+    }
+    for name, text in pages.items():
+        (out / name).write_text(text, encoding="utf-8")
+    return [out / name for name in pages]
+
+
+def figure_sections(plates: Sequence[Plate]) -> list[Section]:
+    """A section for each kind of figure that there is."""
+    return [
+        Section(title, blocks, f"figures-{kind}")
+        for kind, title in KINDS.items()
+        if (blocks := tuple(plate for plate in plates if plate.kind == kind))
+    ]
+
+
+def lookup_of(found: Sequence[Cell]) -> Lookup:
+    """Samples for claims; of several configurations of one model, dataset and method, the best mean on validation."""
+    chosen: dict[tuple[str, str, str], Cell] = {}
+    for cell in found:
+        if cell.searched or cell.failures:
+            continue
+        key = (cell.model, cell.method, cell.dataset)
+        if key not in chosen or _validation(cell) > _validation(chosen[key]):
+            chosen[key] = cell
+
+    def lookup(model: str, method: str, dataset: str, metric: str) -> Sample | None:
+        cell = chosen.get((model, method, dataset))
+        if cell is None:
+            return None
+        if metric == "overfit":
+            train, test = cell.by_seed("fit_accuracy"), cell.by_seed("accuracy")
+            gaps = [train[seed] - test[seed] for seed in train if seed in test]
+            return Sample.of(gaps) if gaps else None
+        return cell.sample(metric)
+
+    return lookup
+
+
+def _validation(cell: Cell) -> float:
+    values = [run.scores["best_val_macro_f1"] for run in cell.completed if "best_val_macro_f1" in run.scores]
+    return sum(values) / len(values) if values else float("-inf")

@@ -1,0 +1,218 @@
+"""The report's section on searches: default against tuned, the budget, near-optimal learning rates, all trials."""
+
+from collections import Counter
+from collections.abc import Sequence
+
+from analysis.expected import refused
+from analysis.importance import importances
+from analysis.names import metric_name, rounded
+from analysis.report.document import Block, Grid, Inline, Link, Paragraph, Points, Section
+from analysis.search import (
+    MARGIN,
+    Confirmed,
+    Searched,
+    configuration,
+    is_score,
+    learning_rate,
+    objective_name,
+    shown,
+    space_text,
+)
+from analysis.statistics.this_set import welch
+from analysis.tables.tables import percent
+from tunekit.store.result_store import SearchTrial
+
+
+def search_section(found: Sequence[Searched]) -> Section:
+    """Everything on ``found``; empty where no sweep is a search."""
+    if not found:
+        return Section("Search", (), "search")
+    about = Paragraph(
+        "Configurations were chosen on validation; their search trials did not score test. The best of many is partly "
+        "luck: ± on validation is its standard error over items (bootstrap, items of one group together), and chosen "
+        "configurations were trained again on seeds that the search did not see."
+    )
+    blocks: list[Block] = [about, *tuned_grid(found), _budget(found), *_unequal(found), *_rates(found), *_notes(found)]
+    parts = tuple(_trials(one, f"search-{place}") for place, one in enumerate(found, 1))
+    return Section("Search", tuple(blocks), "search", parts)
+
+
+def tuned_grid(found: Sequence[Searched]) -> list[Grid]:
+    """Default, best and 1se of each study: on validation, on fresh seeds, on test; none where nothing completed."""
+    rows: list[tuple[Inline, ...]] = []
+    for one in found:
+        default = one.role("default")
+        for confirmed in one.roles:
+            rows.append(_tuned_row(one, confirmed, None if confirmed.role == "default" else default))
+    head = (
+        "search", "choice", "configuration", "validation, search", "validation, fresh seeds", "change on re-test",
+        "test, fresh seeds", "n", "test, less the default", "trainable parameters",
+    )  # fmt: skip
+    caption = (
+        "Default against tuned. Scores in percent, test at the best epoch on validation; over fresh seeds mean "
+        "± sample standard deviation; differences in points with the 95 % interval of Welch's t (3 seeds or more)."
+    )
+    return [Grid(head, tuple(rows), caption)] if rows else []
+
+
+def _tuned_row(one: Searched, confirmed: Confirmed, default: Confirmed | None) -> tuple[Inline, ...]:
+    value = one.score(confirmed.trial)
+    error = confirmed.standard_error
+    spread = "" if error is None else f" ± {shown(one.objective, error)}"
+    lost = ""
+    if value is not None and confirmed.validation is not None:
+        lost = f"{100 * (confirmed.validation.mean - value):+.2f}"
+    params = one.params.get(confirmed.trial.number)
+    test = "" if confirmed.test is None else percent(confirmed.test)
+    return (
+        one.title,
+        confirmed.role,
+        configuration(one, confirmed.trial),
+        "" if value is None else f"{shown(one.objective, value)}{spread}",
+        "" if confirmed.validation is None else percent(confirmed.validation),
+        lost,
+        Link(test, f"#{confirmed.cell.anchor}") if test and confirmed.cell else test,
+        _count(confirmed),
+        "" if default is None else _difference(confirmed, default),
+        "" if params is None else f"{params:,}",
+    )
+
+
+def _count(confirmed: Confirmed) -> str:
+    done = 0 if confirmed.test is None else confirmed.test.n
+    return f"{done}" if done == confirmed.asked else f"{done}/{confirmed.asked}"
+
+
+def _difference(confirmed: Confirmed, default: Confirmed) -> str:
+    """Test minus the default's, with Welch's interval where there is one."""
+    if confirmed.trial.number == default.trial.number:
+        return "is the default"
+    ours, theirs = confirmed.test, default.test
+    if ours is None or theirs is None:
+        return ""
+    difference = f"{100 * (ours.mean - theirs.mean):+.2f}"
+    compared = welch(ours, theirs)
+    if compared is None:
+        return difference
+    return f"{difference} [{100 * compared.interval.low:+.2f}, {100 * compared.interval.high:+.2f}]"
+
+
+def _budget(found: Sequence[Searched]) -> Grid:
+    """What each study spent, and the size of what it searched."""
+    rows: list[tuple[Inline, ...]] = []
+    for one in found:
+        study = one.study
+        states = Counter(trial.state.value for trial in study.trials)
+        counts = tuple(str(states[state]) for state in ("complete", "pruned", "failed"))
+        epochs, seconds = (sum(getattr(trial, name) for trial in study.trials) for name in ("epochs", "seconds"))
+        how = f"{study.sampler} (seed {study.sampler_seed}), {study.scheduler}"
+        seeds = " ".join(map(str, study.seeds))
+        spent = (str(study.planned), *counts, f"{epochs:,}", f"{seconds:,.0f}")
+        rows.append((one.title, space_text(one), how, seeds, *spent))
+    head = ("search", "space", "how", "search seeds", "planned", "complete", "pruned", "failed", "epochs", "seconds")
+    return Grid(head, tuple(rows), "The budget spent: trials, epochs and seconds of training, repeats answered free.")
+
+
+def _unequal(found: Sequence[Searched]) -> list[Points]:
+    """A line for each model and dataset whose methods had unlike numbers of trials."""
+    groups: dict[tuple[str, str], list[Searched]] = {}
+    for one in found:
+        groups.setdefault((one.model_name, one.dataset_name), []).append(one)
+    lines = []
+    for (model, dataset), members in groups.items():
+        counts = {f"{one.method_name} {len(one.study.trials)}": len(one.study.trials) for one in members}
+        if len(set(counts.values())) > 1:
+            lines.append(
+                f"{model}, {dataset}: unequal budgets ({', '.join(counts)} ended trials); tuned scores are not "
+                "comparable until they are equal."
+            )
+    return [Points(tuple(lines))] if lines else []
+
+
+def _rates(found: Sequence[Searched]) -> list[Grid]:
+    """The range of learning rates that do nearly as well as the best, of each study."""
+    rows: list[tuple[Inline, ...]] = []
+    for one in found:
+        near = one.near
+        if near and is_score(one.objective):
+            low, high = learning_rate(near[0]), learning_rate(near[-1])
+            best = next(trial for trial in one.complete if "learning_rate" in trial.params)
+            texts = (rounded(learning_rate(best)), rounded(low), rounded(high), f"{high / low:.3g}", str(len(near)))
+            rows.append((one.title, *texts, str(len(one.complete))))
+    head = ("search", "best", "from", "to", "width (factor)", "configurations within", "of complete")
+    caption = f"Learning rates of the configurations at most {100 * MARGIN:g} point below the best on validation."
+    return [Grid(head, tuple(rows), caption)] if rows else []
+
+
+def _notes(found: Sequence[Searched]) -> list[Points]:
+    """What can't be shown, and why; studies of one reason in one line."""
+    notes: dict[str, list[str]] = {}
+    for one in found:
+        for note in _missing(one):
+            notes.setdefault(note, []).append(one.title)
+    return [Points(tuple(f"{'; '.join(titles)}: {note}." for note, titles in notes.items()))] if notes else []
+
+
+def _missing(one: Searched) -> list[str]:
+    if not one.complete:
+        return ["no trial is complete; there is nothing to choose"]
+    notes = []
+    if one.missing:
+        notes.append(f"{one.missing} trials that search.json names are not in the store")
+    notes += dict.fromkeys(
+        f"no item standard error of the {role.role}, {role.unknown}" for role in one.roles if role.unknown
+    )
+    if not one.study.choices:
+        notes.append("not confirmed on fresh seeds yet; the choices are those it would make now")
+    if (why := refused(one)) is not None:
+        notes.append(f"no expected validation performance against budget, {why}")
+    if isinstance(shares := importances(one), str):
+        notes.append(f"no parameter importance, {shares}")
+    return notes
+
+
+def _trials(one: Searched, anchor: str) -> Section:
+    """All trials of a study, the best first, those that its validation part can't tell from the best marked."""
+    within = {trial.number for trial in one.within}
+    front = {trial.number for trial in one.front} if len(one.study.objectives) > 1 else set()
+    roles: dict[int, list[str]] = {}
+    for confirmed in one.roles:
+        roles.setdefault(confirmed.trial.number, []).append(confirmed.role)
+    done = {trial.number for trial in one.complete}
+    ordered = [*one.complete, *(trial for trial in one.study.trials if trial.number not in done)]
+    rows: list[tuple[Inline, ...]] = []
+    for trial in ordered:
+        marks = [*roles.get(trial.number, ()), *(["within 1 SE"] if trial.number in within else [])]
+        marks += ["Pareto front"] if trial.number in front else []
+        rows.append(_trial_row(one, trial, ", ".join(marks)))
+    names = [name.replace("_", " ") for name in one.parameters]
+    others = [metric_name(name) for name in one.study.objectives[1:]]
+    head = (
+        "trial",
+        *names,
+        objective_name(one.objective),
+        *others,
+        "state",
+        "epochs",
+        "trainable parameters",
+        "remarks",
+    )
+    best = one.role("best")
+    about: list[Block] = []
+    if best is not None and best.standard_error is not None:
+        about.append(
+            Paragraph(
+                f"{len(within)} of {len(done)} complete configurations lie within one item standard error "
+                f"({shown(one.objective, best.standard_error)}) of the best."
+            )
+        )
+    return Section(one.title, (*about, Grid(head, tuple(rows))), anchor)
+
+
+def _trial_row(one: Searched, trial: SearchTrial, marks: str) -> tuple[Inline, ...]:
+    settings = [rounded(trial.params[name]) if name in trial.params else "" for name in one.parameters]
+    values = trial.values or (None,) * len(one.study.objectives)
+    texts = ["" if v is None else shown(name, v) for name, v in zip(one.study.objectives, values, strict=True)]
+    params = one.params.get(trial.number)
+    shown_params = "" if params is None else f"{params:,}"
+    return (str(trial.number), *settings, *texts, trial.state.value, str(trial.epochs), shown_params, marks)

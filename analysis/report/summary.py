@@ -1,0 +1,107 @@
+"""What a report says of its own numbers: what they are, what is left out and why, claims, published values."""
+
+from collections import Counter
+from collections.abc import Sequence
+
+from analysis.cells import Cell, called
+from analysis.claims.published import register
+from analysis.claims.verdicts import Verdict
+from analysis.names import SPLITS, metric_name
+from analysis.report.document import Grid, Inline, Link, Paragraph, Points, Section
+from analysis.results import Study
+from analysis.tables.tables import EPOCHS, Table, percent
+from tunekit.store.result_store import UserError
+
+
+def about_section(study: Study, found: Sequence[Cell], select: str) -> Section:
+    """What the scores are, and how many trials there are in each state."""
+    trials = [run for cell in found for run in cell.runs]
+    states = Counter("unfinished" if run.status is None else run.status for run in trials)
+    splits = sorted({SPLITS[cell.split] for cell in found if not cell.searched})
+    counted = ", ".join(f"{n} {name.replace('_', ' ')}" for name, n in states.items())
+    lines = [f"{len(trials)} trials in {len(found)} cells: {counted}."]
+    if splits:
+        lines.append(f"Scores of the {EPOCHS[select]}, on the {' and '.join(splits)} split.")
+    missing = sum(len(cell.unfinished) for cell in found)
+    if missing:
+        lines.append(f"{missing} trials that were asked for have not ended: what stands here is not final.")
+    filled = sum(run.filled for run in trials)
+    if filled:
+        lines.append(f"{filled} failed trials count with the score of the majority class.")
+    lines += [f"{line}." for line in study.later_seeds]
+    if study.problems:
+        lines.append(f"{len(study.problems)} things are left out or doubtful; they are listed below.")
+    return Section("What these numbers are", (Points(tuple(lines)),), "about")
+
+
+def headline_section(tables: Sequence[Table]) -> Section:
+    """A line for each column of each table: its best row, and the rows that can't be told from it."""
+    lines = []
+    for table in tables:
+        for column, heading in table.spec.columns.items():
+            shown = [(n, e) for (n, name), e in table.entries.items() if name == column and e.score.sample]
+            best = [(n, e) for n, e in shown if e.bold]
+            if not best:
+                continue
+            labels = [table.spec.rows[n].label for n, _ in best]
+            alike = [table.spec.rows[n].label for n, e in shown if e.dagger]
+            tested = any(e.tested for _, e in shown)
+            note = f"; not separable from it: {', '.join(alike)}" if alike else ""
+            note = note if tested else "; not tested"
+            score = best[0][1].text
+            cells = [e.score.cell for _, e in shown if e.score.cell]
+            name = called(table.spec.metric, cells) if cells else metric_name(table.spec.metric)
+            lines.append(f"{name}, {heading}: {' and '.join(labels)} {score}{note}")
+    return Section("Best of each column", (Points(tuple(lines)),) if lines else (), "best")
+
+
+def failures_section(found: Sequence[Cell]) -> Section:
+    """Every trial that failed, with the first line of its error."""
+    rows: list[tuple[Inline, ...]] = []
+    for cell in found:
+        for run in cell.runs:
+            if run.error is not None:
+                first = (run.error.splitlines() or [""])[0]
+                rows.append((Link(cell.title, f"#{cell.anchor}"), str(run.seed), str(run.status), first))
+    blocks = (Grid(("cell", "seed", "status", "error"), tuple(rows)),) if rows else ()
+    return Section("Trials that failed", blocks, "failed")
+
+
+def left_out_section(study: Study) -> Section:
+    """What is left out or doubtful, counted by kind and named."""
+    parts = []
+    for number, (kind, count) in enumerate(Counter(problem.kind for problem in study.problems).items(), 1):
+        lines = tuple(problem.detail for problem in study.problems if problem.kind == kind)
+        parts.append(Section(f"{count} x {kind}", (Points(lines),), f"left-out-{number}"))
+    return Section("Left out or doubtful", (), "left-out", tuple(parts))
+
+
+def published_section(found: Sequence[Cell], metrics: Sequence[str]) -> Section:
+    """Each cell that the study published too: its value, the printed one, and the difference in points.
+
+    Raises UserError where the study published none of these cells.
+    """
+    printed = {(score.model, score.method, score.dataset, score.metric): score for score in register()}
+    rows: list[tuple[Inline, ...]] = []
+    for cell in found:
+        for metric in metrics:
+            score = printed.get((cell.model, cell.method, cell.dataset, metric))
+            sample = None if score is None or cell.searched else cell.sample(metric)
+            if score is None or sample is None:
+                continue
+            here = Link(f"{percent(sample)} (n = {sample.n})", f"#{cell.anchor}")
+            difference = f"{100 * sample.mean - float(score.mean):+.2f}"
+            rows.append((cell.title, metric_name(metric), here, score.text, difference))
+    if not rows:
+        raise UserError("--against published: the study published none of these cells; leave it out")
+    grid = Grid(("cell", "metric", "here", "published", "difference"), tuple(rows))
+    return Section("Beside the published numbers", (grid,), "published")
+
+
+def claims_section(verdicts: Sequence[Verdict]) -> Section:
+    """A line a claim: verdict, Holm-corrected p, and the seeds or numbers that are missing."""
+    rows: list[tuple[Inline, ...]] = []
+    for one in verdicts:
+        rows.append((one.text, one.verdict.value, "" if one.p is None else f"{one.p:.3f}", one.reason))
+    about = Paragraph(f"Holm over the claims that can be tested, of {len(verdicts)}; means over seeds.")
+    return Section("Claims", (about, Grid(("claim", "verdict", "p", "why"), tuple(rows))), "claims")

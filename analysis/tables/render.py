@@ -1,0 +1,189 @@
+"""A filled table as Markdown, LaTeX (booktabs), CSV, HTML, or for the terminal. Text is escaped for each format."""
+
+import csv
+import html
+import io
+import re
+import unicodedata
+from collections.abc import Callable, Mapping
+from pathlib import Path
+
+import rich.markup
+import rich.table
+
+from analysis.tables.tables import Entry, Table
+
+_TEX = {
+    "\\": r"\textbackslash{}", "&": r"\&", "%": r"\%", "$": r"\$", "#": r"\#", "_": r"\_", "{": r"\{", "}": r"\}",
+    "~": r"\textasciitilde{}", "^": r"\textasciicircum{}", "<": r"\textless{}", ">": r"\textgreater{}",
+    "|": r"\textbar{}", "±": r"$\pm$", "†": r"\textsuperscript{\dag}", "·": r"$\cdot$",
+    "–": "--", "—": "---", "’": "'", "→": r"$\to$", "×": r"$\times$", "≤": r"$\le$", "≥": r"$\ge$",
+    "ß": r"\ss{}", "\xa0": "~",
+}  # fmt: skip
+
+
+# Grave, acute, circumflex, tilde, macron, breve, dot, diaeresis, ring, double acute, caron, cedilla.
+_ACCENTS = {chr(code) for code in (*range(0x300, 0x305), 0x306, 0x307, 0x308, 0x30A, 0x30B, 0x30C, 0x327)}
+
+
+def escape_tex(text: str) -> str:
+    """``text`` as LaTeX that prints it without further packages.
+
+    Control characters become spaces, and characters that pdflatex may have no glyph for their code points.
+    """
+    plain = re.sub(r"[\x00-\x1f\x7f-\x9f]", " ", text)
+    return "".join(_TEX.get(c) or (c if _is_set(c) else f"[U+{ord(c):04X}]") for c in plain)
+
+
+def _is_set(character: str) -> bool:
+    """Whether it is ASCII, or an ASCII letter with one of the accents of TeX's own fonts."""
+    base = unicodedata.normalize("NFD", character)
+    return base.isascii() or (character <= "\u017f" and base[0].isascii() and base[1] in _ACCENTS)
+
+
+def escape_markdown(text: str) -> str:
+    """``text`` as Markdown that shows it, in a table cell too."""
+    plain = re.sub(r"[\x00-\x1f\x7f]", " ", text)
+    return re.sub(r"([\\`*_\[\]|#$~])", r"\\\1", plain).replace("<", "&lt;").replace(">", "&gt;")
+
+
+def escape_csv(text: str) -> str:
+    """``text`` that no spreadsheet takes for a formula."""
+    return f"'{text}" if text[:1] in ("=", "+", "-", "@", "\t", "\r", "\n") else text
+
+
+def markdown(table: Table) -> str:
+    """A pipe table, its caption above and its notes below."""
+
+    def entry(one: Entry) -> str:
+        text = escape_markdown(one.text)
+        mark = ("†" if one.dagger else "") + (f" <sup>{one.marks}</sup>" if one.marks else "")
+        return (f"**{text}**" if one.bold else text) + mark
+
+    head = ["", *map(escape_markdown, table.spec.columns.values())]
+    lines = [f"| {' | '.join(head)} |", f"|---|{'---:|' * len(table.spec.columns)}"]
+    for number, row in enumerate(table.spec.rows):
+        lines.append(f"| {' | '.join([escape_markdown(row.label), *_texts(table, number, entry)])} |")
+    notes = [f"- {escape_markdown(note)}" for note in table.notes]
+    return "\n".join([f"**{escape_markdown(table.spec.caption)}**", "", *lines, "", *notes, ""])
+
+
+def latex(table: Table) -> str:
+    """A booktabs table environment; ``\\usepackage{booktabs}`` is all it needs."""
+
+    def entry(one: Entry) -> str:
+        text = escape_tex(one.text)
+        mark = ("\\dag" if one.dagger else "") + (f"\\mathrm{{{one.marks}}}" if one.marks else "")
+        return (rf"\textbf{{{text}}}" if one.bold else text) + (f"$^{{{mark}}}$" if mark else "")
+
+    head = " & ".join(["", *map(escape_tex, table.spec.columns.values())])
+    body = [
+        " & ".join([escape_tex(row.label), *_texts(table, number, entry)]) + r" \\"
+        for number, row in enumerate(table.spec.rows)
+    ]
+    notes = "; ".join(escape_tex(note) for note in table.notes)
+    lines = [
+        r"\begin{table}",
+        r"\centering",
+        rf"\caption{{{escape_tex(table.spec.caption)}}}",
+        rf"\label{{tab:{re.sub('[^a-z0-9-]', '-', table.spec.stem.lower())}}}",
+        r"\smallskip",
+        rf"\begin{{tabular}}{{l{'r' * len(table.spec.columns)}}}",
+        r"\toprule",
+        rf"{head} \\",
+        r"\midrule",
+        *body,
+        r"\bottomrule",
+        r"\end{tabular}",
+        rf"\par\smallskip{{\footnotesize {notes}.}}",
+        r"\end{table}",
+    ]
+    return "\n".join(lines) + "\n"
+
+
+def comma_separated(table: Table) -> str:
+    """One line an entry: row, column (dataset or class), metric, mean, std, n, expected n, marks and the single values.
+
+    Scores are in [0, 1].
+    """
+    buffer = io.StringIO()
+    writer = csv.writer(buffer, lineterminator="\n")
+    writer.writerow(["row", "column", "metric", "mean", "std", "n", "expected", "best", "not_separable", "values"])
+    for (number, column), entry in table.entries.items():
+        sample = entry.score.sample
+        label = escape_csv(table.spec.rows[number].label)
+        numbers = ["", "", 0] if sample is None else [sample.mean, "" if sample.std is None else sample.std, sample.n]
+        values = "" if sample is None else " ".join(map(repr, sample.values))
+        flags = [entry.score.expected, int(entry.bold), int(entry.dagger), values]
+        writer.writerow([label, escape_csv(column), table.spec.metric, *numbers, *flags])
+    return buffer.getvalue()
+
+
+def html_table(table: Table, linked: bool = False) -> str:
+    """A table element with its caption, and its notes as a list; ``linked`` leads each score to its cell's trials."""
+
+    def entry(one: Entry) -> str:
+        text = html.escape(one.text)
+        if linked and one.score.cell is not None:
+            text = f'<a href="#{one.score.cell.anchor}">{text}</a>'
+        mark = ("†" if one.dagger else "") + one.marks
+        return f"<td>{f'<strong>{text}</strong>' if one.bold else text}{f'<sup>{mark}</sup>' if mark else ''}</td>"
+
+    head = "".join(f'<th scope="col">{html.escape(heading)}</th>' for heading in ["", *table.spec.columns.values()])
+    body = "".join(
+        f'<tr><th scope="row">{html.escape(row.label)}</th>{"".join(_texts(table, number, entry, "<td></td>"))}</tr>\n'
+        for number, row in enumerate(table.spec.rows)
+    )
+    notes = "".join(f"<li>{html.escape(note)}</li>" for note in table.notes)
+    caption = html.escape(table.spec.caption)
+    return (
+        f'<table class="scores"><caption>{caption}</caption>\n<thead><tr>{head}</tr></thead>\n'
+        f"<tbody>\n{body}</tbody></table>\n"
+        f'<ul class="notes">{notes}</ul>\n'
+    )
+
+
+def terminal(table: Table) -> rich.table.Table:
+    """For a console."""
+
+    def entry(one: Entry) -> str:
+        text = rich.markup.escape(one.text) + ("†" if one.dagger else "") + (f" {one.marks}" if one.marks else "")
+        return f"[bold]{text}[/]" if one.bold else text
+
+    notes = "\n".join(table.notes)
+    shown = rich.table.Table(
+        title=rich.markup.escape(table.spec.caption),
+        caption=rich.markup.escape(notes),
+        title_justify="left",
+        caption_justify="left",
+    )
+    shown.add_column("")
+    for heading in table.spec.columns.values():
+        shown.add_column(rich.markup.escape(heading), justify="right", no_wrap=True)
+    for number, row in enumerate(table.spec.rows):
+        shown.add_row(rich.markup.escape(row.label), *_texts(table, number, entry))
+    return shown
+
+
+def _texts(table: Table, number: int, render: Callable[[Entry], str], absent: str = "") -> list[str]:
+    found = (table.entries.get((number, dataset)) for dataset in table.spec.columns)
+    return [absent if entry is None else render(entry) for entry in found]
+
+
+FORMATS: Mapping[str, Callable[[Table], str]] = {
+    "md": markdown,
+    "tex": latex,
+    "csv": comma_separated,
+    "html": html_table,
+}
+
+
+def write(table: Table, folder: Path) -> list[Path]:
+    """Write ``table`` in every format as ``folder/<stem>.<format>``. Raises OSError."""
+    folder.mkdir(parents=True, exist_ok=True)
+    written = []
+    for suffix, render in FORMATS.items():
+        path = folder / f"{table.spec.stem}.{suffix}"
+        path.write_text(render(table), encoding="utf-8")
+        written.append(path)
+    return written

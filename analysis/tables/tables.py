@@ -1,0 +1,295 @@
+"""Score tables: one row a model or method, one column a dataset, mean ± sample std over seeds in percent."""
+
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass, field, replace
+from functools import partial
+
+from analysis.cells import Cell, called
+from analysis.names import LABELS, SPLITS, numbered
+from analysis.statistics.this_set import Sample, holm, smallest_p, welch
+from tunekit.schema import slug
+from tunekit.store.result_store import UserError
+
+ALPHA = 0.05
+PER_CLASS = "per_class_f1"
+EPOCHS = {
+    "last": "last epoch",
+    "best-val": "epoch of the best validation macro-F1",
+    "best-test": "epoch of the best test macro-F1, so too high",
+}
+
+
+@dataclass(frozen=True)
+class Score:
+    """What a table needs to know of one cell."""
+
+    sample: Sample | None
+    expected: int
+    """Seeds asked for."""
+    metric: str = ""
+    """As the cell knows it; empty for a published score."""
+    failures: Mapping[str, int] = field(default_factory=dict)
+    """Failed trials by kind; such a cell takes no part in bold or tests."""
+    num_filled: int = 0
+    """Failed trials that count with the majority class's score."""
+    num_collapsed: int = 0
+    num_executions: int = 1
+    cell: Cell | None = None
+    """Where it comes from; None for a published one."""
+
+
+@dataclass(frozen=True)
+class Row:
+    """One row: its label, and its scores by column."""
+
+    label: str
+    scores: Mapping[str, Score]
+
+
+@dataclass(frozen=True)
+class TableSpec:
+    """What a table asks. Its family of tests is fixed: each row against the best of its column, all columns."""
+
+    stem: str
+    """Name of the files it is written to."""
+    caption: str
+    metric: str
+    rows: tuple[Row, ...]
+    columns: Mapping[str, str]
+    """Headings by column: by dataset, or by class in a table of one dataset's classes."""
+
+
+@dataclass(frozen=True)
+class Entry:
+    """One filled place of a table."""
+
+    score: Score
+    bold: bool
+    """The best mean of its column, as printed."""
+    dagger: bool
+    """Not separable from the best of its column."""
+    tested: bool
+    """It was tested against the best of its column."""
+    marks: str
+    """Letters of the notes that concern it."""
+
+    @property
+    def text(self) -> str:
+        """``77.41 ± 2.81``, with ``(4/5)`` where seeds are missing; ``-`` for n = 0."""
+        sample = self.score.sample
+        count = 0 if sample is None else sample.n
+        partial = f" ({count}/{self.score.expected})" if count != self.score.expected else ""
+        return (percent(sample) if sample else "-") + partial
+
+
+@dataclass(frozen=True)
+class Table:
+    """A filled table."""
+
+    spec: TableSpec
+    entries: Mapping[tuple[int, str], Entry]
+    """By row number and column."""
+    notes: tuple[str, ...]
+
+
+def percent(sample: Sample) -> str:
+    """``mean ± std`` in percent with two decimals; the mean alone for n = 1."""
+    spread = "" if sample.std is None else f" ± {100 * sample.std:.2f}"
+    return f"{100 * sample.mean:.2f}{spread}"
+
+
+def score_of(cell: Cell, metric: str) -> Score:
+    """The cell's score for a table."""
+    return Score(
+        sample=cell.sample(metric),
+        expected=len(cell.expected),
+        metric=metric,
+        failures=dict(cell.failures),
+        num_filled=sum(run.filled for run in cell.runs),
+        num_collapsed=cell.num_collapsed,
+        num_executions=len(cell.executions),
+        cell=cell,
+    )
+
+
+def build(spec: TableSpec) -> Table:
+    """Fill ``spec``: best of each column bold, a dagger on what Welch's t with Holm over the whole table can't tell
+    from it (at 5 %), counts of failures, collapsed runs and mixed executions as notes.
+    """
+    best = {column: _best(spec, column) for column in spec.columns}
+    tests: dict[tuple[int, str], float] = {}
+    for number, row in enumerate(spec.rows):
+        for column, top in best.items():
+            sample = _eligible(row, column)
+            if sample is None or top is None or number == top[0]:
+                continue
+            comparison = welch(sample, top[1])
+            if comparison is not None:
+                tests[number, column] = comparison.p
+    corrected = dict(zip(tests, holm(list(tests.values())), strict=True))
+    entries, letters = {}, _Letters()
+    for number, row in enumerate(spec.rows):
+        for column, score in row.scores.items():
+            sample, top = _eligible(row, column), best.get(column)
+            entries[number, column] = Entry(
+                score=score,
+                bold=sample is not None and top is not None and _printed(sample) == _printed(top[1]),
+                dagger=corrected.get((number, column), 0) > ALPHA,
+                tested=(number, column) in tests,
+                marks=letters.of(score),
+            )
+    alike = any(entry.dagger for entry in entries.values())
+    return Table(spec, entries, (*_statistics(spec, len(tests), alike), *letters.notes()))
+
+
+def _eligible(row: Row, column: str) -> Sample | None:
+    """The sample that takes part in bold and tests."""
+    score = row.scores.get(column)
+    return None if score is None or score.failures else score.sample
+
+
+def _best(spec: TableSpec, column: str) -> tuple[int, Sample] | None:
+    """Number and sample of the best row, None where fewer than two rows take part."""
+    samples = [(n, sample) for n, row in enumerate(spec.rows) if (sample := _eligible(row, column)) is not None]
+    return max(samples, key=lambda item: item[1].mean) if len(samples) > 1 else None
+
+
+def _printed(sample: Sample) -> str:
+    return f"{100 * sample.mean:.2f}"
+
+
+def _statistics(spec: TableSpec, family: int, alike: bool) -> list[str]:
+    counts = {s.sample.n for row in spec.rows for s in row.scores.values() if s.sample is not None}
+    if not counts:
+        return ["no trial has completed yet"]
+    n = min(counts)
+    notes = [f"mean ± sample standard deviation (ddof = 1) over seeds, n = {'-'.join(map(str, sorted(counts)))}"]
+    if not family:
+        return [*notes, "not tested: a test takes at least 3 seeds in each of two rows"]
+    floors = [f"{test} {'none' if p is None else f'{p:.3g}'}" for test, p in smallest_p(n, n).items()]
+    notes.append(
+        f"each row against the best of its column on this test set: Welch t, Holm over {family}"
+        + (f"; smallest p that a test can reach at n = {n}: {', '.join(floors)}" if floors else "")
+    )
+    return (
+        [*notes, "† not separable from the best at 5 % (which does not show that they are equal)"] if alike else notes
+    )
+
+
+class _Letters:
+    """Notes on single entries, lettered in order of appearance."""
+
+    def __init__(self) -> None:
+        self.found: dict[str, str] = {}
+
+    def of(self, score: Score) -> str:
+        texts = [
+            f"{count} {kind.replace('_', ' ')}: no part in bold or tests" for kind, count in score.failures.items()
+        ]
+        if score.num_filled:
+            texts.append(f"{score.num_filled} failed, counted with the score of the majority class")
+        if score.num_collapsed:
+            texts.append(f"{score.num_collapsed} of the runs predicted one class only")
+        if score.num_executions > 1:
+            texts.append("mixes ways of execution (device, threads, packed or not)")
+        for text in texts:
+            self.found.setdefault(text, chr(ord("a") + len(self.found) % 26))
+        return "".join(self.found[text] for text in texts)
+
+    def notes(self) -> list[str]:
+        return [f"{letter}: {text}" for text, letter in self.found.items()]
+
+
+def default_specs(cells: Sequence[Cell], metrics: Sequence[str], select: str = "last") -> list[TableSpec]:
+    """The tables of a set of cells: full fine-tuning over models where there are several, methods over each model
+    that has several, and one of what is left, each for each metric (``per_class_f1``: for each dataset).
+
+    A search's cells are left out, and metrics that an imported experiment did not record. Raises UserError where no
+    metric was recorded.
+    """
+    shown = [cell for cell in cells if not cell.searched]
+    models = list(dict.fromkeys(cell.model for cell in shown))
+    full = [cell for cell in shown if cell.method == "full"]
+    groups: list[tuple[str, str, list[Cell]]] = []
+    if len({cell.model for cell in full}) > 1:
+        groups.append(("models", f"{full[0].method_name} over models", full))
+    for model in models:
+        own = [cell for cell in shown if cell.model == model]
+        if len({(cell.method, cell.variant) for cell in own}) > 1:
+            groups.append((f"methods-{model}", f"methods on {own[0].model_name}", own))
+    covered = {id(cell) for _, _, members in groups for cell in members}
+    left = [cell for cell in shown if id(cell) not in covered]
+    if left:
+        groups.append(("other" if groups else "all", "other cells" if groups else "all cells", left))
+    specs = []
+    for stem, about, members in groups:
+        splits = " and ".join(sorted({SPLITS[cell.split] for cell in members}))
+        for metric in metrics:
+            if not _recorded(members, metric):
+                continue
+            about_scores = f"(percent, {splits}, {EPOCHS[select]}): {about}"
+            if metric == PER_CLASS:
+                specs += _per_class(stem, about_scores, members)
+                continue
+            name = called(metric, members)
+            specs.append(
+                TableSpec(
+                    stem=slug(f"{stem}-{metric}".replace("_", "-")),
+                    caption=f"{name[0].upper()}{name[1:]} {about_scores}.",
+                    metric=metric,
+                    rows=_rows(members, partial(_dataset_score, metric), stem),
+                    columns={cell.dataset: cell.dataset_name for cell in members},
+                )
+            )
+    if groups and not specs:
+        raise UserError(f"no trial recorded {' or '.join(metrics)}; choose another --metric")
+    stems = numbered([spec.stem for spec in specs])
+    return [replace(spec, stem=stem) for spec, stem in zip(specs, stems, strict=True)]
+
+
+def _recorded(members: Sequence[Cell], metric: str) -> bool:
+    """Whether the metric may come: it is no recorded one, some completed trial has it, or none has completed."""
+    ended = [cell for cell in members if cell.completed]
+    return not ended or any(f"{cell.split}_{metric}" not in LABELS or cell.by_seed(metric) for cell in ended)
+
+
+def _per_class(stem: str, about_scores: str, members: Sequence[Cell]) -> list[TableSpec]:
+    """A table a dataset: F1 of each of its classes."""
+    specs = []
+    for dataset in dict.fromkeys(cell.dataset for cell in members):
+        own = [cell for cell in members if cell.dataset == dataset]
+        labels = own[0].label_names
+        if not labels:
+            raise UserError(f"--metric {PER_CLASS}: no sweep given has a copy of {dataset} that names its classes")
+        specs.append(
+            TableSpec(
+                stem=slug(f"{stem}-per-class-f1-{dataset}".replace("_", "-")),
+                caption=f"F1 of each class of {own[0].dataset_name} {about_scores}.",
+                metric=PER_CLASS,
+                rows=_rows(own, _class_scores, stem),
+                columns={str(n): label for n, label in enumerate(labels)},
+            )
+        )
+    return specs
+
+
+def _dataset_score(metric: str, cell: Cell) -> dict[str, Score]:
+    return {cell.dataset: score_of(cell, metric)}
+
+
+def _class_scores(cell: Cell) -> dict[str, Score]:
+    return {str(n): score_of(cell, f"f1:{n}") for n in range(len(cell.label_names))}
+
+
+def _rows(members: Sequence[Cell], scores: Callable[[Cell], dict[str, Score]], stem: str) -> tuple[Row, ...]:
+    one_model = len({cell.model for cell in members}) == 1
+    rows: dict[str, dict[str, Score]] = {}
+    for cell in members:
+        both = f"{cell.model_name} · {cell.method_name}"
+        name = cell.model_name if stem == "models" else cell.method_name if one_model else both
+        row = rows.setdefault(", ".join(filter(None, [name, cell.variant])), {})
+        added = scores(cell)
+        # A row that two cells of one dataset share would drop one of them unseen.
+        assert not row.keys() & added.keys()
+        row |= added
+    return tuple(Row(name, found) for name, found in rows.items())
