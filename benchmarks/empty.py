@@ -12,7 +12,7 @@ from unittest import mock
 
 import pandas as pd
 
-from tunekit.commands.grid_progress import Progress
+from tunekit.commands.console import Progress
 from tunekit.engine.job import Job
 from tunekit.engine.summary import SCORED, Built, summarise
 from tunekit.methods.base import complete_params

@@ -7,8 +7,7 @@ from types import SimpleNamespace
 import pytest
 
 from tunekit.errors import UserError
-from tunekit.storage.election import newest_start, stand
-from tunekit.storage.lease import acquire
+from tunekit.storage.lease import acquire, newest_start, stand
 from tunekit.storage.paths import Place, location
 
 DRIVERS = 5
@@ -37,7 +36,7 @@ def test_never_two_drivers_hold_a_start_of_a_sweep_on_a_server(bucket):
 
 def test_never_two_drivers_hold_one_of_many_starts(tmp_path, monkeypatch):
     # A folder shows every finished write too, and takes less time: more interleavings than through a server.
-    monkeypatch.setattr("tunekit.storage.election.WAIT_SECONDS", 0.001)
+    monkeypatch.setattr("tunekit.storage.lease.WAIT_SECONDS", 0.001)
     stand_at_once(tmp_path, 100)
 
 

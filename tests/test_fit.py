@@ -12,8 +12,7 @@ from tunekit.memory import how_many_fit
 from tunekit.methods.base import METHODS
 from tunekit.models.loading import MODELS, ModelRef, resolve_model
 from tunekit.planning import estimate
-from tunekit.planning.fit import CUDA_PROCESS_BYTES, MOST_PER_GPU, on_cpu, on_gpu
-from tunekit.planning.resources import Resources
+from tunekit.planning.resources import CUDA_PROCESS_BYTES, MOST_PER_GPU, Resources, on_cpu, on_gpu
 from tunekit.store.result_store import ResultStore
 
 GIB = 2**30

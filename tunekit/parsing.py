@@ -6,7 +6,13 @@ import re
 from collections.abc import Mapping
 from dataclasses import MISSING, fields
 from functools import cache
+from importlib.resources.abc import Traversable
+from pathlib import Path
 from typing import Any, TypeVar
+
+import yaml
+
+from tunekit.errors import UserError
 
 R = TypeVar("R")
 Scalar = str | int | float | bool
@@ -127,3 +133,49 @@ def _short(value: Any) -> str:
     if isinstance(value, int) and not isinstance(value, bool) and abs(value) >= MAX_WHOLE:
         return "a number that is too large"
     return repr(value)[:100]
+
+
+YAML_MAX_BYTES = 1_000_000
+YAML_MAX_DEPTH = 20
+
+
+def read_yaml(file: Path | Traversable, where: str) -> object:
+    """The content of a YAML file without aliases and doubled keys; ``where`` names it in errors.
+
+    Raises UserError where it can't be read, is larger than ``YAML_MAX_BYTES`` or nested deeper than ``YAML_MAX_DEPTH``.
+    """
+    try:
+        if isinstance(file, Path) and file.stat().st_size > YAML_MAX_BYTES:
+            raise UserError(f"{where}: larger than {YAML_MAX_BYTES:,} bytes, which no such file needs")
+        text = file.read_text(encoding="utf-8")
+        _refuse_tricks(text, where)
+        _refuse_doubled_keys(yaml.compose(text, yaml.SafeLoader), where)
+        return yaml.safe_load(text)
+    except (OSError, ValueError, yaml.YAMLError) as error:
+        raise UserError(f"{where}: {' '.join(str(error).split())}") from error
+
+
+def _refuse_tricks(text: str, where: str) -> None:
+    """Stop at an alias (a few lines can stand for gigabytes) and at deep nesting (PyYAML's time is quadratic in it)."""
+    depth = 0
+    for event in yaml.parse(text, yaml.SafeLoader):
+        depth += isinstance(event, yaml.CollectionStartEvent) - isinstance(event, yaml.CollectionEndEvent)
+        if isinstance(event, yaml.AliasEvent):
+            raise UserError(f"{where}: YAML aliases are not read; write the values out")
+        if depth > YAML_MAX_DEPTH:
+            raise UserError(f"{where}: nested more than {YAML_MAX_DEPTH} deep, which no such file needs")
+
+
+def _refuse_doubled_keys(node: yaml.Node | None, where: str) -> None:
+    """YAML's loader would keep the last of two equal keys and drop the other without a word."""
+    if isinstance(node, yaml.MappingNode):
+        seen: set[str] = set()
+        for key, value in node.value:
+            name = str(key.value)
+            if name in seen:
+                raise UserError(f"{where}, line {key.start_mark.line + 1}: the key {name!r} stands twice")
+            seen.add(name)
+            _refuse_doubled_keys(value, where)
+    elif isinstance(node, yaml.SequenceNode):
+        for value in node.value:
+            _refuse_doubled_keys(value, where)

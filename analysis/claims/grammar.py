@@ -101,13 +101,16 @@ class _Pair(NamedTuple):
 
 
 def load_claims(path: Path | None = None) -> list[Claim]:
-    """The claims of a YAML file, or the study's nine (``analysis/claims.yaml``, whose head explains the form).
+    """The claims of a YAML file, or the study's nine (``analysis/claims/study_claims.yaml``, whose head explains the form).
 
     Raises UserError naming the file, the claim and what is wrong; a file over 1 MB and YAML aliases are refused.
     """
-    where = str(path) if path else "claims.yaml"
+    where = str(path) if path else "study_claims.yaml"
     content = _mapping(
-        read_yaml(path or resources.files("analysis") / "claims.yaml", where), ("rows", "datasets", "claims"), (), where
+        read_yaml(path or resources.files("analysis.claims") / "study_claims.yaml", where),
+        ("rows", "datasets", "claims"),
+        (),
+        where,
     )
     rows, datasets = (_names(content[key], f"{where}: {key}") for key in ("rows", "datasets"))
     if not isinstance(content["claims"], list) or not content["claims"]:

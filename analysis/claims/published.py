@@ -113,7 +113,7 @@ def published_lookup(scores: Iterable[PublishedScore]) -> Lookup:
 
 @cache
 def _content() -> dict[str, Any]:
-    content: dict[str, Any] = yaml.safe_load((resources.files("analysis") / "published.yaml").read_text("utf-8"))
+    content: dict[str, Any] = yaml.safe_load((resources.files("analysis.claims") / "published.yaml").read_text("utf-8"))
     return content
 
 

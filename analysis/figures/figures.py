@@ -9,8 +9,7 @@ import pandas as pd
 from matplotlib.figure import Figure
 
 from analysis.cells import Cell, called
-from analysis.figures.curves import learning_curves, share_limits
-from analysis.figures.overview import Column, overview
+from analysis.figures.curves import Column, learning_curves, overview, share_limits
 from analysis.figures.plots import confusion_matrix, score_against_cost, seed_spread
 from analysis.figures.search_figures import search_figures
 from analysis.names import SPLITS, numbered

@@ -9,7 +9,7 @@ from matplotlib.colors import Normalize
 from matplotlib.figure import Figure
 from matplotlib.ticker import MaxNLocator
 
-from analysis.expected import drawn, expected_best, refused
+from analysis.expected import drawn, expected_best, importances, refused
 from analysis.figures.search_plots import (
     LATER,
     contour,
@@ -20,7 +20,6 @@ from analysis.figures.search_plots import (
     sensitivity,
     slice_of,
 )
-from analysis.importance import importances
 from analysis.names import metric_name, numbered
 from analysis.plate import Plate, figure_stem, wrapped
 from analysis.search import MARGIN, Searched, configuration, is_score, objective_name

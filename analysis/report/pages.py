@@ -25,7 +25,7 @@ def markdown_sections(sections: Sequence[Section], level: int = 2) -> str:
 def html_page(title: str, sections: Sequence[Section]) -> str:
     """The report as one HTML page that fetches nothing and runs no script; figures stand in it as SVG."""
     environment = jinja2.Environment(autoescape=True, undefined=jinja2.StrictUndefined, trim_blocks=True)
-    template = environment.from_string((resources.files("analysis") / "report.html.j2").read_text("utf-8"))
+    template = environment.from_string((resources.files("analysis.report") / "report.html.j2").read_text("utf-8"))
     return template.render(
         title=title,
         sections=sections,

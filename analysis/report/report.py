@@ -9,18 +9,17 @@ from analysis.claims.published import Lookup
 from analysis.claims.verdicts import evaluate, load_claims
 from analysis.figures.figures import figures_of
 from analysis.plate import Plate
-from analysis.report.audit import audit, audit_section
+from analysis.report.audit import audit, audit_section, filled_with_majority
 from analysis.report.comparisons import comparisons_section, single_runs_section
 from analysis.report.document import Section, kept
 from analysis.report.evidence import (
     costs_section,
     intervals_section,
+    predictions_section,
     provenance_section,
     selection_section,
     trials_section,
 )
-from analysis.report.majority import filled_with_majority
-from analysis.report.measured_memory import predictions_section
 from analysis.report.pages import html_page, markdown_page
 from analysis.report.search_section import search_section
 from analysis.report.summary import (

@@ -3,8 +3,7 @@
 from collections import Counter
 from collections.abc import Sequence
 
-from analysis.expected import refused
-from analysis.importance import importances
+from analysis.expected import importances, refused
 from analysis.names import metric_name, rounded
 from analysis.report.document import Block, Grid, Inline, Link, Paragraph, Points, Section
 from analysis.search import (

@@ -11,7 +11,7 @@ from analysis.console import outlook
 from analysis.figures.memory_figures import saved_share
 from analysis.memory.report import BATCHES, LENGTHS, compared, memory_report, read_measured
 from analysis.memory.study_formulas import EXAMPLE, H_ADAPTER, PRINTED, adapter, adapter_with_backbone, full, num_params
-from analysis.report.measured_memory import predictions_section
+from analysis.report.evidence import predictions_section
 from analysis.results import load
 from tests.analysis.stores import add, ask
 from tests.conftest import ROOT

@@ -11,7 +11,7 @@ from hypothesis import strategies as st
 from matplotlib.figure import Figure
 
 from analysis.cells import cells
-from analysis.expected import drawn, expected_best, refused
+from analysis.expected import drawn, expected_best, importances, refused
 from analysis.figures.figures import figures_of
 from analysis.figures.search_figures import search_figures
 from analysis.figures.search_plots import (
@@ -23,7 +23,6 @@ from analysis.figures.search_plots import (
     sensitivity,
     slice_of,
 )
-from analysis.importance import importances
 from analysis.paper.spec import read_paper
 from analysis.plate import SVG, svg_text
 from analysis.report.report import KINDS

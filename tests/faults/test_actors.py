@@ -10,8 +10,8 @@ from ray import tune
 from ray.tune.stopper import NoopStopper
 
 from tests.helpers import specify
+from tunekit.runner.callbacks import Retries
 from tunekit.runner.launch import run_config
-from tunekit.runner.retries import Retries
 from tunekit.store.result_store import ResultStore
 
 pytestmark = [pytest.mark.ray, pytest.mark.faults, pytest.mark.timeout(240)]

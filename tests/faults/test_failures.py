@@ -18,8 +18,7 @@ from tunekit.schema import Status
 from tunekit.storage.lease import Superseded
 from tunekit.store.result_store import ResultStore, strict_json
 from tunekit.worker import attempt as runner_attempt
-from tunekit.worker.attempt import Attempt
-from tunekit.worker.failures import PAUSES_SECONDS, Failure, classify
+from tunekit.worker.attempt import PAUSES_SECONDS, Attempt, Failure, classify
 
 
 @pytest.fixture(autouse=True)

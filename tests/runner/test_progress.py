@@ -5,7 +5,7 @@ import random
 import pytest
 
 from tests.helpers import fingerprint, specify
-from tunekit.commands.grid_progress import Progress
+from tunekit.commands.console import Progress
 from tunekit.planning.plan import make_plan
 from tunekit.schema import Status
 from tunekit.store.result_store import ResultStore

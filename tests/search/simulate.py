@@ -11,7 +11,7 @@ import pandas as pd
 
 from tests.helpers import fingerprint, specify
 from tests.test_store import record
-from tunekit.commands.search_progress import SearchProgress
+from tunekit.commands.console import SearchProgress
 from tunekit.engine.job import Job
 from tunekit.engine.summary import Built, summarise
 from tunekit.models.loading import resolve_model

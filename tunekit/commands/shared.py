@@ -12,7 +12,8 @@ from tunekit.data.base import load_dataset, overview, save_dataset
 from tunekit.errors import UserError
 from tunekit.models.safety import refuse_kernels
 from tunekit.parsing import plain
-from tunekit.planning import estimate, fit, plugins
+from tunekit.planning import estimate, plugins
+from tunekit.planning import resources as fit
 from tunekit.planning.args import SweepArgs
 from tunekit.planning.plan import Plan, PlannedTrial, State
 from tunekit.planning.provenance import source, unstamped, versions
@@ -151,7 +152,7 @@ def train(
             store.reopen(store.folder(trial.spec))
     if not pending:
         return
-    from tunekit.commands.grid_progress import Progress
+    from tunekit.commands.console import Progress
     from tunekit.runner.grid import run_grid  # imports ray: seconds that a dry run or an error need not wait
 
     progress = Progress(plan, {trial.spec.trial_id: trial.spec for trial in pending})
@@ -244,7 +245,7 @@ def prepare_data(sweep: Sweep, pending: Sequence[PlannedTrial], store: ResultSto
     Returns the largest predicted peak in bytes, over the first trial of each cell; None where one has no closed form.
     """
     from tunekit.engine.build import build_model, check_device, prepare  # torch: seconds that a dry run need not wait
-    from tunekit.engine.memory_plan import predicted_peak
+    from tunekit.engine.memory import predicted_peak
 
     joined = bool(os.environ.get("RAY_ADDRESS"))
     gpu = joined or estimate.has_accelerator()

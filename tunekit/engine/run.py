@@ -16,7 +16,7 @@ from tunekit.engine import memory as memory_peak
 from tunekit.engine.build import build_model, check_device, prepare
 from tunekit.engine.forward.patching import layers_of
 from tunekit.engine.job import Job
-from tunekit.engine.memory_plan import predicted_peak
+from tunekit.engine.memory import predicted_peak
 from tunekit.engine.scoring import scores
 from tunekit.engine.summary import Built, best_epoch, summarise
 from tunekit.engine.train import Diverged, LabelledSplit, Member, Pack, TrainedEpoch, mean_cross_entropy

@@ -9,8 +9,8 @@ from typing import Any
 from tunekit.errors import UserError
 from tunekit.methods import METHODS
 from tunekit.methods.base import complete_params
+from tunekit.parsing import read_yaml
 from tunekit.schema import Scalar, TrialSpec
-from tunekit.yaml_reading import read_yaml
 
 
 @dataclass(frozen=True, kw_only=True)

@@ -1,13 +1,90 @@
 """Tells trackers and Ray's metrics what became of trials, from the store."""
 
 from tunekit.runner import session  # noqa: F401  isort: skip  (sets what Ray reads at import)
+from collections.abc import Callable
+from pathlib import Path
+from textwrap import shorten
+
 from ray import tune
+from ray.exceptions import RayActorError
+from ray.tune.execution.tune_controller import TuneController
 from ray.tune.experiment import Trial
 
 from tunekit.runner.metrics import count_ended
-from tunekit.runner.retries import specs_of
+from tunekit.schema import TrialSpec
 from tunekit.store.result_store import DamagedRecord, ResultStore
 from tunekit.trackers.feed import Feeds
+from tunekit.worker.attempt import log_line
+
+MAX_FAILURES = 5
+"""Retries in a row without a new epoch, of a trial whose process died or raised; one that advances is not given up."""
+
+
+_task_failed = TuneController._trial_task_failure
+
+
+def _failed(controller: TuneController, trial: Trial, exception: Exception) -> None:
+    """Tune's own, but that a trial is retried too when the actor that it was to re-use fails before it has begun.
+
+    Tune would count the death of such an actor twice, the second time with the trial back in the queue, and give it up.
+    """
+    if trial in controller._resetting_trials and trial.status == Trial.PENDING:
+        controller._resetting_trials.remove(trial)
+        if isinstance(exception, RayActorError):
+            return  # what was heard of the actor just before has queued the trial again
+        controller._unstage_trial_with_resources(trial)
+        controller._set_trial_status(trial, Trial.RUNNING)
+    _task_failed(controller, trial, exception)
+
+
+TuneController._trial_task_failure = _failed
+
+
+class Retries(tune.Callback):
+    """Tells why an attempt of a trial broke off and that another follows; a new epoch gives it all its retries back."""
+
+    def __init__(self, store: ResultStore, note: Callable[[str], None]) -> None:
+        self.store, self.note = store, note
+        self.attempts: dict[str, int] = {}
+        self.epochs: dict[str, int] = {}
+
+    def __getstate__(self) -> dict[str, object]:
+        """Nothing: Tuner pickles itself for a restore that we do not use."""
+        return {}
+
+    def on_trial_recover(self, iteration: int, trials: list[Trial], trial: Trial, **info: object) -> None:
+        """An attempt broke off and the trial is queued again."""
+        number = self.attempts[trial.trial_id] = self.attempts.get(trial.trial_id, 0) + 1
+        line = f"attempt {number} broke off ({reason(trial)}); the next goes on from the last checkpoint"
+        for spec in specs_of(trial):
+            log_line(self.store.folder(spec), line)
+        self.note(f"{trial}: {line}")
+
+    def on_trial_complete(self, iteration: int, trials: list[Trial], trial: Trial, **info: object) -> None:
+        """It ended: let go of what Tune keeps of its last results, most of what it keeps of a trial."""
+        trial.run_metadata.metric_n_steps = {}
+
+    def on_trial_result(self, iteration: int, trials: list[Trial], trial: Trial, result: dict, **info: object) -> None:
+        """An epoch, or the end."""
+        if result.get("note"):
+            self.note(f"{trial}: {result['note']}")
+        if (result.get("epoch") or 0) > self.epochs.get(trial.trial_id, 0):
+            self.epochs[trial.trial_id] = result["epoch"]
+            trial.run_metadata.num_failures = 0
+
+
+def reason(trial: Trial) -> str:
+    """The error itself: the last line of the trial's newest traceback."""
+    # Tune writes it here at once, and to the storage, where its own ``get_error`` looks, later.
+    text = Path(trial.error_file).read_text(encoding="utf-8").strip() if trial.error_file else ""
+    return shorten((text.splitlines() or ["no reason given"])[-1], 200, placeholder=" ...")
+
+
+def specs_of(trial: Trial) -> list[TrialSpec]:
+    """The specs that one of Tune's trials trains: its own, or a configuration's."""
+    values = trial.config["trial"]
+    rows = values["specs"] if "specs" in values else [{k: v for k, v in values.items() if k != "trial_id"}]
+    return [TrialSpec.from_dict(row) for row in rows]
 
 
 class Watched(tune.Callback):

@@ -7,18 +7,16 @@ from tunekit.runner.session import Session  # isort: skip  (sets what Ray reads 
 from ray import tune
 from ray.tune.experiment import Trial
 
-from tunekit.commands.grid_progress import Progress
+from tunekit.commands.console import Progress
 from tunekit.engine.job import Job
 from tunekit.engine.run import end
 from tunekit.models.loading import ModelRef
 from tunekit.planning.plan import PlannedTrial
 from tunekit.planning.resources import Resources, on_gpus, pack_of, room, share_of
-from tunekit.runner.callbacks import Watched
-from tunekit.runner.client import TrialClient
+from tunekit.runner.callbacks import Retries, Watched, reason, specs_of
 from tunekit.runner.launch import experiment_of, fit, job_of, run_config
 from tunekit.runner.nodes import REFUSED, Guard
-from tunekit.runner.retries import Retries, reason, specs_of
-from tunekit.runner.trainables import TrialTrainable
+from tunekit.runner.trainables import TrialClient, TrialTrainable
 from tunekit.runner.trial_queue import InOrder
 from tunekit.schema import Status
 from tunekit.storage.lease import Lease

@@ -13,9 +13,9 @@ from tunekit.engine.job import Job
 from tunekit.models.loading import ModelRef
 from tunekit.planning import plugins
 from tunekit.planning.resources import Resources, check_room
-from tunekit.runner.client import end_hosts
+from tunekit.runner.callbacks import MAX_FAILURES
 from tunekit.runner.nodes import Guard, guarded
-from tunekit.runner.retries import MAX_FAILURES
+from tunekit.runner.trainables import end_hosts
 from tunekit.schema import Fingerprint, TrialSpec
 from tunekit.signals import Signals, Stopped
 from tunekit.storage.lease import Lease

@@ -10,19 +10,17 @@ from ray import tune
 from ray.tune.search import Searcher
 from sqlalchemy.exc import SQLAlchemyError
 
-from tunekit.commands.search_progress import SearchProgress
+from tunekit.commands.console import SearchProgress
 from tunekit.engine.job import Job
 from tunekit.engine.run import end
 from tunekit.errors import UserError, first_line
 from tunekit.models.loading import ModelRef
 from tunekit.planning.resources import Resources, on_gpus, pack_of, room, share_of
-from tunekit.runner.callbacks import Watched
-from tunekit.runner.client import SearchClient
+from tunekit.runner.callbacks import MAX_FAILURES, Retries, Watched
 from tunekit.runner.launch import experiment_of, fit, job_of, run_config
 from tunekit.runner.nodes import REFUSED, Guard
-from tunekit.runner.retries import MAX_FAILURES, Retries
 from tunekit.runner.schedulers import PerStudy
-from tunekit.runner.trainables import SearchTrainable
+from tunekit.runner.trainables import SearchClient, SearchTrainable
 from tunekit.schema import Status, TrialSpec, slug
 from tunekit.search.outcome import Outcome, outcome_of
 from tunekit.search.space import shown_params

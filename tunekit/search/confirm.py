@@ -9,7 +9,7 @@ import yaml
 from tunekit.planning.blocks import SETTINGS
 from tunekit.planning.resolve import Sweep
 from tunekit.schema import TrialSpec
-from tunekit.search.weigh import weigh
+from tunekit.search.choosing import weigh
 from tunekit.store.result_store import ResultStore
 from tunekit.store.search_records import Choice, SearchStudy, SearchTrial
 

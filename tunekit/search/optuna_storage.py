@@ -1,18 +1,24 @@
 """Where a search's Optuna studies live: a journal file in the sweep's folder, or a database by its URL."""
 
+import json
 import os
 import re
 import warnings
+from collections.abc import Generator
 from pathlib import Path
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
+
+from optuna.storages.journal import BaseJournalBackend
 
 from tunekit.errors import UserError, first_line
+from tunekit.storage.lease import check_current
 from tunekit.storage.object_path import ObjectPath
 from tunekit.storage.paths import Place
 
 if TYPE_CHECKING:
     from optuna.storages import BaseStorage
     from optuna.storages.journal import BaseJournalBackend
+
 
 JOURNAL = "study.journal"
 LOCK_SECONDS = 5
@@ -63,8 +69,6 @@ def _journal(path: Place, start: int) -> "BaseStorage":
 
 
 def _object_journal(path: ObjectPath, start: int) -> "BaseJournalBackend":
-    from tunekit.search.journal import ObjectJournal  # imports optuna: seconds that a dry run need not wait
-
     return ObjectJournal(path, start)
 
 
@@ -102,3 +106,28 @@ def _database(url: str) -> "BaseStorage":
     except (SQLAlchemyError, RuntimeError) as error:
         reason = first_line(error)
         raise UserError(f"the database {redacted(url)} can't be reached: {redacted(reason)}") from error
+
+
+class ObjectJournal(BaseJournalBackend):
+    """The journal ``path`` in a sweep's folder, for the driver of its ``start``, which alone writes it.
+
+    Raises ValueError where the object is damaged, OSError where the server can't be asked, and Superseded on writing
+    where a later start has taken over.
+    """
+
+    def __init__(self, path: ObjectPath, start: int) -> None:
+        self.path, self.start = path, start
+        self._lines = path.read_bytes().splitlines() if path.exists() else []
+        self._logs = [json.loads(line) for line in self._lines]
+
+    def read_logs(self, log_number_from: int) -> Generator[dict[str, Any], None, None]:
+        """What was logged, from a number on."""
+        yield from self._logs[log_number_from:]
+
+    def append_logs(self, logs: list[dict[str, Any]]) -> None:
+        """Log more; it is in the object when this returns."""
+        check_current(self.path.parent, self.start)
+        lines = [json.dumps(log, separators=(",", ":")).encode() for log in logs]
+        self.path.write_bytes(b"".join(line + b"\n" for line in (*self._lines, *lines)))
+        self._lines += lines
+        self._logs += logs

@@ -15,8 +15,8 @@ from optuna.trial import BaseTrial
 from tunekit.errors import UserError
 from tunekit.methods import METHODS
 from tunekit.methods.base import complete_params
+from tunekit.parsing import read_yaml
 from tunekit.schema import Scalar, TrialSpec
-from tunekit.yaml_reading import read_yaml
 
 SETTINGS = {"learning_rate": float, "batch_size": int, "epochs": int, "weight_decay": float, "warmup_ratio": float}
 """Fields of a spec that a search may vary, with their types."""

@@ -1,7 +1,7 @@
 """One driver a sweep: a lease with host and pid, and a number for each start.
 
 Starts are files ``starts/<number>.json``, created exclusively (on an object store ``starts/<number>-<name>.json``, see
-``tunekit.storage.election``); the highest number owns the sweep. Its driver renews the file's time. Workers of an earlier start
+``tunekit.storage.lease``); the highest number owns the sweep. Its driver renews the file's time. Workers of an earlier start
 see the higher number and stop, though their driver was killed.
 """
 
@@ -18,10 +18,48 @@ from typing import Any
 import psutil
 
 from tunekit.errors import UserError
-from tunekit.storage.election import newest_start, number_of, stand
 from tunekit.storage.files import write_atomic
 from tunekit.storage.object_path import ObjectPath
 from tunekit.storage.paths import Place
+
+WAIT_SECONDS = 0.2
+WAITS = 50
+"""A candidate that stays this many waits is a killed driver's: it becomes free when it is as old as a dead lease."""
+
+
+def number_of(path: Place) -> int:
+    """The start's number; 0 for another file."""
+    number = path.stem.partition("-")[0]
+    return int(number) if number.isdigit() else 0
+
+
+def newest_start(starts: Place) -> Place | None:
+    """The file of the start, or the candidate, with the highest number; None where there is none."""
+    found = [path for path in starts.glob("*.json") if number_of(path)]
+    return max(found, key=lambda path: (number_of(path), path.name), default=None)
+
+
+def stand(starts: ObjectPath, number: int, content: bytes) -> ObjectPath | None:
+    """Stand for start ``number``; returns the object that then holds the lease, None where another has won.
+
+    Raises OSError where the server can't be asked.
+    """
+    own = starts / f"{number}-{os.urandom(8).hex()}.json"
+    try:
+        own.write_bytes(content)
+        for _ in range(WAITS):
+            rivals = [path for path in starts.glob("*.json") if number_of(path) >= number and path != own]
+            if not rivals:
+                return own
+            if any(number_of(path) > number or path.name < own.name for path in rivals):
+                break
+            time.sleep(WAIT_SECONDS)
+    except OSError:
+        own.unlink(missing_ok=True)
+        raise
+    own.unlink(missing_ok=True)
+    return None
+
 
 RENEW_SECONDS = 10
 DEAD_SECONDS = 60

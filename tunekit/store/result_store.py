@@ -21,6 +21,7 @@ import pandas as pd
 from tunekit.errors import UserError as UserError
 from tunekit.parsing import CONTROL as CONTROL
 from tunekit.parsing import is_finite as is_finite
+from tunekit.parsing import read_yaml as read_yaml
 from tunekit.parsing import strict_json as strict_json
 from tunekit.schema import SCHEMA_VERSION, EpochRecord, Fingerprint, TrialSpec, TrialSummary
 from tunekit.search.choosing import Candidate as Candidate
@@ -35,9 +36,9 @@ from tunekit.storage.paths import location as location
 from tunekit.store.frames import Frames as Frames
 from tunekit.store.frames import Outline as Outline
 from tunekit.store.frames import Progress, read_frames
-from tunekit.store.imported import UNKNOWN as UNKNOWN
-from tunekit.store.imported import ImportedSpec as ImportedSpec
+from tunekit.store.records import UNKNOWN as UNKNOWN
 from tunekit.store.records import DamagedRecord as DamagedRecord
+from tunekit.store.records import ImportedSpec as ImportedSpec
 from tunekit.store.records import checked_request, load_record, read_epochs, refuse_link
 from tunekit.store.records import read_text as read_text
 from tunekit.store.search_records import ROLES as ROLES
@@ -46,7 +47,6 @@ from tunekit.store.search_records import Search as Search
 from tunekit.store.search_records import SearchStudy as SearchStudy
 from tunekit.store.search_records import SearchTrial as SearchTrial
 from tunekit.store.search_records import TrialState as TrialState
-from tunekit.yaml_reading import read_yaml as read_yaml
 
 SPEC = "spec.json"
 """What makes a folder a trial's."""

@@ -6,21 +6,62 @@ from collections.abc import Callable, Mapping
 from contextlib import AbstractContextManager
 from dataclasses import replace
 from datetime import UTC, datetime
+from enum import Enum, auto
 
 import numpy as np
 import torch
 
 from tunekit.engine.job import Job
 from tunekit.engine.run import TrialRun, end
-from tunekit.engine.train import TrainedEpoch
+from tunekit.engine.train import Diverged, TrainedEpoch
 from tunekit.engine.watchdog import watched
-from tunekit.errors import first_line
+from tunekit.errors import UserError, first_line
 from tunekit.schema import EpochRecord, Status
 from tunekit.storage.files import append_line
 from tunekit.storage.paths import Place
 from tunekit.store.result_store import ResultStore
-from tunekit.worker.failures import CLASSED, ENDINGS, PAUSES_SECONDS, Failure, classify
 from tunekit.worker.report import View
+
+PAUSES_SECONDS = (1, 5, 25)
+"""Before each retry of an I/O error; then it is raised."""
+
+
+class Failure(Enum):
+    """A class of errors."""
+
+    DIVERGED = auto()
+    """The same numbers come again: ends the trial."""
+    CONFIGURATION = auto()
+    """Wrong input: ends the trial."""
+    OUT_OF_MEMORY = auto()
+    """Retried with half the micro-batch, down to single examples, then ends the trial."""
+    IO = auto()
+    """A full disk, a lost mount: retried after a pause, then raised."""
+    OTHER = auto()
+    """A broken device, a defect, a later start: raised at once, so that Tune retries it in a fresh process."""
+
+
+ENDINGS = {
+    Failure.DIVERGED: Status.DIVERGED,
+    Failure.CONFIGURATION: Status.FAILED,
+    Failure.OUT_OF_MEMORY: Status.OUT_OF_MEMORY,
+}
+"""Statuses of the trials that a class ends."""
+
+
+CLASSED = (Diverged, UserError, MemoryError, OSError, RuntimeError)
+"""Types of the errors that ``classify`` tells apart; any other is a defect, and raised."""
+
+
+def classify(error: Exception) -> Failure:
+    """The class of ``error``."""
+    if isinstance(error, Diverged):
+        return Failure.DIVERGED
+    if isinstance(error, UserError):
+        return Failure.CONFIGURATION
+    if isinstance(error, MemoryError | torch.OutOfMemoryError) or "not enough memory" in str(error):
+        return Failure.OUT_OF_MEMORY
+    return Failure.IO if isinstance(error, OSError) else Failure.OTHER
 
 
 class Attempt:

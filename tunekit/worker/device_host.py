@@ -12,8 +12,7 @@ from collections.abc import Callable
 from dataclasses import dataclass, field
 
 from tunekit.engine.job import Job
-from tunekit.worker.attempt import Attempt
-from tunekit.worker.failures import CLASSED
+from tunekit.worker.attempt import CLASSED, Attempt
 from tunekit.worker.pack_trainer import Together
 from tunekit.worker.report import View
 

@@ -6,8 +6,7 @@ from functools import partial
 from weakref import WeakSet
 
 from tunekit.engine.train import Member, Pack, packable
-from tunekit.worker.attempt import Attempt
-from tunekit.worker.failures import CLASSED, Failure, classify
+from tunekit.worker.attempt import CLASSED, Attempt, Failure, classify
 
 Done = dict[Attempt, Exception | None]
 """Attempts whose turn is over, each with the error that it could not mend, or None."""
