@@ -35,7 +35,9 @@ from analysis.statistics.grim import Fit, grim
 from analysis.statistics.this_set import Sample
 from analysis.tables.render import terminal, write
 from analysis.tables.tables import Row, Score, Table, TableSpec, build, percent
-from tunekit.store.result_store import DamagedRecord, UserError, location
+from tunekit.errors import UserError
+from tunekit.storage.paths import location
+from tunekit.store.records import DamagedRecord
 
 BAD_INPUT = 2
 

@@ -16,8 +16,10 @@ from analysis.names import LABELS, metric_name, setting_text, varying
 from analysis.predictions import METRICS, collapsed, per_class_f1, read_predictions
 from analysis.results import Study
 from analysis.statistics.this_set import Sample
+from tunekit.errors import UserError
 from tunekit.schema import Scalar, Status
-from tunekit.store.result_store import ROLES, Place, UserError, location
+from tunekit.storage.paths import Place, location
+from tunekit.store.search_records import ROLES
 
 SELECTIONS = ("last", "best-val", "best-test")
 FAILURES = (Status.FAILED, Status.DIVERGED, Status.OUT_OF_MEMORY)

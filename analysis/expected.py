@@ -14,7 +14,7 @@ import pandas as pd
 from scipy.special import gammaln
 
 from analysis.search import DEFAULT, Searched, is_score
-from tunekit.store.result_store import SearchTrial, TrialState
+from tunekit.store.search_records import SearchTrial, TrialState
 
 if TYPE_CHECKING:
     from optuna.distributions import BaseDistribution

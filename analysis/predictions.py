@@ -9,7 +9,8 @@ import pyarrow as pa
 import pyarrow.parquet as pq
 from sklearn.metrics import accuracy_score, confusion_matrix, f1_score, matthews_corrcoef
 
-from tunekit.store.result_store import DamagedRecord, Place
+from tunekit.storage.paths import Place
+from tunekit.store.records import DamagedRecord
 
 IntArray = npt.NDArray[np.integer]
 FloatArray = npt.NDArray[np.float64]

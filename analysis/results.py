@@ -11,17 +11,12 @@ from typing import Any
 import pandas as pd
 
 from analysis.names import NAMES
-from tunekit.store.result_store import (
-    CONTROL,
-    DamagedRecord,
-    Place,
-    ResultStore,
-    SearchStudy,
-    UserError,
-    location,
-    read_text,
-    strict_json,
-)
+from tunekit.errors import UserError
+from tunekit.parsing import CONTROL, strict_json
+from tunekit.storage.paths import Place, location
+from tunekit.store.records import DamagedRecord, read_text
+from tunekit.store.result_store import ResultStore
+from tunekit.store.search_records import SearchStudy
 
 Progress = Callable[[Sequence[str]], Iterable[str]]
 

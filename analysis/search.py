@@ -14,16 +14,8 @@ from analysis.predictions import read_predictions
 from analysis.results import Study
 from analysis.statistics.this_set import Sample
 from tunekit.schema import Status
-from tunekit.store.result_store import (
-    ROLES,
-    Candidate,
-    SearchStudy,
-    SearchTrial,
-    TrialState,
-    choose,
-    item_standard_error,
-    pareto,
-)
+from tunekit.search.choosing import Candidate, choose, item_standard_error, pareto
+from tunekit.store.search_records import ROLES, SearchStudy, SearchTrial, TrialState
 
 DEFAULT = 0
 """Number of the study's own configuration."""

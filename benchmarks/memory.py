@@ -17,12 +17,13 @@ from accelerate.utils import calculate_maximum_sizes
 
 from benchmarks.harness import Outcome
 from tunekit.engine.memory_probe import given, kept_bytes, member_of, step_bytes, without_data
-from tunekit.memory import SHAPES, Shape, Sizes, Work, how_many_fit, predict, saved_bytes
+from tunekit.memory import Shape, Sizes, Work, how_many_fit, predict, saved_bytes
 from tunekit.methods.base import complete_params
-from tunekit.models.loading import MODEL_TYPES
+from tunekit.models.catalog import MODELS
+from tunekit.models.families import FAMILIES
 from tunekit.schema import TrialSpec
 
-MODELS = ("bert", "roberta", "minilm")
+NAMES = ("bert", "roberta", "minilm")
 METHODS = ("full", "adapter", "lora")
 PATHS = {"explicit": 0.1, "sdpa": 0.0}
 """Attention paths, and the dropout with which the engine takes them."""
@@ -40,7 +41,7 @@ def config_of(shape: Shape, dropout: float) -> dict[str, Any]:
 
 def accelerate_bytes(shape: Shape) -> float:
     """What ``accelerate estimate-memory`` calls training with Adam in fp32: of weights alone, whatever the batch."""
-    config_kind, model_kind, _ = MODEL_TYPES[shape.model_type].classes()
+    config_kind, model_kind, _ = FAMILIES[shape.model_type].classes()
     with init_empty_weights():
         model = model_kind(config_kind(**config_of(shape, 0.1), num_labels=NUM_LABELS))
     return float(max(estimate_training_usage(calculate_maximum_sizes(model)[0], "float32").values()))
@@ -56,7 +57,7 @@ def rows_of(model: str, method: str, path: str, batches: list[tuple[int, int]], 
         seed=1,
         learning_rate=1e-4,
     )
-    config, small = config_of(SHAPES[model], PATHS[path]), (REAL[1],) * REAL[0]
+    config, small = config_of(MODELS[model].shape, PATHS[path]), (REAL[1],) * REAL[0]
     member = member_of(config, spec, small, NUM_LABELS, "cuda" if gpu else "cpu")
     shape = Shape.of(member.model.config.to_dict())
     works = {
@@ -91,7 +92,7 @@ def run(quick: bool) -> Outcome:
     """All models, methods and attention paths over lengths and batches; quick: MiniLM at two sizes."""
     gpu = torch.cuda.is_available()
     batches = list(product(BATCHES, LENGTHS))[:2] if quick else list(product(BATCHES, LENGTHS))
-    models = ("minilm",) if quick else MODELS
+    models = ("minilm",) if quick else NAMES
     rows = [
         row
         for model, method, path in product(models, METHODS, PATHS)
@@ -107,7 +108,7 @@ def run(quick: bool) -> Outcome:
         "peak_error_percent_max": float(np.abs(peaks).max()),
         "peak_error_percent_lowest": float(peaks.min()),
         "peak_rows": len(peaks),
-        "accelerate": {model: accelerate_bytes(SHAPES[model]) for model in models},
+        "accelerate": {model: accelerate_bytes(MODELS[model].shape) for model in models},
         "rows": rows,
     }
     return Outcome(figures=figures)

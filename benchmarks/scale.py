@@ -117,7 +117,7 @@ def resume(store: ResultStore, specs: Sequence[TrialSpec]) -> None:
     sweep = sweep_of(specs)
     plan = plan_of(sweep, store)
     describe(sweep, plan, plan.pending(retry_failed=False))
-    plan = plan_of(sweep, store, keep=True, since=plan)
+    plan = plan_of(sweep, store, write_cache=True, previous=plan)
     settle(plan, store)
     if plan.count(State.DONE) == 0:
         raise RuntimeError("nothing in the store was found; no time is given")

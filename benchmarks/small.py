@@ -6,8 +6,8 @@ from pathlib import Path
 from transformers import BertConfig, BertModel
 
 from benchmarks.replays.encoder import TOKENIZER_FILES
+from tunekit.models.catalog import MODELS
 from tunekit.models.hub import folder_of_minilm
-from tunekit.models.loading import MODELS
 from tunekit.seeding import seeded
 
 SEED = 20_140_814

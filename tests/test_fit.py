@@ -10,7 +10,8 @@ from tests.test_store import FINGERPRINT, summary
 from tunekit.commands.costs import Earlier, peak_of, seconds_of
 from tunekit.memory import how_many_fit
 from tunekit.methods.base import METHODS
-from tunekit.models.loading import MODELS, ModelRef, resolve_model
+from tunekit.models.catalog import MODELS
+from tunekit.models.loading import ModelRef, resolve_model
 from tunekit.planning import estimate
 from tunekit.planning.resources import CUDA_PROCESS_BYTES, MOST_PER_GPU, Resources, on_cpu, on_gpu
 from tunekit.store.result_store import ResultStore

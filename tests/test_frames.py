@@ -14,8 +14,8 @@ from tunekit.schema import Status
 from tunekit.store.result_store import ResultStore
 
 
-def same(store, cache, since=None):
-    through, fresh = store.frames(cache, since=since), store.frames()
+def same(store, cache, previous=None):
+    through, fresh = store.frames(cache, previous=previous), store.frames()
     pd.testing.assert_frame_equal(through.trials, fresh.trials)
     pd.testing.assert_frame_equal(through.epochs, fresh.epochs)
     assert through.damaged == fresh.damaged
@@ -56,14 +56,14 @@ def test_only_changed_trials_are_read_again(store, make_spec, tmp_path):
 
 def test_what_was_read_earlier_takes_the_caches_place_and_is_kept_when_asked(store, make_spec, tmp_path):
     cache, read = tmp_path / "cache", []
-    earlier = store.frames(cache, keep=False)
+    earlier = store.frames(cache, write_cache=False)
     assert not cache.exists()
-    kept = store.frames(cache, lambda names: read.extend(names) or names, since=earlier)
+    kept = store.frames(cache, lambda names: read.extend(names) or names, previous=earlier)
     assert read == []
     assert kept.kept
     written = {path.name: path.stat().st_mtime_ns for path in cache.iterdir()}
     assert set(written) == {"trials.parquet", "epochs.parquet"}
-    store.frames(cache, since=kept)
+    store.frames(cache, previous=kept)
     assert written == {path.name: path.stat().st_mtime_ns for path in cache.iterdir()}
     same(store, cache)
 

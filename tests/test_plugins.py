@@ -10,7 +10,7 @@ from tests.helpers import build, fingerprint, specify
 from tunekit.errors import UserError
 from tunekit.methods import METHODS
 from tunekit.methods.base import count_parameters
-from tunekit.models.loading import MODELS
+from tunekit.models.catalog import MODELS
 from tunekit.planning import plugins
 
 EXAMPLE = re.search(
@@ -63,9 +63,9 @@ def test_its_code_is_part_of_the_fingerprint_and_a_comment_is_not(tmp_path):
 
 def test_models_are_registered_alike(tmp_path):
     text = (
-        "from tunekit.models.loading import MODELS, ModelInfo\nfrom tunekit.models.shapes import SHAPES\n"
+        "from tunekit.models.catalog import MODELS, ModelInfo\n"
         'MODELS.register("mine")(ModelInfo(display_name="Mine", hub_id="org/mine", revision="0" * 40,'
-        ' shape=SHAPES["bert"]))\n'
+        ' shape=MODELS["bert"].shape))\n'
     )
     plugins.load([written(tmp_path, text)])
     assert MODELS["mine"].hub_id == "org/mine"
@@ -84,7 +84,7 @@ def test_models_are_registered_alike(tmp_path):
         (CLASS.format(fields="rank: int") + METHOD.format(name="mine", item="Mine"), "its fields need defaults"),
         (EXAMPLE.replace("def prepare", "def other"), "plugin mine.py: method 'ln-tuning' has no prepare"),
         (
-            'from tunekit.models.loading import MODELS\nMODELS.register("mine")(3)\n',
+            'from tunekit.models.catalog import MODELS\nMODELS.register("mine")(3)\n',
             "model 'mine' is a int, not a ModelInfo",
         ),
     ],

@@ -4,7 +4,9 @@ import json
 
 import pytest
 
-from tunekit.store.result_store import Choice, DamagedRecord, ResultStore, Search, SearchStudy, SearchTrial, TrialState
+from tunekit.store.records import DamagedRecord
+from tunekit.store.result_store import ResultStore
+from tunekit.store.search_records import Choice, Search, SearchStudy, SearchTrial, TrialState
 
 
 def a_search():

@@ -6,8 +6,9 @@ import pytest
 
 from tunekit.planning.plan import State, make_plan
 from tunekit.schema import EpochRecord, Fingerprint, Status, TrialSummary
+from tunekit.store.records import DamagedRecord
 from tunekit.store.requests import cells_of
-from tunekit.store.result_store import DamagedRecord, ResultStore
+from tunekit.store.result_store import ResultStore
 
 FINGERPRINT = Fingerprint(model="m", data="d", code="c")
 

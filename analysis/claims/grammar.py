@@ -11,7 +11,8 @@ from itertools import product
 from pathlib import Path
 from typing import Any, NamedTuple
 
-from tunekit.store.result_store import UserError, read_yaml
+from tunekit.errors import UserError
+from tunekit.parsing import read_yaml
 
 SCORES = ("accuracy", "macro_f1")
 METRICS = (*SCORES, "overfit", "train_loss", "train_seconds", "peak_memory_bytes")

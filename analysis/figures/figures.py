@@ -18,7 +18,7 @@ from analysis.predictions import confusion, read_predictions
 from analysis.results import Study
 from analysis.search import searched
 from analysis.statistics.this_set import mean_interval
-from tunekit.store.result_store import DamagedRecord
+from tunekit.store.records import DamagedRecord
 
 # Of a trial's summary: the axis, and what is 1 on it.
 COSTS = {

@@ -23,7 +23,7 @@ from analysis.figures.search_plots import (
 from analysis.names import metric_name, numbered
 from analysis.plate import Plate, figure_stem, wrapped
 from analysis.search import MARGIN, Searched, configuration, is_score, objective_name
-from tunekit.store.result_store import TrialState
+from tunekit.store.search_records import TrialState
 
 MAX_SLICES = 4
 """Parameters beside each other."""

@@ -12,8 +12,10 @@ from pathlib import Path
 from typing import Any
 
 from analysis.foreign.ray_experiment import ForeignTrial, finite, read_experiment
+from tunekit.errors import UserError
 from tunekit.schema import EpochRecord, Scalar, Status, TrialSummary
-from tunekit.store.result_store import UNKNOWN, ImportedSpec, ResultStore, UserError
+from tunekit.store.records import UNKNOWN, ImportedSpec
+from tunekit.store.result_store import ResultStore
 
 NAMES = ("model", "dataset", "method")
 REQUIRED = (*NAMES, "seed", "metric")

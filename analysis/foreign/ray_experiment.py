@@ -6,7 +6,8 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-from tunekit.store.result_store import UserError, is_finite, strict_json
+from tunekit.errors import UserError
+from tunekit.parsing import is_finite, strict_json
 
 MAX_BYTES = 500_000_000
 ITERATION = "training_iteration"

@@ -18,8 +18,9 @@ from analysis.plate import Plate, save
 from analysis.report.document import Grid, Inline, Paragraph, Section
 from analysis.report.pages import markdown_sections
 from analysis.report.report import Report, write_report
-from tunekit.memory import SHAPES, Shape, Sizes, Work, is_followed, predict, saved_bytes
-from tunekit.store.result_store import UserError, strict_json
+from tunekit.errors import UserError
+from tunekit.memory import Shape, Sizes, Work, is_followed, predict, registered_shapes, saved_bytes
+from tunekit.parsing import strict_json
 
 LENGTHS, BATCHES = (32, 64, 128, 256, 512), (8, 16, 32, 64)
 METHODS: Mapping[str, Mapping[str, Any]] = MappingProxyType(
@@ -61,10 +62,10 @@ def compared(model: str, measured: Measured | None) -> pd.DataFrame:
     Attention is explicit, as with the models' own dropout. NaN is what the study has no formula for, or nobody
     measured. Raises UserError for a model whose shape is not known.
     """
-    known = [name for name, shape in SHAPES.items() if is_followed(shape)]
+    known = [name for name, shape in registered_shapes().items() if is_followed(shape)]
     if model not in known:
         raise UserError(f"no closed form of the memory of model {model!r} is known; known are {', '.join(known)}")
-    shape = SHAPES[model]
+    shape = registered_shapes()[model]
     rows = []
     for (method, params), batch, length in product(METHODS.items(), BATCHES, LENGTHS):
         sizes = Sizes.of((length,) * batch)

@@ -26,8 +26,9 @@ from analysis.report.summary import claims_section
 from analysis.results import Study, load
 from analysis.tables.render import FORMATS, escape_tex
 from analysis.tables.tables import Table, build, default_specs
+from tunekit.errors import UserError
+from tunekit.parsing import strict_json
 from tunekit.schema import slug
-from tunekit.store.result_store import UserError, strict_json
 
 MANIFEST = "paper.json"
 

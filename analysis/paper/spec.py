@@ -25,8 +25,10 @@ from analysis.cells import SELECTIONS, Cell
 from analysis.names import number
 from analysis.report.report import KINDS, METRICS
 from analysis.tables.tables import PER_CLASS, Row, TableSpec, score_of
+from tunekit.errors import UserError
+from tunekit.parsing import read_yaml
 from tunekit.schema import Scalar, slug
-from tunekit.store.result_store import Place, UserError, location, read_yaml
+from tunekit.storage.paths import Place, location
 
 _KEYS = {"sweeps", "select", "metrics", "names", "claims", "figures", "tables"}
 _TABLE_KEYS = {"stem", "caption", "metric", "columns", "rows"}

@@ -14,7 +14,11 @@ from analysis.predictions import METRICS, IntArray, accuracy, per_class_f1, read
 from analysis.predictions import METRICS as SCORES
 from analysis.report.document import Grid, Points, Section
 from analysis.results import DatasetFacts, Study
-from tunekit.store.result_store import DamagedRecord, Place, ResultStore, UserError, strict_json
+from tunekit.errors import UserError
+from tunekit.parsing import strict_json
+from tunekit.storage.paths import Place
+from tunekit.store.records import DamagedRecord
+from tunekit.store.result_store import ResultStore
 
 _TEXT, _WHOLE = (pa.string(), pa.large_string()), (pa.int32(), pa.int64())
 _TYPES = {"split": _TEXT, "row": _WHOLE, "label": _WHOLE, "text_sha256": _TEXT, "group": _TEXT}

@@ -10,7 +10,7 @@ from analysis.statistics.new_text import McNemar, Runs, accuracy_difference, mac
 from analysis.statistics.power import detectable_difference, hours_for, seeds_phrase, seeds_range
 from analysis.statistics.this_set import Comparison, Interval, Paired, Sample, equivalence, paired, permutation_p, welch
 from analysis.tables.tables import Score, Table
-from tunekit.store.result_store import DamagedRecord
+from tunekit.store.records import DamagedRecord
 
 NEW_TEXT = {"accuracy": accuracy_difference, "macro_f1": macro_f1_difference}
 

@@ -16,7 +16,8 @@ from analysis.statistics.new_text import Runs, accuracy_interval, macro_f1_inter
 from analysis.statistics.power import std_interval
 from analysis.statistics.this_set import Interval, mean_interval
 from analysis.tables.tables import percent
-from tunekit.store.result_store import DamagedRecord, Place
+from tunekit.storage.paths import Place
+from tunekit.store.records import DamagedRecord
 
 NEW_TEXT = {"accuracy": accuracy_interval, "macro_f1": macro_f1_interval}
 

@@ -34,7 +34,7 @@ from analysis.results import Study
 from analysis.search import searched
 from analysis.statistics.this_set import Sample
 from analysis.tables.tables import PER_CLASS, Table, build, default_specs
-from tunekit.store.result_store import UserError
+from tunekit.errors import UserError
 
 METRICS = ("accuracy", "macro_f1", "micro_f1", "mcc", "weighted_f1", PER_CLASS)
 KINDS: Mapping[str, str] = {

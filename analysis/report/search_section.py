@@ -19,7 +19,7 @@ from analysis.search import (
 )
 from analysis.statistics.this_set import welch
 from analysis.tables.tables import percent
-from tunekit.store.result_store import SearchTrial
+from tunekit.store.search_records import SearchTrial
 
 
 def search_section(found: Sequence[Searched]) -> Section:

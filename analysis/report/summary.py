@@ -10,7 +10,7 @@ from analysis.names import SPLITS, metric_name
 from analysis.report.document import Grid, Inline, Link, Paragraph, Points, Section
 from analysis.results import Study
 from analysis.tables.tables import EPOCHS, Table, percent
-from tunekit.store.result_store import UserError
+from tunekit.errors import UserError
 
 
 def about_section(study: Study, found: Sequence[Cell], select: str) -> Section:

@@ -15,7 +15,7 @@ import numpy.typing as npt
 from scipy import stats
 from statsmodels.stats.multitest import multipletests
 
-from tunekit.store.result_store import UserError
+from tunekit.errors import UserError
 
 FloatArray = npt.NDArray[np.float64]
 

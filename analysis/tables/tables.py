@@ -7,8 +7,8 @@ from functools import partial
 from analysis.cells import Cell, called
 from analysis.names import LABELS, SPLITS, numbered
 from analysis.statistics.this_set import Sample, holm, smallest_p, welch
+from tunekit.errors import UserError
 from tunekit.schema import slug
-from tunekit.store.result_store import UserError
 
 ALPHA = 0.05
 PER_CLASS = "per_class_f1"

@@ -10,8 +10,8 @@ import torch
 from safetensors.torch import load_file
 from transformers import BertConfig, BertModel
 
+from tunekit.models.catalog import MODELS
 from tunekit.models.hub import folder_of_minilm
-from tunekit.models.loading import MODELS
 from tunekit.seeding import seeded
 
 WIDTH = 64

@@ -8,7 +8,8 @@ import pandas as pd
 
 from tests.test_store import FINGERPRINT, record, summary
 from tunekit.schema import Status, TrialSpec
-from tunekit.store.result_store import Choice, ResultStore, Search, SearchStudy, SearchTrial, TrialState
+from tunekit.store.result_store import ResultStore
+from tunekit.store.search_records import Choice, Search, SearchStudy, SearchTrial, TrialState
 
 ITEMS = 40
 """Items of the validation part, in groups of two; the first half of class 0, the second of class 1."""

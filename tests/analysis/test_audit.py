@@ -8,7 +8,8 @@ from analysis.report.pages import markdown_sections
 from tests.conftest import needs_real_data
 from tests.test_store import FINGERPRINT
 from tunekit.data.base import load_dataset, save_dataset
-from tunekit.store.result_store import DamagedRecord, ResultStore
+from tunekit.store.records import DamagedRecord
+from tunekit.store.result_store import ResultStore
 
 
 @needs_real_data

@@ -13,7 +13,8 @@ from analysis.statistics.this_set import paired, welch
 from analysis.tables.tables import build, default_specs
 from tests.analysis.stores import add, ask
 from tunekit.data.base import load_dataset, save_dataset
-from tunekit.store.result_store import ResultStore, UserError
+from tunekit.errors import UserError
+from tunekit.store.result_store import ResultStore
 
 ITEMS = 60
 

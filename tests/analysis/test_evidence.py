@@ -16,7 +16,8 @@ from analysis.results import load
 from analysis.statistics.this_set import mean_interval
 from tests.analysis.stores import add, ask
 from tests.analysis.test_golden_store import GOLDEN
-from tunekit.store.result_store import ResultStore, UserError
+from tunekit.errors import UserError
+from tunekit.store.result_store import ResultStore
 
 
 @pytest.fixture

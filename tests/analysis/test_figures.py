@@ -6,7 +6,8 @@ from analysis.cells import cells
 from analysis.figures.figures import figures_of, in_order
 from analysis.results import load
 from tests.analysis.stores import add, ask
-from tunekit.store.result_store import DamagedRecord, ResultStore
+from tunekit.store.records import DamagedRecord
+from tunekit.store.result_store import ResultStore
 
 DATASETS = ("acl_arc", "agnews_7k6", "restaurant")
 ROWS = [("bert", "full"), ("roberta", "full"), ("scibert", "full"), ("roberta", "adapter"), ("roberta", "lora")]

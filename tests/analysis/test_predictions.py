@@ -6,7 +6,7 @@ import pytest
 
 from analysis.predictions import METRICS, per_class_f1, read_predictions, runs_matrix
 from tunekit.engine.scoring import scores
-from tunekit.store.result_store import DamagedRecord
+from tunekit.store.records import DamagedRecord
 
 
 def frame(gold, predicted):

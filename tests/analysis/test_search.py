@@ -19,7 +19,9 @@ from analysis.report.summary import left_out_section
 from analysis.results import load
 from analysis.search import searched
 from tests.analysis.search_stores import SPACE, confirm, describe, predictions, trial, write
-from tunekit.store.result_store import ResultStore, TrialState, item_standard_error
+from tunekit.search.choosing import item_standard_error
+from tunekit.store.result_store import ResultStore
+from tunekit.store.search_records import TrialState
 
 CURVES = {0: [0.5, 0.6], 1: [0.5, 0.9, 0.8], 2: [0.7, 0.88], 3: [0.3], 4: [0.2]}
 RATES = {0: 5e-4, 1: 1e-3, 2: 2e-3, 3: 1e-5, 4: 5e-3}

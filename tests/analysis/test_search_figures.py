@@ -30,7 +30,8 @@ from analysis.results import load
 from analysis.search import Searched, searched
 from tests.analysis.search_stores import SETTLED, SPACE, trial, write
 from tunekit.schema import TrialSpec
-from tunekit.store.result_store import ResultStore, SearchStudy, SearchTrial, TrialState
+from tunekit.store.result_store import ResultStore
+from tunekit.store.search_records import SearchStudy, SearchTrial, TrialState
 
 MINE = ("sensitivity", "budget", "history", "slice", "contour", "importance", "front")
 

@@ -3,7 +3,7 @@
 import pytest
 
 from analysis.claims.grammar import Quantifier, Relation, Row, load_claims, parse_row
-from tunekit.store.result_store import UserError
+from tunekit.errors import UserError
 
 A, B = Row("a", "full"), Row("b", "full")
 HEAD = "rows: [a, b, c, a/lora]\ndatasets: [d, e]\nclaims:\n"

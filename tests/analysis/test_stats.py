@@ -23,7 +23,7 @@ from analysis.statistics.this_set import (
     smallest_p,
     welch,
 )
-from tunekit.store.result_store import UserError
+from tunekit.errors import UserError
 
 BERT, ROBERTA = Sample(0.8345, 0.0064, 5), Sample(0.8602, 0.0060, 5)
 FIVE = (0.60, 0.62, 0.64, 0.66, 0.68)

@@ -16,8 +16,9 @@ from analysis.tables.render import FORMATS, comma_separated, html_table, latex, 
 from analysis.tables.tables import Row, Score, TableSpec, build, default_specs
 from tests.analysis.stores import add, ask
 from tests.test_store import FINGERPRINT
+from tunekit.errors import UserError
 from tunekit.schema import Status
-from tunekit.store.result_store import ResultStore, UserError
+from tunekit.store.result_store import ResultStore
 
 VALUES = [0.61, 0.59, 0.65, 0.6]
 

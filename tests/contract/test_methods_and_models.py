@@ -12,7 +12,9 @@ from tunekit.engine.train import Member, Pack, packable
 from tunekit.errors import UserError
 from tunekit.methods import METHODS
 from tunekit.methods.base import complete_params, count_parameters
-from tunekit.models.loading import MODEL_TYPES, MODELS, load_encoder, resolve_model
+from tunekit.models.catalog import MODELS
+from tunekit.models.families import FAMILIES
+from tunekit.models.loading import load_encoder, resolve_model
 from tunekit.models.shapes import Shape, parameters
 from tunekit.planning.batching import restrictions, why_single
 from tunekit.seeding import stream_seed
@@ -55,7 +57,7 @@ def test_nothing_is_frozen_that_was_never_pretrained(model, method):
     pretrained = {name for name, _ in plain.named_parameters()} - plain.tunekit_never_pretrained
     frozen = {name.replace(".base_layer.", ".") for name, p in built.named_parameters() if not p.requires_grad}
     assert frozen <= pretrained
-    head = MODEL_TYPES[built.config.model_type].head
+    head = FAMILIES[built.config.model_type].head
     heads = [p for name, p in built.named_parameters() if name.startswith(head)]
     assert heads
     assert all(p.requires_grad for p in heads)

@@ -8,7 +8,8 @@ from tests.helpers import build, specify
 from tunekit.engine.train import Member, Pack
 from tunekit.methods._bottleneck import HOULSBY, PFEIFFER, add_bottlenecks, from_adapters, to_adapters
 from tunekit.methods.base import count_parameters, freeze
-from tunekit.models.loading import MODEL_TYPES, load_encoder, resolve_model
+from tunekit.models.families import FAMILIES
+from tunekit.models.loading import load_encoder, resolve_model
 from tunekit.seeding import seeded, stream_seed
 
 CPU = torch.device("cpu")
@@ -42,7 +43,7 @@ def of_the_library(spec, prepared):
         freeze(model)
         model.add_adapter("tunekit", config=config)
         model.set_active_adapters("tunekit")
-    head = MODEL_TYPES[model.config.model_type].head
+    head = FAMILIES[model.config.model_type].head
     for key, parameter in model.named_parameters():
         if key.startswith(head):
             parameter.requires_grad = True
@@ -120,7 +121,7 @@ def test_a_trained_checkpoint_goes_to_the_library_and_back(model, method, tmp_pa
     assert set(back) == {key for key in state if ".adapter." in key}
     assert all(torch.equal(tensor, state[key]) for key, tensor in back.items())
     _, ours = build(spec)
-    head = MODEL_TYPES[ours.config.model_type].head
+    head = FAMILIES[ours.config.model_type].head
     _, unexpected = ours.load_state_dict(
         back | {key: tensor for key, tensor in state.items() if key.startswith(head)}, strict=False
     )

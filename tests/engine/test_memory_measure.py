@@ -7,7 +7,7 @@ from tunekit.engine.memory_probe import given, kept_bytes, member_of, probe, ste
 from tunekit.memory import Shape, Work, predict, saved_bytes
 from tunekit.memory.length_groups import Sizes
 from tunekit.methods.base import count_parameters
-from tunekit.models.loading import MODELS
+from tunekit.models.catalog import MODELS
 from tunekit.models.shapes import NoClosedForm, parameters
 
 SMALL = {

@@ -68,7 +68,7 @@ def test_losses_agree_with_trainer(model, method, tmp_path):
     prepared, first = build(spec)
     _, second = build(spec)
     member = Member(spec, without_dropout(first), prepared.splits["train"], torch.device("cpu"))
-    assert not member.flow.sites.sites
+    assert not member.context.sites.sites
     tokens, labels = prepared.splits["train"].tokens, prepared.splits["train"].labels
     batches = []
     for indices in member.batches():

@@ -16,7 +16,7 @@ from tunekit.engine.kept_weights import file_of
 from tunekit.errors import UserError
 from tunekit.export import formats
 from tunekit.methods import METHODS
-from tunekit.models.loading import MODEL_TYPES
+from tunekit.models.families import FAMILIES
 from tunekit.models.safety import checked_config
 from tunekit.store.result_store import ResultStore
 
@@ -54,7 +54,7 @@ def test_files_are_safetensors_and_no_more_than_was_trained(name, exported, swee
     kept = file_of(ResultStore(sweep).folder(spec), 2).stat().st_size
     assert weights < kept + 20_000
     inside = folder if spec.method == "full" else folder / "base"
-    assert checked_config(inside, "x", MODEL_TYPES)["id2label"] == {"0": "positive", "1": "neutral", "2": "negative"}
+    assert checked_config(inside, "x", FAMILIES)["id2label"] == {"0": "positive", "1": "neutral", "2": "negative"}
     assert oct(folder.stat().st_mode)[-3:] == "755"
     assert {oct(path.stat().st_mode)[-3:] for path in paths} == {"644"}
 

@@ -17,8 +17,9 @@ from tunekit.errors import UserError
 from tunekit.planning.plan import State, make_plan
 from tunekit.storage.lease import acquire
 from tunekit.store.progress import Reader
+from tunekit.store.records import DamagedRecord
 from tunekit.store.requests import cells_of
-from tunekit.store.result_store import DamagedRecord, ResultStore
+from tunekit.store.result_store import ResultStore
 
 DONE, BROKEN_OFF = specify(seed=1), specify(seed=2, epochs=4)
 SPECS = [DONE, BROKEN_OFF]

@@ -13,10 +13,11 @@ from tunekit.engine.job import Job
 from tunekit.engine.train import Diverged, Pack
 from tunekit.errors import UserError
 from tunekit.models.loading import resolve_model
+from tunekit.parsing import strict_json
 from tunekit.runner.trainables import SearchTrainable, TrialTrainable
 from tunekit.schema import Status
 from tunekit.storage.lease import Superseded
-from tunekit.store.result_store import ResultStore, strict_json
+from tunekit.store.result_store import ResultStore
 from tunekit.worker import attempt as runner_attempt
 from tunekit.worker.attempt import PAUSES_SECONDS, Attempt, Failure, classify
 

@@ -14,7 +14,9 @@ from transformers import BertConfig, BertForSequenceClassification, BertTokenize
 from tests.models.hub_server import COMMIT, REPOSITORY, FakeHub
 from tunekit.errors import UserError
 from tunekit.models import hub
-from tunekit.models.loading import MODEL_TYPES, MODELS, load_encoder, load_tokenizer, resolve_model
+from tunekit.models.catalog import MODELS
+from tunekit.models.families import FAMILIES
+from tunekit.models.loading import load_encoder, load_tokenizer, resolve_model
 from tunekit.models.safety import FORBIDDEN, checked_config, refuse_kernels
 
 WORDS = ["[PAD]", "[UNK]", "[CLS]", "[SEP]", "[MASK]", "the", "soup", "was", "good"]
@@ -131,12 +133,12 @@ def test_unsafe_or_unsupported_configs_are_refused_by_key(repository, values, ke
 def test_a_config_that_is_none_is_refused(repository, text):
     (repository / "config.json").write_text(text)
     with pytest.raises(UserError, match=r"config\.json"):
-        checked_config(repository, "model", MODEL_TYPES)
+        checked_config(repository, "model", FAMILIES)
 
 
 def test_a_harmless_key_is_dropped(repository):
     change(repository, _attn_implementation_autoset=True)
-    assert "_attn_implementation_autoset" not in checked_config(repository, "model", MODEL_TYPES)
+    assert "_attn_implementation_autoset" not in checked_config(repository, "model", FAMILIES)
 
 
 def test_the_kernels_package_is_refused(tmp_path, monkeypatch):
@@ -234,7 +236,7 @@ def test_a_folder_called_like_a_tiny_model_is_loaded_from_its_files(repository):
 
 
 def head_and_backbone(model):
-    head = MODEL_TYPES[model.config.model_type].head
+    head = FAMILIES[model.config.model_type].head
     parts = {True: [], False: []}
     for name, parameter in model.named_parameters():
         parts[name.startswith(head)].append(parameter.detach().flatten())

@@ -13,8 +13,10 @@ from tests.test_store import FINGERPRINT, record
 from tunekit.data import tables
 from tunekit.data.user import read_user_dataset
 from tunekit.errors import UserError
+from tunekit.parsing import read_yaml, strict_json
 from tunekit.store import records
-from tunekit.store.result_store import DamagedRecord, ResultStore, read_yaml, strict_json
+from tunekit.store.records import DamagedRecord
+from tunekit.store.result_store import ResultStore
 
 LAUGHS = "a: &a [x, x]\n" + "\n".join(f"{b}: &{b} [*{a}, *{a}]" for a, b in zip("abcdefgh", "bcdefghi", strict=True))
 

@@ -25,7 +25,8 @@ from tunekit.data.user import read_user_dataset
 from tunekit.errors import UserError
 from tunekit.schema import TrialSpec
 from tunekit.store.progress import Reader
-from tunekit.store.result_store import DamagedRecord, ResultStore
+from tunekit.store.records import DamagedRecord
+from tunekit.store.result_store import ResultStore
 
 PACE = {
     "deadline": None,

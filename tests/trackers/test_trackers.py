@@ -214,7 +214,7 @@ def test_a_tracker_that_hangs_holds_nobody_up(store):
 
 
 def test_other_code_of_the_same_trial_is_another_run(store):
-    from tunekit.trackers import run_key
+    from tunekit.trackers.tracker import run_key
 
     folder = store.begin(SPECS[0], FINGERPRINT)
     first = run_key(store.read(folder))
@@ -226,7 +226,7 @@ def test_other_code_of_the_same_trial_is_another_run(store):
     ("name", "message"), [("comet", "unknown tracker 'comet'"), ("wandb", "--track wandb needs the package wandb")]
 )
 def test_an_unknown_tracker_or_a_missing_package_is_one_line_before_work(grid, monkeypatch, name, message):  # noqa: F811
-    monkeypatch.setattr("tunekit.trackers.find_spec", lambda package: None)
+    monkeypatch.setattr("tunekit.trackers.available.find_spec", lambda package: None)
     code, out, err = grid("--preset", "demo", "--track", name)
     assert (code, out, err.count("\n")) == (2, "", 1)
     assert message in err

@@ -10,14 +10,15 @@ from pandas import DataFrame
 from tunekit.data.base import DATASETS
 from tunekit.errors import UserError
 from tunekit.memory import NoClosedForm, Shape, Sizes, Work, predict
-from tunekit.models.loading import MODELS, ModelRef, config_at_hand
+from tunekit.models.catalog import MODELS
+from tunekit.models.loading import ModelRef, config_at_hand
 from tunekit.planning import estimate
 from tunekit.planning.estimate import Size
 from tunekit.planning.plan import PlannedTrial
 from tunekit.planning.resolve import Sweep
 from tunekit.schema import Status, TrialSpec
+from tunekit.store.frames import Frames
 from tunekit.store.requests import cell_names
-from tunekit.store.result_store import Frames
 
 MIB = 2**20
 

@@ -16,7 +16,8 @@ from tunekit.data.base import DATASETS, PINNED, load_dataset
 from tunekit.data.files import NotHere, nothing_fetched
 from tunekit.errors import UserError
 from tunekit.models import hub
-from tunekit.models.loading import MODELS, ModelRef, hub_id_of
+from tunekit.models.catalog import MODELS
+from tunekit.models.loading import ModelRef, hub_id_of
 from tunekit.models.safety import refuse_kernels
 from tunekit.planning import estimate
 from tunekit.planning.args import GridArgs

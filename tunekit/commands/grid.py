@@ -101,11 +101,11 @@ def _run(
     resources = fitted(args, resources, peak, len(pending), say)
     lease = take(store, say)
     try:
-        plan = plan_of(sweep, store, keep=True, since=plan)  # another driver may have finished trials since
+        plan = plan_of(sweep, store, write_cache=True, previous=plan)  # another driver may have finished trials since
         store.add_request({**request_of(sweep), "cells": cells_of(sweep.specs)})
         train(plan, sweep, store, resources, lease, retry_failed=args.retry_failed, track=args.track)
     finally:
         lease.release()
-    plan = plan_of(sweep, store, since=plan)
+    plan = plan_of(sweep, store, previous=plan)
     report(store, sweep.specs)
     return verdict(plan)

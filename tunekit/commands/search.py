@@ -39,7 +39,8 @@ from tunekit.search.study import Study
 from tunekit.storage.files import write_atomic
 from tunekit.storage.lease import Lease
 from tunekit.store.requests import cells_of
-from tunekit.store.result_store import ResultStore, Search, TrialState
+from tunekit.store.result_store import ResultStore
+from tunekit.store.search_records import Search, TrialState
 
 Report = Callable[[ResultStore], None]
 

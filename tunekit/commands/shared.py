@@ -25,8 +25,9 @@ from tunekit.storage.files import probe
 from tunekit.storage.lease import Lease, Superseded, acquire
 from tunekit.storage.object_path import ObjectPath
 from tunekit.storage.paths import Place, location
-from tunekit.store.result_store import DamagedRecord, ResultStore
-from tunekit.trackers import check_trackers
+from tunekit.store.records import DamagedRecord
+from tunekit.store.result_store import ResultStore
+from tunekit.trackers.available import check_trackers
 
 OK, INCOMPLETE, BAD_INPUT = 0, 1, 2
 

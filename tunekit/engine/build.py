@@ -14,8 +14,8 @@ from tunekit.data.tokens import tokenise
 from tunekit.engine.train import LabelledSplit
 from tunekit.errors import UserError
 from tunekit.methods import METHODS
-from tunekit.models.loading import MODEL_TYPES, ModelRef, load_encoder, load_tokenizer
-from tunekit.models.shapes import NAMING
+from tunekit.models.families import FAMILIES
+from tunekit.models.loading import ModelRef, load_encoder, load_tokenizer
 from tunekit.schema import Fingerprint, Scalar, TrialSpec
 from tunekit.seeding import seeded, stream_seed
 from tunekit.storage.paths import Place
@@ -69,7 +69,7 @@ def prepare(spec: TrialSpec, fingerprint: Fingerprint, model: ModelRef, folder: 
 def build_model(spec: TrialSpec, model_ref: ModelRef, prepared: Prepared) -> PreTrainedModel:
     """The trial's model, changed by its method, new weights from its seed.
 
-    The head is trained by every method: it is everything after the last encoder layer (``MODEL_TYPES``).
+    The head is trained by every method: it is everything after the last encoder layer (``FAMILIES``).
     Raises UserError where the method does not fit the model.
     """
     _quiet_libraries()
@@ -91,7 +91,7 @@ def adapt(model: PreTrainedModel, spec: TrialSpec) -> None:
             METHODS[spec.method](**named_for(model.config.model_type, spec.method_params)).prepare(model)
     except ValueError as error:
         raise UserError(f"method {spec.method!r} on {spec.model}: {error}") from error
-    head = MODEL_TYPES[model.config.model_type].head
+    head = FAMILIES[model.config.model_type].head
     for name, parameter in model.named_parameters():
         if name.startswith(head):
             parameter.requires_grad = True
@@ -102,7 +102,7 @@ def named_for(model_type: str, params: Mapping[str, Scalar]) -> dict[str, Scalar
     named = dict(params)
     if "target_modules" in named:
         targets = str(named["target_modules"]).split(",")
-        named["target_modules"] = ",".join(NAMING[model_type].module(target) for target in targets)
+        named["target_modules"] = ",".join(FAMILIES[model_type].module(target) for target in targets)
     return named
 
 

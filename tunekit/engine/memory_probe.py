@@ -19,7 +19,7 @@ from tunekit.engine.build import adapt
 from tunekit.engine.optim import step_optimizer
 from tunekit.engine.train import LabelledSplit, Member, Pack
 from tunekit.methods.base import count_parameters
-from tunekit.models.loading import MODEL_TYPES
+from tunekit.models.families import FAMILIES
 from tunekit.schema import TrialSpec
 
 FP32, ADAMW_STATES = 4, 2
@@ -32,7 +32,7 @@ def member_of(
 
     Raises UserError where the method does not fit the model.
     """
-    kind = MODEL_TYPES[config["model_type"]]
+    kind = FAMILIES[config["model_type"]]
     config_kind, model_kind, _ = kind.classes()
     pad = config_kind().pad_token_id
     values = {"pad_token_id": pad, **config, "num_labels": num_labels, "attn_implementation": kind.attention}

@@ -95,8 +95,8 @@ class TrialRun:
 
     def _attention(self) -> str:
         """How attention is computed: the library's own on padded batches, ours step by step, or SDPA."""
-        flow = self.member.flow
-        return "padded" if flow.padded else "explicit" if flow.sites.has_pairs else "sdpa"
+        context = self.member.context
+        return "padded" if context.padded else "explicit" if context.sites.has_pairs else "sdpa"
 
     def _predicted(self, used: int) -> int | None:
         """Peak bytes by the closed form, with those ``used`` before the model was built; None where it has none."""

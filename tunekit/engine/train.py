@@ -15,10 +15,10 @@ from torch.nn import functional as F
 from transformers import PreTrainedModel
 
 from tunekit.data.tokens import TokenisedSplit
-from tunekit.engine.forward.dropout import Kind, Masks, MaskStream
+from tunekit.engine.forward.dropout import ForwardContext, Kind, Masks, MaskStream
 from tunekit.engine.forward.flat_batch import FlatBatch
 from tunekit.engine.forward.padded_batch import PaddedBatch, dropout_of
-from tunekit.engine.forward.patching import Flow, batch_of, logits, prepare
+from tunekit.engine.forward.patching import batch_of, logits, prepare
 from tunekit.engine.optim import StackedAdamW, learning_rate_at, make_optimizer, step_optimizer
 from tunekit.engine.stacking import Stack, is_stackable
 from tunekit.planning.batching import why_padded
@@ -77,11 +77,13 @@ class Member:
     optimizer: torch.optim.AdamW = field(init=False)
     parameters: list[nn.Parameter] = field(init=False)
     masks: MaskStream = field(init=False)
-    flow: Flow = field(init=False)
+    context: ForwardContext = field(init=False)
 
     def __post_init__(self) -> None:
         self.model.to(self.device)
-        self.flow = prepare(self.model, padded=why_padded(self.model.config.model_type, self.spec.method) is not None)
+        self.context = prepare(
+            self.model, padded=why_padded(self.model.config.model_type, self.spec.method) is not None
+        )
         self.masks = MaskStream(self.spec.seed, self.device)
         self.optimizer = make_optimizer(self.model, self.spec)
         self.parameters = [p for group in self.optimizer.param_groups for p in group["params"]]
@@ -106,7 +108,7 @@ class Member:
         spec = self.spec
         return (
             spec.model, spec.dataset, spec.method, spec.precision, spec.batch_size, spec.max_length, spec.train_limit,
-            spec.val_fraction, spec.data_seed, self.flow.sites.sites, trained,
+            spec.val_fraction, spec.data_seed, self.context.sites.sites, trained,
         )  # fmt: skip
 
 
@@ -121,7 +123,7 @@ def batches(num_rows: int, spec: TrialSpec, epoch: int) -> Iterator[np.ndarray]:
 def packable(members: Sequence[Member]) -> bool:
     """Whether ``members`` can be one pack."""
     first = members[0]
-    if first.flow.padded or not is_stackable(first.model):
+    if first.context.padded or not is_stackable(first.model):
         return False
     return all(one.micro_batches == 1 and one.group() == first.group() for one in members)
 
@@ -223,7 +225,7 @@ class Pack:
         return batch_of(self.model, [(split.tokens, indices) for split, indices in parts], train=train)
 
     def _masks(self, batch: FlatBatch, part: int) -> Masks | None:
-        sites = self.model.tunekit_flow.sites
+        sites = self.model.tunekit_context.sites
         if not sites.sites:
             return None
         rows = {

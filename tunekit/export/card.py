@@ -10,7 +10,7 @@ from typing import Any
 from tunekit.data.base import DATASETS
 from tunekit.export.which_trial import Chosen, epoch_of
 from tunekit.schema import slug
-from tunekit.store.result_store import StoredTrial
+from tunekit.store.records import StoredTrial
 
 METRICS = (("accuracy", "accuracy"), ("macro_f1", "macro-F1"))
 SPLITS = (("val", "validation"), ("test", "test"))

@@ -21,13 +21,14 @@ from tunekit.export.card import card
 from tunekit.export.loading import BASE, MANIFEST, Manifest, at_commit, load_exported
 from tunekit.export.verify import compared, model_of, trained_again
 from tunekit.export.which_trial import Chosen
-from tunekit.models.loading import MODELS, ModelRef, hub_id_of, load_encoder, resolve_model
+from tunekit.models.catalog import MODELS
+from tunekit.models.loading import ModelRef, hub_id_of, load_encoder, resolve_model
 from tunekit.planning.plan import fingerprint_of
 from tunekit.planning.provenance import source
 from tunekit.seeding import stream_seed
 from tunekit.storage.paths import Place
-from tunekit.store.records import read_predictions
-from tunekit.store.result_store import ResultStore, StoredTrial
+from tunekit.store.records import StoredTrial, read_predictions
+from tunekit.store.result_store import ResultStore
 
 COMPARED_ROWS = 64
 TOLERANCES = {"fp32": 0.02, "bf16": 0.3}

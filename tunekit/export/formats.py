@@ -19,7 +19,7 @@ from tunekit.engine.checkpoint import trainable
 from tunekit.engine.kept_weights import read_tensors
 from tunekit.errors import UserError
 from tunekit.methods._bottleneck import LIBRARY_VERSION, NAME, to_adapters
-from tunekit.models.loading import MODEL_TYPES
+from tunekit.models.families import FAMILIES
 
 WHOLE, PEFT, ADAPTERS = "whole", "peft", "adapters"
 _PEFT_PREFIX = "base_model.model."
@@ -34,7 +34,7 @@ def kind_of(model: PreTrainedModel) -> str:
 
 def head_modules(model: PreTrainedModel) -> list[str]:
     """Names of the modules after the last encoder layer, which every method trains."""
-    return [prefix.removesuffix(".") for prefix in MODEL_TYPES[model.config.model_type].head]
+    return [prefix.removesuffix(".") for prefix in FAMILIES[model.config.model_type].head]
 
 
 def merge(model: PreTrainedModel, within: Sequence[str] = ("",)) -> list[str]:

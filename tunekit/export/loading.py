@@ -12,8 +12,9 @@ from transformers import PreTrainedModel, PreTrainedTokenizerFast
 from tunekit.engine.build import adapt
 from tunekit.errors import UserError, first_line
 from tunekit.export.formats import ADAPTERS, PEFT, WHOLE, kind_of, read
+from tunekit.models.catalog import MODELS
 from tunekit.models.hub import is_commit, is_hub_id
-from tunekit.models.loading import MODELS, ModelRef, load_encoder, load_tokenizer
+from tunekit.models.loading import ModelRef, load_encoder, load_tokenizer
 from tunekit.parsing import strict_json
 from tunekit.schema import TrialSpec
 

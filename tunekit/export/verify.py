@@ -19,13 +19,14 @@ from tunekit.data.base import DATASETS, load_dataset
 from tunekit.engine.job import Job
 from tunekit.engine.run import TrialRun
 from tunekit.errors import UserError, first_line
-from tunekit.models.loading import MODELS, ModelRef, resolve_model
+from tunekit.models.catalog import MODELS
+from tunekit.models.loading import ModelRef, resolve_model
 from tunekit.planning.plan import fingerprint_of
 from tunekit.schema import Fingerprint, Status, TrialSpec
 from tunekit.storage.files import copy_folder
 from tunekit.storage.paths import Place
-from tunekit.store.records import read_predictions
-from tunekit.store.result_store import ResultStore, StoredTrial
+from tunekit.store.records import StoredTrial, read_predictions
+from tunekit.store.result_store import ResultStore
 
 TOLERANCE = 0.02
 """Largest difference of a number (above 1: relative) and largest share of other predictions, on another machine."""

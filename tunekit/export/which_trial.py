@@ -7,8 +7,9 @@ from typing import Any
 from tunekit.errors import UserError
 from tunekit.schema import Status, TrialSpec
 from tunekit.storage.paths import Place
+from tunekit.store.records import StoredTrial
 from tunekit.store.requests import cell_names, requested_specs
-from tunekit.store.result_store import ResultStore, StoredTrial
+from tunekit.store.result_store import ResultStore
 
 
 @dataclass(frozen=True)

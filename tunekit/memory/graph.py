@@ -14,7 +14,8 @@ from enum import Enum
 from typing import Any
 
 from tunekit.memory.length_groups import Sizes
-from tunekit.models.shapes import BOTTLENECKS, NAMING, NoClosedForm, Shape, bottleneck, lora_targets
+from tunekit.models.families import FAMILIES
+from tunekit.models.shapes import BOTTLENECKS, NoClosedForm, Shape, bottleneck, lora_targets
 
 FP32, INT64 = 4, 8
 COMPUTE: Mapping[str, int] = {"fp32": FP32, "bf16": 2}
@@ -100,7 +101,7 @@ class Graph:
 
     def prefix(self, layer: int) -> str:
         """What the names of a layer's modules begin with."""
-        return f"{NAMING[self.shape.model_type].layers}.{layer}"
+        return f"{FAMILIES[self.shape.model_type].layers}.{layer}"
 
     def keeps_input(self, layer: int, *modules: str) -> bool:
         """Whether one of a layer's linear ``modules`` keeps its input itself, and not a cast or dropped copy of it."""
@@ -241,7 +242,7 @@ class Graph:
     def head(self, x: bool) -> None:
         """The pooler or dense layer with its activation, the classifier, the loss."""
         shape, h, rows = self.shape, self.shape.hidden_size, Rows.SEQUENCES
-        dense, out = NAMING[shape.model_type].head
+        dense, out = FAMILIES[shape.model_type].head_linears
         rate = shape.head_dropout
         if shape.model_type != "bert":
             self.dropout(rows, x, rate)

@@ -15,7 +15,7 @@ from torch import nn
 from torch.nn import functional as F
 from transformers import PreTrainedModel
 
-from tunekit.models.shapes import NAMING
+from tunekit.models.families import FAMILIES
 
 STD = 0.02
 """Standard deviation of initial weights, as BERT's own; biases begin at 0."""
@@ -135,7 +135,7 @@ def add_bottlenecks(model: PreTrainedModel, reduction_factor: int, design: Desig
     adapt = _ADAPT.get(model.config.model_type)
     if adapt is None:
         raise ValueError(f"bottlenecks are not supported in model type {model.config.model_type!r}")
-    layers = model.get_submodule(NAMING[model.config.model_type].layers)
+    layers = model.get_submodule(FAMILIES[model.config.model_type].layers)
     _draw_as_adapters(layers)
     for layer in layers:
         adapt(layer, design, lambda: Bottleneck(hidden_size, hidden_size // reduction_factor, design.activation))

@@ -4,7 +4,7 @@ from dataclasses import dataclass
 from typing import TYPE_CHECKING, ClassVar
 
 from tunekit.methods.base import METHODS, freeze
-from tunekit.models.shapes import NAMING
+from tunekit.models.families import FAMILIES
 
 if TYPE_CHECKING:
     from transformers import PreTrainedModel
@@ -29,7 +29,7 @@ class IA3:
         from peft import IA3Config, inject_adapter_in_model
 
         freeze(model)
-        naming = NAMING[model.config.model_type]
+        naming = FAMILIES[model.config.model_type]
         key, value, inner = map(naming.module, ("attention.self.key", "attention.self.value", "output.dense"))
         # peft's own targets would take the attention's output.dense too, which the paper does not scale.
         layer = rf"{naming.layers}\.\d+"

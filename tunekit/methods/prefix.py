@@ -5,7 +5,7 @@ from functools import partial
 from typing import TYPE_CHECKING, Any, ClassVar
 
 from tunekit.methods.base import METHODS, freeze
-from tunekit.models.shapes import NAMING
+from tunekit.models.families import FAMILIES
 
 if TYPE_CHECKING:
     import torch
@@ -41,7 +41,7 @@ class Prefix:
         import torch
         import transformers
 
-        naming = NAMING[model.config.model_type]
+        naming = FAMILIES[model.config.model_type]
         if naming.needed.get("relative_attention"):
             raise ValueError("its attention is by relative positions, and a prefix has none")
         if int(transformers.__version__.partition(".")[0]) >= 5:

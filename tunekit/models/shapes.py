@@ -3,9 +3,10 @@
 from __future__ import annotations
 
 from collections.abc import Iterator, Mapping
-from dataclasses import dataclass, field, fields
-from types import MappingProxyType
+from dataclasses import dataclass, fields
 from typing import Any
+
+from tunekit.models.families import FAMILIES
 
 LAYER_LINEARS = (
     "attention.self.query",
@@ -21,69 +22,6 @@ BOTTLENECKS: Mapping[str, int] = {"adapter": 2, "pfeiffer": 1}
 """Adapters a layer, by method."""
 
 
-@dataclass(frozen=True, kw_only=True)
-class Naming:
-    """What a model type calls the parts that BERT has too."""
-
-    layers: str
-    """The list of encoder layers in the sequence-classification model."""
-    head: tuple[str, str]
-    """The head's linear modules."""
-    own: Mapping[str, str] = field(default_factory=dict)
-    """Names of a layer's linear modules by BERT's, where they differ."""
-    fields: Mapping[str, str] = field(default_factory=dict)
-    """Keys of its config.json by those of ``Shape``, where they differ."""
-    needed: Mapping[str, Any] = field(default_factory=dict)
-    """Settings that a config.json must hold for the closed forms."""
-    usual: Mapping[str, Any] = field(default_factory=dict)
-    """Settings that count nothing, as its pretrained models have them."""
-    token_types: bool = True
-    """Whether it takes token types."""
-
-    def module(self, name: str) -> str:
-        """Its name of what BERT calls ``name``: a whole name in the layer, or its end, as methods give targets."""
-        return self.own.get(name, name)
-
-
-NAMING: Mapping[str, Naming] = MappingProxyType(
-    {
-        "bert": Naming(layers="bert.encoder.layer", head=("bert.pooler.dense", "classifier")),
-        "roberta": Naming(layers="roberta.encoder.layer", head=("classifier.dense", "classifier.out_proj")),
-        "electra": Naming(layers="electra.encoder.layer", head=("classifier.dense", "classifier.out_proj")),
-        "distilbert": Naming(
-            layers="distilbert.transformer.layer",
-            head=("pre_classifier", "classifier"),
-            own={
-                "query": "q_lin", "key": "k_lin", "value": "v_lin",
-                "attention.self.query": "attention.q_lin", "attention.self.key": "attention.k_lin",
-                "attention.self.value": "attention.v_lin", "attention.output.dense": "attention.out_lin",
-                "intermediate.dense": "ffn.lin1", "output.dense": "ffn.lin2",
-            },
-            fields={
-                "hidden_size": "dim", "num_hidden_layers": "n_layers", "num_attention_heads": "n_heads",
-                "intermediate_size": "hidden_dim", "hidden_dropout_prob": "dropout",
-                "attention_probs_dropout_prob": "attention_dropout", "classifier_dropout": "seq_classif_dropout",
-            },
-            token_types=False,
-        ),
-        "deberta-v2": Naming(
-            layers="deberta.encoder.layer",
-            head=("pooler.dense", "classifier"),
-            own={
-                "query": "query_proj", "key": "key_proj", "value": "value_proj",
-                "attention.self.query": "attention.self.query_proj", "attention.self.key": "attention.self.key_proj",
-                "attention.self.value": "attention.self.value_proj",
-            },
-            fields={"relative_positions": "position_buckets", "classifier_dropout": "cls_dropout"},
-            needed={
-                "position_biased_input": False, "relative_attention": True, "share_att_key": True,
-                "norm_rel_ebd": "layer_norm",
-            },
-            usual={"pos_att_type": ["p2c", "c2p"]},
-        ),
-    }
-)  # fmt: skip
-"""By ``model_type``."""
 PLAIN = {
     "hidden_act": "gelu", "activation": "gelu", "position_embedding_type": "absolute", "is_decoder": False,
     "add_cross_attention": False, "conv_kernel_size": 0,
@@ -100,7 +38,7 @@ class Shape:
     """All of an encoder that parameters and memory depend on."""
 
     model_type: str
-    """One of ``NAMING``."""
+    """One of ``FAMILIES``."""
     vocab_size: int
     max_position_embeddings: int
     type_vocab_size: int
@@ -123,34 +61,34 @@ class Shape:
 
         Raises NoClosedForm where a size is missing or the model computes something else.
         """
-        naming = NAMING.get(str(config.get("model_type")))
-        if naming is None:
+        family = FAMILIES.get(str(config.get("model_type")))
+        if family is None:
             raise NoClosedForm(f"model_type is {config.get('model_type')!r}")
         for name, plain in PLAIN.items():
             if config.get(name, plain) != plain:
                 raise NoClosedForm(f"{name} is {config[name]!r}")
-        for name, needed in naming.needed.items():
+        for name, needed in family.needed.items():
             if config.get(name) != needed:
                 raise NoClosedForm(f"{name} is {config.get(name)!r}")
-        keys = {item.name: naming.fields.get(item.name, item.name) for item in fields(cls)}
+        keys = {item.name: family.config_keys.get(item.name, item.name) for item in fields(cls)}
         sizes = {name: config[key] for name, key in keys.items() if key in config}
         if sizes.get("embedding_size") == sizes.get("hidden_size"):
             sizes.pop("embedding_size", None)
         elif "embedding_size" in sizes and config["model_type"] != "electra":
             raise NoClosedForm(f"embedding_size is {config['embedding_size']}")
-        if "relative_attention" in naming.needed and sizes.get("relative_positions", 0) < 1:
+        if "relative_attention" in family.needed and sizes.get("relative_positions", 0) < 1:
             raise NoClosedForm("position_buckets is not given")
         try:
-            return cls(**({} if naming.token_types else {"type_vocab_size": 0}) | sizes)
+            return cls(**({} if family.token_types else {"type_vocab_size": 0}) | sizes)
         except TypeError as error:
             raise NoClosedForm("its config.json leaves out a size") from error
 
     def config(self) -> dict[str, Any]:
         """The values of a config.json of this shape."""
-        naming = NAMING[self.model_type]
-        sizes = {naming.fields.get(item.name, item.name): getattr(self, item.name) for item in fields(self)}
+        family = FAMILIES[self.model_type]
+        sizes = {family.config_keys.get(item.name, item.name): getattr(self, item.name) for item in fields(self)}
         sizes["embedding_size"] = self.embedding_size or self.hidden_size
-        return {**{name: value for name, value in sizes.items() if value is not None}, **naming.needed, **naming.usual}
+        return {**{name: value for name, value in sizes.items() if value is not None}, **family.needed, **family.usual}
 
     @property
     def head_dropout(self) -> float:
@@ -159,49 +97,14 @@ class Shape:
 
     def linears(self, num_labels: int) -> Iterator[tuple[str, int, int]]:
         """(name, width in, width out) of every linear module, the head's last."""
-        h, inner, naming = self.hidden_size, self.intermediate_size, NAMING[self.model_type]
+        h, inner, family = self.hidden_size, self.intermediate_size, FAMILIES[self.model_type]
         widths = {"intermediate.dense": (h, inner), "output.dense": (inner, h)}
         for layer in range(self.num_hidden_layers):
             for name in LAYER_LINEARS:
-                yield f"{naming.layers}.{layer}.{naming.module(name)}", *widths.get(name, (h, h))
-        dense, out = naming.head
+                yield f"{family.layers}.{layer}.{family.module(name)}", *widths.get(name, (h, h))
+        dense, out = family.head_linears
         yield dense, h, h
         yield out, h, num_labels
-
-
-BASE: Mapping[str, Any] = {
-    "num_hidden_layers": 12,
-    "hidden_size": 768,
-    "num_attention_heads": 12,
-    "intermediate_size": 3072,
-}
-TINY: Mapping[str, Any] = {"vocab_size": 2_000, "num_hidden_layers": 2, "hidden_size": 32, "num_attention_heads": 2}
-BERT: Mapping[str, Any] = {"model_type": "bert", "max_position_embeddings": 512, "type_vocab_size": 2}
-ROBERTA: Mapping[str, Any] = {"model_type": "roberta", "max_position_embeddings": 514, "type_vocab_size": 1}
-DISTILBERT: Mapping[str, Any] = {
-    "model_type": "distilbert", "max_position_embeddings": 512, "type_vocab_size": 0, "classifier_dropout": 0.2,
-}  # fmt: skip
-DEBERTA: Mapping[str, Any] = {"model_type": "deberta-v2", "max_position_embeddings": 512, "type_vocab_size": 0}
-
-SHAPES: Mapping[str, Shape] = MappingProxyType(
-    {
-        "bert": Shape(**BERT, **BASE, vocab_size=30_522),
-        "roberta": Shape(**ROBERTA, **BASE, vocab_size=50_265),
-        "scibert": Shape(**BERT, **BASE, vocab_size=31_090),
-        "minilm": Shape(
-            **BERT, vocab_size=30_522, num_hidden_layers=6, hidden_size=384, num_attention_heads=12,
-            intermediate_size=1536,
-        ),
-        "distilbert": Shape(**DISTILBERT, **{**BASE, "num_hidden_layers": 6}, vocab_size=30_522),
-        "deberta-v3": Shape(**DEBERTA, **BASE, vocab_size=128_100, relative_positions=256),
-        "tiny-bert": Shape(**BERT, **TINY, intermediate_size=64),
-        "tiny-roberta": Shape(**ROBERTA, **TINY, intermediate_size=64),
-        "tiny-electra": Shape(**{**BERT, "model_type": "electra"}, **TINY, intermediate_size=64),
-        "tiny-distilbert": Shape(**DISTILBERT, **TINY, intermediate_size=64),
-        "tiny-deberta": Shape(**DEBERTA, **TINY, intermediate_size=64, relative_positions=8),
-    }
-)  # fmt: skip
-"""Of the registered models, by short name."""
 
 
 @dataclass(frozen=True)
@@ -281,7 +184,7 @@ def lora_targets(shape: Shape, method: str, params: Mapping[str, Any], num_label
     names = [name for name, _, _ in shape.linears(num_labels)]
     found: set[str] = set()
     for target in str(params["target_modules"]).split(","):
-        own = NAMING[shape.model_type].module(target)
+        own = FAMILIES[shape.model_type].module(target)
         hit = [name for name in names if name == own or name.endswith(f".{own}")]
         if not hit:
             raise NoClosedForm(f"LoRA on {target!r}")

@@ -10,8 +10,8 @@ from tokenizers import AddedToken, BertWordPieceTokenizer, ByteLevelBPETokenizer
 from tokenizers.pre_tokenizers import BertPreTokenizer
 from transformers import BertTokenizerFast, PreTrainedModel, PreTrainedTokenizerFast
 
-from tunekit.models.loading import MODEL_TYPES
-from tunekit.models.shapes import NAMING, SHAPES
+from tunekit.models.catalog import MODELS
+from tunekit.models.families import FAMILIES
 from tunekit.seeding import seeded
 
 if TYPE_CHECKING:
@@ -23,8 +23,8 @@ BACKBONE_SEED = 20_140_814
 
 def build_tiny(name: str, *, num_labels: int, seed: int, tokenizer: PreTrainedTokenizerFast) -> PreTrainedModel:
     """The tiny model: embeddings and encoder from a fixed seed, so that seeds share them, the head from ``seed``."""
-    shape = SHAPES[name]
-    kind = MODEL_TYPES[shape.model_type]
+    shape = MODELS[name].shape
+    kind = FAMILIES[shape.model_type]
     config_kind, model_kind, _ = kind.classes()
     values = {**shape.config(), "pad_token_id": tokenizer.pad_token_id}
     config = config_kind(**values, num_labels=num_labels, attn_implementation=kind.attention)
@@ -43,7 +43,7 @@ def train_tokenizer(name: str, data: TextDataset) -> PreTrainedTokenizerFast:
     texts = [*train["text"], *(pair for pair in train["pair"] if pair is not None)]
     inputs = ["input_ids", "attention_mask"]
     if name != "tiny-roberta":
-        types = ["token_type_ids"] if NAMING[SHAPES[name].model_type].token_types else []
+        types = ["token_type_ids"] if FAMILIES[MODELS[name].shape.model_type].token_types else []
         return _wordpiece(texts, inputs + types)
     trainer = ByteLevelBPETokenizer()
     specials = ["<s>", "<pad>", "</s>", "<unk>", "<mask>"]

@@ -7,13 +7,14 @@ Most train without padding and in packs. Where a model type or a method can't, i
 from collections.abc import Mapping, Sequence
 
 from tunekit.methods import METHODS
-from tunekit.models.loading import MODEL_TYPES, ModelRef, model_type_of
+from tunekit.models.families import FAMILIES
+from tunekit.models.loading import ModelRef, model_type_of
 from tunekit.schema import TrialSpec
 
 
 def why_padded(model_type: str | None, method: str) -> str | None:
     """What keeps such trials from training without padding; None where nothing does, or the type is not known yet."""
-    if model_type and (reason := MODEL_TYPES[model_type].padded):
+    if model_type and (reason := FAMILIES[model_type].padded):
         return f"{model_type}: {reason}"
     reason = getattr(METHODS[method], "padded", None)
     return reason and f"{method}: {reason}"

@@ -9,9 +9,9 @@ from pathlib import Path
 import numpy as np
 
 from tunekit.data.base import DATASETS
-from tunekit.memory import ADAMW_STATES, SHAPES, NoClosedForm, Shape, parameters
+from tunekit.memory import ADAMW_STATES, NoClosedForm, Shape, parameters
 from tunekit.memory.graph import FP32
-from tunekit.models.loading import MODELS
+from tunekit.models.catalog import MODELS
 from tunekit.planning.plan import PlannedTrial
 from tunekit.schema import TrialSpec
 
@@ -20,7 +20,7 @@ EFFICIENCY = 0.5
 """Share of the GEMM rate that a training step reaches (measured: 0.5 to 0.6 for MiniLM on 2 cores)."""
 LONGEST = 5.5
 """Longest over mean length in tokens assumed before the data is read (1.6 to 5.4 in the registered datasets)."""
-UNKNOWN = SHAPES["roberta"]
+UNKNOWN = MODELS["roberta"].shape
 """Shape assumed of a model that is not registered."""
 RECORD_BYTES = 4_000_000
 

@@ -14,7 +14,9 @@ from tunekit.data.base import DATASETS
 from tunekit.methods import METHODS
 from tunekit.planning.blocks import Block
 from tunekit.schema import Fingerprint, Status, TrialSpec
-from tunekit.store.result_store import Frames, Outline, ResultStore, StoredTrial
+from tunekit.store.frames import Frames, Outline
+from tunekit.store.records import StoredTrial
+from tunekit.store.result_store import ResultStore
 
 
 class State(StrEnum):
@@ -95,15 +97,15 @@ def make_plan(
     fingerprints: Mapping[str, Fingerprint],
     store: ResultStore,
     *,
-    keep: bool = False,
-    since: Frames | None = None,
+    write_cache: bool = False,
+    previous: Frames | None = None,
 ) -> Plan:
     """Where each spec stands in ``store``; ``fingerprints`` are by trial_id.
 
-    ``keep``: leave what was read in the store's cache. ``since``: what an earlier plan read of it, so that only what
+    ``write_cache``: leave what was read in the store's cache. ``previous``: what an earlier plan read of it, so that only what
     changed is read again. Raises OSError where the cache can't be written.
     """
-    frames, names = store.frames(store.cache_folder, keep=keep, since=since), store.names()
+    frames, names = store.frames(store.cache_folder, write_cache=write_cache, previous=previous), store.names()
     by_id: dict[str, list[Outline]] = {}
     for trial in frames.outlines():
         by_id.setdefault(trial.trial_id, []).append(trial)
@@ -148,11 +150,14 @@ def fingerprint_of(spec: TrialSpec, model_revision: str, data_hash: str) -> Fing
     return Fingerprint(model=model_revision, data=data_hash, code=code)
 
 
-MOVED = {"tunekit.methods._bottleneck": "tunekit.bottleneck", "tunekit.models.shapes": "tunekit.shapes"}
+MOVED = {"tunekit.methods._bottleneck": "tunekit.bottleneck", "tunekit.models.families": "tunekit.shapes"}
 """Modules that methods import, and where they lay when the first fingerprints were made.
 
-A method's code hash covers its import lines. With this table a module may move without making stored trials stale.
+A method's code hash covers its import lines. With this table and the next a module may move, or a name change, without
+making stored trials stale.
 """
+RENAMED = {"FAMILIES": "NAMING"}
+"""Names that methods import, and what they were when the first fingerprints were made."""
 
 
 @cache
@@ -160,13 +165,17 @@ def _source_of(item: Any) -> str:
     """Return the source of the file that defines ``item``, in the form that fingerprints are made of.
 
     Comments, docstrings, layout and ``suggest`` are left out: what a search tries changes which trials there are, never
-    a trial's numbers. Names of modules that were moved are written as they were.
+    a trial's numbers. Modules and names that were moved or renamed are written as they were.
     """
     module = sys.modules[item.__module__]
     tree = ast.parse(inspect.getsource(module))
     for node in ast.walk(tree):
         if isinstance(node, ast.ImportFrom) and node.module:
             node.module = MOVED.get(node.module, node.module)
+        if isinstance(node, ast.alias):
+            node.name = RENAMED.get(node.name, node.name)
+        if isinstance(node, ast.Name):
+            node.id = RENAMED.get(node.id, node.id)
         body = getattr(node, "body", None)
         if isinstance(body, list):
             kept = [n for n in body if not (isinstance(n, ast.Expr) and isinstance(n.value, ast.Constant))]

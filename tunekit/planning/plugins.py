@@ -16,7 +16,7 @@ from tunekit.data.base import DATASETS, DatasetInfo
 from tunekit.errors import UserError, first_line
 from tunekit.methods import METHODS
 from tunekit.methods.base import complete_params
-from tunekit.models.loading import MODELS, ModelInfo
+from tunekit.models.catalog import MODELS, ModelInfo
 from tunekit.registry import NameTaken, Registry
 from tunekit.schema import slug
 

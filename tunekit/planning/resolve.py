@@ -116,10 +116,10 @@ def fingerprint_in(sweep: Sweep, spec: TrialSpec) -> Fingerprint:
     return fingerprint_of(spec, sweep.models[spec.model].revision, data_hash)
 
 
-def plan_of(sweep: Sweep, store: ResultStore, *, keep: bool = False, since: Plan | None = None) -> Plan:
-    """Where each of the sweep's trials stands; ``keep`` is ``make_plan``'s, ``since`` a plan that was made earlier."""
+def plan_of(sweep: Sweep, store: ResultStore, *, write_cache: bool = False, previous: Plan | None = None) -> Plan:
+    """Where each of the sweep's trials stands; ``write_cache`` is ``make_plan``'s, ``previous`` a plan that was made earlier."""
     fingerprints = {spec.trial_id: fingerprint_in(sweep, spec) for spec in sweep.specs}
-    return make_plan(sweep.specs, fingerprints, store, keep=keep, since=since and since.stored)
+    return make_plan(sweep.specs, fingerprints, store, write_cache=write_cache, previous=previous and previous.stored)
 
 
 def describe(sweep: Sweep, plan: Plan, pending: Sequence[PlannedTrial]) -> str:

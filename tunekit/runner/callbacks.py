@@ -12,7 +12,8 @@ from ray.tune.experiment import Trial
 
 from tunekit.runner.metrics import count_ended
 from tunekit.schema import TrialSpec
-from tunekit.store.result_store import DamagedRecord, ResultStore
+from tunekit.store.records import DamagedRecord
+from tunekit.store.result_store import ResultStore
 from tunekit.trackers.feed import Feeds
 from tunekit.worker.attempt import log_line
 

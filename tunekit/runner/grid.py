@@ -20,7 +20,8 @@ from tunekit.runner.trainables import TrialClient, TrialTrainable
 from tunekit.runner.trial_queue import InOrder
 from tunekit.schema import Status
 from tunekit.storage.lease import Lease
-from tunekit.store.result_store import DamagedRecord, ResultStore
+from tunekit.store.records import DamagedRecord
+from tunekit.store.result_store import ResultStore
 from tunekit.trackers.feed import Feeds
 
 

@@ -5,10 +5,8 @@ from dataclasses import dataclass, field, replace
 from typing import Any
 
 from tunekit.runner.session import Session  # isort: skip  (sets what Ray reads at import)
-from optuna.exceptions import StorageInternalError
 from ray import tune
 from ray.tune.search import Searcher
-from sqlalchemy.exc import SQLAlchemyError
 
 from tunekit.commands.console import SearchProgress
 from tunekit.engine.job import Job
@@ -24,13 +22,14 @@ from tunekit.runner.trainables import SearchClient, SearchTrainable
 from tunekit.schema import Status, TrialSpec, slug
 from tunekit.search.outcome import Outcome, outcome_of
 from tunekit.search.space import shown_params
-from tunekit.search.study import Asked, Study
+from tunekit.search.study import STORAGE_ERRORS, Asked, Study
 from tunekit.storage.lease import Lease, Superseded
-from tunekit.store.result_store import ResultStore, StoredTrial
+from tunekit.store.records import StoredTrial
+from tunekit.store.result_store import ResultStore
 from tunekit.trackers.feed import Feeds
 from tunekit.worker.report import OBJECTIVE
 
-BREAKING = (UserError, OSError, Superseded, StorageInternalError, SQLAlchemyError)
+BREAKING = (UserError, OSError, Superseded, *STORAGE_ERRORS)
 """Errors after which no more is suggested: raised inside Tune they would only be logged."""
 
 
@@ -209,7 +208,7 @@ def run_search(
     with Feeds(track, store, progress.note) as feeds:
         fit(make, resources, progress, lease)
     broken = searchers[0].broken if searchers else None
-    if isinstance(broken, StorageInternalError | SQLAlchemyError):
+    if isinstance(broken, STORAGE_ERRORS):
         raise OSError(f"the studies' storage failed: {first_line(broken)}") from broken
     if broken:
         raise broken

@@ -9,12 +9,12 @@ import numpy.typing as npt
 import pandas as pd
 
 from tunekit.errors import UserError
-from tunekit.search.outcome import running_best
-from tunekit.store.records import read_predictions
+from tunekit.store.records import read_predictions, running_best
 from tunekit.store.search_records import SearchStudy, SearchTrial, TrialState
 
 if TYPE_CHECKING:
-    from tunekit.store.result_store import ResultStore, StoredTrial
+    from tunekit.store.records import StoredTrial
+    from tunekit.store.result_store import ResultStore
 
 
 FloatArray = npt.NDArray[np.float64]

@@ -2,16 +2,16 @@
 
 from collections.abc import Sequence
 from dataclasses import dataclass
-from itertools import accumulate
 from statistics import fmean
 from typing import TYPE_CHECKING
 
 from tunekit.errors import UserError
-from tunekit.schema import EpochRecord, Status
+from tunekit.schema import Status
+from tunekit.store.records import running_best
 from tunekit.store.search_records import TrialState
 
 if TYPE_CHECKING:
-    from tunekit.store.result_store import StoredTrial
+    from tunekit.store.records import StoredTrial
 
 
 @dataclass(frozen=True)
@@ -62,14 +62,6 @@ class Outcome:
     """Trained, over the seeds."""
     seconds: float
     """Spent on these."""
-
-
-def running_best(records: Sequence[EpochRecord], metric: str) -> list[float]:
-    """The best validation ``metric`` so far, after each epoch. Raises UserError where there is no validation part."""
-    values = [getattr(record, f"val_{metric}") for record in records]
-    if None in values:
-        raise UserError("a search needs a validation part; give --val-fraction")
-    return list(accumulate(values, max))
 
 
 def outcome_of(trials: "Sequence[StoredTrial | None]", objectives: Sequence[Objective]) -> Outcome | None:

@@ -14,9 +14,11 @@ from typing import Any
 import numpy as np
 import optuna
 from optuna.distributions import BaseDistribution, CategoricalDistribution
+from optuna.exceptions import StorageInternalError
 from optuna.storages import BaseStorage
 from optuna.trial import FrozenTrial
 from optuna.trial import TrialState as OptunaState
+from sqlalchemy.exc import SQLAlchemyError
 
 from tunekit.errors import UserError
 from tunekit.schema import Fingerprint, Scalar, TrialSpec
@@ -24,6 +26,8 @@ from tunekit.search.outcome import Objective, Outcome
 from tunekit.search.space import Space, configure, shown_params, shown_space
 from tunekit.store.search_records import Choice, SearchStudy, SearchTrial, TrialState
 
+STORAGE_ERRORS = (StorageInternalError, SQLAlchemyError)
+"""What the storage of a study raises where it fails: the journal's lock, or the database."""
 SAMPLERS = ("tpe", "random", "gp")
 STARTUP_TRIALS = 5
 """Trials of a study before its model is asked; the default configuration is the first of them."""

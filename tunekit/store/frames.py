@@ -10,7 +10,7 @@ from collections.abc import Callable, Iterable, Sequence
 from dataclasses import dataclass, fields
 from io import BytesIO
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
 import numpy as np
 import pandas as pd
@@ -21,9 +21,7 @@ from tunekit.schema import SCHEMA_VERSION, EpochRecord, Status, canonical_json
 from tunekit.storage.files import write_atomic
 from tunekit.storage.object_path import ObjectPath
 from tunekit.storage.paths import Place, snapshot
-
-if TYPE_CHECKING:
-    from tunekit.store.result_store import ResultStore, StoredTrial
+from tunekit.store.records import StoredTrial
 
 CACHE_VERSION = 3
 RECORDS = ("spec.json", "epochs.jsonl", "summary.json")
@@ -95,17 +93,25 @@ class Outline:
 
 
 def read_frames(
-    store: "ResultStore", cache: Path | None, progress: Progress, *, keep: bool = True, since: Frames | None = None
+    trials_folder: Place,
+    read_all: Callable[[Iterable[Place]], Iterable[StoredTrial | ValueError]],
+    cache: Path | None,
+    progress: Progress,
+    *,
+    write_cache: bool = True,
+    previous: Frames | None = None,
 ) -> Frames:
-    """All records of ``store``; ``cache`` is a folder where they are kept, or None. ``progress`` wraps the reading.
+    """Return all records of the trials below ``trials_folder`` as tidy frames.
 
-    Without ``keep`` the cache is read and left as it is. ``since``, what was read earlier, takes the cache's place in
-    the reading. Raises OSError where the cache can't be written.
+    ``read_all`` reads trials' folders in order and gives, in the place of a damaged one, the error that says so.
+    ``cache`` is a folder that holds what was read before, or None; with ``write_cache`` it is brought up to date.
+    ``previous`` is what was read earlier and takes the cache's place in the reading. ``progress`` wraps the names of
+    the folders that are read. Raises OSError where the cache can't be written.
     """
-    place = snapshot(store.trials_folder)
+    place = snapshot(trials_folder)
     names, odd = _stamps(place)
-    trials, epochs = (since.trials, since.epochs) if since else _cached(cache)
-    kept_there = since.kept if since else cache is not None
+    trials, epochs = (previous.trials, previous.epochs) if previous else _cached(cache)
+    kept_there = previous.kept if previous else cache is not None
     folders = trials["folder"].to_numpy(object)
     fresh = np.array(
         [names.get(one) == stamp for one, stamp in zip(folders, trials["stamp"].to_numpy(object), strict=True)], bool
@@ -113,7 +119,7 @@ def read_frames(
     kept = set(folders[fresh])
     stored, damaged = [], []
     unread = sorted(name for name in names if name not in kept)
-    read = store.read_all(place / name for name in unread)
+    read = read_all(place / name for name in unread)
     for _, trial in zip(progress(unread) if unread else (), read, strict=True):
         if isinstance(trial, ValueError):
             damaged.append(str(trial))
@@ -128,7 +134,7 @@ def read_frames(
         epochs = _joined(epochs[epochs["folder"].isin(kept)], lines, _EPOCHS)
         epochs = epochs.sort_values(["folder", "epoch"], kind="stable", ignore_index=True)
         kept_there = False
-    if cache is not None and keep and not kept_there:
+    if cache is not None and write_cache and not kept_there:
         _write_cache(cache, trials, epochs)
         kept_there = True
     return Frames(trials, epochs, tuple(damaged), odd, kept_there)
@@ -173,7 +179,7 @@ def _object_stamp(folder: ObjectPath) -> int | None:
     return None if found[0] is None else hash(tuple((one.st_size, one.st_mtime_ns) if one else () for one in found))
 
 
-def _trial_row(trial: "StoredTrial", stamp: int) -> dict[str, Any]:
+def _trial_row(trial: StoredTrial, stamp: int) -> dict[str, Any]:
     spec, summary = trial.spec, trial.summary
     values = spec.to_dict()
     values |= values.pop("method_params", {}) | values.pop("settings", {})

@@ -14,9 +14,10 @@ from tunekit.storage.object_path import ObjectPath
 from tunekit.storage.paths import Place, live, snapshot
 from tunekit.store.eta import Kind, Pace, kind_of, remaining_seconds
 from tunekit.store.frames import stamp_of
-from tunekit.store.records import DamagedRecord
+from tunekit.store.records import DamagedRecord, ImportedSpec, StoredTrial
 from tunekit.store.requests import cell_names, requested_specs
-from tunekit.store.result_store import ImportedSpec, ResultStore, Search, StoredTrial, TrialState
+from tunekit.store.result_store import ResultStore
+from tunekit.store.search_records import Search, TrialState
 
 CLOCK_SECONDS = 60
 """What a driver's clock may be ahead of the storage's."""

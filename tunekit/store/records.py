@@ -1,15 +1,17 @@
 """A store's record files, read strictly: whole, of this version, of sane size, and no links."""
 
 import hashlib
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import asdict, dataclass, field
 from io import BytesIO
+from itertools import accumulate
 from typing import Any
 
 import pandas as pd
 
+from tunekit.errors import UserError
 from tunekit.parsing import Scalar, check_names, coerced, plain_scalars, strict_json, strictly
-from tunekit.schema import SCHEMA_VERSION, EpochRecord, Fingerprint, TrialSpec, canonical_json, slug
+from tunekit.schema import SCHEMA_VERSION, EpochRecord, Fingerprint, TrialSpec, TrialSummary, canonical_json, slug
 from tunekit.storage.object_path import ObjectPath
 from tunekit.storage.paths import Place
 
@@ -74,6 +76,10 @@ class ImportedSpec:
 
 MAX_BYTES = 500_000_000
 """Of one record file."""
+
+
+SPEC = "spec.json"
+"""The file that makes a folder a trial's folder."""
 
 
 class DamagedRecord(ValueError):
@@ -163,3 +169,23 @@ def read_predictions(folder: Place, **options: Any) -> pd.DataFrame:
     Raises OSError, and ValueError where it is damaged.
     """
     return pd.read_parquet(BytesIO((folder / "predictions.parquet").read_bytes()), **options)
+
+
+@dataclass(frozen=True)
+class StoredTrial:
+    """One trial's folder, read."""
+
+    folder: Place
+    spec: TrialSpec | ImportedSpec
+    fingerprint: Fingerprint
+    epochs: list[EpochRecord]
+    summary: TrialSummary | None
+    """None for a trial that was interrupted or still runs."""
+
+
+def running_best(records: Sequence[EpochRecord], metric: str) -> list[float]:
+    """The best validation ``metric`` so far, after each epoch. Raises UserError where there is no validation part."""
+    values = [getattr(record, f"val_{metric}") for record in records]
+    if None in values:
+        raise UserError("a search needs a validation part; give --val-fraction")
+    return list(accumulate(values, max))

@@ -4,8 +4,7 @@ from collections.abc import Mapping, Sequence
 from typing import Any
 
 from tunekit.schema import TrialSpec
-from tunekit.store.records import spec_of
-from tunekit.store.result_store import ImportedSpec
+from tunekit.store.records import ImportedSpec, spec_of
 
 ALWAYS = ("model", "dataset", "method")
 

@@ -10,7 +10,7 @@
 import json
 import os
 from collections.abc import Iterable, Iterator, Mapping, Sequence
-from dataclasses import asdict, dataclass
+from dataclasses import asdict
 from datetime import UTC, datetime
 from io import BytesIO
 from pathlib import Path
@@ -18,52 +18,28 @@ from typing import Any
 
 import pandas as pd
 
-from tunekit.errors import UserError as UserError
-from tunekit.parsing import CONTROL as CONTROL
-from tunekit.parsing import is_finite as is_finite
-from tunekit.parsing import read_yaml as read_yaml
-from tunekit.parsing import strict_json as strict_json
+from tunekit.errors import UserError
+from tunekit.parsing import strict_json
 from tunekit.schema import SCHEMA_VERSION, EpochRecord, Fingerprint, TrialSpec, TrialSummary
-from tunekit.search.choosing import Candidate as Candidate
-from tunekit.search.choosing import choose as choose
-from tunekit.search.choosing import item_standard_error as item_standard_error
-from tunekit.search.choosing import pareto as pareto
 from tunekit.storage.files import each, move_file, move_folder, sync, write_atomic
 from tunekit.storage.object_path import ObjectPath
-from tunekit.storage.paths import Place as Place
-from tunekit.storage.paths import live, local_folder, snapshot
-from tunekit.storage.paths import location as location
-from tunekit.store.frames import Frames as Frames
-from tunekit.store.frames import Outline as Outline
-from tunekit.store.frames import Progress, read_frames
-from tunekit.store.records import UNKNOWN as UNKNOWN
-from tunekit.store.records import DamagedRecord as DamagedRecord
-from tunekit.store.records import ImportedSpec as ImportedSpec
-from tunekit.store.records import checked_request, load_record, read_epochs, refuse_link
-from tunekit.store.records import read_text as read_text
-from tunekit.store.search_records import ROLES as ROLES
-from tunekit.store.search_records import Choice as Choice
-from tunekit.store.search_records import Search as Search
-from tunekit.store.search_records import SearchStudy as SearchStudy
-from tunekit.store.search_records import SearchTrial as SearchTrial
-from tunekit.store.search_records import TrialState as TrialState
+from tunekit.storage.paths import Place, live, local_folder, location, snapshot
+from tunekit.store.frames import Frames, Progress, read_frames
+from tunekit.store.records import (
+    SPEC,
+    DamagedRecord,
+    ImportedSpec,
+    StoredTrial,
+    checked_request,
+    load_record,
+    read_epochs,
+    read_text,
+    refuse_link,
+)
+from tunekit.store.search_records import Search
 
-SPEC = "spec.json"
-"""What makes a folder a trial's."""
 PREDICTION_ROWS = 2_000_000
 """Predictions a trial keeps of every epoch; beyond, those of the last and the best validation epoch."""
-
-
-@dataclass(frozen=True)
-class StoredTrial:
-    """One trial's folder, read."""
-
-    folder: Place
-    spec: TrialSpec | ImportedSpec
-    fingerprint: Fingerprint
-    epochs: list[EpochRecord]
-    summary: TrialSummary | None
-    """None for a trial that was interrupted or still runs."""
 
 
 class ResultStore:
@@ -283,10 +259,17 @@ class ResultStore:
         return found, damaged
 
     def frames(
-        self, cache: Path | None = None, progress: Progress = iter, *, keep: bool = True, since: Frames | None = None
+        self,
+        cache: Path | None = None,
+        progress: Progress = iter,
+        *,
+        write_cache: bool = True,
+        previous: Frames | None = None,
     ) -> Frames:
-        """All records as tidy DataFrames, stale trials too: ``tunekit.store.frames.read_frames``."""
-        return read_frames(self, cache, progress, keep=keep, since=since)
+        """Return all records as tidy DataFrames, stale trials too; ``tunekit.store.frames.read_frames`` says how."""
+        return read_frames(
+            self.trials_folder, self.read_all, cache, progress, write_cache=write_cache, previous=previous
+        )
 
 
 def _line(row: Mapping[str, Any]) -> str:

@@ -15,8 +15,10 @@ from typing import TypeVar
 
 from tunekit.schema import TrialSpec
 from tunekit.storage.paths import Place, local_folder
-from tunekit.store.result_store import DamagedRecord, ResultStore
-from tunekit.trackers import Tracker, maker_of
+from tunekit.store.records import DamagedRecord
+from tunekit.store.result_store import ResultStore
+from tunekit.trackers.available import maker_of
+from tunekit.trackers.tracker import Tracker
 
 R = TypeVar("R")
 CLOSE_SECONDS = 60.0

@@ -11,8 +11,8 @@ from mlflow.entities import Metric, Param, Run, RunTag  # noqa: E402
 from mlflow.tracking import MlflowClient  # noqa: E402
 
 from tunekit.schema import Status  # noqa: E402
-from tunekit.store.result_store import StoredTrial  # noqa: E402
-from tunekit.trackers import metrics, parameters, results, run_key, run_name  # noqa: E402
+from tunekit.store.records import StoredTrial  # noqa: E402
+from tunekit.trackers.tracker import metrics, parameters, results, run_key, run_name  # noqa: E402
 
 for name in ("mlflow", "alembic"):
     logging.getLogger(name).setLevel(logging.ERROR)  # else each migration of a new database is told

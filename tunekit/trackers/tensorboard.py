@@ -11,8 +11,8 @@ from tensorboardX import SummaryWriter
 from tensorboardX.summary import hparams
 
 from tunekit.storage.files import write_atomic
-from tunekit.store.result_store import StoredTrial
-from tunekit.trackers import metrics, parameters, results, run_key, run_name
+from tunekit.store.records import StoredTrial
+from tunekit.trackers.tracker import metrics, parameters, results, run_key, run_name
 
 MARK = "tunekit.json"
 """In a run's folder: what it was written from."""

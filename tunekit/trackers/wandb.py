@@ -11,8 +11,8 @@ os.environ.setdefault("WANDB_SILENT", "true")  # before the import: W&B would wr
 
 import wandb  # noqa: E402
 
-from tunekit.store.result_store import StoredTrial  # noqa: E402
-from tunekit.trackers import metrics, parameters, results, run_key, run_name  # noqa: E402
+from tunekit.store.records import StoredTrial  # noqa: E402
+from tunekit.trackers.tracker import metrics, parameters, results, run_key, run_name  # noqa: E402
 
 INIT_SECONDS = 30
 HOST = "https://api.wandb.ai"

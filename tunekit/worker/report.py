@@ -6,7 +6,7 @@ from statistics import fmean
 from typing import Any
 
 from tunekit.schema import EpochRecord, Status
-from tunekit.search.outcome import running_best
+from tunekit.store.records import running_best
 
 OBJECTIVE = "objective"
 """Key of a search's results: the running best on validation, mean over the search seeds."""

@@ -1,16 +1,13 @@
 """Self-attention over flat batches, in the place of the libraries' own, with their query, key and value modules."""
 
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
 import torch
 from torch import nn
 from torch.nn import functional as F
 
-from tunekit.engine.forward.dropout import Kind, masked
+from tunekit.engine.forward.dropout import ForwardContext, Kind, masked
 from tunekit.engine.forward.flat_batch import FlatBatch, Group
-
-if TYPE_CHECKING:
-    from tunekit.engine.forward.patching import Flow
 
 
 class _Rearranged(torch.autograd.Function):
@@ -30,22 +27,22 @@ class _Rearranged(torch.autograd.Function):
 
 
 class FlatSelfAttention(nn.Module):
-    """Multi-head attention (Vaswani et al., 2017) within each sequence of the flow's batch.
+    """Multi-head attention (Vaswani et al., 2017) within each sequence of the context's batch.
 
     The last layer's attends from the first tokens alone, since nothing after it reads others.
     """
 
-    def __init__(self, library: nn.Module, flow: "Flow", *, last: bool) -> None:
+    def __init__(self, library: nn.Module, context: ForwardContext, *, last: bool) -> None:
         super().__init__()
         self.query, self.key, self.value = library.query, library.key, library.value
         self.heads, self.head_size = library.num_attention_heads, library.attention_head_size
         self.rate = float(library.dropout.p)
-        self.flow, self.last = flow, last
+        self.context, self.last = context, last
 
     def forward(self, hidden: torch.Tensor, *_: Any, **__: Any) -> tuple[torch.Tensor, None]:
         """(K, T, H) hidden states to (K, T, H) contexts, or (K, B, H) of first tokens in the last layer; no weights."""
-        batch = self.flow.batch
-        dropped = self.flow.take(Kind.TOKEN if self.last else Kind.PAIR, self.heads, self.rate)
+        batch = self.context.batch
+        dropped = self.context.next_mask(Kind.TOKEN if self.last else Kind.PAIR, self.heads, self.rate)
         keys, values = self._in_slots(self.key(hidden), batch), self._in_slots(self.value(hidden), batch)
         if self.last:
             first = hidden.flatten(0, 1).index_select(0, batch.first).view(len(hidden), -1, hidden.shape[-1])

@@ -6,7 +6,7 @@ alone and in a pack.
 """
 
 from collections.abc import Iterator, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from enum import StrEnum
 from typing import Any
 
@@ -14,6 +14,7 @@ import numpy as np
 import torch
 from torch import nn
 
+from tunekit.engine.forward.flat_batch import FlatBatch
 from tunekit.seeding import stream_seed
 
 LEVELS = 2**16
@@ -139,3 +140,32 @@ class _Masked(torch.autograd.Function):
 def masked(x: torch.Tensor, mask: torch.Tensor, scale: float) -> torch.Tensor:
     """``x`` with what ``mask`` (uint8, x's shape) holds as 0 dropped and the rest scaled (Srivastava et al., 2014)."""
     return _Masked.apply(x, mask, scale)
+
+
+@dataclass
+class ForwardContext:
+    """What the modules of one model need in a forward pass beside their input: the batch and the dropout masks.
+
+    ``patching.prepare`` gives each model one context; ``patching.logits`` fills it for the time of a forward pass.
+    """
+
+    padded: bool = False
+    """Whether the model takes padded batches. The other fields are then unused."""
+    batch: FlatBatch | None = None
+    """The flat batch of the forward pass under way; None outside of one."""
+    masks: Masks | None = None
+    """The dropout masks of the forward pass under way; None where nothing is dropped."""
+    sites: Sites = field(default_factory=lambda: Sites(()))
+    """All uses of dropout in the model's forward pass, in order."""
+    found: list[Site] | None = None
+    """The list to which ``patching.prepare`` has each use of dropout added while it looks for them; else None."""
+
+    def next_mask(self, kind: Kind, width: int, rate: float) -> tuple[torch.Tensor, float] | None:
+        """Return the mask and the scale of the next use of dropout, or None where nothing is dropped.
+
+        ``kind`` says what has a row of the mask, ``width`` how many entries a row has, ``rate`` is the probability to
+        drop an entry.
+        """
+        if self.found is not None and rate > 0:
+            self.found.append(Site(kind, width, round(rate * LEVELS)))
+        return None if self.masks is None or rate == 0 else self.masks.take(kind)

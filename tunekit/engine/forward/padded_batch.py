@@ -12,7 +12,7 @@ import torch
 from transformers import PreTrainedModel
 
 from tunekit.data.tokens import TokenisedSplit
-from tunekit.models.shapes import NAMING
+from tunekit.models.families import FAMILIES
 from tunekit.seeding import stream_seed
 
 
@@ -56,7 +56,7 @@ def padded_batch(split: TokenisedSplit, indices: np.ndarray, *, pad_id: int, dev
 
 def padded_logits(model: PreTrainedModel, batch: PaddedBatch) -> torch.Tensor:
     """Class logits (B, C)."""
-    types = {"token_type_ids": batch.token_type_ids} if NAMING[model.config.model_type].token_types else {}
+    types = {"token_type_ids": batch.token_type_ids} if FAMILIES[model.config.model_type].token_types else {}
     return model(input_ids=batch.input_ids, attention_mask=batch.attention_mask, **types).logits
 
 

@@ -1,12 +1,11 @@
 """The forward pass on flat batches: the libraries' models with our attention, dropout and last layer put in.
 
 ``prepare`` changes a model once; ``logits`` runs it, for a single trial or a pack, whose stacked model has the same
-modules. What a module needs beside its input it finds in the model's ``Flow``. A model that can't run so stays the
+modules. What a module needs beside its input it finds in the model's ``ForwardContext``. A model that can't run so stays the
 library's own and takes padded batches (``tunekit.engine.forward.padded_batch``).
 """
 
 from contextlib import AbstractContextManager, nullcontext
-from dataclasses import dataclass, field
 from typing import Any
 
 import numpy as np
@@ -16,44 +15,24 @@ from transformers import PreTrainedModel
 
 from tunekit.data.tokens import TokenisedSplit
 from tunekit.engine.forward.attention import FlatSelfAttention
-from tunekit.engine.forward.dropout import LEVELS, Kind, Masks, Site, Sites, masked
+from tunekit.engine.forward.dropout import ForwardContext, Kind, Masks, Sites, masked
 from tunekit.engine.forward.flat_batch import FlatBatch, flat_batch
 from tunekit.engine.forward.padded_batch import PaddedBatch, padded_batch, padded_logits
-from tunekit.models.loading import MODEL_TYPES
+from tunekit.models.families import FAMILIES
 
 
-@dataclass
-class Flow:
-    """What the forward pass at hand works on. One a model."""
+class ContextDropout(nn.Module):
+    """``nn.Dropout`` that takes its mask from the forward context."""
 
-    padded: bool = False
-    """Whether batches are padded; all else is then of no use."""
-    batch: FlatBatch | None = None
-    masks: Masks | None = None
-    """None where nothing is dropped."""
-    sites: Sites = field(default_factory=lambda: Sites(()))
-    found: list[Site] | None = None
-    """Where ``prepare`` lists the uses of dropout."""
-
-    def take(self, kind: Kind, width: int, rate: float) -> tuple[torch.Tensor, float] | None:
-        """The next mask and its scale; None where nothing is dropped."""
-        if self.found is not None and rate > 0:
-            self.found.append(Site(kind, width, round(rate * LEVELS)))
-        return None if self.masks is None or rate == 0 else self.masks.take(kind)
-
-
-class FlowDropout(nn.Module):
-    """``nn.Dropout`` that takes its mask from the flow."""
-
-    def __init__(self, rate: float, flow: Flow) -> None:
+    def __init__(self, rate: float, context: ForwardContext) -> None:
         super().__init__()
-        self.rate, self.flow = rate, flow
+        self.rate, self.context = rate, context
 
     def forward(self, x: torch.Tensor) -> torch.Tensor:
         """``x`` (..., width), a row a token of the batch or a row a sequence, with entries dropped in training."""
         rows = x.shape[:-1].numel()
-        kind = Kind.TOKEN if rows == self.flow.batch.input_ids.numel() else Kind.SEQUENCE
-        dropped = self.flow.take(kind, x.shape[-1], self.rate)
+        kind = Kind.TOKEN if rows == self.context.batch.input_ids.numel() else Kind.SEQUENCE
+        dropped = self.context.next_mask(kind, x.shape[-1], self.rate)
         if dropped is None:
             return x
         mask, scale = dropped
@@ -63,42 +42,42 @@ class FlowDropout(nn.Module):
 def _keep_first_tokens(module: nn.Module, inputs: tuple[torch.Tensor, ...]) -> tuple[torch.Tensor, ...]:
     """In the last layer the residual too is that of first tokens alone."""
     context, hidden, *rest = inputs
-    batch = module.tunekit_flow.batch
+    batch = module.tunekit_context.batch
     return (context, hidden.flatten(0, 1).index_select(0, batch.first).view_as(context), *rest)
 
 
-def prepare(model: PreTrainedModel, *, padded: bool = False) -> Flow:
-    """Put flat attention and dropout into ``model``, in place, and return its flow; ``padded``: leave it as it is."""
-    flow = Flow(padded=padded)
+def prepare(model: PreTrainedModel, *, padded: bool = False) -> ForwardContext:
+    """Put flat attention and dropout into ``model``, in place, and return its context; ``padded``: leave it as it is."""
+    context = ForwardContext(padded=padded)
     if padded:
-        model.tunekit_flow = flow
-        return flow
+        model.tunekit_context = context
+        return context
     layers = backbone_of(model).encoder.layer
     for layer in layers:
-        layer.attention.self = FlatSelfAttention(layer.attention.self, flow, last=layer is layers[-1])
-    layers[-1].attention.output.tunekit_flow = flow
+        layer.attention.self = FlatSelfAttention(layer.attention.self, context, last=layer is layers[-1])
+    layers[-1].attention.output.tunekit_context = context
     layers[-1].attention.output.register_forward_pre_hook(_keep_first_tokens)
     for module in list(model.modules()):
         for name, child in module.named_children():
             if type(child) is nn.Dropout:
-                setattr(module, name, FlowDropout(child.p, flow))
-    model.tunekit_flow = flow
-    flow.found = []
+                setattr(module, name, ContextDropout(child.p, context))
+    model.tunekit_context = context
+    context.found = []
     tokens = TokenisedSplit(np.zeros(5, np.int32), np.zeros(5, np.int8), np.array([0, 2, 5]), 0)
     with torch.no_grad():
         logits(model, batch_of(model, [(tokens, np.arange(2))]))
-    flow.sites, flow.found = Sites(flow.found), None
-    return flow
+    context.sites, context.found = Sites(context.found), None
+    return context
 
 
 def backbone_of(model: PreTrainedModel) -> nn.Module:
     """The encoder of a sequence-classification model."""
-    return getattr(model, MODEL_TYPES[model.config.model_type].backbone)
+    return getattr(model, FAMILIES[model.config.model_type].backbone)
 
 
 def layers_of(model: PreTrainedModel) -> nn.Module:
     """The part of a model's encoder that runs its layers."""
-    return getattr(backbone_of(model), MODEL_TYPES[model.config.model_type].encoder)
+    return getattr(backbone_of(model), FAMILIES[model.config.model_type].encoder)
 
 
 def batch_of(
@@ -106,7 +85,7 @@ def batch_of(
 ) -> FlatBatch | PaddedBatch:
     """The sequences of each trial as ``model`` takes them, on its device; ``train``: dropout will be."""
     config = model.config
-    if model.tunekit_flow.padded:
+    if model.tunekit_context.padded:
         [(split, indices)] = parts
         return padded_batch(split, indices, pad_id=config.pad_token_id, device=model.device)
     return flat_batch(
@@ -114,7 +93,7 @@ def batch_of(
         heads=config.num_attention_heads,
         pad_id=config.pad_token_id,
         position_offset=config.pad_token_id + 1 if config.model_type == "roberta" else 0,
-        pairs=train and model.tunekit_flow.sites.has_pairs,
+        pairs=train and model.tunekit_context.sites.has_pairs,
         device=model.device,
     )
 
@@ -123,12 +102,12 @@ def logits(
     model: PreTrainedModel, batch: FlatBatch | PaddedBatch, masks: Masks | None = None, precision: str = "fp32"
 ) -> torch.Tensor:
     """Class logits (K * B, C), trial by trial; in fp32 where the precision is bf16."""
-    flow, backbone = model.tunekit_flow, backbone_of(model)
+    context, backbone = model.tunekit_context, backbone_of(model)
     if isinstance(batch, PaddedBatch):
         with autocast(precision, batch.input_ids.device):
             found = padded_logits(model, batch)
         return found.float() if precision == "bf16" else found
-    flow.batch, flow.masks = batch, masks
+    context.batch, context.masks = batch, masks
     try:
         with autocast(precision, batch.input_ids.device):
             hidden = backbone.embeddings(
@@ -141,7 +120,7 @@ def logits(
                 first = model.dropout(backbone.pooler(first))
             found = model.classifier(first)
     finally:
-        flow.batch = flow.masks = None
+        context.batch = context.masks = None
     return found.float() if precision == "bf16" else found
 
 
