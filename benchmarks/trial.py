@@ -16,7 +16,7 @@ from tunekit.engine.train import Member, Pack, batches
 from tunekit.methods import METHODS
 from tunekit.methods.base import complete_params
 from tunekit.models.loading import ModelRef, resolve_model
-from tunekit.planning.plan import fingerprint_of
+from tunekit.planning.fingerprints import fingerprint_of
 from tunekit.schema import TrialSpec
 
 BATCH_SIZE = 32

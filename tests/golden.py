@@ -10,7 +10,7 @@ from typing import Any
 from tests.helpers import fingerprint, specify, start
 from tunekit.data.base import DATASETS
 from tunekit.methods import METHODS
-from tunekit.planning.plan import _source_of
+from tunekit.planning.fingerprints import source_of
 from tunekit.schema import SCHEMA_VERSION, TRAINER_VERSION, TrialSpec
 
 DATA = Path(__file__).parent / "data"
@@ -43,7 +43,7 @@ def code_hashes() -> dict[str, Any]:
     """The hash of every method's and dataset's code, and the whole fingerprint of one spec of each method."""
 
     def short(item: object) -> str:
-        return hashlib.sha256(_source_of(item).encode()).hexdigest()[:12]
+        return hashlib.sha256(source_of(item).encode()).hexdigest()[:12]
 
     return {
         "methods": {name: short(METHODS[name]) for name in METHODS},

@@ -14,7 +14,7 @@ from tunekit.engine.run import TrialRun
 from tunekit.methods import METHODS
 from tunekit.methods.base import complete_params
 from tunekit.models.loading import resolve_model
-from tunekit.planning.plan import fingerprint_of
+from tunekit.planning.fingerprints import fingerprint_of
 from tunekit.schema import Fingerprint, TrialSpec
 
 

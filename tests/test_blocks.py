@@ -9,7 +9,8 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from tunekit.errors import UserError
-from tunekit.planning.blocks import Block, load_blocks, override, parse_block
+from tunekit.planning.blocks import Block, load_blocks, parse_block
+from tunekit.planning.overrides import override
 from tunekit.planning.plan import expand
 
 STUDY = (

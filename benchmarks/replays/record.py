@@ -23,7 +23,7 @@ from tunekit.engine.train import Member, Pack
 from tunekit.errors import UserError
 from tunekit.methods.base import complete_params
 from tunekit.models.loading import ModelRef, resolve_model
-from tunekit.planning.plan import fingerprint_of
+from tunekit.planning.fingerprints import fingerprint_of
 from tunekit.schema import Scalar, TrialSpec
 
 DATASET = "agnews_7k6"

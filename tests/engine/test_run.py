@@ -15,7 +15,7 @@ from tunekit.engine.checkpoint import checkpoints, newest_valid
 from tunekit.engine.scoring import scores
 from tunekit.engine.train import Diverged
 from tunekit.methods import METHODS
-from tunekit.planning import plan
+from tunekit.planning import fingerprints
 from tunekit.schema import EpochRecord, Status
 from tunekit.storage.lease import Superseded, acquire
 from tunekit.store.result_store import ResultStore
@@ -208,9 +208,9 @@ def test_fingerprint_moves_with_code_data_and_weights_only(monkeypatch):
     assert base == fingerprint(specify(seed=9, learning_rate=1e-3))
     assert base.differs_in(plan.fingerprint_of(specify(), "other", base.data)) == ["model"]
     assert base.differs_in(plan.fingerprint_of(specify(), base.model, "other")) == ["data"]
-    source = plan._source_of
+    source = fingerprints.source_of
     monkeypatch.setattr(
-        plan, "_source_of", lambda item: source(item) + ("\nchanged = 1" if item is METHODS["lora"] else "")
+        fingerprints, "source_of", lambda item: source(item) + ("\nchanged = 1" if item is METHODS["lora"] else "")
     )
     assert base.differs_in(fingerprint(specify())) == ["code"]
     assert fingerprint(specify(method="full")) == plan.fingerprint_of(specify(method="full"), base.model, base.data)
@@ -222,7 +222,7 @@ def test_comments_docstrings_and_layout_are_not_code(tmp_path, monkeypatch):
     for number, text in enumerate(texts):
         (tmp_path / f"method_{number}.py").write_text(text + "class M: pass\n")
         monkeypatch.syspath_prepend(str(tmp_path))
-        found.append(plan._source_of(importlib.import_module(f"method_{number}").M))
+        found.append(fingerprints.source_of(importlib.import_module(f"method_{number}").M))
     assert found[0] == found[1] != found[2]
 
 

@@ -20,7 +20,7 @@ from tunekit.engine.job import Job
 from tunekit.engine.run import TrialRun
 from tunekit.export.loading import load_exported
 from tunekit.models.loading import resolve_model
-from tunekit.planning.plan import fingerprint_of
+from tunekit.planning.fingerprints import fingerprint_of
 
 pytestmark = pytest.mark.timeout(300)
 

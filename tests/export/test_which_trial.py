@@ -14,7 +14,7 @@ from tunekit.engine.job import Job
 from tunekit.engine.kept_weights import kept_epochs
 from tunekit.engine.run import TrialRun
 from tunekit.models.loading import resolve_model
-from tunekit.planning.plan import fingerprint_of
+from tunekit.planning.fingerprints import fingerprint_of
 from tunekit.store.result_store import ResultStore
 
 pytestmark = pytest.mark.timeout(300)

@@ -23,7 +23,7 @@ from tunekit.export.verify import compared, model_of, trained_again
 from tunekit.export.which_trial import Chosen
 from tunekit.models.catalog import MODELS
 from tunekit.models.loading import ModelRef, hub_id_of, load_encoder, resolve_model
-from tunekit.planning.plan import fingerprint_of
+from tunekit.planning.fingerprints import fingerprint_of
 from tunekit.planning.provenance import source
 from tunekit.seeding import stream_seed
 from tunekit.storage.paths import Place

@@ -21,7 +21,7 @@ from tunekit.engine.run import TrialRun
 from tunekit.errors import UserError, first_line
 from tunekit.models.catalog import MODELS
 from tunekit.models.loading import ModelRef, resolve_model
-from tunekit.planning.plan import fingerprint_of
+from tunekit.planning.fingerprints import fingerprint_of
 from tunekit.schema import Fingerprint, Status, TrialSpec
 from tunekit.storage.files import copy_folder
 from tunekit.storage.paths import Place

@@ -13,8 +13,10 @@ from tunekit.models.loading import ModelRef, resolve_model
 from tunekit.planning import estimate
 from tunekit.planning.args import GridArgs, SweepArgs
 from tunekit.planning.batching import described
-from tunekit.planning.blocks import SETTINGS, Block, load_blocks, override
-from tunekit.planning.plan import Plan, PlannedTrial, State, expand, fingerprint_of, make_plan
+from tunekit.planning.blocks import SETTINGS, Block, load_blocks
+from tunekit.planning.fingerprints import fingerprint_of
+from tunekit.planning.overrides import override
+from tunekit.planning.plan import Plan, PlannedTrial, State, expand, make_plan
 from tunekit.schema import Fingerprint, TrialSpec, slug
 from tunekit.store.requests import cell_names
 from tunekit.store.result_store import ResultStore
