@@ -18,7 +18,7 @@ faults: $(STAMP)
 	rm -rf .faults
 	$(BIN)/python -m pytest -m faults
 	$(BIN)/python -m pytest tests/faults
-	$(BIN)/python -m tests.faults.table
+	$(BIN)/python -m tests.support.fault_table
 
 check: $(STAMP)
 	$(BIN)/ruff format --check .

@@ -12,7 +12,7 @@ from tunekit.schema import TrialSpec
 from tunekit.storage.paths import Place, location
 
 if TYPE_CHECKING:
-    from tests.s3 import Server
+    from tests.support.s3 import Server
 
 ROOT = Path(__file__).resolve().parent.parent
 REAL_DATA = Path(os.environ.get("TUNEKIT_DATA_DIR", ROOT.parent / "shared" / "data"))
@@ -87,7 +87,7 @@ def cluster() -> Iterator[str]:
 @pytest.fixture(scope="session")
 def s3() -> Iterator["Server"]:
     """A real S3 server on loopback."""
-    from tests.s3 import serving  # a second of imports
+    from tests.support.s3 import serving  # a second of imports
 
     with serving() as server:
         yield server

@@ -5,7 +5,7 @@ import re
 import pytest
 
 from analysis.__main__ import main
-from tests.analysis.stores import add, ask
+from tests.support.stores import add, ask
 from tunekit.store.result_store import ResultStore
 
 PRINTED = [

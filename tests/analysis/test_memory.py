@@ -13,8 +13,8 @@ from analysis.memory.report import BATCHES, LENGTHS, compared, memory_report, re
 from analysis.memory.study_formulas import EXAMPLE, H_ADAPTER, PRINTED, adapter, adapter_with_backbone, full, num_params
 from analysis.report.evidence import predictions_section
 from analysis.results import load
-from tests.analysis.stores import add, ask
 from tests.conftest import ROOT
+from tests.support.stores import add, ask
 from tunekit.memory import Shape, Sizes, Work, saved_bytes
 from tunekit.store.result_store import ResultStore
 

@@ -8,8 +8,8 @@ import subprocess
 import pytest
 
 from analysis.__main__ import main
-from tests.analysis.stores import add, ask
 from tests.analysis.test_golden_store import GOLDEN
+from tests.support.stores import add, ask
 from tunekit.store.result_store import ResultStore
 
 PAPER = """\

@@ -18,7 +18,7 @@ from analysis.report.search_section import search_section
 from analysis.report.summary import left_out_section
 from analysis.results import load
 from analysis.search import searched
-from tests.analysis.search_stores import SPACE, confirm, describe, predictions, trial, write
+from tests.support.search_stores import SPACE, confirm, describe, predictions, trial, write
 from tunekit.search.choosing import item_standard_error
 from tunekit.store.result_store import ResultStore
 from tunekit.store.search_records import TrialState

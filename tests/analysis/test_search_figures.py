@@ -28,7 +28,7 @@ from analysis.plate import SVG, svg_text
 from analysis.report.report import KINDS
 from analysis.results import load
 from analysis.search import Searched, searched
-from tests.analysis.search_stores import SETTLED, SPACE, trial, write
+from tests.support.search_stores import SETTLED, SPACE, trial, write
 from tunekit.schema import TrialSpec
 from tunekit.store.result_store import ResultStore
 from tunekit.store.search_records import SearchStudy, SearchTrial, TrialState

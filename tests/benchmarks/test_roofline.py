@@ -5,8 +5,8 @@ import pytest
 from torch.utils.flop_counter import FlopCounterMode
 
 from benchmarks.roofline import step_flops
-from tests.engine.test_memory_measure import METHODS, SMALL, config_of
-from tests.helpers import specify
+from tests.engine.test_memory_probe import METHODS, SMALL, config_of
+from tests.support.trials import specify
 from tunekit.engine.memory_probe import member_of
 from tunekit.engine.train import Pack
 from tunekit.models.shapes import Shape

@@ -4,10 +4,10 @@ import json
 
 import pytest
 
-from tests.golden import CODE, IDS, LOSSES, code_hashes, losses_of
+from tests.support.golden import CODE, IDS, LOSSES, code_hashes, losses_of
 from tunekit.schema import SCHEMA_VERSION, TRAINER_VERSION, TrialSpec
 
-AGAIN = "write the golden files anew with: python -m tests.golden"
+AGAIN = "write the golden files anew with: python -m tests.support.golden"
 
 
 @pytest.mark.parametrize("index", range(5))

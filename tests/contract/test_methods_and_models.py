@@ -6,7 +6,7 @@ import numpy as np
 import pytest
 import torch
 
-from tests.helpers import build, specify, start
+from tests.support.trials import build, specify, start
 from tunekit.engine.stacking import is_stackable
 from tunekit.engine.train import Member, Pack, packable
 from tunekit.errors import UserError

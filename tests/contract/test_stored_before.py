@@ -8,8 +8,8 @@ import shutil
 
 import pytest
 
-from tests.golden import DATA
-from tests.helpers import fingerprint
+from tests.support.golden import DATA
+from tests.support.trials import fingerprint
 from tunekit.planning.args import SearchArgs
 from tunekit.planning.blocks import Block
 from tunekit.planning.plan import State, make_plan

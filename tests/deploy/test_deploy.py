@@ -15,7 +15,7 @@ import pytest
 import yaml
 
 from tests.conftest import ROOT
-from tests.helpers import run_script
+from tests.support.trials import run_script
 
 DEPLOY = ROOT / "deploy"
 SBATCH = re.compile(r"(?:SWEEP=(\S+) )?sbatch (?:--\S+ )*deploy/slurm\.sh ([^\n#]*)")

@@ -8,7 +8,7 @@ import torch
 
 from benchmarks.trial import without_dropout
 from tests.conftest import needs_real_data
-from tests.helpers import build, specify
+from tests.support.trials import build, specify
 from tunekit.engine.stacking import Stack
 from tunekit.engine.train import Member, Pack
 from tunekit.schema import TrialSpec

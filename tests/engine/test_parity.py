@@ -7,7 +7,7 @@ from transformers import Trainer, TrainingArguments
 
 from benchmarks.trial import without_dropout
 from tests.conftest import needs_real_data
-from tests.helpers import build, specify
+from tests.support.trials import build, specify
 from tunekit.engine.train import Member, Pack
 
 STEPS = 20

@@ -9,7 +9,7 @@ import pandas as pd
 import pytest
 import torch
 
-from tests.helpers import fingerprint, specify, start
+from tests.support.trials import fingerprint, specify, start
 from tunekit.engine import run as engine_run
 from tunekit.engine.checkpoint import checkpoints, newest_valid
 from tunekit.engine.scoring import scores
@@ -206,14 +206,16 @@ def test_provenance_names_its_source_and_no_secret(tmp_path, monkeypatch):
 def test_fingerprint_moves_with_code_data_and_weights_only(monkeypatch):
     base = fingerprint(specify())
     assert base == fingerprint(specify(seed=9, learning_rate=1e-3))
-    assert base.differs_in(plan.fingerprint_of(specify(), "other", base.data)) == ["model"]
-    assert base.differs_in(plan.fingerprint_of(specify(), base.model, "other")) == ["data"]
+    assert base.differs_in(fingerprints.fingerprint_of(specify(), "other", base.data)) == ["model"]
+    assert base.differs_in(fingerprints.fingerprint_of(specify(), base.model, "other")) == ["data"]
     source = fingerprints.source_of
     monkeypatch.setattr(
         fingerprints, "source_of", lambda item: source(item) + ("\nchanged = 1" if item is METHODS["lora"] else "")
     )
     assert base.differs_in(fingerprint(specify())) == ["code"]
-    assert fingerprint(specify(method="full")) == plan.fingerprint_of(specify(method="full"), base.model, base.data)
+    assert fingerprint(specify(method="full")) == fingerprints.fingerprint_of(
+        specify(method="full"), base.model, base.data
+    )
 
 
 def test_comments_docstrings_and_layout_are_not_code(tmp_path, monkeypatch):

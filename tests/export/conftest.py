@@ -6,11 +6,11 @@ from io import StringIO
 
 import pytest
 
-from tests.engine.test_kept import begin
+from tests.commands.test_maintenance import said as said
+from tests.engine.test_kept_weights import begin
 from tests.engine.test_run import finish
-from tests.export.trials import SPECS, cell
 from tests.models.test_hub import repository as repository
-from tests.test_maintenance import said as said
+from tests.support.exports import SPECS, cell
 from tunekit.__main__ import main
 from tunekit.store.requests import cells_of
 from tunekit.store.result_store import ResultStore

@@ -9,8 +9,8 @@ import pytest
 import torch
 from safetensors.torch import load_file
 
-from tests.export.trials import SPECS, by_the_card, cell, in_memory, library_logits, stored_logits
-from tests.helpers import build, specify
+from tests.support.exports import SPECS, by_the_card, cell, in_memory, library_logits, stored_logits
+from tests.support.trials import build, specify
 from tunekit.engine.checkpoint import trainable
 from tunekit.engine.kept_weights import file_of
 from tunekit.errors import UserError

@@ -7,8 +7,8 @@ from dataclasses import replace
 import pytest
 
 from tests.engine.test_run import finish
-from tests.export.trials import SPECS, cell
-from tests.helpers import specify
+from tests.support.exports import SPECS, cell
+from tests.support.trials import specify
 from tunekit.data.base import DATASETS
 from tunekit.engine.job import Job
 from tunekit.engine.kept_weights import kept_epochs

@@ -6,7 +6,7 @@ from collections.abc import Callable, Iterator
 import pytest
 
 from tests.conftest import ROOT
-from tests.faults.drive import BEGUN, kill
+from tests.support.drivers import BEGUN, kill
 
 FIGURES = ROOT / ".faults"
 MOST = ("epochs redone", "driver grew, %")

@@ -9,7 +9,7 @@ from tunekit.runner import session  # isort: skip  (sets what Ray reads at impor
 from ray import tune
 from ray.tune.stopper import NoopStopper
 
-from tests.helpers import specify
+from tests.support.trials import specify
 from tunekit.runner.callbacks import Retries
 from tunekit.runner.launch import run_config
 from tunekit.store.result_store import ResultStore

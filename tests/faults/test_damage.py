@@ -10,7 +10,7 @@ from analysis.__main__ import main as analyse
 from analysis.cells import cells
 from analysis.results import load
 from tests.engine.test_run import finish, numbers
-from tests.helpers import fingerprint, specify, start
+from tests.support.trials import fingerprint, specify, start
 from tunekit.data.base import load_dataset, save_dataset
 from tunekit.engine.checkpoint import newest_valid
 from tunekit.errors import UserError

@@ -11,8 +11,8 @@ import pytest
 
 from tests.conftest import ROOT
 from tests.engine.test_run import finish, numbers
-from tests.faults.drive import GRID, begin, compared, said, wait_for
-from tests.helpers import specify, start
+from tests.support.drivers import GRID, begin, compared, said, wait_for
+from tests.support.trials import specify, start
 from tunekit.errors import UserError
 from tunekit.storage import lease
 from tunekit.storage.lease import acquire

@@ -6,7 +6,7 @@ import time
 
 import pytest
 
-from tests.faults.drive import GRID, begin, compared, logs, redone, said, summaries, wait_for
+from tests.support.drivers import GRID, begin, compared, logs, redone, said, summaries, wait_for
 from tunekit.store.result_store import ResultStore
 
 pytestmark = [pytest.mark.ray, pytest.mark.timeout(1500)]

@@ -8,7 +8,7 @@ import pytest
 import torch
 
 from tests.engine.test_run import finish, numbers
-from tests.helpers import fingerprint, specify, start
+from tests.support.trials import fingerprint, specify, start
 from tunekit.engine.job import Job
 from tunekit.engine.train import Diverged, Pack
 from tunekit.errors import UserError

@@ -7,9 +7,9 @@ from pathlib import Path
 
 import pytest
 
-from tests.faults.drive import compared, logs, redone, summaries
-from tests.faults.serial import train
-from tests.helpers import fingerprint, specify
+from tests.support.drivers import compared, logs, redone, summaries
+from tests.support.serial_runs import train
+from tests.support.trials import fingerprint, specify
 from tunekit.planning.plan import PlannedTrial, State
 from tunekit.store.result_store import ResultStore
 
@@ -23,7 +23,7 @@ QUICK = 3
 def fork():
     """Run ``train`` in a fork of a process that has imported all of it; its exit code, negative for a signal."""
     context = multiprocessing.get_context("forkserver")
-    context.set_forkserver_preload(["tests.faults.serial"])
+    context.set_forkserver_preload(["tests.support.serial_runs"])
 
     def run(sweep: Path, point: int | None) -> int:
         sweep.mkdir(parents=True, exist_ok=True)

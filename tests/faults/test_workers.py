@@ -6,7 +6,7 @@ import time
 import psutil
 import pytest
 
-from tests.faults.drive import (
+from tests.support.drivers import (
     GRID,
     TITLED,
     begin,

@@ -11,7 +11,7 @@ import pytest
 import torch
 from transformers import BertConfig, BertForSequenceClassification, BertTokenizerFast
 
-from tests.models.hub_server import COMMIT, REPOSITORY, FakeHub
+from tests.support.hub_server import COMMIT, REPOSITORY, FakeHub
 from tunekit.errors import UserError
 from tunekit.models import hub
 from tunekit.models.catalog import MODELS
@@ -245,7 +245,7 @@ def head_and_backbone(model):
 
 @pytest.mark.parametrize("name", ["minilm", "tiny-bert", "tiny-roberta"])
 def test_seeds_move_the_head_and_share_the_backbone(name):
-    from tests.helpers import build, specify
+    from tests.support.trials import build, specify
 
     tokenizer = build(specify(model=name))[0].tokenizer
     ref = resolve_model(name)
@@ -271,7 +271,7 @@ def test_minilm_checks_its_hash_and_names_its_extra(monkeypatch):
 
 def test_tiny_tokenizers_are_the_same_in_every_process():
     code = (
-        "import hashlib, sys; from tests.helpers import build, specify;"
+        "import hashlib, sys; from tests.support.trials import build, specify;"
         "[print(hashlib.sha256(build(specify(model=m))[0].tokenizer.backend_tokenizer.to_str().encode()).hexdigest())"
         " for m in ('tiny-bert', 'tiny-roberta')]"
     )

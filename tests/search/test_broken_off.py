@@ -5,7 +5,7 @@ from dataclasses import replace
 
 import pytest
 
-from tests.search.simulate import Killed, Simulation, plan_for, score_of
+from tests.support.search_simulation import Killed, Simulation, plan_for, score_of
 from tunekit.schema import Status
 from tunekit.store.result_store import ResultStore
 from tunekit.store.search_records import TrialState

@@ -11,7 +11,7 @@ import urllib.request
 
 import pytest
 
-from tests.search.simulate import Simulation, plan_for
+from tests.support.search_simulation import Simulation, plan_for
 
 CHROMIUM = next(filter(None, map(shutil.which, ("chromium", "chromium-browser", "google-chrome"))), None)
 pytestmark = [

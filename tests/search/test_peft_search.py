@@ -12,7 +12,7 @@ import pandas as pd
 import pytest
 
 from tests.conftest import ROOT
-from tests.helpers import run_script
+from tests.support.trials import run_script
 from tunekit.schema import EpochRecord, Status
 from tunekit.storage.paths import location
 from tunekit.store.result_store import ResultStore

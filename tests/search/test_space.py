@@ -3,7 +3,7 @@
 import pytest
 from optuna.trial import FixedTrial
 
-from tests.helpers import specify
+from tests.support.trials import specify
 from tunekit.errors import UserError
 from tunekit.methods import METHODS
 from tunekit.methods.base import complete_params

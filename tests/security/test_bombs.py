@@ -8,8 +8,8 @@ import pytest
 
 from analysis import predictions
 from analysis.foreign.importing import import_experiment, parse_map
-from tests.helpers import specify
-from tests.test_store import FINGERPRINT, record
+from tests.store.test_result_store import FINGERPRINT, record
+from tests.support.trials import specify
 from tunekit.data import tables
 from tunekit.data.user import read_user_dataset
 from tunekit.errors import UserError

@@ -17,7 +17,7 @@ from analysis.cells import cells
 from analysis.results import load
 from sweeps import main_grid, peft_search
 from tests.analysis.test_golden_store import GOLDEN
-from tests.helpers import specify
+from tests.support.trials import specify
 from tunekit.__main__ import main as tunekit
 from tunekit.commands import grid as cli
 from tunekit.commands import search as search_command

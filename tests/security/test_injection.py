@@ -8,8 +8,8 @@ import pytest
 from analysis.__main__ import main
 from analysis.results import load
 from analysis.tables.render import escape_csv
-from tests.analysis.stores import add, ask
-from tests.test_store import FINGERPRINT, summary
+from tests.store.test_result_store import FINGERPRINT, summary
+from tests.support.stores import add, ask
 from tunekit.__main__ import main as tunekit
 from tunekit.schema import Status, TrialSpec
 from tunekit.store.result_store import ResultStore

@@ -5,9 +5,9 @@ from pathlib import Path
 
 import pytest
 
-from tests.helpers import specify
 from tests.models.test_hub import repository as repository
-from tests.test_store import FINGERPRINT, record, summary
+from tests.store.test_result_store import FINGERPRINT, record, summary
+from tests.support.trials import specify
 from tunekit.commands.gc import collect
 from tunekit.data.base import load_dataset
 from tunekit.data.user import read_user_dataset

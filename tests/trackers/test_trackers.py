@@ -10,10 +10,10 @@ from pathlib import Path
 
 import pytest
 
-from tests.helpers import specify
+from tests.commands.test_grid import grid  # noqa: F401 - a fixture
 from tests.security.test_secrets import holding
-from tests.test_cli import grid  # noqa: F401 - a fixture
-from tests.test_store import FINGERPRINT, record, summary
+from tests.store.test_result_store import FINGERPRINT, record, summary
+from tests.support.trials import specify
 from tunekit.schema import Status, TrialSpec
 from tunekit.store.result_store import ResultStore
 from tunekit.trackers import feed as feed_module

@@ -1,0 +1,136 @@
+"""The closed forms of memory against what the engine's own loss path keeps and allocates."""
+
+import pytest
+
+from tests.support.trials import specify
+from tunekit.engine.memory_probe import given, kept_bytes, member_of, probe, step_bytes, without_data
+from tunekit.memory import Shape, Work, predict, saved_bytes
+from tunekit.memory.length_groups import Sizes
+from tunekit.methods.base import count_parameters
+from tunekit.models.catalog import MODELS
+from tunekit.models.shapes import NoClosedForm, parameters
+
+SMALL = {
+    "vocab_size": 50, "hidden_size": 24, "num_hidden_layers": 2, "num_attention_heads": 2, "intermediate_size": 40,
+}  # fmt: skip
+BERT_WIDE = {**SMALL, "hidden_size": 768, "num_attention_heads": 12, "intermediate_size": 3072}
+MINILM_WIDE = {**SMALL, "hidden_size": 384, "num_attention_heads": 12, "intermediate_size": 1536}
+TYPES = {
+    "bert": {"model_type": "bert", "max_position_embeddings": 512, "type_vocab_size": 2},
+    "roberta": {"model_type": "roberta", "max_position_embeddings": 514, "type_vocab_size": 1},
+    "electra": {"model_type": "electra", "max_position_embeddings": 512, "type_vocab_size": 2, "embedding_size": 24},
+}
+METHODS = [
+    ("full", {}),
+    ("head", {}),
+    ("adapter", {"reduction_factor": 4}),
+    ("pfeiffer", {"reduction_factor": 4}),
+    ("lora", {"r": 3}),
+    ("lora", {"r": 3, "lora_dropout": 0.1}),
+    ("lora", {"r": 5, "target_modules": "value"}),
+    ("lora", {"r": 5, "target_modules": "query,key,value,dense", "lora_dropout": 0.2}),
+    ("lora", {"r": 5, "target_modules": "output.dense"}),
+]
+RATES = [(0.1, 0.1), (0.0, 0.0), (0.1, 0.0), (0.0, 0.1)]
+LENGTHS = (5, 16, 9, 3, 12)
+
+
+def made(config, method, params, lengths, precision="fp32"):
+    """A member, and the work that the closed forms are asked about."""
+    spec = specify(method=method, method_params=params, batch_size=len(lengths), precision=precision)
+    member = member_of(config, spec, lengths, num_labels=3)
+    work = Work(
+        shape=Shape.of(member.model.config.to_dict()), method=method, params=spec.method_params, num_labels=3,
+        sizes=Sizes.of(lengths), precision=precision,
+    )  # fmt: skip
+    return member, work
+
+
+def config_of(kind, shape, hidden=0.1, attention=0.1):
+    return {**TYPES[kind], **shape, "hidden_dropout_prob": hidden, "attention_probs_dropout_prob": attention}
+
+
+@pytest.mark.parametrize("precision", ["fp32", "bf16"])
+@pytest.mark.parametrize("kind", TYPES)
+@pytest.mark.parametrize(("method", "params"), METHODS)
+def test_the_graph_keeps_what_the_closed_form_says_to_the_byte(kind, method, params, precision):
+    for hidden, attention in RATES if precision == "fp32" else RATES[:2]:
+        member, work = made(config_of(kind, SMALL, hidden, attention), method, params, LENGTHS, precision)
+        assert kept_bytes(member) == saved_bytes(work), (hidden, attention)
+        count = parameters(work.shape, method, work.params, 3)
+        assert count_parameters(member.model) == (count.trainable, count.total)
+
+
+@pytest.mark.parametrize(("shape", "rate"), [(BERT_WIDE, 0.1), (MINILM_WIDE, 0.0)])
+@pytest.mark.parametrize("method", ["full", "adapter", "pfeiffer", "lora"])
+def test_real_widths_agree_and_a_step_is_not_under_predicted(shape, method, rate):
+    wide = {**shape, "num_hidden_layers": 4}
+    member, work = made(config_of("bert", wide, rate, rate), method, {}, (40, 31, 24, 24, 20, 9, 9, 8))
+    assert kept_bytes(member) == pytest.approx(saved_bytes(work), rel=0.005)
+    found = predict(work)
+    measured = found.weights + found.optimizer + step_bytes(member)
+    assert -0.03 <= found.peak / measured - 1 <= 0.02
+
+
+@pytest.mark.parametrize("rate", [0.1, 0.0])
+@pytest.mark.parametrize("method", ["full", "adapter", "pfeiffer", "lora"])
+def test_what_is_measured_without_data_is_what_is_measured_with_it(method, rate):
+    member, _ = made(config_of("roberta", SMALL, rate, rate), method, {}, LENGTHS)
+    real = kept_bytes(member)
+    with without_data(member):
+        assert kept_bytes(member) == real
+        assert kept_bytes(given(member, (512,) * 64)) > 300 * real
+
+
+def test_a_probe_finds_the_closed_form_where_there_is_one():
+    config = config_of("roberta", MINILM_WIDE)
+    spec = specify(method="lora", batch_size=3)
+    _, work = made(config, "lora", {}, (20, 20, 20))
+    assert probe(config, spec, (20, 20, 20), 3) == pytest.approx(predict(work).peak, rel=0.02)
+
+
+@pytest.mark.parametrize(
+    ("change", "reason"),
+    [
+        ({"model_type": "albert"}, "model_type is 'albert'"),
+        ({"model_type": "deberta-v2"}, "position_biased_input is None"),
+        ({"embedding_size": 12}, "embedding_size is 12"),
+        ({"hidden_act": "relu"}, "hidden_act is 'relu'"),
+        ({"position_embedding_type": "relative_key"}, "position_embedding_type is 'relative_key'"),
+    ],
+)
+def test_what_has_no_closed_form_says_why(change, reason):
+    with pytest.raises(NoClosedForm, match=reason):
+        Shape.of({**config_of("bert", SMALL), **change})
+
+
+def test_a_method_or_target_without_a_closed_form_says_which():
+    shape = Shape.of(config_of("bert", SMALL))
+    with pytest.raises(NoClosedForm, match="method 'ours'"):
+        parameters(shape, "ours", {}, 3)
+    with pytest.raises(NoClosedForm, match="LoRA on 'word_embeddings'"):
+        parameters(shape, "lora", {"r": 2, "lora_dropout": 0.0, "target_modules": "query,word_embeddings"}, 3)
+    with pytest.raises(NoClosedForm, match="leaves out a size"):
+        Shape.of({"model_type": "bert", "hidden_size": 24})
+
+
+@pytest.mark.parametrize("method", ["bitfit", "ia3", "prefix", "dora"])
+def test_a_method_whose_memory_is_not_followed_is_measured(method):
+    config = config_of("bert", SMALL)
+    spec = specify(method=method, batch_size=3)
+    work = Work(
+        shape=Shape.of(config), method=method, params=spec.method_params, num_labels=3, sizes=Sizes.of((9, 5, 4))
+    )
+    with pytest.raises(NoClosedForm, match=f"memory of method '{method}'"):
+        predict(work)
+    assert probe(config, spec, (9, 5, 4), 3) > 4 * parameters(work.shape, method, work.params, 3).total
+
+
+@pytest.mark.parametrize("model", ["tiny-distilbert", "tiny-deberta"])
+def test_a_model_that_is_padded_is_measured(model):
+    shape, spec = MODELS[model].shape, specify(model=model, batch_size=3)
+    work = Work(shape=shape, method="lora", params=spec.method_params, num_labels=3, sizes=Sizes.of((9, 5, 4)))
+    with pytest.raises(NoClosedForm, match="memory of padded batches"):
+        predict(work)
+    assert Shape.of(shape.config()) == shape
+    assert probe(shape.config(), spec, (9, 5, 4), 3) > 4 * parameters(shape, "lora", work.params, 3).total

@@ -1,0 +1,35 @@
+"""Small stores written by the store's own writers."""
+
+from collections.abc import Mapping, Sequence
+from dataclasses import replace
+
+from tests.store.test_result_store import FINGERPRINT, record, summary
+from tunekit.schema import Fingerprint, Status, TrialSpec
+from tunekit.store.requests import cells_of
+from tunekit.store.result_store import ResultStore
+
+
+def add(
+    store: ResultStore,
+    spec: TrialSpec,
+    scores: Sequence[float] = (0.5,),
+    status: Status = Status.COMPLETED,
+    fingerprint: Fingerprint = FINGERPRINT,
+    execution: Mapping[str, str] | None = None,
+) -> None:
+    """A trial whose accuracy and macro-F1 on test are ``scores``, epoch by epoch; 1 - score on validation."""
+    folder = store.begin(spec, fingerprint)
+    records = [
+        replace(record(epoch), test_accuracy=score, test_macro_f1=score, val_macro_f1=1 - score)
+        for epoch, score in enumerate(scores, 1)
+    ]
+    store.write_epochs(folder, records)
+    best = min(range(len(scores)), key=lambda position: scores[position]) + 1
+    ended = replace(summary(status, None), num_epochs=len(scores), best_epoch=best, execution=dict(execution or {}))
+    store.write_summary(folder, replace(ended, error=None if status is Status.COMPLETED else "loss became nan"))
+
+
+def ask(store: ResultStore, specs: Sequence[TrialSpec]) -> None:
+    """A request for ``specs``."""
+    store.root.mkdir(parents=True, exist_ok=True)
+    store.add_request({"cells": cells_of(specs)})
