@@ -14,7 +14,7 @@ from analysis.predictions import read_predictions
 from analysis.results import Study
 from analysis.statistics.this_set import Sample
 from tunekit.schema import Status
-from tunekit.search.choosing import Candidate, choose, item_standard_error, pareto
+from tunekit.search.choosing import Candidate, item_standard_error, pareto, select
 from tunekit.store.search_records import ROLES, SearchStudy, SearchTrial, TrialState
 
 DEFAULT = 0
@@ -227,7 +227,7 @@ def _cheapest(bare: Searched, best: SearchTrial, records: _Records) -> SearchTri
     if any(one.number not in bare.params for one in bare.complete):
         return None
     candidates = [Candidate(one.number, bare.merit(one), bare.params[one.number]) for one in bare.complete]
-    cheapest = choose(candidates, error).one_se
+    cheapest = select(candidates, error).one_se
     return next(one for one in bare.complete if one.number == cheapest)
 
 

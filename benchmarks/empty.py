@@ -18,7 +18,7 @@ from tunekit.engine.summary import SCORED, Built, summarise
 from tunekit.methods.base import complete_params
 from tunekit.models.loading import resolve_model
 from tunekit.planning.blocks import Block
-from tunekit.planning.resolve import Sweep, plan_of
+from tunekit.planning.resolve import ResolvedSweep, plan_sweep
 from tunekit.planning.resources import Resources
 from tunekit.runner import grid
 from tunekit.runner.nodes import Driver
@@ -113,16 +113,16 @@ def specs_of(num_trials: int, epochs: int, seeds: int = 5) -> list[TrialSpec]:
     ]  # fmt: skip
 
 
-def sweep_of(specs: Sequence[TrialSpec]) -> Sweep:
+def sweep_of(specs: Sequence[TrialSpec]) -> ResolvedSweep:
     """What a command finds of a grid of ``specs``."""
     block = Block(models=(MODEL,), datasets=(DATASET,), methods=(METHOD,), seeds=(1,))
-    return Sweep("sweep", [block], list(specs), {MODEL: resolve_model(MODEL)}, {}, {})
+    return ResolvedSweep("sweep", [block], list(specs), {MODEL: resolve_model(MODEL)}, {}, {})
 
 
 def run_empty(specs: Sequence[TrialSpec], root: Path, measure: Callable[[], Any] = lambda: None) -> Timed:
     """Run ``specs`` into the store at ``root``; Ray is there. Raises RuntimeError where one did not complete."""
     store = ResultStore(root)
-    plan, lease, ref = plan_of(sweep_of(specs), store), acquire(store.root), resolve_model(MODEL)
+    plan, lease, ref = plan_sweep(sweep_of(specs), store), acquire(store.root), resolve_model(MODEL)
     with (
         (root.parent / "events").open("w") as events,
         redirect_stdout(events),

@@ -16,8 +16,8 @@ from accelerate.commands.estimate import estimate_training_usage
 from accelerate.utils import calculate_maximum_sizes
 
 from benchmarks.harness import Outcome
-from tunekit.engine.memory_probe import given, kept_bytes, member_of, step_bytes, without_data
-from tunekit.memory import Shape, Sizes, Work, how_many_fit, predict, saved_bytes
+from tunekit.engine.memory_probe import autograd_bytes, given, member_of, step_bytes, without_data
+from tunekit.memory import BatchSizes, Shape, Work, how_many_fit, predict, saved_bytes
 from tunekit.methods.base import complete_params
 from tunekit.models.catalog import MODELS
 from tunekit.models.families import FAMILIES
@@ -63,11 +63,11 @@ def rows_of(model: str, method: str, path: str, batches: list[tuple[int, int]], 
     works = {
         (batch, length): Work(
             shape=shape, method=method, params=spec.method_params, num_labels=NUM_LABELS,
-            sizes=Sizes.of((length,) * batch),
+            sizes=BatchSizes.of((length,) * batch),
         )
         for batch, length in [REAL, *batches]
     }  # fmt: skip
-    stepped, with_data = {}, {REAL: kept_bytes(member)}
+    stepped, with_data = {}, {REAL: autograd_bytes(member)}
     for (batch, length), work in works.items():
         roomy = gpu and how_many_fit(predict(work).peak, torch.cuda.get_device_properties(0).total_memory) >= 1
         if roomy or (batch, length) == REAL:
@@ -75,7 +75,7 @@ def rows_of(model: str, method: str, path: str, batches: list[tuple[int, int]], 
     if gpu:
         member = member_of(config, spec, small, NUM_LABELS)
     with without_data(member):
-        kept = {(batch, length): kept_bytes(given(member, (length,) * batch)) for batch, length in works}
+        kept = {(batch, length): autograd_bytes(given(member, (length,) * batch)) for batch, length in works}
     for key, work in works.items():
         found, closed = predict(work), saved_bytes(work)
         peak = found.weights + found.optimizer + stepped[key] if key in stepped else None

@@ -19,11 +19,11 @@ import psutil
 from benchmarks.empty import Timed, run_empty, specs_of, sweep_of
 from benchmarks.harness import Outcome
 from tunekit.commands.costs import costs, describe_costs
-from tunekit.commands.shared import settle
-from tunekit.planning.plan import State
-from tunekit.planning.resolve import describe, plan_of
+from tunekit.commands.shared import claim_folders
+from tunekit.planning.plan import PlanState
+from tunekit.planning.resolve import describe, plan_sweep
 from tunekit.schema import TrialSpec
-from tunekit.store.progress import Reader
+from tunekit.store.progress import ProgressReader
 from tunekit.store.requests import cells_of
 from tunekit.store.result_store import ResultStore
 
@@ -106,7 +106,7 @@ def timed(name: str, store: ResultStore, specs: Sequence[TrialSpec]) -> list[flo
 def dry_run(store: ResultStore, specs: Sequence[TrialSpec]) -> None:
     """The plan, told, with what each cell costs."""
     sweep = sweep_of(specs)
-    plan = plan_of(sweep, store)
+    plan = plan_sweep(sweep, store)
     pending = plan.pending(retry_failed=False)
     describe(sweep, plan, pending)
     describe_costs(costs(sweep, plan.stored, accelerator=True), pending)
@@ -115,20 +115,20 @@ def dry_run(store: ResultStore, specs: Sequence[TrialSpec]) -> None:
 def resume(store: ResultStore, specs: Sequence[TrialSpec]) -> None:
     """What a run does before it hands the first trial to Ray: the plan, told, made again under the lease, settled."""
     sweep = sweep_of(specs)
-    plan = plan_of(sweep, store)
+    plan = plan_sweep(sweep, store)
     describe(sweep, plan, plan.pending(retry_failed=False))
-    plan = plan_of(sweep, store, write_cache=True, previous=plan)
-    settle(plan, store)
-    if plan.count(State.DONE) == 0:
+    plan = plan_sweep(sweep, store, write_cache=True, previous=plan)
+    claim_folders(plan, store)
+    if plan.count(PlanState.DONE) == 0:
         raise RuntimeError("nothing in the store was found; no time is given")
 
 
 WORK: dict[str, Callable[[ResultStore, Sequence[TrialSpec]], object]] = {
-    "plan, no cache": lambda store, specs: plan_of(sweep_of(specs), store),
+    "plan, no cache": lambda store, specs: plan_sweep(sweep_of(specs), store),
     "dry run, no cache": dry_run,
-    "status": lambda store, specs: Reader(store.root).read(),
+    "status": lambda store, specs: ProgressReader(store.root).read(),
     "resume, no cache": resume,
-    "plan": lambda store, specs: plan_of(sweep_of(specs), store),
+    "plan": lambda store, specs: plan_sweep(sweep_of(specs), store),
     "dry run": dry_run,
     "resume": resume,
 }

@@ -20,13 +20,13 @@ from tunekit.commands.shared import request_of
 from tunekit.engine.job import Job
 from tunekit.planning.args import GridArgs
 from tunekit.planning.blocks import Block
-from tunekit.planning.plan import State
-from tunekit.planning.resolve import assemble, plan_of
+from tunekit.planning.plan import PlanState
+from tunekit.planning.resolve import plan_sweep, resolve_blocks
 from tunekit.storage.lease import acquire
 from tunekit.store.requests import cells_of
 from tunekit.store.result_store import ResultStore
 from tunekit.worker.attempt import Attempt
-from tunekit.worker.pack_trainer import Together
+from tunekit.worker.pack_trainer import PackTrainer
 
 STUDY = Block(
     models=("minilm",),
@@ -48,13 +48,13 @@ def run(quick: bool, model: str = "minilm", storage: Path = Path("ray_results"))
     """
     block = QUICK if quick else replace(STUDY, models=(model,))
     [name] = block.models
-    sweep = assemble(GridArgs(), [block], f"study-{'quick' if quick else Path(name).name}", None)
+    sweep = resolve_blocks(GridArgs(), [block], f"study-{'quick' if quick else Path(name).name}", None)
     store = ResultStore(storage.resolve() / sweep.name)
     lease = acquire(store.root)
     store.add_request({**request_of(sweep), "cells": cells_of(sweep.specs)})
     gpu = torch.cuda.is_available()
     packs: dict[str, list[Job]] = defaultdict(list)
-    for trial in plan_of(sweep, store).pending(retry_failed=False):
+    for trial in plan_sweep(sweep, store).pending(retry_failed=False):
         ref = sweep.models[trial.spec.model]
         job = Job(trial.spec, trial.fingerprint, ref, store.root, lease.start, 1, "cuda" if gpu else "cpu")
         packs[trial.spec.cell].append(job)
@@ -65,9 +65,9 @@ def run(quick: bool, model: str = "minilm", storage: Path = Path("ray_results"))
     finally:
         lease.release()
     seconds = time.perf_counter() - started
-    plan = plan_of(sweep, store)
-    if plan.count(State.DONE) != len(plan.trials):
-        raise RuntimeError(f"{plan.count(State.DONE)} of {len(plan.trials)} trials completed, see {store.root}")
+    plan = plan_sweep(sweep, store)
+    if plan.count(PlanState.DONE) != len(plan.trials):
+        raise RuntimeError(f"{plan.count(PlanState.DONE)} of {len(plan.trials)} trials completed, see {store.root}")
     trained = sum(map(len, packs.values()))
     figures = {
         "device": torch.cuda.get_device_name() if gpu else "cpu",
@@ -81,7 +81,7 @@ def run(quick: bool, model: str = "minilm", storage: Path = Path("ray_results"))
 
 def train(jobs: Sequence[Job]) -> None:
     """Train ``jobs`` to their end, side by side in this process."""
-    together = Together(len(jobs))
+    together = PackTrainer(len(jobs))
     attempts = [Attempt(job) for job in jobs]
     while going := [one for one in attempts if one.status is None]:
         for error in filter(None, together.advance(going).values()):

@@ -6,7 +6,7 @@ from pathlib import Path
 import tyro
 from rich.console import Console
 
-from tunekit.commands.shared import guarded
+from tunekit.commands.shared import exit_code_of
 from tunekit.parsing import plain
 from tunekit.planning.args import Keep
 from tunekit.storage.paths import location
@@ -113,10 +113,10 @@ def export(
         train: Where no weights were kept, train the trial again, compare it with its records, and export that.
         base_model: The pretrained model's folder, of a trial whose model was a local one.
     """
-    from tunekit.export.which_trial import choose
+    from tunekit.export.which_trial import choose_trial
 
     root = location(sweep)
-    chosen = choose(root, {"model": model, "dataset": dataset, "method": method}, where, seed, epoch)
+    chosen = choose_trial(root, {"model": model, "dataset": dataset, "method": method}, where, seed, epoch)
     from tunekit.export.export import Request  # torch: seconds that a wrong name need not wait
     from tunekit.export.export import export as write
 
@@ -173,7 +173,9 @@ def main(arguments: list[str]) -> int:
         "status": status, "doctor": doctor, "verify": verify, "gc": gc, "stamp": stamp, "export": export,
         "predict": predict,
     }  # fmt: skip
-    return guarded(lambda: tyro.extras.subcommand_cli_from_dict(commands, prog="python -m tunekit", args=arguments))
+    return exit_code_of(
+        lambda: tyro.extras.subcommand_cli_from_dict(commands, prog="python -m tunekit", args=arguments)
+    )
 
 
 if __name__ == "__main__":

@@ -19,7 +19,7 @@ from analysis.report.document import Grid, Inline, Paragraph, Section
 from analysis.report.pages import markdown_sections
 from analysis.report.report import Report, write_report
 from tunekit.errors import UserError
-from tunekit.memory import Shape, Sizes, Work, is_followed, predict, registered_shapes, saved_bytes
+from tunekit.memory import BatchSizes, Shape, Work, is_followed, predict, registered_shapes, saved_bytes
 from tunekit.parsing import strict_json
 
 LENGTHS, BATCHES = (32, 64, 128, 256, 512), (8, 16, 32, 64)
@@ -68,7 +68,7 @@ def compared(model: str, measured: Measured | None) -> pd.DataFrame:
     shape = registered_shapes()[model]
     rows = []
     for (method, params), batch, length in product(METHODS.items(), BATCHES, LENGTHS):
-        sizes = Sizes.of((length,) * batch)
+        sizes = BatchSizes.of((length,) * batch)
         work = Work(shape=shape, method=method, params=params, num_labels=NUM_LABELS, sizes=sizes)
         terms = _study(shape, method, params)
         rows.append(

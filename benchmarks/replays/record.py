@@ -17,7 +17,7 @@ from rich.progress import track
 from benchmarks.replays.encoder import write_encoder
 from benchmarks.replays.table import PATH, POINTS, add_trial, recorded, spec_settings
 from tunekit.data.base import DATASETS
-from tunekit.engine.build import build_model, prepare
+from tunekit.engine.build import build_model, prepare_splits
 from tunekit.engine.scoring import scores
 from tunekit.engine.train import Member, Pack
 from tunekit.errors import UserError
@@ -43,7 +43,7 @@ def trials(model: ModelRef) -> Iterator[tuple[Mapping[str, Scalar], TrialSpec]]:
 def train(spec: TrialSpec, model: ModelRef, folder: Path) -> list[tuple[float, float]]:
     """Macro-F1 on validation and on test after each epoch, in [0, 1]. Raises UserError."""
     fingerprint = fingerprint_of(spec, model.revision, DATASETS[spec.dataset].content_hash)
-    prepared = prepare(spec, fingerprint, model, folder)
+    prepared = prepare_splits(spec, fingerprint, model, folder)
     pack = Pack([Member(spec, build_model(spec, model, prepared), prepared.splits["train"], torch.device("cpu"))])
     curve = []
     for _ in range(spec.epochs):

@@ -15,7 +15,7 @@ from analysis.report.evidence import predictions_section
 from analysis.results import load
 from tests.conftest import ROOT
 from tests.support.stores import add, ask
-from tunekit.memory import Shape, Sizes, Work, saved_bytes
+from tunekit.memory import BatchSizes, Shape, Work, saved_bytes
 from tunekit.store.result_store import ResultStore
 
 RECORD = ROOT / "benchmarks" / "results" / "memory.json"
@@ -42,7 +42,7 @@ def test_the_corrected_terms_are_the_engines_own_with_masks_of_one_byte(width):
     def kept(method: str, layers: int) -> int:
         params = {"reduction_factor": h // width} if method == "adapter" else {}
         shape: Shape = replace(EXAMPLE, num_hidden_layers=layers)
-        sizes = Sizes.of((length,) * batch)
+        sizes = BatchSizes.of((length,) * batch)
         return saved_bytes(Work(shape=shape, method=method, params=params, num_labels=2, sizes=sizes))
 
     one = replace(EXAMPLE, num_hidden_layers=1)

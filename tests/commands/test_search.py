@@ -16,9 +16,9 @@ from tunekit.errors import UserError
 from tunekit.planning.args import GridArgs, SearchArgs
 from tunekit.planning.blocks import load_blocks
 from tunekit.planning.plan import expand
-from tunekit.planning.resolve import find
+from tunekit.planning.resolve import resolve_grid
 from tunekit.search.confirm import best_yaml, chosen_specs, confirming
-from tunekit.search.request import VAL_FRACTION, SearchPreset, find_search
+from tunekit.search.request import VAL_FRACTION, SearchPreset, resolve_search
 from tunekit.storage.lease import acquire
 from tunekit.store.result_store import ResultStore
 
@@ -124,7 +124,7 @@ def test_a_dry_run_says_what_is_searched_and_writes_nothing(search, tmp_path):
 
 
 def find_with(presets=None, **changes):
-    return find_search(SearchArgs(**{"preset": "demo", **changes}), presets or PRESETS)
+    return resolve_search(SearchArgs(**{"preset": "demo", **changes}), presets or PRESETS)
 
 
 @pytest.mark.parametrize("dataset", list(DATASETS))
@@ -155,7 +155,7 @@ def test_best_yaml_is_the_confirming_trials_as_a_grid(tmp_path):
     assert roles["best"][0] == best.number
     confirmed = confirming(roles["best"][1], (7, 8))
     assert [(spec.seed, spec.score_test) for spec in confirmed] == [(7, True), (8, True)]
-    sweep = find(GridArgs(preset="demo", models=("tiny-bert",), methods=("lora",)), GRID_PRESETS)
+    sweep = resolve_grid(GridArgs(preset="demo", models=("tiny-bert",), methods=("lora",)), GRID_PRESETS)
     path = tmp_path / "best.yaml"
     path.write_text(best_yaml([roles["best"][1]], sweep, (7, 8), ""))
     assert path.read_text().startswith("# python sweeps/main_grid.py --config best.yaml\n")

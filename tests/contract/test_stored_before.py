@@ -12,10 +12,10 @@ from tests.support.golden import DATA
 from tests.support.trials import fingerprint
 from tunekit.planning.args import SearchArgs
 from tunekit.planning.blocks import Block
-from tunekit.planning.plan import State, make_plan
+from tunekit.planning.plan import PlanState, make_plan
 from tunekit.schema import TrialSpec
 from tunekit.search.optuna_storage import open_storage
-from tunekit.search.request import SearchPreset, find_search
+from tunekit.search.request import SearchPreset, resolve_search
 from tunekit.search.study import Study
 from tunekit.store.requests import requested_specs
 from tunekit.store.result_store import ResultStore
@@ -33,7 +33,7 @@ def test_a_store_of_this_trainer_version_is_planned_as_done(stored, name, count)
     store = stored(name)
     specs = [spec for spec in requested_specs(store.requests()) if isinstance(spec, TrialSpec)]
     plan = make_plan(specs, {spec.trial_id: fingerprint(spec) for spec in specs}, store)
-    assert (len(plan.trials), plan.count(State.DONE)) == (count, count)
+    assert (len(plan.trials), plan.count(PlanState.DONE)) == (count, count)
     assert plan.stale == plan.damaged == ()
 
 
@@ -41,7 +41,7 @@ def test_a_study_of_this_trainer_version_grows(stored):
     store = stored("search")
     block = Block(models=("tiny-bert",), datasets=("demo",), methods=("lora",), seeds=(1001,), batch_size=8)
     args = SearchArgs(epochs=1, train_limit=48)
-    [plan] = find_search(args, {"study": SearchPreset(blocks=[block], trials=3)}).plans
+    [plan] = resolve_search(args, {"study": SearchPreset(blocks=[block], trials=3)}).plans
     study = Study(plan, open_storage(None, store.root, 0), "search")
     assert (study.num_ended, study.wants) == (2, True)
     asked = study.ask()

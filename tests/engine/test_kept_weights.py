@@ -13,7 +13,7 @@ from tunekit.engine.kept_weights import file_of, identity_of, kept_epochs, read_
 from tunekit.engine.run import TrialRun, end
 from tunekit.errors import UserError
 from tunekit.models.loading import resolve_model
-from tunekit.planning.estimate import checkpoint_bytes, kept_bytes
+from tunekit.planning.estimate import checkpoint_bytes, kept_weights_bytes
 from tunekit.schema import Status
 from tunekit.store.result_store import ResultStore
 
@@ -52,7 +52,7 @@ def test_kept_weights_are_those_of_the_epoch_and_the_trainable_ones_alone(tmp_pa
     assert oct(file_of(run.folder, 1).stat().st_mode)[-3:] == "644"
     size = file_of(run.folder, 1).stat().st_size
     assert size < checkpoint_bytes(run.spec, 3) / 3 + 10_000
-    assert kept_bytes([run.spec], "all") <= size * EPOCHS
+    assert kept_weights_bytes([run.spec], "all") <= size * EPOCHS
 
 
 @pytest.mark.parametrize("killed_after", [1, 2, 3, 4])

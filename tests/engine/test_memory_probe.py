@@ -3,9 +3,9 @@
 import pytest
 
 from tests.support.trials import specify
-from tunekit.engine.memory_probe import given, kept_bytes, member_of, probe, step_bytes, without_data
+from tunekit.engine.memory_probe import autograd_bytes, given, measure_peak, member_of, step_bytes, without_data
 from tunekit.memory import Shape, Work, predict, saved_bytes
-from tunekit.memory.length_groups import Sizes
+from tunekit.memory.length_groups import BatchSizes
 from tunekit.methods.base import count_parameters
 from tunekit.models.catalog import MODELS
 from tunekit.models.shapes import NoClosedForm, parameters
@@ -41,7 +41,7 @@ def made(config, method, params, lengths, precision="fp32"):
     member = member_of(config, spec, lengths, num_labels=3)
     work = Work(
         shape=Shape.of(member.model.config.to_dict()), method=method, params=spec.method_params, num_labels=3,
-        sizes=Sizes.of(lengths), precision=precision,
+        sizes=BatchSizes.of(lengths), precision=precision,
     )  # fmt: skip
     return member, work
 
@@ -56,7 +56,7 @@ def config_of(kind, shape, hidden=0.1, attention=0.1):
 def test_the_graph_keeps_what_the_closed_form_says_to_the_byte(kind, method, params, precision):
     for hidden, attention in RATES if precision == "fp32" else RATES[:2]:
         member, work = made(config_of(kind, SMALL, hidden, attention), method, params, LENGTHS, precision)
-        assert kept_bytes(member) == saved_bytes(work), (hidden, attention)
+        assert autograd_bytes(member) == saved_bytes(work), (hidden, attention)
         count = parameters(work.shape, method, work.params, 3)
         assert count_parameters(member.model) == (count.trainable, count.total)
 
@@ -66,7 +66,7 @@ def test_the_graph_keeps_what_the_closed_form_says_to_the_byte(kind, method, par
 def test_real_widths_agree_and_a_step_is_not_under_predicted(shape, method, rate):
     wide = {**shape, "num_hidden_layers": 4}
     member, work = made(config_of("bert", wide, rate, rate), method, {}, (40, 31, 24, 24, 20, 9, 9, 8))
-    assert kept_bytes(member) == pytest.approx(saved_bytes(work), rel=0.005)
+    assert autograd_bytes(member) == pytest.approx(saved_bytes(work), rel=0.005)
     found = predict(work)
     measured = found.weights + found.optimizer + step_bytes(member)
     assert -0.03 <= found.peak / measured - 1 <= 0.02
@@ -76,17 +76,17 @@ def test_real_widths_agree_and_a_step_is_not_under_predicted(shape, method, rate
 @pytest.mark.parametrize("method", ["full", "adapter", "pfeiffer", "lora"])
 def test_what_is_measured_without_data_is_what_is_measured_with_it(method, rate):
     member, _ = made(config_of("roberta", SMALL, rate, rate), method, {}, LENGTHS)
-    real = kept_bytes(member)
+    real = autograd_bytes(member)
     with without_data(member):
-        assert kept_bytes(member) == real
-        assert kept_bytes(given(member, (512,) * 64)) > 300 * real
+        assert autograd_bytes(member) == real
+        assert autograd_bytes(given(member, (512,) * 64)) > 300 * real
 
 
 def test_a_probe_finds_the_closed_form_where_there_is_one():
     config = config_of("roberta", MINILM_WIDE)
     spec = specify(method="lora", batch_size=3)
     _, work = made(config, "lora", {}, (20, 20, 20))
-    assert probe(config, spec, (20, 20, 20), 3) == pytest.approx(predict(work).peak, rel=0.02)
+    assert measure_peak(config, spec, (20, 20, 20), 3) == pytest.approx(predict(work).peak, rel=0.02)
 
 
 @pytest.mark.parametrize(
@@ -119,18 +119,18 @@ def test_a_method_whose_memory_is_not_followed_is_measured(method):
     config = config_of("bert", SMALL)
     spec = specify(method=method, batch_size=3)
     work = Work(
-        shape=Shape.of(config), method=method, params=spec.method_params, num_labels=3, sizes=Sizes.of((9, 5, 4))
+        shape=Shape.of(config), method=method, params=spec.method_params, num_labels=3, sizes=BatchSizes.of((9, 5, 4))
     )
     with pytest.raises(NoClosedForm, match=f"memory of method '{method}'"):
         predict(work)
-    assert probe(config, spec, (9, 5, 4), 3) > 4 * parameters(work.shape, method, work.params, 3).total
+    assert measure_peak(config, spec, (9, 5, 4), 3) > 4 * parameters(work.shape, method, work.params, 3).total
 
 
 @pytest.mark.parametrize("model", ["tiny-distilbert", "tiny-deberta"])
 def test_a_model_that_is_padded_is_measured(model):
     shape, spec = MODELS[model].shape, specify(model=model, batch_size=3)
-    work = Work(shape=shape, method="lora", params=spec.method_params, num_labels=3, sizes=Sizes.of((9, 5, 4)))
+    work = Work(shape=shape, method="lora", params=spec.method_params, num_labels=3, sizes=BatchSizes.of((9, 5, 4)))
     with pytest.raises(NoClosedForm, match="memory of padded batches"):
         predict(work)
     assert Shape.of(shape.config()) == shape
-    assert probe(shape.config(), spec, (9, 5, 4), 3) > 4 * parameters(shape, "lora", work.params, 3).total
+    assert measure_peak(shape.config(), spec, (9, 5, 4), 3) > 4 * parameters(shape, "lora", work.params, 3).total

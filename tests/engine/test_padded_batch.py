@@ -8,7 +8,7 @@ from transformers import ElectraConfig, ElectraForSequenceClassification
 from benchmarks.trial import without_dropout
 from tests.support.trials import build, specify, start
 from tunekit.data.tokens import TokenisedSplit
-from tunekit.engine.forward.patching import batch_of, logits, prepare
+from tunekit.engine.forward.patching import batch_of, logits, patch_model
 from tunekit.engine.train import Member, Pack
 from tunekit.planning.batching import restrictions
 
@@ -88,7 +88,7 @@ def test_an_electra_with_narrow_embeddings_runs_without_padding():
     ids = torch.tensor([[*text, *[0] * (width - len(text))] for text in TEXTS])
     with torch.inference_mode():
         expected = model(input_ids=ids, attention_mask=(ids != 0).long()).logits
-        prepare(model)
+        patch_model(model)
         found = logits(model, batch_of(model, [(sequences(TEXTS), np.arange(len(TEXTS)))]))
     np.testing.assert_allclose(found, expected, rtol=0, atol=1e-5)
     assert np.ptp(expected.numpy(), axis=0).min() > 1e-3

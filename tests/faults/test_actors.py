@@ -10,7 +10,7 @@ from ray import tune
 from ray.tune.stopper import NoopStopper
 
 from tests.support.trials import specify
-from tunekit.runner.callbacks import Retries
+from tunekit.runner.callbacks import RetryCallback
 from tunekit.runner.launch import run_config
 from tunekit.store.result_store import ResultStore
 
@@ -48,7 +48,7 @@ def test_an_actor_that_fails_before_it_has_begun_its_next_trial_costs_no_trial(t
             tune.with_resources(tune.with_parameters(Reused, folder=tmp_path), {"cpu": 1}),
             param_space={"trial": tune.grid_search([{"trial_id": one.trial_id, **one.to_dict()} for one in specs])},
             tune_config=tune.TuneConfig(max_concurrent_trials=1, reuse_actors=True),
-            run_config=run_config(tmp_path / "ray" / "run", NoopStopper(), [Retries(store, notes.append)]),
+            run_config=run_config(tmp_path / "ray" / "run", NoopStopper(), [RetryCallback(store, notes.append)]),
         ).fit()
     finally:
         session.disconnect(running)

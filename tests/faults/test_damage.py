@@ -14,9 +14,9 @@ from tests.support.trials import fingerprint, specify, start
 from tunekit.data.base import load_dataset, save_dataset
 from tunekit.engine.checkpoint import newest_valid
 from tunekit.errors import UserError
-from tunekit.planning.plan import State, make_plan
+from tunekit.planning.plan import PlanState, make_plan
 from tunekit.storage.lease import acquire
-from tunekit.store.progress import Reader
+from tunekit.store.progress import ProgressReader
 from tunekit.store.records import DamagedRecord
 from tunekit.store.requests import cells_of
 from tunekit.store.result_store import ResultStore
@@ -56,7 +56,7 @@ def read_all(store):
     plan, lines = None, []
     for read in (
         lambda: make_plan(SPECS, {spec.trial_id: fingerprint(spec) for spec in SPECS}, store),
-        lambda: Reader(store.root).read(),
+        lambda: ProgressReader(store.root).read(),
         lambda: cells(load([store.root])),
         lambda: newest_valid(store.folder(BROKEN_OFF) / "checkpoint"),
     ):
@@ -80,7 +80,7 @@ def damage_all(store, each, flips):
             path.write_bytes(content)
             plan = read_all(store)
             if path.name in RECORDS and path.parent == store.folder(DONE) and len(content) < len(whole.rstrip()):
-                assert plan.trials[0].state is not State.DONE, f"{path.name} cut at {len(content)}"
+                assert plan.trials[0].state is not PlanState.DONE, f"{path.name} cut at {len(content)}"
             count += 1
         path.write_bytes(whole)
     return {"files": files, "damages": count, "tracebacks": 0}

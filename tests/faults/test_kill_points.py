@@ -10,11 +10,11 @@ import pytest
 from tests.support.drivers import compared, logs, redone, summaries
 from tests.support.serial_runs import train
 from tests.support.trials import fingerprint, specify
-from tunekit.planning.plan import PlannedTrial, State
+from tunekit.planning.plan import PlannedTrial, PlanState
 from tunekit.store.result_store import ResultStore
 
 SPECS = [specify(seed=1, epochs=1), specify(seed=2, epochs=4, method="full")]
-TRIALS = [PlannedTrial(spec, fingerprint(spec), State.NEW, 0, None, True) for spec in SPECS]
+TRIALS = [PlannedTrial(spec, fingerprint(spec), PlanState.NEW, 0, None, True) for spec in SPECS]
 QUICK = 3
 """Kills in the default tests, evenly spread over the writes."""
 

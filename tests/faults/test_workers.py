@@ -123,7 +123,7 @@ def test_a_host_killed_with_its_pack(tmp_path, figures):
     for wanted in (20, 60):
         wait_for(lambda wanted=wanted: recorded(store) >= wanted, driver)
         ended = summaries(store) | ended
-        for pid in workers(driver, "Host"):
+        for pid in workers(driver, "DeviceHost"):
             kill(pid)
             kills += 1
     found = figures_of(driver, store, ended)

@@ -13,11 +13,11 @@ from tunekit.methods.base import METHODS
 from tunekit.models.catalog import MODELS
 from tunekit.models.loading import ModelRef, resolve_model
 from tunekit.planning import estimate
-from tunekit.planning.resources import CUDA_PROCESS_BYTES, MOST_PER_GPU, Resources, on_cpu, on_gpu
+from tunekit.planning.resources import CUDA_PROCESS_BYTES, MOST_PER_GPU, Resources, limit_on_cpu, limit_on_gpu
 from tunekit.store.result_store import ResultStore
 
 GIB = 2**30
-SIZE = estimate.Size(train=100, scored=50, tokens=20)
+SIZE = estimate.DatasetSize(train=100, scored=50, tokens=20)
 
 
 @given(peak=st.integers(1, 100 * GIB), device=st.integers(1, 200 * GIB), beside=st.integers(0, GIB))
@@ -27,28 +27,28 @@ def test_what_fits_leaves_a_tenth_and_no_room_for_one_more(peak, device, beside)
 
 
 def test_a_gpu_takes_as_many_as_fit_and_one_at_least():
-    found, line = on_gpu(Resources(), 3 * GIB, 80 * GIB)
+    found, line = limit_on_gpu(Resources(), 3 * GIB, 80 * GIB)
     assert found.trials_per_device == int(0.9 * (80 * GIB - CUDA_PROCESS_BYTES) // (3 * GIB)) == 23
     assert "23 trials a GPU" in line
-    assert on_gpu(Resources(), 100 * GIB, 80 * GIB)[0].trials_per_device == 1
-    assert on_gpu(Resources(), 1, 80 * GIB)[0].trials_per_device == MOST_PER_GPU
+    assert limit_on_gpu(Resources(), 100 * GIB, 80 * GIB)[0].trials_per_device == 1
+    assert limit_on_gpu(Resources(), 1, 80 * GIB)[0].trials_per_device == MOST_PER_GPU
 
 
 @pytest.mark.parametrize(
     ("peak", "device", "why"), [(None, GIB, "no closed form"), (GIB, None, "memory of the cluster's GPUs is not known")]
 )
 def test_what_is_not_known_gives_one_trial_a_gpu_and_says_why(peak, device, why):
-    found, line = on_gpu(Resources(), peak, device)
+    found, line = limit_on_gpu(Resources(), peak, device)
     assert found.trials_per_device == 1
     assert why in line
 
 
 def test_a_cpu_is_limited_only_where_memory_is_short():
-    assert on_cpu(Resources(), GIB, GIB, 100 * GIB, at_a_time=8) == (Resources(), "")
-    found, line = on_cpu(Resources(), 2 * GIB, GIB, 10 * GIB, at_a_time=8)
+    assert limit_on_cpu(Resources(), GIB, GIB, 100 * GIB, at_a_time=8) == (Resources(), "")
+    found, line = limit_on_cpu(Resources(), 2 * GIB, GIB, 10 * GIB, at_a_time=8)
     assert found == Resources(max_concurrent=3)
     assert "3 of 8 trials at a time" in line
-    assert on_cpu(Resources(), 20 * GIB, GIB, 10 * GIB, at_a_time=8)[0].max_concurrent == 1
+    assert limit_on_cpu(Resources(), 20 * GIB, GIB, 10 * GIB, at_a_time=8)[0].max_concurrent == 1
 
 
 def test_longer_texts_larger_batches_and_more_trained_weights_take_more(make_spec):

@@ -92,7 +92,7 @@ def kill_host_once(folder: Path, killed: list[int]) -> None:
     while not killed:
         if any((folder / "trials").glob("*/epochs.jsonl")):
             for process in psutil.process_iter(["cmdline"]):
-                if (process.info["cmdline"] or [""])[0].startswith("ray::Host"):
+                if (process.info["cmdline"] or [""])[0].startswith("ray::DeviceHost"):
                     process.kill()
                     killed.append(process.pid)
         time.sleep(0.02)

@@ -9,7 +9,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from tunekit.engine.scoring import scores
-from tunekit.search.choosing import SCORES, Candidate, choose, item_standard_error, pareto
+from tunekit.search.choosing import SCORES, Candidate, item_standard_error, pareto, select
 
 candidates = st.lists(
     st.builds(Candidate, number=st.just(0), score=st.floats(0, 1), num_trainable_params=st.integers(1, 1000)),
@@ -20,19 +20,19 @@ candidates = st.lists(
 @settings(deadline=None)
 @given(candidates, st.floats(0, 0.5))
 def test_the_1se_choice_is_the_cheapest_that_the_best_can_not_be_told_from(found, error):
-    chosen = choose(found, error)
+    chosen = select(found, error)
     best, cheap = found[chosen.best], found[chosen.one_se]
     assert best.score == max(one.score for one in found)
     assert set(chosen.within) == {one.number for one in found if one.score >= best.score - error}
     assert {chosen.best, chosen.one_se} <= set(chosen.within)
     assert cheap.num_trainable_params == min(found[number].num_trainable_params for number in chosen.within)
-    assert choose(found, 0.0).best == chosen.best
-    assert choose(list(reversed(found)), error) == chosen
+    assert select(found, 0.0).best == chosen.best
+    assert select(list(reversed(found)), error) == chosen
 
 
 def test_nothing_is_chosen_from_nothing():
     with pytest.raises(ValueError, match="no configuration completed"):
-        choose([], 0.1)
+        select([], 0.1)
 
 
 def items(correct, groups=None):

@@ -24,7 +24,7 @@ from tunekit.commands import search as search_command
 from tunekit.data.user import read_user_dataset
 from tunekit.errors import UserError
 from tunekit.schema import TrialSpec
-from tunekit.store.progress import Reader
+from tunekit.store.progress import ProgressReader
 from tunekit.store.records import DamagedRecord
 from tunekit.store.result_store import ResultStore
 
@@ -92,7 +92,11 @@ def test_a_store_of_anything_is_read_or_refused_in_one_line(data):
     with tempfile.TemporaryDirectory() as folder:
         root = Path(folder) / "sweep"
         damaged(root, data)
-        for read in (lambda: cells(load([root])), lambda: Reader(root).read(), lambda: ResultStore(root).trials()):
+        for read in (
+            lambda: cells(load([root])),
+            lambda: ProgressReader(root).read(),
+            lambda: ResultStore(root).trials(),
+        ):
             try:
                 read()
             except (UserError, DamagedRecord) as error:

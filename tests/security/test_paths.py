@@ -14,7 +14,7 @@ from tunekit.data.user import read_user_dataset
 from tunekit.errors import UserError
 from tunekit.models.loading import load_tokenizer, resolve_model
 from tunekit.planning.args import GridArgs
-from tunekit.planning.resolve import assemble
+from tunekit.planning.resolve import resolve_blocks
 from tunekit.store.result_store import ResultStore
 
 NAMES = ["../x", "/etc/x", "a/../../x", "~/x", "C:\\x", "..", ".", "", "a\x00b", "a\nb", "\x1b[2J", "con/aux", "é", "A"]
@@ -23,7 +23,7 @@ NAMES = ["../x", "/etc/x", "a/../../x", "~/x", "C:\\x", "..", ".", "", "a\x00b",
 @pytest.mark.parametrize("name", NAMES)
 def test_a_sweeps_name_is_a_plain_name(name):
     with pytest.raises(UserError, match="--sweep takes lower-case letters"):
-        assemble(GridArgs(sweep=name), [], "x", None)
+        resolve_blocks(GridArgs(sweep=name), [], "x", None)
 
 
 @pytest.mark.parametrize("name", [name for name in NAMES if name not in ("é", "A", ".", "..")])

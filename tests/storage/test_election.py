@@ -7,7 +7,7 @@ from types import SimpleNamespace
 import pytest
 
 from tunekit.errors import UserError
-from tunekit.storage.lease import acquire, newest_start, stand
+from tunekit.storage.lease import acquire, elect, newest_start
 from tunekit.storage.paths import Place, location
 
 DRIVERS = 5
@@ -18,7 +18,7 @@ def stand_at_once(sweep: Place, turns: int) -> None:
 
     def drive(starts: Place) -> Place | None:
         gate.wait()
-        return stand(starts, 1, b"{}")
+        return elect(starts, 1, b"{}")
 
     with ThreadPoolExecutor(DRIVERS) as drivers:
         for turn in range(turns):

@@ -16,7 +16,7 @@ from tunekit.commands.doctor import examine
 from tunekit.commands.shared import check_storage, store_of
 from tunekit.errors import UserError
 from tunekit.planning.args import GridArgs
-from tunekit.planning.plan import State, make_plan
+from tunekit.planning.plan import PlanState, make_plan
 from tunekit.storage.object_path import ObjectPath, _connected
 from tunekit.storage.paths import location
 from tunekit.store.result_store import ResultStore
@@ -156,7 +156,7 @@ def test_planning_asks_a_server_little(bucket, s3, make_spec):
         store.write_summary(folder, summary())
     s3.requests.take()
     plan = make_plan(specs, {spec.trial_id: FINGERPRINT for spec in specs}, store)
-    assert (plan.count(State.DONE), plan.count(State.NEW)) == (6, 6)
+    assert (plan.count(PlanState.DONE), plan.count(PlanState.NEW)) == (6, 6)
     asked = s3.requests.take()
     lists = [one for one in asked if "list-type=2" in one]
     assert len(lists) == 2, lists

@@ -10,7 +10,7 @@ from tests.support.exports import SPECS, cell
 from tunekit.engine.kept_weights import file_of, kept_epochs
 from tunekit.storage.lease import acquire
 from tunekit.storage.paths import local_folder, location
-from tunekit.store.progress import Reader
+from tunekit.store.progress import ProgressReader
 from tunekit.store.requests import cells_of
 from tunekit.store.result_store import ResultStore
 from tunekit.trackers.feed import Feeds
@@ -26,7 +26,7 @@ def test_a_trial_runs_once_its_driver_has_touched_it(store, make_spec):
     old, new = make_spec(seed=1), make_spec(seed=2)
     store.add_request({"cells": cells_of([old, new])})
     store.write_epochs(store.begin(old, FINGERPRINT), [record(1)])
-    reader = Reader(store.root)
+    reader = ProgressReader(store.root)
     assert [one.text for one in reader.read().trials] == ["interrupted 1/2 50.00", "waiting"]
     lease = acquire(store.root)
     store.write_epochs(store.begin(new, FINGERPRINT), [record(1)])

@@ -16,7 +16,7 @@ from tunekit.commands.status import write_page
 from tunekit.schema import Status
 from tunekit.storage.lease import acquire
 from tunekit.store.eta import Pace, clock, remaining_seconds
-from tunekit.store.progress import Reader, State
+from tunekit.store.progress import ProgressReader, ProgressState
 from tunekit.store.requests import cells_of
 from tunekit.store.result_store import ResultStore
 
@@ -38,13 +38,13 @@ def sweep(tmp_path, make_spec):
     for spec in specs[5:7]:
         store.write_epochs(store.begin(spec, FINGERPRINT), [record(1)])
     store.begin(specs[7], replace(FINGERPRINT, code="other"))
-    store.settle(specs[7], FINGERPRINT)  # sets the other code's aside
+    store.claim_folder(specs[7], FINGERPRINT)  # sets the other code's aside
     (store.begin(specs[8], FINGERPRINT) / "epochs.jsonl").write_text("{")
     return store
 
 
 def states(store: ResultStore) -> list[str]:
-    standing = Reader(store.root).read()
+    standing = ProgressReader(store.root).read()
     return [one.text for one in standing.cells["tiny-bert · demo · lora"].values()]
 
 
@@ -58,13 +58,13 @@ def test_every_state_is_told_apart(sweep, make_spec):
     taken_up = sweep.folder(make_spec(seed=7)) / "log.txt"
     taken_up.write_text("going on\n")
     os.utime(taken_up, (begun.timestamp(), begun.timestamp()))
-    standing = Reader(sweep.root).read()
+    standing = ProgressReader(sweep.root).read()
     assert states(sweep)[5:7] == ["waiting 1/2 50.00", "running 1/2 50.00"]
     # Epochs took half a second: one is left of seeds 6 and 7, two of seed 8 and of the other cell's trial, on one slot.
     assert (standing.running, standing.eta_seconds) == (True, 3.0)
     lease.release()
-    standing = Reader(sweep.root).read()
-    assert (standing.running, standing.eta_seconds, standing.counts[State.WAITING]) == (False, None, 1)
+    standing = ProgressReader(sweep.root).read()
+    assert (standing.running, standing.eta_seconds, standing.counts[ProgressState.WAITING]) == (False, None, 1)
     assert [line.split(": ")[1:3] for line in standing.failures] == [
         ["stopped", "stopped"], ["diverged", "diverged"], ["no memory", "out_of_memory"], ["failed", "failed"]
     ]  # fmt: skip
@@ -99,7 +99,7 @@ def test_the_page_is_whole_escaped_and_refreshes_itself(sweep, tmp_path, capsys)
 @pytest.mark.timeout(180)
 def test_the_page_in_a_browser_follows_the_sweep(sweep, tmp_path, make_spec):
     page = tmp_path / "status.html"
-    write_page(Reader(sweep.root).read(), page)
+    write_page(ProgressReader(sweep.root).read(), page)
     with Browser(tmp_path / "profile") as browser:
         assert "interrupted 1/2 50.00" in browser.read(page.as_uri(), ["interrupted 1/2 50.00"])
         later = threading.Timer(2, lambda: _finish(sweep, make_spec(seed=6), page))
@@ -111,7 +111,7 @@ def _finish(store, spec, page) -> None:
     folder = store.folder(spec)
     store.write_epochs(folder, [record(1), replace(record(2), test_macro_f1=0.9)])
     store.write_summary(folder, summary())
-    write_page(Reader(store.root).read(), page)
+    write_page(ProgressReader(store.root).read(), page)
 
 
 def test_watching_ends_with_the_driver(sweep, tmp_path, capsys, monkeypatch):
@@ -145,7 +145,7 @@ def test_reading_while_others_write_never_fails(tmp_path, make_spec):
 
     writer = threading.Thread(target=work)
     writer.start()
-    reader, end = Reader(store.root), time.monotonic() + 3
+    reader, end = ProgressReader(store.root), time.monotonic() + 3
     while time.monotonic() < end:
         assert len(reader.read().trials) == 4
     over.set()
@@ -155,7 +155,7 @@ def test_reading_while_others_write_never_fails(tmp_path, make_spec):
 @pytest.mark.skipif(os.geteuid() == 0, reason="root may write anywhere")
 def test_a_read_only_store_can_be_read(sweep):
     sweep.root.chmod(0o555)
-    assert Reader(sweep.root).read().trials
+    assert ProgressReader(sweep.root).read().trials
     sweep.root.chmod(0o755)
 
 

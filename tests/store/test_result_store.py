@@ -4,7 +4,7 @@ from dataclasses import fields, replace
 
 import pytest
 
-from tunekit.planning.plan import State, make_plan
+from tunekit.planning.plan import PlanState, make_plan
 from tunekit.schema import EpochRecord, Fingerprint, Status, TrialSummary
 from tunekit.store.records import DamagedRecord
 from tunekit.store.requests import cells_of
@@ -55,7 +55,7 @@ def test_states_of_a_plan(store, make_spec):
     store.write_summary(store.folder(specs[2]), summary())
     store.write_summary(store.folder(specs[3]), summary(Status.DIVERGED, "loss became nan"))
     found, plan = states(store, specs)
-    assert found == [State.NEW, State.PARTIAL, State.DONE, State.FAILED]
+    assert found == [PlanState.NEW, PlanState.PARTIAL, PlanState.DONE, PlanState.FAILED]
     assert plan.trials[3].reason == "diverged: loss became nan"
     assert [len(plan.pending(retry_failed=retry)) for retry in (False, True)] == [2, 3]
 
@@ -67,11 +67,11 @@ def test_other_fingerprints_are_stale_kept_and_never_mixed(store, make_spec, par
     folder = store.begin(spec, old)
     store.write_epochs(folder, [record(1)])
     found, plan = states(store, [spec])
-    assert found == [State.NEW]
+    assert found == [PlanState.NEW]
     assert plan.stale[0][1] == [part]
     assert store.begin(spec, FINGERPRINT) == folder
     found, plan = states(store, [spec])
-    assert found == [State.PARTIAL]
+    assert found == [PlanState.PARTIAL]
     assert plan.trials[0].epochs_done == 0
     assert [trial.epochs for trial, _ in plan.stale] == [[record(1)]]
 
@@ -81,11 +81,11 @@ def test_going_back_to_earlier_code_finds_its_own_trial_again(store, make_spec):
     store.write_summary(store.begin(spec, FINGERPRINT), summary())
     store.write_summary(store.begin(spec, other), summary(Status.DIVERGED, "nan"))
     found, plan = states(store, [spec])
-    assert (found, plan.trials[0].settled) == ([State.DONE], False)
-    store.settle(spec, FINGERPRINT)
+    assert (found, plan.trials[0].settled) == ([PlanState.DONE], False)
+    store.claim_folder(spec, FINGERPRINT)
     assert store.read(store.folder(spec)).fingerprint == FINGERPRINT
     found, plan = states(store, [spec])
-    assert (found, plan.trials[0].settled, len(plan.stale)) == ([State.DONE], True, 1)
+    assert (found, plan.trials[0].settled, len(plan.stale)) == ([PlanState.DONE], True, 1)
 
 
 @pytest.mark.parametrize(

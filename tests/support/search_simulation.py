@@ -15,7 +15,7 @@ from tunekit.commands.console import SearchProgress
 from tunekit.engine.job import Job
 from tunekit.engine.summary import Built, summarise
 from tunekit.models.loading import resolve_model
-from tunekit.runner.schedulers import PerStudy
+from tunekit.runner.schedulers import PerStudyASHA
 from tunekit.runner.search import StudySearcher
 from tunekit.schema import Status, TrialSpec
 from tunekit.search.optuna_storage import open_storage
@@ -73,7 +73,7 @@ class Simulation:
         for study in studies:
             study.recover()
         self.bases = {plan.key: self._job(plan) for plan in self.plans}
-        scheduler = PerStudy(studies) if self.plans[0].scheduler == "asha" else None
+        scheduler = PerStudyASHA(studies) if self.plans[0].scheduler == "asha" else None
         searcher = StudySearcher(studies, self.bases, scheduler, SearchProgress(studies), lambda: None)
         running: dict[str, Any] = {}
         number = 0
@@ -95,7 +95,7 @@ class Simulation:
         assert searcher.broken is None
         return [study.summary() for study in studies]
 
-    def _ended(self, searcher: StudySearcher, scheduler: PerStudy | None, trial: Any, result: Mapping) -> bool:
+    def _ended(self, searcher: StudySearcher, scheduler: PerStudyASHA | None, trial: Any, result: Mapping) -> bool:
         stop = result["done"] or (scheduler and scheduler.on_trial_result(None, trial, result) == "STOP")
         if not stop:
             searcher.on_trial_result(trial.trial_id, result)

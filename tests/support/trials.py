@@ -8,7 +8,7 @@ import pytest
 
 from tests.conftest import ROOT
 from tunekit.data.base import DATASETS
-from tunekit.engine.build import Prepared, build_model, prepare
+from tunekit.engine.build import Prepared, build_model, prepare_splits
 from tunekit.engine.job import Job
 from tunekit.engine.run import TrialRun
 from tunekit.methods import METHODS
@@ -34,7 +34,7 @@ def fingerprint(spec: TrialSpec) -> Fingerprint:
 def build(spec: TrialSpec) -> tuple[Prepared, object]:
     """The spec's data and model."""
     ref = resolve_model(spec.model)
-    prepared = prepare(spec, fingerprint(spec), ref, Path("unused"))
+    prepared = prepare_splits(spec, fingerprint(spec), ref, Path("unused"))
     return prepared, build_model(spec, ref, prepared)
 
 

@@ -19,8 +19,8 @@ from tunekit.schema import Status, TrialSpec
 from tunekit.store.result_store import ResultStore
 from tunekit.worker import device_host as host_module
 from tunekit.worker.attempt import Attempt
-from tunekit.worker.device_host import Host
-from tunekit.worker.pack_trainer import Together
+from tunekit.worker.device_host import DeviceHost
+from tunekit.worker.pack_trainer import PackTrainer
 
 CLOSE = 1e-4
 
@@ -33,7 +33,7 @@ def specs(**changes: object) -> list[TrialSpec]:
     return [specify(seed=seed, **changes) for seed in (1, 2, 3)]
 
 
-def run_out(together: Together, attempts: list[Attempt]) -> None:
+def run_out(together: PackTrainer, attempts: list[Attempt]) -> None:
     while any(attempt.status is None for attempt in attempts):
         assert not any(together.advance([one for one in attempts if one.status is None]).values())
 
@@ -55,7 +55,7 @@ def assert_as_alone(spec: TrialSpec, sweep: Path, scratch: Path, pack_size: int)
 def test_groups_train_as_packs_and_others_alone(tmp_path):
     many = [*specs(), specify(method="full"), *specs(method="adapter")[:2]]
     attempts = [Attempt(job_for(spec, tmp_path / "packed")) for spec in many]
-    run_out(Together(8), attempts)
+    run_out(PackTrainer(8), attempts)
     for spec, size in zip(many, (3, 3, 3, 1, 2, 2), strict=True):
         assert_as_alone(spec, tmp_path / "packed", tmp_path / "alone", size)
 
@@ -65,7 +65,7 @@ def test_a_pack_goes_on_from_the_members_own_checkpoints(tmp_path):
     for job in (first, second):
         Attempt(job).step()
     attempts = [Attempt(job) for job in (first, second, third)]
-    run_out(Together(8), attempts)
+    run_out(PackTrainer(8), attempts)
     for job in (first, second, third):
         assert_as_alone(job.spec, tmp_path / "packed", tmp_path / "alone", 3)
 
@@ -81,7 +81,7 @@ def test_a_pack_that_memory_does_not_hold_is_halved(tmp_path, monkeypatch):
     monkeypatch.setattr(Pack, "train_epoch", limited)
     many = [specify(seed=seed) for seed in (1, 2, 3, 4)]
     attempts = [Attempt(job_for(spec, tmp_path / "packed")) for spec in many]
-    run_out(Together(4), attempts)
+    run_out(PackTrainer(4), attempts)
     for spec, attempt in zip(many, attempts, strict=True):
         assert attempt.notes == ["out of memory with 4 on the device; from here on 2 at a time"]
         assert_as_alone(spec, tmp_path / "packed", tmp_path / "alone", 2)
@@ -106,7 +106,7 @@ def room_for_two(monkeypatch):
 def test_trials_of_which_memory_holds_two_take_turns_and_none_is_given_up(tmp_path, room_for_two):
     many = [*specs(epochs=3), *specs(method="full", epochs=3)]
     attempts = [Attempt(job_for(spec, tmp_path / "packed")) for spec in many]
-    together = Together(6)
+    together = PackTrainer(6)
     run_out(together, attempts)
     assert together.room == 1, "6, then 3"
     assert {one.status for one in attempts} == {Status.COMPLETED}
@@ -115,7 +115,7 @@ def test_trials_of_which_memory_holds_two_take_turns_and_none_is_given_up(tmp_pa
 
 def test_a_host_lets_wait_whom_memory_does_not_hold(tmp_path, room_for_two):
     jobs = [job_for(specify(seed=seed, epochs=3), tmp_path / "packed") for seed in (1, 2, 3, 4)]
-    host = Host(4, end=no_end)
+    host = DeviceHost(4, end=no_end)
     assert all(host.join(job) for job in jobs)
 
     def to_its_end(job: Job) -> Status:
@@ -133,7 +133,7 @@ def test_a_host_lets_wait_whom_memory_does_not_hold(tmp_path, room_for_two):
 def test_trials_that_wait_for_each_other_pass_on_a_place_for_one(tmp_path, room_for_two, monkeypatch):
     monkeypatch.setattr(host_module, "GRACE_SECONDS", 0.2)
     jobs = [job_for(specify(seed=seed, epochs=3), tmp_path / "packed") for seed in (1, 2)]
-    host = Host(2, end=no_end)
+    host = DeviceHost(2, end=no_end)
     host.together.room = 1
     for epoch in (1, 2, 3):  # as a search's seeds do: none goes on before all are there
         assert [len(view.records) for view in ask_all(host, jobs)] == [epoch] * 2
@@ -148,7 +148,7 @@ def test_memory_that_runs_out_as_a_pack_ends_costs_no_trial(tmp_path, monkeypatc
     monkeypatch.setattr(Pack, "close", broken)
     jobs = [job_for(specify(seed=seed, epochs=epochs), tmp_path / "packed") for seed, epochs in ((1, 1), (2, 3))]
     attempts = [Attempt(job) for job in jobs]
-    run_out(Together(2), attempts)
+    run_out(PackTrainer(2), attempts)
     assert attempts[1].notes == ["out of memory with 2 on the device; from here on 1 at a time"]
     for job, size in zip(jobs, (2, 1), strict=True):
         assert_as_alone(job.spec, tmp_path / "packed", tmp_path / "alone", size)
@@ -157,7 +157,7 @@ def test_memory_that_runs_out_as_a_pack_ends_costs_no_trial(tmp_path, monkeypatc
 def test_a_member_that_diverges_ends_and_the_others_go_on(tmp_path):
     jobs = [job_for(spec, tmp_path / "packed") for spec in specs()]
     attempts = [Attempt(job) for job in jobs]
-    together = Together(8)
+    together = PackTrainer(8)
     together.advance(attempts)
     with torch.no_grad():
         attempts[1].run.member.parameters[-1].fill_(float("nan"))
@@ -181,7 +181,7 @@ def test_a_member_whose_record_can_not_be_written_goes_on_from_its_checkpoint(tm
     monkeypatch.setattr(ResultStore, "write_epochs", once)
     monkeypatch.setattr("tunekit.worker.attempt.PAUSES_SECONDS", (0, 0))
     attempts[2]._pauses = [0]
-    run_out(Together(8), attempts)
+    run_out(PackTrainer(8), attempts)
     assert broken
     assert any("I/O error" in line for line in attempts[2].notes)
     for job in jobs:
@@ -192,14 +192,14 @@ def no_end() -> None:
     """A host of a test must not end the test's process."""
 
 
-def ask_all(host: Host, jobs: list[Job]) -> list[object]:
+def ask_all(host: DeviceHost, jobs: list[Job]) -> list[object]:
     with ThreadPoolExecutor(len(jobs)) as pool:
         return list(pool.map(host.step, jobs))
 
 
 def test_a_host_trains_who_asked_as_one_pack(tmp_path):
     jobs = [job_for(spec, tmp_path / "packed") for spec in specs()]
-    host = Host(3, end=no_end)
+    host = DeviceHost(3, end=no_end)
     assert all(host.join(job) for job in jobs)
     assert not host.join(job_for(specify(seed=9), tmp_path)), "all seats are taken"
     for epoch in (1, 2):
@@ -215,7 +215,7 @@ def test_a_client_that_vanished_holds_up_an_epoch_only_for_a_moment(tmp_path, mo
     monkeypatch.setattr(host_module, "GRACE_SECONDS", 0.2)
     monkeypatch.setattr(host_module, "IDLE_SECONDS", 0.5)
     jobs = [job_for(spec, tmp_path / "packed") for spec in specs(epochs=6)]
-    host = Host(3, end=no_end)
+    host = DeviceHost(3, end=no_end)
     assert all(host.join(job) for job in jobs)
     ask_all(host, jobs)
     for epoch in (2, 3, 4, 5):
@@ -228,13 +228,13 @@ def test_a_client_that_vanished_holds_up_an_epoch_only_for_a_moment(tmp_path, mo
 def test_a_host_that_nobody_asks_ends_itself(monkeypatch):
     ended = threading.Event()
     monkeypatch.setattr(host_module, "IDLE_SECONDS", 0.1)
-    Host(1, ended.set)
+    DeviceHost(1, ended.set)
     assert ended.wait(10)
 
 
 def test_a_retry_that_takes_the_seat_while_the_last_epoch_trains_is_answered(tmp_path, monkeypatch):
     job = job_for(specify(epochs=1), tmp_path / "packed")
-    host, joined = Host(1, end=no_end), threading.Event()
+    host, joined = DeviceHost(1, end=no_end), threading.Event()
     begun = Attempt.begin
 
     def slow(self):
@@ -256,7 +256,7 @@ def test_a_retry_that_takes_the_seat_while_the_last_epoch_trains_is_answered(tmp
 
 def test_a_trial_that_leaves_is_waited_for_no_longer(tmp_path):
     jobs = [job_for(spec, tmp_path / "packed") for spec in specs(epochs=3)]
-    host = Host(3, end=no_end)
+    host = DeviceHost(3, end=no_end)
     ask_all(host, jobs)
     host.leave(jobs[0].spec.trial_id)
     begun = time.monotonic()
@@ -271,7 +271,7 @@ def test_what_a_retry_may_mend_reaches_the_clients(tmp_path, monkeypatch):
         raise RuntimeError("CUDA error: unspecified launch failure")
 
     monkeypatch.setattr(Pack, "train_epoch", broken)
-    host = Host(2, end=no_end)
+    host = DeviceHost(2, end=no_end)
     jobs = [job_for(spec, tmp_path) for spec in specs()[:2]]
     with ThreadPoolExecutor(2) as pool:
         for answer in [pool.submit(host.step, job) for job in jobs]:

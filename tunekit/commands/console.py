@@ -15,12 +15,12 @@ from rich.live import Live
 from rich.table import Table
 from rich.text import Text
 
-from tunekit.planning.plan import Plan, State
+from tunekit.planning.plan import Plan, PlanState
 from tunekit.schema import Scalar, Status, TrialSpec, shown_metric
-from tunekit.search.outcome import Outcome
+from tunekit.search.outcome import ConfigurationOutcome
 from tunekit.search.study import Study
 from tunekit.storage.paths import Place
-from tunekit.store.eta import Kind, Pace, clock, kind_of, remaining_seconds
+from tunekit.store.eta import Pace, TrialKind, clock, kind_of, remaining_seconds
 from tunekit.store.search_records import TrialState
 
 
@@ -101,7 +101,7 @@ class Progress(Display):
     running: dict[str, Running] = field(default_factory=dict)
     epochs_done: dict[str, int] = field(default_factory=dict)
     finished: dict[str, Status] = field(default_factory=dict)
-    paces: dict[Kind, Pace] = field(default_factory=dict)
+    paces: dict[TrialKind, Pace] = field(default_factory=dict)
 
     def __post_init__(self) -> None:
         super().__init__()
@@ -170,7 +170,7 @@ class Progress(Display):
 
     def view(self) -> Group:
         """The live table."""
-        done = self.plan.count(State.DONE) + self._count(Status.COMPLETED)
+        done = self.plan.count(PlanState.DONE) + self._count(Status.COMPLETED)
         epochs, all_epochs = sum(self.epochs_done.values()), sum(spec.epochs for spec in self.pending.values())
         eta = self.eta_seconds()
         header = (
@@ -223,7 +223,7 @@ class SearchProgress(Display):
         """A configuration reported an epoch."""
         self.event("epoch", study=key, number=number, epoch=result["epoch"], objective=result["objective"])
 
-    def ended(self, key: str, number: int, outcome: Outcome, *, trained: bool) -> None:
+    def ended(self, key: str, number: int, outcome: ConfigurationOutcome, *, trained: bool) -> None:
         """A configuration ended, ``trained`` here or answered from the store."""
         tally = self.tallies[key]
         tally.running -= 1

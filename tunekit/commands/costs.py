@@ -9,13 +9,13 @@ from pandas import DataFrame
 
 from tunekit.data.base import DATASETS
 from tunekit.errors import UserError
-from tunekit.memory import NoClosedForm, Shape, Sizes, Work, predict
+from tunekit.memory import BatchSizes, NoClosedForm, Shape, Work, predict
 from tunekit.models.catalog import MODELS
 from tunekit.models.loading import ModelRef, config_at_hand
 from tunekit.planning import estimate
-from tunekit.planning.estimate import Size
+from tunekit.planning.estimate import DatasetSize
 from tunekit.planning.plan import PlannedTrial
-from tunekit.planning.resolve import Sweep
+from tunekit.planning.resolve import ResolvedSweep
 from tunekit.schema import Status, TrialSpec
 from tunekit.store.frames import Frames
 from tunekit.store.requests import cell_names
@@ -40,7 +40,7 @@ class CellCost:
     """What the time comes from."""
 
 
-def costs(sweep: Sweep, stored: Frames, accelerator: bool) -> list[CellCost]:
+def costs(sweep: ResolvedSweep, stored: Frames, accelerator: bool) -> list[CellCost]:
     """The costs of each cell of ``sweep`` in order, timed by what is ``stored``.
 
     Builds a model only where there is no closed form.
@@ -60,7 +60,9 @@ def costs(sweep: Sweep, stored: Frames, accelerator: bool) -> list[CellCost]:
     return found
 
 
-def peak_of(spec: TrialSpec, model: ModelRef, size: Size, num_labels: int, *, gpu: bool) -> tuple[int | None, str]:
+def peak_of(
+    spec: TrialSpec, model: ModelRef, size: DatasetSize, num_labels: int, *, gpu: bool
+) -> tuple[int | None, str]:
     """Peak bytes of a trial on batches of its dataset's usual lengths, and a note where no closed form gave them."""
     longest = min(size.longest, spec.max_length)
     sequences = min(spec.batch_size, spec.train_limit or size.train)
@@ -73,14 +75,14 @@ def peak_of(spec: TrialSpec, model: ModelRef, size: Size, num_labels: int, *, gp
     try:
         work = Work(
             shape=Shape.of(config), method=spec.method, params=spec.method_params, num_labels=num_labels,
-            sizes=Sizes.of(lengths, gpu=gpu), precision=spec.precision,
+            sizes=BatchSizes.of(lengths, gpu=gpu), precision=spec.precision,
         )  # fmt: skip
         return predict(work).peak, ""
     except NoClosedForm as reason:
-        from tunekit.engine.memory_probe import probe  # torch: seconds that a closed form need not wait
+        from tunekit.engine.memory_probe import measure_peak  # torch: seconds that a closed form need not wait
 
         try:
-            return probe(config, spec, lengths, num_labels), f"no closed form ({reason}): measured by a step"
+            return measure_peak(config, spec, lengths, num_labels), f"no closed form ({reason}): measured by a step"
         except UserError as error:
             return None, f"no closed form ({reason}), and {error}"
 
@@ -88,7 +90,7 @@ def peak_of(spec: TrialSpec, model: ModelRef, size: Size, num_labels: int, *, gp
 class Earlier:
     """Seconds that completed trials took, by cell, and seconds an operation, by kind (model and method)."""
 
-    def __init__(self, trials: DataFrame, sizes: Mapping[str, Size]) -> None:
+    def __init__(self, trials: DataFrame, sizes: Mapping[str, DatasetSize]) -> None:
         """``trials`` are a store's (``Frames``); those of datasets that are not in ``sizes`` have no kind."""
         timed = trials[(trials["status"] == Status.COMPLETED.value) & (trials["train_seconds"] > 0)]
         self.cells: dict[str, list[float]] = timed.groupby("cell")["train_seconds"].apply(list).to_dict()
@@ -102,7 +104,7 @@ class Earlier:
 
 
 def seconds_of(
-    spec: TrialSpec, earlier: Earlier, sizes: Mapping[str, Size], flops_per_second: float | None
+    spec: TrialSpec, earlier: Earlier, sizes: Mapping[str, DatasetSize], flops_per_second: float | None
 ) -> tuple[float | None, str]:
     """Seconds of a trial: as long as earlier trials of its cell, else of its model and method in proportion to their
     operations, else those operations at ``flops_per_second``; and what they come from.

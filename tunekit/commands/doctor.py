@@ -21,9 +21,9 @@ from tunekit.models.loading import ModelRef, hub_id_of
 from tunekit.models.safety import refuse_kernels
 from tunekit.planning import estimate
 from tunekit.planning.args import GridArgs
-from tunekit.planning.resolve import Sweep, find, plan_of
+from tunekit.planning.resolve import ResolvedSweep, plan_sweep, resolve_grid
 from tunekit.schema import TrialSpec
-from tunekit.storage.files import probe
+from tunekit.storage.files import check_writable
 from tunekit.storage.object_path import ObjectPath
 from tunekit.storage.paths import Place
 from tunekit.store.result_store import ResultStore
@@ -54,7 +54,7 @@ def examine(storage: Place, config: Path | None, keep_models: str = "none") -> I
     yield _gpu()
     yield _ray(storage)
     yield _storage(storage)
-    sweep = find(GridArgs(config=config), {}) if config else None
+    sweep = resolve_grid(GridArgs(config=config), {}) if config else None
     yield _disk(storage, _pending(sweep, storage) if sweep else [], keep_models)
     own = sweep.own_data if sweep else {}
     for name in dict.fromkeys(spec.dataset for spec in sweep.specs) if sweep else DATASETS:
@@ -138,16 +138,16 @@ def _storage(storage: Place) -> Finding:
     """Write, rename and read in ``storage``, or in the folder it would be made in."""
     folder = _existing(storage)
     try:
-        probe(folder)
+        check_writable(folder)
     except OSError as error:
         return Finding("storage", False, f"{folder} can't be written ({error.strerror}); give another with --storage")
     how = "listed and read" if isinstance(storage, ObjectPath) else "renamed in and read"
     return Finding("storage", True, f"{storage} can be written, {how}")
 
 
-def _pending(sweep: Sweep, storage: Place) -> list[TrialSpec]:
+def _pending(sweep: ResolvedSweep, storage: Place) -> list[TrialSpec]:
     """The trials of ``sweep`` that a run would train."""
-    plan = plan_of(sweep, ResultStore(storage / sweep.name))
+    plan = plan_sweep(sweep, ResultStore(storage / sweep.name))
     return [trial.spec for trial in plan.pending(retry_failed=False)]
 
 

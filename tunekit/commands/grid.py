@@ -11,18 +11,18 @@ from tunekit.commands.costs import costs, describe_costs
 from tunekit.commands.shared import (
     OK,
     Say,
+    acquire_lease,
     check,
     check_storage,
-    fitted,
-    guarded,
-    hours_here,
+    claim_folders,
+    estimate_hours,
+    exit_code_of,
+    limit_by_memory,
     prepare_data,
     refuse_long,
     request_of,
     say_for,
-    settle,
     store_of,
-    take,
     track_stored,
     train,
     verdict,
@@ -30,8 +30,8 @@ from tunekit.commands.shared import (
 from tunekit.planning import estimate
 from tunekit.planning.args import GridArgs
 from tunekit.planning.blocks import Block
-from tunekit.planning.plan import Plan, State
-from tunekit.planning.resolve import Sweep, describe, find, plan_of
+from tunekit.planning.plan import Plan, PlanState
+from tunekit.planning.resolve import ResolvedSweep, describe, plan_sweep, resolve_grid
 from tunekit.planning.resources import Resources
 from tunekit.schema import TrialSpec
 from tunekit.store.requests import cells_of
@@ -48,35 +48,39 @@ def main(presets: Mapping[str, Sequence[Block]], report: Report, outlook: Outloo
     Returns the exit code.
     """
     args = tyro.cli(GridArgs)
-    return guarded(lambda: _main(args, presets, report, outlook))
+    return exit_code_of(lambda: _main(args, presets, report, outlook))
 
 
 def _main(args: GridArgs, presets: Mapping[str, Sequence[Block]], report: Report, outlook: Outlook) -> int:
     resources = check(args)
-    sweep = find(args, presets)
+    sweep = resolve_grid(args, presets)
     store = store_of(args, sweep.name)
-    plan = plan_of(sweep, store)
+    plan = plan_sweep(sweep, store)
     if args.json:
         sys.stdout.write(json.dumps(plan.to_dict()) + "\n")
         return OK
     say = say_for(args)
     pending = plan.pending(retry_failed=args.retry_failed)
     say(describe(sweep, plan, pending))
-    hours = hours_here(pending, sweep, say)
+    hours = estimate_hours(pending, sweep, say)
     if args.dry_run:
         found = costs(sweep, plan.stored, estimate.has_accelerator() or bool(os.environ.get("RAY_ADDRESS")))
         say(describe_costs(found, pending))
         if args.keep_models != "none" and pending:
-            kept = estimate.kept_bytes([trial.spec for trial in pending], args.keep_models)
+            kept = estimate.kept_weights_bytes([trial.spec for trial in pending], args.keep_models)
             say(f"kept weights (--keep-models {args.keep_models}): at most {kept / 1e9:.2f} GB")
         for line in outlook(store, sweep.specs, {one.cell: one.seconds for one in found}):
             say(line)
         return OK
     if not pending:
-        say("nothing to do: every trial is done" if not plan.count(State.FAILED) else "nothing to do but failed trials")
+        say(
+            "nothing to do: every trial is done"
+            if not plan.count(PlanState.FAILED)
+            else "nothing to do but failed trials"
+        )
         if not all(trial.settled for trial in plan.trials):
-            lease = take(store, say)
-            settle(plan, store)
+            lease = acquire_lease(store, say)
+            claim_folders(plan, store)
             lease.release()
         track_stored(args.track, store, say)
         report(store, sweep.specs)
@@ -87,7 +91,7 @@ def _main(args: GridArgs, presets: Mapping[str, Sequence[Block]], report: Report
 
 def _run(
     args: GridArgs,
-    sweep: Sweep,
+    sweep: ResolvedSweep,
     plan: Plan,
     store: ResultStore,
     resources: Resources,
@@ -98,14 +102,16 @@ def _run(
     concurrent = args.max_concurrent or estimate.cores()
     check_storage(store.root, [trial.spec for trial in pending], concurrent, args.keep_models)
     peak = prepare_data(sweep, pending, store, say)
-    resources = fitted(args, resources, peak, len(pending), say)
-    lease = take(store, say)
+    resources = limit_by_memory(args, resources, peak, len(pending), say)
+    lease = acquire_lease(store, say)
     try:
-        plan = plan_of(sweep, store, write_cache=True, previous=plan)  # another driver may have finished trials since
+        plan = plan_sweep(
+            sweep, store, write_cache=True, previous=plan
+        )  # another driver may have finished trials since
         store.add_request({**request_of(sweep), "cells": cells_of(sweep.specs)})
         train(plan, sweep, store, resources, lease, retry_failed=args.retry_failed, track=args.track)
     finally:
         lease.release()
-    plan = plan_of(sweep, store, previous=plan)
+    plan = plan_sweep(sweep, store, previous=plan)
     report(store, sweep.specs)
     return verdict(plan)

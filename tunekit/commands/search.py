@@ -11,30 +11,30 @@ from tunekit.commands.shared import (
     INCOMPLETE,
     OK,
     Say,
+    acquire_lease,
     check,
     check_storage,
-    fitted,
-    guarded,
-    hours_here,
+    estimate_hours,
+    exit_code_of,
+    limit_by_memory,
     prepare_data,
     refuse_long,
     request_of,
     say_for,
     store_of,
-    take,
     train,
     verdict,
 )
 from tunekit.planning import estimate
 from tunekit.planning.args import SearchArgs
 from tunekit.planning.batching import described
-from tunekit.planning.plan import Plan, PlannedTrial, State
-from tunekit.planning.resolve import plan_of
+from tunekit.planning.plan import Plan, PlannedTrial, PlanState
+from tunekit.planning.resolve import plan_sweep
 from tunekit.planning.resources import Resources
 from tunekit.schema import TrialSpec
 from tunekit.search.confirm import best_yaml, choices_of, chosen_specs, confirming
 from tunekit.search.optuna_storage import open_storage, redacted
-from tunekit.search.request import SearchPreset, SearchRequest, find_search
+from tunekit.search.request import SearchPreset, SearchRequest, resolve_search
 from tunekit.search.study import Study
 from tunekit.storage.files import write_atomic
 from tunekit.storage.lease import Lease
@@ -48,12 +48,12 @@ Report = Callable[[ResultStore], None]
 def main(presets: Mapping[str, SearchPreset], report: Report) -> int:
     """The search's command. ``report`` prints the table at the end. Returns the exit code."""
     args = tyro.cli(SearchArgs)
-    return guarded(lambda: _main(args, presets, report))
+    return exit_code_of(lambda: _main(args, presets, report))
 
 
 def _main(args: SearchArgs, presets: Mapping[str, SearchPreset], report: Report) -> int:
     resources = check(args)
-    request = find_search(args, presets)
+    request = resolve_search(args, presets)
     store = store_of(args, request.sweep.name)
     ended = _ended(store)
     if args.json:
@@ -62,13 +62,13 @@ def _main(args: SearchArgs, presets: Mapping[str, SearchPreset], report: Report)
     say = say_for(args)
     say(_described(request, ended))
     pending = _at_most(request, ended)
-    hours = hours_here(pending, request.sweep, say)
+    hours = estimate_hours(pending, request.sweep, say)
     if args.dry_run:
         return OK
     refuse_long(hours, args, "demo")
     concurrent = args.max_concurrent or estimate.cores()
     check_storage(store.root, [trial.spec for trial in pending], concurrent, args.keep_models)
-    lease = take(store, say)
+    lease = acquire_lease(store, say)
     try:
         return _run(args, request, store, resources, lease, say, report)
     finally:
@@ -99,7 +99,7 @@ def _run(
 
         run_search(studies, request.sweep.models, store, resources, lease, lambda: _record(store, studies), args.track)
     confirmed = _choose(args, request, store, studies)
-    plan = plan_of(replace(request.sweep, specs=confirmed), store)
+    plan = plan_sweep(replace(request.sweep, specs=confirmed), store)
     if not searching and not plan.pending(retry_failed=args.retry_failed):
         say("nothing to do: every study has its trials")
     elif confirmed:
@@ -107,7 +107,7 @@ def _run(
             resources = _prepared(args, request, store, resources, say)
         store.add_request(_request(args, request, confirmed))
         train(plan, request.sweep, store, resources, lease, retry_failed=args.retry_failed, track=args.track)
-        plan = plan_of(replace(request.sweep, specs=confirmed), store)
+        plan = plan_sweep(replace(request.sweep, specs=confirmed), store)
     report(store)
     return _verdict(studies, plan, say)
 
@@ -118,7 +118,7 @@ def _prepared(
     """Try each study's default before work. Returns what fits, where that was left to us."""
     peak = prepare_data(request.sweep, _defaults(request), store, say)
     seeds = len(request.plans[0].seeds)  # their models stand side by side in one process
-    return fitted(args, resources, peak and peak * seeds, request.plans[0].planned * len(request.plans), say)
+    return limit_by_memory(args, resources, peak and peak * seeds, request.plans[0].planned * len(request.plans), say)
 
 
 def _record(store: ResultStore, studies: Sequence[Study]) -> None:
@@ -181,7 +181,7 @@ def _request(args: SearchArgs, request: SearchRequest, confirmed: Sequence[Trial
 
 def _defaults(request: SearchRequest) -> list[PlannedTrial]:
     """Each study's default: what its data and model are tried with before work."""
-    return [PlannedTrial(plan.spec, plan.fingerprint, State.NEW, 0, None, True) for plan in request.plans]
+    return [PlannedTrial(plan.spec, plan.fingerprint, PlanState.NEW, 0, None, True) for plan in request.plans]
 
 
 def _ended(store: ResultStore) -> dict[str, int]:

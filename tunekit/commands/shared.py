@@ -15,13 +15,13 @@ from tunekit.parsing import plain
 from tunekit.planning import estimate, plugins
 from tunekit.planning import resources as fit
 from tunekit.planning.args import SweepArgs
-from tunekit.planning.plan import Plan, PlannedTrial, State
+from tunekit.planning.plan import Plan, PlannedTrial, PlanState
 from tunekit.planning.provenance import source, unstamped, versions
-from tunekit.planning.resolve import Sweep
+from tunekit.planning.resolve import ResolvedSweep
 from tunekit.planning.resources import Resources
 from tunekit.schema import TrialSpec
 from tunekit.signals import Signals, Stopped
-from tunekit.storage.files import probe
+from tunekit.storage.files import check_writable
 from tunekit.storage.lease import Lease, Superseded, acquire
 from tunekit.storage.object_path import ObjectPath
 from tunekit.storage.paths import Place, location
@@ -34,7 +34,7 @@ OK, INCOMPLETE, BAD_INPUT = 0, 1, 2
 Say = Callable[[str], None]
 
 
-def guarded(command: Callable[[], int]) -> int:
+def exit_code_of(command: Callable[[], int]) -> int:
     """The exit code of ``command``; an error that it raises, or a signal, becomes one line on standard error."""
     try:
         with Signals():
@@ -79,7 +79,7 @@ def store_of(args: SweepArgs, name: str) -> ResultStore:
     return ResultStore(root)
 
 
-def request_of(sweep: Sweep) -> dict[str, object]:
+def request_of(sweep: ResolvedSweep) -> dict[str, object]:
     """What was asked, by which version, for sweep.json."""
     return {
         "versions": versions(),
@@ -104,7 +104,7 @@ def _note(text: str) -> None:
     sys.stdout.write(json.dumps({"event": "note", "text": text}) + "\n")
 
 
-def take(store: ResultStore, say: Say) -> Lease:
+def acquire_lease(store: ResultStore, say: Say) -> Lease:
     """The lease on the sweep of ``store``. Raises UserError where another driver has it or nothing can be written."""
     try:
         lease = acquire(store.root)
@@ -117,7 +117,7 @@ def take(store: ResultStore, say: Say) -> Lease:
     return lease
 
 
-def hours_here(pending: Sequence[PlannedTrial], sweep: Sweep, say: Say) -> float | None:
+def estimate_hours(pending: Sequence[PlannedTrial], sweep: ResolvedSweep, say: Say) -> float | None:
     """Hours that ``pending`` takes on this machine's processor, said; None where a GPU or a cluster does it."""
     if not pending or estimate.has_accelerator() or os.environ.get("RAY_ADDRESS"):
         return None
@@ -137,7 +137,7 @@ def refuse_long(hours: float | None, args: SweepArgs, shorter: str) -> None:
 
 def train(
     plan: Plan,
-    sweep: Sweep,
+    sweep: ResolvedSweep,
     store: ResultStore,
     resources: Resources,
     lease: Lease,
@@ -147,9 +147,9 @@ def train(
 ) -> None:
     """Train what is pending in ``plan``. Raises Stopped where a signal ended it. The caller holds the lease."""
     pending = plan.pending(retry_failed=retry_failed)
-    settle(plan, store)
+    claim_folders(plan, store)
     for trial in pending:
-        if trial.state is State.FAILED:
+        if trial.state is PlanState.FAILED:
             store.reopen(store.folder(trial.spec))
     if not pending:
         return
@@ -169,28 +169,28 @@ def track_stored(names: Sequence[str], store: ResultStore, say: Say) -> None:
             pass
 
 
-def settle(plan: Plan, store: ResultStore) -> None:
+def claim_folders(plan: Plan, store: ResultStore) -> None:
     """Give each trial's own folder to the fingerprint at hand, so that readers of the store never mix two."""
     for trial in plan.trials:
         if not trial.settled:
-            store.settle(trial.spec, trial.fingerprint)
+            store.claim_folder(trial.spec, trial.fingerprint)
 
 
 def verdict(plan: Plan) -> int:
     """Name what did not complete; 0 only if everything did."""
     for trial in plan.trials:
-        if trial.state is not State.DONE:
+        if trial.state is not PlanState.DONE:
             _say(f"{trial.state.value}: {trial.spec.label}{f' ({trial.reason})' if trial.reason else ''}")
-    if plan.count(State.FAILED):
+    if plan.count(PlanState.FAILED):
         _say("failed trials run again only with --retry-failed")
-    return OK if plan.count(State.DONE) == len(plan.trials) else INCOMPLETE
+    return OK if plan.count(PlanState.DONE) == len(plan.trials) else INCOMPLETE
 
 
 def check_storage(root: Place, specs: Sequence[TrialSpec], concurrent: int, keep_models: str) -> None:
     """Refuse a storage path that can't be written or is too full, before any work."""
     try:
         root.mkdir(parents=True, exist_ok=True)
-        probe(root)
+        check_writable(root)
     except OSError as error:
         raise UserError(f"can't write to the storage {root}: {error.strerror}; give another with --storage") from error
     if isinstance(root, ObjectPath):
@@ -222,30 +222,34 @@ def resources_of(args: SweepArgs) -> Resources:
     return Resources(args.cpus_per_trial, per_device, args.max_concurrent, args.pack, args.keep_models)
 
 
-def fitted(args: SweepArgs, resources: Resources, peak: int | None, num_trials: int, say: Say) -> Resources:
+def limit_by_memory(args: SweepArgs, resources: Resources, peak: int | None, num_trials: int, say: Say) -> Resources:
     """``resources`` with as many trials at a time as ``peak`` bytes each leave room for, where that was left to us."""
     from tunekit.engine import memory as memory_peak  # torch, which has been loaded by now
 
     joined = bool(os.environ.get("RAY_ADDRESS"))
     line = ""
     if args.trials_per_device == "auto" and args.pack is None and (joined or estimate.has_accelerator()):
-        resources, line = fit.on_gpu(resources, peak, None if joined else memory_peak.device_bytes())
+        resources, line = fit.limit_on_gpu(resources, peak, None if joined else memory_peak.device_bytes())
     elif not joined and not estimate.has_accelerator() and peak is not None:
         slots = estimate.cores() // args.cpus_per_trial * (args.pack or 1)
         at_a_time = min(slots, args.max_concurrent or num_trials, num_trials)
         process, available = memory_peak.host_bytes()
-        resources, line = fit.on_cpu(resources, peak, process, available, at_a_time)
+        resources, line = fit.limit_on_cpu(resources, peak, process, available, at_a_time)
     if line:
         say(line)
     return resources
 
 
-def prepare_data(sweep: Sweep, pending: Sequence[PlannedTrial], store: ResultStore, say: Say) -> int | None:
+def prepare_data(sweep: ResolvedSweep, pending: Sequence[PlannedTrial], store: ResultStore, say: Say) -> int | None:
     """Load, check and describe each dataset, put its copy in the sweep, fill the token cache, try each recipe once.
 
     Returns the largest predicted peak in bytes, over the first trial of each cell; None where one has no closed form.
     """
-    from tunekit.engine.build import build_model, check_device, prepare  # torch: seconds that a dry run need not wait
+    from tunekit.engine.build import (  # torch: seconds that a dry run need not wait
+        build_model,
+        check_device,
+        prepare_splits,
+    )
     from tunekit.engine.memory import predicted_peak
 
     joined = bool(os.environ.get("RAY_ADDRESS"))
@@ -262,7 +266,7 @@ def prepare_data(sweep: Sweep, pending: Sequence[PlannedTrial], store: ResultSto
     tokenised, configs, peaks = set(), {}, {}
     for trial in pending:
         spec, model = trial.spec, sweep.models[trial.spec.model]
-        prepared = prepare(spec, trial.fingerprint, model, store.data_folder)
+        prepared = prepare_splits(spec, trial.fingerprint, model, store.data_folder)
         recipe = (spec.model, spec.method, str(spec.method_params))
         if recipe not in configs:
             configs[recipe] = build_model(spec, model, prepared).config.to_dict()

@@ -18,32 +18,32 @@ from tunekit.signals import EXIT_CODES, Stopped
 from tunekit.storage.files import write_atomic
 from tunekit.storage.paths import Place
 from tunekit.store.eta import clock
-from tunekit.store.progress import Reader, State, SweepStanding, TrialStanding
+from tunekit.store.progress import ProgressReader, ProgressState, SweepProgress, TrialProgress
 
 STYLES = {
-    State.DONE: "green",
-    State.RUNNING: "cyan",
-    State.WAITING: "dim",
-    State.INTERRUPTED: "yellow",
-    State.STOPPED: "yellow",
-    State.DIVERGED: "red",
-    State.NO_MEMORY: "red",
-    State.FAILED: "red",
-    State.STALE: "magenta",
-    State.DAMAGED: "red",
+    ProgressState.DONE: "green",
+    ProgressState.RUNNING: "cyan",
+    ProgressState.WAITING: "dim",
+    ProgressState.INTERRUPTED: "yellow",
+    ProgressState.STOPPED: "yellow",
+    ProgressState.DIVERGED: "red",
+    ProgressState.NO_MEMORY: "red",
+    ProgressState.FAILED: "red",
+    ProgressState.STALE: "magenta",
+    ProgressState.DAMAGED: "red",
 }
 LEGEND = "Numbers are macro-F1 in percent after the last epoch, on test, or on validation where test is sealed."
 REFRESH_SECONDS = 5
 
 
-def summary_lines(standing: SweepStanding) -> list[str]:
+def summary_lines(standing: SweepProgress) -> list[str]:
     """The driver, how many trials are in which state and the time left; then studies."""
     counts = ", ".join(f"{count} {state.value}" for state, count in standing.counts.items())
     eta = "" if standing.eta_seconds is None else f"; ETA {clock(standing.eta_seconds)}"
     return [f"driver: {standing.driver}", *([f"trials: {counts}{eta}"] if counts else []), *standing.studies]
 
 
-def status_group(standing: SweepStanding) -> Group:
+def status_group(standing: SweepProgress) -> Group:
     """Everything for a terminal."""
     table = Table(title=Text(plain(f"{standing.name}: {len(standing.trials)} trials")), title_justify="left")
     table.add_column("cell")
@@ -56,11 +56,11 @@ def status_group(standing: SweepStanding) -> Group:
     return Group(*shown, *(Text(plain(line)) for line in lines))
 
 
-def _mark(trial: TrialStanding | None) -> Text:
+def _mark(trial: TrialProgress | None) -> Text:
     return Text("") if trial is None else Text(trial.text, style=STYLES[trial.state])
 
 
-def write_page(standing: SweepStanding, path: Path) -> None:
+def write_page(standing: SweepProgress, path: Path) -> None:
     """Write the page, whole or not at all. Raises OSError."""
     template = Environment(autoescape=True, trim_blocks=True).from_string(
         Path(__file__).with_name("status.html.j2").read_text(encoding="utf-8")
@@ -81,7 +81,7 @@ def show(sweep: Place, *, watch: bool, html: Path | None) -> None:
 
     Raises UserError where there is no sweep, or the page can't be written.
     """
-    reader, console = Reader(sweep), Console()
+    reader, console = ProgressReader(sweep), Console()
     if not watch:
         _show_once(reader.read(), console, html)
         return
@@ -104,7 +104,7 @@ def show(sweep: Place, *, watch: bool, html: Path | None) -> None:
                 raise
 
 
-def _show_once(standing: SweepStanding, console: Console, html: Path | None) -> None:
+def _show_once(standing: SweepProgress, console: Console, html: Path | None) -> None:
     if html is None:
         console.print(status_group(standing))
         return
@@ -114,7 +114,7 @@ def _show_once(standing: SweepStanding, console: Console, html: Path | None) -> 
         raise UserError(f"can't write the page {html}: {error.strerror}") from error
 
 
-def _essence(standing: SweepStanding) -> str:
+def _essence(standing: SweepProgress) -> str:
     """What has to change for the table to be printed again where no terminal shows it."""
     texts = [trial.text for trial in standing.trials]
     return repr((standing.running, standing.studies, standing.notes, texts))

@@ -49,7 +49,7 @@ def _prepared(
     return Prepared(data, tokenizer, splits)
 
 
-def prepare(spec: TrialSpec, fingerprint: Fingerprint, model: ModelRef, folder: Place) -> Prepared:
+def prepare_splits(spec: TrialSpec, fingerprint: Fingerprint, model: ModelRef, folder: Place) -> Prepared:
     """The spec's data, limited, carved and tokenised, once a process; ``folder`` holds the sweep's data copies.
 
     Raises UserError where the data is not that of the fingerprint, or the tokenizer can't be had.

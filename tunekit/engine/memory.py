@@ -11,7 +11,7 @@ import psutil
 import torch
 
 from tunekit.engine.train import EVAL_TOKENS, LabelledSplit, batches
-from tunekit.memory import NoClosedForm, Shape, Sizes, Work, predict
+from tunekit.memory import BatchSizes, NoClosedForm, Shape, Work, predict
 from tunekit.schema import TrialSpec
 
 
@@ -33,14 +33,14 @@ def predicted_peak(
         return None
     train = splits["train"].tokens.lengths
     sizes = {
-        Sizes.of(train[indices].tolist(), gpu=gpu)
+        BatchSizes.of(train[indices].tolist(), gpu=gpu)
         for epoch in range(1, spec.epochs + 1)
         for indices in batches(len(train), spec, epoch)
     }
     longest = int(max(split.tokens.lengths.max() for split in splits.values()))
-    scored = Sizes.of((longest,) * max(1, min(EVAL_TOKENS // longest, max(map(len, splits.values())))), gpu=gpu)
+    scored = BatchSizes.of((longest,) * max(1, min(EVAL_TOKENS // longest, max(map(len, splits.values())))), gpu=gpu)
 
-    def peak(one: Sizes) -> int:
+    def peak(one: BatchSizes) -> int:
         work = Work(
             shape=shape, method=spec.method, params=spec.method_params, num_labels=num_labels, sizes=one,
             precision=spec.precision,
@@ -53,9 +53,9 @@ def predicted_peak(
         return None
 
 
-def _largest(sizes: set[Sizes]) -> list[Sizes]:
+def _largest(sizes: set[BatchSizes]) -> list[BatchSizes]:
     """Those that no other is at least as large as in all that memory depends on."""
-    kept: list[Sizes] = []
+    kept: list[BatchSizes] = []
     for one in sorted(sizes, key=astuple, reverse=True):
         if not any(all(a >= b for a, b in zip(astuple(other), astuple(one), strict=True)) for other in kept):
             kept.append(one)

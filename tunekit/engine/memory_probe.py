@@ -58,7 +58,7 @@ class _Saved:
         self.tensor = tensor.detach()
 
 
-def kept_bytes(member: Member) -> int:
+def autograd_bytes(member: Member) -> int:
     """Bytes that the graph keeps when the loss of all of ``member``'s examples stands.
 
     Each storage counts once, parameters not at all.
@@ -118,7 +118,7 @@ def step_bytes(member: Member) -> int:
     return max(0, int(np.cumsum(changes).max()))
 
 
-def probe(config: Mapping[str, Any], spec: TrialSpec, lengths: Sequence[int], num_labels: int) -> int:
+def measure_peak(config: Mapping[str, Any], spec: TrialSpec, lengths: Sequence[int], num_labels: int) -> int:
     """Peak bytes of training on sequences of ``lengths``, measured by two steps of a model with random weights.
 
     For models and methods without a closed form. Raises UserError where the method does not fit the model.

@@ -13,7 +13,7 @@ import torch
 from tunekit.engine import checkpoint
 from tunekit.engine import kept_weights as kept
 from tunekit.engine import memory as memory_peak
-from tunekit.engine.build import build_model, check_device, prepare
+from tunekit.engine.build import build_model, check_device, prepare_splits
 from tunekit.engine.forward.patching import layers_of
 from tunekit.engine.job import Job
 from tunekit.engine.memory import predicted_peak
@@ -61,7 +61,7 @@ class TrialRun:
         _be_deterministic(self.device, job.threads)
         memory_peak.reset_peak(self.device)
         self.folder = self.store.begin(job.spec, job.fingerprint)
-        prepared = prepare(job.spec, job.fingerprint, job.model, self.store.data_folder)
+        prepared = prepare_splits(job.spec, job.fingerprint, job.model, self.store.data_folder)
         self.data, self.splits = prepared.data, prepared.splits
         used = memory_peak.used_bytes(self.device)
         model = build_model(job.spec, job.model, prepared)

@@ -15,10 +15,10 @@ from torch.nn import functional as F
 from transformers import PreTrainedModel
 
 from tunekit.data.tokens import TokenisedSplit
-from tunekit.engine.forward.dropout import ForwardContext, Kind, Masks, MaskStream
+from tunekit.engine.forward.dropout import ForwardContext, MaskKind, Masks, MaskStream
 from tunekit.engine.forward.flat_batch import FlatBatch
 from tunekit.engine.forward.padded_batch import PaddedBatch, dropout_of
-from tunekit.engine.forward.patching import batch_of, logits, prepare
+from tunekit.engine.forward.patching import batch_of, logits, patch_model
 from tunekit.engine.optim import StackedAdamW, learning_rate_at, make_optimizer, step_optimizer
 from tunekit.engine.stacking import Stack, is_stackable
 from tunekit.planning.batching import why_padded
@@ -81,7 +81,7 @@ class Member:
 
     def __post_init__(self) -> None:
         self.model.to(self.device)
-        self.context = prepare(
+        self.context = patch_model(
             self.model, padded=why_padded(self.model.config.model_type, self.spec.method) is not None
         )
         self.masks = MaskStream(self.spec.seed, self.device)
@@ -229,9 +229,9 @@ class Pack:
         if not sites.sites:
             return None
         rows = {
-            Kind.TOKEN: batch.num_tokens,
-            Kind.PAIR: batch.num_pairs,
-            Kind.SEQUENCE: [batch.sequences] * len(self.members),
+            MaskKind.TOKEN: batch.num_tokens,
+            MaskKind.PAIR: batch.num_pairs,
+            MaskKind.SEQUENCE: [batch.sequences] * len(self.members),
         }
         return sites.masks([(one.masks, (one.step, part)) for one in self.members], rows)
 

@@ -19,7 +19,7 @@ _last = 0.0
 
 
 @contextmanager
-def watched(log: Place) -> Iterator[None]:
+def watchdog(log: Place) -> Iterator[None]:
     """While entered, end this process when ``beat`` was not called for ``SILENT_SECONDS``; ``log`` tells where it hung.
 
     To an object nothing can be written any more then: what stands for it is the process's standard error. The timer is

@@ -8,7 +8,7 @@ from statistics import mean, stdev
 from typing import Any
 
 from tunekit.data.base import DATASETS
-from tunekit.export.which_trial import Chosen, epoch_of
+from tunekit.export.which_trial import ChosenTrial, epoch_of
 from tunekit.schema import slug
 from tunekit.store.records import StoredTrial
 
@@ -25,7 +25,9 @@ LIBRARIES = {"whole": "transformers", "peft": "peft", "adapters": "adapters"}
 IMPORTS = {"whole": "", "peft": "from peft import PeftModel\n", "adapters": "import adapters\n"}
 
 
-def card(chosen: Chosen, manifest: dict[str, Any], hub_id: str | None, written_by: dict[str, Any], merged: bool) -> str:
+def card(
+    chosen: ChosenTrial, manifest: dict[str, Any], hub_id: str | None, written_by: dict[str, Any], merged: bool
+) -> str:
     """The Markdown of README.md; ``manifest`` as in tunekit.json, ``written_by`` is the commit that exported."""
     spec, kind = chosen.trial.spec, manifest["kind"]
     method = f"{slug(spec.method)}{', merged' if merged else ''}"
@@ -96,7 +98,7 @@ def _input(manifest: dict[str, Any]) -> str:
     return f"An input is two texts{restaurant}."
 
 
-def _scores(chosen: Chosen) -> str:
+def _scores(chosen: ChosenTrial) -> str:
     """A row a metric: the exported trial, and mean ± sample standard deviation over the cell's completed seeds."""
     count = len(chosen.alike)
     of = f"{count} seeds" if count == chosen.num_asked else f"{count} of {chosen.num_asked} seeds"
@@ -116,7 +118,7 @@ def _score(trial: StoredTrial, rule: str, name: str) -> float | None:
     return getattr(epochs[min(epoch_of(trial, rule), len(epochs)) - 1], name)
 
 
-def _protocol(chosen: Chosen) -> str:
+def _protocol(chosen: ChosenTrial) -> str:
     summary = chosen.trial.summary
     rule = RULES.get(chosen.rule, f"epoch {chosen.rule}")
     if chosen.rule == "best" and summary.best_epoch is None:

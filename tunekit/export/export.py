@@ -13,14 +13,14 @@ import torch
 
 from tunekit.data.base import load_dataset
 from tunekit.engine import kept_weights as kept
-from tunekit.engine.build import Prepared, build_model, prepare
+from tunekit.engine.build import Prepared, build_model, prepare_splits
 from tunekit.engine.checkpoint import trainable
 from tunekit.errors import UserError, first_line
 from tunekit.export import formats
 from tunekit.export.card import card
 from tunekit.export.loading import BASE, MANIFEST, Manifest, at_commit, load_exported
 from tunekit.export.verify import compared, model_of, trained_again
-from tunekit.export.which_trial import Chosen
+from tunekit.export.which_trial import ChosenTrial
 from tunekit.models.catalog import MODELS
 from tunekit.models.loading import ModelRef, hub_id_of, load_encoder, resolve_model
 from tunekit.planning.fingerprints import fingerprint_of
@@ -47,7 +47,7 @@ class Request:
     base_model: Path | None = None
 
 
-def export(chosen: Chosen, root: Place, request: Request, say: Say) -> None:
+def export(chosen: ChosenTrial, root: Place, request: Request, say: Say) -> None:
     """Write the chosen trial's model to the folder ``request.to``, whole or not at all.
 
     Raises UserError where the folder is not empty, the trial has no weights, or what was written does not predict what
@@ -59,7 +59,7 @@ def export(chosen: Chosen, root: Place, request: Request, say: Say) -> None:
     _refuse_stale(trial, ref, store)
     say(f"{trial.spec.label} ({chosen.why}), epoch {chosen.epoch} of {trial.spec.epochs}")
     tensors = _weights(chosen, store, ref, request, say)
-    prepared = prepare(trial.spec, trial.fingerprint, ref, store.data_folder)
+    prepared = prepare_splits(trial.spec, trial.fingerprint, ref, store.data_folder)
     model = build_model(trial.spec, ref, prepared)
     formats.fill(trainable(model), tensors, str(trial.folder))
     _name_labels(model, prepared)
@@ -112,7 +112,9 @@ def _refuse_stale(trial: StoredTrial, ref: ModelRef, store: ResultStore) -> None
         raise UserError(f"{trial.spec.label} is stale, made by other {', '.join(parts)}; export it with what made it")
 
 
-def _weights(chosen: Chosen, store: ResultStore, ref: ModelRef, request: Request, say: Say) -> dict[str, torch.Tensor]:
+def _weights(
+    chosen: ChosenTrial, store: ResultStore, ref: ModelRef, request: Request, say: Say
+) -> dict[str, torch.Tensor]:
     """The trial's trained tensors: those that it kept, or with ``--train`` those of the trial trained again."""
     trial, epoch = chosen.trial, chosen.epoch
     identity = kept.identity_of(trial.spec, trial.fingerprint)
@@ -148,7 +150,7 @@ def _name_labels(model: torch.nn.Module, prepared: Prepared) -> None:
 
 
 def _write(
-    draft: Path, chosen: Chosen, model: torch.nn.Module, ref: ModelRef, prepared: Prepared, merged: bool
+    draft: Path, chosen: ChosenTrial, model: torch.nn.Module, ref: ModelRef, prepared: Prepared, merged: bool
 ) -> Manifest:
     """All files of the export into the empty folder ``draft``."""
     spec, hub_id, data = chosen.trial.spec, None if ref.path else hub_id_of(ref), prepared.data

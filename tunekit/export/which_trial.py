@@ -13,7 +13,7 @@ from tunekit.store.result_store import ResultStore
 
 
 @dataclass(frozen=True)
-class Chosen:
+class ChosenTrial:
     """One trial at one epoch, and the completed trials of its cell."""
 
     trial: StoredTrial
@@ -39,7 +39,9 @@ def epoch_of(trial: StoredTrial, rule: str) -> int:
     return len(trial.epochs) if rule == "last" else int(rule)
 
 
-def choose(root: Place, names: Mapping[str, str], where: Sequence[str], seed: int | None, rule: str) -> Chosen:
+def choose_trial(
+    root: Place, names: Mapping[str, str], where: Sequence[str], seed: int | None, rule: str
+) -> ChosenTrial:
     """The trial that model, dataset and method in ``names`` and settings NAME=VALUE in ``where`` lead to.
 
     Raises UserError where they lead to none or to several cells, and where a seed has to be given.
@@ -69,7 +71,7 @@ def choose(root: Place, names: Mapping[str, str], where: Sequence[str], seed: in
     _check_rule(rule, completed[0])
     asked = [spec for spec in requested_specs(store.requests()) if spec.cell in cells]
     trial, why = _seed(name, completed, seed, rule)
-    return Chosen(trial, rule, tuple(completed), max(len(asked), len(completed)), why)
+    return ChosenTrial(trial, rule, tuple(completed), max(len(asked), len(completed)), why)
 
 
 def _name(field: str, given: str, there: Sequence[str]) -> str:

@@ -2,12 +2,12 @@
 
 from tunekit.memory.closed_form import ADAMW_STATES, Memory, how_many_fit, is_followed, predict, saved_bytes
 from tunekit.memory.graph import FP32, Work
-from tunekit.memory.length_groups import Sizes
+from tunekit.memory.length_groups import BatchSizes
 from tunekit.models.catalog import MODELS
 from tunekit.models.shapes import NoClosedForm, Parameters, Shape, parameters
 
 __all__ = [
-    "ADAMW_STATES", "FP32", "Memory", "NoClosedForm", "Parameters", "Shape", "Sizes", "Work", "how_many_fit",
+    "ADAMW_STATES", "FP32", "Memory", "NoClosedForm", "Parameters", "Shape", "BatchSizes", "Work", "how_many_fit",
     "is_followed", "parameters", "predict", "registered_shapes", "saved_bytes",
 ]  # fmt: skip
 

@@ -10,7 +10,7 @@ from __future__ import annotations
 from dataclasses import dataclass
 
 from tunekit.memory.graph import COMPUTE, FP32, INT64, MODEL_TYPES, Graph, Work
-from tunekit.memory.length_groups import Sizes
+from tunekit.memory.length_groups import BatchSizes
 from tunekit.models.shapes import Shape, bottleneck, parameters
 
 ADAMW_STATES = 2
@@ -44,7 +44,7 @@ def saved_bytes(work: Work) -> int:
     return Graph(work).run() + _kept_of_loss(work)
 
 
-def predict(work: Work, scored: Sizes | None = None) -> Memory:
+def predict(work: Work, scored: BatchSizes | None = None) -> Memory:
     """The memory of ``work``; ``scored`` are the sizes of the largest batch that is scored, if any is.
 
     Raises NoClosedForm where the method, its targets or the model type have none.
@@ -87,7 +87,7 @@ def _kept_of_loss(work: Work) -> int:
     return work.sizes.sequences * (work.num_labels * FP32 + INT64) + FP32
 
 
-def _batch(sizes: Sizes, heads: int, *, pairs: bool) -> int:
+def _batch(sizes: BatchSizes, heads: int, *, pairs: bool) -> int:
     """A batch's ids and the indices by which attention finds its sequences, those of pairs if they are dropped."""
     indices = (sizes.slots + sizes.tokens) * heads * INT64 + sizes.slots * INT64 + 3 * sizes.sequences * INT64
     if sizes.padded:
@@ -171,7 +171,7 @@ def _backward(work: Work, graph: Graph) -> int:
     return max(attention, scores, tokens * (2 * inner * width - freed) + head - graph.of_last)
 
 
-def _scoring(work: Work, sizes: Sizes) -> int:
+def _scoring(work: Work, sizes: BatchSizes) -> int:
     """The feed-forward part of one layer without a graph, its input, the layer's, and the batch."""
     shape = work.shape
     wide = 2 * shape.intermediate_size * COMPUTE[work.precision] + 2 * shape.hidden_size * FP32

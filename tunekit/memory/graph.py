@@ -13,7 +13,7 @@ from dataclasses import dataclass
 from enum import Enum
 from typing import Any
 
-from tunekit.memory.length_groups import Sizes
+from tunekit.memory.length_groups import BatchSizes
 from tunekit.models.families import FAMILIES
 from tunekit.models.shapes import BOTTLENECKS, NoClosedForm, Shape, bottleneck, lora_targets
 
@@ -33,7 +33,7 @@ class Work:
     params: Mapping[str, Any]
     """The method's, complete."""
     num_labels: int
-    sizes: Sizes
+    sizes: BatchSizes
     """Of the batch."""
     precision: str = "fp32"
     trials: int = 1

@@ -25,7 +25,7 @@ def group_bounds(falling: Sequence[int], *, gpu: bool) -> list[tuple[int, int, i
 
 
 @dataclass(frozen=True, order=True)
-class Sizes:
+class BatchSizes:
     """What of a batch's lengths its memory depends on."""
 
     sequences: int
@@ -40,7 +40,7 @@ class Sizes:
     """Pairs of real tokens within sequences."""
 
     @classmethod
-    def of(cls, lengths: Sequence[int], *, gpu: bool = False) -> "Sizes":
+    def of(cls, lengths: Sequence[int], *, gpu: bool = False) -> "BatchSizes":
         """The sizes of a batch of ``lengths``, as a CPU or a GPU groups them."""
         falling = sorted(map(int, lengths), reverse=True)
         slots = squares = padded = 0

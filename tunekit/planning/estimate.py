@@ -26,7 +26,7 @@ RECORD_BYTES = 4_000_000
 
 
 @dataclass(frozen=True)
-class Size:
+class DatasetSize:
     """How much a dataset is, as far as planning knows."""
 
     train: int
@@ -58,7 +58,7 @@ def encoder_params(model: str) -> int:
     return shape.num_hidden_layers * (4 * h * h + 2 * h * inner)
 
 
-def flops(spec: TrialSpec, sizes: Mapping[str, Size]) -> float:
+def flops(spec: TrialSpec, sizes: Mapping[str, DatasetSize]) -> float:
     """Floating-point operations of a trial: 6 N a token trained (4 N with the backbone frozen), 2 N a token scored."""
     size = sizes[spec.dataset]
     train = min(size.train, spec.train_limit or size.train)
@@ -66,12 +66,12 @@ def flops(spec: TrialSpec, sizes: Mapping[str, Size]) -> float:
     return spec.epochs * per_token * min(size.tokens, spec.max_length) * encoder_params(spec.model)
 
 
-def declared_size(dataset: str) -> Size | None:
+def declared_size(dataset: str) -> DatasetSize | None:
     """The size of a registered dataset."""
     if dataset not in DATASETS:
         return None
     info = DATASETS[dataset]
-    return Size(info.num_rows["train"], info.num_rows.get("val", 0) + info.num_rows["test"], info.mean_tokens)
+    return DatasetSize(info.num_rows["train"], info.num_rows.get("val", 0) + info.num_rows["test"], info.mean_tokens)
 
 
 def cpu_flops_per_second() -> float:
@@ -86,7 +86,7 @@ def cpu_flops_per_second() -> float:
     return count * 2 * size**3 / (time.perf_counter() - start)
 
 
-def cpu_hours(trials: Sequence[PlannedTrial], sizes: Mapping[str, Size]) -> float:
+def cpu_hours(trials: Sequence[PlannedTrial], sizes: Mapping[str, DatasetSize]) -> float:
     """Hours that the epochs left of ``trials`` take on this machine's processor."""
     left = sum(flops(trial.spec, sizes) * (1 - trial.epochs_done / trial.spec.epochs) for trial in trials)
     return left / (EFFICIENCY * cpu_flops_per_second()) / 3600
@@ -107,10 +107,12 @@ def disk_bytes(specs: Sequence[TrialSpec], concurrent: int, keep_models: str = "
     take; three checkpoints may stand at a time. Their heads, which are small, are those of two classes.
     """
     largest = max(checkpoint_bytes(spec, 2) for spec in specs) if specs else 0
-    return len(specs) * RECORD_BYTES + 3 * min(concurrent, len(specs)) * largest + kept_bytes(specs, keep_models)
+    return (
+        len(specs) * RECORD_BYTES + 3 * min(concurrent, len(specs)) * largest + kept_weights_bytes(specs, keep_models)
+    )
 
 
-def kept_bytes(specs: Sequence[TrialSpec], keep_models: str) -> int:
+def kept_weights_bytes(specs: Sequence[TrialSpec], keep_models: str) -> int:
     """Bytes of the weights that ``specs`` keep; ``best`` while a trial runs, two more beside its checkpoints."""
     copies = {"none": 0, "last": 1, "best": 3}
     parts = 1 + ADAMW_STATES

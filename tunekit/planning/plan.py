@@ -12,7 +12,7 @@ from tunekit.store.records import StoredTrial
 from tunekit.store.result_store import ResultStore
 
 
-class State(StrEnum):
+class PlanState(StrEnum):
     """Where a planned trial stands."""
 
     NEW = "new"
@@ -27,12 +27,12 @@ class PlannedTrial:
 
     spec: TrialSpec
     fingerprint: Fingerprint
-    state: State
+    state: PlanState
     epochs_done: int
     reason: str | None
     """Status and error of a failed trial."""
     settled: bool
-    """Whether the trial's own folder is this fingerprint's, or there is none (``ResultStore.settle``)."""
+    """Whether the trial's own folder is this fingerprint's, or there is none (``ResultStore.claim_folder``)."""
 
 
 @dataclass(frozen=True)
@@ -50,20 +50,20 @@ class Plan:
         """One line a trial that can't be read."""
         return self.stored.damaged
 
-    def count(self, state: State) -> int:
+    def count(self, state: PlanState) -> int:
         """Number of trials in ``state``."""
         return sum(trial.state is state for trial in self.trials)
 
     def pending(self, *, retry_failed: bool) -> list[PlannedTrial]:
         """The trials that a run would train."""
-        wanted = {State.NEW, State.PARTIAL} | ({State.FAILED} if retry_failed else set())
+        wanted = {PlanState.NEW, PlanState.PARTIAL} | ({PlanState.FAILED} if retry_failed else set())
         return [trial for trial in self.trials if trial.state in wanted]
 
     def to_dict(self) -> dict[str, Any]:
         """The plan as ``--dry-run --json`` prints it."""
         return {
             "total": len(self.trials),
-            **{state.value: self.count(state) for state in State},
+            **{state.value: self.count(state) for state in PlanState},
             "stale": len(self.stale),
             "trials": [
                 {**trial.spec.to_dict(), "trial_id": trial.spec.trial_id, "state": trial.state.value}
@@ -123,11 +123,11 @@ def make_plan(
 
 def _planned(spec: TrialSpec, fingerprint: Fingerprint, stored: Outline | None, settled: bool) -> PlannedTrial:
     if stored is None:
-        return PlannedTrial(spec, fingerprint, State.NEW, 0, None, settled)
+        return PlannedTrial(spec, fingerprint, PlanState.NEW, 0, None, settled)
     done = stored.num_epochs
     if stored.status in (None, Status.STOPPED):
-        return PlannedTrial(spec, fingerprint, State.PARTIAL, done, None, settled)
+        return PlannedTrial(spec, fingerprint, PlanState.PARTIAL, done, None, settled)
     if stored.status is Status.COMPLETED:
-        return PlannedTrial(spec, fingerprint, State.DONE, done, None, settled)
+        return PlannedTrial(spec, fingerprint, PlanState.DONE, done, None, settled)
     reason = f"{stored.status.value}: {stored.error or 'no reason recorded'}"
-    return PlannedTrial(spec, fingerprint, State.FAILED, done, reason, settled)
+    return PlannedTrial(spec, fingerprint, PlanState.FAILED, done, reason, settled)

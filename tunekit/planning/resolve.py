@@ -16,7 +16,7 @@ from tunekit.planning.batching import described
 from tunekit.planning.blocks import SETTINGS, Block, load_blocks
 from tunekit.planning.fingerprints import fingerprint_of
 from tunekit.planning.overrides import override
-from tunekit.planning.plan import Plan, PlannedTrial, State, expand, make_plan
+from tunekit.planning.plan import Plan, PlannedTrial, PlanState, expand, make_plan
 from tunekit.schema import Fingerprint, TrialSpec, slug
 from tunekit.store.requests import cell_names
 from tunekit.store.result_store import ResultStore
@@ -25,7 +25,7 @@ P = TypeVar("P")
 
 
 @dataclass(frozen=True)
-class Sweep:
+class ResolvedSweep:
     """Everything the arguments name, found and checked."""
 
     name: str
@@ -37,7 +37,7 @@ class Sweep:
     given: dict[str, str]
     """What the command called each model and dataset, by its name in the specs."""
 
-    def sizes(self) -> dict[str, estimate.Size]:
+    def sizes(self) -> dict[str, estimate.DatasetSize]:
         """Of each dataset, by name."""
         result = {}
         for name in dict.fromkeys(spec.dataset for spec in self.specs):
@@ -46,19 +46,19 @@ class Sweep:
                 splits = self.own_data[name].splits
                 words = splits["train"]["text"].str.split().str.len().mean()
                 scored = sum(len(frame) for split, frame in splits.items() if split != "train")
-                declared = estimate.Size(len(splits["train"]), scored, int(1.4 * words) + 2)
+                declared = estimate.DatasetSize(len(splits["train"]), scored, int(1.4 * words) + 2)
             result[name] = declared
         return result
 
 
-def find(args: GridArgs, presets: Mapping[str, Sequence[Block]]) -> Sweep:
+def resolve_grid(args: GridArgs, presets: Mapping[str, Sequence[Block]]) -> ResolvedSweep:
     """The grid that ``args`` names. Raises UserError on anything unknown. Fetches nothing for registered names."""
     if args.config and args.preset:
         raise UserError("--preset and --config exclude each other; give one of them")
     if args.config:
-        return assemble(args, load_blocks(args.config), slug(args.config.stem), args.seeds)
+        return resolve_blocks(args, load_blocks(args.config), slug(args.config.stem), args.seeds)
     name = args.preset or "study"
-    return assemble(args, preset_of(name, presets), name, args.seeds)
+    return resolve_blocks(args, preset_of(name, presets), name, args.seeds)
 
 
 def preset_of(name: str, presets: Mapping[str, P]) -> P:
@@ -68,7 +68,7 @@ def preset_of(name: str, presets: Mapping[str, P]) -> P:
     return presets[name]
 
 
-def assemble(args: SweepArgs, blocks: Sequence[Block], name: str, seeds: tuple[int, ...] | None) -> Sweep:
+def resolve_blocks(args: SweepArgs, blocks: Sequence[Block], name: str, seeds: tuple[int, ...] | None) -> ResolvedSweep:
     """``blocks`` with the command line's choices, under ``name`` or the one that was given. Raises UserError."""
     if args.sweep is not None:
         name = args.sweep
@@ -108,23 +108,25 @@ def assemble(args: SweepArgs, blocks: Sequence[Block], name: str, seeds: tuple[i
     models = {(ref := model_of(text)).name: ref for block in blocks for text in block.models}
     given = {model_of(text).name: text for block in blocks for text in block.models}
     given |= {name_dataset(text): text for block in blocks for text in block.datasets}
-    return Sweep(name, blocks, specs, models, own_data, given)
+    return ResolvedSweep(name, blocks, specs, models, own_data, given)
 
 
-def fingerprint_in(sweep: Sweep, spec: TrialSpec) -> Fingerprint:
+def fingerprint_in(sweep: ResolvedSweep, spec: TrialSpec) -> Fingerprint:
     """The fingerprint of ``spec`` with the sweep's model and data."""
     own = sweep.own_data.get(spec.dataset)
     data_hash = own.content_hash if own else DATASETS[spec.dataset].content_hash
     return fingerprint_of(spec, sweep.models[spec.model].revision, data_hash)
 
 
-def plan_of(sweep: Sweep, store: ResultStore, *, write_cache: bool = False, previous: Plan | None = None) -> Plan:
+def plan_sweep(
+    sweep: ResolvedSweep, store: ResultStore, *, write_cache: bool = False, previous: Plan | None = None
+) -> Plan:
     """Where each of the sweep's trials stands; ``write_cache`` is ``make_plan``'s, ``previous`` a plan that was made earlier."""
     fingerprints = {spec.trial_id: fingerprint_in(sweep, spec) for spec in sweep.specs}
     return make_plan(sweep.specs, fingerprints, store, write_cache=write_cache, previous=previous and previous.stored)
 
 
-def describe(sweep: Sweep, plan: Plan, pending: Sequence[PlannedTrial]) -> str:
+def describe(sweep: ResolvedSweep, plan: Plan, pending: Sequence[PlannedTrial]) -> str:
     """The plan for people: a line a cell with its states, and what is stale and why."""
     names = cell_names(sweep.specs)
     lines = [f"sweep {sweep.name}: {len(plan.trials)} trials, {len(pending)} to run"]
@@ -134,7 +136,7 @@ def describe(sweep: Sweep, plan: Plan, pending: Sequence[PlannedTrial]) -> str:
         by_cell.setdefault(trial.spec.cell, []).append(trial)
     for cell, name in names.items():
         trials = by_cell[cell]
-        counts = [f"{count} {state.value}" for state in State if (count := sum(t.state is state for t in trials))]
+        counts = [f"{count} {state.value}" for state in PlanState if (count := sum(t.state is state for t in trials))]
         seeds = " ".join(str(trial.spec.seed) for trial in trials)
         lines.append(f"  {name:<{width}}  {', '.join(counts)}  (seeds {seeds})")
     lines += [f"  {line}" for line in described(sweep.specs, sweep.models)]

@@ -84,7 +84,7 @@ MOST_PER_GPU = 32
 """Each trial of a pack has a process of its own on the host, too."""
 
 
-def on_gpu(resources: Resources, peak: int | None, device: int | None) -> tuple[Resources, str]:
+def limit_on_gpu(resources: Resources, peak: int | None, device: int | None) -> tuple[Resources, str]:
     """``resources`` with as many trials a GPU of ``device`` bytes as fit with a tenth to spare, and why, in one line.
 
     ``peak`` is the largest predicted of any trial. None where either is not known: one trial a GPU then.
@@ -97,7 +97,9 @@ def on_gpu(resources: Resources, peak: int | None, device: int | None) -> tuple[
     return replace(resources, trials_per_device=fit), line
 
 
-def on_cpu(resources: Resources, peak: int, process: int, available: int, at_a_time: int) -> tuple[Resources, str]:
+def limit_on_cpu(
+    resources: Resources, peak: int, process: int, available: int, at_a_time: int
+) -> tuple[Resources, str]:
     """``resources`` with no more trials at a time than fit into ``available`` bytes, and why; "" where all fit.
 
     Each takes ``peak`` bytes and the ``process`` bytes of its libraries.

@@ -13,7 +13,7 @@ from ray import tune
 from tunekit.parsing import plain
 from tunekit.runner.metrics import Meter
 from tunekit.schema import TrialSpec, shown_metric
-from tunekit.worker.report import View
+from tunekit.worker.report import TrialReport
 
 
 class SlotTrainable(tune.Trainable):
@@ -40,7 +40,7 @@ class SlotTrainable(tune.Trainable):
     def _shown(self) -> dict[str, tuple[int, object]]:
         return {}
 
-    def show(self, spec: TrialSpec, view: View) -> None:
+    def show(self, spec: TrialSpec, view: TrialReport) -> None:
         """Say where a trial stands, if that is news."""
         state = (len(view.records), view.status)
         if self._shown.get(spec.trial_id) == state:
@@ -52,7 +52,7 @@ class SlotTrainable(tune.Trainable):
         sys.stdout.flush()
 
 
-def line_of(spec: TrialSpec, view: View) -> str:
+def line_of(spec: TrialSpec, view: TrialReport) -> str:
     """``roberta · restaurant · lora · seed 3: epoch 2/10, loss 0.4312, macro-F1 71.20 %``, how it ended behind."""
     parts = []
     if view.records:

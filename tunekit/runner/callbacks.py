@@ -41,7 +41,7 @@ def _failed(controller: TuneController, trial: Trial, exception: Exception) -> N
 TuneController._trial_task_failure = _failed
 
 
-class Retries(tune.Callback):
+class RetryCallback(tune.Callback):
     """Tells why an attempt of a trial broke off and that another follows; a new epoch gives it all its retries back."""
 
     def __init__(self, store: ResultStore, note: Callable[[str], None]) -> None:
@@ -88,7 +88,7 @@ def specs_of(trial: Trial) -> list[TrialSpec]:
     return [TrialSpec.from_dict(row) for row in rows]
 
 
-class Watched(tune.Callback):
+class TrackerCallback(tune.Callback):
     """Stands behind what writes summaries in the list of callbacks."""
 
     def __init__(self, store: ResultStore, feeds: Feeds) -> None:

@@ -13,11 +13,11 @@ from tunekit.engine.run import end
 from tunekit.models.loading import ModelRef
 from tunekit.planning.plan import PlannedTrial
 from tunekit.planning.resources import Resources, on_gpus, pack_of, room, share_of
-from tunekit.runner.callbacks import Retries, Watched, reason, specs_of
-from tunekit.runner.launch import experiment_of, fit, job_of, run_config
+from tunekit.runner.callbacks import RetryCallback, TrackerCallback, reason, specs_of
+from tunekit.runner.launch import experiment_of, job_of, run_config, run_tuner
 from tunekit.runner.nodes import REFUSED, Guard
 from tunekit.runner.trainables import TrialClient, TrialTrainable
-from tunekit.runner.trial_queue import InOrder
+from tunekit.runner.trial_queue import TrialQueue
 from tunekit.schema import Status
 from tunekit.storage.lease import Lease
 from tunekit.store.records import DamagedRecord
@@ -42,7 +42,7 @@ def folder_of(trial: Trial) -> str:
     return spec.folder
 
 
-class Recorder(tune.Callback):
+class RecordCallback(tune.Callback):
     """Feeds the progress display, and writes the summary of a trial that Tune gave up."""
 
     def __init__(self, jobs: dict[str, Job], progress: Progress) -> None:
@@ -110,12 +110,12 @@ def run_grid(
             storage=store.root,
             experiment=experiment,
         )
-        callbacks = [Recorder(jobs, progress), Retries(store, progress.note), Watched(store, feeds)]
+        callbacks = [RecordCallback(jobs, progress), RetryCallback(store, progress.note), TrackerCallback(store, feeds)]
         share, pack = share_of(session.nodes, resources), pack_of(session.nodes, resources)
         return tuner(jobs, experiment, share, pack, resources.max_concurrent, guard, callbacks)
 
     with Feeds(track, store, progress.note) as feeds:
-        fit(make, resources, progress, lease)
+        run_tuner(make, resources, progress, lease)
 
 
 def tuner(
@@ -136,7 +136,7 @@ def tuner(
     return tune.Tuner(
         tune.with_resources(trainable, share),
         tune_config=tune.TuneConfig(
-            search_alg=InOrder(configs, max_concurrent),
+            search_alg=TrialQueue(configs, max_concurrent),
             reuse_actors=True,
             trial_name_creator=name_of,
             trial_dirname_creator=folder_of,

@@ -14,7 +14,7 @@ from tunekit.models.loading import ModelRef
 from tunekit.planning import plugins
 from tunekit.planning.resources import Resources, check_room
 from tunekit.runner.callbacks import MAX_FAILURES
-from tunekit.runner.nodes import Guard, guarded
+from tunekit.runner.nodes import Guard, checked_nodes
 from tunekit.runner.trainables import end_hosts
 from tunekit.schema import Fingerprint, TrialSpec
 from tunekit.signals import Signals, Stopped
@@ -26,7 +26,7 @@ from tunekit.store.result_store import ResultStore
 Make = Callable[[ray_session.Session, Guard], tune.Tuner]
 
 
-def fit(make: Make, resources: Resources, display: AbstractContextManager, lease: Lease) -> None:
+def run_tuner(make: Make, resources: Resources, display: AbstractContextManager, lease: Lease) -> None:
     """Run the Tuner that ``make`` makes once Ray is there.
 
     Raises Stopped where a signal ended it, UserError where nodes can't train for this driver.
@@ -39,7 +39,7 @@ def fit(make: Make, resources: Resources, display: AbstractContextManager, lease
         try:
             session = ray_session.wait_for_nodes(session)
             check_room(session.nodes, resources)
-            with guarded(session, lease) as guard:
+            with checked_nodes(session, lease) as guard:
                 make(session, guard).fit()
         finally:
             end_hosts(lease.sweep, lease.start)

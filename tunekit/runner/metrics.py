@@ -9,7 +9,7 @@ from functools import cache
 from ray.util.metrics import Counter, Gauge
 
 from tunekit.schema import Status, TrialSpec, shown_metric
-from tunekit.worker.report import View
+from tunekit.worker.report import TrialReport
 
 CELL = ("model", "dataset", "method")
 GAUGES = {
@@ -54,7 +54,7 @@ class Meter:
         self.slot = str(slot)
         self._labels: dict[str, str] = {}
 
-    def show(self, spec: TrialSpec, view: View) -> None:
+    def show(self, spec: TrialSpec, view: TrialReport) -> None:
         """Set the gauges to the last epoch of ``view``; those of another cell, which the slot has left, to NaN."""
         labels = {**_cell(spec), "slot": self.slot}
         if self._labels and self._labels != labels:

@@ -68,7 +68,7 @@ class Guard(tune.Stopper):
 
 
 @contextmanager
-def guarded(joined: session.Session, lease: Lease) -> Iterator[Guard]:
+def checked_nodes(joined: session.Session, lease: Lease) -> Iterator[Guard]:
     """A guard for a run on ``joined``, its nodes asked. Raises UserError where one differs or can't see the storage."""
     if joined.ours:
         yield Guard(None)

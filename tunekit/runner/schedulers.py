@@ -15,7 +15,7 @@ REDUCTION = 3
 GRACE_EPOCHS = 1
 
 
-class PerStudy(FIFOScheduler):
+class PerStudyASHA(FIFOScheduler):
     """Hands each trial to its study's own ASHA: scores of different methods or datasets are no rivals."""
 
     def __init__(self, studies: Sequence[Study]) -> None:

@@ -14,13 +14,13 @@ from tunekit.engine.run import end
 from tunekit.errors import UserError, first_line
 from tunekit.models.loading import ModelRef
 from tunekit.planning.resources import Resources, on_gpus, pack_of, room, share_of
-from tunekit.runner.callbacks import MAX_FAILURES, Retries, Watched
-from tunekit.runner.launch import experiment_of, fit, job_of, run_config
+from tunekit.runner.callbacks import MAX_FAILURES, RetryCallback, TrackerCallback
+from tunekit.runner.launch import experiment_of, job_of, run_config, run_tuner
 from tunekit.runner.nodes import REFUSED, Guard
-from tunekit.runner.schedulers import PerStudy
+from tunekit.runner.schedulers import PerStudyASHA
 from tunekit.runner.trainables import SearchClient, SearchTrainable
 from tunekit.schema import Status, TrialSpec, slug
-from tunekit.search.outcome import Outcome, outcome_of
+from tunekit.search.outcome import ConfigurationOutcome, outcome_of
 from tunekit.search.space import shown_params
 from tunekit.search.study import STORAGE_ERRORS, Asked, Study
 from tunekit.storage.lease import Lease, Superseded
@@ -54,7 +54,7 @@ class StudySearcher(Searcher):
         self,
         studies: Sequence[Study],
         bases: Mapping[str, Job],
-        scheduler: PerStudy | None,
+        scheduler: PerStudyASHA | None,
         progress: SearchProgress,
         record: Callable[[], None],
     ) -> None:
@@ -144,13 +144,13 @@ class StudySearcher(Searcher):
     def _stored(self, study: Study, spec: TrialSpec) -> StoredTrial | None:
         """What the store holds of ``spec`` by the code and data at hand."""
         store = ResultStore(self.bases[study.plan.key].sweep)
-        folder = store.settle(spec, study.plan.fingerprint)
+        folder = store.claim_folder(spec, study.plan.fingerprint)
         return store.read(folder) if (folder / "spec.json").exists() else None
 
-    def _outcome(self, study: Study, asked: Asked) -> Outcome | None:
+    def _outcome(self, study: Study, asked: Asked) -> ConfigurationOutcome | None:
         return outcome_of([self._stored(study, spec) for spec in asked.specs], study.plan.objectives)
 
-    def _tell(self, study: Study, asked: Asked, outcome: Outcome, *, trained: bool) -> bool:
+    def _tell(self, study: Study, asked: Asked, outcome: ConfigurationOutcome, *, trained: bool) -> bool:
         repeated = study.tell(asked, outcome)
         self.record()
         self.progress.ended(study.plan.key, asked.number, outcome, trained=trained)
@@ -183,7 +183,7 @@ def run_search(
         experiment = experiment_of(store, lease)
         slots = room(session.nodes, resources)
         progress.begin(slots=slots, dashboard=session.dashboard, storage=store.root, experiment=experiment)
-        scheduler = PerStudy(studies) if studies[0].plan.scheduler == "asha" else None
+        scheduler = PerStudyASHA(studies) if studies[0].plan.scheduler == "asha" else None
         searchers.append(StudySearcher(studies, bases, scheduler, progress, record))
         pack, metric = pack_of(session.nodes, resources), studies[0].plan.objectives[0].name
         if pack > 1:
@@ -202,11 +202,13 @@ def run_search(
                 trial_name_creator=_name,
                 trial_dirname_creator=_name,
             ),
-            run_config=run_config(experiment, guard, [Retries(store, progress.note), Watched(store, feeds)]),
+            run_config=run_config(
+                experiment, guard, [RetryCallback(store, progress.note), TrackerCallback(store, feeds)]
+            ),
         )
 
     with Feeds(track, store, progress.note) as feeds:
-        fit(make, resources, progress, lease)
+        run_tuner(make, resources, progress, lease)
     broken = searchers[0].broken if searchers else None
     if isinstance(broken, STORAGE_ERRORS):
         raise OSError(f"the studies' storage failed: {first_line(broken)}") from broken

@@ -21,7 +21,7 @@ from tunekit.runner.nodes import Driver, refusal, refused
 from tunekit.schema import Status
 from tunekit.storage.paths import Place
 from tunekit.worker.attempt import Attempt
-from tunekit.worker.report import View, is_behind, report_of, report_of_seeds
+from tunekit.worker.report import TrialReport, is_behind, tune_result, tune_result_of_seeds
 
 
 class TrialTrainable(SlotTrainable):
@@ -46,7 +46,7 @@ class TrialTrainable(SlotTrainable):
         self.attempt.step()
         view = self.attempt.view()
         self.show(self.job.spec, view)
-        return report_of(view)
+        return tune_result(view)
 
     def cleanup(self) -> None:
         """Free the model."""
@@ -90,7 +90,7 @@ class SearchTrainable(SlotTrainable):
         views = [attempt.view() for attempt in self.attempts]
         for attempt, view in zip(self.attempts, views, strict=True):
             self.show(attempt.job.spec, view)
-        return report_of_seeds(self.epoch, views, self.metric)
+        return tune_result_of_seeds(self.epoch, views, self.metric)
 
     def cleanup(self) -> None:
         """Free the models."""
@@ -107,7 +107,7 @@ class Seats:
         self.size = size
         self.hosts: dict[str, ActorHandle] = {}
 
-    def step(self, jobs: Sequence[Job]) -> list[View]:
+    def step(self, jobs: Sequence[Job]) -> list[TrialReport]:
         """Have each of ``jobs`` trained for an epoch. Raises where a host died: then a retry finds a new one."""
         hosts = [self._host(job) for job in jobs]
         return ray.get([host.step.remote(job) for host, job in zip(hosts, jobs, strict=True)])
@@ -151,7 +151,7 @@ class TrialClient(SlotTrainable):
             return refused(line)
         [view] = self.seats.step([self.job])
         self.show(self.job.spec, view)
-        return report_of(view)
+        return tune_result(view)
 
     def cleanup(self) -> None:
         """Give up the seat."""
@@ -176,7 +176,7 @@ class SearchClient(SlotTrainable):
         self.seats.leave()
         self.epoch = 0
         self.jobs = jobs_of(new_config["trial"], self.bases)
-        self.views: list[View] = [View((), None) for _ in self.jobs]
+        self.views: list[TrialReport] = [TrialReport((), None) for _ in self.jobs]
         return True
 
     def step(self) -> dict[str, Any]:
@@ -190,7 +190,7 @@ class SearchClient(SlotTrainable):
                 self.show(self.jobs[at].spec, view)
             if any(view.status not in (None, Status.COMPLETED) for view in self.views):
                 break
-        return report_of_seeds(self.epoch, self.views, self.metric)
+        return tune_result_of_seeds(self.epoch, self.views, self.metric)
 
     def _is_behind(self, at: int) -> bool:
         view = self.views[at]
@@ -209,7 +209,7 @@ def prefix_of(sweep: Place, start: int) -> str:
 
 def host_on(device: int | str, job: Job, size: int) -> ActorHandle:
     """The host of this node's ``device``, started if it is not there: a GPU's id, or the number of a share of cores."""
-    from tunekit.worker.device_host import Host
+    from tunekit.worker.device_host import DeviceHost
 
     node = ray.get_runtime_context().get_node_id()
     env = {"OMP_NUM_THREADS": str(job.threads)}
@@ -221,7 +221,7 @@ def host_on(device: int | str, job: Job, size: int) -> ActorHandle:
         "lifetime": "detached", "num_cpus": 0, "num_gpus": 0, "max_concurrency": 4 * size,
         "scheduling_strategy": NodeAffinitySchedulingStrategy(node, soft=False), "runtime_env": {"env_vars": env},
     }  # fmt: skip
-    return ray.remote(Host).options(**options).remote(size)
+    return ray.remote(DeviceHost).options(**options).remote(size)
 
 
 def end_hosts(sweep: Place, start: int) -> None:

@@ -9,7 +9,7 @@ from ray.tune.experiment.config_parser import _create_trial_from_spec, _make_par
 from ray.tune.search import BasicVariantGenerator
 
 
-class InOrder(BasicVariantGenerator):
+class TrialQueue(BasicVariantGenerator):
     """Makes a trial of each config, in order, when there is room for it.
 
     Tune's own grid search copies the whole grid for each of its trials, and keeps and saves all that it made.

@@ -33,7 +33,7 @@ class Candidate:
 
 
 @dataclass(frozen=True)
-class Chosen:
+class Selection:
     """What a study's scores allow to choose."""
 
     best: int
@@ -44,7 +44,7 @@ class Chosen:
     """Numbers of all within one standard error of the best, the best first."""
 
 
-def choose(candidates: Sequence[Candidate], standard_error: float) -> Chosen:
+def select(candidates: Sequence[Candidate], standard_error: float) -> Selection:
     """The best configuration and the cheapest one that its dev set can't tell from it.
 
     The one-standard-error rule of Breiman et al., Classification and Regression Trees (1984), with trainable parameters
@@ -55,7 +55,7 @@ def choose(candidates: Sequence[Candidate], standard_error: float) -> Chosen:
     ranked = sorted(candidates, key=lambda one: (-one.score, one.number))
     within = [one for one in ranked if one.score >= ranked[0].score - standard_error]
     cheapest = min(within, key=lambda one: (one.num_trainable_params, -one.score, one.number))
-    return Chosen(ranked[0].number, cheapest.number, tuple(one.number for one in within))
+    return Selection(ranked[0].number, cheapest.number, tuple(one.number for one in within))
 
 
 def pareto(values: Sequence[Sequence[float]], directions: Sequence[str]) -> list[int]:
@@ -111,7 +111,7 @@ def _macro_f1(confusion: FloatArray) -> FloatArray:
 SCORES = {"accuracy": _accuracy, "macro_f1": _macro_f1}
 
 
-def weigh(store: "ResultStore", study: SearchStudy) -> Chosen | None:
+def select_configuration(store: "ResultStore", study: SearchStudy) -> Selection | None:
     """The choice of ``study``; None where no configuration completed. Raises UserError, DamagedRecord."""
     done = {trial.number: trial for trial in study.trials if trial.state is TrialState.COMPLETE and trial.values}
     if not done:
@@ -127,7 +127,7 @@ def weigh(store: "ResultStore", study: SearchStudy) -> Chosen | None:
         error = item_standard_error(items, metric, num_labels=len(items[0]["logits"].iloc[0]) if len(items[0]) else 0)
     except ValueError as problem:
         raise UserError(f"{store.root}: {problem}") from problem
-    return choose(candidates, error)
+    return select(candidates, error)
 
 
 def _stored(store: "ResultStore", trial: SearchTrial) -> "list[StoredTrial]":

@@ -7,9 +7,9 @@ from typing import Any
 import yaml
 
 from tunekit.planning.blocks import SETTINGS
-from tunekit.planning.resolve import Sweep
+from tunekit.planning.resolve import ResolvedSweep
 from tunekit.schema import TrialSpec
-from tunekit.search.choosing import weigh
+from tunekit.search.choosing import select_configuration
 from tunekit.store.result_store import ResultStore
 from tunekit.store.search_records import Choice, SearchStudy, SearchTrial
 
@@ -24,7 +24,7 @@ def spec_of(store: ResultStore, trial: SearchTrial) -> TrialSpec:
 
 def chosen_specs(store: ResultStore, study: SearchStudy, default: TrialSpec) -> dict[str, tuple[int, TrialSpec]]:
     """Number and configuration by role: the default, and where a trial completed the best and the 1se choice."""
-    chosen = weigh(store, study)
+    chosen = select_configuration(store, study)
     by_number = {trial.number: trial for trial in study.trials}
     roles = {"default": (0, default)}
     if chosen:
@@ -46,13 +46,13 @@ def choices_of(roles: dict[str, tuple[int, TrialSpec]], seeds: Sequence[int]) ->
     )
 
 
-def best_yaml(specs: Sequence[TrialSpec], sweep: Sweep, seeds: Sequence[int], flags: str) -> str:
+def best_yaml(specs: Sequence[TrialSpec], sweep: ResolvedSweep, seeds: Sequence[int], flags: str) -> str:
     """``specs`` as the list of blocks that ``main_grid.py --config`` takes, with the names that the command gave."""
     blocks = [_block(spec, sweep, tuple(seeds) or GRID_SEEDS) for spec in specs]
     return f"# python sweeps/main_grid.py --config best.yaml{flags}\n{yaml.safe_dump(blocks, sort_keys=False)}"
 
 
-def _block(spec: TrialSpec, sweep: Sweep, seeds: Sequence[int]) -> dict[str, Any]:
+def _block(spec: TrialSpec, sweep: ResolvedSweep, seeds: Sequence[int]) -> dict[str, Any]:
     settings = {name: getattr(spec, name) for name in SETTINGS if getattr(spec, name) is not None}
     return {
         "models": [sweep.given[spec.model]],

@@ -50,7 +50,7 @@ def parse_objectives(text: str) -> tuple[Objective, ...]:
 
 
 @dataclass(frozen=True)
-class Outcome:
+class ConfigurationOutcome:
     """An ended configuration."""
 
     state: TrialState
@@ -64,7 +64,7 @@ class Outcome:
     """Spent on these."""
 
 
-def outcome_of(trials: "Sequence[StoredTrial | None]", objectives: Sequence[Objective]) -> Outcome | None:
+def outcome_of(trials: "Sequence[StoredTrial | None]", objectives: Sequence[Objective]) -> ConfigurationOutcome | None:
     """What the records of a configuration's search seeds say, None for seeds without any; None where it has not ended.
 
     It has when all seeds have completed, or one has failed or was stopped.
@@ -81,7 +81,7 @@ def outcome_of(trials: "Sequence[StoredTrial | None]", objectives: Sequence[Obje
         state, values = TrialState.COMPLETE, tuple(_value(one, known) for one in objectives)
     else:
         return None
-    return Outcome(
+    return ConfigurationOutcome(
         state,
         values,
         curve,

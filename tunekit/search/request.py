@@ -7,7 +7,7 @@ from tunekit.data.base import DATASETS
 from tunekit.errors import UserError
 from tunekit.planning.args import SearchArgs
 from tunekit.planning.blocks import Block
-from tunekit.planning.resolve import Sweep, assemble, fingerprint_in, preset_of
+from tunekit.planning.resolve import ResolvedSweep, fingerprint_in, preset_of, resolve_blocks
 from tunekit.schema import TrialSpec
 from tunekit.search.optuna_storage import check_url
 from tunekit.search.outcome import Objective, parse_objectives
@@ -35,13 +35,13 @@ class SearchPreset:
 class SearchRequest:
     """Everything the arguments name."""
 
-    sweep: Sweep
+    sweep: ResolvedSweep
     plans: list[StudyPlan]
     confirm_seeds: tuple[int, ...]
     choose: str
 
 
-def find_search(args: SearchArgs, presets: Mapping[str, SearchPreset]) -> SearchRequest:
+def resolve_search(args: SearchArgs, presets: Mapping[str, SearchPreset]) -> SearchRequest:
     """The search that ``args`` names. Raises UserError on anything unknown or at odds with itself."""
     name = args.preset or "study"
     preset = preset_of(name, presets)
@@ -70,7 +70,7 @@ def find_search(args: SearchArgs, presets: Mapping[str, SearchPreset]) -> Search
     seen = sorted(set(confirm) & set(seeds))
     if seen:
         raise UserError(f"--confirm-seeds {' '.join(map(str, seen))} were searched on; confirm on seeds that were not")
-    sweep = assemble(args, preset.blocks, _name(name), seeds[:1])
+    sweep = resolve_blocks(args, preset.blocks, _name(name), seeds[:1])
     spaces = load_space(args.space, sorted({spec.method for spec in sweep.specs})) if args.space else {}
     plans = [_plan(args, sweep, spec, spaces.get(spec.method, {}), objectives, seeds, trials) for spec in sweep.specs]
     if len({plan.key for plan in plans}) < len(plans):
@@ -85,7 +85,7 @@ def _name(preset: str) -> str:
 
 def _plan(
     args: SearchArgs,
-    sweep: Sweep,
+    sweep: ResolvedSweep,
     spec: TrialSpec,
     space: Space,
     objectives: tuple[Objective, ...],

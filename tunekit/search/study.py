@@ -22,7 +22,7 @@ from sqlalchemy.exc import SQLAlchemyError
 
 from tunekit.errors import UserError
 from tunekit.schema import Fingerprint, Scalar, TrialSpec
-from tunekit.search.outcome import Objective, Outcome
+from tunekit.search.outcome import ConfigurationOutcome, Objective
 from tunekit.search.space import Space, configure, shown_params, shown_space
 from tunekit.store.search_records import Choice, SearchStudy, SearchTrial, TrialState
 
@@ -208,7 +208,7 @@ class Study:
             asked.trial.report(value, epoch)
         asked.reported = max(asked.reported, len(curve))
 
-    def tell(self, asked: Asked, outcome: Outcome) -> bool:
+    def tell(self, asked: Asked, outcome: ConfigurationOutcome) -> bool:
         """End the trial: complete, pruned with its curve, or failed. Returns whether it repeats another one."""
         self.report(asked, outcome.curve)
         mine = json.dumps([spec.trial_id for spec in asked.specs])

@@ -48,7 +48,7 @@ def sync(path: Place) -> None:
         os.fsync(file.fileno())
 
 
-def probe(folder: Place) -> None:
+def check_writable(folder: Place) -> None:
     """Write, rename and read a file in ``folder`` and remove it. Raises OSError where that can't be done."""
     if isinstance(folder, ObjectPath):
         path = folder / f".tunekit-probe-{os.urandom(8).hex()}"

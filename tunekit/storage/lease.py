@@ -39,7 +39,7 @@ def newest_start(starts: Place) -> Place | None:
     return max(found, key=lambda path: (number_of(path), path.name), default=None)
 
 
-def stand(starts: ObjectPath, number: int, content: bytes) -> ObjectPath | None:
+def elect(starts: ObjectPath, number: int, content: bytes) -> ObjectPath | None:
     """Stand for start ``number``; returns the object that then holds the lease, None where another has won.
 
     Raises OSError where the server can't be asked.
@@ -130,7 +130,7 @@ def acquire(sweep: Place) -> Lease:
                 raise UserError(f"sweep {sweep.name!r} is being run by another driver ({who}); stop it, or wait for it")
             taken_over = f"taking over the lease of a dead driver ({who})"
     start = number_of(newest) + 1 if newest else 1
-    path = stand(folder, start, _content()) if isinstance(folder, ObjectPath) else _create(folder / f"{start}.json")
+    path = elect(folder, start, _content()) if isinstance(folder, ObjectPath) else _create(folder / f"{start}.json")
     if path is None:
         raise _just_taken(sweep)
     return Lease(sweep, start, path, taken_over)

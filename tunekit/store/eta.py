@@ -4,7 +4,7 @@ from collections.abc import Iterable, Mapping
 from dataclasses import dataclass
 from typing import Protocol
 
-Kind = tuple[str, str, str]
+TrialKind = tuple[str, str, str]
 """Model, dataset and method: trials of one kind take alike."""
 
 
@@ -16,7 +16,7 @@ class Named(Protocol):
     method: str
 
 
-def kind_of(spec: Named) -> Kind:
+def kind_of(spec: Named) -> TrialKind:
     """The kind of a trial."""
     return spec.model, spec.dataset, spec.method
 
@@ -32,7 +32,7 @@ class Pace:
 
 
 def remaining_seconds(
-    paces: Mapping[Kind, Pace], slots: int, running: Iterable[tuple[Kind, float]] = ()
+    paces: Mapping[TrialKind, Pace], slots: int, running: Iterable[tuple[TrialKind, float]] = ()
 ) -> float | None:
     """Seconds until all is done with ``slots`` trials at a time; None where no epoch was seen.
 

@@ -12,7 +12,7 @@ from tunekit.schema import Status, TrialSpec, shown_metric
 from tunekit.storage.lease import current_start, holder_of
 from tunekit.storage.object_path import ObjectPath
 from tunekit.storage.paths import Place, live, snapshot
-from tunekit.store.eta import Kind, Pace, kind_of, remaining_seconds
+from tunekit.store.eta import Pace, TrialKind, kind_of, remaining_seconds
 from tunekit.store.frames import stamp_of
 from tunekit.store.records import DamagedRecord, ImportedSpec, StoredTrial
 from tunekit.store.requests import cell_names, requested_specs
@@ -23,7 +23,7 @@ CLOCK_SECONDS = 60
 """What a driver's clock may be ahead of the storage's."""
 
 
-class State(StrEnum):
+class ProgressState(StrEnum):
     """Where one trial stands."""
 
     DONE = "done"
@@ -42,24 +42,24 @@ class State(StrEnum):
 
 
 ENDS = {
-    Status.COMPLETED: State.DONE,
-    Status.STOPPED: State.STOPPED,
-    Status.DIVERGED: State.DIVERGED,
-    Status.OUT_OF_MEMORY: State.NO_MEMORY,
-    Status.FAILED: State.FAILED,
+    Status.COMPLETED: ProgressState.DONE,
+    Status.STOPPED: ProgressState.STOPPED,
+    Status.DIVERGED: ProgressState.DIVERGED,
+    Status.OUT_OF_MEMORY: ProgressState.NO_MEMORY,
+    Status.FAILED: ProgressState.FAILED,
 }
-BEGUN = (State.RUNNING, State.WAITING, State.INTERRUPTED)
+BEGUN = (ProgressState.RUNNING, ProgressState.WAITING, ProgressState.INTERRUPTED)
 """States in which epochs may be on record and others missing."""
-OPEN = (*BEGUN, State.STALE)
+OPEN = (*BEGUN, ProgressState.STALE)
 """States in which a driver has work to do."""
 
 
 @dataclass(frozen=True)
-class TrialStanding:
+class TrialProgress:
     """One trial."""
 
     spec: TrialSpec | ImportedSpec
-    state: State
+    state: ProgressState
     epochs: int = 0
     """On record."""
     score: float | None = None
@@ -70,7 +70,7 @@ class TrialStanding:
     def text(self) -> str:
         """For a cell of the grid: ``running 3/10 81.20``."""
         parts = [self.state.value]
-        if self.state in BEGUN and (self.epochs or self.state is State.RUNNING):
+        if self.state in BEGUN and (self.epochs or self.state is ProgressState.RUNNING):
             parts.append(f"{self.epochs}/{self.spec.epochs}")
         if self.score is not None:
             parts.append(f"{100 * self.score:.2f}")
@@ -78,7 +78,7 @@ class TrialStanding:
 
 
 @dataclass(frozen=True)
-class SweepStanding:
+class SweepProgress:
     """A whole sweep."""
 
     name: str
@@ -88,7 +88,7 @@ class SweepStanding:
     """Whether a driver runs."""
     driver: str
     """One line on the driver."""
-    cells: dict[str, dict[int, TrialStanding]]
+    cells: dict[str, dict[int, TrialProgress]]
     """By the cell's name and the seed."""
     studies: tuple[str, ...]
     """A line a study of a search."""
@@ -97,7 +97,7 @@ class SweepStanding:
     eta_seconds: float | None
 
     @property
-    def trials(self) -> list[TrialStanding]:
+    def trials(self) -> list[TrialProgress]:
         """All of them."""
         return [trial for seeds in self.cells.values() for trial in seeds.values()]
 
@@ -112,10 +112,10 @@ class SweepStanding:
         return [f"{one.spec.label}: {one.state.value}: {one.error}" for one in self.trials if one.error]
 
     @property
-    def counts(self) -> dict[State, int]:
+    def counts(self) -> dict[ProgressState, int]:
         """Trials by state, of the states that there are."""
         states = [trial.state for trial in self.trials]
-        return {state: states.count(state) for state in State if state in states}
+        return {state: states.count(state) for state in ProgressState if state in states}
 
     @property
     def is_over(self) -> bool:
@@ -123,14 +123,14 @@ class SweepStanding:
         return not self.running and not any(trial.state in OPEN for trial in self.trials)
 
 
-class Reader:
+class ProgressReader:
     """Reads the sweep at ``root`` again and again; what has not changed is read once."""
 
     def __init__(self, root: Place) -> None:
         self.root, self.store = root, ResultStore(root)
         self._known: dict[str, tuple[int | None, StoredTrial | str]] = {}
 
-    def read(self) -> SweepStanding:
+    def read(self) -> SweepProgress:
         """Where it stands now. Raises UserError where there is none."""
         requests = self.store.requests()
         if not requests:
@@ -143,14 +143,20 @@ class Reader:
         found, damaged = self._trials()
         aside = {name.rpartition(".")[0] for name in found if ".damaged" not in name}
         names = cell_names(specs)
-        cells: dict[str, dict[int, TrialStanding]] = {name: {} for name in names.values()}
+        cells: dict[str, dict[int, TrialProgress]] = {name: {} for name in names.values()}
         for spec in specs:
             if spec.folder in found:
                 standing = self._standing(spec, found[spec.folder], running, since)
             else:
                 lost = spec.folder in damaged
-                state = State.DAMAGED if lost else State.STALE if spec.folder in aside else State.WAITING
-                standing = TrialStanding(spec, state)
+                state = (
+                    ProgressState.DAMAGED
+                    if lost
+                    else ProgressState.STALE
+                    if spec.folder in aside
+                    else ProgressState.WAITING
+                )
+                standing = TrialProgress(spec, state)
             cells[names[spec.cell]][spec.seed] = standing
         own = sum(trial.folder.name == trial.spec.folder for trial in found.values())
         notes = [f"damaged: {line}" for line in damaged.values()]
@@ -158,7 +164,7 @@ class Reader:
             notes.insert(0, f"{len(found) - own} stale trials of other code, data or weights are kept and left out")
         studies = self._studies(notes)
         eta = _eta(cells, list(found.values())) if running else None
-        return SweepStanding(
+        return SweepProgress(
             self.root.resolve().name, datetime.now(UTC), running, driver, cells, studies, tuple(notes), eta
         )
 
@@ -199,21 +205,21 @@ class Reader:
 
     def _standing(
         self, spec: TrialSpec | ImportedSpec, trial: StoredTrial, running: bool, since: float | None
-    ) -> TrialStanding:
+    ) -> TrialProgress:
         score = None
         if trial.epochs:
             score = getattr(trial.epochs[-1], shown_metric(spec.score_test))
         if trial.summary:
             error = (trial.summary.error or "").splitlines()[:1]
-            return TrialStanding(
+            return TrialProgress(
                 spec, ENDS[trial.summary.status], len(trial.epochs), score, error[0] if error else None
             )
         if not running:
-            state = State.INTERRUPTED
+            state = ProgressState.INTERRUPTED
         else:
             touched = since is not None and _touched(trial.folder) >= since - CLOCK_SECONDS
-            state = State.RUNNING if touched else State.WAITING
-        return TrialStanding(spec, state, len(trial.epochs), score)
+            state = ProgressState.RUNNING if touched else ProgressState.WAITING
+        return TrialProgress(spec, state, len(trial.epochs), score)
 
     def _studies(self, notes: list[str]) -> tuple[str, ...]:
         try:
@@ -234,8 +240,8 @@ def _touched(folder: Place) -> float:
     return max(times, default=0.0)
 
 
-def _eta(cells: dict[str, dict[int, TrialStanding]], trials: Sequence[StoredTrial]) -> float | None:
-    paces: defaultdict[Kind, Pace] = defaultdict(Pace)
+def _eta(cells: dict[str, dict[int, TrialProgress]], trials: Sequence[StoredTrial]) -> float | None:
+    paces: defaultdict[TrialKind, Pace] = defaultdict(Pace)
     for trial in trials:
         seconds = [record.epoch_seconds for record in trial.epochs if record.epoch_seconds is not None]
         pace = paces[kind_of(trial.spec)]
@@ -244,7 +250,7 @@ def _eta(cells: dict[str, dict[int, TrialStanding]], trials: Sequence[StoredTria
     left = [one for seeds in cells.values() for one in seeds.values() if one.state in OPEN]
     for one in left:
         paces[kind_of(one.spec)].epochs_left += one.spec.epochs - one.epochs
-    return remaining_seconds(paces, sum(one.state is State.RUNNING for one in left))
+    return remaining_seconds(paces, sum(one.state is ProgressState.RUNNING for one in left))
 
 
 def study_lines(search: Search | None) -> list[str]:

@@ -79,7 +79,7 @@ class ResultStore:
 
     def begin(self, spec: TrialSpec | ImportedSpec, fingerprint: Fingerprint) -> Place:
         """The trial's folder with its spec.json, made where there is none of this fingerprint."""
-        folder = self.settle(spec, fingerprint)
+        folder = self.claim_folder(spec, fingerprint)
         if (folder / SPEC).exists():
             return folder
         folder.mkdir(parents=True, exist_ok=True)
@@ -93,7 +93,7 @@ class ResultStore:
         write_atomic(folder / "spec.json", _json(content))
         return folder
 
-    def settle(self, spec: TrialSpec | ImportedSpec, fingerprint: Fingerprint) -> Place:
+    def claim_folder(self, spec: TrialSpec | ImportedSpec, fingerprint: Fingerprint) -> Place:
         """Make the trial's own folder the one of ``fingerprint`` if there is one, and no other's.
 
         One that is damaged, a link, or of another fingerprint is renamed, with that fingerprint's digest behind.

@@ -14,13 +14,13 @@ import torch
 from tunekit.engine.job import Job
 from tunekit.engine.run import TrialRun, end
 from tunekit.engine.train import Diverged, TrainedEpoch
-from tunekit.engine.watchdog import watched
+from tunekit.engine.watchdog import watchdog
 from tunekit.errors import UserError, first_line
 from tunekit.schema import EpochRecord, Status
 from tunekit.storage.files import append_line
 from tunekit.storage.paths import Place
 from tunekit.store.result_store import ResultStore
-from tunekit.worker.report import View
+from tunekit.worker.report import TrialReport
 
 PAUSES_SECONDS = (1, 5, 25)
 """Before each retry of an I/O error; then it is raised."""
@@ -97,10 +97,10 @@ class Attempt:
         """Whether all epochs are recorded."""
         return self.run is not None and self.run.done
 
-    def view(self) -> View:
+    def view(self) -> TrialReport:
         """How it stands, and its notes, which it then holds no more."""
         notes, self.notes = self.notes, []
-        return View(list(self.records), self.status, notes, self.pack_size)
+        return TrialReport(list(self.records), self.status, notes, self.pack_size)
 
     @property
     def pack_size(self) -> int:
@@ -146,9 +146,9 @@ class Attempt:
         self._persist(work)
         self.forget()
 
-    def watched(self) -> AbstractContextManager[None]:
+    def watchdog(self) -> AbstractContextManager[None]:
         """While entered, a process in which nothing moves is ended."""
-        return watched(self._folder / "log.txt")
+        return watchdog(self._folder / "log.txt")
 
     def _begin(self) -> None:
         try:
@@ -219,7 +219,7 @@ class Attempt:
         store = ResultStore(self.job.sweep)
         if not (self._folder / "summary.json").exists():
             return
-        stored = store.read(store.settle(self.job.spec, self.job.fingerprint))
+        stored = store.read(store.claim_folder(self.job.spec, self.job.fingerprint))
         if stored.summary and stored.summary.status is Status.COMPLETED:
             self._stored, self.status = stored.epochs, Status.COMPLETED
 

@@ -13,8 +13,8 @@ from dataclasses import dataclass, field
 
 from tunekit.engine.job import Job
 from tunekit.worker.attempt import CLASSED, Attempt
-from tunekit.worker.pack_trainer import Together
-from tunekit.worker.report import View
+from tunekit.worker.pack_trainer import PackTrainer
+from tunekit.worker.report import TrialReport
 
 GRACE_SECONDS = 2.0
 """An epoch waits for no longer for who has not asked yet."""
@@ -36,7 +36,7 @@ class Seat:
     asked: float | None = None
     """When its client asked for the epoch that it waits for; None while it does not."""
     seen: float = field(default_factory=time.monotonic)
-    answer: View | Exception | None = None
+    answer: TrialReport | Exception | None = None
 
     @property
     def is_here(self) -> bool:
@@ -44,12 +44,12 @@ class Seat:
         return self.attempt is not None and self.attempt.run is not None
 
 
-class Host:
+class DeviceHost:
     """Trains up to ``size`` trials together. Every public method may be called from any thread."""
 
     def __init__(self, size: int, end: Callable[[], None] = leave) -> None:
         """``end`` is called when nobody has asked for IDLE_SECONDS."""
-        self.size, self.together, self.end = size, Together(size), end
+        self.size, self.together, self.end = size, PackTrainer(size), end
         self._seats: dict[str, Seat] = {}
         self._changed = threading.Condition()
         self._used = time.monotonic()
@@ -64,7 +64,7 @@ class Host:
             self._seats[job.spec.trial_id] = Seat(job)
             return True
 
-    def step(self, job: Job) -> View:
+    def step(self, job: Job) -> TrialReport:
         """Train the next epoch of ``job`` and return how it stands. Raises what a fresh process may mend.
 
         A trial that was dropped takes its seat again and goes on from its checkpoint.

@@ -12,7 +12,7 @@ Done = dict[Attempt, Exception | None]
 """Attempts whose turn is over, each with the error that it could not mend, or None."""
 
 
-class Together:
+class PackTrainer:
     """Trains attempts side by side, as many as memory holds. Packs live on while the same attempts come again."""
 
     def __init__(self, size: int) -> None:

@@ -15,7 +15,7 @@ MEANS = ("train_loss", "val_loss", "val_accuracy", "val_macro_f1", "epoch_second
 
 
 @dataclass(frozen=True)
-class View:
+class TrialReport:
     """A trial after an epoch."""
 
     records: Sequence[EpochRecord]
@@ -32,7 +32,7 @@ def is_behind(num_recorded: int, status: Status | None, epoch: int, epochs: int)
     return status is None and (num_recorded < epoch or num_recorded == epochs)
 
 
-def report_of(view: View) -> dict[str, Any]:
+def tune_result(view: TrialReport) -> dict[str, Any]:
     """A trial's last record, how it stands, and its notes."""
     last = asdict(view.records[-1]) if view.records else {item.name: None for item in fields(EpochRecord)}
     last["note"] = "; ".join(view.notes) or None
@@ -41,7 +41,7 @@ def report_of(view: View) -> dict[str, Any]:
     return {**last, "done": True, "status": view.status.value}
 
 
-def report_of_seeds(epoch: int, views: Sequence[View], metric: str) -> dict[str, Any]:
+def tune_result_of_seeds(epoch: int, views: Sequence[TrialReport], metric: str) -> dict[str, Any]:
     """What a configuration's search seeds have in common after ``epoch``; one that failed ends them all."""
     note = "; ".join(line for view in views for line in view.notes) or None
     failed = next((view.status for view in views if view.status not in (None, Status.COMPLETED)), None)

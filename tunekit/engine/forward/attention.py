@@ -6,7 +6,7 @@ import torch
 from torch import nn
 from torch.nn import functional as F
 
-from tunekit.engine.forward.dropout import ForwardContext, Kind, masked
+from tunekit.engine.forward.dropout import ForwardContext, MaskKind, masked
 from tunekit.engine.forward.flat_batch import FlatBatch, Group
 
 
@@ -42,7 +42,7 @@ class FlatSelfAttention(nn.Module):
     def forward(self, hidden: torch.Tensor, *_: Any, **__: Any) -> tuple[torch.Tensor, None]:
         """(K, T, H) hidden states to (K, T, H) contexts, or (K, B, H) of first tokens in the last layer; no weights."""
         batch = self.context.batch
-        dropped = self.context.next_mask(Kind.TOKEN if self.last else Kind.PAIR, self.heads, self.rate)
+        dropped = self.context.next_mask(MaskKind.TOKEN if self.last else MaskKind.PAIR, self.heads, self.rate)
         keys, values = self._in_slots(self.key(hidden), batch), self._in_slots(self.value(hidden), batch)
         if self.last:
             first = hidden.flatten(0, 1).index_select(0, batch.first).view(len(hidden), -1, hidden.shape[-1])

@@ -21,7 +21,7 @@ LEVELS = 2**16
 """A probability is rounded to a multiple of 1 / LEVELS."""
 
 
-class Kind(StrEnum):
+class MaskKind(StrEnum):
     """What has a row of a mask."""
 
     TOKEN = "token"
@@ -33,7 +33,7 @@ class Kind(StrEnum):
 class Site:
     """One use of dropout in a forward pass."""
 
-    kind: Kind
+    kind: MaskKind
     width: int
     """Entries a row."""
     levels: int
@@ -71,25 +71,27 @@ class Sites:
         self.sites = tuple(sites)
         self._thresholds = {
             kind: torch.cat([torch.full((s.width,), s.levels - LEVELS // 2) for s in self._of(kind)]).to(torch.int16)
-            for kind in Kind
+            for kind in MaskKind
             if self._of(kind)
         }
 
-    def _of(self, kind: Kind) -> list[Site]:
+    def _of(self, kind: MaskKind) -> list[Site]:
         return [site for site in self.sites if site.kind is kind]
 
     @property
     def has_pairs(self) -> bool:
         """Whether attention probabilities are dropped."""
-        return Kind.PAIR in self._thresholds
+        return MaskKind.PAIR in self._thresholds
 
-    def masks(self, draws: Sequence[tuple[MaskStream, tuple[int, ...]]], rows: dict[Kind, Sequence[int]]) -> "Masks":
+    def masks(
+        self, draws: Sequence[tuple[MaskStream, tuple[int, ...]]], rows: dict[MaskKind, Sequence[int]]
+    ) -> "Masks":
         """The masks of one forward pass of K trials; ``rows`` says how many each has of each kind.
 
         Tokens and sequences are padded to the most that a trial has, pairs are not.
         """
         widths = {kind: len(thresholds) for kind, thresholds in self._thresholds.items()}
-        found: dict[Kind, list[torch.Tensor]] = {kind: [] for kind in widths}
+        found: dict[MaskKind, list[torch.Tensor]] = {kind: [] for kind in widths}
         for trial, (stream, names) in enumerate(draws):
             sizes = {kind: rows[kind][trial] * width for kind, width in widths.items()}
             bits = stream.draw(-(-sum(sizes.values()) // 4), *names)
@@ -100,19 +102,21 @@ class Sites:
         for kind, parts in found.items():
             thresholds = self._thresholds[kind] = self._thresholds[kind].to(parts[0].device)
             kept = [(part >= thresholds).view(torch.uint8) for part in parts]
-            ready[kind] = torch.cat(kept) if kind is Kind.PAIR else nn.utils.rnn.pad_sequence(kept, batch_first=True)
+            ready[kind] = (
+                torch.cat(kept) if kind is MaskKind.PAIR else nn.utils.rnn.pad_sequence(kept, batch_first=True)
+            )
         return Masks(self.sites, ready)
 
 
 class Masks:
     """Masks of one forward pass, handed out site by site."""
 
-    def __init__(self, sites: Sequence[Site], ready: dict[Kind, torch.Tensor]) -> None:
+    def __init__(self, sites: Sequence[Site], ready: dict[MaskKind, torch.Tensor]) -> None:
         self._ready = ready
         self._sites: Iterator[Site] = iter(sites)
         self._used = dict.fromkeys(ready, 0)
 
-    def take(self, kind: Kind) -> tuple[torch.Tensor, float]:
+    def take(self, kind: MaskKind) -> tuple[torch.Tensor, float]:
         """The next site's mask, uint8: (K, T, width), (K, B, width) or (pairs, width); and its scale."""
         site = next(self._sites)
         if site.kind is not kind:
@@ -160,7 +164,7 @@ class ForwardContext:
     found: list[Site] | None = None
     """The list to which ``patching.prepare`` has each use of dropout added while it looks for them; else None."""
 
-    def next_mask(self, kind: Kind, width: int, rate: float) -> tuple[torch.Tensor, float] | None:
+    def next_mask(self, kind: MaskKind, width: int, rate: float) -> tuple[torch.Tensor, float] | None:
         """Return the mask and the scale of the next use of dropout, or None where nothing is dropped.
 
         ``kind`` says what has a row of the mask, ``width`` how many entries a row has, ``rate`` is the probability to

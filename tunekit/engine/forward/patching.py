@@ -15,7 +15,7 @@ from transformers import PreTrainedModel
 
 from tunekit.data.tokens import TokenisedSplit
 from tunekit.engine.forward.attention import FlatSelfAttention
-from tunekit.engine.forward.dropout import ForwardContext, Kind, Masks, Sites, masked
+from tunekit.engine.forward.dropout import ForwardContext, MaskKind, Masks, Sites, masked
 from tunekit.engine.forward.flat_batch import FlatBatch, flat_batch
 from tunekit.engine.forward.padded_batch import PaddedBatch, padded_batch, padded_logits
 from tunekit.models.families import FAMILIES
@@ -31,7 +31,7 @@ class ContextDropout(nn.Module):
     def forward(self, x: torch.Tensor) -> torch.Tensor:
         """``x`` (..., width), a row a token of the batch or a row a sequence, with entries dropped in training."""
         rows = x.shape[:-1].numel()
-        kind = Kind.TOKEN if rows == self.context.batch.input_ids.numel() else Kind.SEQUENCE
+        kind = MaskKind.TOKEN if rows == self.context.batch.input_ids.numel() else MaskKind.SEQUENCE
         dropped = self.context.next_mask(kind, x.shape[-1], self.rate)
         if dropped is None:
             return x
@@ -46,7 +46,7 @@ def _keep_first_tokens(module: nn.Module, inputs: tuple[torch.Tensor, ...]) -> t
     return (context, hidden.flatten(0, 1).index_select(0, batch.first).view_as(context), *rest)
 
 
-def prepare(model: PreTrainedModel, *, padded: bool = False) -> ForwardContext:
+def patch_model(model: PreTrainedModel, *, padded: bool = False) -> ForwardContext:
     """Put flat attention and dropout into ``model``, in place, and return its context; ``padded``: leave it as it is."""
     context = ForwardContext(padded=padded)
     if padded:
