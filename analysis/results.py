@@ -58,7 +58,7 @@ class Study:
 
     stores: tuple[ResultStore, ...]
     trials: pd.DataFrame
-    """``tunekit.store.frames.Frames.trials`` of the trials that count, with ``sweep``, and ``path`` of the trial's folder."""
+    """``Frames.trials`` of the trials that count, with the columns ``sweep`` and ``path``, the trial's folder."""
     epochs: pd.DataFrame
     """Their epochs, with ``path``."""
     expected: Mapping[str, tuple[int, ...]]

@@ -1,4 +1,4 @@
-"""Claims as written: the grammar of their statements and the file that holds them. ``analysis.claims.verdicts`` tests them."""
+"""The grammar of claims and the YAML file that holds them; ``analysis.claims.verdicts`` tests the claims."""
 
 import re
 from collections import Counter
@@ -102,7 +102,7 @@ class _Pair(NamedTuple):
 
 
 def load_claims(path: Path | None = None) -> list[Claim]:
-    """The claims of a YAML file, or the study's nine (``analysis/claims/study_claims.yaml``, whose head explains the form).
+    """Return the claims of a YAML file, or the study's nine, whose file ``study_claims.yaml`` explains the form.
 
     Raises UserError naming the file, the claim and what is wrong; a file over 1 MB and YAML aliases are refused.
     """

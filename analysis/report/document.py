@@ -1,4 +1,4 @@
-"""A report as data: sections of a few kinds of blocks, which ``analysis.report.pages`` writes as Markdown and as HTML."""
+"""A report as data: sections of a few kinds of blocks; ``analysis.report.pages`` writes them as Markdown and HTML."""
 
 from collections.abc import Iterable, Sequence
 from dataclasses import dataclass, field

@@ -10,7 +10,7 @@ from tests.conftest import ROOT
 
 WAITING = """
 import sys, time
-from tunekit.command import guarded
+from tunekit.commands.shared import exit_code_of
 from tunekit.errors import UserError
 
 def command():
@@ -27,7 +27,7 @@ def command():
         if sys.argv[1] == "slow":
             time.sleep(60)
 
-sys.exit(guarded(command))
+sys.exit(exit_code_of(command))
 """
 HANGING = """
 import pathlib, sys, time

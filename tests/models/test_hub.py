@@ -23,7 +23,7 @@ WORDS = ["[PAD]", "[UNK]", "[CLS]", "[SEP]", "[MASK]", "the", "soup", "was", "go
 CLIENT = """
 import sys, torch
 from tunekit.errors import UserError
-from tunekit.models import load_encoder, load_tokenizer, resolve_model
+from tunekit.models.loading import load_encoder, load_tokenizer, resolve_model
 try:
     ref = resolve_model(sys.argv[1])
     tokenizer = load_tokenizer(ref, None)

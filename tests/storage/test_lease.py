@@ -41,8 +41,8 @@ def test_a_candidate_that_loses_while_it_is_read_is_no_holder(place, monkeypatch
 
 KILLED = """
 import os, sys
-from tunekit.lease import acquire
-from tunekit.storage import location
+from tunekit.storage.lease import acquire
+from tunekit.storage.paths import location
 acquire(location(sys.argv[1]))
 os._exit(9)
 """

@@ -73,7 +73,7 @@ def test_what_lies_there_is_asked_as_of_a_folder(bucket):
 
 WRITER = """
 import sys
-from tunekit.storage import location
+from tunekit.storage.paths import location
 path = location(sys.argv[1])
 for turn in range(10**6):
     path.write_bytes(bytes([turn % 2]) * 20_000_000)

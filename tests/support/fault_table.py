@@ -1,4 +1,4 @@
-"""python -m tests.support.fault_table    put what the fault tests measured into docs/reliability.md, between its markers"""
+"""Put what the fault tests measured into docs/reliability.md, between its markers: python -m tests.support.fault_table."""
 
 import json
 

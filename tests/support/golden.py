@@ -1,4 +1,7 @@
-"""Golden values: losses of tiny specs, trial ids, and hashes of code. ``python -m tests.support.golden`` writes them anew."""
+"""Golden values: losses of tiny specs, trial ids, and hashes of code.
+
+``python -m tests.support.golden`` writes them anew.
+"""
 
 import hashlib
 import json

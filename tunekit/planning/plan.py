@@ -95,8 +95,8 @@ def make_plan(
 ) -> Plan:
     """Where each spec stands in ``store``; ``fingerprints`` are by trial_id.
 
-    ``write_cache``: leave what was read in the store's cache. ``previous``: what an earlier plan read of it, so that only what
-    changed is read again. Raises OSError where the cache can't be written.
+    With ``write_cache`` the store's cache is brought up to date. ``previous`` is what an earlier plan read of the store;
+    only what has changed since is read again. Raises OSError where the cache can't be written.
     """
     frames, names = store.frames(store.cache_folder, write_cache=write_cache, previous=previous), store.names()
     by_id: dict[str, list[Outline]] = {}

@@ -121,7 +121,10 @@ def fingerprint_in(sweep: ResolvedSweep, spec: TrialSpec) -> Fingerprint:
 def plan_sweep(
     sweep: ResolvedSweep, store: ResultStore, *, write_cache: bool = False, previous: Plan | None = None
 ) -> Plan:
-    """Where each of the sweep's trials stands; ``write_cache`` is ``make_plan``'s, ``previous`` a plan that was made earlier."""
+    """Return where each of the sweep's trials stands in ``store``.
+
+    ``write_cache`` is that of ``make_plan``; ``previous`` is a plan that was made earlier.
+    """
     fingerprints = {spec.trial_id: fingerprint_in(sweep, spec) for spec in sweep.specs}
     return make_plan(sweep.specs, fingerprints, store, write_cache=write_cache, previous=previous and previous.stored)
 

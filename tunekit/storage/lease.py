@@ -1,8 +1,17 @@
 """One driver a sweep: a lease with host and pid, and a number for each start.
 
-Starts are files ``starts/<number>.json``, created exclusively (on an object store ``starts/<number>-<name>.json``, see
-``tunekit.storage.lease``); the highest number owns the sweep. Its driver renews the file's time. Workers of an earlier start
-see the higher number and stop, though their driver was killed.
+Each start of a driver is a file ``starts/<number>.json``, which is created exclusively. The start with the highest number
+owns the sweep, and its driver renews the time of the file. Workers of an earlier start see the higher number and stop,
+even if their driver was killed.
+
+An object store has no exclusive create, so drivers that start at one moment hold an election. Each driver PUTs a
+candidate, ``starts/<number>-<name>.json``, and then lists all candidates. A driver that finds its own candidate alone has
+won. A driver that finds a candidate with a smaller name, or of a higher number, removes its own candidate and has lost.
+The driver with the smallest name waits until the other candidates are gone.
+
+The election is safe without a clock, on a store whose lists show every finished PUT (S3, Google Cloud Storage, MinIO,
+Ceph). Suppose that two drivers have won. Both made their PUT before they listed, and a winner's candidate is not removed,
+so the driver that listed later has seen the other one's candidate and can't have won.
 """
 
 import json

@@ -1,7 +1,7 @@
 """A sweep's folder <-> records and tidy DataFrames. No ray, no torch, no pickle; nothing recorded is ever overwritten.
 
 <sweep>/sweep.json                      every request: what was asked, when, by which version
-<sweep>/search.json                     of a search: its studies, what each tried and chose (tunekit.store.search_records)
+<sweep>/search.json                     of a search: its studies, what each tried and chose (search_records)
 <sweep>/trials/<name>-<trial_id>/       spec.json epochs.jsonl steps.csv summary.json predictions.parquet log.txt
 <sweep>/trials/<...>.<fingerprint>/     a trial of the same spec from other code, data or weights: stale, kept
 <sweep>/cache/                          what analysis read, to read it faster (tunekit.store.frames)

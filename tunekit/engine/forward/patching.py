@@ -1,8 +1,8 @@
 """The forward pass on flat batches: the libraries' models with our attention, dropout and last layer put in.
 
 ``prepare`` changes a model once; ``logits`` runs it, for a single trial or a pack, whose stacked model has the same
-modules. What a module needs beside its input it finds in the model's ``ForwardContext``. A model that can't run so stays the
-library's own and takes padded batches (``tunekit.engine.forward.padded_batch``).
+modules. A module finds what it needs beside its input in the model's ``ForwardContext``. A model that can't run so keeps
+the library's own forward pass and takes padded batches (``tunekit.engine.forward.padded_batch``).
 """
 
 from contextlib import AbstractContextManager, nullcontext
@@ -47,7 +47,10 @@ def _keep_first_tokens(module: nn.Module, inputs: tuple[torch.Tensor, ...]) -> t
 
 
 def patch_model(model: PreTrainedModel, *, padded: bool = False) -> ForwardContext:
-    """Put flat attention and dropout into ``model``, in place, and return its context; ``padded``: leave it as it is."""
+    """Put flat attention and dropout into ``model``, in place, and return its context.
+
+    With ``padded`` the model stays as it is.
+    """
     context = ForwardContext(padded=padded)
     if padded:
         model.tunekit_context = context
