@@ -1,4 +1,4 @@
-"""The command line's choices over the blocks of a preset or a file: filters, replaced axes, rates and parameters."""
+"""What the command line changes in the blocks of a preset or a file: filters, axes, learning rates and parameters."""
 
 from collections.abc import Mapping, Sequence
 from dataclasses import replace
@@ -22,10 +22,11 @@ def override(
     method_params: Sequence[str] = (),
     settings: Mapping[str, Any],
 ) -> list[Block]:
-    """``blocks`` with the command line's choices.
+    """Return ``blocks`` with the command line's choices.
 
-    Datasets, seeds, rates, parameters and ``settings`` that are not None replace those of each block; models or methods
-    alone filter the blocks; both together replace the list by their product. Raises UserError where nothing is left.
+    Datasets, seeds, learning rates, parameters and ``settings`` that are not None replace the values of each block.
+    Models or methods alone filter the blocks. Models and methods together replace the blocks by their product. Raises
+    UserError where nothing is left.
     """
     for name, axis in (("models", models), ("methods", methods), ("datasets", datasets), ("seeds", seeds)):
         if axis is not None and not axis:
@@ -78,14 +79,14 @@ def _filtered(blocks: Sequence[Block], axis: str, wanted: tuple[str, ...]) -> li
 
 
 def _merged(blocks: Sequence[Block], models: tuple[str, ...], methods: tuple[str, ...]) -> Block:
-    """One block over ``models`` x ``methods`` with what the blocks have in common."""
+    """Return one block over ``models`` x ``methods`` with the settings that all ``blocks`` share."""
     common = {}
     for name in SETTINGS:
         values = {getattr(block, name) for block in blocks}
         if len(values) > 1:
             raise UserError(f"the blocks differ in {name}; give --{name.replace('_', '-')} too")
         common[name] = values.pop()
-    datasets = dict.fromkeys(name for block in blocks for name in block.datasets)
+    datasets = dict.fromkeys(name for block in blocks for name in block.dataset_names)
     seeds = dict.fromkeys(seed for block in blocks for seed in block.seeds)
     rates: dict[str, float] = {}
     params: dict[str, Mapping[str, Scalar]] = {}
@@ -104,7 +105,7 @@ def _merged(blocks: Sequence[Block], models: tuple[str, ...], methods: tuple[str
 
 
 def _parse_rates(texts: Sequence[str]) -> float | dict[str, float] | None:
-    """``X`` or ``METHOD=X ...`` of the command line."""
+    """Return the learning rates of ``X`` or ``METHOD=X ...``; None where ``texts`` is empty. Raises UserError."""
     if not texts:
         return None
     rates: dict[str, float] = {}
@@ -122,7 +123,7 @@ def _parse_rates(texts: Sequence[str]) -> float | dict[str, float] | None:
 
 
 def _parse_params(texts: Sequence[str]) -> dict[str, dict[str, Scalar]]:
-    """``METHOD.NAME=VALUE ...`` of the command line."""
+    """Return the parameters of ``METHOD.NAME=VALUE ...`` by method and name. Raises UserError."""
     params: dict[str, dict[str, Scalar]] = {}
     for text in texts:
         target, equals, value = text.partition("=")
