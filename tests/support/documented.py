@@ -20,3 +20,5 @@ def commands() -> Iterator[tuple[str, list[str]]]:
                 words = shlex.split(line, comments=True)
                 if "python" in words:
                     yield page.name, words[words.index("python") + 1 :]
+                elif words[:1] == ["tunekit"]:
+                    yield page.name, ["-m", *words]

@@ -19,9 +19,9 @@ def write_sweeps(sweeps: Sequence[str], out: Path, choices: "Choices", form: For
     Raises UserError where a folder holds no sweep or a choice is unknown.
     """
     from analysis.report.report import compose
-    from analysis.sweep_records import read_sweeps
+    from analysis.results import load
 
-    records = read_sweeps(sweeps, out / "cache", _reading)
+    records = load(sweeps, out / "cache", _reading)
     write_and_print(compose(records, choices, out), out, form)
 
 
@@ -35,11 +35,11 @@ def _reading(names: Sequence[str]) -> Iterator[str]:
 
 def write_and_print(report: "Report", out: Path, form: Format) -> None:
     """Write the tables, figures and pages of ``report`` to ``out`` and print the tables."""
-    from analysis.figures.drawing import save
+    from analysis.plate import save
     from analysis.report.report import write_report
     from analysis.tables.render import write
 
-    save(report.figures, out / "figures")
+    save(report.plates, out / "figures")
     for table in report.tables:
         write(table, out / "tables")
     pages = write_report(report, out)
@@ -55,7 +55,7 @@ def write_paper(paper: Path, out: Path) -> int:
     draft = papers.compose_paper(paper, out / "cache")
     papers.write_paper(draft, out)
     missing = f"; DRAFT: {draft.missing} trials have not ended" if draft.missing else ""
-    result(f"{len(draft.texts)} texts and {len(draft.figures)} figures in {out}{missing}")
+    result(f"{len(draft.texts)} texts and {len(draft.plates)} figures in {out}{missing}")
     return 0
 
 
@@ -90,15 +90,15 @@ _AUDITED = ("accuracy", "macro_f1")
 
 
 def _clean_rows(sweep: str) -> Iterator[dict[str, Any]]:
-    """Yield a row for each cell with test scores: means and stds over its seeds, in [0, 1], on all and on clean items."""
+    """Yield a row for each cell with test scores: mean and std over its seeds, in [0, 1], on all and on clean items."""
     from analysis.cells import cells
     from analysis.report.audit import clean_scores
+    from analysis.results import load
     from analysis.statistics.this_set import Sample
-    from analysis.sweep_records import read_sweeps
     from tunekit.storage.paths import location
 
     root = location(sweep)
-    for cell in cells(read_sweeps([root])):
+    for cell in cells(load([root])):
         found = [clean_scores(root, cell.dataset, trial.path, trial.epoch) for trial in cell.completed if trial.epoch]
         known = [one for one in found if one is not None]
         if cell.split != "test" or not known:
@@ -114,7 +114,7 @@ def _clean_rows(sweep: str) -> Iterator[dict[str, Any]]:
 
 def _percent(score: dict[str, Any] | None) -> str:
     from analysis.statistics.this_set import Sample
-    from analysis.tables.table import percent
+    from analysis.tables.tables import percent
 
     return "None" if score is None else percent(Sample(score["mean"], score["std"], score["n"]))
 
@@ -124,8 +124,8 @@ def show_memory(model: str, measured: Path | None, out: Path | None, form: Forma
 
     Raises UserError for an unknown model, or a file that is no record of measurements.
     """
-    from analysis.figures.drawing import save
     from analysis.memory.report import compared, lines, memory_report, read_measured
+    from analysis.plate import save
     from analysis.report.pages import markdown_sections
     from analysis.report.report import Report, write_report
 

@@ -25,7 +25,7 @@ def report(
 ) -> int:
     """Write tables, figures, comparisons, claims and a report of one or more sweeps.
 
-    Examples:
+    For example:
 
     tunekit report ray_results/demo --out paper
 
@@ -62,7 +62,7 @@ def report(
 def paper(paper: tyro.conf.Positional[Path], out: Path, check: bool = False) -> int:
     """Write a paper's tables, figures, numbers.tex and appendix.tex, as its YAML file asks for them.
 
-    Examples:
+    For example:
 
     tunekit paper paper.yaml --out paper
 
@@ -81,7 +81,7 @@ def paper(paper: tyro.conf.Positional[Path], out: Path, check: bool = False) -> 
 def published(out: Path, format: Format = "text") -> int:
     """Write the study's Tables 1 to 4 from the register of published numbers, and its claims over them.
 
-    Example:
+    For example:
 
     tunekit published --out published
 
@@ -100,7 +100,7 @@ def audit(sweep: tyro.conf.Positional[str], format: Format = "text") -> int:
 
     Clean scores are those of the test items whose text is not in train.
 
-    Example:
+    For example:
 
     tunekit audit ray_results/demo
 
@@ -119,7 +119,7 @@ def memory(
 ) -> int:
     """Print the memory that training needs: by the study's formulas, by the closed form, and as it was measured.
 
-    Examples:
+    For example:
 
     tunekit memory --model bert
 
@@ -146,7 +146,7 @@ def import_(
 ) -> int:
     """Read a plain Ray Tune experiment (params.json and result.json of each trial) as a store. Nothing is unpickled.
 
-    Example:
+    For example:
 
     tunekit import ~/ray_results/my_experiment --map model=model_name dataset=task method:=full seed=seed
     metric=eval/f1 --out imported

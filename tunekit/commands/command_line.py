@@ -27,7 +27,7 @@ COMMANDS: dict[str, Callable[..., int]] = {
 }
 ABOUT = """Compare fine-tuning methods of language encoders, over models, datasets and seeds.
 
-Examples:
+For example:
 
 tunekit run --preset demo
 

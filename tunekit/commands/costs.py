@@ -68,7 +68,7 @@ def costs(sweep: ResolvedSweep, stored: Frames, accelerator: bool) -> list[CellC
 def peak_of(
     spec: TrialSpec, model: ModelRef, size: DatasetSize, num_labels: int, *, gpu: bool
 ) -> tuple[int | None, str]:
-    """Return a trial's peak bytes on batches of its dataset's usual lengths, and a note where no closed form gave them."""
+    """Return a trial's peak bytes on batches of usual lengths, and a note where no closed form gave them."""
     longest = min(size.longest, spec.max_length)
     sequences = min(spec.batch_size, spec.train_limit or size.train)
     # Texts are not read for this: a quarter of a batch is as long as the longest, the others as the mean.
@@ -98,7 +98,9 @@ class Earlier:
     def __init__(self, trials: "DataFrame", sizes: Mapping[str, DatasetSize]) -> None:
         """``trials`` are a store's (``Frames``); those of datasets that are not in ``sizes`` have no kind."""
         timed = trials[(trials["status"] == Status.COMPLETED.value) & (trials["train_seconds"] > 0)]
-        self.cells: dict[str, list[float]] = timed.groupby("cell")["train_seconds"].apply(list).to_dict()
+        self.cells: dict[str, list[float]] = {
+            str(cell): list(group) for cell, group in timed.groupby("cell")["train_seconds"]
+        }
         self.kinds: dict[tuple[str, str], list[float]] = {}
         for cell, seconds in self.cells.items():
             values = json.loads(cell)

@@ -1,4 +1,4 @@
-"""`tunekit doctor`: whether this machine is fit for a sweep, a line for each thing; a problem's line says how to mend it.
+"""`tunekit doctor`: whether this machine is fit for a sweep; the line of a problem says how to mend it.
 
 Fetches nothing and starts no Ray; heavy packages are imported only where a question needs them.
 """
@@ -155,7 +155,7 @@ def _pending(sweep: ResolvedSweep, storage: Place) -> list[TrialSpec]:
 def _disk(storage: Place, specs: list[TrialSpec], keep_models: str) -> Finding:
     if isinstance(storage, ObjectPath):
         return Finding("disk", True, "not looked at: records and checkpoints go to an object store")
-    free = shutil.disk_usage(_existing(storage)).free
+    free = shutil.disk_usage(str(_existing(storage))).free
     needed = estimate.disk_bytes(specs, machine.cores(), keep_models)
     text = f"{free / 1e9:.1f} GB free"
     if specs:

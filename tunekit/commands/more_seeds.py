@@ -19,8 +19,8 @@ _FIRST = MORE_SEEDS - len(DETECTABLE) + 1
 def more_seeds(specs: Sequence[TrialSpec], stored: Frames, seconds: Mapping[str, float | None]) -> list[str]:
     """Return a line for each cell of ``specs`` whose stored trials have a standard deviation.
 
-    The line says which difference in macro-F1 the planned seeds find, which one ``MORE_SEEDS`` seeds find, and what they
-    cost. ``seconds`` are those of one trial, by cell.
+    The line says which difference in macro-F1 the planned seeds find, which one ``MORE_SEEDS`` seeds find, and what
+    more seeds cost. ``seconds`` are those of one trial, by cell.
     """
     planned: dict[str, set[int]] = {}
     for spec in specs:

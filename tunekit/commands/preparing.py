@@ -20,7 +20,10 @@ def joins_cluster() -> bool:
 
 
 def estimate_hours(pending: Sequence[PlannedTrial], sweep: ResolvedSweep, say: Say) -> float | None:
-    """Say and return the hours that ``pending`` takes on this machine's processor; None where a GPU or a cluster trains."""
+    """Say and return the hours that ``pending`` takes on this machine's processor.
+
+    None where there is nothing to train, or a GPU or a cluster trains.
+    """
     if not pending or machine.has_accelerator() or joins_cluster():
         return None
     hours = estimate.cpu_hours(pending, estimate.dataset_sizes(sweep))

@@ -72,9 +72,7 @@ def _run(
         if not searching:
             resources = _prepared(request, store, options, say)
         store.add_request(_recorded(request, confirmed))
-        train(
-            plan, request.sweep, store, resources, lease, retry_failed=options.retry_failed, track=options.track
-        )
+        train(plan, request.sweep, store, resources, lease, retry_failed=options.retry_failed, track=options.track)
         plan = plan_sweep(replace(request.sweep, specs=confirmed), store)
     return studies, plan
 

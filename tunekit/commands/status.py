@@ -7,7 +7,7 @@ from contextlib import nullcontext
 from pathlib import Path
 from typing import Any
 
-from rich.console import Console, Group
+from rich.console import Console, Group, RenderableType
 from rich.live import Live
 from rich.table import Table
 from rich.text import Text
@@ -53,8 +53,8 @@ def status_group(progress: SweepProgress) -> Group:
         table.add_column(f"seed {seed}", justify="center")
     for name, seeds in progress.cells.items():
         table.add_row(Text(plain(name)), *(_mark(seeds.get(seed)) for seed in progress.seeds))
-    shown = [table, Text(LEGEND, style="dim")] if progress.cells else []
-    lines = [*summary_lines(standing), *progress.failures, *progress.notes]
+    shown: list[RenderableType] = [table, Text(LEGEND, style="dim")] if progress.cells else []
+    lines = [*summary_lines(progress), *progress.failures, *progress.notes]
     return Group(*shown, *(Text(plain(line)) for line in lines))
 
 
@@ -70,7 +70,7 @@ def write_page(progress: SweepProgress, path: Path) -> None:
         Path(__file__).with_name("status.html.j2").read_text(encoding="utf-8")
     )
     page = template.render(
-        standing=progress, lines=_plain(summary_lines(standing)), failures=_plain(progress.failures),
+        progress=progress, lines=_plain(summary_lines(progress)), failures=_plain(progress.failures),
         notes=_plain(progress.notes), legend=LEGEND, refresh=REFRESH_SECONDS,
     )  # fmt: skip
     write_atomic(path, page.encode())

@@ -22,7 +22,7 @@ def run(args: Annotated[GridArgs, Flat]) -> int:
 
     Running the same command again does what is missing and nothing else.
 
-    Examples:
+    For example:
 
     tunekit run --preset demo
 
@@ -41,7 +41,7 @@ def search(args: Annotated[SearchArgs, Flat]) -> int:
     There is one study for each model, dataset and method. All studies have the same number of trials, and the default
     configuration is always the first. Running the same command again does what is missing and nothing else.
 
-    Examples:
+    For example:
 
     tunekit search --preset demo
 
@@ -59,7 +59,7 @@ def status(
 ) -> int:
     """Show how far each trial of a sweep is, from its store alone; any machine that sees the storage can do that.
 
-    Examples:
+    For example:
 
     tunekit status ray_results/demo --watch
 
@@ -86,7 +86,7 @@ def doctor(
 ) -> int:
     """Check storage, disk, versions, Ray, GPU, data and models; the exit code is 1 where there is a problem.
 
-    Examples:
+    For example:
 
     tunekit doctor
 
@@ -116,7 +116,7 @@ def verify(
 ) -> int:
     """Train a random part of the completed trials again and compare; the exit code is 1 where one differs.
 
-    Example:
+    For example:
 
     tunekit verify ray_results/demo --fraction 0.2
 
@@ -138,7 +138,7 @@ def verify(
 def gc(sweep: tyro.conf.Positional[str], models: bool = False) -> int:
     """Remove checkpoints of ended trials and what killed processes left half written.
 
-    Example:
+    For example:
 
     tunekit gc ray_results/demo
 
@@ -168,7 +168,7 @@ def export(
 ) -> int:
     """Write a trial's model as a folder that transformers, peft or adapters load: by default the best on validation.
 
-    Example:
+    For example:
 
     tunekit export ray_results/demo --model minilm --dataset demo --method lora --to my-model
 
@@ -206,7 +206,7 @@ def predict(
 ) -> int:
     """Label the rows of a file with an exported model: CSV with row, label and the probability of each label.
 
-    Example:
+    For example:
 
     tunekit predict my-model rows.csv --text-column aspect --pair-column sentence
 
@@ -233,7 +233,7 @@ def predict(
 def stamp() -> int:
     """Write commit and source hash into the tree, for copies without .git: before ray job submit or docker build.
 
-    Example:
+    For example:
 
     tunekit stamp
     """

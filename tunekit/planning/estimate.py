@@ -72,7 +72,7 @@ def dataset_sizes(sweep: ResolvedSweep) -> dict[str, DatasetSize]:
         size = declared_size(name)
         if size is None:
             splits = sweep.own_data[name].splits
-            words = splits["train"]["text"].str.split().str.len().mean()
+            words = splits["train"]["text"].map(lambda text: len(text.split())).mean()
             scored = sum(len(frame) for split, frame in splits.items() if split != "train")
             size = DatasetSize(len(splits["train"]), scored, int(1.4 * words) + 2)
         sizes[name] = size

@@ -74,7 +74,7 @@ def _filtered(blocks: Sequence[Block], axis: str, wanted: tuple[str, ...]) -> li
     for block in blocks:
         left = tuple(name for name in getattr(block, axis) if name in wanted)
         if left:
-            kept.append(replace(block, **{axis: left}))
+            kept.append(replace(block, models=left) if axis == "models" else replace(block, methods=left))
     return kept
 
 
@@ -92,11 +92,8 @@ def _merged(blocks: Sequence[Block], models: tuple[str, ...], methods: tuple[str
     params: dict[str, Mapping[str, Scalar]] = {}
     for block in blocks:
         for method in block.methods:
-            rate, values = block.rate_of(method), block.method_params.get(method, {})
-            if method in methods and (rates.setdefault(method, rate), params.setdefault(method, values)) != (
-                rate,
-                values,
-            ):
+            mine = block.rate_of(method), block.method_params.get(method, {})
+            if method in methods and (rates.setdefault(method, mine[0]), params.setdefault(method, mine[1])) != mine:
                 raise UserError(f"the blocks differ in the learning rate or parameters of {method!r}; give a --config")
     return Block(
         models=models, methods=methods, datasets=tuple(datasets), seeds=tuple(seeds),

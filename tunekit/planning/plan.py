@@ -89,8 +89,8 @@ def make_plan(
 ) -> Plan:
     """Return how far each spec is in ``store``; ``fingerprints`` are by trial_id.
 
-    With ``write_cache`` the store's cache is brought up to date. ``previous`` is what an earlier plan read of the store;
-    only what has changed since is read again. Raises OSError where the cache can't be written.
+    With ``write_cache`` the store's cache is brought up to date. ``previous`` is what an earlier plan read of the
+    store; only what has changed since is read again. Raises OSError where the cache can't be written.
     """
     frames, names = store.frames(store.cache_folder, write_cache=write_cache, previous=previous), store.names()
     by_id: dict[str, list[Outline]] = {}
@@ -135,7 +135,9 @@ def plan_sweep(
     ``write_cache`` is that of ``make_plan``; ``previous`` is a plan that was made earlier.
     """
     fingerprints = {spec.trial_id: fingerprint_in(sweep, spec) for spec in sweep.specs}
-    return make_plan(sweep.specs, fingerprints, store, write_cache=write_cache, previous=previous and previous.stored)
+    return make_plan(
+        sweep.specs, fingerprints, store, write_cache=write_cache, previous=previous.stored if previous else None
+    )
 
 
 def describe(sweep: ResolvedSweep, plan: Plan, pending: Sequence[PlannedTrial]) -> str:

@@ -1,6 +1,6 @@
 """What a search's command names, found and checked: the sweep, a plan for each study, and what is confirmed after."""
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Mapping
 from dataclasses import dataclass, fields, replace
 
 from tunekit.data.base import DATASETS
@@ -76,9 +76,7 @@ def resolve_search(args: SearchArgs, presets: Mapping[str, SearchPreset]) -> Sea
 def _data_flags(args: SearchArgs) -> str:
     """The flags of the columns that do not have their default names, each with a space before it."""
     changed = {
-        item.name: getattr(args, item.name)
-        for item in fields(DataColumns)
-        if getattr(args, item.name) != item.default
+        item.name: getattr(args, item.name) for item in fields(DataColumns) if getattr(args, item.name) != item.default
     }
     return "".join(f" --{name.replace('_', '-')} {value}" for name, value in changed.items())
 

@@ -11,9 +11,17 @@ TrialKind = tuple[str, str, str]
 class Named(Protocol):
     """A spec, ours or an imported one."""
 
-    model: str
-    dataset: str
-    method: str
+    @property
+    def model(self) -> str:
+        """The model's name."""
+
+    @property
+    def dataset(self) -> str:
+        """The dataset's name."""
+
+    @property
+    def method(self) -> str:
+        """The method's name."""
 
 
 def kind_of(spec: Named) -> TrialKind:
