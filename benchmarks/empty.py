@@ -36,7 +36,7 @@ class EmptyRun:
     def __init__(self, job: Job, log: Callable[[str], None]) -> None:
         check_current(job.sweep, job.start)
         self.job, self.store, self.records = job, ResultStore(job.sweep), []
-        self.folder = self.store.begin(job.spec, job.fingerprint)
+        self.folder = self.store.open_trial(job.spec, job.fingerprint)
         self.built = Built(0, 0, None, {"pack_size": 1})
         log(f"{job.spec.label}: epoch 1 of {job.spec.epochs} begins")
 

@@ -112,7 +112,7 @@ class Simulation:
         for epoch in range(1, specs[0].epochs + 1):
             scores = []
             for spec in specs:
-                folder = self.store.begin(spec, self.bases[trial["study"]].fingerprint)
+                folder = self.store.open_trial(spec, self.bases[trial["study"]].fingerprint)
                 stored = self.store.read(folder)
                 if len(stored.epochs) < epoch:
                     if spec.learning_rate > NAN_ABOVE:

@@ -60,7 +60,7 @@ class TrialRun:
         check_device({job.spec.precision}, gpu=self.device.type == "cuda")
         _be_deterministic(self.device, job.threads)
         memory_peak.reset_peak(self.device)
-        self.folder = self.store.begin(job.spec, job.fingerprint)
+        self.folder = self.store.open_trial(job.spec, job.fingerprint)
         prepared = prepare_splits(job.spec, job.fingerprint, job.model, self.store.data_folder)
         self.data, self.splits = prepared.data, prepared.splits
         used = memory_peak.used_bytes(self.device)
@@ -244,7 +244,7 @@ class TrialRun:
     def save(self) -> None:
         """A checkpoint of where it stands, at an epoch's end. Raises OSError."""
         started, history = time.monotonic(), [asdict(item) for item in self.records]
-        self.store.sync_sides(self.folder)
+        self.store.wait_for_disk(self.folder)
         one, folder = self.member, self.folder / "checkpoint"
         checkpoint.save_checkpoint(folder, one.model, one.optimizer, step=one.step, history=history)
         self.last_checkpoint = time.monotonic()
@@ -280,7 +280,7 @@ def end(job: Job, status: Status, error: str) -> TrialSummary:
     """
     check_current(job.sweep, job.start)
     store = ResultStore(job.sweep)
-    folder = store.begin(job.spec, job.fingerprint)
+    folder = store.open_trial(job.spec, job.fingerprint)
     records = store.read(folder).epochs
     summary = summarise(records, status, built=None, error=error)
     store.write_summary(folder, summary)
