@@ -14,7 +14,7 @@ import pandas as pd
 
 from tunekit.commands.console import Progress
 from tunekit.engine.job import Job
-from tunekit.engine.summary import SCORED, Built, summarise
+from tunekit.engine.summary import Built, summarise
 from tunekit.methods.base import complete_params
 from tunekit.models.loading import resolve_model
 from tunekit.planning.blocks import Block
@@ -26,6 +26,7 @@ from tunekit.runner.trainables import TrialTrainable
 from tunekit.schema import EpochRecord, Status, TrialSpec, TrialSummary
 from tunekit.storage.lease import acquire, check_current
 from tunekit.store.result_store import ResultStore
+from tunekit.tasks import task_of
 
 MODEL, DATASET, METHOD = "tiny-bert", "demo", "full"
 
@@ -48,7 +49,7 @@ class EmptyRun:
     def train_epoch(self) -> None:
         """Record an epoch."""
         check_current(self.job.sweep, self.job.start)
-        unscored = dict.fromkeys(SCORED)
+        unscored = dict.fromkeys(task_of(DATASET).score_names)
         epoch = len(self.records) + 1
         self.records.append(
             EpochRecord(
@@ -64,7 +65,7 @@ class EmptyRun:
     def finish(self) -> TrialSummary:
         """Write the summary."""
         check_current(self.job.sweep, self.job.start)
-        summary = summarise(self.records, Status.COMPLETED, built=self.built)
+        summary = summarise(self.records, Status.COMPLETED, task=task_of(DATASET), built=self.built)
         self.store.write_summary(self.folder, summary)
         return summary
 

@@ -10,7 +10,7 @@ from tunekit.store.records import running_best
 
 OBJECTIVE = "objective"
 """Key of a search's results: the running best on validation, mean over the search seeds."""
-MEANS = ("train_loss", "val_loss", "val_accuracy", "val_macro_f1", "epoch_seconds")
+MEANS = tuple(one.name for one in fields(EpochRecord) if one.name.startswith(("train_loss", "val_", "epoch_seconds")))
 """What a search's results hold beside it, as means over the seeds."""
 
 
