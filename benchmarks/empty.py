@@ -4,7 +4,7 @@ Only the run in the actor is replaced, by one that writes the records of each ep
 """
 
 import time
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from contextlib import redirect_stdout
 from pathlib import Path
 from typing import Any
@@ -73,12 +73,14 @@ class EmptyRun:
 class EmptyTrainable(TrialTrainable):
     """The grid's trainable over ``EmptyRun``."""
 
-    def setup(self, config: dict[str, Any], jobs: dict[str, Job], driver: Driver | None = None) -> None:
+    def setup(
+        self, config: dict[str, Any], jobs: Mapping[str, Job], capacity: int = 1, driver: Driver | None = None
+    ) -> None:
         """Replace the run in this actor's process, then be as the grid's."""
         from tunekit.worker import attempt
 
         attempt.TrialRun = EmptyRun
-        super().setup(config, jobs, driver)
+        super().setup(config, jobs, capacity, driver)
 
 
 Ends = list[float]
