@@ -8,7 +8,7 @@ import pytest
 from analysis.__main__ import main
 from analysis.cells import cells
 from analysis.results import load
-from tests.analysis.test_damage import Bomb
+from tests.support.pickles import Bomb
 from tunekit.store.result_store import ResultStore
 
 MAP = ["model=backbone", "dataset=task", "method:=full", "seed=seed", "metric=eval/f1"]

@@ -7,8 +7,8 @@ from dataclasses import replace
 import pytest
 import yaml
 
-from tests.commands.test_grid import DATA
 from tests.conftest import ROOT
+from tests.support.datasets import DATA
 from tests.support.search_simulation import Simulation, plan_for
 from tests.support.trials import run_script
 from tunekit.data.base import DATASETS
