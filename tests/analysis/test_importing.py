@@ -167,7 +167,7 @@ def test_pickles_are_never_read(experiment, tmp_path, capsys):
     ("mapping", "words"),
     [
         (["seed"], "takes NAME=KEY"),
-        (["metrik=f1"], "did you mean metric?"),
+        (["metrik=f1"], "did you mean 'metric'?"),
         (MAP[:-1], "lacks metric"),
         ([*MAP, "seed=seed"], "names seed twice"),
         ([*MAP[:3], "seed:=3", MAP[4]], "only model, dataset, method"),

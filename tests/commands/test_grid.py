@@ -17,9 +17,9 @@ from tunekit.store.result_store import ResultStore
 @pytest.mark.parametrize(
     ("arguments", "message"),
     [
-        (["--models", "bertt", "--methods", "full"], "unknown model 'bertt': did you mean 'bert'?"),
-        (["--datasets", "demoo"], "unknown dataset 'demoo': did you mean 'demo'?"),
-        (["--methods", "lorra"], "unknown method 'lorra': did you mean 'lora'?"),
+        (["--models", "bertt", "--methods", "full"], "unknown model 'bertt', did you mean 'bert'?"),
+        (["--datasets", "demoo"], "unknown dataset 'demoo', did you mean 'demo'?"),
+        (["--methods", "lorra"], "unknown method 'lorra', did you mean 'lora'?"),
         (["--method-params", "lora.rank=3"], "method 'lora' has no parameter 'rank'"),
         (["--seeds"], "--seeds names none"),
         (["--preset", "tiny"], "unknown preset 'tiny'"),
@@ -29,7 +29,7 @@ from tunekit.store.result_store import ResultStore
         (["--max-concurrent", "0"], "--max-concurrent must be 1 or more"),
         (["--cpus-per-trial", "4096"], "more than the"),
         (["--json"], "--json goes with --dry-run"),
-        (["--datasets", "column.csv"], "column.csv, line 1: no column 'text' (did you mean 'txt'?)"),
+        (["--datasets", "column.csv"], "column.csv, line 1: no column 'text', did you mean 'txt'?"),
         (["--datasets", "empty.csv"], "empty.csv, line 3: empty text"),
         (["--datasets", "broken.jsonl"], "broken.jsonl, line 2: broken JSON"),
         (["--datasets", "new_label"], "label 'z' of test never occurs in train"),

@@ -6,6 +6,7 @@ import sys
 import pytest
 
 HEAVY = "torch transformers ray adapters peft datasets"
+CONCLUDING = "matplotlib scipy sklearn"
 
 
 def loaded(module: str, forbidden: str) -> list[str]:
@@ -19,6 +20,7 @@ def loaded(module: str, forbidden: str) -> list[str]:
     ("module", "forbidden"),
     [
         ("analysis.tables.tables", HEAVY),
+        ("tunekit", f"{HEAVY} {CONCLUDING}"),
         ("tunekit.schema", f"{HEAVY} pandas numpy"),
         ("tunekit.planning.plan", HEAVY),
         ("tunekit.store.requests", HEAVY),
