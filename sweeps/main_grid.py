@@ -9,7 +9,7 @@ The presets are in tunekit/planning/presets.py.
 
 import sys
 
-from tunekit.__main__ import main
+from tunekit.commands.command_line import main
 
 if __name__ == "__main__":
     sys.exit(main(["run", *sys.argv[1:]]))
