@@ -21,12 +21,12 @@ from tunekit.planning.blocks import Block
 from tunekit.planning.resolve import ResolvedSweep, plan_sweep
 from tunekit.planning.resources import Resources
 from tunekit.runner import grid
-from tunekit.runner.nodes import Driver
 from tunekit.runner.trainables import TrialTrainable
 from tunekit.schema import EpochRecord, Status, TrialSpec, TrialSummary
 from tunekit.storage.lease import acquire, check_current
 from tunekit.store.result_store import ResultStore
 from tunekit.tasks import task_of
+from tunekit.worker import attempt
 
 MODEL, DATASET, METHOD = "tiny-bert", "demo", "full"
 
@@ -36,7 +36,8 @@ class EmptyRun:
 
     def __init__(self, job: Job, log: Callable[[str], None]) -> None:
         check_current(job.sweep, job.start)
-        self.job, self.store, self.records = job, ResultStore(job.sweep), []
+        self.job, self.store = job, ResultStore(job.sweep)
+        self.records: list[EpochRecord] = []
         self.folder = self.store.open_trial(job.spec, job.fingerprint)
         self.built = Built(0, 0, None, {"pack_size": 1})
         log(f"{job.spec.label}: epoch 1 of {job.spec.epochs} begins")
@@ -73,14 +74,10 @@ class EmptyRun:
 class EmptyTrainable(TrialTrainable):
     """The grid's trainable over ``EmptyRun``."""
 
-    def setup(
-        self, config: dict[str, Any], jobs: Mapping[str, Job], capacity: int = 1, driver: Driver | None = None
-    ) -> None:
-        """Replace the run in this actor's process, then be as the grid's."""
-        from tunekit.worker import attempt
-
-        attempt.TrialRun = EmptyRun
-        super().setup(config, jobs, capacity, driver)
+    def setup(self, *arguments: Any, **options: Any) -> None:
+        """Put ``EmptyRun`` in the place of ``TrialRun`` for as long as this actor's process lives."""
+        mock.patch.object(attempt, "TrialRun", EmptyRun).start()
+        super().setup(*arguments, **options)
 
 
 Ends = list[float]
