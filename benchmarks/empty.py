@@ -5,7 +5,7 @@ Only the run in the actor is replaced, by one that writes the records of each ep
 
 import time
 from collections.abc import Callable, Sequence
-from contextlib import redirect_stdout
+from contextlib import redirect_stderr
 from pathlib import Path
 from typing import Any
 from unittest import mock
@@ -14,17 +14,19 @@ import pandas as pd
 
 from tunekit.commands.console import Progress
 from tunekit.engine.job import Job
-from tunekit.engine.summary import SCORED, Built, summarise
+from tunekit.engine.summary import Built, summarise
 from tunekit.methods.base import complete_params
 from tunekit.models.loading import resolve_model
 from tunekit.planning.blocks import Block
-from tunekit.planning.resolve import ResolvedSweep, plan_sweep
+from tunekit.planning.plan import plan_sweep
+from tunekit.planning.resolve import ResolvedSweep
 from tunekit.planning.resources import Resources
 from tunekit.runner import grid
 from tunekit.runner.trainables import TrialTrainable
 from tunekit.schema import EpochRecord, Status, TrialSpec, TrialSummary
 from tunekit.storage.lease import acquire, check_current
 from tunekit.store.result_store import ResultStore
+from tunekit.tasks import task_of
 from tunekit.worker import attempt
 
 MODEL, DATASET, METHOD = "tiny-bert", "demo", "full"
@@ -37,7 +39,7 @@ class EmptyRun:
         check_current(job.sweep, job.start)
         self.job, self.store = job, ResultStore(job.sweep)
         self.records: list[EpochRecord] = []
-        self.folder = self.store.begin(job.spec, job.fingerprint)
+        self.folder = self.store.open_trial(job.spec, job.fingerprint)
         self.built = Built(0, 0, None, {"pack_size": 1})
         log(f"{job.spec.label}: epoch 1 of {job.spec.epochs} begins")
 
@@ -49,7 +51,7 @@ class EmptyRun:
     def train_epoch(self) -> None:
         """Write the records of the next epoch."""
         check_current(self.job.sweep, self.job.start)
-        unscored = dict.fromkeys(SCORED)
+        unscored = dict.fromkeys(task_of(DATASET).score_names)
         epoch = len(self.records) + 1
         self.records.append(
             EpochRecord(
@@ -65,7 +67,7 @@ class EmptyRun:
     def finish(self) -> TrialSummary:
         """Write the trial's summary and return it."""
         check_current(self.job.sweep, self.job.start)
-        summary = summarise(self.records, Status.COMPLETED, built=self.built)
+        summary = summarise(self.records, Status.COMPLETED, task=task_of(DATASET), built=self.built)
         self.store.write_summary(self.folder, summary)
         return summary
 
@@ -127,7 +129,7 @@ def run_empty(specs: Sequence[TrialSpec], root: Path, measure: Callable[[], Any]
     plan, lease, ref = plan_sweep(sweep_of(specs), store), acquire(store.root), resolve_model(MODEL)
     with (
         (root.parent / "events").open("w") as events,
-        redirect_stdout(events),
+        redirect_stderr(events),
         mock.patch.object(grid, "TrialTrainable", EmptyTrainable),
     ):
         progress = Timed(plan, {spec.trial_id: spec for spec in specs})

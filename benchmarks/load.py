@@ -111,7 +111,7 @@ def copies(store: Path, target: Path, num_trials: int) -> None:
         again, values = number // len(trials), trial.spec.to_dict()
         values["settings"] = {"learning_rate": values["settings"]["learning_rate"] + again}
         spec = type(trial.spec).from_dict(values)
-        place = sink.begin(spec, trial.fingerprint)
+        place = sink.open_trial(spec, trial.fingerprint)
         for name in ("epochs.jsonl", "summary.json"):
             (place / name).write_bytes((trial.folder / name).read_bytes())
 

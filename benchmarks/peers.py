@@ -36,9 +36,9 @@ from transformers.trainer_pt_utils import LengthGroupedSampler
 from benchmarks.harness import write_record
 from benchmarks.trial import Case, Slice, case_of, model_of, order_of, prepared_of
 from benchmarks.workers import Gate
-from tunekit.engine.scoring import scores
 from tunekit.engine.train import LabelledSplit
 from tunekit.seeding import stream_seed
+from tunekit.tasks.classification import label_scores
 
 TUNED = {"logging_nan_inf_filter": False, "logging_strategy": "no"}
 
@@ -209,7 +209,7 @@ def trial(config: Mapping[str, Any]) -> None:
     trainer = Trainer(
         **options_of(PEERS[config["peer"]], case, eval_strategy="epoch"),
         eval_dataset={split: Rows(rows) for split, rows in prepared.splits.items() if split != "train"},
-        compute_metrics=lambda found: scores(found.label_ids, found.predictions.argmax(axis=1), num_labels),
+        compute_metrics=lambda found: label_scores(found.label_ids, found.predictions.argmax(axis=1), num_labels),
         callbacks=[Report()],
     )
     trainer.remove_callback(PrinterCallback)

@@ -19,13 +19,13 @@ from benchmarks.replays.encoder import write_encoder
 from benchmarks.replays.table import PATH, POINTS, add_trial, recorded, spec_settings
 from tunekit.data.base import DATASETS
 from tunekit.engine.build import build_model, prepare_splits
-from tunekit.engine.scoring import scores
 from tunekit.engine.train import Member, Pack
 from tunekit.errors import UserError
 from tunekit.methods.base import complete_params
 from tunekit.models.loading import ModelRef, resolve_model
 from tunekit.planning.fingerprints import fingerprint_of
 from tunekit.schema import Scalar, TrialSpec
+from tunekit.tasks.classification import label_scores
 
 DATASET = "agnews_7k6"
 SEEDS = (1, 2, 3)
@@ -52,7 +52,7 @@ def train(spec: TrialSpec, model: ModelRef, folder: Path) -> list[tuple[float, f
         pair = []
         for split in (prepared.splits["val"], prepared.splits["test"]):
             predicted = pack.predict(split)[0].argmax(axis=1)
-            pair.append(scores(split.labels, predicted, len(prepared.data.label_names))["macro_f1"])
+            pair.append(label_scores(split.labels, predicted, len(prepared.data.label_names))["macro_f1"])
         curve.append((pair[0], pair[1]))
     return curve
 

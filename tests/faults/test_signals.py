@@ -12,7 +12,7 @@ pytestmark = pytest.mark.slow
 
 WAITING = """
 import sys, time
-from tunekit.commands.shared import exit_code_of
+from tunekit.commands.exit_codes import exit_code_of
 from tunekit.errors import UserError
 
 def command():
