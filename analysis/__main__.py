@@ -19,22 +19,22 @@ from rich.progress import track
 from analysis.cells import SELECTIONS, cells
 from analysis.claims.published import PublishedTable, published_lookup, register, tables
 from analysis.claims.verdicts import evaluate, load_claims
+from analysis.figures.drawing import save
 from analysis.foreign.importing import import_experiment, parse_map
 from analysis.memory.report import MemoryModel, memory
 from analysis.names import SPLITS
 from analysis.paper.paper import compose_paper, differences, write_paper
-from analysis.plate import save
 from analysis.report.audit import audit, audit_section, clean_scores
 from analysis.report.comparisons import comparisons_section
 from analysis.report.document import Section
 from analysis.report.pages import markdown_sections
 from analysis.report.report import Choices, Report, compose, write_report
 from analysis.report.summary import claims_section, headline_section
-from analysis.results import load
 from analysis.statistics.grim import Fit, grim
 from analysis.statistics.this_set import Sample
+from analysis.sweep_records import load
+from analysis.tables.build import Row, Score, Table, TableSpec, build, percent
 from analysis.tables.render import terminal, write
-from analysis.tables.tables import Row, Score, Table, TableSpec, build, percent
 from tunekit.errors import UserError
 from tunekit.storage.paths import location
 from tunekit.store.records import DamagedRecord

@@ -14,8 +14,8 @@ import pandas as pd
 
 from analysis.names import LABELS, metric_name, setting_text, varying
 from analysis.predictions import METRICS, collapsed, per_class_f1, read_predictions
-from analysis.results import Study
 from analysis.statistics.this_set import Sample
+from analysis.sweep_records import Study
 from tunekit.errors import UserError
 from tunekit.schema import Scalar, Status
 from tunekit.storage.paths import Place, location

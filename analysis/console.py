@@ -8,11 +8,11 @@ from rich.table import Table
 
 from analysis.cells import cells
 from analysis.report.search_section import tuned_grid
-from analysis.results import load
 from analysis.search import searched
 from analysis.statistics.power import detectable_difference
+from analysis.sweep_records import load
+from analysis.tables.build import build, default_specs
 from analysis.tables.render import terminal
-from analysis.tables.tables import build, default_specs
 from tunekit.schema import TrialSpec
 from tunekit.store.result_store import ResultStore
 

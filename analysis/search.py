@@ -11,8 +11,8 @@ import pandas as pd
 from analysis.cells import Cell, Run
 from analysis.names import LABELS, SHORT, metric_name, number, rounded
 from analysis.predictions import read_predictions
-from analysis.results import Study
 from analysis.statistics.this_set import Sample
+from analysis.sweep_records import Study
 from tunekit.schema import Status
 from tunekit.search.choosing import Candidate, item_standard_error, pareto, select
 from tunekit.store.search_records import ROLES, SearchStudy, SearchTrial, TrialState

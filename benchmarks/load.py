@@ -14,7 +14,7 @@ from typing import Any
 
 from analysis.cells import cells
 from analysis.foreign.importing import import_experiment, parse_map
-from analysis.results import load
+from analysis.sweep_records import load
 from benchmarks.harness import Outcome, interleaved, ratio_of
 from tunekit.store.frames import read_frames
 from tunekit.store.result_store import ResultStore

@@ -11,7 +11,7 @@ from matplotlib.axes import Axes
 from matplotlib.figure import Figure
 from matplotlib.ticker import MaxNLocator
 
-from analysis.plate import hover, wrapped
+from analysis.figures.drawing import hover, wrapped
 from tunekit.schema import EpochRecord
 
 FIELDS = {item.name: item.metadata for item in fields(EpochRecord)}

@@ -10,14 +10,14 @@ from matplotlib.figure import Figure
 
 from analysis.cells import Cell, called
 from analysis.figures.curves import Column, learning_curves, overview, share_limits
+from analysis.figures.drawing import Plate, figure_stem, settle, wrapped
 from analysis.figures.plots import confusion_matrix, score_against_cost, seed_spread
 from analysis.figures.search_figures import search_figures
 from analysis.names import SPLITS, numbered
-from analysis.plate import Plate, figure_stem, settle, wrapped
 from analysis.predictions import confusion, read_predictions
-from analysis.results import Study
 from analysis.search import searched
 from analysis.statistics.this_set import mean_interval
+from analysis.sweep_records import Study
 from tunekit.store.records import DamagedRecord
 
 # Of a trial's summary: the axis, and what is 1 on it.

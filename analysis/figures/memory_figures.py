@@ -5,9 +5,9 @@ from matplotlib.axes import Axes
 from matplotlib.figure import Figure
 from matplotlib.ticker import FixedLocator, NullLocator, ScalarFormatter
 
+from analysis.figures.drawing import Plate, hover, settle
 from analysis.figures.plots import BLUE, GREY
 from analysis.names import NAMES
-from analysis.plate import Plate, hover, settle
 
 GIB = 2**30
 BATCH = 32

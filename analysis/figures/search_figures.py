@@ -9,7 +9,7 @@ from matplotlib.colors import Normalize
 from matplotlib.figure import Figure
 from matplotlib.ticker import MaxNLocator
 
-from analysis.expected import drawn, expected_best, importances, refused
+from analysis.figures.drawing import Plate, figure_stem, wrapped
 from analysis.figures.search_plots import (
     LATER,
     contour,
@@ -21,8 +21,8 @@ from analysis.figures.search_plots import (
     slice_of,
 )
 from analysis.names import metric_name, numbered
-from analysis.plate import Plate, figure_stem, wrapped
 from analysis.search import MARGIN, Searched, configuration, is_score, objective_name
+from analysis.search_statistics import drawn, expected_best, importances, refused
 from tunekit.store.search_records import TrialState
 
 MAX_SLICES = 4

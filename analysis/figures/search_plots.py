@@ -15,9 +15,9 @@ from matplotlib.ticker import FixedLocator, MaxNLocator, NullFormatter, NullLoca
 from matplotlib.tri import Triangulation
 
 from analysis.figures.curves import Pen
+from analysis.figures.drawing import hover, wrapped
 from analysis.figures.plots import BLUE, GREY, log_ticks
 from analysis.names import number, rounded
-from analysis.plate import hover, wrapped
 
 # Okabe and Ito's palette; told apart by marker and line too.
 SERIES = (

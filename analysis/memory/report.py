@@ -10,11 +10,11 @@ from typing import Any
 import pandas as pd
 from rich.console import Console
 
+from analysis.figures.drawing import Plate, save
 from analysis.figures.memory_figures import memory_plates, saved_share
 from analysis.memory import study_formulas as study_memory
 from analysis.memory.study_formulas import MIB, study_sections
 from analysis.names import NAMES
-from analysis.plate import Plate, save
 from analysis.report.document import Grid, Inline, Paragraph, Section
 from analysis.report.pages import markdown_sections
 from analysis.report.report import Report, write_report

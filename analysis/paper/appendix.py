@@ -8,8 +8,8 @@ from analysis.names import number
 from analysis.report.audit import DatasetAudit, audit
 from analysis.report.document import Grid, Inline, Paragraph, Section, kept
 from analysis.report.evidence import costs_section, provenance_section, selection_section
-from analysis.results import Study
-from analysis.tables.tables import percent
+from analysis.sweep_records import Study
+from analysis.tables.build import percent
 from tunekit.schema import Scalar
 
 

@@ -15,17 +15,17 @@ import pandas as pd
 
 from analysis.cells import Cell, cells
 from analysis.claims.verdicts import Verdict, evaluate, load_claims
+from analysis.figures.drawing import Plate, save
 from analysis.figures.figures import figures_of
 from analysis.paper.appendix import appendix_sections
 from analysis.paper.spec import read_paper, table_specs
 from analysis.paper.tex import latex_sections
-from analysis.plate import Plate, save
 from analysis.report.document import Section
 from analysis.report.report import figure_sections, lookup_of
 from analysis.report.summary import claims_section
-from analysis.results import Study, load
+from analysis.sweep_records import Study, load
+from analysis.tables.build import Table, build, default_specs
 from analysis.tables.render import FORMATS, escape_tex
-from analysis.tables.tables import Table, build, default_specs
 from tunekit.errors import UserError
 from tunekit.parsing import strict_json
 from tunekit.schema import slug

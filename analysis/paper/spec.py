@@ -24,7 +24,7 @@ from typing import Any
 from analysis.cells import SELECTIONS, Cell
 from analysis.names import number
 from analysis.report.report import KINDS, METRICS
-from analysis.tables.tables import PER_CLASS, Row, TableSpec, score_of
+from analysis.tables.build import PER_CLASS, Row, TableSpec, score_of
 from tunekit.errors import UserError
 from tunekit.parsing import read_yaml
 from tunekit.schema import Scalar, slug

@@ -2,10 +2,10 @@
 
 from collections.abc import Sequence
 
-from analysis.plate import Plate
+from analysis.figures.drawing import Plate
 from analysis.report.document import Details, Grid, Paragraph, Points, Section
+from analysis.tables.build import Table
 from analysis.tables.render import escape_tex, latex
-from analysis.tables.tables import Table
 
 _HEADS = ("section", "subsection", "subsubsection")
 

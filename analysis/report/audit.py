@@ -13,7 +13,7 @@ from analysis.cells import FAILURES, Cell
 from analysis.predictions import METRICS, IntArray, accuracy, per_class_f1, read_columns, read_predictions
 from analysis.predictions import METRICS as SCORES
 from analysis.report.document import Grid, Points, Section
-from analysis.results import DatasetFacts, Study
+from analysis.sweep_records import DatasetFacts, Study
 from tunekit.errors import UserError
 from tunekit.parsing import strict_json
 from tunekit.storage.paths import Place

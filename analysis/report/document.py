@@ -3,8 +3,8 @@
 from collections.abc import Iterable, Sequence
 from dataclasses import dataclass, field
 
-from analysis.plate import Plate
-from analysis.tables.tables import Table
+from analysis.figures.drawing import Plate
+from analysis.tables.build import Table
 
 
 @dataclass(frozen=True)

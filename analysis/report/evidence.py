@@ -11,11 +11,11 @@ from analysis.cells import SELECTIONS, Cell, Run, called, cells
 from analysis.names import SPLITS
 from analysis.report.comparisons import runs_of
 from analysis.report.document import Block, Details, Grid, Inline, Link, Paragraph, Points, Section
-from analysis.results import Study
 from analysis.statistics.new_text import Runs, accuracy_interval, macro_f1_interval
 from analysis.statistics.power import std_interval
 from analysis.statistics.this_set import Interval, mean_interval
-from analysis.tables.tables import percent
+from analysis.sweep_records import Study
+from analysis.tables.build import percent
 from tunekit.storage.paths import Place
 from tunekit.store.records import DamagedRecord
 

@@ -6,10 +6,10 @@ from importlib import resources
 import jinja2
 from markupsafe import Markup
 
-from analysis.plate import Plate, svg_text
+from analysis.figures.drawing import Plate, svg_text
 from analysis.report.document import Block, Details, Grid, Inline, Link, Paragraph, Points, Section
+from analysis.tables.build import Table
 from analysis.tables.render import escape_markdown, html_table, markdown
-from analysis.tables.tables import Table
 
 
 def markdown_page(title: str, sections: Sequence[Section]) -> str:

@@ -7,8 +7,8 @@ from pathlib import Path
 from analysis.cells import Cell, cells
 from analysis.claims.published import Lookup
 from analysis.claims.verdicts import evaluate, load_claims
+from analysis.figures.drawing import Plate
 from analysis.figures.figures import figures_of
-from analysis.plate import Plate
 from analysis.report.audit import audit, audit_section, filled_with_majority
 from analysis.report.comparisons import comparisons_section, single_runs_section
 from analysis.report.document import Section, kept
@@ -30,10 +30,10 @@ from analysis.report.summary import (
     left_out_section,
     published_section,
 )
-from analysis.results import Study
 from analysis.search import searched
 from analysis.statistics.this_set import Sample
-from analysis.tables.tables import PER_CLASS, Table, build, default_specs
+from analysis.sweep_records import Study
+from analysis.tables.build import PER_CLASS, Table, build, default_specs
 from tunekit.errors import UserError
 
 METRICS = ("accuracy", "macro_f1", "micro_f1", "mcc", "weighted_f1", PER_CLASS)

@@ -3,7 +3,6 @@
 from collections import Counter
 from collections.abc import Sequence
 
-from analysis.expected import importances, refused
 from analysis.names import metric_name, rounded
 from analysis.report.document import Block, Grid, Inline, Link, Paragraph, Points, Section
 from analysis.search import (
@@ -17,8 +16,9 @@ from analysis.search import (
     shown,
     space_text,
 )
+from analysis.search_statistics import importances, refused
 from analysis.statistics.this_set import welch
-from analysis.tables.tables import percent
+from analysis.tables.build import percent
 from tunekit.store.search_records import SearchTrial
 
 

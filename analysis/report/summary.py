@@ -8,8 +8,8 @@ from analysis.claims.published import register
 from analysis.claims.verdicts import Verdict
 from analysis.names import SPLITS, metric_name
 from analysis.report.document import Grid, Inline, Link, Paragraph, Points, Section
-from analysis.results import Study
-from analysis.tables.tables import EPOCHS, Table, percent
+from analysis.sweep_records import Study
+from analysis.tables.build import EPOCHS, Table, percent
 from tunekit.errors import UserError
 
 

@@ -11,7 +11,7 @@ from pathlib import Path
 import rich.markup
 import rich.table
 
-from analysis.tables.tables import Entry, Table
+from analysis.tables.build import Entry, Table
 
 _TEX = {
     "\\": r"\textbackslash{}", "&": r"\&", "%": r"\%", "$": r"\$", "#": r"\#", "_": r"\_", "{": r"\{", "}": r"\}",

@@ -6,7 +6,7 @@ import pytest
 from matplotlib.figure import Figure
 
 from analysis.figures.curves import learning_curves, loss_curve, score_curve, share_limits
-from analysis.plate import Plate, save
+from analysis.figures.drawing import Plate, save
 
 SEEDS, EPOCHS = 3, 4
 

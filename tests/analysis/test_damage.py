@@ -12,7 +12,7 @@ from analysis.__main__ import main
 from analysis.cells import cells
 from analysis.report.pages import markdown_page
 from analysis.report.report import Choices, compose
-from analysis.results import load
+from analysis.sweep_records import load
 from tests.analysis.test_golden_store import GOLDEN
 
 

@@ -12,8 +12,8 @@ from analysis.__main__ import main
 from analysis.cells import cells
 from analysis.report.audit import filled_with_majority
 from analysis.report.evidence import intervals_section, selection_section
-from analysis.results import load
 from analysis.statistics.this_set import mean_interval
+from analysis.sweep_records import load
 from tests.analysis.test_golden_store import GOLDEN
 from tests.support.stores import add, ask
 from tunekit.errors import UserError

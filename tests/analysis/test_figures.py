@@ -4,7 +4,7 @@ import pytest
 
 from analysis.cells import cells
 from analysis.figures.figures import figures_of, in_order
-from analysis.results import load
+from analysis.sweep_records import load
 from tests.support.stores import add, ask
 from tunekit.store.records import DamagedRecord
 from tunekit.store.result_store import ResultStore

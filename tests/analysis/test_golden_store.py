@@ -12,10 +12,10 @@ from sklearn.metrics import f1_score
 
 from analysis.cells import cells
 from analysis.report.comparisons import against_best
-from analysis.results import load
 from analysis.statistics.this_set import mean_interval
+from analysis.sweep_records import load
+from analysis.tables.build import build, default_specs
 from analysis.tables.render import markdown
-from analysis.tables.tables import build, default_specs
 
 GOLDEN = Path(__file__).parent.parent / "data" / "golden_store"
 TABLE = """\

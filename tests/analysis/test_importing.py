@@ -7,7 +7,7 @@ import pytest
 
 from analysis.__main__ import main
 from analysis.cells import cells
-from analysis.results import load
+from analysis.sweep_records import load
 from tests.analysis.test_damage import Bomb
 from tunekit.store.result_store import ResultStore
 

@@ -12,7 +12,7 @@ from analysis.figures.memory_figures import saved_share
 from analysis.memory.report import BATCHES, LENGTHS, compared, memory_report, read_measured
 from analysis.memory.study_formulas import EXAMPLE, H_ADAPTER, PRINTED, adapter, adapter_with_backbone, full, num_params
 from analysis.report.evidence import predictions_section
-from analysis.results import load
+from analysis.sweep_records import load
 from tests.conftest import ROOT
 from tests.support.stores import add, ask
 from tunekit.memory import BatchSizes, Shape, Work, saved_bytes

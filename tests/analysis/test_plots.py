@@ -9,8 +9,8 @@ from hypothesis import given
 from hypothesis import strategies as st
 from matplotlib.figure import Figure
 
+from analysis.figures.drawing import SVG, hover, settle, svg_text
 from analysis.figures.plots import confusion_matrix, pareto, score_against_cost, seed_spread
-from analysis.plate import SVG, hover, settle, svg_text
 
 HOSTILE = r'$\frac$ <script>alert("x")</script> _a_'
 

@@ -16,8 +16,8 @@ from analysis.report.document import Grid, Link, Points
 from analysis.report.pages import markdown_page
 from analysis.report.search_section import search_section
 from analysis.report.summary import left_out_section
-from analysis.results import load
 from analysis.search import searched
+from analysis.sweep_records import load
 from tests.support.search_stores import SPACE, confirm, describe, predictions, trial, write
 from tunekit.search.choosing import item_standard_error
 from tunekit.store.result_store import ResultStore

@@ -11,7 +11,7 @@ from hypothesis import strategies as st
 from matplotlib.figure import Figure
 
 from analysis.cells import cells
-from analysis.expected import drawn, expected_best, importances, refused
+from analysis.figures.drawing import SVG, svg_text
 from analysis.figures.figures import figures_of
 from analysis.figures.search_figures import search_figures
 from analysis.figures.search_plots import (
@@ -24,10 +24,10 @@ from analysis.figures.search_plots import (
     slice_of,
 )
 from analysis.paper.spec import read_paper
-from analysis.plate import SVG, svg_text
 from analysis.report.report import KINDS
-from analysis.results import load
 from analysis.search import Searched, searched
+from analysis.search_statistics import drawn, expected_best, importances, refused
+from analysis.sweep_records import load
 from tests.support.search_stores import SETTLED, SPACE, trial, write
 from tunekit.schema import TrialSpec
 from tunekit.store.result_store import ResultStore

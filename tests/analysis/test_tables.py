@@ -10,10 +10,10 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from analysis.cells import cells
-from analysis.results import load
 from analysis.statistics.this_set import Sample
+from analysis.sweep_records import load
+from analysis.tables.build import Row, Score, TableSpec, build, default_specs
 from analysis.tables.render import FORMATS, comma_separated, html_table, latex, markdown
-from analysis.tables.tables import Row, Score, TableSpec, build, default_specs
 from tests.store.test_result_store import FINGERPRINT
 from tests.support.stores import add, ask
 from tunekit.errors import UserError

@@ -18,7 +18,7 @@ def loaded(module: str, forbidden: str) -> list[str]:
 @pytest.mark.parametrize(
     ("module", "forbidden"),
     [
-        ("analysis.tables.tables", HEAVY),
+        ("analysis.tables.build", HEAVY),
         ("tunekit.schema", f"{HEAVY} pandas numpy"),
         ("tunekit.planning.plan", HEAVY),
         ("tunekit.store.requests", HEAVY),

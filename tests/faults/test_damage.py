@@ -8,7 +8,7 @@ import pytest
 
 from analysis.__main__ import main as analyse
 from analysis.cells import cells
-from analysis.results import load
+from analysis.sweep_records import load
 from tests.engine.test_run import finish, numbers
 from tests.support.trials import fingerprint, specify, start
 from tunekit.data.base import load_dataset, save_dataset

@@ -14,7 +14,7 @@ from ray.util import list_named_actors
 
 from analysis.__main__ import main as analyse
 from analysis.cells import cells
-from analysis.results import load
+from analysis.sweep_records import load
 from tests.conftest import SECRET, needs_real_data
 from tests.engine.test_run import finish, numbers
 from tests.planning.test_plugins import EXAMPLE

@@ -14,7 +14,7 @@ from hypothesis import strategies as st
 
 from analysis.__main__ import main as analyse
 from analysis.cells import cells
-from analysis.results import load
+from analysis.sweep_records import load
 from sweeps import main_grid, peft_search
 from tests.analysis.test_golden_store import GOLDEN
 from tests.support.trials import specify

@@ -6,7 +6,7 @@ import re
 import pytest
 
 from analysis.__main__ import main
-from analysis.results import load
+from analysis.sweep_records import load
 from analysis.tables.render import escape_csv
 from tests.store.test_result_store import FINGERPRINT, summary
 from tests.support.stores import add, ask
