@@ -32,8 +32,8 @@ from analysis.report.report import Choices, Report, compose, write_report
 from analysis.report.summary import claims_section, headline_section
 from analysis.statistics.grim import Fit, grim
 from analysis.statistics.this_set import Sample
-from analysis.sweep_records import load
-from analysis.tables.build import Row, Score, Table, TableSpec, build, percent
+from analysis.sweep_records import read_sweeps
+from analysis.tables.build import Score, Table, TableRow, TableSpec, build, percent
 from analysis.tables.render import terminal, write
 from tunekit.errors import UserError
 from tunekit.storage.paths import location
@@ -76,7 +76,7 @@ class Published:
 
 def analyse(args: Analyse) -> None:
     """Write tables, figures and report. Raises UserError on bad input."""
-    study = load(args.sweeps, args.out / "cache", lambda names: track(names, "reading trials", transient=True))
+    records = read_sweeps(args.sweeps, args.out / "cache", lambda names: track(names, "reading trials", transient=True))
     choices = Choices(
         select=args.select,
         metrics=args.metric,
@@ -86,8 +86,8 @@ def analyse(args: Analyse) -> None:
         pair=args.paired,
         claims=args.claims,
     )
-    report = compose(study, choices, args.out)
-    save(report.plates, args.out / "figures")
+    report = compose(records, choices, args.out)
+    save(report.figures, args.out / "figures")
     _finish(args.out, report)
 
 
@@ -114,11 +114,11 @@ class Audit:
 def audit_sweep(args: Audit) -> None:
     """Print the audit, and each cell's scores on the test items whose text is not in train."""
     sweep = location(args.sweep)
-    study = load([sweep])
+    records = read_sweeps([sweep])
     console = Console(highlight=False, markup=False, soft_wrap=True)
     console.print(markdown_sections([audit_section(*audit(sweep))]))
-    for cell in cells(study):
-        found = [clean_scores(sweep, cell.dataset, run.path, run.epoch) for run in cell.completed if run.epoch]
+    for cell in cells(records):
+        found = [clean_scores(sweep, cell.dataset, trial.path, trial.epoch) for trial in cell.completed if trial.epoch]
         kept = [one for one in found if one is not None]
         if cell.split != "test" or not kept:
             continue
@@ -153,7 +153,7 @@ def paper(args: PaperFiles) -> int:
         return int(bool(lines))
     write_paper(draft, args.out)
     missing = f"; DRAFT: {draft.missing} trials have not ended" if draft.missing else ""
-    console.print(f"{len(draft.texts)} texts and {len(draft.plates)} figures in {args.out}{missing}")
+    console.print(f"{len(draft.texts)} texts and {len(draft.figures)} figures in {args.out}{missing}")
     return 0
 
 
@@ -199,7 +199,7 @@ def _published_table(printed: PublishedTable) -> Table:
                 if found.verdict is not Fit.FITS:
                     share = f"{100 * found.chance_rounded:.1f} % of all values would pass that"
                     notes.append(f"GRIM: {row.label} {score.mean} on {score.dataset} {found.verdict.value}; {share}")
-        rows.append(Row(row.label, samples))
+        rows.append(TableRow(row.label, samples))
     spec = TableSpec(
         stem=f"table-{printed.number}",
         caption=f"Table {printed.number}: {printed.caption}",

@@ -8,9 +8,9 @@ from rich.table import Table
 
 from analysis.cells import cells
 from analysis.report.search_section import tuned_grid
-from analysis.search import searched
+from analysis.search import search_results
 from analysis.statistics.power import detectable_difference
-from analysis.sweep_records import load
+from analysis.sweep_records import read_sweeps
 from analysis.tables.build import build, default_specs
 from analysis.tables.render import terminal
 from tunekit.schema import TrialSpec
@@ -22,17 +22,17 @@ MORE_SEEDS = 20
 
 def print_grid(store: ResultStore, specs: Sequence[TrialSpec]) -> None:
     """Print the score tables of the cells of ``specs``, last epoch, to standard output, never cut to its width."""
-    study = load([store.root])
+    records = read_sweeps([store.root])
     wanted = {spec.cell for spec in specs}
-    shown = [cell for cell in cells(study) if cell.key in wanted]
+    shown = [cell for cell in cells(records) if cell.key in wanted]
     for spec in default_specs(shown, METRICS):
         _print(terminal(build(spec)))
 
 
 def print_search(store: ResultStore) -> None:
     """Print default, best and 1se choice of each study of the search in ``store``, and how they did on re-test."""
-    study = load([store.root])
-    found = searched(study, cells(study))
+    records = read_sweeps([store.root])
+    found = search_results(records, cells(records))
     for grid in tuned_grid(found):
         table = Table(*grid.head, title=grid.caption, title_justify="left")
         for row in grid.rows:
@@ -60,7 +60,7 @@ def outlook(store: ResultStore, specs: Sequence[TrialSpec], seconds: Mapping[str
     for spec in specs:
         asked.setdefault(spec.cell, set()).add(spec.seed)
     lines = []
-    for cell in cells(load([store.root])):
+    for cell in cells(read_sweeps([store.root])):
         sample = cell.sample("macro_f1") if cell.key in asked else None
         if sample is None or not sample.std:
             continue

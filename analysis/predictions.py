@@ -147,7 +147,7 @@ def collapsed(predicted: IntArray) -> bool:
     return bool((predicted == predicted[0]).all())
 
 
-def runs_matrix(frames: Sequence[pd.DataFrame]) -> tuple[IntArray, IntArray, IntArray]:
+def aligned_predictions(frames: Sequence[pd.DataFrame]) -> tuple[IntArray, IntArray, IntArray]:
     """Gold labels (I,), predicted labels (S, I) and codes of groups (I,), 0..G-1, of S runs on the same I items.
 
     ``frames`` are those of ``read_predictions``, in any order of rows; items stand in the first one's order. Raises

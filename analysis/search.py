@@ -8,11 +8,11 @@ from typing import Any
 import numpy as np
 import pandas as pd
 
-from analysis.cells import Cell, Run
+from analysis.cells import Cell, CellTrial
 from analysis.names import LABELS, SHORT, metric_name, number, rounded
 from analysis.predictions import read_predictions
 from analysis.statistics.this_set import Sample
-from analysis.sweep_records import Study
+from analysis.sweep_records import SweepRecords
 from tunekit.schema import Status
 from tunekit.search.choosing import Candidate, item_standard_error, pareto, select
 from tunekit.store.search_records import ROLES, SearchStudy, SearchTrial, TrialState
@@ -24,7 +24,7 @@ MARGIN = 0.01
 
 
 @dataclass(frozen=True)
-class Confirmed:
+class Confirmation:
     """A chosen configuration, and its trials on seeds that the search never saw."""
 
     role: str
@@ -44,7 +44,7 @@ class Confirmed:
 
 
 @dataclass(frozen=True)
-class Searched:
+class SearchResult:
     """One study of a search."""
 
     study: SearchStudy
@@ -56,7 +56,7 @@ class Searched:
     """Trainable parameters by the trial's number, where the store knows them."""
     missing: int
     """Trials that search.json names and the store lacks."""
-    roles: tuple[Confirmed, ...]
+    roles: tuple[Confirmation, ...]
     """In the order of ``ROLES``; empty where no trial completed."""
 
     @property
@@ -90,7 +90,7 @@ class Searched:
         assert value is not None
         return value if self.study.directions[0] == "maximize" else -value
 
-    def role(self, name: str) -> Confirmed | None:
+    def role(self, name: str) -> Confirmation | None:
         """The chosen configuration of that role."""
         return next((one for one in self.roles if one.role == name), None)
 
@@ -117,7 +117,7 @@ class Searched:
         return tuple(self.complete[place] for place in pareto(values, self.study.directions))
 
 
-def searched(study: Study, found: Sequence[Cell]) -> list[Searched]:
+def search_results(study: SweepRecords, found: Sequence[Cell]) -> list[SearchResult]:
     """All studies of all searches of ``study``; ``found`` are its cells.
 
     Raises DamagedRecord, naming the file, where stored predictions can't be read.
@@ -125,10 +125,10 @@ def searched(study: Study, found: Sequence[Cell]) -> list[Searched]:
     paths = dict(zip(study.trials["trial_id"], study.trials["path"], strict=True))
     known = study.trials.dropna(subset=["num_trainable_params"])
     params = {str(one): int(count) for one, count in zip(known["trial_id"], known["num_trainable_params"], strict=True)}
-    runs = {str(run.path): (cell, run) for cell in found for run in cell.runs}
+    cell_trials = {str(cell_trial.path): (cell, cell_trial) for cell in found for cell_trial in cell.trials}
     epochs = {str(path): rows for path, rows in study.epochs.groupby("path")}
-    records = _Records(paths, params, runs, epochs)
-    return [_searched(one, study.names, records) for one in study.searches]
+    records = _Records(paths, params, cell_trials, epochs)
+    return [_search_result(one, study.names, records) for one in study.searches]
 
 
 def learning_rate(trial: SearchTrial) -> float:
@@ -151,13 +151,13 @@ def objective_name(objective: str) -> str:
     return f"{metric_name(objective)} on validation" if is_score(objective) else metric_name(objective)
 
 
-def configuration(one: Searched, trial: SearchTrial) -> str:
+def configuration(one: SearchResult, trial: SearchTrial) -> str:
     """``lr 4.14e-4, r 32``."""
     names = [name for name in one.parameters if name in trial.params]
     return ", ".join(f"{SHORT.get(name, name.replace('_', ' '))} {rounded(trial.params[name])}" for name in names)
 
 
-def space_text(one: Searched) -> str:
+def space_text(one: SearchResult) -> str:
     """The ranges searched, and how many configurations they hold."""
     texts, sizes = [], []
     for name in one.parameters:
@@ -180,15 +180,15 @@ class _Records:
 
     paths: Mapping[str, str]
     params: Mapping[str, int]
-    runs: Mapping[str, tuple[Cell, Run]]
+    cell_trials: Mapping[str, tuple[Cell, CellTrial]]
     epochs: Mapping[str, pd.DataFrame]
 
-    def of(self, trial_ids: Sequence[str]) -> list[tuple[Cell, Run]]:
-        """Cell and run of each trial that the stores hold."""
-        return [self.runs[self.paths[one]] for one in trial_ids if one in self.paths]
+    def of(self, trial_ids: Sequence[str]) -> list[tuple[Cell, CellTrial]]:
+        """The cell and the record of each trial that the stores hold."""
+        return [self.cell_trials[self.paths[one]] for one in trial_ids if one in self.paths]
 
 
-def _searched(study: SearchStudy, names: Mapping[str, str], records: _Records) -> Searched:
+def _search_result(study: SearchStudy, names: Mapping[str, str], records: _Records) -> SearchResult:
     params = {
         trial.number: records.params[trial.trial_ids[0]]
         for trial in study.trials
@@ -196,7 +196,7 @@ def _searched(study: SearchStudy, names: Mapping[str, str], records: _Records) -
     }
     missing = sum(one not in records.paths for trial in study.trials for one in trial.trial_ids)
     named = {f"{name}_name": names.get(text, text) for name, text in _subject(study).items()}
-    bare = Searched(study=study, **named, params=params, missing=missing, roles=())
+    bare = SearchResult(study=study, **named, params=params, missing=missing, roles=())
     return replace(bare, roles=_roles(bare, records)) if bare.complete else bare
 
 
@@ -204,7 +204,7 @@ def _subject(study: SearchStudy) -> dict[str, str]:
     return {"model": study.model, "method": study.method, "dataset": study.dataset}
 
 
-def _roles(bare: Searched, records: _Records) -> tuple[Confirmed, ...]:
+def _roles(bare: SearchResult, records: _Records) -> tuple[Confirmation, ...]:
     """The roles that the search gave, and those that it would give now where it has not chosen yet."""
     trials = {one.number: one for one in bare.study.trials}
     given = {choice.role: choice for choice in bare.study.choices}
@@ -219,7 +219,7 @@ def _roles(bare: Searched, records: _Records) -> tuple[Confirmed, ...]:
     return tuple(roles)
 
 
-def _cheapest(bare: Searched, best: SearchTrial, records: _Records) -> SearchTrial | None:
+def _cheapest(bare: SearchResult, best: SearchTrial, records: _Records) -> SearchTrial | None:
     """The 1se choice; None where it is not known."""
     error, _ = _error(bare, best, records)
     if error is None:
@@ -231,14 +231,20 @@ def _cheapest(bare: Searched, best: SearchTrial, records: _Records) -> SearchTri
     return next(one for one in bare.complete if one.number == cheapest)
 
 
-def _confirmed(bare: Searched, role: str, trial: SearchTrial, trial_ids: Sequence[str], records: _Records) -> Confirmed:
+def _confirmed(
+    bare: SearchResult, role: str, trial: SearchTrial, trial_ids: Sequence[str], records: _Records
+) -> Confirmation:
     error, unknown = _error(bare, trial, records)
     pairs = records.of(trial_ids)
-    done = [run for _, run in pairs if run.status == Status.COMPLETED]
-    rows = [row for run in done if (row := _best_row(records.epochs.get(run.folder), bare.objective)) is not None]
+    done = [cell_trial for _, cell_trial in pairs if cell_trial.status == Status.COMPLETED]
+    rows = [
+        row
+        for cell_trial in done
+        if (row := _best_row(records.epochs.get(cell_trial.folder), bare.objective)) is not None
+    ]
     scores = ([row[f"{split}_{bare.objective}"] for row in rows] for split in ("val", "test"))
     validation, test = ([float(score) for score in found if pd.notna(score)] for found in scores)
-    return Confirmed(
+    return Confirmation(
         role=role,
         trial=trial,
         standard_error=error,
@@ -250,7 +256,7 @@ def _confirmed(bare: Searched, role: str, trial: SearchTrial, trial_ids: Sequenc
     )
 
 
-def _error(bare: Searched, trial: SearchTrial, records: _Records) -> tuple[float | None, str]:
+def _error(bare: SearchResult, trial: SearchTrial, records: _Records) -> tuple[float | None, str]:
     """Item standard error of a trial's score, and why there is none. Raises DamagedRecord."""
     pairs = records.of(trial.trial_ids)
     if len(pairs) < len(trial.trial_ids) or not pairs:
@@ -259,11 +265,11 @@ def _error(bare: Searched, trial: SearchTrial, records: _Records) -> tuple[float
     if classes is None:
         return None, "the store holds no description of the dataset"
     frames = []
-    for _, run in pairs:
-        row = _best_row(records.epochs.get(run.folder), bare.objective)
+    for _, cell_trial in pairs:
+        row = _best_row(records.epochs.get(cell_trial.folder), bare.objective)
         if row is None:
             return None, "no validation scores are recorded"
-        frame = read_predictions(run.path, "val", int(row["epoch"]))
+        frame = read_predictions(cell_trial.path, "val", int(row["epoch"]))
         if frame is None:
             return None, "no validation predictions are stored"
         frames.append(frame)

@@ -53,7 +53,7 @@ class Problem:
 
 
 @dataclass(frozen=True)
-class Study:
+class SweepRecords:
     """All that the stores hold and nothing twice."""
 
     stores: tuple[ResultStore, ...]
@@ -75,12 +75,12 @@ class Study:
     problems: tuple[Problem, ...]
 
 
-def load(
+def read_sweeps(
     roots: Sequence[str | os.PathLike[str] | Place],
     cache: Path | None = None,
     progress: Progress = iter,
     names: Mapping[str, str] = MappingProxyType({}),
-) -> Study:
+) -> SweepRecords:
     """Read the sweeps at ``roots``; ``cache`` holds what was read of stores that are read-only. ``names`` are those of
     models, methods and datasets that stand before the usual ones.
 
@@ -112,7 +112,7 @@ def load(
     found, doubtful = _datasets(stores)
     searches, broken = _searches(stores)
     asked = _asked(requests)
-    return Study(
+    return SweepRecords(
         stores=stores,
         trials=kept,
         epochs=epochs,

@@ -9,7 +9,7 @@ from itertools import count
 import numpy as np
 from scipy import stats
 
-from analysis.claims.grammar import Part, Relation, Row
+from analysis.claims.grammar import ClaimRow, Part, Relation
 from analysis.claims.published import Lookup
 from analysis.statistics.power import MAX_SEEDS, POWER, seeds_range
 from analysis.statistics.this_set import MIN_SEEDS, Interval, Sample, welch
@@ -18,7 +18,7 @@ ENDLESS = MAX_SEEDS + 1
 """Seeds that say only: more than ``MAX_SEEDS``."""
 
 
-class Outcome(StrEnum):
+class Verdict(StrEnum):
     """What the numbers say of a claim or of a part of it."""
 
     SUPPORTED = "supported"
@@ -49,9 +49,9 @@ class PartResult:
     """A part and its own verdict, uncorrected for the other parts and claims."""
 
     part: Part
-    verdict: Outcome
+    verdict: Verdict
     tested: Tested | None
-    missing: tuple[Row, ...] = ()
+    missing: tuple[ClaimRow, ...] = ()
     """Rows without a value here."""
     reason: str = ""
     """Why the rows that do have values can not be tested."""
@@ -84,20 +84,20 @@ def check(part: Part, lookup: Lookup, alpha: float) -> PartResult:
     a, b = (lookup(row.model, row.method, part.dataset, part.metric) for row in (part.a, part.b))
     if a is None or b is None:
         missing = tuple(row for row, sample in ((part.a, a), (part.b, b)) if sample is None)
-        return PartResult(part, Outcome.NOT_TESTABLE, None, missing=missing)
+        return PartResult(part, Verdict.NOT_TESTABLE, None, missing=missing)
     for row, sample in ((part.a, a), (part.b, b)):
         if problem := _problem(sample, part.relation):
             reason = f"{row} on {part.dataset} ({part.metric}) {problem}"
-            return PartResult(part, Outcome.NOT_TESTABLE, None, reason=reason)
+            return PartResult(part, Verdict.NOT_TESTABLE, None, reason=reason)
     tested = _test_stds(part, a, b) if part.relation.of_stds else _test_means(part, a, _scaled(b, part.factor))
-    return PartResult(part, outcome(tested.p, tested.p_against, alpha), tested)
+    return PartResult(part, verdict_of(tested.p, tested.p_against, alpha), tested)
 
 
-def outcome(p: float, p_against: float, alpha: float) -> Outcome:
+def verdict_of(p: float, p_against: float, alpha: float) -> Verdict:
     """The verdict of two one-sided p at level ``alpha``."""
     if p <= alpha:
-        return Outcome.SUPPORTED
-    return Outcome.CONTRADICTED if p_against <= alpha else Outcome.UNDECIDED
+        return Verdict.SUPPORTED
+    return Verdict.CONTRADICTED if p_against <= alpha else Verdict.UNDECIDED
 
 
 def std_p(a: Sample, b: Sample) -> tuple[float, float, str]:

@@ -18,7 +18,7 @@ FIELDS = {item.name: item.metadata for item in fields(EpochRecord)}
 
 
 @dataclass(frozen=True)
-class Pen:
+class LineStyle:
     """How a mean is drawn: told apart by colour (Okabe and Ito's palette, for colour-blind readers), and in grey."""
 
     colour: str
@@ -26,30 +26,32 @@ class Pen:
     marker: str = ""
 
 
-PENS = {
-    "accuracy": Pen("#0072B2", "-", "o"),
+LINE_STYLES = {
+    "accuracy": LineStyle("#0072B2", "-", "o"),
     # Micro-F1 is accuracy where each item has one label: dots upon accuracy's line show both.
-    "micro_f1": Pen("#E69F00", (0, (1, 2))),
-    "macro_f1": Pen("#009E73", (0, (5, 2)), "s"),
-    "loss": Pen("#D55E00"),
+    "micro_f1": LineStyle("#E69F00", (0, (1, 2))),
+    "macro_f1": LineStyle("#009E73", (0, (5, 2)), "s"),
+    "loss": LineStyle("#D55E00"),
 }
 SCORES = ("accuracy", "micro_f1", "macro_f1")
 MAX_POINTS = 400
 MAX_HOVERS = 50
 
 
-def band(curves: pd.DataFrame, ax: Axes, label: str, pen: Pen) -> Axes:
+def band(curves: pd.DataFrame, ax: Axes, label: str, line_style: LineStyle) -> Axes:
     """Draw ``curves``, one column a seed over the index: each thin, the mean thick, mean ± sample std where n > 1.
 
     The index's name is what hover values call it.
     """
     for seed in curves:
-        ax.plot(curves.index, curves[seed], color=pen.colour, alpha=0.4, linewidth=0.6)
+        ax.plot(curves.index, curves[seed], color=line_style.colour, alpha=0.4, linewidth=0.6)
     mean, std = curves.mean(axis=1), curves.std(axis=1, ddof=1)
-    marker: dict[str, Any] = {"marker": pen.marker, "markersize": 4, "markevery": -(-len(mean) // 12)}
+    marker: dict[str, Any] = {"marker": line_style.marker, "markersize": 4, "markevery": -(-len(mean) // 12)}
     thick = 1.8 if len(mean) < 100 else 1.2
-    ax.plot(curves.index, mean, color=pen.colour, linewidth=thick, linestyle=pen.style, label=label, **marker)
-    ax.fill_between(curves.index, mean - std, mean + std, color=pen.colour, alpha=0.15, linewidth=0)
+    ax.plot(
+        curves.index, mean, color=line_style.colour, linewidth=thick, linestyle=line_style.style, label=label, **marker
+    )
+    ax.fill_between(curves.index, mean - std, mean + std, color=line_style.colour, alpha=0.15, linewidth=0)
     counts = curves.notna().sum(axis=1)
     shown = curves.index[:: -(-len(mean) // MAX_HOVERS)]
     spreads = [f" ± {value:.2f}" if np.isfinite(value) else "" for value in std[shown]]
@@ -71,7 +73,7 @@ def score_curve(epochs: pd.DataFrame, metric: str, ax: Axes) -> Axes:
     curves = epochs.pivot_table(index="epoch", columns="seed", values=metric) * scale
     ax.set_xlabel("epoch")
     ax.xaxis.set_major_locator(MaxNLocator("auto", integer=True))
-    return band(curves, ax, facts["label"], PENS[metric.split("_", 1)[1]])
+    return band(curves, ax, facts["label"], LINE_STYLES[metric.split("_", 1)[1]])
 
 
 def loss_curve(steps: pd.DataFrame, ax: Axes) -> Axes:
@@ -83,7 +85,7 @@ def loss_curve(steps: pd.DataFrame, ax: Axes) -> Axes:
     last = ((steps["step"] - 1) // width + 1) * width
     curves = steps.assign(step=last).pivot_table(index="step", columns="seed", values="train_loss")
     ax.set_xlabel("step" if width == 1 else f"step (means of {width})")
-    return band(curves, ax, FIELDS["train_loss"]["label"], PENS["loss"])
+    return band(curves, ax, FIELDS["train_loss"]["label"], LINE_STYLES["loss"])
 
 
 def panels(steps: pd.DataFrame | None, epochs: pd.DataFrame, split: str, axes: Sequence[Axes]) -> Sequence[Axes]:

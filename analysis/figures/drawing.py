@@ -23,7 +23,7 @@ SVG, XLINK = "http://www.w3.org/2000/svg", "http://www.w3.org/1999/xlink"
 
 
 @dataclass(frozen=True)
-class Plate:
+class CaptionedFigure:
     """A figure, and what it needs to stand in a document."""
 
     stem: str
@@ -57,21 +57,21 @@ def hover(ax: Axes, xs: Iterable[float], ys: Iterable[float], texts: Sequence[st
     ax.scatter(list(xs), list(ys), s=100, color=(0, 0, 0, 0), linewidths=0, urls=texts, zorder=10)
 
 
-def settle(figure: Figure) -> Figure:
+def freeze_layout(figure: Figure) -> Figure:
     """Lay ``figure`` out once and for all, so that no format does it again."""
     figure.draw_without_rendering()
     figure.set_layout_engine("none")
     return figure
 
 
-def save(plates: Sequence[Plate], folder: Path) -> list[Path]:
-    """Write each plate as ``folder/<stem>.png``, ``.svg`` and ``.pdf``, the same bytes each time. Raises OSError."""
+def save(figures: Sequence[CaptionedFigure], folder: Path) -> list[Path]:
+    """Write each figure as ``folder/<stem>.png``, ``.svg`` and ``.pdf``, the same bytes each time. Raises OSError."""
     folder.mkdir(parents=True, exist_ok=True)
     written = []
-    for plate in plates:
+    for captioned in figures:
         for suffix in FORMATS:
-            path = folder / f"{plate.stem}.{suffix}"
-            path.write_bytes(_svg_file(plate.figure) if suffix == "svg" else _drawn(plate.figure, suffix))
+            path = folder / f"{captioned.stem}.{suffix}"
+            path.write_bytes(_svg_file(captioned.figure) if suffix == "svg" else _drawn(captioned.figure, suffix))
             written.append(path)
     return written
 

@@ -5,7 +5,7 @@ from matplotlib.axes import Axes
 from matplotlib.figure import Figure
 from matplotlib.ticker import FixedLocator, NullLocator, ScalarFormatter
 
-from analysis.figures.drawing import Plate, hover, settle
+from analysis.figures.drawing import CaptionedFigure, freeze_layout, hover
 from analysis.figures.plots import BLUE, GREY
 from analysis.names import NAMES
 
@@ -62,7 +62,7 @@ def saving_over_length(rows: pd.DataFrame, ax: Axes) -> Axes:
     return _lengths(rows, ax)
 
 
-def memory_plates(frame: pd.DataFrame, name: str) -> list[Plate]:
+def memory_figures(frame: pd.DataFrame, name: str) -> list[CaptionedFigure]:
     """Memory of each method at batch 32, kept above peak; and what PEFT saves, at the smallest and largest batch."""
     methods = list(dict.fromkeys(frame["method"]))
     figure = Figure(figsize=(3 * len(methods) + 0.6, 5.2), layout="constrained")
@@ -80,11 +80,11 @@ def memory_plates(frame: pd.DataFrame, name: str) -> list[Plate]:
         f"{name} at batch {BATCH}: what the graph keeps, and the peak, by the study's formulas, by the closed form and "
         "measured, where it was."
     )
-    memory = Plate("memory", caption, "memory", settle(figure))
+    memory = CaptionedFigure("memory", caption, "memory", freeze_layout(figure))
     return [memory, _saving(frame, name)]
 
 
-def _saving(frame: pd.DataFrame, name: str) -> Plate:
+def _saving(frame: pd.DataFrame, name: str) -> CaptionedFigure:
     others = [method for method in dict.fromkeys(frame["method"]) if method != "full"]
     batches = (frame["batch"].min(), frame["batch"].max())
     figure = Figure(figsize=(3.4 * len(others) + 0.6, 3.4), layout="constrained")
@@ -100,7 +100,7 @@ def _saving(frame: pd.DataFrame, name: str) -> Plate:
         f"{name}: share of full fine-tuning's peak that each method saves, at batch {batches[0]} (thin) and "
         f"{batches[1]} (thick); dashed by the study's formulas, solid by the closed form, dotted its claim of 3/4."
     )
-    return Plate("memory-saving", caption, "memory", settle(figure))
+    return CaptionedFigure("memory-saving", caption, "memory", freeze_layout(figure))
 
 
 def _legend(figure: Figure, columns: int) -> None:

@@ -10,8 +10,8 @@ from typing import Any
 import pandas as pd
 from rich.console import Console
 
-from analysis.figures.drawing import Plate, save
-from analysis.figures.memory_figures import memory_plates, saved_share
+from analysis.figures.drawing import CaptionedFigure, save
+from analysis.figures.memory_figures import memory_figures, saved_share
 from analysis.memory import study_formulas as study_memory
 from analysis.memory.study_formulas import MIB, study_sections
 from analysis.names import NAMES
@@ -96,10 +96,10 @@ def _study(shape: Shape, method: str, params: Mapping[str, Any]) -> study_memory
     return None
 
 
-def memory_report(model: str, measured: Measured | None) -> tuple[list[Section], list[Plate]]:
+def memory_report(model: str, measured: Measured | None) -> tuple[list[Section], list[CaptionedFigure]]:
     """The study's formulas, and all of it on ``model``, with its figures. Raises UserError as ``compared``."""
     frame = compared(model, measured)
-    plates = memory_plates(frame, NAMES.get(model, model))
+    figures = memory_figures(frame, NAMES.get(model, model))
     name = NAMES.get(model, model)
     about = Paragraph(
         "MiB, fp32, AdamW, attention explicit with dropout, as the engine trains; all sequences of one length. Kept: "
@@ -116,9 +116,9 @@ def memory_report(model: str, measured: Measured | None) -> tuple[list[Section],
         (NAMES[row["method"]], str(row["batch"]), str(row["length"]), *(_mib(row[name]) for name in columns))
         for row in frame.to_dict("records")
     ]
-    table = Section(f"{name}: formulas and measurements", (about, Grid(head, tuple(rows)), *plates[:1]), "measured")
-    saving = Section(f"{name}: what PEFT saves", (_savings(frame), *plates[1:]), "saving")
-    return [*study_sections(), table, saving], plates
+    table = Section(f"{name}: formulas and measurements", (about, Grid(head, tuple(rows)), *figures[:1]), "measured")
+    saving = Section(f"{name}: what PEFT saves", (_savings(frame), *figures[1:]), "saving")
+    return [*study_sections(), table, saving], figures
 
 
 def _provenance(measured: Measured | None) -> str:
@@ -146,7 +146,7 @@ def _savings(frame: pd.DataFrame) -> Grid:
 def lines(sections: Sequence[Section]) -> list[Section]:
     """``sections`` without figures, for a terminal."""
     return [
-        Section(one.title, tuple(b for b in one.blocks if not isinstance(b, Plate)), one.anchor, one.parts)
+        Section(one.title, tuple(b for b in one.blocks if not isinstance(b, CaptionedFigure)), one.anchor, one.parts)
         for one in sections
     ]
 
@@ -174,11 +174,11 @@ class MemoryModel:
 def memory(args: MemoryModel) -> None:
     """Print or write it. Raises UserError for an unknown model, or a file that is no record of measurements."""
     measured = None if args.measured is None else read_measured(args.measured)
-    sections, plates = memory_report(args.model, measured)
+    sections, figures = memory_report(args.model, measured)
     console = Console(highlight=False, markup=False, soft_wrap=True)
     if args.out is None:
         console.print(markdown_sections(lines(sections)))
         return
-    save(plates, args.out / "figures")
-    pages = write_report(Report("Memory", (), plates, sections), args.out)
-    console.print(f"{len(plates)} figures in {args.out / 'figures'}, report in {' and '.join(map(str, pages))}")
+    save(figures, args.out / "figures")
+    pages = write_report(Report("Memory", (), figures, sections), args.out)
+    console.print(f"{len(figures)} figures in {args.out / 'figures'}, report in {' and '.join(map(str, pages))}")

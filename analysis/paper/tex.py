@@ -2,7 +2,7 @@
 
 from collections.abc import Sequence
 
-from analysis.figures.drawing import Plate
+from analysis.figures.drawing import CaptionedFigure
 from analysis.report.document import Details, Grid, Paragraph, Points, Section
 from analysis.tables.build import Table
 from analysis.tables.render import escape_tex, latex
@@ -52,7 +52,7 @@ def _block(block: object) -> str:
             return latex_grid(block)
         case Table():
             return latex(block)
-        case Plate():
+        case CaptionedFigure():
             return (
                 "\\begin{figure}[htbp]\n\\centering\n"
                 f"\\includegraphics[width=\\linewidth]{{figures/{block.stem}.pdf}}\n"

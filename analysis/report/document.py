@@ -3,7 +3,7 @@
 from collections.abc import Iterable, Sequence
 from dataclasses import dataclass, field
 
-from analysis.figures.drawing import Plate
+from analysis.figures.drawing import CaptionedFigure
 from analysis.tables.build import Table
 
 
@@ -54,7 +54,7 @@ class Details:
     text: str
 
 
-Block = Paragraph | Points | Grid | Details | Table | Plate
+Block = Paragraph | Points | Grid | Details | Table | CaptionedFigure
 
 
 @dataclass(frozen=True)

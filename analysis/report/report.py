@@ -7,7 +7,7 @@ from pathlib import Path
 from analysis.cells import Cell, cells
 from analysis.claims.published import Lookup
 from analysis.claims.verdicts import evaluate, load_claims
-from analysis.figures.drawing import Plate
+from analysis.figures.drawing import CaptionedFigure
 from analysis.figures.figures import figures_of
 from analysis.report.audit import audit, audit_section, filled_with_majority
 from analysis.report.comparisons import comparisons_section, single_runs_section
@@ -30,9 +30,9 @@ from analysis.report.summary import (
     left_out_section,
     published_section,
 )
-from analysis.search import searched
+from analysis.search import search_results
 from analysis.statistics.this_set import Sample
-from analysis.sweep_records import Study
+from analysis.sweep_records import SweepRecords
 from analysis.tables.build import PER_CLASS, Table, build, default_specs
 from tunekit.errors import UserError
 
@@ -74,46 +74,46 @@ class Report:
 
     title: str
     tables: Sequence[Table]
-    plates: Sequence[Plate]
+    figures: Sequence[CaptionedFigure]
     sections: Sequence[Section]
 
 
-def compose(study: Study, choices: Choices, out: Path) -> Report:
-    """The report of ``study``; ``out`` is the folder it will stand in.
+def compose(records: SweepRecords, choices: Choices, out: Path) -> Report:
+    """The report of ``records``; ``out`` is the folder it will stand in.
 
     Raises UserError on bad choices, and DamagedRecord where a trial's predictions or steps can't be read.
     """
     for metric in choices.metrics:
         if metric not in METRICS:
             raise UserError(f"--metric {metric}: choose among {', '.join(METRICS)}")
-    found = cells(study, choices.select)
-    scored = filled_with_majority(study, found) if choices.fill else found
+    found = cells(records, choices.select)
+    scored = filled_with_majority(records, found) if choices.fill else found
     specs = default_specs(scored, choices.metrics, choices.select)
     tables = [build(spec) for spec in specs]
-    plates = figures_of(study, found)
-    audits = [audit(store.root) for store in study.stores]
+    figures = figures_of(records, found)
+    audits = [audit(store.root) for store in records.stores]
     sections = [
-        about_section(study, scored, choices.select),
+        about_section(records, scored, choices.select),
         headline_section(tables),
         Section("Scores", tuple(tables), "scores"),
         published_section(found, choices.metrics) if choices.published else None,
-        selection_section(study),
+        selection_section(records),
         intervals_section(scored),
         comparisons_section(tables, choices.margin, choices.pair),
         single_runs_section(tables),
         claims_section(evaluate(load_claims(choices.claims), lookup_of(scored))),
-        search_section(searched(study, found)),
+        search_section(search_results(records, found)),
         costs_section(found),
         predictions_section(found),
-        *figure_sections(plates),
+        *figure_sections(figures),
         *(audit_section(*one) for one in audits),
         failures_section(found),
-        left_out_section(study),
-        provenance_section(study),
-        trials_section(study, found, out),
+        left_out_section(records),
+        provenance_section(records),
+        trials_section(records, found, out),
     ]
-    title = ", ".join(store.root.name for store in study.stores)
-    return Report(title, tables, plates, kept(one for one in sections if one is not None))
+    title = ", ".join(store.root.name for store in records.stores)
+    return Report(title, tables, figures, kept(one for one in sections if one is not None))
 
 
 def write_report(report: Report, out: Path) -> list[Path]:
@@ -128,12 +128,12 @@ def write_report(report: Report, out: Path) -> list[Path]:
     return [out / name for name in pages]
 
 
-def figure_sections(plates: Sequence[Plate]) -> list[Section]:
+def figure_sections(figures: Sequence[CaptionedFigure]) -> list[Section]:
     """A section for each kind of figure that there is."""
     return [
         Section(title, blocks, f"figures-{kind}")
         for kind, title in KINDS.items()
-        if (blocks := tuple(plate for plate in plates if plate.kind == kind))
+        if (blocks := tuple(captioned for captioned in figures if captioned.kind == kind))
     ]
 
 
@@ -161,5 +161,5 @@ def lookup_of(found: Sequence[Cell]) -> Lookup:
 
 
 def _validation(cell: Cell) -> float:
-    values = [run.scores["best_val_macro_f1"] for run in cell.completed if "best_val_macro_f1" in run.scores]
+    values = [trial.scores["best_val_macro_f1"] for trial in cell.completed if "best_val_macro_f1" in trial.scores]
     return sum(values) / len(values) if values else float("-inf")

@@ -4,7 +4,7 @@ from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field, replace
 from functools import partial
 
-from analysis.cells import Cell, called
+from analysis.cells import Cell, metric_label
 from analysis.names import LABELS, SPLITS, numbered
 from analysis.statistics.this_set import Sample, holm, smallest_p, welch
 from tunekit.errors import UserError
@@ -39,7 +39,7 @@ class Score:
 
 
 @dataclass(frozen=True)
-class Row:
+class TableRow:
     """One row: its label, and its scores by column."""
 
     label: str
@@ -54,7 +54,7 @@ class TableSpec:
     """Name of the files it is written to."""
     caption: str
     metric: str
-    rows: tuple[Row, ...]
+    rows: tuple[TableRow, ...]
     columns: Mapping[str, str]
     """Headings by column: by dataset, or by class in a table of one dataset's classes."""
 
@@ -105,7 +105,7 @@ def score_of(cell: Cell, metric: str) -> Score:
         expected=len(cell.expected),
         metric=metric,
         failures=dict(cell.failures),
-        num_filled=sum(run.filled for run in cell.runs),
+        num_filled=sum(trial.filled for trial in cell.trials),
         num_collapsed=cell.num_collapsed,
         num_executions=len(cell.executions),
         cell=cell,
@@ -142,7 +142,7 @@ def build(spec: TableSpec) -> Table:
     return Table(spec, entries, (*_statistics(spec, len(tests), alike), *letters.notes()))
 
 
-def _eligible(row: Row, column: str) -> Sample | None:
+def _eligible(row: TableRow, column: str) -> Sample | None:
     """The sample that takes part in bold and tests."""
     score = row.scores.get(column)
     return None if score is None or score.failures else score.sample
@@ -231,7 +231,7 @@ def default_specs(cells: Sequence[Cell], metrics: Sequence[str], select: str = "
             if metric == PER_CLASS:
                 specs += _per_class(stem, about_scores, members)
                 continue
-            name = called(metric, members)
+            name = metric_label(metric, members)
             specs.append(
                 TableSpec(
                     stem=slug(f"{stem}-{metric}".replace("_", "-")),
@@ -281,7 +281,7 @@ def _class_scores(cell: Cell) -> dict[str, Score]:
     return {str(n): score_of(cell, f"f1:{n}") for n in range(len(cell.label_names))}
 
 
-def _rows(members: Sequence[Cell], scores: Callable[[Cell], dict[str, Score]], stem: str) -> tuple[Row, ...]:
+def _rows(members: Sequence[Cell], scores: Callable[[Cell], dict[str, Score]], stem: str) -> tuple[TableRow, ...]:
     one_model = len({cell.model for cell in members}) == 1
     rows: dict[str, dict[str, Score]] = {}
     for cell in members:
@@ -292,4 +292,4 @@ def _rows(members: Sequence[Cell], scores: Callable[[Cell], dict[str, Score]], s
         # A row that two cells of one dataset share would drop one of them unseen.
         assert not row.keys() & added.keys()
         row |= added
-    return tuple(Row(name, found) for name, found in rows.items())
+    return tuple(TableRow(name, found) for name, found in rows.items())
