@@ -33,8 +33,9 @@ from analysis.report.summary import claims_section, headline_section
 from analysis.statistics.grim import Fit, grim
 from analysis.statistics.this_set import Sample
 from analysis.sweep_records import read_sweeps
-from analysis.tables.build import Score, Table, TableRow, TableSpec, build, percent
-from analysis.tables.render import terminal, write
+from analysis.tables.build import build
+from analysis.tables.render import write
+from analysis.tables.table import Score, Table, TableRow, TableSpec, percent, terminal
 from tunekit.errors import UserError
 from tunekit.storage.paths import location
 from tunekit.store.records import DamagedRecord

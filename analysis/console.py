@@ -12,7 +12,7 @@ from analysis.search import search_results
 from analysis.statistics.power import detectable_difference
 from analysis.sweep_records import read_sweeps
 from analysis.tables.build import build, default_specs
-from analysis.tables.render import terminal
+from analysis.tables.table import terminal
 from tunekit.schema import TrialSpec
 from tunekit.store.result_store import ResultStore
 

@@ -9,8 +9,9 @@ import pandas as pd
 from matplotlib.figure import Figure
 
 from analysis.cells import Cell, metric_label
+from analysis.figures.captioned import CaptionedFigure, figure_stem
 from analysis.figures.curves import Column, learning_curves, overview, share_limits
-from analysis.figures.drawing import CaptionedFigure, figure_stem, freeze_layout, wrapped
+from analysis.figures.drawing import freeze_layout, wrapped
 from analysis.figures.plots import confusion_matrix, score_against_cost, seed_spread
 from analysis.figures.search_figures import search_figures
 from analysis.names import SPLITS, numbered

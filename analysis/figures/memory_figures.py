@@ -5,7 +5,8 @@ from matplotlib.axes import Axes
 from matplotlib.figure import Figure
 from matplotlib.ticker import FixedLocator, NullLocator, ScalarFormatter
 
-from analysis.figures.drawing import CaptionedFigure, freeze_layout, hover
+from analysis.figures.captioned import CaptionedFigure
+from analysis.figures.drawing import freeze_layout, hover
 from analysis.figures.plots import BLUE, GREY
 from analysis.names import NAMES
 

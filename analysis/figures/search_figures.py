@@ -9,7 +9,8 @@ from matplotlib.colors import Normalize
 from matplotlib.figure import Figure
 from matplotlib.ticker import MaxNLocator
 
-from analysis.figures.drawing import CaptionedFigure, figure_stem, wrapped
+from analysis.figures.captioned import CaptionedFigure, figure_stem
+from analysis.figures.drawing import wrapped
 from analysis.figures.search_plots import (
     LATER,
     contour,

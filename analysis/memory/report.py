@@ -10,7 +10,8 @@ from typing import Any
 import pandas as pd
 from rich.console import Console
 
-from analysis.figures.drawing import CaptionedFigure, save
+from analysis.figures.captioned import CaptionedFigure
+from analysis.figures.drawing import save
 from analysis.figures.memory_figures import memory_figures, saved_share
 from analysis.memory import study_formulas as study_memory
 from analysis.memory.study_formulas import MIB, study_sections

@@ -9,7 +9,7 @@ from analysis.report.audit import DatasetAudit, audit
 from analysis.report.document import Grid, Inline, Paragraph, Section, kept
 from analysis.report.evidence import costs_section, provenance_section, selection_section
 from analysis.sweep_records import SweepRecords
-from analysis.tables.build import percent
+from analysis.tables.table import percent
 from tunekit.schema import Scalar
 
 

@@ -15,7 +15,8 @@ import pandas as pd
 
 from analysis.cells import Cell, cells
 from analysis.claims.verdicts import ClaimResult, evaluate, load_claims
-from analysis.figures.drawing import CaptionedFigure, save
+from analysis.figures.captioned import CaptionedFigure
+from analysis.figures.drawing import save
 from analysis.figures.figures import figures_of
 from analysis.paper.appendix import appendix_sections
 from analysis.paper.spec import read_paper, table_specs
@@ -24,8 +25,9 @@ from analysis.report.document import Section
 from analysis.report.report import figure_sections, lookup_of
 from analysis.report.summary import claims_section
 from analysis.sweep_records import SweepRecords, read_sweeps
-from analysis.tables.build import Table, build, default_specs
+from analysis.tables.build import build, default_specs
 from analysis.tables.render import FORMATS, escape_tex
+from analysis.tables.table import Table
 from tunekit.errors import UserError
 from tunekit.parsing import strict_json
 from tunekit.schema import slug

@@ -2,10 +2,10 @@
 
 from collections.abc import Sequence
 
-from analysis.figures.drawing import CaptionedFigure
+from analysis.figures.captioned import CaptionedFigure
 from analysis.report.document import Details, Grid, Paragraph, Points, Section
-from analysis.tables.build import Table
 from analysis.tables.render import escape_tex, latex
+from analysis.tables.table import Table
 
 _HEADS = ("section", "subsection", "subsubsection")
 

@@ -9,7 +9,7 @@ from analysis.report.document import Grid, Paragraph, Section
 from analysis.statistics.new_text import McNemar, SeedPredictions, accuracy_difference, macro_f1_difference, mcnemar
 from analysis.statistics.power import detectable_difference, hours_for, seeds_phrase, seeds_range
 from analysis.statistics.this_set import Comparison, Interval, Paired, Sample, equivalence, paired, permutation_p, welch
-from analysis.tables.build import Score, Table
+from analysis.tables.table import Score, Table
 from tunekit.store.records import DamagedRecord
 
 NEW_TEXT = {"accuracy": accuracy_difference, "macro_f1": macro_f1_difference}

@@ -3,8 +3,8 @@
 from collections.abc import Iterable, Sequence
 from dataclasses import dataclass, field
 
-from analysis.figures.drawing import CaptionedFigure
-from analysis.tables.build import Table
+from analysis.figures.captioned import CaptionedFigure
+from analysis.tables.table import Table
 
 
 @dataclass(frozen=True)

@@ -15,7 +15,7 @@ from analysis.statistics.new_text import SeedPredictions, accuracy_interval, mac
 from analysis.statistics.power import std_interval
 from analysis.statistics.this_set import Interval, mean_interval
 from analysis.sweep_records import SweepRecords
-from analysis.tables.build import percent
+from analysis.tables.table import percent
 from tunekit.storage.paths import Place
 from tunekit.store.records import DamagedRecord
 

@@ -6,10 +6,11 @@ from importlib import resources
 import jinja2
 from markupsafe import Markup
 
-from analysis.figures.drawing import CaptionedFigure, svg_text
+from analysis.figures.captioned import CaptionedFigure
+from analysis.figures.drawing import svg_text
 from analysis.report.document import Block, Details, Grid, Inline, Link, Paragraph, Points, Section
-from analysis.tables.build import Table
-from analysis.tables.render import escape_markdown, html_table, markdown
+from analysis.tables.render import escape_markdown, markdown
+from analysis.tables.table import Table, html_table
 
 
 def markdown_page(title: str, sections: Sequence[Section]) -> str:

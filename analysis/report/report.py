@@ -7,7 +7,7 @@ from pathlib import Path
 from analysis.cells import Cell, cells
 from analysis.claims.published import Lookup
 from analysis.claims.verdicts import evaluate, load_claims
-from analysis.figures.drawing import CaptionedFigure
+from analysis.figures.captioned import CaptionedFigure
 from analysis.figures.figures import figures_of
 from analysis.report.audit import audit, audit_section, filled_with_majority
 from analysis.report.comparisons import comparisons_section, single_runs_section
@@ -33,7 +33,8 @@ from analysis.report.summary import (
 from analysis.search import search_results
 from analysis.statistics.this_set import Sample
 from analysis.sweep_records import SweepRecords
-from analysis.tables.build import PER_CLASS, Table, build, default_specs
+from analysis.tables.build import PER_CLASS, build, default_specs
+from analysis.tables.table import Table
 from tunekit.errors import UserError
 
 METRICS = ("accuracy", "macro_f1", "micro_f1", "mcc", "weighted_f1", PER_CLASS)

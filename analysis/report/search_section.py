@@ -18,7 +18,7 @@ from analysis.search import (
 )
 from analysis.search_statistics import importances, why_no_expected_best
 from analysis.statistics.this_set import welch
-from analysis.tables.build import percent
+from analysis.tables.table import percent
 from tunekit.store.search_records import SearchTrial
 
 

@@ -9,7 +9,8 @@ from analysis.claims.verdicts import ClaimResult
 from analysis.names import SPLITS, metric_name
 from analysis.report.document import Grid, Inline, Link, Paragraph, Points, Section
 from analysis.sweep_records import SweepRecords
-from analysis.tables.build import EPOCHS, Table, percent
+from analysis.tables.build import EPOCHS
+from analysis.tables.table import Table, percent
 from tunekit.errors import UserError
 
 

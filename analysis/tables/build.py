@@ -1,12 +1,13 @@
 """Score tables: one row a model or method, one column a dataset, mean ± sample std over seeds in percent."""
 
-from collections.abc import Callable, Mapping, Sequence
-from dataclasses import dataclass, field, replace
+from collections.abc import Callable, Sequence
+from dataclasses import replace
 from functools import partial
 
 from analysis.cells import Cell, metric_label
 from analysis.names import LABELS, SPLITS, numbered
 from analysis.statistics.this_set import Sample, holm, smallest_p, welch
+from analysis.tables.table import Entry, Score, Table, TableRow, TableSpec
 from tunekit.errors import UserError
 from tunekit.schema import slug
 
@@ -17,85 +18,6 @@ EPOCHS = {
     "best-val": "epoch of the best validation macro-F1",
     "best-test": "epoch of the best test macro-F1, so too high",
 }
-
-
-@dataclass(frozen=True)
-class Score:
-    """What a table needs to know of one cell."""
-
-    sample: Sample | None
-    expected: int
-    """Seeds asked for."""
-    metric: str = ""
-    """As the cell knows it; empty for a published score."""
-    failures: Mapping[str, int] = field(default_factory=dict)
-    """Failed trials by kind; such a cell takes no part in bold or tests."""
-    num_filled: int = 0
-    """Failed trials that count with the majority class's score."""
-    num_collapsed: int = 0
-    num_executions: int = 1
-    cell: Cell | None = None
-    """Where it comes from; None for a published one."""
-
-
-@dataclass(frozen=True)
-class TableRow:
-    """One row: its label, and its scores by column."""
-
-    label: str
-    scores: Mapping[str, Score]
-
-
-@dataclass(frozen=True)
-class TableSpec:
-    """What a table asks. Its family of tests is fixed: each row against the best of its column, all columns."""
-
-    stem: str
-    """Name of the files it is written to."""
-    caption: str
-    metric: str
-    rows: tuple[TableRow, ...]
-    columns: Mapping[str, str]
-    """Headings by column: by dataset, or by class in a table of one dataset's classes."""
-
-
-@dataclass(frozen=True)
-class Entry:
-    """One filled place of a table."""
-
-    score: Score
-    bold: bool
-    """The best mean of its column, as printed."""
-    dagger: bool
-    """Not separable from the best of its column."""
-    tested: bool
-    """It was tested against the best of its column."""
-    marks: str
-    """Letters of the notes that concern it."""
-
-    @property
-    def text(self) -> str:
-        """``77.41 ± 2.81``, with ``(4/5)`` where seeds are missing; ``-`` for n = 0."""
-        sample = self.score.sample
-        count = 0 if sample is None else sample.n
-        partial = f" ({count}/{self.score.expected})" if count != self.score.expected else ""
-        return (percent(sample) if sample else "-") + partial
-
-
-@dataclass(frozen=True)
-class Table:
-    """A filled table."""
-
-    spec: TableSpec
-    entries: Mapping[tuple[int, str], Entry]
-    """By row number and column."""
-    notes: tuple[str, ...]
-
-
-def percent(sample: Sample) -> str:
-    """``mean ± std`` in percent with two decimals; the mean alone for n = 1."""
-    spread = "" if sample.std is None else f" ± {100 * sample.std:.2f}"
-    return f"{100 * sample.mean:.2f}{spread}"
 
 
 def score_of(cell: Cell, metric: str) -> Score:
