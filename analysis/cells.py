@@ -192,7 +192,7 @@ def _fields(records: SweepRecords, key: str, fingerprint: str, members: Sequence
         dataset=spec["dataset"],
         method=spec["method"],
         settings=settings,
-        **{f"{name}_name": records.names.get(spec[name], spec[name]) for name in ("model", "method", "dataset")},
+        **{f"{name}_name": records.display_name(name, spec[name]) for name in ("model", "method", "dataset")},
         split="test" if "test" in scored or (spec["score_test"] and "val" not in scored) else "val",
         # An imported experiment seals nothing: where it has no test scores it simply recorded none.
         searched="method_params" in spec and not spec["score_test"],

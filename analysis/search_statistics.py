@@ -11,7 +11,6 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 import numpy.typing as npt
 import pandas as pd
-from scipy.special import gammaln
 
 from analysis.search import DEFAULT, SearchResult, is_score
 from tunekit.store.search_records import SearchTrial, TrialState
@@ -75,6 +74,8 @@ def expected_best(values: Sequence[float]) -> pd.DataFrame:
 
 
 def _log_choose(n: FloatArray, k: int) -> FloatArray:
+    from scipy.special import gammaln
+
     return np.asarray(gammaln(n + 1) - gammaln(k + 1) - gammaln(n - k + 1))
 
 

@@ -1,4 +1,4 @@
-"""Stores -> one study: the trials that count, what was asked for, and every reason why something is left out."""
+"""What one or more sweeps recorded: the trials that count, what was asked for, and why something is left out."""
 
 import json
 import os
@@ -23,7 +23,7 @@ Progress = Callable[[Sequence[str]], Iterable[str]]
 
 @dataclass(frozen=True)
 class DatasetFacts:
-    """What a sweep's copy of a dataset says of it."""
+    """What the copy of a dataset in a sweep says of the dataset."""
 
     name: str
     display_name: str
@@ -32,59 +32,69 @@ class DatasetFacts:
 
     @classmethod
     def of(cls, content: Mapping[str, Any]) -> "DatasetFacts":
-        """The facts of a stored description. Raises KeyError or TypeError where one is missing or of another kind."""
+        """Return the facts of a stored description. Raises KeyError or TypeError where one is missing or mistyped."""
         name, shown, digest = (_plain(content[key]) for key in ("name", "display_name", "content_hash"))
         return cls(name, shown, tuple(map(_plain, content["label_names"])), digest)
 
 
 def _plain(name: object) -> str:
-    """``name`` as text that can't steer a terminal."""
+    """Return ``name`` as text without control characters, which could steer a terminal."""
     return CONTROL.sub(" ", str(name))
 
 
 @dataclass(frozen=True)
 class Problem:
-    """Something that is left out or doubtful."""
+    """Something that is left out, or whose numbers are doubtful."""
 
     kind: str
-    """What it is, for counting."""
+    """What it is; problems of one kind are counted together."""
     detail: str
-    """Where, and what to do."""
+    """Where it is, and what to do about it."""
 
 
 @dataclass(frozen=True)
 class SweepRecords:
-    """All that the stores hold and nothing twice."""
+    """Everything that the sweeps hold, each trial once."""
 
     stores: tuple[ResultStore, ...]
     trials: pd.DataFrame
-    """``Frames.trials`` of the trials that count, with the columns ``sweep`` and ``path``, the trial's folder."""
+    """The trials that count: ``Frames.trials`` with the columns ``sweep`` and ``path``, the trial's folder."""
     epochs: pd.DataFrame
-    """Their epochs, with ``path``."""
+    """The epochs of these trials: ``Frames.epochs`` with the column ``path``."""
     expected: Mapping[str, tuple[int, ...]]
-    """Seeds asked for, by cell: the union of all requests."""
+    """The seeds that the requests of all sweeps ask for, by cell."""
     datasets: Mapping[str, DatasetFacts]
-    names: Mapping[str, str]
-    """Of models, methods and datasets, for people."""
+    names: Mapping[str, Mapping[str, str]]
+    """Display names by plain name, under the keys ``model``, ``method`` and ``dataset``."""
     metric_names: Mapping[str, Mapping[str, str]]
-    """By cell, an imported experiment's own names of metrics."""
+    """By cell, the names that an imported experiment has for its metrics."""
     later_seeds: tuple[str, ...]
-    """One line for each request that added seeds to cells already asked for."""
+    """One line for each request that added seeds to cells of an earlier request."""
     searches: tuple[SearchStudy, ...]
-    """What each search tried and chose, of all sweeps that are searches."""
+    """What each search tried and chose."""
     problems: tuple[Problem, ...]
+
+    def display_name(self, kind: str, name: str) -> str:
+        """Return the display name of the ``model``, ``method`` or ``dataset`` (``kind``) called ``name``.
+
+        The name itself is returned where no display name is known.
+        """
+        return self.names[kind].get(name, name)
 
 
 def read_sweeps(
     roots: Sequence[str | os.PathLike[str] | Place],
-    cache: Path | None = None,
+    elsewhere_cache: Path | None = None,
     progress: Progress = iter,
     names: Mapping[str, str] = MappingProxyType({}),
 ) -> SweepRecords:
-    """Read the sweeps at ``roots``; ``cache`` holds what was read of stores that are read-only. ``names`` are those of
-    models, methods and datasets that stand before the usual ones.
+    """Return what the sweeps at ``roots`` recorded.
 
-    Raises UserError where a folder holds no sweep or its sweep.json is damaged.
+    ``elsewhere_cache`` is a folder that keeps what was read of read-only sweeps, so that the next reading is faster;
+    other sweeps keep it themselves. ``progress`` wraps the names of the folders that are read. ``names`` are display
+    names of models, methods and datasets that take precedence over those on record.
+
+    Raises UserError where a folder holds no sweep, or its sweep.json is damaged.
     """
     stores = tuple(ResultStore(root) for root in dict.fromkeys(location(root).resolve() for root in roots))
     all_trials: list[pd.DataFrame] = []
@@ -94,7 +104,7 @@ def read_sweeps(
     for store in stores:
         if not store.trials_folder.is_dir():
             raise UserError(f"{store.root} holds no sweep (no trials folder); give a sweep's folder, ray_results/NAME")
-        frames = store.frames(_cache_folder(store, cache), progress)
+        frames = store.frames(_cache_folder(store, elsewhere_cache), progress)
         before, _, behind = str(store.trials_folder / "\0").partition("\0")
         for parts, frame in ((all_trials, frames.trials), (all_epochs, frames.epochs)):
             frame["path"] = before + frame["folder"] + behind
@@ -106,42 +116,62 @@ def read_sweeps(
             Problem("folder without a spec.json left out", f"{store.trials_folder / name}") for name in frames.odd
         ]
     trials, epochs = (pd.concat(parts, ignore_index=True) for parts in (all_trials, all_epochs))
-    kept, more = _kept(trials)
-    if len(kept) < len(trials):
-        epochs = epochs[epochs["path"].isin(set(kept["path"]))]
-    found, doubtful = _datasets(stores)
+    counted, uncounted = _counted_trials(trials)
+    if len(counted) < len(trials):
+        epochs = epochs[epochs["path"].isin(set(counted["path"]))]
+    datasets, doubtful = _datasets(stores)
     searches, broken = _searches(stores)
-    asked = _asked(requests)
+    requested = _requested(requests)
     return SweepRecords(
         stores=stores,
-        trials=kept,
+        trials=counted,
         epochs=epochs,
-        expected=asked.seeds,
-        datasets=found,
-        names={**NAMES, **{name: facts.display_name for name, facts in found.items()}, **names},
-        metric_names=asked.metric_names,
-        later_seeds=tuple(asked.later),
+        expected=requested.seeds,
+        datasets=datasets,
+        names=_display_names(requests, datasets, names),
+        metric_names=requested.metric_names,
+        later_seeds=tuple(requested.later_seeds),
         searches=searches,
-        problems=tuple([*problems, *more, *doubtful, *broken]),
+        problems=tuple([*problems, *uncounted, *doubtful, *broken]),
     )
 
 
+def _display_names(
+    requests: Sequence[tuple[str, Mapping[str, Any]]], datasets: Mapping[str, DatasetFacts], given: Mapping[str, str]
+) -> dict[str, dict[str, str]]:
+    """Return the display names of models, methods and datasets; those of a later request replace those of an earlier.
+
+    Requests of older versions have no ``display_names``: the usual names stand for theirs.
+    """
+    found: dict[str, dict[str, str]] = {"model": dict(NAMES), "method": dict(NAMES)}
+    for _, request in requests:
+        stored = request.get("display_names")
+        for kind, names in found.items():
+            of_kind = stored.get(f"{kind}s") if isinstance(stored, dict) else None
+            names |= {name: _plain(shown) for name, shown in of_kind.items()} if isinstance(of_kind, dict) else {}
+    found["dataset"] = {name: facts.display_name for name, facts in datasets.items()}
+    return {kind: {**names, **given} for kind, names in found.items()}
+
+
 def _cache_folder(store: ResultStore, elsewhere: Path | None) -> Path | None:
-    """The store's own cache, this machine's for an object store, a folder under ``elsewhere`` for a read-only one."""
+    """Return the folder of the cache: the store's own, or a folder in ``elsewhere`` where the store is read-only.
+
+    None is returned for a read-only store without ``elsewhere``. The cache of an object store lies on this machine.
+    """
     own = store.cache_folder
     if not isinstance(store.root, Path) or os.access(own if own.exists() else store.root, os.W_OK):
         return own
     return None if elsewhere is None else elsewhere / store.root.name
 
 
-def _kept(trials: pd.DataFrame) -> tuple[pd.DataFrame, list[Problem]]:
-    """Trials that count, each once."""
+def _counted_trials(trials: pd.DataFrame) -> tuple[pd.DataFrame, list[Problem]]:
+    """Return the trials that count, each once, and a problem for each trial that does not."""
     problems = [
         Problem("stale trial left out", f"{path}: other code, data or weights than its spec's newest run")
         for path in trials["path"][~trials["own"]]
     ]
     own = trials[trials["own"]].reset_index(drop=True)
-    # A finished trial before an unfinished one, then in the order of the sweeps given.
+    # A finished trial comes before an unfinished one; beyond that the order of the sweeps given decides.
     ordered = own["status"].isna().to_numpy().argsort(kind="stable")
     keys = list(zip(*(own[name].to_numpy(object) for name in ("cell", "fingerprint", "seed")), strict=True))
     first = {keys[place]: place for place in reversed(ordered)}
@@ -183,16 +213,16 @@ def _datasets(stores: Sequence[ResultStore]) -> tuple[dict[str, DatasetFacts], l
 
 
 @dataclass(frozen=True)
-class _Asked:
-    """What the requests of all sweeps say, by cell."""
+class _Requested:
+    """What the requests of all sweeps ask for, by cell."""
 
     seeds: dict[str, tuple[int, ...]]
     metric_names: dict[str, Mapping[str, str]]
-    later: list[str]
-    """A line for each request that added seeds to a cell asked for before."""
+    later_seeds: list[str]
+    """A line for each request that added seeds to cells of an earlier request."""
 
 
-def _asked(requests: Sequence[tuple[str, Mapping[str, Any]]]) -> _Asked:
+def _requested(requests: Sequence[tuple[str, Mapping[str, Any]]]) -> _Requested:
     expected: dict[str, list[int]] = {}
     names: dict[str, Mapping[str, str]] = {}
     later = []
@@ -212,4 +242,4 @@ def _asked(requests: Sequence[tuple[str, Mapping[str, Any]]]) -> _Asked:
         for seeds_added, count in added.items():
             listed = " ".join(map(str, seeds_added))
             later.append(f"{sweep}: seeds {listed} of {count} cells were asked for on {when}, after the first ones")
-    return _Asked({key: tuple(sorted(seeds)) for key, seeds in expected.items()}, names, later)
+    return _Requested({key: tuple(sorted(seeds)) for key, seeds in expected.items()}, names, later)

@@ -7,7 +7,6 @@ from enum import StrEnum
 from itertools import count
 
 import numpy as np
-from scipy import stats
 
 from analysis.claims.grammar import ClaimRow, Part, Relation
 from analysis.claims.published import Lookup
@@ -109,6 +108,8 @@ def std_p(a: Sample, b: Sample) -> tuple[float, float, str]:
     Brown-Forsythe in 24 %. Without raw values the F ratio, which takes scores as normal. ValueError unless both stds
     are above 0.
     """
+    from scipy import stats
+
     std_a, std_b = _stds(a, b)
     if not (a.values and b.values):
         ratio = stats.f(a.n - 1, b.n - 1)
@@ -205,12 +206,15 @@ def _stds(a: Sample, b: Sample) -> tuple[float, float]:
 
 def _trimmed_mean(sample: Sample) -> float:
     """Mean without the share 1 / (2 sqrt(n - 4)) at either end, as Bonett's; the median where nothing is left."""
+    from scipy import stats
+
     cut = 1 / (2 * math.sqrt(sample.n - 4)) if sample.n > 4 else 0.5
     return float(np.median(sample.values) if cut >= 0.5 else stats.trim_mean(sample.values, cut))
 
 
 def _seeds_for_stds(ratio: float, level: float) -> int:
     """Seeds a row at which the one-sided F test finds a ratio of stds below 1 in normal scores with power 0.8."""
+    from scipy import stats
 
     def power(seeds: int) -> float:
         df = seeds - 1

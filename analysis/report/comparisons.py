@@ -6,9 +6,20 @@ from dataclasses import dataclass
 from analysis.cells import Cell
 from analysis.predictions import aligned_predictions, read_predictions
 from analysis.report.document import Grid, Paragraph, Section
-from analysis.statistics.new_text import McNemar, SeedPredictions, accuracy_difference, macro_f1_difference, mcnemar
+from analysis.statistics.new_text import SeedPredictions, accuracy_difference, macro_f1_difference
 from analysis.statistics.power import detectable_difference, hours_for, seeds_phrase, seeds_range
-from analysis.statistics.this_set import Comparison, Interval, Paired, Sample, equivalence, paired, permutation_p, welch
+from analysis.statistics.this_set import (
+    Comparison,
+    Interval,
+    McNemar,
+    Paired,
+    Sample,
+    equivalence,
+    mcnemar,
+    paired,
+    permutation_p,
+    welch,
+)
 from analysis.tables.table import Score, Table
 from tunekit.store.records import DamagedRecord
 

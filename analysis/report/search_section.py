@@ -79,7 +79,7 @@ def _tuned_row(one: SearchResult, confirmed: Confirmation, default: Confirmation
 
 def _count(confirmed: Confirmation) -> str:
     done = 0 if confirmed.test is None else confirmed.test.n
-    return f"{done}" if done == confirmed.asked else f"{done}/{confirmed.asked}"
+    return f"{done}" if done == confirmed.requested else f"{done}/{confirmed.requested}"
 
 
 def _difference(confirmed: Confirmation, default: Confirmation) -> str:

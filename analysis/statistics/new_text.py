@@ -18,9 +18,8 @@ from typing import Any
 
 import numpy as np
 import numpy.typing as npt
-from scipy import stats
 
-from analysis.statistics.this_set import Comparison, Interval
+from analysis.statistics.this_set import Comparison, Interval, t_interval
 
 IntArray = npt.NDArray[np.integer[Any]]
 FloatArray = npt.NDArray[np.float64]
@@ -52,15 +51,6 @@ class SeedPredictions:
                 raise ValueError(f"{name} has labels outside [0, {self.num_classes})")
         if len(np.unique(self.groups)) < 2:
             raise ValueError("the items stand in fewer than two groups: their spread can not be estimated")
-
-
-@dataclass(frozen=True)
-class McNemar:
-    """Discordant items of one pair of runs: ``b`` only the first has right, ``c`` only the second; two-sided ``p``."""
-
-    b: int
-    c: int
-    p: float
 
 
 @dataclass(frozen=True)
@@ -115,19 +105,6 @@ def macro_f1_difference(
     return _comparison(_macro_f1([a, b], draws, seed), level, "crossed bootstrap t") if _enough(a, b) else None
 
 
-def mcnemar(gold: IntArray, predicted_a: IntArray, predicted_b: IntArray) -> McNemar:
-    """Exact McNemar (1947) test of ONE run against one other, each (I,): binomial on the discordant items.
-
-    It says nothing of other seeds and takes items as independent. p = 1 without discordant items. ValueError where the
-    shapes differ.
-    """
-    if not gold.shape == predicted_a.shape == predicted_b.shape:
-        raise ValueError("gold and the two runs' predictions differ in shape")
-    right_a, right_b = predicted_a == gold, predicted_b == gold
-    b, c = int(np.sum(right_a & ~right_b)), int(np.sum(right_b & ~right_a))
-    return McNemar(b, c, float(stats.binomtest(b, b + c).pvalue) if b + c else 1.0)
-
-
 def _enough(*rows: SeedPredictions) -> bool:
     return all(len(row.predicted) >= MIN_SEEDS for row in rows)
 
@@ -141,11 +118,12 @@ def _same_items(a: SeedPredictions, b: SeedPredictions) -> None:
 def _interval(estimate: _Estimate | None, level: float) -> Interval | None:
     if estimate is None:
         return None
-    low, high = stats.t.interval(level, estimate.df, loc=estimate.value, scale=math.sqrt(estimate.variance))
-    return Interval(float(low), float(high), level)
+    return t_interval(estimate.value, math.sqrt(estimate.variance), estimate.df, level)
 
 
 def _comparison(estimate: _Estimate | None, level: float, test: str) -> Comparison | None:
+    from scipy import stats
+
     interval = _interval(estimate, level)
     if estimate is None or interval is None:
         return None

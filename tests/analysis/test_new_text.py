@@ -18,6 +18,7 @@ from statsmodels.stats.contingency_tables import mcnemar as statsmodels_mcnemar
 
 from analysis.statistics import new_text as crossed
 from analysis.statistics.new_text import SeedPredictions
+from analysis.statistics.this_set import mcnemar
 
 STUDIES, SEEDS, DRAWS, POOL_SEEDS = 2000, 5, 100, 200
 ACL_CLASSES = (71, 26, 25, 7, 5, 5)
@@ -297,9 +298,9 @@ def test_mcnemar_is_exact(pair: tuple[SeedPredictions, SeedPredictions]) -> None
     gold, a, b = pair[0].gold, pair[0].predicted[0], pair[1].predicted[0]
     right_a, right_b = a == gold, b == gold
     table = [[0, np.sum(right_a & ~right_b)], [np.sum(~right_a & right_b), 0]]
-    result = crossed.mcnemar(gold, a, b)
+    result = mcnemar(gold, a, b)
     assert (result.b, result.c) == (table[0][1], table[1][0])
     assert result.p == pytest.approx(statsmodels_mcnemar(table, exact=True).pvalue)
-    assert crossed.mcnemar(gold, a, a).p == 1.0
+    assert mcnemar(gold, a, a).p == 1.0
     with pytest.raises(ValueError, match="shape"):
-        crossed.mcnemar(gold, a, b[1:])
+        mcnemar(gold, a, b[1:])
