@@ -19,7 +19,6 @@ from rich.progress import track
 from analysis.cells import SELECTIONS, cells
 from analysis.claims.published import PublishedTable, published_lookup, register, tables
 from analysis.claims.verdicts import evaluate, load_claims
-from analysis.figures.drawing import save
 from analysis.foreign.importing import import_experiment, parse_map
 from analysis.memory.report import MemoryModel, memory
 from analysis.names import SPLITS
@@ -28,13 +27,12 @@ from analysis.report.audit import audit, audit_section, clean_scores
 from analysis.report.comparisons import comparisons_section
 from analysis.report.document import Section
 from analysis.report.pages import markdown_sections
-from analysis.report.report import Choices, Report, compose, write_report
+from analysis.report.report import Choices, Report, compose, write_all
 from analysis.report.summary import claims_section, headline_section
 from analysis.statistics.grim import Fit, grim
 from analysis.statistics.this_set import Sample
 from analysis.sweep_records import read_sweeps
 from analysis.tables.build import build
-from analysis.tables.render import write
 from analysis.tables.table import Score, Table, TableRow, TableSpec, percent, terminal
 from tunekit.errors import UserError
 from tunekit.storage.paths import location
@@ -88,7 +86,6 @@ def analyse(args: Analyse) -> None:
         claims=args.claims,
     )
     report = compose(records, choices, args.out)
-    save(report.figures, args.out / "figures")
     _finish(args.out, report)
 
 
@@ -214,9 +211,8 @@ def _published_table(printed: PublishedTable) -> Table:
 
 def _finish(out: Path, report: Report) -> None:
     for table in report.tables:
-        write(table, out / "tables")
         Console(highlight=False).print(terminal(table))
-    pages = " and ".join(map(str, write_report(report, out)))
+    pages = " and ".join(map(str, write_all(report, out)))
     Console(highlight=False).print(f"{len(report.tables)} tables in {out / 'tables'}, report in {pages}")
 
 

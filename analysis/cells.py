@@ -151,7 +151,7 @@ def cells(records: SweepRecords, select: str = "last") -> list[Cell]:
     Raises UserError for an unknown selection.
     """
     if select not in SELECTIONS:
-        raise UserError(f"--select {select}: choose one of {', '.join(SELECTIONS)}")
+        raise UserError(f"there is no selection {select!r} (there are {', '.join(SELECTIONS)})")
     grouped: dict[tuple[str, str], list[CellTrial]] = {}
     keys = zip(*(_values(records.trials[name]) for name in ("cell", "fingerprint")), strict=True)
     for key, trial in zip(keys, _cell_trials(records.trials, _selected(records, select)), strict=True):

@@ -13,12 +13,11 @@ from statistics import median
 from typing import Any
 
 import numpy as np
+import ray
+from ray import tune
 
 from benchmarks.empty import Ends, run_empty, specs_of
 from benchmarks.harness import Outcome, ratio_of
-
-from ray import tune  # isort: skip  (after tunekit.runner, which sets what Ray reads at import)
-import ray  # isort: skip
 
 RESULTS = 10
 CORES = 2

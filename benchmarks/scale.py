@@ -15,6 +15,7 @@ from typing import Any
 
 import numpy as np
 import psutil
+import ray
 
 from benchmarks.empty import Timed, run_empty, specs_of, sweep_of
 from benchmarks.harness import Outcome
@@ -26,8 +27,6 @@ from tunekit.schema import TrialSpec
 from tunekit.store.progress import ProgressReader
 from tunekit.store.requests import cells_of
 from tunekit.store.result_store import ResultStore
-
-import ray  # isort: skip  (after benchmarks.empty, which sets what Ray reads at import)
 
 EPOCHS, CORES, WINDOW = 3, 2, 500
 MIB = 2**20

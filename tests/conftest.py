@@ -104,3 +104,55 @@ def bucket(s3: "Server", monkeypatch: pytest.MonkeyPatch) -> str:
 def place(request: pytest.FixtureRequest, tmp_path: Path) -> Place:
     """A new empty place for a sweep, on disk and on an object store."""
     return tmp_path if request.param == "disk" else location(f"{request.getfixturevalue('bucket')}/prefix")
+
+
+@pytest.fixture
+def grid(
+    monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str], tmp_path: Path
+) -> Callable[..., tuple[int, str, str]]:
+    """Run the grid's command, which must not reach the runner: (exit code, standard output, standard error)."""
+    from tests.support.trials import run_script
+
+    def run(*arguments: object) -> tuple[int, str, str]:
+        monkeypatch.setattr("tunekit.commands.shared.acquire", lambda root: pytest.fail("the sweep was started"))
+        storage = [] if "--storage" in arguments else ["--storage", tmp_path / "out"]
+        return run_script("main_grid.py", *arguments, *storage), *capsys.readouterr()
+
+    return run
+
+
+@pytest.fixture
+def said(
+    monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> Callable[..., tuple[int, list[str], str]]:
+    """Run a command of ``tunekit``: (exit code, lines of standard output, standard error)."""
+    from tunekit.__main__ import main
+
+    monkeypatch.delenv("RAY_ADDRESS", raising=False)
+    monkeypatch.delenv("RAY_AUTH_MODE", raising=False)
+
+    def run(*arguments: object) -> tuple[int, list[str], str]:
+        code = main([str(argument) for argument in arguments])
+        printed = capsys.readouterr()
+        return code, printed.out.splitlines(), printed.err
+
+    return run
+
+
+@pytest.fixture
+def repository(tmp_path: Path) -> Path:
+    """The folder of a tiny BERT with five classes, as a repository holds it."""
+    from tests.support.repositories import write_repository  # transformers is seconds of imports
+
+    return write_repository(tmp_path / "repository")
+
+
+@pytest.fixture
+def without_plugins() -> Iterator[None]:
+    """Forget the plug-ins that the test loads."""
+    from tunekit.planning import plugins
+
+    before = plugins.active()
+    yield
+    for plugin in set(plugins.active()) - set(before):
+        plugins._forget(plugin.name)

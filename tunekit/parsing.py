@@ -3,8 +3,9 @@
 import json
 import math
 import re
-from collections.abc import Mapping
+from collections.abc import Iterable, Mapping
 from dataclasses import MISSING, fields
+from difflib import get_close_matches
 from functools import cache
 from importlib.resources.abc import Traversable
 from pathlib import Path
@@ -126,6 +127,15 @@ def _names(cls: type) -> tuple[frozenset[str], frozenset[str]]:
     own = fields(cls)
     required = (item.name for item in own if item.default is MISSING and item.default_factory is MISSING)
     return frozenset(required), frozenset(item.name for item in own)
+
+
+def did_you_mean(name: object, known: Iterable[str]) -> str:
+    """Return ``, did you mean 'x'?`` with the name in ``known`` that is nearest to ``name``; "" where none is near.
+
+    The text follows the wrong name in a message.
+    """
+    nearest = get_close_matches(str(name), list(known), n=1)
+    return f", did you mean {nearest[0]!r}?" if nearest else ""
 
 
 def _short(value: Any) -> str:

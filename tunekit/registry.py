@@ -1,10 +1,10 @@
 """A registry of named things: register, look up with "did you mean", list."""
 
 from collections.abc import Callable, Iterator
-from difflib import get_close_matches
 from typing import Generic, TypeVar
 
 from tunekit.errors import UserError
+from tunekit.parsing import did_you_mean
 
 T = TypeVar("T")
 
@@ -42,9 +42,8 @@ class Registry(Generic[T]):
     def __getitem__(self, name: str) -> T:
         """The item called ``name``. Raises UserError, with the nearest names, where there is none."""
         if name not in self._items:
-            near = get_close_matches(str(name), self._items, n=1)
-            hint = f"did you mean {near[0]!r}?" if near else "no name is near it."
-            raise UserError(f"unknown {self.kind} {name!r}: {hint} Known: {', '.join(self._items)}")
+            hint = did_you_mean(name, self._items) or "."
+            raise UserError(f"unknown {self.kind} {name!r}{hint} Registered {self.kind}s: {', '.join(self._items)}")
         return self._items[name]
 
     def __contains__(self, name: object) -> bool:

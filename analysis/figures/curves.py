@@ -2,6 +2,7 @@
 
 from collections.abc import Sequence
 from dataclasses import dataclass, fields, replace
+from io import BytesIO
 from math import ceil
 from typing import Any
 
@@ -33,9 +34,32 @@ LINE_STYLES = {
     "macro_f1": LineStyle("#009E73", (0, (5, 2)), "s"),
     "loss": LineStyle("#D55E00"),
 }
+# Okabe and Ito's palette again; the lines of one panel differ by marker and dashes too.
+SERIES = (
+    LineStyle("#0072B2", "-", "o"),
+    LineStyle("#D55E00", (0, (5, 2)), "s"),
+    LineStyle("#009E73", (0, (1, 1.5)), "^"),
+    LineStyle("#CC79A7", (0, (5, 2, 1, 2)), "D"),
+    LineStyle("#E69F00", (0, (3, 1)), "v"),
+    LineStyle("#56B4E9", (0, (1, 3)), "P"),
+)
 SCORES = ("accuracy", "micro_f1", "macro_f1")
 MAX_POINTS = 400
 MAX_HOVERS = 50
+
+
+class NotebookFigure(Figure):
+    """A figure that belongs to no window and that a notebook shows where it is the last value of a cell."""
+
+    def _repr_png_(self) -> bytes:
+        buffer = BytesIO()
+        self.savefig(buffer, format="png", dpi=110)
+        return buffer.getvalue()
+
+
+def line_style(place: int) -> LineStyle:
+    """Return the line style of the series at ``place``; there are six, which repeat."""
+    return SERIES[place % len(SERIES)]
 
 
 def band(curves: pd.DataFrame, ax: Axes, label: str, line_style: LineStyle) -> Axes:
@@ -137,8 +161,8 @@ MAX_COLUMNS = 5
 
 
 @dataclass(frozen=True)
-class Column:
-    """One cell's curves; ``steps`` and ``epochs`` as ``curves.panels`` takes them."""
+class CellCurves:
+    """The curves of one cell; ``steps`` and ``epochs`` are as ``panels`` takes them."""
 
     label: str
     steps: pd.DataFrame | None
@@ -146,13 +170,13 @@ class Column:
     split: str
 
 
-def overview(columns: Sequence[Column], title: str) -> Figure:
-    """``columns`` side by side, beyond five in several rows; losses over epochs where one lacks steps."""
+def overview(columns: Sequence[CellCurves], title: str) -> NotebookFigure:
+    """Return the curves of ``columns`` side by side, five a row; losses over epochs where one of them lacks steps."""
     if any(column.steps is None for column in columns):
         columns = [replace(column, steps=None) for column in columns]
     bands = ceil(len(columns) / MAX_COLUMNS)
     width = ceil(len(columns) / bands)
-    figure = Figure(figsize=(2.2 * width + 0.8, 4.2 * bands + 0.8), layout="constrained")
+    figure = NotebookFigure(figsize=(2.2 * width + 0.8, 4.2 * bands + 0.8), layout="constrained")
     grid = figure.subplots(2 * bands, width, squeeze=False)
     pairs = [list(grid[2 * band : 2 * band + 2, place]) for band in range(bands) for place in range(width)]
     for number, (column, pair) in enumerate(zip(columns, pairs, strict=False)):
@@ -169,4 +193,25 @@ def overview(columns: Sequence[Column], title: str) -> Figure:
     if named:
         figure.legend(named.values(), named, loc="outside lower center", ncols=3, fontsize=8, frameon=False)
     figure.suptitle(wrapped(title, 26 * width, 3), fontsize=10)
+    return figure
+
+
+def metric_panel(columns: Sequence[CellCurves], metrics: Sequence[str], title: str) -> NotebookFigure:
+    """Return one panel with a line a cell: mean over seeds, a band of one sample std, and single seeds thin.
+
+    ``metrics`` names the field of EpochRecord that is drawn of each of ``columns``: cells may differ in their split.
+    """
+    facts = FIELDS[metrics[0]]
+    scale = 100.0 if facts["unit"] == "%" else 1.0
+    figure = NotebookFigure(figsize=(6.4, 4), layout="constrained")
+    ax = figure.subplots()
+    for place, (column, metric) in enumerate(zip(columns, metrics, strict=True)):
+        curves = column.epochs.pivot_table(index="epoch", columns="seed", values=metric) * scale
+        band(curves, ax, wrapped(column.label, 48, 2), line_style(place))
+    ax.set(
+        xlabel="epoch", ylabel=" ".join(filter(None, [facts["label"], f"({facts['unit']})" if facts["unit"] else ""]))
+    )
+    ax.xaxis.set_major_locator(MaxNLocator("auto", integer=True))
+    figure.legend(loc="outside lower center", ncols=2, fontsize=8, frameon=False)
+    figure.suptitle(wrapped(title, 80, 2), fontsize=10)
     return figure

@@ -10,7 +10,15 @@ from matplotlib.figure import Figure
 
 from analysis.cells import Cell, metric_label
 from analysis.figures.captioned import CaptionedFigure, figure_stem
-from analysis.figures.curves import Column, learning_curves, overview, share_limits
+from analysis.figures.curves import (
+    FIELDS,
+    CellCurves,
+    NotebookFigure,
+    learning_curves,
+    metric_panel,
+    overview,
+    share_limits,
+)
 from analysis.figures.drawing import freeze_layout, wrapped
 from analysis.figures.plots import confusion_matrix, score_against_cost, seed_spread
 from analysis.figures.search_figures import search_figures
@@ -19,6 +27,8 @@ from analysis.predictions import confusion, read_predictions
 from analysis.search import search_results
 from analysis.statistics.this_set import mean_interval
 from analysis.sweep_records import SweepRecords
+from tunekit.errors import UserError
+from tunekit.parsing import did_you_mean
 from tunekit.store.records import DamagedRecord
 
 # Of a trial's summary: the axis, and what is 1 on it.
@@ -42,7 +52,7 @@ def figures_of(records: SweepRecords, found: Sequence[Cell], metric: str = "macr
     numbers = {key: number for number, key in enumerate(dict.fromkeys(cell.key for cell in ordered), 1)}
     by_path = {str(path): epochs for path, epochs in records.epochs.groupby("path")}
     drawn = [cell for cell in ordered if any(str(trial.path) in by_path for trial in cell.completed)]
-    data = {cell.anchor: _column(cell, by_path) for cell in drawn}
+    data = {cell.anchor: _curves_of(cell, by_path) for cell in drawn}
     datasets: dict[str, list[Cell]] = {}
     for cell in drawn:
         datasets.setdefault(cell.dataset, []).append(cell)
@@ -58,6 +68,35 @@ def figures_of(records: SweepRecords, found: Sequence[Cell], metric: str = "macr
         freeze_layout(captioned.figure)
     stems = numbered([captioned.stem for captioned in figures])
     return [replace(captioned, stem=stem) for captioned, stem in zip(figures, stems, strict=True)]
+
+
+def cell_curves(records: SweepRecords, found: Sequence[Cell], metric: str | None) -> NotebookFigure:
+    """Return the learning curves of the cells ``found``, all of one dataset and none of a search.
+
+    Without ``metric`` each cell has training loss above scores; with it all cells share one panel. ``metric`` is a
+    field of EpochRecord, or one without its split (``macro_f1``). Raises UserError for another metric, for one that no
+    trial recorded, and where no trial has completed.
+    """
+    by_path = {str(path): epochs for path, epochs in records.epochs.groupby("path")}
+    drawn = [cell for cell in in_order(records, found) if any(str(one.path) in by_path for one in cell.completed)]
+    if not drawn:
+        raise UserError(f"no trial of {found[0].dataset} has completed; there is no curve to show")
+    columns = [
+        replace(_curves_of(cell, by_path), label=label) for cell, label in zip(drawn, row_labels(drawn), strict=True)
+    ]
+    title = f"{drawn[0].dataset_name}, {_seeds(drawn)}"
+    if metric is None:
+        return overview(columns, title)
+    fields = [metric if metric in FIELDS else f"{cell.split}_{metric}" for cell in drawn]
+    known = [name for name, facts in FIELDS.items() if name not in ("epoch", "step")]
+    if unknown := [name for name in fields if name not in known]:
+        raise UserError(
+            f"there is no metric {metric!r}{did_you_mean(unknown[0], known)} (there are {', '.join(known)})"
+        )
+    recorded = [place for place, name in enumerate(fields) if columns[place].epochs[name].notna().any()]
+    if not recorded:
+        raise UserError(f"no trial of {found[0].dataset} recorded {metric}; choose another metric")
+    return metric_panel([columns[place] for place in recorded], [fields[place] for place in recorded], title)
 
 
 def in_order(records: SweepRecords, found: Sequence[Cell]) -> list[Cell]:
@@ -92,11 +131,11 @@ def row_labels(members: Sequence[Cell]) -> list[str]:
     return numbered([" · ".join(filter(None, (part[place] for place in shown))) or part[1] for part in parts])
 
 
-def _column(cell: Cell, by_path: Mapping[str, pd.DataFrame]) -> Column:
+def _curves_of(cell: Cell, by_path: Mapping[str, pd.DataFrame]) -> CellCurves:
     epochs = [
         by_path[str(trial.path)].assign(seed=trial.seed) for trial in cell.completed if str(trial.path) in by_path
     ]
-    return Column(cell.title, _steps(cell), pd.concat(epochs, ignore_index=True), cell.split)
+    return CellCurves(cell.title, _steps(cell), pd.concat(epochs, ignore_index=True), cell.split)
 
 
 def _steps(cell: Cell) -> pd.DataFrame | None:
@@ -119,7 +158,7 @@ def _steps(cell: Cell) -> pd.DataFrame | None:
     return pd.concat(frames, ignore_index=True)
 
 
-def _curves(cell: Cell, data: Column, number: int) -> CaptionedFigure:
+def _curves(cell: Cell, data: CellCurves, number: int) -> CaptionedFigure:
     figure = learning_curves(data.steps, data.epochs, data.split, cell.title)
     stem = figure_stem(f"figure-{number:02d}", cell.model, cell.method, cell.dataset, cell.variant)
     caption = (
@@ -129,7 +168,7 @@ def _curves(cell: Cell, data: Column, number: int) -> CaptionedFigure:
     return CaptionedFigure(stem, caption, "curves", figure)
 
 
-def _overviews(members: Sequence[Cell], data: Mapping[str, Column], metric: str) -> list[CaptionedFigure]:
+def _overviews(members: Sequence[Cell], data: Mapping[str, CellCurves], metric: str) -> list[CaptionedFigure]:
     if len(members) < 2:
         return []
     columns = [
@@ -142,7 +181,7 @@ def _overviews(members: Sequence[Cell], data: Mapping[str, Column], metric: str)
     return [CaptionedFigure(stem, caption, "overview", overview(page, f"{name}, {_seeds(members)}")) for page in pages]
 
 
-def _costs(members: Sequence[Cell], data: Mapping[str, Column], metric: str) -> list[CaptionedFigure]:
+def _costs(members: Sequence[Cell], data: Mapping[str, CellCurves], metric: str) -> list[CaptionedFigure]:
     found = {cost: points for cost in COSTS if len(points := _points(members, metric, cost)) > 1}
     if not found:
         return []
@@ -173,7 +212,7 @@ def _points(members: Sequence[Cell], metric: str, cost: str) -> pd.DataFrame:
     return pd.DataFrame(rows, columns=["label", "cost", "score", "low", "high"])
 
 
-def _spread(members: Sequence[Cell], data: Mapping[str, Column], metric: str) -> list[CaptionedFigure]:
+def _spread(members: Sequence[Cell], data: Mapping[str, CellCurves], metric: str) -> list[CaptionedFigure]:
     labelled = zip(members, row_labels(members), strict=True)
     rows = [(label, seed, score) for cell, label in labelled for seed, score in cell.by_seed(metric).items()]
     if not rows:

@@ -14,28 +14,14 @@ from matplotlib.axes import Axes
 from matplotlib.ticker import FixedLocator, MaxNLocator, NullFormatter, NullLocator
 from matplotlib.tri import Triangulation
 
-from analysis.figures.curves import LineStyle
+from analysis.figures.curves import line_style
 from analysis.figures.drawing import hover, wrapped
 from analysis.figures.plots import BLUE, GREY, log_ticks
 from analysis.names import number, rounded
 
-# Okabe and Ito's palette; told apart by marker and line too.
-SERIES = (
-    LineStyle("#0072B2", "-", "o"),
-    LineStyle("#D55E00", (0, (5, 2)), "s"),
-    LineStyle("#009E73", (0, (1, 1.5)), "^"),
-    LineStyle("#CC79A7", (0, (5, 2, 1, 2)), "D"),
-    LineStyle("#E69F00", (0, (3, 1)), "v"),
-    LineStyle("#56B4E9", (0, (1, 3)), "P"),
-)
 BANDWIDTH = 0.2
 """Of the running mean, in factors of ten of the learning rate."""
 LATER = "viridis"
-
-
-def line_style(place: int) -> LineStyle:
-    """The line_style of the series at ``place``; beyond six they repeat."""
-    return SERIES[place % len(SERIES)]
 
 
 def sensitivity(series: Mapping[str, pd.DataFrame], ax: Axes, score: str, margin: float) -> Axes:

@@ -23,8 +23,8 @@ from typing import Any
 
 from analysis.cells import SELECTIONS, Cell
 from analysis.names import number
-from analysis.report.report import KINDS, METRICS
-from analysis.tables.build import PER_CLASS, score_of
+from analysis.report.report import KINDS
+from analysis.tables.build import METRICS, PER_CLASS, score_of
 from analysis.tables.table import TableRow, TableSpec
 from tunekit.errors import UserError
 from tunekit.parsing import read_yaml

@@ -4,10 +4,11 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
-from analysis.cells import Cell, cells
+from analysis.cells import SELECTIONS, Cell, cells
 from analysis.claims.published import Lookup
 from analysis.claims.verdicts import evaluate, load_claims
 from analysis.figures.captioned import CaptionedFigure
+from analysis.figures.drawing import save
 from analysis.figures.figures import figures_of
 from analysis.report.audit import audit, audit_section, filled_with_majority
 from analysis.report.comparisons import comparisons_section, single_runs_section
@@ -33,11 +34,10 @@ from analysis.report.summary import (
 from analysis.search import search_results
 from analysis.statistics.this_set import Sample
 from analysis.sweep_records import SweepRecords
-from analysis.tables.build import PER_CLASS, build, default_specs
+from analysis.tables.build import build, check_metric, default_specs
+from analysis.tables.render import write
 from analysis.tables.table import Table
-from tunekit.errors import UserError
 
-METRICS = ("accuracy", "macro_f1", "micro_f1", "mcc", "weighted_f1", PER_CLASS)
 KINDS: Mapping[str, str] = {
     "curves": "Learning curves",
     "overview": "Learning curves side by side",
@@ -58,20 +58,24 @@ KINDS: Mapping[str, str] = {
 class Choices:
     """What a report may be asked for beyond its sweeps."""
 
-    select: str
-    metrics: Sequence[str]
-    published: bool
-    fill: bool
-    """Failed trials count with the majority class's score."""
-    margin: float | None
-    """For equivalence, in [0, 1]."""
-    pair: bool
-    claims: Path | None
+    select: str = SELECTIONS[0]
+    """The epoch whose scores count: ``last``, ``best-val`` or ``best-test``."""
+    metrics: Sequence[str] = ("accuracy", "macro_f1")
+    published: bool = False
+    """Whether the published value stands beside each cell."""
+    fill: bool = False
+    """Whether failed trials count with the score of the majority class."""
+    margin: float | None = None
+    """The margin of the tests of equivalence, in [0, 1]; None for no such tests."""
+    pair: bool = False
+    """Whether rows that share their initialisation are also compared seed by seed."""
+    claims: Path | None = None
+    """The YAML file of the claims to check; the study's nine claims where None."""
 
 
 @dataclass(frozen=True)
 class Report:
-    """What is written."""
+    """A report, before it is written."""
 
     title: str
     tables: Sequence[Table]
@@ -85,8 +89,7 @@ def compose(records: SweepRecords, choices: Choices, out: Path) -> Report:
     Raises UserError on bad choices, and DamagedRecord where a trial's predictions or steps can't be read.
     """
     for metric in choices.metrics:
-        if metric not in METRICS:
-            raise UserError(f"--metric {metric}: choose among {', '.join(METRICS)}")
+        check_metric(metric)
     found = cells(records, choices.select)
     scored = filled_with_majority(records, found) if choices.fill else found
     specs = default_specs(scored, choices.metrics, choices.select)
@@ -117,8 +120,16 @@ def compose(records: SweepRecords, choices: Choices, out: Path) -> Report:
     return Report(title, tables, figures, kept(one for one in sections if one is not None))
 
 
+def write_all(report: Report, out: Path) -> list[Path]:
+    """Write tables, figures and pages of ``report`` to ``out``, and return the paths of the pages. Raises OSError."""
+    for table in report.tables:
+        write(table, out / "tables")
+    save(report.figures, out / "figures")
+    return write_report(report, out)
+
+
 def write_report(report: Report, out: Path) -> list[Path]:
-    """Write ``out/report.md`` and ``out/report.html``. Raises OSError."""
+    """Write ``out/report.md`` and ``out/report.html``, and return their paths. Raises OSError."""
     out.mkdir(parents=True, exist_ok=True)
     pages = {
         "report.md": markdown_page(report.title, report.sections),

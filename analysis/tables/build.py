@@ -9,10 +9,12 @@ from analysis.names import LABELS, SPLITS, numbered
 from analysis.statistics.this_set import Sample, holm, smallest_p, welch
 from analysis.tables.table import Entry, Score, Table, TableRow, TableSpec
 from tunekit.errors import UserError
+from tunekit.parsing import did_you_mean
 from tunekit.schema import slug
 
 ALPHA = 0.05
 PER_CLASS = "per_class_f1"
+METRICS = ("accuracy", "macro_f1", "micro_f1", "mcc", "weighted_f1", PER_CLASS)
 EPOCHS = {
     "last": "last epoch",
     "best-val": "epoch of the best validation macro-F1",
@@ -145,28 +147,59 @@ def default_specs(cells: Sequence[Cell], metrics: Sequence[str], select: str = "
         groups.append(("other" if groups else "all", "other cells" if groups else "all cells", left))
     specs = []
     for stem, about, members in groups:
-        splits = " and ".join(sorted({SPLITS[cell.split] for cell in members}))
         for metric in metrics:
             if not _recorded(members, metric):
                 continue
-            about_scores = f"(percent, {splits}, {EPOCHS[select]}): {about}"
+            about_scores = f"(percent, {_splits(members)}, {EPOCHS[select]}): {about}"
             if metric == PER_CLASS:
                 specs += _per_class(stem, about_scores, members)
                 continue
-            name = metric_label(metric, members)
-            specs.append(
-                TableSpec(
-                    stem=slug(f"{stem}-{metric}".replace("_", "-")),
-                    caption=f"{name[0].upper()}{name[1:]} {about_scores}.",
-                    metric=metric,
-                    rows=_rows(members, partial(_dataset_score, metric), stem),
-                    columns={cell.dataset: cell.dataset_name for cell in members},
-                )
-            )
+            specs.append(_over_datasets(stem, f"{about_scores}.", members, metric))
     if groups and not specs:
         raise UserError(f"no trial recorded {' or '.join(metrics)}; choose another --metric")
     stems = numbered([spec.stem for spec in specs])
     return [replace(spec, stem=stem) for spec, stem in zip(specs, stems, strict=True)]
+
+
+def check_metric(metric: str) -> None:
+    """Raise UserError where there is no metric called ``metric``."""
+    if metric not in METRICS:
+        hint = did_you_mean(metric, METRICS)
+        raise UserError(f"there is no metric {metric!r}{hint} (there are {', '.join(METRICS)})")
+
+
+def all_cells_spec(shown: Sequence[Cell], metric: str, select: str = "last") -> TableSpec:
+    """Return one table of all cells ``shown``, which hold no trials of a search.
+
+    Raises UserError for an unknown metric, where no trial recorded it, and for the F1 of each class of several
+    datasets.
+    """
+    check_metric(metric)
+    about_scores = f"(percent, {_splits(shown)}, {EPOCHS[select]})"
+    if not _recorded(shown, metric):
+        raise UserError(f"no trial recorded {metric}; choose another metric")
+    if metric != PER_CLASS:
+        return _over_datasets("all", f"{about_scores}.", shown, metric)
+    datasets = list(dict.fromkeys(cell.dataset for cell in shown))
+    if len(datasets) > 1:
+        raise UserError(f"{PER_CLASS} is a table of one dataset; give one of {', '.join(datasets)}")
+    return _per_class("all", about_scores, shown)[0]
+
+
+def _over_datasets(stem: str, about_scores: str, members: Sequence[Cell], metric: str) -> TableSpec:
+    """Return the table of one metric with a column a dataset."""
+    name = metric_label(metric, members)
+    return TableSpec(
+        stem=slug(f"{stem}-{metric}".replace("_", "-")),
+        caption=f"{name[0].upper()}{name[1:]} {about_scores}",
+        metric=metric,
+        rows=_rows(members, partial(_dataset_score, metric), stem),
+        columns={cell.dataset: cell.dataset_name for cell in members},
+    )
+
+
+def _splits(members: Sequence[Cell]) -> str:
+    return " and ".join(sorted({SPLITS[cell.split] for cell in members}))
 
 
 def _recorded(members: Sequence[Cell], metric: str) -> bool:

@@ -96,7 +96,7 @@ class Table:
         console = rich.console.Console(file=io.StringIO(), width=max(width, 80), highlight=False, color_system=None)
         with console.capture() as capture:
             console.print(shown)
-        return capture.get()
+        return "\n".join(line.rstrip() for line in capture.get().splitlines())
 
     __repr__ = __str__
 

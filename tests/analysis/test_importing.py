@@ -8,7 +8,7 @@ import pytest
 from analysis.__main__ import main
 from analysis.cells import cells
 from analysis.sweep_records import read_sweeps
-from tests.analysis.test_damage import Bomb
+from tests.support.pickles import Bomb
 from tunekit.store.result_store import ResultStore
 
 MAP = ["model=backbone", "dataset=task", "method:=full", "seed=seed", "metric=eval/f1"]
@@ -167,7 +167,7 @@ def test_pickles_are_never_read(experiment, tmp_path, capsys):
     ("mapping", "words"),
     [
         (["seed"], "takes NAME=KEY"),
-        (["metrik=f1"], "did you mean metric?"),
+        (["metrik=f1"], "did you mean 'metric'?"),
         (MAP[:-1], "lacks metric"),
         ([*MAP, "seed=seed"], "names seed twice"),
         ([*MAP[:3], "seed:=3", MAP[4]], "only model, dataset, method"),

@@ -10,8 +10,7 @@ import numpy as np
 import pytest
 
 from analysis.__main__ import main
-from tests.analysis.test_golden_store import GOLDEN
-from tests.support.stores import add, ask
+from tests.support.stores import GOLDEN, add, ask
 from tunekit.schema import Status
 from tunekit.store.result_store import ResultStore
 

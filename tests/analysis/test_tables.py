@@ -15,7 +15,7 @@ from analysis.sweep_records import read_sweeps
 from analysis.tables.build import build, default_specs
 from analysis.tables.render import FORMATS, comma_separated, latex, markdown
 from analysis.tables.table import Score, TableRow, TableSpec, html_table
-from tests.store.test_result_store import FINGERPRINT
+from tests.support.records import FINGERPRINT
 from tests.support.stores import add, ask
 from tunekit.errors import UserError
 from tunekit.schema import Status

@@ -1,8 +1,5 @@
 """Every command of ours in README.md and docs/ has the flags that it is given there; nothing is trained."""
 
-import re
-import shlex
-from collections.abc import Iterator
 from functools import wraps
 
 import pytest
@@ -11,20 +8,8 @@ import tyro
 import tunekit.__main__ as tunekit
 from analysis.__main__ import COMMANDS, Analyse
 from benchmarks.__main__ import Arguments, names
-from tests.conftest import ROOT
+from tests.support.documented import commands
 from tunekit.planning.args import GridArgs, SearchArgs
-
-PAGES = [ROOT / "README.md", ROOT / "benchmarks" / "README.md", *sorted((ROOT / "docs").glob("*.md"))]
-
-
-def commands() -> Iterator[tuple[str, list[str]]]:
-    """Page, and words of each command line that calls our Python, whatever stands before it."""
-    for page in PAGES:
-        for block in re.findall(r"```sh\n(.*?)```", page.read_text(encoding="utf-8"), re.S):
-            for line in block.replace("\\\n", " ").splitlines():
-                words = shlex.split(line, comments=True)
-                if "python" in words:
-                    yield page.name, words[words.index("python") + 1 :]
 
 
 def parse(words: list[str]) -> object:

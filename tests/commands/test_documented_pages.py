@@ -12,15 +12,13 @@ import pytest
 from ray import tune
 
 from analysis.__main__ import main as analysis
-from tests.analysis.test_paper import PAPER
-from tests.commands.test_documented_flags import commands
 from tests.conftest import ROOT, needs_real_data
-from tests.planning.test_plugins import EXAMPLE
-from tests.planning.test_plugins import _without_plugins as _without_plugins
+from tests.support.documented import EXAMPLE, commands
+from tests.support.stores import PAPER
 from tests.support.trials import run_script
 from tunekit.__main__ import main as tunekit
 
-pytestmark = [pytest.mark.ray, pytest.mark.usefixtures("cluster"), pytest.mark.timeout(600)]
+pytestmark = [pytest.mark.ray, pytest.mark.usefixtures("cluster", "without_plugins"), pytest.mark.timeout(600)]
 CELLS = ["--models", "tiny-bert", "--methods", "full", "adapter", "lora"]
 SHRUNK = ["--train-limit", "48", "--epochs", "2"]
 TRAINED = re.compile(r"demo|reviews|ln_tuning")

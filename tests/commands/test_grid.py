@@ -5,8 +5,8 @@ from dataclasses import replace
 
 import pytest
 
-from tests.store.test_result_store import FINGERPRINT, record, summary
-from tests.support.trials import run_script
+from tests.support.datasets import DATA
+from tests.support.records import FINGERPRINT, record, summary
 from tunekit.__main__ import main as tunekit_main
 from tunekit.planning import estimate
 from tunekit.schema import Status, TrialSpec
@@ -14,35 +14,12 @@ from tunekit.store.requests import cell_names, cells_of, requested_specs
 from tunekit.store.result_store import ResultStore
 
 
-@pytest.fixture
-def grid(monkeypatch, capsys, tmp_path):
-    """Run the command with a runner that must not be reached: (exit code, standard output, standard error)."""
-
-    def run(*arguments: object) -> tuple[int, str, str]:
-        monkeypatch.setattr("tunekit.commands.shared.acquire", lambda root: pytest.fail("the sweep was started"))
-        storage = [] if "--storage" in arguments else ["--storage", tmp_path / "out"]
-        return run_script("main_grid.py", *arguments, *storage), *capsys.readouterr()
-
-    return run
-
-
-DATA = {
-    "column.csv": "txt,label\na,x\nb,y\n",
-    "empty.csv": "text,label\na,x\n,y\n",
-    "broken.jsonl": '{"text": "a", "label": "x"}\n{"text":\n',
-    "new_label/train.csv": "text,label\na,x\nb,y\n",
-    "new_label/test.csv": "text,label\na,z\n",
-    "regression.csv": "text,label\na,0.5\nb,0.7\n",
-    "multi.jsonl": '{"text": "a", "label": ["x"]}\n{"text": "b", "label": ["y"]}\n',
-}
-
-
 @pytest.mark.parametrize(
     ("arguments", "message"),
     [
-        (["--models", "bertt", "--methods", "full"], "unknown model 'bertt': did you mean 'bert'?"),
-        (["--datasets", "demoo"], "unknown dataset 'demoo': did you mean 'demo'?"),
-        (["--methods", "lorra"], "unknown method 'lorra': did you mean 'lora'?"),
+        (["--models", "bertt", "--methods", "full"], "unknown model 'bertt', did you mean 'bert'?"),
+        (["--datasets", "demoo"], "unknown dataset 'demoo', did you mean 'demo'?"),
+        (["--methods", "lorra"], "unknown method 'lorra', did you mean 'lora'?"),
         (["--method-params", "lora.rank=3"], "method 'lora' has no parameter 'rank'"),
         (["--seeds"], "--seeds names none"),
         (["--preset", "tiny"], "unknown preset 'tiny'"),
@@ -52,7 +29,7 @@ DATA = {
         (["--max-concurrent", "0"], "--max-concurrent must be 1 or more"),
         (["--cpus-per-trial", "4096"], "more than the"),
         (["--json"], "--json goes with --dry-run"),
-        (["--datasets", "column.csv"], "column.csv, line 1: no column 'text' (did you mean 'txt'?)"),
+        (["--datasets", "column.csv"], "column.csv, line 1: no column 'text', did you mean 'txt'?"),
         (["--datasets", "empty.csv"], "empty.csv, line 3: empty text"),
         (["--datasets", "broken.jsonl"], "broken.jsonl, line 2: broken JSON"),
         (["--datasets", "new_label"], "label 'z' of test never occurs in train"),

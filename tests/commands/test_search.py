@@ -7,8 +7,8 @@ from dataclasses import replace
 import pytest
 import yaml
 
-from tests.commands.test_grid import DATA
 from tests.conftest import ROOT
+from tests.support.datasets import DATA
 from tests.support.search_simulation import Simulation, plan_for
 from tests.support.trials import run_script
 from tunekit.data.base import DATASETS
@@ -42,9 +42,9 @@ def search(monkeypatch, capsys, tmp_path):
 @pytest.mark.parametrize(
     ("arguments", "message"),
     [
-        (["--models", "bertt", "--methods", "full"], "unknown model 'bertt': did you mean 'bert'?"),
-        (["--datasets", "demoo"], "unknown dataset 'demoo': did you mean 'demo'?"),
-        (["--methods", "lorra"], "unknown method 'lorra': did you mean 'lora'?"),
+        (["--models", "bertt", "--methods", "full"], "unknown model 'bertt', did you mean 'bert'?"),
+        (["--datasets", "demoo"], "unknown dataset 'demoo', did you mean 'demo'?"),
+        (["--methods", "lorra"], "unknown method 'lorra', did you mean 'lora'?"),
         (["--preset", "tiny"], "unknown preset 'tiny'; there are study, demo"),
         (["--sampler", "grid"], "unknown sampler 'grid'; --sampler takes tpe, random, gp"),
         (["--scheduler", "hyperband"], "unknown scheduler 'hyperband'; --scheduler takes asha, none"),

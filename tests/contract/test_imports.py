@@ -6,6 +6,7 @@ import sys
 import pytest
 
 HEAVY = "torch transformers ray adapters peft datasets"
+CONCLUDING = "matplotlib scipy sklearn"
 
 
 def loaded(module: str, forbidden: str) -> list[str]:
@@ -18,7 +19,8 @@ def loaded(module: str, forbidden: str) -> list[str]:
 @pytest.mark.parametrize(
     ("module", "forbidden"),
     [
-        ("analysis.tables.build", HEAVY),
+        ("analysis.results", f"{HEAVY} {CONCLUDING} optuna"),
+        ("tunekit", f"{HEAVY} {CONCLUDING}"),
         ("tunekit.schema", f"{HEAVY} pandas numpy"),
         ("tunekit.planning.plan", HEAVY),
         ("tunekit.store.requests", HEAVY),

@@ -9,7 +9,7 @@ import pytest
 from analysis.__main__ import main as analyse
 from analysis.cells import cells
 from analysis.sweep_records import read_sweeps
-from tests.engine.test_run import finish, numbers
+from tests.support.runs import finish, numbers
 from tests.support.trials import fingerprint, specify, start
 from tunekit.data.base import load_dataset, save_dataset
 from tunekit.engine.checkpoint import newest_valid

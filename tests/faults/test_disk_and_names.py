@@ -10,8 +10,8 @@ import psutil
 import pytest
 
 from tests.conftest import ROOT
-from tests.engine.test_run import finish, numbers
 from tests.support.drivers import GRID, begin, compared, said, wait_for
+from tests.support.runs import finish, numbers
 from tests.support.trials import specify, start
 from tunekit.errors import UserError
 from tunekit.storage import lease

@@ -7,7 +7,7 @@ from types import SimpleNamespace
 import pytest
 import torch
 
-from tests.engine.test_run import finish, numbers
+from tests.support.runs import finish, numbers
 from tests.support.trials import fingerprint, specify, start
 from tunekit.engine.job import Job
 from tunekit.engine.train import Diverged, Pack

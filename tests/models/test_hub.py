@@ -9,9 +9,10 @@ from pathlib import Path
 
 import pytest
 import torch
-from transformers import BertConfig, BertForSequenceClassification, BertTokenizerFast
+from transformers import BertForSequenceClassification, BertTokenizerFast
 
 from tests.support.hub_server import COMMIT, REPOSITORY, FakeHub
+from tests.support.repositories import WORDS
 from tunekit.errors import UserError
 from tunekit.models import hub
 from tunekit.models.catalog import MODELS
@@ -19,7 +20,6 @@ from tunekit.models.families import FAMILIES
 from tunekit.models.loading import load_encoder, load_tokenizer, resolve_model
 from tunekit.models.safety import FORBIDDEN, checked_config, refuse_kernels
 
-WORDS = ["[PAD]", "[UNK]", "[CLS]", "[SEP]", "[MASK]", "the", "soup", "was", "good"]
 CLIENT = """
 import sys, torch
 from tunekit.errors import UserError
@@ -34,18 +34,6 @@ try:
 except UserError as error:
     print("error:", error)
 """
-
-
-@pytest.fixture
-def repository(tmp_path) -> Path:
-    """A tiny BERT with five classes, as a repository holds it."""
-    folder = tmp_path / "repository"
-    shape = {"hidden_size": 8, "num_hidden_layers": 1, "num_attention_heads": 2, "intermediate_size": 16}
-    torch.manual_seed(0)
-    BertForSequenceClassification(BertConfig(vocab_size=len(WORDS), num_labels=5, **shape)).save_pretrained(folder)
-    (folder / "vocab.txt").write_text("\n".join(WORDS) + "\n")
-    BertTokenizerFast(str(folder / "vocab.txt")).save_pretrained(folder)
-    return folder
 
 
 def change(folder: Path, **values: object) -> None:

@@ -1,11 +1,10 @@
 """Users' own files: what they register, how they are refused, what enters a fingerprint."""
 
-import re
 from pathlib import Path
 
 import pytest
 
-from tests.conftest import ROOT
+from tests.support.documented import EXAMPLE
 from tests.support.trials import build, fingerprint, specify
 from tunekit.errors import UserError
 from tunekit.methods import METHODS
@@ -13,9 +12,7 @@ from tunekit.methods.base import count_parameters
 from tunekit.models.catalog import MODELS
 from tunekit.planning import plugins
 
-EXAMPLE = re.search(
-    r"<!-- ln_tuning.py -->\n```python\n(.*?)```", (ROOT / "docs" / "methods.md").read_text(encoding="utf-8"), re.S
-).group(1)
+pytestmark = pytest.mark.usefixtures("without_plugins")
 METHOD = 'from tunekit.methods.base import METHODS\nMETHODS.register("{name}")({item})\n'
 CLASS = """
 from dataclasses import dataclass
@@ -26,14 +23,6 @@ class Mine:
     def prepare(self, model): ...
 Mine.display_name, Mine.learning_rate = "Mine", 1e-3
 """
-
-
-@pytest.fixture(autouse=True)
-def _without_plugins():
-    before = plugins.active()
-    yield
-    for plugin in set(plugins.active()) - set(before):
-        plugins._forget(plugin.name)
 
 
 def written(folder: Path, text: str, name: str = "mine.py") -> Path:

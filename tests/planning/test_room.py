@@ -6,7 +6,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from tests.store.test_result_store import FINGERPRINT, summary
+from tests.support.records import FINGERPRINT, summary
 from tunekit.commands.costs import Earlier, peak_of, seconds_of
 from tunekit.memory import how_many_fit
 from tunekit.methods.base import METHODS

@@ -16,7 +16,7 @@ from analysis.__main__ import main as analyse
 from analysis.cells import cells
 from analysis.sweep_records import read_sweeps
 from sweeps import main_grid, peft_search
-from tests.analysis.test_golden_store import GOLDEN
+from tests.support.stores import GOLDEN
 from tests.support.trials import specify
 from tunekit.__main__ import main as tunekit
 from tunekit.commands import grid as cli

@@ -9,8 +9,8 @@ import boto3
 import pytest
 
 from tests.conftest import SECRET
-from tests.engine.test_run import finish, numbers
-from tests.store.test_result_store import FINGERPRINT, record, summary
+from tests.support.records import FINGERPRINT, record, summary
+from tests.support.runs import finish, numbers
 from tests.support.trials import specify, start
 from tunekit.commands.doctor import examine
 from tunekit.commands.shared import check_storage, store_of

@@ -9,7 +9,7 @@ from typing import Any
 
 import pandas as pd
 
-from tests.store.test_result_store import record
+from tests.support.records import record
 from tests.support.trials import fingerprint, specify
 from tunekit.commands.console import SearchProgress
 from tunekit.engine.job import Job

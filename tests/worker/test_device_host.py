@@ -10,7 +10,7 @@ from pathlib import Path
 import pytest
 import torch
 
-from tests.engine.test_run import finish
+from tests.support.runs import finish
 from tests.support.trials import fingerprint, specify, start
 from tunekit.engine.job import Job
 from tunekit.engine.train import Member, Pack

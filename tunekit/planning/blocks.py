@@ -2,14 +2,13 @@
 
 from collections.abc import Callable, Mapping
 from dataclasses import asdict, dataclass, field, fields
-from difflib import get_close_matches
 from pathlib import Path
 from typing import Any
 
 from tunekit.errors import UserError
 from tunekit.methods import METHODS
 from tunekit.methods.base import complete_params
-from tunekit.parsing import read_yaml
+from tunekit.parsing import did_you_mean, read_yaml
 from tunekit.schema import Scalar, TrialSpec
 
 
@@ -103,8 +102,7 @@ def parse_block(values: object, where: str) -> Block:
     known = [item.name for item in fields(Block)]
     for key in values:
         if key not in known:
-            near = get_close_matches(str(key), known, n=1)
-            raise UserError(f"{where}: unknown key {key!r}{f', did you mean {near[0]!r}?' if near else ''}")
+            raise UserError(f"{where}: unknown key {key!r}{did_you_mean(key, known)}")
     missing = [name for name in AXES if name not in values]
     if missing:
         raise UserError(f"{where}: missing {', '.join(missing)}")

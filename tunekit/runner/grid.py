@@ -3,7 +3,6 @@
 from collections.abc import Sequence
 from pathlib import Path
 
-from tunekit.runner.session import Session  # isort: skip  (sets what Ray reads at import)
 from ray import tune
 from ray.tune.experiment import Trial
 
@@ -16,6 +15,7 @@ from tunekit.planning.resources import Resources, on_gpus, pack_of, room, share_
 from tunekit.runner.callbacks import RetryCallback, TrackerCallback, reason, specs_of
 from tunekit.runner.launch import experiment_of, job_of, run_config, run_tuner
 from tunekit.runner.nodes import REFUSED, Guard
+from tunekit.runner.session import Session
 from tunekit.runner.trainables import TrialClient, TrialTrainable
 from tunekit.runner.trial_queue import TrialQueue
 from tunekit.schema import Status

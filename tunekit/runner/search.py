@@ -4,7 +4,6 @@ from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field, replace
 from typing import Any
 
-from tunekit.runner.session import Session  # isort: skip  (sets what Ray reads at import)
 from ray import tune
 from ray.tune.search import Searcher
 
@@ -18,6 +17,7 @@ from tunekit.runner.callbacks import MAX_FAILURES, RetryCallback, TrackerCallbac
 from tunekit.runner.launch import experiment_of, job_of, run_config, run_tuner
 from tunekit.runner.nodes import REFUSED, Guard
 from tunekit.runner.schedulers import PerStudyASHA
+from tunekit.runner.session import Session
 from tunekit.runner.trainables import SearchClient, SearchTrainable
 from tunekit.schema import Status, TrialSpec, slug
 from tunekit.search.outcome import ConfigurationOutcome, outcome_of

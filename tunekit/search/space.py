@@ -5,7 +5,6 @@ suggested. Plain Optuna; a method's ``suggest`` and a space file need no study t
 import math
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, fields, replace
-from difflib import get_close_matches
 from pathlib import Path
 from typing import Any, get_type_hints
 
@@ -15,7 +14,7 @@ from optuna.trial import BaseTrial
 from tunekit.errors import UserError
 from tunekit.methods import METHODS
 from tunekit.methods.base import complete_params
-from tunekit.parsing import read_yaml
+from tunekit.parsing import did_you_mean, read_yaml
 from tunekit.schema import Scalar, TrialSpec
 
 SETTINGS = {"learning_rate": float, "batch_size": int, "epochs": int, "weight_decay": float, "warmup_ratio": float}
@@ -209,9 +208,7 @@ def _kinds(method: str) -> dict[str, type]:
 def _parsed(where: str, method: str, name: str, value: Any) -> Range | tuple[Scalar, ...]:
     kinds = _kinds(method)
     if name not in kinds:
-        near = get_close_matches(str(name), kinds, n=1)
-        hint = f", did you mean {near[0]!r}?" if near else ""
-        raise UserError(f"{where}: no parameter {name!r}{hint} (there are {', '.join(kinds)})")
+        raise UserError(f"{where}: no parameter {name!r}{did_you_mean(name, kinds)} (there are {', '.join(kinds)})")
     where = f"{where}.{name}"
     if isinstance(value, list):
         if not value:

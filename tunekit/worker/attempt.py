@@ -161,7 +161,7 @@ class Attempt:
             self._begin()
         if self.run is None:
             return
-        with self.watched():
+        with self.watchdog():
             if not self.run.done:
                 self.run.train_epoch()
             self._completed()

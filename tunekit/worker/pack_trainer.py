@@ -98,7 +98,7 @@ class PackTrainer:
     def _train_pack(self, attempts: Sequence[Attempt]) -> None:
         start = time.perf_counter()
         pack = self._pack(attempts)
-        with attempts[0].watched():
+        with attempts[0].watchdog():
             trained = pack.train_epoch()
             runs = [one.run for one in attempts]
             logits = {split: pack.predict(runs[0].splits[split]) for split in runs[0].scored}
