@@ -15,7 +15,7 @@ import benchmarks
 from benchmarks.harness import Benchmark, record, write_record
 
 BAD_INPUT = 2
-NOT_BENCHMARKS = ("empty", "harness", "__main__", "peers", "small", "trial", "workers")
+NOT_BENCHMARKS = ("answers", "empty", "harness", "__main__", "peers", "small", "trial", "workers")
 
 
 @dataclass(frozen=True)

@@ -10,6 +10,7 @@ from dataclasses import replace
 from functools import partial
 from pathlib import Path
 from typing import Any
+from unittest import mock
 
 from benchmarks.harness import Outcome, interleaved, ratio_of
 from tunekit.data.base import DATASETS
@@ -67,8 +68,9 @@ def _a_second_long(spec: TrialSpec, folder: Path) -> TrialSpec:
     """``spec`` with as many training rows as make an epoch of a second, scoring included, if the data has them."""
     trial = _begun(spec, folder)
     trial.train_epoch()
-    fewer = trial.train_epoch().epoch_seconds
-    rows = round(ROWS * EPOCH_SECONDS / fewer)
+    start = time.perf_counter()
+    trial.train_epoch()
+    rows = round(ROWS * EPOCH_SECONDS / (time.perf_counter() - start))
     return replace(spec, train_limit=max(8, min(rows, DATASETS["demo"].num_rows["train"])))
 
 
@@ -76,15 +78,16 @@ def _durable(spec: TrialSpec, writing: list[float]) -> float:
     """Seconds of a trial's epochs; those spent in writing are added to ``writing``."""
     with tempfile.TemporaryDirectory() as folder:
         trial = _begun(spec, Path(folder))
-        record, spent = trial._record, []
+        record = trial._record
+        spent: list[float] = []
 
         def timed(*arguments: Any) -> None:
             start = time.perf_counter()
             record(*arguments)
             spent.append(time.perf_counter() - start)
 
-        trial._record = timed
-        seconds = _epochs(trial)
+        with mock.patch.object(trial, "_record", timed):
+            seconds = _epochs(trial)
     writing.append(sum(spent))
     return seconds
 
@@ -93,8 +96,8 @@ def _bare(spec: TrialSpec) -> float:
     """Seconds of a trial's epochs of which nothing is written."""
     with tempfile.TemporaryDirectory() as folder:
         trial = _begun(spec, Path(folder))
-        trial._record = lambda record, trained, frames: trial.records.append(record)
-        return _epochs(trial)
+        with mock.patch.object(trial, "_record", lambda record, trained, frames: trial.records.append(record)):
+            return _epochs(trial)
 
 
 def _epochs(trial: TrialRun) -> float:

@@ -4,7 +4,7 @@ Only the run in the actor is replaced, by one that writes the records of each ep
 """
 
 import time
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from contextlib import redirect_stdout
 from pathlib import Path
 from typing import Any
@@ -14,18 +14,19 @@ import pandas as pd
 
 from tunekit.commands.console import Progress
 from tunekit.engine.job import Job
-from tunekit.engine.summary import SCORED, Built, summarise
+from tunekit.engine.summary import Built, summarise
 from tunekit.methods.base import complete_params
 from tunekit.models.loading import resolve_model
 from tunekit.planning.blocks import Block
 from tunekit.planning.resolve import ResolvedSweep, plan_sweep
 from tunekit.planning.resources import Resources
 from tunekit.runner import grid
-from tunekit.runner.nodes import Driver
 from tunekit.runner.trainables import TrialTrainable
 from tunekit.schema import EpochRecord, Status, TrialSpec, TrialSummary
 from tunekit.storage.lease import acquire, check_current
 from tunekit.store.result_store import ResultStore
+from tunekit.tasks import task_of
+from tunekit.worker import attempt
 
 MODEL, DATASET, METHOD = "tiny-bert", "demo", "full"
 
@@ -35,8 +36,9 @@ class EmptyRun:
 
     def __init__(self, job: Job, log: Callable[[str], None]) -> None:
         check_current(job.sweep, job.start)
-        self.job, self.store, self.records = job, ResultStore(job.sweep), []
-        self.folder = self.store.begin(job.spec, job.fingerprint)
+        self.job, self.store = job, ResultStore(job.sweep)
+        self.records: list[EpochRecord] = []
+        self.folder = self.store.open_trial(job.spec, job.fingerprint)
         self.built = Built(0, 0, None, {"pack_size": 1})
         log(f"{job.spec.label}: epoch 1 of {job.spec.epochs} begins")
 
@@ -48,7 +50,7 @@ class EmptyRun:
     def train_epoch(self) -> None:
         """Record an epoch."""
         check_current(self.job.sweep, self.job.start)
-        unscored = dict.fromkeys(SCORED)
+        unscored = dict.fromkeys(task_of(DATASET).score_names)
         epoch = len(self.records) + 1
         self.records.append(
             EpochRecord(
@@ -64,7 +66,7 @@ class EmptyRun:
     def finish(self) -> TrialSummary:
         """Write the summary."""
         check_current(self.job.sweep, self.job.start)
-        summary = summarise(self.records, Status.COMPLETED, built=self.built)
+        summary = summarise(self.records, Status.COMPLETED, task=task_of(DATASET), built=self.built)
         self.store.write_summary(self.folder, summary)
         return summary
 
@@ -72,12 +74,10 @@ class EmptyRun:
 class EmptyTrainable(TrialTrainable):
     """The grid's trainable over ``EmptyRun``."""
 
-    def setup(self, config: dict[str, Any], jobs: dict[str, Job], driver: Driver | None = None) -> None:
-        """Replace the run in this actor's process, then be as the grid's."""
-        from tunekit.worker import attempt
-
-        attempt.TrialRun = EmptyRun
-        super().setup(config, jobs, driver)
+    def setup(self, *arguments: Any, **options: Any) -> None:
+        """Put ``EmptyRun`` in the place of ``TrialRun`` for as long as this actor's process lives."""
+        mock.patch.object(attempt, "TrialRun", EmptyRun).start()
+        super().setup(*arguments, **options)
 
 
 Ends = list[float]

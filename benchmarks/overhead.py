@@ -5,6 +5,7 @@ write none but Tune's own. All runs share one Ray. Costs are paces between trial
 a run, the start of actors above all, is not in them.
 """
 
+import logging
 import tempfile
 import time
 from collections.abc import Callable
@@ -16,6 +17,7 @@ import numpy as np
 import ray
 from ray import tune
 
+from benchmarks import answers
 from benchmarks.empty import Ends, run_empty, specs_of
 from benchmarks.harness import Outcome, ratio_of
 
@@ -93,7 +95,7 @@ def run(quick: bool) -> Outcome:
     """Ratios of milliseconds a trial and a result, such as ``overhead/trial/tune_reuse``, and the milliseconds."""
     many, total, few, repeats = (12, 12, 8, 1) if quick else (200, 1_000, 20, 5)
     sides: dict[str, Run] = {"ours": ours, "tune_reuse": lambda trials, results: tuner(trials, results, reuse=True)}
-    ray.init(num_cpus=CORES, include_dashboard=False, log_to_driver=False, logging_level="ERROR")
+    ray.init(num_cpus=CORES, include_dashboard=False, log_to_driver=False, logging_level=logging.ERROR)
     try:
         trial: dict[str, list[float]] = {side: [] for side in sides}
         result: dict[str, list[float]] = {side: [] for side in sides}
@@ -112,6 +114,7 @@ def run(quick: bool) -> Outcome:
         "ms a further result": result,
         f"ms a trial of {RESULTS} results, {total} trials": whole,
         f"ms a trial of one result, tune_default, {few} trials": default,
+        "processor seconds of commands that train nothing": answers.measure(1 if quick else 5),
         "ours less tune_reuse, median": {
             f"ms a {name}": median(np.subtract(found["ours"], found["tune_reuse"]).tolist())
             for name, found in (("trial", trial), ("result", result))

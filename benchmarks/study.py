@@ -81,8 +81,8 @@ def run(quick: bool, model: str = "minilm", storage: Path = Path("ray_results"))
 
 def train(jobs: Sequence[Job]) -> None:
     """Train ``jobs`` to their end, side by side in this process."""
-    together = PackTrainer(len(jobs))
+    pack_trainer = PackTrainer(len(jobs))
     attempts = [Attempt(job) for job in jobs]
     while going := [one for one in attempts if one.status is None]:
-        for error in filter(None, together.advance(going).values()):
+        for error in filter(None, pack_trainer.advance(going).values()):
             raise error

@@ -3,6 +3,7 @@
 from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import torch
@@ -91,6 +92,7 @@ def model_of(case: Case) -> PreTrainedModel:
 
 def without_dropout(model: PreTrainedModel) -> PreTrainedModel:
     """``model`` with every rate of dropout at 0."""
+    module: Any
     for module in model.modules():
         if isinstance(module, nn.Dropout):
             module.p = 0.0

@@ -20,7 +20,8 @@ class Gate:
 
     def wait(self) -> bool:
         """Wait for the next turn; False where the task ends."""
-        return self.connection.recv()
+        goes_on: bool = self.connection.recv()
+        return goes_on
 
     def done(self, result: object) -> None:
         """Hand over what the turn gave."""
@@ -48,7 +49,7 @@ class Worker:
     """
 
     def __init__(self, threads: int, *, fresh: bool = False) -> None:
-        context = multiprocessing.get_context("spawn" if fresh else "forkserver")
+        context: Any = multiprocessing.get_context("spawn" if fresh else "forkserver")
         if not fresh:
             context.set_forkserver_preload(PRELOADED)
         self.connection, theirs = context.Pipe()

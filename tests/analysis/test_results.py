@@ -35,7 +35,7 @@ def mixed(tmp_path: Path, make_spec) -> Results:
     ask(store, specs)
     for spec in specs[:4]:
         add(store, spec, [0.5, 0.6], Status.FAILED if spec is specs[1] else Status.COMPLETED)
-    folder = store.begin(specs[4], store.read(store.folder(specs[3])).fingerprint)
+    folder = store.open_trial(specs[4], store.read(store.folder(specs[3])).fingerprint)
     store.write_epochs(folder, [record(1)])
     return load(store.root)
 

@@ -98,9 +98,9 @@ def test_a_dry_run_counts_states_and_says_why_trials_are_stale(grid, tmp_path):
         for trial in json.loads(out)["trials"]
     ]
     store = ResultStore(tmp_path / "out" / "demo")
-    store.begin(specs[0], fingerprint(specs[0]))
-    store.write_summary(store.begin(specs[1], fingerprint(specs[1])), summary())
-    store.begin(specs[2], replace(fingerprint(specs[2]), code="other"))
+    store.open_trial(specs[0], fingerprint(specs[0]))
+    store.write_summary(store.open_trial(specs[1], fingerprint(specs[1])), summary())
+    store.open_trial(specs[2], replace(fingerprint(specs[2]), code="other"))
     command = ["--preset", "demo", "--models", "tiny-bert", "--methods", "full", "lora", "--dry-run"]
     plan = json.loads(grid(*command, "--json")[1])
     assert [plan[name] for name in ("total", "new", "partial", "done", "failed", "stale")] == [4, 2, 1, 1, 0, 1]
@@ -112,9 +112,9 @@ def test_status_shows_cells_by_seeds(tmp_path, capsys, make_spec):
     store = ResultStore(tmp_path / "sweep")
     store.root.mkdir()
     store.add_request({"cells": cells_of(specs)})
-    store.write_summary(store.begin(specs[0], FINGERPRINT), summary())
-    store.write_summary(store.begin(specs[1], FINGERPRINT), summary(Status.DIVERGED, "the loss became nan"))
-    store.write_epochs(store.begin(specs[2], FINGERPRINT), [record(1)])
+    store.write_summary(store.open_trial(specs[0], FINGERPRINT), summary())
+    store.write_summary(store.open_trial(specs[1], FINGERPRINT), summary(Status.DIVERGED, "the loss became nan"))
+    store.write_epochs(store.open_trial(specs[2], FINGERPRINT), [record(1)])
     assert tunekit_main(["status", str(store.root)]) == 0
     out = capsys.readouterr().out
     assert all(text in out for text in ("done", "diverged", "1/2", "the loss became nan", "none has run"))

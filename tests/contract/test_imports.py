@@ -22,6 +22,7 @@ def loaded(module: str, forbidden: str) -> list[str]:
         ("analysis.results", f"{HEAVY} {CONCLUDING} optuna"),
         ("tunekit", f"{HEAVY} {CONCLUDING}"),
         ("tunekit.schema", f"{HEAVY} pandas numpy"),
+        ("tunekit.tasks", f"{HEAVY} sklearn pandas numpy"),
         ("tunekit.planning.plan", HEAVY),
         ("tunekit.store.requests", HEAVY),
         ("tunekit.commands.grid", HEAVY),

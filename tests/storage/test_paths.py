@@ -151,7 +151,7 @@ def test_planning_asks_a_server_little(bucket, s3, make_spec):
     store = ResultStore(location(f"{bucket}/sweep"))
     specs = [make_spec(seed=seed) for seed in range(12)]
     for spec in specs[:6]:
-        folder = store.begin(spec, FINGERPRINT)
+        folder = store.open_trial(spec, FINGERPRINT)
         store.write_epochs(folder, [record(1)])
         store.write_summary(folder, summary())
     s3.requests.take()

@@ -150,7 +150,7 @@ def train(
     claim_folders(plan, store)
     for trial in pending:
         if trial.state is PlanState.FAILED:
-            store.reopen(store.folder(trial.spec))
+            store.set_summary_aside(store.folder(trial.spec))
     if not pending:
         return
     from tunekit.commands.console import Progress

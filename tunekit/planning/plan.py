@@ -7,7 +7,7 @@ from typing import Any
 
 from tunekit.planning.blocks import Block
 from tunekit.schema import Fingerprint, Status, TrialSpec
-from tunekit.store.frames import Frames, Outline
+from tunekit.store.frames import Frames, TrialOutline
 from tunekit.store.records import StoredTrial
 from tunekit.store.result_store import ResultStore
 
@@ -98,14 +98,14 @@ def make_plan(
     With ``write_cache`` the store's cache is brought up to date. ``previous`` is what an earlier plan read of the store;
     only what has changed since is read again. Raises OSError where the cache can't be written.
     """
-    frames, names = store.frames(store.cache_folder, write_cache=write_cache, previous=previous), store.names()
-    by_id: dict[str, list[Outline]] = {}
+    frames, names = store.frames(store.cache_folder, write_cache=write_cache, previous=previous), store.folder_names()
+    by_id: dict[str, list[TrialOutline]] = {}
     for trial in frames.outlines():
         by_id.setdefault(trial.trial_id, []).append(trial)
     planned, others = [], []
     for spec in specs:
         fingerprint = fingerprints[spec.trial_id]
-        same: Outline | None = None
+        same: TrialOutline | None = None
         for trial in by_id.get(spec.trial_id, []):
             if trial.fingerprint != fingerprint.digest:
                 others.append((store.trials_folder / trial.folder, fingerprint))
@@ -121,7 +121,7 @@ def make_plan(
     return Plan(tuple(planned), tuple(stale), frames)
 
 
-def _planned(spec: TrialSpec, fingerprint: Fingerprint, stored: Outline | None, settled: bool) -> PlannedTrial:
+def _planned(spec: TrialSpec, fingerprint: Fingerprint, stored: TrialOutline | None, settled: bool) -> PlannedTrial:
     if stored is None:
         return PlannedTrial(spec, fingerprint, PlanState.NEW, 0, None, settled)
     done = stored.num_epochs

@@ -15,7 +15,7 @@ from tunekit.planning.resources import Resources, check_room
 from tunekit.runner import session as ray_session
 from tunekit.runner.callbacks import MAX_FAILURES
 from tunekit.runner.nodes import Guard, checked_nodes
-from tunekit.runner.trainables import end_hosts
+from tunekit.runner.trainers import end_hosts
 from tunekit.schema import Fingerprint, TrialSpec
 from tunekit.signals import Signals, Stopped
 from tunekit.storage.lease import Lease
