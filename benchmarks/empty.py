@@ -4,8 +4,8 @@ Only the run in the actor is replaced, by one that writes the records of each ep
 """
 
 import time
-from collections.abc import Callable, Mapping, Sequence
-from contextlib import redirect_stdout
+from collections.abc import Callable, Sequence
+from contextlib import redirect_stderr
 from pathlib import Path
 from typing import Any
 from unittest import mock
@@ -18,7 +18,8 @@ from tunekit.engine.summary import Built, summarise
 from tunekit.methods.base import complete_params
 from tunekit.models.loading import resolve_model
 from tunekit.planning.blocks import Block
-from tunekit.planning.resolve import ResolvedSweep, plan_sweep
+from tunekit.planning.plan import plan_sweep
+from tunekit.planning.resolve import ResolvedSweep
 from tunekit.planning.resources import Resources
 from tunekit.runner import grid
 from tunekit.runner.trainables import TrialTrainable
@@ -125,7 +126,7 @@ def run_empty(specs: Sequence[TrialSpec], root: Path, measure: Callable[[], Any]
     plan, lease, ref = plan_sweep(sweep_of(specs), store), acquire(store.root), resolve_model(MODEL)
     with (
         (root.parent / "events").open("w") as events,
-        redirect_stdout(events),
+        redirect_stderr(events),
         mock.patch.object(grid, "TrialTrainable", EmptyTrainable),
     ):
         progress = Timed(plan, {spec.trial_id: spec for spec in specs})

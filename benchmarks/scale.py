@@ -21,9 +21,8 @@ import ray
 from benchmarks.empty import Timed, run_empty, specs_of, sweep_of
 from benchmarks.harness import Outcome
 from tunekit.commands.costs import costs, describe_costs
-from tunekit.commands.shared import claim_folders
-from tunekit.planning.plan import PlanState
-from tunekit.planning.resolve import describe, plan_sweep
+from tunekit.commands.training import claim_folders
+from tunekit.planning.plan import PlanState, describe, plan_sweep
 from tunekit.schema import TrialSpec
 from tunekit.store.progress import ProgressReader
 from tunekit.store.requests import cells_of

@@ -114,7 +114,7 @@ def grid(
     from tests.support.trials import run_script
 
     def run(*arguments: object) -> tuple[int, str, str]:
-        monkeypatch.setattr("tunekit.commands.shared.acquire", lambda root: pytest.fail("the sweep was started"))
+        monkeypatch.setattr("tunekit.commands.training.acquire", lambda root: pytest.fail("the sweep was started"))
         storage = [] if "--storage" in arguments else ["--storage", tmp_path / "out"]
         return run_script("main_grid.py", *arguments, *storage), *capsys.readouterr()
 

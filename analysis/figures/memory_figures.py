@@ -19,7 +19,7 @@ STYLES = {"study": (GREY, (0, (4, 2)), "study's formula"), "ours": (BLUE, "-", "
 def saved_share(frame: pd.DataFrame, source: str) -> pd.DataFrame:
     """Share in [0, 1] of full fine-tuning's peak by ``source`` (study or ours) that each other method saves.
 
-    Columns method, batch, length, share; ``frame`` as ``memory.compared`` has it.
+    Columns method, batch, length, share; ``frame`` as ``memory.compare_memory`` has it.
     """
     peaks = frame.set_index(["batch", "length", "method"])[f"{source}_peak"].unstack()  # noqa: PD010 (levels, not columns)
     share = 1 - peaks.drop(columns="full").div(peaks["full"], axis=0)
@@ -28,7 +28,7 @@ def saved_share(frame: pd.DataFrame, source: str) -> pd.DataFrame:
 
 
 def over_length(rows: pd.DataFrame, kind: str, ax: Axes) -> Axes:
-    """``kind`` (kept or peak) over length in GiB; ``rows`` of one method and batch as ``memory.compared`` has them."""
+    """Draw ``kind`` (kept or peak) in GiB over length; ``rows`` are those of one method and batch of ``compare_memory``."""
     for source, (colour, dashes, label) in STYLES.items():
         values = rows[f"{source}_{kind}"].dropna()
         if len(values):

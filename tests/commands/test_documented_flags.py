@@ -1,5 +1,6 @@
 """Every command of ours in README.md and docs/ has the flags that it is given there; nothing is trained."""
 
+import shlex
 from functools import wraps
 
 import pytest
@@ -35,6 +36,15 @@ def test_there_are_commands_of_each_kind():
 @pytest.mark.parametrize("one", OURS)
 def test_a_documented_command_is_one(one):
     assert accepted(one)
+
+
+@pytest.mark.parametrize("name", COMMANDS)
+def test_the_examples_in_a_command_s_help_are_commands(name):
+    help_text = str(COMMANDS[name].__doc__).partition("Args:")[0]
+    examples = [" ".join(part.split()) for part in help_text.split("\n\n") if part.strip().startswith("tunekit ")]
+    assert examples
+    for example in examples:
+        assert main(shlex.split(example)[1:]) == 0, example
 
 
 @pytest.mark.parametrize("line", ["run --sedes 1", "exprot ray_results/demo", "report x --outt y"])

@@ -27,7 +27,7 @@ def loaded(module: str, forbidden: str) -> list[str]:
         ("tunekit.store.requests", HEAVY),
         ("tunekit.commands.grid", HEAVY),
         ("tunekit.commands.search", HEAVY),
-        ("analysis.console", f"{HEAVY} optuna"),
+        ("tunekit.commands.results", f"{HEAVY} optuna"),
         ("tunekit.engine.run", "ray adapters"),
         ("tunekit.methods._bottleneck", "ray adapters peft"),
     ],

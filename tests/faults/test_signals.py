@@ -10,7 +10,7 @@ from tests.conftest import ROOT
 
 WAITING = """
 import sys, time
-from tunekit.commands.shared import exit_code_of
+from tunekit.commands.exit_codes import exit_code_of
 from tunekit.errors import UserError
 
 def command():

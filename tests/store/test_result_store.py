@@ -67,11 +67,11 @@ def test_going_back_to_earlier_code_finds_its_own_trial_again(store, make_spec):
     store.write_summary(store.open_trial(spec, FINGERPRINT), summary())
     store.write_summary(store.open_trial(spec, other), summary(Status.DIVERGED, "nan"))
     found, plan = states(store, [spec])
-    assert (found, plan.trials[0].settled) == ([PlanState.DONE], False)
+    assert (found, plan.trials[0].owns_folder) == ([PlanState.DONE], False)
     store.claim_folder(spec, FINGERPRINT)
     assert store.read(store.folder(spec)).fingerprint == FINGERPRINT
     found, plan = states(store, [spec])
-    assert (found, plan.trials[0].settled, len(plan.stale)) == ([PlanState.DONE], True, 1)
+    assert (found, plan.trials[0].owns_folder, len(plan.stale)) == ([PlanState.DONE], True, 1)
 
 
 @pytest.mark.parametrize(

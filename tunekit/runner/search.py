@@ -162,6 +162,7 @@ def run_search(
     models: Mapping[str, ModelRef],
     store: ResultStore,
     resources: Resources,
+    progress: SearchProgress,
     lease: Lease,
     record: Callable[[], None],
     track: Sequence[str] = (),
@@ -171,7 +172,6 @@ def run_search(
     Raises Stopped where a signal ended it, and what broke it off: UserError (also where nodes can't train for this
     driver), Superseded, or OSError, also where the studies' storage failed.
     """
-    progress = SearchProgress(studies)
     searchers: list[StudySearcher] = []
 
     def make(session: Session, guard: Guard) -> tune.Tuner:

@@ -47,16 +47,16 @@ def choices_of(roles: dict[str, tuple[int, TrialSpec]], seeds: Sequence[int]) ->
 
 
 def best_yaml(specs: Sequence[TrialSpec], sweep: ResolvedSweep, seeds: Sequence[int], flags: str) -> str:
-    """``specs`` as the list of blocks that ``main_grid.py --config`` takes, with the names that the command gave."""
+    """``specs`` as the list of blocks that ``tunekit run --config`` takes, with the names that the command gave."""
     blocks = [_block(spec, sweep, tuple(seeds) or GRID_SEEDS) for spec in specs]
-    return f"# python sweeps/main_grid.py --config best.yaml{flags}\n{yaml.safe_dump(blocks, sort_keys=False)}"
+    return f"# tunekit run --config best.yaml{flags}\n{yaml.safe_dump(blocks, sort_keys=False)}"
 
 
 def _block(spec: TrialSpec, sweep: ResolvedSweep, seeds: Sequence[int]) -> dict[str, Any]:
     settings = {name: getattr(spec, name) for name in SETTINGS if getattr(spec, name) is not None}
     return {
-        "models": [sweep.given[spec.model]],
-        "datasets": [sweep.given[spec.dataset]],
+        "models": [sweep.original_names[spec.model]],
+        "datasets": [sweep.original_names[spec.dataset]],
         "methods": [spec.method],
         "seeds": list(seeds),
         "learning_rate": spec.learning_rate,
