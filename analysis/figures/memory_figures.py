@@ -28,7 +28,7 @@ def saved_share(frame: pd.DataFrame, source: str) -> pd.DataFrame:
 
 
 def over_length(rows: pd.DataFrame, kind: str, ax: Axes) -> Axes:
-    """Draw ``kind`` (kept or peak) in GiB over length; ``rows`` are those of one method and batch of ``compare_memory``."""
+    """Draw ``kind`` (kept or peak) in GiB over length; ``rows`` are one method and batch of ``compare_memory``."""
     for source, (colour, dashes, label) in STYLES.items():
         values = rows[f"{source}_{kind}"].dropna()
         if len(values):

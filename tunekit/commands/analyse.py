@@ -30,7 +30,8 @@ def _reading(names: Sequence[str]) -> Iterator[str]:
     from rich.console import Console
     from rich.progress import track
 
-    yield from track(names, "reading trials", transient=True, console=Console(stderr=True))
+    console = Console(stderr=True)
+    yield from track(names, "reading trials", transient=True, console=console, disable=not console.is_terminal)
 
 
 def write_and_print(report: "Report", out: Path, form: Format) -> None:
