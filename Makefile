@@ -15,11 +15,11 @@ demo: $(STAMP)
 	$(BIN)/python sweeps/main_grid.py --preset demo
 
 test: $(STAMP)
-	$(BIN)/python -m pytest -n 2 --dist loadfile
+	$(BIN)/python -m pytest -n 2 --no-loadscope-reorder
 
 # The inner loop: the tests that need no Ray and no real model's weights and take no more than seconds.
 test-fast: $(STAMP)
-	$(BIN)/python -m pytest -n 2 --dist loadfile -m "not faults and not ray and not model and not slow"
+	$(BIN)/python -m pytest -n 2 -m "not faults and not ray and not model and not slow"
 
 # Tests that kill processes and wait for minutes; what they measure goes into docs/reliability.md.
 faults: $(STAMP)

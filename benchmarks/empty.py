@@ -33,7 +33,7 @@ MODEL, DATASET, METHOD = "tiny-bert", "demo", "full"
 
 
 class EmptyRun:
-    """In the place of ``TrialRun``: writes what a trial with its test part sealed writes, one step an epoch."""
+    """Stands in for ``TrialRun``: it writes what a trial with a sealed test split writes, with one step an epoch."""
 
     def __init__(self, job: Job, log: Callable[[str], None]) -> None:
         check_current(job.sweep, job.start)
@@ -49,7 +49,7 @@ class EmptyRun:
         return len(self.records) >= self.job.spec.epochs
 
     def train_epoch(self) -> None:
-        """Record an epoch."""
+        """Write the records of the next epoch."""
         check_current(self.job.sweep, self.job.start)
         unscored = dict.fromkeys(task_of(DATASET).score_names)
         epoch = len(self.records) + 1
@@ -65,7 +65,7 @@ class EmptyRun:
         self.store.write_epochs(self.folder, self.records)
 
     def finish(self) -> TrialSummary:
-        """Write the summary."""
+        """Write the trial's summary and return it."""
         check_current(self.job.sweep, self.job.start)
         summary = summarise(self.records, Status.COMPLETED, task=task_of(DATASET), built=self.built)
         self.store.write_summary(self.folder, summary)
@@ -82,11 +82,11 @@ class EmptyTrainable(TrialTrainable):
 
 
 Ends = list[float]
-"""When each trial ended, seconds, in order."""
+"""The times, in seconds, at which trials ended, in order."""
 
 
 class Timed(Progress):
-    """The grid's display, which notes when trials end, and ``measure()`` after each."""
+    """The grid's display, which also notes when each trial ends and what ``measure()`` gives then."""
 
     measure: Callable[[], Any] = staticmethod(lambda: None)
 
@@ -96,14 +96,14 @@ class Timed(Progress):
         self.measured: list[Any] = []
 
     def ended(self, trial_id: str, status: Status) -> None:
-        """A trial ended."""
+        """Note that a trial ended."""
         super().ended(trial_id, status)
         self.ends.append(time.perf_counter())
         self.measured.append(self.measure())
 
 
 def specs_of(num_trials: int, epochs: int, seeds: int = 5) -> list[TrialSpec]:
-    """Trials in cells of ``seeds`` that differ in their learning rate, test sealed."""
+    """Return trials in cells of ``seeds`` trials; cells differ in their learning rate. The test split is sealed."""
     params = complete_params(METHOD, {})
     return [
         TrialSpec(
@@ -115,13 +115,16 @@ def specs_of(num_trials: int, epochs: int, seeds: int = 5) -> list[TrialSpec]:
 
 
 def sweep_of(specs: Sequence[TrialSpec]) -> ResolvedSweep:
-    """What a command finds of a grid of ``specs``."""
+    """Return the resolved sweep of a grid of ``specs``."""
     block = Block(models=(MODEL,), datasets=(DATASET,), methods=(METHOD,), seeds=(1,))
     return ResolvedSweep("sweep", [block], list(specs), {MODEL: resolve_model(MODEL)}, {}, {})
 
 
 def run_empty(specs: Sequence[TrialSpec], root: Path, measure: Callable[[], Any] = lambda: None) -> Timed:
-    """Run ``specs`` into the store at ``root``; Ray is there. Raises RuntimeError where one did not complete."""
+    """Run ``specs`` into the store at ``root``, with Ray started, and return the display with its times.
+
+    Raises RuntimeError where a trial did not complete.
+    """
     store = ResultStore(root)
     plan, lease, ref = plan_sweep(sweep_of(specs), store), acquire(store.root), resolve_model(MODEL)
     with (

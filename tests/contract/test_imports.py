@@ -5,6 +5,8 @@ import sys
 
 import pytest
 
+pytestmark = pytest.mark.slow
+
 HEAVY = "torch transformers ray adapters peft datasets"
 CONCLUDING = "matplotlib scipy sklearn"
 

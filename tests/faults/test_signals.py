@@ -8,6 +8,8 @@ import pytest
 
 from tests.conftest import ROOT
 
+pytestmark = pytest.mark.slow
+
 WAITING = """
 import sys, time
 from tunekit.commands.exit_codes import exit_code_of

@@ -21,8 +21,9 @@ from tunekit.methods.base import complete_params
 from tunekit.models.catalog import MODELS, ModelInfo
 from tunekit.registry import NameTaken, Registry
 from tunekit.schema import slug
+from tunekit.tasks import TASKS, Task
 
-REGISTRIES: tuple[Registry[Any], ...] = (METHODS, DATASETS, MODELS)
+REGISTRIES: tuple[Registry[Any], ...] = (METHODS, DATASETS, MODELS, TASKS)
 MAX_BYTES = 1_000_000
 METHOD_NEEDS = ("display_name", "learning_rate", "suggest", "prepare")
 
@@ -131,6 +132,7 @@ def _check(plugin: str, registry: Registry[Any], name: str) -> None:
         id(METHODS): lambda: _check_method(where, name),
         id(DATASETS): lambda: _check_kind(where, DATASETS[name], DatasetInfo),
         id(MODELS): lambda: _check_kind(where, MODELS[name], ModelInfo),
+        id(TASKS): lambda: _check_kind(where, TASKS[name], Task),
     }
     checks[id(registry)]()
 
