@@ -46,7 +46,7 @@ class ResolvedSweep:
         rows = self._cells()
         width = max(len(name) for name, _ in rows)
         lines = [f"{name:<{width}}  seeds {' '.join(map(str, seeds))}" for name, seeds in rows]
-        return "\n".join([self._headline(), *(f"  {line}" for line in lines)])
+        return "\n".join([self._headline(), *(f"  {line}" for line in [*lines, *self._split_notes()])])
 
     def _repr_html_(self) -> str:
         """Return the same as a table, for notebooks."""
@@ -54,7 +54,11 @@ class ResolvedSweep:
             f"<tr><td>{escape(name)}</td><td>{' '.join(map(str, seeds))}</td></tr>" for name, seeds in self._cells()
         )
         head = f"<caption>{escape(self._headline())}</caption><tr><th>cell</th><th>seeds</th></tr>"
-        return f"<table>{head}{rows}</table>"
+        return f"<table>{head}{rows}</table>" + "".join(f"<p>{escape(line)}</p>" for line in self._split_notes())
+
+    def _split_notes(self) -> list[str]:
+        """Return a line for each dataset of the user's own: how its rows were split."""
+        return [f"{data.display_name}: {data.split_note}" for data in self.own_data.values() if data.split_note]
 
     def _headline(self) -> str:
         return f"sweep {self.name}: {len(self.specs)} trials in {len(self._cells())} cells"
