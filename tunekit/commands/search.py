@@ -95,9 +95,11 @@ def _run(
     if searching:
         resources = _prepared(args, request, store, resources, say)
         store.add_request(_request(args, request, []))
+        from tunekit.commands.console import SearchProgress
         from tunekit.runner.search import run_search  # imports ray: seconds that an error need not wait
 
-        run_search(studies, request.sweep.models, store, resources, lease, lambda: _record(store, studies), args.track)
+        progress, record = SearchProgress(studies), lambda: _record(store, studies)
+        run_search(studies, request.sweep.models, store, resources, progress, lease, record, args.track)
     confirmed = _choose(args, request, store, studies)
     plan = plan_sweep(replace(request.sweep, specs=confirmed), store)
     if not searching and not plan.pending(retry_failed=args.retry_failed):
