@@ -72,6 +72,7 @@ def test_the_recorded_measurements_are_what_the_closed_form_says_to_half_a_perce
         assert frame["accelerate"].notna().all()
 
 
+@pytest.mark.slow
 def test_memory_prints_and_writes_and_refuses_what_it_does_not_know(tmp_path, capsys):
     assert main(["memory"]) == 0
     out = capsys.readouterr().out

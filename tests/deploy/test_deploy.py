@@ -167,6 +167,7 @@ def slurm(tmp_path):
     return start
 
 
+@pytest.mark.slow
 def test_the_slurm_job_starts_head_and_workers_with_a_token_and_runs_the_sweep(slurm):
     process, calls = slurm("--preset", "demo", "--dry-run", "--json")
     out, _ = process.communicate(timeout=100)
