@@ -9,7 +9,7 @@ from ray.tune.experiment import Trial
 
 from tunekit.commands.console import Progress
 from tunekit.engine.job import Job
-from tunekit.engine.run import end
+from tunekit.engine.run import end_trial
 from tunekit.models.loading import ModelRef
 from tunekit.planning.plan import PlannedTrial
 from tunekit.planning.resources import Resources, on_gpus, pack_of, room, share_of
@@ -75,7 +75,7 @@ class RecordCallback(tune.Callback):
     def _settle(self, job: Job, status: Status, error: str) -> None:
         """Write the summary if the trial did not; a store that can't be written must not stop the other trials."""
         try:
-            found = _summary_of(job) or end(job, status, error).status
+            found = _summary_of(job) or end_trial(job, status, error).status
         except OSError as problem:
             self.progress.note(f"{job.spec.label}: {error}; its summary can't be written ({problem})")
             found = status

@@ -10,7 +10,7 @@ from ray.tune.search import Searcher
 
 from tunekit.commands.console import SearchProgress
 from tunekit.engine.job import Job
-from tunekit.engine.run import end
+from tunekit.engine.run import end_trial
 from tunekit.errors import UserError, first_line
 from tunekit.models.loading import ModelRef
 from tunekit.planning.resources import Resources, on_gpus, pack_of, room, share_of
@@ -108,7 +108,7 @@ class StudySearcher(Searcher):
             for spec in live.asked.specs:
                 stored = self._stored(live.study, spec)
                 if stored is None or stored.summary is None:
-                    end(self._job(live.study, spec), Status.FAILED if error else Status.STOPPED, reason)
+                    end_trial(self._job(live.study, spec), Status.FAILED if error else Status.STOPPED, reason)
             for number, asked in enumerate([live.asked, *live.twins]):
                 self._tell(live.study, asked, self._outcome(live.study, asked), trained=number == 0)
         except BREAKING as problem:

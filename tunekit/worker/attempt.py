@@ -12,7 +12,7 @@ import numpy as np
 import torch
 
 from tunekit.engine.job import Job
-from tunekit.engine.run import TrialRun, end
+from tunekit.engine.run import TrialRun, end_trial
 from tunekit.engine.train import Diverged, TrainedEpoch
 from tunekit.engine.watchdog import watchdog
 from tunekit.errors import UserError, first_line
@@ -105,7 +105,7 @@ class Attempt:
     @property
     def pack_size(self) -> int:
         """The largest pack that it has trained in, as far as is known here."""
-        return self.run.built.execution["pack_size"] if self.run else self._pack_size
+        return self.run.pack_size if self.run else self._pack_size
 
     def step(self) -> None:
         """Train one epoch; after the last one complete the trial."""
@@ -210,7 +210,7 @@ class Attempt:
         if self.run:
             self.run.fail(status, error)
         else:
-            end(self.job, status, error)
+            end_trial(self.job, status, error)
         self.status = status
         self._log(f"{status.value}: {error}")
 

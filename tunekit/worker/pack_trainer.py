@@ -111,7 +111,7 @@ class PackTrainer:
         if members not in self._packs:
             self._packs[members] = Pack(members)
             for attempt in attempts:
-                attempt.run.packed(len(attempts))
+                attempt.run.note_pack_size(len(attempts))
         return self._packs[members]
 
 
@@ -121,7 +121,7 @@ def _arranged(attempts: Sequence[Attempt]) -> tuple[list[Attempt], list[list[Att
     for attempt in attempts:
         member = attempt.run.member
         together = packable([member]) and not attempt.trained
-        groups.setdefault(member.group() if together else id(member), []).append(attempt)
+        groups.setdefault(member.pack_key() if together else id(member), []).append(attempt)
     return [found[0] for found in groups.values() if len(found) == 1], [
         found for found in groups.values() if len(found) > 1
     ]
