@@ -4,7 +4,6 @@ import re
 from collections import Counter
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
-from difflib import get_close_matches
 from enum import StrEnum
 from importlib import resources
 from itertools import product
@@ -12,7 +11,7 @@ from pathlib import Path
 from typing import Any, NamedTuple
 
 from tunekit.errors import UserError
-from tunekit.parsing import read_yaml
+from tunekit.parsing import did_you_mean, read_yaml
 
 SCORES = ("accuracy", "macro_f1")
 METRICS = (*SCORES, "overfit", "train_loss", "train_seconds", "peak_memory_bytes")
@@ -202,8 +201,8 @@ def _known(name: object, known: Sequence[str], kind: str, where: str) -> str:
     """``name``, or a UserError that says what it may be."""
     if isinstance(name, str) and name in known:
         return name
-    near, one_of = get_close_matches(str(name), known, n=1), f"it must be one of {', '.join(known)}"
-    raise UserError(f"{where}: unknown {kind} {name!r}, {f'did you mean {near[0]!r}?' if near else one_of}")
+    hint = did_you_mean(name, known) or f", it must be one of {', '.join(known)}"
+    raise UserError(f"{where}: unknown {kind} {name!r}{hint}")
 
 
 def _mapping(value: object, needed: Sequence[str], optional: Sequence[str], where: str) -> Mapping[str, Any]:

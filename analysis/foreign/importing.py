@@ -6,13 +6,13 @@ What the experiment did not record stays null. An iteration counts as an epoch.
 import json
 from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import asdict, dataclass, fields
-from difflib import get_close_matches
 from importlib.metadata import version
 from pathlib import Path
 from typing import Any
 
 from analysis.foreign.ray_experiment import ForeignTrial, finite, read_experiment
 from tunekit.errors import UserError
+from tunekit.parsing import did_you_mean
 from tunekit.schema import EpochRecord, Scalar, Status, TrialSummary
 from tunekit.store.records import UNKNOWN, ImportedSpec
 from tunekit.store.result_store import ResultStore
@@ -53,8 +53,7 @@ def parse_map(texts: Iterable[str]) -> dict[str, Source]:
         if not equals or not key:
             raise UserError(f"--map takes NAME=KEY, as in seed=config/seed, or NAME:=TEXT; got {text!r}")
         if name not in KNOWN:
-            near = get_close_matches(name, KNOWN, n=1)
-            hint = f", did you mean {near[0]}?" if near else ""
+            hint = did_you_mean(name, KNOWN)
             raise UserError(f"--map {text}: there is no {name!r} to map{hint} (there are {', '.join(KNOWN)})")
         if name in found:
             raise UserError(f"--map names {name} twice")
@@ -89,7 +88,7 @@ def import_experiment(folder: Path, mapping: Mapping[str, Source], split: str, p
         records, lost = _records(trial, mapping, split, 100 if percent else 1)
         notes += [f"{trial.name}: iteration {number} is missing from its results" for number in lost]
         notes += [f"a row can't be read: {line}" for line in trial.torn]
-        place = store.begin(spec, UNKNOWN)
+        place = store.open_trial(spec, UNKNOWN)
         store.write_epochs(place, records)
         summary = _summary(trial, records, planned, mapping["metric"].key, split, folder.resolve().name)
         if summary is not None:
@@ -264,5 +263,6 @@ def _scalar(value: Any) -> Scalar:
 
 def _among(key: str, keys: Iterable[str]) -> str:
     known = list(keys)
-    near = [one for one in known if one.endswith(f"/{key}")] or get_close_matches(key, known, n=1)
-    return f"{f', did you mean {near[0]!r}?' if near else ''} (it has {', '.join(known[:40])})"
+    nested = [one for one in known if one.endswith(f"/{key}")]
+    hint = f", did you mean {nested[0]!r}?" if nested else did_you_mean(key, known)
+    return f"{hint} (it has {', '.join(known[:40])})"

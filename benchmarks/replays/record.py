@@ -9,6 +9,7 @@ import tempfile
 from collections.abc import Iterator, Mapping
 from itertools import product
 from pathlib import Path
+from typing import Any
 
 import torch
 from rich.console import Console
@@ -28,7 +29,7 @@ from tunekit.tasks.classification import label_scores
 
 DATASET = "agnews_7k6"
 SEEDS = (1, 2, 3)
-SETTINGS = {"epochs": 9, "train_limit": 512, "val_fraction": 0.1, "max_length": 32}
+SETTINGS: Mapping[str, Any] = {"epochs": 9, "train_limit": 512, "val_fraction": 0.1, "max_length": 32}
 
 
 def trials(model: ModelRef) -> Iterator[tuple[Mapping[str, Scalar], TrialSpec]]:
@@ -36,7 +37,7 @@ def trials(model: ModelRef) -> Iterator[tuple[Mapping[str, Scalar], TrialSpec]]:
     for seed, point in product(SEEDS, POINTS):
         rate, given = spec_settings(point)
         params = complete_params("lora", given)
-        names = {"model": model.name, "dataset": DATASET, "method": "lora", "method_params": params}
+        names: dict[str, Any] = {"model": model.name, "dataset": DATASET, "method": "lora", "method_params": params}
         yield point, TrialSpec(**names, seed=seed, learning_rate=rate, **SETTINGS)
 
 

@@ -160,7 +160,7 @@ def good(**changed: object) -> str:
         (
             "a.csv",
             "txt,label\nx,a\n",
-            "a.csv, line 1: no column 'text' (did you mean 'txt'?); there are: 'txt', 'label'",
+            "a.csv, line 1: no column 'text', did you mean 'txt'? (there are: 'txt', 'label')",
         ),
         ("a.csv", "text,label,text\nx,a,y\n", "a.csv, line 1: a column name occurs twice"),
         ("a.csv", 'text,label\n"two\nlines",a\n ,b\n', "a.csv, line 4: empty text in column 'text'"),
@@ -184,7 +184,7 @@ def good(**changed: object) -> str:
         ("a.jsonl", f"{good()}\n\n{{'text'\n", "a.jsonl, line 3: broken JSON"),
         ("a.jsonl", "[" * 100_000, "a.jsonl, line 1: broken JSON"),
         ("a.jsonl", f"[{good()}]", "a.jsonl, line 1: JSON list, each line must be one object"),
-        ("a.jsonl", f'{good()}\n{{"text": "x", "lable": "a"}}\n', "line 2: no column 'label' (did you mean 'lable'?)"),
+        ("a.jsonl", f'{good()}\n{{"text": "x", "lable": "a"}}\n', "line 2: no column 'label', did you mean 'lable'?"),
         ("a.jsonl", good(label=["a"]), "a.jsonl, line 1: column 'label' holds several labels; multi-label"),
         ("a.jsonl", good(label=float("nan")), "a.jsonl, line 1: empty label"),
         ("a.jsonl", good(label=None), "a.jsonl, line 1: empty label"),
@@ -207,7 +207,7 @@ def test_bad_parquet_rows(tmp_path: Path) -> None:
     path = write(path, [{"text": "x", "label": [1, 2]}])
     assert "a.parquet, row 1: column 'label' holds several labels" in refusal(lambda: read_user_dataset(path))
     path = write(path, [{"text": "x", "lab": b"a"}])
-    assert "a.parquet: no column 'label' (did you mean 'lab'?)" in refusal(lambda: read_user_dataset(path))
+    assert "a.parquet: no column 'label', did you mean 'lab'?" in refusal(lambda: read_user_dataset(path))
     path = write(path, [{"text": "x", "label": b"a"}])
     assert "a.parquet, row 1: column 'label' holds bytes" in refusal(lambda: read_user_dataset(path))
 

@@ -2,36 +2,23 @@
 
 import importlib
 import json
-from dataclasses import asdict
 
 import numpy as np
 import pandas as pd
 import pytest
 import torch
 
+from tests.support.runs import finish, numbers
 from tests.support.trials import fingerprint, specify, start
 from tunekit.engine import run as engine_run
 from tunekit.engine.checkpoint import checkpoints, newest_valid
 from tunekit.engine.train import Diverged
 from tunekit.methods import METHODS
 from tunekit.planning import fingerprints
-from tunekit.schema import EpochRecord, Status
+from tunekit.schema import Status
 from tunekit.storage.lease import Superseded, acquire
 from tunekit.store.result_store import ResultStore
 from tunekit.tasks.classification import label_scores
-
-TIMED = ("epoch_seconds", "train_tokens_per_second", "peak_memory_bytes")
-
-
-def numbers(records: list[EpochRecord]) -> list[dict]:
-    """The records without what a clock or the machine put in."""
-    return [{name: value for name, value in asdict(record).items() if name not in TIMED} for record in records]
-
-
-def finish(run):
-    while not run.done:
-        run.train_epoch()
-    return run.finish()
 
 
 @pytest.fixture

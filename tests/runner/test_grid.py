@@ -16,8 +16,8 @@ from analysis.__main__ import main as analyse
 from analysis.cells import cells
 from analysis.results import load
 from tests.conftest import SECRET, needs_real_data
-from tests.engine.test_run import finish, numbers
-from tests.planning.test_plugins import EXAMPLE
+from tests.support.documented import EXAMPLE
+from tests.support.runs import finish, numbers
 from tests.support.trials import run_script, start
 from tunekit.__main__ import main as tunekit
 from tunekit.planning import plugins

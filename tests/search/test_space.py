@@ -115,7 +115,7 @@ BAD = {
     "lora: {learning_rate: {low: 1.0e-2, high: 1.0e-3}}": "an empty range",
     "lora: {rank: [4]}": "no parameter 'rank'",
     "lora: {learning_rat: [4]}": "did you mean 'learning_rate'?",
-    "lorra: {r: [4]}": "unknown method 'lorra': did you mean 'lora'?",
+    "lorra: {r: [4]}": "unknown method 'lorra', did you mean 'lora'?",
     "full: {learning_rate: [5.0e-5]}": "'full' is not among the methods of this search (lora)",
     "lora: {r: {low: 3, high: 32}}": "powers of two",
     "lora: {r: [4, 32]}": "powers of two",

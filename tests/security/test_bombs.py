@@ -8,7 +8,7 @@ import pytest
 
 from analysis import predictions
 from analysis.foreign.importing import import_experiment, parse_map
-from tests.store.test_result_store import FINGERPRINT, record
+from tests.support.records import FINGERPRINT, record
 from tests.support.trials import specify
 from tunekit.data import tables
 from tunekit.data.user import read_user_dataset
@@ -56,7 +56,7 @@ def test_json_of_sane_depth_is_read():
 
 def test_a_record_larger_than_any(tmp_path, monkeypatch):
     store = ResultStore(tmp_path / "sweep")
-    folder = store.begin(specify(), FINGERPRINT)
+    folder = store.open_trial(specify(), FINGERPRINT)
     store.write_epochs(folder, [record(1)])
     monkeypatch.setattr(records, "MAX_BYTES", (folder / "spec.json").stat().st_size - 1)
     found, damaged = store.trials()

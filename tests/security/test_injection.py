@@ -8,7 +8,7 @@ import pytest
 from analysis.__main__ import main
 from analysis.results import load
 from analysis.tables.render import escape_csv
-from tests.store.test_result_store import FINGERPRINT, summary
+from tests.support.records import FINGERPRINT, summary
 from tests.support.stores import add, ask
 from tunekit.__main__ import main as tunekit
 from tunekit.schema import Status, TrialSpec
@@ -69,7 +69,7 @@ def test_a_terminal_shows_names_and_errors_as_text(tmp_path, make_spec, capsys):
     store = ResultStore(tmp_path / "sweep")
     spec = make_spec(dataset="[/red][bold]x", score_test=True)
     ask(store, [spec])
-    folder = store.begin(spec, FINGERPRINT)
+    folder = store.open_trial(spec, FINGERPRINT)
     store.write_summary(folder, summary(Status.FAILED, "\x1b[2J\x1b]0;title\x07 failed"))
     assert tunekit(["status", str(store.root)]) == 0
     printed = capsys.readouterr().out

@@ -9,7 +9,7 @@ from typing import Any
 
 import pandas as pd
 
-from tests.store.test_result_store import record
+from tests.support.records import record
 from tests.support.trials import fingerprint, specify
 from tunekit.commands.console import SearchProgress
 from tunekit.engine.job import Job
@@ -113,7 +113,7 @@ class Simulation:
         for epoch in range(1, specs[0].epochs + 1):
             scores = []
             for spec in specs:
-                folder = self.store.begin(spec, self.bases[trial["study"]].fingerprint)
+                folder = self.store.open_trial(spec, self.bases[trial["study"]].fingerprint)
                 stored = self.store.read(folder)
                 if len(stored.epochs) < epoch:
                     if spec.learning_rate > NAN_ABOVE:

@@ -6,10 +6,10 @@ import csv
 import io
 import json
 from collections.abc import Collection, Iterator, Sequence
-from difflib import get_close_matches
 from pathlib import Path
 
 from tunekit.errors import UserError
+from tunekit.parsing import did_you_mean
 
 SUFFIXES = (".csv", ".jsonl", ".json", ".parquet")
 MAX_BYTES = 2**30
@@ -55,10 +55,8 @@ def _require(place: str, columns: Sequence[str], present: Collection[str]) -> No
         raise UserError(f"{place}: a column name occurs twice")
     for column in columns:
         if column not in present:
-            near = get_close_matches(column, present, n=1)
-            hint = f" (did you mean {near[0]!r}?)" if near else ""
             there = ", ".join(repr(name[:40]) for name in list(present)[:20]) or "none"
-            raise UserError(f"{place}: no column {column!r}{hint}; there are: {there}")
+            raise UserError(f"{place}: no column {column!r}{did_you_mean(column, present)} (there are: {there})")
 
 
 def _read_text(path: Path) -> str:

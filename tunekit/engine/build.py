@@ -116,8 +116,8 @@ def params_for(model_type: str, params: Mapping[str, Scalar]) -> dict[str, Scala
 
 def _quiet_libraries() -> None:
     """Silence warnings that say what is meant to be: that heads are new, and progress bars of loading."""
-    transformers_logging.set_verbosity_error()  # type: ignore[no-untyped-call]
-    transformers_logging.disable_progress_bar()  # type: ignore[no-untyped-call]
+    transformers_logging.set_verbosity_error()
+    transformers_logging.disable_progress_bar()
 
 
 def check_device(precisions: set[str], *, gpu: bool) -> None:

@@ -7,7 +7,7 @@ its own: nothing recorded is ever lost.
 
 from __future__ import annotations
 
-from collections.abc import Collection, Sequence
+from collections.abc import Collection
 from dataclasses import dataclass, field
 from io import BytesIO
 
@@ -31,7 +31,7 @@ def _no_rows() -> pd.DataFrame:
 class Recording:
     """Some epochs of a trial, in order."""
 
-    epochs: Sequence[EpochRecord] = ()
+    epochs: list[EpochRecord] = field(default_factory=list)
     steps: pd.DataFrame = field(default_factory=_no_rows)
     """One row an optimizer step, as ``step_rows`` makes them."""
     predictions: pd.DataFrame = field(default_factory=_no_rows)

@@ -71,7 +71,7 @@ class TrialRun:
         check_device({job.spec.precision}, gpu=self.device.type == "cuda")
         _be_deterministic(self.device, job.threads)
         reset_peak(self.device)
-        self.folder = self.store.begin(job.spec, job.fingerprint)
+        self.folder = self.store.open_trial(job.spec, job.fingerprint)
         prepared = prepare_splits(job.spec, job.fingerprint, job.model, self.store.data_folder)
         self.data, self.splits = prepared.data, prepared.splits
         used = used_bytes(self.device)
@@ -114,7 +114,7 @@ class TrialRun:
         return None if peak is None else used + peak
 
     @property
-    def records(self) -> Sequence[EpochRecord]:
+    def records(self) -> list[EpochRecord]:
         """The epochs that are trained and recorded, those before the checkpoint with them."""
         return self.recorded.epochs
 
@@ -234,7 +234,7 @@ class TrialRun:
     def save(self) -> None:
         """Write a checkpoint of the last recorded epoch. Raises OSError."""
         started, history = time.monotonic(), [asdict(item) for item in self.records]
-        self.store.sync_sides(self.folder)
+        self.store.wait_for_disk(self.folder)
         one, folder = self.member, self.folder / "checkpoint"
         checkpoint.save_checkpoint(folder, one.model, one.optimizer, step=one.step, history=history)
         self.last_checkpoint = time.monotonic()
@@ -272,7 +272,7 @@ def end_trial(job: Job, status: Status, error: str) -> TrialSummary:
     """
     check_current(job.sweep, job.start)
     store = ResultStore(job.sweep)
-    folder = store.begin(job.spec, job.fingerprint)
+    folder = store.open_trial(job.spec, job.fingerprint)
     records = store.read(folder).epochs
     summary = summarise(records, status, task=task_of(job.spec.dataset), facts=None, error=error)
     store.write_summary(folder, summary)

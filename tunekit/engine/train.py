@@ -266,7 +266,7 @@ class Pack:
 
         The batches are large, of sequences of similar lengths; the logits are in the order of the split.
         """
-        self.model.eval()  # type: ignore[no-untyped-call]
+        self.model.eval()
         lengths = split.tokens.lengths
         order = np.argsort(-lengths, kind="stable")  # (N,), from the longest to the shortest
         found: list[torch.Tensor] = []

@@ -17,7 +17,7 @@ from tunekit.trackers.tracker import metrics, parameters, results, run_key, run_
 for name in ("mlflow", "alembic"):
     logging.getLogger(name).setLevel(logging.ERROR)  # else each migration of a new database is told
 
-KEY, STATUS = "tunekit.key", "tunekit.store.requests"
+KEY, STATUS = "tunekit.key", "tunekit.status"
 """Tags: what a run is found by, and how its trial ended."""
 ENDS = {Status.COMPLETED: "FINISHED", Status.STOPPED: "KILLED"}
 """MLflow's words; every other status is FAILED."""
