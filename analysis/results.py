@@ -103,7 +103,7 @@ def load(
         requests += [(store.root.name, request) for request in store.requests()]
         problems += [Problem("damaged trial left out", line) for line in frames.damaged]
         problems += [
-            Problem("folder without a spec.json left out", f"{store.trials_folder / name}") for name in frames.odd
+            Problem("folder without a spec.json left out", f"{store.trials_folder / name}") for name in frames.unrelated
         ]
     trials, epochs = (pd.concat(parts, ignore_index=True) for parts in (all_trials, all_epochs))
     kept, more = _kept(trials)
@@ -170,7 +170,7 @@ def _datasets(stores: Sequence[ResultStore]) -> tuple[dict[str, DatasetFacts], l
     found: dict[str, DatasetFacts] = {}
     problems = []
     for store in stores:
-        for path in store.copies():
+        for path in store.dataset_descriptions():
             try:
                 facts = DatasetFacts.of(strict_json(read_text(path)))
             except (OSError, ValueError, KeyError, TypeError) as error:

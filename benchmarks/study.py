@@ -16,12 +16,12 @@ from pathlib import Path
 import torch
 
 from benchmarks.harness import Outcome
-from tunekit.commands.shared import request_of
+from tunekit.commands.training import request_of
 from tunekit.engine.job import Job
 from tunekit.planning.args import GridArgs
 from tunekit.planning.blocks import Block
-from tunekit.planning.plan import PlanState
-from tunekit.planning.resolve import plan_sweep, resolve_blocks
+from tunekit.planning.plan import PlanState, plan_sweep
+from tunekit.planning.resolve import resolve_blocks
 from tunekit.storage.lease import acquire
 from tunekit.store.requests import cells_of
 from tunekit.store.result_store import ResultStore

@@ -1,10 +1,10 @@
-"""The one exception that means: the input is wrong, here is a line that says what; and errors of others as a line."""
+"""The exception for wrong input of the user, and how the error of another library is shown in one line."""
 
 
 class UserError(Exception):
-    """Bad input from the user. Its message is one line; command lines print it and exit with code 2."""
+    """The user gave wrong input. The message is one line; commands print it and exit with code 2."""
 
 
 def first_line(error: Exception) -> str:
-    """The first line of its message; the name of its type where it has none."""
+    """Return the first line of the message of ``error``, or the name of its type where the message is empty."""
     return (str(error).strip() or type(error).__name__).splitlines()[0]

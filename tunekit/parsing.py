@@ -1,4 +1,4 @@
-"""Values out of files, checked before anything believes them. Standard library only."""
+"""Checks of values that come from files and from users, before other code uses them. It knows no trial."""
 
 import json
 import math
@@ -21,12 +21,15 @@ Scalar = str | int | float | bool
 MAX_DEPTH = 50
 MAX_WHOLE = 2**63
 CONTROL = re.compile(r"[\x00-\x1f\x7f-\x9f\ud800-\udfff]")
-"""Characters that no name holds: they could steer a terminal, and halves of a character can't be written."""
+"""Characters that no name may hold: control characters, which a terminal would obey, and lone surrogates, which UTF-8
+can't write."""
 
 
 def strict_json(text: str, *, allow_nan: bool = False) -> Any:
-    """Parse JSON, refusing halves of a character and more than MAX_DEPTH levels, NaN and infinity too unless
-    ``allow_nan``. Raises ValueError.
+    """Return the value of a JSON text.
+
+    Raises ValueError where the text is not JSON, is nested more than ``MAX_DEPTH`` deep or holds a lone surrogate, and
+    where it holds NaN or infinity unless ``allow_nan``.
     """
 
     def refuse(token: str) -> None:
@@ -39,16 +42,17 @@ def strict_json(text: str, *, allow_nan: bool = False) -> Any:
     if text.count("{") + text.count("[") > MAX_DEPTH and isinstance(content, dict | list):
         _check_depth(content)
     if "\\u" in text:
-        json.dumps(content, ensure_ascii=False).encode()  # raises UnicodeEncodeError, a ValueError, on half a character
+        json.dumps(content, ensure_ascii=False).encode()  # raises UnicodeEncodeError, a ValueError, on a lone surrogate
     return content
 
 
 def plain(text: str) -> str:
-    """``text`` for a terminal: line ends stay, other control characters become spaces."""
+    """Return ``text`` for a terminal: line ends stay, and every other control character becomes a space."""
     return "\n".join(CONTROL.sub(" ", line) for line in text.split("\n"))
 
 
 def _check_depth(content: dict[str, Any] | list[Any]) -> None:
+    """Raise ValueError where ``content`` is nested more than ``MAX_DEPTH`` deep."""
     level: list[Any] = [content]
     for _ in range(MAX_DEPTH):
         inner = [one for outer in level for one in (outer.values() if isinstance(outer, dict) else outer)]
@@ -59,14 +63,17 @@ def _check_depth(content: dict[str, Any] | list[Any]) -> None:
 
 
 def is_finite(value: object) -> bool:
-    """Whether ``value`` is a number, no truth value, that a column of numbers can hold."""
+    """Return whether ``value`` is a finite number that fits 64 bits; true and false are no numbers."""
     if isinstance(value, bool) or not isinstance(value, int | float):
         return False
     return math.isfinite(value) if isinstance(value, float) else abs(value) < MAX_WHOLE
 
 
 def coerced(name: str, kind: str, value: Any) -> Any:
-    """``value`` as the field's own type; ``5`` and ``5.0`` are one float. Raises ValueError if it is another."""
+    """Return ``value`` in the type ``kind`` of the field ``name``: for a float field, ``5`` becomes ``5.0``.
+
+    Raises ValueError where ``value`` is of another type.
+    """
     optional = kind.endswith("| None")
     if (optional and value is None) or (kind.startswith("bool") and isinstance(value, bool)):
         return value
@@ -86,7 +93,7 @@ def coerced(name: str, kind: str, value: Any) -> Any:
 
 
 def plain_scalars(name: str, values: Any) -> dict[str, Scalar]:
-    """``values``, by key in order, if all are finite JSON scalars. Raises ValueError otherwise."""
+    """Return ``values`` sorted by key. Raises ValueError where one of them is no finite JSON scalar."""
     if not isinstance(values, Mapping):
         raise ValueError(f"{name} must be an object, got {_short(values)}")
     for key, value in values.items():
@@ -96,14 +103,17 @@ def plain_scalars(name: str, values: Any) -> dict[str, Scalar]:
 
 
 def check_names(**names: Any) -> None:
-    """Raise ValueError where one is no text, empty, or holds a control character."""
+    """Raise ValueError where one of ``names`` is no text, is empty, or holds a control character."""
     for field, value in names.items():
         if not isinstance(value, str) or not value or CONTROL.search(value):
             raise ValueError(f"{field} must be a name without control characters, got {_short(value)}")
 
 
 def check_scores(name: str, value: Any, optional: bool) -> None:
-    """Raise ValueError where ``value`` is no mapping of names to finite numbers or None; ``optional``: None will do."""
+    """Raise ValueError where ``value`` is no mapping of names to finite numbers or None.
+
+    With ``optional``, ``value`` may be None itself.
+    """
     if optional and value is None:
         return
     if not isinstance(value, dict) or not all(one is None or is_finite(one) for one in value.values()):
@@ -111,10 +121,13 @@ def check_scores(name: str, value: Any, optional: bool) -> None:
 
 
 def strictly(cls: type[R], values: Mapping[str, Any]) -> R:
-    """``cls(**values)`` if the keys are exactly its fields (optional ones may be left out). Raises ValueError."""
+    """Return ``cls(**values)`` for a dataclass ``cls``.
+
+    Raises ValueError where ``values`` has an unknown key, or lacks a field that has no default.
+    """
     if not isinstance(values, Mapping):
         raise ValueError(f"{cls.__name__}: expected an object, got {type(values).__name__}")
-    required, known = _names(cls)  # type: ignore[arg-type]  # a class has a hash, type[R] too
+    required, known = _field_names(cls)  # type: ignore[arg-type]  # a class is hashable, which type[R] does not say
     if not required <= values.keys() <= known:
         missing, unknown = sorted(required - set(values)), sorted(set(values) - known)
         raise ValueError(f"{cls.__name__}: missing fields {missing}, unknown fields {unknown}")
@@ -122,11 +135,11 @@ def strictly(cls: type[R], values: Mapping[str, Any]) -> R:
 
 
 @cache
-def _names(cls: type) -> tuple[frozenset[str], frozenset[str]]:
-    """The fields without a default, and all."""
-    own = fields(cls)
-    required = (item.name for item in own if item.default is MISSING and item.default_factory is MISSING)
-    return frozenset(required), frozenset(item.name for item in own)
+def _field_names(cls: type) -> tuple[frozenset[str], frozenset[str]]:
+    """Return the names of the fields of a dataclass that have no default, and the names of all its fields."""
+    items = fields(cls)
+    required = (item.name for item in items if item.default is MISSING and item.default_factory is MISSING)
+    return frozenset(required), frozenset(item.name for item in items)
 
 
 def did_you_mean(name: object, known: Iterable[str]) -> str:
@@ -139,7 +152,7 @@ def did_you_mean(name: object, known: Iterable[str]) -> str:
 
 
 def _short(value: Any) -> str:
-    """``value`` for a message of one line, whatever it is: Python refuses to print whole numbers of 4,300 digits."""
+    """Return ``value`` for a message of one line. Python refuses to print whole numbers of more than 4,300 digits."""
     if isinstance(value, int) and not isinstance(value, bool) and abs(value) >= MAX_WHOLE:
         return "a number that is too large"
     return repr(value)[:100]
@@ -150,9 +163,10 @@ YAML_MAX_DEPTH = 20
 
 
 def read_yaml(file: Path | Traversable, where: str) -> object:
-    """The content of a YAML file without aliases and doubled keys; ``where`` names it in errors.
+    """Return the content of a YAML file; ``where`` names the file in errors.
 
-    Raises UserError where it can't be read, is larger than ``YAML_MAX_BYTES`` or nested deeper than ``YAML_MAX_DEPTH``.
+    Raises UserError where the file can't be read, holds an alias or the same key twice, is larger than
+    ``YAML_MAX_BYTES`` or is nested more than ``YAML_MAX_DEPTH`` deep.
     """
     try:
         if isinstance(file, Path) and file.stat().st_size > YAML_MAX_BYTES:
@@ -166,7 +180,10 @@ def read_yaml(file: Path | Traversable, where: str) -> object:
 
 
 def _refuse_tricks(text: str, where: str) -> None:
-    """Stop at an alias (a few lines can stand for gigabytes) and at deep nesting (PyYAML's time is quadratic in it)."""
+    """Raise UserError at an alias and at deep nesting.
+
+    A few lines of aliases can stand for gigabytes, and the time that PyYAML takes is quadratic in the depth.
+    """
     depth = 0
     for event in yaml.parse(text, yaml.SafeLoader):
         depth += isinstance(event, yaml.CollectionStartEvent) - isinstance(event, yaml.CollectionEndEvent)
@@ -177,7 +194,7 @@ def _refuse_tricks(text: str, where: str) -> None:
 
 
 def _refuse_doubled_keys(node: yaml.Node | None, where: str) -> None:
-    """YAML's loader would keep the last of two equal keys and drop the other without a word."""
+    """Raise UserError where a mapping has a key twice: the YAML loader would silently keep the last value only."""
     if isinstance(node, yaml.MappingNode):
         seen: set[str] = set()
         for key, value in node.value:

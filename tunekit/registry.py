@@ -1,4 +1,4 @@
-"""A registry of named things: register, look up with "did you mean", list."""
+"""A registry of named things, such as models: they are registered, looked up by name, and listed."""
 
 from collections.abc import Callable, Iterator
 from typing import Generic, TypeVar
@@ -10,7 +10,7 @@ T = TypeVar("T")
 
 
 class NameTaken(ValueError):
-    """Something is registered under a name that is another's."""
+    """A second item was registered under a name that is taken."""
 
     def __init__(self, kind: str, name: str) -> None:
         super().__init__(f"{kind} {name!r} is registered twice")
@@ -18,14 +18,14 @@ class NameTaken(ValueError):
 
 
 class Registry(Generic[T]):
-    """Named items of one kind (``kind`` is the word used in messages, e.g. "model")."""
+    """Items of one kind by their names; ``kind`` is the word that messages use, such as "model"."""
 
     def __init__(self, kind: str) -> None:
         self.kind = kind
         self._items: dict[str, T] = {}
 
     def register(self, name: str) -> Callable[[T], T]:
-        """Decorator (or plain call) that files an item under ``name``. Raises NameTaken."""
+        """Return a decorator that registers an item under ``name``. The decorator raises NameTaken where it is taken."""
 
         def add(item: T) -> T:
             if name in self._items:
@@ -36,11 +36,11 @@ class Registry(Generic[T]):
         return add
 
     def remove(self, name: str) -> None:
-        """Take ``name`` out."""
+        """Remove the item that is registered under ``name``. Raises KeyError where there is none."""
         del self._items[name]
 
     def __getitem__(self, name: str) -> T:
-        """The item called ``name``. Raises UserError, with the nearest names, where there is none."""
+        """Return the item called ``name``. Raises UserError, which names the nearest item, where there is none."""
         if name not in self._items:
             hint = did_you_mean(name, self._items) or "."
             raise UserError(f"unknown {self.kind} {name!r}{hint} Registered {self.kind}s: {', '.join(self._items)}")

@@ -88,7 +88,7 @@ def import_experiment(folder: Path, mapping: Mapping[str, Source], split: str, p
         records, lost = _records(trial, mapping, split, 100 if percent else 1)
         notes += [f"{trial.name}: iteration {number} is missing from its results" for number in lost]
         notes += [f"a row can't be read: {line}" for line in trial.torn]
-        place = store.begin(spec, UNKNOWN)
+        place = store.open_trial(spec, UNKNOWN)
         store.write_epochs(place, records)
         summary = _summary(trial, records, planned, mapping["metric"].key, split, folder.resolve().name)
         if summary is not None:

@@ -44,7 +44,7 @@ class DatasetAudit:
 def audit(root: Place) -> tuple[list[DatasetAudit], list[str]]:
     """The datasets of the sweep at ``root``, and a line for each copy that is damaged."""
     found, damaged = [], []
-    for path in ResultStore(root).copies():
+    for path in ResultStore(root).dataset_descriptions():
         try:
             facts, rows = read_copy(path)
         except DamagedRecord as error:
@@ -131,7 +131,7 @@ def clean_scores(root: Place, dataset: str, folder: Place, epoch: int) -> tuple[
     None where predictions or the dataset's copy are missing. Raises DamagedRecord where the two don't belong together.
     """
     frame = read_predictions(folder, "test", epoch)
-    copies = ResultStore(root).copies()
+    copies = ResultStore(root).dataset_descriptions()
     paths = [path for path in copies if path.stem == dataset or path.stem.startswith(f"{dataset}-")]
     if frame is None or len(paths) != 1:
         return None
@@ -188,7 +188,7 @@ def filled_with_majority(study: Study, found: Sequence[Cell]) -> list[Cell]:
     @cache
     def scores(dataset: str, split: str) -> dict[str, float]:
         for store in study.stores:
-            for path in store.copies():
+            for path in store.dataset_descriptions():
                 facts, rows = read_copy(path)
                 if facts.name == dataset:
                     return _majority(rows, split, len(facts.label_names))

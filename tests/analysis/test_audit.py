@@ -50,7 +50,7 @@ def trial(tmp_path, make_spec):
             "group_id": test["group"].to_numpy(), "predicted": (gold + wrong) % 3, "logits": [[0.0] * 3] * len(test),
         }
     )  # fmt: skip
-    folder = store.begin(make_spec(), FINGERPRINT)
+    folder = store.open_trial(make_spec(), FINGERPRINT)
     store.write_predictions(folder, frame)
     known = test["text_sha256"].isin(set(rows.loc[rows["split"] == "train", "text_sha256"])).to_numpy()
     return store, folder, float((wrong[~known] == 0).mean()), int((~known).sum())

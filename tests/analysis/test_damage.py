@@ -15,6 +15,8 @@ from analysis.results import load
 from tests.support.pickles import Bomb
 from tests.support.stores import GOLDEN
 
+pytestmark = pytest.mark.slow
+
 
 @pytest.fixture
 def golden(tmp_path):

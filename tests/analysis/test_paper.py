@@ -11,6 +11,8 @@ from analysis.__main__ import main
 from tests.support.stores import GOLDEN, PAPER, add, ask
 from tunekit.store.result_store import ResultStore
 
+pytestmark = pytest.mark.slow
+
 
 @pytest.fixture
 def paper(tmp_path):

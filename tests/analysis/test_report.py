@@ -65,6 +65,7 @@ def hostile_store(tmp_path, make_spec):
     return store
 
 
+@pytest.mark.slow
 def test_the_page_is_whole_and_fetches_nothing(golden_out):
     text = (golden_out / "report.html").read_text()
     page = Page(text)

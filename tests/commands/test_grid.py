@@ -6,9 +6,10 @@ from dataclasses import replace
 import pytest
 
 from tests.support.datasets import DATA
+from tests.support.output import notes, refusals
 from tests.support.records import FINGERPRINT, record, summary
 from tunekit.__main__ import main as tunekit_main
-from tunekit.planning import estimate
+from tunekit.planning import machine
 from tunekit.schema import Status, TrialSpec
 from tunekit.store.requests import cell_names, cells_of, requested_specs
 from tunekit.store.result_store import ResultStore
@@ -52,7 +53,7 @@ def test_bad_input_gets_one_line_and_exit_code_2(grid, arguments, message, tmp_p
     code, _, err = grid(*preset, *arguments)
     assert code == 2
     assert message in err
-    assert err.count("\n") == 1
+    assert len(refusals(err)) == 1
 
 
 def test_a_full_disk_is_refused_before_work(grid, monkeypatch):
@@ -65,16 +66,16 @@ def test_a_full_disk_is_refused_before_work(grid, monkeypatch):
 def test_a_cache_that_can_not_be_written_is_one_line(grid, monkeypatch):
     monkeypatch.setenv("TUNEKIT_CACHE_DIR", "/proc/nowhere")
     code, _, err = grid("--preset", "demo", "--models", "tiny-bert", "--methods", "full")
-    assert (code, err.count("\n")) == (2, 1)
+    assert (code, len(refusals(err))) == (2, 1)
     assert "set TUNEKIT_CACHE_DIR" in err
 
 
 def test_days_of_work_need_a_yes(grid, monkeypatch, tmp_path):
-    monkeypatch.setattr(estimate, "has_accelerator", lambda: False)
-    monkeypatch.setattr(estimate, "cpu_flops_per_second", lambda: 1e11)
+    monkeypatch.setattr(machine, "has_accelerator", lambda: False)
+    monkeypatch.setattr(machine, "cpu_flops_per_second", lambda: 1e11)
     code, out, err = grid()
     assert code == 2
-    assert "75 trials, 75 to run" in out
+    assert "75 trials, 75 to run" in notes(err)
     assert "add --yes" in err
     assert not (tmp_path / "out").exists()
 
@@ -98,9 +99,9 @@ def test_a_dry_run_counts_states_and_says_why_trials_are_stale(grid, tmp_path):
         for trial in json.loads(out)["trials"]
     ]
     store = ResultStore(tmp_path / "out" / "demo")
-    store.begin(specs[0], fingerprint(specs[0]))
-    store.write_summary(store.begin(specs[1], fingerprint(specs[1])), summary())
-    store.begin(specs[2], replace(fingerprint(specs[2]), code="other"))
+    store.open_trial(specs[0], fingerprint(specs[0]))
+    store.write_summary(store.open_trial(specs[1], fingerprint(specs[1])), summary())
+    store.open_trial(specs[2], replace(fingerprint(specs[2]), code="other"))
     command = ["--preset", "demo", "--models", "tiny-bert", "--methods", "full", "lora", "--dry-run"]
     plan = json.loads(grid(*command, "--json")[1])
     assert [plan[name] for name in ("total", "new", "partial", "done", "failed", "stale")] == [4, 2, 1, 1, 0, 1]
@@ -112,9 +113,9 @@ def test_status_shows_cells_by_seeds(tmp_path, capsys, make_spec):
     store = ResultStore(tmp_path / "sweep")
     store.root.mkdir()
     store.add_request({"cells": cells_of(specs)})
-    store.write_summary(store.begin(specs[0], FINGERPRINT), summary())
-    store.write_summary(store.begin(specs[1], FINGERPRINT), summary(Status.DIVERGED, "the loss became nan"))
-    store.write_epochs(store.begin(specs[2], FINGERPRINT), [record(1)])
+    store.write_summary(store.open_trial(specs[0], FINGERPRINT), summary())
+    store.write_summary(store.open_trial(specs[1], FINGERPRINT), summary(Status.DIVERGED, "the loss became nan"))
+    store.write_epochs(store.open_trial(specs[2], FINGERPRINT), [record(1)])
     assert tunekit_main(["status", str(store.root)]) == 0
     out = capsys.readouterr().out
     assert all(text in out for text in ("done", "diverged", "1/2", "the loss became nan", "none has run"))

@@ -12,13 +12,13 @@ from tests.support.runs import finish, numbers
 from tests.support.trials import fingerprint, specify, start
 from tunekit.engine import run as engine_run
 from tunekit.engine.checkpoint import checkpoints, newest_valid
-from tunekit.engine.scoring import scores
 from tunekit.engine.train import Diverged
 from tunekit.methods import METHODS
 from tunekit.planning import fingerprints
 from tunekit.schema import Status
 from tunekit.storage.lease import Superseded, acquire
 from tunekit.store.result_store import ResultStore
+from tunekit.tasks.classification import label_scores
 
 
 @pytest.fixture
@@ -132,7 +132,7 @@ def test_recorded_scores_are_those_of_the_stored_predictions(tmp_path):
     for record in ResultStore(tmp_path).read(run.folder).epochs:
         for split in ("val", "test"):
             rows = predictions[(predictions["split"] == split) & (predictions["epoch"] == record.epoch)]
-            found = scores(rows["gold"].to_numpy(), rows["predicted"].to_numpy(), 3)
+            found = label_scores(rows["gold"].to_numpy(), rows["predicted"].to_numpy(), 3)
             assert found == {name: getattr(record, f"{split}_{name}") for name in found}
             assert rows["item_id"].is_unique
 

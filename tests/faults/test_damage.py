@@ -21,6 +21,8 @@ from tunekit.store.records import DamagedRecord
 from tunekit.store.requests import cells_of
 from tunekit.store.result_store import ResultStore
 
+pytestmark = pytest.mark.slow
+
 DONE, BROKEN_OFF = specify(seed=1), specify(seed=2, epochs=4)
 SPECS = [DONE, BROKEN_OFF]
 RECORDS = ("spec.json", "epochs.jsonl", "summary.json")

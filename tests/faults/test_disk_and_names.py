@@ -18,6 +18,8 @@ from tunekit.storage import lease
 from tunekit.storage.lease import acquire
 from tunekit.store.result_store import ResultStore
 
+pytestmark = pytest.mark.slow
+
 ONE = (*GRID, "--methods", "full", "--seeds", "1", "--epochs", "12", "--train-limit", "96")
 PLAIN = {"LC_ALL": "C", "LANG": "C"}
 

@@ -21,6 +21,8 @@ from tunekit.store.result_store import ResultStore
 from tunekit.worker import attempt as runner_attempt
 from tunekit.worker.attempt import IO_PAUSES_SECONDS, Attempt, Failure, classify
 
+pytestmark = pytest.mark.slow
+
 
 @pytest.fixture(autouse=True)
 def waits(monkeypatch):

@@ -8,9 +8,11 @@ import pytest
 
 from tests.conftest import ROOT
 
+pytestmark = pytest.mark.slow
+
 WAITING = """
 import sys, time
-from tunekit.commands.shared import exit_code_of
+from tunekit.commands.exit_codes import exit_code_of
 from tunekit.errors import UserError
 
 def command():

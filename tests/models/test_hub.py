@@ -52,6 +52,7 @@ def client(model: str, url: str, home: Path, **environment: str) -> str:
     return run.stdout.strip().splitlines()[-1]
 
 
+@pytest.mark.slow
 def test_a_hub_model_is_pinned_fetched_cached_and_loads_offline(repository, tmp_path):
     with FakeHub(repository) as server:
         first = client(REPOSITORY, server.url, tmp_path / "home")
@@ -71,6 +72,7 @@ def test_a_hub_model_is_pinned_fetched_cached_and_loads_offline(repository, tmp_
     assert float(first.split()[1]) == pytest.approx(hidden.double().abs().sum().item(), abs=1e-6)
 
 
+@pytest.mark.slow
 def test_a_hub_that_cannot_be_reached_is_one_line_with_the_ways_out(repository, tmp_path):
     with FakeHub(repository) as server:
         url = server.url
@@ -231,7 +233,7 @@ def head_and_backbone(model):
     return torch.cat(parts[True]), torch.cat(parts[False])
 
 
-@pytest.mark.parametrize("name", ["minilm", "tiny-bert", "tiny-roberta"])
+@pytest.mark.parametrize("name", [pytest.param("minilm", marks=pytest.mark.model), "tiny-bert", "tiny-roberta"])
 def test_seeds_move_the_head_and_share_the_backbone(name):
     from tests.support.trials import build, specify
 
@@ -257,6 +259,7 @@ def test_minilm_checks_its_hash_and_names_its_extra(monkeypatch):
         hub.folder_of_minilm(MODELS["minilm"].revision)
 
 
+@pytest.mark.slow
 def test_tiny_tokenizers_are_the_same_in_every_process():
     code = (
         "import hashlib, sys; from tests.support.trials import build, specify;"

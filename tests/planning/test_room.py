@@ -85,12 +85,13 @@ def test_time_comes_from_the_cell_then_its_kind_then_the_processor(make_spec, tm
     work, nothing = estimate.flops(spec, sizes), Earlier(store.frames().trials, sizes)
     assert seconds_of(spec, nothing, sizes, None) == (None, "no earlier trial")
     assert seconds_of(spec, nothing, sizes, work / 7) == (pytest.approx(7), "a probe of the processor")
-    store.write_summary(store.begin(make_spec(train_limit=None, seed=9), FINGERPRINT), summary())
+    store.write_summary(store.open_trial(make_spec(train_limit=None, seed=9), FINGERPRINT), summary())
     earlier = Earlier(store.frames().trials, sizes)
     assert seconds_of(spec, earlier, sizes, None) == (1.0, "1 earlier trials")
     assert seconds_of(elsewhere, earlier, sizes, None) == (pytest.approx(2.0), "1 earlier trials of its kind")
 
 
+@pytest.mark.slow
 def test_every_registered_model_has_a_peak(make_spec):
     for name in MODELS:
         assert peak_of(make_spec(model=name), ModelRef(name, "x"), SIZE, 3, gpu=False)[0] > 0

@@ -140,7 +140,7 @@ def test_diverged_is_told_failed_and_pruned_is_told_pruned_with_its_curve(tmp_pa
     assert all(t.values is None for t in states[TrialState.FAILED])
     store = ResultStore(tmp_path)
     for trial in states[TrialState.PRUNED]:
-        stored = store.read(store.find(trial.trial_ids[0]))
+        stored = store.read(store.find_folder(trial.trial_ids[0]))
         assert stored.summary.status is Status.STOPPED
         assert trial.values == (max(record.val_macro_f1 for record in stored.epochs),)
     import optuna
@@ -161,7 +161,7 @@ def test_the_objective_is_the_mean_over_search_seeds(tmp_path):
     study = simulation.run()[0]
     store = ResultStore(tmp_path)
     for trial in study.trials:
-        specs = [store.read(store.find(trial_id)).spec for trial_id in trial.trial_ids]
+        specs = [store.read(store.find_folder(trial_id)).spec for trial_id in trial.trial_ids]
         assert [spec.seed for spec in specs] == [1001, 1002, 1003]
         expected = sum(score_of(spec, 4) for spec in specs) / 3
         assert trial.values == pytest.approx((expected,))

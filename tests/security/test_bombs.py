@@ -56,7 +56,7 @@ def test_json_of_sane_depth_is_read():
 
 def test_a_record_larger_than_any(tmp_path, monkeypatch):
     store = ResultStore(tmp_path / "sweep")
-    folder = store.begin(specify(), FINGERPRINT)
+    folder = store.open_trial(specify(), FINGERPRINT)
     store.write_epochs(folder, [record(1)])
     monkeypatch.setattr(records, "MAX_BYTES", (folder / "spec.json").stat().st_size - 1)
     found, damaged = store.trials()

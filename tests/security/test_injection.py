@@ -69,7 +69,7 @@ def test_a_terminal_shows_names_and_errors_as_text(tmp_path, make_spec, capsys):
     store = ResultStore(tmp_path / "sweep")
     spec = make_spec(dataset="[/red][bold]x", score_test=True)
     ask(store, [spec])
-    folder = store.begin(spec, FINGERPRINT)
+    folder = store.open_trial(spec, FINGERPRINT)
     store.write_summary(folder, summary(Status.FAILED, "\x1b[2J\x1b]0;title\x07 failed"))
     assert tunekit(["status", str(store.root)]) == 0
     printed = capsys.readouterr().out

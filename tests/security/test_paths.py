@@ -61,7 +61,7 @@ def test_a_files_odd_name_becomes_a_plain_one(tmp_path):
 def linked(tmp_path, spec):
     """A store whose trial's folder is a link to another folder, which holds a whole trial."""
     store, elsewhere = ResultStore(tmp_path / "sweep"), ResultStore(tmp_path / "elsewhere")
-    folder = elsewhere.begin(spec, FINGERPRINT)
+    folder = elsewhere.open_trial(spec, FINGERPRINT)
     elsewhere.write_epochs(folder, [record(1)])
     elsewhere.write_summary(folder, summary())
     (folder / "checkpoint").mkdir()
@@ -84,7 +84,7 @@ def test_nothing_is_written_or_removed_through_a_link(tmp_path):
     store, outside = linked(tmp_path, spec)
     before = {path: path.read_bytes() for path in outside.rglob("*") if path.is_file()}
     collect(store.root, lambda line: None)
-    own = store.begin(spec, FINGERPRINT)
+    own = store.open_trial(spec, FINGERPRINT)
     store.write_epochs(own, [record(1), record(2)])
     assert not own.is_symlink()
     assert before == {path: path.read_bytes() for path in outside.rglob("*") if path.is_file()}
@@ -93,7 +93,7 @@ def test_nothing_is_written_or_removed_through_a_link(tmp_path):
 @pytest.mark.parametrize("name", ["spec.json", "epochs.jsonl", "summary.json"])
 def test_a_linked_record_is_damage(tmp_path, name):
     store = ResultStore(tmp_path / "sweep")
-    folder = store.begin(specify(), FINGERPRINT)
+    folder = store.open_trial(specify(), FINGERPRINT)
     store.write_epochs(folder, [record(1)])
     store.write_summary(folder, summary())
     (folder / name).rename(tmp_path / "secret")

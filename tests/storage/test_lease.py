@@ -10,14 +10,14 @@ import psutil
 import pytest
 
 from tunekit.errors import UserError
-from tunekit.storage.lease import Superseded, _holder, acquire, check_current, current_start, holder_of
+from tunekit.storage.lease import Superseded, _read_lease, acquire, check_current, current_start, driver_status
 
 
 def test_a_held_lease_refuses_a_second_driver_and_a_released_one_does_not(place):
     lease = acquire(place)
     with pytest.raises(UserError, match="another driver"):
         acquire(place)
-    assert holder_of(place)[0]
+    assert driver_status(place)[0]
     lease.release()
     second = acquire(place)
     assert (second.start, second.taken_over) == (2, None)
@@ -31,10 +31,10 @@ def test_a_candidate_that_loses_while_it_is_read_is_no_holder(place, monkeypatch
 
     def read(path):
         lost.unlink(missing_ok=True)
-        return _holder(path)
+        return _read_lease(path)
 
-    monkeypatch.setattr("tunekit.storage.lease._holder", read)
-    running, line = holder_of(place)
+    monkeypatch.setattr("tunekit.storage.lease._read_lease", read)
+    running, line = driver_status(place)
     assert not running
     assert line.startswith("not running; last was")
 

@@ -23,11 +23,11 @@ def store(bucket, tmp_path, monkeypatch) -> ResultStore:
 def test_a_trial_runs_once_its_driver_has_touched_it(store, make_spec):
     old, new = make_spec(seed=1), make_spec(seed=2)
     store.add_request({"cells": cells_of([old, new])})
-    store.write_epochs(store.begin(old, FINGERPRINT), [record(1)])
+    store.write_epochs(store.open_trial(old, FINGERPRINT), [record(1)])
     reader = ProgressReader(store.root)
     assert [one.text for one in reader.read().trials] == ["interrupted 1/2 50.00", "waiting"]
     lease = acquire(store.root)
-    store.write_epochs(store.begin(new, FINGERPRINT), [record(1)])
+    store.write_epochs(store.open_trial(new, FINGERPRINT), [record(1)])
     standing = reader.read()
     assert standing.running
     assert standing.trials[1].text == "running 1/2 50.00"

@@ -35,7 +35,7 @@ def test_cached_frames_equal_fresh_ones_after_any_edits(store, make_spec, tmp_pa
     edits = {
         "added": lambda n: add(store, make_spec(seed=100 + n), [rng.random()]),
         "changed": lambda n: add(store, make_spec(seed=n % 3), [rng.random(), 0.1], rng.choice(list(Status))),
-        "begun": lambda n: store.write_epochs(store.begin(make_spec(seed=200 + n), FINGERPRINT), [record(1)]),
+        "begun": lambda n: store.write_epochs(store.open_trial(make_spec(seed=200 + n), FINGERPRINT), [record(1)]),
         "removed": lambda n: shutil.rmtree(rng.choice(list(store.folders()))),
         "damaged": lambda n: (rng.choice(list(store.folders())) / "summary.json").write_text("{"),
     }
@@ -60,7 +60,7 @@ def test_what_was_read_earlier_takes_the_caches_place_and_is_kept_when_asked(sto
     assert not cache.exists()
     kept = store.frames(cache, lambda names: read.extend(names) or names, previous=earlier)
     assert read == []
-    assert kept.kept
+    assert kept.in_cache
     written = {path.name: path.stat().st_mtime_ns for path in cache.iterdir()}
     assert set(written) == {"trials.parquet", "epochs.parquet"}
     store.frames(cache, previous=kept)

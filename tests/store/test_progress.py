@@ -32,14 +32,14 @@ def sweep(tmp_path, make_spec):
     store.add_request({"cells": cells_of([*specs, make_spec(method="full", method_params={})])})
     ends = (Status.COMPLETED, Status.STOPPED, Status.DIVERGED, Status.OUT_OF_MEMORY, Status.FAILED)
     for spec, status in zip(specs, ends, strict=False):
-        folder = store.begin(spec, FINGERPRINT)
+        folder = store.open_trial(spec, FINGERPRINT)
         store.write_epochs(folder, [record(1), replace(record(2), test_macro_f1=0.8123)])
         store.write_summary(folder, summary(status, None if status is Status.COMPLETED else f"{status}: {EVIL}\nmore"))
     for spec in specs[5:7]:
-        store.write_epochs(store.begin(spec, FINGERPRINT), [record(1)])
-    store.begin(specs[7], replace(FINGERPRINT, code="other"))
+        store.write_epochs(store.open_trial(spec, FINGERPRINT), [record(1)])
+    store.open_trial(specs[7], replace(FINGERPRINT, code="other"))
     store.claim_folder(specs[7], FINGERPRINT)  # sets the other code's aside
-    (store.begin(specs[8], FINGERPRINT) / "epochs.jsonl").write_text("{")
+    (store.open_trial(specs[8], FINGERPRINT) / "epochs.jsonl").write_text("{")
     return store
 
 
@@ -137,11 +137,11 @@ def test_reading_while_others_write_never_fails(tmp_path, make_spec):
         while not over.is_set():
             turn += 1
             spec = specs[turn % 4]
-            folder = store.begin(spec, replace(FINGERPRINT, code=str(turn // 40 % 3)))
+            folder = store.open_trial(spec, replace(FINGERPRINT, code=str(turn // 40 % 3)))
             store.write_epochs(folder, [record(1)])
             store.write_summary(folder, summary(Status.FAILED, "broke"))
             if turn % 3:
-                store.reopen(folder)
+                store.set_summary_aside(folder)
 
     writer = threading.Thread(target=work)
     writer.start()

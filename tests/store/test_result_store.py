@@ -23,7 +23,7 @@ def states(store, specs, fingerprint=FINGERPRINT):
 
 
 def test_what_is_written_comes_back(store, make_spec):
-    folder = store.begin(make_spec(), FINGERPRINT)
+    folder = store.open_trial(make_spec(), FINGERPRINT)
     store.write_epochs(folder, [record(1), record(2)])
     store.write_summary(folder, summary())
     trial = store.read(folder)
@@ -37,7 +37,7 @@ def test_what_is_written_comes_back(store, make_spec):
 def test_states_of_a_plan(store, make_spec):
     specs = [make_spec(seed=seed) for seed in range(4)]
     for spec in specs[1:]:
-        store.begin(spec, FINGERPRINT)
+        store.open_trial(spec, FINGERPRINT)
     store.write_summary(store.folder(specs[2]), summary())
     store.write_summary(store.folder(specs[3]), summary(Status.DIVERGED, "loss became nan"))
     found, plan = states(store, specs)
@@ -50,12 +50,12 @@ def test_states_of_a_plan(store, make_spec):
 def test_other_fingerprints_are_stale_kept_and_never_mixed(store, make_spec, part):
     spec = make_spec()
     old = replace(FINGERPRINT, **{part: 99 if part == "trainer" else "other"})
-    folder = store.begin(spec, old)
+    folder = store.open_trial(spec, old)
     store.write_epochs(folder, [record(1)])
     found, plan = states(store, [spec])
     assert found == [PlanState.NEW]
     assert plan.stale[0][1] == [part]
-    assert store.begin(spec, FINGERPRINT) == folder
+    assert store.open_trial(spec, FINGERPRINT) == folder
     found, plan = states(store, [spec])
     assert found == [PlanState.PARTIAL]
     assert plan.trials[0].epochs_done == 0
@@ -64,14 +64,14 @@ def test_other_fingerprints_are_stale_kept_and_never_mixed(store, make_spec, par
 
 def test_going_back_to_earlier_code_finds_its_own_trial_again(store, make_spec):
     spec, other = make_spec(), replace(FINGERPRINT, code="other")
-    store.write_summary(store.begin(spec, FINGERPRINT), summary())
-    store.write_summary(store.begin(spec, other), summary(Status.DIVERGED, "nan"))
+    store.write_summary(store.open_trial(spec, FINGERPRINT), summary())
+    store.write_summary(store.open_trial(spec, other), summary(Status.DIVERGED, "nan"))
     found, plan = states(store, [spec])
-    assert (found, plan.trials[0].settled) == ([PlanState.DONE], False)
+    assert (found, plan.trials[0].owns_folder) == ([PlanState.DONE], False)
     store.claim_folder(spec, FINGERPRINT)
     assert store.read(store.folder(spec)).fingerprint == FINGERPRINT
     found, plan = states(store, [spec])
-    assert (found, plan.trials[0].settled, len(plan.stale)) == ([PlanState.DONE], True, 1)
+    assert (found, plan.trials[0].owns_folder, len(plan.stale)) == ([PlanState.DONE], True, 1)
 
 
 @pytest.mark.parametrize(
@@ -89,7 +89,7 @@ def test_going_back_to_earlier_code_finds_its_own_trial_again(store, make_spec):
     ],
 )
 def test_damage_is_named_and_left_out(store, make_spec, name, text, message):
-    folder = store.begin(make_spec(), FINGERPRINT)
+    folder = store.open_trial(make_spec(), FINGERPRINT)
     store.write_epochs(folder, [record(1)])
     good = (folder / "epochs.jsonl").read_text().strip()
     (folder / name).write_bytes(text.replace("GOOD", good).encode("utf-8", "surrogateescape"))
@@ -97,7 +97,7 @@ def test_damage_is_named_and_left_out(store, make_spec, name, text, message):
         store.read(folder)
     found, damaged = store.trials()
     assert (len(found), len(damaged)) == (0, 1)
-    assert store.read(store.begin(make_spec(), FINGERPRINT)).epochs == []
+    assert store.read(store.open_trial(make_spec(), FINGERPRINT)).epochs == []
     assert (folder.with_name(f"{folder.name}.damaged") / name).exists(), "nothing recorded is ever lost"
 
 

@@ -6,7 +6,7 @@ import pytest
 
 from tunekit.store.records import DamagedRecord
 from tunekit.store.result_store import ResultStore
-from tunekit.store.search_records import Choice, Search, SearchStudy, SearchTrial, TrialState
+from tunekit.store.search_records import ConfirmedConfiguration, Search, SearchStudy, SearchTrial, TrialState
 
 
 def a_search():
@@ -25,7 +25,7 @@ def a_search():
         space={"learning_rate": {"type": "float", "low": 1e-5, "high": 5e-3, "log": True}},
         objectives=("macro_f1",), directions=("maximize",), sampler="tpe", sampler_seed=0, scheduler="asha",
         seeds=(1001,), planned=12, trials=trials,
-        choices=(Choice(role="best", number=0, trial_ids=("aaaaaaaaaaaa", "bbbbbbbbbbbb")),),
+        choices=(ConfirmedConfiguration(role="best", number=0, trial_ids=("aaaaaaaaaaaa", "bbbbbbbbbbbb")),),
     )  # fmt: skip
     return Search((study,))
 

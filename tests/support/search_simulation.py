@@ -24,6 +24,7 @@ from tunekit.search.space import Space, first_trial
 from tunekit.search.study import Study, StudyPlan
 from tunekit.store.result_store import ResultStore
 from tunekit.store.search_records import SearchStudy
+from tunekit.tasks import task_of
 from tunekit.worker.report import OBJECTIVE
 
 NAN_ABOVE = 4e-3
@@ -112,7 +113,7 @@ class Simulation:
         for epoch in range(1, specs[0].epochs + 1):
             scores = []
             for spec in specs:
-                folder = self.store.begin(spec, self.bases[trial["study"]].fingerprint)
+                folder = self.store.open_trial(spec, self.bases[trial["study"]].fingerprint)
                 stored = self.store.read(folder)
                 if len(stored.epochs) < epoch:
                     if spec.learning_rate > NAN_ABOVE:
@@ -142,7 +143,9 @@ class Simulation:
     def _end(self, folder: Path, status: Status) -> None:
         stored = self.store.read(folder)
         built = Built(int(stored.spec.method_params.get("r", 1000)), 10_000, None, {})
-        self.store.write_summary(folder, summarise(stored.epochs, status, built=built))
+        self.store.write_summary(
+            folder, summarise(stored.epochs, status, task=task_of(stored.spec.dataset), built=built)
+        )
         self.tick()
 
     def _job(self, plan: StudyPlan) -> Job:

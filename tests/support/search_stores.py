@@ -9,7 +9,7 @@ import pandas as pd
 from tests.support.records import FINGERPRINT, record, summary
 from tunekit.schema import Status, TrialSpec
 from tunekit.store.result_store import ResultStore
-from tunekit.store.search_records import Choice, Search, SearchStudy, SearchTrial, TrialState
+from tunekit.store.search_records import ConfirmedConfiguration, Search, SearchStudy, SearchTrial, TrialState
 
 ITEMS = 40
 """Items of the validation part, in groups of two; the first half of class 0, the second of class 1."""
@@ -52,7 +52,7 @@ def train(
     right: int | None = None, status: Status = Status.COMPLETED,
 ) -> str:  # fmt: skip
     """A trial whose macro-F1 on validation is ``val``, epoch by epoch; its predictions have ``right`` right a class."""
-    folder = store.begin(spec, FINGERPRINT)
+    folder = store.open_trial(spec, FINGERPRINT)
     sealed = dict.fromkeys(("test_loss", "test_accuracy", "test_micro_f1", "test_macro_f1"), test)
     rows = [
         replace(record(epoch), val_macro_f1=score, val_accuracy=score, best_val_macro_f1=max(val[:epoch]), **sealed)
@@ -85,10 +85,10 @@ def trial(
 
 def confirm(
     store: ResultStore, spec: TrialSpec, number: int, role: str, val: Sequence[float], test: Sequence[float]
-) -> Choice:
+) -> ConfirmedConfiguration:
     """A choice with a confirming trial for each of ``val`` and ``test``, seeds from 1."""
     ids = [train(store, replace(spec, seed=seed), [v], t) for seed, (v, t) in enumerate(zip(val, test, strict=True), 1)]
-    return Choice(role=role, number=number, trial_ids=tuple(ids))
+    return ConfirmedConfiguration(role=role, number=number, trial_ids=tuple(ids))
 
 
 def write(store: ResultStore, *studies: Mapping[str, object]) -> None:

@@ -35,7 +35,7 @@ def add(
     execution: Mapping[str, str] | None = None,
 ) -> None:
     """A trial whose accuracy and macro-F1 on test are ``scores``, epoch by epoch; 1 - score on validation."""
-    folder = store.begin(spec, fingerprint)
+    folder = store.open_trial(spec, fingerprint)
     records = [
         replace(record(epoch), test_accuracy=score, test_macro_f1=score, val_macro_f1=1 - score)
         for epoch, score in enumerate(scores, 1)

@@ -48,7 +48,7 @@ def store(tmp_path, monkeypatch):
 
 def write(store: ResultStore, spec: TrialSpec, epochs: int, status: Status | None = None) -> TrialSpec:
     """The trial's records up to an epoch, and its end."""
-    folder = store.begin(spec, FINGERPRINT)
+    folder = store.open_trial(spec, FINGERPRINT)
     store.write_epochs(folder, [record(epoch) for epoch in range(1, epochs + 1)])
     if status:
         store.write_summary(folder, summary(status, None if status is Status.COMPLETED else "broke"))
@@ -215,9 +215,9 @@ def test_a_tracker_that_hangs_holds_nobody_up(store):
 def test_other_code_of_the_same_trial_is_another_run(store):
     from tunekit.trackers.tracker import run_key
 
-    folder = store.begin(SPECS[0], FINGERPRINT)
+    folder = store.open_trial(SPECS[0], FINGERPRINT)
     first = run_key(store.read(folder))
-    other = store.begin(SPECS[0], replace(FINGERPRINT, code="other"))
+    other = store.open_trial(SPECS[0], replace(FINGERPRINT, code="other"))
     assert run_key(store.read(other)) != first
 
 

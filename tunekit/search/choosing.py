@@ -131,7 +131,7 @@ def select_configuration(store: "ResultStore", study: SearchStudy) -> Selection 
 
 
 def _stored(store: "ResultStore", trial: SearchTrial) -> "list[StoredTrial]":
-    folders = [store.find(trial_id) for trial_id in trial.trial_ids]
+    folders = [store.find_folder(trial_id) for trial_id in trial.trial_ids]
     if None in folders:
         raise UserError(
             f"{store.trials_folder} lacks trials that search.json names ({', '.join(trial.trial_ids)}); restore them"

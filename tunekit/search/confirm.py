@@ -11,7 +11,7 @@ from tunekit.planning.resolve import ResolvedSweep
 from tunekit.schema import TrialSpec
 from tunekit.search.choosing import select_configuration
 from tunekit.store.result_store import ResultStore
-from tunekit.store.search_records import Choice, SearchStudy, SearchTrial
+from tunekit.store.search_records import ConfirmedConfiguration, SearchStudy, SearchTrial
 
 GRID_SEEDS = (1, 2, 3, 4, 5)
 """Seeds of best.yaml where none were confirmed: the study's."""
@@ -19,7 +19,7 @@ GRID_SEEDS = (1, 2, 3, 4, 5)
 
 def spec_of(store: ResultStore, trial: SearchTrial) -> TrialSpec:
     """The configuration of an ended trial, with its first search seed."""
-    return store.read(store.find(trial.trial_ids[0])).spec
+    return store.read(store.find_folder(trial.trial_ids[0])).spec
 
 
 def chosen_specs(store: ResultStore, study: SearchStudy, default: TrialSpec) -> dict[str, tuple[int, TrialSpec]]:
@@ -38,25 +38,25 @@ def confirming(spec: TrialSpec, seeds: Sequence[int]) -> list[TrialSpec]:
     return [replace(spec, seed=seed, score_test=True) for seed in seeds]
 
 
-def choices_of(roles: dict[str, tuple[int, TrialSpec]], seeds: Sequence[int]) -> tuple[Choice, ...]:
+def choices_of(roles: dict[str, tuple[int, TrialSpec]], seeds: Sequence[int]) -> tuple[ConfirmedConfiguration, ...]:
     """The choices for search.json."""
     return tuple(
-        Choice(role=role, number=number, trial_ids=tuple(one.trial_id for one in confirming(spec, seeds)))
+        ConfirmedConfiguration(role=role, number=number, trial_ids=tuple(one.trial_id for one in confirming(spec, seeds)))
         for role, (number, spec) in roles.items()
     )
 
 
 def best_yaml(specs: Sequence[TrialSpec], sweep: ResolvedSweep, seeds: Sequence[int], flags: str) -> str:
-    """``specs`` as the list of blocks that ``main_grid.py --config`` takes, with the names that the command gave."""
+    """``specs`` as the list of blocks that ``tunekit run --config`` takes, with the names that the command gave."""
     blocks = [_block(spec, sweep, tuple(seeds) or GRID_SEEDS) for spec in specs]
-    return f"# python sweeps/main_grid.py --config best.yaml{flags}\n{yaml.safe_dump(blocks, sort_keys=False)}"
+    return f"# tunekit run --config best.yaml{flags}\n{yaml.safe_dump(blocks, sort_keys=False)}"
 
 
 def _block(spec: TrialSpec, sweep: ResolvedSweep, seeds: Sequence[int]) -> dict[str, Any]:
     settings = {name: getattr(spec, name) for name in SETTINGS if getattr(spec, name) is not None}
     return {
-        "models": [sweep.given[spec.model]],
-        "datasets": [sweep.given[spec.dataset]],
+        "models": [sweep.original_names[spec.model]],
+        "datasets": [sweep.original_names[spec.dataset]],
         "methods": [spec.method],
         "seeds": list(seeds),
         "learning_rate": spec.learning_rate,

@@ -1,34 +1,23 @@
 """What a search's command names, found and checked: the sweep, a plan for each study, and what is confirmed after."""
 
-from collections.abc import Mapping, Sequence
-from dataclasses import dataclass, replace
+from collections.abc import Mapping
+from dataclasses import dataclass, fields, replace
 
 from tunekit.data.base import DATASETS
 from tunekit.errors import UserError
-from tunekit.planning.args import SearchArgs
-from tunekit.planning.blocks import Block
-from tunekit.planning.resolve import ResolvedSweep, fingerprint_in, preset_of, resolve_blocks
+from tunekit.planning.args import DataColumns, SearchArgs
+from tunekit.planning.presets import FIRST_SEARCH_SEED, STUDY, SearchPreset, preset_named
+from tunekit.planning.resolve import ResolvedSweep, fingerprint_in, is_ad_hoc, resolve_blocks
 from tunekit.schema import TrialSpec
 from tunekit.search.optuna_storage import check_url
 from tunekit.search.outcome import Objective, parse_objectives
 from tunekit.search.space import Space, check_space, first_trial, load_space
 from tunekit.search.study import SAMPLERS, StudyPlan
 
-FIRST_SEARCH_SEED = 1001
 SCHEDULERS = ("asha", "none")
 CHOICES = ("best", "1se")
 VAL_FRACTION = 0.1
 """Share of train that becomes the validation part of a dataset without one, where none is given."""
-
-
-@dataclass(frozen=True, kw_only=True)
-class SearchPreset:
-    """A built-in search."""
-
-    blocks: Sequence[Block]
-    """What is searched; their seeds give way to the search's own."""
-    trials: int
-    confirm_seeds: tuple[int, ...] = ()
 
 
 @dataclass(frozen=True)
@@ -39,12 +28,15 @@ class SearchRequest:
     plans: list[StudyPlan]
     confirm_seeds: tuple[int, ...]
     choose: str
+    optuna_storage: str | None = None
+    """URL of the studies' database; None for a journal in the sweep's folder."""
+    data_flags: str = ""
+    """The flags that the user's own data needs beside its path, for the command in best.yaml."""
 
 
 def resolve_search(args: SearchArgs, presets: Mapping[str, SearchPreset]) -> SearchRequest:
     """The search that ``args`` names. Raises UserError on anything unknown or at odds with itself."""
-    name = args.preset or "study"
-    preset = preset_of(name, presets)
+    preset = preset_named(args.preset or STUDY, presets)
     for flag, value, known in (
         ("sampler", args.sampler, SAMPLERS),
         ("scheduler", args.scheduler, SCHEDULERS),
@@ -70,17 +62,28 @@ def resolve_search(args: SearchArgs, presets: Mapping[str, SearchPreset]) -> Sea
     seen = sorted(set(confirm) & set(seeds))
     if seen:
         raise UserError(f"--confirm-seeds {' '.join(map(str, seen))} were searched on; confirm on seeds that were not")
-    sweep = resolve_blocks(args, preset.blocks, _name(name), seeds[:1])
+    sweep = resolve_blocks(args, preset.blocks, None if is_ad_hoc(args) else _name(args.preset or STUDY), seeds[:1])
+    if is_ad_hoc(args) and args.sweep is None:
+        sweep = replace(sweep, name=f"search-{sweep.name}")
     spaces = load_space(args.space, sorted({spec.method for spec in sweep.specs})) if args.space else {}
     plans = [_plan(args, sweep, spec, spaces.get(spec.method, {}), objectives, seeds, trials) for spec in sweep.specs]
     if len({plan.key for plan in plans}) < len(plans):
         raise UserError("two blocks of this preset search the same model, dataset and method; leave one of them out")
-    return SearchRequest(sweep, plans, tuple(dict.fromkeys(confirm)), args.choose)
+    flags = _data_flags(args) if sweep.own_data else ""
+    return SearchRequest(sweep, plans, tuple(dict.fromkeys(confirm)), args.choose, args.optuna_storage, flags)
+
+
+def _data_flags(args: SearchArgs) -> str:
+    """The flags of the columns that do not have their default names, each with a space before it."""
+    changed = {
+        item.name: getattr(args, item.name) for item in fields(DataColumns) if getattr(args, item.name) != item.default
+    }
+    return "".join(f" --{name.replace('_', '-')} {value}" for name, value in changed.items())
 
 
 def _name(preset: str) -> str:
     """The sweep of a search is not the grid's of the same preset."""
-    return "search" if preset == "study" else f"search-{preset}"
+    return "search" if preset == STUDY else f"search-{preset}"
 
 
 def _plan(

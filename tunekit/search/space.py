@@ -1,12 +1,15 @@
-"""What a search may try: each method's own ranges, those a space file puts in their place, and specs from what was
-suggested. Plain Optuna; a method's ``suggest`` and a space file need no study to be checked.
+"""The space that a search draws configurations from, and the specs of the configurations.
+
+Each method's ``suggest`` has ranges of its own, written with Optuna's ``suggest_float``, ``suggest_int`` and
+``suggest_categorical``. A space file replaces some of them. Both are checked here without a study, by a trial that
+answers with the default configuration.
 """
 
 import math
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, fields, replace
 from pathlib import Path
-from typing import Any, get_type_hints
+from typing import Any, Protocol, cast, get_type_hints
 
 from optuna.distributions import BaseDistribution, CategoricalDistribution, FloatDistribution, IntDistribution
 from optuna.trial import BaseTrial
@@ -18,145 +21,175 @@ from tunekit.parsing import did_you_mean, read_yaml
 from tunekit.schema import Scalar, TrialSpec
 
 SETTINGS = {"learning_rate": float, "batch_size": int, "epochs": int, "weight_decay": float, "warmup_ratio": float}
-"""Fields of a spec that a search may vary, with their types."""
+"""The fields of a TrialSpec that a search may vary, with their types."""
 POWER = "log2_"
-"""Before the name of a parameter whose exponent is suggested."""
+"""The prefix of a parameter whose exponent is suggested: ``log2_r`` 5 stands for ``r`` 32."""
 
 
 @dataclass(frozen=True)
 class Range:
-    """From ``low`` to ``high``, both included; ``log`` None leaves the scale as it is."""
+    """A range of numbers in a space file."""
 
     low: float
+    """The smallest value."""
     high: float
+    """The largest value."""
     log: bool | None = None
+    """Whether the scale is logarithmic; None keeps the scale of the method."""
 
 
 Space = Mapping[str, Range | tuple[Scalar, ...]]
-"""By field of the method or the spec: a range, or the values to choose from."""
+"""What a space file says of one method: by field of the method or of TrialSpec, a range or the values to choose from."""
 
 
-class Ranged:
-    """An Optuna trial as a method's ``suggest`` sees it, its ranges replaced by those of ``space``."""
-
-    def __init__(self, trial: BaseTrial, space: Space) -> None:
-        self.trial, self.space = trial, space
-        self.met: set[str] = set()
+class SuggestingTrial(Protocol):
+    """The part of Optuna's trial that a method's ``suggest`` calls."""
 
     def suggest_float(self, name: str, low: float, high: float, *, log: bool = False) -> float:
-        """As Optuna's."""
-        given = self._given(name)
-        if isinstance(given, tuple):
-            return float(self.trial.suggest_categorical(name, given))
-        if given:
-            low, high, log = given.low, given.high, log if given.log is None else given.log
+        """Return a number from ``low`` to ``high``."""
+
+    def suggest_int(self, name: str, low: int, high: int, *, log: bool = False) -> int:
+        """Return a whole number from ``low`` to ``high``."""
+
+    def suggest_categorical(self, name: str, choices: Sequence[Scalar]) -> Any:
+        """Return one of ``choices``."""
+
+
+class TrialWithSpace:
+    """An Optuna trial whose ranges are replaced by those of ``space``. It is what a method's ``suggest`` is given."""
+
+    def __init__(self, trial: SuggestingTrial, space: Space) -> None:
+        self.trial, self.space = trial, space
+        self.suggested: set[str] = set()
+        """The fields that the method has asked for."""
+
+    def suggest_float(self, name: str, low: float, high: float, *, log: bool = False) -> float:
+        """Return a number from the range of ``space``, or from ``low`` to ``high`` where ``space`` has none."""
+        replacement = self._replacement(name)
+        if isinstance(replacement, tuple):
+            return float(self.trial.suggest_categorical(name, replacement))
+        if replacement:
+            low, high = replacement.low, replacement.high
+            log = log if replacement.log is None else replacement.log
         return self.trial.suggest_float(name, low, high, log=log)
 
     def suggest_int(self, name: str, low: int, high: int, *, log: bool = False) -> int:
-        """As Optuna's; a range given for ``log2_x`` is one of x. Raises UserError where that is no range of powers."""
-        given = self._given(name)
+        """Return a whole number from the range of ``space``, or from ``low`` to ``high`` where ``space`` has none.
+
+        For ``log2_r`` the range of ``space`` is one of ``r``. Raises UserError where its ends are no powers of two.
+        """
+        replacement = self._replacement(name)
         if name.startswith(POWER):
-            if given:
-                low, high = self._exponents(name.removeprefix(POWER), given)
+            if replacement:
+                low, high = _exponents(name.removeprefix(POWER), replacement)
             return self.trial.suggest_int(name, low, high)
-        if isinstance(given, tuple):
-            return int(self.trial.suggest_categorical(name, given))
-        if given:
-            low, high, log = int(given.low), int(given.high), log if given.log is None else given.log
+        if isinstance(replacement, tuple):
+            return int(self.trial.suggest_categorical(name, replacement))
+        if replacement:
+            low, high = int(replacement.low), int(replacement.high)
+            log = log if replacement.log is None else replacement.log
         return self.trial.suggest_int(name, low, high, log=log)
 
     def suggest_categorical(self, name: str, choices: Sequence[Scalar]) -> Scalar:
-        """As Optuna's. Raises UserError where a range is given instead of values."""
-        given = self._given(name)
-        if isinstance(given, Range):
+        """Return one of the values of ``space``, or of ``choices``. Raises UserError where ``space`` has a range."""
+        replacement = self._replacement(name)
+        if isinstance(replacement, Range):
             raise UserError(f"{name} takes a list of values, as in {list(choices)}")
-        return self.trial.suggest_categorical(name, given or choices)
+        value: Scalar = self.trial.suggest_categorical(name, replacement or choices)
+        return value
 
-    def suggest_given(self, name: str, kind: type) -> Scalar:
-        """What the space holds for ``name``, a field of type ``kind`` that the method does not search by itself."""
-        given = self._given(name)
-        if isinstance(given, tuple):
-            return self.trial.suggest_categorical(name, given)
-        if kind is float:
-            return self.suggest_float(name, given.low, given.high)
-        if kind is int:
-            return self.suggest_int(name, int(given.low), int(given.high))
-        raise UserError(f"{name} takes a list of values")
+    def suggest_added(self, name: str, kind: type) -> Scalar:
+        """Return a value of a field that is in ``space`` but not in the method's own ranges; ``kind`` is its type."""
+        added = self._replacement(name)
+        if isinstance(added, Range):
+            if kind is float:
+                return self.suggest_float(name, added.low, added.high)
+            if kind is int:
+                return self.suggest_int(name, int(added.low), int(added.high))
+            raise UserError(f"{name} takes a list of values")
+        return self.suggest_categorical(name, added or ())
 
-    def _given(self, name: str) -> Any:
-        own = name.removeprefix(POWER)
-        self.met.add(own)
-        return self.space.get(own)
+    def _replacement(self, name: str) -> Range | tuple[Scalar, ...] | None:
+        """Return what ``space`` has for a parameter, and note that the method has asked for it."""
+        field = name.removeprefix(POWER)
+        self.suggested.add(field)
+        return self.space.get(field)
 
-    def _exponents(self, name: str, given: Range | tuple[Scalar, ...]) -> tuple[int, int]:
-        bounds = (given.low, given.high) if isinstance(given, Range) else ()
-        exponents = [int(math.log2(bound)) for bound in bounds if bound >= 1]
-        if len(exponents) != 2 or any(2**e != bound for e, bound in zip(exponents, bounds, strict=True)):
-            raise UserError(
-                f"{name} is searched in powers of two and takes a range of them, as in {{low: 2, high: 64}}"
-            )
-        return exponents[0], exponents[1]
+
+def _exponents(field: str, powers: Range | tuple[Scalar, ...]) -> tuple[int, int]:
+    """Return the base-2 logarithms of the ends of ``powers``. Raises UserError where they are no powers of two."""
+    bounds = (powers.low, powers.high) if isinstance(powers, Range) else ()
+    exponents = [int(math.log2(bound)) for bound in bounds if bound >= 1]
+    if len(exponents) != 2 or any(2**e != bound for e, bound in zip(exponents, bounds, strict=True)):
+        raise UserError(f"{field} is searched in powers of two and takes a range of them, as in {{low: 2, high: 64}}")
+    return exponents[0], exponents[1]
 
 
 class DefaultTrial:
-    """Answers ``suggest`` with the values of a spec, and notes them with the ranges that were asked for."""
+    """A trial that answers with the values of a spec, and notes these with the ranges that were asked for."""
 
     def __init__(self, spec: TrialSpec) -> None:
         self.spec = spec
         self.params: dict[str, Scalar] = {}
+        """The value of each parameter, by the name that the method gives it."""
         self.distributions: dict[str, BaseDistribution] = {}
+        """The range of each parameter, by the same name."""
 
     def suggest_float(self, name: str, low: float, high: float, *, log: bool = False) -> float:
-        """The spec's value. Raises UserError where it is out of range."""
-        return self._take(name, FloatDistribution(low, high, log=log))
+        """Return the value of the spec. Raises UserError where it is out of range."""
+        return float(self._answer(name, FloatDistribution(low, high, log=log)))
 
     def suggest_int(self, name: str, low: int, high: int, *, log: bool = False) -> int:
-        """The spec's value. Raises UserError where it is out of range."""
-        return self._take(name, IntDistribution(low, high, log=log))
+        """Return the value of the spec. Raises UserError where it is out of range."""
+        return int(self._answer(name, IntDistribution(low, high, log=log)))
 
     def suggest_categorical(self, name: str, choices: Sequence[Scalar]) -> Any:
-        """The spec's value. Raises UserError where it is not among ``choices``."""
-        return self._take(name, CategoricalDistribution(choices))
+        """Return the value of the spec. Raises UserError where it is not among ``choices``."""
+        return self._answer(name, CategoricalDistribution(choices))
 
-    def _take(self, name: str, range_: Any) -> Any:
-        own = name.removeprefix(POWER)
-        value = whole = self.spec.method_params.get(own, getattr(self.spec, own, None))
-        if own != name:
-            value = math.log2(whole)
-        if isinstance(range_, CategoricalDistribution):
-            inside, shown = value in range_.choices, list(range_.choices)
+    def _answer(self, name: str, distribution: BaseDistribution) -> Any:
+        """Return the value of the spec and note it. Raises UserError where ``distribution`` does not hold it."""
+        field = name.removeprefix(POWER)
+        in_spec: Any = self.spec.method_params.get(field, getattr(self.spec, field, None))
+        value = in_spec if field == name else math.log2(in_spec)
+        if isinstance(distribution, FloatDistribution | IntDistribution):
+            low, high = distribution.low, distribution.high
+            holds = low <= value <= high and (isinstance(distribution, FloatDistribution) or value % 1 == 0)
+            shown = f"{low} to {high}" if field == name else f"{2**low} to {2**high}, powers of 2"
         else:
-            inside = range_.low <= value <= range_.high and (isinstance(range_, FloatDistribution) or value % 1 == 0)
-            shown = (
-                f"{range_.low} to {range_.high}" if own == name else f"{2**range_.low} to {2**range_.high}, powers of 2"
-            )
-        if not inside:
+            choices = cast(CategoricalDistribution, distribution).choices
+            holds, shown = value in choices, str(list(choices))
+        if not holds:
             raise UserError(
-                f"the default {own} {whole} of {self.spec.method!r}, which is always the first trial, lies outside "
+                f"the default {field} {in_spec} of {self.spec.method!r}, which is always the first trial, lies outside "
                 f"what is searched ({shown}); widen that, or give another default (--learning-rate, --method-params)"
             )
-        self.params[name] = value if isinstance(range_, FloatDistribution | CategoricalDistribution) else int(value)
-        self.distributions[name] = range_
+        self.params[name] = int(value) if isinstance(distribution, IntDistribution) else value
+        self.distributions[name] = distribution
         return self.params[name]
 
 
-def configure(spec: TrialSpec, trial: BaseTrial, space: Space) -> TrialSpec:
-    """``spec`` with what ``trial`` suggests for its method. Raises UserError on a value that no spec can hold."""
-    ranged = Ranged(trial, space)
-    values = dict(METHODS[spec.method].suggest(ranged))
+def configure(spec: TrialSpec, trial: SuggestingTrial, space: Space) -> TrialSpec:
+    """Return ``spec`` with the values that ``trial`` suggests. Raises UserError on a value that no spec can hold."""
+    with_space = TrialWithSpace(trial, space)
+    values: dict[str, Any] = dict(METHODS[spec.method].suggest(cast(BaseTrial, with_space)))
     for name in space:
-        if name not in ranged.met:
-            values[name] = ranged.suggest_given(name, _kinds(spec.method)[name])
-    own = {name: value for name, value in values.items() if name not in SETTINGS}
-    params = complete_params(spec.method, {**spec.method_params, **own})
+        if name not in with_space.suggested:
+            values[name] = with_space.suggest_added(name, _kinds(spec.method)[name])
+    settings = {name: value for name, value in values.items() if name in SETTINGS}
+    of_method = {name: value for name, value in values.items() if name not in SETTINGS}
+    params = complete_params(spec.method, {**spec.method_params, **of_method})
     try:
-        return replace(spec, method_params=params, **{k: v for k, v in values.items() if k in SETTINGS})
+        return replace(spec, method_params=params, **settings)
     except ValueError as error:
         raise UserError(str(error)) from error
 
 
 def first_trial(spec: TrialSpec, space: Space) -> DefaultTrial:
-    """The default configuration and the ranges that a search of ``spec``'s method has. Raises UserError, see there."""
+    """Return the trial that has suggested ``spec`` itself, with the ranges that were asked for.
+
+    Raises UserError where a range is none, or does not hold the value of ``spec``.
+    """
     trial = DefaultTrial(spec)
     try:
         configure(spec, trial, space)
@@ -166,33 +199,36 @@ def first_trial(spec: TrialSpec, space: Space) -> DefaultTrial:
 
 
 def shown_params(params: Mapping[str, Any]) -> dict[str, Scalar]:
-    """Suggested values by field: ``log2_r`` 5 is shown as ``r`` 32."""
-    return {k.removeprefix(POWER): 2**v if k.startswith(POWER) else v for k, v in params.items()}
+    """Return suggested values by field: ``log2_r`` 5 becomes ``r`` 32."""
+    return {name.removeprefix(POWER): 2**v if name.startswith(POWER) else v for name, v in params.items()}
 
 
 def shown_space(distributions: Mapping[str, BaseDistribution]) -> dict[str, dict[str, Any]]:
-    """The ranges by field, as JSON values; exponents become the powers to choose from."""
+    """Return the ranges by field, as ``SearchStudy.space`` has them; exponents become a choice of powers of two."""
     result: dict[str, dict[str, Any]] = {}
-    for name, one in distributions.items():
-        if isinstance(one, CategoricalDistribution):
-            result[name] = {"type": "categorical", "choices": list(one.choices)}
-        elif name.startswith(POWER) and isinstance(one, IntDistribution):
-            powers = [2**exponent for exponent in range(one.low, one.high + 1)]
+    for name, found in distributions.items():
+        if isinstance(found, CategoricalDistribution):
+            result[name] = {"type": "categorical", "choices": list(found.choices)}
+        elif name.startswith(POWER) and isinstance(found, IntDistribution):
+            powers = [2**exponent for exponent in range(found.low, found.high + 1)]
             result[name.removeprefix(POWER)] = {"type": "categorical", "choices": powers}
-        elif isinstance(one, FloatDistribution | IntDistribution):
-            kind = "float" if isinstance(one, FloatDistribution) else "int"
-            result[name] = {"type": kind, "low": one.low, "high": one.high, "log": one.log}
+        elif isinstance(found, FloatDistribution | IntDistribution):
+            kind = "float" if isinstance(found, FloatDistribution) else "int"
+            result[name] = {"type": kind, "low": found.low, "high": found.high, "log": found.log}
     return result
 
 
 def load_space(path: Path, methods: Sequence[str]) -> dict[str, Space]:
-    """The ranges of a YAML file by method. Raises UserError, naming the file, on anything that is none."""
+    """Return the space of each method in a YAML file. Raises UserError, which names the file, on a wrong entry.
+
+    ``methods`` are the methods of the search.
+    """
     content = read_yaml(path, str(path))
     if not isinstance(content, dict) or not all(isinstance(ranges, dict) for ranges in content.values()):
         raise UserError(f"{path}: expected ranges by method, as in lora: {{r: {{low: 4, high: 64}}}}")
     result: dict[str, Space] = {}
     for method, ranges in content.items():
-        METHODS[method]
+        METHODS[method]  # raises UserError on an unknown name
         if method not in methods:
             raise UserError(f"{path}: {method!r} is not among the methods of this search ({', '.join(methods)})")
         result[method] = {name: _parsed(f"{path}, {method}", method, name, value) for name, value in ranges.items()}
@@ -200,12 +236,13 @@ def load_space(path: Path, methods: Sequence[str]) -> dict[str, Space]:
 
 
 def _kinds(method: str) -> dict[str, type]:
-    """Types of all fields that a search over ``method`` may vary."""
+    """Return the types of all fields that a search over ``method`` may vary."""
     hints = get_type_hints(METHODS[method])
     return {**SETTINGS, **{item.name: hints[item.name] for item in fields(METHODS[method])}}
 
 
 def _parsed(where: str, method: str, name: str, value: Any) -> Range | tuple[Scalar, ...]:
+    """Return the range or the values that a space file gives the field ``name``. Raises UserError with ``where``."""
     kinds = _kinds(method)
     if name not in kinds:
         raise UserError(f"{where}: no parameter {name!r}{did_you_mean(name, kinds)} (there are {', '.join(kinds)})")
@@ -232,26 +269,27 @@ def _parsed(where: str, method: str, name: str, value: Any) -> Range | tuple[Sca
 
 
 def check_space(spec: TrialSpec, space: Space, source: object) -> None:
-    """Raise UserError, naming ``source``, where a value or an end of a range makes no valid spec."""
+    """Raise UserError, which names ``source``, where a value or an end of a range makes no valid spec."""
     first_trial(spec, space)
-    for name, given in space.items():
-        for value in given if isinstance(given, tuple) else (given.low, given.high):
+    for name, values in space.items():
+        for value in values if isinstance(values, tuple) else (values.low, values.high):
             try:
-                configure(spec, _Fixed(spec, name, value), space)
+                configure(spec, _TrialWithOneValue(spec, name, value), space)
             except UserError as error:
                 raise UserError(f"{source}, {spec.method}.{name}: {error}") from error
 
 
-class _Fixed(DefaultTrial):
-    """The default configuration with one value in place."""
+class _TrialWithOneValue(DefaultTrial):
+    """A trial that answers with ``value`` for the field ``field``, and with the values of a spec for all others."""
 
-    def __init__(self, spec: TrialSpec, name: str, value: Scalar) -> None:
+    def __init__(self, spec: TrialSpec, field: str, value: Any) -> None:
         super().__init__(spec)
-        self.name, self.value = name, value
+        self.field, self.value = field, value
 
-    def _take(self, name: str, range_: Any) -> Any:
-        own = name.removeprefix(POWER)
-        if own != self.name:
-            return super()._take(name, range_)
-        kind = int if isinstance(range_, IntDistribution) else lambda value: value
-        return kind(self.value if own == name else math.log2(self.value))
+    def _answer(self, name: str, distribution: BaseDistribution) -> Any:
+        """Return the value of a parameter; only those of the spec are checked against ``distribution``."""
+        field = name.removeprefix(POWER)
+        if field != self.field:
+            return super()._answer(name, distribution)
+        value = self.value if field == name else math.log2(self.value)
+        return int(value) if isinstance(distribution, IntDistribution) else value

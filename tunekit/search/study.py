@@ -24,7 +24,7 @@ from tunekit.errors import UserError
 from tunekit.schema import Fingerprint, Scalar, TrialSpec
 from tunekit.search.outcome import ConfigurationOutcome, Objective
 from tunekit.search.space import Space, configure, shown_params, shown_space
-from tunekit.store.search_records import Choice, SearchStudy, SearchTrial, TrialState
+from tunekit.store.search_records import ConfirmedConfiguration, SearchStudy, SearchTrial, TrialState
 
 STORAGE_ERRORS = (StorageInternalError, SQLAlchemyError)
 """What the storage of a study raises where it fails: the journal's lock, or the database."""
@@ -120,7 +120,7 @@ def make_sampler(name: str, seed: int, number: int) -> optuna.samplers.BaseSampl
 class Study:
     """A plan's study in ``storage``, made where there is none. Raises UserError where a stored one is another."""
 
-    def __init__(self, plan: StudyPlan, storage: BaseStorage, sweep: str, choices: Sequence[Choice] = ()) -> None:
+    def __init__(self, plan: StudyPlan, storage: BaseStorage, sweep: str, choices: Sequence[ConfirmedConfiguration] = ()) -> None:
         self.plan = plan
         self.choices = tuple(choices)
         self.study = optuna.create_study(

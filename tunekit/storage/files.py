@@ -1,4 +1,4 @@
-"""Writing files so that a reader or a power cut never sees half of one, on disks and object stores alike."""
+"""Files that are written so that neither a reader nor a power cut leaves half of one, on disks and object stores."""
 
 import errno
 import hashlib
@@ -8,20 +8,22 @@ import tempfile
 from collections.abc import Callable, Iterable, Iterator, Sequence
 from contextlib import contextmanager
 from pathlib import Path, PurePosixPath
-from typing import TypeVar
+from typing import TypeVar, cast
 
 from tunekit.storage.object_path import ObjectPath
 from tunekit.storage.paths import Place, in_threads
 
-T, R = TypeVar("T"), TypeVar("R")
+T = TypeVar("T")
+R = TypeVar("R")
 COPY_BYTES = 2**24
+"""The bytes that are fetched from an object store at a time."""
 
 
 def write_atomic(path: Place, content: bytes, *, durable: bool = True) -> None:
-    """Write ``content`` by a temporary file, fsync and rename; on an object store by a PUT.
+    """Write ``content`` to ``path`` whole or not at all: by a temporary file, fsync and rename, or by one PUT.
 
-    Without ``durable`` nothing waits for the disk: a killed process loses nothing, a power cut may, until ``sync``.
-    Raises OSError; ``path`` is then as before.
+    Without ``durable``, nothing waits for the disk: the file survives when the process is killed, but a power cut
+    before ``sync`` can lose it. Raises OSError; ``path`` is then as before.
     """
     if isinstance(path, ObjectPath):
         path.write_bytes(content)
@@ -41,7 +43,7 @@ def write_atomic(path: Place, content: bytes, *, durable: bool = True) -> None:
 
 
 def sync(path: Place) -> None:
-    """Wait until the disk holds what was written to ``path``; an object that was PUT is there. Raises OSError."""
+    """Wait until the disk holds what was written to ``path``. An object store holds it already. Raises OSError."""
     if isinstance(path, ObjectPath):
         return
     with path.open("rb") as file:
@@ -49,23 +51,24 @@ def sync(path: Place) -> None:
 
 
 def check_writable(folder: Place) -> None:
-    """Write, rename and read a file in ``folder`` and remove it. Raises OSError where that can't be done."""
+    """Write, read and remove a file in ``folder`` as a test. Raises OSError where one of these fails."""
     if isinstance(folder, ObjectPath):
         path = folder / f".tunekit-probe-{os.urandom(8).hex()}"
-        _check_written(path)
+        _write_and_read(path)
         if path.name not in {one.name for one in folder.iterdir()}:
-            raise OSError(errno.EIO, "it does not list what was written a moment ago", str(folder))
+            raise OSError(errno.EIO, "it does not list a file that was written a moment ago", str(folder))
         path.unlink()
         return
     with tempfile.TemporaryDirectory(dir=folder, prefix=".tunekit-probe-") as inside:
-        _check_written(Path(inside) / "probe")
+        _write_and_read(Path(inside) / "probe")
 
 
 @contextmanager
 def locked(path: Path) -> Iterator[None]:
-    """Do in one process of this machine at a time what follows, by the lock file ``path``, made with its folder.
+    """Run the ``with`` block in one process of this machine at a time, by a lock on the file ``path``.
 
-    A process that dies lets go of it. Raises OSError where ``path`` can't be written.
+    The file and its folder are made where they are missing. The lock of a process that dies is free at once. Raises
+    OSError where ``path`` can't be written.
     """
     from filelock import FileLock
 
@@ -74,14 +77,15 @@ def locked(path: Path) -> Iterator[None]:
         yield
 
 
-def _check_written(path: Place) -> None:
+def _write_and_read(path: Place) -> None:
+    """Write a file and read it again. Raises OSError where that fails or other bytes come back."""
     write_atomic(path, b"probe")
     if path.read_bytes() != b"probe":
-        raise OSError(errno.EIO, "it gives back other bytes than were written", str(path.parent))
+        raise OSError(errno.EIO, "it returns other bytes than were written", str(path.parent))
 
 
 def sha256_of(path: Place) -> str:
-    """Hex sha256 of a file's bytes."""
+    """Return the sha256 of a file's bytes as hex digits. Raises OSError."""
     if isinstance(path, ObjectPath):
         return hashlib.sha256(path.read_bytes()).hexdigest()
     with path.open("rb") as file:
@@ -89,9 +93,9 @@ def sha256_of(path: Place) -> str:
 
 
 def append_line(path: Place, line: str) -> None:
-    """Put ``line`` at the end of a text. On an object store all of it is written anew: for short ones, and one writer.
+    """Append ``line`` to a text file. Raises OSError.
 
-    Raises OSError.
+    On an object store the whole file is written anew, so this is for short files that one process writes.
     """
     if isinstance(path, ObjectPath):
         former = path.read_bytes() if path.exists() else b""
@@ -102,44 +106,48 @@ def append_line(path: Place, line: str) -> None:
 
 
 def remove_tree(folder: Place) -> None:
-    """Remove ``folder`` and what lies in it, as far as that can be done."""
+    """Remove ``folder`` and everything in it. Files that can't be removed stay, and no error is raised."""
     if isinstance(folder, Path):
         shutil.rmtree(folder, ignore_errors=True)
         return
     try:
         folder.rmtree()
     except OSError:
-        return  # not there, or left for another time
+        return  # the folder does not exist, or a later call removes it
 
 
 def move_file(file: Place, target: Place) -> None:
-    """Rename ``file`` to ``target``; on an object store a copy, then a removal. Raises OSError."""
+    """Rename ``file`` to ``target``, which is in the same storage. Raises OSError.
+
+    On an object store the file is copied and then removed.
+    """
     if isinstance(file, Path):
-        file.rename(target)
+        file.rename(cast(Path, target))
         return
-    file.copy(target)
+    file.copy(cast(ObjectPath, target))
     file.unlink()
 
 
 def move_folder(folder: Place, target: Place, last: str) -> None:
-    """Rename ``folder`` to ``target``. Raises OSError.
+    """Rename ``folder`` to ``target``, which is in the same storage. Raises OSError.
 
-    On an object store all is copied, then removed, the object called ``last`` after the others both times: where this
-    breaks off, ``folder`` still has it, or ``target`` is whole.
+    On an object store all objects are copied and then removed, and the one called ``last`` comes after the others both
+    times. Where the process is killed in between, either ``folder`` still holds ``last`` or ``target`` is complete.
     """
     if isinstance(folder, Path):
-        folder.rename(target)
+        folder.rename(cast(Path, target))
         return
+    target = cast(ObjectPath, target)
     objects = sorted(folder.rglob("*"), key=lambda path: path.relative_to(folder) == PurePosixPath(last))
     for path in objects:
         path.copy(target / path.relative_to(folder))
     for path in objects:
         path.unlink()
-    remove_tree(folder)  # the empty object that stands for it
+    remove_tree(folder)  # some stores keep an empty object that stands for the folder
 
 
 def copy_folder(folder: Place, target: Path) -> None:
-    """Copy ``folder`` and what lies in it to ``target``, a folder on this machine. Raises OSError."""
+    """Copy ``folder`` and everything in it to ``target``, a new folder on this machine. Raises OSError."""
     if isinstance(folder, Path):
         shutil.copytree(folder, target)
         return
@@ -149,9 +157,9 @@ def copy_folder(folder: Place, target: Path) -> None:
 
 @contextmanager
 def fetched(folder: Place, names: Sequence[str]) -> Iterator[Path]:
-    """A folder on this machine that holds the files ``names`` of ``folder``: itself, or a copy while entered.
+    """Yield a folder on this machine that holds the files ``names`` of ``folder``. Raises OSError.
 
-    Raises OSError.
+    It is ``folder`` itself where that is on a disk, else a temporary folder that ends with the ``with`` block.
     """
     if isinstance(folder, Path):
         yield folder
@@ -163,7 +171,7 @@ def fetched(folder: Place, names: Sequence[str]) -> Iterator[Path]:
 
 
 def upload(file: Path, path: ObjectPath) -> None:
-    """PUT a file of this machine, of any size. Raises OSError."""
+    """Write a file of this machine, of any size, to ``path``. Raises OSError."""
     import pyarrow
 
     with pyarrow.memory_map(str(file)) as mapped:
@@ -171,11 +179,15 @@ def upload(file: Path, path: ObjectPath) -> None:
 
 
 def _fetch(path: ObjectPath, file: Path) -> None:
+    """Copy an object to a file of this machine, whose folder is made where it is missing."""
     file.parent.mkdir(parents=True, exist_ok=True)
     with path.stream() as source, file.open("wb") as target:
         shutil.copyfileobj(source, target, COPY_BYTES)
 
 
-def each(work: Callable[[T], R], items: Iterable[T], place: Place) -> Iterator[R]:
-    """``work`` of each item, in order; many at a time where ``place`` is an object store, which answers slowly."""
-    return in_threads(work, items) if isinstance(place, ObjectPath) else map(work, items)
+def map_files(work: Callable[[T], R], items: Iterable[T], storage: Place) -> Iterator[R]:
+    """Return ``work(item)`` of each item, in order.
+
+    Where ``storage`` is in an object store, which answers slowly, many items are worked on at the same time.
+    """
+    return in_threads(work, items) if isinstance(storage, ObjectPath) else map(work, items)

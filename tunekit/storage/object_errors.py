@@ -1,11 +1,11 @@
-"""What the server of an object store answers, as one line that says what is wrong and how to mend it."""
+"""Errors of an object store's server, as one line that says what is wrong and how to mend it."""
 
 import errno
 import re
 
 
 class ServerError(OSError):
-    """What a server refused, or that it does not answer, in one line."""
+    """A server refused a request or did not answer; the message is one line."""
 
     def __str__(self) -> str:
         return f"{self.filename}: {self.strerror}"
@@ -23,11 +23,11 @@ REASONS = (
      "{server} denies {operation} on bucket {bucket!r}: there are no credentials here, or theirs is not the right to "
      "it; reading, listing, writing and deleting are needed"),
 )  # fmt: skip
-"""What in a server's answer means what."""
+"""Patterns of the server's answer, with the error number and the line that each stands for."""
 
 
-def explained(message: str, path: str, bucket: str, server: str) -> ServerError:
-    """The error that pyarrow's ``message`` about ``path`` stands for."""
+def server_error(message: str, path: str, bucket: str, server: str) -> ServerError:
+    """Return the error that ``message``, which pyarrow gave for ``path``, stands for."""
     operation = re.search(r"during (\w+) operation", message)
     for pattern, number, line in REASONS:
         if re.search(pattern, message):

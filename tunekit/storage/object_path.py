@@ -1,7 +1,8 @@
 """Objects of S3 and Google Cloud Storage as paths, with the part of pathlib's interface that a sweep's store uses.
 
-A PUT of a whole object is the commit: a reader sees the former object or the new one, never a part. Folders are only
-prefixes. Credentials are the environment's, a profile's or the machine's role.
+A whole object is written by one PUT, so a reader sees the former object or the new one and never a part. An object
+store has no folders: a folder is the prefix that the keys of its objects share. Credentials come from the environment,
+from a profile or from the role of the machine.
 """
 
 import errno
@@ -17,40 +18,47 @@ from types import SimpleNamespace
 from typing import TYPE_CHECKING, Any
 from urllib.parse import urlencode
 
-from tunekit.storage.object_errors import explained
+from tunekit.storage.object_errors import server_error
 
 if TYPE_CHECKING:
     from pyarrow.fs import FileInfo, FileSystem
 
 FIXED = {"s3": {"allow_delayed_open": "true"}, "gs": {"retry_limit_seconds": "30"}}
-"""A small object is written by one request; an endpoint that does not answer is not waited for a quarter of an hour."""
+"""Options that every path has, by scheme. With ``allow_delayed_open`` a small object is written by one request;
+``retry_limit_seconds`` ends the wait for a server that does not answer, which is 15 minutes otherwise."""
 CLOUDS = {"s3": "AWS", "gs": "Google Cloud Storage"}
+"""The server's name in messages, where no endpoint is given."""
 SLICE_BYTES = 2**26
+"""The bytes that are handed to a stream at a time when a large object is written."""
 THREADS = 32
-"""Objects that are read at a time."""
+"""The number of objects that are read at the same time."""
 
-threads = cache(lambda: ThreadPoolExecutor(THREADS, "tunekit-storage"))
-"""Those of this process."""
+
+@cache
+def thread_pool() -> ThreadPoolExecutor:
+    """Return the pool of threads that this process reads and writes objects with."""
+    return ThreadPoolExecutor(THREADS, "tunekit-storage")
 
 
 @dataclass(frozen=True, order=True)
 class ObjectPath:
-    """An object, or a prefix of objects. As with ``pathlib.Path``, whether it exists is another question.
+    """The path of an object, or of a prefix that stands for a folder. As with ``pathlib.Path``, it need not exist.
 
-    Everything that asks the server raises OSError, FileNotFoundError where there is no such object; its ``strerror`` is
-    one clear line.
+    Every method that asks the server raises OSError with a ``strerror`` of one clear line, and FileNotFoundError where
+    there is no such object.
     """
 
     scheme: str
-    """s3 or gs."""
+    """The storage service: ``s3`` or ``gs``."""
     key: PurePosixPath
-    """The bucket and what follows."""
+    """The bucket, followed by the key of the object in it."""
     query: str = ""
-    """The URI's options as they were typed."""
+    """The options of the URI as the user typed them, for messages."""
     options: tuple[tuple[str, str], ...] = field(default=(), compare=False)
-    """The same, and the endpoint that this machine's environment names, which so holds on every other machine too."""
+    """The options of the connection: the typed ones, and the endpoint that the environment of the machine named where
+    the path was made, so that other machines use the same endpoint."""
     listing: "Listing | None" = field(default=None, compare=False, repr=False)
-    """What ``snapshot`` saw here and below."""
+    """What ``snapshot`` found at this path and below; None where questions go to the server."""
 
     def __str__(self) -> str:
         return f"{self.scheme}://{self.key}{f'?{self.query}' if self.query else ''}"
@@ -60,7 +68,7 @@ class ObjectPath:
 
     @property
     def name(self) -> str:
-        """What follows the last slash."""
+        """The part after the last slash."""
         return self.key.name
 
     @property
@@ -70,41 +78,40 @@ class ObjectPath:
 
     @property
     def parent(self) -> "ObjectPath":
-        """The prefix that this lies in, of which no snapshot is kept."""
+        """The folder that holds this path. It has no snapshot."""
         return replace(self, key=self.key.parent, listing=None)
 
     def with_name(self, name: str) -> "ObjectPath":
-        """Another name in the same prefix."""
+        """Return the path with another name in the same folder."""
         return self.parent / name
 
     def with_suffix(self, suffix: str) -> "ObjectPath":
-        """The name with another suffix."""
+        """Return the path with another suffix."""
         return self.with_name(self.key.with_suffix(suffix).name)
 
     def relative_to(self, root: "ObjectPath") -> PurePosixPath:
-        """The part below ``root``."""
+        """Return the part of the path below ``root``."""
         return self.key.relative_to(root.key)
 
     def resolve(self) -> "ObjectPath":
-        """Itself: it is absolute, and there are no links."""
+        """Return the path itself: it is absolute, and an object store has no links."""
         return self
 
     def is_symlink(self) -> bool:
-        """False."""
+        """Return False: an object store has no links."""
         return False
 
     def mkdir(self, parents: bool = False, exist_ok: bool = False) -> None:
-        """Nothing: a prefix is there when an object is."""
+        """Do nothing: a folder exists as soon as an object lies in it."""
 
-    @property
-    def live(self) -> "ObjectPath":
-        """The same without a snapshot."""
+    def without_snapshot(self) -> "ObjectPath":
+        """Return the path without its snapshot, so that questions about it go to the server."""
         return replace(self, listing=None)
 
     def snapshot(self) -> "ObjectPath":
-        """The same with all that lies here and below listed once: what is asked of it then needs no request.
+        """Return the path with everything below it listed once, so that questions about it need no further request.
 
-        A thousand objects are one request.
+        The server lists a thousand objects a request.
         """
         if self.listing is not None:
             return self
@@ -113,23 +120,23 @@ class ObjectPath:
     # -- asking ------------------------------------------------------------------------------------------------------
 
     def exists(self) -> bool:
-        """Whether there is an object, or one below."""
+        """Return whether there is an object at this path or below it."""
         return self._info() is not None or (self.listing is not None and self.is_dir())
 
     def is_file(self) -> bool:
-        """Whether there is an object."""
+        """Return whether there is an object at this path."""
         info = self._info()
         return info is not None and info.is_file
 
     def is_dir(self) -> bool:
-        """Whether there is an object below."""
+        """Return whether there is an object below this path."""
         if self.listing is not None:
             return self.key in self.listing.names
         info = self._info()
         return info is not None and not info.is_file
 
     def stat(self) -> SimpleNamespace:
-        """``st_size`` in bytes of an object, and ``st_mtime`` and ``st_mtime_ns`` by the server's clock."""
+        """Return ``st_size`` in bytes, and ``st_mtime`` and ``st_mtime_ns`` by the server's clock, of the object."""
         info = self._info()
         if info is None or not info.is_file:
             raise FileNotFoundError(errno.ENOENT, os.strerror(errno.ENOENT), str(self))
@@ -138,7 +145,7 @@ class ObjectPath:
     lstat = stat
 
     def iterdir(self) -> Iterator["ObjectPath"]:
-        """What lies here; nothing where nothing does."""
+        """Yield the objects and folders in this folder; none where it does not exist."""
         names = (
             (PurePosixPath(info.path).name for info in self._listed(recursive=False))
             if self.listing is None
@@ -147,43 +154,45 @@ class ObjectPath:
         return (self / name for name in names)
 
     def glob(self, pattern: str) -> Iterator["ObjectPath"]:
-        """What lies here and is called as ``pattern`` says."""
+        """Yield the objects and folders in this folder whose names match ``pattern``."""
         return (path for path in self.iterdir() if fnmatchcase(path.name, pattern))
 
     def rglob(self, pattern: str) -> Iterator["ObjectPath"]:
-        """The objects here and anywhere below that are called as ``pattern`` says."""
+        """Yield the objects anywhere below this folder whose names match ``pattern``."""
         here = self.snapshot()
-        found = (replace(here, key=key) for key in here.listing.infos if self.key in key.parents)
+        infos = here.listing.infos if here.listing else {}
+        found = (replace(here, key=key) for key in infos if self.key in key.parents)
         return (path for path in found if fnmatchcase(path.name, pattern))
 
     def open(self, mode: str = "rb") -> Any:
-        """A file to read bytes from, at any place; each read is a request."""
+        """Return a file that bytes are read from at any position; each read is a request."""
         if mode != "rb":
             raise ValueError(f"objects are opened for reading bytes, not {mode!r}")
-        with self._clear():
+        with self._explained_errors():
             return self._filesystem.open_input_file(str(self.key))
 
     def stream(self) -> Any:
-        """A file to read bytes from, from start to end."""
-        with self._clear():
+        """Return a file that bytes are read from, from the start to the end."""
+        with self._explained_errors():
             return self._filesystem.open_input_stream(str(self.key))
 
     def read_bytes(self) -> bytes:
-        """The whole object."""
-        with self._clear(), self.stream() as stream:
-            return stream.read()
+        """Return the bytes of the whole object."""
+        with self._explained_errors(), self.stream() as stream:
+            content: bytes = stream.read()
+        return content
 
     def read_text(self, encoding: str = "utf-8") -> str:
-        """The whole object as text. Raises UnicodeDecodeError too."""
+        """Return the whole object as text. Raises UnicodeDecodeError too."""
         return self.read_bytes().decode(encoding)
 
     # -- changing ----------------------------------------------------------------------------------------------------
 
     def write_bytes(self, content: bytes) -> None:
-        """Make ``content`` (bytes, or what lends its own) the object, whole or not at all."""
-        # In a thread of its own: a signal between two of its steps would leave an empty object.
-        with self._clear():
-            threads().submit(self._put, content).result()
+        """Write ``content``, bytes or a buffer, as the whole object or not at all."""
+        # Another thread writes: a signal that reaches the main thread between two steps would leave an empty object.
+        with self._explained_errors():
+            thread_pool().submit(self._put, content).result()
 
     def _put(self, content: bytes) -> None:
         view = memoryview(content)
@@ -191,26 +200,26 @@ class ObjectPath:
         for begin in range(0, len(view), SLICE_BYTES):
             stream.write(view[begin : begin + SLICE_BYTES])
             if len(view) > SLICE_BYTES:
-                stream.flush()  # waits for the parts, which are copies
+                stream.flush()  # waits until the parts, which are copies in memory, have been sent
         stream.close()
 
     def unlink(self, missing_ok: bool = False) -> None:
-        """Remove the object."""
+        """Remove the object. Raises FileNotFoundError where there is none, unless ``missing_ok``."""
         try:
-            with self._clear():
+            with self._explained_errors():
                 self._filesystem.delete_file(str(self.key))
         except FileNotFoundError:
             if not missing_ok:
                 raise
 
     def rmtree(self) -> None:
-        """Remove all that lies here."""
-        with self._clear():
+        """Remove everything below this folder."""
+        with self._explained_errors():
             self._filesystem.delete_dir(str(self.key))
 
     def copy(self, target: "ObjectPath") -> None:
-        """Have the server copy the object to ``target``, whole or not at all."""
-        with self._clear():
+        """Copy the object to ``target``, whole or not at all. The server copies it, so no bytes pass this machine."""
+        with self._explained_errors():
             self._filesystem.copy_file(str(self.key), str(target.key))
 
     # -- the server --------------------------------------------------------------------------------------------------
@@ -222,16 +231,16 @@ class ObjectPath:
     def _info(self) -> "FileInfo | None":
         if self.listing is not None:
             return self.listing.infos.get(self.key)
-        with self._clear():
+        with self._explained_errors():
             info = self._filesystem.get_file_info(str(self.key))
         return info if info.is_file or info.type.name == "Directory" else None
 
     def check(self) -> None:
-        """Raise OSError where the bucket is missing or what lies here can't be listed; nothing has to lie here."""
+        """Raise OSError where there is no such bucket or this folder can't be listed. The folder may be empty."""
         from pyarrow.fs import FileSelector
 
         try:
-            with self._clear():
+            with self._explained_errors():
                 self._filesystem.get_file_info(FileSelector(str(self.key)))
         except FileNotFoundError:
             return
@@ -239,29 +248,30 @@ class ObjectPath:
     def _listed(self, *, recursive: bool) -> "list[FileInfo]":
         from pyarrow.fs import FileSelector
 
-        with self._clear():
+        with self._explained_errors():
             selector = FileSelector(str(self.key), allow_not_found=True, recursive=recursive)
-            return self._filesystem.get_file_info(selector)
+            infos: list[FileInfo] = self._filesystem.get_file_info(selector)
+        return infos
 
     @contextmanager
-    def _clear(self) -> Iterator[None]:
-        """Errors of the server as OSErrors that say what is wrong and how to mend it."""
+    def _explained_errors(self) -> Iterator[None]:
+        """Turn errors of the server into OSErrors that say what is wrong and how to mend it."""
         try:
             yield
         except FileNotFoundError as error:
             raise FileNotFoundError(errno.ENOENT, os.strerror(errno.ENOENT), str(self)) from error
         except OSError as error:
             server = dict(self.options).get("endpoint_override") or CLOUDS[self.scheme]
-            raise explained(str(error), str(self), self.key.parts[0], server) from error
+            raise server_error(str(error), str(self), self.key.parts[0], server) from error
 
 
 class Listing:
-    """What lay below a prefix at one time."""
+    """What lay below a folder when it was listed."""
 
     def __init__(self, infos: "Iterable[FileInfo]") -> None:
         self.infos = {PurePosixPath(info.path): info for info in infos if info.is_file}
         self.names: dict[PurePosixPath, dict[str, None]] = {}
-        """Of what lay in each prefix itself, in order."""
+        """The names in each folder, in order; a dict serves as an ordered set."""
         for key in self.infos:
             while key.name and key.name not in self.names.setdefault(key.parent, {}):
                 self.names[key.parent][key.name] = None

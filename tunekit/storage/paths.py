@@ -8,17 +8,19 @@ from typing import TypeVar
 from urllib.parse import parse_qsl, urlsplit
 
 from tunekit.errors import UserError
-from tunekit.storage.object_path import ObjectPath, threads
+from tunekit.storage.object_path import ObjectPath, thread_pool
 
 OPTIONS = {"s3": ("endpoint_override", "region", "scheme"), "gs": ("endpoint_override", "scheme")}
-"""What may stand behind the ``?`` of a URI, by its scheme; the names are pyarrow's."""
+"""The options that may follow the ``?`` of a URI, by its scheme. Their names are pyarrow's."""
 
-T, R = TypeVar("T"), TypeVar("R")
+T = TypeVar("T")
+R = TypeVar("R")
 Place = Path | ObjectPath
+"""The path of a file or a folder, on a disk or in an object store."""
 
 
 def location(text: str | os.PathLike[str] | ObjectPath) -> Place:
-    """The folder or object store that ``text`` names. Raises UserError on a URI that names none, or holds a secret."""
+    """Return the path that ``text`` names. Raises UserError on a URI that names no bucket, or that holds a secret."""
     if isinstance(text, ObjectPath):
         return text
     if "://" not in str(text):
@@ -26,8 +28,8 @@ def location(text: str | os.PathLike[str] | ObjectPath) -> Place:
     scheme, _, rest = str(text).partition("://")
     if scheme not in OPTIONS:
         raise UserError(f"storage is a folder, s3://BUCKET/PREFIX or gs://BUCKET/PREFIX, not {scheme}://")
-    place, _, query = rest.partition("?")
-    bucket, _, prefix = place.partition("/")
+    bucket_and_prefix, _, query = rest.partition("?")
+    bucket, _, prefix = bucket_and_prefix.partition("/")
     if "@" in bucket or ":" in bucket:
         raise UserError(
             f"{scheme}://***@...: others can read a command's arguments, and stores keep them; leave the key out of "
@@ -35,45 +37,49 @@ def location(text: str | os.PathLike[str] | ObjectPath) -> Place:
         )
     if not bucket:
         raise UserError(f"{text} names no bucket; give {scheme}://BUCKET/PREFIX")
-    given = dict(parse_qsl(query, keep_blank_values=True))
-    for name in given:
+    options = dict(parse_qsl(query, keep_blank_values=True))
+    for name in options:
         if name not in OPTIONS[scheme]:
-            raise UserError(f"{scheme}://{place}: unknown option {name!r}; there are {', '.join(OPTIONS[scheme])}")
+            known = ", ".join(OPTIONS[scheme])
+            raise UserError(f"{scheme}://{bucket_and_prefix}: unknown option {name!r}; the options are {known}")
     if scheme == "s3":
-        given = _endpoint() | given
-    return ObjectPath(scheme, PurePosixPath(bucket, prefix.strip("/")), query, tuple(sorted(given.items())))
+        options = _endpoint() | options
+    return ObjectPath(scheme, PurePosixPath(bucket, prefix.strip("/")), query, tuple(sorted(options.items())))
 
 
-def snapshot(place: Place) -> Place:
-    """``place``, listed once where it is on an object store (``ObjectPath.snapshot``)."""
-    return place.snapshot() if isinstance(place, ObjectPath) else place
+def snapshot(path: Place) -> Place:
+    """Return ``path`` with everything below it listed once, where it is in an object store; else ``path`` itself."""
+    return path.snapshot() if isinstance(path, ObjectPath) else path
 
 
-def live(place: Place) -> Place:
-    """``place`` without a snapshot."""
-    return place.live if isinstance(place, ObjectPath) else place
+def without_snapshot(path: Place) -> Place:
+    """Return ``path`` without its snapshot, so that the next question about it asks the server."""
+    return path.without_snapshot() if isinstance(path, ObjectPath) else path
 
 
 def in_threads(work: Callable[[T], R], items: Iterable[T]) -> Iterator[R]:
-    """``work`` of each item, in order, many at a time; what it raises is raised in its turn."""
-    return threads().map(work, items)
+    """Return ``work(item)`` of each item, in the order of ``items``, while many are at work at the same time.
+
+    An error that ``work`` raises is raised when the result of its item is due.
+    """
+    return thread_pool().map(work, items)
 
 
 def cache_dir() -> Path:
-    """``TUNEKIT_CACHE_DIR``, else the user's cache folder: what the processes of a machine share."""
+    """Return the folder for what the processes of this machine share: ``TUNEKIT_CACHE_DIR``, or the user's cache."""
     import pooch
 
     return Path(os.environ.get("TUNEKIT_CACHE_DIR") or pooch.os_cache("tunekit"))
 
 
-def local_folder(place: ObjectPath) -> Path:
-    """Where this machine keeps what belongs to ``place`` and can be had again."""
-    digest = hashlib.sha256(str((place.live, place.options)).encode()).hexdigest()[:12]
-    return cache_dir() / "stores" / f"{place.name}-{digest}"
+def local_folder(path: ObjectPath) -> Path:
+    """Return the folder of this machine for files that belong to ``path`` and can be made again."""
+    digest = hashlib.sha256(str((path.without_snapshot(), path.options)).encode()).hexdigest()[:12]
+    return cache_dir() / "stores" / f"{path.name}-{digest}"
 
 
 def _endpoint() -> dict[str, str]:
-    """The S3 server that the environment names, as AWS's own tools read it; none for AWS itself."""
+    """Return the options of the S3 server that the environment names, as AWS's tools read it; {} for AWS itself."""
     url = os.environ.get("AWS_ENDPOINT_URL_S3") or os.environ.get("AWS_ENDPOINT_URL")
     if not url:
         return {}

@@ -1,7 +1,7 @@
-"""A store's records as two tidy DataFrames, and the cache that makes reading them again fast.
+"""All records of a store as two DataFrames, and the cache that makes reading them again fast.
 
-cache/trials.parquet, cache/epochs.parquet: what was read, with a stamp of the files it was read from. A trial whose
-files changed is read again; a cache that is torn or of another version is made anew.
+The cache is cache/trials.parquet and cache/epochs.parquet. Each trial in it has a stamp of the files that it was read
+from, and a trial whose files have changed is read again. A cache that is incomplete or of another version is made anew.
 """
 
 import json
@@ -24,8 +24,11 @@ from tunekit.storage.paths import Place, snapshot
 from tunekit.store.records import StoredTrial
 
 CACHE_VERSION = 3
+"""The version of the cache's columns."""
 RECORDS = ("spec.json", "epochs.jsonl", "summary.json")
-Progress = Callable[[Sequence[str]], Iterable[str]]
+"""The files of a trial that the frames are made from."""
+ShowProgress = Callable[[Sequence[str]], Iterable[str]]
+"""A function that yields the items that it is given and shows how far it is; ``iter`` shows nothing."""
 
 _TEXT, _INT, _FLOAT = pa.string(), pa.int64(), pa.float64()
 _TRIALS = pa.schema(
@@ -47,121 +50,124 @@ _EPOCHS = pa.schema(
 
 @dataclass(frozen=True)
 class Frames:
-    """What a store holds."""
+    """The records of a store as DataFrames."""
 
     trials: pd.DataFrame
-    """One row a readable trial; index 0..n-1. ``own`` is false for stale ones and other folders that are not the
-    spec's own; ``status`` is null for trials without a summary; ``settings`` (every field of the spec but model,
-    dataset, method and seed), ``execution`` and ``provenance`` are JSON; ``fit_*`` are the scores on train."""
+    """One row for each readable trial, with the index 0 to n - 1. ``own`` is false for trials whose folder is not the
+    one that their spec names, as of stale trials. ``status`` is null for trials without a summary. ``settings`` (every
+    field of the spec but model, dataset, method and seed), ``execution`` and ``provenance`` are JSON texts. ``fit_*``
+    are scores on the training data."""
     epochs: pd.DataFrame
-    """One row an epoch: the trial's ``folder`` and the fields of EpochRecord."""
+    """One row for each epoch of these trials: the name of the ``folder``, and the fields of EpochRecord."""
     damaged: tuple[str, ...]
-    """One line a trial that can't be read, naming its file."""
-    odd: tuple[str, ...]
-    """Names of what lies among the trials' folders and holds no spec.json."""
-    kept: bool
-    """Whether the cache holds all of it."""
+    """One line for each trial that can't be read, which names the file."""
+    unrelated: tuple[str, ...]
+    """The names of files and folders among the trials' folders that hold no spec.json."""
+    in_cache: bool
+    """Whether the cache holds all of these rows."""
 
-    def outlines(self) -> list["Outline"]:
-        """Where each readable trial stands, by folder."""
-        recorded = self.epochs["folder"].value_counts().to_dict()
+    def outlines(self) -> list["TrialOutline"]:
+        """Return what the rows of each readable trial say of how it ended, sorted by folder."""
+        num_epochs = self.epochs["folder"].value_counts().to_dict()
         columns = self.trials[["folder", "trial_id", "fingerprint", "status", "error"]].astype(object)
-        rows = columns.where(columns.notna(), None).itertuples(index=False)
+        rows: Any = columns.where(columns.notna(), None).itertuples(index=False)
         return [
-            Outline(
+            TrialOutline(
                 row.folder, row.trial_id, row.fingerprint, Status(row.status) if row.status else None,
-                recorded.get(row.folder, 0), row.error,
+                num_epochs.get(row.folder, 0), row.error,
             )
             for row in rows
         ]  # fmt: skip
 
 
 @dataclass(frozen=True)
-class Outline:
-    """Where one stored trial stands."""
+class TrialOutline:
+    """A stored trial without its numbers: which one it is, and how it ended. Planning needs no more."""
 
     folder: str
-    """Its name."""
+    """The name of the trial's folder."""
     trial_id: str
+    """The id of the trial's spec."""
     fingerprint: str
-    """Its digest."""
+    """The digest of the trial's fingerprint."""
     status: Status | None
-    """None for a trial that was interrupted or still runs."""
+    """How the trial ended; None where it still runs or was interrupted."""
     num_epochs: int
-    """Epochs on record."""
+    """The number of epochs on record."""
     error: str | None
+    """The error that ended the trial."""
 
 
 def read_frames(
     trials_folder: Place,
     read_all: Callable[[Iterable[Place]], Iterable[StoredTrial | ValueError]],
     cache: Path | None,
-    progress: Progress,
+    progress: ShowProgress,
     *,
     write_cache: bool = True,
     previous: Frames | None = None,
 ) -> Frames:
-    """Return all records of the trials below ``trials_folder`` as tidy frames.
+    """Return all records of the trials below ``trials_folder``. Only trials that have changed are read from files.
 
-    ``read_all`` reads trials' folders in order and gives, in the place of a damaged one, the error that says so.
-    ``cache`` is a folder that holds what was read before, or None; with ``write_cache`` it is brought up to date.
-    ``previous`` is what was read earlier and takes the cache's place in the reading. ``progress`` wraps the names of
-    the folders that are read. Raises OSError where the cache can't be written.
+    ``read_all`` yields the trials in the folders that it is given, in order, and an error for a damaged one. ``cache``
+    is the folder of the cache, or None; with ``write_cache`` it is brought up to date. ``previous`` is the result of an
+    earlier call, which is used in place of the cache. ``progress`` is given the names of the folders that are read.
+    Raises OSError where the cache can't be written.
     """
-    place = snapshot(trials_folder)
-    names, odd = _stamps(place)
-    trials, epochs = (previous.trials, previous.epochs) if previous else _cached(cache)
-    kept_there = previous.kept if previous else cache is not None
+    trials_folder = snapshot(trials_folder)
+    stamps, unrelated = _stamps(trials_folder)
+    trials, epochs = (previous.trials, previous.epochs) if previous else _read_cache(cache)
+    in_cache = previous.in_cache if previous else cache is not None
     folders = trials["folder"].to_numpy(object)
-    fresh = np.array(
-        [names.get(one) == stamp for one, stamp in zip(folders, trials["stamp"].to_numpy(object), strict=True)], bool
+    unchanged = np.array(
+        [stamps.get(name) == stamp for name, stamp in zip(folders, trials["stamp"].to_numpy(object), strict=True)], bool
     )
-    kept = set(folders[fresh])
+    known = set(folders[unchanged])
     stored, damaged = [], []
-    unread = sorted(name for name in names if name not in kept)
-    read = read_all(place / name for name in unread)
+    unread = sorted(name for name in stamps if name not in known)
+    read = read_all(trials_folder / name for name in unread)
     for _, trial in zip(progress(unread) if unread else (), read, strict=True):
         if isinstance(trial, ValueError):
             damaged.append(str(trial))
         else:
             stored.append(trial)
-    changed = len(stored) or not fresh.all()
-    if changed:
-        rows = [_trial_row(trial, names[trial.folder.name]) for trial in stored]
-        lines = [{"folder": t.folder.name, **vars(record)} for t in stored for record in t.epochs]
-        trials = _joined(trials[fresh], rows, _TRIALS)
+    if stored or not unchanged.all():
+        trial_rows = [_trial_row(trial, stamps[trial.folder.name]) for trial in stored]
+        epoch_rows = [{"folder": trial.folder.name, **vars(record)} for trial in stored for record in trial.epochs]
+        trials = _appended(trials[unchanged], trial_rows, _TRIALS)
         trials = trials.sort_values("folder", kind="stable", ignore_index=True)
-        epochs = _joined(epochs[epochs["folder"].isin(kept)], lines, _EPOCHS)
+        epochs = _appended(epochs[epochs["folder"].isin(known)], epoch_rows, _EPOCHS)
         epochs = epochs.sort_values(["folder", "epoch"], kind="stable", ignore_index=True)
-        kept_there = False
-    if cache is not None and write_cache and not kept_there:
+        in_cache = False
+    if cache is not None and write_cache and not in_cache:
         _write_cache(cache, trials, epochs)
-        kept_there = True
-    return Frames(trials, epochs, tuple(damaged), odd, kept_there)
+        in_cache = True
+    return Frames(trials, epochs, tuple(damaged), unrelated, in_cache)
 
 
 def _stamps(trials_folder: Place) -> tuple[dict[str, int], tuple[str, ...]]:
-    """The stamp of each trial's folder by name, and the names of what is none."""
+    """Return the stamp of each trial's folder by name, and the names of files and folders that hold no trial."""
+    stamps: dict[str, int | None]
     if isinstance(trials_folder, ObjectPath):
         stamps = {folder.name: _object_stamp(folder) for folder in trials_folder.iterdir()}
     else:
         entries = os.listdir(trials_folder) if trials_folder.is_dir() else []
         stamps = {name: _stamp(f"{trials_folder}/{name}/") for name in entries}
-    odd = sorted(name for name, stamp in stamps.items() if stamp is None)
-    return {name: stamp for name, stamp in stamps.items() if stamp is not None}, tuple(odd)
+    unrelated = sorted(name for name, stamp in stamps.items() if stamp is None)
+    return {name: stamp for name, stamp in stamps.items() if stamp is not None}, tuple(unrelated)
 
 
 def stamp_of(folder: Place) -> int | None:
-    """A hash of size and time of each record, on disk of its inode too: this moves with every rewrite.
+    """Return a number that changes whenever a record in ``folder`` is written anew; None where there is no spec.json.
 
-    None where there is no spec.json. An object store's ``folder`` is a snapshot, so that no request is made.
-    The hash of whole numbers is the same in every process.
+    It is a hash of the size and time of each record and, on a disk, of its inode number. ``folder`` of an object store
+    must be a snapshot, so that no request is made.
     """
     return _object_stamp(folder) if isinstance(folder, ObjectPath) else _stamp(f"{folder}/")
 
 
 def _stamp(folder: str) -> int | None:
-    """The same of a folder on disk as text, which is quicker than a Path."""
+    """Return the stamp of a folder on a disk, given as text with a slash at the end, which is faster than a Path."""
     parts: list[int] = []
     for name in RECORDS:
         try:
@@ -171,15 +177,17 @@ def _stamp(folder: str) -> int | None:
                 return None
         else:
             parts += (found.st_ino, found.st_size, found.st_mtime_ns)
-    return hash(tuple(parts))
+    return hash(tuple(parts))  # the hash of whole numbers is the same in every process
 
 
 def _object_stamp(folder: ObjectPath) -> int | None:
-    found = [(path.stat() if path.is_file() else None) for path in (folder / name for name in RECORDS)]
-    return None if found[0] is None else hash(tuple((one.st_size, one.st_mtime_ns) if one else () for one in found))
+    """Return the stamp of a folder in an object store."""
+    files = [(path.stat() if path.is_file() else None) for path in (folder / name for name in RECORDS)]
+    return None if files[0] is None else hash(tuple((file.st_size, file.st_mtime_ns) if file else () for file in files))
 
 
 def _trial_row(trial: StoredTrial, stamp: int) -> dict[str, Any]:
+    """Return the row of ``trial`` in the frame of trials."""
     spec, summary = trial.spec, trial.summary
     values = spec.to_dict()
     values |= values.pop("method_params", {}) | values.pop("settings", {})
@@ -207,21 +215,24 @@ def _trial_row(trial: StoredTrial, stamp: int) -> dict[str, Any]:
     )
 
 
-def _joined(kept: pd.DataFrame, rows: list[dict[str, Any]], schema: pa.Schema) -> pd.DataFrame:
-    return pd.concat([kept, _frame(pa.Table.from_pylist(rows, schema=schema))], ignore_index=True)
+def _appended(frame: pd.DataFrame, rows: list[dict[str, Any]], schema: pa.Schema) -> pd.DataFrame:
+    """Return ``frame`` with ``rows`` below."""
+    return pd.concat([frame, _frame(pa.Table.from_pylist(rows, schema=schema))], ignore_index=True)
 
 
 def _frame(table: pa.Table) -> pd.DataFrame:
-    """Whole numbers stay whole beside nulls."""
-    return table.to_pandas(types_mapper={_INT: pd.Int64Dtype()}.get)
+    """Return an Arrow table as a DataFrame, whose whole numbers stay whole where a column has nulls."""
+    frame: pd.DataFrame = table.to_pandas(types_mapper={_INT: pd.Int64Dtype()}.get)
+    return frame
 
 
 def _empty() -> tuple[pd.DataFrame, pd.DataFrame]:
+    """Return the frames of a store without trials."""
     return _frame(_TRIALS.empty_table()), _frame(_EPOCHS.empty_table())
 
 
-def _cached(cache: Path | None) -> tuple[pd.DataFrame, pd.DataFrame]:
-    """The cached frames; empty ones where there is no cache, or not one that was written whole by this version."""
+def _read_cache(cache: Path | None) -> tuple[pd.DataFrame, pd.DataFrame]:
+    """Return the frames in the cache; empty ones where there is no cache that this version has written whole."""
     if cache is None:
         return _empty()
     try:
@@ -231,16 +242,17 @@ def _cached(cache: Path | None) -> tuple[pd.DataFrame, pd.DataFrame]:
     except (OSError, pa.ArrowException):
         return _empty()
     keys = {(table.schema.metadata or {}).get(b"tunekit", b"") for table in tables}
-    plain = [table.replace_schema_metadata(None) for table in tables]
-    whole = len(keys) == 1 and keys.pop().startswith(_version().encode())
-    if not whole or [table.schema for table in plain] != [_TRIALS, _EPOCHS]:
+    trials, epochs = (table.replace_schema_metadata(None) for table in tables)
+    is_whole = len(keys) == 1 and keys.pop().startswith(_version().encode())
+    if not is_whole or (trials.schema, epochs.schema) != (_TRIALS, _EPOCHS):
         return _empty()
-    return _frame(plain[0]), _frame(plain[1])
+    return _frame(trials), _frame(epochs)
 
 
 def _write_cache(cache: Path, trials: pd.DataFrame, epochs: pd.DataFrame) -> None:
+    """Write both files of the cache. Raises OSError."""
     cache.mkdir(parents=True, exist_ok=True)
-    # One key in both files: a reader that meets files of two writers takes neither.
+    # Both files hold the same random key, so that a reader that finds files of two writers uses neither.
     key = _version() + os.urandom(8).hex()
     for name, frame, schema in (("trials", trials, _TRIALS), ("epochs", epochs, _EPOCHS)):
         table = pa.Table.from_pandas(frame, schema=schema, preserve_index=False)
@@ -250,4 +262,5 @@ def _write_cache(cache: Path, trials: pd.DataFrame, epochs: pd.DataFrame) -> Non
 
 
 def _version() -> str:
+    """Return what the key in the files of a cache begins with."""
     return f"{SCHEMA_VERSION}.{CACHE_VERSION}:"

@@ -1,4 +1,8 @@
-"""Where a sweep stands, from its store alone: read by any machine that sees the storage, while others write it."""
+"""How far each trial of a sweep is, from its store alone: any machine that sees the storage can read it at any time.
+
+Two other modules speak of the same trials. ``tunekit.planning.plan`` decides before a run what is left to train.
+``tunekit.commands.console`` counts the trials that the driver is running, without reading the store.
+"""
 
 from collections import defaultdict
 from collections.abc import Mapping, Sequence
@@ -9,9 +13,9 @@ from typing import Any
 
 from tunekit.errors import UserError
 from tunekit.schema import Status, TrialSpec, shown_metric
-from tunekit.storage.lease import current_start, holder_of
+from tunekit.storage.lease import current_start, driver_status
 from tunekit.storage.object_path import ObjectPath
-from tunekit.storage.paths import Place, live, snapshot
+from tunekit.storage.paths import Place, snapshot, without_snapshot
 from tunekit.store.eta import Pace, TrialKind, kind_of, remaining_seconds
 from tunekit.store.frames import stamp_of
 from tunekit.store.records import DamagedRecord, ImportedSpec, StoredTrial
@@ -20,25 +24,32 @@ from tunekit.store.result_store import ResultStore
 from tunekit.store.search_records import Search, TrialState
 
 CLOCK_SECONDS = 60
-"""What a driver's clock may be ahead of the storage's."""
+"""The clock of a driver may be ahead of the clock of the storage by this much."""
 
 
 class ProgressState(StrEnum):
-    """Where one trial stands."""
+    """What has become of one trial so far."""
 
     DONE = "done"
+    """The trial has trained all its epochs."""
     RUNNING = "running"
+    """A driver trains the trial now."""
     WAITING = "waiting"
-    """Not begun, or begun by a former start and not yet taken up again."""
+    """The trial has not begun, or it has begun under an earlier start and the present driver has not resumed it yet."""
     INTERRUPTED = "interrupted"
-    """Begun and not ended, and no driver runs."""
+    """The trial has begun and not ended, and no driver runs."""
     STOPPED = "stopped"
+    """A scheduler has stopped the trial."""
     DIVERGED = "diverged"
+    """The loss has become infinite or not a number."""
     NO_MEMORY = "no memory"
+    """The trial has run out of memory."""
     FAILED = "failed"
+    """The trial has ended with another error."""
     STALE = "stale"
-    """On record only by other code, data or weights."""
+    """The store holds the trial only from other code, data or weights."""
     DAMAGED = "damaged"
+    """The records of the trial can't be read."""
 
 
 ENDS = {
@@ -48,27 +59,31 @@ ENDS = {
     Status.OUT_OF_MEMORY: ProgressState.NO_MEMORY,
     Status.FAILED: ProgressState.FAILED,
 }
+"""The state of a trial whose summary has this status."""
 BEGUN = (ProgressState.RUNNING, ProgressState.WAITING, ProgressState.INTERRUPTED)
-"""States in which epochs may be on record and others missing."""
+"""The states in which some epochs may be on record while others are missing."""
 OPEN = (*BEGUN, ProgressState.STALE)
-"""States in which a driver has work to do."""
+"""The states in which epochs are left for a driver to train."""
 
 
 @dataclass(frozen=True)
 class TrialProgress:
-    """One trial."""
+    """How far one trial is."""
 
     spec: TrialSpec | ImportedSpec
+    """The settings of the trial."""
     state: ProgressState
+    """What has become of it."""
     epochs: int = 0
-    """On record."""
+    """The number of epochs on record."""
     score: float | None = None
-    """Macro-F1 in [0, 1] after its last epoch, on test, or on validation where test is sealed."""
+    """Macro-F1 in [0, 1] after the last epoch on record: on test, or on validation where test is not scored."""
     error: str | None = None
+    """The first line of the error that ended the trial."""
 
     @property
     def text(self) -> str:
-        """For a cell of the grid: ``running 3/10 81.20``."""
+        """The trial in one cell of a table: ``running 3/10 81.20`` is after epoch 3 of 10, with a score in percent."""
         parts = [self.state.value]
         if self.state in BEGUN and (self.epochs or self.state is ProgressState.RUNNING):
             parts.append(f"{self.epochs}/{self.spec.epochs}")
@@ -79,114 +94,116 @@ class TrialProgress:
 
 @dataclass(frozen=True)
 class SweepProgress:
-    """A whole sweep."""
+    """How far all trials of a sweep are."""
 
     name: str
+    """The name of the sweep."""
     time: datetime
-    """When it was read, UTC."""
+    """When the store was read, in UTC."""
     running: bool
     """Whether a driver runs."""
     driver: str
-    """One line on the driver."""
+    """A line about the driver."""
     cells: dict[str, dict[int, TrialProgress]]
-    """By the cell's name and the seed."""
+    """The trials that were asked for, by the name of the cell and the seed."""
     studies: tuple[str, ...]
-    """A line a study of a search."""
+    """A line for each study of a search."""
     notes: tuple[str, ...]
-    """What is stale or damaged."""
+    """Lines about stale trials and damaged records."""
     eta_seconds: float | None
+    """The seconds until all trials are done; None where no driver runs or no epoch has ended."""
 
     @property
     def trials(self) -> list[TrialProgress]:
-        """All of them."""
+        """All trials, cell by cell."""
         return [trial for seeds in self.cells.values() for trial in seeds.values()]
 
     @property
     def seeds(self) -> list[int]:
-        """All of them, sorted."""
+        """All seeds, sorted."""
         return sorted({seed for seeds in self.cells.values() for seed in seeds})
 
     @property
     def failures(self) -> list[str]:
-        """A line a trial that did not complete, with the first line of its error."""
-        return [f"{one.spec.label}: {one.state.value}: {one.error}" for one in self.trials if one.error]
+        """A line for each trial that ended with an error."""
+        return [f"{trial.spec.label}: {trial.state.value}: {trial.error}" for trial in self.trials if trial.error]
 
     @property
     def counts(self) -> dict[ProgressState, int]:
-        """Trials by state, of the states that there are."""
+        """The number of trials in each state; states without a trial are left out."""
         states = [trial.state for trial in self.trials]
         return {state: states.count(state) for state in ProgressState if state in states}
 
     @property
     def is_over(self) -> bool:
-        """Whether no driver runs and none is needed."""
+        """Whether no driver runs and no epoch is left to train."""
         return not self.running and not any(trial.state in OPEN for trial in self.trials)
 
 
 class ProgressReader:
-    """Reads the sweep at ``root`` again and again; what has not changed is read once."""
+    """Reads the progress of the sweep in the folder ``root``. A second reading reads only trials that have changed."""
 
     def __init__(self, root: Place) -> None:
         self.root, self.store = root, ResultStore(root)
         self._known: dict[str, tuple[int | None, StoredTrial | str]] = {}
+        """By the name of each trial's folder: its stamp, and its records or the line that says why they can't be
+        read."""
 
     def read(self) -> SweepProgress:
-        """Where it stands now. Raises UserError where there is none."""
+        """Return the progress at this moment. Raises UserError where the folder holds no sweep."""
         requests = self.store.requests()
         if not requests:
             raise UserError(
                 f"{self.root} holds no sweep (no sweep.json); give the folder that holds it, as in ray_results/demo"
             )
         specs = requested_specs(requests)
-        running, driver = holder_of(self.root)
-        since = self._driver_began(requests) if running else None
-        found, damaged = self._trials()
-        aside = {name.rpartition(".")[0] for name in found if ".damaged" not in name}
+        running, driver = driver_status(self.root)
+        driver_start = self._driver_start(requests) if running else None
+        stored, damaged = self._trials()
+        # A stale trial's folder is named <folder>.<fingerprint>.
+        stale = {name.rpartition(".")[0] for name in stored if ".damaged" not in name}
         names = cell_names(specs)
         cells: dict[str, dict[int, TrialProgress]] = {name: {} for name in names.values()}
         for spec in specs:
-            if spec.folder in found:
-                standing = self._standing(spec, found[spec.folder], running, since)
+            if spec.folder in stored:
+                trial = _trial_progress(spec, stored[spec.folder], running, driver_start)
+            elif spec.folder in damaged:
+                trial = TrialProgress(spec, ProgressState.DAMAGED)
+            elif spec.folder in stale:
+                trial = TrialProgress(spec, ProgressState.STALE)
             else:
-                lost = spec.folder in damaged
-                state = (
-                    ProgressState.DAMAGED
-                    if lost
-                    else ProgressState.STALE
-                    if spec.folder in aside
-                    else ProgressState.WAITING
-                )
-                standing = TrialProgress(spec, state)
-            cells[names[spec.cell]][spec.seed] = standing
-        own = sum(trial.folder.name == trial.spec.folder for trial in found.values())
+                trial = TrialProgress(spec, ProgressState.WAITING)
+            cells[names[spec.cell]][spec.seed] = trial
+        num_stale = sum(trial.folder.name != trial.spec.folder for trial in stored.values())
         notes = [f"damaged: {line}" for line in damaged.values()]
-        if len(found) > own:
-            notes.insert(0, f"{len(found) - own} stale trials of other code, data or weights are kept and left out")
+        if num_stale:
+            notes.insert(0, f"{num_stale} stale trials of other code, data or weights are kept and left out")
         studies = self._studies(notes)
-        eta = _eta(cells, list(found.values())) if running else None
+        eta = _eta(cells, list(stored.values())) if running else None
         return SweepProgress(
             self.root.resolve().name, datetime.now(UTC), running, driver, cells, studies, tuple(notes), eta
         )
 
     def _trials(self) -> tuple[dict[str, StoredTrial], dict[str, str]]:
-        """Readable trials, and a line for each that is not, by the names of their folders."""
+        """Return the readable trials and a line for each damaged one, both by the names of their folders."""
         folders = {folder.name: folder for folder in self.store.folders()}
         stamps = {name: stamp_of(folder) for name, folder in folders.items()}
-        known = {name: one for name, one in self._known.items() if name in stamps and one[0] == stamps[name]}
+        known = {name: entry for name, entry in self._known.items() if name in stamps and entry[0] == stamps[name]}
         unread = [name for name in folders if name not in known]
         for name, trial in zip(unread, self.store.read_all(folders[name] for name in unread), strict=True):
             if isinstance(trial, StoredTrial):
                 known[name] = (stamps[name], trial)
-            elif live(folders[name]).exists():  # else it was set aside this very moment
+            elif without_snapshot(folders[name]).exists():  # else the folder was renamed after it was listed
                 known[name] = (stamps[name], str(trial))
         self._known = known = {name: known[name] for name in folders if name in known}
-        trials = {name: one for name, (_, one) in known.items() if isinstance(one, StoredTrial)}
-        return trials, {name: one for name, (_, one) in known.items() if isinstance(one, str)}
+        trials = {name: trial for name, (_, trial) in known.items() if isinstance(trial, StoredTrial)}
+        return trials, {name: line for name, (_, line) in known.items() if isinstance(line, str)}
 
-    def _driver_began(self, requests: Sequence[Mapping[str, Any]]) -> float | None:
-        """When the newest start's driver began to train, seconds since 1970; None before it did.
+    def _driver_start(self, requests: Sequence[Mapping[str, Any]]) -> float | None:
+        """Return when the driver of the newest start began to train, in seconds since 1970; None where it has not yet.
 
-        Of a sweep on an object store, whose ray folder is its driver's own, when it wrote its request just before.
+        It is the time in the name of Ray Tune's folder. A sweep in an object store has that folder on the driver's
+        machine only, so the time of the last request is returned, which the driver writes just before.
         """
         if isinstance(self.root, ObjectPath):
             try:
@@ -203,25 +220,8 @@ class ProgressReader:
             times.append(time.replace(tzinfo=UTC).timestamp())
         return min(times, default=None)
 
-    def _standing(
-        self, spec: TrialSpec | ImportedSpec, trial: StoredTrial, running: bool, since: float | None
-    ) -> TrialProgress:
-        score = None
-        if trial.epochs:
-            score = getattr(trial.epochs[-1], shown_metric(spec.score_test))
-        if trial.summary:
-            error = (trial.summary.error or "").splitlines()[:1]
-            return TrialProgress(
-                spec, ENDS[trial.summary.status], len(trial.epochs), score, error[0] if error else None
-            )
-        if not running:
-            state = ProgressState.INTERRUPTED
-        else:
-            touched = since is not None and _touched(trial.folder) >= since - CLOCK_SECONDS
-            state = ProgressState.RUNNING if touched else ProgressState.WAITING
-        return TrialProgress(spec, state, len(trial.epochs), score)
-
     def _studies(self, notes: list[str]) -> tuple[str, ...]:
+        """Return a line for each study; where search.json is damaged, a line is appended to ``notes`` instead."""
         try:
             return tuple(study_lines(self.store.search()))
         except DamagedRecord as error:
@@ -229,8 +229,25 @@ class ProgressReader:
             return ()
 
 
-def _touched(folder: Place) -> float:
-    """When a trial last wrote its records or its log, by the storage's clock."""
+def _trial_progress(
+    spec: TrialSpec | ImportedSpec, trial: StoredTrial, running: bool, driver_start: float | None
+) -> TrialProgress:
+    """Return how far a stored trial is, where a driver runs that began to train at ``driver_start``, or none runs."""
+    score = getattr(trial.epochs[-1], shown_metric(spec.score_test)) if trial.epochs else None
+    if trial.summary:
+        error = (trial.summary.error or "").splitlines()[:1]
+        return TrialProgress(spec, ENDS[trial.summary.status], len(trial.epochs), score, error[0] if error else None)
+    if not running:
+        state = ProgressState.INTERRUPTED
+    elif driver_start is not None and _last_write(trial.folder) >= driver_start - CLOCK_SECONDS:
+        state = ProgressState.RUNNING
+    else:
+        state = ProgressState.WAITING
+    return TrialProgress(spec, state, len(trial.epochs), score)
+
+
+def _last_write(folder: Place) -> float:
+    """Return when a trial last wrote its records or its log, in seconds since 1970 by the storage's clock."""
     times, folder = [], snapshot(folder)
     for name in ("spec.json", "epochs.jsonl", "log.txt"):
         try:
@@ -241,27 +258,28 @@ def _touched(folder: Place) -> float:
 
 
 def _eta(cells: dict[str, dict[int, TrialProgress]], trials: Sequence[StoredTrial]) -> float | None:
+    """Return the seconds until the trials in ``cells`` are done, at the pace of all stored ``trials``."""
     paces: defaultdict[TrialKind, Pace] = defaultdict(Pace)
     for trial in trials:
         seconds = [record.epoch_seconds for record in trial.epochs if record.epoch_seconds is not None]
         pace = paces[kind_of(trial.spec)]
         pace.seconds += sum(seconds)
         pace.num_epochs += len(seconds)
-    left = [one for seeds in cells.values() for one in seeds.values() if one.state in OPEN]
-    for one in left:
-        paces[kind_of(one.spec)].epochs_left += one.spec.epochs - one.epochs
-    return remaining_seconds(paces, sum(one.state is ProgressState.RUNNING for one in left))
+    unfinished = [trial for seeds in cells.values() for trial in seeds.values() if trial.state in OPEN]
+    for progress in unfinished:
+        paces[kind_of(progress.spec)].epochs_left += progress.spec.epochs - progress.epochs
+    return remaining_seconds(paces, sum(progress.state is ProgressState.RUNNING for progress in unfinished))
 
 
 def study_lines(search: Search | None) -> list[str]:
-    """A line a study of a search: its trials, and the best score so far."""
+    """Return a line for each study of a search: how many trials ended, in which states, and the best score so far."""
     lines = []
     for study in search.studies if search else ():
-        best = max((one.values[0] for one in study.trials if one.values), default=None)
+        best = max((trial.values[0] for trial in study.trials if trial.values), default=None)
         score = "" if best is None else f", best {study.objectives[0]} on validation {100 * best:.2f} %"
-        states = [one.state for one in study.trials]
+        states = [trial.state for trial in study.trials]
         counts = [f"{states.count(state)} {state.value}" for state in TrialState if state in states]
-        ended = f" ({', '.join(counts)})" if counts else ""
-        where = f"{study.model} · {study.dataset} · {study.method}"
-        lines.append(f"study {where}: {len(study.trials)} of {study.planned} trials ended{ended}{score}")
+        by_state = f" ({', '.join(counts)})" if counts else ""
+        name = f"{study.model} · {study.dataset} · {study.method}"
+        lines.append(f"study {name}: {len(study.trials)} of {study.planned} trials ended{by_state}{score}")
     return lines

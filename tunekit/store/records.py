@@ -1,13 +1,11 @@
-"""A store's record files, read strictly: whole, of this version, of sane size, and no links."""
+"""The files of one trial, read strictly: each must be complete, of this schema version, of a sane size, and no link."""
 
 import hashlib
 from collections.abc import Mapping, Sequence
 from dataclasses import asdict, dataclass, field
 from io import BytesIO
 from itertools import accumulate
-from typing import Any
-
-import pandas as pd
+from typing import TYPE_CHECKING, Any
 
 from tunekit.errors import UserError
 from tunekit.parsing import Scalar, check_names, coerced, plain_scalars, strict_json, strictly
@@ -15,27 +13,34 @@ from tunekit.schema import SCHEMA_VERSION, EpochRecord, Fingerprint, TrialSpec, 
 from tunekit.storage.object_path import ObjectPath
 from tunekit.storage.paths import Place
 
+if TYPE_CHECKING:
+    import pandas as pd
+
 UNKNOWN = Fingerprint(model="unknown", data="unknown", code="unknown", trainer=0)
-"""The fingerprint of an imported trial."""
+"""The fingerprint of every imported trial, of whose code and data nothing is known."""
 
 
 @dataclass(frozen=True, kw_only=True)
 class ImportedSpec:
-    """The names and settings that an imported experiment recorded of a trial; it stands where a TrialSpec would.
+    """The spec of a trial that another program trained and ``import`` has read. It takes the place of a TrialSpec.
 
-    Raises ValueError, naming the field, on a value of the wrong type.
+    Raises ValueError, which names the field, on a value of the wrong type.
     """
 
     model: str
+    """The name of the model."""
     dataset: str
+    """The name of the dataset."""
     method: str
+    """The name of the fine-tuning method."""
     seed: int
+    """The random seed."""
     settings: Mapping[str, Scalar] = field(default_factory=dict)
-    """Everything else that the experiment set, by its own names."""
+    """Every other setting of the experiment, under the name that the experiment gave it."""
     epochs: int
-    """Epochs its longest finished trial reported."""
+    """The number of epochs that the longest finished trial of the experiment reported."""
     score_test: bool = True
-    """Whether its scores are those of a test split."""
+    """Whether the scores are those of a test split."""
 
     def __post_init__(self) -> None:
         check_names(model=self.model, dataset=self.dataset, method=self.method)
@@ -45,12 +50,12 @@ class ImportedSpec:
 
     @property
     def trial_id(self) -> str:
-        """12 hex digits of the sha256 of the canonical JSON."""
+        """The first 12 hex digits of the sha256 of the spec's canonical JSON."""
         return hashlib.sha256(canonical_json(asdict(self)).encode()).hexdigest()[:12]
 
     @property
     def folder(self) -> str:
-        """Name of the trial's folder in the store."""
+        """The name of the trial's folder in the store."""
         name = "-".join(slug(part) for part in (self.model, self.dataset, self.method))
         return f"{name}-s{self.seed}-{self.trial_id}"
 
@@ -61,33 +66,31 @@ class ImportedSpec:
 
     @property
     def cell(self) -> str:
-        """Canonical JSON of every field but the seed: trials with equal cells may be averaged, no others."""
+        """The canonical JSON of every field but the seed. Only trials of equal cells may be averaged."""
         return canonical_json({name: value for name, value in asdict(self).items() if name != "seed"})
 
     def to_dict(self) -> dict[str, Any]:
-        """All fields as JSON values."""
+        """Return all fields as JSON values."""
         return asdict(self)
 
     @classmethod
     def from_dict(cls, values: Mapping[str, Any]) -> "ImportedSpec":
-        """The spec of ``to_dict``. Raises ValueError on a missing or unknown field."""
+        """Return the spec that ``to_dict`` gave. Raises ValueError on a missing or unknown field."""
         return strictly(cls, values)
 
 
 MAX_BYTES = 500_000_000
-"""Of one record file."""
-
-
+"""The largest size of a record file."""
 SPEC = "spec.json"
-"""The file that makes a folder a trial's folder."""
+"""The file that makes a folder the folder of a trial."""
 
 
 class DamagedRecord(ValueError):
-    """A stored file can't be read as what it should be; the message names file and line."""
+    """A stored file is not what it should be. The message names the file and the line."""
 
 
 def read_epochs(path: Place, imported: bool = False) -> list[EpochRecord]:
-    """The rows of an epochs.jsonl, none where there is no file. Raises DamagedRecord with the line number."""
+    """Return the rows of an epochs.jsonl, none where there is no file. Raises DamagedRecord, which names the line."""
     if not path.exists():
         return []
     records: list[EpochRecord] = []
@@ -104,8 +107,10 @@ def read_epochs(path: Place, imported: bool = False) -> list[EpochRecord]:
 
 
 def read_text(path: Place) -> str:
-    """A record's text. Raises DamagedRecord where it can't be read, is too large, or is a link; OSError where a server
-    can't be asked.
+    """Return the text of a record file.
+
+    Raises DamagedRecord where it can't be read, is larger than ``MAX_BYTES`` or is a link, and OSError where the server
+    of an object store does not answer.
     """
     refuse_link(path)
     try:
@@ -114,18 +119,20 @@ def read_text(path: Place) -> str:
         return path.read_text(encoding="utf-8")
     except (OSError, UnicodeDecodeError) as error:
         if isinstance(path, ObjectPath) and isinstance(error, OSError) and not isinstance(error, FileNotFoundError):
-            raise  # a server that does not answer says nothing of the object
+            raise  # a server that does not answer does not mean that the object is damaged
         raise DamagedRecord(f"{path}: {error}") from error
 
 
 def refuse_link(path: Place) -> None:
-    """Raise DamagedRecord where ``path`` is a link, for it could lead out of the store."""
+    """Raise DamagedRecord where ``path`` is a link, since it could lead out of the store."""
     if path.is_symlink():
-        raise DamagedRecord(f"{path} is a link, and links in a store are not followed; put what it stands for there")
+        raise DamagedRecord(
+            f"{path} is a link, and links in a store are not followed; put the file or folder itself there"
+        )
 
 
 def load_record(path: Place) -> dict[str, Any]:
-    """The object of a record file. Raises DamagedRecord where it is none of this schema version."""
+    """Return the object in a JSON record file. Raises DamagedRecord where it is not one of this schema version."""
     try:
         return _versioned(strict_json(read_text(path)), path)
     except DamagedRecord:
@@ -135,7 +142,7 @@ def load_record(path: Place) -> dict[str, Any]:
 
 
 def checked_request(request: Any) -> dict[str, Any]:
-    """``request`` if its cells are specs with lists of seeds. Raises ValueError or TypeError where one is not."""
+    """Return ``request``. Raises ValueError or TypeError where its cells are not specs with lists of seeds."""
     if not isinstance(request, dict) or not isinstance(request.get("cells", []), list):
         raise ValueError("a request is an object with a list of cells")
     for cell in request.get("cells", []):
@@ -152,39 +159,46 @@ def checked_request(request: Any) -> dict[str, Any]:
 
 
 def spec_of(cell: Mapping[str, Any], seed: int) -> TrialSpec | ImportedSpec:
-    """The trial of one seed of a request's cell. Raises ValueError or TypeError where it is none."""
+    """Return the spec of one seed of a request's cell. Raises ValueError or TypeError where the cell is no spec."""
     values = {name: value for name, value in cell.items() if name not in ("seeds", "imported")}
     return (ImportedSpec if cell.get("imported") is True else TrialSpec).from_dict({**values, "seed": seed})
 
 
 def _versioned(content: Any, path: Place) -> dict[str, Any]:
+    """Return ``content``. Raises DamagedRecord where it is not an object of this schema version."""
     if not isinstance(content, dict) or content.get("schema_version") != SCHEMA_VERSION:
         raise DamagedRecord(f"{path}: not a record of schema version {SCHEMA_VERSION}")
     return content
 
 
-def read_predictions(folder: Place, **options: Any) -> pd.DataFrame:
-    """A trial's predictions.parquet; ``options`` are those of pandas' ``read_parquet``.
+def read_predictions(folder: Place, **options: Any) -> "pd.DataFrame":
+    """Return a trial's predictions.parquet; ``options`` are those of pandas' ``read_parquet``.
 
-    Raises OSError, and ValueError where it is damaged.
+    Raises OSError, and ValueError where the file is damaged.
     """
+    import pandas as pd
+
     return pd.read_parquet(BytesIO((folder / "predictions.parquet").read_bytes()), **options)
 
 
 @dataclass(frozen=True)
 class StoredTrial:
-    """One trial's folder, read."""
+    """What the folder of one trial holds."""
 
     folder: Place
+    """The folder of the trial."""
     spec: TrialSpec | ImportedSpec
+    """The settings of the trial."""
     fingerprint: Fingerprint
+    """The versions of the model, data and code that trained it."""
     epochs: list[EpochRecord]
+    """One record for each epoch, from epoch 1 without a gap."""
     summary: TrialSummary | None
-    """None for a trial that was interrupted or still runs."""
+    """How the trial ended; None where it still runs or was interrupted."""
 
 
 def running_best(records: Sequence[EpochRecord], metric: str) -> list[float]:
-    """The best validation ``metric`` so far, after each epoch. Raises UserError where there is no validation part."""
+    """Return the best validation ``metric`` so far after each epoch. Raises UserError without a validation part."""
     values = [getattr(record, f"val_{metric}") for record in records]
     if None in values:
         raise UserError("a search needs a validation part; give --val-fraction")

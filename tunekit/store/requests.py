@@ -1,4 +1,4 @@
-"""What a sweep was asked for: its cells, their names for people, and every trial."""
+"""The trials that a sweep was asked for: its requests as specs, specs as a request, and a short name for each cell."""
 
 from collections.abc import Mapping, Sequence
 from typing import Any
@@ -6,40 +6,46 @@ from typing import Any
 from tunekit.schema import TrialSpec
 from tunekit.store.records import ImportedSpec, spec_of
 
-ALWAYS = ("model", "dataset", "method")
+NAMED_BY = ("model", "dataset", "method")
+"""The fields that are part of the name of every cell."""
 
 
 def cell_names(specs: Sequence[TrialSpec | ImportedSpec]) -> dict[str, str]:
-    """A short name for each cell: model, dataset, method, and those other fields in which the cells differ."""
-    fields = {spec.cell: _fields(spec) for spec in specs}
-    names = [name for name in dict.fromkeys(key for values in fields.values() for key in values) if name not in ALWAYS]
+    """Return a short name for each cell of ``specs``, by ``spec.cell``.
+
+    It is the model, the dataset and the method, followed by those fields in which cells of equal model, dataset and
+    method differ: ``bert · demo · lora, learning_rate 0.001``.
+    """
+    fields_of = {spec.cell: _fields(spec) for spec in specs}
+    others = [n for n in dict.fromkeys(key for values in fields_of.values() for key in values) if n not in NAMED_BY]
     groups: dict[tuple[str, ...], list[dict[str, Any]]] = {}
-    for values in fields.values():
-        groups.setdefault(_always(values), []).append(values)
-    differ = {
-        key: [name for name in names if len({str(other.get(name)) for other in alike}) > 1]
-        for key, alike in groups.items()
+    for values in fields_of.values():
+        groups.setdefault(_group(values), []).append(values)
+    differing = {
+        group: [name for name in others if len({str(values.get(name)) for values in members}) > 1]
+        for group, members in groups.items()
     }
-    result = {}
-    for cell, values in fields.items():
-        differing = differ[_always(values)]
-        extra = [f"{name} {values[name]}" for name in differing if values.get(name) is not None]
-        result[cell] = ", ".join([" · ".join(values[key] for key in ALWAYS), *extra])
-    return result
+    names = {}
+    for cell, values in fields_of.items():
+        group = _group(values)
+        extra = [f"{name} {values[name]}" for name in differing[group] if values.get(name) is not None]
+        names[cell] = ", ".join([" · ".join(group), *extra])
+    return names
 
 
-def _always(values: Mapping[str, Any]) -> tuple[str, ...]:
-    return tuple(values[key] for key in ALWAYS)
+def _group(values: Mapping[str, Any]) -> tuple[str, ...]:
+    return tuple(values[name] for name in NAMED_BY)
 
 
 def _fields(spec: TrialSpec | ImportedSpec) -> dict[str, Any]:
-    values = {name: value for name, value in spec.to_dict().items() if name != "seed"}
-    extra = values.pop("method_params", {}) | values.pop("settings", {})
-    return values | extra
+    """Return all fields of a spec but the seed; the method's hyperparameters stand among the others."""
+    values: dict[str, Any] = {name: value for name, value in spec.to_dict().items() if name != "seed"}
+    nested: dict[str, Any] = values.pop("method_params", {}) | values.pop("settings", {})
+    return values | nested
 
 
 def requested_specs(requests: Sequence[Mapping[str, Any]]) -> list[TrialSpec | ImportedSpec]:
-    """Every trial that was ever asked for, each once, in order."""
+    """Return every trial that ``requests`` ask for, each once, in the order of the requests."""
     specs: dict[str, TrialSpec | ImportedSpec] = {}
     for request in requests:
         for cell in request.get("cells", []):
@@ -50,7 +56,7 @@ def requested_specs(requests: Sequence[Mapping[str, Any]]) -> list[TrialSpec | I
 
 
 def cells_of(specs: Sequence[TrialSpec]) -> list[dict[str, Any]]:
-    """``specs`` as cells with their seeds, the form of a request in sweep.json."""
+    """Return ``specs`` as cells, each with the list of its seeds: the form that a request has in sweep.json."""
     cells: dict[str, dict[str, Any]] = {}
     for spec in specs:
         values = spec.to_dict()

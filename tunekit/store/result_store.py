@@ -1,10 +1,13 @@
-"""A sweep's folder <-> records and tidy DataFrames. No ray, no torch, no pickle; nothing recorded is ever overwritten.
+"""The folder of one sweep: everything is written to it and read from it by ``ResultStore``.
 
-<sweep>/sweep.json                      every request: what was asked, when, by which version
-<sweep>/search.json                     of a search: its studies, what each tried and chose (search_records)
+<sweep>/sweep.json                      every request: the cells and seeds, the time and the versions of the software
+<sweep>/search.json                     the studies of a search, their trials and choices (tunekit.store.search_records)
 <sweep>/trials/<name>-<trial_id>/       spec.json epochs.jsonl steps.csv summary.json predictions.parquet log.txt
-<sweep>/trials/<...>.<fingerprint>/     a trial of the same spec from other code, data or weights: stale, kept
-<sweep>/cache/                          what analysis read, to read it faster (tunekit.store.frames)
+<sweep>/trials/<...>.<fingerprint>/     a stale trial of the same spec, from other code, data or weights
+<sweep>/data/                           a copy of each dataset
+<sweep>/cache/                          what was read before, so that the next reading is fast (tunekit.store.frames)
+
+Records are JSON, CSV and Parquet, never pickles. A trial that was recorded is renamed, but never overwritten.
 """
 
 import json
@@ -19,12 +22,11 @@ from typing import Any
 import pandas as pd
 
 from tunekit.errors import UserError
-from tunekit.parsing import strict_json
 from tunekit.schema import SCHEMA_VERSION, EpochRecord, Fingerprint, TrialSpec, TrialSummary
-from tunekit.storage.files import each, move_file, move_folder, sync, write_atomic
+from tunekit.storage.files import map_files, move_file, move_folder, sync, write_atomic
 from tunekit.storage.object_path import ObjectPath
-from tunekit.storage.paths import Place, live, local_folder, location, snapshot
-from tunekit.store.frames import Frames, Progress, read_frames
+from tunekit.storage.paths import Place, local_folder, location, snapshot, without_snapshot
+from tunekit.store.frames import Frames, ShowProgress, read_frames
 from tunekit.store.records import (
     SPEC,
     DamagedRecord,
@@ -33,19 +35,19 @@ from tunekit.store.records import (
     checked_request,
     load_record,
     read_epochs,
-    read_text,
     refuse_link,
 )
 from tunekit.store.search_records import Search
 
 PREDICTION_ROWS = 2_000_000
-"""Predictions a trial keeps of every epoch; beyond, those of the last and the best validation epoch."""
+"""A trial keeps the predictions of all epochs up to this many rows. Beyond, it keeps those of its last epoch and of its
+best epoch on validation."""
 
 
 class ResultStore:
-    """The records of one sweep under ``root`` (``<storage>/<sweep>``). Reading creates nothing.
+    """The records of the sweep in the folder ``root`` (``<storage>/<sweep>``). Reading creates no file.
 
-    What a server refuses raises OSError everywhere.
+    Every method raises OSError where the disk or the server of an object store fails.
     """
 
     def __init__(self, root: str | os.PathLike[str] | Place) -> None:
@@ -53,32 +55,32 @@ class ResultStore:
 
     @property
     def trials_folder(self) -> Place:
-        """Where the trials' folders lie."""
+        """The folder that holds the folders of the trials."""
         return self.root / "trials"
 
     @property
     def cache_folder(self) -> Path:
-        """Where what was read is kept, to be read faster; on this machine where the store is on an object store."""
+        """The folder of the cache. It is on this machine where the sweep is in an object store."""
         return (local_folder(self.root) if isinstance(self.root, ObjectPath) else self.root) / "cache"
 
     @property
     def data_folder(self) -> Place:
-        """Where the normalised copies of the datasets lie."""
+        """The folder that holds a normalised copy of each dataset."""
         return self.root / "data"
 
     def folder(self, spec: TrialSpec | ImportedSpec) -> Place:
-        """The trial's folder, there or not."""
+        """Return the folder that ``spec`` has in this store, whether it exists or not."""
         return self.trials_folder / spec.folder
 
-    def find(self, trial_id: str) -> Place | None:
-        """The folder of the trial with this id, None where there is none."""
+    def find_folder(self, trial_id: str) -> Place | None:
+        """Return the folder of the trial with this id; None where there is none."""
         found: list[Place] = [*self.trials_folder.glob(f"*-{trial_id}")]
         return found[0] if found else None
 
     # -- writing -----------------------------------------------------------------------------------------------------
 
-    def begin(self, spec: TrialSpec | ImportedSpec, fingerprint: Fingerprint) -> Place:
-        """The trial's folder with its spec.json, made where there is none of this fingerprint."""
+    def open_trial(self, spec: TrialSpec | ImportedSpec, fingerprint: Fingerprint) -> Place:
+        """Return the claimed folder of the trial. It is made, with its spec.json, where the store has none."""
         folder = self.claim_folder(spec, fingerprint)
         if (folder / SPEC).exists():
             return folder
@@ -94,9 +96,11 @@ class ResultStore:
         return folder
 
     def claim_folder(self, spec: TrialSpec | ImportedSpec, fingerprint: Fingerprint) -> Place:
-        """Make the trial's own folder the one of ``fingerprint`` if there is one, and no other's.
+        """Return the folder of ``spec``, and make sure that no trial of another fingerprint lies in it.
 
-        One that is damaged, a link, or of another fingerprint is renamed, with that fingerprint's digest behind.
+        A folder of another fingerprint is renamed: the digest of that fingerprint is appended to its name, or "damaged"
+        where it can't be read or is a link. A trial of ``fingerprint`` that was renamed before gets its name back. The
+        folder does not exist afterwards where the store has no trial of ``fingerprint``.
         """
         folder = self.folder(spec)
         if folder.is_symlink() or (folder / SPEC).exists():
@@ -107,35 +111,38 @@ class ResultStore:
                 suffix = stored.fingerprint.digest
             except DamagedRecord:
                 suffix = "damaged"
-            aside = folder.with_name(f"{folder.name}.{suffix}")
-            if aside.exists():
-                aside = folder.with_name(f"{aside.name}-{datetime.now(UTC):%Y%m%d%H%M%S%f}")
-            move_folder(folder, aside, SPEC)
-        own = folder.with_name(f"{folder.name}.{fingerprint.digest}")
-        if own.exists() and not folder.exists():
-            move_folder(own, folder, SPEC)
+            stale_folder = folder.with_name(f"{folder.name}.{suffix}")
+            if stale_folder.exists():
+                stale_folder = folder.with_name(f"{stale_folder.name}-{datetime.now(UTC):%Y%m%d%H%M%S%f}")
+            move_folder(folder, stale_folder, SPEC)
+        renamed_before = folder.with_name(f"{folder.name}.{fingerprint.digest}")
+        if renamed_before.exists() and not folder.exists():
+            move_folder(renamed_before, folder, SPEC)
         return folder
 
     def write_epochs(self, folder: Place, records: Sequence[EpochRecord]) -> None:
-        """Rewrite epochs.jsonl whole: one row an epoch, counted from 1 without a gap."""
+        """Write epochs.jsonl anew: one row for each epoch, from epoch 1 without a gap."""
         rows = [{"schema_version": SCHEMA_VERSION, **vars(record)} for record in records]
-        write_atomic(folder / "epochs.jsonl", "".join(f"{_line(row)}\n" for row in rows).encode())
+        write_atomic(folder / "epochs.jsonl", "".join(f"{json.dumps(row, allow_nan=False)}\n" for row in rows).encode())
 
     def write_steps(self, folder: Place, steps: pd.DataFrame) -> None:
-        """Rewrite steps.csv whole: columns epoch, step, train_loss, learning_rate; one row an optimizer step.
+        """Write steps.csv anew: one row for each optimizer step, with epoch, step, train_loss and learning_rate.
 
-        A power cut may take it back until ``sync_sides``, and so with predictions.parquet.
+        A power cut can lose the file until ``wait_for_disk`` returns.
         """
         write_atomic(folder / "steps.csv", steps.to_csv(index=False, lineterminator="\n").encode(), durable=False)
 
     def write_predictions(self, folder: Place, predictions: pd.DataFrame) -> None:
-        """Rewrite predictions.parquet: split, epoch, item_id, group_id, gold, predicted, logits (float16 list)."""
+        """Write predictions.parquet anew: split, epoch, item_id, group_id, gold, predicted, logits (float16 list).
+
+        A power cut can lose the file until ``wait_for_disk`` returns.
+        """
         buffer = BytesIO()
         predictions.to_parquet(buffer, index=False)
         write_atomic(folder / "predictions.parquet", buffer.getvalue(), durable=False)
 
-    def sync_sides(self, folder: Place) -> None:
-        """Wait until a disk holds steps.csv and predictions.parquet: before whatever relies on them is written."""
+    def wait_for_disk(self, folder: Place) -> None:
+        """Wait until the disk holds steps.csv and predictions.parquet, before a file is written that relies on them."""
         if isinstance(folder, ObjectPath):
             return
         for name in ("steps.csv", "predictions.parquet"):
@@ -143,28 +150,28 @@ class ResultStore:
                 sync(folder / name)
 
     def write_summary(self, folder: Place, summary: TrialSummary) -> None:
-        """Write summary.json, the last file of a trial that ended."""
-        self.sync_sides(folder)
+        """Write summary.json, the last file of a trial: it says that the trial has ended, and how."""
+        self.wait_for_disk(folder)
         write_atomic(folder / "summary.json", _json({"schema_version": SCHEMA_VERSION, **asdict(summary)}))
 
-    def reopen(self, folder: Place) -> None:
-        """Set a failed trial's summary aside, so that it runs again; what it recorded stays."""
+    def set_summary_aside(self, folder: Place) -> None:
+        """Rename the summary.json of a failed trial to summary-1.json, ..., so that it runs again from its records."""
         count = len(list(folder.glob("summary-*.json")))
         move_file(folder / "summary.json", folder / f"summary-{count + 1}.json")
 
     def add_request(self, request: Mapping[str, Any]) -> None:
-        """Append one request (what was asked, by which version) to sweep.json."""
+        """Append a request, with the present time, to sweep.json."""
         requests = [*self.requests(), {**request, "time": datetime.now(UTC).isoformat(timespec="seconds")}]
         write_atomic(self.root / "sweep.json", _json({"schema_version": SCHEMA_VERSION, "requests": requests}))
 
     def write_search(self, search: Search) -> None:
-        """Rewrite search.json whole."""
+        """Write search.json anew."""
         write_atomic(self.root / "search.json", _json({"schema_version": SCHEMA_VERSION, **search.to_dict()}))
 
     # -- reading -----------------------------------------------------------------------------------------------------
 
     def requests(self) -> list[dict[str, Any]]:
-        """All requests, oldest first. Raises UserError where sweep.json is damaged."""
+        """Return all requests, the oldest first. Raises UserError where sweep.json is damaged."""
         path = self.root / "sweep.json"
         if not path.exists():
             return []
@@ -173,11 +180,11 @@ class ResultStore:
             return [checked_request(one) for one in content["requests"]]
         except (ValueError, KeyError, TypeError) as error:
             raise UserError(
-                f"{path} is damaged ({error}); restore it, or move it away to start its list anew"
+                f"{path} is damaged ({error}); restore it, or move it away to start a new list of requests"
             ) from error
 
     def search(self) -> Search | None:
-        """What a search did; None where the sweep is none. Raises DamagedRecord where search.json can't be read."""
+        """Return the records of a search; None for a sweep that is no search. Raises DamagedRecord."""
         path = self.root / "search.json"
         if not path.exists():
             return None
@@ -188,7 +195,7 @@ class ResultStore:
             raise DamagedRecord(f"{path}: {error}") from error
 
     def read(self, folder: Place) -> StoredTrial:
-        """One trial's records. Raises DamagedRecord, naming file and line, where one can't be read or is a link."""
+        """Return the records of the trial in ``folder``. Raises DamagedRecord, which names the file and the line."""
         refuse_link(folder)
         folder = snapshot(folder)
         content = load_record(folder / "spec.json")
@@ -208,39 +215,30 @@ class ResultStore:
         epochs = read_epochs(folder / "epochs.jsonl", imported)
         if summary and len(epochs) < summary.num_epochs:
             raise DamagedRecord(f"{folder / 'epochs.jsonl'}: {len(epochs)} epochs, {summary.num_epochs} were recorded")
-        return StoredTrial(live(folder), spec, fingerprint, epochs, summary)
+        return StoredTrial(without_snapshot(folder), spec, fingerprint, epochs, summary)
 
-    def copies(self) -> list[Place]:
-        """Descriptions (.json) of the datasets whose copies lie here, by name."""
+    def dataset_descriptions(self) -> list[Place]:
+        """Return the JSON files that describe the copies of the datasets, sorted by name."""
         found: list[Place] = [*self.data_folder.glob("*.json")]
         return sorted(found, key=lambda path: path.name)
 
-    def display_names(self) -> dict[str, str]:
-        """Names of the sweep's datasets for people, by their names in the specs."""
-        found = {}
-        for path in self.copies():
-            try:
-                content = strict_json(read_text(path))
-                found[str(content["name"])] = str(content["display_name"])
-            except (ValueError, KeyError, TypeError):
-                continue  # a damaged copy costs a nicer name, no number
-        return found
-
     def folders(self) -> Iterator[Place]:
-        """Folders of all stored trials, stale ones too, by name."""
+        """Yield the folders of all stored trials, stale trials included, sorted by name."""
         trials = snapshot(self.trials_folder)
         if trials.is_dir():
             yield from sorted(p for p in trials.iterdir() if (p / SPEC).is_file())
 
-    def names(self) -> frozenset[str]:
-        """Of all that lies among the trials' folders."""
+    def folder_names(self) -> frozenset[str]:
+        """Return the names of everything in the folder of the trials, of files and folders without a spec.json too."""
         folder = self.trials_folder
-        there = folder.is_dir() if isinstance(folder, Path) else True  # listing asks a server that anyway
-        return frozenset(path.name for path in folder.iterdir()) if there else frozenset()
+        exists = (
+            folder.is_dir() if isinstance(folder, Path) else True
+        )  # an object store lists a missing folder as empty
+        return frozenset(path.name for path in folder.iterdir()) if exists else frozenset()
 
     def read_all(self, folders: Iterable[Place]) -> Iterator[StoredTrial | ValueError]:
-        """The trials of ``folders`` in order; in the place of one that is damaged, the error that says so."""
-        return each(self._read_or_error, folders, self.root)
+        """Yield the trials in ``folders``, in order; for a damaged one, the error that says what is wrong with it."""
+        return map_files(self._read_or_error, folders, self.root)
 
     def _read_or_error(self, folder: Place) -> StoredTrial | ValueError:
         try:
@@ -249,7 +247,7 @@ class ResultStore:
             return error
 
     def trials(self) -> tuple[list[StoredTrial], list[str]]:
-        """All readable trials, stale ones too, and one line for each that is damaged."""
+        """Return all readable trials, stale ones included, and one line for each damaged trial."""
         found, damaged = [], []
         for trial in self.read_all(self.folders()):
             if isinstance(trial, StoredTrial):
@@ -261,19 +259,15 @@ class ResultStore:
     def frames(
         self,
         cache: Path | None = None,
-        progress: Progress = iter,
+        progress: ShowProgress = iter,
         *,
         write_cache: bool = True,
         previous: Frames | None = None,
     ) -> Frames:
-        """Return all records as tidy DataFrames, stale trials too; ``tunekit.store.frames.read_frames`` says how."""
+        """Return all records, those of stale trials too, as DataFrames. See ``tunekit.store.frames.read_frames``."""
         return read_frames(
             self.trials_folder, self.read_all, cache, progress, write_cache=write_cache, previous=previous
         )
-
-
-def _line(row: Mapping[str, Any]) -> str:
-    return json.dumps(row, allow_nan=False)
 
 
 def _json(content: Mapping[str, Any]) -> bytes:

@@ -1,98 +1,108 @@
-"""What a search leaves beside its trials: ``search.json``, so that nobody needs Optuna's storage to read it.
+"""What search.json holds of a search, so that it can be read without Optuna.
 
-Optuna's storage stays the truth of a running search; the driver writes this file anew from it after each ended trial.
+While a search runs, Optuna's storage is what counts. The driver writes search.json anew from it after each trial ends.
 """
 
 from collections.abc import Mapping
-from dataclasses import asdict, dataclass, field
+from dataclasses import asdict, dataclass
 from enum import StrEnum
 from typing import Any
 
 from tunekit.parsing import Scalar, is_finite, strictly
 
 ROLES = ("default", "best", "1se")
-"""What a configuration is chosen as: the study's own, the best, the cheapest within one standard error of it."""
+"""The roles of a confirmed configuration: the default of its method; the one with the best score; and the one with the
+fewest trainable parameters among those within one standard error of the best."""
 
 
 class TrialState(StrEnum):
-    """How a configuration's trial ended, in Optuna's words."""
+    """How a trial of a study ended, in Optuna's words."""
 
     COMPLETE = "complete"
-    """Every search seed trained all epochs."""
+    """All search seeds trained all epochs."""
     PRUNED = "pruned"
-    """The scheduler stopped it."""
+    """The scheduler stopped the trial."""
     FAILED = "failed"
     """A seed diverged, ran out of memory or failed."""
 
 
 @dataclass(frozen=True, kw_only=True)
 class SearchTrial:
-    """One ended configuration of a study."""
+    """One trial of a study that has ended: a configuration, trained on every search seed."""
 
     number: int
-    """Optuna's number, from 0, which is the study's default configuration."""
+    """The number of the trial in its study. Number 0 is the default configuration."""
     params: Mapping[str, Scalar]
-    """What was suggested, by parameter: ``learning_rate``, ``r``, ..."""
+    """The suggested value of each parameter: ``learning_rate``, ``r``, ..."""
     state: TrialState
+    """How the trial ended."""
     values: tuple[float, ...] | None
-    """One an objective; None for a failed trial. Scores are means over search seeds of the running best, in [0, 1]."""
+    """One value for each objective; None for a failed trial. A score is the mean over the search seeds of the best
+    score on validation, in [0, 1]."""
     epochs: int
-    """Trained for it, over its seeds; 0 where the store answered."""
+    """The number of epochs trained, over all seeds; 0 where the store already held this configuration."""
     seconds: float
-    """Spent on those epochs."""
+    """The seconds that these epochs took."""
     trial_ids: tuple[str, ...]
-    """Of its specs, one a search seed."""
+    """The ids of the trials in the store, one for each search seed."""
 
 
 @dataclass(frozen=True, kw_only=True)
-class Choice:
-    """A configuration that was trained again on fresh seeds."""
+class ConfirmedConfiguration:
+    """A configuration of a study that is trained again on fresh seeds, which confirm its score on test."""
 
     role: str
-    """One of ``ROLES``; one configuration may have several, each a Choice."""
+    """One of ``ROLES``. A configuration with several roles is listed once for each."""
     number: int
-    """The study's trial that it is."""
+    """The number of the trial of the study that has this configuration."""
     trial_ids: tuple[str, ...]
-    """Of the confirming trials, one a seed, ended or not."""
+    """The ids of the confirming trials in the store, one for each seed; they may not have ended yet."""
 
 
 @dataclass(frozen=True, kw_only=True)
 class SearchStudy:
-    """One Optuna study: a model, a dataset and a method."""
+    """One Optuna study, which searches for one model, one dataset and one method."""
 
     model: str
+    """The name of the model."""
     dataset: str
+    """The name of the dataset."""
     method: str
+    """The name of the method."""
     space: Mapping[str, Mapping[str, Any]]
-    """By parameter: ``{"type": "float", "low", "high", "log"}``, ``{"type": "int", ...}`` or ``{"type":
-    "categorical", "choices"}``."""
+    """The range of each parameter: ``{"type": "float", "low": ..., "high": ..., "log": ...}``, the same with ``"int"``,
+    or ``{"type": "categorical", "choices": [...]}``."""
     objectives: tuple[str, ...]
-    """``macro_f1``, ``num_trainable_params``, ..."""
+    """The names of what is optimised: ``macro_f1``, ``num_trainable_params``, ..."""
     directions: tuple[str, ...]
-    """``maximize`` or ``minimize``, one an objective."""
+    """``maximize`` or ``minimize`` for each objective."""
     sampler: str
+    """The name of Optuna's sampler."""
     sampler_seed: int
+    """The seed of the sampler."""
     scheduler: str
+    """The name of the scheduler that stops trials early, or ``none``."""
     seeds: tuple[int, ...]
-    """Search seeds of each configuration."""
+    """The search seeds that each configuration is trained on."""
     planned: int
-    """Trials asked for in all."""
+    """The number of trials that were asked for in all."""
     trials: tuple[SearchTrial, ...] = ()
-    """Ended ones, by number."""
-    choices: tuple[Choice, ...] = ()
+    """The trials that have ended, by number."""
+    choices: tuple[ConfirmedConfiguration, ...] = ()
+    """The configurations that are confirmed on fresh seeds."""
 
     @property
     def key(self) -> str:
-        """Model, dataset and method, unique in a search."""
+        """The model, dataset and method, which name the study within its search."""
         return f"{self.model}/{self.dataset}/{self.method}"
 
     @classmethod
     def from_dict(cls, values: Mapping[str, Any]) -> "SearchStudy":
-        """The study of ``to_dict``. Raises ValueError on a missing, unknown or mistyped field."""
+        """Return the study that ``to_dict`` gave. Raises ValueError on a missing, unknown or mistyped field."""
         study = strictly(cls, values)
         try:
             trials = tuple(_trial(one) for one in study.trials)  # type: ignore[arg-type]
-            choices = tuple(strictly(Choice, _tuples(one, "trial_ids")) for one in study.choices)  # type: ignore[arg-type]
+            choices = tuple(_confirmed(one) for one in study.choices)  # type: ignore[arg-type]
             lists = {name: tuple(getattr(study, name)) for name in ("objectives", "directions", "seeds")}
         except (TypeError, KeyError) as error:
             raise ValueError(f"SearchStudy: {error}") from error
@@ -101,7 +111,7 @@ class SearchStudy:
         return found
 
     def to_dict(self) -> dict[str, Any]:
-        """All fields as JSON values."""
+        """Return all fields as JSON values."""
         return asdict(self)
 
 
@@ -109,28 +119,35 @@ class SearchStudy:
 class Search:
     """All studies of one search."""
 
-    studies: tuple[SearchStudy, ...] = field(default=())
+    studies: tuple[SearchStudy, ...] = ()
+    """One study for each model, dataset and method."""
 
     @classmethod
     def from_dict(cls, values: Mapping[str, Any]) -> "Search":
-        """The search of ``to_dict``. Raises ValueError where it is not one."""
+        """Return the search that ``to_dict`` gave. Raises ValueError where ``values`` is no search."""
         if not isinstance(values, Mapping) or not isinstance(values.get("studies"), list):
             raise ValueError("search.json holds no list of studies")
         return cls(tuple(SearchStudy.from_dict(one) for one in values["studies"]))
 
     def to_dict(self) -> dict[str, Any]:
-        """All fields as JSON values."""
+        """Return all fields as JSON values."""
         return asdict(self)
 
 
+def _confirmed(values: Mapping[str, Any]) -> ConfirmedConfiguration:
+    """Return the configuration that a JSON object holds. Raises ValueError where it holds none."""
+    return strictly(ConfirmedConfiguration, _tuples(values, "trial_ids"))
+
+
 def _trial(values: Mapping[str, Any]) -> SearchTrial:
+    """Return the trial that a JSON object holds. Raises ValueError where it holds none."""
     found = strictly(SearchTrial, _tuples(values, "trial_ids", "values"))
     object.__setattr__(found, "state", TrialState(found.state))
     return found
 
 
 def _check_study(study: SearchStudy) -> None:
-    """Raise ValueError, naming the place, on a value of another kind than its field says."""
+    """Raise ValueError, which names the field, where a value is not of the kind that its field asks for."""
     numbers = [trial.number for trial in study.trials]
     checks = {
         "names are texts": _texts(study.model, study.dataset, study.method, study.sampler, study.scheduler),
@@ -161,6 +178,7 @@ def _check_study(study: SearchStudy) -> None:
 
 
 def _is_range(given: Any) -> bool:
+    """Return whether a JSON value is a range, as ``SearchStudy.space`` describes it."""
     if not isinstance(given, Mapping):
         return False
     if given.get("type") == "categorical":
@@ -178,6 +196,7 @@ def _wholes(*values: Any) -> bool:
 
 
 def _tuples(values: Mapping[str, Any], *names: str) -> dict[str, Any]:
+    """Return a JSON object whose lists under ``names`` are tuples. Raises ValueError where it is no object."""
     if not isinstance(values, Mapping):
         raise ValueError(f"expected an object, got {type(values).__name__}")
     return {key: tuple(value) if key in names and value is not None else value for key, value in values.items()}

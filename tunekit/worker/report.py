@@ -10,7 +10,7 @@ from tunekit.store.records import running_best
 
 OBJECTIVE = "objective"
 """The key, in a search's results, of the best validation score so far, as a mean over the search seeds."""
-MEANS = ("train_loss", "val_loss", "val_accuracy", "val_macro_f1", "epoch_seconds")
+MEANS = tuple(one.name for one in fields(EpochRecord) if one.name.startswith(("train_loss", "val_", "epoch_seconds")))
 """The fields of epoch records that a search's results hold beside the objective, as means over the search seeds."""
 
 
