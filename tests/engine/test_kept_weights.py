@@ -15,6 +15,8 @@ from tunekit.planning.estimate import checkpoint_bytes, kept_weights_bytes
 from tunekit.schema import Status
 from tunekit.store.result_store import ResultStore
 
+pytestmark = pytest.mark.slow
+
 EPOCHS = 4
 
 

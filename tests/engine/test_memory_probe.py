@@ -46,6 +46,7 @@ def test_the_graph_keeps_what_the_closed_form_says_to_the_byte(kind, method, par
         assert count_parameters(member.model) == (count.trainable, count.total)
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize(("shape", "rate"), [(BERT_WIDE, 0.1), (MINILM_WIDE, 0.0)])
 @pytest.mark.parametrize("method", ["full", "adapter", "pfeiffer", "lora"])
 def test_real_widths_agree_and_a_step_is_not_under_predicted(shape, method, rate):
