@@ -60,11 +60,11 @@ def rows_of(model: str, method: str, path: str, batches: list[tuple[int, int]], 
     )
     config, small = config_of(MODELS[model].shape, PATHS[path]), (REAL[1],) * REAL[0]
     member = member_of(config, spec, small, NUM_LABELS, "cuda" if gpu else "cpu")
-    shape = Shape.of(member.model.config.to_dict())
+    shape = Shape.from_config(member.model.config.to_dict())
     works = {
         (batch, length): Work(
             shape=shape, method=method, params=spec.method_params, num_labels=NUM_LABELS,
-            sizes=BatchSizes.of((length,) * batch),
+            sizes=BatchSizes.from_lengths((length,) * batch),
         )
         for batch, length in [REAL, *batches]
     }  # fmt: skip

@@ -28,17 +28,19 @@ def predicted_peak(
     ``config`` holds the values of the model's config.json. Return None where model or method have no closed form.
     """
     try:
-        shape = Shape.of(config)
+        shape = Shape.from_config(config)
     except NoClosedForm:
         return None
     train = splits["train"].tokens.lengths
     sizes = {
-        BatchSizes.of(train[indices].tolist(), gpu=gpu)
+        BatchSizes.from_lengths(train[indices].tolist(), gpu=gpu)
         for epoch in range(1, spec.epochs + 1)
         for indices in batches(len(train), spec, epoch)
     }
     longest = int(max(split.tokens.lengths.max() for split in splits.values()))
-    scored = BatchSizes.of((longest,) * max(1, min(EVAL_TOKENS // longest, max(map(len, splits.values())))), gpu=gpu)
+    scored = BatchSizes.from_lengths(
+        (longest,) * max(1, min(EVAL_TOKENS // longest, max(map(len, splits.values())))), gpu=gpu
+    )
 
     def peak(one: BatchSizes) -> int:
         work = Work(
