@@ -104,7 +104,7 @@ class Attempt:
     @property
     def pack_size(self) -> int:
         """The number of trials in the largest pack that this trial has trained in, as far as this attempt knows."""
-        return self.run.built.execution["pack_size"] if self.run else self._pack_size
+        return int(self.run.built.execution["pack_size"] or 1) if self.run else self._pack_size
 
     def report(self) -> TrialReport:
         """Return the trial as it is now, with the notes since the last report."""
