@@ -32,7 +32,7 @@ from tunekit.planning.plan import Plan, PlannedTrial, PlanState
 from tunekit.planning.resolve import plan_sweep
 from tunekit.planning.resources import Resources
 from tunekit.schema import TrialSpec
-from tunekit.search.confirm import best_yaml, choices_of, chosen_specs, confirming
+from tunekit.search.confirm import best_yaml, chosen_specs, confirmed_configurations, confirming
 from tunekit.search.optuna_storage import open_storage, redacted
 from tunekit.search.request import SearchPreset, SearchRequest, resolve_search
 from tunekit.search.study import Study
@@ -88,10 +88,10 @@ def _run(
     former = store.search()
     choices = {one.key: one.choices for one in former.studies} if former else {}
     studies = [Study(plan, storage, request.sweep.name, choices.get(plan.key, ())) for plan in request.plans]
-    again = sum(study.recover() for study in studies)
+    again = sum(study.requeue_interrupted() for study in studies)
     if again:
         say(f"{again} trials that a dead driver left running are queued again")
-    searching = any(study.wants for study in studies)
+    searching = any(study.has_trials_left for study in studies)
     if searching:
         resources = _prepared(args, request, store, resources, say)
         store.add_request(_request(args, request, []))
@@ -138,12 +138,12 @@ def _choose(args: SearchArgs, request: SearchRequest, store: ResultStore, studie
         if request.choose in roles:
             best.append(roles[request.choose][1])
         if request.confirm_seeds:
-            study.choices = choices_of(roles, request.confirm_seeds)
+            study.choices = confirmed_configurations(roles, request.confirm_seeds)
             confirmed += [one for _, spec in roles.values() for one in confirming(spec, request.confirm_seeds)]
     _record(store, studies)
     if best:
         flags = _data_flags(args) if request.sweep.own_data else ""
-        text = best_yaml(best, request.sweep, request.confirm_seeds, flags)
+        text = best_yaml(best, request.sweep, request.confirm_seeds, store.root, flags)
         write_atomic(store.root / "best.yaml", text.encode())
     unique = {spec.trial_id: spec for spec in confirmed}
     order = {seed: place for place, seed in enumerate(request.confirm_seeds)}

@@ -22,7 +22,7 @@ from tunekit.runner.trainables import SearchClient, SearchTrainable
 from tunekit.schema import Status, TrialSpec, slug
 from tunekit.search.outcome import ConfigurationOutcome, outcome_of
 from tunekit.search.space import shown_params
-from tunekit.search.study import STORAGE_ERRORS, Asked, Study
+from tunekit.search.study import STORAGE_ERRORS, Study, Suggestion
 from tunekit.storage.lease import Lease, Superseded
 from tunekit.store.records import StoredTrial
 from tunekit.store.result_store import ResultStore
@@ -38,9 +38,9 @@ class Live:
     """A configuration that trains."""
 
     study: Study
-    asked: Asked
+    asked: Suggestion
     curve: list[float] = field(default_factory=list)
-    twins: list[Asked] = field(default_factory=list)
+    twins: list[Suggestion] = field(default_factory=list)
     """Later suggestions of the same, which end with it."""
 
 
@@ -116,10 +116,10 @@ class StudySearcher(Searcher):
 
     def _suggest(self, trial_id: str) -> dict[str, Any] | str:
         while self.broken is None:
-            wanting = [study for study in self.studies if study.wants]
+            wanting = [study for study in self.studies if study.has_trials_left]
             if not wanting:
                 break
-            study = min(wanting, key=lambda one: one.num_asked)
+            study = min(wanting, key=lambda one: one.num_suggested)
             asked = study.ask()
             params = shown_params(asked.trial.params)
             self.progress.started(study.plan.key, asked.number, params)
@@ -147,10 +147,10 @@ class StudySearcher(Searcher):
         folder = store.claim_folder(spec, study.plan.fingerprint)
         return store.read(folder) if (folder / "spec.json").exists() else None
 
-    def _outcome(self, study: Study, asked: Asked) -> ConfigurationOutcome | None:
+    def _outcome(self, study: Study, asked: Suggestion) -> ConfigurationOutcome | None:
         return outcome_of([self._stored(study, spec) for spec in asked.specs], study.plan.objectives)
 
-    def _tell(self, study: Study, asked: Asked, outcome: ConfigurationOutcome, *, trained: bool) -> bool:
+    def _tell(self, study: Study, asked: Suggestion, outcome: ConfigurationOutcome, *, trained: bool) -> bool:
         repeated = study.tell(asked, outcome)
         self.record()
         self.progress.ended(study.plan.key, asked.number, outcome, trained=trained)

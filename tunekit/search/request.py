@@ -1,4 +1,4 @@
-"""What a search's command names, found and checked: the sweep, a plan for each study, and what is confirmed after."""
+"""The arguments of a search, checked and turned into a sweep, a plan for each study and the seeds that confirm."""
 
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, replace
@@ -12,37 +12,46 @@ from tunekit.schema import TrialSpec
 from tunekit.search.optuna_storage import check_url
 from tunekit.search.outcome import Objective, parse_objectives
 from tunekit.search.space import Space, check_space, first_trial, load_space
-from tunekit.search.study import SAMPLERS, StudyPlan
+from tunekit.search.study_plan import SAMPLERS, StudyPlan
 
 FIRST_SEARCH_SEED = 1001
+"""The first seed that configurations are searched on, far from the seeds that a user would confirm on."""
 SCHEDULERS = ("asha", "none")
 CHOICES = ("best", "1se")
+"""The roles of the configuration in best.yaml: the best score, or the fewest parameters within one standard error."""
 VAL_FRACTION = 0.1
-"""Share of train that becomes the validation part of a dataset without one, where none is given."""
+"""The share of train that becomes the validation part, of a dataset without one and where --val-fraction is not
+given."""
 
 
 @dataclass(frozen=True, kw_only=True)
 class SearchPreset:
-    """A built-in search."""
+    """A search that comes with tunekit."""
 
     blocks: Sequence[Block]
-    """What is searched; their seeds give way to the search's own."""
+    """The models, datasets, methods and settings. The seeds of the blocks are replaced by the search seeds."""
     trials: int
+    """The number of trials of each study."""
     confirm_seeds: tuple[int, ...] = ()
+    """The seeds on which selected configurations are confirmed."""
 
 
 @dataclass(frozen=True)
 class SearchRequest:
-    """Everything the arguments name."""
+    """Everything that the arguments of a search stand for."""
 
     sweep: ResolvedSweep
+    """The models and datasets of the search, and the default configuration of each study as a spec."""
     plans: list[StudyPlan]
+    """One plan for each study."""
     confirm_seeds: tuple[int, ...]
+    """The seeds on which selected configurations are confirmed; none without confirmation."""
     choose: str
+    """The role of the configurations in best.yaml, one of ``CHOICES``."""
 
 
 def resolve_search(args: SearchArgs, presets: Mapping[str, SearchPreset]) -> SearchRequest:
-    """The search that ``args`` names. Raises UserError on anything unknown or at odds with itself."""
+    """Return the search that ``args`` ask for. Raises UserError on an unknown name and on arguments that contradict."""
     name = args.preset or "study"
     preset = preset_of(name, presets)
     for flag, value, known in (
@@ -67,9 +76,11 @@ def resolve_search(args: SearchArgs, presets: Mapping[str, SearchPreset]) -> Sea
         check_url(args.optuna_storage)
     seeds = tuple(range(FIRST_SEARCH_SEED, FIRST_SEARCH_SEED + args.seeds_per_trial))
     confirm = preset.confirm_seeds if args.confirm_seeds is None else args.confirm_seeds
-    seen = sorted(set(confirm) & set(seeds))
-    if seen:
-        raise UserError(f"--confirm-seeds {' '.join(map(str, seen))} were searched on; confirm on seeds that were not")
+    reused = sorted(set(confirm) & set(seeds))
+    if reused:
+        raise UserError(
+            f"--confirm-seeds {' '.join(map(str, reused))} were searched on; confirm on seeds that were not"
+        )
     sweep = resolve_blocks(args, preset.blocks, _name(name), seeds[:1])
     spaces = load_space(args.space, sorted({spec.method for spec in sweep.specs})) if args.space else {}
     plans = [_plan(args, sweep, spec, spaces.get(spec.method, {}), objectives, seeds, trials) for spec in sweep.specs]
@@ -79,7 +90,7 @@ def resolve_search(args: SearchArgs, presets: Mapping[str, SearchPreset]) -> Sea
 
 
 def _name(preset: str) -> str:
-    """The sweep of a search is not the grid's of the same preset."""
+    """Return the name of a search's sweep, which differs from the name of the grid of the same preset."""
     return "search" if preset == "study" else f"search-{preset}"
 
 
@@ -92,8 +103,9 @@ def _plan(
     seeds: tuple[int, ...],
     trials: int,
 ) -> StudyPlan:
-    own = sweep.own_data.get(spec.dataset)
-    has_dev = "val" in (own.splits if own else DATASETS[spec.dataset].num_rows)
+    """Return the plan of one study. Raises UserError where there is no validation part or the space is wrong."""
+    user_data = sweep.own_data.get(spec.dataset)
+    has_dev = "val" in (user_data.splits if user_data else DATASETS[spec.dataset].num_rows)
     fraction = 0.0 if has_dev else VAL_FRACTION if args.val_fraction is None else args.val_fraction
     if not has_dev and not fraction:
         raise UserError(f"{spec.dataset} has no dev part to choose on; give a --val-fraction above 0")
