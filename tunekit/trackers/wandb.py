@@ -1,13 +1,17 @@
-"""Weights & Biases: a project a sweep, a run a trial; offline, in ``<sweep>/wandb``, where there is no API key."""
+"""Weights & Biases, with a project for each sweep and a run for each trial.
+
+Without an API key the runs are written offline, in ``<sweep>/wandb``.
+"""
 
 import netrc
 import os
 import re
 import shutil
 from pathlib import Path
+from typing import Any
 from urllib.parse import urlsplit
 
-os.environ.setdefault("WANDB_SILENT", "true")  # before the import: W&B would write among our lines
+os.environ.setdefault("WANDB_SILENT", "true")  # set before the import, since W&B would print lines of its own
 
 import wandb  # noqa: E402
 
@@ -15,19 +19,21 @@ from tunekit.store.records import StoredTrial  # noqa: E402
 from tunekit.trackers.tracker import metrics, parameters, results, run_key, run_name  # noqa: E402
 
 INIT_SECONDS = 30
+"""The longest wait for the server at the start of a run."""
 HOST = "https://api.wandb.ai"
+"""The server where WANDB_BASE_URL names no other."""
 
 
 class WandbTracker:
-    """Online, a run goes on where the server has it; offline, a driver that finds more on record writes it anew."""
+    """Sends runs. Online, a run continues after the epochs that the server has; offline, each driver writes it anew."""
 
     def __init__(self, sweep: Path) -> None:
         self.sweep, self.mode = sweep, mode()
-        self._open: dict[str, tuple[object, int]] = {}
-        """By run_key: the run and the epochs it has."""
+        self._open: dict[str, tuple[Any, int]] = {}
+        """Each unfinished run, and the number of epochs that were sent, by run_key."""
 
     def sync(self, trial: StoredTrial) -> None:
-        """As ``Tracker.sync``. Raises wandb's errors where the server does not take it."""
+        """Send what is missing, see ``Tracker.sync``. Raises the errors of wandb where the server refuses it."""
         key = run_key(trial)
         mark = self.sweep / "wandb" / f"{key}.ended"
         if key not in self._open:
@@ -45,7 +51,7 @@ class WandbTracker:
             mark.write_text(trial.summary.status.value, encoding="utf-8")
 
     def close(self) -> None:
-        """Finish what has not ended: the next driver goes on with it."""
+        """Finish the runs of trials that have not ended; the next driver resumes them."""
         for run, _ in self._open.values():
             run.finish()
 
@@ -69,7 +75,10 @@ class WandbTracker:
 
 
 def mode() -> str:
-    """WANDB_MODE, else online where a key is at hand: W&B would ask for one, and nobody may sit there to answer."""
+    """Return WANDB_MODE or, where it is not set, ``online`` with an API key and ``offline`` without.
+
+    Online without a key, W&B would ask for one at a terminal where nobody may sit.
+    """
     if os.environ.get("WANDB_MODE"):
         return os.environ["WANDB_MODE"]
     if os.environ.get("WANDB_API_KEY"):
