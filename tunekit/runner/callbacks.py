@@ -100,7 +100,7 @@ class TrackerCallback(tune.Callback):
 
     def on_trial_result(self, iteration: int, trials: list[Trial], trial: Trial, result: dict, **info: object) -> None:
         """An epoch was recorded."""
-        self.feeds.touch(specs_of(trial))
+        self.feeds.add(specs_of(trial))
 
     def on_trial_complete(self, iteration: int, trials: list[Trial], trial: Trial, **info: object) -> None:
         """A trial ended."""
@@ -112,7 +112,7 @@ class TrackerCallback(tune.Callback):
 
     def _ended(self, trial: Trial) -> None:
         specs = specs_of(trial)
-        self.feeds.touch(specs)
+        self.feeds.add(specs)
         for spec in specs:
             try:
                 summary = self.store.read(self.store.folder(spec)).summary

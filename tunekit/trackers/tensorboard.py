@@ -19,7 +19,7 @@ STATE = "tunekit.json"
 
 
 class TensorBoardTracker:
-    """Writes runs. The first ``sync`` of a driver that finds new records writes the run anew; later ones append to it."""
+    """Writes runs. A driver with new records first writes the run anew, and then appends to it."""
 
     def __init__(self, sweep: Path) -> None:
         self.root = sweep / "tensorboard"

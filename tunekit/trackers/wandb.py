@@ -25,7 +25,7 @@ HOST = "https://api.wandb.ai"
 
 
 class WandbTracker:
-    """Sends runs. Online, a run continues after the epochs that the server has; offline, each driver writes it anew."""
+    """Sends runs. Online, a run continues after its last epoch; offline, a driver with new records writes it anew."""
 
     def __init__(self, sweep: Path) -> None:
         self.sweep, self.mode = sweep, mode()
@@ -39,7 +39,7 @@ class WandbTracker:
         if key not in self._open:
             if trial.summary and mark.exists() and mark.read_text(encoding="utf-8") == trial.summary.status.value:
                 return
-            self._open[key] = self._begun(trial)
+            self._open[key] = self._start(trial)
         run, written = self._open[key]
         for record in trial.epochs[written:]:
             run.log(metrics(record), step=record.epoch)
@@ -55,14 +55,15 @@ class WandbTracker:
         for run, _ in self._open.values():
             run.finish()
 
-    def _begun(self, trial: StoredTrial) -> tuple[object, int]:
+    def _start(self, trial: StoredTrial) -> tuple[Any, int]:
+        """Start or resume a run. Return it and the number of epochs that it has."""
         key = run_key(trial)
         folder = self.sweep / "wandb"
         folder.mkdir(parents=True, exist_ok=True)
         if self.mode == "offline":
             for former in folder.glob(f"offline-run-*-{key}"):
                 shutil.rmtree(former)
-        # No console, no machine statistics, no code and no command line: only what the store holds of the trial.
+        # Only the records of the trial are sent: no console, no statistics of the machine, no code, no command line.
         settings = wandb.Settings(
             silent=True, console="off", x_disable_stats=True, x_disable_meta=True, disable_git=True, save_code=False,
             disable_code=True, init_timeout=INIT_SECONDS,
