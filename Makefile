@@ -4,14 +4,22 @@ PYTHON ?= python3
 TORCH_INDEX ?=
 BIN := .venv/bin
 STAMP := .venv/.installed
+DOCS_STAMP := .venv/.installed-docs
+# Not empty: the wheel's test takes the libraries from .venv, which saves minutes and gigabytes.
+QUICK ?=
+PIP := $(BIN)/python -m pip install --quiet --disable-pip-version-check -c constraints.txt
 
-.PHONY: demo test faults check audit format clean
+.PHONY: demo test test-fast faults check docs wheel-test audit format clean
 
 demo: $(STAMP)
 	$(BIN)/python sweeps/main_grid.py --preset demo
 
 test: $(STAMP)
-	$(BIN)/python -m pytest -n 2 --dist loadfile
+	$(BIN)/python -m pytest -n 2 --no-loadscope-reorder
+
+# The inner loop: the tests that need no Ray and no real model's weights and take no more than seconds.
+test-fast: $(STAMP)
+	$(BIN)/python -m pytest -n 2 -m "not faults and not ray and not model and not slow"
 
 # Tests that kill processes and wait for minutes; what they measure goes into docs/reliability.md.
 faults: $(STAMP)
@@ -25,6 +33,14 @@ check: $(STAMP)
 	$(BIN)/ruff check .
 	$(BIN)/mypy
 
+# The site in site/: the pages of docs/ and an API reference from the docstrings; a broken link is an error.
+docs: $(DOCS_STAMP)
+	$(BIN)/python -m mkdocs build --strict
+
+# The wheel in an environment of its own, away from this checkout: a sweep, its report and the notebook.
+wheel-test: $(STAMP)
+	TORCH_INDEX="$(TORCH_INDEX)" $(BIN)/python .ci/wheel_test.py $(if $(QUICK),--quick)
+
 # Known advisories of what is installed; says "not audited" where their service can't be asked.
 audit: $(STAMP)
 	$(BIN)/python .ci/audit.py
@@ -34,11 +50,15 @@ format: $(STAMP)
 	$(BIN)/ruff check --fix .
 
 clean:
-	rm -rf .venv
+	rm -rf .venv site
 
 # torch goes first: its wheel decides between the CPU and the CUDA build.
 $(STAMP): pyproject.toml constraints.txt
 	$(PYTHON) -m venv .venv
-	$(BIN)/python -m pip install --quiet --disable-pip-version-check -c constraints.txt $(if $(TORCH_INDEX),--index-url $(TORCH_INDEX)) torch
-	$(BIN)/python -m pip install --quiet --disable-pip-version-check -c constraints.txt -e ".[demo,dev]"
+	$(PIP) $(if $(TORCH_INDEX),--index-url $(TORCH_INDEX)) torch
+	$(PIP) -e ".[demo,dev]"
 	touch $(STAMP)
+
+$(DOCS_STAMP): $(STAMP)
+	$(PIP) -e ".[docs]"
+	touch $(DOCS_STAMP)

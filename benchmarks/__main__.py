@@ -1,4 +1,7 @@
-"""python -m benchmarks NAME [--quick] [--json FILE]    one benchmark: ours against what users run today, as ratios"""
+"""Run one benchmark: tunekit against what users run today, as ratios.
+
+``python -m benchmarks NAME [--quick] [--json FILE]``
+"""
 
 import importlib
 import pkgutil
@@ -15,7 +18,7 @@ import benchmarks
 from benchmarks.harness import Benchmark, record, write_record
 
 BAD_INPUT = 2
-NOT_BENCHMARKS = ("empty", "harness", "__main__", "peers", "small", "trial", "workers")
+NOT_BENCHMARKS = ("answers", "empty", "harness", "__main__", "peers", "small", "trial", "workers")
 
 
 @dataclass(frozen=True)
@@ -23,21 +26,21 @@ class Arguments:
     """Run one benchmark and print its ratios."""
 
     name: Annotated[str, tyro.conf.Positional]
-    """Which benchmark; a module of this folder with a function ``run``."""
+    """The benchmark: a module of this folder with a function ``run``."""
     quick: bool = False
-    """Small sizes: shows that it runs, and no more."""
+    """Take small sizes, which show only that the benchmark runs."""
     json: Path | None = None
-    """File to write the ratios to, with hardware, versions and commit."""
+    """The file that the ratios are written to, with hardware, versions and commit."""
 
 
 def names() -> list[str]:
-    """All benchmarks."""
+    """Return the names of all benchmarks, sorted."""
     found = (module.name for module in pkgutil.iter_modules(benchmarks.__path__) if not module.ispkg)
     return sorted(name for name in found if name not in NOT_BENCHMARKS)
 
 
 def main(arguments: list[str]) -> int:
-    """Run one; 0 when done, 2 for a name that is none."""
+    """Run one benchmark and return the exit code: 0 when it is done, 2 where there is no benchmark of that name."""
     args = tyro.cli(Arguments, prog="python -m benchmarks", args=arguments)
     console = Console(highlight=False, soft_wrap=True, markup=False)
     if args.name not in names():

@@ -22,8 +22,8 @@ from scipy import stats
 
 from benchmarks.harness import Outcome
 from benchmarks.trial import Case, case_of, pack_of, prepared_of
-from tunekit.engine.scoring import scores
 from tunekit.engine.train import LabelledSplit
+from tunekit.tasks.classification import label_scores
 
 RATES = {"full": 5e-4, "adapter": 2e-3, "lora": 5e-3}
 """So high that a few epochs of a few rows teach every method something."""
@@ -95,7 +95,9 @@ def of_trainer(case: Case) -> float:
 
 
 def _macro_f1(case: Case, logits: np.ndarray) -> float:
-    return scores(_scored(case).labels, logits.argmax(axis=1), len(prepared_of(case).data.label_names))["macro_f1"]
+    return label_scores(_scored(case).labels, logits.argmax(axis=1), len(prepared_of(case).data.label_names))[
+        "macro_f1"
+    ]
 
 
 def _scored(case: Case) -> LabelledSplit:

@@ -1,7 +1,7 @@
 """What durability costs: records and checkpoints on against off, on the same trial with epochs of about a second.
 
-Off, an epoch is trained and scored and nothing of it is written. Epochs are made a second long by the number of
-training rows, found by two first epochs on this machine.
+With writing off, an epoch is trained and scored, and nothing is written. Epochs take about a second: the number of
+training rows is chosen by two first epochs on this machine.
 """
 
 import tempfile
@@ -10,6 +10,7 @@ from dataclasses import replace
 from functools import partial
 from pathlib import Path
 from typing import Any
+from unittest import mock
 
 from benchmarks.harness import Outcome, interleaved, ratio_of
 from tunekit.data.base import DATASETS
@@ -23,11 +24,11 @@ from tunekit.schema import TrialSpec
 
 EPOCH_SECONDS = 1.0
 ROWS = 64
-"""Training rows of the epoch that tells how many make a second."""
+"""Training rows of the epoch by which the number of rows is chosen."""
 
 
 def run(quick: bool) -> Outcome:
-    """``durability/METHOD``: seconds without writing over seconds with it, 1 where it costs nothing."""
+    """Return ``durability/METHOD``: seconds without writing over seconds with it, which is 1 where writing is free."""
     model, epochs, repeats = ("tiny-bert", 4, 2) if quick else ("minilm", 20, 3)
     ratios, figures = {}, {}
     for method in ("lora", "full"):
@@ -64,37 +65,39 @@ def _spec(model: str, method: str, epochs: int) -> TrialSpec:
 
 
 def _a_second_long(spec: TrialSpec, folder: Path) -> TrialSpec:
-    """``spec`` with as many training rows as make an epoch of a second, scoring included, if the data has them."""
+    """Return ``spec`` with as many training rows as an epoch of a second takes, scoring included, or all rows."""
     trial = _begun(spec, folder)
     trial.train_epoch()
-    fewer = trial.train_epoch().epoch_seconds
-    rows = round(ROWS * EPOCH_SECONDS / fewer)
+    start = time.perf_counter()
+    trial.train_epoch()
+    rows = round(ROWS * EPOCH_SECONDS / (time.perf_counter() - start))
     return replace(spec, train_limit=max(8, min(rows, DATASETS["demo"].num_rows["train"])))
 
 
 def _durable(spec: TrialSpec, writing: list[float]) -> float:
-    """Seconds of a trial's epochs; those spent in writing are added to ``writing``."""
+    """Return the seconds of a trial's epochs, and append to ``writing`` the seconds that went into writing."""
     with tempfile.TemporaryDirectory() as folder:
         trial = _begun(spec, Path(folder))
-        record, spent = trial._record, []
+        record = trial._record
+        spent: list[float] = []
 
         def timed(*arguments: Any) -> None:
             start = time.perf_counter()
             record(*arguments)
             spent.append(time.perf_counter() - start)
 
-        trial._record = timed
-        seconds = _epochs(trial)
+        with mock.patch.object(trial, "_record", timed):
+            seconds = _epochs(trial)
     writing.append(sum(spent))
     return seconds
 
 
 def _bare(spec: TrialSpec) -> float:
-    """Seconds of a trial's epochs of which nothing is written."""
+    """Return the seconds of a trial's epochs where nothing is written."""
     with tempfile.TemporaryDirectory() as folder:
         trial = _begun(spec, Path(folder))
-        trial._record = lambda record, trained, frames: trial.records.append(record)
-        return _epochs(trial)
+        with mock.patch.object(trial, "_record", lambda record, trained, frames: trial.records.append(record)):
+            return _epochs(trial)
 
 
 def _epochs(trial: TrialRun) -> float:

@@ -5,7 +5,7 @@ Only the run in the actor is replaced, by one that writes the records of each ep
 
 import time
 from collections.abc import Callable, Sequence
-from contextlib import redirect_stdout
+from contextlib import redirect_stderr
 from pathlib import Path
 from typing import Any
 from unittest import mock
@@ -14,28 +14,31 @@ import pandas as pd
 
 from tunekit.commands.console import Progress
 from tunekit.engine.job import Job
-from tunekit.engine.summary import SCORED, Built, summarise
+from tunekit.engine.summary import Built, summarise
 from tunekit.methods.base import complete_params
 from tunekit.models.loading import resolve_model
 from tunekit.planning.blocks import Block
-from tunekit.planning.resolve import ResolvedSweep, plan_sweep
+from tunekit.planning.plan import plan_sweep
+from tunekit.planning.resolve import ResolvedSweep
 from tunekit.planning.resources import Resources
 from tunekit.runner import grid
-from tunekit.runner.nodes import Driver
 from tunekit.runner.trainables import TrialTrainable
 from tunekit.schema import EpochRecord, Status, TrialSpec, TrialSummary
 from tunekit.storage.lease import acquire, check_current
 from tunekit.store.result_store import ResultStore
+from tunekit.tasks import task_of
+from tunekit.worker import attempt
 
 MODEL, DATASET, METHOD = "tiny-bert", "demo", "full"
 
 
 class EmptyRun:
-    """In the place of ``TrialRun``: writes what a trial with its test part sealed writes, one step an epoch."""
+    """Stands in for ``TrialRun``: it writes what a trial with a sealed test split writes, with one step an epoch."""
 
     def __init__(self, job: Job, log: Callable[[str], None]) -> None:
         check_current(job.sweep, job.start)
-        self.job, self.store, self.records = job, ResultStore(job.sweep), []
+        self.job, self.store = job, ResultStore(job.sweep)
+        self.records: list[EpochRecord] = []
         self.folder = self.store.open_trial(job.spec, job.fingerprint)
         self.built = Built(0, 0, None, {"pack_size": 1})
         log(f"{job.spec.label}: epoch 1 of {job.spec.epochs} begins")
@@ -46,9 +49,9 @@ class EmptyRun:
         return len(self.records) >= self.job.spec.epochs
 
     def train_epoch(self) -> None:
-        """Record an epoch."""
+        """Write the records of the next epoch."""
         check_current(self.job.sweep, self.job.start)
-        unscored = dict.fromkeys(SCORED)
+        unscored = dict.fromkeys(task_of(DATASET).score_names)
         epoch = len(self.records) + 1
         self.records.append(
             EpochRecord(
@@ -62,9 +65,9 @@ class EmptyRun:
         self.store.write_epochs(self.folder, self.records)
 
     def finish(self) -> TrialSummary:
-        """Write the summary."""
+        """Write the trial's summary and return it."""
         check_current(self.job.sweep, self.job.start)
-        summary = summarise(self.records, Status.COMPLETED, built=self.built)
+        summary = summarise(self.records, Status.COMPLETED, task=task_of(DATASET), built=self.built)
         self.store.write_summary(self.folder, summary)
         return summary
 
@@ -72,20 +75,18 @@ class EmptyRun:
 class EmptyTrainable(TrialTrainable):
     """The grid's trainable over ``EmptyRun``."""
 
-    def setup(self, config: dict[str, Any], jobs: dict[str, Job], driver: Driver | None = None) -> None:
-        """Replace the run in this actor's process, then be as the grid's."""
-        from tunekit.worker import attempt
-
-        attempt.TrialRun = EmptyRun
-        super().setup(config, jobs, driver)
+    def setup(self, *arguments: Any, **options: Any) -> None:
+        """Put ``EmptyRun`` in the place of ``TrialRun`` for as long as this actor's process lives."""
+        mock.patch.object(attempt, "TrialRun", EmptyRun).start()
+        super().setup(*arguments, **options)
 
 
 Ends = list[float]
-"""When each trial ended, seconds, in order."""
+"""The times, in seconds, at which trials ended, in order."""
 
 
 class Timed(Progress):
-    """The grid's display, which notes when trials end, and ``measure()`` after each."""
+    """The grid's display, which also notes when each trial ends and what ``measure()`` gives then."""
 
     measure: Callable[[], Any] = staticmethod(lambda: None)
 
@@ -95,14 +96,14 @@ class Timed(Progress):
         self.measured: list[Any] = []
 
     def ended(self, trial_id: str, status: Status) -> None:
-        """A trial ended."""
+        """Note that a trial ended."""
         super().ended(trial_id, status)
         self.ends.append(time.perf_counter())
         self.measured.append(self.measure())
 
 
 def specs_of(num_trials: int, epochs: int, seeds: int = 5) -> list[TrialSpec]:
-    """Trials in cells of ``seeds`` that differ in their learning rate, test sealed."""
+    """Return trials in cells of ``seeds`` trials; cells differ in their learning rate. The test split is sealed."""
     params = complete_params(METHOD, {})
     return [
         TrialSpec(
@@ -114,18 +115,21 @@ def specs_of(num_trials: int, epochs: int, seeds: int = 5) -> list[TrialSpec]:
 
 
 def sweep_of(specs: Sequence[TrialSpec]) -> ResolvedSweep:
-    """What a command finds of a grid of ``specs``."""
+    """Return the resolved sweep of a grid of ``specs``."""
     block = Block(models=(MODEL,), datasets=(DATASET,), methods=(METHOD,), seeds=(1,))
     return ResolvedSweep("sweep", [block], list(specs), {MODEL: resolve_model(MODEL)}, {}, {})
 
 
 def run_empty(specs: Sequence[TrialSpec], root: Path, measure: Callable[[], Any] = lambda: None) -> Timed:
-    """Run ``specs`` into the store at ``root``; Ray is there. Raises RuntimeError where one did not complete."""
+    """Run ``specs`` into the store at ``root``, with Ray started, and return the display with its times.
+
+    Raises RuntimeError where a trial did not complete.
+    """
     store = ResultStore(root)
     plan, lease, ref = plan_sweep(sweep_of(specs), store), acquire(store.root), resolve_model(MODEL)
     with (
         (root.parent / "events").open("w") as events,
-        redirect_stdout(events),
+        redirect_stderr(events),
         mock.patch.object(grid, "TrialTrainable", EmptyTrainable),
     ):
         progress = Timed(plan, {spec.trial_id: spec for spec in specs})

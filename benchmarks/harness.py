@@ -1,4 +1,4 @@
-"""What every benchmark shares: interleaved timing, ratios with intervals, and the JSON that keeps them."""
+"""What every benchmark shares: timing in turns, ratios with intervals, and the JSON file that keeps them."""
 
 import json
 import os
@@ -17,7 +17,7 @@ DRAWS = 10_000
 
 @dataclass(frozen=True)
 class Ratio:
-    """How many times as fast, or as good; the median of paired repeats with its 95 % bootstrap interval."""
+    """How many times as fast, or as good, one side is: the median of paired repeats, and its 95 % bootstrap interval."""
 
     median: float
     low: float
@@ -29,17 +29,20 @@ class Outcome:
     """What a benchmark found."""
 
     ratios: Mapping[str, Ratio] = field(default_factory=dict)
-    """By key, such as ``load/experiment_analysis``; above 1 is better."""
+    """Ratios by key, such as ``load/experiment_analysis``. Above 1, tunekit is better."""
     figures: Mapping[str, Any] = field(default_factory=dict)
-    """What stands behind them: seconds of each repeat, sizes, scores."""
+    """What the ratios are made of: the seconds of each repeat, sizes, scores."""
 
 
 Benchmark = Callable[[bool], Outcome]
-"""Takes whether to be quick (small sizes, to see that it runs) and returns what it found."""
+"""A benchmark takes whether to be quick (small sizes, to see that it runs) and returns what it found."""
 
 
 def interleaved(ours: Callable[[], float], peer: Callable[[], float], repeats: int) -> tuple[list[float], list[float]]:
-    """Seconds of each, in the order A B B A A B ..., so that a machine that slows down slows both."""
+    """Return the seconds of both sides, repeat by repeat.
+
+    The sides are timed in the order A B B A A B ..., so that a machine that slows down slows both.
+    """
     times: tuple[list[float], list[float]] = ([], [])
     for repeat in range(repeats):
         for which in (0, 1) if repeat % 2 == 0 else (1, 0):
@@ -48,7 +51,7 @@ def interleaved(ours: Callable[[], float], peer: Callable[[], float], repeats: i
 
 
 def ratio_of(ours: Sequence[float], peer: Sequence[float], seed: int = 0) -> Ratio:
-    """Peer over ours, repeat by repeat: the median and its 95 % bootstrap interval over repeats."""
+    """Return the peer's numbers over ours: the median over repeats and its 95 % bootstrap interval."""
     each = np.asarray(peer) / np.asarray(ours)
     draws = np.random.default_rng(seed).choice(each, (DRAWS, len(each)))
     low, high = np.quantile(np.median(draws, axis=1), [0.025, 0.975])
@@ -56,7 +59,7 @@ def ratio_of(ours: Sequence[float], peer: Sequence[float], seed: int = 0) -> Rat
 
 
 def record(name: str, outcome: Outcome) -> dict[str, Any]:
-    """The JSON object of one run."""
+    """Return the JSON object of one run of the benchmark ``name``."""
     return {
         "name": name,
         "hardware": {"processor": processor(), "cores": len(os.sched_getaffinity(0)), "system": platform.system()},
@@ -69,13 +72,13 @@ def record(name: str, outcome: Outcome) -> dict[str, Any]:
 
 
 def write_record(path: Path, content: Mapping[str, Any]) -> None:
-    """Write it as JSON. Raises OSError, and ValueError on NaN."""
+    """Write ``content`` to ``path`` as JSON. Raises OSError, and ValueError where a number is not finite."""
     path.parent.mkdir(parents=True, exist_ok=True)
     path.write_text(json.dumps(content, indent=1, allow_nan=False) + "\n", encoding="utf-8")
 
 
 def processor() -> str:
-    """The processor's own name."""
+    """Return the name that the processor gives itself."""
     try:
         lines = Path("/proc/cpuinfo").read_text(encoding="utf-8").splitlines()
     except FileNotFoundError:

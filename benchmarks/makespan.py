@@ -10,7 +10,7 @@ import subprocess
 import sys
 import tempfile
 import time
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
 from statistics import mean
@@ -51,7 +51,8 @@ class Grid:
             )
             found: dict[str, list[float]] = {method: [] for method in self.methods}
             for trial in ResultStore(Path(storage) / "makespan").trials()[0]:
-                found[trial.spec.method].append(trial.summary.final_scores["test_macro_f1"])
+                if trial.summary and (score := trial.summary.final_scores["test_macro_f1"]) is not None:
+                    found[trial.spec.method].append(score)
         return self._kept("ours", found, seconds)
 
     def peer(self, name: str, cpus: int) -> float:
@@ -85,8 +86,12 @@ def run(quick: bool) -> Outcome:
         if not quick:
             short = Grid(small, every, (1, 2), grid.rows, grid.epochs)
             pilot = {cores: short.peer("p1", cores) for cores in (1, 2)}
-            cpus = min(pilot, key=pilot.get)
-        sides = {"ours": grid.ours, "p0": lambda: grid.peer("p0", 1), "p1": lambda: grid.peer("p1", cpus)}
+            cpus = min(pilot, key=lambda cores: pilot[cores])
+        sides: dict[str, Callable[[], float]] = {
+            "ours": grid.ours,
+            "p0": lambda: grid.peer("p0", 1),
+            "p1": lambda: grid.peer("p1", cpus),
+        }
         seconds: dict[str, list[float]] = {side: [] for side in sides}
         for repeat in range(1 if quick else 3):
             for side in list(sides) if repeat % 2 == 0 else reversed(sides):

@@ -41,7 +41,8 @@ def config_of(shape: Shape, dropout: float) -> dict[str, Any]:
 
 def accelerate_bytes(shape: Shape) -> float:
     """What ``accelerate estimate-memory`` calls training with Adam in fp32: of weights alone, whatever the batch."""
-    config_kind, model_kind, _ = FAMILIES[shape.model_type].classes()
+    family = FAMILIES[shape.model_type]
+    config_kind, model_kind = family.config_class(), family.model_class("ForSequenceClassification")
     with init_empty_weights():
         model = model_kind(config_kind(**config_of(shape, 0.1), num_labels=NUM_LABELS))
     return float(max(estimate_training_usage(calculate_maximum_sizes(model)[0], "float32").values()))

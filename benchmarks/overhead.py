@@ -1,10 +1,13 @@
 """What running a trial costs beside training it: empty trials, through our runner and through Ray Tune alone.
 
-Ours is the grid's own path with nothing to compute (``benchmarks.empty``). Tune's trials report as many results and
-write none but Tune's own. All runs share one Ray. Costs are paces between trials' ends, so that what is paid once
-a run, the start of actors above all, is not in them.
+Our side is the grid's own path with nothing to compute (``benchmarks.empty``). Tune's trials report as many results and
+write nothing but Tune's own files. All runs share one Ray. A cost is the time from the end of one trial to the end of
+the next, so that it holds nothing that is paid once a run, such as the start of actors.
+
+The processor seconds of the commands that train nothing are measured too (``benchmarks.answers``).
 """
 
+import logging
 import tempfile
 import time
 from collections.abc import Callable
@@ -13,26 +16,26 @@ from statistics import median
 from typing import Any
 
 import numpy as np
+import ray
+from ray import tune
 
+from benchmarks import answers
 from benchmarks.empty import Ends, run_empty, specs_of
 from benchmarks.harness import Outcome, ratio_of
-
-from ray import tune  # isort: skip  (after tunekit.runner, which sets what Ray reads at import)
-import ray  # isort: skip
 
 RESULTS = 10
 CORES = 2
 
 
 class EmptyTune(tune.Trainable):
-    """Reports and does nothing else."""
+    """A trial that reports results and does nothing else."""
 
     def setup(self, config: dict[str, Any]) -> None:
-        """Take the number of results."""
+        """Take the number of results to report."""
         self.results = config["results"]
 
     def step(self) -> dict[str, Any]:
-        """One result."""
+        """Report one result."""
         return {"epoch": self.iteration + 1, "done": self.iteration + 1 >= self.results}
 
     def reset_config(self, new_config: dict[str, Any]) -> bool:
@@ -42,32 +45,32 @@ class EmptyTune(tune.Trainable):
 
 
 Run = Callable[[int, int], Ends]
-"""Takes the numbers of trials and of results of each."""
+"""A run takes the number of trials and the number of results of each trial, and returns when the trials ended."""
 
 
 class Watch(tune.Callback):
-    """Notes when trials of Tune end."""
+    """A callback that notes when trials end."""
 
     def __init__(self) -> None:
         self.ends: Ends = []
 
     def __getstate__(self) -> dict[str, object]:
-        """Nothing: Tuner pickles itself for a restore that is not used."""
+        """Return nothing: Tune pickles its callbacks for a restore, which is not used."""
         return {}
 
     def on_trial_complete(self, iteration: int, trials: list[Any], trial: Any, **info: object) -> None:
-        """A trial ended."""
+        """Note that a trial ended."""
         self.ends.append(time.perf_counter())
 
 
 def ours(num_trials: int, results: int) -> Ends:
-    """A grid of empty trials."""
+    """Run a grid of empty trials of ours and return when they ended."""
     with tempfile.TemporaryDirectory() as folder:
         return run_empty(specs_of(num_trials, results), Path(folder) / "sweep").ends
 
 
 def tuner(num_trials: int, results: int, *, reuse: bool) -> Ends:
-    """As many empty trials of Ray Tune."""
+    """Run empty trials of Ray Tune and return when they ended."""
     watch = Watch()
     with tempfile.TemporaryDirectory() as folder:
         tune.Tuner(
@@ -85,16 +88,16 @@ def tuner(num_trials: int, results: int, *, reuse: bool) -> Ends:
 
 
 def pace(ends: Ends) -> float:
-    """Milliseconds from trial to trial over the second half of a run, when all actors are there."""
+    """Return the milliseconds from trial to trial over the second half of a run, when all actors have started."""
     late = ends[len(ends) // 2 :]
     return 1000 * (late[-1] - late[0]) / (len(late) - 1)
 
 
 def run(quick: bool) -> Outcome:
-    """Ratios of milliseconds a trial and a result, such as ``overhead/trial/tune_reuse``, and the milliseconds."""
+    """Return ratios of milliseconds a trial and a result, such as ``overhead/trial/tune_reuse``, and all figures."""
     many, total, few, repeats = (12, 12, 8, 1) if quick else (200, 1_000, 20, 5)
     sides: dict[str, Run] = {"ours": ours, "tune_reuse": lambda trials, results: tuner(trials, results, reuse=True)}
-    ray.init(num_cpus=CORES, include_dashboard=False, log_to_driver=False, logging_level="ERROR")
+    ray.init(num_cpus=CORES, include_dashboard=False, log_to_driver=False, logging_level=logging.ERROR)
     try:
         trial: dict[str, list[float]] = {side: [] for side in sides}
         result: dict[str, list[float]] = {side: [] for side in sides}
@@ -113,6 +116,7 @@ def run(quick: bool) -> Outcome:
         "ms a further result": result,
         f"ms a trial of {RESULTS} results, {total} trials": whole,
         f"ms a trial of one result, tune_default, {few} trials": default,
+        "processor seconds of commands that train nothing": answers.measure(1 if quick else 5),
         "ours less tune_reuse, median": {
             f"ms a {name}": median(np.subtract(found["ours"], found["tune_reuse"]).tolist())
             for name, found in (("trial", trial), ("result", result))

@@ -27,7 +27,8 @@ def run(quick: bool, model: str = "minilm") -> Outcome:
     """
     gpu = torch.cuda.is_available()
     device, sizes, steps = ("cuda", GPU_SIZES, GPU_STEPS) if gpu else ("cpu", SIZES, STEPS)
-    methods, repeats = METHODS, REPEATS
+    methods: tuple[str, ...] = METHODS
+    repeats = REPEATS
     if quick:
         model, methods, repeats, sizes, steps = "tiny-bert", ("lora",), QUICK_REPEATS, SIZES, QUICK_STEPS
     ratios: dict[str, Ratio] = {}

@@ -7,6 +7,7 @@ the same rows, with the same batch size, rate and epochs; optimizer, schedule an
 ours equal. So what is compared is the training loop and what runs it. Trackers, progress bars and checkpoints are off.
 """
 
+import logging
 import os
 import statistics
 import sys
@@ -35,9 +36,9 @@ from transformers.trainer_pt_utils import LengthGroupedSampler
 from benchmarks.harness import write_record
 from benchmarks.trial import Case, Slice, case_of, model_of, order_of, prepared_of
 from benchmarks.workers import Gate
-from tunekit.engine.scoring import scores
 from tunekit.engine.train import LabelledSplit
 from tunekit.seeding import stream_seed
+from tunekit.tasks.classification import label_scores
 
 TUNED = {"logging_nan_inf_filter": False, "logging_strategy": "no"}
 
@@ -66,7 +67,7 @@ PEERS: Mapping[str, Peer] = MappingProxyType(
 )
 
 
-class Rows(Dataset):
+class Rows(Dataset[dict[str, Any]]):
     """A split as Trainer's collator takes it."""
 
     def __init__(self, split: LabelledSplit) -> None:
@@ -107,14 +108,15 @@ class OrderedTrainer(Trainer):
 
     def __init__(self, order: Callable[[int], np.ndarray], **options: Any) -> None:
         super().__init__(**options)
-        self.sampler, self.losses = GivenOrder(order), []
+        self.sampler = GivenOrder(order)
+        self.losses: list[torch.Tensor] = []
 
-    def _get_train_sampler(self, train_dataset: Dataset | None = None) -> Sampler[int]:
+    def _get_train_sampler(self, train_dataset: Dataset[Any] | None = None) -> Sampler[int]:
         return self.sampler
 
     def compute_loss(self, *arguments: Any, **options: Any) -> torch.Tensor:
         """Trainer's own; its value is kept where it is."""
-        loss = super().compute_loss(*arguments, **options)
+        loss: torch.Tensor = super().compute_loss(*arguments, **options)
         self.losses.append(loss.detach())
         return loss
 
@@ -147,7 +149,8 @@ def grouped_order(case: Case, steps: int) -> Callable[[int], np.ndarray]:
         whole = np.array(rows[: len(rows) // size * size]).reshape(-1, size)
         by_size = np.argsort(lengths[whole].sum(axis=1), kind="stable")
         middles = (np.arange(steps) + 0.5) * len(whole) / steps
-        return whole[by_size[middles.astype(int)]].ravel()
+        chosen: np.ndarray = whole[by_size[middles.astype(int)]]
+        return chosen.ravel()
 
     return order
 
@@ -177,7 +180,7 @@ def options_of(peer: Peer, case: Case, **arguments: Any) -> dict[str, Any]:
 def train_peer(gate: Gate, name: str, case: Case, steps: int, device: str = "cpu") -> None:
     """A worker's task: one warm Trainer, an epoch of ``steps`` batches a turn; but for p1g those of ``train_ours``."""
     order = grouped_order(case, steps) if name == "p1g" else lambda epoch: order_of(case, epoch)
-    trainer = OrderedTrainer(order, **options_of(PEERS[name], case, use_cpu=device == "cpu"))
+    trainer: Any = OrderedTrainer(order, **options_of(PEERS[name], case, use_cpu=device == "cpu"))
     trainer.remove_callback(PrinterCallback)
     trainer.add_callback(Turns(gate, trainer, prepared_of(case).splits["train"].tokens.lengths))
     trainer.train()
@@ -206,7 +209,7 @@ def trial(config: Mapping[str, Any]) -> None:
     trainer = Trainer(
         **options_of(PEERS[config["peer"]], case, eval_strategy="epoch"),
         eval_dataset={split: Rows(rows) for split, rows in prepared.splits.items() if split != "train"},
-        compute_metrics=lambda found: scores(found.label_ids, found.predictions.argmax(axis=1), num_labels),
+        compute_metrics=lambda found: label_scores(found.label_ids, found.predictions.argmax(axis=1), num_labels),
         callbacks=[Report()],
     )
     trainer.remove_callback(PrinterCallback)
@@ -249,7 +252,7 @@ def main(arguments: Arguments) -> None:
         for method in arguments.methods
         for seed in arguments.seeds
     ]  # fmt: skip
-    ray.init(include_dashboard=False, log_to_driver=False, logging_level="ERROR")
+    ray.init(include_dashboard=False, log_to_driver=False, logging_level=logging.ERROR)
     results = tune.Tuner(
         tune.with_resources(trial, {"cpu": arguments.cpus}),
         param_space={"peer": peer.name, "case": tune.grid_search(cases)},
@@ -260,8 +263,9 @@ def main(arguments: Arguments) -> None:
     if results.num_errors:
         raise RuntimeError(f"{results.num_errors} trials failed: {results.errors[0]}")
     found: dict[str, list[float]] = {method: [] for method in arguments.methods}
-    for result in results:
-        found[result.config["case"].spec.method].append(result.metrics["eval_test_macro_f1"])
+    for result in (results[number] for number in range(len(results))):
+        config, metrics = result.config or {}, result.metrics or {}
+        found[config["case"].spec.method].append(metrics["eval_test_macro_f1"])
     for method, values in found.items():
         spread = statistics.stdev(values) if len(values) > 1 else float("nan")
         sys.stdout.write(f"{method}: {100 * statistics.mean(values):.2f} ± {100 * spread:.2f} (n={len(values)})\n")

@@ -7,11 +7,12 @@ the optimizer are not counted.
 """
 
 import os
-from collections.abc import Mapping, Sequence
+from collections.abc import Mapping
 from time import perf_counter
 from typing import Any
 
 import numpy as np
+import numpy.typing as npt
 import torch
 
 from benchmarks.harness import Outcome, Ratio, ratio_of
@@ -60,10 +61,10 @@ def _gemm(size: int) -> float:
     return 2 * size**3 / (perf_counter() - start)
 
 
-def step_flops(shape: Shape, method: str, params: Mapping[str, Any], lengths: Sequence[int], num_labels: int) -> int:
+def step_flops(shape: Shape, method: str, params: Mapping[str, Any], lengths: npt.ArrayLike, num_labels: int) -> int:
     """Useful floating-point operations of a training step on sequences of ``lengths``. Raises NoClosedForm."""
-    lengths = np.asarray(lengths, np.int64)
-    tokens, pairs = int(lengths.sum()), int((lengths**2).sum())
+    sizes = np.asarray(lengths, np.int64)  # (B,)
+    tokens, pairs = int(sizes.sum()), int((sizes**2).sum())
     tuned, full = lora_targets(shape, method, params, num_labels), method == "full"
     rank = int(params["r"]) if tuned else 0
     total, needs_grad = 0, full  # whether what enters the layer needs a gradient
@@ -89,7 +90,7 @@ def step_flops(shape: Shape, method: str, params: Mapping[str, Any], lengths: Se
     for layer in range(shape.num_hidden_layers):
         (q, k, v, o, up, down) = linears[each * layer : each * (layer + 1)]
         last = layer == shape.num_hidden_layers - 1
-        count, scored = (len(lengths), tokens) if last else (tokens, pairs)
+        count, scored = (len(sizes), tokens) if last else (tokens, pairs)
         grads = [linear(*_for(q, count), needs_grad, full)]
         grads += [linear(*_for(one, tokens), needs_grad, full) for one in (k, v)]
         scores = grads[0] or grads[1]
@@ -101,8 +102,8 @@ def step_flops(shape: Shape, method: str, params: Mapping[str, Any], lengths: Se
         wide = linear(*_for(up, count), attended, full)
         needs_grad = adapter(count, linear(*_for(down, count), wide, full)) or attended
     dense, out = linears[-2:]
-    linear(*_for(dense, len(lengths)), needs_grad, True)
-    linear(*_for(out, len(lengths)), True, True)
+    linear(*_for(dense, len(sizes)), needs_grad, True)
+    linear(*_for(out, len(sizes)), True, True)
     return total
 
 

@@ -4,6 +4,7 @@
 trials are read by what the commands call.
 """
 
+import logging
 import shutil
 import subprocess
 import tempfile
@@ -15,19 +16,17 @@ from typing import Any
 
 import numpy as np
 import psutil
+import ray
 
 from benchmarks.empty import Timed, run_empty, specs_of, sweep_of
 from benchmarks.harness import Outcome
 from tunekit.commands.costs import costs, describe_costs
-from tunekit.commands.shared import claim_folders
-from tunekit.planning.plan import PlanState
-from tunekit.planning.resolve import describe, plan_sweep
+from tunekit.commands.training import claim_folders
+from tunekit.planning.plan import PlanState, describe, plan_sweep
 from tunekit.schema import TrialSpec
 from tunekit.store.progress import ProgressReader
 from tunekit.store.requests import cells_of
 from tunekit.store.result_store import ResultStore
-
-import ray  # isort: skip  (after benchmarks.empty, which sets what Ray reads at import)
 
 EPOCHS, CORES, WINDOW = 3, 2, 500
 MIB = 2**20
@@ -42,7 +41,7 @@ def run(quick: bool) -> Outcome:
         store.root.mkdir()
         store.add_request({"cells": cells_of(specs)})
         process = psutil.Process()
-        ray.init(num_cpus=CORES, include_dashboard=False, log_to_driver=False, logging_level="ERROR")
+        ray.init(num_cpus=CORES, include_dashboard=False, log_to_driver=False, logging_level=logging.ERROR)
         try:
             watched = run_empty(specs, root, lambda: process.memory_info().rss)
         finally:
@@ -87,11 +86,12 @@ def reading(root: Path, part: Path, size: int) -> dict[str, list[float]]:
     (part / "trials").mkdir(parents=True)
     store, specs = ResultStore(part), specs_of(size, EPOCHS)
     for spec in specs:
-        shutil.copytree(ResultStore(root).folder(spec), store.folder(spec))
+        name = ResultStore(root).folder(spec).name
+        shutil.copytree(root / "trials" / name, part / "trials" / name)
     store.add_request({"cells": cells_of(specs)})
     found = {name: timed(name, store, specs) for name in WORK}
     for spec in specs[::2]:
-        shutil.rmtree(store.folder(spec))
+        shutil.rmtree(part / "trials" / store.folder(spec).name)
     return found | {f"{name}, half done": timed(name, store, specs) for name in ("dry run", "resume")}
 
 

@@ -16,12 +16,12 @@ from pathlib import Path
 import torch
 
 from benchmarks.harness import Outcome
-from tunekit.commands.shared import request_of
+from tunekit.commands.training import request_of
 from tunekit.engine.job import Job
 from tunekit.planning.args import GridArgs
 from tunekit.planning.blocks import Block
-from tunekit.planning.plan import PlanState
-from tunekit.planning.resolve import plan_sweep, resolve_blocks
+from tunekit.planning.plan import PlanState, plan_sweep
+from tunekit.planning.resolve import resolve_blocks
 from tunekit.storage.lease import acquire
 from tunekit.store.requests import cells_of
 from tunekit.store.result_store import ResultStore
@@ -81,8 +81,8 @@ def run(quick: bool, model: str = "minilm", storage: Path = Path("ray_results"))
 
 def train(jobs: Sequence[Job]) -> None:
     """Train ``jobs`` to their end, side by side in this process."""
-    together = PackTrainer(len(jobs))
+    pack_trainer = PackTrainer(len(jobs))
     attempts = [Attempt(job) for job in jobs]
     while going := [one for one in attempts if one.status is None]:
-        for error in filter(None, together.advance(going).values()):
+        for error in filter(None, pack_trainer.advance(going).values()):
             raise error

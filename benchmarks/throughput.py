@@ -20,7 +20,7 @@ import torch
 from benchmarks.harness import Outcome, Ratio, ratio_of
 from benchmarks.small import write_small
 from benchmarks.trial import BATCH_SIZE, Case, Slice, case_of, order_of, prepared_of, train_ours
-from benchmarks.workers import Team
+from benchmarks.workers import Task, Team
 
 METHODS = ("full", "adapter", "lora")
 PEERS = ("p0", "p1", "p1g")
@@ -149,7 +149,7 @@ def _hold(team: Team, side: str, setting: Setting) -> None:
 def _speed(team: Team) -> float:
     """Real tokens a second of one turn."""
     found = team.turn()
-    return sum(result.tokens for result in found.results) / found.seconds
+    return float(sum(result.tokens for result in found.results) / found.seconds)
 
 
 def _measure(
@@ -160,7 +160,7 @@ def _measure(
         _hold(team, side, setting)
     speeds: dict[str, list[float]] = {side: [] for side in sides}
     for repeat in range(repeats):
-        for side in list(sides) if repeat % 2 == 0 else reversed(sides):
+        for side in list(sides) if repeat % 2 == 0 else reversed(list(sides)):
             speeds[side].append(_speed(sides[side]))
     for team in sides.values():
         team.release()
@@ -204,7 +204,10 @@ def agree(sides: Mapping[str, Team], setting: Setting) -> float:
     )  # fmt: skip
     losses: dict[str, Slice] = {}
     device = setting.device
-    tasks = {"ours": (train_ours, (case, device)), "p1": (train_peer, ("p1", case, AGREE_STEPS, device))}
+    tasks: dict[str, tuple[Task, tuple[Any, ...]]] = {
+        "ours": (train_ours, (case, device)),
+        "p1": (train_peer, ("p1", case, AGREE_STEPS, device)),
+    }
     for side, (task, arguments) in tasks.items():
         sides[side].hold(task, [arguments] * len(sides[side].workers))
     for side in tasks:

@@ -1,8 +1,9 @@
-"""All that the benchmarks ask of the engine: specs, data, models, warm packs, and an epoch of one."""
+"""What the benchmarks ask of the engine: specs, data, models, packs that are ready to train, and one epoch of them."""
 
 from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import torch
@@ -21,27 +22,27 @@ from tunekit.schema import TrialSpec
 
 BATCH_SIZE = 32
 LONG = 1_000
-"""Epochs of a warm trial's schedule: more than any benchmark trains, so that its rate stays near the first."""
+"""Epochs of a trial's schedule: more than any benchmark trains, so that the learning rate stays near the first."""
 
 
 @dataclass(frozen=True)
 class Case:
-    """What each side trains."""
+    """A trial that each side trains."""
 
     spec: TrialSpec
     ref: ModelRef
     dropout: bool = True
-    """False where losses are compared."""
+    """Whether the model has dropout; False where losses are compared."""
 
 
 @dataclass(frozen=True)
 class Slice:
-    """One epoch of one warm trial."""
+    """What one epoch of one trial gave."""
 
     tokens: int
-    """Real tokens, padding not counted."""
+    """The number of real tokens; padding is not counted."""
     losses: tuple[float, ...]
-    """Mean loss of each batch, in order."""
+    """The mean loss of each batch, in order."""
 
 
 def case_of(
@@ -56,9 +57,9 @@ def case_of(
     epochs: int = LONG,
     dropout: bool = True,
 ) -> Case:
-    """A trial of the registered method with its own parameters and rate, in fp32; ``model`` may be a folder.
+    """Return a trial of a registered method with its default parameters and learning rate, in fp32.
 
-    ``rows`` limits the training rows to as many, drawn by ``data_seed``; None takes all.
+    ``model`` may be a folder. ``rows`` is the number of training rows, drawn by ``data_seed``; None takes all.
     """
     ref = resolve_model(model)
     spec = TrialSpec(
@@ -78,19 +79,20 @@ def case_of(
 
 
 def prepared_of(case: Case) -> Prepared:
-    """The case's data, tokenised once a process."""
+    """Return the case's data, tokenised."""
     found = fingerprint_of(case.spec, case.ref.revision, DATASETS[case.spec.dataset].content_hash)
     return prepare_splits(case.spec, found, case.ref, Path("no folder of own data"))
 
 
 def model_of(case: Case) -> PreTrainedModel:
-    """The case's model, changed by its method, its head trained: the same for every side."""
+    """Return the case's model as its method changes it, with a trained head: the same model for every side."""
     model = build_model(case.spec, case.ref, prepared_of(case))
     return model if case.dropout else without_dropout(model)
 
 
 def without_dropout(model: PreTrainedModel) -> PreTrainedModel:
-    """``model`` with every rate of dropout at 0."""
+    """Set every rate of dropout of ``model`` to 0 and return it."""
+    module: Any
     for module in model.modules():
         if isinstance(module, nn.Dropout):
             module.p = 0.0
@@ -100,24 +102,24 @@ def without_dropout(model: PreTrainedModel) -> PreTrainedModel:
 
 
 def order_of(case: Case, epoch: int) -> np.ndarray:
-    """Training rows of ``epoch`` (from 1) in the order in which our trial takes them, batch after batch."""
+    """Return the training rows of ``epoch`` (from 1) in the order in which our trial takes them, (N,)."""
     return np.concatenate(list(batches(len(prepared_of(case).splits["train"]), case.spec, epoch)))
 
 
 def pack_of(cases: Sequence[Case], device: str = "cpu") -> Pack:
-    """Warm trials of ours as one pack, ready for their first epoch."""
+    """Return trials of ours as one pack, ready for their first epoch."""
     return Pack(
         [Member(case.spec, model_of(case), prepared_of(case).splits["train"], torch.device(device)) for case in cases]
     )
 
 
 def train(pack: Pack) -> list[Slice]:
-    """Train the next epoch of ``pack``."""
+    """Train the next epoch of ``pack`` and return what it gave each trial."""
     return [Slice(found.num_tokens, tuple(found.losses)) for found in pack.train_epoch()]
 
 
 def train_ours(gate: Gate, case: Case, device: str = "cpu") -> None:
-    """A worker's task: one warm trial of ours, an epoch a turn."""
+    """Train one trial of ours, one epoch a turn: a worker's task."""
     pack = pack_of([case], device)
     while gate.wait():
         gate.done(train(pack)[0])

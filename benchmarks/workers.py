@@ -1,4 +1,4 @@
-"""Warm worker processes: each holds what it has built and does one turn of it on command."""
+"""Worker processes that stay warm: each keeps what it has built, and trains one turn when it is told to."""
 
 import multiprocessing
 from collections.abc import Callable, Sequence
@@ -19,16 +19,17 @@ class Gate:
         self.connection = connection
 
     def wait(self) -> bool:
-        """Wait for the next turn; False where the task ends."""
-        return self.connection.recv()
+        """Wait for the next turn and return True, or False where the task ends."""
+        goes_on: bool = self.connection.recv()
+        return goes_on
 
     def done(self, result: object) -> None:
-        """Hand over what the turn gave."""
+        """Send what the turn gave."""
         self.connection.send(result)
 
 
 Task = Callable[..., None]
-"""Takes a gate and what it trains; builds, then does a turn each time that the gate opens, until it says False."""
+"""A task takes a gate and what it trains. It builds, then trains a turn whenever the gate opens, until ``wait`` is False."""
 
 
 def _serve(connection: Connection, threads: int) -> None:
@@ -43,12 +44,12 @@ def _serve(connection: Connection, threads: int) -> None:
 class Worker:
     """A process with ``threads`` torch threads.
 
-    ``fresh`` starts it from nothing and lets it import what its task needs and no more; else it comes from a server
-    that has the libraries loaded.
+    With ``fresh`` the process starts empty and imports only what its task needs. Without it, the process is forked from
+    a server that has the libraries loaded.
     """
 
     def __init__(self, threads: int, *, fresh: bool = False) -> None:
-        context = multiprocessing.get_context("spawn" if fresh else "forkserver")
+        context: Any = multiprocessing.get_context("spawn" if fresh else "forkserver")
         if not fresh:
             context.set_forkserver_preload(PRELOADED)
         self.connection, theirs = context.Pipe()
@@ -57,28 +58,28 @@ class Worker:
         theirs.close()
 
     def result(self) -> Any:
-        """What the turn gave. Raises RuntimeError where the process died; its own error is on standard error."""
+        """Return what the turn gave. Raises RuntimeError where the process died; its own error is on standard error."""
         try:
             return self.connection.recv()
         except EOFError as error:
             raise RuntimeError("a worker of the benchmark died; see its error above") from error
 
     def peak_bytes(self) -> int:
-        """The most memory that the process has had resident."""
+        """Return the largest resident memory that the process has had, in bytes."""
         status = Path(f"/proc/{self.process.pid}/status").read_text(encoding="utf-8")
         return 1024 * int(next(line.split()[1] for line in status.splitlines() if line.startswith("VmHWM")))
 
 
 @dataclass(frozen=True)
 class Turn:
-    """What all workers of a team did between one command and the last reply."""
+    """What all workers of a team did between the command to train and the last reply."""
 
     results: tuple[Any, ...]
     seconds: float
 
 
 class Team:
-    """Workers that work at the same time, as one side of a benchmark; a context manager."""
+    """Workers that train at the same time, as one side of a benchmark. It is a context manager, which ends them."""
 
     def __init__(self, size: int, threads: int, *, fresh: bool = False) -> None:
         self.workers = [Worker(threads, fresh=fresh) for _ in range(size)]
@@ -93,12 +94,12 @@ class Team:
             worker.connection.close()
 
     def hold(self, task: Task, arguments: Sequence[tuple[Any, ...]]) -> None:
-        """Give each worker its task; its first turn waits for what must be built."""
+        """Give each worker its task. The first turn also takes the time that building takes."""
         for worker, given in zip(self.workers, arguments, strict=True):
             worker.connection.send((task, given))
 
     def turn(self) -> Turn:
-        """One turn of all workers at once."""
+        """Let all workers train one turn at the same time, and return what they gave and the seconds."""
         start = perf_counter()
         for worker in self.workers:
             worker.connection.send(True)
@@ -106,6 +107,6 @@ class Team:
         return Turn(results, perf_counter() - start)
 
     def release(self) -> None:
-        """End the task; the workers stay."""
+        """End the task of each worker. The workers stay and take another task."""
         for worker in self.workers:
             worker.connection.send(False)

@@ -4,7 +4,7 @@ import os
 import socket
 from collections.abc import Callable, Iterator
 from pathlib import Path
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 import pytest
 
@@ -25,9 +25,50 @@ os.environ |= {"AWS_ACCESS_KEY_ID": "tests", "AWS_SECRET_ACCESS_KEY": SECRET, "A
 os.environ.setdefault("OMP_NUM_THREADS", "1")
 os.environ["TOKENIZERS_PARALLELISM"] = "false"
 
+SHARED_CLUSTER = (
+    "tests/runner/test_grid.py",
+    "tests/commands/test_documented_pages.py",
+    "tests/search/test_peft_search.py",
+)
+"""Files whose tests share one Ray (the fixture ``cluster``): they run first, in one process."""
+
 needs_real_data = pytest.mark.skipif(
     not REAL_DATA.is_dir(), reason="the real data files are not here (TUNEKIT_DATA_DIR)"
 )
+
+
+def uses_cluster(item: pytest.Item | None) -> bool:
+    """Return whether a test uses the shared Ray."""
+    return "cluster" in getattr(item, "fixturenames", ())
+
+
+def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
+    """Put tests that use the shared Ray first, then other tests that start Ray: they take the longest."""
+    for item in items:
+        assert not uses_cluster(item) or item.nodeid.split("::")[0] in SHARED_CLUSTER, item.nodeid
+    items.sort(key=lambda item: (not uses_cluster(item), item.get_closest_marker("ray") is None))
+
+
+@pytest.hookimpl(optionalhook=True)
+def pytest_xdist_make_scheduler(config: pytest.Config, log: Any) -> Any:
+    """Give a whole file to a process of ``-n``, and all files that share a Ray to the same process."""
+    from xdist.scheduler import LoadFileScheduling
+
+    class Scheduler(LoadFileScheduling):
+        def _split_scope(self, nodeid: str) -> str:
+            file = str(super()._split_scope(nodeid))
+            return SHARED_CLUSTER[0] if file in SHARED_CLUSTER else file
+
+    return Scheduler(config, log)
+
+
+@pytest.hookimpl(trylast=True)
+def pytest_runtest_teardown(item: pytest.Item, nextitem: pytest.Item | None) -> None:
+    """End the shared Ray after its last test, so that no test forks a process that holds Ray's threads."""
+    if uses_cluster(item) and not uses_cluster(nextitem):
+        import ray
+
+        ray.shutdown()
 
 
 @pytest.fixture(scope="session", autouse=True)
@@ -73,15 +114,14 @@ def make_spec() -> Callable[..., TrialSpec]:
     return make
 
 
-@pytest.fixture(scope="module")
-def cluster() -> Iterator[str]:
-    """Address of a Ray of two cores in this process, for the tests of a module."""
+@pytest.fixture(scope="session")
+def cluster() -> str:
+    """The address of a Ray of two cores in this process, shared by the tests of ``SHARED_CLUSTER``."""
     import ray
 
     # "local": another test process may have a cluster of its own at this moment, which Ray would join.
     ray.init("local", num_cpus=2, log_to_driver=False, include_dashboard=False, object_store_memory=128 * 2**20)
-    yield ray.get_runtime_context().gcs_address
-    ray.shutdown()
+    return str(ray.get_runtime_context().gcs_address)
 
 
 @pytest.fixture(scope="session")
@@ -104,3 +144,55 @@ def bucket(s3: "Server", monkeypatch: pytest.MonkeyPatch) -> str:
 def place(request: pytest.FixtureRequest, tmp_path: Path) -> Place:
     """A new empty place for a sweep, on disk and on an object store."""
     return tmp_path if request.param == "disk" else location(f"{request.getfixturevalue('bucket')}/prefix")
+
+
+@pytest.fixture
+def grid(
+    monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str], tmp_path: Path
+) -> Callable[..., tuple[int, str, str]]:
+    """Run the grid's command, which must not reach the runner: (exit code, standard output, standard error)."""
+    from tests.support.trials import run_script
+
+    def run(*arguments: object) -> tuple[int, str, str]:
+        monkeypatch.setattr("tunekit.commands.training.acquire", lambda root: pytest.fail("the sweep was started"))
+        storage = [] if "--storage" in arguments else ["--storage", tmp_path / "out"]
+        return run_script("main_grid.py", *arguments, *storage), *capsys.readouterr()
+
+    return run
+
+
+@pytest.fixture
+def said(
+    monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> Callable[..., tuple[int, list[str], str]]:
+    """Run a command of ``tunekit``: (exit code, lines of standard output, standard error)."""
+    from tunekit.__main__ import main
+
+    monkeypatch.delenv("RAY_ADDRESS", raising=False)
+    monkeypatch.delenv("RAY_AUTH_MODE", raising=False)
+
+    def run(*arguments: object) -> tuple[int, list[str], str]:
+        code = main([str(argument) for argument in arguments])
+        printed = capsys.readouterr()
+        return code, printed.out.splitlines(), printed.err
+
+    return run
+
+
+@pytest.fixture
+def repository(tmp_path: Path) -> Path:
+    """The folder of a tiny BERT with five classes, as a repository holds it."""
+    from tests.support.repositories import write_repository  # transformers is seconds of imports
+
+    return write_repository(tmp_path / "repository")
+
+
+@pytest.fixture
+def without_plugins() -> Iterator[None]:
+    """Forget the plug-ins that the test loads."""
+    from tunekit.planning import plugins
+
+    before = plugins.active()
+    yield
+    for plugin in set(plugins.active()) - set(before):
+        plugins._forget(plugin.name)

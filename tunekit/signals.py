@@ -18,6 +18,12 @@ class Stopped(KeyboardInterrupt):
     def __init__(self, number: int) -> None:
         super().__init__()
         self.exit_code = EXIT_CODES[signal.Signals(number)]
+        self.deadline: threading.Timer | None = None
+
+    def go_on(self) -> None:
+        """Let the process live on, as a notebook does: the deadline no longer ends it."""
+        if self.deadline:
+            self.deadline.cancel()
 
 
 class Signals:
@@ -46,6 +52,7 @@ class Signals:
         deadline = threading.Timer(STOP_SECONDS, self._end, [stopped.exit_code])
         deadline.daemon = True
         deadline.start()
+        stopped.deadline = deadline
         for each in EXIT_CODES:
             signal.signal(each, lambda *_: self._end(stopped.exit_code))
         raise stopped

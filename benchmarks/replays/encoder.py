@@ -5,6 +5,7 @@ A random encoder of this size (``tiny-bert``) learns next to nothing through LoR
 
 import shutil
 from pathlib import Path
+from typing import Any
 
 import torch
 from safetensors.torch import load_file
@@ -40,7 +41,7 @@ def write_encoder(folder: Path) -> None:
         initializer_range=WIDTH**-0.5,
     )
     with seeded(LAYER_SEED), torch.no_grad():
-        model = BertModel(config, add_pooling_layer=False)
+        model: Any = BertModel(config, add_pooling_layer=False)
         model.embeddings.word_embeddings.weight.copy_(words / words.std())
         model.embeddings.position_embeddings.weight.normal_(std=EVEN_STD)
         model.embeddings.token_type_embeddings.weight.zero_()

@@ -9,6 +9,7 @@ import tempfile
 from collections.abc import Iterator, Mapping
 from itertools import product
 from pathlib import Path
+from typing import Any
 
 import torch
 from rich.console import Console
@@ -18,17 +19,17 @@ from benchmarks.replays.encoder import write_encoder
 from benchmarks.replays.table import PATH, POINTS, add_trial, recorded, spec_settings
 from tunekit.data.base import DATASETS
 from tunekit.engine.build import build_model, prepare_splits
-from tunekit.engine.scoring import scores
 from tunekit.engine.train import Member, Pack
 from tunekit.errors import UserError
 from tunekit.methods.base import complete_params
 from tunekit.models.loading import ModelRef, resolve_model
 from tunekit.planning.fingerprints import fingerprint_of
 from tunekit.schema import Scalar, TrialSpec
+from tunekit.tasks.classification import label_scores
 
 DATASET = "agnews_7k6"
 SEEDS = (1, 2, 3)
-SETTINGS = {"epochs": 9, "train_limit": 512, "val_fraction": 0.1, "max_length": 32}
+SETTINGS: Mapping[str, Any] = {"epochs": 9, "train_limit": 512, "val_fraction": 0.1, "max_length": 32}
 
 
 def trials(model: ModelRef) -> Iterator[tuple[Mapping[str, Scalar], TrialSpec]]:
@@ -36,7 +37,7 @@ def trials(model: ModelRef) -> Iterator[tuple[Mapping[str, Scalar], TrialSpec]]:
     for seed, point in product(SEEDS, POINTS):
         rate, given = spec_settings(point)
         params = complete_params("lora", given)
-        names = {"model": model.name, "dataset": DATASET, "method": "lora", "method_params": params}
+        names: dict[str, Any] = {"model": model.name, "dataset": DATASET, "method": "lora", "method_params": params}
         yield point, TrialSpec(**names, seed=seed, learning_rate=rate, **SETTINGS)
 
 
@@ -51,7 +52,7 @@ def train(spec: TrialSpec, model: ModelRef, folder: Path) -> list[tuple[float, f
         pair = []
         for split in (prepared.splits["val"], prepared.splits["test"]):
             predicted = pack.predict(split)[0].argmax(axis=1)
-            pair.append(scores(split.labels, predicted, len(prepared.data.label_names))["macro_f1"])
+            pair.append(label_scores(split.labels, predicted, len(prepared.data.label_names))["macro_f1"])
         curve.append((pair[0], pair[1]))
     return curve
 

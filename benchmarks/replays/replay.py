@@ -7,11 +7,13 @@ objective is the running best on validation, and the choice is the best of the c
 from collections.abc import Callable
 from dataclasses import dataclass, field
 from types import SimpleNamespace
+from typing import Any
 
 import numpy as np
 import optuna
 
 from benchmarks.replays.table import DEFAULT, POINTS, SPACE
+from tunekit.schema import Scalar
 from tunekit.search.study import make_sampler
 
 Curve = np.ndarray
@@ -61,7 +63,7 @@ class Trainer:
             for epoch, score in enumerate(self.curves[point], 1):
                 if self.stops(point, epoch, float(score)):
                     return epoch
-        return self.curves.shape[1]
+        return int(self.curves.shape[1])
 
 
 def asha(num_epochs: int) -> Stops:
@@ -70,7 +72,7 @@ def asha(num_epochs: int) -> Stops:
 
     from tunekit.runner.schedulers import REDUCTION
 
-    scheduler = ASHAScheduler(
+    scheduler: Any = ASHAScheduler(
         time_attr="epoch", metric="score", mode="max", max_t=num_epochs, reduction_factor=REDUCTION
     )
 
@@ -78,7 +80,8 @@ def asha(num_epochs: int) -> Stops:
         trial = SimpleNamespace(trial_id=str(point))
         if epoch == 1:
             scheduler.on_trial_add(None, trial)
-        return scheduler.on_trial_result(None, trial, {"epoch": epoch, "score": score}) == TrialScheduler.STOP
+        decision = scheduler.on_trial_result(None, trial, {"epoch": epoch, "score": score})
+        return bool(decision == TrialScheduler.STOP)
 
     return stops
 
@@ -115,11 +118,11 @@ def _place(name: str) -> int:
     return SPACE[name].index(DEFAULT[name])
 
 
-def _suggest(trial: optuna.Trial) -> dict:
+def _suggest(trial: optuna.Trial) -> dict[str, Scalar]:
     """A configuration; ordered values by their place, so that the sampler sees the order."""
     places = {name: trial.suggest_int(name, 0, len(SPACE[name]) - 1) for name in ("learning_rate", "r")}
-    ordered = {name: SPACE[name][place] for name, place in places.items()}
-    return {**ordered, "alpha": trial.suggest_categorical("alpha", SPACE["alpha"])}
+    point = {name: SPACE[name][place] for name, place in places.items()}
+    return point | {"alpha": str(trial.suggest_categorical("alpha", SPACE["alpha"]))}
 
 
 Strategy = Callable[[np.ndarray, int], Replay]

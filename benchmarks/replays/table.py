@@ -56,7 +56,7 @@ class RecordedTable:
     @property
     def num_epochs(self) -> int:
         """Epochs of one trial."""
-        return self.val.shape[2]
+        return int(self.val.shape[2])
 
     @property
     def best(self) -> np.ndarray:
@@ -99,7 +99,8 @@ class Judge:
 
     def regrets(self, target: int) -> np.ndarray:
         """(C,) in [0, 1]: by how much each configuration's score is below that of ``target``."""
-        return self.scores[target] - self.scores
+        below: np.ndarray = self.scores[target] - self.scores
+        return below
 
 
 def judge(table: RecordedTable, seen: int) -> Judge:

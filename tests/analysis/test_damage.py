@@ -1,7 +1,6 @@
 """A damaged store: every defect is named and counted, no mean is silently wrong, nothing is executed."""
 
 import json
-import os
 import pickle
 import re
 import shutil
@@ -13,17 +12,10 @@ from analysis.cells import cells
 from analysis.report.pages import markdown_page
 from analysis.report.report import Choices, compose
 from analysis.results import load
-from tests.analysis.test_golden_store import GOLDEN
+from tests.support.pickles import Bomb
+from tests.support.stores import GOLDEN
 
-
-class Bomb:
-    """Leaves a mark where it is unpickled."""
-
-    def __init__(self, mark):
-        self.mark = mark
-
-    def __reduce__(self):
-        return os.mkdir, (str(self.mark),)
+pytestmark = pytest.mark.slow
 
 
 @pytest.fixture

@@ -14,8 +14,7 @@ from analysis.report.audit import filled_with_majority
 from analysis.report.evidence import intervals_section, selection_section
 from analysis.results import load
 from analysis.statistics.this_set import mean_interval
-from tests.analysis.test_golden_store import GOLDEN
-from tests.support.stores import add, ask
+from tests.support.stores import GOLDEN, add, ask
 from tunekit.errors import UserError
 from tunekit.store.result_store import ResultStore
 

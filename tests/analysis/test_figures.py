@@ -27,6 +27,7 @@ def store(tmp_path, make_spec):
     return store, specs
 
 
+@pytest.mark.slow
 def test_the_studys_fifteen_stand_in_its_order_and_naming(store):
     store, specs = store
     for spec in specs:

@@ -2,7 +2,6 @@
 
 import json
 import shutil
-from pathlib import Path
 
 import numpy as np
 import pandas as pd
@@ -16,8 +15,8 @@ from analysis.results import load
 from analysis.statistics.this_set import mean_interval
 from analysis.tables.render import markdown
 from analysis.tables.tables import build, default_specs
+from tests.support.stores import GOLDEN
 
-GOLDEN = Path(__file__).parent.parent / "data" / "golden_store"
 TABLE = """\
 | | Demo |
 |---|---:|

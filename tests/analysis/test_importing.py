@@ -8,7 +8,7 @@ import pytest
 from analysis.__main__ import main
 from analysis.cells import cells
 from analysis.results import load
-from tests.analysis.test_damage import Bomb
+from tests.support.pickles import Bomb
 from tunekit.store.result_store import ResultStore
 
 MAP = ["model=backbone", "dataset=task", "method:=full", "seed=seed", "metric=eval/f1"]
@@ -49,6 +49,7 @@ def cells_of(experiment, out="store"):
     return cells(load([experiment.parent / out]))
 
 
+@pytest.mark.slow
 def test_an_experiment_becomes_cells_that_keep_their_settings(experiment, capsys):
     ray_trial(experiment, "other", config(1, optim={"lr": 1e-4}), [0.1, 0.2])
     assert run(experiment) == 0
@@ -144,6 +145,7 @@ def test_two_trials_of_one_seed_are_never_averaged(experiment, capsys):
     assert cells_of(experiment)[0].by_seed("macro_f1")[1] == 0.51
 
 
+@pytest.mark.slow
 def test_settings_named_like_fields_of_a_spec_stay_apart(experiment, capsys):
     for method in ("a", "b"):
         ray_trial(experiment, method, config(1, method=method, epochs=9), [0.1, 0.2])

@@ -16,6 +16,7 @@ PRINTED = [
 ]
 
 
+@pytest.mark.slow
 def test_published_tables_come_out_digit_for_digit(tmp_path, capsys):
     assert main(["published", "--out", str(tmp_path)]) == 0
     for number, line in enumerate(PRINTED, 1):
@@ -25,6 +26,7 @@ def test_published_tables_come_out_digit_for_digit(tmp_path, capsys):
     capsys.readouterr()
 
 
+@pytest.mark.slow
 def test_a_sweep_becomes_tables_and_a_report(tmp_path, make_spec, capsys):
     store = ResultStore(tmp_path / "sweep")
     specs = [make_spec(seed=seed, learning_rate=rate) for seed in (1, 2, 3) for rate in (1e-3, 1e-4)]

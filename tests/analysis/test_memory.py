@@ -7,14 +7,13 @@ import pytest
 
 from analysis.__main__ import main
 from analysis.cells import cells
-from analysis.console import outlook
 from analysis.figures.memory_figures import saved_share
 from analysis.memory.report import BATCHES, LENGTHS, compared, memory_report, read_measured
 from analysis.memory.study_formulas import EXAMPLE, H_ADAPTER, PRINTED, adapter, adapter_with_backbone, full, num_params
 from analysis.report.evidence import predictions_section
 from analysis.results import load
 from tests.conftest import ROOT
-from tests.support.stores import add, ask
+from tests.support.stores import add
 from tunekit.memory import BatchSizes, Shape, Work, saved_bytes
 from tunekit.store.result_store import ResultStore
 
@@ -104,15 +103,3 @@ def test_predicted_stands_beside_real_only_where_it_was_recorded(tmp_path, make_
     summary.write_text(json.dumps({**json.loads(summary.read_text()), "predicted_memory_bytes": 14}))
     grid = predictions_section(cells(load([store.root]))).blocks[1]
     assert [row[1:] for row in grid.rows] == [("cpu", "1", "0", "0", "+100.0 to +100.0")]
-
-
-def test_more_seeds_detect_less_and_cost_what_they_take(tmp_path, make_spec):
-    store = ResultStore(tmp_path / "sweep")
-    specs = [make_spec(seed=seed) for seed in range(1, 6)]
-    assert outlook(store, specs, {specs[0].cell: 60.0}) == []
-    ask(store, specs)
-    for position, spec in enumerate(specs):
-        add(store, spec, scores=(0.5 + position / 100,))
-    (line,) = outlook(store, specs, {specs[0].cell: 60.0})
-    assert "5 seeds detect 3.3 points, 20 seeds detect 1.4 points, for 15 more minutes (std of n = 5)" in line
-    assert "minutes" not in outlook(store, specs, {specs[0].cell: None})[0]

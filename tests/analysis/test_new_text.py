@@ -19,6 +19,8 @@ from statsmodels.stats.contingency_tables import mcnemar as statsmodels_mcnemar
 from analysis.statistics import new_text as crossed
 from analysis.statistics.new_text import Runs
 
+pytestmark = pytest.mark.slow
+
 STUDIES, SEEDS, DRAWS, POOL_SEEDS = 2000, 5, 100, 200
 ACL_CLASSES = (71, 26, 25, 7, 5, 5)
 RESTAURANT_SENTENCES = {1: 285, 2: 192, 3: 73, 4: 31, 5: 14, 6: 3, 7: 1, 13: 1}

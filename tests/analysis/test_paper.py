@@ -8,23 +8,10 @@ import subprocess
 import pytest
 
 from analysis.__main__ import main
-from tests.analysis.test_golden_store import GOLDEN
-from tests.support.stores import add, ask
+from tests.support.stores import GOLDEN, PAPER, add, ask
 from tunekit.store.result_store import ResultStore
 
-PAPER = """\
-sweeps: [golden]
-names: {tiny-bert: Tiny_BERT}
-figures: [overview]
-tables:
-  - stem: peft
-    caption: Full & LoRA.
-    metric: macro_f1
-    columns: [demo]
-    rows:
-      - {model: tiny-bert, method: full, learning_rate: 0.002, label: Full fine-tuning}
-      - {model: tiny-bert, method: lora}
-"""
+pytestmark = pytest.mark.slow
 
 
 @pytest.fixture

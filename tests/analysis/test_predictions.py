@@ -5,8 +5,8 @@ import pandas as pd
 import pytest
 
 from analysis.predictions import METRICS, per_class_f1, read_predictions, runs_matrix
-from tunekit.engine.scoring import scores
 from tunekit.store.records import DamagedRecord
+from tunekit.tasks.classification import label_scores
 
 
 def frame(gold, predicted):
@@ -18,7 +18,7 @@ def frame(gold, predicted):
 def test_scores_are_those_of_training(seed):
     rng = np.random.default_rng(seed)
     gold, predicted = rng.integers(0, 4, 50), rng.integers(0, 3, 50)
-    trained = scores(gold, predicted, 5)
+    trained = label_scores(gold, predicted, 5)
     for name in ("accuracy", "micro_f1", "macro_f1"):
         assert METRICS[name](gold, predicted, 5) == pytest.approx(trained[name], abs=1e-12)
     assert per_class_f1(gold, predicted, 5).mean() == pytest.approx(trained["macro_f1"])

@@ -10,8 +10,7 @@ import numpy as np
 import pytest
 
 from analysis.__main__ import main
-from tests.analysis.test_golden_store import GOLDEN
-from tests.support.stores import add, ask
+from tests.support.stores import GOLDEN, add, ask
 from tunekit.schema import Status
 from tunekit.store.result_store import ResultStore
 
@@ -66,6 +65,7 @@ def hostile_store(tmp_path, make_spec):
     return store
 
 
+@pytest.mark.slow
 def test_the_page_is_whole_and_fetches_nothing(golden_out):
     text = (golden_out / "report.html").read_text()
     page = Page(text)

@@ -14,7 +14,7 @@ from analysis.results import load
 from analysis.statistics.this_set import Sample
 from analysis.tables.render import FORMATS, comma_separated, html_table, latex, markdown
 from analysis.tables.tables import Row, Score, TableSpec, build, default_specs
-from tests.store.test_result_store import FINGERPRINT
+from tests.support.records import FINGERPRINT
 from tests.support.stores import add, ask
 from tunekit.errors import UserError
 from tunekit.schema import Status

@@ -292,6 +292,7 @@ def test_no_number_is_ever_nan(degenerate, other):
     assert all(map(math.isfinite, found))
 
 
+@pytest.mark.slow
 @settings(max_examples=20, deadline=None)  # statsmodels collects garbage at every call
 @given(st.lists(score, min_size=1, max_size=8))
 def test_holm_is_never_below_the_p_nor_out_of_its_order(p_values):

@@ -7,6 +7,8 @@ import pytest
 
 from analysis.statistics.this_set import Sample, equivalence, holm, mean_interval, permutation_p, welch
 
+pytestmark = pytest.mark.slow
+
 STUDIES, SEEDS = 2000, 5
 
 

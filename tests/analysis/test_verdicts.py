@@ -15,6 +15,8 @@ from analysis.claims.published import published_lookup, register
 from analysis.claims.verdicts import Claim, Outcome, at_least, evaluate, load_claims
 from analysis.statistics.this_set import Sample, equivalence, holm
 
+pytestmark = pytest.mark.slow
+
 A, B = Row("a", "full"), Row("b", "full")
 
 

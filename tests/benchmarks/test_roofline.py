@@ -5,7 +5,7 @@ import pytest
 from torch.utils.flop_counter import FlopCounterMode
 
 from benchmarks.roofline import step_flops
-from tests.engine.test_memory_probe import METHODS, SMALL, config_of
+from tests.support.configs import METHODS, SMALL, config_of
 from tests.support.trials import specify
 from tunekit.engine.memory_probe import member_of
 from tunekit.engine.train import Pack

@@ -1,74 +1,54 @@
 """Every command of ours in README.md and docs/ has the flags that it is given there; nothing is trained."""
 
-import re
 import shlex
-from collections.abc import Iterator
 from functools import wraps
 
 import pytest
 import tyro
 
-import tunekit.__main__ as tunekit
-from analysis.__main__ import COMMANDS, Analyse
 from benchmarks.__main__ import Arguments, names
-from tests.conftest import ROOT
-from tunekit.planning.args import GridArgs, SearchArgs
+from tests.support.documented import Command, commands
+from tunekit.commands.command_line import COMMANDS, main
 
-PAGES = [ROOT / "README.md", ROOT / "benchmarks" / "README.md", *sorted((ROOT / "docs").glob("*.md"))]
-
-
-def commands() -> Iterator[tuple[str, list[str]]]:
-    """Page, and words of each command line that calls our Python, whatever stands before it."""
-    for page in PAGES:
-        for block in re.findall(r"```sh\n(.*?)```", page.read_text(encoding="utf-8"), re.S):
-            for line in block.replace("\\\n", " ").splitlines():
-                words = shlex.split(line, comments=True)
-                if "python" in words:
-                    yield page.name, words[words.index("python") + 1 :]
+OURS = [pytest.param(one, id=f"{one.page}: {' '.join(one.words)}"[:100]) for one in commands()]
 
 
-def parse(words: list[str]) -> object:
-    """What a command's own parser makes of its words. SystemExit where it does not take them."""
-    if words[0] != "-m":
-        kind = {"sweeps/main_grid.py": GridArgs, "sweeps/peft_search.py": SearchArgs}[words[0]]
-        return tyro.cli(kind, args=words[1:])
-    module, *rest = words[1:]
-    if module == "analysis":
-        kind = COMMANDS.get(rest[0], (Analyse,))[0]
-        return tyro.cli(kind, args=rest[1:] if rest[0] in COMMANDS else rest)
-    if module == "benchmarks":
-        assert rest[0] in names()
-        return tyro.cli(Arguments, args=rest)
-    return tunekit.main(rest)
+@pytest.fixture(autouse=True)
+def _parsed_only(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Let every command take its flags and do nothing."""
+    for name, command in COMMANDS.items():
+        monkeypatch.setitem(COMMANDS, name, wraps(command)(lambda *args, **kwargs: 0))
 
 
-OURS = [
-    pytest.param(words, id=f"{page}: {' '.join(words)}"[:100])
-    for page, words in commands()
-    if words[0].startswith("sweeps/") or words[:2] in (["-m", "tunekit"], ["-m", "analysis"], ["-m", "benchmarks"])
-]
+def accepted(one: Command) -> bool:
+    """Whether the program takes the command's words."""
+    if one.program == "tunekit":
+        return main(one.words) == 0
+    assert one.words[0] in names()
+    return tyro.cli(Arguments, args=one.words) is not None
 
 
-def test_there_are_commands():
-    assert len(OURS) > 60
+def test_there_are_commands_of_each_kind():
+    assert len(OURS) > 80
+    assert {one.values[0].words[0] for one in OURS if one.values[0].program == "tunekit"} == set(COMMANDS)
 
 
-@pytest.mark.parametrize("words", OURS)
-def test_a_documented_command_is_one(words, monkeypatch):
-    for name in ("status", "doctor", "verify", "gc", "stamp", "export", "predict"):
-        command = getattr(tunekit, name)
-        monkeypatch.setattr(tunekit, name, wraps(command)(lambda *args, **kwargs: 0))
-    words = words[: words.index("...")] if "..." in words else words
-    if "import" in words and "--out" not in words:
-        words = [*words, "--out", "mine"]
-    assert parse(words) is not None
+@pytest.mark.parametrize("one", OURS)
+def test_a_documented_command_is_one(one):
+    assert accepted(one)
 
 
-@pytest.mark.parametrize(
-    "words",
-    [["sweeps/main_grid.py", "--sedes", "1"], ["-m", "tunekit", "exprot"], ["-m", "analysis", "x", "--outt", "y"]],
-)
-def test_the_check_can_fail(words, capsys):
+@pytest.mark.parametrize("name", COMMANDS)
+def test_the_examples_in_a_command_s_help_are_commands(name):
+    help_text = str(COMMANDS[name].__doc__).partition("Args:")[0]
+    examples = [" ".join(part.split()) for part in help_text.split("\n\n") if part.strip().startswith("tunekit ")]
+    assert examples
+    for example in examples:
+        assert main(shlex.split(example)[1:]) == 0, example
+
+
+@pytest.mark.parametrize("line", ["run --sedes 1", "exprot ray_results/demo", "report x --outt y"])
+def test_the_check_can_fail(line, capsys):
     with pytest.raises(SystemExit) as left:
-        parse(words)
+        accepted(Command("README.md", "tunekit", tuple(line.split()), needs=False))
     assert left.value.code == 2

@@ -1,41 +1,32 @@
-"""The commands of docs/ are run, page by page, where a reader has them: a tiny model for MiniLM, few rows, two epochs.
+"""The commands of README.md and docs/ are run page by page, in their order, after ``make demo``.
 
-What needs BERT's weights, or trains for days, is planned (``--dry-run``). Commands that are not ours (kubectl, sbatch,
-ray job) and servers are tests of deploy/ and of the dashboards.
+A tiny model stands in for MiniLM, with few rows and two epochs. Commands whose block says what they need (a GPU, a
+cluster, hours) are planned. Programs that are not ours (kubectl, sbatch, ray) are tests of deploy/.
 """
 
-import re
+import shutil
 from importlib.util import find_spec
+from pathlib import Path
 
 import pandas as pd
 import pytest
 from ray import tune
 
-from analysis.__main__ import main as analysis
-from tests.analysis.test_paper import PAPER
-from tests.commands.test_documented_flags import commands
 from tests.conftest import ROOT, needs_real_data
-from tests.planning.test_plugins import EXAMPLE
-from tests.planning.test_plugins import _without_plugins as _without_plugins
-from tests.support.trials import run_script
-from tunekit.__main__ import main as tunekit
+from tests.support.documented import PAGES, Command, commands, files_of
+from tunekit.commands.command_line import main
 
-pytestmark = [pytest.mark.ray, pytest.mark.usefixtures("cluster"), pytest.mark.timeout(600)]
+pytestmark = [pytest.mark.ray, pytest.mark.usefixtures("cluster", "without_plugins"), pytest.mark.timeout(600)]
 CELLS = ["--models", "tiny-bert", "--methods", "full", "adapter", "lora"]
 SHRUNK = ["--train-limit", "48", "--epochs", "2"]
-TRAINED = re.compile(r"demo|reviews|ln_tuning")
-"""Sweeps that a reader trains within minutes."""
-ROWS = "aspect,sentence\nfood,the food is great .\nservice,the service was slow .\n"
-REVIEWS = "text,stars\n" + "".join(
-    f"a {word} place number {n} .,{word}\n" for n in range(40) for word in ("bad", "good")
-)
-GRID = re.search(r"```yaml\n(.*?)```", (ROOT / "docs" / "grid.md").read_text(encoding="utf-8"), re.S).group(1)
-PAGES = sorted({page for page, _ in commands() if (ROOT / "docs" / page).exists() and page != "README.md"})
-IN_DEFAULT = ("export.md", "watch.md")
+RUNNABLE = {one.page: ROOT / "docs" / one.page for one in commands() if one.program == "tunekit"}
+RUNNABLE["README.md"] = ROOT / "README.md"
+IN_DEFAULT = ("README.md", "export.md", "watch.md")
+"""Pages that ``make test`` runs; ``make faults`` runs the others."""
 
 
-def experiment(folder):
-    """One of Ray Tune's own, of two trials."""
+def experiment(folder: Path) -> None:
+    """Run an experiment of Ray Tune's own, of two trials, in ``folder``."""
 
     def trial(config):
         for loss in (1.0, 0.5):
@@ -47,70 +38,73 @@ def experiment(folder):
 
 
 @pytest.fixture(scope="module")
-def workshop(tmp_path_factory):
-    """A folder with what the pages name: their files and a demo sweep that kept weights."""
-    folder = tmp_path_factory.mktemp("workshop")
+def demo(tmp_path_factory):
+    """The sweep that ``make demo`` leaves, of a tiny model."""
+    folder = tmp_path_factory.mktemp("demo")
+    assert main(["run", "--preset", "demo", *CELLS, *SHRUNK, "--storage", str(folder)]) == 0
+    return folder / "demo"
+
+
+@pytest.fixture
+def workshop(demo, tmp_path):
+    """A folder as a reader has it after ``make demo``."""
+    shutil.copytree(demo, tmp_path / "ray_results" / "demo")
     for name in ("docs", "benchmarks"):
-        (folder / name).symlink_to(ROOT / name)
-    (folder / "rows.csv").write_text(ROWS)
-    (folder / "reviews.csv").write_text(REVIEWS)
-    (folder / "grid.yaml").write_text(GRID)
-    (folder / "ln_tuning.py").write_text(EXAMPLE)
-    (folder / "paper.yaml").write_text(
-        PAPER.replace("[golden]", "[ray_results/demo]").replace("learning_rate: 0.002, ", "")
-    )
-    demo = ["--preset", "demo", *CELLS, *SHRUNK, "--keep-models", "best", "--storage", folder / "ray_results"]
-    assert run_script("main_grid.py", *demo) == 0
-    return folder
+        (tmp_path / name).symlink_to(ROOT / name)
+    return tmp_path
 
 
-def shrunk(words, home, bucket, server):
-    """The words of a command as they are run here."""
-    places = {"minilm": "tiny-bert", "results/study": "results/demo", "/shared/results": "ray_results", "~": f"{home}"}
-    text = "\0".join(words)
+def adapted(text: str, home: Path, bucket: str = "", server: str = "") -> str:
+    """Return a command or a file of a page as it is run here."""
+    places = {"minilm": "tiny-bert", "/shared/results": "ray_results", "~": f"{home}"}
+    places |= {"s3://my-bucket": bucket, "10.0.0.5:9000": server}
     for there, here in places.items():
         text = text.replace(there, here)
-    words = text.replace("s3://my-bucket", bucket).replace("10.0.0.5:9000", server).split("\0")
-    if not words[0].startswith("sweeps/"):
+    return text
+
+
+def shrunk(one: Command, words: list[str]) -> list[str]:
+    """Return the words of a command with fewer rows and epochs, or with ``--dry-run`` where it is only planned."""
+    if one.words[0] not in ("run", "search") or "--dry-run" in words:
         return words
-    if not TRAINED.search(" ".join(words)):
+    if one.needs:
         return [*words, "--dry-run"]
     whole = "--models" in words or "--config" in words
-    return [*words, *([] if whole else CELLS), *SHRUNK, *(["--trials", "2"] if "peft_search" in words[0] else [])]
+    return [*words, *([] if whole else CELLS), *SHRUNK, *(["--trials", "2"] if one.words[0] == "search" else [])]
 
 
-def run(words):
-    """Run a command; its exit code."""
-    if words[0].startswith("sweeps/"):
-        return run_script(words[0].removeprefix("sweeps/"), *words[1:])
-    return {"analysis": analysis, "tunekit": tunekit}[words[1]](words[2:])
-
-
-def expected(words):
-    """The exit codes that a command may have here."""
-    if "doctor" in words:
-        return {0, 1}  # RoBERTa's weights may be in the cache or not
+def expected(words: list[str]) -> set[int]:
+    """Return the exit codes that a command may have here."""
+    if words[0] == "doctor":
+        return {0, 1}  # weights may be in the cache or not
     return {2} if any(name in words and find_spec(name) is None for name in ("mlflow", "wandb")) else {0}
+
+
+def test_every_page_with_commands_is_run():
+    assert set(IN_DEFAULT) < set(RUNNABLE)
+    assert set(RUNNABLE.values()) <= set(PAGES)
 
 
 @needs_real_data
 @pytest.mark.parametrize(
-    "page", [pytest.param(page, marks=[] if page in IN_DEFAULT else pytest.mark.faults) for page in PAGES]
+    "page", [pytest.param(page, marks=[] if page in IN_DEFAULT else pytest.mark.faults) for page in sorted(RUNNABLE)]
 )
 def test_the_commands_of_a_page(page, workshop, bucket, s3, monkeypatch, capfd):
     monkeypatch.chdir(workshop)
+    home, server = workshop / "home", s3.url.removeprefix("http://")
+    for name, text in files_of(RUNNABLE[page]).items():
+        Path(name).write_text(adapted(text, home), encoding="utf-8")
     if page == "analysis.md":
-        experiment(workshop / "home" / "ray_results")
-    ours = [words for named, words in commands() if named == page and "..." not in words]
-    ours = [words for words in ours if words[:3] != ["-m", "tunekit", "stamp"]]  # it would write into the source tree
-    for words in ours:
-        line = shrunk(words, workshop / "home", bucket, s3.url.removeprefix("http://"))
-        code = run(line)
+        experiment(home / "ray_results")
+    for one in commands():
+        if one.page != page or one.words[0] == "stamp":  # stamp would write into the source tree
+            continue
+        words = shrunk(one, adapted("\0".join(one.words), home, bucket, server).split("\0"))
+        code = main(words)
         said = capfd.readouterr()
-        assert code in expected(line), f"{' '.join(line)}\n{said.out[-2000:]}\n{said.err[-2000:]}"
+        assert code in expected(words), f"{' '.join(words)}\n{said.out[-2000:]}\n{said.err[-2000:]}"
         assert "Traceback" not in said.out + said.err
     if page == "export.md":
-        assert len(ours) == 8
         labels = pd.read_csv("labels.csv")
         assert list(labels) == ["row", "label", "p_positive", "p_neutral", "p_negative"]
         assert labels["label"].isin(["positive", "neutral", "negative"]).all()

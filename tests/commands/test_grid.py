@@ -5,36 +5,14 @@ from dataclasses import replace
 
 import pytest
 
-from tests.store.test_result_store import FINGERPRINT, record, summary
-from tests.support.trials import run_script
+from tests.support.datasets import DATA
+from tests.support.output import notes, refusals
+from tests.support.records import FINGERPRINT, record, summary
 from tunekit.__main__ import main as tunekit_main
-from tunekit.planning import estimate
+from tunekit.planning import machine
 from tunekit.schema import Status, TrialSpec
 from tunekit.store.requests import cell_names, cells_of, requested_specs
 from tunekit.store.result_store import ResultStore
-
-
-@pytest.fixture
-def grid(monkeypatch, capsys, tmp_path):
-    """Run the command with a runner that must not be reached: (exit code, standard output, standard error)."""
-
-    def run(*arguments: object) -> tuple[int, str, str]:
-        monkeypatch.setattr("tunekit.commands.shared.acquire", lambda root: pytest.fail("the sweep was started"))
-        storage = [] if "--storage" in arguments else ["--storage", tmp_path / "out"]
-        return run_script("main_grid.py", *arguments, *storage), *capsys.readouterr()
-
-    return run
-
-
-DATA = {
-    "column.csv": "txt,label\na,x\nb,y\n",
-    "empty.csv": "text,label\na,x\n,y\n",
-    "broken.jsonl": '{"text": "a", "label": "x"}\n{"text":\n',
-    "new_label/train.csv": "text,label\na,x\nb,y\n",
-    "new_label/test.csv": "text,label\na,z\n",
-    "regression.csv": "text,label\na,0.5\nb,0.7\n",
-    "multi.jsonl": '{"text": "a", "label": ["x"]}\n{"text": "b", "label": ["y"]}\n',
-}
 
 
 @pytest.mark.parametrize(
@@ -75,7 +53,7 @@ def test_bad_input_gets_one_line_and_exit_code_2(grid, arguments, message, tmp_p
     code, _, err = grid(*preset, *arguments)
     assert code == 2
     assert message in err
-    assert err.count("\n") == 1
+    assert len(refusals(err)) == 1
 
 
 def test_a_full_disk_is_refused_before_work(grid, monkeypatch):
@@ -88,16 +66,16 @@ def test_a_full_disk_is_refused_before_work(grid, monkeypatch):
 def test_a_cache_that_can_not_be_written_is_one_line(grid, monkeypatch):
     monkeypatch.setenv("TUNEKIT_CACHE_DIR", "/proc/nowhere")
     code, _, err = grid("--preset", "demo", "--models", "tiny-bert", "--methods", "full")
-    assert (code, err.count("\n")) == (2, 1)
+    assert (code, len(refusals(err))) == (2, 1)
     assert "set TUNEKIT_CACHE_DIR" in err
 
 
 def test_days_of_work_need_a_yes(grid, monkeypatch, tmp_path):
-    monkeypatch.setattr(estimate, "has_accelerator", lambda: False)
-    monkeypatch.setattr(estimate, "cpu_flops_per_second", lambda: 1e11)
+    monkeypatch.setattr(machine, "has_accelerator", lambda: False)
+    monkeypatch.setattr(machine, "cpu_flops_per_second", lambda: 1e11)
     code, out, err = grid()
     assert code == 2
-    assert "75 trials, 75 to run" in out
+    assert "75 trials, 75 to run" in notes(err)
     assert "add --yes" in err
     assert not (tmp_path / "out").exists()
 

@@ -5,9 +5,8 @@ import shutil
 
 import pytest
 
-from tests.engine.test_run import finish
+from tests.support.runs import finish
 from tests.support.trials import fingerprint, specify, start
-from tunekit.__main__ import main
 from tunekit.commands import doctor
 from tunekit.engine.job import Job
 from tunekit.engine.run import TrialRun
@@ -19,20 +18,6 @@ from tunekit.store.requests import cells_of
 from tunekit.store.result_store import ResultStore
 
 GRID = "- {models: [tiny-bert], datasets: [demo], methods: [lora], seeds: [1, 2]}"
-
-
-@pytest.fixture
-def said(monkeypatch, capsys):
-    """Run one of the commands: (exit code, lines of standard output, standard error)."""
-    monkeypatch.delenv("RAY_ADDRESS", raising=False)
-    monkeypatch.delenv("RAY_AUTH_MODE", raising=False)
-
-    def run(*arguments: object) -> tuple[int, list[str], str]:
-        code = main([str(argument) for argument in arguments])
-        printed = capsys.readouterr()
-        return code, printed.out.splitlines(), printed.err
-
-    return run
 
 
 @pytest.fixture(scope="module")

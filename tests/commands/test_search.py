@@ -1,30 +1,25 @@
 """The search's command before Ray: bad input gets one line and exit code 2, a dry run writes nothing."""
 
 import json
-import runpy
 from dataclasses import replace
 
 import pytest
 import yaml
 
-from tests.commands.test_grid import DATA
-from tests.conftest import ROOT
+from tests.support.datasets import DATA
+from tests.support.output import refusals
 from tests.support.search_simulation import Simulation, plan_for
 from tests.support.trials import run_script
 from tunekit.data.base import DATASETS
 from tunekit.errors import UserError
 from tunekit.planning.args import GridArgs, SearchArgs
-from tunekit.planning.blocks import load_blocks
-from tunekit.planning.plan import expand
+from tunekit.planning.blocks import expand, load_blocks
+from tunekit.planning.presets import GRID_PRESETS, SEARCH_PRESETS, SearchPreset
 from tunekit.planning.resolve import resolve_grid
 from tunekit.search.confirm import best_yaml, chosen_specs, confirming
-from tunekit.search.request import VAL_FRACTION, SearchPreset, resolve_search
+from tunekit.search.request import VAL_FRACTION, resolve_search
 from tunekit.storage.lease import acquire
 from tunekit.store.result_store import ResultStore
-
-PRESETS, GRID_PRESETS = (
-    runpy.run_path(str(ROOT / "sweeps" / f"{name}.py"))["PRESETS"] for name in ("peft_search", "main_grid")
-)
 
 
 @pytest.fixture
@@ -32,7 +27,9 @@ def search(monkeypatch, capsys, tmp_path):
     """Run the command with a runner that must not be reached: (exit code, standard output, standard error)."""
 
     def run(*arguments: object) -> tuple[int, str, str]:
-        monkeypatch.setattr("tunekit.commands.search._run", lambda *rest: pytest.fail("the search was started"))
+        monkeypatch.setattr(
+            "tunekit.commands.searching.acquire_lease", lambda *rest: pytest.fail("the search was started")
+        )
         storage = [] if "--storage" in arguments else ["--storage", tmp_path / "out"]
         return run_script("peft_search.py", *arguments, *storage), *capsys.readouterr()
 
@@ -80,17 +77,17 @@ def test_bad_input_gets_one_line_and_exit_code_2(search, arguments, message, tmp
     monkeypatch.chdir(tmp_path)
     preset = [] if "--preset" in arguments else ["--preset", "demo"]
     code, _, err = search(*preset, *arguments)
-    assert (code, err.count("\n")) == (2, 1), err
+    assert (code, len(refusals(err))) == (2, 1), err
     assert message in err
 
 
 def test_what_can_not_be_reached_or_read_is_refused_before_ray(monkeypatch, capsys, tmp_path):
-    monkeypatch.setattr("tunekit.commands.search.prepare_data", lambda *rest: pytest.fail("work was begun"))
+    monkeypatch.setattr("tunekit.commands.searching.prepare_data", lambda *rest: pytest.fail("work was begun"))
 
     def refused(*arguments: object) -> str:
         code = run_script("peft_search.py", "--preset", "demo", "--storage", tmp_path, *arguments)
         err = capsys.readouterr().err
-        assert (code, err.count("\n")) == (2, 1), err
+        assert (code, len(refusals(err))) == (2, 1), err
         return err
 
     assert "sqlite:////proc/nowhere/x.db can't be reached" in refused(
@@ -124,7 +121,7 @@ def test_a_dry_run_says_what_is_searched_and_writes_nothing(search, tmp_path):
 
 
 def find_with(presets=None, **changes):
-    return resolve_search(SearchArgs(**{"preset": "demo", **changes}), presets or PRESETS)
+    return resolve_search(SearchArgs(**{"preset": "demo", **changes}), presets or SEARCH_PRESETS)
 
 
 @pytest.mark.parametrize("dataset", list(DATASETS))
@@ -166,7 +163,7 @@ def test_best_yaml_is_the_confirming_trials_as_a_grid(tmp_path):
 
 
 def test_two_blocks_of_one_study_are_refused():
-    block = PRESETS["demo"].blocks[0]
+    block = SEARCH_PRESETS["demo"].blocks[0]
     assert len(find_with({"demo": SearchPreset(blocks=[block, block], trials=2)}).plans) == 3, "equal blocks are one"
     other = replace(block, epochs=7)
     with pytest.raises(UserError, match="two blocks of this preset search the same model, dataset and method"):

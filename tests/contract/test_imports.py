@@ -5,7 +5,10 @@ import sys
 
 import pytest
 
+pytestmark = pytest.mark.slow
+
 HEAVY = "torch transformers ray adapters peft datasets"
+CONCLUDING = "matplotlib scipy sklearn"
 
 
 def loaded(module: str, forbidden: str) -> list[str]:
@@ -19,12 +22,14 @@ def loaded(module: str, forbidden: str) -> list[str]:
     ("module", "forbidden"),
     [
         ("analysis.tables.tables", HEAVY),
+        ("tunekit", f"{HEAVY} {CONCLUDING}"),
         ("tunekit.schema", f"{HEAVY} pandas numpy"),
+        ("tunekit.tasks", f"{HEAVY} sklearn pandas numpy"),
         ("tunekit.planning.plan", HEAVY),
         ("tunekit.store.requests", HEAVY),
         ("tunekit.commands.grid", HEAVY),
         ("tunekit.commands.search", HEAVY),
-        ("analysis.console", f"{HEAVY} optuna"),
+        ("tunekit.commands.results", f"{HEAVY} optuna"),
         ("tunekit.engine.run", "ray adapters"),
         ("tunekit.methods._bottleneck", "ray adapters peft"),
     ],

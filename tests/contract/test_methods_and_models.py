@@ -77,6 +77,7 @@ def test_training_moves_all_that_is_trainable_and_no_bit_of_the_rest(model, meth
             assert not torch.equal(parameter, before[name]), name
 
 
+@pytest.mark.model
 @every_method
 def test_method_starts_where_the_pretrained_model_is(method):
     """LoRA's B is zero, so its logits are the base model's; an adapter's are near; a prefix is drawn."""

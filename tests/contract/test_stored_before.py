@@ -13,9 +13,10 @@ from tests.support.trials import fingerprint
 from tunekit.planning.args import SearchArgs
 from tunekit.planning.blocks import Block
 from tunekit.planning.plan import PlanState, make_plan
+from tunekit.planning.presets import SearchPreset
 from tunekit.schema import TrialSpec
 from tunekit.search.optuna_storage import open_storage
-from tunekit.search.request import SearchPreset, resolve_search
+from tunekit.search.request import resolve_search
 from tunekit.search.study import Study
 from tunekit.store.requests import requested_specs
 from tunekit.store.result_store import ResultStore

@@ -15,7 +15,7 @@ TEXTS = ["the soup was good", "the waiter, however, was rude and slow", "ok", "b
 PAIRS = ["soup", "the waiter", "it", "bread"]
 
 
-@pytest.fixture(scope="module", params=["tiny-bert", "tiny-roberta", "minilm"])
+@pytest.fixture(scope="module", params=["tiny-bert", "tiny-roberta", pytest.param("minilm", marks=pytest.mark.model)])
 def tokenizer(request):
     return build(specify(model=request.param))[0].tokenizer
 
@@ -86,6 +86,7 @@ def _tokenise_demo(folder) -> tuple[int, int]:
     return int(found["test"].ids.sum()), len(made)
 
 
+@pytest.mark.slow
 def test_of_two_processes_at_once_one_prepares_each_split(tmp_path):
     with multiprocessing.get_context("spawn").Pool(2) as pool:
         found = pool.map(_tokenise_demo, [tmp_path, tmp_path])

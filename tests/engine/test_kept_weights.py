@@ -5,24 +5,17 @@ import shutil
 import pytest
 import torch
 
-from tests.engine.test_run import finish
-from tests.support.trials import fingerprint, specify
+from tests.support.runs import begin, finish
+from tests.support.trials import specify
 from tunekit.engine.checkpoint import trainable
-from tunekit.engine.job import Job
 from tunekit.engine.kept_weights import file_of, identity_of, kept_epochs, read_kept
-from tunekit.engine.run import TrialRun, end
+from tunekit.engine.run import end
 from tunekit.errors import UserError
-from tunekit.models.loading import resolve_model
 from tunekit.planning.estimate import checkpoint_bytes, kept_weights_bytes
 from tunekit.schema import Status
 from tunekit.store.result_store import ResultStore
 
 EPOCHS = 4
-
-
-def begin(spec, sweep, keep):
-    job = Job(spec, fingerprint(spec), resolve_model(spec.model), sweep, 0, 1, keep_models=keep)
-    return TrialRun(job, lambda line: None)
 
 
 def spec_of(**changes):

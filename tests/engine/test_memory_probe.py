@@ -2,6 +2,7 @@
 
 import pytest
 
+from tests.support.configs import METHODS, SMALL, TYPES, config_of
 from tests.support.trials import specify
 from tunekit.engine.memory_probe import autograd_bytes, given, measure_peak, member_of, step_bytes, without_data
 from tunekit.memory import Shape, Work, predict, saved_bytes
@@ -10,27 +11,8 @@ from tunekit.methods.base import count_parameters
 from tunekit.models.catalog import MODELS
 from tunekit.models.shapes import NoClosedForm, parameters
 
-SMALL = {
-    "vocab_size": 50, "hidden_size": 24, "num_hidden_layers": 2, "num_attention_heads": 2, "intermediate_size": 40,
-}  # fmt: skip
 BERT_WIDE = {**SMALL, "hidden_size": 768, "num_attention_heads": 12, "intermediate_size": 3072}
 MINILM_WIDE = {**SMALL, "hidden_size": 384, "num_attention_heads": 12, "intermediate_size": 1536}
-TYPES = {
-    "bert": {"model_type": "bert", "max_position_embeddings": 512, "type_vocab_size": 2},
-    "roberta": {"model_type": "roberta", "max_position_embeddings": 514, "type_vocab_size": 1},
-    "electra": {"model_type": "electra", "max_position_embeddings": 512, "type_vocab_size": 2, "embedding_size": 24},
-}
-METHODS = [
-    ("full", {}),
-    ("head", {}),
-    ("adapter", {"reduction_factor": 4}),
-    ("pfeiffer", {"reduction_factor": 4}),
-    ("lora", {"r": 3}),
-    ("lora", {"r": 3, "lora_dropout": 0.1}),
-    ("lora", {"r": 5, "target_modules": "value"}),
-    ("lora", {"r": 5, "target_modules": "query,key,value,dense", "lora_dropout": 0.2}),
-    ("lora", {"r": 5, "target_modules": "output.dense"}),
-]
 RATES = [(0.1, 0.1), (0.0, 0.0), (0.1, 0.0), (0.0, 0.1)]
 LENGTHS = (5, 16, 9, 3, 12)
 
@@ -44,10 +26,6 @@ def made(config, method, params, lengths, precision="fp32"):
         sizes=BatchSizes.of(lengths), precision=precision,
     )  # fmt: skip
     return member, work
-
-
-def config_of(kind, shape, hidden=0.1, attention=0.1):
-    return {**TYPES[kind], **shape, "hidden_dropout_prob": hidden, "attention_probs_dropout_prob": attention}
 
 
 @pytest.mark.parametrize("precision", ["fp32", "bf16"])

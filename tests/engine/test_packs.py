@@ -73,6 +73,7 @@ def apart(one: Member, other: Member) -> float:
     return float(torch.stack(found).max())
 
 
+@pytest.mark.slow
 @every_method
 @pytest.mark.parametrize("model", ["tiny-bert", "tiny-roberta"])
 @pytest.mark.parametrize(("dtype", "tolerance"), [(torch.float64, 1e-12), (torch.float32, 1e-5)])
@@ -211,6 +212,7 @@ def test_parts_of_a_batch_add_up():
     assert apart(whole, parts) < 1e-6
 
 
+@pytest.mark.model
 @needs_real_data
 @pytest.mark.parametrize("method", ["adapter", "lora"])
 def test_packs_of_a_pretrained_model_agree_on_real_text(method):

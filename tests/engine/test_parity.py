@@ -10,6 +10,8 @@ from tests.conftest import needs_real_data
 from tests.support.trials import build, specify
 from tunekit.engine.train import Member, Pack
 
+pytestmark = pytest.mark.slow
+
 STEPS = 20
 
 

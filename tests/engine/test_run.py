@@ -2,36 +2,23 @@
 
 import importlib
 import json
-from dataclasses import asdict
 
 import numpy as np
 import pandas as pd
 import pytest
 import torch
 
+from tests.support.runs import finish, numbers
 from tests.support.trials import fingerprint, specify, start
 from tunekit.engine import run as engine_run
 from tunekit.engine.checkpoint import checkpoints, newest_valid
-from tunekit.engine.scoring import scores
 from tunekit.engine.train import Diverged
 from tunekit.methods import METHODS
 from tunekit.planning import fingerprints
-from tunekit.schema import EpochRecord, Status
+from tunekit.schema import Status
 from tunekit.storage.lease import Superseded, acquire
 from tunekit.store.result_store import ResultStore
-
-TIMED = ("epoch_seconds", "train_tokens_per_second", "peak_memory_bytes")
-
-
-def numbers(records: list[EpochRecord]) -> list[dict]:
-    """The records without what a clock or the machine put in."""
-    return [{name: value for name, value in asdict(record).items() if name not in TIMED} for record in records]
-
-
-def finish(run):
-    while not run.done:
-        run.train_epoch()
-    return run.finish()
+from tunekit.tasks.classification import label_scores
 
 
 @pytest.fixture
@@ -145,7 +132,7 @@ def test_recorded_scores_are_those_of_the_stored_predictions(tmp_path):
     for record in ResultStore(tmp_path).read(run.folder).epochs:
         for split in ("val", "test"):
             rows = predictions[(predictions["split"] == split) & (predictions["epoch"] == record.epoch)]
-            found = scores(rows["gold"].to_numpy(), rows["predicted"].to_numpy(), 3)
+            found = label_scores(rows["gold"].to_numpy(), rows["predicted"].to_numpy(), 3)
             assert found == {name: getattr(record, f"{split}_{name}") for name in found}
             assert rows["item_id"].is_unique
 

@@ -6,11 +6,8 @@ from io import StringIO
 
 import pytest
 
-from tests.commands.test_maintenance import said as said
-from tests.engine.test_kept_weights import begin
-from tests.engine.test_run import finish
-from tests.models.test_hub import repository as repository
 from tests.support.exports import SPECS, cell
+from tests.support.runs import begin, finish
 from tunekit.__main__ import main
 from tunekit.store.requests import cells_of
 from tunekit.store.result_store import ResultStore

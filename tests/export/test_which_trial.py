@@ -6,8 +6,8 @@ from dataclasses import replace
 
 import pytest
 
-from tests.engine.test_run import finish
 from tests.support.exports import SPECS, cell
+from tests.support.runs import finish
 from tests.support.trials import specify
 from tunekit.data.base import DATASETS
 from tunekit.engine.job import Job

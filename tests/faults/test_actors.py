@@ -4,12 +4,11 @@ import os
 import signal
 
 import pytest
-
-from tunekit.runner import session  # isort: skip  (sets what Ray reads at import)
 from ray import tune
 from ray.tune.stopper import NoopStopper
 
 from tests.support.trials import specify
+from tunekit.runner import session
 from tunekit.runner.callbacks import RetryCallback
 from tunekit.runner.launch import run_config
 from tunekit.store.result_store import ResultStore

@@ -9,7 +9,7 @@ import pytest
 from analysis.__main__ import main as analyse
 from analysis.cells import cells
 from analysis.results import load
-from tests.engine.test_run import finish, numbers
+from tests.support.runs import finish, numbers
 from tests.support.trials import fingerprint, specify, start
 from tunekit.data.base import load_dataset, save_dataset
 from tunekit.engine.checkpoint import newest_valid
@@ -20,6 +20,8 @@ from tunekit.store.progress import ProgressReader
 from tunekit.store.records import DamagedRecord
 from tunekit.store.requests import cells_of
 from tunekit.store.result_store import ResultStore
+
+pytestmark = pytest.mark.slow
 
 DONE, BROKEN_OFF = specify(seed=1), specify(seed=2, epochs=4)
 SPECS = [DONE, BROKEN_OFF]

@@ -10,13 +10,15 @@ import psutil
 import pytest
 
 from tests.conftest import ROOT
-from tests.engine.test_run import finish, numbers
 from tests.support.drivers import GRID, begin, compared, said, wait_for
+from tests.support.runs import finish, numbers
 from tests.support.trials import specify, start
 from tunekit.errors import UserError
 from tunekit.storage import lease
 from tunekit.storage.lease import acquire
 from tunekit.store.result_store import ResultStore
+
+pytestmark = pytest.mark.slow
 
 ONE = (*GRID, "--methods", "full", "--seeds", "1", "--epochs", "12", "--train-limit", "96")
 PLAIN = {"LC_ALL": "C", "LANG": "C"}

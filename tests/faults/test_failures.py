@@ -7,7 +7,7 @@ from types import SimpleNamespace
 import pytest
 import torch
 
-from tests.engine.test_run import finish, numbers
+from tests.support.runs import finish, numbers
 from tests.support.trials import fingerprint, specify, start
 from tunekit.engine.job import Job
 from tunekit.engine.train import Diverged, Pack
@@ -19,7 +19,9 @@ from tunekit.schema import Status
 from tunekit.storage.lease import Superseded
 from tunekit.store.result_store import ResultStore
 from tunekit.worker import attempt as runner_attempt
-from tunekit.worker.attempt import PAUSES_SECONDS, Attempt, Failure, classify
+from tunekit.worker.attempt import IO_PAUSES_SECONDS, Attempt, Failure, classify
+
+pytestmark = pytest.mark.slow
 
 
 @pytest.fixture(autouse=True)
@@ -84,7 +86,7 @@ def test_an_io_error_that_passes_changes_no_bit(place, tmp_path, monkeypatch, wa
     assert trial.summary.status is Status.COMPLETED
     assert numbers(trial.epochs) == numbers(whole.records)
     assert (trial.folder / "steps.csv").read_bytes() == (whole.folder / "steps.csv").read_bytes()
-    assert waits == list(PAUSES_SECONDS[:2])
+    assert waits == list(IO_PAUSES_SECONDS[:2])
     assert log_of(trial).count("I/O error") == len(attempt.notes) == 2
     figures("I/O error in a writer", faults=2, missing=0, duplicate=0, differing=0)
 

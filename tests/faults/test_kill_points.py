@@ -13,6 +13,8 @@ from tests.support.trials import fingerprint, specify
 from tunekit.planning.plan import PlannedTrial, PlanState
 from tunekit.store.result_store import ResultStore
 
+pytestmark = pytest.mark.slow
+
 SPECS = [specify(seed=1, epochs=1), specify(seed=2, epochs=4, method="full")]
 TRIALS = [PlannedTrial(spec, fingerprint(spec), PlanState.NEW, 0, None, True) for spec in SPECS]
 QUICK = 3

@@ -8,9 +8,11 @@ import pytest
 
 from tests.conftest import ROOT
 
+pytestmark = pytest.mark.slow
+
 WAITING = """
 import sys, time
-from tunekit.commands.shared import exit_code_of
+from tunekit.commands.exit_codes import exit_code_of
 from tunekit.errors import UserError
 
 def command():
@@ -35,13 +37,13 @@ from tunekit.engine import watchdog
 
 watchdog.SILENT_SECONDS, watchdog.BEAT_SECONDS = 1, 0
 log = pathlib.Path(sys.argv[1])
-with watchdog.watched(log):
+with watchdog.watchdog(log):
     for _ in range(8):
         time.sleep(0.25)
         watchdog.beat()
 time.sleep(1.5)
 print("no watch, no end", flush=True)
-with watchdog.watched(log):
+with watchdog.watchdog(log):
     time.sleep(60)
 """
 

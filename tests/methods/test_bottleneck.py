@@ -59,7 +59,9 @@ def padded(spec, prepared):
 
 @against_adapters
 @every_method
-@pytest.mark.parametrize("model", ["tiny-bert", "tiny-roberta", "tiny-distilbert", "minilm"])
+@pytest.mark.parametrize(
+    "model", ["tiny-bert", "tiny-roberta", "tiny-distilbert", pytest.param("minilm", marks=pytest.mark.model)]
+)
 def test_one_seed_gives_the_same_weights_outputs_and_gradients(model, method):
     spec = small(model, method)
     prepared, ours = build(spec)

@@ -9,9 +9,10 @@ from pathlib import Path
 
 import pytest
 import torch
-from transformers import BertConfig, BertForSequenceClassification, BertTokenizerFast
+from transformers import BertForSequenceClassification, BertTokenizerFast
 
 from tests.support.hub_server import COMMIT, REPOSITORY, FakeHub
+from tests.support.repositories import WORDS
 from tunekit.errors import UserError
 from tunekit.models import hub
 from tunekit.models.catalog import MODELS
@@ -19,7 +20,6 @@ from tunekit.models.families import FAMILIES
 from tunekit.models.loading import load_encoder, load_tokenizer, resolve_model
 from tunekit.models.safety import FORBIDDEN, checked_config, refuse_kernels
 
-WORDS = ["[PAD]", "[UNK]", "[CLS]", "[SEP]", "[MASK]", "the", "soup", "was", "good"]
 CLIENT = """
 import sys, torch
 from tunekit.errors import UserError
@@ -34,18 +34,6 @@ try:
 except UserError as error:
     print("error:", error)
 """
-
-
-@pytest.fixture
-def repository(tmp_path) -> Path:
-    """A tiny BERT with five classes, as a repository holds it."""
-    folder = tmp_path / "repository"
-    shape = {"hidden_size": 8, "num_hidden_layers": 1, "num_attention_heads": 2, "intermediate_size": 16}
-    torch.manual_seed(0)
-    BertForSequenceClassification(BertConfig(vocab_size=len(WORDS), num_labels=5, **shape)).save_pretrained(folder)
-    (folder / "vocab.txt").write_text("\n".join(WORDS) + "\n")
-    BertTokenizerFast(str(folder / "vocab.txt")).save_pretrained(folder)
-    return folder
 
 
 def change(folder: Path, **values: object) -> None:
@@ -64,6 +52,7 @@ def client(model: str, url: str, home: Path, **environment: str) -> str:
     return run.stdout.strip().splitlines()[-1]
 
 
+@pytest.mark.slow
 def test_a_hub_model_is_pinned_fetched_cached_and_loads_offline(repository, tmp_path):
     with FakeHub(repository) as server:
         first = client(REPOSITORY, server.url, tmp_path / "home")
@@ -83,6 +72,7 @@ def test_a_hub_model_is_pinned_fetched_cached_and_loads_offline(repository, tmp_
     assert float(first.split()[1]) == pytest.approx(hidden.double().abs().sum().item(), abs=1e-6)
 
 
+@pytest.mark.slow
 def test_a_hub_that_cannot_be_reached_is_one_line_with_the_ways_out(repository, tmp_path):
     with FakeHub(repository) as server:
         url = server.url
@@ -243,7 +233,7 @@ def head_and_backbone(model):
     return torch.cat(parts[True]), torch.cat(parts[False])
 
 
-@pytest.mark.parametrize("name", ["minilm", "tiny-bert", "tiny-roberta"])
+@pytest.mark.parametrize("name", [pytest.param("minilm", marks=pytest.mark.model), "tiny-bert", "tiny-roberta"])
 def test_seeds_move_the_head_and_share_the_backbone(name):
     from tests.support.trials import build, specify
 
@@ -269,6 +259,7 @@ def test_minilm_checks_its_hash_and_names_its_extra(monkeypatch):
         hub.folder_of_minilm(MODELS["minilm"].revision)
 
 
+@pytest.mark.slow
 def test_tiny_tokenizers_are_the_same_in_every_process():
     code = (
         "import hashlib, sys; from tests.support.trials import build, specify;"

@@ -1,33 +1,25 @@
 """Blocks: presets, YAML and command-line choices are one thing."""
 
-import runpy
 from dataclasses import replace
-from pathlib import Path
 
 import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from tunekit.errors import UserError
-from tunekit.planning.blocks import Block, load_blocks, parse_block
+from tunekit.planning.blocks import Block, expand, load_blocks, parse_block
 from tunekit.planning.overrides import override
-from tunekit.planning.plan import expand
+from tunekit.planning.presets import GRID_PRESETS
 
 STUDY = (
     Block(models=("bert", "roberta"), datasets=("acl_arc", "demo"), methods=("full",), seeds=(1, 2)),
     Block(models=("roberta",), datasets=("acl_arc", "demo"), methods=("adapter", "lora"), seeds=(1, 2)),
 )
 LORA = "- {models: [b], datasets: [d], methods: [lora], seeds: [1], "
-MAIN_GRID = Path(__file__).resolve().parents[2] / "sweeps" / "main_grid.py"
 
 
-@pytest.fixture(scope="module")
-def presets():
-    return runpy.run_path(str(MAIN_GRID))["PRESETS"]
-
-
-def test_the_study_is_75_trials_seed_by_seed(presets):
-    specs = expand(presets["study"])
+def test_the_study_is_75_trials_seed_by_seed():
+    specs = expand(GRID_PRESETS["study"].blocks)
     assert len(specs) == len({spec.trial_id for spec in specs}) == 75
     assert [spec.seed for spec in specs] == [seed for seed in range(1, 6) for _ in range(15)]
     assert {spec.cell for spec in specs[:15]} == {spec.cell for spec in specs}
@@ -111,12 +103,12 @@ def test_bad_choices_get_one_line(changes, message):
     assert "\n" not in str(caught.value)
 
 
-def test_yaml_and_presets_are_one_thing(tmp_path, presets):
+def test_yaml_and_presets_are_one_thing(tmp_path):
     import json
 
     path = tmp_path / "grid.yaml"
-    path.write_text(json.dumps([block.to_dict() for block in presets["study"]]))
-    assert [s.trial_id for s in expand(load_blocks(path))] == [s.trial_id for s in expand(presets["study"])]
+    path.write_text(json.dumps([block.to_dict() for block in GRID_PRESETS["study"].blocks]))
+    assert [s.trial_id for s in expand(load_blocks(path))] == [s.trial_id for s in expand(GRID_PRESETS["study"].blocks)]
 
 
 @pytest.mark.parametrize(

@@ -1,21 +1,20 @@
 """Users' own files: what they register, how they are refused, what enters a fingerprint."""
 
-import re
 from pathlib import Path
 
 import pytest
 
 from tests.conftest import ROOT
+from tests.support.documented import EXAMPLE, files_of
 from tests.support.trials import build, fingerprint, specify
 from tunekit.errors import UserError
 from tunekit.methods import METHODS
 from tunekit.methods.base import count_parameters
 from tunekit.models.catalog import MODELS
 from tunekit.planning import plugins
+from tunekit.tasks import task_of
 
-EXAMPLE = re.search(
-    r"<!-- ln_tuning.py -->\n```python\n(.*?)```", (ROOT / "docs" / "methods.md").read_text(encoding="utf-8"), re.S
-).group(1)
+pytestmark = pytest.mark.usefixtures("without_plugins")
 METHOD = 'from tunekit.methods.base import METHODS\nMETHODS.register("{name}")({item})\n'
 CLASS = """
 from dataclasses import dataclass
@@ -26,14 +25,6 @@ class Mine:
     def prepare(self, model): ...
 Mine.display_name, Mine.learning_rate = "Mine", 1e-3
 """
-
-
-@pytest.fixture(autouse=True)
-def _without_plugins():
-    before = plugins.active()
-    yield
-    for plugin in set(plugins.active()) - set(before):
-        plugins._forget(plugin.name)
 
 
 def written(folder: Path, text: str, name: str = "mine.py") -> Path:
@@ -59,6 +50,17 @@ def test_its_code_is_part_of_the_fingerprint_and_a_comment_is_not(tmp_path):
         found.append(fingerprint(specify(method="ln-tuning")).code)
     assert found[0] == found[1] != found[2]
     assert found[0] != fingerprint(specify(method="lora")).code
+
+
+def test_the_documented_task_is_that_of_its_dataset_and_part_of_the_fingerprint(tmp_path):
+    text = files_of(ROOT / "docs" / "adding.md")["smoothed.py"]
+    found = []
+    for value in ("0.1", "0.2"):
+        plugins.load([written(tmp_path, text.replace("label_smoothing=0.1", f"label_smoothing={value}"))])
+        assert task_of("demo-smoothed").name == "smoothed"
+        found.append(fingerprint(specify(dataset="demo-smoothed")).code)
+    assert found[0] != found[1]
+    assert fingerprint(specify(dataset="demo")).code not in found
 
 
 def test_models_are_registered_alike(tmp_path):

@@ -6,7 +6,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from tests.store.test_result_store import FINGERPRINT, summary
+from tests.support.records import FINGERPRINT, summary
 from tunekit.commands.costs import Earlier, peak_of, seconds_of
 from tunekit.memory import how_many_fit
 from tunekit.methods.base import METHODS
@@ -91,6 +91,7 @@ def test_time_comes_from_the_cell_then_its_kind_then_the_processor(make_spec, tm
     assert seconds_of(elsewhere, earlier, sizes, None) == (pytest.approx(2.0), "1 earlier trials of its kind")
 
 
+@pytest.mark.slow
 def test_every_registered_model_has_a_peak(make_spec):
     for name in MODELS:
         assert peak_of(make_spec(model=name), ModelRef(name, "x"), SIZE, 3, gpu=False)[0] > 0

@@ -11,7 +11,7 @@ from pathlib import Path
 import pytest
 
 from tests.conftest import ROOT
-from tunekit.runner import nodes, session  # noqa: F401  (sets what Ray reads at import)
+from tunekit.runner import nodes
 from tunekit.runner.nodes import Driver
 from tunekit.schema import Status
 from tunekit.storage.paths import location

@@ -16,11 +16,10 @@ from analysis.__main__ import main as analyse
 from analysis.cells import cells
 from analysis.results import load
 from tests.conftest import SECRET, needs_real_data
-from tests.engine.test_run import finish, numbers
-from tests.planning.test_plugins import EXAMPLE
+from tests.support.documented import EXAMPLE
+from tests.support.runs import finish, numbers
 from tests.support.trials import run_script, start
 from tunekit.__main__ import main as tunekit
-from tunekit.engine.scoring import scores
 from tunekit.planning import plugins
 from tunekit.runner import nodes
 from tunekit.schema import Status, TrialSpec
@@ -28,6 +27,7 @@ from tunekit.storage.files import copy_folder
 from tunekit.storage.lease import acquire
 from tunekit.storage.paths import location
 from tunekit.store.result_store import ResultStore
+from tunekit.tasks.classification import label_scores
 
 pytestmark = [pytest.mark.ray, pytest.mark.usefixtures("cluster"), pytest.mark.timeout(240)]
 TINY = ["--models", "tiny-bert", "--train-limit", "48", "--epochs", "2"]
@@ -194,7 +194,7 @@ def test_real_data_end_to_end(grid, tmp_path):
         rows = pd.read_parquet(trial.folder / "predictions.parquet").query("split == 'test' and epoch == 2")
         assert len(rows) == {"acl_arc": 139, "restaurant": 1120}[trial.spec.dataset]
         num_labels = {"acl_arc": 6, "restaurant": 3}[trial.spec.dataset]
-        found = scores(rows["gold"].to_numpy(), rows["predicted"].to_numpy(), num_labels)
+        found = label_scores(rows["gold"].to_numpy(), rows["predicted"].to_numpy(), num_labels)
         assert found["macro_f1"] == trial.summary.final_scores["test_macro_f1"]
 
 

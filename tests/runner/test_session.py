@@ -5,7 +5,7 @@ import logging
 
 import pytest
 
-from tunekit.runner.session import in_one_line
+from tunekit.runner import in_one_line
 
 
 @pytest.mark.parametrize("name", ["ray.tune.execution.experiment_state", "ray.tune.execution.tune_controller"])

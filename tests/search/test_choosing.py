@@ -8,8 +8,8 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from tunekit.engine.scoring import scores
 from tunekit.search.choosing import SCORES, Candidate, item_standard_error, pareto, select
+from tunekit.tasks.classification import label_scores
 
 candidates = st.lists(
     st.builds(Candidate, number=st.just(0), score=st.floats(0, 1), num_trainable_params=st.integers(1, 1000)),
@@ -71,7 +71,7 @@ def test_the_scores_are_the_engine_s(pairs):
     gold, predicted = (np.array(values) for values in zip(*pairs, strict=True))
     confusion = np.zeros((1, 5, 5))
     np.add.at(confusion[0], (gold, predicted), 1)
-    expected = scores(gold, predicted, 5)
+    expected = label_scores(gold, predicted, 5)
     for metric in ("accuracy", "macro_f1"):
         assert SCORES[metric](confusion)[0] == pytest.approx(expected[metric])
 

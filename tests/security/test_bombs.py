@@ -8,7 +8,7 @@ import pytest
 
 from analysis import predictions
 from analysis.foreign.importing import import_experiment, parse_map
-from tests.store.test_result_store import FINGERPRINT, record
+from tests.support.records import FINGERPRINT, record
 from tests.support.trials import specify
 from tunekit.data import tables
 from tunekit.data.user import read_user_dataset

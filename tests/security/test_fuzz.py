@@ -3,7 +3,6 @@
 import json
 import os
 import shutil
-import sys
 import tempfile
 from dataclasses import fields, replace
 from pathlib import Path
@@ -15,12 +14,9 @@ from hypothesis import strategies as st
 from analysis.__main__ import main as analyse
 from analysis.cells import cells
 from analysis.results import load
-from sweeps import main_grid, peft_search
-from tests.analysis.test_golden_store import GOLDEN
+from tests.support.stores import GOLDEN
 from tests.support.trials import specify
 from tunekit.__main__ import main as tunekit
-from tunekit.commands import grid as cli
-from tunekit.commands import search as search_command
 from tunekit.data.user import read_user_dataset
 from tunekit.errors import UserError
 from tunekit.schema import TrialSpec
@@ -211,7 +207,7 @@ def alone(tmp_path, monkeypatch):
     """An empty folder to stand in; no hub, no probe of the processor, no training."""
     monkeypatch.chdir(tmp_path)
     monkeypatch.setenv("HF_HUB_OFFLINE", "1")
-    monkeypatch.setattr("tunekit.planning.estimate.cpu_flops_per_second", lambda: 1e11)
+    monkeypatch.setattr("tunekit.planning.machine.cpu_flops_per_second", lambda: 1e11)
     monkeypatch.setattr("tunekit.models.hub._reachable", lambda: False)
     return monkeypatch
 
@@ -219,15 +215,13 @@ def alone(tmp_path, monkeypatch):
 @settings(max_examples=40, **PACE)
 @given(sentences(GRID))
 def test_any_words_for_the_grid(alone, capsys, words):
-    alone.setattr(sys, "argv", ["main_grid.py", "--dry-run", *words, "--dry-run"])
-    left(lambda: cli.main(main_grid.PRESETS, main_grid.print_grid, main_grid.outlook), capsys)
+    left(lambda: tunekit(["run", "--dry-run", *words, "--dry-run"]), capsys)
 
 
 @settings(max_examples=40, **PACE)
 @given(sentences(SEARCH))
 def test_any_words_for_the_search(alone, capsys, words):
-    alone.setattr(sys, "argv", ["peft_search.py", "--dry-run", *words, "--dry-run"])
-    left(lambda: search_command.main(peft_search.PRESETS, peft_search.print_search), capsys)
+    left(lambda: tunekit(["search", "--dry-run", *words, "--dry-run"]), capsys)
 
 
 @settings(max_examples=40, **PACE)

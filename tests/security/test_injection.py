@@ -8,7 +8,7 @@ import pytest
 from analysis.__main__ import main
 from analysis.results import load
 from analysis.tables.render import escape_csv
-from tests.store.test_result_store import FINGERPRINT, summary
+from tests.support.records import FINGERPRINT, summary
 from tests.support.stores import add, ask
 from tunekit.__main__ import main as tunekit
 from tunekit.schema import Status, TrialSpec

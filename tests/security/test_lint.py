@@ -1,4 +1,4 @@
-"""What no module of the packages may do: unpickle, run text, load YAML's objects, unpack archives, use a shell."""
+"""What no module, CI's included, may do: unpickle, run text, load YAML's objects, unpack archives, use a shell."""
 
 import ast
 
@@ -39,7 +39,7 @@ def unsafe(source: str) -> list[str]:
 
 
 def test_no_module_is_unsafe():
-    files = [path for package in PACKAGES for path in (ROOT / package).rglob("*.py")]
+    files = [path for folder in (*PACKAGES, ".ci") for path in (ROOT / folder).rglob("*.py")]
     assert len(files) > 100
     found = [
         f"{name}:{line}"

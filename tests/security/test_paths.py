@@ -5,8 +5,7 @@ from pathlib import Path
 
 import pytest
 
-from tests.models.test_hub import repository as repository
-from tests.store.test_result_store import FINGERPRINT, record, summary
+from tests.support.records import FINGERPRINT, record, summary
 from tests.support.trials import specify
 from tunekit.commands.gc import collect
 from tunekit.data.base import load_dataset

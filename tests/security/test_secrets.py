@@ -7,7 +7,6 @@ import secrets
 import stat
 import subprocess
 import sys
-from collections.abc import Iterable
 from pathlib import Path
 
 import matplotlib
@@ -17,6 +16,7 @@ import pytest
 
 from analysis.__main__ import main as analyse
 from tests.conftest import ROOT
+from tests.support.canaries import holding
 
 NAMES = (
     "HF_TOKEN",
@@ -50,28 +50,6 @@ try:
 finally:
     session.disconnect(found)
 """
-
-
-def spellings(secret: str) -> list[bytes]:
-    """The secret as text, and as hex and base64 would hold it at any offset."""
-    raw = secret.encode()
-    in_base64 = [base64.b64encode(b"x" * shift + raw)[4 if shift else 0 : -4] for shift in range(3)]
-    return [raw, raw.hex().encode(), *in_base64]
-
-
-def holding(folder: Path, wanted: Iterable[str]) -> list[str]:
-    """Files below ``folder`` that hold one of the secrets, parquet unpacked."""
-    needles = [spelled for secret in wanted for spelled in spellings(secret)]
-    found = []
-    for path in folder.rglob("*"):
-        if path.is_symlink() or not path.is_file():
-            continue
-        content = path.read_bytes()
-        if path.suffix == ".parquet":
-            content += repr(pq.ParquetFile(path).read().to_pydict()).encode()
-        if any(needle in content for needle in needles):
-            found.append(str(path.relative_to(folder)))
-    return found
 
 
 def test_the_scan_finds_a_secret_however_it_is_spelled(tmp_path):

@@ -9,13 +9,12 @@ import boto3
 import pytest
 
 from tests.conftest import SECRET
-from tests.engine.test_run import finish, numbers
-from tests.store.test_result_store import FINGERPRINT, record, summary
+from tests.support.records import FINGERPRINT, record, summary
+from tests.support.runs import finish, numbers
 from tests.support.trials import specify, start
+from tunekit.commands.checks import check_storage, sweep_folder
 from tunekit.commands.doctor import examine
-from tunekit.commands.shared import check_storage, store_of
 from tunekit.errors import UserError
-from tunekit.planning.args import GridArgs
 from tunekit.planning.plan import PlanState, make_plan
 from tunekit.storage.object_path import ObjectPath, _connected
 from tunekit.storage.paths import location
@@ -124,7 +123,7 @@ def _ask_who(s3, after: str) -> None:
 def refused(uri: str) -> str:
     """The one line that a command on this storage ends with."""
     with pytest.raises(UserError) as error:
-        check_storage(store_of(GridArgs(storage=uri), "demo").root, [], 1, "none")
+        check_storage(sweep_folder(uri, "demo"), [], 1, "none")
     assert "\n" not in str(error.value)
     assert SECRET not in str(error.value)
     return str(error.value)

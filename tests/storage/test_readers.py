@@ -2,11 +2,9 @@
 
 import pytest
 
-from tests.commands.test_maintenance import said as said
-from tests.engine.test_kept_weights import begin
-from tests.engine.test_run import finish
-from tests.store.test_result_store import FINGERPRINT, record
 from tests.support.exports import SPECS, cell
+from tests.support.records import FINGERPRINT, record
+from tests.support.runs import begin, finish
 from tunekit.engine.kept_weights import file_of, kept_epochs
 from tunekit.storage.lease import acquire
 from tunekit.storage.paths import local_folder, location

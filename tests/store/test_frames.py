@@ -8,7 +8,7 @@ import pyarrow as pa
 import pyarrow.parquet as pq
 import pytest
 
-from tests.store.test_result_store import FINGERPRINT, record
+from tests.support.records import FINGERPRINT, record
 from tests.support.stores import add
 from tunekit.schema import Status
 from tunekit.store.result_store import ResultStore

@@ -9,8 +9,8 @@ from datetime import UTC, datetime, timedelta
 
 import pytest
 
-from tests.store.test_result_store import FINGERPRINT, record, summary
 from tests.support.browser import Browser, needs_chromium
+from tests.support.records import FINGERPRINT, record, summary
 from tunekit.__main__ import main
 from tunekit.commands.status import write_page
 from tunekit.schema import Status

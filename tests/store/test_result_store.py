@@ -1,29 +1,15 @@
 """The store: what is written comes back, damage is named, other code's trials are set aside."""
 
-from dataclasses import fields, replace
+from dataclasses import replace
 
 import pytest
 
+from tests.support.records import FINGERPRINT, record, summary
 from tunekit.planning.plan import PlanState, make_plan
-from tunekit.schema import EpochRecord, Fingerprint, Status, TrialSummary
+from tunekit.schema import Status
 from tunekit.store.records import DamagedRecord
 from tunekit.store.requests import cells_of
 from tunekit.store.result_store import ResultStore
-
-FINGERPRINT = Fingerprint(model="m", data="d", code="c")
-
-
-def record(epoch: int) -> EpochRecord:
-    values = dict.fromkeys((item.name for item in fields(EpochRecord)), 0.5)
-    return EpochRecord(**{**values, "epoch": epoch, "step": 2 * epoch, "peak_memory_bytes": 7})
-
-
-def summary(status: Status = Status.COMPLETED, error: str | None = None) -> TrialSummary:
-    return TrialSummary(
-        status=status, num_epochs=0, best_epoch=1, final_scores={"test_macro_f1": 0.5}, best_scores=None,
-        train_scores=None, num_trainable_params=1, num_total_params=2, train_seconds=1.0, peak_memory_bytes=7,
-        error=error, execution={}, provenance={},
-    )  # fmt: skip
 
 
 @pytest.fixture
@@ -81,11 +67,11 @@ def test_going_back_to_earlier_code_finds_its_own_trial_again(store, make_spec):
     store.write_summary(store.open_trial(spec, FINGERPRINT), summary())
     store.write_summary(store.open_trial(spec, other), summary(Status.DIVERGED, "nan"))
     found, plan = states(store, [spec])
-    assert (found, plan.trials[0].settled) == ([PlanState.DONE], False)
+    assert (found, plan.trials[0].owns_folder) == ([PlanState.DONE], False)
     store.claim_folder(spec, FINGERPRINT)
     assert store.read(store.folder(spec)).fingerprint == FINGERPRINT
     found, plan = states(store, [spec])
-    assert (found, plan.trials[0].settled, len(plan.stale)) == ([PlanState.DONE], True, 1)
+    assert (found, plan.trials[0].owns_folder, len(plan.stale)) == ([PlanState.DONE], True, 1)
 
 
 @pytest.mark.parametrize(

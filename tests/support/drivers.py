@@ -15,7 +15,7 @@ import pandas as pd
 import psutil
 
 from tests.conftest import ROOT
-from tests.engine.test_run import finish, numbers
+from tests.support.runs import finish, numbers
 from tests.support.trials import start
 from tunekit.schema import Status
 from tunekit.store.result_store import ResultStore

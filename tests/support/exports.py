@@ -10,8 +10,6 @@ import numpy as np
 import pandas as pd
 import torch
 
-from tests.commands.test_maintenance import said as said
-from tests.models.test_hub import repository as repository
 from tests.support.trials import build, specify
 from tunekit.engine.checkpoint import trainable
 from tunekit.engine.kept_weights import identity_of, read_kept

@@ -1,4 +1,7 @@
-"""Put what the fault tests measured into docs/reliability.md, between its markers: python -m tests.support.fault_table."""
+"""Put what the fault tests measured into docs/reliability.md, between its markers.
+
+``python -m tests.support.fault_table`` does it.
+"""
 
 import json
 

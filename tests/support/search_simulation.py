@@ -9,7 +9,7 @@ from typing import Any
 
 import pandas as pd
 
-from tests.store.test_result_store import record
+from tests.support.records import record
 from tests.support.trials import fingerprint, specify
 from tunekit.commands.console import SearchProgress
 from tunekit.engine.job import Job
@@ -25,6 +25,7 @@ from tunekit.search.study import Study
 from tunekit.search.study_plan import StudyPlan
 from tunekit.store.result_store import ResultStore
 from tunekit.store.search_records import SearchStudy
+from tunekit.tasks import task_of
 from tunekit.worker.report import OBJECTIVE
 
 NAN_ABOVE = 4e-3
@@ -143,7 +144,9 @@ class Simulation:
     def _end(self, folder: Path, status: Status) -> None:
         stored = self.store.read(folder)
         built = Built(int(stored.spec.method_params.get("r", 1000)), 10_000, None, {})
-        self.store.write_summary(folder, summarise(stored.epochs, status, built=built))
+        self.store.write_summary(
+            folder, summarise(stored.epochs, status, task=task_of(stored.spec.dataset), built=built)
+        )
         self.tick()
 
     def _job(self, plan: StudyPlan) -> Job:

@@ -6,7 +6,7 @@ from dataclasses import replace
 
 import pandas as pd
 
-from tests.store.test_result_store import FINGERPRINT, record, summary
+from tests.support.records import FINGERPRINT, record, summary
 from tunekit.schema import Status, TrialSpec
 from tunekit.store.result_store import ResultStore
 from tunekit.store.search_records import ConfirmedConfiguration, Search, SearchStudy, SearchTrial, TrialState

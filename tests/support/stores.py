@@ -1,12 +1,29 @@
-"""Small stores written by the store's own writers."""
+"""Small stores written by the store's own writers, and the golden store that a real run wrote."""
 
 from collections.abc import Mapping, Sequence
 from dataclasses import replace
+from pathlib import Path
 
-from tests.store.test_result_store import FINGERPRINT, record, summary
+from tests.support.records import FINGERPRINT, record, summary
 from tunekit.schema import Fingerprint, Status, TrialSpec
 from tunekit.store.requests import cells_of
 from tunekit.store.result_store import ResultStore
+
+GOLDEN = Path(__file__).parents[1] / "data" / "golden_store"
+PAPER = """\
+sweeps: [golden]
+names: {tiny-bert: Tiny_BERT}
+figures: [overview]
+tables:
+  - stem: peft
+    caption: Full & LoRA.
+    metric: macro_f1
+    columns: [demo]
+    rows:
+      - {model: tiny-bert, method: full, learning_rate: 0.002, label: Full fine-tuning}
+      - {model: tiny-bert, method: lora}
+"""
+"""A paper over the golden store."""
 
 
 def add(

@@ -10,9 +10,8 @@ from pathlib import Path
 
 import pytest
 
-from tests.commands.test_grid import grid  # noqa: F401 - a fixture
-from tests.security.test_secrets import holding
-from tests.store.test_result_store import FINGERPRINT, record, summary
+from tests.support.canaries import holding
+from tests.support.records import FINGERPRINT, record, summary
 from tests.support.trials import specify
 from tunekit.schema import Status, TrialSpec
 from tunekit.store.result_store import ResultStore

@@ -10,7 +10,7 @@ from pathlib import Path
 import pytest
 import torch
 
-from tests.engine.test_run import finish
+from tests.support.runs import finish
 from tests.support.trials import fingerprint, specify, start
 from tunekit.engine.job import Job
 from tunekit.engine.train import Member, Pack
@@ -33,9 +33,9 @@ def specs(**changes: object) -> list[TrialSpec]:
     return [specify(seed=seed, **changes) for seed in (1, 2, 3)]
 
 
-def run_out(together: PackTrainer, attempts: list[Attempt]) -> None:
+def run_out(pack_trainer: PackTrainer, attempts: list[Attempt]) -> None:
     while any(attempt.status is None for attempt in attempts):
-        assert not any(together.advance([one for one in attempts if one.status is None]).values())
+        assert not any(pack_trainer.advance([one for one in attempts if one.status is None]).values())
 
 
 def assert_as_alone(spec: TrialSpec, sweep: Path, scratch: Path, pack_size: int) -> None:
@@ -88,7 +88,7 @@ def test_a_pack_that_memory_does_not_hold_is_halved(tmp_path, monkeypatch):
 
 
 @pytest.fixture
-def room_for_two(monkeypatch):
+def memory_for_two(monkeypatch):
     """A device that holds two models; a third one's optimizer finds no memory."""
     alive: weakref.WeakSet[Member] = weakref.WeakSet()
 
@@ -103,40 +103,40 @@ def room_for_two(monkeypatch):
     monkeypatch.setattr(Member, "__post_init__", limited)
 
 
-def test_trials_of_which_memory_holds_two_take_turns_and_none_is_given_up(tmp_path, room_for_two):
+def test_trials_of_which_memory_holds_two_take_turns_and_none_is_given_up(tmp_path, memory_for_two):
     many = [*specs(epochs=3), *specs(method="full", epochs=3)]
     attempts = [Attempt(job_for(spec, tmp_path / "packed")) for spec in many]
-    together = PackTrainer(6)
-    run_out(together, attempts)
-    assert together.room == 1, "6, then 3"
+    pack_trainer = PackTrainer(6)
+    run_out(pack_trainer, attempts)
+    assert pack_trainer.capacity == 1, "6, then 3"
     assert {one.status for one in attempts} == {Status.COMPLETED}
     assert {one.job.micro_batches for one in attempts} == {1}, "each has memory for whole batches when it is alone"
 
 
-def test_a_host_lets_wait_whom_memory_does_not_hold(tmp_path, room_for_two):
+def test_a_host_lets_wait_whom_memory_does_not_hold(tmp_path, memory_for_two):
     jobs = [job_for(specify(seed=seed, epochs=3), tmp_path / "packed") for seed in (1, 2, 3, 4)]
     host = DeviceHost(4, end=no_end)
-    assert all(host.join(job) for job in jobs)
+    assert all(host.place(job) for job in jobs)
 
     def to_its_end(job: Job) -> Status:
-        while (view := host.step(job)).status is None:
+        while (report := host.step(job)).status is None:
             pass
-        return view.status
+        return report.status
 
     with ThreadPoolExecutor(4) as pool:
         assert set(pool.map(to_its_end, jobs)) == {Status.COMPLETED}
-    assert host.together.room == 2
+    assert host.pack_trainer.capacity == 2
     for job in jobs:
         assert_as_alone(job.spec, tmp_path / "packed", tmp_path / "alone", 2)
 
 
-def test_trials_that_wait_for_each_other_pass_on_a_place_for_one(tmp_path, room_for_two, monkeypatch):
+def test_trials_that_wait_for_each_other_pass_on_a_place_for_one(tmp_path, memory_for_two, monkeypatch):
     monkeypatch.setattr(host_module, "GRACE_SECONDS", 0.2)
     jobs = [job_for(specify(seed=seed, epochs=3), tmp_path / "packed") for seed in (1, 2)]
     host = DeviceHost(2, end=no_end)
-    host.together.room = 1
+    host.pack_trainer.capacity = 1
     for epoch in (1, 2, 3):  # as a search's seeds do: none goes on before all are there
-        assert [len(view.records) for view in ask_all(host, jobs)] == [epoch] * 2
+        assert [len(report.records) for report in ask_all(host, jobs)] == [epoch] * 2
     for job in jobs:
         assert_as_alone(job.spec, tmp_path / "packed", tmp_path / "alone", 1)
 
@@ -157,11 +157,11 @@ def test_memory_that_runs_out_as_a_pack_ends_costs_no_trial(tmp_path, monkeypatc
 def test_a_member_that_diverges_ends_and_the_others_go_on(tmp_path):
     jobs = [job_for(spec, tmp_path / "packed") for spec in specs()]
     attempts = [Attempt(job) for job in jobs]
-    together = PackTrainer(8)
-    together.advance(attempts)
+    pack_trainer = PackTrainer(8)
+    pack_trainer.advance(attempts)
     with torch.no_grad():
         attempts[1].run.member.parameters[-1].fill_(float("nan"))
-    run_out(together, attempts)
+    run_out(pack_trainer, attempts)
     assert [one.status for one in attempts] == [Status.COMPLETED, Status.DIVERGED, Status.COMPLETED]
     for job in (jobs[0], jobs[2]):
         assert_as_alone(job.spec, tmp_path / "packed", tmp_path / "alone", 3)
@@ -179,7 +179,7 @@ def test_a_member_whose_record_can_not_be_written_goes_on_from_its_checkpoint(tm
         write(self, folder, records)
 
     monkeypatch.setattr(ResultStore, "write_epochs", once)
-    monkeypatch.setattr("tunekit.worker.attempt.PAUSES_SECONDS", (0, 0))
+    monkeypatch.setattr("tunekit.worker.attempt.IO_PAUSES_SECONDS", (0, 0))
     attempts[2]._pauses = [0]
     run_out(PackTrainer(8), attempts)
     assert broken
@@ -200,13 +200,13 @@ def ask_all(host: DeviceHost, jobs: list[Job]) -> list[object]:
 def test_a_host_trains_who_asked_as_one_pack(tmp_path):
     jobs = [job_for(spec, tmp_path / "packed") for spec in specs()]
     host = DeviceHost(3, end=no_end)
-    assert all(host.join(job) for job in jobs)
-    assert not host.join(job_for(specify(seed=9), tmp_path)), "all seats are taken"
+    assert all(host.place(job) for job in jobs)
+    assert not host.place(job_for(specify(seed=9), tmp_path)), "all places are taken"
     for epoch in (1, 2):
-        views = ask_all(host, jobs)
-        assert [len(view.records) for view in views] == [epoch] * 3
-    assert {view.status for view in views} == {Status.COMPLETED}
-    assert host.join(job_for(specify(seed=9), tmp_path)), "the seats are free again"
+        reports = ask_all(host, jobs)
+        assert [len(report.records) for report in reports] == [epoch] * 3
+    assert {report.status for report in reports} == {Status.COMPLETED}
+    assert host.place(job_for(specify(seed=9), tmp_path)), "the places are free again"
     for job in jobs:
         assert_as_alone(job.spec, tmp_path / "packed", tmp_path / "alone", 3)
 
@@ -216,12 +216,12 @@ def test_a_client_that_vanished_holds_up_an_epoch_only_for_a_moment(tmp_path, mo
     monkeypatch.setattr(host_module, "IDLE_SECONDS", 0.5)
     jobs = [job_for(spec, tmp_path / "packed") for spec in specs(epochs=6)]
     host = DeviceHost(3, end=no_end)
-    assert all(host.join(job) for job in jobs)
+    assert all(host.place(job) for job in jobs)
     ask_all(host, jobs)
     for epoch in (2, 3, 4, 5):
-        views = ask_all(host, jobs[:2])  # the third asks no more
-        assert [len(view.records) for view in views] == [epoch] * 2
-    assert jobs[2].spec.trial_id not in host._seats, "it was dropped"
+        reports = ask_all(host, jobs[:2])  # the third asks no more
+        assert [len(report.records) for report in reports] == [epoch] * 2
+    assert jobs[2].spec.trial_id not in host._placements, "it was dropped"
     assert len(host.step(jobs[2]).records) == 2, "and may come back to go on from its checkpoint"
 
 
@@ -232,7 +232,7 @@ def test_a_host_that_nobody_asks_ends_itself(monkeypatch):
     assert ended.wait(10)
 
 
-def test_a_retry_that_takes_the_seat_while_the_last_epoch_trains_is_answered(tmp_path, monkeypatch):
+def test_a_retry_that_takes_the_place_while_the_last_epoch_trains_is_answered(tmp_path, monkeypatch):
     job = job_for(specify(epochs=1), tmp_path / "packed")
     host, joined = DeviceHost(1, end=no_end), threading.Event()
     begun = Attempt.begin
@@ -244,11 +244,11 @@ def test_a_retry_that_takes_the_seat_while_the_last_epoch_trains_is_answered(tmp
     monkeypatch.setattr(Attempt, "begin", slow)
     with ThreadPoolExecutor(2) as pool:
         pool.submit(host.step, job)  # its client then dies
-        while not host._seats.get(job.spec.trial_id) or host._seats[job.spec.trial_id].attempt is None:
+        while not host._placements.get(job.spec.trial_id) or host._placements[job.spec.trial_id].attempt is None:
             time.sleep(0.01)
-        assert host.join(job)
+        assert host.place(job)
         retried = pool.submit(host.step, job)
-        while host._seats[job.spec.trial_id].asked is None:
+        while host._placements[job.spec.trial_id].requested is None:
             time.sleep(0.01)
         joined.set()
         assert retried.result(30).status is Status.COMPLETED
@@ -258,9 +258,9 @@ def test_a_trial_that_leaves_is_waited_for_no_longer(tmp_path):
     jobs = [job_for(spec, tmp_path / "packed") for spec in specs(epochs=3)]
     host = DeviceHost(3, end=no_end)
     ask_all(host, jobs)
-    host.leave(jobs[0].spec.trial_id)
+    host.release(jobs[0].spec.trial_id)
     begun = time.monotonic()
-    assert [len(view.records) for view in ask_all(host, jobs[1:])] == [2, 2]
+    assert [len(report.records) for report in ask_all(host, jobs[1:])] == [2, 2]
     assert time.monotonic() - begun < host_module.GRACE_SECONDS + 60
     store = ResultStore(tmp_path / "packed")
     assert len(store.read(store.folder(jobs[0].spec)).epochs) == 1
@@ -278,4 +278,4 @@ def test_what_a_retry_may_mend_reaches_the_clients(tmp_path, monkeypatch):
             with pytest.raises(RuntimeError, match="launch failure"):
                 answer.result()
     monkeypatch.undo()
-    assert [len(view.records) for view in ask_all(host, jobs)] == [1, 1]
+    assert [len(report.records) for report in ask_all(host, jobs)] == [1, 1]

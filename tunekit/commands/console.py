@@ -1,20 +1,14 @@
-"""How a run speaks while it lasts: a live view on a terminal, JSON lines elsewhere."""
+"""What a grid and a search show while they run: how many trials are done, which ones run, and when all will be."""
 
-import json
-import sys
 import time
-from abc import ABC, abstractmethod
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
-from types import TracebackType
 from typing import Any
 
-from rich.console import Console, Group
-from rich.live import Live
 from rich.table import Table
-from rich.text import Text
 
+from tunekit.commands.display import Display
 from tunekit.planning.plan import Plan, PlanState
 from tunekit.schema import Scalar, Status, TrialSpec, shown_metric
 from tunekit.search.outcome import ConfigurationOutcome
@@ -23,61 +17,8 @@ from tunekit.storage.paths import Place
 from tunekit.store.eta import Pace, TrialKind, clock, kind_of, remaining_seconds
 from tunekit.store.search_records import TrialState
 
-
-class Display(ABC):
-    """A context manager around a run; subclasses say what the view and the last event hold."""
-
-    def __init__(self) -> None:
-        self.begun = time.monotonic()
-        self.notes: list[str] = []
-        self.console = Console()
-        self.live: Live | None = None
-
-    def __enter__(self) -> "Display":
-        if self.console.is_terminal:
-            self.live = Live(get_renderable=self.view, console=self.console, refresh_per_second=2)
-            self.live.start()
-        return self
-
-    def __exit__(self, kind: type | None, error: BaseException | None, trace: TracebackType | None) -> None:
-        if self.live:
-            self.live.stop()
-        self.event("end", **self.totals())
-
-    @abstractmethod
-    def view(self) -> Group:
-        """What a terminal shows."""
-
-    @abstractmethod
-    def totals(self) -> dict[str, int]:
-        """What the last event says."""
-
-    def look(self, dashboard: str | None, storage: Place, experiment: Path, **counts: int) -> None:
-        """Ray runs: say where to look."""
-        where = {
-            "storage": str(storage),
-            "dashboard": dashboard,
-            "tensorboard": f"tensorboard --logdir {experiment}",
-        }
-        self.notes += [f"{name}: {value}" for name, value in where.items() if value]
-        self.event("start", **counts, **where)
-
-    def note(self, line: str) -> None:
-        """Something a person should read."""
-        self.notes.append(line)
-        self.event("note", text=line)
-
-    def event(self, event: str, **values: object) -> None:
-        """A JSON line, where no terminal shows the view."""
-        if not self.console.is_terminal:
-            sys.stdout.write(
-                json.dumps({"event": event, "seconds": round(time.monotonic() - self.begun, 1), **values}) + "\n"
-            )
-            sys.stdout.flush()
-
-
 SHOWN = 12
-"""Running trials that the live table lists."""
+"""The number of running trials that the live table lists."""
 
 
 @dataclass
@@ -85,9 +26,11 @@ class Running:
     """One trial under way."""
 
     epochs: int
-    since: float
-    """Start of its present epoch, ``time.monotonic`` seconds."""
+    """The number of epochs on record."""
+    epoch_began: float
+    """When its present epoch began, in seconds of ``time.monotonic``."""
     score: float | None = None
+    """Macro-F1 in [0, 1] after its last epoch."""
 
 
 @dataclass
@@ -98,6 +41,7 @@ class Progress(Display):
     pending: Mapping[str, TrialSpec]
     """What this run trains, by trial_id."""
     slots: int = 1
+    """The number of trials that run at a time."""
     running: dict[str, Running] = field(default_factory=dict)
     epochs_done: dict[str, int] = field(default_factory=dict)
     finished: dict[str, Status] = field(default_factory=dict)
@@ -111,19 +55,20 @@ class Progress(Display):
             pace.epochs_left += spec.epochs - self.epochs_done[trial_id]
 
     def begin(self, *, slots: int, dashboard: str | None, storage: Place, experiment: Path) -> None:
-        """Ray runs: say where to look."""
+        """Say where to look, once Ray runs."""
         self.slots = max(1, slots)
         counts = {"trials": len(self.pending), "total": len(self.plan.trials), "slots": self.slots}
         self.look(dashboard, storage, experiment, **counts)
 
     def started(self, trial_id: str) -> None:
-        """A trial is in an actor."""
+        """Note that a worker process has taken the trial."""
         self.running[trial_id] = Running(self.epochs_done[trial_id], time.monotonic())
 
     def epoch(self, trial_id: str, result: Mapping[str, Any]) -> None:
-        """A trial reported an epoch."""
+        """Note an epoch that the trial reported."""
         if not result.get("epoch"):
             return
+        self.waits_for = None
         spec = self.pending[trial_id]
         pace = self._at_epoch(trial_id, result["epoch"])
         pace.seconds += result["epoch_seconds"]
@@ -138,21 +83,24 @@ class Progress(Display):
         )
 
     def ended(self, trial_id: str, status: Status) -> None:
-        """A trial ended."""
+        """Note that the trial ended."""
         self.running.pop(trial_id, None)
         self._at_epoch(trial_id, self.pending[trial_id].epochs)
         self.finished[trial_id] = status
         self.event("trial", trial=self.pending[trial_id].label, trial_id=trial_id, status=status.value)
 
     def eta_seconds(self) -> float | None:
-        """Seconds until all trials are done, epochs under way counted from their start; None before one epoch."""
+        """Return the seconds until all trials are done, or None before the first epoch.
+
+        Epochs under way are counted from their start.
+        """
         now = time.monotonic()
         running = list(self.running.items())  # the display's thread reads while trials end
-        under_way = [(kind_of(self.pending[trial_id]), now - state.since) for trial_id, state in running]
+        under_way = [(kind_of(self.pending[trial_id]), now - state.epoch_began) for trial_id, state in running]
         return remaining_seconds(self.paces, self.slots, under_way)
 
     def _at_epoch(self, trial_id: str, epoch: int) -> Pace:
-        """The trial stands at ``epoch``, after a retry perhaps an earlier one; its kind's pace."""
+        """Note that the trial is at ``epoch``, after a retry perhaps an earlier one; return the pace of its kind."""
         pace = self.paces[kind_of(self.pending[trial_id])]
         pace.epochs_left -= epoch - self.epochs_done[trial_id]
         self.epochs_done[trial_id] = epoch
@@ -165,26 +113,26 @@ class Progress(Display):
         return sum(value not in (Status.COMPLETED, Status.STOPPED) for value in self.finished.values())
 
     def totals(self) -> dict[str, int]:
-        """What the last event says."""
+        """Return how many trials completed and failed."""
         return {"completed": self._count(Status.COMPLETED), "failed": self._num_failed()}
 
-    def view(self) -> Group:
-        """The live table."""
+    def line(self) -> str:
+        """Return how many trials and epochs are done, and when all will be."""
         done = self.plan.count(PlanState.DONE) + self._count(Status.COMPLETED)
         epochs, all_epochs = sum(self.epochs_done.values()), sum(spec.epochs for spec in self.pending.values())
-        eta = self.eta_seconds()
-        header = (
-            f"{done} of {len(self.plan.trials)} trials done, {len(self.running)} running, {self._num_failed()} failed; "
-            f"epoch {epochs} of {all_epochs}; ETA {'-' if eta is None else clock(eta)}"
-        )
-        table = Table()
-        for name in ("running trial", "epoch", "macro-F1"):
-            table.add_column(name)
-        for trial_id, state in list(self.running.items())[:SHOWN]:
+        failed = f", {self._num_failed()} failed" if self._num_failed() else ""
+        running = "" if self.over else f", {len(self.running)} running"
+        eta = "" if self.over else _eta_text(self.eta_seconds())
+        return f"{done} of {len(self.plan.trials)} trials done{running}{failed}; epoch {epochs} of {all_epochs}{eta}"
+
+    def table(self) -> Table:
+        """Return the trials under way; none when the run is over."""
+        table = Table("running trial", "epoch", "macro-F1")
+        for trial_id, state in [] if self.over else list(self.running.items())[:SHOWN]:
             spec = self.pending[trial_id]
-            score = "-" if state.score is None else f"{100 * state.score:.2f}"
+            score = "" if state.score is None else f"{100 * state.score:.2f}"
             table.add_row(spec.label, f"{state.epochs}/{spec.epochs}", score)
-        return Group(*(Text(note) for note in self.notes), table, Text(header))
+        return table
 
 
 @dataclass
@@ -194,6 +142,7 @@ class Tally:
     planned: int
     ended: int
     best: float | None = None
+    """The best score on validation in [0, 1]; None before one trial completed."""
     running: int = 0
 
 
@@ -210,21 +159,22 @@ class SearchProgress(Display):
                 self._score(study.plan.key, trial.state, trial.values)
 
     def begin(self, *, slots: int, dashboard: str | None, storage: Place, experiment: Path) -> None:
-        """Ray runs: say where to look."""
+        """Say where to look, once Ray runs."""
         left = sum(max(0, tally.planned - tally.ended) for tally in self.tallies.values())
         self.look(dashboard, storage, experiment, trials=left, studies=len(self.tallies), slots=slots)
 
     def started(self, key: str, number: int, params: Mapping[str, Scalar]) -> None:
-        """A configuration was suggested."""
+        """Note that a configuration was suggested."""
         self.tallies[key].running += 1
         self.event("suggested", study=key, number=number, params=dict(params))
 
     def epoch(self, key: str, number: int, result: Mapping[str, Any]) -> None:
-        """A configuration reported an epoch."""
+        """Note an epoch that a configuration reported."""
+        self.waits_for = None
         self.event("epoch", study=key, number=number, epoch=result["epoch"], objective=result["objective"])
 
     def ended(self, key: str, number: int, outcome: ConfigurationOutcome, *, trained: bool) -> None:
-        """A configuration ended, ``trained`` here or answered from the store."""
+        """Note that a configuration ended, ``trained`` here or answered from the store."""
         tally = self.tallies[key]
         tally.running -= 1
         tally.ended += 1
@@ -236,7 +186,7 @@ class SearchProgress(Display):
         self.event("trial", **said, eta_seconds=self.eta_seconds())
 
     def eta_seconds(self) -> float | None:
-        """Seconds until all trials have ended, at the pace of those trained so far; None before one was."""
+        """Return the seconds until all trials have ended, at the pace of this run, or None before one was trained."""
         if not self.trained:
             return None
         left = sum(max(0, tally.planned - tally.ended) for tally in self.tallies.values())
@@ -248,16 +198,26 @@ class SearchProgress(Display):
             self.tallies[key].best = values[0] if known is None else max(known, values[0])
 
     def totals(self) -> dict[str, int]:
-        """What the last event says."""
+        """Return how many trials ended in each state."""
         return {state.value: self.states.count(state) for state in TrialState}
 
-    def view(self) -> Group:
-        """The live table."""
-        table = Table()
-        for name in ("study", "ended", "running", "best on validation"):
-            table.add_column(name, justify="left" if name == "study" else "right")
+    def line(self) -> str:
+        """Return when all studies will be done."""
+        ended = sum(tally.ended for tally in self.tallies.values())
+        planned = sum(tally.planned for tally in self.tallies.values())
+        return f"{ended} of {planned} trials ended{'' if self.over else _eta_text(self.eta_seconds())}"
+
+    def table(self) -> Table:
+        """Return where each study stands."""
+        table = Table("study")
+        for name in ("ended", "running", "best on validation"):
+            table.add_column(name, justify="right")
         for key, tally in self.tallies.items():
-            best = "-" if tally.best is None else f"{100 * tally.best:.2f}"
+            best = "" if tally.best is None else f"{100 * tally.best:.2f}"
             table.add_row(key, f"{tally.ended}/{tally.planned}", str(tally.running), best)
-        eta = self.eta_seconds()
-        return Group(*(Text(note) for note in self.notes), table, Text(f"ETA {'-' if eta is None else clock(eta)}"))
+        return table
+
+
+def _eta_text(seconds: float | None) -> str:
+    """``; ETA 1:02`` behind a line, or nothing where it is not known yet."""
+    return "" if seconds is None else f"; ETA {clock(seconds)}"

@@ -4,15 +4,14 @@ import json
 from collections import Counter
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
-
-from pandas import DataFrame
+from typing import TYPE_CHECKING
 
 from tunekit.data.base import DATASETS
 from tunekit.errors import UserError
 from tunekit.memory import BatchSizes, NoClosedForm, Shape, Work, predict
 from tunekit.models.catalog import MODELS
 from tunekit.models.loading import ModelRef, config_at_hand
-from tunekit.planning import estimate
+from tunekit.planning import estimate, machine
 from tunekit.planning.estimate import DatasetSize
 from tunekit.planning.plan import PlannedTrial
 from tunekit.planning.resolve import ResolvedSweep
@@ -20,34 +19,40 @@ from tunekit.schema import Status, TrialSpec
 from tunekit.store.frames import Frames
 from tunekit.store.requests import cell_names
 
+if TYPE_CHECKING:
+    from pandas import DataFrame
+
 MIB = 2**20
 
 
 @dataclass(frozen=True)
 class CellCost:
-    """One cell's trials, each."""
+    """What one trial of a cell costs."""
 
     cell: str
+    """The cell's key: every field of its specs but the seed, as JSON."""
     name: str
+    """The cell's name for people."""
     peak_bytes: int | None
-    """Of weights, optimizer and one step; None where nothing says it."""
+    """The memory of weights, optimizer and one step; None where it is not known."""
     note: str
-    """How the peak was found, or why not, where it is not the closed form; else empty."""
+    """How the peak was found, or why not, where no closed form gave it; else empty."""
     checkpoint_bytes: int
+    """The disk that a checkpoint takes."""
     seconds: float | None
-    """Of a whole trial; None where there is neither an earlier trial nor a way to estimate."""
+    """The time of a whole trial; None where there is neither an earlier trial nor a way to estimate."""
     timed_by: str
     """What the time comes from."""
 
 
 def costs(sweep: ResolvedSweep, stored: Frames, accelerator: bool) -> list[CellCost]:
-    """The costs of each cell of ``sweep`` in order, timed by what is ``stored``.
+    """Return the costs of each cell of ``sweep`` in order, timed by what is ``stored``.
 
-    Builds a model only where there is no closed form.
+    A model is built only where its memory has no closed form.
     """
-    names, sizes = cell_names(sweep.specs), sweep.sizes()
+    names, sizes = cell_names(sweep.specs), estimate.dataset_sizes(sweep)
     earlier = Earlier(stored.trials, sizes)
-    rate = None if accelerator else estimate.EFFICIENCY * estimate.cpu_flops_per_second() / estimate.cores()
+    rate = None if accelerator else estimate.EFFICIENCY * machine.cpu_flops_per_second() / machine.cores()
     first = {spec.cell: spec for spec in reversed(sweep.specs)}
     found = []
     for cell, name in names.items():
@@ -63,7 +68,7 @@ def costs(sweep: ResolvedSweep, stored: Frames, accelerator: bool) -> list[CellC
 def peak_of(
     spec: TrialSpec, model: ModelRef, size: DatasetSize, num_labels: int, *, gpu: bool
 ) -> tuple[int | None, str]:
-    """Peak bytes of a trial on batches of its dataset's usual lengths, and a note where no closed form gave them."""
+    """Return a trial's peak bytes on batches of usual lengths, and a note where no closed form gave them."""
     longest = min(size.longest, spec.max_length)
     sequences = min(spec.batch_size, spec.train_limit or size.train)
     # Texts are not read for this: a quarter of a batch is as long as the longest, the others as the mean.
@@ -90,10 +95,12 @@ def peak_of(
 class Earlier:
     """Seconds that completed trials took, by cell, and seconds an operation, by kind (model and method)."""
 
-    def __init__(self, trials: DataFrame, sizes: Mapping[str, DatasetSize]) -> None:
+    def __init__(self, trials: "DataFrame", sizes: Mapping[str, DatasetSize]) -> None:
         """``trials`` are a store's (``Frames``); those of datasets that are not in ``sizes`` have no kind."""
         timed = trials[(trials["status"] == Status.COMPLETED.value) & (trials["train_seconds"] > 0)]
-        self.cells: dict[str, list[float]] = timed.groupby("cell")["train_seconds"].apply(list).to_dict()
+        self.cells: dict[str, list[float]] = {
+            str(cell): list(group) for cell, group in timed.groupby("cell")["train_seconds"]
+        }
         self.kinds: dict[tuple[str, str], list[float]] = {}
         for cell, seconds in self.cells.items():
             values = json.loads(cell)
@@ -106,8 +113,10 @@ class Earlier:
 def seconds_of(
     spec: TrialSpec, earlier: Earlier, sizes: Mapping[str, DatasetSize], flops_per_second: float | None
 ) -> tuple[float | None, str]:
-    """Seconds of a trial: as long as earlier trials of its cell, else of its model and method in proportion to their
-    operations, else those operations at ``flops_per_second``; and what they come from.
+    """Return the seconds of a trial, None where nothing tells them, and what they come from.
+
+    Earlier trials of its cell tell them; else earlier trials of its model and method, in proportion to the operations;
+    else its own operations at ``flops_per_second``.
     """
     work = estimate.flops(spec, sizes)
     if same := earlier.cells.get(spec.cell):
@@ -120,7 +129,7 @@ def seconds_of(
 
 
 def describe_costs(found: Sequence[CellCost], pending: Sequence[PlannedTrial]) -> str:
-    """A line a cell."""
+    """Return a line for each cell."""
     width = max(len(one.name) for one in found)
     lines = ["each trial: predicted peak memory, checkpoint, time"]
     pending_of = Counter(trial.spec.cell for trial in pending)

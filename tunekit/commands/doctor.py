@@ -1,4 +1,4 @@
-"""``python -m tunekit doctor``: whether this machine is fit for a sweep, a line each; what is not says how to mend it.
+"""`tunekit doctor`: whether this machine is fit for a sweep; the line of a problem says how to mend it.
 
 Fetches nothing and starts no Ray; heavy packages are imported only where a question needs them.
 """
@@ -19,9 +19,10 @@ from tunekit.models import hub
 from tunekit.models.catalog import MODELS
 from tunekit.models.loading import ModelRef, hub_id_of
 from tunekit.models.safety import refuse_kernels
-from tunekit.planning import estimate
+from tunekit.planning import estimate, machine
 from tunekit.planning.args import GridArgs
-from tunekit.planning.resolve import ResolvedSweep, plan_sweep, resolve_grid
+from tunekit.planning.plan import plan_sweep
+from tunekit.planning.resolve import ResolvedSweep, resolve_grid
 from tunekit.schema import TrialSpec
 from tunekit.storage.files import check_writable
 from tunekit.storage.object_path import ObjectPath
@@ -90,8 +91,8 @@ def _kernels() -> Finding:
 
 
 def _gpu() -> Finding:
-    if not estimate.has_accelerator():
-        return Finding("gpu", True, f"none here; trials run on {estimate.cores()} processor cores")
+    if not machine.has_accelerator():
+        return Finding("gpu", True, f"none here; trials run on {machine.cores()} processor cores")
     import torch
 
     if not torch.cuda.is_available():
@@ -154,8 +155,8 @@ def _pending(sweep: ResolvedSweep, storage: Place) -> list[TrialSpec]:
 def _disk(storage: Place, specs: list[TrialSpec], keep_models: str) -> Finding:
     if isinstance(storage, ObjectPath):
         return Finding("disk", True, "not looked at: records and checkpoints go to an object store")
-    free = shutil.disk_usage(_existing(storage)).free
-    needed = estimate.disk_bytes(specs, estimate.cores(), keep_models)
+    free = shutil.disk_usage(str(_existing(storage))).free
+    needed = estimate.disk_bytes(specs, machine.cores(), keep_models)
     text = f"{free / 1e9:.1f} GB free"
     if specs:
         text += f", records and checkpoints of {len(specs)} trials may take {needed / 1e9:.1f} GB"

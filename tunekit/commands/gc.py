@@ -27,7 +27,7 @@ def collect(root: Place, say: Callable[[str], None], *, models: bool = False) ->
         for path in sorted(_removable(store, models)):
             size = _size(path)
             remove_tree(path) if path.is_dir() else path.unlink()
-            say(f"{path.relative_to(root)}: {size / 1e6:.1f} MB")
+            say(f"{str(path).removeprefix(f'{root}/')}: {size / 1e6:.1f} MB")
             freed += size
     finally:
         lease.release()

@@ -1,117 +1,48 @@
-"""The grid's command: arguments -> plan -> dry run, refusal, or run. Errors are one line, exit code 2."""
+"""`tunekit run`: flags -> sweep -> plan -> a dry run, a refusal, or a run.
 
-import json
-import os
-import sys
-from collections.abc import Callable, Mapping, Sequence
+What a typo can hit is checked first and loads nothing heavy; pandas, PyTorch and Ray come when they are needed.
+"""
 
-import tyro
+from collections.abc import Mapping
 
-from tunekit.commands.costs import costs, describe_costs
-from tunekit.commands.shared import (
-    OK,
-    Say,
-    acquire_lease,
-    check,
-    check_storage,
-    claim_folders,
-    estimate_hours,
-    exit_code_of,
-    limit_by_memory,
-    prepare_data,
-    refuse_long,
-    request_of,
-    say_for,
-    store_of,
-    track_stored,
-    train,
-    verdict,
-)
-from tunekit.planning import estimate
+from tunekit.commands.checks import check_flags, refuse_long, sweep_folder
+from tunekit.commands.exit_codes import OK
+from tunekit.commands.output import note, result, show_json
 from tunekit.planning.args import GridArgs
-from tunekit.planning.blocks import Block
-from tunekit.planning.plan import Plan, PlanState
-from tunekit.planning.resolve import ResolvedSweep, describe, plan_sweep, resolve_grid
-from tunekit.planning.resources import Resources
-from tunekit.schema import TrialSpec
-from tunekit.store.requests import cells_of
-from tunekit.store.result_store import ResultStore
-
-Report = Callable[[ResultStore, Sequence[TrialSpec]], None]
-Outlook = Callable[[ResultStore, Sequence[TrialSpec], Mapping[str, float | None]], Sequence[str]]
-"""Takes the seconds of a trial by cell."""
+from tunekit.planning.presets import GRID_PRESETS, GridPreset
+from tunekit.planning.resolve import grid_options, resolve_grid
 
 
-def main(presets: Mapping[str, Sequence[Block]], report: Report, outlook: Outlook) -> int:
-    """The grid's command. ``report`` prints the table at the end, ``outlook`` what more seeds would buy, in a dry run.
+def run_grid_command(args: GridArgs, presets: Mapping[str, GridPreset] = GRID_PRESETS) -> int:
+    """Plan, train and show the grid that ``args`` names; return the exit code. Raises UserError on bad input."""
+    check_flags(args)
+    sweep, options = resolve_grid(args, presets), grid_options(args, presets)
+    root = sweep_folder(args.storage, sweep.name)
 
-    Returns the exit code.
-    """
-    args = tyro.cli(GridArgs)
-    return exit_code_of(lambda: _main(args, presets, report, outlook))
+    from tunekit.commands.preparing import estimate_hours
+    from tunekit.commands.results import grid_tables, incomplete
+    from tunekit.planning.plan import describe, plan_sweep
+    from tunekit.store.result_store import ResultStore
 
-
-def _main(args: GridArgs, presets: Mapping[str, Sequence[Block]], report: Report, outlook: Outlook) -> int:
-    resources = check(args)
-    sweep = resolve_grid(args, presets)
-    store = store_of(args, sweep.name)
+    store = ResultStore(root)
     plan = plan_sweep(sweep, store)
     if args.json:
-        sys.stdout.write(json.dumps(plan.to_dict()) + "\n")
+        show_json(plan.to_dict())
         return OK
-    say = say_for(args)
-    pending = plan.pending(retry_failed=args.retry_failed)
-    say(describe(sweep, plan, pending))
-    hours = estimate_hours(pending, sweep, say)
+    pending = plan.pending(retry_failed=options.retry_failed)
     if args.dry_run:
-        found = costs(sweep, plan.stored, estimate.has_accelerator() or bool(os.environ.get("RAY_ADDRESS")))
-        say(describe_costs(found, pending))
-        if args.keep_models != "none" and pending:
-            kept = estimate.kept_weights_bytes([trial.spec for trial in pending], args.keep_models)
-            say(f"kept weights (--keep-models {args.keep_models}): at most {kept / 1e9:.2f} GB")
-        for line in outlook(store, sweep.specs, {one.cell: one.seconds for one in found}):
-            say(line)
+        from tunekit.commands.dry_run import grid_as_json, grid_as_text
+
+        if args.format == "json":
+            show_json(grid_as_json(sweep, plan, store, options))
+        else:
+            result(grid_as_text(sweep, plan, store, options))
         return OK
-    if not pending:
-        say(
-            "nothing to do: every trial is done"
-            if not plan.count(PlanState.FAILED)
-            else "nothing to do but failed trials"
-        )
-        if not all(trial.settled for trial in plan.trials):
-            lease = acquire_lease(store, say)
-            claim_folders(plan, store)
-            lease.release()
-        track_stored(args.track, store, say)
-        report(store, sweep.specs)
-        return verdict(plan)
-    refuse_long(hours, args, "laptop")
-    return _run(args, sweep, plan, store, resources, say, report)
+    note(describe(sweep, plan, pending))
+    refuse_long(estimate_hours(pending, sweep, note), args, "laptop")
 
+    from tunekit.commands.training import run_sweep
 
-def _run(
-    args: GridArgs,
-    sweep: ResolvedSweep,
-    plan: Plan,
-    store: ResultStore,
-    resources: Resources,
-    say: Say,
-    report: Report,
-) -> int:
-    pending = plan.pending(retry_failed=args.retry_failed)
-    concurrent = args.max_concurrent or estimate.cores()
-    check_storage(store.root, [trial.spec for trial in pending], concurrent, args.keep_models)
-    peak = prepare_data(sweep, pending, store, say)
-    resources = limit_by_memory(args, resources, peak, len(pending), say)
-    lease = acquire_lease(store, say)
-    try:
-        plan = plan_sweep(
-            sweep, store, write_cache=True, previous=plan
-        )  # another driver may have finished trials since
-        store.add_request({**request_of(sweep), "cells": cells_of(sweep.specs)})
-        train(plan, sweep, store, resources, lease, retry_failed=args.retry_failed, track=args.track)
-    finally:
-        lease.release()
-    plan = plan_sweep(sweep, store, previous=plan)
-    report(store, sweep.specs)
-    return verdict(plan)
+    plan = run_sweep(sweep, plan, store, options, note)
+    grid_tables(store, sweep.specs, args.format)
+    return incomplete(plan, note)

@@ -1,19 +1,21 @@
-"""Where a sweep stands, shown: a table for a terminal, and a page that refreshes itself."""
+"""`tunekit status`: where a sweep stands, as a table, as JSON, or as a page that refreshes itself."""
 
 import signal
 import time
 from collections.abc import Iterable
 from contextlib import nullcontext
 from pathlib import Path
+from typing import Any
 
-from jinja2 import Environment
-from rich.console import Console, Group
+from rich.console import Console, Group, RenderableType
 from rich.live import Live
 from rich.table import Table
 from rich.text import Text
 
+from tunekit.commands.output import show, show_json
 from tunekit.errors import UserError
 from tunekit.parsing import plain
+from tunekit.planning.args import Format
 from tunekit.signals import EXIT_CODES, Stopped
 from tunekit.storage.files import write_atomic
 from tunekit.storage.paths import Place
@@ -36,23 +38,23 @@ LEGEND = "Numbers are macro-F1 in percent after the last epoch, on test, or on v
 REFRESH_SECONDS = 5
 
 
-def summary_lines(standing: SweepProgress) -> list[str]:
-    """The driver, how many trials are in which state and the time left; then studies."""
-    counts = ", ".join(f"{count} {state.value}" for state, count in standing.counts.items())
-    eta = "" if standing.eta_seconds is None else f"; ETA {clock(standing.eta_seconds)}"
-    return [f"driver: {standing.driver}", *([f"trials: {counts}{eta}"] if counts else []), *standing.studies]
+def summary_lines(progress: SweepProgress) -> list[str]:
+    """Return a line on the driver, one on how many trials are in which state, and one for each study."""
+    counts = ", ".join(f"{count} {state.value}" for state, count in progress.counts.items())
+    eta = "" if progress.eta_seconds is None else f"; ETA {clock(progress.eta_seconds)}"
+    return [f"driver: {progress.driver}", *([f"trials: {counts}{eta}"] if counts else []), *progress.studies]
 
 
-def status_group(standing: SweepProgress) -> Group:
-    """Everything for a terminal."""
-    table = Table(title=Text(plain(f"{standing.name}: {len(standing.trials)} trials")), title_justify="left")
+def status_group(progress: SweepProgress) -> Group:
+    """Return everything for a terminal."""
+    table = Table(title=Text(plain(f"{progress.name}: {len(progress.trials)} trials")), title_justify="left")
     table.add_column("cell")
-    for seed in standing.seeds:
+    for seed in progress.seeds:
         table.add_column(f"seed {seed}", justify="center")
-    for name, seeds in standing.cells.items():
-        table.add_row(Text(plain(name)), *(_mark(seeds.get(seed)) for seed in standing.seeds))
-    shown = [table, Text(LEGEND, style="dim")] if standing.cells else []
-    lines = [*summary_lines(standing), *standing.failures, *standing.notes]
+    for name, seeds in progress.cells.items():
+        table.add_row(Text(plain(name)), *(_mark(seeds.get(seed)) for seed in progress.seeds))
+    shown: list[RenderableType] = [table, Text(LEGEND, style="dim")] if progress.cells else []
+    lines = [*summary_lines(progress), *progress.failures, *progress.notes]
     return Group(*shown, *(Text(plain(line)) for line in lines))
 
 
@@ -60,14 +62,16 @@ def _mark(trial: TrialProgress | None) -> Text:
     return Text("") if trial is None else Text(trial.text, style=STYLES[trial.state])
 
 
-def write_page(standing: SweepProgress, path: Path) -> None:
+def write_page(progress: SweepProgress, path: Path) -> None:
     """Write the page, whole or not at all. Raises OSError."""
+    from jinja2 import Environment
+
     template = Environment(autoescape=True, trim_blocks=True).from_string(
         Path(__file__).with_name("status.html.j2").read_text(encoding="utf-8")
     )
     page = template.render(
-        standing=standing, lines=_plain(summary_lines(standing)), failures=_plain(standing.failures),
-        notes=_plain(standing.notes), legend=LEGEND, refresh=REFRESH_SECONDS,
+        progress=progress, lines=_plain(summary_lines(progress)), failures=_plain(progress.failures),
+        notes=_plain(progress.notes), legend=LEGEND, refresh=REFRESH_SECONDS,
     )  # fmt: skip
     write_atomic(path, page.encode())
 
@@ -76,45 +80,81 @@ def _plain(lines: Iterable[str]) -> list[str]:
     return [plain(line) for line in lines]
 
 
-def show(sweep: Place, *, watch: bool, html: Path | None) -> None:
+def status_as_json(progress: SweepProgress) -> dict[str, Any]:
+    """Return everything for programs: times in seconds and ISO 8601, scores in [0, 1], null where one is not known."""
+    return {
+        "sweep": progress.name,
+        "time": progress.time.isoformat(timespec="seconds"),
+        "running": progress.running,
+        "over": progress.is_over,
+        "driver": progress.driver,
+        "eta_seconds": progress.eta_seconds,
+        "counts": {state.value: count for state, count in progress.counts.items()},
+        "trials": [_trial_as_json(trial) for trial in progress.trials],
+        "studies": list(progress.studies),
+        "notes": list(progress.notes),
+    }
+
+
+def _trial_as_json(trial: TrialProgress) -> dict[str, Any]:
+    spec = trial.spec
+    return {
+        "trial_id": spec.trial_id,
+        "model": spec.model,
+        "dataset": spec.dataset,
+        "method": spec.method,
+        "seed": spec.seed,
+        "folder": spec.folder,
+        "state": trial.state.value,
+        "epochs": trial.epochs,
+        "planned_epochs": spec.epochs,
+        "macro_f1": trial.score,
+        "error": trial.error,
+    }
+
+
+def show_status(sweep: Place, *, watch: bool, html: Path | None, form: Format = "text") -> None:
     """Print where ``sweep`` stands or, with ``html``, write it there; with ``watch`` until it is over or SIGINT comes.
 
     Raises UserError where there is no sweep, or the page can't be written.
     """
     reader, console = ProgressReader(sweep), Console()
     if not watch:
-        _show_once(reader.read(), console, html)
+        _show_once(reader.read(), html, form)
         return
-    with Live(console=console, auto_refresh=False) if console.is_terminal and not html else nullcontext() as live:
+    on_terminal = console.is_terminal and not html and form == "text"
+    with Live(console=console, auto_refresh=False) if on_terminal else nullcontext() as live:
         shown, was_running = "", False
         try:
             while True:
-                standing = reader.read()
+                progress = reader.read()
                 if live:
-                    live.update(status_group(standing), refresh=True)
-                elif html or _essence(standing) != shown:
-                    shown = _essence(standing)
-                    _show_once(standing, console, html)
-                if standing.is_over or (was_running and not standing.running):
+                    live.update(status_group(progress), refresh=True)
+                elif html or _essence(progress) != shown:
+                    shown = _essence(progress)
+                    _show_once(progress, html, form)
+                if progress.is_over or (was_running and not progress.running):
                     return
-                was_running = standing.running
+                was_running = progress.running
                 time.sleep(REFRESH_SECONDS)
         except Stopped as stopped:
             if stopped.exit_code != EXIT_CODES[signal.SIGINT]:
                 raise
 
 
-def _show_once(standing: SweepProgress, console: Console, html: Path | None) -> None:
-    if html is None:
-        console.print(status_group(standing))
-        return
-    try:
-        write_page(standing, html)
-    except OSError as error:
-        raise UserError(f"can't write the page {html}: {error.strerror}") from error
+def _show_once(progress: SweepProgress, html: Path | None, form: Format) -> None:
+    if html is not None:
+        try:
+            write_page(progress, html)
+        except OSError as error:
+            raise UserError(f"can't write the page {html}: {error.strerror}") from error
+    elif form == "json":
+        show_json(status_as_json(progress))
+    else:
+        show(status_group(progress))
 
 
-def _essence(standing: SweepProgress) -> str:
-    """What has to change for the table to be printed again where no terminal shows it."""
-    texts = [trial.text for trial in standing.trials]
-    return repr((standing.running, standing.studies, standing.notes, texts))
+def _essence(progress: SweepProgress) -> str:
+    """Return what has to change for the table to be printed again where no terminal shows it."""
+    texts = [trial.text for trial in progress.trials]
+    return repr((progress.running, progress.studies, progress.notes, texts))

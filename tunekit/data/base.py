@@ -24,6 +24,8 @@ if TYPE_CHECKING:
     from pandas import DataFrame
 
 SPLITS = ("train", "val", "test")
+DEFAULT_TASK = "classification"
+"""The name of the task that a dataset has where it names none."""
 PINNED = "rev-"
 """Prefix of a declared hash that pins a revision of a git repository instead of the content itself."""
 
@@ -46,6 +48,8 @@ class DatasetInfo:
     homepage: str
     pair_as: str = "sep_token"
     """How ``pair`` joins ``text``: ``sep_token`` (one string, that token between) or the tokenizer's own ``pair``."""
+    task: str = DEFAULT_TASK
+    """The name of the task that trials on the dataset learn, one of ``tunekit.tasks.TASKS``."""
 
 
 DATASETS: Registry[DatasetInfo] = Registry("dataset")

@@ -19,6 +19,7 @@ from tunekit.models.loading import ModelRef, load_encoder, load_tokenizer
 from tunekit.schema import Fingerprint, Scalar, TrialSpec
 from tunekit.seeding import seeded, stream_seed
 from tunekit.storage.paths import Place
+from tunekit.tasks import task_of
 
 
 @dataclass(frozen=True)
@@ -75,7 +76,10 @@ def build_model(spec: TrialSpec, model_ref: ModelRef, prepared: Prepared) -> Pre
     _quiet_libraries()
     num_labels = len(prepared.data.label_names)
     seed = stream_seed(spec.seed, "head")
-    model = load_encoder(model_ref, num_labels=num_labels, seed=seed, tokenizer=prepared.tokenizer)
+    head_class = task_of(spec.dataset).head_class
+    model = load_encoder(
+        model_ref, num_labels=num_labels, seed=seed, tokenizer=prepared.tokenizer, head_class=head_class
+    )
     adapt(model, spec)
     return model
 

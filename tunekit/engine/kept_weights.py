@@ -22,6 +22,7 @@ from tunekit.schema import EpochRecord, Fingerprint, TrialSpec, canonical_json
 from tunekit.storage.files import fetched, upload
 from tunekit.storage.object_path import ObjectPath
 from tunekit.storage.paths import Place
+from tunekit.tasks import task_of
 
 MAX_HEADER_BYTES = 10_000_000
 PREFIX = "epoch-"
@@ -45,7 +46,7 @@ def is_kept(keep: str, records: Sequence[EpochRecord], spec: TrialSpec) -> bool:
 
 def _wanted(keep: str, records: Sequence[EpochRecord], spec: TrialSpec) -> int:
     """The one epoch that ``best`` or ``last`` asks for; without a validation part the last is the best."""
-    return (best_epoch(list(records)) if keep == "best" else None) or spec.epochs
+    return (best_epoch(records, task_of(spec.dataset)) if keep == "best" else None) or spec.epochs
 
 
 def keep_weights(folder: Place, model: nn.Module, epoch: int, identity: Mapping[str, str]) -> None:

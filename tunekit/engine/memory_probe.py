@@ -21,6 +21,7 @@ from tunekit.engine.train import LabelledSplit, Member, Pack
 from tunekit.methods.base import count_parameters
 from tunekit.models.families import FAMILIES
 from tunekit.schema import TrialSpec
+from tunekit.tasks import task_of
 
 FP32, ADAMW_STATES = 4, 2
 
@@ -33,10 +34,10 @@ def member_of(
     Raises UserError where the method does not fit the model.
     """
     kind = FAMILIES[config["model_type"]]
-    config_kind, model_kind, _ = kind.classes()
-    pad = config_kind().pad_token_id
+    config_class, model_class = kind.config_class(), kind.model_class(task_of(spec.dataset).head_class)
+    pad = config_class().pad_token_id
     values = {"pad_token_id": pad, **config, "num_labels": num_labels, "attn_implementation": kind.attention}
-    model = model_kind(config_kind(**values))
+    model = model_class(config_class(**values))
     adapt(model, spec)
     member = Member(spec, model, _sequences(lengths, pad + 1), torch.device(device))
     model.train()

@@ -17,9 +17,8 @@ from tunekit.engine.build import build_model, check_device, prepare_splits
 from tunekit.engine.forward.patching import layers_of
 from tunekit.engine.job import Job
 from tunekit.engine.memory import predicted_peak
-from tunekit.engine.scoring import scores
 from tunekit.engine.summary import Built, best_epoch, summarise
-from tunekit.engine.train import Diverged, LabelledSplit, Member, Pack, TrainedEpoch, mean_cross_entropy
+from tunekit.engine.train import Diverged, LabelledSplit, Member, Pack, TrainedEpoch
 from tunekit.engine.watchdog import beat
 from tunekit.memory import ADAMW_STATES
 from tunekit.memory.graph import FP32
@@ -31,6 +30,7 @@ from tunekit.storage.files import remove_tree
 from tunekit.storage.lease import check_current
 from tunekit.store.records import read_predictions
 from tunekit.store.result_store import PREDICTION_ROWS, ResultStore
+from tunekit.tasks import Task, task_of
 
 _NO_ROWS = pd.DataFrame({"epoch": pd.Series(dtype="int64")})
 TRAIN_SCORE_ROWS = 1_000
@@ -53,6 +53,7 @@ class TrialRun:
 
     def __init__(self, job: Job, log: Callable[[str], None]) -> None:
         self.job, self.spec, self.store = job, job.spec, ResultStore(job.sweep)
+        self.task: Task = task_of(job.spec.dataset)
         self.device = torch.device(job.device)
         check_current(job.sweep, job.start)
         for plugin in job.plugins:
@@ -166,14 +167,14 @@ class TrialRun:
             bad = int(np.flatnonzero(~np.isfinite(trained.losses))[0])
             step = self.member.step - len(trained.losses) + bad + 1
             raise Diverged(f"the training loss became {trained.losses[bad]} at step {step} (epoch {epoch})")
-        measured = {}
-        for split in ("val", "test"):
-            names = ("loss", "accuracy", "micro_f1", "macro_f1")
-            values = self._scores(self.splits[split], logits[split]) if split in logits else dict.fromkeys(names)
-            measured |= {f"{split}_{name}": values[name] for name in names}
+        measured: dict[str, float | None] = dict.fromkeys(self.task.score_names)
+        for split, found in logits.items():
+            values = self._scores(self.splits[split], found)
+            measured |= {f"{split}_{name}": value for name, value in values.items()}
         frames = [self._prediction_rows(split, epoch, found) for split, found in logits.items()]
         earlier = [r.best_val_macro_f1 for r in self.records if r.best_val_macro_f1 is not None]
-        best = None if measured["val_macro_f1"] is None else max([measured["val_macro_f1"], *earlier])
+        now = measured["val_macro_f1"]
+        best = None if now is None else max([now, *earlier])
         record = EpochRecord(
             epoch=epoch,
             step=self.member.step,
@@ -189,9 +190,12 @@ class TrialRun:
         return record
 
     def _scores(self, split: LabelledSplit, logits: np.ndarray) -> dict[str, float]:
-        """Loss, accuracy, micro-F1 and macro-F1 of one split's logits (N, C)."""
-        loss = mean_cross_entropy(logits, split.labels)
-        return {"loss": loss, **scores(split.labels, logits.argmax(axis=1), len(self.data.label_names))}
+        """Return the task's scores of the logits (N, C) of one split. Raises Diverged where one is not finite."""
+        values = self.task.scores(split.labels, logits)
+        for name, value in values.items():
+            if not np.isfinite(value):
+                raise Diverged(f"the {self.task.metric(name).label} of a scored split became {value}")
+        return values
 
     def _prediction_rows(self, split: str, epoch: int, logits: np.ndarray) -> pd.DataFrame:
         rows = self.data.splits[split]
@@ -202,7 +206,7 @@ class TrialRun:
                 "item_id": rows["item_id"].to_numpy(),
                 "group_id": rows["group"].to_numpy(),
                 "gold": rows["label"].to_numpy(np.int32),
-                "predicted": logits.argmax(axis=1).astype(np.int32),
+                "predicted": self.task.predicted(logits),
                 "logits": list(logits.astype(np.float16)),
             }
         )
@@ -224,7 +228,7 @@ class TrialRun:
         self.predictions = _join(self.predictions, *frames)
         if len(self.predictions) > PREDICTION_ROWS:
             self.predictions = self.predictions[
-                self.predictions["epoch"].isin({record.epoch, best_epoch(self.records)})
+                self.predictions["epoch"].isin({record.epoch, best_epoch(self.records, self.task)})
             ]
         # Until a resumed run has passed them, epochs recorded before stay on disk: nothing recorded is ever lost.
         epochs, steps, predictions = self.earlier
@@ -256,7 +260,7 @@ class TrialRun:
         generator = np.random.default_rng(stream_seed(self.spec.data_seed, "train part"))
         part = train.subset(np.sort(generator.permutation(len(train))[:TRAIN_SCORE_ROWS]))
         train_scores = self._scores(part, self.pack.predict(part)[0])
-        summary = summarise(self.records, Status.COMPLETED, built=self.built, train_scores=train_scores)
+        summary = summarise(self.records, Status.COMPLETED, task=self.task, built=self.built, train_scores=train_scores)
         check_current(self.job.sweep, self.job.start)
         self.store.write_summary(self.folder, summary)
         remove_tree(self.folder / "checkpoint")
@@ -266,7 +270,7 @@ class TrialRun:
     def fail(self, status: Status, error: str) -> TrialSummary:
         """Write the summary of a trial that can't go on; its records stay."""
         check_current(self.job.sweep, self.job.start)
-        summary = summarise(self.records, status, built=self.built, error=error)
+        summary = summarise(self.records, status, task=self.task, built=self.built, error=error)
         self.store.write_summary(self.folder, summary)
         remove_tree(self.folder / "checkpoint")
         kept.drop_others(self.folder, self.job.keep_models, self.records, self.spec)
@@ -282,7 +286,7 @@ def end(job: Job, status: Status, error: str) -> TrialSummary:
     store = ResultStore(job.sweep)
     folder = store.open_trial(job.spec, job.fingerprint)
     records = store.read(folder).epochs
-    summary = summarise(records, status, built=None, error=error)
+    summary = summarise(records, status, task=task_of(job.spec.dataset), built=None, error=error)
     store.write_summary(folder, summary)
     if status is not Status.FAILED:
         remove_tree(folder / "checkpoint")

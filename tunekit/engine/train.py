@@ -11,7 +11,6 @@ from dataclasses import dataclass, field
 import numpy as np
 import torch
 from torch import nn
-from torch.nn import functional as F
 from transformers import PreTrainedModel
 
 from tunekit.data.tokens import TokenisedSplit
@@ -24,6 +23,7 @@ from tunekit.engine.stacking import Stack, is_stackable
 from tunekit.planning.batching import why_padded
 from tunekit.schema import TrialSpec
 from tunekit.seeding import stream_seed
+from tunekit.tasks import Task, task_of
 
 EVAL_TOKENS = 8192
 """Tokens an evaluation batch of one trial holds at most, padding counted."""
@@ -46,7 +46,7 @@ class LabelledSplit:
 
 
 class Diverged(ArithmeticError):
-    """A training loss or a score's loss was NaN or infinite."""
+    """A training loss or a score was NaN or infinite."""
 
 
 @dataclass
@@ -74,12 +74,14 @@ class Member:
     """Parts that a batch is computed in, one after another, where its memory would not hold it whole."""
     step: int = 0
     """Optimizer steps taken."""
+    task: Task = field(init=False)
     optimizer: torch.optim.AdamW = field(init=False)
     parameters: list[nn.Parameter] = field(init=False)
     masks: MaskStream = field(init=False)
     context: ForwardContext = field(init=False)
 
     def __post_init__(self) -> None:
+        self.task = task_of(self.spec.dataset)
         self.model.to(self.device)
         self.context = patch_model(
             self.model, padded=why_padded(self.model.config.model_type, self.spec.method) is not None
@@ -203,7 +205,7 @@ class Pack:
         return total, tokens
 
     def loss(self, indices: Sequence[np.ndarray], part: int = 0) -> tuple[torch.Tensor, tuple[int, ...]]:
-        """Mean cross-entropy (K,) of each member's training examples ``indices`` (B,), and their numbers of tokens.
+        """The task's mean loss (K,) of each member's training examples ``indices`` (B,), and their numbers of tokens.
 
         ``part`` is which part of its batch that is.
         """
@@ -215,7 +217,7 @@ class Pack:
                 found = logits(self.model, batch, precision=members[0].spec.precision)
         else:
             found = logits(self.model, batch, self._masks(batch, part), members[0].spec.precision)
-        each = F.cross_entropy(found, torch.from_numpy(labels).to(found.device, non_blocking=True), reduction="none")
+        each = members[0].task.loss(found, torch.from_numpy(labels).to(found.device, non_blocking=True))  # (K * B,)
         return each.view(len(members), -1).mean(1), batch.num_tokens
 
     def batch(
@@ -261,11 +263,3 @@ class Pack:
         result = np.empty_like(ordered)
         result[:, order] = ordered
         return list(result)
-
-
-def mean_cross_entropy(logits: np.ndarray, labels: np.ndarray) -> float:
-    """Mean loss of (N, C) logits against (N,) labels. Raises Diverged where it is not finite."""
-    value = float(F.cross_entropy(torch.from_numpy(logits).double(), torch.from_numpy(labels)))
-    if not np.isfinite(value):
-        raise Diverged(f"a score's loss is {value}")
-    return value

@@ -55,13 +55,25 @@ class Family:
         """Return its name of what BERT calls ``name``: a whole name in a layer, or the last part of one."""
         return self.own_names.get(name, name)
 
-    def classes(self) -> tuple[type[PretrainedConfig], type[PreTrainedModel], type[PreTrainedTokenizerFast]]:
-        """Return its config, its sequence-classification model and its fast tokenizer. Imports transformers."""
+    def config_class(self) -> type[PretrainedConfig]:
+        """Return the class of its config. Imports transformers."""
+        kind: type[PretrainedConfig] = self._class("Config")
+        return kind
+
+    def model_class(self, head_class: str) -> type[PreTrainedModel]:
+        """Return the class of its models that ``head_class`` ends the name of, as a task says (``tunekit.tasks``)."""
+        kind: type[PreTrainedModel] = self._class(head_class)
+        return kind
+
+    def tokenizer_class(self) -> type[PreTrainedTokenizerFast]:
+        """Return the class of its fast tokenizers. Imports transformers."""
+        kind: type[PreTrainedTokenizerFast] = self._class("TokenizerFast")
+        return kind
+
+    def _class(self, suffix: str) -> Any:
         import transformers
 
-        suffixes = ("Config", "ForSequenceClassification", "TokenizerFast")
-        config, model, tokenizer = (getattr(transformers, self.library + suffix) for suffix in suffixes)
-        return config, model, tokenizer
+        return getattr(transformers, self.library + suffix)
 
 
 FAMILIES: Mapping[str, Family] = MappingProxyType(

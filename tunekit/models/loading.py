@@ -107,7 +107,7 @@ def load_tokenizer(ref: ModelRef, data: TextDataset) -> PreTrainedTokenizerFast:
     folder = _folder(ref)
     config = checked_config(folder, ref.name, FAMILIES)
     check_tokenizer_config(folder, ref.name)
-    kind = FAMILIES[config["model_type"]].classes()[2]
+    kind = FAMILIES[config["model_type"]].tokenizer_class()
     if (folder / hub.SENTENCEPIECE).is_file() and not (
         (folder / hub.TOKENIZER).is_file() or find_spec("sentencepiece")
     ):
@@ -124,11 +124,20 @@ def load_tokenizer(ref: ModelRef, data: TextDataset) -> PreTrainedTokenizerFast:
     return tokenizer
 
 
-def load_encoder(ref: ModelRef, *, num_labels: int, seed: int, tokenizer: PreTrainedTokenizerFast) -> PreTrainedModel:
-    """A sequence-classification model in fp32 from safetensors; what the file lacks is drawn from ``seed``.
+def load_encoder(
+    ref: ModelRef,
+    *,
+    num_labels: int,
+    seed: int,
+    tokenizer: PreTrainedTokenizerFast,
+    head_class: str = "ForSequenceClassification",
+) -> PreTrainedModel:
+    """Return a model in fp32 from safetensors, in evaluation mode; what the file lacks is drawn from ``seed``.
 
-    Its ``tunekit_never_pretrained`` names the parameters that no pretraining has seen: those drawn here, and MiniLM's
-    pooler, which its file holds untrained. Raises UserError where the model can't be had or is not safe to load.
+    ``head_class`` is what the name of the model's class in transformers ends with; a task says it. The attribute
+    ``tunekit_never_pretrained`` of the model names the parameters that no pretraining has seen: those that were drawn
+    here, and MiniLM's pooler, which its file holds untrained. Raises UserError where the model can't be had or is not
+    safe to load.
     """
     from safetensors import SafetensorError
 
@@ -138,21 +147,20 @@ def load_encoder(ref: ModelRef, *, num_labels: int, seed: int, tokenizer: PreTra
     if _is_seeded(ref):
         from tunekit.models.tiny import build_tiny
 
-        return build_tiny(ref.name, num_labels=num_labels, seed=seed, tokenizer=tokenizer)
+        return build_tiny(ref.name, num_labels=num_labels, seed=seed, tokenizer=tokenizer, head_class=head_class)
     folder = _folder(ref)
     values = checked_config(folder, ref.name, FAMILIES)
     kind = FAMILIES[values["model_type"]]
-    config_kind, model_kind, _ = kind.classes()
     for key, plain in PLAIN_ATTENTION.items():
         if values.get(key, plain) != plain:
             raise UserError(
                 f"model {ref.name!r}: its config.json says {key} {values[key]!r}; only {plain!r} is trained here"
             )
     values = {key: value for key, value in values.items() if key not in ("num_labels", "id2label", "label2id")}
-    config = config_kind.from_dict(values, num_labels=num_labels, attn_implementation=kind.attention)
+    config = kind.config_class().from_dict(values, num_labels=num_labels, attn_implementation=kind.attention)
     try:
         with seeded(seed):
-            model, info = model_kind.from_pretrained(
+            model, info = kind.model_class(head_class).from_pretrained(
                 folder,
                 config=config,
                 use_safetensors=True,

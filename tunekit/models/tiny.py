@@ -21,13 +21,15 @@ VOCABULARY = 2_000
 BACKBONE_SEED = 20_140_814
 
 
-def build_tiny(name: str, *, num_labels: int, seed: int, tokenizer: PreTrainedTokenizerFast) -> PreTrainedModel:
+def build_tiny(
+    name: str, *, num_labels: int, seed: int, tokenizer: PreTrainedTokenizerFast, head_class: str
+) -> PreTrainedModel:
     """The tiny model: embeddings and encoder from a fixed seed, so that seeds share them, the head from ``seed``."""
     shape = MODELS[name].shape
     kind = FAMILIES[shape.model_type]
-    config_kind, model_kind, _ = kind.classes()
+    model_kind = kind.model_class(head_class)
     values = {**shape.config(), "pad_token_id": tokenizer.pad_token_id}
-    config = config_kind(**values, num_labels=num_labels, attn_implementation=kind.attention)
+    config = kind.config_class()(**values, num_labels=num_labels, attn_implementation=kind.attention)
     with seeded(BACKBONE_SEED):
         model = model_kind(config)
     with seeded(seed), torch.no_grad():

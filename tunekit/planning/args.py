@@ -1,24 +1,41 @@
-"""The commands' flags, as typed dataclasses; each field's docstring is its help text."""
+"""The flags of `tunekit run` and `tunekit search`, as typed dataclasses; each field's docstring is its help text."""
 
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Literal
 
 from tunekit.planning.blocks import Settings
+from tunekit.planning.options import RunOptions
 
-Keep = Literal["none", "last", "best", "all"]
+Format = Literal["text", "json"]
+STORAGE = "ray_results"
+"""The folder of sweeps where no other is given."""
 
 
 @dataclass(frozen=True, kw_only=True)
-class SweepArgs(Settings):
-    """What the grid and the search have in common."""
+class DataColumns:
+    """Where a user's own files hold what a dataset needs."""
+
+    text_column: str = "text"
+    """The column of your own data that holds the text."""
+    pair_column: str | None = None
+    """The column that holds a second text, if there is one."""
+    label_column: str = "label"
+    """The column that holds the class."""
+    group_column: str | None = None
+    """A column whose equal values must not be split between train and test."""
+
+
+@dataclass(frozen=True, kw_only=True)
+class SweepArgs(RunOptions, DataColumns, Settings):
+    """The flags that the grid and the search have in common."""
 
     preset: str | None = None
-    """Which built-in sweep to run (default: study)."""
+    """The built-in sweep to run (default: study)."""
     models: tuple[str, ...] | None = None
-    """Short names, hub ids or local folders; alone a filter, with --methods a new grid."""
+    """Models by short name, hub id or local folder; alone a filter of the sweep, with --methods a new grid."""
     methods: tuple[str, ...] | None = None
-    """Fine-tuning methods; alone a filter, with --models a new grid."""
+    """Fine-tuning methods; alone a filter of the sweep, with --models a new grid."""
     datasets: tuple[str, ...] | None = None
     """Datasets by name, or files and folders of your own."""
     learning_rate: tuple[str, ...] = ()
@@ -27,36 +44,17 @@ class SweepArgs(Settings):
     """METHOD.NAME=VALUE ..., as in lora.r=16."""
     plugin: tuple[Path, ...] = ()
     """Python files of your own that register methods, datasets or models (docs/methods.md)."""
-    text_column: str = "text"
-    """Column of your own data that holds the text."""
-    pair_column: str | None = None
-    """Column with a second text, if there is one."""
-    label_column: str = "label"
-    """Column with the class."""
-    group_column: str | None = None
-    """Column whose equal values must not be split between train and test."""
     sweep: str | None = None
-    """Name of the sweep (default: the preset's, or the config file's)."""
-    storage: str = "ray_results"
-    """Folder of sweeps, or s3://BUCKET/PREFIX, gs://BUCKET/PREFIX; records go to STORAGE/SWEEP."""
+    """The sweep's name (default: the preset's or the config file's name; a grid of your own is named by what it
+    holds)."""
+    storage: str = STORAGE
+    """The folder of sweeps, or s3://BUCKET/PREFIX, gs://BUCKET/PREFIX; records go to STORAGE/SWEEP."""
     dry_run: bool = False
     """Print the plan and stop."""
     json: bool = False
     """With --dry-run: print the plan as one JSON object and nothing else."""
-    max_concurrent: int | None = None
-    """Trials that run at a time (default: as many as there is room for)."""
-    cpus_per_trial: int = 1
-    """Processor cores, and torch threads, of a trial."""
-    trials_per_device: str = "auto"
-    """Trials that share a GPU as one pack, a number or auto: as many as the predicted memory leaves room for."""
-    pack: int | None = None
-    """Train packs of so many trials in one process, on any device (default: only where trials share a GPU)."""
-    track: tuple[str, ...] = ()
-    """Show trials in tensorboard, mlflow or wandb too, one or more (default: none)."""
-    keep_models: Keep = "none"
-    """Weights that a trial keeps for `python -m tunekit export`: of its last epoch, its best on validation, or all."""
-    retry_failed: bool = False
-    """Run failed trials again too (of a search: failed confirming trials)."""
+    format: Format = "text"
+    """json prints the closing table as one JSON object; with --dry-run it prints the plan and what it costs."""
     yes: bool = False
     """Start even where the estimate is over 12 hours."""
 
@@ -69,7 +67,7 @@ class GridArgs(SweepArgs):
     """
 
     config: Path | None = None
-    """YAML file with a list of blocks, in the place of a preset."""
+    """A YAML file with a list of blocks, instead of a preset. A search's best.yaml is such a file."""
     seeds: tuple[int, ...] | None = None
     """Seeds of initialisation, order and dropout."""
 
@@ -78,26 +76,26 @@ class GridArgs(SweepArgs):
 class SearchArgs(SweepArgs):
     """Search each method's hyperparameters with Optuna on Ray Tune, on validation only, and train the choice anew.
 
-    One study for each model, dataset and method, all with the same number of trials; the default configuration is
-    always the first. Running the same command again does what is missing and nothing else.
+    There is one study for each model, dataset and method. All studies have the same number of trials, and the default
+    configuration is always the first. Running the same command again does what is missing and nothing else.
     """
 
     trials: int | None = None
-    """Trials of each study in all, earlier runs counted (default: the preset's)."""
+    """The number of trials of each study in all, earlier runs counted (default: the preset's)."""
     space: Path | None = None
-    """YAML file with ranges in the place of the methods' own."""
+    """A YAML file with ranges that replace the methods' own."""
     seeds_per_trial: int = 1
-    """Search seeds of each configuration, from 1001; the mean of their scores is what is searched on."""
+    """The number of search seeds of each configuration, from 1001; the search is on the mean of their scores."""
     sampler: str = "tpe"
     """tpe, random or gp."""
     sampler_seed: int = 0
-    """Draws the suggestions."""
+    """The seed of the sampler's suggestions."""
     scheduler: str = "asha"
-    """asha stops weak trials early, none trains them all to the end."""
+    """asha stops weak trials early, none trains all trials to the end."""
     objective: str = "macro_f1"
     """macro_f1 or accuracy on validation; with ,num_trainable_params a Pareto front of both."""
     choose: str = "best"
-    """What best.yaml holds: best, or 1se, the cheapest configuration within one standard error of it."""
+    """What best.yaml holds: best, or 1se, the cheapest configuration within one standard error of the best."""
     confirm_seeds: tuple[int, ...] | None = None
     """Fresh seeds that each study's best, 1se and default configurations are trained on, and scored on test."""
     optuna_storage: str | None = None

@@ -1,9 +1,9 @@
-"""A sweep as data: a list of blocks. A preset, a YAML file and a search's best.yaml are one thing."""
+"""A sweep as data: a list of blocks. A preset, a YAML file and a search's best.yaml are all lists of blocks."""
 
-from collections.abc import Callable, Mapping
-from dataclasses import asdict, dataclass, field, fields
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass, field, fields
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 from tunekit.errors import UserError
 from tunekit.methods import METHODS
@@ -11,43 +11,53 @@ from tunekit.methods.base import complete_params
 from tunekit.parsing import did_you_mean, read_yaml
 from tunekit.schema import Scalar, TrialSpec
 
+if TYPE_CHECKING:
+    from tunekit.data.base import TextDataset
+
 
 @dataclass(frozen=True, kw_only=True)
 class Settings:
-    """Fields of a spec that blocks and the command line may set; None leaves the default."""
+    """The fields of a spec that blocks and the command line may set; None leaves the default."""
 
     batch_size: int | None = None
-    """Training examples an optimizer step (default 32)."""
+    """Training examples in an optimizer step (default 32)."""
     epochs: int | None = None
     """Passes over the training data (default 10)."""
     max_length: int | None = None
-    """Tokens a text is cut to (default 512)."""
+    """The number of tokens that a text is cut to (default 512)."""
     weight_decay: float | None = None
     """AdamW weight decay (default 0)."""
     warmup_ratio: float | None = None
-    """Share of steps with rising learning rate (default 0)."""
+    """The share of steps in which the learning rate rises (default 0)."""
     precision: str | None = None
-    """fp32 (default) or bf16, where the device computes it."""
+    """fp32 (default), or bf16 where the device computes it."""
     train_limit: int | None = None
     """Train on a stratified part of this many rows."""
     val_fraction: float | None = None
-    """Carve this share of train out as validation, for datasets without a dev part."""
+    """Take this share of train as validation, for datasets without a dev part."""
     data_seed: int | None = None
-    """Draws --train-limit and --val-fraction (default 0)."""
+    """The seed that draws the rows of --train-limit and --val-fraction (default 0)."""
 
 
 @dataclass(frozen=True, kw_only=True)
 class Block(Settings):
-    """One product of models, datasets, methods and seeds, with common settings."""
+    """One product of models, datasets, methods and seeds, with common settings.
+
+    Raises UserError where an axis is empty, a method is unknown, or a method has no parameter of a given name.
+    """
 
     models: tuple[str, ...]
-    datasets: tuple[str, ...]
+    """Models by short name, hub id or local folder."""
+    datasets: "tuple[str | TextDataset, ...]"
+    """Datasets by name, files and folders, or what ``tunekit.dataset`` made of a DataFrame."""
     methods: tuple[str, ...]
+    """Fine-tuning methods by name."""
     seeds: tuple[int, ...]
+    """Seeds of initialisation, order and dropout."""
     learning_rate: float | Mapping[str, float] | None = None
-    """One rate, or one a method; a method without one takes its own default."""
+    """One learning rate for all methods, or one for each method; a method without one takes its own default."""
     method_params: Mapping[str, Mapping[str, Scalar]] = field(default_factory=dict)
-    """Hyperparameters by method; those not given take the method's defaults."""
+    """Hyperparameters by method; those that are not given take the method's defaults."""
 
     def __post_init__(self) -> None:
         for name in ("models", "datasets", "methods", "seeds"):
@@ -60,7 +70,11 @@ class Block(Settings):
             METHODS[name]
 
     def specs(self, seed: int, name_model: Callable[[str], str], name_dataset: Callable[[str], str]) -> list[TrialSpec]:
-        """The block's trials of one seed; the callables give models and datasets the names that specs hold."""
+        """Return the block's trials of one seed.
+
+        ``name_model`` and ``name_dataset`` give models and datasets the names that specs hold. Raises UserError where a
+        setting is out of range.
+        """
         common = {name: value for name in SETTINGS if (value := getattr(self, name)) is not None}
         try:
             return [
@@ -74,21 +88,28 @@ class Block(Settings):
                     **common,
                 )
                 for model in self.models
-                for dataset in self.datasets
+                for dataset in self.dataset_names
                 for method in self.methods
             ]
         except ValueError as error:
             raise UserError(str(error)) from error
 
+    @property
+    def dataset_names(self) -> tuple[str, ...]:
+        """The datasets as names; a dataset that is a value gives its own."""
+        return tuple(data if isinstance(data, str) else data.name for data in self.datasets)
+
     def rate_of(self, method: str) -> float:
-        given = self.learning_rate
-        if isinstance(given, Mapping):
-            given = given.get(method)
-        return METHODS[method].learning_rate if given is None else given
+        """Return the learning rate of ``method``: the block's, or the method's own default."""
+        rate = self.learning_rate
+        if isinstance(rate, Mapping):
+            rate = rate.get(method)
+        return METHODS[method].learning_rate if rate is None else rate
 
     def to_dict(self) -> dict[str, Any]:
-        """The block as YAML and JSON hold it, settings at their default left out."""
-        return {name: value for name, value in asdict(self).items() if value not in (None, {})}
+        """Return the block as YAML and JSON hold it; settings at their default are left out."""
+        values = {**vars(self), "datasets": self.dataset_names}
+        return {name: value for name, value in values.items() if value not in (None, {})}
 
 
 AXES = ("models", "datasets", "methods", "seeds")
@@ -96,7 +117,7 @@ SETTINGS = tuple(item.name for item in fields(Settings))
 
 
 def parse_block(values: object, where: str) -> Block:
-    """A block from parsed YAML. Raises UserError naming ``where`` and what is wrong."""
+    """Return a block from parsed YAML. Raises UserError that names ``where`` and what is wrong."""
     if not isinstance(values, dict):
         raise UserError(f"{where}: a block is a mapping of models, datasets, methods, seeds and settings")
     known = [item.name for item in fields(Block)]
@@ -123,8 +144,21 @@ def parse_block(values: object, where: str) -> Block:
 
 
 def load_blocks(path: Path) -> list[Block]:
-    """The blocks of a YAML file. Raises UserError, naming the file, where it is not such a list."""
+    """Return the blocks of a YAML file. Raises UserError, which names the file, where it is no list of blocks."""
     content = read_yaml(path, str(path))
     if not isinstance(content, list) or not content:
         raise UserError(f"{path}: expected a list of blocks (models, datasets, methods, seeds, settings)")
     return [parse_block(values, f"{path}, block {number}") for number, values in enumerate(content, 1)]
+
+
+def expand(
+    blocks: Sequence[Block], name_model: Callable[[str], str] = str, name_dataset: Callable[[str], str] = str
+) -> list[TrialSpec]:
+    """Return all trials of ``blocks``, each once, seed by seed: the first seeds alone already fill the whole table."""
+    specs: dict[str, TrialSpec] = {}
+    for turn in range(max(len(block.seeds) for block in blocks)):
+        for block in blocks:
+            if turn < len(block.seeds):
+                for spec in block.specs(block.seeds[turn], name_model, name_dataset):
+                    specs.setdefault(spec.trial_id, spec)
+    return list(specs.values())

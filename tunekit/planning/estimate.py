@@ -1,21 +1,17 @@
 """What a plan will cost in hours and bytes of disk: rough, from declared sizes and one probe."""
 
-import os
-import time
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
-from pathlib import Path
-
-import numpy as np
 
 from tunekit.data.base import DATASETS
 from tunekit.memory import ADAMW_STATES, NoClosedForm, Shape, parameters
 from tunekit.memory.graph import FP32
 from tunekit.models.catalog import MODELS
+from tunekit.planning import machine
 from tunekit.planning.plan import PlannedTrial
+from tunekit.planning.resolve import ResolvedSweep
 from tunekit.schema import TrialSpec
 
-LONG_HOURS = 12
 EFFICIENCY = 0.5
 """Share of the GEMM rate that a training step reaches (measured: 0.5 to 0.6 for MiniLM on 2 cores)."""
 LONGEST = 5.5
@@ -40,11 +36,6 @@ class DatasetSize:
     def longest(self) -> int:
         """Tokens of the longest row, rough."""
         return int(LONGEST * self.tokens)
-
-
-def has_accelerator() -> bool:
-    """Whether this machine shows an NVIDIA GPU, without importing torch."""
-    return any(Path("/dev").glob("nvidia[0-9]*"))
 
 
 def _shape(model: str) -> Shape:
@@ -74,22 +65,24 @@ def declared_size(dataset: str) -> DatasetSize | None:
     return DatasetSize(info.num_rows["train"], info.num_rows.get("val", 0) + info.num_rows["test"], info.mean_tokens)
 
 
-def cpu_flops_per_second() -> float:
-    """Rate of a float32 matrix product on all cores, measured for about a fifth of a second."""
-    size = 1024
-    a = np.ones((size, size), np.float32)
-    a @ a
-    start, count = time.perf_counter(), 0
-    while time.perf_counter() - start < 0.2:
-        a @ a
-        count += 1
-    return count * 2 * size**3 / (time.perf_counter() - start)
+def dataset_sizes(sweep: ResolvedSweep) -> dict[str, DatasetSize]:
+    """Return the size of each dataset of ``sweep`` by name: the declared one, or that of the user's own data."""
+    sizes = {}
+    for name in dict.fromkeys(spec.dataset for spec in sweep.specs):
+        size = declared_size(name)
+        if size is None:
+            splits = sweep.own_data[name].splits
+            words = splits["train"]["text"].map(lambda text: len(text.split())).mean()
+            scored = sum(len(frame) for split, frame in splits.items() if split != "train")
+            size = DatasetSize(len(splits["train"]), scored, int(1.4 * words) + 2)
+        sizes[name] = size
+    return sizes
 
 
 def cpu_hours(trials: Sequence[PlannedTrial], sizes: Mapping[str, DatasetSize]) -> float:
     """Hours that the epochs left of ``trials`` take on this machine's processor."""
     left = sum(flops(trial.spec, sizes) * (1 - trial.epochs_done / trial.spec.epochs) for trial in trials)
-    return left / (EFFICIENCY * cpu_flops_per_second()) / 3600
+    return left / (EFFICIENCY * machine.cpu_flops_per_second()) / 3600
 
 
 def checkpoint_bytes(spec: TrialSpec, num_labels: int) -> int:
@@ -117,8 +110,3 @@ def kept_weights_bytes(specs: Sequence[TrialSpec], keep_models: str) -> int:
     copies = {"none": 0, "last": 1, "best": 3}
     parts = 1 + ADAMW_STATES
     return sum(copies.get(keep_models, spec.epochs) * checkpoint_bytes(spec, 2) // parts for spec in specs)
-
-
-def cores() -> int:
-    """Processor cores this process may use."""
-    return len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 1

@@ -7,9 +7,10 @@ import sys
 from functools import cache
 from typing import Any
 
-from tunekit.data.base import DATASETS
+from tunekit.data.base import DATASETS, DEFAULT_TASK
 from tunekit.methods import METHODS
 from tunekit.schema import Fingerprint, TrialSpec
+from tunekit.tasks import task_of
 
 
 def fingerprint_of(spec: TrialSpec, model_revision: str, data_hash: str) -> Fingerprint:
@@ -18,6 +19,9 @@ def fingerprint_of(spec: TrialSpec, model_revision: str, data_hash: str) -> Fing
     files = [source_of(kind) for kind in kinds if kind.__module__ not in ("abc", "typing")]
     if spec.dataset in DATASETS:
         files.append(source_of(DATASETS[spec.dataset].load))
+    task = task_of(spec.dataset)
+    if task.name != DEFAULT_TASK:  # the first fingerprints were made before there were tasks
+        files.append(source_of(task.loss))
     code = hashlib.sha256("\0".join(files).encode()).hexdigest()[:12]
     return Fingerprint(model=model_revision, data=data_hash, code=code)
 

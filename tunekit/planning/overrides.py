@@ -1,4 +1,4 @@
-"""The command line's choices over the blocks of a preset or a file: filters, replaced axes, rates and parameters."""
+"""What the command line changes in the blocks of a preset or a file: filters, axes, learning rates and parameters."""
 
 from collections.abc import Mapping, Sequence
 from dataclasses import replace
@@ -22,10 +22,11 @@ def override(
     method_params: Sequence[str] = (),
     settings: Mapping[str, Any],
 ) -> list[Block]:
-    """``blocks`` with the command line's choices.
+    """Return ``blocks`` with the command line's choices.
 
-    Datasets, seeds, rates, parameters and ``settings`` that are not None replace those of each block; models or methods
-    alone filter the blocks; both together replace the list by their product. Raises UserError where nothing is left.
+    Datasets, seeds, learning rates, parameters and ``settings`` that are not None replace the values of each block.
+    Models or methods alone filter the blocks. Models and methods together replace the blocks by their product. Raises
+    UserError where nothing is left.
     """
     for name, axis in (("models", models), ("methods", methods), ("datasets", datasets), ("seeds", seeds)):
         if axis is not None and not axis:
@@ -73,29 +74,26 @@ def _filtered(blocks: Sequence[Block], axis: str, wanted: tuple[str, ...]) -> li
     for block in blocks:
         left = tuple(name for name in getattr(block, axis) if name in wanted)
         if left:
-            kept.append(replace(block, **{axis: left}))
+            kept.append(replace(block, models=left) if axis == "models" else replace(block, methods=left))
     return kept
 
 
 def _merged(blocks: Sequence[Block], models: tuple[str, ...], methods: tuple[str, ...]) -> Block:
-    """One block over ``models`` x ``methods`` with what the blocks have in common."""
+    """Return one block over ``models`` x ``methods`` with the settings that all ``blocks`` share."""
     common = {}
     for name in SETTINGS:
         values = {getattr(block, name) for block in blocks}
         if len(values) > 1:
             raise UserError(f"the blocks differ in {name}; give --{name.replace('_', '-')} too")
         common[name] = values.pop()
-    datasets = dict.fromkeys(name for block in blocks for name in block.datasets)
+    datasets = dict.fromkeys(name for block in blocks for name in block.dataset_names)
     seeds = dict.fromkeys(seed for block in blocks for seed in block.seeds)
     rates: dict[str, float] = {}
     params: dict[str, Mapping[str, Scalar]] = {}
     for block in blocks:
         for method in block.methods:
-            rate, values = block.rate_of(method), block.method_params.get(method, {})
-            if method in methods and (rates.setdefault(method, rate), params.setdefault(method, values)) != (
-                rate,
-                values,
-            ):
+            mine = block.rate_of(method), block.method_params.get(method, {})
+            if method in methods and (rates.setdefault(method, mine[0]), params.setdefault(method, mine[1])) != mine:
                 raise UserError(f"the blocks differ in the learning rate or parameters of {method!r}; give a --config")
     return Block(
         models=models, methods=methods, datasets=tuple(datasets), seeds=tuple(seeds),
@@ -104,7 +102,7 @@ def _merged(blocks: Sequence[Block], models: tuple[str, ...], methods: tuple[str
 
 
 def _parse_rates(texts: Sequence[str]) -> float | dict[str, float] | None:
-    """``X`` or ``METHOD=X ...`` of the command line."""
+    """Return the learning rates of ``X`` or ``METHOD=X ...``; None where ``texts`` is empty. Raises UserError."""
     if not texts:
         return None
     rates: dict[str, float] = {}
@@ -122,7 +120,7 @@ def _parse_rates(texts: Sequence[str]) -> float | dict[str, float] | None:
 
 
 def _parse_params(texts: Sequence[str]) -> dict[str, dict[str, Scalar]]:
-    """``METHOD.NAME=VALUE ...`` of the command line."""
+    """Return the parameters of ``METHOD.NAME=VALUE ...`` by method and name. Raises UserError."""
     params: dict[str, dict[str, Scalar]] = {}
     for text in texts:
         target, equals, value = text.partition("=")

@@ -1,24 +1,30 @@
-"""Blocks -> TrialSpecs, and which of them are new, partial, done, failed or stale against a store. Pure."""
+"""Which trials of a sweep are new, partial, done, failed or stale against a store, and the same in words."""
 
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from enum import StrEnum
 from typing import Any
 
-from tunekit.planning.blocks import Block
+from tunekit.planning.batching import described
+from tunekit.planning.resolve import ResolvedSweep, fingerprint_in
 from tunekit.schema import Fingerprint, Status, TrialSpec
 from tunekit.store.frames import Frames, TrialOutline
 from tunekit.store.records import StoredTrial
+from tunekit.store.requests import cell_names
 from tunekit.store.result_store import ResultStore
 
 
 class PlanState(StrEnum):
-    """Where a planned trial stands."""
+    """How far a planned trial is."""
 
     NEW = "new"
+    """Nothing of it is on record."""
     PARTIAL = "partial"
+    """It was begun and has not completed."""
     DONE = "done"
+    """It completed."""
     FAILED = "failed"
+    """It ended in an error, diverged or ran out of memory."""
 
 
 @dataclass(frozen=True)
@@ -29,15 +35,16 @@ class PlannedTrial:
     fingerprint: Fingerprint
     state: PlanState
     epochs_done: int
+    """The number of epochs on record."""
     reason: str | None
-    """Status and error of a failed trial."""
-    settled: bool
-    """Whether the trial's own folder is this fingerprint's, or there is none (``ResultStore.claim_folder``)."""
+    """The status and error of a failed trial."""
+    owns_folder: bool
+    """Whether no other fingerprint's records lie in the trial's own folder, so that it needs no ``claim_folder``."""
 
 
 @dataclass(frozen=True)
 class Plan:
-    """All trials of a sweep in the order they run, and what else the store holds of the same specs."""
+    """All trials of a sweep in the order in which they run, and what else the store holds of the same specs."""
 
     trials: tuple[PlannedTrial, ...]
     stale: tuple[tuple[StoredTrial, list[str]], ...]
@@ -47,20 +54,20 @@ class Plan:
 
     @property
     def damaged(self) -> tuple[str, ...]:
-        """One line a trial that can't be read."""
+        """One line for each trial that can't be read."""
         return self.stored.damaged
 
     def count(self, state: PlanState) -> int:
-        """Number of trials in ``state``."""
+        """Return the number of trials in ``state``."""
         return sum(trial.state is state for trial in self.trials)
 
     def pending(self, *, retry_failed: bool) -> list[PlannedTrial]:
-        """The trials that a run would train."""
+        """Return the trials that a run would train; failed ones only with ``retry_failed``."""
         wanted = {PlanState.NEW, PlanState.PARTIAL} | ({PlanState.FAILED} if retry_failed else set())
         return [trial for trial in self.trials if trial.state in wanted]
 
     def to_dict(self) -> dict[str, Any]:
-        """The plan as ``--dry-run --json`` prints it."""
+        """Return the plan as ``--dry-run --json`` prints it."""
         return {
             "total": len(self.trials),
             **{state.value: self.count(state) for state in PlanState},
@@ -72,19 +79,6 @@ class Plan:
         }
 
 
-def expand(
-    blocks: Sequence[Block], name_model: Callable[[str], str] = str, name_dataset: Callable[[str], str] = str
-) -> list[TrialSpec]:
-    """All trials of ``blocks``, each once, seed by seed: a whole table with n = 1 stands after the first seeds."""
-    specs: dict[str, TrialSpec] = {}
-    for turn in range(max(len(block.seeds) for block in blocks)):
-        for block in blocks:
-            if turn < len(block.seeds):
-                for spec in block.specs(block.seeds[turn], name_model, name_dataset):
-                    specs.setdefault(spec.trial_id, spec)
-    return list(specs.values())
-
-
 def make_plan(
     specs: Sequence[TrialSpec],
     fingerprints: Mapping[str, Fingerprint],
@@ -93,10 +87,10 @@ def make_plan(
     write_cache: bool = False,
     previous: Frames | None = None,
 ) -> Plan:
-    """Where each spec stands in ``store``; ``fingerprints`` are by trial_id.
+    """Return how far each spec is in ``store``; ``fingerprints`` are by trial_id.
 
-    With ``write_cache`` the store's cache is brought up to date. ``previous`` is what an earlier plan read of the store;
-    only what has changed since is read again. Raises OSError where the cache can't be written.
+    With ``write_cache`` the store's cache is brought up to date. ``previous`` is what an earlier plan read of the
+    store; only what has changed since is read again. Raises OSError where the cache can't be written.
     """
     frames, names = store.frames(store.cache_folder, write_cache=write_cache, previous=previous), store.folder_names()
     by_id: dict[str, list[TrialOutline]] = {}
@@ -111,8 +105,8 @@ def make_plan(
                 others.append((store.trials_folder / trial.folder, fingerprint))
             elif same is None or trial.status is not None:
                 same = trial
-        settled = spec.folder not in names if same is None else same.folder == spec.folder
-        planned.append(_planned(spec, fingerprint, same, settled))
+        owns_folder = spec.folder not in names if same is None else same.folder == spec.folder
+        planned.append(_planned(spec, fingerprint, same, owns_folder))
     stale = []
     for other, (_, fingerprint) in zip(store.read_all(folder for folder, _ in others), others, strict=True):
         if isinstance(other, ValueError):
@@ -121,13 +115,53 @@ def make_plan(
     return Plan(tuple(planned), tuple(stale), frames)
 
 
-def _planned(spec: TrialSpec, fingerprint: Fingerprint, stored: TrialOutline | None, settled: bool) -> PlannedTrial:
+def _planned(spec: TrialSpec, fingerprint: Fingerprint, stored: TrialOutline | None, owns_folder: bool) -> PlannedTrial:
     if stored is None:
-        return PlannedTrial(spec, fingerprint, PlanState.NEW, 0, None, settled)
+        return PlannedTrial(spec, fingerprint, PlanState.NEW, 0, None, owns_folder)
     done = stored.num_epochs
     if stored.status in (None, Status.STOPPED):
-        return PlannedTrial(spec, fingerprint, PlanState.PARTIAL, done, None, settled)
+        return PlannedTrial(spec, fingerprint, PlanState.PARTIAL, done, None, owns_folder)
     if stored.status is Status.COMPLETED:
-        return PlannedTrial(spec, fingerprint, PlanState.DONE, done, None, settled)
+        return PlannedTrial(spec, fingerprint, PlanState.DONE, done, None, owns_folder)
     reason = f"{stored.status.value}: {stored.error or 'no reason recorded'}"
-    return PlannedTrial(spec, fingerprint, PlanState.FAILED, done, reason, settled)
+    return PlannedTrial(spec, fingerprint, PlanState.FAILED, done, reason, owns_folder)
+
+
+def plan_sweep(
+    sweep: ResolvedSweep, store: ResultStore, *, write_cache: bool = False, previous: Plan | None = None
+) -> Plan:
+    """Return how far each of the sweep's trials is in ``store``.
+
+    ``write_cache`` is that of ``make_plan``; ``previous`` is a plan that was made earlier.
+    """
+    fingerprints = {spec.trial_id: fingerprint_in(sweep, spec) for spec in sweep.specs}
+    return make_plan(
+        sweep.specs, fingerprints, store, write_cache=write_cache, previous=previous.stored if previous else None
+    )
+
+
+def describe(sweep: ResolvedSweep, plan: Plan, pending: Sequence[PlannedTrial]) -> str:
+    """Return the plan for people: a line for each cell with its states, and which trials are stale and why."""
+    lines = [f"sweep {sweep.name}: {len(plan.trials)} trials, {len(pending)} to run"]
+    lines += [f"  {line}" for line in cell_lines(plan.trials)]
+    lines += [f"  {line}" for line in described(sweep.specs, sweep.models)]
+    for trial, parts in plan.stale:
+        lines.append(f"  stale: {trial.spec.label} was made by other {', '.join(parts)}; kept in {trial.folder.name}")
+    lines += [f"  damaged, left out: {line}" for line in plan.damaged]
+    return "\n".join(lines)
+
+
+def cell_lines(trials: Sequence[PlannedTrial]) -> list[str]:
+    """Return a line for each cell: its name, how many of its trials are in each state, and its seeds."""
+    names = cell_names([trial.spec for trial in trials])
+    width = max(len(name) for name in names.values())
+    by_cell: dict[str, list[PlannedTrial]] = {}
+    for trial in trials:
+        by_cell.setdefault(trial.spec.cell, []).append(trial)
+    lines = []
+    for cell, name in names.items():
+        same = by_cell[cell]
+        counts = [f"{count} {state.value}" for state in PlanState if (count := sum(t.state is state for t in same))]
+        seeds = " ".join(str(trial.spec.seed) for trial in same)
+        lines.append(f"{name:<{width}}  {', '.join(counts)}  (seeds {seeds})")
+    return lines

@@ -1,6 +1,7 @@
-"""Users' own files that register a method, a dataset or a model: run here, and in every process that trains a trial.
+"""Plugins: users' own files that register methods, datasets or models.
 
-A plugin is code and runs as code. Its text travels with each job, so that workers need no path in common.
+A plugin is code and runs as code, here and in every process that trains a trial. Its text travels with each job, so
+that workers need no path in common.
 """
 
 import hashlib
@@ -11,6 +12,7 @@ from collections.abc import Callable, Sequence
 from dataclasses import dataclass, is_dataclass
 from pathlib import Path
 from types import ModuleType
+from typing import Any
 
 from tunekit.data.base import DATASETS, DatasetInfo
 from tunekit.errors import UserError, first_line
@@ -19,10 +21,11 @@ from tunekit.methods.base import complete_params
 from tunekit.models.catalog import MODELS, ModelInfo
 from tunekit.registry import NameTaken, Registry
 from tunekit.schema import slug
+from tunekit.tasks import TASKS, Task
 
-REGISTRIES: tuple[Registry, ...] = (METHODS, DATASETS, MODELS)
+REGISTRIES: tuple[Registry[Any], ...] = (METHODS, DATASETS, MODELS, TASKS)
 MAX_BYTES = 1_000_000
-OF_A_METHOD = ("display_name", "learning_rate", "suggest", "prepare")
+METHOD_NEEDS = ("display_name", "learning_rate", "suggest", "prepare")
 
 
 @dataclass(frozen=True)
@@ -34,13 +37,14 @@ class Plugin:
 
     @property
     def sha256(self) -> str:
-        """Of the text."""
+        """The sha256 of the text, as hex."""
         return hashlib.sha256(self.text.encode()).hexdigest()
 
     def activate(self) -> None:
-        """Run the file in this process, once; a former version of it gives way. Raises UserError; then nothing stays.
+        """Run the file in this process, once; it replaces an earlier version of the same file.
 
-        A class of it pickles by no name: it is found in its registry.
+        A class of a plugin can't be pickled by its name; it is found in its registry. Raises UserError where the file
+        fails or registers nothing; then nothing that it registered stays.
         """
         if _ACTIVE.get(self.name) == self:
             return
@@ -60,7 +64,7 @@ class Plugin:
         _NAMES[self.name] = new
 
     def _run(self) -> None:
-        # Not a path: a file that happens to lie there must not be read for it. Its lines serve tracebacks and hashes.
+        # No path, so that no file that lies there is read instead. The lines serve tracebacks and hashes.
         file = f"<plugin {self.name}>"
         module = ModuleType(f"tunekit_plugin_{hashlib.sha256(self.name.encode()).hexdigest()[:12]}")
         module.__file__ = file
@@ -81,11 +85,11 @@ class Plugin:
 
 
 _ACTIVE: dict[str, Plugin] = {}
-_NAMES: dict[str, list[tuple[Registry, str]]] = {}
+_NAMES: dict[str, list[tuple[Registry[Any], str]]] = {}
 
 
 def load(paths: Sequence[Path]) -> None:
-    """Read and activate the files ``paths``. Raises UserError, a line, on one that is missing or is no plugin."""
+    """Read and activate the files at ``paths``. Raises UserError on one that is missing or is no plugin."""
     for path in paths:
         try:
             if path.stat().st_size > MAX_BYTES:
@@ -98,12 +102,12 @@ def load(paths: Sequence[Path]) -> None:
 
 
 def active() -> tuple[Plugin, ...]:
-    """Those of this process, for its jobs."""
+    """Return the plugins of this process, for its jobs."""
     return tuple(_ACTIVE.values())
 
 
 def described() -> list[dict[str, str]]:
-    """The active ones by name and content, as sweep.json holds them."""
+    """Return the active plugins by name and sha256, as sweep.json holds them."""
     return [{"name": plugin.name, "sha256": plugin.sha256} for plugin in active()]
 
 
@@ -119,7 +123,7 @@ def _take_back(before: dict[int, set[str]]) -> None:
             registry.remove(name)
 
 
-def _check(plugin: str, registry: Registry, name: str) -> None:
+def _check(plugin: str, registry: Registry[Any], name: str) -> None:
     """Raise UserError where what ``plugin`` registered as ``name`` can't be used."""
     where = f"plugin {plugin}: {registry.kind} {name!r}"
     if name != slug(name):
@@ -128,6 +132,7 @@ def _check(plugin: str, registry: Registry, name: str) -> None:
         id(METHODS): lambda: _check_method(where, name),
         id(DATASETS): lambda: _check_kind(where, DATASETS[name], DatasetInfo),
         id(MODELS): lambda: _check_kind(where, MODELS[name], ModelInfo),
+        id(TASKS): lambda: _check_kind(where, TASKS[name], Task),
     }
     checks[id(registry)]()
 
@@ -141,7 +146,7 @@ def _check_method(where: str, name: str) -> None:
     kind = METHODS[name]
     if not isinstance(kind, type) or not is_dataclass(kind):
         raise UserError(f"{where} is no dataclass")
-    for wanted in OF_A_METHOD:
+    for wanted in METHOD_NEEDS:
         if not hasattr(kind, wanted):
             raise UserError(f"{where} has no {wanted}")
     try:

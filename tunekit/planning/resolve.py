@@ -1,81 +1,105 @@
-"""What a command names: blocks, models and data found and checked, and the plan over them."""
+"""What a command names: its blocks, models and data, found and checked. Nothing is fetched for registered names."""
 
+import hashlib
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from functools import cache
 from pathlib import Path
-from typing import TypeVar
 
 from tunekit.data.base import DATASETS, TextDataset
-from tunekit.data.user import read_user_dataset
 from tunekit.errors import UserError
+from tunekit.methods import METHODS
+from tunekit.models.catalog import MODELS
 from tunekit.models.loading import ModelRef, resolve_model
-from tunekit.planning import estimate
-from tunekit.planning.args import GridArgs, SweepArgs
-from tunekit.planning.batching import described
-from tunekit.planning.blocks import SETTINGS, Block, load_blocks
+from tunekit.planning.args import DataColumns, GridArgs, SweepArgs
+from tunekit.planning.blocks import SETTINGS, Block, expand, load_blocks
 from tunekit.planning.fingerprints import fingerprint_of
+from tunekit.planning.options import RunOptions
 from tunekit.planning.overrides import override
-from tunekit.planning.plan import Plan, PlannedTrial, PlanState, expand, make_plan
+from tunekit.planning.presets import STUDY, GridPreset, preset_named
 from tunekit.schema import Fingerprint, TrialSpec, slug
-from tunekit.store.requests import cell_names
-from tunekit.store.result_store import ResultStore
 
-P = TypeVar("P")
+LONGEST_NAME = 60
+"""Characters of a sweep's name that is made from what the sweep holds; a longer one is cut and ends in a hash."""
 
 
 @dataclass(frozen=True)
 class ResolvedSweep:
-    """Everything the arguments name, found and checked."""
+    """A sweep whose models, data and methods were found and checked."""
 
     name: str
+    """The sweep's name, which is its folder's name in the storage."""
     blocks: list[Block]
     specs: list[TrialSpec]
+    """All trials, each once, in the order in which they are trained."""
     models: dict[str, ModelRef]
+    """The models by their names in the specs."""
     own_data: dict[str, TextDataset]
-    """The user's own datasets, by their name in the specs."""
-    given: dict[str, str]
+    """The user's own datasets by their names in the specs."""
+    original_names: dict[str, str]
     """What the command called each model and dataset, by its name in the specs."""
 
-    def sizes(self) -> dict[str, estimate.DatasetSize]:
-        """Of each dataset, by name."""
-        result = {}
-        for name in dict.fromkeys(spec.dataset for spec in self.specs):
-            declared = estimate.declared_size(name)
-            if declared is None:
-                splits = self.own_data[name].splits
-                words = splits["train"]["text"].str.split().str.len().mean()
-                scored = sum(len(frame) for split, frame in splits.items() if split != "train")
-                declared = estimate.DatasetSize(len(splits["train"]), scored, int(1.4 * words) + 2)
-            result[name] = declared
-        return result
+    def display_names(self) -> dict[str, dict[str, str]]:
+        """Return what tables call the sweep's models and methods, by ``models`` and ``methods`` and their names."""
+        methods = dict.fromkeys(spec.method for spec in self.specs)
+        return {
+            "models": {name: MODELS[name].display_name for name in self.models if name in MODELS},
+            "methods": {name: METHODS[name].display_name for name in methods},
+        }
 
 
-def resolve_grid(args: GridArgs, presets: Mapping[str, Sequence[Block]]) -> ResolvedSweep:
-    """The grid that ``args`` names. Raises UserError on anything unknown. Fetches nothing for registered names."""
+def resolve_grid(args: GridArgs, presets: Mapping[str, GridPreset]) -> ResolvedSweep:
+    """Return the grid that ``args`` names. Raises UserError on anything unknown."""
     if args.config and args.preset:
         raise UserError("--preset and --config exclude each other; give one of them")
     if args.config:
-        return resolve_blocks(args, load_blocks(args.config), slug(args.config.stem), args.seeds)
-    name = args.preset or "study"
-    return resolve_blocks(args, preset_of(name, presets), name, args.seeds)
+        return resolve_blocks(args, load_blocks(args.config), name_of_config(args.config), args.seeds)
+    preset = preset_named(args.preset or STUDY, presets)
+    return resolve_blocks(args, preset.blocks, args.preset or (None if is_ad_hoc(args) else STUDY), args.seeds)
 
 
-def preset_of(name: str, presets: Mapping[str, P]) -> P:
-    """The preset called ``name``. Raises UserError where there is none."""
-    if name not in presets:
-        raise UserError(f"unknown preset {name!r}; there are {', '.join(presets)}")
-    return presets[name]
+def grid_options(args: GridArgs, presets: Mapping[str, GridPreset]) -> RunOptions:
+    """Return how the grid of ``args`` is run: its flags, and the preset's options where it names a preset."""
+    preset = None if args.preset is None else preset_named(args.preset, presets)
+    return args.run_options(preset.keep_models if preset else "none")
 
 
-def resolve_blocks(args: SweepArgs, blocks: Sequence[Block], name: str, seeds: tuple[int, ...] | None) -> ResolvedSweep:
-    """``blocks`` with the command line's choices, under ``name`` or the one that was given. Raises UserError."""
-    if args.sweep is not None:
-        name = args.sweep
-        if name != slug(name):
-            raise UserError(
-                f"--sweep takes lower-case letters, digits, '.', '_' and '-', as in {slug(name)!r}, got {name!r}"
-            )
+def is_ad_hoc(args: SweepArgs) -> bool:
+    """Whether ``args`` name a sweep's models, methods or datasets and no preset: a sweep of the user's own."""
+    return args.preset is None and any((args.models, args.methods, args.datasets))
+
+
+def name_of_config(path: Path) -> str:
+    """Return the sweep's name of a YAML file: its stem.
+
+    A search's best.yaml is named after the search: ray_results/search-demo/best.yaml gives search-demo-best.
+    """
+    path = path.absolute()
+    return slug(f"{path.parent.name}-best" if path.stem == "best" else path.stem)
+
+
+def name_of_specs(specs: Sequence[TrialSpec]) -> str:
+    """Return a sweep's name made of the models, datasets and methods that it holds, as in minilm-demo-full-lora."""
+    parts = [getattr(spec, axis) for axis in ("model", "dataset", "method") for spec in specs]
+    name = slug("-".join(dict.fromkeys(parts)))
+    if len(name) <= LONGEST_NAME:
+        return name
+    digest = hashlib.sha256(name.encode()).hexdigest()[:8]
+    return f"{name[: LONGEST_NAME - len(digest) - 1]}-{digest}"
+
+
+def resolve_blocks(
+    args: SweepArgs, blocks: Sequence[Block], name: str | None, seeds: tuple[int, ...] | None
+) -> ResolvedSweep:
+    """Return ``blocks`` with the command line's choices, under ``name`` or the one that --sweep gives.
+
+    Where neither is given the sweep is named by what it holds. Raises UserError on anything unknown.
+    """
+    if args.sweep is not None and args.sweep != slug(args.sweep):
+        raise UserError(
+            f"--sweep takes lower-case letters, digits, '.', '_' and '-', as in {slug(args.sweep)!r}, "
+            f"got {args.sweep!r}"
+        )
     blocks = override(
         blocks,
         models=args.models,
@@ -86,64 +110,52 @@ def resolve_blocks(args: SweepArgs, blocks: Sequence[Block], name: str, seeds: t
         method_params=args.method_params,
         settings={setting: getattr(args, setting) for setting in SETTINGS},
     )
-    model_of = cache(resolve_model)
+    return find_sweep(blocks, args.sweep or name, args)
+
+
+def find_sweep(blocks: Sequence[Block], name: str | None, columns: DataColumns) -> ResolvedSweep:
+    """Return the sweep over ``blocks``, its models and data found and checked.
+
+    ``columns`` say where the user's own files hold what a dataset needs. Raises UserError on anything unknown.
+    """
     own_data: dict[str, TextDataset] = {}
+    blocks = [_with_names(block, own_data) for block in blocks]
+    model_of = cache(resolve_model)
 
     @cache
     def name_dataset(text: str) -> str:
+        if text in own_data:
+            return text
         if text in DATASETS or not (Path(text).exists() or Path(text).suffix or "/" in text):
             DATASETS[text]
             return text
+        from tunekit.data.user import read_user_dataset
+
         data = read_user_dataset(
             Path(text),
-            text_column=args.text_column,
-            pair_column=args.pair_column,
-            label_column=args.label_column,
-            group_column=args.group_column,
+            text_column=columns.text_column,
+            pair_column=columns.pair_column,
+            label_column=columns.label_column,
+            group_column=columns.group_column,
         )
         own_data[data.name] = data
         return data.name
 
     specs = expand(blocks, lambda text: model_of(text).name, name_dataset)
     models = {(ref := model_of(text)).name: ref for block in blocks for text in block.models}
-    given = {model_of(text).name: text for block in blocks for text in block.models}
-    given |= {name_dataset(text): text for block in blocks for text in block.datasets}
-    return ResolvedSweep(name, blocks, specs, models, own_data, given)
+    names = {model_of(text).name: text for block in blocks for text in block.models}
+    names |= {name_dataset(text): text for block in blocks for text in block.dataset_names}
+    return ResolvedSweep(name or name_of_specs(specs), list(blocks), specs, models, own_data, names)
+
+
+def _with_names(block: Block, own_data: dict[str, TextDataset]) -> Block:
+    """Return ``block`` with names only; its datasets that are values are put into ``own_data``."""
+    own_data |= {data.name: data for data in block.datasets if not isinstance(data, str)}
+    return replace(block, datasets=block.dataset_names)
 
 
 def fingerprint_in(sweep: ResolvedSweep, spec: TrialSpec) -> Fingerprint:
-    """The fingerprint of ``spec`` with the sweep's model and data."""
+    """Return the fingerprint of ``spec`` with the sweep's model and data."""
     own = sweep.own_data.get(spec.dataset)
     data_hash = own.content_hash if own else DATASETS[spec.dataset].content_hash
     return fingerprint_of(spec, sweep.models[spec.model].revision, data_hash)
-
-
-def plan_sweep(
-    sweep: ResolvedSweep, store: ResultStore, *, write_cache: bool = False, previous: Plan | None = None
-) -> Plan:
-    """Return where each of the sweep's trials stands in ``store``.
-
-    ``write_cache`` is that of ``make_plan``; ``previous`` is a plan that was made earlier.
-    """
-    fingerprints = {spec.trial_id: fingerprint_in(sweep, spec) for spec in sweep.specs}
-    return make_plan(sweep.specs, fingerprints, store, write_cache=write_cache, previous=previous and previous.stored)
-
-
-def describe(sweep: ResolvedSweep, plan: Plan, pending: Sequence[PlannedTrial]) -> str:
-    """The plan for people: a line a cell with its states, and what is stale and why."""
-    names = cell_names(sweep.specs)
-    lines = [f"sweep {sweep.name}: {len(plan.trials)} trials, {len(pending)} to run"]
-    width = max(len(name) for name in names.values())
-    by_cell: dict[str, list[PlannedTrial]] = {}
-    for trial in plan.trials:
-        by_cell.setdefault(trial.spec.cell, []).append(trial)
-    for cell, name in names.items():
-        trials = by_cell[cell]
-        counts = [f"{count} {state.value}" for state in PlanState if (count := sum(t.state is state for t in trials))]
-        seeds = " ".join(str(trial.spec.seed) for trial in trials)
-        lines.append(f"  {name:<{width}}  {', '.join(counts)}  (seeds {seeds})")
-    lines += [f"  {line}" for line in described(sweep.specs, sweep.models)]
-    for trial, parts in plan.stale:
-        lines.append(f"  stale: {trial.spec.label} was made by other {', '.join(parts)}; kept in {trial.folder.name}")
-    lines += [f"  damaged, left out: {line}" for line in plan.damaged]
-    return "\n".join(lines)

@@ -1,4 +1,4 @@
-"""The actor that trials run in, one after another: Ray's dashboard knows it by its slot, its log names the trial."""
+"""The actor in which trials run, one after another. Ray's dashboard shows its slot; its log names the trials."""
 
 import fcntl
 import os
@@ -17,19 +17,19 @@ from tunekit.worker.report import TrialReport
 
 
 class SlotTrainable(tune.Trainable):
-    """A Trainable whose subclasses ``show`` each trial's progress: a line in the worker's log, and Ray's metrics."""
+    """A Trainable that shows the progress of its trials, as lines in the worker's log and as metrics of Ray."""
 
     def __repr__(self) -> str:
-        """What the dashboard calls the actor. It asks once, so that a trial's name would stay with the next one."""
+        """Return the actor's name for the dashboard, which asks once: a trial's name would stay with the next trial."""
         return f"tunekit slot {self.slot}"
 
     @cached_property
     def slot(self) -> int:
-        """The lowest number, from 1, that no other process of this Ray has on this node; 0 outside of Ray."""
+        """The lowest number, from 1, that no other actor of this Ray has on this node; 0 outside of Ray."""
         node = ray._private.worker.global_worker.node
         if node is None:
             return 0
-        self._lock, slot = claim(Path(node.get_session_dir_path()) / "tunekit-slots")
+        self._lock, slot = claim_slot(Path(node.get_session_dir_path()) / "tunekit-slots")
         return slot
 
     @cached_property
@@ -38,38 +38,43 @@ class SlotTrainable(tune.Trainable):
 
     @cached_property
     def _shown(self) -> dict[str, tuple[int, object]]:
+        """The number of epochs and the status that were last shown, by trial id."""
         return {}
 
-    def show(self, spec: TrialSpec, view: TrialReport) -> None:
-        """Say where a trial stands, if that is news."""
-        state = (len(view.records), view.status)
+    def show(self, spec: TrialSpec, report: TrialReport) -> None:
+        """Write a line to the worker's log and set the metrics, unless both say so already."""
+        state = (len(report.records), report.status)
         if self._shown.get(spec.trial_id) == state:
             return
         self._shown[spec.trial_id] = state
-        if view.records:
-            self._meter.show(spec, view)
-        sys.stdout.write(f"{plain(line_of(spec, view))}\n")
+        if report.records:
+            self._meter.show(spec, report)
+        sys.stdout.write(f"{plain(line_of(spec, report))}\n")
         sys.stdout.flush()
 
 
-def line_of(spec: TrialSpec, view: TrialReport) -> str:
-    """``roberta · restaurant · lora · seed 3: epoch 2/10, loss 0.4312, macro-F1 71.20 %``, how it ended behind."""
+def line_of(spec: TrialSpec, report: TrialReport) -> str:
+    """Return, for example, ``roberta · restaurant · lora · seed 3: epoch 2/10, loss 0.4312, macro-F1 71.20 %``.
+
+    The status of a trial that has ended and the notes come last.
+    """
     parts = []
-    if view.records:
-        last = view.records[-1]
+    if report.records:
+        last = report.records[-1]
         score = getattr(last, shown_metric(spec.score_test))
         parts.append(f"epoch {last.epoch}/{spec.epochs}, loss {last.train_loss:.4f}")
         if score is not None:
             parts.append(f"macro-F1 {100 * score:.2f} %")
-    if view.status:
-        parts.append(view.status.value)
-    return f"{spec.label}: {', '.join([*parts, *view.notes])}"
+    if report.status:
+        parts.append(report.status.value)
+    return f"{spec.label}: {', '.join([*parts, *report.notes])}"
 
 
-def claim(folder: Path) -> tuple[int, int]:
-    """Lock the lowest free number's file: (descriptor, number). The lock ends with the process, however that ends.
+def claim_slot(folder: Path) -> tuple[int, int]:
+    """Lock the file of the lowest free number in ``folder`` and return (file descriptor, number).
 
-    Where nothing can be locked the number is 0: no trial fails for want of a name.
+    The lock ends with the process, however the process ends. If no file can be locked the number is 0: a slot is only
+    a name, so no trial fails for want of one.
     """
     try:
         folder.mkdir(parents=True, exist_ok=True)

@@ -1,13 +1,10 @@
 """Tells trackers and Ray's metrics what became of trials, from the store."""
 
-from tunekit.runner import session  # noqa: F401  isort: skip  (sets what Ray reads at import)
 from collections.abc import Callable
 from pathlib import Path
 from textwrap import shorten
 
 from ray import tune
-from ray.exceptions import RayActorError
-from ray.tune.execution.tune_controller import TuneController
 from ray.tune.experiment import Trial
 
 from tunekit.runner.metrics import count_ended
@@ -19,26 +16,6 @@ from tunekit.worker.attempt import log_line
 
 MAX_FAILURES = 5
 """Retries in a row without a new epoch, of a trial whose process died or raised; one that advances is not given up."""
-
-
-_task_failed = TuneController._trial_task_failure
-
-
-def _failed(controller: TuneController, trial: Trial, exception: Exception) -> None:
-    """Tune's own, but that a trial is retried too when the actor that it was to re-use fails before it has begun.
-
-    Tune would count the death of such an actor twice, the second time with the trial back in the queue, and give it up.
-    """
-    if trial in controller._resetting_trials and trial.status == Trial.PENDING:
-        controller._resetting_trials.remove(trial)
-        if isinstance(exception, RayActorError):
-            return  # what was heard of the actor just before has queued the trial again
-        controller._unstage_trial_with_resources(trial)
-        controller._set_trial_status(trial, Trial.RUNNING)
-    _task_failed(controller, trial, exception)
-
-
-TuneController._trial_task_failure = _failed
 
 
 class RetryCallback(tune.Callback):

@@ -3,7 +3,6 @@
 from collections.abc import Sequence
 from pathlib import Path
 
-from tunekit.runner.session import Session  # isort: skip  (sets what Ray reads at import)
 from ray import tune
 from ray.tune.experiment import Trial
 
@@ -16,7 +15,8 @@ from tunekit.planning.resources import Resources, on_gpus, pack_of, room, share_
 from tunekit.runner.callbacks import RetryCallback, TrackerCallback, reason, specs_of
 from tunekit.runner.launch import experiment_of, job_of, run_config, run_tuner
 from tunekit.runner.nodes import REFUSED, Guard
-from tunekit.runner.trainables import TrialClient, TrialTrainable
+from tunekit.runner.session import Session
+from tunekit.runner.trainables import TrialTrainable
 from tunekit.runner.trial_queue import TrialQueue
 from tunekit.schema import Status
 from tunekit.storage.lease import Lease
@@ -129,10 +129,7 @@ def tuner(
 ) -> tune.Tuner:
     """A Tuner over ``jobs`` in order, in packs of up to ``pack``, with re-used actors, in its own experiment folder."""
     configs = [{"trial": {"trial_id": trial_id, **job.spec.to_dict()}} for trial_id, job in jobs.items()]
-    if pack > 1:
-        trainable = tune.with_parameters(TrialClient, jobs=jobs, size=pack, driver=guard.driver)
-    else:
-        trainable = tune.with_parameters(TrialTrainable, jobs=jobs, driver=guard.driver)
+    trainable = tune.with_parameters(TrialTrainable, jobs=jobs, capacity=pack, driver=guard.driver)
     return tune.Tuner(
         tune.with_resources(trainable, share),
         tune_config=tune.TuneConfig(

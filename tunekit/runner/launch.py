@@ -6,16 +6,16 @@ from contextlib import AbstractContextManager
 from datetime import UTC, datetime
 from pathlib import Path
 
-from tunekit.runner import session as ray_session  # isort: skip  (sets what Ray reads at import)
 from ray import tune
 
 from tunekit.engine.job import Job
 from tunekit.models.loading import ModelRef
 from tunekit.planning import plugins
 from tunekit.planning.resources import Resources, check_room
+from tunekit.runner import session as ray_session
 from tunekit.runner.callbacks import MAX_FAILURES
 from tunekit.runner.nodes import Guard, checked_nodes
-from tunekit.runner.trainables import end_hosts
+from tunekit.runner.trainers import end_hosts
 from tunekit.schema import Fingerprint, TrialSpec
 from tunekit.signals import Signals, Stopped
 from tunekit.storage.lease import Lease

@@ -12,7 +12,6 @@ from dataclasses import dataclass
 from functools import cache
 from typing import Any
 
-from tunekit.runner import session  # isort: skip  (sets what Ray reads at import)
 import ray
 from ray import tune
 from ray.exceptions import GetTimeoutError, RayError
@@ -21,6 +20,7 @@ from ray.util.scheduling_strategies import NodeAffinitySchedulingStrategy
 from tunekit.errors import UserError
 from tunekit.planning.provenance import differing, source_hash, versions
 from tunekit.planning.resources import Node
+from tunekit.runner import session
 from tunekit.storage.files import write_atomic
 from tunekit.storage.lease import Lease
 from tunekit.storage.object_path import ObjectPath

@@ -4,7 +4,6 @@ from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field, replace
 from typing import Any
 
-from tunekit.runner.session import Session  # isort: skip  (sets what Ray reads at import)
 from ray import tune
 from ray.tune.search import Searcher
 
@@ -18,7 +17,8 @@ from tunekit.runner.callbacks import MAX_FAILURES, RetryCallback, TrackerCallbac
 from tunekit.runner.launch import experiment_of, job_of, run_config, run_tuner
 from tunekit.runner.nodes import REFUSED, Guard
 from tunekit.runner.schedulers import PerStudyASHA
-from tunekit.runner.trainables import SearchClient, SearchTrainable
+from tunekit.runner.session import Session
+from tunekit.runner.trainables import SearchTrainable
 from tunekit.schema import Status, TrialSpec, slug
 from tunekit.search.outcome import ConfigurationOutcome, outcome_of
 from tunekit.search.space import shown_params
@@ -162,6 +162,7 @@ def run_search(
     models: Mapping[str, ModelRef],
     store: ResultStore,
     resources: Resources,
+    progress: SearchProgress,
     lease: Lease,
     record: Callable[[], None],
     track: Sequence[str] = (),
@@ -171,7 +172,6 @@ def run_search(
     Raises Stopped where a signal ended it, and what broke it off: UserError (also where nodes can't train for this
     driver), Superseded, or OSError, also where the studies' storage failed.
     """
-    progress = SearchProgress(studies)
     searchers: list[StudySearcher] = []
 
     def make(session: Session, guard: Guard) -> tune.Tuner:
@@ -186,11 +186,11 @@ def run_search(
         scheduler = PerStudyASHA(studies) if studies[0].plan.scheduler == "asha" else None
         searchers.append(StudySearcher(studies, bases, scheduler, progress, record))
         pack, metric = pack_of(session.nodes, resources), studies[0].plan.objectives[0].name
-        if pack > 1:
-            size = pack * len(studies[0].plan.seeds)
-            trainable = tune.with_parameters(SearchClient, bases=bases, metric=metric, size=size, driver=guard.driver)
-        else:
-            trainable = tune.with_parameters(SearchTrainable, bases=bases, metric=metric, driver=guard.driver)
+        # A configuration brings a trial for each search seed. Without packs its seeds train one after another.
+        capacity = pack * len(studies[0].plan.seeds) if pack > 1 else 1
+        trainable = tune.with_parameters(
+            SearchTrainable, bases=bases, metric=metric, capacity=capacity, driver=guard.driver
+        )
         return tune.Tuner(
             tune.with_resources(trainable, share_of(session.nodes, resources)),
             tune_config=tune.TuneConfig(

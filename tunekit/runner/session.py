@@ -1,6 +1,5 @@
 """Start or join Ray, with the settings that a sweep needs; and stop it."""
 
-import logging
 import os
 import secrets
 import socket
@@ -12,46 +11,10 @@ from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
 
+import ray
+
 from tunekit.errors import UserError, first_line
-
-# Ray reads these at import: uv would ship the working directory, Tune would swallow the first Ctrl-C and, in its new
-# output engine, print tables beside ours; a failed attempt is one line of ours, its traceback lies in Tune's folder.
-os.environ.setdefault("RAY_ENABLE_UV_RUN_RUNTIME_ENV", "0")
-os.environ.setdefault("RAY_CHDIR_TO_TRIAL_DIR", "0")
-os.environ.setdefault("RAY_ACCEL_ENV_VAR_OVERRIDE_ON_ZERO", "0")
-os.environ["TUNE_DISABLE_SIGINT_HANDLER"] = "1"
-os.environ["RAY_AIR_NEW_OUTPUT"] = "0"
-os.environ["TUNE_PRINT_ALL_TRIAL_ERRORS"] = "0"
-if not os.environ.get("RAY_ADDRESS"):
-    # As on other systems: the node's address is the loopback one, and no port of a Ray of ours is seen from outside.
-    os.environ.setdefault("RAY_ENABLE_WINDOWS_OR_OSX_CLUSTER", "0")
-
-import ray  # noqa: E402
-from ray.tune.execution import class_cache  # noqa: E402
-
-from tunekit.planning.resources import Node  # noqa: E402
-
-# Tune would hand these to each trial by way of a log that everyone on the machine can read; no trial needs them.
-class_cache.ENV_VARS_TO_PROPAGATE.difference_update(
-    {"AWS_ACCESS_KEY_ID", "AWS_SECRET_ACCESS_KEY", "AWS_SECURITY_TOKEN", "AWS_SESSION_TOKEN"}
-)
-
-
-def in_one_line(record: logging.LogRecord) -> bool:
-    """A filter for loggers: an error's first line in the place of its traceback."""
-    if record.exc_info and record.exc_info[1]:
-        record.msg, record.args = f"{record.getMessage().rstrip(': ')}: {first_line(record.exc_info[1])}", None
-        record.exc_info = None
-    return True
-
-
-# What Tune can't write of its own state, on a full disk, say, we never read.
-for _module in (
-    "ray.tune.execution.experiment_state",
-    "ray.tune.execution.tune_controller",
-    "ray.train._internal.storage",
-):
-    logging.getLogger(_module).addFilter(in_one_line)
+from tunekit.planning.resources import Node
 
 OBJECT_STORE_BYTES = 256 * 2**20
 ASK_SECONDS = 3

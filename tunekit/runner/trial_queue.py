@@ -3,7 +3,6 @@
 from collections.abc import Iterator, Mapping, Sequence
 from typing import Any
 
-from tunekit.runner import session  # noqa: F401  isort: skip  (sets what Ray reads at import)
 from ray.tune.experiment import Experiment, Trial, _convert_to_experiment_list
 from ray.tune.experiment.config_parser import _create_trial_from_spec, _make_parser
 from ray.tune.search import BasicVariantGenerator

@@ -76,26 +76,27 @@ def best_yaml(
     best.yaml lies; ``flags`` are appended to the command.
     """
     blocks = [_block(spec, sweep, tuple(seeds) or GRID_SEEDS) for spec in specs]
-    return f"{_command(folder)}{flags}\n{yaml.safe_dump(blocks, sort_keys=False)}"
+    command = CONTROL.sub(" ", f"{_command(folder)}{flags}")
+    return f"# {command}\n{yaml.safe_dump(blocks, sort_keys=False)}"
 
 
 def _command(folder: Place) -> str:
-    """Return the command that runs best.yaml, as a comment of one line."""
+    """Return the command that runs best.yaml."""
     note, path = "", str(folder / BEST_YAML)
     if isinstance(folder, ObjectPath):
         note, path = "copy this file to the present folder, then: ", BEST_YAML
     words = ["tunekit", "run", "--config", path, "--sweep", f"{folder.name}-best"]
     if folder.parent != Path(DEFAULT_STORAGE):
         words += ["--storage", str(folder.parent)]
-    return "# " + note + CONTROL.sub(" ", shlex.join(words))
+    return note + shlex.join(words)
 
 
 def _block(spec: TrialSpec, sweep: ResolvedSweep, seeds: Sequence[int]) -> dict[str, Any]:
     """Return one configuration as a block."""
     settings = {name: getattr(spec, name) for name in SETTINGS if getattr(spec, name) is not None}
     return {
-        "models": [sweep.given[spec.model]],
-        "datasets": [sweep.given[spec.dataset]],
+        "models": [sweep.original_names[spec.model]],
+        "datasets": [sweep.original_names[spec.dataset]],
         "methods": [spec.method],
         "seeds": list(seeds),
         "learning_rate": spec.learning_rate,

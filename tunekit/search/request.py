@@ -1,39 +1,26 @@
 """The arguments of a search, checked and turned into a sweep, a plan for each study and the seeds that confirm."""
 
-from collections.abc import Mapping, Sequence
-from dataclasses import dataclass, replace
+import shlex
+from collections.abc import Mapping
+from dataclasses import dataclass, fields, replace
 
 from tunekit.data.base import DATASETS
 from tunekit.errors import UserError
-from tunekit.planning.args import SearchArgs
-from tunekit.planning.blocks import Block
-from tunekit.planning.resolve import ResolvedSweep, fingerprint_in, preset_of, resolve_blocks
+from tunekit.planning.args import DataColumns, SearchArgs
+from tunekit.planning.presets import FIRST_SEARCH_SEED, STUDY, SearchPreset, preset_named
+from tunekit.planning.resolve import ResolvedSweep, fingerprint_in, is_ad_hoc, resolve_blocks
 from tunekit.schema import TrialSpec
 from tunekit.search.optuna_storage import check_url
 from tunekit.search.outcome import Objective, parse_objectives
 from tunekit.search.space import Space, check_space, first_trial, load_space
 from tunekit.search.study_plan import SAMPLERS, StudyPlan
 
-FIRST_SEARCH_SEED = 1001
-"""The first seed that configurations are searched on, far from the seeds that a user would confirm on."""
 SCHEDULERS = ("asha", "none")
 CHOICES = ("best", "1se")
 """The roles of the configuration in best.yaml: the best score, or the fewest parameters within one standard error."""
 VAL_FRACTION = 0.1
 """The share of train that becomes the validation part, of a dataset without one and where --val-fraction is not
 given."""
-
-
-@dataclass(frozen=True, kw_only=True)
-class SearchPreset:
-    """A search that comes with tunekit."""
-
-    blocks: Sequence[Block]
-    """The models, datasets, methods and settings. The seeds of the blocks are replaced by the search seeds."""
-    trials: int
-    """The number of trials of each study."""
-    confirm_seeds: tuple[int, ...] = ()
-    """The seeds on which selected configurations are confirmed."""
 
 
 @dataclass(frozen=True)
@@ -48,12 +35,15 @@ class SearchRequest:
     """The seeds on which selected configurations are confirmed; none without confirmation."""
     choose: str
     """The role of the configurations in best.yaml, one of ``CHOICES``."""
+    optuna_storage: str | None = None
+    """The URL of the studies' database; None for a journal in the sweep's folder."""
+    data_flags: str = ""
+    """The flags that a user's own data needs beside its path, for the command in best.yaml."""
 
 
 def resolve_search(args: SearchArgs, presets: Mapping[str, SearchPreset]) -> SearchRequest:
     """Return the search that ``args`` ask for. Raises UserError on an unknown name and on arguments that contradict."""
-    name = args.preset or "study"
-    preset = preset_of(name, presets)
+    preset = preset_named(args.preset or STUDY, presets)
     for flag, value, known in (
         ("sampler", args.sampler, SAMPLERS),
         ("scheduler", args.scheduler, SCHEDULERS),
@@ -81,17 +71,28 @@ def resolve_search(args: SearchArgs, presets: Mapping[str, SearchPreset]) -> Sea
         raise UserError(
             f"--confirm-seeds {' '.join(map(str, reused))} were searched on; confirm on seeds that were not"
         )
-    sweep = resolve_blocks(args, preset.blocks, _name(name), seeds[:1])
+    sweep = resolve_blocks(args, preset.blocks, None if is_ad_hoc(args) else _name(args.preset or STUDY), seeds[:1])
+    if is_ad_hoc(args) and args.sweep is None:
+        sweep = replace(sweep, name=f"search-{sweep.name}")
     spaces = load_space(args.space, sorted({spec.method for spec in sweep.specs})) if args.space else {}
     plans = [_plan(args, sweep, spec, spaces.get(spec.method, {}), objectives, seeds, trials) for spec in sweep.specs]
     if len({plan.key for plan in plans}) < len(plans):
         raise UserError("two blocks of this preset search the same model, dataset and method; leave one of them out")
-    return SearchRequest(sweep, plans, tuple(dict.fromkeys(confirm)), args.choose)
+    flags = _data_flags(args) if sweep.own_data else ""
+    return SearchRequest(sweep, plans, tuple(dict.fromkeys(confirm)), args.choose, args.optuna_storage, flags)
+
+
+def _data_flags(args: SearchArgs) -> str:
+    """Return the flags for the columns that do not have their default names, each with a space before it."""
+    changed = {
+        item.name: getattr(args, item.name) for item in fields(DataColumns) if getattr(args, item.name) != item.default
+    }
+    return "".join(f" --{name.replace('_', '-')} {shlex.quote(str(value))}" for name, value in changed.items())
 
 
 def _name(preset: str) -> str:
     """Return the name of a search's sweep, which differs from the name of the grid of the same preset."""
-    return "search" if preset == "study" else f"search-{preset}"
+    return "search" if preset == STUDY else f"search-{preset}"
 
 
 def _plan(

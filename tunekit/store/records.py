@@ -5,9 +5,7 @@ from collections.abc import Mapping, Sequence
 from dataclasses import asdict, dataclass, field
 from io import BytesIO
 from itertools import accumulate
-from typing import Any
-
-import pandas as pd
+from typing import TYPE_CHECKING, Any
 
 from tunekit.errors import UserError
 from tunekit.parsing import Scalar, check_names, coerced, plain_scalars, strict_json, strictly
@@ -23,6 +21,9 @@ from tunekit.schema import (
 )
 from tunekit.storage.object_path import ObjectPath
 from tunekit.storage.paths import Place
+
+if TYPE_CHECKING:
+    import pandas as pd
 
 UNKNOWN = Fingerprint(model="unknown", data="unknown", code="unknown", trainer=0)
 """The fingerprint of every imported trial, of whose code and data nothing is known."""
@@ -179,11 +180,13 @@ def _versioned(content: Any, path: Place) -> dict[str, Any]:
     return content
 
 
-def read_predictions(folder: Place, **options: Any) -> pd.DataFrame:
+def read_predictions(folder: Place, **options: Any) -> "pd.DataFrame":
     """Return a trial's predictions.parquet; ``options`` are those of pandas' ``read_parquet``.
 
     Raises OSError, and ValueError where the file is damaged.
     """
+    import pandas as pd
+
     return pd.read_parquet(BytesIO((folder / "predictions.parquet").read_bytes()), **options)
 
 

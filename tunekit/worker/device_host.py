@@ -1,7 +1,8 @@
-"""The device host: one process that trains the trials placed on its device as packs, an epoch at a time.
+"""The device host: one process that trains, an epoch at a time, all trials that are placed on its device.
 
-Knows nothing of Ray, which runs it as an actor with a thread a call. A trial's client asks for the next epoch and
-waits; an epoch starts when all that are here have asked, or a moment after the first did.
+A host knows nothing of Ray, which runs it as an actor and calls it from many threads. Each trial has a client in a
+process of its own. A client places its trial on the host, then requests one epoch after another. The host starts an
+epoch when all placed trials have been requested, or GRACE_SECONDS after the first request.
 """
 
 import os
@@ -12,132 +13,156 @@ from collections.abc import Callable
 from dataclasses import dataclass, field
 
 from tunekit.engine.job import Job
-from tunekit.worker.attempt import CLASSED, Attempt
+from tunekit.worker.attempt import CLASSIFIED_ERRORS, Attempt
 from tunekit.worker.pack_trainer import PackTrainer
 from tunekit.worker.report import TrialReport
 
 GRACE_SECONDS = 2.0
-"""An epoch waits for no longer for who has not asked yet."""
+"""The longest time that requested trials wait for those that have not been requested yet."""
 IDLE_SECONDS = 60.0
-"""A trial whose client has not asked for this long is dropped; a host that nobody asks ends itself."""
+"""A trial that is not requested for this long loses its place. A host that gets no request for this long ends."""
 
 
-def leave() -> None:
+def end_process() -> None:
     """End this process at once."""
     os._exit(0)
 
 
 @dataclass(eq=False)
-class Seat:
-    """A trial that is here."""
+class Placement:
+    """A trial that is placed on the device."""
 
     job: Job
     attempt: Attempt | None = None
-    asked: float | None = None
-    """When its client asked for the epoch that it waits for; None while it does not."""
-    seen: float = field(default_factory=time.monotonic)
+    """Training of the trial; None until its first epoch."""
+    requested: float | None = None
+    """When the client requested the epoch that it now waits for (``time.monotonic``); None while it waits for none."""
+    last_seen: float = field(default_factory=time.monotonic)
+    """When the client was last known to be alive."""
     answer: TrialReport | Exception | None = None
+    """The answer to the client's last request."""
 
     @property
-    def is_here(self) -> bool:
-        """Whether its model is on the device."""
+    def is_loaded(self) -> bool:
+        """Whether the trial's model is on the device."""
         return self.attempt is not None and self.attempt.run is not None
 
 
 class DeviceHost:
-    """Trains up to ``size`` trials together. Every public method may be called from any thread."""
+    """Trains the trials that are placed on one device. Every public method may be called from any thread."""
 
-    def __init__(self, size: int, end: Callable[[], None] = leave) -> None:
-        """``end`` is called when nobody has asked for IDLE_SECONDS."""
-        self.size, self.together, self.end = size, PackTrainer(size), end
-        self._seats: dict[str, Seat] = {}
+    def __init__(self, capacity: int, end: Callable[[], None] = end_process) -> None:
+        """Offer ``capacity`` places. ``end`` is called once no request has come for IDLE_SECONDS."""
+        self.capacity, self.pack_trainer, self.end = capacity, PackTrainer(capacity), end
+        self._placements: dict[str, Placement] = {}
+        """The placed trials, by trial id."""
         self._changed = threading.Condition()
-        self._used = time.monotonic()
-        threading.Thread(target=self._work, daemon=True).start()
+        """Guards the placements, and is notified when a client or the training thread has changed them."""
+        self._last_used = time.monotonic()
+        threading.Thread(target=self._train_requested_epochs, daemon=True).start()
 
-    def join(self, job: Job) -> bool:
-        """Take a seat for ``job``; False where all are taken."""
+    def place(self, job: Job) -> bool:
+        """Place the trial of ``job`` on this device. Return False if all places are taken.
+
+        A trial that is placed already, by a client that died, gets a new placement.
+        """
         with self._changed:
-            self._used = time.monotonic()
-            if len(self._seats) >= self.size and job.spec.trial_id not in self._seats:
+            self._last_used = time.monotonic()
+            if len(self._placements) >= self.capacity and job.spec.trial_id not in self._placements:
                 return False
-            self._seats[job.spec.trial_id] = Seat(job)
+            self._placements[job.spec.trial_id] = Placement(job)
             return True
 
     def step(self, job: Job) -> TrialReport:
-        """Train the next epoch of ``job`` and return how it stands. Raises what a fresh process may mend.
+        """Train the next epoch of ``job`` and return its report. Raises an error that a fresh process may mend.
 
-        A trial that was dropped takes its seat again and goes on from its checkpoint.
+        A trial that has lost its place gets one again, and goes on from its newest checkpoint.
         """
         with self._changed:
-            seat = self._seats.setdefault(job.spec.trial_id, Seat(job))
-            seat.asked = seat.seen = self._used = time.monotonic()
+            placement = self._placements.setdefault(job.spec.trial_id, Placement(job))
+            placement.requested = placement.last_seen = self._last_used = time.monotonic()
             self._changed.notify_all()
-            self._changed.wait_for(lambda: seat.asked is None)
-            answer = seat.answer
-        if isinstance(answer, Exception):
-            raise answer
-        return answer
+            self._changed.wait_for(lambda: placement.requested is None)
+            answer = placement.answer
+        if isinstance(answer, TrialReport):
+            return answer
+        raise answer or RuntimeError("the device host has no answer")
 
-    def leave(self, trial_id: str) -> None:
-        """A trial that its scheduler stopped gives up its seat."""
+    def release(self, trial_id: str) -> None:
+        """Free the place of a trial whose client will request no more epochs."""
         with self._changed:
-            self._seats.pop(trial_id, None)
+            self._placements.pop(trial_id, None)
             self._changed.notify_all()
 
-    def _work(self) -> None:
-        """Until nobody asks any more. What nobody foresaw ends the process: the clients' retries find another."""
+    def _train_requested_epochs(self) -> None:
+        """Train until no requests come any more. An unexpected error ends the process: clients retry on a new host."""
         try:
-            while turn := self._next_turn():
-                self._train(turn)
+            while requested := self._wait_for_requests():
+                self._train_epoch(requested)
         except BaseException:
             traceback.print_exc()
             raise
         finally:
             self.end()
 
-    def _train(self, turn: list[Seat]) -> None:
-        """An epoch of whom of ``turn`` memory holds, who is here already first, and their answers; others wait on."""
-        for seat in turn:
-            seat.attempt = seat.attempt or self._taken_up(seat)
-        here = sorted((seat.attempt for seat in turn if seat.attempt), key=lambda attempt: attempt.run is None)
-        done = self.together.advance([attempt for attempt in here if attempt.status is None])
+    def _train_epoch(self, requested: list[Placement]) -> None:
+        """Train one epoch of as many ``requested`` trials as memory holds, and answer their clients.
+
+        Trials that are loaded come first. The clients of trials that could not train go on waiting.
+        """
+        for placement in requested:
+            placement.attempt = placement.attempt or self._start_attempt(placement)
+        attempts = sorted((one.attempt for one in requested if one.attempt), key=lambda attempt: attempt.run is None)
+        outcomes = self.pack_trainer.advance([attempt for attempt in attempts if attempt.status is None])
         with self._changed:
-            for seat in turn:
-                if seat.attempt and seat.attempt.status is None and seat.attempt not in done:
-                    continue
-                error = done.get(seat.attempt) if seat.attempt else seat.answer
-                seat.answer = error or seat.attempt.view()
-                seat.asked, seat.seen = None, time.monotonic()
-                # A retry may have taken the seat meanwhile.
-                if (error or seat.attempt.status) and self._seats.get(seat.job.spec.trial_id) is seat:
-                    self._seats.pop(seat.job.spec.trial_id)
-            self._used = time.monotonic()
+            for placement in requested:
+                attempt = placement.attempt
+                if attempt is None:
+                    self._answer(placement, placement.answer, ended=True)
+                elif attempt.status is not None or attempt in outcomes:
+                    error = outcomes.get(attempt)
+                    self._answer(placement, error or attempt.report(), ended=bool(error or attempt.status))
+            self._last_used = time.monotonic()
             self._changed.notify_all()
 
-    def _taken_up(self, seat: Seat) -> Attempt | None:
-        """The trial's attempt; where its folder can't be read, the answer says why."""
+    def _answer(self, placement: Placement, answer: TrialReport | Exception | None, *, ended: bool) -> None:
+        """Answer the client's request. A trial that has ``ended`` gives up its place."""
+        placement.answer, placement.requested, placement.last_seen = answer, None, time.monotonic()
+        trial_id = placement.job.spec.trial_id
+        # A retry may have placed the trial anew meanwhile; that placement stays.
+        if ended and self._placements.get(trial_id) is placement:
+            self._placements.pop(trial_id)
+
+    def _start_attempt(self, placement: Placement) -> Attempt | None:
+        """Return an attempt at the trial; None if its folder can't be read, and then the answer is the error."""
         try:
-            return Attempt(seat.job)
-        except CLASSED as error:
-            seat.answer = error
+            return Attempt(placement.job)
+        except CLASSIFIED_ERRORS as error:
+            placement.answer = error
             return None
 
-    def _next_turn(self) -> list[Seat]:
-        """Who trains the next epoch; nobody once nobody has asked for IDLE_SECONDS."""
+    def _wait_for_requests(self) -> list[Placement]:
+        """Return the trials to train in the next epoch; none once no request has come for IDLE_SECONDS."""
         with self._changed:
             while True:
                 now = time.monotonic()
-                asking = [seat for seat in self._seats.values() if seat.asked is not None]
-                silent = [seat for seat in self._seats.values() if seat.asked is None]
-                if asking and (not silent or now - min(seat.asked for seat in asking) >= GRACE_SECONDS):
-                    for seat in silent:
-                        if now - seat.seen >= IDLE_SECONDS:
-                            self._seats.pop(seat.job.spec.trial_id)
-                    # Whom memory holds is waited for a moment: else each epoch would be of another trial.
-                    here = sum(seat.is_here and now - seat.seen < GRACE_SECONDS for seat in silent)
-                    if here < self.together.room:
-                        return asking
-                if not asking and now - self._used >= IDLE_SECONDS:
+                placements = list(self._placements.values())
+                requested = [one for one in placements if one.requested is not None]
+                silent = [one for one in placements if one.requested is None]
+                waited = max((now - one.requested for one in requested if one.requested is not None), default=0.0)
+                if requested and (not silent or waited >= GRACE_SECONDS):
+                    self._drop_idle(silent, now)
+                    # Loaded trials that will soon be requested again keep the whole device for themselves: to train
+                    # others now, one of them would have to be unloaded, and loaded again for its next epoch.
+                    expected = sum(one.is_loaded and now - one.last_seen < GRACE_SECONDS for one in silent)
+                    if expected < self.pack_trainer.capacity:
+                        return requested
+                if not requested and now - self._last_used >= IDLE_SECONDS:
                     return []
                 self._changed.wait(GRACE_SECONDS / 4)
+
+    def _drop_idle(self, silent: list[Placement], now: float) -> None:
+        """Free the places of trials that have not been requested for IDLE_SECONDS."""
+        for placement in silent:
+            if now - placement.last_seen >= IDLE_SECONDS:
+                self._placements.pop(placement.job.spec.trial_id)

@@ -1,4 +1,4 @@
-"""The next epoch of several attempts in one process: as packs where they can be, else one after another."""
+"""Train several attempts in one process: as packs where trials can be stacked, one after another where they can't."""
 
 import time
 from collections.abc import Callable, Sequence
@@ -6,126 +6,134 @@ from functools import partial
 from weakref import WeakSet
 
 from tunekit.engine.train import Member, Pack, packable
-from tunekit.worker.attempt import CLASSED, Attempt, Failure, classify
+from tunekit.worker.attempt import CLASSIFIED_ERRORS, Attempt, Failure, classify
 
-Done = dict[Attempt, Exception | None]
-"""Attempts whose turn is over, each with the error that it could not mend, or None."""
+Outcomes = dict[Attempt, Exception | None]
+"""Each attempt that has trained its epoch or ended, with the error that stopped it; None if nothing did."""
 
 
 class PackTrainer:
-    """Trains attempts side by side, as many as memory holds. Packs live on while the same attempts come again."""
+    """Trains attempts on one device, an epoch a call, as many at a time as memory holds.
 
-    def __init__(self, size: int) -> None:
-        """``size`` is the most attempts at a time."""
-        self.room = size
-        """Attempts that memory holds, as far as is known."""
+    A pack stays built between calls, as long as the same attempts come again.
+    """
+
+    def __init__(self, capacity: int) -> None:
+        self.capacity = capacity
+        """The most attempts that are loaded at a time. It is halved each time memory runs out."""
         self._packs: dict[tuple[Member, ...], Pack] = {}
-        self._known: WeakSet[Attempt] = WeakSet()
+        self._attempts: WeakSet[Attempt] = WeakSet()
+        """Every attempt that this trainer has trained and that still exists."""
 
-    def advance(self, attempts: Sequence[Attempt]) -> Done:
-        """Train one epoch of the first of ``attempts``, of which none has ended: as many as there is room for.
+    def advance(self, attempts: Sequence[Attempt]) -> Outcomes:
+        """Train one epoch of as many of ``attempts``, from the first on, as there is capacity for.
 
-        Those of earlier turns that do not come now keep their places, but for the last one. Whom the result does not
-        hold comes again: there was no room, or memory ran out, and then there is half of it.
+        None of ``attempts`` may have ended. Attempts of earlier calls that are not among them stay loaded. Only if they
+        fill the whole capacity are they unloaded, each with a checkpoint, until there is room for one.
+        Return the outcome of each attempt that has trained. An attempt that is missing there has not trained and must
+        be passed again: there was no capacity for it, or memory ran out, and then the capacity has been halved.
         """
-        others = [one for one in self._known if one.run and one not in attempts]
-        while len(others) >= self.room:
-            others.pop().park()
-        turn, done = attempts[: self.room - len(others)], Done()
-        self._known.update(turn)
-        for attempt in turn:
-            attempt.shares = len(turn) + len(others) > 1
+        waiting = [one for one in self._attempts if one.run and one not in attempts]
+        while len(waiting) >= self.capacity:
+            waiting.pop().unload_with_checkpoint()
+        chosen, outcomes = attempts[: self.capacity - len(waiting)], Outcomes()
+        self._attempts.update(chosen)
+        for attempt in chosen:
+            attempt.shares_device = len(chosen) + len(waiting) > 1
         try:
-            self._train(turn, done)
-            return done
-        except CLASSED as error:
+            self._train(chosen, outcomes)
+            return outcomes
+        except CLASSIFIED_ERRORS as error:
             if classify(error) is not Failure.OUT_OF_MEMORY:
                 raise
-        # Only now, with the traceback gone, is nothing left that holds the tensors.
-        self._shrink(turn, others)
-        return done
+        # Halve after the except block: until then the error's traceback holds tensors.
+        self._halve_capacity(chosen, waiting)
+        return outcomes
 
-    def _shrink(self, turn: Sequence[Attempt], others: Sequence[Attempt]) -> None:
-        """Empty the device; from here on half as many are there at a time, each from its checkpoint."""
-        count = len(turn) + len(others)
-        self.room = max(1, count // 2)
+    def _halve_capacity(self, chosen: Sequence[Attempt], waiting: Sequence[Attempt]) -> None:
+        """Unload every attempt, and halve the number that is loaded at a time from now on."""
+        count = len(chosen) + len(waiting)
+        self.capacity = max(1, count // 2)
         self._packs.clear()
-        for attempt in [*turn, *others]:
-            attempt.note(f"out of memory with {count} on the device; from here on {self.room} at a time")
-        for attempt in turn:
-            attempt.forget()
-        for attempt in others:
-            attempt.park()
+        for attempt in [*chosen, *waiting]:
+            attempt.note(f"out of memory with {count} on the device; from here on {self.capacity} at a time")
+        for attempt in chosen:
+            attempt.unload()  # in the middle of an epoch: a checkpoint of now would be none of an epoch's end
+        for attempt in waiting:
+            attempt.unload_with_checkpoint()
 
-    def _train(self, turn: Sequence[Attempt], done: Done) -> None:
-        """An epoch of all. Raises what says that memory ran out, but for an attempt that had it to itself."""
-        self._keep()
-        for attempt in turn:
-            self._guarded(done, [attempt], attempt.begin)
-        alone, packs = _arranged([one for one in turn if one.status is None and one not in done])
-        for members in self._packs.keys() - set(map(_members, packs)):
+    def _train(self, attempts: Sequence[Attempt], outcomes: Outcomes) -> None:
+        """Train one epoch of each attempt and fill ``outcomes``. Raises when memory runs out for several attempts."""
+        self._drop_outdated_packs()
+        for attempt in attempts:
+            self._do(attempt.begin, [attempt], outcomes)
+        singles, groups = _arrange([one for one in attempts if one.status is None and one not in outcomes])
+        # A trial may be a member of one pack only, so packs that are not wanted now give their members back first.
+        for members in self._packs.keys() - {_members(group) for group in groups}:
             self._packs.pop(members).close()
-        for attempt in alone:
-            self._guarded(done, [attempt], attempt.step)
-        for members in packs:
-            self._guarded(done, members, partial(self._train_pack, members))
-        self._keep()
-        for attempt in turn:
-            done.setdefault(attempt)
+        for attempt in singles:
+            self._do(attempt.step, [attempt], outcomes)
+        for group in groups:
+            self._do(partial(self._train_pack, group), group, outcomes)
+        self._drop_outdated_packs()
+        for attempt in attempts:
+            outcomes.setdefault(attempt)
             if attempt.status:
-                attempt.forget()
+                attempt.unload()
 
-    def _keep(self) -> None:
-        """Let go of packs with a member that does not come again; the others get tensors of their own."""
-        here = set(_members([one for one in self._known if one.status is None]))
-        for members in [members for members in self._packs if not here.issuperset(members)]:
+    def _drop_outdated_packs(self) -> None:
+        """Take apart each pack with a member that has ended or was unloaded; the members that are left go on."""
+        loaded = set(_members([one for one in self._attempts if one.status is None]))
+        for members in [members for members in self._packs if not loaded.issuperset(members)]:
             pack = self._packs.pop(members)
-            if here.intersection(members):
+            if loaded.intersection(members):
                 pack.close()
 
-    def _guarded(self, done: Done, attempts: Sequence[Attempt], work: Callable[[], None]) -> None:
-        """Do ``work``; what it raises is the end of these attempts here, but where memory ran out."""
+    def _do(self, work: Callable[[], None], attempts: Sequence[Attempt], outcomes: Outcomes) -> None:
+        """Do ``work``. An error that it raises is the outcome of ``attempts``; exhausted memory is raised again."""
         try:
             work()
-        except CLASSED as error:
+        except CLASSIFIED_ERRORS as error:
             if classify(error) is Failure.OUT_OF_MEMORY:
                 raise
             self._packs.pop(_members(attempts), None)
             for attempt in attempts:
-                done[attempt] = error
-                attempt.forget()
+                outcomes[attempt] = error
+                attempt.unload()
 
     def _train_pack(self, attempts: Sequence[Attempt]) -> None:
         start = time.perf_counter()
-        pack = self._pack(attempts)
-        with attempts[0].watched():
+        pack = self._pack_of(attempts)
+        runs = [attempt.run for attempt in attempts if attempt.run]
+        with attempts[0].watchdog():
             trained = pack.train_epoch()
-            runs = [one.run for one in attempts]
-            logits = {split: pack.predict(runs[0].splits[split]) for split in runs[0].scored}
+            logits = {split: pack.predict(runs[0].splits[split]) for split in runs[0].scored}  # each (K, N, C)
         seconds = time.perf_counter() - start
         for slot, attempt in enumerate(attempts):
             attempt.record(trained[slot], {split: each[slot] for split, each in logits.items()}, seconds)
 
-    def _pack(self, attempts: Sequence[Attempt]) -> Pack:
+    def _pack_of(self, attempts: Sequence[Attempt]) -> Pack:
+        """Return the pack of ``attempts``, built if they have not trained together before."""
         members = _members(attempts)
         if members not in self._packs:
             self._packs[members] = Pack(members)
             for attempt in attempts:
-                attempt.run.packed(len(attempts))
+                if attempt.run:
+                    attempt.run.packed(len(attempts))
         return self._packs[members]
 
 
-def _arranged(attempts: Sequence[Attempt]) -> tuple[list[Attempt], list[list[Attempt]]]:
-    """Who trains alone, and who together."""
+def _arrange(attempts: Sequence[Attempt]) -> tuple[list[Attempt], list[list[Attempt]]]:
+    """Return the attempts that train alone, and groups of attempts that train as one pack each."""
     groups: dict[object, list[Attempt]] = {}
     for attempt in attempts:
-        member = attempt.run.member
-        together = packable([member]) and not attempt.trained
-        groups.setdefault(member.group() if together else id(member), []).append(attempt)
-    return [found[0] for found in groups.values() if len(found) == 1], [
-        found for found in groups.values() if len(found) > 1
-    ]
+        [member] = _members([attempt])
+        can_be_packed = packable([member]) and not attempt.all_epochs_recorded
+        groups.setdefault(member.group() if can_be_packed else id(member), []).append(attempt)
+    singles = [group[0] for group in groups.values() if len(group) == 1]
+    return singles, [group for group in groups.values() if len(group) > 1]
 
 
 def _members(attempts: Sequence[Attempt]) -> tuple[Member, ...]:
+    """Return the pack members of the attempts that are loaded."""
     return tuple(attempt.run.member for attempt in attempts if attempt.run)

@@ -1,4 +1,4 @@
-"""How a trial stands, as its device's host tells it, and what Ray Tune is to hear of it. Imports no torch."""
+"""The report of a trial after an epoch, and the result that Ray Tune gets from it. Imports no torch."""
 
 from collections.abc import Sequence
 from dataclasses import asdict, dataclass, fields
@@ -9,51 +9,62 @@ from tunekit.schema import EpochRecord, Status
 from tunekit.store.records import running_best
 
 OBJECTIVE = "objective"
-"""Key of a search's results: the running best on validation, mean over the search seeds."""
-MEANS = ("train_loss", "val_loss", "val_accuracy", "val_macro_f1", "epoch_seconds")
-"""What a search's results hold beside it, as means over the seeds."""
+"""The key, in a search's results, of the best validation score so far, as a mean over the search seeds."""
+MEANS = tuple(one.name for one in fields(EpochRecord) if one.name.startswith(("train_loss", "val_", "epoch_seconds")))
+"""The fields of epoch records that a search's results hold beside the objective, as means over the search seeds."""
 
 
 @dataclass(frozen=True)
 class TrialReport:
-    """A trial after an epoch."""
+    """A trial as it is after an epoch."""
 
     records: Sequence[EpochRecord]
+    """All epochs that have been recorded so far."""
     status: Status | None
-    """None while it trains."""
+    """How the trial ended; None while it trains."""
     notes: Sequence[str] = ()
-    """What a person should know."""
+    """Lines for a person, such as why an epoch was tried again; none that an earlier report held."""
     pack_size: int = 1
-    """Trials of the largest pack that it has trained in."""
+    """The number of trials in the largest pack that the trial has trained in."""
+
+    @property
+    def ended_early(self) -> bool:
+        """Whether the trial ended without completing."""
+        return self.status not in (None, Status.COMPLETED)
 
 
-def is_behind(num_recorded: int, status: Status | None, epoch: int, epochs: int) -> bool:
-    """Whether a trial of ``epochs`` in all must be stepped to stand at ``epoch``, or to end after its last."""
-    return status is None and (num_recorded < epoch or num_recorded == epochs)
+def needs_training(report: TrialReport, epoch: int, epochs: int) -> bool:
+    """Return whether a trial of ``epochs`` epochs must train to reach ``epoch``, or to write its summary at its end."""
+    num_recorded = len(report.records)
+    return report.status is None and (num_recorded < epoch or num_recorded == epochs)
 
 
-def tune_result(view: TrialReport) -> dict[str, Any]:
-    """A trial's last record, how it stands, and its notes."""
-    last = asdict(view.records[-1]) if view.records else {item.name: None for item in fields(EpochRecord)}
-    last["note"] = "; ".join(view.notes) or None
-    if view.status is None:
+def tune_result(report: TrialReport) -> dict[str, Any]:
+    """Return the result of a grid's trial for Ray Tune: its last epoch record, its status and its notes."""
+    last = asdict(report.records[-1]) if report.records else {item.name: None for item in fields(EpochRecord)}
+    last["note"] = "; ".join(report.notes) or None
+    if report.status is None:
         return {**last, "status": "running"}
-    return {**last, "done": True, "status": view.status.value}
+    return {**last, "done": True, "status": report.status.value}
 
 
-def tune_result_of_seeds(epoch: int, views: Sequence[TrialReport], metric: str) -> dict[str, Any]:
-    """What a configuration's search seeds have in common after ``epoch``; one that failed ends them all."""
-    note = "; ".join(line for view in views for line in view.notes) or None
-    failed = next((view.status for view in views if view.status not in (None, Status.COMPLETED)), None)
-    if failed:
-        return {"epoch": epoch, "done": True, "status": failed.value, "note": note}
-    ended = all(view.status is Status.COMPLETED for view in views)
-    rows = [asdict(view.records[epoch - 1]) for view in views]
+def tune_result_of_seeds(epoch: int, reports: Sequence[TrialReport], metric: str) -> dict[str, Any]:
+    """Return the result of a configuration for Ray Tune: the means over its search seeds at ``epoch``.
+
+    ``reports`` has one entry for each seed, and ``metric`` is the validation score that the search maximises. One seed
+    that ended early ends the configuration.
+    """
+    note = "; ".join(line for report in reports for line in report.notes) or None
+    early = next((report.status for report in reports if report.ended_early), None)
+    if early:
+        return {"epoch": epoch, "done": True, "status": early.value, "note": note}
+    completed = all(report.status is Status.COMPLETED for report in reports)
+    rows = [asdict(report.records[epoch - 1]) for report in reports]
     return {
         "epoch": epoch,
-        OBJECTIVE: fmean(running_best(view.records, metric)[epoch - 1] for view in views),
+        OBJECTIVE: fmean(running_best(report.records, metric)[epoch - 1] for report in reports),
         **{name: fmean(row[name] for row in rows) for name in MEANS},
-        "done": ended and epoch == len(views[0].records),
-        "status": Status.COMPLETED.value if ended else "running",
+        "done": completed and epoch == len(reports[0].records),
+        "status": Status.COMPLETED.value if completed else "running",
         "note": note,
     }

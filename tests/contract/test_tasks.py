@@ -1,0 +1,128 @@
+"""What must hold for every task, and that the engine trains and scores through whatever task a dataset names."""
+
+import json
+from dataclasses import fields, replace
+
+import numpy as np
+import pytest
+import torch
+from torch.nn import functional as F
+
+from tests.support.trials import build, specify, start
+from tunekit.data.base import DATASETS
+from tunekit.engine.run import end
+from tunekit.engine.summary import best_epoch
+from tunekit.engine.train import Diverged, Member, Pack
+from tunekit.errors import UserError
+from tunekit.schema import Direction, EpochRecord, Status
+from tunekit.tasks import TASKS, task_of
+
+every_task = pytest.mark.parametrize("name", list(TASKS))
+
+
+@every_task
+def test_scores_are_the_metrics_that_the_task_names(name):
+    task = TASKS[name]
+    generator = np.random.default_rng(0)
+    logits, labels = generator.normal(size=(40, 3)).astype(np.float32), generator.integers(0, 3, 40)
+    scores = task.scores(labels, logits)
+    assert list(scores) == [metric.name for metric in task.metrics]
+    for metric in task.metrics:
+        low, high = metric.bounds
+        assert low is None or scores[metric.name] >= low
+        assert high is None or scores[metric.name] <= high
+    assert task.metric(task.primary).direction is not Direction.NONE
+    losses = task.loss(torch.from_numpy(logits), torch.from_numpy(labels))
+    assert losses.shape == (40,)
+    assert float(losses.mean()) == pytest.approx(scores["loss"], abs=1e-6)
+    assert task.predicted(logits).shape == (40,)
+    assert TASKS[name].name == name
+
+
+def test_records_of_schema_version_1_hold_the_scores_of_classification():
+    task, of_records = TASKS["classification"], {item.name: item.metadata for item in fields(EpochRecord)}
+    words = {"val": "Validation", "test": "Test"}
+    for name in task.score_names:
+        split, _, metric = name.partition("_")
+        found = task.metric(metric)
+        assert of_records[name]["label"] == f"{words[split]} {found.label}"
+        assert (of_records[name]["direction"], of_records[name]["unit"]) == (found.direction, found.unit)
+    assert f"best_val_{task.primary}" in of_records
+
+
+@pytest.fixture
+def toy():
+    """A task of its own loss, scores and choice on the demo's rows: the mean margin is better the smaller it is."""
+
+    def loss(logits, labels):
+        return (logits - F.one_hot(labels, logits.shape[1])).square().mean(1)
+
+    def scores(labels, logits):
+        value = float(loss(torch.from_numpy(logits), torch.from_numpy(labels)).mean())
+        return {"loss": value, "accuracy": 0.25, "micro_f1": 0.5, "macro_f1": 0.75}
+
+    task = replace(TASKS["classification"], name="toy", primary="loss", loss=loss, scores=scores)
+    task = replace(task, predicted=lambda logits: np.full(len(logits), 2))
+    TASKS.register("toy")(task)
+    DATASETS.register("toy-demo")(replace(DATASETS["demo"], task="toy"))
+    yield task
+    TASKS.remove("toy")
+    DATASETS.remove("toy-demo")
+
+
+def test_the_engine_trains_and_scores_through_the_task_of_the_dataset(toy, tmp_path):
+    assert task_of("toy-demo") is toy
+    spec = specify(dataset="toy-demo", method="full", epochs=3, learning_rate=1e-3)
+    run = start(spec, tmp_path)
+    while not run.done:
+        record = run.train_epoch()
+        assert (record.val_accuracy, record.val_micro_f1, record.test_macro_f1) == (0.25, 0.5, 0.75)
+    summary = run.finish()
+    rows = run.predictions
+    assert set(rows["predicted"]) == {2}
+    logits = np.stack(rows[(rows["split"] == "val") & (rows["epoch"] == 3)]["logits"]).astype(np.float32)
+    expected = toy.scores(run.splits["val"].labels, logits)
+    assert run.records[-1].val_loss == pytest.approx(expected["loss"], abs=1e-3)  # logits are stored as float16
+    losses = [record.val_loss for record in run.records]
+    assert summary.best_epoch == best_epoch(run.records, toy) == int(np.argmin(losses)) + 1
+    assert json.loads((run.folder / "summary.json").read_text())["train_scores"]["accuracy"] == 0.25
+    assert run.records[-1].train_loss < run.records[0].train_loss
+
+
+def test_training_minimises_the_loss_of_the_task(toy):
+    spec = specify(dataset="toy-demo", method="full", batch_size=4)
+    prepared, model = build(spec)
+    member = Member(spec, model.eval(), prepared.splits["train"], torch.device("cpu"))
+    pack, first = Pack([member]), np.arange(4)
+    loss = pack.loss([first])[0].detach()
+    logits = torch.from_numpy(pack.predict(member.train.subset(first))[0])
+    expected = toy.loss(logits, torch.from_numpy(member.train.labels[first])).mean()
+    assert abs(float(loss) - float(expected)) < 0.1
+    with torch.no_grad():
+        cross_entropy = TASKS["classification"].loss(logits, torch.from_numpy(member.train.labels[first])).mean()
+    assert abs(float(loss) - float(cross_entropy)) > 0.3
+
+
+def test_a_score_that_is_not_finite_ends_the_trial(toy, tmp_path, monkeypatch):
+    run = start(specify(dataset="toy-demo"), tmp_path)
+    monkeypatch.setattr(run, "task", replace(toy, scores=lambda labels, logits: {"loss": float("nan")}))
+    with pytest.raises(Diverged, match="the loss of a scored split became nan"):
+        run.train_epoch()
+
+
+def test_a_trial_that_never_began_is_summarised_by_its_task(toy, tmp_path):
+    run = start(specify(dataset="toy-demo", epochs=3), tmp_path)
+    for _ in range(2):
+        run.train_epoch()
+    summary = end(run.job, Status.STOPPED, "stopped by the scheduler")
+    losses = [record.val_loss for record in run.records]
+    assert summary.best_epoch == int(np.argmin(losses)) + 1
+
+
+def test_a_task_that_is_not_registered_is_one_line():
+    DATASETS.register("lost-demo")(replace(DATASETS["demo"], task="classificaton"))
+    try:
+        with pytest.raises(UserError, match="classification"):
+            task_of("lost-demo")
+    finally:
+        DATASETS.remove("lost-demo")

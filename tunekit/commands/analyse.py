@@ -1,0 +1,162 @@
+"""What `tunekit report`, paper, audit, memory and import do. The analysis is imported inside: it takes seconds."""
+
+import math
+from collections.abc import Iterator, Sequence
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+from tunekit.commands.output import note, result, show_json
+from tunekit.commands.results import print_tables
+from tunekit.planning.args import Format
+
+if TYPE_CHECKING:
+    from analysis.report.report import Choices, Report
+
+
+def write_sweeps(sweeps: Sequence[str], out: Path, choices: "Choices", form: Format) -> None:
+    """Write tables, figures and the report of ``sweeps`` to ``out`` and print the tables.
+
+    Raises UserError where a folder holds no sweep or a choice is unknown.
+    """
+    from analysis.report.report import compose
+    from analysis.results import load
+
+    records = load(sweeps, out / "cache", _reading)
+    write_and_print(compose(records, choices, out), out, form)
+
+
+def _reading(names: Sequence[str]) -> Iterator[str]:
+    """Yield the folders of trials one by one, with a bar on standard error where a terminal shows it."""
+    from rich.console import Console
+    from rich.progress import track
+
+    yield from track(names, "reading trials", transient=True, console=Console(stderr=True))
+
+
+def write_and_print(report: "Report", out: Path, form: Format) -> None:
+    """Write the tables, figures and pages of ``report`` to ``out`` and print the tables."""
+    from analysis.plate import save
+    from analysis.report.report import write_report
+    from analysis.tables.render import write
+
+    save(report.plates, out / "figures")
+    for table in report.tables:
+        write(table, out / "tables")
+    pages = write_report(report, out)
+    print_tables(report.tables, form)
+    said = f"{len(report.tables)} tables in {out / 'tables'}, report in {' and '.join(map(str, pages))}"
+    (note if form == "json" else result)(said)
+
+
+def write_paper(paper: Path, out: Path) -> int:
+    """Write the paper's folder; return 0. Raises UserError on bad input."""
+    from analysis.paper import paper as papers
+
+    draft = papers.compose_paper(paper, out / "cache")
+    papers.write_paper(draft, out)
+    missing = f"; DRAFT: {draft.missing} trials have not ended" if draft.missing else ""
+    result(f"{len(draft.texts)} texts and {len(draft.plates)} figures in {out}{missing}")
+    return 0
+
+
+def check_paper(paper: Path, out: Path) -> int:
+    """Compare the paper's folder with what the stores say; return 1 where it differs. Raises UserError on bad input."""
+    from analysis.paper import paper as papers
+
+    lines = papers.differences(papers.compose_paper(paper, out / "cache"), out)
+    result("\n".join([*lines, f"{len(lines)} differences; write the paper again" if lines else "up to date"]))
+    return int(bool(lines))
+
+
+def print_audit(sweep: str, form: Format) -> None:
+    """Print the audit of a sweep's datasets, and each cell's scores on the test items whose text is not in train."""
+    from analysis.report.audit import audit, audit_section
+    from analysis.report.pages import markdown_sections
+    from tunekit.storage.paths import location
+
+    root = location(sweep)
+    rows = list(_clean_rows(sweep))
+    if form == "json":
+        show_json({"sweep": str(root), "cells": rows})
+        return
+    result(markdown_sections([audit_section(*audit(root))]))
+    for row in rows:
+        texts = [f"{_percent(row[f'full_{name}'])} -> {_percent(row[f'clean_{name}'])}" for name in _AUDITED]
+        about = f"{row['cell']}: all test items -> the {row['num_clean']} whose text is not in train"
+        result(f"{about}: accuracy {texts[0]}, macro-F1 {texts[1]}")
+
+
+_AUDITED = ("accuracy", "macro_f1")
+
+
+def _clean_rows(sweep: str) -> Iterator[dict[str, Any]]:
+    """Yield a row for each cell with test scores: mean and std over its seeds, in [0, 1], on all and on clean items."""
+    from analysis.cells import cells
+    from analysis.report.audit import clean_scores
+    from analysis.results import load
+    from analysis.statistics.this_set import Sample
+    from tunekit.storage.paths import location
+
+    root = location(sweep)
+    for cell in cells(load([root])):
+        found = [clean_scores(root, cell.dataset, trial.path, trial.epoch) for trial in cell.completed if trial.epoch]
+        known = [one for one in found if one is not None]
+        if cell.split != "test" or not known:
+            continue
+        clean = [Sample.of(values) for values in zip(*(scores for _, scores in known), strict=True)]
+        row: dict[str, Any] = {"cell": cell.title, "num_clean": known[0][0]}
+        for name, sample in zip(_AUDITED, clean, strict=True):
+            full = cell.sample(name)
+            row[f"full_{name}"] = None if full is None else {"mean": full.mean, "std": full.std, "n": full.n}
+            row[f"clean_{name}"] = {"mean": sample.mean, "std": sample.std, "n": sample.n}
+        yield row
+
+
+def _percent(score: dict[str, Any] | None) -> str:
+    from analysis.statistics.this_set import Sample
+    from analysis.tables.tables import percent
+
+    return "None" if score is None else percent(Sample(score["mean"], score["std"], score["n"]))
+
+
+def show_memory(model: str, measured: Path | None, out: Path | None, form: Format) -> None:
+    """Print the memory that training needs, or write a report of it to ``out``.
+
+    Raises UserError for an unknown model, or a file that is no record of measurements.
+    """
+    from analysis.memory.report import compared, lines, memory_report, read_measured
+    from analysis.plate import save
+    from analysis.report.pages import markdown_sections
+    from analysis.report.report import Report, write_report
+
+    record = None if measured is None else read_measured(measured)
+    if form == "json":
+        rows = compared(model, record).astype(object).to_dict("records")
+        show_json({"model": model, "rows": [{str(k): _json_number(v) for k, v in row.items()} for row in rows]})
+    sections, figures = memory_report(model, record)
+    if out is not None:
+        save(figures, out / "figures")
+        pages = write_report(Report("Memory", (), figures, sections), out)
+        said = f"{len(figures)} figures in {out / 'figures'}, report in {' and '.join(map(str, pages))}"
+        (note if form == "json" else result)(said)
+    elif form == "text":
+        result(markdown_sections(lines(sections)))
+
+
+def _json_number(value: Any) -> Any:
+    """``value`` for JSON, which has no NaN: null is what nobody measured or the study has no formula for."""
+    return None if isinstance(value, float) and math.isnan(value) else value
+
+
+def import_as_store(experiment: Path, keys: Sequence[str], split: str, percent: bool, out: Path) -> None:
+    """Write a plain Ray Tune experiment as a store to ``out``. Raises UserError on bad input."""
+    from analysis.foreign.importing import import_experiment, parse_map
+    from analysis.names import SPLITS
+
+    done = import_experiment(experiment, parse_map(keys), split, percent, out)
+    for line in done.notes:
+        result(line)
+    result(
+        f"{done.num_trials} trials in {done.num_cells} cells in {out}, scores taken as those of the {SPLITS[split]} "
+        f"split; {len(done.notes)} things left out or doubtful"
+    )

@@ -1,0 +1,166 @@
+"""The signatures of the commands that read stores: report, paper, published, audit, memory and import.
+
+Each docstring is the command's help. The modules that do the work are imported inside, so that help loads none of them.
+"""
+
+from pathlib import Path
+from typing import Literal
+
+import tyro
+
+from tunekit.planning.args import Format
+
+
+def report(
+    sweeps: tyro.conf.Positional[tuple[str, ...]],
+    out: Path,
+    select: str = "last",
+    metric: tuple[str, ...] = ("accuracy", "macro_f1"),
+    against: Literal["published"] | None = None,
+    missing: Literal["majority"] | None = None,
+    equivalence: float | None = None,
+    paired: bool = False,
+    claims: Path | None = None,
+    format: Format = "text",
+) -> int:
+    """Write tables, figures, comparisons, claims and a report of one or more sweeps.
+
+    For example:
+
+    tunekit report ray_results/demo --out paper
+
+    tunekit report ray_results/demo ray_results/search-demo --out paper --select best-val
+
+    Args:
+        sweeps: Folders of sweeps, such as ray_results/demo or s3://BUCKET/PREFIX/demo.
+        out: The folder to write to.
+        select: The epoch whose scores count: last, best-val or best-test.
+        metric: accuracy, macro_f1, micro_f1, or from stored predictions mcc, weighted_f1, per_class_f1.
+        against: Put the study's published value and the difference beside each cell.
+        missing: Count failed and diverged trials with the score of the majority class, so that their cells take part.
+        equivalence: A margin in points for "equal": adds two one-sided tests to each comparison.
+        paired: Add tests seed by seed of rows that share their initialisation, with the correlation of the seeds.
+        claims: A YAML file of claims to check (default: the study's nine).
+        format: json prints the tables as one JSON object; the files are written in any case.
+    """
+    from analysis.report.report import Choices
+    from tunekit.commands.analyse import write_sweeps
+
+    choices = Choices(
+        select=select,
+        metrics=metric,
+        published=against is not None,
+        fill=missing is not None,
+        margin=None if equivalence is None else equivalence / 100,
+        pair=paired,
+        claims=claims,
+    )
+    write_sweeps(sweeps, out, choices, format)
+    return 0
+
+
+def paper(paper: tyro.conf.Positional[Path], out: Path, check: bool = False) -> int:
+    """Write a paper's tables, figures, numbers.tex and appendix.tex, as its YAML file asks for them.
+
+    For example:
+
+    tunekit paper paper.yaml --out paper
+
+    tunekit paper paper.yaml --out paper --check
+
+    Args:
+        paper: The YAML file; analysis/paper/spec.py shows its form.
+        out: The folder to write to.
+        check: Write nothing; exit with 1 where the stores, the file or what was written have changed since.
+    """
+    from tunekit.commands.analyse import check_paper, write_paper
+
+    return check_paper(paper, out) if check else write_paper(paper, out)
+
+
+def published(out: Path, format: Format = "text") -> int:
+    """Write the study's Tables 1 to 4 from the register of published numbers, and its claims over them.
+
+    For example:
+
+    tunekit published --out published
+
+    Args:
+        out: The folder to write to.
+        format: json prints the tables as one JSON object; the files are written in any case.
+    """
+    from tunekit.commands.published import write_published
+
+    write_published(out, format)
+    return 0
+
+
+def audit(sweep: tyro.conf.Positional[str], format: Format = "text") -> int:
+    """Print duplicates, conflicting labels, balance and trivial baselines of a sweep's datasets, and clean scores.
+
+    Clean scores are those of the test items whose text is not in train.
+
+    For example:
+
+    tunekit audit ray_results/demo
+
+    Args:
+        sweep: The sweep's folder, such as ray_results/demo or s3://BUCKET/PREFIX/demo.
+        format: json prints the clean and the full scores as one JSON object.
+    """
+    from tunekit.commands.analyse import print_audit
+
+    print_audit(sweep, format)
+    return 0
+
+
+def memory(
+    model: str = "roberta", measured: Path | None = None, out: Path | None = None, format: Format = "text"
+) -> int:
+    """Print the memory that training needs: by the study's formulas, by the closed form, and as it was measured.
+
+    For example:
+
+    tunekit memory --model bert
+
+    tunekit memory --measured benchmarks/results/memory.json --out memory
+
+    Args:
+        model: A registered model, whose shape is taken.
+        measured: What `python -m benchmarks memory --json FILE` wrote, such as benchmarks/results/memory.json.
+        out: A folder to write a report with figures to; without it the text is printed.
+        format: json prints one JSON object: a row for each method, batch and length, in bytes.
+    """
+    from tunekit.commands.analyse import show_memory
+
+    show_memory(model, measured, out, format)
+    return 0
+
+
+def import_(
+    experiment: tyro.conf.Positional[Path],
+    map: tuple[str, ...],
+    out: Path,
+    split: Literal["test", "val"] = "test",
+    percent: bool = False,
+) -> int:
+    """Read a plain Ray Tune experiment (params.json and result.json of each trial) as a store. Nothing is unpickled.
+
+    For example:
+
+    tunekit import ~/ray_results/my_experiment --map model=model_name dataset=task method:=full seed=seed
+    metric=eval/f1 --out imported
+
+    Args:
+        experiment: The folder that holds the trials' folders.
+        map: model, dataset, method and seed by their keys in the configuration (nested: a/b; the same for all trials:
+            model:=TEXT), metric and, where there are any, accuracy, micro_f1, loss and train_loss by their keys in the
+            results.
+        out: The folder of the store; then: tunekit report STORE --out DIR.
+        split: The split that the scores were measured on.
+        percent: The scores are in percent.
+    """
+    from tunekit.commands.analyse import import_as_store
+
+    import_as_store(experiment, map, split, percent, out)
+    return 0

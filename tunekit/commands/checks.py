@@ -1,0 +1,104 @@
+"""What is refused before any work: flags that no sweep can start with, storage that can't be used, days on a CPU."""
+
+import os
+import shutil
+from collections.abc import Sequence
+
+from tunekit.errors import UserError
+from tunekit.models.safety import refuse_kernels
+from tunekit.planning import plugins
+from tunekit.planning.args import SweepArgs
+from tunekit.planning.machine import cores
+from tunekit.planning.options import RunOptions
+from tunekit.planning.resources import Resources
+from tunekit.schema import TrialSpec
+from tunekit.storage.files import check_writable
+from tunekit.storage.object_path import ObjectPath
+from tunekit.storage.paths import Place, location
+
+LONG_HOURS = 12
+
+
+def check_flags(args: SweepArgs) -> None:
+    """Raise UserError on flags and packages that no sweep can start with.
+
+    From here on the methods, datasets and models of plugins are registered.
+    """
+    check_options(args)
+    if (args.json or args.format == "json") and args.json and not args.dry_run:
+        raise UserError("--json goes with --dry-run")
+    plugins.load(args.plugin)
+
+
+def check_options(options: RunOptions) -> None:
+    """Raise UserError on options and packages that no sweep can start with."""
+    resources_of(options)
+    refuse_kernels()
+    if options.track:
+        from tunekit.trackers.available import check_trackers
+
+        check_trackers(options.track)
+
+
+def resources_of(options: RunOptions) -> Resources:
+    """Return what each trial is given. Raises UserError on what no machine, or not this one, can give."""
+    numbers = {
+        "max-concurrent": options.max_concurrent,
+        "cpus-per-trial": options.cpus_per_trial,
+        "pack": options.pack,
+    }
+    for name, value in numbers.items():
+        if value is not None and value < 1:
+            raise UserError(f"--{name} must be 1 or more, got {value}")
+    if not os.environ.get("RAY_ADDRESS") and options.cpus_per_trial > cores():
+        raise UserError(f"--cpus-per-trial {options.cpus_per_trial} is more than the {cores()} cores of this machine")
+    per_device = 1
+    if options.trials_per_device != "auto":
+        if not options.trials_per_device.isdigit() or int(options.trials_per_device) < 1:
+            raise UserError(f"--trials-per-device takes a number from 1 or auto, got {options.trials_per_device!r}")
+        per_device = int(options.trials_per_device)
+    return Resources(options.cpus_per_trial, per_device, options.max_concurrent, options.pack, options.kept)
+
+
+def sweep_folder(storage: str, name: str) -> Place:
+    """Return the folder of the sweep called ``name``. Raises UserError where its object store can't be used."""
+    return usable(location(storage) / name)
+
+
+def usable(root: Place) -> Place:
+    """Return ``root``. Raises UserError where its object store can't be reached or read."""
+    if isinstance(root, ObjectPath):
+        try:
+            root.check()
+        except OSError as error:
+            raise UserError(f"can't use the storage {error}") from error
+    return root
+
+
+def check_storage(root: Place, specs: Sequence[TrialSpec], concurrent: int, keep_models: str) -> None:
+    """Raise UserError where the storage can't be written or is too full, before any work."""
+    from tunekit.planning.estimate import disk_bytes
+
+    try:
+        root.mkdir(parents=True, exist_ok=True)
+        check_writable(root)
+    except OSError as error:
+        raise UserError(f"can't write to the storage {root}: {error.strerror}; give another with --storage") from error
+    if isinstance(root, ObjectPath):
+        return
+    needed = disk_bytes(specs, concurrent, keep_models)
+    free = shutil.disk_usage(root).free
+    if free < needed:
+        raise UserError(
+            f"the storage {root} has {free / 1e9:.1f} GB free, records and checkpoints may take {needed / 1e9:.1f} GB; "
+            "free some, or give another with --storage"
+        )
+
+
+def refuse_long(hours: float | None, args: SweepArgs, shorter: str) -> None:
+    """Raise UserError where a sweep takes ``hours`` that are many, and the user did not give --yes."""
+    if hours is not None and hours > LONG_HOURS and not args.yes:
+        raise UserError(
+            f"this would take about {hours:.0f} h here; run it where there is a GPU, "
+            f"take --preset {shorter}, or add --yes"
+        )

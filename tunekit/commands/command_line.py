@@ -1,0 +1,48 @@
+"""The command line: `tunekit COMMAND`, each command a function whose signature is its flags."""
+
+import sys
+from collections.abc import Callable, Sequence
+
+import tyro
+
+from tunekit.commands import analysis_cli, sweep_cli
+from tunekit.commands.exit_codes import exit_code_of
+
+COMMANDS: dict[str, Callable[..., int]] = {
+    "run": sweep_cli.run,
+    "search": sweep_cli.search,
+    "status": sweep_cli.status,
+    "report": analysis_cli.report,
+    "paper": analysis_cli.paper,
+    "published": analysis_cli.published,
+    "audit": analysis_cli.audit,
+    "memory": analysis_cli.memory,
+    "import": analysis_cli.import_,
+    "doctor": sweep_cli.doctor,
+    "verify": sweep_cli.verify,
+    "export": sweep_cli.export,
+    "predict": sweep_cli.predict,
+    "stamp": sweep_cli.stamp,
+    "gc": sweep_cli.gc,
+}
+ABOUT = """Compare fine-tuning methods of language encoders, over models, datasets and seeds.
+
+For example:
+
+tunekit run --preset demo
+
+tunekit status ray_results/demo
+
+tunekit report ray_results/demo --out paper
+
+tunekit COMMAND --help says what a command takes. Completion for a shell: tunekit --tyro-print-completion bash >
+~/.local/share/bash-completion/completions/tunekit (or zsh, tcsh).
+"""
+
+
+def main(arguments: Sequence[str] | None = None) -> int:
+    """Run one command with ``arguments``, by default those of the process; return the exit code, 2 for bad input."""
+    words = list(sys.argv[1:] if arguments is None else arguments)
+    return exit_code_of(
+        lambda: tyro.extras.subcommand_cli_from_dict(COMMANDS, prog="tunekit", description=ABOUT, args=words)
+    )

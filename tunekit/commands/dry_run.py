@@ -1,0 +1,54 @@
+"""What `tunekit run --dry-run` says: the plan, what each trial costs, and what more seeds would find."""
+
+from collections.abc import Sequence
+from dataclasses import asdict
+from typing import Any
+
+from tunekit.commands.costs import CellCost, costs, describe_costs
+from tunekit.commands.more_seeds import more_seeds
+from tunekit.commands.preparing import estimate_hours, joins_cluster
+from tunekit.planning import estimate, machine
+from tunekit.planning.options import RunOptions
+from tunekit.planning.plan import Plan, describe
+from tunekit.planning.resolve import ResolvedSweep
+from tunekit.store.result_store import ResultStore
+
+
+def grid_as_text(sweep: ResolvedSweep, plan: Plan, store: ResultStore, options: RunOptions) -> str:
+    """Return the dry run for people."""
+    pending = plan.pending(retry_failed=options.retry_failed)
+    lines = [describe(sweep, plan, pending)]
+    estimate_hours(pending, sweep, lines.append)
+    found = _costs(sweep, plan)
+    lines.append(describe_costs(found, pending))
+    if options.kept != "none" and pending:
+        kept = estimate.kept_weights_bytes([trial.spec for trial in pending], options.kept)
+        lines.append(f"kept weights (--keep-models {options.kept}): at most {kept / 1e9:.2f} GB")
+    return "\n".join([*lines, *_more_seeds(sweep, plan, found)])
+
+
+def grid_as_json(sweep: ResolvedSweep, plan: Plan, store: ResultStore, options: RunOptions) -> dict[str, Any]:
+    """Return the dry run for programs: that of ``--json``, and the sweep, its folder and the cost of each cell.
+
+    Bytes are ``peak_bytes`` and ``checkpoint_bytes``, times are seconds of one trial; null where they are not known.
+    """
+    pending = plan.pending(retry_failed=options.retry_failed)
+    kept = estimate.kept_weights_bytes([trial.spec for trial in pending], options.kept)
+    return {
+        "sweep": sweep.name,
+        "folder": str(store.root),
+        "to_run": len(pending),
+        **plan.to_dict(),
+        "cells": [asdict(one) for one in _costs(sweep, plan)],
+        "kept_weights_bytes": kept,
+        "stale_trials": [{"trial": trial.spec.label, "other": list(parts)} for trial, parts in plan.stale],
+        "damaged": list(plan.damaged),
+    }
+
+
+def _costs(sweep: ResolvedSweep, plan: Plan) -> list[CellCost]:
+    return costs(sweep, plan.stored, machine.has_accelerator() or joins_cluster())
+
+
+def _more_seeds(sweep: ResolvedSweep, plan: Plan, found: Sequence[CellCost]) -> list[str]:
+    return more_seeds(sweep.specs, plan.stored, {one.cell: one.seconds for one in found})

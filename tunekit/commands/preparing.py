@@ -1,0 +1,96 @@
+"""Before trials are trained: their data and models are tried once, and memory decides how many run at a time."""
+
+import os
+from collections.abc import Sequence
+
+from tunekit.commands.output import Say
+from tunekit.data.base import load_dataset, overview, save_dataset
+from tunekit.planning import estimate, machine
+from tunekit.planning import resources as room
+from tunekit.planning.options import RunOptions
+from tunekit.planning.plan import PlannedTrial
+from tunekit.planning.resolve import ResolvedSweep
+from tunekit.planning.resources import Resources
+from tunekit.store.result_store import ResultStore
+
+
+def joins_cluster() -> bool:
+    """Whether a sweep would join the cluster of RAY_ADDRESS; else it starts Ray on this machine."""
+    return bool(os.environ.get("RAY_ADDRESS"))
+
+
+def estimate_hours(pending: Sequence[PlannedTrial], sweep: ResolvedSweep, say: Say) -> float | None:
+    """Say and return the hours that ``pending`` takes on this machine's processor.
+
+    None where there is nothing to train, or a GPU or a cluster trains.
+    """
+    if not pending or machine.has_accelerator() or joins_cluster():
+        return None
+    hours = estimate.cpu_hours(pending, estimate.dataset_sizes(sweep))
+    say(f"estimate: {hours:.1f} h on this machine's processor ({machine.cores()} cores, no accelerator), rough")
+    return hours
+
+
+def prepare_data(sweep: ResolvedSweep, pending: Sequence[PlannedTrial], store: ResultStore, say: Say) -> int | None:
+    """Check and describe each dataset, put its copy in the sweep, fill the token cache, and build each model once.
+
+    Returns the largest predicted peak of memory in bytes, over the first trial of each cell; None where a cell has no
+    closed form. Raises UserError on data, models and devices that can't be used.
+    """
+    say("loading PyTorch and the models' libraries")
+    from tunekit.engine.build import build_model, check_device, prepare_splits
+    from tunekit.engine.memory import predicted_peak
+
+    gpu = joins_cluster() or machine.has_accelerator()
+    if not joins_cluster():
+        check_device({trial.spec.precision for trial in pending}, gpu=gpu)
+    for name in dict.fromkeys(trial.spec.dataset for trial in pending):
+        data = sweep.own_data.get(name) or load_dataset(name)
+        save_dataset(data, store.data_folder, with_text=name in sweep.own_data)
+        seen = overview(data)
+        rows = ", ".join(f"{count} {split}" for split, count in seen["rows"].items())
+        duplicates = ", ".join(f"{count} {what.replace('_', ' ')}" for what, count in seen["duplicates"].items())
+        say(f"{data.display_name}: {rows} rows, {seen['classes']} classes; duplicates: {duplicates}")
+    tokenised: set[tuple[object, ...]] = set()
+    configs: dict[tuple[str, str, str], dict[str, object]] = {}
+    peaks: dict[str, int | None] = {}
+    for trial in pending:
+        spec, model = trial.spec, sweep.models[trial.spec.model]
+        prepared = prepare_splits(spec, trial.fingerprint, model, store.data_folder)
+        recipe = (spec.model, spec.method, str(spec.method_params))
+        if recipe not in configs:
+            configs[recipe] = build_model(spec, model, prepared).config.to_dict()
+        if spec.cell not in peaks:
+            num_labels = len(prepared.data.label_names)
+            peaks[spec.cell] = predicted_peak(spec, configs[recipe], prepared.splits, num_labels, gpu=gpu)
+        key = (spec.model, spec.dataset, spec.max_length, spec.train_limit, spec.val_fraction, spec.data_seed)
+        if key not in tokenised:
+            tokenised.add(key)
+            splits = prepared.splits
+            texts, cut = sum(map(len, splits.values())), sum(split.tokens.num_truncated for split in splits.values())
+            say(f"{spec.model} on {spec.dataset}: {100 * cut / texts:.1f} % of texts cut to {spec.max_length} tokens")
+    known = [peak for peak in peaks.values() if peak is not None]
+    return max(known) if len(known) == len(peaks) else None
+
+
+def limit_by_memory(
+    options: RunOptions, resources: Resources, peak: int | None, num_trials: int, say: Say
+) -> Resources:
+    """Return ``resources`` with as many trials at a time as memory has room for, where ``options`` leave that open.
+
+    ``peak`` is the largest predicted peak of a trial in bytes, or None where it is not known.
+    """
+    from tunekit.engine.memory import device_bytes, host_bytes
+
+    line = ""
+    on_gpu = joins_cluster() or machine.has_accelerator()
+    if options.trials_per_device == "auto" and options.pack is None and on_gpu:
+        resources, line = room.limit_on_gpu(resources, peak, None if joins_cluster() else device_bytes())
+    elif not on_gpu and peak is not None:
+        slots = machine.cores() // options.cpus_per_trial * (options.pack or 1)
+        at_a_time = min(slots, options.max_concurrent or num_trials, num_trials)
+        process, available = host_bytes()
+        resources, line = room.limit_on_cpu(resources, peak, process, available, at_a_time)
+    if line:
+        say(line)
+    return resources

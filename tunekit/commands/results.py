@@ -1,0 +1,103 @@
+"""What a sweep shows when it ends: its closing table on standard output, and what did not complete."""
+
+from collections.abc import Sequence
+from typing import TYPE_CHECKING, Any
+
+from rich.markup import escape
+from rich.table import Table
+
+from tunekit.commands.exit_codes import INCOMPLETE, OK
+from tunekit.commands.output import Say, show, show_json
+from tunekit.planning.args import Format
+from tunekit.planning.plan import Plan, PlanState
+from tunekit.schema import TrialSpec
+from tunekit.store.result_store import ResultStore
+
+if TYPE_CHECKING:
+    from analysis.tables.tables import Table as ScoreTable
+
+METRICS = ("accuracy", "macro_f1")
+
+
+def grid_tables(store: ResultStore, specs: Sequence[TrialSpec], form: Format = "text") -> None:
+    """Print the score tables of the cells of ``specs``, last epoch, to standard output."""
+    from analysis.cells import cells
+    from analysis.results import load
+    from analysis.tables.tables import build, default_specs
+
+    records = load([store.root])
+    wanted = {spec.cell for spec in specs}
+    found = [cell for cell in cells(records) if cell.key in wanted]
+    print_tables([build(spec) for spec in default_specs(found, METRICS)], form)
+
+
+def print_tables(tables: Sequence["ScoreTable"], form: Format = "text") -> None:
+    """Print score tables to standard output, as text or as one JSON object."""
+    from analysis.tables.render import terminal
+
+    if form == "json":
+        show_json({"tables": [table_as_json(table) for table in tables]})
+        return
+    for table in tables:
+        show(terminal(table))
+
+
+def table_as_json(table: "ScoreTable") -> dict[str, Any]:
+    """Return a score table for programs: scores lie in [0, 1], as fractions."""
+    spec = table.spec
+    entries = []
+    for row in spec.rows:
+        for column, label in spec.columns.items():
+            score = row.scores.get(column)
+            sample = score.sample if score else None
+            entries.append(
+                {
+                    "row": row.label,
+                    "column": label,
+                    "mean": sample.mean if sample else None,
+                    "std": sample.std if sample else None,
+                    "n": sample.n if sample else 0,
+                    "expected": score.expected if score else 0,
+                }
+            )
+    return {"caption": spec.caption, "metric": spec.metric, "entries": entries, "notes": list(table.notes)}
+
+
+def search_tables(store: ResultStore, form: Format = "text") -> None:
+    """Print the default, best and 1se choice of each study of the search in ``store``, and how they did on re-test."""
+    from analysis.cells import cells
+    from analysis.report.search_section import tuned_grid
+    from analysis.results import load
+    from analysis.search import searched
+
+    records = load([store.root])
+    found = searched(records, cells(records))
+    grids = [
+        (grid.caption, grid.head, [[item if isinstance(item, str) else item.text for item in row] for row in grid.rows])
+        for grid in tuned_grid(found)
+    ]
+    within = {one.title: [trial.number for trial in one.within] for one in found if one.within}
+    if form == "json":
+        tables = [
+            {"caption": caption, "rows": [dict(zip(head, row, strict=True)) for row in rows]}
+            for caption, head, rows in grids
+        ]
+        show_json({"tables": tables, "within_one_standard_error": within})
+        return
+    for caption, head, rows in grids:
+        table = Table(*head, title=caption, title_justify="left")
+        for row in rows:
+            table.add_row(*map(escape, row))
+        show(table)
+    for title, numbers in within.items():
+        show(escape(f"{title}: within one standard error of the best: trials {' '.join(map(str, numbers))}"))
+
+
+def incomplete(plan: Plan, say: Say) -> int:
+    """Name each trial that did not complete; return the exit code, 0 only where all trials completed."""
+    for trial in plan.trials:
+        if trial.state is not PlanState.DONE:
+            say(f"{trial.state.value}: {trial.spec.label}{f' ({trial.reason})' if trial.reason else ''}")
+    if plan.count(PlanState.FAILED):
+        say("failed trials run again only with --retry-failed")
+    return OK if plan.count(PlanState.DONE) == len(plan.trials) else INCOMPLETE

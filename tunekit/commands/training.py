@@ -1,0 +1,120 @@
+"""Train what a store lacks of a sweep: the one way that `tunekit run`, a search's choices and `tunekit.run` share."""
+
+import os
+from collections.abc import Sequence
+
+from tunekit.commands.checks import check_storage, resources_of
+from tunekit.commands.output import Say
+from tunekit.commands.preparing import limit_by_memory, prepare_data
+from tunekit.errors import UserError
+from tunekit.planning import machine, plugins
+from tunekit.planning.options import RunOptions
+from tunekit.planning.plan import Plan, PlanState, plan_sweep
+from tunekit.planning.provenance import source, unstamped, versions
+from tunekit.planning.resolve import ResolvedSweep
+from tunekit.planning.resources import Resources
+from tunekit.storage.lease import Lease, acquire
+from tunekit.store.requests import cells_of
+from tunekit.store.result_store import ResultStore
+
+
+def run_sweep(sweep: ResolvedSweep, plan: Plan, store: ResultStore, options: RunOptions, say: Say) -> Plan:
+    """Train what is pending in ``plan`` and return the plan as it stands afterwards.
+
+    ``say`` takes notes. Raises UserError on storage, data or machines that can't be used, Stopped where a signal ended
+    the run, and OSError where the store can't be written.
+    """
+    pending = plan.pending(retry_failed=options.retry_failed)
+    if not pending:
+        failed = plan.count(PlanState.FAILED)
+        say("nothing to do but failed trials" if failed else "nothing to do: every trial is done")
+        if not all(trial.owns_folder for trial in plan.trials):
+            lease = acquire_lease(store, say)
+            claim_folders(plan, store)
+            lease.release()
+        _track_stored(options.track, store, say)
+        return plan
+    specs = [trial.spec for trial in pending]
+    check_storage(store.root, specs, options.max_concurrent or machine.cores(), options.kept)
+    peak = prepare_data(sweep, pending, store, say)
+    resources = limit_by_memory(options, resources_of(options), peak, len(pending), say)
+    lease = acquire_lease(store, say)
+    try:
+        # Another driver may have finished trials since the plan was made.
+        plan = plan_sweep(sweep, store, write_cache=True, previous=plan)
+        store.add_request({**request_of(sweep), "cells": cells_of(sweep.specs)})
+        train(plan, sweep, store, resources, lease, retry_failed=options.retry_failed, track=options.track)
+    finally:
+        lease.release()
+    return plan_sweep(sweep, store, previous=plan)
+
+
+def request_of(sweep: ResolvedSweep) -> dict[str, object]:
+    """Return what was asked, by which version, for sweep.json."""
+    return {
+        "versions": versions(),
+        **source(),
+        "plugins": plugins.described(),
+        "display_names": sweep.display_names(),
+        "blocks": [block.to_dict() for block in sweep.blocks],
+    }
+
+
+def acquire_lease(store: ResultStore, say: Say) -> Lease:
+    """Return the lease on the sweep of ``store``.
+
+    Raises UserError where another driver has it or the storage can't be written.
+    """
+    try:
+        lease = acquire(store.root)
+    except OSError as error:
+        raise UserError(f"can't write to the storage {store.root}: {error.strerror}") from error
+    if lease.taken_over:
+        say(lease.taken_over)
+    if os.environ.get("RAY_ADDRESS") and (line := unstamped()):
+        say(line)
+    return lease
+
+
+def train(
+    plan: Plan,
+    sweep: ResolvedSweep,
+    store: ResultStore,
+    resources: Resources,
+    lease: Lease,
+    *,
+    retry_failed: bool,
+    track: Sequence[str] = (),
+) -> None:
+    """Train what is pending in ``plan`` on Ray. The caller holds the lease.
+
+    Raises Stopped where a signal ended the run, UserError where the nodes can't train for this driver.
+    """
+    pending = plan.pending(retry_failed=retry_failed)
+    claim_folders(plan, store)
+    for trial in pending:
+        if trial.state is PlanState.FAILED:
+            store.set_summary_aside(store.folder(trial.spec))
+    if not pending:
+        return
+    from tunekit.commands.console import Progress
+    from tunekit.runner.grid import run_grid  # imports ray, which takes seconds
+
+    progress = Progress(plan, {trial.spec.trial_id: trial.spec for trial in pending})
+    run_grid(pending, sweep.models, store, resources, progress, lease, track)
+
+
+def claim_folders(plan: Plan, store: ResultStore) -> None:
+    """Give each trial's own folder to the fingerprint at hand, so that readers of the store never mix two."""
+    for trial in plan.trials:
+        if not trial.owns_folder:
+            store.claim_folder(trial.spec, trial.fingerprint)
+
+
+def _track_stored(names: Sequence[str], store: ResultStore, say: Say) -> None:
+    """Send trackers what the store holds and they lack."""
+    if names:
+        from tunekit.trackers.feed import Feeds
+
+        with Feeds(names, store, say):
+            pass

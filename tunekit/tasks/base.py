@@ -1,0 +1,85 @@
+"""What a task is: a small frozen value with a loss, scores, and what tables need to know of each score."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from dataclasses import dataclass
+from typing import TYPE_CHECKING, Any
+
+from tunekit.registry import Registry
+from tunekit.schema import Direction
+
+if TYPE_CHECKING:
+    import numpy as np
+    import numpy.typing as npt
+    from torch import Tensor
+
+SCORED_SPLITS = ("val", "test")
+"""The splits that are scored after each epoch, in the order of an epoch's record."""
+
+
+@dataclass(frozen=True, kw_only=True)
+class Metric:
+    """One score of a split."""
+
+    name: str
+    """The name in records, where the split stands before it, as in ``val_macro_f1``."""
+    label: str
+    """The name that people read."""
+    direction: Direction
+    """Which way the metric is better."""
+    unit: str = ""
+    """The unit that tables show: ``%`` for a score in [0, 1], empty for a plain number."""
+    bounds: tuple[float | None, float | None] = (None, None)
+    """The least and the greatest possible value; None where there is no bound."""
+
+
+@dataclass(frozen=True, kw_only=True)
+class Task:
+    """What trials on a dataset learn. N examples have N labels and N rows of C outputs, called logits."""
+
+    name: str
+    """The name by which a dataset names its task."""
+    head_class: str
+    """What the names of model classes with this task's head end with, as in ``BertForSequenceClassification``."""
+    metrics: tuple[Metric, ...]
+    """All scores of a split, in the order of an epoch's record."""
+    primary: str
+    """The name of the metric by which epochs and configurations are chosen."""
+    loss: Callable[[Tensor, Tensor], Tensor]
+    """``loss(logits, labels)`` returns the loss (N,) of each example, for (N, C) logits and (N,) labels.
+
+    Training minimises the mean over a batch.
+    """
+    scores: Callable[[npt.NDArray[Any], npt.NDArray[np.floating[Any]]], dict[str, float]]
+    """``scores(labels, logits)`` returns the value of each metric by its name, for (N,) labels and (N, C) logits.
+
+    A value that is not finite says that the trial has diverged.
+    """
+    predicted: Callable[[npt.NDArray[np.floating[Any]]], npt.NDArray[Any]]
+    """``predicted(logits)`` returns the (N,) predictions, in the terms of the labels, that (N, C) logits stand for."""
+
+    def metric(self, name: str) -> Metric:
+        """Return the metric called ``name``. Raises KeyError where the task has none of this name."""
+        for one in self.metrics:
+            if one.name == name:
+                return one
+        raise KeyError(f"task {self.name!r} has no metric {name!r}")
+
+    @property
+    def score_names(self) -> tuple[str, ...]:
+        """The names of an epoch's scores, such as ``val_loss``: every metric of every scored split."""
+        return tuple(f"{split}_{metric.name}" for split in SCORED_SPLITS for metric in self.metrics)
+
+
+TASKS: Registry[Task] = Registry("task")
+
+
+def task_of(dataset: str) -> Task:
+    """Return the task of the trials on ``dataset``: a registered dataset names its own, any other is classified.
+
+    Raises UserError where the dataset names a task that is not registered.
+    """
+    from tunekit.data.base import DATASETS, DEFAULT_TASK
+
+    return TASKS[DATASETS[dataset].task if dataset in DATASETS else DEFAULT_TASK]
