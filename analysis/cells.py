@@ -14,8 +14,8 @@ import pandas as pd
 
 from analysis.names import LABELS, metric_name, setting_text, varying
 from analysis.predictions import METRICS, collapsed, per_class_f1, read_predictions
-from analysis.results import Study
 from analysis.statistics.this_set import Sample
+from analysis.sweep_records import SweepRecords
 from tunekit.errors import UserError
 from tunekit.schema import Scalar, Status
 from tunekit.storage.paths import Place, location
@@ -25,7 +25,7 @@ SELECTIONS = ("last", "best-val", "best-test")
 FAILURES = (Status.FAILED, Status.DIVERGED, Status.OUT_OF_MEMORY)
 
 
-class Run(NamedTuple):
+class CellTrial(NamedTuple):
     """One trial of a cell; a tuple, since there are thousands."""
 
     seed: int
@@ -73,7 +73,7 @@ class Cell:
     label_names: tuple[str, ...]
     """Empty where no copy of the dataset says them."""
     expected: tuple[int, ...]
-    runs: tuple[Run, ...]
+    trials: tuple[CellTrial, ...]
     metric_names: Mapping[str, str] = field(default_factory=dict)
     """An imported experiment's own names of metrics."""
 
@@ -93,19 +93,19 @@ class Cell:
         return f"cell-{hashlib.sha256(f'{self.key} {self.fingerprint}'.encode()).hexdigest()[:10]}"
 
     @cached_property
-    def completed(self) -> tuple[Run, ...]:
+    def completed(self) -> tuple[CellTrial, ...]:
         """Trials that ended well, and failed ones that were filled, by seed."""
-        return tuple(run for run in self.runs if run.status == Status.COMPLETED or run.filled)
+        return tuple(trial for trial in self.trials if trial.status == Status.COMPLETED or trial.filled)
 
     @cached_property
     def failures(self) -> Counter[str]:
         """Trials that failed and were not filled, by kind."""
-        return Counter(str(run.status) for run in self.runs if run.status in FAILURES and not run.filled)
+        return Counter(str(trial.status) for trial in self.trials if trial.status in FAILURES and not trial.filled)
 
     @property
     def unfinished(self) -> tuple[int, ...]:
         """Seeds asked for that neither completed nor failed."""
-        ended = {run.seed for run in self.runs if run.status == Status.COMPLETED or run.status in FAILURES}
+        ended = {trial.seed for trial in self.trials if trial.status == Status.COMPLETED or trial.status in FAILURES}
         return tuple(seed for seed in self.expected if seed not in ended)
 
     def by_seed(self, metric: str) -> dict[int, float]:
@@ -115,13 +115,13 @@ class Cell:
         """
         column = f"{self.split}_{metric}"
         found: dict[int, float] = {}
-        for run in self.completed:
-            if column in run.scores:
-                found[run.seed] = run.scores[column]
-            elif metric in run.scores:
-                found[run.seed] = run.scores[metric]
-            elif run.epoch is not None and column not in LABELS and (metric in METRICS or metric.startswith("f1:")):
-                found[run.seed] = _from_predictions(self, run, metric)
+        for trial in self.completed:
+            if column in trial.scores:
+                found[trial.seed] = trial.scores[column]
+            elif metric in trial.scores:
+                found[trial.seed] = trial.scores[metric]
+            elif trial.epoch is not None and column not in LABELS and (metric in METRICS or metric.startswith("f1:")):
+                found[trial.seed] = _from_predictions(self, trial, metric)
         return found
 
     def sample(self, metric: str) -> Sample | None:
@@ -132,59 +132,59 @@ class Cell:
     @cached_property
     def num_collapsed(self) -> int:
         """Completed trials that predicted one class only."""
-        return sum(_is_collapsed(self, run) for run in self.completed if not run.filled)
+        return sum(_is_collapsed(self, trial) for trial in self.completed if not trial.filled)
 
     @property
     def executions(self) -> set[str]:
-        """The ways in which its completed trials were run."""
-        return {run.execution for run in self.completed if not run.filled}
+        """The ways in which its completed trials were trial."""
+        return {trial.execution for trial in self.completed if not trial.filled}
 
 
-def called(metric: str, found: Sequence[Cell]) -> str:
+def metric_label(metric: str, found: Sequence[Cell]) -> str:
     """What ``found`` call a metric, for people: imported experiments have names of their own."""
     return " / ".join(dict.fromkeys(cell.metric_names.get(metric, metric_name(metric)) for cell in found))
 
 
-def cells(study: Study, select: str = "last") -> list[Cell]:
-    """All cells of ``study``, scores taken after the ``last`` epoch, the best on validation or the best on test.
+def cells(records: SweepRecords, select: str = "last") -> list[Cell]:
+    """All cells of ``records``, scores taken after the ``last`` epoch, the best on validation or the best on test.
 
     Raises UserError for an unknown selection.
     """
     if select not in SELECTIONS:
-        raise UserError(f"--select {select}: choose one of {', '.join(SELECTIONS)}")
-    grouped: dict[tuple[str, str], list[Run]] = {}
-    keys = zip(*(_values(study.trials[name]) for name in ("cell", "fingerprint")), strict=True)
-    for key, run in zip(keys, _runs(study.trials, _selected(study, select)), strict=True):
-        grouped.setdefault(key, []).append(run)
+        raise UserError(f"there is no selection {select!r} (there are {', '.join(SELECTIONS)})")
+    grouped: dict[tuple[str, str], list[CellTrial]] = {}
+    keys = zip(*(_values(records.trials[name]) for name in ("cell", "fingerprint")), strict=True)
+    for key, trial in zip(keys, _cell_trials(records.trials, _selected(records, select)), strict=True):
+        grouped.setdefault(key, []).append(trial)
     present = {key for key, _ in grouped}
-    grouped |= {(key, ""): [] for key in study.expected if key not in present}
-    asked = {key: position for position, key in enumerate(study.expected)}
+    grouped |= {(key, ""): [] for key in records.expected if key not in present}
+    asked = {key: position for position, key in enumerate(records.expected)}
     ordered = sorted(grouped.items(), key=lambda item: asked.get(item[0][0], len(asked)))
-    found = [_fields(study, key, fingerprint, members) for (key, fingerprint), members in ordered]
-    return _with_variants(found, _roles(study))
+    found = [_fields(records, key, fingerprint, members) for (key, fingerprint), members in ordered]
+    return _with_variants(found, _roles(records))
 
 
-def _selected(study: Study, select: str) -> pd.DataFrame:
+def _selected(records: SweepRecords, select: str) -> pd.DataFrame:
     """The chosen epoch of each trial that has one."""
-    epochs = study.epochs
+    epochs = records.epochs
     if select == "last":
         return epochs[~epochs["path"].duplicated(keep="last")]  # a trial's epochs stand in order
     if select == "best-val":
-        best = study.trials[["path", "best_epoch"]].rename(columns={"best_epoch": "epoch"}).dropna()
+        best = records.trials[["path", "best_epoch"]].rename(columns={"best_epoch": "epoch"}).dropna()
         return epochs.merge(best, on=["path", "epoch"])
     scored = epochs.dropna(subset=["test_macro_f1"])
     return scored.loc[scored.groupby("path")["test_macro_f1"].idxmax()]
 
 
-def _fields(study: Study, key: str, fingerprint: str, members: Sequence[Run]) -> dict[str, Any]:
+def _fields(records: SweepRecords, key: str, fingerprint: str, members: Sequence[CellTrial]) -> dict[str, Any]:
     """A cell's fields, all but ``variant``."""
     spec = json.loads(key)
     settings = {**spec, **spec.get("method_params", {}), **spec.get("settings", {})}
     for name in ("model", "dataset", "method", "method_params", "settings"):
         settings.pop(name, None)
-    runs = sorted(members, key=lambda run: run.seed)
-    scored = {split for split in ("val", "test") if any(f"{split}_macro_f1" in run.scores for run in runs)}
-    facts = study.datasets.get(spec["dataset"])
+    trials = sorted(members, key=lambda trial: trial.seed)
+    scored = {split for split in ("val", "test") if any(f"{split}_macro_f1" in trial.scores for trial in trials)}
+    facts = records.datasets.get(spec["dataset"])
     return dict(
         key=key,
         fingerprint=fingerprint,
@@ -192,22 +192,22 @@ def _fields(study: Study, key: str, fingerprint: str, members: Sequence[Run]) ->
         dataset=spec["dataset"],
         method=spec["method"],
         settings=settings,
-        **{f"{name}_name": study.names.get(spec[name], spec[name]) for name in ("model", "method", "dataset")},
+        **{f"{name}_name": records.display_name(name, spec[name]) for name in ("model", "method", "dataset")},
         split="test" if "test" in scored or (spec["score_test"] and "val" not in scored) else "val",
         # An imported experiment seals nothing: where it has no test scores it simply recorded none.
         searched="method_params" in spec and not spec["score_test"],
         label_names=facts.label_names if facts else (),
-        expected=tuple(sorted({*study.expected.get(key, ()), *(run.seed for run in runs)})),
-        runs=tuple(runs),
-        metric_names=study.metric_names.get(key, {}),
+        expected=tuple(sorted({*records.expected.get(key, ()), *(trial.seed for trial in trials)})),
+        trials=tuple(trials),
+        metric_names=records.metric_names.get(key, {}),
     )
 
 
 _NOT_SCORES = ("epoch", "planned_epochs", "num_epochs", "best_epoch", "seed", "own", "score_test")
 
 
-def _runs(trials: pd.DataFrame, chosen: pd.DataFrame) -> Iterator[Run]:
-    """A run a trial with its epoch of ``chosen``; what is null is left out of its scores."""
+def _cell_trials(trials: pd.DataFrame, chosen: pd.DataFrame) -> Iterator[CellTrial]:
+    """Yield each trial with its epoch of ``chosen``; what is null is left out of its scores."""
     place = pd.Index(chosen["path"]).get_indexer(trials["path"])  # -1, which takes the row of nulls, for none
     columns = {name: np.append(values, np.nan)[place] for name, values in _numbers(chosen).items()}
     epochs = columns.pop("epoch")
@@ -218,7 +218,7 @@ def _runs(trials: pd.DataFrame, chosen: pd.DataFrame) -> Iterator[Run]:
     for values, epoch, (seed, path, status, error, execution) in zip(
         scores, epochs.tolist(), zip(*texts, strict=True), strict=True
     ):
-        yield Run(
+        yield CellTrial(
             seed=int(seed),
             folder=path,
             status=_text(status),
@@ -243,13 +243,13 @@ def _text(value: object) -> str | None:
     return value if isinstance(value, str) else None
 
 
-def _roles(study: Study) -> dict[str, str]:
+def _roles(records: SweepRecords) -> dict[str, str]:
     """What a search chose each cell as, such as ``best, 1se``, by the cell's key."""
-    if not study.searches:
+    if not records.searches:
         return {}
-    keys = dict(zip(study.trials["trial_id"], study.trials["cell"], strict=True))
+    keys = dict(zip(records.trials["trial_id"], records.trials["cell"], strict=True))
     roles: dict[str, dict[str, None]] = {}
-    for choice in (choice for search in study.searches for choice in search.choices):
+    for choice in (choice for search in records.searches for choice in search.choices):
         for key in {keys[one] for one in choice.trial_ids if one in keys}:
             roles.setdefault(key, {})[choice.role] = None
     return {key: ", ".join(sorted(names, key=ROLES.index)) for key, names in roles.items()}
@@ -271,11 +271,11 @@ def _with_variants(found: Sequence[Mapping[str, Any]], roles: Mapping[str, str])
     return result
 
 
-def _from_predictions(cell: Cell, run: Run, metric: str) -> float:
-    frame = read_predictions(run.path, cell.split, run.epoch or 0)
+def _from_predictions(cell: Cell, trial: CellTrial, metric: str) -> float:
+    frame = read_predictions(trial.path, cell.split, trial.epoch or 0)
     if frame is None or cell.num_classes is None:
         raise UserError(
-            f"{metric} needs the predictions of epoch {run.epoch} in {run.path / 'predictions.parquet'} and the "
+            f"{metric} needs the predictions of epoch {trial.epoch} in {trial.path / 'predictions.parquet'} and the "
             f"dataset's description; leave --metric {metric} out, or train this trial again"
         )
     gold, predicted = frame["gold"].to_numpy(), frame["predicted"].to_numpy()
@@ -285,17 +285,17 @@ def _from_predictions(cell: Cell, run: Run, metric: str) -> float:
         return float(METRICS[metric](gold, predicted, cell.num_classes))
     except ValueError as error:
         raise UserError(
-            f"{run.path / 'predictions.parquet'}: {error}; move the trial away to train it again"
+            f"{trial.path / 'predictions.parquet'}: {error}; move the trial away to train it again"
         ) from error
 
 
-def _is_collapsed(cell: Cell, run: Run) -> bool:
+def _is_collapsed(cell: Cell, trial: CellTrial) -> bool:
     """Whether one class was predicted: the identity of the scores first, then the predictions themselves."""
-    accuracy, macro = (run.scores.get(f"{cell.split}_{name}") for name in ("accuracy", "macro_f1"))
+    accuracy, macro = (trial.scores.get(f"{cell.split}_{name}") for name in ("accuracy", "macro_f1"))
     if accuracy is None or macro is None or cell.num_classes is None:
         return False
     # One class k predicted: its recall is 1 and its precision the accuracy a, so macro-F1 = 2a / (1 + a) / C.
     if not np.isclose(macro, 2 * accuracy / (1 + accuracy) / cell.num_classes, rtol=0, atol=1e-9):
         return False
-    frame = read_predictions(run.path, cell.split, run.epoch or 0)
+    frame = read_predictions(trial.path, cell.split, trial.epoch or 0)
     return frame is None or collapsed(frame["predicted"].to_numpy())

@@ -4,7 +4,14 @@ import pytest
 
 from tests.support.configs import METHODS, SMALL, TYPES, config_of
 from tests.support.trials import specify
-from tunekit.engine.memory_probe import autograd_bytes, given, measure_peak, member_of, step_bytes, without_data
+from tunekit.engine.memory_probe import (
+    autograd_bytes,
+    make_weights_fake,
+    measure_peak,
+    member_of,
+    step_bytes,
+    with_lengths,
+)
 from tunekit.memory import Shape, Work, predict, saved_bytes
 from tunekit.memory.length_groups import BatchSizes
 from tunekit.methods.base import count_parameters
@@ -39,6 +46,7 @@ def test_the_graph_keeps_what_the_closed_form_says_to_the_byte(kind, method, par
         assert count_parameters(member.model) == (count.trainable, count.total)
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize(("shape", "rate"), [(BERT_WIDE, 0.1), (MINILM_WIDE, 0.0)])
 @pytest.mark.parametrize("method", ["full", "adapter", "pfeiffer", "lora"])
 def test_real_widths_agree_and_a_step_is_not_under_predicted(shape, method, rate):
@@ -55,9 +63,9 @@ def test_real_widths_agree_and_a_step_is_not_under_predicted(shape, method, rate
 def test_what_is_measured_without_data_is_what_is_measured_with_it(method, rate):
     member, _ = made(config_of("roberta", SMALL, rate, rate), method, {}, LENGTHS)
     real = autograd_bytes(member)
-    with without_data(member):
+    with make_weights_fake(member):
         assert autograd_bytes(member) == real
-        assert autograd_bytes(given(member, (512,) * 64)) > 300 * real
+        assert autograd_bytes(with_lengths(member, (512,) * 64)) > 300 * real
 
 
 def test_a_probe_finds_the_closed_form_where_there_is_one():

@@ -65,6 +65,8 @@ class TextDataset:
     splits: dict[str, DataFrame]
     content_hash: str
     pair_as: str
+    split_note: str = ""
+    """What a plan says of how a user's own data is split; empty for registered data and data read back."""
 
 
 def text_hash(text: str) -> str:
@@ -100,6 +102,7 @@ def make_dataset(
     label_names: tuple[str, ...],
     content_hash: str,
     pair_as: str,
+    split_note: str = "",
 ) -> TextDataset:
     """The data set with ``item_id`` in each split: 16 hex of text, pair, label name and how often they came before."""
     seen: Counter = Counter()
@@ -121,6 +124,7 @@ def make_dataset(
         splits=numbered,
         content_hash=content_hash,
         pair_as=pair_as,
+        split_note=split_note,
     )
 
 

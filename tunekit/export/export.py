@@ -13,9 +13,9 @@ import torch
 from transformers import PreTrainedModel
 
 from tunekit.data.base import load_dataset
-from tunekit.engine import kept_weights
-from tunekit.engine.build import Prepared, build_model, prepare_splits
+from tunekit.engine.build import PreparedData, build_model, prepare_splits
 from tunekit.engine.checkpoint import trainable
+from tunekit.engine.kept_weights import identity_of, kept_epochs, read_weights
 from tunekit.errors import UserError, first_line
 from tunekit.export import formats
 from tunekit.export.card import card
@@ -131,13 +131,13 @@ def _weights(
     Raises UserError where they were not kept and ``--train`` was not given, and where the trial trained again differs.
     """
     trial, epoch = chosen.trial, chosen.epoch
-    identity = kept_weights.identity_of(trial.spec, trial.fingerprint)
-    kept_epochs = kept_weights.kept_epochs(trial.folder)
-    if epoch in kept_epochs:
-        return kept_weights.read_kept(trial.folder, epoch, identity)
+    identity = identity_of(trial.spec, trial.fingerprint)
+    available = kept_epochs(trial.folder)
+    if epoch in available:
+        return read_weights(trial.folder, epoch, identity)
     if not request.train:
         minutes = (trial.summary.train_seconds or 0) / 60
-        others = f" but of {' '.join(map(str, kept_epochs))} (--epoch)" if kept_epochs else ""
+        others = f" but of {' '.join(map(str, available))} (--epoch)" if available else ""
         raise UserError(
             f"{trial.spec.label} kept no weights of epoch {epoch}{others}; add --train, which trains it again here "
             f"(it took {minutes:.1f} min) and compares it with its records, or run sweeps with --keep-models best"
@@ -151,14 +151,14 @@ def _weights(
             listed = "; ".join(differences[:3])
             raise UserError(f"trained again, {trial.spec.label} differs from its records, {how}: {listed}")
         say(f"the same {len(trial.epochs)} epochs as stored, {how}")
-        if epoch not in kept_weights.kept_epochs(again.folder):
+        if epoch not in kept_epochs(again.folder):
             raise UserError(
                 f"trained again here, epoch {epoch} is no longer the best on validation; give --epoch {epoch}"
             )
-        return kept_weights.read_kept(again.folder, epoch, identity)
+        return read_weights(again.folder, epoch, identity)
 
 
-def _name_labels(model: PreTrainedModel, prepared: Prepared) -> None:
+def _name_labels(model: PreTrainedModel, prepared: PreparedData) -> None:
     """Put the names of the labels into the model's configuration."""
     names = prepared.data.label_names
     model.config.id2label = dict(enumerate(names))
@@ -166,7 +166,7 @@ def _name_labels(model: PreTrainedModel, prepared: Prepared) -> None:
 
 
 def _write(
-    draft: Path, chosen: ChosenTrial, model: PreTrainedModel, ref: ModelRef, prepared: Prepared, merged: bool
+    draft: Path, chosen: ChosenTrial, model: PreTrainedModel, ref: ModelRef, prepared: PreparedData, merged: bool
 ) -> Manifest:
     """Write all files of the export into the empty folder ``draft`` and return the manifest."""
     spec, hub_id, data = chosen.trial.spec, None if ref.path else hub_id_of(ref), prepared.data
@@ -193,7 +193,7 @@ def _write(
     return manifest
 
 
-def _compare(draft: Path, trial: CompletedTrial, epoch: int, prepared: Prepared) -> str:
+def _compare(draft: Path, trial: CompletedTrial, epoch: int, prepared: PreparedData) -> str:
     """Compare the logits of the exported model with those that the trial has recorded, and return a line about it.
 
     Raises UserError where they differ by more than the tolerance.
