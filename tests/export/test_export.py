@@ -94,7 +94,7 @@ def test_train_makes_the_weights_that_were_not_kept_and_writes_nothing_into_the_
     code, _, error = said(*line)
     assert (code, error.count("\n")) == (2, 1)
     assert "kept no weights of epoch 2" in error
-    assert "--train trains it again" in error
+    assert "add --train, which trains it again here" in error
     assert "--keep-models best" in error
     assert not (tmp_path / "to").exists()
     code, lines, error = said(*line, "--train")

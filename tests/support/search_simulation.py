@@ -21,7 +21,8 @@ from tunekit.schema import Status, TrialSpec
 from tunekit.search.optuna_storage import open_storage
 from tunekit.search.outcome import parse_objectives
 from tunekit.search.space import Space, first_trial
-from tunekit.search.study import Study, StudyPlan
+from tunekit.search.study import Study
+from tunekit.search.study_plan import StudyPlan
 from tunekit.store.result_store import ResultStore
 from tunekit.store.search_records import SearchStudy
 from tunekit.tasks import task_of
@@ -72,7 +73,7 @@ class Simulation:
         storage = self._ticking(open_storage(None, self.root))
         studies = [Study(plan, storage, "sweep") for plan in self.plans]
         for study in studies:
-            study.recover()
+            study.requeue_interrupted()
         self.bases = {plan.key: self._job(plan) for plan in self.plans}
         scheduler = PerStudyASHA(studies) if self.plans[0].scheduler == "asha" else None
         searcher = StudySearcher(studies, self.bases, scheduler, SearchProgress(studies), lambda: None)

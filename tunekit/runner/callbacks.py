@@ -131,7 +131,7 @@ class TrackerCallback(StatelessCallback):
         self, iteration: int, trials: list[Trial], trial: Trial, result: dict[str, Any], **info: object
     ) -> None:
         """Have the new epoch sent to the trackers."""
-        self.feeds.touch(specs_of(trial))
+        self.feeds.add(specs_of(trial))
 
     def on_trial_complete(self, iteration: int, trials: list[Trial], trial: Trial, **info: object) -> None:
         """Count a trial that has ended."""
@@ -143,7 +143,7 @@ class TrackerCallback(StatelessCallback):
 
     def _count(self, trial: Trial) -> None:
         specs = specs_of(trial)
-        self.feeds.touch(specs)
+        self.feeds.add(specs)
         for spec in specs:
             try:
                 summary = self.store.read(self.store.folder(spec)).summary
