@@ -1,4 +1,4 @@
-"""Cells: every field of the spec but the seed. Nothing else is ever pooled, and no two fingerprints are."""
+"""Cells: trials whose specs differ in the seed only and whose fingerprints are equal. Nothing else is ever pooled."""
 
 import hashlib
 import json
@@ -26,22 +26,22 @@ FAILURES = (Status.FAILED, Status.DIVERGED, Status.OUT_OF_MEMORY)
 
 
 class CellTrial(NamedTuple):
-    """One trial of a cell; a tuple, since there are thousands."""
+    """One trial of a cell. It is a tuple, since there are thousands."""
 
     seed: int
     folder: str
-    """Where it lies."""
+    """The trial's folder as text; ``path`` is the same as a path."""
     status: str | None
-    """None while it runs, or where it was interrupted."""
+    """How the trial ended; None while it runs, or where it was interrupted."""
     epoch: int | None
     """The epoch whose scores are taken; None where none can be."""
     scores: Mapping[str, float]
-    """The epoch's record and the trial's summary, absent where null."""
+    """The values of the epoch's record and of the trial's summary by name; what is null is left out."""
     error: str | None
     execution: str
-    """JSON of what may move last digits."""
+    """JSON of the way of execution, which may change last digits: device, threads, packed or not."""
     filled: bool = False
-    """It failed, and its scores are those of the majority class."""
+    """Whether the trial failed and has the scores of the majority class instead."""
 
     @property
     def path(self) -> Place:
@@ -59,59 +59,61 @@ class Cell:
     dataset: str
     method: str
     settings: Mapping[str, Scalar]
-    """Every other field of the spec, the method's hyperparameters among them."""
+    """The other fields of the spec, the method's hyperparameters among them."""
     variant: str
-    """The settings in which it differs from others of its model, dataset and method; empty where it doesn't."""
+    """The settings in which other cells of its model, dataset and method differ from it; may be empty."""
     model_name: str
-    """For people, as the two below."""
+    """The display name, as the two below."""
     method_name: str
     dataset_name: str
     split: str
     """``test`` where the test split was scored, else ``val``."""
     searched: bool
-    """Test was sealed although there is one: a search's trial."""
+    """Whether its trials are those of a search, which do not score the test split that there is."""
     label_names: tuple[str, ...]
-    """Empty where no copy of the dataset says them."""
+    """The names of the classes; empty where no copy of the dataset has them."""
     expected: tuple[int, ...]
+    """The seeds that were asked for or trained."""
     trials: tuple[CellTrial, ...]
     metric_names: Mapping[str, str] = field(default_factory=dict)
-    """An imported experiment's own names of metrics."""
+    """The names that an imported experiment has for its metrics."""
 
     @property
     def num_classes(self) -> int | None:
-        """Classes of the dataset; None where no copy says them."""
+        """The number of classes; None where no copy of the dataset has their names."""
         return len(self.label_names) or None
 
     @property
     def title(self) -> str:
-        """Model, method, variant and dataset, for people."""
+        """The display names of model, method and dataset, with the variant, in one line."""
         return " · ".join(filter(None, [self.model_name, self.method_name, self.variant, self.dataset_name]))
 
     @property
     def anchor(self) -> str:
-        """Where the report lists its trials."""
+        """The anchor of the place in the report that lists its trials."""
         return f"cell-{hashlib.sha256(f'{self.key} {self.fingerprint}'.encode()).hexdigest()[:10]}"
 
     @cached_property
     def completed(self) -> tuple[CellTrial, ...]:
-        """Trials that ended well, and failed ones that were filled, by seed."""
+        """The completed trials, and the failed trials that were filled, in the order of their seeds."""
         return tuple(trial for trial in self.trials if trial.status == Status.COMPLETED or trial.filled)
 
     @cached_property
     def failures(self) -> Counter[str]:
-        """Trials that failed and were not filled, by kind."""
+        """The number of failed trials of each kind that were not filled."""
         return Counter(str(trial.status) for trial in self.trials if trial.status in FAILURES and not trial.filled)
 
     @property
     def unfinished(self) -> tuple[int, ...]:
-        """Seeds asked for that neither completed nor failed."""
+        """The seeds that were asked for and whose trials neither completed nor failed."""
         ended = {trial.seed for trial in self.trials if trial.status == Status.COMPLETED or trial.status in FAILURES}
         return tuple(seed for seed in self.expected if seed not in ended)
 
     def by_seed(self, metric: str) -> dict[int, float]:
-        """The metric of each completed trial; ``metric`` as in EpochRecord without the split, or computed from the
-        stored predictions (``mcc``, ``weighted_f1``, ``f1:CLASS``); trials that did not record it are left out. Raises
-        UserError where predictions that it needs are missing.
+        """Return the metric of each completed trial by seed; trials that did not record it are left out.
+
+        ``metric`` is a field of EpochRecord without its split, one of the summary, or computed from the stored
+        predictions: ``mcc``, ``weighted_f1``, ``f1:CLASS``. Raises UserError where predictions are missing.
         """
         column = f"{self.split}_{metric}"
         found: dict[int, float] = {}
@@ -125,13 +127,13 @@ class Cell:
         return found
 
     def sample(self, metric: str) -> Sample | None:
-        """Mean, sample std (ddof = 1) and n of the metric over completed trials; None for n = 0."""
+        """Return mean, sample std (ddof = 1) and n of the metric over completed trials; None for n = 0."""
         values = self.by_seed(metric)
         return Sample.of(values.values()) if values else None
 
     @cached_property
     def num_collapsed(self) -> int:
-        """Completed trials that predicted one class only."""
+        """The number of completed trials that predicted one class only."""
         return sum(_is_collapsed(self, trial) for trial in self.completed if not trial.filled)
 
     @property
@@ -141,7 +143,7 @@ class Cell:
 
 
 def metric_label(metric: str, found: Sequence[Cell]) -> str:
-    """What ``found`` call a metric, for people: imported experiments have names of their own."""
+    """Return what ``found`` call a metric: imported experiments have names of their own."""
     return " / ".join(dict.fromkeys(cell.metric_names.get(metric, metric_name(metric)) for cell in found))
 
 
@@ -153,7 +155,7 @@ def cells(records: SweepRecords, select: str = "last") -> list[Cell]:
     if select not in SELECTIONS:
         raise UserError(f"there is no selection {select!r} (there are {', '.join(SELECTIONS)})")
     grouped: dict[tuple[str, str], list[CellTrial]] = {}
-    keys = zip(*(_values(records.trials[name]) for name in ("cell", "fingerprint")), strict=True)
+    keys = zip(*(records.trials[name].to_numpy(object) for name in ("cell", "fingerprint")), strict=True)
     for key, trial in zip(keys, _cell_trials(records.trials, _selected(records, select)), strict=True):
         grouped.setdefault(key, []).append(trial)
     present = {key for key, _ in grouped}
@@ -165,7 +167,7 @@ def cells(records: SweepRecords, select: str = "last") -> list[Cell]:
 
 
 def _selected(records: SweepRecords, select: str) -> pd.DataFrame:
-    """The chosen epoch of each trial that has one."""
+    """Return the chosen epoch of each trial that has one."""
     epochs = records.epochs
     if select == "last":
         return epochs[~epochs["path"].duplicated(keep="last")]  # a trial's epochs stand in order
@@ -177,7 +179,7 @@ def _selected(records: SweepRecords, select: str) -> pd.DataFrame:
 
 
 def _fields(records: SweepRecords, key: str, fingerprint: str, members: Sequence[CellTrial]) -> dict[str, Any]:
-    """A cell's fields, all but ``variant``."""
+    """Return the fields of a cell, all but ``variant``."""
     spec = json.loads(key)
     settings = {**spec, **spec.get("method_params", {}), **spec.get("settings", {})}
     for name in ("model", "dataset", "method", "method_params", "settings"):
@@ -214,7 +216,7 @@ def _cell_trials(trials: pd.DataFrame, chosen: pd.DataFrame) -> Iterator[CellTri
     columns |= _numbers(trials)  # both have peak_memory_bytes: the trial's counts
     names = [name for name in columns if name not in _NOT_SCORES]
     scores = zip(*(columns[name].tolist() for name in names), strict=True)
-    texts = (_values(trials[name]) for name in ("seed", "path", "status", "error", "execution"))
+    texts = (trials[name].to_numpy(object) for name in ("seed", "path", "status", "error", "execution"))
     for values, epoch, (seed, path, status, error, execution) in zip(
         scores, epochs.tolist(), zip(*texts, strict=True), strict=True
     ):
@@ -230,13 +232,9 @@ def _cell_trials(trials: pd.DataFrame, chosen: pd.DataFrame) -> Iterator[CellTri
 
 
 def _numbers(frame: pd.DataFrame) -> dict[str, npt.NDArray[np.float64]]:
-    """The numeric columns, NaN for null."""
+    """Return the numeric columns, NaN for null."""
     numeric = (str(name) for name, kind in frame.dtypes.items() if kind.kind in "iuf")
     return {name: frame[name].to_numpy(np.float64, na_value=np.nan) for name in numeric}
-
-
-def _values(column: "pd.Series[Any]") -> list[Any]:
-    return list(column.to_numpy(object))
 
 
 def _text(value: object) -> str | None:
@@ -244,7 +242,7 @@ def _text(value: object) -> str | None:
 
 
 def _roles(records: SweepRecords) -> dict[str, str]:
-    """What a search chose each cell as, such as ``best, 1se``, by the cell's key."""
+    """Return the roles for which a search chose a cell, such as ``best, 1se``, by the cell's key."""
     if not records.searches:
         return {}
     keys = dict(zip(records.trials["trial_id"], records.trials["cell"], strict=True))
@@ -256,7 +254,7 @@ def _roles(records: SweepRecords) -> dict[str, str]:
 
 
 def _with_variants(found: Sequence[Mapping[str, Any]], roles: Mapping[str, str]) -> list[Cell]:
-    """Each cell with what a search chose it as, and what tells it from others; searched ones from each other only."""
+    """Return the cells with their variants; the cells of a search are told apart from each other only."""
     groups: dict[tuple[str, ...], list[Mapping[str, Any]]] = {}
     for fields in found:
         groups.setdefault(tuple(fields[name] for name in ("model", "dataset", "method", "searched")), []).append(fields)
@@ -290,7 +288,7 @@ def _from_predictions(cell: Cell, trial: CellTrial, metric: str) -> float:
 
 
 def _is_collapsed(cell: Cell, trial: CellTrial) -> bool:
-    """Whether one class was predicted: the identity of the scores first, then the predictions themselves."""
+    """Return whether the trial predicted one class only, by its scores first and then by its predictions."""
     accuracy, macro = (trial.scores.get(f"{cell.split}_{name}") for name in ("accuracy", "macro_f1"))
     if accuracy is None or macro is None or cell.num_classes is None:
         return False

@@ -1,4 +1,4 @@
-"""Score tables: one row a model or method, one column a dataset, mean ± sample std over seeds in percent."""
+"""Score tables are built here: a row a model or method, a column a dataset, mean ± sample std over seeds in percent."""
 
 from collections.abc import Callable, Sequence
 from dataclasses import replace
@@ -23,7 +23,7 @@ EPOCHS = {
 
 
 def score_of(cell: Cell, metric: str) -> Score:
-    """The cell's score for a table."""
+    """Return the score of ``cell`` for a table."""
     return Score(
         sample=cell.sample(metric),
         expected=len(cell.expected),
@@ -37,8 +37,11 @@ def score_of(cell: Cell, metric: str) -> Score:
 
 
 def build(spec: TableSpec) -> Table:
-    """Fill ``spec``: best of each column bold, a dagger on what Welch's t with Holm over the whole table can't tell
-    from it (at 5 %), counts of failures, collapsed runs and mixed executions as notes.
+    """Return the table that ``spec`` asks for.
+
+    The best mean of each column is bold. A dagger marks what Welch's t test, with Holm's correction over the whole
+    table, can't separate from it at 5 %. Failed trials, trials that predicted one class only, and mixed ways of
+    execution are lettered notes.
     """
     best = {column: _best(spec, column) for column in spec.columns}
     tests: dict[tuple[int, str], float] = {}
@@ -67,13 +70,13 @@ def build(spec: TableSpec) -> Table:
 
 
 def _eligible(row: TableRow, column: str) -> Sample | None:
-    """The sample that takes part in bold and tests."""
+    """Return the sample that takes part in bold and tests; None where the row has failures or no sample."""
     score = row.scores.get(column)
     return None if score is None or score.failures else score.sample
 
 
 def _best(spec: TableSpec, column: str) -> tuple[int, Sample] | None:
-    """Number and sample of the best row, None where fewer than two rows take part."""
+    """Return number and sample of the best row; None where fewer than two rows take part."""
     samples = [(n, sample) for n, row in enumerate(spec.rows) if (sample := _eligible(row, column)) is not None]
     return max(samples, key=lambda item: item[1].mean) if len(samples) > 1 else None
 
@@ -89,7 +92,7 @@ def _statistics(spec: TableSpec, family: int, alike: bool) -> list[str]:
     n = min(counts)
     notes = [f"mean ± sample standard deviation (ddof = 1) over seeds, n = {'-'.join(map(str, sorted(counts)))}"]
     if not family:
-        return [*notes, "not tested: a test takes at least 3 seeds in each of two rows"]
+        return [*notes, "not tested: a test takes two rows with at least 3 seeds each, and scores that vary"]
     floors = [f"{test} {'none' if p is None else f'{p:.3g}'}" for test, p in smallest_p(n, n).items()]
     notes.append(
         f"each row against the best of its column on this test set: Welch t, Holm over {family}"
@@ -101,7 +104,7 @@ def _statistics(spec: TableSpec, family: int, alike: bool) -> list[str]:
 
 
 class _Letters:
-    """Notes on single entries, lettered in order of appearance."""
+    """The notes on single entries, lettered in the order in which they appear."""
 
     def __init__(self) -> None:
         self.found: dict[str, str] = {}
@@ -125,11 +128,11 @@ class _Letters:
 
 
 def default_specs(cells: Sequence[Cell], metrics: Sequence[str], select: str = "last") -> list[TableSpec]:
-    """The tables of a set of cells: full fine-tuning over models where there are several, methods over each model
-    that has several, and one of what is left, each for each metric (``per_class_f1``: for each dataset).
+    """Return the usual tables of ``cells``, each for each of ``metrics`` (``per_class_f1``: for each dataset too).
 
-    A search's cells are left out, and metrics that an imported experiment did not record. Raises UserError where no
-    metric was recorded.
+    There is a table of full fine-tuning over models where there are several models, one of methods for each model that
+    has several rows, and one of the cells that are left. The cells of a search are left out, and so are metrics that an
+    imported experiment did not record. Raises UserError where no metric was recorded.
     """
     shown = [cell for cell in cells if not cell.searched]
     models = list(dict.fromkeys(cell.model for cell in shown))
@@ -203,13 +206,13 @@ def _splits(members: Sequence[Cell]) -> str:
 
 
 def _recorded(members: Sequence[Cell], metric: str) -> bool:
-    """Whether the metric may come: it is no recorded one, some completed trial has it, or none has completed."""
+    """Return whether the metric is computed, or some trial recorded it, or no trial has completed."""
     ended = [cell for cell in members if cell.completed]
     return not ended or any(f"{cell.split}_{metric}" not in LABELS or cell.by_seed(metric) for cell in ended)
 
 
 def _per_class(stem: str, about_scores: str, members: Sequence[Cell]) -> list[TableSpec]:
-    """A table a dataset: F1 of each of its classes."""
+    """Return a table for each dataset: the F1 of each of its classes."""
     specs = []
     for dataset in dict.fromkeys(cell.dataset for cell in members):
         own = [cell for cell in members if cell.dataset == dataset]

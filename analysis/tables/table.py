@@ -93,7 +93,7 @@ class Table:
         """Return the table as text that is never cut to a terminal's width."""
         shown = terminal(self)
         width = rich.console.Console(width=10_000).measure(shown).maximum
-        console = rich.console.Console(file=io.StringIO(), width=max(width, 80), highlight=False, color_system=None)
+        console = rich.console.Console(file=io.StringIO(), width=max(width, 80), highlight=False, force_jupyter=False)
         with console.capture() as capture:
             console.print(shown)
         return "\n".join(line.rstrip() for line in capture.get().splitlines())
