@@ -41,6 +41,7 @@ def test_a_torn_last_line_is_cut_and_a_damaged_one_is_named(tmp_path):
         open_storage(None, tmp_path)
 
 
+@pytest.mark.slow
 def test_a_lock_that_a_killed_driver_left_is_broken(tmp_path, monkeypatch):
     monkeypatch.setattr("tunekit.search.optuna_storage.LOCK_SECONDS", 3)
     monkeypatch.chdir(tmp_path)

@@ -13,7 +13,7 @@ from tests.support.records import record
 from tests.support.trials import fingerprint, specify
 from tunekit.commands.console import SearchProgress
 from tunekit.engine.job import Job
-from tunekit.engine.summary import Built, summarise
+from tunekit.engine.summary import BuildFacts, summarise
 from tunekit.models.loading import resolve_model
 from tunekit.runner.schedulers import PerStudyASHA
 from tunekit.runner.search import StudySearcher
@@ -142,9 +142,9 @@ class Simulation:
 
     def _end(self, folder: Path, status: Status) -> None:
         stored = self.store.read(folder)
-        built = Built(int(stored.spec.method_params.get("r", 1000)), 10_000, None, {})
+        facts = BuildFacts(int(stored.spec.method_params.get("r", 1000)), 10_000, None, {})
         self.store.write_summary(
-            folder, summarise(stored.epochs, status, task=task_of(stored.spec.dataset), built=built)
+            folder, summarise(stored.epochs, status, task=task_of(stored.spec.dataset), facts=facts)
         )
         self.tick()
 

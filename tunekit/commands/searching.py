@@ -1,13 +1,14 @@
 """Run a search: its studies, the choice in each, and the trials that confirm it. Shared by the command and the API."""
 
 from collections.abc import Mapping, Sequence
+from contextlib import ExitStack
 from dataclasses import replace
 
 from tunekit.commands.checks import check_storage, resources_of
 from tunekit.commands.console import SearchProgress
 from tunekit.commands.output import Say
 from tunekit.commands.preparing import limit_by_memory, prepare_data
-from tunekit.commands.training import acquire_lease, request_of, train
+from tunekit.commands.training import acquire_lease, request_of, start_ray, train
 from tunekit.planning import machine
 from tunekit.planning.options import RunOptions
 from tunekit.planning.plan import Plan, PlannedTrial, PlanState, plan_sweep
@@ -54,26 +55,32 @@ def _run(
         say(f"{again} trials that a dead driver left running are queued again")
     resources = resources_of(options)
     searching = any(study.wants for study in studies)
-    if searching:
-        resources = _prepared(request, store, options, say)
-        store.add_request(_recorded(request, []))
-        from tunekit.runner import search as runner  # imports ray, which takes seconds
-
-        progress = SearchProgress(studies)
-        runner.run_search(
-            studies, request.sweep.models, store, resources, progress, lease, lambda: _record(store, studies),
-            options.track,
-        )  # fmt: skip
-    confirmed = _choose(request, store, studies)
-    plan = plan_sweep(replace(request.sweep, specs=confirmed), store)
-    if not searching and not plan.pending(retry_failed=options.retry_failed):
-        say("nothing to do: every study has its trials")
-    elif confirmed:
-        if not searching:
+    with ExitStack() as stack:
+        if searching:
+            ray_start = stack.enter_context(start_ray(options, request.plans[0].planned * len(request.plans)))
             resources = _prepared(request, store, options, say)
-        store.add_request(_recorded(request, confirmed))
-        train(plan, request.sweep, store, resources, lease, retry_failed=options.retry_failed, track=options.track)
+            store.add_request(_recorded(request, []))
+            from tunekit.runner import search as runner  # imports ray, which takes seconds
+
+            progress = SearchProgress(studies)
+            runner.run_search(
+                studies, request.sweep.models, store, resources, progress, lease, lambda: _record(store, studies),
+                options.track, ray_start,
+            )  # fmt: skip
+        confirmed = _choose(request, store, studies)
         plan = plan_sweep(replace(request.sweep, specs=confirmed), store)
+        if not searching and not plan.pending(retry_failed=options.retry_failed):
+            say("nothing to do: every study has its trials")
+        elif confirmed:
+            if not searching:
+                ray_start = stack.enter_context(start_ray(options, len(confirmed)))
+                resources = _prepared(request, store, options, say)
+            store.add_request(_recorded(request, confirmed))
+            train(
+                plan, request.sweep, store, resources, lease, ray_start,
+                retry_failed=options.retry_failed, track=options.track,
+            )  # fmt: skip
+            plan = plan_sweep(replace(request.sweep, specs=confirmed), store)
     return studies, plan
 
 

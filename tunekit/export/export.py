@@ -12,9 +12,9 @@ import numpy as np
 import torch
 
 from tunekit.data.base import load_dataset
-from tunekit.engine import kept_weights as kept
-from tunekit.engine.build import Prepared, build_model, prepare_splits
+from tunekit.engine.build import PreparedData, build_model, prepare_splits
 from tunekit.engine.checkpoint import trainable
+from tunekit.engine.kept_weights import identity_of, kept_epochs, read_weights
 from tunekit.errors import UserError, first_line
 from tunekit.export import formats
 from tunekit.export.card import card
@@ -117,10 +117,10 @@ def _weights(
 ) -> dict[str, torch.Tensor]:
     """The trial's trained tensors: those that it kept, or with ``--train`` those of the trial trained again."""
     trial, epoch = chosen.trial, chosen.epoch
-    identity = kept.identity_of(trial.spec, trial.fingerprint)
-    there = kept.kept_epochs(trial.folder)
+    identity = identity_of(trial.spec, trial.fingerprint)
+    there = kept_epochs(trial.folder)
     if epoch in there:
-        return kept.read_kept(trial.folder, epoch, identity)
+        return read_weights(trial.folder, epoch, identity)
     if not request.train:
         minutes = (trial.summary.train_seconds or 0) / 60
         others = f", but of {' '.join(map(str, there))} (--epoch)" if there else ""
@@ -136,21 +136,21 @@ def _weights(
         if found:
             raise UserError(f"trained again, {trial.spec.label} is not what it was, {how}: {'; '.join(found[:3])}")
         say(f"the same {len(trial.epochs)} epochs as stored, {how}")
-        if epoch not in kept.kept_epochs(again.folder):
+        if epoch not in kept_epochs(again.folder):
             raise UserError(
                 f"trained again here, epoch {epoch} is no longer the best on validation; give --epoch {epoch}"
             )
-        return kept.read_kept(again.folder, epoch, identity)
+        return read_weights(again.folder, epoch, identity)
 
 
-def _name_labels(model: torch.nn.Module, prepared: Prepared) -> None:
+def _name_labels(model: torch.nn.Module, prepared: PreparedData) -> None:
     names = prepared.data.label_names
     model.config.id2label = dict(enumerate(names))
     model.config.label2id = {name: index for index, name in enumerate(names)}
 
 
 def _write(
-    draft: Path, chosen: ChosenTrial, model: torch.nn.Module, ref: ModelRef, prepared: Prepared, merged: bool
+    draft: Path, chosen: ChosenTrial, model: torch.nn.Module, ref: ModelRef, prepared: PreparedData, merged: bool
 ) -> Manifest:
     """All files of the export into the empty folder ``draft``."""
     spec, hub_id, data = chosen.trial.spec, None if ref.path else hub_id_of(ref), prepared.data
@@ -177,7 +177,7 @@ def _write(
     return manifest
 
 
-def _compare(draft: Path, trial: StoredTrial, epoch: int, prepared: Prepared) -> str:
+def _compare(draft: Path, trial: StoredTrial, epoch: int, prepared: PreparedData) -> str:
     """A line on how the export predicts rows whose logits the trial recorded. Raises UserError where it differs."""
     exported = load_exported(draft)
     try:

@@ -19,6 +19,9 @@ class Progress(Protocol):
     def __exit__(self, kind: type | None, error: BaseException | None, trace: TracebackType | None) -> None:
         """Stop to show the run."""
 
+    def wait(self, what: str) -> None:
+        """Say what the run waits for, as in "starting Ray", until it waits for something else or a trial begins."""
+
     def begin(self, *, slots: int, dashboard: str | None, storage: Place, experiment: Path) -> None:
         """Ray runs, and ``slots`` trials train at a time.
 

@@ -9,7 +9,7 @@ from ray.tune.experiment import Trial
 from ray.tune.search import Searcher
 
 from tunekit.engine.job import Job
-from tunekit.engine.run import end
+from tunekit.engine.run import end_trial
 from tunekit.errors import UserError, first_line
 from tunekit.models.loading import ModelRef
 from tunekit.planning.resources import Resources, on_gpus, pack_of, room, share_of
@@ -113,7 +113,7 @@ class StudySearcher(Searcher):
             for spec in training.asked.specs:
                 stored = self._stored(training.study, spec)
                 if stored is None or stored.summary is None:
-                    end(self._job(training.study, spec), Status.FAILED if error else Status.STOPPED, reason)
+                    end_trial(self._job(training.study, spec), Status.FAILED if error else Status.STOPPED, reason)
             for number, asked in enumerate([training.asked, *training.repeats]):
                 outcome = self._outcome(training.study, asked)
                 if outcome is None:

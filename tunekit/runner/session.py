@@ -136,6 +136,7 @@ def wait_for_nodes(session: Session) -> Session:
     The nodes of then decide whether trials run on GPUs.
     """
     deadline = time.monotonic() + NODE_SECONDS
+    session = replace(session, nodes=_nodes())
     if not any(node.trains for node in session.nodes):
         sys.stderr.write("waiting for a node with cores or GPUs\n")
     while not any(node.trains for node in session.nodes):
