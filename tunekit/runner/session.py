@@ -26,8 +26,15 @@ ASK_SECONDS = 3
 """How long an address has to answer before it counts as unreachable."""
 NODE_SECONDS = 1800
 """How long a cluster may take until a node can train: it may have to rent its first worker."""
-TRAINING_MODULES = ("tunekit.runner.trainables", "tunekit.worker.attempt")
-"""What a process imports that trains trials: seconds of imports."""
+PRELOADING = {
+    "preload_python_modules": ["tunekit.runner.trainables", "tunekit.worker.attempt"],
+    "idle_worker_killing_time_threshold_ms": 3_600_000,
+}
+"""Settings of a Ray whose processes import in advance what trains trials.
+
+Tune reserves cores for trials before it starts their actors. Ray ends idle processes for which no core is free, after a
+second by default, and so would end the very processes that these actors are to be given.
+"""
 
 
 @dataclass(frozen=True)
@@ -125,7 +132,7 @@ def connect(*, preload: bool = False) -> Session:
             address="local",
             dashboard_host="127.0.0.1",
             object_store_memory=OBJECT_STORE_BYTES,
-            _system_config={"preload_python_modules": list(TRAINING_MODULES)} if preload else None,
+            _system_config=PRELOADING if preload else None,
         )
     return Session(f"http://{url}" if url else None, _nodes(), ours)
 
