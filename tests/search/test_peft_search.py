@@ -80,8 +80,8 @@ def test_a_search_from_command_to_best_yaml(command, tmp_path):
     assert "within one standard error of the best: trials " in out
     rows = [[place.strip() for place in line.split("│")] for line in out.splitlines() if line.startswith("│")]
     choices = {(row[1], row[2]) for row in rows}
-    methods = ("full fine-tuning", "LoRA")
-    assert choices == {(f"tiny-bert · {name} · Demo", role) for name in methods for role in ("default", "best", "1se")}
+    methods = ("Full fine-tuning", "LoRA")
+    assert choices == {(f"Tiny BERT · {name} · Demo", role) for name in methods for role in ("default", "best", "1se")}
 
     best = store.root / "best.yaml"
     code, out, err = command("main_grid.py", "--config", best, "--storage", tmp_path, "--dry-run", "--json")
@@ -95,8 +95,9 @@ def test_a_search_from_command_to_best_yaml(command, tmp_path):
     assert (code, "nothing to do" in err, "percent" in out) == (0, True, True), "notes go to standard error"
     assert before == {path: path.stat().st_mtime_ns for path in store.trials_folder.rglob("*")}
     code, _, err = command("peft_search.py", *arguments, "--sampler", "random")
-    assert (code, err.count("\n")) == (2, 1)
-    assert "was begun with another sampler" in err
+    errors = [line for line in err.splitlines() if line.startswith("error: ")]
+    assert (code, len(errors)) == (2, 1), "the other lines are notes"
+    assert "was begun with another sampler" in errors[0]
 
 
 def test_search_seeds_train_as_packs_where_asked(command, tmp_path):
