@@ -71,7 +71,10 @@ class Paper:
 
 
 def read_paper(path: Path) -> Paper:
-    """The paper of a YAML file. Raises UserError, naming the file and the place, for anything that is not as above."""
+    """Return the paper of a YAML file.
+
+    Raises UserError, naming the file and the place, for anything that is not as above.
+    """
     content = read_yaml(path, str(path))
     try:
         return _paper(content, path.parent)
@@ -80,7 +83,7 @@ def read_paper(path: Path) -> Paper:
 
 
 def table_specs(paper: Paper, found: Sequence[Cell]) -> list[TableSpec]:
-    """The paper's own tables. Raises UserError where a row fits no cell, or several of one dataset."""
+    """Return the paper's own tables. Raises UserError where a row fits no cell, or several of one dataset."""
     return [_table_spec(table, found) for table in paper.tables]
 
 

@@ -69,5 +69,5 @@ class Section:
 
 
 def kept(sections: Iterable[Section]) -> Sequence[Section]:
-    """The sections that say something."""
+    """Return the sections that say something."""
     return [one for one in sections if one.blocks or one.parts]
