@@ -23,7 +23,7 @@ __all__ = [
 
 _MODULES = {
     "Block": "tunekit.planning.blocks",
-    "DATASETS": "tunekit.data",
+    "DATASETS": "tunekit.data.base",
     "METHODS": "tunekit.methods",
     "MODELS": "tunekit.models.catalog",
     "TrialSpec": "tunekit.schema",

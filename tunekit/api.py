@@ -136,10 +136,17 @@ def run_search(
 
     chosen, root = _options(options), _root(folder)
     args = SearchArgs(
-        preset="blocks", trials=trials, confirm_seeds=tuple(confirm_seeds),
-        space=None if space is None else Path(space), seeds_per_trial=seeds_per_trial, sampler=sampler, scheduler=scheduler, objective=objective, choose=choose,
+        preset="blocks",
+        trials=trials,
+        confirm_seeds=tuple(confirm_seeds),
+        space=None if space is None else Path(space),
+        seeds_per_trial=seeds_per_trial,
+        sampler=sampler,
+        scheduler=scheduler,
+        objective=objective,
+        choose=choose,
         optuna_storage=optuna_storage,
-    )  # fmt: skip
+    )
     with _one_line():
         check_options(chosen)
         request = resolve_search(args, {"blocks": SearchPreset(blocks=blocks, trials=trials)})
@@ -169,7 +176,7 @@ def _root(folder: Folder) -> Place:
 
 @contextmanager
 def _one_line() -> Iterator[None]:
-    """Turn errors of disks and servers into UserError, and a signal into KeyboardInterrupt, so that notebooks live on."""
+    """Turn errors of disks and servers into UserError and a signal into KeyboardInterrupt, so that a notebook lives."""
     try:
         yield
     except Stopped as stopped:

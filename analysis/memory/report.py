@@ -65,7 +65,7 @@ def compare_memory(model: str, measured: Measured | None) -> pd.DataFrame:
     shape = registered_shapes()[model]
     rows = []
     for (method, params), batch, length in product(METHODS.items(), BATCHES, LENGTHS):
-        sizes = BatchSizes.of((length,) * batch)
+        sizes = BatchSizes.from_lengths((length,) * batch)
         work = Work(shape=shape, method=method, params=params, num_labels=NUM_LABELS, sizes=sizes)
         terms = _study(shape, method, params)
         rows.append(

@@ -41,7 +41,7 @@ def test_the_corrected_terms_are_the_engines_own_with_masks_of_one_byte(width):
     def kept(method: str, layers: int) -> int:
         params = {"reduction_factor": h // width} if method == "adapter" else {}
         shape: Shape = replace(EXAMPLE, num_hidden_layers=layers)
-        sizes = BatchSizes.of((length,) * batch)
+        sizes = BatchSizes.from_lengths((length,) * batch)
         return saved_bytes(Work(shape=shape, method=method, params=params, num_labels=2, sizes=sizes))
 
     one = replace(EXAMPLE, num_hidden_layers=1)
@@ -72,6 +72,7 @@ def test_the_recorded_measurements_are_what_the_closed_form_says_to_half_a_perce
         assert frame["accelerate"].notna().all()
 
 
+@pytest.mark.slow
 def test_memory_prints_and_writes_and_refuses_what_it_does_not_know(tmp_path, capsys):
     assert main(["memory"]) == 0
     out = capsys.readouterr().out

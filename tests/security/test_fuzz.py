@@ -24,6 +24,8 @@ from tunekit.store.progress import ProgressReader
 from tunekit.store.records import DamagedRecord
 from tunekit.store.result_store import ResultStore
 
+pytestmark = pytest.mark.slow
+
 PACE = {
     "deadline": None,
     "derandomize": bool(os.environ.get("CI")),

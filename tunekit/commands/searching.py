@@ -1,19 +1,20 @@
 """Run a search: its studies, the choice in each, and the trials that confirm it. Shared by the command and the API."""
 
 from collections.abc import Mapping, Sequence
+from contextlib import ExitStack
 from dataclasses import replace
 
 from tunekit.commands.checks import check_storage, resources_of
 from tunekit.commands.console import SearchProgress
 from tunekit.commands.output import Say
 from tunekit.commands.preparing import limit_by_memory, prepare_data
-from tunekit.commands.training import acquire_lease, request_of, train
+from tunekit.commands.training import acquire_lease, request_of, start_ray, train
 from tunekit.planning import machine
 from tunekit.planning.options import RunOptions
 from tunekit.planning.plan import Plan, PlannedTrial, PlanState, plan_sweep
 from tunekit.planning.resources import Resources
 from tunekit.schema import TrialSpec
-from tunekit.search.confirm import best_yaml, choices_of, chosen_specs, confirming
+from tunekit.search.confirm import best_yaml, chosen_specs, confirmed_configurations, confirming
 from tunekit.search.optuna_storage import open_storage, redacted
 from tunekit.search.request import SearchRequest
 from tunekit.search.study import Study
@@ -49,31 +50,37 @@ def _run(
     former = store.search()
     choices = {one.key: one.choices for one in former.studies} if former else {}
     studies = [Study(plan, storage, request.sweep.name, choices.get(plan.key, ())) for plan in request.plans]
-    again = sum(study.recover() for study in studies)
+    again = sum(study.requeue_interrupted() for study in studies)
     if again:
         say(f"{again} trials that a dead driver left running are queued again")
     resources = resources_of(options)
-    searching = any(study.wants for study in studies)
-    if searching:
-        resources = _prepared(request, store, options, say)
-        store.add_request(_recorded(request, []))
-        from tunekit.runner import search as runner  # imports ray, which takes seconds
-
-        progress = SearchProgress(studies)
-        runner.run_search(
-            studies, request.sweep.models, store, resources, progress, lease, lambda: _record(store, studies),
-            options.track,
-        )  # fmt: skip
-    confirmed = _choose(request, store, studies)
-    plan = plan_sweep(replace(request.sweep, specs=confirmed), store)
-    if not searching and not plan.pending(retry_failed=options.retry_failed):
-        say("nothing to do: every study has its trials")
-    elif confirmed:
-        if not searching:
+    searching = any(study.has_trials_left for study in studies)
+    with ExitStack() as stack:
+        if searching:
+            ray_start = stack.enter_context(start_ray(options, request.plans[0].planned * len(request.plans)))
             resources = _prepared(request, store, options, say)
-        store.add_request(_recorded(request, confirmed))
-        train(plan, request.sweep, store, resources, lease, retry_failed=options.retry_failed, track=options.track)
+            store.add_request(_recorded(request, []))
+            from tunekit.runner import search as runner  # imports ray, which takes seconds
+
+            progress = SearchProgress(studies)
+            runner.run_search(
+                studies, request.sweep.models, store, resources, progress, lease, lambda: _record(store, studies),
+                options.track, ray_start,
+            )  # fmt: skip
+        confirmed = _choose(request, store, studies)
         plan = plan_sweep(replace(request.sweep, specs=confirmed), store)
+        if not searching and not plan.pending(retry_failed=options.retry_failed):
+            say("nothing to do: every study has its trials")
+        elif confirmed:
+            if not searching:
+                ray_start = stack.enter_context(start_ray(options, len(confirmed)))
+                resources = _prepared(request, store, options, say)
+            store.add_request(_recorded(request, confirmed))
+            train(
+                plan, request.sweep, store, resources, lease, ray_start,
+                retry_failed=options.retry_failed, track=options.track,
+            )  # fmt: skip
+            plan = plan_sweep(replace(request.sweep, specs=confirmed), store)
     return studies, plan
 
 
@@ -102,11 +109,11 @@ def _choose(request: SearchRequest, store: ResultStore, studies: Sequence[Study]
         if request.choose in roles:
             best.append(roles[request.choose][1])
         if request.confirm_seeds:
-            study.choices = choices_of(roles, request.confirm_seeds)
+            study.choices = confirmed_configurations(roles, request.confirm_seeds)
             confirmed += [one for _, spec in roles.values() for one in confirming(spec, request.confirm_seeds)]
     _record(store, studies)
     if best:
-        text = best_yaml(best, request.sweep, request.confirm_seeds, request.data_flags)
+        text = best_yaml(best, request.sweep, request.confirm_seeds, store.root, request.data_flags)
         write_atomic(store.root / "best.yaml", text.encode())
     unique = {spec.trial_id: spec for spec in confirmed}
     order = {seed: place for place, seed in enumerate(request.confirm_seeds)}

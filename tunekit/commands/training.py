@@ -2,6 +2,7 @@
 
 import os
 from collections.abc import Sequence
+from typing import TYPE_CHECKING
 
 from tunekit.commands.checks import check_storage, resources_of
 from tunekit.commands.output import Say
@@ -16,6 +17,9 @@ from tunekit.planning.resources import Resources
 from tunekit.storage.lease import Lease, acquire
 from tunekit.store.requests import cells_of
 from tunekit.store.result_store import ResultStore
+
+if TYPE_CHECKING:
+    from tunekit.runner.session import RayStart
 
 
 def run_sweep(sweep: ResolvedSweep, plan: Plan, store: ResultStore, options: RunOptions, say: Say) -> Plan:
@@ -36,17 +40,30 @@ def run_sweep(sweep: ResolvedSweep, plan: Plan, store: ResultStore, options: Run
         return plan
     specs = [trial.spec for trial in pending]
     check_storage(store.root, specs, options.max_concurrent or machine.cores(), options.kept)
-    peak = prepare_data(sweep, pending, store, say)
-    resources = limit_by_memory(options, resources_of(options), peak, len(pending), say)
-    lease = acquire_lease(store, say)
-    try:
-        # Another driver may have finished trials since the plan was made.
-        plan = plan_sweep(sweep, store, write_cache=True, previous=plan)
-        store.add_request({**request_of(sweep), "cells": cells_of(sweep.specs)})
-        train(plan, sweep, store, resources, lease, retry_failed=options.retry_failed, track=options.track)
-    finally:
-        lease.release()
+    with start_ray(options, len(pending)) as ray_start:
+        peak = prepare_data(sweep, pending, store, say)
+        resources = limit_by_memory(options, resources_of(options), peak, len(pending), say)
+        lease = acquire_lease(store, say)
+        try:
+            # Another driver may have finished trials since the plan was made.
+            plan = plan_sweep(sweep, store, write_cache=True, previous=plan)
+            store.add_request({**request_of(sweep), "cells": cells_of(sweep.specs)})
+            train(
+                plan, sweep, store, resources, lease, ray_start,
+                retry_failed=options.retry_failed, track=options.track,
+            )  # fmt: skip
+        finally:
+            lease.release()
     return plan_sweep(sweep, store, previous=plan)
+
+
+def start_ray(options: RunOptions, num_trials: int) -> "RayStart":
+    """Return a context in which Ray starts, in the background, for a run of ``num_trials`` trials."""
+    from tunekit.runner.session import RayStart  # imports ray, which takes a second
+
+    at_a_time = min(machine.cores() // options.cpus_per_trial, options.max_concurrent or num_trials, num_trials)
+    in_own_processes = not machine.has_accelerator() and options.pack in (None, 1)
+    return RayStart(preload=in_own_processes and 2 * at_a_time > machine.cores())
 
 
 def request_of(sweep: ResolvedSweep) -> dict[str, object]:
@@ -82,6 +99,7 @@ def train(
     store: ResultStore,
     resources: Resources,
     lease: Lease,
+    ray_start: "RayStart",
     *,
     retry_failed: bool,
     track: Sequence[str] = (),
@@ -101,7 +119,7 @@ def train(
     from tunekit.runner.grid import run_grid  # imports ray, which takes seconds
 
     progress = Progress(plan, {trial.spec.trial_id: trial.spec for trial in pending})
-    run_grid(pending, sweep.models, store, resources, progress, lease, track)
+    run_grid(pending, sweep.models, store, resources, progress, lease, track, ray_start)
 
 
 def claim_folders(plan: Plan, store: ResultStore) -> None:

@@ -110,7 +110,7 @@ def name_of_config(path: Path) -> str:
 def name_of_specs(specs: Sequence[TrialSpec]) -> str:
     """Return a sweep's name made of the models, datasets and methods that it holds, as in minilm-demo-full-lora."""
     parts = [getattr(spec, axis) for axis in ("model", "dataset", "method") for spec in specs]
-    name = slug("-".join(dict.fromkeys(parts)))
+    name = "-".join(dict.fromkeys(parts))
     if len(name) <= LONGEST_NAME:
         return name
     digest = hashlib.sha256(name.encode()).hexdigest()[:8]

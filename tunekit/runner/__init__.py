@@ -28,15 +28,26 @@ from ray.tune.execution import class_cache  # noqa: E402
 from ray.tune.execution.tune_controller import TuneController  # noqa: E402
 from ray.tune.experiment import Trial  # noqa: E402
 
-# Tune would hand these to each trial by way of a log that everyone on the machine can read; no trial needs them.
-class_cache.ENV_VARS_TO_PROPAGATE.difference_update(
-    {"AWS_ACCESS_KEY_ID", "AWS_SECRET_ACCESS_KEY", "AWS_SECURITY_TOKEN", "AWS_SESSION_TOKEN"}
-)
+# Tune would hand secrets to each trial by way of a log that everyone on the machine can read; no trial needs them.
+_SECRETS = {"AWS_ACCESS_KEY_ID", "AWS_SECRET_ACCESS_KEY", "AWS_SECURITY_TOKEN", "AWS_SESSION_TOKEN"}
+_FOR_TRIALS = frozenset(class_cache.ENV_VARS_TO_PROPAGATE - _SECRETS)
+class_cache.DEFAULT_ENV_VARS = {}
+
+
+def pass_environment(*, inherited: bool) -> None:
+    """Have Tune name this process's settings to the processes of trials, unless they have ``inherited`` them.
+
+    Ray gives a process that it has started in advance only to an actor that names no environment variables.
+    """
+    class_cache.ENV_VARS_TO_PROPAGATE = set() if inherited else set(_FOR_TRIALS)
+
+
+pass_environment(inherited=False)
 
 
 def in_one_line(record: logging.LogRecord) -> bool:
     """Put an error's first line in the place of its traceback. Return True: as a logging filter this drops nothing."""
-    if record.exc_info and record.exc_info[1]:
+    if record.exc_info and isinstance(record.exc_info[1], Exception):
         record.msg, record.args = f"{record.getMessage().rstrip(': ')}: {first_line(record.exc_info[1])}", None
         record.exc_info = None
     return True
@@ -67,4 +78,4 @@ def _retry_unbegun_trial(controller: TuneController, trial: Trial, exception: Ex
     _trial_task_failure(controller, trial, exception)
 
 
-TuneController._trial_task_failure = _retry_unbegun_trial
+setattr(TuneController, "_trial_task_failure", _retry_unbegun_trial)  # noqa: B010  (types forbid the assignment)

@@ -1,100 +1,54 @@
-"""Run a list of planned trials on Ray Tune and record how each ended."""
+"""Run the planned trials of a grid on Ray Tune."""
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from pathlib import Path
 
 from ray import tune
 from ray.tune.experiment import Trial
 
-from tunekit.commands.console import Progress
 from tunekit.engine.job import Job
-from tunekit.engine.run import end
 from tunekit.models.loading import ModelRef
 from tunekit.planning.plan import PlannedTrial
 from tunekit.planning.resources import Resources, on_gpus, pack_of, room, share_of
-from tunekit.runner.callbacks import RetryCallback, TrackerCallback, reason, specs_of
+from tunekit.runner.callbacks import RecordCallback, RetryCallback, TrackerCallback, specs_of
 from tunekit.runner.launch import experiment_of, job_of, run_config, run_tuner
-from tunekit.runner.nodes import REFUSED, Guard
-from tunekit.runner.session import Session
+from tunekit.runner.nodes import Guard
+from tunekit.runner.progress import GridProgress
+from tunekit.runner.session import RayStart, Session
 from tunekit.runner.trainables import TrialTrainable
 from tunekit.runner.trial_queue import TrialQueue
-from tunekit.schema import Status
 from tunekit.storage.lease import Lease
-from tunekit.store.records import DamagedRecord
 from tunekit.store.result_store import ResultStore
 from tunekit.trackers.feed import Feeds
 
 
-def trial_id(trial: Trial) -> str:
-    """Our id of one of Tune's trials."""
-    return trial.config["trial"]["trial_id"]
-
-
+# Tune pickles these two functions with each trial, so they must hold no reference to anything large.
 def name_of(trial: Trial) -> str:
-    """What Tune calls a trial. Tune pickles this with each trial, so it must hold nothing."""
+    """Return what Tune calls a trial."""
     [spec] = specs_of(trial)
     return spec.name
 
 
 def folder_of(trial: Trial) -> str:
-    """Where Tune writes of a trial, in the experiment's folder."""
+    """Return the name of a trial's folder in Tune's own experiment folder."""
     [spec] = specs_of(trial)
     return spec.folder
 
 
-class RecordCallback(tune.Callback):
-    """Feeds the progress display, and writes the summary of a trial that Tune gave up."""
-
-    def __init__(self, jobs: dict[str, Job], progress: Progress) -> None:
-        self.jobs, self.progress = jobs, progress
-
-    def __getstate__(self) -> dict[str, object]:
-        """Nothing: Tuner pickles itself for a restore that we do not use, and a live display can't be pickled."""
-        return {}
-
-    def on_trial_start(self, iteration: int, trials: list[Trial], trial: Trial, **info: object) -> None:
-        """A trial began or began again."""
-        self.progress.started(trial_id(trial))
-
-    def on_trial_result(self, iteration: int, trials: list[Trial], trial: Trial, result: dict, **info: object) -> None:
-        """An epoch was recorded, or the trial ended."""
-        self.progress.epoch(trial_id(trial), result)
-
-    def on_trial_complete(self, iteration: int, trials: list[Trial], trial: Trial, **info: object) -> None:
-        """A trial ended; one that a scheduler ended gets its summary here, one that its node refused none."""
-        if REFUSED in trial.last_result:
-            return
-        job = self.jobs[trial_id(trial)]
-        self._settle(job, Status.STOPPED, "stopped by the scheduler")
-
-    def on_trial_error(self, iteration: int, trials: list[Trial], trial: Trial, **info: object) -> None:
-        """A trial failed for good."""
-        job = self.jobs[trial_id(trial)]
-        self._settle(job, Status.FAILED, reason(trial))
-
-    def _settle(self, job: Job, status: Status, error: str) -> None:
-        """Write the summary if the trial did not; a store that can't be written must not stop the other trials."""
-        try:
-            found = _summary_of(job) or end(job, status, error).status
-        except OSError as problem:
-            self.progress.note(f"{job.spec.label}: {error}; its summary can't be written ({problem})")
-            found = status
-        self.progress.ended(job.spec.trial_id, found)
-
-
 def run_grid(
     trials: Sequence[PlannedTrial],
-    models: dict[str, ModelRef],
+    models: Mapping[str, ModelRef],
     store: ResultStore,
     resources: Resources,
-    progress: Progress,
+    progress: GridProgress,
     lease: Lease,
     track: Sequence[str] = (),
+    ray_start: RayStart | None = None,
 ) -> None:
-    """Train ``trials`` in order, as many at a time as resources allow.
+    """Train ``trials`` in order, as many at a time as resources allow, and record in the store how each ended.
 
-    ``models`` are by spec name, ``track`` names trackers. The caller holds the lease. What ended is in the store,
-    whatever happens here. Raises Stopped where a signal ended it, UserError where nodes can't train for this driver.
+    ``models`` are by spec name, and ``track`` names trackers. The caller holds the lease, and may have begun to start
+    Ray. Raises Stopped if a signal ended the run, and UserError if the nodes can't train for this driver.
     """
 
     def make(session: Session, guard: Guard) -> tune.Tuner:
@@ -115,11 +69,11 @@ def run_grid(
         return tuner(jobs, experiment, share, pack, resources.max_concurrent, guard, callbacks)
 
     with Feeds(track, store, progress.note) as feeds:
-        run_tuner(make, resources, progress, lease)
+        run_tuner(make, resources, progress, lease, ray_start)
 
 
 def tuner(
-    jobs: dict[str, Job],
+    jobs: Mapping[str, Job],
     experiment: Path,
     share: dict[str, float],
     pack: int,
@@ -127,7 +81,11 @@ def tuner(
     guard: Guard,
     callbacks: Sequence[tune.Callback],
 ) -> tune.Tuner:
-    """A Tuner over ``jobs`` in order, in packs of up to ``pack``, with re-used actors, in its own experiment folder."""
+    """Return a Tuner over ``jobs``, which are by trial id.
+
+    Each trial asks Ray for ``share`` of a node's resources. Up to ``pack`` trials train as one pack. Actors are used
+    again for later trials. ``experiment`` is the folder of Tune's own records.
+    """
     configs = [{"trial": {"trial_id": trial_id, **job.spec.to_dict()}} for trial_id, job in jobs.items()]
     trainable = tune.with_parameters(TrialTrainable, jobs=jobs, capacity=pack, driver=guard.driver)
     return tune.Tuner(
@@ -140,12 +98,3 @@ def tuner(
         ),
         run_config=run_config(experiment, guard, callbacks),
     )
-
-
-def _summary_of(job: Job) -> Status | None:
-    store = ResultStore(job.sweep)
-    try:
-        summary = store.read(store.folder(job.spec)).summary
-    except DamagedRecord:
-        return None
-    return summary.status if summary else None

@@ -1,8 +1,7 @@
-"""A Tuner run from start to end: Ray joined, signals heeded, the first thing that every run of ours sets."""
+"""What a grid and a search have in common: the jobs, the settings of Ray Tune, and a run of it from start to end."""
 
-import signal
 from collections.abc import Callable, Mapping, Sequence
-from contextlib import AbstractContextManager
+from contextlib import ExitStack
 from datetime import UTC, datetime
 from pathlib import Path
 
@@ -12,38 +11,41 @@ from tunekit.engine.job import Job
 from tunekit.models.loading import ModelRef
 from tunekit.planning import plugins
 from tunekit.planning.resources import Resources, check_room
-from tunekit.runner import session as ray_session
 from tunekit.runner.callbacks import MAX_FAILURES
 from tunekit.runner.nodes import Guard, checked_nodes
+from tunekit.runner.progress import Progress
+from tunekit.runner.session import RayStart, Session, wait_for_nodes
 from tunekit.runner.trainers import end_hosts
 from tunekit.schema import Fingerprint, TrialSpec
-from tunekit.signals import Signals, Stopped
+from tunekit.signals import Signals
 from tunekit.storage.lease import Lease
 from tunekit.storage.object_path import ObjectPath
 from tunekit.storage.paths import local_folder
 from tunekit.store.result_store import ResultStore
 
-Make = Callable[[ray_session.Session, Guard], tune.Tuner]
+MakeTuner = Callable[[Session, Guard], tune.Tuner]
 
 
-def run_tuner(make: Make, resources: Resources, display: AbstractContextManager, lease: Lease) -> None:
-    """Run the Tuner that ``make`` makes once Ray is there.
+def run_tuner(
+    make: MakeTuner, resources: Resources, progress: Progress, lease: Lease, ray_start: RayStart | None = None
+) -> None:
+    """Run the Tuner that ``make`` returns for a session of Ray.
 
-    Raises Stopped where a signal ended it, UserError where nodes can't train for this driver.
+    ``ray_start`` is Ray as the caller has begun to start it, and ends it; without it, Ray is started and ended here.
+    Raises Stopped if a signal ended the run, and UserError if the nodes can't train for this driver.
     """
-    try:
-        session = ray_session.connect()
-    except SystemExit as error:  # Ray's own answer to SIGTERM while it starts
-        raise Stopped(signal.SIGTERM) from error
-    with Signals(lease.release), display:
+    with ExitStack() as stack:
+        stack.enter_context(Signals(lease.release))
+        starting = ray_start or stack.enter_context(RayStart())
+        stack.enter_context(progress)
+        progress.wait("starting Ray")
+        session = wait_for_nodes(starting.wait())
+        check_room(session.nodes, resources)
         try:
-            session = ray_session.wait_for_nodes(session)
-            check_room(session.nodes, resources)
             with checked_nodes(session, lease) as guard:
                 make(session, guard).fit()
         finally:
             end_hosts(lease.sweep, lease.start)
-            ray_session.disconnect(session)
 
 
 def job_of(
@@ -56,7 +58,7 @@ def job_of(
     *,
     gpu: bool,
 ) -> Job:
-    """The spec as its process gets it."""
+    """Return what a process needs to train ``spec``; ``models`` are by the model's name in specs."""
     return Job(
         spec=spec,
         fingerprint=fingerprint,
@@ -71,23 +73,25 @@ def job_of(
 
 
 def experiment_of(store: ResultStore, lease: Lease) -> Path:
-    """Ray Tune's own folder of a run that starts now; on this machine where the store is on an object store.
+    """Return the folder of Ray Tune's own records for a run that starts now.
 
-    Tune would PUT all of it again every five minutes, and nothing of ours is read from it.
+    It lies on this machine if the store is on an object store: Tune would upload all of it every five minutes, and
+    we read nothing from it.
     """
     started = datetime.now(UTC).strftime("%Y-%m-%dT%H-%M-%SZ")
     root = store.root.resolve()
     return (local_folder(root) if isinstance(root, ObjectPath) else root) / "ray" / f"{started}-{lease.start}"
 
 
-def run_config(experiment: Path, guard: Guard, callbacks: Sequence[tune.Callback]) -> tune.RunConfig:
-    """Where Tune writes and how often it retries."""
+def run_config(experiment: Path, stopper: tune.Stopper, callbacks: Sequence[tune.Callback]) -> tune.RunConfig:
+    """Return Tune's settings: where it writes, how often it retries, and that it prints nothing."""
     return tune.RunConfig(
         name=experiment.name,
         storage_path=str(experiment.parent),
         failure_config=tune.FailureConfig(max_failures=MAX_FAILURES),
+        # A class trainable without checkpoints of Tune's own must not be asked for one at its end.
         checkpoint_config=tune.CheckpointConfig(checkpoint_at_end=False),
         callbacks=list(callbacks),
-        stop=guard,
+        stop=stopper,
         verbose=0,
     )

@@ -1,9 +1,11 @@
-"""What Ray's metrics agents tell Prometheus of a sweep. Labels are few, whatever runs: never a trial's id or seed.
+"""The metrics of a sweep that Ray's agents export to Prometheus.
 
-Ray exports each under its own prefix, ``ray_tunekit_epoch``, and counters with ``_total`` behind.
+Ray exports each under its own prefix, as ``ray_tunekit_epoch``, and counters with ``_total`` behind. Labels never hold
+a trial id or a seed, so that there are few time series however many trials run.
 """
 
 import math
+from collections.abc import Mapping
 from functools import cache
 
 from ray.util.metrics import Counter, Gauge
@@ -19,12 +21,12 @@ GAUGES = {
     "tunekit_tokens_per_second": "Tokens a second that its last epoch trained",
     "tunekit_pack_size": "Trials that train as one pack with it",
 }
-"""Gauges by name, with labels model, dataset, method and slot."""
+"""The help text of each gauge, by name. The labels are model, dataset, method and slot."""
 COUNTERS = {
     "tunekit_trials_done": "Trials that completed or were stopped by the scheduler since the driver started",
     "tunekit_trials_failed": "Trials that failed, diverged or ran out of memory since the driver started",
 }
-"""Counters by name, with labels model, dataset and method."""
+"""The help text of each counter, by name. The labels are model, dataset and method."""
 
 
 @cache
@@ -42,7 +44,7 @@ def _cell(spec: TrialSpec) -> dict[str, str]:
 
 
 def count_ended(spec: TrialSpec, status: Status) -> None:
-    """Count a trial that ended."""
+    """Count a trial that has ended."""
     done = status in (Status.COMPLETED, Status.STOPPED)
     _counter("tunekit_trials_done" if done else "tunekit_trials_failed").inc(tags=_cell(spec))
 
@@ -54,23 +56,26 @@ class Meter:
         self.slot = str(slot)
         self._labels: dict[str, str] = {}
 
-    def show(self, spec: TrialSpec, view: TrialReport) -> None:
-        """Set the gauges to the last epoch of ``view``; those of another cell, which the slot has left, to NaN."""
+    def show(self, spec: TrialSpec, report: TrialReport) -> None:
+        """Set the gauges to the last epoch of ``report``. Gauges of another cell, which the slot has left, become NaN.
+
+        ``report`` must have an epoch.
+        """
         labels = {**_cell(spec), "slot": self.slot}
         if self._labels and self._labels != labels:
             self._set(dict.fromkeys(GAUGES, math.nan))
         self._labels = labels
-        last = view.records[-1]
+        last = report.records[-1]
         self._set(
             {
                 "tunekit_epoch": last.epoch,
                 "tunekit_train_loss": last.train_loss,
                 "tunekit_macro_f1": getattr(last, shown_metric(spec.score_test)),
                 "tunekit_tokens_per_second": last.train_tokens_per_second,
-                "tunekit_pack_size": view.pack_size,
+                "tunekit_pack_size": report.pack_size,
             }
         )
 
-    def _set(self, values: dict[str, float | None]) -> None:
+    def _set(self, values: Mapping[str, float | None]) -> None:
         for name, value in values.items():
             _gauge(name).set(math.nan if value is None else value, tags=self._labels)

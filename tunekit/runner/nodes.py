@@ -1,7 +1,8 @@
-"""A cluster's nodes against the driver: the same storage, source and versions, or the run is refused in one line.
+"""Check that a cluster's nodes match the driver: they see the same storage and have the same source and versions.
 
-Nodes that are there at the start are asked then; one that joins later refuses in its first trial, which ends the run:
-each trial that such a node took would fail, and it would take them faster than any other.
+Nodes that are there at the start are asked before the run, which is refused in one line if a node does not match. A
+node that joins later refuses its first trial, and that ends the run: every trial would fail on such a node, so it
+would take trials faster than any other.
 """
 
 import secrets
@@ -20,56 +21,59 @@ from ray.util.scheduling_strategies import NodeAffinitySchedulingStrategy
 from tunekit.errors import UserError
 from tunekit.planning.provenance import differing, source_hash, versions
 from tunekit.planning.resources import Node
-from tunekit.runner import session
+from tunekit.runner.session import Session
 from tunekit.storage.files import write_atomic
 from tunekit.storage.lease import Lease
 from tunekit.storage.object_path import ObjectPath
 from tunekit.storage.paths import Place
 
 ANSWER_SECONDS = 180
-"""A node that has not answered by then is refused; a new one may have to unpack the working directory first."""
+"""A node that has not answered by then is refused. A new node may first have to unpack the working directory."""
 REFUSED = "refused"
-"""Key of the result of a trial that its node refused: the line that says why."""
+"""The key, in the result of a trial that its node refused, of the line that says why."""
 
 
 @dataclass(frozen=True)
 class Driver:
-    """What a node has to have in common with the driver."""
+    """What a node must have in common with the driver."""
 
     storage: Place
     probe: Place
-    """A file or object that the driver wrote to the storage, and what it holds:"""
+    """A file or object that the driver wrote to the storage."""
     token: str
+    """The content of the probe."""
     source_hash: str
     versions: tuple[tuple[str, str | None], ...]
+    """The names of packages, and their versions; None for a package that is missing."""
 
 
 class Guard(tune.Stopper):
     """Ends a run at the first trial that its node refused."""
 
     def __init__(self, driver: Driver | None) -> None:
-        """``driver`` is None where there is no other node than the driver's own."""
+        """``driver`` is None if the driver's own node is the only one."""
         self.driver = driver
         self.line: str | None = None
+        """Why a node refused; None as long as none has."""
 
     def __call__(self, trial_id: str, result: dict[str, Any]) -> bool:
-        """Whether the trial ends here."""
+        """Return whether the trial ends with this result."""
         self.line = self.line or result.get(REFUSED)
         return REFUSED in result
 
     def stop_all(self) -> bool:
-        """Whether all do."""
+        """Return whether all trials end."""
         return self.line is not None
 
     def check(self) -> None:
-        """Raise UserError where a node refused."""
+        """Raise UserError if a node refused."""
         if self.line:
             raise UserError(self.line)
 
 
 @contextmanager
-def checked_nodes(joined: session.Session, lease: Lease) -> Iterator[Guard]:
-    """A guard for a run on ``joined``, its nodes asked. Raises UserError where one differs or can't see the storage."""
+def checked_nodes(joined: Session, lease: Lease) -> Iterator[Guard]:
+    """Ask the nodes of ``joined``, and yield a guard for a run on them. Raises UserError if a node does not match."""
     if joined.ours:
         yield Guard(None)
         return
@@ -81,10 +85,10 @@ def checked_nodes(joined: session.Session, lease: Lease) -> Iterator[Guard]:
 
 
 @contextmanager
-def asked(joined: session.Session, storage: Place, probe: Place) -> Iterator[Driver]:
-    """Write ``probe`` to ``storage`` and ask the nodes, where there are several.
+def asked(joined: Session, storage: Place, probe: Place) -> Iterator[Driver]:
+    """Write ``probe`` to ``storage``, ask the nodes if there are several, and yield what they must match.
 
-    Raises UserError with the line of the first that refuses, OSError where ``probe`` can't be written.
+    Raises UserError with the line of the first node that refuses, and OSError if ``probe`` can't be written.
     """
     driver = Driver(storage, probe, secrets.token_hex(8), source_hash(), tuple(versions().items()))
     write_atomic(probe, driver.token.encode())
@@ -97,20 +101,25 @@ def asked(joined: session.Session, storage: Place, probe: Place) -> Iterator[Dri
 
 
 def refused(line: str) -> dict[str, Any]:
-    """The one result of a trial that its node refused."""
+    """Return the only result of a trial that its node refused."""
     return {REFUSED: line, "done": True}
 
 
 @cache
 def refusal(driver: Driver | None) -> str | None:
-    """Why this process must not train for ``driver``, naming its node; None where it may. Asked once a process."""
+    """Return why this process must not train for ``driver``, with the node's name; None if it may train.
+
+    The answer is found once a process.
+    """
     if driver is None:
         return None
     line = _difference(driver)
-    return line and f"node {socket.gethostname()} ({ray.util.get_node_ip_address()}): {line}"
+    node_ip_address: Any = ray.util.get_node_ip_address  # has no types
+    return line and f"node {socket.gethostname()} ({node_ip_address()}): {line}"
 
 
 def _difference(driver: Driver) -> str | None:
+    """Return what is different here; None if nothing is."""
     try:
         seen = driver.probe.read_text(encoding="utf-8")
     except OSError as error:
@@ -135,12 +144,12 @@ def _difference(driver: Driver) -> str | None:
 
 
 def _answer(driver: Driver) -> str | None:
-    """``refusal``, as Ray takes it: a plain function."""
+    """Return ``refusal(driver)``: Ray takes plain functions only, not cached ones."""
     return refusal(driver)
 
 
 def _ask(nodes: Sequence[Node], driver: Driver) -> None:
-    """Ask every node that trains. Raises UserError with the line of the first that refuses."""
+    """Ask every node that can train. Raises UserError with the line of the first node that refuses."""
     answers = {
         ray.remote(_answer).options(
             num_cpus=0, max_retries=0, scheduling_strategy=NodeAffinitySchedulingStrategy(node.node_id, soft=False)

@@ -1,53 +1,56 @@
-"""Run the studies of a search on Ray Tune: a thin Searcher over ask and tell; what ended is read from the store."""
+"""Run the studies of a search on Ray Tune: a searcher that asks the studies, and tells them what the store holds."""
 
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field, replace
 from typing import Any
 
 from ray import tune
+from ray.tune.experiment import Trial
 from ray.tune.search import Searcher
 
-from tunekit.commands.console import SearchProgress
 from tunekit.engine.job import Job
-from tunekit.engine.run import end
+from tunekit.engine.run import end_trial
 from tunekit.errors import UserError, first_line
 from tunekit.models.loading import ModelRef
 from tunekit.planning.resources import Resources, on_gpus, pack_of, room, share_of
 from tunekit.runner.callbacks import MAX_FAILURES, RetryCallback, TrackerCallback
 from tunekit.runner.launch import experiment_of, job_of, run_config, run_tuner
 from tunekit.runner.nodes import REFUSED, Guard
+from tunekit.runner.progress import SearchProgress
 from tunekit.runner.schedulers import PerStudyASHA
-from tunekit.runner.session import Session
+from tunekit.runner.session import RayStart, Session
 from tunekit.runner.trainables import SearchTrainable
 from tunekit.schema import Status, TrialSpec, slug
 from tunekit.search.outcome import ConfigurationOutcome, outcome_of
 from tunekit.search.space import shown_params
-from tunekit.search.study import STORAGE_ERRORS, Asked, Study
+from tunekit.search.study import STORAGE_ERRORS, Study, Suggestion
 from tunekit.storage.lease import Lease, Superseded
 from tunekit.store.records import StoredTrial
 from tunekit.store.result_store import ResultStore
 from tunekit.trackers.feed import Feeds
 from tunekit.worker.report import OBJECTIVE
 
-BREAKING = (UserError, OSError, Superseded, *STORAGE_ERRORS)
-"""Errors after which no more is suggested: raised inside Tune they would only be logged."""
+ENDING_ERRORS = (UserError, OSError, Superseded, *STORAGE_ERRORS)
+"""Errors that end a search. Raised inside Tune they would only be logged, so they are kept and raised afterwards."""
 
 
 @dataclass
-class Live:
+class Training:
     """A configuration that trains."""
 
     study: Study
-    asked: Asked
+    asked: Suggestion
     curve: list[float] = field(default_factory=list)
-    twins: list[Asked] = field(default_factory=list)
-    """Later suggestions of the same, which end with it."""
+    """The objective after each epoch so far."""
+    repeats: list[Suggestion] = field(default_factory=list)
+    """Later suggestions of the same configuration, which get the same outcome."""
 
 
 class StudySearcher(Searcher):
-    """Suggests for the study with the fewest trials, answers repeats from the store, tells each study how trials ended.
+    """Asks the study with the fewest trials for the next configuration, and tells each study how its trials ended.
 
-    ``bases`` are jobs by study, whose spec gives way; ``record`` is called when a trial has been told.
+    A configuration whose outcome the store holds is not trained again. ``bases`` has a job for each study, whose spec
+    is replaced by those of a configuration. ``record`` is called each time that a study has been told an outcome.
     """
 
     def __init__(
@@ -61,79 +64,85 @@ class StudySearcher(Searcher):
         super().__init__()
         self.studies, self.bases, self.scheduler = studies, bases, scheduler
         self.progress, self.record = progress, record
-        self.live: dict[str, Live] = {}
+        self.training: dict[str, Training] = {}
+        """The configurations that train, by Tune's trial id."""
         self.broken: Exception | None = None
+        """The error that ended the search."""
 
     def __getstate__(self) -> dict[str, object]:
-        """Nothing: Tune pickles itself for a restore that we do not use; the studies are the state."""
+        """Return nothing: Tune pickles the searcher for a restore that we do not use. The studies hold the state."""
         return {}
 
     def save(self, checkpoint_path: str) -> None:
-        """Nothing, as above."""
+        """Save nothing."""
 
     def restore(self, checkpoint_path: str) -> None:
-        """Nothing, as above."""
+        """Restore nothing."""
 
-    def suggest(self, trial_id: str) -> dict[str, Any] | str:
-        """The next configuration that has to be trained, or FINISHED."""
+    def suggest(self, trial_id: str) -> Any:
+        """Return the next configuration that has to be trained, or FINISHED."""
         try:
             return self._suggest(trial_id)
-        except BREAKING as error:
+        except ENDING_ERRORS as error:
             self.broken = error
             return Searcher.FINISHED
 
     def on_trial_result(self, trial_id: str, result: dict[str, Any]) -> None:
-        """Hand on an epoch; one that a retry reports again takes the place of the former."""
-        live = self.live[trial_id]
+        """Report an epoch to its study. An epoch that a retry reports again replaces the former one."""
+        training = self.training[trial_id]
         if OBJECTIVE not in result or self.broken:
             return
-        live.curve[result["epoch"] - 1 :] = [result[OBJECTIVE]]
-        self.progress.epoch(live.study.plan.key, live.asked.number, result)
+        training.curve[result["epoch"] - 1 :] = [result[OBJECTIVE]]
+        self.progress.epoch(training.study.plan.key, training.asked.number, result)
         try:
-            live.study.report(live.asked, live.curve)
-        except BREAKING as error:
+            training.study.report(training.asked, training.curve)
+        except ENDING_ERRORS as error:
             self.broken = error
 
     def on_trial_complete(self, trial_id: str, result: dict[str, Any] | None = None, error: bool = False) -> None:
-        """Settle what the trial left and tell the study; also for repeats that waited for it."""
-        live = self.live.pop(trial_id)
+        """Write the summaries that are missing, and tell the study the outcome, also of repeated suggestions."""
+        training = self.training.pop(trial_id)
         if result and REFUSED in result:
-            return  # the run ends, and the next one takes the trial up
+            return  # the run ends, and the next run trains this configuration
         reason = (
             f"it broke off {MAX_FAILURES + 1} times in a row without a new epoch"
             if error
             else "stopped by the scheduler"
         )
         try:
-            for spec in live.asked.specs:
-                stored = self._stored(live.study, spec)
+            for spec in training.asked.specs:
+                stored = self._stored(training.study, spec)
                 if stored is None or stored.summary is None:
-                    end(self._job(live.study, spec), Status.FAILED if error else Status.STOPPED, reason)
-            for number, asked in enumerate([live.asked, *live.twins]):
-                self._tell(live.study, asked, self._outcome(live.study, asked), trained=number == 0)
-        except BREAKING as problem:
+                    end_trial(self._job(training.study, spec), Status.FAILED if error else Status.STOPPED, reason)
+            for number, asked in enumerate([training.asked, *training.repeats]):
+                outcome = self._outcome(training.study, asked)
+                if outcome is None:
+                    raise OSError(f"a summary of {asked.specs[0].label} is missing, which has just been written")
+                self._tell(training.study, asked, outcome, trained=number == 0)
+        except ENDING_ERRORS as problem:
             self.broken = problem
 
-    def _suggest(self, trial_id: str) -> dict[str, Any] | str:
+    def _suggest(self, trial_id: str) -> Any:
         while self.broken is None:
-            wanting = [study for study in self.studies if study.wants]
+            wanting = [study for study in self.studies if study.has_trials_left]
             if not wanting:
                 break
-            study = min(wanting, key=lambda one: one.num_asked)
+            study = min(wanting, key=lambda one: one.num_suggested)
             asked = study.ask()
             params = shown_params(asked.trial.params)
             self.progress.started(study.plan.key, asked.number, params)
-            twin = next((live for live in self.live.values() if live.asked.specs == asked.specs), None)
-            if twin:
-                twin.twins.append(asked)
+            same = next((one for one in self.training.values() if one.asked.specs == asked.specs), None)
+            if same:
+                same.repeats.append(asked)
                 continue
             outcome = self._outcome(study, asked)
             if outcome:
                 repeated = self._tell(study, asked, outcome, trained=False)
-                if self.scheduler and not repeated:  # a former driver trained it and did not come to tell
+                # An earlier driver trained this configuration, but was killed before it told the study.
+                if self.scheduler and not repeated:
                     self.scheduler.remember(study.plan.key, asked.number, dict(enumerate(outcome.curve, 1)))
                 continue
-            self.live[trial_id] = Live(study, asked)
+            self.training[trial_id] = Training(study, asked)
             specs = [spec.to_dict() for spec in asked.specs]
             return {"trial": {"study": study.plan.key, "number": asked.number, "params": params, "specs": specs}}
         return Searcher.FINISHED
@@ -142,15 +151,16 @@ class StudySearcher(Searcher):
         return replace(self.bases[study.plan.key], spec=spec)
 
     def _stored(self, study: Study, spec: TrialSpec) -> StoredTrial | None:
-        """What the store holds of ``spec`` by the code and data at hand."""
+        """Return what the store holds of ``spec`` under the present code and data; None if it holds nothing."""
         store = ResultStore(self.bases[study.plan.key].sweep)
         folder = store.claim_folder(spec, study.plan.fingerprint)
         return store.read(folder) if (folder / "spec.json").exists() else None
 
-    def _outcome(self, study: Study, asked: Asked) -> ConfigurationOutcome | None:
+    def _outcome(self, study: Study, asked: Suggestion) -> ConfigurationOutcome | None:
         return outcome_of([self._stored(study, spec) for spec in asked.specs], study.plan.objectives)
 
-    def _tell(self, study: Study, asked: Asked, outcome: ConfigurationOutcome, *, trained: bool) -> bool:
+    def _tell(self, study: Study, asked: Suggestion, outcome: ConfigurationOutcome, *, trained: bool) -> bool:
+        """Tell the study an outcome. Return whether the study has had this configuration before."""
         repeated = study.tell(asked, outcome)
         self.record()
         self.progress.ended(study.plan.key, asked.number, outcome, trained=trained)
@@ -166,11 +176,14 @@ def run_search(
     lease: Lease,
     record: Callable[[], None],
     track: Sequence[str] = (),
+    ray_start: RayStart | None = None,
 ) -> None:
-    """Run ``studies`` until each has its trials; ``track`` names trackers. The caller holds the lease.
+    """Run ``studies`` until each has its number of trials.
 
-    Raises Stopped where a signal ended it, and what broke it off: UserError (also where nodes can't train for this
-    driver), Superseded, or OSError, also where the studies' storage failed.
+    ``record`` is called each time that a study has been told an outcome, and ``track`` names trackers. The caller
+    holds the lease, and may have begun to start Ray. Raises Stopped if a signal ended the search, UserError if it is
+    wrong or the nodes can't train for this driver, Superseded if another driver has taken over, and OSError if the
+    store or the studies' storage failed.
     """
     searchers: list[StudySearcher] = []
 
@@ -208,7 +221,7 @@ def run_search(
         )
 
     with Feeds(track, store, progress.note) as feeds:
-        run_tuner(make, resources, progress, lease)
+        run_tuner(make, resources, progress, lease, ray_start)
     broken = searchers[0].broken if searchers else None
     if isinstance(broken, STORAGE_ERRORS):
         raise OSError(f"the studies' storage failed: {first_line(broken)}") from broken
@@ -216,6 +229,6 @@ def run_search(
         raise broken
 
 
-def _name(trial: tune.experiment.Trial) -> str:
+def _name(trial: Trial) -> str:
     values = trial.config["trial"]
     return f"{slug(values['study'])}-{values['number']}"

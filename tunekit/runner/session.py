@@ -1,25 +1,40 @@
-"""Start or join Ray, with the settings that a sweep needs; and stop it."""
+"""Start Ray on this machine or join a cluster, with the settings that a sweep needs; and stop it."""
 
+import logging
 import os
 import secrets
 import socket
 import sys
+import threading
 import time
 import urllib.error
 import urllib.request
 from dataclasses import dataclass, replace
 from pathlib import Path
+from types import TracebackType
 from typing import Any
 
 import ray
 
 from tunekit.errors import UserError, first_line
 from tunekit.planning.resources import Node
+from tunekit.runner import pass_environment
 
 OBJECT_STORE_BYTES = 256 * 2**20
+"""Trials exchange no large objects, so Ray's object store is small."""
 ASK_SECONDS = 3
+"""How long an address has to answer before it counts as unreachable."""
 NODE_SECONDS = 1800
-"""A cluster may have to rent its first worker."""
+"""How long a cluster may take until a node can train: it may have to rent its first worker."""
+PRELOADING = {
+    "preload_python_modules": ["tunekit.runner.trainables", "tunekit.worker.attempt"],
+    "idle_worker_killing_time_threshold_ms": 3_600_000,
+}
+"""Settings of a Ray whose processes import in advance what trains trials.
+
+Tune reserves cores for trials before it starts their actors. Ray ends idle processes for which no core is free, after a
+second by default, and so would end the very processes that these actors are to be given.
+"""
 
 
 @dataclass(frozen=True)
@@ -29,53 +44,106 @@ class Session:
     dashboard: str | None
     """Address of the dashboard, None where it does not run."""
     nodes: tuple[Node, ...]
-    """Those that are alive."""
+    """The nodes that are alive."""
     ours: bool
-    """Whether we started this Ray and so stop it."""
+    """Whether this process started Ray, and so stops it."""
 
     @property
     def num_cpus(self) -> float:
-        """Cores of all nodes."""
+        """The number of cores of all nodes."""
         return sum(node.cpus for node in self.nodes)
 
     @property
     def num_gpus(self) -> float:
-        """GPUs of all nodes."""
+        """The number of GPUs of all nodes."""
         return sum(node.gpus for node in self.nodes)
 
 
-def connect() -> Session:
-    """Join the cluster of ``RAY_ADDRESS`` or one this process is connected to, else start Ray on this machine.
+class RayStart:
+    """Starts or joins Ray in a thread of its own, so that the caller can prepare a run meanwhile.
+
+    Enter it to begin. ``wait`` returns the session. Leaving it stops a Ray that was started here.
+    """
+
+    def __init__(self, *, preload: bool = False) -> None:
+        """With ``preload``, the processes that Ray starts in advance, one a core, import at once what trains trials.
+
+        Set it only if trials will train in most of these processes: each of them takes the memory of the libraries.
+        """
+        self._preload = preload
+        self._session: Session | None = None
+        self._error: BaseException | None = None
+        self._ready, self._over = threading.Event(), threading.Event()
+        # A daemon: an interrupted process must not wait until Ray has started. Ray's processes end with this one.
+        self._thread = threading.Thread(target=self._hold_session, name="ray-start", daemon=True)
+
+    def __enter__(self) -> "RayStart":
+        self._thread.start()
+        return self
+
+    def __exit__(self, kind: type | None, error: BaseException | None, trace: TracebackType | None) -> None:
+        self._over.set()
+        if self._ready.is_set() or not isinstance(error, KeyboardInterrupt):
+            self._thread.join()
+
+    def wait(self) -> Session:
+        """Return the session once Ray has started. Raises UserError if there is no Ray to join, or none starts."""
+        self._ready.wait()
+        if self._session is None:
+            raise self._error or UserError("Ray has not started")
+        return self._session
+
+    def _hold_session(self) -> None:
+        """Start Ray, and stop it in the same thread.
+
+        Linux kills the processes that Ray has started when the *thread* ends that started them (PR_SET_PDEATHSIG), so
+        this thread lasts as long as the session.
+        """
+        try:
+            self._session = connect(preload=self._preload)
+        except BaseException as error:
+            self._error = error  # ``wait`` raises it
+            return
+        finally:
+            self._ready.set()
+        self._over.wait()
+        disconnect(self._session)
+
+
+def connect(*, preload: bool = False) -> Session:
+    """Join the cluster of ``RAY_ADDRESS`` or the Ray that this process is connected to, else start Ray here.
 
     A Ray started here asks for a token (unless RAY_AUTH_MODE says otherwise) and shows its dashboard on loopback only;
-    trials exchange no large objects, so its store is small. A cluster that asks for no token gets one line of warning.
-    Raises UserError where there is no Ray to join, or none starts.
+    for ``preload`` see ``RayStart``. A cluster that asks for no token gets one line of warning. Raises UserError if
+    there is no Ray to join, or none starts.
     """
-    ours = False
+    ours = not (ray.is_initialized() or os.environ.get("RAY_ADDRESS"))
+    pass_environment(inherited=ours)
     if ray.is_initialized():
         url = None
     elif address := os.environ.get("RAY_ADDRESS"):
         url = _join(address)
-        if answers_without_token(url and f"http://{url}"):
+        if url and answers_without_token(f"http://{url}"):
             sys.stderr.write(f"warning: {open_line(url)}\n")
     else:
-        ours = True
         keep_token_private()
         url = _init(
             "Ray does not start on this machine; it has 30 s, which a busy one may exceed: try again",
             address="local",
             dashboard_host="127.0.0.1",
             object_store_memory=OBJECT_STORE_BYTES,
+            _system_config=PRELOADING if preload else None,
         )
     return Session(f"http://{url}" if url else None, _nodes(), ours)
 
 
 def wait_for_nodes(session: Session) -> Session:
-    """``session`` once a node can train. Raises UserError where none comes.
+    """Wait until a node can train, and return the session with the nodes of then. Raises UserError if none comes.
 
-    Whether trials run on GPUs is decided by the nodes that are there then.
+    The nodes of then decide whether trials run on GPUs.
     """
     deadline = time.monotonic() + NODE_SECONDS
+    session = replace(session, nodes=_nodes())
     if not any(node.trains for node in session.nodes):
         sys.stderr.write("waiting for a node with cores or GPUs\n")
     while not any(node.trains for node in session.nodes):
@@ -87,7 +155,8 @@ def wait_for_nodes(session: Session) -> Session:
 
 
 def _nodes() -> tuple[Node, ...]:
-    """Those that are alive."""
+    """Return the nodes that are alive."""
+    nodes: Any = ray.nodes  # has no types
     return tuple(
         Node(
             one["NodeID"],
@@ -95,30 +164,35 @@ def _nodes() -> tuple[Node, ...]:
             one["Resources"].get("CPU", 0.0),
             one["Resources"].get("GPU", 0.0),
         )
-        for one in ray.nodes()
+        for one in nodes()
         if one["Alive"]
     )
 
 
 def _join(address: str) -> str | None:
-    """Join the Ray at ``address``, which is asked first: Ray itself would try a dead one for many minutes."""
-    otherwise = f"can't join the Ray at RAY_ADDRESS={address}; start the cluster, or unset RAY_ADDRESS"
+    """Join the Ray at ``address`` and return its dashboard's address. Raises UserError.
+
+    The address is tried by a plain connection first: Ray itself would try a dead one for many minutes.
+    """
+    problem = f"can't join the Ray at RAY_ADDRESS={address}; start the cluster, or unset RAY_ADDRESS"
     host, _, port = address.removeprefix("ray://").rpartition(":")
     if host and port.isdigit():
         try:
             socket.create_connection((host.strip("[]"), int(port)), ASK_SECONDS).close()
         except OSError as error:
-            raise UserError(f"{otherwise} ({error})") from error
-    return _init(otherwise)
+            raise UserError(f"{problem} ({error})") from error
+    return _init(problem)
 
 
-def _init(otherwise: str, **settings: Any) -> str | None:
-    """``ray.init``; address of its dashboard. Raises UserError: ``otherwise``, and Ray's first line on why."""
+def _init(problem: str, **settings: Any) -> str | None:
+    """Call ``ray.init`` and return its dashboard's address. Raises UserError: ``problem``, and Ray's reason."""
     try:
-        return ray.init(log_to_driver=False, logging_level="ERROR", **settings).dashboard_url
+        context: Any = ray.init(log_to_driver=False, logging_level=logging.ERROR, **settings)
+        url: str | None = context.dashboard_url
+        return url
     except Exception as error:  # Ray raises it bare where a process of its own does not come up
         ray.shutdown()
-        raise UserError(f"{otherwise} ({first_line(error)})") from error
+        raise UserError(f"{problem} ({first_line(error)})") from error
 
 
 def disconnect(session: Session) -> None:
@@ -128,9 +202,9 @@ def disconnect(session: Session) -> None:
 
 
 def keep_token_private() -> None:
-    """Make the file of Ray's token readable by its owner alone: Ray itself would leave it readable by all.
+    """Write the file of Ray's token, readable by its owner alone; Ray itself would leave it readable by all.
 
-    Raises OSError where it can't be written.
+    Raises OSError if it can't be written.
     """
     if "RAY_AUTH_TOKEN" in os.environ or "RAY_AUTH_TOKEN_PATH" in os.environ:
         return
@@ -144,16 +218,16 @@ def keep_token_private() -> None:
 
 
 def answers_without_token(dashboard: str | None) -> bool:
-    """Whether Ray's job API at ``dashboard`` answers whoever asks."""
+    """Return whether Ray's job API at ``dashboard`` answers a request without a token."""
     if not dashboard:
         return False
     try:
         with urllib.request.urlopen(f"{dashboard}/api/jobs/", timeout=ASK_SECONDS) as answer:
-            return answer.status == 200
+            return bool(answer.status == 200)
     except (urllib.error.URLError, TimeoutError):
         return False
 
 
 def open_line(dashboard: str | None) -> str:
-    """What is wrong with a cluster that asks for no token, and how to mend it."""
+    """Return one line on what is wrong with a cluster that asks for no token, and how to mend it."""
     return f"Ray at {dashboard} asks for no token: whoever reaches it can run code; start it with RAY_AUTH_MODE=token"

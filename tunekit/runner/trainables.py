@@ -18,7 +18,7 @@ from tunekit.worker.report import TrialReport, needs_training, tune_result, tune
 class TrialTrainable(SlotTrainable):
     """Trains the trial of a grid that ``config["trial"]["trial_id"]`` names."""
 
-    def setup(
+    def setup(  # type: ignore[override]  # Tune passes what with_parameters holds
         self, config: dict[str, Any], jobs: Mapping[str, Job], capacity: int = 1, driver: Driver | None = None
     ) -> None:
         """Take the first trial.
@@ -53,7 +53,7 @@ class SearchTrainable(SlotTrainable):
     Epochs that an earlier driver recorded are reported again, one a step, so that the scheduler sees all of them.
     """
 
-    def setup(
+    def setup(  # type: ignore[override]  # as above
         self,
         config: dict[str, Any],
         bases: Mapping[str, Job],

@@ -41,7 +41,9 @@ def needs_training(report: TrialReport, epoch: int, epochs: int) -> bool:
 
 def tune_result(report: TrialReport) -> dict[str, Any]:
     """Return the result of a grid's trial for Ray Tune: its last epoch record, its status and its notes."""
-    last = asdict(report.records[-1]) if report.records else {item.name: None for item in fields(EpochRecord)}
+    last: dict[str, Any] = dict.fromkeys(item.name for item in fields(EpochRecord))
+    if report.records:
+        last = asdict(report.records[-1])
     last["note"] = "; ".join(report.notes) or None
     if report.status is None:
         return {**last, "status": "running"}
@@ -55,9 +57,9 @@ def tune_result_of_seeds(epoch: int, reports: Sequence[TrialReport], metric: str
     that ended early ends the configuration.
     """
     note = "; ".join(line for report in reports for line in report.notes) or None
-    early = next((report.status for report in reports if report.ended_early), None)
-    if early:
-        return {"epoch": epoch, "done": True, "status": early.value, "note": note}
+    for report in reports:
+        if report.status and report.ended_early:
+            return {"epoch": epoch, "done": True, "status": report.status.value, "note": note}
     completed = all(report.status is Status.COMPLETED for report in reports)
     rows = [asdict(report.records[epoch - 1]) for report in reports]
     return {
