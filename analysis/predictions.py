@@ -15,7 +15,7 @@ IntArray = npt.NDArray[np.integer]
 FloatArray = npt.NDArray[np.float64]
 
 MAX_ROWS, MAX_BYTES = 20_000_000, 2**33
-"""Of a parquet file once unpacked: a small one can unpack to fill any memory."""
+"""The limits of an unpacked parquet file: a small file can unpack to fill any memory."""
 COLUMNS = ["item_id", "group_id", "gold", "predicted"]
 _TEXT, _WHOLE = (pa.string(), pa.large_string()), (pa.int32(), pa.int64())
 _TYPES = {"split": _TEXT, "epoch": _WHOLE, "item_id": _TEXT, "group_id": _TEXT, "gold": _WHOLE, "predicted": _WHOLE}
@@ -135,7 +135,7 @@ METRICS: Mapping[str, Callable[[IntArray, IntArray, int], float]] = {
     "mcc": mcc,
     "weighted_f1": _averaged("weighted"),
 }
-"""Score of gold and predicted labels, each (N,), and the number of classes, over the full label set.
+"""The metrics: functions of gold labels (N,), predicted labels (N,) and the number of classes.
 
 As scored in training: a class that is neither gold nor predicted counts with F1 = 0. All raise ValueError as
 ``per_class_f1`` does.

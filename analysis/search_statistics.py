@@ -81,9 +81,9 @@ def _log_choose(n: FloatArray, k: int) -> FloatArray:
 
 
 MIN_TOP = 5
-"""Trials that must count as good; Optuna's advice."""
+"""The number of trials that count as good at least, as Optuna advises."""
 TOP = 0.25
-"""Share of the trials that counts as good."""
+"""The share of the trials that counts as good."""
 
 
 def importances(one: SearchResult) -> dict[str, float] | str:

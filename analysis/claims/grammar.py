@@ -67,9 +67,9 @@ class Part:
     dataset: str
     metric: str
     factor: float = 1.0
-    """Of b's value in ABOVE and BELOW."""
+    """The factor of b's value in ABOVE and BELOW."""
     margin: float = 0.0
-    """Of WITHIN, in the metric's unit: 0.02 for two points."""
+    """The margin of WITHIN in the metric's unit: 0.02 for two points."""
 
 
 @dataclass(frozen=True)

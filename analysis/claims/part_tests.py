@@ -14,7 +14,7 @@ from analysis.statistics.power import MAX_SEEDS, POWER, seeds_range
 from analysis.statistics.this_set import MIN_SEEDS, Interval, Sample, welch
 
 ENDLESS = MAX_SEEDS + 1
-"""Seeds that say only: more than ``MAX_SEEDS``."""
+"""A number of seeds that stands for more than ``MAX_SEEDS``."""
 
 
 class Verdict(StrEnum):
@@ -33,13 +33,13 @@ class Tested:
     a: Sample
     b: Sample
     difference: float
-    """Of the means, or of the standard deviations where the statement is about those."""
+    """The difference of the means, or of the standard deviations where the statement is about standard deviations."""
     interval: Interval | None
-    """Of the difference of means (Welch); None for standard deviations, and where neither row varies."""
+    """The interval of the difference of means (Welch); None for standard deviations, and where neither row varies."""
     p: float
-    """One-sided, for the statement."""
+    """The one-sided p for the statement."""
     p_against: float
-    """One-sided, for its opposite."""
+    """The one-sided p for the opposite of the statement."""
     test: str
 
 
@@ -51,9 +51,9 @@ class PartResult:
     verdict: Verdict
     tested: Tested | None
     missing: tuple[ClaimRow, ...] = ()
-    """Rows without a value here."""
+    """The rows that have no value."""
     reason: str = ""
-    """Why the rows that do have values can not be tested."""
+    """Why the rows that have values can't be tested."""
 
     @property
     def p(self) -> float:

@@ -15,7 +15,7 @@ import yaml
 from analysis.statistics.this_set import Sample
 
 Lookup = Callable[[str, str, str, str], Sample | None]
-"""(model, method, dataset, metric) -> the cell's sample, None where there is none."""
+"""Gives the sample of a cell for (model, method, dataset, metric); None where there is none."""
 
 
 @dataclass(frozen=True)
@@ -23,7 +23,7 @@ class PublishedScore:
     """One printed score; ``mean`` and ``std`` in percent, as printed."""
 
     table: int | None
-    """Of the study; None for a score published elsewhere."""
+    """The number of the study's table; None for a score published elsewhere."""
     model: str
     method: str
     dataset: str
@@ -31,9 +31,9 @@ class PublishedScore:
     mean: Decimal
     std: Decimal | None
     n: int | None
-    """The runs behind the mean; None where it is not known."""
+    """The number of runs behind the mean; None where it is not known."""
     items: int | None
-    """Test items a run; None where it is not known."""
+    """The number of test items of a run; None where it is not known."""
     source: str
 
     @property
@@ -61,7 +61,7 @@ class PublishedTable:
     metric: str
     datasets: tuple[str, ...]
     labels: tuple[str, ...]
-    """The datasets' names in print."""
+    """The names of the datasets in print."""
     rows: tuple[PublishedRow, ...]
 
     def bold(self) -> tuple[tuple[bool, ...], ...]:

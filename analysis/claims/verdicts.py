@@ -29,9 +29,10 @@ class ClaimResult:
     p_against: float | None
     parts: tuple[PartResult, ...]
     needed: tuple[int | None, int | None] | None
-    """Fewest and most seeds a row that would decide an undecided claim, if the differences are what they look like.
+    """The fewest and the most seeds a row that would decide an undecided claim, if the differences are what they look
+    like.
 
-    A bound of None says more than ``planning.MAX_SEEDS``.
+    A bound of None says more than ``power.MAX_SEEDS``.
     """
     reason: str
 

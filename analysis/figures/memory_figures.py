@@ -12,7 +12,7 @@ from analysis.names import NAMES
 
 GIB = 2**30
 BATCH = 32
-"""The batch that figures over length show: the study's."""
+"""The batch size of figures over length, which is the study's."""
 STYLES = {"study": (GREY, (0, (4, 2)), "study's formula"), "ours": (BLUE, "-", "closed form")}
 
 

@@ -27,9 +27,9 @@ from analysis.search_statistics import expected_best, importances, random_trials
 from tunekit.store.search_records import TrialState
 
 MAX_SLICES = 4
-"""Parameters beside each other."""
+"""The number of parameters beside each other at most."""
 MIN_CONTOUR = 6
-"""Complete trials below which a surface says nothing."""
+"""The number of complete trials below which a surface says nothing."""
 
 
 def search_figures(found: Sequence[SearchResult]) -> list[CaptionedFigure]:

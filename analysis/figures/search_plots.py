@@ -20,7 +20,7 @@ from analysis.figures.plots import BLUE, GREY, log_ticks
 from analysis.names import number, rounded
 
 BANDWIDTH = 0.2
-"""Of the running mean, in factors of ten of the learning rate."""
+"""The bandwidth of the running mean, in factors of ten of the learning rate."""
 LATER = "viridis"
 
 

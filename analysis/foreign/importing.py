@@ -20,7 +20,7 @@ from tunekit.store.result_store import ResultStore
 NAMES = ("model", "dataset", "method")
 REQUIRED = (*NAMES, "seed", "metric")
 SCORES = {"metric": "macro_f1", "accuracy": "accuracy", "micro_f1": "micro_f1", "loss": "loss"}
-"""What may be mapped, and which score of the split it becomes; ``metric`` takes the place of macro-F1."""
+"""The score of the split that each mapped name becomes; ``metric`` takes the place of macro-F1."""
 KNOWN = (*REQUIRED, "accuracy", "micro_f1", "loss", "train_loss")
 _RESERVED = {"method_params", *(item.name for item in fields(ImportedSpec))}
 
@@ -32,7 +32,7 @@ class Imported:
     num_trials: int
     num_cells: int
     notes: tuple[str, ...]
-    """What was left out or is doubtful, a line each."""
+    """One line for each thing that was left out or is doubtful."""
 
 
 @dataclass(frozen=True)

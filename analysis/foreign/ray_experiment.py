@@ -12,7 +12,7 @@ from tunekit.parsing import is_finite, strict_json
 MAX_BYTES = 500_000_000
 ITERATION = "training_iteration"
 MAX_ITERATION = 100_000
-"""Each iteration up to the last becomes a record, reported or not."""
+"""The last iteration that is read at most: each iteration up to the last becomes a record, reported or not."""
 
 
 @dataclass(frozen=True)
@@ -20,15 +20,18 @@ class ForeignTrial:
     """One trial's folder."""
 
     name: str
-    """Of the folder."""
+    """The name of its folder."""
     params: Mapping[str, Any]
     """Its configuration, nested keys joined by ``/``."""
     rows: Mapping[int, Mapping[str, Any]]
-    """What it reported, by iteration from 1, nested keys joined by ``/``; of a repeated iteration the last pass."""
+    """What it reported by iteration from 1, nested keys joined by ``/``.
+
+    The last pass of a repeated iteration counts.
+    """
     error: str | None
-    """First line of its newest error; None where it met none."""
+    """The first line of its newest error; None where it met none."""
     torn: tuple[str, ...]
-    """A line for each row that can't be read."""
+    """One line for each row that can't be read."""
 
 
 def read_experiment(folder: Path) -> list[ForeignTrial]:

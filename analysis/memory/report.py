@@ -27,7 +27,7 @@ METHODS: Mapping[str, Mapping[str, Any]] = MappingProxyType(
         "lora": {"r": 32, "lora_alpha": 8, "lora_dropout": 0.0, "target_modules": "query,value"},
     }
 )
-"""The methods and the study's parameters of each."""
+"""The methods with the study's hyperparameters."""
 NUM_LABELS = 3
 MEASURED = ("kept_measured", "peak_measured")
 
@@ -38,7 +38,7 @@ class Measured:
 
     rows: pd.DataFrame
     accelerate: Mapping[str, float]
-    """Bytes by model."""
+    """What accelerate estimates, in bytes by model."""
     device: str
 
 

@@ -13,10 +13,10 @@ EXAMPLE = Shape(
     model_type="bert", vocab_size=50_000, hidden_size=1920, intermediate_size=7680, num_hidden_layers=64,
     num_attention_heads=32, max_position_embeddings=512, type_vocab_size=2,
 )  # fmt: skip
-"""The study's example; positions and token types, which it leaves out, are BERT's."""
+"""The model of the study's example; the study leaves out positions and token types, which are BERT's here."""
 H_ADAPTER = 120
 ROUNDED_N = 3e9
-"""The example's N as the study rounds it."""
+"""The number of parameters N of the example, as the study rounds it."""
 CLAIM = 0.75
 
 

@@ -40,12 +40,12 @@ class Draft:
     """Everything that a paper's folder holds, before it is written."""
 
     texts: Mapping[str, str]
-    """Contents by path inside the folder."""
+    """The texts by their paths inside the folder."""
     figures: Sequence[CaptionedFigure]
     trials: Mapping[str, str]
     """A digest of what each trial recorded, by folder."""
     missing: int
-    """Trials asked for that have not ended."""
+    """The number of trials that were asked for and have not ended."""
 
 
 def compose_paper(file: Path, cache: Path | None) -> Draft:

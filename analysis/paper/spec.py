@@ -41,7 +41,7 @@ class RowSpec:
 
     wanted: Mapping[str, Scalar]
     label: str | None
-    """The method's name, or the model's where all rows are of one method, where it is left out."""
+    """The row's label; without one it is the method's name, or the model's where all rows are of one method."""
 
 
 @dataclass(frozen=True)
@@ -52,7 +52,7 @@ class PaperTable:
     caption: str
     metric: str
     columns: tuple[str, ...]
-    """Datasets."""
+    """The datasets."""
     rows: tuple[RowSpec, ...]
 
 
@@ -67,7 +67,7 @@ class Paper:
     claims: Path | None
     figures: tuple[str, ...]
     tables: tuple[PaperTable, ...]
-    """Empty for the usual ones."""
+    """The paper's own tables; empty for the usual tables."""
 
 
 def read_paper(path: Path) -> Paper:

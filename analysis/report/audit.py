@@ -36,9 +36,9 @@ class DatasetAudit:
     balance: pd.DataFrame
     """One row a split, one column a label: number of rows."""
     known_right: int
-    """Rows of test whose text stands in train with its own label as the most frequent there."""
+    """The number of test rows whose text stands in train with its own label as the most frequent there."""
     baselines: dict[str, tuple[float, float]]
-    """Accuracy and macro-F1 on test, in [0, 1], of train's majority class and of a memoriser of train."""
+    """The accuracy and macro-F1 on test, in [0, 1], of train's majority class and of a memoriser of train."""
 
 
 def audit(root: Place) -> tuple[list[DatasetAudit], list[str]]:

@@ -34,21 +34,21 @@ class RowComparison:
     row: str
     best: str
     this_set: Comparison
-    """Seeds vary, items are these."""
+    """The comparison on this test set: seeds vary and items stay."""
     permutation: float | None
-    """Exact unpaired p for the same question; it takes equal spread for granted."""
+    """The exact unpaired permutation p on this test set, which assumes equal spread."""
     new_text: Comparison | None
-    """Seeds and items vary."""
+    """The comparison on new text, where seeds and items vary; None where there is none."""
     why_not: str
-    """Why there is no answer on new text; empty where there is one."""
+    """Why there is no comparison on new text; empty where there is one."""
     detectable: float | None
-    """Difference found with chance 80 % at this n and these stds."""
+    """The difference that is found with a chance of 80 % at this n and these standard deviations."""
     needed: str
-    """Seeds a row that would find a difference of this size."""
+    """The number of seeds a row that would find a difference of this size, as text."""
     by_seed: Paired | None
-    """Seed by seed, for rows that share their initialisation."""
+    """The comparison seed by seed, for rows that share their initialisation."""
     equivalence: float | None
-    """p of two one-sided tests against the margin asked for: what "equal" needs."""
+    """The p of two one-sided tests against the margin that was asked for, by which rows are called equal."""
 
 
 def against_best(table: Table, margin: float | None = None) -> list[RowComparison]:

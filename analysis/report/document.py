@@ -65,7 +65,7 @@ class Section:
     blocks: tuple[Block, ...]
     anchor: str
     parts: tuple["Section", ...] = field(default=())
-    """Sections below it."""
+    """The sections below this one."""
 
 
 def kept(sections: Iterable[Section]) -> Sequence[Section]:

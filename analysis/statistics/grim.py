@@ -25,9 +25,9 @@ class Grim:
 
     verdict: Fit
     chance: float
-    """Share, in [0, 1], of all values from 0 to 100 of this precision that get the verdict ``fits``."""
+    """The share, in [0, 1], of all values from 0 to 100 of this precision that get the verdict ``fits``."""
     chance_rounded: float
-    """Share that get ``fits`` or ``fits only if runs were rounded``: at 1 the latter says nothing."""
+    """The share that gets ``fits`` or ``fits only if runs were rounded``: at 1 the latter says nothing."""
 
 
 def grim(mean_percent: Decimal, items: int, runs: int, decimals: int = 2) -> Grim:

@@ -15,7 +15,7 @@ from analysis.statistics.this_set import MIN_SEEDS, Interval, Sample, mean_inter
 POWER = 0.8
 ALPHA = 0.05
 MAX_SEEDS = 10_000
-"""Seeds a row beyond which a number says only: more than that."""
+"""The number of seeds a row up to which numbers are given; beyond, they only say more than that."""
 _CERTAIN = 1e6  # standard errors: the power is 1, and scipy's nct NaN a little further on
 _NODES, _DOUBLE_WEIGHTS = np.polynomial.legendre.leggauss(32)
 _QUANTILES, _WEIGHTS = (_NODES + 1) / 2, _DOUBLE_WEIGHTS / 2

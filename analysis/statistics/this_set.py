@@ -20,7 +20,10 @@ IntArray = npt.NDArray[np.integer[Any]]
 
 MIN_SEEDS = 3
 MAX_SPLITS = 20_000
-"""Arrangements a permutation test enumerates (8 against 8 seeds has 12,870); of more, as many are drawn."""
+"""The arrangements that a permutation test enumerates at most (8 against 8 seeds has 12,870).
+
+Of more, as many are drawn.
+"""
 _ROUNDING = 1e-12  # a spread below this part of the values is what floats leave of equal ones
 _TIE_DECIMALS = 10  # of statistics on values scaled to [-1, 1]: splits of equal sums are ties
 
