@@ -138,7 +138,7 @@ class Cell:
 
     @property
     def executions(self) -> set[str]:
-        """The ways in which its completed trials were trial."""
+        """The ways of execution of its completed trials, as JSON."""
         return {trial.execution for trial in self.completed if not trial.filled}
 
 
@@ -148,7 +148,8 @@ def metric_label(metric: str, found: Sequence[Cell]) -> str:
 
 
 def cells(records: SweepRecords, select: str = "last") -> list[Cell]:
-    """All cells of ``records``, scores taken after the ``last`` epoch, the best on validation or the best on test.
+    """Return all cells of ``records``, scores taken after the ``last`` epoch, the best on validation or the best on
+    test.
 
     Raises UserError for an unknown selection.
     """
@@ -160,8 +161,8 @@ def cells(records: SweepRecords, select: str = "last") -> list[Cell]:
         grouped.setdefault(key, []).append(trial)
     present = {key for key, _ in grouped}
     grouped |= {(key, ""): [] for key in records.expected if key not in present}
-    asked = {key: position for position, key in enumerate(records.expected)}
-    ordered = sorted(grouped.items(), key=lambda item: asked.get(item[0][0], len(asked)))
+    positions = {key: position for position, key in enumerate(records.expected)}
+    ordered = sorted(grouped.items(), key=lambda item: positions.get(item[0][0], len(positions)))
     found = [_fields(records, key, fingerprint, members) for (key, fingerprint), members in ordered]
     return _with_variants(found, _roles(records))
 

@@ -15,15 +15,15 @@ IntArray = npt.NDArray[np.integer]
 FloatArray = npt.NDArray[np.float64]
 
 MAX_ROWS, MAX_BYTES = 20_000_000, 2**33
-"""Of a parquet file once unpacked: a small one can unpack to fill any memory."""
+"""The limits of an unpacked parquet file: a small file can unpack to fill any memory."""
 COLUMNS = ["item_id", "group_id", "gold", "predicted"]
 _TEXT, _WHOLE = (pa.string(), pa.large_string()), (pa.int32(), pa.int64())
 _TYPES = {"split": _TEXT, "epoch": _WHOLE, "item_id": _TEXT, "group_id": _TEXT, "gold": _WHOLE, "predicted": _WHOLE}
 
 
 def read_predictions(folder: Place, split: str, epoch: int) -> pd.DataFrame | None:
-    """One trial's predictions on ``split`` after ``epoch``: columns item_id, group_id, gold and predicted, one row an
-    item, in the file's order. None where the trial keeps none of them.
+    """Return one trial's predictions on ``split`` after ``epoch``: columns item_id, group_id, gold and predicted, one
+    row an item, in the file's order. None where the trial keeps none of them.
 
     Raises DamagedRecord, naming the file, where it can't be read, a column is missing or of another type, a value is
     missing, a label is negative, or an item stands there twice. Logits are not read.
@@ -48,8 +48,8 @@ def read_columns(
     columns: Sequence[str],
     filters: list[tuple[str, str, object]] | None = None,
 ) -> pd.DataFrame:
-    """``columns`` of a parquet file, of the rows that ``filters`` (pyarrow's) keep; ``types`` names the columns that
-    it has to have and the plain types each may be of.
+    """Return ``columns`` of a parquet file, of the rows that ``filters`` (pyarrow's) keep; ``types`` names the columns
+    that it has to have and the plain types each may be of.
 
     Raises DamagedRecord, naming the file, where it can't be read, a column is missing or of another type (extension
     types too), or a value read is missing.
@@ -84,7 +84,10 @@ def _check_types(schema: pa.Schema, types: Mapping[str, Sequence[pa.DataType]]) 
 
 
 def accuracy(gold: IntArray, predicted: IntArray, num_classes: int) -> float:
-    """Share of items, each (N,), whose label is predicted; in [0, 1]. Raises ValueError as ``per_class_f1`` does."""
+    """Return the share of items, each (N,), whose label is predicted.
+
+    In [0, 1]. Raises ValueError as ``per_class_f1`` does.
+    """
     from sklearn.metrics import accuracy_score
 
     _check_labels(gold, predicted, num_classes)
@@ -92,7 +95,7 @@ def accuracy(gold: IntArray, predicted: IntArray, num_classes: int) -> float:
 
 
 def mcc(gold: IntArray, predicted: IntArray, num_classes: int) -> float:
-    """Matthews correlation of labels, each (N,), in [-1, 1]; 0 where one class alone is gold or predicted.
+    """Return the Matthews correlation of labels, each (N,), in [-1, 1]; 0 where one class alone is gold or predicted.
 
     Gorodkin, "Comparing two K-category assignments by a K-category correlation coefficient" (2004). Raises ValueError
     as ``per_class_f1`` does.
@@ -104,7 +107,8 @@ def mcc(gold: IntArray, predicted: IntArray, num_classes: int) -> float:
 
 
 def per_class_f1(gold: IntArray, predicted: IntArray, num_classes: int) -> FloatArray:
-    """F1 of each class (C,), in [0, 1], of labels, each (N,); 0 for a class that is neither gold nor predicted.
+    """Return the F1 of each class (C,), in [0, 1], of labels, each (N,); 0 for a class that is neither gold nor
+    predicted.
 
     Raises ValueError where there are no items, the lengths differ, or a label lies outside 0..C-1.
     """
@@ -131,7 +135,7 @@ METRICS: Mapping[str, Callable[[IntArray, IntArray, int], float]] = {
     "mcc": mcc,
     "weighted_f1": _averaged("weighted"),
 }
-"""Score of gold and predicted labels, each (N,), and the number of classes, over the full label set.
+"""The metrics: functions of gold labels (N,), predicted labels (N,) and the number of classes.
 
 As scored in training: a class that is neither gold nor predicted counts with F1 = 0. All raise ValueError as
 ``per_class_f1`` does.
@@ -139,7 +143,7 @@ As scored in training: a class that is neither gold nor predicted counts with F1
 
 
 def confusion(gold: IntArray, predicted: IntArray, num_classes: int) -> IntArray:
-    """Counts (C, C) of items by gold label (rows) and predicted label (columns).
+    """Return the counts (C, C) of items by gold label (rows) and predicted label (columns).
 
     Raises ValueError as ``per_class_f1`` does.
     """
@@ -150,14 +154,15 @@ def confusion(gold: IntArray, predicted: IntArray, num_classes: int) -> IntArray
 
 
 def collapsed(predicted: IntArray) -> bool:
-    """Whether one class alone is predicted. Raises ValueError where there are no items."""
+    """Return whether one class alone is predicted. Raises ValueError where there are no items."""
     if not len(predicted):
         raise ValueError("no items")
     return bool((predicted == predicted[0]).all())
 
 
 def aligned_predictions(frames: Sequence[pd.DataFrame]) -> tuple[IntArray, IntArray, IntArray]:
-    """Gold labels (I,), predicted labels (S, I) and codes of groups (I,), 0..G-1, of S runs on the same I items.
+    """Return the gold labels (I,), predicted labels (S, I) and codes of groups (I,), 0..G-1, of S runs on the same I
+    items.
 
     ``frames`` are those of ``read_predictions``, in any order of rows; items stand in the first one's order. Raises
     ValueError, naming the run (counted from 1) and an item, where items, gold labels or groups are not the same.

@@ -25,7 +25,7 @@ MIN_TRIALS = 3
 
 
 def why_no_expected_best(one: SearchResult) -> str | None:
-    """Why a study can't show it; None where it can."""
+    """Return why a study can't show it; None where it can."""
     study = one.study
     if not is_score(one.objective) or study.directions[0] != "maximize":
         return f"{one.objective} is no score"
@@ -42,7 +42,7 @@ def why_no_expected_best(one: SearchResult) -> str | None:
 
 
 def random_trials(one: SearchResult) -> tuple[SearchTrial, ...]:
-    """The random trials: all but the default configuration, which nobody drew, and repeats."""
+    """Return the random trials: all but the default configuration, which nobody drew, and repeats."""
     seen: set[tuple[str, ...]] = set()
     kept = []
     for trial in one.study.trials:
@@ -53,7 +53,8 @@ def random_trials(one: SearchResult) -> tuple[SearchTrial, ...]:
 
 
 def expected_best(values: Sequence[float]) -> pd.DataFrame:
-    """Mean and standard deviation of the best of n draws without replacement from ``values``, for n = 1 to N.
+    """Return the mean and standard deviation of the best of n draws without replacement from ``values``, for n = 1 to
+    N.
 
     Columns n, mean and std. A draw of n holds the i-th smallest of N as its best in C(i-1, n-1) of C(N, n) cases.
     ValueError without values.
@@ -80,13 +81,13 @@ def _log_choose(n: FloatArray, k: int) -> FloatArray:
 
 
 MIN_TOP = 5
-"""Trials that must count as good; Optuna's advice."""
+"""The number of trials that count as good at least, as Optuna advises."""
 TOP = 0.25
-"""Share of the trials that counts as good."""
+"""The share of the trials that counts as good."""
 
 
 def importances(one: SearchResult) -> dict[str, float] | str:
-    """Share of each parameter, the largest first, sum 1; or why there are none, as a text.
+    """Return the share of each parameter, the largest first, sum 1; or why there are none, as a text.
 
     What a parameter decides about reaching the best quarter of the complete trials (at least five), within what was
     tried: Watanabe et al. 2023, "PED-ANOVA: Efficiently Quantifying Hyperparameter Importance in Arbitrary Subspaces"
@@ -120,7 +121,7 @@ def importances(one: SearchResult) -> dict[str, float] | str:
 
 
 def _distribution(given: Mapping[str, Any]) -> "BaseDistribution":
-    """Optuna's distribution of one range of search.json."""
+    """Return Optuna's distribution of one range of search.json."""
     from optuna.distributions import CategoricalDistribution, FloatDistribution, IntDistribution
 
     if given["type"] == "categorical":

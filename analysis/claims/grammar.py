@@ -67,9 +67,9 @@ class Part:
     dataset: str
     metric: str
     factor: float = 1.0
-    """Of b's value in ABOVE and BELOW."""
+    """The factor of b's value in ABOVE and BELOW."""
     margin: float = 0.0
-    """Of WITHIN, in the metric's unit: 0.02 for two points."""
+    """The margin of WITHIN in the metric's unit: 0.02 for two points."""
 
 
 @dataclass(frozen=True)
@@ -126,7 +126,10 @@ def load_claims(path: Path | None = None) -> list[Claim]:
 
 
 def parse_row(text: str) -> ClaimRow:
-    """``roberta`` is full fine-tuning; behind the last slash stands the method, so a hub id is ``org/name/full``."""
+    """Return the row of ``roberta``, which is full fine-tuning, or of ``roberta/lora``.
+
+    The method stands behind the last slash, so a hub id is ``org/name/full``.
+    """
     model, slash, method = text.rpartition("/")
     return ClaimRow(model, method) if slash else ClaimRow(text, "full")
 
@@ -168,7 +171,7 @@ def _parts(item: object, rows: Sequence[str], datasets: Sequence[str], where: st
 
 
 def _pairs(text: str, rows: Sequence[str], among: Sequence[ClaimRow], where: str) -> list[_Pair]:
-    """What a statement says of pairs of rows: ``a best`` is ``a > b`` for every other row b of ``among``."""
+    """Return what a statement says of pairs of rows: ``a best`` is ``a > b`` for every other row b of ``among``."""
     if match := _BEST.fullmatch(text):
         best = _row(match["a"], rows, where)
         others = [row for row in among if row != best]
@@ -198,7 +201,7 @@ def _row(name: str, rows: Sequence[str], where: str) -> ClaimRow:
 
 
 def _known(name: object, known: Sequence[str], kind: str, where: str) -> str:
-    """``name``, or a UserError that says what it may be."""
+    """Return ``name`` if it is one of ``known``. Raises UserError, which says what it may be, where it is none."""
     if isinstance(name, str) and name in known:
         return name
     hint = did_you_mean(name, known) or f", it must be one of {', '.join(known)}"
@@ -206,7 +209,7 @@ def _known(name: object, known: Sequence[str], kind: str, where: str) -> str:
 
 
 def _mapping(value: object, needed: Sequence[str], optional: Sequence[str], where: str) -> Mapping[str, Any]:
-    """``value`` as a mapping with all ``needed`` keys and none but these and the ``optional`` ones."""
+    """Return ``value`` as a mapping with all ``needed`` keys and none but these and the ``optional`` ones."""
     if not isinstance(value, dict):
         raise UserError(f"{where}: expected a mapping of {', '.join((*needed, *optional))}")
     for key in value:
@@ -218,7 +221,7 @@ def _mapping(value: object, needed: Sequence[str], optional: Sequence[str], wher
 
 
 def _names(value: object, where: str) -> list[str]:
-    """A name or a list of different names."""
+    """Return a name or a list of different names."""
     names = [value] if isinstance(value, str) else value
     if not isinstance(names, list) or not names or not all(isinstance(name, str) and name for name in names):
         raise UserError(f"{where} must be a name or a list of names, not {value!r}")

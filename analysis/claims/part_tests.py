@@ -14,7 +14,7 @@ from analysis.statistics.power import MAX_SEEDS, POWER, seeds_range
 from analysis.statistics.this_set import MIN_SEEDS, Interval, Sample, welch
 
 ENDLESS = MAX_SEEDS + 1
-"""Seeds that say only: more than ``MAX_SEEDS``."""
+"""A number of seeds that stands for more than ``MAX_SEEDS``."""
 
 
 class Verdict(StrEnum):
@@ -33,13 +33,13 @@ class Tested:
     a: Sample
     b: Sample
     difference: float
-    """Of the means, or of the standard deviations where the statement is about those."""
+    """The difference of the means, or of the standard deviations where the statement is about standard deviations."""
     interval: Interval | None
-    """Of the difference of means (Welch); None for standard deviations, and where neither row varies."""
+    """The interval of the difference of means (Welch); None for standard deviations, and where neither row varies."""
     p: float
-    """One-sided, for the statement."""
+    """The one-sided p for the statement."""
     p_against: float
-    """One-sided, for its opposite."""
+    """The one-sided p for the opposite of the statement."""
     test: str
 
 
@@ -51,9 +51,9 @@ class PartResult:
     verdict: Verdict
     tested: Tested | None
     missing: tuple[ClaimRow, ...] = ()
-    """Rows without a value here."""
+    """The rows that have no value."""
     reason: str = ""
-    """Why the rows that do have values can not be tested."""
+    """Why the rows that have values can't be tested."""
 
     @property
     def p(self) -> float:
@@ -66,7 +66,10 @@ class PartResult:
         return self.tested.p_against if self.tested else 1.0
 
     def points(self, holds: bool) -> bool:
-        """Whether the estimate lies on the side where the statement holds, or on the other; False for neither."""
+        """Return whether the estimate lies on the side where the statement holds, or on the other.
+
+        False for neither.
+        """
         if self.tested is None:
             return False
         if self.part.relation is Relation.WITHIN:
@@ -93,14 +96,14 @@ def check(part: Part, lookup: Lookup, alpha: float) -> PartResult:
 
 
 def verdict_of(p: float, p_against: float, alpha: float) -> Verdict:
-    """The verdict of two one-sided p at level ``alpha``."""
+    """Return the verdict of two one-sided p at level ``alpha``."""
     if p <= alpha:
         return Verdict.SUPPORTED
     return Verdict.CONTRADICTED if p_against <= alpha else Verdict.UNDECIDED
 
 
 def std_p(a: Sample, b: Sample) -> tuple[float, float, str]:
-    """One-sided p that std(a) < std(b), that std(a) > std(b), and the test's name.
+    """Return the one-sided p that std(a) < std(b), that std(a) > std(b), and the test's name.
 
     With raw values Bonett (2006, Computational Statistics & Data Analysis 50, 775-782): the log of the variance ratio
     over its standard error from the pooled kurtosis. In 20,000 draws of normal, t(4) and gamma(2) scores with 3 to 20
@@ -124,7 +127,8 @@ def std_p(a: Sample, b: Sample) -> tuple[float, float, str]:
 
 
 def mean_p(a: Sample, b: Sample, shift: float = 0.0) -> tuple[float, float]:
-    """One-sided Welch p that mean(a) - mean(b) is above ``shift``, and that it is below; n >= 3 and a std in both.
+    """Return the one-sided Welch p that mean(a) - mean(b) is above ``shift``, and that it is below; n >= 3 and a std in
+    both.
 
     Where neither row varies there is no t: the exact permutation p, the one split seen out of all.
     """
@@ -140,7 +144,8 @@ def mean_p(a: Sample, b: Sample, shift: float = 0.0) -> tuple[float, float]:
 
 
 def seeds_needed(result: PartResult, level: float, holds: bool) -> tuple[int, int]:
-    """Fewest and most seeds a row at which the one-sided p for (or against) the part is at most ``level``, power 0.8.
+    """Return the fewest and most seeds a row at which the one-sided p for (or against) the part is at most ``level``,
+    power 0.8.
 
     Takes the difference for what it looks like; ``ENDLESS`` where it points to the other side. For standard deviations
     the number for normal scores.
@@ -163,7 +168,7 @@ def seeds_needed(result: PartResult, level: float, holds: bool) -> tuple[int, in
 
 
 def _problem(sample: Sample, relation: Relation) -> str | None:
-    """What keeps a sample from being tested."""
+    """Return what keeps a sample from being tested."""
     if sample.n < MIN_SEEDS:
         return f"has n = {sample.n}, and a test needs {MIN_SEEDS}"
     if sample.std is None:
@@ -205,7 +210,10 @@ def _stds(a: Sample, b: Sample) -> tuple[float, float]:
 
 
 def _trimmed_mean(sample: Sample) -> float:
-    """Mean without the share 1 / (2 sqrt(n - 4)) at either end, as Bonett's; the median where nothing is left."""
+    """Return the mean without the share 1 / (2 sqrt(n - 4)) at either end, as Bonett's.
+
+    The median where nothing is left.
+    """
     from scipy import stats
 
     cut = 1 / (2 * math.sqrt(sample.n - 4)) if sample.n > 4 else 0.5
@@ -213,7 +221,9 @@ def _trimmed_mean(sample: Sample) -> float:
 
 
 def _seeds_for_stds(ratio: float, level: float) -> int:
-    """Seeds a row at which the one-sided F test finds a ratio of stds below 1 in normal scores with power 0.8."""
+    """Return the seeds a row at which the one-sided F test finds a ratio of stds below 1 in normal scores with
+    power 0.8.
+    """
     from scipy import stats
 
     def power(seeds: int) -> float:

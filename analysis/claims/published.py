@@ -15,7 +15,7 @@ import yaml
 from analysis.statistics.this_set import Sample
 
 Lookup = Callable[[str, str, str, str], Sample | None]
-"""(model, method, dataset, metric) -> the cell's sample, None where there is none."""
+"""Gives the sample of a cell for (model, method, dataset, metric); None where there is none."""
 
 
 @dataclass(frozen=True)
@@ -23,7 +23,7 @@ class PublishedScore:
     """One printed score; ``mean`` and ``std`` in percent, as printed."""
 
     table: int | None
-    """Of the study; None for a score published elsewhere."""
+    """The number of the study's table; None for a score published elsewhere."""
     model: str
     method: str
     dataset: str
@@ -31,9 +31,9 @@ class PublishedScore:
     mean: Decimal
     std: Decimal | None
     n: int | None
-    """The runs behind the mean; None where it is not known."""
+    """The number of runs behind the mean; None where it is not known."""
     items: int | None
-    """Test items a run; None where it is not known."""
+    """The number of test items of a run; None where it is not known."""
     source: str
 
     @property
@@ -61,11 +61,11 @@ class PublishedTable:
     metric: str
     datasets: tuple[str, ...]
     labels: tuple[str, ...]
-    """The datasets' names in print."""
+    """The names of the datasets in print."""
     rows: tuple[PublishedRow, ...]
 
     def bold(self) -> tuple[tuple[bool, ...], ...]:
-        """Which cells are bold, a tuple a row: the highest mean of each column, ties together."""
+        """Return which cells are bold, a tuple a row: the highest mean of each column, ties together."""
         best = [
             max(scores) for scores in zip(*([score.mean for score in row.scores] for row in self.rows), strict=True)
         ]
@@ -73,18 +73,21 @@ class PublishedTable:
 
 
 def tables() -> list[PublishedTable]:
-    """The study's Tables 1 to 4, rows and columns in print order."""
+    """Return the study's Tables 1 to 4, rows and columns in print order."""
     content = _content()
     return [_table(printed, content) for printed in content["tables"]]
 
 
 def register() -> list[PublishedScore]:
-    """Every score of the study's Tables 1 to 4, 36 in print order; full RoBERTa stands in two tables each."""
+    """Return every score of the study's Tables 1 to 4, 36 in print order; full RoBERTa stands in two tables each."""
     return [score for table in tables() for row in table.rows for score in row.scores]
 
 
 def elsewhere() -> list[PublishedScore]:
-    """What other papers print for full fine-tuning of the same models; the source says where and what differs."""
+    """Return what other papers print for full fine-tuning of the same models.
+
+    The source says where and what differs.
+    """
     scores = []
     for entry in _content()["elsewhere"]:
         source = ", ".join(entry[key] for key in ("source", "note") if key in entry)
@@ -96,7 +99,8 @@ def elsewhere() -> list[PublishedScore]:
 
 
 def published_lookup(scores: Iterable[PublishedScore]) -> Lookup:
-    """The cells of ``scores`` as samples in [0, 1] without raw values; scores without std or n are not among them.
+    """Return the cells of ``scores`` as samples in [0, 1] without raw values; scores without std or n are not among
+    them.
 
     Raises ValueError where one cell is printed with two different values.
     """
@@ -118,7 +122,7 @@ def _content() -> dict[str, Any]:
 
 
 def _parse(text: str) -> tuple[Decimal, Decimal | None]:
-    """Mean and std of ``77.41 ± 2.81`` or ``77.41``."""
+    """Return the mean and std of ``77.41 ± 2.81`` or ``77.41``."""
     mean, _, std = text.partition(" ± ")
     return Decimal(mean), Decimal(std) if std else None
 

@@ -29,15 +29,17 @@ class ClaimResult:
     p_against: float | None
     parts: tuple[PartResult, ...]
     needed: tuple[int | None, int | None] | None
-    """Fewest and most seeds a row that would decide an undecided claim, if the differences are what they look like.
+    """The fewest and the most seeds a row that would decide an undecided claim, if the differences are what they look
+    like.
 
-    A bound of None says more than ``planning.MAX_SEEDS``.
+    A bound of None says more than ``power.MAX_SEEDS``.
     """
     reason: str
 
 
 def evaluate(claims: Sequence[Claim], lookup: Lookup, alpha: float = 0.05) -> list[ClaimResult]:
-    """The verdict on each claim, in order; ``lookup`` gives the cell's sample for (model, method, dataset, metric).
+    """Return the verdict on each claim, in order; ``lookup`` gives the cell's sample for (model, method, dataset,
+    metric).
 
     A claim is supported, or contradicted, where the corrected one-sided p of its statement, or of its opposite, is at
     most ``alpha``. One part that is the other way contradicts "all" (smallest p times the number of parts). Not
@@ -58,12 +60,15 @@ def evaluate(claims: Sequence[Claim], lookup: Lookup, alpha: float = 0.05) -> li
 
 
 def at_least(p_values: Sequence[float], number: int) -> float:
-    """Partial conjunction p that at least ``number`` of the alternatives hold; the largest p where that is all."""
+    """Return the partial conjunction p that at least ``number`` of the alternatives hold.
+
+    The largest p where that is all.
+    """
     return min(1.0, (len(p_values) - number + 1) * sorted(p_values)[number - 1])
 
 
 def _to_refute(claim: Claim) -> int:
-    """How many parts must be the other way for too few to be left."""
+    """Return how many parts must be the other way for too few to be left."""
     return len(claim.parts) - claim.required + 1
 
 
@@ -91,7 +96,7 @@ def _verdict(
 
 
 def _needed(claim: Claim, parts: Sequence[PartResult], alpha: float) -> tuple[int | None, int | None]:
-    """Seeds that decide the claim at ``alpha``, Holm's first step, to the side to which its parts point now.
+    """Return the seeds that decide the claim at ``alpha``, Holm's first step, to the side to which its parts point now.
 
     Power 0.8 a part. More than it has, since these did not decide it.
     """
@@ -113,7 +118,7 @@ def _name(result: PartResult) -> str:
 
 
 def _missing(parts: Sequence[PartResult]) -> list[str]:
-    """What is missing, rows that lack a metric on the same datasets together."""
+    """Return what is missing, rows that lack a metric on the same datasets together."""
     lacking: dict[tuple[str, str], dict[str, None]] = {}
     for part in parts:
         for row in part.missing:

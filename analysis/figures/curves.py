@@ -88,7 +88,7 @@ def band(curves: pd.DataFrame, ax: Axes, label: str, line_style: LineStyle) -> A
 
 
 def score_curve(epochs: pd.DataFrame, metric: str, ax: Axes) -> Axes:
-    """``metric`` (a field of EpochRecord) after each epoch, in percent where it is a score.
+    """Draw ``metric`` (a field of EpochRecord) after each epoch, in percent where it is a score.
 
     ``epochs`` has one row an epoch and trial: seed, epoch, and the metric.
     """
@@ -101,7 +101,7 @@ def score_curve(epochs: pd.DataFrame, metric: str, ax: Axes) -> Axes:
 
 
 def loss_curve(steps: pd.DataFrame, ax: Axes) -> Axes:
-    """Training loss over optimizer steps; beyond 400 steps, means of equal runs of steps, named on the axis.
+    """Draw the training loss over optimizer steps; beyond 400 steps, means of equal runs of steps, named on the axis.
 
     ``steps`` has one row a step and trial: seed, step, train_loss.
     """
@@ -113,7 +113,8 @@ def loss_curve(steps: pd.DataFrame, ax: Axes) -> Axes:
 
 
 def panels(steps: pd.DataFrame | None, epochs: pd.DataFrame, split: str, axes: Sequence[Axes]) -> Sequence[Axes]:
-    """Training loss over steps (over epochs where no steps are kept) on the first of two axes, scores on the second.
+    """Draw the training loss over steps (over epochs where no steps are kept) on the first of two axes, scores on the
+    second.
 
     A metric that no trial recorded is left out.
     """
@@ -135,7 +136,10 @@ def panels(steps: pd.DataFrame | None, epochs: pd.DataFrame, split: str, axes: S
 
 
 def learning_curves(steps: pd.DataFrame | None, epochs: pd.DataFrame, split: str, title: str) -> Figure:
-    """Training loss beside accuracy, micro- and macro-F1 an epoch; data as ``panels`` takes them."""
+    """Return a figure of the training loss beside accuracy, micro- and macro-F1 an epoch.
+
+    Data as ``panels`` takes them.
+    """
     figure = Figure(figsize=(8, 3.2), layout="constrained")
     _, scores = panels(steps, epochs, split, figure.subplots(1, 2))
     if scores.lines:

@@ -21,12 +21,12 @@ SVG, XLINK = "http://www.w3.org/2000/svg", "http://www.w3.org/1999/xlink"
 
 
 def plain(text: str) -> str:
-    """``text`` that matplotlib does not take for mathematics and XML can hold."""
+    """Return ``text`` that matplotlib does not take for mathematics and XML can hold."""
     return "".join(character if character.isprintable() else " " for character in text).replace("$", r"\$")
 
 
 def wrapped(text: str, width: int, lines: int) -> str:
-    """``text`` on at most ``lines`` lines of ``width`` characters, the rest cut off; plain."""
+    """Return ``text`` on at most ``lines`` lines of ``width`` characters, the rest cut off; plain."""
     return "\n".join(textwrap.wrap(plain(text), width, max_lines=lines, placeholder=" …"))
 
 
@@ -58,7 +58,7 @@ def save(figures: Sequence[CaptionedFigure], folder: Path) -> list[Path]:
 
 
 def svg_text(figure: Figure, prefix: str) -> str:
-    """``figure`` as an SVG element to put into an HTML page, which may hold several.
+    """Return ``figure`` as an SVG element to put into an HTML page, which may hold several.
 
     All ids begin with ``prefix``. The background is transparent and black is the page's text colour, so that it shows
     on dark pages. Its name for screen readers is the figure's title.
@@ -96,7 +96,7 @@ def _drawn(figure: Figure, suffix: str, *, transparent: bool = False) -> bytes:
 
 
 def _titled(drawing: bytes) -> ET.Element:
-    """matplotlib's SVG without metadata and styles that would reach the page around it; links become titles."""
+    """Return matplotlib's SVG without metadata and styles that would reach the page around it; links become titles."""
     root = ET.fromstring(drawing)
     for parent in list(root.iter()):
         for child in list(parent):

@@ -42,8 +42,8 @@ MAX_STEPS_BYTES = 500_000_000
 
 
 def figures_of(records: SweepRecords, found: Sequence[Cell], metric: str = "macro_f1") -> list[CaptionedFigure]:
-    """The figures of all cells that have a completed trial and are no search's, kind by kind: curves, overview, cost,
-    spread, confusion; then those of searches. ``metric`` is what costs and seeds are shown in.
+    """Return the figures of all cells that have a completed trial and are no search's, kind by kind: curves, overview,
+    cost, spread, confusion; then those of searches. ``metric`` is what costs and seeds are shown in.
 
     A learning curve keeps its number whichever cells have completed. Raises DamagedRecord, naming the file, where
     steps or predictions can't be read, and UserError where ``metric`` needs predictions that a trial lacks.
@@ -100,7 +100,8 @@ def cell_curves(records: SweepRecords, found: Sequence[Cell], metric: str | None
 
 
 def in_order(records: SweepRecords, found: Sequence[Cell]) -> list[Cell]:
-    """Cells that are no search's: full fine-tuning of each model, then method by method, each over the datasets.
+    """Return the cells that are no search's: full fine-tuning of each model, then method by method, each over the
+    datasets.
 
     Models, methods, datasets and configurations stand in the order asked; cells that nobody asked for come last.
     """
@@ -125,7 +126,7 @@ def in_order(records: SweepRecords, found: Sequence[Cell]) -> list[Cell]:
 
 
 def row_labels(members: Sequence[Cell]) -> list[str]:
-    """A label for each cell of one dataset: of model, method and variant what differs; no two are the same."""
+    """Return a label for each cell of one dataset: of model, method and variant what differs; no two are the same."""
     parts = [(cell.model_name, cell.method_name, cell.variant) for cell in members]
     shown = [place for place in range(3) if len({part[place] for part in parts}) > 1] or [0, 1]
     return numbered([" · ".join(filter(None, (part[place] for place in shown))) or part[1] for part in parts])
@@ -139,7 +140,7 @@ def _curves_of(cell: Cell, by_path: Mapping[str, pd.DataFrame]) -> CellCurves:
 
 
 def _steps(cell: Cell) -> pd.DataFrame | None:
-    """Steps of all completed trials; None where one keeps none."""
+    """Return the steps of all completed trials; None where one keeps none."""
     frames = []
     for trial in cell.completed:
         path = trial.path / "steps.csv"
@@ -200,7 +201,7 @@ def _costs(members: Sequence[Cell], data: Mapping[str, CellCurves], metric: str)
 
 
 def _points(members: Sequence[Cell], metric: str, cost: str) -> pd.DataFrame:
-    """One row a cell that has both: label, cost, score, low, high as ``plots.score_against_cost`` takes them."""
+    """Return one row a cell that has both: label, cost, score, low, high as ``plots.score_against_cost`` takes them."""
     rows = []
     for cell, label in zip(members, row_labels(members), strict=True):
         score, spent = cell.sample(metric), cell.sample(cost)
@@ -230,7 +231,7 @@ def _spread(members: Sequence[Cell], data: Mapping[str, CellCurves], metric: str
 
 
 def _confusion(cell: Cell) -> list[CaptionedFigure]:
-    """The confusion matrix of a cell whose trials all keep the predictions of the epoch that counts."""
+    """Return the confusion matrix of a cell whose trials all keep the predictions of the epoch that counts."""
     shares = _shares(cell)
     if shares is None:
         return []
@@ -247,7 +248,7 @@ def _confusion(cell: Cell) -> list[CaptionedFigure]:
 
 
 def _shares(cell: Cell) -> npt.NDArray[np.float64] | None:
-    """Row-normalised confusion (C, C), mean over the trials; NaN rows of classes without items.
+    """Return the row-normalised confusion (C, C), mean over the trials; NaN rows of classes without items.
 
     None where the class names are not known or a trial lacks its predictions.
     """
@@ -268,11 +269,11 @@ def _shares(cell: Cell) -> npt.NDArray[np.float64] | None:
 
 
 def _seeds(members: Sequence[Cell]) -> str:
-    """``n = 5 seeds``, or ``n = 3 of 5 seeds``, or over cells that differ ``n = 3 to 5 seeds``."""
+    """Return ``n = 5 seeds``, or ``n = 3 of 5 seeds``, or over cells that differ ``n = 3 to 5 seeds``."""
     counts = sorted({len(cell.completed) for cell in members})
-    asked = sorted({len(cell.expected) for cell in members})
+    requested = sorted({len(cell.expected) for cell in members})
     n = " to ".join(map(str, dict.fromkeys((counts[0], counts[-1]))))
-    of = f" of {asked[0]}" if len(counts) == len(asked) == 1 and asked != counts else ""
+    of = f" of {requested[0]}" if len(counts) == len(requested) == 1 and requested != counts else ""
     return f"n = {n}{of} seed{'' if n == '1' and not of else 's'}"
 
 

@@ -12,12 +12,12 @@ from analysis.names import NAMES
 
 GIB = 2**30
 BATCH = 32
-"""The batch that figures over length show: the study's."""
+"""The batch size of figures over length, which is the study's."""
 STYLES = {"study": (GREY, (0, (4, 2)), "study's formula"), "ours": (BLUE, "-", "closed form")}
 
 
 def saved_share(frame: pd.DataFrame, source: str) -> pd.DataFrame:
-    """Share in [0, 1] of full fine-tuning's peak by ``source`` (study or ours) that each other method saves.
+    """Return the share in [0, 1] of full fine-tuning's peak by ``source`` (study or ours) that each other method saves.
 
     Columns method, batch, length, share; ``frame`` as ``memory.compare_memory`` has it.
     """
@@ -48,7 +48,7 @@ def over_length(rows: pd.DataFrame, kind: str, ax: Axes) -> Axes:
 
 
 def saving_over_length(rows: pd.DataFrame, ax: Axes) -> Axes:
-    """Saved shares in percent over length, a line a source and batch; columns source, batch, length, share."""
+    """Draw the saved shares in percent over length, a line a source and batch; columns source, batch, length, share."""
     for (source, batch), own in rows.dropna(subset=["share"]).groupby(["source", "batch"]):
         size = int(str(batch))
         colour, dashes, label = STYLES[str(source)]
@@ -64,7 +64,10 @@ def saving_over_length(rows: pd.DataFrame, ax: Axes) -> Axes:
 
 
 def memory_figures(frame: pd.DataFrame, name: str) -> list[CaptionedFigure]:
-    """Memory of each method at batch 32, kept above peak; and what PEFT saves, at the smallest and largest batch."""
+    """Return the memory of each method at batch 32, kept above peak.
+
+    And what PEFT saves, at the smallest and largest batch.
+    """
     methods = list(dict.fromkeys(frame["method"]))
     figure = Figure(figsize=(3 * len(methods) + 0.6, 5.2), layout="constrained")
     grid = figure.subplots(2, len(methods), sharex=True, sharey="row")
@@ -115,7 +118,7 @@ def _pairs(rows: pd.DataFrame, values: pd.Series) -> list[tuple[int, float]]:
 
 
 def _lengths(rows: pd.DataFrame, ax: Axes) -> Axes:
-    """Lengths as plain numbers on a logarithmic axis."""
+    """Show lengths as plain numbers on a logarithmic axis."""
     ax.set_xscale("log", base=2)
     ax.xaxis.set_major_locator(FixedLocator(sorted(set(rows["length"]))))
     ax.xaxis.set_minor_locator(NullLocator())

@@ -25,7 +25,10 @@ MAX_NUMBERED = 25  # classes
 
 
 def pareto(points: pd.DataFrame) -> pd.Series:
-    """Whether no other row scores as high at no more cost, one of the two strictly better; columns cost and score."""
+    """Return whether no other row scores as high at no more cost, one of the two strictly better.
+
+    Columns cost and score.
+    """
     cost, score = points["cost"].to_numpy(), points["score"].to_numpy()
     no_worse = (cost[:, None] <= cost) & (score[:, None] >= score)
     better = (cost[:, None] < cost) | (score[:, None] > score)
@@ -127,7 +130,9 @@ def seed_spread(scores: pd.DataFrame, ax: Axes, score: str = "score") -> Axes:
 
 
 def _apart(values: npt.NDArray[np.float64], near: float) -> npt.NDArray[np.float64]:
-    """Offsets (N,) of sorted values, 0 but for those within ``near`` of the first of their like: 0, up, down, ..."""
+    """Return the offsets (N,) of sorted values, 0 but for those within ``near`` of the first of their like: 0, up,
+    down, ...
+    """
     offsets = np.zeros(len(values))
     start = 0
     for position, value in enumerate(values):
@@ -143,7 +148,7 @@ def _columns(frame: pd.DataFrame, *names: str) -> list[list[float]]:
 
 
 def _corners(steps: pd.DataFrame) -> Iterator[Segment]:
-    """The level and upright parts of the step line through ``steps``."""
+    """Return the level and upright parts of the step line through ``steps``."""
     for (x, y), (next_x, next_y) in pairwise(zip(*_columns(steps, "cost", "score"), strict=True)):
         yield [(x, y), (next_x, y)]
         yield [(next_x, y), (next_x, next_y)]

@@ -27,13 +27,13 @@ from analysis.search_statistics import expected_best, importances, random_trials
 from tunekit.store.search_records import TrialState
 
 MAX_SLICES = 4
-"""Parameters beside each other."""
+"""The number of parameters beside each other at most."""
 MIN_CONTOUR = 6
-"""Complete trials below which a surface says nothing."""
+"""The number of complete trials below which a surface says nothing."""
 
 
 def search_figures(found: Sequence[SearchResult]) -> list[CaptionedFigure]:
-    """All figures of ``found``, kind by kind; those that a study has nothing to show in are left out."""
+    """Return all figures of ``found``, kind by kind; those that a study has nothing to show in are left out."""
     shown = [one for one in found if one.complete]
     groups: dict[tuple[str, str, str], list[SearchResult]] = {}
     for one in shown:
@@ -47,7 +47,7 @@ def search_figures(found: Sequence[SearchResult]) -> list[CaptionedFigure]:
 
 
 def _trials(one: SearchResult) -> pd.DataFrame:
-    """A row a trial as ``analysis.figures.search_plots`` takes them, its parameters as ``param:<name>``."""
+    """Return a row a trial as ``analysis.figures.search_plots`` takes them, its parameters as ``param:<name>``."""
     scale = 100 if is_score(one.objective) else 1
     rows = []
     for trial in one.study.trials:
@@ -69,13 +69,13 @@ def _axis_name(one: SearchResult) -> str:
 
 
 def _captioned(kind: str, one: SearchResult, caption: str, figure: Figure) -> CaptionedFigure:
-    """A figure of one study."""
+    """Return a figure of one study."""
     stem = figure_stem(kind, one.study.model, one.study.method, one.study.dataset)
     return CaptionedFigure(stem, f"{one.title}: {caption}", kind, figure)
 
 
 def _labels(members: Sequence[SearchResult]) -> list[str]:
-    """The methods' names; where one stands twice, with the sampler."""
+    """Return the methods' names; where one stands twice, with the sampler."""
     names = [one.method_name for one in members]
     return numbered(
         [
@@ -221,7 +221,7 @@ def _front(one: SearchResult) -> list[CaptionedFigure]:
 
 
 def _by_importance(one: SearchResult) -> list[str]:
-    """The parameters, the most important first; in the order of the space where that is not known."""
+    """Return the parameters, the most important first; in the order of the space where that is not known."""
     shares = importances(one)
     return list(one.parameters) if isinstance(shares, str) else list(shares)
 
@@ -232,7 +232,10 @@ def _is_numeric(one: SearchResult, name: str) -> bool:
 
 
 def _is_log(one: SearchResult, name: str) -> bool:
-    """Whether a parameter's axis is logarithmic: as it was searched; choices where each is twice the last or more."""
+    """Return whether a parameter's axis is logarithmic: as it was searched.
+
+    Choices where each is twice the last or more.
+    """
     given = one.study.space[name]
     if given["type"] != "categorical":
         return bool(given["log"])

@@ -20,13 +20,14 @@ from analysis.figures.plots import BLUE, GREY, log_ticks
 from analysis.names import number, rounded
 
 BANDWIDTH = 0.2
-"""Of the running mean, in factors of ten of the learning rate."""
+"""The bandwidth of the running mean, in factors of ten of the learning rate."""
 LATER = "viridis"
 
 
 def sensitivity(series: Mapping[str, pd.DataFrame], ax: Axes, score: str, margin: float) -> Axes:
-    """Score over ``learning_rate`` for each of ``series``: points, running mean, band of one std, and as a bar below
-    the range of learning rates whose score is at most ``margin`` below the best of its series, which its label names.
+    """Draw the score over ``learning_rate`` for each of ``series``: points, running mean, band of one std, and as a bar
+    below the range of learning rates whose score is at most ``margin`` below the best of its series, which its label
+    names.
     """
     for place, (name, trials) in enumerate(series.items()):
         own = line_style(place)
@@ -60,7 +61,8 @@ def sensitivity(series: Mapping[str, pd.DataFrame], ax: Axes, score: str, margin
 def running_mean(
     rates: npt.NDArray[np.float64], scores: npt.NDArray[np.float64]
 ) -> tuple[npt.NDArray[np.float64], npt.NDArray[np.float64], npt.NDArray[np.float64]]:
-    """Learning rates (100,), and there the weighted mean and standard deviation of ``scores`` (N,) at ``rates`` (N,).
+    """Return the learning rates (100,), and there the weighted mean and standard deviation of ``scores`` (N,) at
+    ``rates`` (N,).
 
     Nadaraya (1964) and Watson (1964), a Gaussian of ``BANDWIDTH`` over log10 of the rate. NaN where no rate lies
     within two bandwidths.
@@ -77,7 +79,10 @@ def running_mean(
 
 
 def history(trials: pd.DataFrame, ax: Axes, score: str, *, maximise: bool = True) -> Axes:
-    """Score of each trial in order, and the best complete one so far; a failed trial is a cross at the bottom."""
+    """Draw the score of each trial in order, and the best complete one so far.
+
+    A failed trial is a cross at the bottom.
+    """
     complete = trials[trials["state"] == "complete"].sort_values("number")
     best = complete["score"].cummax() if maximise else complete["score"].cummin()
     ax.step(complete["number"], best, where="post", color=BLUE, linewidth=1.5, label="best so far")
@@ -89,7 +94,7 @@ def history(trials: pd.DataFrame, ax: Axes, score: str, *, maximise: bool = True
 
 
 def slice_of(trials: pd.DataFrame, name: str, ax: Axes, label: str, *, log: bool) -> Axes:
-    """Score over the parameter ``name``, later trials lighter; ``log`` for its axis.
+    """Draw the score over the parameter ``name``, later trials lighter; ``log`` for its axis.
 
     Values that are no numbers stand side by side, in the order of their appearance.
     """
@@ -108,7 +113,7 @@ def slice_of(trials: pd.DataFrame, name: str, ax: Axes, label: str, *, log: bool
 
 
 def contour(trials: pd.DataFrame, names: tuple[str, str], axes_log: tuple[bool, bool], ax: Axes, score: str) -> Axes:
-    """Score over two numeric parameters, complete trials alone: linear between them, nothing beyond them.
+    """Draw the score over two numeric parameters, complete trials alone: linear between them, nothing beyond them.
 
     Trials of one place are averaged. Raises ValueError where the trials span no area.
     """
@@ -143,7 +148,7 @@ def contour(trials: pd.DataFrame, names: tuple[str, str], axes_log: tuple[bool, 
 
 
 def importance_bars(shares: Mapping[str, float], ax: Axes) -> Axes:
-    """A bar a parameter, of its share in [0, 1], shown in percent; the first on top."""
+    """Return a bar a parameter, of its share in [0, 1], shown in percent; the first on top."""
     labels = [wrapped(name.replace("_", " "), 24, 2) for name in shares]
     widths = [100 * share for share in shares.values()]
     ax.barh(range(len(widths)), widths, color=BLUE, height=0.6)
@@ -156,7 +161,7 @@ def importance_bars(shares: Mapping[str, float], ax: Axes) -> Axes:
 
 
 def expected_curves(series: Mapping[str, pd.DataFrame], ax: Axes, score: str) -> Axes:
-    """Mean of the best of n random trials, and a band of one std, for each of ``series`` (n, mean, std)."""
+    """Draw the mean of the best of n random trials, and a band of one std, for each of ``series`` (n, mean, std)."""
     for place, (name, curve) in enumerate(series.items()):
         own = line_style(place)
         ax.plot(
@@ -179,7 +184,10 @@ def expected_curves(series: Mapping[str, pd.DataFrame], ax: Axes, score: str) ->
 
 
 def objectives(trials: pd.DataFrame, ax: Axes, names: tuple[str, str]) -> Axes:
-    """Complete trials by two objectives, ``score`` over ``second``; those on the ``front`` filled and numbered."""
+    """Draw the complete trials by two objectives, ``score`` over ``second``.
+
+    Those on the ``front`` filled and numbered.
+    """
     for on_front, face in ((True, BLUE), (False, "none")):
         own = trials[trials["front"] == on_front]
         ax.scatter(own["second"], own["score"], s=36, facecolors=face, edgecolors=BLUE, zorder=3)
@@ -226,7 +234,7 @@ def _hover(ax: Axes, trials: pd.DataFrame, places: pd.Series, name: str) -> None
 
 
 def _positions(values: pd.Series) -> tuple[pd.Series, list[str] | None]:
-    """Where values stand on an axis, and their labels where they are no numbers."""
+    """Return where values stand on an axis, and their labels where they are no numbers."""
     if all(isinstance(value, int | float) and not isinstance(value, bool) for value in values):
         return values.astype(float), None
     labels = list(dict.fromkeys(map(str, values)))

@@ -1,4 +1,4 @@
-"""``python -m analysis import``: a plain Ray Tune experiment as a store that everything here reads.
+"""``tunekit import``: a plain Ray Tune experiment as a store that everything here reads.
 
 What the experiment did not record stays null. An iteration counts as an epoch.
 """
@@ -20,7 +20,7 @@ from tunekit.store.result_store import ResultStore
 NAMES = ("model", "dataset", "method")
 REQUIRED = (*NAMES, "seed", "metric")
 SCORES = {"metric": "macro_f1", "accuracy": "accuracy", "micro_f1": "micro_f1", "loss": "loss"}
-"""What may be mapped, and which score of the split it becomes; ``metric`` takes the place of macro-F1."""
+"""The score of the split that each mapped name becomes; ``metric`` takes the place of macro-F1."""
 KNOWN = (*REQUIRED, "accuracy", "micro_f1", "loss", "train_loss")
 _RESERVED = {"method_params", *(item.name for item in fields(ImportedSpec))}
 
@@ -32,7 +32,7 @@ class Imported:
     num_trials: int
     num_cells: int
     notes: tuple[str, ...]
-    """What was left out or is doubtful, a line each."""
+    """One line for each thing that was left out or is doubtful."""
 
 
 @dataclass(frozen=True)
@@ -44,7 +44,10 @@ class Source:
 
 
 def parse_map(texts: Iterable[str]) -> dict[str, Source]:
-    """``NAME=KEY`` or, for model, dataset and method, ``NAME:=TEXT``. Raises UserError on anything else."""
+    """Return the sources that ``NAME=KEY`` or, for model, dataset and method, ``NAME:=TEXT`` name.
+
+    Raises UserError on anything else.
+    """
     found: dict[str, Source] = {}
     for text in texts:
         name, equals, key = text.partition("=")
@@ -168,7 +171,7 @@ def _made(
 def _records(
     trial: ForeignTrial, mapping: Mapping[str, Source], split: str, scale: int
 ) -> tuple[list[EpochRecord], list[int]]:
-    """One record an iteration, and the iterations that are missing: their records hold null."""
+    """Return one record an iteration, and the iterations that are missing: their records hold null."""
     empty: dict[str, Any] = {item.name: None for item in fields(EpochRecord)}
     records, best = [], None
     last = max(trial.rows, default=0)
@@ -190,7 +193,7 @@ def _records(
 def _summary(
     trial: ForeignTrial, records: Sequence[EpochRecord], planned: int, key: str, split: str, experiment: str
 ) -> TrialSummary | None:
-    """How the trial ended; None where it still runs or was interrupted, as far as its files tell."""
+    """Return how the trial ended; None where it still runs or was interrupted, as far as its files tell."""
     last = asdict(records[-1]) if records else {}
     if len(records) == planned:
         broken = last[f"{split}_macro_f1"] is None
@@ -229,7 +232,7 @@ def _summary(
 def _each_once(
     specs: Sequence[tuple[ImportedSpec, ForeignTrial]],
 ) -> tuple[list[tuple[ImportedSpec, ForeignTrial]], list[str]]:
-    """Of trials with the same settings and seed the longest, and a line for each that is left out."""
+    """Return the longest of the trials with the same settings and seed, and a line for each that is left out."""
     kept: dict[str, tuple[ImportedSpec, ForeignTrial]] = {}
     notes = []
     for spec, trial in sorted(specs, key=lambda pair: -len(pair[1].rows)):
@@ -243,7 +246,7 @@ def _each_once(
 
 
 def _cells(specs: Sequence[ImportedSpec]) -> list[dict[str, Any]]:
-    """The cells of ``specs`` with their seeds, as a request of ``sweep.json`` lists them."""
+    """Return the cells of ``specs`` with their seeds, as a request of ``sweep.json`` lists them."""
     seeds: dict[str, list[int]] = {}
     for spec in specs:
         seeds.setdefault(spec.cell, []).append(spec.seed)
@@ -255,7 +258,7 @@ def _text(value: object) -> str:
 
 
 def _scalar(value: Any) -> Scalar:
-    """Lists, and numbers that JSON can't hold, as text."""
+    """Return lists, and numbers that JSON can't hold, as text."""
     if isinstance(value, str | bool | int) or finite(value) is not None:
         return value  # type: ignore[no-any-return]
     return json.dumps(value, sort_keys=True)

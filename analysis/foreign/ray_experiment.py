@@ -12,7 +12,7 @@ from tunekit.parsing import is_finite, strict_json
 MAX_BYTES = 500_000_000
 ITERATION = "training_iteration"
 MAX_ITERATION = 100_000
-"""Each iteration up to the last becomes a record, reported or not."""
+"""The last iteration that is read at most: each iteration up to the last becomes a record, reported or not."""
 
 
 @dataclass(frozen=True)
@@ -20,19 +20,25 @@ class ForeignTrial:
     """One trial's folder."""
 
     name: str
-    """Of the folder."""
+    """The name of its folder."""
     params: Mapping[str, Any]
     """Its configuration, nested keys joined by ``/``."""
     rows: Mapping[int, Mapping[str, Any]]
-    """What it reported, by iteration from 1, nested keys joined by ``/``; of a repeated iteration the last pass."""
+    """What it reported by iteration from 1, nested keys joined by ``/``.
+
+    The last pass of a repeated iteration counts.
+    """
     error: str | None
-    """First line of its newest error; None where it met none."""
+    """The first line of its newest error; None where it met none."""
     torn: tuple[str, ...]
-    """A line for each row that can't be read."""
+    """One line for each row that can't be read."""
 
 
 def read_experiment(folder: Path) -> list[ForeignTrial]:
-    """All trials below ``folder``, by path. Raises UserError where there are none or a configuration can't be read."""
+    """Return all trials below ``folder``, by path.
+
+    Raises UserError where there are none or a configuration can't be read.
+    """
     if not folder.is_dir():
         raise UserError(f"{folder} is no folder; give a Ray Tune experiment, the folder that holds its trials' folders")
     found = [_read(Path(place)) for place in sorted(_places(folder))]
@@ -44,7 +50,7 @@ def read_experiment(folder: Path) -> list[ForeignTrial]:
 
 
 def _places(folder: Path) -> Iterator[str]:
-    """Folders with a trial's files; links are not followed."""
+    """Return the folders with a trial's files; links are not followed."""
     for place, _, files in os.walk(folder, followlinks=False):
         if "params.json" in files and {"result.json", "error.txt"} & set(files):
             yield place
@@ -74,7 +80,7 @@ def _read(place: Path) -> ForeignTrial:
 
 
 def _text(path: Path) -> str:
-    """The file's text; empty where there is none. Raises UserError where it can't be read or is too large."""
+    """Return the file's text; empty where there is none. Raises UserError where it can't be read or is too large."""
     if path.is_symlink():
         raise UserError(f"{path} is a link, and links are not followed; copy the experiment with its files")
     try:
@@ -88,14 +94,14 @@ def _text(path: Path) -> str:
 
 
 def _error(path: Path) -> str | None:
-    """The line after the last traceback's frames, which are indented."""
+    """Return the line after the last traceback's frames, which are indented."""
     lines = [line for line in _text(path).splitlines() if line.strip()]
     frames = max((number for number, line in enumerate(lines[:-1]) if line.startswith("  ")), default=-1)
     return lines[frames + 1].strip() if lines else None
 
 
 def flat(nested: Mapping[str, Any], prefix: str = "") -> dict[str, Any]:
-    """``{"a": {"b": 1}}`` as ``{"a/b": 1}``."""
+    """Return ``{"a": {"b": 1}}`` as ``{"a/b": 1}``."""
     found: dict[str, Any] = {}
     for key, value in nested.items():
         if isinstance(value, dict) and value:
@@ -106,5 +112,5 @@ def flat(nested: Mapping[str, Any], prefix: str = "") -> dict[str, Any]:
 
 
 def finite(value: object) -> float | None:
-    """``value`` as a number; None where it is none, NaN or infinite."""
+    """Return ``value`` as a number; None where it is none, NaN or infinite."""
     return float(value) if is_finite(value) else None  # type: ignore[arg-type]

@@ -27,7 +27,7 @@ METHODS: Mapping[str, Mapping[str, Any]] = MappingProxyType(
         "lora": {"r": 32, "lora_alpha": 8, "lora_dropout": 0.0, "target_modules": "query,value"},
     }
 )
-"""The methods and the study's parameters of each."""
+"""The methods with the study's hyperparameters."""
 NUM_LABELS = 3
 MEASURED = ("kept_measured", "peak_measured")
 
@@ -38,12 +38,12 @@ class Measured:
 
     rows: pd.DataFrame
     accelerate: Mapping[str, float]
-    """Bytes by model."""
+    """What accelerate estimates, in bytes by model."""
     device: str
 
 
 def read_measured(path: Path) -> Measured:
-    """The record at ``path``. Raises UserError where it can't be read or is none of this benchmark."""
+    """Return the record at ``path``. Raises UserError where it can't be read or is none of this benchmark."""
     try:
         figures = strict_json(path.read_text(encoding="utf-8"))["figures"]
         return Measured(pd.DataFrame(figures["rows"]), dict(figures["accelerate"]), str(figures["device"]))
@@ -54,7 +54,7 @@ def read_measured(path: Path) -> Measured:
 
 
 def compare_memory(model: str, measured: Measured | None) -> pd.DataFrame:
-    """One row a method, batch and length, in bytes: ``study_*``, ``ours_*`` and measured ``kept`` and ``peak``.
+    """Return one row a method, batch and length, in bytes: ``study_*``, ``ours_*`` and measured ``kept`` and ``peak``.
 
     Attention is explicit, as with the models' own dropout. NaN is what the study has no formula for, or nobody
     measured. Raises UserError for a model whose shape is not known.
@@ -94,7 +94,10 @@ def _study(shape: Shape, method: str, params: Mapping[str, Any]) -> study_memory
 
 
 def memory_report(model: str, measured: Measured | None) -> tuple[list[Section], list[CaptionedFigure]]:
-    """The study's formulas, and all of it on ``model``, with its figures. Raises UserError as ``compare_memory``."""
+    """Return the study's formulas, and all of it on ``model``, with its figures.
+
+    Raises UserError as ``compare_memory``.
+    """
     frame = compare_memory(model, measured)
     figures = memory_figures(frame, NAMES.get(model, model))
     name = NAMES.get(model, model)
@@ -119,7 +122,7 @@ def memory_report(model: str, measured: Measured | None) -> tuple[list[Section],
 
 
 def _provenance(measured: Measured | None) -> str:
-    """Where the measured columns come from."""
+    """Return where the measured columns come from."""
     if measured is None:
         return "Nothing measured is given (--measured)."
     if measured.device == "cpu":
@@ -141,7 +144,7 @@ def _savings(frame: pd.DataFrame) -> Grid:
 
 
 def without_figures(sections: Sequence[Section]) -> list[Section]:
-    """``sections`` without figures, for a terminal."""
+    """Return ``sections`` without figures, for a terminal."""
     return [
         Section(one.title, tuple(b for b in one.blocks if not isinstance(b, CaptionedFigure)), one.anchor, one.parts)
         for one in sections

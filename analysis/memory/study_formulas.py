@@ -13,10 +13,10 @@ EXAMPLE = Shape(
     model_type="bert", vocab_size=50_000, hidden_size=1920, intermediate_size=7680, num_hidden_layers=64,
     num_attention_heads=32, max_position_embeddings=512, type_vocab_size=2,
 )  # fmt: skip
-"""The study's example; positions and token types, which it leaves out, are BERT's."""
+"""The model of the study's example; the study leaves out positions and token types, which are BERT's here."""
 H_ADAPTER = 120
 ROUNDED_N = 3e9
-"""The example's N as the study rounds it."""
+"""The number of parameters N of the example, as the study rounds it."""
 CLAIM = 0.75
 
 
@@ -29,39 +29,39 @@ class Terms:
     bl2: float
 
     def at(self, batch: int, length: int) -> float:
-        """Bytes at a batch and length."""
+        """Return the bytes at a batch and length."""
         return self.constant + batch * length * (self.bl + length * self.bl2)
 
     def activations(self, batch: int, length: int) -> float:
-        """Those that grow with the batch."""
+        """Return the bytes that grow with the batch."""
         return self.at(batch, length) - self.constant
 
 
 def num_params(shape: Shape) -> int:
-    """The study's N = v h + d (4 h^2 + 2 h h' + 4 h)."""
+    """Return the study's N = v h + d (4 h^2 + 2 h h' + 4 h)."""
     h, inner = shape.hidden_size, shape.intermediate_size
     return shape.vocab_size * h + shape.num_hidden_layers * (4 * h * h + 2 * h * inner + 4 * h)
 
 
 def num_adapter_params(shape: Shape, h_adapter: int) -> int:
-    """The study's N_adapter = 4 d h h_adapter + 4 d h."""
+    """Return the study's N_adapter = 4 d h h_adapter + 4 d h."""
     return 4 * shape.num_hidden_layers * shape.hidden_size * (h_adapter + 1)
 
 
 def full(shape: Shape) -> Terms:
-    """The study's formula of full fine-tuning."""
+    """Return the study's formula of full fine-tuning."""
     d, h, inner = shape.num_hidden_layers, shape.hidden_size, shape.intermediate_size
     return Terms(16 * num_params(shape), d * (34 * h + 8 * inner), 9 * d * shape.num_attention_heads)
 
 
 def adapter(shape: Shape, h_adapter: int) -> Terms:
-    """The study's formula of the adapter, which keeps nothing of the frozen backbone's activations."""
+    """Return the study's formula of the adapter, which keeps nothing of the frozen backbone's activations."""
     constant = 4 * num_params(shape) + 16 * num_adapter_params(shape, h_adapter)
     return Terms(constant, 2 * shape.num_hidden_layers * (4 * shape.hidden_size + 8 * h_adapter), 0)
 
 
 def adapter_with_backbone(shape: Shape, h_adapter: int) -> Terms:
-    """The same with what the gradients' way through the frozen backbone keeps, counted as the study counts.
+    """Return the same with what the gradients' way through the frozen backbone keeps, counted as the study counts.
 
     Frozen are only the inputs of linear modules: d (b l (30 h + 4 h' + 16 h_adapter) + 9 b a l^2), one byte a mask.
     """
@@ -86,7 +86,7 @@ class Printed:
         return "wrong: it is MB, not MiB" if self._fits(self.exact / MB) else "wrong"
 
     def _fits(self, value: float) -> bool:
-        """Whether ``value``, rounded to as many digits as are printed, is what is printed."""
+        """Return whether ``value``, rounded to as many digits as are printed, is what is printed."""
         digits = len(self.text.split("e")[0].replace(".", "").lstrip("0"))
         rounded = round(value, digits - 1 - math.floor(math.log10(value)))
         return math.isclose(rounded, float(self.text))
@@ -105,7 +105,7 @@ EXAMPLE_SIZES = MappingProxyType({"v": "5e4", "h": "1920", "h'": "7680", "d": "6
 
 
 def study_sections() -> list[Section]:
-    """Formulas, example, and what is wrong."""
+    """Return the formulas, example, and what is wrong."""
     sizes = ", ".join(f"{name} = {value}" for name, value in EXAMPLE_SIZES.items())
     formulas = Points(
         (

@@ -14,7 +14,7 @@ from tunekit.schema import Scalar
 
 
 def appendix_sections(records: SweepRecords, found: Sequence[Cell]) -> list[Section]:
-    """The appendix of ``found``, all cells of ``records``, without what it has nothing to say of.
+    """Return the appendix of ``found``, all cells of ``records``, without what it has nothing to say of.
 
     Raises DamagedRecord where a trial's records can't be read.
     """
@@ -33,7 +33,7 @@ def appendix_sections(records: SweepRecords, found: Sequence[Cell]) -> list[Sect
 
 
 def _settings(shown: Sequence[Cell]) -> Section:
-    """Settings that all cells share, and those in which models and methods differ."""
+    """Return the settings that all cells share, and those in which models and methods differ."""
     names = list(dict.fromkeys(name for cell in shown for name in cell.settings))
     values = {name: {json.dumps(cell.settings.get(name)) for cell in shown} for name in names}
     shared: list[tuple[Inline, ...]] = [
@@ -52,7 +52,7 @@ def _settings(shown: Sequence[Cell]) -> Section:
 
 
 def _search_bounds(found: Sequence[Cell]) -> Section:
-    """What searches tried: the least and the most, or every value of a setting that is no number."""
+    """Return what searches tried: the least and the most, or every value of a setting that is no number."""
     groups: dict[tuple[str, str, str], list[Cell]] = {}
     for cell in found:
         if cell.searched:
@@ -105,7 +105,7 @@ def _validation_beside_test(shown: Sequence[Cell]) -> Section:
 
 
 def _machines(records: SweepRecords) -> Section:
-    """The groups of ``provenance_section``, and the versions of each."""
+    """Return the groups of ``provenance_section``, and the versions of each."""
     section = provenance_section(records)
     versions: dict[str, None] = {}
     for text in records.trials["provenance"].dropna().unique():

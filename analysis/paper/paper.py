@@ -1,4 +1,4 @@
-"""``python -m analysis paper paper.yaml``: all numbers of a paper out of its stores, so that none is typed.
+"""``tunekit paper paper.yaml``: all numbers of a paper out of its stores, so that none is typed.
 
 out/tables/  out/figures/  numbers.tex  claims.tex  appendix.tex  preview.tex (all of it as one document)
 paper.json   what it was made from: a digest of every trial and of every file, for ``--check``
@@ -40,16 +40,16 @@ class Draft:
     """Everything that a paper's folder holds, before it is written."""
 
     texts: Mapping[str, str]
-    """Contents by path inside the folder."""
+    """The texts by their paths inside the folder."""
     figures: Sequence[CaptionedFigure]
     trials: Mapping[str, str]
     """A digest of what each trial recorded, by folder."""
     missing: int
-    """Trials asked for that have not ended."""
+    """The number of trials that were asked for and have not ended."""
 
 
 def compose_paper(file: Path, cache: Path | None) -> Draft:
-    """The paper of ``file`` from its stores. Raises UserError or DamagedRecord on bad input."""
+    """Return the paper of ``file`` from its stores. Raises UserError or DamagedRecord on bad input."""
     paper = read_paper(file)
     records = read_sweeps(paper.sweeps, cache, names=paper.names)
     found = cells(records, paper.select)
@@ -84,7 +84,7 @@ def write_paper(draft: Draft, out: Path) -> None:
 
 
 def differences(draft: Draft, out: Path) -> list[str]:
-    """Why ``out`` is not what its stores say now, a line each; empty where it is.
+    """Return why ``out`` is not what its stores say now, a line each; empty where it is.
 
     Raises UserError where ``out`` holds no paper, or its paper.json is damaged.
     """
@@ -119,7 +119,7 @@ def _manifest(path: Path) -> tuple[dict[str, str], dict[str, str]]:
 
 
 def _digests(records: SweepRecords) -> dict[str, str]:
-    """What each trial recorded, hashed; wherever the store lies and whenever its files were written."""
+    """Return what each trial recorded, hashed; wherever the store lies and whenever its files were written."""
     epochs = records.epochs.drop(columns=["folder"])
     by_path = {path: part.drop(columns="path").to_json() for path, part in epochs.groupby("path")}
     facts = records.trials.drop(columns=["stamp", "sweep", "path", "folder"])
@@ -150,7 +150,9 @@ def _draft_section(missing: int) -> list[Section]:
 
 
 def _numbers(tables: Sequence[Table], verdicts: Sequence[ClaimResult], found: Sequence[Cell], missing: int) -> str:
-    r"""``\tunekit{stem/row/column}`` for each cell, with ``/mean``, ``/std`` and ``/n`` behind it for its parts."""
+    r"""Return ``\tunekit{stem/row/column}`` for each cell, with ``/mean``, ``/std`` and ``/n`` behind it for its
+    parts.
+    """
     values = {"draft": _mark(missing), "trials": str(sum(len(cell.trials) for cell in found))}
     for table in tables:
         for (number, column), entry in table.entries.items():

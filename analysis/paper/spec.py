@@ -41,7 +41,7 @@ class RowSpec:
 
     wanted: Mapping[str, Scalar]
     label: str | None
-    """The method's name, or the model's where all rows are of one method, where it is left out."""
+    """The row's label; without one it is the method's name, or the model's where all rows are of one method."""
 
 
 @dataclass(frozen=True)
@@ -52,7 +52,7 @@ class PaperTable:
     caption: str
     metric: str
     columns: tuple[str, ...]
-    """Datasets."""
+    """The datasets."""
     rows: tuple[RowSpec, ...]
 
 
@@ -67,11 +67,14 @@ class Paper:
     claims: Path | None
     figures: tuple[str, ...]
     tables: tuple[PaperTable, ...]
-    """Empty for the usual ones."""
+    """The paper's own tables; empty for the usual tables."""
 
 
 def read_paper(path: Path) -> Paper:
-    """The paper of a YAML file. Raises UserError, naming the file and the place, for anything that is not as above."""
+    """Return the paper of a YAML file.
+
+    Raises UserError, naming the file and the place, for anything that is not as above.
+    """
     content = read_yaml(path, str(path))
     try:
         return _paper(content, path.parent)
@@ -80,7 +83,7 @@ def read_paper(path: Path) -> Paper:
 
 
 def table_specs(paper: Paper, found: Sequence[Cell]) -> list[TableSpec]:
-    """The paper's own tables. Raises UserError where a row fits no cell, or several of one dataset."""
+    """Return the paper's own tables. Raises UserError where a row fits no cell, or several of one dataset."""
     return [_table_spec(table, found) for table in paper.tables]
 
 

@@ -11,12 +11,15 @@ _HEADS = ("section", "subsection", "subsubsection")
 
 
 def latex_sections(sections: Sequence[Section], level: int = 0) -> str:
-    """``sections`` with their blocks; those below ``\\subsubsection`` stay at that level. Details are left out."""
+    """Return ``sections`` with their blocks.
+
+    Those below ``\\subsubsection`` stay at that level. Details are left out.
+    """
     return "\n".join(_section(one, level) for one in sections)
 
 
 def latex_grid(grid: Grid) -> str:
-    """A table environment, never wider than the line."""
+    """Return a table environment, never wider than the line."""
     texts = [[item if isinstance(item, str) else item.text for item in row] for row in grid.rows]
     body = [" & ".join(map(escape_tex, row)) + r" \\" for row in texts]
     lines = [

@@ -36,13 +36,13 @@ class DatasetAudit:
     balance: pd.DataFrame
     """One row a split, one column a label: number of rows."""
     known_right: int
-    """Rows of test whose text stands in train with its own label as the most frequent there."""
+    """The number of test rows whose text stands in train with its own label as the most frequent there."""
     baselines: dict[str, tuple[float, float]]
-    """Accuracy and macro-F1 on test, in [0, 1], of train's majority class and of a memoriser of train."""
+    """The accuracy and macro-F1 on test, in [0, 1], of train's majority class and of a memoriser of train."""
 
 
 def audit(root: Place) -> tuple[list[DatasetAudit], list[str]]:
-    """The datasets of the sweep at ``root``, and a line for each copy that is damaged."""
+    """Return the datasets of the sweep at ``root``, and a line for each copy that is damaged."""
     found, damaged = [], []
     for path in ResultStore(root).dataset_descriptions():
         try:
@@ -55,7 +55,7 @@ def audit(root: Place) -> tuple[list[DatasetAudit], list[str]]:
 
 
 def read_copy(path: Place) -> tuple[DatasetFacts, pd.DataFrame]:
-    """A copy's facts and rows. Raises DamagedRecord, naming the file, where it is not as it was written."""
+    """Return a copy's facts and rows. Raises DamagedRecord, naming the file, where it is not as it was written."""
     parquet = path.with_suffix(".parquet")
     try:
         facts = strict_json(path.read_text(encoding="utf-8"))
@@ -109,13 +109,13 @@ def _audit(facts: DatasetFacts, rows: pd.DataFrame) -> DatasetAudit:
 
 
 def _conflicting(part: pd.DataFrame) -> int:
-    """Distinct texts that carry more than one label."""
+    """Return the distinct texts that carry more than one label."""
     pairs = part[["text_sha256", "label"]].drop_duplicates()
     return int((pairs.value_counts("text_sha256") > 1).sum())
 
 
 def _usual_labels(train: pd.DataFrame) -> dict[str, int]:
-    """Each text's most frequent label in train, the smallest of equals."""
+    """Return each text's most frequent label in train, the smallest of equals."""
     counted = train.groupby(["text_sha256", "label"]).size().reset_index(name="count")
     ordered = counted.sort_values(["count", "label"], ascending=[False, True]).drop_duplicates("text_sha256")
     return dict(zip(ordered["text_sha256"], ordered["label"], strict=True))
@@ -126,7 +126,8 @@ def _scores(gold: IntArray, predicted: IntArray, num_classes: int) -> tuple[floa
 
 
 def clean_scores(root: Place, dataset: str, folder: Place, epoch: int) -> tuple[int, tuple[float, float]] | None:
-    """Number of test items whose text does not stand in train, and accuracy and macro-F1 on them, of one trial.
+    """Return the number of test items whose text does not stand in train, and accuracy and macro-F1 on them, of one
+    trial.
 
     None where predictions or the dataset's copy are missing. Raises DamagedRecord where the two don't belong together.
     """
@@ -150,7 +151,7 @@ def clean_scores(root: Place, dataset: str, folder: Place, epoch: int) -> tuple[
 
 
 def audit_section(found: Sequence[DatasetAudit], damaged: Sequence[str]) -> Section:
-    """The audits, a part a dataset."""
+    """Return the audits, a part a dataset."""
     parts = [
         Section(one.display_name, (_grid(one.counts), _grid(one.balance), Points(_remarks(one))), f"audit-{number}")
         for number, one in enumerate(found, 1)
@@ -180,7 +181,7 @@ def _remarks(one: DatasetAudit) -> tuple[str, ...]:
 
 
 def filled_with_majority(records: SweepRecords, found: Sequence[Cell]) -> list[Cell]:
-    """``found``, every failed trial of it scored as the majority class.
+    """Return ``found``, every failed trial of it scored as the majority class.
 
     Raises UserError where the sweep keeps no copy of a dataset that it takes, and DamagedRecord where that is damaged.
     """
@@ -205,7 +206,9 @@ def filled_with_majority(records: SweepRecords, found: Sequence[Cell]) -> list[C
 
 
 def _majority(rows: pd.DataFrame, split: str, num_classes: int) -> dict[str, float]:
-    """Every metric of train's majority class on ``split``, by its name in EpochRecord or with the split before it."""
+    """Return every metric of train's majority class on ``split``, by its name in EpochRecord or with the split
+    before it.
+    """
     usual = int(rows.loc[rows["split"] == "train", "label"].mode()[0])
     gold = rows.loc[rows["split"] == split, "label"].to_numpy()
     if not len(gold):

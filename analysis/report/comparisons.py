@@ -34,25 +34,26 @@ class RowComparison:
     row: str
     best: str
     this_set: Comparison
-    """Seeds vary, items are these."""
+    """The comparison on this test set: seeds vary and items stay."""
     permutation: float | None
-    """Exact unpaired p for the same question; it takes equal spread for granted."""
+    """The exact unpaired permutation p on this test set, which assumes equal spread."""
     new_text: Comparison | None
-    """Seeds and items vary."""
+    """The comparison on new text, where seeds and items vary; None where there is none."""
     why_not: str
-    """Why there is no answer on new text; empty where there is one."""
+    """Why there is no comparison on new text; empty where there is one."""
     detectable: float | None
-    """Difference found with chance 80 % at this n and these stds."""
+    """The difference that is found with a chance of 80 % at this n and these standard deviations."""
     needed: str
-    """Seeds a row that would find a difference of this size."""
+    """The number of seeds a row that would find a difference of this size, as text."""
     by_seed: Paired | None
-    """Seed by seed, for rows that share their initialisation."""
+    """The comparison seed by seed, for rows that share their initialisation."""
     equivalence: float | None
-    """p of two one-sided tests against the margin asked for: what "equal" needs."""
+    """The p of two one-sided tests against the margin that was asked for, by which rows are called equal."""
 
 
 def against_best(table: Table, margin: float | None = None) -> list[RowComparison]:
-    """One comparison for each row but the best of each column, where both have at least 3 seeds; ``margin`` in [0, 1].
+    """Return one comparison for each row but the best of each column, where both have at least 3 seeds; ``margin`` in
+    [0, 1].
 
     Raises UserError for a margin that is not above 0, and DamagedRecord where stored predictions can't be read.
     """
@@ -93,7 +94,7 @@ def _detectable(a: Sample, b: Sample) -> float | None:
 
 
 def _needed(a: Score, b: Score, one: Sample, other: Sample) -> str:
-    """Seeds a row for a gap of this size, and the hours that they take where the trials' times are known."""
+    """Return the seeds a row for a gap of this size, and the hours that they take where the trials' times are known."""
     bounds = seeds_range(one, other, abs(one.mean - other.mean))
     if bounds is None:
         return ""
@@ -112,7 +113,7 @@ def _paired(a: Score, b: Score) -> Paired | None:
 
 
 def _on_new_text(metric: str, a: Score, b: Score) -> tuple[Comparison | None, str]:
-    """The comparison, or why there is none."""
+    """Return the comparison, or why there is none."""
     if metric not in NEW_TEXT:
         return None, "for accuracy and macro-F1 only"
     if a.cell is None or b.cell is None:
@@ -138,7 +139,7 @@ class CellPredictions:
 
 
 def predictions_of(cell: Cell) -> CellPredictions:
-    """The stored predictions of a cell's completed trials.
+    """Return the stored predictions of a cell's completed trials.
 
     Raises ValueError where a trial keeps none or they were not scored on the same items, and DamagedRecord, which is
     one, where they can't be read.
@@ -154,7 +155,7 @@ def predictions_of(cell: Cell) -> CellPredictions:
 
 
 def comparisons_section(tables: Sequence[Table], margin: float | None = None, pair: bool = False) -> Section:
-    """Grids of comparisons for each score table that has any; differences in points, ``margin`` in [0, 1].
+    """Return the grids of comparisons for each score table that has any; differences in points, ``margin`` in [0, 1].
 
     ``pair`` adds the paired tests of rows that share their initialisation.
     """
@@ -175,7 +176,7 @@ def comparisons_section(tables: Sequence[Table], margin: float | None = None, pa
 
 
 def single_runs_section(tables: Sequence[Table]) -> Section:
-    """McNemar's test of each row of one run against a best row of one run, where both keep predictions."""
+    """Return McNemar's test of each row of one run against a best row of one run, where both keep predictions."""
     rows = []
     for table in tables:
         if table.spec.metric != "accuracy":
@@ -198,7 +199,7 @@ def single_runs_section(tables: Sequence[Table]) -> Section:
 
 
 def _one_against_one(a: Score, b: Score) -> McNemar | None:
-    """None unless each has one run, with predictions on the same items."""
+    """Return None unless each has one run, with predictions on the same items."""
     if a.cell is None or b.cell is None or len(a.cell.completed) != 1 or len(b.cell.completed) != 1:
         return None
     try:

@@ -65,9 +65,9 @@ class Section:
     blocks: tuple[Block, ...]
     anchor: str
     parts: tuple["Section", ...] = field(default=())
-    """Sections below it."""
+    """The sections below this one."""
 
 
 def kept(sections: Iterable[Section]) -> Sequence[Section]:
-    """The sections that say something."""
+    """Return the sections that say something."""
     return [one for one in sections if one.blocks or one.parts]

@@ -23,7 +23,7 @@ NEW_TEXT = {"accuracy": accuracy_interval, "macro_f1": macro_f1_interval}
 
 
 def intervals_section(found: Sequence[Cell]) -> Section:
-    """95 % intervals of each cell's mean, for both questions, and of its std.
+    """Return the 95 % intervals of each cell's mean, for both questions, and of its std.
 
     Raises DamagedRecord where stored predictions can't be read.
     """
@@ -48,7 +48,7 @@ def intervals_section(found: Sequence[Cell]) -> Section:
 
 
 def selection_section(records: SweepRecords, metric: str = "macro_f1") -> Section:
-    """Each cell's score by the three ways to choose an epoch, and by how much the best on test flatters it."""
+    """Return each cell's score by the three ways to choose an epoch, and by how much the best on test flatters it."""
     chosen = {select: {cell.anchor: cell for cell in cells(records, select)} for select in SELECTIONS}
     rows: list[tuple[Inline, ...]] = []
     shown: list[Cell] = []
@@ -71,7 +71,7 @@ def selection_section(records: SweepRecords, metric: str = "macro_f1") -> Sectio
 
 
 def costs_section(found: Sequence[Cell]) -> Section:
-    """Parameters, peak memory and time of each cell."""
+    """Return the parameters, peak memory and time of each cell."""
     rows: list[tuple[Inline, ...]] = []
     for cell in found:
         seconds = cell.sample("train_seconds")
@@ -95,7 +95,7 @@ def costs_section(found: Sequence[Cell]) -> Section:
 
 
 def provenance_section(records: SweepRecords) -> Section:
-    """What ran on what: trials grouped by commit, versions, machine and way of execution."""
+    """Return what ran on what: trials grouped by commit, versions, machine and way of execution."""
     groups: dict[str, list[Mapping[str, Any]]] = {}
     for row in records.trials.dropna(subset=["provenance"]).to_dict("records"):
         where, how = json.loads(row["provenance"]), json.loads(row["execution"])
@@ -118,7 +118,7 @@ def provenance_section(records: SweepRecords) -> Section:
 
 
 def trials_section(records: SweepRecords, found: Sequence[Cell], out: Path) -> Section:
-    """Every cell's trials and spec; ``out`` is the folder from which links to the trials' folders lead."""
+    """Return every cell's trials and spec; ``out`` is the folder from which links to the trials' folders lead."""
     parts = []
     for cell in found:
         rows = tuple(_trial(cell, trial, out) for trial in cell.trials)
@@ -133,7 +133,7 @@ def trials_section(records: SweepRecords, found: Sequence[Cell], out: Path) -> S
 
 
 def _new_text(cell: Cell, interval: Callable[[SeedPredictions], Interval | None]) -> str:
-    """The interval on new text, or why there is none."""
+    """Return the interval on new text, or why there is none."""
     try:
         return _interval(interval(predictions_of(cell).predictions))
     except DamagedRecord:
@@ -156,7 +156,7 @@ def _trial(cell: Cell, trial: CellTrial, out: Path) -> tuple[Inline, ...]:
 
 
 def _folder(path: Place, out: Path) -> Inline:
-    """A link to a trial's folder; the name alone on an object store, to which no browser finds."""
+    """Return a link to a trial's folder; the name alone on an object store, to which no browser finds."""
     return Link(path.name, quote(os.path.relpath(path, out))) if isinstance(path, Path) else path.name
 
 
@@ -168,7 +168,10 @@ MIB = 2**20
 
 
 def predictions_section(found: Sequence[Cell]) -> Section:
-    """Each cell's peak by the closed form beside what its trials recorded; empty where no trial holds a prediction."""
+    """Return each cell's peak by the closed form beside what its trials recorded.
+
+    Empty where no trial holds a prediction.
+    """
     rows: list[tuple[Inline, ...]] = []
     for cell in found:
         predicted, real = (cell.by_seed(name) for name in ("predicted_memory_bytes", "peak_memory_bytes"))
@@ -189,6 +192,6 @@ def predictions_section(found: Sequence[Cell]) -> Section:
 
 
 def _device(cell: Cell) -> str:
-    """The devices that its trials ran on."""
+    """Return the devices that its trials ran on."""
     devices = {str(json.loads(trial.execution).get("device", "unknown")) for trial in cell.completed}
     return ", ".join(sorted(devices))

@@ -14,17 +14,17 @@ from analysis.tables.table import Table, html_table
 
 
 def markdown_page(title: str, sections: Sequence[Section]) -> str:
-    """The report as Markdown; its figures are linked as ``figures/<stem>.png``."""
+    """Return the report as Markdown; its figures are linked as ``figures/<stem>.png``."""
     return "\n".join([f"# {escape_markdown(title)}\n", *(_section(one, 2) for one in sections)])
 
 
 def markdown_sections(sections: Sequence[Section], level: int = 2) -> str:
-    """Sections alone, without a page's title."""
+    """Return the sections alone, without a page's title."""
     return "\n".join(_section(one, level) for one in sections)
 
 
 def html_page(title: str, sections: Sequence[Section]) -> str:
-    """The report as one HTML page that fetches nothing and runs no script; figures stand in it as SVG."""
+    """Return the report as one HTML page that fetches nothing and runs no script; figures stand in it as SVG."""
     environment = jinja2.Environment(autoescape=True, undefined=jinja2.StrictUndefined, trim_blocks=True)
     template = environment.from_string((resources.files("analysis.report") / "report.html.j2").read_text("utf-8"))
     return template.render(

@@ -84,7 +84,7 @@ class Report:
 
 
 def compose(records: SweepRecords, choices: Choices, out: Path) -> Report:
-    """The report of ``records``; ``out`` is the folder it will stand in.
+    """Return the report of ``records``; ``out`` is the folder it will stand in.
 
     Raises UserError on bad choices, and DamagedRecord where a trial's predictions or steps can't be read.
     """
@@ -141,7 +141,7 @@ def write_report(report: Report, out: Path) -> list[Path]:
 
 
 def figure_sections(figures: Sequence[CaptionedFigure]) -> list[Section]:
-    """A section for each kind of figure that there is."""
+    """Return a section for each kind of figure that there is."""
     return [
         Section(title, blocks, f"figures-{kind}")
         for kind, title in KINDS.items()
@@ -150,7 +150,10 @@ def figure_sections(figures: Sequence[CaptionedFigure]) -> list[Section]:
 
 
 def lookup_of(found: Sequence[Cell]) -> Lookup:
-    """Samples for claims; of several configurations of one model, dataset and method, the best mean on validation."""
+    """Return the samples for claims.
+
+    Of several configurations of one model, dataset and method, the best mean on validation.
+    """
     chosen: dict[tuple[str, str, str], Cell] = {}
     for cell in found:
         if cell.searched or cell.failures:

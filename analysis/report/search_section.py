@@ -23,7 +23,7 @@ from tunekit.store.search_records import SearchTrial
 
 
 def search_section(found: Sequence[SearchResult]) -> Section:
-    """Everything on ``found``; empty where no sweep is a search."""
+    """Return everything on ``found``; empty where no sweep is a search."""
     if not found:
         return Section("Search", (), "search")
     about = Paragraph(
@@ -37,7 +37,10 @@ def search_section(found: Sequence[SearchResult]) -> Section:
 
 
 def tuned_grid(found: Sequence[SearchResult]) -> list[Grid]:
-    """Default, best and 1se of each study: on validation, on fresh seeds, on test; none where nothing completed."""
+    """Return the default, best and 1se of each study: on validation, on fresh seeds, on test.
+
+    None where nothing completed.
+    """
     rows: list[tuple[Inline, ...]] = []
     for one in found:
         default = one.role("default")
@@ -97,7 +100,7 @@ def _difference(confirmed: Confirmation, default: Confirmation) -> str:
 
 
 def _budget(found: Sequence[SearchResult]) -> Grid:
-    """What each study spent, and the size of what it searched."""
+    """Return what each study spent, and the size of what it searched."""
     rows: list[tuple[Inline, ...]] = []
     for one in found:
         study = one.study
@@ -113,7 +116,7 @@ def _budget(found: Sequence[SearchResult]) -> Grid:
 
 
 def _unequal(found: Sequence[SearchResult]) -> list[Points]:
-    """A line for each model and dataset whose methods had unlike numbers of trials."""
+    """Return a line for each model and dataset whose methods had unlike numbers of trials."""
     groups: dict[tuple[str, str], list[SearchResult]] = {}
     for one in found:
         groups.setdefault((one.model_name, one.dataset_name), []).append(one)
@@ -129,7 +132,7 @@ def _unequal(found: Sequence[SearchResult]) -> list[Points]:
 
 
 def _rates(found: Sequence[SearchResult]) -> list[Grid]:
-    """The range of learning rates that do nearly as well as the best, of each study."""
+    """Return the range of learning rates that do nearly as well as the best, of each study."""
     rows: list[tuple[Inline, ...]] = []
     for one in found:
         near = one.near
@@ -144,7 +147,7 @@ def _rates(found: Sequence[SearchResult]) -> list[Grid]:
 
 
 def _notes(found: Sequence[SearchResult]) -> list[Points]:
-    """What can't be shown, and why; studies of one reason in one line."""
+    """Return what can't be shown, and why; studies of one reason in one line."""
     notes: dict[str, list[str]] = {}
     for one in found:
         for note in _missing(one):
@@ -171,7 +174,7 @@ def _missing(one: SearchResult) -> list[str]:
 
 
 def _trials(one: SearchResult, anchor: str) -> Section:
-    """All trials of a study, the best first, those that its validation part can't tell from the best marked."""
+    """Return all trials of a study, the best first, those that its validation part can't tell from the best marked."""
     within = {trial.number for trial in one.within}
     front = {trial.number for trial in one.front} if len(one.study.objectives) > 1 else set()
     roles: dict[int, list[str]] = {}

@@ -15,7 +15,7 @@ from tunekit.errors import UserError
 
 
 def about_section(records: SweepRecords, found: Sequence[Cell], select: str) -> Section:
-    """What the scores are, and how many trials there are in each state."""
+    """Return what the scores are, and how many trials there are in each state."""
     trials = [trial for cell in found for trial in cell.trials]
     states = Counter("unfinished" if trial.status is None else trial.status for trial in trials)
     splits = sorted({SPLITS[cell.split] for cell in found if not cell.searched})
@@ -36,7 +36,7 @@ def about_section(records: SweepRecords, found: Sequence[Cell], select: str) -> 
 
 
 def headline_section(tables: Sequence[Table]) -> Section:
-    """A line for each column of each table: its best row, and the rows that can't be told from it."""
+    """Return a line for each column of each table: its best row, and the rows that can't be told from it."""
     lines = []
     for table in tables:
         for column, heading in table.spec.columns.items():
@@ -57,7 +57,7 @@ def headline_section(tables: Sequence[Table]) -> Section:
 
 
 def failures_section(found: Sequence[Cell]) -> Section:
-    """Every trial that failed, with the first line of its error."""
+    """Return every trial that failed, with the first line of its error."""
     rows: list[tuple[Inline, ...]] = []
     for cell in found:
         for trial in cell.trials:
@@ -69,7 +69,7 @@ def failures_section(found: Sequence[Cell]) -> Section:
 
 
 def left_out_section(records: SweepRecords) -> Section:
-    """What is left out or doubtful, counted by kind and named."""
+    """Return what is left out or doubtful, counted by kind and named."""
     parts = []
     for number, (kind, count) in enumerate(Counter(problem.kind for problem in records.problems).items(), 1):
         lines = tuple(problem.detail for problem in records.problems if problem.kind == kind)
@@ -78,7 +78,7 @@ def left_out_section(records: SweepRecords) -> Section:
 
 
 def published_section(found: Sequence[Cell], metrics: Sequence[str]) -> Section:
-    """Each cell that the study published too: its value, the printed one, and the difference in points.
+    """Return each cell that the study published too: its value, the printed one, and the difference in points.
 
     Raises UserError where the study published none of these cells.
     """
@@ -100,7 +100,7 @@ def published_section(found: Sequence[Cell], metrics: Sequence[str]) -> Section:
 
 
 def claims_section(verdicts: Sequence[ClaimResult]) -> Section:
-    """A line a claim: verdict, Holm-corrected p, and the seeds or numbers that are missing."""
+    """Return a line a claim: verdict, Holm-corrected p, and the seeds or numbers that are missing."""
     rows: list[tuple[Inline, ...]] = []
     for one in verdicts:
         rows.append((one.text, one.verdict.value, "" if one.p is None else f"{one.p:.3f}", one.reason))

@@ -25,13 +25,13 @@ class Grim:
 
     verdict: Fit
     chance: float
-    """Share, in [0, 1], of all values from 0 to 100 of this precision that get the verdict ``fits``."""
+    """The share, in [0, 1], of all values from 0 to 100 of this precision that get the verdict ``fits``."""
     chance_rounded: float
-    """Share that get ``fits`` or ``fits only if runs were rounded``: at 1 the latter says nothing."""
+    """The share that gets ``fits`` or ``fits only if runs were rounded``: at 1 the latter says nothing."""
 
 
 def grim(mean_percent: Decimal, items: int, runs: int, decimals: int = 2) -> Grim:
-    """Whether ``mean_percent`` can be the mean accuracy of ``runs`` runs on ``items`` test items each.
+    """Return whether ``mean_percent`` can be the mean accuracy of ``runs`` runs on ``items`` test items each.
 
     It fits where a total of right answers over all runs rounds to it, and ``fits only if runs were rounded`` where only
     a mean of run accuracies that were themselves rounded to ``decimals`` does. All in exact whole numbers; a tie may
@@ -50,13 +50,13 @@ def grim(mean_percent: Decimal, items: int, runs: int, decimals: int = 2) -> Gri
 
 
 def _printed(exact: Fraction) -> set[int]:
-    """What may be printed for ``exact``: ties rounded up, and ties to even."""
+    """Return what may be printed for ``exact``: ties rounded up, and ties to even."""
     return {floor(exact + Fraction(1, 2)), round(exact)}
 
 
 @cache
 def _direct(answers: int, decimals: int) -> frozenset[int]:
-    """The printed values, in units of the last digit, of 0 to ``answers`` right ones out of ``answers``."""
+    """Return the printed values, in units of the last digit, of 0 to ``answers`` right ones out of ``answers``."""
     top = 100 * 10**decimals
     if answers >= top:  # totals lie at most one unit apart: one rounds to each printed value
         return frozenset(range(top + 1))
@@ -65,7 +65,7 @@ def _direct(answers: int, decimals: int) -> frozenset[int]:
 
 @cache
 def _rounded(items: int, runs: int, decimals: int) -> frozenset[int]:
-    """The printed values, in units of the last digit, of means of ``runs`` accuracies rounded before."""
+    """Return the printed values, in units of the last digit, of means of ``runs`` accuracies rounded before."""
     one_run = _direct(items, decimals)
     sums = 1  # bit s is set where some choice of runs so far adds up to s
     for _ in range(runs):

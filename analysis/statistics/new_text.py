@@ -63,7 +63,7 @@ class _Estimate:
 
 
 def accuracy_interval(runs: SeedPredictions, level: float = 0.95) -> Interval | None:
-    """Interval of the mean accuracy, in [0, 1], over new seeds and new items.
+    """Return the interval of the mean accuracy, in [0, 1], over new seeds and new items.
 
     Analytic: the crossed analysis of variance of the module's text on cluster totals (Cochran 1977, "Sampling
     Techniques", chapter 9A), Satterthwaite (1946) degrees of freedom, Student-t quantile. None below three seeds, and
@@ -73,7 +73,7 @@ def accuracy_interval(runs: SeedPredictions, level: float = 0.95) -> Interval | 
 
 
 def accuracy_difference(a: SeedPredictions, b: SeedPredictions, level: float = 0.95) -> Comparison | None:
-    """Two-sided test of the mean accuracy of ``a`` minus that of ``b``, as ``accuracy_interval``.
+    """Return the two-sided test of the mean accuracy of ``a`` minus that of ``b``, as ``accuracy_interval``.
 
     The items' part is that of the difference, so that what both rows find hard cancels. ValueError unless both were
     scored on the same items; None below three seeds of either, and where nothing varies.
@@ -83,7 +83,8 @@ def accuracy_difference(a: SeedPredictions, b: SeedPredictions, level: float = 0
 
 
 def macro_f1_interval(runs: SeedPredictions, level: float = 0.95, draws: int = 2000, seed: int = 0) -> Interval | None:
-    """Interval of the mean macro-F1, in [0, 1], over new seeds and new items; macro-F1 over all ``num_classes``.
+    """Return the interval of the mean macro-F1, in [0, 1], over new seeds and new items; macro-F1 over all
+    ``num_classes``.
 
     Percentiles over five seeds under-cover, so the crossed bootstrap serves for variances alone. Its seeds need no
     draws: the variance of resampled means, corrected by S / (S - 1), is the sample variance over S. Items are drawn
@@ -96,7 +97,7 @@ def macro_f1_interval(runs: SeedPredictions, level: float = 0.95, draws: int = 2
 def macro_f1_difference(
     a: SeedPredictions, b: SeedPredictions, level: float = 0.95, draws: int = 2000, seed: int = 0
 ) -> Comparison | None:
-    """Two-sided test of the mean macro-F1 of ``a`` minus that of ``b``, as ``macro_f1_interval``.
+    """Return the two-sided test of the mean macro-F1 of ``a`` minus that of ``b``, as ``macro_f1_interval``.
 
     Items are drawn jointly for both rows. ValueError unless both were scored on the same items; None below three seeds
     of either, and where nothing varies.
@@ -135,7 +136,10 @@ def _comparison(estimate: _Estimate | None, level: float, test: str) -> Comparis
 
 
 def _accuracy(rows: list[SeedPredictions]) -> _Estimate | None:
-    """Accuracy of rows[0] (minus rows[1]); items by the clusters' totals of deviations from each seed's mean."""
+    """Return the accuracy of rows[0] (minus rows[1]).
+
+    Items by the clusters' totals of deviations from each seed's mean.
+    """
     cluster = _codes(rows[0].groups)
     clusters = int(cluster.max()) + 1
     scores, totals = [], []
@@ -148,7 +152,10 @@ def _accuracy(rows: list[SeedPredictions]) -> _Estimate | None:
 
 
 def _macro_f1(rows: list[SeedPredictions], draws: int, seed: int) -> _Estimate | None:
-    """Macro-F1 of rows[0] (minus rows[1]); items by each seed's deviations over draws of the same items for all."""
+    """Return the macro-F1 of rows[0] (minus rows[1]).
+
+    Items by each seed's deviations over draws of the same items for all.
+    """
     if draws < 2:
         raise ValueError(f"draws is {draws}: a variance needs at least 2")
     cluster = _codes(rows[0].groups)
@@ -166,13 +173,13 @@ def _macro_f1(rows: list[SeedPredictions], draws: int, seed: int) -> _Estimate |
 
 
 def _codes(groups: IntArray) -> IntArray:
-    """Groups as consecutive codes from 0, of the same shape."""
+    """Return the groups as consecutive codes from 0, of the same shape."""
     codes: IntArray = np.unique(groups, return_inverse=True)[1]
     return codes
 
 
 def _counts(row: SeedPredictions, cluster: IntArray) -> FloatArray:
-    """Of each cluster, seed and class: true positives, and gold plus predicted items; (G, S, 2, K)."""
+    """Return true positives, and gold plus predicted items, of each cluster, seed and class: (G, S, 2, K)."""
     shape = (int(cluster.max()) + 1, len(row.predicted), row.num_classes)
     cells = (cluster * shape[1] + np.arange(shape[1])[:, None]) * shape[2]
 
@@ -184,7 +191,9 @@ def _counts(row: SeedPredictions, cluster: IntArray) -> FloatArray:
 
 
 def _macro(counts: FloatArray) -> FloatArray:
-    """Macro-F1 of counts (..., 2, K), as (...): the mean of 2 tp / (gold + predicted), 0 for a class in neither."""
+    """Return the macro-F1 of counts (..., 2, K), as (...): the mean of 2 tp / (gold + predicted), 0 for a class in
+    neither.
+    """
     f1 = 2 * _divide(counts[..., 0, :], counts[..., 1, :])
     return np.asarray(f1.mean(axis=-1))
 
@@ -195,14 +204,17 @@ def _divide(numerator: FloatArray, denominator: FloatArray) -> FloatArray:
 
 
 def _influence(table: FloatArray) -> FloatArray:
-    """Linearised effect of each cluster of (G, S, 2, K) on the seeds' mean macro-F1, (G,) (Takahashi et al. 2022)."""
+    """Return the linearised effect of each cluster of (G, S, 2, K) on the seeds' mean macro-F1, (G,) (Takahashi et al.
+
+    2022).
+    """
     total = table.sum(axis=0)
     change = 2 * (table[:, :, 0] - _divide(total[:, 0], total[:, 1]) * table[:, :, 1])
     return np.asarray(_divide(change, np.broadcast_to(total[:, 1], change.shape)).mean(axis=(1, 2)))
 
 
 def _strata(row: SeedPredictions, cluster: IntArray) -> IntArray:
-    """Stratum of each cluster, consecutive codes (G,): the rarest gold class among its items.
+    """Return the stratum of each cluster, consecutive codes (G,): the rarest gold class among its items.
 
     A class thus keeps its clusters in every draw, those apart that hold a rarer class too. A stratum of one cluster
     has no variance of its own and joins the largest ("collapsed strata", Cochran 1977, chapter 5A).
@@ -216,7 +228,7 @@ def _strata(row: SeedPredictions, cluster: IntArray) -> IntArray:
 
 
 def _weights(strata: IntArray, draws: int, rng: np.random.Generator) -> FloatArray:
-    """Weight of each cluster in each draw, (draws, G).
+    """Return the weight of each cluster in each draw, (draws, G).
 
     Within a stratum of n, n - 1 are drawn and weigh n / (n - 1), the rescaled bootstrap of Rao and Wu (1988, JASA 83):
     without it a class of five items has 4/5 of its variance. New text also has another mix of classes: strata weigh by
@@ -233,7 +245,9 @@ def _weights(strata: IntArray, draws: int, rng: np.random.Generator) -> FloatArr
 
 
 def _df(influence: FloatArray, strata: IntArray) -> float:
-    """Satterthwaite degrees of freedom of the items' part: few where a class of few items has most of the variance."""
+    """Return the Satterthwaite degrees of freedom of the items' part: few where a class of few items has most of
+    the variance.
+    """
     sizes = np.bincount(strata)
     means = np.bincount(strata, influence) / sizes
     within = np.bincount(strata, (influence - means[strata]) ** 2) * sizes / (sizes - 1)
@@ -253,7 +267,7 @@ def _contrast(parts: list[FloatArray]) -> FloatArray:
 def _estimate(
     scores: list[FloatArray], deviations: list[FloatArray], divisor: float, item_df: float
 ) -> _Estimate | None:
-    """Mean (difference) of ``scores`` (S,) a row, with V = seed + item - interaction.
+    """Return the mean (difference) of ``scores`` (S,) a row, with V = seed + item - interaction.
 
     ``deviations`` (N, S) a row, columns of mean 0, whose sums of squares over ``divisor`` are variances over items:
     of the mean over seeds for ``item``, of what is left of each seed for ``interaction``. V is never below one of its

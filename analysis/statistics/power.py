@@ -15,14 +15,14 @@ from analysis.statistics.this_set import MIN_SEEDS, Interval, Sample, mean_inter
 POWER = 0.8
 ALPHA = 0.05
 MAX_SEEDS = 10_000
-"""Seeds a row beyond which a number says only: more than that."""
+"""The number of seeds a row up to which numbers are given; beyond, they only say more than that."""
 _CERTAIN = 1e6  # standard errors: the power is 1, and scipy's nct NaN a little further on
 _NODES, _DOUBLE_WEIGHTS = np.polynomial.legendre.leggauss(32)
 _QUANTILES, _WEIGHTS = (_NODES + 1) / 2, _DOUBLE_WEIGHTS / 2
 
 
 def welch_power(gap: float, std_a: float, std_b: float, n: int, alpha: float = ALPHA) -> float:
-    """Chance in [0, 1] that Welch's test finds ``gap`` with ``n`` seeds a row.
+    """Return the chance in [0, 1] that Welch's test finds ``gap`` with ``n`` seeds a row.
 
     ValueError for n < 3, stds that are negative or both 0, alpha outside (0, 1), or a gap that is not finite.
     """
@@ -35,7 +35,7 @@ def welch_power(gap: float, std_a: float, std_b: float, n: int, alpha: float = A
 def detectable_difference(
     std_a: float, std_b: float, n: int, power: float = POWER, alpha: float = ALPHA
 ) -> float | None:
-    """The smallest gap found with chance ``power`` by ``n`` seeds a row.
+    """Return the smallest gap found with chance ``power`` by ``n`` seeds a row.
 
     None for n < 3 (no test is made) and where both stds are 0. ValueError unless 0 < alpha < power < 1.
     """
@@ -50,7 +50,7 @@ def detectable_difference(
 
 
 def seeds_needed(std_a: float, std_b: float, gap: float, power: float = POWER, alpha: float = ALPHA) -> int | None:
-    """Seeds a row, at least 3, that find ``gap`` (of either sign) with chance ``power``.
+    """Return the seeds a row, at least 3, that find ``gap`` (of either sign) with chance ``power``.
 
     None says more than ``MAX_SEEDS``, as for a gap of 0. ValueError where both stds are 0, which leaves nothing to plan
     with, or unless 0 < alpha < power < 1.
@@ -64,7 +64,8 @@ def seeds_needed(std_a: float, std_b: float, gap: float, power: float = POWER, a
 def seeds_range(
     a: Sample, b: Sample, gap: float, power: float = POWER, alpha: float = ALPHA, level: float = 0.8
 ) -> tuple[int | None, int | None] | None:
-    """Fewest and most seeds a row that find ``gap``, over the chi-square interval of the std of a difference.
+    """Return the fewest and most seeds a row that find ``gap``, over the chi-square interval of the std of a
+    difference.
 
     The std of seed a minus seed b has Satterthwaite's degrees of freedom (n_a + n_b - 2, the pooled ones, where n and
     stds are equal); its bounds scale both stds. 80 % by default: its upper bound is the one-sided 90 % limit (Browne
@@ -79,13 +80,13 @@ def seeds_range(
 
 
 def seeds_phrase(bounds: tuple[int | None, int | None]) -> str:
-    """``seeds_range`` in words: "6", "6 to 24", "40 to more than 10,000", "more than 10,000"."""
+    """Return ``seeds_range`` in words: "6", "6 to 24", "40 to more than 10,000", "more than 10,000"."""
     words = [f"{count:,}" if count is not None else f"more than {MAX_SEEDS:,}" for count in bounds]
     return " to ".join(dict.fromkeys(words))
 
 
 def std_interval(sample: Sample, level: float = 0.95) -> Interval | None:
-    """Chi-square interval of the standard deviation of normal scores. None as ``mean_interval``."""
+    """Return the chi-square interval of the standard deviation of normal scores. None as ``mean_interval``."""
     if sample.std is None or mean_interval(sample) is None:
         return None
     low, high = _std_factors(sample.n - 1, level)
@@ -93,7 +94,10 @@ def std_interval(sample: Sample, level: float = 0.95) -> Interval | None:
 
 
 def hours_for(seeds: int, seconds_per_trial: float) -> float:
-    """GPU-hours of ``seeds`` trials, ``seconds_per_trial`` each, one at a time. ValueError for a negative number."""
+    """Return the GPU-hours of ``seeds`` trials, ``seconds_per_trial`` each, one at a time.
+
+    ValueError for a negative number.
+    """
     if seeds < 0 or not 0 <= seconds_per_trial < math.inf:
         raise ValueError(f"no hours for {seeds} trials of {seconds_per_trial} s")
     return seeds * seconds_per_trial / 3600
@@ -105,14 +109,14 @@ def _check(power: float, alpha: float) -> None:
 
 
 def _error(std_a: float, std_b: float, n: int) -> float:
-    """Standard error of the difference of means of ``n`` seeds a row."""
+    """Return the standard error of the difference of means of ``n`` seeds a row."""
     if min(std_a, std_b) < 0 or not 0 < std_a + std_b < math.inf:
         raise ValueError(f"stds of {std_a} and {std_b} leave nothing to plan with")
     return math.hypot(std_a, std_b) / math.sqrt(n)
 
 
 def _power(shift: float, std_a: float, std_b: float, n: int, alpha: float) -> float:
-    """Power at a gap of ``shift`` standard errors, stds in standard errors too.
+    """Return the power at a gap of ``shift`` standard errors, stds in standard errors too.
 
     With X, Y the chi-squares of the two sample variances (n - 1 df), X + Y and B = X / (X + Y), which is beta
     distributed, are independent. Given B, Welch's degrees of freedom are known and t is a multiple of a noncentral t of
@@ -133,7 +137,7 @@ def _power(shift: float, std_a: float, std_b: float, n: int, alpha: float) -> fl
 
 
 def _std_factors(df: float, level: float) -> tuple[float, float]:
-    """By what to multiply a std of ``df`` degrees of freedom for its chi-square interval."""
+    """Return the two factors by which a std of ``df`` degrees of freedom gives its chi-square interval."""
     from scipy import stats
 
     if not 0 < level < 1:

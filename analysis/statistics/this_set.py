@@ -20,7 +20,10 @@ IntArray = npt.NDArray[np.integer[Any]]
 
 MIN_SEEDS = 3
 MAX_SPLITS = 20_000
-"""Arrangements a permutation test enumerates (8 against 8 seeds has 12,870); of more, as many are drawn."""
+"""The arrangements that a permutation test enumerates at most (8 against 8 seeds has 12,870).
+
+Of more, as many are drawn.
+"""
 _ROUNDING = 1e-12  # a spread below this part of the values is what floats leave of equal ones
 _TIE_DECIMALS = 10  # of statistics on values scaled to [-1, 1]: splits of equal sums are ties
 
@@ -48,7 +51,7 @@ class Sample:
 
     @classmethod
     def of(cls, values: Iterable[float]) -> Self:
-        """The sample of ``values``, one a seed. ValueError where there is none, or one is not finite."""
+        """Return the sample of ``values``, one a seed. ValueError where there is none, or one is not finite."""
         scores = tuple(map(float, values))
         if not scores or not all(map(math.isfinite, scores)):
             raise ValueError(f"a sample needs at least one score, all finite, not {scores}")
@@ -107,14 +110,15 @@ class McNemar:
 
 
 def mean_interval(sample: Sample, level: float = 0.95) -> Interval | None:
-    """Student-t interval of the mean over new seeds. None for n < 3, no std, or no spread."""
+    """Return the Student-t interval of the mean over new seeds. None for n < 3, no std, or no spread."""
     if sample.std is None or sample.n < MIN_SEEDS or _negligible(sample.std, sample.mean):
         return None
     return t_interval(sample.mean, sample.std / math.sqrt(sample.n), sample.n - 1, level)
 
 
 def satterthwaite(errors: Sequence[float], dfs: Sequence[float]) -> tuple[float, float]:
-    """Standard error of a sum of independent parts, and its degrees of freedom (Satterthwaite 1946, Biometrics 2).
+    """Return the standard error of a sum of independent parts, and its degrees of freedom (Satterthwaite 1946,
+    Biometrics 2).
 
     ``errors`` and ``dfs`` are those of the parts; at least one error is above 0.
     """
@@ -123,7 +127,8 @@ def satterthwaite(errors: Sequence[float], dfs: Sequence[float]) -> tuple[float,
 
 
 def welch(a: Sample, b: Sample, level: float = 0.95) -> Comparison | None:
-    """Welch's (1947, Biometrika 34) two-sided t test of mean(a) - mean(b), the stds free to differ, from mean, std, n.
+    """Return Welch's (1947, Biometrika 34) two-sided t test of mean(a) - mean(b), the stds free to differ, from mean,
+    std, n.
 
     None where either has n < 3 or no std, and where neither varies; one of the two may have std 0.
     """
@@ -138,7 +143,7 @@ def welch(a: Sample, b: Sample, level: float = 0.95) -> Comparison | None:
 
 
 def equivalence(a: Sample, b: Sample, margin: float) -> float | None:
-    """p of the two one-sided Welch tests (Schuirmann 1987) that the means are less than ``margin`` apart.
+    """Return the p of the two one-sided Welch tests (Schuirmann 1987) that the means are less than ``margin`` apart.
 
     ``margin`` is in the score's unit, 0.01 for one point; the larger of the two p. None as ``welch``. UserError unless
     the margin is above 0.
@@ -155,7 +160,8 @@ def equivalence(a: Sample, b: Sample, margin: float) -> float | None:
 
 
 def permutation_p(a: Sequence[float], b: Sequence[float]) -> float | None:
-    """Two-sided p of the unpaired permutation test on the difference of means: twice the smaller tail, at most 1.
+    """Return the two-sided p of the unpaired permutation test on the difference of means: twice the smaller tail, at
+    most 1.
 
     Exact (all splits) up to ``MAX_SPLITS`` splits; beyond, as many seeded draws. Its null is that both rows have the
     same distribution, spread included: at stds of 4:1 and n = 5 it rejects 8 % of equal means, Welch's t 5 %. None
@@ -173,7 +179,7 @@ def permutation_p(a: Sequence[float], b: Sequence[float]) -> float | None:
 
 
 def paired(a: Mapping[int, float], b: Mapping[int, float], level: float = 0.95) -> Paired | None:
-    """Paired t and sign-flip test over the seeds that both rows have; scores keyed by seed.
+    """Return the paired t and sign-flip test over the seeds that both rows have; scores keyed by seed.
 
     Only for rows whose runs of one seed share their initialisation: elsewhere a common seed number pairs nothing. The
     sign-flip test enumerates 2^n sign patterns as ``permutation_p`` does its splits. None below 3 common seeds, and
@@ -202,7 +208,7 @@ def paired(a: Mapping[int, float], b: Mapping[int, float], level: float = 0.95) 
 
 
 def mcnemar(gold: IntArray, predicted_a: IntArray, predicted_b: IntArray) -> McNemar:
-    """Exact McNemar (1947) test of ONE run against one other, each (I,): binomial on the discordant items.
+    """Return the exact McNemar (1947) test of ONE run against one other, each (I,): binomial on the discordant items.
 
     It says nothing of other seeds and takes items as independent. p = 1 without discordant items. ValueError where the
     shapes differ.
@@ -217,7 +223,7 @@ def mcnemar(gold: IntArray, predicted_a: IntArray, predicted_b: IntArray) -> McN
 
 
 def holm(p_values: Sequence[float]) -> list[float]:
-    """Holm's (1979, Scand. J. Statistics 6) adjusted p of one family, in the given order; [] for none.
+    """Return Holm's (1979, Scand. J. Statistics 6) adjusted p of one family, in the given order; [] for none.
 
     ValueError where a p is not in [0, 1].
     """
@@ -229,7 +235,7 @@ def holm(p_values: Sequence[float]) -> list[float]:
 
 
 def smallest_p(n_a: int, n_b: int) -> dict[str, float | None]:
-    """The smallest two-sided p that each test made at this n can reach; None says that it has no floor.
+    """Return the smallest two-sided p that each test made at this n can reach; None says that it has no floor.
 
     "permutation": 2 / C(n_a + n_b, n_a), twice one tail also where n_a and n_b differ; "sign-flip": 2 / 2^n over the at
     most min(n_a, n_b) common seeds; beyond ``MAX_SPLITS`` arrangements both stop at 2 / (MAX_SPLITS + 1). "Welch t" can
@@ -249,7 +255,7 @@ def _scores(values: Iterable[float]) -> FloatArray:
 
 
 def _negligible(spread: float, *values: float) -> bool:
-    """Whether a spread of, or around, ``values`` is no more than rounding."""
+    """Return whether a spread of, or around, ``values`` is no more than rounding."""
     return spread <= _ROUNDING * max(map(abs, values))
 
 
@@ -262,7 +268,7 @@ def t_interval(centre: float, error: float, df: float, level: float) -> Interval
 
 
 def _difference(a: Sample, b: Sample) -> tuple[float, float, float] | None:
-    """mean(a) - mean(b), its standard error and degrees of freedom; None where Welch's t does not exist."""
+    """Return mean(a) - mean(b), its standard error and degrees of freedom; None where Welch's t does not exist."""
     if a.std is None or b.std is None or min(a.n, b.n) < MIN_SEEDS or _negligible(max(a.std, b.std), a.mean, b.mean):
         return None
     error, df = satterthwaite((a.std / math.sqrt(a.n), b.std / math.sqrt(b.n)), (a.n - 1, b.n - 1))
@@ -270,7 +276,7 @@ def _difference(a: Sample, b: Sample) -> tuple[float, float, float] | None:
 
 
 def _permuted_p(samples: Sequence[FloatArray], permuted: str) -> float:
-    """Two-sided p of the mean of one sample, or the difference of two, over scipy's ``permutation_type``."""
+    """Return the two-sided p of the mean of one sample, or the difference of two, over scipy's ``permutation_type``."""
     from scipy import stats
 
     def statistic(first: FloatArray, *rest: FloatArray, axis: int) -> Any:

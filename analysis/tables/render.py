@@ -23,7 +23,7 @@ _ACCENTS = {chr(code) for code in (*range(0x300, 0x305), 0x306, 0x307, 0x308, 0x
 
 
 def escape_tex(text: str) -> str:
-    """``text`` as LaTeX that prints it without further packages.
+    """Return ``text`` as LaTeX that prints it without further packages.
 
     Control characters become spaces, and characters that pdflatex may have no glyph for their code points.
     """
@@ -32,24 +32,24 @@ def escape_tex(text: str) -> str:
 
 
 def _is_set(character: str) -> bool:
-    """Whether it is ASCII, or an ASCII letter with one of the accents of TeX's own fonts."""
+    """Return whether it is ASCII, or an ASCII letter with one of the accents of TeX's own fonts."""
     base = unicodedata.normalize("NFD", character)
     return base.isascii() or (character <= "\u017f" and base[0].isascii() and base[1] in _ACCENTS)
 
 
 def escape_markdown(text: str) -> str:
-    """``text`` as Markdown that shows it, in a table cell too."""
+    """Return ``text`` as Markdown that shows it, in a table cell too."""
     plain = re.sub(r"[\x00-\x1f\x7f]", " ", text)
     return re.sub(r"([\\`*_\[\]|#$~])", r"\\\1", plain).replace("<", "&lt;").replace(">", "&gt;")
 
 
 def escape_csv(text: str) -> str:
-    """``text`` that no spreadsheet takes for a formula."""
+    """Return ``text`` that no spreadsheet takes for a formula."""
     return f"'{text}" if text[:1] in ("=", "+", "-", "@", "\t", "\r", "\n") else text
 
 
 def markdown(table: Table) -> str:
-    """A pipe table, its caption above and its notes below."""
+    """Return a pipe table, its caption above and its notes below."""
 
     def entry(one: Entry) -> str:
         text = escape_markdown(one.text)
@@ -65,7 +65,7 @@ def markdown(table: Table) -> str:
 
 
 def latex(table: Table) -> str:
-    """A booktabs table environment; ``\\usepackage{booktabs}`` is all it needs."""
+    """Return a booktabs table environment; ``\\usepackage{booktabs}`` is all it needs."""
 
     def entry(one: Entry) -> str:
         text = escape_tex(one.text)
@@ -98,7 +98,8 @@ def latex(table: Table) -> str:
 
 
 def comma_separated(table: Table) -> str:
-    """One line an entry: row, column (dataset or class), metric, mean, std, n, expected n, marks and the single values.
+    """Return one line an entry: row, column (dataset or class), metric, mean, std, n, expected n, marks and the single
+    values.
 
     Scores are in [0, 1].
     """
