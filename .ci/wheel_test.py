@@ -19,7 +19,8 @@ PACKAGES = ("tunekit", "analysis")
 MUST_HOLD = ("py.typed", ".yaml", ".j2")
 """Endings of files that are not Python and that the packages read."""
 NOTEBOOK = CHECKOUT / "docs" / "notebook.ipynb"
-SWEEP = ("run", "--preset", "demo", "--models", "tiny-bert", "--train-limit", "48", "--epochs", "1")
+CELLS = ("--models", "tiny-bert", "--methods", "full", "adapter", "lora")
+SWEEP = ("run", "--preset", "demo", *CELLS, "--train-limit", "48", "--epochs", "1")
 WHERE = f"import {', '.join(PACKAGES)}; print(*({', '.join(f'{name}.__file__' for name in PACKAGES)}), sep='\\n')"
 EXECUTE = """
 import sys

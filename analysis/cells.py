@@ -1,4 +1,4 @@
-"""Cells: every field of the spec but the seed. Nothing else is ever pooled, and no two fingerprints are."""
+"""Cells: trials whose specs differ in the seed only and whose fingerprints are equal. Nothing else is ever pooled."""
 
 import hashlib
 import json
@@ -14,8 +14,8 @@ import pandas as pd
 
 from analysis.names import LABELS, metric_name, setting_text, varying
 from analysis.predictions import METRICS, collapsed, per_class_f1, read_predictions
-from analysis.results import Study
 from analysis.statistics.this_set import Sample
+from analysis.sweep_records import SweepRecords
 from tunekit.errors import UserError
 from tunekit.schema import Scalar, Status
 from tunekit.storage.paths import Place, location
@@ -25,23 +25,23 @@ SELECTIONS = ("last", "best-val", "best-test")
 FAILURES = (Status.FAILED, Status.DIVERGED, Status.OUT_OF_MEMORY)
 
 
-class Run(NamedTuple):
-    """One trial of a cell; a tuple, since there are thousands."""
+class CellTrial(NamedTuple):
+    """One trial of a cell. It is a tuple, since there are thousands."""
 
     seed: int
     folder: str
-    """Where it lies."""
+    """The trial's folder as text; ``path`` is the same as a path."""
     status: str | None
-    """None while it runs, or where it was interrupted."""
+    """How the trial ended; None while it runs, or where it was interrupted."""
     epoch: int | None
     """The epoch whose scores are taken; None where none can be."""
     scores: Mapping[str, float]
-    """The epoch's record and the trial's summary, absent where null."""
+    """The values of the epoch's record and of the trial's summary by name; what is null is left out."""
     error: str | None
     execution: str
-    """JSON of what may move last digits."""
+    """JSON of the way of execution, which may change last digits: device, threads, packed or not."""
     filled: bool = False
-    """It failed, and its scores are those of the majority class."""
+    """Whether the trial failed and has the scores of the majority class instead."""
 
     @property
     def path(self) -> Place:
@@ -59,132 +59,134 @@ class Cell:
     dataset: str
     method: str
     settings: Mapping[str, Scalar]
-    """Every other field of the spec, the method's hyperparameters among them."""
+    """The other fields of the spec, the method's hyperparameters among them."""
     variant: str
-    """The settings in which it differs from others of its model, dataset and method; empty where it doesn't."""
+    """The settings in which other cells of its model, dataset and method differ from it; may be empty."""
     model_name: str
-    """For people, as the two below."""
+    """The display name, as the two below."""
     method_name: str
     dataset_name: str
     split: str
     """``test`` where the test split was scored, else ``val``."""
     searched: bool
-    """Test was sealed although there is one: a search's trial."""
+    """Whether its trials are those of a search, which do not score the test split that there is."""
     label_names: tuple[str, ...]
-    """Empty where no copy of the dataset says them."""
+    """The names of the classes; empty where no copy of the dataset has them."""
     expected: tuple[int, ...]
-    runs: tuple[Run, ...]
+    """The seeds that were asked for or trained."""
+    trials: tuple[CellTrial, ...]
     metric_names: Mapping[str, str] = field(default_factory=dict)
-    """An imported experiment's own names of metrics."""
+    """The names that an imported experiment has for its metrics."""
 
     @property
     def num_classes(self) -> int | None:
-        """Classes of the dataset; None where no copy says them."""
+        """The number of classes; None where no copy of the dataset has their names."""
         return len(self.label_names) or None
 
     @property
     def title(self) -> str:
-        """Model, method, variant and dataset, for people."""
+        """The display names of model, method and dataset, with the variant, in one line."""
         return " · ".join(filter(None, [self.model_name, self.method_name, self.variant, self.dataset_name]))
 
     @property
     def anchor(self) -> str:
-        """Where the report lists its trials."""
+        """The anchor of the place in the report that lists its trials."""
         return f"cell-{hashlib.sha256(f'{self.key} {self.fingerprint}'.encode()).hexdigest()[:10]}"
 
     @cached_property
-    def completed(self) -> tuple[Run, ...]:
-        """Trials that ended well, and failed ones that were filled, by seed."""
-        return tuple(run for run in self.runs if run.status == Status.COMPLETED or run.filled)
+    def completed(self) -> tuple[CellTrial, ...]:
+        """The completed trials, and the failed trials that were filled, in the order of their seeds."""
+        return tuple(trial for trial in self.trials if trial.status == Status.COMPLETED or trial.filled)
 
     @cached_property
     def failures(self) -> Counter[str]:
-        """Trials that failed and were not filled, by kind."""
-        return Counter(str(run.status) for run in self.runs if run.status in FAILURES and not run.filled)
+        """The number of failed trials of each kind that were not filled."""
+        return Counter(str(trial.status) for trial in self.trials if trial.status in FAILURES and not trial.filled)
 
     @property
     def unfinished(self) -> tuple[int, ...]:
-        """Seeds asked for that neither completed nor failed."""
-        ended = {run.seed for run in self.runs if run.status == Status.COMPLETED or run.status in FAILURES}
+        """The seeds that were asked for and whose trials neither completed nor failed."""
+        ended = {trial.seed for trial in self.trials if trial.status == Status.COMPLETED or trial.status in FAILURES}
         return tuple(seed for seed in self.expected if seed not in ended)
 
     def by_seed(self, metric: str) -> dict[int, float]:
-        """The metric of each completed trial; ``metric`` as in EpochRecord without the split, or computed from the
-        stored predictions (``mcc``, ``weighted_f1``, ``f1:CLASS``); trials that did not record it are left out. Raises
-        UserError where predictions that it needs are missing.
+        """Return the metric of each completed trial by seed; trials that did not record it are left out.
+
+        ``metric`` is a field of EpochRecord without its split, one of the summary, or computed from the stored
+        predictions: ``mcc``, ``weighted_f1``, ``f1:CLASS``. Raises UserError where predictions are missing.
         """
         column = f"{self.split}_{metric}"
         found: dict[int, float] = {}
-        for run in self.completed:
-            if column in run.scores:
-                found[run.seed] = run.scores[column]
-            elif metric in run.scores:
-                found[run.seed] = run.scores[metric]
-            elif run.epoch is not None and column not in LABELS and (metric in METRICS or metric.startswith("f1:")):
-                found[run.seed] = _from_predictions(self, run, metric)
+        for trial in self.completed:
+            if column in trial.scores:
+                found[trial.seed] = trial.scores[column]
+            elif metric in trial.scores:
+                found[trial.seed] = trial.scores[metric]
+            elif trial.epoch is not None and column not in LABELS and (metric in METRICS or metric.startswith("f1:")):
+                found[trial.seed] = _from_predictions(self, trial, metric)
         return found
 
     def sample(self, metric: str) -> Sample | None:
-        """Mean, sample std (ddof = 1) and n of the metric over completed trials; None for n = 0."""
+        """Return mean, sample std (ddof = 1) and n of the metric over completed trials; None for n = 0."""
         values = self.by_seed(metric)
         return Sample.of(values.values()) if values else None
 
     @cached_property
     def num_collapsed(self) -> int:
-        """Completed trials that predicted one class only."""
-        return sum(_is_collapsed(self, run) for run in self.completed if not run.filled)
+        """The number of completed trials that predicted one class only."""
+        return sum(_is_collapsed(self, trial) for trial in self.completed if not trial.filled)
 
     @property
     def executions(self) -> set[str]:
-        """The ways in which its completed trials were run."""
-        return {run.execution for run in self.completed if not run.filled}
+        """The ways in which its completed trials were trial."""
+        return {trial.execution for trial in self.completed if not trial.filled}
 
 
-def called(metric: str, found: Sequence[Cell]) -> str:
-    """What ``found`` call a metric, for people: imported experiments have names of their own."""
+def metric_label(metric: str, found: Sequence[Cell]) -> str:
+    """Return what ``found`` call a metric: imported experiments have names of their own."""
     return " / ".join(dict.fromkeys(cell.metric_names.get(metric, metric_name(metric)) for cell in found))
 
 
-def cells(study: Study, select: str = "last") -> list[Cell]:
-    """All cells of ``study``, scores taken after the ``last`` epoch, the best on validation or the best on test.
+def cells(records: SweepRecords, select: str = "last") -> list[Cell]:
+    """All cells of ``records``, scores taken after the ``last`` epoch, the best on validation or the best on test.
 
     Raises UserError for an unknown selection.
     """
     if select not in SELECTIONS:
-        raise UserError(f"--select {select}: choose one of {', '.join(SELECTIONS)}")
-    grouped: dict[tuple[str, str], list[Run]] = {}
-    keys = zip(*(_values(study.trials[name]) for name in ("cell", "fingerprint")), strict=True)
-    for key, run in zip(keys, _runs(study.trials, _selected(study, select)), strict=True):
-        grouped.setdefault(key, []).append(run)
+        raise UserError(f"there is no selection {select!r} (there are {', '.join(SELECTIONS)})")
+    grouped: dict[tuple[str, str], list[CellTrial]] = {}
+    keys = zip(*(records.trials[name].to_numpy(object) for name in ("cell", "fingerprint")), strict=True)
+    for key, trial in zip(keys, _cell_trials(records.trials, _selected(records, select)), strict=True):
+        grouped.setdefault(key, []).append(trial)
     present = {key for key, _ in grouped}
-    grouped |= {(key, ""): [] for key in study.expected if key not in present}
-    asked = {key: position for position, key in enumerate(study.expected)}
+    grouped |= {(key, ""): [] for key in records.expected if key not in present}
+    asked = {key: position for position, key in enumerate(records.expected)}
     ordered = sorted(grouped.items(), key=lambda item: asked.get(item[0][0], len(asked)))
-    found = [_fields(study, key, fingerprint, members) for (key, fingerprint), members in ordered]
-    return _with_variants(found, _roles(study))
+    found = [_fields(records, key, fingerprint, members) for (key, fingerprint), members in ordered]
+    return _with_variants(found, _roles(records))
 
 
-def _selected(study: Study, select: str) -> pd.DataFrame:
-    """The chosen epoch of each trial that has one."""
-    epochs = study.epochs
+def _selected(records: SweepRecords, select: str) -> pd.DataFrame:
+    """Return the chosen epoch of each trial that has one."""
+    epochs = records.epochs
     if select == "last":
         return epochs[~epochs["path"].duplicated(keep="last")]  # a trial's epochs stand in order
     if select == "best-val":
-        best = study.trials[["path", "best_epoch"]].rename(columns={"best_epoch": "epoch"}).dropna()
+        best = records.trials[["path", "best_epoch"]].rename(columns={"best_epoch": "epoch"}).dropna()
         return epochs.merge(best, on=["path", "epoch"])
     scored = epochs.dropna(subset=["test_macro_f1"])
     return scored.loc[scored.groupby("path")["test_macro_f1"].idxmax()]
 
 
-def _fields(study: Study, key: str, fingerprint: str, members: Sequence[Run]) -> dict[str, Any]:
-    """A cell's fields, all but ``variant``."""
+def _fields(records: SweepRecords, key: str, fingerprint: str, members: Sequence[CellTrial]) -> dict[str, Any]:
+    """Return the fields of a cell, all but ``variant``."""
     spec = json.loads(key)
     settings = {**spec, **spec.get("method_params", {}), **spec.get("settings", {})}
     for name in ("model", "dataset", "method", "method_params", "settings"):
         settings.pop(name, None)
-    runs = sorted(members, key=lambda run: run.seed)
-    scored = {split for split in ("val", "test") if any(f"{split}_macro_f1" in run.scores for run in runs)}
-    facts = study.datasets.get(spec["dataset"])
+    trials = sorted(members, key=lambda trial: trial.seed)
+    scored = {split for split in ("val", "test") if any(f"{split}_macro_f1" in trial.scores for trial in trials)}
+    facts = records.datasets.get(spec["dataset"])
     return dict(
         key=key,
         fingerprint=fingerprint,
@@ -192,33 +194,33 @@ def _fields(study: Study, key: str, fingerprint: str, members: Sequence[Run]) ->
         dataset=spec["dataset"],
         method=spec["method"],
         settings=settings,
-        **{f"{name}_name": study.names.get(spec[name], spec[name]) for name in ("model", "method", "dataset")},
+        **{f"{name}_name": records.display_name(name, spec[name]) for name in ("model", "method", "dataset")},
         split="test" if "test" in scored or (spec["score_test"] and "val" not in scored) else "val",
         # An imported experiment seals nothing: where it has no test scores it simply recorded none.
         searched="method_params" in spec and not spec["score_test"],
         label_names=facts.label_names if facts else (),
-        expected=tuple(sorted({*study.expected.get(key, ()), *(run.seed for run in runs)})),
-        runs=tuple(runs),
-        metric_names=study.metric_names.get(key, {}),
+        expected=tuple(sorted({*records.expected.get(key, ()), *(trial.seed for trial in trials)})),
+        trials=tuple(trials),
+        metric_names=records.metric_names.get(key, {}),
     )
 
 
 _NOT_SCORES = ("epoch", "planned_epochs", "num_epochs", "best_epoch", "seed", "own", "score_test")
 
 
-def _runs(trials: pd.DataFrame, chosen: pd.DataFrame) -> Iterator[Run]:
-    """A run a trial with its epoch of ``chosen``; what is null is left out of its scores."""
+def _cell_trials(trials: pd.DataFrame, chosen: pd.DataFrame) -> Iterator[CellTrial]:
+    """Yield each trial with its epoch of ``chosen``; what is null is left out of its scores."""
     place = pd.Index(chosen["path"]).get_indexer(trials["path"])  # -1, which takes the row of nulls, for none
     columns = {name: np.append(values, np.nan)[place] for name, values in _numbers(chosen).items()}
     epochs = columns.pop("epoch")
     columns |= _numbers(trials)  # both have peak_memory_bytes: the trial's counts
     names = [name for name in columns if name not in _NOT_SCORES]
     scores = zip(*(columns[name].tolist() for name in names), strict=True)
-    texts = (_values(trials[name]) for name in ("seed", "path", "status", "error", "execution"))
+    texts = (trials[name].to_numpy(object) for name in ("seed", "path", "status", "error", "execution"))
     for values, epoch, (seed, path, status, error, execution) in zip(
         scores, epochs.tolist(), zip(*texts, strict=True), strict=True
     ):
-        yield Run(
+        yield CellTrial(
             seed=int(seed),
             folder=path,
             status=_text(status),
@@ -230,33 +232,29 @@ def _runs(trials: pd.DataFrame, chosen: pd.DataFrame) -> Iterator[Run]:
 
 
 def _numbers(frame: pd.DataFrame) -> dict[str, npt.NDArray[np.float64]]:
-    """The numeric columns, NaN for null."""
+    """Return the numeric columns, NaN for null."""
     numeric = (str(name) for name, kind in frame.dtypes.items() if kind.kind in "iuf")
     return {name: frame[name].to_numpy(np.float64, na_value=np.nan) for name in numeric}
-
-
-def _values(column: "pd.Series[Any]") -> list[Any]:
-    return list(column.to_numpy(object))
 
 
 def _text(value: object) -> str | None:
     return value if isinstance(value, str) else None
 
 
-def _roles(study: Study) -> dict[str, str]:
-    """What a search chose each cell as, such as ``best, 1se``, by the cell's key."""
-    if not study.searches:
+def _roles(records: SweepRecords) -> dict[str, str]:
+    """Return the roles for which a search chose a cell, such as ``best, 1se``, by the cell's key."""
+    if not records.searches:
         return {}
-    keys = dict(zip(study.trials["trial_id"], study.trials["cell"], strict=True))
+    keys = dict(zip(records.trials["trial_id"], records.trials["cell"], strict=True))
     roles: dict[str, dict[str, None]] = {}
-    for choice in (choice for search in study.searches for choice in search.choices):
+    for choice in (choice for search in records.searches for choice in search.choices):
         for key in {keys[one] for one in choice.trial_ids if one in keys}:
             roles.setdefault(key, {})[choice.role] = None
     return {key: ", ".join(sorted(names, key=ROLES.index)) for key, names in roles.items()}
 
 
 def _with_variants(found: Sequence[Mapping[str, Any]], roles: Mapping[str, str]) -> list[Cell]:
-    """Each cell with what a search chose it as, and what tells it from others; searched ones from each other only."""
+    """Return the cells with their variants; the cells of a search are told apart from each other only."""
     groups: dict[tuple[str, ...], list[Mapping[str, Any]]] = {}
     for fields in found:
         groups.setdefault(tuple(fields[name] for name in ("model", "dataset", "method", "searched")), []).append(fields)
@@ -271,11 +269,11 @@ def _with_variants(found: Sequence[Mapping[str, Any]], roles: Mapping[str, str])
     return result
 
 
-def _from_predictions(cell: Cell, run: Run, metric: str) -> float:
-    frame = read_predictions(run.path, cell.split, run.epoch or 0)
+def _from_predictions(cell: Cell, trial: CellTrial, metric: str) -> float:
+    frame = read_predictions(trial.path, cell.split, trial.epoch or 0)
     if frame is None or cell.num_classes is None:
         raise UserError(
-            f"{metric} needs the predictions of epoch {run.epoch} in {run.path / 'predictions.parquet'} and the "
+            f"{metric} needs the predictions of epoch {trial.epoch} in {trial.path / 'predictions.parquet'} and the "
             f"dataset's description; leave --metric {metric} out, or train this trial again"
         )
     gold, predicted = frame["gold"].to_numpy(), frame["predicted"].to_numpy()
@@ -285,17 +283,17 @@ def _from_predictions(cell: Cell, run: Run, metric: str) -> float:
         return float(METRICS[metric](gold, predicted, cell.num_classes))
     except ValueError as error:
         raise UserError(
-            f"{run.path / 'predictions.parquet'}: {error}; move the trial away to train it again"
+            f"{trial.path / 'predictions.parquet'}: {error}; move the trial away to train it again"
         ) from error
 
 
-def _is_collapsed(cell: Cell, run: Run) -> bool:
-    """Whether one class was predicted: the identity of the scores first, then the predictions themselves."""
-    accuracy, macro = (run.scores.get(f"{cell.split}_{name}") for name in ("accuracy", "macro_f1"))
+def _is_collapsed(cell: Cell, trial: CellTrial) -> bool:
+    """Return whether the trial predicted one class only, by its scores first and then by its predictions."""
+    accuracy, macro = (trial.scores.get(f"{cell.split}_{name}") for name in ("accuracy", "macro_f1"))
     if accuracy is None or macro is None or cell.num_classes is None:
         return False
     # One class k predicted: its recall is 1 and its precision the accuracy a, so macro-F1 = 2a / (1 + a) / C.
     if not np.isclose(macro, 2 * accuracy / (1 + accuracy) / cell.num_classes, rtol=0, atol=1e-9):
         return False
-    frame = read_predictions(run.path, cell.split, run.epoch or 0)
+    frame = read_predictions(trial.path, cell.split, trial.epoch or 0)
     return frame is None or collapsed(frame["predicted"].to_numpy())

@@ -1,11 +1,11 @@
-"""Names for people: of models, methods and datasets, of a cell among its like, and of numbers."""
+"""How tables and figures call things: models, methods, metrics, settings and numbers."""
 
 from collections.abc import Mapping, Sequence
 from dataclasses import fields
 
 from tunekit.schema import EpochRecord, Scalar
 
-NAMES = {
+NAMES = {  # of stores whose requests have no display names
     "bert": "BERT",
     "roberta": "RoBERTa",
     "scibert": "SciBERT",
@@ -22,14 +22,14 @@ SPLITS = {"test": "test", "val": "validation", "train": "train"}
 
 
 def metric_name(metric: str) -> str:
-    """A metric without its split, such as ``macro-F1``."""
+    """Return the name of a metric without its split, such as ``macro-F1``."""
     if metric.startswith("f1:"):
         return f"F1 of class {metric[3:]}"
     return METRIC_NAMES.get(metric, metric.replace("_", " "))
 
 
 def number(value: Scalar | None) -> str:
-    """A setting's value as a person writes it: ``5e-4``, ``32``, ``0.1``."""
+    """Return the value of a setting as a person writes it: ``5e-4``, ``32``, ``0.1``."""
     if isinstance(value, float) and value != 0 and abs(value) < 1e-3:
         mantissa, exponent = f"{value:e}".split("e")
         return f"{float(mantissa):g}e{int(exponent)}"
@@ -37,12 +37,12 @@ def number(value: Scalar | None) -> str:
 
 
 def rounded(value: Scalar) -> str:
-    """A value that a search drew, to three digits: ``4.14e-4``."""
+    """Return a value that a search drew, to three digits: ``4.14e-4``."""
     return number(float(f"{value:.3g}")) if isinstance(value, float) else number(value)
 
 
 def varying(groups: Mapping[tuple[str, ...], Sequence[Mapping[str, Scalar]]]) -> tuple[str, ...]:
-    """Settings that differ between the cells of one group, such as a model, a dataset and a method."""
+    """Return the settings that differ inside a group; the cells of a model, a dataset and a method are such a group."""
     names: dict[str, None] = {}
     for settings in groups.values():
         for name in dict.fromkeys(key for one in settings for key in one):
@@ -52,13 +52,13 @@ def varying(groups: Mapping[tuple[str, ...], Sequence[Mapping[str, Scalar]]]) ->
 
 
 def setting_text(settings: Mapping[str, Scalar], names: Sequence[str]) -> str:
-    """``lr 1e-4, r 8``: those of ``names`` that are set; empty where there are none."""
+    """Return those of ``names`` that are set as text: ``lr 1e-4, r 8``; empty where there are none."""
     shown = [name for name in names if settings.get(name) is not None]
     return ", ".join(f"{SHORT.get(name, name.replace('_', ' '))} {number(settings[name])}" for name in shown)
 
 
 def numbered(names: Sequence[str]) -> list[str]:
-    """``names``, with ``-2``, ``-3``, ... where one stands again."""
+    """Return ``names``, with ``-2``, ``-3``, ... behind a name that stands there again."""
     taken: set[str] = set()
     result = []
     for name in names:

@@ -7,7 +7,6 @@ import numpy.typing as npt
 import pandas as pd
 import pyarrow as pa
 import pyarrow.parquet as pq
-from sklearn.metrics import accuracy_score, confusion_matrix, f1_score, matthews_corrcoef
 
 from tunekit.storage.paths import Place
 from tunekit.store.records import DamagedRecord
@@ -86,6 +85,8 @@ def _check_types(schema: pa.Schema, types: Mapping[str, Sequence[pa.DataType]]) 
 
 def accuracy(gold: IntArray, predicted: IntArray, num_classes: int) -> float:
     """Share of items, each (N,), whose label is predicted; in [0, 1]. Raises ValueError as ``per_class_f1`` does."""
+    from sklearn.metrics import accuracy_score
+
     _check_labels(gold, predicted, num_classes)
     return float(accuracy_score(gold, predicted))
 
@@ -96,6 +97,8 @@ def mcc(gold: IntArray, predicted: IntArray, num_classes: int) -> float:
     Gorodkin, "Comparing two K-category assignments by a K-category correlation coefficient" (2004). Raises ValueError
     as ``per_class_f1`` does.
     """
+    from sklearn.metrics import matthews_corrcoef
+
     _check_labels(gold, predicted, num_classes)
     return float(matthews_corrcoef(gold, predicted))
 
@@ -105,12 +108,16 @@ def per_class_f1(gold: IntArray, predicted: IntArray, num_classes: int) -> Float
 
     Raises ValueError where there are no items, the lengths differ, or a label lies outside 0..C-1.
     """
+    from sklearn.metrics import f1_score
+
     _check_labels(gold, predicted, num_classes)
     return np.asarray(f1_score(gold, predicted, labels=range(num_classes), average=None, zero_division=0))
 
 
 def _averaged(average: str) -> Callable[[IntArray, IntArray, int], float]:
     def score(gold: IntArray, predicted: IntArray, num_classes: int) -> float:
+        from sklearn.metrics import f1_score
+
         _check_labels(gold, predicted, num_classes)
         return float(f1_score(gold, predicted, labels=range(num_classes), average=average, zero_division=0))
 
@@ -136,6 +143,8 @@ def confusion(gold: IntArray, predicted: IntArray, num_classes: int) -> IntArray
 
     Raises ValueError as ``per_class_f1`` does.
     """
+    from sklearn.metrics import confusion_matrix
+
     _check_labels(gold, predicted, num_classes)
     return np.asarray(confusion_matrix(gold, predicted, labels=range(num_classes)))
 
@@ -147,7 +156,7 @@ def collapsed(predicted: IntArray) -> bool:
     return bool((predicted == predicted[0]).all())
 
 
-def runs_matrix(frames: Sequence[pd.DataFrame]) -> tuple[IntArray, IntArray, IntArray]:
+def aligned_predictions(frames: Sequence[pd.DataFrame]) -> tuple[IntArray, IntArray, IntArray]:
     """Gold labels (I,), predicted labels (S, I) and codes of groups (I,), 0..G-1, of S runs on the same I items.
 
     ``frames`` are those of ``read_predictions``, in any order of rows; items stand in the first one's order. Raises

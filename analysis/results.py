@@ -1,215 +1,170 @@
-"""Stores -> one study: the trials that count, what was asked for, and every reason why something is left out."""
+"""The results of one or more sweeps in a notebook or a script: DataFrames, cells, tables, curves and the report."""
 
-import json
+import html
 import os
-from collections.abc import Callable, Iterable, Mapping, Sequence
+from collections.abc import Callable, Iterable, Sequence
 from dataclasses import dataclass
+from functools import cached_property
 from pathlib import Path
-from types import MappingProxyType
-from typing import Any
+from typing import TYPE_CHECKING
 
 import pandas as pd
 
-from analysis.names import NAMES
+from analysis.cells import Cell, cells
+from analysis.sweep_records import Progress, SweepRecords, read_sweeps
+from analysis.tables.build import all_cells_spec, build
+from analysis.tables.table import Table
+from analysis.tidy import tidy_epochs, tidy_trials
 from tunekit.errors import UserError
-from tunekit.parsing import CONTROL, strict_json
-from tunekit.storage.paths import Place, location
-from tunekit.store.records import DamagedRecord, read_text
-from tunekit.store.result_store import ResultStore
-from tunekit.store.search_records import SearchStudy
+from tunekit.parsing import did_you_mean
+from tunekit.storage.paths import Place
 
-Progress = Callable[[Sequence[str]], Iterable[str]]
+if TYPE_CHECKING:
+    from matplotlib.figure import Figure
 
-
-@dataclass(frozen=True)
-class DatasetFacts:
-    """What a sweep's copy of a dataset says of it."""
-
-    name: str
-    display_name: str
-    label_names: tuple[str, ...]
-    content_hash: str
-
-    @classmethod
-    def of(cls, content: Mapping[str, Any]) -> "DatasetFacts":
-        """The facts of a stored description. Raises KeyError or TypeError where one is missing or of another kind."""
-        name, shown, digest = (_plain(content[key]) for key in ("name", "display_name", "content_hash"))
-        return cls(name, shown, tuple(map(_plain, content["label_names"])), digest)
+Sweeps = str | os.PathLike[str] | Place | Iterable[str | os.PathLike[str] | Place]
 
 
-def _plain(name: object) -> str:
-    """``name`` as text that can't steer a terminal."""
-    return CONTROL.sub(" ", str(name))
+def load(sweeps: Sweeps, elsewhere_cache: Path | None = None, progress: Progress = iter) -> "Results":
+    """Return the results of one sweep or of several.
 
+    A sweep is a folder, such as ``ray_results/demo``, or a place on an object store, such as
+    ``s3://BUCKET/PREFIX/demo``. A trial that several sweeps hold counts once. ``elsewhere_cache`` is a folder that
+    keeps what was read of sweeps that are read-only, so that the next reading is faster. ``progress`` wraps the names
+    of the folders that are read, as ``tqdm`` does.
 
-@dataclass(frozen=True)
-class Problem:
-    """Something that is left out or doubtful."""
-
-    kind: str
-    """What it is, for counting."""
-    detail: str
-    """Where, and what to do."""
-
-
-@dataclass(frozen=True)
-class Study:
-    """All that the stores hold and nothing twice."""
-
-    stores: tuple[ResultStore, ...]
-    trials: pd.DataFrame
-    """``Frames.trials`` of the trials that count, with the columns ``sweep`` and ``path``, the trial's folder."""
-    epochs: pd.DataFrame
-    """Their epochs, with ``path``."""
-    expected: Mapping[str, tuple[int, ...]]
-    """Seeds asked for, by cell: the union of all requests."""
-    datasets: Mapping[str, DatasetFacts]
-    names: Mapping[str, str]
-    """Of models, methods and datasets, for people."""
-    metric_names: Mapping[str, Mapping[str, str]]
-    """By cell, an imported experiment's own names of metrics."""
-    later_seeds: tuple[str, ...]
-    """One line for each request that added seeds to cells already asked for."""
-    searches: tuple[SearchStudy, ...]
-    """What each search tried and chose, of all sweeps that are searches."""
-    problems: tuple[Problem, ...]
-
-
-def load(
-    roots: Sequence[str | os.PathLike[str] | Place],
-    cache: Path | None = None,
-    progress: Progress = iter,
-    names: Mapping[str, str] = MappingProxyType({}),
-) -> Study:
-    """Read the sweeps at ``roots``; ``cache`` holds what was read of stores that are read-only. ``names`` are those of
-    models, methods and datasets that stand before the usual ones.
-
-    Raises UserError where a folder holds no sweep or its sweep.json is damaged.
+    Raises UserError where no sweep is given, where a folder holds no sweep, and where its sweep.json is damaged.
     """
-    stores = tuple(ResultStore(root) for root in dict.fromkeys(location(root).resolve() for root in roots))
-    all_trials: list[pd.DataFrame] = []
-    all_epochs: list[pd.DataFrame] = []
-    problems = []
-    requests: list[tuple[str, Mapping[str, Any]]] = []
-    for store in stores:
-        if not store.trials_folder.is_dir():
-            raise UserError(f"{store.root} holds no sweep (no trials folder); give a sweep's folder, ray_results/NAME")
-        frames = store.frames(_cache_folder(store, cache), progress)
-        before, _, behind = str(store.trials_folder / "\0").partition("\0")
-        for parts, frame in ((all_trials, frames.trials), (all_epochs, frames.epochs)):
-            frame["path"] = before + frame["folder"] + behind
-            parts.append(frame)
-        frames.trials["sweep"] = store.root.name
-        requests += [(store.root.name, request) for request in store.requests()]
-        problems += [Problem("damaged trial left out", line) for line in frames.damaged]
-        problems += [
-            Problem("folder without a spec.json left out", f"{store.trials_folder / name}") for name in frames.unrelated
-        ]
-    trials, epochs = (pd.concat(parts, ignore_index=True) for parts in (all_trials, all_epochs))
-    kept, more = _kept(trials)
-    if len(kept) < len(trials):
-        epochs = epochs[epochs["path"].isin(set(kept["path"]))]
-    found, doubtful = _datasets(stores)
-    searches, broken = _searches(stores)
-    asked = _asked(requests)
-    return Study(
-        stores=stores,
-        trials=kept,
-        epochs=epochs,
-        expected=asked.seeds,
-        datasets=found,
-        names={**NAMES, **{name: facts.display_name for name, facts in found.items()}, **names},
-        metric_names=asked.metric_names,
-        later_seeds=tuple(asked.later),
-        searches=searches,
-        problems=tuple([*problems, *more, *doubtful, *broken]),
-    )
+    several = [sweeps] if isinstance(sweeps, str | os.PathLike) or not isinstance(sweeps, Iterable) else list(sweeps)
+    if not several:
+        raise UserError("no sweep is given; give the folder of a sweep, such as ray_results/demo")
+    for one in several:
+        if not isinstance(one, str | os.PathLike | Place):
+            raise UserError(f"a sweep is a folder or an s3:// place, not {type(one).__name__}")
+    return Results(read_sweeps(several, elsewhere_cache, progress))
 
 
-def _cache_folder(store: ResultStore, elsewhere: Path | None) -> Path | None:
-    """The store's own cache, this machine's for an object store, a folder under ``elsewhere`` for a read-only one."""
-    own = store.cache_folder
-    if not isinstance(store.root, Path) or os.access(own if own.exists() else store.root, os.W_OK):
-        return own
-    return None if elsewhere is None else elsewhere / store.root.name
+@dataclass(frozen=True, repr=False)
+class Results:
+    """What one or more sweeps recorded. A notebook shows a short summary of it.
+
+    Trials that are stale, damaged or in two sweeps do not count; ``report`` lists each of them.
+    """
+
+    records: SweepRecords
+    """What the stores hold, as the rest of ``analysis`` takes it."""
+
+    @cached_property
+    def epochs(self) -> pd.DataFrame:
+        """One row an epoch of each trial, each setting a column.
+
+        The columns are ``sweep``, ``trial_id``, ``model``, ``dataset``, ``method``, ``seed``, the other settings
+        (``learning_rate``, ``batch_size``, ...), the method's hyperparameters as ``METHOD.NAME`` (``lora.r``), and the
+        fields of ``tunekit.schema.EpochRecord``: ``epoch`` from 1, ``step``, losses, scores in [0, 1],
+        ``epoch_seconds``, ``train_tokens_per_second`` and ``peak_memory_bytes``. The record's own learning rate, which
+        a schedule moves, is called ``epoch_learning_rate``. What a trial has not is missing (NaN or <NA>).
+        """
+        return tidy_epochs(self.records)
+
+    @cached_property
+    def trials(self) -> pd.DataFrame:
+        """One row a trial, each setting a column as in ``epochs``.
+
+        Behind the settings stand ``status`` (missing while the trial runs, and where it was interrupted),
+        ``num_epochs``, ``best_epoch``, the losses and scores in [0, 1] after the trial's last epoch, ``fit_*`` (loss
+        and scores on a part of train, dropout off), ``num_trainable_params``, ``num_total_params``, ``train_seconds``,
+        ``peak_memory_bytes``, ``predicted_memory_bytes`` and ``error``, the first line of a failed trial's error.
+        """
+        return tidy_trials(self.records)
+
+    def cells(self, select: str = "last") -> list[Cell]:
+        """Return the cells: the trials that differ in their seed only, with their mean and spread.
+
+        ``select`` is the epoch whose scores count: ``last``, ``best-val`` or ``best-test``, which is too high.
+        Raises UserError for another selection.
+        """
+        return cells(self.records, select)
+
+    def table(self, metric: str = "macro_f1", dataset: str | None = None, select: str = "last") -> Table:
+        """Return a table of ``metric``: a row a model, method and variant, a column a dataset.
+
+        A place holds the mean ± sample standard deviation over seeds in percent. ``metric`` is ``accuracy``,
+        ``macro_f1`` or ``micro_f1``, or, from stored predictions, ``mcc``, ``weighted_f1`` or ``per_class_f1``, which
+        has a column a class and needs ``dataset`` where there are several. ``select`` is as in ``cells``. The trials
+        of a search, which do not score test, are left out; ``report`` shows them.
+
+        Raises UserError for an unknown metric, dataset or selection, and where no trial recorded the metric.
+        """
+        shown = self._of_dataset(self.cells(select), dataset)
+        return build(all_cells_spec(shown, metric, select))
+
+    def curves(self, dataset: str, metric: str | None = None) -> "Figure":
+        """Return a figure of the learning curves on ``dataset``, mean and sample standard deviation over seeds.
+
+        Without ``metric``, each cell has a column of its own with training loss above scores. With ``metric``, such as
+        ``macro_f1`` or ``train_loss``, all cells share one panel. The figure belongs to no window: a notebook shows it
+        where it is the last value of a cell, and ``savefig`` writes it.
+
+        Raises UserError for an unknown dataset or metric, and where no trial has completed.
+        """
+        from analysis.figures.figures import cell_curves
+
+        found = self._of_dataset(self.cells(), dataset)
+        return cell_curves(self.records, found, metric)
+
+    def report(
+        self, folder: str | os.PathLike[str], metrics: Sequence[str] = ("accuracy", "macro_f1"), select: str = "last"
+    ) -> list[Path]:
+        """Write tables, figures and the report to ``folder``, and return the paths of report.md and report.html.
+
+        ``metrics`` and ``select`` are as in ``table``. Raises UserError for an unknown metric or selection, and OSError
+        where the folder can't be written.
+        """
+        from analysis.report.report import Choices, compose, write_all
+
+        out = Path(folder)
+        return write_all(compose(self.records, Choices(select=select, metrics=metrics), out), out)
+
+    def _of_dataset(self, found: Sequence[Cell], dataset: str | None) -> list[Cell]:
+        """Return the cells of ``dataset`` that are no trials of a search, all datasets' where it is None."""
+        shown = [cell for cell in found if not cell.searched]
+        known = list(dict.fromkeys(cell.dataset for cell in shown))
+        if not known:
+            raise UserError(f"{self._names()} holds no cell to show; a search shows its trials in the report")
+        if dataset is not None and dataset not in known:
+            raise UserError(f"there are no results of dataset {dataset!r}{did_you_mean(dataset, known)}")
+        return [cell for cell in shown if dataset in (None, cell.dataset)]
+
+    def _names(self) -> str:
+        return ", ".join(store.root.name for store in self.records.stores)
+
+    def _summary(self) -> list[str]:
+        """Return the lines of the summary: trials by state, what was compared, and what is left out."""
+        found, trials = self.cells(), self.records.trials
+        states = trials["status"].fillna("unfinished").value_counts()
+        counted = ", ".join(f"{count} {str(state).replace('_', ' ')}" for state, count in states.items())
+        lines = [f"{len(trials)} trials in {len(found)} cells{f': {counted}' if counted else ''}"]
+        for heading, name in (
+            ("models", lambda cell: cell.model_name),
+            ("datasets", lambda cell: cell.dataset_name),
+            ("methods", lambda cell: cell.method_name),
+            ("seeds", lambda cell: " ".join(map(str, cell.expected))),
+        ):
+            lines.append(f"{heading}: {_listed(name, found)}")
+        waiting = sum(len(cell.unfinished) for cell in found)
+        lines += [f"{waiting} trials that were asked for have not ended"] if waiting else []
+        count = len(self.records.problems)
+        return [*lines, f"{count} things are left out or doubtful; the report lists them"] if count else lines
+
+    def __repr__(self) -> str:
+        return "\n  ".join([f"Results of {self._names()}", *self._summary()])
+
+    def _repr_html_(self) -> str:
+        lines = "".join(f"<li>{html.escape(line)}</li>" for line in self._summary())
+        return f"<p><strong>Results of {html.escape(self._names())}</strong></p><ul>{lines}</ul>"
 
 
-def _kept(trials: pd.DataFrame) -> tuple[pd.DataFrame, list[Problem]]:
-    """Trials that count, each once."""
-    problems = [
-        Problem("stale trial left out", f"{path}: other code, data or weights than its spec's newest run")
-        for path in trials["path"][~trials["own"]]
-    ]
-    own = trials[trials["own"]].reset_index(drop=True)
-    # A finished trial before an unfinished one, then in the order of the sweeps given.
-    ordered = own["status"].isna().to_numpy().argsort(kind="stable")
-    keys = list(zip(*(own[name].to_numpy(object) for name in ("cell", "fingerprint", "seed")), strict=True))
-    first = {keys[place]: place for place in reversed(ordered)}
-    again = [place for place in ordered if first[keys[place]] != place]
-    for path in own["path"].to_numpy(object)[again]:
-        problems.append(Problem("trial that is in two sweeps counted once", f"{path} is left out"))
-    return own.drop(index=again).reset_index(drop=True) if again else own, problems
-
-
-def _searches(stores: Sequence[ResultStore]) -> tuple[tuple[SearchStudy, ...], list[Problem]]:
-    found: list[SearchStudy] = []
-    problems = []
-    for store in stores:
-        try:
-            search = store.search()
-        except DamagedRecord as error:
-            problems.append(
-                Problem("damaged search.json left out", f"{error}; run the search again, which writes it anew")
-            )
-            continue
-        found += search.studies if search else ()
-    return tuple(found), problems
-
-
-def _datasets(stores: Sequence[ResultStore]) -> tuple[dict[str, DatasetFacts], list[Problem]]:
-    found: dict[str, DatasetFacts] = {}
-    problems = []
-    for store in stores:
-        for path in store.dataset_descriptions():
-            try:
-                facts = DatasetFacts.of(strict_json(read_text(path)))
-            except (OSError, ValueError, KeyError, TypeError) as error:
-                problems.append(Problem("damaged description of a dataset", f"{path}: {error}"))
-                continue
-            if facts.name in found and found[facts.name].content_hash != facts.content_hash:
-                problems.append(Problem("dataset of two contents", f"{path}: {facts.name} differs between the sweeps"))
-            found.setdefault(facts.name, facts)
-    return found, problems
-
-
-@dataclass(frozen=True)
-class _Asked:
-    """What the requests of all sweeps say, by cell."""
-
-    seeds: dict[str, tuple[int, ...]]
-    metric_names: dict[str, Mapping[str, str]]
-    later: list[str]
-    """A line for each request that added seeds to a cell asked for before."""
-
-
-def _asked(requests: Sequence[tuple[str, Mapping[str, Any]]]) -> _Asked:
-    expected: dict[str, list[int]] = {}
-    names: dict[str, Mapping[str, str]] = {}
-    later = []
-    for sweep, request in requests:
-        added: dict[tuple[int, ...], int] = {}
-        for cell in request.get("cells", []):
-            fields = {name: value for name, value in cell.items() if name not in ("seeds", "imported")}
-            key = json.dumps(fields, sort_keys=True, separators=(",", ":"))
-            if "metric_names" in request:
-                names[key] = request["metric_names"]
-            seeds = expected.setdefault(key, [])
-            new = tuple(seed for seed in cell["seeds"] if seed not in seeds)
-            if seeds and new:
-                added[new] = added.get(new, 0) + 1
-            seeds.extend(new)
-        when = str(request.get("time", "at an unknown time"))
-        for seeds_added, count in added.items():
-            listed = " ".join(map(str, seeds_added))
-            later.append(f"{sweep}: seeds {listed} of {count} cells were asked for on {when}, after the first ones")
-    return _Asked({key: tuple(sorted(seeds)) for key, seeds in expected.items()}, names, later)
+def _listed(name: Callable[[Cell], str], found: Sequence[Cell]) -> str:
+    """Return the different names of ``found`` in their order, at most ten."""
+    names = list(dict.fromkeys(map(name, found)))
+    return ", ".join(names[:10]) + (f" and {len(names) - 10} more" if len(names) > 10 else "")

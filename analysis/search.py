@@ -1,4 +1,4 @@
-"""What a search found: its trials beside what the store knows of them, and its choices on fresh seeds."""
+"""What a search found: its trials with what the store holds of them, and the scores of its choices on fresh seeds."""
 
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, replace
@@ -8,95 +8,96 @@ from typing import Any
 import numpy as np
 import pandas as pd
 
-from analysis.cells import Cell, Run
+from analysis.cells import Cell, CellTrial
 from analysis.names import LABELS, SHORT, metric_name, number, rounded
 from analysis.predictions import read_predictions
-from analysis.results import Study
 from analysis.statistics.this_set import Sample
+from analysis.sweep_records import SweepRecords
 from tunekit.schema import Status
 from tunekit.search.choosing import Candidate, item_standard_error, pareto, select
 from tunekit.store.search_records import ROLES, SearchStudy, SearchTrial, TrialState
 
 DEFAULT = 0
-"""Number of the study's own configuration."""
+"""The number of the trial that runs the default configuration."""
 MARGIN = 0.01
-"""Of the range of learning rates that do nearly as well as the best: one point."""
+"""How far below the best, in [0, 1], a learning rate counts as nearly as good: one point."""
 
 
 @dataclass(frozen=True)
-class Confirmed:
-    """A chosen configuration, and its trials on seeds that the search never saw."""
+class Confirmation:
+    """A chosen configuration, and how its trials on fresh seeds, which the search never saw, scored."""
 
     role: str
-    """default, best or 1se."""
+    """``default``, ``best`` or ``1se``."""
     trial: SearchTrial
     standard_error: float | None
-    """Of its validation score, over items, in [0, 1]."""
+    """The standard error of its validation score over items, in [0, 1]; None where it is not known."""
     unknown: str
-    """Why there is no standard error; empty where there is one."""
+    """Why the standard error is not known; empty where it is."""
     cell: Cell | None
-    """Of the confirming trials; None where none was begun."""
-    asked: int
-    """Confirming trials asked for."""
+    """The cell of the confirming trials; None where no trial has begun."""
+    requested: int
+    """The number of confirming trials that were asked for."""
     validation: Sample | None
-    """The objective over the confirming trials that completed."""
+    """The objective on validation over the confirming trials that completed; None where no trial has."""
     test: Sample | None
+    """The objective on test over the same trials; None where no trial has a test score."""
 
 
 @dataclass(frozen=True)
-class Searched:
-    """One study of a search."""
+class SearchResult:
+    """One study of a search, with what the stores hold of its trials."""
 
     study: SearchStudy
     model_name: str
-    """For people, as the two below."""
+    """The display name, as the two below."""
     method_name: str
     dataset_name: str
     params: Mapping[int, int]
-    """Trainable parameters by the trial's number, where the store knows them."""
+    """The number of trainable parameters by trial number, for the trials whose number the stores hold."""
     missing: int
-    """Trials that search.json names and the store lacks."""
-    roles: tuple[Confirmed, ...]
-    """In the order of ``ROLES``; empty where no trial completed."""
+    """The number of trials that search.json names and the stores lack."""
+    roles: tuple[Confirmation, ...]
+    """The choices in the order of ``ROLES``; empty where no trial completed."""
 
     @property
     def title(self) -> str:
-        """Model, method and dataset, for people."""
+        """The display names of model, method and dataset in one line."""
         return " · ".join([self.model_name, self.method_name, self.dataset_name])
 
     @property
     def parameters(self) -> tuple[str, ...]:
-        """What was searched, the learning rate first."""
+        """The names of the parameters that were searched, the learning rate first."""
         return tuple(sorted(self.study.space, key=lambda name: name != "learning_rate"))
 
     @property
     def objective(self) -> str:
-        """The first objective: what a choice is made by."""
+        """The first objective, by which configurations are chosen."""
         return self.study.objectives[0]
 
     @cached_property
     def complete(self) -> tuple[SearchTrial, ...]:
-        """Trials that ended with a value, the best first, the earliest of equals."""
+        """The trials that ended with a value, the best first; of equal trials the earlier one first."""
         ended = [one for one in self.study.trials if one.state is TrialState.COMPLETE]
         return tuple(sorted(ended, key=lambda one: (-self.merit(one), one.number)))
 
     def score(self, trial: SearchTrial) -> float | None:
-        """Its first objective; of a pruned trial where it stood when it was stopped; None for a failed one."""
+        """Return the first objective of ``trial``: its last value if it was pruned, None if it failed."""
         return trial.values[0] if trial.values else None
 
     def merit(self, trial: SearchTrial) -> float:
-        """The first objective of a complete trial, turned so that more is better."""
+        """Return the first objective of a complete trial with the sign that makes more better."""
         value = self.score(trial)
         assert value is not None
         return value if self.study.directions[0] == "maximize" else -value
 
-    def role(self, name: str) -> Confirmed | None:
-        """The chosen configuration of that role."""
+    def role(self, name: str) -> Confirmation | None:
+        """Return the chosen configuration of the role ``name``; None where there is none."""
         return next((one for one in self.roles if one.role == name), None)
 
     @property
     def within(self) -> tuple[SearchTrial, ...]:
-        """Complete trials within one item standard error of the best; empty where that is not known."""
+        """The complete trials within one item standard error of the best; empty where that error is not known."""
         best = self.role("best")
         if best is None or best.standard_error is None:
             return ()
@@ -105,60 +106,60 @@ class Searched:
 
     @property
     def near(self) -> tuple[SearchTrial, ...]:
-        """Complete trials with a learning rate that are at most ``MARGIN`` below the best, by learning rate."""
+        """The complete trials at most ``MARGIN`` below the best, in the order of their learning rates."""
         tuned = [one for one in self.complete if "learning_rate" in one.params]
         kept = [one for one in tuned if self.merit(one) >= self.merit(self.complete[0]) - MARGIN]
         return tuple(sorted(kept, key=learning_rate))
 
     @property
     def front(self) -> tuple[SearchTrial, ...]:
-        """Complete trials that no other is as good as in every objective and better in one; by the first objective."""
+        """The Pareto front of the complete trials, in the order of the first objective."""
         values = [one.values or () for one in self.complete]
         return tuple(self.complete[place] for place in pareto(values, self.study.directions))
 
 
-def searched(study: Study, found: Sequence[Cell]) -> list[Searched]:
-    """All studies of all searches of ``study``; ``found`` are its cells.
+def search_results(records: SweepRecords, found: Sequence[Cell]) -> list[SearchResult]:
+    """Return the result of each study of each search of ``records``; ``found`` are the cells of ``records``.
 
     Raises DamagedRecord, naming the file, where stored predictions can't be read.
     """
-    paths = dict(zip(study.trials["trial_id"], study.trials["path"], strict=True))
-    known = study.trials.dropna(subset=["num_trainable_params"])
+    paths = dict(zip(records.trials["trial_id"], records.trials["path"], strict=True))
+    known = records.trials.dropna(subset=["num_trainable_params"])
     params = {str(one): int(count) for one, count in zip(known["trial_id"], known["num_trainable_params"], strict=True)}
-    runs = {str(run.path): (cell, run) for cell in found for run in cell.runs}
-    epochs = {str(path): rows for path, rows in study.epochs.groupby("path")}
-    records = _Records(paths, params, runs, epochs)
-    return [_searched(one, study.names, records) for one in study.searches]
+    cell_trials = {str(cell_trial.path): (cell, cell_trial) for cell in found for cell_trial in cell.trials}
+    epochs = {str(path): rows for path, rows in records.epochs.groupby("path")}
+    stored = _StoredTrials(paths, params, cell_trials, epochs)
+    return [_search_result(study, records, stored) for study in records.searches]
 
 
 def learning_rate(trial: SearchTrial) -> float:
-    """A trial's learning rate. KeyError where it was not searched."""
+    """Return the learning rate of ``trial``. Raises KeyError where the learning rate was not searched."""
     return float(trial.params["learning_rate"])
 
 
 def is_score(objective: str) -> bool:
-    """Whether an objective is a score on validation, in [0, 1] and shown in percent."""
+    """Return whether ``objective`` is a score on validation, which lies in [0, 1] and is shown in percent."""
     return f"val_{objective}" in LABELS
 
 
 def shown(objective: str, value: float) -> str:
-    """A value of an objective for people: scores in percent."""
+    """Return the value of an objective as text, scores in percent."""
     return f"{100 * value:.2f}" if is_score(objective) else f"{value:,.0f}"
 
 
 def objective_name(objective: str) -> str:
-    """``macro-F1 on validation``, ``num trainable params``."""
+    """Return an objective in words: ``macro-F1 on validation``, ``num trainable params``."""
     return f"{metric_name(objective)} on validation" if is_score(objective) else metric_name(objective)
 
 
-def configuration(one: Searched, trial: SearchTrial) -> str:
-    """``lr 4.14e-4, r 32``."""
+def configuration(one: SearchResult, trial: SearchTrial) -> str:
+    """Return the parameters of ``trial`` as text: ``lr 4.14e-4, r 32``."""
     names = [name for name in one.parameters if name in trial.params]
     return ", ".join(f"{SHORT.get(name, name.replace('_', ' '))} {rounded(trial.params[name])}" for name in names)
 
 
-def space_text(one: Searched) -> str:
-    """The ranges searched, and how many configurations they hold."""
+def space_text(one: SearchResult) -> str:
+    """Return the ranges that were searched as text, with the number of configurations that they hold."""
     texts, sizes = [], []
     for name in one.parameters:
         given = one.study.space[name]
@@ -175,53 +176,59 @@ def space_text(one: Searched) -> str:
 
 
 @dataclass(frozen=True)
-class _Records:
-    """What the stores hold, by trial id and by folder."""
+class _StoredTrials:
+    """The stored trials that a search names by their ids."""
 
     paths: Mapping[str, str]
+    """The trial's folder by trial id."""
     params: Mapping[str, int]
-    runs: Mapping[str, tuple[Cell, Run]]
+    """The number of trainable parameters by trial id."""
+    cell_trials: Mapping[str, tuple[Cell, CellTrial]]
+    """The cell and the trial by folder."""
     epochs: Mapping[str, pd.DataFrame]
+    """The epochs by folder."""
 
-    def of(self, trial_ids: Sequence[str]) -> list[tuple[Cell, Run]]:
-        """Cell and run of each trial that the stores hold."""
-        return [self.runs[self.paths[one]] for one in trial_ids if one in self.paths]
+    def of(self, trial_ids: Sequence[str]) -> list[tuple[Cell, CellTrial]]:
+        """Return cell and trial of each of ``trial_ids`` that the stores hold."""
+        return [self.cell_trials[self.paths[one]] for one in trial_ids if one in self.paths]
 
 
-def _searched(study: SearchStudy, names: Mapping[str, str], records: _Records) -> Searched:
+def _search_result(study: SearchStudy, records: SweepRecords, stored: _StoredTrials) -> SearchResult:
     params = {
-        trial.number: records.params[trial.trial_ids[0]]
+        trial.number: stored.params[trial.trial_ids[0]]
         for trial in study.trials
-        if trial.trial_ids and trial.trial_ids[0] in records.params
+        if trial.trial_ids and trial.trial_ids[0] in stored.params
     }
-    missing = sum(one not in records.paths for trial in study.trials for one in trial.trial_ids)
-    named = {f"{name}_name": names.get(text, text) for name, text in _subject(study).items()}
-    bare = Searched(study=study, **named, params=params, missing=missing, roles=())
-    return replace(bare, roles=_roles(bare, records)) if bare.complete else bare
+    bare = SearchResult(
+        study=study,
+        model_name=records.display_name("model", study.model),
+        method_name=records.display_name("method", study.method),
+        dataset_name=records.display_name("dataset", study.dataset),
+        params=params,
+        missing=sum(one not in stored.paths for trial in study.trials for one in trial.trial_ids),
+        roles=(),
+    )
+    return replace(bare, roles=_roles(bare, stored)) if bare.complete else bare
 
 
-def _subject(study: SearchStudy) -> dict[str, str]:
-    return {"model": study.model, "method": study.method, "dataset": study.dataset}
-
-
-def _roles(bare: Searched, records: _Records) -> tuple[Confirmed, ...]:
-    """The roles that the search gave, and those that it would give now where it has not chosen yet."""
+def _roles(bare: SearchResult, stored: _StoredTrials) -> tuple[Confirmation, ...]:
+    """Return the choices that the search made, and in their place those it would make now where it has not chosen."""
     trials = {one.number: one for one in bare.study.trials}
     given = {choice.role: choice for choice in bare.study.choices}
     best = bare.complete[0]
-    chosen = {"default": trials.get(DEFAULT), "best": best, "1se": _cheapest(bare, best, records)}
+    chosen = {"default": trials.get(DEFAULT), "best": best, "1se": _cheapest(bare, best, stored)}
     roles = []
     for role in ROLES:
         choice = given.get(role)
         trial = trials[choice.number] if choice else chosen[role]
         if trial is not None:
-            roles.append(_confirmed(bare, role, trial, choice.trial_ids if choice else (), records))
+            roles.append(_confirmed(bare, role, trial, choice.trial_ids if choice else (), stored))
     return tuple(roles)
 
 
-def _cheapest(bare: Searched, best: SearchTrial, records: _Records) -> SearchTrial | None:
-    """The 1se choice; None where it is not known."""
-    error, _ = _error(bare, best, records)
+def _cheapest(bare: SearchResult, best: SearchTrial, stored: _StoredTrials) -> SearchTrial | None:
+    """Return the trial that the rule of one standard error chooses; None where the error or a size is not known."""
+    error, _ = _error(bare, best, stored)
     if error is None:
         return None
     if any(one.number not in bare.params for one in bare.complete):
@@ -231,39 +238,45 @@ def _cheapest(bare: Searched, best: SearchTrial, records: _Records) -> SearchTri
     return next(one for one in bare.complete if one.number == cheapest)
 
 
-def _confirmed(bare: Searched, role: str, trial: SearchTrial, trial_ids: Sequence[str], records: _Records) -> Confirmed:
-    error, unknown = _error(bare, trial, records)
-    pairs = records.of(trial_ids)
-    done = [run for _, run in pairs if run.status == Status.COMPLETED]
-    rows = [row for run in done if (row := _best_row(records.epochs.get(run.folder), bare.objective)) is not None]
+def _confirmed(
+    bare: SearchResult, role: str, trial: SearchTrial, trial_ids: Sequence[str], stored: _StoredTrials
+) -> Confirmation:
+    error, unknown = _error(bare, trial, stored)
+    pairs = stored.of(trial_ids)
+    done = [cell_trial for _, cell_trial in pairs if cell_trial.status == Status.COMPLETED]
+    rows = [
+        row
+        for cell_trial in done
+        if (row := _best_row(stored.epochs.get(cell_trial.folder), bare.objective)) is not None
+    ]
     scores = ([row[f"{split}_{bare.objective}"] for row in rows] for split in ("val", "test"))
     validation, test = ([float(score) for score in found if pd.notna(score)] for found in scores)
-    return Confirmed(
+    return Confirmation(
         role=role,
         trial=trial,
         standard_error=error,
         unknown=unknown,
         cell=pairs[0][0] if pairs else None,
-        asked=len(trial_ids),
+        requested=len(trial_ids),
         validation=Sample.of(validation) if validation else None,
         test=Sample.of(test) if test else None,
     )
 
 
-def _error(bare: Searched, trial: SearchTrial, records: _Records) -> tuple[float | None, str]:
-    """Item standard error of a trial's score, and why there is none. Raises DamagedRecord."""
-    pairs = records.of(trial.trial_ids)
+def _error(bare: SearchResult, trial: SearchTrial, stored: _StoredTrials) -> tuple[float | None, str]:
+    """Return the item standard error of the trial's score or None, and why it is None. Raises DamagedRecord."""
+    pairs = stored.of(trial.trial_ids)
     if len(pairs) < len(trial.trial_ids) or not pairs:
         return None, "its trials are not in the store"
     classes = pairs[0][0].num_classes
     if classes is None:
         return None, "the store holds no description of the dataset"
     frames = []
-    for _, run in pairs:
-        row = _best_row(records.epochs.get(run.folder), bare.objective)
+    for _, cell_trial in pairs:
+        row = _best_row(stored.epochs.get(cell_trial.folder), bare.objective)
         if row is None:
             return None, "no validation scores are recorded"
-        frame = read_predictions(run.path, "val", int(row["epoch"]))
+        frame = read_predictions(cell_trial.path, "val", int(row["epoch"]))
         if frame is None:
             return None, "no validation predictions are stored"
         frames.append(frame)
@@ -274,7 +287,7 @@ def _error(bare: Searched, trial: SearchTrial, records: _Records) -> tuple[float
 
 
 def _best_row(epochs: pd.DataFrame | None, objective: str) -> "pd.Series[Any] | None":
-    """A trial's epoch with the best validation score, the earliest of equals: what a search takes of it."""
+    """Return the epoch with the best validation score, the earliest of equals, which is what a search scores by."""
     column = f"val_{objective}"
     if epochs is None or column not in epochs or epochs[column].isna().all():
         return None

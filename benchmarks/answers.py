@@ -26,7 +26,8 @@ BAD_INPUT = 2
 
 def commands(sweep: Path) -> dict[str, tuple[tuple[str, ...], int]]:
     """Return the arguments and the exit code of each command; ``sweep`` is a sweep that has been requested."""
-    dry_run = ("run", "--preset", "demo", "--models", "tiny-bert", "--dry-run", "--storage", str(sweep.parent))
+    cells = ("--models", "tiny-bert", "--methods", "full", "adapter", "lora")
+    dry_run = ("run", "--preset", "demo", *cells, "--dry-run", "--storage", str(sweep.parent))
     return {
         "--help": ((*TUNEKIT, "--help"), 0),
         "a typo": ((*TUNEKIT, "statsu"), BAD_INPUT),

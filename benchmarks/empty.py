@@ -14,7 +14,7 @@ import pandas as pd
 
 from tunekit.commands.console import Progress
 from tunekit.engine.job import Job
-from tunekit.engine.summary import Built, summarise
+from tunekit.engine.summary import BuildFacts, summarise
 from tunekit.methods.base import complete_params
 from tunekit.models.loading import resolve_model
 from tunekit.planning.blocks import Block
@@ -40,7 +40,7 @@ class EmptyRun:
         self.job, self.store = job, ResultStore(job.sweep)
         self.records: list[EpochRecord] = []
         self.folder = self.store.open_trial(job.spec, job.fingerprint)
-        self.built = Built(0, 0, None, {"pack_size": 1})
+        self.facts = BuildFacts(0, 0, None, {"pack_size": 1})
         log(f"{job.spec.label}: epoch 1 of {job.spec.epochs} begins")
 
     @property
@@ -67,7 +67,7 @@ class EmptyRun:
     def finish(self) -> TrialSummary:
         """Write the trial's summary and return it."""
         check_current(self.job.sweep, self.job.start)
-        summary = summarise(self.records, Status.COMPLETED, task=task_of(DATASET), built=self.built)
+        summary = summarise(self.records, Status.COMPLETED, task=task_of(DATASET), facts=self.facts)
         self.store.write_summary(self.folder, summary)
         return summary
 

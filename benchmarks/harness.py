@@ -17,7 +17,7 @@ DRAWS = 10_000
 
 @dataclass(frozen=True)
 class Ratio:
-    """How many times as fast, or as good, one side is: the median of paired repeats, and its 95 % bootstrap interval."""
+    """How many times as fast, or as good, one side is: the median of paired repeats and its 95 % bootstrap interval."""
 
     median: float
     low: float

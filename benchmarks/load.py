@@ -13,7 +13,7 @@ from typing import Any
 
 from analysis.cells import cells
 from analysis.foreign.importing import import_experiment, parse_map
-from analysis.results import load
+from analysis.sweep_records import read_sweeps
 from benchmarks.harness import Outcome, interleaved, ratio_of
 from tunekit.store.result_store import ResultStore
 
@@ -88,7 +88,7 @@ def tune_experiment(work: Path, num_trials: int) -> Path:
 
 def our_means(root: Path) -> Means:
     """Mean last score of each cell, by learning rate."""
-    found = {cell.settings["learning_rate"]: cell.sample("macro_f1") for cell in cells(load([root]))}
+    found = {cell.settings["learning_rate"]: cell.sample("macro_f1") for cell in cells(read_sweeps([root]))}
     return {float(rate): sample.mean for rate, sample in found.items() if sample}
 
 

@@ -16,7 +16,7 @@ from accelerate.commands.estimate import estimate_training_usage
 from accelerate.utils import calculate_maximum_sizes
 
 from benchmarks.harness import Outcome
-from tunekit.engine.memory_probe import autograd_bytes, given, member_of, step_bytes, without_data
+from tunekit.engine.memory_probe import autograd_bytes, make_weights_fake, member_of, step_bytes, with_lengths
 from tunekit.memory import BatchSizes, Shape, Work, how_many_fit, predict, saved_bytes
 from tunekit.methods.base import complete_params
 from tunekit.models.catalog import MODELS
@@ -60,11 +60,11 @@ def rows_of(model: str, method: str, path: str, batches: list[tuple[int, int]], 
     )
     config, small = config_of(MODELS[model].shape, PATHS[path]), (REAL[1],) * REAL[0]
     member = member_of(config, spec, small, NUM_LABELS, "cuda" if gpu else "cpu")
-    shape = Shape.of(member.model.config.to_dict())
+    shape = Shape.from_config(member.model.config.to_dict())
     works = {
         (batch, length): Work(
             shape=shape, method=method, params=spec.method_params, num_labels=NUM_LABELS,
-            sizes=BatchSizes.of((length,) * batch),
+            sizes=BatchSizes.from_lengths((length,) * batch),
         )
         for batch, length in [REAL, *batches]
     }  # fmt: skip
@@ -72,11 +72,11 @@ def rows_of(model: str, method: str, path: str, batches: list[tuple[int, int]], 
     for (batch, length), work in works.items():
         roomy = gpu and how_many_fit(predict(work).peak, torch.cuda.get_device_properties(0).total_memory) >= 1
         if roomy or (batch, length) == REAL:
-            stepped[batch, length] = step_bytes(given(member, (length,) * batch))
+            stepped[batch, length] = step_bytes(with_lengths(member, (length,) * batch))
     if gpu:
         member = member_of(config, spec, small, NUM_LABELS)
-    with without_data(member):
-        kept = {(batch, length): autograd_bytes(given(member, (length,) * batch)) for batch, length in works}
+    with make_weights_fake(member):
+        kept = {(batch, length): autograd_bytes(with_lengths(member, (length,) * batch)) for batch, length in works}
     for key, work in works.items():
         found, closed = predict(work), saved_bytes(work)
         peak = found.weights + found.optimizer + stepped[key] if key in stepped else None

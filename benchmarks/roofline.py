@@ -17,7 +17,7 @@ import torch
 
 from benchmarks.harness import Outcome, Ratio, ratio_of
 from benchmarks.trial import BATCH_SIZE, case_of, pack_of, prepared_of, train
-from tunekit.models.shapes import BOTTLENECKS, Shape, bottleneck, lora_targets
+from tunekit.models.shapes import BOTTLENECKS, Shape, bottleneck_width, lora_targets
 
 SQUARE, QUICK_SQUARE = 4096, 512
 REPEATS, QUICK_REPEATS = 9, 3
@@ -33,7 +33,7 @@ def run(quick: bool) -> Outcome:
     for method in ("full", "adapter", "lora"):
         case = case_of(model, "restaurant", method, rows=STEPS * BATCH_SIZE)
         pack, prepared = pack_of([case]), prepared_of(case)
-        shape, lengths = Shape.of(pack.model.config.to_dict()), prepared.splits["train"].tokens.lengths
+        shape, lengths = Shape.from_config(pack.model.config.to_dict()), prepared.splits["train"].tokens.lengths
         # All steps of an epoch together: the sum does not depend on which sequence stands in which batch.
         flops = step_flops(shape, method, case.spec.method_params, lengths, len(prepared.data.label_names))
         train(pack)
@@ -83,7 +83,7 @@ def step_flops(shape: Shape, method: str, params: Mapping[str, Any], lengths: np
         nonlocal total
         if method not in BOTTLENECKS:
             return x
-        total += 2 * count * shape.hidden_size * bottleneck(shape, params) * (2 + int(x) + 3)
+        total += 2 * count * shape.hidden_size * bottleneck_width(shape, params) * (2 + int(x) + 3)
         return True
 
     each = len(linears[:-2]) // shape.num_hidden_layers

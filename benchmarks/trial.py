@@ -12,7 +12,7 @@ from transformers import PreTrainedModel
 
 from benchmarks.workers import Gate
 from tunekit.data.base import DATASETS
-from tunekit.engine.build import Prepared, build_model, prepare_splits
+from tunekit.engine.build import PreparedData, build_model, prepare_splits
 from tunekit.engine.train import Member, Pack, batches
 from tunekit.methods import METHODS
 from tunekit.methods.base import complete_params
@@ -78,7 +78,7 @@ def case_of(
     return Case(spec, ref, dropout)
 
 
-def prepared_of(case: Case) -> Prepared:
+def prepared_of(case: Case) -> PreparedData:
     """Return the case's data, tokenised."""
     found = fingerprint_of(case.spec, case.ref.revision, DATASETS[case.spec.dataset].content_hash)
     return prepare_splits(case.spec, found, case.ref, Path("no folder of own data"))

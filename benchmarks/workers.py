@@ -29,7 +29,7 @@ class Gate:
 
 
 Task = Callable[..., None]
-"""A task takes a gate and what it trains. It builds, then trains a turn whenever the gate opens, until ``wait`` is False."""
+"""A task takes a gate and what it trains. It builds, then trains a turn each time the gate opens, until it closes."""
 
 
 def _serve(connection: Connection, threads: int) -> None:

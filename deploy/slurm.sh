@@ -1,9 +1,9 @@
 #!/usr/bin/env bash
 # A sweep on SLURM: a Ray head on the job's first node, workers on the others, the sweep on the first.
 #   STORAGE=/shared/results sbatch deploy/slurm.sh --preset study
-# Arguments are those of sweeps/main_grid.py (SWEEP=sweeps/peft_search.py takes another). STORAGE must be seen by all
-# nodes. Two minutes before the time limit, and when preempted, the sweep stops in order (exit code 75) and the job
-# is queued again; it goes on from its checkpoints. Output is appended.
+# The arguments are those of `tunekit run`, or with COMMAND=search those of `tunekit search`. All nodes must see STORAGE.
+# Two minutes before the time limit, and when the job is preempted, the sweep stops in order (exit code 75) and the job
+# is queued again. The sweep then continues from its checkpoints. Output is appended.
 #SBATCH --job-name=tunekit
 #SBATCH --nodes=2
 #SBATCH --ntasks-per-node=1
@@ -16,7 +16,7 @@
 set -euo pipefail
 
 storage=${STORAGE:?"set STORAGE to a folder that all nodes see"}
-sweep=${SWEEP:-sweeps/main_grid.py}
+command=${COMMAND:-run}
 cpus=${SLURM_CPUS_PER_TASK:-1}
 gpus=${SLURM_GPUS_ON_NODE:-0}
 requeue_code=75
@@ -59,7 +59,7 @@ if ((${#nodes[@]} > 1)); then
 fi
 
 # The batch shell takes the signal and hands it on to the sweep alone, so that Ray outlives it.
-python "$sweep" --storage "$storage" "$@" &
+python -m tunekit "$command" --storage "$storage" "$@" &
 driver=$!
 trap 'kill -TERM "$driver" 2>/dev/null || true' TERM
 while kill -0 "$driver" 2>/dev/null; do # a signal ends the wait, not the sweep

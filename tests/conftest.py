@@ -26,6 +26,7 @@ os.environ.setdefault("OMP_NUM_THREADS", "1")
 os.environ["TOKENIZERS_PARALLELISM"] = "false"
 
 SHARED_CLUSTER = (
+    "tests/api/test_run.py",
     "tests/runner/test_grid.py",
     "tests/commands/test_documented_pages.py",
     "tests/search/test_peft_search.py",

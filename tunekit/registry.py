@@ -25,7 +25,7 @@ class Registry(Generic[T]):
         self._items: dict[str, T] = {}
 
     def register(self, name: str) -> Callable[[T], T]:
-        """Return a decorator that registers an item under ``name``. The decorator raises NameTaken where it is taken."""
+        """Return a decorator that registers an item under ``name``; it raises NameTaken where the name is taken."""
 
         def add(item: T) -> T:
             if name in self._items:

@@ -46,7 +46,7 @@ class Relation(StrEnum):
         return self in (Relation.STD_ABOVE, Relation.STD_BELOW)
 
 
-class Row(NamedTuple):
+class ClaimRow(NamedTuple):
     """One row of a table."""
 
     model: str
@@ -61,9 +61,9 @@ class Part:
     """One statement about rows ``a`` and ``b`` on one dataset in one metric."""
 
     statement: str
-    a: Row
+    a: ClaimRow
     relation: Relation
-    b: Row
+    b: ClaimRow
     dataset: str
     metric: str
     factor: float = 1.0
@@ -93,9 +93,9 @@ class _Pair(NamedTuple):
     """A parsed statement before it meets a dataset and a metric."""
 
     statement: str
-    a: Row
+    a: ClaimRow
     relation: Relation
-    b: Row
+    b: ClaimRow
     factor: float = 1.0
     margin: float = 0.0
 
@@ -125,10 +125,10 @@ def load_claims(path: Path | None = None) -> list[Claim]:
     return claims
 
 
-def parse_row(text: str) -> Row:
+def parse_row(text: str) -> ClaimRow:
     """``roberta`` is full fine-tuning; behind the last slash stands the method, so a hub id is ``org/name/full``."""
     model, slash, method = text.rpartition("/")
-    return Row(model, method) if slash else Row(text, "full")
+    return ClaimRow(model, method) if slash else ClaimRow(text, "full")
 
 
 def _claim(entry: object, rows: Sequence[str], datasets: Sequence[str], where: str) -> Claim:
@@ -167,7 +167,7 @@ def _parts(item: object, rows: Sequence[str], datasets: Sequence[str], where: st
     ]
 
 
-def _pairs(text: str, rows: Sequence[str], among: Sequence[Row], where: str) -> list[_Pair]:
+def _pairs(text: str, rows: Sequence[str], among: Sequence[ClaimRow], where: str) -> list[_Pair]:
     """What a statement says of pairs of rows: ``a best`` is ``a > b`` for every other row b of ``among``."""
     if match := _BEST.fullmatch(text):
         best = _row(match["a"], rows, where)
@@ -193,7 +193,7 @@ def _pairs(text: str, rows: Sequence[str], among: Sequence[Row], where: str) -> 
     return [_Pair(text, a, Relation.ABOVE if match["sign"] == ">" else Relation.BELOW, b, factor)]
 
 
-def _row(name: str, rows: Sequence[str], where: str) -> Row:
+def _row(name: str, rows: Sequence[str], where: str) -> ClaimRow:
     return parse_row(_known(name, rows, "row", where))
 
 

@@ -7,9 +7,8 @@ from enum import StrEnum
 from itertools import count
 
 import numpy as np
-from scipy import stats
 
-from analysis.claims.grammar import Part, Relation, Row
+from analysis.claims.grammar import ClaimRow, Part, Relation
 from analysis.claims.published import Lookup
 from analysis.statistics.power import MAX_SEEDS, POWER, seeds_range
 from analysis.statistics.this_set import MIN_SEEDS, Interval, Sample, welch
@@ -18,7 +17,7 @@ ENDLESS = MAX_SEEDS + 1
 """Seeds that say only: more than ``MAX_SEEDS``."""
 
 
-class Outcome(StrEnum):
+class Verdict(StrEnum):
     """What the numbers say of a claim or of a part of it."""
 
     SUPPORTED = "supported"
@@ -49,9 +48,9 @@ class PartResult:
     """A part and its own verdict, uncorrected for the other parts and claims."""
 
     part: Part
-    verdict: Outcome
+    verdict: Verdict
     tested: Tested | None
-    missing: tuple[Row, ...] = ()
+    missing: tuple[ClaimRow, ...] = ()
     """Rows without a value here."""
     reason: str = ""
     """Why the rows that do have values can not be tested."""
@@ -84,20 +83,20 @@ def check(part: Part, lookup: Lookup, alpha: float) -> PartResult:
     a, b = (lookup(row.model, row.method, part.dataset, part.metric) for row in (part.a, part.b))
     if a is None or b is None:
         missing = tuple(row for row, sample in ((part.a, a), (part.b, b)) if sample is None)
-        return PartResult(part, Outcome.NOT_TESTABLE, None, missing=missing)
+        return PartResult(part, Verdict.NOT_TESTABLE, None, missing=missing)
     for row, sample in ((part.a, a), (part.b, b)):
         if problem := _problem(sample, part.relation):
             reason = f"{row} on {part.dataset} ({part.metric}) {problem}"
-            return PartResult(part, Outcome.NOT_TESTABLE, None, reason=reason)
+            return PartResult(part, Verdict.NOT_TESTABLE, None, reason=reason)
     tested = _test_stds(part, a, b) if part.relation.of_stds else _test_means(part, a, _scaled(b, part.factor))
-    return PartResult(part, outcome(tested.p, tested.p_against, alpha), tested)
+    return PartResult(part, verdict_of(tested.p, tested.p_against, alpha), tested)
 
 
-def outcome(p: float, p_against: float, alpha: float) -> Outcome:
+def verdict_of(p: float, p_against: float, alpha: float) -> Verdict:
     """The verdict of two one-sided p at level ``alpha``."""
     if p <= alpha:
-        return Outcome.SUPPORTED
-    return Outcome.CONTRADICTED if p_against <= alpha else Outcome.UNDECIDED
+        return Verdict.SUPPORTED
+    return Verdict.CONTRADICTED if p_against <= alpha else Verdict.UNDECIDED
 
 
 def std_p(a: Sample, b: Sample) -> tuple[float, float, str]:
@@ -109,6 +108,8 @@ def std_p(a: Sample, b: Sample) -> tuple[float, float, str]:
     Brown-Forsythe in 24 %. Without raw values the F ratio, which takes scores as normal. ValueError unless both stds
     are above 0.
     """
+    from scipy import stats
+
     std_a, std_b = _stds(a, b)
     if not (a.values and b.values):
         ratio = stats.f(a.n - 1, b.n - 1)
@@ -205,12 +206,15 @@ def _stds(a: Sample, b: Sample) -> tuple[float, float]:
 
 def _trimmed_mean(sample: Sample) -> float:
     """Mean without the share 1 / (2 sqrt(n - 4)) at either end, as Bonett's; the median where nothing is left."""
+    from scipy import stats
+
     cut = 1 / (2 * math.sqrt(sample.n - 4)) if sample.n > 4 else 0.5
     return float(np.median(sample.values) if cut >= 0.5 else stats.trim_mean(sample.values, cut))
 
 
 def _seeds_for_stds(ratio: float, level: float) -> int:
     """Seeds a row at which the one-sided F test finds a ratio of stds below 1 in normal scores with power 0.8."""
+    from scipy import stats
 
     def power(seeds: int) -> float:
         df = seeds - 1

@@ -31,7 +31,7 @@ class PublishedScore:
     mean: Decimal
     std: Decimal | None
     n: int | None
-    """Runs behind the mean; None where it is not known."""
+    """The runs behind the mean; None where it is not known."""
     items: int | None
     """Test items a run; None where it is not known."""
     source: str

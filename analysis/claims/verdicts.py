@@ -10,21 +10,21 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 
 from analysis.claims.grammar import Claim, Quantifier, load_claims
-from analysis.claims.part_tests import ENDLESS, Outcome, PartResult, check, outcome, seeds_needed
+from analysis.claims.part_tests import ENDLESS, PartResult, Verdict, check, seeds_needed, verdict_of
 from analysis.claims.published import Lookup
 from analysis.statistics.power import POWER, seeds_phrase
 from analysis.statistics.this_set import holm
 
-__all__ = ["Claim", "Outcome", "PartResult", "Verdict", "evaluate", "load_claims"]
+__all__ = ["Claim", "Verdict", "PartResult", "ClaimResult", "evaluate", "load_claims"]
 
 
 @dataclass(frozen=True)
-class Verdict:
+class ClaimResult:
     """What the numbers say of one claim. ``p`` and ``p_against`` are Holm-corrected; None where it was not tested."""
 
     id: str
     text: str
-    verdict: Outcome
+    verdict: Verdict
     p: float | None
     p_against: float | None
     parts: tuple[PartResult, ...]
@@ -36,7 +36,7 @@ class Verdict:
     reason: str
 
 
-def evaluate(claims: Sequence[Claim], lookup: Lookup, alpha: float = 0.05) -> list[Verdict]:
+def evaluate(claims: Sequence[Claim], lookup: Lookup, alpha: float = 0.05) -> list[ClaimResult]:
     """The verdict on each claim, in order; ``lookup`` gives the cell's sample for (model, method, dataset, metric).
 
     A claim is supported, or contradicted, where the corrected one-sided p of its statement, or of its opposite, is at
@@ -69,25 +69,25 @@ def _to_refute(claim: Claim) -> int:
 
 def _verdict(
     claim: Claim, parts: tuple[PartResult, ...], corrected: tuple[float, float] | None, alpha: float, family: int
-) -> Verdict:
+) -> ClaimResult:
     if corrected is None:
         reason = "; ".join([*_missing(parts), *_note(claim)])
-        return Verdict(claim.id, claim.text, Outcome.NOT_TESTABLE, None, None, parts, None, reason)
+        return ClaimResult(claim.id, claim.text, Verdict.NOT_TESTABLE, None, None, parts, None, reason)
     p, p_against = corrected
-    verdict = outcome(p, p_against, alpha)
-    needed = _needed(claim, parts, alpha / family) if verdict is Outcome.UNDECIDED else None
+    verdict = verdict_of(p, p_against, alpha)
+    needed = _needed(claim, parts, alpha / family) if verdict is Verdict.UNDECIDED else None
     toward = sum(part.points(True) for part in parts)
-    sure = sum(part.verdict is Outcome.SUPPORTED for part in parts)
+    sure = sum(part.verdict is Verdict.SUPPORTED for part in parts)
     said = [f"{toward} of {len(parts)} parts point this way, {sure} with p <= {alpha:g} before correction"]
     if claim.quantifier is Quantifier.MOST:
         said.append(f"{claim.required} must hold")
-    if opposed := [_name(part) for part in parts if part.verdict is Outcome.CONTRADICTED]:
+    if opposed := [_name(part) for part in parts if part.verdict is Verdict.CONTRADICTED]:
         said.append(f"the other way with p <= {alpha:g}: {', '.join(opposed)}")
     if needed is not None:
         said.append(f"deciding it would take {seeds_phrase(needed)} seeds a row")
     tests = dict.fromkeys(part.tested.test for part in parts if part.tested)
     reason = "; ".join([*said, *_missing(parts), *_note(claim), f"test: {', '.join(tests)}"])
-    return Verdict(claim.id, claim.text, verdict, p, p_against, parts, needed, reason)
+    return ClaimResult(claim.id, claim.text, verdict, p, p_against, parts, needed, reason)
 
 
 def _needed(claim: Claim, parts: Sequence[PartResult], alpha: float) -> tuple[int | None, int | None]:

@@ -2,6 +2,7 @@
 
 from collections.abc import Sequence
 from dataclasses import dataclass, fields, replace
+from io import BytesIO
 from math import ceil
 from typing import Any
 
@@ -11,14 +12,14 @@ from matplotlib.axes import Axes
 from matplotlib.figure import Figure
 from matplotlib.ticker import MaxNLocator
 
-from analysis.plate import hover, wrapped
+from analysis.figures.drawing import hover, wrapped
 from tunekit.schema import EpochRecord
 
 FIELDS = {item.name: item.metadata for item in fields(EpochRecord)}
 
 
 @dataclass(frozen=True)
-class Pen:
+class LineStyle:
     """How a mean is drawn: told apart by colour (Okabe and Ito's palette, for colour-blind readers), and in grey."""
 
     colour: str
@@ -26,30 +27,55 @@ class Pen:
     marker: str = ""
 
 
-PENS = {
-    "accuracy": Pen("#0072B2", "-", "o"),
+LINE_STYLES = {
+    "accuracy": LineStyle("#0072B2", "-", "o"),
     # Micro-F1 is accuracy where each item has one label: dots upon accuracy's line show both.
-    "micro_f1": Pen("#E69F00", (0, (1, 2))),
-    "macro_f1": Pen("#009E73", (0, (5, 2)), "s"),
-    "loss": Pen("#D55E00"),
+    "micro_f1": LineStyle("#E69F00", (0, (1, 2))),
+    "macro_f1": LineStyle("#009E73", (0, (5, 2)), "s"),
+    "loss": LineStyle("#D55E00"),
 }
+# Okabe and Ito's palette again; the lines of one panel differ by marker and dashes too.
+SERIES = (
+    LineStyle("#0072B2", "-", "o"),
+    LineStyle("#D55E00", (0, (5, 2)), "s"),
+    LineStyle("#009E73", (0, (1, 1.5)), "^"),
+    LineStyle("#CC79A7", (0, (5, 2, 1, 2)), "D"),
+    LineStyle("#E69F00", (0, (3, 1)), "v"),
+    LineStyle("#56B4E9", (0, (1, 3)), "P"),
+)
 SCORES = ("accuracy", "micro_f1", "macro_f1")
 MAX_POINTS = 400
 MAX_HOVERS = 50
 
 
-def band(curves: pd.DataFrame, ax: Axes, label: str, pen: Pen) -> Axes:
+class NotebookFigure(Figure):
+    """A figure that belongs to no window and that a notebook shows where it is the last value of a cell."""
+
+    def _repr_png_(self) -> bytes:
+        buffer = BytesIO()
+        self.savefig(buffer, format="png", dpi=110)
+        return buffer.getvalue()
+
+
+def line_style(place: int) -> LineStyle:
+    """Return the line style of the series at ``place``; there are six, which repeat."""
+    return SERIES[place % len(SERIES)]
+
+
+def band(curves: pd.DataFrame, ax: Axes, label: str, line_style: LineStyle) -> Axes:
     """Draw ``curves``, one column a seed over the index: each thin, the mean thick, mean ± sample std where n > 1.
 
     The index's name is what hover values call it.
     """
     for seed in curves:
-        ax.plot(curves.index, curves[seed], color=pen.colour, alpha=0.4, linewidth=0.6)
+        ax.plot(curves.index, curves[seed], color=line_style.colour, alpha=0.4, linewidth=0.6)
     mean, std = curves.mean(axis=1), curves.std(axis=1, ddof=1)
-    marker: dict[str, Any] = {"marker": pen.marker, "markersize": 4, "markevery": -(-len(mean) // 12)}
+    marker: dict[str, Any] = {"marker": line_style.marker, "markersize": 4, "markevery": -(-len(mean) // 12)}
     thick = 1.8 if len(mean) < 100 else 1.2
-    ax.plot(curves.index, mean, color=pen.colour, linewidth=thick, linestyle=pen.style, label=label, **marker)
-    ax.fill_between(curves.index, mean - std, mean + std, color=pen.colour, alpha=0.15, linewidth=0)
+    ax.plot(
+        curves.index, mean, color=line_style.colour, linewidth=thick, linestyle=line_style.style, label=label, **marker
+    )
+    ax.fill_between(curves.index, mean - std, mean + std, color=line_style.colour, alpha=0.15, linewidth=0)
     counts = curves.notna().sum(axis=1)
     shown = curves.index[:: -(-len(mean) // MAX_HOVERS)]
     spreads = [f" ± {value:.2f}" if np.isfinite(value) else "" for value in std[shown]]
@@ -71,7 +97,7 @@ def score_curve(epochs: pd.DataFrame, metric: str, ax: Axes) -> Axes:
     curves = epochs.pivot_table(index="epoch", columns="seed", values=metric) * scale
     ax.set_xlabel("epoch")
     ax.xaxis.set_major_locator(MaxNLocator("auto", integer=True))
-    return band(curves, ax, facts["label"], PENS[metric.split("_", 1)[1]])
+    return band(curves, ax, facts["label"], LINE_STYLES[metric.split("_", 1)[1]])
 
 
 def loss_curve(steps: pd.DataFrame, ax: Axes) -> Axes:
@@ -83,7 +109,7 @@ def loss_curve(steps: pd.DataFrame, ax: Axes) -> Axes:
     last = ((steps["step"] - 1) // width + 1) * width
     curves = steps.assign(step=last).pivot_table(index="step", columns="seed", values="train_loss")
     ax.set_xlabel("step" if width == 1 else f"step (means of {width})")
-    return band(curves, ax, FIELDS["train_loss"]["label"], PENS["loss"])
+    return band(curves, ax, FIELDS["train_loss"]["label"], LINE_STYLES["loss"])
 
 
 def panels(steps: pd.DataFrame | None, epochs: pd.DataFrame, split: str, axes: Sequence[Axes]) -> Sequence[Axes]:
@@ -135,8 +161,8 @@ MAX_COLUMNS = 5
 
 
 @dataclass(frozen=True)
-class Column:
-    """One cell's curves; ``steps`` and ``epochs`` as ``curves.panels`` takes them."""
+class CellCurves:
+    """The curves of one cell; ``steps`` and ``epochs`` are as ``panels`` takes them."""
 
     label: str
     steps: pd.DataFrame | None
@@ -144,13 +170,13 @@ class Column:
     split: str
 
 
-def overview(columns: Sequence[Column], title: str) -> Figure:
-    """``columns`` side by side, beyond five in several rows; losses over epochs where one lacks steps."""
+def overview(columns: Sequence[CellCurves], title: str) -> NotebookFigure:
+    """Return the curves of ``columns`` side by side, five a row; losses over epochs where one of them lacks steps."""
     if any(column.steps is None for column in columns):
         columns = [replace(column, steps=None) for column in columns]
     bands = ceil(len(columns) / MAX_COLUMNS)
     width = ceil(len(columns) / bands)
-    figure = Figure(figsize=(2.2 * width + 0.8, 4.2 * bands + 0.8), layout="constrained")
+    figure = NotebookFigure(figsize=(2.2 * width + 0.8, 4.2 * bands + 0.8), layout="constrained")
     grid = figure.subplots(2 * bands, width, squeeze=False)
     pairs = [list(grid[2 * band : 2 * band + 2, place]) for band in range(bands) for place in range(width)]
     for number, (column, pair) in enumerate(zip(columns, pairs, strict=False)):
@@ -167,4 +193,25 @@ def overview(columns: Sequence[Column], title: str) -> Figure:
     if named:
         figure.legend(named.values(), named, loc="outside lower center", ncols=3, fontsize=8, frameon=False)
     figure.suptitle(wrapped(title, 26 * width, 3), fontsize=10)
+    return figure
+
+
+def metric_panel(columns: Sequence[CellCurves], metrics: Sequence[str], title: str) -> NotebookFigure:
+    """Return one panel with a line a cell: mean over seeds, a band of one sample std, and single seeds thin.
+
+    ``metrics`` names the field of EpochRecord that is drawn of each of ``columns``: cells may differ in their split.
+    """
+    facts = FIELDS[metrics[0]]
+    scale = 100.0 if facts["unit"] == "%" else 1.0
+    figure = NotebookFigure(figsize=(6.4, 4), layout="constrained")
+    ax = figure.subplots()
+    for place, (column, metric) in enumerate(zip(columns, metrics, strict=True)):
+        curves = column.epochs.pivot_table(index="epoch", columns="seed", values=metric) * scale
+        band(curves, ax, wrapped(column.label, 48, 2), line_style(place))
+    ax.set(
+        xlabel="epoch", ylabel=" ".join(filter(None, [facts["label"], f"({facts['unit']})" if facts["unit"] else ""]))
+    )
+    ax.xaxis.set_major_locator(MaxNLocator("auto", integer=True))
+    figure.legend(loc="outside lower center", ncols=2, fontsize=8, frameon=False)
+    figure.suptitle(wrapped(title, 80, 2), fontsize=10)
     return figure

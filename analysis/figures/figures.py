@@ -1,4 +1,4 @@
-"""The figures of a study: a learning curve a cell in the order of its grid, and what compares cells on one dataset."""
+"""The figures of sweeps: a learning curve a cell in the order of its grid, and what compares cells on one dataset."""
 
 from collections.abc import Mapping, Sequence
 from dataclasses import replace
@@ -8,16 +8,27 @@ import numpy.typing as npt
 import pandas as pd
 from matplotlib.figure import Figure
 
-from analysis.cells import Cell, called
-from analysis.figures.curves import Column, learning_curves, overview, share_limits
+from analysis.cells import Cell, metric_label
+from analysis.figures.captioned import CaptionedFigure, figure_stem
+from analysis.figures.curves import (
+    FIELDS,
+    CellCurves,
+    NotebookFigure,
+    learning_curves,
+    metric_panel,
+    overview,
+    share_limits,
+)
+from analysis.figures.drawing import freeze_layout, wrapped
 from analysis.figures.plots import confusion_matrix, score_against_cost, seed_spread
 from analysis.figures.search_figures import search_figures
 from analysis.names import SPLITS, numbered
-from analysis.plate import Plate, figure_stem, settle, wrapped
 from analysis.predictions import confusion, read_predictions
-from analysis.results import Study
-from analysis.search import searched
+from analysis.search import search_results
 from analysis.statistics.this_set import mean_interval
+from analysis.sweep_records import SweepRecords
+from tunekit.errors import UserError
+from tunekit.parsing import did_you_mean
 from tunekit.store.records import DamagedRecord
 
 # Of a trial's summary: the axis, and what is 1 on it.
@@ -30,36 +41,65 @@ MAX_OVERVIEW = 20  # cells on one page
 MAX_STEPS_BYTES = 500_000_000
 
 
-def figures_of(study: Study, found: Sequence[Cell], metric: str = "macro_f1") -> list[Plate]:
+def figures_of(records: SweepRecords, found: Sequence[Cell], metric: str = "macro_f1") -> list[CaptionedFigure]:
     """The figures of all cells that have a completed trial and are no search's, kind by kind: curves, overview, cost,
     spread, confusion; then those of searches. ``metric`` is what costs and seeds are shown in.
 
     A learning curve keeps its number whichever cells have completed. Raises DamagedRecord, naming the file, where
     steps or predictions can't be read, and UserError where ``metric`` needs predictions that a trial lacks.
     """
-    ordered = in_order(study, found)
+    ordered = in_order(records, found)
     numbers = {key: number for number, key in enumerate(dict.fromkeys(cell.key for cell in ordered), 1)}
-    by_path = {str(path): epochs for path, epochs in study.epochs.groupby("path")}
-    drawn = [cell for cell in ordered if any(str(run.path) in by_path for run in cell.completed)]
-    data = {cell.anchor: _column(cell, by_path) for cell in drawn}
+    by_path = {str(path): epochs for path, epochs in records.epochs.groupby("path")}
+    drawn = [cell for cell in ordered if any(str(trial.path) in by_path for trial in cell.completed)]
+    data = {cell.anchor: _curves_of(cell, by_path) for cell in drawn}
     datasets: dict[str, list[Cell]] = {}
     for cell in drawn:
         datasets.setdefault(cell.dataset, []).append(cell)
-    plates = [_curves(cell, data[cell.anchor], numbers[cell.key]) for cell in drawn]
+    figures = [_curves(cell, data[cell.anchor], numbers[cell.key]) for cell in drawn]
     for members in datasets.values():
-        share_limits([plate.figure.axes for cell, plate in zip(drawn, plates, strict=True) if cell in members])
+        share_limits([captioned.figure.axes for cell, captioned in zip(drawn, figures, strict=True) if cell in members])
     for draw in (_overviews, _costs, _spread):
         for members in datasets.values():
-            plates += draw(members, data, metric)
-    plates += [plate for cell in drawn for plate in _confusion(cell)]
-    plates += search_figures(searched(study, found))
-    for plate in plates:
-        settle(plate.figure)
-    stems = numbered([plate.stem for plate in plates])
-    return [replace(plate, stem=stem) for plate, stem in zip(plates, stems, strict=True)]
+            figures += draw(members, data, metric)
+    figures += [captioned for cell in drawn for captioned in _confusion(cell)]
+    figures += search_figures(search_results(records, found))
+    for captioned in figures:
+        freeze_layout(captioned.figure)
+    stems = numbered([captioned.stem for captioned in figures])
+    return [replace(captioned, stem=stem) for captioned, stem in zip(figures, stems, strict=True)]
 
 
-def in_order(study: Study, found: Sequence[Cell]) -> list[Cell]:
+def cell_curves(records: SweepRecords, found: Sequence[Cell], metric: str | None) -> NotebookFigure:
+    """Return the learning curves of the cells ``found``, all of one dataset and none of a search.
+
+    Without ``metric`` each cell has training loss above scores; with it all cells share one panel. ``metric`` is a
+    field of EpochRecord, or one without its split (``macro_f1``). Raises UserError for another metric, for one that no
+    trial recorded, and where no trial has completed.
+    """
+    by_path = {str(path): epochs for path, epochs in records.epochs.groupby("path")}
+    drawn = [cell for cell in in_order(records, found) if any(str(one.path) in by_path for one in cell.completed)]
+    if not drawn:
+        raise UserError(f"no trial of {found[0].dataset} has completed; there is no curve to show")
+    columns = [
+        replace(_curves_of(cell, by_path), label=label) for cell, label in zip(drawn, row_labels(drawn), strict=True)
+    ]
+    title = f"{drawn[0].dataset_name}, {_seeds(drawn)}"
+    if metric is None:
+        return overview(columns, title)
+    fields = [metric if metric in FIELDS else f"{cell.split}_{metric}" for cell in drawn]
+    known = [name for name, facts in FIELDS.items() if name not in ("epoch", "step")]
+    if unknown := [name for name in fields if name not in known]:
+        raise UserError(
+            f"there is no metric {metric!r}{did_you_mean(unknown[0], known)} (there are {', '.join(known)})"
+        )
+    recorded = [place for place, name in enumerate(fields) if columns[place].epochs[name].notna().any()]
+    if not recorded:
+        raise UserError(f"no trial of {found[0].dataset} recorded {metric}; choose another metric")
+    return metric_panel([columns[place] for place in recorded], [fields[place] for place in recorded], title)
+
+
+def in_order(records: SweepRecords, found: Sequence[Cell]) -> list[Cell]:
     """Cells that are no search's: full fine-tuning of each model, then method by method, each over the datasets.
 
     Models, methods, datasets and configurations stand in the order asked; cells that nobody asked for come last.
@@ -74,7 +114,7 @@ def in_order(study: Study, found: Sequence[Cell]) -> list[Cell]:
 
     def rank(cell: Cell) -> tuple[int, ...]:
         return (
-            cell.key not in study.expected,
+            cell.key not in records.expected,
             methods.index(cell.method),
             models.index(cell.model),
             configurations[cell.model, cell.dataset, cell.method].index(cell.key),
@@ -91,16 +131,18 @@ def row_labels(members: Sequence[Cell]) -> list[str]:
     return numbered([" · ".join(filter(None, (part[place] for place in shown))) or part[1] for part in parts])
 
 
-def _column(cell: Cell, by_path: Mapping[str, pd.DataFrame]) -> Column:
-    epochs = [by_path[str(run.path)].assign(seed=run.seed) for run in cell.completed if str(run.path) in by_path]
-    return Column(cell.title, _steps(cell), pd.concat(epochs, ignore_index=True), cell.split)
+def _curves_of(cell: Cell, by_path: Mapping[str, pd.DataFrame]) -> CellCurves:
+    epochs = [
+        by_path[str(trial.path)].assign(seed=trial.seed) for trial in cell.completed if str(trial.path) in by_path
+    ]
+    return CellCurves(cell.title, _steps(cell), pd.concat(epochs, ignore_index=True), cell.split)
 
 
 def _steps(cell: Cell) -> pd.DataFrame | None:
     """Steps of all completed trials; None where one keeps none."""
     frames = []
-    for run in cell.completed:
-        path = run.path / "steps.csv"
+    for trial in cell.completed:
+        path = trial.path / "steps.csv"
         if not path.exists():
             return None
         try:
@@ -112,21 +154,21 @@ def _steps(cell: Cell) -> pd.DataFrame | None:
             raise DamagedRecord(f"{path}: {error}") from error
         if frame.empty:
             return None
-        frames.append(frame.assign(seed=run.seed))
+        frames.append(frame.assign(seed=trial.seed))
     return pd.concat(frames, ignore_index=True)
 
 
-def _curves(cell: Cell, data: Column, number: int) -> Plate:
+def _curves(cell: Cell, data: CellCurves, number: int) -> CaptionedFigure:
     figure = learning_curves(data.steps, data.epochs, data.split, cell.title)
     stem = figure_stem(f"figure-{number:02d}", cell.model, cell.method, cell.dataset, cell.variant)
     caption = (
         f"{cell.title}: training loss, and scores on the {SPLITS[cell.split]} split after each epoch; "
         f"{_seeds([cell])}, mean ± standard deviation, single seeds thin."
     )
-    return Plate(stem, caption, "curves", figure)
+    return CaptionedFigure(stem, caption, "curves", figure)
 
 
-def _overviews(members: Sequence[Cell], data: Mapping[str, Column], metric: str) -> list[Plate]:
+def _overviews(members: Sequence[Cell], data: Mapping[str, CellCurves], metric: str) -> list[CaptionedFigure]:
     if len(members) < 2:
         return []
     columns = [
@@ -136,25 +178,25 @@ def _overviews(members: Sequence[Cell], data: Mapping[str, Column], metric: str)
     caption = f"{name}: training loss and scores on the {_splits(members)} split side by side; {_seeds(members)}."
     pages = [columns[start : start + MAX_OVERVIEW] for start in range(0, len(columns), MAX_OVERVIEW)]
     stem = figure_stem("overview", members[0].dataset)
-    return [Plate(stem, caption, "overview", overview(page, f"{name}, {_seeds(members)}")) for page in pages]
+    return [CaptionedFigure(stem, caption, "overview", overview(page, f"{name}, {_seeds(members)}")) for page in pages]
 
 
-def _costs(members: Sequence[Cell], data: Mapping[str, Column], metric: str) -> list[Plate]:
+def _costs(members: Sequence[Cell], data: Mapping[str, CellCurves], metric: str) -> list[CaptionedFigure]:
     found = {cost: points for cost in COSTS if len(points := _points(members, metric, cost)) > 1}
     if not found:
         return []
     figure = Figure(figsize=(0.6 + 3.6 * len(found), 3.6), layout="constrained")
     axes = figure.subplots(1, len(found), sharey=True, squeeze=False)[0]
     for (cost, points), ax in zip(found.items(), axes, strict=True):
-        score_against_cost(points, ax, called(metric, members), COSTS[cost][0]).label_outer()
+        score_against_cost(points, ax, metric_label(metric, members), COSTS[cost][0]).label_outer()
     name = members[0].dataset_name
-    figure.suptitle(wrapped(f"{name}, {called(metric, members)} against cost", 45 * len(found), 3), fontsize=10)
+    figure.suptitle(wrapped(f"{name}, {metric_label(metric, members)} against cost", 45 * len(found), 3), fontsize=10)
     caption = (
-        f"{name}: {called(metric, members)} on the {_splits(members)} split against cost, means over "
+        f"{name}: {metric_label(metric, members)} on the {_splits(members)} split against cost, means over "
         f"{_seeds(members)}, 95 % Student-t intervals. Filled, on the dashed line: nothing scores as high at no more "
         "cost."
     )
-    return [Plate(figure_stem("cost", members[0].dataset), caption, "cost", figure)]
+    return [CaptionedFigure(figure_stem("cost", members[0].dataset), caption, "cost", figure)]
 
 
 def _points(members: Sequence[Cell], metric: str, cost: str) -> pd.DataFrame:
@@ -170,24 +212,24 @@ def _points(members: Sequence[Cell], metric: str, cost: str) -> pd.DataFrame:
     return pd.DataFrame(rows, columns=["label", "cost", "score", "low", "high"])
 
 
-def _spread(members: Sequence[Cell], data: Mapping[str, Column], metric: str) -> list[Plate]:
+def _spread(members: Sequence[Cell], data: Mapping[str, CellCurves], metric: str) -> list[CaptionedFigure]:
     labelled = zip(members, row_labels(members), strict=True)
     rows = [(label, seed, score) for cell, label in labelled for seed, score in cell.by_seed(metric).items()]
     if not rows:
         return []
     scores = pd.DataFrame(rows, columns=["row", "seed", "score"])
     figure = Figure(figsize=(7, 1.2 + 0.4 * scores["row"].nunique()), layout="constrained")
-    seed_spread(scores, figure.subplots(), called(metric, members))
+    seed_spread(scores, figure.subplots(), metric_label(metric, members))
     name = members[0].dataset_name
-    figure.suptitle(wrapped(f"{name}, {called(metric, members)} of each seed", 85, 3), fontsize=10)
+    figure.suptitle(wrapped(f"{name}, {metric_label(metric, members)} of each seed", 85, 3), fontsize=10)
     caption = (
-        f"{name}: {called(metric, members)} on the {_splits(members)} split, a point a seed, a bar the mean; "
+        f"{name}: {metric_label(metric, members)} on the {_splits(members)} split, a point a seed, a bar the mean; "
         f"{_seeds(members)}."
     )
-    return [Plate(figure_stem("spread", members[0].dataset), caption, "spread", figure)]
+    return [CaptionedFigure(figure_stem("spread", members[0].dataset), caption, "spread", figure)]
 
 
-def _confusion(cell: Cell) -> list[Plate]:
+def _confusion(cell: Cell) -> list[CaptionedFigure]:
     """The confusion matrix of a cell whose trials all keep the predictions of the epoch that counts."""
     shares = _shares(cell)
     if shares is None:
@@ -201,7 +243,7 @@ def _confusion(cell: Cell) -> list[Plate]:
         f"{_seeds([cell])}."
     )
     stem = figure_stem("confusion", cell.model, cell.method, cell.dataset, cell.variant)
-    return [Plate(stem, caption, "confusion", figure)]
+    return [CaptionedFigure(stem, caption, "confusion", figure)]
 
 
 def _shares(cell: Cell) -> npt.NDArray[np.float64] | None:
@@ -212,14 +254,14 @@ def _shares(cell: Cell) -> npt.NDArray[np.float64] | None:
     if cell.num_classes is None:
         return None
     matrices = []
-    for run in cell.completed:
-        frame = None if run.epoch is None else read_predictions(run.path, cell.split, run.epoch)
+    for trial in cell.completed:
+        frame = None if trial.epoch is None else read_predictions(trial.path, cell.split, trial.epoch)
         if frame is None:
             return None
         try:
             counts = confusion(frame["gold"].to_numpy(), frame["predicted"].to_numpy(), cell.num_classes)
         except ValueError as error:
-            raise DamagedRecord(f"{run.path / 'predictions.parquet'}: {error}") from error
+            raise DamagedRecord(f"{trial.path / 'predictions.parquet'}: {error}") from error
         totals = counts.sum(axis=1, keepdims=True)
         matrices.append(np.divide(counts, totals, where=totals > 0, out=np.full(counts.shape, np.nan)))
     return np.asarray(np.mean(matrices, axis=0))

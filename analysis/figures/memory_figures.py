@@ -5,9 +5,10 @@ from matplotlib.axes import Axes
 from matplotlib.figure import Figure
 from matplotlib.ticker import FixedLocator, NullLocator, ScalarFormatter
 
+from analysis.figures.captioned import CaptionedFigure
+from analysis.figures.drawing import freeze_layout, hover
 from analysis.figures.plots import BLUE, GREY
 from analysis.names import NAMES
-from analysis.plate import Plate, hover, settle
 
 GIB = 2**30
 BATCH = 32
@@ -18,7 +19,7 @@ STYLES = {"study": (GREY, (0, (4, 2)), "study's formula"), "ours": (BLUE, "-", "
 def saved_share(frame: pd.DataFrame, source: str) -> pd.DataFrame:
     """Share in [0, 1] of full fine-tuning's peak by ``source`` (study or ours) that each other method saves.
 
-    Columns method, batch, length, share; ``frame`` as ``memory.compared`` has it.
+    Columns method, batch, length, share; ``frame`` as ``memory.compare_memory`` has it.
     """
     peaks = frame.set_index(["batch", "length", "method"])[f"{source}_peak"].unstack()  # noqa: PD010 (levels, not columns)
     share = 1 - peaks.drop(columns="full").div(peaks["full"], axis=0)
@@ -27,7 +28,7 @@ def saved_share(frame: pd.DataFrame, source: str) -> pd.DataFrame:
 
 
 def over_length(rows: pd.DataFrame, kind: str, ax: Axes) -> Axes:
-    """``kind`` (kept or peak) over length in GiB; ``rows`` of one method and batch as ``memory.compared`` has them."""
+    """Draw ``kind`` (kept or peak) in GiB over length; ``rows`` are one method and batch of ``compare_memory``."""
     for source, (colour, dashes, label) in STYLES.items():
         values = rows[f"{source}_{kind}"].dropna()
         if len(values):
@@ -62,7 +63,7 @@ def saving_over_length(rows: pd.DataFrame, ax: Axes) -> Axes:
     return _lengths(rows, ax)
 
 
-def memory_plates(frame: pd.DataFrame, name: str) -> list[Plate]:
+def memory_figures(frame: pd.DataFrame, name: str) -> list[CaptionedFigure]:
     """Memory of each method at batch 32, kept above peak; and what PEFT saves, at the smallest and largest batch."""
     methods = list(dict.fromkeys(frame["method"]))
     figure = Figure(figsize=(3 * len(methods) + 0.6, 5.2), layout="constrained")
@@ -80,11 +81,11 @@ def memory_plates(frame: pd.DataFrame, name: str) -> list[Plate]:
         f"{name} at batch {BATCH}: what the graph keeps, and the peak, by the study's formulas, by the closed form and "
         "measured, where it was."
     )
-    memory = Plate("memory", caption, "memory", settle(figure))
+    memory = CaptionedFigure("memory", caption, "memory", freeze_layout(figure))
     return [memory, _saving(frame, name)]
 
 
-def _saving(frame: pd.DataFrame, name: str) -> Plate:
+def _saving(frame: pd.DataFrame, name: str) -> CaptionedFigure:
     others = [method for method in dict.fromkeys(frame["method"]) if method != "full"]
     batches = (frame["batch"].min(), frame["batch"].max())
     figure = Figure(figsize=(3.4 * len(others) + 0.6, 3.4), layout="constrained")
@@ -100,7 +101,7 @@ def _saving(frame: pd.DataFrame, name: str) -> Plate:
         f"{name}: share of full fine-tuning's peak that each method saves, at batch {batches[0]} (thin) and "
         f"{batches[1]} (thick); dashed by the study's formulas, solid by the closed form, dotted its claim of 3/4."
     )
-    return Plate("memory-saving", caption, "memory", settle(figure))
+    return CaptionedFigure("memory-saving", caption, "memory", freeze_layout(figure))
 
 
 def _legend(figure: Figure, columns: int) -> None:

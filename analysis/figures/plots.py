@@ -13,7 +13,7 @@ from matplotlib.collections import PolyCollection
 from matplotlib.ticker import LogLocator, NullFormatter
 from matplotlib.transforms import Bbox
 
-from analysis.plate import hover, wrapped
+from analysis.figures.drawing import hover, wrapped
 
 BLUE, GREY = "#0072B2", "#767676"
 Segment = Sequence[tuple[float, float]]

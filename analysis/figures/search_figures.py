@@ -9,7 +9,8 @@ from matplotlib.colors import Normalize
 from matplotlib.figure import Figure
 from matplotlib.ticker import MaxNLocator
 
-from analysis.expected import drawn, expected_best, importances, refused
+from analysis.figures.captioned import CaptionedFigure, figure_stem
+from analysis.figures.drawing import wrapped
 from analysis.figures.search_plots import (
     LATER,
     contour,
@@ -21,8 +22,8 @@ from analysis.figures.search_plots import (
     slice_of,
 )
 from analysis.names import metric_name, numbered
-from analysis.plate import Plate, figure_stem, wrapped
-from analysis.search import MARGIN, Searched, configuration, is_score, objective_name
+from analysis.search import MARGIN, SearchResult, configuration, is_score, objective_name
+from analysis.search_statistics import expected_best, importances, random_trials, why_no_expected_best
 from tunekit.store.search_records import TrialState
 
 MAX_SLICES = 4
@@ -31,21 +32,21 @@ MIN_CONTOUR = 6
 """Complete trials below which a surface says nothing."""
 
 
-def search_figures(found: Sequence[Searched]) -> list[Plate]:
+def search_figures(found: Sequence[SearchResult]) -> list[CaptionedFigure]:
     """All figures of ``found``, kind by kind; those that a study has nothing to show in are left out."""
     shown = [one for one in found if one.complete]
-    groups: dict[tuple[str, str, str], list[Searched]] = {}
+    groups: dict[tuple[str, str, str], list[SearchResult]] = {}
     for one in shown:
         groups.setdefault((one.study.model, one.study.dataset, one.objective), []).append(one)
-    plates: list[Plate] = []
+    figures: list[CaptionedFigure] = []
     for draw in (_sensitivity, _expected):
-        plates += [plate for members in groups.values() for plate in draw(members)]
+        figures += [captioned for members in groups.values() for captioned in draw(members)]
     for draw_one in (_history, _slices, _contour, _importance, _front):
-        plates += [plate for one in shown for plate in draw_one(one)]
-    return plates
+        figures += [captioned for one in shown for captioned in draw_one(one)]
+    return figures
 
 
-def _trials(one: Searched) -> pd.DataFrame:
+def _trials(one: SearchResult) -> pd.DataFrame:
     """A row a trial as ``analysis.figures.search_plots`` takes them, its parameters as ``param:<name>``."""
     scale = 100 if is_score(one.objective) else 1
     rows = []
@@ -63,17 +64,17 @@ def _trials(one: Searched) -> pd.DataFrame:
     return pd.DataFrame(rows)
 
 
-def _axis_name(one: Searched) -> str:
+def _axis_name(one: SearchResult) -> str:
     return f"{objective_name(one.objective)}{' (%)' if is_score(one.objective) else ''}"
 
 
-def _plate(kind: str, one: Searched, caption: str, figure: Figure) -> Plate:
+def _captioned(kind: str, one: SearchResult, caption: str, figure: Figure) -> CaptionedFigure:
     """A figure of one study."""
     stem = figure_stem(kind, one.study.model, one.study.method, one.study.dataset)
-    return Plate(stem, f"{one.title}: {caption}", kind, figure)
+    return CaptionedFigure(stem, f"{one.title}: {caption}", kind, figure)
 
 
-def _labels(members: Sequence[Searched]) -> list[str]:
+def _labels(members: Sequence[SearchResult]) -> list[str]:
     """The methods' names; where one stands twice, with the sampler."""
     names = [one.method_name for one in members]
     return numbered(
@@ -84,7 +85,7 @@ def _labels(members: Sequence[Searched]) -> list[str]:
     )
 
 
-def _sensitivity(members: Sequence[Searched]) -> list[Plate]:
+def _sensitivity(members: Sequence[SearchResult]) -> list[CaptionedFigure]:
     series = {
         label: _trials(one).rename(columns={"param:learning_rate": "learning_rate"})
         for label, one in zip(_labels(members), members, strict=True)
@@ -102,14 +103,18 @@ def _sensitivity(members: Sequence[Searched]) -> list[Plate]:
         "point a configuration (hollow where a scheduler stopped it), running mean and one standard deviation over "
         f"complete ones; bars: learning rates within {100 * MARGIN:g} point of the method's best."
     )
-    return [Plate(figure_stem("sensitivity", first.study.model, first.study.dataset), caption, "sensitivity", figure)]
+    return [
+        CaptionedFigure(
+            figure_stem("sensitivity", first.study.model, first.study.dataset), caption, "sensitivity", figure
+        )
+    ]
 
 
-def _expected(members: Sequence[Searched]) -> list[Plate]:
+def _expected(members: Sequence[SearchResult]) -> list[CaptionedFigure]:
     series, epochs, failed = {}, [], 0
     for label, one in zip(_labels(members), members, strict=True):
-        if refused(one) is None:
-            trials = drawn(one)
+        if why_no_expected_best(one) is None:
+            trials = random_trials(one)
             # A failed trial cost its budget and gave nothing: it counts as the lowest score there can be.
             scores = [0.0 if trial.state is TrialState.FAILED else one.merit(trial) for trial in trials]
             curve = expected_best(scores)
@@ -127,18 +132,18 @@ def _expected(members: Sequence[Searched]) -> list[Plate]:
         f"trials, ± one standard deviation, of {_range(epochs)} epochs each (Dodge et al. 2019)."
         + (f" {failed} failed trials count as 0." if failed else "")
     )
-    return [Plate(figure_stem("budget", first.study.model, first.study.dataset), caption, "budget", figure)]
+    return [CaptionedFigure(figure_stem("budget", first.study.model, first.study.dataset), caption, "budget", figure)]
 
 
-def _history(one: Searched) -> list[Plate]:
+def _history(one: SearchResult) -> list[CaptionedFigure]:
     figure = Figure(figsize=(6.5, 3.4), layout="constrained")
     history(_trials(one), figure.subplots(), _axis_name(one), maximise=one.study.directions[0] == "maximize")
     figure.suptitle(wrapped(f"{one.title}: {one.study.sampler}, {one.study.scheduler}", 80, 2), fontsize=10)
     caption = f"{objective_name(one.objective)} of each trial of the search, and the best complete one."
-    return [_plate("history", one, caption, figure)]
+    return [_captioned("history", one, caption, figure)]
 
 
-def _slices(one: Searched) -> list[Plate]:
+def _slices(one: SearchResult) -> list[CaptionedFigure]:
     names = list(one.parameters)[:MAX_SLICES]
     trials = _trials(one)
     trials = trials[trials["score"].notna()]
@@ -157,10 +162,10 @@ def _slices(one: Searched) -> list[Plate]:
         f"{objective_name(one.objective)} over each parameter that was searched; later trials lighter, "
         "stopped ones hollow."
     )
-    return [_plate("slice", one, caption, figure)]
+    return [_captioned("slice", one, caption, figure)]
 
 
-def _contour(one: Searched) -> list[Plate]:
+def _contour(one: SearchResult) -> list[CaptionedFigure]:
     names = [name for name in _by_importance(one) if _is_numeric(one, name)][:2]
     if len(names) < 2 or len(one.complete) < MIN_CONTOUR:
         return []
@@ -179,10 +184,10 @@ def _contour(one: Searched) -> list[Plate]:
         f"{objective_name(one.objective)} over {words[0]} and {words[1]}, linear between the complete "
         "trials (white), whatever their other parameters."
     )
-    return [_plate("contour", one, caption, figure)]
+    return [_captioned("contour", one, caption, figure)]
 
 
-def _importance(one: Searched) -> list[Plate]:
+def _importance(one: SearchResult) -> list[CaptionedFigure]:
     shares = importances(one)
     if isinstance(shares, str):
         return []
@@ -193,10 +198,10 @@ def _importance(one: Searched) -> list[Plate]:
         f"what each parameter decided about reaching the best quarter of {len(one.complete)} complete "
         "trials, at least five, within what was tried (PED-ANOVA, Watanabe et al. 2023)."
     )
-    return [_plate("importance", one, caption, figure)]
+    return [_captioned("importance", one, caption, figure)]
 
 
-def _front(one: Searched) -> list[Plate]:
+def _front(one: SearchResult) -> list[CaptionedFigure]:
     if len(one.study.objectives) != 2:
         return []
     front = {trial.number for trial in one.front}
@@ -212,21 +217,21 @@ def _front(one: Searched) -> list[Plate]:
     caption = (
         "the complete trials by both objectives. Filled and numbered: no other is as good in both and better in one."
     )
-    return [_plate("front", one, caption, figure)]
+    return [_captioned("front", one, caption, figure)]
 
 
-def _by_importance(one: Searched) -> list[str]:
+def _by_importance(one: SearchResult) -> list[str]:
     """The parameters, the most important first; in the order of the space where that is not known."""
     shares = importances(one)
     return list(one.parameters) if isinstance(shares, str) else list(shares)
 
 
-def _is_numeric(one: Searched, name: str) -> bool:
+def _is_numeric(one: SearchResult, name: str) -> bool:
     values = [trial.params.get(name) for trial in one.complete]
     return all(isinstance(value, int | float) and not isinstance(value, bool) for value in values)
 
 
-def _is_log(one: Searched, name: str) -> bool:
+def _is_log(one: SearchResult, name: str) -> bool:
     """Whether a parameter's axis is logarithmic: as it was searched; choices where each is twice the last or more."""
     given = one.study.space[name]
     if given["type"] != "categorical":

@@ -14,28 +14,14 @@ from matplotlib.axes import Axes
 from matplotlib.ticker import FixedLocator, MaxNLocator, NullFormatter, NullLocator
 from matplotlib.tri import Triangulation
 
-from analysis.figures.curves import Pen
+from analysis.figures.curves import line_style
+from analysis.figures.drawing import hover, wrapped
 from analysis.figures.plots import BLUE, GREY, log_ticks
 from analysis.names import number, rounded
-from analysis.plate import hover, wrapped
 
-# Okabe and Ito's palette; told apart by marker and line too.
-SERIES = (
-    Pen("#0072B2", "-", "o"),
-    Pen("#D55E00", (0, (5, 2)), "s"),
-    Pen("#009E73", (0, (1, 1.5)), "^"),
-    Pen("#CC79A7", (0, (5, 2, 1, 2)), "D"),
-    Pen("#E69F00", (0, (3, 1)), "v"),
-    Pen("#56B4E9", (0, (1, 3)), "P"),
-)
 BANDWIDTH = 0.2
 """Of the running mean, in factors of ten of the learning rate."""
 LATER = "viridis"
-
-
-def pen(place: int) -> Pen:
-    """The pen of the series at ``place``; beyond six they repeat."""
-    return SERIES[place % len(SERIES)]
 
 
 def sensitivity(series: Mapping[str, pd.DataFrame], ax: Axes, score: str, margin: float) -> Axes:
@@ -43,7 +29,7 @@ def sensitivity(series: Mapping[str, pd.DataFrame], ax: Axes, score: str, margin
     the range of learning rates whose score is at most ``margin`` below the best of its series, which its label names.
     """
     for place, (name, trials) in enumerate(series.items()):
-        own = pen(place)
+        own = line_style(place)
         complete, pruned = trials[trials["state"] == "complete"], trials[trials["state"] == "pruned"]
         ax.scatter(complete["learning_rate"], complete["score"], s=22, color=own.colour, marker=own.marker, zorder=3)
         ax.scatter(
@@ -172,7 +158,7 @@ def importance_bars(shares: Mapping[str, float], ax: Axes) -> Axes:
 def expected_curves(series: Mapping[str, pd.DataFrame], ax: Axes, score: str) -> Axes:
     """Mean of the best of n random trials, and a band of one std, for each of ``series`` (n, mean, std)."""
     for place, (name, curve) in enumerate(series.items()):
-        own = pen(place)
+        own = line_style(place)
         ax.plot(
             curve["n"], curve["mean"], color=own.colour, linestyle=own.style, marker=own.marker, markersize=3.5,
             label=name,

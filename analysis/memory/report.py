@@ -8,16 +8,13 @@ from types import MappingProxyType
 from typing import Any
 
 import pandas as pd
-from rich.console import Console
 
-from analysis.figures.memory_figures import memory_plates, saved_share
+from analysis.figures.captioned import CaptionedFigure
+from analysis.figures.memory_figures import memory_figures, saved_share
 from analysis.memory import study_formulas as study_memory
 from analysis.memory.study_formulas import MIB, study_sections
 from analysis.names import NAMES
-from analysis.plate import Plate, save
 from analysis.report.document import Grid, Inline, Paragraph, Section
-from analysis.report.pages import markdown_sections
-from analysis.report.report import Report, write_report
 from tunekit.errors import UserError
 from tunekit.memory import BatchSizes, Shape, Work, is_followed, predict, registered_shapes, saved_bytes
 from tunekit.parsing import strict_json
@@ -56,7 +53,7 @@ def read_measured(path: Path) -> Measured:
         ) from error
 
 
-def compared(model: str, measured: Measured | None) -> pd.DataFrame:
+def compare_memory(model: str, measured: Measured | None) -> pd.DataFrame:
     """One row a method, batch and length, in bytes: ``study_*``, ``ours_*`` and measured ``kept`` and ``peak``.
 
     Attention is explicit, as with the models' own dropout. NaN is what the study has no formula for, or nobody
@@ -68,7 +65,7 @@ def compared(model: str, measured: Measured | None) -> pd.DataFrame:
     shape = registered_shapes()[model]
     rows = []
     for (method, params), batch, length in product(METHODS.items(), BATCHES, LENGTHS):
-        sizes = BatchSizes.of((length,) * batch)
+        sizes = BatchSizes.from_lengths((length,) * batch)
         work = Work(shape=shape, method=method, params=params, num_labels=NUM_LABELS, sizes=sizes)
         terms = _study(shape, method, params)
         rows.append(
@@ -96,10 +93,10 @@ def _study(shape: Shape, method: str, params: Mapping[str, Any]) -> study_memory
     return None
 
 
-def memory_report(model: str, measured: Measured | None) -> tuple[list[Section], list[Plate]]:
-    """The study's formulas, and all of it on ``model``, with its figures. Raises UserError as ``compared``."""
-    frame = compared(model, measured)
-    plates = memory_plates(frame, NAMES.get(model, model))
+def memory_report(model: str, measured: Measured | None) -> tuple[list[Section], list[CaptionedFigure]]:
+    """The study's formulas, and all of it on ``model``, with its figures. Raises UserError as ``compare_memory``."""
+    frame = compare_memory(model, measured)
+    figures = memory_figures(frame, NAMES.get(model, model))
     name = NAMES.get(model, model)
     about = Paragraph(
         "MiB, fp32, AdamW, attention explicit with dropout, as the engine trains; all sequences of one length. Kept: "
@@ -116,9 +113,9 @@ def memory_report(model: str, measured: Measured | None) -> tuple[list[Section],
         (NAMES[row["method"]], str(row["batch"]), str(row["length"]), *(_mib(row[name]) for name in columns))
         for row in frame.to_dict("records")
     ]
-    table = Section(f"{name}: formulas and measurements", (about, Grid(head, tuple(rows)), *plates[:1]), "measured")
-    saving = Section(f"{name}: what PEFT saves", (_savings(frame), *plates[1:]), "saving")
-    return [*study_sections(), table, saving], plates
+    table = Section(f"{name}: formulas and measurements", (about, Grid(head, tuple(rows)), *figures[:1]), "measured")
+    saving = Section(f"{name}: what PEFT saves", (_savings(frame), *figures[1:]), "saving")
+    return [*study_sections(), table, saving], figures
 
 
 def _provenance(measured: Measured | None) -> str:
@@ -143,10 +140,10 @@ def _savings(frame: pd.DataFrame) -> Grid:
     return Grid(head, tuple(rows))
 
 
-def lines(sections: Sequence[Section]) -> list[Section]:
+def without_figures(sections: Sequence[Section]) -> list[Section]:
     """``sections`` without figures, for a terminal."""
     return [
-        Section(one.title, tuple(b for b in one.blocks if not isinstance(b, Plate)), one.anchor, one.parts)
+        Section(one.title, tuple(b for b in one.blocks if not isinstance(b, CaptionedFigure)), one.anchor, one.parts)
         for one in sections
     ]
 
@@ -157,28 +154,3 @@ def _mib(value: float | None) -> str:
 
 def _percent(value: float) -> str:
     return "" if pd.isna(value) else f"{100 * value:.1f}"
-
-
-@dataclass(frozen=True)
-class MemoryModel:
-    """The study's memory formulas and their errors; memory of each method by formula, closed form and measurement."""
-
-    model: str = "roberta"
-    """A registered model, whose shape is taken."""
-    measured: Path | None = None
-    """What python -m benchmarks memory --json wrote, such as benchmarks/results/memory.json."""
-    out: Path | None = None
-    """Folder to write a report with figures to; without it the text is printed."""
-
-
-def memory(args: MemoryModel) -> None:
-    """Print or write it. Raises UserError for an unknown model, or a file that is no record of measurements."""
-    measured = None if args.measured is None else read_measured(args.measured)
-    sections, plates = memory_report(args.model, measured)
-    console = Console(highlight=False, markup=False, soft_wrap=True)
-    if args.out is None:
-        console.print(markdown_sections(lines(sections)))
-        return
-    save(plates, args.out / "figures")
-    pages = write_report(Report("Memory", (), plates, sections), args.out)
-    console.print(f"{len(plates)} figures in {args.out / 'figures'}, report in {' and '.join(map(str, pages))}")

@@ -130,7 +130,7 @@ def study_sections() -> list[Section]:
 
 def _findings() -> tuple[str, ...]:
     count = parameters(EXAMPLE, "adapter", {"reduction_factor": EXAMPLE.hidden_size // H_ADAPTER}, 2)
-    backbone, own = count.backbone, count.own
+    backbone, own = count.backbone, count.added
     n, n_adapter = num_params(EXAMPLE), num_adapter_params(EXAMPLE, H_ADAPTER)
     right = adapter_with_backbone(EXAMPLE, H_ADAPTER)
     constant = 1 - _ADAPTER.constant / _FULL.constant

@@ -8,26 +8,26 @@ from analysis.names import number
 from analysis.report.audit import DatasetAudit, audit
 from analysis.report.document import Grid, Inline, Paragraph, Section, kept
 from analysis.report.evidence import costs_section, provenance_section, selection_section
-from analysis.results import Study
-from analysis.tables.tables import percent
+from analysis.sweep_records import SweepRecords
+from analysis.tables.table import percent
 from tunekit.schema import Scalar
 
 
-def appendix_sections(study: Study, found: Sequence[Cell]) -> list[Section]:
-    """The appendix of ``found``, all cells of ``study``, without what it has nothing to say of.
+def appendix_sections(records: SweepRecords, found: Sequence[Cell]) -> list[Section]:
+    """The appendix of ``found``, all cells of ``records``, without what it has nothing to say of.
 
     Raises DamagedRecord where a trial's records can't be read.
     """
     shown = [cell for cell in found if not cell.searched]
-    audits = {one.name: one for store in study.stores for one in audit(store.root)[0]}
+    audits = {one.name: one for store in records.stores for one in audit(store.root)[0]}
     sections = [
         _settings(shown),
         _search_bounds(found),
         _splits(list(audits.values())),
         _validation_beside_test(shown),
-        selection_section(study),
+        selection_section(records),
         costs_section(shown),
-        _machines(study),
+        _machines(records),
     ]
     return list(kept(sections))
 
@@ -104,11 +104,11 @@ def _validation_beside_test(shown: Sequence[Cell]) -> Section:
     return Section("Validation beside test", (about, Grid(head, tuple(rows))) if rows else (), "validation")
 
 
-def _machines(study: Study) -> Section:
+def _machines(records: SweepRecords) -> Section:
     """The groups of ``provenance_section``, and the versions of each."""
-    section = provenance_section(study)
+    section = provenance_section(records)
     versions: dict[str, None] = {}
-    for text in study.trials["provenance"].dropna().unique():
+    for text in records.trials["provenance"].dropna().unique():
         found = json.loads(text).get("versions", {})
         versions[", ".join(f"{name} {version}" for name, version in sorted(found.items()))] = None
     texts = tuple(Paragraph(f"Versions: {text}.") for text in versions if text)

@@ -14,18 +14,20 @@ from typing import Any
 import pandas as pd
 
 from analysis.cells import Cell, cells
-from analysis.claims.verdicts import Verdict, evaluate, load_claims
+from analysis.claims.verdicts import ClaimResult, evaluate, load_claims
+from analysis.figures.captioned import CaptionedFigure
+from analysis.figures.drawing import save
 from analysis.figures.figures import figures_of
 from analysis.paper.appendix import appendix_sections
 from analysis.paper.spec import read_paper, table_specs
 from analysis.paper.tex import latex_sections
-from analysis.plate import Plate, save
 from analysis.report.document import Section
 from analysis.report.report import figure_sections, lookup_of
 from analysis.report.summary import claims_section
-from analysis.results import Study, load
+from analysis.sweep_records import SweepRecords, read_sweeps
+from analysis.tables.build import build, default_specs
 from analysis.tables.render import FORMATS, escape_tex
-from analysis.tables.tables import Table, build, default_specs
+from analysis.tables.table import Table
 from tunekit.errors import UserError
 from tunekit.parsing import strict_json
 from tunekit.schema import slug
@@ -39,7 +41,7 @@ class Draft:
 
     texts: Mapping[str, str]
     """Contents by path inside the folder."""
-    plates: Sequence[Plate]
+    figures: Sequence[CaptionedFigure]
     trials: Mapping[str, str]
     """A digest of what each trial recorded, by folder."""
     missing: int
@@ -49,24 +51,24 @@ class Draft:
 def compose_paper(file: Path, cache: Path | None) -> Draft:
     """The paper of ``file`` from its stores. Raises UserError or DamagedRecord on bad input."""
     paper = read_paper(file)
-    study = load(paper.sweeps, cache, names=paper.names)
-    found = cells(study, paper.select)
+    records = read_sweeps(paper.sweeps, cache, names=paper.names)
+    found = cells(records, paper.select)
     missing = sum(len(cell.unfinished) for cell in found)
     specs = table_specs(paper, found) or default_specs(found, paper.metrics, paper.select)
     tables = [build(replace(spec, caption=_mark(missing) + spec.caption)) for spec in specs]
     verdicts = evaluate(load_claims(paper.claims), lookup_of(found))
-    plates = [plate for plate in figures_of(study, found) if plate.kind in paper.figures]
-    for plate in plates if missing else ():
-        plate.figure.text(
+    figures = [captioned for captioned in figures_of(records, found) if captioned.kind in paper.figures]
+    for captioned in figures if missing else ():
+        captioned.figure.text(
             0.5, 0.5, "DRAFT", fontsize=60, color="grey", alpha=0.25, ha="center", va="center", rotation=20
         )
     texts = {f"tables/{table.spec.stem}.{suffix}": form(table) for table in tables for suffix, form in FORMATS.items()}
     texts["numbers.tex"] = _numbers(tables, verdicts, found, missing)
     texts["claims.tex"] = latex_sections([claims_section(verdicts)])
-    texts["appendix.tex"] = latex_sections([*_draft_section(missing), *appendix_sections(study, found)])
-    texts["figures.tex"] = latex_sections(figure_sections(plates))
+    texts["appendix.tex"] = latex_sections([*_draft_section(missing), *appendix_sections(records, found)])
+    texts["figures.tex"] = latex_sections(figure_sections(figures))
     texts["preview.tex"] = _preview(tables)
-    return Draft(texts, plates, _digests(study), missing)
+    return Draft(texts, figures, _digests(records), missing)
 
 
 def write_paper(draft: Draft, out: Path) -> None:
@@ -75,7 +77,7 @@ def write_paper(draft: Draft, out: Path) -> None:
         path = out / name
         path.parent.mkdir(parents=True, exist_ok=True)
         path.write_text(text, encoding="utf-8")
-    drawn = save(draft.plates, out / "figures")
+    drawn = save(draft.figures, out / "figures")
     files = [*(out / name for name in draft.texts), *drawn]
     manifest = {"trials": draft.trials, "files": {str(path.relative_to(out)): _sha256(path) for path in files}}
     (out / MANIFEST).write_text(json.dumps(manifest, indent=1, sort_keys=True) + "\n", encoding="utf-8")
@@ -116,15 +118,19 @@ def _manifest(path: Path) -> tuple[dict[str, str], dict[str, str]]:
     return trials, files
 
 
-def _digests(study: Study) -> dict[str, str]:
+def _digests(records: SweepRecords) -> dict[str, str]:
     """What each trial recorded, hashed; wherever the store lies and whenever its files were written."""
-    epochs = study.epochs.drop(columns=["folder"])
+    epochs = records.epochs.drop(columns=["folder"])
     by_path = {path: part.drop(columns="path").to_json() for path, part in epochs.groupby("path")}
-    facts = study.trials.drop(columns=["stamp", "sweep", "path", "folder"])
+    facts = records.trials.drop(columns=["stamp", "sweep", "path", "folder"])
     return {
         f"{sweep}/{folder}": hashlib.sha256(f"{_json(row)} {by_path.get(path, '')}".encode()).hexdigest()[:16]
         for sweep, folder, path, row in zip(
-            study.trials["sweep"], study.trials["folder"], study.trials["path"], facts.to_dict("records"), strict=True
+            records.trials["sweep"],
+            records.trials["folder"],
+            records.trials["path"],
+            facts.to_dict("records"),
+            strict=True,
         )
     }
 
@@ -143,9 +149,9 @@ def _draft_section(missing: int) -> list[Section]:
     return [Section(f"DRAFT: {missing} trials that were asked for have not ended", (), "draft")]
 
 
-def _numbers(tables: Sequence[Table], verdicts: Sequence[Verdict], found: Sequence[Cell], missing: int) -> str:
+def _numbers(tables: Sequence[Table], verdicts: Sequence[ClaimResult], found: Sequence[Cell], missing: int) -> str:
     r"""``\tunekit{stem/row/column}`` for each cell, with ``/mean``, ``/std`` and ``/n`` behind it for its parts."""
-    values = {"draft": _mark(missing), "trials": str(sum(len(cell.runs) for cell in found))}
+    values = {"draft": _mark(missing), "trials": str(sum(len(cell.trials) for cell in found))}
     for table in tables:
         for (number, column), entry in table.entries.items():
             key = "/".join(map(slug, (table.spec.stem, table.spec.rows[number].label, column)))

@@ -23,8 +23,9 @@ from typing import Any
 
 from analysis.cells import SELECTIONS, Cell
 from analysis.names import number
-from analysis.report.report import KINDS, METRICS
-from analysis.tables.tables import PER_CLASS, Row, TableSpec, score_of
+from analysis.report.report import KINDS
+from analysis.tables.build import METRICS, PER_CLASS, score_of
+from analysis.tables.table import TableRow, TableSpec
 from tunekit.errors import UserError
 from tunekit.parsing import read_yaml
 from tunekit.schema import Scalar, slug
@@ -103,7 +104,7 @@ def _table_spec(table: PaperTable, found: Sequence[Cell]) -> TableSpec:
         by_row.append(fitting)
     one_method = len({cell.method for cells in by_row for cell in cells}) == 1
     rows = [
-        Row(
+        TableRow(
             spec.label or (cells[0].model_name if one_method else cells[0].method_name),
             {cell.dataset: score_of(cell, table.metric) for cell in cells},
         )

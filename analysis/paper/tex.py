@@ -2,10 +2,10 @@
 
 from collections.abc import Sequence
 
-from analysis.plate import Plate
+from analysis.figures.captioned import CaptionedFigure
 from analysis.report.document import Details, Grid, Paragraph, Points, Section
 from analysis.tables.render import escape_tex, latex
-from analysis.tables.tables import Table
+from analysis.tables.table import Table
 
 _HEADS = ("section", "subsection", "subsubsection")
 
@@ -52,7 +52,7 @@ def _block(block: object) -> str:
             return latex_grid(block)
         case Table():
             return latex(block)
-        case Plate():
+        case CaptionedFigure():
             return (
                 "\\begin{figure}[htbp]\n\\centering\n"
                 f"\\includegraphics[width=\\linewidth]{{figures/{block.stem}.pdf}}\n"

@@ -13,7 +13,7 @@ from analysis.cells import FAILURES, Cell
 from analysis.predictions import METRICS, IntArray, accuracy, per_class_f1, read_columns, read_predictions
 from analysis.predictions import METRICS as SCORES
 from analysis.report.document import Grid, Points, Section
-from analysis.results import DatasetFacts, Study
+from analysis.sweep_records import DatasetFacts, SweepRecords
 from tunekit.errors import UserError
 from tunekit.parsing import strict_json
 from tunekit.storage.paths import Place
@@ -179,7 +179,7 @@ def _remarks(one: DatasetAudit) -> tuple[str, ...]:
     return tuple(lines)
 
 
-def filled_with_majority(study: Study, found: Sequence[Cell]) -> list[Cell]:
+def filled_with_majority(records: SweepRecords, found: Sequence[Cell]) -> list[Cell]:
     """``found``, every failed trial of it scored as the majority class.
 
     Raises UserError where the sweep keeps no copy of a dataset that it takes, and DamagedRecord where that is damaged.
@@ -187,7 +187,7 @@ def filled_with_majority(study: Study, found: Sequence[Cell]) -> list[Cell]:
 
     @cache
     def scores(dataset: str, split: str) -> dict[str, float]:
-        for store in study.stores:
+        for store in records.stores:
             for path in store.dataset_descriptions():
                 facts, rows = read_copy(path)
                 if facts.name == dataset:
@@ -196,11 +196,11 @@ def filled_with_majority(study: Study, found: Sequence[Cell]) -> list[Cell]:
 
     result = []
     for cell in found:
-        runs = [
-            run._replace(filled=True, scores=scores(cell.dataset, cell.split)) if run.status in FAILURES else run
-            for run in cell.runs
+        trials = [
+            trial._replace(filled=True, scores=scores(cell.dataset, cell.split)) if trial.status in FAILURES else trial
+            for trial in cell.trials
         ]
-        result.append(replace(cell, runs=tuple(runs)))
+        result.append(replace(cell, trials=tuple(trials)))
     return result
 
 

@@ -4,19 +4,30 @@ from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 
 from analysis.cells import Cell
-from analysis.predictions import read_predictions, runs_matrix
+from analysis.predictions import aligned_predictions, read_predictions
 from analysis.report.document import Grid, Paragraph, Section
-from analysis.statistics.new_text import McNemar, Runs, accuracy_difference, macro_f1_difference, mcnemar
+from analysis.statistics.new_text import SeedPredictions, accuracy_difference, macro_f1_difference
 from analysis.statistics.power import detectable_difference, hours_for, seeds_phrase, seeds_range
-from analysis.statistics.this_set import Comparison, Interval, Paired, Sample, equivalence, paired, permutation_p, welch
-from analysis.tables.tables import Score, Table
+from analysis.statistics.this_set import (
+    Comparison,
+    Interval,
+    McNemar,
+    Paired,
+    Sample,
+    equivalence,
+    mcnemar,
+    paired,
+    permutation_p,
+    welch,
+)
+from analysis.tables.table import Score, Table
 from tunekit.store.records import DamagedRecord
 
 NEW_TEXT = {"accuracy": accuracy_difference, "macro_f1": macro_f1_difference}
 
 
 @dataclass(frozen=True)
-class Versus:
+class RowComparison:
     """A row minus the best row of its column."""
 
     column: str
@@ -40,7 +51,7 @@ class Versus:
     """p of two one-sided tests against the margin asked for: what "equal" needs."""
 
 
-def against_best(table: Table, margin: float | None = None) -> list[Versus]:
+def against_best(table: Table, margin: float | None = None) -> list[RowComparison]:
     """One comparison for each row but the best of each column, where both have at least 3 seeds; ``margin`` in [0, 1].
 
     Raises UserError for a margin that is not above 0, and DamagedRecord where stored predictions can't be read.
@@ -58,7 +69,7 @@ def against_best(table: Table, margin: float | None = None) -> list[Versus]:
                 continue
             new_text, why_not = _on_new_text(table.spec.metric, score, best_score)
             found.append(
-                Versus(
+                RowComparison(
                     column=table.spec.columns[column],
                     row=label,
                     best=best_label,
@@ -107,10 +118,10 @@ def _on_new_text(metric: str, a: Score, b: Score) -> tuple[Comparison | None, st
     if a.cell is None or b.cell is None:
         return None, "no predictions"
     try:
-        one, other = runs_of(a.cell), runs_of(b.cell)
+        one, other = predictions_of(a.cell), predictions_of(b.cell)
         if one.items != other.items:
             return None, "scored on other items"
-        compared = NEW_TEXT[metric](one.runs, other.runs)
+        compared = NEW_TEXT[metric](one.predictions, other.predictions)
     except DamagedRecord:
         raise
     except ValueError as error:
@@ -119,26 +130,27 @@ def _on_new_text(metric: str, a: Score, b: Score) -> tuple[Comparison | None, st
 
 
 @dataclass(frozen=True)
-class CellRuns:
+class CellPredictions:
     """A cell's predictions, items in the order of their ids."""
 
-    runs: Runs
+    predictions: SeedPredictions
     items: tuple[str, ...]
 
 
-def runs_of(cell: Cell) -> CellRuns:
+def predictions_of(cell: Cell) -> CellPredictions:
     """The stored predictions of a cell's completed trials.
 
     Raises ValueError where a trial keeps none or they were not scored on the same items, and DamagedRecord, which is
     one, where they can't be read.
     """
     frames = [
-        None if run.epoch is None else read_predictions(run.path, cell.split, run.epoch) for run in cell.completed
+        None if trial.epoch is None else read_predictions(trial.path, cell.split, trial.epoch)
+        for trial in cell.completed
     ]
     kept = [frame.sort_values("item_id", ignore_index=True) for frame in frames if frame is not None]
     if cell.num_classes is None or len(kept) != len(frames) or not kept:
         raise ValueError("no predictions")
-    return CellRuns(Runs(*runs_matrix(kept), cell.num_classes), tuple(kept[0]["item_id"]))
+    return CellPredictions(SeedPredictions(*aligned_predictions(kept), cell.num_classes), tuple(kept[0]["item_id"]))
 
 
 def comparisons_section(tables: Sequence[Table], margin: float | None = None, pair: bool = False) -> Section:
@@ -190,14 +202,14 @@ def _one_against_one(a: Score, b: Score) -> McNemar | None:
     if a.cell is None or b.cell is None or len(a.cell.completed) != 1 or len(b.cell.completed) != 1:
         return None
     try:
-        one, other = runs_of(a.cell), runs_of(b.cell)
+        one, other = predictions_of(a.cell), predictions_of(b.cell)
     except DamagedRecord:
         raise
     except ValueError:
         return None  # no predictions: other sections say so
     if one.items != other.items:
         return None
-    return mcnemar(one.runs.gold, one.runs.predicted[0], other.runs.predicted[0])
+    return mcnemar(one.predictions.gold, one.predictions.predicted[0], other.predictions.predicted[0])
 
 
 HOW = (
@@ -215,23 +227,25 @@ PLANNING = ("difference", "detectable", "seeds")
 PAIRED = ("paired", "n", "p", "sign-flip p", "correlation")
 
 
-def _grid(head: tuple[str, ...], found: Sequence[Versus], texts: Callable[[Versus], tuple[str, ...]]) -> Grid:
+def _grid(
+    head: tuple[str, ...], found: Sequence[RowComparison], texts: Callable[[RowComparison], tuple[str, ...]]
+) -> Grid:
     rows = tuple((one.column, one.row, one.best, *texts(one)) for one in found)
     return Grid(("column", "row", "best", *head), rows)
 
 
-def _differences(one: Versus) -> tuple[str, ...]:
+def _differences(one: RowComparison) -> tuple[str, ...]:
     here, new = one.this_set, one.new_text
     there = (one.why_not, "") if new is None else (_points(new.difference, new.interval), _p(new.p))
     return _points(here.difference, here.interval), _p(here.p), _p(one.permutation), *there
 
 
-def _planning(one: Versus) -> tuple[str, ...]:
+def _planning(one: RowComparison) -> tuple[str, ...]:
     detectable = "" if one.detectable is None else f"{100 * one.detectable:.2f}"
     return f"{100 * one.this_set.difference:+.2f}", detectable, one.needed
 
 
-def _pairs(one: Versus) -> tuple[str, ...]:
+def _pairs(one: RowComparison) -> tuple[str, ...]:
     found = one.by_seed
     if found is None:
         return "not paired", "", "", "", ""

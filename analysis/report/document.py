@@ -3,8 +3,8 @@
 from collections.abc import Iterable, Sequence
 from dataclasses import dataclass, field
 
-from analysis.plate import Plate
-from analysis.tables.tables import Table
+from analysis.figures.captioned import CaptionedFigure
+from analysis.tables.table import Table
 
 
 @dataclass(frozen=True)
@@ -54,7 +54,7 @@ class Details:
     text: str
 
 
-Block = Paragraph | Points | Grid | Details | Table | Plate
+Block = Paragraph | Points | Grid | Details | Table | CaptionedFigure
 
 
 @dataclass(frozen=True)

@@ -7,15 +7,15 @@ from pathlib import Path
 from typing import Any
 from urllib.parse import quote
 
-from analysis.cells import SELECTIONS, Cell, Run, called, cells
+from analysis.cells import SELECTIONS, Cell, CellTrial, cells, metric_label
 from analysis.names import SPLITS
-from analysis.report.comparisons import runs_of
+from analysis.report.comparisons import predictions_of
 from analysis.report.document import Block, Details, Grid, Inline, Link, Paragraph, Points, Section
-from analysis.results import Study
-from analysis.statistics.new_text import Runs, accuracy_interval, macro_f1_interval
+from analysis.statistics.new_text import SeedPredictions, accuracy_interval, macro_f1_interval
 from analysis.statistics.power import std_interval
 from analysis.statistics.this_set import Interval, mean_interval
-from analysis.tables.tables import percent
+from analysis.sweep_records import SweepRecords
+from analysis.tables.table import percent
 from tunekit.storage.paths import Place
 from tunekit.store.records import DamagedRecord
 
@@ -36,9 +36,8 @@ def intervals_section(found: Sequence[Cell]) -> Section:
             here = mean_interval(sample)
             new_text = _new_text(cell, on_new_text)
             spread = std_interval(sample)
-            texts = (
-                called(metric, [cell]), str(sample.n), percent(sample), _interval(here), new_text, _interval(spread),
-            )  # fmt: skip
+            intervals = (_interval(here), new_text, _interval(spread))
+            texts = (metric_label(metric, [cell]), str(sample.n), percent(sample), *intervals)
             rows.append((Link(cell.title, f"#{cell.anchor}"), *texts))
     about = Paragraph(
         "95 % intervals in percent. On this test set: Student t over seeds. On new text of this kind: seeds and items "
@@ -48,9 +47,9 @@ def intervals_section(found: Sequence[Cell]) -> Section:
     return Section("Intervals of each mean", (about, Grid(head, tuple(rows))) if rows else (), "intervals")
 
 
-def selection_section(study: Study, metric: str = "macro_f1") -> Section:
+def selection_section(records: SweepRecords, metric: str = "macro_f1") -> Section:
     """Each cell's score by the three ways to choose an epoch, and by how much the best on test flatters it."""
-    chosen = {select: {cell.anchor: cell for cell in cells(study, select)} for select in SELECTIONS}
+    chosen = {select: {cell.anchor: cell for cell in cells(records, select)} for select in SELECTIONS}
     rows: list[tuple[Inline, ...]] = []
     shown: list[Cell] = []
     for anchor, cell in chosen["last"].items():
@@ -63,8 +62,9 @@ def selection_section(study: Study, metric: str = "macro_f1") -> Section:
         texts = ["" if sample is None else percent(sample) for sample in samples]
         rows.append((Link(cell.title, f"#{anchor}"), *texts, f"{100 * (best.mean - honest.mean):+.2f}"))
     about = Paragraph(
-        f"{called(metric, shown)} on test in percent. Optimism: what choosing the epoch by its test score adds to the "
-        "epoch chosen on validation (to the last one where there is no validation part). It is no score to report."
+        f"{metric_label(metric, shown)} on test in percent. Optimism is what choosing the epoch by its test score adds "
+        "to the score of the epoch that validation chose (of the last epoch where there is no validation part). The "
+        "score of the best epoch on test is no score to report."
     )
     head = ("cell", "last epoch", "best on validation", "best on test", "optimism")
     return Section("What the choice of the epoch does", (about, Grid(head, tuple(rows))) if rows else (), "selection")
@@ -94,10 +94,10 @@ def costs_section(found: Sequence[Cell]) -> Section:
     return Section("Cost", (about, Grid(head, tuple(rows))) if rows else (), "cost")
 
 
-def provenance_section(study: Study) -> Section:
+def provenance_section(records: SweepRecords) -> Section:
     """What ran on what: trials grouped by commit, versions, machine and way of execution."""
     groups: dict[str, list[Mapping[str, Any]]] = {}
-    for row in study.trials.dropna(subset=["provenance"]).to_dict("records"):
+    for row in records.trials.dropna(subset=["provenance"]).to_dict("records"):
         where, how = json.loads(row["provenance"]), json.loads(row["execution"])
         where.pop("trial", None)  # an imported trial's own folder
         groups.setdefault(json.dumps([where, how], sort_keys=True), []).append({"where": where, "how": how})
@@ -117,12 +117,12 @@ def provenance_section(study: Study) -> Section:
     return Section("What ran on what", blocks, "provenance")
 
 
-def trials_section(study: Study, found: Sequence[Cell], out: Path) -> Section:
+def trials_section(records: SweepRecords, found: Sequence[Cell], out: Path) -> Section:
     """Every cell's trials and spec; ``out`` is the folder from which links to the trials' folders lead."""
     parts = []
     for cell in found:
-        rows = tuple(_trial(cell, run, out) for run in cell.runs)
-        names = [called(metric, [cell]) for metric in ("accuracy", "macro_f1")]
+        rows = tuple(_trial(cell, trial, out) for trial in cell.trials)
+        names = [metric_label(metric, [cell]) for metric in ("accuracy", "macro_f1")]
         head = ("seed", "status", "epoch", *names, "minutes", "folder")
         spec = Details("spec", json.dumps(json.loads(cell.key), indent=1))
         waiting = f"Asked for and not ended: seeds {' '.join(map(str, cell.unfinished))}."
@@ -132,26 +132,26 @@ def trials_section(study: Study, found: Sequence[Cell], out: Path) -> Section:
     return Section("Trials and their specs", (), "trials", tuple(parts))
 
 
-def _new_text(cell: Cell, interval: Callable[[Runs], Interval | None]) -> str:
+def _new_text(cell: Cell, interval: Callable[[SeedPredictions], Interval | None]) -> str:
     """The interval on new text, or why there is none."""
     try:
-        return _interval(interval(runs_of(cell).runs))
+        return _interval(interval(predictions_of(cell).predictions))
     except DamagedRecord:
         raise
     except ValueError as error:
         return str(error)
 
 
-def _trial(cell: Cell, run: Run, out: Path) -> tuple[Inline, ...]:
-    scores = [run.scores.get(f"{cell.split}_{metric}") for metric in ("accuracy", "macro_f1")]
-    seconds = run.scores.get("train_seconds")
+def _trial(cell: Cell, trial: CellTrial, out: Path) -> tuple[Inline, ...]:
+    scores = [trial.scores.get(f"{cell.split}_{metric}") for metric in ("accuracy", "macro_f1")]
+    seconds = trial.scores.get("train_seconds")
     return (
-        str(run.seed),
-        "unfinished" if run.status is None else f"{run.status}{', filled' if run.filled else ''}",
-        "" if run.epoch is None else str(run.epoch),
+        str(trial.seed),
+        "unfinished" if trial.status is None else f"{trial.status}{', filled' if trial.filled else ''}",
+        "" if trial.epoch is None else str(trial.epoch),
         *("" if score is None else f"{100 * score:.2f}" for score in scores),
         "" if seconds is None else f"{seconds / 60:.1f}",
-        _folder(run.path, out),
+        _folder(trial.path, out),
     )
 
 
@@ -190,5 +190,5 @@ def predictions_section(found: Sequence[Cell]) -> Section:
 
 def _device(cell: Cell) -> str:
     """The devices that its trials ran on."""
-    devices = {str(json.loads(run.execution).get("device", "unknown")) for run in cell.completed}
+    devices = {str(json.loads(trial.execution).get("device", "unknown")) for trial in cell.completed}
     return ", ".join(sorted(devices))

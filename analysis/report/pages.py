@@ -6,10 +6,11 @@ from importlib import resources
 import jinja2
 from markupsafe import Markup
 
-from analysis.plate import Plate, svg_text
+from analysis.figures.captioned import CaptionedFigure
+from analysis.figures.drawing import svg_text
 from analysis.report.document import Block, Details, Grid, Inline, Link, Paragraph, Points, Section
-from analysis.tables.render import escape_markdown, html_table, markdown
-from analysis.tables.tables import Table
+from analysis.tables.render import escape_markdown, markdown
+from analysis.tables.table import Table, html_table
 
 
 def markdown_page(title: str, sections: Sequence[Section]) -> str:
@@ -32,7 +33,7 @@ def html_page(title: str, sections: Sequence[Section]) -> str:
         kinds=lambda block: type(block).__name__,
         # Both escape every text of their own.
         score_table=lambda table: Markup(html_table(table, linked=True)),
-        drawing=lambda plate: Markup(svg_text(plate.figure, f"{plate.stem}-")),
+        drawing=lambda captioned: Markup(svg_text(captioned.figure, f"{captioned.stem}-")),
     )
 
 
@@ -53,7 +54,7 @@ def _block(block: Block) -> str:
             return f"{escape_markdown(summary)}\n\n" + "".join(f"    {line}\n" for line in text.splitlines())
         case Table():
             return markdown(block)
-        case Plate():
+        case CaptionedFigure():
             return f"![{escape_markdown(block.caption)}](figures/{block.stem}.png)\n"
 
 

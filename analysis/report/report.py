@@ -4,11 +4,12 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
-from analysis.cells import Cell, cells
+from analysis.cells import SELECTIONS, Cell, cells
 from analysis.claims.published import Lookup
 from analysis.claims.verdicts import evaluate, load_claims
+from analysis.figures.captioned import CaptionedFigure
+from analysis.figures.drawing import save
 from analysis.figures.figures import figures_of
-from analysis.plate import Plate
 from analysis.report.audit import audit, audit_section, filled_with_majority
 from analysis.report.comparisons import comparisons_section, single_runs_section
 from analysis.report.document import Section, kept
@@ -30,13 +31,13 @@ from analysis.report.summary import (
     left_out_section,
     published_section,
 )
-from analysis.results import Study
-from analysis.search import searched
+from analysis.search import search_results
 from analysis.statistics.this_set import Sample
-from analysis.tables.tables import PER_CLASS, Table, build, default_specs
-from tunekit.errors import UserError
+from analysis.sweep_records import SweepRecords
+from analysis.tables.build import build, check_metric, default_specs
+from analysis.tables.render import write
+from analysis.tables.table import Table
 
-METRICS = ("accuracy", "macro_f1", "micro_f1", "mcc", "weighted_f1", PER_CLASS)
 KINDS: Mapping[str, str] = {
     "curves": "Learning curves",
     "overview": "Learning curves side by side",
@@ -57,67 +58,78 @@ KINDS: Mapping[str, str] = {
 class Choices:
     """What a report may be asked for beyond its sweeps."""
 
-    select: str
-    metrics: Sequence[str]
-    published: bool
-    fill: bool
-    """Failed trials count with the majority class's score."""
-    margin: float | None
-    """For equivalence, in [0, 1]."""
-    pair: bool
-    claims: Path | None
+    select: str = SELECTIONS[0]
+    """The epoch whose scores count: ``last``, ``best-val`` or ``best-test``."""
+    metrics: Sequence[str] = ("accuracy", "macro_f1")
+    published: bool = False
+    """Whether the published value stands beside each cell."""
+    fill: bool = False
+    """Whether failed trials count with the score of the majority class."""
+    margin: float | None = None
+    """The margin of the tests of equivalence, in [0, 1]; None for no such tests."""
+    pair: bool = False
+    """Whether rows that share their initialisation are also compared seed by seed."""
+    claims: Path | None = None
+    """The YAML file of the claims to check; the study's nine claims where None."""
 
 
 @dataclass(frozen=True)
 class Report:
-    """What is written."""
+    """A report, before it is written."""
 
     title: str
     tables: Sequence[Table]
-    plates: Sequence[Plate]
+    figures: Sequence[CaptionedFigure]
     sections: Sequence[Section]
 
 
-def compose(study: Study, choices: Choices, out: Path) -> Report:
-    """The report of ``study``; ``out`` is the folder it will stand in.
+def compose(records: SweepRecords, choices: Choices, out: Path) -> Report:
+    """The report of ``records``; ``out`` is the folder it will stand in.
 
     Raises UserError on bad choices, and DamagedRecord where a trial's predictions or steps can't be read.
     """
     for metric in choices.metrics:
-        if metric not in METRICS:
-            raise UserError(f"--metric {metric}: choose among {', '.join(METRICS)}")
-    found = cells(study, choices.select)
-    scored = filled_with_majority(study, found) if choices.fill else found
+        check_metric(metric)
+    found = cells(records, choices.select)
+    scored = filled_with_majority(records, found) if choices.fill else found
     specs = default_specs(scored, choices.metrics, choices.select)
     tables = [build(spec) for spec in specs]
-    plates = figures_of(study, found)
-    audits = [audit(store.root) for store in study.stores]
+    figures = figures_of(records, found)
+    audits = [audit(store.root) for store in records.stores]
     sections = [
-        about_section(study, scored, choices.select),
+        about_section(records, scored, choices.select),
         headline_section(tables),
         Section("Scores", tuple(tables), "scores"),
         published_section(found, choices.metrics) if choices.published else None,
-        selection_section(study),
+        selection_section(records),
         intervals_section(scored),
         comparisons_section(tables, choices.margin, choices.pair),
         single_runs_section(tables),
         claims_section(evaluate(load_claims(choices.claims), lookup_of(scored))),
-        search_section(searched(study, found)),
+        search_section(search_results(records, found)),
         costs_section(found),
         predictions_section(found),
-        *figure_sections(plates),
+        *figure_sections(figures),
         *(audit_section(*one) for one in audits),
         failures_section(found),
-        left_out_section(study),
-        provenance_section(study),
-        trials_section(study, found, out),
+        left_out_section(records),
+        provenance_section(records),
+        trials_section(records, found, out),
     ]
-    title = ", ".join(store.root.name for store in study.stores)
-    return Report(title, tables, plates, kept(one for one in sections if one is not None))
+    title = ", ".join(store.root.name for store in records.stores)
+    return Report(title, tables, figures, kept(one for one in sections if one is not None))
+
+
+def write_all(report: Report, out: Path) -> list[Path]:
+    """Write tables, figures and pages of ``report`` to ``out``, and return the paths of the pages. Raises OSError."""
+    for table in report.tables:
+        write(table, out / "tables")
+    save(report.figures, out / "figures")
+    return write_report(report, out)
 
 
 def write_report(report: Report, out: Path) -> list[Path]:
-    """Write ``out/report.md`` and ``out/report.html``. Raises OSError."""
+    """Write ``out/report.md`` and ``out/report.html``, and return their paths. Raises OSError."""
     out.mkdir(parents=True, exist_ok=True)
     pages = {
         "report.md": markdown_page(report.title, report.sections),
@@ -128,12 +140,12 @@ def write_report(report: Report, out: Path) -> list[Path]:
     return [out / name for name in pages]
 
 
-def figure_sections(plates: Sequence[Plate]) -> list[Section]:
+def figure_sections(figures: Sequence[CaptionedFigure]) -> list[Section]:
     """A section for each kind of figure that there is."""
     return [
         Section(title, blocks, f"figures-{kind}")
         for kind, title in KINDS.items()
-        if (blocks := tuple(plate for plate in plates if plate.kind == kind))
+        if (blocks := tuple(captioned for captioned in figures if captioned.kind == kind))
     ]
 
 
@@ -161,5 +173,5 @@ def lookup_of(found: Sequence[Cell]) -> Lookup:
 
 
 def _validation(cell: Cell) -> float:
-    values = [run.scores["best_val_macro_f1"] for run in cell.completed if "best_val_macro_f1" in run.scores]
+    values = [trial.scores["best_val_macro_f1"] for trial in cell.completed if "best_val_macro_f1" in trial.scores]
     return sum(values) / len(values) if values else float("-inf")

@@ -3,13 +3,12 @@
 from collections import Counter
 from collections.abc import Sequence
 
-from analysis.expected import importances, refused
 from analysis.names import metric_name, rounded
 from analysis.report.document import Block, Grid, Inline, Link, Paragraph, Points, Section
 from analysis.search import (
     MARGIN,
-    Confirmed,
-    Searched,
+    Confirmation,
+    SearchResult,
     configuration,
     is_score,
     learning_rate,
@@ -17,12 +16,13 @@ from analysis.search import (
     shown,
     space_text,
 )
+from analysis.search_statistics import importances, why_no_expected_best
 from analysis.statistics.this_set import welch
-from analysis.tables.tables import percent
+from analysis.tables.table import percent
 from tunekit.store.search_records import SearchTrial
 
 
-def search_section(found: Sequence[Searched]) -> Section:
+def search_section(found: Sequence[SearchResult]) -> Section:
     """Everything on ``found``; empty where no sweep is a search."""
     if not found:
         return Section("Search", (), "search")
@@ -36,7 +36,7 @@ def search_section(found: Sequence[Searched]) -> Section:
     return Section("Search", tuple(blocks), "search", parts)
 
 
-def tuned_grid(found: Sequence[Searched]) -> list[Grid]:
+def tuned_grid(found: Sequence[SearchResult]) -> list[Grid]:
     """Default, best and 1se of each study: on validation, on fresh seeds, on test; none where nothing completed."""
     rows: list[tuple[Inline, ...]] = []
     for one in found:
@@ -54,7 +54,7 @@ def tuned_grid(found: Sequence[Searched]) -> list[Grid]:
     return [Grid(head, tuple(rows), caption)] if rows else []
 
 
-def _tuned_row(one: Searched, confirmed: Confirmed, default: Confirmed | None) -> tuple[Inline, ...]:
+def _tuned_row(one: SearchResult, confirmed: Confirmation, default: Confirmation | None) -> tuple[Inline, ...]:
     value = one.score(confirmed.trial)
     error = confirmed.standard_error
     spread = "" if error is None else f" ± {shown(one.objective, error)}"
@@ -77,12 +77,12 @@ def _tuned_row(one: Searched, confirmed: Confirmed, default: Confirmed | None) -
     )
 
 
-def _count(confirmed: Confirmed) -> str:
+def _count(confirmed: Confirmation) -> str:
     done = 0 if confirmed.test is None else confirmed.test.n
-    return f"{done}" if done == confirmed.asked else f"{done}/{confirmed.asked}"
+    return f"{done}" if done == confirmed.requested else f"{done}/{confirmed.requested}"
 
 
-def _difference(confirmed: Confirmed, default: Confirmed) -> str:
+def _difference(confirmed: Confirmation, default: Confirmation) -> str:
     """Test minus the default's, with Welch's interval where there is one."""
     if confirmed.trial.number == default.trial.number:
         return "is the default"
@@ -96,7 +96,7 @@ def _difference(confirmed: Confirmed, default: Confirmed) -> str:
     return f"{difference} [{100 * compared.interval.low:+.2f}, {100 * compared.interval.high:+.2f}]"
 
 
-def _budget(found: Sequence[Searched]) -> Grid:
+def _budget(found: Sequence[SearchResult]) -> Grid:
     """What each study spent, and the size of what it searched."""
     rows: list[tuple[Inline, ...]] = []
     for one in found:
@@ -112,9 +112,9 @@ def _budget(found: Sequence[Searched]) -> Grid:
     return Grid(head, tuple(rows), "The budget spent: trials, epochs and seconds of training, repeats answered free.")
 
 
-def _unequal(found: Sequence[Searched]) -> list[Points]:
+def _unequal(found: Sequence[SearchResult]) -> list[Points]:
     """A line for each model and dataset whose methods had unlike numbers of trials."""
-    groups: dict[tuple[str, str], list[Searched]] = {}
+    groups: dict[tuple[str, str], list[SearchResult]] = {}
     for one in found:
         groups.setdefault((one.model_name, one.dataset_name), []).append(one)
     lines = []
@@ -128,7 +128,7 @@ def _unequal(found: Sequence[Searched]) -> list[Points]:
     return [Points(tuple(lines))] if lines else []
 
 
-def _rates(found: Sequence[Searched]) -> list[Grid]:
+def _rates(found: Sequence[SearchResult]) -> list[Grid]:
     """The range of learning rates that do nearly as well as the best, of each study."""
     rows: list[tuple[Inline, ...]] = []
     for one in found:
@@ -143,7 +143,7 @@ def _rates(found: Sequence[Searched]) -> list[Grid]:
     return [Grid(head, tuple(rows), caption)] if rows else []
 
 
-def _notes(found: Sequence[Searched]) -> list[Points]:
+def _notes(found: Sequence[SearchResult]) -> list[Points]:
     """What can't be shown, and why; studies of one reason in one line."""
     notes: dict[str, list[str]] = {}
     for one in found:
@@ -152,7 +152,7 @@ def _notes(found: Sequence[Searched]) -> list[Points]:
     return [Points(tuple(f"{'; '.join(titles)}: {note}." for note, titles in notes.items()))] if notes else []
 
 
-def _missing(one: Searched) -> list[str]:
+def _missing(one: SearchResult) -> list[str]:
     if not one.complete:
         return ["no trial is complete; there is nothing to choose"]
     notes = []
@@ -163,14 +163,14 @@ def _missing(one: Searched) -> list[str]:
     )
     if not one.study.choices:
         notes.append("not confirmed on fresh seeds yet; the choices are those it would make now")
-    if (why := refused(one)) is not None:
+    if (why := why_no_expected_best(one)) is not None:
         notes.append(f"no expected validation performance against budget, {why}")
     if isinstance(shares := importances(one), str):
         notes.append(f"no parameter importance, {shares}")
     return notes
 
 
-def _trials(one: Searched, anchor: str) -> Section:
+def _trials(one: SearchResult, anchor: str) -> Section:
     """All trials of a study, the best first, those that its validation part can't tell from the best marked."""
     within = {trial.number for trial in one.within}
     front = {trial.number for trial in one.front} if len(one.study.objectives) > 1 else set()
@@ -208,7 +208,7 @@ def _trials(one: Searched, anchor: str) -> Section:
     return Section(one.title, (*about, Grid(head, tuple(rows))), anchor)
 
 
-def _trial_row(one: Searched, trial: SearchTrial, marks: str) -> tuple[Inline, ...]:
+def _trial_row(one: SearchResult, trial: SearchTrial, marks: str) -> tuple[Inline, ...]:
     settings = [rounded(trial.params[name]) if name in trial.params else "" for name in one.parameters]
     values = trial.values or (None,) * len(one.study.objectives)
     texts = ["" if v is None else shown(name, v) for name, v in zip(one.study.objectives, values, strict=True)]

@@ -3,20 +3,21 @@
 from collections import Counter
 from collections.abc import Sequence
 
-from analysis.cells import Cell, called
+from analysis.cells import Cell, metric_label
 from analysis.claims.published import register
-from analysis.claims.verdicts import Verdict
+from analysis.claims.verdicts import ClaimResult
 from analysis.names import SPLITS, metric_name
 from analysis.report.document import Grid, Inline, Link, Paragraph, Points, Section
-from analysis.results import Study
-from analysis.tables.tables import EPOCHS, Table, percent
+from analysis.sweep_records import SweepRecords
+from analysis.tables.build import EPOCHS
+from analysis.tables.table import Table, percent
 from tunekit.errors import UserError
 
 
-def about_section(study: Study, found: Sequence[Cell], select: str) -> Section:
+def about_section(records: SweepRecords, found: Sequence[Cell], select: str) -> Section:
     """What the scores are, and how many trials there are in each state."""
-    trials = [run for cell in found for run in cell.runs]
-    states = Counter("unfinished" if run.status is None else run.status for run in trials)
+    trials = [trial for cell in found for trial in cell.trials]
+    states = Counter("unfinished" if trial.status is None else trial.status for trial in trials)
     splits = sorted({SPLITS[cell.split] for cell in found if not cell.searched})
     counted = ", ".join(f"{n} {name.replace('_', ' ')}" for name, n in states.items())
     lines = [f"{len(trials)} trials in {len(found)} cells: {counted}."]
@@ -25,12 +26,12 @@ def about_section(study: Study, found: Sequence[Cell], select: str) -> Section:
     missing = sum(len(cell.unfinished) for cell in found)
     if missing:
         lines.append(f"{missing} trials that were asked for have not ended: what stands here is not final.")
-    filled = sum(run.filled for run in trials)
+    filled = sum(trial.filled for trial in trials)
     if filled:
         lines.append(f"{filled} failed trials count with the score of the majority class.")
-    lines += [f"{line}." for line in study.later_seeds]
-    if study.problems:
-        lines.append(f"{len(study.problems)} things are left out or doubtful; they are listed below.")
+    lines += [f"{line}." for line in records.later_seeds]
+    if records.problems:
+        lines.append(f"{len(records.problems)} things are left out or doubtful; they are listed below.")
     return Section("What these numbers are", (Points(tuple(lines)),), "about")
 
 
@@ -50,7 +51,7 @@ def headline_section(tables: Sequence[Table]) -> Section:
             note = note if tested else "; not tested"
             score = best[0][1].text
             cells = [e.score.cell for _, e in shown if e.score.cell]
-            name = called(table.spec.metric, cells) if cells else metric_name(table.spec.metric)
+            name = metric_label(table.spec.metric, cells) if cells else metric_name(table.spec.metric)
             lines.append(f"{name}, {heading}: {' and '.join(labels)} {score}{note}")
     return Section("Best of each column", (Points(tuple(lines)),) if lines else (), "best")
 
@@ -59,19 +60,19 @@ def failures_section(found: Sequence[Cell]) -> Section:
     """Every trial that failed, with the first line of its error."""
     rows: list[tuple[Inline, ...]] = []
     for cell in found:
-        for run in cell.runs:
-            if run.error is not None:
-                first = (run.error.splitlines() or [""])[0]
-                rows.append((Link(cell.title, f"#{cell.anchor}"), str(run.seed), str(run.status), first))
+        for trial in cell.trials:
+            if trial.error is not None:
+                first = (trial.error.splitlines() or [""])[0]
+                rows.append((Link(cell.title, f"#{cell.anchor}"), str(trial.seed), str(trial.status), first))
     blocks = (Grid(("cell", "seed", "status", "error"), tuple(rows)),) if rows else ()
     return Section("Trials that failed", blocks, "failed")
 
 
-def left_out_section(study: Study) -> Section:
+def left_out_section(records: SweepRecords) -> Section:
     """What is left out or doubtful, counted by kind and named."""
     parts = []
-    for number, (kind, count) in enumerate(Counter(problem.kind for problem in study.problems).items(), 1):
-        lines = tuple(problem.detail for problem in study.problems if problem.kind == kind)
+    for number, (kind, count) in enumerate(Counter(problem.kind for problem in records.problems).items(), 1):
+        lines = tuple(problem.detail for problem in records.problems if problem.kind == kind)
         parts.append(Section(f"{count} x {kind}", (Points(lines),), f"left-out-{number}"))
     return Section("Left out or doubtful", (), "left-out", tuple(parts))
 
@@ -98,7 +99,7 @@ def published_section(found: Sequence[Cell], metrics: Sequence[str]) -> Section:
     return Section("Beside the published numbers", (grid,), "published")
 
 
-def claims_section(verdicts: Sequence[Verdict]) -> Section:
+def claims_section(verdicts: Sequence[ClaimResult]) -> Section:
     """A line a claim: verdict, Holm-corrected p, and the seeds or numbers that are missing."""
     rows: list[tuple[Inline, ...]] = []
     for one in verdicts:

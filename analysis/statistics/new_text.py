@@ -18,9 +18,8 @@ from typing import Any
 
 import numpy as np
 import numpy.typing as npt
-from scipy import stats
 
-from analysis.statistics.this_set import Comparison, Interval
+from analysis.statistics.this_set import Comparison, Interval, t_interval
 
 IntArray = npt.NDArray[np.integer[Any]]
 FloatArray = npt.NDArray[np.float64]
@@ -31,7 +30,7 @@ _ROUNDING = 1e-24  # a variance below this is rounding: one item is worth far mo
 
 
 @dataclass(frozen=True)
-class Runs:
+class SeedPredictions:
     """One cell's predictions on one split: ``gold`` (I,), ``predicted`` (S, I) a row a seed, ``groups`` (I,).
 
     Labels are in [0, num_classes), groups any integers. ValueError where shapes or labels do not fit, or where all
@@ -55,15 +54,6 @@ class Runs:
 
 
 @dataclass(frozen=True)
-class McNemar:
-    """Discordant items of one pair of runs: ``b`` only the first has right, ``c`` only the second; two-sided ``p``."""
-
-    b: int
-    c: int
-    p: float
-
-
-@dataclass(frozen=True)
 class _Estimate:
     """A mean score or the difference of two, its variance over seeds and items, Satterthwaite degrees of freedom."""
 
@@ -72,7 +62,7 @@ class _Estimate:
     df: float
 
 
-def accuracy_interval(runs: Runs, level: float = 0.95) -> Interval | None:
+def accuracy_interval(runs: SeedPredictions, level: float = 0.95) -> Interval | None:
     """Interval of the mean accuracy, in [0, 1], over new seeds and new items.
 
     Analytic: the crossed analysis of variance of the module's text on cluster totals (Cochran 1977, "Sampling
@@ -82,7 +72,7 @@ def accuracy_interval(runs: Runs, level: float = 0.95) -> Interval | None:
     return _interval(_accuracy([runs]), level) if _enough(runs) else None
 
 
-def accuracy_difference(a: Runs, b: Runs, level: float = 0.95) -> Comparison | None:
+def accuracy_difference(a: SeedPredictions, b: SeedPredictions, level: float = 0.95) -> Comparison | None:
     """Two-sided test of the mean accuracy of ``a`` minus that of ``b``, as ``accuracy_interval``.
 
     The items' part is that of the difference, so that what both rows find hard cancels. ValueError unless both were
@@ -92,7 +82,7 @@ def accuracy_difference(a: Runs, b: Runs, level: float = 0.95) -> Comparison | N
     return _comparison(_accuracy([a, b]), level, "crossed ANOVA t") if _enough(a, b) else None
 
 
-def macro_f1_interval(runs: Runs, level: float = 0.95, draws: int = 2000, seed: int = 0) -> Interval | None:
+def macro_f1_interval(runs: SeedPredictions, level: float = 0.95, draws: int = 2000, seed: int = 0) -> Interval | None:
     """Interval of the mean macro-F1, in [0, 1], over new seeds and new items; macro-F1 over all ``num_classes``.
 
     Percentiles over five seeds under-cover, so the crossed bootstrap serves for variances alone. Its seeds need no
@@ -103,7 +93,9 @@ def macro_f1_interval(runs: Runs, level: float = 0.95, draws: int = 2000, seed: 
     return _interval(_macro_f1([runs], draws, seed), level) if _enough(runs) else None
 
 
-def macro_f1_difference(a: Runs, b: Runs, level: float = 0.95, draws: int = 2000, seed: int = 0) -> Comparison | None:
+def macro_f1_difference(
+    a: SeedPredictions, b: SeedPredictions, level: float = 0.95, draws: int = 2000, seed: int = 0
+) -> Comparison | None:
     """Two-sided test of the mean macro-F1 of ``a`` minus that of ``b``, as ``macro_f1_interval``.
 
     Items are drawn jointly for both rows. ValueError unless both were scored on the same items; None below three seeds
@@ -113,24 +105,11 @@ def macro_f1_difference(a: Runs, b: Runs, level: float = 0.95, draws: int = 2000
     return _comparison(_macro_f1([a, b], draws, seed), level, "crossed bootstrap t") if _enough(a, b) else None
 
 
-def mcnemar(gold: IntArray, predicted_a: IntArray, predicted_b: IntArray) -> McNemar:
-    """Exact McNemar (1947) test of ONE run against one other, each (I,): binomial on the discordant items.
-
-    It says nothing of other seeds and takes items as independent. p = 1 without discordant items. ValueError where the
-    shapes differ.
-    """
-    if not gold.shape == predicted_a.shape == predicted_b.shape:
-        raise ValueError("gold and the two runs' predictions differ in shape")
-    right_a, right_b = predicted_a == gold, predicted_b == gold
-    b, c = int(np.sum(right_a & ~right_b)), int(np.sum(right_b & ~right_a))
-    return McNemar(b, c, float(stats.binomtest(b, b + c).pvalue) if b + c else 1.0)
-
-
-def _enough(*rows: Runs) -> bool:
+def _enough(*rows: SeedPredictions) -> bool:
     return all(len(row.predicted) >= MIN_SEEDS for row in rows)
 
 
-def _same_items(a: Runs, b: Runs) -> None:
+def _same_items(a: SeedPredictions, b: SeedPredictions) -> None:
     same_items = np.array_equal(a.gold, b.gold) and np.array_equal(a.groups, b.groups)
     if not (same_items and a.num_classes == b.num_classes):
         raise ValueError("the two rows were not scored on the same items: gold labels, groups or classes differ")
@@ -139,11 +118,12 @@ def _same_items(a: Runs, b: Runs) -> None:
 def _interval(estimate: _Estimate | None, level: float) -> Interval | None:
     if estimate is None:
         return None
-    low, high = stats.t.interval(level, estimate.df, loc=estimate.value, scale=math.sqrt(estimate.variance))
-    return Interval(float(low), float(high), level)
+    return t_interval(estimate.value, math.sqrt(estimate.variance), estimate.df, level)
 
 
 def _comparison(estimate: _Estimate | None, level: float, test: str) -> Comparison | None:
+    from scipy import stats
+
     interval = _interval(estimate, level)
     if estimate is None or interval is None:
         return None
@@ -154,7 +134,7 @@ def _comparison(estimate: _Estimate | None, level: float, test: str) -> Comparis
 # --- the two metrics: each seed's score, and how it varies over items
 
 
-def _accuracy(rows: list[Runs]) -> _Estimate | None:
+def _accuracy(rows: list[SeedPredictions]) -> _Estimate | None:
     """Accuracy of rows[0] (minus rows[1]); items by the clusters' totals of deviations from each seed's mean."""
     cluster = _codes(rows[0].groups)
     clusters = int(cluster.max()) + 1
@@ -167,7 +147,7 @@ def _accuracy(rows: list[Runs]) -> _Estimate | None:
     return _estimate(scores, totals, (clusters - 1) / clusters, clusters - 1)
 
 
-def _macro_f1(rows: list[Runs], draws: int, seed: int) -> _Estimate | None:
+def _macro_f1(rows: list[SeedPredictions], draws: int, seed: int) -> _Estimate | None:
     """Macro-F1 of rows[0] (minus rows[1]); items by each seed's deviations over draws of the same items for all."""
     if draws < 2:
         raise ValueError(f"draws is {draws}: a variance needs at least 2")
@@ -191,7 +171,7 @@ def _codes(groups: IntArray) -> IntArray:
     return codes
 
 
-def _counts(row: Runs, cluster: IntArray) -> FloatArray:
+def _counts(row: SeedPredictions, cluster: IntArray) -> FloatArray:
     """Of each cluster, seed and class: true positives, and gold plus predicted items; (G, S, 2, K)."""
     shape = (int(cluster.max()) + 1, len(row.predicted), row.num_classes)
     cells = (cluster * shape[1] + np.arange(shape[1])[:, None]) * shape[2]
@@ -221,7 +201,7 @@ def _influence(table: FloatArray) -> FloatArray:
     return np.asarray(_divide(change, np.broadcast_to(total[:, 1], change.shape)).mean(axis=(1, 2)))
 
 
-def _strata(row: Runs, cluster: IntArray) -> IntArray:
+def _strata(row: SeedPredictions, cluster: IntArray) -> IntArray:
     """Stratum of each cluster, consecutive codes (G,): the rarest gold class among its items.
 
     A class thus keeps its clusters in every draw, those apart that hold a rarer class too. A stratum of one cluster

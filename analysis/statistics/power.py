@@ -9,8 +9,6 @@ import math
 from bisect import bisect_left
 
 import numpy as np
-from scipy import stats
-from scipy.optimize import brentq
 
 from analysis.statistics.this_set import MIN_SEEDS, Interval, Sample, mean_interval, satterthwaite, welch
 
@@ -41,6 +39,8 @@ def detectable_difference(
 
     None for n < 3 (no test is made) and where both stds are 0. ValueError unless 0 < alpha < power < 1.
     """
+    from scipy.optimize import brentq
+
     _check(power, alpha)
     if n < MIN_SEEDS or std_a == std_b == 0:
         return None
@@ -118,6 +118,8 @@ def _power(shift: float, std_a: float, std_b: float, n: int, alpha: float) -> fl
     distributed, are independent. Given B, Welch's degrees of freedom are known and t is a multiple of a noncentral t of
     2 (n - 1) df; over B the power is integrated by Gauss-Legendre in its quantiles.
     """
+    from scipy import stats
+
     df = n - 1
     share = stats.beta.ppf(_QUANTILES, df / 2, df / 2)
     variances = 2 * share * std_a**2 / n, 2 * (1 - share) * std_b**2 / n  # of the means, over (X + Y) / 2 df
@@ -132,6 +134,8 @@ def _power(shift: float, std_a: float, std_b: float, n: int, alpha: float) -> fl
 
 def _std_factors(df: float, level: float) -> tuple[float, float]:
     """By what to multiply a std of ``df`` degrees of freedom for its chi-square interval."""
+    from scipy import stats
+
     if not 0 < level < 1:
         raise ValueError(f"level is {level}, not in (0, 1)")
     low, high = stats.chi2.interval(level, df)

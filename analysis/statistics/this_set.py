@@ -12,16 +12,13 @@ from typing import Any, Self
 
 import numpy as np
 import numpy.typing as npt
-from scipy import stats
-from statsmodels.stats.multitest import multipletests
 
 from tunekit.errors import UserError
 
 FloatArray = npt.NDArray[np.float64]
+IntArray = npt.NDArray[np.integer[Any]]
 
 MIN_SEEDS = 3
-MIN_BCA = 20
-"""Over 5 seeds a nominal 95 % BCa interval covers 84 %."""
 MAX_SPLITS = 20_000
 """Arrangements a permutation test enumerates (8 against 8 seeds has 12,870); of more, as many are drawn."""
 _ROUNDING = 1e-12  # a spread below this part of the values is what floats leave of equal ones
@@ -100,26 +97,20 @@ class Paired:
     n: int
 
 
+@dataclass(frozen=True)
+class McNemar:
+    """Discordant items of one pair of runs: ``b`` only the first has right, ``c`` only the second; two-sided ``p``."""
+
+    b: int
+    c: int
+    p: float
+
+
 def mean_interval(sample: Sample, level: float = 0.95) -> Interval | None:
     """Student-t interval of the mean over new seeds. None for n < 3, no std, or no spread."""
     if sample.std is None or sample.n < MIN_SEEDS or _negligible(sample.std, sample.mean):
         return None
-    return _t_interval(sample.mean, sample.std / math.sqrt(sample.n), sample.n - 1, level)
-
-
-def bca_interval(values: Iterable[float], level: float = 0.95, seed: int = 0) -> Interval:
-    """Bias-corrected and accelerated bootstrap interval of the mean (Efron 1987, JASA 82), for skewed scores.
-
-    ValueError below 20 values, where its coverage is not what it claims, and where all are the same.
-    """
-    scores = _scores(values)
-    if len(scores) < MIN_BCA:
-        raise ValueError(f"BCa needs at least {MIN_BCA} values, not {len(scores)}; use mean_interval")
-    if _negligible(float(np.ptp(scores)), *scores):
-        raise ValueError("BCa needs values that vary; these are all the same")
-    rng = np.random.default_rng(seed)
-    bounds = stats.bootstrap((scores,), np.mean, confidence_level=level, method="BCa", rng=rng).confidence_interval
-    return Interval(float(bounds.low), float(bounds.high), level)
+    return t_interval(sample.mean, sample.std / math.sqrt(sample.n), sample.n - 1, level)
 
 
 def satterthwaite(errors: Sequence[float], dfs: Sequence[float]) -> tuple[float, float]:
@@ -136,12 +127,14 @@ def welch(a: Sample, b: Sample, level: float = 0.95) -> Comparison | None:
 
     None where either has n < 3 or no std, and where neither varies; one of the two may have std 0.
     """
+    from scipy import stats
+
     estimate = _difference(a, b)
     if estimate is None:
         return None
     difference, error, df = estimate
     p = float(2 * stats.t.sf(abs(difference) / error, df))
-    return Comparison(difference, _t_interval(difference, error, df, level), p, df, "Welch t")
+    return Comparison(difference, t_interval(difference, error, df, level), p, df, "Welch t")
 
 
 def equivalence(a: Sample, b: Sample, margin: float) -> float | None:
@@ -150,6 +143,8 @@ def equivalence(a: Sample, b: Sample, margin: float) -> float | None:
     ``margin`` is in the score's unit, 0.01 for one point; the larger of the two p. None as ``welch``. UserError unless
     the margin is above 0.
     """
+    from scipy import stats
+
     if not 0 < margin < math.inf:
         raise UserError(f"an equivalence margin of {margin} tests nothing; give one above 0, as 0.01 for one point")
     estimate = _difference(a, b)
@@ -184,6 +179,8 @@ def paired(a: Mapping[int, float], b: Mapping[int, float], level: float = 0.95) 
     sign-flip test enumerates 2^n sign patterns as ``permutation_p`` does its splits. None below 3 common seeds, and
     where the differences do not vary.
     """
+    from scipy import stats
+
     seeds = sorted(a.keys() & b.keys())
     if len(seeds) < MIN_SEEDS:
         return None
@@ -204,11 +201,28 @@ def paired(a: Mapping[int, float], b: Mapping[int, float], level: float = 0.95) 
     )
 
 
+def mcnemar(gold: IntArray, predicted_a: IntArray, predicted_b: IntArray) -> McNemar:
+    """Exact McNemar (1947) test of ONE run against one other, each (I,): binomial on the discordant items.
+
+    It says nothing of other seeds and takes items as independent. p = 1 without discordant items. ValueError where the
+    shapes differ.
+    """
+    from scipy import stats
+
+    if not gold.shape == predicted_a.shape == predicted_b.shape:
+        raise ValueError("gold and the two runs' predictions differ in shape")
+    right_a, right_b = predicted_a == gold, predicted_b == gold
+    b, c = int(np.sum(right_a & ~right_b)), int(np.sum(right_b & ~right_a))
+    return McNemar(b, c, float(stats.binomtest(b, b + c).pvalue) if b + c else 1.0)
+
+
 def holm(p_values: Sequence[float]) -> list[float]:
     """Holm's (1979, Scand. J. Statistics 6) adjusted p of one family, in the given order; [] for none.
 
     ValueError where a p is not in [0, 1].
     """
+    from statsmodels.stats.multitest import multipletests
+
     if not all(0 <= p <= 1 for p in p_values):
         raise ValueError(f"p values must be in [0, 1], not {list(p_values)}")
     return [float(p) for p in multipletests(p_values, method="holm")[1]] if len(p_values) else []
@@ -239,7 +253,10 @@ def _negligible(spread: float, *values: float) -> bool:
     return spread <= _ROUNDING * max(map(abs, values))
 
 
-def _t_interval(centre: float, error: float, df: float, level: float) -> Interval:
+def t_interval(centre: float, error: float, df: float, level: float) -> Interval:
+    """Return Student's t interval of confidence ``level`` around ``centre``, whose standard error is ``error``."""
+    from scipy import stats
+
     low, high = stats.t.interval(level, df, loc=centre, scale=error)
     return Interval(float(low), float(high), level)
 
@@ -254,6 +271,7 @@ def _difference(a: Sample, b: Sample) -> tuple[float, float, float] | None:
 
 def _permuted_p(samples: Sequence[FloatArray], permuted: str) -> float:
     """Two-sided p of the mean of one sample, or the difference of two, over scipy's ``permutation_type``."""
+    from scipy import stats
 
     def statistic(first: FloatArray, *rest: FloatArray, axis: int) -> Any:
         return np.round(first.mean(axis=axis) - sum(other.mean(axis=axis) for other in rest), _TIE_DECIMALS)

@@ -1,17 +1,13 @@
-"""A filled table as Markdown, LaTeX (booktabs), CSV, HTML, or for the terminal. Text is escaped for each format."""
+"""A filled table as files: Markdown, LaTeX (booktabs), CSV and HTML. Text is escaped for each format."""
 
 import csv
-import html
 import io
 import re
 import unicodedata
 from collections.abc import Callable, Mapping
 from pathlib import Path
 
-import rich.markup
-import rich.table
-
-from analysis.tables.tables import Entry, Table
+from analysis.tables.table import Entry, Table, html_table, row_texts
 
 _TEX = {
     "\\": r"\textbackslash{}", "&": r"\&", "%": r"\%", "$": r"\$", "#": r"\#", "_": r"\_", "{": r"\{", "}": r"\}",
@@ -63,7 +59,7 @@ def markdown(table: Table) -> str:
     head = ["", *map(escape_markdown, table.spec.columns.values())]
     lines = [f"| {' | '.join(head)} |", f"|---|{'---:|' * len(table.spec.columns)}"]
     for number, row in enumerate(table.spec.rows):
-        lines.append(f"| {' | '.join([escape_markdown(row.label), *_texts(table, number, entry)])} |")
+        lines.append(f"| {' | '.join([escape_markdown(row.label), *row_texts(table, number, entry)])} |")
     notes = [f"- {escape_markdown(note)}" for note in table.notes]
     return "\n".join([f"**{escape_markdown(table.spec.caption)}**", "", *lines, "", *notes, ""])
 
@@ -78,7 +74,7 @@ def latex(table: Table) -> str:
 
     head = " & ".join(["", *map(escape_tex, table.spec.columns.values())])
     body = [
-        " & ".join([escape_tex(row.label), *_texts(table, number, entry)]) + r" \\"
+        " & ".join([escape_tex(row.label), *row_texts(table, number, entry)]) + r" \\"
         for number, row in enumerate(table.spec.rows)
     ]
     notes = "; ".join(escape_tex(note) for note in table.notes)
@@ -117,57 +113,6 @@ def comma_separated(table: Table) -> str:
         flags = [entry.score.expected, int(entry.bold), int(entry.dagger), values]
         writer.writerow([label, escape_csv(column), table.spec.metric, *numbers, *flags])
     return buffer.getvalue()
-
-
-def html_table(table: Table, linked: bool = False) -> str:
-    """A table element with its caption, and its notes as a list; ``linked`` leads each score to its cell's trials."""
-
-    def entry(one: Entry) -> str:
-        text = html.escape(one.text)
-        if linked and one.score.cell is not None:
-            text = f'<a href="#{one.score.cell.anchor}">{text}</a>'
-        mark = ("†" if one.dagger else "") + one.marks
-        return f"<td>{f'<strong>{text}</strong>' if one.bold else text}{f'<sup>{mark}</sup>' if mark else ''}</td>"
-
-    head = "".join(f'<th scope="col">{html.escape(heading)}</th>' for heading in ["", *table.spec.columns.values()])
-    body = "".join(
-        f'<tr><th scope="row">{html.escape(row.label)}</th>{"".join(_texts(table, number, entry, "<td></td>"))}</tr>\n'
-        for number, row in enumerate(table.spec.rows)
-    )
-    notes = "".join(f"<li>{html.escape(note)}</li>" for note in table.notes)
-    caption = html.escape(table.spec.caption)
-    return (
-        f'<table class="scores"><caption>{caption}</caption>\n<thead><tr>{head}</tr></thead>\n'
-        f"<tbody>\n{body}</tbody></table>\n"
-        f'<ul class="notes">{notes}</ul>\n'
-    )
-
-
-def terminal(table: Table) -> rich.table.Table:
-    """For a console."""
-
-    def entry(one: Entry) -> str:
-        text = rich.markup.escape(one.text) + ("†" if one.dagger else "") + (f" {one.marks}" if one.marks else "")
-        return f"[bold]{text}[/]" if one.bold else text
-
-    notes = "\n".join(table.notes)
-    shown = rich.table.Table(
-        title=rich.markup.escape(table.spec.caption),
-        caption=rich.markup.escape(notes),
-        title_justify="left",
-        caption_justify="left",
-    )
-    shown.add_column("")
-    for heading in table.spec.columns.values():
-        shown.add_column(rich.markup.escape(heading), justify="right", no_wrap=True)
-    for number, row in enumerate(table.spec.rows):
-        shown.add_row(rich.markup.escape(row.label), *_texts(table, number, entry))
-    return shown
-
-
-def _texts(table: Table, number: int, render: Callable[[Entry], str], absent: str = "") -> list[str]:
-    found = (table.entries.get((number, dataset)) for dataset in table.spec.columns)
-    return [absent if entry is None else render(entry) for entry in found]
 
 
 FORMATS: Mapping[str, Callable[[Table], str]] = {

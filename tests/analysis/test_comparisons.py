@@ -8,9 +8,9 @@ from scipy.stats import binomtest
 from analysis.cells import cells
 from analysis.report.comparisons import against_best, comparisons_section, single_runs_section
 from analysis.report.pages import markdown_sections
-from analysis.results import load
 from analysis.statistics.this_set import paired, welch
-from analysis.tables.tables import build, default_specs
+from analysis.sweep_records import read_sweeps
+from analysis.tables.build import build, default_specs
 from tests.support.stores import add, ask
 from tunekit.data.base import load_dataset, save_dataset
 from tunekit.errors import UserError
@@ -48,7 +48,7 @@ def table(tmp_path, make_spec):
                 store, spec, 0.9 if spec.method == "full" else 0.6, rng, ids.get(spec.method, "i")
             )
             add(store, spec, [accuracy])
-        (spec,) = default_specs(cells(load([store.root])), ["accuracy"])
+        (spec,) = default_specs(cells(read_sweeps([store.root])), ["accuracy"])
         return build(spec)
 
     return make

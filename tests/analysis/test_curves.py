@@ -5,8 +5,9 @@ import pandas as pd
 import pytest
 from matplotlib.figure import Figure
 
+from analysis.figures.captioned import CaptionedFigure
 from analysis.figures.curves import learning_curves, loss_curve, score_curve, share_limits
-from analysis.plate import Plate, save
+from analysis.figures.drawing import save
 
 SEEDS, EPOCHS = 3, 4
 
@@ -65,7 +66,10 @@ def test_files_are_the_same_bytes_each_time_whatever_the_name(epochs, tmp_path):
     for folder in ("one", "two"):
         figure = learning_curves(steps(9), epochs, "test", r"$\frac$ <script> _x_ $")
         written.append(
-            [path.read_bytes() for path in save([Plate("figure-01", "", "curves", figure)], tmp_path / folder)]
+            [
+                path.read_bytes()
+                for path in save([CaptionedFigure("figure-01", "", "curves", figure)], tmp_path / folder)
+            ]
         )
     assert written[0] == written[1]
     assert b"<script>" not in written[0][1]

@@ -11,7 +11,7 @@ from analysis.__main__ import main
 from analysis.cells import cells
 from analysis.report.pages import markdown_page
 from analysis.report.report import Choices, compose
-from analysis.results import load
+from analysis.sweep_records import read_sweeps
 from tests.support.pickles import Bomb
 from tests.support.stores import GOLDEN
 
@@ -29,7 +29,7 @@ def trial(root, name="tiny-bert-demo-lora-s1-*"):
 
 
 def lora(root):
-    (cell,) = [cell for cell in cells(load([root])) if cell.method == "lora"]
+    (cell,) = [cell for cell in cells(read_sweeps([root])) if cell.method == "lora"]
     return cell
 
 
@@ -39,8 +39,8 @@ def page(root):
         "last", ("accuracy", "macro_f1"), published=False, fill=False, margin=None, pair=False, claims=None
     )
     with pytest.MonkeyPatch.context() as patched:
-        patched.setattr("analysis.report.report.figures_of", lambda study, found: [])
-        return markdown_page("report", compose(load([root]), choices, root).sections)
+        patched.setattr("analysis.report.report.figures_of", lambda records, found: [])
+        return markdown_page("report", compose(read_sweeps([root]), choices, root).sections)
 
 
 def torn(folder):
@@ -95,9 +95,9 @@ def test_a_missing_summary_is_an_unfinished_trial(golden):
 def test_two_folders_of_one_seed_count_once(golden):
     before = lora(golden).by_seed("accuracy")
     copy = shutil.copytree(trial(golden), golden / "trials" / "copied-by-hand")
-    study = load([golden])
+    records = read_sweeps([golden])
     assert lora(golden).by_seed("accuracy") == before
-    assert any(str(copy) in problem.detail for problem in study.problems)
+    assert any(str(copy) in problem.detail for problem in records.problems)
 
 
 def test_trials_of_two_fingerprints_are_never_averaged(golden):
@@ -105,7 +105,7 @@ def test_trials_of_two_fingerprints_are_never_averaged(golden):
     content = json.loads(path.read_text())
     content["fingerprint"]["data"] = "other"
     path.write_text(json.dumps(content))
-    found = [cell for cell in cells(load([golden])) if cell.method == "lora"]
+    found = [cell for cell in cells(read_sweeps([golden])) if cell.method == "lora"]
     assert sorted(len(cell.completed) for cell in found) == [1, 2]
     assert all("fingerprint" in cell.variant for cell in found)
 

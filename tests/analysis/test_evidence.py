@@ -12,8 +12,8 @@ from analysis.__main__ import main
 from analysis.cells import cells
 from analysis.report.audit import filled_with_majority
 from analysis.report.evidence import intervals_section, selection_section
-from analysis.results import load
 from analysis.statistics.this_set import mean_interval
+from analysis.sweep_records import read_sweeps
 from tests.support.stores import GOLDEN, add, ask
 from tunekit.errors import UserError
 from tunekit.store.result_store import ResultStore
@@ -34,9 +34,9 @@ def lora(found):
 
 
 def test_a_failed_trial_counts_with_the_majority_class_on_request_only(failed):
-    study = load([failed])
-    assert sorted(lora(cells(study)).by_seed("accuracy")) == [2, 3]
-    filled = lora(filled_with_majority(study, cells(study)))
+    records = read_sweeps([failed])
+    assert sorted(lora(cells(records)).by_seed("accuracy")) == [2, 3]
+    filled = lora(filled_with_majority(records, cells(records)))
     (copy,) = (failed / "data").glob("*.parquet")
     rows = pd.read_parquet(copy)
     usual = rows[rows["split"] == "train"]["label"].mode()[0]
@@ -49,7 +49,7 @@ def test_a_failed_trial_counts_with_the_majority_class_on_request_only(failed):
 
 def test_the_table_says_what_was_filled(failed, tmp_path, capsys, monkeypatch):
     monkeypatch.setattr(
-        "analysis.report.report.figures_of", lambda study, found: []
+        "analysis.report.report.figures_of", lambda records, found: []
     )  # most of the time, and not looked at
     assert main([str(failed), "--out", str(tmp_path / "out"), "--missing", "majority"]) == 0
     report = (tmp_path / "out" / "report.md").read_text()
@@ -60,9 +60,9 @@ def test_the_table_says_what_was_filled(failed, tmp_path, capsys, monkeypatch):
 
 def test_without_a_copy_of_the_data_nothing_is_filled(failed):
     shutil.rmtree(failed / "data")
-    study = load([failed])
+    records = read_sweeps([failed])
     with pytest.raises(UserError, match="no sweep keeps a copy of demo"):
-        filled_with_majority(study, cells(study))
+        filled_with_majority(records, cells(records))
 
 
 def test_the_optimism_of_the_best_test_epoch_is_shown(tmp_path, make_spec):
@@ -70,14 +70,14 @@ def test_the_optimism_of_the_best_test_epoch_is_shown(tmp_path, make_spec):
     ask(store, [make_spec(seed=seed) for seed in (1, 2)])
     for seed in (1, 2):
         add(store, make_spec(seed=seed), [0.5, 0.8, 0.6])  # validation is best where test is worst
-    (grid,) = selection_section(load([store.root])).blocks[1:]
+    (grid,) = selection_section(read_sweeps([store.root])).blocks[1:]
     ((_, last, by_val, best, optimism),) = grid.rows
     assert (last, by_val, best, optimism) == ("60.00 ± 0.00", "50.00 ± 0.00", "80.00 ± 0.00", "+30.00")
 
 
 def test_intervals_of_means_are_those_of_the_statistics(tmp_path):
     root = shutil.copytree(GOLDEN, tmp_path / "golden")
-    found = cells(load([root]))
+    found = cells(read_sweeps([root]))
     grid = intervals_section(found).blocks[1]
     best = next(cell for cell in found if cell.settings["learning_rate"] == 0.002)
     interval = mean_interval(best.sample("accuracy"))

@@ -4,7 +4,7 @@ import pytest
 
 from analysis.cells import cells
 from analysis.figures.figures import figures_of, in_order
-from analysis.results import load
+from analysis.sweep_records import read_sweeps
 from tests.support.stores import add, ask
 from tunekit.store.records import DamagedRecord
 from tunekit.store.result_store import ResultStore
@@ -32,43 +32,45 @@ def test_the_studys_fifteen_stand_in_its_order_and_naming(store):
     store, specs = store
     for spec in specs:
         add(store, spec, [0.4, 0.5])
-    study = load([store.root])
-    found = figures_of(study, cells(study))
-    curves = [plate.stem for plate in found if plate.kind == "curves"]
+    records = read_sweeps([store.root])
+    found = figures_of(records, cells(records))
+    curves = [captioned.stem for captioned in found if captioned.kind == "curves"]
     assert curves == [f"figure-{number:02d}-{name}" for number, name in enumerate(STUDY, 1)]
-    stems = [plate.stem for plate in found]
+    stems = [captioned.stem for captioned in found]
     assert len(set(stems)) == len(stems)
     assert {"overview-acl-arc", "spread-restaurant", "cost-agnews-7k6"} <= set(stems)
-    compared = [plate for plate in found if plate.kind == "curves" and plate.stem.endswith("-restaurant")]
+    compared = [
+        captioned for captioned in found if captioned.kind == "curves" and captioned.stem.endswith("-restaurant")
+    ]
     assert len(compared) == len(ROWS)
-    assert len({plate.figure.axes[1].get_ylim() for plate in compared}) == 1
+    assert len({captioned.figure.axes[1].get_ylim() for captioned in compared}) == 1
 
 
 def test_an_unfinished_cell_keeps_its_number(store):
     store, specs = store
     add(store, specs[-1], [0.4, 0.5])
-    study = load([store.root])
-    (plate,) = [plate for plate in figures_of(study, cells(study)) if plate.kind == "curves"]
-    assert plate.stem == "figure-15-roberta-lora-restaurant"
+    records = read_sweeps([store.root])
+    (captioned,) = [captioned for captioned in figures_of(records, cells(records)) if captioned.kind == "curves"]
+    assert captioned.stem == "figure-15-roberta-lora-restaurant"
 
 
 def test_a_searchs_cells_have_no_figures(tmp_path, make_spec):
     store = ResultStore(tmp_path / "sweep")
     add(store, make_spec(score_test=False))
-    study = load([store.root])
-    found = cells(study)
+    records = read_sweeps([store.root])
+    found = cells(records)
     assert found[0].searched
-    assert figures_of(study, found) == []
+    assert figures_of(records, found) == []
 
 
 def test_names_that_make_one_stem_have_two_figures(tmp_path, make_spec):
     store = ResultStore(tmp_path / "sweep")
     for model in ("a/b", "a-b"):
         add(store, make_spec(model=model))
-    study = load([store.root])
-    found = cells(study)
-    assert len(in_order(study, found)) == 2
-    stems = [plate.stem for plate in figures_of(study, found)]
+    records = read_sweeps([store.root])
+    found = cells(records)
+    assert len(in_order(records, found)) == 2
+    stems = [captioned.stem for captioned in figures_of(records, found)]
     assert len(set(stems)) == len(stems)
 
 
@@ -76,6 +78,6 @@ def test_damaged_steps_are_named(tmp_path, make_spec):
     store = ResultStore(tmp_path / "sweep")
     add(store, make_spec())
     (store.folder(make_spec()) / "steps.csv").write_text("step,train_loss\n1,x\n")
-    study = load([store.root])
+    records = read_sweeps([store.root])
     with pytest.raises(DamagedRecord, match="steps.csv"):
-        figures_of(study, cells(study))
+        figures_of(records, cells(records))

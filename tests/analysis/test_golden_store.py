@@ -11,10 +11,10 @@ from sklearn.metrics import f1_score
 
 from analysis.cells import cells
 from analysis.report.comparisons import against_best
-from analysis.results import load
 from analysis.statistics.this_set import mean_interval
+from analysis.sweep_records import read_sweeps
+from analysis.tables.build import build, default_specs
 from analysis.tables.render import markdown
-from analysis.tables.tables import build, default_specs
 from tests.support.stores import GOLDEN
 
 TABLE = """\
@@ -43,7 +43,7 @@ def last_scores(root, method, learning_rate, metric):
 
 
 def test_it_loads_to_the_expected_table(golden):
-    (spec,) = default_specs(cells(load([golden])), ["macro_f1"])
+    (spec,) = default_specs(cells(read_sweeps([golden])), ["macro_f1"])
     text = markdown(build(spec))
     assert TABLE in text.replace("|  |", "| |")
     assert "a: 2 of the runs predicted one class only" in text
@@ -51,7 +51,7 @@ def test_it_loads_to_the_expected_table(golden):
 
 
 def test_means_intervals_and_p_are_scipys(golden):
-    (spec,) = default_specs(cells(load([golden])), ["accuracy"])
+    (spec,) = default_specs(cells(read_sweeps([golden])), ["accuracy"])
     table = build(spec)
     best, other = (last_scores(golden, "full", rate, "test_accuracy") for rate in (0.002, 0.001))
     sample = table.entries[0, "demo"].score.sample
@@ -64,8 +64,8 @@ def test_means_intervals_and_p_are_scipys(golden):
 
 
 def test_stored_scores_are_those_of_the_stored_predictions(golden):
-    for cell in cells(load([golden])):
-        for run in cell.runs:
+    for cell in cells(read_sweeps([golden])):
+        for run in cell.trials:
             frame = pd.read_parquet(run.path / "predictions.parquet")
             kept = frame[(frame["split"] == "test") & (frame["epoch"] == run.epoch)]
             score = f1_score(kept["gold"], kept["predicted"], average="macro", labels=range(3), zero_division=0)

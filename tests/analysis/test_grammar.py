@@ -2,10 +2,10 @@
 
 import pytest
 
-from analysis.claims.grammar import Quantifier, Relation, Row, load_claims, parse_row
+from analysis.claims.grammar import ClaimRow, Quantifier, Relation, load_claims, parse_row
 from tunekit.errors import UserError
 
-A, B = Row("a", "full"), Row("b", "full")
+A, B = ClaimRow("a", "full"), ClaimRow("b", "full")
 HEAD = "rows: [a, b, c, a/lora]\ndatasets: [d, e]\nclaims:\n"
 CLAIM = "- {id: x, text: A sentence., quantifier: all, parts: [{statements: %s, datasets: %s, metrics: %s}]}\n"
 
@@ -27,14 +27,14 @@ def test_grammar(tmp_path):
     assert [(p.statement, p.a, p.relation, p.b, p.dataset, p.metric, p.factor, p.margin) for p in found.parts] == [
         ("a > b", A, Relation.ABOVE, B, "d", "macro_f1", 1, 0),
         ("a > b", A, Relation.ABOVE, B, "e", "macro_f1", 1, 0),
-        ("a > c", A, Relation.ABOVE, Row("c", "full"), "d", "macro_f1", 1, 0),
-        ("a > c", A, Relation.ABOVE, Row("c", "full"), "e", "macro_f1", 1, 0),
-        ("a/lora < 0.75 * b", Row("a", "lora"), Relation.BELOW, B, "d", "train_loss", 0.75, 0),
+        ("a > c", A, Relation.ABOVE, ClaimRow("c", "full"), "d", "macro_f1", 1, 0),
+        ("a > c", A, Relation.ABOVE, ClaimRow("c", "full"), "e", "macro_f1", 1, 0),
+        ("a/lora < 0.75 * b", ClaimRow("a", "lora"), Relation.BELOW, B, "d", "train_loss", 0.75, 0),
         ("std(a) > std(b)", A, Relation.STD_ABOVE, B, "d", "train_loss", 1, 0),
         ("a within 1.5 points of b", A, Relation.WITHIN, B, "e", "accuracy", 1, pytest.approx(0.015)),
     ]
     assert (found.quantifier, found.required, found.note) == (Quantifier.MOST, 4, "a reading")
-    assert parse_row("org/name/full") == Row("org/name", "full")
+    assert parse_row("org/name/full") == ClaimRow("org/name", "full")
 
 
 @pytest.mark.parametrize(

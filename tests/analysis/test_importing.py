@@ -7,7 +7,7 @@ import pytest
 
 from analysis.__main__ import main
 from analysis.cells import cells
-from analysis.results import load
+from analysis.sweep_records import read_sweeps
 from tests.support.pickles import Bomb
 from tunekit.store.result_store import ResultStore
 
@@ -46,14 +46,14 @@ def run(experiment, *flags, mapping=MAP, out="store"):
 
 
 def cells_of(experiment, out="store"):
-    return cells(load([experiment.parent / out]))
+    return cells(read_sweeps([experiment.parent / out]))
 
 
 @pytest.mark.slow
 def test_an_experiment_becomes_cells_that_keep_their_settings(experiment, capsys):
     ray_trial(experiment, "other", config(1, optim={"lr": 1e-4}), [0.1, 0.2])
     assert run(experiment) == 0
-    first, other = sorted(cells_of(experiment), key=lambda cell: -len(cell.runs))
+    first, other = sorted(cells_of(experiment), key=lambda cell: -len(cell.trials))
     assert first.by_seed("macro_f1") == {1: 0.51, 2: 0.52, 3: 0.53}
     assert (first.model, first.dataset, first.method) == ("bert", "news", "full")
     assert (first.variant, other.variant) == ("optim/lr 0.001", "optim/lr 1e-4")
@@ -75,7 +75,7 @@ def test_again_it_changes_nothing_but_what_is_new(experiment, capsys):
     assert run(experiment) == 0
     (cell,) = cells_of(experiment)
     assert cell.by_seed("macro_f1") == {**before[cell.key], 4: 0.6}
-    assert "seeds 4 of 1 cells" in load([experiment.parent / "store"]).later_seeds[0]
+    assert "seeds 4 of 1 cells" in read_sweeps([experiment.parent / "store"]).later_seeds[0]
     capsys.readouterr()
 
 
@@ -110,7 +110,7 @@ def test_how_a_trial_ended_is_read_off_its_files(experiment, capsys):
     (experiment / "begun" / "result.json").write_text("")
     assert run(experiment) == 0
     (cell,) = cells_of(experiment)
-    states = {run.seed: (run.status, run.error) for run in cell.runs}
+    states = {run.seed: (run.status, run.error) for run in cell.trials}
     assert states[4] == ("failed", "ValueError: too")
     assert states[5] == ("diverged", "eval/f1 is no finite number at the last iteration")
     assert states[6] == ("stopped", "ended after 1 of the experiment's 2 iterations")

@@ -45,7 +45,7 @@ def test_a_sweep_becomes_tables_and_a_report(tmp_path, make_spec, capsys):
 
 @pytest.mark.parametrize(
     ("arguments", "said"),
-    [(["{sweep}", "--metric", "f2"], "--metric f2: choose among"), (["{sweep}/no"], "holds no sweep"),
+    [(["{sweep}", "--metric", "f2"], "there is no metric 'f2'"), (["{sweep}/no"], "holds no sweep"),
      (["{sweep}", "--against", "published"], "the study published none of these"),
      (["{sweep}", "--metric", "mcc"], "predictions"), (["{sweep}", "--select", "best"], "best-val")],
 )  # fmt: skip

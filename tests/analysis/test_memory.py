@@ -8,10 +8,10 @@ import pytest
 from analysis.__main__ import main
 from analysis.cells import cells
 from analysis.figures.memory_figures import saved_share
-from analysis.memory.report import BATCHES, LENGTHS, compared, memory_report, read_measured
+from analysis.memory.report import BATCHES, LENGTHS, compare_memory, memory_report, read_measured
 from analysis.memory.study_formulas import EXAMPLE, H_ADAPTER, PRINTED, adapter, adapter_with_backbone, full, num_params
 from analysis.report.evidence import predictions_section
-from analysis.results import load
+from analysis.sweep_records import read_sweeps
 from tests.conftest import ROOT
 from tests.support.stores import add
 from tunekit.memory import BatchSizes, Shape, Work, saved_bytes
@@ -41,7 +41,7 @@ def test_the_corrected_terms_are_the_engines_own_with_masks_of_one_byte(width):
     def kept(method: str, layers: int) -> int:
         params = {"reduction_factor": h // width} if method == "adapter" else {}
         shape: Shape = replace(EXAMPLE, num_hidden_layers=layers)
-        sizes = BatchSizes.of((length,) * batch)
+        sizes = BatchSizes.from_lengths((length,) * batch)
         return saved_bytes(Work(shape=shape, method=method, params=params, num_labels=2, sizes=sizes))
 
     one = replace(EXAMPLE, num_hidden_layers=1)
@@ -51,7 +51,7 @@ def test_the_corrected_terms_are_the_engines_own_with_masks_of_one_byte(width):
 
 
 def test_saving_falls_with_length_where_the_study_says_it_grows():
-    frame = compared("roberta", None)
+    frame = compare_memory("roberta", None)
     assert len(frame) == 3 * len(BATCHES) * len(LENGTHS)
     for method in ("adapter", "lora"):
         shares = (
@@ -66,12 +66,13 @@ def test_saving_falls_with_length_where_the_study_says_it_grows():
 def test_the_recorded_measurements_are_what_the_closed_form_says_to_half_a_percent():
     measured = read_measured(RECORD)
     for model in ("bert", "roberta", "minilm"):
-        frame = compared(model, measured)
+        frame = compare_memory(model, measured)
         assert frame["kept_measured"].notna().all()
         assert ((frame["ours_kept"] / frame["kept_measured"] - 1).abs() <= 0.005).all()
         assert frame["accelerate"].notna().all()
 
 
+@pytest.mark.slow
 def test_memory_prints_and_writes_and_refuses_what_it_does_not_know(tmp_path, capsys):
     assert main(["memory"]) == 0
     out = capsys.readouterr().out
@@ -88,9 +89,9 @@ def test_memory_prints_and_writes_and_refuses_what_it_does_not_know(tmp_path, ca
 
 
 def test_every_figure_names_what_it_draws():
-    _, plates = memory_report("minilm", None)
-    assert [plate.kind for plate in plates] == ["memory", "memory"]
-    assert all(ax.get_xlabel() == "tokens a sequence" for ax in plates[1].figure.axes)
+    _, figures = memory_report("minilm", None)
+    assert [captioned.kind for captioned in figures] == ["memory", "memory"]
+    assert all(ax.get_xlabel() == "tokens a sequence" for ax in figures[1].figure.axes)
 
 
 def test_predicted_stands_beside_real_only_where_it_was_recorded(tmp_path, make_spec):
@@ -98,8 +99,8 @@ def test_predicted_stands_beside_real_only_where_it_was_recorded(tmp_path, make_
     specs = [make_spec(seed=seed) for seed in (1, 2)]
     for spec in specs:
         add(store, spec, execution={"device": "cpu"})
-    assert predictions_section(cells(load([store.root]))).blocks == ()
+    assert predictions_section(cells(read_sweeps([store.root]))).blocks == ()
     summary = store.folder(specs[0]) / "summary.json"
     summary.write_text(json.dumps({**json.loads(summary.read_text()), "predicted_memory_bytes": 14}))
-    grid = predictions_section(cells(load([store.root]))).blocks[1]
+    grid = predictions_section(cells(read_sweeps([store.root]))).blocks[1]
     assert [row[1:] for row in grid.rows] == [("cpu", "1", "0", "0", "+100.0 to +100.0")]

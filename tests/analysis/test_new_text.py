@@ -17,7 +17,8 @@ from sklearn.metrics import f1_score
 from statsmodels.stats.contingency_tables import mcnemar as statsmodels_mcnemar
 
 from analysis.statistics import new_text as crossed
-from analysis.statistics.new_text import Runs
+from analysis.statistics.new_text import SeedPredictions
+from analysis.statistics.this_set import mcnemar
 
 pytestmark = pytest.mark.slow
 
@@ -29,7 +30,7 @@ DIFFERENCE = {"accuracy": crossed.accuracy_difference, "macro_f1": partial(cross
 INTERVAL = {"accuracy": crossed.accuracy_interval, "macro_f1": partial(crossed.macro_f1_interval, draws=DRAWS)}
 
 
-def seed_scores(runs: Runs) -> dict[str, np.ndarray]:
+def seed_scores(runs: SeedPredictions) -> dict[str, np.ndarray]:
     """Accuracy and macro-F1 of each seed, (S,)."""
     gold, predicted, f1 = runs.gold, runs.predicted, []
     for label in range(runs.num_classes):
@@ -42,13 +43,13 @@ def seed_scores(runs: Runs) -> dict[str, np.ndarray]:
 class Population:
     """Predictions (POOL_SEEDS, items) of each row on a pool of items, and how a test set is drawn from the pool."""
 
-    rows: dict[str, Runs]
+    rows: dict[str, SeedPredictions]
     draw: Callable[[np.random.Generator], tuple[np.ndarray, np.ndarray]]
 
     def truth(self, row: str) -> dict[str, float]:
         return {name: float(values.mean()) for name, values in seed_scores(self.rows[row]).items()}
 
-    def studies(self, *rows: str) -> Iterator[list[Runs]]:
+    def studies(self, *rows: str) -> Iterator[list[SeedPredictions]]:
         """STUDIES test sets scored by SEEDS seeds of each row, everything drawn with replacement."""
         rng = np.random.default_rng(2024)
         for _ in range(STUDIES):
@@ -59,7 +60,7 @@ class Population:
             ]
 
 
-def pool(gold: np.ndarray, groups: np.ndarray, better: float, spread: float) -> dict[str, Runs]:
+def pool(gold: np.ndarray, groups: np.ndarray, better: float, spread: float) -> dict[str, SeedPredictions]:
     """Rows on the pool: ``better`` is the skill of the better one, ``spread`` scales the seeds' effects."""
     rng = np.random.default_rng(1)
     classes = int(gold.max()) + 1
@@ -83,7 +84,7 @@ def pool(gold: np.ndarray, groups: np.ndarray, better: float, spread: float) -> 
             own_skill = np.float32(skill + seed_std * rng.standard_normal())
             latent = base + own_skill * right + seed_std * normal() + noise * normal(len(gold))
             predicted[seed] = latent.argmax(axis=1)
-        rows[name] = Runs(gold, predicted, groups, classes)
+        rows[name] = SeedPredictions(gold, predicted, groups, classes)
     return rows
 
 
@@ -165,20 +166,20 @@ def test_a_gap_of_two_stds_is_found(population: Population) -> None:
     assert all(count >= 0.7 * STUDIES for count in found.values()), found
 
 
-def small(rng: np.random.Generator, seeds: int = 5, items: int = 60) -> Runs:
-    """Runs of three classes, right on three quarters of the items and by chance elsewhere, two items a group."""
+def small(rng: np.random.Generator, seeds: int = 5, items: int = 60) -> SeedPredictions:
+    """Predictions of three classes, right on three quarters of the items and by chance elsewhere, two items a group."""
     gold = np.arange(items) % 3
     predicted = np.where(rng.random((seeds, items)) < 0.75, gold, rng.integers(3, size=(seeds, items)))
-    return Runs(gold, predicted, np.arange(items) // 2, 3)
+    return SeedPredictions(gold, predicted, np.arange(items) // 2, 3)
 
 
 @pytest.fixture
-def pair() -> tuple[Runs, Runs]:
+def pair() -> tuple[SeedPredictions, SeedPredictions]:
     rng = np.random.default_rng(3)
     return small(rng), small(rng, seeds=4)
 
 
-def test_accuracy_is_the_two_way_analysis_of_variance(pair: tuple[Runs, Runs]) -> None:
+def test_accuracy_is_the_two_way_analysis_of_variance(pair: tuple[SeedPredictions, SeedPredictions]) -> None:
     """Mean squares of the S x I table of hits, each item a group of its own."""
     runs = replace(pair[0], groups=np.arange(60))
     hits = (runs.predicted == runs.gold).astype(float)
@@ -198,9 +199,9 @@ def test_the_bootstrap_agrees_with_the_jackknife_of_clusters() -> None:
     rng = np.random.default_rng(4)
     a, b = small(rng, items=1200), small(rng, seeds=4, items=1200)
 
-    def leave_one_out(runs: Runs) -> np.ndarray:
+    def leave_one_out(runs: SeedPredictions) -> np.ndarray:
         kept = [runs.groups != group for group in range(600)]
-        left = [Runs(runs.gold[k], runs.predicted[:, k], runs.groups[k], runs.num_classes) for k in kept]
+        left = [SeedPredictions(runs.gold[k], runs.predicted[:, k], runs.groups[k], runs.num_classes) for k in kept]
         values = np.array([seed_scores(runs)["macro_f1"] for runs in left])
         return (values - values.mean(axis=0)) * np.sqrt(599 / 600)
 
@@ -214,7 +215,7 @@ def test_the_bootstrap_agrees_with_the_jackknife_of_clusters() -> None:
     assert (half / stats.t.ppf(0.975, result.df)) ** 2 == pytest.approx(variance, rel=0.1)
 
 
-def test_macro_f1_counts_the_full_label_set(pair: tuple[Runs, Runs]) -> None:
+def test_macro_f1_counts_the_full_label_set(pair: tuple[SeedPredictions, SeedPredictions]) -> None:
     runs = replace(pair[0], num_classes=4)
     expected = [f1_score(runs.gold, p, labels=range(4), average="macro", zero_division=0) for p in runs.predicted]
     interval = crossed.macro_f1_interval(runs, draws=50)
@@ -222,7 +223,7 @@ def test_macro_f1_counts_the_full_label_set(pair: tuple[Runs, Runs]) -> None:
 
 
 @pytest.mark.parametrize("metric", METRICS)
-def test_a_difference_changes_sign_with_its_rows(pair: tuple[Runs, Runs], metric: str) -> None:
+def test_a_difference_changes_sign_with_its_rows(pair: tuple[SeedPredictions, SeedPredictions], metric: str) -> None:
     a, b = pair
     there, back = DIFFERENCE[metric](a, b), DIFFERENCE[metric](b, a)
     assert there.difference == pytest.approx(-back.difference)
@@ -232,9 +233,13 @@ def test_a_difference_changes_sign_with_its_rows(pair: tuple[Runs, Runs], metric
 
 
 @pytest.mark.parametrize("metric", METRICS)
-def test_copies_of_items_names_of_groups_and_order_of_seeds_add_nothing(pair: tuple[Runs, Runs], metric: str) -> None:
+def test_copies_of_items_names_of_groups_and_order_of_seeds_add_nothing(
+    pair: tuple[SeedPredictions, SeedPredictions], metric: str
+) -> None:
     gold, predicted, groups = pair[0].gold, pair[0].predicted, pair[0].groups
-    twice = Runs(np.repeat(gold, 2), np.repeat(predicted[::-1], 2, axis=1), 1000 + 7 * np.repeat(groups, 2), 3)
+    twice = SeedPredictions(
+        np.repeat(gold, 2), np.repeat(predicted[::-1], 2, axis=1), 1000 + 7 * np.repeat(groups, 2), 3
+    )
     found, expected = INTERVAL[metric](twice), INTERVAL[metric](pair[0])
     assert (found.low, found.high) == pytest.approx((expected.low, expected.high))
     apart = INTERVAL[metric](replace(twice, groups=np.arange(120)))
@@ -251,7 +256,9 @@ def test_draws_are_seeded_and_fast(population: Population) -> None:
 
 
 @pytest.mark.parametrize("metric", METRICS)
-def test_nothing_is_said_of_two_seeds_or_without_spread(pair: tuple[Runs, Runs], metric: str) -> None:
+def test_nothing_is_said_of_two_seeds_or_without_spread(
+    pair: tuple[SeedPredictions, SeedPredictions], metric: str
+) -> None:
     a, b = pair
     two = replace(b, predicted=b.predicted[:2])
     perfect = replace(a, predicted=np.tile(a.gold, (5, 1)))
@@ -262,19 +269,19 @@ def test_nothing_is_said_of_two_seeds_or_without_spread(pair: tuple[Runs, Runs],
 @pytest.mark.parametrize("metric", METRICS)
 def test_collapsed_runs_and_a_class_of_one_item_have_an_interval(metric: str) -> None:
     gold = np.array([0] * 30 + [1] * 9 + [2])
-    interval = INTERVAL[metric](Runs(gold, np.zeros((3, 40), dtype=int), np.arange(40), 3))
+    interval = INTERVAL[metric](SeedPredictions(gold, np.zeros((3, 40), dtype=int), np.arange(40), 3))
     assert 0 < interval.high - interval.low < 0.5
 
 
 @pytest.mark.parametrize("metric", METRICS)
-def test_rows_of_other_items_are_refused(pair: tuple[Runs, Runs], metric: str) -> None:
+def test_rows_of_other_items_are_refused(pair: tuple[SeedPredictions, SeedPredictions], metric: str) -> None:
     a, b = pair
     for other in (replace(b, gold=b.gold[::-1]), replace(b, groups=b.groups[::-1]), replace(b, num_classes=4)):
         with pytest.raises(ValueError, match="same items"):
             DIFFERENCE[metric](a, other)
 
 
-def test_what_is_not_a_set_of_runs_is_refused(pair: tuple[Runs, Runs]) -> None:
+def test_what_is_not_a_set_of_runs_is_refused(pair: tuple[SeedPredictions, SeedPredictions]) -> None:
     runs = pair[0]
     for change, words in (
         ({"gold": runs.gold[1:]}, "must be"),
@@ -289,13 +296,13 @@ def test_what_is_not_a_set_of_runs_is_refused(pair: tuple[Runs, Runs]) -> None:
         crossed.macro_f1_interval(runs, draws=1)
 
 
-def test_mcnemar_is_exact(pair: tuple[Runs, Runs]) -> None:
+def test_mcnemar_is_exact(pair: tuple[SeedPredictions, SeedPredictions]) -> None:
     gold, a, b = pair[0].gold, pair[0].predicted[0], pair[1].predicted[0]
     right_a, right_b = a == gold, b == gold
     table = [[0, np.sum(right_a & ~right_b)], [np.sum(~right_a & right_b), 0]]
-    result = crossed.mcnemar(gold, a, b)
+    result = mcnemar(gold, a, b)
     assert (result.b, result.c) == (table[0][1], table[1][0])
     assert result.p == pytest.approx(statsmodels_mcnemar(table, exact=True).pvalue)
-    assert crossed.mcnemar(gold, a, a).p == 1.0
+    assert mcnemar(gold, a, a).p == 1.0
     with pytest.raises(ValueError, match="shape"):
-        crossed.mcnemar(gold, a, b[1:])
+        mcnemar(gold, a, b[1:])

@@ -9,8 +9,8 @@ from hypothesis import given
 from hypothesis import strategies as st
 from matplotlib.figure import Figure
 
+from analysis.figures.drawing import SVG, freeze_layout, hover, svg_text
 from analysis.figures.plots import confusion_matrix, pareto, score_against_cost, seed_spread
-from analysis.plate import SVG, hover, settle, svg_text
 
 HOSTILE = r'$\frac$ <script>alert("x")</script> _a_'
 
@@ -53,7 +53,7 @@ def test_cost_has_a_point_a_cell_filled_on_the_front_and_its_interval():
 def test_the_cost_axis_shows_two_ticks_or_more_and_every_point(costs):
     figure = Figure()
     ax = score_against_cost(points(*((cost, 0.5, np.nan, np.nan) for cost in costs)), figure.subplots())
-    settle(figure)
+    freeze_layout(figure)
     low, high = ax.get_xlim()
     assert len([tick for tick in ax.get_xticks() if low <= tick <= high]) > 1
     assert low < min(costs) <= max(costs) < high

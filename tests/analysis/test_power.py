@@ -21,6 +21,8 @@ from analysis.statistics.power import (
 )
 from analysis.statistics.this_set import Sample, welch
 
+pytestmark = pytest.mark.slow
+
 STUDIES = 2000
 spread = st.integers(1, 60).map(lambda k: k / 1000)
 some = settings(max_examples=40, deadline=None)

@@ -4,7 +4,7 @@ import numpy as np
 import pandas as pd
 import pytest
 
-from analysis.predictions import METRICS, per_class_f1, read_predictions, runs_matrix
+from analysis.predictions import METRICS, aligned_predictions, per_class_f1, read_predictions
 from tunekit.store.records import DamagedRecord
 from tunekit.tasks.classification import label_scores
 
@@ -26,11 +26,11 @@ def test_scores_are_those_of_training(seed):
 
 def test_runs_are_aligned_by_item():
     one = frame([0, 1, 1], [0, 1, 0])
-    gold, predicted, _ = runs_matrix([one, one.iloc[::-1]])
+    gold, predicted, _ = aligned_predictions([one, one.iloc[::-1]])
     assert gold.tolist() == [0, 1, 1]
     assert predicted.tolist() == [[0, 1, 0], [0, 1, 0]]
     with pytest.raises(ValueError, match="runs 1 and 2 have other gold labels"):
-        runs_matrix([one, frame([0, 0, 1], [0, 1, 0])])
+        aligned_predictions([one, frame([0, 0, 1], [0, 1, 0])])
 
 
 def test_damaged_predictions_are_named(tmp_path):

@@ -76,6 +76,7 @@ def test_the_page_is_whole_and_fetches_nothing(golden_out):
     assert len(page.ids) == len(set(page.ids))
 
 
+@pytest.mark.slow
 def test_every_number_leads_to_its_trials_and_their_spec(golden_out):
     text = (golden_out / "report.html").read_text()
     page = Page(text)

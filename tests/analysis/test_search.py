@@ -16,8 +16,8 @@ from analysis.report.document import Grid, Link, Points
 from analysis.report.pages import markdown_page
 from analysis.report.search_section import search_section
 from analysis.report.summary import left_out_section
-from analysis.results import load
-from analysis.search import searched
+from analysis.search import search_results
+from analysis.sweep_records import read_sweeps
 from tests.support.search_stores import SPACE, confirm, describe, predictions, trial, write
 from tunekit.search.choosing import item_standard_error
 from tunekit.store.result_store import ResultStore
@@ -73,14 +73,14 @@ def store(root, tmp_path):
 
 
 def study_of(store):
-    study = load([store.root])
-    (found,) = searched(study, cells(study))
+    records = read_sweeps([store.root])
+    (found,) = search_results(records, cells(records))
     return found
 
 
 def section_of(store):
-    study = load([store.root])
-    return search_section(searched(study, cells(study)))
+    records = read_sweeps([store.root])
+    return search_section(search_results(records, cells(records)))
 
 
 def grid(section, head):
@@ -122,8 +122,8 @@ def test_default_beside_tuned(store):
 
 
 def test_the_test_score_leads_to_its_trials(store):
-    study = load([store.root])
-    anchors = {cell.anchor for cell in cells(study) if not cell.searched}
+    records = read_sweeps([store.root])
+    anchors = {cell.anchor for cell in cells(records) if not cell.searched}
     (tuned,) = [b for b in section_of(store).blocks if isinstance(b, Grid) and b.head[1] == "choice"]
     links = [item.href[1:] for row in tuned.rows for item in row if isinstance(item, Link)]
     assert set(links) == anchors
@@ -210,7 +210,7 @@ def test_unequal_budgets_are_said(store):
 
 
 def test_confirming_cells_are_told_apart(store):
-    found = [cell for cell in cells(load([store.root])) if not cell.searched]
+    found = [cell for cell in cells(read_sweeps([store.root])) if not cell.searched]
     assert {cell.variant for cell in found} == {
         "default, lr 5e-4, r 32", "best, lr 0.001, r 16", "1se, lr 0.002, r 2",
     }  # fmt: skip
@@ -219,7 +219,7 @@ def test_confirming_cells_are_told_apart(store):
 def test_one_configuration_in_all_roles_is_one_cell(store):
     ids = json.loads((store.root / "search.json").read_text())["studies"][0]["choices"][1]["trial_ids"]
     edited(store, choices=[{"role": role, "number": 1, "trial_ids": ids} for role in CHOSEN])
-    variants = [cell.variant for cell in cells(load([store.root])) if not cell.searched]
+    variants = [cell.variant for cell in cells(read_sweeps([store.root])) if not cell.searched]
     assert "default, best, 1se, lr 0.001, r 16" in variants
     rows = grid(section_of(store), ("search", "choice"))
     assert [row["test, less the default"] for row in rows] == ["", "is the default", "is the default"]
@@ -228,11 +228,13 @@ def test_one_configuration_in_all_roles_is_one_cell(store):
 @pytest.mark.parametrize("content", ["{", "[]", '{"schema_version": 1, "studies": [{}]}', "\xff"])
 def test_a_damaged_search_is_a_counted_problem(store, content):
     (store.root / "search.json").write_bytes(content.encode("latin-1"))
-    study = load([store.root])
-    report = markdown_page("report", [left_out_section(study), search_section(searched(study, cells(study)))])
+    records = read_sweeps([store.root])
+    report = markdown_page(
+        "report", [left_out_section(records), search_section(search_results(records, cells(records)))]
+    )
     assert "1 x damaged search.json left out" in report
-    assert any(str(store.root / "search.json") in problem.detail for problem in study.problems)
-    assert figures_of(study, []) == []
+    assert any(str(store.root / "search.json") in problem.detail for problem in records.problems)
+    assert figures_of(records, []) == []
 
 
 def test_lost_trials_and_unknown_things_are_a_line_each(store):
@@ -258,14 +260,16 @@ def test_a_study_without_a_complete_trial_says_so(store):
 
 
 def test_confirming_seeds_that_have_not_ended_are_counted(store):
-    (folder,) = store.trials_folder.glob(f"{load([store.root]).searches[0].model}-*-s3-*{_ids(store, 'best')[2]}")
+    (folder,) = store.trials_folder.glob(
+        f"{read_sweeps([store.root]).searches[0].model}-*-s3-*{_ids(store, 'best')[2]}"
+    )
     (folder / "summary.json").unlink()
     rows = {row["choice"]: row for row in grid(section_of(store), ("search", "choice"))}
     assert rows["best"]["n"] == "2/3"
 
 
 def _ids(store, role):
-    return next(one for one in load([store.root]).searches[0].choices if one.role == role).trial_ids
+    return next(one for one in read_sweeps([store.root]).searches[0].choices if one.role == role).trial_ids
 
 
 @settings(max_examples=15, deadline=None)

@@ -11,7 +11,7 @@ from hypothesis import strategies as st
 from matplotlib.figure import Figure
 
 from analysis.cells import cells
-from analysis.expected import drawn, expected_best, importances, refused
+from analysis.figures.drawing import SVG, svg_text
 from analysis.figures.figures import figures_of
 from analysis.figures.search_figures import search_figures
 from analysis.figures.search_plots import (
@@ -24,10 +24,10 @@ from analysis.figures.search_plots import (
     slice_of,
 )
 from analysis.paper.spec import read_paper
-from analysis.plate import SVG, svg_text
 from analysis.report.report import KINDS
-from analysis.results import load
-from analysis.search import Searched, searched
+from analysis.search import SearchResult, search_results
+from analysis.search_statistics import expected_best, importances, random_trials, why_no_expected_best
+from analysis.sweep_records import read_sweeps
 from tests.support.search_stores import SETTLED, SPACE, trial, write
 from tunekit.schema import TrialSpec
 from tunekit.store.result_store import ResultStore
@@ -64,7 +64,7 @@ def a_study(values, **changes):
     )  # fmt: skip
     study = SearchStudy(**{**SETTLED, "trials": trials, **changes})
     named = {"model_name": "Tiny BERT", "method_name": "LoRA", "dataset_name": "Demo"}
-    return Searched(study=study, **named, params={}, missing=0, roles=())
+    return SearchResult(study=study, **named, params={}, missing=0, roles=())
 
 
 RANDOM = {"sampler": "random", "scheduler": "none"}
@@ -158,29 +158,29 @@ def test_the_expected_best_is_the_mean_over_all_draws(values):
 def test_the_budget_is_of_independent_random_trials_alone():
     values = [0.9, 0.5, 0.6, 0.7]
     one = a_study(values, **RANDOM)
-    assert refused(one) is None
-    assert [trial.number for trial in drawn(one)] == [1, 2, 3]  # nobody drew the default
-    assert "independent" in refused(a_study(values, sampler="tpe", scheduler="none"))
-    assert "stopped trials" in refused(a_study(values, sampler="random", scheduler="asha"))
-    assert "2 random trials" in refused(a_study(values[:3], **RANDOM))
-    assert [plate.kind for plate in search_figures([one])].count("budget") == 1
-    assert "budget" not in [plate.kind for plate in search_figures([a_study(values)])]
+    assert why_no_expected_best(one) is None
+    assert [trial.number for trial in random_trials(one)] == [1, 2, 3]  # nobody drew the default
+    assert "independent" in why_no_expected_best(a_study(values, sampler="tpe", scheduler="none"))
+    assert "stopped trials" in why_no_expected_best(a_study(values, sampler="random", scheduler="asha"))
+    assert "2 random trials" in why_no_expected_best(a_study(values[:3], **RANDOM))
+    assert [captioned.kind for captioned in search_figures([one])].count("budget") == 1
+    assert "budget" not in [captioned.kind for captioned in search_figures([a_study(values)])]
 
 
 def test_a_repeated_suggestion_is_drawn_once():
     one = a_study([0.9, 0.5, 0.6, 0.7], **RANDOM)
     again = SearchTrial(**{**vars(one.study.trials[2]), "number": 4, "epochs": 0})
     repeated = a_study([], trials=(*one.study.trials, again), **RANDOM)
-    assert drawn(repeated) == drawn(one)
+    assert random_trials(repeated) == random_trials(one)
 
 
 def test_a_failed_trial_counts_as_nothing_gained_and_is_said():
     one = a_study([0.9, 0.5, 0.6, 0.7], **RANDOM)
     failed = SearchTrial(**{**vars(one.study.trials[3]), "state": TrialState.FAILED, "values": None})
-    (plate,) = [p for p in search_figures([a_study([], trials=(*one.study.trials[:3], failed), **RANDOM)])
+    (captioned,) = [p for p in search_figures([a_study([], trials=(*one.study.trials[:3], failed), **RANDOM)])
                 if p.kind == "budget"]  # fmt: skip
-    assert "1 failed trials count as 0" in plate.caption
-    drawn_means = plate.figure.axes[0].lines[0].get_ydata()
+    assert "1 failed trials count as 0" in captioned.caption
+    drawn_means = captioned.figure.axes[0].lines[0].get_ydata()
     np.testing.assert_allclose(drawn_means[[0, -1]], [100 * np.mean([0.5, 0.6, 0]), 60])
 
 
@@ -208,13 +208,13 @@ def test_a_real_study_has_all_its_figures_once(tmp_path):
         trials.append(SearchTrial(**{**vars(found), "values": (found.values[0], 100.0 + number)}))
     two = {"objectives": ("macro_f1", "num_trainable_params"), "directions": ("maximize", "minimize")}
     write(store, {"trials": tuple(trials), **two, **RANDOM})
-    study = load([store.root])
-    plates = figures_of(study, cells(study))
-    assert [plate.kind for plate in plates] == list(MINE)
+    records = read_sweeps([store.root])
+    figures = figures_of(records, cells(records))
+    assert [captioned.kind for captioned in figures] == list(MINE)
     assert set(MINE) <= set(KINDS)
-    assert len({plate.stem for plate in plates}) == len(plates)
-    for plate in plates:
-        assert titles(plate.figure) or plate.kind == "importance"
+    assert len({captioned.stem for captioned in figures}) == len(figures)
+    for captioned in figures:
+        assert titles(captioned.figure) or captioned.kind == "importance"
 
 
 def test_nothing_is_drawn_of_a_study_without_complete_trials():
@@ -228,8 +228,8 @@ def test_a_paper_may_ask_for_them(tmp_path):
 
 def test_the_series_of_one_method_searched_twice_are_told_apart():
     found = [a_study([0.5, 0.6, 0.7]), a_study([0.6, 0.7, 0.8], sampler="gp")]
-    (plate,) = [one for one in search_figures(found) if one.kind == "sensitivity"]
-    labels = plate.figure.axes[0].get_legend_handles_labels()[1]
+    (captioned,) = [one for one in search_figures(found) if one.kind == "sensitivity"]
+    labels = captioned.figure.axes[0].get_legend_handles_labels()[1]
     assert [label.split(":")[0] for label in labels] == ["LoRA, tpe", "LoRA, gp"]
 
 
@@ -237,5 +237,5 @@ def test_searches_are_read_through_the_study(tmp_path):
     store = ResultStore(tmp_path / "sweep")
     store.trials_folder.mkdir(parents=True)
     write(store, {"method": "full"})
-    study = load([store.root])
-    assert [one.study.method for one in searched(study, [])] == ["full"]
+    records = read_sweeps([store.root])
+    assert [one.study.method for one in search_results(records, [])] == ["full"]

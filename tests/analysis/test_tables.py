@@ -10,10 +10,11 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from analysis.cells import cells
-from analysis.results import load
 from analysis.statistics.this_set import Sample
-from analysis.tables.render import FORMATS, comma_separated, html_table, latex, markdown
-from analysis.tables.tables import Row, Score, TableSpec, build, default_specs
+from analysis.sweep_records import read_sweeps
+from analysis.tables.build import build, default_specs
+from analysis.tables.render import FORMATS, comma_separated, latex, markdown
+from analysis.tables.table import Score, TableRow, TableSpec, html_table
 from tests.support.records import FINGERPRINT
 from tests.support.stores import add, ask
 from tunekit.errors import UserError
@@ -29,7 +30,7 @@ def store(tmp_path):
 
 
 def found(store, select="last"):
-    return cells(load([store.root]), select)
+    return cells(read_sweeps([store.root]), select)
 
 
 def filled(store, metric="macro_f1"):
@@ -112,16 +113,16 @@ def test_a_trial_in_two_sweeps_counts_once(store, make_spec, tmp_path):
     other = ResultStore(tmp_path / "other")
     for one in (store, other):
         add(one, make_spec())
-    study = load([store.root, other.root])
-    assert [problem.kind for problem in study.problems] == ["trial that is in two sweeps counted once"]
-    assert cells(study)[0].sample("macro_f1").n == 1
+    records = read_sweeps([store.root, other.root])
+    assert [problem.kind for problem in records.problems] == ["trial that is in two sweeps counted once"]
+    assert cells(records)[0].sample("macro_f1").n == 1
 
 
 def test_seeds_asked_for_later_are_named(store, make_spec):
     ask(store, [make_spec(seed=1), make_spec(seed=2)])
     ask(store, [make_spec(seed=seed) for seed in (1, 2, 3)])
     add(store, make_spec(seed=1))
-    (line,) = load([store.root]).later_seeds
+    (line,) = read_sweeps([store.root]).later_seeds
     assert "seeds 3 of 1 cells" in line
 
 
@@ -131,22 +132,22 @@ def test_damage_is_named_and_left_out(store, make_spec):
     path = store.folder(make_spec(seed=2)) / "epochs.jsonl"
     path.write_text(path.read_text()[:-20])
     (store.trials_folder / "stray").mkdir()
-    study = load([store.root])
-    assert {problem.kind for problem in study.problems} == {
+    records = read_sweeps([store.root])
+    assert {problem.kind for problem in records.problems} == {
         "damaged trial left out",
         "folder without a spec.json left out",
     }
-    assert cells(study)[0].sample("macro_f1").mean == 0.4
+    assert cells(records)[0].sample("macro_f1").mean == 0.4
 
 
 def test_no_sweep_is_one_line(tmp_path):
     with pytest.raises(UserError, match="holds no sweep"):
-        load([tmp_path])
+        read_sweeps([tmp_path])
 
 
 def spec_of(*rows, label="row"):
     scores = [Score(Sample.of(values), len(values)) for values in rows]
-    named = tuple(Row(f"{label} {n}", {"d": score}) for n, score in enumerate(scores))
+    named = tuple(TableRow(f"{label} {n}", {"d": score}) for n, score in enumerate(scores))
     return TableSpec("table", f"Caption of {label}", "macro_f1", named, {"d": label})
 
 

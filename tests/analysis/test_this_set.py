@@ -14,7 +14,6 @@ from analysis.statistics.this_set import (
     MAX_SPLITS,
     Interval,
     Sample,
-    bca_interval,
     equivalence,
     holm,
     mean_interval,
@@ -182,18 +181,6 @@ def test_below_three_seeds_or_without_a_std_nothing_is_said(few):
     assert welch(BERT, few) is None
     assert equivalence(BERT, few, 0.1) is None
     assert permutation_p([0.1, 0.2], FIVE) is None
-
-
-def test_bca_is_for_twenty_values_that_vary():
-    rng = np.random.default_rng(1)
-    for values in (rng.normal(size=19), [0.5] * 20):
-        with pytest.raises(ValueError, match="BCa needs"):
-            bca_interval(values)
-    # at 400 normal values every interval of a mean is nearly Student's
-    values = rng.normal(0.7, 0.02, 400)
-    interval, student = bca_interval(values), mean_interval(Sample.of(values))
-    assert (interval.low, interval.high) == pytest.approx((student.low, student.high), abs=2e-4)
-    assert interval == bca_interval(values) != bca_interval(values, level=0.8)
 
 
 @pytest.mark.parametrize("level", [0, 1, 95])

@@ -9,15 +9,15 @@ from hypothesis import given
 from hypothesis import strategies as st
 from scipy import stats
 
-from analysis.claims.grammar import Part, Quantifier, Relation, Row
+from analysis.claims.grammar import ClaimRow, Part, Quantifier, Relation
 from analysis.claims.part_tests import mean_p, std_p
 from analysis.claims.published import published_lookup, register
-from analysis.claims.verdicts import Claim, Outcome, at_least, evaluate, load_claims
+from analysis.claims.verdicts import Claim, Verdict, at_least, evaluate, load_claims
 from analysis.statistics.this_set import Sample, equivalence, holm
 
 pytestmark = pytest.mark.slow
 
-A, B = Row("a", "full"), Row("b", "full")
+A, B = ClaimRow("a", "full"), ClaimRow("b", "full")
 
 
 def claim(*relations, quantifier=Quantifier.ALL, name="x", **part):
@@ -54,8 +54,8 @@ def test_partial_conjunction_is_the_largest_p_for_all_and_bonferroni_for_one(p_v
 def test_all_is_as_weak_as_its_weakest_part():
     strong, weak = one(claim(Relation.ABOVE), above([0.05])), one(claim(Relation.ABOVE), above([0.005]))
     both = one(claim(Relation.ABOVE, Relation.ABOVE), above([0.05, 0.005]))
-    assert strong.verdict is Outcome.SUPPORTED
-    assert both.verdict is Outcome.UNDECIDED
+    assert strong.verdict is Verdict.SUPPORTED
+    assert both.verdict is Verdict.UNDECIDED
     assert both.p == pytest.approx(weak.p)
 
 
@@ -70,37 +70,37 @@ def test_one_part_the_other_way_contradicts_all_but_not_most():
     relations, gaps = [Relation.ABOVE] * 5, [0.05, 0.05, 0.05, 0.05, -0.05]
     against_all = one(claim(*relations), above(gaps))
     most = one(claim(*relations, quantifier=Quantifier.MOST), above(gaps))
-    assert (against_all.verdict, most.verdict) == (Outcome.CONTRADICTED, Outcome.SUPPORTED)
+    assert (against_all.verdict, most.verdict) == (Verdict.CONTRADICTED, Verdict.SUPPORTED)
     assert "the other way" in against_all.reason
     opposite = one(claim(*relations, quantifier=Quantifier.MOST), above([-gap for gap in gaps]))
-    assert opposite.verdict is Outcome.CONTRADICTED
+    assert opposite.verdict is Verdict.CONTRADICTED
 
 
 def test_half_is_not_most():
     half = claim(*[Relation.ABOVE] * 4, quantifier=Quantifier.MOST)
     assert half.required == 3
-    assert one(half, above([0.05, 0.05, -0.05, -0.05])).verdict is Outcome.CONTRADICTED
+    assert one(half, above([0.05, 0.05, -0.05, -0.05])).verdict is Verdict.CONTRADICTED
 
 
 @pytest.mark.parametrize(
     ("relation", "gap", "expected"),
     [
-        (Relation.ABOVE, 0.05, Outcome.SUPPORTED),
-        (Relation.ABOVE, -0.05, Outcome.CONTRADICTED),
-        (Relation.ABOVE, 0.001, Outcome.UNDECIDED),
-        (Relation.BELOW, -0.05, Outcome.SUPPORTED),
-        (Relation.BELOW, 0.05, Outcome.CONTRADICTED),
-        (Relation.WITHIN, 0.001, Outcome.SUPPORTED),
-        (Relation.WITHIN, 0.05, Outcome.CONTRADICTED),
-        (Relation.WITHIN, -0.05, Outcome.CONTRADICTED),
-        (Relation.WITHIN, 0.02, Outcome.UNDECIDED),
+        (Relation.ABOVE, 0.05, Verdict.SUPPORTED),
+        (Relation.ABOVE, -0.05, Verdict.CONTRADICTED),
+        (Relation.ABOVE, 0.001, Verdict.UNDECIDED),
+        (Relation.BELOW, -0.05, Verdict.SUPPORTED),
+        (Relation.BELOW, 0.05, Verdict.CONTRADICTED),
+        (Relation.WITHIN, 0.001, Verdict.SUPPORTED),
+        (Relation.WITHIN, 0.05, Verdict.CONTRADICTED),
+        (Relation.WITHIN, -0.05, Verdict.CONTRADICTED),
+        (Relation.WITHIN, 0.02, Verdict.UNDECIDED),
     ],
 )
 def test_directions(relation, gap, expected):
     result = one(claim(relation, margin=0.02), above([gap])) if relation is Relation.WITHIN else None
     result = result or one(claim(relation), above([gap]))
     assert result.verdict is expected
-    assert (result.needed is not None) == (expected is Outcome.UNDECIDED)
+    assert (result.needed is not None) == (expected is Verdict.UNDECIDED)
 
 
 def test_one_sided_p_is_scipys_and_within_is_the_equivalence_test():
@@ -117,8 +117,8 @@ def test_a_factor_scales_the_second_row():
     def memory(model, method, dataset, metric):
         return Sample(0.2, 0.01, 5) if model == "a" else Sample(1.0, 0.02, 5)
 
-    assert one(claim(Relation.BELOW, factor=0.25), memory).verdict is Outcome.SUPPORTED
-    assert one(claim(Relation.BELOW, factor=0.15), memory).verdict is Outcome.CONTRADICTED
+    assert one(claim(Relation.BELOW, factor=0.25), memory).verdict is Verdict.SUPPORTED
+    assert one(claim(Relation.BELOW, factor=0.15), memory).verdict is Verdict.CONTRADICTED
 
 
 def test_holm_runs_over_the_testable_claims_only():
@@ -127,7 +127,7 @@ def test_holm_runs_over_the_testable_claims_only():
     alone = [one(item, lookup).p for item in claims[:2]]
     first, second, missing = evaluate(claims, lookup)
     assert [first.p, second.p] == pytest.approx(holm(alone))
-    assert (missing.verdict, missing.p, missing.p_against) == (Outcome.NOT_TESTABLE, None, None)
+    assert (missing.verdict, missing.p, missing.p_against) == (Verdict.NOT_TESTABLE, None, None)
     assert evaluate([], lookup) == []
 
 
@@ -135,10 +135,10 @@ def test_missing_parts_can_not_support_all_but_may_be_spared_by_most():
     gaps = [0.05, 0.05, 0.05, 0.05, None]
     relations = [Relation.ABOVE] * 5
     absent = one(claim(*relations), above(gaps))
-    assert absent.verdict is Outcome.NOT_TESTABLE
+    assert absent.verdict is Verdict.NOT_TESTABLE
     assert "no accuracy of a, b on d4" in absent.reason
     most = one(claim(*relations, quantifier=Quantifier.MOST), above(gaps))
-    assert most.verdict is Outcome.SUPPORTED
+    assert most.verdict is Verdict.SUPPORTED
     assert "no accuracy of a, b on d4" in most.reason
 
 
@@ -148,7 +148,7 @@ def test_missing_parts_can_not_support_all_but_may_be_spared_by_most():
 )
 def test_too_little_is_not_testable_and_says_why(sample, reason):
     result = one(claim(Relation.ABOVE), lambda *_: sample)
-    assert result.verdict is Outcome.NOT_TESTABLE
+    assert result.verdict is Verdict.NOT_TESTABLE
     assert reason in result.reason
 
 
@@ -216,23 +216,23 @@ def published():
 def test_over_its_own_tables_none_of_the_nine_is_shown(published):
     """At n = 5: every claim of scores has a part whose difference is well within the seeds' noise."""
     assert {name: verdict.verdict for name, verdict in published.items()} == {
-        "roberta_beats_bert": Outcome.UNDECIDED,  # ACL-ARC accuracy: 0.29 points, stds 2.81 and 1.35
-        "scibert_best_on_acl": Outcome.UNDECIDED,  # best on ACL-ARC holds; Restaurant macro-F1 is 0.16 below BERT
-        "adapter_beats_full_on_restaurant": Outcome.UNDECIDED,  # 0.33 and 0.72 points, p near 0.14
-        "peft_higher_train_loss": Outcome.NOT_TESTABLE,
-        "peft_smaller_std": Outcome.UNDECIDED,  # 10 of 12 smaller, but the seventh smallest p is 0.11
-        "lora_beats_adapter_on_acl": Outcome.UNDECIDED,  # AG News: 0.05 points, stds 0.46 and 0.74
-        "adapter_saves_memory": Outcome.NOT_TESTABLE,
-        "peft_less_train_time": Outcome.NOT_TESTABLE,
-        "peft_overfits_less": Outcome.NOT_TESTABLE,
+        "roberta_beats_bert": Verdict.UNDECIDED,  # ACL-ARC accuracy: 0.29 points, stds 2.81 and 1.35
+        "scibert_best_on_acl": Verdict.UNDECIDED,  # best on ACL-ARC holds; Restaurant macro-F1 is 0.16 below BERT
+        "adapter_beats_full_on_restaurant": Verdict.UNDECIDED,  # 0.33 and 0.72 points, p near 0.14
+        "peft_higher_train_loss": Verdict.NOT_TESTABLE,
+        "peft_smaller_std": Verdict.UNDECIDED,  # 10 of 12 smaller, but the seventh smallest p is 0.11
+        "lora_beats_adapter_on_acl": Verdict.UNDECIDED,  # AG News: 0.05 points, stds 0.46 and 0.74
+        "adapter_saves_memory": Verdict.NOT_TESTABLE,
+        "peft_less_train_time": Verdict.NOT_TESTABLE,
+        "peft_overfits_less": Verdict.NOT_TESTABLE,
     }
 
 
 def test_the_parts_say_where_the_study_is_right(published):
     best = [part for part in published["scibert_best_on_acl"].parts if part.part.relation is Relation.ABOVE]
-    assert [part.verdict for part in best] == [Outcome.SUPPORTED] * 4
+    assert [part.verdict for part in best] == [Verdict.SUPPORTED] * 4
     beats = {(part.part.dataset, part.part.metric): part.verdict for part in published["roberta_beats_bert"].parts}
-    assert [key for key, verdict in beats.items() if verdict is Outcome.SUPPORTED] == [
+    assert [key for key, verdict in beats.items() if verdict is Verdict.SUPPORTED] == [
         ("restaurant", "accuracy"),
         ("restaurant", "macro_f1"),
     ]
@@ -268,7 +268,7 @@ def test_the_seeds_named_would_decide_the_claim(published):
     assert 5 < low < high
     lookup = published_lookup([replace(score, n=high) for score in register()])
     found = {item.id: item for item in evaluate(load_claims(), lookup)}
-    assert found["adapter_beats_full_on_restaurant"].verdict is Outcome.SUPPORTED
+    assert found["adapter_beats_full_on_restaurant"].verdict is Verdict.SUPPORTED
 
 
 def test_training_figures_decide_the_other_claims():
@@ -286,10 +286,10 @@ def test_training_figures_decide_the_other_claims():
         return Sample.of(mean * (1 + share) for share in (-0.02, -0.01, 0, 0.01, 0.02))
 
     found = {verdict.id: verdict.verdict for verdict in evaluate(load_claims(), lookup)}
-    assert [name for name, verdict in found.items() if verdict is Outcome.SUPPORTED] == [
+    assert [name for name, verdict in found.items() if verdict is Verdict.SUPPORTED] == [
         "peft_higher_train_loss",
         "peft_less_train_time",
         "peft_overfits_less",
     ]
-    assert found["adapter_saves_memory"] is Outcome.CONTRADICTED  # a third is left, not a quarter
-    assert found["roberta_beats_bert"] is Outcome.NOT_TESTABLE
+    assert found["adapter_saves_memory"] is Verdict.CONTRADICTED  # a third is left, not a quarter
+    assert found["roberta_beats_bert"] is Verdict.NOT_TESTABLE

@@ -21,12 +21,12 @@ def test_a_step_without_padding_does_exactly_the_useful_products(method, params)
     member = member_of(config_of("roberta", SMALL), spec, LENGTHS, num_labels=3)
     with FlopCounterMode(display=False) as counter:
         Pack([member]).backward([np.arange(len(LENGTHS))])
-    shape = Shape.of(member.model.config.to_dict())
+    shape = Shape.from_config(member.model.config.to_dict())
     assert step_flops(shape, method, spec.method_params, LENGTHS, 3) == counter.get_total_flops()
 
 
 def test_attention_is_counted_within_sequences_only():
-    config = Shape.of(config_of("bert", SMALL))
+    config = Shape.from_config(config_of("bert", SMALL))
     short, long = (step_flops(config, "full", {}, lengths, 3) for lengths in ((6, 6), (12,)))
     h, inner = config.hidden_size, config.intermediate_size
     # Two halves attend to half as much as one whole, and have one more first token, which alone passes the last layer.

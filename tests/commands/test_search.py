@@ -154,10 +154,12 @@ def test_best_yaml_is_the_confirming_trials_as_a_grid(tmp_path):
     assert [(spec.seed, spec.score_test) for spec in confirmed] == [(7, True), (8, True)]
     sweep = resolve_grid(GridArgs(preset="demo", models=("tiny-bert",), methods=("lora",)), GRID_PRESETS)
     path = tmp_path / "best.yaml"
-    path.write_text(best_yaml([roles["best"][1]], sweep, (7, 8), ""))
-    assert path.read_text().startswith("# tunekit run --config best.yaml\n")
+    path.write_text(best_yaml([roles["best"][1]], sweep, (7, 8), tmp_path))
+    assert path.read_text().startswith(
+        f"# tunekit run --config {path} --sweep {tmp_path.name}-best --storage {tmp_path.parent}\n"
+    )
     assert [spec.trial_id for spec in expand(load_blocks(path))] == [spec.trial_id for spec in confirmed]
-    assert yaml.safe_load(best_yaml([plan.spec], sweep, (), ""))[0]["seeds"] == [1, 2, 3, 4, 5]
+    assert yaml.safe_load(best_yaml([plan.spec], sweep, (), tmp_path))[0]["seeds"] == [1, 2, 3, 4, 5]
 
 
 def test_two_blocks_of_one_study_are_refused():

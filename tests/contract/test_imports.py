@@ -21,7 +21,7 @@ def loaded(module: str, forbidden: str) -> list[str]:
 @pytest.mark.parametrize(
     ("module", "forbidden"),
     [
-        ("analysis.tables.tables", HEAVY),
+        ("analysis.results", f"{HEAVY} {CONCLUDING} optuna"),
         ("tunekit", f"{HEAVY} {CONCLUDING}"),
         ("tunekit.schema", f"{HEAVY} pandas numpy"),
         ("tunekit.tasks", f"{HEAVY} sklearn pandas numpy"),

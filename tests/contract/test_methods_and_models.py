@@ -40,7 +40,7 @@ def spec_for(model, method, **changes):
 def test_counts_equal_closed_forms(model, method):
     spec = spec_for(model, method)
     prepared, built = build(spec)
-    shape = Shape.of(built.config.to_dict())
+    shape = Shape.from_config(built.config.to_dict())
     assert shape == MODELS[model].shape
     closed = parameters(shape, method, spec.method_params, len(prepared.data.label_names))
     assert count_parameters(built) == (closed.trainable, closed.total)

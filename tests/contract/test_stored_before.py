@@ -44,8 +44,8 @@ def test_a_study_of_this_trainer_version_grows(stored):
     args = SearchArgs(epochs=1, train_limit=48)
     [plan] = resolve_search(args, {"study": SearchPreset(blocks=[block], trials=3)}).plans
     study = Study(plan, open_storage(None, store.root, 0), "search")
-    assert (study.num_ended, study.wants) == (2, True)
+    assert (study.num_ended, study.has_trials_left) == (2, True)
     asked = study.ask()
-    assert (asked.number, study.num_asked) == (2, 3)
+    assert (asked.number, study.num_suggested) == (2, 3)
     [before] = json.loads((DATA / "stores" / "search" / "search.json").read_text())["studies"]
     assert [one.number for one in study.summary().trials] == [one["number"] for one in before["trials"]]

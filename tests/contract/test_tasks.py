@@ -10,7 +10,7 @@ from torch.nn import functional as F
 
 from tests.support.trials import build, specify, start
 from tunekit.data.base import DATASETS
-from tunekit.engine.run import end
+from tunekit.engine.run import end_trial
 from tunekit.engine.summary import best_epoch
 from tunekit.engine.train import Diverged, Member, Pack
 from tunekit.errors import UserError
@@ -78,7 +78,7 @@ def test_the_engine_trains_and_scores_through_the_task_of_the_dataset(toy, tmp_p
         record = run.train_epoch()
         assert (record.val_accuracy, record.val_micro_f1, record.test_macro_f1) == (0.25, 0.5, 0.75)
     summary = run.finish()
-    rows = run.predictions
+    rows = run.recorded.predictions
     assert set(rows["predicted"]) == {2}
     logits = np.stack(rows[(rows["split"] == "val") & (rows["epoch"] == 3)]["logits"]).astype(np.float32)
     expected = toy.scores(run.splits["val"].labels, logits)
@@ -114,7 +114,7 @@ def test_a_trial_that_never_began_is_summarised_by_its_task(toy, tmp_path):
     run = start(specify(dataset="toy-demo", epochs=3), tmp_path)
     for _ in range(2):
         run.train_epoch()
-    summary = end(run.job, Status.STOPPED, "stopped by the scheduler")
+    summary = end_trial(run.job, Status.STOPPED, "stopped by the scheduler")
     losses = [record.val_loss for record in run.records]
     assert summary.best_epoch == int(np.argmin(losses)) + 1
 

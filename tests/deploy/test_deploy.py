@@ -15,11 +15,13 @@ import pytest
 import yaml
 
 from tests.conftest import ROOT
-from tests.support.trials import run_script
+from tunekit.commands.command_line import main
 
 DEPLOY = ROOT / "deploy"
-SBATCH = re.compile(r"(?:SWEEP=(\S+) )?sbatch (?:--\S+ )*deploy/slurm\.sh ([^\n#]*)")
-COMMAND = re.compile(r"python (?:sweeps/\w+\.py|-m tunekit)\b[^\n#&|`]*")
+SBATCH = re.compile(r"(?:COMMAND=(\S+) )?sbatch (?:--\S+ )*deploy/slurm\.sh ([^\n#]*)")
+COMMAND = re.compile(
+    r"^(?!# )(?:.*-- python -m |.*=auto |#   )?tunekit ((?:run|search|stamp|doctor)\b[^\n#&|`]*)", re.M
+)
 
 
 def launcher():
@@ -103,14 +105,14 @@ def test_the_dockerfile_installs_the_lock_copies_what_is_there_and_does_not_run_
 
 
 def commands():
-    """Every command line of ours in deploy/ and docs/cluster.md, as (file, words)."""
-    found = [("rayjob.yaml", shlex.split(rayjob()["spec"]["entrypoint"]))]
-    found += [("Dockerfile", json.loads(rest)) for name, rest in dockerfile() if name == "CMD"]
+    """Every command line of ours in deploy/ and docs/cluster.md, as (file, words after ``tunekit``)."""
+    found = [("rayjob.yaml", shlex.split(rayjob()["spec"]["entrypoint"])[1:])]
+    found += [("Dockerfile", json.loads(rest)[1:]) for name, rest in dockerfile() if name == "CMD"]
     for path in (DEPLOY / "Dockerfile", DEPLOY / "slurm.sh", ROOT / "docs" / "cluster.md"):
         text = path.read_text()
         found += [(path.name, shlex.split(line)) for line in COMMAND.findall(text)]
-        for sweep, flags in SBATCH.findall(text):
-            found.append((path.name, ["python", sweep or "sweeps/main_grid.py", *shlex.split(flags)]))
+        for command, flags in SBATCH.findall(text):
+            found.append((path.name, [command or "run", *shlex.split(flags)]))
     return found
 
 
@@ -119,12 +121,13 @@ def test_every_entrypoint_parses(file, words, tmp_path, monkeypatch, capsys):
     monkeypatch.chdir(tmp_path)
     if "--storage" in words:
         words[words.index("--storage") + 1] = str(tmp_path / "results")
-    if words[1] == "-m":
-        code = subprocess.run([sys.executable, "-m", words[2], words[3], "--help"], capture_output=True).returncode
-    else:
-        code = run_script(words[1].removeprefix("sweeps/"), *words[2:], "--dry-run", "--json")
+    if words[0] in ("run", "search"):
+        assert main([*words, "--dry-run", "--format", "json"]) == 0
         assert json.loads(capsys.readouterr().out)
-    assert code == 0
+    else:
+        with pytest.raises(SystemExit) as left:
+            main([*words, "--help"])
+        assert left.value.code == 0
     assert not (tmp_path / "results").exists()
 
 
@@ -138,8 +141,7 @@ def slurm(tmp_path):
     folder, calls = tmp_path / "bin", tmp_path / "calls"
     folder.mkdir()
     calls.touch()
-    (tmp_path / "tree").mkdir()
-    (tmp_path / "tree" / "sweeps").symlink_to(ROOT / "sweeps")  # without the environment that the job would activate
+    (tmp_path / "tree").mkdir()  # without the environment that the job would activate
     scripts = {
         "srun": 'while [[ $1 == --* ]]; do shift; done\nexec "$@"',
         "scontrol": f'echo "scontrol $*" >> {calls}\nif [[ $1 == show ]]; then echo here; echo there; fi',
@@ -165,6 +167,7 @@ def slurm(tmp_path):
     return start
 
 
+@pytest.mark.slow
 def test_the_slurm_job_starts_head_and_workers_with_a_token_and_runs_the_sweep(slurm):
     process, calls = slurm("--preset", "demo", "--dry-run", "--json")
     out, _ = process.communicate(timeout=100)
@@ -188,7 +191,9 @@ def test_the_slurm_job_hands_on_sigterm_and_is_queued_again_on_75(slurm, tmp_pat
         f"pathlib.Path({str(tmp_path / 'ready')!r}).touch()\n"
         "time.sleep(60)\n"
     )
-    process, calls = slurm(SWEEP=str(sweep))
+    python = tmp_path / "bin" / "python"
+    python.write_text(f'#!/usr/bin/env bash\n[[ $1 == -m ]] && set -- {sweep}\nexec {sys.executable} "$@"\n')
+    process, calls = slurm()
     while not (tmp_path / "ready").exists():
         time.sleep(0.05)
     process.send_signal(signal.SIGTERM)

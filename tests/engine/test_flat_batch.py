@@ -30,7 +30,7 @@ def splits_of(lengths: list[list[int]]) -> list[tuple[TokenisedSplit, np.ndarray
 def batch_of(lengths: list[list[int]], offset: int = 0):
     parts = splits_of(lengths)
     device = torch.device("cpu")
-    return parts, flat_batch(parts, heads=HEADS, pad_id=1, position_offset=offset, pairs=True, device=device)
+    return parts, flat_batch(parts, heads=HEADS, pad_id=1, position_offset=offset, with_pairs=True, device=device)
 
 
 @given(st.lists(st.integers(1, 30), min_size=1, max_size=400), st.booleans())
@@ -48,7 +48,7 @@ def test_each_sequence_is_whole_and_at_its_trial(lengths, offset):
     parts, batch = batch_of(lengths, offset)
     flat = batch.input_ids.flatten()
     width = batch.input_ids.shape[1]
-    firsts = iter(batch.first.tolist())
+    firsts = iter(batch.first_tokens.tolist())
     for trial, (split, indices) in enumerate(parts):
         assert batch.num_tokens[trial] == split.lengths.sum()
         assert batch.num_pairs[trial] == (split.lengths**2).sum()
@@ -67,22 +67,26 @@ def test_attention_sees_each_sequence_alone_and_every_token_gets_its_own_slot(le
     parts, batch = batch_of(lengths)
     ids = batch.input_ids.flatten()
     by_head = torch.stack([ids * HEADS + head for head in range(HEADS)], dim=1).flatten()
-    slots = by_head.index_select(0, batch.slot_rows)
+    slots = by_head.index_select(0, batch.slot_to_token)
     whole = {tuple(split.ids[split.offsets[i] : split.offsets[i + 1]]) for split, at in parts for i in at}
     seen = []
-    for group, held in zip(batch.groups, slots.split([group.rows for group in batch.groups]), strict=True):
-        held = held.view(group.sequences, HEADS, group.length)
+    for group, held in zip(batch.groups, slots.split([group.num_rows for group in batch.groups]), strict=True):
+        held = held.view(group.num_sequences, HEADS, group.length)
         for row, sequence in enumerate(held):
-            real = torch.ones(group.length, dtype=torch.bool) if group.bias is None else group.bias[row, 0, 0] == 0
+            real = (
+                torch.ones(group.length, dtype=torch.bool)
+                if group.padding_bias is None
+                else group.padding_bias[row, 0, 0] == 0
+            )
             own = (sequence[0][real] // HEADS).tolist()
             assert tuple(own) in whole
             assert set((sequence // HEADS).flatten().tolist()) <= set(own), "padding must be of the same sequence"
             seen.append(tuple(own))
     assert sorted(seen) == sorted(whole)
-    assert len(seen) == len(batch.first)
+    assert len(seen) == len(batch.first_tokens)
     # Back at the tokens, each real one has what its own slot held.
-    back = slots.index_select(0, batch.token_rows)
-    real = torch.ones(len(back), dtype=torch.bool) if batch.real_tokens is None else batch.real_tokens[:, 0] == 1
+    back = slots.index_select(0, batch.token_to_slot)
+    real = torch.ones(len(back), dtype=torch.bool) if batch.token_is_real is None else batch.token_is_real[:, 0] == 1
     assert torch.equal(back[real], by_head[real])
     width = batch.input_ids.shape[1]
     trials = torch.tensor([next(k for k, (s, _) in enumerate(parts) if i in s.ids) for i in (back // HEADS).tolist()])
@@ -93,10 +97,10 @@ def test_attention_sees_each_sequence_alone_and_every_token_gets_its_own_slot(le
 def test_pairs_are_numbered_in_the_order_of_the_trial_whatever_the_pack(lengths):
     _, batch = batch_of(lengths)
     found = {}
-    orders = batch.order.split([group.sequences for group in batch.groups])
+    orders = batch.length_order.split([group.num_sequences for group in batch.groups])
     for group, order in zip(batch.groups, orders, strict=True):
         for row, sequence in enumerate(order.tolist()):
-            found[sequence] = torch.unique(group.pairs[row]).tolist()
+            found[sequence] = torch.unique(group.pair_index[row]).tolist()
     begin = 0
     for trial in lengths:
         for length in trial[::-1]:
@@ -108,9 +112,9 @@ def test_pairs_are_numbered_in_the_order_of_the_trial_whatever_the_pack(lengths)
 def test_one_length_needs_no_padding():
     _, batch = batch_of([[5] * 16])
     assert len(batch.groups) == 1
-    assert batch.groups[0].bias is None
-    assert batch.real_slots is None
-    assert batch.real_tokens is None
+    assert batch.groups[0].padding_bias is None
+    assert batch.slot_is_real is None
+    assert batch.token_is_real is None
 
 
 @pytest.mark.parametrize("count", [1, 2, 3])

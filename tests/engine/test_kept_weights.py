@@ -8,12 +8,14 @@ import torch
 from tests.support.runs import begin, finish
 from tests.support.trials import specify
 from tunekit.engine.checkpoint import trainable
-from tunekit.engine.kept_weights import file_of, identity_of, kept_epochs, read_kept
-from tunekit.engine.run import end
+from tunekit.engine.kept_weights import identity_of, kept_epochs, read_weights, weights_file
+from tunekit.engine.run import end_trial
 from tunekit.errors import UserError
 from tunekit.planning.estimate import checkpoint_bytes, kept_weights_bytes
 from tunekit.schema import Status
 from tunekit.store.result_store import ResultStore
+
+pytestmark = pytest.mark.slow
 
 EPOCHS = 4
 
@@ -39,11 +41,11 @@ def test_kept_weights_are_those_of_the_epoch_and_the_trainable_ones_alone(tmp_pa
         after.append({name: p.detach().clone() for name, p in trainable(run.member.model).items()})
     run.finish()
     for epoch, tensors in enumerate(after, 1):
-        found = read_kept(run.folder, epoch, identity_of(run.spec, run.job.fingerprint))
+        found = read_weights(run.folder, epoch, identity_of(run.spec, run.job.fingerprint))
         assert found.keys() == tensors.keys()
         assert all(torch.equal(found[name], tensors[name]) for name in tensors)
-    assert oct(file_of(run.folder, 1).stat().st_mode)[-3:] == "644"
-    size = file_of(run.folder, 1).stat().st_size
+    assert oct(weights_file(run.folder, 1).stat().st_mode)[-3:] == "644"
+    size = weights_file(run.folder, 1).stat().st_size
     assert size < checkpoint_bytes(run.spec, 3) / 3 + 10_000
     assert kept_weights_bytes([run.spec], "all") <= size * EPOCHS
 
@@ -86,7 +88,7 @@ def test_a_trial_that_ends_early_keeps_its_best_alone(ended, tmp_path):
         run.last_checkpoint = -float("inf")
         run.train_epoch()
     if ended:
-        end(run.job, ended, "stopped by the scheduler")
+        end_trial(run.job, ended, "stopped by the scheduler")
     else:
         run.fail(Status.DIVERGED, "nan")
     scores = [record.val_macro_f1 for record in run.records]
@@ -104,12 +106,12 @@ def test_weights_of_another_trial_are_refused(tmp_path):
     one, other = (begin(spec_of(seed=seed), tmp_path, "last") for seed in (1, 2))
     for run in (one, other):
         finish(run)
-    shutil.copy(file_of(one.folder, EPOCHS), file_of(other.folder, EPOCHS))
+    shutil.copy(weights_file(one.folder, EPOCHS), weights_file(other.folder, EPOCHS))
     identity = identity_of(other.spec, other.job.fingerprint)
     with pytest.raises(UserError, match="weights of another trial"):
-        read_kept(other.folder, EPOCHS, identity)
+        read_weights(other.folder, EPOCHS, identity)
     for content in (b"", b"\xff" * 100, b"\x08\0\0\0\0\0\0\0{}      "):
-        file_of(other.folder, EPOCHS).write_bytes(content)
+        weights_file(other.folder, EPOCHS).write_bytes(content)
         with pytest.raises(UserError):
-            read_kept(other.folder, EPOCHS, identity)
+            read_weights(other.folder, EPOCHS, identity)
     assert ResultStore(tmp_path).trials()[1] == []

@@ -4,7 +4,14 @@ import pytest
 
 from tests.support.configs import METHODS, SMALL, TYPES, config_of
 from tests.support.trials import specify
-from tunekit.engine.memory_probe import autograd_bytes, given, measure_peak, member_of, step_bytes, without_data
+from tunekit.engine.memory_probe import (
+    autograd_bytes,
+    make_weights_fake,
+    measure_peak,
+    member_of,
+    step_bytes,
+    with_lengths,
+)
 from tunekit.memory import Shape, Work, predict, saved_bytes
 from tunekit.memory.length_groups import BatchSizes
 from tunekit.methods.base import count_parameters
@@ -22,8 +29,8 @@ def made(config, method, params, lengths, precision="fp32"):
     spec = specify(method=method, method_params=params, batch_size=len(lengths), precision=precision)
     member = member_of(config, spec, lengths, num_labels=3)
     work = Work(
-        shape=Shape.of(member.model.config.to_dict()), method=method, params=spec.method_params, num_labels=3,
-        sizes=BatchSizes.of(lengths), precision=precision,
+        shape=Shape.from_config(member.model.config.to_dict()), method=method, params=spec.method_params, num_labels=3,
+        sizes=BatchSizes.from_lengths(lengths), precision=precision,
     )  # fmt: skip
     return member, work
 
@@ -39,6 +46,7 @@ def test_the_graph_keeps_what_the_closed_form_says_to_the_byte(kind, method, par
         assert count_parameters(member.model) == (count.trainable, count.total)
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize(("shape", "rate"), [(BERT_WIDE, 0.1), (MINILM_WIDE, 0.0)])
 @pytest.mark.parametrize("method", ["full", "adapter", "pfeiffer", "lora"])
 def test_real_widths_agree_and_a_step_is_not_under_predicted(shape, method, rate):
@@ -55,9 +63,9 @@ def test_real_widths_agree_and_a_step_is_not_under_predicted(shape, method, rate
 def test_what_is_measured_without_data_is_what_is_measured_with_it(method, rate):
     member, _ = made(config_of("roberta", SMALL, rate, rate), method, {}, LENGTHS)
     real = autograd_bytes(member)
-    with without_data(member):
+    with make_weights_fake(member):
         assert autograd_bytes(member) == real
-        assert autograd_bytes(given(member, (512,) * 64)) > 300 * real
+        assert autograd_bytes(with_lengths(member, (512,) * 64)) > 300 * real
 
 
 def test_a_probe_finds_the_closed_form_where_there_is_one():
@@ -79,17 +87,17 @@ def test_a_probe_finds_the_closed_form_where_there_is_one():
 )
 def test_what_has_no_closed_form_says_why(change, reason):
     with pytest.raises(NoClosedForm, match=reason):
-        Shape.of({**config_of("bert", SMALL), **change})
+        Shape.from_config({**config_of("bert", SMALL), **change})
 
 
 def test_a_method_or_target_without_a_closed_form_says_which():
-    shape = Shape.of(config_of("bert", SMALL))
+    shape = Shape.from_config(config_of("bert", SMALL))
     with pytest.raises(NoClosedForm, match="method 'ours'"):
         parameters(shape, "ours", {}, 3)
     with pytest.raises(NoClosedForm, match="LoRA on 'word_embeddings'"):
         parameters(shape, "lora", {"r": 2, "lora_dropout": 0.0, "target_modules": "query,word_embeddings"}, 3)
     with pytest.raises(NoClosedForm, match="leaves out a size"):
-        Shape.of({"model_type": "bert", "hidden_size": 24})
+        Shape.from_config({"model_type": "bert", "hidden_size": 24})
 
 
 @pytest.mark.parametrize("method", ["bitfit", "ia3", "prefix", "dora"])
@@ -97,8 +105,9 @@ def test_a_method_whose_memory_is_not_followed_is_measured(method):
     config = config_of("bert", SMALL)
     spec = specify(method=method, batch_size=3)
     work = Work(
-        shape=Shape.of(config), method=method, params=spec.method_params, num_labels=3, sizes=BatchSizes.of((9, 5, 4))
-    )
+        shape=Shape.from_config(config), method=method, params=spec.method_params, num_labels=3,
+        sizes=BatchSizes.from_lengths((9, 5, 4)),
+    )  # fmt: skip
     with pytest.raises(NoClosedForm, match=f"memory of method '{method}'"):
         predict(work)
     assert measure_peak(config, spec, (9, 5, 4), 3) > 4 * parameters(work.shape, method, work.params, 3).total
@@ -107,8 +116,9 @@ def test_a_method_whose_memory_is_not_followed_is_measured(method):
 @pytest.mark.parametrize("model", ["tiny-distilbert", "tiny-deberta"])
 def test_a_model_that_is_padded_is_measured(model):
     shape, spec = MODELS[model].shape, specify(model=model, batch_size=3)
-    work = Work(shape=shape, method="lora", params=spec.method_params, num_labels=3, sizes=BatchSizes.of((9, 5, 4)))
+    sizes = BatchSizes.from_lengths((9, 5, 4))
+    work = Work(shape=shape, method="lora", params=spec.method_params, num_labels=3, sizes=sizes)
     with pytest.raises(NoClosedForm, match="memory of padded batches"):
         predict(work)
-    assert Shape.of(shape.config()) == shape
-    assert measure_peak(shape.config(), spec, (9, 5, 4), 3) > 4 * parameters(shape, "lora", work.params, 3).total
+    assert Shape.from_config(shape.to_config()) == shape
+    assert measure_peak(shape.to_config(), spec, (9, 5, 4), 3) > 4 * parameters(shape, "lora", work.params, 3).total

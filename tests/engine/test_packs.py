@@ -98,8 +98,8 @@ def test_packed_and_single_trials_see_equal_masks_and_agree_with_dropout(method)
     for trial, (member, at) in enumerate(zip(alone, batches, strict=True)):
         single = Pack([member])
         own = single._masks(single.batch([(member.train, at)], train=True), 0)
-        for kind, mask in own._ready.items():
-            theirs = masks._ready[kind]
+        for kind, mask in own.by_kind.items():
+            theirs = masks.by_kind[kind]
             if mask.dim() == 3:
                 assert torch.equal(theirs[trial, : mask.shape[1]], mask[0])
             else:
@@ -124,14 +124,14 @@ def test_padded_ranks_stay_exactly_zero():
     members = [member_of(spec) for spec in specs_of("lora")]
     pack = Pack(members)
     pack.train_epoch()
-    for piece in pack.stack.pieces:
+    for piece in pack.stack.parameters:
         for flat in (pack.stack.weights, pack.optimizer.first, pack.optimizer.second):
             inside = torch.zeros_like(flat)
             for view in piece.views(inside):
                 view.fill_(1)
             outside = flat[:, piece.columns][inside[:, piece.columns] == 0]
             assert (outside == 0).all()
-    assert any(len({p.shape for p in piece.parameters}) > 1 for piece in pack.stack.pieces)
+    assert any(len({p.shape for p in piece.parameters}) > 1 for piece in pack.stack.parameters)
 
 
 @every_method

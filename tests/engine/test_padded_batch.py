@@ -53,9 +53,9 @@ def test_a_trial_that_broke_off_goes_on_with_the_same_bits(model, tmp_path):
     first = start(spec, tmp_path / "broken", log)
     assert first.train_epoch().train_loss == expected[0]
     assert start(spec, tmp_path / "broken").train_epoch().train_loss == expected[1]
-    assert first.built.execution["attention"] == "padded"
+    assert first.facts.execution["attention"] == "padded"
     assert restrictions(first.member.model.config.model_type, "lora")[0] in log
-    assert first.built.predicted_memory_bytes is None
+    assert first.facts.predicted_memory_bytes is None
 
 
 def test_parts_of_a_padded_batch_add_up():

@@ -12,7 +12,7 @@ from safetensors.torch import load_file
 from tests.support.exports import SPECS, by_the_card, cell, in_memory, library_logits, stored_logits
 from tests.support.trials import build, specify
 from tunekit.engine.checkpoint import trainable
-from tunekit.engine.kept_weights import file_of
+from tunekit.engine.kept_weights import weights_file
 from tunekit.errors import UserError
 from tunekit.export import formats
 from tunekit.methods import METHODS
@@ -51,7 +51,7 @@ def test_files_are_safetensors_and_no_more_than_was_trained(name, exported, swee
     assert str(folder.parent) not in "".join(path.read_text() for path in paths if path.suffix in (".json", ".md"))
     weights = sum(path.stat().st_size for path in folder.glob("*.safetensors"))
     spec = SPECS[name][0]
-    kept = file_of(ResultStore(sweep).folder(spec), 2).stat().st_size
+    kept = weights_file(ResultStore(sweep).folder(spec), 2).stat().st_size
     assert weights < kept + 20_000
     inside = folder if spec.method == "full" else folder / "base"
     assert checked_config(inside, "x", FAMILIES)["id2label"] == {"0": "positive", "1": "neutral", "2": "negative"}
@@ -94,7 +94,7 @@ def test_train_makes_the_weights_that_were_not_kept_and_writes_nothing_into_the_
     code, _, error = said(*line)
     assert (code, error.count("\n")) == (2, 1)
     assert "kept no weights of epoch 2" in error
-    assert "--train trains it again" in error
+    assert "add --train, which trains it again here" in error
     assert "--keep-models best" in error
     assert not (tmp_path / "to").exists()
     code, lines, error = said(*line, "--train")

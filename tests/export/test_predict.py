@@ -154,5 +154,5 @@ def test_no_exported_model_and_an_existing_out_are_refused(said, exported, tmp_p
     code, _, error = said("predict", tmp_path, tmp_path / "x.csv")
     assert (code, "holds no exported model" in error) == (2, True)
     code, _, error = said("predict", exported("lora"), tmp_path / "x.csv", "--out", tmp_path / "x.csv")
-    assert (code, "is there already" in error) == (2, True)
+    assert (code, "exists already" in error) == (2, True)
     assert (tmp_path / "x.csv").read_text() == "text,pair\na,b\n"

@@ -83,7 +83,7 @@ def no_seed(path, sweep):
 
 
 def other_epoch(path, sweep):
-    return ["--epoch", 1], "kept no weights of epoch 1, but of 2"
+    return ["--epoch", 1], "kept no weights of epoch 1 but of 2"
 
 
 def odd_epoch(path, sweep):

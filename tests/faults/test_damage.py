@@ -8,7 +8,7 @@ import pytest
 
 from analysis.__main__ import main as analyse
 from analysis.cells import cells
-from analysis.results import load
+from analysis.sweep_records import read_sweeps
 from tests.support.runs import finish, numbers
 from tests.support.trials import fingerprint, specify, start
 from tunekit.data.base import load_dataset, save_dataset
@@ -59,7 +59,7 @@ def read_all(store):
     for read in (
         lambda: make_plan(SPECS, {spec.trial_id: fingerprint(spec) for spec in SPECS}, store),
         lambda: ProgressReader(store.root).read(),
-        lambda: cells(load([store.root])),
+        lambda: cells(read_sweeps([store.root])),
         lambda: newest_valid(store.folder(BROKEN_OFF) / "checkpoint"),
     ):
         try:

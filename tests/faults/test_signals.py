@@ -35,12 +35,12 @@ HANGING = """
 import pathlib, sys, time
 from tunekit.engine import watchdog
 
-watchdog.SILENT_SECONDS, watchdog.BEAT_SECONDS = 1, 0
+watchdog.SILENT_SECONDS, watchdog.NOTE_SECONDS = 1, 0
 log = pathlib.Path(sys.argv[1])
 with watchdog.watchdog(log):
     for _ in range(8):
         time.sleep(0.25)
-        watchdog.beat()
+        watchdog.note_batch()
 time.sleep(1.5)
 print("no watch, no end", flush=True)
 with watchdog.watchdog(log):

@@ -14,7 +14,7 @@ from ray.util import list_named_actors
 
 from analysis.__main__ import main as analyse
 from analysis.cells import cells
-from analysis.results import load
+from analysis.sweep_records import read_sweeps
 from tests.conftest import SECRET, needs_real_data
 from tests.support.documented import EXAMPLE
 from tests.support.runs import finish, numbers
@@ -228,7 +228,7 @@ def test_a_plain_ray_tune_experiment_is_imported_with_its_means(tmp_path, capfd)
     ).fit()
     mapping = ["model:=x", "dataset:=y", "method:=z", "seed=config/seed", "metric=eval/f1"]
     assert analyse(["import", str(tmp_path / "plain"), "--map", *mapping, "--out", str(tmp_path / "store")]) == 0
-    found = {cell.settings["lr"]: cell.sample("macro_f1").mean for cell in cells(load([tmp_path / "store"]))}
+    found = {cell.settings["lr"]: cell.sample("macro_f1").mean for cell in cells(read_sweeps([tmp_path / "store"]))}
     frame = ExperimentAnalysis(str(tmp_path / "plain")).dataframe()
     assert found == pytest.approx(frame.groupby("config/lr")["eval/f1"].mean().to_dict())
     assert len(found) == 2

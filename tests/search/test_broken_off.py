@@ -10,6 +10,8 @@ from tunekit.schema import Status
 from tunekit.store.result_store import ResultStore
 from tunekit.store.search_records import TrialState
 
+pytestmark = pytest.mark.slow
+
 POINTS = 11
 """At which one search is killed, evenly spread over all that it writes."""
 

@@ -22,7 +22,7 @@ def test_sqlite_keeps_a_study_too(tmp_path):
     asked = first.ask()
     assert asked.number == 0
     again = Study(plan, open_storage(url, tmp_path), "sweep")
-    assert again.recover() == 1
+    assert again.requeue_interrupted() == 1
     taken = again.ask()
     assert (taken.number, taken.specs) == (0, asked.specs)
     assert optuna.load_study(study_name=f"sweep/{plan.key}", storage=url).trials[0].state.name == "FAIL"
@@ -41,6 +41,7 @@ def test_a_torn_last_line_is_cut_and_a_damaged_one_is_named(tmp_path):
         open_storage(None, tmp_path)
 
 
+@pytest.mark.slow
 def test_a_lock_that_a_killed_driver_left_is_broken(tmp_path, monkeypatch):
     monkeypatch.setattr("tunekit.search.optuna_storage.LOCK_SECONDS", 3)
     monkeypatch.chdir(tmp_path)
@@ -118,7 +119,7 @@ def test_a_journal_on_an_object_store_loses_nothing_and_follows_the_lease(bucket
     with pytest.raises(Superseded):
         first.ask()
     again = Study(plan, open_storage(None, sweep, later.start), "sweep")
-    assert again.recover() == 1
+    assert again.requeue_interrupted() == 1
     taken = again.ask()
     assert (taken.number, taken.specs) == (0, asked.specs)
     copy_folder(sweep, tmp_path / "sweep")  # it has the form of Optuna's own journal file

@@ -91,8 +91,8 @@ def test_a_search_from_command_to_best_yaml(command, tmp_path):
     assert planned == chosen
 
     before = {path: path.stat().st_mtime_ns for path in store.trials_folder.rglob("*")}
-    code, out, _ = command("peft_search.py", *arguments)
-    assert (code, "nothing to do" in out, "percent" in out) == (0, True, True)
+    code, out, err = command("peft_search.py", *arguments)
+    assert (code, "nothing to do" in err, "percent" in out) == (0, True, True), "notes go to standard error"
     assert before == {path: path.stat().st_mtime_ns for path in store.trials_folder.rglob("*")}
     code, _, err = command("peft_search.py", *arguments, "--sampler", "random")
     assert (code, err.count("\n")) == (2, 1)

@@ -13,7 +13,7 @@ from hypothesis import strategies as st
 
 from analysis.__main__ import main as analyse
 from analysis.cells import cells
-from analysis.results import load
+from analysis.sweep_records import read_sweeps
 from tests.support.stores import GOLDEN
 from tests.support.trials import specify
 from tunekit.__main__ import main as tunekit
@@ -23,6 +23,8 @@ from tunekit.schema import TrialSpec
 from tunekit.store.progress import ProgressReader
 from tunekit.store.records import DamagedRecord
 from tunekit.store.result_store import ResultStore
+
+pytestmark = pytest.mark.slow
 
 PACE = {
     "deadline": None,
@@ -89,7 +91,7 @@ def test_a_store_of_anything_is_read_or_refused_in_one_line(data):
         root = Path(folder) / "sweep"
         damaged(root, data)
         for read in (
-            lambda: cells(load([root])),
+            lambda: cells(read_sweeps([root])),
             lambda: ProgressReader(root).read(),
             lambda: ResultStore(root).trials(),
         ):

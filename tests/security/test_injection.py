@@ -6,7 +6,7 @@ import re
 import pytest
 
 from analysis.__main__ import main
-from analysis.results import load
+from analysis.sweep_records import read_sweeps
 from analysis.tables.render import escape_csv
 from tests.support.records import FINGERPRINT, summary
 from tests.support.stores import add, ask
@@ -84,5 +84,5 @@ def test_display_names_of_a_dataset_hold_no_terminal_codes(tmp_path, make_spec):
     store.data_folder.mkdir()
     text = r'{"name": "demo", "display_name": "\u001b[2Jx", "label_names": ["\u0007"], "content_hash": "a"}'
     (store.data_folder / "demo.json").write_text(text)
-    facts = load([store.root]).datasets["demo"]
+    facts = read_sweeps([store.root]).datasets["demo"]
     assert (facts.display_name, facts.label_names) == (" [2Jx", (" ",))

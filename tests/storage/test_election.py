@@ -10,6 +10,8 @@ from tunekit.errors import UserError
 from tunekit.storage.lease import acquire, elect, newest_start
 from tunekit.storage.paths import Place, location
 
+pytestmark = pytest.mark.slow
+
 DRIVERS = 5
 
 

@@ -80,6 +80,7 @@ for turn in range(10**6):
 """
 
 
+@pytest.mark.slow
 def test_a_killed_writer_never_shows_half_an_object(bucket):
     path = location(f"{bucket}/large")
     for moment in (0.05, 0.15):

@@ -5,7 +5,7 @@ import pytest
 from tests.support.exports import SPECS, cell
 from tests.support.records import FINGERPRINT, record
 from tests.support.runs import begin, finish
-from tunekit.engine.kept_weights import file_of, kept_epochs
+from tunekit.engine.kept_weights import kept_epochs, weights_file
 from tunekit.storage.lease import acquire
 from tunekit.storage.paths import local_folder, location
 from tunekit.store.progress import ProgressReader
@@ -41,7 +41,7 @@ def test_kept_weights_are_exported_and_collected(store, tmp_path, said):
     runs = [begin(spec, place, "last") for place in (store.root, tmp_path / "disk")]
     for run in runs:
         finish(run)
-    there, here = (file_of(run.folder, spec.epochs) for run in runs)
+    there, here = (weights_file(run.folder, spec.epochs) for run in runs)
     assert there.read_bytes() == here.read_bytes()
     store.add_request({"cells": cells_of([spec])})
     code, out, err = said("export", store.root, *cell(spec), "--epoch", "last", "--to", tmp_path / "to")

@@ -125,6 +125,7 @@ def test_watching_ends_with_the_driver(sweep, tmp_path, capsys, monkeypatch):
     assert out.count("driver: not running") == 1
 
 
+@pytest.mark.slow
 def test_reading_while_others_write_never_fails(tmp_path, make_spec):
     store = ResultStore(tmp_path / "sweep")
     store.root.mkdir()

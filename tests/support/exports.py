@@ -12,7 +12,7 @@ import torch
 
 from tests.support.trials import build, specify
 from tunekit.engine.checkpoint import trainable
-from tunekit.engine.kept_weights import identity_of, read_kept
+from tunekit.engine.kept_weights import identity_of, read_weights
 from tunekit.export import formats
 from tunekit.store.result_store import ResultStore
 
@@ -41,7 +41,7 @@ def in_memory(spec, sweep):
     """The trial's model as the libraries' own class, from its kept weights, and the demo's test rows."""
     prepared, model = build(spec)
     stored = ResultStore(sweep).read(ResultStore(sweep).folder(spec))
-    tensors = read_kept(stored.folder, 2, identity_of(spec, stored.fingerprint))
+    tensors = read_weights(stored.folder, 2, identity_of(spec, stored.fingerprint))
     formats.fill(trainable(model), tensors, "here")
     return model.eval(), prepared.data.splits["test"].head(16)
 

@@ -13,7 +13,7 @@ from tests.support.records import record
 from tests.support.trials import fingerprint, specify
 from tunekit.commands.console import SearchProgress
 from tunekit.engine.job import Job
-from tunekit.engine.summary import Built, summarise
+from tunekit.engine.summary import BuildFacts, summarise
 from tunekit.models.loading import resolve_model
 from tunekit.runner.schedulers import PerStudyASHA
 from tunekit.runner.search import StudySearcher
@@ -21,7 +21,8 @@ from tunekit.schema import Status, TrialSpec
 from tunekit.search.optuna_storage import open_storage
 from tunekit.search.outcome import parse_objectives
 from tunekit.search.space import Space, first_trial
-from tunekit.search.study import Study, StudyPlan
+from tunekit.search.study import Study
+from tunekit.search.study_plan import StudyPlan
 from tunekit.store.result_store import ResultStore
 from tunekit.store.search_records import SearchStudy
 from tunekit.tasks import task_of
@@ -72,7 +73,7 @@ class Simulation:
         storage = self._ticking(open_storage(None, self.root))
         studies = [Study(plan, storage, "sweep") for plan in self.plans]
         for study in studies:
-            study.recover()
+            study.requeue_interrupted()
         self.bases = {plan.key: self._job(plan) for plan in self.plans}
         scheduler = PerStudyASHA(studies) if self.plans[0].scheduler == "asha" else None
         searcher = StudySearcher(studies, self.bases, scheduler, SearchProgress(studies), lambda: None)
@@ -142,9 +143,9 @@ class Simulation:
 
     def _end(self, folder: Path, status: Status) -> None:
         stored = self.store.read(folder)
-        built = Built(int(stored.spec.method_params.get("r", 1000)), 10_000, None, {})
+        facts = BuildFacts(int(stored.spec.method_params.get("r", 1000)), 10_000, None, {})
         self.store.write_summary(
-            folder, summarise(stored.epochs, status, task=task_of(stored.spec.dataset), built=built)
+            folder, summarise(stored.epochs, status, task=task_of(stored.spec.dataset), facts=facts)
         )
         self.tick()
 

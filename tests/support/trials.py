@@ -8,7 +8,7 @@ import pytest
 
 from tests.conftest import ROOT
 from tunekit.data.base import DATASETS
-from tunekit.engine.build import Prepared, build_model, prepare_splits
+from tunekit.engine.build import PreparedData, build_model, prepare_splits
 from tunekit.engine.job import Job
 from tunekit.engine.run import TrialRun
 from tunekit.methods import METHODS
@@ -31,7 +31,7 @@ def fingerprint(spec: TrialSpec) -> Fingerprint:
     return fingerprint_of(spec, resolve_model(spec.model).revision, DATASETS[spec.dataset].content_hash)
 
 
-def build(spec: TrialSpec) -> tuple[Prepared, object]:
+def build(spec: TrialSpec) -> tuple[PreparedData, object]:
     """The spec's data and model."""
     ref = resolve_model(spec.model)
     prepared = prepare_splits(spec, fingerprint(spec), ref, Path("unused"))

@@ -59,13 +59,13 @@ def two_starts(name: str, store: ResultStore) -> list[str]:
     """A sweep that was stopped and goes on, and is then run once more; returns what was said."""
     notes: list[str] = []
     with Feeds([name], store, notes.append) as feeds:
-        feeds.touch([write(store, SPECS[0], 1)])
-        feeds.touch([write(store, SPECS[0], 2), write(store, SPECS[1], 2, Status.COMPLETED)])
+        feeds.add([write(store, SPECS[0], 1)])
+        feeds.add([write(store, SPECS[0], 2), write(store, SPECS[1], 2, Status.COMPLETED)])
     with Feeds([name], store, notes.append) as feeds:
-        feeds.touch([write(store, SPECS[0], 1)])  # taken up from an earlier checkpoint
-        feeds.touch([write(store, SPECS[0], 3, Status.COMPLETED), write(store, SPECS[2], 1, Status.DIVERGED)])
+        feeds.add([write(store, SPECS[0], 1)])  # taken up from an earlier checkpoint
+        feeds.add([write(store, SPECS[0], 3, Status.COMPLETED), write(store, SPECS[2], 1, Status.DIVERGED)])
     with Feeds([name], store, notes.append) as feeds:
-        feeds.touch(SPECS)
+        feeds.add(SPECS)
     return notes
 
 
@@ -172,7 +172,7 @@ def test_a_tracker_that_raises_is_said_once_without_secrets_and_gets_all_when_it
     tracker = Down()
     feed = Feed("stub", store, lambda: tracker, notes.append)
     for epochs in (1, 2):
-        feed.touch([write(store, SPECS[0], epochs)])
+        feed.add([write(store, SPECS[0], epochs)])
         time.sleep(0.1)
     assert len(notes) == 1
     assert notes[0].startswith("stub: ConnectionError: no route to https://***@host/?k=***; trials go on")
@@ -187,7 +187,7 @@ def test_what_a_tracker_never_took_is_said_at_the_end(store):
 
     notes: list[str] = []
     feed = Feed("stub", store, broken, notes.append)
-    feed.touch([write(store, SPECS[0], 1)])
+    feed.add([write(store, SPECS[0], 1)])
     ended(feed, 30)
     assert notes[0].startswith("stub: ImportError: no such thing")
     assert notes[1] == "stub: 1 trials are not tracked in full; the same command sends the rest"
@@ -205,7 +205,7 @@ def test_a_tracker_that_hangs_holds_nobody_up(store):
     tracker = Hanging()
     feed = Feed("stub", store, lambda: tracker, notes.append)
     for number in range(50):
-        feed.touch([write(store, SPECS[0], 1 + number % 3), SPECS[1]])
+        feed.add([write(store, SPECS[0], 1 + number % 3), SPECS[1]])
     assert len(feed._waiting) <= 2  # as many as there are trials, not as there were epochs
     ended(feed, 0.3)
     assert notes == ["stub: 2 trials are not tracked in full; the same command sends the rest"]

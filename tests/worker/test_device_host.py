@@ -22,6 +22,8 @@ from tunekit.worker.attempt import Attempt
 from tunekit.worker.device_host import DeviceHost
 from tunekit.worker.pack_trainer import PackTrainer
 
+pytestmark = pytest.mark.slow
+
 CLOSE = 1e-4
 
 

@@ -19,9 +19,9 @@ def write_sweeps(sweeps: Sequence[str], out: Path, choices: "Choices", form: For
     Raises UserError where a folder holds no sweep or a choice is unknown.
     """
     from analysis.report.report import compose
-    from analysis.results import load
+    from analysis.sweep_records import read_sweeps
 
-    records = load(sweeps, out / "cache", _reading)
+    records = read_sweeps(sweeps, out / "cache", _reading)
     write_and_print(compose(records, choices, out), out, form)
 
 
@@ -30,19 +30,15 @@ def _reading(names: Sequence[str]) -> Iterator[str]:
     from rich.console import Console
     from rich.progress import track
 
-    yield from track(names, "reading trials", transient=True, console=Console(stderr=True))
+    console = Console(stderr=True)
+    yield from track(names, "reading trials", transient=True, console=console, disable=not console.is_terminal)
 
 
 def write_and_print(report: "Report", out: Path, form: Format) -> None:
     """Write the tables, figures and pages of ``report`` to ``out`` and print the tables."""
-    from analysis.plate import save
-    from analysis.report.report import write_report
-    from analysis.tables.render import write
+    from analysis.report.report import write_all
 
-    save(report.plates, out / "figures")
-    for table in report.tables:
-        write(table, out / "tables")
-    pages = write_report(report, out)
+    pages = write_all(report, out)
     print_tables(report.tables, form)
     said = f"{len(report.tables)} tables in {out / 'tables'}, report in {' and '.join(map(str, pages))}"
     (note if form == "json" else result)(said)
@@ -55,7 +51,7 @@ def write_paper(paper: Path, out: Path) -> int:
     draft = papers.compose_paper(paper, out / "cache")
     papers.write_paper(draft, out)
     missing = f"; DRAFT: {draft.missing} trials have not ended" if draft.missing else ""
-    result(f"{len(draft.texts)} texts and {len(draft.plates)} figures in {out}{missing}")
+    result(f"{len(draft.texts)} texts and {len(draft.figures)} figures in {out}{missing}")
     return 0
 
 
@@ -91,14 +87,13 @@ _AUDITED = ("accuracy", "macro_f1")
 
 def _clean_rows(sweep: str) -> Iterator[dict[str, Any]]:
     """Yield a row for each cell with test scores: mean and std over its seeds, in [0, 1], on all and on clean items."""
-    from analysis.cells import cells
     from analysis.report.audit import clean_scores
     from analysis.results import load
     from analysis.statistics.this_set import Sample
     from tunekit.storage.paths import location
 
     root = location(sweep)
-    for cell in cells(load([root])):
+    for cell in load(root).cells():
         found = [clean_scores(root, cell.dataset, trial.path, trial.epoch) for trial in cell.completed if trial.epoch]
         known = [one for one in found if one is not None]
         if cell.split != "test" or not known:
@@ -114,7 +109,7 @@ def _clean_rows(sweep: str) -> Iterator[dict[str, Any]]:
 
 def _percent(score: dict[str, Any] | None) -> str:
     from analysis.statistics.this_set import Sample
-    from analysis.tables.tables import percent
+    from analysis.tables.table import percent
 
     return "None" if score is None else percent(Sample(score["mean"], score["std"], score["n"]))
 
@@ -124,23 +119,21 @@ def show_memory(model: str, measured: Path | None, out: Path | None, form: Forma
 
     Raises UserError for an unknown model, or a file that is no record of measurements.
     """
-    from analysis.memory.report import compared, lines, memory_report, read_measured
-    from analysis.plate import save
+    from analysis.memory.report import compare_memory, memory_report, read_measured, without_figures
     from analysis.report.pages import markdown_sections
-    from analysis.report.report import Report, write_report
+    from analysis.report.report import Report, write_all
 
     record = None if measured is None else read_measured(measured)
     if form == "json":
-        rows = compared(model, record).astype(object).to_dict("records")
+        rows = compare_memory(model, record).astype(object).to_dict("records")
         show_json({"model": model, "rows": [{str(k): _json_number(v) for k, v in row.items()} for row in rows]})
     sections, figures = memory_report(model, record)
     if out is not None:
-        save(figures, out / "figures")
-        pages = write_report(Report("Memory", (), figures, sections), out)
+        pages = write_all(Report("Memory", (), figures, sections), out)
         said = f"{len(figures)} figures in {out / 'figures'}, report in {' and '.join(map(str, pages))}"
         (note if form == "json" else result)(said)
     elif form == "text":
-        result(markdown_sections(lines(sections)))
+        result(markdown_sections(without_figures(sections)))
 
 
 def _json_number(value: Any) -> Any:

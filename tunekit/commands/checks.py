@@ -25,7 +25,7 @@ def check_flags(args: SweepArgs) -> None:
     From here on the methods, datasets and models of plugins are registered.
     """
     check_options(args)
-    if (args.json or args.format == "json") and args.json and not args.dry_run:
+    if args.json and not args.dry_run:
         raise UserError("--json goes with --dry-run")
     plugins.load(args.plugin)
 

@@ -74,13 +74,13 @@ def peak_of(
     # Texts are not read for this: a quarter of a batch is as long as the longest, the others as the mean.
     quarter = -(-sequences // 4)
     lengths = (longest,) * quarter + (min(round(size.tokens), longest),) * (sequences - quarter)
-    config = MODELS[model.name].shape.config() if model.name in MODELS else config_at_hand(model)
+    config = MODELS[model.name].shape.to_config() if model.name in MODELS else config_at_hand(model)
     if config is None:
         return None, "its config.json is not here yet"
     try:
         work = Work(
-            shape=Shape.of(config), method=spec.method, params=spec.method_params, num_labels=num_labels,
-            sizes=BatchSizes.of(lengths, gpu=gpu), precision=spec.precision,
+            shape=Shape.from_config(config), method=spec.method, params=spec.method_params, num_labels=num_labels,
+            sizes=BatchSizes.from_lengths(lengths, gpu=gpu), precision=spec.precision,
         )  # fmt: skip
         return predict(work).peak, ""
     except NoClosedForm as reason:

@@ -33,6 +33,7 @@ class Display(ABC):
             with warnings.catch_warnings():
                 warnings.simplefilter("ignore")  # in a notebook without ipywidgets, rich shows the last view only
                 self.live.start()
+        self.wait("starting Ray")
         return self
 
     def __exit__(self, kind: type | None, error: BaseException | None, trace: TracebackType | None) -> None:

@@ -1,4 +1,4 @@
-"""``python -m tunekit gc SWEEP``: what ended trials and dead processes left behind, removed."""
+"""`tunekit gc`: remove what ended trials and dead processes left behind."""
 
 from collections.abc import Callable, Iterator
 
@@ -10,11 +10,11 @@ from tunekit.store.result_store import ResultStore
 
 
 def collect(root: Place, say: Callable[[str], None], *, models: bool = False) -> None:
-    """Remove checkpoints of ended trials, and drafts that killed processes left; name each and the bytes it took.
+    """Remove checkpoints of ended trials and drafts that killed processes left; say the name and the size of each.
 
-    ``models``: the weights that ended trials keep for export, too.
-    A stopped trial that is asked for again then starts from its first epoch. Links are not followed. Raises UserError
-    where there is no sweep at ``root`` or a driver runs it.
+    With ``models`` the weights that ended trials keep for export are removed, too. A stopped trial that is asked for
+    again then starts from its first epoch. Links are not followed. Raises UserError where there is no sweep at
+    ``root`` or a driver runs it.
     """
     store = ResultStore(root)
     if not store.trials_folder.is_dir():
@@ -35,7 +35,7 @@ def collect(root: Place, say: Callable[[str], None], *, models: bool = False) ->
 
 
 def _removable(store: ResultStore, models: bool) -> Iterator[Place]:
-    """Checkpoints beside a summary, with ``models`` kept weights too, and names that only a write in progress has."""
+    """Yield checkpoints beside a summary, with ``models`` kept weights too, and files that are half written."""
     for folder in store.folders():
         if folder.is_symlink():
             continue
@@ -51,5 +51,5 @@ def _removable(store: ResultStore, models: bool) -> Iterator[Place]:
 
 
 def _size(path: Place) -> int:
-    """Bytes of a file or of all files below a folder."""
+    """Return the bytes of a file, or of all files below a folder."""
     return sum(one.lstat().st_size for one in ([path] if not path.is_dir() else path.rglob("*")))

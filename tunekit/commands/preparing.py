@@ -51,6 +51,8 @@ def prepare_data(sweep: ResolvedSweep, pending: Sequence[PlannedTrial], store: R
         rows = ", ".join(f"{count} {split}" for split, count in seen["rows"].items())
         duplicates = ", ".join(f"{count} {what.replace('_', ' ')}" for what, count in seen["duplicates"].items())
         say(f"{data.display_name}: {rows} rows, {seen['classes']} classes; duplicates: {duplicates}")
+        if data.split_note:
+            say(f"{data.display_name}: {data.split_note}")
     tokenised: set[tuple[object, ...]] = set()
     configs: dict[tuple[str, str, str], dict[str, object]] = {}
     peaks: dict[str, int | None] = {}

@@ -7,7 +7,7 @@ from tunekit.planning.args import Format
 
 if TYPE_CHECKING:
     from analysis.claims.published import PublishedTable
-    from analysis.tables.tables import Table
+    from analysis.tables.table import Table
 
 
 def write_published(out: Path, form: Format) -> None:
@@ -34,7 +34,8 @@ def _filled(printed: "PublishedTable") -> "Table":
     """Return a printed table as one of ours, with a note on each accuracy that no whole number of items gives."""
     from analysis.statistics.grim import Fit, grim
     from analysis.statistics.this_set import Sample
-    from analysis.tables.tables import Row, Score, Table, TableSpec, build
+    from analysis.tables.build import build
+    from analysis.tables.table import Score, Table, TableRow, TableSpec
 
     notes = []
     rows = []
@@ -48,7 +49,7 @@ def _filled(printed: "PublishedTable") -> "Table":
                 if found.verdict is not Fit.FITS:
                     share = f"{100 * found.chance_rounded:.1f} % of all values would pass that"
                     notes.append(f"GRIM: {row.label} {score.mean} on {score.dataset} {found.verdict.value}; {share}")
-        rows.append(Row(row.label, samples))
+        rows.append(TableRow(row.label, samples))
     spec = TableSpec(
         stem=f"table-{printed.number}",
         caption=f"Table {printed.number}: {printed.caption}",

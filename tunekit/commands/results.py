@@ -14,26 +14,24 @@ from tunekit.schema import TrialSpec
 from tunekit.store.result_store import ResultStore
 
 if TYPE_CHECKING:
-    from analysis.tables.tables import Table as ScoreTable
+    from analysis.tables.table import Table as ScoreTable
 
 METRICS = ("accuracy", "macro_f1")
 
 
 def grid_tables(store: ResultStore, specs: Sequence[TrialSpec], form: Format = "text") -> None:
     """Print the score tables of the cells of ``specs``, last epoch, to standard output."""
-    from analysis.cells import cells
     from analysis.results import load
-    from analysis.tables.tables import build, default_specs
+    from analysis.tables.build import build, default_specs
 
-    records = load([store.root])
     wanted = {spec.cell for spec in specs}
-    found = [cell for cell in cells(records) if cell.key in wanted]
+    found = [cell for cell in load(store.root).cells() if cell.key in wanted]
     print_tables([build(spec) for spec in default_specs(found, METRICS)], form)
 
 
 def print_tables(tables: Sequence["ScoreTable"], form: Format = "text") -> None:
     """Print score tables to standard output, as text or as one JSON object."""
-    from analysis.tables.render import terminal
+    from analysis.tables.table import terminal
 
     if form == "json":
         show_json({"tables": [table_as_json(table) for table in tables]})
@@ -67,11 +65,11 @@ def search_tables(store: ResultStore, form: Format = "text") -> None:
     """Print the default, best and 1se choice of each study of the search in ``store``, and how they did on re-test."""
     from analysis.cells import cells
     from analysis.report.search_section import tuned_grid
-    from analysis.results import load
-    from analysis.search import searched
+    from analysis.search import search_results
+    from analysis.sweep_records import read_sweeps
 
-    records = load([store.root])
-    found = searched(records, cells(records))
+    records = read_sweeps([store.root])
+    found = search_results(records, cells(records))
     grids = [
         (grid.caption, grid.head, [[item if isinstance(item, str) else item.text for item in row] for row in grid.rows])
         for grid in tuned_grid(found)

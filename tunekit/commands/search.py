@@ -4,7 +4,7 @@ What a typo can hit is checked first and loads nothing heavy; pandas, PyTorch an
 """
 
 from collections.abc import Mapping, Sequence
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 from tunekit.commands.checks import check_flags, refuse_long, sweep_folder
 from tunekit.commands.exit_codes import INCOMPLETE, OK
@@ -13,8 +13,10 @@ from tunekit.planning.args import SearchArgs
 from tunekit.planning.batching import described
 from tunekit.planning.presets import SEARCH_PRESETS, SearchPreset
 from tunekit.search.request import SearchRequest, resolve_search
-from tunekit.search.study import Study
 from tunekit.store.search_records import TrialState
+
+if TYPE_CHECKING:
+    from tunekit.search.study import Study
 
 
 def run_search_command(args: SearchArgs, presets: Mapping[str, SearchPreset] = SEARCH_PRESETS) -> int:
@@ -46,7 +48,7 @@ def run_search_command(args: SearchArgs, presets: Mapping[str, SearchPreset] = S
     return incomplete(plan, note) or empty_studies(studies, note)
 
 
-def empty_studies(studies: Sequence[Study], say: Say) -> int:
+def empty_studies(studies: Sequence["Study"], say: Say) -> int:
     """Name each study in which no trial completed; return the exit code."""
     code = OK
     for study in studies:

@@ -14,7 +14,7 @@ from tunekit.planning.options import RunOptions
 from tunekit.planning.plan import Plan, PlannedTrial, PlanState, plan_sweep
 from tunekit.planning.resources import Resources
 from tunekit.schema import TrialSpec
-from tunekit.search.confirm import best_yaml, choices_of, chosen_specs, confirming
+from tunekit.search.confirm import best_yaml, chosen_specs, confirmed_configurations, confirming
 from tunekit.search.optuna_storage import open_storage, redacted
 from tunekit.search.request import SearchRequest
 from tunekit.search.study import Study
@@ -50,11 +50,11 @@ def _run(
     former = store.search()
     choices = {one.key: one.choices for one in former.studies} if former else {}
     studies = [Study(plan, storage, request.sweep.name, choices.get(plan.key, ())) for plan in request.plans]
-    again = sum(study.recover() for study in studies)
+    again = sum(study.requeue_interrupted() for study in studies)
     if again:
         say(f"{again} trials that a dead driver left running are queued again")
     resources = resources_of(options)
-    searching = any(study.wants for study in studies)
+    searching = any(study.has_trials_left for study in studies)
     with ExitStack() as stack:
         if searching:
             ray_start = stack.enter_context(start_ray(options, request.plans[0].planned * len(request.plans)))
@@ -109,11 +109,11 @@ def _choose(request: SearchRequest, store: ResultStore, studies: Sequence[Study]
         if request.choose in roles:
             best.append(roles[request.choose][1])
         if request.confirm_seeds:
-            study.choices = choices_of(roles, request.confirm_seeds)
+            study.choices = confirmed_configurations(roles, request.confirm_seeds)
             confirmed += [one for _, spec in roles.values() for one in confirming(spec, request.confirm_seeds)]
     _record(store, studies)
     if best:
-        text = best_yaml(best, request.sweep, request.confirm_seeds, request.data_flags)
+        text = best_yaml(best, request.sweep, request.confirm_seeds, store.root, request.data_flags)
         write_atomic(store.root / "best.yaml", text.encode())
     unique = {spec.trial_id: spec for spec in confirmed}
     order = {seed: place for place, seed in enumerate(request.confirm_seeds)}

@@ -12,7 +12,7 @@ from collections import Counter
 from collections.abc import Callable, Iterable, Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 from tunekit.data.splitting import draw_parts, stratified_sample
 from tunekit.errors import UserError
@@ -65,6 +65,8 @@ class TextDataset:
     splits: dict[str, DataFrame]
     content_hash: str
     pair_as: str
+    split_note: str = ""
+    """What a plan says of how a user's own data is split; empty for registered data and data read back."""
 
 
 def text_hash(text: str) -> str:
@@ -85,7 +87,7 @@ def make_frame(
         {
             "text": pd.Series(texts, dtype="str"),
             # object, because the string type would turn None into NaN
-            "pair": pd.Series(pairs if pairs is not None else [None] * len(texts), dtype="object"),
+            "pair": pd.Series(list[Any](pairs if pairs is not None else [None] * len(texts)), dtype="object"),
             "label": pd.Series(labels, dtype="int64"),
             "group": pd.Series([text_hash(t) for t in texts] if groups is None else list(groups), dtype="str"),
         }
@@ -100,9 +102,10 @@ def make_dataset(
     label_names: tuple[str, ...],
     content_hash: str,
     pair_as: str,
+    split_note: str = "",
 ) -> TextDataset:
     """The data set with ``item_id`` in each split: 16 hex of text, pair, label name and how often they came before."""
-    seen: Counter = Counter()
+    seen: Counter[tuple[str, str | None, str]] = Counter()
 
     def item_id(text: str, pair: str | None, label: int) -> str:
         item = (text, pair, label_names[label])
@@ -121,6 +124,7 @@ def make_dataset(
         splits=numbered,
         content_hash=content_hash,
         pair_as=pair_as,
+        split_note=split_note,
     )
 
 
@@ -191,7 +195,7 @@ def limit_and_carve(data: TextDataset, *, train_limit: int | None, val_fraction:
     return replace(data, splits={split: splits[split] for split in SPLITS if split in splits})
 
 
-def overview(data: TextDataset) -> dict:
+def overview(data: TextDataset) -> dict[str, Any]:
     """What start-up prints: ``rows`` a split, ``classes``, ``duplicates`` and ``test_majority_share`` (0 to 1).
 
     ``duplicates`` counts rows by whole input (text and pair): those in train that came before (``train``), and those
@@ -237,11 +241,11 @@ def save_dataset(data: TextDataset, folder: Place, *, with_text: bool = False) -
     write_atomic(sidecar, json.dumps(record, indent=1).encode())
 
 
-def _is_saved(record: dict, parquet: Place, sidecar: Place) -> bool:
+def _is_saved(record: dict[str, Any], parquet: Place, sidecar: Place) -> bool:
     """Whether both files stand there, whole, and say what would be written."""
     try:
         saved = json.loads(sidecar.read_bytes())
-        return saved == record | {"parquet_sha256": sha256_of(parquet)}
+        return bool(saved == record | {"parquet_sha256": sha256_of(parquet)})
     except (OSError, ValueError):
         return False
 
@@ -275,8 +279,8 @@ def _read_saved(name: str, folder: Place) -> TextDataset:
     splits = {}
     for split in (s for s in SPLITS if s in table["split"]):
         rows = [row for row, s in enumerate(table["split"]) if s == split]
-        columns = ([table[c][row] for row in rows] for c in ("text", "label", "pair", "group"))
-        splits[split] = make_frame(*columns)
+        texts, labels, pairs, groups = ([table[c][row] for row in rows] for c in ("text", "label", "pair", "group"))
+        splits[split] = make_frame(texts, labels, pairs, groups)
     if not name.endswith(f"-{expected}"):
         raise UserError(f"{path} goes by another hash ({expected}) than its name: {way_out}")
     _verify(str(path), splits, label_names, expected, way_out)

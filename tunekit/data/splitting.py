@@ -51,7 +51,7 @@ def draw_parts(frame: DataFrame, shares: dict[str, float], seed: int) -> dict[st
     everything = -1  # stands beside the labels, so that the parts' sizes are kept like the labels' shares
     total = Counter(labels) + Counter({everything: len(labels)})
     want = {part: {label: share * n for label, n in total.items()} for part, share in shares.items()}
-    have: dict[str, Counter] = {part: Counter() for part in shares}
+    have: dict[str, Counter[int]] = {part: Counter() for part in shares}
     drawn: dict[str, list[int]] = {part: [] for part in shares}
     texts, pairs = frame["text"].tolist(), frame["pair"].tolist()
     first = next(iter(shares))
@@ -59,7 +59,7 @@ def draw_parts(frame: DataFrame, shares: dict[str, float], seed: int) -> dict[st
     for rows in sorted(tied_rows(frame), key=lambda r: (-len(r), _draw_key(seed, texts[r[0]], pairs[r[0]]))):
         counts = Counter(labels[row] for row in rows) + Counter({everything: len(rows)})
 
-        def misfit(part: str, counts: Counter = counts) -> float:
+        def misfit(part: str, counts: Counter[int] = counts) -> float:
             """Growth of the part's chi-square distance from its share if these rows joined it."""
             return sum(n * (2 * (have[part][la] - want[part][la]) + n) / want[part][la] for la, n in counts.items())
 

@@ -7,6 +7,7 @@ import io
 import json
 from collections.abc import Collection, Iterator, Sequence
 from pathlib import Path
+from typing import Any
 
 from tunekit.errors import UserError
 from tunekit.parsing import did_you_mean
@@ -17,7 +18,7 @@ MAX_BYTES = 2**30
 MAX_ROWS = 10_000_000
 
 
-def read_rows(path: Path, columns: Sequence[str]) -> Iterator[tuple[str, list]]:
+def read_rows(path: Path, columns: Sequence[str]) -> Iterator[tuple[str, list[Any]]]:
     """Yields (place, values in the order of ``columns``); ``place`` reads ``FILE, line 3`` (Parquet: row, from 1).
 
     CSV has a header and gives strings; a ``.json`` file is JSON Lines too. Raises UserError, with file and line, for
@@ -72,7 +73,7 @@ def _read_text(path: Path) -> str:
         raise UserError(f"{path}, line {line}: not UTF-8 text; save the file as UTF-8") from error
 
 
-def _csv_rows(path: Path, columns: Sequence[str]) -> Iterator[tuple[str, list]]:
+def _csv_rows(path: Path, columns: Sequence[str]) -> Iterator[tuple[str, list[Any]]]:
     reader = csv.reader(io.StringIO(_read_text(path), newline=""), strict=True)
     line = 1
     try:
@@ -90,7 +91,7 @@ def _csv_rows(path: Path, columns: Sequence[str]) -> Iterator[tuple[str, list]]:
         raise UserError(f"{path}, line {line}: broken CSV ({error})") from error
 
 
-def _json_rows(path: Path, columns: Sequence[str]) -> Iterator[tuple[str, list]]:
+def _json_rows(path: Path, columns: Sequence[str]) -> Iterator[tuple[str, list[Any]]]:
     # Only "\n" ends a line: splitlines() would also cut at characters that JSON strings may hold.
     for number, line in enumerate(_read_text(path).split("\n"), start=1):
         if not line.strip():
@@ -107,7 +108,7 @@ def _json_rows(path: Path, columns: Sequence[str]) -> Iterator[tuple[str, list]]
         yield place, [record[column] for column in columns]
 
 
-def _parquet_rows(path: Path, columns: Sequence[str]) -> Iterator[tuple[str, list]]:
+def _parquet_rows(path: Path, columns: Sequence[str]) -> Iterator[tuple[str, list[Any]]]:
     import pyarrow as pa
     import pyarrow.parquet as pq
 

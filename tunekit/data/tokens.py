@@ -8,15 +8,17 @@ import zipfile
 from dataclasses import dataclass
 from io import BytesIO
 from pathlib import Path
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 import numpy as np
+import numpy.typing as npt
 
 from tunekit.errors import UserError
 from tunekit.storage.files import locked, write_atomic
 from tunekit.storage.paths import cache_dir
 
 if TYPE_CHECKING:
+    from pandas import DataFrame
     from transformers import PreTrainedTokenizerFast
 
     from tunekit.data.base import TextDataset
@@ -27,27 +29,27 @@ FORMAT = 1
 
 @dataclass(frozen=True)
 class TokenisedSplit:
-    """N sequences end to end."""
+    """N sequences of token ids end to end."""
 
-    ids: np.ndarray
-    """(total tokens,) int32"""
-    types: np.ndarray
-    """(total tokens,) int8, token type ids"""
-    offsets: np.ndarray
-    """(N + 1,) int64, sequence i is ids[offsets[i]:offsets[i + 1]]"""
+    ids: npt.NDArray[np.int32]
+    """(tokens of all sequences,) int32."""
+    types: npt.NDArray[np.int8]
+    """(tokens of all sequences,) int8, the token type ids."""
+    offsets: npt.NDArray[np.int64]
+    """(N + 1,) int64, where sequence i is ``ids[offsets[i]:offsets[i + 1]]``."""
     num_truncated: int
-    """Texts that were cut to the maximum length."""
+    """How many texts were cut to the maximum length."""
 
     def __len__(self) -> int:
         return len(self.offsets) - 1
 
     @property
-    def lengths(self) -> np.ndarray:
-        """(N,) int64, tokens of each sequence."""
+    def lengths(self) -> npt.NDArray[np.int64]:
+        """(N,) int64, the number of tokens of each sequence."""
         return np.diff(self.offsets)
 
-    def subset(self, indices: np.ndarray) -> TokenisedSplit:
-        """The sequences ``indices`` (M,), in that order; truncation is not counted again."""
+    def subset(self, indices: npt.NDArray[np.int64]) -> TokenisedSplit:
+        """Return the sequences of ``indices`` (M,), in that order. Texts that were cut are not counted again."""
         lengths = self.lengths[indices]
         offsets = np.concatenate([[0], np.cumsum(lengths)])
         source = np.repeat(self.offsets[indices] - offsets[:-1], lengths) + np.arange(offsets[-1])
@@ -57,26 +59,27 @@ class TokenisedSplit:
 def tokenise(
     data: TextDataset, tokenizer: PreTrainedTokenizerFast, max_length: int, folder: Path | None = None
 ) -> dict[str, TokenisedSplit]:
-    """Every split of ``data``, cut to ``max_length`` tokens or the model's own limit, special tokens included.
+    """Return every split of ``data``, each text cut to ``max_length`` tokens or the model's own limit.
 
-    ``folder`` (default: ``cache_dir()``) keeps the result under a hash of texts, tokenizer and length; one of the
-    machine's processes makes it, others wait for it. A file that can't be read is made anew.
+    The limit counts special tokens. ``folder`` (default: ``cache_dir()``) keeps the result under a hash of texts,
+    tokenizer and length. One of the machine's processes makes it, and others wait for it. A file that can't be read is
+    made anew.
     """
     limit = min(max_length, tokenizer.model_max_length)
     return {split: _tokenise(frame, data.pair_as, tokenizer, limit, folder) for split, frame in data.splits.items()}
 
 
-def _tokenise(frame, pair_as: str, tokenizer, limit: int, folder: Path | None) -> TokenisedSplit:  # noqa: ANN001
+def _tokenise(frame: DataFrame, pair_as: str, tokenizer: Any, limit: int, folder: Path | None) -> TokenisedSplit:
     texts, pairs = _inputs(frame, pair_as, tokenizer)
     path = (folder or cache_dir()) / "tokens" / f"{_key(texts, pairs, tokenizer, limit)}.npz"
-    found = _kept(path)
+    found = _cached(path)
     if found is not None:
         return found
     try:
         with locked(path.with_suffix(".lock")):
-            found = _kept(path)  # another process may have made it meanwhile
+            found = _cached(path)  # another process may have made it meanwhile
             if found is None:
-                found = _made(texts, pairs, tokenizer, limit)
+                found = _tokens_of(texts, pairs, tokenizer, limit)
                 buffer = BytesIO()
                 count = np.int64(found.num_truncated)
                 np.savez(buffer, ids=found.ids, types=found.types, offsets=found.offsets, num_truncated=count)
@@ -86,8 +89,8 @@ def _tokenise(frame, pair_as: str, tokenizer, limit: int, folder: Path | None) -
     return found
 
 
-def _kept(path: Path) -> TokenisedSplit | None:
-    """What is stored; None where it is absent or torn."""
+def _cached(path: Path) -> TokenisedSplit | None:
+    """Return what the cache holds, or None where the file is absent or damaged."""
     try:
         with path.open("rb") as file, np.load(file, allow_pickle=False) as stored:
             return TokenisedSplit(stored["ids"], stored["types"], stored["offsets"], int(stored["num_truncated"]))
@@ -95,7 +98,7 @@ def _kept(path: Path) -> TokenisedSplit | None:
         return None
 
 
-def _made(texts: list[str], pairs: list[str] | None, tokenizer, limit: int) -> TokenisedSplit:  # noqa: ANN001
+def _tokens_of(texts: list[str], pairs: list[str] | None, tokenizer: Any, limit: int) -> TokenisedSplit:
     full = tokenizer(texts, pairs, truncation=False, return_attention_mask=False, verbose=False)["input_ids"]
     cut = tokenizer(
         texts, pairs, truncation=True, max_length=limit, return_attention_mask=False, return_token_type_ids=True
@@ -108,8 +111,8 @@ def _made(texts: list[str], pairs: list[str] | None, tokenizer, limit: int) -> T
     )
 
 
-def _inputs(frame, pair_as: str, tokenizer) -> tuple[list[str], list[str] | None]:  # noqa: ANN001
-    """What goes to the tokenizer: single strings, or strings and their pairs."""
+def _inputs(frame: DataFrame, pair_as: str, tokenizer: Any) -> tuple[list[str], list[str] | None]:
+    """Return what the tokenizer is given: texts and their pairs, or texts alone and None."""
     texts, pairs = frame["text"].tolist(), frame["pair"].tolist()
     if all(pair is None for pair in pairs):
         return texts, None
@@ -118,7 +121,7 @@ def _inputs(frame, pair_as: str, tokenizer) -> tuple[list[str], list[str] | None
     return texts, pairs
 
 
-def _key(texts: list[str], pairs: list[str] | None, tokenizer, limit: int) -> str:  # noqa: ANN001
+def _key(texts: list[str], pairs: list[str] | None, tokenizer: Any, limit: int) -> str:
     tokenizer.backend_tokenizer.no_truncation()
     tokenizer.backend_tokenizer.no_padding()
     digest = hashlib.sha256(f"{FORMAT} {limit} {tokenizer.sep_token}".encode())

@@ -1,4 +1,4 @@
-"""From a spec to what trains: its data, limited, carved and tokenised, and its model, changed by its method."""
+"""Build a trial from its spec: its data, limited, carved and tokenised, and its model, changed by its method."""
 
 from collections.abc import Mapping
 from dataclasses import dataclass
@@ -23,19 +23,22 @@ from tunekit.tasks import task_of
 
 
 @dataclass(frozen=True)
-class Prepared:
-    """A dataset as one model's trials see it."""
+class PreparedData:
+    """A dataset as the trials of one model see it."""
 
     data: TextDataset
+    """The rows, limited and carved."""
     tokenizer: PreTrainedTokenizerFast
+    """The model's tokenizer."""
     splits: dict[str, LabelledSplit]
+    """The tokenised splits by name."""
 
 
 @lru_cache(maxsize=8)
 def _prepared(
     model: ModelRef, name: str, content_hash: str, folder: Place, max_length: int, limit: int | None,
     val_fraction: float, data_seed: int,
-) -> Prepared:  # fmt: skip
+) -> PreparedData:  # fmt: skip
     data = load_dataset(name, folder)
     if data.content_hash != content_hash:
         raise UserError(
@@ -47,13 +50,14 @@ def _prepared(
         split: LabelledSplit(tokens, data.splits[split]["label"].to_numpy(np.int64, copy=True))
         for split, tokens in tokenise(data, tokenizer, max_length).items()
     }
-    return Prepared(data, tokenizer, splits)
+    return PreparedData(data, tokenizer, splits)
 
 
-def prepare_splits(spec: TrialSpec, fingerprint: Fingerprint, model: ModelRef, folder: Place) -> Prepared:
-    """The spec's data, limited, carved and tokenised, once a process; ``folder`` holds the sweep's data copies.
+def prepare_splits(spec: TrialSpec, fingerprint: Fingerprint, model: ModelRef, folder: Place) -> PreparedData:
+    """Return the spec's data, limited, carved and tokenised. A process prepares the data of equal specs once.
 
-    Raises UserError where the data is not that of the fingerprint, or the tokenizer can't be had.
+    ``folder`` holds the sweep's copies of users' own data. Raises UserError where the data is not that of the
+    fingerprint, or the tokenizer can't be had.
     """
     return _prepared(
         model,
@@ -67,10 +71,10 @@ def prepare_splits(spec: TrialSpec, fingerprint: Fingerprint, model: ModelRef, f
     )
 
 
-def build_model(spec: TrialSpec, model_ref: ModelRef, prepared: Prepared) -> PreTrainedModel:
-    """The trial's model, changed by its method, new weights from its seed.
+def build_model(spec: TrialSpec, model_ref: ModelRef, prepared: PreparedData) -> PreTrainedModel:
+    """Return the trial's model, changed by its method, with new weights from its seed.
 
-    The head is trained by every method: it is everything after the last encoder layer (``FAMILIES``).
+    Every method trains the head, which is everything after the last encoder layer (``FAMILIES``).
     Raises UserError where the method does not fit the model.
     """
     _quiet_libraries()
@@ -85,14 +89,14 @@ def build_model(spec: TrialSpec, model_ref: ModelRef, prepared: Prepared) -> Pre
 
 
 def adapt(model: PreTrainedModel, spec: TrialSpec) -> None:
-    """Change a sequence-classification model by the spec's method, in place; its head is trained whatever the method.
+    """Change ``model`` by the spec's method, in place, and make its head trainable.
 
     Raises UserError where the method does not fit the model.
     """
     _quiet_libraries()
     try:
         with seeded(stream_seed(spec.seed, "method")):
-            METHODS[spec.method](**named_for(model.config.model_type, spec.method_params)).prepare(model)
+            METHODS[spec.method](**params_for(model.config.model_type, spec.method_params)).prepare(model)
     except ValueError as error:
         raise UserError(f"method {spec.method!r} on {spec.model}: {error}") from error
     head = FAMILIES[model.config.model_type].head
@@ -101,8 +105,8 @@ def adapt(model: PreTrainedModel, spec: TrialSpec) -> None:
             parameter.requires_grad = True
 
 
-def named_for(model_type: str, params: Mapping[str, Scalar]) -> dict[str, Scalar]:
-    """A method's parameters with ``target_modules``, given as BERT calls them, by the model type's own names."""
+def params_for(model_type: str, params: Mapping[str, Scalar]) -> dict[str, Scalar]:
+    """Return a method's parameters with ``target_modules``, which are BERT's names, as the model type calls them."""
     named = dict(params)
     if "target_modules" in named:
         targets = str(named["target_modules"]).split(",")
@@ -111,15 +115,15 @@ def named_for(model_type: str, params: Mapping[str, Scalar]) -> dict[str, Scalar
 
 
 def _quiet_libraries() -> None:
-    """Silence what is expected: new heads, explicit attention, weights that load."""
+    """Silence warnings that say what is meant to be: that heads are new, and progress bars of loading."""
     transformers_logging.set_verbosity_error()
     transformers_logging.disable_progress_bar()
 
 
 def check_device(precisions: set[str], *, gpu: bool) -> None:
-    """Raise UserError where this process can't use the GPU that the machine has, or lacks native bf16.
+    """Raise UserError where this process can't use the machine's GPU, or can't compute one of ``precisions`` natively.
 
-    CPUs without bf16 instructions are tens of times slower with it.
+    CPUs without bf16 instructions are tens of times slower in bf16 than in fp32.
     """
     if gpu and not torch.cuda.is_available():
         raise UserError("this machine has a GPU that torch can't use; install the CUDA build, or hide the GPU")

@@ -1,8 +1,9 @@
-"""Save and load one trial: trainable tensors, optimizer state, and the history up to that epoch.
+"""Save and load one trial: its trainable tensors, its optimizer's state, and its records up to that epoch.
 
-A checkpoint is a folder ``epoch-N`` with safetensors files and a manifest of their sha256, renamed into place when
-complete; on an object store the manifest is written last, and one that does not fit its files is none. There is no
-generator state in it: every stream is a function of seed and step (``tunekit.seeding``).
+A checkpoint is a folder ``epoch-N`` with safetensors files and a manifest of their sha256. The folder is renamed into
+place when it is complete. On an object store the manifest is written last, and a checkpoint whose manifest does not fit
+its files is not valid. A checkpoint holds no state of random generators, since every random stream is a function of
+seed and step (``tunekit.seeding``).
 """
 
 import hashlib
@@ -27,7 +28,10 @@ from tunekit.storage.paths import Place
 
 FILES = ("model.safetensors", "optimizer.safetensors")
 MANIFEST = "manifest.json"
+ADAMW_STATE = ("step", "exp_avg", "exp_avg_sq")
+"""What AdamW keeps of a parameter."""
 KEPT = 2
+"""How many checkpoints a running trial keeps."""
 
 
 @dataclass(frozen=True)
@@ -35,14 +39,19 @@ class Checkpoint:
     """One loaded checkpoint."""
 
     epoch: int
+    """The epoch after which it was written."""
     step: int
+    """The optimizer steps taken."""
     model: dict[str, torch.Tensor]
+    """The trainable tensors by name."""
     optimizer: dict[str, torch.Tensor]
+    """The optimizer's state, as ``NAME.KEY`` for each trainable tensor."""
     history: list[dict[str, Any]]
+    """The values of each epoch's record, in order."""
 
 
 def trainable(model: nn.Module) -> dict[str, nn.Parameter]:
-    """The parameters that training moves, by name."""
+    """Return the parameters that training moves, by name."""
     return {name: parameter for name, parameter in model.named_parameters() if parameter.requires_grad}
 
 
@@ -55,7 +64,7 @@ def save_checkpoint(
     state = {
         f"{name}.{key}": value for name, p in parameters.items() for key, value in optimizer.state.get(p, {}).items()
     }
-    with _draft(folder) as draft:
+    with _draft_folder(folder) as draft:
         for name, tensors in zip(FILES, (parameters, state), strict=True):
             save_file({key: value.detach().contiguous() for key, value in tensors.items()}, draft / name)
         hashes = {name: sha256_of(draft / name) for name in FILES}
@@ -68,11 +77,11 @@ def save_checkpoint(
 
 
 @contextmanager
-def _draft(folder: Place) -> Iterator[Path]:
-    """A new folder on this machine, beside the checkpoints where they are there too; removed at the end."""
+def _draft_folder(folder: Place) -> Iterator[Path]:
+    """Yield a new folder on this machine, beside the checkpoints where these are local; then remove it."""
     if isinstance(folder, ObjectPath):
-        with tempfile.TemporaryDirectory(prefix="tunekit-checkpoint-") as draft:
-            yield Path(draft)
+        with tempfile.TemporaryDirectory(prefix="tunekit-checkpoint-") as name:
+            yield Path(name)
         return
     draft = folder / f".draft-{os.getpid()}"
     remove_tree(draft)
@@ -84,7 +93,7 @@ def _draft(folder: Place) -> Iterator[Path]:
 
 
 def _place(draft: Path, final: Place) -> None:
-    """Make what lies in ``draft`` the checkpoint ``final``."""
+    """Make the files in ``draft`` the checkpoint ``final``."""
     if isinstance(final, ObjectPath):
         for name in (*FILES, MANIFEST):
             upload(draft / name, final / name)
@@ -101,14 +110,17 @@ def _digest(manifest: dict[str, Any]) -> str:
 
 
 def checkpoints(folder: Place) -> list[Place]:
-    """Checkpoint folders, newest epoch first."""
+    """Return the checkpoint folders in ``folder``, the newest epoch first."""
     found = [path for path in folder.glob("epoch-*") if path.name.removeprefix("epoch-").isdigit()]
     return sorted(found, key=lambda path: -int(path.name.removeprefix("epoch-")))
 
 
 def newest_valid(folder: Place) -> tuple[Checkpoint | None, list[str]]:
-    """The newest checkpoint whose files have their recorded hashes, and a line for each newer one that has not."""
-    refused = []
+    """Return the newest checkpoint whose files have their recorded hashes, or None.
+
+    Return with it a line, for people, for each newer checkpoint whose files have not.
+    """
+    refused: list[str] = []
     for path in checkpoints(folder):
         try:
             manifest = json.loads((path / MANIFEST).read_text(encoding="utf-8"))
@@ -126,16 +138,18 @@ def newest_valid(folder: Place) -> tuple[Checkpoint | None, list[str]]:
 
 
 def restore(checkpoint: Checkpoint, model: nn.Module, optimizer: torch.optim.AdamW) -> None:
-    """Put the checkpoint's tensors into ``model`` and ``optimizer``. Raises ValueError if they are another model's."""
+    """Put the checkpoint's tensors into ``model`` and ``optimizer``.
+
+    Raises ValueError where they are another model's.
+    """
     parameters = trainable(model)
     if set(parameters) != set(checkpoint.model):
         raise ValueError("the checkpoint holds other trainable tensors than the model")
     with torch.no_grad():
         for name, parameter in parameters.items():
             parameter.copy_(checkpoint.model[name])
-            state = {key: checkpoint.optimizer.get(f"{name}.{key}") for key in ("step", "exp_avg", "exp_avg_sq")}
-            if all(value is not None for value in state.values()):
-                step = state.pop("step")
-                optimizer.state[parameter] = {"step": step.to(parameter.device)} | {
-                    key: value.to(parameter.device) for key, value in state.items()
+            keys = [key for key in ADAMW_STATE if f"{name}.{key}" in checkpoint.optimizer]
+            if keys == list(ADAMW_STATE):
+                optimizer.state[parameter] = {
+                    key: checkpoint.optimizer[f"{name}.{key}"].to(parameter.device) for key in keys
                 }

@@ -1,4 +1,4 @@
-"""A trial as it is handed to whoever runs it."""
+"""A trial as it is handed to the process that trains it."""
 
 from collections.abc import Mapping
 from dataclasses import dataclass, replace
@@ -12,24 +12,34 @@ from tunekit.storage.paths import Place
 
 @dataclass(frozen=True)
 class Job:
-    """A spec with what its run needs beside it; none of this can change a number but by rounding and dropout draws."""
+    """A spec, and what training it needs beside it.
+
+    Nothing but the spec can change the trial's numbers, apart from rounding and, with ``micro_batches``, dropout.
+    """
 
     spec: TrialSpec
     fingerprint: Fingerprint
     model: ModelRef
+    """Where the spec's model is loaded from."""
     sweep: Place
+    """The sweep's folder."""
     start: int
-    """Number of the driver's start; a later one stops this run."""
+    """The number of the driver's start. A later start stops this run."""
     threads: int
+    """The CPU threads that the trial may use."""
     device: str = "cpu"
+    """The torch device that it trains on, cpu or cuda."""
     plugins: tuple[Plugin, ...] = ()
-    """Whose methods, datasets and models the spec may name; active before it is built."""
+    """The plugins whose methods, datasets and models the spec may name; active before the trial is built."""
     micro_batches: int = 1
-    """Parts that a batch is trained in, one after another, where memory does not hold it; the step is of the whole."""
+    """How many parts a batch is trained in, one after another, where memory can't hold it; a step is of all parts."""
     keep_models: str = "none"
-    """Of which epochs the trial keeps weights for export: none, last, best or all."""
+    """The epochs whose weights the trial keeps for export: none, last, best or all."""
 
 
 def jobs_of(trial: Mapping[str, Any], bases: Mapping[str, Job]) -> list[Job]:
-    """The jobs of a search's configuration, one a search seed; ``bases`` are by study, and their spec gives way."""
+    """Return the jobs of a search's configuration ``trial``, one for each search seed.
+
+    ``bases`` holds a job of each study, by the study's name, which gives all of a job but its spec.
+    """
     return [replace(bases[trial["study"]], spec=TrialSpec.from_dict(values)) for values in trial["specs"]]

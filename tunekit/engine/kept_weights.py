@@ -1,7 +1,8 @@
-"""Weights that a trial keeps for export: ``model/epoch-N.safetensors``, its trainable tensors after that epoch.
+"""Weights that a trial keeps for export: its trainable tensors after an epoch N, in ``model/epoch-N.safetensors``.
 
-What is kept changes no number, so it is no part of a spec. Of ``best`` a file stays until no checkpoint can lead back
-to where it was the best one, so that a resumed trial keeps what an unbroken one does.
+Which epochs' weights a trial keeps changes no number, so it is no part of a spec. A trial that keeps its best epoch may
+be resumed from a checkpoint at which an earlier epoch was the best. The weights of that epoch stay until no such
+checkpoint is left, so that a resumed trial keeps the same weights as one that was never interrupted.
 """
 
 import os
@@ -25,86 +26,93 @@ from tunekit.storage.paths import Place
 from tunekit.tasks import task_of
 
 MAX_HEADER_BYTES = 10_000_000
+"""The largest header of a safetensors file that is read."""
 PREFIX = "epoch-"
 
 
-def file_of(folder: Place, epoch: int) -> Place:
-    """Where the trial in ``folder`` keeps the weights of ``epoch``."""
+def weights_file(folder: Place, epoch: int) -> Place:
+    """Return where the trial in ``folder`` keeps the weights of ``epoch``."""
     return folder / "model" / f"{PREFIX}{epoch}.safetensors"
 
 
 def kept_epochs(folder: Place) -> list[int]:
-    """Epochs whose weights the trial in ``folder`` keeps, in order."""
+    """Return the epochs whose weights the trial in ``folder`` keeps, in order."""
     names = [path.stem.removeprefix(PREFIX) for path in (folder / "model").glob(f"{PREFIX}*.safetensors")]
     return sorted(int(name) for name in names if name.isdigit())
 
 
-def is_kept(keep: str, records: Sequence[EpochRecord], spec: TrialSpec) -> bool:
-    """Whether ``keep`` (none, last, best or all) asks for the weights after the newest of ``records``."""
-    return keep == "all" or (keep != "none" and len(records) == _wanted(keep, records, spec))
+def keeps_weights(keep: str, records: Sequence[EpochRecord], spec: TrialSpec) -> bool:
+    """Return whether ``keep`` (none, last, best or all) asks for the weights after the newest of ``records``."""
+    return keep == "all" or (keep != "none" and len(records) == _chosen_epoch(keep, records, spec))
 
 
-def _wanted(keep: str, records: Sequence[EpochRecord], spec: TrialSpec) -> int:
-    """The one epoch that ``best`` or ``last`` asks for; without a validation part the last is the best."""
+def _chosen_epoch(keep: str, records: Sequence[EpochRecord], spec: TrialSpec) -> int:
+    """Return the epoch that ``best`` or ``last`` asks for; without a validation part the last is the best."""
     return (best_epoch(records, task_of(spec.dataset)) if keep == "best" else None) or spec.epochs
 
 
-def keep_weights(folder: Place, model: nn.Module, epoch: int, identity: Mapping[str, str]) -> None:
-    """Write the trainable tensors of ``model`` as those of ``epoch``, by rename or PUT. Raises OSError."""
-    final = file_of(folder, epoch)
+def write_weights(folder: Place, model: nn.Module, epoch: int, identity: Mapping[str, str]) -> None:
+    """Write the trainable tensors of ``model`` as those of ``epoch``, in one rename or PUT. Raises OSError."""
+    final = weights_file(folder, epoch)
     tensors = {name: parameter.detach().contiguous() for name, parameter in trainable(model).items()}
     if isinstance(final, ObjectPath):
         with tempfile.TemporaryDirectory(prefix="tunekit-model-") as here:
-            save_file(tensors, Path(here) / final.name, _said(identity, epoch))
+            save_file(tensors, Path(here) / final.name, _metadata(identity, epoch))
             upload(Path(here) / final.name, final)
         return
     draft = final.with_name(f".draft-{os.getpid()}")
     final.parent.mkdir(exist_ok=True)
     try:
-        save_file(tensors, draft, _said(identity, epoch))
+        save_file(tensors, draft, _metadata(identity, epoch))
         with draft.open("rb+") as file:
             os.fsync(file.fileno())
-        draft.chmod(0o644)  # as all records; the library's own is its owner's alone
+        draft.chmod(0o644)  # as of all records; the library lets the owner alone read the file
         draft.replace(final)
     finally:
         draft.unlink(missing_ok=True)
 
 
-def drop_others(folder: Place, keep: str, records: Sequence[EpochRecord], spec: TrialSpec) -> None:
-    """Remove weights that ``keep`` asks for no more, whichever of the trial's checkpoints it may go on from."""
+def remove_superseded_weights(folder: Place, keep: str, records: Sequence[EpochRecord], spec: TrialSpec) -> None:
+    """Remove the weights that ``keep`` no longer asks for, from whichever checkpoint the trial is resumed."""
     if keep in ("none", "all"):
         return
-    stands = [len(records), *(int(path.name.removeprefix(PREFIX)) for path in checkpoints(folder / "checkpoint"))]
-    lasting = {_wanted(keep, records[:n], spec) for n in stands}
-    for epoch in set(kept_epochs(folder)) - lasting:
-        file_of(folder, epoch).unlink(missing_ok=True)
+    trained = [len(records), *(int(path.name.removeprefix(PREFIX)) for path in checkpoints(folder / "checkpoint"))]
+    needed = {_chosen_epoch(keep, records[:epochs], spec) for epochs in trained}
+    for epoch in set(kept_epochs(folder)) - needed:
+        weights_file(folder, epoch).unlink(missing_ok=True)
 
 
 def identity_of(spec: TrialSpec, fingerprint: Fingerprint) -> dict[str, str]:
-    """What a file of kept weights says of where it comes from."""
+    """Return what a file of kept weights says of the trial that it comes from."""
     return {"trial_id": spec.trial_id, "fingerprint": fingerprint.digest}
 
 
-def _said(identity: Mapping[str, str], epoch: int) -> dict[str, str]:
-    """The file's metadata: one key, for the library writes several in any order."""
+def _metadata(identity: Mapping[str, str], epoch: int) -> dict[str, str]:
+    """Return the file's metadata under a single key, since the library writes several keys in any order."""
     return {"tunekit": canonical_json({**identity, "epoch": epoch})}
 
 
-def read_kept(folder: Place, epoch: int, identity: Mapping[str, str]) -> dict[str, torch.Tensor]:
-    """The tensors that the trial kept of ``epoch``. Raises UserError where they can't be read or are others'."""
-    path = file_of(folder, epoch)
+def read_weights(folder: Place, epoch: int, identity: Mapping[str, str]) -> dict[str, torch.Tensor]:
+    """Return the tensors that the trial in ``folder`` kept of ``epoch``, by name.
+
+    Raises UserError where they can't be read, or where ``identity`` says that they are another trial's.
+    """
+    path = weights_file(folder, epoch)
     try:
         with fetched(path.parent, [path.name]) as here:
-            tensors, said = read_tensors(here / path.name)
+            tensors, metadata = read_tensors(here / path.name)
     except OSError as error:
         raise UserError(f"{path} can't be read ({first_line(error)})") from error
-    if said != _said(identity, epoch):
+    if metadata != _metadata(identity, epoch):
         raise UserError(f"{path} holds the weights of another trial or epoch; remove it")
     return tensors
 
 
 def read_tensors(path: Path) -> tuple[dict[str, torch.Tensor], dict[str, str]]:
-    """Tensors and metadata of a safetensors file that is no link. Raises UserError where it can't be read."""
+    """Return the tensors, by name, and the metadata of a safetensors file. Links are not followed.
+
+    Raises UserError where the file is a link or can't be read.
+    """
     try:
         if path.is_symlink():
             raise UserError(f"{path} is a link, which is not followed; put what it stands for there")

@@ -1,4 +1,4 @@
-"""Measured peak memory of this process: the device's on CUDA, the resident set elsewhere."""
+"""Peak memory of a trial, predicted by the closed form and measured: of the device on CUDA, else of this process."""
 
 import resource
 import sys
@@ -23,22 +23,24 @@ def predicted_peak(
     *,
     gpu: bool,
 ) -> int | None:
-    """Bytes at the fullest of training on every batch of every epoch and of scoring the longest sequences.
+    """Return the most bytes that training on any batch of any epoch takes, or scoring the longest sequences.
 
-    ``config`` holds the values of the model's config.json. None where model or method have no closed form.
+    ``config`` holds the values of the model's config.json. Return None where model or method have no closed form.
     """
     try:
-        shape = Shape.of(config)
+        shape = Shape.from_config(config)
     except NoClosedForm:
         return None
     train = splits["train"].tokens.lengths
     sizes = {
-        BatchSizes.of(train[indices].tolist(), gpu=gpu)
+        BatchSizes.from_lengths(train[indices].tolist(), gpu=gpu)
         for epoch in range(1, spec.epochs + 1)
         for indices in batches(len(train), spec, epoch)
     }
     longest = int(max(split.tokens.lengths.max() for split in splits.values()))
-    scored = BatchSizes.of((longest,) * max(1, min(EVAL_TOKENS // longest, max(map(len, splits.values())))), gpu=gpu)
+    scored = BatchSizes.from_lengths(
+        (longest,) * max(1, min(EVAL_TOKENS // longest, max(map(len, splits.values())))), gpu=gpu
+    )
 
     def peak(one: BatchSizes) -> int:
         work = Work(
@@ -54,7 +56,7 @@ def predicted_peak(
 
 
 def _largest(sizes: set[BatchSizes]) -> list[BatchSizes]:
-    """Those that no other is at least as large as in all that memory depends on."""
+    """Return the sizes that no other ones reach in everything that memory depends on."""
     kept: list[BatchSizes] = []
     for one in sorted(sizes, key=astuple, reverse=True):
         if not any(all(a >= b for a, b in zip(astuple(other), astuple(one), strict=True)) for other in kept):
@@ -63,7 +65,7 @@ def _largest(sizes: set[BatchSizes]) -> list[BatchSizes]:
 
 
 def reset_peak(device: torch.device) -> None:
-    """Begin a new peak, so that a re-used process does not report the last trial's."""
+    """Begin a new peak, so that a process that is used again does not report the peak of an earlier trial."""
     if device.type == "cuda":
         torch.cuda.reset_peak_memory_stats(device)
     elif Path("/proc/self/clear_refs").exists():
@@ -74,17 +76,20 @@ def reset_peak(device: torch.device) -> None:
 
 
 def used_bytes(device: torch.device) -> int:
-    """What ``peak_bytes`` counts, now: on CUDA with the workspaces that its libraries take at their first products."""
+    """Return the bytes in use now, as ``peak_bytes`` counts them.
+
+    On CUDA they include the workspaces that its libraries take at their first matrix products.
+    """
     if device.type == "cuda":
         square = torch.zeros((16, 16), device=device, requires_grad=True)
-        torch.addmm(square[0], square, square).sum().backward()
+        torch.addmm(square[0], square, square).sum().backward()  # type: ignore[no-untyped-call]
         del square
         return torch.cuda.memory_allocated(device)
     return host_bytes()[0]
 
 
 def peak_bytes(device: torch.device) -> int:
-    """Peak since ``reset_peak``: bytes allocated by torch on CUDA, bytes of resident memory on CPU."""
+    """Return the peak since ``reset_peak``: bytes allocated by torch on CUDA, bytes of resident memory on CPU."""
     if device.type == "cuda":
         return torch.cuda.max_memory_allocated(device)
     status = Path("/proc/self/status")
@@ -97,10 +102,11 @@ def peak_bytes(device: torch.device) -> int:
 
 
 def device_bytes() -> int:
-    """Memory of the smallest GPU here."""
+    """Return the bytes of memory of the smallest GPU of this machine."""
     return min(torch.cuda.get_device_properties(index).total_memory for index in range(torch.cuda.device_count()))
 
 
 def host_bytes() -> tuple[int, int]:
-    """Resident memory of this process, and what the machine has free."""
-    return psutil.Process().memory_info().rss, psutil.virtual_memory().available
+    """Return the bytes of resident memory of this process, and the bytes that the machine has free."""
+    resident, free = psutil.Process().memory_info().rss, psutil.virtual_memory().available
+    return int(resident), int(free)

@@ -1,6 +1,7 @@
-"""What one training step really keeps and allocates, measured on the engine's own loss path.
+"""The bytes that one training step keeps and allocates, measured while the engine itself computes the step.
 
-This is what the closed forms of ``tunekit.memory`` are checked against, and what stands in where there is none.
+The closed forms of ``tunekit.memory`` are checked against these measurements, and where a model or a method has no
+closed form they take its place.
 """
 
 import weakref
@@ -18,24 +19,25 @@ from tunekit.data.tokens import TokenisedSplit
 from tunekit.engine.build import adapt
 from tunekit.engine.optim import step_optimizer
 from tunekit.engine.train import LabelledSplit, Member, Pack
+from tunekit.memory import ADAMW_STATES, FP32
 from tunekit.methods.base import count_parameters
 from tunekit.models.families import FAMILIES
 from tunekit.schema import TrialSpec
 from tunekit.tasks import task_of
 
-FP32, ADAMW_STATES = 4, 2
-
 
 def member_of(
     config: Mapping[str, Any], spec: TrialSpec, lengths: Sequence[int], num_labels: int, device: str = "cpu"
 ) -> Member:
-    """A trial of a model with random weights, built from the values of a config.json, on sequences of ``lengths``.
+    """Return a trial of a model with random weights, which trains on one sequence of each of ``lengths``.
+
+    The model is built from ``config``, the values of a config.json.
 
     Raises UserError where the method does not fit the model.
     """
     kind = FAMILIES[config["model_type"]]
     config_class, model_class = kind.config_class(), kind.model_class(task_of(spec.dataset).head_class)
-    pad = config_class().pad_token_id
+    pad: int = config_class().pad_token_id or 0
     values = {"pad_token_id": pad, **config, "num_labels": num_labels, "attn_implementation": kind.attention}
     model = model_class(config_class(**values))
     adapt(model, spec)
@@ -45,7 +47,7 @@ def member_of(
 
 
 def _sequences(lengths: Sequence[int], token: int) -> LabelledSplit:
-    """One and the same token ``lengths`` times over, all of the first class."""
+    """Return sequences of ``lengths`` that hold nothing but ``token``, all with label 0."""
     total = sum(lengths)
     offsets = np.concatenate([[0], np.cumsum(lengths)]).astype(np.int64)
     tokens = TokenisedSplit(np.full(total, token, np.int32), np.zeros(total, np.int8), offsets, 0)
@@ -53,16 +55,17 @@ def _sequences(lengths: Sequence[int], token: int) -> LabelledSplit:
 
 
 class _Saved:
-    """A saved tensor, whose life is that of its graph. Detached: an output that its own node saves would never die."""
+    """A tensor that the graph has saved; it lives as long as the graph."""
 
     def __init__(self, tensor: torch.Tensor) -> None:
+        # Detached, since a node that saves its own output would otherwise be held by it for ever.
         self.tensor = tensor.detach()
 
 
 def autograd_bytes(member: Member) -> int:
-    """Bytes that the graph keeps when the loss of all of ``member``'s examples stands.
+    """Return the bytes that the graph keeps once the loss of all of ``member``'s examples is computed.
 
-    Each storage counts once, parameters not at all.
+    A storage counts once, however many tensors share it. Parameters don't count.
     """
     parameters = {parameter.untyped_storage()._cdata for parameter in member.model.parameters()}
     alive: weakref.WeakSet[_Saved] = weakref.WeakSet()
@@ -80,10 +83,11 @@ def autograd_bytes(member: Member) -> int:
     return sum(size for storage, size in sizes.items() if storage not in parameters)
 
 
-def without_data(member: Member) -> FakeTensorMode:
-    """Empty ``member``'s weights of their data, in place; in the mode returned it runs the same operators on shapes.
+def make_weights_fake(member: Member) -> FakeTensorMode:
+    """Replace ``member``'s weights, in place, by fake tensors, which have a shape and no data.
 
-    Batches that no memory could hold are measured so in a moment.
+    Return the mode in which the member runs: the same operators, on shapes alone. Batches that no memory could hold are
+    measured so in a moment.
     """
     mode = FakeTensorMode(allow_non_fake_inputs=True)
     for module in member.model.modules():
@@ -95,18 +99,19 @@ def without_data(member: Member) -> FakeTensorMode:
     return mode
 
 
-def given(member: Member, lengths: Sequence[int]) -> Member:
-    """``member`` with sequences of other ``lengths``."""
-    member.train = _sequences(lengths, member.model.config.pad_token_id + 1)
+def with_lengths(member: Member, lengths: Sequence[int]) -> Member:
+    """Return the same ``member``, whose training examples now are one sequence of each of ``lengths``."""
+    member.train = _sequences(lengths, (member.model.config.pad_token_id or 0) + 1)
     return member
 
 
 def step_bytes(member: Member) -> int:
-    """The most bytes that a later training step on all of ``member``'s examples allocates beside weights and optimizer.
+    """Return the most bytes that a training step on all of ``member``'s examples holds beside weights and optimizer.
 
-    On CUDA the allocator's own peak; on CPU the running sum of what torch's profiler saw allocated and freed.
+    The optimizer's state exists before the step. On CUDA this is the allocator's own peak, on a CPU the highest running
+    sum of what torch's profiler saw allocated and freed.
     """
-    _step(member)  # the first makes the optimizer's state
+    _step(member)  # the first step makes the optimizer's state
     if member.device.type == "cuda":
         torch.cuda.reset_peak_memory_stats(member.device)
         before = torch.cuda.memory_allocated(member.device)
@@ -120,9 +125,9 @@ def step_bytes(member: Member) -> int:
 
 
 def measure_peak(config: Mapping[str, Any], spec: TrialSpec, lengths: Sequence[int], num_labels: int) -> int:
-    """Peak bytes of training on sequences of ``lengths``, measured by two steps of a model with random weights.
+    """Return peak bytes of training on sequences of ``lengths``, measured by two steps of a model with random weights.
 
-    For models and methods without a closed form. Raises UserError where the method does not fit the model.
+    This is for models and methods without a closed form. Raises UserError where the method does not fit the model.
     """
     member = member_of(config, spec, lengths, num_labels)
     trainable, total = count_parameters(member.model)

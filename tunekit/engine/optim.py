@@ -13,7 +13,7 @@ MAX_GRAD_NORM = 1.0
 
 
 def learning_rate_at(step: int, num_steps: int, spec: TrialSpec) -> float:
-    """Rate of the optimizer step ``step`` (from 0) of ``num_steps``: linear warm-up, then linear decay to 0."""
+    """Return the learning rate of ``step`` (from 0) of ``num_steps``: linear warm-up, then linear decay to 0."""
     warmup = math.ceil(num_steps * spec.warmup_ratio)
     if step < warmup:
         return spec.learning_rate * step / max(1, warmup)
@@ -21,9 +21,10 @@ def learning_rate_at(step: int, num_steps: int, spec: TrialSpec) -> float:
 
 
 def make_optimizer(model: nn.Module, spec: TrialSpec) -> torch.optim.AdamW:
-    """Fused AdamW over the trainable parameters; no decay on biases and layer norms."""
+    """Return a fused AdamW over the trainable parameters, without decay on biases and layer norms."""
     norms = {id(p) for module in model.modules() if isinstance(module, nn.LayerNorm) for p in module.parameters()}
-    decayed, others = [], []
+    decayed: list[nn.Parameter] = []
+    others: list[nn.Parameter] = []
     for name, parameter in model.named_parameters():
         if parameter.requires_grad:
             plain = name.endswith("bias") or id(parameter) in norms
@@ -42,9 +43,10 @@ def step_optimizer(optimizer: torch.optim.AdamW, parameters: list[nn.Parameter],
 
 
 class StackedAdamW:
-    """AdamW over a stack, with a rate, decay, step count and gradient norm a trial, in a few operations for all.
+    """AdamW over a stack of K trials, in a few operations for all of them.
 
-    While it lives, the state of each trial's own optimizer is a view of its: moments at any time, step counts after
+    Each trial has its own learning rate, decay, step count and gradient norm. While a stacked optimizer lives, the
+    state of each trial's own optimizer is a view of the stacked state: its moments at any time, its step counts after
     ``write_steps``.
     """
 
@@ -52,17 +54,18 @@ class StackedAdamW:
         self.stack, self.optimizers, self.steps = stack, list(optimizers), list(steps)
         group = optimizers[0].param_groups[0]
         self.betas, self.eps = group["betas"], group["eps"]
+        # The moments, the running means of gradients and of their squares: (K, P).
         self.first, self.second = torch.zeros_like(stack.weights), torch.zeros_like(stack.weights)
         self.decays = [max(group["weight_decay"] for group in one.param_groups) for one in optimizers]
         self.decayed = torch.zeros_like(stack.weights[0])
-        """(P,), 1 where weights decay: the same of every trial."""
+        """(P,), 1 where weights decay and 0 elsewhere, the same for every trial."""
         plain = {
             p for one in optimizers for part in one.param_groups if not part["weight_decay"] for p in part["params"]
         }
-        for piece in stack.pieces:
-            self.decayed[piece.columns] = any(parameter not in plain for parameter in piece.parameters)
-            moments = (piece.views(self.first), piece.views(self.second))
-            for trial, parameter in enumerate(piece.parameters):
+        for stacked in stack.parameters:
+            self.decayed[stacked.columns] = any(parameter not in plain for parameter in stacked.parameters)
+            moments = (stacked.views(self.first), stacked.views(self.second))
+            for trial, parameter in enumerate(stacked.parameters):
                 state = optimizers[trial].state[parameter]
                 for name, views in zip(("exp_avg", "exp_avg_sq"), moments, strict=True):
                     if name in state:
@@ -88,7 +91,7 @@ class StackedAdamW:
         gradients.zero_()
 
     def _column(self, values: Sequence[float]) -> torch.Tensor:
-        """(K, 1), sent without waiting for the device."""
+        """Return ``values`` as (K, 1), sent without waiting for the device."""
         column = torch.tensor(values, dtype=torch.float64)[:, None].to(self.stack.weights.dtype)
         return column.to(self.stack.weights.device, non_blocking=True)
 

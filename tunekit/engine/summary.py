@@ -1,4 +1,4 @@
-"""How a trial ended, as a record: from what its folder holds, so that any process can write it."""
+"""The summary of an ended trial, made from its records alone, so that any process can write it."""
 
 from collections.abc import Sequence
 from dataclasses import dataclass
@@ -9,13 +9,15 @@ from tunekit.tasks import Task
 
 
 @dataclass(frozen=True)
-class Built:
-    """Facts of a built trial that its records do not hold."""
+class BuildFacts:
+    """What is known of a trial once its model is built, beside its records."""
 
     num_trainable_params: int
     num_total_params: int
     predicted_memory_bytes: int | None
+    """The peak of its memory by the closed form; None where there is none."""
     execution: dict[str, Scalar | None]
+    """How it was computed, as ``TrialSummary.execution`` holds it."""
 
 
 def best_epoch(records: Sequence[EpochRecord], task: Task) -> int | None:
@@ -34,11 +36,14 @@ def summarise(
     status: Status,
     *,
     task: Task,
-    built: Built | None,
+    facts: BuildFacts | None,
     train_scores: dict[str, float] | None = None,
     error: str | None = None,
 ) -> TrialSummary:
-    """The summary of ``records``; ``built`` is None for a trial that failed before its model stood."""
+    """Return the summary of a trial that ended as ``status`` with ``records``.
+
+    ``facts`` are None where the trial's model was never built, or by another process.
+    """
     best = best_epoch(records, task)
 
     def scores_after(epoch: int | None) -> dict[str, float | None]:
@@ -51,12 +56,12 @@ def summarise(
         final_scores=scores_after(len(records) or None),
         best_scores=scores_after(best) or None,
         train_scores=train_scores,
-        num_trainable_params=built.num_trainable_params if built else None,
-        num_total_params=built.num_total_params if built else None,
-        train_seconds=sum(record.epoch_seconds for record in records),
-        predicted_memory_bytes=built.predicted_memory_bytes if built else None,
-        peak_memory_bytes=max((record.peak_memory_bytes for record in records), default=None),
+        num_trainable_params=facts.num_trainable_params if facts else None,
+        num_total_params=facts.num_total_params if facts else None,
+        train_seconds=sum(record.epoch_seconds or 0.0 for record in records),
+        predicted_memory_bytes=facts.predicted_memory_bytes if facts else None,
+        peak_memory_bytes=max((record.peak_memory_bytes or 0 for record in records), default=None),
         error=error,
-        execution=built.execution if built else {},
+        execution=facts.execution if facts else {},
         provenance=provenance(),
     )

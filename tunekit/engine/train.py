@@ -1,7 +1,8 @@
 """The one training loop, for a pack of trials; a single trial is a pack of one.
 
-Plain PyTorch. A pack advances all its members step by step: each has its own data order, dropout stream, schedule,
-clipping and optimizer state, so that no member's numbers depend on its mates.
+Plain PyTorch. A ``Member`` is one trial with its model and data. A ``Pack`` trains its members step by step as one
+model and returns what each of them measured. Each member has its own data order, dropout stream, schedule, clipping and
+optimizer state, so that no member's numbers depend on the other members.
 """
 
 import time
@@ -9,15 +10,16 @@ from collections.abc import Iterator, Sequence
 from dataclasses import dataclass, field
 
 import numpy as np
+import numpy.typing as npt
 import torch
 from torch import nn
 from transformers import PreTrainedModel
 
 from tunekit.data.tokens import TokenisedSplit
-from tunekit.engine.forward.dropout import ForwardContext, MaskKind, Masks, MaskStream
+from tunekit.engine.forward.dropout import DropoutMasks, ForwardContext, MaskKind, MaskStream
 from tunekit.engine.forward.flat_batch import FlatBatch
-from tunekit.engine.forward.padded_batch import PaddedBatch, dropout_of
-from tunekit.engine.forward.patching import batch_of, logits, patch_model
+from tunekit.engine.forward.padded_batch import PaddedBatch, seeded_dropout
+from tunekit.engine.forward.patching import batch_of, context_of, logits, patch_model
 from tunekit.engine.optim import StackedAdamW, learning_rate_at, make_optimizer, step_optimizer
 from tunekit.engine.stacking import Stack, is_stackable
 from tunekit.planning.batching import why_padded
@@ -26,22 +28,24 @@ from tunekit.seeding import stream_seed
 from tunekit.tasks import Task, task_of
 
 EVAL_TOKENS = 8192
-"""Tokens an evaluation batch of one trial holds at most, padding counted."""
+"""The most tokens that a batch of scoring holds of one trial, padding counted."""
+Indices = npt.NDArray[np.int64]
 
 
 @dataclass(frozen=True)
 class LabelledSplit:
-    """One split of one dataset, tokenised for one model."""
+    """One split of one dataset, N examples, tokenised for one model."""
 
     tokens: TokenisedSplit
-    labels: np.ndarray
-    """(N,) int64"""
+    """The N texts."""
+    labels: npt.NDArray[np.int64]
+    """(N,)."""
 
     def __len__(self) -> int:
         return len(self.labels)
 
-    def subset(self, indices: np.ndarray) -> "LabelledSplit":
-        """The examples ``indices`` (M,), in that order."""
+    def subset(self, indices: Indices) -> "LabelledSplit":
+        """Return the examples of ``indices`` (M,), in that order."""
         return LabelledSplit(self.tokens.subset(indices), self.labels[indices])
 
 
@@ -51,38 +55,47 @@ class Diverged(ArithmeticError):
 
 @dataclass
 class TrainedEpoch:
-    """What one member's epoch of training measured; scoring comes after."""
+    """What one member's epoch of training measured. Scores come later."""
 
     losses: list[float]
-    """Mean loss of each batch, in order."""
+    """The mean loss of each batch, in order."""
     learning_rates: list[float]
+    """The learning rate of each step, in order."""
     train_loss: float
-    """Mean over examples."""
+    """The mean loss over examples."""
     num_tokens: int
+    """The tokens that the epoch trained on, padding not counted."""
     seconds: float
+    """How long the epoch took, for a pack all members together."""
 
 
 @dataclass(eq=False)
 class Member:
-    """One trial: its model, its data and where it stands."""
+    """One trial: its model, its training data, and how far it has trained."""
 
     spec: TrialSpec
     model: PreTrainedModel
+    """The trial's model, which a member moves to its device and patches (``tunekit.engine.forward.patching``)."""
     train: LabelledSplit
+    """The training data."""
     device: torch.device
     micro_batches: int = 1
-    """Parts that a batch is computed in, one after another, where its memory would not hold it whole."""
+    """How many parts a batch is computed in, one after another, where memory would not hold it whole."""
     step: int = 0
-    """Optimizer steps taken."""
+    """The optimizer steps taken."""
     task: Task = field(init=False)
+    """The task of the spec's dataset."""
     optimizer: torch.optim.AdamW = field(init=False)
     parameters: list[nn.Parameter] = field(init=False)
+    """The trainable parameters, in the order of the optimizer's groups."""
     masks: MaskStream = field(init=False)
+    """The random bits of the trial's dropout."""
     context: ForwardContext = field(init=False)
+    """What the patched modules of the model need in a forward pass."""
 
     def __post_init__(self) -> None:
         self.task = task_of(self.spec.dataset)
-        self.model.to(self.device)
+        self.model.to(self.device)  # type: ignore[arg-type]
         self.context = patch_model(
             self.model, padded=why_padded(self.model.config.model_type, self.spec.method) is not None
         )
@@ -92,20 +105,20 @@ class Member:
 
     @property
     def steps_per_epoch(self) -> int:
-        """Optimizer steps an epoch; the last batch may be smaller."""
+        """The optimizer steps of an epoch. The last batch may be smaller than the others."""
         return -(-len(self.train) // self.spec.batch_size)
 
     @property
     def learning_rate(self) -> float:
-        """Rate of the next step."""
+        """The learning rate of the next step."""
         return learning_rate_at(self.step, self.steps_per_epoch * self.spec.epochs, self.spec)
 
-    def batches(self) -> Iterator[np.ndarray]:
-        """Training examples of the next epoch, batch by batch."""
+    def batches(self) -> Iterator[Indices]:
+        """Yield the indices (B,) of the next epoch's training examples, batch by batch."""
         return batches(len(self.train), self.spec, self.step // self.steps_per_epoch + 1)
 
-    def group(self) -> tuple[object, ...]:
-        """What members of one pack have in common."""
+    def pack_key(self) -> tuple[object, ...]:
+        """Return all that the members of one pack have in common; members with equal keys can be one pack."""
         trained = tuple((name, p.dim()) for name, p in self.model.named_parameters() if p.requires_grad)
         spec = self.spec
         return (
@@ -114,26 +127,27 @@ class Member:
         )  # fmt: skip
 
 
-def batches(num_rows: int, spec: TrialSpec, epoch: int) -> Iterator[np.ndarray]:
-    """Training examples of ``epoch`` (from 1): one permutation by the trial's seed, cut into batches."""
+def batches(num_rows: int, spec: TrialSpec, epoch: int) -> Iterator[Indices]:
+    """Yield the batches of ``epoch`` (from 1) as indices (B,): one permutation of all rows by the trial's seed, cut."""
     generator = torch.Generator().manual_seed(stream_seed(spec.seed, "order", epoch))
-    order = torch.randperm(num_rows, generator=generator).numpy()
+    order: Indices = torch.randperm(num_rows, generator=generator).numpy()
     for start in range(0, len(order), spec.batch_size):
         yield order[start : start + spec.batch_size]
 
 
 def packable(members: Sequence[Member]) -> bool:
-    """Whether ``members`` can be one pack."""
+    """Return whether ``members`` can be one pack."""
     first = members[0]
     if first.context.padded or not is_stackable(first.model):
         return False
-    return all(one.micro_batches == 1 and one.group() == first.group() for one in members)
+    return all(one.micro_batches == 1 and one.pack_key() == first.pack_key() for one in members)
 
 
 class Pack:
-    """Members that train step by step as one model; with one member, its own model.
+    """Members that train step by step as one model; the model of a single member is its own.
 
-    Members of a pack are at epoch ends of their own. ``close`` gives them back, each as if it had trained alone.
+    Each member stands at the end of an epoch, not all of the same one. ``close`` gives the members back, each as if it
+    had trained alone.
     """
 
     def __init__(self, members: Sequence[Member]) -> None:
@@ -158,10 +172,10 @@ class Pack:
             self.stack.release()
 
     def train_epoch(self) -> list[TrainedEpoch]:
-        """Train every member's next epoch and return what each measured, in order.
+        """Train the next epoch of every member. Return what each of them measured, in the order of the members.
 
         Losses stay on the device until the end, so that no step waits for the host. A member whose loss became NaN or
-        infinite has it in its ``losses``; the others are not touched by it.
+        infinite has that value in its ``losses``; the other members' numbers stay as they are.
         """
         start = time.perf_counter()
         losses: list[torch.Tensor] = []
@@ -191,49 +205,50 @@ class Pack:
             for trial in range(len(self.members))
         ]
 
-    def backward(self, indices: Sequence[np.ndarray]) -> tuple[torch.Tensor, np.ndarray]:
-        """Gradients of each member's mean loss over its examples ``indices`` (B,): losses (K,), and tokens (K,)."""
+    def backward(self, indices: Sequence[Indices]) -> tuple[torch.Tensor, Indices]:
+        """Add the gradients of each member's mean loss over its examples, whose ``indices`` (B,) are given.
+
+        Return the losses (K,), detached, and the numbers of tokens (K,).
+        """
         num_parts = self.members[0].micro_batches
         total, tokens = torch.zeros(()), np.zeros(len(self.members), np.int64)
         for part, chunks in enumerate(zip(*(np.array_split(one, num_parts) for one in indices), strict=True)):
             if len(chunks[0]):
                 loss, num_tokens = self.loss(chunks, part)
                 share = loss * (len(chunks[0]) / len(indices[0]))
-                share.sum().backward()
+                share.sum().backward()  # type: ignore[no-untyped-call]
                 total = total + share.detach()
                 tokens += num_tokens
         return total, tokens
 
-    def loss(self, indices: Sequence[np.ndarray], part: int = 0) -> tuple[torch.Tensor, tuple[int, ...]]:
-        """The task's mean loss (K,) of each member's training examples ``indices`` (B,), and their numbers of tokens.
+    def loss(self, indices: Sequence[Indices], part: int = 0) -> tuple[torch.Tensor, tuple[int, ...]]:
+        """Return each member's mean loss (K,) over its training examples ``indices`` (B,), and the tokens of each.
 
-        ``part`` is which part of its batch that is.
+        ``part`` says which part of its batch these examples are. Dropout is on where the model is in training mode.
         """
         members = self.members
         batch = self.batch([(one.train, at) for one, at in zip(members, indices, strict=True)], train=True)
         labels = np.concatenate([one.train.labels[at] for one, at in zip(members, indices, strict=True)])
         if isinstance(batch, PaddedBatch):
-            with dropout_of(members[0].spec.seed, members[0].device, members[0].step, part):
+            with seeded_dropout(members[0].spec.seed, members[0].device, members[0].step, part):
                 found = logits(self.model, batch, precision=members[0].spec.precision)
         else:
             found = logits(self.model, batch, self._masks(batch, part), members[0].spec.precision)
         each = members[0].task.loss(found, torch.from_numpy(labels).to(found.device, non_blocking=True))  # (K * B,)
         return each.view(len(members), -1).mean(1), batch.num_tokens
 
-    def batch(
-        self, parts: Sequence[tuple[LabelledSplit, np.ndarray]], *, train: bool = False
-    ) -> FlatBatch | PaddedBatch:
-        """The examples of each member's split, as its model takes them."""
+    def batch(self, parts: Sequence[tuple[LabelledSplit, Indices]], *, train: bool = False) -> FlatBatch | PaddedBatch:
+        """Return the batch of each member's split and indices (B,), as the pack's model takes it."""
         return batch_of(self.model, [(split.tokens, indices) for split, indices in parts], train=train)
 
-    def _masks(self, batch: FlatBatch, part: int) -> Masks | None:
-        sites = self.model.tunekit_context.sites
+    def _masks(self, batch: FlatBatch, part: int) -> DropoutMasks | None:
+        sites = context_of(self.model).sites
         if not sites.sites:
             return None
         rows = {
             MaskKind.TOKEN: batch.num_tokens,
             MaskKind.PAIR: batch.num_pairs,
-            MaskKind.SEQUENCE: [batch.sequences] * len(self.members),
+            MaskKind.SEQUENCE: [batch.num_sequences] * len(self.members),
         }
         return sites.masks([(one.masks, (one.step, part)) for one in self.members], rows)
 
@@ -246,20 +261,23 @@ class Pack:
             member.step += 1
 
     @torch.inference_mode()
-    def predict(self, split: LabelledSplit) -> list[np.ndarray]:
-        """Each member's class logits (N, C) of every example, float32, dropout off, in large batches."""
+    def predict(self, split: LabelledSplit) -> list[npt.NDArray[np.float32]]:
+        """Return the logits (N, C) of each member for all N examples of ``split``, float32, with dropout off.
+
+        The batches are large, of sequences of similar lengths; the logits are in the order of the split.
+        """
         self.model.eval()
         lengths = split.tokens.lengths
-        order = np.argsort(-lengths, kind="stable")
+        order = np.argsort(-lengths, kind="stable")  # (N,), from the longest to the shortest
         found: list[torch.Tensor] = []
         start = 0
         while start < len(order):
             stop = start + max(1, EVAL_TOKENS // int(lengths[order[start]]))
             batch = self.batch([(split, order[start:stop])] * len(self.members))
             part = logits(self.model, batch, precision=self.members[0].spec.precision)
-            found.append(part.view(len(self.members), batch.sequences, -1))
+            found.append(part.view(len(self.members), batch.num_sequences, -1))
             start = stop
-        ordered = torch.cat(found, dim=1).float().cpu().numpy()
+        ordered = torch.cat(found, dim=1).float().cpu().numpy()  # (K, N, C)
         result = np.empty_like(ordered)
         result[:, order] = ordered
         return list(result)

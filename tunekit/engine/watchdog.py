@@ -11,19 +11,21 @@ from tunekit.storage.object_path import ObjectPath
 from tunekit.storage.paths import Place
 
 SILENT_SECONDS = 600
-"""A process in which no batch began for this long, in training or scoring, hangs. No batch takes minutes."""
-BEAT_SECONDS = 5
+"""A process in which no batch began for so long, in training or scoring, hangs: no batch takes minutes."""
+NOTE_SECONDS = 5
+"""A batch is noted when so long has passed since the last one that was, since noting costs a system call."""
 
-_log: TextIO | None = None
-_last = 0.0
+_log: TextIO | None = None  # open while the watchdog is on
+_last_noted = 0.0
 
 
 @contextmanager
 def watchdog(log: Place) -> Iterator[None]:
-    """While entered, end this process when ``beat`` was not called for ``SILENT_SECONDS``; ``log`` tells where it hung.
+    """While entered, end this process when ``note_batch`` was not called for ``SILENT_SECONDS``.
 
-    To an object nothing can be written any more then: what stands for it is the process's standard error. The timer is
-    the interpreter's own, outside of Python: code that never returns to Python is ended too.
+    Where the process hung is then written to ``log``, or to standard error where ``log`` is an object of an object
+    store, since a process that hangs can't upload one. The timer is the interpreter's own and runs outside of Python:
+    code that never returns to Python is ended too.
     """
     global _log
     with nullcontext(sys.__stderr__) if isinstance(log, ObjectPath) else log.open("a", encoding="utf-8") as _log:
@@ -35,13 +37,14 @@ def watchdog(log: Place) -> Iterator[None]:
             _log = None
 
 
-def beat(*_: object) -> None:
-    """A batch begins. Takes whatever a module's hook is given."""
-    if _log is not None and time.monotonic() - _last > BEAT_SECONDS:
+def note_batch(*_: object) -> None:
+    """Note that a batch begins. It is a module's forward hook and takes whatever a hook is given."""
+    if _log is not None and time.monotonic() - _last_noted > NOTE_SECONDS:
         _arm()
 
 
 def _arm() -> None:
-    global _last
-    _last = time.monotonic()
-    faulthandler.dump_traceback_later(SILENT_SECONDS, exit=True, file=_log)
+    global _last_noted
+    _last_noted = time.monotonic()
+    if _log is not None:
+        faulthandler.dump_traceback_later(SILENT_SECONDS, exit=True, file=_log)

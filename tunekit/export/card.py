@@ -1,6 +1,6 @@
-"""The model card of an export: README.md with the cell's statistics, the seed and the protocol. Standard library only.
+"""The model card of an export: README.md with the scores of the cell, the seed and the protocol.
 
-Names that others chose stand as slugs or as JSON in a fenced block, so that none is markup.
+Names that users chose are written as slugs, or as JSON in a fenced block, so that none of them is read as markup.
 """
 
 import json
@@ -10,28 +10,32 @@ from typing import Any
 from tunekit.data.base import DATASETS
 from tunekit.export.which_trial import ChosenTrial, epoch_of
 from tunekit.schema import slug
-from tunekit.store.records import StoredTrial
+from tunekit.store.records import CompletedTrial
 
 METRICS = (("accuracy", "accuracy"), ("macro_f1", "macro-F1"))
 SPLITS = (("val", "validation"), ("test", "test"))
-RULES = {"best": "the best epoch on validation", "last": "the last epoch"}
-ENDING = {
+EPOCH_RULES = {"best": "the best epoch on validation", "last": "the last epoch"}
+LOADING_LINES = {
     "whole": 'model = AutoModelForSequenceClassification.from_pretrained(".").eval()',
     "peft": 'model = PeftModel.from_pretrained(base, ".").eval()',
     "adapters": 'adapters.init(base)\nbase.load_adapter(".", use_safetensors=True, set_active=True)\n'
     "model = base.eval()",
 }
-LIBRARIES = {"whole": "transformers", "peft": "peft", "adapters": "adapters"}
+LIBRARY_NAMES = {"whole": "transformers", "peft": "peft", "adapters": "adapters"}
 IMPORTS = {"whole": "", "peft": "from peft import PeftModel\n", "adapters": "import adapters\n"}
 
 
 def card(
     chosen: ChosenTrial, manifest: dict[str, Any], hub_id: str | None, written_by: dict[str, Any], merged: bool
 ) -> str:
-    """The Markdown of README.md; ``manifest`` as in tunekit.json, ``written_by`` is the commit that exported."""
+    """Return the Markdown text of README.md.
+
+    ``manifest`` is the content of tunekit.json. ``hub_id`` is the id of the pretrained model on the hub, None where it
+    has none. ``written_by`` is the source code that exported the model. ``merged`` says whether an update was merged.
+    """
     spec, kind = chosen.trial.spec, manifest["kind"]
     method = f"{slug(spec.method)}{', merged' if merged else ''}"
-    head = [f"library_name: {LIBRARIES[kind]}", "pipeline_tag: text-classification", "license: unknown"]
+    head = [f"library_name: {LIBRARY_NAMES[kind]}", "pipeline_tag: text-classification", "license: unknown"]
     head += [f"base_model: {hub_id}"] if hub_id else []
     data = DATASETS[spec.dataset].licence if spec.dataset in DATASETS else "that of the owner's own file"
     return (
@@ -63,6 +67,7 @@ def card(
 
 
 def _code(manifest: dict[str, Any], hub_id: str | None) -> str:
+    """Return the Python code that loads the model and labels a text."""
     kind, count = manifest["kind"], len(manifest["label_names"])
     if manifest["has_base"]:
         base = '"base"'
@@ -82,7 +87,7 @@ def _code(manifest: dict[str, Any], hub_id: str | None) -> str:
             'labels = json.load(open("tunekit.json", encoding="utf-8"))["label_names"]',
             'tokenizer = AutoTokenizer.from_pretrained(".")',
             *loaded,
-            ENDING[kind],
+            LOADING_LINES[kind],
             f"length = min({manifest['spec']['max_length']}, tokenizer.model_max_length)",
             f'inputs = tokenizer({arguments}, truncation=True, max_length=length, return_tensors="pt")',
             "logits = model(**inputs).logits",
@@ -92,6 +97,7 @@ def _code(manifest: dict[str, Any], hub_id: str | None) -> str:
 
 
 def _input(manifest: dict[str, Any]) -> str:
+    """Return a sentence that says what an input is."""
     if not manifest["pairs"]:
         return "An input is one text."
     restaurant = " (Restaurant: the aspect, then its sentence)" if manifest["spec"]["dataset"] == "restaurant" else ""
@@ -99,52 +105,63 @@ def _input(manifest: dict[str, Any]) -> str:
 
 
 def _scores(chosen: ChosenTrial) -> str:
-    """A row a metric: the exported trial, and mean ± sample standard deviation over the cell's completed seeds."""
-    count = len(chosen.alike)
-    of = f"{count} seeds" if count == chosen.num_asked else f"{count} of {chosen.num_asked} seeds"
-    lines = [f"| percent | seed {chosen.trial.spec.seed} | mean ± std, {of} |", "|---|---|---|"]
+    """Return a table with a row for each metric.
+
+    It shows the score of the exported trial, and the mean ± sample standard deviation over the cell's completed seeds.
+    """
+    count = len(chosen.cell_trials)
+    seeds = f"{count} seeds" if count == chosen.num_requested else f"{count} of {chosen.num_requested} seeds"
+    lines = [f"| percent | seed {chosen.trial.spec.seed} | mean ± std, {seeds} |", "|---|---|---|"]
     for split, split_name in SPLITS:
         for metric, name in METRICS:
-            own = _score(chosen.trial, chosen.rule, f"{split}_{metric}")
-            values = [_score(trial, chosen.rule, f"{split}_{metric}") for trial in chosen.alike]
-            if own is not None and None not in values:
+            score = _score(chosen.trial, chosen.epoch_rule, f"{split}_{metric}")
+            scores = [_score(trial, chosen.epoch_rule, f"{split}_{metric}") for trial in chosen.cell_trials]
+            values = [value for value in scores if value is not None]
+            if score is not None and len(values) == count:
                 spread = f" ± {100 * stdev(values):.2f}" if count > 1 else ""
-                lines.append(f"| {split_name} {name} | {100 * own:.2f} | {100 * mean(values):.2f}{spread} |")
+                lines.append(f"| {split_name} {name} | {100 * score:.2f} | {100 * mean(values):.2f}{spread} |")
     return "\n".join(lines)
 
 
-def _score(trial: StoredTrial, rule: str, name: str) -> float | None:
-    epochs = trial.epochs
-    return getattr(epochs[min(epoch_of(trial, rule), len(epochs)) - 1], name)
+def _score(trial: CompletedTrial, epoch_rule: str, name: str) -> float | None:
+    """Return the score ``name`` of the epoch that ``epoch_rule`` names, of the last epoch where there are fewer."""
+    epoch = min(epoch_of(trial, epoch_rule), len(trial.epochs))
+    score: float | None = getattr(trial.epochs[epoch - 1], name)
+    return score
 
 
 def _protocol(chosen: ChosenTrial) -> str:
+    """Return sentences on the epoch, the seed and the splits that the scores are of."""
     summary = chosen.trial.summary
-    rule = RULES.get(chosen.rule, f"epoch {chosen.rule}")
-    if chosen.rule == "best" and summary.best_epoch is None:
+    rule = EPOCH_RULES.get(chosen.epoch_rule, f"epoch {chosen.epoch_rule}")
+    if chosen.epoch_rule == "best" and summary.best_epoch is None:
         rule = "the last epoch (there is no validation part)"
     scored = "Test was scored, and chose nothing." if chosen.trial.spec.score_test else "Test was not scored."
     validation = (
-        "Validation scores of what was chosen on validation are optimistic." if "validation" in chosen.why else ""
+        "The validation scores of a seed that was chosen on validation are optimistic."
+        if "validation" in chosen.reason
+        else ""
     )
     return (
         f"Of each seed {rule}; std is the sample standard deviation over seeds. Seed {chosen.trial.spec.seed}: "
-        f"{chosen.why}. {scored} {validation}".strip()
+        f"{chosen.reason}. {scored} {validation}".strip()
     )
 
 
-def _provenance(trial: StoredTrial, written_by: dict[str, Any]) -> dict[str, Any]:
-    found = trial.summary.provenance
+def _provenance(trial: CompletedTrial, written_by: dict[str, Any]) -> dict[str, Any]:
+    """Return the versions of everything that the trial was trained and exported with."""
+    provenance = trial.summary.provenance
     return {
         "trial_id": trial.spec.trial_id,
         "fingerprint": vars(trial.fingerprint),
-        "commit": found.get("commit"),
-        "source_hash": found.get("source_hash"),
-        "versions": found.get("versions"),
+        "commit": provenance.get("commit"),
+        "source_hash": provenance.get("source_hash"),
+        "versions": provenance.get("versions"),
         "execution": trial.summary.execution,
         "exported_by": written_by,
     }
 
 
 def _fenced(content: dict[str, Any]) -> str:
+    """Return ``content`` as JSON in a fenced block."""
     return f"```json\n{json.dumps(content, indent=1)}\n```"

@@ -1,25 +1,26 @@
-"""``python -m tunekit export``: one trial's model as a folder that the libraries load, compared with its records."""
+"""``tunekit export`` writes the model of one trial as a folder that the libraries load, and compares its
+predictions."""
 
 import json
 import os
 import shutil
 import tempfile
-from collections.abc import Callable
 from dataclasses import dataclass
 from pathlib import Path
 
 import numpy as np
 import torch
+from transformers import PreTrainedModel
 
 from tunekit.data.base import load_dataset
-from tunekit.engine import kept_weights as kept
-from tunekit.engine.build import Prepared, build_model, prepare_splits
+from tunekit.engine.build import PreparedData, build_model, prepare_splits
 from tunekit.engine.checkpoint import trainable
+from tunekit.engine.kept_weights import identity_of, kept_epochs, read_weights
 from tunekit.errors import UserError, first_line
 from tunekit.export import formats
 from tunekit.export.card import card
 from tunekit.export.loading import BASE, MANIFEST, Manifest, at_commit, load_exported
-from tunekit.export.verify import compared, model_of, trained_again
+from tunekit.export.verify import Say, compared, model_of, trained_again
 from tunekit.export.which_trial import ChosenTrial
 from tunekit.models.catalog import MODELS
 from tunekit.models.loading import ModelRef, hub_id_of, load_encoder, resolve_model
@@ -27,37 +28,42 @@ from tunekit.planning.fingerprints import fingerprint_of
 from tunekit.planning.provenance import source
 from tunekit.seeding import stream_seed
 from tunekit.storage.paths import Place
-from tunekit.store.records import StoredTrial, read_predictions
+from tunekit.store.records import CompletedTrial, read_predictions
 from tunekit.store.result_store import ResultStore
 
 COMPARED_ROWS = 64
+"""The number of rows whose logits are compared."""
 TOLERANCES = {"fp32": 0.02, "bf16": 0.3}
-"""Largest difference of a logit (above 1: relative) from the stored float16 one; bf16 trials were scored in bf16."""
-
-Say = Callable[[str], None]
+"""The largest difference of a logit from the stored one, relative where the logit is above 1. Logits are stored as
+float16, and those of bf16 trials were computed in bf16."""
 
 
 @dataclass(frozen=True)
 class Request:
-    """What was asked for beside the trial."""
+    """How a trial is exported."""
 
     to: Path
+    """The new folder of the model."""
     merged: bool = False
+    """Whether an update of LoRA is merged into the weights."""
     train: bool = False
+    """Whether the trial is trained again where its weights were not kept."""
     base_model: Path | None = None
+    """The folder of the pretrained model, where it is a local one."""
 
 
 def export(chosen: ChosenTrial, root: Place, request: Request, say: Say) -> None:
-    """Write the chosen trial's model to the folder ``request.to``, whole or not at all.
+    """Write the model of the chosen trial to the folder ``request.to``, completely or not at all.
 
-    Raises UserError where the folder is not empty, the trial has no weights, or what was written does not predict what
-    the trial recorded; OSError.
+    ``root`` is the folder of the sweep, and ``say`` is given lines for the user. Raises UserError where the folder is
+    not empty, where the trial's weights were not kept, and where the exported model does not predict what the trial has
+    recorded. Raises OSError.
     """
     to = _target(request.to)
     store, trial = ResultStore(root), chosen.trial
-    ref = _model(trial, request.base_model)
+    ref = _pretrained_model(trial, request.base_model)
     _refuse_stale(trial, ref, store)
-    say(f"{trial.spec.label} ({chosen.why}), epoch {chosen.epoch} of {trial.spec.epochs}")
+    say(f"{trial.spec.label} ({chosen.reason}), epoch {chosen.epoch} of {trial.spec.epochs}")
     tensors = _weights(chosen, store, ref, request, say)
     prepared = prepare_splits(trial.spec, trial.fingerprint, ref, store.data_folder)
     model = build_model(trial.spec, ref, prepared)
@@ -83,7 +89,7 @@ def export(chosen: ChosenTrial, root: Place, request: Request, say: Say) -> None
 
 
 def _target(to: Path) -> Path:
-    """``to`` where it is free. Raises UserError where something is there."""
+    """Return the absolute path of ``to``. Raises UserError where it is a file, a link or a folder that is not empty."""
     if to.is_symlink() or (to.exists() and not to.is_dir()):
         raise UserError(f"--to {to} is not a folder; give another")
     if to.is_dir() and any(to.iterdir()):
@@ -91,8 +97,11 @@ def _target(to: Path) -> Path:
     return to.resolve()
 
 
-def _model(trial: StoredTrial, folder: Path | None) -> ModelRef:
-    """The trial's pretrained model. Raises UserError where it is a local folder that was not given or is another."""
+def _pretrained_model(trial: CompletedTrial, folder: Path | None) -> ModelRef:
+    """Return the pretrained model of ``trial``; ``folder`` is the one that the user has given for a local model.
+
+    Raises UserError where a local model was not given or is another one.
+    """
     name = trial.spec.model
     if name not in MODELS and "/" not in name:
         if folder is None:
@@ -104,55 +113,62 @@ def _model(trial: StoredTrial, folder: Path | None) -> ModelRef:
     return model_of(trial.spec, trial.fingerprint) if name in MODELS else at_commit(name, trial.fingerprint.model)
 
 
-def _refuse_stale(trial: StoredTrial, ref: ModelRef, store: ResultStore) -> None:
-    """Raises UserError where the code or data at hand is not what the trial was made by."""
+def _refuse_stale(trial: CompletedTrial, ref: ModelRef, store: ResultStore) -> None:
+    """Raise UserError where the present code or data are not those that the trial was trained with."""
     data = load_dataset(trial.spec.dataset, store.data_folder)
     parts = trial.fingerprint.differs_in(fingerprint_of(trial.spec, ref.revision, data.content_hash))
     if parts:
-        raise UserError(f"{trial.spec.label} is stale, made by other {', '.join(parts)}; export it with what made it")
+        raise UserError(
+            f"{trial.spec.label} is stale: it was trained with other {', '.join(parts)}; export it with those"
+        )
 
 
 def _weights(
     chosen: ChosenTrial, store: ResultStore, ref: ModelRef, request: Request, say: Say
 ) -> dict[str, torch.Tensor]:
-    """The trial's trained tensors: those that it kept, or with ``--train`` those of the trial trained again."""
+    """Return the trained tensors: those that the trial kept, or with ``--train`` those of the trial trained again.
+
+    Raises UserError where they were not kept and ``--train`` was not given, and where the trial trained again differs.
+    """
     trial, epoch = chosen.trial, chosen.epoch
-    identity = kept.identity_of(trial.spec, trial.fingerprint)
-    there = kept.kept_epochs(trial.folder)
-    if epoch in there:
-        return kept.read_kept(trial.folder, epoch, identity)
+    identity = identity_of(trial.spec, trial.fingerprint)
+    available = kept_epochs(trial.folder)
+    if epoch in available:
+        return read_weights(trial.folder, epoch, identity)
     if not request.train:
         minutes = (trial.summary.train_seconds or 0) / 60
-        others = f", but of {' '.join(map(str, there))} (--epoch)" if there else ""
+        others = f" but of {' '.join(map(str, available))} (--epoch)" if available else ""
         raise UserError(
-            f"{trial.spec.label} kept no weights of epoch {epoch}{others}; --train trains it again here and compares "
-            f"(it took {minutes:.1f} min); a sweep run with --keep-models best keeps them"
+            f"{trial.spec.label} kept no weights of epoch {epoch}{others}; add --train, which trains it again here "
+            f"(it took {minutes:.1f} min) and compares it with its records, or run sweeps with --keep-models best"
         )
     say("no weights were kept; training it again in a temporary folder")
     keep = {len(trial.epochs): "last", trial.summary.best_epoch: "best"}.get(epoch, "all")
     with tempfile.TemporaryDirectory(prefix="tunekit-export-") as folder:
         again = trained_again(trial, store, Path(folder), ref, keep)
-        found, how = compared(trial, again)
-        if found:
-            raise UserError(f"trained again, {trial.spec.label} is not what it was, {how}: {'; '.join(found[:3])}")
+        differences, how = compared(trial, again)
+        if differences:
+            listed = "; ".join(differences[:3])
+            raise UserError(f"trained again, {trial.spec.label} differs from its records, {how}: {listed}")
         say(f"the same {len(trial.epochs)} epochs as stored, {how}")
-        if epoch not in kept.kept_epochs(again.folder):
+        if epoch not in kept_epochs(again.folder):
             raise UserError(
                 f"trained again here, epoch {epoch} is no longer the best on validation; give --epoch {epoch}"
             )
-        return kept.read_kept(again.folder, epoch, identity)
+        return read_weights(again.folder, epoch, identity)
 
 
-def _name_labels(model: torch.nn.Module, prepared: Prepared) -> None:
+def _name_labels(model: PreTrainedModel, prepared: PreparedData) -> None:
+    """Put the names of the labels into the model's configuration."""
     names = prepared.data.label_names
     model.config.id2label = dict(enumerate(names))
     model.config.label2id = {name: index for index, name in enumerate(names)}
 
 
 def _write(
-    draft: Path, chosen: ChosenTrial, model: torch.nn.Module, ref: ModelRef, prepared: Prepared, merged: bool
+    draft: Path, chosen: ChosenTrial, model: PreTrainedModel, ref: ModelRef, prepared: PreparedData, merged: bool
 ) -> Manifest:
-    """All files of the export into the empty folder ``draft``."""
+    """Write all files of the export into the empty folder ``draft`` and return the manifest."""
     spec, hub_id, data = chosen.trial.spec, None if ref.path else hub_id_of(ref), prepared.data
     kind = formats.write(model, draft, hub_id, ref.revision)
     has_base = kind != formats.WHOLE and hub_id is None
@@ -177,8 +193,11 @@ def _write(
     return manifest
 
 
-def _compare(draft: Path, trial: StoredTrial, epoch: int, prepared: Prepared) -> str:
-    """A line on how the export predicts rows whose logits the trial recorded. Raises UserError where it differs."""
+def _compare(draft: Path, trial: CompletedTrial, epoch: int, prepared: PreparedData) -> str:
+    """Compare the logits of the exported model with those that the trial has recorded, and return a line about it.
+
+    Raises UserError where they differ by more than the tolerance.
+    """
     exported = load_exported(draft)
     try:
         if (trial.folder / "predictions.parquet").is_symlink():
@@ -188,7 +207,7 @@ def _compare(draft: Path, trial: StoredTrial, epoch: int, prepared: Prepared) ->
         if not len(stored):
             return f"not compared with predictions: the trial recorded none of epoch {epoch}"
         items = prepared.data.splits[stored["split"].iloc[0]].set_index("item_id").loc[stored["item_id"]]
-        before = np.stack(stored["logits"]).astype(np.float32)
+        before = np.stack(list(stored["logits"])).astype(np.float32)
     except (OSError, ValueError, KeyError, TypeError) as error:
         return f"not compared with predictions: they can't be read ({first_line(error)})"
     found = exported.logits(list(items["text"]), list(items["pair"]) if exported.manifest.pairs else None)

@@ -1,14 +1,15 @@
-"""A trained model as files that ``transformers``, ``peft`` or ``adapters`` load, safetensors only; and back.
+"""The file formats of an exported model, which ``transformers``, ``peft`` and ``adapters`` load. Weights are
+safetensors.
 
-Which format follows from what the method did to the model: modules of ``peft``, bottlenecks, or nothing but other
-values. ``parameters_of`` is used in both directions, so what is written is what is read.
+The format follows from what the method has done to the model: it has added modules of ``peft``, or bottlenecks, or it
+has only changed the values of parameters. ``parameters_of`` serves both writing and reading, so the two can't differ.
 """
 
 import json
 from collections.abc import Sequence
 from copy import deepcopy
 from pathlib import Path
-from typing import Any
+from typing import Any, cast
 
 import torch
 from safetensors.torch import save_file
@@ -22,25 +23,27 @@ from tunekit.methods._bottleneck import LIBRARY_VERSION, NAME, to_adapters
 from tunekit.models.families import FAMILIES
 
 WHOLE, PEFT, ADAPTERS = "whole", "peft", "adapters"
+"""The names of the formats: a whole model, an update of peft, an adapter of adapters."""
 _PEFT_PREFIX = "base_model.model."
+"""The prefix of all names in peft's files."""
 
 
 def kind_of(model: PreTrainedModel) -> str:
-    """The format of a model that its method has changed."""
+    """Return the format of a model that a method has changed."""
     if hasattr(model, "peft_config"):
         return PEFT
     return ADAPTERS if hasattr(model, "tunekit_bottlenecks") else WHOLE
 
 
 def head_modules(model: PreTrainedModel) -> list[str]:
-    """Names of the modules after the last encoder layer, which every method trains."""
+    """Return the names of the modules after the last encoder layer, which every method trains."""
     return [prefix.removesuffix(".") for prefix in FAMILIES[model.config.model_type].head]
 
 
 def merge(model: PreTrainedModel, within: Sequence[str] = ("",)) -> list[str]:
-    """Fold ``peft``'s updates into the weights, in place, of modules whose names begin with one of ``within``.
+    """Merge the updates of ``peft`` into the weights, in place, and return the names of the merged modules.
 
-    Returns the modules' names.
+    Only modules whose names begin with one of ``within`` are merged.
     """
     from peft.tuners.tuners_utils import BaseTunerLayer
 
@@ -50,7 +53,7 @@ def merge(model: PreTrainedModel, within: Sequence[str] = ("",)) -> list[str]:
         if isinstance(module, BaseTunerLayer) and name.startswith(tuple(within))
     ]
     for name in merged:
-        module = model.get_submodule(name)
+        module: Any = model.get_submodule(name)
         module.merge(safe_merge=True)
         parent, _, child = name.rpartition(".")
         setattr(model.get_submodule(parent), child, module.get_base_layer())
@@ -58,7 +61,10 @@ def merge(model: PreTrainedModel, within: Sequence[str] = ("",)) -> list[str]:
 
 
 def merge_all(model: PreTrainedModel) -> None:
-    """Make ``model`` the library's own, in place. Raises UserError where its method can't be folded into weights."""
+    """Turn ``model`` into a model of the library, in place, by merging its updates into the weights.
+
+    Raises UserError for adapters, which can't be merged.
+    """
     if kind_of(model) == ADAPTERS:
         raise UserError("adapters have activations of their own and can't be merged; export without --merged")
     if kind_of(model) == PEFT:
@@ -67,18 +73,22 @@ def merge_all(model: PreTrainedModel) -> None:
 
 
 def parameters_of(model: PreTrainedModel) -> dict[str, dict[str, nn.Parameter]]:
-    """What is trained, as the format's files hold it: file, name in it, parameter. ``peft``'s updates of the head must
-    have been merged. Raises UserError where the format does not hold all that is trained.
+    """Return the trained parameters by file and by their name in that file.
+
+    Updates of ``peft`` in the head must have been merged before. Raises UserError where the format of the model does
+    not hold a parameter that was trained.
     """
     trained = trainable(model)
     heads = tuple(f"{name}." for name in head_modules(model))
     head = {name: parameter for name, parameter in trained.items() if name.startswith(heads)}
+    files: dict[str, dict[str, nn.Parameter]]
     if kind_of(model) == PEFT:
         inner = {**_updates(model), **head}
         files = {"adapter_model.safetensors": {_PEFT_PREFIX + name: one for name, one in inner.items()}}
     else:
         bottlenecks = {name: one for name, one in trained.items() if name not in head}
-        files = {"adapter.safetensors": to_adapters(bottlenecks), "model_head.safetensors": head}
+        adapter = cast(dict[str, nn.Parameter], to_adapters(bottlenecks))  # the same parameters under other names
+        files = {"adapter.safetensors": adapter, "model_head.safetensors": head}
     held = {id(parameter) for tensors in files.values() for parameter in tensors.values()}
     missing = [name for name, parameter in trained.items() if id(parameter) not in held]
     if missing:
@@ -87,21 +97,23 @@ def parameters_of(model: PreTrainedModel) -> dict[str, dict[str, nn.Parameter]]:
 
 
 def _updates(model: PreTrainedModel) -> dict[str, nn.Parameter]:
-    """``peft``'s own parameters by their names in its files."""
+    """Return the parameters that ``peft`` has added, by their names in its files."""
     from peft.utils import get_peft_model_state_dict
 
-    return get_peft_model_state_dict(model, dict(model.named_parameters()), save_embedding_layers=False)
+    parameters = dict(model.named_parameters())
+    updates: dict[str, nn.Parameter] = get_peft_model_state_dict(model, parameters, save_embedding_layers=False)
+    return updates
 
 
 def write(model: PreTrainedModel, folder: Path, base: str | None, revision: str | None) -> str:
-    """Write ``model``'s configuration and weights to ``folder`` and return the format's name.
+    """Write the configuration and the weights of ``model`` to ``folder`` and return the name of the format.
 
-    ``model.config`` has its label names; ``base`` is the pretrained model's id on the hub, None where it has none.
-    Raises UserError as ``parameters_of``, OSError.
+    ``model.config`` must have the names of the labels. ``base`` is the id of the pretrained model on the hub, None
+    where it has none, and ``revision`` its commit. Raises UserError as ``parameters_of`` does, and OSError.
     """
     kind = kind_of(model)
     if kind == WHOLE:
-        _refuse_own_parameters(model)
+        _refuse_added_parameters(model)
         model.config.name_or_path = ""
         model.save_pretrained(folder, safe_serialization=True, max_shard_size="100GB")
         return kind
@@ -114,20 +126,21 @@ def write(model: PreTrainedModel, folder: Path, base: str | None, revision: str 
     return kind
 
 
-def _refuse_own_parameters(model: PreTrainedModel) -> None:
-    """Raise UserError where ``model`` has parameters that the library's class would leave out on loading."""
+def _refuse_added_parameters(model: PreTrainedModel) -> None:
+    """Raise UserError where ``model`` has parameters that the library's class would ignore on loading."""
     with torch.device("meta"):
-        library = {name for name, _ in type(model)(model.config).named_parameters()}
-    own = [name for name, _ in model.named_parameters() if name not in library]
-    if own:
-        raise UserError(f"no library's format holds {own[0]}, which this method adds; such a model can't be exported")
+        of_library = {name for name, _ in type(model)(model.config).named_parameters()}
+    added = [name for name, _ in model.named_parameters() if name not in of_library]
+    if added:
+        raise UserError(f"no library's format holds {added[0]}, which this method adds; such a model can't be exported")
 
 
 def _write_peft_config(model: PreTrainedModel, folder: Path, base: str | None, revision: str | None) -> None:
+    """Write adapter_config.json of ``peft``, after its updates in the head have been merged."""
     from peft import TaskType
 
     heads = head_modules(model)
-    config = deepcopy(model.peft_config["default"])
+    config = deepcopy(cast(Any, model).peft_config["default"])
     merged = merge(model, heads)
     config.task_type, config.inference_mode, config.modules_to_save = TaskType.SEQ_CLS, True, heads
     config.base_model_name_or_path, config.revision = base, revision if base else None
@@ -138,7 +151,8 @@ def _write_peft_config(model: PreTrainedModel, folder: Path, base: str | None, r
 
 
 def _write_adapters_configs(model: PreTrainedModel, folder: Path, base: str | None) -> None:
-    design, reduction_factor = model.tunekit_bottlenecks
+    """Write adapter_config.json and head_config.json of ``adapters``."""
+    design, reduction_factor = cast(Any, model).tunekit_bottlenecks
     shared = {
         "hidden_size": model.config.hidden_size,
         "model_class": type(model).__name__,
@@ -159,9 +173,9 @@ def _write_adapters_configs(model: PreTrainedModel, folder: Path, base: str | No
 
 
 def read(model: PreTrainedModel, folder: Path) -> None:
-    """Put the tensors that ``write`` left in ``folder`` into ``model``, which the same method has changed.
+    """Read the tensors that ``write`` has written into ``model``, which the same method must have changed.
 
-    Raises UserError where they are not exactly those that ``model`` trains.
+    Raises UserError where they are not exactly the tensors that ``model`` trains.
     """
     if kind_of(model) == PEFT:
         merge(model, head_modules(model))

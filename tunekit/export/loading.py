@@ -1,9 +1,9 @@
-"""An exported model, loaded from its folder by our own safe loader, and what it predicts."""
+"""An exported model, loaded from its folder by tunekit's own safe loader, and its predictions."""
 
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any
+from typing import Any, cast
 
 import numpy as np
 import torch
@@ -19,33 +19,40 @@ from tunekit.parsing import strict_json
 from tunekit.schema import TrialSpec
 
 MANIFEST = "tunekit.json"
+"""The file that says how an exported model is loaded."""
 BASE = "base"
-"""Folder of the pretrained model, where the hub does not have it."""
+"""The folder of the pretrained model in an export, where the hub does not have that model."""
 FORMAT_VERSION = 1
+"""The version of the manifest."""
 MAX_BYTES = 1_000_000
+"""The largest size of a manifest."""
 EVAL_TOKENS = 8192
-"""Tokens a batch holds at most, padding counted."""
+"""The largest number of tokens in a batch, padding included."""
 
 
 @dataclass(frozen=True)
 class Manifest:
-    """What an export says of itself beside the library's own files."""
+    """The content of tunekit.json: what the libraries' own files do not say of an exported model."""
 
     kind: str
+    """The format: whole, peft or adapters."""
     spec: TrialSpec
+    """The spec of the trial."""
     revision: str
-    """Of the pretrained model."""
+    """The revision of the pretrained model."""
     has_base: bool
     """Whether the pretrained model is in the folder."""
     label_names: tuple[str, ...]
+    """The names of the labels, by index."""
     pairs: bool
-    """Whether an input is two texts."""
+    """Whether an input is a pair of texts."""
     pair_as: str
-    """How they are joined: ``sep_token`` or ``pair``, as in ``DatasetInfo``."""
+    """How the texts of a pair are joined: ``sep_token`` or ``pair``, as in ``DatasetInfo``."""
     epoch: int
+    """The epoch after which the weights were kept, from 1."""
 
     def to_dict(self) -> dict[str, Any]:
-        """All of it as JSON values."""
+        """Return the manifest as JSON values."""
         return {
             "format_version": FORMAT_VERSION,
             **{name: getattr(self, name) for name in vars(self) if name != "spec"},
@@ -55,23 +62,21 @@ class Manifest:
 
 
 def read_manifest(folder: Path) -> Manifest:
-    """The manifest of an exported model. Raises UserError where there is none or it is not as written."""
+    """Return the manifest of an exported model. Raises UserError where there is none, or it is not one of an export."""
     path = folder / MANIFEST
     try:
         if path.is_symlink() or path.stat().st_size > MAX_BYTES:
-            raise ValueError("a link, or too large")
+            raise ValueError("it is a link, or too large")
         content = strict_json(path.read_text(encoding="utf-8"))
         return _manifest(content)
     except FileNotFoundError as error:
-        raise UserError(
-            f"{folder} holds no exported model (no {MANIFEST}); python -m tunekit export makes one"
-        ) from error
+        raise UserError(f"{folder} holds no exported model (no {MANIFEST}); tunekit export writes one") from error
     except (OSError, ValueError, KeyError, TypeError) as error:
         raise UserError(f"{path} is not what an export writes ({first_line(error)})") from error
 
 
 def _manifest(content: Mapping[str, Any]) -> Manifest:
-    """Raises ValueError, KeyError or TypeError where ``content`` is not a manifest's."""
+    """Return the manifest in a JSON object. Raises ValueError, KeyError or TypeError where it is none."""
     names, revision = content["label_names"], content["revision"]
     checks = {
         "format_version": content["format_version"] == FORMAT_VERSION,
@@ -92,15 +97,18 @@ def _manifest(content: Mapping[str, Any]) -> Manifest:
 
 @dataclass(frozen=True)
 class Exported:
-    """A loaded export."""
+    """An exported model that was loaded."""
 
     manifest: Manifest
+    """How it was exported."""
     tokenizer: PreTrainedTokenizerFast
+    """Its tokenizer."""
     model: PreTrainedModel
+    """The model, in evaluation mode."""
 
     @torch.inference_mode()
     def logits(self, texts: Sequence[str], pairs: Sequence[str] | None) -> np.ndarray:
-        """(N, C) float32 class logits; inputs are joined and cut as in training."""
+        """Return the logits (N, C) of N texts as float32. Inputs are joined and truncated as in training."""
         joined, seconds = list(texts), None if pairs is None else list(pairs)
         if seconds is not None and self.manifest.pair_as == "sep_token":
             joined = [f"{text}{self.tokenizer.sep_token}{pair}" for text, pair in zip(joined, seconds, strict=True)]
@@ -108,7 +116,7 @@ class Exported:
         limit = min(self.manifest.spec.max_length, self.tokenizer.model_max_length)
         encoded = self.tokenizer(joined, seconds, truncation=True, max_length=limit)
         lengths = np.array([len(ids) for ids in encoded["input_ids"]])
-        order = np.argsort(-lengths, kind="stable")
+        order = np.argsort(-lengths, kind="stable")  # texts of similar length share a batch, which needs little padding
         result = np.empty((len(order), len(self.manifest.label_names)), np.float32)
         start = 0
         while start < len(order):
@@ -121,24 +129,29 @@ class Exported:
 
 
 def load_exported(folder: Path) -> Exported:
-    """The model in ``folder``, on the GPU where there is one. Raises UserError where it is not a safe and whole one."""
+    """Return the model in ``folder``, on the GPU where there is one.
+
+    Raises UserError where a file is missing, unsafe, or not what ``tunekit export`` has written.
+    """
     manifest = read_manifest(folder)
     ref = _reference(manifest, folder)
-    tokenizer = load_tokenizer(ref, None)
+    tokenizer = load_tokenizer(ref, None)  # type: ignore[arg-type]  # data is for the seeded tiny models only
     model = load_encoder(ref, num_labels=len(manifest.label_names), seed=0, tokenizer=tokenizer)
     if manifest.kind == WHOLE:
-        if model.tunekit_never_pretrained:
-            raise UserError(f"{folder}: its weights lack {min(model.tunekit_never_pretrained)}")
+        missing: frozenset[str] = cast(Any, model).tunekit_never_pretrained
+        if missing:
+            raise UserError(f"{folder}: its weights lack {min(missing)}")
     else:
         adapt(model, manifest.spec)
         if kind_of(model) != manifest.kind:
             raise UserError(f"{folder}: method {manifest.spec.method!r} is not one of {manifest.kind}")
         read(model, folder)
-    return Exported(manifest, tokenizer, model.to("cuda" if torch.cuda.is_available() else "cpu").eval())
+    cast(Any, model).to("cuda" if torch.cuda.is_available() else "cpu")
+    return Exported(manifest, tokenizer, cast(Any, model).eval())
 
 
 def _reference(manifest: Manifest, folder: Path) -> ModelRef:
-    """The model that the weights in ``folder`` belong to: the one there, or one of the hub at a commit."""
+    """Return the model that the weights in ``folder`` belong to: one in the folder, or one of the hub at a commit."""
     if manifest.kind == WHOLE or manifest.has_base:
         inside = folder if manifest.kind == WHOLE else folder / BASE
         return ModelRef("exported", manifest.revision, str(inside.resolve()))
@@ -146,7 +159,10 @@ def _reference(manifest: Manifest, folder: Path) -> ModelRef:
 
 
 def at_commit(name: str, revision: str) -> ModelRef:
-    """A model of the hub, registered or by its id. Raises UserError where it is none, or ``revision`` is no commit."""
+    """Return a model of the hub, registered or given by its id, at the commit ``revision``.
+
+    Raises UserError where it is no model of the hub, or ``revision`` is no commit.
+    """
     registered = name in MODELS and MODELS[name].hub_id is not None
     if not (registered or is_hub_id(name)) or not is_commit(revision):
         raise UserError(f"the pretrained model {name!r} is not one of the hub at a commit")

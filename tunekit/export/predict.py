@@ -1,11 +1,12 @@
-"""``python -m tunekit predict DIR FILE``: labels and probabilities of a file's rows, as CSV."""
+"""``tunekit predict MODEL FILE`` writes the labels and probabilities of a file's rows as CSV."""
 
 import csv
 import io
 import re
-from collections.abc import Iterator
+from collections.abc import Iterable, Iterator
 from itertools import islice
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 
@@ -17,17 +18,20 @@ from tunekit.parsing import CONTROL
 from tunekit.storage.files import write_atomic
 
 CHUNK_ROWS = 2_048
+"""The number of rows that are labelled at a time."""
 
 
 def inputs(path: Path, text_column: str, pair_column: str | None, *, pairs: bool) -> tuple[list[str], list[str] | None]:
-    """Texts and, for a model of ``pairs``, second texts of a CSV, JSON Lines, Parquet or text file, a text a line.
+    """Return the texts in a file and, for a model of ``pairs``, the second texts.
 
-    Raises UserError for what the readers of own data refuse, and for columns that do not suit the model.
+    The file is CSV, JSON Lines or Parquet, or a text file with one text a line. Raises UserError for a file that can't
+    be read as a dataset, and for columns that do not suit the model.
     """
     if pairs and pair_column is None:
         pair_column = "pair"
     if not pairs and pair_column is not None:
         raise UserError("--pair-column: this model takes one text")
+    rows: Iterable[tuple[str, list[Any]]]
     if path.suffix == ".txt":
         if pairs:
             raise UserError(f"{path}: this model takes pairs of texts; give a file of {', '.join(SUFFIXES)}")
@@ -46,37 +50,41 @@ def inputs(path: Path, text_column: str, pair_column: str | None, *, pairs: bool
 
 
 def predictions(exported: Exported, texts: list[str], pairs: list[str] | None) -> Iterator[str]:
-    """CSV, a header and a chunk of rows at a time: ``row`` from 1, ``label``, and ``p_<label>`` of each label."""
+    """Yield CSV text: the header, then the rows in chunks.
+
+    The columns are ``row`` from 1, ``label``, and the probability ``p_<label>`` of each label.
+    """
     names = [CONTROL.sub(" ", name) for name in exported.manifest.label_names]
     yield _csv([["row", "label", *(f"p_{name}" for name in names)]])
     numbers = iter(range(len(texts)))
     while part := list(islice(numbers, CHUNK_ROWS)):
         chunk = slice(part[0], part[-1] + 1)
         logits = exported.logits(texts[chunk], None if pairs is None else pairs[chunk]).astype(np.float64)
-        shares = np.exp(logits - logits.max(axis=1, keepdims=True))
-        shares /= shares.sum(axis=1, keepdims=True)
+        probabilities = np.exp(logits - logits.max(axis=1, keepdims=True))  # (N, C)
+        probabilities /= probabilities.sum(axis=1, keepdims=True)
         yield _csv(
-            [row + 1, _no_formula(names[each.argmax()]), *(f"{value:.6f}" for value in each)]
-            for row, each in zip(part, shares, strict=True)
+            [number + 1, _no_formula(names[row.argmax()]), *(f"{value:.6f}" for value in row)]
+            for number, row in zip(part, probabilities, strict=True)
         )
 
 
 def write_new(path: Path, parts: Iterator[str]) -> None:
-    """Write the file ``path`` whole. Raises UserError where something is there or its folder can't be written."""
+    """Write the new file ``path``. Raises UserError where it exists or can't be written."""
     if path.exists() or path.is_symlink():
-        raise UserError(f"--out {path} is there already; give another name")
+        raise UserError(f"--out {path} exists already; give another name")
     try:
         write_atomic(path, "".join(parts).encode())
     except OSError as error:
         raise UserError(f"can't write --out {path} ({error.strerror})") from error
 
 
-def _csv(rows) -> str:  # noqa: ANN001
+def _csv(rows: Iterable[Iterable[object]]) -> str:
+    """Return rows as CSV text."""
     buffer = io.StringIO()
     csv.writer(buffer, lineterminator="\n").writerows(rows)
     return buffer.getvalue()
 
 
 def _no_formula(label: str) -> str:
-    """``label`` that no spreadsheet takes for a formula; numbers stay."""
+    """Return ``label`` so that no spreadsheet reads it as a formula; numbers stay as they are."""
     return f"'{label}" if label[:1] in tuple("=+-@") and not re.fullmatch(r"[-+]?\d+", label) else label

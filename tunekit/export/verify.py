@@ -1,7 +1,7 @@
-"""``python -m tunekit verify SWEEP``: a random part of the completed trials, trained again and compared.
+"""``tunekit verify SWEEP`` trains a random part of the completed trials again and compares them with their records.
 
-On the device, thread count, processor and torch that the store names, numbers are compared bit for bit; elsewhere
-within TOLERANCE. Nothing in the store is changed.
+Numbers are compared bit for bit where the device, the number of threads, the processor and the version of torch are
+those that the store names, and within TOLERANCE elsewhere. Nothing in the store is changed.
 """
 
 import math
@@ -25,21 +25,24 @@ from tunekit.planning.fingerprints import fingerprint_of
 from tunekit.schema import Fingerprint, Status, TrialSpec
 from tunekit.storage.files import copy_folder
 from tunekit.storage.paths import Place
-from tunekit.store.records import StoredTrial, read_predictions
+from tunekit.store.records import CompletedTrial, StoredTrial, read_predictions
 from tunekit.store.result_store import ResultStore
 
 TOLERANCE = 0.02
-"""Largest difference of a number (above 1: relative) and largest share of other predictions, on another machine."""
-TIMED = ("epoch_seconds", "train_tokens_per_second", "peak_memory_bytes")
-"""What a clock or the machine puts into a record."""
+"""On another machine: the largest difference of a number, relative where the number is above 1, and the largest share
+of predictions that may differ."""
+MEASURED = ("epoch_seconds", "train_tokens_per_second", "peak_memory_bytes")
+"""The fields of an epoch's record that are measured on a machine, which are not compared."""
 
 Say = Callable[[str], None]
+"""A function that shows a line to the user."""
 
 
 def verify(root: Place, fraction: float, seed: int, say: Say) -> bool:
-    """Train ``fraction`` of the completed trials again, at least one, drawn by ``seed``; a line each.
+    """Train a part of the completed trials of the sweep in ``root`` again. Return whether all are as stored.
 
-    Returns whether all are as stored. Raises UserError where there is nothing to compare.
+    The part is ``fraction`` of the trials, at least one, and is drawn with ``seed``. ``say`` is given a line for each
+    trial. Raises UserError where no trial can be compared.
     """
     if not 0 < fraction <= 1:
         raise UserError(f"--fraction must lie in (0, 1], got {fraction}")
@@ -51,23 +54,22 @@ def verify(root: Place, fraction: float, seed: int, say: Say) -> bool:
     for trial in trials:
         if trial.summary is None or trial.summary.status is not Status.COMPLETED:
             continue
-        reason = _why_not(trial, store)
-        if reason:
+        completed = CompletedTrial.of(trial)
+        reason = "imported" if completed is None else _why_not_comparable(completed, store)
+        if reason or completed is None:
             say(f"not compared: {trial.spec.label} ({trial.folder.name}): {reason}")
         else:
-            comparable.append(trial)
+            comparable.append(completed)
     if not comparable:
         raise UserError(f"{root} holds no completed trial that could be trained again here")
     chosen = random.Random(seed).sample(comparable, math.ceil(fraction * len(comparable)))
-    same = [_same(trial, store, say) for trial in chosen]
-    say(f"{sum(same)} of {len(chosen)} trials are as stored; {len(comparable)} could be compared")
-    return all(same)
+    results = [_is_same(trial, store, say) for trial in chosen]
+    say(f"{sum(results)} of {len(chosen)} trials are as stored; {len(comparable)} could be compared")
+    return all(results)
 
 
-def _why_not(trial: StoredTrial, store: ResultStore) -> str | None:
-    """Why ``trial`` can't be trained again here, or would not be the same one; None where it can."""
-    if not isinstance(trial.spec, TrialSpec):
-        return "imported"
+def _why_not_comparable(trial: CompletedTrial, store: ResultStore) -> str | None:
+    """Return why ``trial`` can't be trained again here or would be another trial; None where it can be compared."""
     if trial.spec.model not in MODELS and "/" not in trial.spec.model:
         return "its model is a local folder, which the store does not hold"
     try:
@@ -79,42 +81,46 @@ def _why_not(trial: StoredTrial, store: ResultStore) -> str | None:
 
 
 def _fingerprint(spec: TrialSpec, stored: Fingerprint, store: ResultStore) -> Fingerprint:
-    """The spec's fingerprint on the code and data at hand."""
-    own = spec.dataset not in DATASETS
-    data = load_dataset(spec.dataset, store.data_folder) if own else DATASETS[spec.dataset]
+    """Return the fingerprint that ``spec`` has with the present code and data."""
+    is_users = spec.dataset not in DATASETS
+    data = load_dataset(spec.dataset, store.data_folder) if is_users else DATASETS[spec.dataset]
     return fingerprint_of(spec, model_of(spec, stored).revision, data.content_hash)
 
 
 def model_of(spec: TrialSpec, stored: Fingerprint) -> ModelRef:
-    """A registered model at its pinned revision, one of the hub at the revision that the trial had."""
+    """Return the model of a trial: a registered one at its pinned revision, another one at the trial's revision."""
     return resolve_model(spec.model) if spec.model in MODELS else ModelRef(spec.model, stored.model)
 
 
-def _same(trial: StoredTrial, store: ResultStore, say: Say) -> bool:
-    """Train ``trial`` again in a temporary folder and say how it compares."""
+def _is_same(trial: CompletedTrial, store: ResultStore, say: Say) -> bool:
+    """Train ``trial`` again in a temporary folder, say how it compares, and return whether it is the same."""
     with tempfile.TemporaryDirectory(prefix="tunekit-verify-") as folder:
         again = trained_again(trial, store, Path(folder), model_of(trial.spec, trial.fingerprint))
-        found, how = compared(trial, again)
+        differences, how = compared(trial, again)
     parts = int(trial.summary.execution.get("micro_batches") or 1)
-    if found:
+    if differences:
         hint = f"; epochs before memory ran out may have been trained in fewer than {parts} parts" if parts > 1 else ""
-        say(f"DIFFERENT: {trial.spec.label}, {how}: {'; '.join(found[:3])}{hint}")
+        say(f"DIFFERENT: {trial.spec.label}, {how}: {'; '.join(differences[:3])}{hint}")
     else:
         say(f"same: {trial.spec.label}, {len(trial.epochs)} epochs, {how}")
-    return not found
+    return not differences
 
 
-def compared(trial: StoredTrial, again: StoredTrial) -> tuple[list[str], str]:
-    """What differs between ``trial`` and the same ``again``, a short text each, and how exactly that was looked at."""
-    exact = _execution(trial) == _execution(again)
-    how = "bit for bit" if exact else f"within {TOLERANCE} (other device, threads, packs, processor or torch)"
-    return _differences(trial, again, 0.0 if exact else TOLERANCE), how
+def compared(trial: CompletedTrial, again: StoredTrial) -> tuple[list[str], str]:
+    """Return a short text for each difference of a trial trained again, and how exactly both were compared."""
+    is_exact = _execution(trial) == _execution(again)
+    how = "bit for bit" if is_exact else f"within {TOLERANCE} (other device, threads, packs, processor or torch)"
+    return _differences(trial, again, 0.0 if is_exact else TOLERANCE), how
 
 
 def trained_again(
-    trial: StoredTrial, store: ResultStore, sweep: Path, model: ModelRef, keep_models: str = "none"
+    trial: CompletedTrial, store: ResultStore, sweep: Path, model: ModelRef, keep_models: str = "none"
 ) -> StoredTrial:
-    """The trial's spec, trained in a new store at ``sweep`` with as many threads and parts of a batch as it had."""
+    """Train the spec of ``trial`` in the new folder ``sweep`` and return the result.
+
+    The number of threads and of parts of a batch are those of the stored trial. ``keep_models`` says of which epochs
+    weights are kept.
+    """
     if store.data_folder.is_dir():
         copy_folder(store.data_folder, sweep / "data")
     execution = trial.summary.execution
@@ -130,44 +136,47 @@ def trained_again(
     return ResultStore(sweep).read(run.folder)
 
 
-def _execution(trial: StoredTrial) -> tuple[Any, ...]:
-    """What has to be equal for equal bits."""
-    where = trial.summary.provenance
-    return trial.summary.execution, where.get("processor"), where.get("versions", {}).get("torch")
+def _execution(trial: StoredTrial) -> tuple[Any, ...] | None:
+    """Return what must be equal for two trials to be equal bit for bit; None of a trial without a summary."""
+    if trial.summary is None:
+        return None
+    provenance = trial.summary.provenance
+    return trial.summary.execution, provenance.get("processor"), provenance.get("versions", {}).get("torch")
 
 
 def _differences(old: StoredTrial, new: StoredTrial, tolerance: float) -> list[str]:
-    """What differs by more than ``tolerance``, a short text each."""
+    """Return a short text for each number that differs by more than ``tolerance``."""
     found = []
     if len(old.epochs) != len(new.epochs):
         found.append(f"{len(old.epochs)} epochs are stored, {len(new.epochs)} trained")
     for stored, trained in zip(old.epochs, new.epochs, strict=False):
         values = asdict(trained)
         for name, value in asdict(stored).items():
-            if name not in TIMED and not _close(value, values[name], tolerance):
+            if name not in MEASURED and not _is_close(value, values[name], tolerance):
                 found.append(f"epoch {trained.epoch}: {name} {value!r} is now {values[name]!r}")
     return found + _other_predictions(old.folder, new.folder, tolerance)
 
 
-def _close(old: float | None, new: float | None, tolerance: float) -> bool:
+def _is_close(old: float | None, new: float | None, tolerance: float) -> bool:
+    """Return whether two numbers are equal, or differ by at most ``tolerance``."""
     if old is None or new is None or not tolerance:
         return old == new
     return abs(old - new) <= tolerance * max(1.0, abs(old))
 
 
 def _other_predictions(stored: Place, folder: Place, tolerance: float) -> list[str]:
-    """Whether the two predictions.parquet differ: in which items, or in more than ``tolerance`` of the labels."""
-    if not any((one / "predictions.parquet").exists() for one in (stored, folder)):
+    """Return a text where two trials predict other items or labels or, without tolerance, other logits."""
+    if not any((trial / "predictions.parquet").exists() for trial in (stored, folder)):
         return []
     try:
-        old, new = (read_predictions(one) for one in (stored, folder))
+        old, new = (read_predictions(trial) for trial in (stored, folder))
         keys = ["split", "epoch", "item_id", "gold"]
         if not old[keys].equals(new[keys]):
             return ["other items stand in predictions.parquet"]
         changed = float((old["predicted"] != new["predicted"]).mean())
         if changed > tolerance:
             return [f"{100 * changed:.2f} % of the predictions changed"]
-        if not tolerance and not np.array_equal(np.stack(old["logits"]), np.stack(new["logits"])):
+        if not tolerance and not np.array_equal(np.stack(list(old["logits"])), np.stack(list(new["logits"]))):
             return ["the logits changed"]
     except (OSError, ValueError, KeyError, TypeError) as error:
         return [f"predictions.parquet can't be compared ({first_line(error)})"]

@@ -1,132 +1,153 @@
-"""Which trial of a sweep is exported: the cell, its best seed on validation, the epoch. Never looks at test."""
+"""The choice of the trial that is exported: its cell, the seed that is best on validation, and the epoch.
+
+Scores on test are never looked at.
+"""
 
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
 
 from tunekit.errors import UserError
-from tunekit.schema import Status, TrialSpec
+from tunekit.schema import TrialSpec
 from tunekit.storage.paths import Place
-from tunekit.store.records import StoredTrial
+from tunekit.store.records import CompletedTrial, StoredTrial
 from tunekit.store.requests import cell_names, requested_specs
 from tunekit.store.result_store import ResultStore
 
 
 @dataclass(frozen=True)
 class ChosenTrial:
-    """One trial at one epoch, and the completed trials of its cell."""
+    """One trial at one epoch, with the other completed trials of its cell."""
 
-    trial: StoredTrial
-    rule: str
-    """Which epoch: best, last, or a number."""
-    alike: tuple[StoredTrial, ...]
-    """Completed trials of the cell, by seed."""
-    num_asked: int
-    """Seeds of the cell that the sweep asked for."""
-    why: str
-    """How the seed was chosen, for people."""
+    trial: CompletedTrial
+    """The trial to export."""
+    epoch_rule: str
+    """Which epoch is exported: ``best``, ``last``, or a number."""
+    cell_trials: tuple[CompletedTrial, ...]
+    """All completed trials of the cell, by seed."""
+    num_requested: int
+    """The number of seeds of the cell that the sweep was asked for."""
+    reason: str
+    """Why this seed was chosen, for people."""
 
     @property
     def epoch(self) -> int:
         """The epoch whose weights are exported, from 1."""
-        return epoch_of(self.trial, self.rule)
+        return epoch_of(self.trial, self.epoch_rule)
 
 
-def epoch_of(trial: StoredTrial, rule: str) -> int:
-    """The epoch of a completed trial that ``rule`` names; without a validation part ``best`` is the last one."""
-    if rule == "best":
+def epoch_of(trial: CompletedTrial, epoch_rule: str) -> int:
+    """Return the epoch of a trial that ``epoch_rule`` names. Without a validation part ``best`` is the last epoch."""
+    if epoch_rule == "best":
         return trial.summary.best_epoch or len(trial.epochs)
-    return len(trial.epochs) if rule == "last" else int(rule)
+    return len(trial.epochs) if epoch_rule == "last" else int(epoch_rule)
 
 
 def choose_trial(
-    root: Place, names: Mapping[str, str], where: Sequence[str], seed: int | None, rule: str
+    root: Place, names: Mapping[str, str], where: Sequence[str], seed: int | None, epoch_rule: str
 ) -> ChosenTrial:
-    """The trial that model, dataset and method in ``names`` and settings NAME=VALUE in ``where`` lead to.
+    """Return the trial of the sweep in the folder ``root`` that is exported.
 
-    Raises UserError where they lead to none or to several cells, and where a seed has to be given.
+    ``names`` has the model, the dataset and the method of its cell, and ``where`` has further settings as NAME=VALUE.
+    ``seed`` is its seed; None takes the best one on validation. Raises UserError where no cell or several cells fit,
+    and where a seed has to be given.
     """
     store = ResultStore(root)
-    trials, damaged = store.trials()
-    own = [t for t in trials if isinstance(t.spec, TrialSpec) and t.folder.name == t.spec.folder]
-    if not own:
+    stored, damaged = store.trials()
+    trials = [t for t in stored if isinstance(t.spec, TrialSpec) and t.folder.name == t.spec.folder]
+    if not trials:
         reason = f" ({damaged[0]})" if damaged else ""
         raise UserError(f"{root} holds no trials{reason}; give the folder that holds a sweep, as in ray_results/demo")
-    for field, given in names.items():
-        name = _name(field, given, sorted({getattr(trial.spec, field) for trial in own}))
-        own = [trial for trial in own if getattr(trial.spec, field) == name]
+    for field, name in names.items():
+        stored_name = _stored_name(field, name, sorted({getattr(trial.spec, field) for trial in trials}))
+        trials = [trial for trial in trials if getattr(trial.spec, field) == stored_name]
     for text in where:
-        own = _with(text, own)
-    cells = cell_names([trial.spec for trial in own])
+        trials = _with_setting(text, trials)
+    cells = cell_names([trial.spec for trial in trials])
     if len(cells) > 1:
         listed = "; ".join(list(cells.values())[:4])
         raise UserError(
             f"{len(cells)} cells fit: {listed}; name one by its settings, as in --where learning_rate=0.001"
         )
-    completed = [t for t in own if t.summary is not None and t.summary.status is Status.COMPLETED]
+    completed = [one for trial in trials if (one := CompletedTrial.of(trial)) is not None]
     completed.sort(key=lambda trial: trial.spec.seed)
-    name = next(iter(cells.values()))
+    cell_name = next(iter(cells.values()))
     if not completed:
-        raise UserError(f"{name}: none of its {len(own)} trials has completed")
-    _check_rule(rule, completed[0])
-    asked = [spec for spec in requested_specs(store.requests()) if spec.cell in cells]
-    trial, why = _seed(name, completed, seed, rule)
-    return ChosenTrial(trial, rule, tuple(completed), max(len(asked), len(completed)), why)
+        raise UserError(f"{cell_name}: none of its {len(trials)} trials has completed")
+    _check_epoch_rule(epoch_rule, completed[0])
+    requested = [spec for spec in requested_specs(store.requests()) if spec.cell in cells]
+    trial, reason = _choose_seed(cell_name, completed, seed, epoch_rule)
+    return ChosenTrial(trial, epoch_rule, tuple(completed), max(len(requested), len(completed)), reason)
 
 
-def _name(field: str, given: str, there: Sequence[str]) -> str:
-    """The name that ``given`` stands for: itself, or what it begins of the one ``name-hash`` of data or a folder."""
-    found = [given] if given in there else [name for name in there if name.rpartition("-")[0] == given]
+def _stored_name(field: str, name: str, stored: Sequence[str]) -> str:
+    """Return the one of the ``stored`` names that ``name`` stands for.
+
+    The stored name of a user's data or of a local model ends in a hash, which may be left out. Raises UserError where
+    no name or several names fit.
+    """
+    found = [name] if name in stored else [one for one in stored if one.rpartition("-")[0] == name]
     if len(found) != 1:
-        raise UserError(f"{len(found) or 'no'} {field}s here are called {given!r}; there are {', '.join(there)}")
+        raise UserError(f"{len(found) or 'no'} {field}s here are called {name!r}; there are {', '.join(stored)}")
     return found[0]
 
 
-def _with(text: str, trials: Sequence[StoredTrial]) -> list[StoredTrial]:
-    """The trials whose setting is as ``text`` (NAME=VALUE) says."""
+def _with_setting(text: str, trials: Sequence[StoredTrial]) -> list[StoredTrial]:
+    """Return the trials that have the setting ``text`` (NAME=VALUE). Raises UserError where none has."""
     name, equals, value = text.partition("=")
-    settings = [(trial, _settings(trial.spec)) for trial in trials]
+    settings = [(trial, _settings(trial)) for trial in trials]
     if not equals or not all(name in values for _, values in settings):
         known = ", ".join(settings[0][1])
         raise UserError(f"--where takes NAME=VALUE, got {text!r}; there are {known}")
-    found = [trial for trial, values in settings if _equal(values[name], value)]
+    found = [trial for trial, values in settings if _is_equal(values[name], value)]
     if not found:
-        there = ", ".join(sorted({str(values[name]) for _, values in settings}))
-        raise UserError(f"no trial here has {text}; {name} is {there}")
+        stored_values = ", ".join(sorted({str(values[name]) for _, values in settings}))
+        raise UserError(f"no trial here has {text}; {name} is {stored_values}")
     return found
 
 
-def _settings(spec: TrialSpec) -> dict[str, Any]:
-    values = spec.to_dict()
+def _settings(trial: StoredTrial) -> dict[str, Any]:
+    """Return all fields of a trial's spec; the method's hyperparameters stand among the others."""
+    values = trial.spec.to_dict()
     return {**values.pop("method_params"), **values}
 
 
-def _equal(value: Any, text: str) -> bool:
+def _is_equal(value: Any, text: str) -> bool:
+    """Return whether ``text`` stands for ``value``, as the same text or as the same number."""
     try:
         return str(value) == text or float(value) == float(text)
     except (TypeError, ValueError):
         return False
 
 
-def _check_rule(rule: str, trial: StoredTrial) -> None:
-    if rule not in ("best", "last") and not (rule.isdecimal() and 1 <= int(rule) <= len(trial.epochs)):
-        raise UserError(f"--epoch takes best, last or a number from 1 to {len(trial.epochs)}, got {rule!r}")
+def _check_epoch_rule(epoch_rule: str, trial: StoredTrial) -> None:
+    """Raise UserError where ``epoch_rule`` is neither a rule nor an epoch of ``trial``."""
+    if epoch_rule not in ("best", "last") and not (
+        epoch_rule.isdecimal() and 1 <= int(epoch_rule) <= len(trial.epochs)
+    ):
+        raise UserError(f"--epoch takes best, last or a number from 1 to {len(trial.epochs)}, got {epoch_rule!r}")
 
 
-def _seed(name: str, trials: Sequence[StoredTrial], seed: int | None, rule: str) -> tuple[StoredTrial, str]:
-    """The trial of ``seed``, else the best of ``trials`` on validation, and why."""
+def _choose_seed(
+    cell_name: str, trials: Sequence[CompletedTrial], seed: int | None, epoch_rule: str
+) -> tuple[CompletedTrial, str]:
+    """Return the trial of ``seed``, or the best one of ``trials`` on validation, with the reason for the choice.
+
+    Raises UserError where no trial has the seed, and where there is no validation part to choose by.
+    """
     seeds = " ".join(str(trial.spec.seed) for trial in trials)
     if seed is not None:
         for trial in trials:
             if trial.spec.seed == seed:
                 return trial, "given"
-        raise UserError(f"{name}: no completed trial has seed {seed}; there are {seeds}")
-    scores = {trial.spec.seed: trial.epochs[epoch_of(trial, rule) - 1].val_macro_f1 for trial in trials}
-    if None in scores.values():
+        raise UserError(f"{cell_name}: no completed trial has seed {seed}; there are {seeds}")
+    scored = [(trial.epochs[epoch_of(trial, epoch_rule) - 1].val_macro_f1, trial) for trial in trials]
+    scores = [score for score, _ in scored if score is not None]
+    if len(scores) < len(trials):
         raise UserError(
-            f"{name}: there is no validation part to choose a seed by, and test is not looked at; "
+            f"{cell_name}: there is no validation part to choose a seed by, and test is not looked at; "
             f"give --seed, one of {seeds}"
         )
-    best = max(trials, key=lambda trial: (scores[trial.spec.seed], -trial.spec.seed))
-    why = f"the best of {len(trials)} on validation, macro-F1 {100 * scores[best.spec.seed]:.2f} %"
-    return best, why
+    best = max(scores)
+    trial = next(trial for score, trial in scored if score == best)  # the smallest seed of equal scores
+    return trial, f"the best of {len(trials)} on validation, macro-F1 {100 * best:.2f} %"

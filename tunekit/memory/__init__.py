@@ -1,4 +1,4 @@
-"""Memory of training in closed form: what a step of a trial needs at most, from shapes alone. No torch."""
+"""The memory of training in closed form: the most bytes that a step of a trial needs, from sizes alone. No torch."""
 
 from tunekit.memory.closed_form import ADAMW_STATES, Memory, how_many_fit, is_followed, predict, saved_bytes
 from tunekit.memory.graph import FP32, Work

@@ -9,45 +9,45 @@ from __future__ import annotations
 
 from dataclasses import dataclass
 
-from tunekit.memory.graph import COMPUTE, FP32, INT64, MODEL_TYPES, Graph, Work
+from tunekit.memory.graph import COMPUTE, FOLLOWED_MODEL_TYPES, FP32, INT64, Graph, Work
 from tunekit.memory.length_groups import BatchSizes
-from tunekit.models.shapes import Shape, bottleneck, parameters
+from tunekit.models.shapes import Shape, bottleneck_width, parameters
 
 ADAMW_STATES = 2
-"""Moments that AdamW keeps of a trainable parameter."""
+"""How many numbers AdamW keeps of a trainable parameter: two moments."""
 ATTENTION_INPUTS = ("attention.self.query", "attention.self.key", "attention.self.value")
 SPARE = 0.1
-"""Share of a device's memory that a plan leaves free."""
+"""The share of a device's memory that a plan leaves free."""
 
 
 @dataclass(frozen=True, kw_only=True)
 class Memory:
-    """Bytes by what they are for. They do not all live at once: ``peak`` says what does."""
+    """Bytes by what they are for. They are not all in use at once; ``peak`` counts those that are."""
 
     weights: int
     gradients: int
     optimizer: int
     activations: int
-    """What the graph keeps of the encoder and the head, casts of weights to bf16 among them."""
+    """What the autograd graph keeps of the encoder and the head, casts of weights to bf16 with it."""
     logits: int
     """Logits, log-probabilities and labels."""
     workspace: int
-    """The most that a step holds beside its graph: the batch, tensors on their way, gradients of activations."""
+    """The most that a step holds beside its graph: the batch, tensors in use and gradients of activations."""
     scoring: int
     """The most that scoring a split holds beside weights and optimizer."""
     peak: int
-    """The most at any time: of the forward pass, the backward pass at its begin and end, and scoring."""
+    """The most at any time in the forward pass, at the start and end of the backward pass, and in scoring."""
 
 
 def saved_bytes(work: Work) -> int:
-    """Bytes that the graph of one trial's step keeps when the loss stands, parameters not counted."""
+    """Return the bytes that the graph of a trial's step keeps once the loss is computed, parameters not counted."""
     return Graph(work).run() + _kept_of_loss(work)
 
 
 def predict(work: Work, scored: BatchSizes | None = None) -> Memory:
-    """The memory of ``work``; ``scored`` are the sizes of the largest batch that is scored, if any is.
+    """Return the memory of ``work``. ``scored`` are the sizes of the largest batch that is scored, if any is.
 
-    Raises NoClosedForm where the method, its targets or the model type have none.
+    Raises NoClosedForm where the method, its targets or the model type have no closed form.
     """
     trials, count = work.trials, parameters(work.shape, work.method, work.params, work.num_labels)
     graph = Graph(work)
@@ -73,17 +73,17 @@ def predict(work: Work, scored: BatchSizes | None = None) -> Memory:
 
 
 def is_followed(shape: Shape) -> bool:
-    """Whether the memory of training ``shape`` has a closed form."""
-    return shape.model_type in MODEL_TYPES
+    """Return whether the memory of training ``shape`` has a closed form."""
+    return shape.model_type in FOLLOWED_MODEL_TYPES
 
 
 def how_many_fit(peak: int, device: int, beside: int = 0) -> int:
-    """Trials of ``peak`` bytes, each with ``beside`` more, that fit into ``device`` bytes with a tenth to spare."""
+    """Return how many trials fit into ``device`` bytes with a tenth to spare, each of ``peak`` and ``beside`` bytes."""
     return int((1 - SPARE) * device // (peak + beside))
 
 
 def _kept_of_loss(work: Work) -> int:
-    """Log-probabilities, labels and the weight of the mean."""
+    """Return the bytes of log-probabilities, labels and the weight of the mean."""
     return work.sizes.sequences * (work.num_labels * FP32 + INT64) + FP32
 
 
@@ -121,17 +121,17 @@ def _forward(work: Work, graph: Graph) -> int:
         return 0 if kept else size
 
     into_groups = unless(fp32 and graph.keeps_input(last, *ATTENTION_INPUTS), hidden * FP32) + hidden * width
-    later = graph.bytes - graph.of_masks
-    fullest = into_groups - (later - graph.until_attention[-1])
+    later = graph.bytes - graph.mask_bytes
+    fullest = into_groups - (later - graph.bytes_until_attention[-1])
     if last > 0:
         scores = (3 * FP32 + 2) * work.sizes.squares * shape.num_attention_heads if work.explicit else 0
-        fullest = max(fullest, scores + 5 * hidden * width - (later - graph.until_attention[0]))
+        fullest = max(fullest, scores + 5 * hidden * width - (later - graph.bytes_until_attention[0]))
         norm = unless(fp32 and graph.keeps_input(last - 1, *ATTENTION_INPUTS), hidden * FP32)
         norm += hidden * (FP32 + _held_by_output(work, graph))
         norm += unless(fp32 and graph.keeps_input(last - 1, "intermediate.dense"), hidden * FP32)
         wide = work.sizes.tokens * shape.intermediate_size * width
         norm += unless(graph.keeps_input(last - 1, "output.dense"), wide)
-        fullest = max(fullest, norm - graph.of_last)
+        fullest = max(fullest, norm - graph.last_layer_bytes)
     return fullest
 
 
@@ -153,22 +153,22 @@ def _backward(work: Work, graph: Graph) -> int:
     shape, width = work.shape, graph.compute
     tokens, h, inner = work.sizes.tokens, shape.hidden_size, shape.intermediate_size
     head = FP32 * h * h
-    later = graph.bytes - graph.of_masks
-    attention = head + 4 * work.sizes.slots * h * width - (later - graph.until_attention[-1])
+    later = graph.bytes - graph.mask_bytes
+    attention = head + 4 * work.sizes.slots * h * width - (later - graph.bytes_until_attention[-1])
     if shape.num_hidden_layers == 1:
         return attention
     if graph.full:
         layer = FP32 * (4 * h * h + 2 * h * inner)
-        wide = tokens * inner * width + h * inner * width + head + layer - graph.of_last
+        wide = tokens * inner * width + h * inner * width + head + layer - graph.last_layer_bytes
         return max(wide, attention + FP32 * (h * h + 2 * h * inner))
     freed = 0
     if work.method == "adapter":
-        freed += (h + 2 * bottleneck(shape, work.params)) * width
+        freed += (h + 2 * bottleneck_width(shape, work.params)) * width
     if graph.pfeiffer:
-        freed += (h + bottleneck(shape, work.params)) * width + (h + 2) * FP32
+        freed += (h + bottleneck_width(shape, work.params)) * width + (h + 2) * FP32
     scores = 2 * work.sizes.squares * shape.num_attention_heads * FP32 if work.explicit else 0
-    scores += 2 * tokens * h * width - graph.after_attention[-2]
-    return max(attention, scores, tokens * (2 * inner * width - freed) + head - graph.of_last)
+    scores += 2 * tokens * h * width - graph.bytes_after_attention[-2]
+    return max(attention, scores, tokens * (2 * inner * width - freed) + head - graph.last_layer_bytes)
 
 
 def _scoring(work: Work, sizes: BatchSizes) -> int:

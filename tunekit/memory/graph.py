@@ -2,8 +2,7 @@
 
 What an operation saves for its backward pass depends on which of its inputs need a gradient: a frozen linear module
 does not keep its input, but a gradient still crosses it. Korthikanti et al. (2023, section 4) count the same for 16-bit
-training with masks of a byte, as the engine's are. ``tunekit.engine.memory_probe``
-measures the same bytes.
+training with masks of a byte, as the engine's are. ``tunekit.engine.memory_probe`` measures the same bytes.
 """
 
 from __future__ import annotations
@@ -15,13 +14,15 @@ from typing import Any
 
 from tunekit.memory.length_groups import BatchSizes
 from tunekit.models.families import FAMILIES
-from tunekit.models.shapes import BOTTLENECKS, NoClosedForm, Shape, bottleneck, lora_targets
+from tunekit.models.shapes import BOTTLENECKS, NoClosedForm, Shape, bottleneck_width, lora_targets
 
 FP32, INT64 = 4, 8
 COMPUTE: Mapping[str, int] = {"fp32": FP32, "bf16": 2}
 """Bytes of a number in a matrix product, by precision; weights, layer norms and probabilities stay in fp32."""
-METHODS, MODEL_TYPES = ("full", "adapter", "pfeiffer", "lora", "head"), ("bert", "roberta", "electra")
-"""Whose operations are followed here."""
+FOLLOWED_METHODS = ("full", "adapter", "pfeiffer", "lora", "head")
+"""The methods that ``Graph`` follows. The memory of other methods is measured (``tunekit.engine.memory_probe``)."""
+FOLLOWED_MODEL_TYPES = ("bert", "roberta", "electra")
+"""The model types that ``Graph`` follows: those whose batches have no padding."""
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -31,13 +32,14 @@ class Work:
     shape: Shape
     method: str
     params: Mapping[str, Any]
-    """The method's, complete."""
+    """All parameters of the method."""
     num_labels: int
     sizes: BatchSizes
-    """Of the batch."""
+    """The sizes of the batch."""
     precision: str = "fp32"
+    """fp32 or bf16."""
     trials: int = 1
-    """Trials of a pack, which share the frozen weights."""
+    """How many trials the pack has. They share the frozen weights."""
 
     @property
     def explicit(self) -> bool:
@@ -46,7 +48,7 @@ class Work:
 
 
 class Rows(Enum):
-    """What a hidden state has a row of."""
+    """What a row of hidden states belongs to."""
 
     TOKENS = "tokens"
     SEQUENCES = "sequences"
@@ -57,9 +59,9 @@ class Graph:
 
     def __init__(self, work: Work) -> None:
         """Raises NoClosedForm for a method or a model type that is not followed here."""
-        if work.method not in METHODS:
+        if work.method not in FOLLOWED_METHODS:
             raise NoClosedForm(f"memory of method {work.method!r}")
-        if work.shape.model_type not in MODEL_TYPES:
+        if work.shape.model_type not in FOLLOWED_MODEL_TYPES:
             raise NoClosedForm(f"memory of padded batches of {work.shape.model_type}")
         if work.shape.embedding_size:
             raise NoClosedForm(f"embedding_size is {work.shape.embedding_size}")
@@ -71,45 +73,48 @@ class Graph:
         self.lora_dropout = float(work.params["lora_dropout"]) if self.tuned else 0.0
         self.bytes = 0
         self.keeps_token_mask = self.keeps_sequence_mask = False
-        self.of_masks = 0
-        """Of them, masks of tokens and sequences."""
-        self.of_last = 0
-        """Of them, what the last layer and the head keep, masks not counted."""
-        self.until_attention: list[int] = []
-        """Bytes kept up to each layer's keys and values, masks not counted."""
-        self.after_attention: list[int] = []
-        """Bytes kept after each layer's probabilities, masks not counted."""
+        self.mask_bytes = 0
+        """The bytes that masks of tokens and of sequences take."""
+        self.last_layer_bytes = 0
+        """The bytes that the last layer and the head keep, masks not counted."""
+        self.bytes_until_attention: list[int] = []
+        """The bytes kept before the attention of each layer, its keys and values with them, masks not counted."""
+        self.bytes_after_attention: list[int] = []
+        """The bytes kept after the attention of each layer, up to the logits, masks not counted."""
 
     def count(self, rows: Rows) -> int:
-        """Rows of a hidden state."""
+        """Return how many rows hidden states of ``rows`` have."""
         return self.work.sizes.tokens if rows is Rows.TOKENS else self.work.sizes.sequences
 
     def run(self) -> int:
-        """The bytes when the logits stand, those of the loss itself not counted."""
+        """Return the bytes kept once the logits are computed, those of the loss itself not counted."""
         needs_grad = self.embeddings()
         for layer in range(self.shape.num_hidden_layers):
             before = self.bytes
             needs_grad = self.layer(layer, needs_grad)
         self.head(needs_grad)
-        self.of_last = self.bytes - before
-        self.after_attention = [self.bytes - until for until in self.after_attention]
-        self.of_masks = self.masks()
-        self.bytes += self.of_masks
+        self.last_layer_bytes = self.bytes - before
+        self.bytes_after_attention = [self.bytes - until for until in self.bytes_after_attention]
+        self.mask_bytes = self.masks()
+        self.bytes += self.mask_bytes
         if not self.work.explicit and self.compute == FP32 and needs_grad:
             self.bytes += self.work.sizes.padded * FP32  # all layers share the groups' biases
         return self.bytes
 
     def prefix(self, layer: int) -> str:
-        """What the names of a layer's modules begin with."""
+        """Return what the names of a layer's modules begin with."""
         return f"{FAMILIES[self.shape.model_type].layers}.{layer}"
 
     def keeps_input(self, layer: int, *modules: str) -> bool:
-        """Whether one of a layer's linear ``modules`` keeps its input itself, and not a cast or dropped copy of it."""
+        """Return whether one of a layer's ``modules`` keeps its input itself, and not a cast or dropped copy of it."""
         names = {f"{self.prefix(layer)}.{module}" for module in modules}
         return self.full or (bool(names & self.tuned) and self.lora_dropout == 0)
 
     def masks(self) -> int:
-        """Masks of tokens, all sites in one tensor that any of them keeps alive, and of sequences likewise."""
+        """Return the bytes of the masks of tokens and of sequences that the graph keeps.
+
+        All masks of tokens are one tensor, which any use of a part of it keeps alive; so are those of sequences.
+        """
         shape, sizes, last = self.shape, self.work.sizes, self.shape.num_hidden_layers - 1
         hidden = shape.hidden_size if shape.hidden_dropout_prob > 0 else 0
         token = hidden * (1 + 2 * last) + (shape.num_attention_heads if self.work.explicit else 0)
@@ -130,7 +135,7 @@ class Graph:
         return kept
 
     def dropout(self, rows: Rows, needs_grad: bool, rate: float) -> None:
-        """Notes whether a mask of this kind is kept."""
+        """Note that a mask of ``rows`` is kept, where something is dropped and its input needs a gradient."""
         if needs_grad and rate > 0:
             self.keeps_token_mask |= rows is Rows.TOKENS
             self.keeps_sequence_mask |= rows is Rows.SEQUENCES
@@ -138,9 +143,10 @@ class Graph:
     def linear(
         self, name: str, rows: Rows, wide: int, out: int, needs_grad: bool, *, trained: bool, kept: bool, narrow: bool
     ) -> bool:
-        """A vector a row through one linear module; returns whether its output needs a gradient.
+        """Count a linear module, from ``wide`` to ``out`` numbers a row. Return whether its output needs a gradient.
 
-        ``kept``: its input is in the graph already. ``narrow``: it has the width of the product, else it is cast.
+        ``needs_grad`` says whether its input does, ``trained`` whether the module is trained, ``kept`` whether the
+        graph has its input already. ``narrow`` says that the input has the precision of the product; else it is cast.
         """
         cast, count = self.compute != FP32, self.count(rows)
         size = count * wide
@@ -158,11 +164,14 @@ class Graph:
         return needs_grad or trained or name in self.tuned
 
     def norm(self, rows: Rows) -> None:
-        """A layer norm: its input, and a mean and a deviation a row."""
+        """Count a layer norm, which keeps its input, and the mean and the deviation of each row."""
         self.bytes += self.count(rows) * (self.shape.hidden_size + 2) * FP32
 
     def embeddings(self) -> bool:
-        """Three look-ups, their norm and dropout; nothing of a frozen backbone."""
+        """Count three look-ups, their layer norm and dropout; a frozen backbone keeps nothing of them.
+
+        Return whether their output needs a gradient.
+        """
         if self.full:
             self.bytes += 3 * self.work.sizes.tokens * INT64
             self.norm(Rows.TOKENS)
@@ -170,7 +179,10 @@ class Graph:
         return self.full
 
     def attention(self, q: bool, k: bool, v: bool, *, last: bool) -> None:
-        """Scores, probabilities and their dropout, one by one, or SDPA; which of its inputs need a gradient."""
+        """Count attention: scores, probabilities and their dropout, one by one, or SDPA.
+
+        ``q``, ``k`` and ``v`` say whether queries, keys and values need a gradient.
+        """
         sizes, shape = self.work.sizes, self.shape
         slots = sizes.slots * shape.hidden_size * self.compute
         queries = sizes.sequences * shape.hidden_size * self.compute if last else slots
@@ -188,19 +200,22 @@ class Graph:
             self.bytes += pairs * self.compute
 
     def bottleneck(self, rows: Rows, needs_grad: bool) -> bool:
-        """An adapter: down, activation, up, each with its input; ReLU keeps its output, which up has for its input."""
+        """Count an adapter: its linear module down, its activation and its linear module up each keep their input.
+
+        ReLU keeps its output instead, which is the input of the module up. Return whether the output needs a gradient.
+        """
         if self.work.method not in BOTTLENECKS:
             return needs_grad
-        h, m = self.shape.hidden_size, bottleneck(self.shape, self.work.params)
+        h, m = self.shape.hidden_size, bottleneck_width(self.shape, self.work.params)
         self.bytes += self.count(rows) * (h + (1 if self.pfeiffer else 2) * m) * self.compute
         if self.compute != FP32:
             self.bytes += self.compute * h * m * (2 if needs_grad else 1)
         return True
 
     def layer(self, number: int, x: bool) -> bool:
-        """One encoder layer; ``x`` and the result say whether its input and output need a gradient.
+        """Count encoder layer ``number``, whose input needs a gradient if ``x``. Return whether its output does.
 
-        What comes after the last layer's keys and values has a row a sequence.
+        In the last layer everything after keys and values has a row a sequence.
         """
         prefix, shape, full = self.prefix(number), self.shape, self.full
         last = number == shape.num_hidden_layers - 1
@@ -214,9 +229,9 @@ class Graph:
         if last:
             # The indices of first tokens, of the sequences in their groups, and back.
             self.bytes += self.work.sizes.sequences * INT64 * (int(x) + int(grads["query"]) + int(any(grads.values())))
-        self.until_attention.append(self.bytes)
+        self.bytes_until_attention.append(self.bytes)
         self.attention(*grads.values(), last=last)
-        self.after_attention.append(self.bytes)
+        self.bytes_after_attention.append(self.bytes)
         c = self.linear(
             f"{prefix}.attention.output.dense", rows, h, h, any(grads.values()), trained=full, kept=False, narrow=True
         )
@@ -240,7 +255,10 @@ class Graph:
         return False
 
     def head(self, x: bool) -> None:
-        """The pooler or dense layer with its activation, the classifier, the loss."""
+        """Count the head: its pooler or dense layer with the activation, and the classifier.
+
+        ``x`` says whether its input needs a gradient.
+        """
         shape, h, rows = self.shape, self.shape.hidden_size, Rows.SEQUENCES
         dense, out = FAMILIES[shape.model_type].head_linears
         rate = shape.head_dropout

@@ -1,17 +1,21 @@
-"""How attention groups the sequences of a batch, and the sizes that follow. Standard library only."""
+"""How attention groups the sequences of a batch by length, and how large the groups are. Standard library only."""
 
 from collections.abc import Sequence
 from dataclasses import dataclass
 
 GROUPS = 4
-"""Groups of sequences that attention is computed in, at most."""
+"""The most groups of sequences in which attention is computed."""
 SMALLEST_GROUP = 4
+"""The least sequences that a group holds on a CPU, where the batch has as many."""
 SMALLEST_GROUP_GPU = 128
-"""Where a group's launches take longer than the padding that it saves."""
+"""The same on a GPU, where the launches of a smaller group take longer than the padding that it saves."""
 
 
 def group_bounds(falling: Sequence[int], *, gpu: bool) -> list[tuple[int, int, int]]:
-    """(begin, end, longest) of each group of falling lengths: about equal counts, groups of one longest merged."""
+    """Return begin, end and longest length of each group, for lengths in falling order.
+
+    The groups hold about equally many sequences. Groups with the same longest length are merged.
+    """
     count = max(1, min(GROUPS, len(falling) // (SMALLEST_GROUP_GPU if gpu else SMALLEST_GROUP)))
     edges = [round(part * len(falling) / count) for part in range(count + 1)]
     bounds: list[tuple[int, int, int]] = []
@@ -26,22 +30,22 @@ def group_bounds(falling: Sequence[int], *, gpu: bool) -> list[tuple[int, int, i
 
 @dataclass(frozen=True, order=True)
 class BatchSizes:
-    """What of a batch's lengths its memory depends on."""
+    """The sizes of a batch that its memory depends on. ``tunekit.engine.forward`` explains slots."""
 
     sequences: int
     tokens: int
     slots: int
-    """Places of all groups: their sequences times their longest."""
+    """The slots of all groups: of each group its sequences times its longest length."""
     squares: int
-    """Pairs of places within sequences: slots times the longest of their group."""
+    """The pairs of slots within sequences: of each group its slots times its longest length."""
     padded: int
-    """Places of the groups that hold padding."""
+    """The slots of those groups that hold padding."""
     pairs: int
-    """Pairs of real tokens within sequences."""
+    """The pairs of real tokens within sequences."""
 
     @classmethod
-    def of(cls, lengths: Sequence[int], *, gpu: bool = False) -> "BatchSizes":
-        """The sizes of a batch of ``lengths``, as a CPU or a GPU groups them."""
+    def from_lengths(cls, lengths: Sequence[int], *, gpu: bool = False) -> "BatchSizes":
+        """Return the sizes of a batch of sequences of ``lengths``, as a CPU or a GPU groups them."""
         falling = sorted(map(int, lengths), reverse=True)
         slots = squares = padded = 0
         for begin, end, longest in group_bounds(falling, gpu=gpu):

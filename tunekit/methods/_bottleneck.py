@@ -1,7 +1,8 @@
-"""Bottleneck adapters (Houlsby et al., 2019; Pfeiffer et al., 2020) in plain PyTorch, equal to ``adapters`` 1.3.0.
+"""Bottleneck adapters (Houlsby et al., 2019; Pfeiffer et al., 2020) in plain PyTorch, equal to those of ``adapters``.
 
-Equal are outputs, gradients, numbers of parameters and, drawn from one seed, initial weights. Checkpoints go both ways
-by ``to_adapters`` and ``from_adapters``. Used by methods ``adapter`` and ``pfeiffer``; this module brings torch.
+They equal the library's release 1.3.0 in outputs, gradients, numbers of parameters and, drawn from one seed, initial
+weights. ``to_adapters`` and ``from_adapters`` translate checkpoints either way. The methods ``adapter`` and
+``pfeiffer`` use this module, which imports torch.
 """
 
 from collections.abc import Callable, Mapping
@@ -18,9 +19,9 @@ from transformers import PreTrainedModel
 from tunekit.models.families import FAMILIES
 
 STD = 0.02
-"""Standard deviation of initial weights, as BERT's own; biases begin at 0."""
+"""The standard deviation of initial weights, as in BERT; biases begin at 0."""
 NAME = "tunekit"
-"""What an adapter is called in ``adapters``, which can hold many."""
+"""The name that our adapter gets in ``adapters``, where a model can hold several."""
 LIBRARY_VERSION = "adapters.1.3.0"
 """The release whose formats are written."""
 LIBRARY_CONFIG: Mapping[str, Any] = MappingProxyType(
@@ -34,7 +35,7 @@ LIBRARY_CONFIG: Mapping[str, Any] = MappingProxyType(
         "learn_phm": True, "hypercomplex_nonlinearity": "glorot-uniform", "phm_rank": 1, "phm_bias": True,
     }
 )  # fmt: skip
-"""What ``adapters`` calls a plain bottleneck, of either design."""
+"""The settings of ``adapters`` by which it builds a bottleneck as ours, those apart that a ``Design`` says."""
 
 
 @dataclass(frozen=True)
@@ -42,14 +43,16 @@ class Design:
     """Where bottlenecks sit in an encoder layer, and what they compute."""
 
     activation: Callable[[torch.Tensor], torch.Tensor]
+    """The function between the bottleneck's two linear modules."""
     after_attention: bool
-    """One after attention too, or after the feed-forward part alone."""
+    """Whether there is a bottleneck after attention too, and not after the feed-forward part alone."""
     norm_first: bool
-    """The bottleneck reads the layer norm of the residual sum, or the sublayer's output as it is."""
+    """Whether the bottleneck reads the layer norm of the residual sum, and not the sublayer's output as it is."""
 
     def library_config(self, reduction_factor: int) -> dict[str, Any]:
-        """The configuration that ``adapters`` saves with such an adapter."""
-        return LIBRARY_CONFIG | {
+        """Return the configuration that ``adapters`` saves with an adapter of this design."""
+        return {
+            **LIBRARY_CONFIG,
             "mh_adapter": self.after_attention,
             "original_ln_before": self.norm_first,
             "non_linearity": "relu" if self.activation is F.relu else "swish",
@@ -62,7 +65,7 @@ PFEIFFER = Design(F.relu, after_attention=False, norm_first=True)
 
 
 class Bottleneck(nn.Module):
-    """Down to ``width``, activation, up again: what an adapter adds to hidden states (..., hidden_size)."""
+    """A linear module down to ``width``, an activation, and a linear module up again to ``hidden_size``."""
 
     def __init__(self, hidden_size: int, width: int, activation: Callable[[torch.Tensor], torch.Tensor]) -> None:
         super().__init__()
@@ -73,27 +76,32 @@ class Bottleneck(nn.Module):
         self.activation = activation
 
     def forward(self, x: torch.Tensor) -> torch.Tensor:
-        """(..., hidden_size) to the same."""
-        return self.up(self.activation(self.down(x)))
+        """Return what the adapter adds to hidden states, (..., hidden_size) for ``x`` (..., hidden_size)."""
+        added: torch.Tensor = self.up(self.activation(self.down(x)))
+        return added
 
 
 class AdaptedOutput(nn.Module):
-    """BERT's output module of a sublayer, with its own parts and a bottleneck before the residual sum."""
+    """BERT's output module of a sublayer, with the library's parts and a bottleneck before the residual sum."""
 
-    def __init__(self, library: nn.Module, adapter: Bottleneck, *, norm_first: bool) -> None:
+    def __init__(self, library: Any, adapter: Bottleneck, *, norm_first: bool) -> None:
         super().__init__()
         self.dense, self.dropout, self.LayerNorm = library.dense, library.dropout, library.LayerNorm
         self.adapter, self.norm_first = adapter, norm_first
 
     def forward(self, hidden_states: torch.Tensor, input_tensor: torch.Tensor) -> torch.Tensor:
-        """The sublayer's inner states (..., n) and its input (..., H), the residual, to its output (..., H)."""
+        """Return the sublayer's output (..., H).
+
+        ``hidden_states`` (..., n) are its inner states, ``input_tensor`` (..., H) is its input, which is the residual.
+        """
         hidden = self.dropout(self.dense(hidden_states))
         x = self.LayerNorm(hidden + input_tensor) if self.norm_first else hidden
-        return self.LayerNorm(self.adapter(x) + hidden + input_tensor)
+        output: torch.Tensor = self.LayerNorm(self.adapter(x) + hidden + input_tensor)
+        return output
 
 
 class AdaptedLinear(nn.Linear):
-    """The linear module that ends DistilBERT's attention, with its own parameters and a bottleneck behind it."""
+    """The linear module that ends DistilBERT's attention, with the library's parameters and a bottleneck behind it."""
 
     def __init__(self, library: nn.Linear, adapter: Bottleneck) -> None:
         super().__init__(library.in_features, library.out_features, device="meta")
@@ -101,73 +109,68 @@ class AdaptedLinear(nn.Linear):
         self.adapter = adapter
 
     def forward(self, input: torch.Tensor) -> torch.Tensor:
-        """Context (..., H) to attention's output (..., H), before the residual sum."""
+        """Return the output of attention (..., H) before the residual sum; ``input`` are the contexts (..., H)."""
         hidden = super().forward(input)
-        return self.adapter(hidden) + hidden
+        output: torch.Tensor = self.adapter(hidden) + hidden
+        return output
 
 
 class AdaptedFFN(nn.Module):
-    """DistilBERT's feed-forward part, with its own parts and a bottleneck before the residual sum."""
+    """DistilBERT's feed-forward part, with the library's parts and a bottleneck before the residual sum."""
 
-    def __init__(self, library: nn.Module, adapter: Bottleneck, norm: nn.Module, *, norm_first: bool) -> None:
+    def __init__(self, library: Any, adapter: Bottleneck, norm: nn.Module, *, norm_first: bool) -> None:
         super().__init__()
         self.dropout, self.lin1, self.lin2 = library.dropout, library.lin1, library.lin2
         self.activation, self.adapter, self.norm_first = library.activation, adapter, norm_first
-        self.norm = (norm,)  # in a tuple, for it is a module of the layer and not of this one
+        self.norm = (norm,)  # in a tuple, or it would count as a module of this one, and it is one of the layer
 
     def forward(self, input: torch.Tensor) -> torch.Tensor:
-        """The layer's states after attention (..., H), also the residual, to what is added to them (..., H)."""
+        """Return what the layer adds to ``input`` (..., H), its states after attention, which are also the residual."""
         hidden = self.dropout(self.lin2(self.activation(self.lin1(input))))
         x = self.norm[0](hidden + input) if self.norm_first else hidden
-        return self.adapter(x) + hidden
+        output: torch.Tensor = self.adapter(x) + hidden
+        return output
 
 
 def add_bottlenecks(model: PreTrainedModel, reduction_factor: int, design: Design) -> None:
     """Put bottlenecks of width hidden size // ``reduction_factor`` into each encoder layer of ``model``, in place.
 
-    ``model.tunekit_bottlenecks`` is then their design and reduction factor. New weights come from torch's global
-    generator. Raises ValueError where a bottleneck would be narrower than 1, and for a model type that has no place
-    for one.
+    Afterwards ``model.tunekit_bottlenecks`` holds the design and the reduction factor. New weights come from torch's
+    global generator. Raises ValueError where a bottleneck would be narrower than 1, and for a model type that has no
+    place for one (``Family.bottlenecks``).
     """
     hidden_size = model.config.hidden_size
     if hidden_size < reduction_factor:
         raise ValueError(f"reduction_factor {reduction_factor} exceeds hidden size {hidden_size}")
-    adapt = _ADAPT.get(model.config.model_type)
-    if adapt is None:
+    family = FAMILIES.get(model.config.model_type)
+    if family is None or family.bottlenecks is None:
         raise ValueError(f"bottlenecks are not supported in model type {model.config.model_type!r}")
-    layers = model.get_submodule(FAMILIES[model.config.model_type].layers)
+    adapt = {"bert": _adapt_bert, "distilbert": _adapt_distilbert}[family.bottlenecks]
+    layers: Any = model.get_submodule(family.layers)
     _draw_as_adapters(layers)
     for layer in layers:
         adapt(layer, design, lambda: Bottleneck(hidden_size, hidden_size // reduction_factor, design.activation))
-    model.tunekit_bottlenecks = design, reduction_factor
+    adapted: Any = model
+    adapted.tunekit_bottlenecks = design, reduction_factor
 
 
-def _adapt_bert(layer: nn.Module, design: Design, make: Callable[[], Bottleneck]) -> None:
+def _adapt_bert(layer: Any, design: Design, make: Callable[[], Bottleneck]) -> None:
     for owner in (layer.attention, layer) if design.after_attention else (layer,):
         owner.output = AdaptedOutput(owner.output, make(), norm_first=design.norm_first).train(owner.training)
 
 
-def _adapt_distilbert(layer: nn.Module, design: Design, make: Callable[[], Bottleneck]) -> None:
+def _adapt_distilbert(layer: Any, design: Design, make: Callable[[], Bottleneck]) -> None:
     if design.after_attention:
         layer.attention.out_lin = AdaptedLinear(layer.attention.out_lin, make())
     ffn = AdaptedFFN(layer.ffn, make(), layer.output_layer_norm, norm_first=design.norm_first)
     layer.ffn = ffn.train(layer.training)
 
 
-_ADAPT = {
-    "bert": _adapt_bert,
-    "roberta": _adapt_bert,
-    "electra": _adapt_bert,
-    "deberta-v2": _adapt_bert,
-    "distilbert": _adapt_distilbert,
-}
-
-
 def _draw_as_adapters(layers: nn.ModuleList) -> None:
-    """Draw from the generator what ``adapters`` draws in vain before its first bottleneck.
+    """Draw from the generator the numbers that ``adapters`` draws, and does not use, before its first bottleneck.
 
-    It builds anew, twice and with random weights that it then replaces, all linear modules of a layer but attention's
-    output. Drawing as many numbers gives the bottlenecks of one seed the same weights there and here.
+    The library builds all linear modules of a layer but attention's output anew, twice and with random weights, which
+    it then replaces. With as many numbers drawn here, the bottlenecks of one seed have the same weights there and here.
     """
     for layer in (*layers, *layers):
         for name, module in layer.named_modules():
@@ -181,12 +184,16 @@ _PLACES = {
     ".attention.out_lin.adapter.": ".attention_adapters.adapters.{}.",
     ".ffn.adapter.": ".output_adapters.adapters.{}.",
 }
-"""Where a bottleneck's tensors are here and in ``adapters``, whose adapter's name is to be filled in."""
+"""How the names of a bottleneck's tensors go on after the module that it sits in, here and in ``adapters``.
+
+The name of the adapter is to be filled in there.
+"""
 _PARTS = {"down.": "adapter_down.0.", "up.": "adapter_up."}
+"""The names of a bottleneck's linear modules here and in ``adapters``."""
 
 
 def _renamed(key: str, places: Mapping[str, str], parts: Mapping[str, str]) -> str | None:
-    """``key`` with its place and part replaced; None where it is no bottleneck's."""
+    """Return ``key`` with its place and part replaced, or None where it is no bottleneck's."""
     for (place, other), (part, renamed) in product(places.items(), parts.items()):
         owner, found, leaf = key.partition(place + part)
         if found and leaf in ("weight", "bias"):
@@ -195,18 +202,20 @@ def _renamed(key: str, places: Mapping[str, str], parts: Mapping[str, str]) -> s
 
 
 def to_adapters(state: Mapping[str, torch.Tensor], name: str = NAME) -> dict[str, torch.Tensor]:
-    """A state dict of a model with bottlenecks, or a part of one, under the names that ``adapters`` gives its tensors.
+    """Return ``state``, of a model with bottlenecks, under the names that ``adapters`` gives the tensors.
 
-    ``name`` is the adapter's there. Tensors that are none of a bottleneck keep their names; none is copied.
+    ``name`` is the adapter's name there. Tensors of other modules keep their names, and no tensor is copied. ``state``
+    may be a part of a state dict.
     """
     places = {ours: theirs.format(name) for ours, theirs in _PLACES.items()}
     return {_renamed(key, places, _PARTS) or key: tensor for key, tensor in state.items()}
 
 
 def from_adapters(state: Mapping[str, torch.Tensor], name: str = NAME) -> dict[str, torch.Tensor]:
-    """The way back from ``to_adapters``: a state dict, or the file of an adapter saved by ``adapters``, for our model.
+    """Return ``state`` under the names that our model gives the tensors: the inverse of ``to_adapters``.
 
-    Raises ValueError where it holds no bottleneck of the adapter ``name``.
+    ``state`` is a state dict, or the content of an adapter's file that ``adapters`` has saved. Raises ValueError where
+    it holds no bottleneck of the adapter ``name``.
     """
     places = {theirs.format(name): ours for ours, theirs in _PLACES.items()}
     parts = {theirs: ours for ours, theirs in _PARTS.items()}

@@ -34,7 +34,10 @@ class Family:
     padded: str | None = None
     """The reason why its batches are padded and its trials can't be packs; None where it trains without padding."""
     position_offset: bool = False
-    """Whether the positions of a text begin after the id of the padding token, as RoBERTa's do, and not at 0."""
+    """Whether the first position of a text is the padding token's id + 1, as RoBERTa's is, and not 0."""
+    bottlenecks: str | None = None
+    """Which of the layouts of an encoder layer it has where adapters are put in: ``bert``, with an output module after
+    attention and one after the feed-forward part, or ``distilbert``. None where adapters have no place."""
     token_types: bool = True
     """Whether its forward pass takes token types."""
     own_names: Mapping[str, str] = field(default_factory=dict)
@@ -83,12 +86,14 @@ FAMILIES: Mapping[str, Family] = MappingProxyType(
             backbone="bert",
             head=("bert.pooler.", "classifier."),
             head_linears=("bert.pooler.dense", "classifier"),
+            bottlenecks="bert",
         ),
         "roberta": Family(
             library="Roberta",
             backbone="roberta",
             head=("classifier.",),
             head_linears=("classifier.dense", "classifier.out_proj"),
+            bottlenecks="bert",
             position_offset=True,
         ),
         "electra": Family(
@@ -96,6 +101,7 @@ FAMILIES: Mapping[str, Family] = MappingProxyType(
             backbone="electra",
             head=("classifier.",),
             head_linears=("classifier.dense", "classifier.out_proj"),
+            bottlenecks="bert",
             attention="eager",
         ),
         "distilbert": Family(
@@ -104,6 +110,7 @@ FAMILIES: Mapping[str, Family] = MappingProxyType(
             encoder="transformer",
             head=("pre_classifier.", "classifier."),
             head_linears=("pre_classifier", "classifier"),
+            bottlenecks="distilbert",
             padded="its embeddings take no positions",
             token_types=False,
             own_names={
@@ -123,6 +130,7 @@ FAMILIES: Mapping[str, Family] = MappingProxyType(
             backbone="deberta",
             head=("pooler.", "classifier."),
             head_linears=("pooler.dense", "classifier"),
+            bottlenecks="bert",
             attention="eager",
             padded="its attention is by relative positions",
             own_names={

@@ -79,13 +79,13 @@ def _reachable() -> bool:
     """Whether the hub answers; asked once, with a short wait, for the hub's own client retries for half a minute."""
     from huggingface_hub import constants
     from huggingface_hub.errors import HfHubHTTPError
-    from huggingface_hub.utils import get_session
+    from huggingface_hub.utils import get_session  # type: ignore[attr-defined]
 
     if constants.HF_HUB_OFFLINE:
         return False
     try:
         get_session().head(constants.ENDPOINT, timeout=5)
-    except (OSError, *HfHubHTTPError.__bases__):
+    except (OSError, *HfHubHTTPError.__bases__):  # type: ignore[misc]
         # From version 1 on the client's errors are no OSErrors; the hub's own are derived from them.
         return False
     return True

@@ -1,6 +1,6 @@
-"""Encoders by short name, hub id or local folder: found at a pinned revision, loaded safely.
+"""Find encoders by short name, hub id or local folder, at a pinned revision, and load them safely.
 
-Importing this module brings no torch: planning reads the registry.
+Importing this module loads no torch, since planning uses it too.
 """
 
 from __future__ import annotations
@@ -25,22 +25,22 @@ if TYPE_CHECKING:
 
 
 PLAIN_ATTENTION = {"position_embedding_type": "absolute", "is_decoder": False, "add_cross_attention": False}
-"""What the engine's attention is equal to the library's for."""
+"""The settings of a config.json under which the engine's attention equals the library's."""
 
 
 @dataclass(frozen=True)
 class ModelRef:
-    """A resolved model: all that a worker needs to load it."""
+    """A model that was found, with all that a worker needs to load it."""
 
     name: str
-    """What specs hold: a short name, a hub id as typed, or ``name-hash`` of a local folder."""
+    """The model's name in specs: a short name, a hub id as typed, or ``name-hash`` of a local folder."""
     revision: str
     path: str | None = None
     """The local folder, for models given as one."""
 
 
 def resolve_model(text: str) -> ModelRef:
-    """What ``text`` names. Only a hub id without ``@revision`` (40 hex) may ask the hub.
+    """Return the model that ``text`` names. Only a hub id without ``@revision`` (40 hex) may ask the hub.
 
     Raises UserError for an unknown name, a folder that is not a safe model, or a hub that can't be reached.
     """
@@ -54,22 +54,21 @@ def resolve_model(text: str) -> ModelRef:
     if hub.is_hub_id(text):
         hub_id, _, revision = text.partition("@")
         return ModelRef(text, revision if hub.is_commit(revision) else resolve_revision(hub_id, revision or "main"))
-    MODELS[text]
-    raise AssertionError("unreachable: the registry raises for unknown names")
+    return ModelRef(text, MODELS[text].revision)  # raises UserError, for the name is unknown
 
 
 def hub_id_of(ref: ModelRef) -> str | None:
-    """The model's id on the hub; None of one that is bundled or built here."""
+    """Return the model's id on the hub, or None for a model that is bundled or built here."""
     return MODELS[ref.name].hub_id if ref.name in MODELS else ref.name.partition("@")[0]
 
 
 def _is_seeded(ref: ModelRef) -> bool:
-    """Whether the model is built here; a folder or hub id whose name begins alike is not one of them."""
+    """Return whether the model is built here. A folder or hub id of a similar name is not."""
     return ref.name in MODELS and MODELS[ref.name].seeded
 
 
 def _folder(ref: ModelRef) -> Path:
-    """The local folder with the model's files; fetches them from the hub where they are not cached."""
+    """Return the local folder with the model's files, which are fetched from the hub where they are not cached."""
     if ref.path:
         return Path(ref.path)
     if ref.name in MODELS and MODELS[ref.name].bundled:
@@ -78,7 +77,7 @@ def _folder(ref: ModelRef) -> Path:
 
 
 def config_at_hand(ref: ModelRef) -> dict[str, Any] | None:
-    """The values of a local or cached model's config.json, nothing fetched; None where it is not here yet.
+    """Return the values of a local or cached model's config.json, or None where it is not here. Nothing is fetched.
 
     Raises UserError where it is not safe or supported.
     """
@@ -91,15 +90,18 @@ def config_at_hand(ref: ModelRef) -> dict[str, Any] | None:
 
 
 def model_type_of(ref: ModelRef) -> str | None:
-    """The model's type, nothing fetched; None where its config.json is not here yet."""
+    """Return the model's type, or None where its config.json is not here. Nothing is fetched."""
     if ref.name in MODELS:
         return MODELS[ref.name].shape.model_type
     config = config_at_hand(ref)
-    return config and str(config["model_type"])
+    return None if config is None else str(config["model_type"])
 
 
 def load_tokenizer(ref: ModelRef, data: TextDataset) -> PreTrainedTokenizerFast:
-    """The model's fast tokenizer; ``tiny-*`` train theirs on the training texts of ``data``. Raises UserError."""
+    """Return the model's fast tokenizer; a seeded model's is trained on the training texts of ``data``.
+
+    Raises UserError where it can't be had or is not safe to load.
+    """
     if _is_seeded(ref):
         from tunekit.models.tiny import train_tokenizer
 
@@ -112,9 +114,9 @@ def load_tokenizer(ref: ModelRef, data: TextDataset) -> PreTrainedTokenizerFast:
         (folder / hub.TOKENIZER).is_file() or find_spec("sentencepiece")
     ):
         raise UserError(f"model {ref.name!r}: its tokenizer is {hub.SENTENCEPIECE}; pip install sentencepiece")
-    options = {"do_lower_case": True} if ref.name in MODELS and MODELS[ref.name].lower_case else {}
+    options: dict[str, Any] = {"do_lower_case": True} if ref.name in MODELS and MODELS[ref.name].lower_case else {}
     try:
-        tokenizer = kind.from_pretrained(folder, local_files_only=True, **options)
+        tokenizer: PreTrainedTokenizerFast = kind.from_pretrained(folder, local_files_only=True, **options)
     except (OSError, ValueError) as error:
         raise UserError(f"model {ref.name!r}: its tokenizer can't be read ({first_line(error)})") from error
     # Not every tokenizer says how long its model's texts may be.
@@ -160,6 +162,8 @@ def load_encoder(
     config = kind.config_class().from_dict(values, num_labels=num_labels, attn_implementation=kind.attention)
     try:
         with seeded(seed):
+            model: Any
+            info: Any
             model, info = kind.model_class(head_class).from_pretrained(
                 folder,
                 config=config,
@@ -182,4 +186,5 @@ def load_encoder(
         untrained = MODELS[ref.name].untrained
         new |= {name for name, _ in model.named_parameters() if name.startswith(untrained)}
     model.tunekit_never_pretrained = frozenset(new)
-    return model.eval()
+    encoder: PreTrainedModel = model.eval()
+    return encoder

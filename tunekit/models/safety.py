@@ -1,4 +1,4 @@
-"""What a model's files must be before a library sees them: read first, refuse by name.
+"""The checks that a model's files pass before a library reads them: what is dangerous is refused by name.
 
 transformers 4.57 can be led by ``config.json`` to import code (CVE-2026-4372, CVE-2026-5241); see SECURITY.md.
 """
@@ -31,12 +31,15 @@ def refuse_kernels() -> None:
 
 
 def checked_config(folder: Path, name: str, supported: Iterable[str]) -> dict[str, Any]:
-    """The values of ``folder/config.json``. Raises UserError, naming the key, on one that is not safe or supported."""
+    """Return the values of ``folder/config.json``.
+
+    Raises UserError, which names the key, where the file is not safe or the model type is none of ``supported``.
+    """
     values = _read(folder / "config.json", name)
     _refuse(values, name, "config.json")
-    if values.get("model_type") not in supported:
-        kind = values.get("model_type")
-        raise UserError(f"model {name!r}: model_type {kind!r} is not supported; supported: {', '.join(supported)}")
+    kind, names = values.get("model_type"), tuple(supported)
+    if kind not in names:
+        raise UserError(f"model {name!r}: model_type {kind!r} is not supported; supported: {', '.join(names)}")
     return {key: value for key, value in values.items() if key not in (HARMLESS, "torch_dtype", "dtype")}
 
 
@@ -53,7 +56,7 @@ def check_tokenizer_config(folder: Path, name: str) -> None:
 
 
 def _read(path: Path, name: str) -> dict[str, Any]:
-    """The object in a small JSON file of a model. Raises UserError."""
+    """Return the object in a small JSON file of a model. Raises UserError where it can't be read."""
     try:
         if path.stat().st_size > MAX_CONFIG_BYTES:
             raise UserError(f"model {name!r}: {path.name} is larger than {MAX_CONFIG_BYTES} bytes")

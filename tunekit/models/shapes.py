@@ -1,4 +1,4 @@
-"""Shapes of encoders and their numbers of parameters in closed form. Standard library only."""
+"""The sizes of an encoder, and its numbers of parameters in closed form. Standard library only."""
 
 from __future__ import annotations
 
@@ -16,29 +16,28 @@ LAYER_LINEARS = (
     "intermediate.dense",
     "output.dense",
 )
-"""Linear modules of an encoder layer, as BERT calls them."""
+"""The linear modules of an encoder layer, by BERT's names."""
 
 BOTTLENECKS: Mapping[str, int] = {"adapter": 2, "pfeiffer": 1}
-"""Adapters a layer, by method."""
-
+"""How many bottlenecks a layer has, by method."""
 
 PLAIN = {
     "hidden_act": "gelu", "activation": "gelu", "position_embedding_type": "absolute", "is_decoder": False,
     "add_cross_attention": False, "conv_kernel_size": 0,
 }  # fmt: skip
-"""Settings of a config.json that the closed forms assume; absent means this."""
+"""The settings of a config.json that the closed forms assume. A setting that is absent has this value."""
 
 
 class NoClosedForm(ValueError):
-    """A model or method whose parameters and memory no formula here describes."""
+    """No formula here describes the parameters or the memory of a model or method."""
 
 
 @dataclass(frozen=True, kw_only=True)
 class Shape:
-    """All of an encoder that parameters and memory depend on."""
+    """Everything about an encoder that its parameters and memory depend on."""
 
     model_type: str
-    """One of ``FAMILIES``."""
+    """One of the model types in ``FAMILIES``."""
     vocab_size: int
     max_position_embeddings: int
     type_vocab_size: int
@@ -49,17 +48,17 @@ class Shape:
     hidden_dropout_prob: float = 0.1
     attention_probs_dropout_prob: float = 0.1
     classifier_dropout: float | None = None
-    """The hidden one where None."""
+    """The dropout probability in the head; None where it is that of hidden states."""
     embedding_size: int | None = None
-    """Width of the embeddings, which a linear module brings to the hidden size; None where they have it."""
+    """The width of embeddings that a linear module brings to the hidden size; None where they have the hidden size."""
     relative_positions: int | None = None
-    """Distances to either side that have an embedding; None where positions have one instead."""
+    """How many distances to either side have an embedding; None where positions have embeddings instead."""
 
     @classmethod
-    def of(cls, config: Mapping[str, Any]) -> Shape:
-        """The shape that a config.json, or a config's ``to_dict``, describes.
+    def from_config(cls, config: Mapping[str, Any]) -> Shape:
+        """Return the shape that the values of a config.json describe, or those of a config's ``to_dict``.
 
-        Raises NoClosedForm where a size is missing or the model computes something else.
+        Raises NoClosedForm where a size is missing, or where the model is none that the closed forms describe.
         """
         family = FAMILIES.get(str(config.get("model_type")))
         if family is None:
@@ -83,8 +82,8 @@ class Shape:
         except TypeError as error:
             raise NoClosedForm("its config.json leaves out a size") from error
 
-    def config(self) -> dict[str, Any]:
-        """The values of a config.json of this shape."""
+    def to_config(self) -> dict[str, Any]:
+        """Return the values of a config.json of this shape."""
         family = FAMILIES[self.model_type]
         sizes = {family.config_keys.get(item.name, item.name): getattr(self, item.name) for item in fields(self)}
         sizes["embedding_size"] = self.embedding_size or self.hidden_size
@@ -92,11 +91,11 @@ class Shape:
 
     @property
     def head_dropout(self) -> float:
-        """Share of the head's inputs that training drops."""
+        """The share of the head's inputs that training drops."""
         return self.hidden_dropout_prob if self.classifier_dropout is None else self.classifier_dropout
 
     def linears(self, num_labels: int) -> Iterator[tuple[str, int, int]]:
-        """(name, width in, width out) of every linear module, the head's last."""
+        """Yield the name, the input width and the output width of every linear module, those of the head last."""
         h, inner, family = self.hidden_size, self.intermediate_size, FAMILIES[self.model_type]
         widths = {"intermediate.dense": (h, inner), "output.dense": (inner, h)}
         for layer in range(self.num_hidden_layers):
@@ -112,27 +111,30 @@ class Parameters:
     """Numbers of parameters by what they belong to."""
 
     backbone: int
-    """Embeddings and encoder layers."""
+    """The parameters of embeddings and encoder layers."""
     head: int
-    """All after the last encoder layer."""
-    own: int
-    """The method's own."""
+    """The parameters of everything after the last encoder layer."""
+    added: int
+    """The parameters that the method adds to the model."""
     tuned: int
-    """Of the backbone's, those that training moves."""
+    """How many of the backbone's parameters training moves."""
 
     @property
     def trainable(self) -> int:
-        """Those that training moves."""
-        return self.head + self.own + self.tuned
+        """How many parameters training moves."""
+        return self.head + self.added + self.tuned
 
     @property
     def total(self) -> int:
-        """All of them."""
-        return self.backbone + self.head + self.own
+        """How many parameters the model has, those that the method adds with them."""
+        return self.backbone + self.head + self.added
 
 
 def parameters(shape: Shape, method: str, params: Mapping[str, Any], num_labels: int) -> Parameters:
-    """Closed form of what the built model counts. ``params`` are the method's, complete. Raises NoClosedForm."""
+    """Return the numbers of parameters that the model of ``shape``, changed by ``method``, has once it is built.
+
+    ``params`` are all parameters of the method. Raises NoClosedForm where no formula describes the method.
+    """
     h, inner, layers = shape.hidden_size, shape.intermediate_size, shape.num_hidden_layers
     positions, norms = shape.max_position_embeddings, 1
     if shape.relative_positions:
@@ -144,15 +146,15 @@ def parameters(shape: Shape, method: str, params: Mapping[str, Any], num_labels:
     head = h * h + h + h * num_labels + num_labels
     backbone = embeddings + layers * layer
     tuned = {"full": backbone, "bitfit": norms * width + h * bool(projection) + layers * (7 * h + inner)}.get(method, 0)
-    return Parameters(backbone, head, _own(shape, method, params, num_labels), tuned)
+    return Parameters(backbone, head, _added(shape, method, params, num_labels), tuned)
 
 
-def _own(shape: Shape, method: str, params: Mapping[str, Any], num_labels: int) -> int:
+def _added(shape: Shape, method: str, params: Mapping[str, Any], num_labels: int) -> int:
     h, layers = shape.hidden_size, shape.num_hidden_layers
     if method in ("full", "bitfit", "head"):
         return 0
     if method in BOTTLENECKS:
-        width = bottleneck(shape, params)
+        width = bottleneck_width(shape, params)
         return layers * BOTTLENECKS[method] * (2 * h * width + h + width)
     if method == "ia3":
         return layers * (2 * h + shape.intermediate_size)
@@ -165,17 +167,17 @@ def _own(shape: Shape, method: str, params: Mapping[str, Any], num_labels: int) 
     )
 
 
-def bottleneck(shape: Shape, params: Mapping[str, Any]) -> int:
-    """Width of an adapter's bottleneck."""
+def bottleneck_width(shape: Shape, params: Mapping[str, Any]) -> int:
+    """Return the width of an adapter's bottleneck."""
     return int(shape.hidden_size // params["reduction_factor"])
 
 
 def lora_targets(shape: Shape, method: str, params: Mapping[str, Any], num_labels: int) -> frozenset[str]:
-    """Full names of the linear modules that LoRA or DoRA changes, by ``peft``'s rule (ends of names).
+    """Return the full names of the linear modules that LoRA or DoRA changes.
 
-    None for methods that have no such targets.
-
-    Raises NoClosedForm for a target that is no linear module, and for a method that is none of ours.
+    A target names all linear modules whose name ends with it, as in ``peft``. The result is empty for the other
+    registered methods, which have no targets. Raises NoClosedForm for a target that is no linear module, and for a
+    method that is not registered here.
     """
     if method in ("full", "bitfit", "head", "ia3", "prefix", *BOTTLENECKS):
         return frozenset()

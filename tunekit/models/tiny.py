@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections import Counter
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 import torch
 from tokenizers import AddedToken, BertWordPieceTokenizer, ByteLevelBPETokenizer
@@ -24,23 +24,27 @@ BACKBONE_SEED = 20_140_814
 def build_tiny(
     name: str, *, num_labels: int, seed: int, tokenizer: PreTrainedTokenizerFast, head_class: str
 ) -> PreTrainedModel:
-    """The tiny model: embeddings and encoder from a fixed seed, so that seeds share them, the head from ``seed``."""
+    """Return the tiny model ``name`` in evaluation mode.
+
+    Its embeddings and encoder come from a fixed seed, so that all trials share them, and its head from ``seed``.
+    """
     shape = MODELS[name].shape
     kind = FAMILIES[shape.model_type]
     model_kind = kind.model_class(head_class)
-    values = {**shape.config(), "pad_token_id": tokenizer.pad_token_id}
+    values = {**shape.to_config(), "pad_token_id": tokenizer.pad_token_id}
     config = kind.config_class()(**values, num_labels=num_labels, attn_implementation=kind.attention)
     with seeded(BACKBONE_SEED):
-        model = model_kind(config)
+        model: Any = model_kind(config)
     with seeded(seed), torch.no_grad():
         drawn = {key: value for key, value in model_kind(config).state_dict().items() if key.startswith(kind.head)}
     model.load_state_dict(drawn, strict=False)
     model.tunekit_never_pretrained = frozenset(drawn)
-    return model.eval()
+    encoder: PreTrainedModel = model.eval()
+    return encoder
 
 
 def train_tokenizer(name: str, data: TextDataset) -> PreTrainedTokenizerFast:
-    """A tokenizer of at most 2,000 entries from the training texts, the same on every machine."""
+    """Return a tokenizer of at most VOCABULARY entries from the training texts, the same on every machine."""
     train = data.splits["train"]
     texts = [*train["text"], *(pair for pair in train["pair"] if pair is not None)]
     inputs = ["input_ids", "attention_mask"]

@@ -1,4 +1,4 @@
-"""What a plan will cost in hours and bytes of disk: rough, from declared sizes and one probe."""
+"""What a plan will cost in hours and in bytes of disk: a rough estimate from declared sizes and one probe."""
 
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
@@ -13,11 +13,14 @@ from tunekit.planning.resolve import ResolvedSweep
 from tunekit.schema import TrialSpec
 
 EFFICIENCY = 0.5
-"""Share of the GEMM rate that a training step reaches (measured: 0.5 to 0.6 for MiniLM on 2 cores)."""
+"""The share of a matrix product's rate that a training step reaches (measured: 0.5 to 0.6 for MiniLM on 2 cores)."""
 LONGEST = 5.5
-"""Longest over mean length in tokens assumed before the data is read (1.6 to 5.4 in the registered datasets)."""
+"""Tokens of the longest text over those of the mean text, as assumed before the data is read.
+
+The registered datasets have 1.6 to 5.4.
+"""
 UNKNOWN = MODELS["roberta"].shape
-"""Shape assumed of a model that is not registered."""
+"""The shape that is assumed of a model that is not registered."""
 RECORD_BYTES = 4_000_000
 
 
@@ -26,15 +29,15 @@ class DatasetSize:
     """How much a dataset is, as far as planning knows."""
 
     train: int
-    """Rows."""
+    """The number of rows to train on."""
     scored: int
-    """Rows scored after each epoch."""
+    """The number of rows that are scored after each epoch."""
     tokens: int
-    """Mean tokens a row."""
+    """The mean number of tokens in a row."""
 
     @property
     def longest(self) -> int:
-        """Tokens of the longest row, rough."""
+        """A rough number of tokens in the longest row."""
         return int(LONGEST * self.tokens)
 
 
@@ -43,14 +46,14 @@ def _shape(model: str) -> Shape:
 
 
 def encoder_params(model: str) -> int:
-    """Weights of the encoder's layers, embeddings not counted."""
+    """Return the number of weights of the encoder's layers; embeddings do not count."""
     shape = _shape(model)
     h, inner = shape.hidden_size, shape.intermediate_size
     return shape.num_hidden_layers * (4 * h * h + 2 * h * inner)
 
 
 def flops(spec: TrialSpec, sizes: Mapping[str, DatasetSize]) -> float:
-    """Floating-point operations of a trial: 6 N a token trained (4 N with the backbone frozen), 2 N a token scored."""
+    """Return a trial's operations: 6 N a token trained (4 N with a frozen backbone), 2 N a token scored."""
     size = sizes[spec.dataset]
     train = min(size.train, spec.train_limit or size.train)
     per_token = (6 if spec.method == "full" else 4) * train + 2 * size.scored
@@ -58,7 +61,7 @@ def flops(spec: TrialSpec, sizes: Mapping[str, DatasetSize]) -> float:
 
 
 def declared_size(dataset: str) -> DatasetSize | None:
-    """The size of a registered dataset."""
+    """Return the size of a registered dataset; None of another one."""
     if dataset not in DATASETS:
         return None
     info = DATASETS[dataset]
@@ -80,13 +83,16 @@ def dataset_sizes(sweep: ResolvedSweep) -> dict[str, DatasetSize]:
 
 
 def cpu_hours(trials: Sequence[PlannedTrial], sizes: Mapping[str, DatasetSize]) -> float:
-    """Hours that the epochs left of ``trials`` take on this machine's processor."""
+    """Return the hours that the epochs left of ``trials`` take on this machine's processor."""
     left = sum(flops(trial.spec, sizes) * (1 - trial.epochs_done / trial.spec.epochs) for trial in trials)
     return left / (EFFICIENCY * machine.cpu_flops_per_second()) / 3600
 
 
 def checkpoint_bytes(spec: TrialSpec, num_labels: int) -> int:
-    """Bytes of a checkpoint: each trainable weight and its two AdamW moments in float32; all where that is unknown."""
+    """Return the bytes of a checkpoint: each trainable weight and its two AdamW moments in float32.
+
+    All weights count where the method has no closed form.
+    """
     shape = _shape(spec.model)
     try:
         count = parameters(shape, spec.method, spec.method_params, num_labels).trainable
@@ -96,8 +102,10 @@ def checkpoint_bytes(spec: TrialSpec, num_labels: int) -> int:
 
 
 def disk_bytes(specs: Sequence[TrialSpec], concurrent: int, keep_models: str = "none") -> int:
-    """Bytes the records of ``specs``, the weights that they keep and the checkpoints of ``concurrent`` running ones may
-    take; three checkpoints may stand at a time. Their heads, which are small, are those of two classes.
+    """Return the bytes of disk that ``specs`` may take: their records, checkpoints and kept weights.
+
+    ``concurrent`` trials run at a time, each with up to three checkpoints. Heads, which are small, count as those of
+    two classes.
     """
     largest = max(checkpoint_bytes(spec, 2) for spec in specs) if specs else 0
     return (
@@ -106,7 +114,10 @@ def disk_bytes(specs: Sequence[TrialSpec], concurrent: int, keep_models: str = "
 
 
 def kept_weights_bytes(specs: Sequence[TrialSpec], keep_models: str) -> int:
-    """Bytes of the weights that ``specs`` keep; ``best`` while a trial runs, two more beside its checkpoints."""
+    """Return the bytes of the weights that ``specs`` keep for export.
+
+    With ``best`` a running trial keeps three: its best so far, and one beside each checkpoint.
+    """
     copies = {"none": 0, "last": 1, "best": 3}
     parts = 1 + ADAMW_STATES
     return sum(copies.get(keep_models, spec.epochs) * checkpoint_bytes(spec, 2) // parts for spec in specs)

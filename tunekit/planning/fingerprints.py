@@ -14,7 +14,7 @@ from tunekit.tasks import task_of
 
 
 def fingerprint_of(spec: TrialSpec, model_revision: str, data_hash: str) -> Fingerprint:
-    """The spec's fingerprint on the code at hand."""
+    """Return the spec's fingerprint with the code at hand."""
     kinds = METHODS[spec.method].__mro__[:-1]
     files = [source_of(kind) for kind in kinds if kind.__module__ not in ("abc", "typing")]
     if spec.dataset in DATASETS:

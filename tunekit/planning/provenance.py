@@ -1,4 +1,4 @@
-"""Where numbers come from: commit, source hash, versions, machine; never the whole environment."""
+"""Where numbers come from: commit, source hash, versions and machine, but never the whole environment."""
 
 import hashlib
 import json
@@ -23,7 +23,7 @@ ENVIRONMENT = ("OMP_NUM_THREADS", "CUDA_VISIBLE_DEVICES", "CUBLAS_WORKSPACE_CONF
 
 @cache
 def source_hash() -> str:
-    """12 hex of the sha256 over all Python files of the package, for trees without ``.git``."""
+    """Return 12 hex digits of the sha256 over all Python files of the package, for trees without ``.git``."""
     digest = hashlib.sha256()
     for path in sorted((ROOT / "tunekit").rglob("*.py")):
         digest.update(path.relative_to(ROOT).as_posix().encode() + b"\0" + path.read_bytes() + b"\0")
@@ -31,7 +31,7 @@ def source_hash() -> str:
 
 
 def _git(*arguments: str) -> str | None:
-    """Output of a git command on the source tree; None where there is no git or no checkout of our own."""
+    """Return the output of a git command on the source tree; None where there is no git or no checkout of our own."""
     if not (ROOT / ".git").exists():
         return None
     try:
@@ -45,8 +45,9 @@ def _git(*arguments: str) -> str | None:
 
 @cache
 def source() -> dict[str, Any]:
-    """``commit`` and ``dirty`` of the checkout, or of its stamp where the tree is still the one that was stamped, and
-    the source tree's hash; None for what is not known.
+    """Return ``commit``, ``dirty`` and ``source_hash`` of the source tree; None for what is not known.
+
+    A tree without git takes the first two from its stamp, if it is still the tree that was stamped.
     """
     found = _checkout() or _stamp()
     return {"commit": found.get("commit"), "dirty": found.get("dirty"), "source_hash": source_hash()}
@@ -66,22 +67,22 @@ def write_stamp() -> dict[str, Any]:
 
 
 def unstamped() -> str | None:
-    """One line where trials from this tree will name no commit, and how to mend it."""
+    """Return a line that says how to mend a tree whose trials will name no commit; None where they will name one."""
     if source()["commit"]:
         return None
     what = "differs from its stamp" if (ROOT / STAMP).exists() else "has neither .git nor a stamp"
-    return f"the source {what}: trials record its hash, but no commit; run python -m tunekit stamp before it is copied"
+    return f"the source {what}: trials record its hash, but no commit; run `tunekit stamp` before it is copied"
 
 
 def _checkout() -> dict[str, Any]:
-    """``commit`` and ``dirty``; nothing where this is no checkout."""
+    """Return ``commit`` and ``dirty``; an empty mapping where this is no checkout."""
     commit = _git("rev-parse", "HEAD")
     changed = _git("status", "--porcelain", "--", "tunekit", "sweeps", "pyproject.toml", f":(exclude){STAMP}")
     return {} if commit is None or changed is None else {"commit": commit, "dirty": bool(changed)}
 
 
 def _stamp() -> dict[str, Any]:
-    """What the stamp says; nothing where there is none, or the tree was edited since."""
+    """Return what the stamp says; an empty mapping where there is none, or the tree was edited since."""
     try:
         stamp = json.loads((ROOT / STAMP).read_text(encoding="utf-8"))
     except (OSError, ValueError):
@@ -91,7 +92,7 @@ def _stamp() -> dict[str, Any]:
 
 @cache
 def versions() -> dict[str, str | None]:
-    """Versions of Python and of the packages that can move a number; None for one that is not installed."""
+    """Return the versions of Python and of the packages that can move a number; None for one that is not installed."""
     found: dict[str, str | None] = {"python": platform.python_version()}
     for name in PACKAGES:
         try:
@@ -102,7 +103,7 @@ def versions() -> dict[str, str | None]:
 
 
 def differing(here: Mapping[str, str | None], there: Mapping[str, str | None]) -> list[str]:
-    """Names of the packages whose versions differ so that a number could.
+    """Return the names of the packages whose versions differ so much that a number could differ.
 
     Builds of one torch, such as for CPU and CUDA, are one version, and so are Pythons of one minor version. Ray moves
     no number, and tunekit's own version says less than its source's hash.
@@ -117,7 +118,7 @@ def differing(here: Mapping[str, str | None], there: Mapping[str, str | None]) -
 
 
 def provenance() -> dict[str, Any]:
-    """All of it, as JSON values."""
+    """Return all of it, as JSON values."""
     return {
         **source(),
         "versions": versions(),

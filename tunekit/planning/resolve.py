@@ -4,6 +4,7 @@ import hashlib
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, replace
 from functools import cache
+from html import escape
 from pathlib import Path
 
 from tunekit.data.base import DATASETS, TextDataset
@@ -18,12 +19,13 @@ from tunekit.planning.options import RunOptions
 from tunekit.planning.overrides import override
 from tunekit.planning.presets import STUDY, GridPreset, preset_named
 from tunekit.schema import Fingerprint, TrialSpec, slug
+from tunekit.store.requests import cell_names
 
 LONGEST_NAME = 60
 """Characters of a sweep's name that is made from what the sweep holds; a longer one is cut and ends in a hash."""
 
 
-@dataclass(frozen=True)
+@dataclass(frozen=True, repr=False)
 class ResolvedSweep:
     """A sweep whose models, data and methods were found and checked."""
 
@@ -38,6 +40,33 @@ class ResolvedSweep:
     """The user's own datasets by their names in the specs."""
     original_names: dict[str, str]
     """What the command called each model and dataset, by its name in the specs."""
+
+    def __str__(self) -> str:
+        """Return a line for each cell with its seeds."""
+        rows = self._cells()
+        width = max(len(name) for name, _ in rows)
+        lines = [f"{name:<{width}}  seeds {' '.join(map(str, seeds))}" for name, seeds in rows]
+        return "\n".join([self._headline(), *(f"  {line}" for line in [*lines, *self._split_notes()])])
+
+    def _repr_html_(self) -> str:
+        """Return the same as a table, for notebooks."""
+        rows = "".join(
+            f"<tr><td>{escape(name)}</td><td>{' '.join(map(str, seeds))}</td></tr>" for name, seeds in self._cells()
+        )
+        head = f"<caption>{escape(self._headline())}</caption><tr><th>cell</th><th>seeds</th></tr>"
+        return f"<table>{head}{rows}</table>" + "".join(f"<p>{escape(line)}</p>" for line in self._split_notes())
+
+    def _split_notes(self) -> list[str]:
+        """Return a line for each dataset of the user's own: how its rows were split."""
+        return [f"{data.display_name}: {data.split_note}" for data in self.own_data.values() if data.split_note]
+
+    def _headline(self) -> str:
+        return f"sweep {self.name}: {len(self.specs)} trials in {len(self._cells())} cells"
+
+    def _cells(self) -> list[tuple[str, list[int]]]:
+        """Return the name and the seeds of each cell."""
+        names = cell_names(self.specs)
+        return [(name, [spec.seed for spec in self.specs if spec.cell == cell]) for cell, name in names.items()]
 
     def display_names(self) -> dict[str, dict[str, str]]:
         """Return what tables call the sweep's models and methods, by ``models`` and ``methods`` and their names."""
@@ -81,7 +110,7 @@ def name_of_config(path: Path) -> str:
 def name_of_specs(specs: Sequence[TrialSpec]) -> str:
     """Return a sweep's name made of the models, datasets and methods that it holds, as in minilm-demo-full-lora."""
     parts = [getattr(spec, axis) for axis in ("model", "dataset", "method") for spec in specs]
-    name = slug("-".join(dict.fromkeys(parts)))
+    name = "-".join(dict.fromkeys(parts))
     if len(name) <= LONGEST_NAME:
         return name
     digest = hashlib.sha256(name.encode()).hexdigest()[:8]

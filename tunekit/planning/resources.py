@@ -9,36 +9,36 @@ from tunekit.memory import how_many_fit
 
 @dataclass(frozen=True)
 class Resources:
-    """None of this can change a number beyond its last digits."""
+    """What a trial is given; it changes no number beyond its last digits."""
 
     cpus_per_trial: int = 1
     trials_per_device: int = 1
-    """Trials that share one GPU."""
+    """The number of trials that share one GPU."""
     max_concurrent: int | None = None
     pack: int | None = None
-    """Trials that one process trains together, on a GPU or on the cores of one trial; None: those that share a GPU."""
+    """The number of trials that one process trains together; None for as many as share a GPU, and one on a CPU."""
     keep_models: str = "none"
-    """Of which epochs a trial keeps weights for export: none, last, best or all."""
+    """The epochs whose weights a trial keeps for export: none, last, best or all."""
 
 
 @dataclass(frozen=True)
 class Node:
-    """A machine of a cluster, by what it offers to trials."""
+    """A machine of a cluster, with what it offers to trials."""
 
     node_id: str
     name: str
-    """For people."""
+    """The name that messages use."""
     cpus: float
     gpus: float
 
     @property
     def trains(self) -> bool:
-        """Whether it offers anything; a head node often does not."""
+        """Whether the machine offers cores or GPUs; a head node often offers none."""
         return bool(self.cpus or self.gpus)
 
 
 def pack_of(nodes: Sequence[Node], resources: Resources) -> int:
-    """Trials that one process trains together."""
+    """Return the number of trials that one process trains together."""
     return resources.pack or (resources.trials_per_device if on_gpus(nodes) else 1)
 
 
@@ -48,7 +48,7 @@ def on_gpus(nodes: Sequence[Node]) -> bool:
 
 
 def share_of(nodes: Sequence[Node], resources: Resources) -> dict[str, float]:
-    """What a trial asks Ray for: its part of a GPU, or of the cores that its pack trains on."""
+    """Return what a trial asks Ray for: its part of a GPU, or of the cores that its pack trains on."""
     pack = pack_of(nodes, resources)
     cpus = resources.cpus_per_trial / pack
     # Ray takes whole numbers above 1 and four places below.
@@ -67,7 +67,7 @@ def check_room(nodes: Sequence[Node], resources: Resources) -> None:
 
 
 def room(nodes: Sequence[Node], resources: Resources) -> int:
-    """Trials that find room at a time; a trial never spreads over nodes, nor over GPUs."""
+    """Return how many trials run at a time; a trial never spreads over nodes, nor over GPUs."""
     share, pack = share_of(nodes, resources), pack_of(nodes, resources)
     found = 0
     for node in nodes:
@@ -78,16 +78,17 @@ def room(nodes: Sequence[Node], resources: Resources) -> int:
 
 GIB = 2**30
 CUDA_PROCESS_BYTES = GIB
-"""Of a process's CUDA context, its libraries' workspaces and what the allocator rounds up: 0.7 GiB on an H100."""
+"""The memory of a process's CUDA context, its libraries' workspaces and rounding (0.7 GiB on an H100)."""
 
 MOST_PER_GPU = 32
-"""Each trial of a pack has a process of its own on the host, too."""
+"""The most trials on one GPU: each trial of a pack has a process of its own on the host, too."""
 
 
 def limit_on_gpu(resources: Resources, peak: int | None, device: int | None) -> tuple[Resources, str]:
-    """``resources`` with as many trials a GPU of ``device`` bytes as fit with a tenth to spare, and why, in one line.
+    """Return ``resources`` with as many trials on a GPU as fit with a tenth to spare, and a line that says why.
 
-    ``peak`` is the largest predicted of any trial. None where either is not known: one trial a GPU then.
+    ``peak`` is the largest predicted peak of a trial and ``device`` the memory of a GPU, both in bytes. Where one of
+    them is None, which means that it is not known, there is one trial on a GPU.
     """
     if peak is None or device is None:
         what = "no closed form of a trial's memory" if peak is None else "the memory of the cluster's GPUs is not known"
@@ -100,9 +101,10 @@ def limit_on_gpu(resources: Resources, peak: int | None, device: int | None) -> 
 def limit_on_cpu(
     resources: Resources, peak: int, process: int, available: int, at_a_time: int
 ) -> tuple[Resources, str]:
-    """``resources`` with no more trials at a time than fit into ``available`` bytes, and why; "" where all fit.
+    """Return ``resources`` with no more trials at a time than fit into ``available`` bytes, and a line that says why.
 
-    Each takes ``peak`` bytes and the ``process`` bytes of its libraries.
+    A trial takes ``peak`` bytes and the ``process`` bytes of its libraries. The line is empty where ``at_a_time``
+    trials fit.
     """
     fit = max(1, how_many_fit(peak, available, process))
     if fit >= at_a_time:

@@ -9,7 +9,7 @@ from ray import tune
 from ray.tune.experiment import Trial
 
 from tunekit.engine.job import Job
-from tunekit.engine.run import end
+from tunekit.engine.run import end_trial
 from tunekit.runner.metrics import count_ended
 from tunekit.runner.nodes import REFUSED
 from tunekit.runner.progress import GridProgress
@@ -79,7 +79,7 @@ class RecordCallback(StatelessCallback):
     def _record_end(self, job: Job, status: Status, error: str) -> None:
         """Write a summary if the trial has none. A store that can't be written must not stop the other trials."""
         try:
-            found = _summary_status(job) or end(job, status, error).status
+            found = _summary_status(job) or end_trial(job, status, error).status
         except OSError as problem:
             self.progress.note(f"{job.spec.label}: {error}; its summary can't be written ({problem})")
             found = status
@@ -131,7 +131,7 @@ class TrackerCallback(StatelessCallback):
         self, iteration: int, trials: list[Trial], trial: Trial, result: dict[str, Any], **info: object
     ) -> None:
         """Have the new epoch sent to the trackers."""
-        self.feeds.touch(specs_of(trial))
+        self.feeds.add(specs_of(trial))
 
     def on_trial_complete(self, iteration: int, trials: list[Trial], trial: Trial, **info: object) -> None:
         """Count a trial that has ended."""
@@ -143,7 +143,7 @@ class TrackerCallback(StatelessCallback):
 
     def _count(self, trial: Trial) -> None:
         specs = specs_of(trial)
-        self.feeds.touch(specs)
+        self.feeds.add(specs)
         for spec in specs:
             try:
                 summary = self.store.read(self.store.folder(spec)).summary

@@ -9,7 +9,7 @@ from ray.tune.experiment import Trial
 from ray.tune.search import Searcher
 
 from tunekit.engine.job import Job
-from tunekit.engine.run import end
+from tunekit.engine.run import end_trial
 from tunekit.errors import UserError, first_line
 from tunekit.models.loading import ModelRef
 from tunekit.planning.resources import Resources, on_gpus, pack_of, room, share_of
@@ -23,7 +23,7 @@ from tunekit.runner.trainables import SearchTrainable
 from tunekit.schema import Status, TrialSpec, slug
 from tunekit.search.outcome import ConfigurationOutcome, outcome_of
 from tunekit.search.space import shown_params
-from tunekit.search.study import STORAGE_ERRORS, Asked, Study
+from tunekit.search.study import STORAGE_ERRORS, Study, Suggestion
 from tunekit.storage.lease import Lease, Superseded
 from tunekit.store.records import StoredTrial
 from tunekit.store.result_store import ResultStore
@@ -39,10 +39,10 @@ class Training:
     """A configuration that trains."""
 
     study: Study
-    asked: Asked
+    asked: Suggestion
     curve: list[float] = field(default_factory=list)
     """The objective after each epoch so far."""
-    repeats: list[Asked] = field(default_factory=list)
+    repeats: list[Suggestion] = field(default_factory=list)
     """Later suggestions of the same configuration, which get the same outcome."""
 
 
@@ -113,7 +113,7 @@ class StudySearcher(Searcher):
             for spec in training.asked.specs:
                 stored = self._stored(training.study, spec)
                 if stored is None or stored.summary is None:
-                    end(self._job(training.study, spec), Status.FAILED if error else Status.STOPPED, reason)
+                    end_trial(self._job(training.study, spec), Status.FAILED if error else Status.STOPPED, reason)
             for number, asked in enumerate([training.asked, *training.repeats]):
                 outcome = self._outcome(training.study, asked)
                 if outcome is None:
@@ -124,10 +124,10 @@ class StudySearcher(Searcher):
 
     def _suggest(self, trial_id: str) -> Any:
         while self.broken is None:
-            wanting = [study for study in self.studies if study.wants]
+            wanting = [study for study in self.studies if study.has_trials_left]
             if not wanting:
                 break
-            study = min(wanting, key=lambda one: one.num_asked)
+            study = min(wanting, key=lambda one: one.num_suggested)
             asked = study.ask()
             params = shown_params(asked.trial.params)
             self.progress.started(study.plan.key, asked.number, params)
@@ -156,10 +156,10 @@ class StudySearcher(Searcher):
         folder = store.claim_folder(spec, study.plan.fingerprint)
         return store.read(folder) if (folder / "spec.json").exists() else None
 
-    def _outcome(self, study: Study, asked: Asked) -> ConfigurationOutcome | None:
+    def _outcome(self, study: Study, asked: Suggestion) -> ConfigurationOutcome | None:
         return outcome_of([self._stored(study, spec) for spec in asked.specs], study.plan.objectives)
 
-    def _tell(self, study: Study, asked: Asked, outcome: ConfigurationOutcome, *, trained: bool) -> bool:
+    def _tell(self, study: Study, asked: Suggestion, outcome: ConfigurationOutcome, *, trained: bool) -> bool:
         """Tell the study an outcome. Return whether the study has had this configuration before."""
         repeated = study.tell(asked, outcome)
         self.record()

@@ -1,4 +1,9 @@
-"""Which configuration a search chooses, and how sure its dev set is: pure arithmetic over what a study recorded."""
+"""The selection of configurations after a search, and the standard error of a score on the validation part.
+
+This is arithmetic over what a study has recorded, without Optuna, so the analysis can use it too. A *candidate* is a
+configuration that completed. The *selection* is the best candidate and the cheapest one within one standard error of
+it.
+"""
 
 from collections.abc import Sequence
 from dataclasses import dataclass
@@ -20,66 +25,76 @@ if TYPE_CHECKING:
 FloatArray = npt.NDArray[np.float64]
 
 RESAMPLES = 2_000
+"""The number of bootstrap samples of a standard error."""
 
 
 @dataclass(frozen=True)
 class Candidate:
-    """A completed configuration."""
+    """A configuration that completed, which can be selected."""
 
     number: int
+    """The number of its trial in the study."""
     score: float
-    """On validation, in [0, 1], higher is better."""
+    """Its score on validation, in [0, 1], where higher is better."""
     num_trainable_params: int
+    """Its cost: the number of parameters that were trained."""
 
 
 @dataclass(frozen=True)
 class Selection:
-    """What a study's scores allow to choose."""
+    """The candidates that ``select`` has selected, by the numbers of their trials."""
 
     best: int
-    """Number of the configuration with the best score; the earliest of equals."""
+    """The candidate with the best score; the earliest one of equal scores."""
     one_se: int
-    """Of those within one standard error of it, the one with the fewest trainable parameters; then the best of them."""
+    """The candidate with the fewest trainable parameters in ``within``; of equal costs the one with the best score."""
     within: tuple[int, ...]
-    """Numbers of all within one standard error of the best, the best first."""
+    """All candidates within one standard error of the best one, the best first."""
 
 
 def select(candidates: Sequence[Candidate], standard_error: float) -> Selection:
-    """The best configuration and the cheapest one that its dev set can't tell from it.
+    """Return the best candidate, and the cheapest one that the validation part can't tell from the best.
 
-    The one-standard-error rule of Breiman et al., Classification and Regression Trees (1984), with trainable parameters
-    as the cost. ``standard_error`` is that of the best's score. Raises ValueError where there are no candidates.
+    This is the rule of one standard error of Breiman et al., Classification and Regression Trees (1984), with the
+    number of trainable parameters as the cost. ``standard_error`` is the standard error of the best candidate's score.
+    Raises ValueError where there are no candidates.
     """
     if not candidates:
         raise ValueError("no configuration completed")
-    ranked = sorted(candidates, key=lambda one: (-one.score, one.number))
-    within = [one for one in ranked if one.score >= ranked[0].score - standard_error]
-    cheapest = min(within, key=lambda one: (one.num_trainable_params, -one.score, one.number))
-    return Selection(ranked[0].number, cheapest.number, tuple(one.number for one in within))
+    ranked = sorted(candidates, key=lambda candidate: (-candidate.score, candidate.number))
+    within = [candidate for candidate in ranked if candidate.score >= ranked[0].score - standard_error]
+    cheapest = min(within, key=lambda candidate: (candidate.num_trainable_params, -candidate.score, candidate.number))
+    return Selection(ranked[0].number, cheapest.number, tuple(candidate.number for candidate in within))
 
 
 def pareto(values: Sequence[Sequence[float]], directions: Sequence[str]) -> list[int]:
-    """Positions of the points that no other one beats: none is as good in all objectives and better in one."""
+    """Return the indices of the points on the Pareto front.
+
+    ``values`` are N points with one value for each objective, and ``directions`` has ``maximize`` or ``minimize`` for
+    each objective. A point is on the front where no other point is as good in all objectives and better in one.
+    """
     signs = [1 if direction == "maximize" else -1 for direction in directions]
     points = np.asarray(values, dtype=float) * signs  # (N, objectives), higher is better
     return [
-        place
-        for place, point in enumerate(points)
+        index
+        for index, point in enumerate(points)
         if not ((points >= point).all(axis=1) & (points > point).any(axis=1)).any()
     ]
 
 
 def item_standard_error(items: Sequence[pd.DataFrame], metric: str, num_labels: int, seed: int = 0) -> float:
-    """Standard error of a score for another draw of the same kind of items: the items' bootstrap, by clusters.
+    """Return the standard error, in [0, 1], of a score that another sample of items would have.
 
-    ``items`` holds one frame a training seed, its rows the scored items of one epoch: ``group_id``, ``gold``,
-    ``predicted``. Whole groups are drawn, since items of one sentence stand together (Efron and Tibshirani, An
-    Introduction to the Bootstrap, 1993), the same for all seeds, and the seeds' mean score is taken; the seeds stay as
-    they are. ``metric`` is accuracy or macro_f1. In [0, 1]. Raises ValueError where there are no items, for another
-    metric, and where a label lies outside 0..C-1.
+    ``items`` has one frame for each training seed. Its rows are the scored items of one epoch, with the columns
+    ``group_id``, ``gold`` and ``predicted``. ``metric`` is accuracy or macro_f1.
+
+    The error is estimated by a cluster bootstrap over the items (Efron and Tibshirani, An Introduction to the
+    Bootstrap, 1993): groups are drawn as a whole, since the items of one sentence are not independent. All seeds are
+    given the same groups, and the mean of their scores is taken. Raises ValueError where there are no items, for
+    another metric, and where a label lies outside 0 to ``num_labels`` - 1.
     """
     if not items or not all(len(frame) for frame in items):
-        raise ValueError("no validation predictions are stored, which a choice needs; they can't be made up")
+        raise ValueError("no validation predictions are stored, without which no configuration can be selected")
     if metric not in SCORES:
         raise ValueError(f"the standard error over items is known for {' and '.join(SCORES)}, not for {metric}")
     groups = pd.Index(items[0]["group_id"].unique())
@@ -87,22 +102,22 @@ def item_standard_error(items: Sequence[pd.DataFrame], metric: str, num_labels: 
     draws = generator.multinomial(len(groups), np.full(len(groups), 1 / len(groups)), size=RESAMPLES)  # (B, G)
     total = np.zeros(RESAMPLES)
     for frame in items:
-        counts = np.zeros((len(groups), num_labels, num_labels))
+        counts = np.zeros((len(groups), num_labels, num_labels))  # (G, C, C), gold by predicted
         labels = [frame[name].to_numpy() for name in ("gold", "predicted")]
         if min(map(np.min, labels)) < 0 or max(map(np.max, labels)) >= num_labels:
             raise ValueError(f"a label lies outside 0 to {num_labels - 1}")
         np.add.at(counts, (groups.get_indexer(frame["group_id"]), *labels), 1)
-        total += SCORES[metric](np.tensordot(draws, counts, axes=1))
+        total += SCORES[metric](np.tensordot(draws, counts, axes=1))  # (B, G) x (G, C, C) -> (B, C, C)
     return float(np.std(total / len(items), ddof=1))
 
 
 def _accuracy(confusion: FloatArray) -> FloatArray:
-    """Accuracy (B,) of each confusion matrix (B, C, C), gold by predicted."""
+    """Return the accuracy (B,) of each confusion matrix (B, C, C), gold by predicted."""
     return np.asarray(np.trace(confusion, axis1=1, axis2=2) / confusion.sum(axis=(1, 2)))
 
 
 def _macro_f1(confusion: FloatArray) -> FloatArray:
-    """Macro-F1 (B,) of each confusion matrix (B, C, C); an absent label counts with F1 = 0."""
+    """Return the macro-F1 (B,) of each confusion matrix (B, C, C); a label without any item counts with F1 = 0."""
     hits = np.diagonal(confusion, axis1=1, axis2=2)
     sizes = confusion.sum(axis=1) + confusion.sum(axis=2)
     return np.asarray(np.divide(2 * hits, sizes, out=np.zeros_like(hits), where=sizes > 0).mean(axis=1))
@@ -112,17 +127,17 @@ SCORES = {"accuracy": _accuracy, "macro_f1": _macro_f1}
 
 
 def select_configuration(store: "ResultStore", study: SearchStudy) -> Selection | None:
-    """The choice of ``study``; None where no configuration completed. Raises UserError, DamagedRecord."""
-    done = {trial.number: trial for trial in study.trials if trial.state is TrialState.COMPLETE and trial.values}
-    if not done:
+    """Return the selection from all completed configurations of ``study``, None where there are none.
+
+    Raises UserError where the store lacks trials or predictions that are needed, and DamagedRecord.
+    """
+    completed = {trial.number: trial for trial in study.trials if trial.state is TrialState.COMPLETE and trial.values}
+    if not completed:
         return None
     metric = study.objectives[0]
-    candidates = [
-        Candidate(number, trial.values[0], _stored(store, trial)[0].summary.num_trainable_params)
-        for number, trial in done.items()
-    ]
-    best = max(candidates, key=lambda one: (one.score, -one.number))
-    items = [_best_items(trial, metric) for trial in _stored(store, done[best.number])]
+    candidates = [_candidate(store, trial) for trial in completed.values()]
+    best = max(candidates, key=lambda candidate: (candidate.score, -candidate.number))
+    items = [_best_items(trial, metric) for trial in stored_trials(store, completed[best.number])]
     try:
         error = item_standard_error(items, metric, num_labels=len(items[0]["logits"].iloc[0]) if len(items[0]) else 0)
     except ValueError as problem:
@@ -130,17 +145,28 @@ def select_configuration(store: "ResultStore", study: SearchStudy) -> Selection 
     return select(candidates, error)
 
 
-def _stored(store: "ResultStore", trial: SearchTrial) -> "list[StoredTrial]":
-    folders = [store.find_folder(trial_id) for trial_id in trial.trial_ids]
-    if None in folders:
+def stored_trials(store: "ResultStore", trial: SearchTrial) -> "list[StoredTrial]":
+    """Return the records of each search seed of a study's trial. Raises UserError where one is missing."""
+    folders = [folder for trial_id in trial.trial_ids if (folder := store.find_folder(trial_id)) is not None]
+    if len(folders) < len(trial.trial_ids):
         raise UserError(
             f"{store.trials_folder} lacks trials that search.json names ({', '.join(trial.trial_ids)}); restore them"
         )
     return [store.read(folder) for folder in folders]
 
 
+def _candidate(store: "ResultStore", trial: SearchTrial) -> Candidate:
+    """Return a completed trial of a study as a candidate. Raises UserError where the store lacks its summary."""
+    summary = stored_trials(store, trial)[0].summary
+    if not trial.values or summary is None or summary.num_trainable_params is None:
+        raise UserError(
+            f"{store.trials_folder} lacks the summary of a completed trial ({trial.trial_ids[0]}); restore it"
+        )
+    return Candidate(trial.number, trial.values[0], summary.num_trainable_params)
+
+
 def _best_items(trial: "StoredTrial", metric: str) -> pd.DataFrame:
-    """The validation predictions of the epoch with the best ``metric``, the earliest of equals."""
+    """Return the validation predictions of the epoch with the best ``metric``; the earliest one of equal scores."""
     best = int(np.argmax(running_best(trial.epochs, metric))) + 1
     rows = read_predictions(trial.folder)
     return rows[(rows["split"] == "val") & (rows["epoch"] == best)]

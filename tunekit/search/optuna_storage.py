@@ -1,17 +1,12 @@
-"""Where a search's Optuna studies live: a journal file in the sweep's folder, or a database by its URL."""
+"""The storage of a search's Optuna studies: a journal file in the sweep's folder, or a database by its URL."""
 
-import json
 import os
 import re
 import warnings
-from collections.abc import Generator
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
-
-from optuna.storages.journal import BaseJournalBackend
+from typing import TYPE_CHECKING
 
 from tunekit.errors import UserError, first_line
-from tunekit.storage.lease import check_current
 from tunekit.storage.object_path import ObjectPath
 from tunekit.storage.paths import Place
 
@@ -21,19 +16,22 @@ if TYPE_CHECKING:
 
 
 JOURNAL = "study.journal"
+"""The name of the journal file in the sweep's folder."""
 LOCK_SECONDS = 5
-"""After this long without a sign of life, the journal lock of a killed process is broken."""
+"""A lock on the journal that was not renewed for so long is broken, since its process was killed."""
 CONNECT_SECONDS = 10
+"""The longest wait for a connection to a PostgreSQL server."""
 SCHEMES = ("sqlite", "postgresql")
+"""The databases that a search can use."""
 
 
 def redacted(url: str) -> str:
-    """``url`` without its password and without the values behind a ``?``, where drivers take passwords too."""
+    """Return ``url`` without its password, and without the values after a ``?``, which may be passwords too."""
     return re.sub(r"([?&][^=&\s]*)=[^&\s]*", r"\1=***", re.sub(r"(//[^:/@\s]*):.*@", r"\1:***@", url))
 
 
 def check_url(url: str) -> None:
-    """Raise UserError where ``url`` names no database that a search can use, or holds a password."""
+    """Raise UserError where ``url`` names no database that a search can use, or where it holds a password."""
     scheme = url.split(":", 1)[0].split("+", 1)[0]
     if "://" not in url or scheme not in SCHEMES:
         raise UserError(
@@ -47,9 +45,10 @@ def check_url(url: str) -> None:
 
 
 def open_storage(url: str | None, sweep: Place, start: int = 0) -> "BaseStorage":
-    """The storage at ``url``, or the journal of ``sweep``, made where there is none; ``start`` is the driver's.
+    """Return the storage at ``url``, or the journal in the folder ``sweep``, which is made where there is none.
 
-    Raises UserError where the database can't be reached or its driver is missing, and where the journal is damaged.
+    ``start`` is the number of the driver's start. Raises UserError where the database can't be reached, where its
+    Python driver is missing, and where the journal is damaged.
     """
     import optuna
 
@@ -58,6 +57,7 @@ def open_storage(url: str | None, sweep: Place, start: int = 0) -> "BaseStorage"
 
 
 def _journal(path: Place, start: int) -> "BaseStorage":
+    """Return the storage in the journal ``path``. Raises UserError where the journal is damaged."""
     from optuna.storages import JournalStorage
 
     try:
@@ -69,20 +69,22 @@ def _journal(path: Place, start: int) -> "BaseStorage":
 
 
 def _object_journal(path: ObjectPath, start: int) -> "BaseJournalBackend":
+    from tunekit.search.object_journal import ObjectJournal
+
     return ObjectJournal(path, start)
 
 
 def _file_journal(path: Path) -> "BaseJournalBackend":
     from optuna.storages.journal import JournalFileBackend, JournalFileSymlinkLock
 
-    _mend(path)
-    # The lock is a link to this path: a relative one would dangle, and a dangling one is never broken.
+    _cut_incomplete_line(path)
+    # The lock is a link to this path. A link to a relative path would dangle, and Optuna never breaks a dangling lock.
     absolute = str(path.resolve())
     return JournalFileBackend(absolute, lock_obj=JournalFileSymlinkLock(absolute, grace_period=LOCK_SECONDS))
 
 
-def _mend(path: Path) -> None:
-    """Cut a last line that a power cut tore off; whatever it said, the store and the next start say again."""
+def _cut_incomplete_line(path: Path) -> None:
+    """Remove a last line that a power cut has left incomplete. The next start logs again what it said."""
     if not path.exists():
         return
     content = path.read_bytes()
@@ -92,6 +94,7 @@ def _mend(path: Path) -> None:
 
 
 def _database(url: str) -> "BaseStorage":
+    """Return the storage in a database. Raises UserError where it can't be reached or its Python driver is missing."""
     import optuna
     from sqlalchemy.exc import SQLAlchemyError
 
@@ -106,28 +109,3 @@ def _database(url: str) -> "BaseStorage":
     except (SQLAlchemyError, RuntimeError) as error:
         reason = first_line(error)
         raise UserError(f"the database {redacted(url)} can't be reached: {redacted(reason)}") from error
-
-
-class ObjectJournal(BaseJournalBackend):
-    """The journal ``path`` in a sweep's folder, for the driver of its ``start``, which alone writes it.
-
-    Raises ValueError where the object is damaged, OSError where the server can't be asked, and Superseded on writing
-    where a later start has taken over.
-    """
-
-    def __init__(self, path: ObjectPath, start: int) -> None:
-        self.path, self.start = path, start
-        self._lines = path.read_bytes().splitlines() if path.exists() else []
-        self._logs = [json.loads(line) for line in self._lines]
-
-    def read_logs(self, log_number_from: int) -> Generator[dict[str, Any], None, None]:
-        """What was logged, from a number on."""
-        yield from self._logs[log_number_from:]
-
-    def append_logs(self, logs: list[dict[str, Any]]) -> None:
-        """Log more; it is in the object when this returns."""
-        check_current(self.path.parent, self.start)
-        lines = [json.dumps(log, separators=(",", ":")).encode() for log in logs]
-        self.path.write_bytes(b"".join(line + b"\n" for line in (*self._lines, *lines)))
-        self._lines += lines
-        self._logs += logs

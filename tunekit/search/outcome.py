@@ -1,4 +1,4 @@
-"""What a configuration came to, read from the records of its search seeds: told to Optuna, and answered to repeats."""
+"""How a configuration ended, from the records of its search seeds, which are all that Optuna is told."""
 
 from collections.abc import Sequence
 from dataclasses import dataclass
@@ -16,18 +16,19 @@ if TYPE_CHECKING:
 
 @dataclass(frozen=True)
 class Objective:
-    """What a search optimises."""
+    """One thing that a search optimises."""
 
     name: str
+    """The name of a metric, or of a field of TrialSummary."""
     direction: str
     """``maximize`` or ``minimize``."""
-    score: bool
-    """Whether it is a score on validation, of which the running best counts; else a field of the summary."""
+    is_score: bool
+    """Whether it is a score on validation, whose best value so far counts; else it is a field of TrialSummary."""
 
 
 OBJECTIVES = {
-    one.name: one
-    for one in (
+    objective.name: objective
+    for objective in (
         Objective("macro_f1", "maximize", True),
         Objective("accuracy", "maximize", True),
         Objective("num_trainable_params", "minimize", False),
@@ -36,7 +37,10 @@ OBJECTIVES = {
 
 
 def parse_objectives(text: str) -> tuple[Objective, ...]:
-    """The objectives of a comma-separated list. Raises UserError on unknown, repeated and missing ones."""
+    """Return the objectives in a comma-separated list.
+
+    Raises UserError on an unknown or a repeated objective, and where the first one is no score.
+    """
     names = [name.strip() for name in text.split(",")]
     for name in names:
         if name not in OBJECTIVES:
@@ -44,32 +48,36 @@ def parse_objectives(text: str) -> tuple[Objective, ...]:
     if len(set(names)) < len(names):
         raise UserError(f"--objective names one twice: {text}")
     found = tuple(OBJECTIVES[name] for name in names)
-    if not found[0].score:
-        raise UserError(f"--objective must name a score first, which the choice is made by, as in macro_f1,{names[0]}")
+    if not found[0].is_score:
+        raise UserError(f"--objective must name a score first, which selects configurations, as in macro_f1,{names[0]}")
     return found
 
 
 @dataclass(frozen=True)
 class ConfigurationOutcome:
-    """An ended configuration."""
+    """How a configuration ended."""
 
     state: TrialState
+    """Complete, pruned or failed."""
     values: tuple[float, ...] | None
-    """One an objective; of a pruned one only the first, where that is the only objective; None for a failed one."""
+    """One value for each objective. A pruned configuration has a value only in a search of one objective, a failed one
+    never."""
     curve: tuple[float, ...]
-    """After each epoch: the first objective's running best on validation, mean over the search seeds."""
+    """After each epoch, the best value of the first objective so far on validation, as the mean over the search
+    seeds."""
     epochs: int
-    """Trained, over the seeds."""
+    """The number of epochs trained, over all search seeds."""
     seconds: float
-    """Spent on these."""
+    """The seconds that these epochs took."""
 
 
 def outcome_of(trials: "Sequence[StoredTrial | None]", objectives: Sequence[Objective]) -> ConfigurationOutcome | None:
-    """What the records of a configuration's search seeds say, None for seeds without any; None where it has not ended.
+    """Return how a configuration ended, or None where it has not ended.
 
-    It has when all seeds have completed, or one has failed or was stopped.
+    ``trials`` has the records of each search seed, None for a seed without any. A configuration has ended when all
+    seeds have completed, or one of them has failed or was stopped.
     """
-    known = [trial for trial in trials if trial]
+    recorded = [trial for trial in trials if trial]
     statuses = [trial.summary.status if trial and trial.summary else None for trial in trials]
     curves = [running_best(trial.epochs, objectives[0].name) if trial else [] for trial in trials]
     curve = tuple(fmean(values) for values in zip(*curves, strict=False))
@@ -78,19 +86,20 @@ def outcome_of(trials: "Sequence[StoredTrial | None]", objectives: Sequence[Obje
     elif Status.STOPPED in statuses:
         state, values = TrialState.PRUNED, curve[-1:] if len(objectives) == 1 else None
     elif None not in statuses:
-        state, values = TrialState.COMPLETE, tuple(_value(one, known) for one in objectives)
+        state, values = TrialState.COMPLETE, tuple(_value(objective, recorded) for objective in objectives)
     else:
         return None
     return ConfigurationOutcome(
         state,
         values,
         curve,
-        sum(len(trial.epochs) for trial in known),
-        sum(record.epoch_seconds for trial in known for record in trial.epochs),
+        sum(len(trial.epochs) for trial in recorded),
+        sum(record.epoch_seconds or 0.0 for trial in recorded for record in trial.epochs),
     )
 
 
 def _value(objective: Objective, trials: "Sequence[StoredTrial]") -> float:
-    if objective.score:
+    """Return the value of ``objective`` for a configuration whose seeds have all completed."""
+    if objective.is_score:
         return fmean(running_best(trial.epochs, objective.name)[-1] for trial in trials)
     return float(getattr(trials[0].summary, objective.name))

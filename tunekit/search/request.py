@@ -1,5 +1,6 @@
-"""What a search's command names, found and checked: the sweep, a plan for each study, and what is confirmed after."""
+"""The arguments of a search, checked and turned into a sweep, a plan for each study and the seeds that confirm."""
 
+import shlex
 from collections.abc import Mapping
 from dataclasses import dataclass, fields, replace
 
@@ -12,30 +13,36 @@ from tunekit.schema import TrialSpec
 from tunekit.search.optuna_storage import check_url
 from tunekit.search.outcome import Objective, parse_objectives
 from tunekit.search.space import Space, check_space, first_trial, load_space
-from tunekit.search.study import SAMPLERS, StudyPlan
+from tunekit.search.study_plan import SAMPLERS, StudyPlan
 
 SCHEDULERS = ("asha", "none")
 CHOICES = ("best", "1se")
+"""The roles of the configuration in best.yaml: the best score, or the fewest parameters within one standard error."""
 VAL_FRACTION = 0.1
-"""Share of train that becomes the validation part of a dataset without one, where none is given."""
+"""The share of train that becomes the validation part, of a dataset without one and where --val-fraction is not
+given."""
 
 
 @dataclass(frozen=True)
 class SearchRequest:
-    """Everything the arguments name."""
+    """Everything that the arguments of a search stand for."""
 
     sweep: ResolvedSweep
+    """The models and datasets of the search, and the default configuration of each study as a spec."""
     plans: list[StudyPlan]
+    """One plan for each study."""
     confirm_seeds: tuple[int, ...]
+    """The seeds on which selected configurations are confirmed; none without confirmation."""
     choose: str
+    """The role of the configurations in best.yaml, one of ``CHOICES``."""
     optuna_storage: str | None = None
-    """URL of the studies' database; None for a journal in the sweep's folder."""
+    """The URL of the studies' database; None for a journal in the sweep's folder."""
     data_flags: str = ""
-    """The flags that the user's own data needs beside its path, for the command in best.yaml."""
+    """The flags that a user's own data needs beside its path, for the command in best.yaml."""
 
 
 def resolve_search(args: SearchArgs, presets: Mapping[str, SearchPreset]) -> SearchRequest:
-    """The search that ``args`` names. Raises UserError on anything unknown or at odds with itself."""
+    """Return the search that ``args`` ask for. Raises UserError on an unknown name and on arguments that contradict."""
     preset = preset_named(args.preset or STUDY, presets)
     for flag, value, known in (
         ("sampler", args.sampler, SAMPLERS),
@@ -59,9 +66,11 @@ def resolve_search(args: SearchArgs, presets: Mapping[str, SearchPreset]) -> Sea
         check_url(args.optuna_storage)
     seeds = tuple(range(FIRST_SEARCH_SEED, FIRST_SEARCH_SEED + args.seeds_per_trial))
     confirm = preset.confirm_seeds if args.confirm_seeds is None else args.confirm_seeds
-    seen = sorted(set(confirm) & set(seeds))
-    if seen:
-        raise UserError(f"--confirm-seeds {' '.join(map(str, seen))} were searched on; confirm on seeds that were not")
+    reused = sorted(set(confirm) & set(seeds))
+    if reused:
+        raise UserError(
+            f"--confirm-seeds {' '.join(map(str, reused))} were searched on; confirm on seeds that were not"
+        )
     sweep = resolve_blocks(args, preset.blocks, None if is_ad_hoc(args) else _name(args.preset or STUDY), seeds[:1])
     if is_ad_hoc(args) and args.sweep is None:
         sweep = replace(sweep, name=f"search-{sweep.name}")
@@ -74,15 +83,15 @@ def resolve_search(args: SearchArgs, presets: Mapping[str, SearchPreset]) -> Sea
 
 
 def _data_flags(args: SearchArgs) -> str:
-    """The flags of the columns that do not have their default names, each with a space before it."""
+    """Return the flags for the columns that do not have their default names, each with a space before it."""
     changed = {
         item.name: getattr(args, item.name) for item in fields(DataColumns) if getattr(args, item.name) != item.default
     }
-    return "".join(f" --{name.replace('_', '-')} {value}" for name, value in changed.items())
+    return "".join(f" --{name.replace('_', '-')} {shlex.quote(str(value))}" for name, value in changed.items())
 
 
 def _name(preset: str) -> str:
-    """The sweep of a search is not the grid's of the same preset."""
+    """Return the name of a search's sweep, which differs from the name of the grid of the same preset."""
     return "search" if preset == STUDY else f"search-{preset}"
 
 
@@ -95,8 +104,9 @@ def _plan(
     seeds: tuple[int, ...],
     trials: int,
 ) -> StudyPlan:
-    own = sweep.own_data.get(spec.dataset)
-    has_dev = "val" in (own.splits if own else DATASETS[spec.dataset].num_rows)
+    """Return the plan of one study. Raises UserError where there is no validation part or the space is wrong."""
+    user_data = sweep.own_data.get(spec.dataset)
+    has_dev = "val" in (user_data.splits if user_data else DATASETS[spec.dataset].num_rows)
     fraction = 0.0 if has_dev else VAL_FRACTION if args.val_fraction is None else args.val_fraction
     if not has_dev and not fraction:
         raise UserError(f"{spec.dataset} has no dev part to choose on; give a --val-fraction above 0")

@@ -39,7 +39,8 @@ class Range:
 
 
 Space = Mapping[str, Range | tuple[Scalar, ...]]
-"""What a space file says of one method: by field of the method or of TrialSpec, a range or the values to choose from."""
+"""What a space file says of one method: by field of the method or of TrialSpec, a range or the values to choose
+from."""
 
 
 class SuggestingTrial(Protocol):

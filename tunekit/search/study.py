@@ -1,19 +1,18 @@
-"""One Optuna study of a search: asked and told by hand, and the truth about it, whoever is killed when.
+"""One Optuna study: it suggests configurations by ``ask`` and learns how they ended by ``tell``.
 
-Every trial carries the number it stands for. A trial that a dead driver left running is closed as failed, and its
-parameters are queued again under the same number; the sampler is made anew before each ask from the study's seed and
-that number. So a study that was broken off goes on as if it had not been.
+A driver may be killed at any moment. Therefore every Optuna trial has an attribute with the number that it stands for
+in the study. A trial that a dead driver left running is closed as failed, and its parameters are queued again under the
+same number. The sampler is made anew before each suggestion, from the study's seed and that number, so an interrupted
+study goes on with the same suggestions as one that was never interrupted.
 """
 
 import json
 import warnings
-from collections.abc import Mapping, Sequence
-from dataclasses import dataclass, replace
-from typing import Any
+from collections.abc import Sequence
+from dataclasses import dataclass
 
 import numpy as np
 import optuna
-from optuna.distributions import BaseDistribution, CategoricalDistribution
 from optuna.exceptions import StorageInternalError
 from optuna.storages import BaseStorage
 from optuna.trial import FrozenTrial
@@ -21,90 +20,47 @@ from optuna.trial import TrialState as OptunaState
 from sqlalchemy.exc import SQLAlchemyError
 
 from tunekit.errors import UserError
-from tunekit.schema import Fingerprint, Scalar, TrialSpec
-from tunekit.search.outcome import ConfigurationOutcome, Objective
-from tunekit.search.space import Space, configure, shown_params, shown_space
+from tunekit.schema import TrialSpec
+from tunekit.search.outcome import ConfigurationOutcome
+from tunekit.search.space import shown_params, shown_space
+from tunekit.search.study_plan import StudyPlan
 from tunekit.store.search_records import ConfirmedConfiguration, SearchStudy, SearchTrial, TrialState
 
 STORAGE_ERRORS = (StorageInternalError, SQLAlchemyError)
-"""What the storage of a study raises where it fails: the journal's lock, or the database."""
-SAMPLERS = ("tpe", "random", "gp")
+"""The errors that a study raises where its storage fails: the journal's lock, or the database."""
 STARTUP_TRIALS = 5
-"""Trials of a study before its model is asked; the default configuration is the first of them."""
+"""The sampler uses a model of the scores after this many trials. The default configuration is the first of them."""
 
 NUMBER, AGAIN, SPECS, DEFINITION = "number", "again_of", "trial_ids", "definition"
+"""Optuna's attributes of a trial: the number it stands for, the trial that it repeats, and the ids of its specs; and
+the attribute of the study that holds its plan's definition."""
 _STATES = {
     OptunaState.COMPLETE: TrialState.COMPLETE,
     OptunaState.PRUNED: TrialState.PRUNED,
     OptunaState.FAIL: TrialState.FAILED,
 }
-_TOLD = {ours: optunas for optunas, ours in _STATES.items()}
-
-
-@dataclass(frozen=True, kw_only=True)
-class StudyPlan:
-    """What a study searches, and how."""
-
-    spec: TrialSpec
-    """The default configuration with the first search seed, test sealed."""
-    fingerprint: Fingerprint
-    space: Space
-    """What replaces the method's own ranges."""
-    default: Mapping[str, Scalar]
-    """The default configuration, as it is suggested."""
-    distributions: Mapping[str, BaseDistribution]
-    objectives: tuple[Objective, ...]
-    sampler: str
-    sampler_seed: int
-    scheduler: str
-    seeds: tuple[int, ...]
-    planned: int
-
-    @property
-    def key(self) -> str:
-        """Model, dataset and method, unique in a search."""
-        return f"{self.spec.model}/{self.spec.dataset}/{self.spec.method}"
-
-    @property
-    def max_epochs(self) -> int:
-        """Epochs of the longest trial."""
-        epochs = self.distributions.get("epochs")
-        if epochs is None:
-            return self.spec.epochs
-        return max(epochs.choices) if isinstance(epochs, CategoricalDistribution) else epochs.high
-
-    def specs(self, trial: "optuna.Trial") -> list[TrialSpec]:
-        """The specs of what ``trial`` suggests, one a search seed."""
-        found = configure(self.spec, trial, self.space)
-        return [replace(found, seed=seed) for seed in self.seeds]
-
-    def definition(self) -> dict[str, Any]:
-        """What must not change while a study grows, as JSON values."""
-        return {
-            "space": shown_space(self.distributions),
-            "default configuration": {k: v for k, v in self.spec.to_dict().items() if k != "seed"},
-            "code, data or weights": self.fingerprint.digest,
-            "objectives": [one.name for one in self.objectives],
-            "sampler": self.sampler,
-            "sampler seed": self.sampler_seed,
-            "scheduler": self.scheduler,
-            "search seeds": list(self.seeds),
-        }
+_OPTUNA_STATES = {state: optuna_state for optuna_state, state in _STATES.items()}
 
 
 @dataclass
-class Asked:
-    """A trial that was suggested and not yet told."""
+class Suggestion:
+    """A configuration that a study has suggested and whose outcome it has not been told yet."""
 
     trial: optuna.Trial
+    """Optuna's trial."""
     number: int
+    """The number that the trial stands for in the study, from 0."""
     specs: list[TrialSpec]
-    reported: int = 0
-    """Epochs whose value Optuna has."""
+    """The specs of the configuration, one for each search seed."""
+    num_reported: int = 0
+    """The number of epochs whose objective Optuna has."""
 
 
 def make_sampler(name: str, seed: int, number: int) -> optuna.samplers.BaseSampler:
-    """The sampler for a study's trial ``number``; settings that versions of Optuna might change are given."""
+    """Return the sampler for trial ``number`` of a study with ``seed``.
+
+    Settings whose defaults may differ between versions of Optuna are given.
+    """
     drawn = int(np.random.SeedSequence([seed, number]).generate_state(1)[0])
     with warnings.catch_warnings():
         warnings.simplefilter("ignore", optuna.exceptions.ExperimentalWarning)
@@ -118,79 +74,86 @@ def make_sampler(name: str, seed: int, number: int) -> optuna.samplers.BaseSampl
 
 
 class Study:
-    """A plan's study in ``storage``, made where there is none. Raises UserError where a stored one is another."""
+    """The Optuna study of ``plan`` in ``storage``, which is made where there is none.
 
-    def __init__(self, plan: StudyPlan, storage: BaseStorage, sweep: str, choices: Sequence[ConfirmedConfiguration] = ()) -> None:
+    ``choices`` are the configurations that an earlier command has confirmed. Raises UserError where the storage has a
+    study of the same name and another definition.
+    """
+
+    def __init__(
+        self, plan: StudyPlan, storage: BaseStorage, sweep: str, choices: Sequence[ConfirmedConfiguration] = ()
+    ) -> None:
         self.plan = plan
         self.choices = tuple(choices)
         self.study = optuna.create_study(
             study_name=f"{sweep}/{plan.key}",
             storage=storage,
-            directions=[one.direction for one in plan.objectives],
+            directions=[optuna.study.StudyDirection[objective.direction.upper()] for objective in plan.objectives],
             load_if_exists=True,
         )
-        self._same_definition()
-        if not self._all():
+        self._check_definition()
+        if not self._optuna_trials():
             self.study.enqueue_trial(dict(plan.default), user_attrs={NUMBER: 0})
 
-    def _same_definition(self) -> None:
-        mine, stored = self.plan.definition(), self.study.user_attrs.get(DEFINITION)
-        if stored is None and not self._all():
+    def _check_definition(self) -> None:
+        """Store the definition in a new study. Raise UserError where the study has another one."""
+        definition, stored = self.plan.definition(), self.study.user_attrs.get(DEFINITION)
+        if stored is None and not self._optuna_trials():
             with warnings.catch_warnings():
                 warnings.simplefilter("ignore", optuna.exceptions.ExperimentalWarning)
-                self.study.set_metric_names([one.name for one in self.plan.objectives])
-            self.study.set_user_attr(DEFINITION, json.dumps(mine))
+                self.study.set_metric_names([objective.name for objective in self.plan.objectives])
+            self.study.set_user_attr(DEFINITION, json.dumps(definition))
             return
         known = json.loads(stored) if stored else {}
-        other = [name for name in mine if known.get(name) != json.loads(json.dumps(mine[name]))]
-        if other:
+        differing = [name for name in definition if known.get(name) != json.loads(json.dumps(definition[name]))]
+        if differing:
             raise UserError(
-                f"study {self.study.study_name!r} was begun with another {', another '.join(other)}; "
+                f"study {self.study.study_name!r} was begun with another {', another '.join(differing)}; "
                 "repeat the command that began it, or search under another --sweep"
             )
 
-    def _all(self) -> list[FrozenTrial]:
+    def _optuna_trials(self) -> list[FrozenTrial]:
         return self.study.get_trials(deepcopy=False)
 
     def trials(self) -> list[FrozenTrial]:
-        """All trials but closed ones, by the number they stand for; waiting ones too."""
-        everything = self._all()
-        closed = {trial.user_attrs.get(AGAIN) for trial in everything}
-        kept = [trial for trial in everything if trial.number not in closed]
-        return sorted(kept, key=lambda trial: trial.user_attrs[NUMBER])
+        """Return all trials by number, waiting ones too, but not those that were closed and queued again."""
+        trials = self._optuna_trials()
+        closed = {trial.user_attrs.get(AGAIN) for trial in trials}
+        current = [trial for trial in trials if trial.number not in closed]
+        return sorted(current, key=lambda trial: int(trial.user_attrs[NUMBER]))
 
-    def recover(self) -> int:
-        """Close what a dead driver left running and queue it again. Returns the number of such trials."""
-        running = [trial for trial in self._all() if trial.state is OptunaState.RUNNING]
-        queued = {trial.user_attrs.get(AGAIN) for trial in self._all()}
+    def requeue_interrupted(self) -> int:
+        """Close the trials that a dead driver left running, and queue them again. Return the number of these trials."""
+        running = [trial for trial in self._optuna_trials() if trial.state is OptunaState.RUNNING]
+        queued = {trial.user_attrs.get(AGAIN) for trial in self._optuna_trials()}
         for trial in running:
-            # Queued first, closed then: a driver that is killed in between leaves nothing that the next one can't see.
+            # A trial is queued before it is closed: where the driver is killed in between, the next start sees both.
             if trial.number not in queued:
-                whole = SPECS in trial.user_attrs
-                params = trial.params if whole else trial.system_attrs.get("fixed_params", {})
+                is_complete = SPECS in trial.user_attrs  # else the driver was killed while parameters were suggested
+                params = trial.params if is_complete else trial.system_attrs.get("fixed_params", {})
                 self.study.enqueue_trial(params, user_attrs={NUMBER: trial.user_attrs[NUMBER], AGAIN: trial.number})
             self.study.tell(trial.number, state=OptunaState.FAIL)
         return len(running)
 
     @property
-    def num_asked(self) -> int:
-        """Trials that run or have ended."""
+    def num_suggested(self) -> int:
+        """The number of trials that run or have ended."""
         return sum(trial.state is not OptunaState.WAITING for trial in self.trials())
 
     @property
     def num_ended(self) -> int:
-        """Trials that have ended."""
+        """The number of trials that have ended."""
         return sum(trial.state.is_finished() for trial in self.trials())
 
     @property
-    def wants(self) -> bool:
-        """Whether there is a trial to ask for."""
-        return self.num_asked < self.plan.planned
+    def has_trials_left(self) -> bool:
+        """Whether the study has fewer trials than were planned."""
+        return self.num_suggested < self.plan.planned
 
-    def ask(self) -> Asked:
-        """The next suggestion. Raises UserError where the space holds a value that no spec can."""
+    def ask(self) -> Suggestion:
+        """Return the next suggestion. Raises UserError where the space holds a value that no spec can have."""
         known = self.trials()
-        waiting = [trial for trial in self._all() if trial.state is OptunaState.WAITING]
+        waiting = [trial for trial in self._optuna_trials() if trial.state is OptunaState.WAITING]
         if not waiting:
             self.study.enqueue_trial({}, user_attrs={NUMBER: len(known)})
         number = waiting[0].user_attrs[NUMBER] if waiting else len(known)
@@ -198,44 +161,44 @@ class Study:
         trial = self.study.ask()
         specs = self.plan.specs(trial)
         trial.set_user_attr(SPECS, [spec.trial_id for spec in specs])
-        return Asked(trial, number, specs)
+        return Suggestion(trial, number, specs)
 
-    def report(self, asked: Asked, curve: Sequence[float]) -> None:
-        """Hand on the objective after each epoch so far; Optuna takes curves of a single objective only."""
+    def report(self, suggestion: Suggestion, curve: Sequence[float]) -> None:
+        """Report the objective after each epoch so far; Optuna takes such curves for a single objective only."""
         if len(self.plan.objectives) > 1:
             return
-        for epoch, value in enumerate(curve[asked.reported :], asked.reported + 1):
-            asked.trial.report(value, epoch)
-        asked.reported = max(asked.reported, len(curve))
+        for epoch, value in enumerate(curve[suggestion.num_reported :], suggestion.num_reported + 1):
+            suggestion.trial.report(value, epoch)
+        suggestion.num_reported = max(suggestion.num_reported, len(curve))
 
-    def tell(self, asked: Asked, outcome: ConfigurationOutcome) -> bool:
-        """End the trial: complete, pruned with its curve, or failed. Returns whether it repeats another one."""
-        self.report(asked, outcome.curve)
-        mine = json.dumps([spec.trial_id for spec in asked.specs])
-        repeated = any(
-            json.dumps(trial.user_attrs.get(SPECS)) == mine and trial.state.is_finished() for trial in self.trials()
+    def tell(self, suggestion: Suggestion, outcome: ConfigurationOutcome) -> bool:
+        """End the trial: complete, pruned with its curve, or failed. Return whether it repeats an earlier trial."""
+        self.report(suggestion, outcome.curve)
+        specs = json.dumps([spec.trial_id for spec in suggestion.specs])
+        is_repeated = any(
+            json.dumps(trial.user_attrs.get(SPECS)) == specs and trial.state.is_finished() for trial in self.trials()
         )
-        asked.trial.set_user_attr("epochs", 0 if repeated else outcome.epochs)
-        asked.trial.set_user_attr("seconds", 0.0 if repeated else outcome.seconds)
-        complete = outcome.state is TrialState.COMPLETE
-        self.study.tell(asked.trial, outcome.values if complete else None, state=_TOLD[outcome.state])
-        return repeated
+        suggestion.trial.set_user_attr("epochs", 0 if is_repeated else outcome.epochs)
+        suggestion.trial.set_user_attr("seconds", 0.0 if is_repeated else outcome.seconds)
+        is_complete = outcome.state is TrialState.COMPLETE
+        self.study.tell(suggestion.trial, outcome.values if is_complete else None, state=_OPTUNA_STATES[outcome.state])
+        return is_repeated
 
     def curves(self) -> list[tuple[int, dict[int, float]]]:
-        """Number and value by epoch of each trial that was trained for this study: what a scheduler has seen."""
+        """Return the number and the objective by epoch of each ended trial that was trained, for a scheduler."""
         ended = [trial for trial in self.trials() if trial.state.is_finished() and trial.user_attrs["epochs"]]
         return [(trial.user_attrs[NUMBER], dict(trial.intermediate_values)) for trial in ended]
 
     def summary(self) -> SearchStudy:
-        """The study for search.json."""
+        """Return the study as search.json holds it."""
         plan = self.plan
         return SearchStudy(
             model=plan.spec.model,
             dataset=plan.spec.dataset,
             method=plan.spec.method,
             space=shown_space(plan.distributions),
-            objectives=tuple(one.name for one in plan.objectives),
-            directions=tuple(one.direction for one in plan.objectives),
+            objectives=tuple(objective.name for objective in plan.objectives),
+            directions=tuple(objective.direction for objective in plan.objectives),
             sampler=plan.sampler,
             sampler_seed=plan.sampler_seed,
             scheduler=plan.scheduler,
@@ -247,6 +210,7 @@ class Study:
 
 
 def _search_trial(trial: FrozenTrial) -> SearchTrial:
+    """Return an ended trial as search.json holds it."""
     state = _STATES[trial.state]
     return SearchTrial(
         number=trial.user_attrs[NUMBER],

@@ -9,7 +9,16 @@ from typing import TYPE_CHECKING, Any
 
 from tunekit.errors import UserError
 from tunekit.parsing import Scalar, check_names, coerced, plain_scalars, strict_json, strictly
-from tunekit.schema import SCHEMA_VERSION, EpochRecord, Fingerprint, TrialSpec, TrialSummary, canonical_json, slug
+from tunekit.schema import (
+    SCHEMA_VERSION,
+    EpochRecord,
+    Fingerprint,
+    Status,
+    TrialSpec,
+    TrialSummary,
+    canonical_json,
+    slug,
+)
 from tunekit.storage.object_path import ObjectPath
 from tunekit.storage.paths import Place
 
@@ -195,6 +204,22 @@ class StoredTrial:
     """One record for each epoch, from epoch 1 without a gap."""
     summary: TrialSummary | None
     """How the trial ended; None where it still runs or was interrupted."""
+
+
+@dataclass(frozen=True)
+class CompletedTrial(StoredTrial):
+    """A trial of tunekit's own, not an imported one, that has trained all its epochs."""
+
+    spec: TrialSpec
+    summary: TrialSummary
+
+    @classmethod
+    def of(cls, trial: StoredTrial) -> "CompletedTrial | None":
+        """Return ``trial`` as a completed one; None where it is imported or has not completed."""
+        spec, summary = trial.spec, trial.summary
+        if not isinstance(spec, TrialSpec) or summary is None or summary.status is not Status.COMPLETED:
+            return None
+        return cls(trial.folder, spec, trial.fingerprint, trial.epochs, summary)
 
 
 def running_best(records: Sequence[EpochRecord], metric: str) -> list[float]:

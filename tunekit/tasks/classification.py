@@ -36,7 +36,8 @@ def predicted(logits: npt.NDArray[np.floating[Any]]) -> npt.NDArray[np.int32]:
     """Return the label (N,) with the largest of each row's logits (N, C)."""
     import numpy as np
 
-    return logits.argmax(axis=1).astype(np.int32)
+    labels: npt.NDArray[np.int32] = np.argmax(logits, axis=1).astype(np.int32)
+    return labels
 
 
 def label_scores(labels: npt.NDArray[Any], predicted: npt.NDArray[Any], num_labels: int) -> dict[str, float]:

@@ -1,4 +1,4 @@
-"""The trackers that can be asked for: TensorBoard, MLflow and Weights & Biases. None is used unless it is asked for."""
+"""The trackers that ``--track`` takes, whether they can be used here, and how they are made."""
 
 from collections.abc import Callable, Sequence
 from importlib.util import find_spec
@@ -8,11 +8,11 @@ from tunekit.errors import UserError
 from tunekit.trackers.tracker import Tracker
 
 PACKAGES = {"tensorboard": "tensorboardX", "mlflow": "mlflow", "wandb": "wandb"}
-"""The module that each tracker needs, by the name that --track takes."""
+"""The module that each tracker needs, by the name of the tracker."""
 
 
 def check_trackers(names: Sequence[str]) -> None:
-    """Raise UserError on a name that is no tracker's, or whose package is missing."""
+    """Raise UserError on a name that is not the name of a tracker, and on a tracker whose package is missing."""
     for name in names:
         if name not in PACKAGES:
             raise UserError(f"unknown tracker {name!r}; there are {', '.join(PACKAGES)}")
@@ -24,7 +24,10 @@ def check_trackers(names: Sequence[str]) -> None:
 
 
 def maker_of(name: str, sweep: Path) -> Callable[[], Tracker]:
-    """What makes the tracker ``name`` of the sweep in folder ``sweep``; called in its thread, for it imports."""
+    """Return a function that makes the tracker ``name`` for the sweep in the folder ``sweep``.
+
+    The function imports the tracker's package, which takes seconds, so the thread of the tracker calls it.
+    """
 
     def make() -> Tracker:
         if name == "tensorboard":

@@ -1,6 +1,7 @@
-"""Feeds trackers from the store, each in a thread of its own, so that one that is down neither fails nor slows a trial.
+"""The feeds that send the records in the store to trackers. A tracker that is down neither fails nor slows a trial.
 
-What waits is a set of trials, not of events: it is as bounded as the sweep is, and one sync sends all that is missing.
+Each tracker has a thread of its own. Its queue holds trials, not events: it is never longer than the sweep, and one
+call of ``sync`` sends everything that the tracker lacks of a trial.
 """
 
 import os
@@ -15,26 +16,27 @@ from typing import TypeVar
 
 from tunekit.schema import TrialSpec
 from tunekit.storage.paths import Place, local_folder
-from tunekit.store.records import DamagedRecord
+from tunekit.store.records import DamagedRecord, ImportedSpec
 from tunekit.store.result_store import ResultStore
 from tunekit.trackers.available import maker_of
 from tunekit.trackers.tracker import Tracker
 
 R = TypeVar("R")
+Spec = TrialSpec | ImportedSpec
 CLOSE_SECONDS = 60.0
-"""At the end of a run, a tracker that gets no trial done for so long is left behind."""
+"""At the end of a run, a tracker that does not answer for so long is not waited for any more."""
 STOP_SECONDS = 1.0
-"""The same where the run was broken off: who pressed Ctrl-C waits for no server."""
+"""The same time where the run was interrupted, since a user who pressed Ctrl-C should not wait for a server."""
 SECRET_NAMES = re.compile(r"(?i)key|token|password|secret")
-"""Of environment variables whose values are never said."""
+"""The names of environment variables whose values are never shown."""
 
 
 class TrackerFailed(Exception):
-    """Whatever a tracker raised, as one line."""
+    """A tracker has raised an error; the message is one line."""
 
 
 def _attempt(work: Callable[[], R]) -> R:
-    """Do ``work``, other people's code. Raises TrackerFailed where it raises anything."""
+    """Return ``work()``, which is code of another library. Raises TrackerFailed where it raises any error."""
     try:
         return work()
     except Exception as error:
@@ -42,62 +44,66 @@ def _attempt(work: Callable[[], R]) -> R:
 
 
 class Feed:
-    """One tracker's thread, which begins with all that the store holds.
+    """The thread that feeds one tracker. It begins with all trials in the store.
 
-    ``note`` is told once that it fails, and at the end what it did not take.
+    ``make`` makes the tracker. ``note`` is given a line when the tracker fails for the first time, and at the end a
+    line about trials that it lacks.
     """
 
     def __init__(self, name: str, store: ResultStore, make: Callable[[], Tracker], note: Callable[[str], None]) -> None:
         self.name, self.store, self.make, self.note = name, store, make, note
-        self._waiting: dict[str, TrialSpec] = {}
-        self._failed: dict[str, TrialSpec] = {}
+        self._waiting: dict[str, Spec] = {}
+        """The trials whose records have changed, by trial id."""
+        self._unsent: dict[str, Spec] = {}
+        """The trials that are being sent or could not be sent."""
         self._changed = threading.Condition()
         self._closing = self._done = self._warned = False
-        self._moved = time.monotonic()
+        self._last_answer = time.monotonic()
         threading.Thread(target=self._work, name=f"tunekit-{name}", daemon=True).start()
 
-    def touch(self, specs: Iterable[TrialSpec]) -> None:
-        """The records of these trials have changed. Returns at once."""
+    def add(self, specs: Iterable[Spec]) -> None:
+        """Queue trials whose records have changed. Returns at once."""
         with self._changed:
             self._waiting |= {spec.trial_id: spec for spec in specs}
             self._changed.notify_all()
 
     def finish(self) -> None:
-        """No more comes: it is to end when it has sent what waits, what failed before with it. Returns at once."""
+        """Let the thread end after it has sent the queue, with the trials that failed before. Returns at once."""
         with self._changed:
-            self._waiting |= self._failed
-            self._closing, self._moved = True, time.monotonic()
+            self._waiting |= self._unsent
+            self._closing, self._last_answer = True, time.monotonic()
             self._changed.notify_all()
 
     def wait(self, seconds: float) -> None:
-        """Wait for its end until it has got no trial done for ``seconds``; say what it did not send."""
+        """Wait for the end of the thread, or until the tracker was silent for ``seconds``. Say what it lacks."""
         with self._changed:
-            while not self._done and (left := self._moved + seconds - time.monotonic()) > 0:
+            while not self._done and (left := self._last_answer + seconds - time.monotonic()) > 0:
                 self._changed.wait(left)
-            missing = len(self._waiting | self._failed)
+            missing = len(self._waiting | self._unsent)
         if missing or not self._done:
             self.note(f"{self.name}: {max(1, missing)} trials are not tracked in full; the same command sends the rest")
 
     def _work(self) -> None:
+        """Send trials until the run is over; this is the thread."""
         tracker: Tracker | None = None
         try:
-            self.touch(trial.spec for trial in self.store.trials()[0] if trial.folder.name == trial.spec.folder)
+            self.add(trial.spec for trial in self.store.trials()[0] if trial.folder.name == trial.spec.folder)
         except OSError as error:
-            self._warn(error)  # of the trials that this run trains it is told
+            self._warn(error)  # the trials of this run are added while it lasts
         while (spec := self._next()) is not None:
             try:
                 if tracker is None:
                     tracker = _attempt(self.make)
-                    self._moved = time.monotonic()
+                    self._last_answer = time.monotonic()
                 trial = self.store.read(self.store.folder(spec))
                 _attempt(partial(tracker.sync, trial))
             except DamagedRecord:
-                self._settle(spec, failed=False)  # nothing is on record yet; of damage, readers of the store speak
+                self._done_with(spec)  # it has no records yet, or damaged ones, which readers of the store report
             except (TrackerFailed, OSError) as error:
                 self._warn(error)
-                self._settle(spec, failed=True)
+                self._note_time()
             else:
-                self._settle(spec, failed=False)
+                self._done_with(spec)
         try:
             if tracker is not None:
                 _attempt(tracker.close)
@@ -107,32 +113,38 @@ class Feed:
             self._done = True
             self._changed.notify_all()
 
-    def _next(self) -> TrialSpec | None:
-        """The trial that has waited longest; None once the run is over and none waits."""
+    def _next(self) -> Spec | None:
+        """Return the trial that has waited longest. Wait for one; return None once the run is over and none waits."""
         with self._changed:
             self._changed.wait_for(lambda: self._waiting or self._closing)
             if not self._waiting:
                 return None
             trial_id, spec = next(iter(self._waiting.items()))
             del self._waiting[trial_id]
-            self._failed[trial_id] = spec  # until it is done
+            self._unsent[trial_id] = spec
             return spec
 
-    def _settle(self, spec: TrialSpec, *, failed: bool) -> None:
+    def _done_with(self, spec: Spec) -> None:
+        """Note that the tracker has all records of a trial."""
         with self._changed:
-            if not failed:
-                self._failed.pop(spec.trial_id, None)
-            self._moved = time.monotonic()
+            self._unsent.pop(spec.trial_id, None)
+        self._note_time()
+
+    def _note_time(self) -> None:
+        """Note that the tracker has answered just now, so that ``wait`` goes on waiting."""
+        with self._changed:
+            self._last_answer = time.monotonic()
             self._changed.notify_all()
 
     def _warn(self, error: TrackerFailed | OSError) -> None:
+        """Give ``note`` a line about the first error."""
         if not self._warned:
             self._warned = True
             self.note(f"{self.name}: {error}; trials go on, and what is missing is tried again")
 
 
 def reason_of(error: Exception) -> str:
-    """The type and first line of ``error``, without what the environment keeps secret and without logins in URLs."""
+    """Return the type and the first line of ``error``, without secrets of the environment and logins in URLs."""
     text = (str(error).strip().splitlines() or [""])[0]
     for name, value in os.environ.items():
         if len(value) >= 4 and SECRET_NAMES.search(name):
@@ -142,7 +154,7 @@ def reason_of(error: Exception) -> str:
 
 
 def _folder_of(sweep: Place) -> Path:
-    """Where trackers write: the sweep's own folder, for an object store one of its name on this machine."""
+    """Return the folder that trackers write to; for a sweep in an object store it is one on this machine."""
     if isinstance(sweep, Path):
         return sweep
     folder = local_folder(sweep) / sweep.name
@@ -151,29 +163,29 @@ def _folder_of(sweep: Place) -> Path:
 
 
 class Feeds:
-    """The trackers of a run; a context manager around it."""
+    """The feeds of all trackers of a run, as a context manager around the run."""
 
     def __init__(self, names: Sequence[str], store: ResultStore, note: Callable[[str], None]) -> None:
         folder = _folder_of(store.root.resolve())
         if names and folder != store.root.resolve():
-            note(f"trackers' files go to this machine, as they can't to an object store: {folder}")
+            note(f"trackers write to this machine, since they can't write to an object store: {folder}")
         self._feeds = [Feed(name, store, maker_of(name, folder), note) for name in dict.fromkeys(names)]
-        self._seen: dict[str, TrialSpec] = {}
+        self._added: dict[str, Spec] = {}
 
     def __enter__(self) -> "Feeds":
         return self
 
     def __exit__(self, kind: type | None, error: BaseException | None, trace: TracebackType | None) -> None:
-        # Once more: a summary may have been written after the driver's last word on its trial.
-        self.touch(list(self._seen.values()))
+        # All trials are queued once more: a summary may have been written after the last change that was reported.
+        self.add(list(self._added.values()))
         for feed in self._feeds:
             feed.finish()
         for feed in self._feeds:
             feed.wait(CLOSE_SECONDS if kind is None else STOP_SECONDS)
 
-    def touch(self, specs: Iterable[TrialSpec]) -> None:
-        """The records of these trials have changed."""
+    def add(self, specs: Iterable[Spec]) -> None:
+        """Queue trials whose records have changed, for all trackers."""
         specs = list(specs)
-        self._seen |= {spec.trial_id: spec for spec in specs}
+        self._added |= {spec.trial_id: spec for spec in specs}
         for feed in self._feeds:
-            feed.touch(specs)
+            feed.add(specs)

@@ -1,6 +1,6 @@
-"""TensorBoard's event files under ``<sweep>/tensorboard``, one run a trial, whole over all starts of the sweep.
+"""TensorBoard's event files in ``<sweep>/tensorboard``: one run for each trial, complete over all starts of the sweep.
 
-Ray Tune writes event files of its own in each start's folder; a trial that was resumed lies there in pieces.
+Ray Tune writes event files of its own too, but in a folder for each start, where a resumed trial is in several pieces.
 """
 
 import json
@@ -14,25 +14,25 @@ from tunekit.storage.files import write_atomic
 from tunekit.store.records import StoredTrial
 from tunekit.trackers.tracker import metrics, parameters, results, run_key, run_name
 
-MARK = "tunekit.json"
-"""In a run's folder: what it was written from."""
+STATE = "tunekit.json"
+"""The file in a run's folder that says which records the run was written from."""
 
 
 class TensorBoardTracker:
-    """A run's files are written anew by the first sync of a driver that finds more on record, and then go on."""
+    """Writes runs. A driver with new records first writes the run anew, and then appends to it."""
 
     def __init__(self, sweep: Path) -> None:
         self.root = sweep / "tensorboard"
         self._open: dict[str, tuple[SummaryWriter, int]] = {}
-        """By run_key: the writer and the epochs it has."""
+        """The writer of each unfinished run, and the number of epochs that it has written, by run_key."""
 
     def sync(self, trial: StoredTrial) -> None:
-        """As ``Tracker.sync``. Raises OSError where nothing can be written."""
+        """Send what is missing, see ``Tracker.sync``. Raises OSError where nothing can be written."""
         key = run_key(trial)
         folder = self.root / run_name(trial).replace("/", "-")
         state = {"key": key, "epochs": len(trial.epochs), "ended": trial.summary is not None}
         if key not in self._open:
-            if _mark_of(folder) == state:
+            if _read_state(folder) == state:
                 return
             if folder.exists():
                 shutil.rmtree(folder)
@@ -51,23 +51,23 @@ class TensorBoardTracker:
                 writer.add_scalar(name, value, len(trial.epochs))
             writer.close()
             del self._open[key]
-        write_atomic(folder / MARK, json.dumps(state).encode())
+        write_atomic(folder / STATE, json.dumps(state).encode())
 
     def close(self) -> None:
-        """As ``Tracker.close``."""
+        """Close the files of unfinished runs."""
         for writer, _ in self._open.values():
             writer.close()
 
 
-def _mark_of(folder: Path) -> object:
-    """What the run in ``folder`` was written from; None where that is not known."""
+def _read_state(folder: Path) -> object:
+    """Return which records the run in ``folder`` was written from; None where that is not known."""
     try:
-        return json.loads((folder / MARK).read_text(encoding="utf-8"))
+        return json.loads((folder / STATE).read_text(encoding="utf-8"))
     except (OSError, ValueError):
         return None
 
 
 def _shown(trial: StoredTrial) -> list[str]:
-    """Scalars that stand beside the parameters in TensorBoard's table."""
+    """Return the names of the scalars that TensorBoard's table of hyperparameters shows."""
     part = "test" if trial.spec.score_test else "val"
     return [f"{part}_macro_f1", f"{part}_accuracy"]

@@ -1,4 +1,4 @@
-"""What a tracker of experiments is, and how a stored trial is named and described in one."""
+"""The interface of trackers, and the name and the description of a stored trial in a tracker."""
 
 from dataclasses import asdict
 from typing import Protocol
@@ -8,27 +8,30 @@ from tunekit.store.records import StoredTrial
 
 
 class Tracker(Protocol):
-    """Where trials are shown. Called from one thread; whatever it raises is said once and harms no trial."""
+    """A program that shows trials. One thread calls it. An error that it raises is said once and harms no trial."""
 
     def sync(self, trial: StoredTrial) -> None:
-        """Bring what is tracked of ``trial`` to what the store holds. A second call with the same adds nothing."""
+        """Send the records of ``trial`` that the tracker lacks. A second call with the same trial sends nothing."""
 
     def close(self) -> None:
-        """Write what is held back."""
+        """Write everything that is buffered."""
 
 
 def run_name(trial: StoredTrial) -> str:
-    """``roberta · restaurant · lora · seed 3 · 3c4d749b``: the label, and what tells trials of other settings apart."""
+    """Return the label of a trial and the start of its id: ``roberta · restaurant · lora · seed 3 · 3c4d749b``."""
     return f"{trial.spec.label} · {trial.spec.trial_id[:8]}"
 
 
 def run_key(trial: StoredTrial) -> str:
-    """What a tracked run is found by again: the same trial by other code or data is another run."""
+    """Return the key that a trial is found by. A trial of the same spec from other code or data has another key."""
     return f"{trial.spec.trial_id}-{trial.fingerprint.digest}"
 
 
 def parameters(trial: StoredTrial) -> dict[str, Scalar]:
-    """The spec, flat, without fields that are null; the method's parameters by their own names behind the method's."""
+    """Return the fields of the spec that are not None, and the id of the trial.
+
+    A hyperparameter of the method has the name of the method before its own: ``lora.r``.
+    """
     values = trial.spec.to_dict()
     extra = values.pop("method_params", {}) | values.pop("settings", {})
     flat = {**values, **{f"{trial.spec.method}.{name}": value for name, value in extra.items()}}
@@ -36,12 +39,12 @@ def parameters(trial: StoredTrial) -> dict[str, Scalar]:
 
 
 def metrics(record: EpochRecord) -> dict[str, float]:
-    """The measured values of an epoch, by their names in the schema."""
+    """Return the values of an epoch that are not None, by the names of EpochRecord."""
     return {name: value for name, value in asdict(record).items() if value is not None and name != "epoch"}
 
 
 def results(trial: StoredTrial) -> dict[str, float]:
-    """The numbers of the summary of a trial that ended: last scores, parameters, seconds, peak memory."""
+    """Return the last scores, the numbers of parameters, the seconds and the peak memory of a trial that has ended."""
     summary = trial.summary
     if summary is None:
         return {}

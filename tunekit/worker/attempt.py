@@ -12,7 +12,7 @@ import numpy as np
 import torch
 
 from tunekit.engine.job import Job
-from tunekit.engine.run import TrialRun, end
+from tunekit.engine.run import TrialRun, end_trial
 from tunekit.engine.train import Diverged, TrainedEpoch
 from tunekit.engine.watchdog import watchdog
 from tunekit.errors import UserError, first_line
@@ -104,7 +104,7 @@ class Attempt:
     @property
     def pack_size(self) -> int:
         """The number of trials in the largest pack that this trial has trained in, as far as this attempt knows."""
-        return int(self.run.built.execution["pack_size"] or 1) if self.run else self._pack_size
+        return self.run.pack_size if self.run else self._pack_size
 
     def report(self) -> TrialReport:
         """Return the trial as it is now, with the notes since the last report."""
@@ -219,7 +219,7 @@ class Attempt:
         if self.run:
             self.run.fail(status, error)
         else:
-            end(self.job, status, error)
+            end_trial(self.job, status, error)
         self.status = status
         self._log(f"{status.value}: {error}")
 

@@ -119,7 +119,7 @@ class PackTrainer:
             self._packs[members] = Pack(members)
             for attempt in attempts:
                 if attempt.run:
-                    attempt.run.packed(len(attempts))
+                    attempt.run.note_pack_size(len(attempts))
         return self._packs[members]
 
 
@@ -129,7 +129,7 @@ def _arrange(attempts: Sequence[Attempt]) -> tuple[list[Attempt], list[list[Atte
     for attempt in attempts:
         [member] = _members([attempt])
         can_be_packed = packable([member]) and not attempt.all_epochs_recorded
-        groups.setdefault(member.group() if can_be_packed else id(member), []).append(attempt)
+        groups.setdefault(member.pack_key() if can_be_packed else id(member), []).append(attempt)
     singles = [group[0] for group in groups.values() if len(group) == 1]
     return singles, [group for group in groups.values() if len(group) > 1]
 

@@ -1,4 +1,9 @@
-"""Self-attention over flat batches, in the place of the libraries' own, with their query, key and value modules."""
+"""Self-attention over flat batches, which takes the place of a library's own and uses its query, key and value modules.
+
+Hidden states (K, T, H) come in and contexts of the same shape go out; in the last layer (K, B, H), for the first tokens
+alone. Between them each sequence is computed in its group, where it meets no other sequence. ``tunekit.engine.forward``
+explains the words and letters.
+"""
 
 from typing import Any
 
@@ -6,65 +11,91 @@ import torch
 from torch import nn
 from torch.nn import functional as F
 
-from tunekit.engine.forward.dropout import ForwardContext, MaskKind, masked
+from tunekit.engine.forward.dropout import ForwardContext, MaskKind, apply_mask
 from tunekit.engine.forward.flat_batch import FlatBatch, Group
 
 
-class _Rearranged(torch.autograd.Function):
-    """Rows of ``x`` by ``index``; the gradient is another look-up, since each row that counts appears exactly once."""
+class _GatherRows(torch.autograd.Function):
+    """``x[index]``, whose gradient is another look-up, ``grad[inverse]``, and not a sum over equal indices.
+
+    The two agree since each real row appears exactly once. Copies that are no real rows, of padding or filler, have a
+    gradient of 0 by ``is_real`` (rows of x, 1), which is None where there are none.
+    """
 
     @staticmethod
     def forward(
-        ctx: Any, x: torch.Tensor, index: torch.Tensor, back: torch.Tensor, real: torch.Tensor | None
+        ctx: Any, x: torch.Tensor, index: torch.Tensor, inverse: torch.Tensor, is_real: torch.Tensor | None
     ) -> torch.Tensor:
-        ctx.back, ctx.real = back, real
+        ctx.inverse, ctx.is_real = inverse, is_real
         return x.index_select(0, index)
 
     @staticmethod
     def backward(ctx: Any, grad: torch.Tensor) -> tuple[torch.Tensor, None, None, None]:
-        grad = grad.index_select(0, ctx.back)
-        return grad if ctx.real is None else grad.mul_(ctx.real.to(grad.dtype)), None, None, None
+        grad = grad.index_select(0, ctx.inverse)
+        return grad if ctx.is_real is None else grad.mul_(ctx.is_real.to(grad.dtype)), None, None, None
+
+
+def _gather_rows(
+    x: torch.Tensor, index: torch.Tensor, inverse: torch.Tensor, is_real: torch.Tensor | None
+) -> torch.Tensor:
+    rows: torch.Tensor = _GatherRows.apply(x, index, inverse, is_real)  # type: ignore[no-untyped-call]
+    return rows
 
 
 class FlatSelfAttention(nn.Module):
-    """Multi-head attention (Vaswani et al., 2017) within each sequence of the context's batch.
+    """Multi-head attention (Vaswani et al., 2017) within each sequence of the batch of ``context``.
 
-    The last layer's attends from the first tokens alone, since nothing after it reads others.
+    The last layer attends from the first tokens alone, since the head reads no others.
     """
 
-    def __init__(self, library: nn.Module, context: ForwardContext, *, last: bool) -> None:
+    query: nn.Module
+    key: nn.Module
+    value: nn.Module
+
+    def __init__(self, library: Any, context: ForwardContext, *, last: bool) -> None:
+        """``library`` is the attention module whose place this one takes, ``last`` whether it is the last layer's."""
         super().__init__()
         self.query, self.key, self.value = library.query, library.key, library.value
-        self.heads, self.head_size = library.num_attention_heads, library.attention_head_size
+        self.heads: int = library.num_attention_heads
+        self.head_size: int = library.attention_head_size
         self.rate = float(library.dropout.p)
         self.context, self.last = context, last
 
     def forward(self, hidden: torch.Tensor, *_: Any, **__: Any) -> tuple[torch.Tensor, None]:
-        """(K, T, H) hidden states to (K, T, H) contexts, or (K, B, H) of first tokens in the last layer; no weights."""
-        batch = self.context.batch
-        dropped = self.context.next_mask(MaskKind.TOKEN if self.last else MaskKind.PAIR, self.heads, self.rate)
-        keys, values = self._in_slots(self.key(hidden), batch), self._in_slots(self.value(hidden), batch)
+        """Return the contexts of hidden states (K, T, H), and None for the attention weights that a library returns."""
+        batch = self.context.flat_batch
+        kind = MaskKind.TOKEN if self.last else MaskKind.PAIR
+        dropped = self.context.next_mask(kind, self.heads, self.rate)
+        keys, values = self._in_slots(self.key(hidden), batch), self._in_slots(self.value(hidden), batch)  # (S * A, D)
         if self.last:
-            first = hidden.flatten(0, 1).index_select(0, batch.first).view(len(hidden), -1, hidden.shape[-1])
-            query = self.query(first).view(-1, self.heads, self.head_size).index_select(0, batch.order)
+            first = hidden.flatten(0, 1).index_select(0, batch.first_tokens)  # (K * B, H)
+            queries = self.query(first.view(len(hidden), -1, hidden.shape[-1]))  # (K, B, H): a pack has K weights
+            # In the order of the groups, one row a head: (K * B, A, D).
+            queries = queries.view(-1, self.heads, self.head_size).index_select(0, batch.length_order)
         else:
-            query = self._in_slots(self.query(hidden), batch)
-        rows = [group.rows for group in batch.groups]
-        queries = query.split([group.sequences for group in batch.groups] if self.last else rows)
+            queries = self._in_slots(self.query(hidden), batch)  # (S * A, D)
+        rows = [group.num_rows for group in batch.groups]
+        query_rows = [group.num_sequences for group in batch.groups] if self.last else rows
+        in_groups = zip(
+            batch.groups, torch.split(queries, query_rows), torch.split(keys, rows), torch.split(values, rows),
+            strict=True,
+        )  # fmt: skip
         contexts = []
-        for group, q, k, v in zip(batch.groups, queries, keys.split(rows), values.split(rows), strict=True):
-            shape = (group.sequences, self.heads, -1, self.head_size)
+        for group, q, k, v in in_groups:
+            shape = (group.num_sequences, self.heads, -1, self.head_size)  # (G, A, Q or L, D)
             contexts.append(self._attend(q.view(shape), k.view(shape), v.view(shape), group, dropped).flatten(0, -2))
-        context = torch.cat(contexts)
+        context = torch.cat(contexts)  # (S * A, D), or (K * B * A, D) in the last layer
         if self.last:
-            context = context.view(len(batch.order), -1).index_select(0, batch.places)
-            return context.view(len(hidden), batch.sequences, -1), None
-        context = _Rearranged.apply(context, batch.token_rows, batch.slot_rows, batch.real_slots)
+            # From the order of the groups back to that of the batch.
+            context = context.view(len(batch.length_order), -1).index_select(0, batch.length_ranks)  # (K * B, H)
+            return context.view(len(hidden), batch.num_sequences, -1), None
+        context = _gather_rows(context, batch.token_to_slot, batch.slot_to_token, batch.slot_is_real)  # (K * T * A, D)
         return context.view(*hidden.shape[:-1], -1), None
 
     def _in_slots(self, x: torch.Tensor, batch: FlatBatch) -> torch.Tensor:
-        """(K, T, heads * d) as the (slots * heads, d) of all groups."""
-        return _Rearranged.apply(x.reshape(-1, self.head_size), batch.slot_rows, batch.token_rows, batch.real_tokens)
+        """Return ``x`` (K, T, H) as the slot rows (S * A, D) of all groups."""
+        rows = x.reshape(-1, self.head_size)  # (K * T * A, D)
+        return _gather_rows(rows, batch.slot_to_token, batch.token_to_slot, batch.token_is_real)
 
     def _attend(
         self,
@@ -74,17 +105,23 @@ class FlatSelfAttention(nn.Module):
         group: Group,
         dropped: tuple[torch.Tensor, float] | None,
     ) -> torch.Tensor:
-        """(b, heads, queries, d) contexts of one group."""
+        """Return the contexts (G, A, Q, D) of a group's queries (G, A, Q, D), with keys and values (G, A, L, D).
+
+        ``dropped`` is the mask of all probabilities of the layer with its scale, (P, A) or in the last layer (K, T, A);
+        None where nothing is dropped.
+        """
         if dropped is None:
-            bias = None if group.bias is None else group.bias.to(q.dtype)
+            bias = None if group.padding_bias is None else group.padding_bias.to(q.dtype)
             return F.scaled_dot_product_attention(q, k, v, attn_mask=bias)
-        scores = torch.matmul(q * self.head_size**-0.5, k.transpose(-1, -2))
-        if group.bias is not None:
-            scores = scores.add_(group.bias)
+        scores = torch.matmul(q * self.head_size**-0.5, k.transpose(-1, -2))  # (G, A, Q, L)
+        if group.padding_bias is not None:
+            scores = scores.add_(group.padding_bias)
         # bf16 is too coarse for probabilities.
         scores = scores.softmax(-1, dtype=torch.promote_types(scores.dtype, torch.float32))
         mask, scale = dropped
-        rows = group.tokens if self.last else group.pairs
-        mask = mask.flatten(0, -2).index_select(0, rows.flatten()).view(*rows.shape, self.heads)
-        mask = mask.unsqueeze(1) if self.last else mask  # (b, queries, L, heads)
-        return torch.matmul(masked(scores, mask.permute(0, 3, 1, 2).contiguous(), scale), v)
+        # In the last layer the query is the first token, so that a mask of tokens is one of its pairs.
+        index = group.token_index if self.last else group.pair_index  # (G, L), else (G, L, L)
+        assert index is not None, "attention that drops probabilities asks for the indices of pairs"
+        mask = mask.flatten(0, -2).index_select(0, index.flatten()).view(*index.shape, self.heads)  # (G, [Q,] L, A)
+        mask = mask.unsqueeze(1) if self.last else mask  # (G, Q, L, A)
+        return torch.matmul(apply_mask(scores, mask.permute(0, 3, 1, 2).contiguous(), scale), v)

@@ -1,11 +1,12 @@
-"""Dropout whose masks come from the trial's own stream, whatever the process draws beside, packed or single.
+"""Dropout whose masks come from the trial's own random stream, whatever else the process draws, alone and in a pack.
 
-A mask belongs to a token, a pair of tokens or a sequence, and not to a place in a batch: the stream draws for the
-trial's tokens in the order of its batch, 16 bits an entry, all sites of a step at once. So a trial sees equal masks
-alone and in a pack.
+A row of a mask belongs to a token, a pair of tokens or a sequence, and not to a place in a batch. The stream draws the
+rows of a trial in the order of its own batch, 16 bits an entry, for all uses of dropout in a step at once. So a trial
+has the same masks alone and in a pack. ``DropoutSites`` lists the uses of dropout in a model; its ``masks`` takes the
+streams of K trials and returns ``DropoutMasks``, which hands them out in the order of the forward pass.
 """
 
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
 from enum import StrEnum
 from typing import Any
@@ -18,11 +19,11 @@ from tunekit.engine.forward.flat_batch import FlatBatch
 from tunekit.seeding import stream_seed
 
 LEVELS = 2**16
-"""A probability is rounded to a multiple of 1 / LEVELS."""
+"""An entry is one of so many equally likely draws; a probability is rounded to a multiple of 1 / LEVELS."""
 
 
 class MaskKind(StrEnum):
-    """What has a row of a mask."""
+    """What a row of a mask belongs to."""
 
     TOKEN = "token"
     PAIR = "pair"
@@ -30,19 +31,20 @@ class MaskKind(StrEnum):
 
 
 @dataclass(frozen=True)
-class Site:
+class DropoutSite:
     """One use of dropout in a forward pass."""
 
     kind: MaskKind
+    """What a row of its mask belongs to."""
     width: int
-    """Entries a row."""
-    levels: int
-    """Of LEVELS equally likely draws, those that drop."""
+    """The entries of a row."""
+    dropping_levels: int
+    """How many of the LEVELS equally likely draws drop an entry."""
 
     @property
     def scale(self) -> float:
-        """What is kept is multiplied by this."""
-        return LEVELS / (LEVELS - self.levels)
+        """The factor by which dropout multiplies the entries that stay."""
+        return LEVELS / (LEVELS - self.dropping_levels)
 
 
 class MaskStream:
@@ -52,7 +54,7 @@ class MaskStream:
         self.seed, self.device = seed, device
 
     def draw(self, num_words: int, *names: int) -> torch.Tensor:
-        """``num_words`` x 4 numbers, int16, for what ``names`` say: the step and the part of its batch."""
+        """Return (4 * num_words,) int16 draws for what ``names`` say: the step and the part of its batch."""
         seed = stream_seed(self.seed, "dropout", *names)
         if self.device.type == "cpu":
             # numpy draws three times as fast as torch here.
@@ -61,21 +63,24 @@ class MaskStream:
             generator = torch.Generator(self.device).manual_seed(seed)
             words = torch.empty(num_words, dtype=torch.int64, device=self.device)
             words.random_(-(2**63), None, generator=generator)
-        return words.view(torch.int16)
+        return words.view(torch.int16)  # 64 bits are 4 draws
 
 
-class Sites:
-    """The uses of dropout in a model's forward pass, in its order, found by ``flow.prepare``."""
+class DropoutSites:
+    """The uses of dropout in a model's forward pass, in its order; ``patching.patch_model`` finds them."""
 
-    def __init__(self, sites: Sequence[Site]) -> None:
+    def __init__(self, sites: Sequence[DropoutSite]) -> None:
         self.sites = tuple(sites)
+        # (W,) of each kind. A draw is int16, from -LEVELS / 2 on, and so is what it is compared to.
         self._thresholds = {
-            kind: torch.cat([torch.full((s.width,), s.levels - LEVELS // 2) for s in self._of(kind)]).to(torch.int16)
+            kind: torch.cat(
+                [torch.full((site.width,), site.dropping_levels - LEVELS // 2) for site in self._of(kind)]
+            ).to(torch.int16)
             for kind in MaskKind
             if self._of(kind)
         }
 
-    def _of(self, kind: MaskKind) -> list[Site]:
+    def _of(self, kind: MaskKind) -> list[DropoutSite]:
         return [site for site in self.sites if site.kind is kind]
 
     @property
@@ -84,50 +89,55 @@ class Sites:
         return MaskKind.PAIR in self._thresholds
 
     def masks(
-        self, draws: Sequence[tuple[MaskStream, tuple[int, ...]]], rows: dict[MaskKind, Sequence[int]]
-    ) -> "Masks":
-        """The masks of one forward pass of K trials; ``rows`` says how many each has of each kind.
+        self, draws: Sequence[tuple[MaskStream, tuple[int, ...]]], rows: Mapping[MaskKind, Sequence[int]]
+    ) -> "DropoutMasks":
+        """Return the masks of one forward pass of K trials.
 
-        Tokens and sequences are padded to the most that a trial has, pairs are not.
+        ``draws`` holds each trial's stream and what it draws for; ``rows`` says how many rows of each kind each trial
+        has. Rows of tokens and sequences are padded to the most that a trial has, rows of pairs are not.
         """
-        widths = {kind: len(thresholds) for kind, thresholds in self._thresholds.items()}
-        found: dict[MaskKind, list[torch.Tensor]] = {kind: [] for kind in widths}
+        widths = {kind: len(thresholds) for kind, thresholds in self._thresholds.items()}  # W of each kind
+        drawn: dict[MaskKind, list[torch.Tensor]] = {kind: [] for kind in widths}
         for trial, (stream, names) in enumerate(draws):
             sizes = {kind: rows[kind][trial] * width for kind, width in widths.items()}
-            bits = stream.draw(-(-sum(sizes.values()) // 4), *names)
+            bits = stream.draw(-(-sum(sizes.values()) // 4), *names)  # one draw for all kinds, cut up here
             for kind, size in sizes.items():
                 part, bits = bits[:size], bits[size:]
-                found[kind].append(part.view(-1, widths[kind]))
-        ready = {}
-        for kind, parts in found.items():
+                drawn[kind].append(part.view(-1, widths[kind]))  # (rows, W)
+        by_kind = {}
+        for kind, parts in drawn.items():
             thresholds = self._thresholds[kind] = self._thresholds[kind].to(parts[0].device)
-            kept = [(part >= thresholds).view(torch.uint8) for part in parts]
-            ready[kind] = (
-                torch.cat(kept) if kind is MaskKind.PAIR else nn.utils.rnn.pad_sequence(kept, batch_first=True)
+            stays = [(part >= thresholds).view(torch.uint8) for part in parts]  # K of (rows, W)
+            by_kind[kind] = (
+                torch.cat(stays) if kind is MaskKind.PAIR else nn.utils.rnn.pad_sequence(stays, batch_first=True)
             )
-        return Masks(self.sites, ready)
+        return DropoutMasks(self.sites, by_kind)
 
 
-class Masks:
-    """Masks of one forward pass, handed out site by site."""
+class DropoutMasks:
+    """The masks of one forward pass, handed out site by site."""
 
-    def __init__(self, sites: Sequence[Site], ready: dict[MaskKind, torch.Tensor]) -> None:
-        self._ready = ready
-        self._sites: Iterator[Site] = iter(sites)
-        self._used = dict.fromkeys(ready, 0)
+    def __init__(self, sites: Sequence[DropoutSite], by_kind: Mapping[MaskKind, torch.Tensor]) -> None:
+        """``by_kind`` holds uint8 masks (K, T, W) of tokens, (P, W) of pairs and (K, B, W) of sequences."""
+        self.by_kind = by_kind
+        self._sites: Iterator[DropoutSite] = iter(sites)
+        self._used = dict.fromkeys(by_kind, 0)
 
-    def take(self, kind: MaskKind) -> tuple[torch.Tensor, float]:
-        """The next site's mask, uint8: (K, T, width), (K, B, width) or (pairs, width); and its scale."""
+    def next(self, kind: MaskKind) -> tuple[torch.Tensor, float]:
+        """Return the next site's mask, uint8 (K, T, width), (P, width) or (K, B, width), and its scale.
+
+        Raises RuntimeError where the next site is of another kind.
+        """
         site = next(self._sites)
         if site.kind is not kind:
             raise RuntimeError(f"dropout of a {kind} where the forward pass had one of a {site.kind}")
         begin = self._used[kind]
         self._used[kind] = begin + site.width
-        return self._ready[kind][..., begin : begin + site.width], site.scale
+        return self.by_kind[kind][..., begin : begin + site.width], site.scale
 
 
-class _Masked(torch.autograd.Function):
-    """``x * mask * scale``, keeping the mask alone, a byte an entry."""
+class _ApplyMask(torch.autograd.Function):
+    """``x * mask * scale``, which keeps for its gradient the mask alone, a byte an entry."""
 
     @staticmethod
     def forward(ctx: Any, x: torch.Tensor, mask: torch.Tensor, scale: float) -> torch.Tensor:
@@ -141,35 +151,47 @@ class _Masked(torch.autograd.Function):
         return (grad * mask).mul_(ctx.scale), None, None
 
 
-def masked(x: torch.Tensor, mask: torch.Tensor, scale: float) -> torch.Tensor:
-    """``x`` with what ``mask`` (uint8, x's shape) holds as 0 dropped and the rest scaled (Srivastava et al., 2014)."""
-    return _Masked.apply(x, mask, scale)
+def apply_mask(x: torch.Tensor, mask: torch.Tensor, scale: float) -> torch.Tensor:
+    """Return ``x`` with the entries dropped where ``mask`` (uint8, of x's shape) is 0, and the others times ``scale``.
+
+    This is dropout after Srivastava et al. (2014), with the mask given.
+    """
+    dropped: torch.Tensor = _ApplyMask.apply(x, mask, scale)  # type: ignore[no-untyped-call]
+    return dropped
 
 
 @dataclass
 class ForwardContext:
     """What the modules of one model need in a forward pass beside their input: the batch and the dropout masks.
 
-    ``patching.prepare`` gives each model one context; ``patching.logits`` fills it for the time of a forward pass.
+    ``patching.patch_model`` gives each model one context, and ``patching.logits`` fills it for the time of a forward
+    pass.
     """
 
     padded: bool = False
     """Whether the model takes padded batches. The other fields are then unused."""
     batch: FlatBatch | None = None
     """The flat batch of the forward pass under way; None outside of one."""
-    masks: Masks | None = None
+    masks: DropoutMasks | None = None
     """The dropout masks of the forward pass under way; None where nothing is dropped."""
-    sites: Sites = field(default_factory=lambda: Sites(()))
+    sites: DropoutSites = field(default_factory=lambda: DropoutSites(()))
     """All uses of dropout in the model's forward pass, in order."""
-    found: list[Site] | None = None
-    """The list to which ``patching.prepare`` has each use of dropout added while it looks for them; else None."""
+    found_sites: list[DropoutSite] | None = None
+    """The list to which each use of dropout is added while ``patching.patch_model`` looks for them; else None."""
+
+    @property
+    def flat_batch(self) -> FlatBatch:
+        """The flat batch of the forward pass under way. Raises RuntimeError outside of one."""
+        if self.batch is None:
+            raise RuntimeError("a patched model runs through tunekit.engine.forward.patching.logits alone")
+        return self.batch
 
     def next_mask(self, kind: MaskKind, width: int, rate: float) -> tuple[torch.Tensor, float] | None:
         """Return the mask and the scale of the next use of dropout, or None where nothing is dropped.
 
-        ``kind`` says what has a row of the mask, ``width`` how many entries a row has, ``rate`` is the probability to
-        drop an entry.
+        ``kind`` says what a row of the mask belongs to and ``width`` how many entries a row has. ``rate`` is the
+        probability to drop an entry.
         """
-        if self.found is not None and rate > 0:
-            self.found.append(Site(kind, width, round(rate * LEVELS)))
-        return None if self.masks is None or rate == 0 else self.masks.take(kind)
+        if self.found_sites is not None and rate > 0:
+            self.found_sites.append(DropoutSite(kind, width, round(rate * LEVELS)))
+        return None if self.masks is None or rate == 0 else self.masks.next(kind)

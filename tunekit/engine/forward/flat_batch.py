@@ -1,7 +1,9 @@
 """Batches without padding: the sequences of a batch end to end, and where attention finds each of them.
 
-A batch holds exactly the examples of the padded batch. Linear modules, norms and embeddings see one row of tokens a
-trial; attention sees the sequences in a few groups of like lengths, padded to the longest of their group.
+``flat_batch`` takes sequences of tokens and returns a ``FlatBatch``, which holds exactly the examples of the padded
+batch. Linear modules, layer norms and embeddings see one row of T tokens a trial. Attention sees the sequences in a few
+groups of similar lengths, each padded to the longest sequence of its group. ``tunekit.engine.forward`` explains the
+words and letters.
 """
 
 from collections.abc import Sequence
@@ -9,200 +11,215 @@ from dataclasses import dataclass, replace
 from typing import Any
 
 import numpy as np
+import numpy.typing as npt
 import torch
 
 from tunekit.data.tokens import TokenisedSplit
 from tunekit.memory.length_groups import group_bounds
 
 ALIGNED = 4
-"""Parts of a flat tensor begin at multiples of so many numbers: CUDA's kernels read 16 bytes at a time."""
+"""Parts of a flat tensor begin at multiples of so many numbers, since CUDA's kernels read 16 bytes at a time."""
+
+Indices = npt.NDArray[np.int64]
+Flags = npt.NDArray[np.bool_]
 
 
 @dataclass(frozen=True)
 class Group:
-    """b sequences of like lengths, the longest of L tokens, as attention sees them."""
+    """G sequences of similar lengths, the longest of L tokens, as attention sees them."""
 
-    sequences: int
-    """b"""
-    rows: int
-    """b * heads * L"""
+    num_sequences: int
+    """G."""
+    num_rows: int
+    """The group's slot rows, G * A * L."""
     length: int
-    """L"""
-    bias: torch.Tensor | None
-    """(b, 1, 1, L) fp32, 0 for a token and the lowest number for padding; None where all have L tokens."""
-    tokens: torch.Tensor
-    """(b, L) int64, index among the K * T tokens; padding points at its sequence's last token"""
-    pairs: torch.Tensor | None
-    """(b, L, L) int64, index of a query and key among all pairs of all sequences; None where not asked for."""
+    """L."""
+    padding_bias: torch.Tensor | None
+    """(G, 1, 1, L) fp32, added to scores: 0 for a token and the lowest number for padding; None without padding."""
+    token_index: torch.Tensor
+    """(G, L) int64, the index of each slot's token among the K * T; padding has that of its sequence's last token."""
+    pair_index: torch.Tensor | None
+    """(G, L, L) int64, the index of each query and key among the P pairs; None where it was not asked for."""
 
 
 @dataclass(frozen=True)
 class FlatBatch:
-    """B sequences of each of K trials on one device; T is the most tokens that a trial has."""
+    """B sequences of each of K trials on one device, T tokens a trial."""
 
     input_ids: torch.Tensor
-    """(K, T) int64"""
+    """(K, T) int64."""
     token_type_ids: torch.Tensor
-    """(K, T) int64"""
+    """(K, T) int64."""
     position_ids: torch.Tensor
-    """(K, T) int64, from the model's first position in each sequence"""
-    first: torch.Tensor
-    """(K * B,) int64, index of each sequence's first token among the K * T"""
-    order: torch.Tensor
-    """(K * B,) int64, the sequences by falling length, as the groups hold them"""
-    places: torch.Tensor
-    """(K * B,) int64, each sequence's place in ``order``"""
+    """(K, T) int64, which begin anew at the model's first position in each sequence."""
+    first_tokens: torch.Tensor
+    """(K * B,) int64, the index of each sequence's first token among the K * T."""
+    length_order: torch.Tensor
+    """(K * B,) int64, the sequences from the longest to the shortest, which is their order in the groups."""
+    length_ranks: torch.Tensor
+    """(K * B,) int64, each sequence's place in ``length_order``: the inverse permutation."""
     groups: tuple[Group, ...]
-    slot_rows: torch.Tensor
-    """(slots * heads,) int64, row among the K * T * heads of each group's (b, heads, L)"""
-    token_rows: torch.Tensor
-    """(K * T * heads,) int64, row among the slots of each token and head"""
-    real_slots: torch.Tensor | None
-    """(slots * heads, 1) fp32, 0 where a slot is padding; None where none is"""
-    real_tokens: torch.Tensor | None
-    """(K * T * heads, 1) fp32, 0 after a trial's last token; None where all have T tokens"""
+    """The groups, whose slot rows lie one group after the other, each as (G, A, L)."""
+    slot_to_token: torch.Tensor
+    """(S * A,) int64, for each slot row the token row, of K * T * A, that it is a copy of."""
+    token_to_slot: torch.Tensor
+    """(K * T * A,) int64, for each token row the slot row, of S * A, that holds its copy."""
+    slot_is_real: torch.Tensor | None
+    """(S * A, 1) fp32, 1 for a slot row of a token and 0 for padding; None where there is no padding."""
+    token_is_real: torch.Tensor | None
+    """(K * T * A, 1) fp32, 1 for a row of a token and 0 for filler; None where there is no filler."""
     num_tokens: tuple[int, ...]
-    """Real tokens of each trial."""
+    """The real tokens of each trial."""
     num_pairs: tuple[int, ...]
-    """Sum over each trial's sequences of their squared lengths."""
-    sequences: int
-    """B"""
+    """The pairs of each trial: the sum of the squared lengths of its sequences."""
+    num_sequences: int
+    """B."""
 
     def to(self, device: torch.device) -> "FlatBatch":
-        """The batch on ``device``: one copy a type of number, not one a tensor."""
+        """Return the batch on ``device``, with one copy for each type of number and not one for each tensor."""
         if device.type == "cpu":
             return self
         held = [part for part in (self, *self.groups) for part in vars(part).values() if isinstance(part, torch.Tensor)]
-        moved: dict[int, torch.Tensor] = {}
+        moved: dict[int, torch.Tensor] = {}  # the tensor on the device, by the id of the one here
         for dtype in (torch.int64, torch.float32):
             tensors = [tensor for tensor in held if tensor.dtype == dtype]
             if tensors:
                 sizes = [aligned(tensor.numel()) for tensor in tensors]
                 flat = torch.zeros(sum(sizes), dtype=dtype, pin_memory=device.type == "cuda")
-                for one, place in zip(tensors, flat.split(sizes), strict=True):
+                for one, place in zip(tensors, torch.split(flat, sizes), strict=True):
                     place[: one.numel()] = one.flatten()
-                parts = flat.to(device, non_blocking=True).split(sizes)
+                parts = torch.split(flat.to(device, non_blocking=True), sizes)
                 moved |= {
                     id(one): part[: one.numel()].view(one.shape) for one, part in zip(tensors, parts, strict=True)
                 }
 
-        def renewed(part: Any) -> Any:
+        def on_device(part: Any) -> Any:
             return replace(part, **{name: moved[id(v)] for name, v in vars(part).items() if id(v) in moved})
 
-        return replace(renewed(self), groups=tuple(renewed(group) for group in self.groups))
+        batch: FlatBatch = replace(on_device(self), groups=tuple(on_device(group) for group in self.groups))
+        return batch
 
 
 def flat_batch(
-    parts: Sequence[tuple[TokenisedSplit, np.ndarray]],
+    parts: Sequence[tuple[TokenisedSplit, Indices]],
     *,
     heads: int,
     pad_id: int,
     position_offset: int,
-    pairs: bool,
+    with_pairs: bool,
     device: torch.device,
 ) -> FlatBatch:
-    """The sequences ``indices`` (B,) of each trial's split, for K = len(parts) trials of one model.
+    """Return the batch of K = len(parts) trials of one model: of each trial's split the sequences of indices (B,).
 
-    ``position_offset`` is the id of a sequence's first position (RoBERTa: padding_idx + 1); ``pairs`` asks for the
-    groups' indices of pairs.
+    ``heads`` is A. ``pad_id`` is the token id of filler. ``position_offset`` is the id of a sequence's first position
+    (in RoBERTa the padding id + 1). ``with_pairs`` asks for the groups' indices of pairs.
     """
-    offsets = np.stack([split.offsets[indices] for split, indices in parts])  # (K, B)
-    lengths = np.stack([split.offsets[indices + 1] for split, indices in parts]) - offsets
-    totals = lengths.sum(axis=1)
-    num_trials, width = len(parts), int(totals.max())
-    starts = np.cumsum(lengths, axis=1) - lengths + width * np.arange(num_trials)[:, None]
-    within = _within(lengths.ravel())
-    target = np.repeat(starts.ravel(), lengths.ravel()) + within  # place of each real token among the K * T
-    source = np.repeat(offsets.ravel(), lengths.ravel()) + within  # and in its split
-    sources = np.split(source, np.cumsum(totals)[:-1])
-    is_token = np.zeros(num_trials * width, bool)
+    offsets = np.stack([split.offsets[indices] for split, indices in parts])  # (K, B), where sequences begin in a split
+    lengths = np.stack([split.offsets[indices + 1] for split, indices in parts]) - offsets  # (K, B)
+    totals = lengths.sum(axis=1)  # (K,), real tokens of each trial
+    num_trials, width = len(parts), int(totals.max())  # K, T
+    # Where each sequence begins among the K * T tokens: after the trial's earlier sequences, in the trial's own row.
+    starts = np.cumsum(lengths, axis=1) - lengths + width * np.arange(num_trials)[:, None]  # (K, B)
+    # From here on tokens are counted over all trials: N = totals.sum() real ones, of which K * T has filler besides.
+    within = _within(lengths.ravel())  # (N,), a token's number in its sequence
+    target = np.repeat(starts.ravel(), lengths.ravel()) + within  # (N,), its index among the K * T
+    source = np.repeat(offsets.ravel(), lengths.ravel()) + within  # (N,), its index in its trial's split
+    sources = np.split(source, np.cumsum(totals)[:-1])  # K arrays (totals[k],)
+    is_token = np.zeros(num_trials * width, bool)  # (K * T,), False for filler
     is_token[target] = True
 
-    def spread(values: np.ndarray, padding: int) -> torch.Tensor:
-        flat = np.full(num_trials * width, padding, np.int64)
+    def spread(values: npt.NDArray[Any], filler: int) -> torch.Tensor:
+        """Return the values (N,) of real tokens as (K, T)."""
+        flat = np.full(num_trials * width, filler, np.int64)
         flat[target] = values
         return torch.from_numpy(flat.reshape(num_trials, width))
 
-    order = np.argsort(-lengths.ravel(), kind="stable")
-    groups, slot_rows, token_rows, real_slots = _grouped(
-        lengths.ravel(), starts.ravel(), order, heads=heads, num_places=num_trials * width, pairs=pairs,
-        gpu=device.type == "cuda",
+    length_order = np.argsort(-lengths.ravel(), kind="stable")  # (K * B,)
+    groups, slot_to_token, token_to_slot, slot_is_real = _grouped(
+        lengths.ravel(), starts.ravel(), length_order, heads=heads, num_tokens=num_trials * width,
+        with_pairs=with_pairs, gpu=device.type == "cuda",
     )  # fmt: skip
-    # Padding takes its attention from its own trial's last token, so that no trial's numbers reach another's.
-    last = np.repeat(np.arange(num_trials) * width + totals - 1, width)
-    token_rows = np.where(is_token[:, None], token_rows, token_rows[last])
+    # Filler takes its attention from its own trial's last token, so that no trial's numbers reach another's.
+    last = np.repeat(np.arange(num_trials) * width + totals - 1, width)  # (K * T,)
+    token_to_slot = np.where(is_token[:, None], token_to_slot, token_to_slot[last])  # (K * T, A)
     ids, types = (
-        np.concatenate([getattr(split, name)[at] for (split, _), at in zip(parts, sources, strict=True)])
+        np.concatenate([getattr(split, name)[at] for (split, _), at in zip(parts, sources, strict=True)])  # (N,)
         for name in ("ids", "types")
     )
     batch = FlatBatch(
         input_ids=spread(ids, pad_id),
         token_type_ids=spread(types, 0),
         position_ids=spread(within + position_offset, position_offset),
-        first=torch.from_numpy(starts.ravel()),
-        order=torch.from_numpy(order),
-        places=torch.from_numpy(np.argsort(order, kind="stable")),
+        first_tokens=torch.from_numpy(starts.ravel()),
+        length_order=torch.from_numpy(length_order),
+        length_ranks=torch.from_numpy(np.argsort(length_order, kind="stable")),  # argsort inverts a permutation
         groups=groups,
-        slot_rows=torch.from_numpy(slot_rows),
-        token_rows=torch.from_numpy(token_rows.ravel()),
-        real_slots=_column_of(real_slots),
-        real_tokens=_column_of(np.repeat(is_token, heads)),
+        slot_to_token=torch.from_numpy(slot_to_token),
+        token_to_slot=torch.from_numpy(token_to_slot.ravel()),
+        slot_is_real=_column_of(slot_is_real),
+        token_is_real=_column_of(np.repeat(is_token, heads)),
         num_tokens=tuple(int(total) for total in totals),
         num_pairs=tuple(int(total) for total in (lengths**2).sum(axis=1)),
-        sequences=lengths.shape[1],
+        num_sequences=lengths.shape[1],
     )
     return batch.to(device)
 
 
 def aligned(size: int) -> int:
-    """The least multiple of ALIGNED that holds ``size`` numbers."""
+    """Return the least multiple of ALIGNED that holds ``size`` numbers."""
     return -(-size // ALIGNED) * ALIGNED
 
 
-def _within(lengths: np.ndarray) -> np.ndarray:
-    """Each token's number in its sequence, for sequences of ``lengths`` (N,) end to end."""
-    return np.arange(lengths.sum()) - np.repeat(np.cumsum(lengths) - lengths, lengths)
+def _within(lengths: Indices) -> Indices:
+    """Return each token's number in its sequence, for sequences of ``lengths`` end to end: (2, 3) gives 0 1 0 1 2."""
+    within: Indices = np.arange(lengths.sum()) - np.repeat(np.cumsum(lengths) - lengths, lengths)
+    return within
 
 
-def _column_of(real: np.ndarray) -> torch.Tensor | None:
-    """What is real as a column of 0 and 1; None where all is."""
-    return None if real.all() else torch.from_numpy(real.astype(np.float32)[:, None])
+def _column_of(is_real: Flags) -> torch.Tensor | None:
+    """Return flags (N,) as a column (N, 1) of 1 and 0 in fp32, or None where all are true."""
+    return None if is_real.all() else torch.from_numpy(is_real.astype(np.float32)[:, None])
 
 
 def _grouped(
-    lengths: np.ndarray, starts: np.ndarray, order: np.ndarray, *, heads: int, num_places: int, pairs: bool, gpu: bool
-) -> tuple[tuple[Group, ...], np.ndarray, np.ndarray, np.ndarray]:
-    """The groups of sequences of ``lengths`` (N,) that begin at ``starts`` (N,) among ``num_places``.
+    lengths: Indices, starts: Indices, length_order: Indices, *, heads: int, num_tokens: int, with_pairs: bool,
+    gpu: bool,
+) -> tuple[tuple[Group, ...], Indices, Indices, Flags]:  # fmt: skip
+    """Put sequences of ``lengths`` (K * B,), which begin at ``starts`` (K * B,) of ``num_tokens`` (K * T), into groups.
 
-    Returns them with ``slot_rows``, ``token_rows`` (num_places, heads; of real tokens only) and which slot rows are
-    real.
+    Return the groups, ``slot_to_token`` (S * A,), ``token_to_slot`` (K * T, A), and whether each slot row is real
+    (S * A,). ``token_to_slot`` is right for real tokens only.
     """
     squares = lengths**2
-    pair_starts = np.cumsum(squares) - squares
-    each_head, row = np.arange(heads), 0
-    token_rows = np.zeros((num_places, heads), np.int64)
-    groups, slot_rows, real_slots = [], [], []
-    for begin, end, longest in group_bounds(lengths[order], gpu=gpu):
-        members = order[begin:end]
-        place = np.minimum(np.arange(longest), lengths[members, None] - 1)  # (b, L)
-        tokens = starts[members, None] + place
-        real = np.arange(longest) < lengths[members, None]
-        slots = row + (np.arange(len(members))[:, None, None] * heads + each_head) * longest  # (b, 1, heads)
-        slots = slots + np.arange(longest)[None, :, None]  # (b, L, heads)
-        token_rows[tokens[real]] = slots[real]
-        slot_rows.append((tokens[:, None, :] * heads + each_head[None, :, None]).ravel())
-        real_slots.append(np.repeat(real[:, None, :], heads, axis=1).ravel())
-        found = pair_starts[members, None, None] + place[:, :, None] * lengths[members, None, None] + place[:, None, :]
-        bias = np.where(real, np.float32(0), np.finfo(np.float32).min)[:, None, None, :]
+    pair_starts = np.cumsum(squares) - squares  # (K * B,), the pairs of the sequences before each one
+    each_head, first_row = np.arange(heads), 0  # first_row: the slot rows of the groups before
+    token_to_slot = np.zeros((num_tokens, heads), np.int64)
+    groups, slot_to_token, slot_is_real = [], [], []
+    for begin, end, longest in group_bounds(lengths[length_order].tolist(), gpu=gpu):
+        members = length_order[begin:end]  # (G,), the group's sequences
+        own = lengths[members, None]  # (G, 1)
+        place = np.minimum(np.arange(longest), own - 1)  # (G, L), a slot's token in its sequence; padding: the last one
+        tokens = starts[members, None] + place  # (G, L), its index among the K * T
+        is_real = np.arange(longest) < own  # (G, L)
+        # The slot rows of a group lie as (G, A, L): row = first_row + (sequence * A + head) * L + place.
+        rows = first_row + (np.arange(len(members))[:, None, None] * heads + each_head) * longest  # (G, 1, A)
+        rows = rows + np.arange(longest)[None, :, None]  # (G, L, A)
+        token_to_slot[tokens[is_real]] = rows[is_real]
+        # Token rows lie as (K * T, A): row = token * A + head.
+        slot_to_token.append((tokens[:, None, :] * heads + each_head[None, :, None]).ravel())  # (G, A, L), flat
+        slot_is_real.append(np.repeat(is_real[:, None, :], heads, axis=1).ravel())  # (G, A, L), flat
+        # The pairs of a sequence lie as (query, key): pair = start + query * own length + key.
+        pairs = pair_starts[members, None, None] + place[:, :, None] * own[:, :, None] + place[:, None, :]  # (G, L, L)
+        bias = np.where(is_real, np.float32(0), np.finfo(np.float32).min)[:, None, None, :]  # (G, 1, 1, L)
         groups.append(
             Group(
-                sequences=len(members),
-                rows=slots.size,
+                num_sequences=len(members),
+                num_rows=rows.size,
                 length=longest,
-                bias=None if real.all() else torch.from_numpy(bias),
-                tokens=torch.from_numpy(tokens),
-                pairs=torch.from_numpy(found) if pairs else None,
+                padding_bias=None if is_real.all() else torch.from_numpy(bias),
+                token_index=torch.from_numpy(tokens),
+                pair_index=torch.from_numpy(pairs) if with_pairs else None,
             )
         )
-        row += slots.size
-    return tuple(groups), np.concatenate(slot_rows), token_rows, np.concatenate(real_slots)
+        first_row += rows.size
+    return tuple(groups), np.concatenate(slot_to_token), token_to_slot, np.concatenate(slot_is_real)

@@ -1,21 +1,24 @@
-"""The forward pass on flat batches: the libraries' models with our attention, dropout and last layer put in.
+"""The forward pass on flat batches: a library's model with our attention, dropout and last layer put in.
 
-``prepare`` changes a model once; ``logits`` runs it, for a single trial or a pack, whose stacked model has the same
-modules. A module finds what it needs beside its input in the model's ``ForwardContext``. A model that can't run so keeps
-the library's own forward pass and takes padded batches (``tunekit.engine.forward.padded_batch``).
+``patch_model`` changes a model once, in place. ``batch_of`` makes a batch that it takes, ``logits`` runs it and returns
+(K * B, C), for a single trial or a pack: a pack's stacked model has the same modules. A module finds what it needs
+beside its input in the model's ``ForwardContext``. A model that can't be trained without padding keeps the library's
+own forward pass and takes padded batches (``tunekit.engine.forward.padded_batch``).
 """
 
+from collections.abc import Sequence
 from contextlib import AbstractContextManager, nullcontext
-from typing import Any
+from typing import Any, cast
 
 import numpy as np
+import numpy.typing as npt
 import torch
 from torch import nn
 from transformers import PreTrainedModel
 
 from tunekit.data.tokens import TokenisedSplit
 from tunekit.engine.forward.attention import FlatSelfAttention
-from tunekit.engine.forward.dropout import ForwardContext, MaskKind, Masks, Sites, masked
+from tunekit.engine.forward.dropout import DropoutMasks, DropoutSites, ForwardContext, MaskKind, apply_mask
 from tunekit.engine.forward.flat_batch import FlatBatch, flat_batch
 from tunekit.engine.forward.padded_batch import PaddedBatch, padded_batch, padded_logits
 from tunekit.models.families import FAMILIES
@@ -29,31 +32,37 @@ class ContextDropout(nn.Module):
         self.rate, self.context = rate, context
 
     def forward(self, x: torch.Tensor) -> torch.Tensor:
-        """``x`` (..., width), a row a token of the batch or a row a sequence, with entries dropped in training."""
+        """Return ``x`` (K, T, width) or (K, B, width) with entries dropped in training."""
+        # Whether x has a row a token or a row a sequence is told by their number: a sequence has two tokens at least.
         rows = x.shape[:-1].numel()
-        kind = MaskKind.TOKEN if rows == self.context.batch.input_ids.numel() else MaskKind.SEQUENCE
+        kind = MaskKind.TOKEN if rows == self.context.flat_batch.input_ids.numel() else MaskKind.SEQUENCE
         dropped = self.context.next_mask(kind, x.shape[-1], self.rate)
         if dropped is None:
             return x
         mask, scale = dropped
-        return masked(x, mask.reshape(x.shape), scale)
+        return apply_mask(x, mask.reshape(x.shape), scale)
 
 
 def _keep_first_tokens(module: nn.Module, inputs: tuple[torch.Tensor, ...]) -> tuple[torch.Tensor, ...]:
-    """In the last layer the residual too is that of first tokens alone."""
-    context, hidden, *rest = inputs
-    batch = module.tunekit_context.batch
-    return (context, hidden.flatten(0, 1).index_select(0, batch.first).view_as(context), *rest)
+    """Reduce the residual of the last layer's attention from all tokens (K, T, H) to the first ones (K, B, H)."""
+    attended, hidden, *rest = inputs  # (K, B, H), (K, T, H)
+    first_tokens = context_of(module).flat_batch.first_tokens
+    return (attended, hidden.flatten(0, 1).index_select(0, first_tokens).view_as(attended), *rest)
+
+
+def context_of(module: nn.Module) -> ForwardContext:
+    """Return the forward context that ``patch_model`` has given a model or a module of it."""
+    return cast(ForwardContext, module.tunekit_context)
 
 
 def patch_model(model: PreTrainedModel, *, padded: bool = False) -> ForwardContext:
     """Put flat attention and dropout into ``model``, in place, and return its context.
 
-    With ``padded`` the model stays as it is.
+    With ``padded`` the model stays as it is, but for the context.
     """
-    context = ForwardContext(padded=padded)
+    patched: Any = model
+    context = patched.tunekit_context = ForwardContext(padded=padded)
     if padded:
-        model.tunekit_context = context
         return context
     layers = backbone_of(model).encoder.layer
     for layer in layers:
@@ -64,69 +73,87 @@ def patch_model(model: PreTrainedModel, *, padded: bool = False) -> ForwardConte
         for name, child in module.named_children():
             if type(child) is nn.Dropout:
                 setattr(module, name, ContextDropout(child.p, context))
-    model.tunekit_context = context
-    context.found = []
-    tokens = TokenisedSplit(np.zeros(5, np.int32), np.zeros(5, np.int8), np.array([0, 2, 5]), 0)
-    with torch.no_grad():
-        logits(model, batch_of(model, [(tokens, np.arange(2))]))
-    context.sites, context.found = Sites(context.found), None
+    context.sites = _find_sites(model, context)
     return context
 
 
-def backbone_of(model: PreTrainedModel) -> nn.Module:
-    """The encoder of a sequence-classification model."""
+def _find_sites(model: PreTrainedModel, context: ForwardContext) -> DropoutSites:
+    """Return the uses of dropout in the forward pass of ``model``, noted while it runs on two short sequences."""
+    context.found_sites = []
+    tokens = TokenisedSplit(np.zeros(5, np.int32), np.zeros(5, np.int8), np.array([0, 2, 5]), 0)
+    with torch.no_grad():
+        logits(model, batch_of(model, [(tokens, np.arange(2))]))
+    sites, context.found_sites = DropoutSites(context.found_sites), None
+    return sites
+
+
+def backbone_of(model: PreTrainedModel) -> Any:
+    """Return the encoder of a sequence-classification model, its embeddings with it."""
     return getattr(model, FAMILIES[model.config.model_type].backbone)
 
 
 def layers_of(model: PreTrainedModel) -> nn.Module:
-    """The part of a model's encoder that runs its layers."""
-    return getattr(backbone_of(model), FAMILIES[model.config.model_type].encoder)
+    """Return the part of a model's encoder that runs its layers."""
+    layers: nn.Module = getattr(backbone_of(model), FAMILIES[model.config.model_type].encoder)
+    return layers
 
 
 def batch_of(
-    model: PreTrainedModel, parts: list[tuple[TokenisedSplit, np.ndarray]], *, train: bool = False
+    model: PreTrainedModel, parts: Sequence[tuple[TokenisedSplit, npt.NDArray[np.int64]]], *, train: bool = False
 ) -> FlatBatch | PaddedBatch:
-    """The sequences of each trial as ``model`` takes them, on its device; ``train``: dropout will be."""
-    config = model.config
-    if model.tunekit_context.padded:
+    """Return the batch of each trial's split and indices (B,) as ``model`` takes it, on the model's device.
+
+    ``train`` says that the batch is trained on, with dropout.
+    """
+    config, context = model.config, context_of(model)
+    pad_id = cast(int, config.pad_token_id)
+    if context.padded:
         [(split, indices)] = parts
-        return padded_batch(split, indices, pad_id=config.pad_token_id, device=model.device)
+        return padded_batch(split, indices, pad_id=pad_id, device=model.device)
     return flat_batch(
         parts,
         heads=config.num_attention_heads,
-        pad_id=config.pad_token_id,
-        position_offset=config.pad_token_id + 1 if config.model_type == "roberta" else 0,
-        pairs=train and model.tunekit_context.sites.has_pairs,
+        pad_id=pad_id,
+        position_offset=pad_id + 1 if FAMILIES[config.model_type].position_offset else 0,
+        with_pairs=train and context.sites.has_pairs,
         device=model.device,
     )
 
 
 def logits(
-    model: PreTrainedModel, batch: FlatBatch | PaddedBatch, masks: Masks | None = None, precision: str = "fp32"
+    model: PreTrainedModel,
+    batch: FlatBatch | PaddedBatch,
+    masks: DropoutMasks | None = None,
+    precision: str = "fp32",
 ) -> torch.Tensor:
-    """Class logits (K * B, C), trial by trial; in fp32 where the precision is bf16."""
-    context, backbone = model.tunekit_context, backbone_of(model)
-    if isinstance(batch, PaddedBatch):
-        with autocast(precision, batch.input_ids.device):
-            found = padded_logits(model, batch)
-        return found.float() if precision == "bf16" else found
-    context.batch, context.masks = batch, masks
-    try:
-        with autocast(precision, batch.input_ids.device):
-            hidden = backbone.embeddings(
-                input_ids=batch.input_ids, token_type_ids=batch.token_type_ids, position_ids=batch.position_ids
-            )
-            if hasattr(backbone, "embeddings_project"):
-                hidden = backbone.embeddings_project(hidden)
-            first = backbone.encoder(hidden).last_hidden_state.flatten(0, 1).unsqueeze(1)  # (K * B, 1, H)
-            if getattr(backbone, "pooler", None) is not None:
-                first = model.dropout(backbone.pooler(first))
-            found = model.classifier(first)
-    finally:
-        context.batch = context.masks = None
+    """Return the logits (K * B, C) of ``batch``, trial by trial, in fp32 whatever the precision.
+
+    Without ``masks`` nothing is dropped in a flat batch. In a padded one the model's mode decides.
+    """
+    with autocast(precision, batch.input_ids.device):
+        found = padded_logits(model, batch) if isinstance(batch, PaddedBatch) else _flat_logits(model, batch, masks)
     return found.float() if precision == "bf16" else found
 
 
+def _flat_logits(model: Any, batch: FlatBatch, masks: DropoutMasks | None) -> torch.Tensor:
+    context, backbone = context_of(model), backbone_of(model)
+    context.batch, context.masks = batch, masks
+    try:
+        hidden = backbone.embeddings(
+            input_ids=batch.input_ids, token_type_ids=batch.token_type_ids, position_ids=batch.position_ids
+        )  # (K, T, H)
+        if hasattr(backbone, "embeddings_project"):
+            hidden = backbone.embeddings_project(hidden)
+        first = backbone.encoder(hidden).last_hidden_state  # (K, B, H): the last layer keeps first tokens alone
+        first = first.flatten(0, 1).unsqueeze(1)  # (K * B, 1, H): heads and poolers read the first token of (B, T, H)
+        if getattr(backbone, "pooler", None) is not None:
+            first = model.dropout(backbone.pooler(first))
+        found: torch.Tensor = model.classifier(first)
+        return found
+    finally:
+        context.batch = context.masks = None
+
+
 def autocast(precision: str, device: torch.device) -> AbstractContextManager[Any]:
-    """Matrix products in ``precision``."""
+    """Return a context in which matrix products are computed in ``precision``, fp32 or bf16."""
     return torch.autocast(device.type, dtype=torch.bfloat16) if precision == "bf16" else nullcontext()

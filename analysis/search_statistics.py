@@ -11,9 +11,8 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 import numpy.typing as npt
 import pandas as pd
-from scipy.special import gammaln
 
-from analysis.search import DEFAULT, Searched, is_score
+from analysis.search import DEFAULT, SearchResult, is_score
 from tunekit.store.search_records import SearchTrial, TrialState
 
 if TYPE_CHECKING:
@@ -25,7 +24,7 @@ FloatArray = npt.NDArray[np.float64]
 MIN_TRIALS = 3
 
 
-def refused(one: Searched) -> str | None:
+def why_no_expected_best(one: SearchResult) -> str | None:
     """Why a study can't show it; None where it can."""
     study = one.study
     if not is_score(one.objective) or study.directions[0] != "maximize":
@@ -37,12 +36,12 @@ def refused(one: Searched) -> str | None:
         )
     if study.scheduler != "none":
         return f"{study.scheduler} stopped trials before their last score; search with --scheduler none"
-    if len(drawn(one)) < MIN_TRIALS:
-        return f"{len(drawn(one))} random trials have ended, and it takes {MIN_TRIALS}"
+    if len(random_trials(one)) < MIN_TRIALS:
+        return f"{len(random_trials(one))} random trials have ended, and it takes {MIN_TRIALS}"
     return None
 
 
-def drawn(one: Searched) -> tuple[SearchTrial, ...]:
+def random_trials(one: SearchResult) -> tuple[SearchTrial, ...]:
     """The random trials: all but the default configuration, which nobody drew, and repeats."""
     seen: set[tuple[str, ...]] = set()
     kept = []
@@ -75,6 +74,8 @@ def expected_best(values: Sequence[float]) -> pd.DataFrame:
 
 
 def _log_choose(n: FloatArray, k: int) -> FloatArray:
+    from scipy.special import gammaln
+
     return np.asarray(gammaln(n + 1) - gammaln(k + 1) - gammaln(n - k + 1))
 
 
@@ -84,7 +85,7 @@ TOP = 0.25
 """Share of the trials that counts as good."""
 
 
-def importances(one: Searched) -> dict[str, float] | str:
+def importances(one: SearchResult) -> dict[str, float] | str:
     """Share of each parameter, the largest first, sum 1; or why there are none, as a text.
 
     What a parameter decides about reaching the best quarter of the complete trials (at least five), within what was

@@ -1,17 +1,20 @@
-"""Score tables: one row a model or method, one column a dataset, mean ± sample std over seeds in percent."""
+"""Score tables are built here: a row a model or method, a column a dataset, mean ± sample std over seeds in percent."""
 
-from collections.abc import Callable, Mapping, Sequence
-from dataclasses import dataclass, field, replace
+from collections.abc import Callable, Sequence
+from dataclasses import replace
 from functools import partial
 
-from analysis.cells import Cell, called
+from analysis.cells import Cell, metric_label
 from analysis.names import LABELS, SPLITS, numbered
 from analysis.statistics.this_set import Sample, holm, smallest_p, welch
+from analysis.tables.table import Entry, Score, Table, TableRow, TableSpec
 from tunekit.errors import UserError
+from tunekit.parsing import did_you_mean
 from tunekit.schema import slug
 
 ALPHA = 0.05
 PER_CLASS = "per_class_f1"
+METRICS = ("accuracy", "macro_f1", "micro_f1", "mcc", "weighted_f1", PER_CLASS)
 EPOCHS = {
     "last": "last epoch",
     "best-val": "epoch of the best validation macro-F1",
@@ -19,93 +22,14 @@ EPOCHS = {
 }
 
 
-@dataclass(frozen=True)
-class Score:
-    """What a table needs to know of one cell."""
-
-    sample: Sample | None
-    expected: int
-    """Seeds asked for."""
-    metric: str = ""
-    """As the cell knows it; empty for a published score."""
-    failures: Mapping[str, int] = field(default_factory=dict)
-    """Failed trials by kind; such a cell takes no part in bold or tests."""
-    num_filled: int = 0
-    """Failed trials that count with the majority class's score."""
-    num_collapsed: int = 0
-    num_executions: int = 1
-    cell: Cell | None = None
-    """Where it comes from; None for a published one."""
-
-
-@dataclass(frozen=True)
-class Row:
-    """One row: its label, and its scores by column."""
-
-    label: str
-    scores: Mapping[str, Score]
-
-
-@dataclass(frozen=True)
-class TableSpec:
-    """What a table asks. Its family of tests is fixed: each row against the best of its column, all columns."""
-
-    stem: str
-    """Name of the files it is written to."""
-    caption: str
-    metric: str
-    rows: tuple[Row, ...]
-    columns: Mapping[str, str]
-    """Headings by column: by dataset, or by class in a table of one dataset's classes."""
-
-
-@dataclass(frozen=True)
-class Entry:
-    """One filled place of a table."""
-
-    score: Score
-    bold: bool
-    """The best mean of its column, as printed."""
-    dagger: bool
-    """Not separable from the best of its column."""
-    tested: bool
-    """It was tested against the best of its column."""
-    marks: str
-    """Letters of the notes that concern it."""
-
-    @property
-    def text(self) -> str:
-        """``77.41 ± 2.81``, with ``(4/5)`` where seeds are missing; ``-`` for n = 0."""
-        sample = self.score.sample
-        count = 0 if sample is None else sample.n
-        partial = f" ({count}/{self.score.expected})" if count != self.score.expected else ""
-        return (percent(sample) if sample else "-") + partial
-
-
-@dataclass(frozen=True)
-class Table:
-    """A filled table."""
-
-    spec: TableSpec
-    entries: Mapping[tuple[int, str], Entry]
-    """By row number and column."""
-    notes: tuple[str, ...]
-
-
-def percent(sample: Sample) -> str:
-    """``mean ± std`` in percent with two decimals; the mean alone for n = 1."""
-    spread = "" if sample.std is None else f" ± {100 * sample.std:.2f}"
-    return f"{100 * sample.mean:.2f}{spread}"
-
-
 def score_of(cell: Cell, metric: str) -> Score:
-    """The cell's score for a table."""
+    """Return the score of ``cell`` for a table."""
     return Score(
         sample=cell.sample(metric),
         expected=len(cell.expected),
         metric=metric,
         failures=dict(cell.failures),
-        num_filled=sum(run.filled for run in cell.runs),
+        num_filled=sum(trial.filled for trial in cell.trials),
         num_collapsed=cell.num_collapsed,
         num_executions=len(cell.executions),
         cell=cell,
@@ -113,8 +37,11 @@ def score_of(cell: Cell, metric: str) -> Score:
 
 
 def build(spec: TableSpec) -> Table:
-    """Fill ``spec``: best of each column bold, a dagger on what Welch's t with Holm over the whole table can't tell
-    from it (at 5 %), counts of failures, collapsed runs and mixed executions as notes.
+    """Return the table that ``spec`` asks for.
+
+    The best mean of each column is bold. A dagger marks what Welch's t test, with Holm's correction over the whole
+    table, can't separate from it at 5 %. Failed trials, trials that predicted one class only, and mixed ways of
+    execution are lettered notes.
     """
     best = {column: _best(spec, column) for column in spec.columns}
     tests: dict[tuple[int, str], float] = {}
@@ -142,14 +69,14 @@ def build(spec: TableSpec) -> Table:
     return Table(spec, entries, (*_statistics(spec, len(tests), alike), *letters.notes()))
 
 
-def _eligible(row: Row, column: str) -> Sample | None:
-    """The sample that takes part in bold and tests."""
+def _eligible(row: TableRow, column: str) -> Sample | None:
+    """Return the sample that takes part in bold and tests; None where the row has failures or no sample."""
     score = row.scores.get(column)
     return None if score is None or score.failures else score.sample
 
 
 def _best(spec: TableSpec, column: str) -> tuple[int, Sample] | None:
-    """Number and sample of the best row, None where fewer than two rows take part."""
+    """Return number and sample of the best row; None where fewer than two rows take part."""
     samples = [(n, sample) for n, row in enumerate(spec.rows) if (sample := _eligible(row, column)) is not None]
     return max(samples, key=lambda item: item[1].mean) if len(samples) > 1 else None
 
@@ -165,7 +92,7 @@ def _statistics(spec: TableSpec, family: int, alike: bool) -> list[str]:
     n = min(counts)
     notes = [f"mean ± sample standard deviation (ddof = 1) over seeds, n = {'-'.join(map(str, sorted(counts)))}"]
     if not family:
-        return [*notes, "not tested: a test takes at least 3 seeds in each of two rows"]
+        return [*notes, "not tested: a test takes two rows with at least 3 seeds each, and scores that vary"]
     floors = [f"{test} {'none' if p is None else f'{p:.3g}'}" for test, p in smallest_p(n, n).items()]
     notes.append(
         f"each row against the best of its column on this test set: Welch t, Holm over {family}"
@@ -177,7 +104,7 @@ def _statistics(spec: TableSpec, family: int, alike: bool) -> list[str]:
 
 
 class _Letters:
-    """Notes on single entries, lettered in order of appearance."""
+    """The notes on single entries, lettered in the order in which they appear."""
 
     def __init__(self) -> None:
         self.found: dict[str, str] = {}
@@ -201,11 +128,11 @@ class _Letters:
 
 
 def default_specs(cells: Sequence[Cell], metrics: Sequence[str], select: str = "last") -> list[TableSpec]:
-    """The tables of a set of cells: full fine-tuning over models where there are several, methods over each model
-    that has several, and one of what is left, each for each metric (``per_class_f1``: for each dataset).
+    """Return the usual tables of ``cells``, each for each of ``metrics`` (``per_class_f1``: for each dataset too).
 
-    A search's cells are left out, and metrics that an imported experiment did not record. Raises UserError where no
-    metric was recorded.
+    There is a table of full fine-tuning over models where there are several models, one of methods for each model that
+    has several rows, and one of the cells that are left. The cells of a search are left out, and so are metrics that an
+    imported experiment did not record. Raises UserError where no metric was recorded.
     """
     shown = [cell for cell in cells if not cell.searched]
     models = list(dict.fromkeys(cell.model for cell in shown))
@@ -223,38 +150,69 @@ def default_specs(cells: Sequence[Cell], metrics: Sequence[str], select: str = "
         groups.append(("other" if groups else "all", "other cells" if groups else "all cells", left))
     specs = []
     for stem, about, members in groups:
-        splits = " and ".join(sorted({SPLITS[cell.split] for cell in members}))
         for metric in metrics:
             if not _recorded(members, metric):
                 continue
-            about_scores = f"(percent, {splits}, {EPOCHS[select]}): {about}"
+            about_scores = f"(percent, {_splits(members)}, {EPOCHS[select]}): {about}"
             if metric == PER_CLASS:
                 specs += _per_class(stem, about_scores, members)
                 continue
-            name = called(metric, members)
-            specs.append(
-                TableSpec(
-                    stem=slug(f"{stem}-{metric}".replace("_", "-")),
-                    caption=f"{name[0].upper()}{name[1:]} {about_scores}.",
-                    metric=metric,
-                    rows=_rows(members, partial(_dataset_score, metric), stem),
-                    columns={cell.dataset: cell.dataset_name for cell in members},
-                )
-            )
+            specs.append(_over_datasets(stem, f"{about_scores}.", members, metric))
     if groups and not specs:
         raise UserError(f"no trial recorded {' or '.join(metrics)}; choose another --metric")
     stems = numbered([spec.stem for spec in specs])
     return [replace(spec, stem=stem) for spec, stem in zip(specs, stems, strict=True)]
 
 
+def check_metric(metric: str) -> None:
+    """Raise UserError where there is no metric called ``metric``."""
+    if metric not in METRICS:
+        hint = did_you_mean(metric, METRICS)
+        raise UserError(f"there is no metric {metric!r}{hint} (there are {', '.join(METRICS)})")
+
+
+def all_cells_spec(shown: Sequence[Cell], metric: str, select: str = "last") -> TableSpec:
+    """Return one table of all cells ``shown``, which hold no trials of a search.
+
+    Raises UserError for an unknown metric, where no trial recorded it, and for the F1 of each class of several
+    datasets.
+    """
+    check_metric(metric)
+    about_scores = f"(percent, {_splits(shown)}, {EPOCHS[select]})"
+    if not _recorded(shown, metric):
+        raise UserError(f"no trial recorded {metric}; choose another metric")
+    if metric != PER_CLASS:
+        return _over_datasets("all", f"{about_scores}.", shown, metric)
+    datasets = list(dict.fromkeys(cell.dataset for cell in shown))
+    if len(datasets) > 1:
+        raise UserError(f"{PER_CLASS} is a table of one dataset; give one of {', '.join(datasets)}")
+    return _per_class("all", about_scores, shown)[0]
+
+
+def _over_datasets(stem: str, about_scores: str, members: Sequence[Cell], metric: str) -> TableSpec:
+    """Return the table of one metric with a column a dataset."""
+    name = metric_label(metric, members)
+    return TableSpec(
+        stem=slug(f"{stem}-{metric}".replace("_", "-")),
+        caption=f"{name[0].upper()}{name[1:]} {about_scores}",
+        metric=metric,
+        rows=_rows(members, partial(_dataset_score, metric), stem),
+        columns={cell.dataset: cell.dataset_name for cell in members},
+    )
+
+
+def _splits(members: Sequence[Cell]) -> str:
+    return " and ".join(sorted({SPLITS[cell.split] for cell in members}))
+
+
 def _recorded(members: Sequence[Cell], metric: str) -> bool:
-    """Whether the metric may come: it is no recorded one, some completed trial has it, or none has completed."""
+    """Return whether the metric is computed, or some trial recorded it, or no trial has completed."""
     ended = [cell for cell in members if cell.completed]
     return not ended or any(f"{cell.split}_{metric}" not in LABELS or cell.by_seed(metric) for cell in ended)
 
 
 def _per_class(stem: str, about_scores: str, members: Sequence[Cell]) -> list[TableSpec]:
-    """A table a dataset: F1 of each of its classes."""
+    """Return a table for each dataset: the F1 of each of its classes."""
     specs = []
     for dataset in dict.fromkeys(cell.dataset for cell in members):
         own = [cell for cell in members if cell.dataset == dataset]
@@ -281,7 +239,7 @@ def _class_scores(cell: Cell) -> dict[str, Score]:
     return {str(n): score_of(cell, f"f1:{n}") for n in range(len(cell.label_names))}
 
 
-def _rows(members: Sequence[Cell], scores: Callable[[Cell], dict[str, Score]], stem: str) -> tuple[Row, ...]:
+def _rows(members: Sequence[Cell], scores: Callable[[Cell], dict[str, Score]], stem: str) -> tuple[TableRow, ...]:
     one_model = len({cell.model for cell in members}) == 1
     rows: dict[str, dict[str, Score]] = {}
     for cell in members:
@@ -292,4 +250,4 @@ def _rows(members: Sequence[Cell], scores: Callable[[Cell], dict[str, Score]], s
         # A row that two cells of one dataset share would drop one of them unseen.
         assert not row.keys() & added.keys()
         row |= added
-    return tuple(Row(name, found) for name, found in rows.items())
+    return tuple(TableRow(name, found) for name, found in rows.items())

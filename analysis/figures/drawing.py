@@ -5,7 +5,6 @@ import re
 import textwrap
 import xml.etree.ElementTree as ET
 from collections.abc import Iterable, Sequence
-from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
@@ -13,30 +12,12 @@ import matplotlib as mpl
 from matplotlib.axes import Axes
 from matplotlib.figure import Figure
 
-from tunekit.schema import slug
+from analysis.figures.captioned import CaptionedFigure
 
 FORMATS = ("png", "svg", "pdf")
-MAX_STEM = 120  # file names end at 255 bytes
 # Text stays text in SVG; fonts that journals take (no Type 3) in PDF; ids in SVG that don't change between runs.
 SETTINGS: dict[Any, Any] = {"svg.fonttype": "none", "svg.hashsalt": "tunekit", "pdf.fonttype": 42}
 SVG, XLINK = "http://www.w3.org/2000/svg", "http://www.w3.org/1999/xlink"
-
-
-@dataclass(frozen=True)
-class Plate:
-    """A figure, and what it needs to stand in a document."""
-
-    stem: str
-    """File name without suffix."""
-    caption: str
-    kind: str
-    """One of ``analysis.report.report.KINDS``."""
-    figure: Figure
-
-
-def figure_stem(kind: str, *parts: str) -> str:
-    """A file name's stem of a figure of ``kind`` and what it shows."""
-    return "-".join([kind, *(slug(part).replace("_", "-") for part in parts if part)])[:MAX_STEM]
 
 
 def plain(text: str) -> str:
@@ -57,21 +38,21 @@ def hover(ax: Axes, xs: Iterable[float], ys: Iterable[float], texts: Sequence[st
     ax.scatter(list(xs), list(ys), s=100, color=(0, 0, 0, 0), linewidths=0, urls=texts, zorder=10)
 
 
-def settle(figure: Figure) -> Figure:
+def freeze_layout(figure: Figure) -> Figure:
     """Lay ``figure`` out once and for all, so that no format does it again."""
     figure.draw_without_rendering()
     figure.set_layout_engine("none")
     return figure
 
 
-def save(plates: Sequence[Plate], folder: Path) -> list[Path]:
-    """Write each plate as ``folder/<stem>.png``, ``.svg`` and ``.pdf``, the same bytes each time. Raises OSError."""
+def save(figures: Sequence[CaptionedFigure], folder: Path) -> list[Path]:
+    """Write each figure as ``folder/<stem>.png``, ``.svg`` and ``.pdf``, the same bytes each time. Raises OSError."""
     folder.mkdir(parents=True, exist_ok=True)
     written = []
-    for plate in plates:
+    for captioned in figures:
         for suffix in FORMATS:
-            path = folder / f"{plate.stem}.{suffix}"
-            path.write_bytes(_svg_file(plate.figure) if suffix == "svg" else _drawn(plate.figure, suffix))
+            path = folder / f"{captioned.stem}.{suffix}"
+            path.write_bytes(_svg_file(captioned.figure) if suffix == "svg" else _drawn(captioned.figure, suffix))
             written.append(path)
     return written
 

@@ -1,0 +1,245 @@
+"""What one or more sweeps recorded: the trials that count, what was asked for, and why something is left out."""
+
+import json
+import os
+from collections.abc import Callable, Iterable, Mapping, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from types import MappingProxyType
+from typing import Any
+
+import pandas as pd
+
+from analysis.names import NAMES
+from tunekit.errors import UserError
+from tunekit.parsing import CONTROL, strict_json
+from tunekit.storage.paths import Place, location
+from tunekit.store.records import DamagedRecord, read_text
+from tunekit.store.result_store import ResultStore
+from tunekit.store.search_records import SearchStudy
+
+Progress = Callable[[Sequence[str]], Iterable[str]]
+
+
+@dataclass(frozen=True)
+class DatasetFacts:
+    """What the copy of a dataset in a sweep says of the dataset."""
+
+    name: str
+    display_name: str
+    label_names: tuple[str, ...]
+    content_hash: str
+
+    @classmethod
+    def of(cls, content: Mapping[str, Any]) -> "DatasetFacts":
+        """Return the facts of a stored description. Raises KeyError or TypeError where one is missing or mistyped."""
+        name, shown, digest = (_plain(content[key]) for key in ("name", "display_name", "content_hash"))
+        return cls(name, shown, tuple(map(_plain, content["label_names"])), digest)
+
+
+def _plain(name: object) -> str:
+    """Return ``name`` as text without control characters, which could steer a terminal."""
+    return CONTROL.sub(" ", str(name))
+
+
+@dataclass(frozen=True)
+class Problem:
+    """Something that is left out, or whose numbers are doubtful."""
+
+    kind: str
+    """What it is; problems of one kind are counted together."""
+    detail: str
+    """Where it is, and what to do about it."""
+
+
+@dataclass(frozen=True)
+class SweepRecords:
+    """Everything that the sweeps hold, each trial once."""
+
+    stores: tuple[ResultStore, ...]
+    trials: pd.DataFrame
+    """The trials that count: ``Frames.trials`` with the columns ``sweep`` and ``path``, the trial's folder."""
+    epochs: pd.DataFrame
+    """The epochs of these trials: ``Frames.epochs`` with the column ``path``."""
+    expected: Mapping[str, tuple[int, ...]]
+    """The seeds that the requests of all sweeps ask for, by cell."""
+    datasets: Mapping[str, DatasetFacts]
+    names: Mapping[str, Mapping[str, str]]
+    """Display names by plain name, under the keys ``model``, ``method`` and ``dataset``."""
+    metric_names: Mapping[str, Mapping[str, str]]
+    """By cell, the names that an imported experiment has for its metrics."""
+    later_seeds: tuple[str, ...]
+    """One line for each request that added seeds to cells of an earlier request."""
+    searches: tuple[SearchStudy, ...]
+    """What each search tried and chose."""
+    problems: tuple[Problem, ...]
+
+    def display_name(self, kind: str, name: str) -> str:
+        """Return the display name of the ``model``, ``method`` or ``dataset`` (``kind``) called ``name``.
+
+        The name itself is returned where no display name is known.
+        """
+        return self.names[kind].get(name, name)
+
+
+def read_sweeps(
+    roots: Sequence[str | os.PathLike[str] | Place],
+    elsewhere_cache: Path | None = None,
+    progress: Progress = iter,
+    names: Mapping[str, str] = MappingProxyType({}),
+) -> SweepRecords:
+    """Return what the sweeps at ``roots`` recorded.
+
+    ``elsewhere_cache`` is a folder that keeps what was read of read-only sweeps, so that the next reading is faster;
+    other sweeps keep it themselves. ``progress`` wraps the names of the folders that are read. ``names`` are display
+    names of models, methods and datasets that take precedence over those on record.
+
+    Raises UserError where a folder holds no sweep, or its sweep.json is damaged.
+    """
+    stores = tuple(ResultStore(root) for root in dict.fromkeys(location(root).resolve() for root in roots))
+    all_trials: list[pd.DataFrame] = []
+    all_epochs: list[pd.DataFrame] = []
+    problems = []
+    requests: list[tuple[str, Mapping[str, Any]]] = []
+    for store in stores:
+        if not store.trials_folder.is_dir():
+            raise UserError(f"{store.root} holds no sweep (no trials folder); give a sweep's folder, ray_results/NAME")
+        frames = store.frames(_cache_folder(store, elsewhere_cache), progress)
+        before, _, behind = str(store.trials_folder / "\0").partition("\0")
+        for parts, frame in ((all_trials, frames.trials), (all_epochs, frames.epochs)):
+            frame["path"] = before + frame["folder"] + behind
+            parts.append(frame)
+        frames.trials["sweep"] = store.root.name
+        requests += [(store.root.name, request) for request in store.requests()]
+        problems += [Problem("damaged trial left out", line) for line in frames.damaged]
+        problems += [
+            Problem("folder without a spec.json left out", f"{store.trials_folder / name}") for name in frames.unrelated
+        ]
+    trials, epochs = (pd.concat(parts, ignore_index=True) for parts in (all_trials, all_epochs))
+    counted, uncounted = _counted_trials(trials)
+    if len(counted) < len(trials):
+        epochs = epochs[epochs["path"].isin(set(counted["path"]))]
+    datasets, doubtful = _datasets(stores)
+    searches, broken = _searches(stores)
+    requested = _requested(requests)
+    return SweepRecords(
+        stores=stores,
+        trials=counted,
+        epochs=epochs,
+        expected=requested.seeds,
+        datasets=datasets,
+        names=_display_names(requests, datasets, names),
+        metric_names=requested.metric_names,
+        later_seeds=tuple(requested.later_seeds),
+        searches=searches,
+        problems=tuple([*problems, *uncounted, *doubtful, *broken]),
+    )
+
+
+def _display_names(
+    requests: Sequence[tuple[str, Mapping[str, Any]]], datasets: Mapping[str, DatasetFacts], given: Mapping[str, str]
+) -> dict[str, dict[str, str]]:
+    """Return the display names of models, methods and datasets; those of a later request replace those of an earlier.
+
+    Requests of older versions have no ``display_names``: the usual names stand for theirs.
+    """
+    found: dict[str, dict[str, str]] = {"model": dict(NAMES), "method": dict(NAMES)}
+    for _, request in requests:
+        stored = request.get("display_names")
+        for kind, names in found.items():
+            of_kind = stored.get(f"{kind}s") if isinstance(stored, dict) else None
+            names |= {name: _plain(shown) for name, shown in of_kind.items()} if isinstance(of_kind, dict) else {}
+    found["dataset"] = {name: facts.display_name for name, facts in datasets.items()}
+    return {kind: {**names, **given} for kind, names in found.items()}
+
+
+def _cache_folder(store: ResultStore, elsewhere: Path | None) -> Path | None:
+    """Return the folder of the cache: the store's own, or a folder in ``elsewhere`` where the store is read-only.
+
+    None is returned for a read-only store without ``elsewhere``. The cache of an object store lies on this machine.
+    """
+    own = store.cache_folder
+    if not isinstance(store.root, Path) or os.access(own if own.exists() else store.root, os.W_OK):
+        return own
+    return None if elsewhere is None else elsewhere / store.root.name
+
+
+def _counted_trials(trials: pd.DataFrame) -> tuple[pd.DataFrame, list[Problem]]:
+    """Return the trials that count, each once, and a problem for each trial that does not."""
+    problems = [
+        Problem("stale trial left out", f"{path}: other code, data or weights than its spec's newest run")
+        for path in trials["path"][~trials["own"]]
+    ]
+    own = trials[trials["own"]].reset_index(drop=True)
+    # A finished trial comes before an unfinished one; beyond that the order of the sweeps given decides.
+    ordered = own["status"].isna().to_numpy().argsort(kind="stable")
+    keys = list(zip(*(own[name].to_numpy(object) for name in ("cell", "fingerprint", "seed")), strict=True))
+    first = {keys[place]: place for place in reversed(ordered)}
+    again = [place for place in ordered if first[keys[place]] != place]
+    for path in own["path"].to_numpy(object)[again]:
+        problems.append(Problem("trial that is in two sweeps counted once", f"{path} is left out"))
+    return own.drop(index=again).reset_index(drop=True) if again else own, problems
+
+
+def _searches(stores: Sequence[ResultStore]) -> tuple[tuple[SearchStudy, ...], list[Problem]]:
+    found: list[SearchStudy] = []
+    problems = []
+    for store in stores:
+        try:
+            search = store.search()
+        except DamagedRecord as error:
+            problems.append(
+                Problem("damaged search.json left out", f"{error}; run the search again, which writes it anew")
+            )
+            continue
+        found += search.studies if search else ()
+    return tuple(found), problems
+
+
+def _datasets(stores: Sequence[ResultStore]) -> tuple[dict[str, DatasetFacts], list[Problem]]:
+    found: dict[str, DatasetFacts] = {}
+    problems = []
+    for store in stores:
+        for path in store.dataset_descriptions():
+            try:
+                facts = DatasetFacts.of(strict_json(read_text(path)))
+            except (OSError, ValueError, KeyError, TypeError) as error:
+                problems.append(Problem("damaged description of a dataset", f"{path}: {error}"))
+                continue
+            if facts.name in found and found[facts.name].content_hash != facts.content_hash:
+                problems.append(Problem("dataset of two contents", f"{path}: {facts.name} differs between the sweeps"))
+            found.setdefault(facts.name, facts)
+    return found, problems
+
+
+@dataclass(frozen=True)
+class _Requested:
+    """What the requests of all sweeps ask for, by cell."""
+
+    seeds: dict[str, tuple[int, ...]]
+    metric_names: dict[str, Mapping[str, str]]
+    later_seeds: list[str]
+    """A line for each request that added seeds to cells of an earlier request."""
+
+
+def _requested(requests: Sequence[tuple[str, Mapping[str, Any]]]) -> _Requested:
+    expected: dict[str, list[int]] = {}
+    names: dict[str, Mapping[str, str]] = {}
+    later = []
+    for sweep, request in requests:
+        added: dict[tuple[int, ...], int] = {}
+        for cell in request.get("cells", []):
+            fields = {name: value for name, value in cell.items() if name not in ("seeds", "imported")}
+            key = json.dumps(fields, sort_keys=True, separators=(",", ":"))
+            if "metric_names" in request:
+                names[key] = request["metric_names"]
+            seeds = expected.setdefault(key, [])
+            new = tuple(seed for seed in cell["seeds"] if seed not in seeds)
+            if seeds and new:
+                added[new] = added.get(new, 0) + 1
+            seeds.extend(new)
+        when = str(request.get("time", "at an unknown time"))
+        for seeds_added, count in added.items():
+            listed = " ".join(map(str, seeds_added))
+            later.append(f"{sweep}: seeds {listed} of {count} cells were asked for on {when}, after the first ones")
+    return _Requested({key: tuple(sorted(seeds)) for key, seeds in expected.items()}, names, later)

@@ -1,0 +1,166 @@
+"""A score table: what it asks for, what it holds, and how a notebook and a terminal show it."""
+
+import html
+import io
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass, field
+
+import rich.console
+import rich.markup
+import rich.table
+
+from analysis.cells import Cell
+from analysis.statistics.this_set import Sample
+
+
+@dataclass(frozen=True)
+class Score:
+    """What a table needs to know of one cell."""
+
+    sample: Sample | None
+    """The scores over seeds in [0, 1]; None where no trial has completed."""
+    expected: int
+    """The number of seeds that were asked for."""
+    metric: str = ""
+    """The metric as ``Cell.by_seed`` takes it; empty for a published score."""
+    failures: Mapping[str, int] = field(default_factory=dict)
+    """The number of failed trials of each kind. A cell with failures takes no part in bold or tests."""
+    num_filled: int = 0
+    """The number of failed trials that count with the score of the majority class."""
+    num_collapsed: int = 0
+    """The number of trials that predicted one class only."""
+    num_executions: int = 1
+    """The number of ways in which the trials were run (device, threads, packed or not)."""
+    cell: Cell | None = None
+    """The cell that the score comes from; None for a published score."""
+
+
+@dataclass(frozen=True)
+class TableRow:
+    """One row of a table: its label, and its scores by column."""
+
+    label: str
+    scores: Mapping[str, Score]
+
+
+@dataclass(frozen=True)
+class TableSpec:
+    """What a table asks for. Its tests are one family: each row against the best of its column, over all columns."""
+
+    stem: str
+    """The name, without suffix, of the files that the table is written to."""
+    caption: str
+    metric: str
+    rows: tuple[TableRow, ...]
+    columns: Mapping[str, str]
+    """The heading of each column. A column is a dataset, or a class in a table of one dataset's classes."""
+
+
+@dataclass(frozen=True)
+class Entry:
+    """One filled place of a table."""
+
+    score: Score
+    bold: bool
+    """Whether its printed mean is the best of its column."""
+    dagger: bool
+    """Whether a test could not separate it from the best of its column."""
+    tested: bool
+    """Whether it was tested against the best of its column."""
+    marks: str
+    """The letters of the notes that concern it."""
+
+    @property
+    def text(self) -> str:
+        """The text ``77.41 ± 2.81``, with ``(4/5)`` behind it where seeds are missing; ``-`` for n = 0."""
+        sample = self.score.sample
+        count = 0 if sample is None else sample.n
+        partial = f" ({count}/{self.score.expected})" if count != self.score.expected else ""
+        return (percent(sample) if sample else "-") + partial
+
+
+@dataclass(frozen=True)
+class Table:
+    """A filled table. A notebook shows it as HTML, and ``str`` gives it as text for a terminal."""
+
+    spec: TableSpec
+    entries: Mapping[tuple[int, str], Entry]
+    """The filled places by row number, from 0, and column."""
+    notes: tuple[str, ...]
+    """The lines below the table: what its numbers are, its tests, and its lettered notes."""
+
+    def __str__(self) -> str:
+        """Return the table as text that is never cut to a terminal's width."""
+        shown = terminal(self)
+        width = rich.console.Console(width=10_000).measure(shown).maximum
+        console = rich.console.Console(file=io.StringIO(), width=max(width, 80), highlight=False, force_jupyter=False)
+        with console.capture() as capture:
+            console.print(shown)
+        return "\n".join(line.rstrip() for line in capture.get().splitlines())
+
+    __repr__ = __str__
+
+    def _repr_html_(self) -> str:
+        return html_table(self)
+
+
+def percent(sample: Sample) -> str:
+    """Return ``mean ± std`` in percent with two decimals; the mean alone for n = 1."""
+    spread = "" if sample.std is None else f" ± {100 * sample.std:.2f}"
+    return f"{100 * sample.mean:.2f}{spread}"
+
+
+def html_table(table: Table, linked: bool = False) -> str:
+    """Return a table element with its caption and a list of its notes.
+
+    With ``linked``, each score links to the trials of its cell, as a report lists them.
+    """
+
+    def entry(one: Entry) -> str:
+        text = html.escape(one.text)
+        if linked and one.score.cell is not None:
+            text = f'<a href="#{one.score.cell.anchor}">{text}</a>'
+        mark = ("†" if one.dagger else "") + one.marks
+        return f"<td>{f'<strong>{text}</strong>' if one.bold else text}{f'<sup>{mark}</sup>' if mark else ''}</td>"
+
+    head = "".join(f'<th scope="col">{html.escape(heading)}</th>' for heading in ["", *table.spec.columns.values()])
+    body = "".join(
+        f'<tr><th scope="row">{html.escape(row.label)}</th>{"".join(row_texts(table, number, entry, "<td></td>"))}'
+        "</tr>\n"
+        for number, row in enumerate(table.spec.rows)
+    )
+    notes = "".join(f"<li>{html.escape(note)}</li>" for note in table.notes)
+    caption = html.escape(table.spec.caption)
+    return (
+        f'<table class="scores"><caption>{caption}</caption>\n<thead><tr>{head}</tr></thead>\n'
+        f"<tbody>\n{body}</tbody></table>\n"
+        f'<ul class="notes">{notes}</ul>\n'
+    )
+
+
+def terminal(table: Table) -> rich.table.Table:
+    """Return the table for a console, its caption above and its notes below."""
+
+    def entry(one: Entry) -> str:
+        text = rich.markup.escape(one.text) + ("†" if one.dagger else "") + (f" {one.marks}" if one.marks else "")
+        return f"[bold]{text}[/]" if one.bold else text
+
+    notes = "\n".join(table.notes)
+    shown = rich.table.Table(
+        title=rich.markup.escape(table.spec.caption),
+        caption=rich.markup.escape(notes),
+        title_justify="left",
+        caption_justify="left",
+    )
+    shown.add_column("")
+    for heading in table.spec.columns.values():
+        shown.add_column(rich.markup.escape(heading), justify="right", no_wrap=True)
+    for number, row in enumerate(table.spec.rows):
+        shown.add_row(rich.markup.escape(row.label), *row_texts(table, number, entry))
+    return shown
+
+
+def row_texts(table: Table, number: int, render: Callable[[Entry], str], absent: str = "") -> list[str]:
+    """Return the entries of row ``number`` as ``render`` writes them, and ``absent`` where the row has none."""
+    found = (table.entries.get((number, column)) for column in table.spec.columns)
+    return [absent if entry is None else render(entry) for entry in found]

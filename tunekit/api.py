@@ -1,0 +1,186 @@
+"""What a notebook or a script calls: plan a sweep, run it, load what sweeps recorded, train one trial, search.
+
+Scores are fractions in [0, 1], times are in seconds, and memory is in bytes. Everything that the input or the machine
+can do wrong raises ``UserError`` with one line that says what to do.
+"""
+
+import os
+import tempfile
+from collections.abc import Iterator, Sequence
+from contextlib import contextmanager
+from dataclasses import fields, replace
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+from tunekit.errors import UserError
+from tunekit.parsing import did_you_mean
+from tunekit.planning import plugins
+from tunekit.planning.args import DataColumns, SearchArgs
+from tunekit.planning.blocks import Block
+from tunekit.planning.options import RunOptions
+from tunekit.planning.presets import SearchPreset
+from tunekit.planning.resolve import ResolvedSweep, find_sweep
+from tunekit.schema import TrialSpec
+from tunekit.signals import Stopped
+from tunekit.storage.lease import Superseded
+from tunekit.storage.object_path import ObjectPath
+from tunekit.storage.paths import Place
+from tunekit.store.records import DamagedRecord
+
+if TYPE_CHECKING:
+    from analysis.results import Results
+    from tunekit.data.base import TextDataset
+
+Folder = str | os.PathLike[str] | ObjectPath
+"""A sweep's folder: ``ray_results/mine``, ``s3://BUCKET/PREFIX/mine`` or ``gs://BUCKET/PREFIX/mine``."""
+
+
+def plan(*blocks: Block, plugin: Sequence[str | os.PathLike[str]] = ()) -> ResolvedSweep:
+    """Return the sweep over all trials of ``blocks``, its models, datasets and methods found and checked.
+
+    ``plan.specs`` has the trials in the order in which they are trained, each once. ``str(plan)`` has a line for each
+    cell (all settings but the seed) with its seeds, and a notebook shows the same as a table. ``plugin`` are Python
+    files that register methods, datasets or models. Nothing is fetched and nothing is written.
+
+    Raises UserError where a name is unknown, a setting is out of range, or data can't be read.
+    """
+    if not blocks:
+        raise UserError("a plan needs at least one block, as in tk.plan(tk.Block(models=..., datasets=..., ...))")
+    plugins.load([Path(file) for file in plugin])
+    return find_sweep(blocks, None, DataColumns())
+
+
+def run(plan: ResolvedSweep, folder: Folder, **options: Any) -> "Results":
+    """Train what ``folder`` lacks of ``plan`` on Ray, and return what it holds then; ``tunekit run`` does the same.
+
+    ``folder`` is the sweep's: its name is the sweep's name. Calling it again trains what is missing and nothing else.
+    Ray is started on this machine and stopped again, unless it runs already or RAY_ADDRESS names a cluster.
+    ``options`` are the fields of ``tunekit.planning.options.RunOptions``: ``max_concurrent``, ``cpus_per_trial``,
+    ``trials_per_device``, ``pack``, ``track``, ``keep_models`` and ``retry_failed``. A trial that fails raises nothing:
+    ``Results.trials`` has its status and its error.
+
+    Raises UserError where an option is unknown, or where the storage, the data or the machine can't be used;
+    KeyboardInterrupt where the run was interrupted, and the same call goes on from there.
+    """
+    from tunekit.commands.checks import check_options
+    from tunekit.commands.output import note
+    from tunekit.commands.training import run_sweep
+    from tunekit.planning.plan import plan_sweep
+    from tunekit.store.result_store import ResultStore
+
+    chosen, root = _options(options), _root(folder)
+    with _one_line():
+        check_options(chosen)
+        store, sweep = ResultStore(root), replace(plan, name=root.name)
+        run_sweep(sweep, plan_sweep(sweep, store), store, chosen, note)
+    return load(root)
+
+
+def load(*sweeps: Folder) -> "Results":
+    """Return what one or more sweeps recorded; a trial that several of them hold counts once.
+
+    ``Results`` has ``trials`` (a DataFrame with one row a trial), ``epochs`` (one row an epoch), ``table(metric)``,
+    ``curves(dataset)`` and ``report(folder)``. Raises UserError where a folder holds no sweep.
+    """
+    from analysis.results import load as read
+
+    return read(list(sweeps))
+
+
+def train(spec: TrialSpec, folder: Folder | None = None, *, data: "TextDataset | None" = None) -> "Results":
+    """Train one trial in this process, without Ray, and return its results.
+
+    The records are written to ``folder``, a sweep's folder, if one is given; a trial that the folder holds as completed
+    is not trained again. Without a folder nothing stays on disk. ``data`` is the dataset of ``spec`` where it is the
+    user's own (``tunekit.dataset``). The trial trains on the GPU if there is one, else on all cores.
+
+    Raises UserError where the trial fails or memory runs out. A trial that diverges raises nothing: its status says so.
+    """
+    from tunekit.commands.one_trial import train_one
+
+    with tempfile.TemporaryDirectory(prefix="tunekit-") as temporary:
+        root = Path(temporary) / "trial" if folder is None else _root(folder)
+        with _one_line():
+            train_one(spec, root, data)
+        return load(root)
+
+
+def run_search(
+    *blocks: Block,
+    folder: Folder,
+    trials: int,
+    confirm_seeds: Sequence[int] = (),
+    space: str | os.PathLike[str] | None = None,
+    seeds_per_trial: int = 1,
+    sampler: str = "tpe",
+    scheduler: str = "asha",
+    objective: str = "macro_f1",
+    choose: str = "best",
+    optuna_storage: str | None = None,
+    **options: Any,
+) -> "Results":
+    """Search the hyperparameters of each model, dataset and method of ``blocks``; return what ``folder`` holds then.
+
+    The search chooses on validation alone. ``trials`` is the number of trials of each study in all, earlier runs
+    counted; the seeds of ``blocks`` give way to search seeds from 1001. The choices are then trained on
+    ``confirm_seeds`` and scored on test, and ``folder/best.yaml`` holds them for ``tunekit run --config``. The other
+    arguments are the flags of ``tunekit search`` of the same names; ``options`` are those of ``run``.
+
+    Raises UserError where an argument is unknown or at odds with another, or as ``run`` does.
+    """
+    from tunekit.commands.checks import check_options
+    from tunekit.commands.output import note
+    from tunekit.commands.searching import run_search as search
+    from tunekit.search.request import resolve_search
+    from tunekit.store.result_store import ResultStore
+
+    chosen, root = _options(options), _root(folder)
+    args = SearchArgs(
+        preset="blocks",
+        trials=trials,
+        confirm_seeds=tuple(confirm_seeds),
+        space=None if space is None else Path(space),
+        seeds_per_trial=seeds_per_trial,
+        sampler=sampler,
+        scheduler=scheduler,
+        objective=objective,
+        choose=choose,
+        optuna_storage=optuna_storage,
+    )
+    with _one_line():
+        check_options(chosen)
+        request = resolve_search(args, {"blocks": SearchPreset(blocks=blocks, trials=trials)})
+        search(replace(request, sweep=replace(request.sweep, name=root.name)), ResultStore(root), chosen, note)
+    return load(root)
+
+
+def _options(values: dict[str, Any]) -> RunOptions:
+    """Return ``values`` as options. Raises UserError on a name that is none."""
+    known = [item.name for item in fields(RunOptions)]
+    for name in values:
+        if name not in known:
+            hint = did_you_mean(name, known) or "."
+            raise UserError(f"unknown option {name!r}{hint} The options are {', '.join(known)}")
+    if isinstance(values.get("track"), str):
+        values["track"] = (values["track"],)
+    return RunOptions(**values)
+
+
+def _root(folder: Folder) -> Place:
+    """Return a sweep's folder as a path. Raises UserError where its object store can't be used."""
+    from tunekit.commands.checks import usable
+    from tunekit.storage.paths import location
+
+    return usable(location(folder))
+
+
+@contextmanager
+def _one_line() -> Iterator[None]:
+    """Turn errors of disks and servers into UserError and a signal into KeyboardInterrupt, so that a notebook lives."""
+    try:
+        yield
+    except Stopped as stopped:
+        stopped.go_on()
+        raise KeyboardInterrupt("interrupted; the same call goes on from here") from None
+    except (OSError, Superseded, DamagedRecord) as error:
+        raise UserError(str(error)) from error

@@ -1,0 +1,77 @@
+"""Train one trial in this process, without Ray: `tunekit.train`."""
+
+from dataclasses import replace
+
+from tunekit.commands.output import note
+from tunekit.commands.training import acquire_lease, claim_folders, request_of
+from tunekit.data.base import TextDataset, load_dataset, save_dataset
+from tunekit.errors import UserError
+from tunekit.planning import machine, plugins
+from tunekit.planning.args import DataColumns
+from tunekit.planning.blocks import Block
+from tunekit.planning.plan import PlanState, plan_sweep
+from tunekit.planning.resolve import ResolvedSweep, find_sweep
+from tunekit.schema import Fingerprint, Status, TrialSpec
+from tunekit.storage.paths import Place
+from tunekit.store.requests import cells_of
+from tunekit.store.result_store import ResultStore
+
+
+def train_one(spec: TrialSpec, root: Place, data: TextDataset | None) -> None:
+    """Train ``spec`` into the sweep at ``root``, unless that holds it as completed.
+
+    ``data`` is its dataset where that is the user's own. Raises UserError where the trial fails or memory runs out, and
+    OSError where the store can't be written.
+    """
+    sweep, store = _sweep_of(spec, root.name, data), ResultStore(root)
+    save_dataset(data or load_dataset(spec.dataset), store.data_folder, with_text=data is not None)
+    lease = acquire_lease(store, note)
+    try:
+        plan = plan_sweep(sweep, store)
+        claim_folders(plan, store)
+        if plan.count(PlanState.FAILED):
+            store.set_summary_aside(store.folder(spec))
+        store.add_request({**request_of(sweep), "cells": cells_of([spec])})
+        status = _train(sweep, plan.trials[0].fingerprint, root, lease.start)
+    finally:
+        lease.release()
+    if status in (Status.FAILED, Status.OUT_OF_MEMORY):
+        summary = store.read(store.folder(spec)).summary
+        raise UserError(f"{spec.label}: {status.value}: {summary.error if summary else 'no reason recorded'}")
+
+
+def _sweep_of(spec: TrialSpec, name: str, data: TextDataset | None) -> ResolvedSweep:
+    """Return the sweep that holds ``spec`` alone. Raises UserError where its model or data is unknown."""
+    if data is not None and data.name != spec.dataset:
+        raise UserError(f"the trial is on {spec.dataset!r}, the data that was given is {data.name!r}")
+    block = Block(
+        models=(spec.model,),
+        datasets=(data or spec.dataset,),
+        methods=(spec.method,),
+        seeds=(spec.seed,),
+        method_params={spec.method: spec.method_params},
+    )
+    return replace(find_sweep([block], name, DataColumns()), specs=[spec])
+
+
+def _train(sweep: ResolvedSweep, fingerprint: Fingerprint, root: Place, start: int) -> Status:
+    """Train the sweep's trial to its end, on the GPU if there is one, else on all cores; return how it ended."""
+    from tunekit.engine.job import Job
+    from tunekit.worker.attempt import Attempt  # imports torch
+
+    [spec] = sweep.specs
+    attempt = Attempt(
+        Job(
+            spec=spec,
+            fingerprint=fingerprint,
+            model=sweep.models[spec.model],
+            sweep=root.resolve(),
+            start=start,
+            threads=machine.cores(),
+            device="cuda" if machine.has_accelerator() else "cpu",
+            plugins=plugins.active(),
+        )
+    )
+    while attempt.status is None:
+        attempt.step()
+    return attempt.status

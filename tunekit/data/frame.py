@@ -1,0 +1,96 @@
+"""A user's own data in a pandas DataFrame."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING, Any
+
+from tunekit.data.base import SPLITS, TextDataset
+from tunekit.data.user import STEMS, CheckedRow, Columns, checked_row, split_rows
+from tunekit.errors import UserError
+from tunekit.parsing import did_you_mean
+
+if TYPE_CHECKING:
+    from pandas import DataFrame
+
+SPLIT_OF = {word: split for split, words in STEMS.items() for word in words}
+"""The split that each value of a split column names: dev and validation are val."""
+
+
+def dataset(
+    frame: DataFrame,
+    *,
+    text: str,
+    label: str,
+    pair: str | None = None,
+    group: str | None = None,
+    split: str | None = None,
+    name: str = "frame",
+) -> TextDataset:
+    """Return the rows of ``frame`` as a dataset called ``<slug of name>-<content hash>``.
+
+    The dataset is a copy: later changes of ``frame`` do not reach it, and its index has no meaning.
+
+    ``text``, ``pair`` and ``label`` name the columns of the text, of a second text that the model reads after it, and
+    of the class. A label is the text that stands there; whole numbers are classes too (``2`` and ``2.0`` are one). Rows
+    with the same value of the column ``group``, such as sentences of one document, never part; without it a row's group
+    is its text.
+
+    The column ``split`` says of each row whether it is train, val (or dev, validation) or test. Without it, 80 % of the
+    rows become train, 10 % val and 10 % test; where it names train and val alone, 10 % of train become test, and where
+    it names train and test, there is no val. What is drawn is stratified by label and the same for the same content.
+    ``split_note`` of the dataset says how its rows were split, and a plan prints it.
+
+    Raises UserError, one line with the number of the row, counted from 1, for a column that is missing or there twice,
+    missing or blank texts, missing labels, labels that look like regression or several labels in one row, fewer than
+    two classes, an unknown split, a label of val or test that train lacks, and too few rows to split.
+    """
+    import pandas as pd
+
+    if not isinstance(frame, pd.DataFrame):
+        raise UserError(f"a dataset is made of a pandas DataFrame, not of {type(frame).__name__}")
+    if not isinstance(name, str) or not name.strip():
+        raise UserError(f"the name of a dataset is a text, not {name!r}")
+    columns = Columns(text, pair, label, group)
+    columns.check()
+    used = [*columns.used(), *([] if split is None or split in columns.used() else [split])]
+    values = {column: _values(frame, column, name) for column in used}
+    rows: dict[str, list[CheckedRow]] = {part: [] for part in SPLITS}
+    for number in range(len(frame)):
+        place = f"{name}, row {number + 1}"
+        row = checked_row(place, columns, {column: values[column][number] for column in columns.used()})
+        rows["train" if split is None else _split(place, split, values[split][number])].append(row)
+    if not len(frame):
+        raise UserError(f"{name}: no rows")
+    if not rows["train"]:
+        raise UserError(f"{name}: no row is train in column {split!r}")
+    return split_rows({part: own for part, own in rows.items() if own}, name, name)
+
+
+def _values(frame: DataFrame, column: str, name: str) -> list[Any]:
+    """Return the values of a column as Python's own, None for missing ones. Raises UserError for no such column."""
+    import numpy as np
+    import pandas as pd
+
+    if frame.columns.nlevels > 1:
+        raise UserError(f"{name}: its columns have {frame.columns.nlevels} levels; give a frame with one level")
+    places = [place for place, own in enumerate(frame.columns) if isinstance(own, str) and own == column]
+    if not places:
+        known = [str(own)[:40] for own in frame.columns[:20]]
+        there = ", ".join(map(repr, known)) or "none"
+        raise UserError(f"{name}: no column {column!r}{did_you_mean(column, known)}; there are: {there}")
+    if len(places) > 1:
+        raise UserError(f"{name}: column {column!r} occurs {len(places)} times")
+    found = []
+    for value in frame.iloc[:, places[0]].tolist():
+        plain = value.item() if isinstance(value, np.generic) else value
+        # pd.isna answers one value at a time; of a list it would give an array.
+        found.append(None if pd.api.types.is_scalar(plain) and pd.isna(plain) else plain)
+    return found
+
+
+def _split(place: str, column: str, value: object) -> str:
+    """Return the split that a value of the split column names. Raises UserError where it names none."""
+    word = value.strip().lower() if isinstance(value, str) else value
+    if not isinstance(word, str) or word not in SPLIT_OF:
+        raise UserError(f"{place}: column {column!r} holds {value!r}; a split is train, val, dev, validation or test")
+    return SPLIT_OF[word]

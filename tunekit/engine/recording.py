@@ -1,0 +1,103 @@
+"""What a trial records of its epochs beside checkpoints: one row an epoch, an optimizer step and a scored example.
+
+A run reads what an earlier run of the trial has left, goes on from a checkpoint, and writes whole files anew after each
+epoch. Until it has passed the epochs that the earlier run recorded after the checkpoint, these stay in the files behind
+its own: nothing recorded is ever lost.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Collection
+from dataclasses import dataclass, field
+from io import BytesIO
+
+import numpy as np
+import numpy.typing as npt
+import pandas as pd
+
+from tunekit.engine.train import TrainedEpoch
+from tunekit.schema import EpochRecord
+from tunekit.storage.paths import Place
+from tunekit.store.records import read_predictions
+from tunekit.store.result_store import ResultStore
+from tunekit.tasks import Task
+
+
+def _no_rows() -> pd.DataFrame:
+    return pd.DataFrame({"epoch": pd.Series(dtype="int64")})
+
+
+@dataclass(frozen=True)
+class Recording:
+    """Some epochs of a trial, in order."""
+
+    epochs: list[EpochRecord] = field(default_factory=list)
+    steps: pd.DataFrame = field(default_factory=_no_rows)
+    """One row an optimizer step, as ``step_rows`` makes them."""
+    predictions: pd.DataFrame = field(default_factory=_no_rows)
+    """One row a scored example, as ``prediction_rows`` makes them."""
+
+    def until(self, epoch: int) -> Recording:
+        """Return what was recorded up to ``epoch``, with it."""
+        steps, predictions = (rows[rows["epoch"] <= epoch] for rows in (self.steps, self.predictions))
+        return Recording(self.epochs[:epoch], steps, predictions)
+
+    def after(self, epoch: int) -> Recording:
+        """Return what was recorded after ``epoch``."""
+        steps, predictions = (rows[rows["epoch"] > epoch] for rows in (self.steps, self.predictions))
+        return Recording(self.epochs[epoch:], steps, predictions)
+
+    def then(self, later: Recording) -> Recording:
+        """Return this recording followed by a ``later`` one."""
+        steps, predictions = join_rows(self.steps, later.steps), join_rows(self.predictions, later.predictions)
+        return Recording([*self.epochs, *later.epochs], steps, predictions)
+
+    def with_predictions_of(self, epochs: Collection[int | None]) -> Recording:
+        """Return the recording with the predictions of ``epochs`` alone."""
+        return Recording(self.epochs, self.steps, self.predictions[self.predictions["epoch"].isin(set(epochs))])
+
+
+def read_recording(store: ResultStore, folder: Place) -> Recording:
+    """Return what an earlier run left in the trial's ``folder``; a file that can't be read counts as empty."""
+    steps = predictions = _no_rows()
+    try:
+        steps = pd.read_csv(BytesIO((folder / "steps.csv").read_bytes())).astype({"epoch": int})
+        predictions = read_predictions(folder).astype({"epoch": int})
+    except (OSError, ValueError, KeyError):
+        pass  # what is missing is trained again
+    return Recording(store.read(folder).epochs, steps, predictions)
+
+
+def step_rows(epoch: int, last_step: int, trained: TrainedEpoch) -> pd.DataFrame:
+    """Return a row for each optimizer step of ``epoch``, which ended with step ``last_step`` of the trial."""
+    return pd.DataFrame(
+        {
+            "epoch": epoch,
+            "step": range(last_step - len(trained.losses) + 1, last_step + 1),
+            "train_loss": trained.losses,
+            "learning_rate": trained.learning_rates,
+        }
+    )
+
+
+def prediction_rows(
+    split: str, examples: pd.DataFrame, epoch: int, logits: npt.NDArray[np.float32], task: Task
+) -> pd.DataFrame:
+    """Return a row for each of N ``examples`` of a split, with what the ``logits`` (N, C) after ``epoch`` predict."""
+    return pd.DataFrame(
+        {
+            "split": split,
+            "epoch": epoch,
+            "item_id": examples["item_id"].to_numpy(),
+            "group_id": examples["group"].to_numpy(),
+            "gold": examples["label"].to_numpy(np.int32),
+            "predicted": task.predicted(logits),
+            "logits": list(logits.astype(np.float16)),
+        }
+    )
+
+
+def join_rows(*frames: pd.DataFrame) -> pd.DataFrame:
+    """Return the rows of all frames; empty ones, which have no types, are left out."""
+    filled = [frame for frame in frames if len(frame)]
+    return pd.concat(filled, ignore_index=True) if filled else _no_rows()
