@@ -72,7 +72,7 @@ class RayStart:
         """
         self._preload = preload
         self._session: Session | None = None
-        self._error: BaseException | None = None
+        self._error: Exception | None = None
         self._ready, self._over = threading.Event(), threading.Event()
         # A daemon: an interrupted process must not wait until Ray has started. Ray's processes end with this one.
         self._thread = threading.Thread(target=self._hold_session, name="ray-start", daemon=True)
@@ -101,7 +101,7 @@ class RayStart:
         """
         try:
             self._session = connect(preload=self._preload)
-        except BaseException as error:
+        except (UserError, OSError) as error:
             self._error = error  # ``wait`` raises it
             return
         finally:
