@@ -11,7 +11,7 @@ import pytest
 
 from tests.conftest import ROOT
 from tests.support.drivers import GRID, begin, compared, said, wait_for
-from tests.support.runs import finish, numbers
+from tests.support.runs import finish, numbers, plain_lines
 from tests.support.trials import specify, start
 from tunekit.errors import UserError
 from tunekit.storage import lease
@@ -69,7 +69,7 @@ def test_a_disk_that_is_full_from_the_start_is_refused(small_disk):
     left = subprocess.run(
         [sys.executable, *ONE, "--storage", str(small_disk / "x")], cwd=ROOT, capture_output=True, text=True
     )
-    assert (left.returncode, left.stderr.count("\n")) == (2, 1)
+    assert (left.returncode, len(plain_lines(left.stderr))) == (2, 1)
     assert "small disk" in left.stderr
 
 

@@ -58,7 +58,7 @@ def started(*arguments):
 def test_a_signal_ends_a_command_in_order_a_second_one_at_once(number, code):
     process = started(WAITING, "quick")
     process.send_signal(number)
-    assert process.wait(20) == code
+    assert process.wait(60) == code
     assert process.stdout.read() == "stopping\n"
     process = started(WAITING, "slow")
     process.send_signal(number)
@@ -71,7 +71,7 @@ def test_a_signal_ends_a_command_in_order_a_second_one_at_once(number, code):
 def test_a_library_that_raises_an_interrupt_of_its_own_does_not_change_how_a_command_ends(number, code):
     process = started(WAITING, "replaced")
     process.send_signal(number)
-    assert process.wait(20) == code
+    assert process.wait(60) == code
 
 
 def test_a_process_that_hangs_is_ended_and_its_log_tells_where(tmp_path):

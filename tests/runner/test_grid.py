@@ -17,7 +17,7 @@ from analysis.cells import cells
 from analysis.sweep_records import read_sweeps
 from tests.conftest import SECRET, needs_real_data
 from tests.support.documented import EXAMPLE
-from tests.support.runs import finish, numbers
+from tests.support.runs import events_of, finish, numbers, plain_lines
 from tests.support.trials import run_script, start
 from tunekit.__main__ import main as tunekit
 from tunekit.planning import plugins
@@ -57,9 +57,9 @@ def test_a_grid_from_command_to_table(grid, tmp_path):
     assert set(plan) == {"total", "new", "partial", "done", "failed", "stale", "trials"}
     assert {"model", "seed", "trial_id", "state"} <= set(plan["trials"][0])
 
-    code, out, _ = grid(*demo)
+    code, out, err = grid(*demo)
     assert code == 0
-    events = [json.loads(line) for line in out.splitlines() if line.startswith("{")]
+    events = events_of(err)
     assert [event["event"] for event in events].count("epoch") == 12
     assert events[-1] | {"seconds": 0} == {"event": "end", "seconds": 0, "completed": 6, "failed": 0}
     assert "Macro-F1 (percent, test, last epoch)" in out
@@ -82,8 +82,8 @@ def test_a_grid_from_command_to_table(grid, tmp_path):
             assert row[name] == value
 
     before = {path: path.stat().st_mtime_ns for path in (tmp_path / "demo" / "trials").rglob("*")}
-    code, out, _ = grid(*demo)
-    assert (code, "nothing to do" in out, "Macro-F1" in out) == (0, True, True)
+    code, out, err = grid(*demo)
+    assert (code, "nothing to do" in err, "Macro-F1" in out) == (0, True, True)
     assert before == {path: path.stat().st_mtime_ns for path in (tmp_path / "demo" / "trials").rglob("*")}
 
 
@@ -139,28 +139,29 @@ def test_a_plugins_method_and_single_ones_train_on_workers(grid, tmp_path):
     assert out.count("made by other code") == 2
     plugins._forget("ln_tuning.py")
     code, _, err = grid(*arguments[:-2])
-    assert (code, err.count("\n")) == (2, 1)
+    assert (code, len(plain_lines(err))) == (2, 1)
     assert "unknown method 'ln-tuning'" in err
 
 
 def test_failed_cells_are_named_the_rest_runs_and_retry_is_asked_for(grid, tmp_path):
     arguments = ["--preset", "demo", *TINY, "--methods", "full", "lora", "--seeds", 1, "--storage", tmp_path]
     bad = [*arguments, "--learning-rate", "full=1e30"]
-    code, out, _ = grid(*bad)
+    code, out, err = grid(*bad)
     assert code == 1
-    assert "failed: tiny-bert · demo · full · seed 1 (diverged: the training loss became nan at step" in out
+    said = " ".join(event.get("text", "") for event in events_of(err))
+    assert "failed: tiny-bert · demo · full · seed 1 (diverged: the training loss became nan at step" in said
     states = {trial.spec.method: trial.summary.status for trial in stored(tmp_path / "demo")}
     assert states == {"full": Status.DIVERGED, "lora": Status.COMPLETED}
-    code, out, _ = grid(*bad)
+    code, out, err = grid(*bad)
     assert code == 1
-    assert "nothing to do but failed trials" in out
+    assert "nothing to do but failed trials" in err
     assert "- (0/1)" in out
     assert "1 diverged: no part in bold or tests" in " ".join(out.split())
-    code, out, _ = grid(*bad, "--retry-failed")
+    code, _, err = grid(*bad, "--retry-failed")
     assert code == 1
     folder = next(trial.folder for trial in stored(tmp_path / "demo") if trial.spec.method == "full")
     assert sorted(path.name for path in folder.glob("summary*.json")) == ["summary-1.json", "summary.json"]
-    assert '"completed": 0, "failed": 1' in out
+    assert '"completed": 0, "failed": 1' in err
 
 
 def test_own_data_from_a_file_travels_with_the_sweep(grid, tmp_path):
@@ -177,10 +178,10 @@ def test_own_data_from_a_file_travels_with_the_sweep(grid, tmp_path):
     moved = tmp_path / "elsewhere" / "my reviews.csv"
     moved.parent.mkdir()
     path.rename(moved)
-    code, out, _ = grid(
+    code, _, err = grid(
         *[moved if argument == path else argument for argument in arguments], "--storage", tmp_path / "out"
     )
-    assert (code, "nothing to do" in out) == (0, True)
+    assert (code, "nothing to do" in err) == (0, True)
 
 
 @needs_real_data
@@ -201,7 +202,7 @@ def test_real_data_end_to_end(grid, tmp_path):
 def test_what_can_not_be_built_is_refused_before_ray(grid, tmp_path):
     arguments = ["--preset", "demo", *TINY, "--methods", "adapter", "--storage", tmp_path]
     code, _, err = grid(*arguments, "--method-params", "adapter.reduction_factor=64")
-    assert (code, err.count("\n")) == (2, 1)
+    assert (code, len(plain_lines(err))) == (2, 1)
     assert "reduction_factor 64 exceeds hidden size 32" in err
     assert not (tmp_path / "demo" / "starts").exists()
 
@@ -212,7 +213,7 @@ def test_a_second_driver_is_refused(grid, tmp_path):
     lease.release()
     assert code == 2
     assert "being run by another driver" in err
-    assert err.count("\n") == 1
+    assert len(plain_lines(err)) == 1
 
 
 def test_a_plain_ray_tune_experiment_is_imported_with_its_means(tmp_path, capfd):
@@ -240,12 +241,12 @@ def test_a_node_of_other_code_refuses_its_first_trial_which_ends_the_run(grid, t
     with monkeypatch.context() as patched:
         patched.setattr(nodes, "source_hash", lambda: "another")
         code, out, err = grid(*arguments)
-    assert (code, err.count("\n")) == (2, 1), out
+    assert (code, len(plain_lines(err))) == (2, 1), out
     assert "its tunekit has source hash" in err
     assert "the driver's another; submit with --working-dir" in err
     assert stored(tmp_path / "demo") == []
-    code, out, _ = grid(*arguments)
-    assert (code, '"completed": 2' in out) == (0, True), "nothing was marked as failed"
+    code, _, err = grid(*arguments)
+    assert (code, '"completed": 2' in err) == (0, True), "nothing was marked as failed"
 
 
 def test_a_grid_on_an_object_store_goes_on_and_reads_as_on_disk(grid, bucket, tmp_path, capfd):
@@ -257,7 +258,7 @@ def test_a_grid_on_an_object_store_goes_on_and_reads_as_on_disk(grid, bucket, tm
     begun.train_epoch()
     code, out, err = grid(*demo)
     assert code == 0, err
-    events = [json.loads(line) for line in out.splitlines() if line.startswith("{")]
+    events = events_of(err)
     assert [one["storage"] for one in events if one["event"] == "start"] == [str(sweep)]
     assert "going on after epoch 1 of 2" in (begun.folder / "log.txt").read_text()
     code, again, _ = grid(*demo)

@@ -167,6 +167,6 @@ def test_a_search_on_an_object_store_ends_with_its_choice_and_repeats_nothing(co
     sweep = location(f"{bucket}/search-demo")
     assert {"best.yaml", "search.json", "study.journal", "sweep.json"} <= {path.name for path in sweep.iterdir()}
     journal = (sweep / "study.journal").read_bytes()
-    code, out, _ = command("peft_search.py", *arguments)
-    assert (code, "nothing to do" in out) == (0, True)
+    code, _, err = command("peft_search.py", *arguments)
+    assert (code, "nothing to do" in err) == (0, True)
     assert (sweep / "study.journal").read_bytes().startswith(journal)

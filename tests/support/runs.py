@@ -1,6 +1,8 @@
 """Trials that are trained to their end in the test's process."""
 
+import json
 from dataclasses import asdict
+from typing import Any
 
 from tests.support.trials import fingerprint
 from tunekit.engine.job import Job
@@ -25,3 +27,13 @@ def finish(run):
 def begin(spec, sweep, keep):
     job = Job(spec, fingerprint(spec), resolve_model(spec.model), sweep, 0, 1, keep_models=keep)
     return TrialRun(job, lambda line: None)
+
+
+def events_of(err: str) -> list[dict[str, Any]]:
+    """The JSON lines that a run without a terminal writes to standard error."""
+    return [json.loads(line) for line in err.splitlines() if line.startswith("{")]
+
+
+def plain_lines(err: str) -> list[str]:
+    """What else stands on standard error: the line of an error, if there is one."""
+    return [line for line in err.splitlines() if not line.startswith("{")]
