@@ -11,6 +11,7 @@ from pathlib import Path
 import pytest
 
 from tests.conftest import ROOT
+from tests.support.runs import plain_lines
 from tunekit.runner import nodes
 from tunekit.runner.nodes import Driver
 from tunekit.schema import Status

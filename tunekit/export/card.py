@@ -48,7 +48,7 @@ def card(
                 "## Use",
                 "In this folder:",
                 f"```python\n{_code(manifest, hub_id)}\n```",
-                "Or `python -m tunekit predict . FILE`, which labels a CSV, JSON Lines, Parquet or text file.",
+                "Or `tunekit predict . FILE`, which labels a CSV, JSON Lines, Parquet or text file.",
                 _input(manifest),
                 "## Scores",
                 _scores(chosen),
