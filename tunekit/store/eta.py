@@ -1,4 +1,4 @@
-"""The estimate of the time that is left, from the durations of the epochs so far."""
+"""Estimate the time until a sweep is done, from the durations of the epochs so far."""
 
 from collections.abc import Iterable, Mapping
 from dataclasses import dataclass
@@ -9,7 +9,7 @@ TrialKind = tuple[str, str, str]
 
 
 class Spec(Protocol):
-    """The spec of a trial, ours or an imported one."""
+    """The fields of a TrialSpec or an ImportedSpec that an estimate needs."""
 
     @property
     def model(self) -> str:
@@ -31,10 +31,10 @@ def kind_of(spec: Spec) -> TrialKind:
 
 @dataclass
 class Pace:
-    """How fast the trials of one kind are, and how much of them is left."""
+    """How long the epochs of the trials of one kind took, and how many epochs are left."""
 
     seconds: float = 0.0
-    """The seconds that the epochs so far took in all."""
+    """The total seconds of the epochs so far."""
     num_epochs: int = 0
     """The number of epochs so far."""
     epochs_left: int = 0
@@ -44,10 +44,11 @@ class Pace:
 def remaining_seconds(
     paces: Mapping[TrialKind, Pace], slots: int, running: Iterable[tuple[TrialKind, float]] = ()
 ) -> float | None:
-    """Return the seconds until all epochs are trained, ``slots`` trials at a time; None before the first epoch ends.
+    """Return the seconds until all epochs are trained; None if no epoch has ended yet.
 
-    ``running`` has, for each trial under way, its kind and the seconds that its present epoch has taken so far. A kind
-    without an epoch so far is given the mean of the other kinds.
+    ``slots`` is the number of trials that train at a time. ``running`` holds, for each trial that trains now, its kind
+    and the seconds that its present epoch has taken so far. A kind without an epoch so far is assumed to take as long
+    as the mean of the other kinds.
     """
     seconds_per_epoch = {kind: pace.seconds / pace.num_epochs for kind, pace in paces.items() if pace.num_epochs}
     if not seconds_per_epoch:
@@ -59,7 +60,7 @@ def remaining_seconds(
 
 
 def clock(seconds: float) -> str:
-    """Return seconds as 1:02:03 or 2:03."""
+    """Return seconds as a text with hours, minutes and seconds, 1:02:03, or without hours, 2:03."""
     minutes, second = divmod(int(seconds), 60)
     hours, minute = divmod(minutes, 60)
     return f"{hours}:{minute:02}:{second:02}" if hours else f"{minute}:{second:02}"

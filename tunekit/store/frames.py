@@ -1,7 +1,8 @@
-"""All records of a store as two DataFrames, and the cache that makes reading them again fast.
+"""Read all records of a store as two DataFrames, and keep them in a cache, so that the next reading is fast.
 
-The cache is cache/trials.parquet and cache/epochs.parquet. Each trial in it has a stamp of the files that it was read
-from, and a trial whose files have changed is read again. A cache that is incomplete or of another version is made anew.
+The cache is the files cache/trials.parquet and cache/epochs.parquet. Each trial in it has a *stamp*: a number that
+changes whenever the trial's files change. A trial whose stamp has changed is read again. A cache that is incomplete or
+of another version is made anew.
 """
 
 import json
@@ -28,7 +29,7 @@ CACHE_VERSION = 3
 RECORDS = ("spec.json", "epochs.jsonl", "summary.json")
 """The files of a trial that the frames are made from."""
 ShowProgress = Callable[[Sequence[str]], Iterable[str]]
-"""A function that yields the items that it is given and shows how far it is; ``iter`` shows nothing."""
+"""A function that yields the items of its argument and shows how far it is. ``iter`` is one that shows nothing."""
 
 _TEXT, _INT, _FLOAT = pa.string(), pa.int64(), pa.float64()
 _TRIALS = pa.schema(
@@ -53,21 +54,21 @@ class Frames:
     """The records of a store as DataFrames."""
 
     trials: pd.DataFrame
-    """One row for each readable trial, with the index 0 to n - 1. ``own`` is false for trials whose folder is not the
-    one that their spec names, as of stale trials. ``status`` is null for trials without a summary. ``settings`` (every
-    field of the spec but model, dataset, method and seed), ``execution`` and ``provenance`` are JSON texts. ``fit_*``
-    are scores on the training data."""
+    """One row for each readable trial, with the index 0 to n - 1. ``own`` is False for trials whose folder does not
+    have the name that their spec gives, such as stale trials. ``status`` is null for trials without a summary.
+    ``settings`` (every field of the spec but model, dataset, method and seed), ``execution`` and ``provenance`` are
+    JSON texts. ``fit_*`` are scores on the training data."""
     epochs: pd.DataFrame
     """One row for each epoch of these trials: the name of the ``folder``, and the fields of EpochRecord."""
     damaged: tuple[str, ...]
-    """One line for each trial that can't be read, which names the file."""
+    """One line for each trial that can't be read. The line names the file."""
     unrelated: tuple[str, ...]
     """The names of files and folders among the trials' folders that hold no spec.json."""
     in_cache: bool
     """Whether the cache holds all of these rows."""
 
     def outlines(self) -> list["TrialOutline"]:
-        """Return what the rows of each readable trial say of how it ended, sorted by folder."""
+        """Return an outline of each readable trial, sorted by folder."""
         num_epochs = self.epochs["folder"].value_counts().to_dict()
         columns = self.trials[["folder", "trial_id", "fingerprint", "status", "error"]].astype(object)
         rows: Any = columns.where(columns.notna(), None).itertuples(index=False)
@@ -82,7 +83,7 @@ class Frames:
 
 @dataclass(frozen=True)
 class TrialOutline:
-    """A stored trial without its numbers: which one it is, and how it ended. Planning needs no more."""
+    """Which trial a stored trial is, and how it ended, without its scores. Planning needs no more than this."""
 
     folder: str
     """The name of the trial's folder."""
@@ -95,7 +96,7 @@ class TrialOutline:
     num_epochs: int
     """The number of epochs on record."""
     error: str | None
-    """The error that ended the trial."""
+    """The error that ended the trial; None where no error did."""
 
 
 def read_frames(
@@ -107,12 +108,13 @@ def read_frames(
     write_cache: bool = True,
     previous: Frames | None = None,
 ) -> Frames:
-    """Return all records of the trials below ``trials_folder``. Only trials that have changed are read from files.
+    """Return all records of the trials below ``trials_folder``. Trials that have not changed come from the cache.
 
-    ``read_all`` yields the trials in the folders that it is given, in order, and an error for a damaged one. ``cache``
-    is the folder of the cache, or None; with ``write_cache`` it is brought up to date. ``previous`` is the result of an
-    earlier call, which is used in place of the cache. ``progress`` is given the names of the folders that are read.
-    Raises OSError where the cache can't be written.
+    ``read_all`` yields the trial in each folder of its argument, in order, and an error for a damaged one. ``cache`` is
+    the folder of the cache; with None there is no cache. If ``write_cache`` is True, the cache is written whenever a
+    trial is new, has changed or is gone. ``previous`` is the result of an earlier call, which is used instead of
+    reading the cache. ``progress`` gets the names of the folders that are read from files. Damaged trials are among
+    them every time. Raises OSError where the cache can't be written.
     """
     trials_folder = snapshot(trials_folder)
     stamps, unrelated = _stamps(trials_folder)
@@ -152,7 +154,7 @@ def _stamps(trials_folder: Place) -> tuple[dict[str, int], tuple[str, ...]]:
         stamps = {folder.name: _object_stamp(folder) for folder in trials_folder.iterdir()}
     else:
         entries = os.listdir(trials_folder) if trials_folder.is_dir() else []
-        stamps = {name: _stamp(f"{trials_folder}/{name}/") for name in entries}
+        stamps = {name: _disk_stamp(f"{trials_folder}/{name}/") for name in entries}
     unrelated = sorted(name for name, stamp in stamps.items() if stamp is None)
     return {name: stamp for name, stamp in stamps.items() if stamp is not None}, tuple(unrelated)
 
@@ -163,11 +165,11 @@ def stamp_of(folder: Place) -> int | None:
     It is a hash of the size and time of each record and, on a disk, of its inode number. ``folder`` of an object store
     must be a snapshot, so that no request is made.
     """
-    return _object_stamp(folder) if isinstance(folder, ObjectPath) else _stamp(f"{folder}/")
+    return _object_stamp(folder) if isinstance(folder, ObjectPath) else _disk_stamp(f"{folder}/")
 
 
-def _stamp(folder: str) -> int | None:
-    """Return the stamp of a folder on a disk, given as text with a slash at the end, which is faster than a Path."""
+def _disk_stamp(folder: str) -> int | None:
+    """Return the stamp of a folder on a disk. ``folder`` ends in a slash; it is a text, which is faster than a Path."""
     parts: list[int] = []
     for name in RECORDS:
         try:
@@ -177,7 +179,7 @@ def _stamp(folder: str) -> int | None:
                 return None
         else:
             parts += (found.st_ino, found.st_size, found.st_mtime_ns)
-    return hash(tuple(parts))  # the hash of whole numbers is the same in every process
+    return hash(tuple(parts))  # the hash of whole numbers, unlike that of texts, is the same in every process
 
 
 def _object_stamp(folder: ObjectPath) -> int | None:
@@ -232,7 +234,7 @@ def _empty() -> tuple[pd.DataFrame, pd.DataFrame]:
 
 
 def _read_cache(cache: Path | None) -> tuple[pd.DataFrame, pd.DataFrame]:
-    """Return the frames in the cache; empty ones where there is no cache that this version has written whole."""
+    """Return the frames in the cache, or empty ones where there is none, or it is incomplete or of another version."""
     if cache is None:
         return _empty()
     try:
@@ -262,5 +264,5 @@ def _write_cache(cache: Path, trials: pd.DataFrame, epochs: pd.DataFrame) -> Non
 
 
 def _version() -> str:
-    """Return what the key in the files of a cache begins with."""
+    """Return the beginning of the key in the files of a cache, which names the versions of schema and cache."""
     return f"{SCHEMA_VERSION}.{CACHE_VERSION}:"

@@ -1,7 +1,7 @@
-"""How far each trial of a sweep is, from its store alone: any machine that sees the storage can read it at any time.
+"""Read from the store how far each trial of a sweep is. Any machine that sees the storage can do so at any time.
 
-Two other modules speak of the same trials. ``tunekit.planning.plan`` decides before a run what is left to train.
-``tunekit.commands.console`` counts the trials that the driver is running, without reading the store.
+Do not confuse this with two other modules. ``tunekit.planning.plan`` decides, before a run, what is left to train.
+``tunekit.commands.console`` counts the trials that its own driver runs, without reading the store.
 """
 
 from collections import defaultdict
@@ -24,7 +24,7 @@ from tunekit.store.result_store import ResultStore
 from tunekit.store.search_records import Search, TrialState
 
 CLOCK_SECONDS = 60
-"""The clock of a driver may be ahead of the clock of the storage by this much."""
+"""How far the clock of a driver may be ahead of the clock of the storage."""
 
 
 class ProgressState(StrEnum):
@@ -35,7 +35,7 @@ class ProgressState(StrEnum):
     RUNNING = "running"
     """A driver trains the trial now."""
     WAITING = "waiting"
-    """The trial has not begun, or it has begun under an earlier start and the present driver has not resumed it yet."""
+    """The trial has not begun, or an earlier driver has begun it and the present one has not resumed it yet."""
     INTERRUPTED = "interrupted"
     """The trial has begun and not ended, and no driver runs."""
     STOPPED = "stopped"
@@ -83,7 +83,7 @@ class TrialProgress:
 
     @property
     def text(self) -> str:
-        """The trial in one cell of a table: ``running 3/10 81.20`` is after epoch 3 of 10, with a score in percent."""
+        """The progress as a short text: ``running 3/10 81.20`` is after epoch 3 of 10, with a score in percent."""
         parts = [self.state.value]
         if self.state in BEGUN and (self.epochs or self.state is ProgressState.RUNNING):
             parts.append(f"{self.epochs}/{self.spec.epochs}")
@@ -111,7 +111,7 @@ class SweepProgress:
     notes: tuple[str, ...]
     """Lines about stale trials and damaged records."""
     eta_seconds: float | None
-    """The seconds until all trials are done; None where no driver runs or no epoch has ended."""
+    """The estimated seconds until all trials are done; None where no driver runs or no epoch has ended."""
 
     @property
     def trials(self) -> list[TrialProgress]:
@@ -120,7 +120,7 @@ class SweepProgress:
 
     @property
     def seeds(self) -> list[int]:
-        """All seeds, sorted."""
+        """The seeds of all trials, sorted, each once."""
         return sorted({seed for seeds in self.cells.values() for seed in seeds})
 
     @property
@@ -146,8 +146,7 @@ class ProgressReader:
     def __init__(self, root: Place) -> None:
         self.root, self.store = root, ResultStore(root)
         self._known: dict[str, tuple[int | None, StoredTrial | str]] = {}
-        """By the name of each trial's folder: its stamp, and its records or the line that says why they can't be
-        read."""
+        """The stamp of each trial, and its records or a line that says why they can't be read, by the folder's name."""
 
     def read(self) -> SweepProgress:
         """Return the progress at this moment. Raises UserError where the folder holds no sweep."""
@@ -160,7 +159,8 @@ class ProgressReader:
         running, driver = driver_status(self.root)
         driver_start = self._driver_start(requests) if running else None
         stored, damaged = self._trials()
-        # A stale trial's folder is named <folder>.<fingerprint>.
+        # The folder of a stale trial is named <folder>.<fingerprint>. Other names give names that no trial's folder
+        # has.
         stale = {name.rpartition(".")[0] for name in stored if ".damaged" not in name}
         names = cell_names(specs)
         cells: dict[str, dict[int, TrialProgress]] = {name: {} for name in names.values()}
@@ -193,17 +193,18 @@ class ProgressReader:
         for name, trial in zip(unread, self.store.read_all(folders[name] for name in unread), strict=True):
             if isinstance(trial, StoredTrial):
                 known[name] = (stamps[name], trial)
-            elif without_snapshot(folders[name]).exists():  # else the folder was renamed after it was listed
+            elif without_snapshot(folders[name]).exists():  # if not, it was renamed after it was listed
                 known[name] = (stamps[name], str(trial))
         self._known = known = {name: known[name] for name in folders if name in known}
         trials = {name: trial for name, (_, trial) in known.items() if isinstance(trial, StoredTrial)}
         return trials, {name: line for name, (_, line) in known.items() if isinstance(line, str)}
 
     def _driver_start(self, requests: Sequence[Mapping[str, Any]]) -> float | None:
-        """Return when the driver of the newest start began to train, in seconds since 1970; None where it has not yet.
+        """Return when the driver of the newest start began to train, in seconds since 1970; None if it has not yet.
 
-        It is the time in the name of Ray Tune's folder. A sweep in an object store has that folder on the driver's
-        machine only, so the time of the last request is returned, which the driver writes just before.
+        This time is part of the name of Ray Tune's folder. A sweep in an object store has that folder on the driver's
+        machine only. For such a sweep the time of the last request is returned, which the driver writes just before it
+        begins to train.
         """
         if isinstance(self.root, ObjectPath):
             try:
@@ -221,7 +222,7 @@ class ProgressReader:
         return min(times, default=None)
 
     def _studies(self, notes: list[str]) -> tuple[str, ...]:
-        """Return a line for each study; where search.json is damaged, a line is appended to ``notes`` instead."""
+        """Return a line for each study. If search.json is damaged, append a line to ``notes`` and return none."""
         try:
             return tuple(study_lines(self.store.search()))
         except DamagedRecord as error:
@@ -232,7 +233,11 @@ class ProgressReader:
 def _trial_progress(
     spec: TrialSpec | ImportedSpec, trial: StoredTrial, running: bool, driver_start: float | None
 ) -> TrialProgress:
-    """Return how far a stored trial is, where a driver runs that began to train at ``driver_start``, or none runs."""
+    """Return how far a stored trial is.
+
+    ``running`` says whether a driver runs, and ``driver_start`` when that driver began to train; None if it has not
+    yet.
+    """
     score = getattr(trial.epochs[-1], shown_metric(spec.score_test)) if trial.epochs else None
     if trial.summary:
         error = (trial.summary.error or "").splitlines()[:1]
@@ -258,7 +263,7 @@ def _last_write(folder: Place) -> float:
 
 
 def _eta(cells: dict[str, dict[int, TrialProgress]], trials: Sequence[StoredTrial]) -> float | None:
-    """Return the seconds until the trials in ``cells`` are done, at the pace of all stored ``trials``."""
+    """Return the estimated seconds until the trials in ``cells`` are done, at the pace of all stored ``trials``."""
     paces: defaultdict[TrialKind, Pace] = defaultdict(Pace)
     for trial in trials:
         seconds = [record.epoch_seconds for record in trial.epochs if record.epoch_seconds is not None]

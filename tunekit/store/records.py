@@ -1,4 +1,8 @@
-"""The files of one trial, read strictly: each must be complete, of this schema version, of a sane size, and no link."""
+"""Read the files of one trial strictly.
+
+A file must be complete, of this schema version, at most ``MAX_BYTES`` large and no link. If it is not, DamagedRecord is
+raised.
+"""
 
 import hashlib
 from collections.abc import Mapping, Sequence
@@ -31,7 +35,7 @@ UNKNOWN = Fingerprint(model="unknown", data="unknown", code="unknown", trainer=0
 
 @dataclass(frozen=True, kw_only=True)
 class ImportedSpec:
-    """The spec of a trial that another program trained and ``import`` has read. It takes the place of a TrialSpec.
+    """The spec of a trial that another program trained and the command ``import`` has read, instead of a TrialSpec.
 
     Raises ValueError, which names the field, on a value of the wrong type.
     """
@@ -47,7 +51,7 @@ class ImportedSpec:
     settings: Mapping[str, Scalar] = field(default_factory=dict)
     """Every other setting of the experiment, under the name that the experiment gave it."""
     epochs: int
-    """The number of epochs that the longest finished trial of the experiment reported."""
+    """The number of epochs of a complete trial: those that the longest finished trial of the experiment reported."""
     score_test: bool = True
     """Whether the scores are those of a test split."""
 
@@ -70,7 +74,7 @@ class ImportedSpec:
 
     @property
     def label(self) -> str:
-        """The trial for a person to read."""
+        """A line that names the trial for a person."""
         return f"{self.model} · {self.dataset} · {self.method} · seed {self.seed}"
 
     @property
@@ -91,15 +95,18 @@ class ImportedSpec:
 MAX_BYTES = 500_000_000
 """The largest size of a record file."""
 SPEC = "spec.json"
-"""The file that makes a folder the folder of a trial."""
+"""The name of the file that each trial's folder holds. A folder without it is not a trial's."""
 
 
 class DamagedRecord(ValueError):
-    """A stored file is not what it should be. The message names the file and the line."""
+    """A stored file is damaged. The message names the file, and the line where one line is at fault."""
 
 
 def read_epochs(path: Place, imported: bool = False) -> list[EpochRecord]:
-    """Return the rows of an epochs.jsonl, none where there is no file. Raises DamagedRecord, which names the line."""
+    """Return the records in an epochs.jsonl, and an empty list where there is no file. Raises DamagedRecord.
+
+    ``imported`` says whether another program trained the trial.
+    """
     if not path.exists():
         return []
     records: list[EpochRecord] = []
@@ -141,7 +148,7 @@ def refuse_link(path: Place) -> None:
 
 
 def load_record(path: Place) -> dict[str, Any]:
-    """Return the object in a JSON record file. Raises DamagedRecord where it is not one of this schema version."""
+    """Return the object in a JSON record file. Raises DamagedRecord if it is damaged or of another schema version."""
     try:
         return _versioned(strict_json(read_text(path)), path)
     except DamagedRecord:
@@ -151,7 +158,7 @@ def load_record(path: Place) -> dict[str, Any]:
 
 
 def checked_request(request: Any) -> dict[str, Any]:
-    """Return ``request``. Raises ValueError or TypeError where its cells are not specs with lists of seeds."""
+    """Return ``request`` unchanged. Raises ValueError or TypeError where it is not a request as in sweep.json."""
     if not isinstance(request, dict) or not isinstance(request.get("cells", []), list):
         raise ValueError("a request is an object with a list of cells")
     for cell in request.get("cells", []):
@@ -223,7 +230,10 @@ class CompletedTrial(StoredTrial):
 
 
 def running_best(records: Sequence[EpochRecord], metric: str) -> list[float]:
-    """Return the best validation ``metric`` so far after each epoch. Raises UserError without a validation part."""
+    """Return, for each epoch, the best validation score in ``metric`` up to that epoch.
+
+    Raises UserError where the trial has no validation part.
+    """
     values = [getattr(record, f"val_{metric}") for record in records]
     if None in values:
         raise UserError("a search needs a validation part; give --val-fraction")

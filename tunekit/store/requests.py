@@ -1,4 +1,4 @@
-"""The trials that a sweep was asked for: its requests as specs, specs as a request, and a short name for each cell."""
+"""Turn the requests of a sweep into specs, and specs into the cells of a request. Give each cell a short name."""
 
 from collections.abc import Mapping, Sequence
 from typing import Any
@@ -13,8 +13,8 @@ NAMED_BY = ("model", "dataset", "method")
 def cell_names(specs: Sequence[TrialSpec | ImportedSpec]) -> dict[str, str]:
     """Return a short name for each cell of ``specs``, by ``spec.cell``.
 
-    It is the model, the dataset and the method, followed by those fields in which cells of equal model, dataset and
-    method differ: ``bert · demo · lora, learning_rate 0.001``.
+    A name is the model, the dataset and the method, followed by those fields in which the cells of the same model,
+    dataset and method differ. An example is ``bert · demo · lora, learning_rate 0.001``.
     """
     fields_of = {spec.cell: _fields(spec) for spec in specs}
     others = [n for n in dict.fromkeys(key for values in fields_of.values() for key in values) if n not in NAMED_BY]
@@ -34,11 +34,12 @@ def cell_names(specs: Sequence[TrialSpec | ImportedSpec]) -> dict[str, str]:
 
 
 def _group(values: Mapping[str, Any]) -> tuple[str, ...]:
+    """Return the model, dataset and method of a cell."""
     return tuple(values[name] for name in NAMED_BY)
 
 
 def _fields(spec: TrialSpec | ImportedSpec) -> dict[str, Any]:
-    """Return all fields of a spec but the seed; the method's hyperparameters stand among the others."""
+    """Return all fields of a spec but the seed, with the method's hyperparameters as fields of their own."""
     values: dict[str, Any] = {name: value for name, value in spec.to_dict().items() if name != "seed"}
     nested: dict[str, Any] = values.pop("method_params", {}) | values.pop("settings", {})
     return values | nested

@@ -1,13 +1,14 @@
-"""The folder of one sweep: everything is written to it and read from it by ``ResultStore``.
+"""The folder of one sweep, and the class ``ResultStore``, which writes and reads the files in it.
 
 <sweep>/sweep.json                      every request: the cells and seeds, the time and the versions of the software
 <sweep>/search.json                     the studies of a search, their trials and choices (tunekit.store.search_records)
 <sweep>/trials/<name>-<trial_id>/       spec.json epochs.jsonl steps.csv summary.json predictions.parquet log.txt
 <sweep>/trials/<...>.<fingerprint>/     a stale trial of the same spec, from other code, data or weights
 <sweep>/data/                           a copy of each dataset
-<sweep>/cache/                          what was read before, so that the next reading is fast (tunekit.store.frames)
+<sweep>/cache/                          a copy of what was read, for a fast next reading (tunekit.store.frames)
 
-Records are JSON, CSV and Parquet, never pickles. A trial that was recorded is renamed, but never overwritten.
+Records are JSON, CSV and Parquet, never pickles. A recorded trial of another fingerprint is renamed and never
+overwritten.
 """
 
 import json
@@ -40,8 +41,8 @@ from tunekit.store.records import (
 from tunekit.store.search_records import Search
 
 PREDICTION_ROWS = 2_000_000
-"""A trial keeps the predictions of all epochs up to this many rows. Beyond, it keeps those of its last epoch and of its
-best epoch on validation."""
+"""The most rows with which a trial keeps the predictions of all its epochs. A trial that would have more rows keeps
+those of its last epoch and of its best epoch on validation only."""
 
 
 class ResultStore:
@@ -73,14 +74,14 @@ class ResultStore:
         return self.trials_folder / spec.folder
 
     def find_folder(self, trial_id: str) -> Place | None:
-        """Return the folder of the trial with this id; None where there is none."""
+        """Return the folder of the trial with this id, or None where there is none. Stale trials are not found."""
         found: list[Place] = [*self.trials_folder.glob(f"*-{trial_id}")]
         return found[0] if found else None
 
     # -- writing -----------------------------------------------------------------------------------------------------
 
     def open_trial(self, spec: TrialSpec | ImportedSpec, fingerprint: Fingerprint) -> Place:
-        """Return the claimed folder of the trial. It is made, with its spec.json, where the store has none."""
+        """Return the claimed folder of the trial. If it holds no spec.json yet, the folder and the file are made."""
         folder = self.claim_folder(spec, fingerprint)
         if (folder / SPEC).exists():
             return folder
@@ -96,11 +97,12 @@ class ResultStore:
         return folder
 
     def claim_folder(self, spec: TrialSpec | ImportedSpec, fingerprint: Fingerprint) -> Place:
-        """Return the folder of ``spec``, and make sure that no trial of another fingerprint lies in it.
+        """Return the folder of ``spec``, and make sure that it holds no trial of another fingerprint.
 
-        A folder of another fingerprint is renamed: the digest of that fingerprint is appended to its name, or "damaged"
-        where it can't be read or is a link. A trial of ``fingerprint`` that was renamed before gets its name back. The
-        folder does not exist afterwards where the store has no trial of ``fingerprint``.
+        A folder that holds one is renamed: the digest of the other fingerprint is appended to its name. A folder that
+        can't be read or is a link gets "damaged" instead of the digest. A trial of ``fingerprint`` that was renamed
+        before gets its name back. Where the store has no trial of ``fingerprint``, the folder holds no spec.json
+        afterwards, and usually does not exist.
         """
         folder = self.folder(spec)
         if folder.is_symlink() or (folder / SPEC).exists():
@@ -121,7 +123,7 @@ class ResultStore:
         return folder
 
     def write_epochs(self, folder: Place, records: Sequence[EpochRecord]) -> None:
-        """Write epochs.jsonl anew: one row for each epoch, from epoch 1 without a gap."""
+        """Write epochs.jsonl anew: one row for each of ``records``, which must go from epoch 1 on without a gap."""
         rows = [{"schema_version": SCHEMA_VERSION, **vars(record)} for record in records]
         write_atomic(folder / "epochs.jsonl", "".join(f"{json.dumps(row, allow_nan=False)}\n" for row in rows).encode())
 
@@ -133,7 +135,9 @@ class ResultStore:
         write_atomic(folder / "steps.csv", steps.to_csv(index=False, lineterminator="\n").encode(), durable=False)
 
     def write_predictions(self, folder: Place, predictions: pd.DataFrame) -> None:
-        """Write predictions.parquet anew: split, epoch, item_id, group_id, gold, predicted, logits (float16 list).
+        """Write predictions.parquet anew, one row for each example.
+
+        The columns are split, epoch, item_id, group_id, gold, predicted and logits (a float16 list).
 
         A power cut can lose the file until ``wait_for_disk`` returns.
         """
@@ -142,7 +146,10 @@ class ResultStore:
         write_atomic(folder / "predictions.parquet", buffer.getvalue(), durable=False)
 
     def wait_for_disk(self, folder: Place) -> None:
-        """Wait until the disk holds steps.csv and predictions.parquet, before a file is written that relies on them."""
+        """Wait until the disk holds steps.csv and predictions.parquet.
+
+        This is called before a file is written that relies on them.
+        """
         if isinstance(folder, ObjectPath):
             return
         for name in ("steps.csv", "predictions.parquet"):
@@ -150,17 +157,20 @@ class ResultStore:
                 sync(folder / name)
 
     def write_summary(self, folder: Place, summary: TrialSummary) -> None:
-        """Write summary.json, the last file of a trial: it says that the trial has ended, and how."""
+        """Write summary.json, the last file of a trial. It says that the trial has ended, and how."""
         self.wait_for_disk(folder)
         write_atomic(folder / "summary.json", _json({"schema_version": SCHEMA_VERSION, **asdict(summary)}))
 
     def set_summary_aside(self, folder: Place) -> None:
-        """Rename the summary.json of a failed trial to summary-1.json, ..., so that it runs again from its records."""
+        """Rename the summary.json of a failed trial, so that the trial runs again from its records.
+
+        The new name is summary-1.json, or the next number where there are earlier ones.
+        """
         count = len(list(folder.glob("summary-*.json")))
         move_file(folder / "summary.json", folder / f"summary-{count + 1}.json")
 
     def add_request(self, request: Mapping[str, Any]) -> None:
-        """Append a request, with the present time, to sweep.json."""
+        """Append a request to sweep.json, with the present time as its ``time``."""
         requests = [*self.requests(), {**request, "time": datetime.now(UTC).isoformat(timespec="seconds")}]
         write_atomic(self.root / "sweep.json", _json({"schema_version": SCHEMA_VERSION, "requests": requests}))
 
@@ -184,7 +194,7 @@ class ResultStore:
             ) from error
 
     def search(self) -> Search | None:
-        """Return the records of a search; None for a sweep that is no search. Raises DamagedRecord."""
+        """Return what search.json holds, or None for a sweep that is no search. Raises DamagedRecord."""
         path = self.root / "search.json"
         if not path.exists():
             return None
@@ -229,15 +239,14 @@ class ResultStore:
             yield from sorted(p for p in trials.iterdir() if (p / SPEC).is_file())
 
     def folder_names(self) -> frozenset[str]:
-        """Return the names of everything in the folder of the trials, of files and folders without a spec.json too."""
+        """Return the names of all files and folders in the folder of the trials, with or without a spec.json."""
         folder = self.trials_folder
-        exists = (
-            folder.is_dir() if isinstance(folder, Path) else True
-        )  # an object store lists a missing folder as empty
+        # An object store lists a missing folder as empty.
+        exists = folder.is_dir() if isinstance(folder, Path) else True
         return frozenset(path.name for path in folder.iterdir()) if exists else frozenset()
 
     def read_all(self, folders: Iterable[Place]) -> Iterator[StoredTrial | ValueError]:
-        """Yield the trials in ``folders``, in order; for a damaged one, the error that says what is wrong with it."""
+        """Yield the trial in each of ``folders``, in order, or the error that says why a trial can't be read."""
         return map_files(self._read_or_error, folders, self.root)
 
     def _read_or_error(self, folder: Place) -> StoredTrial | ValueError:
@@ -264,7 +273,10 @@ class ResultStore:
         write_cache: bool = True,
         previous: Frames | None = None,
     ) -> Frames:
-        """Return all records, those of stale trials too, as DataFrames. See ``tunekit.store.frames.read_frames``."""
+        """Return all records, those of stale trials included, as DataFrames.
+
+        ``tunekit.store.frames.read_frames`` explains the arguments.
+        """
         return read_frames(
             self.trials_folder, self.read_all, cache, progress, write_cache=write_cache, previous=previous
         )

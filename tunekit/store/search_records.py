@@ -1,6 +1,7 @@
-"""What search.json holds of a search, so that it can be read without Optuna.
+"""The classes of what search.json holds. With it a search can be read without Optuna.
 
-While a search runs, Optuna's storage is what counts. The driver writes search.json anew from it after each trial ends.
+While a search runs, it works with Optuna's storage and not with search.json. The driver writes search.json anew from
+that storage whenever a trial of a study has ended.
 """
 
 from collections.abc import Mapping
@@ -28,17 +29,17 @@ class TrialState(StrEnum):
 
 @dataclass(frozen=True, kw_only=True)
 class SearchTrial:
-    """One trial of a study that has ended: a configuration, trained on every search seed."""
+    """An ended trial of a study: one configuration, trained on each search seed."""
 
     number: int
     """The number of the trial in its study. Number 0 is the default configuration."""
     params: Mapping[str, Scalar]
-    """The suggested value of each parameter: ``learning_rate``, ``r``, ..."""
+    """The suggested value of each parameter, such as ``learning_rate`` or the rank ``r``."""
     state: TrialState
     """How the trial ended."""
     values: tuple[float, ...] | None
-    """One value for each objective; None for a failed trial. A score is the mean over the search seeds of the best
-    score on validation, in [0, 1]."""
+    """One value for each objective; None for a failed trial. The value of a score is in [0, 1]: each search seed has a
+    best score on validation, and the value is the mean of these."""
     epochs: int
     """The number of epochs trained, over all seeds; 0 where the store already held this configuration."""
     seconds: float
@@ -49,7 +50,7 @@ class SearchTrial:
 
 @dataclass(frozen=True, kw_only=True)
 class ConfirmedConfiguration:
-    """A configuration of a study that is trained again on fresh seeds, which confirm its score on test."""
+    """A configuration of a study that is trained again on fresh seeds, to confirm its score on test."""
 
     role: str
     """One of ``ROLES``. A configuration with several roles is listed once for each."""
@@ -73,7 +74,7 @@ class SearchStudy:
     """The range of each parameter: ``{"type": "float", "low": ..., "high": ..., "log": ...}``, the same with ``"int"``,
     or ``{"type": "categorical", "choices": [...]}``."""
     objectives: tuple[str, ...]
-    """The names of what is optimised: ``macro_f1``, ``num_trainable_params``, ..."""
+    """The names of the objectives, such as ``macro_f1`` and ``num_trainable_params``."""
     directions: tuple[str, ...]
     """``maximize`` or ``minimize`` for each objective."""
     sampler: str
@@ -85,7 +86,7 @@ class SearchStudy:
     seeds: tuple[int, ...]
     """The search seeds that each configuration is trained on."""
     planned: int
-    """The number of trials that were asked for in all."""
+    """The number of trials that the study is to have in all, or the number that have ended if that is larger."""
     trials: tuple[SearchTrial, ...] = ()
     """The trials that have ended, by number."""
     choices: tuple[ConfirmedConfiguration, ...] = ()
@@ -93,12 +94,12 @@ class SearchStudy:
 
     @property
     def key(self) -> str:
-        """The model, dataset and method, which name the study within its search."""
+        """A text of the model, dataset and method, which identifies the study within its search."""
         return f"{self.model}/{self.dataset}/{self.method}"
 
     @classmethod
     def from_dict(cls, values: Mapping[str, Any]) -> "SearchStudy":
-        """Return the study that ``to_dict`` gave. Raises ValueError on a missing, unknown or mistyped field."""
+        """Return the study whose ``to_dict`` gave ``values``. Raises ValueError where a field is missing or wrong."""
         study = strictly(cls, values)
         try:
             trials = tuple(_trial(one) for one in study.trials)  # type: ignore[arg-type]
@@ -124,7 +125,7 @@ class Search:
 
     @classmethod
     def from_dict(cls, values: Mapping[str, Any]) -> "Search":
-        """Return the search that ``to_dict`` gave. Raises ValueError where ``values`` is no search."""
+        """Return the search whose ``to_dict`` gave ``values``. Raises ValueError where ``values`` is no search."""
         if not isinstance(values, Mapping) or not isinstance(values.get("studies"), list):
             raise ValueError("search.json holds no list of studies")
         return cls(tuple(SearchStudy.from_dict(one) for one in values["studies"]))
@@ -147,18 +148,19 @@ def _trial(values: Mapping[str, Any]) -> SearchTrial:
 
 
 def _check_study(study: SearchStudy) -> None:
-    """Raise ValueError, which names the field, where a value is not of the kind that its field asks for."""
+    """Raise ValueError, which says which rule is broken, where a value of ``study`` is not allowed."""
     numbers = [trial.number for trial in study.trials]
     checks = {
-        "names are texts": _texts(study.model, study.dataset, study.method, study.sampler, study.scheduler),
+        "names are texts": _are_texts(study.model, study.dataset, study.method, study.sampler, study.scheduler),
         "space is ranges by parameter": isinstance(study.space, Mapping) and all(map(_is_range, study.space.values())),
-        "there is a direction for each objective": _texts(*study.objectives)
+        "there is a direction for each objective": _are_texts(*study.objectives)
         and 0 < len(study.objectives) == len(study.directions)
         and set(study.directions) <= {"maximize", "minimize"},
-        "seeds, sampler_seed and planned are whole": _wholes(*study.seeds, study.sampler_seed, study.planned),
-        "each trial has a number of its own": _wholes(*numbers) and len(set(numbers)) == len(numbers),
+        "seeds, sampler_seed and planned are whole": _are_whole(*study.seeds, study.sampler_seed, study.planned),
+        "each trial has a number of its own": _are_whole(*numbers) and len(set(numbers)) == len(numbers),
         "each choice has a role and a trial": all(
-            choice.role in ROLES and _texts(*choice.trial_ids) and choice.number in numbers for choice in study.choices
+            choice.role in ROLES and _are_texts(*choice.trial_ids) and choice.number in numbers
+            for choice in study.choices
         ),
     }
     for trial in study.trials:
@@ -169,8 +171,8 @@ def _check_study(study: SearchStudy) -> None:
             and all(map(is_finite, (*values, trial.seconds)))
             and (trial.values is None or len(values) == len(study.objectives))
             and (trial.state is not TrialState.COMPLETE or trial.values is not None)
-            and _wholes(trial.epochs)
-            and _texts(*trial.trial_ids)
+            and _are_whole(trial.epochs)
+            and _are_texts(*trial.trial_ids)
         )
     for message, holds in checks.items():
         if not holds:
@@ -187,16 +189,18 @@ def _is_range(given: Any) -> bool:
     return given.get("type") in ("float", "int") and all(map(is_finite, bounds)) and isinstance(given.get("log"), bool)
 
 
-def _texts(*values: Any) -> bool:
+def _are_texts(*values: Any) -> bool:
+    """Return whether all values are texts."""
     return all(isinstance(value, str) for value in values)
 
 
-def _wholes(*values: Any) -> bool:
+def _are_whole(*values: Any) -> bool:
+    """Return whether all values are whole numbers."""
     return all(isinstance(value, int) and not isinstance(value, bool) for value in values)
 
 
 def _tuples(values: Mapping[str, Any], *names: str) -> dict[str, Any]:
-    """Return a JSON object whose lists under ``names`` are tuples. Raises ValueError where it is no object."""
+    """Return a JSON object, with its lists under ``names`` as tuples. Raises ValueError where it is no object."""
     if not isinstance(values, Mapping):
         raise ValueError(f"expected an object, got {type(values).__name__}")
     return {key: tuple(value) if key in names and value is not None else value for key, value in values.items()}

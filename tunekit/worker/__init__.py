@@ -1,6 +1,7 @@
-"""What trains trials in one process, without Ray.
+"""The code that trains trials in one process. It does not use Ray; ``tunekit.runner`` runs it in Ray's processes.
 
 An ``Attempt`` trains one trial, from its newest checkpoint or from the start, until the trial ends. A ``PackTrainer``
-trains several attempts at once. A ``DeviceHost`` is the process of one device: it takes requests for epochs from many
-clients and passes them to its pack trainer. A ``TrialReport`` is what any of them returns after an epoch.
+trains several attempts at once; trials that train together as one model are a *pack*. A ``DeviceHost`` serves one
+device in a process of its own: it takes requests for epochs from many clients and passes the trials to its pack
+trainer. An attempt and a device host return a ``TrialReport`` after each epoch.
 """

@@ -23,24 +23,30 @@ from tunekit.store.result_store import ResultStore
 from tunekit.worker.report import TrialReport
 
 IO_PAUSES_SECONDS = (1, 5, 25)
-"""The pauses before the first, second and third retry after an I/O error. The fourth error in a row is raised."""
+"""The pauses before the first, second and third retry after an I/O error. The fourth I/O error is raised.
+
+The count begins anew whenever a further epoch is recorded."""
 MEMORY_PAUSE_SECONDS = 1
 """The pause before a retry with smaller micro-batches."""
 
 
 class Failure(Enum):
-    """The classes of errors, by what helps against them."""
+    """The classes of errors. They differ in what is done after the error."""
 
     DIVERGED = auto()
-    """The loss is not finite. A retry gives the same numbers, so this ends the trial."""
+    """The loss is not finite. A retry would give the same numbers, so the trial ends."""
     CONFIGURATION = auto()
-    """The input is wrong. A retry can't help, so this ends the trial."""
+    """The user's input is wrong. A retry can't help, so the trial ends."""
     OUT_OF_MEMORY = auto()
-    """The trial is retried with half the micro-batch, down to single examples; then this ends the trial."""
+    """The trial is retried with each batch computed in twice as many parts. If the parts are single examples, it ends.
+
+    Where other trials share the device, the error is raised for the pack trainer instead."""
     IO = auto()
-    """A full disk or a lost mount, for example. The trial is retried after pauses; then the error is raised."""
+    """A full disk or a lost mount, for example. The trial is retried after each of the pauses; then the error is
+    raised."""
     OTHER = auto()
-    """A broken device or a defect, for example. The error is raised at once: Tune retries it in a fresh process."""
+    """A broken device or a defect, for example. The error is raised at once. Ray Tune then retries the trial in a
+    fresh process."""
 
 
 FINAL_STATUS = {
@@ -48,11 +54,14 @@ FINAL_STATUS = {
     Failure.CONFIGURATION: Status.FAILED,
     Failure.OUT_OF_MEMORY: Status.OUT_OF_MEMORY,
 }
-"""The status of a trial that a failure ends. Failures that are not here are raised instead."""
+"""The status of the trial after a failure that ends it. Errors of the other classes are raised once no retry is
+left."""
 
 
 CLASSIFIED_ERRORS = (Diverged, UserError, MemoryError, OSError, RuntimeError)
-"""The types of errors that ``classify`` tells apart. An error of any other type is a defect and is never caught."""
+"""The types of errors that are caught and passed to ``classify``. An error of any other type is a defect and is raised.
+
+The one exception is a ValueError while a trial is being loaded (``Attempt._load``), which ends the trial as failed."""
 
 
 def classify(error: Exception) -> Failure:
@@ -69,10 +78,10 @@ def classify(error: Exception) -> Failure:
 class Attempt:
     """One attempt at a trial. Call ``step`` until ``status`` is no longer None.
 
-    The first step starts the trial, or restores it from its newest checkpoint. A failure that no retry can mend ends
-    the trial, and its status is written to the store. Exhausted memory and I/O errors are retried here, from the
-    newest checkpoint. All other errors are raised, and so is an I/O error that stays: Tune then retries the trial in a
-    fresh process. A trial that the store holds as completed is not trained again.
+    The first step starts the trial, or restores it from its newest checkpoint. A trial that the store holds as
+    completed is not trained again. ``Failure`` says what happens after an error: the trial is retried here, from its
+    newest checkpoint; or it ends, and its status is written to the store; or the error is raised, and Ray Tune retries
+    the trial in a fresh process.
     """
 
     def __init__(self, job: Job) -> None:
@@ -82,13 +91,18 @@ class Attempt:
         self.status: Status | None = None
         """How the trial ended; None while it trains."""
         self.shares_device = False
-        """Whether other trials are on the device. If memory runs out then, the error is raised for the pack trainer."""
+        """Whether other trials are on the device. If so, the error is raised for the pack trainer when memory runs
+        out."""
         self.notes: list[str] = []
         """Lines for a person, oldest first. ``report`` hands them out and empties the list."""
         self._records: list[EpochRecord] = []
+        """The epochs recorded before the trial was unloaded."""
         self._pack_size = 1
+        """The pack size before the trial was unloaded."""
         self._pauses = list(IO_PAUSES_SECONDS)
+        """The pauses that are left before an I/O error is raised."""
         self._most_epochs = 0
+        """The largest number of epochs on record so far. A retry goes back to a checkpoint, and so to fewer."""
         self._adopt_completed()
 
     @property
@@ -98,7 +112,7 @@ class Attempt:
 
     @property
     def all_epochs_recorded(self) -> bool:
-        """Whether no epoch is left to train."""
+        """Whether the trial is loaded and no epoch is left to train."""
         return self.run is not None and self.run.done
 
     @property
@@ -107,42 +121,45 @@ class Attempt:
         return self.run.pack_size if self.run else self._pack_size
 
     def report(self) -> TrialReport:
-        """Return the trial as it is now, with the notes since the last report."""
+        """Return a report of the trial as it is now, with the notes since the last report."""
         notes, self.notes = self.notes, []
         return TrialReport(list(self.records), self.status, notes, self.pack_size)
 
     def begin(self) -> None:
-        """Start the trial, or restore it from its newest checkpoint, unless it is loaded."""
+        """Load the trial unless it is loaded: start it, or restore it from its newest checkpoint."""
         if self.run is None:
             self._with_retries(self._load)
 
     def step(self) -> None:
-        """Train one epoch. After the last epoch, complete the trial."""
+        """Train and record one epoch. After the last epoch, complete the trial. Raises errors as ``Failure`` says."""
         self._with_retries(self._train_epoch)
 
     def record(self, trained: TrainedEpoch, logits: Mapping[str, np.ndarray], seconds: float) -> None:
         """Record an epoch that a pack has trained. After the last epoch, complete the trial.
 
-        ``logits`` has an array (N, C) for each scored split, and ``seconds`` is the time that the epoch took.
-        After an I/O error the trial is no longer loaded and the epoch is lost: ``begin`` restores the trial.
+        ``logits`` has an array (examples, classes) for each scored split. ``seconds`` is the time that the epoch took.
+        After an I/O error the trial is no longer loaded and the epoch is lost. ``begin`` then restores the trial.
         """
 
         def write() -> None:
             if self.run is not None:
                 self.run.record(trained, logits, seconds)
-                self._complete_if_done(self.run)
+                self._after_epoch(self.run)
 
         self._with_retries(write)
 
     def unload(self) -> None:
-        """Drop model and optimizer from memory. What is recorded stays."""
+        """Remove model and optimizer from memory. ``records`` and ``pack_size`` stay as they are."""
         self._records, self._pack_size, self.run = self.records, self.pack_size, None
         gc.collect()
         if self.job.device == "cuda":
             torch.cuda.empty_cache()
 
     def unload_with_checkpoint(self) -> None:
-        """Write a checkpoint at an epoch's end, then drop model and optimizer, so that ``begin`` goes on from there."""
+        """Write a checkpoint, then remove model and optimizer from memory. ``begin`` goes on from that checkpoint.
+
+        Call this between two epochs only. No checkpoint is written before the first epoch or after the last one.
+        """
 
         def save() -> None:
             if self.run and self.run.records and not self.run.done:
@@ -152,7 +169,7 @@ class Attempt:
         self.unload()
 
     def watchdog(self) -> AbstractContextManager[None]:
-        """Return a context that ends this process when no batch begins for too long."""
+        """Return a context manager that ends this process when no batch begins for too long."""
         return watchdog(self._folder / "log.txt")
 
     def note(self, line: str) -> None:
@@ -161,12 +178,14 @@ class Attempt:
         self._log(line)
 
     def _load(self) -> None:
+        """Start or restore the trial. A ValueError, as from a checkpoint of another model, ends the trial."""
         try:
             self.run = TrialRun(self.job, self._log)
         except ValueError as error:
             self._end(Status.FAILED, str(error))
 
     def _train_epoch(self) -> None:
+        """Train and record the next epoch, if one is left, and complete the trial after the last one."""
         if self.run is None:
             self._load()
         if self.run is None:
@@ -174,9 +193,10 @@ class Attempt:
         with self.watchdog():
             if not self.run.done:
                 self.run.train_epoch()
-            self._complete_if_done(self.run)
+            self._after_epoch(self.run)
 
-    def _complete_if_done(self, run: TrialRun) -> None:
+    def _after_epoch(self, run: TrialRun) -> None:
+        """Complete the trial after its last epoch. Allow all retries anew if a further epoch is on record."""
         if run.done:
             run.finish()
             self.status = Status.COMPLETED
@@ -184,22 +204,26 @@ class Attempt:
             self._most_epochs, self._pauses = len(run.records), list(IO_PAUSES_SECONDS)
 
     def _with_retries(self, work: Callable[[], None]) -> None:
-        """Do ``work``, and again after an error that a retry may mend, until it succeeds or the trial has ended."""
+        """Do ``work`` until it succeeds or the trial has ended. The trial is unloaded before each retry."""
         while self.status is None:
             try:
                 work()
                 return
             except CLASSIFIED_ERRORS as error:
                 pause = self._pause_after(error)
-            # Unload after the except block: until then the error's traceback holds the model.
+            # Unload after the except block, since within it the error's traceback keeps the model in memory.
             if self.status is None:
                 self.unload()
                 time.sleep(pause)
 
     def _pause_after(self, error: Exception) -> float:
-        """Return the seconds to wait before a retry, or end the trial. Raise ``error`` if neither would help."""
+        """Return the seconds to wait before a retry.
+
+        End the trial and return 0 where no retry can help. Raise ``error`` where it is the caller's, or Ray Tune's, to
+        handle.
+        """
         failure = classify(error)
-        parts = 2 * self.job.micro_batches
+        parts = 2 * self.job.micro_batches  # the parts of a batch at the next retry
         if failure is Failure.OUT_OF_MEMORY and self.shares_device:
             raise error
         if failure is Failure.OUT_OF_MEMORY and parts <= self.job.spec.batch_size:
@@ -216,6 +240,7 @@ class Attempt:
         return 0
 
     def _end(self, status: Status, error: str) -> None:
+        """Write to the store and the log that the trial ended with ``status``, which is not COMPLETED."""
         if self.run:
             self.run.fail(status, error)
         else:
@@ -224,7 +249,7 @@ class Attempt:
         self._log(f"{status.value}: {error}")
 
     def _adopt_completed(self) -> None:
-        """Take records and status from the store if it holds the trial as completed."""
+        """Set the records and the status from the store if the store holds the trial as completed."""
         store = ResultStore(self.job.sweep)
         if not (self._folder / "summary.json").exists():
             return
@@ -241,9 +266,9 @@ class Attempt:
 
 
 def log_line(folder: Place, line: str) -> None:
-    """Append a line to the trial's log.txt in ``folder``. A disk that takes no line must not fail the trial."""
+    """Append a line to the trial's log.txt in ``folder``. An I/O error is ignored, so that the trial goes on."""
     try:
         folder.mkdir(parents=True, exist_ok=True)
         append_line(folder / "log.txt", f"{datetime.now(UTC):%Y-%m-%dT%H:%M:%SZ} {line}")
     except OSError:
-        return  # the console has the line, too
+        return  # a line of ``Attempt.note`` is also in the report, which the driver prints

@@ -1,8 +1,10 @@
-"""The device host: one process that trains, an epoch at a time, all trials that are placed on its device.
+"""The device host: one process that trains all trials that are placed on its device, one epoch at a time.
 
-A host knows nothing of Ray, which runs it as an actor and calls it from many threads. Each trial has a client in a
-process of its own. A client places its trial on the host, then requests one epoch after another. The host starts an
-epoch when all placed trials have been requested, or GRACE_SECONDS after the first request.
+The code here does not use Ray. Ray runs the host as an actor (``tunekit.runner.trainers``) and calls it from many
+threads. Each trial has a client in a process of its own. A client places its trial on the host, then requests one epoch
+after another with ``step``. A trial is *requested* while its client waits in ``step``, and *silent* otherwise. The host
+starts an epoch when all placed trials are requested, or GRACE_SECONDS after the first request. It waits longer only for
+loaded trials that are expected back at once and fill the device.
 """
 
 import os
@@ -18,9 +20,9 @@ from tunekit.worker.pack_trainer import PackTrainer
 from tunekit.worker.report import TrialReport
 
 GRACE_SECONDS = 2.0
-"""The longest time that requested trials wait for those that have not been requested yet."""
+"""How long requested trials wait for silent ones. A trial that is silent for less is expected back at once."""
 IDLE_SECONDS = 60.0
-"""A trial that is not requested for this long loses its place. A host that gets no request for this long ends."""
+"""A trial that is silent for this long may lose its place. A host without a request for this long ends its process."""
 
 
 def end_process() -> None:
@@ -30,17 +32,18 @@ def end_process() -> None:
 
 @dataclass(eq=False)
 class Placement:
-    """A trial that is placed on the device."""
+    """A trial that is placed on the device, and the last request of its client."""
 
     job: Job
     attempt: Attempt | None = None
-    """Training of the trial; None until its first epoch."""
+    """The attempt that trains the trial. None until its first epoch here."""
     requested: float | None = None
-    """When the client requested the epoch that it now waits for (``time.monotonic``); None while it waits for none."""
+    """When the client requested the epoch that it now waits for (``time.monotonic``). None while the trial is
+    silent."""
     last_seen: float = field(default_factory=time.monotonic)
-    """When the client was last known to be alive."""
+    """When the client last placed the trial, requested an epoch or got an answer (``time.monotonic``)."""
     answer: TrialReport | Exception | None = None
-    """The answer to the client's last request."""
+    """The answer to the client's last request: a report, or the error to raise. None before the first answer."""
 
     @property
     def is_loaded(self) -> bool:
@@ -52,7 +55,10 @@ class DeviceHost:
     """Trains the trials that are placed on one device. Every public method may be called from any thread."""
 
     def __init__(self, capacity: int, end: Callable[[], None] = end_process) -> None:
-        """Offer ``capacity`` places. ``end`` is called once no request has come for IDLE_SECONDS."""
+        """Offer ``capacity`` places. The training thread, which starts here, calls ``end`` when it ends.
+
+        The pack trainer begins with the same capacity, which it may lower; the number of places stays.
+        """
         self.capacity, self.pack_trainer, self.end = capacity, PackTrainer(capacity), end
         self._placements: dict[str, Placement] = {}
         """The placed trials, by trial id."""
@@ -62,9 +68,9 @@ class DeviceHost:
         threading.Thread(target=self._train_requested_epochs, daemon=True).start()
 
     def place(self, job: Job) -> bool:
-        """Place the trial of ``job`` on this device. Return False if all places are taken.
+        """Place the trial of ``job`` on this device. Return whether there was a place for it.
 
-        A trial that is placed already, by a client that died, gets a new placement.
+        A trial that a dead client had placed gets a new placement instead of the old one.
         """
         with self._changed:
             self._last_used = time.monotonic()
@@ -74,9 +80,10 @@ class DeviceHost:
             return True
 
     def step(self, job: Job) -> TrialReport:
-        """Train the next epoch of ``job`` and return its report. Raises an error that a fresh process may mend.
+        """Wait until the next epoch of ``job`` is trained. Return the report of the trial.
 
-        A trial that has lost its place gets one again, and goes on from its newest checkpoint.
+        Raises the error that stopped the trial, which a retry in a fresh process may mend. A trial that has lost its
+        place gets one again, even if all places are taken, and goes on from its newest checkpoint.
         """
         with self._changed:
             placement = self._placements.setdefault(job.spec.trial_id, Placement(job))
@@ -95,7 +102,10 @@ class DeviceHost:
             self._changed.notify_all()
 
     def _train_requested_epochs(self) -> None:
-        """Train until no requests come any more. An unexpected error ends the process: clients retry on a new host."""
+        """Train until no request has come for IDLE_SECONDS, or until an unexpected error. Then call ``end``.
+
+        This is the training thread. The clients of a process that ended get an error from Ray and retry on a new host.
+        """
         try:
             while requested := self._wait_for_requests():
                 self._train_epoch(requested)
@@ -108,7 +118,7 @@ class DeviceHost:
     def _train_epoch(self, requested: list[Placement]) -> None:
         """Train one epoch of as many ``requested`` trials as memory holds, and answer their clients.
 
-        Trials that are loaded come first. The clients of trials that could not train go on waiting.
+        Loaded trials come first. The clients of trials that were not trained go on waiting for a later epoch.
         """
         for placement in requested:
             placement.attempt = placement.attempt or self._start_attempt(placement)
@@ -126,15 +136,15 @@ class DeviceHost:
             self._changed.notify_all()
 
     def _answer(self, placement: Placement, answer: TrialReport | Exception | None, *, ended: bool) -> None:
-        """Answer the client's request. A trial that has ``ended`` gives up its place."""
+        """Answer the client's request. A trial that has ``ended`` loses its place. The caller holds the condition."""
         placement.answer, placement.requested, placement.last_seen = answer, None, time.monotonic()
         trial_id = placement.job.spec.trial_id
-        # A retry may have placed the trial anew meanwhile; that placement stays.
+        # If a retry has placed the trial anew in the meantime, the new placement stays.
         if ended and self._placements.get(trial_id) is placement:
             self._placements.pop(trial_id)
 
     def _start_attempt(self, placement: Placement) -> Attempt | None:
-        """Return an attempt at the trial; None if its folder can't be read, and then the answer is the error."""
+        """Return an attempt at the trial. If its folder can't be read, set the answer to the error and return None."""
         try:
             return Attempt(placement.job)
         except CLASSIFIED_ERRORS as error:
@@ -142,7 +152,10 @@ class DeviceHost:
             return None
 
     def _wait_for_requests(self) -> list[Placement]:
-        """Return the trials to train in the next epoch; none once no request has come for IDLE_SECONDS."""
+        """Wait until an epoch may start, and return the requested trials.
+
+        Return an empty list once no request has come for IDLE_SECONDS.
+        """
         with self._changed:
             while True:
                 now = time.monotonic()
@@ -152,8 +165,8 @@ class DeviceHost:
                 waited = max((now - one.requested for one in requested if one.requested is not None), default=0.0)
                 if requested and (not silent or waited >= GRACE_SECONDS):
                     self._drop_idle(silent, now)
-                    # Loaded trials that will soon be requested again keep the whole device for themselves: to train
-                    # others now, one of them would have to be unloaded, and loaded again for its next epoch.
+                    # Where silent trials that are expected back at once fill the device, wait for them. To train others
+                    # now, one of them would have to be unloaded, and loaded again for its next epoch.
                     expected = sum(one.is_loaded and now - one.last_seen < GRACE_SECONDS for one in silent)
                     if expected < self.pack_trainer.capacity:
                         return requested
@@ -162,7 +175,7 @@ class DeviceHost:
                 self._changed.wait(GRACE_SECONDS / 4)
 
     def _drop_idle(self, silent: list[Placement], now: float) -> None:
-        """Free the places of trials that have not been requested for IDLE_SECONDS."""
+        """Free the places of those ``silent`` trials that have been silent for IDLE_SECONDS."""
         for placement in silent:
             if now - placement.last_seen >= IDLE_SECONDS:
                 self._placements.pop(placement.job.spec.trial_id)

@@ -1,4 +1,4 @@
-"""Train several attempts in one process: as packs where trials can be stacked, one after another where they can't."""
+"""Train several attempts in one process. Trials that can be stacked train as one pack, the others one after another."""
 
 import time
 from collections.abc import Callable, Sequence
@@ -9,66 +9,72 @@ from tunekit.engine.train import Member, Pack, packable
 from tunekit.worker.attempt import CLASSIFIED_ERRORS, Attempt, Failure, classify
 
 Outcomes = dict[Attempt, Exception | None]
-"""Each attempt that has trained its epoch or ended, with the error that stopped it; None if nothing did."""
+"""The attempts that have trained their epoch or were stopped, each with the error that stopped it, or None."""
 
 
 class PackTrainer:
-    """Trains attempts on one device, an epoch a call, as many at a time as memory holds.
+    """Trains attempts on one device, one epoch for each call of ``advance``, and as many at a time as memory holds.
 
-    A pack stays built between calls, as long as the same attempts come again.
+    A pack stays built from one call to the next if the same attempts form a pack again. A *member* is the model of one
+    attempt with its training data and optimizer, as ``tunekit.engine.train`` stacks it.
     """
 
     def __init__(self, capacity: int) -> None:
         self.capacity = capacity
-        """The most attempts that are loaded at a time. It is halved each time memory runs out."""
+        """The most attempts that are loaded at a time. When memory runs out it becomes half of the number loaded
+        then."""
         self._packs: dict[tuple[Member, ...], Pack] = {}
+        """The packs that are built, by their members."""
         self._attempts: WeakSet[Attempt] = WeakSet()
         """Every attempt that this trainer has trained and that still exists."""
 
     def advance(self, attempts: Sequence[Attempt]) -> Outcomes:
-        """Train one epoch of as many of ``attempts``, from the first on, as there is capacity for.
+        """Train one epoch of the first of ``attempts``, as many as there is capacity for. Return their outcomes.
 
-        None of ``attempts`` may have ended. Attempts of earlier calls that are not among them stay loaded. Only if they
-        fill the whole capacity are they unloaded, each with a checkpoint, until there is room for one.
-        Return the outcome of each attempt that has trained. An attempt that is missing there has not trained and must
-        be passed again: there was no capacity for it, or memory ran out, and then the capacity has been halved.
+        None of ``attempts`` may have ended. An attempt without an outcome has not trained and must be passed again:
+        there was no capacity for it, or memory ran out, and the capacity is now lower. Attempts of earlier calls that
+        are loaded and are not passed stay loaded and count towards the capacity. If they fill it, they are unloaded
+        one by one, each with a checkpoint, until one attempt can be loaded.
         """
-        waiting = [one for one in self._attempts if one.run and one not in attempts]
-        while len(waiting) >= self.capacity:
-            waiting.pop().unload_with_checkpoint()
-        chosen, outcomes = attempts[: self.capacity - len(waiting)], Outcomes()
+        others = [one for one in self._attempts if one.run and one not in attempts]
+        while len(others) >= self.capacity:
+            others.pop().unload_with_checkpoint()
+        chosen, outcomes = attempts[: self.capacity - len(others)], Outcomes()
         self._attempts.update(chosen)
         for attempt in chosen:
-            attempt.shares_device = len(chosen) + len(waiting) > 1
+            attempt.shares_device = len(chosen) + len(others) > 1
         try:
             self._train(chosen, outcomes)
             return outcomes
         except CLASSIFIED_ERRORS as error:
             if classify(error) is not Failure.OUT_OF_MEMORY:
                 raise
-        # Halve after the except block: until then the error's traceback holds tensors.
-        self._halve_capacity(chosen, waiting)
+        # Halve after the except block, since within it the error's traceback keeps tensors in memory.
+        self._halve_capacity(chosen, others)
         return outcomes
 
-    def _halve_capacity(self, chosen: Sequence[Attempt], waiting: Sequence[Attempt]) -> None:
-        """Unload every attempt, and halve the number that is loaded at a time from now on."""
-        count = len(chosen) + len(waiting)
+    def _halve_capacity(self, chosen: Sequence[Attempt], others: Sequence[Attempt]) -> None:
+        """Unload every attempt, and set the capacity to half of their number."""
+        count = len(chosen) + len(others)
         self.capacity = max(1, count // 2)
         self._packs.clear()
-        for attempt in [*chosen, *waiting]:
+        for attempt in [*chosen, *others]:
             attempt.note(f"out of memory with {count} on the device; from here on {self.capacity} at a time")
         for attempt in chosen:
-            attempt.unload()  # in the middle of an epoch: a checkpoint of now would be none of an epoch's end
-        for attempt in waiting:
+            attempt.unload()  # without a checkpoint, which may be written between two epochs only
+        for attempt in others:
             attempt.unload_with_checkpoint()
 
     def _train(self, attempts: Sequence[Attempt], outcomes: Outcomes) -> None:
-        """Train one epoch of each attempt and fill ``outcomes``. Raises when memory runs out for several attempts."""
+        """Train one epoch of each attempt, and add the outcome of each to ``outcomes``.
+
+        Raises the error when memory runs out while several attempts are on the device.
+        """
         self._drop_outdated_packs()
         for attempt in attempts:
             self._do(attempt.begin, [attempt], outcomes)
         singles, groups = _arrange([one for one in attempts if one.status is None and one not in outcomes])
-        # A trial may be a member of one pack only, so packs that are not wanted now give their members back first.
+        # A trial may be a member of one pack only, so packs that are not needed now are closed first.
         for members in self._packs.keys() - {_members(group) for group in groups}:
             self._packs.pop(members).close()
         for attempt in singles:
@@ -82,7 +88,10 @@ class PackTrainer:
                 attempt.unload()
 
     def _drop_outdated_packs(self) -> None:
-        """Take apart each pack with a member that has ended or was unloaded; the members that are left go on."""
+        """Remove each pack that has a member that has ended or was unloaded.
+
+        Its other members get weights and optimizer state of their own again, so that they can go on training.
+        """
         loaded = set(_members([one for one in self._attempts if one.status is None]))
         for members in [members for members in self._packs if not loaded.issuperset(members)]:
             pack = self._packs.pop(members)
@@ -90,7 +99,10 @@ class PackTrainer:
                 pack.close()
 
     def _do(self, work: Callable[[], None], attempts: Sequence[Attempt], outcomes: Outcomes) -> None:
-        """Do ``work``. An error that it raises is the outcome of ``attempts``; exhausted memory is raised again."""
+        """Do ``work`` for ``attempts``. If it raises an error, unload them and make the error their outcome.
+
+        An error that says that memory ran out is raised again instead.
+        """
         try:
             work()
         except CLASSIFIED_ERRORS as error:
@@ -102,18 +114,20 @@ class PackTrainer:
                 attempt.unload()
 
     def _train_pack(self, attempts: Sequence[Attempt]) -> None:
+        """Train one epoch of ``attempts`` as one pack, score it, and record it for each of them."""
         start = time.perf_counter()
         pack = self._pack_of(attempts)
         runs = [attempt.run for attempt in attempts if attempt.run]
         with attempts[0].watchdog():
             trained = pack.train_epoch()
-            logits = {split: pack.predict(runs[0].splits[split]) for split in runs[0].scored}  # each (K, N, C)
+            # One array (members, examples, classes) for each scored split.
+            logits = {split: pack.predict(runs[0].splits[split]) for split in runs[0].scored}
         seconds = time.perf_counter() - start
-        for slot, attempt in enumerate(attempts):
-            attempt.record(trained[slot], {split: each[slot] for split, each in logits.items()}, seconds)
+        for index, attempt in enumerate(attempts):
+            attempt.record(trained[index], {split: each[index] for split, each in logits.items()}, seconds)
 
     def _pack_of(self, attempts: Sequence[Attempt]) -> Pack:
-        """Return the pack of ``attempts``, built if they have not trained together before."""
+        """Return the pack of ``attempts``, which is built if there is none."""
         members = _members(attempts)
         if members not in self._packs:
             self._packs[members] = Pack(members)
@@ -124,7 +138,7 @@ class PackTrainer:
 
 
 def _arrange(attempts: Sequence[Attempt]) -> tuple[list[Attempt], list[list[Attempt]]]:
-    """Return the attempts that train alone, and groups of attempts that train as one pack each."""
+    """Return the attempts that train alone, and groups of attempts that each train as one pack. All must be loaded."""
     groups: dict[object, list[Attempt]] = {}
     for attempt in attempts:
         [member] = _members([attempt])
@@ -135,5 +149,5 @@ def _arrange(attempts: Sequence[Attempt]) -> tuple[list[Attempt], list[list[Atte
 
 
 def _members(attempts: Sequence[Attempt]) -> tuple[Member, ...]:
-    """Return the pack members of the attempts that are loaded."""
+    """Return the member of each of ``attempts`` that is loaded."""
     return tuple(attempt.run.member for attempt in attempts if attempt.run)

@@ -1,4 +1,4 @@
-"""The report of a trial after an epoch, and the result that Ray Tune gets from it. Imports no torch."""
+"""The report of a trial after an epoch, and the result for Ray Tune that is made from it, without importing torch."""
 
 from collections.abc import Sequence
 from dataclasses import asdict, dataclass, fields
@@ -9,9 +9,9 @@ from tunekit.schema import EpochRecord, Status
 from tunekit.store.records import running_best
 
 OBJECTIVE = "objective"
-"""The key, in a search's results, of the best validation score so far, as a mean over the search seeds."""
+"""The key in a search's results under which the best validation score so far is, as the mean over the search seeds."""
 MEANS = tuple(one.name for one in fields(EpochRecord) if one.name.startswith(("train_loss", "val_", "epoch_seconds")))
-"""The fields of epoch records that a search's results hold beside the objective, as means over the search seeds."""
+"""The fields of epoch records whose means over the search seeds a search's results hold, besides the objective."""
 
 
 @dataclass(frozen=True)
@@ -23,24 +23,30 @@ class TrialReport:
     status: Status | None
     """How the trial ended; None while it trains."""
     notes: Sequence[str] = ()
-    """Lines for a person, such as why an epoch was tried again; none that an earlier report held."""
+    """Lines for a person, such as why an epoch was tried again. Each line is in one report only."""
     pack_size: int = 1
     """The number of trials in the largest pack that the trial has trained in."""
 
     @property
     def ended_early(self) -> bool:
-        """Whether the trial ended without completing."""
+        """Whether the trial ended with another status than COMPLETED."""
         return self.status not in (None, Status.COMPLETED)
 
 
 def needs_training(report: TrialReport, epoch: int, epochs: int) -> bool:
-    """Return whether a trial of ``epochs`` epochs must train to reach ``epoch``, or to write its summary at its end."""
+    """Return whether a trial of ``epochs`` epochs needs another step.
+
+    It does if it has not ended and has not recorded ``epoch`` yet, or has recorded all epochs but not its summary.
+    """
     num_recorded = len(report.records)
     return report.status is None and (num_recorded < epoch or num_recorded == epochs)
 
 
 def tune_result(report: TrialReport) -> dict[str, Any]:
-    """Return the result of a grid's trial for Ray Tune: its last epoch record, its status and its notes."""
+    """Return the result of a grid's trial for Ray Tune: its last epoch record, its status and its notes.
+
+    The fields of the record are None before the first epoch.
+    """
     last: dict[str, Any] = dict.fromkeys(item.name for item in fields(EpochRecord))
     if report.records:
         last = asdict(report.records[-1])
@@ -53,8 +59,9 @@ def tune_result(report: TrialReport) -> dict[str, Any]:
 def tune_result_of_seeds(epoch: int, reports: Sequence[TrialReport], metric: str) -> dict[str, Any]:
     """Return the result of a configuration for Ray Tune: the means over its search seeds at ``epoch``.
 
-    ``reports`` has one entry for each seed, and ``metric`` is the validation score that the search maximises. One seed
-    that ended early ends the configuration.
+    ``reports`` has one entry for each seed. ``metric`` names the validation score that the search maximises. If a seed
+    ended early, the configuration ends with the status of that seed, and the result has no means. Raises UserError
+    where the trials have no validation part.
     """
     note = "; ".join(line for report in reports for line in report.notes) or None
     for report in reports:

@@ -1,7 +1,8 @@
-"""Self-attention over flat batches, which takes the place of a library's own and uses its query, key and value modules.
+"""Self-attention over flat batches, which replaces the library's and uses its query, key and value modules.
 
-Hidden states (K, T, H) come in and contexts of the same shape go out; in the last layer (K, B, H), for the first tokens
-alone. Between them each sequence is computed in its group, where it meets no other sequence. ``tunekit.engine.forward``
+The input is hidden states (K, T, H). The output is contexts: the weighted sums of the values. Their shape is (K, T, H),
+or (K, B, H) in the last layer, which computes them for the first tokens only. A sequence is computed with the others of
+its group, but its queries see the keys of its own sequence only. ``tunekit.engine.forward``
 explains the words and letters.
 """
 
@@ -16,10 +17,12 @@ from tunekit.engine.forward.flat_batch import FlatBatch, Group
 
 
 class _GatherRows(torch.autograd.Function):
-    """``x[index]``, whose gradient is another look-up, ``grad[inverse]``, and not a sum over equal indices.
+    """Return ``x[index]``; the gradient is ``grad[inverse]`` times ``is_real``, which is faster than the usual sum.
 
-    The two agree since each real row appears exactly once. Copies that are no real rows, of padding or filler, have a
-    gradient of 0 by ``is_real`` (rows of x, 1), which is None where there are none.
+    Usually the gradient of a row of x is the sum of the gradients of all its copies in the result. Here ``inverse``
+    has one index for each row of x: that of the copy of a real row. The other copies, which are rows of padding or
+    filler, are left out: their gradient is 0, since no loss depends on them. ``is_real`` (rows of x, 1) is 0 for those
+    rows of x that are themselves padding or filler, and makes their gradient 0. It is None where x has no such rows.
     """
 
     @staticmethod
@@ -45,7 +48,7 @@ def _gather_rows(
 class FlatSelfAttention(nn.Module):
     """Multi-head attention (Vaswani et al., 2017) within each sequence of the batch of ``context``.
 
-    The last layer attends from the first tokens alone, since the head reads no others.
+    In the last layer only the first token of each sequence is a query, since the model's head reads no other token.
     """
 
     query: nn.Module
@@ -53,7 +56,7 @@ class FlatSelfAttention(nn.Module):
     value: nn.Module
 
     def __init__(self, library: Any, context: ForwardContext, *, last: bool) -> None:
-        """``library`` is the attention module whose place this one takes, ``last`` whether it is the last layer's."""
+        """``library`` is the attention module that this one replaces. ``last`` says whether it is the last layer's."""
         super().__init__()
         self.query, self.key, self.value = library.query, library.key, library.value
         self.heads: int = library.num_attention_heads
@@ -62,15 +65,19 @@ class FlatSelfAttention(nn.Module):
         self.context, self.last = context, last
 
     def forward(self, hidden: torch.Tensor, *_: Any, **__: Any) -> tuple[torch.Tensor, None]:
-        """Return the contexts of hidden states (K, T, H), and None for the attention weights that a library returns."""
+        """Return the contexts of hidden states (K, T, H), and None in place of the attention weights.
+
+        The library's layer expects such a pair. The other arguments that it passes are ignored.
+        """
         batch = self.context.flat_batch
         kind = MaskKind.TOKEN if self.last else MaskKind.PAIR
         dropped = self.context.next_mask(kind, self.heads, self.rate)
         keys, values = self._in_slots(self.key(hidden), batch), self._in_slots(self.value(hidden), batch)  # (S * A, D)
         if self.last:
             first = hidden.flatten(0, 1).index_select(0, batch.first_tokens)  # (K * B, H)
-            queries = self.query(first.view(len(hidden), -1, hidden.shape[-1]))  # (K, B, H): a pack has K weights
-            # In the order of the groups, one row a head: (K * B, A, D).
+            # The query module gets (K, B, H), since in a pack it has weights of its own for each of the K trials.
+            queries = self.query(first.view(len(hidden), -1, hidden.shape[-1]))  # (K, B, H)
+            # Sort the sequences into the order of the groups: (K * B, A, D).
             queries = queries.view(-1, self.heads, self.head_size).index_select(0, batch.length_order)
         else:
             queries = self._in_slots(self.query(hidden), batch)  # (S * A, D)
@@ -86,14 +93,14 @@ class FlatSelfAttention(nn.Module):
             contexts.append(self._attend(q.view(shape), k.view(shape), v.view(shape), group, dropped).flatten(0, -2))
         context = torch.cat(contexts)  # (S * A, D), or (K * B * A, D) in the last layer
         if self.last:
-            # From the order of the groups back to that of the batch.
+            # Sort the sequences back into the order of the batch.
             context = context.view(len(batch.length_order), -1).index_select(0, batch.length_ranks)  # (K * B, H)
             return context.view(len(hidden), batch.num_sequences, -1), None
         context = _gather_rows(context, batch.token_to_slot, batch.slot_to_token, batch.slot_is_real)  # (K * T * A, D)
         return context.view(*hidden.shape[:-1], -1), None
 
     def _in_slots(self, x: torch.Tensor, batch: FlatBatch) -> torch.Tensor:
-        """Return ``x`` (K, T, H) as the slot rows (S * A, D) of all groups."""
+        """Return the slot rows (S * A, D) of all groups, copied from ``x`` (K, T, H)."""
         rows = x.reshape(-1, self.head_size)  # (K * T * A, D)
         return _gather_rows(rows, batch.slot_to_token, batch.token_to_slot, batch.token_is_real)
 
@@ -107,8 +114,8 @@ class FlatSelfAttention(nn.Module):
     ) -> torch.Tensor:
         """Return the contexts (G, A, Q, D) of a group's queries (G, A, Q, D), with keys and values (G, A, L, D).
 
-        ``dropped`` is the mask of all probabilities of the layer with its scale, (P, A) or in the last layer (K, T, A);
-        None where nothing is dropped.
+        ``dropped`` is the mask of all attention probabilities of the layer and its scale; None where nothing is
+        dropped. The mask is (P, A), or (K, T, A) in the last layer.
         """
         if dropped is None:
             bias = None if group.padding_bias is None else group.padding_bias.to(q.dtype)
@@ -116,10 +123,10 @@ class FlatSelfAttention(nn.Module):
         scores = torch.matmul(q * self.head_size**-0.5, k.transpose(-1, -2))  # (G, A, Q, L)
         if group.padding_bias is not None:
             scores = scores.add_(group.padding_bias)
-        # bf16 is too coarse for probabilities.
+        # The probabilities are computed in fp32 even under bf16, which is too coarse for them.
         scores = scores.softmax(-1, dtype=torch.promote_types(scores.dtype, torch.float32))
         mask, scale = dropped
-        # In the last layer the query is the first token, so that a mask of tokens is one of its pairs.
+        # In the last layer the only query is the first token, so that each token, as a key, is in exactly one pair.
         index = group.token_index if self.last else group.pair_index  # (G, L), else (G, L, L)
         assert index is not None, "attention that drops probabilities asks for the indices of pairs"
         mask = mask.flatten(0, -2).index_select(0, index.flatten()).view(*index.shape, self.heads)  # (G, [Q,] L, A)

@@ -1,9 +1,10 @@
-"""Dropout whose masks come from the trial's own random stream, whatever else the process draws, alone and in a pack.
+"""Dropout whose masks come from each trial's own random stream, so that a trial has the same masks alone and in a pack.
 
-A row of a mask belongs to a token, a pair of tokens or a sequence, and not to a place in a batch. The stream draws the
-rows of a trial in the order of its own batch, 16 bits an entry, for all uses of dropout in a step at once. So a trial
-has the same masks alone and in a pack. ``DropoutSites`` lists the uses of dropout in a model; its ``masks`` takes the
-streams of K trials and returns ``DropoutMasks``, which hands them out in the order of the forward pass.
+A row of a mask belongs to a token, a pair of tokens or a sequence, and not to a place in the pack's batch. The stream
+of a trial draws the rows of that trial only, in the order of its own batch. It makes one draw of 16 bits for each entry
+of a mask, and draws for all uses of dropout in a forward pass at once. ``DropoutSites`` lists the uses of dropout in a
+model. Its ``masks`` takes the streams of K trials and returns a ``DropoutMasks``. The modules of the model take one
+mask after another from it, in the order in which they run.
 """
 
 from collections.abc import Iterator, Mapping, Sequence
@@ -19,7 +20,7 @@ from tunekit.engine.forward.flat_batch import FlatBatch
 from tunekit.seeding import stream_seed
 
 LEVELS = 2**16
-"""An entry is one of so many equally likely draws; a probability is rounded to a multiple of 1 / LEVELS."""
+"""The number of equally likely values of a draw. Probabilities are rounded to multiples of 1 / LEVELS."""
 
 
 class MaskKind(StrEnum):
@@ -37,7 +38,7 @@ class DropoutSite:
     kind: MaskKind
     """What a row of its mask belongs to."""
     width: int
-    """The entries of a row."""
+    """The number of entries of a row."""
     dropping_levels: int
     """How many of the LEVELS equally likely draws drop an entry."""
 
@@ -48,13 +49,13 @@ class DropoutSite:
 
 
 class MaskStream:
-    """The random bits of one trial's dropout, a function of its seed and the step."""
+    """The random bits of one trial's dropout. They depend on the trial's seed, the step and the type of device only."""
 
     def __init__(self, seed: int, device: torch.device) -> None:
         self.seed, self.device = seed, device
 
     def draw(self, num_words: int, *names: int) -> torch.Tensor:
-        """Return (4 * num_words,) int16 draws for what ``names`` say: the step and the part of its batch."""
+        """Return 4 * num_words draws in int16. ``names`` are the numbers of the step and of the part of its batch."""
         seed = stream_seed(self.seed, "dropout", *names)
         if self.device.type == "cpu":
             # numpy draws three times as fast as torch here.
@@ -67,25 +68,26 @@ class MaskStream:
 
 
 class DropoutSites:
-    """The uses of dropout in a model's forward pass, in its order; ``patching.patch_model`` finds them."""
+    """The uses of dropout in a model's forward pass, in the order in which they run. ``patch_model`` finds them."""
 
     def __init__(self, sites: Sequence[DropoutSite]) -> None:
         self.sites = tuple(sites)
-        # (W,) of each kind. A draw is int16, from -LEVELS / 2 on, and so is what it is compared to.
+        # A tensor (W,) for each kind. An entry is dropped where its draw is below the threshold. Draws are int16, so
+        # the lowest is -LEVELS / 2, and the thresholds count from there.
         self._thresholds = {
             kind: torch.cat(
-                [torch.full((site.width,), site.dropping_levels - LEVELS // 2) for site in self._of(kind)]
+                [torch.full((site.width,), site.dropping_levels - LEVELS // 2) for site in self._sites_of(kind)]
             ).to(torch.int16)
             for kind in MaskKind
-            if self._of(kind)
+            if self._sites_of(kind)
         }
 
-    def _of(self, kind: MaskKind) -> list[DropoutSite]:
+    def _sites_of(self, kind: MaskKind) -> list[DropoutSite]:
         return [site for site in self.sites if site.kind is kind]
 
     @property
     def has_pairs(self) -> bool:
-        """Whether attention probabilities are dropped."""
+        """Whether a layer before the last drops attention probabilities. The last layer's masks have rows of tokens."""
         return MaskKind.PAIR in self._thresholds
 
     def masks(
@@ -93,32 +95,36 @@ class DropoutSites:
     ) -> "DropoutMasks":
         """Return the masks of one forward pass of K trials.
 
-        ``draws`` holds each trial's stream and what it draws for; ``rows`` says how many rows of each kind each trial
-        has. Rows of tokens and sequences are padded to the most that a trial has, rows of pairs are not.
+        ``draws`` holds each trial's stream, and the step and part for which the stream draws (see ``MaskStream.draw``).
+        ``rows`` holds the number of rows of each kind that each trial has. Trials with fewer rows of tokens than others
+        get rows of zeros after their last one; the rows of pairs of all trials lie end to end.
         """
         widths = {kind: len(thresholds) for kind, thresholds in self._thresholds.items()}  # W of each kind
         drawn: dict[MaskKind, list[torch.Tensor]] = {kind: [] for kind in widths}
         for trial, (stream, names) in enumerate(draws):
             sizes = {kind: rows[kind][trial] * width for kind, width in widths.items()}
-            bits = stream.draw(-(-sum(sizes.values()) // 4), *names)  # one draw for all kinds, cut up here
+            bits = stream.draw(-(-sum(sizes.values()) // 4), *names)  # one call for all kinds; the loop cuts it up
             for kind, size in sizes.items():
                 part, bits = bits[:size], bits[size:]
                 drawn[kind].append(part.view(-1, widths[kind]))  # (rows, W)
         by_kind = {}
         for kind, parts in drawn.items():
             thresholds = self._thresholds[kind] = self._thresholds[kind].to(parts[0].device)
-            stays = [(part >= thresholds).view(torch.uint8) for part in parts]  # K of (rows, W)
+            kept = [(part >= thresholds).view(torch.uint8) for part in parts]  # K of (rows, W)
             by_kind[kind] = (
-                torch.cat(stays) if kind is MaskKind.PAIR else nn.utils.rnn.pad_sequence(stays, batch_first=True)
+                torch.cat(kept) if kind is MaskKind.PAIR else nn.utils.rnn.pad_sequence(kept, batch_first=True)
             )
         return DropoutMasks(self.sites, by_kind)
 
 
 class DropoutMasks:
-    """The masks of one forward pass, handed out site by site."""
+    """The masks of one forward pass. Each call of ``next`` returns that of the next site."""
 
     def __init__(self, sites: Sequence[DropoutSite], by_kind: Mapping[MaskKind, torch.Tensor]) -> None:
-        """``by_kind`` holds uint8 masks (K, T, W) of tokens, (P, W) of pairs and (K, B, W) of sequences."""
+        """``by_kind`` holds uint8 masks: (K, T, W) for tokens, (P, W) for pairs and (K, B, W) for sequences.
+
+        An entry of 1 stays and an entry of 0 is dropped.
+        """
         self.by_kind = by_kind
         self._sites: Iterator[DropoutSite] = iter(sites)
         self._used = dict.fromkeys(by_kind, 0)
@@ -126,7 +132,7 @@ class DropoutMasks:
     def next(self, kind: MaskKind) -> tuple[torch.Tensor, float]:
         """Return the next site's mask, uint8 (K, T, width), (P, width) or (K, B, width), and its scale.
 
-        Raises RuntimeError where the next site is of another kind.
+        Raises RuntimeError where the next site is of another kind than the caller's ``kind``.
         """
         site = next(self._sites)
         if site.kind is not kind:
@@ -137,7 +143,7 @@ class DropoutMasks:
 
 
 class _ApplyMask(torch.autograd.Function):
-    """``x * mask * scale``, which keeps for its gradient the mask alone, a byte an entry."""
+    """Return ``x * mask * scale``. For the gradient only the mask is kept in memory, one byte for each entry."""
 
     @staticmethod
     def forward(ctx: Any, x: torch.Tensor, mask: torch.Tensor, scale: float) -> torch.Tensor:
@@ -152,9 +158,9 @@ class _ApplyMask(torch.autograd.Function):
 
 
 def apply_mask(x: torch.Tensor, mask: torch.Tensor, scale: float) -> torch.Tensor:
-    """Return ``x`` with the entries dropped where ``mask`` (uint8, of x's shape) is 0, and the others times ``scale``.
+    """Return ``x`` with 0 where ``mask`` (uint8, in the shape of x) is 0, and the other entries times ``scale``.
 
-    This is dropout after Srivastava et al. (2014), with the mask given.
+    This is dropout (Srivastava et al., 2014) with a mask that the caller passes.
     """
     dropped: torch.Tensor = _ApplyMask.apply(x, mask, scale)  # type: ignore[no-untyped-call]
     return dropped
@@ -162,26 +168,27 @@ def apply_mask(x: torch.Tensor, mask: torch.Tensor, scale: float) -> torch.Tenso
 
 @dataclass
 class ForwardContext:
-    """What the modules of one model need in a forward pass beside their input: the batch and the dropout masks.
+    """The batch and the dropout masks, which the modules of one model read in a forward pass besides their input.
 
-    ``patching.patch_model`` gives each model one context, and ``patching.logits`` fills it for the time of a forward
-    pass.
+    ``patching.patch_model`` gives each model one context. ``patching.logits`` sets its batch and masks before a forward
+    pass and removes them afterwards.
     """
 
     padded: bool = False
     """Whether the model takes padded batches. The other fields are then unused."""
     batch: FlatBatch | None = None
-    """The flat batch of the forward pass under way; None outside of one."""
+    """The flat batch of the forward pass that runs now. None while none runs."""
     masks: DropoutMasks | None = None
-    """The dropout masks of the forward pass under way; None where nothing is dropped."""
+    """The dropout masks of the forward pass that runs now. None where nothing is dropped."""
     sites: DropoutSites = field(default_factory=lambda: DropoutSites(()))
     """All uses of dropout in the model's forward pass, in order."""
     found_sites: list[DropoutSite] | None = None
-    """The list to which each use of dropout is added while ``patching.patch_model`` looks for them; else None."""
+    """The list to which each use of dropout is appended while ``patching.patch_model`` looks for them. None at all
+    other times."""
 
     @property
     def flat_batch(self) -> FlatBatch:
-        """The flat batch of the forward pass under way. Raises RuntimeError outside of one."""
+        """The flat batch of the forward pass that runs now. Raises RuntimeError while none runs."""
         if self.batch is None:
             raise RuntimeError("a patched model runs through tunekit.engine.forward.patching.logits alone")
         return self.batch
@@ -189,8 +196,9 @@ class ForwardContext:
     def next_mask(self, kind: MaskKind, width: int, rate: float) -> tuple[torch.Tensor, float] | None:
         """Return the mask and the scale of the next use of dropout, or None where nothing is dropped.
 
-        ``kind`` says what a row of the mask belongs to and ``width`` how many entries a row has. ``rate`` is the
-        probability to drop an entry.
+        ``kind`` says what a row of the mask belongs to, and ``width`` is the number of entries of a row. ``rate`` is
+        the probability with which an entry is dropped. While ``patching.patch_model`` looks for the uses of dropout,
+        this one is appended to ``found_sites``.
         """
         if self.found_sites is not None and rate > 0:
             self.found_sites.append(DropoutSite(kind, width, round(rate * LEVELS)))

@@ -1,9 +1,9 @@
-"""Batches without padding: the sequences of a batch end to end, and where attention finds each of them.
+"""Batches without padding: the sequences of a trial lie end to end, and indices say where each of them lies.
 
-``flat_batch`` takes sequences of tokens and returns a ``FlatBatch``, which holds exactly the examples of the padded
-batch. Linear modules, layer norms and embeddings see one row of T tokens a trial. Attention sees the sequences in a few
-groups of similar lengths, each padded to the longest sequence of its group. ``tunekit.engine.forward`` explains the
-words and letters.
+``flat_batch`` takes sequences of tokens and returns a ``FlatBatch``, which holds the same examples as a padded batch of
+the same sequences. Linear modules, layer norms and embeddings see one row of T tokens for each trial. Attention sees
+the sequences in a few groups of similar lengths, each padded to the longest sequence of its group.
+``tunekit.engine.forward`` explains the words and letters.
 """
 
 from collections.abc import Sequence
@@ -18,7 +18,9 @@ from tunekit.data.tokens import TokenisedSplit
 from tunekit.memory.length_groups import group_bounds
 
 ALIGNED = 4
-"""Parts of a flat tensor begin at multiples of so many numbers, since CUDA's kernels read 16 bytes at a time."""
+"""Where several tensors are joined into one flat tensor, each begins at an index that is a multiple of this number.
+
+Four fp32 numbers are 16 bytes, which is what CUDA's kernels read at a time."""
 
 Indices = npt.NDArray[np.int64]
 Flags = npt.NDArray[np.bool_]
@@ -29,58 +31,61 @@ class Group:
     """G sequences of similar lengths, the longest of L tokens, as attention sees them."""
 
     num_sequences: int
-    """G."""
+    """The sequences of the group, G."""
     num_rows: int
-    """The group's slot rows, G * A * L."""
+    """The number of the group's slot rows, G * A * L."""
     length: int
-    """L."""
+    """The tokens of the longest sequence, L."""
     padding_bias: torch.Tensor | None
-    """(G, 1, 1, L) fp32, added to scores: 0 for a token and the lowest number for padding; None without padding."""
+    """(G, 1, 1, L) fp32, which is added to the attention scores: 0 for a token, and the lowest fp32 number for padding.
+    None where the group has no padding."""
     token_index: torch.Tensor
-    """(G, L) int64, the index of each slot's token among the K * T; padding has that of its sequence's last token."""
+    """(G, L) int64, the index of each slot's token among the K * T tokens. A slot of padding has the index of the last
+    token of its sequence."""
     pair_index: torch.Tensor | None
-    """(G, L, L) int64, the index of each query and key among the P pairs; None where it was not asked for."""
+    """(G, L, L) int64, the index of each pair (query, key) among the P pairs. None where ``with_pairs`` was False."""
 
 
 @dataclass(frozen=True)
 class FlatBatch:
-    """B sequences of each of K trials on one device, T tokens a trial."""
+    """B sequences of each of K trials on one device, in rows of T tokens, one row for each trial."""
 
     input_ids: torch.Tensor
-    """(K, T) int64."""
+    """(K, T) int64, the ids of the tokens; filler has the padding id."""
     token_type_ids: torch.Tensor
-    """(K, T) int64."""
+    """(K, T) int64, the type ids of the tokens; filler has 0."""
     position_ids: torch.Tensor
-    """(K, T) int64, which begin anew at the model's first position in each sequence."""
+    """(K, T) int64, the positions. Each sequence begins at the model's first position, which filler has, too."""
     first_tokens: torch.Tensor
     """(K * B,) int64, the index of each sequence's first token among the K * T."""
     length_order: torch.Tensor
-    """(K * B,) int64, the sequences from the longest to the shortest, which is their order in the groups."""
+    """(K * B,) int64, the indices of the sequences from the longest to the shortest: their order in the groups."""
     length_ranks: torch.Tensor
-    """(K * B,) int64, each sequence's place in ``length_order``: the inverse permutation."""
+    """(K * B,) int64, the place of each sequence in ``length_order``, which is the inverse permutation."""
     groups: tuple[Group, ...]
-    """The groups, whose slot rows lie one group after the other, each as (G, A, L)."""
+    """The groups. The S * A slot rows lie one group after the other, and within a group as (G, A, L)."""
     slot_to_token: torch.Tensor
-    """(S * A,) int64, for each slot row the token row, of K * T * A, that it is a copy of."""
+    """(S * A,) int64: entry i is the index, among the K * T * A token rows, of the row that slot row i copies."""
     token_to_slot: torch.Tensor
-    """(K * T * A,) int64, for each token row the slot row, of S * A, that holds its copy."""
+    """(K * T * A,) int64: entry i is the index, among the S * A slot rows, of the row that holds its copy. A row of
+    filler has the index that the trial's last real token has."""
     slot_is_real: torch.Tensor | None
-    """(S * A, 1) fp32, 1 for a slot row of a token and 0 for padding; None where there is no padding."""
+    """(S * A, 1) fp32, 1 for a slot row of a token and 0 for a slot row of padding. None where there is no padding."""
     token_is_real: torch.Tensor | None
-    """(K * T * A, 1) fp32, 1 for a row of a token and 0 for filler; None where there is no filler."""
+    """(K * T * A, 1) fp32, 1 for a row of a real token and 0 for a row of filler. None where there is no filler."""
     num_tokens: tuple[int, ...]
-    """The real tokens of each trial."""
+    """The number of real tokens of each trial."""
     num_pairs: tuple[int, ...]
-    """The pairs of each trial: the sum of the squared lengths of its sequences."""
+    """The number of pairs of each trial, which is the sum of the squared lengths of its sequences."""
     num_sequences: int
-    """B."""
+    """The sequences of each trial, B."""
 
     def to(self, device: torch.device) -> "FlatBatch":
-        """Return the batch on ``device``, with one copy for each type of number and not one for each tensor."""
+        """Return the batch on ``device``. One transfer copies all int64 tensors there, and another all fp32 ones."""
         if device.type == "cpu":
             return self
         held = [part for part in (self, *self.groups) for part in vars(part).values() if isinstance(part, torch.Tensor)]
-        moved: dict[int, torch.Tensor] = {}  # the tensor on the device, by the id of the one here
+        moved: dict[int, torch.Tensor] = {}  # the tensor on the device, by Python's id() of the one here
         for dtype in (torch.int64, torch.float32):
             tensors = [tensor for tensor in held if tensor.dtype == dtype]
             if tensors:
@@ -109,10 +114,11 @@ def flat_batch(
     with_pairs: bool,
     device: torch.device,
 ) -> FlatBatch:
-    """Return the batch of K = len(parts) trials of one model: of each trial's split the sequences of indices (B,).
+    """Return the batch of K = len(parts) trials of one model. A part is a trial's split and B indices into the split.
 
     ``heads`` is A. ``pad_id`` is the token id of filler. ``position_offset`` is the id of a sequence's first position
-    (in RoBERTa the padding id + 1). ``with_pairs`` asks for the groups' indices of pairs.
+    (in RoBERTa the padding id + 1). ``with_pairs`` says whether the groups get a ``pair_index``, which only attention
+    that drops probabilities needs.
     """
     offsets = np.stack([split.offsets[indices] for split, indices in parts])  # (K, B), where sequences begin in a split
     lengths = np.stack([split.offsets[indices + 1] for split, indices in parts]) - offsets  # (K, B)
@@ -120,8 +126,9 @@ def flat_batch(
     num_trials, width = len(parts), int(totals.max())  # K, T
     # Where each sequence begins among the K * T tokens: after the trial's earlier sequences, in the trial's own row.
     starts = np.cumsum(lengths, axis=1) - lengths + width * np.arange(num_trials)[:, None]  # (K, B)
-    # From here on tokens are counted over all trials: N = totals.sum() real ones, of which K * T has filler besides.
-    within = _within(lengths.ravel())  # (N,), a token's number in its sequence
+    # From here on the real tokens of all trials are counted together: there are N = totals.sum() of them. The K * T
+    # tokens are these N and the filler.
+    within = _index_in_sequence(lengths.ravel())  # (N,), a token's index in its sequence
     target = np.repeat(starts.ravel(), lengths.ravel()) + within  # (N,), its index among the K * T
     source = np.repeat(offsets.ravel(), lengths.ravel()) + within  # (N,), its index in its trial's split
     sources = np.split(source, np.cumsum(totals)[:-1])  # K arrays (totals[k],)
@@ -129,7 +136,7 @@ def flat_batch(
     is_token[target] = True
 
     def spread(values: npt.NDArray[Any], filler: int) -> torch.Tensor:
-        """Return the values (N,) of real tokens as (K, T)."""
+        """Return the values (N,) of the real tokens as (K, T), with the value ``filler`` for filler."""
         flat = np.full(num_trials * width, filler, np.int64)
         flat[target] = values
         return torch.from_numpy(flat.reshape(num_trials, width))
@@ -139,7 +146,7 @@ def flat_batch(
         lengths.ravel(), starts.ravel(), length_order, heads=heads, num_tokens=num_trials * width,
         with_pairs=with_pairs, gpu=device.type == "cuda",
     )  # fmt: skip
-    # Filler takes its attention from its own trial's last token, so that no trial's numbers reach another's.
+    # Filler copies the attention of the last real token of its own trial, so that it never copies another trial's.
     last = np.repeat(np.arange(num_trials) * width + totals - 1, width)  # (K * T,)
     token_to_slot = np.where(is_token[:, None], token_to_slot, token_to_slot[last])  # (K * T, A)
     ids, types = (
@@ -170,14 +177,14 @@ def aligned(size: int) -> int:
     return -(-size // ALIGNED) * ALIGNED
 
 
-def _within(lengths: Indices) -> Indices:
-    """Return each token's number in its sequence, for sequences of ``lengths`` end to end: (2, 3) gives 0 1 0 1 2."""
+def _index_in_sequence(lengths: Indices) -> Indices:
+    """Return each token's index in its sequence, for sequences of ``lengths`` end to end: (2, 3) gives 0 1 0 1 2."""
     within: Indices = np.arange(lengths.sum()) - np.repeat(np.cumsum(lengths) - lengths, lengths)
     return within
 
 
 def _column_of(is_real: Flags) -> torch.Tensor | None:
-    """Return flags (N,) as a column (N, 1) of 1 and 0 in fp32, or None where all are true."""
+    """Return n flags as a column (n, 1) of 1 and 0 in fp32, or None where all flags are true."""
     return None if is_real.all() else torch.from_numpy(is_real.astype(np.float32)[:, None])
 
 
@@ -185,20 +192,23 @@ def _grouped(
     lengths: Indices, starts: Indices, length_order: Indices, *, heads: int, num_tokens: int, with_pairs: bool,
     gpu: bool,
 ) -> tuple[tuple[Group, ...], Indices, Indices, Flags]:  # fmt: skip
-    """Put sequences of ``lengths`` (K * B,), which begin at ``starts`` (K * B,) of ``num_tokens`` (K * T), into groups.
+    """Put the K * B sequences into groups.
+
+    ``lengths`` (K * B,) holds their lengths, and ``starts`` (K * B,) the index of the first token of each among the
+    ``num_tokens`` = K * T tokens. ``gpu`` says whether the groups are those for a GPU.
 
     Return the groups, ``slot_to_token`` (S * A,), ``token_to_slot`` (K * T, A), and whether each slot row is real
-    (S * A,). ``token_to_slot`` is right for real tokens only.
+    (S * A,). ``token_to_slot`` is 0 for filler, which the caller replaces.
     """
     squares = lengths**2
-    pair_starts = np.cumsum(squares) - squares  # (K * B,), the pairs of the sequences before each one
-    each_head, first_row = np.arange(heads), 0  # first_row: the slot rows of the groups before
+    pair_starts = np.cumsum(squares) - squares  # (K * B,), the index of the first pair of each sequence
+    each_head, first_row = np.arange(heads), 0  # first_row: the index of the first slot row of the group
     token_to_slot = np.zeros((num_tokens, heads), np.int64)
     groups, slot_to_token, slot_is_real = [], [], []
     for begin, end, longest in group_bounds(lengths[length_order].tolist(), gpu=gpu):
         members = length_order[begin:end]  # (G,), the group's sequences
         own = lengths[members, None]  # (G, 1)
-        place = np.minimum(np.arange(longest), own - 1)  # (G, L), a slot's token in its sequence; padding: the last one
+        place = np.minimum(np.arange(longest), own - 1)  # (G, L), the slot's token in its sequence
         tokens = starts[members, None] + place  # (G, L), its index among the K * T
         is_real = np.arange(longest) < own  # (G, L)
         # The slot rows of a group lie as (G, A, L): row = first_row + (sequence * A + head) * L + place.

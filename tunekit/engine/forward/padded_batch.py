@@ -1,7 +1,8 @@
-"""Batches with padding, run through a library's own forward pass: for what can't be trained without padding.
+"""Batches with padding, for the models and methods that can't be trained without it. They never train in a pack.
 
-``padded_batch`` takes B sequences of tokens, ``padded_logits`` returns their logits (B, C). Dropout draws from torch's
-global generator, which is seeded anew for each step by the trial's own stream.
+``padded_batch`` makes a batch of B sequences of one trial. ``padded_logits`` runs the library's own forward pass on it
+and returns logits (B, C). Dropout then draws from torch's global generator. ``seeded_dropout`` seeds the generator from
+the trial's seed, for each part of each step.
 """
 
 from collections.abc import Iterator
@@ -23,30 +24,30 @@ class PaddedBatch:
     """B sequences of one trial, the longest of L tokens."""
 
     input_ids: torch.Tensor
-    """(B, L) int64."""
+    """(B, L) int64, the ids of the tokens; padding has the padding id."""
     attention_mask: torch.Tensor
     """(B, L) int64, 1 for a token and 0 for padding."""
     token_type_ids: torch.Tensor
-    """(B, L) int64."""
+    """(B, L) int64, the type ids of the tokens; padding has 0."""
     num_tokens: tuple[int, ...]
-    """The real tokens of the one trial."""
+    """The number of tokens of the one trial, without padding. It is a tuple, as in ``FlatBatch``."""
 
     @property
     def num_sequences(self) -> int:
-        """B."""
+        """The number of sequences, B."""
         return len(self.input_ids)
 
 
 def padded_batch(
     split: TokenisedSplit, indices: npt.NDArray[np.int64], *, pad_id: int, device: torch.device
 ) -> PaddedBatch:
-    """Return the sequences of ``indices`` (B,) of ``split``, filled up with tokens ``pad_id``."""
+    """Return the batch of the B sequences of ``split`` at ``indices``. Padding has the token id ``pad_id``."""
     lengths = split.lengths[indices]  # (B,)
     is_token = np.arange(lengths.max()) < lengths[:, None]  # (B, L)
     source = (split.offsets[indices][:, None] + np.arange(lengths.max()))[is_token]  # (N,), indices of tokens in split
 
     def spread(values: npt.NDArray[np.integer], padding: int) -> torch.Tensor:
-        """Return the values (N,) of tokens as (B, L)."""
+        """Return the values (N,) of the tokens as (B, L), with the value ``padding`` for padding."""
         rows = np.full(is_token.shape, padding, np.int64)
         rows[is_token] = values
         return torch.from_numpy(rows).to(device)
@@ -68,9 +69,10 @@ def padded_logits(model: PreTrainedModel, batch: PaddedBatch) -> torch.Tensor:
 
 @contextmanager
 def seeded_dropout(seed: int, device: torch.device, *names: int) -> Iterator[None]:
-    """While entered, dropout on ``device`` draws from the stream of a trial's ``seed`` for what ``names`` say.
+    """Return a context in which dropout on ``device`` draws from the random stream of ``seed`` and ``names``.
 
-    ``names`` are the step and the part of its batch.
+    ``seed`` is the trial's seed. ``names`` are the number of the step and the number of the part of the step's batch.
+    The states of torch's generators are restored at the end.
     """
     devices = [device] if device.type == "cuda" else []
     with torch.random.fork_rng(devices=devices):

@@ -1,9 +1,10 @@
-"""The forward pass on flat batches: a library's model with our attention, dropout and last layer put in.
+"""Replace the attention and dropout modules of a library's model, and run the model on flat batches.
 
-``patch_model`` changes a model once, in place. ``batch_of`` makes a batch that it takes, ``logits`` runs it and returns
-(K * B, C), for a single trial or a pack: a pack's stacked model has the same modules. A module finds what it needs
-beside its input in the model's ``ForwardContext``. A model that can't be trained without padding keeps the library's
-own forward pass and takes padded batches (``tunekit.engine.forward.padded_batch``).
+``patch_model`` changes a model once, in place. ``batch_of`` makes a batch for the model. ``logits`` runs the model on
+the batch and returns logits (K * B, C). All three serve a single trial and a pack, since the stacked model of a pack
+has the same modules. The modules read the batch and the dropout masks from the model's ``ForwardContext``. A model that
+can't be trained without padding keeps the library's own forward pass and takes padded batches
+(``tunekit.engine.forward.padded_batch``).
 """
 
 from collections.abc import Sequence
@@ -25,7 +26,7 @@ from tunekit.models.families import FAMILIES
 
 
 class ContextDropout(nn.Module):
-    """``nn.Dropout`` that takes its mask from the forward context."""
+    """Dropout that takes its mask from the forward context. It replaces ``nn.Dropout`` in a patched model."""
 
     def __init__(self, rate: float, context: ForwardContext) -> None:
         super().__init__()
@@ -33,7 +34,8 @@ class ContextDropout(nn.Module):
 
     def forward(self, x: torch.Tensor) -> torch.Tensor:
         """Return ``x`` (K, T, width) or (K, B, width) with entries dropped in training."""
-        # Whether x has a row a token or a row a sequence is told by their number: a sequence has two tokens at least.
+        # The number of rows tells whether x has one row for each token or one for each sequence. The two numbers
+        # differ, since a sequence has at least two tokens.
         rows = x.shape[:-1].numel()
         kind = MaskKind.TOKEN if rows == self.context.flat_batch.input_ids.numel() else MaskKind.SEQUENCE
         dropped = self.context.next_mask(kind, x.shape[-1], self.rate)
@@ -44,21 +46,25 @@ class ContextDropout(nn.Module):
 
 
 def _keep_first_tokens(module: nn.Module, inputs: tuple[torch.Tensor, ...]) -> tuple[torch.Tensor, ...]:
-    """Reduce the residual of the last layer's attention from all tokens (K, T, H) to the first ones (K, B, H)."""
+    """Return the inputs of the output module of the last layer's attention, with the residual for first tokens only.
+
+    The residual, the second input, comes as (K, T, H) and becomes (K, B, H). The first input, the contexts, has that
+    shape already. This is a forward pre-hook.
+    """
     attended, hidden, *rest = inputs  # (K, B, H), (K, T, H)
     first_tokens = context_of(module).flat_batch.first_tokens
     return (attended, hidden.flatten(0, 1).index_select(0, first_tokens).view_as(attended), *rest)
 
 
 def context_of(module: nn.Module) -> ForwardContext:
-    """Return the forward context that ``patch_model`` has given a model or a module of it."""
+    """Return the forward context that ``patch_model`` has set on ``module``: the model, or its last layer's module."""
     return cast(ForwardContext, module.tunekit_context)
 
 
 def patch_model(model: PreTrainedModel, *, padded: bool = False) -> ForwardContext:
-    """Put flat attention and dropout into ``model``, in place, and return its context.
+    """Replace the attention and dropout modules of ``model``, in place. Return the model's forward context.
 
-    With ``padded`` the model stays as it is, but for the context.
+    With ``padded`` the model gets a context, and its modules stay as they are.
     """
     patched: Any = model
     context = patched.tunekit_context = ForwardContext(padded=padded)
@@ -78,7 +84,7 @@ def patch_model(model: PreTrainedModel, *, padded: bool = False) -> ForwardConte
 
 
 def _find_sites(model: PreTrainedModel, context: ForwardContext) -> DropoutSites:
-    """Return the uses of dropout in the forward pass of ``model``, noted while it runs on two short sequences."""
+    """Return the uses of dropout in the forward pass of ``model``, which a run on two short sequences finds."""
     context.found_sites = []
     tokens = TokenisedSplit(np.zeros(5, np.int32), np.zeros(5, np.int8), np.array([0, 2, 5]), 0)
     with torch.no_grad():
@@ -88,12 +94,12 @@ def _find_sites(model: PreTrainedModel, context: ForwardContext) -> DropoutSites
 
 
 def backbone_of(model: PreTrainedModel) -> Any:
-    """Return the encoder of a sequence-classification model, its embeddings with it."""
+    """Return the part of a sequence-classification model below its head: the embeddings, the encoder and the pooler."""
     return getattr(model, FAMILIES[model.config.model_type].backbone)
 
 
 def layers_of(model: PreTrainedModel) -> nn.Module:
-    """Return the part of a model's encoder that runs its layers."""
+    """Return the encoder of a model, the module that runs its layers."""
     layers: nn.Module = getattr(backbone_of(model), FAMILIES[model.config.model_type].encoder)
     return layers
 
@@ -101,9 +107,10 @@ def layers_of(model: PreTrainedModel) -> nn.Module:
 def batch_of(
     model: PreTrainedModel, parts: Sequence[tuple[TokenisedSplit, npt.NDArray[np.int64]]], *, train: bool = False
 ) -> FlatBatch | PaddedBatch:
-    """Return the batch of each trial's split and indices (B,) as ``model`` takes it, on the model's device.
+    """Return a batch on the device of ``model``: a padded batch if the model takes those, else a flat one.
 
-    ``train`` says that the batch is trained on, with dropout.
+    Each part is a trial's split and B indices into the split. A padded batch has exactly one part. ``train`` says
+    whether the model is trained on the batch, with dropout.
     """
     config, context = model.config, context_of(model)
     pad_id = cast(int, config.pad_token_id)
@@ -126,9 +133,10 @@ def logits(
     masks: DropoutMasks | None = None,
     precision: str = "fp32",
 ) -> torch.Tensor:
-    """Return the logits (K * B, C) of ``batch``, trial by trial, in fp32 whatever the precision.
+    """Return the logits (K * B, C) of ``batch``, one trial after another, in fp32 even if ``precision`` is bf16.
 
-    Without ``masks`` nothing is dropped in a flat batch. In a padded one the model's mode decides.
+    On a flat batch dropout follows ``masks``, and without them nothing is dropped. On a padded batch ``masks`` is
+    unused, and dropout is on if the model is in training mode.
     """
     with autocast(precision, batch.input_ids.device):
         found = padded_logits(model, batch) if isinstance(batch, PaddedBatch) else _flat_logits(model, batch, masks)
@@ -136,6 +144,7 @@ def logits(
 
 
 def _flat_logits(model: Any, batch: FlatBatch, masks: DropoutMasks | None) -> torch.Tensor:
+    """Return the logits (K * B, C), from the library's modules called one by one."""
     context, backbone = context_of(model), backbone_of(model)
     context.batch, context.masks = batch, masks
     try:
@@ -144,8 +153,8 @@ def _flat_logits(model: Any, batch: FlatBatch, masks: DropoutMasks | None) -> to
         )  # (K, T, H)
         if hasattr(backbone, "embeddings_project"):
             hidden = backbone.embeddings_project(hidden)
-        first = backbone.encoder(hidden).last_hidden_state  # (K, B, H): the last layer keeps first tokens alone
-        first = first.flatten(0, 1).unsqueeze(1)  # (K * B, 1, H): heads and poolers read the first token of (B, T, H)
+        first = backbone.encoder(hidden).last_hidden_state  # (K, B, H): the last layer returns first tokens only
+        first = first.flatten(0, 1).unsqueeze(1)  # (K * B, 1, H): heads and poolers read position 0
         if getattr(backbone, "pooler", None) is not None:
             first = model.dropout(backbone.pooler(first))
         found: torch.Tensor = model.classifier(first)
@@ -155,5 +164,5 @@ def _flat_logits(model: Any, batch: FlatBatch, masks: DropoutMasks | None) -> to
 
 
 def autocast(precision: str, device: torch.device) -> AbstractContextManager[Any]:
-    """Return a context in which matrix products are computed in ``precision``, fp32 or bf16."""
+    """Return a context manager within which matrix products are computed in ``precision``, fp32 or bf16."""
     return torch.autocast(device.type, dtype=torch.bfloat16) if precision == "bf16" else nullcontext()
