@@ -12,7 +12,7 @@ PIP := $(BIN)/python -m pip install --quiet --disable-pip-version-check -c const
 .PHONY: demo test test-fast faults check docs wheel-test audit format clean
 
 demo: $(STAMP)
-	$(BIN)/python sweeps/main_grid.py --preset demo
+	$(BIN)/tunekit run --preset demo
 
 test: $(STAMP)
 	$(BIN)/python -m pytest -n 2 --no-loadscope-reorder

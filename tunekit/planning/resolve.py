@@ -48,6 +48,8 @@ class ResolvedSweep:
         lines = [f"{name:<{width}}  seeds {' '.join(map(str, seeds))}" for name, seeds in rows]
         return "\n".join([self._headline(), *(f"  {line}" for line in [*lines, *self._split_notes()])])
 
+    __repr__ = __str__
+
     def _repr_html_(self) -> str:
         """Return the same as a table, for notebooks."""
         rows = "".join(
