@@ -261,7 +261,7 @@ def test_a_grid_on_an_object_store_goes_on_and_reads_as_on_disk(grid, bucket, tm
     events = events_of(err)
     assert [one["storage"] for one in events if one["event"] == "start"] == [str(sweep)]
     assert "going on after epoch 1 of 2" in (begun.folder / "log.txt").read_text()
-    code, again, _ = grid(*demo)
+    code, table, again = grid(*demo)
     assert (code, "nothing to do" in again) == (0, True)
 
     copy_folder(sweep, tmp_path / "demo")
@@ -272,7 +272,7 @@ def test_a_grid_on_an_object_store_goes_on_and_reads_as_on_disk(grid, bucket, tm
     for name in tables:
         same = [(tmp_path / place / "tables" / name).read_bytes() for place in ("disk", "server")]
         assert same[0] == same[1], name
-    printed = [out, err, again, *capfd.readouterr()]
+    printed = [out, err, table, again, *capfd.readouterr()]
     stored = [path.read_bytes() for path in sweep.rglob("*")]
     assert not any(SECRET in text for text in printed)
     assert not any(SECRET.encode() in content for content in stored)
