@@ -90,6 +90,8 @@ def load(*sweeps: Folder) -> "Results":
 def train(spec: TrialSpec, folder: Folder | None = None, *, data: "TextDataset | None" = None) -> "Results":
     """Train one trial in this process, without Ray, and return its results.
 
+    Hyperparameters of the method that ``spec`` leaves out take the method's defaults, as in a block.
+
     The records are written to ``folder``, a sweep's folder, if one is given; a trial that the folder holds as completed
     is not trained again. Without a folder nothing stays on disk. ``data`` is the dataset of ``spec`` where it is the
     user's own (``tunekit.dataset``). The trial trains on the GPU if there is one, else on all cores.

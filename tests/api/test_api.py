@@ -81,3 +81,15 @@ def test_what_was_recorded_is_loaded(tmp_path, make_spec):
     ask(ResultStore(tmp_path / "a"), [make_spec()])
     (tmp_path / "a" / "trials").mkdir()
     assert len(tk.load(tmp_path / "a").trials) == 0
+
+
+def test_a_trial_without_hyperparameters_takes_the_defaults_of_its_method(tmp_path):
+    spec = tk.TrialSpec(
+        model="tiny-bert", dataset="demo", method="lora", seed=1, learning_rate=1e-3, train_limit=48, epochs=1
+    )
+    [completed] = tk.plan(tk.Block(**{**TINY, "seeds": (1,)}, methods=("lora",), learning_rate=1e-3)).specs
+    results = tk.train(spec, tmp_path / "mine")
+    assert list(results.trials["trial_id"]) == [completed.trial_id]
+    with pytest.raises(tk.UserError, match="has no parameter 'rank'"):
+        tk.train(tk.TrialSpec(**{**spec.to_dict(), "method_params": {"rank": 4}}), tmp_path / "other")
+    assert not (tmp_path / "other").exists()

@@ -6,6 +6,7 @@ from tunekit.commands.output import note
 from tunekit.commands.training import acquire_lease, claim_folders, request_of
 from tunekit.data.base import TextDataset, load_dataset, save_dataset
 from tunekit.errors import UserError
+from tunekit.methods.base import complete_params
 from tunekit.planning import machine, plugins
 from tunekit.planning.args import DataColumns
 from tunekit.planning.blocks import Block
@@ -20,9 +21,11 @@ from tunekit.store.result_store import ResultStore
 def train_one(spec: TrialSpec, root: Place, data: TextDataset | None) -> None:
     """Train ``spec`` into the sweep at ``root``, unless that holds it as completed.
 
-    ``data`` is its dataset where that is the user's own. Raises UserError where the trial fails or memory runs out, and
+    Hyperparameters of the method that ``spec`` leaves out take the method's defaults. ``data`` is its dataset where
+    that is the user's own. Raises UserError where a hyperparameter is unknown, the trial fails or memory runs out, and
     OSError where the store can't be written.
     """
+    spec = replace(spec, method_params=complete_params(spec.method, spec.method_params))
     sweep, store = _sweep_of(spec, root.name, data), ResultStore(root)
     save_dataset(data or load_dataset(spec.dataset), store.data_folder, with_text=data is not None)
     lease = acquire_lease(store, note)
