@@ -8,16 +8,15 @@ import os
 import tempfile
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
-from dataclasses import fields, replace
+from dataclasses import replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from tunekit.errors import UserError
-from tunekit.parsing import did_you_mean
 from tunekit.planning import plugins
 from tunekit.planning.args import DataColumns, SearchArgs
 from tunekit.planning.blocks import Block
-from tunekit.planning.options import RunOptions
+from tunekit.planning.options import options_from
 from tunekit.planning.presets import SearchPreset
 from tunekit.planning.resolve import ResolvedSweep, find_sweep
 from tunekit.schema import TrialSpec
@@ -44,8 +43,7 @@ def plan(*blocks: Block, plugin: Sequence[str | os.PathLike[str]] = ()) -> Resol
 
     Raises UserError where a name is unknown, a setting is out of range, or data can't be read.
     """
-    if not blocks:
-        raise UserError("a plan needs at least one block, as in tk.plan(tk.Block(models=..., datasets=..., ...))")
+    _check_blocks("tk.plan", blocks)
     plugins.load([Path(file) for file in plugin])
     return find_sweep(blocks, None, DataColumns())
 
@@ -59,8 +57,8 @@ def run(plan: ResolvedSweep, folder: Folder, **options: Any) -> "Results":
     ``trials_per_device``, ``pack``, ``track``, ``keep_models`` and ``retry_failed``. A trial that fails raises nothing:
     ``Results.trials`` has its status and its error.
 
-    Raises UserError where an option is unknown, or where the storage, the data or the machine can't be used;
-    KeyboardInterrupt where the run was interrupted, and the same call goes on from there.
+    Raises UserError where an option is unknown or of another type, or where the storage, the data or the machine can't
+    be used; KeyboardInterrupt where the run was interrupted, and the same call goes on from there.
     """
     from tunekit.commands.checks import check_options
     from tunekit.commands.output import note
@@ -68,7 +66,11 @@ def run(plan: ResolvedSweep, folder: Folder, **options: Any) -> "Results":
     from tunekit.planning.plan import plan_sweep
     from tunekit.store.result_store import ResultStore
 
-    chosen, root = _options(options), _root(folder)
+    if not isinstance(plan, ResolvedSweep):
+        raise UserError(
+            f"tk.run takes a plan, not {_kind(plan)}; call tk.plan first, as in tk.run(tk.plan(block), folder)"
+        )
+    chosen, root = options_from(options), _root(folder)
     with _one_line():
         check_options(chosen)
         store, sweep = ResultStore(root), replace(plan, name=root.name)
@@ -84,6 +86,8 @@ def load(*sweeps: Folder) -> "Results":
     """
     from analysis.results import load as read
 
+    if any(isinstance(one, list | tuple) for one in sweeps):
+        raise UserError("tk.load takes no list of sweeps; pass them one by one, as in tk.load(a, b)")
     return read(list(sweeps))
 
 
@@ -100,6 +104,8 @@ def train(spec: TrialSpec, folder: Folder | None = None, *, data: "TextDataset |
     """
     from tunekit.commands.one_trial import train_one
 
+    if not isinstance(spec, TrialSpec):
+        raise UserError(f"tk.train takes a TrialSpec, such as one of tk.plan(...).specs, not {_kind(spec)}")
     with tempfile.TemporaryDirectory(prefix="tunekit-") as temporary:
         root = Path(temporary) / "trial" if folder is None else _root(folder)
         with _one_line():
@@ -136,7 +142,8 @@ def run_search(
     from tunekit.search.request import resolve_search
     from tunekit.store.result_store import ResultStore
 
-    chosen, root = _options(options), _root(folder)
+    _check_blocks("tk.run_search", blocks)
+    chosen, root = options_from(options), _root(folder)
     args = SearchArgs(
         preset="blocks",
         trials=trials,
@@ -156,16 +163,20 @@ def run_search(
     return load(root)
 
 
-def _options(values: dict[str, Any]) -> RunOptions:
-    """Return ``values`` as options. Raises UserError on a name that is none."""
-    known = [item.name for item in fields(RunOptions)]
-    for name in values:
-        if name not in known:
-            hint = did_you_mean(name, known) or "."
-            raise UserError(f"unknown option {name!r}{hint} The options are {', '.join(known)}")
-    if isinstance(values.get("track"), str):
-        values["track"] = (values["track"],)
-    return RunOptions(**values)
+def _check_blocks(call: str, blocks: Sequence[object]) -> None:
+    """Raise UserError, which names ``call``, where there is no block, or where one of ``blocks`` is something else."""
+    if not blocks:
+        raise UserError(f"{call} needs at least one block, as in {call}(tk.Block(models=..., datasets=..., ...))")
+    for block in blocks:
+        if not isinstance(block, Block):
+            raise UserError(
+                f"{call} takes blocks, not {_kind(block)}; pass them one by one, as in {call}(first, second)"
+            )
+
+
+def _kind(value: object) -> str:
+    """Return what ``value`` is, for a message: ``a value of type list``."""
+    return f"a value of type {type(value).__name__}"
 
 
 def _root(folder: Folder) -> Place:

@@ -6,6 +6,7 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
+from tunekit.data.base import load_dataset
 from tunekit.errors import UserError
 from tunekit.planning.blocks import Block, expand, load_blocks, parse_block
 from tunekit.planning.overrides import override
@@ -30,6 +31,21 @@ def test_the_study_is_75_trials_seed_by_seed():
     assert next(s for s in specs if s.method == "adapter").method_params == {"reduction_factor": 16}
     for spec in specs:
         assert (spec.batch_size, spec.epochs, spec.max_length, spec.weight_decay) == (32, 10, 512, 0.0)
+
+
+def test_a_list_counts_as_a_tuple_and_a_single_value_is_refused():
+    axes = {"models": ["bert"], "datasets": ["demo"], "methods": ["full"], "seeds": range(1, 3)}
+    block = Block(**axes)
+    assert (block.models, block.datasets, block.methods, block.seeds) == (("bert",), ("demo",), ("full",), (1, 2))
+    for name, value, message in (
+        ("models", "tiny-bert", "models must be a tuple of names, as in ('tiny-bert',)"),
+        ("methods", "lora", "methods must be a tuple of names, as in ('lora',)"),
+        ("datasets", load_dataset("demo"), "datasets must be a tuple of names, as in (data,)"),
+        ("seeds", 1, "seeds must be a tuple of whole numbers, as in (1,)"),
+    ):
+        with pytest.raises(UserError) as refused:
+            Block(**{**axes, name: value})
+        assert str(refused.value) == message
 
 
 def pairs(blocks):

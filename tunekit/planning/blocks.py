@@ -43,7 +43,8 @@ class Settings:
 class Block(Settings):
     """One product of models, datasets, methods and seeds, with common settings.
 
-    Raises UserError where an axis is empty, a method is unknown, or a method has no parameter of a given name.
+    A list of models, datasets, methods or seeds counts as a tuple. Raises UserError where one of the four is a single
+    value or empty, a method is unknown, or a method has no parameter of a given name.
     """
 
     models: tuple[str, ...]
@@ -60,8 +61,14 @@ class Block(Settings):
     """Hyperparameters by method; those that are not given take the method's defaults."""
 
     def __post_init__(self) -> None:
-        for name in ("models", "datasets", "methods", "seeds"):
-            if not getattr(self, name):
+        for name in AXES:
+            axis = getattr(self, name)
+            if not isinstance(axis, tuple | list | range):
+                items = "whole numbers" if name == "seeds" else "names"
+                shown = repr(axis) if isinstance(axis, str | int) else "data"
+                raise UserError(f"{name} must be a tuple of {items}, as in ({shown},)")
+            object.__setattr__(self, name, tuple(axis))
+            if not axis:
                 raise UserError(f"a block with no {name} has no trials; name at least one of its {name}")
         for method in self.methods:
             complete_params(method, self.method_params.get(method, {}))
