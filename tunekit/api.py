@@ -6,8 +6,9 @@ can do wrong raises ``UserError`` with one line that says what to do.
 
 import os
 import tempfile
+import weakref
 from collections.abc import Iterator, Sequence
-from contextlib import contextmanager
+from contextlib import ExitStack, contextmanager
 from dataclasses import replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -97,8 +98,9 @@ def train(spec: TrialSpec, folder: Folder | None = None, *, data: "TextDataset |
     Hyperparameters of the method that ``spec`` leaves out take the method's defaults, as in a block.
 
     The records are written to ``folder``, a sweep's folder, if one is given; a trial that the folder holds as completed
-    is not trained again. Without a folder nothing stays on disk. ``data`` is the dataset of ``spec`` where it is the
-    user's own (``tunekit.dataset``). The trial trains on the GPU if there is one, else on all cores.
+    is not trained again. Without a folder, the records are written to a temporary one, which is removed together with
+    the returned results. ``data`` is the dataset of ``spec`` where it is the user's own (``tunekit.dataset``). The
+    trial trains on the GPU if there is one, else on all cores.
 
     Raises UserError where the trial fails or memory runs out. A trial that diverges raises nothing: its status says so.
     """
@@ -106,11 +108,17 @@ def train(spec: TrialSpec, folder: Folder | None = None, *, data: "TextDataset |
 
     if not isinstance(spec, TrialSpec):
         raise UserError(f"tk.train takes a TrialSpec, such as one of tk.plan(...).specs, not {_kind(spec)}")
-    with tempfile.TemporaryDirectory(prefix="tunekit-") as temporary:
-        root = Path(temporary) / "trial" if folder is None else _root(folder)
+    with ExitStack() as stack:
+        if folder is None:
+            root: Place = Path(stack.enter_context(tempfile.TemporaryDirectory(prefix="tunekit-"))) / "trial"
+        else:
+            root = _root(folder)
         with _one_line():
             train_one(spec, root, data)
-        return load(root)
+        results = load(root)
+        # The results read predictions when a table asks for them, so the temporary folder lives as long as they do.
+        weakref.finalize(results, stack.pop_all().close)
+    return results
 
 
 def run_search(

@@ -1,5 +1,7 @@
 """The Python API: what a notebook calls."""
 
+import gc
+
 import pytest
 
 import tunekit as tk
@@ -73,10 +75,17 @@ def test_one_trial_is_trained_here_and_written_only_where_a_folder_is_given(tmp_
     assert list(tmp_path.iterdir()) == []
     assert len(results.epochs) == 1
     assert list(results.trials["status"]) == ["completed"]
+    assert "LoRA" in str(results.table("mcc")), "predictions are read when a table asks for them"
+    temporary = results.records.stores[0].root.parent
+    assert temporary.is_dir()
+    [score] = results.epochs["test_macro_f1"]
+    del results
+    gc.collect()
+    assert not temporary.exists(), "the temporary folder is removed with the results"
     tk.train(spec, "mine")
     store = ResultStore(tmp_path / "mine")
     [first] = store.trials()[0]
-    assert first.epochs[0].test_macro_f1 == results.epochs["test_macro_f1"].iloc[0]
+    assert first.epochs[0].test_macro_f1 == score
     tk.train(spec, "mine")
     [second] = store.trials()[0]
     assert second.summary == first.summary, "a completed trial is not trained again"
