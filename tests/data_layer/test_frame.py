@@ -177,7 +177,8 @@ def test_the_label_nan_as_a_text_is_a_label() -> None:
         (lambda: make(FRAME.assign(label=pd.Timestamp("2020"))), "holds Timestamp"),
         (lambda: make(FRAME.assign(label=np.linspace(0, 1, 60))), "looks like regression"),
         (lambda: make(FRAME.assign(label="a")), "frame: every label of train is 'a'"),
-        (lambda: make(FRAME.iloc[:3]), "too few rows"),
+        (lambda: make(FRAME.iloc[:3]), "too few rows, or groups, to split 80/10/10; name a column with split="),
+        (lambda: make(FRAME.iloc[:3].assign(part="train"), split="part"), "mark rows of test in the column of split="),
         (lambda: make(FRAME.assign(part="trian"), split="part"), "row 1: column 'part' holds 'trian'; a split is"),
         (lambda: make(FRAME.assign(part=np.nan), split="part"), "row 1: column 'part' holds None"),
         (lambda: make(FRAME.assign(part="test"), split="part"), "no row is train in column 'part'"),
@@ -192,3 +193,11 @@ def test_wrong_frames_are_refused_in_one_line(act: Callable[[], object], said: s
 def test_a_label_of_test_that_train_lacks_is_refused() -> None:
     frame = changed("label", 59, "maybe").assign(part=["train"] * 50 + ["test"] * 10)
     assert "row 60: label 'maybe' of test never occurs in train" in refusal(lambda: make(frame, split="part"))
+
+
+def test_a_dataset_shows_itself_in_one_line():
+    data = make(name="Lines")
+    rows = ", ".join(f"{len(data.splits[split])} {split}" for split in ("train", "val", "test"))
+    assert repr(data) == f"TextDataset {data.name}: {rows} rows, 2 classes; {data.split_note}"
+    assert "\n" not in repr(data)
+    assert repr(load_dataset("demo")).endswith("classes")

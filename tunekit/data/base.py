@@ -55,7 +55,7 @@ class DatasetInfo:
 DATASETS: Registry[DatasetInfo] = Registry("dataset")
 
 
-@dataclass(frozen=True, kw_only=True)
+@dataclass(frozen=True, kw_only=True, repr=False)
 class TextDataset:
     """A loaded data set. ``content_hash`` is that of the whole, also after ``limit_and_carve``."""
 
@@ -67,6 +67,11 @@ class TextDataset:
     pair_as: str
     split_note: str = ""
     """What a plan says of how a user's own data is split; empty for registered data and data read back."""
+
+    def __repr__(self) -> str:
+        rows = ", ".join(f"{len(frame)} {split}" for split, frame in self.splits.items())
+        note = f"; {self.split_note}" if self.split_note else ""
+        return f"TextDataset {self.name}: {rows} rows, {len(self.label_names)} classes{note}"
 
 
 def text_hash(text: str) -> str:

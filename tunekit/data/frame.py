@@ -63,7 +63,10 @@ def dataset(
         raise UserError(f"{name}: no rows")
     if not rows["train"]:
         raise UserError(f"{name}: no row is train in column {split!r}")
-    return split_rows({part: own for part, own in rows.items() if own}, name, name)
+    way_out = "name a column with split= that says which rows are train, val and test"
+    if split is not None:
+        way_out = f"mark rows of test in the column of split={split!r}"
+    return split_rows({part: own for part, own in rows.items() if own}, name, name, way_out)
 
 
 def _values(frame: DataFrame, column: str, name: str) -> list[Any]:

@@ -81,10 +81,13 @@ def read_user_dataset(
     return split_rows(rows, str(path), path.resolve().name if is_folder else path.stem)
 
 
-def split_rows(rows: dict[str, list[CheckedRow]], source: str, name: str) -> TextDataset:
+def split_rows(
+    rows: dict[str, list[CheckedRow]], source: str, name: str, way_out: str = "give train and test apart"
+) -> TextDataset:
     """Return the dataset of the rows of each split, called ``<slug of name>-<content hash>``.
 
-    ``rows`` has train, and maybe val and test; ``source`` names the data in messages. Where there is no test split, it
+    ``rows`` has train, and maybe val and test; ``source`` names the data in messages, and ``way_out`` says what to do
+    where there are too few rows to split. Where there is no test split, it
     is drawn out of train: 80 % of the rows stay in train, 10 % become val and 10 % test; where val is given, 90 % stay
     in train and 10 % become test. The draw is stratified by label, keeps rows of one text or group together, and is the
     same for the same content. ``split_note`` of the dataset says what was done.
@@ -116,7 +119,7 @@ def split_rows(rows: dict[str, list[CheckedRow]], source: str, name: str) -> Tex
         shares = WITH_DEV if "val" in splits else SHARES
         parts = draw_parts(whole, shares, SPLIT_SEED)
         if not all(parts.values()):
-            raise UserError(f"{source}: too few rows, or groups, to split 80/10/10; give train and test apart")
+            raise UserError(f"{source}: too few rows, or groups, to split 80/10/10; {way_out}")
         splits |= {split: whole.iloc[part].reset_index(drop=True) for split, part in parts.items()}
         drawn = ", ".join(f"{share:.0%} {split}" for split, share in shares.items())
         note = f"its train rows are split {drawn}: stratified by label, rows of one text or group together"
