@@ -1,13 +1,14 @@
 """What a command names: its blocks, models and data, found and checked. Nothing is fetched for registered names."""
 
 import hashlib
+import re
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, replace
 from functools import cache
 from html import escape
 from pathlib import Path
 
-from tunekit.data.base import DATASETS, TextDataset
+from tunekit.data.base import DATASETS, TextDataset, load_dataset
 from tunekit.errors import UserError
 from tunekit.methods import METHODS
 from tunekit.models.catalog import MODELS
@@ -21,6 +22,8 @@ from tunekit.planning.presets import STUDY, GridPreset, preset_named
 from tunekit.schema import Fingerprint, TrialSpec, slug
 from tunekit.store.requests import cell_names
 
+OWN_DATA = re.compile(r"[^/]+-[0-9a-f]{12}")
+"""The form of the name of a user's own dataset: a slug and the content hash."""
 LONGEST_NAME = 60
 """Characters of a sweep's name that is made from what the sweep holds; a longer one is cut and ends in a hash."""
 
@@ -84,9 +87,24 @@ def resolve_grid(args: GridArgs, presets: Mapping[str, GridPreset]) -> ResolvedS
     if args.config and args.preset:
         raise UserError("--preset and --config exclude each other; give one of them")
     if args.config:
-        return resolve_blocks(args, load_blocks(args.config), name_of_config(args.config), args.seeds)
+        blocks = [_with_stored_data(block, args.config.parent / "data") for block in load_blocks(args.config)]
+        return resolve_blocks(args, blocks, name_of_config(args.config), args.seeds)
     preset = preset_named(args.preset or STUDY, presets)
     return resolve_blocks(args, preset.blocks, args.preset or (None if is_ad_hoc(args) else STUDY), args.seeds)
+
+
+def _with_stored_data(block: Block, folder: Path) -> Block:
+    """Return ``block`` with the user's own datasets read from ``folder``, where a sweep keeps a copy of them.
+
+    A search's best.yaml names a dataset that was made of a DataFrame by its copy. Other names stay. Raises UserError
+    where a copy is damaged.
+    """
+    stored = {
+        name: load_dataset(name, folder)
+        for name in block.dataset_names
+        if OWN_DATA.fullmatch(name) and name not in DATASETS and (folder / f"{name}.json").is_file()
+    }
+    return replace(block, datasets=tuple(stored.get(name, name) for name in block.dataset_names))
 
 
 def grid_options(args: GridArgs, presets: Mapping[str, GridPreset]) -> RunOptions:
