@@ -41,6 +41,7 @@ def test_a_list_counts_as_a_tuple_and_a_single_value_is_refused():
         ("models", "tiny-bert", "models must be a tuple of names, as in ('tiny-bert',)"),
         ("methods", "lora", "methods must be a tuple of names, as in ('lora',)"),
         ("datasets", load_dataset("demo"), "datasets must be a tuple of names, as in (data,)"),
+        ("datasets", (1.5,), "datasets holds a float; give a name, or make a dataset of it with tunekit.dataset"),
         ("seeds", 1, "seeds must be a tuple of whole numbers, as in (1,)"),
     ):
         with pytest.raises(UserError) as refused:

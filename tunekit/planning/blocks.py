@@ -44,7 +44,8 @@ class Block(Settings):
     """One product of models, datasets, methods and seeds, with common settings.
 
     A list of models, datasets, methods or seeds counts as a tuple. Raises UserError where one of the four is a single
-    value or empty, a method is unknown, or a method has no parameter of a given name.
+    value or empty, a dataset is neither a name nor a TextDataset, a method is unknown, or a method has no parameter of
+    a given name.
     """
 
     models: tuple[str, ...]
@@ -70,6 +71,12 @@ class Block(Settings):
             object.__setattr__(self, name, tuple(axis))
             if not axis:
                 raise UserError(f"a block with no {name} has no trials; name at least one of its {name}")
+        from tunekit.data.base import TextDataset
+
+        for data in self.datasets:
+            if not isinstance(data, str | TextDataset):
+                kind = type(data).__name__
+                raise UserError(f"datasets holds a {kind}; give a name, or make a dataset of it with tunekit.dataset")
         for method in self.methods:
             complete_params(method, self.method_params.get(method, {}))
         rates = self.learning_rate if isinstance(self.learning_rate, Mapping) else {}
