@@ -175,6 +175,8 @@ def read_yaml(file: Path | Traversable, where: str) -> object:
         _refuse_tricks(text, where)
         _refuse_doubled_keys(yaml.compose(text, yaml.SafeLoader), where)
         return yaml.safe_load(text)
+    except FileNotFoundError as error:
+        raise UserError(f"{where}: no such file") from error
     except (OSError, ValueError, yaml.YAMLError) as error:
         raise UserError(f"{where}: {' '.join(str(error).split())}") from error
 

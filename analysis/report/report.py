@@ -6,7 +6,7 @@ from pathlib import Path
 
 from analysis.cells import SELECTIONS, Cell, cells
 from analysis.claims.published import Lookup
-from analysis.claims.verdicts import evaluate, load_claims
+from analysis.claims.verdicts import Verdict, evaluate, load_claims
 from analysis.figures.captioned import CaptionedFigure
 from analysis.figures.drawing import save
 from analysis.figures.figures import figures_of
@@ -96,6 +96,8 @@ def compose(records: SweepRecords, choices: Choices, out: Path) -> Report:
     tables = [build(spec) for spec in specs]
     figures = figures_of(records, found)
     audits = [audit(store.root) for store in records.stores]
+    verdicts = evaluate(load_claims(choices.claims), lookup_of(scored))
+    testable = any(one.verdict is not Verdict.NOT_TESTABLE for one in verdicts)
     sections = [
         about_section(records, scored, choices.select),
         headline_section(tables),
@@ -105,7 +107,7 @@ def compose(records: SweepRecords, choices: Choices, out: Path) -> Report:
         intervals_section(scored),
         comparisons_section(tables, choices.margin, choices.pair),
         single_runs_section(tables),
-        claims_section(evaluate(load_claims(choices.claims), lookup_of(scored))),
+        claims_section(verdicts) if choices.claims or testable else None,
         search_section(search_results(records, found)),
         costs_section(found),
         predictions_section(found),

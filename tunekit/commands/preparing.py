@@ -27,7 +27,8 @@ def estimate_hours(pending: Sequence[PlannedTrial], sweep: ResolvedSweep, say: S
     if not pending or machine.has_accelerator() or joins_cluster():
         return None
     hours = estimate.cpu_hours(pending, estimate.dataset_sizes(sweep))
-    say(f"estimate: {hours:.1f} h on this machine's processor ({machine.cores()} cores, no accelerator), rough")
+    length = f"{hours:.1f} h" if hours >= 1 else f"{max(60 * hours, 0.1):.1f} min"
+    say(f"estimate: {length} on this machine's processor ({machine.cores()} cores, no accelerator), rough")
     return hours
 
 

@@ -57,7 +57,8 @@ def _require(place: str, columns: Sequence[str], present: Collection[str]) -> No
     for column in columns:
         if column not in present:
             there = ", ".join(repr(name[:40]) for name in list(present)[:20]) or "none"
-            raise UserError(f"{place}: no column {column!r}{did_you_mean(column, present)} (there are: {there})")
+            flag = f"; --{column}-column names it" if column in ("text", "pair", "label") else ""
+            raise UserError(f"{place}: no column {column!r}{did_you_mean(column, present)} (there are: {there}){flag}")
 
 
 def _read_text(path: Path) -> str:

@@ -48,6 +48,8 @@ def resolve_model(text: str) -> ModelRef:
         return ModelRef(text, MODELS[text].revision)
     path = Path(text).expanduser()
     if path.is_dir() or text.startswith((".", "/", "~")):
+        if not path.is_dir():
+            raise UserError(f"model {text!r}: no such folder")
         checked_config(path, text, FAMILIES)
         digest = content_hash(path, text)
         return ModelRef(f"{slug(path.resolve().name)}-{digest}", digest, str(path.resolve()))

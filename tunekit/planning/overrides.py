@@ -61,6 +61,7 @@ def override(
 
 def _filtered(blocks: Sequence[Block], axis: str, wanted: tuple[str, ...]) -> list[Block]:
     present = {name for block in blocks for name in getattr(block, axis)}
+    other = "methods" if axis == "models" else "models"
     if axis == "methods":
         for name in wanted:
             METHODS[name]
@@ -68,7 +69,7 @@ def _filtered(blocks: Sequence[Block], axis: str, wanted: tuple[str, ...]) -> li
         if name not in present:
             raise UserError(
                 f"no block of this sweep has {axis[:-1]} {name!r} (it has {', '.join(sorted(present))}); "
-                "give --models and --methods together to replace the grid by their product"
+                f"--{axis} alone only chooses among these: add --{other} to train others"
             )
     kept = []
     for block in blocks:
