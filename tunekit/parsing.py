@@ -162,6 +162,12 @@ YAML_MAX_BYTES = 1_000_000
 YAML_MAX_DEPTH = 20
 
 
+def check_exists(path: Path, kind: str = "file") -> None:
+    """Raise UserError where nothing is at ``path``; ``kind`` is the word for what should be there."""
+    if not path.exists():
+        raise UserError(f"{path}: there is no such {kind}")
+
+
 def read_yaml(file: Path | Traversable, where: str) -> object:
     """Return the content of a YAML file; ``where`` names the file in errors.
 
@@ -175,6 +181,8 @@ def read_yaml(file: Path | Traversable, where: str) -> object:
         _refuse_tricks(text, where)
         _refuse_doubled_keys(yaml.compose(text, yaml.SafeLoader), where)
         return yaml.safe_load(text)
+    except FileNotFoundError as error:
+        raise UserError(f"{where}: there is no such file") from error
     except (OSError, ValueError, yaml.YAMLError) as error:
         raise UserError(f"{where}: {' '.join(str(error).split())}") from error
 
