@@ -42,7 +42,7 @@ def search(monkeypatch, capsys, tmp_path):
         (["--models", "bertt", "--methods", "full"], "unknown model 'bertt', did you mean 'bert'?"),
         (["--datasets", "demoo"], "unknown dataset 'demoo', did you mean 'demo'?"),
         (["--methods", "lorra"], "unknown method 'lorra', did you mean 'lora'?"),
-        (["--preset", "tiny"], "unknown preset 'tiny'; there are study, demo"),
+        (["--preset", "tiny"], "unknown preset 'tiny' (there are study, demo"),
         (["--sampler", "grid"], "unknown sampler 'grid'; --sampler takes tpe, random, gp"),
         (["--scheduler", "hyperband"], "unknown scheduler 'hyperband'; --scheduler takes asha, none"),
         (["--choose", "worst"], "unknown choose 'worst'; --choose takes best, 1se"),
