@@ -151,6 +151,11 @@ def did_you_mean(name: object, known: Iterable[str]) -> str:
     return f", did you mean {nearest[0]!r}?" if nearest else ""
 
 
+def how_many(number: int, noun: str) -> str:
+    """Return the number with its noun, whose plural ends in s: ``1 trial``, ``2 trials``."""
+    return f"{number} {noun}{'' if number == 1 else 's'}"
+
+
 def _short(value: Any) -> str:
     """Return ``value`` for a message of one line. Python refuses to print whole numbers of more than 4,300 digits."""
     if isinstance(value, int) and not isinstance(value, bool) and abs(value) >= MAX_WHOLE:
