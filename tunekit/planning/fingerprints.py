@@ -26,7 +26,12 @@ def fingerprint_of(spec: TrialSpec, model_revision: str, data_hash: str) -> Fing
     return Fingerprint(model=model_revision, data=data_hash, code=code)
 
 
-MOVED = {"tunekit.methods._bottleneck": "tunekit.bottleneck", "tunekit.models.families": "tunekit.shapes"}
+MOVED = {
+    "tunekit.methods._bottleneck": "tunekit.bottleneck",
+    "tunekit.models.catalog": "tunekit.models",
+    "tunekit.models.families": "tunekit.shapes",
+    "tunekit.models.shapes": "tunekit.shapes",
+}
 """Modules that methods import, and where they lay when the first fingerprints were made.
 
 A method's code hash covers its import lines. With this table and the next a module may move, or a name change, without
