@@ -17,6 +17,8 @@ from tunekit.store.existing import existing_sweep
 
 Flat = tyro.conf.arg(name="")
 """An argument whose fields are flags of their own."""
+DefaultInText = tyro.conf.arg(help_behavior_hint="")
+"""A flag whose help text says its default."""
 
 
 def run(args: Annotated[GridArgs, Flat]) -> int:
@@ -164,7 +166,7 @@ def export(
     dataset: str,
     method: str,
     where: tuple[str, ...] = (),
-    seed: int | None = None,
+    seed: Annotated[int | None, DefaultInText] = None,
     epoch: str = "best",
     merged: bool = False,
     train: bool = False,
@@ -204,8 +206,8 @@ def predict(
     model: tyro.conf.Positional[Path],
     file: tyro.conf.Positional[Path],
     text_column: str = "text",
-    pair_column: str | None = None,
-    out: Path | None = None,
+    pair_column: Annotated[str | None, DefaultInText] = None,
+    out: Annotated[Path | None, DefaultInText] = None,
 ) -> int:
     """Label the rows of a file with an exported model: CSV with row, label and the probability of each label.
 
