@@ -16,7 +16,7 @@ from analysis.tables.build import all_cells_spec, build
 from analysis.tables.table import Table
 from analysis.tidy import tidy_epochs, tidy_trials
 from tunekit.errors import UserError
-from tunekit.parsing import did_you_mean
+from tunekit.parsing import did_you_mean, how_many
 from tunekit.storage.paths import Place
 
 if TYPE_CHECKING:
@@ -143,7 +143,8 @@ class Results:
         found, trials = self.cells(), self.records.trials
         states = trials["status"].fillna("unfinished").value_counts()
         counted = ", ".join(f"{count} {str(state).replace('_', ' ')}" for state, count in states.items())
-        lines = [f"{len(trials)} trials in {len(found)} cells{f': {counted}' if counted else ''}"]
+        total = f"{how_many(len(trials), 'trial')} in {how_many(len(found), 'cell')}"
+        lines = [f"{total}: {counted}" if counted else total]
         for heading, name in (
             ("models", lambda cell: cell.model_name),
             ("datasets", lambda cell: cell.dataset_name),

@@ -11,9 +11,9 @@ from typing import Any
 import pandas as pd
 
 from analysis.names import NAMES
-from tunekit.errors import UserError
 from tunekit.parsing import CONTROL, strict_json
 from tunekit.storage.paths import Place, location
+from tunekit.store.existing import no_sweep
 from tunekit.store.records import DamagedRecord, read_text
 from tunekit.store.result_store import ResultStore
 from tunekit.store.search_records import SearchStudy
@@ -103,7 +103,7 @@ def read_sweeps(
     requests: list[tuple[str, Mapping[str, Any]]] = []
     for store in stores:
         if not store.trials_folder.is_dir():
-            raise UserError(f"{store.root} holds no sweep (no trials folder); give a sweep's folder, ray_results/NAME")
+            raise no_sweep(store.root, "trials folder")
         frames = store.frames(_cache_folder(store, elsewhere_cache), progress)
         before, _, behind = str(store.trials_folder / "\0").partition("\0")
         for parts, frame in ((all_trials, frames.trials), (all_epochs, frames.epochs)):

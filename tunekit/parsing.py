@@ -151,6 +151,11 @@ def did_you_mean(name: object, known: Iterable[str]) -> str:
     return f", did you mean {nearest[0]!r}?" if nearest else ""
 
 
+def how_many(number: int, noun: str) -> str:
+    """Return the number with its noun, whose plural ends in s: ``1 trial``, ``2 trials``."""
+    return f"{number} {noun}{'' if number == 1 else 's'}"
+
+
 def _short(value: Any) -> str:
     """Return ``value`` for a message of one line. Python refuses to print whole numbers of more than 4,300 digits."""
     if isinstance(value, int) and not isinstance(value, bool) and abs(value) >= MAX_WHOLE:
@@ -160,6 +165,12 @@ def _short(value: Any) -> str:
 
 YAML_MAX_BYTES = 1_000_000
 YAML_MAX_DEPTH = 20
+
+
+def check_exists(path: Path, kind: str = "file") -> None:
+    """Raise UserError where nothing is at ``path``; ``kind`` is the word for what should be there."""
+    if not path.exists():
+        raise UserError(f"{path}: there is no such {kind}")
 
 
 def read_yaml(file: Path | Traversable, where: str) -> object:
@@ -176,7 +187,7 @@ def read_yaml(file: Path | Traversable, where: str) -> object:
         _refuse_doubled_keys(yaml.compose(text, yaml.SafeLoader), where)
         return yaml.safe_load(text)
     except FileNotFoundError as error:
-        raise UserError(f"{where}: no such file") from error
+        raise UserError(f"{where}: there is no such file") from error
     except (OSError, ValueError, yaml.YAMLError) as error:
         raise UserError(f"{where}: {' '.join(str(error).split())}") from error
 

@@ -12,6 +12,7 @@ from analysis.sweep_records import SweepRecords
 from analysis.tables.build import EPOCHS
 from analysis.tables.table import Table, percent
 from tunekit.errors import UserError
+from tunekit.parsing import how_many
 
 
 def about_section(records: SweepRecords, found: Sequence[Cell], select: str) -> Section:
@@ -20,7 +21,7 @@ def about_section(records: SweepRecords, found: Sequence[Cell], select: str) -> 
     states = Counter("unfinished" if trial.status is None else trial.status for trial in trials)
     splits = sorted({SPLITS[cell.split] for cell in found if not cell.searched})
     counted = ", ".join(f"{n} {name.replace('_', ' ')}" for name, n in states.items())
-    lines = [f"{len(trials)} trials in {len(found)} cells: {counted}."]
+    lines = [f"{how_many(len(trials), 'trial')} in {how_many(len(found), 'cell')}: {counted}."]
     if splits:
         lines.append(f"Scores of the {EPOCHS[select]}, on the {' and '.join(splits)} split.")
     missing = sum(len(cell.unfinished) for cell in found)

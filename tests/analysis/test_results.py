@@ -211,7 +211,7 @@ def test_a_sweep_without_a_trial_has_empty_frames(tmp_path: Path, make_spec) -> 
     store.trials_folder.mkdir()
     results = load(store.root)
     assert len(results.epochs) == len(results.trials) == 0
-    assert "0 trials in 1 cells" in repr(results)
+    assert "0 trials in 1 cell" in repr(results)
     with pytest.raises(UserError, match="no trial of demo has completed"):
         results.curves("demo")
     assert replace(results) is not results

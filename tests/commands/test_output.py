@@ -2,6 +2,9 @@
 
 import io
 import json
+import os
+import subprocess
+import sys
 
 import pytest
 from rich.console import Console
@@ -11,6 +14,7 @@ from tests.support.stores import add, ask
 from tests.support.trials import fingerprint, specify
 from tunekit.__main__ import main
 from tunekit.commands.console import Progress
+from tunekit.commands.preparing import duration
 from tunekit.planning.plan import make_plan
 from tunekit.store.result_store import ResultStore
 
@@ -82,6 +86,54 @@ def test_memory_and_published_as_json(capsys, tmp_path):
     assert len(json.loads(capsys.readouterr().out)["tables"]) == 4
 
 
+@pytest.mark.parametrize("words", [["--help"], ["status"]], ids=" ".join)
+def test_a_reader_that_has_left_ends_a_command_without_a_message(words, sweep):
+    command = [sys.executable, "-m", "tunekit", *words, *([str(sweep.root)] if words == ["status"] else [])]
+    reader, writer = os.pipe()
+    os.close(reader)
+    run = subprocess.run(command, stdout=writer, stderr=subprocess.PIPE, text=True, check=False)
+    os.close(writer)
+    assert run.stderr == ""
+    assert run.returncode != 0
+
+
+@pytest.mark.parametrize(
+    ("words", "message"),
+    [
+        (["rum"], "unknown command 'rum', did you mean 'run'?"),
+        (["run", "--preset", "dmo"], "unknown preset 'dmo', did you mean 'demo'?"),
+        (["run", "--track", "tensorbord"], "unknown tracker 'tensorbord', did you mean 'tensorboard'?"),
+        (["search", "--sampler", "tpee"], "unknown sampler 'tpee', did you mean 'tpe'?"),
+        (["run", "--config", "nothere.yaml"], "nothere.yaml: there is no such file"),
+        (["doctor", "nothere.yaml"], "nothere.yaml: there is no such file"),
+        *(
+            ([name, "nothere"], "nothere holds no sweep (no sweep.json)")
+            for name in ("status", "verify", "audit", "gc")
+        ),
+    ],
+)
+def test_a_typo_is_one_line_that_names_it(words, message, capsys):
+    assert main(words) == 2
+    printed = capsys.readouterr()
+    assert printed.err.startswith(f"error: {message}")
+    assert printed.err.count("\n") == 1
+
+
+def test_a_mistyped_flag_points_to_the_help_of_its_own_command(capsys):
+    with pytest.raises(SystemExit):
+        main(["run", "--modles", "bert"])
+    printed = capsys.readouterr().err
+    assert "tunekit run --help" in printed
+    assert "tunekit gc" not in printed
+
+
+@pytest.mark.parametrize(
+    ("hours", "text"), [(0.001, "under a minute"), (0.1, "6 min"), (0.9999, "1.0 h"), (3.21, "3.2 h")]
+)
+def test_an_estimate_is_in_minutes_under_an_hour(hours, text):
+    assert duration(hours) == text
+
+
 @pytest.fixture
 def progress(tmp_path):
     specs = [specify(seed=seed) for seed in (1, 2)]
@@ -128,4 +180,6 @@ def test_progress_is_json_lines_on_standard_error(progress, capsys):
         progress.note("a line")
     printed = capsys.readouterr()
     assert printed.out == ""
+    seconds = [one["seconds"] for one in events(printed.err)]
+    assert seconds == sorted(seconds)
     assert [one["event"] for one in events(printed.err)] == ["wait", "epoch", "note", "end"]

@@ -7,6 +7,7 @@ from typing import TYPE_CHECKING, Any
 
 from tunekit.commands.output import note, result, show_json
 from tunekit.commands.results import print_tables
+from tunekit.parsing import how_many
 from tunekit.planning.args import Format
 
 if TYPE_CHECKING:
@@ -150,6 +151,6 @@ def import_as_store(experiment: Path, keys: Sequence[str], split: str, percent: 
     for line in done.notes:
         result(line)
     result(
-        f"{done.num_trials} trials in {done.num_cells} cells in {out}, scores taken as those of the {SPLITS[split]} "
-        f"split; {len(done.notes)} things left out or doubtful"
+        f"{how_many(done.num_trials, 'trial')} in {how_many(done.num_cells, 'cell')} in {out}, "
+        f"scores taken as those of the {SPLITS[split]} split; {len(done.notes)} things left out or doubtful"
     )

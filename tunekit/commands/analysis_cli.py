@@ -8,7 +8,9 @@ from typing import Literal
 
 import tyro
 
+from tunekit.parsing import check_exists
 from tunekit.planning.args import Format
+from tunekit.store.existing import existing_sweep
 
 
 def report(
@@ -43,6 +45,8 @@ def report(
         claims: A YAML file of claims to check (default: the study's nine).
         format: json prints the tables as one JSON object; the files are written in any case.
     """
+    for sweep in sweeps:
+        existing_sweep(sweep)
     from analysis.report.report import Choices
     from tunekit.commands.analyse import write_sweeps
 
@@ -73,6 +77,7 @@ def paper(paper: tyro.conf.Positional[Path], out: Path, check: bool = False) -> 
         out: The folder to write to.
         check: Write nothing; exit with 1 where the stores, the file or what was written have changed since.
     """
+    check_exists(paper)
     from tunekit.commands.analyse import check_paper, write_paper
 
     return check_paper(paper, out) if check else write_paper(paper, out)
@@ -108,6 +113,7 @@ def audit(sweep: tyro.conf.Positional[str], format: Format = "text") -> int:
         sweep: The sweep's folder, such as ray_results/demo or s3://BUCKET/PREFIX/demo.
         format: json prints the clean and the full scores as one JSON object.
     """
+    existing_sweep(sweep)
     from tunekit.commands.analyse import print_audit
 
     print_audit(sweep, format)
@@ -131,6 +137,9 @@ def memory(
         out: A folder to write a report with figures to; without it the text is printed.
         format: json prints one JSON object: a row for each method, batch and length, in bytes.
     """
+    from tunekit.models.catalog import MODELS
+
+    MODELS[model]  # raises UserError where no model has that name, before the analysis is imported
     from tunekit.commands.analyse import show_memory
 
     show_memory(model, measured, out, format)

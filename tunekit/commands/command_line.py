@@ -7,6 +7,8 @@ import tyro
 
 from tunekit.commands import analysis_cli, sweep_cli
 from tunekit.commands.exit_codes import exit_code_of
+from tunekit.errors import UserError
+from tunekit.parsing import did_you_mean
 
 COMMANDS: dict[str, Callable[..., int]] = {
     "run": sweep_cli.run,
@@ -43,6 +45,20 @@ tunekit COMMAND --help says what a command takes. Completion for a shell: tuneki
 def main(arguments: Sequence[str] | None = None) -> int:
     """Run one command with ``arguments``, by default those of the process; return the exit code, 2 for bad input."""
     words = list(sys.argv[1:] if arguments is None else arguments)
-    return exit_code_of(
-        lambda: tyro.extras.subcommand_cli_from_dict(COMMANDS, prog="tunekit", description=ABOUT, args=words)
-    )
+    return exit_code_of(lambda: _run(words))
+
+
+def _run(words: Sequence[str]) -> int:
+    """Parse ``words`` by the flags of the command that they name, and run it; return its exit code.
+
+    Raises UserError where the first word names no command.
+    """
+    config = (tyro.conf.PositionalMetavarFromFieldName,)
+    if not words or words[0].startswith("-"):
+        every = tyro.extras.subcommand_cli_from_dict
+        return int(every(COMMANDS, prog="tunekit", description=ABOUT, args=words, config=config))
+    name = words[0]
+    if name not in COMMANDS:
+        raise UserError(f"unknown command {name!r}{did_you_mean(name, COMMANDS)} (there are {', '.join(COMMANDS)})")
+    # One command alone, so that a message on a flag points to no other command.
+    return tyro.cli(COMMANDS[name], prog=f"tunekit {name}", args=words[1:], config=config)

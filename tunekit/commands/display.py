@@ -90,4 +90,4 @@ class Display(ABC):
     def event(self, event: str, **values: object) -> None:
         """Write a JSON line, where nobody sees the view."""
         if not (self.console.is_terminal or self.console.is_jupyter):
-            event_line({"event": event, "seconds": round(time.monotonic() - self.begun, 1), **values})
+            event_line(event, **values)

@@ -1,5 +1,8 @@
 """Exit codes: what a command's errors and signals become."""
 
+import os
+import select
+import sys
 from collections.abc import Callable
 
 from tunekit.commands.output import error_line
@@ -12,19 +15,37 @@ OK = 0
 INCOMPLETE = 1
 """Something did not complete, or a check found a difference."""
 BAD_INPUT = 2
+BROKEN_PIPE = 141
+"""What a shell says of a program that SIGPIPE ended: what read its output, such as `head`, has left."""
 
 
 def exit_code_of(command: Callable[[], int]) -> int:
     """Return the exit code of ``command``; an error that it raises, or a signal, becomes one line on standard error."""
     try:
         with Signals():
-            return command()
+            try:
+                return command()
+            finally:
+                sys.stdout.flush()
     except (UserError, DamagedRecord) as error:
         error_line(f"error: {error}")
         return BAD_INPUT
+    except BrokenPipeError as error:
+        if not _reader_has_left():
+            error_line(f"error: {error}")
+            return INCOMPLETE
+        os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())  # else Python's last flush raises again
+        return BROKEN_PIPE
     except (OSError, Superseded) as error:
         error_line(f"error: {error}")
         return INCOMPLETE
     except Stopped as stopped:
         error_line("interrupted; the same command goes on from here")
         return stopped.exit_code
+
+
+def _reader_has_left() -> bool:
+    """Return whether standard output is a pipe that nobody reads any more; other pipes and sockets can break too."""
+    poll = select.poll()
+    poll.register(sys.stdout, select.POLLOUT)
+    return any(event & select.POLLERR for _, event in poll.poll(0))

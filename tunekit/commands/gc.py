@@ -2,10 +2,10 @@
 
 from collections.abc import Callable, Iterator
 
-from tunekit.errors import UserError
 from tunekit.storage.files import remove_tree
 from tunekit.storage.lease import acquire
 from tunekit.storage.paths import Place
+from tunekit.store.existing import no_sweep
 from tunekit.store.result_store import ResultStore
 
 
@@ -18,9 +18,7 @@ def collect(root: Place, say: Callable[[str], None], *, models: bool = False) ->
     """
     store = ResultStore(root)
     if not store.trials_folder.is_dir():
-        raise UserError(
-            f"{root} holds no sweep (no trials folder); give the folder that holds it, as in ray_results/demo"
-        )
+        raise no_sweep(root, "trials folder")
     lease = acquire(root)
     try:
         freed = 0

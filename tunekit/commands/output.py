@@ -5,8 +5,8 @@ A result reads the same on a terminal and in a pipe. Notes are text on a termina
 
 import json
 import sys
+import time
 from collections.abc import Callable
-from typing import Any
 
 from rich.console import Console, RenderableType
 
@@ -15,6 +15,8 @@ from tunekit.parsing import plain
 Say = Callable[[str], None]
 """Takes a line, or several, for the user."""
 MIN_WIDTH = 80
+BEGAN = time.monotonic()
+"""When the command began: the command line imports this module before it does anything else."""
 
 
 def note(text: str) -> None:
@@ -23,12 +25,13 @@ def note(text: str) -> None:
     if console.is_terminal or console.is_jupyter:
         console.print(plain(text))
     else:
-        event_line({"event": "note", "text": text})
+        event_line("note", text=text)
 
 
-def event_line(event: dict[str, Any]) -> None:
-    """Write ``event`` to standard error as one JSON line."""
-    sys.stderr.write(json.dumps(event) + "\n")
+def event_line(event: str, **values: object) -> None:
+    """Write an event to standard error as one JSON line, with the seconds since the command began."""
+    line = {"event": event, "seconds": round(time.monotonic() - BEGAN, 1), **values}
+    sys.stderr.write(json.dumps(line) + "\n")
     sys.stderr.flush()
 
 

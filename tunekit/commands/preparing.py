@@ -5,6 +5,7 @@ from collections.abc import Sequence
 
 from tunekit.commands.output import Say
 from tunekit.data.base import load_dataset, overview, save_dataset
+from tunekit.parsing import how_many
 from tunekit.planning import estimate, machine
 from tunekit.planning import resources as room
 from tunekit.planning.options import RunOptions
@@ -27,9 +28,17 @@ def estimate_hours(pending: Sequence[PlannedTrial], sweep: ResolvedSweep, say: S
     if not pending or machine.has_accelerator() or joins_cluster():
         return None
     hours = estimate.cpu_hours(pending, estimate.dataset_sizes(sweep))
-    length = f"{hours:.1f} h" if hours >= 1 else f"{max(60 * hours, 0.1):.1f} min"
-    say(f"estimate: {length} on this machine's processor ({machine.cores()} cores, no accelerator), rough")
+    where = f"on this machine's processor ({how_many(machine.cores(), 'core')}, no accelerator)"
+    say(f"estimate: {duration(hours)} {where}, rough")
     return hours
+
+
+def duration(hours: float) -> str:
+    """Return a time for people: hours, minutes where it is under an hour."""
+    minutes = round(60 * hours)
+    if minutes >= 60:
+        return f"{hours:.1f} h"
+    return f"{minutes} min" if minutes else "under a minute"
 
 
 def prepare_data(sweep: ResolvedSweep, pending: Sequence[PlannedTrial], store: ResultStore, say: Say) -> int | None:

@@ -14,7 +14,7 @@ from rich.text import Text
 
 from tunekit.commands.output import show, show_json
 from tunekit.errors import UserError
-from tunekit.parsing import plain
+from tunekit.parsing import how_many, plain
 from tunekit.planning.args import Format
 from tunekit.signals import EXIT_CODES, Stopped
 from tunekit.storage.files import write_atomic
@@ -47,7 +47,8 @@ def summary_lines(progress: SweepProgress) -> list[str]:
 
 def status_group(progress: SweepProgress) -> Group:
     """Return everything for a terminal."""
-    table = Table(title=Text(plain(f"{progress.name}: {len(progress.trials)} trials")), title_justify="left")
+    title = f"{progress.name}: {how_many(len(progress.trials), 'trial')}"
+    table = Table(title=Text(plain(title)), title_justify="left")
     table.add_column("cell")
     for seed in progress.seeds:
         table.add_column(f"seed {seed}", justify="center")

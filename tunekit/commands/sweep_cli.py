@@ -10,11 +10,15 @@ from typing import Annotated
 import tyro
 
 from tunekit.commands.output import result
+from tunekit.parsing import check_exists
 from tunekit.planning.args import STORAGE, Format, GridArgs, SearchArgs
 from tunekit.planning.options import KeepModels
+from tunekit.store.existing import existing_sweep
 
 Flat = tyro.conf.arg(name="")
 """An argument whose fields are flags of their own."""
+DefaultInText = tyro.conf.arg(help_behavior_hint="")
+"""A flag whose help text says its default."""
 
 
 def run(args: Annotated[GridArgs, Flat]) -> int:
@@ -71,10 +75,10 @@ def status(
         html: Write a page that refreshes itself; with --watch again and again.
         format: json prints one JSON object; with --watch one a line, whenever something changed.
     """
+    root = existing_sweep(sweep)
     from tunekit.commands.status import show_status
-    from tunekit.storage.paths import location
 
-    show_status(location(sweep), watch=watch, html=html, form=format)
+    show_status(root, watch=watch, html=html, form=format)
     return 0
 
 
@@ -98,6 +102,8 @@ def doctor(
         keep_models: The grid's flag of this name, since the weights that it keeps take disk.
         plugin: Python files that register what the grid names.
     """
+    if config is not None:
+        check_exists(config)
     from tunekit.commands.doctor import examine
     from tunekit.planning.plugins import load
     from tunekit.storage.paths import location
@@ -126,13 +132,13 @@ def verify(
         seed: The seed that draws the trials.
         plugin: Python files that register what the trials name.
     """
+    root = existing_sweep(sweep)
     from tunekit.planning.plugins import load
-    from tunekit.storage.paths import location
 
     load(plugin)
     from tunekit.export.verify import verify as train_again  # imports torch
 
-    return 0 if train_again(location(sweep), fraction, seed, result) else 1
+    return 0 if train_again(root, fraction, seed, result) else 1
 
 
 def gc(sweep: tyro.conf.Positional[str], models: bool = False) -> int:
@@ -146,10 +152,10 @@ def gc(sweep: tyro.conf.Positional[str], models: bool = False) -> int:
         sweep: The sweep's folder, as in ray_results/demo or s3://BUCKET/PREFIX/demo.
         models: Remove the weights that ended trials keep for export, too.
     """
+    root = existing_sweep(sweep)
     from tunekit.commands.gc import collect
-    from tunekit.storage.paths import location
 
-    collect(location(sweep), result, models=models)
+    collect(root, result, models=models)
     return 0
 
 
@@ -160,7 +166,7 @@ def export(
     dataset: str,
     method: str,
     where: tuple[str, ...] = (),
-    seed: int | None = None,
+    seed: Annotated[int | None, DefaultInText] = None,
     epoch: str = "best",
     merged: bool = False,
     train: bool = False,
@@ -185,10 +191,9 @@ def export(
         train: Where no weights were kept, train the trial again, compare it with its records, and export that.
         base_model: The pretrained model's folder, for a trial whose model was a local folder.
     """
+    root = existing_sweep(sweep)
     from tunekit.export.which_trial import choose_trial
-    from tunekit.storage.paths import location
 
-    root = location(sweep)
     chosen = choose_trial(root, {"model": model, "dataset": dataset, "method": method}, where, seed, epoch)
     from tunekit.export.export import Request  # imports torch: a wrong name was refused above
     from tunekit.export.export import export as write
@@ -201,8 +206,8 @@ def predict(
     model: tyro.conf.Positional[Path],
     file: tyro.conf.Positional[Path],
     text_column: str = "text",
-    pair_column: str | None = None,
-    out: Path | None = None,
+    pair_column: Annotated[str | None, DefaultInText] = None,
+    out: Annotated[Path | None, DefaultInText] = None,
 ) -> int:
     """Label the rows of a file with an exported model: CSV with row, label and the probability of each label.
 
@@ -217,6 +222,8 @@ def predict(
         pair_column: The column with the second text, for a model of pairs (Restaurant: the sentence; default: pair).
         out: A new file for the labels (default: standard output).
     """
+    check_exists(model, "folder")
+    check_exists(file)
     from tunekit.export.loading import load_exported, read_manifest
     from tunekit.export.predict import inputs, predictions, write_new
 

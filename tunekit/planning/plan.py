@@ -5,6 +5,7 @@ from dataclasses import dataclass
 from enum import StrEnum
 from typing import Any
 
+from tunekit.parsing import how_many
 from tunekit.planning.batching import described
 from tunekit.planning.resolve import ResolvedSweep, fingerprint_in
 from tunekit.schema import Fingerprint, Status, TrialSpec
@@ -142,7 +143,7 @@ def plan_sweep(
 
 def describe(sweep: ResolvedSweep, plan: Plan, pending: Sequence[PlannedTrial]) -> str:
     """Return the plan for people: a line for each cell with its states, and which trials are stale and why."""
-    lines = [f"sweep {sweep.name}: {len(plan.trials)} trials, {len(pending)} to run"]
+    lines = [f"sweep {sweep.name}: {how_many(len(plan.trials), 'trial')}, {len(pending)} to run"]
     lines += [f"  {line}" for line in cell_lines(plan.trials)]
     lines += [f"  {line}" for line in described(sweep.specs, sweep.models)]
     for trial, parts in plan.stale:

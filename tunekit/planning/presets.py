@@ -6,6 +6,7 @@ from types import MappingProxyType
 from typing import TypeVar
 
 from tunekit.errors import UserError
+from tunekit.parsing import did_you_mean
 from tunekit.planning.blocks import Block
 from tunekit.planning.options import KeepModels
 
@@ -106,5 +107,5 @@ SEARCH_PRESETS: Mapping[str, SearchPreset] = MappingProxyType(
 def preset_named(name: str, presets: Mapping[str, AnyPreset]) -> AnyPreset:
     """Return the preset called ``name``. Raises UserError where there is none."""
     if name not in presets:
-        raise UserError(f"unknown preset {name!r}; there are {', '.join(presets)}")
+        raise UserError(f"unknown preset {name!r}{did_you_mean(name, presets)} (there are {', '.join(presets)})")
     return presets[name]

@@ -13,6 +13,7 @@ from tunekit.errors import UserError
 from tunekit.methods import METHODS
 from tunekit.models.catalog import MODELS
 from tunekit.models.loading import ModelRef, resolve_model
+from tunekit.parsing import how_many
 from tunekit.planning.args import DataColumns, GridArgs, SweepArgs
 from tunekit.planning.blocks import SETTINGS, Block, expand, load_blocks
 from tunekit.planning.fingerprints import fingerprint_of
@@ -66,7 +67,7 @@ class ResolvedSweep:
         return [f"{data.display_name}: {data.split_note}" for data in self.own_data.values() if data.split_note]
 
     def _headline(self) -> str:
-        return f"sweep {self.name}: {len(self.specs)} trials in {len(self._cells())} cells"
+        return f"sweep {self.name}: {how_many(len(self.specs), 'trial')} in {how_many(len(self._cells()), 'cell')}"
 
     def _cells(self) -> list[tuple[str, list[int]]]:
         """Return the name and the seeds of each cell."""

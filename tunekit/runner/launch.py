@@ -38,7 +38,6 @@ def run_tuner(
         stack.enter_context(Signals(lease.release))
         starting = ray_start or stack.enter_context(RayStart())
         stack.enter_context(progress)
-        progress.wait("starting Ray")
         session = wait_for_nodes(starting.wait())
         check_room(session.nodes, resources)
         try:

@@ -6,6 +6,7 @@ from dataclasses import dataclass, fields, replace
 
 from tunekit.data.base import DATASETS
 from tunekit.errors import UserError
+from tunekit.parsing import did_you_mean
 from tunekit.planning.args import DataColumns, SearchArgs
 from tunekit.planning.presets import FIRST_SEARCH_SEED, STUDY, SearchPreset, preset_named
 from tunekit.planning.resolve import ResolvedSweep, fingerprint_in, is_ad_hoc, resolve_blocks
@@ -50,7 +51,8 @@ def resolve_search(args: SearchArgs, presets: Mapping[str, SearchPreset]) -> Sea
         ("choose", args.choose, CHOICES),
     ):
         if value not in known:
-            raise UserError(f"unknown {flag} {value!r}; --{flag} takes {', '.join(known)}")
+            hint = did_you_mean(value, known)
+            raise UserError(f"unknown {flag} {value!r}{hint} (--{flag} takes {', '.join(known)})")
     trials = preset.trials if args.trials is None else args.trials
     for flag, number, least in (
         ("trials", trials, 1),

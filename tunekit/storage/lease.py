@@ -175,7 +175,7 @@ def driver_status(sweep: Place) -> tuple[bool, str]:
     """Return whether a driver runs ``sweep``, and a line about the driver for people. Nothing is written."""
     path = newest_start(sweep / "starts")
     if path is None:
-        return False, "none has run"
+        return False, "none is recorded"
     try:
         holder, age = _read_lease(path), time.time() - path.stat().st_mtime
     except FileNotFoundError:  # it was a candidate, which has lost since it was listed

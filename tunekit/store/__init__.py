@@ -5,6 +5,7 @@
 - ``requests`` turns the requests of sweep.json into the trials that were asked for, and gives each cell a short name.
 - ``search_records`` holds the classes of what is in search.json: the studies of a search, their trials and choices.
 - ``frames`` turns all trials of a store into two DataFrames, and keeps these in the cache.
+- ``existing`` refuses a folder that holds no sweep.
 - ``progress`` tells how far each trial of a sweep is, even while a driver writes the sweep.
 - ``eta`` estimates how long the trials that are left will take.
 

@@ -11,12 +11,12 @@ from datetime import UTC, datetime
 from enum import StrEnum
 from typing import Any
 
-from tunekit.errors import UserError
 from tunekit.schema import Status, TrialSpec, shown_metric
 from tunekit.storage.lease import current_start, driver_status
 from tunekit.storage.object_path import ObjectPath
 from tunekit.storage.paths import Place, snapshot, without_snapshot
 from tunekit.store.eta import Pace, TrialKind, kind_of, remaining_seconds
+from tunekit.store.existing import no_sweep
 from tunekit.store.frames import stamp_of
 from tunekit.store.records import DamagedRecord, ImportedSpec, StoredTrial
 from tunekit.store.requests import cell_names, requested_specs
@@ -152,9 +152,7 @@ class ProgressReader:
         """Return the progress at this moment. Raises UserError where the folder holds no sweep."""
         requests = self.store.requests()
         if not requests:
-            raise UserError(
-                f"{self.root} holds no sweep (no sweep.json); give the folder that holds it, as in ray_results/demo"
-            )
+            raise no_sweep(self.root)
         specs = requested_specs(requests)
         running, driver = driver_status(self.root)
         driver_start = self._driver_start(requests) if running else None

@@ -5,6 +5,7 @@ from importlib.util import find_spec
 from pathlib import Path
 
 from tunekit.errors import UserError
+from tunekit.parsing import did_you_mean
 from tunekit.trackers.tracker import Tracker
 
 PACKAGES = {"tensorboard": "tensorboardX", "mlflow": "mlflow", "wandb": "wandb"}
@@ -15,7 +16,7 @@ def check_trackers(names: Sequence[str]) -> None:
     """Raise UserError on a name that is not the name of a tracker, and on a tracker whose package is missing."""
     for name in names:
         if name not in PACKAGES:
-            raise UserError(f"unknown tracker {name!r}; there are {', '.join(PACKAGES)}")
+            raise UserError(f"unknown tracker {name!r}{did_you_mean(name, PACKAGES)} (there are {', '.join(PACKAGES)})")
         if find_spec(PACKAGES[name]) is None:
             raise UserError(
                 f"--track {name} needs the package {PACKAGES[name]}, which is not installed: "

@@ -1,0 +1,23 @@
+"""Whether a folder holds a sweep at all. Nothing heavy is imported here, so a mistyped folder is refused at once."""
+
+from pathlib import Path
+
+from tunekit.errors import UserError
+from tunekit.storage.paths import Place, location
+
+
+def existing_sweep(text: str) -> Place:
+    """Return the place of the sweep that ``text`` names.
+
+    Raises UserError where that is a folder of this machine with neither sweep.json nor trials. An object store is not
+    asked: what reads the sweep asks it.
+    """
+    root = location(text)
+    if isinstance(root, Path) and not (root / "sweep.json").exists() and not (root / "trials").exists():
+        raise no_sweep(root)
+    return root
+
+
+def no_sweep(root: Place, missing: str = "sweep.json") -> UserError:
+    """Return the error that says that ``root`` holds no sweep, since ``missing`` is not in it."""
+    return UserError(f"{root} holds no sweep (no {missing}); give the folder of one, as in ray_results/demo")
