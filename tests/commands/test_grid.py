@@ -36,7 +36,7 @@ from tunekit.store.result_store import ResultStore
         (["--datasets", "new_label"], "label 'z' of test never occurs in train"),
         (["--datasets", "regression.csv"], "regression, which is not supported"),
         (["--datasets", "multi.jsonl"], "multi-label targets are not supported"),
-        (["--datasets", "nowhere.csv"], "nowhere.csv: no such file"),
+        (["--datasets", "nowhere.csv"], "nowhere.csv: there is no such file"),
         (["--models", "./new_label", "--methods", "full"], "config.json can't be read"),
         (["--storage", "/proc/nowhere"], "can't write to the storage"),
         (["--storage", "ftp://host/sweeps"], "storage is a folder, s3://BUCKET/PREFIX or gs://BUCKET/PREFIX"),

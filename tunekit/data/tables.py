@@ -42,7 +42,7 @@ def read_lines(path: Path) -> Iterator[tuple[str, str]]:
 def _check_size(path: Path) -> None:
     """Raises UserError for a file that is missing, empty or too large."""
     if not path.is_file():
-        raise UserError(f"{path}: no such file")
+        raise UserError(f"{path}: there is no such file")
     size = path.stat().st_size
     if size == 0:
         raise UserError(f"{path}: the file is empty")
