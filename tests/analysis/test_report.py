@@ -4,6 +4,7 @@ import re
 import shutil
 import subprocess
 from html.parser import HTMLParser
+from pathlib import Path
 
 import matplotlib.image
 import numpy as np
@@ -14,6 +15,7 @@ from tests.support.stores import GOLDEN, add, ask
 from tunekit.schema import Status
 from tunekit.store.result_store import ResultStore
 
+STUDY_CLAIMS = Path(__file__).parents[2] / "analysis/claims/study_claims.yaml"
 HOSTILE = "<script>alert(1)</script>"
 VOID = {"meta", "link", "br", "hr", "img", "input"}
 needs_chromium = pytest.mark.skipif(shutil.which("chromium") is None, reason="chromium is not installed")
@@ -94,6 +96,18 @@ def test_every_number_leads_to_its_trials_and_their_spec(golden_out):
 def test_curves_carry_their_values_for_hovering(golden_out):
     page = Page((golden_out / "report.html").read_text())
     assert page.titles > 3 * 3  # the page's own, and one an epoch of each cell at least
+
+
+@pytest.mark.slow
+def test_claims_that_no_trial_can_test_are_shown_only_when_asked_for(tmp_path, make_spec):
+    store = ResultStore(tmp_path / "sweep")
+    specs = [make_spec(seed=seed) for seed in (1, 2, 3)]
+    ask(store, specs)
+    for spec in specs:
+        add(store, spec, [0.5 + spec.seed / 100])
+    for more, shown in (([], False), (["--claims", str(STUDY_CLAIMS)], True)):
+        assert main([str(store.root), "--out", str(tmp_path / "out"), *more]) == 0
+        assert ("## Claims" in (tmp_path / "out/report.md").read_text()) == shown
 
 
 def test_hostile_names_are_text(tmp_path, make_spec, capsys):

@@ -160,7 +160,7 @@ def good(**changed: object) -> str:
         (
             "a.csv",
             "txt,label\nx,a\n",
-            "a.csv, line 1: no column 'text', did you mean 'txt'? (there are: 'txt', 'label')",
+            "a.csv, line 1: no column 'text', did you mean 'txt'? (there are: 'txt', 'label'); --text-column names it",
         ),
         ("a.csv", "text,label,text\nx,a,y\n", "a.csv, line 1: a column name occurs twice"),
         ("a.csv", 'text,label\n"two\nlines",a\n ,b\n', "a.csv, line 4: empty text in column 'text'"),

@@ -99,6 +99,9 @@ def test_rates_and_params_by_method():
     [
         ({"methods": ("lorra",)}, "did you mean 'lora'"),
         ({"models": ("minilm",)}, "no block of this sweep has model 'minilm'"),
+        ({"models": ("minilm",)}, "add --methods to train others"),
+        ({"models": ("robertta",)}, "model 'robertta', did you mean 'roberta'"),
+        ({"methods": ("bitfit",)}, "add --models to train others"),
         ({"learning_rate": ("fast",)}, "METHOD=X"),
         ({"learning_rate": ("lorra=1e-3",)}, "did you mean 'lora'"),
         ({"learning_rate": ("0",)}, "learning_rate must be above 0"),

@@ -7,6 +7,7 @@ from typing import Any
 from tunekit.errors import UserError
 from tunekit.methods import METHODS
 from tunekit.methods.base import complete_params
+from tunekit.parsing import did_you_mean
 from tunekit.planning.blocks import SETTINGS, Block
 from tunekit.schema import Scalar
 
@@ -67,8 +68,9 @@ def _filtered(blocks: Sequence[Block], axis: str, wanted: tuple[str, ...]) -> li
             METHODS[name]
     for name in wanted:
         if name not in present:
+            there = ", ".join(sorted(present))
             raise UserError(
-                f"no block of this sweep has {axis[:-1]} {name!r} (it has {', '.join(sorted(present))}); "
+                f"no block of this sweep has {axis[:-1]} {name!r}{did_you_mean(name, present)} (it has {there}); "
                 f"--{axis} alone only chooses among these: add --{other} to train others"
             )
     kept = []
