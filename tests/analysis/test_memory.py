@@ -82,7 +82,9 @@ def test_memory_prints_and_writes_and_refuses_what_it_does_not_know(tmp_path, ca
     assert {path.name for path in (tmp_path / "figures").glob("*.svg")} == {"memory.svg", "memory-saving.svg"}
     assert "Nothing measured is given" not in (tmp_path / "report.md").read_text()
     assert main(["memory", "--model", "gpt2"]) == 2
-    assert "no closed form of the memory of model 'gpt2' is known" in capsys.readouterr().err
+    assert "unknown model 'gpt2'" in capsys.readouterr().err
+    assert main(["memory", "--model", "distilbert"]) == 2
+    assert "no closed form of the memory of model 'distilbert' is known" in capsys.readouterr().err
     (tmp_path / "other.json").write_text(json.dumps({"figures": {}}))
     assert main(["memory", "--measured", str(tmp_path / "other.json")]) == 2
     assert "is no record of measured memory" in capsys.readouterr().err

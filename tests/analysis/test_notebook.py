@@ -33,7 +33,7 @@ def test_the_notebook_runs_and_shows_what_it_promises(tmp_path):
     assert "Full fine-tuning" in output_of("results.table(")["text/html"]
     assert output_of("results.curves(")["image/png"]
     assert "report.html" in output_of("results.report(")["text/plain"]
-    assert (tmp_path / "ray_results" / "reviews-report" / "report.html").is_file()
+    assert (tmp_path / "ray_results" / "notebook-report" / "report.html").is_file()
     assert "completed    6" in output_of("tk.load(")["text/plain"]
 
 
