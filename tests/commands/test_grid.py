@@ -24,7 +24,7 @@ from tunekit.store.result_store import ResultStore
         (["--method-params", "lora.rank=3"], "method 'lora' has no parameter 'rank'"),
         (["--seeds"], "--seeds names none"),
         (["--preset", "tiny"], "unknown preset 'tiny'"),
-        (["--config", "nowhere.yaml"], "nowhere.yaml: no such file"),
+        (["--config", "nowhere.yaml"], "nowhere.yaml: there is no such file"),
         (["--sweep", "../out"], "--sweep takes"),
         (["--trials-per-device", "many"], "--trials-per-device takes"),
         (["--max-concurrent", "0"], "--max-concurrent must be 1 or more"),
