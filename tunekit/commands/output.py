@@ -16,7 +16,7 @@ Say = Callable[[str], None]
 """Takes a line, or several, for the user."""
 MIN_WIDTH = 80
 BEGAN = time.monotonic()
-"""When the command began: the command line imports this module before it does anything else."""
+"""When the command began, or in Python the first run: the command line imports this module before anything else."""
 
 
 def note(text: str) -> None:
