@@ -40,8 +40,8 @@ def dataset(
     The column ``split`` says of each row whether it is train, val (or dev, validation) or test. Without it, 80 % of the
     rows become train, 10 % val and 10 % test; where it names train and val alone, 10 % of train become test, and where
     it names train and test, there is no val. What is drawn is stratified by label and the same for the same content.
-    ``split_note`` of the dataset says how its rows were split. ``print`` of the dataset shows what was understood: the
-    rows of each class, repeated and contradictory rows, and what is doubtful. A plan prints the same.
+    ``split_note`` of the dataset says how its rows were split. ``tk.summarise`` shows what was understood: the
+    rows of each class, repeated and contradictory rows, and what is doubtful. A plan shows the same.
 
     Rows that can't be used, such as those without a text or label, are refused all at once, with their numbers counted
     from 1. ``skip_bad_rows=True`` leaves them out, and ``left_out`` of the dataset counts them.

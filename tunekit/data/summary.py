@@ -16,7 +16,7 @@ MOST_CLASSES = 30
 LOST_CHARACTER = "\ufffd"
 
 
-@dataclass(frozen=True, kw_only=True)
+@dataclass(frozen=True, kw_only=True, repr=False)
 class DataSummary:
     """Counts of a dataset. Two rows have the same input where text and pair are equal."""
 
@@ -83,6 +83,8 @@ class DataSummary:
 
     def __str__(self) -> str:
         return "\n".join(f"{self.name}: {line}" for line in self.lines())
+
+    __repr__ = __str__
 
 
 def summarise(data: TextDataset) -> DataSummary:
