@@ -169,5 +169,8 @@ def _text_warnings(inputs: Inputs) -> list[str]:
     ]
     lost = sum(LOST_CHARACTER in text for text in texts)
     if lost:
-        lines.append(f"{how_many(lost, 'text')} hold U+FFFD, which stands for a character that was lost in an encoding")
+        lines.append(f"texts with U+FFFD, which stands for a character that was lost in an encoding: {lost}")
+    spaced = sum(text[0].isspace() for text in texts)
+    if 2 * spaced > len(texts):
+        lines.append(f"texts that begin with a space: {spaced} of {len(texts)}")
     return lines
