@@ -203,7 +203,7 @@ def test_bad_rows_of_a_folder_are_named_by_their_files(tmp_path: Path) -> None:
     assert "test.csv, line 3: label 'c' of test never occurs in train" in message
     assert len(read_user_dataset(tmp_path, skip_bad_rows=True).splits["test"]) == 1
     (tmp_path / "test.csv").write_text("text,label\nx,-1\ny,-1\n")
-    assert "no rows are left" in refusal(lambda: read_user_dataset(tmp_path, skip_bad_rows=True))
+    assert "no row of test is left" in refusal(lambda: read_user_dataset(tmp_path, skip_bad_rows=True))
 
 
 def test_json_lines_with_a_key_twice_or_without_one_are_bad_rows(tmp_path: Path) -> None:

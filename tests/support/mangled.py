@@ -3,6 +3,7 @@
 import csv
 import gzip
 import io
+import json
 import re
 from collections.abc import Callable
 from dataclasses import dataclass
@@ -165,7 +166,7 @@ MANGLERS: dict[str, Callable[[Draw, Records], str]] = {
     "a value in no column": lambda draw, records: "".join([records[0].replace("\n", ",\n"), "a,b,c\n", *records[1:]]),
     "backslashes before quotes": lambda draw, records: "".join(records).replace('""', '\\"'),
     "curly quotes": lambda draw, records: _curly("".join(records)),
-    "spaces before quotes": lambda draw, records: "".join(re.sub(r'^("?\w+"?),"', r'\1, "', one) for one in records),
+    "spaces before quotes": lambda draw, records: "".join(re.sub(r'^(\w+|"\w+"),"', r'\1, "', one) for one in records),
     "a NUL": lambda draw, records: _insert(draw, records, "a\0,pos"),
     "the header again": lambda draw, records: _insert(draw, records, records[0].strip()),
     "a file behind another": lambda draw, records: _insert(draw, records, "\ufeff" + records[0].strip()),
@@ -177,3 +178,35 @@ MANGLERS: dict[str, Callable[[Draw, Records], str]] = {
     "the separator of another country": lambda draw, records: "".join([records[0].replace(",", ";"), *records[1:]]),
 }
 """What people and programs do to a file whose separator is a comma. None of it may change what is read in silence."""
+
+
+def json_records(rows: list[Row], *, ascii_only: bool = False, label_first: bool = False) -> Records:
+    """Return rows as JSON Lines, line ends included; labels that are plain integers are numbers."""
+    named = [{"text": text, "label": int(label) if label in ("0", "1", "2") else label} for text, label in rows]
+    order = -1 if label_first else 1
+    return [json.dumps(dict(list(row.items())[::order]), ensure_ascii=ascii_only) + "\n" for row in named]
+
+
+def _changed(draw: Draw, records: Records, change: Callable[[str], str]) -> str:
+    """Change one record."""
+    place = draw(st.integers(0, len(records) - 1))
+    return "".join([*records[:place], change(records[place]), *records[place + 1 :]])
+
+
+JSON_MANGLERS: dict[str, Callable[[Draw, Records], str]] = {
+    "an array": lambda draw, records: "[" + ",".join(records) + "]",
+    "commas at the ends": lambda draw, records: "".join(record.replace("}\n", "},\n") for record in records),
+    "single quotes": lambda draw, records: _changed(draw, records, lambda record: f"{json.loads(record)!r}\n"),
+    "a key twice": lambda draw, records: _changed(
+        draw, records, lambda record: record.replace("{", '{"text": "x", ', 1)
+    ),
+    "no label": lambda draw, records: _changed(draw, records, lambda record: '{"text": "x"}\n'),
+    "null": lambda draw, records: _changed(draw, records, lambda record: '{"text": "x", "label": null}\n'),
+    "NaN": lambda draw, records: _changed(draw, records, lambda record: '{"text": "x", "label": NaN}\n'),
+    "two records in a line": lambda draw, records: _changed(draw, records, lambda record: record.strip() + record),
+    "lines broken": lambda draw, records: _changed(draw, records, lambda record: record.replace(": ", ":\n", 1)),
+    "a number for a text": lambda draw, records: _changed(draw, records, lambda record: '{"text": 1, "label": "x"}\n'),
+    "cut off": lambda draw, records: "".join(records)[: -draw(st.integers(2, 9))],
+    "CSV below": lambda draw, records: "".join([*records, "x,pos\n"]),
+}
+"""What people and programs do to JSON Lines."""

@@ -62,12 +62,12 @@ def inputs(
 def _check(rows: FileRows) -> None:
     """Raise UserError for all rows that have no text, since each row of the file gets a label."""
     bad = list(rows.bad)
-    for column, values in rows.values.items():
-        for number, value in zip(rows.numbers, values, strict=True):
-            try:
+    for number, *values in zip(rows.numbers, *rows.values.values(), strict=True):
+        try:
+            for column, value in zip(rows.values, values, strict=True):
                 checked_text(column, value)
-            except BadValue as error:
-                bad.append(rows.bad_row(number, error.kind, error.reason))
+        except BadValue as error:
+            bad.append(rows.bad_row(number, error.kind, error.reason))
     if bad:
         raise bad_rows_error(sorted(bad, key=lambda row: row.number), rows.source)
 
