@@ -48,6 +48,9 @@ def prepare_data(sweep: ResolvedSweep, pending: Sequence[PlannedTrial], store: R
     closed form. Raises UserError on data, models and devices that can't be used.
     """
     say("loading PyTorch and the models' libraries")
+    from tunekit.worker.libraries import load_libraries
+
+    load_libraries()
     from tunekit.engine.build import build_model, check_device, prepare_splits
     from tunekit.engine.memory import predicted_peak
 
