@@ -162,14 +162,15 @@ def good(**changed: object) -> str:
             "txt,label\nx,a\n",
             "a.csv, line 1: no column 'text', did you mean 'txt'? (there are: 'txt', 'label'); --text-column names it",
         ),
-        ("a.csv", "text,label,text\nx,a,y\n", "a.csv, line 1: a column name occurs twice"),
+        ("a.csv", "text,label,text\nx,a,y\n", "a.csv, line 1: the column name 'text' occurs twice"),
         ("a.csv", 'text,label\n"two\nlines",a\n ,b\n', "a.csv, line 4: empty text in column 'text'"),
         ("a.csv", "text,label\nx,a,b\n", "a.csv, line 2: 3 fields, the header has 2"),
         ("a.csv", 'text,label\n"x,a\n', "a.csv, line 2: broken CSV"),
         ("a.csv", "text,label\n", "a.csv: no rows"),
         ("a.csv", "text,label\nx,\n", "a.csv, line 2: empty label"),
         ("a.csv", "text,label\nx,1\ny,2.5\n", "a.csv, line 3: label 2.5 looks like regression"),
-        ("a.csv", "text,label\nx,1e99999999999\ny,NaN\n", "too few rows"),
+        ("a.csv", "text,label\nx,1e99999999999\ny,b\n", "too few rows"),
+        ("a.csv", "text,label\nx,a\ny,NaN\n", "a.csv, line 3: 'NaN' in column 'label' marks a missing label"),
         ("a.csv", "text,label\nx,\"['a', 'b']\"\n", "a.csv, line 2: column 'label' holds several labels; multi-label"),
         (
             "a.csv",
@@ -178,9 +179,10 @@ def good(**changed: object) -> str:
         ),
         ("a.csv", "text,label\nx,a\ny,a\n", "a.csv: every label of train is 'a'"),
         ("a.csv", "text,label\nx,a\ny,b\n", "a.csv: too few rows"),
-        ("a.csv", b"text,label\nx,a\n\xff\xfe,b\n", "a.csv, line 3: not UTF-8"),
+        ("a.csv", b"text,label\nx,a\n\xff\xfe,b\n", "a.csv, line 3: byte 0xFF after 0 characters is not UTF-8"),
         ("a.csv", "", "a.csv: the file is empty"),
-        ("a.tsv", "text\tlabel\n", "a.tsv: unsupported kind of file '.tsv'"),
+        ("a.tsv", "text\tlabel\n", "a.tsv: no rows"),
+        ("a.xlsx", "text\tlabel\n", "a.xlsx: unsupported kind of file '.xlsx'"),
         ("a.jsonl", f"{good()}\n\n{{'text'\n", "a.jsonl, line 3: broken JSON"),
         ("a.jsonl", "[" * 100_000, "a.jsonl, line 1: broken JSON"),
         ("a.jsonl", f"[{good()}]", "a.jsonl, line 1: JSON list, each line must be one object"),
@@ -233,3 +235,38 @@ def test_columns_must_differ(tmp_path: Path) -> None:
 def test_hash_is_of_the_content(tmp_path: Path) -> None:
     data = read_user_dataset(write(tmp_path / "a.csv", RECORDS))
     assert data.content_hash == content_hash(data.splits, data.label_names)
+
+
+GOLDEN = {
+    "label": ("276b252885b2", "dff679d2e574"),
+    "n": ("0d5f4cde7311", "47ab926ec36d"),
+    "f": ("0d5f4cde7311", "47ab926ec36d"),
+    "b": ("a75c96f6c0bb", "95fc5946fda6"),
+    "big": ("62cc2e828586", "4223e3930f5f"),
+    "other": ("332b50c643ec", "a7ebd61d7f94"),
+}
+"""The hashes of well-formed data, whole and in a folder, as version 0.1.0 read it. Stored trials go by them."""
+
+
+@pytest.mark.parametrize("suffix", [".csv", ".jsonl", ".parquet"])
+def test_well_formed_data_has_the_hash_that_it_always_had(suffix: str, tmp_path: Path) -> None:
+    records = [
+        {
+            "text": f'line {i}\u2028, "so"\nand, more', "label": "yes" if i % 3 else "no", "doc": i // 4,
+            "other": f"pair {i}", "n": i % 3, "f": float(i % 3), "b": i % 2 == 0, "big": 10 * (i % 3),
+        }
+        for i in range(60)
+    ]  # fmt: skip
+    whole = write(tmp_path / f"mine{suffix}", records)
+    for stem, part in (("train", records[:40]), ("dev", records[40:50]), ("test", records[50:])):
+        write(tmp_path / "folder" / f"{stem}{suffix}", part)
+    for column, expected in GOLDEN.items():
+        columns = {"pair_column": column, "group_column": "doc"} if column == "other" else {"label_column": column}
+        found = [read_user_dataset(path, **columns).content_hash for path in (whole, tmp_path / "folder")]
+        assert tuple(found) == expected, column
+
+
+def test_the_reviews_of_the_docs_have_the_name_that_they_always_had() -> None:
+    path = Path(__file__).parents[2] / "docs" / "reviews.csv"
+    data = read_user_dataset(path, text_column="sentence", label_column="opinion")
+    assert data.name == "reviews-2209345331df"

@@ -4,7 +4,8 @@ import os
 from collections.abc import Sequence
 
 from tunekit.commands.output import Say
-from tunekit.data.base import load_dataset, overview, save_dataset
+from tunekit.data.base import load_dataset, save_dataset
+from tunekit.data.summary import summarise
 from tunekit.parsing import how_many
 from tunekit.planning import estimate, machine
 from tunekit.planning import resources as room
@@ -47,6 +48,11 @@ def prepare_data(sweep: ResolvedSweep, pending: Sequence[PlannedTrial], store: R
     Returns the largest predicted peak of memory in bytes, over the first trial of each cell; None where a cell has no
     closed form. Raises UserError on data, models and devices that can't be used.
     """
+    for name in dict.fromkeys(trial.spec.dataset for trial in pending):
+        data = sweep.own_data.get(name) or load_dataset(name)
+        save_dataset(data, store.data_folder, with_text=name in sweep.own_data)
+        for line in summarise(data).lines():
+            say(f"{data.display_name}: {line}")
     say("loading PyTorch and the models' libraries")
     from tunekit.worker.libraries import load_libraries
 
@@ -57,15 +63,6 @@ def prepare_data(sweep: ResolvedSweep, pending: Sequence[PlannedTrial], store: R
     gpu = joins_cluster() or machine.has_accelerator()
     if not joins_cluster():
         check_device({trial.spec.precision for trial in pending}, gpu=gpu)
-    for name in dict.fromkeys(trial.spec.dataset for trial in pending):
-        data = sweep.own_data.get(name) or load_dataset(name)
-        save_dataset(data, store.data_folder, with_text=name in sweep.own_data)
-        seen = overview(data)
-        rows = ", ".join(f"{count} {split}" for split, count in seen["rows"].items())
-        duplicates = ", ".join(f"{count} {what.replace('_', ' ')}" for what, count in seen["duplicates"].items())
-        say(f"{data.display_name}: {rows} rows, {seen['classes']} classes; duplicates: {duplicates}")
-        if data.split_note:
-            say(f"{data.display_name}: {data.split_note}")
     tokenised: set[tuple[object, ...]] = set()
     configs: dict[tuple[str, str, str], dict[str, object]] = {}
     peaks: dict[str, int | None] = {}
