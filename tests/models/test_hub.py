@@ -190,7 +190,7 @@ def test_a_sentencepiece_tokenizer_names_the_package_it_needs(repository, monkey
     for file in ("vocab.txt", "tokenizer.json"):
         (repository / file).unlink()
     (repository / "spm.model").write_bytes(b"a model of sentencepiece")
-    monkeypatch.setattr("tunekit.models.loading.find_spec", lambda name: None)
+    monkeypatch.setattr("tunekit.models.tokenizer.find_spec", lambda name: None)
     with pytest.raises(UserError, match=r"its tokenizer is spm.model; pip install sentencepiece$"):
         load_tokenizer(resolve_model(str(repository)), None)
 
