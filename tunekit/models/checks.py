@@ -15,7 +15,7 @@ from tunekit.errors import UserError
 from tunekit.models.families import FAMILIES, Family
 from tunekit.models.safety import checked_config
 from tunekit.models.shapes import Shape
-from tunekit.models.tokenizer import Outline, outline
+from tunekit.models.tokenizer import outline
 from tunekit.models.weights import Tensor, first_not_finite, stored_tensors
 from tunekit.parsing import how_many
 
