@@ -66,7 +66,7 @@ def log_of(trial):
         (TypeError("x"), Failure.DEFECT),
         (ValueError("x"), Failure.DEFECT),
         (AssertionError(), Failure.DEFECT),
-        (NotImplementedError("x"), Failure.DEFECT),
+        (RecursionError("x"), Failure.DEFECT),
     ],
 )
 def test_classes(error, failure):

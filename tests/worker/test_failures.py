@@ -25,6 +25,10 @@ def three_by_two() -> torch.Tensor:
     return torch.zeros(3, 2)
 
 
+def endless() -> None:
+    endless()
+
+
 ERRORS = {
     "sizes": lambda: three_by_two() + torch.zeros(4, 2),
     "matrices": lambda: three_by_two() @ three_by_two(),
@@ -50,6 +54,9 @@ ERRORS = {
     "a type": lambda: torch.zeros(three_by_two),
     "a number": lambda: int("many"),
     "a list": lambda: [][3],
+    "a recursion": lambda: endless(),
+    "a device": lambda: torch.zeros(2, device="meta") + torch.zeros(2),
+    "a copy of no data": lambda: torch.zeros(2, device="meta").cpu(),
 }
 
 

@@ -80,8 +80,8 @@ def outline(folder: Path, name: str, config: Mapping[str, Any]) -> Outline:
         tokens = dict(backend.get_vocab(with_added_tokens=True))
         return Outline(longest, _with_named(tokens, folder, name), _type_ids(backend, kind, values))
     check_sentencepiece(folder, name)
-    tokens = _listed(folder, name)
-    return Outline(longest, tokens and _with_named(tokens, folder, name), None)
+    listed = _listed(folder, name)
+    return Outline(longest, listed and _with_named(listed, folder, name), None)
 
 
 def _read_backend(path: Path, name: str, kind: str) -> Any:

@@ -2,6 +2,7 @@
 
 import re
 from enum import Enum, auto
+from typing import Any
 
 import torch
 
@@ -49,8 +50,6 @@ DEFECTS = (
     ImportError,
     LookupError,
     NameError,
-    NotImplementedError,
-    RecursionError,
     TypeError,
     ValueError,
 )
@@ -63,7 +62,7 @@ DEVICE_ASSERT = "device-side assert"
 WRONG_TENSORS = re.compile(
     r"sizes? of tensors? .*must match|size mismatch|shapes? .*(cannot be multiplied|invalid|not broadcastable|mismatch)"
     r"|must match the (existing )?size|index .*out of (range|bounds)|out of bounds|expected scalar type|same dtype"
-    r"|not implemented for '|expected all tensors to be on the same device|expects each tensor to be equal size"
+    r"|not implemented for '|expected all tensors to be on the same device|not on the expected device|expects each tensor to be equal size"
     r"|expected (size|tensor|target|input) |dimension out of range|does not require grad",
     re.IGNORECASE,
 )
@@ -82,7 +81,11 @@ def classify(error: Exception) -> Failure:
         return Failure.IO
     if isinstance(error, DEFECTS) or DEVICE_ASSERT in str(error):
         return Failure.DEFECT
-    return Failure.DEFECT if isinstance(error, RuntimeError) and WRONG_TENSORS.search(str(error)) else Failure.OTHER
+    if not isinstance(error, RuntimeError):
+        return Failure.OTHER
+    # Python's own kinds of RuntimeError: a recursion without end, or a function that is not there.
+    of_python = type(error) is not RuntimeError and type(error).__module__ == "builtins"
+    return Failure.DEFECT if of_python or WRONG_TENSORS.search(str(error)) else Failure.OTHER
 
 
 def cause(error: Exception) -> str:
@@ -96,10 +99,11 @@ class DeviceLost(RuntimeError):
 
 def device_is_lost() -> bool:
     """Whether this process had a GPU that it can't use any more."""
-    if not torch.cuda.is_initialized():
+    cuda: Any = torch.cuda  # whose functions have no types
+    if not cuda.is_initialized():
         return False
     try:
-        torch.cuda.synchronize()
+        cuda.synchronize()
     except RuntimeError:
         return True
     return False
