@@ -62,7 +62,8 @@ DEVICE_ASSERT = "device-side assert"
 WRONG_TENSORS = re.compile(
     r"sizes? of tensors? .*must match|size mismatch|shapes? .*(cannot be multiplied|invalid|not broadcastable|mismatch)"
     r"|must match the (existing )?size|index .*out of (range|bounds)|out of bounds|expected scalar type|same dtype"
-    r"|not implemented for '|expected all tensors to be on the same device|not on the expected device|expects each tensor to be equal size"
+    r"|not implemented for '|expected all tensors to be on the same device|not on the expected device"
+    r"|expects each tensor to be equal size"
     r"|expected (size|tensor|target|input) |dimension out of range|does not require grad",
     re.IGNORECASE,
 )
