@@ -33,8 +33,8 @@ TYPES = list(FAMILIES)
 def make(folder, model_type="bert", **options):
     tokenizer = byte_level() if model_type == "roberta" else wordpiece(normalizers.BertNormalizer())
     # Version 5 makes DeBERTa's own class of unigram pieces alone.
-    settings = {"tokenizer_class": "PreTrainedTokenizerFast"} if model_type == "deberta-v2" else {}
-    return write_model(folder, tokenizer, settings, model_type=model_type, **options)
+    values = {"tokenizer_class": "PreTrainedTokenizerFast"} if model_type == "deberta-v2" else {}
+    return write_model(folder, tokenizer, values, model_type=model_type, **options)
 
 
 @pytest.fixture
@@ -233,6 +233,12 @@ def test_roberta_positions_begin_behind_the_padding_token(tmp_path):
     assert model(input_ids=ids).logits.isfinite().all()
     with pytest.raises((IndexError, RuntimeError)):
         model(input_ids=torch.full((1, 48), 7))
+
+
+def test_a_model_without_room_for_a_text_is_refused(tmp_path):
+    folder = make(tmp_path / "model", config={"max_position_embeddings": 2})
+    with pytest.raises(UserError, match="a text has no room in its 2 positions"):
+        load_tokenizer(resolve_model(str(folder)), None)
 
 
 def test_token_types_of_pairs_without_an_embedding_are_known(tmp_path):

@@ -84,7 +84,7 @@ def _whole(config: Mapping[str, Any], key: str, default: int, name: str) -> int:
     """Return a whole number of config.json, ``default`` where it says nothing. Raises UserError on anything else."""
     value = config.get(key, default)
     if not isinstance(value, int) or isinstance(value, bool) or value < 0:
-        raise UserError(f"model {name!r}: its config.json says {key} {value!r}, which is no number of anything")
+        raise UserError(f"model {name!r}: its config.json says {key} {value!r}, which is no whole number from 0 on")
     return value
 
 
