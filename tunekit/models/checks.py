@@ -50,7 +50,8 @@ def check_model(folder: Path, name: str) -> Checked:
     shape = _shape_of(config, family, name)
     if shape is not None:
         _check_shapes(_in_backbone(tensors, family), shape, config, name)
-    if tokenizer.tokens is not None and (words := _in_backbone(tensors, family).get(WORD_EMBEDDINGS)):
+    words = _in_backbone(tensors, family).get(WORD_EMBEDDINGS)
+    if tokenizer.tokens is not None and words and words.shape:
         check_vocabulary(tokenizer.tokens, words.shape[0], name)
     if bad := first_not_finite(tensors):
         raise UserError(f"model {name!r}: {bad} of its weights holds NaN or infinity")
