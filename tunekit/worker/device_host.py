@@ -15,7 +15,8 @@ from collections.abc import Callable
 from dataclasses import dataclass, field
 
 from tunekit.engine.job import Job
-from tunekit.worker.attempt import CLASSIFIED_ERRORS, Attempt
+from tunekit.worker.attempt import Attempt
+from tunekit.worker.failures import CLASSIFIED_ERRORS, device_is_lost
 from tunekit.worker.pack_trainer import PackTrainer
 from tunekit.worker.report import TrialReport
 
@@ -102,13 +103,16 @@ class DeviceHost:
             self._changed.notify_all()
 
     def _train_requested_epochs(self) -> None:
-        """Train until no request has come for IDLE_SECONDS, or until an unexpected error. Then call ``end``.
+        """Train until no request has come for IDLE_SECONDS, the device is lost, or an unexpected error. Then ``end``.
 
         This is the training thread. The clients of a process that ended get an error from Ray and retry on a new host.
         """
         try:
             while requested := self._wait_for_requests():
                 self._train_epoch(requested)
+                if device_is_lost():
+                    time.sleep(GRACE_SECONDS)  # the answers to the clients go out first
+                    return
         except BaseException:
             traceback.print_exc()
             raise
