@@ -9,7 +9,7 @@ from collections.abc import Mapping
 from dataclasses import MISSING, asdict, dataclass, field, fields
 from enum import StrEnum
 from functools import cache, cached_property
-from typing import Any
+from typing import Any, Literal, get_args
 
 from tunekit.parsing import Scalar as Scalar
 from tunekit.parsing import check_names, check_scores, coerced, plain_scalars, strictly
@@ -18,7 +18,8 @@ from tunekit.parsing import check_names, check_scores, coerced, plain_scalars, s
 SCHEMA_VERSION = 1
 TRAINER_VERSION = 2
 
-PRECISIONS = ("fp32", "bf16")
+Precision = Literal["fp32", "bf16"]
+PRECISIONS = get_args(Precision)
 
 
 def slug(text: str) -> str:
