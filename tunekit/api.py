@@ -198,7 +198,13 @@ def _root(folder: Folder) -> Place:
 
 @contextmanager
 def _one_line() -> Iterator[None]:
-    """Turn errors of disks and servers into UserError and a signal into KeyboardInterrupt, so that a notebook lives."""
+    """Turn errors of disks and servers into UserError and a signal into KeyboardInterrupt, so that a notebook lives.
+
+    Events count their seconds from here.
+    """
+    from tunekit.commands.output import CLOCK
+
+    CLOCK.restart()
     try:
         yield
     except Stopped as stopped:

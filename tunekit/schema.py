@@ -22,6 +22,11 @@ Precision = Literal["fp32", "bf16"]
 PRECISIONS = get_args(Precision)
 
 
+def readable(name: str) -> str:
+    """Return the name of a model or dataset without the hash that ends the name of a user's own."""
+    return re.sub(r"(?<=.)-[0-9a-f]{12}$", "", name)
+
+
 def slug(text: str) -> str:
     """``text`` as a file-name part: lower-case letters, digits, ``.``, ``_`` and ``-``, at most 60 characters."""
     return re.sub(r"[^a-z0-9._]+", "-", text.lower()).strip("-.")[:60].strip("-.") or "x"
@@ -119,7 +124,7 @@ class TrialSpec:
     @property
     def label(self) -> str:
         """The trial for a person to read."""
-        return f"{self.model} · {self.dataset} · {self.method} · seed {self.seed}"
+        return f"{readable(self.model)} · {readable(self.dataset)} · {self.method} · seed {self.seed}"
 
     @cached_property
     def cell(self) -> str:

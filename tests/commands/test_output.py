@@ -146,7 +146,7 @@ def test_the_live_view_says_what_it_waits_for_and_shows_no_empty_table(progress,
     progress.wait("starting Ray")
     assert "starting Ray ..." in shown(progress)
     assert "running trial" not in shown(progress)
-    progress.begin(slots=2, dashboard=None, storage=tmp_path, experiment=tmp_path)
+    progress.begin(at_a_time=2, dashboard=None, storage=tmp_path, experiment=tmp_path)
     assert "starting 2 worker processes ..." in shown(progress)
     progress.started(first)
     assert "running trial" in shown(progress)

@@ -7,6 +7,7 @@ from pathlib import Path
 from typing import Any
 
 from rich.table import Table
+from rich.text import Text
 
 from tunekit.commands.display import Display
 from tunekit.planning.plan import Plan, PlanState
@@ -40,7 +41,7 @@ class Progress(Display):
     plan: Plan
     pending: Mapping[str, TrialSpec]
     """What this run trains, by trial_id."""
-    slots: int = 1
+    at_a_time: int = 1
     """The number of trials that run at a time."""
     running: dict[str, Running] = field(default_factory=dict)
     epochs_done: dict[str, int] = field(default_factory=dict)
@@ -54,11 +55,11 @@ class Progress(Display):
             pace = self.paces.setdefault(kind_of(spec), Pace())
             pace.epochs_left += spec.epochs - self.epochs_done[trial_id]
 
-    def begin(self, *, slots: int, dashboard: str | None, storage: Place, experiment: Path) -> None:
+    def begin(self, *, at_a_time: int, dashboard: str | None, storage: Place, experiment: Path) -> None:
         """Say where to look, once Ray runs."""
-        self.slots = max(1, slots)
-        counts = {"trials": len(self.pending), "total": len(self.plan.trials), "slots": self.slots}
-        self.look(dashboard, storage, experiment, **counts)
+        self.at_a_time = max(1, at_a_time)
+        counts = {"trials": len(self.pending), "total": len(self.plan.trials)}
+        self.look(dashboard, storage, experiment, at_a_time=self.at_a_time, **counts)
 
     def started(self, trial_id: str) -> None:
         """Note that a worker process has taken the trial."""
@@ -97,7 +98,7 @@ class Progress(Display):
         now = time.monotonic()
         running = list(self.running.items())  # the display's thread reads while trials end
         under_way = [(kind_of(self.pending[trial_id]), now - state.epoch_began) for trial_id, state in running]
-        return remaining_seconds(self.paces, self.slots, under_way)
+        return remaining_seconds(self.paces, self.at_a_time, under_way)
 
     def _at_epoch(self, trial_id: str, epoch: int) -> Pace:
         """Note that the trial is at ``epoch``, after a retry perhaps an earlier one; return the pace of its kind."""
@@ -131,7 +132,7 @@ class Progress(Display):
         for trial_id, state in [] if self.over else list(self.running.items())[:SHOWN]:
             spec = self.pending[trial_id]
             score = "" if state.score is None else f"{100 * state.score:.2f}"
-            table.add_row(spec.label, f"{state.epochs}/{spec.epochs}", score)
+            table.add_row(Text(spec.label), f"{state.epochs}/{spec.epochs}", score)
         return table
 
 
@@ -139,6 +140,8 @@ class Progress(Display):
 class Tally:
     """Where one study stands."""
 
+    name: str
+    """The study's name for people."""
     planned: int
     ended: int
     best: float | None = None
@@ -151,17 +154,19 @@ class SearchProgress(Display):
 
     def __init__(self, studies: Sequence[Study]) -> None:
         super().__init__()
-        self.tallies = {study.plan.key: Tally(study.plan.planned, study.num_ended) for study in studies}
+        self.tallies = {
+            study.plan.key: Tally(study.plan.name, study.plan.planned, study.num_ended) for study in studies
+        }
         self.states: list[TrialState] = []
         self.trained = 0
         for study in studies:
             for trial in study.summary().trials:
                 self._score(study.plan.key, trial.state, trial.values)
 
-    def begin(self, *, slots: int, dashboard: str | None, storage: Place, experiment: Path) -> None:
+    def begin(self, *, at_a_time: int, dashboard: str | None, storage: Place, experiment: Path) -> None:
         """Say where to look, once Ray runs."""
         left = sum(max(0, tally.planned - tally.ended) for tally in self.tallies.values())
-        self.look(dashboard, storage, experiment, trials=left, studies=len(self.tallies), slots=slots)
+        self.look(dashboard, storage, experiment, trials=left, studies=len(self.tallies), at_a_time=at_a_time)
 
     def started(self, key: str, number: int, params: Mapping[str, Scalar]) -> None:
         """Note that a configuration was suggested."""
@@ -210,11 +215,12 @@ class SearchProgress(Display):
     def table(self) -> Table:
         """Return where each study stands."""
         table = Table("study")
-        for name in ("ended", "running", "best on validation"):
+        for name in ("ended", *(() if self.over else ("running",)), "best on validation"):
             table.add_column(name, justify="right")
-        for key, tally in self.tallies.items():
+        for tally in self.tallies.values():
             best = "" if tally.best is None else f"{100 * tally.best:.2f}"
-            table.add_row(key, f"{tally.ended}/{tally.planned}", str(tally.running), best)
+            running = () if self.over else (str(tally.running),)
+            table.add_row(Text(tally.name), f"{tally.ended}/{tally.planned}", *running, best)
         return table
 
 

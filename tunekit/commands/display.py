@@ -1,5 +1,6 @@
 """The frame of what a run shows: a live view on a terminal, JSON lines elsewhere, both on standard error."""
 
+import shlex
 import time
 import warnings
 from abc import ABC, abstractmethod
@@ -11,7 +12,7 @@ from rich.live import Live
 from rich.table import Table
 from rich.text import Text
 
-from tunekit.commands.output import event_line
+from tunekit.commands.output import event_line, pasted
 from tunekit.storage.paths import Place
 
 
@@ -70,17 +71,17 @@ class Display(ABC):
         self.waits_for = what
         self.event("wait", text=what)
 
-    def look(self, dashboard: str | None, storage: Place, experiment: Path, **counts: int) -> None:
+    def look(self, dashboard: str | None, storage: Place, experiment: Path, *, at_a_time: int, **counts: int) -> None:
         """Say where to look, once Ray runs; the trials' processes start now."""
         where = {
             "storage": str(storage),
             "dashboard": dashboard,
-            "tensorboard": f"tensorboard --logdir {experiment}",
+            "tensorboard": shlex.join(["tensorboard", "--logdir", str(experiment)]),
         }
-        self.notes += [f"{name}: {value}" for name, value in where.items() if value]
-        self.event("start", **counts, **where)
-        slots = counts.get("slots", 1)
-        self.wait(f"starting {slots} worker process{'es' if slots > 1 else ''}")
+        shown = where | {"storage": pasted(storage)}
+        self.notes += [f"{name}: {value}" for name, value in shown.items() if value]
+        self.event("start", at_a_time=at_a_time, **counts, **where)
+        self.wait(f"starting {at_a_time} worker process{'es' if at_a_time > 1 else ''}")
 
     def note(self, line: str) -> None:
         """Say something that a person should read."""

@@ -20,7 +20,7 @@ def run_grid_command(args: GridArgs, presets: Mapping[str, GridPreset] = GRID_PR
     root = sweep_folder(args.storage, sweep.name)
 
     from tunekit.commands.preparing import estimate_hours
-    from tunekit.commands.results import grid_tables, incomplete
+    from tunekit.commands.results import grid_tables, incomplete, keeps_nothing
     from tunekit.planning.plan import describe, plan_sweep
     from tunekit.store.result_store import ResultStore
 
@@ -30,6 +30,8 @@ def run_grid_command(args: GridArgs, presets: Mapping[str, GridPreset] = GRID_PR
         show_json(plan.to_dict())
         return OK
     pending = plan.pending(retry_failed=options.retry_failed)
+    if not (args.dry_run and args.format == "json"):
+        keeps_nothing(plan, args.keep_models, note)
     if args.dry_run:
         from tunekit.commands.dry_run import grid_as_json, grid_as_text
 

@@ -12,6 +12,7 @@ from tunekit.planning.options import RunOptions
 from tunekit.planning.plan import PlannedTrial
 from tunekit.planning.resolve import ResolvedSweep
 from tunekit.planning.resources import Resources
+from tunekit.schema import readable
 from tunekit.store.result_store import ResultStore
 
 
@@ -80,7 +81,8 @@ def prepare_data(sweep: ResolvedSweep, pending: Sequence[PlannedTrial], store: R
             tokenised.add(key)
             splits = prepared.splits
             texts, cut = sum(map(len, splits.values())), sum(split.tokens.num_truncated for split in splits.values())
-            say(f"{spec.model} on {spec.dataset}: {100 * cut / texts:.1f} % of texts cut to {spec.max_length} tokens")
+            where = f"{readable(spec.model)} on {readable(spec.dataset)}"
+            say(f"{where}: {100 * cut / texts:.1f} % of texts cut to {spec.max_length} tokens")
     known = [peak for peak in peaks.values() if peak is not None]
     return max(known) if len(known) == len(peaks) else None
 

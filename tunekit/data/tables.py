@@ -47,7 +47,7 @@ def _check_size(path: Path) -> None:
     if size == 0:
         raise UserError(f"{path}: the file is empty")
     if size > MAX_BYTES:
-        raise UserError(f"{path}: {size} bytes, the limit is {MAX_BYTES}")
+        raise UserError(f"{path}: {size:,} bytes; files of at most {MAX_BYTES:,} bytes are read")
 
 
 def _require(place: str, columns: Sequence[str], present: Collection[str]) -> None:
@@ -118,7 +118,7 @@ def _parquet_rows(path: Path, columns: Sequence[str]) -> Iterator[tuple[str, lis
             _require(str(path), columns, file.schema_arrow.names)
             groups = [file.metadata.row_group(i) for i in range(file.metadata.num_row_groups)]
             if sum(group.total_byte_size for group in groups) > MAX_BYTES or file.metadata.num_rows > MAX_ROWS:
-                raise UserError(f"{path}: larger than {MAX_BYTES} bytes or {MAX_ROWS} rows once unpacked")
+                raise UserError(f"{path}: larger than {MAX_BYTES:,} bytes or {MAX_ROWS:,} rows once unpacked")
             values = file.read(columns=list(columns)).to_pydict()
     except (OSError, ValueError, pa.ArrowException) as error:
         raise UserError(f"{path}: broken Parquet ({type(error).__name__})") from error

@@ -11,7 +11,7 @@ from tunekit.parsing import not_a_choice
 from tunekit.planning.args import Choose, DataColumns, Sampler, Scheduler, SearchArgs
 from tunekit.planning.presets import FIRST_SEARCH_SEED, STUDY, SearchPreset, preset_named
 from tunekit.planning.resolve import ResolvedSweep, fingerprint_in, is_ad_hoc, resolve_blocks
-from tunekit.schema import TrialSpec
+from tunekit.schema import TrialSpec, readable
 from tunekit.search.optuna_storage import check_url
 from tunekit.search.outcome import Objective, parse_objectives
 from tunekit.search.space import Space, check_space, first_trial, load_space
@@ -76,7 +76,7 @@ def resolve_search(args: SearchArgs, presets: Mapping[str, SearchPreset]) -> Sea
     spaces = load_space(args.space, sorted({spec.method for spec in sweep.specs})) if args.space else {}
     plans = [_plan(args, sweep, spec, spaces.get(spec.method, {}), objectives, seeds, trials) for spec in sweep.specs]
     if len({plan.key for plan in plans}) < len(plans):
-        raise UserError("two blocks of this preset search the same model, dataset and method; leave one of them out")
+        raise UserError("two blocks search the same model, dataset and method; leave one of them out")
     flags = _data_flags(args) if sweep.own_data else ""
     return SearchRequest(sweep, plans, tuple(dict.fromkeys(confirm)), args.choose, args.optuna_storage, flags)
 
@@ -108,7 +108,7 @@ def _plan(
     has_dev = "val" in (user_data.splits if user_data else DATASETS[spec.dataset].num_rows)
     fraction = 0.0 if has_dev else VAL_FRACTION if args.val_fraction is None else args.val_fraction
     if not has_dev and not fraction:
-        raise UserError(f"{spec.dataset} has no dev part to choose on; give a --val-fraction above 0")
+        raise UserError(f"{readable(spec.dataset)} has no dev part to choose on; give a --val-fraction above 0")
     spec = replace(spec, score_test=False, val_fraction=fraction)
     check_space(spec, space, args.space)
     first = first_trial(spec, space)

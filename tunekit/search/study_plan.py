@@ -7,7 +7,7 @@ from typing import Any
 from optuna.distributions import BaseDistribution
 
 from tunekit.planning.args import Sampler, Scheduler
-from tunekit.schema import Fingerprint, Scalar, TrialSpec
+from tunekit.schema import Fingerprint, Scalar, TrialSpec, readable
 from tunekit.search.outcome import Objective
 from tunekit.search.space import Space, SuggestingTrial, configure, shown_space
 
@@ -43,6 +43,11 @@ class StudyPlan:
     def key(self) -> str:
         """The model, dataset and method, which name the study within its search."""
         return f"{self.spec.model}/{self.spec.dataset}/{self.spec.method}"
+
+    @property
+    def name(self) -> str:
+        """The same for a person to read."""
+        return " · ".join((readable(self.spec.model), readable(self.spec.dataset), self.spec.method))
 
     @property
     def max_epochs(self) -> int:
