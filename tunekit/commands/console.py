@@ -11,12 +11,13 @@ from rich.text import Text
 
 from tunekit.commands.display import Display
 from tunekit.planning.plan import Plan, PlanState
-from tunekit.schema import Scalar, Status, TrialSpec, shown_metric
+from tunekit.schema import Scalar, Status, TrialSpec
 from tunekit.search.outcome import ConfigurationOutcome
 from tunekit.search.study import Study
 from tunekit.storage.paths import Place
 from tunekit.store.eta import Pace, TrialKind, clock, kind_of, remaining_seconds
 from tunekit.store.search_records import TrialState
+from tunekit.tasks import task_of
 
 SHOWN = 12
 """The number of running trials that the live table lists."""
@@ -31,7 +32,7 @@ class Running:
     epoch_began: float
     """When its present epoch began, in seconds of ``time.monotonic``."""
     score: float | None = None
-    """Macro-F1 in [0, 1] after its last epoch."""
+    """The metric of its task by which trials are chosen, after its last epoch."""
 
 
 @dataclass
@@ -74,12 +75,17 @@ class Progress(Display):
         pace = self._at_epoch(trial_id, result["epoch"])
         pace.seconds += result["epoch_seconds"]
         pace.num_epochs += 1
-        self.running[trial_id] = Running(result["epoch"], time.monotonic(), result[shown_metric(spec.score_test)])
+        metric = task_of(spec.dataset).chooses_by
+        score = result[f"{'test' if spec.score_test else 'val'}_{metric.name}"]
+        self.running[trial_id] = Running(result["epoch"], time.monotonic(), score)
         self.event(
             "epoch",
             trial=spec.label,
             trial_id=trial_id,
-            **{k: result[k] for k in ("epoch", "train_loss", "val_macro_f1", "test_macro_f1", "epoch_seconds")},
+            **{
+                name: result[name]
+                for name in ("epoch", "train_loss", f"val_{metric.name}", f"test_{metric.name}", "epoch_seconds")
+            },
             eta_seconds=self.eta_seconds(),
         )
 
@@ -128,10 +134,11 @@ class Progress(Display):
 
     def table(self) -> Table:
         """Return the trials under way; none when the run is over."""
-        table = Table("running trial", "epoch", "macro-F1")
+        metrics = {spec.dataset: task_of(spec.dataset).chooses_by for spec in self.pending.values()}
+        table = Table("running trial", "epoch", ", ".join(dict.fromkeys(one.label for one in metrics.values())))
         for trial_id, state in [] if self.over else list(self.running.items())[:SHOWN]:
             spec = self.pending[trial_id]
-            score = "" if state.score is None else f"{100 * state.score:.2f}"
+            score = "" if state.score is None else metrics[spec.dataset].shown(state.score)
             table.add_row(Text(spec.label), f"{state.epochs}/{spec.epochs}", score)
         return table
 
