@@ -7,6 +7,7 @@ import re
 import shlex
 import subprocess
 import sys
+import warnings
 from dataclasses import replace
 from fcntl import ioctl
 from pathlib import Path
@@ -163,9 +164,10 @@ def test_the_live_table_of_a_search_shows_names_and_no_column_of_running_trials_
 
 def test_printed_paths_can_be_pasted(tmp_path):
     progress = SearchProgress([])
+    progress.console = Console(file=io.StringIO(), width=40, force_terminal=True, color_system=None)
     experiment = tmp_path / FOLDER / "ray"
     progress.look(None, tmp_path / FOLDER, experiment, at_a_time=1)
-    lines = dict(line.split(": ", 1) for line in progress.notes)
+    lines = dict(line.split(": ", 1) for line in progress.console.file.getvalue().splitlines())
     assert shlex.split(lines["storage"]) == [str(tmp_path / FOLDER)]
     assert shlex.split(lines["tensorboard"]) == ["tensorboard", "--logdir", str(experiment)]
 
@@ -219,3 +221,18 @@ def test_a_folder_too_long_for_sockets_is_refused_with_a_length_that_fits(name, 
     printed = capsys.readouterr().err
     assert f"{name}=/tmp/ll" in printed
     assert "set RAY_TMPDIR to a folder of at most" in printed
+
+
+def test_a_notebook_without_ipywidgets_shows_the_last_view_and_no_warning(monkeypatch, capsys):
+    monkeypatch.setattr("tunekit.commands.display.find_spec", lambda name: None)
+    progress = SearchProgress([])
+    progress.console = Console(force_jupyter=True, width=80)
+    shown = []
+    monkeypatch.setattr(progress.console, "print", lambda *objects, **settings: shown.extend(objects))
+    with warnings.catch_warnings():
+        warnings.simplefilter("error")
+        with progress:
+            progress.note("a note")
+    assert str(shown[0]) == "a note"
+    assert len(shown) == 2
+    assert capsys.readouterr().err == ""
