@@ -2,7 +2,6 @@
 
 import re
 from dataclasses import fields, is_dataclass
-from types import NoneType
 from typing import Any, Literal, get_args, get_origin, get_type_hints
 
 import pytest
@@ -34,7 +33,7 @@ def flags_of(name):
     for argument, kind in get_type_hints(COMMANDS[name]).items():
         if is_dataclass(kind):
             yield from ((item.name, get_type_hints(kind)[item.name]) for item in fields(kind))
-        elif argument != "return":
+        elif argument != "return" and "Positional" not in str(COMMANDS[name].__annotations__[argument]):
             yield argument, kind
 
 
@@ -70,20 +69,13 @@ def test_help_has_no_line_that_ends_in_the_middle_of_a_sentence(name, capsys, mo
 
 @pytest.mark.parametrize("name", COMMANDS)
 def test_a_mistyped_flag_is_one_line_with_the_nearest_one(name, capsys):
-    for flag, kind in flags_of(name):
+    for flag in [flag for flag, _ in flags_of(name)][:3]:
         written = f"--{flag.replace('_', '-')}"
-        if f"{written}" in help_flags(name, capsys) and kind is not NoneType:
-            assert main([name, f"{written}x", "1"]) == 2
-            line = capsys.readouterr().err
-            assert line.count("\n") == 1
-            assert line.startswith(f"error: unknown flag '{written}x', did you mean '")
-            assert line.endswith(f"(tunekit {name} --help lists the flags)\n")
-
-
-def help_flags(name, capsys):
-    with pytest.raises(SystemExit):
-        main([name, "--help"])
-    return re.findall(r"--[a-z][a-z-]*", capsys.readouterr().out)
+        assert main([name, f"{written}x", "1"]) == 2
+        line = capsys.readouterr().err
+        assert line.count("\n") == 1
+        assert line.startswith(f"error: unknown flag '{written}x', did you mean '")
+        assert line.endswith(f"(tunekit {name} --help lists the flags)\n")
 
 
 @pytest.mark.parametrize(
@@ -103,6 +95,9 @@ def help_flags(name, capsys):
         ("report x --out y --select best", "--select takes last, best-val, best-test, got 'best'"),
         ("report --out y", "missing SWEEP"),
         ("report x", "missing --out"),
+        ("gc --model s", "unknown flag '--model', did you mean '--models'?"),
+        ("gc --sweep s", "unknown flag '--sweep'"),
+        ("status", "missing SWEEP"),
         ("export x", "missing --to, --model, --dataset, --method"),
         ("--halp", "unknown flag '--halp', did you mean '--help'?"),
         ("", "name a command"),

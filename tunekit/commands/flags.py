@@ -14,6 +14,7 @@ import docstring_parser
 import tyro
 
 # tyro has no public way to word a refusal; pyproject.toml pins the version whose private one this is.
+from tyro._arguments import ArgumentDefinition
 from tyro._errors import (
     BadValue,
     InstantiationFailure,
@@ -37,6 +38,7 @@ from tunekit.parsing import did_you_mean, not_a_choice
 
 Command = Callable[..., int]
 CONFIG = (tyro.conf.PositionalMetavarFromFieldName, tyro.conf.FlagCreatePairsOff)
+_POSITIONAL = get_args(tyro.conf.Positional[str])[1]
 RULES = ConstructorRegistry()
 """How signatures and types become flags here, where tyro's own rules show what a reader has no use for."""
 
@@ -48,7 +50,10 @@ def run_command(command: Command, prog: str, words: Sequence[str]) -> int:
     """
 
     def refuse(event: ParseErrorEvent) -> None:
-        line = _what_is_wrong(event, _flags(command))
+        known = [*_flags(command), "--help"]
+        strange = [word for word in words if word.startswith("--") and _flag_of(word) not in known]
+        # A flag that nobody knows takes the next words with it, and so is the cause of what the parser finds first.
+        line = _unknown(strange[0], known) if strange else _what_is_wrong(event, known)
         if line:
             raise UserError(f"{line} ({prog} --help lists the flags)")
 
@@ -92,16 +97,24 @@ def _what_is_wrong(event: ParseErrorEvent, known: Sequence[str]) -> str | None:
     if isinstance(event, MissingArgs):
         if event.unrecognized_tokens:
             return _unknown(event.unrecognized_tokens[0], known)
-        names = (one.arg.lowered.metavar if one.arg.is_positional() else one.arg.display_name()
-                 for one in event.missing_arguments)  # fmt: skip
-        return f"missing {', '.join(str(name) for name in names)}"
+        return f"missing {', '.join(_shown(one.arg) for one in event.missing_arguments)}"
     if isinstance(event, InvalidChoice):
-        return not_a_choice(event.argument.display_name(), event.value, event.choices)
+        return not_a_choice(_shown(event.argument), event.value, event.choices)
     if isinstance(event, InstantiationFailure) and event.argument is not None:
-        return f"{event.argument.display_name()} {event.message}"
+        return f"{_shown(event.argument)} {event.message}"
     if isinstance(event, BadValue):
-        return f"{event.argument.display_name()} needs a value"
+        return f"{_shown(event.argument)} needs a value"
     return None
+
+
+def _shown(argument: ArgumentDefinition) -> str:
+    """Return what help calls an argument: ``--seeds``, or ``SWEEP`` where it stands by itself."""
+    return str(argument.lowered.metavar) if argument.is_positional() else argument.display_name()
+
+
+def _flag_of(word: str) -> str:
+    """Return the flag in ``--flag`` or ``--flag=value``, with hyphens."""
+    return word.partition("=")[0].replace("_", "-")
 
 
 def _unknown(token: str, known: Sequence[str]) -> str:
@@ -109,15 +122,19 @@ def _unknown(token: str, known: Sequence[str]) -> str:
     if not token.startswith("-"):
         return f"unexpected word {token!r}"
     flag = token.partition("=")[0]
-    return f"unknown flag {flag!r}{did_you_mean(flag, known)}"
+    return f"unknown flag {flag!r}{did_you_mean(_flag_of(token), known)}"
 
 
 def _flags(command: Command) -> list[str]:
     """Return the flags of ``command``, those of a dataclass that it takes among them."""
     names: list[str] = []
+    hints = get_type_hints(command, include_extras=True)
     for name, kind in get_type_hints(command).items():
-        names += [item.name for item in fields(kind)] if is_dataclass(kind) else [name]
-    return [f"--{name.replace('_', '-')}" for name in names if name != "return"]
+        if is_dataclass(kind):
+            names += [item.name for item in fields(kind)]
+        elif name != "return" and _POSITIONAL not in getattr(hints[name], "__metadata__", ()):
+            names.append(name)
+    return [f"--{name.replace('_', '-')}" for name in names]
 
 
 @RULES.struct_rule
