@@ -89,7 +89,7 @@ def test_a_dry_run_over_a_store_and_its_status_load_nothing_heavy(tmp_path, make
 def test_a_dry_run_over_a_folder_of_a_model_loads_nothing_heavy(tmp_path):
     folder = write_model(tmp_path / "model", byte_level(), {}, model_type="roberta", max_shard_size="3KB")
     words = ("run", "--models", folder, "--methods", "full", "--datasets", "demo", "--dry-run", "--storage", tmp_path)
-    code, loaded, out = loaded_by(*words)
+    ((code, loaded, out),) = found_by(words)
     assert code == 0
     assert "heads are drawn from the seed" in out
     assert not loaded & set(HEAVY)

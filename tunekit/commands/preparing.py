@@ -15,6 +15,7 @@ from tunekit.planning.options import RunOptions
 from tunekit.planning.plan import PlannedTrial
 from tunekit.planning.resolve import ResolvedSweep
 from tunekit.planning.resources import Resources
+from tunekit.schema import readable
 from tunekit.store.result_store import ResultStore
 
 
@@ -90,7 +91,8 @@ def prepare_data(sweep: ResolvedSweep, pending: Sequence[PlannedTrial], store: R
             splits = prepared.splits
             texts, cut = sum(map(len, splits.values())), sum(split.tokens.num_truncated for split in splits.values())
             length = min(spec.max_length, prepared.tokenizer.model_max_length)
-            say(f"{spec.model} on {spec.dataset}: {100 * cut / texts:.1f} % of texts cut to {length} tokens")
+            where = f"{readable(spec.model)} on {readable(spec.dataset)}"
+            say(f"{where}: {100 * cut / texts:.1f} % of texts cut to {length} tokens")
     known = [peak for peak in peaks.values() if peak is not None]
     return max(known) if len(known) == len(peaks) else None
 

@@ -18,6 +18,7 @@ from tunekit.engine.watchdog import watchdog
 from tunekit.errors import first_line
 from tunekit.schema import EpochRecord, Status
 from tunekit.storage.paths import Place
+from tunekit.store.records import DamagedRecord
 from tunekit.store.result_store import ResultStore
 from tunekit.worker.failures import (
     CLASSIFIED_ERRORS,
@@ -227,7 +228,11 @@ class Attempt:
         store = ResultStore(self.job.sweep)
         if not (self._folder / "summary.json").exists():
             return
-        stored = store.read(store.claim_folder(self.job.spec, self.job.fingerprint))
+        try:
+            stored = store.read(store.claim_folder(self.job.spec, self.job.fingerprint))
+        except DamagedRecord as error:
+            self.note(f"{error}; the trial is trained again")
+            return
         if stored.summary and stored.summary.status is Status.COMPLETED:
             self._records, self.status = stored.epochs, Status.COMPLETED
 

@@ -55,12 +55,12 @@ class Placement:
 class DeviceHost:
     """Trains the trials that are placed on one device. Every public method may be called from any thread."""
 
-    def __init__(self, capacity: int, end: Callable[[], None] = end_process) -> None:
-        """Offer ``capacity`` places. The training thread, which starts here, calls ``end`` when it ends.
+    def __init__(self, num_places: int, end: Callable[[], None] = end_process) -> None:
+        """Offer ``num_places`` places. The training thread, which starts here, calls ``end`` when it ends.
 
-        The pack trainer begins with the same capacity, which it may lower; the number of places stays.
+        The pack trainer begins with the capacity for all of them, which it may lower; the number of places stays.
         """
-        self.capacity, self.pack_trainer, self.end = capacity, PackTrainer(capacity), end
+        self.num_places, self.pack_trainer, self.end = num_places, PackTrainer(num_places), end
         self._placements: dict[str, Placement] = {}
         """The placed trials, by trial id."""
         self._changed = threading.Condition()
@@ -75,7 +75,7 @@ class DeviceHost:
         """
         with self._changed:
             self._last_used = time.monotonic()
-            if len(self._placements) >= self.capacity and job.spec.trial_id not in self._placements:
+            if len(self._placements) >= self.num_places and job.spec.trial_id not in self._placements:
                 return False
             self._placements[job.spec.trial_id] = Placement(job)
             return True
