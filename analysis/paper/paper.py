@@ -14,6 +14,7 @@ from typing import Any
 import pandas as pd
 
 from analysis.cells import Cell, cells
+from analysis.claims.measured import cell_lookup
 from analysis.claims.verdicts import ClaimResult, evaluate, load_claims
 from analysis.figures.captioned import CaptionedFigure
 from analysis.figures.drawing import save
@@ -21,12 +22,13 @@ from analysis.figures.figures import figures_of
 from analysis.paper.appendix import appendix_sections
 from analysis.paper.spec import read_paper, table_specs
 from analysis.paper.tex import latex_sections
+from analysis.report.claims_section import claims_section
 from analysis.report.document import Section
-from analysis.report.report import figure_sections, lookup_of
-from analysis.report.summary import claims_section
+from analysis.report.report import figure_sections
 from analysis.sweep_records import SweepRecords, read_sweeps
-from analysis.tables.build import build, default_specs
+from analysis.tables.build import build
 from analysis.tables.render import FORMATS, escape_tex
+from analysis.tables.specs import default_specs
 from analysis.tables.table import Table
 from tunekit.errors import UserError
 from tunekit.parsing import strict_json
@@ -56,7 +58,7 @@ def compose_paper(file: Path, cache: Path | None) -> Draft:
     missing = sum(len(cell.unfinished) for cell in found)
     specs = table_specs(paper, found) or default_specs(found, paper.metrics, paper.select)
     tables = [build(replace(spec, caption=_mark(missing) + spec.caption)) for spec in specs]
-    verdicts = evaluate(load_claims(paper.claims), lookup_of(found))
+    verdicts = evaluate(load_claims(paper.claims), cell_lookup(found))
     figures = [captioned for captioned in figures_of(records, found) if captioned.kind in paper.figures]
     for captioned in figures if missing else ():
         captioned.figure.text(

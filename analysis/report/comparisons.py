@@ -60,7 +60,7 @@ def against_best(table: Table, margin: float | None = None) -> list[RowCompariso
     found = []
     for column in table.spec.columns:
         shown = [(row.label, table.entries[n, column]) for n, row in enumerate(table.spec.rows) if column in row.scores]
-        usable = [(label, e.score, e.score.sample) for label, e in shown if e.score.sample and not e.score.failures]
+        usable = [(label, e.score, sample) for label, e in shown if (sample := e.score.taking_part) is not None]
         if len(usable) < 2:
             continue
         best_label, best_score, best = max(usable, key=lambda item: item[2].mean)
@@ -114,12 +114,20 @@ def _paired(a: Score, b: Score) -> Paired | None:
 
 def _on_new_text(metric: str, a: Score, b: Score) -> tuple[Comparison | None, str]:
     """Return the comparison, or why there is none."""
-    if metric not in NEW_TEXT:
-        return None, "for accuracy and macro-F1 only"
     if a.cell is None or b.cell is None:
         return None, "no predictions"
+    return compared_on_new_text(metric, a.cell, b.cell)
+
+
+def compared_on_new_text(metric: str, a: Cell, b: Cell) -> tuple[Comparison | None, str]:
+    """Return the comparison of two cells where seeds and items vary, or why there is none.
+
+    Raises DamagedRecord where stored predictions can't be read.
+    """
+    if metric not in NEW_TEXT:
+        return None, "for accuracy and macro-F1 only"
     try:
-        one, other = predictions_of(a.cell), predictions_of(b.cell)
+        one, other = predictions_of(a), predictions_of(b)
         if one.items != other.items:
             return None, "scored on other items"
         compared = NEW_TEXT[metric](one.predictions, other.predictions)
@@ -185,7 +193,7 @@ def single_runs_section(tables: Sequence[Table]) -> Section:
             entries = [(table.spec.rows[n].label, e) for (n, name), e in table.entries.items() if name == column]
             best = next(((label, e) for label, e in entries if e.bold), None)
             for label, entry in entries:
-                if best is None or entry.bold:
+                if best is None or entry.bold or entry.score.left_out:
                     continue
                 compared = _one_against_one(entry.score, best[1].score)
                 if compared is not None:

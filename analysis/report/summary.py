@@ -1,17 +1,14 @@
-"""What a report says of its own numbers: what they are, what is left out and why, claims, published values."""
+"""What a report says of its own numbers: what they are, the best of each column, what is left out and why."""
 
 from collections import Counter
 from collections.abc import Sequence
 
 from analysis.cells import Cell, metric_label
-from analysis.claims.published import register
-from analysis.claims.verdicts import ClaimResult
 from analysis.names import SPLITS, metric_name
-from analysis.report.document import Grid, Inline, Link, Paragraph, Points, Section
+from analysis.report.document import Grid, Inline, Link, Points, Section
 from analysis.sweep_records import SweepRecords
-from analysis.tables.build import EPOCHS
-from analysis.tables.table import Table, percent
-from tunekit.errors import UserError
+from analysis.tables.specs import EPOCHS
+from analysis.tables.table import Table
 from tunekit.parsing import how_many
 
 
@@ -76,34 +73,3 @@ def left_out_section(records: SweepRecords) -> Section:
         lines = tuple(problem.detail for problem in records.problems if problem.kind == kind)
         parts.append(Section(f"{count} x {kind}", (Points(lines),), f"left-out-{number}"))
     return Section("Left out or doubtful", (), "left-out", tuple(parts))
-
-
-def published_section(found: Sequence[Cell], metrics: Sequence[str]) -> Section:
-    """Return each cell that the study published too: its value, the printed one, and the difference in points.
-
-    Raises UserError where the study published none of these cells.
-    """
-    printed = {(score.model, score.method, score.dataset, score.metric): score for score in register()}
-    rows: list[tuple[Inline, ...]] = []
-    for cell in found:
-        for metric in metrics:
-            score = printed.get((cell.model, cell.method, cell.dataset, metric))
-            sample = None if score is None or cell.searched else cell.sample(metric)
-            if score is None or sample is None:
-                continue
-            here = Link(f"{percent(sample)} (n = {sample.n})", f"#{cell.anchor}")
-            difference = f"{100 * sample.mean - float(score.mean):+.2f}"
-            rows.append((cell.title, metric_name(metric), here, score.text, difference))
-    if not rows:
-        raise UserError("--against published: the study published none of these cells; leave it out")
-    grid = Grid(("cell", "metric", "here", "published", "difference"), tuple(rows))
-    return Section("Beside the published numbers", (grid,), "published")
-
-
-def claims_section(verdicts: Sequence[ClaimResult]) -> Section:
-    """Return a line a claim: verdict, Holm-corrected p, and the seeds or numbers that are missing."""
-    rows: list[tuple[Inline, ...]] = []
-    for one in verdicts:
-        rows.append((one.text, one.verdict.value, "" if one.p is None else f"{one.p:.3f}", one.reason))
-    about = Paragraph(f"Holm over the claims that can be tested, of {len(verdicts)}; means over seeds.")
-    return Section("Claims", (about, Grid(("claim", "verdict", "p", "why"), tuple(rows))), "claims")

@@ -33,6 +33,13 @@ class Score:
     """The number of ways in which the trials were run (device, threads, packed or not)."""
     cell: Cell | None = None
     """The cell that the score comes from; None for a published score."""
+    left_out: str = ""
+    """Why it takes no part in bold or tests although no trial failed; empty where it does."""
+
+    @property
+    def taking_part(self) -> Sample | None:
+        """The sample that takes part in bold and tests; None where there is none, or the cell takes no part."""
+        return None if self.failures or self.left_out else self.sample
 
 
 @dataclass(frozen=True)
@@ -54,6 +61,10 @@ class TableSpec:
     rows: tuple[TableRow, ...]
     columns: Mapping[str, str]
     """The heading of each column. A column is a dataset, or a class in a table of one dataset's classes."""
+    notes: tuple[str, ...] = ()
+    """The lines below the table that say which configurations its rows show."""
+    ranked: bool = True
+    """Whether the best of a column is bold and tested against the others. Settings of one method are not ranked."""
 
 
 @dataclass(frozen=True)

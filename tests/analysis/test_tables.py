@@ -12,8 +12,9 @@ from hypothesis import strategies as st
 from analysis.cells import cells
 from analysis.statistics.this_set import Sample
 from analysis.sweep_records import read_sweeps
-from analysis.tables.build import build, default_specs
+from analysis.tables.build import build
 from analysis.tables.render import FORMATS, comma_separated, latex, markdown
+from analysis.tables.specs import default_specs
 from analysis.tables.table import Score, TableRow, TableSpec, html_table
 from tests.support.records import FINGERPRINT
 from tests.support.stores import add, ask

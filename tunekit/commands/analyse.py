@@ -120,7 +120,8 @@ def show_memory(model: str, measured: Path | None, out: Path | None, form: Forma
 
     Raises UserError for an unknown model, or a file that is no record of measurements.
     """
-    from analysis.memory.report import compare_memory, memory_report, read_measured, without_figures
+    from analysis.memory.comparison import compare_memory, read_measured
+    from analysis.memory.report import memory_report, without_figures
     from analysis.report.pages import markdown_sections
     from analysis.report.report import Report, write_all
 
