@@ -41,7 +41,8 @@ def write_and_print(report: "Report", out: Path, form: Format) -> None:
 
     pages = write_all(report, out)
     print_tables(report.tables, form)
-    said = f"{len(report.tables)} tables in {out / 'tables'}, report in {' and '.join(map(str, pages))}"
+    count = len(report.tables) + len(report.settings)
+    said = f"{how_many(count, 'table')} in {out / 'tables'}, report in {' and '.join(map(str, pages))}"
     (note if form == "json" else result)(said)
 
 
