@@ -11,13 +11,12 @@ from pathlib import Path
 from typing import Any, NamedTuple
 
 from analysis.claims.row import BEST, ClaimRow, parse_row
+from analysis.compare import SEEDS_DO_NOT_MOVE
 from tunekit.errors import UserError
 from tunekit.parsing import did_you_mean, read_yaml
 
 SCORES = ("accuracy", "macro_f1")
-COMPARED = ("peak_memory_bytes", "num_trainable_params", "num_total_params")
-"""The metrics that seeds don't move: they are compared run by run, and no test is made."""
-METRICS = (*SCORES, "overfit", "train_loss", "train_seconds", *COMPARED)
+METRICS = (*SCORES, "overfit", "train_loss", "train_seconds", *SEEDS_DO_NOT_MOVE)
 _NUMBER = r"\d+(?:\.\d+)?"
 _ROW = r"[^\s()<>*\[\]]+(?:\[[^\[\]]*\])?"
 _MEAN = re.compile(rf"(?P<a>{_ROW}) (?P<sign>[<>]) (?:(?P<factor>{_NUMBER}) \* )?(?P<b>{_ROW})")

@@ -1,18 +1,18 @@
 """The test of one part of a claim: one statement about two rows, on one dataset, in one metric."""
 
 import math
-from collections.abc import Callable
-from dataclasses import dataclass, replace
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass
 from enum import StrEnum
-from itertools import count, product
+from itertools import product
 
-from analysis.claims.grammar import COMPARED, SCORES, Part, Relation
+from analysis.claims.grammar import SCORES, Part, Relation
 from analysis.claims.measured import Lookup, Measured
 from analysis.claims.row import ClaimRow
 from analysis.claims.std_tests import ENDLESS, seeds_for_stds, std_p, stds_of
-from analysis.report.comparisons import compared_on_new_text
+from analysis.compare import SEEDS_DO_NOT_MOVE, Population, Score, compare
 from analysis.statistics.power import seeds_range
-from analysis.statistics.this_set import MIN_SEEDS, Comparison, Interval, Sample, welch
+from analysis.statistics.this_set import MIN_SEEDS, Interval, Sample, Spread
 
 ON_ITEMS = (*SCORES, "overfit")
 """The metrics whose value depends on the items that are scored."""
@@ -27,19 +27,6 @@ class Verdict(StrEnum):
     NOT_TESTABLE = "not testable"
 
 
-class Population(StrEnum):
-    """What a verdict holds for."""
-
-    NEW_TEXT = "new text of this kind"
-    """New seeds, and new items of the kind that the split holds."""
-    THESE_ITEMS = "these test items"
-    """New seeds, on the items that were scored."""
-    NEW_SEEDS = "new seeds"
-    """New seeds, for what no item has: a loss in training, seconds."""
-    COMPARED = "what was compared"
-    """Nothing more: what seeds don't move is not tested."""
-
-
 @dataclass(frozen=True)
 class Tested:
     """The test of a part; a minus b in the metric's unit, b scaled by the part's factor."""
@@ -49,13 +36,15 @@ class Tested:
     difference: float
     """The difference of the means, or of the standard deviations where the statement is about standard deviations."""
     interval: Interval | None
-    """The interval of the difference of means (Welch); None for standard deviations, and where neither row varies."""
+    """The interval of the difference of means; None for standard deviations, and for what is not tested."""
     p: float
     """The one-sided p for the statement."""
     p_against: float
     """The one-sided p for the opposite of the statement."""
     test: str
     population: Population
+    spread: Spread | None = None
+    """What the variance of the difference of means is made of; None where there is no interval."""
     why_not_new_text: str = ""
     """Why there is no answer for new text although scores on items are compared; empty where there is one."""
 
@@ -100,10 +89,10 @@ class PartResult:
 def check(part: Part, lookup: Lookup, alpha: float, new_text: bool = True) -> PartResult:
     """Test a part on what ``lookup`` gives for its rows, or say what is missing.
 
-    Means of scores are tested for new text (seeds and items vary) where predictions are stored and ``new_text`` is not
-    False, else by Welch's t on these items; both one-sided. "within" is two one-sided tests, and its opposite either
-    bound crossed (twice the smaller p). Standard deviations are tested by ``std_p``. What seeds don't move is compared
-    run by run: supported where every run holds, contradicted where none does.
+    Means are tested by ``analysis.compare``, one-sided: scores for new text (seeds and items vary) where predictions
+    are stored and ``new_text`` is not False. "within" is two one-sided tests, and its opposite either bound crossed
+    (twice the smaller p). Standard deviations are tested by ``std_p``. What seeds don't move is compared run by run:
+    supported where every run holds, contradicted where none does.
     """
     a, b = (lookup(row, part.dataset, part.metric) for row in (part.a, part.b))
     missing = tuple(row for row, own in ((part.a, a), (part.b, b)) if own.sample is None and not own.reason)
@@ -112,12 +101,16 @@ def check(part: Part, lookup: Lookup, alpha: float, new_text: bool = True) -> Pa
         return PartResult(part, Verdict.NOT_TESTABLE, None, a, b, missing, "; ".join(dict.fromkeys(reasons)))
     if reason := _problem(part, a, b) or _too_little(part, a.sample, b.sample):
         return PartResult(part, Verdict.NOT_TESTABLE, None, a, b, reason=reason)
-    if part.metric in COMPARED:
+    if part.metric in SEEDS_DO_NOT_MOVE:
         tested = _compare(part, a, b)
     elif part.relation.of_stds:
         tested = _test_stds(part, a.sample, b.sample)
     else:
-        tested = _test_means(part, a, b, new_text)
+        found = _test_means(part, a, b, new_text)
+        if isinstance(found, str):
+            reason = f"{part.statement} on {part.dataset} ({part.metric}): {found}"
+            return PartResult(part, Verdict.NOT_TESTABLE, None, a, b, reason=reason)
+        tested = found
     return PartResult(part, verdict_of(tested.p, tested.p_against, alpha), tested, a, b)
 
 
@@ -126,31 +119,6 @@ def verdict_of(p: float, p_against: float, alpha: float) -> Verdict:
     if p <= alpha:
         return Verdict.SUPPORTED
     return Verdict.CONTRADICTED if p_against <= alpha else Verdict.UNDECIDED
-
-
-def mean_p(a: Sample, b: Sample, shift: float = 0.0) -> tuple[float, float]:
-    """Return the one-sided Welch p that mean(a) - mean(b) is above ``shift``, and that it is below; n >= 3 and a std in
-    both.
-
-    Where neither row varies there is no t: the exact permutation p, the one split seen out of all.
-    """
-    test = welch(replace(a, values=()), replace(b, values=()))
-    if test is not None:
-        return one_sided(test, shift)
-    if math.isclose(a.mean - shift, b.mean, rel_tol=1e-12):
-        return 1.0, 1.0
-    rarest = 1 / math.comb(a.n + b.n, a.n)
-    return (rarest, 1.0) if a.mean - shift > b.mean else (1.0, rarest)
-
-
-def one_sided(compared: Comparison, shift: float = 0.0) -> tuple[float, float]:
-    """Return the one-sided p that the difference of a t test is above ``shift``, and that it is below."""
-    from scipy import stats
-
-    quantile = stats.t.ppf((1 + compared.interval.level) / 2, compared.df)
-    error = (compared.interval.high - compared.interval.low) / 2 / quantile
-    score = (compared.difference - shift) / error
-    return float(stats.t.sf(score, compared.df)), float(stats.t.cdf(score, compared.df))
 
 
 def seeds_needed(result: PartResult, level: float, holds: bool) -> tuple[int, int]:
@@ -169,10 +137,8 @@ def seeds_needed(result: PartResult, level: float, holds: bool) -> tuple[int, in
     if result.part.relation.of_stds:
         seeds = seeds_for_stds(min(stds_of(a, b)) / max(stds_of(a, b)), level)
         return seeds, seeds
-    planned = seeds_range(a, b, abs(result.part.margin - abs(tested.difference)), alpha=2 * level)
-    if planned is None:  # neither row varies
-        seeds = next(n for n in count(MIN_SEEDS) if 1 / math.comb(2 * n, n) <= level)
-        return seeds, seeds
+    assert tested.spread is not None
+    planned = seeds_range(tested.spread, abs(result.part.margin - abs(tested.difference)), alpha=2 * level)
     low, high = (ENDLESS if bound is None else bound for bound in planned)
     return low, high
 
@@ -183,14 +149,14 @@ def _problem(part: Part, a: Measured, b: Measured) -> str | None:
         return f"{part.a} and {part.b} are one configuration on {part.dataset}"
     if part.metric in ON_ITEMS and a.split != b.split:
         return f"on {part.dataset} {part.a} was scored on {a.split}, {part.b} on {b.split}"
-    if part.metric in COMPARED and part.relation.of_stds:
+    if part.metric in SEEDS_DO_NOT_MOVE and part.relation.of_stds:
         return f"seeds do not move {part.metric}, so it has no standard deviation to compare"
     return None
 
 
 def _too_little(part: Part, a: Sample, b: Sample) -> str | None:
     """Return what keeps a sample from being tested; comparing takes one run."""
-    if part.metric in COMPARED:
+    if part.metric in SEEDS_DO_NOT_MOVE:
         return None
     for row, sample in ((part.a, a), (part.b, b)):
         where = f"{row} on {part.dataset} ({part.metric})"
@@ -225,35 +191,44 @@ def _compare(part: Part, a: Measured, b: Measured) -> Tested:
     held = [sign * (first - part.factor * second) > 0 for first, second in pairs]
     scaled = _scaled(b.sample, part.factor)
     p = (0.0, 1.0) if all(held) else (1.0, 1.0) if any(held) else (1.0, 0.0)
-    shares = sorted(first / second for first, second in pairs)
-    bounds = " to ".join(dict.fromkeys(f"{share:.3g}" for share in (shares[0], shares[-1])))
     kind = a.kind if same else f"pairs of {a.kind}"
-    test = (
-        f"compared, not tested: {part.a} has {bounds} of the value of {part.b}, so that the statement holds in "
-        f"{sum(held)} of {len(held)} {kind}"
-    )
+    test = f"compared, not tested: {_shares(part, pairs)}the statement holds in {sum(held)} of {len(held)} {kind}"
     return Tested(a.sample, scaled, a.sample.mean - scaled.mean, None, *p, test, Population.COMPARED)
 
 
-def _test_means(part: Part, a: Measured, b: Measured, new_text: bool) -> Tested:
-    """Return the test of two means: for new text where there is an answer, else on these items."""
-    sample_a, sample_b = a.sample, b.sample
-    assert sample_a is not None
-    assert sample_b is not None
-    scaled = _scaled(sample_b, part.factor)
+def _shares(part: Part, pairs: Sequence[tuple[float, float]]) -> str:
+    """Return which shares of b's values a's are, as the beginning of a sentence; empty where a value of b is 0."""
+    if not all(second for _, second in pairs):
+        return ""
+    shares = sorted(first / second for first, second in pairs)
+    bounds = " to ".join(dict.fromkeys(f"{share:.3g}" for share in (shares[0], shares[-1])))
+    return f"{part.a} has {bounds} of the value of {part.b}, so that "
+
+
+def _test_means(part: Part, a: Measured, b: Measured, new_text: bool) -> Tested | str:
+    """Return the test of two means, or why there is none."""
     on_items = part.metric in ON_ITEMS
-    crossed, why_not = _on_new_text(part, a, b) if on_items and new_text else (None, "")
-    if crossed is not None:
-        p, p_against = _directed(part, lambda shift: one_sided(crossed, shift))
-        return Tested(
-            sample_a, scaled, crossed.difference, crossed.interval, p, p_against, crossed.test, Population.NEW_TEXT
-        )
-    compared = welch(sample_a, scaled)
-    interval, test = (compared.interval, "Welch t") if compared else (None, "permutation, neither row varies")
-    p, p_against = _directed(part, lambda shift: mean_p(sample_a, scaled, shift))
-    population = Population.THESE_ITEMS if on_items else Population.NEW_SEEDS
-    difference = sample_a.mean - scaled.mean
-    return Tested(sample_a, scaled, difference, interval, p, p_against, test, population, why_not)
+    one, other = (
+        Score(own.sample, expected=0, metric=part.metric, cell=own.cell if on_items and new_text else None)
+        for own in (a, b)
+    )
+    compared = compare(one, other, part.factor)
+    estimate = compared.estimate
+    if estimate is None or a.sample is None or b.sample is None:
+        return compared.reason
+    p, p_against = _directed(part, estimate.one_sided)
+    return Tested(
+        a.sample,
+        _scaled(b.sample, part.factor),
+        estimate.difference,
+        estimate.interval,
+        p,
+        p_against,
+        estimate.test,
+        compared.population if on_items else Population.NEW_SEEDS,
+        estimate.spread,
+        compared.why_this_set if on_items and new_text else "",
+    )
 
 
 def _directed(part: Part, one_sided_p: Callable[[float], tuple[float, float]]) -> tuple[float, float]:
@@ -265,19 +240,10 @@ def _directed(part: Part, one_sided_p: Callable[[float], tuple[float, float]]) -
     return (above, below) if part.relation is Relation.ABOVE else (below, above)
 
 
-def _on_new_text(part: Part, a: Measured, b: Measured) -> tuple[Comparison | None, str]:
-    """Return the comparison of two rows on new text, or why there is none."""
-    if part.factor != 1:
-        return None, "a factor is not tested for new text"
-    if a.cell is None or b.cell is None:
-        return None, "no predictions"
-    return compared_on_new_text(part.metric, a.cell, b.cell)
-
-
 def _test_stds(part: Part, a: Sample, b: Sample) -> Tested:
     std_a, std_b = stds_of(a, b)
     p, p_against, test = std_p(a, b)
     if part.relation is Relation.STD_ABOVE:
         p, p_against = p_against, p
-    population = Population.THESE_ITEMS if part.metric in ON_ITEMS else Population.NEW_SEEDS
+    population = Population.THIS_SET if part.metric in ON_ITEMS else Population.NEW_SEEDS
     return Tested(a, b, std_a - std_b, None, p, p_against, test, population)

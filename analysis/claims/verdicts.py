@@ -13,10 +13,11 @@ from functools import cache
 
 from analysis.claims.grammar import Claim, Quantifier, load_claims
 from analysis.claims.measured import Lookup
-from analysis.claims.part_tests import PartResult, Population, Verdict, check, seeds_needed, verdict_of
+from analysis.claims.part_tests import PartResult, Verdict, check, seeds_needed, verdict_of
 from analysis.claims.std_tests import ENDLESS
+from analysis.compare import Population
+from analysis.statistics.multiple import holm
 from analysis.statistics.power import POWER, seeds_phrase
-from analysis.statistics.this_set import holm
 
 __all__ = ["Claim", "Verdict", "PartResult", "ClaimResult", "evaluate", "load_claims"]
 
@@ -35,7 +36,7 @@ class ClaimResult:
     parts: tuple[PartResult, ...]
     needed: tuple[int | None, int | None] | None
     """The fewest and the most seeds a row that would decide an undecided claim, if the differences are what they look
-    like; None where that was not planned.
+    like.
 
     A bound of None says more than ``power.MAX_SEEDS``.
     """
@@ -147,10 +148,7 @@ def _verdict(
     if _is_compared(parts):
         reason = "; ".join([*_comparisons(parts), *_missing(parts), *_note(claim)])
         return ClaimResult(claim.id, claim.text, verdict, None, None, parts, None, reason)
-    planned = verdict is Verdict.UNDECIDED and not any(
-        part.tested and part.tested.population is Population.NEW_TEXT for part in parts
-    )
-    needed = _needed(claim, parts, alpha / family) if planned else None
+    needed = _needed(claim, parts, alpha / family) if verdict is Verdict.UNDECIDED else None
     toward = sum(part.points(True) for part in parts)
     sure = sum(part.verdict is Verdict.SUPPORTED for part in parts)
     said = [f"{toward} of {len(parts)} parts point this way, {sure} with p <= {alpha:g} before correction"]

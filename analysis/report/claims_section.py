@@ -3,8 +3,9 @@
 from collections.abc import Sequence
 
 from analysis.claims.grammar import SCORES
-from analysis.claims.part_tests import PartResult, Population, Tested, Verdict
+from analysis.claims.part_tests import PartResult, Tested, Verdict
 from analysis.claims.verdicts import ClaimResult
+from analysis.compare import Population
 from analysis.report.document import Grid, Inline, Paragraph, Points, Section
 
 MIB = 2**20

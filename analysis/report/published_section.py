@@ -9,7 +9,8 @@ from analysis.configurations import Configurations, configurations
 from analysis.names import SPLITS, metric_name
 from analysis.report.document import Grid, Inline, Link, Paragraph, Section
 from analysis.statistics.grim import Fit, grim
-from analysis.statistics.this_set import MIN_SEEDS, Comparison, Sample, holm, welch
+from analysis.statistics.multiple import holm
+from analysis.statistics.this_set import MIN_SEEDS, Difference, Sample, welch
 from analysis.tables.table import percent
 from tunekit.errors import UserError
 
@@ -24,7 +25,7 @@ class Reproduction:
     score: PublishedScore
     sample: Sample | None
     """The scores of the configuration that counts; None where none was chosen."""
-    compared: Comparison | None
+    compared: Difference | None
     """Welch's t of the scores here against the printed mean, std and n; None where it can't be made."""
     reason: str
     """Why it can't be made; empty where it is."""

@@ -10,10 +10,10 @@ from dataclasses import replace
 from functools import partial
 
 from analysis.cells import Cell, metric_label
+from analysis.compare import Score, score_of
 from analysis.configurations import Configurations, configurations, differing, validation
 from analysis.names import LABELS, SPLITS, numbered
-from analysis.tables.build import score_of
-from analysis.tables.table import Score, TableRow, TableSpec
+from analysis.tables.table import TableRow, TableSpec
 from tunekit.errors import UserError
 from tunekit.parsing import did_you_mean
 from tunekit.schema import slug

@@ -1,5 +1,6 @@
 """`tunekit published`: the study's printed tables and claims, from the register of published numbers."""
 
+from dataclasses import replace
 from pathlib import Path
 from typing import TYPE_CHECKING
 
@@ -34,10 +35,11 @@ def write_published(out: Path, form: Format) -> None:
 
 def _filled(printed: "PublishedTable") -> "Table":
     """Return a printed table as one of ours, with a note on each accuracy that no whole number of items gives."""
+    from analysis.compare import Score
     from analysis.report.published_section import grim_note
     from analysis.statistics.this_set import Sample
     from analysis.tables.build import build
-    from analysis.tables.table import Score, Table, TableRow, TableSpec
+    from analysis.tables.table import TableRow, TableSpec
 
     notes = []
     rows = []
@@ -47,7 +49,7 @@ def _filled(printed: "PublishedTable") -> "Table":
             std = None if score.std is None else float(score.std / 100)
             samples[score.dataset] = Score(Sample(float(score.mean / 100), std, score.n or 1), score.n or 1)
             if note := grim_note(score):
-                notes.append(f"GRIM: {row.label} {score.mean} on {score.dataset} {note}")
+                notes.append(f"GRIM: {row.label} {score.mean} on {score.dataset} {note}.")
         rows.append(TableRow(row.label, samples))
     spec = TableSpec(
         stem=f"table-{printed.number}",
@@ -57,4 +59,4 @@ def _filled(printed: "PublishedTable") -> "Table":
         columns=dict(zip(printed.datasets, printed.labels, strict=True)),
     )
     table = build(spec)
-    return Table(table.spec, table.entries, (*table.notes, *notes))
+    return replace(table, notes=(*table.notes, *notes))
