@@ -69,6 +69,8 @@ class Score:
     """The cell that the score comes from; None for a published score."""
     left_out: str = ""
     """Why it takes no part in bold or tests although no trial failed; empty where it does."""
+    configuration: str = ""
+    """The settings of the cell, where its method was trained with several; empty where there was nothing to choose."""
 
     @property
     def taking_part(self) -> Sample | None:
@@ -141,10 +143,10 @@ class Comparison:
         return replace(self, p_holm=p_holm)
 
 
-def score_of(cell: Cell, metric: str, left_out: str = "") -> Score:
+def score_of(cell: Cell, metric: str, left_out: str = "", configuration: str = "") -> Score:
     """Return the score of ``cell`` in ``metric``, as ``Cell.by_seed`` takes it.
 
-    ``left_out`` says why it takes no part in bold or tests.
+    ``left_out`` says why it takes no part in bold or tests, and ``configuration`` which settings it has.
     """
     return Score(
         sample=cell.sample(metric),
@@ -156,6 +158,7 @@ def score_of(cell: Cell, metric: str, left_out: str = "") -> Score:
         num_executions=len(cell.executions),
         cell=cell,
         left_out=left_out,
+        configuration=configuration,
     )
 
 

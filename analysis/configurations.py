@@ -90,9 +90,15 @@ def by_settings(members: Iterable[Cell]) -> tuple[Cell, ...]:
     return tuple(sorted(cells, key=rank))
 
 
-def differing(members: Sequence[Cell], cell: Cell) -> str:
-    """Return the settings of ``cell`` in which ``members`` differ as text: ``lr 5e-4, r 8``."""
-    return setting_text(cell.settings, varying({("all",): [one.settings for one in members]}))
+def configuration_of(one: Configurations, cell: Cell) -> str:
+    """Return the settings by which ``cell`` differs from the other configurations as text: ``lr 5e-4, r 8``.
+
+    It is the cell's variant where settings alone don't tell them apart.
+    """
+    names = varying({("all",): [other.settings for other in one.cells]})
+    texts = [setting_text(other.settings, names) for other in one.cells]
+    own = setting_text(cell.settings, names)
+    return own if own and texts.count(own) == 1 else cell.variant
 
 
 def matches(settings: Mapping[str, Scalar], wanted: Iterable[tuple[str, str]]) -> bool:

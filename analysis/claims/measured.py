@@ -5,8 +5,8 @@ from dataclasses import dataclass
 
 from analysis.cells import Cell
 from analysis.claims.row import ClaimRow
-from analysis.configurations import choose, differing, matches
-from analysis.names import SPLITS
+from analysis.configurations import Configurations, choose, configuration_of, matches
+from analysis.names import SPLITS, number
 from analysis.statistics.this_set import Sample
 from tunekit.parsing import did_you_mean
 
@@ -75,7 +75,7 @@ def _measured(cell: Cell, members: Sequence[Cell], how: str, metric: str) -> Mea
     if len(members) == 1:
         about = "the only configuration"
     else:
-        about = f"{differing(members, cell) or cell.variant}{f': {how}' if how else ''}"
+        about = f"{configuration_of(Configurations(tuple(members), None, ''), cell)}{f': {how}' if how else ''}"
     return Measured(
         runs={str(seed): value for seed, value in by_seed.items()},
         sample=Sample.of(by_seed.values()) if by_seed else None,
@@ -97,9 +97,8 @@ def _no_such(row: ClaimRow, dataset: str, members: Sequence[Cell]) -> str:
     for name, _ in row.settings:
         if name not in known:
             return f"{row} on {dataset}: there is no setting {name!r}{did_you_mean(name, known)}"
-    there = "; ".join(differing(members, cell) or "one configuration" for cell in members)
-    return (
-        f"no configuration of {row} on {dataset} (there are {there})"
-        if len(members) > 1
-        else (f"no configuration of {row} on {dataset}")
-    )
+    there = [
+        f"{name} {', '.join(dict.fromkeys(number(cell.settings[name]) for cell in members if name in cell.settings))}"
+        for name, _ in row.settings
+    ]
+    return f"there is no configuration {row} on {dataset} (there are {'; '.join(there)})"

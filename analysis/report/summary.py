@@ -40,13 +40,19 @@ def headline_section(tables: Sequence[Table]) -> Section:
         for column, heading in table.spec.columns.items():
             if column not in table.best:
                 continue
-            shown = [(table.spec.rows[n].label, e) for (n, name), e in table.entries.items() if name == column]
+            shown = [(_label(table, n, e), e) for (n, name), e in table.entries.items() if name == column]
             cells = [e.score.cell for _, e in shown if e.score.cell]
             name = metric_label(table.spec.metric, cells) if cells else metric_name(table.spec.metric)
             score = table.entries[table.best[column], column].text
             best = " and ".join(label for label, e in shown if e.standing is Standing.BEST)
             lines.append(f"{name}, {heading}: {'; '.join([f'{best} {score} is the highest mean', *_others(shown)])}.")
     return Section("Best of each column", (Points(tuple(lines)),) if lines else (), "best")
+
+
+def _label(table: Table, number: int, entry: Entry) -> str:
+    """Return the label of a row, with its settings where the method was trained with several and one was chosen."""
+    label, settings = table.spec.rows[number].label, entry.score.configuration
+    return f"{label} ({settings})" if settings and not entry.score.left_out else label
 
 
 def _others(shown: Sequence[tuple[str, Entry]]) -> list[str]:

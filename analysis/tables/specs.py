@@ -11,7 +11,7 @@ from functools import partial
 
 from analysis.cells import Cell, metric_label
 from analysis.compare import Score, score_of
-from analysis.configurations import Configurations, configurations, differing, validation
+from analysis.configurations import Configurations, configuration_of, configurations, validation
 from analysis.names import LABELS, SPLITS, numbered
 from analysis.tables.table import TableRow, TableSpec
 from tunekit.errors import UserError
@@ -112,9 +112,9 @@ def choice_notes(shown: Sequence[Configurations]) -> tuple[str, ...]:
     for one in shown:
         if one.chosen is not None and len(one.cells) > 1:
             cell = one.chosen
-            text = f"{cell.dataset_name} {differing(one.cells, cell) or cell.variant} ({one.how})"
+            text = f"{cell.dataset_name} {configuration_of(one, cell)} ({one.how})"
             lines.setdefault(f"{cell.model_name} · {cell.method_name}", []).append(text)
-    return tuple(f"configuration of {name}: {'; '.join(texts)}" for name, texts in lines.items())
+    return tuple(f"Configuration of {name}: {'; '.join(texts)}." for name, texts in lines.items())
 
 
 def absent_notes(cells: Sequence[Cell], metric: str) -> tuple[str, ...]:
@@ -125,10 +125,10 @@ def absent_notes(cells: Sequence[Cell], metric: str) -> tuple[str, ...]:
     for cell in {cell.dataset: cell for cell in cells if cell.absent}.values():
         number, total = len(cell.absent), len(cell.label_names)
         names = ", ".join(cell.absent)
-        said = f"{SPLITS[cell.split]} of {cell.dataset_name} lacks {number} of {total} classes ({names})"
+        said = f"The {SPLITS[cell.split]} split of {cell.dataset_name} lacks {number} of {total} classes ({names})"
         most = f"which count as F1 = 0: no model can reach more than {100 * (total - number) / total:.2f}"
         over = "macro_f1_present is the mean over the classes that occur"
-        lines.append(f"{said}, {most}; {over}" if metric == "macro_f1" else f"{said}, whose F1 is 0 for every model")
+        lines.append(f"{said}, {most}; {over}." if metric == "macro_f1" else f"{said}, whose F1 is 0 for every model.")
     return tuple(lines)
 
 
@@ -194,16 +194,22 @@ def _per_class(stem: str, about_scores: str, shown: Sequence[Configurations]) ->
     return specs
 
 
-def _dataset_score(metric: str, cell: Cell, left_out: str) -> dict[str, Score]:
-    return {cell.dataset: score_of(cell, metric, left_out)}
+def _dataset_score(metric: str, cell: Cell, of: Configurations) -> dict[str, Score]:
+    return {cell.dataset: _score(cell, metric, of)}
 
 
-def _class_scores(cell: Cell, left_out: str) -> dict[str, Score]:
-    return {str(n): score_of(cell, f"f1:{n}", left_out) for n in range(len(cell.label_names))}
+def _class_scores(cell: Cell, of: Configurations) -> dict[str, Score]:
+    return {str(n): _score(cell, f"f1:{n}", of) for n in range(len(cell.label_names))}
+
+
+def _score(cell: Cell, metric: str, of: Configurations) -> Score:
+    """Return the score of one configuration; it takes part in bold and tests only where it was chosen."""
+    settings = configuration_of(of, cell) if len(of.cells) > 1 else ""
+    return score_of(cell, metric, of.how if of.chosen is None else "", settings)
 
 
 def _rows(
-    shown: Sequence[Configurations], scores: Callable[[Cell, str], dict[str, Score]], stem: str
+    shown: Sequence[Configurations], scores: Callable[[Cell, Configurations], dict[str, Score]], stem: str
 ) -> tuple[TableRow, ...]:
     """Return a row a method, or a row a setting of it where none of several was chosen."""
     one_model = len({one.first.model for one in shown}) == 1
@@ -215,7 +221,7 @@ def _rows(
             variant = cell.variant if one.chosen is None else ""
             key = (cell.model, cell.method, variant)
             label = ", ".join(filter(None, [name, variant]))
-            rows.setdefault(key, (label, {}))[1].update(scores(cell, one.how if one.chosen is None else ""))
+            rows.setdefault(key, (label, {}))[1].update(scores(cell, one))
     return tuple(TableRow(label, found) for label, found in rows.values())
 
 
@@ -231,15 +237,15 @@ def _settings_spec(own: Sequence[Configurations], metric: str, select: str) -> T
             name = cell.method_name if one_model else f"{cell.model_name} · {cell.method_name}"
             chosen = " (chosen)" if cell is one.chosen else ""
             scores = {split: score_of(replace(cell, split=split), metric) for split in splits}
-            rows.append(TableRow(f"{name}, {cell.variant}{chosen}", scores))
+            rows.append(TableRow(f"{name}, {configuration_of(one, cell)}{chosen}", scores))
     about = f"{_capital(metric_label(metric, cells))} of all settings on {cells[0].dataset_name}"
-    how = (f"{one.first.model_name} · {one.first.method_name}: {one.how}" for one in own)
+    how = (f"{one.first.model_name} · {one.first.method_name}: {one.how}." for one in own)
     return TableSpec(
         stem=slug(f"settings-{cells[0].dataset}-{metric}".replace("_", "-")),
         caption=f"{about} (percent, {EPOCHS[select]}), sorted by their values.",
         metric=metric,
         rows=tuple(rows),
         columns={split: SPLITS[split] for split in splits},
-        notes=(*how, "a configuration is chosen on validation; the best on test is no score to report"),
+        notes=(*how, "A configuration is chosen on validation; the best on test is no score to report."),
         ranked=False,
     )

@@ -61,6 +61,7 @@ def table_as_json(table: "ScoreTable") -> dict[str, Any]:
                     "std": sample.std if sample else None,
                     "n": sample.n if sample else 0,
                     "expected": score.expected if score else 0,
+                    "configuration": score.configuration if score else "",
                 }
             )
     return {"caption": spec.caption, "metric": spec.metric, "entries": entries, "notes": list(table.notes)}
