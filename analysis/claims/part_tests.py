@@ -178,15 +178,13 @@ def _compare(part: Part, a: Measured, b: Measured) -> Tested:
     """Return whether the statement holds in every run, in some or in none, as p of 0 or 1.
 
     Runs of one name are held against each other (a seed, a workload), and where the names differ, each against each.
+    Where only means are known, they stand for the runs.
     """
     assert a.sample
     assert b.sample
-    assert a.runs
-    assert b.runs
-    same = a.runs.keys() == b.runs.keys()
-    pairs = (
-        [(a.runs[name], b.runs[name]) for name in a.runs] if same else list(product(a.runs.values(), b.runs.values()))
-    )
+    of_a, of_b = (own.runs or {"mean": own.sample.mean} for own in (a, b) if own.sample)
+    same = of_a.keys() == of_b.keys()
+    pairs = [(of_a[name], of_b[name]) for name in of_a] if same else list(product(of_a.values(), of_b.values()))
     sign = 1 if part.relation is Relation.ABOVE else -1
     held = [sign * (first - part.factor * second) > 0 for first, second in pairs]
     scaled = _scaled(b.sample, part.factor)

@@ -246,6 +246,10 @@ def _settings_spec(own: Sequence[Configurations], metric: str, select: str) -> T
         metric=metric,
         rows=tuple(rows),
         columns={split: SPLITS[split] for split in splits},
-        notes=(*how, "A configuration is chosen on validation; the best on test is no score to report."),
+        notes=(
+            *how,
+            "A configuration is chosen on validation; the best on test is no score to report.",
+            *absent_notes(cells, metric),
+        ),
         ranked=False,
     )

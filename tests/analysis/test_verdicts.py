@@ -181,6 +181,59 @@ def test_alpha_is_checked(alpha):
         evaluate([], above([]), alpha)
 
 
+# -- what seeds don't move -------------------------------------------------------------------------------------------
+
+BYTES = ("peak_memory_bytes", "num_trainable_params")
+
+
+def memory_of(of_a, of_b):
+    return lambda model, *_: Sample.of(of_a if model == "a" else of_b)
+
+
+@pytest.mark.parametrize("metric", BYTES)
+def test_what_seeds_do_not_move_is_compared_and_not_tested(metric):
+    """42 % saved in every run is no 3/4: contradicted, and no number of seeds would say otherwise."""
+    quarter = claim(Relation.BELOW, factor=0.25)
+    quarter = replace(quarter, parts=(replace(quarter.parts[0], metric=metric),))
+    for runs in (1, 2, 5):
+        result = one(quarter, memory_of([58.0] * runs, [100.0] * runs))
+        assert result.verdict is Verdict.CONTRADICTED
+        assert (result.p, result.p_against, result.needed, result.deciding_p) == (None, None, None, "")
+        assert "a has 0.58 of the value of b, so that the statement holds in 0 of" in result.reason
+        assert result.populations == "what was compared"
+        assert one(quarter, memory_of([20.0] * runs, [100.0] * runs)).verdict is Verdict.SUPPORTED
+    assert one(quarter, memory_of([24.0, 26.0], [100.0, 100.0])).verdict is Verdict.UNDECIDED
+
+
+def test_what_is_compared_is_no_member_of_holms_family():
+    lookup = above([0.02])
+    tested = claim(Relation.ABOVE)
+    compared = replace(tested, id="y", parts=(replace(tested.parts[0], metric="peak_memory_bytes"),))
+    alone = one(tested, lookup)
+    assert [result.p for result in evaluate([tested, compared], measured(lookup))] == [alone.p, None]
+
+
+def test_a_standard_deviation_of_what_seeds_do_not_move_is_not_compared():
+    spread = claim(Relation.STD_BELOW)
+    spread = replace(spread, parts=(replace(spread.parts[0], metric="peak_memory_bytes"),))
+    assert "seeds do not move peak_memory_bytes" in one(spread, memory_of([1.0, 2.0, 3.0], [1.0, 1.0, 1.0])).reason
+
+
+# -- the p of the verdict's own direction ----------------------------------------------------------------------------
+
+
+@given(st.sampled_from([Relation.ABOVE, Relation.BELOW]), st.floats(-0.1, 0.1))
+def test_the_p_that_is_shown_is_that_of_the_verdicts_direction(relation, gap):
+    result = one(claim(relation), above([gap]))
+    p, _, direction = result.deciding_p.partition(" ")
+    if result.verdict is Verdict.SUPPORTED:
+        assert direction == "for"
+    if result.verdict is Verdict.CONTRADICTED:
+        assert direction == "against"
+    assert (float(p) <= 0.05) == (result.verdict is not Verdict.UNDECIDED) or float(p) == 0.05
+    assert float(p) == pytest.approx(min(result.p, result.p_against), rel=0.05, abs=5e-4)
+
+
 # -- standard deviations ---------------------------------------------------------------------------------------------
 
 
