@@ -4,11 +4,15 @@ from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 
 from analysis.cells import Cell
+from analysis.claims.grammar import SCORES
 from analysis.claims.row import ClaimRow
 from analysis.configurations import Configurations, choose, configuration_of, matches
 from analysis.names import SPLITS, number
 from analysis.statistics.this_set import Sample
 from tunekit.parsing import did_you_mean
+
+ON_ITEMS = (*SCORES, "overfit")
+"""The metrics whose value depends on the items that are scored."""
 
 
 @dataclass(frozen=True)
@@ -80,7 +84,7 @@ def _measured(cell: Cell, members: Sequence[Cell], how: str, metric: str) -> Mea
         runs={str(seed): value for seed, value in by_seed.items()},
         sample=Sample.of(by_seed.values()) if by_seed else None,
         configuration=f"{about}{waiting}",
-        split=SPLITS[cell.split],
+        split=SPLITS[cell.split] if metric in ON_ITEMS else "",
         cell=cell,
     )
 

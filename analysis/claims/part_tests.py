@@ -6,16 +6,13 @@ from dataclasses import dataclass
 from enum import StrEnum
 from itertools import product
 
-from analysis.claims.grammar import SCORES, Part, Relation
-from analysis.claims.measured import Lookup, Measured
+from analysis.claims.grammar import Part, Relation
+from analysis.claims.measured import ON_ITEMS, Lookup, Measured
 from analysis.claims.row import ClaimRow
 from analysis.claims.std_tests import ENDLESS, seeds_for_stds, std_p, stds_of
 from analysis.compare import SEEDS_DO_NOT_MOVE, Population, Score, compare
 from analysis.statistics.power import seeds_range
 from analysis.statistics.this_set import MIN_SEEDS, Interval, Sample, Spread
-
-ON_ITEMS = (*SCORES, "overfit")
-"""The metrics whose value depends on the items that are scored."""
 
 
 class Verdict(StrEnum):

@@ -236,8 +236,9 @@ def _settings_spec(own: Sequence[Configurations], metric: str, select: str) -> T
         for cell in one.cells:
             name = cell.method_name if one_model else f"{cell.model_name} · {cell.method_name}"
             chosen = " (chosen)" if cell is one.chosen else ""
-            scores = {split: score_of(replace(cell, split=split), metric) for split in splits}
-            rows.append(TableRow(f"{name}, {configuration_of(one, cell)}{chosen}", scores))
+            settings = configuration_of(one, cell)
+            scores = {split: score_of(replace(cell, split=split), metric, configuration=settings) for split in splits}
+            rows.append(TableRow(f"{name}, {settings}{chosen}", scores))
     about = f"{_capital(metric_label(metric, cells))} of all settings on {cells[0].dataset_name}"
     how = (f"{one.first.model_name} · {one.first.method_name}: {one.how}." for one in own)
     return TableSpec(
