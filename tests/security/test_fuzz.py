@@ -151,7 +151,7 @@ TABLES = st.lists(st.lists(CELLS, min_size=2, max_size=3).map(",".join), max_siz
 
 @settings(max_examples=150, **PACE)
 @given(
-    st.sampled_from([".csv", ".jsonl", ".json", ".parquet"]),
+    st.sampled_from([".csv", ".TSV", ".jsonl", ".json", ".parquet"]),
     st.binary(max_size=200)
     | ROWS.map(lambda rows: "\n".join(map(json.dumps, rows)).encode())
     | TABLES.map(lambda rows: "\n".join(["text,label", *rows]).encode("utf-8", "surrogatepass")),
