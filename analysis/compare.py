@@ -253,6 +253,8 @@ def predictions_of(cell: Cell) -> CellPredictions:
     Raises ValueError where a trial keeps none or they were not scored on the same items, and DamagedRecord, which is
     one, where they can't be read.
     """
+    if any(trial.filled for trial in cell.completed):
+        raise ValueError("failed trials count with the score of the majority class, of which no predictions are stored")
     frames = [
         None if trial.epoch is None else read_predictions(trial.path, cell.split, trial.epoch)
         for trial in cell.completed

@@ -86,6 +86,8 @@ class Variation:
     """The effect of each cluster on the mean score, (G,)."""
     strata: IntArray
     """The stratum of each cluster, (G,)."""
+    draws_df: float = math.inf
+    """The degrees of freedom of the draws by which the variances over items were estimated; none drawn: infinite."""
 
     @cached_property
     def average(self) -> FloatArray:
@@ -174,11 +176,17 @@ def _resampled(rows: Sequence[SeedPredictions], statistic: Statistic, draws: int
     parts = np.split(resampled - resampled.mean(axis=0), np.cumsum([len(row.predicted) for row in rows])[:-1], axis=1)
     return [
         Variation(
-            row, "crossed bootstrap", statistic(table.sum(axis=0)), part, draws - 1,
-            influence_of(table, statistic), strata,
+            runs=row,
+            test="crossed bootstrap",
+            scores=statistic(table.sum(axis=0)),
+            deviations=part,
+            divisor=draws - 1,
+            influence=influence_of(table, statistic),
+            strata=strata,
+            draws_df=draws - 1,
         )
         for row, table, part in zip(rows, tables, parts, strict=True)
-    ]  # fmt: skip
+    ]
 
 
 def _estimate(rows: Sequence[Variation], factor: float, level: float) -> Difference | None:
@@ -195,7 +203,7 @@ def _estimate(rows: Sequence[Variation], factor: float, level: float) -> Differe
         for of_rows in ([row.average for row in rows], [row.influence for row in rows])
     )
     item = float(np.sum(average**2) / rows[0].divisor)
-    item_df = degrees_of_freedom(influence, rows[0].strata)
+    item_df = 1 / (1 / degrees_of_freedom(influence, rows[0].strata) + 1 / rows[0].draws_df)
     parts = [(item, item_df)]
     for sign, row in weighted:
         n = len(row.scores)
