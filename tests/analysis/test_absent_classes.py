@@ -11,6 +11,7 @@ from sklearn.metrics import f1_score
 
 from analysis.cells import cells
 from analysis.predictions import METRICS, macro_f1_present
+from analysis.statistics.new_text import SeedPredictions, difference, variations
 from analysis.sweep_records import read_sweeps
 from analysis.tables.build import build
 from analysis.tables.specs import default_specs, settings_specs
@@ -79,6 +80,19 @@ def test_a_copy_that_cannot_be_read_is_named_and_nothing_is_said_of_its_classes(
     records = read_sweeps([store.root])
     assert [problem.kind for problem in records.problems] == ["damaged copy of a dataset"]
     assert cells(records)[0].absent == ()
+
+
+def test_its_test_on_new_text_is_that_of_macro_f1_in_another_unit():
+    """Classes that no item has add nothing, so that one score is a multiple of the other."""
+    rng = np.random.default_rng(0)
+    gold = rng.integers(0, 2, 60)
+    rows = [
+        SeedPredictions(gold, np.where(rng.random((4, 60)) < right, gold, 1 - gold), np.arange(60), 4)
+        for right in (0.9, 0.6)
+    ]
+    whole, present = (difference(*variations(rows, metric)) for metric in ("macro_f1", "macro_f1_present"))
+    assert present.difference == pytest.approx(2 * whole.difference)
+    assert present.p == pytest.approx(whole.p)
 
 
 @given(st.lists(st.tuples(st.integers(0, 4), st.integers(0, 4)), min_size=1, max_size=30))
