@@ -108,7 +108,8 @@ def test_classes_that_look_alike_are_named() -> None:
     counts = {"Pos": 3, "pos": 1, "pos ": 2, "p os": 1, "neg": 5, "e\u0301": 1, "\u00e9": 1, "1": 2, "1.0": 2}
     assert lookalikes(counts) == [["Pos", "pos", "pos ", "p os"], ["e\u0301", "\u00e9"], ["1", "1.0"]]
     assert "'Pos' (3) and 'pos' (1) and 'pos ' (2)" in warnings(counts)[0]
-    assert warnings({"a": 1, "b": 2}) == []
+    assert warnings({"a": 2, "b": 2}) == []
+    assert warnings({"a": 9, "40": 1}) == ["classes with one row in all: '40'; is each a label?"]
     assert "class 'None' (2 rows) may be the mark of a missing label" in warnings({"None": 2, "a": 1})
 
 

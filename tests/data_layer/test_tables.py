@@ -100,6 +100,7 @@ def test_a_file_without_its_suffix_has_the_name_and_hash_of_the_plain_one(tmp_pa
         ("a.csv.gz", gzip.compress(b""), "the file is empty"),
         ("a.csv", "text,label,text\nx,a,y\n", "the column name 'text' occurs twice"),
         ("a.csv", "label\nx\n", "no column 'text'"),
+        ("a.csv", "TEXT,label\nx,a\n", "no column 'text', did you mean 'TEXT'?"),
         ("a.csv", "Great phone,a\nx,b\n", "no column 'text' (there are: 'Great phone', 'a')"),
         ("a.csv", "\u201ctext\u201d,\u201clabel\u201d\n\u201cx\u201d,\u201ca\u201d\n", "no column 'text'"),
         ("a.tsv", 'text\tlabel\n"Great" film\ta\n', "with --quotes none a quote is a character"),
@@ -180,6 +181,14 @@ def test_bad_rows_are_reported_all_at_once_and_left_out_on_request(tmp_path: Pat
     path.write_text(f"text,label\n{CASE}")
     clean = read_user_dataset(path)
     assert (data.name, clean.left_out) == (clean.name, {}), "the hash is of the rows that are kept"
+
+
+def test_leaving_rows_out_is_not_offered_where_none_would_be_left(tmp_path: Path) -> None:
+    path = tmp_path / "a.json"
+    path.write_text(json.dumps([{"text": "x", "label": "a"}], indent=1))
+    message = refusal(lambda: read_user_dataset(path))
+    assert "6 bad rows: lines 1, 5, 6: broken JSON" in message
+    assert "--skip-bad-rows" not in message
 
 
 def test_rows_that_were_left_out_are_counted_in_the_store(tmp_path: Path) -> None:

@@ -135,7 +135,7 @@ def dataset_of_rows(
     checked, found = _without_odd_labels(rows, checked)
     bad += found
     if bad and not skip_bad_rows:
-        raise bad_rows_error(sorted(bad, key=_order(rows)), source, skip_flag)
+        raise bad_rows_error(sorted(bad, key=_order(rows)), source, skip_flag if all(checked.values()) else None)
     for split, part in checked.items():
         if not part:
             raise UserError(f"{rows[split].source}: no row of {split} is left, since all are bad")
