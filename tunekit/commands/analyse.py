@@ -41,7 +41,7 @@ def write_and_print(report: "Report", out: Path, form: Format) -> None:
 
     pages = write_all(report, out)
     print_tables(report.tables, form)
-    tables = how_many(len(report.tables), "table")
+    tables = how_many(len(report.tables) + len(report.settings), "table")
     said = f"{tables} in {pasted(out / 'tables')}, report in {' and '.join(map(pasted, pages))}"
     (note if form == "json" else result)(said)
 
@@ -123,7 +123,8 @@ def show_memory(model: str, measured: Path | None, out: Path | None, form: Forma
 
     Raises UserError for an unknown model, or a file that is no record of measurements.
     """
-    from analysis.memory.report import compare_memory, memory_report, read_measured, without_figures
+    from analysis.memory.comparison import compare_memory, read_measured
+    from analysis.memory.report import memory_report, without_figures
     from analysis.report.pages import markdown_sections
     from analysis.report.report import Report, write_all
 
