@@ -60,7 +60,8 @@ class SweepRecords:
     trials: pd.DataFrame
     """The trials that count: ``Frames.trials`` with the columns ``sweep`` and ``path``, the trial's folder."""
     epochs: pd.DataFrame
-    """The epochs of these trials: ``Frames.epochs`` with the column ``path``."""
+    """The epochs of these trials: ``Frames.epochs`` with the column ``path``, and a column for each further score of
+    imported trials, such as ``test_spearman``, in place of ``scores``."""
     expected: Mapping[str, tuple[int, ...]]
     """The seeds that the requests of all sweeps ask for, by cell."""
     datasets: Mapping[str, DatasetFacts]
@@ -110,12 +111,15 @@ def read_sweeps(
             frame["path"] = before + frame["folder"] + behind
             parts.append(frame)
         frames.trials["sweep"] = store.root.name
-        requests += [(store.root.name, request) for request in store.requests()]
+        requests_of_store = store.requests()
+        requests += [(store.root.name, request) for request in requests_of_store]
         problems += [Problem("damaged trial left out", line) for line in frames.damaged]
         problems += [
             Problem("folder without a spec.json left out", f"{store.trials_folder / name}") for name in frames.unrelated
         ]
+        problems += _left_out_at_import(store.root.name, requests_of_store)
     trials, epochs = (pd.concat(parts, ignore_index=True) for parts in (all_trials, all_epochs))
+    epochs = _with_further_scores(epochs)
     counted, uncounted = _counted_trials(trials)
     if len(counted) < len(trials):
         epochs = epochs[epochs["path"].isin(set(counted["path"]))]
@@ -134,6 +138,22 @@ def read_sweeps(
         searches=searches,
         problems=tuple([*problems, *uncounted, *doubtful, *broken]),
     )
+
+
+def _with_further_scores(epochs: pd.DataFrame) -> pd.DataFrame:
+    """Return ``epochs`` with a column for each further score in place of the column ``scores``."""
+    texts = epochs.pop("scores")
+    if not texts.notna().any():
+        return epochs
+    rows = [json.loads(text) if isinstance(text, str) else {} for text in texts]
+    return pd.concat([epochs, pd.DataFrame(rows, index=epochs.index, dtype="float64")], axis=1)
+
+
+def _left_out_at_import(sweep: str, requests: Sequence[Mapping[str, Any]]) -> list[Problem]:
+    """Return a problem for each reason for which the newest import of a sweep left trials out."""
+    lines = requests[-1].get("left_out") if requests else None
+    kind = "reason for which the import left trials out"
+    return [Problem(kind, f"{sweep}: {_plain(line)}") for line in lines] if isinstance(lines, list) else []
 
 
 def _display_names(

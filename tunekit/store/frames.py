@@ -24,7 +24,7 @@ from tunekit.storage.object_path import ObjectPath
 from tunekit.storage.paths import Place, snapshot
 from tunekit.store.records import StoredTrial
 
-CACHE_VERSION = 3
+CACHE_VERSION = 4
 """The version of the cache's columns."""
 RECORDS = ("spec.json", "epochs.jsonl", "summary.json")
 """The files of a trial that the frames are made from."""
@@ -45,7 +45,11 @@ _TRIALS = pa.schema(
 )  # fmt: skip
 _KINDS = {"int": _INT, "float": _FLOAT}
 _EPOCHS = pa.schema(
-    {"folder": _TEXT, **{item.name: _KINDS[str(item.type).split(" ")[0]] for item in fields(EpochRecord)}}
+    {
+        "folder": _TEXT,
+        **{item.name: _KINDS[str(item.type).split(" ")[0]] for item in fields(EpochRecord)},
+        "scores": _TEXT,
+    }
 )
 
 
@@ -59,7 +63,8 @@ class Frames:
     ``settings`` (every field of the spec but model, dataset, method and seed), ``execution`` and ``provenance`` are
     JSON texts. ``fit_*`` are scores on the training data."""
     epochs: pd.DataFrame
-    """One row for each epoch of these trials: the name of the ``folder``, and the fields of EpochRecord."""
+    """One row for each epoch of these trials: the name of the ``folder``, the fields of EpochRecord, and ``scores``,
+    the further scores of an imported trial as a JSON text, null where there are none."""
     damaged: tuple[str, ...]
     """One line for each trial that can't be read. The line names the file."""
     unrelated: tuple[str, ...]
@@ -135,7 +140,7 @@ def read_frames(
             stored.append(trial)
     if stored or not unchanged.all():
         trial_rows = [_trial_row(trial, stamps[trial.folder.name]) for trial in stored]
-        epoch_rows = [{"folder": trial.folder.name, **vars(record)} for trial in stored for record in trial.epochs]
+        epoch_rows = [_epoch_row(trial.folder.name, record) for trial in stored for record in trial.epochs]
         trials = _appended(trials[unchanged], trial_rows, _TRIALS)
         trials = trials.sort_values("folder", kind="stable", ignore_index=True)
         epochs = _appended(epochs[epochs["folder"].isin(known)], epoch_rows, _EPOCHS)
@@ -215,6 +220,13 @@ def _trial_row(trial: StoredTrial, stamp: int) -> dict[str, Any]:
         | {"status": summary.status.value}
         | {name: json.dumps(getattr(summary, name), sort_keys=True) for name in ("execution", "provenance")}
     )
+
+
+def _epoch_row(folder: str, record: EpochRecord) -> dict[str, Any]:
+    """Return the row of one epoch in the frame of epochs."""
+    row = {"folder": folder, **vars(record)}
+    further = row.pop("scores", None)
+    return row | {"scores": canonical_json(further) if further else None}
 
 
 def _appended(frame: pd.DataFrame, rows: list[dict[str, Any]], schema: pa.Schema) -> pd.DataFrame:
