@@ -12,7 +12,7 @@ import numpy as np
 import numpy.typing as npt
 import pandas as pd
 
-from analysis.names import LABELS, metric_name, setting_text, varying
+from analysis.names import LABELS, metric_name, setting_texts, varying
 from analysis.predictions import METRICS, collapsed, per_class_f1, read_predictions
 from analysis.statistics.this_set import Sample
 from analysis.sweep_records import SweepRecords
@@ -186,7 +186,13 @@ def _fields(records: SweepRecords, key: str, fingerprint: str, members: Sequence
     for name in ("model", "dataset", "method", "method_params", "settings"):
         settings.pop(name, None)
     trials = sorted(members, key=lambda trial: trial.seed)
-    scored = {split for split in ("val", "test") if any(f"{split}_macro_f1" in trial.scores for trial in trials)}
+    scored = {
+        split
+        for split in ("val", "test")
+        if any(
+            f"{split}_{metric}" in trial.scores for trial in trials for metric in ("macro_f1", "accuracy", "micro_f1")
+        )
+    }
     facts = records.datasets.get(spec["dataset"])
     return dict(
         key=key,
@@ -197,8 +203,8 @@ def _fields(records: SweepRecords, key: str, fingerprint: str, members: Sequence
         settings=settings,
         **{f"{name}_name": records.display_name(name, spec[name]) for name in ("model", "method", "dataset")},
         split="test" if "test" in scored or (spec["score_test"] and "val" not in scored) else "val",
-        # An imported experiment seals nothing: where it has no test scores it simply recorded none.
-        searched="method_params" in spec and not spec["score_test"],
+        # Most imported experiments seal nothing: where one has no test scores it simply recorded none.
+        searched=not spec["score_test"],
         label_names=facts.label_names if facts else (),
         expected=tuple(sorted({*records.expected.get(key, ()), *(trial.seed for trial in trials)})),
         trials=tuple(trials),
@@ -263,8 +269,9 @@ def _with_variants(found: Sequence[Mapping[str, Any]], roles: Mapping[str, str])
     result = []
     for members in groups.values():
         keys = Counter(fields["key"] for fields in members)
-        for fields in members:
-            parts = [roles.get(fields["key"]), setting_text(fields["settings"], names)]
+        texts = setting_texts([fields["settings"] for fields in members], names)
+        for fields, text in zip(members, texts, strict=True):
+            parts = [roles.get(fields["key"]), text]
             parts += [f"fingerprint {fields['fingerprint']}"] if keys[fields["key"]] > 1 else []
             result.append(Cell(**fields, variant=", ".join(filter(None, parts))))
     return result

@@ -19,7 +19,8 @@ ROWS = ("trial", "epoch", "status", "error")
 COSTS = ("train_seconds", "peak_memory_bytes", "num_trainable_params", "num_total_params")
 OTHERS = ("seed", "epochs", "score_test", "train_loss", "epoch_seconds", *COSTS)
 KNOWN = (*NAMES, "split", *ROWS, *OTHERS)
-METRICS = ("macro_f1", "accuracy", "micro_f1", "loss", "mcc", "weighted_f1", "macro_f1_present")
+SCORES = ("macro_f1", "accuracy", "micro_f1", "mcc", "weighted_f1", "macro_f1_present", "f1")
+METRICS = (*SCORES, "loss")
 """Metrics that are taken by their own names; others need ``--map``."""
 SPLITS = ("val", "test")
 OF_SPLIT = ("val_", "test_")
@@ -118,7 +119,9 @@ def resolve(experiment: Experiment, given: Mapping[str, Source], top: float) -> 
         ]
         if name in scores or key in taken or not numbers:
             continue
-        if name.endswith("loss") or -top <= min(numbers) <= max(numbers) <= top:
+        plain = name.removeprefix("val_").removeprefix("test_")
+        # A known metric outside of its range is refused later; another key may be no score at all.
+        if plain in SCORES or plain.endswith("loss") or -top <= min(numbers) <= max(numbers) <= top:
             scores[name] = key
         else:
             not_scores.append(key)
@@ -193,7 +196,7 @@ def _scores_by_name(experiment: Experiment, results: Iterable[str], by_column: b
             continue
         metric = re.sub(r"[^a-z0-9]+", "_", slug(key.removeprefix(prefix)))
         # In a table a key may be a setting such as eval_steps; elsewhere results stand apart from settings.
-        if metric in (*METRICS, "f1") or not (experiment.is_table or metric.endswith(_SPEEDS)):
+        if metric in METRICS or not (experiment.is_table or metric.endswith(_SPEEDS)):
             found.setdefault(f"{experiment.prefixes[prefix]}{metric}", key)
     return found
 

@@ -15,6 +15,7 @@ from tunekit.schema import Scalar
 NULL = "null"
 """The setting that a null becomes. A setting that a trial lacks is absent instead."""
 _NUMBER = re.compile(r"[+-]?(?:0|[1-9]\d*)?(?:\.\d*)?(?:[eE][+-]?\d+)?")
+_MAX_DIGITS = 40
 _NUMPY = re.compile(r"(?:np|numpy)\.\w+\((.*)\)")
 _WORDS: Mapping[str, Scalar] = {
     "true": True, "True": True, "TRUE": True, "false": False, "False": False, "FALSE": False,
@@ -66,8 +67,11 @@ def number_of(text: str) -> int | float | None:
     """Return the number that ``text`` writes as JSON or Python write it; None where it is no number of 64 bits."""
     if not any(sign.isdigit() for sign in text) or not _NUMBER.fullmatch(text):
         return None
-    found: int | float = int(text) if text.lstrip("+-").isdigit() and len(text) < 20 else float(text)
-    if not is_finite(found) or (isinstance(found, float) and abs(found) >= MAX_WHOLE and "e" not in text.lower()):
+    whole = text.lstrip("+-").isdigit()
+    if whole and len(text) > _MAX_DIGITS:
+        return None
+    found: int | float = int(text) if whole else float(text)
+    if not is_finite(found):
         return None  # a whole number of more than 64 bits would lose its last digits
     return _one_number(found)  # type: ignore[return-value]
 
