@@ -26,7 +26,8 @@ def assembled(experiment: Experiment, meaning: Meaning, ignored: Sequence[str]) 
     if "split" in columns:
         trials = [_of_split(trial, columns["split"], meaning.scores) for trial in trials]
         names = {key: key for trial in trials for key in trial.rows[0] if key.startswith(_OWN)}
-        meaning = replace(meaning, scores={key.removeprefix(_OWN): key for key in names})
+        spent = tuple(meaning.scores.values())
+        meaning = replace(meaning, scores={key.removeprefix(_OWN): key for key in names}, spent=spent)
     if {"trial", "epoch", "split"} & columns.keys():
         groups: dict[str, list[ForeignTrial]] = {}
         for trial in trials:
@@ -43,7 +44,7 @@ def assembled(experiment: Experiment, meaning: Meaning, ignored: Sequence[str]) 
     return replace(experiment, trials=trials), meaning
 
 
-_OWN = "\0"
+_OWN = "split of the row: "
 """The beginning of the keys that stand for scores whose split a column tells."""
 
 

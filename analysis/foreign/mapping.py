@@ -55,11 +55,15 @@ class Meaning:
     column tells the split."""
     not_scores: tuple[str, ...]
     """Result keys that look like scores of a split and lie outside of the range of scores."""
+    spent: tuple[str, ...] = ()
+    """The columns of scores whose split another column tells, after the rows have been put together."""
 
     @property
     def used(self) -> frozenset[str]:
         """The keys that are no settings, since they mean something else."""
-        return frozenset([*(source.key for source in self.sources.values()), *self.scores.values(), *self.not_scores])
+        return frozenset(
+            [*(source.key for source in self.sources.values()), *self.scores.values(), *self.not_scores, *self.spent]
+        )
 
 
 def parse_map(texts: Iterable[str]) -> dict[str, Source]:

@@ -11,6 +11,7 @@ from typing import Any
 from analysis.foreign.trial import (
     MACHINERY,
     MAX_ROWS,
+    PREFIXES,
     Ended,
     Experiment,
     ForeignTrial,
@@ -21,11 +22,10 @@ from analysis.foreign.trial import (
     read_text,
 )
 from tunekit.errors import UserError
-from tunekit.parsing import read_yaml
+from tunekit.parsing import how_many, read_yaml
 
 META = "meta.yaml"
 KEYS = {"train_loss": ("train_loss", "loss"), "train_seconds": ("train_runtime",)}
-PREFIXES = {"eval_": "val_", "val_": "val_", "test_": "test_", "predict_": "test_"}
 IGNORED = ("tag.*", "mlflow.*", *MACHINERY)
 """A run's tags and the name of its experiment can be mapped, and are no settings."""
 _STATES = {1: "RUNNING", 2: "SCHEDULED", 3: "FINISHED", 4: "FAILED", 5: "KILLED"}
@@ -69,7 +69,7 @@ def read_mlflow(place: Path) -> Experiment:
     if not trials:
         raise UserError(f"{place} holds no run of MLflow")
     deleted = len(runs) - len(trials)
-    notes = (f"{deleted} runs are left out: they are deleted in MLflow",) if deleted else ()
+    notes = (f"{how_many(deleted, 'run')} deleted in MLflow left out",) if deleted else ()
     return Experiment(Kind.MLFLOW, place.resolve().name, trials, KEYS, PREFIXES, IGNORED, notes=notes)
 
 

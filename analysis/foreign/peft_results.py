@@ -5,7 +5,7 @@ from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 
-from analysis.foreign.trial import Ended, Experiment, ForeignTrial, Kind, files_below, read_object
+from analysis.foreign.trial import PREFIXES, Ended, Experiment, ForeignTrial, Kind, files_below, read_object
 from analysis.foreign.values import flat
 from tunekit.errors import UserError
 from tunekit.schema import slug
@@ -42,7 +42,7 @@ def read_peft(place: Path) -> Experiment:
         raise UserError(
             f"{place} holds no result of PEFT's method_comparison, a JSON file with run_info and train_info"
         )
-    return Experiment(Kind.PEFT, place.resolve().name, trials, KEYS, {"val_": "val_", "test_": "test_"}, _IGNORED)
+    return Experiment(Kind.PEFT, place.resolve().name, trials, KEYS, PREFIXES, _IGNORED)
 
 
 def _read(path: Path) -> ForeignTrial:

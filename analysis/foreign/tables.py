@@ -7,7 +7,7 @@ from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 
-from analysis.foreign.trial import Ended, Experiment, ForeignTrial, Kind, check_file, ended_by_word, read_text
+from analysis.foreign.trial import PREFIXES, Ended, Experiment, ForeignTrial, Kind, check_file, ended_by_word, read_text
 from tunekit.errors import UserError
 
 SUFFIXES = (".csv", ".tsv", ".parquet")
@@ -18,11 +18,6 @@ _WANDB_IGNORED = (
     "End Time", "Heartbeat", "Hostname", "Commit", "GitHub", "Description", "GPU*", "CPU*", "Python Version", "OS",
     "Host", "Command", "_step", "_timestamp", "_runtime", "_wandb*", "train/*", "eval/*", "val/*", "test/*",
 )  # fmt: skip
-_WANDB_PREFIXES = {
-    f"{word}{sign}": f"{split}_"
-    for word, split in (("eval", "val"), ("val", "val"), ("test", "test"), ("predict", "test"))
-    for sign in ("/", "_")
-}
 _CHART = re.compile(r".+ - .+__(MIN|MAX)")
 _TABLE_IGNORED = ("sweep",)
 TABLE_KEYS = {"trial": ("trial_id",)}
@@ -47,7 +42,7 @@ def read_wandb(path: Path) -> Experiment:
         name = str(row.get("ID") or f"line {line} ({row.get('Name')})")
         trials.append(ForeignTrial(name, row, [row], ended, said, error))
     keys = {"train_seconds": ("Runtime",)}
-    return Experiment(Kind.WANDB, path.name, trials, keys, _WANDB_PREFIXES, _WANDB_IGNORED, is_table=True)
+    return Experiment(Kind.WANDB, path.name, trials, keys, PREFIXES, _WANDB_IGNORED, is_table=True)
 
 
 def read_table(path: Path) -> Experiment:

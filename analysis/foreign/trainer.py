@@ -11,6 +11,7 @@ from typing import Any
 from analysis.foreign.trial import (
     MACHINERY,
     MAX_ROWS,
+    PREFIXES,
     Ended,
     Experiment,
     ForeignTrial,
@@ -38,7 +39,6 @@ KEYS = {
     "train_loss": ("loss",),
     "train_seconds": ("train_runtime",),
 }
-PREFIXES = {"eval_": "val_", "test_": "test_", "predict_": "test_"}
 
 
 def read_trainer(folder: Path) -> Experiment:

@@ -86,6 +86,12 @@ class Experiment:
     """Lines about what the reader left out."""
 
 
+PREFIXES = {
+    f"{word}{sign}": f"{split}_"
+    for word, split in (("eval", "val"), ("val", "val"), ("valid", "val"), ("test", "test"), ("predict", "test"))
+    for sign in ("/", "_")
+}
+"""How trackers and transformers' Trainer begin the names of scores of a split."""
 MACHINERY = (
     "output_dir", "logging_dir", "run_name", "hub_*", "push_to_hub*", "report_to", "logging_*", "log_level*",
     "log_on_each_node", "save_*", "disable_tqdm", "dataloader_num_workers", "dataloader_p*", "local_rank",

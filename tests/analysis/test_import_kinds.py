@@ -1,4 +1,4 @@
-"""Experiments that their tools wrote here become stores: Ray Tune, transformers' Trainer, MLflow; and PEFT's results."""
+"""What Ray Tune, transformers' Trainer and MLflow wrote here, and results of PEFT's comparison, become stores."""
 
 import json
 import shutil
@@ -160,7 +160,7 @@ def test_what_mlflow_wrote(tmp_path, kind, monkeypatch, capsys):
     assert (trial.epoch, trial.scores["val_accuracy"]) == (2, 0.51)
     assert trial.scores["train_loss"] == pytest.approx((1 / 4 + 1 / 5 + 1 / 6) / 3, rel=0.3)
     assert trial.scores["train_seconds"] >= 0
-    assert "1 runs are left out: they are deleted in MLflow" in capsys.readouterr().out
+    assert "1 run deleted in MLflow left out" in capsys.readouterr().out
 
 
 def peft_result(place, method, seed, accuracy, status="success"):
