@@ -6,6 +6,7 @@ from collections import Counter
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
 from functools import cached_property
+from itertools import repeat
 from typing import Any, NamedTuple
 
 import numpy as np
@@ -221,18 +222,26 @@ def _cell_trials(trials: pd.DataFrame, chosen: pd.DataFrame) -> Iterator[CellTri
     columns = {name: np.append(values, np.nan)[place] for name, values in _numbers(chosen).items()}
     epochs = columns.pop("epoch")
     columns |= _numbers(trials)  # both have peak_memory_bytes: the trial's counts
-    names = [name for name in columns if name not in _NOT_SCORES]
-    scores = zip(*(columns[name].tolist() for name in names), strict=True)
+    # Most columns are null in all trials or in none: only the others are looked at trial by trial.
+    missing = {name: np.isnan(values) for name, values in columns.items() if name not in _NOT_SCORES}
+    whole = [name for name, nulls in missing.items() if not nulls.any()]
+    partial = [name for name, nulls in missing.items() if nulls.any() and not nulls.all()]
+    wholes, partials = (
+        zip(*(columns[name].tolist() for name in names), strict=True) if names else repeat((), len(trials))
+        for names in (whole, partial)
+    )
     texts = (trials[name].to_numpy(object) for name in ("seed", "path", "status", "error", "execution"))
-    for values, epoch, (seed, path, status, error, execution) in zip(
-        scores, epochs.tolist(), zip(*texts, strict=True), strict=True
+    for values, others, epoch, (seed, path, status, error, execution) in zip(
+        wholes, partials, epochs.tolist(), zip(*texts, strict=True), strict=True
     ):
+        scores = dict(zip(whole, values, strict=True))
+        scores |= {name: value for name, value in zip(partial, others, strict=True) if value == value}
         yield CellTrial(
             seed=int(seed),
             folder=path,
             status=_text(status),
             epoch=int(epoch) if epoch == epoch else None,
-            scores={name: value for name, value in zip(names, values, strict=True) if value == value},
+            scores=scores,
             error=_text(error),
             execution=_text(execution) or "{}",
         )

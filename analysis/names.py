@@ -63,12 +63,13 @@ def setting_texts(several: Sequence[Mapping[str, Scalar]], names: Sequence[str])
     Numbers have six digits, and all of their digits where six would make one text of different settings.
     """
     texts = [setting_text(settings, names) for settings in several]
+    if len(set(texts)) == len(texts):
+        return texts
+    exact = [setting_text(settings, names, exact=True) for settings in several]
     meant: dict[str, set[str]] = {}
-    for text, settings in zip(texts, several, strict=True):
-        meant.setdefault(text, set()).add(setting_text(settings, names, exact=True))
-    return [
-        setting_text(settings, names, exact=len(meant[text]) > 1) for text, settings in zip(texts, several, strict=True)
-    ]
+    for text, whole in zip(texts, exact, strict=True):
+        meant.setdefault(text, set()).add(whole)
+    return [whole if len(meant[text]) > 1 else text for text, whole in zip(texts, exact, strict=True)]
 
 
 def setting_text(settings: Mapping[str, Scalar], names: Sequence[str], *, exact: bool = False) -> str:

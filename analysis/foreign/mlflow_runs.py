@@ -2,6 +2,7 @@
 
 import math
 import sqlite3
+from collections import Counter
 from collections.abc import Iterable, Sequence
 from contextlib import closing
 from dataclasses import dataclass, field
@@ -142,14 +143,18 @@ def _seconds(start: object, end: object) -> float | None:
 
 
 def _trial(run: _Run) -> ForeignTrial:
+    steps = Counter(key for _, key, _ in run.metrics)
+    last = max((step for step, _, _ in run.metrics), default=0)
     rows: dict[int, dict[str, Any]] = {}
+    final = {} if run.seconds is None else {"train_runtime": run.seconds}
     for step, key, value in run.metrics:
-        rows.setdefault(step, {"step": step})[key] = value  # of two values at one step the later counts
+        if steps[key] == 1 and step == 0 < last:
+            final[key] = value  # logged once and without a step, as scores after training are
+        else:
+            rows.setdefault(step, {"step": step})[key] = value  # of two values at one step the later counts
     if len(rows) > MAX_ROWS:
         raise UserError(f"run {run.name} has metrics at more than {MAX_ROWS:,} steps")
-    found = [rows[step] for step in sorted(rows)]
-    if run.seconds is not None:
-        found = [*found, {"train_runtime": run.seconds}]
+    found = [*(rows[step] for step in sorted(rows)), final]
     ended = ended_by_word(run.status) or Ended.UNKNOWN
     error = f"{run.status} in MLflow" if ended is Ended.FAILED else None
     return ForeignTrial(run.name, run.params, found, ended, f"{run.status} in MLflow", error, by_step=True)
