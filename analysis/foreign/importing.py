@@ -160,22 +160,33 @@ def _spec(trial: ForeignTrial, meaning: Meaning, experiment: Experiment, ignored
         key = meaning.sources["seed"].key
         raise UserError(f"{trial.name}: {key} is {value_of(trial, Source(key))!r}, and a seed is a whole number from 0")
     epochs, score_test = value("epochs"), value("score_test")
+    method = _text(value("method"))
+    settings = {
+        key: canonical(one) for key, one in trial.params.items() if is_setting(key, meaning, experiment, ignored)
+    }
     try:
         return ImportedSpec(
             model=_text(value("model")),
             dataset=_text(value("dataset")),
-            method=_text(value("method")),
+            method=method,
             seed=seed,
-            settings={
-                f"config/{key}" if key in _RESERVED else key: canonical(one)
-                for key, one in trial.params.items()
-                if is_setting(key, meaning, experiment, ignored)
-            },
+            settings=_renamed(settings, method),
             epochs=epochs if epochs != NULL else None,  # type: ignore[arg-type]  # ImportedSpec refuses what is none
             score_test=True if score_test is None else score_test,  # type: ignore[arg-type]
         )
     except ValueError as error:
         raise UserError(f"{trial.name}: {error}") from error
+
+
+def _renamed(settings: Mapping[str, Scalar], method: str) -> dict[str, Scalar]:
+    """Return settings by the names that they have in a store.
+
+    ``runs.csv`` calls a method's own hyperparameter ``lora.r``, and a setting that is called like a field of a spec
+    can't have that name.
+    """
+    own = {key: key.removeprefix(f"{method}.") for key in settings}
+    names = {key: name if name == key or name not in settings else key for key, name in own.items()}
+    return {f"config/{names[key]}" if names[key] in _RESERVED else names[key]: one for key, one in settings.items()}
 
 
 _RESERVED = ("model", "dataset", "method", "seed", "settings", "method_params", "epochs", "score_test")

@@ -19,7 +19,11 @@ _WANDB_IGNORED = (
     "Host", "Command", "_step", "_timestamp", "_runtime", "_wandb*", "train/*", "eval/*", "val/*", "test/*",
 )  # fmt: skip
 _CHART = re.compile(r".+ - .+__(MIN|MAX)")
-_TABLE_IGNORED = ("sweep",)
+_TABLE_IGNORED = (
+    "sweep", "split", "num_epochs", "best_epoch", "best_val_macro_f1", "fit_*", "predicted_memory_bytes", "step",
+    "epoch_learning_rate", "train_tokens_per_second", "epoch", "status", "error", "trial_id",
+)  # fmt: skip
+"""Columns of ``runs.csv`` and ``epochs.csv`` that are no settings."""
 TABLE_KEYS = {"trial": ("trial_id",)}
 MAX_TABLE_ROWS = 1_000_000
 
