@@ -8,7 +8,7 @@ import pytest
 
 from analysis.foreign.kinds import READERS, read
 from analysis.foreign.trial import Kind
-from tests.support.imports import imported, imported_cells
+from tests.support.imports import imported, imported_cells, log_mlflow_runs, peft_result
 from tunekit.errors import UserError
 
 FULL = ("--map", "model:=bert", "dataset:=news", "method:=full")
@@ -120,37 +120,13 @@ def test_a_run_of_trainer_without_arguments_is_refused_by_name(tmp_path, capsys)
     assert "--map lacks seed" in capsys.readouterr().err
 
 
-def log_runs(uri, monkeypatch):
-    mlflow = pytest.importorskip("mlflow")
-    monkeypatch.setenv("MLFLOW_ALLOW_FILE_STORE", "true")
-    before = mlflow.get_tracking_uri()
-    mlflow.set_tracking_uri(uri)
-    try:
-        mlflow.set_experiment("news")
-        for seed, state in ((1, "FINISHED"), (2, "FINISHED"), (3, "FAILED"), (4, "FINISHED")):
-            run = mlflow.start_run(run_name=f"seed {seed}")
-            mlflow.log_params({"model": "bert", "seed": seed, "lr": "1e-05" if seed == 1 else 1e-5, "layers": [1, 2]})
-            mlflow.log_params({"dropout": None})
-            mlflow.set_tag("team", "a")
-            for step in range(6):
-                mlflow.log_metric("loss", 1 / (step + 1), step=step)
-            for step in (2, 5):
-                mlflow.log_metric("val/accuracy", step / 10 + seed / 100, step=step)
-            mlflow.log_metric("test_accuracy", 0.5 + seed / 100)  # without a step, as final scores are logged
-            mlflow.log_metric("grad", float("nan"), step=5)
-            mlflow.end_run(state)
-            if seed == 4:
-                mlflow.delete_run(run.info.run_id)
-    finally:
-        mlflow.set_tracking_uri(before)
-
-
 @pytest.mark.slow
 @pytest.mark.parametrize("kind", ["database", "folder"])
 def test_what_mlflow_wrote(tmp_path, kind, monkeypatch, capsys):
     monkeypatch.chdir(tmp_path)
+    monkeypatch.setenv("MLFLOW_ALLOW_FILE_STORE", "true")
     place = tmp_path / ("mlflow.db" if kind == "database" else "mlruns")
-    log_runs(f"sqlite:///{place}" if kind == "database" else place.as_uri(), monkeypatch)
+    log_mlflow_runs(f"sqlite:///{place}" if kind == "database" else place.as_uri())
     (cell,) = imported_cells(place, "--map", "dataset=mlflow.experiment", "method:=full")
     assert {trial.seed: trial.status for trial in cell.trials} == {1: "completed", 2: "completed", 3: "failed"}
     assert (cell.dataset, cell.settings["lr"], cell.settings["dropout"]) == ("news", 1e-5, "null")
@@ -161,31 +137,6 @@ def test_what_mlflow_wrote(tmp_path, kind, monkeypatch, capsys):
     assert trial.scores["train_loss"] == pytest.approx((1 / 4 + 1 / 5 + 1 / 6) / 3, rel=0.3)
     assert trial.scores["train_seconds"] >= 0
     assert "1 run deleted in MLflow left out" in capsys.readouterr().out
-
-
-def peft_result(place, method, seed, accuracy, status="success"):
-    """A result in the form of PEFT's method_comparison: metrics by step, the test score in a row of its own."""
-    adapter = None if method is None else {"peft_type": method, "r": 8, "target_modules": ["q"], "revision": None}
-    config = {"model_id": "org/llama", "seed": seed, "max_steps": 20, "optimizer_kwargs": {"lr": 1e-4}}
-    rows = [
-        {"step": 10 * n, "valid accuracy": accuracy - 0.1 / n, "train loss": 1 / n, "train time": 3.0} for n in (1, 2)
-    ]
-    last = {"step": 20, "test accuracy": accuracy, "train loss": 0.5, "train total tokens": 900}
-    costs = {
-        "accelerator_memory_max": 22_000,
-        "train_time": 7.5,
-        "file_size": 36,
-        "num_trainable_params": 9,
-        "num_total_params": 90,
-    }
-    content = {
-        "run_info": {"created_at": "2026-01-01", "experiment_name": "x", "train_config": config, "peft_config": adapter,
-                     "error_msg": "" if status == "success" else "CUDA out of memory\nmore"},
-        "train_info": {**costs, "status": status, "metrics": [*rows, last] if status == "success" else []},
-        "meta_info": {"package_info": {"peft-version": "0"}},
-    }  # fmt: skip
-    place.parent.mkdir(parents=True, exist_ok=True)
-    place.write_text(json.dumps(content, indent=2))
 
 
 def test_results_of_pefts_method_comparison(tmp_path, capsys):
