@@ -8,7 +8,8 @@ import pytest
 from analysis.__main__ import main
 from analysis.cells import cells
 from analysis.figures.memory_figures import saved_share
-from analysis.memory.report import BATCHES, LENGTHS, compare_memory, memory_report, read_measured
+from analysis.memory.comparison import BATCHES, LENGTHS, compare_memory, read_measured
+from analysis.memory.report import memory_report
 from analysis.memory.study_formulas import EXAMPLE, H_ADAPTER, PRINTED, adapter, adapter_with_backbone, full, num_params
 from analysis.report.evidence import predictions_section
 from analysis.sweep_records import read_sweeps

@@ -41,7 +41,8 @@ def write_and_print(report: "Report", out: Path, form: Format) -> None:
 
     pages = write_all(report, out)
     print_tables(report.tables, form)
-    said = f"{len(report.tables)} tables in {out / 'tables'}, report in {' and '.join(map(str, pages))}"
+    count = len(report.tables) + len(report.settings)
+    said = f"{how_many(count, 'table')} in {out / 'tables'}, report in {' and '.join(map(str, pages))}"
     (note if form == "json" else result)(said)
 
 
@@ -120,7 +121,8 @@ def show_memory(model: str, measured: Path | None, out: Path | None, form: Forma
 
     Raises UserError for an unknown model, or a file that is no record of measurements.
     """
-    from analysis.memory.report import compare_memory, memory_report, read_measured, without_figures
+    from analysis.memory.comparison import compare_memory, read_measured
+    from analysis.memory.report import memory_report, without_figures
     from analysis.report.pages import markdown_sections
     from analysis.report.report import Report, write_all
 

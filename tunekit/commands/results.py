@@ -20,13 +20,18 @@ METRICS = ("accuracy", "macro_f1")
 
 
 def grid_tables(store: ResultStore, specs: Sequence[TrialSpec], form: Format = "text") -> None:
-    """Print the score tables of the cells of ``specs``, last epoch, to standard output."""
+    """Print the tables of all settings, and then the score tables, of the cells of ``specs`` to standard output.
+
+    Scores are those of the last epoch.
+    """
     from analysis.results import load
-    from analysis.tables.build import build, default_specs
+    from analysis.tables.build import build
+    from analysis.tables.specs import default_specs, settings_specs
 
     wanted = {spec.cell for spec in specs}
     found = [cell for cell in load(store.root).cells() if cell.key in wanted]
-    print_tables([build(spec) for spec in default_specs(found, METRICS)], form)
+    shown = [*settings_specs(found, METRICS), *default_specs(found, METRICS)]
+    print_tables([build(spec) for spec in shown], form)
 
 
 def print_tables(tables: Sequence["ScoreTable"], form: Format = "text") -> None:
@@ -56,6 +61,7 @@ def table_as_json(table: "ScoreTable") -> dict[str, Any]:
                     "std": sample.std if sample else None,
                     "n": sample.n if sample else 0,
                     "expected": score.expected if score else 0,
+                    "configuration": score.configuration if score else "",
                 }
             )
     return {"caption": spec.caption, "metric": spec.metric, "entries": entries, "notes": list(table.notes)}
