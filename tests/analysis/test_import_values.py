@@ -9,6 +9,8 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from analysis.foreign.values import canonical, flat, mixed_kinds, reported
+from analysis.tables.build import build
+from analysis.tables.specs import all_cells_spec
 from tests.support.imports import imported_cells
 from tunekit.schema import canonical_json
 
@@ -105,8 +107,6 @@ def test_one_setting_is_one_cell(tmp_path, values, capsys):
     ],
 )
 def test_settings_that_differ_are_shown_apart(tmp_path, values, shown, capsys):
-    from analysis.tables.build import all_cells_spec, build
-
     found = imported_cells(experiment(tmp_path, values), "--map", "test_f1=f1")
     assert {cell.variant for cell in found} == shown
     build(all_cells_spec(found, "macro_f1"))  # no row holds two cells
