@@ -217,7 +217,7 @@ def _fields(records: SweepRecords, key: str, fingerprint: str, members: Sequence
     )
 
 
-_NOT_SCORES = ("epoch", "planned_epochs", "num_epochs", "best_epoch", "seed", "own", "score_test")
+_NOT_SCORES = ("stamp", "epoch", "planned_epochs", "num_epochs", "best_epoch", "seed", "own", "score_test")
 
 
 def _cell_trials(trials: pd.DataFrame, chosen: pd.DataFrame) -> Iterator[CellTrial]:

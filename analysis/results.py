@@ -109,8 +109,9 @@ class Results:
         ``dataset`` may be left out where only one has several settings; ``metric`` and ``select`` are as in ``table``,
         without ``per_class_f1``. Raises UserError as ``table``, and where there are no or several such tables.
         """
-        check_metric(metric)
-        specs = settings_specs(self._of_dataset(self.cells(select), dataset), [metric], select)
+        found = self._of_dataset(self.cells(select), dataset)
+        check_metric(metric, found)
+        specs = settings_specs(found, [metric], select)
         if len(specs) != 1:
             there = "; ".join(spec.caption for spec in specs)
             said = (

@@ -13,7 +13,7 @@ from tunekit.schema import EpochRecord
 from tunekit.store.records import ImportedEpoch
 
 _FIELDS = tuple(item.name for item in fields(EpochRecord))
-_MAIN, _SECOND = "macro_f1", "accuracy"
+_MAIN = "macro_f1"
 
 
 @dataclass(frozen=True)
@@ -47,11 +47,18 @@ def metric_of(name: str) -> str:
 def main_metric(meaning: Meaning) -> str:
     """Return the metric that stands in the place of macro-F1, and by which the best epoch is found.
 
-    It is macro-F1 where it was recorded, else the first metric for which records have no field, else accuracy.
+    It is macro-F1 where it was recorded. Else a metric that every split has comes before others, and a metric without
+    a field of its own in records before accuracy.
     """
-    metrics = [metric for metric in dict.fromkeys(map(metric_of, meaning.scores)) if not metric.endswith("loss")]
-    others = [one for one in metrics if f"val_{one}" not in _FIELDS]
-    return _MAIN if _MAIN in metrics else others[0] if others else metrics[0]
+    scores = [name for name in meaning.scores if not name.endswith("loss")]
+    splits = {name.partition("_")[0] for name in scores}
+    metrics = dict.fromkeys(map(metric_of, scores))
+
+    def rank(metric: str) -> tuple[bool, bool, bool]:
+        on_all = all(f"{split}_{metric}" in scores for split in splits)
+        return metric != _MAIN, not on_all, f"val_{metric}" in _FIELDS
+
+    return min(metrics, key=rank)
 
 
 def fields_of(meaning: Meaning) -> dict[str, str]:

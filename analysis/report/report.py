@@ -95,9 +95,9 @@ def compose(records: SweepRecords, choices: Choices, out: Path) -> Report:
 
     Raises UserError on bad choices, and DamagedRecord where a trial's predictions or steps can't be read.
     """
-    for metric in choices.metrics:
-        check_metric(metric)
     found = cells(records, choices.select)
+    for metric in choices.metrics:
+        check_metric(metric, found)
     scored = filled_with_majority(records, found) if choices.fill else found
     specs = default_specs(scored, choices.metrics, choices.select)
     tables = [build(spec) for spec in specs]

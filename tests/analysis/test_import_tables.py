@@ -5,7 +5,9 @@ import csv
 import pandas as pd
 import pytest
 
+from analysis.results import load
 from tests.support.imports import imported, imported_cells
+from tunekit.errors import UserError
 
 NAMES = "model,dataset,method,seed"
 RUNS = [
@@ -201,3 +203,33 @@ def test_the_table_of_runs_of_weights_and_biases(tmp_path, capsys):
     said = capsys.readouterr().out
     assert "of the kind wandb" in said
     assert "settings: learning_rate; no settings: Name, State" in said
+
+
+@pytest.mark.parametrize("metric", ["accuracy", "f1"])
+def test_a_configuration_is_chosen_on_validation_and_reported_on_test(tmp_path, metric, capsys):
+    """Also where accuracy is all that there is; the one that is best on test is not the one that is reported."""
+    rows = [
+        {
+            **RUNS[0],
+            "seed": seed,
+            "lr": lr,
+            "val_accuracy": dev + seed / 1000,
+            "test_accuracy": test,
+            "test_spearman": -0.5,
+        }
+        for lr, dev, test in ((1e-4, 0.8, 0.6), (1e-5, 0.7, 0.9))
+        for seed in (1, 2, 3)
+    ]
+    words = ["test_spearman=test_spearman"]
+    if metric != "accuracy":
+        rows = [{k.replace("accuracy", metric): v for k, v in row.items()} for row in rows]
+        words = [f"val_{metric}=val_{metric}", f"test_{metric}=test_{metric}", *words]
+    results = load(imported(table(tmp_path / "runs.csv", rows), "--map", *words))
+    table_of = results.table("accuracy" if metric == "accuracy" else "macro_f1")
+    (entry,) = table_of.entries.values()
+    assert entry.score.sample.mean == pytest.approx(0.6)
+    (entry,) = results.table("spearman").entries.values()
+    assert entry.score.sample.mean == pytest.approx(-0.5)
+    with pytest.raises(UserError, match="did you mean 'spearman'"):
+        results.table("spearmann")
+    capsys.readouterr()
