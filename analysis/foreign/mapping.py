@@ -131,7 +131,7 @@ def resolve(experiment: Experiment, given: Mapping[str, Source], top: float) -> 
             not_scores.append(key)
     if split is not None and all(name.startswith(OF_SPLIT) for name in scores):
         sources.pop("split")  # the scores say their splits themselves
-    _check_enough(sources, scores, params, results)
+    _check_enough(sources, scores, params, results, experiment.hint)
     return Meaning(sources, scores, tuple(not_scores))
 
 
@@ -162,14 +162,14 @@ def _check_keys(
 
 
 def _check_enough(
-    sources: Mapping[str, Source], scores: Iterable[str], params: Iterable[str], results: Iterable[str]
+    sources: Mapping[str, Source], scores: Iterable[str], params: Iterable[str], results: Iterable[str], hint: str
 ) -> None:
     """Raise UserError where nothing says what every trial needs."""
     missing = [name for name in (*NAMES, "seed") if name not in sources]
     if missing:
         raise UserError(
             f"--map lacks {', '.join(missing)}: give NAME=KEY, or NAME:=TEXT for one text for all trials (keys: "
-            f"{', '.join([*params][:40]) or 'none'})"
+            f"{', '.join([*params][:40]) or 'none'}){hint}"
         )
     if all(name.endswith("loss") for name in scores):
         keys = [key for key in results if "config/" not in key]

@@ -32,6 +32,10 @@ _HYPERPARAMETER = re.compile(r"^- (\w+): (.*)$", re.M)
 _NOT_METRICS = re.compile(r".*(_runtime|_per_second|_time|_flos|_samples|_mem_\w+)")
 _OF_STATE = ("num_train_epochs", "train_batch_size")
 _RESULTS = ("all_results.json", "test_results.json", "predict_results.json")
+_HINT = (
+    f"; training_args.bin is a pickle, which is not read: write args.to_json_string() to {ARGUMENTS} in the folder of "
+    "each run, or call trainer.create_model_card()"
+)
 KEYS = {
     "model": ("model_name_or_path", "base_model_name_or_path", "_name_or_path"),
     "method": ("peft_type",),
@@ -52,7 +56,7 @@ def read_trainer(folder: Path) -> Experiment:
     if not runs:
         raise UserError(f"{folder} holds no run of Trainer: no folder below it has a {STATE}")
     trials = [_read(folder, run, max(states)[1]) for run, states in sorted(runs.items())]
-    return Experiment(Kind.TRAINER, folder.resolve().name, trials, KEYS, PREFIXES, MACHINERY)
+    return Experiment(Kind.TRAINER, folder.resolve().name, trials, KEYS, PREFIXES, MACHINERY, hint=_HINT)
 
 
 def _read(folder: Path, run: Path, place: Path) -> ForeignTrial:

@@ -84,6 +84,8 @@ class Experiment:
     """Whether settings and results share one list of keys, so that each key is one or the other."""
     notes: tuple[str, ...] = ()
     """Lines about what the reader left out."""
+    hint: str = ""
+    """Where what is missing may be found, as the end of a sentence."""
 
 
 PREFIXES = {

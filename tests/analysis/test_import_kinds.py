@@ -117,7 +117,9 @@ def test_a_run_of_trainer_without_arguments_is_refused_by_name(tmp_path, capsys)
     row = {"epoch": 1.0, "step": 5, "eval_accuracy": 0.5}
     (place / "trainer_state.json").write_text(json.dumps({"global_step": 5, "max_steps": 5, "log_history": [row]}))
     imported(tmp_path / "hf", *FULL, code=2)
-    assert "--map lacks seed" in capsys.readouterr().err
+    error = capsys.readouterr().err
+    assert "--map lacks seed" in error
+    assert "write args.to_json_string() to training_args.json" in error
 
 
 @pytest.mark.slow
