@@ -37,8 +37,6 @@ def load(sweeps: Sweeps, elsewhere_cache: Path | None = None, progress: Progress
     Raises UserError where no sweep is given, where a folder holds no sweep, and where its sweep.json is damaged.
     """
     several = [sweeps] if isinstance(sweeps, str | os.PathLike) or not isinstance(sweeps, Iterable) else list(sweeps)
-    if not several:
-        raise UserError("no sweep is given; give the folder of a sweep, such as ray_results/demo")
     for one in several:
         if not isinstance(one, str | os.PathLike | Place):
             raise UserError(f"a sweep is a folder or an s3:// place, not {type(one).__name__}")

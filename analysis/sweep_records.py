@@ -12,6 +12,7 @@ import pandas as pd
 
 from analysis.names import NAMES
 from analysis.predictions import TEXT, WHOLE, read_columns
+from tunekit.errors import UserError
 from tunekit.parsing import CONTROL, strict_json
 from tunekit.storage.paths import Place, location
 from tunekit.store.existing import no_sweep
@@ -103,8 +104,10 @@ def read_sweeps(
     other sweeps keep it themselves. ``progress`` wraps the names of the folders that are read. ``names`` are display
     names of models, methods and datasets that take precedence over those on record.
 
-    Raises UserError where a folder holds no sweep, or its sweep.json is damaged.
+    Raises UserError where no sweep is given, where a folder holds no sweep, and where its sweep.json is damaged.
     """
+    if not roots:
+        raise UserError("no sweep is given; give the folder of a sweep, such as ray_results/demo")
     stores = tuple(ResultStore(root) for root in dict.fromkeys(location(root).resolve() for root in roots))
     all_trials: list[pd.DataFrame] = []
     all_epochs: list[pd.DataFrame] = []

@@ -10,6 +10,7 @@ if TYPE_CHECKING:
     from tunekit.api import load, plan, run, run_search, train
     from tunekit.data.base import DATASETS
     from tunekit.data.frame import dataset
+    from tunekit.data.summary import summarise
     from tunekit.errors import UserError
     from tunekit.methods import METHODS
     from tunekit.models.catalog import MODELS
@@ -18,7 +19,7 @@ if TYPE_CHECKING:
 
 __all__ = [
     "DATASETS", "METHODS", "MODELS", "Block", "TrialSpec", "UserError", "dataset", "load", "plan", "run", "run_search",
-    "train",
+    "summarise", "train",
 ]  # fmt: skip
 
 _MODULES = {
@@ -33,6 +34,7 @@ _MODULES = {
     "plan": "tunekit.api",
     "run": "tunekit.api",
     "run_search": "tunekit.api",
+    "summarise": "tunekit.data.summary",
     "train": "tunekit.api",
 }
 """Where each public name is defined."""
