@@ -10,7 +10,7 @@ from analysis.foreign.values import canonical, reported
 from tunekit.errors import UserError
 from tunekit.schema import canonical_json
 
-AS_ROW = "its row, or its last one, counts: the file does not say how a run ended"
+AS_ROW = "its last row counts, since the file does not say how a run ended"
 
 
 def assembled(experiment: Experiment, meaning: Meaning, ignored: Sequence[str]) -> tuple[Experiment, Meaning]:

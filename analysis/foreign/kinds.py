@@ -40,10 +40,17 @@ def read(place: Path, kind: str | None) -> Experiment:
     found = [kind_of_file(place)] if place.is_file() else kinds_below(place)
     kinds = [one for one in found if one is not None]
     if not kinds:
-        raise UserError(f"{place} holds no trial of a kind that is known: {WHAT}")
+        raise UserError(f"{place} holds no trial of a kind that is known: {WHAT}{_files_in(place)}")
     if len(kinds) > 1:
         raise UserError(f"{place} holds {' and '.join(kinds)} results; say which with --kind")
     return READERS[kinds[0]](place)
+
+
+def _files_in(place: Path) -> str:
+    """Return a hint at the tables and databases that lie in a folder, as the end of a sentence."""
+    files = sorted(path for path in place.iterdir() if path.is_file()) if place.is_dir() else []
+    names = [path.name for path in files if path.suffix.lower() in tables.SUFFIXES or mlflow_runs.is_database(path)]
+    return f"; it holds {', '.join(names[:5])}: give the file" if names else ""
 
 
 def kind_of_file(path: Path) -> Kind | None:
@@ -59,10 +66,7 @@ def kind_of_file(path: Path) -> Kind | None:
 
 
 def kinds_below(folder: Path) -> list[Kind]:
-    """Return the kinds that lie in a folder, each once.
-
-    A single database of MLflow or a single table directly in the folder counts only where nothing else does.
-    """
+    """Return the kinds of experiments that are folders or many files and lie in a folder, each once."""
     found: dict[Kind, None] = {}
     for place, files in files_below(folder):
         if ray_experiment.is_trial(files):

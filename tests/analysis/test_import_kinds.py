@@ -194,3 +194,12 @@ def test_a_database_of_something_else_is_one_line(tmp_path, capsys):
         base.execute("CREATE TABLE runs (a)")
     imported(tmp_path / "other.db", *FULL, code=2)
     assert "is no database of MLflow" in capsys.readouterr().err
+
+
+def test_a_folder_with_a_file_that_can_be_read_names_it(tmp_path, capsys):
+    (tmp_path / "folder").mkdir()
+    (tmp_path / "folder" / "runs.csv").write_text("a\n1\n")
+    with sqlite3.connect(tmp_path / "folder" / "mlflow.db") as base:
+        base.execute("CREATE TABLE runs (a)")
+    imported(tmp_path / "folder", *FULL, code=2)
+    assert "it holds mlflow.db, runs.csv: give the file" in capsys.readouterr().err
