@@ -6,6 +6,7 @@ from collections import Counter
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
 from functools import cached_property
+from itertools import repeat
 from typing import Any, NamedTuple
 
 import numpy as np
@@ -188,7 +189,13 @@ def _fields(records: SweepRecords, key: str, fingerprint: str, members: Sequence
     for name in ("model", "dataset", "method", "method_params", "settings"):
         settings.pop(name, None)
     trials = sorted(members, key=lambda trial: trial.seed)
-    scored = {split for split in ("val", "test") if any(f"{split}_macro_f1" in trial.scores for trial in trials)}
+    scored = {
+        split
+        for split in ("val", "test")
+        if any(
+            f"{split}_{metric}" in trial.scores for trial in trials for metric in ("macro_f1", "accuracy", "micro_f1")
+        )
+    }
     facts = records.datasets.get(spec["dataset"])
     split = "test" if "test" in scored or (spec["score_test"] and "val" not in scored) else "val"
     return dict(
@@ -200,8 +207,8 @@ def _fields(records: SweepRecords, key: str, fingerprint: str, members: Sequence
         settings=settings,
         **{f"{name}_name": records.display_name(name, spec[name]) for name in ("model", "method", "dataset")},
         split=split,
-        # An imported experiment seals nothing: where it has no test scores it simply recorded none.
-        searched="method_params" in spec and not spec["score_test"],
+        # Most imported experiments seal nothing: where one has no test scores it simply recorded none.
+        searched=not spec["score_test"],
         label_names=facts.label_names if facts else (),
         absent=facts.absent(split) if facts else (),
         expected=tuple(sorted({*records.expected.get(key, ()), *(trial.seed for trial in trials)})),
@@ -210,7 +217,7 @@ def _fields(records: SweepRecords, key: str, fingerprint: str, members: Sequence
     )
 
 
-_NOT_SCORES = ("epoch", "planned_epochs", "num_epochs", "best_epoch", "seed", "own", "score_test")
+_NOT_SCORES = ("stamp", "epoch", "planned_epochs", "num_epochs", "best_epoch", "seed", "own", "score_test")
 
 
 def _cell_trials(trials: pd.DataFrame, chosen: pd.DataFrame) -> Iterator[CellTrial]:
@@ -219,18 +226,26 @@ def _cell_trials(trials: pd.DataFrame, chosen: pd.DataFrame) -> Iterator[CellTri
     columns = {name: np.append(values, np.nan)[place] for name, values in _numbers(chosen).items()}
     epochs = columns.pop("epoch")
     columns |= _numbers(trials)  # both have peak_memory_bytes: the trial's counts
-    names = [name for name in columns if name not in _NOT_SCORES]
-    scores = zip(*(columns[name].tolist() for name in names), strict=True)
+    # Most columns are null in all trials or in none: only the others are looked at trial by trial.
+    missing = {name: np.isnan(values) for name, values in columns.items() if name not in _NOT_SCORES}
+    whole = [name for name, nulls in missing.items() if not nulls.any()]
+    partial = [name for name, nulls in missing.items() if nulls.any() and not nulls.all()]
+    wholes, partials = (
+        zip(*(columns[name].tolist() for name in names), strict=True) if names else repeat((), len(trials))
+        for names in (whole, partial)
+    )
     texts = (trials[name].to_numpy(object) for name in ("seed", "path", "status", "error", "execution"))
-    for values, epoch, (seed, path, status, error, execution) in zip(
-        scores, epochs.tolist(), zip(*texts, strict=True), strict=True
+    for values, others, epoch, (seed, path, status, error, execution) in zip(
+        wholes, partials, epochs.tolist(), zip(*texts, strict=True), strict=True
     ):
+        scores = dict(zip(whole, values, strict=True))
+        scores |= {name: value for name, value in zip(partial, others, strict=True) if value == value}
         yield CellTrial(
             seed=int(seed),
             folder=path,
             status=_text(status),
             epoch=int(epoch) if epoch == epoch else None,
-            scores={name: value for name, value in zip(names, values, strict=True) if value == value},
+            scores=scores,
             error=_text(error),
             execution=_text(execution) or "{}",
         )

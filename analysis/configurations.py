@@ -15,6 +15,8 @@ from tunekit.schema import Scalar
 
 CHOSEN_BY = "macro_f1"
 """The metric by which validation chooses; an imported experiment's own metric stands in its place."""
+WITHOUT_IT = "accuracy"
+"""The metric by which validation chooses where imported trials have no other score on validation."""
 _TIE = 1e-12
 
 
@@ -61,16 +63,17 @@ def choose(members: Sequence[Cell]) -> Configurations:
     besides = _besides(ordered, able)
     if len(able) == 1:
         return Configurations(ordered, able[0], f"the only one of {len(ordered)} configurations that counts{besides}")
-    why_not = _why_not(able)
+    metric = _chosen_by(able)
+    why_not = _why_not(able, metric)
     if why_not:
         return Configurations(ordered, None, f"{len(ordered)} configurations, none chosen: {why_not}{besides}")
-    means = [_mean(cell) for cell in able]
+    means = [_mean(cell, metric) for cell in able]
     best = [cell for cell, mean in zip(able, means, strict=True) if isclose(mean, max(means), rel_tol=_TIE)]
     if len(best) > 1:
         tied = " and ".join(cell.variant for cell in best)
         why_not = f"{tied} are equally good on validation"
         return Configurations(ordered, None, f"{len(ordered)} configurations, none chosen: {why_not}{besides}")
-    how = f"best mean {metric_label(CHOSEN_BY, able)} on validation of {len(ordered)} configurations"
+    how = f"best mean {metric_label(metric, able)} on validation of {len(ordered)} configurations"
     return Configurations(ordered, best[0], f"{how}{besides}")
 
 
@@ -138,7 +141,13 @@ def _besides(ordered: Sequence[Cell], able: Sequence[Cell]) -> str:
     return f" ({', and '.join(said)})" if said else ""
 
 
-def _why_not(able: Sequence[Cell]) -> str:
+def _chosen_by(able: Sequence[Cell]) -> str:
+    """Return the metric by which validation chooses among ``able``."""
+    recorded = {name for cell in able for trial in cell.completed for name in trial.scores}
+    return WITHOUT_IT if f"val_{CHOSEN_BY}" not in recorded and f"val_{WITHOUT_IT}" in recorded else CHOSEN_BY
+
+
+def _why_not(able: Sequence[Cell], metric: str) -> str:
     """Return why validation can't choose among ``able``; empty where it can."""
     if not able:
         return "no configuration has completed without failed trials"
@@ -148,7 +157,7 @@ def _why_not(able: Sequence[Cell]) -> str:
         return "validation is what is shown, and test was not scored"
     if len({_validation_part(cell) for cell in able}) > 1:
         return "their validation parts differ"
-    without = [cell.variant for cell in able if _lacks_validation(cell)]
+    without = [cell.variant for cell in able if _lacks_validation(cell, metric)]
     if len(without) == len(able):
         return "there is no validation score"
     return f"{'; '.join(without)} has no validation score" if without else ""
@@ -160,13 +169,13 @@ def _validation_part(cell: Cell) -> tuple[object, ...]:
     return share, cell.settings.get("data_seed") if share else None
 
 
-def _lacks_validation(cell: Cell) -> bool:
+def _lacks_validation(cell: Cell, metric: str) -> bool:
     """Return whether a completed trial of ``cell`` has no validation score."""
-    sample = validation(cell)
+    sample = validation(cell, metric)
     return sample is None or sample.n < len(cell.completed)
 
 
-def _mean(cell: Cell) -> float:
-    sample = validation(cell)
+def _mean(cell: Cell, metric: str) -> float:
+    sample = validation(cell, metric)
     assert sample is not None  # ``_why_not`` has looked
     return sample.mean

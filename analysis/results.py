@@ -37,8 +37,6 @@ def load(sweeps: Sweeps, elsewhere_cache: Path | None = None, progress: Progress
     Raises UserError where no sweep is given, where a folder holds no sweep, and where its sweep.json is damaged.
     """
     several = [sweeps] if isinstance(sweeps, str | os.PathLike) or not isinstance(sweeps, Iterable) else list(sweeps)
-    if not several:
-        raise UserError("no sweep is given; give the folder of a sweep, such as ray_results/demo")
     for one in several:
         if not isinstance(one, str | os.PathLike | Place):
             raise UserError(f"a sweep is a folder or an s3:// place, not {type(one).__name__}")
@@ -109,8 +107,9 @@ class Results:
         ``dataset`` may be left out where only one has several settings; ``metric`` and ``select`` are as in ``table``,
         without ``per_class_f1``. Raises UserError as ``table``, and where there are no or several such tables.
         """
-        check_metric(metric)
-        specs = settings_specs(self._of_dataset(self.cells(select), dataset), [metric], select)
+        found = self._of_dataset(self.cells(select), dataset)
+        check_metric(metric, found)
+        specs = settings_specs(found, [metric], select)
         if len(specs) != 1:
             there = "; ".join(spec.caption for spec in specs)
             said = (

@@ -5,7 +5,7 @@ from collections import Counter
 from collections.abc import Mapping, Sequence
 from typing import Any
 
-from analysis.names import setting_text, varying
+from analysis.names import setting_texts, varying
 from analysis.sweep_records import SweepRecords
 from tunekit.store.search_records import ROLES
 
@@ -22,11 +22,16 @@ def variants(found: Sequence[Mapping[str, Any]], records: SweepRecords) -> list[
     for fields in found:
         groups.setdefault(_group(fields), []).append(fields)
     names = varying({key: [fields["settings"] for fields in members] for key, members in groups.items()})
+    settings = {
+        id(fields): text
+        for members in groups.values()
+        for fields, text in zip(members, setting_texts([one["settings"] for one in members], names), strict=True)
+    }
+    same = Counter((_group(fields), fields["key"]) for fields in found)
     texts = []
     for fields in found:
-        same_key = sum(other["key"] == fields["key"] for other in groups[_group(fields)])
-        parts = [roles.get(fields["key"]), setting_text(fields["settings"], names)]
-        parts += [f"fingerprint {fields['fingerprint']}"] if same_key > 1 else []
+        parts = [roles.get(fields["key"]), settings[id(fields)]]
+        parts += [f"fingerprint {fields['fingerprint']}"] if same[_group(fields), fields["key"]] > 1 else []
         texts.append(", ".join(filter(None, parts)))
     counts = Counter((_group(fields), text) for fields, text in zip(found, texts, strict=True))
     return [

@@ -9,7 +9,7 @@ from collections.abc import Mapping
 from dataclasses import MISSING, asdict, dataclass, field, fields
 from enum import StrEnum
 from functools import cache, cached_property
-from typing import Any, Literal, get_args
+from typing import Any, Literal, Self, get_args
 
 from tunekit.parsing import Scalar as Scalar
 from tunekit.parsing import check_names, check_scores, coerced, plain_scalars, strictly
@@ -186,7 +186,7 @@ class EpochRecord:
     peak_memory_bytes: int | None = metric("Peak memory", direction=Direction.MIN, unit="B")
 
     @classmethod
-    def from_dict(cls, values: Mapping[str, Any], *, imported: bool = False) -> EpochRecord:
+    def from_dict(cls, values: Mapping[str, Any], *, imported: bool = False) -> Self:
         """The record of a stored row. Raises ValueError on a missing, unknown, mistyped or non-finite value."""
         record = strictly(cls, values)
         for name, kind in _kinds(imported):

@@ -20,6 +20,7 @@ from analysis.figures.captioned import CaptionedFigure
 from analysis.figures.drawing import save
 from analysis.figures.figures import figures_of
 from analysis.paper.appendix import appendix_sections
+from analysis.paper.numbers import entry_numbers
 from analysis.paper.spec import read_paper, table_specs
 from analysis.paper.tex import latex_sections
 from analysis.report.claims_section import claims_section
@@ -158,9 +159,9 @@ def _draft_section(missing: int) -> list[Section]:
 
 
 def _numbers(tables: Sequence[Table], verdicts: Sequence[ClaimResult], found: Sequence[Cell], missing: int) -> str:
-    r"""Return ``\tunekit{stem/row/column}`` for each cell, with ``/mean``, ``/std``, ``/n`` and, where it was trained
-    with several settings, ``/configuration`` behind it; and ``\tunekit{claim/ID}`` for each verdict, with ``/p``,
-    ``/holds-for`` and ``/test``.
+    r"""Return ``\tunekit{stem/row/column}`` for each cell, with ``/mean``, ``/std`` and ``/n`` behind it, what
+    ``entry_numbers`` returns and, where it was trained with several settings, ``/configuration``; and
+    ``\tunekit{claim/ID}`` for each verdict, with ``/p``, ``/holds-for`` and ``/test``.
     """
     values = {"draft": _mark(missing), "trials": str(sum(len(cell.trials) for cell in found))}
     for table in tables:
@@ -175,6 +176,7 @@ def _numbers(tables: Sequence[Table], verdicts: Sequence[ClaimResult], found: Se
             values[f"{key}/mean"] = f"{100 * sample.mean:.2f}" if sample else "??"
             values[f"{key}/std"] = f"{100 * sample.std:.2f}" if sample and sample.std is not None else "??"
             values[f"{key}/n"] = str(sample.n if sample else 0)
+            values |= {f"{key}/{name}": text for name, text in entry_numbers(entry).items()}
             if entry.score.configuration:
                 values[f"{key}/configuration"] = entry.score.configuration
     for one in verdicts:

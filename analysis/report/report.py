@@ -1,7 +1,7 @@
 """The report of one or more sweeps: what its tables are, and its sections in the order in which they are read."""
 
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from pathlib import Path
 
 from analysis.cells import SELECTIONS, cells
@@ -13,6 +13,7 @@ from analysis.figures.figures import figures_of
 from analysis.report.audit import audit, audit_section, filled_with_majority
 from analysis.report.claims_section import claims_section
 from analysis.report.comparisons import comparisons_section, single_runs_section
+from analysis.report.data_files import data_files
 from analysis.report.document import Section, kept
 from analysis.report.evidence import (
     costs_section,
@@ -85,6 +86,8 @@ class Report:
     sections: Sequence[Section]
     settings: Sequence[Table] = ()
     """The tables of all settings, which are written and not printed."""
+    data: Mapping[str, str] = field(default_factory=dict)
+    """The texts of the files that hold the numbers of all trials and epochs, by name."""
 
 
 def compose(records: SweepRecords, choices: Choices, out: Path) -> Report:
@@ -92,9 +95,9 @@ def compose(records: SweepRecords, choices: Choices, out: Path) -> Report:
 
     Raises UserError on bad choices, and DamagedRecord where a trial's predictions or steps can't be read.
     """
-    for metric in choices.metrics:
-        check_metric(metric)
     found = cells(records, choices.select)
+    for metric in choices.metrics:
+        check_metric(metric, found)
     scored = filled_with_majority(records, found) if choices.fill else found
     specs = default_specs(scored, choices.metrics, choices.select)
     tables = [build(spec) for spec in specs]
@@ -125,7 +128,8 @@ def compose(records: SweepRecords, choices: Choices, out: Path) -> Report:
         trials_section(records, found, out),
     ]
     title = ", ".join(store.root.name for store in records.stores)
-    return Report(title, tables, figures, kept(one for one in sections if one is not None), settings)
+    present = kept(one for one in sections if one is not None)
+    return Report(title, tables, figures, present, settings, data_files(records))
 
 
 def write_all(report: Report, out: Path) -> list[Path]:
@@ -133,7 +137,10 @@ def write_all(report: Report, out: Path) -> list[Path]:
     for table in (*report.tables, *report.settings):
         write(table, out / "tables")
     save(report.figures, out / "figures")
-    return write_report(report, out)
+    pages = write_report(report, out)
+    for name, text in report.data.items():
+        (out / name).write_text(text, encoding="utf-8")
+    return pages
 
 
 def write_report(report: Report, out: Path) -> list[Path]:

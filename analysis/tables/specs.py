@@ -69,7 +69,7 @@ def all_cells_spec(cells: Sequence[Cell], metric: str, select: str = "last") -> 
     Raises UserError for an unknown metric, where no trial recorded it, and for the F1 of each class of several
     datasets.
     """
-    check_metric(metric)
+    check_metric(metric, cells)
     about_scores = f"(percent, {_splits(cells)}, {EPOCHS[select]})"
     _check_recorded(cells, metric)
     shown = configurations(cells)
@@ -99,11 +99,18 @@ def settings_specs(cells: Sequence[Cell], metrics: Sequence[str], select: str = 
     return _with_own_stems(specs)
 
 
-def check_metric(metric: str) -> None:
-    """Raise UserError where there is no metric called ``metric``."""
-    if metric not in METRICS:
-        hint = did_you_mean(metric, METRICS)
-        raise UserError(f"there is no metric {metric!r}{hint} (there are {', '.join(METRICS)})")
+def check_metric(metric: str, cells: Sequence[Cell] = ()) -> None:
+    """Raise UserError where there is no metric called ``metric``; imported trials in ``cells`` may have their own."""
+    known = (*METRICS, *further_metrics(cells))
+    if metric not in known:
+        raise UserError(f"there is no metric {metric!r}{did_you_mean(metric, known)} (there are {', '.join(known)})")
+
+
+def further_metrics(cells: Sequence[Cell]) -> list[str]:
+    """Return the metrics of imported trials that are none of ``METRICS``."""
+    names = {name for cell in cells for trial in cell.trials for name in trial.scores if name not in LABELS}
+    found = {name.removeprefix("val_").removeprefix("test_") for name in names if name.startswith(("val_", "test_"))}
+    return sorted(found - {*METRICS})
 
 
 def choice_notes(shown: Sequence[Configurations]) -> tuple[str, ...]:
@@ -170,7 +177,8 @@ def _check_recorded(members: Sequence[Cell], metric: str) -> None:
 def _recorded(members: Sequence[Cell], metric: str) -> bool:
     """Return whether the metric is computed, or some trial recorded it, or no trial has completed."""
     ended = [cell for cell in members if cell.completed]
-    return not ended or any(f"{cell.split}_{metric}" not in LABELS or cell.by_seed(metric) for cell in ended)
+    computed = metric in METRICS and f"test_{metric}" not in LABELS
+    return not ended or computed or any(cell.by_seed(metric) for cell in ended)
 
 
 def _per_class(stem: str, about_scores: str, shown: Sequence[Configurations]) -> list[TableSpec]:

@@ -76,3 +76,8 @@ def test_published_values_stand_beside_ours(tmp_path, make_spec, capsys):
     assert re.search(r"\| 79.00 ± 0.00 \(n = 2\) \| 77.62 ± 0.47 \(n = 5\) \| the study, Table 4 \| \+1.38 \|", report)
     assert "not testable: 2 seeds here, and a test takes 3" in report
     capsys.readouterr()
+
+
+def test_no_sweep_at_all_is_one_line(tmp_path, capsys):
+    assert main(["--out", str(tmp_path / "out")]) == 2
+    assert capsys.readouterr().err == "error: no sweep is given; give the folder of a sweep, such as ray_results/demo\n"

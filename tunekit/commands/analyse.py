@@ -147,15 +147,13 @@ def _json_number(value: Any) -> Any:
     return None if isinstance(value, float) and math.isnan(value) else value
 
 
-def import_as_store(experiment: Path, keys: Sequence[str], split: str, percent: bool, out: Path) -> None:
-    """Write a plain Ray Tune experiment as a store to ``out``. Raises UserError on bad input."""
-    from analysis.foreign.importing import import_experiment, parse_map
-    from analysis.names import SPLITS
+def import_as_store(
+    place: Path, keys: Sequence[str], ignored: Sequence[str], kind: str | None, percent: bool, out: Path
+) -> None:
+    """Write the trials of another program as a store to ``out``. Raises UserError on bad input."""
+    from analysis.foreign.importing import import_experiment
+    from analysis.foreign.mapping import parse_map
 
-    done = import_experiment(experiment, parse_map(keys), split, percent, out)
-    for line in done.notes:
-        result(line)
-    result(
-        f"{how_many(done.num_trials, 'trial')} in {how_many(done.num_cells, 'cell')} in {pasted(out)}, "
-        f"scores taken as those of the {SPLITS[split]} split; {how_many(len(done.notes), 'thing')} left out or doubtful"
-    )
+    done = import_experiment(place, parse_map(keys), out, kind=kind, ignored=ignored, percent=percent)
+    result("\n".join([*done.meaning, *done.counts, *done.notes]))
+    result(f"{how_many(done.num_trials, 'trial')} in {how_many(done.num_cells, 'cell')} in {pasted(out)}")

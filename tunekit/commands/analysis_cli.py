@@ -150,29 +150,38 @@ def memory(
 
 
 def import_(
-    experiment: tyro.conf.Positional[Path],
-    map: tuple[str, ...],
+    place: tyro.conf.Positional[Path],
     out: Path,
-    split: Literal["test", "val"] = "test",
+    map: tuple[str, ...] = (),
+    ignore: tuple[str, ...] = (),
+    kind: Literal["ray", "trainer", "mlflow", "wandb", "peft", "table"] | None = None,
     percent: bool = False,
 ) -> int:
-    """Read a plain Ray Tune experiment (params.json and result.json of each trial) as a store. Nothing is unpickled.
+    """Read the trials of another program as a store. Nothing is unpickled.
+
+    It reads a Ray Tune experiment, output folders of transformers' Trainer, MLflow's mlruns or SQLite database, the
+    table of runs that Weights & Biases exports as CSV, a CSV or Parquet file with a row a run or an epoch, and results
+    of PEFT's method_comparison.
 
     For example:
 
-    tunekit import ~/ray_results/my_experiment --map model=model_name dataset=task method:=full seed=seed
-    metric=eval/f1 --out imported
+    tunekit import ~/ray_results/my_experiment --map model=model_name dataset=task method:=full
+    val_f1=eval/f1 test_f1=test/f1 --out imported
+
+    tunekit import runs.csv --map seed=run split=part accuracy=acc --ignore 'time*' --out imported
 
     Args:
-        experiment: The folder that holds the trials' folders.
-        map: model, dataset, method and seed by their keys in the configuration (nested: a/b; the same for all trials:
-            model:=TEXT), metric and, where there are any, accuracy, micro_f1, loss and train_loss by their keys in the
-            results.
+        place: The folder or file.
         out: The folder of the store; then: tunekit report STORE --out DIR.
-        split: The split that the scores were measured on.
+        map: What keys mean, as NAME=KEY (nested keys: a/b), or NAME:=TEXT for one text for all trials. NAME is model,
+            dataset, method, seed, a score with its split (test_accuracy, val_f1), train_loss, train_seconds,
+            peak_memory_bytes and others. Keys that have such a name need no map; all other keys of a configuration are
+            settings.
+        ignore: Keys that are no settings, such as names and times; * and ? stand for any signs.
+        kind: What lies there; found from the files where it is not given.
         percent: The scores are in percent.
     """
     from tunekit.commands.analyse import import_as_store
 
-    import_as_store(experiment, map, split, percent, out)
+    import_as_store(place, map, ignore, kind, percent, out)
     return 0

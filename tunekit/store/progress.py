@@ -86,7 +86,7 @@ class TrialProgress:
         """The progress as a short text: ``running 3/10 81.20`` is after epoch 3 of 10, with a score in percent."""
         parts = [self.state.value]
         if self.state in BEGUN and (self.epochs or self.state is ProgressState.RUNNING):
-            parts.append(f"{self.epochs}/{self.spec.epochs}")
+            parts.append(f"{self.epochs}/{self.spec.epochs or '?'}")
         if self.score is not None:
             parts.append(f"{100 * self.score:.2f}")
         return " ".join(parts)
@@ -270,7 +270,7 @@ def _eta(cells: dict[str, dict[int, TrialProgress]], trials: Sequence[StoredTria
         pace.num_epochs += len(seconds)
     unfinished = [trial for seeds in cells.values() for trial in seeds.values() if trial.state in OPEN]
     for progress in unfinished:
-        paces[kind_of(progress.spec)].epochs_left += progress.spec.epochs - progress.epochs
+        paces[kind_of(progress.spec)].epochs_left += (progress.spec.epochs or progress.epochs) - progress.epochs
     return remaining_seconds(paces, sum(progress.state is ProgressState.RUNNING for progress in unfinished))
 
 
