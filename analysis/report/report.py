@@ -4,13 +4,16 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
-from analysis.cells import SELECTIONS, Cell, cells
+from analysis.across import Across, across
+from analysis.cells import SELECTIONS, Cell, cells, metric_label
 from analysis.claims.published import Lookup
 from analysis.claims.verdicts import Verdict, evaluate, load_claims
 from analysis.figures.captioned import CaptionedFigure
+from analysis.figures.critical_difference import critical_difference_figure
 from analysis.figures.drawing import save
 from analysis.figures.figures import figures_of
-from analysis.report.audit import audit, audit_section, filled_with_majority
+from analysis.report.across_section import across_section
+from analysis.report.audit import audit, audit_section, filled_with_majority, majority_scores
 from analysis.report.comparisons import comparisons_section, single_runs_section
 from analysis.report.document import Section, kept
 from analysis.report.evidence import (
@@ -34,7 +37,7 @@ from analysis.report.summary import (
 from analysis.search import search_results
 from analysis.statistics.this_set import Sample
 from analysis.sweep_records import SweepRecords
-from analysis.tables.build import build, check_metric, default_specs
+from analysis.tables.build import PER_CLASS, all_cells_spec, build, check_metric, default_specs, recorded
 from analysis.tables.render import write
 from analysis.tables.table import Table
 
@@ -44,6 +47,7 @@ KINDS: Mapping[str, str] = {
     "cost": "Score against cost",
     "spread": "Seeds",
     "confusion": "Confusion matrices",
+    "across": "Mean ranks over datasets",
     "sensitivity": "Learning-rate sensitivity",
     "budget": "Expected validation performance against budget",
     "history": "Optimisation history",
@@ -81,6 +85,8 @@ class Report:
     tables: Sequence[Table]
     figures: Sequence[CaptionedFigure]
     sections: Sequence[Section]
+    over_datasets: Sequence[Across] = ()
+    """The comparisons over datasets, one a metric."""
 
 
 def compose(records: SweepRecords, choices: Choices, out: Path) -> Report:
@@ -94,7 +100,9 @@ def compose(records: SweepRecords, choices: Choices, out: Path) -> Report:
     scored = filled_with_majority(records, found) if choices.fill else found
     specs = default_specs(scored, choices.metrics, choices.select)
     tables = [build(spec) for spec in specs]
-    figures = figures_of(records, found)
+    over_datasets = compare_over_datasets(records, scored, choices.metrics, choices.select)
+    ranked = [critical_difference_figure(one, name, one.metric) for name, one in over_datasets]
+    figures = [*figures_of(records, found), *(figure for figure in ranked if figure)]
     audits = [audit(store.root) for store in records.stores]
     verdicts = evaluate(load_claims(choices.claims), lookup_of(scored))
     testable = any(one.verdict is not Verdict.NOT_TESTABLE for one in verdicts)
@@ -102,6 +110,7 @@ def compose(records: SweepRecords, choices: Choices, out: Path) -> Report:
         about_section(records, scored, choices.select),
         headline_section(tables),
         Section("Scores", tuple(tables), "scores"),
+        across_section(over_datasets),
         published_section(found, choices.metrics) if choices.published else None,
         selection_section(records),
         intervals_section(scored),
@@ -119,13 +128,39 @@ def compose(records: SweepRecords, choices: Choices, out: Path) -> Report:
         trials_section(records, found, out),
     ]
     title = ", ".join(store.root.name for store in records.stores)
-    return Report(title, tables, figures, kept(one for one in sections if one is not None))
+    return Report(
+        title=title,
+        tables=tables,
+        figures=figures,
+        sections=kept(one for one in sections if one is not None),
+        over_datasets=[one for _, one in over_datasets],
+    )
+
+
+def compare_over_datasets(
+    records: SweepRecords, found: Sequence[Cell], metrics: Sequence[str], select: str
+) -> list[tuple[str, Across]]:
+    """Return each metric's name with the comparison of all rows over datasets; scores of classes are left out.
+
+    Raises DamagedRecord where a copy of a dataset is damaged.
+    """
+    shown = [cell for cell in found if not cell.searched]
+    floor = majority_scores(records)
+    return [
+        (metric_label(metric, shown), across(all_cells_spec(shown, metric, select), floor))
+        for metric in metrics
+        if metric != PER_CLASS and recorded(shown, metric)
+    ]
 
 
 def write_all(report: Report, out: Path) -> list[Path]:
     """Write tables, figures and pages of ``report`` to ``out``, and return the paths of the pages. Raises OSError."""
     for table in report.tables:
         write(table, out / "tables")
+    for one in report.over_datasets:
+        if one.compared is not None:
+            path = out / "tables" / f"across-{one.metric.replace('_', '-')}.csv"
+            path.write_text(one.frame.to_csv(index=False), encoding="utf-8")
     save(report.figures, out / "figures")
     return write_report(report, out)
 

@@ -151,7 +151,7 @@ def default_specs(cells: Sequence[Cell], metrics: Sequence[str], select: str = "
     specs = []
     for stem, about, members in groups:
         for metric in metrics:
-            if not _recorded(members, metric):
+            if not recorded(members, metric):
                 continue
             about_scores = f"(percent, {_splits(members)}, {EPOCHS[select]}): {about}"
             if metric == PER_CLASS:
@@ -179,7 +179,7 @@ def all_cells_spec(shown: Sequence[Cell], metric: str, select: str = "last") -> 
     """
     check_metric(metric)
     about_scores = f"(percent, {_splits(shown)}, {EPOCHS[select]})"
-    if not _recorded(shown, metric):
+    if not recorded(shown, metric):
         raise UserError(f"no trial recorded {metric}; choose another metric")
     if metric != PER_CLASS:
         return _over_datasets("all", f"{about_scores}.", shown, metric)
@@ -205,7 +205,7 @@ def _splits(members: Sequence[Cell]) -> str:
     return " and ".join(sorted({SPLITS[cell.split] for cell in members}))
 
 
-def _recorded(members: Sequence[Cell], metric: str) -> bool:
+def recorded(members: Sequence[Cell], metric: str) -> bool:
     """Return whether the metric is computed, or some trial recorded it, or no trial has completed."""
     ended = [cell for cell in members if cell.completed]
     return not ended or any(f"{cell.split}_{metric}" not in LABELS or cell.by_seed(metric) for cell in ended)
