@@ -43,7 +43,7 @@ def test_ranks_and_critical_difference_are_autoranks(rows: int, datasets: int) -
     assert ours.critical_difference == pytest.approx(theirs.cd, rel=1e-4)
 
 
-@settings(max_examples=25)
+@settings(max_examples=25, deadline=None)
 @given(st.integers(2, 5), st.integers(3, 6), st.integers(1, 6), st.integers(0, 1000))
 def test_interquartile_mean_and_win_rate_are_rliables(rows: int, datasets: int, seeds: int, seed: int) -> None:
     from rliable import metrics
@@ -63,7 +63,7 @@ def test_interquartile_mean_and_win_rate_are_rliables(rows: int, datasets: int, 
         assert ours.win_rates[number].value == pytest.approx(np.mean(wins))
 
 
-@settings(max_examples=25)
+@settings(max_examples=25, deadline=None)
 @given(st.permutations(range(4)), st.integers(0, 1000))
 def test_the_order_of_rows_changes_nothing(order: list[int], seed: int) -> None:
     scores = drawn(4, 4, 3, seed=seed)
