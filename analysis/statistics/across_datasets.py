@@ -213,8 +213,9 @@ def _friedman(ranks: FloatArray) -> float:
         sums = np.stack([row.sum(axis=axis) for row in rows])
         return np.asarray(np.round((sums**2).sum(axis=0), 9))
 
+    # Where orders are drawn, the p must not depend on the order in which the rows are given.
     test = stats.permutation_test(
-        tuple(ranks),
+        tuple(ranks[np.lexsort(ranks.T)]),
         spread,
         permutation_type="samples",
         vectorized=True,
