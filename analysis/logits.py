@@ -71,8 +71,7 @@ def _read(folder: Place, split: str, epoch: int) -> pd.DataFrame | None:
     frame = read_columns(path, _TYPES, _COLUMNS, [("split", "==", split), ("epoch", "==", epoch)])
     if frame.empty:
         return None
-    lengths = frame["logits"].map(len)
-    if lengths.nunique() != 1:
+    if len({len(values) for values in frame["logits"]}) != 1:
         raise DamagedRecord(f"{path}: {split}, epoch {epoch}: the items have different numbers of logits")
     if not np.isfinite(np.concatenate(frame["logits"].to_list())).all():
         raise DamagedRecord(f"{path}: {split}, epoch {epoch}: a logit is not finite")

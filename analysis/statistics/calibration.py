@@ -23,7 +23,7 @@ def log_probabilities(logits: FloatArray, temperature: float = 1.0) -> FloatArra
 
 
 def negative_log_likelihood(log_probs: FloatArray, gold: IntArray) -> FloatArray:
-    """Return the negative log likelihood, in nats, of each item's gold label: (..., N) for ``log_probs`` (..., N, C)."""
+    """Return the negative log likelihood of each item's gold label, in nats: (..., N) for ``log_probs`` (..., N, C)."""
     return np.asarray(-log_probs[..., np.arange(len(gold)), gold])
 
 
@@ -61,7 +61,7 @@ def calibration_error(log_probs: FloatArray, gold: IntArray, weights: FloatArray
     shares = np.ones(count) if weights is None else weights
 
     def summed(values: FloatArray) -> FloatArray:
-        return np.bincount(of_item, shares * values, minlength=bins)
+        return np.asarray(np.bincount(of_item, shares * values, minlength=bins), dtype=float)
 
     sizes = summed(np.ones(count))
     kept = sizes > 1
