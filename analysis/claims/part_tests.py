@@ -159,10 +159,11 @@ def seeds_needed(result: PartResult, level: float, holds: bool) -> tuple[int, in
     if result.part.relation.of_stds:
         seeds = _seeds_for_stds(min(_stds(a, b)) / max(_stds(a, b)), level)
         return seeds, seeds
-    planned = seeds_range(a, b, abs(result.part.margin - abs(tested.difference)), alpha=2 * level)
-    if planned is None:  # neither row varies
+    compared = welch(a, b)
+    if compared is None:  # neither row varies
         seeds = next(n for n in count(MIN_SEEDS) if 1 / math.comb(2 * n, n) <= level)
         return seeds, seeds
+    planned = seeds_range(compared.spread, abs(result.part.margin - abs(tested.difference)), alpha=2 * level)
     low, high = (ENDLESS if bound is None else bound for bound in planned)
     return low, high
 

@@ -12,8 +12,8 @@ from dataclasses import dataclass
 from analysis.claims.grammar import Claim, Quantifier, load_claims
 from analysis.claims.part_tests import ENDLESS, PartResult, Verdict, check, seeds_needed, verdict_of
 from analysis.claims.published import Lookup
+from analysis.statistics.multiple import holm
 from analysis.statistics.power import POWER, seeds_phrase
-from analysis.statistics.this_set import holm
 
 __all__ = ["Claim", "Verdict", "PartResult", "ClaimResult", "evaluate", "load_claims"]
 

@@ -22,9 +22,10 @@ from pathlib import Path
 from typing import Any
 
 from analysis.cells import SELECTIONS, Cell
+from analysis.compare import score_of
 from analysis.names import number
 from analysis.report.report import KINDS
-from analysis.tables.build import METRICS, PER_CLASS, score_of
+from analysis.tables.build import METRICS, PER_CLASS
 from analysis.tables.table import TableRow, TableSpec
 from tunekit.errors import UserError
 from tunekit.parsing import read_yaml

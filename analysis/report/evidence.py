@@ -2,16 +2,15 @@
 
 import json
 import os
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any
 from urllib.parse import quote
 
 from analysis.cells import SELECTIONS, Cell, CellTrial, cells, metric_label
+from analysis.compare import interval_on_new_text
 from analysis.names import SPLITS
-from analysis.report.comparisons import predictions_of
 from analysis.report.document import Block, Details, Grid, Inline, Link, Paragraph, Points, Section
-from analysis.statistics.new_text import SeedPredictions, accuracy_interval, macro_f1_interval
 from analysis.statistics.power import std_interval
 from analysis.statistics.this_set import Interval, mean_interval
 from analysis.sweep_records import SweepRecords
@@ -19,7 +18,7 @@ from analysis.tables.table import percent
 from tunekit.storage.paths import Place
 from tunekit.store.records import DamagedRecord
 
-NEW_TEXT = {"accuracy": accuracy_interval, "macro_f1": macro_f1_interval}
+METRICS = ("accuracy", "macro_f1")
 
 
 def intervals_section(found: Sequence[Cell]) -> Section:
@@ -29,12 +28,12 @@ def intervals_section(found: Sequence[Cell]) -> Section:
     """
     rows: list[tuple[Inline, ...]] = []
     for cell in found:
-        for metric, on_new_text in NEW_TEXT.items():
+        for metric in METRICS:
             sample = None if cell.searched else cell.sample(metric)
             if sample is None:
                 continue
             here = mean_interval(sample)
-            new_text = _new_text(cell, on_new_text)
+            new_text = _new_text(cell, metric)
             spread = std_interval(sample)
             intervals = (_interval(here), new_text, _interval(spread))
             texts = (metric_label(metric, [cell]), str(sample.n), percent(sample), *intervals)
@@ -132,10 +131,10 @@ def trials_section(records: SweepRecords, found: Sequence[Cell], out: Path) -> S
     return Section("Trials and their specs", (), "trials", tuple(parts))
 
 
-def _new_text(cell: Cell, interval: Callable[[SeedPredictions], Interval | None]) -> str:
+def _new_text(cell: Cell, metric: str) -> str:
     """Return the interval on new text, or why there is none."""
     try:
-        return _interval(interval(predictions_of(cell).predictions))
+        return _interval(interval_on_new_text(metric, cell))
     except DamagedRecord:
         raise
     except ValueError as error:

@@ -10,7 +10,7 @@ from analysis.names import SPLITS, metric_name
 from analysis.report.document import Grid, Inline, Link, Paragraph, Points, Section
 from analysis.sweep_records import SweepRecords
 from analysis.tables.build import EPOCHS
-from analysis.tables.table import Table, percent
+from analysis.tables.table import Entry, Standing, Table, percent
 from tunekit.errors import UserError
 from tunekit.parsing import how_many
 
@@ -37,24 +37,35 @@ def about_section(records: SweepRecords, found: Sequence[Cell], select: str) -> 
 
 
 def headline_section(tables: Sequence[Table]) -> Section:
-    """Return a line for each column of each table: its best row, and the rows that can't be told from it."""
+    """Return a line for each column of each table: its best row, and how every other row stands to it."""
     lines = []
     for table in tables:
         for column, heading in table.spec.columns.items():
-            shown = [(n, e) for (n, name), e in table.entries.items() if name == column and e.score.sample]
-            best = [(n, e) for n, e in shown if e.bold]
-            if not best:
+            if column not in table.best:
                 continue
-            labels = [table.spec.rows[n].label for n, _ in best]
-            alike = [table.spec.rows[n].label for n, e in shown if e.dagger]
-            tested = any(e.tested for _, e in shown)
-            note = f"; not separable from it: {', '.join(alike)}" if alike else ""
-            note = note if tested else "; not tested"
-            score = best[0][1].text
+            shown = [(table.spec.rows[n].label, e) for (n, name), e in table.entries.items() if name == column]
             cells = [e.score.cell for _, e in shown if e.score.cell]
             name = metric_label(table.spec.metric, cells) if cells else metric_name(table.spec.metric)
-            lines.append(f"{name}, {heading}: {' and '.join(labels)} {score}{note}")
+            score = table.entries[table.best[column], column].text
+            best = " and ".join(label for label, e in shown if e.standing is Standing.BEST)
+            lines.append(f"{name}, {heading}: {'; '.join([f'{best} {score} is the highest mean', *_others(shown)])}.")
     return Section("Best of each column", (Points(tuple(lines)),) if lines else (), "best")
+
+
+def _others(shown: Sequence[tuple[str, Entry]]) -> list[str]:
+    """Return which rows are worse than the best, not separable from it and not tested, and why not."""
+    groups: dict[str, list[str]] = {}
+    for label, entry in shown:
+        one = entry.versus
+        if one is None or entry.standing is Standing.BEST:
+            continue
+        if entry.standing is Standing.NOT_TESTED:
+            groups.setdefault(f"not tested ({one.reason})", []).append(label)
+        else:
+            worse = entry.standing is Standing.WORSE
+            where = "" if one.exact else f" on {one.population.value}"
+            groups.setdefault(f"{'worse' if worse else 'not separable from it'}{where}", []).append(label)
+    return [f"{how}: {', '.join(labels)}" for how, labels in sorted(groups.items(), reverse=True)]
 
 
 def failures_section(found: Sequence[Cell]) -> Section:

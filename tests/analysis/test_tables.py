@@ -10,11 +10,12 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from analysis.cells import cells
+from analysis.compare import Score
 from analysis.statistics.this_set import Sample
 from analysis.sweep_records import read_sweeps
 from analysis.tables.build import build, default_specs
 from analysis.tables.render import FORMATS, comma_separated, latex, markdown
-from analysis.tables.table import Score, TableRow, TableSpec, html_table
+from analysis.tables.table import TableRow, TableSpec, html_table
 from tests.support.records import FINGERPRINT
 from tests.support.stores import add, ask
 from tunekit.errors import UserError

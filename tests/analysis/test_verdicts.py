@@ -13,7 +13,8 @@ from analysis.claims.grammar import ClaimRow, Part, Quantifier, Relation
 from analysis.claims.part_tests import mean_p, std_p
 from analysis.claims.published import published_lookup, register
 from analysis.claims.verdicts import Claim, Verdict, at_least, evaluate, load_claims
-from analysis.statistics.this_set import Sample, equivalence, holm
+from analysis.statistics.multiple import holm
+from analysis.statistics.this_set import Sample, welch
 
 pytestmark = pytest.mark.slow
 
@@ -110,7 +111,7 @@ def test_one_sided_p_is_scipys_and_within_is_the_equivalence_test():
     assert mean_p(a, b) == pytest.approx((greater, less))
     part = replace(claim(Relation.WITHIN, margin=0.06).parts[0])
     result = one(Claim("x", "t", Quantifier.ALL, (part,)), lambda model, *_: a if model == "a" else b)
-    assert result.p == pytest.approx(equivalence(a, b, 0.06))
+    assert result.p == pytest.approx(welch(a, b).equivalence(0.06))
 
 
 def test_a_factor_scales_the_second_row():

@@ -1,5 +1,6 @@
 """`tunekit published`: the study's printed tables and claims, from the register of published numbers."""
 
+from dataclasses import replace
 from pathlib import Path
 from typing import TYPE_CHECKING
 
@@ -32,10 +33,11 @@ def write_published(out: Path, form: Format) -> None:
 
 def _filled(printed: "PublishedTable") -> "Table":
     """Return a printed table as one of ours, with a note on each accuracy that no whole number of items gives."""
+    from analysis.compare import Score
     from analysis.statistics.grim import Fit, grim
     from analysis.statistics.this_set import Sample
     from analysis.tables.build import build
-    from analysis.tables.table import Score, Table, TableRow, TableSpec
+    from analysis.tables.table import TableRow, TableSpec
 
     notes = []
     rows = []
@@ -48,7 +50,7 @@ def _filled(printed: "PublishedTable") -> "Table":
                 found = grim(score.mean, score.items, score.n)
                 if found.verdict is not Fit.FITS:
                     share = f"{100 * found.chance_rounded:.1f} % of all values would pass that"
-                    notes.append(f"GRIM: {row.label} {score.mean} on {score.dataset} {found.verdict.value}; {share}")
+                    notes.append(f"GRIM: {row.label} {score.mean} on {score.dataset} {found.verdict.value}; {share}.")
         rows.append(TableRow(row.label, samples))
     spec = TableSpec(
         stem=f"table-{printed.number}",
@@ -58,4 +60,4 @@ def _filled(printed: "PublishedTable") -> "Table":
         columns=dict(zip(printed.datasets, printed.labels, strict=True)),
     )
     table = build(spec)
-    return Table(table.spec, table.entries, (*table.notes, *notes))
+    return replace(table, notes=(*table.notes, *notes))
