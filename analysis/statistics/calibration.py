@@ -3,6 +3,8 @@
 Shapes: S seeds, N items, C classes. ``logits`` are (S, N, C) or (N, C), ``gold`` labels (N,) in [0, C).
 """
 
+from dataclasses import dataclass
+
 import numpy as np
 import numpy.typing as npt
 
@@ -37,37 +39,48 @@ def brier(log_probs: FloatArray, gold: IntArray) -> FloatArray:
     return np.asarray(((np.exp(log_probs) - indicator) ** 2).sum(axis=-1))
 
 
-def calibration_error(log_probs: FloatArray, gold: IntArray, weights: FloatArray | None = None) -> float:
+@dataclass(frozen=True)
+class BinnedRun:
+    """One run's items in bins of equal numbers, sorted by the probability of their predicted label."""
+
+    of_item: IntArray
+    """The bin (N,) of each item."""
+    confidence: FloatArray
+    """The probability (N,) of each item's predicted label."""
+    right: FloatArray
+    """1 (N,) for each item whose label is predicted, else 0."""
+
+    @classmethod
+    def of(cls, log_probs: FloatArray, gold: IntArray) -> "BinnedRun":
+        """Return the bins of ``log_probs`` (N, C): at most ``BINS``, of at least ``MIN_PER_BIN`` items each.
+
+        Raises ValueError where there are items for fewer than two bins.
+        """
+        count = len(gold)
+        bins = min(BINS, count // MIN_PER_BIN)
+        if bins < 2:
+            raise ValueError(f"a calibration error takes at least {2 * MIN_PER_BIN} items, not {count}")
+        confidence = np.exp(log_probs.max(axis=-1))
+        of_item = np.empty(count, dtype=int)
+        of_item[np.argsort(confidence, kind="stable")] = np.arange(count) * bins // count
+        return cls(of_item, confidence, (log_probs.argmax(axis=-1) == gold).astype(float))
+
+
+def calibration_error(run: BinnedRun, weights: FloatArray) -> float:
     """Return the debiased calibration error of the predicted label's probability, in [0, 1], for one run.
 
-    Items are sorted by the probability of their predicted label into bins of equal numbers, at most ``BINS`` and at
-    least ``MIN_PER_BIN`` items each. In a bin the squared gap between mean probability and accuracy is taken, less its
-    own sampling variance acc (1 - acc) / (n - 1); the error is the root of the mean over bins, and 0 where that is
-    negative (Kumar, Liang and Ma 2019, "Verified uncertainty calibration", NeurIPS 32, section 5). Without the
-    correction a perfect model of few items looks miscalibrated.
-
-    ``log_probs`` is (N, C). ``weights`` (N,), integers or not, count items as a bootstrap draws them. Raises ValueError
-    below two bins' worth of items.
+    In a bin the squared gap between mean probability and accuracy is taken, less its own sampling variance
+    acc (1 - acc) / (n - 1); the error is the root of the mean over bins, and 0 where that is negative (Kumar, Liang and
+    Ma 2019, "Verified uncertainty calibration", NeurIPS 32, section 5). Without the correction a perfect model of few
+    items looks miscalibrated. ``weights`` (N,) count items: ones, or as a bootstrap draws them.
     """
-    count = len(gold)
-    bins = min(BINS, count // MIN_PER_BIN)
-    if bins < 2:
-        raise ValueError(f"a calibration error takes at least {2 * MIN_PER_BIN} items, not {count}")
-    confidence = np.exp(log_probs.max(axis=-1))
-    right = (log_probs.argmax(axis=-1) == gold).astype(float)
-    order = np.argsort(confidence, kind="stable")
-    of_item = np.empty(count, dtype=int)
-    of_item[order] = np.arange(count) * bins // count
-    shares = np.ones(count) if weights is None else weights
-
-    def summed(values: FloatArray) -> FloatArray:
-        return np.asarray(np.bincount(of_item, shares * values, minlength=bins), dtype=float)
-
-    sizes = summed(np.ones(count))
+    sizes, hits, believed = (
+        np.bincount(run.of_item, weights * values) for values in (np.ones(len(weights)), run.right, run.confidence)
+    )
     kept = sizes > 1
-    sizes, hits, believed = sizes[kept], summed(right)[kept], summed(confidence)[kept]
-    accuracy = hits / sizes
-    squares = (believed / sizes - accuracy) ** 2 - accuracy * (1 - accuracy) / (sizes - 1)
+    sizes = sizes[kept]
+    accuracy = hits[kept] / sizes
+    squares = (believed[kept] / sizes - accuracy) ** 2 - accuracy * (1 - accuracy) / (sizes - 1)
     return float(np.sqrt(max(0.0, np.average(squares, weights=sizes))))
 
 
@@ -94,18 +107,18 @@ def ensemble(log_probs: FloatArray) -> FloatArray:
     return np.asarray(logsumexp(log_probs, axis=0) - np.log(len(log_probs)))
 
 
-def error_overlap(wrong_a: FloatArray, wrong_b: FloatArray, weights: FloatArray | None = None) -> float | None:
-    """Return Cohen's kappa of two runs' errors, each (N,) of 0 and 1, in [-1, 1].
+def error_overlap(wrong_a: FloatArray, wrong_b: FloatArray, weights: FloatArray) -> FloatArray:
+    """Return Cohen's kappa (A, B) of the errors of each run of ``wrong_a`` (A, N) with each of ``wrong_b`` (B, N).
 
     1 says that both err on the same items, 0 that they overlap as two independent runs of the same error rates would
     (Geirhos et al. 2020, "Beyond accuracy: quantifying trial-by-trial behaviour of CNNs and humans by measuring error
-    consistency", NeurIPS 33). None where one of them errs on no item or on all. ``weights`` (N,) count items.
+    consistency", NeurIPS 33). ``wrong`` is 1 where the run errs and else 0; ``weights`` (N,) count items. A pair of
+    which one run errs on no item, or on all, has no kappa: NaN.
     """
-    shares = np.ones(len(wrong_a)) if weights is None else weights
-    total = float(shares.sum())
-    a, b = float(shares @ wrong_a) / total, float(shares @ wrong_b) / total
-    same = float(shares @ (wrong_a == wrong_b)) / total
-    expected = a * b + (1 - a) * (1 - b)
-    if not 0 < a < 1 or not 0 < b < 1:
-        return None
-    return (same - expected) / (1 - expected)
+    total = weights.sum()
+    a, b = wrong_a @ weights / total, wrong_b @ weights / total
+    both = (wrong_a * weights) @ wrong_b.T / total
+    same = 1 - a[:, None] - b + 2 * both
+    expected = a[:, None] * b + (1 - a[:, None]) * (1 - b)
+    defined = expected < 1 - 1e-12
+    return np.divide(same - expected, 1 - expected, where=defined, out=np.full(same.shape, np.nan))
