@@ -7,6 +7,7 @@ from dataclasses import dataclass
 import numpy as np
 import pandas as pd
 
+from analysis.compare import Score
 from analysis.statistics.across_datasets import (
     MIN_DATASETS,
     AcrossDatasets,
@@ -15,7 +16,7 @@ from analysis.statistics.across_datasets import (
     compare_across,
 )
 from analysis.statistics.this_set import Interval
-from analysis.tables.table import Score, TableSpec
+from analysis.tables.table import TableSpec
 
 Floor = Callable[[str, str], Mapping[str, float]]
 """A function of a dataset and a split that returns the scores of the majority class, by the name of the metric with

@@ -161,7 +161,7 @@ def _score(metric: str, gold: IntArray, predicted: IntArray, weights: FloatArray
             np.bincount(predicted, weights, minlength=num_classes),
         ]
     )
-    return float(STATISTICS[metric](counts))
+    return float(STATISTICS[metric](counts.astype(np.float64)))
 
 
 @dataclass(frozen=True)

@@ -25,6 +25,12 @@ from analysis.report.evidence import (
     trials_section,
 )
 from analysis.report.pages import html_page, markdown_page
+from analysis.report.probabilities_section import (
+    calibration_section,
+    ensembles_section,
+    overlap_section,
+    patience_section,
+)
 from analysis.report.search_section import search_section
 from analysis.report.summary import (
     about_section,
@@ -118,6 +124,10 @@ def compose(records: SweepRecords, choices: Choices, out: Path) -> Report:
         single_runs_section(tables),
         claims_section(verdicts) if choices.claims or testable else None,
         search_section(search_results(records, found)),
+        calibration_section(found),
+        ensembles_section(found),
+        overlap_section(found),
+        patience_section(records, found),
         costs_section(found),
         predictions_section(found),
         *figure_sections(figures),

@@ -121,4 +121,4 @@ def error_overlap(wrong_a: FloatArray, wrong_b: FloatArray, weights: FloatArray)
     same = 1 - a[:, None] - b + 2 * both
     expected = a[:, None] * b + (1 - a[:, None]) * (1 - b)
     defined = expected < 1 - 1e-12
-    return np.divide(same - expected, 1 - expected, where=defined, out=np.full(same.shape, np.nan))
+    return np.asarray(np.divide(same - expected, 1 - expected, where=defined, out=np.full(same.shape, np.nan)))
