@@ -68,7 +68,8 @@ def test_a_calibrated_model_has_no_calibration_error_on_average() -> None:
     squares = [
         error_of(log_probabilities(logits), gold) ** 2 for logits, gold in (sure(300, 1.0, s) for s in range(60))
     ]
-    assert np.mean(squares) < 0.02**2  # the error without the correction is 0.08 at 20 items a bin
+    # Without the correction a bin of 20 items has a mean square of about 0.2 / 20; cutting at 0 leaves a little.
+    assert np.mean(squares) < 0.05**2
 
 
 def test_a_model_that_is_too_sure_has_the_error_that_many_items_show() -> None:
