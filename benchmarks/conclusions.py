@@ -10,8 +10,9 @@ called worse is an error.
 
 import sys
 import time
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import asdict, dataclass
+from functools import cache
 from itertools import product
 from typing import Any
 
@@ -24,11 +25,17 @@ from analysis.statistics.power import ALPHA
 from analysis.statistics.this_set import Sample, welch
 from benchmarks.harness import Outcome
 
-NULLS, SMALL_NULLS, STUDIES, DRAWS = 400, 2000, 100, 200
-"""The replicates without a gap, those of tables of up to nine values, and those with a gap; and the draws of items for
-macro-F1 in each (a report takes 2,000)."""
-SHAPES = ((2, 1), (3, 3), (10, 3), (20, 1), (20, 3))
-"""Rows and columns of the tables."""
+NULLS, STUDIES, DRAWS = 300, 60, 100
+"""The studies without a gap, those with one, and the draws of items for macro-F1 in each (a report takes 2,000)."""
+ROWS, COLUMNS = 20, 3
+TABLES: Mapping[str, Sequence[tuple[range, range]]] = {
+    "2 x 1": [(range(start, start + 2), range(1)) for start in range(0, 20, 2)],
+    "3 x 3": [(range(start, start + 3), range(3)) for start in range(0, 18, 6)],
+    "10 x 3": [(range(10), range(3)), (range(10, 20), range(3))],
+    "20 x 1": [(range(20), range(1)), (range(20), range(1, 2))],
+    "20 x 3": [(range(20), range(3))],
+}
+"""The tables that are made of the rows and columns of one study, the first of each with its best row."""
 SEEDS = (3, 5, 20)
 ITEMS: Mapping[int, Sequence[float]] = {139: (71, 26, 25, 7, 5, 5), 300: (5, 3, 2), 1120: (65, 18, 17)}
 """The shares of the gold classes by the number of items."""
@@ -46,75 +53,74 @@ SHARES = {"equal": (0.06, 0.06), "unequal": (0.12, 0.02)}
 class Design:
     """The size of a study."""
 
-    rows: int
-    columns: int
     seeds: int
     items: int
-    stds: str
+    stds: str = "equal"
 
 
 def run(quick: bool) -> Outcome:
-    """Figures: for each design the share of studies with an error, and the share of worse rows that are found."""
-    designs = [Design(3, 1, 3, 139, "unequal")] if quick else list(_designs())
-    tables = []
+    """Figures: for each design the share of tables and claims with an error, and the share of worse rows found."""
+    designs = [Design(3, 139)] if quick else [Design(*sizes) for sizes in product(SEEDS, ITEMS)]
+    if not quick:
+        designs += [Design(seeds, 139, "unequal") for seeds in SEEDS]
+    nulls, studies = (2, 1) if quick else (NULLS, STUDIES)
+    found = []
     for design in designs:
         start = time.monotonic()
-        nulls = 4 if quick else SMALL_NULLS if design.rows * design.columns <= 9 else NULLS
-        tables.append(asdict(design) | {"nulls": nulls} | of_tables(design, nulls, 2 if quick else STUDIES))
-        sys.stderr.write(f"{tables[-1]} {time.monotonic() - start:.0f} s\n")
-    claims = []
-    for seeds, items in [(5, 139)] if quick else product(SEEDS, ITEMS):
-        claims.append(of_claims(Design(3, 1, seeds, items, "equal"), 4 if quick else SMALL_NULLS))
-        sys.stderr.write(f"{claims[-1]}\n")
-    return Outcome(figures={"studies": STUDIES, "draws": DRAWS, "tables": tables, "claims": claims})
-
-
-def _designs() -> Iterator[Design]:
-    """Yield every size with equal standard deviations, and those of 139 items with unequal ones too."""
-    for items, (rows, columns), seeds in product(ITEMS, SHAPES, SEEDS):
-        yield Design(rows, columns, seeds, items, "equal")
-        if items == min(ITEMS):
-            yield Design(rows, columns, seeds, items, "unequal")
+        found.append(asdict(design) | {"tables": of_tables(design, nulls, studies), "claims": of_claims(design, nulls)})
+        sys.stderr.write(f"{found[-1]} {time.monotonic() - start:.0f} s\n")
+    return Outcome(figures={"nulls": nulls, "studies": studies, "draws": DRAWS, "designs": found})
 
 
 def of_tables(design: Design, nulls: int, studies: int) -> dict[str, Any]:
-    """Return the percentages of tables in which some row is called worse without a gap, and of worse rows found.
+    """Return, by table, the percentages of tables in which some row is called worse without a gap, and of worse rows
+    that are found with one.
 
     ``on these items`` stands for Welch's t over seeds, corrected in the same way, as a table without predictions has.
     """
-    rng = np.random.default_rng([design.rows, design.columns, design.seeds, design.items, len(design.stds)])
-    wrong: dict[str, list[bool]] = {}
-    found: dict[str, list[float]] = {}
-    for _ in range(nulls):
-        for name, worse in _worse([study(design, 0.0, rng) for _ in range(design.columns)]).items():
-            wrong.setdefault(name, []).append(any(any(column) for column in worse))
-    for _ in range(studies):
-        for name, worse in _worse([study(design, GAP, rng) for _ in range(design.columns)]).items():
-            found.setdefault(name, []).append(float(np.mean([column[1:] for column in worse])))
+    rng = np.random.default_rng([design.seeds, design.items, len(design.stds)])
+    wrong: dict[tuple[str, str], list[bool]] = {}
+    found: dict[tuple[str, str], list[float]] = {}
+    for gap in [0.0] * nulls + [GAP] * studies:
+        columns = [study(design, gap, rng, ROWS) for _ in range(COLUMNS)]
+        for test, p_of in _tests(columns).items():
+            for name, tables in TABLES.items():
+                if gap:
+                    worse = _worse(*tables[0], p_of)
+                    found.setdefault((name, test), []).append(float(np.mean([column[1:] for column in worse])))
+                else:
+                    errors = [any(map(any, _worse(*table, p_of))) for table in tables]
+                    wrong.setdefault((name, test), []).extend(errors)
     return {
-        "wrong": {name: round(100 * float(np.mean(values)), 1) for name, values in wrong.items()},
-        "found": {name: round(100 * float(np.mean(values)), 1) for name, values in found.items()},
+        name: {
+            test: {"wrong": _percent(wrong[name, test]), "found": _percent(found[name, test])}
+            for own, test in wrong
+            if own == name
+        }
+        for name in TABLES
     }
 
 
-def of_claims(design: Design, nulls: int) -> dict[str, Any]:
+def _percent(values: Sequence[float]) -> float:
+    return round(100 * float(np.mean(values)), 1)
+
+
+def of_claims(design: Design, nulls: int) -> dict[str, float]:
     """Return the percentages of studies in which some of three claims is supported, or contradicted, without a gap.
 
     Each claim says that one row is above another in both metrics; all parts must hold, and Holm corrects over claims.
     """
-    rng = np.random.default_rng([design.seeds, design.items])
-    pairs = [(a, b) for a in range(design.rows) for b in range(a)]
-    wrong: dict[str, list[bool]] = {"supported": [], "contradicted": []}
+    rng = np.random.default_rng([design.seeds, design.items, len(design.stds), 1])
+    wrong: dict[str, list[float]] = {"supported": [], "contradicted": []}
     for _ in range(nulls):
-        rows = study(design, 0.0, rng)
+        rows = study(design, 0.0, rng, 3)
         varied = [variations(rows, metric, DRAWS) for metric in METRICS]
-        parts = [[_one_sided(of_metric[a], of_metric[b]) for of_metric in varied] for a, b in pairs]
+        parts = [[_one_sided(of[a], of[b]) for of in varied] for a, b in ((0, 1), (0, 2), (1, 2))]
         supports = holm([at_least([above for above, _ in claim], len(claim)) for claim in parts])
         opposes = holm([at_least([below for _, below in claim], 1) for claim in parts])
         wrong["supported"].append(min(supports) <= ALPHA)
         wrong["contradicted"].append(min(opposes) <= ALPHA)
-    shares = {name: round(100 * float(np.mean(values)), 1) for name, values in wrong.items()}
-    return {"seeds": design.seeds, "items": design.items, "nulls": nulls, "claims": len(pairs)} | shares
+    return {name: _percent(values) for name, values in wrong.items()}
 
 
 def _one_sided(a: Variation, b: Variation) -> tuple[float, float]:
@@ -122,40 +128,47 @@ def _one_sided(a: Variation, b: Variation) -> tuple[float, float]:
     return (1.0, 1.0) if found is None else found.one_sided()
 
 
-def _worse(columns: Sequence[Sequence[SeedPredictions]]) -> dict[str, list[list[bool]]]:
-    """Return, for each metric and kind of test, which rows of each column are called worse than its best."""
-    found = {}
+P = Callable[[int, int, int], float]
+"""The two-sided p of two rows, by their numbers, in a column."""
+
+
+def _tests(columns: Sequence[Sequence[SeedPredictions]]) -> dict[str, tuple[list[list[float]], P]]:
+    """Return, for each metric and kind of test, the mean of each row in each column, and the p of two rows."""
+    found: dict[str, tuple[list[list[float]], P]] = {}
     for metric in METRICS:
         varied = [variations(rows, metric, DRAWS) for rows in columns]
-        found[metric] = _called_worse([_new_text_p(rows) for rows in varied])
-        found[f"{metric}, on these items"] = _called_worse([_this_set_p(rows) for rows in varied])
+        samples = [[Sample.of(row.scores) for row in rows] for rows in varied]
+        means = [[sample.mean for sample in column] for column in samples]
+
+        def new_text(column: int, a: int, b: int, varied: Sequence[Sequence[Variation]] = varied) -> float:
+            one = difference(varied[column][a], varied[column][b])
+            return 1.0 if one is None else one.p
+
+        def this_set(column: int, a: int, b: int, samples: Sequence[Sequence[Sample]] = samples) -> float:
+            one = welch(samples[column][a], samples[column][b])
+            return 1.0 if one is None else one.p
+
+        found[metric] = means, cache(new_text)
+        found[f"{metric}, on these items"] = means, cache(this_set)
     return found
 
 
-def _new_text_p(rows: Sequence[Variation]) -> list[float | None]:
-    """Return the p of each row against the best, None for the best itself."""
-    best = int(np.argmax([row.scores.mean() for row in rows]))
-    tests = [None if number == best else difference(row, rows[best]) for number, row in enumerate(rows)]
-    return [None if number == best else (1.0 if one is None else one.p) for number, one in enumerate(tests)]
-
-
-def _this_set_p(rows: Sequence[Variation]) -> list[float | None]:
-    samples = [Sample.of(row.scores) for row in rows]
-    best = int(np.argmax([sample.mean for sample in samples]))
-    tests = [None if number == best else welch(sample, samples[best]) for number, sample in enumerate(samples)]
-    return [None if number == best else (1.0 if one is None else one.p) for number, one in enumerate(tests)]
-
-
-def _called_worse(columns: Sequence[Sequence[float | None]]) -> list[list[bool]]:
-    corrected = [iter(one) for one in against_best([[p for p in column if p is not None] for column in columns])]
+def _worse(rows: range, columns: range, test: tuple[list[list[float]], P]) -> list[list[bool]]:
+    """Return which rows of a table are called worse than the best of their column, as a report calls them."""
+    means, p_of = test
+    best = [max(rows, key=lambda row: means[column][row]) for column in columns]
+    p_values = [
+        [p_of(column, row, top) for row in rows if row != top] for column, top in zip(columns, best, strict=True)
+    ]
+    corrected = [iter(one) for one in against_best(p_values)]
     return [
-        [p is not None and next(of_column) <= ALPHA for p in column]
-        for column, of_column in zip(columns, corrected, strict=True)
+        [row != top and next(of_column) <= ALPHA for row in rows]
+        for top, of_column in zip(best, corrected, strict=True)
     ]
 
 
-def study(design: Design, gap: float, rng: np.random.Generator) -> list[SeedPredictions]:
-    """Return the predictions of each row of one column, the first ``gap`` better in skill than the others."""
+def study(design: Design, gap: float, rng: np.random.Generator, num_rows: int) -> list[SeedPredictions]:
+    """Return the predictions of the rows of one column, the first ``gap`` better in skill than the others."""
     shares = np.array(ITEMS[design.items], dtype=float)
     classes, items = len(shares), design.items
 
@@ -167,7 +180,7 @@ def study(design: Design, gap: float, rng: np.random.Generator) -> list[SeedPred
     difficulty = np.float32(0.75) * normal(items) + np.float32(0.5) * normal(int(groups.max()) + 1)[groups]
     right = np.eye(classes, dtype=np.float32)[gold]
     rows = []
-    for row in range(design.rows):
+    for row in range(num_rows):
         latent = difficulty + np.float32(HABIT) * normal(items)
         spread = SHARES[design.stds][row % 2]
         share = np.clip(rng.normal(0.5, spread, design.seeds), 0, 1)

@@ -185,7 +185,7 @@ HOW = (
 
 
 DIFFERENCES = ("difference", "holds for", "p", "p, corrected", "on this test set", "p", "permutation p")
-PLANNING = ("difference", "detectable", "smallest that seeds alone can find", "seeds")
+PLANNING = ("difference", "detectable", "least for any number of seeds", "seeds")
 PAIRED = ("paired", "n", "p", "sign-flip p", "correlation")
 
 
@@ -207,8 +207,8 @@ def _floors(found: Sequence[RowComparison]) -> list[Block]:
         ]
         if limits:
             low, high = (f"{100 * pick(gap for gap, _ in limits):.2f}" for pick in (min, max))
-            points = low if low == high else f"{low} to {high} (depending on the row)"
-            lines.append(f"{column}: at {limits[0][1]:,} items no number of seeds finds less than {points} points.")
+            points = f"{low} points" if low == high else f"{low} to {high} points, depending on the row"
+            lines.append(f"{column}: at {limits[0][1]:,} items no number of seeds finds less than {points}.")
     return [Points(tuple(lines))] if lines else []
 
 

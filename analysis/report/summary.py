@@ -48,24 +48,25 @@ def headline_section(tables: Sequence[Table]) -> Section:
             name = metric_label(table.spec.metric, cells) if cells else metric_name(table.spec.metric)
             score = table.entries[table.best[column], column].text
             best = " and ".join(label for label, e in shown if e.standing is Standing.BEST)
-            lines.append(f"{name}, {heading}: {'; '.join([f'{best} {score} is the highest mean', *_others(shown)])}.")
+            lines.append(f"{name}, {heading}: {'; '.join([f'{best} {score} is the best mean', *_others(shown)])}.")
     return Section("Best of each column", (Points(tuple(lines)),) if lines else (), "best")
 
 
 def _others(shown: Sequence[tuple[str, Entry]]) -> list[str]:
     """Return which rows are worse than the best, not separable from it and not tested, and why not."""
-    groups: dict[str, list[str]] = {}
+    groups: dict[tuple[int, str], list[str]] = {}
     for label, entry in shown:
         one = entry.versus
         if one is None or entry.standing is Standing.BEST:
             continue
-        if entry.standing is Standing.NOT_TESTED:
-            groups.setdefault(f"not tested ({one.reason})", []).append(label)
-        else:
-            worse = entry.standing is Standing.WORSE
-            where = "" if one.exact else f" on {one.population.value}"
-            groups.setdefault(f"{'worse' if worse else 'not separable from it'}{where}", []).append(label)
-    return [f"{how}: {', '.join(labels)}" for how, labels in sorted(groups.items(), reverse=True)]
+        where = "" if one.exact else f" on {one.population.value}"
+        how = {
+            Standing.WORSE: f"worse{where}",
+            Standing.ALIKE: f"not separable from it{where}",
+            Standing.NOT_TESTED: f"not tested ({one.reason})",
+        }
+        groups.setdefault((list(how).index(entry.standing), how[entry.standing]), []).append(label)
+    return [f"{how}: {', '.join(labels)}" for (_, how), labels in sorted(groups.items())]
 
 
 def failures_section(found: Sequence[Cell]) -> Section:

@@ -48,7 +48,7 @@ def build(spec: TableSpec) -> Table:
     for number, row in enumerate(spec.rows):
         for column, score in row.scores.items():
             one = versus.get((number, column))
-            why_not = one.reason if one and not one.exact and say_why and score.sample else ""
+            why_not = _why_not(one) if one and say_why and score.sample else ""
             only_here = mixed and one is not None and one.tested and one.population is Population.THIS_SET
             marks = letters.of(score, why_not, only_here)
             entries[number, column] = Entry(score, standings[number, column], one, marks)
@@ -69,6 +69,14 @@ def _versus(spec: TableSpec, best: Mapping[str, int]) -> dict[tuple[int, str], C
     for keys, p_values in zip(tested.values(), corrected, strict=True):
         found |= {key: found[key].corrected(p) for key, p in zip(keys, p_values, strict=True)}
     return found
+
+
+def _why_not(one: Comparison) -> str:
+    """Return why a row was not tested, empty where it was; a higher mean than that of the best is explained."""
+    if one.tested or one.exact:
+        return ""
+    higher = one.difference is not None and one.difference > 0
+    return f"{one.reason}{', so that its higher mean is not bold' if higher else ''}"
 
 
 def _family(versus: Mapping[tuple[int, str], Comparison]) -> int:

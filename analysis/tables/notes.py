@@ -7,11 +7,11 @@ from analysis.statistics.power import ALPHA
 from analysis.tables.table import Standing, TableSpec
 
 LEVEL = f"{100 * ALPHA:g} %"
-UNMARKED = {
+MAY_WRITE = {
     Population.NEW_TEXT: "and a paper may write so of new text of this kind",
     Population.THIS_SET: "and a paper may write so of these test items, not of new text",
 }
-UNMARKED_MIXED = "and a paper may write so of new text of this kind, where a letter says so of these test items alone"
+MAY_WRITE_MIXED = "and a paper may write so of new text of this kind, where a letter says so of these test items alone"
 
 
 def sentences(
@@ -72,13 +72,14 @@ def _marks(tested: list[Comparison], standings: set[Standing]) -> list[str]:
         )
     if Standing.WORSE in standings:
         populations = {one.population for one in tested}
-        may = UNMARKED[populations.pop()] if len(populations) == 1 else UNMARKED_MIXED
-        found.append(f"Rows without a mark are worse than the best at {LEVEL}, {may}.")
+        may = MAY_WRITE[populations.pop()] if len(populations) == 1 else MAY_WRITE_MIXED
+        others = "Every other tested row" if found else "Every tested row"
+        found.append(f"{others} is worse than the best at {LEVEL}, {may}.")
     else:
         found.append("No row is shown to be worse than the best.")
     reasons = _listed(one.why_this_set for one in tested if one.why_this_set)
     if reasons:
-        found.append(f"There is no answer for new text: {reasons}.")
+        found.append(f"There is no answer for new text ({reasons}).")
     return found
 
 
