@@ -61,12 +61,13 @@ class SeedPredictions:
         for name, labels in (("gold", self.gold), ("predicted", self.predicted)):
             if labels.size and not 0 <= labels.min() <= labels.max() < self.num_classes:
                 raise ValueError(f"{name} has labels outside [0, {self.num_classes})")
-        if len(np.unique(self.groups)) < 2:
+        if not np.any(self.groups != self.groups[:1]):
             raise ValueError("the items stand in fewer than two groups: their spread can not be estimated")
 
     def same_items(self, other: "SeedPredictions") -> bool:
         """Return whether gold labels, groups and classes are those of ``other``."""
-        same = np.array_equal(self.gold, other.gold) and np.array_equal(self.groups, other.groups)
+        mine, others = (self.gold, self.groups), (other.gold, other.groups)
+        same = all(one is two or np.array_equal(one, two) for one, two in zip(mine, others, strict=True))
         return same and self.num_classes == other.num_classes
 
 
@@ -117,7 +118,8 @@ def variations(rows: Sequence[SeedPredictions], metric: str, draws: int = DRAWS,
         raise ValueError("the rows were not scored on the same items: gold labels, groups or classes differ")
     statistic = statistic_of(metric)
     if metric in _SHARES:
-        return [_accuracy(row) for row in rows]
+        cluster = codes(rows[0].groups)
+        return [_accuracy(row, cluster) for row in rows]
     if statistic is None:
         raise ValueError(f"{metric} is no score of single items")
     if draws < 2:
@@ -145,9 +147,8 @@ def difference(a: Variation, b: Variation, factor: float = 1.0, level: float = 0
     return _estimate([a, b], factor, level)
 
 
-def _accuracy(runs: SeedPredictions) -> Variation:
+def _accuracy(runs: SeedPredictions, cluster: IntArray) -> Variation:
     """Return the variation of accuracy: the clusters' totals of deviations from each seed's mean."""
-    cluster = codes(runs.groups)
     clusters = int(cluster.max()) + 1
     hits = runs.predicted == runs.gold
     scores = hits.mean(axis=1)

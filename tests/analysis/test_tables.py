@@ -8,7 +8,7 @@ from dataclasses import replace
 
 import numpy as np
 import pytest
-from hypothesis import given
+from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from analysis.cells import cells
@@ -224,9 +224,11 @@ def test_the_csv_has_the_state_and_the_test_of_every_entry():
     assert {row["holds_for"] for row in rows[1:3]} == {"these test items"}
 
 
+some = settings(max_examples=60, deadline=None)  # the first example loads scipy
 values = st.lists(st.integers(0, 60).map(lambda k: k / 100), min_size=1, max_size=4)
 
 
+@some
 @given(st.lists(values, min_size=2, max_size=5), st.randoms(use_true_random=False))
 def test_the_order_of_rows_changes_no_verdict(rows, random):
     spec = spec_of(*rows)
@@ -234,6 +236,7 @@ def test_the_order_of_rows_changes_no_verdict(rows, random):
     assert standings(build(mixed)) == standings(build(spec))
 
 
+@some
 @given(st.lists(values, min_size=2, max_size=4), values.filter(lambda row: len(row) > 2))
 def test_an_added_row_that_is_not_the_best_makes_no_other_row_worse_and_is_counted(rows, added):
     before, after = build(spec_of(*rows)), build(spec_of(*rows, added))
