@@ -1,7 +1,7 @@
 """The report of one or more sweeps: what its tables are, and its sections in the order in which they are read."""
 
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from pathlib import Path
 
 from analysis.across import Across, across
@@ -13,6 +13,7 @@ from analysis.figures.critical_difference import critical_difference_figure
 from analysis.figures.drawing import save
 from analysis.figures.figures import figures_of
 from analysis.report.across_section import across_section
+from analysis.report.answer import answer_section, differences_figure
 from analysis.report.audit import audit, audit_section, filled_with_majority, majority_scores
 from analysis.report.claims_section import claims_section
 from analysis.report.comparisons import comparisons_section, single_runs_section
@@ -39,7 +40,6 @@ from analysis.report.search_section import search_section
 from analysis.report.summary import (
     about_section,
     failures_section,
-    headline_section,
     left_out_section,
 )
 from analysis.search import search_results
@@ -48,6 +48,7 @@ from analysis.tables.build import build
 from analysis.tables.render import write
 from analysis.tables.specs import PER_CLASS, all_cells_spec, check_metric, default_specs, recorded, settings_specs
 from analysis.tables.table import Table
+from tunekit.tasks.base import task_of
 
 KINDS: Mapping[str, str] = {
     "curves": "Learning curves",
@@ -114,35 +115,42 @@ def compose(records: SweepRecords, choices: Choices, out: Path) -> Report:
     specs = default_specs(scored, choices.metrics, choices.select)
     tables = [build(spec) for spec in specs]
     settings = [build(spec) for spec in settings_specs(scored, choices.metrics, choices.select)]
+    primary = {task_of(cell.dataset).primary for cell in scored}
+    main = next((metric for metric in choices.metrics if metric in primary), choices.metrics[0])
+    answering = [table for table in tables if table.spec.metric == main]
     over_datasets = compare_over_datasets(records, scored, choices.metrics, choices.select)
     ranked = [critical_difference_figure(one, name, one.metric) for name, one in over_datasets]
-    figures = [*figures_of(records, found), *(figure for figure in ranked if figure)]
+    differences = [differences_figure(table) for table in answering]
+    figures = [*figures_of(records, found), *(figure for figure in (*differences, *ranked) if figure)]
     audits = [audit(store.root) for store in records.stores]
     verdicts = evaluate(load_claims(choices.claims), cell_lookup(scored))
-    sections = [
+    main_figures = [figure for figure in figures if figure.kind == "forest"]
+    shown = [
+        answer_section(answering, main_figures),
         about_section(records, scored, choices.select),
-        headline_section(tables),
         Section("Scores", tuple(tables), "scores"),
-        Section("All settings", tuple(settings), "all-settings"),
-        settings_section(scored),
         across_section(over_datasets),
         published_section(scored, choices.metrics) if choices.published else None,
+        claims_section(verdicts, every=choices.claims is not None),
+        search_section(search_results(records, found)),
+        costs_section(found),
+        *figure_sections(figures),
+        failures_section(found),
+        left_out_section(records),
+    ]
+    details = [
+        Section("All settings", tuple(settings), "all-settings"),
+        settings_section(scored),
         selection_section(records),
         intervals_section(scored),
         comparisons_section(tables, choices.margin, choices.pair),
         single_runs_section(tables),
-        claims_section(verdicts, every=choices.claims is not None),
-        search_section(search_results(records, found)),
         calibration_section(found),
         ensembles_section(found),
         overlap_section(found),
         patience_section(records, found),
-        costs_section(found),
         predictions_section(found),
-        *figure_sections(figures),
         *(audit_section(*one) for one in audits),
-        failures_section(found),
-        left_out_section(records),
         provenance_section(records),
         trials_section(records, found, out),
     ]
@@ -151,7 +159,7 @@ def compose(records: SweepRecords, choices: Choices, out: Path) -> Report:
         title=title,
         tables=tables,
         figures=figures,
-        sections=kept(one for one in sections if one is not None),
+        sections=[*kept(shown), *(replace(one, folded=True) for one in kept(details))],
         settings=settings,
         data=data_files(records),
         over_datasets=[one for _, one in over_datasets],
