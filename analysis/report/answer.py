@@ -86,9 +86,12 @@ def _sentence(table: Table, column: str, shown: Shown) -> str:
     worse = [name for name, one in tested if one.standing is Standing.WORSE and name != runner_up]
     if worse:
         told += f" {_listed(worse)} {'is' if len(worse) == 1 else 'are'} worse."
-    untested = [name for name, one in others if one.standing is Standing.NOT_TESTED]
-    if untested:
-        told += f" {_listed(untested)} {'is' if len(untested) == 1 else 'are'} not tested."
+    untested: dict[str, list[str]] = {}
+    for name, one in others:
+        if one.standing is Standing.NOT_TESTED and one.versus:
+            untested.setdefault(one.versus.reason, []).append(name)
+    for reason, names in untested.items():
+        told += f" {_listed(names)} {'is' if len(names) == 1 else 'are'} not tested ({reason})."
     return told
 
 
@@ -102,7 +105,13 @@ def _against(label: str, entry: Entry) -> str:
         return f"it lies {above}, in every seed the same"
     # The comparison is the row minus the best; the sentence is about the best.
     bounds = f"95 % interval {-100 * one.high:.2f} to {-100 * one.low:.2f} on {one.population.value}"
-    p = "" if one.p_holm is None else f", corrected p = {one.p_holm:.2g}"
+    p = (
+        ""
+        if one.p_holm is None
+        else ", corrected p < 0.001"
+        if one.p_holm < 1e-3
+        else f", corrected p = {one.p_holm:.2g}"
+    )
     return f"it lies {above} ({bounds}{p})"
 
 
