@@ -10,7 +10,9 @@ from typing import TYPE_CHECKING
 
 import pandas as pd
 
+from analysis.across import Across, across
 from analysis.cells import Cell, cells
+from analysis.names import metric_name
 from analysis.sweep_records import Progress, SweepRecords, read_sweeps
 from analysis.tables.build import build
 from analysis.tables.specs import all_cells_spec, check_metric, settings_specs
@@ -119,6 +121,33 @@ class Results:
             )
             raise UserError(said)
         return build(specs[0])
+
+    def across_datasets(self, metric: str = "macro_f1", select: str = "last") -> Across:
+        """Return the comparison of all rows of ``table`` over the datasets; its ``frame`` is a DataFrame.
+
+        The comparison holds mean ranks, win rates, and interquartile means of scores between the majority class and the
+        best. Below three datasets, and below two rows that have scores on all of them, there is none, and its ``notes``
+        say why. ``metric`` and ``select`` are as in ``table``. Raises UserError as ``table`` does.
+        """
+        from analysis.report.audit import majority_scores
+
+        return across(
+            all_cells_spec(self._of_dataset(self.cells(select), None), metric, select), majority_scores(self.records)
+        )
+
+    def critical_difference(self, metric: str = "macro_f1", select: str = "last") -> "Figure":
+        """Return the critical-difference figure of ``across_datasets``: mean ranks, with bars over rows that Nemenyi's
+        test does not separate.
+
+        Raises UserError as ``table`` does, and where there is no comparison over datasets.
+        """
+        from analysis.figures.critical_difference import critical_difference_figure
+
+        found = self.across_datasets(metric, select)
+        drawn = critical_difference_figure(found, metric_name(metric), metric)
+        if drawn is None:
+            raise UserError(". ".join(found.notes))
+        return drawn.figure
 
     def curves(self, dataset: str, metric: str | None = None) -> "Figure":
         """Return a figure of the learning curves on ``dataset``, mean and sample standard deviation over seeds.

@@ -3,12 +3,11 @@
 from collections import Counter
 from collections.abc import Sequence
 
-from analysis.cells import Cell, metric_label
-from analysis.names import SPLITS, metric_name
+from analysis.cells import Cell
+from analysis.names import SPLITS
 from analysis.report.document import Grid, Inline, Link, Points, Section
 from analysis.sweep_records import SweepRecords
 from analysis.tables.specs import EPOCHS
-from analysis.tables.table import Entry, Standing, Table
 from tunekit.parsing import how_many
 
 
@@ -31,45 +30,6 @@ def about_section(records: SweepRecords, found: Sequence[Cell], select: str) -> 
     if records.problems:
         lines.append(f"{len(records.problems)} things are left out or doubtful; they are listed below.")
     return Section("What these numbers are", (Points(tuple(lines)),), "about")
-
-
-def headline_section(tables: Sequence[Table]) -> Section:
-    """Return a line for each column of each table: its best row, and how every other row stands to it."""
-    lines = []
-    for table in tables:
-        for column, heading in table.spec.columns.items():
-            if column not in table.best:
-                continue
-            shown = [(_label(table, n, e), e) for (n, name), e in table.entries.items() if name == column]
-            cells = [e.score.cell for _, e in shown if e.score.cell]
-            name = metric_label(table.spec.metric, cells) if cells else metric_name(table.spec.metric)
-            score = table.entries[table.best[column], column].text
-            best = " and ".join(label for label, e in shown if e.standing is Standing.BEST)
-            lines.append(f"{name}, {heading}: {'; '.join([f'{best} {score} is the best mean', *_others(shown)])}.")
-    return Section("Best of each column", (Points(tuple(lines)),) if lines else (), "best")
-
-
-def _label(table: Table, number: int, entry: Entry) -> str:
-    """Return the label of a row, with its settings where the method was trained with several and one was chosen."""
-    label, settings = table.spec.rows[number].label, entry.score.configuration
-    return f"{label} ({settings})" if settings and not entry.score.left_out else label
-
-
-def _others(shown: Sequence[tuple[str, Entry]]) -> list[str]:
-    """Return which rows are worse than the best, not separable from it and not tested, and why not."""
-    groups: dict[tuple[int, str], list[str]] = {}
-    for label, entry in shown:
-        one = entry.versus
-        if one is None or entry.standing is Standing.BEST:
-            continue
-        where = "" if one.exact else f" on {one.population.value}"
-        how = {
-            Standing.WORSE: f"worse{where}",
-            Standing.ALIKE: f"not separable from it{where}",
-            Standing.NOT_TESTED: f"not tested ({one.reason})",
-        }
-        groups.setdefault((list(how).index(entry.standing), how[entry.standing]), []).append(label)
-    return [f"{how}: {', '.join(labels)}" for (_, how), labels in sorted(groups.items())]
 
 
 def failures_section(found: Sequence[Cell]) -> Section:

@@ -51,7 +51,7 @@ def default_specs(cells: Sequence[Cell], metrics: Sequence[str], select: str = "
     specs = []
     for stem, about, members in groups:
         for metric in metrics:
-            if not _recorded(_cells(members), metric):
+            if not recorded(_cells(members), metric):
                 continue
             about_scores = f"(percent, {_splits(_cells(members))}, {EPOCHS[select]}): {about}"
             if metric == PER_CLASS:
@@ -94,7 +94,7 @@ def settings_specs(cells: Sequence[Cell], metrics: Sequence[str], select: str = 
         specs += [
             _settings_spec(own, metric, select)
             for metric in metrics
-            if metric != PER_CLASS and _recorded(_cells(own), metric)
+            if metric != PER_CLASS and recorded(_cells(own), metric)
         ]
     return _with_own_stems(specs)
 
@@ -170,11 +170,11 @@ def _splits(members: Sequence[Cell]) -> str:
 
 
 def _check_recorded(members: Sequence[Cell], metric: str) -> None:
-    if not _recorded(members, metric):
+    if not recorded(members, metric):
         raise UserError(f"no trial recorded {metric}; choose another metric")
 
 
-def _recorded(members: Sequence[Cell], metric: str) -> bool:
+def recorded(members: Sequence[Cell], metric: str) -> bool:
     """Return whether the metric is computed, or some trial recorded it, or no trial has completed."""
     ended = [cell for cell in members if cell.completed]
     computed = metric in METRICS and f"test_{metric}" not in LABELS

@@ -16,16 +16,16 @@ def write_published(out: Path, form: Format) -> None:
     from analysis.claims.published import published_lookup, register, tables
     from analysis.claims.verdicts import evaluate, load_claims
     from analysis.memory.saving_claim import with_closed_form
+    from analysis.report.answer import answer_section
     from analysis.report.claims_section import claims_section
     from analysis.report.comparisons import comparisons_section
     from analysis.report.document import Section
     from analysis.report.report import Report
-    from analysis.report.summary import headline_section
     from tunekit.commands.analyse import write_and_print
 
     filled = [_filled(table) for table in tables()]
     sections = [
-        headline_section(filled),
+        answer_section(filled),
         Section("Scores", tuple(filled), "scores"),
         comparisons_section(filled),
         claims_section(evaluate(load_claims(), with_closed_form(published_lookup(register())))),
