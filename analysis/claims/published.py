@@ -10,9 +10,8 @@ from functools import cache
 from importlib import resources
 from typing import Any
 
-import yaml
-
 from analysis.statistics.this_set import Sample
+from tunekit.parsing import read_yaml
 
 Lookup = Callable[[str, str, str, str], Sample | None]
 """Gives the sample of a cell for (model, method, dataset, metric); None where there is none."""
@@ -116,8 +115,8 @@ def published_lookup(scores: Iterable[PublishedScore]) -> Lookup:
 
 
 @cache
-def _content() -> dict[str, Any]:
-    content: dict[str, Any] = yaml.safe_load((resources.files("analysis.claims") / "published.yaml").read_text("utf-8"))
+def _content() -> Any:
+    content = read_yaml(resources.files("analysis.claims") / "published.yaml", "published.yaml")
     return content
 
 

@@ -146,7 +146,9 @@ def parse_block(values: object, where: str) -> Block:
         axis = values[name] if isinstance(values[name], list) else [values[name]]
         wanted = int if name == "seeds" else str
         if not all(isinstance(item, wanted) and not isinstance(item, bool) for item in axis):
-            raise UserError(f"{where}: {name} must be a list of {'whole numbers' if wanted is int else 'names'}")
+            wrong = next(item for item in axis if not isinstance(item, wanted) or isinstance(item, bool))
+            kind = "whole numbers" if wanted is int else "names; put quotes around a name that YAML reads otherwise"
+            raise UserError(f"{where}: {name} holds {repr(wrong)[:60]}, and must be a list of {kind}")
         axes[name] = tuple(axis)
     params = values.get("method_params") or {}
     if not isinstance(params, dict) or not all(isinstance(value, dict) for value in params.values()):

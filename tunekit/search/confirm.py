@@ -6,10 +6,8 @@ from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
-import yaml
-
 from tunekit.errors import UserError
-from tunekit.parsing import CONTROL
+from tunekit.parsing import CONTROL, yaml_text
 from tunekit.planning.blocks import SETTINGS
 from tunekit.planning.resolve import ResolvedSweep
 from tunekit.schema import TrialSpec
@@ -77,7 +75,7 @@ def best_yaml(
     """
     blocks = [_block(spec, sweep, tuple(seeds) or GRID_SEEDS) for spec in specs]
     command = CONTROL.sub(" ", f"{_command(folder)}{flags}")
-    return f"# {command}\n{yaml.safe_dump(blocks, sort_keys=False)}"
+    return f"# {command}\n{yaml_text(blocks)}"
 
 
 def _command(folder: Place) -> str:
