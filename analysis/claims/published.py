@@ -116,8 +116,7 @@ def published_lookup(scores: Iterable[PublishedScore]) -> Lookup:
 
 @cache
 def _content() -> Any:
-    content = read_yaml(resources.files("analysis.claims") / "published.yaml", "published.yaml")
-    return content
+    return read_yaml(resources.files("analysis.claims") / "published.yaml", "published.yaml")
 
 
 def _parse(text: str) -> tuple[Decimal, Decimal | None]:

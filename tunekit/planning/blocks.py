@@ -1,7 +1,7 @@
 """A sweep as data: a list of blocks. A preset, a YAML file and a search's best.yaml are all lists of blocks."""
 
 from collections.abc import Callable, Mapping, Sequence
-from dataclasses import dataclass, field, fields
+from dataclasses import dataclass, field, fields, replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -44,8 +44,8 @@ class Block(Settings):
     """One product of models, datasets, methods and seeds, with common settings.
 
     A list of models, datasets, methods or seeds counts as a tuple. Raises UserError where one of the four is a single
-    value or empty, a dataset is neither a name nor a TextDataset, a method is unknown, or a method has no parameter of
-    a given name.
+    value or empty, a dataset is neither a name nor a TextDataset, a method is unknown, a method has no parameter of a
+    given name, or a setting is given for a method that is not in the block.
     """
 
     models: tuple[str, ...]
@@ -80,8 +80,14 @@ class Block(Settings):
         for method in self.methods:
             complete_params(method, self.method_params.get(method, {}))
         rates = self.learning_rate if isinstance(self.learning_rate, Mapping) else {}
-        for name in (*self.method_params, *rates):
-            METHODS[name]
+        for setting, by_method in (("method_params", self.method_params), ("learning_rate", rates)):
+            for name in by_method:
+                METHODS[name]
+                if name not in self.methods:
+                    raise UserError(
+                        f"{setting} is given for {name!r}, which is not among the block's methods "
+                        f"({', '.join(self.methods)})"
+                    )
 
     def specs(self, seed: int, name_model: Callable[[str], str], name_dataset: Callable[[str], str]) -> list[TrialSpec]:
         """Return the block's trials of one seed.
@@ -107,6 +113,14 @@ class Block(Settings):
             ]
         except ValueError as error:
             raise UserError(str(error)) from error
+
+    def of_methods(self, methods: tuple[str, ...]) -> "Block":
+        """Return the block with these of its methods alone."""
+        rate = self.learning_rate
+        if isinstance(rate, Mapping):
+            rate = {name: value for name, value in rate.items() if name in methods}
+        params = {name: values for name, values in self.method_params.items() if name in methods}
+        return replace(self, methods=methods, learning_rate=rate, method_params=params)
 
     @property
     def dataset_names(self) -> tuple[str, ...]:

@@ -9,6 +9,7 @@ from tunekit.methods import METHODS
 from tunekit.methods.base import complete_params
 from tunekit.parsing import did_you_mean
 from tunekit.planning.blocks import SETTINGS, Block
+from tunekit.planning.model_names import known_as
 from tunekit.schema import Scalar
 
 
@@ -44,13 +45,12 @@ def override(
     for block in blocks:
         merged = {
             method: {**block.method_params.get(method, {}), **params.get(method, {})}
-            for method in {**block.method_params, **params}
+            for method in block.methods
+            if method in block.method_params or method in params
         }
         rate = block.learning_rate
         if isinstance(rates, Mapping) and rates:
-            rate = {
-                method: rates.get(method, block.rate_of(method)) for method in {**dict.fromkeys(block.methods), **rates}
-            }
+            rate = {method: rates.get(method, block.rate_of(method)) for method in block.methods}
         elif rates is not None:
             rate = rates
         result.append(replace(block, method_params=merged, learning_rate=rate))
@@ -69,15 +69,17 @@ def _filtered(blocks: Sequence[Block], axis: str, wanted: tuple[str, ...]) -> li
     for name in wanted:
         if name not in present:
             there = ", ".join(sorted(present))
+            meant = known_as(name) if axis == "models" else None
+            hint = f", {meant}" if meant else did_you_mean(name, present)
             raise UserError(
-                f"no block of this sweep has {axis[:-1]} {name!r}{did_you_mean(name, present)} (it has {there}); "
+                f"no block of this sweep has {axis[:-1]} {name!r}{hint} (it has {there}); "
                 f"--{axis} alone only chooses among these: add --{other} to train others"
             )
     kept = []
     for block in blocks:
         left = tuple(name for name in getattr(block, axis) if name in wanted)
         if left:
-            kept.append(replace(block, models=left) if axis == "models" else replace(block, methods=left))
+            kept.append(replace(block, models=left) if axis == "models" else block.of_methods(left))
     return kept
 
 

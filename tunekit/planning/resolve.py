@@ -12,11 +12,13 @@ from tunekit.data.base import DATASETS, TextDataset, load_dataset
 from tunekit.errors import UserError
 from tunekit.methods import METHODS
 from tunekit.models.catalog import MODELS
-from tunekit.models.loading import ModelRef, resolve_model
+from tunekit.models.loading import ModelRef
 from tunekit.parsing import how_many
 from tunekit.planning.args import DataColumns, GridArgs, SweepArgs
 from tunekit.planning.blocks import SETTINGS, Block, expand, load_blocks
 from tunekit.planning.fingerprints import fingerprint_of
+from tunekit.planning.fitting import check_fit, config_of
+from tunekit.planning.model_names import find_model
 from tunekit.planning.options import RunOptions
 from tunekit.planning.overrides import override
 from tunekit.planning.presets import STUDY, GridPreset, preset_named
@@ -170,7 +172,7 @@ def find_sweep(blocks: Sequence[Block], name: str | None, columns: DataColumns) 
     """
     own_data: dict[str, TextDataset] = {}
     blocks = [_with_names(block, own_data) for block in blocks]
-    model_of = cache(resolve_model)
+    model_of = cache(find_model)
 
     @cache
     def name_dataset(text: str) -> str:
@@ -193,6 +195,10 @@ def find_sweep(blocks: Sequence[Block], name: str | None, columns: DataColumns) 
 
     specs = expand(blocks, lambda text: model_of(text).name, name_dataset)
     models = {(ref := model_of(text)).name: ref for block in blocks for text in block.models}
+    configs = {name: config_of(ref) for name, ref in models.items()}
+    for spec in specs:
+        if (config := configs[spec.model]) is not None:
+            check_fit(spec, config)
     names = {model_of(text).name: text for block in blocks for text in block.models}
     names |= {name_dataset(text): text for block in blocks for text in block.dataset_names}
     return ResolvedSweep(name or name_of_specs(specs), list(blocks), specs, models, own_data, names)

@@ -14,6 +14,7 @@ from tunekit.schema import TrialSpec
 from tunekit.search.optuna_storage import check_url
 from tunekit.search.outcome import Objective, parse_objectives
 from tunekit.search.space import Space, check_space, first_trial, load_space
+from tunekit.search.space_fit import fitted_space
 from tunekit.search.study_plan import SAMPLERS, StudyPlan
 
 SCHEDULERS = ("asha", "none")
@@ -114,6 +115,7 @@ def _plan(
         raise UserError(f"{spec.dataset} has no dev part to choose on; give a --val-fraction above 0")
     spec = replace(spec, score_test=False, val_fraction=fraction)
     check_space(spec, space, args.space)
+    space = fitted_space(spec, sweep.models[spec.model], space, args.space)
     first = first_trial(spec, space)
     return StudyPlan(
         spec=spec,
