@@ -152,8 +152,9 @@ def test_a_missing_value_of_an_extension_type_is_refused() -> None:
     )
 
 
-def test_the_label_nan_as_a_text_is_a_label() -> None:
-    assert make(FRAME.assign(label=["nan", "None"] * 30)).label_names == ("None", "nan")
+def test_the_label_none_as_a_text_is_a_label_and_nan_is_a_missing_one() -> None:
+    assert make(FRAME.assign(label=["none", "None"] * 30)).label_names == ("None", "none")
+    assert "30 bad rows: rows 1, 3, 5" in refusal(lambda: make(FRAME.assign(label=["nan", "None"] * 30)))
 
 
 @pytest.mark.parametrize(

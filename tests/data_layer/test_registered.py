@@ -9,8 +9,9 @@ from pathlib import Path
 
 import pytest
 
-from tunekit.data.base import DATASETS, PINNED, TextDataset, content_hash, limit_and_carve, load_dataset, overview
+from tunekit.data.base import DATASETS, PINNED, TextDataset, content_hash, limit_and_carve, load_dataset
 from tunekit.data.files import DATA_DIR, PinnedFile, read_pinned
+from tunekit.data.summary import summarise
 from tunekit.errors import UserError
 
 SHARED = Path(__file__).resolve().parents[2].parent / "shared" / "data"
@@ -34,10 +35,11 @@ def test_acl_arc(monkeypatch: pytest.MonkeyPatch) -> None:
     expected = {"train": (867, 317, 305, 76, 63, 60), "val": (59, 21, 21, 5, 4, 4), "test": (71, 26, 25, 7, 5, 5)}
     for split, counts in expected.items():
         assert label_counts(data, split) == dict(zip(names, counts, strict=True))
-    seen = overview(data)
-    assert seen["rows"] == {"train": 1688, "val": 114, "test": 139}
-    assert seen["duplicates"] == {"train": 1688 - 1270, "val_in_train": 43, "test_in_train": 52}
-    assert seen["test_majority_share"] == pytest.approx(71 / 139)
+    seen = summarise(data)
+    assert seen.rows == {"train": 1688, "val": 114, "test": 139}
+    assert seen.duplicated["train"] == 1688 - 1270
+    assert (seen.leaked["val_in_train"], seen.leaked["test_in_train"]) == (43, 52)
+    assert seen.absent_classes == {}
 
 
 def test_restaurant(monkeypatch: pytest.MonkeyPatch) -> None:
@@ -46,7 +48,9 @@ def test_restaurant(monkeypatch: pytest.MonkeyPatch) -> None:
     assert label_counts(data, "val") == {"positive": 70, "negative": 26, "neutral": 54}
     assert label_counts(data, "test") == {"positive": 728, "negative": 196, "neutral": 196}
     assert data.label_names == ("positive", "neutral", "negative")
-    assert overview(data)["duplicates"] == {"train": 36, "val_in_train": 0, "test_in_train": 1}
+    seen = summarise(data)
+    assert seen.duplicated["train"] == 36
+    assert (seen.leaked["val_in_train"], seen.leaked["test_in_train"]) == (0, 1)
     train = data.splits["train"]
     lowered = set(zip(train["text"].str.lower(), train["pair"].str.lower(), strict=True))
     assert len(train) - len(lowered) == 38, "the README's count ignores case"
@@ -58,7 +62,8 @@ def test_agnews_7k6(monkeypatch: pytest.MonkeyPatch) -> None:
     data = real("agnews_7k6", monkeypatch)
     for split, counts in {"train": (1706, 1711, 1717, 1706), "test": (194, 189, 183, 194)}.items():
         assert label_counts(data, split) == dict(zip(data.label_names, counts, strict=True))
-    assert overview(data)["duplicates"] == {"train": 0, "test_in_train": 0}
+    seen = summarise(data)
+    assert (seen.duplicated["train"], seen.leaked) == (0, {"test_in_train": 0})
     order = list(map(int, (SHARED / "agnews" / "split_seed2024_test_rows.txt").read_text().split()))
     with (SHARED / "agnews" / "test.csv").open(newline="") as file:
         rows = [(f"{title} {description}", int(index) - 1) for index, title, description in csv.reader(file)]
@@ -74,14 +79,14 @@ def test_carving_the_real_corpus_keeps_shares(monkeypatch: pytest.MonkeyPatch) -
 
 def test_demo() -> None:
     data = load_dataset("demo")
-    seen = overview(data)
-    assert seen["rows"] == {"train": 600, "val": 100, "test": 300}
-    assert seen["duplicates"] == {"train": 0, "val_in_train": 0, "test_in_train": 0}
-    assert seen["test_majority_share"] < 0.5
+    seen = summarise(data)
+    assert seen.rows == {"train": 600, "val": 100, "test": 300}
+    assert seen.duplicated["train"] == 0
+    assert seen.leaked == {"val_in_train": 0, "test_in_train": 0, "test_in_val": 0}
     for split in data.splits:
         counts = label_counts(data, split)
         assert set(counts) == {"positive", "neutral", "negative"}
-        assert min(counts.values()) > 0.15 * seen["rows"][split]
+        assert min(counts.values()) > 0.15 * seen.rows[split]
     groups = [set(frame["group"]) for frame in data.splits.values()]
     assert not groups[0] & groups[1]
     assert not groups[2] & (groups[0] | groups[1])
@@ -165,7 +170,7 @@ def test_full_corpus_is_counted(monkeypatch: pytest.MonkeyPatch) -> None:
         return {s: {"text": ["a"] * n, "label": [i % 4 for i in range(n)]} for s, n in sizes.items()}
 
     monkeypatch.setattr(datasets, "load_dataset", lambda name, revision: hub(7600))
-    assert overview(load_dataset("agnews"))["rows"] == {"train": 120000, "test": 7600}
+    assert summarise(load_dataset("agnews")).rows == {"train": 120000, "test": 7600}
     monkeypatch.setattr(datasets, "load_dataset", lambda name, revision: hub(7596))
     with pytest.raises(UserError, match="declared"):
         load_dataset("agnews")

@@ -4,7 +4,8 @@ import os
 from collections.abc import Sequence
 
 from tunekit.commands.output import Say
-from tunekit.data.base import load_dataset, overview, save_dataset
+from tunekit.data.base import load_dataset, save_dataset
+from tunekit.data.summary import summarise
 from tunekit.parsing import how_many
 from tunekit.planning import estimate, machine
 from tunekit.planning import resources as room
@@ -58,12 +59,8 @@ def prepare_data(sweep: ResolvedSweep, pending: Sequence[PlannedTrial], store: R
     for name in dict.fromkeys(trial.spec.dataset for trial in pending):
         data = sweep.own_data.get(name) or load_dataset(name)
         save_dataset(data, store.data_folder, with_text=name in sweep.own_data)
-        seen = overview(data)
-        rows = ", ".join(f"{count} {split}" for split, count in seen["rows"].items())
-        duplicates = ", ".join(f"{count} {what.replace('_', ' ')}" for what, count in seen["duplicates"].items())
-        say(f"{data.display_name}: {rows} rows, {seen['classes']} classes; duplicates: {duplicates}")
-        if data.split_note:
-            say(f"{data.display_name}: {data.split_note}")
+        for line in summarise(data).lines():
+            say(f"{data.display_name}: {line}")
     tokenised: set[tuple[object, ...]] = set()
     configs: dict[tuple[str, str, str], dict[str, object]] = {}
     peaks: dict[str, int | None] = {}

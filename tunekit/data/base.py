@@ -10,7 +10,7 @@ import hashlib
 import json
 from collections import Counter
 from collections.abc import Callable, Iterable, Sequence
-from dataclasses import dataclass, replace
+from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -67,6 +67,10 @@ class TextDataset:
     pair_as: str
     split_note: str = ""
     """What a plan says of how a user's own data is split; empty for registered data and data read back."""
+    reading_notes: tuple[str, ...] = ()
+    """What the reader of a user's own files found out by itself, such as their separator."""
+    left_out: dict[str, int] = field(default_factory=dict)
+    """The number of rows that were left out on the user's request, by what was wrong with them."""
 
     def __repr__(self) -> str:
         rows = ", ".join(f"{len(frame)} {split}" for split, frame in self.splits.items())
@@ -108,6 +112,8 @@ def make_dataset(
     content_hash: str,
     pair_as: str,
     split_note: str = "",
+    reading_notes: tuple[str, ...] = (),
+    left_out: dict[str, int] | None = None,
 ) -> TextDataset:
     """The data set with ``item_id`` in each split: 16 hex of text, pair, label name and how often they came before."""
     seen: Counter[tuple[str, str | None, str]] = Counter()
@@ -130,6 +136,8 @@ def make_dataset(
         content_hash=content_hash,
         pair_as=pair_as,
         split_note=split_note,
+        reading_notes=reading_notes,
+        left_out=left_out or {},
     )
 
 
@@ -200,24 +208,6 @@ def limit_and_carve(data: TextDataset, *, train_limit: int | None, val_fraction:
     return replace(data, splits={split: splits[split] for split in SPLITS if split in splits})
 
 
-def overview(data: TextDataset) -> dict[str, Any]:
-    """What start-up prints: ``rows`` a split, ``classes``, ``duplicates`` and ``test_majority_share`` (0 to 1).
-
-    ``duplicates`` counts rows by whole input (text and pair): those in train that came before (``train``), and those
-    of dev and test that also stand in train (``val_in_train``, ``test_in_train``).
-    """
-    inputs = {split: list(zip(f["text"], f["pair"], strict=True)) for split, f in data.splits.items()}
-    known = set(inputs["train"])
-    duplicates = {"train": len(inputs["train"]) - len(known)}
-    duplicates |= {f"{s}_in_train": sum(i in known for i in inputs[s]) for s in SPLITS[1:] if s in inputs}
-    return {
-        "rows": {split: len(rows) for split, rows in inputs.items()},
-        "classes": len(data.label_names),
-        "duplicates": duplicates,
-        "test_majority_share": float(data.splits["test"]["label"].value_counts(normalize=True).max()),
-    }
-
-
 def save_dataset(data: TextDataset, folder: Place, *, with_text: bool = False) -> None:
     """Writes ``<name>-<hash>.parquet`` and ``.json`` to ``folder``; a valid pair that stands there is left alone.
 
@@ -235,6 +225,8 @@ def save_dataset(data: TextDataset, folder: Place, *, with_text: bool = False) -
         "content_hash": data.content_hash,
         "licence": DATASETS[data.name].licence if data.name in DATASETS else "the user's own data",
         "with_text": with_text,
+        # Only where there is something to say: what was written before stays as it is.
+        **({"left_out": data.left_out} if data.left_out else {}),
     }
     if _is_saved(record, parquet, sidecar):
         return
@@ -277,9 +269,10 @@ def _read_saved(name: str, folder: Place) -> TextDataset:
         record = json.loads((folder / f"{name}.json").read_bytes())
         label_names = tuple(map(str, record["label_names"]))
         expected, display_name, pair_as = record["content_hash"], record["display_name"], record["pair_as"]
+        left_out = {str(kind): int(number) for kind, number in record.get("left_out", {}).items()}
         columns = ["split", "text", "pair", "label", "group"]
         table = pq.read_table(pa.BufferReader(path.read_bytes()), columns=columns).to_pydict()
-    except (OSError, ValueError, KeyError, TypeError, pa.ArrowException) as error:
+    except (OSError, ValueError, KeyError, TypeError, AttributeError, pa.ArrowException) as error:
         raise UserError(f"cannot read {path} or the .json beside it ({type(error).__name__}): {way_out}") from error
     splits = {}
     for split in (s for s in SPLITS if s in table["split"]):
@@ -296,4 +289,5 @@ def _read_saved(name: str, folder: Place) -> TextDataset:
         label_names=label_names,
         content_hash=expected,
         pair_as=pair_as,
+        left_out=left_out,
     )

@@ -5,7 +5,8 @@ from __future__ import annotations
 from typing import TYPE_CHECKING, Any
 
 from tunekit.data.base import SPLITS, TextDataset
-from tunekit.data.user import STEMS, CheckedRow, Columns, checked_row, split_rows
+from tunekit.data.rows import FileRows, empty_rows
+from tunekit.data.user import STEMS, Columns, dataset_of_rows
 from tunekit.errors import UserError
 from tunekit.parsing import did_you_mean
 
@@ -25,24 +26,28 @@ def dataset(
     group: str | None = None,
     split: str | None = None,
     name: str = "frame",
+    skip_bad_rows: bool = False,
 ) -> TextDataset:
     """Return the rows of ``frame`` as a dataset called ``<slug of name>-<content hash>``.
 
     The dataset is a copy: later changes of ``frame`` do not reach it, and its index has no meaning.
 
     ``text``, ``pair`` and ``label`` name the columns of the text, of a second text that the model reads after it, and
-    of the class. A label is the text that stands there; whole numbers are classes too (``2`` and ``2.0`` are one). Rows
-    with the same value of the column ``group``, such as sentences of one document, never part; without it a row's group
-    is its text.
+    of the class. A label is the text that stands there; a whole column of integers, or of floats such as ``1.0``, gives
+    classes that are named by the integers. Rows with the same value of the column ``group``, such as sentences of one
+    document, never part; without it a row's group is its text.
 
     The column ``split`` says of each row whether it is train, val (or dev, validation) or test. Without it, 80 % of the
     rows become train, 10 % val and 10 % test; where it names train and val alone, 10 % of train become test, and where
     it names train and test, there is no val. What is drawn is stratified by label and the same for the same content.
-    ``split_note`` of the dataset says how its rows were split, and a plan prints it.
+    ``split_note`` of the dataset says how its rows were split. ``print`` of the dataset shows what was understood: the
+    rows of each class, repeated and contradictory rows, and what is doubtful. A plan prints the same.
 
-    Raises UserError, one line with the number of the row, counted from 1, for a column that is missing or there twice,
-    missing or blank texts, missing labels, labels that look like regression or several labels in one row, fewer than
-    two classes, an unknown split, a label of val or test that train lacks, and too few rows to split.
+    Rows that can't be used, such as those without a text or label, are refused all at once, with their numbers counted
+    from 1. ``skip_bad_rows=True`` leaves them out, and ``left_out`` of the dataset counts them.
+
+    Raises UserError, one line, for rows that can't be used, a column that is missing or there twice, labels that look
+    like regression, fewer than two classes, an unknown split, and too few rows to split.
     """
     import pandas as pd
 
@@ -54,19 +59,27 @@ def dataset(
     columns.check()
     used = [*columns.used(), *([] if split is None or split in columns.used() else [split])]
     values = {column: _values(frame, column, name) for column in used}
-    rows: dict[str, list[CheckedRow]] = {part: [] for part in SPLITS}
-    for number in range(len(frame)):
-        place = f"{name}, row {number + 1}"
-        row = checked_row(place, columns, {column: values[column][number] for column in columns.used()})
-        rows["train" if split is None else _split(place, split, values[split][number])].append(row)
     if not len(frame):
         raise UserError(f"{name}: no rows")
-    if not rows["train"]:
+    rows: dict[str, FileRows] = {}
+    for number in range(1, len(frame) + 1):
+        part = "train" if split is None else _split(f"{name}, row {number}", split, values[split][number - 1])
+        into = rows.setdefault(part, empty_rows(name, "row", columns.used()))
+        into.keep(number, [values[column][number - 1] for column in columns.used()])
+    if "train" not in rows:
         raise UserError(f"{name}: no row is train in column {split!r}")
     way_out = "name a column with split= that says which rows are train, val and test"
     if split is not None:
         way_out = f"mark rows of test in the column of split={split!r}"
-    return split_rows({part: own for part, own in rows.items() if own}, name, name, way_out)
+    return dataset_of_rows(
+        {part: rows[part] for part in SPLITS if part in rows},
+        columns,
+        name,
+        name,
+        skip_bad_rows=skip_bad_rows,
+        skip_flag="skip_bad_rows=True",
+        way_out=way_out,
+    )
 
 
 def _values(frame: DataFrame, column: str, name: str) -> list[Any]:

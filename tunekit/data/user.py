@@ -1,20 +1,32 @@
-"""A user's own data: CSV, JSON Lines or Parquet, one file (split 80/10/10) or a folder with train, test and maybe dev.
+"""A user's own data: one file of a table (split 80/10/10), or a folder with train, test and maybe dev.
 
-The checks and the split serve a DataFrame too (``tunekit.data.frame``). Labels become classes: whole numbers and words
-do, anything that looks like regression or multi-label is refused.
+The checks and the split serve other sources too, such as a DataFrame (``tunekit.data.frame``). A row that can't be used
+is never left out in silence: all such rows are refused at once, or left out and counted where that was asked for.
 """
 
 from __future__ import annotations
 
 import math
-from collections.abc import Mapping
-from decimal import Decimal, InvalidOperation
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from pathlib import Path
 from typing import NamedTuple
 
 from tunekit.data.base import TextDataset, content_hash, make_dataset, make_frame, text_hash
+from tunekit.data.delimited import Quotes
+from tunekit.data.labels import (
+    BadValue,
+    check_classes,
+    checked_label,
+    checked_text,
+    class_names,
+    fraction_among_numbers,
+    in_order,
+    lookalikes,
+    missing_numbers,
+)
+from tunekit.data.rows import BadRow, FileRows, bad_rows_error, kinds
 from tunekit.data.splitting import draw_parts
-from tunekit.data.tables import SUFFIXES, read_rows
+from tunekit.data.tables import SUFFIXES, read_table, stem_of, suffix_of
 from tunekit.errors import UserError
 from tunekit.schema import slug
 
@@ -22,13 +34,14 @@ SHARES = {"train": 0.8, "test": 0.1, "val": 0.1}
 WITH_DEV = {"train": 0.9, "test": 0.1}
 SPLIT_SEED = 0
 STEMS = {"train": ("train",), "val": ("dev", "val", "validation"), "test": ("test",)}
-MAX_NUMERIC_LABELS = 200
+SKIP_FLAG = "--skip-bad-rows"
 
 
 class CheckedRow(NamedTuple):
-    """One row whose values can be trained on; ``place`` is its file and line, for messages."""
+    """One row whose values can be trained on."""
 
-    place: str
+    number: int
+    """Where the row begins in its file, from 1."""
     text: str
     pair: str | None
     label: str
@@ -64,45 +77,70 @@ def read_user_dataset(
     pair_column: str | None = None,
     label_column: str = "label",
     group_column: str | None = None,
+    separator: str | None = None,
+    quotes: Quotes = "auto",
+    skip_bad_rows: bool = False,
 ) -> TextDataset:
     """Return the data at ``path`` as a dataset called ``<slug of the stem>-<content hash>``; the path never enters.
 
     A folder needs train and test files, and may hold one of dev, val or validation. A single file, and a folder without
-    a test file, is split as ``split_rows`` says. Without a group column, the group of a row is its text; with one, rows
-    of the same group, or of the same text and pair, stay together.
+    a test file, is split as ``dataset_of_rows`` says. Without a group column, the group of a row is its text; with one,
+    rows of the same group, or of the same text and pair, stay together.
+
+    ``separator`` and ``quotes`` say how CSV is read, as in ``read_table``. With ``skip_bad_rows``, rows that can't be
+    used are left out, and ``left_out`` of the dataset counts them.
     Raises UserError, one line with file and line (Parquet: row), for everything that can't be trained on.
     """
     path = Path(path)
     columns = Columns(text_column, pair_column, label_column, group_column)
     columns.check()
-    is_folder = path.is_dir()
-    files = _split_files(path) if is_folder else {"train": path}
-    rows = {split: _read_file(file, columns) for split, file in files.items()}
-    return split_rows(rows, str(path), path.resolve().name if is_folder else path.stem)
+    files = _split_files(path) if path.is_dir() else {"train": path}
+    rows = {
+        split: read_table(file, columns.used(), label=label_column, separator=separator, quotes=quotes)
+        for split, file in files.items()
+    }
+    name = path.resolve().name if path.is_dir() else stem_of(path)
+    return dataset_of_rows(rows, columns, str(path), name, skip_bad_rows=skip_bad_rows)
 
 
-def split_rows(
-    rows: dict[str, list[CheckedRow]], source: str, name: str, way_out: str = "give train and test apart"
+def dataset_of_rows(
+    rows: Mapping[str, FileRows],
+    columns: Columns,
+    source: str,
+    name: str,
+    *,
+    skip_bad_rows: bool = False,
+    skip_flag: str = SKIP_FLAG,
+    way_out: str = "give train and test apart",
 ) -> TextDataset:
     """Return the dataset of the rows of each split, called ``<slug of name>-<content hash>``.
 
-    ``rows`` has train, and maybe val and test; ``source`` names the data in messages, and ``way_out`` says what to do
-    where there are too few rows to split. Where there is no test split, it
-    is drawn out of train: 80 % of the rows stay in train, 10 % become val and 10 % test; where val is given, 90 % stay
-    in train and 10 % become test. The draw is stratified by label, keeps rows of one text or group together, and is the
-    same for the same content. ``split_note`` of the dataset says what was done.
+    ``rows`` has train, and maybe val and test; ``source`` names the data in messages, ``skip_flag`` is how the user
+    asks for ``skip_bad_rows``, and ``way_out`` says what to do where there are too few rows to split. Where there is no
+    test split, it is drawn out of train: 80 % of the rows stay in train, 10 % become val and 10 % test; where val is
+    given, 90 % stay in train and 10 % become test. The draw is stratified by label, keeps rows of one text or group
+    together, and is the same for the same content. ``split_note`` of the dataset says what was done.
 
-    Raises UserError, one line with the place of the row, for labels that look like regression, a single class, a label
-    of val or test that train lacks, and too few rows to split.
+    Raises UserError, one line with the places of the rows, for rows that can't be used unless ``skip_bad_rows``, labels
+    that look like regression, a single class, and too few rows to split.
     """
-    names = _class_names(rows, source)
-    numeric = all(_whole(label) is not None for label in names.values())
-    label_names = tuple(sorted(set(names.values()), key=int if numeric else str))
-    for split, part in rows.items():
-        trained = {names[row.label] for row in rows["train"]}
-        for row in part:
-            if names[row.label] not in trained:
-                raise UserError(f"{row.place}: label {row.label[:60]!r} of {split} never occurs in train")
+    checked, bad = {}, list[BadRow]()
+    for split, read in rows.items():
+        checked[split], found = check_rows(read, columns)
+        bad += [*read.bad, *found]
+        if not read.numbers and not read.bad:
+            raise UserError(f"{read.source}: no rows")
+    _check_regression(rows, checked)
+    checked, found = _without_odd_labels(rows, checked)
+    bad += found
+    if bad and not skip_bad_rows:
+        raise bad_rows_error(sorted(bad, key=_order(rows)), source, skip_flag)
+    for split, part in checked.items():
+        if not part:
+            raise UserError(f"{rows[split].source}: no rows are left, since all {len(bad)} are bad")
+    names = class_names({row.label for part in checked.values() for row in part})
+    label_names = in_order(set(names.values()))
+    check_classes({names[row.label] for row in checked["train"]}, source)
     index = {label: label_names.index(class_name) for label, class_name in names.items()}
     splits = {
         split: make_frame(
@@ -111,7 +149,7 @@ def split_rows(
             pairs=[row.pair for row in part],
             groups=[text_hash(row.text) if row.group is None else row.group for row in part],
         )
-        for split, part in rows.items()
+        for split, part in checked.items()
     }
     note = f"its splits are those given: {', '.join(splits)}"
     if "test" not in splits:
@@ -132,14 +170,17 @@ def split_rows(
         content_hash=digest,
         pair_as="pair",
         split_note=note,
+        reading_notes=_notes(rows),
+        left_out=kinds(bad),
     )
 
 
 def _split_files(folder: Path) -> dict[str, Path]:
     """Return the one file of each split in ``folder``. Raises UserError where train is missing or one has two files."""
     files = {}
+    there = sorted(file for file in folder.iterdir() if suffix_of(file) and file.is_file())
     for split, stems in STEMS.items():
-        found = [f for stem in stems for s in SUFFIXES if (f := folder / f"{stem}{s}").is_file()]
+        found = [file for file in there if stem_of(file).lower() in stems]
         if len(found) > 1:
             raise UserError(f"{folder}: {' and '.join(f.name for f in found)} are both {split}; keep one")
         if found:
@@ -149,87 +190,81 @@ def _split_files(folder: Path) -> dict[str, Path]:
     return files
 
 
-def _read_file(path: Path, columns: Columns) -> list[CheckedRow]:
-    """Return all rows of a file."""
-    used = columns.used()
-    rows = [
-        checked_row(place, columns, dict(zip(used, values, strict=True))) for place, values in read_rows(path, used)
-    ]
-    if not rows:
-        raise UserError(f"{path}: no rows")
-    return rows
+def check_rows(rows: FileRows, columns: Columns) -> tuple[list[CheckedRow], list[BadRow]]:
+    """Return the rows that can be trained on, and those with a value that can't be used."""
+    checked, bad = list[CheckedRow](), list[BadRow]()
+    values = rows.values
+    for place, number in enumerate(rows.numbers):
+        try:
+            row = CheckedRow(
+                number,
+                text=checked_text(columns.text, values[columns.text][place]),
+                pair=None if columns.pair is None else checked_text(columns.pair, values[columns.pair][place]),
+                label=checked_label(columns.label, values[columns.label][place]),
+                group=None if columns.group is None else _group(columns.group, values[columns.group][place]),
+            )
+        except BadValue as error:
+            bad.append(rows.bad_row(number, error.kind, error.reason))
+        else:
+            checked.append(row)
+    return checked, bad
 
 
-def checked_row(place: str, columns: Columns, values: Mapping[str, object]) -> CheckedRow:
-    """Return the row at ``place``, its ``values`` given by column. Raises UserError for a value that can't be used."""
-    return CheckedRow(
-        place,
-        text=checked_text(place, columns.text, values[columns.text]),
-        pair=None if columns.pair is None else checked_text(place, columns.pair, values[columns.pair]),
-        label=_label(place, columns.label, values[columns.label]),
-        group=None if columns.group is None else _group(place, columns.group, values[columns.group]),
-    )
-
-
-def checked_text(place: str, column: str, value: object) -> str:
-    """Return a text as it stands. Raises UserError for none, blanks, another type, and halves of a character."""
-    if value is None or (isinstance(value, str) and not value.strip()):
-        raise UserError(f"{place}: empty text in column {column!r}")
-    if not isinstance(value, str):
-        raise UserError(f"{place}: column {column!r} holds {type(value).__name__}, not text")
-    try:
-        value.encode()
-    except UnicodeEncodeError as error:  # JSON can spell half of a surrogate pair
-        raise UserError(f"{place}: column {column!r} is not valid Unicode") from error
-    return value
-
-
-def _label(place: str, column: str, value: object) -> str:
-    """Return a label as a word. Raises UserError for none, another type, and several labels in one row."""
-    word = str(value).strip()
-    if isinstance(value, list | tuple | dict | set) or (word[:1] == "[" and word[-1:] == "]"):
-        raise UserError(f"{place}: column {column!r} holds several labels; multi-label targets are not supported")
-    if value is None or not word or (isinstance(value, float) and math.isnan(value)):
-        raise UserError(f"{place}: empty label in column {column!r}")
-    if not isinstance(value, str | int | float | Decimal):
-        raise UserError(f"{place}: column {column!r} holds {type(value).__name__}, not a label")
-    return checked_text(place, column, word)
-
-
-def _group(place: str, column: str, value: object) -> str | None:
+def _group(column: str, value: object) -> str | None:
     """Return a hash that stands for the group; None for an empty one: rows without a group are not one group."""
     if value is None or not str(value).strip() or (isinstance(value, float) and math.isnan(value)):
         return None
-    return text_hash(checked_text(place, column, str(value).strip()))
+    return text_hash(checked_text(column, str(value).strip()))
 
 
-def _number(label: str) -> Decimal | None:
-    """Return the label as a number of fewer than 20 digits; None where it is none, NaN or infinite."""
-    try:
-        number = Decimal(label)
-    except InvalidOperation:
-        return None
-    return number if number.is_finite() and abs(number.adjusted()) < 19 else None
+def _check_regression(rows: Mapping[str, FileRows], checked: Mapping[str, Sequence[CheckedRow]]) -> None:
+    """Raise UserError with the place of the first label that is no whole number, where all labels are numbers."""
+    label = fraction_among_numbers(dict.fromkeys(row.label for part in checked.values() for row in part))
+    for split, part in checked.items():
+        for row in part:
+            if row.label == label:
+                read = rows[split]
+                raise UserError(
+                    f"{read.source}, {read.unit} {row.number}: label {label.strip()} looks like regression, which is "
+                    "not supported"
+                )
 
 
-def _whole(label: str) -> int | None:
-    """Return the label as a whole number (``2`` and ``2.0`` are one); None where it is none."""
-    number = _number(label)
-    return int(number) if number is not None and number == int(number) else None
+def _without_odd_labels(
+    rows: Mapping[str, FileRows], checked: Mapping[str, Sequence[CheckedRow]]
+) -> tuple[dict[str, list[CheckedRow]], list[BadRow]]:
+    """Return the rows without those whose label marks a missing one or, in val and test, never occurs in train."""
+    labels = {row.label for part in checked.values() for row in part}
+    marks = missing_numbers(labels)
+    trained = {row.label for row in checked["train"]}
+    kept: dict[str, list[CheckedRow]] = {}
+    bad = []
+    for split, part in checked.items():
+        kept[split] = []
+        for row in part:
+            if row.label in marks:
+                reason = f"label {row.label.strip()!r} marks a missing label (if it is a class, give it a name)"
+                bad.append(rows[split].bad_row(row.number, "missing label", reason))
+            elif row.label not in trained:
+                reason = f"label {row.label[:60]!r} of {split} never occurs in train{_alike(row.label, trained)}"
+                bad.append(rows[split].bad_row(row.number, "label not in train", reason))
+            else:
+                kept[split].append(row)
+    return kept, bad
 
 
-def _class_names(rows: dict[str, list[CheckedRow]], source: str) -> dict[str, str]:
-    """Return the class name of each label as it stands. Raises UserError for regression and for a single class."""
-    places = {row.label: row.place for part in rows.values() for row in reversed(part)}
-    names = {label: label for label in places}
-    if all(_number(label) is not None for label in places):
-        for label, place in places.items():
-            if _whole(label) is None:
-                raise UserError(f"{place}: label {label} looks like regression, which is not supported")
-        names = {label: str(_whole(label)) for label in places}
-        if len(set(names.values())) > MAX_NUMERIC_LABELS:
-            raise UserError(f"{source}: {len(places)} numeric labels look like regression, which is not supported")
-    classes = {names[row.label] for row in rows["train"]}
-    if len(classes) < 2:
-        raise UserError(f"{source}: every label of train is {classes.pop()!r}; at least two classes are needed")
-    return names
+def _alike(label: str, known: Iterable[str]) -> str:
+    """Return ``; train has 'x'`` with the label in ``known`` that only looks like ``label``; "" where there is none."""
+    found = [one for group in lookalikes([label, *known]) if label in group for one in group if one != label]
+    return f"; train has {found[0][:60]!r}" if found else ""
+
+
+def _notes(rows: Mapping[str, FileRows]) -> tuple[str, ...]:
+    """Return what the readers of the files found out by themselves, each with the name of the file."""
+    return tuple(f"{Path(read.source).name}: {note}" for read in rows.values() for note in read.notes)
+
+
+def _order(rows: Mapping[str, FileRows]) -> Callable[[BadRow], tuple[int, int]]:
+    """Return the key that sorts bad rows by file, in the order of the splits, and by their places there."""
+    sources = [read.source for read in rows.values()]
+    return lambda row: (sources.index(row.source), row.number)

@@ -6,12 +6,12 @@ import re
 from collections.abc import Iterable, Iterator
 from itertools import islice
 from pathlib import Path
-from typing import Any
 
 import numpy as np
 
-from tunekit.data.tables import SUFFIXES, read_lines, read_rows
-from tunekit.data.user import checked_text
+from tunekit.data.labels import BadValue, checked_text
+from tunekit.data.rows import FileRows, bad_rows_error, empty_rows
+from tunekit.data.tables import SUFFIXES, read_lines, read_table
 from tunekit.errors import UserError
 from tunekit.export.loading import Exported
 from tunekit.parsing import CONTROL
@@ -31,22 +31,36 @@ def inputs(path: Path, text_column: str, pair_column: str | None, *, pairs: bool
         pair_column = "pair"
     if not pairs and pair_column is not None:
         raise UserError("--pair-column: this model takes one text")
-    rows: Iterable[tuple[str, list[Any]]]
     if path.suffix == ".txt":
         if pairs:
             raise UserError(f"{path}: this model takes pairs of texts; give a file of {', '.join(SUFFIXES)}")
-        rows = ((place, [line]) for place, line in read_lines(path))
         columns = ["text"]
+        rows = empty_rows(str(path), "line", columns)
+        for number, line in read_lines(path):
+            rows.keep(number, [line])
     else:
         columns = [text_column] if pair_column is None else [text_column, pair_column]
         if len(set(columns)) < len(columns):
             raise UserError(f"text and pair must be different columns, got {text_column} twice")
-        rows = read_rows(path, columns)
-    checked = [[checked_text(place, *one) for one in zip(columns, values, strict=True)] for place, values in rows]
-    if not checked:
+        rows = read_table(path, columns)
+    _check(rows)
+    if not rows.numbers:
         raise UserError(f"{path}: no rows")
-    texts = [row[0] for row in checked]
-    return texts, [row[1] for row in checked] if pairs else None
+    texts = rows.values[columns[0]]
+    return texts, rows.values[columns[1]] if pairs else None
+
+
+def _check(rows: FileRows) -> None:
+    """Raise UserError for all rows that have no text, since each row of the file gets a label."""
+    bad = list(rows.bad)
+    for column, values in rows.values.items():
+        for number, value in zip(rows.numbers, values, strict=True):
+            try:
+                checked_text(column, value)
+            except BadValue as error:
+                bad.append(rows.bad_row(number, error.kind, error.reason))
+    if bad:
+        raise bad_rows_error(sorted(bad, key=lambda row: row.number), rows.source)
 
 
 def predictions(exported: Exported, texts: list[str], pairs: list[str] | None) -> Iterator[str]:

@@ -4,6 +4,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Literal
 
+from tunekit.data.delimited import Quotes
 from tunekit.planning.blocks import Settings
 from tunekit.planning.options import RunOptions
 
@@ -24,6 +25,13 @@ class DataColumns:
     """The column that holds the class."""
     group_column: str | None = None
     """A column whose equal values must not be split between train and test."""
+    separator: str | None = None
+    """The character between the fields of CSV files (default: found by the header, and said)."""
+    quotes: Quotes = "auto"
+    """How CSV files use quotes: auto refuses a quote that swallows rows, fields lets a field hold whole lines, and none
+    takes a quote for a character like any other."""
+    skip_bad_rows: bool = False
+    """Leave out the rows of your own data that can't be used, and count them, instead of refusing the data."""
 
 
 @dataclass(frozen=True, kw_only=True)

@@ -189,6 +189,9 @@ def find_sweep(blocks: Sequence[Block], name: str | None, columns: DataColumns) 
             pair_column=columns.pair_column,
             label_column=columns.label_column,
             group_column=columns.group_column,
+            separator=columns.separator,
+            quotes=columns.quotes,
+            skip_bad_rows=columns.skip_bad_rows,
         )
         own_data[data.name] = data
         return data.name

@@ -1,0 +1,217 @@
+"""Rows of CSV text and its relatives, with any separator. What can't be told apart is refused, never guessed.
+
+The separator is that of the file's suffix, unless the header shows that it is another. A quote that was never closed
+swallows the rows up to the next quote: such a field is found by the rows that it holds.
+"""
+
+import csv
+import io
+import re
+from collections import Counter
+from collections.abc import Iterable, Sequence
+from typing import Literal, NamedTuple
+
+from tunekit.data.rows import FileRows, empty_rows, missing_column
+from tunekit.errors import UserError
+
+Quotes = Literal["auto", "fields", "none"]
+"""``auto`` and ``fields`` read quotes as CSV does; ``auto`` refuses a field that holds rows. With ``none`` a quote is a
+character like any other."""
+SEPARATORS = {",": "a comma", ";": "a semicolon", "\t": "a tab", "|": "a bar"}
+"""The separators that are tried, and their names."""
+MANY_ROWS = 5
+"""A field that holds so many lines, each with as many fields as the header, is taken for swallowed rows."""
+SEP_LINE = re.compile(r'"?sep=(.)"?')
+"""The first line with which Excel names the separator."""
+DOUBLED_CURLY = re.compile("[\u201c\u201d\u201e]{2}")
+
+
+class _Header(NamedTuple):
+    """The names of the columns."""
+
+    names: list[str]
+    """As they stand, without those at the right that are empty."""
+    num_fields: int
+    """The number of fields of the line."""
+    num_lines: int
+    """The number of lines that it takes."""
+
+    def places(self, column: str) -> list[int]:
+        """Return the places of a column: of its name as it stands, else of its name without spaces around it."""
+        exact = [place for place, name in enumerate(self.names) if name == column]
+        return exact or [place for place, name in enumerate(self.names) if name.strip() == column]
+
+
+def read_delimited(
+    source: str,
+    text: str,
+    columns: Sequence[str],
+    own: str,
+    *,
+    separator: str | None = None,
+    quotes: Quotes = "auto",
+    label: str | None = None,
+) -> FileRows:
+    """Return the rows of ``text``, which has a header, and what is wrong with the others.
+
+    ``own`` is the separator of the file's kind; ``separator`` is that of the user, who may leave it to the reader.
+    ``label`` names the column whose values tell swallowed rows from a text of several lines. Raises UserError where a
+    column is missing, quotes are broken, or a field holds rows.
+    """
+    lines = list(io.StringIO(text, newline=""))
+    rows = empty_rows(source, "line", columns)
+    named = SEP_LINE.fullmatch(lines[0].strip("\r\n"))
+    first = 1 if named else 0
+    if named and separator not in (None, named[1]):
+        raise UserError(
+            f"{source}, line 1: the file says that its separator is {named[1]!r}, --separator {separator!r}"
+        )
+    found = separator or (named[1] if named else _separator(lines, own, columns, quotes))
+    if separator is None and found != own:
+        rows.notes.append(f"separated by {SEPARATORS.get(found, repr(found))}")
+    header = _header(lines[first:], found, quotes)
+    _require(f"{source}, line {first + 1}", columns, header)
+    _Reader(rows, lines, found, quotes, header, columns).read(first + header.num_lines, label)
+    return rows
+
+
+def _options(separator: str, quotes: Quotes, spaced: bool = False) -> dict[str, object]:
+    """Return the arguments of ``csv.reader``."""
+    quoting = csv.QUOTE_NONE if quotes == "none" else csv.QUOTE_MINIMAL
+    return {"delimiter": separator, "quoting": quoting, "strict": True, "skipinitialspace": spaced}
+
+
+def _header(lines: Iterable[str], separator: str, quotes: Quotes) -> _Header:
+    """Return the header of ``lines`` under a separator; one without names where it is broken CSV."""
+    reader = csv.reader(lines, **_options(separator, quotes))  # type: ignore[arg-type]
+    try:
+        fields = next(reader, [])
+    except csv.Error:
+        return _Header([], 0, 1)
+    names = list(fields)
+    while names and not names[-1].strip():
+        names.pop()
+    return _Header(names, len(fields), reader.line_num)
+
+
+def _separator(lines: Sequence[str], own: str, columns: Sequence[str], quotes: Quotes) -> str:
+    """Return the separator under which the header has all ``columns``: ``own``, else another; ``own`` without one."""
+    for separator in (own, *SEPARATORS):
+        header = _header(lines, separator, quotes)
+        if all(header.places(column) for column in columns):
+            return separator
+    return own
+
+
+def _require(place: str, columns: Sequence[str], header: _Header) -> None:
+    """Raise UserError for a column that is missing or there twice."""
+    for column in columns:
+        places = header.places(column)
+        if not places:
+            raise UserError(f"{place}: {missing_column(column, header.names)}")
+        if len(places) > 1:
+            raise UserError(f"{place}: the column name {column!r} occurs twice")
+
+
+class _Reader:
+    """Reads the rows below a header into ``rows``."""
+
+    def __init__(
+        self, rows: FileRows, lines: list[str], separator: str, quotes: Quotes, header: _Header, columns: Sequence[str]
+    ) -> None:
+        self.rows, self.lines, self.separator, self.quotes, self.header = rows, lines, separator, quotes, header
+        self.places = [header.places(column)[0] for column in columns]
+        # "text, label": the header shows that a space follows each separator, and so does each row.
+        self.spaced = len(header.names) > 1 and all(name[:1] == " " for name in header.names[1:])
+        self.by_column = dict(zip(columns, self.places, strict=True))
+        gap = rf"(?:^|{re.escape(separator)})[ \t]+\""
+        self.may_be_spaced = quotes != "none" and re.search(gap, "".join(lines), re.MULTILINE) is not None
+
+    def read(self, first: int, label: str | None) -> None:
+        """Read all rows from the line with index ``first``."""
+        source = self.rows.source
+        options = _options(self.separator, self.quotes, self.spaced)
+        reader = csv.reader(iter(self.lines[first:]), **options)  # type: ignore[arg-type]
+        several: list[tuple[int, int]] = []
+        number = first + 1
+        try:
+            for row in reader:
+                end = first + reader.line_num
+                if row:
+                    self._row(number, row)
+                if end > number:
+                    several.append((number, end))
+                number = end + 1
+        except csv.Error as error:
+            hint = "" if self.quotes == "none" else "; with --quotes none a quote is a character like any other"
+            raise UserError(f"{source}, line {number}: broken CSV ({error}){hint}") from error
+        if several and self.quotes != "none":
+            self._check_swallowed(several, label)
+
+    def _row(self, number: int, row: list[str]) -> None:
+        """Keep a row, or say what is wrong with it."""
+        names, source = self.header.names, self.rows
+        if len(row) not in (len(names), self.header.num_fields):
+            source.refuse(number, "wrong number of fields", f"{len(row)} fields, the header has {len(names)}")
+        elif any(field.strip() for field in row[len(names) :]):
+            source.refuse(number, "wrong number of fields", "a value in a column that has no name")
+        elif not any(field.strip() for field in row):
+            source.refuse(number, "empty row", "an empty row")
+        elif [field.strip(" \t\ufeff") for field in row[: len(names)]] == [name.strip() for name in names]:
+            source.refuse(number, "repeated header", "the header again")
+        elif any("\0" in field for field in row):
+            source.refuse(number, "broken text", "a NUL character")
+        elif self.quotes != "none" and any(map(DOUBLED_CURLY.search, row)):
+            source.refuse(number, "curly quotes", "doubled curly quotes; CSV needs straight ones")
+        elif self.may_be_spaced and any(self._stray(number, field) for field in row):
+            source.refuse(number, "spaces before a quote", "spaces stand between the separator and a quote")
+        else:
+            source.keep(number, [row[place] for place in self.places])
+
+    def _stray(self, number: int, field: str) -> bool:
+        """Whether ``field`` begins with spaces and a quote that CSV takes for characters of the text.
+
+        Such a field stands in the file as it was read; in a quoted field each quote is doubled.
+        """
+        if field[:1] not in (" ", "\t") or field.lstrip(" \t")[:1] != '"':
+            return False
+        line = self.lines[number - 1]
+        return line.startswith(field) or f"{self.separator}{field}" in line
+
+    def _check_swallowed(self, several: Sequence[tuple[int, int]], label: str | None) -> None:
+        """Raise UserError where a row of several lines holds other rows; else note which rows hold line ends."""
+        most, begins = max((end - number, -number) for number, end in several)
+        found = self._swallowed(several, label) if self.quotes == "auto" else []
+        if found:
+            number, end = found[0]
+            more = f" (and {len(found) - 1} more such fields)" if len(found) > 1 else ""
+            raise UserError(
+                f"{self.rows.source}, line {number}: one field holds {end - number} line ends, from line {number} on, "
+                f"and its lines look like rows{more}: is a quote not closed? With --quotes none a quote is a character "
+                "like any other, with --quotes fields the field is read as it is"
+            )
+        holding = "1 row holds" if len(several) == 1 else f"{len(several)} rows hold"
+        self.rows.notes.append(f"{holding} line ends, at most {most}, from line {-begins} on")
+
+    def _swallowed(self, several: Sequence[tuple[int, int]], label: str | None) -> list[tuple[int, int]]:
+        """Return those of the rows of several lines, each by its first and last line, that hold other rows.
+
+        Of the lines of a true row, the label stands on one. Swallowed rows bring labels that other rows have too.
+        """
+        widths = (len(self.header.names), self.header.num_fields)
+        if widths[0] < 2:
+            return []
+        full, whole = {}, set()
+        for number, end in several:
+            lines = [line.rstrip("\r\n").split(self.separator) for line in self.lines[number - 1 : end] if line.strip()]
+            full[number, end] = [line for line in lines if len(line) in widths]
+            if len(full[number, end]) == len(lines) >= MANY_ROWS:
+                whole.add((number, end))
+        if label is None:
+            return [row for row in several if row in whole]
+        place = self.by_column[label]
+        labels = {row: [line[place].strip('"') for line in lines] for row, lines in full.items()}
+        inside = Counter(word for words in labels.values() for word in words)
+        known = {word for word, times in inside.items() if times > 1 and word and not re.search(r"\s", word)}
+        known.update(self.rows.values[label])
+        return [row for row in several if row in whole or sum(word in known for word in labels[row]) > 1]

@@ -1,0 +1,154 @@
+"""Labels and the names of their classes. A label is the text that stands there: two texts are never one class.
+
+Spaces around labels, and the form of whole numbers, are normalised for all labels of a dataset or for none.
+"""
+
+import math
+import re
+import unicodedata
+from collections.abc import Collection
+from decimal import Decimal
+
+from tunekit.errors import UserError
+from tunekit.parsing import how_many
+
+PLAIN_INTEGER = re.compile(r"-?(?:0|[1-9][0-9]{0,18})")
+WHOLE_FLOAT = re.compile(r"(-?(?:0|[1-9][0-9]{0,18}))\.0+")
+NUMBER = re.compile(r"[+-]?(?:[0-9]+(?:[.,][0-9]*)?|[.,][0-9]+)(?:[eE][+-]?[0-9]{1,9})?")
+MISSING = {"nan", "NaN", "NAN", "null", "NULL", "Null", "<NA>", "NaT", "#N/A", "\\N"}
+"""What programs write for a missing value. No class has such a name."""
+MAYBE_MISSING = {"none", "na", "n/a", "?", "-", "--", "."}
+"""What people write for a missing value, in lower case, though some datasets call a class so."""
+MAX_NUMERIC_LABELS = 200
+
+
+class BadValue(Exception):
+    """A value that can't be used: its kind in a word or two, and what is wrong in full."""
+
+    def __init__(self, kind: str, reason: str) -> None:
+        super().__init__(reason)
+        self.kind, self.reason = kind, reason
+
+
+def checked_text(column: str, value: object) -> str:
+    """Return a text as it stands. Raises BadValue for none, blanks, another type, and halves of a character."""
+    if value is None or (isinstance(value, str) and not value.strip().strip("\ufeff\u200b")):
+        raise BadValue("empty text", f"empty text in column {column!r}")
+    if not isinstance(value, str):
+        raise BadValue("no text", f"column {column!r} holds {type(value).__name__}, not text")
+    return _valid(column, value)
+
+
+def checked_label(column: str, value: object) -> str:
+    """Return a label as the text that stands there, spaces around it included.
+
+    Raises BadValue for none, a mark of a missing value, another type, and several labels in one row.
+    """
+    word = str(value).strip()
+    if isinstance(value, list | tuple | dict | set) or (word[:1] == "[" and word[-1:] == "]"):
+        raise BadValue(
+            "several labels", f"column {column!r} holds several labels; multi-label targets are not supported"
+        )
+    if value is None or not word or (isinstance(value, float) and math.isnan(value)):
+        raise BadValue("empty label", f"empty label in column {column!r}")
+    if word in MISSING:
+        raise BadValue("missing label", f"{word!r} in column {column!r} marks a missing label")
+    if not isinstance(value, str | int | float | Decimal):
+        raise BadValue("no label", f"column {column!r} holds {type(value).__name__}, not a label")
+    return _valid(column, str(value))
+
+
+def _valid(column: str, text: str) -> str:
+    """Return ``text``. Raises BadValue for half of a surrogate pair, which JSON can spell."""
+    try:
+        text.encode()
+    except UnicodeEncodeError as error:
+        raise BadValue("broken text", f"column {column!r} is not valid Unicode") from error
+    return text
+
+
+def class_names(labels: Collection[str]) -> dict[str, str]:
+    """Return the name of the class of each label, different for different labels.
+
+    Where all labels are plain integers or floats such as ``1.0``, the names are the integers. Else they are the labels
+    without the spaces around them. Where that would make one class of two labels, they are the labels as they stand.
+    """
+    stripped = {label: label.strip() for label in labels}
+    whole = {label: _integer(text) for label, text in stripped.items()}
+    if all(name is not None for name in whole.values()):
+        integers = {label: str(name) for label, name in whole.items()}
+        if len(set(integers.values())) == len(integers):
+            return integers
+    if len(set(stripped.values())) == len(stripped):
+        return stripped
+    return {label: label for label in labels}
+
+
+def in_order(names: Collection[str]) -> tuple[str, ...]:
+    """Return the names of classes, sorted: as numbers where all are plain integers, else as texts."""
+    numeric = all(PLAIN_INTEGER.fullmatch(name) for name in names)
+    return tuple(sorted(names, key=int if numeric else str))
+
+
+def _integer(text: str) -> str | None:
+    """Return the integer of a plain integer, or of a float such as ``1.0``; None for any other text."""
+    if PLAIN_INTEGER.fullmatch(text):
+        return str(int(text))
+    whole = WHOLE_FLOAT.fullmatch(text)
+    return str(int(whole[1])) if whole else None
+
+
+def missing_numbers(labels: Collection[str]) -> set[str]:
+    """Return the labels that mark a missing one: those of the only negative integer, such as ``-1`` beside 0 and 1.
+
+    Two classes that are one number with both signs, as ``-1`` and ``1``, are classes.
+    """
+    integers = {label: _integer(label.strip()) for label in labels}
+    negative = {number for number in integers.values() if number is not None and int(number) < 0}
+    if len(negative) != 1:
+        return set()
+    [mark] = negative
+    if set(integers.values()) == {mark, str(-int(mark))}:
+        return set()
+    return {label for label, number in integers.items() if number == mark}
+
+
+def fraction_among_numbers(labels: Collection[str]) -> str | None:
+    """Return the first label that is no whole number where all labels are numbers, as in regression; else None."""
+    if not all(NUMBER.fullmatch(label.strip()) for label in labels):
+        return None
+    return next((label for label in labels if not _is_whole(label.strip())), None)
+
+
+def _is_whole(label: str) -> bool:
+    number = Decimal(label.replace(",", "."))
+    return abs(number.adjusted()) < 19 and number == number.to_integral_value()
+
+
+def check_classes(names: Collection[str], source: str) -> None:
+    """Raise UserError for a single class, and for so many numbers that they must be values of a regression."""
+    if len(names) > MAX_NUMERIC_LABELS and all(_integer(name) is not None for name in names):
+        raise UserError(f"{source}: {len(names)} numeric labels look like regression, which is not supported")
+    if len(names) < 2:
+        raise UserError(f"{source}: every label of train is {next(iter(names))!r}; at least two classes are needed")
+
+
+def lookalikes(names: Collection[str]) -> list[list[str]]:
+    """Return the classes that differ in case, in spaces, or in the way that a character or a number is written."""
+    alike: dict[str, list[str]] = {}
+    for name in names:
+        folded = "".join(unicodedata.normalize("NFKC", name).casefold().split()).replace("\u200b", "")
+        alike.setdefault(_integer(folded) or folded, []).append(name)
+    return [group for group in alike.values() if len(group) > 1]
+
+
+def warnings(counts: dict[str, int]) -> list[str]:
+    """Return what is doubtful about classes, given the number of rows of each."""
+    lines = [
+        f"classes {' and '.join(f'{name!r} ({counts[name]})' for name in group)} differ in case, spaces or form alone"
+        for group in lookalikes(counts)
+    ]
+    for name, number in counts.items():
+        if name.strip().casefold() in MAYBE_MISSING:
+            lines.append(f"class {name!r} ({how_many(number, 'row')}) may be the mark of a missing label")
+    return lines

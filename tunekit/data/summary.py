@@ -1,0 +1,171 @@
+"""What was understood of a dataset, for the user to see before anything is trained on it."""
+
+from __future__ import annotations
+
+from collections import Counter
+from collections.abc import Mapping
+from dataclasses import asdict, dataclass
+from typing import Any
+
+from tunekit.data.base import SPLITS, TextDataset
+from tunekit.data.labels import MISSING, warnings
+from tunekit.parsing import how_many
+
+MOST_CLASSES = 30
+"""The number of classes that are shown by name in a text; JSON has all."""
+LOST_CHARACTER = "\ufffd"
+
+
+@dataclass(frozen=True, kw_only=True)
+class DataSummary:
+    """Counts of a dataset. Two rows have the same input where text and pair are equal."""
+
+    name: str
+    """The name for display."""
+    rows: dict[str, int]
+    """The number of rows of each split."""
+    classes: dict[str, dict[str, int]]
+    """The number of rows of each class, by split and the name of the class."""
+    longest_text: dict[str, Any]
+    """``characters``, ``split`` and ``row`` (from 1) of the longest text; a pair counts with its text."""
+    duplicated: dict[str, int]
+    """The number of rows of each split whose input came before in the split."""
+    contradictory: dict[str, int]
+    """The number of ``inputs`` with more than one label, over all splits, and of the ``rows`` that have them."""
+    leaked: dict[str, int]
+    """The number of rows of val and test whose input train has too, and of those of test that val has."""
+    absent_classes: dict[str, list[str]]
+    """The classes that val or test lacks."""
+    highest_macro_f1: dict[str, float]
+    """The macro-F1 of a perfect model on each of those splits, in [0, 1]: a class without rows counts 0."""
+    left_out: dict[str, int]
+    """The number of rows that were left out, by what was wrong with them."""
+    notes: list[str]
+    """How the data was read and split."""
+    warnings: list[str]
+    """What is doubtful about it."""
+
+    def to_dict(self) -> dict[str, Any]:
+        """Return the summary for programs."""
+        return asdict(self)
+
+    def lines(self) -> list[str]:
+        """Return the summary for people."""
+        rows = ", ".join(f"{count} {split}" for split, count in self.rows.items())
+        lines = [f"{rows} rows, {len(self._names())} classes"]
+        lines += [*self.notes, f"rows of each class ({', '.join(self.rows)}): {self._classes()}"]
+        longest = self.longest_text
+        lines.append(f"longest text: {longest['characters']:,} characters ({longest['split']}, row {longest['row']})")
+        if self.left_out:
+            counts = ", ".join(f"{number} {kind}" for kind, number in self.left_out.items())
+            lines.append(f"left out: {how_many(sum(self.left_out.values()), 'row')} ({counts})")
+        repeated = ", ".join(f"{count} {split}" for split, count in self.duplicated.items())
+        lines.append(f"rows that repeat an earlier row of their split: {repeated}")
+        if self.leaked:
+            shared = ", ".join(f"{count} {what.replace('_', ' ')}" for what, count in self.leaked.items())
+            lines.append(f"rows whose text another split has too: {shared}")
+        lines.append(
+            f"rows whose text also has another label: {self.contradictory['rows']} "
+            f"(of {how_many(self.contradictory['inputs'], 'text')})"
+        )
+        return [*lines, *(f"warning: {line}" for line in self.warnings)]
+
+    def _names(self) -> list[str]:
+        return list(next(iter(self.classes.values())))
+
+    def _classes(self) -> str:
+        """Return the classes with their rows in each split."""
+        names = self._names()
+        shown = [
+            f"{name} {'/'.join(str(counts[name]) for counts in self.classes.values())}" for name in names[:MOST_CLASSES]
+        ]
+        return ", ".join([*shown, *([f"and {len(names) - MOST_CLASSES} more"] if len(names) > MOST_CLASSES else [])])
+
+    def __str__(self) -> str:
+        return "\n".join(f"{self.name}: {line}" for line in self.lines())
+
+
+def summarise(data: TextDataset) -> DataSummary:
+    """Return what was understood of ``data``."""
+    splits = {split: data.splits[split] for split in SPLITS if split in data.splits}
+    inputs = {split: list(zip(frame["text"], frame["pair"], strict=True)) for split, frame in splits.items()}
+    labels = {split: frame["label"].tolist() for split, frame in splits.items()}
+    known = {split: set(own) for split, own in inputs.items()}
+    counts = {split: Counter(own) for split, own in labels.items()}
+    classes = {split: {name: counts[split][label] for label, name in enumerate(data.label_names)} for split in splits}
+    absent = {split: [name for name, count in own.items() if not count] for split, own in classes.items()}
+    absent = {split: names for split, names in absent.items() if names}
+    highest = {split: 1 - len(names) / len(data.label_names) for split, names in absent.items()}
+    leaked = {
+        f"{split}_in_{other}": sum(one in known[other] for one in inputs[split])
+        for split, other in (("val", "train"), ("test", "train"), ("test", "val"))
+        if split in splits and other in splits
+    }
+    return DataSummary(
+        name=data.display_name,
+        rows={split: len(own) for split, own in inputs.items()},
+        classes=classes,
+        longest_text=_longest(inputs),
+        duplicated={split: len(own) - len(known[split]) for split, own in inputs.items()},
+        contradictory=_contradictory(inputs, labels),
+        leaked=leaked,
+        absent_classes=absent,
+        highest_macro_f1=highest,
+        left_out=dict(data.left_out),
+        notes=[*data.reading_notes, *([data.split_note] if data.split_note else [])],
+        warnings=[*_absent_warnings(absent, highest), *_class_warnings(classes, data), *_text_warnings(inputs)],
+    )
+
+
+Inputs = Mapping[str, list[tuple[str, str | None]]]
+
+
+def _longest(inputs: Inputs) -> dict[str, Any]:
+    """Return the length and the place of the longest text, its pair included."""
+    length, split, row = max(
+        (
+            (len(text) + len(pair or ""), split, row)
+            for split, own in inputs.items()
+            for row, (text, pair) in enumerate(own)
+        ),
+        key=lambda found: found[0],
+    )
+    return {"characters": length, "split": split, "row": row + 1}
+
+
+def _contradictory(inputs: Inputs, labels: Mapping[str, list[int]]) -> dict[str, int]:
+    """Return how many inputs have several labels, and how many rows have such an input."""
+    found: dict[tuple[str, str | None], Counter[int]] = {}
+    for split, own in inputs.items():
+        for one, label in zip(own, labels[split], strict=True):
+            found.setdefault(one, Counter())[label] += 1
+    several = [labels for labels in found.values() if len(labels) > 1]
+    return {"inputs": len(several), "rows": sum(labels.total() for labels in several)}
+
+
+def _absent_warnings(absent: Mapping[str, list[str]], highest: Mapping[str, float]) -> list[str]:
+    return [
+        f"{split} lacks {'class' if len(names) == 1 else 'classes'} {', '.join(map(repr, names[:MOST_CLASSES]))}: "
+        f"macro-F1 on {split} is at most {100 * highest[split]:.2f}, that of a perfect model"
+        for split, names in absent.items()
+    ]
+
+
+def _class_warnings(classes: Mapping[str, dict[str, int]], data: TextDataset) -> list[str]:
+    total = Counter[str]()
+    for own in classes.values():
+        total.update(own)
+    return warnings({name: total[name] for name in data.label_names})
+
+
+def _text_warnings(inputs: Inputs) -> list[str]:
+    """Return how many rows have a text that stands for a missing one, and how many a text with lost characters."""
+    texts = [text for own in inputs.values() for one in own for text in one if text is not None]
+    marks = Counter(text.strip() for text in texts if text.strip() in MISSING)
+    lines = [
+        f"the text {mark!r} ({how_many(number, 'row')}) may stand for a missing one" for mark, number in marks.items()
+    ]
+    lost = sum(LOST_CHARACTER in text for text in texts)
+    if lost:
+        lines.append(f"{how_many(lost, 'text')} hold U+FFFD, which stands for a character that was lost in an encoding")
+    return lines
