@@ -11,6 +11,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 from torch import nn
 
+import tunekit as tk
 from tests.conftest import ROOT
 from tests.support.repositories import write_repository
 from tests.support.trials import build, specify
@@ -157,25 +158,23 @@ DOORS = ["flags", "yaml", "python", "search", "folder"]
     [("lora.target_modules=query,qury", "no module 'qury', did you mean 'query'"), ("lora.r=4096", "r 4096 exceeds")],
 )
 def test_every_way_in_refuses_it(door, params, message, tmp_path):
-    import tunekit as tk
-
     method, _, rest = params.partition(".")
     name, _, value = rest.partition("=")
     axes = {"models": ("tiny-bert",), "datasets": ("demo",), "methods": (method,)}
     block = {**axes, "seeds": (1,), "method_params": {method: {name: value}}}
     if door == "folder":
         block["models"] = axes["models"] = (str(write_repository(tmp_path / "model")),)
+    path = tmp_path / "grid.yaml"
+    path.write_text(json.dumps([{key: list(v) if key != "method_params" else v for key, v in block.items()}]))
+    space = {method: {name: [value] if name == "target_modules" else {"low": 8, "high": 4096}}}
+    plans = {
+        "yaml": lambda: resolve_grid(GridArgs(config=path), GRID_PRESETS),
+        "python": lambda: tk.plan(Block(**block)),
+        "search": lambda: search(tmp_path, space, axes),
+    }
+    flags = lambda: resolve_grid(GridArgs(**axes, method_params=(params,)), GRID_PRESETS)  # noqa: E731
     with pytest.raises(UserError, match=message):
-        if door in ("flags", "folder"):
-            resolve_grid(GridArgs(**axes, method_params=(params,)), GRID_PRESETS)
-        elif door == "yaml":
-            path = tmp_path / "grid.yaml"
-            path.write_text(json.dumps([{key: list(v) if key != "method_params" else v for key, v in block.items()}]))
-            resolve_grid(GridArgs(config=path), GRID_PRESETS)
-        elif door == "python":
-            tk.plan(Block(**block))
-        else:
-            search(tmp_path, {method: {name: [value] if name == "target_modules" else {"low": 8, "high": 4096}}}, axes)
+        plans.get(door, flags)()
 
 
 def search(folder, space, axes):
@@ -219,10 +218,8 @@ def test_a_refusal_loads_no_torch_and_ends_with_2():
     code = "import sys; from tunekit.commands.command_line import main; code = main(sys.argv[1:]);"
     code += "assert not {'torch', 'transformers', 'ray', 'peft'} & set(sys.modules); sys.exit(code)"
     words = ["run", "--models", "tiny-bert", "--methods", "lora", "--datasets", "demo", "--dry-run", "--method-params"]
-    run = subprocess.run(
-        [sys.executable, "-c", code, *words, "lora.target_modules=query,qury"], capture_output=True, text=True, cwd=ROOT,
-        check=False,
-    )  # fmt: skip
+    command = [sys.executable, "-c", code, *words, "lora.target_modules=query,qury"]
+    run = subprocess.run(command, capture_output=True, text=True, cwd=ROOT, check=False)
     assert run.returncode == 2, run.stderr
     assert run.stderr.count("\n") == 1
 
