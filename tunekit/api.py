@@ -15,7 +15,7 @@ from typing import TYPE_CHECKING, Any
 
 from tunekit.errors import UserError
 from tunekit.planning import plugins
-from tunekit.planning.args import DataColumns, SearchArgs
+from tunekit.planning.args import SearchArgs
 from tunekit.planning.blocks import Block
 from tunekit.planning.options import options_from
 from tunekit.planning.presets import SearchPreset
@@ -46,7 +46,7 @@ def plan(*blocks: Block, plugin: Sequence[str | os.PathLike[str]] = ()) -> Resol
     """
     _check_blocks("tk.plan", blocks)
     plugins.load([Path(file) for file in plugin])
-    return find_sweep(blocks, None, DataColumns())
+    return find_sweep(blocks, None)
 
 
 def run(plan: ResolvedSweep, folder: Folder, **options: Any) -> "Results":

@@ -190,6 +190,10 @@ _Loader.yaml_implicit_resolvers = {}  # without PyYAML's own rules, which the cl
 class _Dumper(yaml.SafeDumper):
     """PyYAML's safe dumper, which also quotes the texts that YAML 1.2's core schema would read as something else."""
 
+    def ignore_aliases(self, data: object) -> bool:
+        """Return that every value is written out: ``read_yaml`` takes no aliases."""
+        return True
+
 
 for _kind, (_pattern, _first) in _YAML_KINDS.items():
     for _class in (_Loader, _Dumper):

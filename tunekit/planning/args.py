@@ -15,14 +15,14 @@ STORAGE = "ray_results"
 
 @dataclass(frozen=True, kw_only=True)
 class DataColumns:
-    """Where a user's own files hold what a dataset needs."""
+    """Where a user's own files hold what a dataset needs; a config file says it of each file (docs/data.md)."""
 
-    text_column: str = "text"
-    """The column of your own data that holds the text."""
+    text_column: str | None = None
+    """The column of your own data that holds the text (default: text)."""
     pair_column: str | None = None
     """The column that holds a second text, if there is one."""
-    label_column: str = "label"
-    """The column that holds the class."""
+    label_column: str | None = None
+    """The column that holds the class (default: label)."""
     group_column: str | None = None
     """A column whose equal values must not be split between train and test."""
     separator: str | None = None
@@ -45,7 +45,7 @@ class SweepArgs(RunOptions, DataColumns, Settings):
     methods: tuple[str, ...] | None = None
     """Fine-tuning methods; alone a filter of the sweep, with --models a new grid."""
     datasets: tuple[str, ...] | None = None
-    """Datasets by name, or files and folders of your own."""
+    """Datasets by name, files and folders of your own, or hf:ORG/NAME[/CONFIG][@REVISION]."""
     learning_rate: tuple[str, ...] = ()
     """X for all methods, or METHOD=X ..."""
     method_params: tuple[str, ...] = ()

@@ -4,11 +4,12 @@ from collections.abc import Mapping, Sequence
 from dataclasses import replace
 from typing import Any
 
+from tunekit.data.sources import DataSource
 from tunekit.errors import UserError
 from tunekit.methods import METHODS
 from tunekit.methods.base import complete_params
 from tunekit.parsing import did_you_mean
-from tunekit.planning.blocks import SETTINGS, Block
+from tunekit.planning.blocks import SETTINGS, Block, name_of
 from tunekit.planning.model_names import known_as
 from tunekit.schema import Scalar
 
@@ -91,7 +92,10 @@ def _merged(blocks: Sequence[Block], models: tuple[str, ...], methods: tuple[str
         if len(values) > 1:
             raise UserError(f"the blocks differ in {name}; give --{name.replace('_', '-')} too")
         common[name] = values.pop()
-    datasets = dict.fromkeys(name for block in blocks for name in block.dataset_names)
+    # A dataset that is a value can't be a key.
+    datasets = {
+        data if isinstance(data, DataSource) else name_of(data): data for one in blocks for data in one.datasets
+    }
     seeds = dict.fromkeys(seed for block in blocks for seed in block.seeds)
     rates: dict[str, float] = {}
     params: dict[str, Mapping[str, Scalar]] = {}
@@ -101,7 +105,7 @@ def _merged(blocks: Sequence[Block], models: tuple[str, ...], methods: tuple[str
             if method in methods and (rates.setdefault(method, mine[0]), params.setdefault(method, mine[1])) != mine:
                 raise UserError(f"the blocks differ in the learning rate or parameters of {method!r}; give a --config")
     return Block(
-        models=models, methods=methods, datasets=tuple(datasets), seeds=tuple(seeds),
+        models=models, methods=methods, datasets=tuple(datasets.values()), seeds=tuple(seeds),
         learning_rate=rates, method_params=params, **common,
     )  # fmt: skip
 

@@ -1,13 +1,12 @@
 """The arguments of a search, checked and turned into a sweep, a plan for each study and the seeds that confirm."""
 
-import shlex
 from collections.abc import Mapping
-from dataclasses import dataclass, fields, replace
+from dataclasses import dataclass, replace
 
 from tunekit.data.base import DATASETS
 from tunekit.errors import UserError
 from tunekit.parsing import did_you_mean
-from tunekit.planning.args import DataColumns, SearchArgs
+from tunekit.planning.args import SearchArgs
 from tunekit.planning.presets import FIRST_SEARCH_SEED, STUDY, SearchPreset, preset_named
 from tunekit.planning.resolve import ResolvedSweep, fingerprint_in, is_ad_hoc, resolve_blocks
 from tunekit.schema import TrialSpec
@@ -39,8 +38,6 @@ class SearchRequest:
     """The role of the configurations in best.yaml, one of ``CHOICES``."""
     optuna_storage: str | None = None
     """The URL of the studies' database; None for a journal in the sweep's folder."""
-    data_flags: str = ""
-    """The flags that a user's own data needs beside its path, for the command in best.yaml."""
 
 
 def resolve_search(args: SearchArgs, presets: Mapping[str, SearchPreset]) -> SearchRequest:
@@ -81,16 +78,7 @@ def resolve_search(args: SearchArgs, presets: Mapping[str, SearchPreset]) -> Sea
     plans = [_plan(args, sweep, spec, spaces.get(spec.method, {}), objectives, seeds, trials) for spec in sweep.specs]
     if len({plan.key for plan in plans}) < len(plans):
         raise UserError("two blocks of this preset search the same model, dataset and method; leave one of them out")
-    flags = _data_flags(args) if sweep.own_data else ""
-    return SearchRequest(sweep, plans, tuple(dict.fromkeys(confirm)), args.choose, args.optuna_storage, flags)
-
-
-def _data_flags(args: SearchArgs) -> str:
-    """Return the flags for the columns that do not have their default names, each with a space before it."""
-    changed = {
-        item.name: getattr(args, item.name) for item in fields(DataColumns) if getattr(args, item.name) != item.default
-    }
-    return "".join(f" --{name.replace('_', '-')} {shlex.quote(str(value))}" for name, value in changed.items())
+    return SearchRequest(sweep, plans, tuple(dict.fromkeys(confirm)), args.choose, args.optuna_storage)
 
 
 def _name(preset: str) -> str:
