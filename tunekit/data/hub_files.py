@@ -196,7 +196,7 @@ def _grouped(hub: HubDataset, config: str | None, names: Sequence[str], card: st
 
 
 def _table(path: Path, source: str, columns: Columns) -> pa.Table:
-    """Return the columns that are there of a Parquet file. Raises UserError where it is broken or too large."""
+    """Return the columns of a Parquet file, or no rows where it lacks one. Raises UserError where it is broken or too large."""
     import pyarrow as pa
     import pyarrow.parquet as pq
 
@@ -205,9 +205,9 @@ def _table(path: Path, source: str, columns: Columns) -> pa.Table:
             groups = [file.metadata.row_group(place) for place in range(file.metadata.num_row_groups)]
             if sum(group.total_byte_size for group in groups) > MAX_BYTES:
                 raise UserError(f"{source}: larger than {MAX_BYTES} bytes once unpacked")
-            there = [name for name in file.schema_arrow.names if name in columns.used()]
-            # Without any of the columns the message shall say which there are.
-            return file.read(columns=there) if there else file.schema_arrow.empty_table()
+            whole = set(columns.used()) <= set(file.schema_arrow.names)
+            # Without one of the columns the message shall say which there are.
+            return file.read(columns=columns.used()) if whole else file.schema_arrow.empty_table()
     except (OSError, ValueError, pa.ArrowException) as error:
         raise UserError(f"{source}: broken Parquet ({type(error).__name__})") from error
 

@@ -54,7 +54,9 @@ def _table(folder: Path, columns: Columns) -> pa.Table:
                 table = reader.read_all()
         except (OSError, ValueError, pa.ArrowException) as error:
             raise UserError(f"{folder / name}: can't be read as Arrow data ({type(error).__name__})") from error
-        tables.append(table.select([place for place, own in enumerate(table.column_names) if own in columns.used()]))
+        whole = set(columns.used()) <= set(table.column_names)
+        # Without one of the columns the message shall say which there are.
+        tables.append(table.select(columns.used()) if whole else table.slice(0, 0))
     return joined(tables, str(folder))
 
 
