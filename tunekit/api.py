@@ -40,7 +40,7 @@ def plan(*blocks: Block, plugin: Sequence[str | os.PathLike[str]] = ()) -> Resol
 
     ``plan.specs`` has the trials in the order in which they are trained, each once. ``str(plan)`` has a line for each
     cell (all settings but the seed) with its seeds, and a notebook shows the same as a table. ``plugin`` are Python
-    files that register methods, datasets or models. Nothing is fetched and nothing is written.
+    files that register methods, datasets or models. Nothing is written, and nothing but datasets of the hub is fetched.
 
     Raises UserError where a name is unknown, a setting is out of range, or data can't be read.
     """

@@ -25,7 +25,7 @@ AXES = {"models": ("tiny-bert",), "methods": ("full",)}
 
 
 def write(path, text, label, more=()):
-    """Sixty rows of two classes in CSV, with the columns of these names; ``more`` columns hold the row's number // 4."""
+    """Sixty rows of two classes in CSV, with columns of these names; ``more`` columns hold the row's number // 4."""
     rows = [[f"text {number}", "ab"[number % 2], *([str(number // 4)] * len(more))] for number in range(60)]
     path.write_text("".join(",".join(row) + "\n" for row in [[text, label, *more], *rows]))
     return str(path)
@@ -120,16 +120,28 @@ def test_best_yaml_says_the_columns_and_runs_alone(files, tmp_path):
 
 
 BAD = [
-    ({}, "a dataset has no path"), ({"path": "x.csv", "txt": "a"}, "no key 'txt', did you mean 'text'"),
-    ({"path": "x.csv", "pair": "a"}, r"text: \[A, B\] names the columns of a pair"), ({"path": 3}, "the path of a dataset"),
-    ({"path": ""}, "the path of a dataset"), ({"path": "x.csv", "text": 3}, "text names one column"),
-    ({"path": "x.csv", "text": ["a", "b", "c"]}, "text names one column"), ({"path": "x.csv", "text": []}, "text names one"),
-    ({"path": "x.csv", "label": None}, "label is a text"), ({"path": "x.csv", "label": ["a"]}, "label is a text"),
-    ({"path": "x.csv", "group": 1}, "group is a text"), ({"path": "x.csv", "quotes": "all"}, "quotes is one of auto"),
-    ({"path": "x.csv", "skip_bad_rows": "yes"}, "skip_bad_rows is true or false"),
-    ({"path": "x.csv", "text": "a", "label": "a"}, "must be different columns"),
-    ({"path": "demo", "text": "a"}, "'demo' is registered and has columns of its own"), ({1: 2}, "no key 1"),
-]  # fmt: skip
+    ({}, "a dataset has no path"),
+    ({1: 2}, "no key 1"),
+    ({"path": "demo", "text": "a"}, "'demo' is registered and has columns of its own"),
+    ({"path": 3}, "the path of a dataset"),
+    ({"path": ""}, "the path of a dataset"),
+    *(
+        ({"path": "x.csv", **values}, message)
+        for values, message in (
+            ({"txt": "a"}, "no key 'txt', did you mean 'text'"),
+            ({"pair": "a"}, r"text: \[A, B\] names the columns of a pair"),
+            ({"text": 3}, "text names one column"),
+            ({"text": ["a", "b", "c"]}, "text names one column"),
+            ({"text": []}, "text names one column"),
+            ({"label": None}, "label is a text"),
+            ({"label": ["a"]}, "label is a text"),
+            ({"group": 1}, "group is a text"),
+            ({"quotes": "all"}, "quotes is one of auto"),
+            ({"skip_bad_rows": "yes"}, "skip_bad_rows is true or false"),
+            ({"text": "a", "label": "a"}, "must be different columns"),
+        )
+    ),
+]
 
 
 @pytest.mark.parametrize(("entry", "message"), BAD)
