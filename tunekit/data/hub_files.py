@@ -196,7 +196,10 @@ def _grouped(hub: HubDataset, config: str | None, names: Sequence[str], card: st
 
 
 def _table(path: Path, source: str, columns: Columns) -> pa.Table:
-    """Return the columns of a Parquet file, or no rows where it lacks one. Raises UserError where it is broken or too large."""
+    """Return the columns of a Parquet file, or no rows where it lacks one.
+
+    Raises UserError where the file is broken or too large.
+    """
     import pyarrow as pa
     import pyarrow.parquet as pq
 
