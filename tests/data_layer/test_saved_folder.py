@@ -132,6 +132,10 @@ DAMAGE = {
     "a list as state": (lambda folder: (folder / "state.json").write_text("[]"), r"state\.json: it is no JSON object"),
     "no files": (lambda folder: break_state(folder, _data_files=[]), "it lists no data files"),
     "files that are none": (lambda folder: break_state(folder, _data_files=[1, "x"]), "it lists no data files"),
+    "a file that is none": (
+        lambda folder: break_state(folder, _data_files=[{"filename": shard(folder).name}, 1]),
+        "it lists no data files",
+    ),
     "a file elsewhere": (
         lambda folder: break_state(folder, _data_files=[{"filename": "../secret.arrow"}]),
         "it lists no data files",

@@ -4,7 +4,7 @@ import pytest
 
 from tunekit.errors import UserError
 from tunekit.models.catalog import MODELS
-from tunekit.planning.model_names import PACKAGED, find_model, known_as
+from tunekit.planning.model_names import PACKAGED, check_registered, find_model, known_as
 from tunekit.planning.overrides import override
 from tunekit.planning.presets import GRID_PRESETS
 
@@ -64,3 +64,12 @@ def test_a_filter_by_such_a_name_says_it_too():
 
 def test_names_of_one_s_own_stand_for_nothing_else():
     assert known_as("tiny-bert") is known_as("my-bert-base-uncased") is known_as("") is None
+
+
+def test_a_command_that_takes_registered_models_alone_says_it_too():
+    check_registered("bert")
+    for text in ("google-bert/bert-base-uncased", "bert-base-uncased"):
+        with pytest.raises(UserError, match="registered as bert"):
+            check_registered(text)
+    with pytest.raises(UserError, match="unknown model 'bertt', did you mean 'bert'"):
+        check_registered("bertt")

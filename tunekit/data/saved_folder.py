@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+from collections.abc import Iterable, Iterator
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -42,7 +43,8 @@ def _table(folder: Path, columns: Columns) -> pa.Table:
     import pyarrow as pa
 
     files = _json(folder / STATE_FILE).get("_data_files")
-    names = [str(file.get("filename")) for file in files if isinstance(file, dict)] if isinstance(files, list) else []
+    listed = files if isinstance(files, list) else []
+    names = [str(file.get("filename")) if isinstance(file, dict) else "" for file in listed]
     if not names or not all(map(_is_plain, names)):
         raise UserError(f"{folder / STATE_FILE}: it lists no data files")
     tables = []
@@ -51,7 +53,7 @@ def _table(folder: Path, columns: Columns) -> pa.Table:
             with pa.memory_map(str(folder / name)) as file, pa.ipc.open_stream(file) as reader:
                 if file.size() > MAX_BYTES:
                     raise UserError(f"{folder / name}: larger than {MAX_BYTES} bytes")
-                table = reader.read_all()
+                table = pa.Table.from_batches(_bounded(reader, folder / name), reader.schema)
         except (OSError, ValueError, pa.ArrowException) as error:
             raise UserError(f"{folder / name}: can't be read as Arrow data ({type(error).__name__})") from error
         whole = set(columns.used()) <= set(table.column_names)
@@ -60,9 +62,19 @@ def _table(folder: Path, columns: Columns) -> pa.Table:
     return joined(tables, str(folder))
 
 
+def _bounded(batches: Iterable[pa.RecordBatch], path: Path) -> Iterator[pa.RecordBatch]:
+    """Yield ``batches``. Raises UserError where they are too large together: a small file can unpack to any size."""
+    size = 0
+    for batch in batches:
+        size += batch.nbytes
+        if size > MAX_BYTES:
+            raise UserError(f"{path}: larger than {MAX_BYTES} bytes once unpacked")
+        yield batch
+
+
 def _is_plain(name: object) -> bool:
     """Return whether ``name`` is a file's name in its own folder."""
-    return isinstance(name, str) and Path(name).name == name
+    return isinstance(name, str) and bool(name) and Path(name).name == name
 
 
 def _json(path: Path) -> dict[str, Any]:

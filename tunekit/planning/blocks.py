@@ -73,12 +73,7 @@ class Block(Settings):
             object.__setattr__(self, name, tuple(axis))
             if not axis:
                 raise UserError(f"a block with no {name} has no trials; name at least one of its {name}")
-        from tunekit.data.base import TextDataset
-
-        for data in self.datasets:
-            if not isinstance(data, str | DataSource | TextDataset):
-                kind = type(data).__name__
-                raise UserError(f"datasets holds a {kind}; give a name, or make a dataset of it with tunekit.dataset")
+        self._check_items()
         for method in self.methods:
             complete_params(method, self.method_params.get(method, {}))
         rates = self.learning_rate if isinstance(self.learning_rate, Mapping) else {}
@@ -90,6 +85,20 @@ class Block(Settings):
                         f"{setting} is given for {name!r}, which is not among the block's methods "
                         f"({', '.join(self.methods)})"
                     )
+
+    def _check_items(self) -> None:
+        """Raise UserError where a dataset or a model is none."""
+        from tunekit.data.base import TextDataset
+
+        for data in self.datasets:
+            if not isinstance(data, str | DataSource | TextDataset):
+                kind = type(data).__name__
+                raise UserError(f"datasets holds a {kind}; give a name, or make a dataset of it with tunekit.dataset")
+        for model in self.models:
+            if not isinstance(model, str):
+                raise UserError(
+                    f"models holds a {type(model).__name__}; give a short name, a hub id or a folder's path"
+                )
 
     def specs(self, seed: int, name_model: Callable[[str], str], name_dataset: Callable[[Any], str]) -> list[TrialSpec]:
         """Return the block's trials of one seed.

@@ -52,3 +52,11 @@ def find_model(text: str) -> ModelRef:
         if hint and not bare:
             raise UserError(f"{error}; {hint}") from error
         raise
+
+
+def check_registered(text: str) -> None:
+    """Raise UserError where ``text`` is the name of no registered model; it says which one may be meant."""
+    hint = known_as(text)
+    if hint and text not in MODELS:
+        raise UserError(f"unknown model {text!r}, {hint}")
+    MODELS[text]
