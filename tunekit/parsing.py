@@ -227,7 +227,7 @@ def read_yaml(file: Path | Traversable, where: str) -> object:
         text = file.read_text(encoding="utf-8")
         _refuse_tricks(text, where)
         _refuse_doubled_keys(yaml.compose(text, _Loader), where)
-        return yaml.load(text, _Loader)  # noqa: S506  # a safe loader
+        return _Loader(text).get_single_data()
     except FileNotFoundError as error:
         raise UserError(f"{where}: there is no such file") from error
     except (OSError, ValueError, yaml.YAMLError) as error:
