@@ -11,6 +11,7 @@ if TYPE_CHECKING:
     from tunekit.data.base import DATASETS
     from tunekit.data.frame import dataset
     from tunekit.data.sources import DataSource
+    from tunekit.data.summary import summarise
     from tunekit.errors import UserError
     from tunekit.methods import METHODS
     from tunekit.models.catalog import MODELS
@@ -19,7 +20,7 @@ if TYPE_CHECKING:
 
 __all__ = [
     "DATASETS", "METHODS", "MODELS", "Block", "DataSource", "TrialSpec", "UserError", "dataset", "load", "plan", "run",
-    "run_search", "train",
+    "run_search", "summarise", "train",
 ]  # fmt: skip
 
 _MODULES = {
@@ -35,6 +36,7 @@ _MODULES = {
     "plan": "tunekit.api",
     "run": "tunekit.api",
     "run_search": "tunekit.api",
+    "summarise": "tunekit.data.summary",
     "train": "tunekit.api",
 }
 """Where each public name is defined."""

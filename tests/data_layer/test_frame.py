@@ -180,8 +180,11 @@ def test_the_label_none_as_a_text_is_a_label_and_nan_is_a_missing_one() -> None:
         (lambda: make(FRAME.assign(label="a")), "frame: every label of train is 'a'"),
         (lambda: make(FRAME.iloc[:3]), "too few rows, or groups, to split 80/10/10; name a column with split="),
         (lambda: make(FRAME.iloc[:3].assign(part="train"), split="part"), "mark rows of test in the column of split="),
-        (lambda: make(FRAME.assign(part="trian"), split="part"), "row 1: column 'part' holds 'trian'; a split is"),
-        (lambda: make(FRAME.assign(part=np.nan), split="part"), "row 1: column 'part' holds None"),
+        (
+            lambda: make(FRAME.assign(part="trian"), split="part"),
+            "60 bad rows: rows 1, 2, 3, 4, 5, 6, 7, 8, 9, 10: column",
+        ),
+        (lambda: make(FRAME.assign(part=np.nan), split="part"), "column 'part' holds None; a split is train, val, dev"),
         (lambda: make(FRAME.assign(part="test"), split="part"), "no row is train in column 'part'"),
         (lambda: make(split="parts"), "no column 'parts'"),
         (lambda: make(name=" "), "the name of a dataset is a text"),
@@ -202,3 +205,18 @@ def test_a_dataset_shows_itself_in_one_line():
     assert repr(data) == f"TextDataset {data.name}: {rows} rows, 2 classes; {data.split_note}"
     assert "\n" not in repr(data)
     assert repr(load_dataset("demo")).endswith("classes")
+
+
+def test_all_bad_rows_are_refused_at_once_and_left_out_on_request() -> None:
+    frame = FRAME.assign(part=["train"] * 40 + ["test"] * 19 + ["tset"])
+    frame.loc[3, "text"] = " "
+    frame.loc[[5, 45], "label"] = None
+    message = refusal(lambda: make(frame, split="part"))
+    assert "frame: 4 bad rows: row 4: empty text in column 'text'; rows 6, 46: empty label" in message
+    assert "row 60: column 'part' holds 'tset'; a split is" in message
+    assert message.endswith("skip_bad_rows=True leaves them out")
+    data = make(frame, split="part", skip_bad_rows=True)
+    assert sizes(data) == {"train": 38, "test": 18}
+    assert data.left_out == {"empty label": 2, "no such split": 1, "empty text": 1}
+    clean = make(frame.drop([3, 5, 45, 59]), split="part")
+    assert (data.name, clean.left_out) == (clean.name, {})

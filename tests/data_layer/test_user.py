@@ -235,3 +235,38 @@ def test_columns_must_differ(tmp_path: Path) -> None:
 def test_hash_is_of_the_content(tmp_path: Path) -> None:
     data = read_user_dataset(write(tmp_path / "a.csv", RECORDS))
     assert data.content_hash == content_hash(data.splits, data.label_names)
+
+
+GOLDEN = {
+    "label": ("276b252885b2", "dff679d2e574"),
+    "n": ("0d5f4cde7311", "47ab926ec36d"),
+    "f": ("0d5f4cde7311", "47ab926ec36d"),
+    "b": ("a75c96f6c0bb", "95fc5946fda6"),
+    "big": ("62cc2e828586", "4223e3930f5f"),
+    "other": ("332b50c643ec", "a7ebd61d7f94"),
+}
+"""The hashes of well-formed data, whole and in a folder, as version 0.1.0 read it. Stored trials go by them."""
+
+
+@pytest.mark.parametrize("suffix", [".csv", ".jsonl", ".parquet"])
+def test_well_formed_data_has_the_hash_that_it_always_had(suffix: str, tmp_path: Path) -> None:
+    records = [
+        {
+            "text": f'line {i}\u2028, "so"\nand, more', "label": "yes" if i % 3 else "no", "doc": i // 4,
+            "other": f"pair {i}", "n": i % 3, "f": float(i % 3), "b": i % 2 == 0, "big": 10 * (i % 3),
+        }
+        for i in range(60)
+    ]  # fmt: skip
+    whole = write(tmp_path / f"mine{suffix}", records)
+    for stem, part in (("train", records[:40]), ("dev", records[40:50]), ("test", records[50:])):
+        write(tmp_path / "folder" / f"{stem}{suffix}", part)
+    for column, expected in GOLDEN.items():
+        columns = {"pair_column": column, "group_column": "doc"} if column == "other" else {"label_column": column}
+        found = [read_user_dataset(path, **columns).content_hash for path in (whole, tmp_path / "folder")]
+        assert tuple(found) == expected, column
+
+
+def test_the_reviews_of_the_docs_have_the_name_that_they_always_had() -> None:
+    path = Path(__file__).parents[2] / "docs" / "reviews.csv"
+    data = read_user_dataset(path, text_column="sentence", label_column="opinion")
+    assert data.name == "reviews-2209345331df"

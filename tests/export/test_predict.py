@@ -136,6 +136,13 @@ def test_a_changed_export_is_refused_in_one_line(change, said, exported, tmp_pat
         ("x.csv", "text\nhello\n", [], "no column 'pair'"),
         ("x.txt", "hello\n", [], "takes pairs of texts"),
         ("x.csv", "text,pair\n,b\n", [], "line 2: empty text in column 'text'"),
+        (
+            "x.csv",
+            "text,pair\n,b\na,b,c\na,\n",
+            [],
+            "3 bad rows: line 2: empty text in column 'text'; line 3: 3 fields",
+        ),
+        ("x.csv", "text,pair\n" + 'a,"b\n' * 4 + 'c,d"\n', [], "--quotes none"),
         ("x.csv", "text,pair\n", [], "no rows"),
         ("x.xls", "text,pair\n", [], "unsupported kind of file"),
         ("x.csv", "text,pair\na,b\n", ["--pair-column", "text"], "must be different columns"),
@@ -147,6 +154,24 @@ def test_a_file_that_can_not_be_labelled_is_one_line(name, content, more, proble
     code, lines, error = said("predict", exported("lora"), tmp_path / name, *more)
     assert (code, lines, error.count("\n")) == (2, [], 1)
     assert problem in error
+
+
+@pytest.mark.parametrize(
+    ("name", "content", "more", "notes"),
+    [
+        ("x.csv", "pair;text\nb;a, c\n", [], ["separated by a semicolon"]),
+        ("x.TSV", "pair\ttext\nb\ta, c\n", [], []),
+        ("x.csv", "pair~text\nb~a, c\n", ["--separator", "~"], []),
+        ("x.csv", 'pair;text\n"b;"a, c\n', ["--quotes", "none"], ["separated by a semicolon"]),
+    ],
+)
+def test_a_file_of_any_separator_is_labelled_and_the_separator_is_said(
+    name, content, more, notes, said, exported, tmp_path
+):
+    (tmp_path / name).write_text(content)
+    code, lines, error = said("predict", exported("lora"), tmp_path / name, *more)
+    assert (code, len(lines)) == (0, 2)
+    assert [line for line in notes if line not in error] == []
 
 
 def test_no_exported_model_and_an_existing_out_are_refused(said, exported, tmp_path):

@@ -1,5 +1,6 @@
 """Anything for a store, a data file, a spec or a command line: a sane result or one line, never a traceback."""
 
+import gzip
 import json
 import os
 import shutil
@@ -151,17 +152,19 @@ TABLES = st.lists(st.lists(CELLS, min_size=2, max_size=3).map(",".join), max_siz
 
 @settings(max_examples=150, **PACE)
 @given(
-    st.sampled_from([".csv", ".jsonl", ".json", ".parquet"]),
+    st.sampled_from([".csv", ".TSV", ".jsonl", ".json", ".parquet", ".csv.gz"]),
+    st.sampled_from(["auto", "fields", "none"]),
+    st.booleans(),
     st.binary(max_size=200)
     | ROWS.map(lambda rows: "\n".join(map(json.dumps, rows)).encode())
     | TABLES.map(lambda rows: "\n".join(["text,label", *rows]).encode("utf-8", "surrogatepass")),
 )
-def test_a_data_file_of_anything_is_read_or_refused_in_one_line(suffix, content):
+def test_a_data_file_of_anything_is_read_or_refused_in_one_line(suffix, quotes, skip, content):
     with tempfile.TemporaryDirectory() as folder:
         path = Path(folder) / f"mine{suffix}"
-        path.write_bytes(content)
+        path.write_bytes(gzip.compress(content) if suffix.endswith(".gz") else content)
         try:
-            found = read_user_dataset(path)
+            found = read_user_dataset(path, quotes=quotes, skip_bad_rows=skip)
         except UserError as error:
             one_line(error)
         else:

@@ -17,7 +17,7 @@ from tunekit.store.result_store import ResultStore
 def grid_as_text(sweep: ResolvedSweep, plan: Plan, store: ResultStore, options: RunOptions) -> str:
     """Return the dry run for people."""
     pending = plan.pending(retry_failed=options.retry_failed)
-    lines = [describe(sweep, plan, pending)]
+    lines = [describe(sweep, plan, pending), *sweep.data_lines()]
     estimate_hours(pending, sweep, lines.append)
     found = _costs(sweep, plan)
     lines.append(describe_costs(found, pending))
@@ -25,6 +25,11 @@ def grid_as_text(sweep: ResolvedSweep, plan: Plan, store: ResultStore, options: 
         kept = estimate.kept_weights_bytes([trial.spec for trial in pending], options.kept)
         lines.append(f"kept weights (--keep-models {options.kept}): at most {kept / 1e9:.2f} GB")
     return "\n".join([*lines, *_more_seeds(sweep, plan, found)])
+
+
+def plan_as_json(sweep: ResolvedSweep, plan: Plan) -> dict[str, Any]:
+    """Return the plan for programs, and what was understood of the user's own data by the name of the dataset."""
+    return {**plan.to_dict(), "datasets": {name: one.to_dict() for name, one in sweep.data_summaries().items()}}
 
 
 def grid_as_json(sweep: ResolvedSweep, plan: Plan, store: ResultStore, options: RunOptions) -> dict[str, Any]:
@@ -38,7 +43,7 @@ def grid_as_json(sweep: ResolvedSweep, plan: Plan, store: ResultStore, options: 
         "sweep": sweep.name,
         "folder": str(store.root),
         "to_run": len(pending),
-        **plan.to_dict(),
+        **plan_as_json(sweep, plan),
         "cells": [asdict(one) for one in _costs(sweep, plan)],
         "kept_weights_bytes": kept,
         "stale_trials": [{"trial": trial.spec.label, "other": list(parts)} for trial, parts in plan.stale],

@@ -26,14 +26,13 @@ def run_grid_command(args: GridArgs, presets: Mapping[str, GridPreset] = GRID_PR
 
     store = ResultStore(root)
     plan = plan_sweep(sweep, store)
-    if args.json:
-        show_json(plan.to_dict())
-        return OK
     pending = plan.pending(retry_failed=options.retry_failed)
     if args.dry_run:
-        from tunekit.commands.dry_run import grid_as_json, grid_as_text
+        from tunekit.commands.dry_run import grid_as_json, grid_as_text, plan_as_json
 
-        if args.format == "json":
+        if args.json:
+            show_json(plan_as_json(sweep, plan))
+        elif args.format == "json":
             show_json(grid_as_json(sweep, plan, store, options))
         else:
             result(grid_as_text(sweep, plan, store, options))

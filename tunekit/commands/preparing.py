@@ -49,6 +49,11 @@ def prepare_data(sweep: ResolvedSweep, pending: Sequence[PlannedTrial], store: R
     Returns the largest predicted peak of memory in bytes, over the first trial of each cell; None where a cell has no
     closed form. Raises UserError on data, models and devices that can't be used.
     """
+    for name in dict.fromkeys(trial.spec.dataset for trial in pending):
+        data = sweep.own_data.get(name) or load_dataset(name)
+        save_dataset(data, store.data_folder, with_text=name in sweep.own_data)
+        for line in summarise(data).lines():
+            say(f"{data.display_name}: {line}")
     say("loading PyTorch and the models' libraries")
     from tunekit.engine.build import build_model, check_device, prepare_splits
     from tunekit.engine.memory import predicted_peak
@@ -56,11 +61,6 @@ def prepare_data(sweep: ResolvedSweep, pending: Sequence[PlannedTrial], store: R
     gpu = joins_cluster() or machine.has_accelerator()
     if not joins_cluster():
         check_device({trial.spec.precision for trial in pending}, gpu=gpu)
-    for name in dict.fromkeys(trial.spec.dataset for trial in pending):
-        data = sweep.own_data.get(name) or load_dataset(name)
-        save_dataset(data, store.data_folder, with_text=name in sweep.own_data)
-        for line in summarise(data).lines():
-            say(f"{data.display_name}: {line}")
     tokenised: set[tuple[object, ...]] = set()
     configs: dict[tuple[str, str, str], dict[str, object]] = {}
     peaks: dict[str, int | None] = {}

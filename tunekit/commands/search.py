@@ -37,7 +37,7 @@ def run_search_command(args: SearchArgs, presets: Mapping[str, SearchPreset] = S
         return OK
     pending = at_most(request, ended)
     if args.dry_run:
-        lines = [search_as_text(request, ended)]
+        lines = [search_as_text(request, ended), *request.sweep.data_lines()]
         estimate_hours(pending, request.sweep, lines.append)
         result("\n".join(lines))
         return OK
@@ -99,4 +99,5 @@ def search_as_json(request: SearchRequest, ended: Mapping[str, int]) -> dict[str
             for plan in request.plans
         ],
         "confirm_seeds": list(request.confirm_seeds),
+        "datasets": {name: one.to_dict() for name, one in request.sweep.data_summaries().items()},
     }

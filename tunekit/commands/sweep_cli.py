@@ -9,7 +9,8 @@ from typing import Annotated
 
 import tyro
 
-from tunekit.commands.output import result
+from tunekit.commands.output import note, result
+from tunekit.data.delimited import Quotes
 from tunekit.parsing import check_exists
 from tunekit.planning.args import STORAGE, Format, GridArgs, SearchArgs
 from tunekit.planning.options import KeepModels
@@ -207,6 +208,8 @@ def predict(
     file: tyro.conf.Positional[Path],
     text_column: str = "text",
     pair_column: Annotated[str | None, DefaultInText] = None,
+    separator: Annotated[str | None, DefaultInText] = None,
+    quotes: Quotes = "auto",
     out: Annotated[Path | None, DefaultInText] = None,
 ) -> int:
     """Label the rows of a file with an exported model: CSV with row, label and the probability of each label.
@@ -217,9 +220,12 @@ def predict(
 
     Args:
         model: The folder that `tunekit export` wrote.
-        file: CSV, JSON Lines or Parquet, or .txt with a text a line.
+        file: CSV, TSV, JSON Lines or Parquet, or .txt with a text a line.
         text_column: The column with the text (Restaurant: the aspect).
         pair_column: The column with the second text, for a model of pairs (Restaurant: the sentence; default: pair).
+        separator: The character between the fields of a CSV file (default: found by the header, and said).
+        quotes: How a CSV file uses quotes: auto refuses a quote that swallows rows, fields lets a field hold whole
+            lines, and none takes a quote for a character like any other.
         out: A new file for the labels (default: standard output).
     """
     check_exists(model, "folder")
@@ -227,8 +233,12 @@ def predict(
     from tunekit.export.loading import load_exported, read_manifest
     from tunekit.export.predict import inputs, predictions, write_new
 
-    texts, pairs = inputs(file, text_column, pair_column, pairs=read_manifest(model).pairs)
-    parts = predictions(load_exported(model), texts, pairs)
+    takes_pairs = read_manifest(model).pairs
+    rows = inputs(file, text_column, pair_column, pairs=takes_pairs, separator=separator, quotes=quotes)
+    for line in rows.notes:
+        note(f"{file}: {line}")
+    texts, *pairs = rows.values.values()
+    parts = predictions(load_exported(model), texts, pairs[0] if takes_pairs else None)
     if out is None:
         for part in parts:
             sys.stdout.write(part)

@@ -13,6 +13,7 @@ from typing import Literal, NamedTuple
 
 from tunekit.data.rows import FileRows, empty_rows, missing_column
 from tunekit.errors import UserError
+from tunekit.parsing import how_many
 
 Quotes = Literal["auto", "fields", "none"]
 """``auto`` and ``fields`` read quotes as CSV does; ``auto`` refuses a field that holds rows. With ``none`` a quote is a
@@ -24,6 +25,12 @@ MANY_ROWS = 5
 SEP_LINE = re.compile(r'"?sep=(.)"?')
 """The first line with which Excel names the separator."""
 DOUBLED_CURLY = re.compile("[\u201c\u201d\u201e]{2}")
+STRAY_QUOTES = {
+    re.compile(r'^[ \t]+"'): "spaces stand between the separator and a quote",
+    re.compile('""'): "doubled quotes in a field that is not quoted",
+    re.compile(r'\\"'): "a backslash before a quote; CSV doubles a quote",
+}
+"""Quotes that CSV takes for characters of the text though they were hardly meant so, and what is wrong with them."""
 
 
 class _Header(NamedTuple):
@@ -63,9 +70,7 @@ def read_delimited(
     named = SEP_LINE.fullmatch(lines[0].strip("\r\n"))
     first = 1 if named else 0
     if named and separator not in (None, named[1]):
-        raise UserError(
-            f"{source}, line 1: the file says that its separator is {named[1]!r}, --separator {separator!r}"
-        )
+        raise UserError(f"{source}, line 1: the file names the separator {named[1]!r}, --separator {separator!r}")
     found = separator or (named[1] if named else _separator(lines, own, columns, quotes))
     if separator is None and found != own:
         rows.notes.append(f"separated by {SEPARATORS.get(found, repr(found))}")
@@ -124,8 +129,6 @@ class _Reader:
         # "text, label": the header shows that a space follows each separator, and so does each row.
         self.spaced = len(header.names) > 1 and all(name[:1] == " " for name in header.names[1:])
         self.by_column = dict(zip(columns, self.places, strict=True))
-        gap = rf"(?:^|{re.escape(separator)})[ \t]+\""
-        self.may_be_spaced = quotes != "none" and re.search(gap, "".join(lines), re.MULTILINE) is not None
 
     def read(self, first: int, label: str | None) -> None:
         """Read all rows from the line with index ``first``."""
@@ -138,7 +141,7 @@ class _Reader:
             for row in reader:
                 end = first + reader.line_num
                 if row:
-                    self._row(number, row)
+                    self._row(number, row, "".join(self.lines[number - 1 : end]))
                 if end > number:
                     several.append((number, end))
                 number = end + 1
@@ -148,35 +151,41 @@ class _Reader:
         if several and self.quotes != "none":
             self._check_swallowed(several, label)
 
-    def _row(self, number: int, row: list[str]) -> None:
-        """Keep a row, or say what is wrong with it."""
+    def _row(self, number: int, row: list[str], written: str) -> None:
+        """Keep a row, which is ``written`` so in the file, or say what is wrong with it."""
         names, source = self.header.names, self.rows
         if len(row) not in (len(names), self.header.num_fields):
-            source.refuse(number, "wrong number of fields", f"{len(row)} fields, the header has {len(names)}")
+            source.refuse(
+                number, "wrong number of fields", f"{how_many(len(row), 'field')}, the header has {len(names)}"
+            )
         elif any(field.strip() for field in row[len(names) :]):
             source.refuse(number, "wrong number of fields", "a value in a column that has no name")
         elif not any(field.strip() for field in row):
             source.refuse(number, "empty row", "an empty row")
-        elif [field.strip(" \t\ufeff") for field in row[: len(names)]] == [name.strip() for name in names]:
+        elif [field.strip(' \t\ufeff"') for field in row[: len(names)]] == [name.strip() for name in names]:
             source.refuse(number, "repeated header", "the header again")
         elif any("\0" in field for field in row):
             source.refuse(number, "broken text", "a NUL character")
-        elif self.quotes != "none" and any(map(DOUBLED_CURLY.search, row)):
-            source.refuse(number, "curly quotes", "doubled curly quotes; CSV needs straight ones")
-        elif self.may_be_spaced and any(self._stray(number, field) for field in row):
-            source.refuse(number, "spaces before a quote", "spaces stand between the separator and a quote")
+        elif self.quotes != "none" and (wrong := next(filter(None, (self._quoting(one, written) for one in row)), "")):
+            source.refuse(number, "broken quotes", wrong)
+        elif self.spaced and f"{self.separator}  " in written:
+            source.refuse(number, "several spaces", "several spaces after a separator; the header has one")
         else:
             source.keep(number, [row[place] for place in self.places])
 
-    def _stray(self, number: int, field: str) -> bool:
-        """Whether ``field`` begins with spaces and a quote that CSV takes for characters of the text.
+    def _quoting(self, field: str, written: str) -> str:
+        """Return what is wrong with the quotes of a field of a row that is ``written`` so; "" where nothing is.
 
-        Such a field stands in the file as it was read; in a quoted field each quote is doubled.
+        Such quotes are characters of the text to CSV, but were hardly meant so. They are looked for in fields without
+        quotes around them: those stand in the file as they were read, whereas in a quoted field each quote is doubled.
         """
-        if field[:1] not in (" ", "\t") or field.lstrip(" \t")[:1] != '"':
-            return False
-        line = self.lines[number - 1]
-        return line.startswith(field) or f"{self.separator}{field}" in line
+        if DOUBLED_CURLY.search(field):
+            return "doubled curly quotes; CSV needs straight ones"
+        found = '"' in field and next((reason for sign, reason in STRAY_QUOTES.items() if sign.search(field)), "")
+        if not found:
+            return ""
+        before = f"{self.separator} " if self.spaced else self.separator
+        return found if written.startswith(field) or f"{before}{field}" in written else ""
 
     def _check_swallowed(self, several: Sequence[tuple[int, int]], label: str | None) -> None:
         """Raise UserError where a row of several lines holds other rows; else note which rows hold line ends."""

@@ -5,7 +5,7 @@ from __future__ import annotations
 from typing import TYPE_CHECKING, Any
 
 from tunekit.data.base import SPLITS, TextDataset
-from tunekit.data.rows import FileRows, empty_rows
+from tunekit.data.rows import bad_rows_error, empty_rows
 from tunekit.data.user import STEMS, Columns, dataset_of_rows
 from tunekit.errors import UserError
 from tunekit.parsing import did_you_mean
@@ -40,8 +40,8 @@ def dataset(
     The column ``split`` says of each row whether it is train, val (or dev, validation) or test. Without it, 80 % of the
     rows become train, 10 % val and 10 % test; where it names train and val alone, 10 % of train become test, and where
     it names train and test, there is no val. What is drawn is stratified by label and the same for the same content.
-    ``split_note`` of the dataset says how its rows were split. ``print`` of the dataset shows what was understood: the
-    rows of each class, repeated and contradictory rows, and what is doubtful. A plan prints the same.
+    ``split_note`` of the dataset says how its rows were split. ``tk.summarise`` shows what was understood: the
+    rows of each class, repeated and contradictory rows, and what is doubtful. A plan shows the same.
 
     Rows that can't be used, such as those without a text or label, are refused all at once, with their numbers counted
     from 1. ``skip_bad_rows=True`` leaves them out, and ``left_out`` of the dataset counts them.
@@ -61,18 +61,25 @@ def dataset(
     values = {column: _values(frame, column, name) for column in used}
     if not len(frame):
         raise UserError(f"{name}: no rows")
-    rows: dict[str, FileRows] = {}
+    rows = {part: empty_rows(name, "row", columns.used()) for part in SPLITS}
     for number in range(1, len(frame) + 1):
-        part = "train" if split is None else _split(f"{name}, row {number}", split, values[split][number - 1])
-        into = rows.setdefault(part, empty_rows(name, "row", columns.used()))
-        into.keep(number, [values[column][number - 1] for column in columns.used()])
-    if "train" not in rows:
+        row = [values[column][number - 1] for column in columns.used()]
+        word = "train" if split is None else values[split][number - 1]
+        part = SPLIT_OF.get(word.strip().lower()) if isinstance(word, str) else None
+        if part is None:
+            reason = f"column {split!r} holds {word!r}; a split is train, val, dev, validation or test"
+            rows["train"].refuse(number, "no such split", reason)
+        else:
+            rows[part].keep(number, row)
+    if not rows["train"].numbers:
+        if rows["train"].bad:
+            raise bad_rows_error(rows["train"].bad, name)
         raise UserError(f"{name}: no row is train in column {split!r}")
     way_out = "name a column with split= that says which rows are train, val and test"
     if split is not None:
         way_out = f"mark rows of test in the column of split={split!r}"
     return dataset_of_rows(
-        {part: rows[part] for part in SPLITS if part in rows},
+        {part: own for part, own in rows.items() if own.numbers},
         columns,
         name,
         name,
@@ -102,11 +109,3 @@ def _values(frame: DataFrame, column: str, name: str) -> list[Any]:
         # pd.isna answers one value at a time; of a list it would give an array.
         found.append(None if pd.api.types.is_scalar(plain) and pd.isna(plain) else plain)
     return found
-
-
-def _split(place: str, column: str, value: object) -> str:
-    """Return the split that a value of the split column names. Raises UserError where it names none."""
-    word = value.strip().lower() if isinstance(value, str) else value
-    if not isinstance(word, str) or word not in SPLIT_OF:
-        raise UserError(f"{place}: column {column!r} holds {value!r}; a split is train, val, dev, validation or test")
-    return SPLIT_OF[word]

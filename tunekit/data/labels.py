@@ -20,6 +20,8 @@ MISSING = {"nan", "NaN", "NAN", "null", "NULL", "Null", "<NA>", "NaT", "#N/A", "
 MAYBE_MISSING = {"none", "na", "n/a", "?", "-", "--", "."}
 """What people write for a missing value, in lower case, though some datasets call a class so."""
 MAX_NUMERIC_LABELS = 200
+MOST_NAMED = 10
+"""The number of classes that a warning names."""
 
 
 class BadValue(Exception):
@@ -148,6 +150,9 @@ def warnings(counts: dict[str, int]) -> list[str]:
         f"classes {' and '.join(f'{name!r} ({counts[name]})' for name in group)} differ in case, spaces or form alone"
         for group in lookalikes(counts)
     ]
+    single = [name for name, number in counts.items() if number == 1]
+    if single:
+        lines.append(f"classes with one row in all: {', '.join(map(repr, single[:MOST_NAMED]))}; is each a label?")
     for name, number in counts.items():
         if name.strip().casefold() in MAYBE_MISSING:
             lines.append(f"class {name!r} ({how_many(number, 'row')}) may be the mark of a missing label")

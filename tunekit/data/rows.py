@@ -68,7 +68,9 @@ def missing_column(column: str, present: Sequence[str]) -> str:
     """Return the message that there is no such column: what there is, and the flag that names another."""
     there = ", ".join(repr(name[:40]) for name in list(present)[:20]) or "none"
     flag = f"; --{column}-column names it" if column in ("text", "pair", "label") else ""
-    return f"no column {column!r}{did_you_mean(column, present)} (there are: {there}){flag}"
+    alike = [name for name in present if name.casefold() == column.casefold()]
+    hint = did_you_mean(column, present) if not alike else f", did you mean {alike[0]!r}?"
+    return f"no column {column!r}{hint} (there are: {there}){flag}"
 
 
 def kinds(bad: Sequence[BadRow]) -> dict[str, int]:

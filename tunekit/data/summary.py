@@ -16,7 +16,7 @@ MOST_CLASSES = 30
 LOST_CHARACTER = "\ufffd"
 
 
-@dataclass(frozen=True, kw_only=True)
+@dataclass(frozen=True, kw_only=True, repr=False)
 class DataSummary:
     """Counts of a dataset. Two rows have the same input where text and pair are equal."""
 
@@ -83,6 +83,8 @@ class DataSummary:
 
     def __str__(self) -> str:
         return "\n".join(f"{self.name}: {line}" for line in self.lines())
+
+    __repr__ = __str__
 
 
 def summarise(data: TextDataset) -> DataSummary:
@@ -167,5 +169,8 @@ def _text_warnings(inputs: Inputs) -> list[str]:
     ]
     lost = sum(LOST_CHARACTER in text for text in texts)
     if lost:
-        lines.append(f"{how_many(lost, 'text')} hold U+FFFD, which stands for a character that was lost in an encoding")
+        lines.append(f"texts with U+FFFD, which stands for a character that was lost in an encoding: {lost}")
+    spaced = sum(text[0].isspace() for text in texts)
+    if 2 * spaced > len(texts):
+        lines.append(f"texts that begin with a space: {spaced} of {len(texts)}")
     return lines

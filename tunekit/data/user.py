@@ -14,6 +14,7 @@ from typing import NamedTuple
 from tunekit.data.base import TextDataset, content_hash, make_dataset, make_frame, text_hash
 from tunekit.data.delimited import Quotes
 from tunekit.data.labels import (
+    MISSING,
     BadValue,
     check_classes,
     checked_label,
@@ -134,10 +135,10 @@ def dataset_of_rows(
     checked, found = _without_odd_labels(rows, checked)
     bad += found
     if bad and not skip_bad_rows:
-        raise bad_rows_error(sorted(bad, key=_order(rows)), source, skip_flag)
+        raise bad_rows_error(sorted(bad, key=_order(rows)), source, skip_flag if all(checked.values()) else None)
     for split, part in checked.items():
         if not part:
-            raise UserError(f"{rows[split].source}: no rows are left, since all {len(bad)} are bad")
+            raise UserError(f"{rows[split].source}: no row of {split} is left, since all are bad")
     names = class_names({row.label for part in checked.values() for row in part})
     label_names = in_order(set(names.values()))
     check_classes({names[row.label] for row in checked["train"]}, source)
@@ -212,9 +213,10 @@ def check_rows(rows: FileRows, columns: Columns) -> tuple[list[CheckedRow], list
 
 def _group(column: str, value: object) -> str | None:
     """Return a hash that stands for the group; None for an empty one: rows without a group are not one group."""
-    if value is None or not str(value).strip() or (isinstance(value, float) and math.isnan(value)):
+    if value is None or (isinstance(value, float) and math.isnan(value)):
         return None
-    return text_hash(checked_text(column, str(value).strip()))
+    word = str(value).strip()
+    return None if not word or word in MISSING else text_hash(checked_text(column, word))
 
 
 def _check_regression(rows: Mapping[str, FileRows], checked: Mapping[str, Sequence[CheckedRow]]) -> None:

@@ -9,6 +9,7 @@ from pathlib import Path
 
 import numpy as np
 
+from tunekit.data.delimited import Quotes
 from tunekit.data.labels import BadValue, checked_text
 from tunekit.data.rows import FileRows, bad_rows_error, empty_rows
 from tunekit.data.tables import SUFFIXES, read_lines, read_table
@@ -21,11 +22,20 @@ CHUNK_ROWS = 2_048
 """The number of rows that are labelled at a time."""
 
 
-def inputs(path: Path, text_column: str, pair_column: str | None, *, pairs: bool) -> tuple[list[str], list[str] | None]:
-    """Return the texts in a file and, for a model of ``pairs``, the second texts.
+def inputs(
+    path: Path,
+    text_column: str,
+    pair_column: str | None,
+    *,
+    pairs: bool,
+    separator: str | None = None,
+    quotes: Quotes = "auto",
+) -> FileRows:
+    """Return the texts in a file, its only column or its first, and for a model of ``pairs`` the second texts.
 
-    The file is CSV, JSON Lines or Parquet, or a text file with one text a line. Raises UserError for a file that can't
-    be read as a dataset, and for columns that do not suit the model.
+    The file is CSV, TSV, JSON Lines or Parquet, or a text file with one text a line. ``separator`` and ``quotes`` say
+    how CSV is read. Raises UserError for a file that can't be read as a dataset, for rows without a text, and for
+    columns that do not suit the model.
     """
     if pairs and pair_column is None:
         pair_column = "pair"
@@ -42,23 +52,22 @@ def inputs(path: Path, text_column: str, pair_column: str | None, *, pairs: bool
         columns = [text_column] if pair_column is None else [text_column, pair_column]
         if len(set(columns)) < len(columns):
             raise UserError(f"text and pair must be different columns, got {text_column} twice")
-        rows = read_table(path, columns)
+        rows = read_table(path, columns, separator=separator, quotes=quotes)
     _check(rows)
     if not rows.numbers:
         raise UserError(f"{path}: no rows")
-    texts = rows.values[columns[0]]
-    return texts, rows.values[columns[1]] if pairs else None
+    return rows
 
 
 def _check(rows: FileRows) -> None:
     """Raise UserError for all rows that have no text, since each row of the file gets a label."""
     bad = list(rows.bad)
-    for column, values in rows.values.items():
-        for number, value in zip(rows.numbers, values, strict=True):
-            try:
+    for number, *values in zip(rows.numbers, *rows.values.values(), strict=True):
+        try:
+            for column, value in zip(rows.values, values, strict=True):
                 checked_text(column, value)
-            except BadValue as error:
-                bad.append(rows.bad_row(number, error.kind, error.reason))
+        except BadValue as error:
+            bad.append(rows.bad_row(number, error.kind, error.reason))
     if bad:
         raise bad_rows_error(sorted(bad, key=lambda row: row.number), rows.source)
 

@@ -11,6 +11,7 @@ from typing import Any
 
 from tunekit.data.base import DATASETS, TextDataset, load_dataset
 from tunekit.data.sources import DataSource
+from tunekit.data.summary import DataSummary, summarise
 from tunekit.errors import UserError
 from tunekit.methods import METHODS
 from tunekit.models.catalog import MODELS
@@ -55,7 +56,7 @@ class ResolvedSweep:
         rows = self._cells()
         width = max(len(name) for name, _ in rows)
         lines = [f"{name:<{width}}  seeds {' '.join(map(str, seeds))}" for name, seeds in rows]
-        return "\n".join([self._headline(), *(f"  {line}" for line in [*lines, *self._split_notes()])])
+        return "\n".join([self._headline(), *(f"  {line}" for line in [*lines, *self.data_lines()])])
 
     __repr__ = __str__
 
@@ -65,11 +66,15 @@ class ResolvedSweep:
             f"<tr><td>{escape(name)}</td><td>{' '.join(map(str, seeds))}</td></tr>" for name, seeds in self._cells()
         )
         head = f"<caption>{escape(self._headline())}</caption><tr><th>cell</th><th>seeds</th></tr>"
-        return f"<table>{head}{rows}</table>" + "".join(f"<p>{escape(line)}</p>" for line in self._split_notes())
+        return f"<table>{head}{rows}</table>" + "".join(f"<p>{escape(line)}</p>" for line in self.data_lines())
 
-    def _split_notes(self) -> list[str]:
-        """Return a line for each dataset of the user's own: how its rows were split."""
-        return [f"{data.display_name}: {data.split_note}" for data in self.own_data.values() if data.split_note]
+    def data_summaries(self) -> dict[str, DataSummary]:
+        """Return what was understood of each dataset of the user's own, by its name in the specs."""
+        return {name: summarise(data) for name, data in self.own_data.items()}
+
+    def data_lines(self) -> list[str]:
+        """Return the same for people."""
+        return [f"{summary.name}: {line}" for summary in self.data_summaries().values() for line in summary.lines()]
 
     def _headline(self) -> str:
         return f"sweep {self.name}: {how_many(len(self.specs), 'trial')} in {how_many(len(self._cells()), 'cell')}"
