@@ -1,7 +1,7 @@
 """Columns belong to the dataset: in YAML, in Python, in best.yaml; the flags hold for all files of a sweep."""
 
 import json
-from dataclasses import fields
+from dataclasses import fields, replace
 
 import pytest
 from hypothesis import given
@@ -117,6 +117,22 @@ def test_best_yaml_says_the_columns_and_runs_alone(files, tmp_path):
     ] * 2
     again = resolve_grid(GridArgs(config=tmp_path / "best.yaml"), GRID_PRESETS)
     assert {spec.dataset for spec in again.specs} == set(request.sweep.own_data)
+
+
+def test_a_dataset_of_the_hub_is_recorded_at_its_commit(files, tmp_path, monkeypatch):
+    one, _ = files
+    data = read_user_dataset(one, text_column="review", label_column="stars")
+    commit = "0123456789abcdef0123456789abcdef01234567"
+
+    def pinned(source):
+        return data, replace(source, path=f"{source.path.partition('@')[0]}@{commit}")
+
+    monkeypatch.setattr("tunekit.planning.own_data.read_source", pinned)
+    entries = ["hf:acme/reviews", {"path": "hf:acme/reviews@v1", "text": "review"}]
+    sweep = grid(tmp_path, entries)
+    recorded = [f"hf:acme/reviews@{commit}", {"path": f"hf:acme/reviews@{commit}", "text": "review"}]
+    assert list(sweep.blocks[0].to_dict()["datasets"]) == recorded
+    assert sweep.original_names[data.name] in recorded
 
 
 BAD = [

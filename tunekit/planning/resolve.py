@@ -181,7 +181,7 @@ def find_sweep(blocks: Sequence[Block], name: str | None) -> ResolvedSweep:
     specs = expand(data.blocks, lambda text: model_of(text).name, data.names.__getitem__)
     models = {(ref := model_of(text)).name: ref for block in blocks for text in block.models}
     configs = {name: config_of(ref) for name, ref in models.items()}
-    for spec in specs:
+    for spec in {spec.cell: spec for spec in specs}.values():
         if (config := configs[spec.model]) is not None:
             check_fit(spec, config)
     original_names: dict[str, Any] = {model_of(text).name: text for block in blocks for text in block.models}
