@@ -86,7 +86,7 @@ def test_a_hub_dataset_is_pinned_fetched_once_and_read_from_the_cache(folder, tm
     for environment in ({}, {"HF_HUB_OFFLINE": "1"}):
         known, pinned, missing = client(tmp_path, url, name, path, "hf:acme/other", **environment)
         assert known[:4] == moved[:4]
-        assert "in the cache; the hub was not asked" in known[4][0]
+        assert "in the cache (the hub was not reached)" in known[4][0]
         assert pinned[:2] == [path, first]
         assert missing.startswith("hf:acme/other: it is not in the cache, and the hub can't be reached")
         assert "\n" not in missing

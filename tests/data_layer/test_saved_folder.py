@@ -6,6 +6,8 @@ import shutil
 import datasets
 import pytest
 from datasets import ClassLabel, Dataset, DatasetDict, Features, Value
+from hypothesis import HealthCheck, given, settings
+from hypothesis import strategies as st
 
 from tunekit.data.sources import DataSource, read_source
 from tunekit.errors import UserError
@@ -111,6 +113,21 @@ def test_columns_are_named_and_pairs_are_two(tmp_path):
         read(tmp_path / "saved")
     with pytest.raises(UserError, match="--separator is for CSV"):
         read(tmp_path / "saved", text="a", label="y", separator=";")
+
+
+words = st.text(st.characters(codec="utf-8"), min_size=1, max_size=12).filter(str.strip)
+
+
+@given(texts=st.lists(words, min_size=8, max_size=16), shards=st.integers(1, 4), named=st.booleans())
+@settings(max_examples=8, deadline=None, suppress_health_check=[HealthCheck.too_slow])
+def test_any_text_comes_back_as_it_was_saved(texts, shards, named, tmp_path_factory):
+    folder, classes = tmp_path_factory.mktemp("any") / "saved", ["b c", "ä_1", "00"]
+    rows = [{"text": text, "label": classes[place % 3]} for place, text in enumerate(texts)]
+    data = Dataset.from_list(rows)
+    if named:
+        data = data.cast_column("label", ClassLabel(names=classes))
+    DatasetDict(train=data, test=data).save_to_disk(folder, num_shards={"train": shards, "test": 1})
+    assert pairs(read(folder)) == dict.fromkeys(("train", "test"), [(row["text"], row["label"]) for row in rows])
 
 
 def break_state(folder, **changes):

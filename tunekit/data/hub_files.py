@@ -68,7 +68,7 @@ def read_hub(hub: HubDataset, columns: Columns) -> tuple[HubDataset, dict[str, F
         parts = [_table(_file(hub, commit, file), f"{pinned}, {file}", columns) for file in listing.files[name]]
         tables[split] = _with_features(joined(parts, f"{pinned}, {name}"), listing.features)
     rows, more = rows_of_splits(tables, columns, str(pinned))
-    where = "in the cache; the hub was not asked" if from_cache else "on the hub"
+    where = "in the cache (the hub was not reached)" if from_cache else "on the hub"
     said = () if hub.revision == commit else (f"{hub.revision or 'main'} is commit {commit[:12]} {where}",)
     return pinned, rows, (*said, *notes, *more)
 
