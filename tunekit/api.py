@@ -15,7 +15,7 @@ from typing import TYPE_CHECKING, Any
 
 from tunekit.errors import UserError
 from tunekit.planning import plugins
-from tunekit.planning.args import DataColumns, SearchArgs
+from tunekit.planning.args import SearchArgs
 from tunekit.planning.blocks import Block
 from tunekit.planning.options import options_from
 from tunekit.planning.presets import SearchPreset
@@ -41,13 +41,13 @@ def plan(*blocks: Block, plugin: Sequence[str | os.PathLike[str]] = ()) -> Resol
 
     ``plan.specs`` has the trials in the order in which they are trained, each once. ``str(plan)`` has a line for each
     cell (all settings but the seed) with its seeds, and a notebook shows the same as a table. ``plugin`` are Python
-    files that register methods, datasets or models. Nothing is fetched and nothing is written.
+    files that register methods, datasets or models. Nothing is written, and nothing but datasets of the hub is fetched.
 
     Raises UserError where a name is unknown, a setting is out of range, or data can't be read.
     """
     _check_blocks("tk.plan", blocks)
     plugins.load([Path(file) for file in plugin])
-    return find_sweep(blocks, None, DataColumns())
+    return find_sweep(blocks, None)
 
 
 def run(plan: ResolvedSweep, folder: Folder, **options: Any) -> "Results":

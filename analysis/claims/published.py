@@ -10,11 +10,10 @@ from functools import cache
 from importlib import resources
 from typing import Any
 
-import yaml
-
 from analysis.claims.measured import Lookup, Measured
 from analysis.claims.row import ClaimRow
 from analysis.statistics.this_set import Sample
+from tunekit.parsing import read_yaml
 
 
 @dataclass(frozen=True)
@@ -125,9 +124,8 @@ def published_lookup(scores: Iterable[PublishedScore]) -> Lookup:
 
 
 @cache
-def _content() -> dict[str, Any]:
-    content: dict[str, Any] = yaml.safe_load((resources.files("analysis.claims") / "published.yaml").read_text("utf-8"))
-    return content
+def _content() -> Any:
+    return read_yaml(resources.files("analysis.claims") / "published.yaml", "published.yaml")
 
 
 def _parse(text: str) -> tuple[Decimal, Decimal | None]:

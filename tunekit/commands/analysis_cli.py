@@ -140,9 +140,9 @@ def memory(
         out: A folder to write a report with figures to; without it the text is printed.
         format: json prints one JSON object: a row for each method, batch and length, in bytes.
     """
-    from tunekit.models.catalog import MODELS
+    from tunekit.planning.model_names import check_registered
 
-    MODELS[model]  # raises UserError where no model has that name, before the analysis is imported
+    check_registered(model)
     from tunekit.commands.analyse import show_memory
 
     show_memory(model, measured, out, format)

@@ -10,6 +10,7 @@ from tunekit.models.loading import checked_model, hub_id_of
 from tunekit.parsing import how_many
 from tunekit.planning import estimate, machine
 from tunekit.planning import resources as room
+from tunekit.planning.fitting import check_fit
 from tunekit.planning.model_checks import check_models, model_notes
 from tunekit.planning.options import RunOptions
 from tunekit.planning.plan import PlannedTrial
@@ -82,6 +83,7 @@ def prepare_data(sweep: ResolvedSweep, pending: Sequence[PlannedTrial], store: R
         recipe = (spec.model, spec.method, str(spec.method_params))
         if recipe not in configs:
             configs[recipe] = build_model(spec, model, prepared).config.to_dict()
+        check_fit(spec, configs[recipe])  # the plan did so where the config.json was on this machine
         if spec.cell not in peaks:
             num_labels = len(prepared.data.label_names)
             peaks[spec.cell] = predicted_peak(spec, configs[recipe], prepared.splits, num_labels, gpu=gpu)

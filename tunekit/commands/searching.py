@@ -114,7 +114,7 @@ def _choose(request: SearchRequest, store: ResultStore, studies: Sequence[Study]
             confirmed += [one for _, spec in roles.values() for one in confirming(spec, request.confirm_seeds)]
     _record(store, studies)
     if best:
-        text = best_yaml(best, request.sweep, request.confirm_seeds, store.root, request.data_flags)
+        text = best_yaml(best, request.sweep, request.confirm_seeds, store.root)
         write_atomic(store.root / "best.yaml", text.encode())
     unique = {spec.trial_id: spec for spec in confirmed}
     order = {seed: place for place, seed in enumerate(request.confirm_seeds)}

@@ -106,9 +106,11 @@ def adapt(model: PreTrainedModel, spec: TrialSpec) -> None:
     Raises UserError where the method does not fit the model.
     """
     _quiet_libraries()
+    params = params_for(model.config.model_type, spec.method_params)
     try:
+        _check_targets(model, params)
         with seeded(stream_seed(spec.seed, "method")):
-            METHODS[spec.method](**params_for(model.config.model_type, spec.method_params)).prepare(model)
+            METHODS[spec.method](**params).prepare(model)
     except ValueError as error:
         raise UserError(f"method {spec.method!r} on {spec.model}: {error}") from error
     head = FAMILIES[model.config.model_type].head
@@ -124,6 +126,14 @@ def params_for(model_type: str, params: Mapping[str, Scalar]) -> dict[str, Scala
         targets = str(named["target_modules"]).split(",")
         named["target_modules"] = ",".join(FAMILIES[model_type].module(target) for target in targets)
     return named
+
+
+def _check_targets(model: PreTrainedModel, params: Mapping[str, Scalar]) -> None:
+    """Raise ValueError where a name in ``target_modules`` names no module: ``peft`` leaves such a name out."""
+    names = [name for name, _ in model.named_modules()]
+    for target in str(params["target_modules"]).split(",") if "target_modules" in params else ():
+        if not any(name == target or name.endswith(f".{target}") for name in names):
+            raise ValueError(f"target_modules: no module {target!r}")
 
 
 def _quiet_libraries() -> None:

@@ -56,14 +56,14 @@ Seeds = Annotated[
 
 @dataclass(frozen=True, kw_only=True)
 class DataColumns:
-    """Where a user's own files hold what a dataset needs."""
+    """Where a user's own files hold what a dataset needs; a config file says it of each file (docs/data.md)."""
 
-    text_column: str = "text"
-    """The column of your own data that holds the text."""
+    text_column: str | None = None
+    """The column of your own data that holds the text (default: text)."""
     pair_column: str | None = None
     """The column that holds a second text, if there is one."""
-    label_column: str = "label"
-    """The column that holds the class."""
+    label_column: str | None = None
+    """The column that holds the class (default: label)."""
     group_column: str | None = None
     """A column whose equal values must not be split between train and test."""
     separator: str | None = None
@@ -86,7 +86,7 @@ class SweepArgs(RunOptions, DataColumns, Settings):
     methods: tuple[str, ...] | None = None
     """Fine-tuning methods; alone a filter of the sweep, with --models a new grid."""
     datasets: tuple[str, ...] | None = None
-    """Datasets by name, or files and folders of your own."""
+    """Datasets by name, files and folders of your own, or hf:ORG/NAME[/CONFIG][@REVISION]."""
     learning_rate: Annotated[tuple[str, ...], tyro.conf.arg(metavar="X|METHOD=X ...")] = ()
     """One learning rate for all methods, or one a method, as in full=2e-5 lora=1e-4 (default: each method's own)."""
     method_params: Annotated[tuple[str, ...], tyro.conf.arg(metavar="METHOD.NAME=VALUE ...")] = ()

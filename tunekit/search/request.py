@@ -1,20 +1,20 @@
 """The arguments of a search, checked and turned into a sweep, a plan for each study and the seeds that confirm."""
 
-import shlex
 from collections.abc import Mapping
-from dataclasses import dataclass, fields, replace
+from dataclasses import dataclass, replace
 from typing import get_args
 
 from tunekit.data.base import DATASETS
 from tunekit.errors import UserError
 from tunekit.parsing import not_a_choice
-from tunekit.planning.args import Choose, DataColumns, Sampler, Scheduler, SearchArgs
+from tunekit.planning.args import Choose, Sampler, Scheduler, SearchArgs
 from tunekit.planning.presets import FIRST_SEARCH_SEED, STUDY, SearchPreset, preset_named
 from tunekit.planning.resolve import ResolvedSweep, fingerprint_in, is_ad_hoc, resolve_blocks
 from tunekit.schema import TrialSpec, readable
 from tunekit.search.optuna_storage import check_url
 from tunekit.search.outcome import Objective, parse_objectives
 from tunekit.search.space import Space, check_space, first_trial, load_space
+from tunekit.search.space_fit import fitted_space
 from tunekit.search.study_plan import StudyPlan
 
 VAL_FRACTION = 0.1
@@ -36,8 +36,6 @@ class SearchRequest:
     """The role of the configurations in best.yaml."""
     optuna_storage: str | None = None
     """The URL of the studies' database; None for a journal in the sweep's folder."""
-    data_flags: str = ""
-    """The flags that a user's own data needs beside its path, for the command in best.yaml."""
 
 
 def resolve_search(args: SearchArgs, presets: Mapping[str, SearchPreset]) -> SearchRequest:
@@ -77,16 +75,7 @@ def resolve_search(args: SearchArgs, presets: Mapping[str, SearchPreset]) -> Sea
     plans = [_plan(args, sweep, spec, spaces.get(spec.method, {}), objectives, seeds, trials) for spec in sweep.specs]
     if len({plan.key for plan in plans}) < len(plans):
         raise UserError("two blocks search the same model, dataset and method; leave one of them out")
-    flags = _data_flags(args) if sweep.own_data else ""
-    return SearchRequest(sweep, plans, tuple(dict.fromkeys(confirm)), args.choose, args.optuna_storage, flags)
-
-
-def _data_flags(args: SearchArgs) -> str:
-    """Return the flags for the columns that do not have their default names, each with a space before it."""
-    changed = {
-        item.name: getattr(args, item.name) for item in fields(DataColumns) if getattr(args, item.name) != item.default
-    }
-    return "".join(f" --{name.replace('_', '-')} {shlex.quote(str(value))}" for name, value in changed.items())
+    return SearchRequest(sweep, plans, tuple(dict.fromkeys(confirm)), args.choose, args.optuna_storage)
 
 
 def _name(preset: str) -> str:
@@ -111,6 +100,7 @@ def _plan(
         raise UserError(f"{readable(spec.dataset)} has no dev part to choose on; give a --val-fraction above 0")
     spec = replace(spec, score_test=False, val_fraction=fraction)
     check_space(spec, space, args.space)
+    space = fitted_space(spec, sweep.models[spec.model], space, args.space)
     first = first_trial(spec, space)
     return StudyPlan(
         spec=spec,
