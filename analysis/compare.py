@@ -30,7 +30,13 @@ class Population(StrEnum):
     """What a comparison holds for."""
 
     NEW_TEXT = "new text of this kind"
+    """New seeds, and new items of the kind that the split holds."""
     THIS_SET = "these test items"
+    """New seeds, on the items that were scored."""
+    NEW_SEEDS = "new seeds"
+    """New seeds, for what no item has: a loss in training, seconds."""
+    COMPARED = "what was compared"
+    """Nothing more: what seeds do not move is not tested."""
 
 
 @dataclass(frozen=True)
@@ -63,6 +69,8 @@ class Score:
     """The cell that the score comes from; None for a published score."""
     left_out: str = ""
     """Why it takes no part in bold or tests although no trial failed; empty where it does."""
+    configuration: str = ""
+    """The settings of the cell, where its method was trained with several; empty where there was nothing to choose."""
 
     @property
     def taking_part(self) -> Sample | None:
@@ -135,10 +143,10 @@ class Comparison:
         return replace(self, p_holm=p_holm)
 
 
-def score_of(cell: Cell, metric: str, left_out: str = "") -> Score:
+def score_of(cell: Cell, metric: str, left_out: str = "", configuration: str = "") -> Score:
     """Return the score of ``cell`` in ``metric``, as ``Cell.by_seed`` takes it.
 
-    ``left_out`` says why it takes no part in bold or tests.
+    ``left_out`` says why it takes no part in bold or tests, and ``configuration`` which settings it has.
     """
     return Score(
         sample=cell.sample(metric),
@@ -150,6 +158,7 @@ def score_of(cell: Cell, metric: str, left_out: str = "") -> Score:
         num_executions=len(cell.executions),
         cell=cell,
         left_out=left_out,
+        configuration=configuration,
     )
 
 
@@ -244,6 +253,8 @@ def predictions_of(cell: Cell) -> CellPredictions:
     Raises ValueError where a trial keeps none or they were not scored on the same items, and DamagedRecord, which is
     one, where they can't be read.
     """
+    if any(trial.filled for trial in cell.completed):
+        raise ValueError("failed trials count with the score of the majority class, of which no predictions are stored")
     frames = [
         None if trial.epoch is None else read_predictions(trial.path, cell.split, trial.epoch)
         for trial in cell.completed

@@ -2,6 +2,7 @@
 
 from collections.abc import Mapping, Sequence
 from dataclasses import fields
+from decimal import Decimal
 
 from tunekit.schema import EpochRecord, Scalar
 
@@ -16,7 +17,13 @@ NAMES = {  # of stores whose requests have no display names
     "lora": "LoRA",
 }
 SHORT = {"learning_rate": "lr", "batch_size": "batch", "lora_alpha": "alpha"}
-METRIC_NAMES = {"mcc": "MCC", "weighted_f1": "weighted F1", "micro_f1": "micro-F1", "macro_f1": "macro-F1"}
+METRIC_NAMES = {
+    "mcc": "MCC",
+    "weighted_f1": "weighted F1",
+    "micro_f1": "micro-F1",
+    "macro_f1": "macro-F1",
+    "macro_f1_present": "macro-F1 over the classes that occur",
+}
 LABELS = {item.name: str(item.metadata["label"]) for item in fields(EpochRecord)}
 SPLITS = {"test": "test", "val": "validation", "train": "train"}
 
@@ -28,12 +35,17 @@ def metric_name(metric: str) -> str:
     return METRIC_NAMES.get(metric, metric.replace("_", " "))
 
 
-def number(value: Scalar | None) -> str:
-    """Return the value of a setting as a person writes it: ``5e-4``, ``32``, ``0.1``."""
-    if isinstance(value, float) and value != 0 and abs(value) < 1e-3:
-        mantissa, exponent = f"{value:e}".split("e")
-        return f"{float(mantissa):g}e{int(exponent)}"
-    return f"{value:g}" if isinstance(value, float) else str(value)
+def number(value: Scalar | None, *, exact: bool = False) -> str:
+    """Return the value of a setting as a person writes it: ``5e-4``, ``32``, ``0.1``.
+
+    It has six digits, and with ``exact`` all that tell it from another number.
+    """
+    if not isinstance(value, float):
+        return str(value)
+    if value == 0 or abs(value) >= 1e-3:
+        return repr(value) if exact else f"{value:g}"
+    mantissa, exponent = f"{Decimal(repr(value)).normalize() if exact else value:e}".split("e")
+    return f"{mantissa if exact else format(float(mantissa), 'g')}e{int(exponent)}"
 
 
 def rounded(value: Scalar) -> str:
@@ -51,10 +63,27 @@ def varying(groups: Mapping[tuple[str, ...], Sequence[Mapping[str, Scalar]]]) ->
     return tuple(names)
 
 
-def setting_text(settings: Mapping[str, Scalar], names: Sequence[str]) -> str:
+def setting_texts(several: Sequence[Mapping[str, Scalar]], names: Sequence[str]) -> list[str]:
+    """Return those of ``names`` that are set as a text for each of ``several``: ``lr 1e-4, r 8``; empty for none.
+
+    Numbers have six digits, and all of their digits where six would make one text of different settings.
+    """
+    texts = [setting_text(settings, names) for settings in several]
+    if len(set(texts)) == len(texts):
+        return texts
+    exact = [setting_text(settings, names, exact=True) for settings in several]
+    meant: dict[str, set[str]] = {}
+    for text, whole in zip(texts, exact, strict=True):
+        meant.setdefault(text, set()).add(whole)
+    return [whole if len(meant[text]) > 1 else text for text, whole in zip(texts, exact, strict=True)]
+
+
+def setting_text(settings: Mapping[str, Scalar], names: Sequence[str], *, exact: bool = False) -> str:
     """Return those of ``names`` that are set as text: ``lr 1e-4, r 8``; empty where there are none."""
     shown = [name for name in names if settings.get(name) is not None]
-    return ", ".join(f"{SHORT.get(name, name.replace('_', ' '))} {number(settings[name])}" for name in shown)
+    return ", ".join(
+        f"{SHORT.get(name, name.replace('_', ' '))} {number(settings[name], exact=exact)}" for name in shown
+    )
 
 
 def numbered(names: Sequence[str]) -> list[str]:

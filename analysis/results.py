@@ -10,9 +10,12 @@ from typing import TYPE_CHECKING
 
 import pandas as pd
 
+from analysis.across import Across, across
 from analysis.cells import Cell, cells
+from analysis.names import metric_name
 from analysis.sweep_records import Progress, SweepRecords, read_sweeps
-from analysis.tables.build import all_cells_spec, build
+from analysis.tables.build import build
+from analysis.tables.specs import all_cells_spec, check_metric, settings_specs
 from analysis.tables.table import Table
 from analysis.tidy import tidy_epochs, tidy_trials
 from tunekit.errors import UserError
@@ -36,8 +39,6 @@ def load(sweeps: Sweeps, elsewhere_cache: Path | None = None, progress: Progress
     Raises UserError where no sweep is given, where a folder holds no sweep, and where its sweep.json is damaged.
     """
     several = [sweeps] if isinstance(sweeps, str | os.PathLike) or not isinstance(sweeps, Iterable) else list(sweeps)
-    if not several:
-        raise UserError("no sweep is given; give the folder of a sweep, such as ray_results/demo")
     for one in several:
         if not isinstance(one, str | os.PathLike | Place):
             raise UserError(f"a sweep is a folder or an s3:// place, not {type(one).__name__}")
@@ -86,17 +87,67 @@ class Results:
         return cells(self.records, select)
 
     def table(self, metric: str = "macro_f1", dataset: str | None = None, select: str = "last") -> Table:
-        """Return a table of ``metric``: a row a model, method and variant, a column a dataset.
+        """Return a table of ``metric``: a row a model and method, a column a dataset.
 
         A place holds the mean ± sample standard deviation over seeds in percent. ``metric`` is ``accuracy``,
-        ``macro_f1`` or ``micro_f1``, or, from stored predictions, ``mcc``, ``weighted_f1`` or ``per_class_f1``, which
-        has a column a class and needs ``dataset`` where there are several. ``select`` is as in ``cells``. The trials
-        of a search, which do not score test, are left out; ``report`` shows them.
+        ``macro_f1`` or ``micro_f1``, or, from stored predictions, ``macro_f1_present`` (over the classes that occur),
+        ``mcc``, ``weighted_f1`` or ``per_class_f1``, which has a column a class and needs ``dataset`` where there are
+        several. ``select`` is as in ``cells``. Of several settings of a method the row has those with the best mean on
+        validation, which the table's notes name; without validation scores each setting is a row, and nothing says
+        which is best. ``settings`` has all of them. The trials of a search, which do not score test, are left out;
+        ``report`` shows them.
 
         Raises UserError for an unknown metric, dataset or selection, and where no trial recorded the metric.
         """
         shown = self._of_dataset(self.cells(select), dataset)
         return build(all_cells_spec(shown, metric, select))
+
+    def settings(self, metric: str = "macro_f1", dataset: str | None = None, select: str = "last") -> Table:
+        """Return a table of all settings on one dataset, of the methods that were trained with several.
+
+        Rows are sorted by the values of the settings, validation stands beside test, and nothing is ranked.
+        ``dataset`` may be left out where only one has several settings; ``metric`` and ``select`` are as in ``table``,
+        without ``per_class_f1``. Raises UserError as ``table``, and where there are no or several such tables.
+        """
+        found = self._of_dataset(self.cells(select), dataset)
+        check_metric(metric, found)
+        specs = settings_specs(found, [metric], select)
+        if len(specs) != 1:
+            there = "; ".join(spec.caption for spec in specs)
+            said = (
+                f"there are {len(specs)} tables of settings; give a dataset ({there})"
+                if specs
+                else (f"no method was trained with several settings that {metric} was recorded for")
+            )
+            raise UserError(said)
+        return build(specs[0])
+
+    def across_datasets(self, metric: str = "macro_f1", select: str = "last") -> Across:
+        """Return the comparison of all rows of ``table`` over the datasets; its ``frame`` is a DataFrame.
+
+        The comparison holds mean ranks, win rates, and interquartile means of scores between the majority class and the
+        best. Below three datasets, and below two rows that have scores on all of them, there is none, and its ``notes``
+        say why. ``metric`` and ``select`` are as in ``table``. Raises UserError as ``table`` does.
+        """
+        from analysis.report.audit import majority_scores
+
+        return across(
+            all_cells_spec(self._of_dataset(self.cells(select), None), metric, select), majority_scores(self.records)
+        )
+
+    def critical_difference(self, metric: str = "macro_f1", select: str = "last") -> "Figure":
+        """Return the critical-difference figure of ``across_datasets``: mean ranks, with bars over rows that Nemenyi's
+        test does not separate.
+
+        Raises UserError as ``table`` does, and where there is no comparison over datasets.
+        """
+        from analysis.figures.critical_difference import critical_difference_figure
+
+        found = self.across_datasets(metric, select)
+        drawn = critical_difference_figure(found, metric_name(metric), metric)
+        if drawn is None:
+            raise UserError(". ".join(found.notes))
+        return drawn.figure
 
     def curves(self, dataset: str, metric: str | None = None) -> "Figure":
         """Return a figure of the learning curves on ``dataset``, mean and sample standard deviation over seeds.

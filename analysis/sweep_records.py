@@ -3,7 +3,7 @@
 import json
 import os
 from collections.abc import Callable, Iterable, Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, field, replace
 from pathlib import Path
 from types import MappingProxyType
 from typing import Any
@@ -11,6 +11,8 @@ from typing import Any
 import pandas as pd
 
 from analysis.names import NAMES
+from analysis.predictions import TEXT, WHOLE, read_columns
+from tunekit.errors import UserError
 from tunekit.parsing import CONTROL, strict_json
 from tunekit.storage.paths import Place, location
 from tunekit.store.existing import no_sweep
@@ -29,6 +31,13 @@ class DatasetFacts:
     display_name: str
     label_names: tuple[str, ...]
     content_hash: str
+    occurring: Mapping[str, frozenset[int]] = field(default_factory=dict)
+    """The labels that the items of each split have; empty where they were not read."""
+
+    def absent(self, split: str) -> tuple[str, ...]:
+        """Return the names of the classes that no item of ``split`` has; empty where that is not known."""
+        there = self.occurring.get(split)
+        return () if there is None else tuple(name for n, name in enumerate(self.label_names) if n not in there)
 
     @classmethod
     def of(cls, content: Mapping[str, Any]) -> "DatasetFacts":
@@ -60,7 +69,8 @@ class SweepRecords:
     trials: pd.DataFrame
     """The trials that count: ``Frames.trials`` with the columns ``sweep`` and ``path``, the trial's folder."""
     epochs: pd.DataFrame
-    """The epochs of these trials: ``Frames.epochs`` with the column ``path``."""
+    """The epochs of these trials: ``Frames.epochs`` with the column ``path``, and a column for each further score of
+    imported trials, such as ``test_spearman``, in place of ``scores``."""
     expected: Mapping[str, tuple[int, ...]]
     """The seeds that the requests of all sweeps ask for, by cell."""
     datasets: Mapping[str, DatasetFacts]
@@ -94,8 +104,10 @@ def read_sweeps(
     other sweeps keep it themselves. ``progress`` wraps the names of the folders that are read. ``names`` are display
     names of models, methods and datasets that take precedence over those on record.
 
-    Raises UserError where a folder holds no sweep, or its sweep.json is damaged.
+    Raises UserError where no sweep is given, where a folder holds no sweep, and where its sweep.json is damaged.
     """
+    if not roots:
+        raise UserError("no sweep is given; give the folder of a sweep, such as ray_results/demo")
     stores = tuple(ResultStore(root) for root in dict.fromkeys(location(root).resolve() for root in roots))
     all_trials: list[pd.DataFrame] = []
     all_epochs: list[pd.DataFrame] = []
@@ -110,12 +122,15 @@ def read_sweeps(
             frame["path"] = before + frame["folder"] + behind
             parts.append(frame)
         frames.trials["sweep"] = store.root.name
-        requests += [(store.root.name, request) for request in store.requests()]
+        requests_of_store = store.requests()
+        requests += [(store.root.name, request) for request in requests_of_store]
         problems += [Problem("damaged trial left out", line) for line in frames.damaged]
         problems += [
             Problem("folder without a spec.json left out", f"{store.trials_folder / name}") for name in frames.unrelated
         ]
+        problems += _left_out_at_import(store.root.name, requests_of_store)
     trials, epochs = (pd.concat(parts, ignore_index=True) for parts in (all_trials, all_epochs))
+    epochs = _with_further_scores(epochs)
     counted, uncounted = _counted_trials(trials)
     if len(counted) < len(trials):
         epochs = epochs[epochs["path"].isin(set(counted["path"]))]
@@ -134,6 +149,22 @@ def read_sweeps(
         searches=searches,
         problems=tuple([*problems, *uncounted, *doubtful, *broken]),
     )
+
+
+def _with_further_scores(epochs: pd.DataFrame) -> pd.DataFrame:
+    """Return ``epochs`` with a column for each further score in place of the column ``scores``."""
+    texts = epochs.pop("scores")
+    if not texts.notna().any():
+        return epochs
+    rows = [json.loads(text) if isinstance(text, str) else {} for text in texts]
+    return pd.concat([epochs, pd.DataFrame(rows, index=epochs.index, dtype="float64")], axis=1)
+
+
+def _left_out_at_import(sweep: str, requests: Sequence[Mapping[str, Any]]) -> list[Problem]:
+    """Return a problem for each reason for which the newest import of a sweep left trials out."""
+    lines = requests[-1].get("left_out") if requests else None
+    kind = "reason for which the import left trials out"
+    return [Problem(kind, f"{sweep}: {_plain(line)}") for line in lines] if isinstance(lines, list) else []
 
 
 def _display_names(
@@ -206,10 +237,26 @@ def _datasets(stores: Sequence[ResultStore]) -> tuple[dict[str, DatasetFacts], l
             except (OSError, ValueError, KeyError, TypeError) as error:
                 problems.append(Problem("damaged description of a dataset", f"{path}: {error}"))
                 continue
+            try:
+                facts = replace(facts, occurring=_occurring(path))
+            except DamagedRecord as error:
+                problems.append(Problem("damaged copy of a dataset", f"{error}; run the sweep again to write it anew"))
             if facts.name in found and found[facts.name].content_hash != facts.content_hash:
                 problems.append(Problem("dataset of two contents", f"{path}: {facts.name} differs between the sweeps"))
             found.setdefault(facts.name, facts)
     return found, problems
+
+
+def _occurring(description: Place) -> dict[str, frozenset[int]]:
+    """Return the labels that stand in each split of a dataset's copy; empty where the sweep keeps no rows of it.
+
+    Raises DamagedRecord where the rows can't be read.
+    """
+    path = description.with_suffix(".parquet")
+    if not path.exists():
+        return {}
+    rows = read_columns(path, {"split": TEXT, "label": WHOLE}, ["split", "label"]).drop_duplicates()
+    return {str(split): frozenset(part["label"].tolist()) for split, part in rows.groupby("split")}
 
 
 @dataclass(frozen=True)

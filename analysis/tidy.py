@@ -31,17 +31,27 @@ def tidy_epochs(records: SweepRecords) -> pd.DataFrame:
     """Return one row an epoch: the trial's identity and settings, then the fields of EpochRecord."""
     trials = _identified(records.trials)
     place = pd.Index(records.trials["path"]).get_indexer(records.epochs["path"])  # the row of each epoch's trial
-    epochs = records.epochs[list(EPOCH_FIELDS)].rename(columns=EPOCH_FIELDS).reset_index(drop=True)
+    further = further_scores(records)
+    epochs = records.epochs[[*EPOCH_FIELDS, *further]].rename(columns=EPOCH_FIELDS).reset_index(drop=True)
     return pd.concat([trials.take(place).reset_index(drop=True), _plain_integers(epochs)], axis=1)
 
 
 def tidy_trials(records: SweepRecords) -> pd.DataFrame:
     """Return one row a trial: identity and settings, how it ended, scores of its last epoch, costs and error."""
     last = records.epochs[~records.epochs["path"].duplicated(keep="last")]  # a trial's epochs stand in order
-    scores = last.set_index("path")[list(SCORES)].reindex(records.trials["path"]).reset_index(drop=True)
+    scores = (
+        last.set_index("path")[[*SCORES, *further_scores(records)]]
+        .reindex(records.trials["path"])
+        .reset_index(drop=True)
+    )
     ended = records.trials[[*OUTCOME, *FIT, *COSTS, "error"]].astype({"status": "category"})
     parts = [ended[list(OUTCOME)], scores, ended[[*FIT, *COSTS, "error"]]]
     return pd.concat([_identified(records.trials), *(_plain_integers(part) for part in parts)], axis=1)
+
+
+def further_scores(records: SweepRecords) -> list[str]:
+    """Return the columns of the scores that EpochRecord has no field for, which imported trials may have."""
+    return [name for name in records.epochs.columns if name not in (*EPOCH_FIELDS, "folder", "path")]
 
 
 def _identified(trials: pd.DataFrame) -> pd.DataFrame:

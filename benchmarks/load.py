@@ -12,14 +12,15 @@ from pathlib import Path
 from typing import Any
 
 from analysis.cells import cells
-from analysis.foreign.importing import import_experiment, parse_map
+from analysis.foreign.importing import import_experiment
+from analysis.foreign.mapping import parse_map
 from analysis.sweep_records import read_sweeps
 from benchmarks.harness import Outcome, interleaved, ratio_of
 from tunekit.store.result_store import ResultStore
 
 EPOCHS = 10
 SEEDS = 5
-MAP = ("model=model", "dataset:=news", "method:=full", "seed=seed", "metric=score")
+MAP = ("model=model", "dataset:=news", "method:=full", "test_score=score")
 Means = dict[float, float]
 
 
@@ -30,7 +31,7 @@ def run(quick: bool) -> Outcome:
         work = Path(folder)
         experiment = tune_experiment(work, small)
         store = work / "store"
-        import_experiment(experiment, parse_map(MAP), "test", False, store)
+        import_experiment(experiment, parse_map(MAP), store)
         _agree(our_means(store), ray_means(experiment))
         ours, peer = interleaved(
             lambda: _timed(our_means, store), lambda: _timed(ray_means, experiment), 3 if quick else 7

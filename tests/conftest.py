@@ -30,6 +30,7 @@ SHARED_CLUSTER = (
     "tests/runner/test_grid.py",
     "tests/commands/test_documented_pages.py",
     "tests/search/test_peft_search.py",
+    "tests/analysis/test_import_kinds.py",
 )
 """Files whose tests share one Ray (the fixture ``cluster``): they run first, in one process."""
 

@@ -10,6 +10,7 @@ if TYPE_CHECKING:
     from tunekit.api import load, plan, run, run_search, train
     from tunekit.data.base import DATASETS
     from tunekit.data.frame import dataset
+    from tunekit.data.sources import DataSource
     from tunekit.data.summary import summarise
     from tunekit.errors import UserError
     from tunekit.methods import METHODS
@@ -18,13 +19,14 @@ if TYPE_CHECKING:
     from tunekit.schema import TrialSpec
 
 __all__ = [
-    "DATASETS", "METHODS", "MODELS", "Block", "TrialSpec", "UserError", "dataset", "load", "plan", "run", "run_search",
-    "summarise", "train",
+    "DATASETS", "METHODS", "MODELS", "Block", "DataSource", "TrialSpec", "UserError", "dataset", "load", "plan", "run",
+    "run_search", "summarise", "train",
 ]  # fmt: skip
 
 _MODULES = {
     "Block": "tunekit.planning.blocks",
     "DATASETS": "tunekit.data.base",
+    "DataSource": "tunekit.data.sources",
     "METHODS": "tunekit.methods",
     "MODELS": "tunekit.models.catalog",
     "TrialSpec": "tunekit.schema",

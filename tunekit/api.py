@@ -15,7 +15,7 @@ from typing import TYPE_CHECKING, Any
 
 from tunekit.errors import UserError
 from tunekit.planning import plugins
-from tunekit.planning.args import DataColumns, SearchArgs
+from tunekit.planning.args import SearchArgs
 from tunekit.planning.blocks import Block
 from tunekit.planning.options import options_from
 from tunekit.planning.presets import SearchPreset
@@ -30,6 +30,7 @@ from tunekit.store.records import DamagedRecord
 if TYPE_CHECKING:
     from analysis.results import Results
     from tunekit.data.base import TextDataset
+    from tunekit.planning.args import Choose, Sampler, Scheduler
 
 Folder = str | os.PathLike[str] | ObjectPath
 """A sweep's folder: ``ray_results/mine``, ``s3://BUCKET/PREFIX/mine`` or ``gs://BUCKET/PREFIX/mine``."""
@@ -40,13 +41,13 @@ def plan(*blocks: Block, plugin: Sequence[str | os.PathLike[str]] = ()) -> Resol
 
     ``plan.specs`` has the trials in the order in which they are trained, each once. ``str(plan)`` has a line for each
     cell (all settings but the seed) with its seeds, and a notebook shows the same as a table. ``plugin`` are Python
-    files that register methods, datasets or models. Nothing is fetched and nothing is written.
+    files that register methods, datasets or models. Nothing is written, and nothing but datasets of the hub is fetched.
 
     Raises UserError where a name is unknown, a setting is out of range, or data can't be read.
     """
     _check_blocks("tk.plan", blocks)
     plugins.load([Path(file) for file in plugin])
-    return find_sweep(blocks, None, DataColumns())
+    return find_sweep(blocks, None)
 
 
 def run(plan: ResolvedSweep, folder: Folder, **options: Any) -> "Results":
@@ -128,10 +129,10 @@ def run_search(
     confirm_seeds: Sequence[int] = (),
     space: str | os.PathLike[str] | None = None,
     seeds_per_trial: int = 1,
-    sampler: str = "tpe",
-    scheduler: str = "asha",
+    sampler: "Sampler" = "tpe",
+    scheduler: "Scheduler" = "asha",
     objective: str = "macro_f1",
-    choose: str = "best",
+    choose: "Choose" = "best",
     optuna_storage: str | None = None,
     **options: Any,
 ) -> "Results":
@@ -197,7 +198,13 @@ def _root(folder: Folder) -> Place:
 
 @contextmanager
 def _one_line() -> Iterator[None]:
-    """Turn errors of disks and servers into UserError and a signal into KeyboardInterrupt, so that a notebook lives."""
+    """Turn errors of disks and servers into UserError and a signal into KeyboardInterrupt, so that a notebook lives.
+
+    Events count their seconds from here.
+    """
+    from tunekit.commands.output import CLOCK
+
+    CLOCK.restart()
     try:
         yield
     except Stopped as stopped:

@@ -151,6 +151,12 @@ def did_you_mean(name: object, known: Iterable[str]) -> str:
     return f", did you mean {nearest[0]!r}?" if nearest else ""
 
 
+def not_a_choice(name: str, value: object, known: Iterable[str]) -> str:
+    """Return the refusal of a ``value`` of the flag or argument ``name`` that is none of ``known``."""
+    known = list(known)
+    return f"{name} takes {', '.join(known)}, got {value!r}{did_you_mean(value, known)}"
+
+
 def how_many(number: int, noun: str) -> str:
     """Return the number with its noun, whose plural ends in s: ``1 trial``, ``2 trials``."""
     return f"{number} {noun}{'' if number == 1 else 's'}"
@@ -165,6 +171,48 @@ def _short(value: Any) -> str:
 
 YAML_MAX_BYTES = 1_000_000
 YAML_MAX_DEPTH = 20
+_YAML_KINDS = {
+    "null": (r"~|null|Null|NULL|", ["~", "n", "N", ""]),
+    "bool": (r"true|True|TRUE|false|False|FALSE", list("tTfF")),
+    "int": (r"[-+]?[0-9]+|0o[0-7]+|0x[0-9a-fA-F]+", list("-+0123456789")),
+    "float": (
+        r"[-+]?(\.[0-9]+|[0-9]+(\.[0-9]*)?)([eE][-+]?[0-9]+)?|[-+]?\.(inf|Inf|INF)|\.(nan|NaN|NAN)",
+        list("-+.0123456789"),
+    ),
+}
+"""The plain words that YAML 1.2's core schema reads as something else than text, by kind, and how they begin.
+
+By the rules of YAML 1.1, which are PyYAML's own, ``5e-5`` is a text, ``no`` is false, ``010`` is 8 and ``1:30`` is 90.
+"""
+
+
+class _Loader(yaml.SafeLoader):
+    """PyYAML's safe loader with YAML 1.2's core schema."""
+
+
+_Loader.yaml_implicit_resolvers = {}  # without PyYAML's own rules, which the class would inherit
+
+
+class _Dumper(yaml.SafeDumper):
+    """PyYAML's safe dumper, which also quotes the texts that YAML 1.2's core schema would read as something else."""
+
+    def ignore_aliases(self, data: object) -> bool:
+        """Return that every value is written out: ``read_yaml`` takes no aliases."""
+        return True
+
+
+for _kind, (_pattern, _first) in _YAML_KINDS.items():
+    for _class in (_Loader, _Dumper):
+        _class.add_implicit_resolver(f"tag:yaml.org,2002:{_kind}", re.compile(f"^(?:{_pattern})$"), _first)
+
+
+def _yaml_int(loader: yaml.SafeLoader, node: yaml.ScalarNode) -> int:
+    """Return a whole number as YAML 1.2 writes it: decimal, ``0o`` octal or ``0x`` hexadecimal."""
+    text = loader.construct_scalar(node)
+    return int(text, 0 if text[:2] in ("0o", "0x") else 10)
+
+
+_Loader.add_constructor("tag:yaml.org,2002:int", _yaml_int)
 
 
 def check_exists(path: Path, kind: str = "file") -> None:
@@ -174,7 +222,7 @@ def check_exists(path: Path, kind: str = "file") -> None:
 
 
 def read_yaml(file: Path | Traversable, where: str) -> object:
-    """Return the content of a YAML file; ``where`` names the file in errors.
+    """Return the content of a YAML file, read by the rules of YAML 1.2; ``where`` names the file in errors.
 
     Raises UserError where the file can't be read, holds an alias or the same key twice, is larger than
     ``YAML_MAX_BYTES`` or is nested more than ``YAML_MAX_DEPTH`` deep.
@@ -184,12 +232,17 @@ def read_yaml(file: Path | Traversable, where: str) -> object:
             raise UserError(f"{where}: larger than {YAML_MAX_BYTES:,} bytes, which no such file needs")
         text = file.read_text(encoding="utf-8")
         _refuse_tricks(text, where)
-        _refuse_doubled_keys(yaml.compose(text, yaml.SafeLoader), where)
-        return yaml.safe_load(text)
+        _refuse_doubled_keys(yaml.compose(text, _Loader), where)
+        return _Loader(text).get_single_data()
     except FileNotFoundError as error:
         raise UserError(f"{where}: there is no such file") from error
     except (OSError, ValueError, yaml.YAMLError) as error:
         raise UserError(f"{where}: {' '.join(str(error).split())}") from error
+
+
+def yaml_text(content: object) -> str:
+    """Return ``content``, plain lists, mappings and scalars, as YAML that YAML 1.1 and 1.2 read as the same values."""
+    return yaml.dump(content, Dumper=_Dumper, sort_keys=False, allow_unicode=True)
 
 
 def _refuse_tricks(text: str, where: str) -> None:
@@ -198,7 +251,7 @@ def _refuse_tricks(text: str, where: str) -> None:
     A few lines of aliases can stand for gigabytes, and the time that PyYAML takes is quadratic in the depth.
     """
     depth = 0
-    for event in yaml.parse(text, yaml.SafeLoader):
+    for event in yaml.parse(text, _Loader):
         depth += isinstance(event, yaml.CollectionStartEvent) - isinstance(event, yaml.CollectionEndEvent)
         if isinstance(event, yaml.AliasEvent):
             raise UserError(f"{where}: YAML aliases are not read; write the values out")

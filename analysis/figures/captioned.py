@@ -20,7 +20,7 @@ class CaptionedFigure:
     """The name of its files without their suffix."""
     caption: str
     kind: str
-    """One of ``analysis.report.report.KINDS``, by which the report groups its figures."""
+    """One of ``analysis.report.report.KINDS``, by which the report groups its figures, or ``forest``."""
     figure: "Figure"
 
 

@@ -1,28 +1,30 @@
-"""``tunekit import``: a plain Ray Tune experiment as a store that everything here reads.
+"""``tunekit import``: the trials of another program as a store that everything here reads.
 
-What the experiment did not record stays null. An iteration counts as an epoch.
+What the experiment did not record stays null. Nothing is unpickled.
 """
 
 import json
-from collections.abc import Callable, Iterable, Mapping, Sequence
-from dataclasses import asdict, dataclass, fields
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, field
 from importlib.metadata import version
 from pathlib import Path
 from typing import Any
 
-from analysis.foreign.ray_experiment import ForeignTrial, finite, read_experiment
+from analysis.foreign.assembly import assembled
+from analysis.foreign.ending import Ending, Kept, ending_of, longest_rows, summary_of
+from analysis.foreign.kinds import read
+from analysis.foreign.mapping import NAMES, Meaning, Source, is_setting, resolve, value_of
+from analysis.foreign.scores import Scale, check_range, curve_of, main_metric, metric_names
+from analysis.foreign.trial import Experiment, ForeignTrial
+from analysis.foreign.values import NULL, canonical, mixed_kinds
 from tunekit.errors import UserError
-from tunekit.parsing import did_you_mean
-from tunekit.schema import EpochRecord, Scalar, Status, TrialSummary
+from tunekit.parsing import how_many
+from tunekit.schema import Scalar, Status
 from tunekit.store.records import UNKNOWN, ImportedSpec
 from tunekit.store.result_store import ResultStore
 
-NAMES = ("model", "dataset", "method")
-REQUIRED = (*NAMES, "seed", "metric")
-SCORES = {"metric": "macro_f1", "accuracy": "accuracy", "micro_f1": "micro_f1", "loss": "loss"}
-"""The score of the split that each mapped name becomes; ``metric`` takes the place of macro-F1."""
-KNOWN = (*REQUIRED, "accuracy", "micro_f1", "loss", "train_loss")
-_RESERVED = {"method_params", *(item.name for item in fields(ImportedSpec))}
+SHOWN = 5
+"""The most names of trials in one line."""
 
 
 @dataclass(frozen=True)
@@ -31,218 +33,167 @@ class Imported:
 
     num_trials: int
     num_cells: int
+    meaning: tuple[str, ...]
+    """Lines that say what was found and what its keys were taken for."""
+    counts: tuple[str, ...]
+    """One line for each state of trials and its reason, and for each reason to leave trials out."""
     notes: tuple[str, ...]
-    """One line for each thing that was left out or is doubtful."""
+    """One line for each thing that is lost or doubtful."""
 
 
-@dataclass(frozen=True)
-class Source:
-    """Where a value comes from: a key of the experiment, or the same text for all trials."""
+@dataclass
+class _Sorted:
+    """The trials of an experiment, sorted into those that count and those that are left out."""
 
-    key: str
-    constant: str | None = None
+    kept: dict[str, Kept] = field(default_factory=dict)
+    left_out: dict[str, list[str]] = field(default_factory=dict)
+    """The names of the trials that are left out, by reason."""
 
 
-def parse_map(texts: Iterable[str]) -> dict[str, Source]:
-    """Return the sources that ``NAME=KEY`` or, for model, dataset and method, ``NAME:=TEXT`` name.
+def import_experiment(
+    place: Path,
+    mapping: Mapping[str, Source],
+    out: Path,
+    *,
+    kind: str | None = None,
+    ignored: Sequence[str] = (),
+    percent: bool = False,
+) -> Imported:
+    """Write the experiment at ``place`` as a store at ``out``; again, with the same arguments, is safe.
 
-    Raises UserError on anything else.
+    ``kind`` is one of ``analysis.foreign.trial.Kind``; None finds it. ``ignored`` are patterns of keys that are no
+    settings. ``percent`` says that scores lie in [0, 100]. Raises UserError where keys are missing, scores are no
+    scores, or ``out`` is a sweep of another kind or another import.
     """
-    found: dict[str, Source] = {}
-    for text in texts:
-        name, equals, key = text.partition("=")
-        constant = name.endswith(":")
-        name = name.removesuffix(":")
-        if not equals or not key:
-            raise UserError(f"--map takes NAME=KEY, as in seed=config/seed, or NAME:=TEXT; got {text!r}")
-        if name not in KNOWN:
-            hint = did_you_mean(name, KNOWN)
-            raise UserError(f"--map {text}: there is no {name!r} to map{hint} (there are {', '.join(KNOWN)})")
-        if name in found:
-            raise UserError(f"--map names {name} twice")
-        if constant and name not in NAMES:
-            raise UserError(f"--map {text}: only {', '.join(NAMES)} can be one text for all trials")
-        if name in (*NAMES, "seed"):
-            key = key if constant else key.removeprefix("config/")  # as Ray's own result frames call it
-        found[name] = Source("", key) if constant else Source(key)
-    missing = [name for name in REQUIRED if name not in found]
-    if missing:
-        raise UserError(f"--map lacks {', '.join(missing)}; a name without a key of its own is given as NAME:=TEXT")
-    return found
-
-
-def import_experiment(folder: Path, mapping: Mapping[str, Source], split: str, percent: bool, out: Path) -> Imported:
-    """Write the experiment at ``folder`` as a store at ``out``; again is safe. ``split`` is test or val.
-
-    Raises UserError where keys are missing, scores are no scores, or ``out`` is a sweep of another kind.
-    """
-    trials = read_experiment(folder)
     store = ResultStore(out)
-    requests = store.requests()
-    if any("imported_from" not in request for request in requests) or (store.trials_folder.is_dir() and not requests):
-        raise UserError(f"{out} holds a sweep that was not imported; give another folder with --out")
-    planned = max((max(trial.rows) for trial in trials if trial.rows), default=0)
-    if not planned:
-        raise UserError(f"{folder}: no trial reported a result; there is nothing to import")
-    _check_metrics(trials, mapping, percent)
-    specs = [(_spec(trial, mapping, planned), trial) for trial in trials]
-    kept, notes = _each_once(specs)
-    for spec, trial in kept:
-        records, lost = _records(trial, mapping, split, 100 if percent else 1)
-        notes += [f"{trial.name}: iteration {number} is missing from its results" for number in lost]
-        notes += [f"a row can't be read: {line}" for line in trial.torn]
-        place = store.open_trial(spec, UNKNOWN)
-        store.write_epochs(place, records)
-        summary = _summary(trial, records, planned, mapping["metric"].key, split, folder.resolve().name)
-        if summary is not None:
-            store.write_summary(place, summary)
-    cells = _cells([spec for spec, _ in kept])
+    found = read(place, kind)
+    scale = Scale(100 if percent else 1)
+    meaning = resolve(found, mapping, scale.top)
+    experiment, meaning = assembled(found, meaning, ignored)
+    check_range(experiment, meaning, scale)
+    request: dict[str, Any] = {
+        "imported_from": place.resolve().name,
+        "kind": experiment.kind.value,
+        "map": {name: str(source) for name, source in mapping.items()},
+        "ignore": list(ignored),
+        "percent": percent,
+    }
+    _check_store(store, request)
+    trials = _sorted(experiment, meaning, ignored, scale)
+    if not trials.kept:
+        reasons = "; ".join(f"{_names(names)}: {reason}" for reason, names in trials.left_out.items())
+        raise UserError(f"{place} holds no trial that can be imported ({reasons})")
+    lines, notes = _counts(trials), _notes(experiment, meaning, trials)
+    for one in trials.kept.values():
+        folder = store.open_trial(one.spec, UNKNOWN)
+        store.write_epochs(folder, one.curve.epochs)
+        if one.summary is not None:
+            store.write_summary(folder, one.summary)
+    cells = _cells([one.spec for one in trials.kept.values()])
+    left_out = [line for line in lines if line.startswith(_LEFT_OUT)]
     store.add_request(
         {
-            "imported_from": folder.resolve().name,
-            "map": {name: asdict(source) for name, source in mapping.items()},
+            **request,
             "versions": {"tunekit": version("tunekit")},
-            "metric_names": {"macro_f1": mapping["metric"].key},
+            "metric_names": metric_names(meaning),
+            "left_out": left_out,
             "cells": cells,
         }
     )
-    return Imported(len(kept), len(cells), tuple(notes))
+    about = _about(place, experiment, meaning, ignored)
+    return Imported(len(trials.kept), len(cells), tuple(about), tuple(lines), tuple(notes))
 
 
-def _check_metrics(trials: Sequence[ForeignTrial], mapping: Mapping[str, Source], percent: bool) -> None:
-    """Every mapped result is reported by some trial, and scores are scores."""
-    there = {key: None for trial in trials for row in trial.rows.values() for key in row}
-    for name in ("metric", "accuracy", "micro_f1", "loss", "train_loss"):
-        if name not in mapping:
-            continue
-        key = mapping[name].key
-        if key not in there:
-            raise UserError(f"no trial reported {key!r}{_among(key, [one for one in there if 'config/' not in one])}")
-        if name in ("loss", "train_loss"):
-            continue
-        values = [finite(row.get(key)) for trial in trials for row in trial.rows.values()]
-        numbers = [value for value in values if value is not None]
-        top = 100 if percent else 1
-        if not numbers:
-            raise UserError(f"{key!r} is nowhere a finite number; map {name} to another key")
-        if min(numbers) < 0 or max(numbers) > top:
-            hint = "" if percent or max(numbers) > 100 or min(numbers) < 0 else "; add --percent if it is in percent"
+def _check_store(store: ResultStore, request: Mapping[str, Any]) -> None:
+    """Raise UserError where the store is no import, or one that was told other things."""
+    requests = store.requests()
+    if any("imported_from" not in one for one in requests) or (store.trials_folder.is_dir() and not requests):
+        raise UserError(f"{store.root} holds a sweep that was not imported; give another folder with --out")
+    for before in requests:
+        differing = [name for name in request if before.get(name) != request[name]]
+        if differing:
             raise UserError(
-                f"{key!r} lies between {min(numbers):g} and {max(numbers):g}, and a score lies in [0, {top}]{hint}"
+                f"{store.root} holds an import of {before['imported_from']} with another "
+                f"{' and '.join(differing)}; its trials would be mixed with these: give another "
+                "folder with --out, or delete it"
             )
 
 
-def _spec(trial: ForeignTrial, mapping: Mapping[str, Source], planned: int) -> ImportedSpec:
-    def value(name: str) -> Any:
-        source = mapping[name]
-        if source.constant is not None:
-            return source.constant
-        if trial.params.get(source.key) is None:
-            raise UserError(f"{trial.name}: its params.json has no {source.key!r}{_among(source.key, trial.params)}")
-        return trial.params[source.key]
+def _sorted(experiment: Experiment, meaning: Meaning, ignored: Sequence[str], scale: Scale) -> _Sorted:
+    """Return the trials with their specs, records and endings.
+
+    Of several trials with the same settings and seed, one that completed counts, then the longest, then the first.
+    """
+    trials, ready = _Sorted(), []
+    longest = longest_rows(experiment)
+    for trial in experiment.trials:
+        missing = [name for name in (*NAMES, "seed") if value_of(trial, meaning.sources[name]) in (None, "")]
+        if missing:
+            trials.left_out.setdefault(f"no {' and no '.join(missing)}", []).append(trial.name)
+            continue
+        spec = _spec(trial, meaning, experiment, ignored)
+        curve = curve_of(trial, meaning, scale)
+        ending = ending_of(trial, curve, longest)
+        if ending is None:
+            trials.left_out.setdefault(f"completed without a score ({trial.reason})", []).append(trial.name)
+            continue
+        ready.append(Kept(trial, spec, curve, ending, summary_of(trial, curve, ending, meaning, experiment)))
+    for one in sorted(ready, key=lambda kept: (kept.ending.status is not Status.COMPLETED, -len(kept.curve.epochs))):
+        first = trials.kept.setdefault(one.spec.trial_id, one)
+        if first is not one:
+            reason = (
+                "the same settings and seed as another trial; if they are repeats, map seed to a key that tells them "
+                "apart"
+            )
+            trials.left_out.setdefault(reason, []).append(f"{one.trial.name} (as {first.trial.name})")
+    return trials
+
+
+def _spec(trial: ForeignTrial, meaning: Meaning, experiment: Experiment, ignored: Sequence[str]) -> ImportedSpec:
+    def value(name: str) -> Scalar | None:
+        source = meaning.sources.get(name)
+        found = None if source is None else value_of(trial, source)
+        return None if found is None else canonical(found)
 
     seed = value("seed")
     if isinstance(seed, bool) or not isinstance(seed, int) or seed < 0:
-        raise UserError(f"{trial.name}: {mapping['seed'].key} is {seed!r}, and a seed is a whole number from 0")
+        key = meaning.sources["seed"].key
+        raise UserError(f"{trial.name}: {key} is {value_of(trial, Source(key))!r}, and a seed is a whole number from 0")
+    epochs, score_test = value("epochs"), value("score_test")
+    method = _text(value("method"))
+    settings = {
+        key: canonical(one) for key, one in trial.params.items() if is_setting(key, meaning, experiment, ignored)
+    }
     try:
-        return _made(trial, mapping, planned, seed, value)
+        return ImportedSpec(
+            model=_text(value("model")),
+            dataset=_text(value("dataset")),
+            method=method,
+            seed=seed,
+            settings=_renamed(settings, method),
+            epochs=epochs if epochs != NULL else None,  # type: ignore[arg-type]  # ImportedSpec refuses what is none
+            score_test=True if score_test is None else score_test,  # type: ignore[arg-type]
+        )
     except ValueError as error:
         raise UserError(f"{trial.name}: {error}") from error
 
 
-def _made(
-    trial: ForeignTrial, mapping: Mapping[str, Source], planned: int, seed: int, value: Callable[[str], Any]
-) -> ImportedSpec:
-    mapped = {mapping[name].key for name in (*NAMES, "seed")}
-    return ImportedSpec(
-        model=_text(value("model")),
-        dataset=_text(value("dataset")),
-        method=_text(value("method")),
-        seed=seed,
-        settings={
-            f"config/{key}" if key in _RESERVED else key: _scalar(one)
-            for key, one in trial.params.items()
-            if key not in mapped and one is not None
-        },
-        epochs=planned,
-    )
+def _renamed(settings: Mapping[str, Scalar], method: str) -> dict[str, Scalar]:
+    """Return settings by the names that they have in a store.
+
+    ``runs.csv`` calls a method's own hyperparameter ``lora.r``, and a setting that is called like a field of a spec
+    can't have that name.
+    """
+    own = {key: key.removeprefix(f"{method}.") for key in settings}
+    names = {key: name if name == key or name not in settings else key for key, name in own.items()}
+    return {f"config/{names[key]}" if names[key] in _RESERVED else names[key]: one for key, one in settings.items()}
 
 
-def _records(
-    trial: ForeignTrial, mapping: Mapping[str, Source], split: str, scale: int
-) -> tuple[list[EpochRecord], list[int]]:
-    """Return one record an iteration, and the iterations that are missing: their records hold null."""
-    empty: dict[str, Any] = {item.name: None for item in fields(EpochRecord)}
-    records, best = [], None
-    last = max(trial.rows, default=0)
-    for number in range(1, last + 1):
-        row = trial.rows.get(number, {})
-        values = {**empty, "epoch": number, "epoch_seconds": finite(row.get("time_this_iter_s"))}
-        for name, field in SCORES.items():
-            found = finite(row.get(mapping[name].key)) if name in mapping else None
-            values[f"{split}_{field}"] = found if found is None or name == "loss" else found / scale
-        if "train_loss" in mapping:
-            values["train_loss"] = finite(row.get(mapping["train_loss"].key))
-        if split == "val":
-            best = max((one for one in (best, values["val_macro_f1"]) if one is not None), default=None)
-            values["best_val_macro_f1"] = best
-        records.append(EpochRecord(**values))
-    return records, [number for number in range(1, last) if number not in trial.rows]
+_RESERVED = ("model", "dataset", "method", "seed", "settings", "method_params", "epochs", "score_test")
 
 
-def _summary(
-    trial: ForeignTrial, records: Sequence[EpochRecord], planned: int, key: str, split: str, experiment: str
-) -> TrialSummary | None:
-    """Return how the trial ended; None where it still runs or was interrupted, as far as its files tell."""
-    last = asdict(records[-1]) if records else {}
-    if len(records) == planned:
-        broken = last[f"{split}_macro_f1"] is None
-        status = Status.DIVERGED if broken else Status.COMPLETED
-        error = f"{key} is no finite number at the last iteration" if broken else None
-    elif trial.error is not None:
-        status, error = Status.FAILED, trial.error
-    elif records:
-        status, error = Status.STOPPED, f"ended after {len(records)} of the experiment's {planned} iterations"
-    else:
-        return None
-    scores = [(record.val_macro_f1, -record.epoch) for record in records if record.val_macro_f1 is not None]
-    best = -max(scores)[1] if scores else None
-    seconds = [record.epoch_seconds for record in records if record.epoch_seconds is not None]
-
-    def scored(record: EpochRecord) -> dict[str, float | None]:
-        return {name: value for name, value in asdict(record).items() if name.startswith(("val_", "test_"))}
-
-    return TrialSummary(
-        status=status,
-        num_epochs=len(records),
-        best_epoch=best,
-        final_scores=scored(records[-1]) if records else {},
-        best_scores=scored(records[best - 1]) if best else None,
-        train_scores=None,
-        num_trainable_params=None,
-        num_total_params=None,
-        train_seconds=sum(seconds) if len(seconds) == len(records) and records else None,
-        peak_memory_bytes=None,
-        error=error,
-        execution={},
-        provenance={"imported_from": experiment, "trial": trial.name},
-    )
-
-
-def _each_once(
-    specs: Sequence[tuple[ImportedSpec, ForeignTrial]],
-) -> tuple[list[tuple[ImportedSpec, ForeignTrial]], list[str]]:
-    """Return the longest of the trials with the same settings and seed, and a line for each that is left out."""
-    kept: dict[str, tuple[ImportedSpec, ForeignTrial]] = {}
-    notes = []
-    for spec, trial in sorted(specs, key=lambda pair: -len(pair[1].rows)):
-        first = kept.setdefault(spec.trial_id, (spec, trial))[1]
-        if first is not trial:
-            notes.append(
-                f"{trial.name} is left out: {first.name} has the same settings and seed; if they are repeats, map "
-                "seed to a key that tells them apart"
-            )
-    return list(kept.values()), notes
+def _text(value: object) -> str:
+    return value if isinstance(value, str) else json.dumps(value)
 
 
 def _cells(specs: Sequence[ImportedSpec]) -> list[dict[str, Any]]:
@@ -253,19 +204,85 @@ def _cells(specs: Sequence[ImportedSpec]) -> list[dict[str, Any]]:
     return [{**json.loads(cell), "seeds": sorted(found), "imported": True} for cell, found in seeds.items()]
 
 
-def _text(value: object) -> str:
-    return value if isinstance(value, str) else json.dumps(value, sort_keys=True)
+_LEFT_OUT = "left out: "
+_ORDER = (Status.COMPLETED, Status.STOPPED, None, Status.DIVERGED, Status.OUT_OF_MEMORY, Status.FAILED)
 
 
-def _scalar(value: Any) -> Scalar:
-    """Return lists, and numbers that JSON can't hold, as text."""
-    if isinstance(value, str | bool | int) or finite(value) is not None:
-        return value  # type: ignore[no-any-return]
-    return json.dumps(value, sort_keys=True)
+def _counts(trials: _Sorted) -> list[str]:
+    """Return a line for each state and its reason, the completed trials first, then those that are left out."""
+    states: dict[Ending, list[str]] = {}
+    for one in trials.kept.values():
+        states.setdefault(one.ending, []).append(one.trial.name)
+    lines = []
+    for ending, names in sorted(states.items(), key=lambda item: _ORDER.index(item[0].status)):
+        state = "unfinished" if ending.status is None else ending.status.value.replace("_", " ")
+        shown = "" if ending.status is Status.COMPLETED else f" ({_names(names)})"
+        lines.append(f"{state}: {how_many(len(names), 'trial')}{shown}: {ending.reason}")
+    for reason, names in trials.left_out.items():
+        lines.append(f"{_LEFT_OUT}{how_many(len(names), 'trial')} ({_names(names)}): {reason}")
+    return lines
 
 
-def _among(key: str, keys: Iterable[str]) -> str:
-    known = list(keys)
-    nested = [one for one in known if one.endswith(f"/{key}")]
-    hint = f", did you mean {nested[0]!r}?" if nested else did_you_mean(key, known)
-    return f"{hint} (it has {', '.join(known[:40])})"
+def _notes(experiment: Experiment, meaning: Meaning, trials: _Sorted) -> list[str]:
+    """Return a line for each thing that is lost or doubtful in the trials that count."""
+    notes = [*experiment.notes, *(line for one in trials.kept.values() for line in one.trial.torn)]
+    notes += [f"{key!r} is not taken: it lies outside of the range of scores" for key in meaning.not_scores]
+    earlier: dict[str, list[str]] = {}
+    for one in trials.kept.values():
+        for name in one.curve.earlier if one.ending.status is Status.COMPLETED else ():
+            earlier.setdefault(name, []).append(one.trial.name)
+    for name, names in earlier.items():
+        notes.append(f"{name}: {how_many(len(names), 'trial')} lack it in the last row; the last reported value counts")
+    return [*notes, *_shorter(trials), *_alike(trials)]
+
+
+def _shorter(trials: _Sorted) -> list[str]:
+    """Return a line for the completed trials that are shorter than another of their cell."""
+    lengths: dict[str, list[tuple[int, str]]] = {}
+    for one in trials.kept.values():
+        if one.ending.status is Status.COMPLETED:
+            lengths.setdefault(one.spec.cell, []).append((len(one.curve.epochs), one.trial.name))
+    short = [name for found in lengths.values() for length, name in found if length < max(found)[0]]
+    if not short:
+        return []
+    return [
+        f"{how_many(len(short), 'completed trial')} ({_names(short)}) ended before the longest with the same settings: "
+        "early stopping or a scheduler, which the files do not tell apart; each counts with its own last row"
+    ]
+
+
+def _alike(trials: _Sorted) -> list[str]:
+    """Return a line for each setting that may mean the same and is kept apart, or that differs in every trial."""
+    specs = [one.spec for one in trials.kept.values()]
+    notes = []
+    for name in dict.fromkeys(key for spec in specs for key in spec.settings):
+        values = [spec.settings[name] for spec in specs if name in spec.settings]
+        if kinds := mixed_kinds(values):
+            notes.append(f"setting {name}: {kinds} are kept apart, since one is a truth value and the other a number")
+        if len(values) == len(specs) >= 3 and len({json.dumps(one) for one in values}) == len(specs):
+            notes.append(
+                f"setting {name} differs in every trial, so that no two trials are one configuration; if it is none, "
+                f"add --ignore {name!r}"
+            )
+    return notes
+
+
+def _about(place: Path, experiment: Experiment, meaning: Meaning, ignored: Sequence[str]) -> list[str]:
+    """Return what was found and what its keys were taken for."""
+    keys = dict.fromkeys(key for trial in experiment.trials for key in trial.params)
+    settings = [key for key in keys if is_setting(key, meaning, experiment, ignored)]
+    left = [key for key in keys if key not in meaning.used and key not in settings]
+    taken = [f"{name} = {source}" for name, source in meaning.sources.items()]
+    scores = [f"{name} = {key}" for name, key in meaning.scores.items()]
+    best = f"val_{main_metric(meaning)}"
+    chosen = f"; the best epoch is that of the best {best}" if best in meaning.scores else ""
+    return [
+        f"{place}: {how_many(len(experiment.trials), 'trial')} of the kind {experiment.kind.value}",
+        f"taken: {', '.join(taken)}",
+        f"scores: {', '.join(scores)}{chosen}",
+        f"settings: {', '.join(settings) or 'none'}" + (f"; no settings: {', '.join(left)}" if left else ""),
+    ]
+
+
+def _names(names: Sequence[str]) -> str:
+    return ", ".join(names[:SHOWN]) + (f" and {len(names) - SHOWN} more" if len(names) > SHOWN else "")

@@ -1,17 +1,24 @@
 """What a sweep's own copies of its datasets say of them: duplicates, conflicting labels, balance, trivial baselines."""
 
 import hashlib
-from collections.abc import Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, replace
 from functools import cache
 
 import numpy as np
 import pandas as pd
-import pyarrow as pa
 
 from analysis.cells import FAILURES, Cell
-from analysis.predictions import METRICS, IntArray, accuracy, per_class_f1, read_columns, read_predictions
-from analysis.predictions import METRICS as SCORES
+from analysis.predictions import (
+    METRICS,
+    TEXT,
+    WHOLE,
+    IntArray,
+    accuracy,
+    per_class_f1,
+    read_columns,
+    read_predictions,
+)
 from analysis.report.document import Grid, Points, Section
 from analysis.sweep_records import DatasetFacts, SweepRecords
 from tunekit.errors import UserError
@@ -20,8 +27,7 @@ from tunekit.storage.paths import Place
 from tunekit.store.records import DamagedRecord
 from tunekit.store.result_store import ResultStore
 
-_TEXT, _WHOLE = (pa.string(), pa.large_string()), (pa.int32(), pa.int64())
-_TYPES = {"split": _TEXT, "row": _WHOLE, "label": _WHOLE, "text_sha256": _TEXT, "group": _TEXT}
+_TYPES = {"split": TEXT, "row": WHOLE, "label": WHOLE, "text_sha256": TEXT, "group": TEXT}
 
 
 @dataclass(frozen=True)
@@ -122,7 +128,7 @@ def _usual_labels(train: pd.DataFrame) -> dict[str, int]:
 
 
 def _scores(gold: IntArray, predicted: IntArray, num_classes: int) -> tuple[float, float]:
-    return accuracy(gold, predicted, num_classes), SCORES["macro_f1"](gold, predicted, num_classes)
+    return accuracy(gold, predicted, num_classes), METRICS["macro_f1"](gold, predicted, num_classes)
 
 
 def clean_scores(root: Place, dataset: str, folder: Place, epoch: int) -> tuple[int, tuple[float, float]] | None:
@@ -180,20 +186,43 @@ def _remarks(one: DatasetAudit) -> tuple[str, ...]:
     return tuple(lines)
 
 
+def majority_scores(records: SweepRecords) -> Callable[[str, str], Mapping[str, float]]:
+    """Return a function of a dataset and a split that returns the scores of train's majority class on that split.
+
+    The scores stand under their name with the split before it, such as ``test_macro_f1``. They are empty where no
+    sweep keeps a copy of the dataset that has rows of the split. The function raises DamagedRecord where the copy is
+    damaged.
+    """
+
+    @cache
+    def scores(dataset: str, split: str) -> Mapping[str, float]:
+        for store in records.stores:
+            for path in store.dataset_descriptions():
+                facts, rows = read_copy(path)
+                if facts.name == dataset:
+                    splits = dict.fromkeys([split, *(["val"] if (rows["split"] == "val").any() else [])])
+                    found = [_majority(rows, one, len(facts.label_names)) for one in splits]
+                    return {name: value for scores in found for name, value in scores.items()}
+        return {}
+
+    return scores
+
+
 def filled_with_majority(records: SweepRecords, found: Sequence[Cell]) -> list[Cell]:
     """Return ``found``, every failed trial of it scored as the majority class.
 
     Raises UserError where the sweep keeps no copy of a dataset that it takes, and DamagedRecord where that is damaged.
     """
+    majority = majority_scores(records)
 
-    @cache
-    def scores(dataset: str, split: str) -> dict[str, float]:
-        for store in records.stores:
-            for path in store.dataset_descriptions():
-                facts, rows = read_copy(path)
-                if facts.name == dataset:
-                    return _majority(rows, split, len(facts.label_names))
-        raise UserError(f"--missing majority: no sweep keeps a copy of {dataset}; leave it out, or give that sweep too")
+    def scores(dataset: str, split: str) -> Mapping[str, float]:
+        known = majority(dataset, split)
+        if not known:
+            raise UserError(
+                f"--missing majority: no sweep keeps a copy of {dataset} with {split} rows; leave it out, or give that "
+                "sweep too"
+            )
+        return known
 
     result = []
     for cell in found:
@@ -206,13 +235,14 @@ def filled_with_majority(records: SweepRecords, found: Sequence[Cell]) -> list[C
 
 
 def _majority(rows: pd.DataFrame, split: str, num_classes: int) -> dict[str, float]:
-    """Return every metric of train's majority class on ``split``, by its name in EpochRecord or with the split
-    before it.
+    """Return every metric of train's majority class on ``split``, with the split before its name.
+
+    The mapping is empty where there are no rows of the split.
     """
     usual = int(rows.loc[rows["split"] == "train", "label"].mode()[0])
     gold = rows.loc[rows["split"] == split, "label"].to_numpy()
     if not len(gold):
-        raise UserError(f"--missing majority: the dataset's copy has no {split} rows; leave it out")
+        return {}
     predicted = np.full(len(gold), usual)
     found = {name: score(gold, predicted, num_classes) for name, score in METRICS.items()}
     found |= {f"f1:{n}": float(value) for n, value in enumerate(per_class_f1(gold, predicted, num_classes))}

@@ -66,8 +66,10 @@ class Section:
     anchor: str
     parts: tuple["Section", ...] = field(default=())
     """The sections below this one."""
+    folded: bool = False
+    """Whether a page shows its title alone until a reader opens it."""
 
 
-def kept(sections: Iterable[Section]) -> Sequence[Section]:
+def kept(sections: Iterable[Section | None]) -> Sequence[Section]:
     """Return the sections that say something."""
-    return [one for one in sections if one.blocks or one.parts]
+    return [one for one in sections if one is not None and (one.blocks or one.parts)]

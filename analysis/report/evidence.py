@@ -9,6 +9,7 @@ from urllib.parse import quote
 
 from analysis.cells import SELECTIONS, Cell, CellTrial, cells, metric_label
 from analysis.compare import interval_on_new_text
+from analysis.configurations import configurations
 from analysis.names import SPLITS
 from analysis.report.document import Block, Details, Grid, Inline, Link, Paragraph, Points, Section
 from analysis.statistics.power import std_interval
@@ -67,6 +68,34 @@ def selection_section(records: SweepRecords, metric: str = "macro_f1") -> Sectio
     )
     head = ("cell", "last epoch", "best on validation", "best on test", "optimism")
     return Section("What the choice of the epoch does", (about, Grid(head, tuple(rows))) if rows else (), "selection")
+
+
+def settings_section(found: Sequence[Cell], metric: str = "macro_f1") -> Section:
+    """Return, for each method with several settings, the chosen and the best on test, and by how much that flatters."""
+    rows: list[tuple[Inline, ...]] = []
+    shown: list[Cell] = []
+    for one in configurations(found):
+        scored = [(cell, sample) for cell in one.cells if (sample := cell.sample(metric)) and not cell.failures]
+        if len(one.cells) < 2 or not scored or any(cell.split != "test" for cell in one.cells):
+            continue
+        shown += one.cells
+        best, top = max(scored, key=lambda pair: pair[1].mean)
+        own = one.chosen.sample(metric) if one.chosen else None
+        names = " · ".join([one.first.model_name, one.first.method_name, one.first.dataset_name])
+        chosen: tuple[Inline, str] = (one.how, "")
+        if one.chosen and own:
+            chosen = Link(one.chosen.variant, f"#{one.chosen.anchor}"), percent(own)
+        optimism = f"{100 * (top.mean - own.mean):+.2f}" if own else "not known"
+        on_test = Link(best.variant, f"#{best.anchor}"), percent(top), optimism
+        rows.append((names, str(len(one.cells)), *chosen, *on_test))
+    about = Paragraph(
+        f"{metric_label(metric, shown)} on test in percent. Optimism is what choosing the settings by their test "
+        "scores adds to the score of those that validation chose. The score of the settings that are best on test is "
+        "no score to report."
+    )
+    head = ("method", "settings", "chosen on validation", "on test", "best on test", "on test", "optimism")
+    title = "What the choice of the settings does"
+    return Section(title, (about, Grid(head, tuple(rows))) if rows else (), "settings-choice")
 
 
 def costs_section(found: Sequence[Cell]) -> Section:

@@ -29,6 +29,11 @@ def _macro_f1(counts: FloatArray) -> FloatArray:
     return np.asarray(_f1(counts).mean(axis=-1))
 
 
+def _macro_f1_present(counts: FloatArray) -> FloatArray:
+    """Return the mean F1 over the classes that occur among the gold labels."""
+    return _divide(_f1(counts).sum(axis=-1), (counts[..., 1, :] > 0).sum(axis=-1).astype(np.float64))
+
+
 def _weighted_f1(counts: FloatArray) -> FloatArray:
     gold = counts[..., 1, :]
     return _divide((gold * _f1(counts)).sum(axis=-1), gold.sum(axis=-1))
@@ -48,7 +53,9 @@ def _divide(numerator: FloatArray, denominator: FloatArray) -> FloatArray:
     return quotient
 
 
-STATISTICS: Mapping[str, Statistic] = {"macro_f1": _macro_f1, "weighted_f1": _weighted_f1, "mcc": _mcc}
+STATISTICS: Mapping[str, Statistic] = {
+    "macro_f1": _macro_f1, "macro_f1_present": _macro_f1_present, "weighted_f1": _weighted_f1, "mcc": _mcc,
+}  # fmt: skip
 
 
 def statistic_of(metric: str) -> Statistic | None:

@@ -1,28 +1,13 @@
-"""Score tables are built here: a row a model or method, a column a dataset, mean ± sample std over seeds in percent."""
+"""Score tables are filled here: the best of each column, and how the other rows stand to it."""
 
 from collections import Counter
-from collections.abc import Callable, Mapping, Sequence
-from dataclasses import replace
-from functools import partial
+from collections.abc import Mapping
 
-from analysis.cells import Cell, metric_label
-from analysis.compare import Comparison, Population, Score, compare, score_of
-from analysis.names import LABELS, SPLITS, numbered
+from analysis.compare import Comparison, Population, compare
 from analysis.statistics.multiple import against_best, pairs
 from analysis.statistics.power import ALPHA
 from analysis.tables.notes import Letters, sentences
-from analysis.tables.table import Entry, Standing, Table, TableRow, TableSpec
-from tunekit.errors import UserError
-from tunekit.parsing import did_you_mean
-from tunekit.schema import slug
-
-PER_CLASS = "per_class_f1"
-METRICS = ("accuracy", "macro_f1", "micro_f1", "mcc", "weighted_f1", PER_CLASS)
-EPOCHS = {
-    "last": "last epoch",
-    "best-val": "epoch of the best validation macro-F1",
-    "best-test": "epoch of the best test macro-F1, so too high",
-}
+from analysis.tables.table import Entry, Standing, Table, TableSpec
 
 
 def build(spec: TableSpec) -> Table:
@@ -115,129 +100,3 @@ def _standing(spec: TableSpec, number: int, best: int | None, column: str, versu
 def _printed(spec: TableSpec, number: int, column: str) -> str:
     sample = spec.rows[number].scores[column].sample
     return "" if sample is None else f"{100 * sample.mean:.2f}"
-
-
-def default_specs(cells: Sequence[Cell], metrics: Sequence[str], select: str = "last") -> list[TableSpec]:
-    """Return the usual tables of ``cells``, each for each of ``metrics`` (``per_class_f1``: for each dataset too).
-
-    There is a table of full fine-tuning over models where there are several models, one of methods for each model that
-    has several rows, and one of the cells that are left. The cells of a search are left out, and so are metrics that an
-    imported experiment did not record. Raises UserError where no metric was recorded.
-    """
-    shown = [cell for cell in cells if not cell.searched]
-    models = list(dict.fromkeys(cell.model for cell in shown))
-    full = [cell for cell in shown if cell.method == "full"]
-    groups: list[tuple[str, str, list[Cell]]] = []
-    if len({cell.model for cell in full}) > 1:
-        groups.append(("models", f"{full[0].method_name} over models", full))
-    for model in models:
-        own = [cell for cell in shown if cell.model == model]
-        if len({(cell.method, cell.variant) for cell in own}) > 1:
-            groups.append((f"methods-{model}", f"methods on {own[0].model_name}", own))
-    covered = {id(cell) for _, _, members in groups for cell in members}
-    left = [cell for cell in shown if id(cell) not in covered]
-    if left:
-        groups.append(("other" if groups else "all", "other cells" if groups else "all cells", left))
-    specs = []
-    for stem, about, members in groups:
-        for metric in metrics:
-            if not _recorded(members, metric):
-                continue
-            about_scores = f"(percent, {_splits(members)}, {EPOCHS[select]}): {about}"
-            if metric == PER_CLASS:
-                specs += _per_class(stem, about_scores, members)
-                continue
-            specs.append(_over_datasets(stem, f"{about_scores}.", members, metric))
-    if groups and not specs:
-        raise UserError(f"no trial recorded {' or '.join(metrics)}; choose another --metric")
-    stems = numbered([spec.stem for spec in specs])
-    return [replace(spec, stem=stem) for spec, stem in zip(specs, stems, strict=True)]
-
-
-def check_metric(metric: str) -> None:
-    """Raise UserError where there is no metric called ``metric``."""
-    if metric not in METRICS:
-        hint = did_you_mean(metric, METRICS)
-        raise UserError(f"there is no metric {metric!r}{hint} (there are {', '.join(METRICS)})")
-
-
-def all_cells_spec(shown: Sequence[Cell], metric: str, select: str = "last") -> TableSpec:
-    """Return one table of all cells ``shown``, which hold no trials of a search.
-
-    Raises UserError for an unknown metric, where no trial recorded it, and for the F1 of each class of several
-    datasets.
-    """
-    check_metric(metric)
-    about_scores = f"(percent, {_splits(shown)}, {EPOCHS[select]})"
-    if not _recorded(shown, metric):
-        raise UserError(f"no trial recorded {metric}; choose another metric")
-    if metric != PER_CLASS:
-        return _over_datasets("all", f"{about_scores}.", shown, metric)
-    datasets = list(dict.fromkeys(cell.dataset for cell in shown))
-    if len(datasets) > 1:
-        raise UserError(f"{PER_CLASS} is a table of one dataset; give one of {', '.join(datasets)}")
-    return _per_class("all", about_scores, shown)[0]
-
-
-def _over_datasets(stem: str, about_scores: str, members: Sequence[Cell], metric: str) -> TableSpec:
-    """Return the table of one metric with a column a dataset."""
-    name = metric_label(metric, members)
-    return TableSpec(
-        stem=slug(f"{stem}-{metric}".replace("_", "-")),
-        caption=f"{name[0].upper()}{name[1:]} {about_scores}",
-        metric=metric,
-        rows=_rows(members, partial(_dataset_score, metric), stem),
-        columns={cell.dataset: cell.dataset_name for cell in members},
-    )
-
-
-def _splits(members: Sequence[Cell]) -> str:
-    return " and ".join(sorted({SPLITS[cell.split] for cell in members}))
-
-
-def _recorded(members: Sequence[Cell], metric: str) -> bool:
-    """Return whether the metric is computed, or some trial recorded it, or no trial has completed."""
-    ended = [cell for cell in members if cell.completed]
-    return not ended or any(f"{cell.split}_{metric}" not in LABELS or cell.by_seed(metric) for cell in ended)
-
-
-def _per_class(stem: str, about_scores: str, members: Sequence[Cell]) -> list[TableSpec]:
-    """Return a table for each dataset: the F1 of each of its classes."""
-    specs = []
-    for dataset in dict.fromkeys(cell.dataset for cell in members):
-        own = [cell for cell in members if cell.dataset == dataset]
-        labels = own[0].label_names
-        if not labels:
-            raise UserError(f"--metric {PER_CLASS}: no sweep given has a copy of {dataset} that names its classes")
-        specs.append(
-            TableSpec(
-                stem=slug(f"{stem}-per-class-f1-{dataset}".replace("_", "-")),
-                caption=f"F1 of each class of {own[0].dataset_name} {about_scores}.",
-                metric=PER_CLASS,
-                rows=_rows(own, _class_scores, stem),
-                columns={str(n): label for n, label in enumerate(labels)},
-            )
-        )
-    return specs
-
-
-def _dataset_score(metric: str, cell: Cell) -> dict[str, Score]:
-    return {cell.dataset: score_of(cell, metric)}
-
-
-def _class_scores(cell: Cell) -> dict[str, Score]:
-    return {str(n): score_of(cell, f"f1:{n}") for n in range(len(cell.label_names))}
-
-
-def _rows(members: Sequence[Cell], scores: Callable[[Cell], dict[str, Score]], stem: str) -> tuple[TableRow, ...]:
-    one_model = len({cell.model for cell in members}) == 1
-    rows: dict[str, dict[str, Score]] = {}
-    for cell in members:
-        both = f"{cell.model_name} · {cell.method_name}"
-        name = cell.model_name if stem == "models" else cell.method_name if one_model else both
-        row = rows.setdefault(", ".join(filter(None, [name, cell.variant])), {})
-        added = scores(cell)
-        # A row that two cells of one dataset share would drop one of them unseen.
-        assert not row.keys() & added.keys()
-        row |= added
-    return tuple(TableRow(name, found) for name, found in rows.items())

@@ -30,7 +30,7 @@ def sentences(
     compared = list(versus)
     tested = [one for one in compared if one.tested]
     if not compared:
-        return [*found, "Nothing is compared: no column has two rows with a value."]
+        return [*found, "Nothing is compared: no column has two rows that take part."]
     if not tested:
         reasons = list(dict.fromkeys(one.reason for one in compared))
         why = reasons[0] if len(reasons) == 1 else "the letters say why"

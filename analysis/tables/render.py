@@ -98,23 +98,24 @@ def latex(table: Table) -> str:
 
 
 CSV_HEAD = (
-    *("row", "column", "metric", "mean", "std", "n", "expected", "standing", "tested", "holds_for", "test"),
-    *("p", "p_holm", "difference", "low", "high", "reason", "values"),
+    *("row", "column", "metric", "configuration", "mean", "std", "n", "expected", "standing", "tested", "holds_for"),
+    *("test", "p", "p_holm", "difference", "low", "high", "reason", "values"),
 )
 
 
 def comma_separated(table: Table) -> str:
     """Return one line an entry: its score, its comparison with the best of its column, and the single values.
 
-    Scores and differences are in [0, 1]; ``difference``, its 95 % interval and both p are those of the row minus the
-    best of its column, empty for the best itself and where nothing was compared.
+    ``configuration`` are the settings, where the method was trained with several. Scores and differences are in [0, 1];
+    ``difference``, its 95 % interval and both p are those of the row minus the best of its column, empty for the best
+    itself and where nothing was compared.
     """
     buffer = io.StringIO()
     writer = csv.writer(buffer, lineterminator="\n")
     writer.writerow(CSV_HEAD)
     for (number, column), entry in table.entries.items():
         sample, one = entry.score.sample, entry.versus
-        texts = (table.spec.rows[number].label, column, table.spec.metric)
+        texts = (table.spec.rows[number].label, column, table.spec.metric, entry.score.configuration)
         numbers = (None, None, 0) if sample is None else (sample.mean, sample.std, sample.n)
         standing = (entry.score.expected, entry.standing.value, int(one is not None and one.tested))
         compared: tuple[object, ...] = (None,) * 8

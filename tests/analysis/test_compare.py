@@ -9,14 +9,15 @@ from sklearn import metrics
 
 from analysis.cells import cells
 from analysis.compare import Population, Score, compare, compared_on_new_text, score_of
+from analysis.report.answer import answer_section
 from analysis.report.comparisons import against_best as report_rows
 from analysis.report.comparisons import comparisons_section
 from analysis.report.pages import markdown_sections
-from analysis.report.summary import headline_section
 from analysis.statistics.power import ALPHA
 from analysis.statistics.this_set import Sample, welch
 from analysis.sweep_records import read_sweeps
-from analysis.tables.build import build, default_specs
+from analysis.tables.build import build
+from analysis.tables.specs import default_specs
 from analysis.tables.table import Standing
 from tests.support.predicted import add_predicted
 from tests.support.stores import add, ask
@@ -86,7 +87,9 @@ def test_a_difference_of_these_items_alone_is_not_called_worse_on_new_text(found
     table = table_of(rows, metric)
     assert {entry.standing for entry in table.entries.values()} == {Standing.BEST, Standing.ALIKE}
     assert "new text of this kind" in " ".join(table.notes)
-    assert "not separable from it on new text of this kind" in markdown_sections([headline_section([table])])
+    told = markdown_sections([answer_section([table])])
+    assert "on new text of this kind" in told
+    assert "can't be told from it" in told
     (row,) = report_rows(table)
     assert row.this_set.p < 0.001, "the second line, on this test set, is beside it"
 

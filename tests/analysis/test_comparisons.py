@@ -11,7 +11,8 @@ from analysis.report.comparisons import against_best, comparisons_section, singl
 from analysis.report.pages import markdown_sections
 from analysis.statistics.this_set import paired, welch
 from analysis.sweep_records import read_sweeps
-from analysis.tables.build import build, default_specs
+from analysis.tables.build import build
+from analysis.tables.specs import default_specs
 from tests.support.stores import add, ask
 from tunekit.data.base import load_dataset, save_dataset
 from tunekit.errors import UserError

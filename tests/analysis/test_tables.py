@@ -13,13 +13,14 @@ from hypothesis import strategies as st
 
 from analysis.cells import cells
 from analysis.compare import Score
+from analysis.report.answer import answer_section
 from analysis.report.pages import markdown_sections
-from analysis.report.summary import headline_section
 from analysis.statistics.multiple import against_best
 from analysis.statistics.this_set import Sample, welch
 from analysis.sweep_records import read_sweeps
-from analysis.tables.build import build, default_specs
+from analysis.tables.build import build
 from analysis.tables.render import FORMATS, comma_separated, latex, markdown
+from analysis.tables.specs import default_specs
 from analysis.tables.table import Standing, TableRow, TableSpec, html_table
 from tests.support.records import FINGERPRINT
 from tests.support.stores import add, ask
@@ -205,9 +206,10 @@ def test_a_row_that_was_not_tested_says_so_and_why_beside_rows_that_were():
     assert "a: not tested: 2 seeds, and a test takes at least 3." in table.notes
     assert any(note.startswith("b: ") and "higher mean is not bold" in note for note in table.notes)
     assert any(note.startswith("c: 1 diverged") for note in table.notes)
-    told = markdown_sections([headline_section([table])])
-    assert "worse on these test items: row 1" in told
-    assert "not tested (2 seeds, and a test takes at least 3): row 2, row 3" in told
+    told = markdown_sections([answer_section([table])])
+    assert "row 0 is best" in told
+    assert "above row 1" in told
+    assert "row 2 and row 3 are not tested (2 seeds, and a test takes at least 3)" in told
 
 
 def test_the_csv_has_the_state_and_the_test_of_every_entry():

@@ -14,6 +14,7 @@ from ray import tune
 
 from tests.conftest import ROOT, needs_real_data
 from tests.support.documented import PAGES, Command, commands, files_of
+from tests.support.imports import log_mlflow_runs, peft_result, trainer_run
 from tunekit.commands.command_line import main
 
 pytestmark = [pytest.mark.ray, pytest.mark.usefixtures("cluster", "without_plugins"), pytest.mark.timeout(600)]
@@ -30,11 +31,20 @@ def experiment(folder: Path) -> None:
 
     def trial(config):
         for loss in (1.0, 0.5):
-            tune.report({"eval": {"f1": 1 - loss / 2}, "loss": loss})
+            tune.report({"eval": {"f1": 1 - loss / 2}, "test": {"f1": 0.5}, "loss": loss})
 
     space = {"model_name": "bert", "task": "news", "seed": tune.grid_search([1, 2])}
     run = tune.RunConfig(name="my_experiment", storage_path=str(folder), verbose=0)
     tune.Tuner(trial, param_space=space, run_config=run).fit()
+
+
+def other_programs(home: Path) -> None:
+    """Write what the page on imports reads: experiments of Ray Tune, Trainer, MLflow and PEFT in ``home``."""
+    experiment(home / "ray_results")
+    for seed in (1, 2, 3):
+        trainer_run(home / "runs" / f"bert-{seed}", seed, 0.7 + seed / 100)
+        peft_result(home / "peft" / "results" / f"lora--{seed}.json", "LORA", seed, 0.5)
+    log_mlflow_runs(f"sqlite:///{home / 'mlflow.db'}")
 
 
 @pytest.fixture(scope="module")
@@ -94,8 +104,8 @@ def test_the_commands_of_a_page(page, workshop, bucket, s3, monkeypatch, capfd):
     home, server = workshop / "home", s3.url.removeprefix("http://")
     for name, text in files_of(RUNNABLE[page]).items():
         Path(name).write_text(adapted(text, home), encoding="utf-8")
-    if page == "analysis.md":
-        experiment(home / "ray_results")
+    if page == "import.md":
+        other_programs(home)
     for one in commands():
         if one.page != page or one.words[0] == "stamp":  # stamp would write into the source tree
             continue

@@ -43,6 +43,7 @@ def test_a_list_counts_as_a_tuple_and_a_single_value_is_refused():
         ("datasets", load_dataset("demo"), "datasets must be a tuple of names, as in (data,)"),
         ("datasets", (1.5,), "datasets holds a float; give a name, or make a dataset of it with tunekit.dataset"),
         ("seeds", 1, "seeds must be a tuple of whole numbers, as in (1,)"),
+        ("models", (1,), "models holds a int; give a short name, a hub id or a folder's path"),
     ):
         with pytest.raises(UserError) as refused:
             Block(**{**axes, name: value})

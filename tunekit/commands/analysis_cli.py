@@ -4,19 +4,20 @@ Each docstring is the command's help. The modules that do the work are imported 
 """
 
 from pathlib import Path
-from typing import Literal
+from typing import Annotated, Literal
 
 import tyro
 
+from tunekit.errors import UserError
 from tunekit.parsing import check_exists
 from tunekit.planning.args import Format
 from tunekit.store.existing import existing_sweep
 
 
 def report(
-    sweeps: tyro.conf.Positional[tuple[str, ...]],
+    sweeps: Annotated[tyro.conf.Positional[tuple[str, ...]], tyro.conf.arg(metavar="SWEEP ...")],
     out: Path,
-    select: str = "last",
+    select: Literal["last", "best-val", "best-test"] = "last",
     metric: tuple[str, ...] = ("accuracy", "macro_f1"),
     against: Literal["published"] | None = None,
     missing: Literal["majority"] | None = None,
@@ -36,7 +37,7 @@ def report(
     Args:
         sweeps: Folders of sweeps, such as ray_results/demo or s3://BUCKET/PREFIX/demo.
         out: The folder to write to.
-        select: The epoch whose scores count: last, best-val or best-test.
+        select: The epoch whose scores count: the last, the best on validation, or the best on test, which is too high.
         metric: accuracy, macro_f1, micro_f1, or from stored predictions mcc, weighted_f1, per_class_f1.
         against: Put the study's published value and the difference beside each cell.
         missing: Count failed and diverged trials with the score of the majority class, so that their cells take part.
@@ -45,6 +46,8 @@ def report(
         claims: A YAML file of claims to check (default: the study's nine).
         format: json prints the tables as one JSON object; the files are written in any case.
     """
+    if not sweeps:
+        raise UserError("missing SWEEP (tunekit report --help lists the flags)")
     for sweep in sweeps:
         existing_sweep(sweep)
     from analysis.report.report import Choices
@@ -137,9 +140,9 @@ def memory(
         out: A folder to write a report with figures to; without it the text is printed.
         format: json prints one JSON object: a row for each method, batch and length, in bytes.
     """
-    from tunekit.models.catalog import MODELS
+    from tunekit.planning.model_names import check_registered
 
-    MODELS[model]  # raises UserError where no model has that name, before the analysis is imported
+    check_registered(model)
     from tunekit.commands.analyse import show_memory
 
     show_memory(model, measured, out, format)
@@ -147,29 +150,38 @@ def memory(
 
 
 def import_(
-    experiment: tyro.conf.Positional[Path],
-    map: tuple[str, ...],
+    place: tyro.conf.Positional[Path],
     out: Path,
-    split: Literal["test", "val"] = "test",
+    map: tuple[str, ...] = (),
+    ignore: tuple[str, ...] = (),
+    kind: Literal["ray", "trainer", "mlflow", "wandb", "peft", "table"] | None = None,
     percent: bool = False,
 ) -> int:
-    """Read a plain Ray Tune experiment (params.json and result.json of each trial) as a store. Nothing is unpickled.
+    """Read the trials of another program as a store. Nothing is unpickled.
+
+    It reads a Ray Tune experiment, output folders of transformers' Trainer, MLflow's mlruns or SQLite database, the
+    table of runs that Weights & Biases exports as CSV, a CSV or Parquet file with a row a run or an epoch, and results
+    of PEFT's method_comparison.
 
     For example:
 
-    tunekit import ~/ray_results/my_experiment --map model=model_name dataset=task method:=full seed=seed
-    metric=eval/f1 --out imported
+    tunekit import ~/ray_results/my_experiment --map model=model_name dataset=task method:=full
+    val_f1=eval/f1 test_f1=test/f1 --out imported
+
+    tunekit import runs.csv --map seed=run split=part accuracy=acc --ignore 'time*' --out imported
 
     Args:
-        experiment: The folder that holds the trials' folders.
-        map: model, dataset, method and seed by their keys in the configuration (nested: a/b; the same for all trials:
-            model:=TEXT), metric and, where there are any, accuracy, micro_f1, loss and train_loss by their keys in the
-            results.
+        place: The folder or file.
         out: The folder of the store; then: tunekit report STORE --out DIR.
-        split: The split that the scores were measured on.
+        map: What keys mean, as NAME=KEY (nested keys: a/b), or NAME:=TEXT for one text for all trials. NAME is model,
+            dataset, method, seed, a score with its split (test_accuracy, val_f1), train_loss, train_seconds,
+            peak_memory_bytes and others. Keys that have such a name need no map; all other keys of a configuration are
+            settings.
+        ignore: Keys that are no settings, such as names and times; * and ? stand for any signs.
+        kind: What lies there; found from the files where it is not given.
         percent: The scores are in percent.
     """
     from tunekit.commands.analyse import import_as_store
 
-    import_as_store(experiment, map, split, percent, out)
+    import_as_store(place, map, ignore, kind, percent, out)
     return 0

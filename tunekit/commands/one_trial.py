@@ -8,7 +8,6 @@ from tunekit.data.base import TextDataset, load_dataset, save_dataset
 from tunekit.errors import UserError
 from tunekit.methods.base import complete_params
 from tunekit.planning import machine, plugins
-from tunekit.planning.args import DataColumns
 from tunekit.planning.blocks import Block
 from tunekit.planning.plan import PlanState, plan_sweep
 from tunekit.planning.resolve import ResolvedSweep, find_sweep
@@ -54,7 +53,7 @@ def _sweep_of(spec: TrialSpec, name: str, data: TextDataset | None) -> ResolvedS
         seeds=(spec.seed,),
         method_params={spec.method: spec.method_params},
     )
-    return replace(find_sweep([block], name, DataColumns()), specs=[spec])
+    return replace(find_sweep([block], name), specs=[spec])
 
 
 def _train(sweep: ResolvedSweep, fingerprint: Fingerprint, root: Place, start: int) -> Status:

@@ -84,8 +84,20 @@ def build_model(spec: TrialSpec, model_ref: ModelRef, prepared: PreparedData) ->
     model = load_encoder(
         model_ref, num_labels=num_labels, seed=seed, tokenizer=prepared.tokenizer, head_class=head_class
     )
+    _check_types(model, prepared, spec)
     adapt(model, spec)
     return model
+
+
+def _check_types(model: PreTrainedModel, prepared: PreparedData, spec: TrialSpec) -> None:
+    """Raise UserError where a token type of the texts has no embedding in ``model``."""
+    num_types = model.config.type_vocab_size if FAMILIES[model.config.model_type].token_types else 0
+    highest = max(int(split.tokens.types.max(initial=0)) for split in prepared.splits.values())
+    if num_types and highest >= num_types:
+        raise UserError(
+            f"model {spec.model!r} has embeddings for {num_types} token types, and its tokenizer gives type {highest} "
+            f"to texts of dataset {spec.dataset!r}"
+        )
 
 
 def adapt(model: PreTrainedModel, spec: TrialSpec) -> None:
@@ -94,9 +106,11 @@ def adapt(model: PreTrainedModel, spec: TrialSpec) -> None:
     Raises UserError where the method does not fit the model.
     """
     _quiet_libraries()
+    params = params_for(model.config.model_type, spec.method_params)
     try:
+        _check_targets(model, params)
         with seeded(stream_seed(spec.seed, "method")):
-            METHODS[spec.method](**params_for(model.config.model_type, spec.method_params)).prepare(model)
+            METHODS[spec.method](**params).prepare(model)
     except ValueError as error:
         raise UserError(f"method {spec.method!r} on {spec.model}: {error}") from error
     head = FAMILIES[model.config.model_type].head
@@ -112,6 +126,14 @@ def params_for(model_type: str, params: Mapping[str, Scalar]) -> dict[str, Scala
         targets = str(named["target_modules"]).split(",")
         named["target_modules"] = ",".join(FAMILIES[model_type].module(target) for target in targets)
     return named
+
+
+def _check_targets(model: PreTrainedModel, params: Mapping[str, Scalar]) -> None:
+    """Raise ValueError where a name in ``target_modules`` names no module: ``peft`` leaves such a name out."""
+    names = [name for name, _ in model.named_modules()]
+    for target in str(params["target_modules"]).split(",") if "target_modules" in params else ():
+        if not any(name == target or name.endswith(f".{target}") for name in names):
+            raise ValueError(f"target_modules: no module {target!r}")
 
 
 def _quiet_libraries() -> None:

@@ -1,11 +1,12 @@
 """What a fine-tuning method is: a small frozen value that changes a model in place."""
 
+import re
 from collections.abc import Mapping
 from dataclasses import asdict, fields
-from difflib import get_close_matches
 from typing import TYPE_CHECKING, Any, ClassVar, Protocol, get_type_hints
 
 from tunekit.errors import UserError
+from tunekit.parsing import did_you_mean
 from tunekit.registry import Registry
 from tunekit.schema import Scalar
 
@@ -56,30 +57,45 @@ def complete_params(method: str, given: Mapping[str, Any]) -> dict[str, Scalar]:
     names = [item.name for item in fields(kind)]
     for name in given:
         if name not in names:
-            near = get_close_matches(str(name), names, n=1)
-            hint = f", did you mean {near[0]!r}?" if near else ""
             has = f"it has {', '.join(names)}" if names else "it has none"
-            raise UserError(f"method {method!r} has no parameter {name!r}{hint} ({has})")
+            raise UserError(f"method {method!r} has no parameter {name!r}{did_you_mean(name, names)} ({has})")
     values = {}
     for name, value in given.items():
         try:
             values[name] = _as(hints[name], value)
-        except (TypeError, ValueError, OverflowError):
-            values[name] = None
-        if values[name] is None or (hints[name] is int and values[name] != float(value)):
-            raise UserError(f"method {method!r}: {name} takes {hints[name].__name__}, got {value!r}")
+        except (ValueError, OverflowError) as error:
+            raise UserError(f"method {method!r}: {name} takes {hints[name].__name__}, got {value!r}") from error
     try:
         return asdict(kind(**values))
     except ValueError as error:
         raise UserError(f"method {method!r}: {error}") from error
 
 
+KINDS = (str, int, float, bool)
+"""The types that a hyperparameter may have."""
+_WRITTEN = {
+    int: re.compile(r"[-+]?[0-9]+"),
+    float: re.compile(r"[-+]?(\.[0-9]+|[0-9]+(\.[0-9]*)?)([eE][-+]?[0-9]+)?"),
+    bool: re.compile(r"true|false"),
+}
+"""How a value of each type but str is written as text, on the command line or in quotes."""
+
+
 def _as(kind: type, value: Any) -> Scalar:
-    """``value`` as ``kind``; lists of names lose their spaces. Raises TypeError, ValueError, OverflowError."""
-    if isinstance(value, bool) or not isinstance(value, str | int | float):
-        raise TypeError(f"not a {kind.__name__}")
-    if kind is str:
-        return ",".join(part.strip() for part in str(value).split(","))
+    """Return ``value``, of the type ``kind`` or written as text, as ``kind``; lists of names lose their spaces.
+
+    Raises ValueError where it is neither, and OverflowError for infinity as a whole number.
+    """
+    if isinstance(value, str):
+        if kind is str:
+            return ",".join(part.strip() for part in value.split(","))
+        if not _WRITTEN[kind].fullmatch(value):
+            raise ValueError(f"not a {kind.__name__}")
+        return value == "true" if kind is bool else kind(value)
+    if isinstance(value, bool) is not (kind is bool) or not isinstance(value, int | float) or kind is str:
+        raise ValueError(f"not a {kind.__name__}")
+    if kind(value) != value:
+        raise ValueError(f"not a {kind.__name__}")
     return kind(value)
 
 

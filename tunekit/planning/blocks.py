@@ -1,15 +1,16 @@
 """A sweep as data: a list of blocks. A preset, a YAML file and a search's best.yaml are all lists of blocks."""
 
 from collections.abc import Callable, Mapping, Sequence
-from dataclasses import dataclass, field, fields
+from dataclasses import dataclass, field, fields, replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
+from tunekit.data.sources import DataSource
 from tunekit.errors import UserError
 from tunekit.methods import METHODS
 from tunekit.methods.base import complete_params
 from tunekit.parsing import did_you_mean, read_yaml
-from tunekit.schema import Scalar, TrialSpec
+from tunekit.schema import Precision, Scalar, TrialSpec
 
 if TYPE_CHECKING:
     from tunekit.data.base import TextDataset
@@ -20,23 +21,23 @@ class Settings:
     """The fields of a spec that blocks and the command line may set; None leaves the default."""
 
     batch_size: int | None = None
-    """Training examples in an optimizer step (default 32)."""
+    """Training examples in an optimizer step (default: the preset's, else 32)."""
     epochs: int | None = None
-    """Passes over the training data (default 10)."""
+    """Passes over the training data (default: the preset's, else 10)."""
     max_length: int | None = None
-    """The number of tokens that a text is cut to (default 512)."""
+    """The number of tokens that a text is cut to (default: the preset's, else 512)."""
     weight_decay: float | None = None
-    """AdamW weight decay (default 0)."""
+    """AdamW weight decay (default: the preset's, else 0)."""
     warmup_ratio: float | None = None
-    """The share of steps in which the learning rate rises (default 0)."""
-    precision: str | None = None
-    """fp32 (default), or bf16 where the device computes it."""
+    """The share of steps in which the learning rate rises (default: the preset's, else 0)."""
+    precision: Precision | None = None
+    """The number format of the computation; bf16 only where the device computes it (default: fp32)."""
     train_limit: int | None = None
     """Train on a stratified part of this many rows."""
     val_fraction: float | None = None
     """Take this share of train as validation, for datasets without a dev part."""
     data_seed: int | None = None
-    """The seed that draws the rows of --train-limit and --val-fraction (default 0)."""
+    """The seed that draws the rows of --train-limit and --val-fraction (default: 0)."""
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -44,14 +45,15 @@ class Block(Settings):
     """One product of models, datasets, methods and seeds, with common settings.
 
     A list of models, datasets, methods or seeds counts as a tuple. Raises UserError where one of the four is a single
-    value or empty, a dataset is neither a name nor a TextDataset, a method is unknown, or a method has no parameter of
-    a given name.
+    value or empty, a dataset is neither a name nor a TextDataset, a method is unknown, a method has no parameter of a
+    given name, or a setting is given for a method that is not in the block.
     """
 
     models: tuple[str, ...]
     """Models by short name, hub id or local folder."""
-    datasets: "tuple[str | TextDataset, ...]"
-    """Datasets by name, files and folders, or what ``tunekit.dataset`` made of a DataFrame."""
+    datasets: "tuple[str | DataSource | TextDataset, ...]"
+    """Datasets by name, files and folders by their paths or as ``tunekit.DataSource``, which names their columns, or
+    what ``tunekit.dataset`` made of a DataFrame."""
     methods: tuple[str, ...]
     """Fine-tuning methods by name."""
     seeds: tuple[int, ...]
@@ -71,19 +73,34 @@ class Block(Settings):
             object.__setattr__(self, name, tuple(axis))
             if not axis:
                 raise UserError(f"a block with no {name} has no trials; name at least one of its {name}")
-        from tunekit.data.base import TextDataset
-
-        for data in self.datasets:
-            if not isinstance(data, str | TextDataset):
-                kind = type(data).__name__
-                raise UserError(f"datasets holds a {kind}; give a name, or make a dataset of it with tunekit.dataset")
+        self._check_items()
         for method in self.methods:
             complete_params(method, self.method_params.get(method, {}))
         rates = self.learning_rate if isinstance(self.learning_rate, Mapping) else {}
-        for name in (*self.method_params, *rates):
-            METHODS[name]
+        for setting, by_method in (("method_params", self.method_params), ("learning_rate", rates)):
+            for name in by_method:
+                METHODS[name]
+                if name not in self.methods:
+                    raise UserError(
+                        f"{setting} is given for {name!r}, which is not among the block's methods "
+                        f"({', '.join(self.methods)})"
+                    )
 
-    def specs(self, seed: int, name_model: Callable[[str], str], name_dataset: Callable[[str], str]) -> list[TrialSpec]:
+    def _check_items(self) -> None:
+        """Raise UserError where a dataset or a model is none."""
+        from tunekit.data.base import TextDataset
+
+        for data in self.datasets:
+            if not isinstance(data, str | DataSource | TextDataset):
+                kind = type(data).__name__
+                raise UserError(f"datasets holds a {kind}; give a name, or make a dataset of it with tunekit.dataset")
+        for model in self.models:
+            if not isinstance(model, str):
+                raise UserError(
+                    f"models holds a {type(model).__name__}; give a short name, a hub id or a folder's path"
+                )
+
+    def specs(self, seed: int, name_model: Callable[[str], str], name_dataset: Callable[[Any], str]) -> list[TrialSpec]:
         """Return the block's trials of one seed.
 
         ``name_model`` and ``name_dataset`` give models and datasets the names that specs hold. Raises UserError where a
@@ -102,16 +119,19 @@ class Block(Settings):
                     **common,
                 )
                 for model in self.models
-                for dataset in self.dataset_names
+                for dataset in self.datasets
                 for method in self.methods
             ]
         except ValueError as error:
             raise UserError(str(error)) from error
 
-    @property
-    def dataset_names(self) -> tuple[str, ...]:
-        """The datasets as names; a dataset that is a value gives its own."""
-        return tuple(data if isinstance(data, str) else data.name for data in self.datasets)
+    def of_methods(self, methods: tuple[str, ...]) -> "Block":
+        """Return the block with these of its methods alone."""
+        rate = self.learning_rate
+        if isinstance(rate, Mapping):
+            rate = {name: value for name, value in rate.items() if name in methods}
+        params = {name: values for name, values in self.method_params.items() if name in methods}
+        return replace(self, methods=methods, learning_rate=rate, method_params=params)
 
     def rate_of(self, method: str) -> float:
         """Return the learning rate of ``method``: the block's, or the method's own default."""
@@ -122,8 +142,16 @@ class Block(Settings):
 
     def to_dict(self) -> dict[str, Any]:
         """Return the block as YAML and JSON hold it; settings at their default are left out."""
-        values = {**vars(self), "datasets": self.dataset_names}
+        datasets = [data.to_value() if isinstance(data, DataSource) else name_of(data) for data in self.datasets]
+        values = {**vars(self), "datasets": tuple(datasets)}
         return {name: value for name, value in values.items() if value not in (None, {})}
+
+
+def name_of(data: "str | DataSource | TextDataset") -> str:
+    """Return an entry of a block's datasets as a text: its name, or where it is."""
+    if isinstance(data, str):
+        return data
+    return data.path if isinstance(data, DataSource) else data.name
 
 
 AXES = ("models", "datasets", "methods", "seeds")
@@ -141,13 +169,7 @@ def parse_block(values: object, where: str) -> Block:
     missing = [name for name in AXES if name not in values]
     if missing:
         raise UserError(f"{where}: missing {', '.join(missing)}")
-    axes = {}
-    for name in AXES:
-        axis = values[name] if isinstance(values[name], list) else [values[name]]
-        wanted = int if name == "seeds" else str
-        if not all(isinstance(item, wanted) and not isinstance(item, bool) for item in axis):
-            raise UserError(f"{where}: {name} must be a list of {'whole numbers' if wanted is int else 'names'}")
-        axes[name] = tuple(axis)
+    axes = {name: _axis(name, values[name], where) for name in AXES}
     params = values.get("method_params") or {}
     if not isinstance(params, dict) or not all(isinstance(value, dict) for value in params.values()):
         raise UserError(f"{where}: method_params must map a method to its parameters, as in {{lora: {{r: 16}}}}")
@@ -155,6 +177,24 @@ def parse_block(values: object, where: str) -> Block:
         return Block(**{**values, **axes, "method_params": params})
     except UserError as error:
         raise UserError(f"{where}: {error}") from error
+
+
+def _axis(name: str, given: object, where: str) -> tuple[Any, ...]:
+    """Return one of ``AXES`` from parsed YAML. Raises UserError, which names ``where``, on an item of another kind."""
+    wanted, kind = (int, "whole numbers") if name == "seeds" else (str, "names")
+    axis: list[Any] = []
+    for item in given if isinstance(given, list) else [given]:
+        if name == "datasets" and isinstance(item, dict):
+            try:
+                axis.append(DataSource.from_mapping(item))
+            except UserError as error:
+                raise UserError(f"{where}, datasets: {error}") from error
+        elif isinstance(item, wanted) and not isinstance(item, bool):
+            axis.append(item)
+        else:
+            quotes = "" if wanted is int else "; put quotes around a name that YAML reads otherwise"
+            raise UserError(f"{where}: {name} holds {repr(item)[:60]}, and must be a list of {kind}{quotes}")
+    return tuple(axis)
 
 
 def load_blocks(path: Path) -> list[Block]:
@@ -166,7 +206,7 @@ def load_blocks(path: Path) -> list[Block]:
 
 
 def expand(
-    blocks: Sequence[Block], name_model: Callable[[str], str] = str, name_dataset: Callable[[str], str] = str
+    blocks: Sequence[Block], name_model: Callable[[str], str] = str, name_dataset: Callable[[Any], str] = name_of
 ) -> list[TrialSpec]:
     """Return all trials of ``blocks``, each once, seed by seed: the first seeds alone already fill the whole table."""
     specs: dict[str, TrialSpec] = {}

@@ -4,11 +4,13 @@ from collections.abc import Mapping, Sequence
 from dataclasses import replace
 from typing import Any
 
+from tunekit.data.sources import DataSource
 from tunekit.errors import UserError
 from tunekit.methods import METHODS
 from tunekit.methods.base import complete_params
 from tunekit.parsing import did_you_mean
-from tunekit.planning.blocks import SETTINGS, Block
+from tunekit.planning.blocks import SETTINGS, Block, name_of
+from tunekit.planning.model_names import known_as
 from tunekit.schema import Scalar
 
 
@@ -44,13 +46,12 @@ def override(
     for block in blocks:
         merged = {
             method: {**block.method_params.get(method, {}), **params.get(method, {})}
-            for method in {**block.method_params, **params}
+            for method in block.methods
+            if method in block.method_params or method in params
         }
         rate = block.learning_rate
         if isinstance(rates, Mapping) and rates:
-            rate = {
-                method: rates.get(method, block.rate_of(method)) for method in {**dict.fromkeys(block.methods), **rates}
-            }
+            rate = {method: rates.get(method, block.rate_of(method)) for method in block.methods}
         elif rates is not None:
             rate = rates
         result.append(replace(block, method_params=merged, learning_rate=rate))
@@ -69,15 +70,17 @@ def _filtered(blocks: Sequence[Block], axis: str, wanted: tuple[str, ...]) -> li
     for name in wanted:
         if name not in present:
             there = ", ".join(sorted(present))
+            meant = known_as(name) if axis == "models" else None
+            hint = f", {meant}" if meant else did_you_mean(name, present)
             raise UserError(
-                f"no block of this sweep has {axis[:-1]} {name!r}{did_you_mean(name, present)} (it has {there}); "
+                f"no block of this sweep has {axis[:-1]} {name!r}{hint} (it has {there}); "
                 f"--{axis} alone only chooses among these: add --{other} to train others"
             )
     kept = []
     for block in blocks:
         left = tuple(name for name in getattr(block, axis) if name in wanted)
         if left:
-            kept.append(replace(block, models=left) if axis == "models" else replace(block, methods=left))
+            kept.append(replace(block, models=left) if axis == "models" else block.of_methods(left))
     return kept
 
 
@@ -89,7 +92,10 @@ def _merged(blocks: Sequence[Block], models: tuple[str, ...], methods: tuple[str
         if len(values) > 1:
             raise UserError(f"the blocks differ in {name}; give --{name.replace('_', '-')} too")
         common[name] = values.pop()
-    datasets = dict.fromkeys(name for block in blocks for name in block.dataset_names)
+    # A dataset that is a value can't be a key.
+    datasets = {
+        data if isinstance(data, DataSource) else name_of(data): data for one in blocks for data in one.datasets
+    }
     seeds = dict.fromkeys(seed for block in blocks for seed in block.seeds)
     rates: dict[str, float] = {}
     params: dict[str, Mapping[str, Scalar]] = {}
@@ -99,7 +105,7 @@ def _merged(blocks: Sequence[Block], models: tuple[str, ...], methods: tuple[str
             if method in methods and (rates.setdefault(method, mine[0]), params.setdefault(method, mine[1])) != mine:
                 raise UserError(f"the blocks differ in the learning rate or parameters of {method!r}; give a --config")
     return Block(
-        models=models, methods=methods, datasets=tuple(datasets), seeds=tuple(seeds),
+        models=models, methods=methods, datasets=tuple(datasets.values()), seeds=tuple(seeds),
         learning_rate=rates, method_params=params, **common,
     )  # fmt: skip
 

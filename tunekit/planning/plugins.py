@@ -9,15 +9,15 @@ import linecache
 import sys
 import traceback
 from collections.abc import Callable, Sequence
-from dataclasses import dataclass, is_dataclass
+from dataclasses import dataclass, fields, is_dataclass
 from pathlib import Path
 from types import ModuleType
-from typing import Any
+from typing import Any, get_type_hints
 
 from tunekit.data.base import DATASETS, DatasetInfo
 from tunekit.errors import UserError, first_line
 from tunekit.methods import METHODS
-from tunekit.methods.base import complete_params
+from tunekit.methods.base import KINDS, complete_params
 from tunekit.models.catalog import MODELS, ModelInfo
 from tunekit.registry import NameTaken, Registry
 from tunekit.schema import slug
@@ -153,3 +153,7 @@ def _check_method(where: str, name: str) -> None:
         complete_params(name, {})
     except (TypeError, NameError) as error:
         raise UserError(f"{where}: its fields need defaults and types ({first_line(error)})") from error
+    hints = get_type_hints(kind)
+    for item in fields(kind):
+        if hints[item.name] not in KINDS:
+            raise UserError(f"{where}: its field {item.name} must be a {', '.join(one.__name__ for one in KINDS)}")

@@ -7,19 +7,25 @@ from dataclasses import dataclass, replace
 from functools import cache
 from html import escape
 from pathlib import Path
+from typing import Any
 
 from tunekit.data.base import DATASETS, TextDataset, load_dataset
+from tunekit.data.sources import DataSource
 from tunekit.data.summary import DataSummary, summarise
 from tunekit.errors import UserError
 from tunekit.methods import METHODS
 from tunekit.models.catalog import MODELS
-from tunekit.models.loading import ModelRef, resolve_model
+from tunekit.models.loading import ModelRef
 from tunekit.parsing import how_many
-from tunekit.planning.args import DataColumns, GridArgs, SweepArgs
+from tunekit.planning.args import GridArgs, SweepArgs
 from tunekit.planning.blocks import SETTINGS, Block, expand, load_blocks
 from tunekit.planning.fingerprints import fingerprint_of
+from tunekit.planning.fitting import check_fit, config_of
+from tunekit.planning.model_checks import check_models
+from tunekit.planning.model_names import find_model
 from tunekit.planning.options import RunOptions
 from tunekit.planning.overrides import override
+from tunekit.planning.own_data import find_data, with_columns
 from tunekit.planning.presets import STUDY, GridPreset, preset_named
 from tunekit.schema import Fingerprint, TrialSpec, slug
 from tunekit.store.requests import cell_names
@@ -43,8 +49,8 @@ class ResolvedSweep:
     """The models by their names in the specs."""
     own_data: dict[str, TextDataset]
     """The user's own datasets by their names in the specs."""
-    original_names: dict[str, str]
-    """What the command called each model and dataset, by its name in the specs."""
+    original_names: dict[str, Any]
+    """What a config file calls each model and dataset, by its name in the specs."""
 
     def __str__(self) -> str:
         """Return a line for each cell with its seeds."""
@@ -105,12 +111,14 @@ def _with_stored_data(block: Block, folder: Path) -> Block:
     A search's best.yaml names a dataset that was made of a DataFrame by its copy. Other names stay. Raises UserError
     where a copy is damaged.
     """
+    names = [name for name in block.datasets if isinstance(name, str) and OWN_DATA.fullmatch(name)]
     stored = {
         name: load_dataset(name, folder)
-        for name in block.dataset_names
-        if OWN_DATA.fullmatch(name) and name not in DATASETS and (folder / f"{name}.json").is_file()
+        for name in names
+        if name not in DATASETS and (folder / f"{name}.json").is_file()
     }
-    return replace(block, datasets=tuple(stored.get(name, name) for name in block.dataset_names))
+    datasets = (stored.get(data, data) if isinstance(data, str) else data for data in block.datasets)
+    return replace(block, datasets=tuple(datasets))
 
 
 def grid_options(args: GridArgs, presets: Mapping[str, GridPreset]) -> RunOptions:
@@ -165,51 +173,24 @@ def resolve_blocks(
         method_params=args.method_params,
         settings={setting: getattr(args, setting) for setting in SETTINGS},
     )
-    return find_sweep(blocks, args.sweep or name, args)
+    return find_sweep(with_columns(blocks, args), args.sweep or name)
 
 
-def find_sweep(blocks: Sequence[Block], name: str | None, columns: DataColumns) -> ResolvedSweep:
-    """Return the sweep over ``blocks``, its models and data found and checked.
-
-    ``columns`` say where the user's own files hold what a dataset needs. Raises UserError on anything unknown.
-    """
-    own_data: dict[str, TextDataset] = {}
-    blocks = [_with_names(block, own_data) for block in blocks]
-    model_of = cache(resolve_model)
-
-    @cache
-    def name_dataset(text: str) -> str:
-        if text in own_data:
-            return text
-        if text in DATASETS or not (Path(text).exists() or Path(text).suffix or "/" in text):
-            DATASETS[text]
-            return text
-        from tunekit.data.user import read_user_dataset
-
-        data = read_user_dataset(
-            Path(text),
-            text_column=columns.text_column,
-            pair_column=columns.pair_column,
-            label_column=columns.label_column,
-            group_column=columns.group_column,
-            separator=columns.separator,
-            quotes=columns.quotes,
-            skip_bad_rows=columns.skip_bad_rows,
-        )
-        own_data[data.name] = data
-        return data.name
-
-    specs = expand(blocks, lambda text: model_of(text).name, name_dataset)
+def find_sweep(blocks: Sequence[Block], name: str | None) -> ResolvedSweep:
+    """Return the sweep over ``blocks``, its models and data found and checked. Raises UserError on anything unknown."""
+    model_of, data = cache(find_model), find_data(blocks)
+    specs = expand(data.blocks, lambda text: model_of(text).name, data.names.__getitem__)
     models = {(ref := model_of(text)).name: ref for block in blocks for text in block.models}
-    names = {model_of(text).name: text for block in blocks for text in block.models}
-    names |= {name_dataset(text): text for block in blocks for text in block.dataset_names}
-    return ResolvedSweep(name or name_of_specs(specs), list(blocks), specs, models, own_data, names)
-
-
-def _with_names(block: Block, own_data: dict[str, TextDataset]) -> Block:
-    """Return ``block`` with names only; its datasets that are values are put into ``own_data``."""
-    own_data |= {data.name: data for data in block.datasets if not isinstance(data, str)}
-    return replace(block, datasets=block.dataset_names)
+    configs = {name: config_of(ref) for name, ref in models.items()}
+    for spec in {spec.cell: spec for spec in specs}.values():
+        if (config := configs[spec.model]) is not None:
+            check_fit(spec, config)
+    check_models(specs, models, data.own)
+    original_names: dict[str, Any] = {model_of(text).name: text for block in blocks for text in block.models}
+    original_names |= {
+        named: entry.to_value() if isinstance(entry, DataSource) else entry for entry, named in data.names.items()
+    }
+    return ResolvedSweep(name or name_of_specs(specs), data.blocks, specs, models, data.own, original_names)
 
 
 def fingerprint_in(sweep: ResolvedSweep, spec: TrialSpec) -> Fingerprint:

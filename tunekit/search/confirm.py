@@ -6,10 +6,8 @@ from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
-import yaml
-
 from tunekit.errors import UserError
-from tunekit.parsing import CONTROL
+from tunekit.parsing import CONTROL, yaml_text
 from tunekit.planning.blocks import SETTINGS
 from tunekit.planning.resolve import ResolvedSweep
 from tunekit.schema import TrialSpec
@@ -66,18 +64,16 @@ def confirmed_configurations(
     )
 
 
-def best_yaml(
-    specs: Sequence[TrialSpec], sweep: ResolvedSweep, seeds: Sequence[int], folder: Place, flags: str = ""
-) -> str:
+def best_yaml(specs: Sequence[TrialSpec], sweep: ResolvedSweep, seeds: Sequence[int], folder: Place) -> str:
     """Return the text of best.yaml: ``specs`` as blocks for ``tunekit run --config``, each on all ``seeds``.
 
-    Models and datasets have the names that the search's command gave them. The first line is the command that trains
-    these blocks, in a sweep of its own beside the sweep of the search. ``folder`` is the folder of the search, in which
-    best.yaml lies; ``flags`` are appended to the command.
+    Models and datasets are written as the search's command named them, a user's own files with their columns. The first
+    line is the command that trains these blocks, in a sweep of its own beside the sweep of the search. ``folder`` is
+    the folder of the search, in which best.yaml lies.
     """
     blocks = [_block(spec, sweep, tuple(seeds) or GRID_SEEDS) for spec in specs]
-    command = CONTROL.sub(" ", f"{_command(folder)}{flags}")
-    return f"# {command}\n{yaml.safe_dump(blocks, sort_keys=False)}"
+    command = CONTROL.sub(" ", _command(folder))
+    return f"# {command}\n{yaml_text(blocks)}"
 
 
 def _command(folder: Place) -> str:

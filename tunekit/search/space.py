@@ -275,12 +275,12 @@ def check_space(spec: TrialSpec, space: Space, source: object) -> None:
     for name, values in space.items():
         for value in values if isinstance(values, tuple) else (values.low, values.high):
             try:
-                configure(spec, _TrialWithOneValue(spec, name, value), space)
+                configure(spec, TrialWithOneValue(spec, name, value), space)
             except UserError as error:
                 raise UserError(f"{source}, {spec.method}.{name}: {error}") from error
 
 
-class _TrialWithOneValue(DefaultTrial):
+class TrialWithOneValue(DefaultTrial):
     """A trial that answers with ``value`` for the field ``field``, and with the values of a spec for all others."""
 
     def __init__(self, spec: TrialSpec, field: str, value: Any) -> None:

@@ -24,7 +24,7 @@ from tunekit.storage.object_path import ObjectPath
 from tunekit.storage.paths import Place, snapshot
 from tunekit.store.records import StoredTrial
 
-CACHE_VERSION = 3
+CACHE_VERSION = 4
 """The version of the cache's columns."""
 RECORDS = ("spec.json", "epochs.jsonl", "summary.json")
 """The files of a trial that the frames are made from."""
@@ -45,7 +45,11 @@ _TRIALS = pa.schema(
 )  # fmt: skip
 _KINDS = {"int": _INT, "float": _FLOAT}
 _EPOCHS = pa.schema(
-    {"folder": _TEXT, **{item.name: _KINDS[str(item.type).split(" ")[0]] for item in fields(EpochRecord)}}
+    {
+        "folder": _TEXT,
+        **{item.name: _KINDS[str(item.type).split(" ")[0]] for item in fields(EpochRecord)},
+        "scores": _TEXT,
+    }
 )
 
 
@@ -59,7 +63,8 @@ class Frames:
     ``settings`` (every field of the spec but model, dataset, method and seed), ``execution`` and ``provenance`` are
     JSON texts. ``fit_*`` are scores on the training data."""
     epochs: pd.DataFrame
-    """One row for each epoch of these trials: the name of the ``folder``, and the fields of EpochRecord."""
+    """One row for each epoch of these trials: the name of the ``folder``, the fields of EpochRecord, and ``scores``,
+    the further scores of an imported trial as a JSON text, null where there are none."""
     damaged: tuple[str, ...]
     """One line for each trial that can't be read. The line names the file."""
     unrelated: tuple[str, ...]
@@ -135,7 +140,7 @@ def read_frames(
             stored.append(trial)
     if stored or not unchanged.all():
         trial_rows = [_trial_row(trial, stamps[trial.folder.name]) for trial in stored]
-        epoch_rows = [{"folder": trial.folder.name, **vars(record)} for trial in stored for record in trial.epochs]
+        epoch_rows = [_epoch_row(trial.folder.name, record) for trial in stored for record in trial.epochs]
         trials = _appended(trials[unchanged], trial_rows, _TRIALS)
         trials = trials.sort_values("folder", kind="stable", ignore_index=True)
         epochs = _appended(epochs[epochs["folder"].isin(known)], epoch_rows, _EPOCHS)
@@ -153,8 +158,7 @@ def _stamps(trials_folder: Place) -> tuple[dict[str, int], tuple[str, ...]]:
     if isinstance(trials_folder, ObjectPath):
         stamps = {folder.name: _object_stamp(folder) for folder in trials_folder.iterdir()}
     else:
-        entries = os.listdir(trials_folder) if trials_folder.is_dir() else []
-        stamps = {name: _disk_stamp(f"{trials_folder}/{name}/") for name in entries}
+        stamps = _disk_stamps(trials_folder) if trials_folder.is_dir() else {}
     unrelated = sorted(name for name, stamp in stamps.items() if stamp is None)
     return {name: stamp for name, stamp in stamps.items() if stamp is not None}, tuple(unrelated)
 
@@ -168,12 +172,27 @@ def stamp_of(folder: Place) -> int | None:
     return _object_stamp(folder) if isinstance(folder, ObjectPath) else _disk_stamp(f"{folder}/")
 
 
-def _disk_stamp(folder: str) -> int | None:
-    """Return the stamp of a folder on a disk. ``folder`` ends in a slash; it is a text, which is faster than a Path."""
+def _disk_stamps(trials_folder: Path) -> dict[str, int | None]:
+    """Return the stamp of each folder in ``trials_folder`` by name.
+
+    Files are looked up from the opened folder, which is faster than by whole paths.
+    """
+    opened = os.open(trials_folder, os.O_RDONLY)
+    try:
+        return {name: _disk_stamp(f"{name}/", opened) for name in os.listdir(opened)}
+    finally:
+        os.close(opened)
+
+
+def _disk_stamp(folder: str, opened: int | None = None) -> int | None:
+    """Return the stamp of a folder on a disk, which lies in the folder with the descriptor ``opened`` if one is given.
+
+    ``folder`` ends in a slash; it is a text, which is faster than a Path.
+    """
     parts: list[int] = []
     for name in RECORDS:
         try:
-            found = os.stat(folder + name)
+            found = os.stat(folder + name, dir_fd=opened)
         except (FileNotFoundError, NotADirectoryError):
             if not parts:
                 return None
@@ -215,6 +234,13 @@ def _trial_row(trial: StoredTrial, stamp: int) -> dict[str, Any]:
         | {"status": summary.status.value}
         | {name: json.dumps(getattr(summary, name), sort_keys=True) for name in ("execution", "provenance")}
     )
+
+
+def _epoch_row(folder: str, record: EpochRecord) -> dict[str, Any]:
+    """Return the row of one epoch in the frame of epochs."""
+    row = {"folder": folder, **vars(record)}
+    further = row.pop("scores", None)
+    return row | {"scores": canonical_json(further) if further else None}
 
 
 def _appended(frame: pd.DataFrame, rows: list[dict[str, Any]], schema: pa.Schema) -> pd.DataFrame:

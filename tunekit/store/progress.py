@@ -11,7 +11,7 @@ from datetime import UTC, datetime
 from enum import StrEnum
 from typing import Any
 
-from tunekit.schema import Status, TrialSpec, shown_metric
+from tunekit.schema import Status, TrialSpec, readable, shown_metric
 from tunekit.storage.lease import current_start, driver_status
 from tunekit.storage.object_path import ObjectPath
 from tunekit.storage.paths import Place, snapshot, without_snapshot
@@ -86,7 +86,7 @@ class TrialProgress:
         """The progress as a short text: ``running 3/10 81.20`` is after epoch 3 of 10, with a score in percent."""
         parts = [self.state.value]
         if self.state in BEGUN and (self.epochs or self.state is ProgressState.RUNNING):
-            parts.append(f"{self.epochs}/{self.spec.epochs}")
+            parts.append(f"{self.epochs}/{self.spec.epochs or '?'}")
         if self.score is not None:
             parts.append(f"{100 * self.score:.2f}")
         return " ".join(parts)
@@ -270,7 +270,7 @@ def _eta(cells: dict[str, dict[int, TrialProgress]], trials: Sequence[StoredTria
         pace.num_epochs += len(seconds)
     unfinished = [trial for seeds in cells.values() for trial in seeds.values() if trial.state in OPEN]
     for progress in unfinished:
-        paces[kind_of(progress.spec)].epochs_left += progress.spec.epochs - progress.epochs
+        paces[kind_of(progress.spec)].epochs_left += (progress.spec.epochs or progress.epochs) - progress.epochs
     return remaining_seconds(paces, sum(progress.state is ProgressState.RUNNING for progress in unfinished))
 
 
@@ -283,6 +283,6 @@ def study_lines(search: Search | None) -> list[str]:
         states = [trial.state for trial in study.trials]
         counts = [f"{states.count(state)} {state.value}" for state in TrialState if state in states]
         by_state = f" ({', '.join(counts)})" if counts else ""
-        name = f"{study.model} · {study.dataset} · {study.method}"
+        name = " · ".join(map(readable, (study.model, study.dataset, study.method)))
         lines.append(f"study {name}: {len(study.trials)} of {study.planned} trials ended{by_state}{score}")
     return lines

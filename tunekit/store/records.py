@@ -12,7 +12,7 @@ from itertools import accumulate
 from typing import TYPE_CHECKING, Any
 
 from tunekit.errors import UserError
-from tunekit.parsing import Scalar, check_names, coerced, plain_scalars, strict_json, strictly
+from tunekit.parsing import Scalar, check_names, check_scores, coerced, plain_scalars, strict_json, strictly
 from tunekit.schema import (
     SCHEMA_VERSION,
     EpochRecord,
@@ -21,6 +21,7 @@ from tunekit.schema import (
     TrialSpec,
     TrialSummary,
     canonical_json,
+    readable,
     slug,
 )
 from tunekit.storage.object_path import ObjectPath
@@ -50,14 +51,14 @@ class ImportedSpec:
     """The random seed."""
     settings: Mapping[str, Scalar] = field(default_factory=dict)
     """Every other setting of the experiment, under the name that the experiment gave it."""
-    epochs: int
-    """The number of epochs of a complete trial: those that the longest finished trial of the experiment reported."""
+    epochs: int | None = None
+    """The number of epochs that the trial was to train; None where its source does not say."""
     score_test: bool = True
-    """Whether the scores are those of a test split."""
+    """Whether the test split was to be scored, which a search does not do."""
 
     def __post_init__(self) -> None:
         check_names(model=self.model, dataset=self.dataset, method=self.method)
-        for name, kind in (("seed", "int"), ("epochs", "int"), ("score_test", "bool")):
+        for name, kind in (("seed", "int"), ("epochs", "int | None"), ("score_test", "bool")):
             object.__setattr__(self, name, coerced(name, kind, getattr(self, name)))
         object.__setattr__(self, "settings", plain_scalars("settings", self.settings))
 
@@ -75,7 +76,7 @@ class ImportedSpec:
     @property
     def label(self) -> str:
         """A line that names the trial for a person."""
-        return f"{self.model} · {self.dataset} · {self.method} · seed {self.seed}"
+        return f"{readable(self.model)} · {readable(self.dataset)} · {self.method} · seed {self.seed}"
 
     @property
     def cell(self) -> str:
@@ -90,6 +91,21 @@ class ImportedSpec:
     def from_dict(cls, values: Mapping[str, Any]) -> "ImportedSpec":
         """Return the spec that ``to_dict`` gave. Raises ValueError on a missing or unknown field."""
         return strictly(cls, values)
+
+
+@dataclass(frozen=True, kw_only=True)
+class ImportedEpoch(EpochRecord):
+    """One epoch of an imported trial."""
+
+    scores: Mapping[str, float | None] = field(default_factory=dict)
+    """Further scores by split and name, such as ``test_spearman``, in [-1, 1]."""
+
+    @classmethod
+    def from_dict(cls, values: Mapping[str, Any], *, imported: bool = True) -> "ImportedEpoch":
+        """Return the record of a stored row. Raises ValueError as EpochRecord does, and where a score is no number."""
+        record = super().from_dict(values, imported=imported)
+        check_scores("scores", record.scores, optional=False)
+        return record
 
 
 MAX_BYTES = 500_000_000
@@ -114,7 +130,7 @@ def read_epochs(path: Place, imported: bool = False) -> list[EpochRecord]:
         try:
             row = _versioned(strict_json(line), path)
             values = {k: v for k, v in row.items() if k != "schema_version"}
-            records.append(EpochRecord.from_dict(values, imported=imported))
+            records.append((ImportedEpoch if imported else EpochRecord).from_dict(values))
             if records[-1].epoch != number:
                 raise ValueError(f"epoch {records[-1].epoch} stands where {number} should")
         except (ValueError, TypeError, KeyError) as error:

@@ -1,0 +1,213 @@
+"""What the stored logits of cells say beyond their labels: calibration, ensembles of seeds, overlap of errors."""
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+from functools import cache
+from itertools import combinations
+
+import numpy as np
+
+from analysis.cells import Cell
+from analysis.logits import CellLogits, logits_of
+from analysis.statistics.calibration import (
+    BinnedRun,
+    FloatArray,
+    IntArray,
+    brier,
+    calibration_error,
+    ensemble,
+    error_overlap,
+    fitted_temperature,
+    log_probabilities,
+    negative_log_likelihood,
+)
+from analysis.statistics.crossed_interval import crossed_interval
+from analysis.statistics.resampling import STATISTICS
+from analysis.statistics.this_set import Interval
+
+Estimated = tuple[float, Interval | None]
+"""A value and its 95 % interval over new seeds and new items; None below three seeds, and where nothing varies."""
+
+
+@dataclass(frozen=True)
+class Calibration:
+    """How far the probabilities of one cell can be trusted, mean over seeds."""
+
+    cell: Cell
+    n: int
+    nll: Estimated
+    """The negative log likelihood of an item, in nats."""
+    brier: Estimated
+    """The Brier score of an item, in [0, 2]."""
+    error: Estimated | None
+    """The debiased calibration error, in [0, 1]; None where there are too few items."""
+    temperature: float | None
+    """The mean of the seeds' temperatures, each fitted on validation; None where there is no validation part."""
+    scaled_nll: Estimated | None
+    """The negative log likelihood once each seed's logits are divided by its temperature."""
+    scaled_error: Estimated | None
+    """The calibration error once each seed's logits are divided by its temperature."""
+
+
+def calibration(cell: Cell) -> Calibration | None:
+    """Return the calibration of ``cell`` on the split that it scored; None where it keeps no logits.
+
+    Raises DamagedRecord where its predictions can't be read, and ValueError where its trials were not scored on the
+    same items.
+    """
+    found = logits_of(cell, cell.split)
+    if found is None:
+        return None
+    log_probs = log_probabilities(found.logits)
+    held_out = logits_of(cell, "val") if cell.split == "test" else None
+    temperatures, scaled = None, None
+    if held_out is not None:
+        temperatures = np.array([fitted_temperature(logits, held_out.gold) for logits in held_out.logits])
+        scaled = log_probabilities(found.logits / temperatures[:, None, None])
+    return Calibration(
+        cell=cell,
+        n=len(found.logits),
+        nll=_mean(negative_log_likelihood(log_probs, found.gold), found),
+        brier=_mean(brier(log_probs, found.gold), found, (0.0, 2.0)),
+        error=_error(log_probs, found),
+        temperature=None if temperatures is None else float(temperatures.mean()),
+        scaled_nll=None if scaled is None else _mean(negative_log_likelihood(scaled, found.gold), found),
+        scaled_error=None if scaled is None else _error(scaled, found),
+    )
+
+
+def _mean(values: FloatArray, found: CellLogits, bounds: tuple[float, float] = (0.0, np.inf)) -> Estimated:
+    """Return the mean of ``values`` (S, N)."""
+
+    def statistic(seeds: Sequence[IntArray], weights: FloatArray) -> float:
+        return float(values[seeds[0]].mean(axis=0) @ weights / weights.sum())
+
+    return crossed_interval(statistic, [len(values)], found.gold, found.groups, bounds)
+
+
+def _error(log_probs: FloatArray, found: CellLogits) -> Estimated | None:
+    """Return the mean over seeds of the calibration error; None where there are too few items."""
+    try:
+        runs = [BinnedRun.of(one, found.gold) for one in log_probs]
+    except ValueError:
+        return None  # too few items for two bins
+
+    def statistic(seeds: Sequence[IntArray], weights: FloatArray) -> float:
+        return float(np.mean([calibration_error(runs[seed], weights) for seed in seeds[0]]))
+
+    return crossed_interval(statistic, [len(runs)], found.gold, found.groups, (0.0, 1.0))
+
+
+@dataclass(frozen=True)
+class EnsembleGain:
+    """What the mean of the probabilities of all seeds scores beside the mean score of single seeds."""
+
+    cell: Cell
+    n: int
+    metric: str
+    single: float
+    """The mean score of single seeds, in [0, 1]."""
+    together: float
+    """The score of the ensemble, in [0, 1]."""
+    gain: Estimated
+    """The difference, for an ensemble of this many seeds."""
+
+
+def ensemble_gains(cell: Cell, metrics: Sequence[str] = ("accuracy", "macro_f1")) -> list[EnsembleGain]:
+    """Return what an ensemble of the cell's seeds gains in each metric; empty below two seeds and without logits.
+
+    Raises as ``calibration`` does.
+    """
+    found = logits_of(cell, cell.split)
+    if found is None or len(found.logits) < 2:
+        return []
+    log_probs = log_probabilities(found.logits)
+    num_classes = log_probs.shape[-1]
+
+    @cache
+    def together(seeds: tuple[int, ...]) -> IntArray:
+        return np.asarray(ensemble(log_probs[list(seeds)]).argmax(axis=-1))
+
+    gains = []
+    for metric in metrics:
+
+        def score(predicted: IntArray, weights: FloatArray, metric: str = metric) -> float:
+            return _score(metric, found.gold, predicted, weights, num_classes)
+
+        def parts(seeds: IntArray, weights: FloatArray) -> tuple[float, float]:
+            single = np.mean([score(found.predicted[seed], weights) for seed in seeds])
+            return float(single), score(together(tuple(seeds.tolist())), weights)
+
+        def statistic(seeds: Sequence[IntArray], weights: FloatArray) -> float:
+            single, joint = parts(seeds[0], weights)
+            return joint - single
+
+        count = len(log_probs)
+        single, joint = parts(np.arange(count), np.ones(len(found.gold)))
+        gain = crossed_interval(statistic, [count], found.gold, found.groups)
+        gains.append(EnsembleGain(cell, count, metric, single, joint, gain))
+    return gains
+
+
+def _score(metric: str, gold: IntArray, predicted: IntArray, weights: FloatArray, num_classes: int) -> float:
+    """Return a metric of one run's labels (N,), items weighed by ``weights`` (N,)."""
+    right = predicted == gold
+    if metric == "accuracy":
+        return float(right @ weights / weights.sum())
+    counts = np.stack(
+        [
+            np.bincount(gold, weights * right, minlength=num_classes),
+            np.bincount(gold, weights, minlength=num_classes),
+            np.bincount(predicted, weights, minlength=num_classes),
+        ]
+    )
+    return float(STATISTICS[metric](counts.astype(np.float64)))
+
+
+@dataclass(frozen=True)
+class Overlap:
+    """How far two cells err on the same items; the two are one cell for the overlap of its own seeds."""
+
+    first: Cell
+    second: Cell
+    kappa: Estimated
+    """Cohen's kappa of the errors, mean over the pairs of runs that have one."""
+    one_right: float
+    """The share of items on which at least one run of a pair is right, mean over pairs, in [0, 1]."""
+
+
+def overlaps(members: Sequence[Cell]) -> list[Overlap]:
+    """Return the overlap of each of ``members``, cells of one dataset, with itself and with each other.
+
+    A cell with one seed has none with itself. Cells without logits, and cells that were scored on other items than the
+    first, are left out. Raises as ``calibration`` does.
+    """
+    known = [(cell, found) for cell in members if (found := logits_of(cell, cell.split)) is not None]
+    if not known:
+        return []
+    first = known[0][1]
+    kept = [(cell, one) for cell, one in known if one.items == first.items and np.array_equal(one.gold, first.gold)]
+    wrong = [(cell, (one.predicted != one.gold).astype(float)) for cell, one in kept]
+    within = [_overlap(cell, errors, cell, errors, first) for cell, errors in wrong if len(errors) > 1]
+    between = [_overlap(a, of_a, b, of_b, first) for (a, of_a), (b, of_b) in combinations(wrong, 2)]
+    return [one for one in (*within, *between) if one is not None]
+
+
+def _overlap(a: Cell, of_a: FloatArray, b: Cell, of_b: FloatArray, found: CellLogits) -> Overlap | None:
+    """Return the overlap of two cells' errors (S, N) each; None where no pair of runs has a kappa."""
+    same = a is b
+
+    def statistic(seeds: Sequence[IntArray], weights: FloatArray) -> float:
+        table = error_overlap(of_a[seeds[0]], of_b[seeds[-1]], weights)
+        if same:
+            table = table[np.triu_indices(len(table), 1)]
+        return float(np.nanmean(table)) if np.isfinite(table).any() else 0.0
+
+    every = error_overlap(of_a, of_b, np.ones(len(found.gold)))
+    pairs = np.triu_indices(len(every), 1) if same else np.indices(every.shape).reshape(2, -1)
+    if not np.isfinite(every[tuple(pairs)]).all():
+        return None
+    counts = [len(of_a)] if same else [len(of_a), len(of_b)]
+    kappa = crossed_interval(statistic, counts, found.gold, found.groups, (-1.0, 1.0))
+    one_right = np.mean([1 - np.mean(of_a[i] * of_b[j]) for i, j in zip(*pairs, strict=True)])
+    return Overlap(a, b, kappa, float(one_right))

@@ -1,0 +1,80 @@
+"""The report's part on rows over several datasets: mean ranks, win rates and interquartile means."""
+
+from collections.abc import Sequence
+
+from analysis.across import Across
+from analysis.report.document import Block, Grid, Paragraph, Points, Section
+from analysis.statistics.across_datasets import Estimate
+from analysis.statistics.this_set import Interval
+
+
+def across_section(found: Sequence[tuple[str, Across]]) -> Section:
+    """Return the comparisons over datasets, a part a metric; ``found`` are names of metrics and their comparisons."""
+    parts = tuple(
+        Section(f"By {name}", _blocks(one), f"across-{one.metric.replace('_', '-')}")
+        for name, one in found
+        if len(one.datasets) > 1
+    )
+    return Section("Rows over several datasets", (Paragraph(HOW),) if parts else (), "across", parts)
+
+
+HOW = (
+    "Mean rank: rank 1 is the best mean on a dataset, ties share their mean rank (Demsar 2006). Win rate: the chance "
+    "that a run of the row scores above a run of another row on the same dataset. Interquartile mean: the mean of the "
+    "middle half of the row's scores, which are rescaled so that the majority class has 0 and the best mean of the "
+    "dataset has 1 (Agarwal et al. 2021). An interval in brackets is the 95 % interval over new datasets of the same "
+    "kind and new seeds; each dataset counts as one observation. There is none where the value does not vary between "
+    "the datasets. The last column keeps the datasets and varies seeds alone."
+)
+
+
+def _blocks(one: Across) -> tuple[Block, ...]:
+    notes = (Points(one.notes),) if one.notes else ()
+    found = one.compared
+    if found is None:
+        return notes
+    order = sorted(range(len(one.rows)), key=lambda row: found.mean_ranks[row].value)
+    rows = []
+    for row in order:
+        iqm = found.iqms[row] if found.iqms else None
+        over_seeds = found.iqms_over_seeds[row] if found.iqms_over_seeds else None
+        texts = (_text(found.mean_ranks[row]), _text(found.win_rates[row]), _text(iqm), _bounds(over_seeds))
+        rows.append((one.rows[row], *texts))
+    head = ("row", "mean rank", "win rate", "interquartile mean", "the same, seeds alone")
+    return Paragraph(_verdict(one)), Grid(head, tuple(rows)), *notes
+
+
+def _verdict(one: Across) -> str:
+    """Return what Friedman's and Nemenyi's tests say, in full sentences."""
+    found = one.compared
+    assert found is not None  # the caller has looked
+    over = f"{len(one.rows)} rows over {len(one.datasets)} datasets ({', '.join(one.datasets)})"
+    test = f"Friedman's test by permutation, p = {found.p:.3g}"
+    if found.smallest_p > 0.05:
+        return (
+            f"No test can separate {over} at 5 %: the smallest p that Friedman's test can reach with so few is "
+            f"{found.smallest_p:.3g}."
+        )
+    if found.p > 0.05:
+        return f"The ranks of {over} are not separable at 5 % ({test})."
+    pairs = [
+        f"{one.rows[better]} and {one.rows[worse]}"
+        for better, first in enumerate(found.mean_ranks)
+        for worse, second in enumerate(found.mean_ranks)
+        if second.value - first.value >= found.critical_difference
+    ]
+    separated = f"separates {'; '.join(pairs)}" if pairs else "separates no two rows"
+    return (
+        f"The ranks of {over} differ at 5 % ({test}). Nemenyi's test, with a critical difference of "
+        f"{found.critical_difference:.2f}, {separated}."
+    )
+
+
+def _text(one: Estimate | None) -> str:
+    if one is None:
+        return ""
+    return f"{one.value:.2f} [{_bounds(one.interval)}]" if one.interval else f"{one.value:.2f}"
+
+
+def _bounds(interval: Interval | None) -> str:
+    return "" if interval is None else f"{interval.low:.2f} to {interval.high:.2f}"

@@ -1,0 +1,119 @@
+"""The report's first part, which is read in a minute: a sentence a dataset, and a figure of the differences."""
+
+from collections.abc import Iterator, Sequence
+
+from analysis.cells import metric_label
+from analysis.figures.captioned import CaptionedFigure
+from analysis.figures.forest import Difference, forest_figure
+from analysis.names import metric_name
+from analysis.report.document import Points, Section
+from analysis.tables.table import Entry, Standing, Table, percent
+
+Shown = list[tuple[str, Entry]]
+"""The rows of one column: each one's label and entry."""
+
+
+def answer_section(tables: Sequence[Table], figures: Sequence[CaptionedFigure] = ()) -> Section:
+    """Return the answer of ``tables``: a sentence a column, and their ``differences_figure``.
+
+    The sentences say what the marks of the tables say. The section is empty where no table ranks its rows.
+    """
+    lines = tuple(_sentence(table, column, shown) for table in tables for column, shown in _columns(table))
+    return Section("What came out", (Points(lines), *figures) if lines else (), "answer")
+
+
+def differences_figure(table: Table) -> CaptionedFigure | None:
+    """Return the forest plot of a table: each row minus the best of its column, with its 95 % interval.
+
+    None where no row was tested against another.
+    """
+    groups = []
+    populations = set()
+    for column, shown in _columns(table):
+        best = table.spec.rows[table.best[column]].label
+        differences = []
+        for label, entry in shown:
+            one = entry.versus
+            if one is None or one.difference is None:
+                continue
+            if one.tested:
+                populations.add(one.population)
+            bounds = None if one.low is None or one.high is None else (one.low, one.high)
+            differences.append(Difference(label, one.difference, bounds, entry.standing is Standing.WORSE))
+        if differences:
+            groups.append((f"{table.spec.columns[column]}, minus {best}", differences))
+    if not populations:
+        return None
+    where = " or ".join(f"on {one.value}" for one in sorted(populations))
+    return forest_figure(groups, _metric(table), where, table.spec.stem)
+
+
+def _columns(table: Table) -> Iterator[tuple[str, Shown]]:
+    """Yield each column that has a best row, with its rows."""
+    for column in table.spec.columns:
+        if column in table.best:
+            yield (
+                column,
+                [(table.spec.rows[n].label, one) for (n, name), one in table.entries.items() if name == column],
+            )
+
+
+def _metric(table: Table) -> str:
+    cells = [one.score.cell for one in table.entries.values() if one.score.cell]
+    return metric_label(table.spec.metric, cells) if cells else metric_name(table.spec.metric)
+
+
+def _sentence(table: Table, column: str, shown: Shown) -> str:
+    """Return what one column says: its best row, the row that comes next, and how all others stand to the best."""
+    number = table.best[column]
+    label, best = table.spec.rows[number].label, table.entries[number, column]
+    sample = best.score.sample
+    score = "" if sample is None else f"{percent(sample)}"
+    seeds = "" if sample is None else f" ({_metric(table)} in percent, n = {sample.n})"
+    heading = table.spec.columns[column]
+    others = [(name, one) for name, one in shown if one is not best and one.versus and one.score.sample]
+    tested = [(name, one) for name, one in others if one.standing is not Standing.NOT_TESTED]
+    if not tested:
+        reasons = list(dict.fromkeys(one.versus.reason for _, one in others if one.versus))
+        why = f": {reasons[0]}" if len(reasons) == 1 else "; the letters below the table say why"
+        return f"{heading}: {label} has the highest mean, {score}{seeds}. Nothing is tested{why}."
+    alike = [name for name, one in tested if one.standing in (Standing.ALIKE, Standing.BEST)]
+    runner_up, entry = max(tested, key=lambda item: item[1].score.sample.mean if item[1].score.sample else 0.0)
+    told = f"{heading}: {label} " + ("has the highest mean" if alike else "is best") + f", {score}{seeds}"
+    told += f"; {_against(runner_up, entry)}."
+    if alike:
+        told += f" {_listed(alike)} can't be told from it."
+    worse = [name for name, one in tested if one.standing is Standing.WORSE and name != runner_up]
+    if worse:
+        told += f" {_listed(worse)} {'is' if len(worse) == 1 else 'are'} worse."
+    untested: dict[str, list[str]] = {}
+    for name, one in others:
+        if one.standing is Standing.NOT_TESTED and one.versus:
+            untested.setdefault(one.versus.reason, []).append(name)
+    for reason, names in untested.items():
+        told += f" {_listed(names)} {'is' if len(names) == 1 else 'are'} not tested ({reason})."
+    return told
+
+
+def _against(label: str, entry: Entry) -> str:
+    """Return how far the best row lies above ``entry``, with the interval, what it holds for, and the p."""
+    one = entry.versus
+    if one is None or one.difference is None:
+        raise ValueError(f"{label} was not compared")
+    above = f"{abs(100 * one.difference):.2f} points {'above' if one.difference <= 0 else 'below'} {label}"
+    if one.low is None or one.high is None:
+        return f"it lies {above}, in every seed the same"
+    # The comparison is the row minus the best; the sentence is about the best.
+    bounds = f"95 % interval {-100 * one.high:.2f} to {-100 * one.low:.2f} on {one.population.value}"
+    p = (
+        ""
+        if one.p_holm is None
+        else ", corrected p < 0.001"
+        if one.p_holm < 1e-3
+        else f", corrected p = {one.p_holm:.2g}"
+    )
+    return f"it lies {above} ({bounds}{p})"
+
+
+def _listed(names: Sequence[str]) -> str:
+    return names[0] if len(names) == 1 else f"{', '.join(names[:-1])} and {names[-1]}"

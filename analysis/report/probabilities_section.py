@@ -1,0 +1,118 @@
+"""The report's parts that need no more training: calibration, ensembles of seeds, overlap of errors, early stopping."""
+
+from collections.abc import Sequence
+
+from analysis.cells import Cell, metric_label
+from analysis.patience import CHOSEN_BY, simulated_patience
+from analysis.probabilities import Estimated, calibration, ensemble_gains, overlaps
+from analysis.report.document import Grid, Inline, Link, Paragraph, Section
+from analysis.statistics.this_set import Interval
+from analysis.sweep_records import SweepRecords
+
+BRACKETS = "An interval in brackets is the 95 % interval over new seeds and new items; it takes at least 3 seeds."
+
+
+def calibration_section(found: Sequence[Cell]) -> Section:
+    """Return the calibration of each cell that keeps logits. Raises DamagedRecord where they can't be read."""
+    rows: list[tuple[Inline, ...]] = []
+    for cell in _scored(found):
+        one = calibration(cell)
+        if one is None:
+            continue
+        texts = (
+            str(one.n), _text(one.nll, 3), _text(one.brier, 3), _text(one.error, 2, 100),
+            "" if one.temperature is None else f"{one.temperature:.2f}",
+            _text(one.scaled_nll, 3), _text(one.scaled_error, 2, 100),
+        )  # fmt: skip
+        rows.append((Link(cell.title, f"#{cell.anchor}"), *texts))
+    about = Paragraph(
+        "How far the probabilities can be trusted, mean over seeds; lower is better. NLL: the negative log "
+        "likelihood of an item in nats. Calibration error: the gap between the probability of the predicted label and "
+        "accuracy, in points, debiased (Kumar et al. 2019). Temperature: fitted on validation for each seed (Guo et "
+        "al. 2017); above 1 the model is too sure of itself. The last two columns are test scores with that "
+        f"temperature. {BRACKETS}"
+    )
+    head = (
+        "cell", "n", "NLL", "Brier score", "calibration error", "temperature", "NLL, scaled",
+        "calibration error, scaled",
+    )  # fmt: skip
+    return Section("Calibration", (about, Grid(head, tuple(rows))) if rows else (), "calibration")
+
+
+def ensembles_section(found: Sequence[Cell]) -> Section:
+    """Return what the seeds of each cell score together. Raises DamagedRecord where logits can't be read."""
+    rows: list[tuple[Inline, ...]] = []
+    for cell in _scored(found):
+        for one in ensemble_gains(cell):
+            texts = (f"{100 * one.single:.2f}", f"{100 * one.together:.2f}", _text(one.gain, 2, 100, "+"))
+            rows.append((Link(cell.title, f"#{cell.anchor}"), metric_label(one.metric, [cell]), str(one.n), *texts))
+    about = Paragraph(
+        "What the mean of the seeds' probabilities scores, beside the mean score of single seeds, in percent. The gain "
+        f"is in points, for an ensemble of this many seeds. {BRACKETS}"
+    )
+    head = ("cell", "metric", "seeds", "one seed", "all together", "gain")
+    return Section("Ensembles of seeds", (about, Grid(head, tuple(rows))) if rows else (), "ensembles")
+
+
+def overlap_section(found: Sequence[Cell]) -> Section:
+    """Return how far rows err on the same items, dataset by dataset. Raises DamagedRecord as the others."""
+    datasets: dict[str, list[Cell]] = {}
+    for cell in _scored(found):
+        datasets.setdefault(cell.dataset, []).append(cell)
+    rows: list[tuple[Inline, ...]] = []
+    for members in datasets.values():
+        for one in overlaps(members):
+            other: Inline = "its own seeds" if one.first is one.second else _linked(one.second)
+            rows.append((_linked(one.first), other, _text(one.kappa, 2), f"{100 * one.one_right:.2f}"))
+    about = Paragraph(
+        "Whether two runs err on the same items: Cohen's kappa of their errors, mean over pairs of runs (Geirhos et "
+        "al. 2020). 0 is the overlap of independent runs with the same error rates, 1 says that they err on the same "
+        "items. Two methods that overlap less than the seeds of one method make errors of different kinds. One right: "
+        f"the percentage of items on which at least one run of a pair is right. {BRACKETS}"
+    )
+    head = ("cell", "with", "kappa of errors", "one right (%)")
+    return Section("Overlap of errors", (about, Grid(head, tuple(rows))) if rows else (), "overlap")
+
+
+def patience_section(records: SweepRecords, found: Sequence[Cell]) -> Section:
+    """Return what early stopping would have given and saved in each cell with a validation part."""
+    rows: list[tuple[Inline, ...]] = []
+    shown = [cell for cell in _scored(found) if cell.split == "test"]
+    for cell in shown:
+        for one in simulated_patience(records, cell):
+            change = _text((one.change, one.interval), 2, 100, "+")
+            texts = (f"{one.epochs:.1f}", f"{100 * one.saved:.0f}", f"{100 * one.score:.2f}", change)
+            rows.append((Link(cell.title, f"#{cell.anchor}"), str(one.patience), str(one.n), *texts))
+    name = metric_label(CHOSEN_BY, shown)
+    about = Paragraph(
+        "What early stopping would have given: training ends once so many epochs in a row have not raised the "
+        f"validation {name}, and the best epoch until then is kept. The learning rate decays over the epochs that were "
+        f"asked for, as it would with early stopping. Change: in points of test {name}, against the best epoch on "
+        "validation of the whole run, with the 95 % interval over seeds, on these test items. A patience that stops no "
+        "trial is left out."
+    )
+    head = ("cell", "patience", "n", "epochs", "time saved (%)", f"test {name}", "change")
+    return Section("Simulated early stopping", (about, Grid(head, tuple(rows))) if rows else (), "patience")
+
+
+def _scored(found: Sequence[Cell]) -> list[Cell]:
+    """Return the cells that are no search's and have a completed trial of their own."""
+    return [cell for cell in found if not cell.searched and any(not trial.filled for trial in cell.completed)]
+
+
+def _linked(cell: Cell) -> Link:
+    return Link(cell.title, f"#{cell.anchor}")
+
+
+def _text(one: Estimated | None, digits: int, factor: float = 1, sign: str = "") -> str:
+    if one is None:
+        return ""
+    value, interval = one
+    return f"{factor * value:{sign}.{digits}f}{_bounds(interval, digits, factor, sign)}"
+
+
+def _bounds(interval: Interval | None, digits: int, factor: float, sign: str) -> str:
+    if interval is None:
+        return ""
+    low, high = (f"{factor * bound:{sign}.{digits}f}" for bound in (interval.low, interval.high))
+    return f" [{low} to {high}]"

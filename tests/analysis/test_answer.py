@@ -1,0 +1,101 @@
+"""The report's first part says what the marks of its tables say, and draws what its sentences say."""
+
+import numpy as np
+import pytest
+from hypothesis import given, settings
+from hypothesis import strategies as st
+
+from analysis.compare import Score
+from analysis.report.answer import answer_section, differences_figure
+from analysis.report.document import Points, Section
+from analysis.report.pages import html_page
+from analysis.statistics.this_set import Sample
+from analysis.tables.build import build
+from analysis.tables.table import Standing, Table, TableRow, TableSpec
+
+
+def table(rows: list[list[list[float]]]) -> Table:
+    """A table of rows whose scores over seeds on each dataset are given."""
+    columns = {f"d{n}": f"Dataset {n}" for n in range(len(rows[0]))}
+    scored = tuple(
+        TableRow(
+            f"Row-{chr(65 + number)}",
+            {name: Score(Sample.of(values), len(values)) for name, values in zip(columns, row, strict=True)},
+        )
+        for number, row in enumerate(rows)
+    )
+    return build(TableSpec("all", "All.", "macro_f1", scored, columns))
+
+
+def drawn(rows: int, columns: int, seeds: int, gap: float, seed: int) -> Table:
+    rng = np.random.default_rng(seed)
+    return table(
+        [[rng.normal(0.5 + gap * row, 0.02, seeds).clip(0, 1).tolist() for _ in range(columns)] for row in range(rows)]
+    )
+
+
+def sentences(section: Section) -> tuple[str, ...]:
+    block = section.blocks[0]
+    assert isinstance(block, Points)
+    return block.items
+
+
+@given(st.integers(2, 5), st.integers(1, 3), st.integers(1, 5), st.sampled_from([0.0, 0.01, 0.05]), st.integers(0, 500))
+@settings(max_examples=40, deadline=None)
+def test_the_sentences_say_what_the_marks_say(rows: int, columns: int, seeds: int, gap: float, seed: int) -> None:
+    shown = drawn(rows, columns, seeds, gap, seed)
+    for column, told in zip(shown.spec.columns, sentences(answer_section([shown])), strict=True):
+        best = shown.spec.rows[shown.best[column]].label
+        of = {shown.spec.rows[n].label: one for (n, name), one in shown.entries.items() if name == column}
+        assert told.startswith(f"{shown.spec.columns[column]}: {best} ")
+        tested = [one for label, one in of.items() if label != best and one.standing is not Standing.NOT_TESTED]
+        alike = [label for label, one in of.items() if one.standing is Standing.ALIKE]
+        assert ("is best" in told) == (bool(tested) and not alike and all(o.standing is Standing.WORSE for o in tested))
+        assert ("Nothing is tested" in told) == (not tested)
+        if alike:
+            listed = told.partition("points above")[2]
+            assert "can't be told from it" in listed
+            assert all(label in listed for label in alike)
+        for label, one in of.items():
+            if one.standing is Standing.WORSE:
+                assert label in told
+
+
+def test_the_sentence_turns_the_comparison_round() -> None:
+    shown = table([[[0.50, 0.51, 0.52]], [[0.60, 0.61, 0.62]]])
+    (told,) = sentences(answer_section([shown]))
+    one = shown.entries[0, "d0"].versus
+    assert one is not None
+    assert one.low is not None
+    assert one.high is not None
+    assert "Row-B is best, 61.00 ± 1.00" in told
+    assert "10.00 points above Row-A" in told
+    assert f"{-100 * one.high:.2f} to {-100 * one.low:.2f} on these test items" in told
+
+
+def test_what_is_not_tested_is_said_with_its_reason() -> None:
+    (told,) = sentences(answer_section([table([[[0.5, 0.51]], [[0.6, 0.61]]])]))
+    assert "has the highest mean" in told
+    assert "Nothing is tested: 2 seeds, and a test takes at least 3" in told
+
+
+def test_no_figure_is_drawn_where_nothing_is_tested() -> None:
+    assert differences_figure(table([[[0.5, 0.51]], [[0.6, 0.61]]])) is None
+
+
+def test_the_figure_has_a_point_a_row_and_an_interval_a_test() -> None:
+    shown = drawn(4, 2, 5, 0.01, 3)
+    captioned = differences_figure(shown)
+    assert captioned is not None
+    (ax,) = captioned.figure.axes
+    tested = [one for one in shown.entries.values() if one.versus and one.versus.tested]
+    assert len(ax.get_yticks()) == len(tested) == 6
+    assert "on these test items" in captioned.caption
+    assert "95 % interval" in captioned.caption
+
+
+@pytest.mark.parametrize("folded", [True, False])
+def test_a_folded_section_is_closed_in_the_page(folded: bool) -> None:
+    page = html_page("t", [Section("Title", (Points(("a line",)),), "anchor", folded=folded)])
+    assert ("<details><summary><h2>Title</h2></summary>" in page) == folded
+    assert "a line" in page

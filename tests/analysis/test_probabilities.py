@@ -1,0 +1,197 @@
+"""Calibration, ensembles, overlap of errors and early stopping: against libraries, known truths and a stored run."""
+
+import shutil
+from pathlib import Path
+
+import numpy as np
+import pyarrow as pa
+import pyarrow.parquet as pq
+import pytest
+from hypothesis import given, settings
+from hypothesis import strategies as st
+from sklearn.metrics import cohen_kappa_score, log_loss
+
+from analysis.logits import logits_of
+from analysis.patience import simulated_patience
+from analysis.probabilities import calibration, ensemble_gains, overlaps
+from analysis.report.document import Grid
+from analysis.report.probabilities_section import (
+    calibration_section,
+    ensembles_section,
+    overlap_section,
+    patience_section,
+)
+from analysis.results import Results, load
+from analysis.statistics.calibration import (
+    BinnedRun,
+    brier,
+    calibration_error,
+    ensemble,
+    error_overlap,
+    fitted_temperature,
+    log_probabilities,
+    negative_log_likelihood,
+)
+from analysis.statistics.crossed_interval import crossed_interval
+from analysis.statistics.patience import stopped
+from tests.support.stores import GOLDEN
+from tunekit.store.records import DamagedRecord
+
+
+def sure(count: int, temperature: float, seed: int) -> tuple[np.ndarray, np.ndarray]:
+    """Logits (N, 4), and gold labels that are drawn from their softmax at ``temperature``."""
+    rng = np.random.default_rng(seed)
+    logits = rng.normal(0, 2, (count, 4))
+    probabilities = np.exp(log_probabilities(logits, temperature))
+    return logits, (rng.random((count, 1)) > probabilities.cumsum(axis=1)).sum(axis=1)
+
+
+def error_of(log_probs: np.ndarray, gold: np.ndarray) -> float:
+    return calibration_error(BinnedRun.of(log_probs, gold), np.ones(len(gold)))
+
+
+@given(st.integers(0, 1000))
+@settings(max_examples=20, deadline=None)
+def test_likelihood_and_brier_score_are_scikit_learns(seed: int) -> None:
+    logits, gold = sure(50, 1.0, seed)
+    log_probs = log_probabilities(logits)
+    assert negative_log_likelihood(log_probs, gold).mean() == pytest.approx(
+        log_loss(gold, np.exp(log_probs), labels=range(4))
+    )
+    by_hand = np.mean(
+        [((np.exp(row) - np.eye(4)[label]) ** 2).sum() for row, label in zip(log_probs, gold, strict=True)]
+    )
+    assert brier(log_probs, gold).mean() == pytest.approx(by_hand)
+
+
+def test_a_calibrated_model_has_no_calibration_error_on_average() -> None:
+    squares = [
+        error_of(log_probabilities(logits), gold) ** 2 for logits, gold in (sure(300, 1.0, s) for s in range(60))
+    ]
+    # Without the correction a bin of 20 items has a mean square of about 0.2 / 20; cutting at 0 leaves a little.
+    assert np.mean(squares) < 0.05**2
+
+
+def test_a_model_that_is_too_sure_has_the_error_that_many_items_show() -> None:
+    many, gold = sure(200_000, 3.0, 0)
+    truth = error_of(log_probabilities(many), gold)
+    few = [error_of(log_probabilities(logits), labels) for logits, labels in (sure(500, 3.0, s) for s in range(30))]
+    assert np.mean(few) == pytest.approx(truth, abs=0.01)
+
+
+@pytest.mark.parametrize("temperature", [0.5, 1.0, 3.0])
+def test_the_temperature_is_found(temperature: float) -> None:
+    logits, gold = sure(20_000, temperature, 1)
+    assert fitted_temperature(logits, gold) == pytest.approx(temperature, rel=0.05)
+
+
+def test_an_ensemble_of_equal_seeds_changes_nothing() -> None:
+    log_probs = log_probabilities(sure(20, 1.0, 0)[0])
+    assert ensemble(np.stack([log_probs] * 3)) == pytest.approx(log_probs)
+
+
+@given(st.lists(st.tuples(st.booleans(), st.booleans()), min_size=8, max_size=40))
+@settings(deadline=None)
+def test_overlap_is_cohens_kappa(pairs: list[tuple[bool, bool]]) -> None:
+    a, b = np.array(pairs, dtype=float).T
+    found = error_overlap(a[None], b[None], np.ones(len(a)))[0, 0]
+    if len({*a}) < 2 and len({*b}) < 2:
+        assert np.isnan(found) or found == 0
+    else:
+        assert found == pytest.approx(cohen_kappa_score(a, b))
+
+
+@given(st.lists(st.integers(0, 5), min_size=1, max_size=12), st.integers(1, 5))
+def test_patience_stops_after_so_many_epochs_without_gain(scores: list[int], patience: int) -> None:
+    end = stopped([float(score) for score in scores], patience)
+    until = scores[: end.last]
+    assert scores[end.kept - 1] == max(until)
+    assert end.kept - 1 == until.index(max(until))
+    assert end.last == len(scores) or end.last - end.kept == patience
+    assert all(
+        max(until[:epoch]) > max(until[: epoch - patience]) for epoch in range(patience + 1, end.last)
+    )  # no earlier epoch ended it
+
+
+@pytest.mark.parametrize("bad", [([], 1), ([0.5, float("nan")], 1), ([0.5], 0)])
+def test_patience_refuses_what_it_can_not_use(bad: tuple[list[float], int]) -> None:
+    with pytest.raises(ValueError, match="patience|finite"):
+        stopped(*bad)
+
+
+@pytest.mark.slow
+def test_the_crossed_interval_holds_the_truth() -> None:
+    held = []
+    for seed in range(150):
+        rng = np.random.default_rng(seed)
+        values = 0.5 + rng.normal(0, 0.05, (5, 1)) + rng.normal(0, 0.5, (1, 200)) + rng.normal(0, 0.3, (5, 200))
+
+        def mean(seeds: list[np.ndarray], weights: np.ndarray, values: np.ndarray = values) -> float:
+            return float(values[seeds[0]].mean(axis=0) @ weights / weights.sum())
+
+        _, interval = crossed_interval(mean, [5], rng.integers(0, 2, 200), np.arange(200))
+        assert interval is not None
+        held.append(interval.low <= 0.5 <= interval.high)
+    assert 0.91 <= np.mean(held) <= 0.99
+
+
+@pytest.fixture(scope="module")
+def golden(tmp_path_factory: pytest.TempPathFactory) -> Results:
+    return load(shutil.copytree(GOLDEN, tmp_path_factory.mktemp("golden") / "golden"))
+
+
+def test_stored_logits_predict_the_stored_labels(golden: Results) -> None:
+    for cell in golden.cells():
+        found = logits_of(cell, "test")
+        assert found is not None
+        assert (found.predicted == found.gold).mean(axis=1) == pytest.approx(
+            [cell.by_seed("accuracy")[trial.seed] for trial in cell.completed], abs=0.01
+        )
+
+
+def test_a_stored_run_has_all_four_sections(golden: Results) -> None:
+    found = golden.cells()
+    one = calibration(found[0])
+    assert one is not None
+    assert one.scaled_nll is not None
+    assert one.nll[1] is not None
+    assert one.nll[1].low < one.nll[0] < one.nll[1].high
+    gains = ensemble_gains(found[0])
+    assert [gain.together - gain.single for gain in gains] == pytest.approx([gain.gain[0] for gain in gains])
+    own = [one for one in overlaps(found) if one.first is one.second]
+    assert len(own) == len(found)
+    sections = [calibration_section(found), ensembles_section(found), overlap_section(found)]
+    sections.append(patience_section(golden.records, found))
+    for section in sections:
+        assert isinstance(section.blocks[1], Grid)
+        assert section.blocks[1].rows
+
+
+def test_patience_of_a_stored_run_is_that_of_its_epochs(golden: Results) -> None:
+    epochs = golden.epochs
+    for cell in golden.cells():
+        for one in simulated_patience(golden.records, cell):
+            kept = []
+            for trial in cell.completed:
+                own = epochs[epochs["trial_id"] == trial.path.name.rsplit("-", 1)[1]]
+                end = stopped(own["val_macro_f1"].tolist(), one.patience)
+                kept.append(own["test_macro_f1"].iloc[end.kept - 1])
+            assert one.score == pytest.approx(np.mean(kept))
+
+
+@pytest.mark.parametrize("damage", ["infinite", "short"])
+def test_damaged_logits_are_named(tmp_path: Path, damage: str) -> None:
+    root = shutil.copytree(GOLDEN, tmp_path / "golden")
+    cell = load(root).cells()[0]
+    path = Path(cell.completed[0].folder) / "predictions.parquet"
+    table = pq.read_table(path)
+    rows = [
+        [float("inf")] * len(row) if damage == "infinite" else row[: 1 + place % 2]
+        for place, row in enumerate(table["logits"].to_pylist())
+    ]
+    column = table.schema.get_field_index("logits")
+    field = table.schema.field("logits")
+    changed = pa.array([np.array(row, dtype=np.float16) for row in rows], type=field.type)
+    pq.write_table(table.set_column(column, field, changed), path)
+    with pytest.raises(DamagedRecord, match="logit"):
+        logits_of(cell, "test")

@@ -1,0 +1,131 @@
+"""Where a user's own data comes from, which of its columns a dataset is made of, and how a config file writes that."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import KW_ONLY, dataclass, fields, replace
+from pathlib import Path
+from typing import TYPE_CHECKING, Any, get_args
+
+from tunekit.data.delimited import Quotes
+from tunekit.data.hub_ids import HUB, HubDataset
+from tunekit.errors import UserError
+from tunekit.parsing import did_you_mean
+
+if TYPE_CHECKING:
+    from tunekit.data.base import TextDataset
+    from tunekit.data.user import Columns
+
+
+@dataclass(frozen=True)
+class DataSource:
+    """A user's own data: where it is, and which columns hold what a dataset needs.
+
+    Raises UserError where a value is of another type.
+    """
+
+    path: str
+    """A file, a folder, or ``hf:ORG/NAME[/CONFIG][@REVISION]`` for a dataset of the Hugging Face hub."""
+    _: KW_ONLY
+    text: str | tuple[str, str] = "text"
+    """The column of the text; two columns for a text and a second one that the model reads after it."""
+    label: str = "label"
+    """The column of the class."""
+    group: str | None = None
+    """A column whose equal values must not be split between train and test."""
+    separator: str | None = None
+    """The character between the fields of CSV files; None where the header says it."""
+    quotes: Quotes = "auto"
+    """How CSV files use quotes, as ``--quotes`` says it."""
+    skip_bad_rows: bool = False
+    """Whether rows that can't be used are left out and counted, instead of refusing the data."""
+
+    def __post_init__(self) -> None:
+        if isinstance(self.text, list):
+            object.__setattr__(self, "text", tuple(self.text))
+        texts = self.text if isinstance(self.text, tuple) else (self.text,)
+        if not isinstance(self.path, str) or not self.path:
+            raise UserError(f"the path of a dataset is a text, got {self.path!r}")
+        if len(texts) not in (1, 2) or not all(isinstance(name, str) and name for name in texts):
+            raise UserError(f"{self.path}: text names one column, or two for pairs, got {self.text!r}")
+        for name in ("label", "group", "separator"):
+            value = getattr(self, name)
+            if not (isinstance(value, str) and value) and (name == "label" or value is not None):
+                raise UserError(f"{self.path}: {name} is a text, got {value!r}")
+        if self.quotes not in get_args(Quotes):
+            raise UserError(f"{self.path}: quotes is one of {', '.join(get_args(Quotes))}, got {self.quotes!r}")
+        if not isinstance(self.skip_bad_rows, bool):
+            raise UserError(f"{self.path}: skip_bad_rows is true or false, got {self.skip_bad_rows!r}")
+
+    @classmethod
+    def from_mapping(cls, values: Mapping[str, Any]) -> DataSource:
+        """Return the source that a config file holds. Raises UserError on an unknown key or a value of another type."""
+        known = [item.name for item in fields(cls)]
+        for key in values:
+            if key not in known:
+                pair = "; text: [A, B] names the columns of a pair" if key == "pair" else did_you_mean(key, known)
+                raise UserError(f"a dataset has no key {key!r}{pair} (there are {', '.join(known)})")
+        if "path" not in values:
+            raise UserError("a dataset has no path; give a file, a folder or hf:ORG/NAME")
+        return cls(**values)
+
+    def to_value(self) -> str | dict[str, Any]:
+        """Return the source as a config file holds it: its path, or a mapping where something else is not as usual."""
+        changed = {
+            item.name: list(value) if isinstance(value, tuple) else value
+            for item in fields(self)
+            if (value := getattr(self, item.name)) != item.default
+        }
+        return self.path if list(changed) == ["path"] else changed
+
+    def columns(self) -> Columns:
+        """Return the columns as the readers take them."""
+        from tunekit.data.user import Columns
+
+        text, *pair = self.text if isinstance(self.text, tuple) else (self.text,)
+        return Columns(text, pair[0] if pair else None, self.label, self.group)
+
+
+def read_source(source: DataSource) -> tuple[TextDataset, DataSource]:
+    """Return the dataset at ``source``, and the source with the commit of the hub that was read.
+
+    Raises UserError, in one line, for everything that can't be had or trained on.
+    """
+    from tunekit.data.user import dataset_of_rows, read_user_dataset
+
+    columns, path = source.columns(), Path(source.path)
+    columns.check()
+    hub = HubDataset.parse(source.path) if source.path.startswith(HUB) else None
+    if hub is None and not is_saved(path):
+        data = read_user_dataset(
+            path,
+            text_column=columns.text,
+            pair_column=columns.pair,
+            label_column=columns.label,
+            group_column=columns.group,
+            separator=source.separator,
+            quotes=source.quotes,
+            skip_bad_rows=source.skip_bad_rows,
+        )
+        return data, source
+    if source.separator is not None:
+        raise UserError(f"{source.path}: --separator is for CSV and TSV files")
+    if hub is None:
+        from tunekit.data.saved_folder import read_saved
+
+        rows, notes = read_saved(path, columns)
+        name = path.resolve().name
+    else:
+        from tunekit.data.hub_files import read_hub
+
+        hub, rows, notes = read_hub(hub, columns)
+        source, name = replace(source, path=str(hub)), hub.name
+    data = dataset_of_rows(
+        rows, columns, source.path, name, skip_bad_rows=source.skip_bad_rows, way_out="give more rows"
+    )
+    return replace(data, reading_notes=(*notes, *data.reading_notes)), source
+
+
+def is_saved(path: Path) -> bool:
+    """Return whether ``path`` is a folder that ``save_to_disk`` of the library ``datasets`` wrote."""
+    return any((path / file).is_file() for file in ("dataset_dict.json", "state.json"))

@@ -1,0 +1,108 @@
+"""Whether a model can take what a trial asks of it, told from the model's config.json alone, without torch."""
+
+from collections.abc import Iterator, Mapping
+from importlib.metadata import version
+from typing import Any
+
+from tunekit.errors import UserError
+from tunekit.methods import METHODS
+from tunekit.methods.adapter import Adapter
+from tunekit.methods.lora import LoRA
+from tunekit.methods.prefix import Prefix
+from tunekit.models.catalog import MODELS
+from tunekit.models.families import FAMILIES, Family
+from tunekit.models.loading import ModelRef, config_at_hand
+from tunekit.models.shapes import LAYER_LINEARS
+from tunekit.parsing import did_you_mean
+from tunekit.schema import TrialSpec
+
+DEFAULT_MAX_LENGTH: int = TrialSpec.max_length
+"""The number of tokens that a spec has where nobody named one; a model with fewer positions cuts texts to its own."""
+
+
+def config_of(ref: ModelRef) -> Mapping[str, Any] | None:
+    """Return the values of the model's config.json; None where it is not on this machine. Nothing is fetched."""
+    return MODELS[ref.name].shape.to_config() if ref.name in MODELS else config_at_hand(ref)
+
+
+def check_fit(spec: TrialSpec, config: Mapping[str, Any]) -> None:
+    """Raise UserError, which names the value, where a model with ``config`` can't take what ``spec`` asks of it.
+
+    A size that ``config`` leaves out is not held against anything.
+    """
+    family = FAMILIES[config["model_type"]]
+    for problem in (*_of_length(spec, family, config), *_of_method(spec, family, config)):
+        raise UserError(f"method {spec.method!r} on {spec.model}: {problem}")
+
+
+def _of_length(spec: TrialSpec, family: Family, config: Mapping[str, Any]) -> Iterator[str]:
+    positions = _positions(family, config)
+    if positions is not None and spec.max_length > positions and spec.max_length != DEFAULT_MAX_LENGTH:
+        yield f"max_length {spec.max_length} exceeds the model's {positions} positions"
+
+
+def _of_method(spec: TrialSpec, family: Family, config: Mapping[str, Any]) -> Iterator[str]:
+    """Yield what is wrong with the method's parameters."""
+    kind, params = METHODS[spec.method], spec.method_params
+    hidden, positions = _size(family, config, "hidden_size"), _positions(family, config)
+    if "target_modules" in params:
+        yield from _of_targets(str(params["target_modules"]), family, config)
+    if issubclass(kind, LoRA) and hidden is not None and int(params["r"]) > hidden:
+        yield f"r {params['r']} exceeds hidden size {hidden}"
+    if issubclass(kind, Adapter):
+        if family.bottlenecks is None:
+            yield f"bottlenecks are not supported in model type {config['model_type']!r}"
+        if hidden is not None and int(params["reduction_factor"]) > hidden:
+            yield f"reduction_factor {params['reduction_factor']} exceeds hidden size {hidden}"
+    if issubclass(kind, Prefix):
+        if family.needed.get("relative_attention"):
+            yield "its attention is by relative positions, and a prefix has none"
+        if int(version("transformers").partition(".")[0]) >= 5:
+            yield "in transformers 5 there are as many keys as tokens; it needs transformers 4"
+        if positions is not None and int(params["length"]) > positions:
+            yield f"length {params['length']} exceeds the model's {positions} positions"
+
+
+def _of_targets(targets: str, family: Family, config: Mapping[str, Any]) -> Iterator[str]:
+    """Yield what is wrong with a list of modules: a name that names none, and a name that stands twice."""
+    modules = list(_modules(family, config))
+    names = targets.split(",")
+    for name in names:
+        own = family.module(name)
+        if not any(module == own or module.endswith(f".{own}") for module in modules):
+            last = {module.rpartition(".")[2]: None for module in modules}
+            known = [*dict.fromkeys(one.rpartition(".")[2] for one in LAYER_LINEARS), *last]
+            there = ", ".join(repr(one) for one in last)
+            yield f"target_modules: no module {name!r}{did_you_mean(name, known)} (there are {there})"
+        if names.count(name) > 1:
+            yield f"target_modules names {name!r} twice"
+
+
+def _modules(family: Family, config: Mapping[str, Any]) -> Iterator[str]:
+    """Yield the full names of the modules that can be targets: linear modules and embeddings."""
+    embeddings = f"{family.backbone}.embeddings"
+    yield f"{embeddings}.word_embeddings"
+    if not family.needed.get("relative_attention"):
+        yield f"{embeddings}.position_embeddings"
+    if family.token_types and config.get("type_vocab_size"):
+        yield f"{embeddings}.token_type_embeddings"
+    width = config.get("embedding_size")
+    if config["model_type"] == "electra" and width is not None and width != config.get("hidden_size"):
+        yield f"{embeddings}_project"
+    for layer in range(_size(family, config, "num_hidden_layers") or 1):
+        yield from (f"{family.layers}.{layer}.{family.module(name)}" for name in LAYER_LINEARS)
+    yield from family.head_linears
+
+
+def _positions(family: Family, config: Mapping[str, Any]) -> int | None:
+    """Return how many tokens of a text have a position; None where ``config`` does not say it."""
+    positions = _size(family, config, "max_position_embeddings")
+    if positions is None or not family.position_offset:
+        return positions
+    return positions - (config.get("pad_token_id") or 1) - 1
+
+
+def _size(family: Family, config: Mapping[str, Any], field: str) -> int | None:
+    """Return a size of the model by the name of the field of ``Shape``; None where ``config`` does not say it."""
+    size = config.get(family.config_keys.get(field, field))
+    return size if isinstance(size, int) else None

@@ -1,0 +1,93 @@
+"""The datasets of a sweep's blocks: which are the user's own, with which columns, and their content."""
+
+from collections.abc import Sequence
+from dataclasses import dataclass, fields, replace
+from functools import cache
+from pathlib import Path
+from typing import Any
+
+from tunekit.data.base import DATASETS, TextDataset
+from tunekit.data.hub_ids import HUB
+from tunekit.data.sources import DataSource, read_source
+from tunekit.errors import UserError
+from tunekit.planning.args import DataColumns
+from tunekit.planning.blocks import Block
+
+
+def is_own(data: str | DataSource | TextDataset) -> bool:
+    """Return whether an entry of a block's datasets is the user's own data, and not the name of a registered one."""
+    if not isinstance(data, str):
+        return True
+    return data not in DATASETS and (
+        data.startswith(HUB) or Path(data).exists() or bool(Path(data).suffix) or "/" in data
+    )
+
+
+def with_columns(blocks: Sequence[Block], flags: DataColumns) -> list[Block]:
+    """Return ``blocks`` with what the flags say of the columns of the user's own files.
+
+    Raises UserError where a flag is given and the blocks have no such file.
+    """
+    given = {item.name: value for item in fields(DataColumns) if (value := getattr(flags, item.name)) != item.default}
+    if not given:
+        return list(blocks)
+    if not any(is_own(data) and not isinstance(data, TextDataset) for block in blocks for data in block.datasets):
+        names = ", ".join(f"--{name.replace('_', '-')}" for name in given)
+        raise UserError(f"{names}: for files of your own, and this sweep has none (--datasets names them)")
+    return [replace(block, datasets=tuple(_with(data, given) for data in block.datasets)) for block in blocks]
+
+
+def _with(data: str | DataSource | TextDataset, given: dict[str, Any]) -> str | DataSource | TextDataset:
+    """Return an entry of a block's datasets with the values of the flags that were ``given``."""
+    if isinstance(data, TextDataset) or not is_own(data):
+        return data
+    source = DataSource(data) if isinstance(data, str) else data
+    columns = source.columns()
+    text, pair = given.get("text_column", columns.text), given.get("pair_column", columns.pair)
+    fields_of = {"label_column": "label", "group_column": "group"}
+    others = {fields_of.get(name, name): given[name] for name in given if name not in ("text_column", "pair_column")}
+    return replace(source, text=text if pair is None else (text, pair), **others)
+
+
+@dataclass(frozen=True)
+class FoundData:
+    """The datasets of a sweep."""
+
+    own: dict[str, TextDataset]
+    """The user's own datasets by their names in the specs."""
+    names: dict[str | DataSource, str]
+    """The names in the specs by the entries of ``blocks``."""
+    blocks: list[Block]
+    """The blocks, with the commit of each dataset of the hub, and datasets that are values by their names."""
+
+
+def find_data(blocks: Sequence[Block]) -> FoundData:
+    """Return the datasets of ``blocks``, the user's own ones read. Raises UserError on anything unknown or wrong."""
+    values = [data for block in blocks for data in block.datasets if isinstance(data, TextDataset)]
+    own = {data.name: data for data in values}
+    names: dict[str | DataSource, str] = {name: name for name in own}
+
+    @cache
+    def entry_of(data: str | DataSource) -> str | DataSource:
+        entry = data
+        if isinstance(data, DataSource) or is_own(data):
+            asked = DataSource(data) if isinstance(data, str) else data
+            if asked.path in DATASETS:
+                raise UserError(f"dataset {asked.path!r} is registered and has columns of its own; give its name alone")
+            found, read = read_source(asked)
+            own[found.name] = found
+            entry = data if read == asked else read
+            names[entry] = found.name
+        elif data not in own:
+            DATASETS[data]  # raises UserError on an unknown name
+            names[data] = data
+        return entry
+
+    found = [
+        replace(
+            block,
+            datasets=tuple(data.name if isinstance(data, TextDataset) else entry_of(data) for data in block.datasets),
+        )
+        for block in blocks
+    ]
+    return FoundData(own, names, found)
