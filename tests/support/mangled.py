@@ -119,9 +119,12 @@ def _insert(draw: Draw, records: Records, what: str) -> str:
 
 
 def _around(draw: Draw, records: Records) -> str:
-    """Put a quote where a record begins, and another one, some records below, where a field ends."""
+    """Put a quote where a record begins, and another one, some records below, where a field ends.
+
+    Within one record that is a text of other quotes, which no reader can tell.
+    """
     first = draw(st.integers(1, len(records) - 2))
-    last = draw(st.integers(first, min(len(records) - 1, first + 12)))
+    last = draw(st.integers(first + 1, min(len(records) - 1, first + 12)))
     changed = list(records)
     changed[first] = f'"{changed[first]}'
     changed[last] = changed[last].replace(",", '",', 1)
