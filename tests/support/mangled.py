@@ -140,15 +140,14 @@ def _joined(draw: Draw, records: Records) -> str:
 
 
 def _without_quote(draw: Draw, records: Records) -> str:
-    """Take one quote out of a record."""
+    """Take the quote that opens or closes a field out of a record."""
     there = [number for number, record in enumerate(records) if number and '"' in record]
     if not there:
         return "".join(records)
     number = draw(st.sampled_from(there))
-    places = [place for place, character in enumerate(records[number]) if character == '"']
-    place = draw(st.sampled_from(places))
-    changed = records[number][:place] + records[number][place + 1 :]
-    return "".join([*records[:number], changed, *records[number + 1 :]])
+    record = records[number]
+    place = draw(st.sampled_from([record.index('"'), record.rindex('"')]))
+    return "".join([*records[:number], record[:place] + record[place + 1 :], *records[number + 1 :]])
 
 
 def _curly(text: str) -> str:
