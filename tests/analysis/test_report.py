@@ -93,6 +93,7 @@ def test_every_number_leads_to_its_trials_and_their_spec(golden_out):
     assert all((golden_out / link / "spec.json").exists() for link in folders)
 
 
+@pytest.mark.slow
 def test_curves_carry_their_values_for_hovering(golden_out):
     page = Page((golden_out / "report.html").read_text())
     assert page.titles > 3 * 3  # the page's own, and one an epoch of each cell at least

@@ -134,6 +134,7 @@ def test_curves_are_a_figure_of_no_window(golden: Path) -> None:
     assert any(np.allclose(line.get_ydata(), means) for line in ax.lines)
 
 
+@pytest.mark.slow
 def test_the_report_is_written_and_its_pages_returned(golden: Path, tmp_path: Path) -> None:
     pages = load(golden).report(tmp_path / "paper")
     assert [page.name for page in pages] == ["report.md", "report.html"]

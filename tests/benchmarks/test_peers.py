@@ -23,6 +23,7 @@ class Turns:
         self.results.append(result)
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("peer", ["p0", "p1"])
 def test_a_peer_trains_what_we_train(peer):
     case = case_of("tiny-bert", "demo", "lora", rows=STEPS * SIZE, batch_size=SIZE, dropout=False)

@@ -1,9 +1,9 @@
 """Commands that train nothing answer at once: what a fresh interpreter holds after help, a typo, a plan or a status."""
 
+import json
 import subprocess
 import sys
-
-import pytest
+from collections.abc import Iterator, Sequence
 
 from tests.conftest import ROOT
 from tests.support.stores import ask
@@ -13,75 +13,76 @@ from tunekit.store.result_store import ResultStore
 HEAVY = ("torch", "ray", "transformers", "adapters", "peft", "sklearn", "scipy", "matplotlib", "statsmodels")
 FOR_DATA = ("pandas", "pyarrow", "datasets")
 RUN = """
-import sys
+import contextlib, io, json, sys
 from tunekit.commands.command_line import main
-try:
-    code = main(sys.argv[1:])
-except SystemExit as left:
-    code = left.code or 0
-sys.stderr.write(" ".join(["LOADED", *sys.modules]))
-sys.exit(code)
+found = []
+for words in json.loads(sys.argv[1]):
+    out = io.StringIO()
+    with contextlib.redirect_stdout(out), contextlib.redirect_stderr(io.StringIO()):
+        try:
+            code = main(words)
+        except SystemExit as left:
+            code = left.code or 0
+    found.append((code, sorted(sys.modules), out.getvalue()))
+print(json.dumps(found))
 """
+TYPOS = [
+    ["exprot"],
+    *([name, "--nonsense"] for name in COMMANDS),
+    ["run", "--models", "bertt", "--methods", "full"],
+    ["run", "--datasets", "demoo"],
+    ["run", "--preset", "demmo"],
+    ["run", "--method-params", "lora.rank=3"],
+    ["search", "--preset", "demo", "--sampler", "grid"],
+    ["search", "--models", "bertt", "--methods", "full"],
+    ["run", "--config", "nothere.yaml"],
+    *([name, "nothere"] for name in ("status", "verify", "audit", "gc")),
+    ["export", "nothere", "--to", "x", "--model", "minilm", "--dataset", "demo", "--method", "lora"],
+    ["predict", "nothere", "rows.csv"],
+    ["report", "nothere", "--out", "o"],
+    ["paper", "nothere.yaml", "--out", "o"],
+    ["doctor", "nothere.yaml"],
+    ["memory", "--model", "bertt"],
+]
 
 
-def loaded_by(*words: object) -> tuple[int, set[str], str]:
-    """Run a command in a fresh interpreter: its exit code, the packages that were loaded, and its standard output."""
-    command = [sys.executable, "-c", RUN, *map(str, words)]
-    run = subprocess.run(command, capture_output=True, text=True, cwd=ROOT, check=False)
-    return run.returncode, set(run.stderr.rpartition("LOADED")[2].split()), run.stdout
+def found_by(*commands: Sequence[object], run: str = RUN) -> Iterator[tuple[int, set[str], str]]:
+    """Run commands one after another in a fresh interpreter.
+
+    Yields for each its exit code, the modules that it and those before it have loaded, and its standard output.
+    """
+    words = json.dumps([[str(word) for word in words] for words in commands])
+    done = subprocess.run([sys.executable, "-c", run, words], capture_output=True, text=True, cwd=ROOT, check=True)
+    for code, loaded, out in json.loads(done.stdout):
+        yield code, set(loaded), out
 
 
-@pytest.mark.parametrize("words", [["--help"], *([name, "--help"] for name in COMMANDS)], ids=" ".join)
-def test_help_loads_nothing_heavy(words):
-    code, loaded, out = loaded_by(*words)
-    assert code == 0
-    assert "tunekit" in out
-    assert not loaded & {*HEAVY, *FOR_DATA}
+def test_help_loads_nothing_heavy():
+    commands = [["--help"], *([name, "--help"] for name in COMMANDS)]
+    for words, (code, loaded, out) in zip(commands, found_by(*commands), strict=True):
+        assert code == 0, words
+        assert "tunekit" in out, words
+        assert not loaded & {*HEAVY, *FOR_DATA}, words
 
 
-@pytest.mark.parametrize(
-    "words",
-    [
-        ["exprot"],
-        *([name, "--nonsense"] for name in COMMANDS),
-        ["run", "--models", "bertt", "--methods", "full"],
-        ["run", "--datasets", "demoo"],
-        ["run", "--preset", "demmo"],
-        ["run", "--method-params", "lora.rank=3"],
-        ["search", "--preset", "demo", "--sampler", "grid"],
-        ["search", "--models", "bertt", "--methods", "full"],
-        ["run", "--config", "nothere.yaml"],
-        *([name, "nothere"] for name in ("status", "verify", "audit", "gc")),
-        ["export", "nothere", "--to", "x", "--model", "minilm", "--dataset", "demo", "--method", "lora"],
-        ["predict", "nothere", "rows.csv"],
-        ["report", "nothere", "--out", "o"],
-        ["paper", "nothere.yaml", "--out", "o"],
-        ["doctor", "nothere.yaml"],
-        ["memory", "--model", "bertt"],
-    ],
-    ids=" ".join,
-)
-def test_a_typo_loads_nothing_heavy(words):
-    code, loaded, _ = loaded_by(*words)
-    assert code == 2
-    assert not loaded & {*HEAVY, *FOR_DATA}
-
-
-@pytest.mark.parametrize("form", ["text", "json"])
-@pytest.mark.parametrize("words", [["run"], ["run", "--preset", "demo"], ["search", "--preset", "demo"]], ids=" ".join)
-def test_a_dry_run_loads_nothing_heavy(words, form, tmp_path):
-    code, loaded, out = loaded_by(*words, "--dry-run", "--format", form, "--storage", tmp_path)
-    assert code == 0
-    assert out
-    assert not loaded & set(HEAVY)
+def test_a_typo_loads_nothing_heavy():
+    for words, (code, loaded, _) in zip(TYPOS, found_by(*TYPOS), strict=True):
+        assert code == 2, words
+        assert not loaded & {*HEAVY, *FOR_DATA}, words
 
 
 def test_a_dry_run_over_a_store_and_its_status_load_nothing_heavy(tmp_path, make_spec):
     ask(ResultStore(tmp_path / "demo"), [make_spec()])
-    for words in (["status", tmp_path / "demo"], ["run", "--preset", "demo", "--dry-run", "--storage", tmp_path]):
-        code, loaded, _ = loaded_by(*words)
-        assert code == 0
-        assert not loaded & set(HEAVY)
+    plans = [["run"], ["run", "--preset", "demo"], ["search", "--preset", "demo"]]
+    commands = [
+        ["status", tmp_path / "demo"],
+        *([*plan, "--dry-run", "--format", form, "--storage", tmp_path] for plan in plans for form in ("text", "json")),
+        *([*plan, "--dry-run", "--storage", tmp_path / "new"] for plan in plans),
+    ]
+    for words, (code, loaded, out) in zip(commands, found_by(*commands), strict=True):
+        assert code == 0, words
+        assert out, words
+        assert not loaded & set(HEAVY), words
 
 
 def test_import_tunekit_loads_nothing_heavy():
@@ -90,7 +91,23 @@ def test_import_tunekit_loads_nothing_heavy():
     assert not set(run.stdout.split()) & set(HEAVY)
 
 
+def test_the_driver_of_a_grid_or_search_loads_no_torch_with_the_runner():
+    code = "import sys, tunekit.runner.grid, tunekit.runner.search; print(*sys.modules)"
+    run = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True)
+    loaded = set(run.stdout.split())
+    assert "ray.tune" in loaded
+    assert not loaded & {"torch", "transformers", "sklearn", "scipy"}
+
+
+def test_ray_can_start_before_ray_tune_is_loaded():
+    code = "import sys, tunekit.runner.session; print(*sys.modules)"
+    run = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True)
+    loaded = set(run.stdout.split())
+    assert "ray" in loaded
+    assert not loaded & {"ray.tune", "torch", "pandas"}
+
+
 def test_the_check_can_fail():
-    run = RUN.replace("code = main(sys.argv[1:])", "import sklearn, pandas; code = 0")
-    loaded = subprocess.run([sys.executable, "-c", run], capture_output=True, text=True, check=False).stderr.split()
-    assert {"sklearn", "pandas"} <= set(loaded)
+    run = RUN.replace("code = main(words)", "import sklearn, pandas; code = 0")
+    [(_, loaded, _)] = found_by(["--help"], run=run)
+    assert {"sklearn", "pandas"} <= loaded

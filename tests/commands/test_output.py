@@ -64,6 +64,7 @@ def test_a_dry_run_as_json_has_the_plan_and_the_costs(capsys, tmp_path):
     assert json.loads(capsys.readouterr().out).items() <= plan.items()
 
 
+@pytest.mark.slow
 def test_a_report_as_json_has_means_in_fractions(sweep, capsys, tmp_path):
     words = ["report", str(sweep.root), "--out", str(tmp_path / "paper")]
     assert main([*words, "--format", "json"]) == 0

@@ -49,7 +49,7 @@ LIBRARIES = {
     "matplotlib": (("analysis",), ("tunekit.api",)),
     "scipy": (("analysis", "benchmarks"), ()),
     "statsmodels": (("analysis",), ()),
-    "sklearn": (("analysis", "tunekit.engine", "tunekit.tasks"), ()),
+    "sklearn": (("analysis", "tunekit.engine", "tunekit.tasks", "tunekit.worker"), ()),
 }
 SEEN_BY_ANALYSIS = (
     *("tunekit.errors", "tunekit.parsing", "tunekit.registry", "tunekit.schema", "tunekit.storage", "tunekit.store"),

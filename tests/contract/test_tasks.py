@@ -10,7 +10,7 @@ from torch.nn import functional as F
 
 from tests.support.trials import build, specify, start
 from tunekit.data.base import DATASETS
-from tunekit.engine.run import end_trial
+from tunekit.engine.ending import end_trial
 from tunekit.engine.summary import best_epoch
 from tunekit.engine.train import Diverged, Member, Pack
 from tunekit.errors import UserError

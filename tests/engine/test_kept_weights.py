@@ -8,8 +8,8 @@ import torch
 from tests.support.runs import begin, finish
 from tests.support.trials import specify
 from tunekit.engine.checkpoint import trainable
+from tunekit.engine.ending import end_trial
 from tunekit.engine.kept_weights import identity_of, kept_epochs, read_weights, weights_file
-from tunekit.engine.run import end_trial
 from tunekit.errors import UserError
 from tunekit.planning.estimate import checkpoint_bytes, kept_weights_bytes
 from tunekit.schema import Status

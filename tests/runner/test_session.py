@@ -7,8 +7,9 @@ import threading
 import pytest
 
 from tunekit.errors import UserError
-from tunekit.runner import in_one_line, session
+from tunekit.runner import session
 from tunekit.runner.session import RayStart, Session
+from tunekit.runner.tune_changes import in_one_line
 
 
 @pytest.mark.parametrize("name", ["ray.tune.execution.experiment_state", "ray.tune.execution.tune_controller"])

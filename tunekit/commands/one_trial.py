@@ -60,7 +60,10 @@ def _sweep_of(spec: TrialSpec, name: str, data: TextDataset | None) -> ResolvedS
 def _train(sweep: ResolvedSweep, fingerprint: Fingerprint, root: Place, start: int) -> Status:
     """Train the sweep's trial to its end, on the GPU if there is one, else on all cores; return how it ended."""
     from tunekit.engine.job import Job
-    from tunekit.worker.attempt import Attempt  # imports torch
+    from tunekit.worker.libraries import load_libraries
+
+    load_libraries()
+    from tunekit.worker.attempt import Attempt
 
     [spec] = sweep.specs
     attempt = Attempt(

@@ -54,6 +54,9 @@ def prepare_data(sweep: ResolvedSweep, pending: Sequence[PlannedTrial], store: R
         for line in summarise(data).lines():
             say(f"{data.display_name}: {line}")
     say("loading PyTorch and the models' libraries")
+    from tunekit.worker.libraries import load_libraries
+
+    load_libraries()
     from tunekit.engine.build import build_model, check_device, prepare_splits
     from tunekit.engine.memory import predicted_peak
 

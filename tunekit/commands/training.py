@@ -59,7 +59,7 @@ def run_sweep(sweep: ResolvedSweep, plan: Plan, store: ResultStore, options: Run
 
 def start_ray(options: RunOptions, num_trials: int) -> "RayStart":
     """Return a context in which Ray starts, in the background, for a run of ``num_trials`` trials."""
-    from tunekit.runner.session import RayStart  # imports ray, which takes a second
+    from tunekit.runner.session import RayStart  # imports ray without Ray Tune, which imports longer than the rest
 
     at_a_time = min(machine.cores() // options.cpus_per_trial, options.max_concurrent or num_trials, num_trials)
     in_own_processes = not machine.has_accelerator() and options.pack in (None, 1)

@@ -4,7 +4,11 @@ A checkpoint is a folder ``epoch-N`` with safetensors files and a manifest of th
 place when it is complete. On an object store the manifest is written last, and a checkpoint whose manifest does not fit
 its files is not valid. A checkpoint holds no state of random generators, since every random stream is a function of
 seed and step (``tunekit.seeding``).
+
+The driver imports this module too, so importing it brings no torch.
 """
+
+from __future__ import annotations
 
 import hashlib
 import json
@@ -14,17 +18,18 @@ from collections.abc import Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
-import torch
 from safetensors import SafetensorError
-from safetensors.torch import load_file, save_file
-from torch import nn
 
 from tunekit.schema import canonical_json
 from tunekit.storage.files import fetched, remove_tree, sha256_of, upload, write_atomic
 from tunekit.storage.object_path import ObjectPath
 from tunekit.storage.paths import Place
+
+if TYPE_CHECKING:
+    import torch
+    from torch import nn
 
 FILES = ("model.safetensors", "optimizer.safetensors")
 MANIFEST = "manifest.json"
@@ -59,6 +64,8 @@ def save_checkpoint(
     folder: Place, model: nn.Module, optimizer: torch.optim.AdamW, *, step: int, history: list[dict[str, Any]]
 ) -> None:
     """Write ``folder/epoch-N`` for the last epoch of ``history`` and drop all but the newest two. Raises OSError."""
+    from safetensors.torch import save_file
+
     epoch = history[-1]["epoch"]
     parameters = trainable(model)
     state = {
@@ -120,6 +127,8 @@ def newest_valid(folder: Place) -> tuple[Checkpoint | None, list[str]]:
 
     Return with it a line, for people, for each newer checkpoint whose files have not.
     """
+    from safetensors.torch import load_file
+
     refused: list[str] = []
     for path in checkpoints(folder):
         try:
@@ -142,6 +151,8 @@ def restore(checkpoint: Checkpoint, model: nn.Module, optimizer: torch.optim.Ada
 
     Raises ValueError where they are another model's.
     """
+    import torch
+
     parameters = trainable(model)
     if set(parameters) != set(checkpoint.model):
         raise ValueError("the checkpoint holds other trainable tensors than the model")

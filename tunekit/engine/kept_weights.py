@@ -3,18 +3,20 @@
 Which epochs' weights a trial keeps changes no number, so it is no part of a spec. A trial that keeps its best epoch may
 be resumed from a checkpoint at which an earlier epoch was the best. The weights of that epoch stay until no such
 checkpoint is left, so that a resumed trial keeps the same weights as one that was never interrupted.
+
+The driver imports this module too, so importing it brings no torch.
 """
+
+from __future__ import annotations
 
 import os
 import tempfile
 from collections.abc import Mapping, Sequence
 from pathlib import Path
 from struct import unpack
+from typing import TYPE_CHECKING
 
-import torch
 from safetensors import SafetensorError, safe_open
-from safetensors.torch import save_file
-from torch import nn
 
 from tunekit.engine.checkpoint import checkpoints, trainable
 from tunekit.engine.summary import best_epoch
@@ -24,6 +26,10 @@ from tunekit.storage.files import fetched, upload
 from tunekit.storage.object_path import ObjectPath
 from tunekit.storage.paths import Place
 from tunekit.tasks import task_of
+
+if TYPE_CHECKING:
+    import torch
+    from torch import nn
 
 MAX_HEADER_BYTES = 10_000_000
 """The largest header of a safetensors file that is read."""
@@ -53,6 +59,8 @@ def _chosen_epoch(keep: str, records: Sequence[EpochRecord], spec: TrialSpec) ->
 
 def write_weights(folder: Place, model: nn.Module, epoch: int, identity: Mapping[str, str]) -> None:
     """Write the trainable tensors of ``model`` as those of ``epoch``, in one rename or PUT. Raises OSError."""
+    from safetensors.torch import save_file
+
     final = weights_file(folder, epoch)
     tensors = {name: parameter.detach().contiguous() for name, parameter in trainable(model).items()}
     if isinstance(final, ObjectPath):

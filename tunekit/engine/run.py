@@ -264,24 +264,6 @@ class TrialRun:
         return summary
 
 
-def end_trial(job: Job, status: Status, error: str) -> TrialSummary:
-    """Write the summary of a trial that did not complete from what its folder holds, and return it.
-
-    The trial need not be built in this process. A failed trial keeps its checkpoints, from which --retry-failed goes
-    on. Raises Superseded, OSError.
-    """
-    check_current(job.sweep, job.start)
-    store = ResultStore(job.sweep)
-    folder = store.open_trial(job.spec, job.fingerprint)
-    records = store.read(folder).epochs
-    summary = summarise(records, status, task=task_of(job.spec.dataset), facts=None, error=error)
-    store.write_summary(folder, summary)
-    if status is not Status.FAILED:
-        remove_tree(folder / "checkpoint")
-    remove_superseded_weights(folder, job.keep_models, records, job.spec)
-    return summary
-
-
 def _again(records: Sequence[EpochRecord]) -> str:
     """Return what it costs that ``records`` were not followed by a checkpoint, for people."""
     seconds = sum(record.epoch_seconds or 0.0 for record in records)

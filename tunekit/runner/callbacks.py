@@ -8,8 +8,8 @@ from typing import Any
 from ray import tune
 from ray.tune.experiment import Trial
 
+from tunekit.engine.ending import end_trial, log_line
 from tunekit.engine.job import Job
-from tunekit.engine.run import end_trial
 from tunekit.runner.metrics import count_ended
 from tunekit.runner.nodes import REFUSED
 from tunekit.runner.progress import GridProgress
@@ -17,7 +17,6 @@ from tunekit.schema import Status, TrialSpec
 from tunekit.store.records import DamagedRecord
 from tunekit.store.result_store import ResultStore
 from tunekit.trackers.feed import Feeds
-from tunekit.worker.attempt import log_line
 
 MAX_FAILURES = 5
 """The number of times in a row that a trial is retried without a new epoch. A trial that advances is not given up."""

@@ -16,6 +16,7 @@ from tunekit.runner.nodes import Guard, checked_nodes
 from tunekit.runner.progress import Progress
 from tunekit.runner.session import RayStart, Session, wait_for_nodes
 from tunekit.runner.trainers import end_hosts
+from tunekit.runner.tune_changes import pass_environment
 from tunekit.schema import Fingerprint, TrialSpec
 from tunekit.signals import Signals
 from tunekit.storage.lease import Lease
@@ -39,6 +40,7 @@ def run_tuner(
         starting = ray_start or stack.enter_context(RayStart())
         stack.enter_context(progress)
         session = wait_for_nodes(starting.wait())
+        pass_environment(inherited=session.ours)
         check_room(session.nodes, resources)
         try:
             with checked_nodes(session, lease) as guard:

@@ -8,8 +8,8 @@ from ray import tune
 from ray.tune.experiment import Trial
 from ray.tune.search import Searcher
 
+from tunekit.engine.ending import end_trial
 from tunekit.engine.job import Job
-from tunekit.engine.run import end_trial
 from tunekit.errors import UserError, first_line
 from tunekit.models.loading import ModelRef
 from tunekit.planning.resources import Resources, on_gpus, pack_of, room, share_of

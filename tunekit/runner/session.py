@@ -18,7 +18,6 @@ import ray
 
 from tunekit.errors import UserError, first_line
 from tunekit.planning.resources import Node
-from tunekit.runner import pass_environment
 
 OBJECT_STORE_BYTES = 256 * 2**20
 """Trials exchange no large objects, so Ray's object store is small."""
@@ -27,7 +26,7 @@ ASK_SECONDS = 3
 NODE_SECONDS = 1800
 """How long a cluster may take until a node can train: it may have to rent its first worker."""
 PRELOADING = {
-    "preload_python_modules": ["tunekit.runner.trainables", "tunekit.worker.attempt"],
+    "preload_python_modules": ["tunekit.runner.preloaded"],
     "idle_worker_killing_time_threshold_ms": 3_600_000,
 }
 """Settings of a Ray whose processes import in advance what trains trials.
@@ -118,7 +117,6 @@ def connect(*, preload: bool = False) -> Session:
     there is no Ray to join, or none starts.
     """
     ours = not (ray.is_initialized() or os.environ.get("RAY_ADDRESS"))
-    pass_environment(inherited=ours)
     if ray.is_initialized():
         url = None
     elif address := os.environ.get("RAY_ADDRESS"):

@@ -15,6 +15,7 @@ from ray.util.scheduling_strategies import NodeAffinitySchedulingStrategy
 
 from tunekit.engine.job import Job
 from tunekit.storage.paths import Place
+from tunekit.worker.libraries import load_libraries
 from tunekit.worker.report import TrialReport
 
 if TYPE_CHECKING:
@@ -71,7 +72,8 @@ class LocalTrainer:
         self._attempts.clear()
 
     def _attempt(self, job: Job) -> "Attempt":
-        from tunekit.worker.attempt import Attempt  # imports torch
+        load_libraries()
+        from tunekit.worker.attempt import Attempt
 
         if job.spec.trial_id not in self._attempts:
             self._attempts[job.spec.trial_id] = Attempt(job)
@@ -120,7 +122,8 @@ class DeviceHostActor:
     """The Ray actor of a device host. What trains is imported in the actor's process, not in its clients'."""
 
     def __init__(self, capacity: int) -> None:
-        from tunekit.worker.device_host import DeviceHost  # imports torch
+        load_libraries()
+        from tunekit.worker.device_host import DeviceHost
 
         self._host = DeviceHost(capacity)
 

@@ -5,19 +5,18 @@ import time
 from collections.abc import Callable, Mapping
 from contextlib import AbstractContextManager
 from dataclasses import replace
-from datetime import UTC, datetime
 from enum import Enum, auto
 
 import numpy as np
 import torch
 
+from tunekit.engine.ending import end_trial, log_line
 from tunekit.engine.job import Job
-from tunekit.engine.run import TrialRun, end_trial
+from tunekit.engine.run import TrialRun
 from tunekit.engine.train import Diverged, TrainedEpoch
 from tunekit.engine.watchdog import watchdog
 from tunekit.errors import UserError, first_line
 from tunekit.schema import EpochRecord, Status
-from tunekit.storage.files import append_line
 from tunekit.storage.paths import Place
 from tunekit.store.result_store import ResultStore
 from tunekit.worker.report import TrialReport
@@ -263,12 +262,3 @@ class Attempt:
 
     def _log(self, line: str) -> None:
         log_line(self._folder, line)
-
-
-def log_line(folder: Place, line: str) -> None:
-    """Append a line to the trial's log.txt in ``folder``. An I/O error is ignored, so that the trial goes on."""
-    try:
-        folder.mkdir(parents=True, exist_ok=True)
-        append_line(folder / "log.txt", f"{datetime.now(UTC):%Y-%m-%dT%H:%M:%SZ} {line}")
-    except OSError:
-        return  # a line of ``Attempt.note`` is also in the report, which the driver prints
