@@ -12,14 +12,14 @@ import numpy as np
 import numpy.typing as npt
 import pandas as pd
 
-from analysis.names import LABELS, metric_name, setting_text, varying
+from analysis.names import LABELS, metric_name
 from analysis.predictions import METRICS, collapsed, per_class_f1, read_predictions
 from analysis.statistics.this_set import Sample
 from analysis.sweep_records import SweepRecords
+from analysis.variants import variants
 from tunekit.errors import UserError
 from tunekit.schema import Scalar, Status
 from tunekit.storage.paths import Place, location
-from tunekit.store.search_records import ROLES
 
 SELECTIONS = ("last", "best-val", "best-test")
 FAILURES = (Status.FAILED, Status.DIVERGED, Status.OUT_OF_MEMORY)
@@ -72,6 +72,8 @@ class Cell:
     """Whether its trials are those of a search, which do not score the test split that there is."""
     label_names: tuple[str, ...]
     """The names of the classes; empty where no copy of the dataset has them."""
+    absent: tuple[str, ...]
+    """The names of the classes that no item of ``split`` has; empty where no copy of the dataset says so."""
     expected: tuple[int, ...]
     """The seeds that were asked for or trained."""
     trials: tuple[CellTrial, ...]
@@ -164,7 +166,7 @@ def cells(records: SweepRecords, select: str = "last") -> list[Cell]:
     positions = {key: position for position, key in enumerate(records.expected)}
     ordered = sorted(grouped.items(), key=lambda item: positions.get(item[0][0], len(positions)))
     found = [_fields(records, key, fingerprint, members) for (key, fingerprint), members in ordered]
-    return _with_variants(found, _roles(records))
+    return [Cell(**fields, variant=text) for fields, text in zip(found, variants(found, records), strict=True)]
 
 
 def _selected(records: SweepRecords, select: str) -> pd.DataFrame:
@@ -188,6 +190,7 @@ def _fields(records: SweepRecords, key: str, fingerprint: str, members: Sequence
     trials = sorted(members, key=lambda trial: trial.seed)
     scored = {split for split in ("val", "test") if any(f"{split}_macro_f1" in trial.scores for trial in trials)}
     facts = records.datasets.get(spec["dataset"])
+    split = "test" if "test" in scored or (spec["score_test"] and "val" not in scored) else "val"
     return dict(
         key=key,
         fingerprint=fingerprint,
@@ -196,10 +199,11 @@ def _fields(records: SweepRecords, key: str, fingerprint: str, members: Sequence
         method=spec["method"],
         settings=settings,
         **{f"{name}_name": records.display_name(name, spec[name]) for name in ("model", "method", "dataset")},
-        split="test" if "test" in scored or (spec["score_test"] and "val" not in scored) else "val",
+        split=split,
         # An imported experiment seals nothing: where it has no test scores it simply recorded none.
         searched="method_params" in spec and not spec["score_test"],
         label_names=facts.label_names if facts else (),
+        absent=facts.absent(split) if facts else (),
         expected=tuple(sorted({*records.expected.get(key, ()), *(trial.seed for trial in trials)})),
         trials=tuple(trials),
         metric_names=records.metric_names.get(key, {}),
@@ -240,34 +244,6 @@ def _numbers(frame: pd.DataFrame) -> dict[str, npt.NDArray[np.float64]]:
 
 def _text(value: object) -> str | None:
     return value if isinstance(value, str) else None
-
-
-def _roles(records: SweepRecords) -> dict[str, str]:
-    """Return the roles for which a search chose a cell, such as ``best, 1se``, by the cell's key."""
-    if not records.searches:
-        return {}
-    keys = dict(zip(records.trials["trial_id"], records.trials["cell"], strict=True))
-    roles: dict[str, dict[str, None]] = {}
-    for choice in (choice for search in records.searches for choice in search.choices):
-        for key in {keys[one] for one in choice.trial_ids if one in keys}:
-            roles.setdefault(key, {})[choice.role] = None
-    return {key: ", ".join(sorted(names, key=ROLES.index)) for key, names in roles.items()}
-
-
-def _with_variants(found: Sequence[Mapping[str, Any]], roles: Mapping[str, str]) -> list[Cell]:
-    """Return the cells with their variants; the cells of a search are told apart from each other only."""
-    groups: dict[tuple[str, ...], list[Mapping[str, Any]]] = {}
-    for fields in found:
-        groups.setdefault(tuple(fields[name] for name in ("model", "dataset", "method", "searched")), []).append(fields)
-    names = varying({key: [fields["settings"] for fields in members] for key, members in groups.items()})
-    result = []
-    for members in groups.values():
-        keys = Counter(fields["key"] for fields in members)
-        for fields in members:
-            parts = [roles.get(fields["key"]), setting_text(fields["settings"], names)]
-            parts += [f"fingerprint {fields['fingerprint']}"] if keys[fields["key"]] > 1 else []
-            result.append(Cell(**fields, variant=", ".join(filter(None, parts))))
-    return result
 
 
 def _from_predictions(cell: Cell, trial: CellTrial, metric: str) -> float:

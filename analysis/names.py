@@ -16,7 +16,13 @@ NAMES = {  # of stores whose requests have no display names
     "lora": "LoRA",
 }
 SHORT = {"learning_rate": "lr", "batch_size": "batch", "lora_alpha": "alpha"}
-METRIC_NAMES = {"mcc": "MCC", "weighted_f1": "weighted F1", "micro_f1": "micro-F1", "macro_f1": "macro-F1"}
+METRIC_NAMES = {
+    "mcc": "MCC",
+    "weighted_f1": "weighted F1",
+    "micro_f1": "micro-F1",
+    "macro_f1": "macro-F1",
+    "macro_f1_present": "macro-F1 over the classes that occur",
+}
 LABELS = {item.name: str(item.metadata["label"]) for item in fields(EpochRecord)}
 SPLITS = {"test": "test", "val": "validation", "train": "train"}
 

@@ -17,8 +17,8 @@ FloatArray = npt.NDArray[np.float64]
 MAX_ROWS, MAX_BYTES = 20_000_000, 2**33
 """The limits of an unpacked parquet file: a small file can unpack to fill any memory."""
 COLUMNS = ["item_id", "group_id", "gold", "predicted"]
-_TEXT, _WHOLE = (pa.string(), pa.large_string()), (pa.int32(), pa.int64())
-_TYPES = {"split": _TEXT, "epoch": _WHOLE, "item_id": _TEXT, "group_id": _TEXT, "gold": _WHOLE, "predicted": _WHOLE}
+TEXT, WHOLE = (pa.string(), pa.large_string()), (pa.int32(), pa.int64())
+_TYPES = {"split": TEXT, "epoch": WHOLE, "item_id": TEXT, "group_id": TEXT, "gold": WHOLE, "predicted": WHOLE}
 
 
 def read_predictions(folder: Place, split: str, epoch: int) -> pd.DataFrame | None:
@@ -128,17 +128,27 @@ def _averaged(average: str) -> Callable[[IntArray, IntArray, int], float]:
     return score
 
 
+def macro_f1_present(gold: IntArray, predicted: IntArray, num_classes: int) -> float:
+    """Return the mean F1, in [0, 1], over the classes that occur among the gold labels, each (N,).
+
+    A class that no item has can't be found, so its F1 is 0 and caps ``macro_f1``; here it is left out. Raises
+    ValueError as ``per_class_f1`` does.
+    """
+    return float(per_class_f1(gold, predicted, num_classes)[np.unique(gold)].mean())
+
+
 METRICS: Mapping[str, Callable[[IntArray, IntArray, int], float]] = {
     "accuracy": accuracy,
     "micro_f1": _averaged("micro"),
     "macro_f1": _averaged("macro"),
+    "macro_f1_present": macro_f1_present,
     "mcc": mcc,
     "weighted_f1": _averaged("weighted"),
 }
 """The metrics: functions of gold labels (N,), predicted labels (N,) and the number of classes.
 
-As scored in training: a class that is neither gold nor predicted counts with F1 = 0. All raise ValueError as
-``per_class_f1`` does.
+As scored in training: a class that is neither gold nor predicted counts with F1 = 0, but for ``macro_f1_present``. All
+raise ValueError as ``per_class_f1`` does.
 """
 
 

@@ -12,7 +12,8 @@ import pandas as pd
 
 from analysis.cells import Cell, cells
 from analysis.sweep_records import Progress, SweepRecords, read_sweeps
-from analysis.tables.build import all_cells_spec, build
+from analysis.tables.build import build
+from analysis.tables.specs import all_cells_spec, check_metric, settings_specs
 from analysis.tables.table import Table
 from analysis.tidy import tidy_epochs, tidy_trials
 from tunekit.errors import UserError
@@ -86,17 +87,39 @@ class Results:
         return cells(self.records, select)
 
     def table(self, metric: str = "macro_f1", dataset: str | None = None, select: str = "last") -> Table:
-        """Return a table of ``metric``: a row a model, method and variant, a column a dataset.
+        """Return a table of ``metric``: a row a model and method, a column a dataset.
 
         A place holds the mean ± sample standard deviation over seeds in percent. ``metric`` is ``accuracy``,
-        ``macro_f1`` or ``micro_f1``, or, from stored predictions, ``mcc``, ``weighted_f1`` or ``per_class_f1``, which
-        has a column a class and needs ``dataset`` where there are several. ``select`` is as in ``cells``. The trials
-        of a search, which do not score test, are left out; ``report`` shows them.
+        ``macro_f1`` or ``micro_f1``, or, from stored predictions, ``macro_f1_present`` (over the classes that occur),
+        ``mcc``, ``weighted_f1`` or ``per_class_f1``, which has a column a class and needs ``dataset`` where there are
+        several. ``select`` is as in ``cells``. Of several settings of a method the row has those with the best mean on
+        validation, which the table's notes name; without validation scores each setting is a row, and nothing says
+        which is best. ``settings`` has all of them. The trials of a search, which do not score test, are left out;
+        ``report`` shows them.
 
         Raises UserError for an unknown metric, dataset or selection, and where no trial recorded the metric.
         """
         shown = self._of_dataset(self.cells(select), dataset)
         return build(all_cells_spec(shown, metric, select))
+
+    def settings(self, metric: str = "macro_f1", dataset: str | None = None, select: str = "last") -> Table:
+        """Return a table of all settings on one dataset, of the methods that were trained with several.
+
+        Rows are sorted by the values of the settings, validation stands beside test, and nothing is ranked.
+        ``dataset`` may be left out where only one has several settings; ``metric`` and ``select`` are as in ``table``,
+        without ``per_class_f1``. Raises UserError as ``table``, and where there are no or several such tables.
+        """
+        check_metric(metric)
+        specs = settings_specs(self._of_dataset(self.cells(select), dataset), [metric], select)
+        if len(specs) != 1:
+            there = "; ".join(spec.caption for spec in specs)
+            said = (
+                f"there are {len(specs)} tables of settings; give a dataset ({there})"
+                if specs
+                else (f"no method was trained with several settings that {metric} was recorded for")
+            )
+            raise UserError(said)
+        return build(specs[0])
 
     def curves(self, dataset: str, metric: str | None = None) -> "Figure":
         """Return a figure of the learning curves on ``dataset``, mean and sample standard deviation over seeds.

@@ -9,7 +9,7 @@ import numpy as np
 import pandas as pd
 
 from analysis.cells import Cell, CellTrial
-from analysis.names import LABELS, SHORT, metric_name, number, rounded
+from analysis.names import LABELS, SHORT, metric_name, rounded
 from analysis.predictions import read_predictions
 from analysis.statistics.this_set import Sample
 from analysis.sweep_records import SweepRecords
@@ -42,6 +42,8 @@ class Confirmation:
     """The objective on validation over the confirming trials that completed; None where no trial has."""
     test: Sample | None
     """The objective on test over the same trials; None where no trial has a test score."""
+    scored: Cell | None
+    """The cell of these trials, each with the epoch whose scores count here; None where no trial has completed."""
 
 
 @dataclass(frozen=True)
@@ -158,23 +160,6 @@ def configuration(one: SearchResult, trial: SearchTrial) -> str:
     return ", ".join(f"{SHORT.get(name, name.replace('_', ' '))} {rounded(trial.params[name])}" for name in names)
 
 
-def space_text(one: SearchResult) -> str:
-    """Return the ranges that were searched as text, with the number of configurations that they hold."""
-    texts, sizes = [], []
-    for name in one.parameters:
-        given = one.study.space[name]
-        if given["type"] == "categorical":
-            choices = given["choices"]
-            texts.append(f"{name.replace('_', ' ')} {', '.join(map(number, choices))}")
-            sizes.append(str(len(choices)))
-        else:
-            low, high = (number(float(given[end])) for end in ("low", "high"))
-            texts.append(f"{name.replace('_', ' ')} {low} to {high}{' (log)' if given['log'] else ''}")
-            whole = given["type"] == "int"
-            sizes.append(str(int(given["high"]) - int(given["low"]) + 1) if whole else "continuous")
-    return f"{'; '.join(texts)}: {' x '.join(sizes)}" if texts else "nothing"
-
-
 @dataclass(frozen=True)
 class _StoredTrials:
     """The stored trials that a search names by their ids."""
@@ -245,12 +230,13 @@ def _confirmed(
     pairs = stored.of(trial_ids)
     done = [cell_trial for _, cell_trial in pairs if cell_trial.status == Status.COMPLETED]
     rows = [
-        row
+        (cell_trial, row)
         for cell_trial in done
         if (row := _best_row(stored.epochs.get(cell_trial.folder), bare.objective)) is not None
     ]
-    scores = ([row[f"{split}_{bare.objective}"] for row in rows] for split in ("val", "test"))
+    scores = ([row[f"{split}_{bare.objective}"] for _, row in rows] for split in ("val", "test"))
     validation, test = ([float(score) for score in found if pd.notna(score)] for found in scores)
+    at_best = tuple(_at(cell_trial, row, f"test_{bare.objective}") for cell_trial, row in rows)
     return Confirmation(
         role=role,
         trial=trial,
@@ -260,7 +246,14 @@ def _confirmed(
         requested=len(trial_ids),
         validation=Sample.of(validation) if validation else None,
         test=Sample.of(test) if test else None,
+        scored=replace(pairs[0][0], trials=at_best, split="test") if at_best else None,
     )
+
+
+def _at(trial: CellTrial, row: "pd.Series[Any]", name: str) -> CellTrial:
+    """Return ``trial`` at the epoch of ``row``, with the score ``name`` alone."""
+    scores = {name: float(row[name])} if pd.notna(row[name]) else {}
+    return trial._replace(epoch=int(row["epoch"]), scores=scores)
 
 
 def _error(bare: SearchResult, trial: SearchTrial, stored: _StoredTrials) -> tuple[float | None, str]:

@@ -3,7 +3,7 @@
 import json
 import os
 from collections.abc import Callable, Iterable, Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, field, replace
 from pathlib import Path
 from types import MappingProxyType
 from typing import Any
@@ -11,6 +11,7 @@ from typing import Any
 import pandas as pd
 
 from analysis.names import NAMES
+from analysis.predictions import TEXT, WHOLE, read_columns
 from tunekit.parsing import CONTROL, strict_json
 from tunekit.storage.paths import Place, location
 from tunekit.store.existing import no_sweep
@@ -29,6 +30,13 @@ class DatasetFacts:
     display_name: str
     label_names: tuple[str, ...]
     content_hash: str
+    occurring: Mapping[str, frozenset[int]] = field(default_factory=dict)
+    """The labels that the items of each split have; empty where they were not read."""
+
+    def absent(self, split: str) -> tuple[str, ...]:
+        """Return the names of the classes that no item of ``split`` has; empty where that is not known."""
+        there = self.occurring.get(split)
+        return () if there is None else tuple(name for n, name in enumerate(self.label_names) if n not in there)
 
     @classmethod
     def of(cls, content: Mapping[str, Any]) -> "DatasetFacts":
@@ -206,10 +214,26 @@ def _datasets(stores: Sequence[ResultStore]) -> tuple[dict[str, DatasetFacts], l
             except (OSError, ValueError, KeyError, TypeError) as error:
                 problems.append(Problem("damaged description of a dataset", f"{path}: {error}"))
                 continue
+            try:
+                facts = replace(facts, occurring=_occurring(path))
+            except DamagedRecord as error:
+                problems.append(Problem("damaged copy of a dataset", f"{error}; run the sweep again to write it anew"))
             if facts.name in found and found[facts.name].content_hash != facts.content_hash:
                 problems.append(Problem("dataset of two contents", f"{path}: {facts.name} differs between the sweeps"))
             found.setdefault(facts.name, facts)
     return found, problems
+
+
+def _occurring(description: Place) -> dict[str, frozenset[int]]:
+    """Return the labels that stand in each split of a dataset's copy; empty where the sweep keeps no rows of it.
+
+    Raises DamagedRecord where the rows can't be read.
+    """
+    path = description.with_suffix(".parquet")
+    if not path.exists():
+        return {}
+    rows = read_columns(path, {"split": TEXT, "label": WHOLE}, ["split", "label"]).drop_duplicates()
+    return {str(split): frozenset(part["label"].tolist()) for split, part in rows.groupby("split")}
 
 
 @dataclass(frozen=True)

@@ -7,7 +7,6 @@ import importlib
 import pkgutil
 import sys
 from dataclasses import dataclass
-from difflib import get_close_matches
 from pathlib import Path
 from typing import Annotated
 
@@ -16,6 +15,7 @@ from rich.console import Console
 
 import benchmarks
 from benchmarks.harness import Benchmark, record, write_record
+from tunekit.parsing import did_you_mean
 
 BAD_INPUT = 2
 NOT_BENCHMARKS = ("answers", "empty", "harness", "__main__", "peers", "small", "trial", "workers")
@@ -44,8 +44,7 @@ def main(arguments: list[str]) -> int:
     args = tyro.cli(Arguments, prog="python -m benchmarks", args=arguments)
     console = Console(highlight=False, soft_wrap=True, markup=False)
     if args.name not in names():
-        near = get_close_matches(args.name, names(), n=1)
-        hint = f", did you mean {near[0]!r}?" if near else ""
+        hint = did_you_mean(args.name, names())
         Console(stderr=True, highlight=False, soft_wrap=True, markup=False).print(
             f"benchmarks: there is no benchmark {args.name!r}{hint} (there are {', '.join(names())})"
         )

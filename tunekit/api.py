@@ -30,6 +30,7 @@ from tunekit.store.records import DamagedRecord
 if TYPE_CHECKING:
     from analysis.results import Results
     from tunekit.data.base import TextDataset
+    from tunekit.planning.args import Choose, Sampler, Scheduler
 
 Folder = str | os.PathLike[str] | ObjectPath
 """A sweep's folder: ``ray_results/mine``, ``s3://BUCKET/PREFIX/mine`` or ``gs://BUCKET/PREFIX/mine``."""
@@ -128,10 +129,10 @@ def run_search(
     confirm_seeds: Sequence[int] = (),
     space: str | os.PathLike[str] | None = None,
     seeds_per_trial: int = 1,
-    sampler: str = "tpe",
-    scheduler: str = "asha",
+    sampler: "Sampler" = "tpe",
+    scheduler: "Scheduler" = "asha",
     objective: str = "macro_f1",
-    choose: str = "best",
+    choose: "Choose" = "best",
     optuna_storage: str | None = None,
     **options: Any,
 ) -> "Results":
@@ -197,7 +198,13 @@ def _root(folder: Folder) -> Place:
 
 @contextmanager
 def _one_line() -> Iterator[None]:
-    """Turn errors of disks and servers into UserError and a signal into KeyboardInterrupt, so that a notebook lives."""
+    """Turn errors of disks and servers into UserError and a signal into KeyboardInterrupt, so that a notebook lives.
+
+    Events count their seconds from here.
+    """
+    from tunekit.commands.output import CLOCK
+
+    CLOCK.restart()
     try:
         yield
     except Stopped as stopped:

@@ -151,6 +151,12 @@ def did_you_mean(name: object, known: Iterable[str]) -> str:
     return f", did you mean {nearest[0]!r}?" if nearest else ""
 
 
+def not_a_choice(name: str, value: object, known: Iterable[str]) -> str:
+    """Return the refusal of a ``value`` of the flag or argument ``name`` that is none of ``known``."""
+    known = list(known)
+    return f"{name} takes {', '.join(known)}, got {value!r}{did_you_mean(value, known)}"
+
+
 def how_many(number: int, noun: str) -> str:
     """Return the number with its noun, whose plural ends in s: ``1 trial``, ``2 trials``."""
     return f"{number} {noun}{'' if number == 1 else 's'}"

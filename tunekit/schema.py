@@ -9,7 +9,7 @@ from collections.abc import Mapping
 from dataclasses import MISSING, asdict, dataclass, field, fields
 from enum import StrEnum
 from functools import cache, cached_property
-from typing import Any
+from typing import Any, Literal, get_args
 
 from tunekit.parsing import Scalar as Scalar
 from tunekit.parsing import check_names, check_scores, coerced, plain_scalars, strictly
@@ -18,7 +18,13 @@ from tunekit.parsing import check_names, check_scores, coerced, plain_scalars, s
 SCHEMA_VERSION = 1
 TRAINER_VERSION = 2
 
-PRECISIONS = ("fp32", "bf16")
+Precision = Literal["fp32", "bf16"]
+PRECISIONS = get_args(Precision)
+
+
+def readable(name: str) -> str:
+    """Return the name of a model or dataset without the hash that ends the name of a user's own."""
+    return re.sub(r"(?<=.)-[0-9a-f]{12}$", "", name)
 
 
 def slug(text: str) -> str:
@@ -118,7 +124,7 @@ class TrialSpec:
     @property
     def label(self) -> str:
         """The trial for a person to read."""
-        return f"{self.model} · {self.dataset} · {self.method} · seed {self.seed}"
+        return f"{readable(self.model)} · {readable(self.dataset)} · {self.method} · seed {self.seed}"
 
     @cached_property
     def cell(self) -> str:

@@ -10,18 +10,20 @@ from itertools import product
 from pathlib import Path
 from typing import Any, NamedTuple
 
+from analysis.claims.row import BEST, ClaimRow, parse_row
+from analysis.compare import SEEDS_DO_NOT_MOVE
 from tunekit.errors import UserError
 from tunekit.parsing import did_you_mean, read_yaml
 
 SCORES = ("accuracy", "macro_f1")
-METRICS = (*SCORES, "overfit", "train_loss", "train_seconds", "peak_memory_bytes")
+METRICS = (*SCORES, "overfit", "train_loss", "train_seconds", *SEEDS_DO_NOT_MOVE)
 _NUMBER = r"\d+(?:\.\d+)?"
-_ROW = r"[^\s()<>*]+"
+_ROW = r"[^\s()<>*\[\]]+(?:\[[^\[\]]*\])?"
 _MEAN = re.compile(rf"(?P<a>{_ROW}) (?P<sign>[<>]) (?:(?P<factor>{_NUMBER}) \* )?(?P<b>{_ROW})")
 _STD = re.compile(rf"std\((?P<a>{_ROW})\) (?P<sign>[<>]) std\((?P<b>{_ROW})\)")
 _WITHIN = re.compile(rf"(?P<a>{_ROW}) within (?P<points>{_NUMBER}) points? of (?P<b>{_ROW})")
 _BEST = re.compile(rf"(?P<a>{_ROW}) best")
-_FORMS = "a > b, a < b, a < 0.75 * b, a best, a within 2 points of b, std(a) < std(b)"
+_FORMS = "a > b, a < b, a < 0.75 * b, a best, a within 2 points of b, std(a) < std(b), a[r=8] > b"
 
 
 class Quantifier(StrEnum):
@@ -44,16 +46,6 @@ class Relation(StrEnum):
     def of_stds(self) -> bool:
         """Whether it is about standard deviations, not means."""
         return self in (Relation.STD_ABOVE, Relation.STD_BELOW)
-
-
-class ClaimRow(NamedTuple):
-    """One row of a table."""
-
-    model: str
-    method: str
-
-    def __str__(self) -> str:
-        return self.model if self.method == "full" else f"{self.model}/{self.method}"
 
 
 @dataclass(frozen=True)
@@ -109,32 +101,36 @@ def load_claims(path: Path | None = None) -> list[Claim]:
     content = _mapping(
         read_yaml(path or resources.files("analysis.claims") / "study_claims.yaml", where),
         ("rows", "datasets", "claims"),
-        (),
+        ("configuration",),
         where,
     )
     rows, datasets = (_names(content[key], f"{where}: {key}") for key in ("rows", "datasets"))
+    for row in rows:
+        if "[" in row:
+            raise UserError(f"{where}: rows has {row!r}; settings stand behind a row in a statement, not in rows")
+    if "configuration" in content:
+        _known(content["configuration"], (BEST,), "configuration", where)
+    named = _KnownRows(tuple(rows), "configuration" in content)
     if not isinstance(content["claims"], list) or not content["claims"]:
         raise UserError(f"{where}: claims must be a list of claims")
     claims: list[Claim] = []
     for number, entry in enumerate(content["claims"], 1):
         name = entry.get("id") if isinstance(entry, dict) else None
-        claim = _claim(entry, rows, datasets, f"{where}, claim {name or number}")
+        claim = _claim(entry, named, datasets, f"{where}, claim {name or number}")
         if claim.id in [other.id for other in claims]:
             raise UserError(f"{where}, claim {claim.id}: there are two claims of this id; rename one")
         claims.append(claim)
     return claims
 
 
-def parse_row(text: str) -> ClaimRow:
-    """Return the row of ``roberta``, which is full fine-tuning, or of ``roberta/lora``.
+class _KnownRows(NamedTuple):
+    """The rows that a file may name, and whether it asks for the choice on validation in all of them."""
 
-    The method stands behind the last slash, so a hub id is ``org/name/full``.
-    """
-    model, slash, method = text.rpartition("/")
-    return ClaimRow(model, method) if slash else ClaimRow(text, "full")
+    names: tuple[str, ...]
+    best: bool
 
 
-def _claim(entry: object, rows: Sequence[str], datasets: Sequence[str], where: str) -> Claim:
+def _claim(entry: object, rows: _KnownRows, datasets: Sequence[str], where: str) -> Claim:
     values = _mapping(entry, ("id", "text", "quantifier", "parts"), ("note",), where)
     for key in ("id", "text", "note"):
         if key in values and not (isinstance(values[key], str) and values[key].strip()):
@@ -149,7 +145,7 @@ def _claim(entry: object, rows: Sequence[str], datasets: Sequence[str], where: s
     return Claim(values["id"], values["text"], quantifier, tuple(parts), values.get("note", ""))
 
 
-def _parts(item: object, rows: Sequence[str], datasets: Sequence[str], where: str) -> list[Part]:
+def _parts(item: object, rows: _KnownRows, datasets: Sequence[str], where: str) -> list[Part]:
     values = _mapping(item, ("statements", "datasets", "metrics"), ("among",), where)
     among = (
         [_row(name, rows, where) for name in _names(values["among"], f"{where}: among")] if "among" in values else []
@@ -170,7 +166,7 @@ def _parts(item: object, rows: Sequence[str], datasets: Sequence[str], where: st
     ]
 
 
-def _pairs(text: str, rows: Sequence[str], among: Sequence[ClaimRow], where: str) -> list[_Pair]:
+def _pairs(text: str, rows: _KnownRows, among: Sequence[ClaimRow], where: str) -> list[_Pair]:
     """Return what a statement says of pairs of rows: ``a best`` is ``a > b`` for every other row b of ``among``."""
     if match := _BEST.fullmatch(text):
         best = _row(match["a"], rows, where)
@@ -196,8 +192,12 @@ def _pairs(text: str, rows: Sequence[str], among: Sequence[ClaimRow], where: str
     return [_Pair(text, a, Relation.ABOVE if match["sign"] == ">" else Relation.BELOW, b, factor)]
 
 
-def _row(name: str, rows: Sequence[str], where: str) -> ClaimRow:
-    return parse_row(_known(name, rows, "row", where))
+def _row(name: str, rows: _KnownRows, where: str) -> ClaimRow:
+    _known(name.partition("[")[0], rows.names, "row", where)
+    try:
+        return parse_row(name, rows.best)
+    except ValueError as error:
+        raise UserError(f"{where}: {name}: {error}") from error
 
 
 def _known(name: object, known: Sequence[str], kind: str, where: str) -> str:

@@ -1,20 +1,18 @@
 """The test of one part of a claim: one statement about two rows, on one dataset, in one metric."""
 
 import math
-from bisect import bisect_left
-from dataclasses import dataclass, replace
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass
 from enum import StrEnum
-from itertools import count
+from itertools import product
 
-import numpy as np
-
-from analysis.claims.grammar import ClaimRow, Part, Relation
-from analysis.claims.published import Lookup
-from analysis.statistics.power import MAX_SEEDS, POWER, seeds_range
-from analysis.statistics.this_set import MIN_SEEDS, Interval, Sample, welch
-
-ENDLESS = MAX_SEEDS + 1
-"""A number of seeds that stands for more than ``MAX_SEEDS``."""
+from analysis.claims.grammar import Part, Relation
+from analysis.claims.measured import ON_ITEMS, Lookup, Measured
+from analysis.claims.row import ClaimRow
+from analysis.claims.std_tests import ENDLESS, seeds_for_stds, std_p, stds_of
+from analysis.compare import SEEDS_DO_NOT_MOVE, Population, Score, compare
+from analysis.statistics.power import seeds_range
+from analysis.statistics.this_set import MIN_SEEDS, Interval, Sample, Spread
 
 
 class Verdict(StrEnum):
@@ -35,12 +33,17 @@ class Tested:
     difference: float
     """The difference of the means, or of the standard deviations where the statement is about standard deviations."""
     interval: Interval | None
-    """The interval of the difference of means (Welch); None for standard deviations, and where neither row varies."""
+    """The interval of the difference of means; None for standard deviations, and for what is not tested."""
     p: float
     """The one-sided p for the statement."""
     p_against: float
     """The one-sided p for the opposite of the statement."""
     test: str
+    population: Population
+    spread: Spread | None = None
+    """What the variance of the difference of means is made of; None where there is no interval."""
+    why_not_new_text: str = ""
+    """Why there is no answer for new text although scores on items are compared; empty where there is one."""
 
 
 @dataclass(frozen=True)
@@ -50,6 +53,9 @@ class PartResult:
     part: Part
     verdict: Verdict
     tested: Tested | None
+    a: Measured
+    """What the part used of its first row: the configuration, its split and its runs."""
+    b: Measured
     missing: tuple[ClaimRow, ...] = ()
     """The rows that have no value."""
     reason: str = ""
@@ -77,22 +83,32 @@ class PartResult:
         return self.p < self.p_against if holds else self.p_against < self.p
 
 
-def check(part: Part, lookup: Lookup, alpha: float) -> PartResult:
-    """Test a part on the samples that ``lookup`` gives for (model, method, dataset, metric), or say what is missing.
+def check(part: Part, lookup: Lookup, alpha: float, new_text: bool = True) -> PartResult:
+    """Test a part on what ``lookup`` gives for its rows, or say what is missing.
 
-    Means by Welch's t, one-sided; "within" by two one-sided tests, and its opposite by either bound crossed (twice the
-    smaller p); standard deviations by ``std_p``.
+    Means are tested by ``analysis.compare``, one-sided: scores for new text (seeds and items vary) where predictions
+    are stored and ``new_text`` is not False. "within" is two one-sided tests, and its opposite either bound crossed
+    (twice the smaller p). Standard deviations are tested by ``std_p``. What seeds don't move is compared run by run:
+    supported where every run holds, contradicted where none does.
     """
-    a, b = (lookup(row.model, row.method, part.dataset, part.metric) for row in (part.a, part.b))
-    if a is None or b is None:
-        missing = tuple(row for row, sample in ((part.a, a), (part.b, b)) if sample is None)
-        return PartResult(part, Verdict.NOT_TESTABLE, None, missing=missing)
-    for row, sample in ((part.a, a), (part.b, b)):
-        if problem := _problem(sample, part.relation):
-            reason = f"{row} on {part.dataset} ({part.metric}) {problem}"
-            return PartResult(part, Verdict.NOT_TESTABLE, None, reason=reason)
-    tested = _test_stds(part, a, b) if part.relation.of_stds else _test_means(part, a, _scaled(b, part.factor))
-    return PartResult(part, verdict_of(tested.p, tested.p_against, alpha), tested)
+    a, b = (lookup(row, part.dataset, part.metric) for row in (part.a, part.b))
+    missing = tuple(row for row, own in ((part.a, a), (part.b, b)) if own.sample is None and not own.reason)
+    reasons = [own.reason for own in (a, b) if own.reason]
+    if a.sample is None or b.sample is None or reasons:
+        return PartResult(part, Verdict.NOT_TESTABLE, None, a, b, missing, "; ".join(dict.fromkeys(reasons)))
+    if reason := _problem(part, a, b) or _too_little(part, a.sample, b.sample):
+        return PartResult(part, Verdict.NOT_TESTABLE, None, a, b, reason=reason)
+    if part.metric in SEEDS_DO_NOT_MOVE:
+        tested = _compare(part, a, b)
+    elif part.relation.of_stds:
+        tested = _test_stds(part, a.sample, b.sample)
+    else:
+        found = _test_means(part, a, b, new_text)
+        if isinstance(found, str):
+            reason = f"{part.statement} on {part.dataset} ({part.metric}): {found}"
+            return PartResult(part, Verdict.NOT_TESTABLE, None, a, b, reason=reason)
+        tested = found
+    return PartResult(part, verdict_of(tested.p, tested.p_against, alpha), tested, a, b)
 
 
 def verdict_of(p: float, p_against: float, alpha: float) -> Verdict:
@@ -100,47 +116,6 @@ def verdict_of(p: float, p_against: float, alpha: float) -> Verdict:
     if p <= alpha:
         return Verdict.SUPPORTED
     return Verdict.CONTRADICTED if p_against <= alpha else Verdict.UNDECIDED
-
-
-def std_p(a: Sample, b: Sample) -> tuple[float, float, str]:
-    """Return the one-sided p that std(a) < std(b), that std(a) > std(b), and the test's name.
-
-    With raw values Bonett (2006, Computational Statistics & Data Analysis 50, 775-782): the log of the variance ratio
-    over its standard error from the pooled kurtosis. In 20,000 draws of normal, t(4) and gamma(2) scores with 3 to 20
-    seeds it was wrong in at most 5.3 % where 5 % are allowed, F in up to 12 %; at n = 5 it finds a ratio of 3 in 40 %,
-    Brown-Forsythe in 24 %. Without raw values the F ratio, which takes scores as normal. ValueError unless both stds
-    are above 0.
-    """
-    from scipy import stats
-
-    std_a, std_b = _stds(a, b)
-    if not (a.values and b.values):
-        ratio = stats.f(a.n - 1, b.n - 1)
-        variances = (std_a / std_b) ** 2
-        return float(ratio.cdf(variances)), float(ratio.sf(variances)), "F ratio of standard deviations"
-    fourth = sum(float(((np.array(sample.values) - _trimmed_mean(sample)) ** 4).sum()) for sample in (a, b))
-    kurtosis = (a.n + b.n) * fourth / ((a.n - 1) * std_a**2 + (b.n - 1) * std_b**2) ** 2
-    error = math.sqrt(sum((kurtosis - (n - 3) / n) / (n - 1) for n in (a.n, b.n)))
-    z = float(stats.norm.ppf(0.95))  # Bonett's correction for unequal n, at the one-sided level 0.05
-    score = math.log(a.n * (b.n - z) / (b.n * (a.n - z)) * (std_a / std_b) ** 2) / error
-    return float(stats.norm.cdf(score)), float(stats.norm.sf(score)), "Bonett"
-
-
-def mean_p(a: Sample, b: Sample, shift: float = 0.0) -> tuple[float, float]:
-    """Return the one-sided Welch p that mean(a) - mean(b) is above ``shift``, and that it is below; n >= 3 and a std in
-    both.
-
-    Where neither row varies there is no t: the exact permutation p, the one split seen out of all.
-    """
-    moved = replace(a, mean=a.mean - shift, values=())
-    test = welch(moved, b)
-    if test is not None:
-        half = test.p / 2
-        return (half, 1 - half) if test.difference > 0 else (1 - half, half)
-    if math.isclose(moved.mean, b.mean, rel_tol=1e-12):
-        return 1.0, 1.0
-    rarest = 1 / math.comb(a.n + b.n, a.n)
-    return (rarest, 1.0) if moved.mean > b.mean else (1.0, rarest)
 
 
 def seeds_needed(result: PartResult, level: float, holds: bool) -> tuple[int, int]:
@@ -151,30 +126,43 @@ def seeds_needed(result: PartResult, level: float, holds: bool) -> tuple[int, in
     the number for normal scores.
     """
     tested = result.tested
-    if tested is None or not result.points(holds):
+    if tested is None or tested.population is Population.COMPARED or not result.points(holds):
         return ENDLESS, ENDLESS
     a, b = tested.a, tested.b
     if (tested.p if holds else tested.p_against) <= level:
         return max(a.n, b.n), max(a.n, b.n)
     if result.part.relation.of_stds:
-        seeds = _seeds_for_stds(min(_stds(a, b)) / max(_stds(a, b)), level)
+        seeds = seeds_for_stds(min(stds_of(a, b)) / max(stds_of(a, b)), level)
         return seeds, seeds
-    planned = seeds_range(a, b, abs(result.part.margin - abs(tested.difference)), alpha=2 * level)
-    if planned is None:  # neither row varies
-        seeds = next(n for n in count(MIN_SEEDS) if 1 / math.comb(2 * n, n) <= level)
-        return seeds, seeds
+    assert tested.spread is not None
+    planned = seeds_range(tested.spread, abs(result.part.margin - abs(tested.difference)), alpha=2 * level)
     low, high = (ENDLESS if bound is None else bound for bound in planned)
     return low, high
 
 
-def _problem(sample: Sample, relation: Relation) -> str | None:
-    """Return what keeps a sample from being tested."""
-    if sample.n < MIN_SEEDS:
-        return f"has n = {sample.n}, and a test needs {MIN_SEEDS}"
-    if sample.std is None:
-        return "has no standard deviation"
-    if relation.of_stds and math.isclose(sample.mean + sample.std, sample.mean, rel_tol=1e-12):
-        return "does not vary over seeds"
+def _problem(part: Part, a: Measured, b: Measured) -> str | None:
+    """Return what keeps two rows from being compared at all."""
+    if a.cell is not None and a.cell is b.cell:
+        return f"{part.a} and {part.b} are one configuration on {part.dataset}"
+    if part.metric in ON_ITEMS and a.split != b.split:
+        return f"on {part.dataset} {part.a} was scored on {a.split}, {part.b} on {b.split}"
+    if part.metric in SEEDS_DO_NOT_MOVE and part.relation.of_stds:
+        return f"seeds do not move {part.metric}, so it has no standard deviation to compare"
+    return None
+
+
+def _too_little(part: Part, a: Sample, b: Sample) -> str | None:
+    """Return what keeps a sample from being tested; comparing takes one run."""
+    if part.metric in SEEDS_DO_NOT_MOVE:
+        return None
+    for row, sample in ((part.a, a), (part.b, b)):
+        where = f"{row} on {part.dataset} ({part.metric})"
+        if sample.n < MIN_SEEDS:
+            return f"{where} has n = {sample.n}, and a test needs {MIN_SEEDS}"
+        if sample.std is None:
+            return f"{where} has no standard deviation"
+        if part.relation.of_stds and math.isclose(sample.mean + sample.std, sample.mean, rel_tol=1e-12):
+            return f"{where} does not vary over seeds"
     return None
 
 
@@ -183,51 +171,74 @@ def _scaled(sample: Sample, factor: float) -> Sample:
     return Sample(factor * sample.mean, std, sample.n, tuple(factor * value for value in sample.values))
 
 
-def _test_means(part: Part, a: Sample, b: Sample) -> Tested:
-    compared = welch(a, b)
-    interval, test = (compared.interval, "Welch t") if compared else (None, "permutation, neither row varies")
-    p, p_against = mean_p(a, b)
-    if part.relation is Relation.BELOW:
-        p, p_against = p_against, p
+def _compare(part: Part, a: Measured, b: Measured) -> Tested:
+    """Return whether the statement holds in every run, in some or in none, as p of 0 or 1.
+
+    Runs of one name are held against each other (a seed, a workload), and where the names differ, each against each.
+    Where only means are known, they stand for the runs.
+    """
+    assert a.sample
+    assert b.sample
+    of_a, of_b = (own.runs or {"mean": own.sample.mean} for own in (a, b) if own.sample)
+    same = of_a.keys() == of_b.keys()
+    pairs = [(of_a[name], of_b[name]) for name in of_a] if same else list(product(of_a.values(), of_b.values()))
+    sign = 1 if part.relation is Relation.ABOVE else -1
+    held = [sign * (first - part.factor * second) > 0 for first, second in pairs]
+    scaled = _scaled(b.sample, part.factor)
+    p = (0.0, 1.0) if all(held) else (1.0, 1.0) if any(held) else (1.0, 0.0)
+    kind = a.kind if same else f"pairs of {a.kind}"
+    test = f"compared, not tested: {_shares(part, pairs)}the statement holds in {sum(held)} of {len(held)} {kind}"
+    return Tested(a.sample, scaled, a.sample.mean - scaled.mean, None, *p, test, Population.COMPARED)
+
+
+def _shares(part: Part, pairs: Sequence[tuple[float, float]]) -> str:
+    """Return which shares of b's values a's are, as the beginning of a sentence; empty where a value of b is 0."""
+    if not all(second for _, second in pairs):
+        return ""
+    shares = sorted(first / second for first, second in pairs)
+    bounds = " to ".join(dict.fromkeys(f"{share:.3g}" for share in (shares[0], shares[-1])))
+    return f"{part.a} has {bounds} of the value of {part.b}, so that "
+
+
+def _test_means(part: Part, a: Measured, b: Measured, new_text: bool) -> Tested | str:
+    """Return the test of two means, or why there is none."""
+    on_items = part.metric in ON_ITEMS
+    one, other = (
+        Score(own.sample, expected=0, metric=part.metric, cell=own.cell if on_items and new_text else None)
+        for own in (a, b)
+    )
+    compared = compare(one, other, part.factor)
+    estimate = compared.estimate
+    if estimate is None or a.sample is None or b.sample is None:
+        return compared.reason
+    p, p_against = _directed(part, estimate.one_sided)
+    return Tested(
+        a.sample,
+        _scaled(b.sample, part.factor),
+        estimate.difference,
+        estimate.interval,
+        p,
+        p_against,
+        estimate.test,
+        compared.population if on_items else Population.NEW_SEEDS,
+        estimate.spread,
+        compared.why_this_set if on_items and new_text else "",
+    )
+
+
+def _directed(part: Part, one_sided_p: Callable[[float], tuple[float, float]]) -> tuple[float, float]:
+    """Return p for and against a statement about means, from the p that the difference is above and below a shift."""
     if part.relation is Relation.WITHIN:
-        (over_high, under_high), (over_low, under_low) = mean_p(a, b, part.margin), mean_p(a, b, -part.margin)
-        p, p_against = max(under_high, over_low), min(1.0, 2 * min(over_high, under_low))
-    return Tested(a, b, a.mean - b.mean, interval, p, p_against, test)
+        (over_high, under_high), (over_low, under_low) = one_sided_p(part.margin), one_sided_p(-part.margin)
+        return max(under_high, over_low), min(1.0, 2 * min(over_high, under_low))
+    above, below = one_sided_p(0.0)
+    return (above, below) if part.relation is Relation.ABOVE else (below, above)
 
 
 def _test_stds(part: Part, a: Sample, b: Sample) -> Tested:
-    std_a, std_b = _stds(a, b)
+    std_a, std_b = stds_of(a, b)
     p, p_against, test = std_p(a, b)
     if part.relation is Relation.STD_ABOVE:
         p, p_against = p_against, p
-    return Tested(a, b, std_a - std_b, None, p, p_against, test)
-
-
-def _stds(a: Sample, b: Sample) -> tuple[float, float]:
-    if not a.std or not b.std:
-        raise ValueError(f"standard deviations of {a.std} and {b.std} have no ratio")
-    return a.std, b.std
-
-
-def _trimmed_mean(sample: Sample) -> float:
-    """Return the mean without the share 1 / (2 sqrt(n - 4)) at either end, as Bonett's.
-
-    The median where nothing is left.
-    """
-    from scipy import stats
-
-    cut = 1 / (2 * math.sqrt(sample.n - 4)) if sample.n > 4 else 0.5
-    return float(np.median(sample.values) if cut >= 0.5 else stats.trim_mean(sample.values, cut))
-
-
-def _seeds_for_stds(ratio: float, level: float) -> int:
-    """Return the seeds a row at which the one-sided F test finds a ratio of stds below 1 in normal scores with
-    power 0.8.
-    """
-    from scipy import stats
-
-    def power(seeds: int) -> float:
-        df = seeds - 1
-        return float(stats.f.cdf(stats.f.ppf(level, df, df) / ratio**2, df, df))
-
-    return bisect_left(range(ENDLESS), POWER, lo=MIN_SEEDS, key=power)
+    population = Population.THIS_SET if part.metric in ON_ITEMS else Population.NEW_SEEDS
+    return Tested(a, b, std_a - std_b, None, p, p_against, test, population)

@@ -3,7 +3,7 @@
 Scores are decimals in percent, with the digits that are in print (``published.yaml``).
 """
 
-from collections.abc import Callable, Iterable
+from collections.abc import Iterable
 from dataclasses import dataclass
 from decimal import Decimal
 from functools import cache
@@ -12,10 +12,9 @@ from typing import Any
 
 import yaml
 
+from analysis.claims.measured import Lookup, Measured
+from analysis.claims.row import ClaimRow
 from analysis.statistics.this_set import Sample
-
-Lookup = Callable[[str, str, str, str], Sample | None]
-"""Gives the sample of a cell for (model, method, dataset, metric); None where there is none."""
 
 
 @dataclass(frozen=True)
@@ -99,8 +98,11 @@ def elsewhere() -> list[PublishedScore]:
 
 
 def published_lookup(scores: Iterable[PublishedScore]) -> Lookup:
-    """Return the cells of ``scores`` as samples in [0, 1] without raw values; scores without std or n are not among
-    them.
+    """Return what ``scores`` say of a claim's rows: samples in [0, 1] without raw values.
+
+    Scores without std or n are left out.
+
+    A row that names settings has none, since printed tables name none.
 
     Raises ValueError where one cell is printed with two different values.
     """
@@ -112,7 +114,14 @@ def published_lookup(scores: Iterable[PublishedScore]) -> Lookup:
         cell = (score.model, score.method, score.dataset, score.metric)
         if samples.setdefault(cell, sample) != sample:
             raise ValueError(f"{' '.join(cell)} is published with two values, one of them {score.text}")
-    return lambda *cell: samples.get(cell)
+
+    def lookup(row: ClaimRow, dataset: str, metric: str) -> Measured:
+        if row.settings:
+            return Measured(reason=f"{row}: the printed tables name no settings")
+        sample = samples.get((row.model, row.method, dataset, metric))
+        return Measured() if sample is None else Measured(sample=sample, configuration="as printed", split="test")
+
+    return lookup
 
 
 @cache

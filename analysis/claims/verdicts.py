@@ -3,17 +3,21 @@
 A claim that all of its parts hold is tested by its largest p (intersection-union test, Berger 1982, Technometrics 24),
 one that most of them hold by the partial conjunction p of Benjamini & Heller (2008, Biometrics 64), Bonferroni's form;
 both stand however the parts depend on each other, and they do: two metrics of one run, two methods beside one full
-fine-tuning. Holm corrects across the claims that can be tested; support and contradiction are a family each.
+fine-tuning. Holm corrects across the claims that are tested; support and contradiction are a family each. A claim about
+what seeds don't move is compared, and is no member of these families.
 """
 
-from collections.abc import Sequence
-from dataclasses import dataclass
+from collections.abc import Iterable, Sequence
+from dataclasses import dataclass, replace
+from functools import cache
 
 from analysis.claims.grammar import Claim, Quantifier, load_claims
-from analysis.claims.part_tests import ENDLESS, PartResult, Verdict, check, seeds_needed, verdict_of
-from analysis.claims.published import Lookup
+from analysis.claims.measured import Lookup
+from analysis.claims.part_tests import PartResult, Verdict, check, seeds_needed, verdict_of
+from analysis.claims.std_tests import ENDLESS
+from analysis.compare import Population
+from analysis.statistics.multiple import holm
 from analysis.statistics.power import POWER, seeds_phrase
-from analysis.statistics.this_set import holm
 
 __all__ = ["Claim", "Verdict", "PartResult", "ClaimResult", "evaluate", "load_claims"]
 
@@ -26,7 +30,9 @@ class ClaimResult:
     text: str
     verdict: Verdict
     p: float | None
+    """The p of the statement."""
     p_against: float | None
+    """The p of its opposite."""
     parts: tuple[PartResult, ...]
     needed: tuple[int | None, int | None] | None
     """The fewest and the most seeds a row that would decide an undecided claim, if the differences are what they look
@@ -35,28 +41,87 @@ class ClaimResult:
     A bound of None says more than ``power.MAX_SEEDS``.
     """
     reason: str
+    on_these_items: "ClaimResult | None" = None
+    """The verdict on these items, where new seeds alone vary; None where the verdict itself is for no new text."""
+
+    @property
+    def deciding_p(self) -> str:
+        """The p of the verdict's own direction as text, such as ``0.008 for`` or ``2.1e-15 against``.
+
+        Of an undecided claim it is the smaller one; empty where nothing was tested.
+        """
+        if self.p is None or self.p_against is None:
+            return ""
+        against = self.verdict is Verdict.CONTRADICTED or (
+            self.verdict is Verdict.UNDECIDED and self.p_against < self.p
+        )
+        return f"{_p_text(self.p_against)} against" if against else f"{_p_text(self.p)} for"
+
+    @property
+    def populations(self) -> str:
+        """What the verdict holds for, such as ``new text of this kind``; of parts that differ all."""
+        return _listed(part.tested.population for part in self.parts if part.tested)
+
+    @property
+    def tests(self) -> str:
+        """The tests that the verdict used."""
+        return _listed(part.tested.test for part in self.parts if part.tested)
+
+    @property
+    def splits(self) -> str:
+        """The splits that the verdict's scores are of."""
+        return _listed(own.split for part in self.parts if part.tested for own in (part.a, part.b) if own.split)
 
 
 def evaluate(claims: Sequence[Claim], lookup: Lookup, alpha: float = 0.05) -> list[ClaimResult]:
-    """Return the verdict on each claim, in order; ``lookup`` gives the cell's sample for (model, method, dataset,
-    metric).
+    """Return the verdict on each claim, in order; ``lookup`` gives what is known of a row on a dataset in a metric.
 
-    A claim is supported, or contradicted, where the corrected one-sided p of its statement, or of its opposite, is at
-    most ``alpha``. One part that is the other way contradicts "all" (smallest p times the number of parts). Not
-    testable: fewer parts can be tested than must hold. ValueError unless 0 < alpha < 0.4.
+    Verdicts are for new text wherever predictions are stored, with the verdict on these items beside. A claim is
+    supported, or contradicted, where the corrected one-sided p of its statement, or of its opposite, is at most
+    ``alpha``. One part that is the other way contradicts "all" (smallest p times the number of parts). Not testable:
+    fewer parts can be tested than must hold. ValueError unless 0 < alpha < 0.4.
     """
+    known = cache(lookup)
+    results = _evaluate(claims, known, alpha, new_text=True)
+    if not any(_is_for_new_text(one) for one in results):
+        return results
+    here = _evaluate(claims, known, alpha, new_text=False)
+    return [
+        replace(one, on_these_items=other) if _is_for_new_text(one) else one
+        for one, other in zip(results, here, strict=True)
+    ]
+
+
+def _is_for_new_text(one: ClaimResult) -> bool:
+    return any(part.tested and part.tested.population is Population.NEW_TEXT for part in one.parts)
+
+
+def _evaluate(claims: Sequence[Claim], lookup: Lookup, alpha: float, new_text: bool) -> list[ClaimResult]:
     if not 0 < alpha < POWER / 2:
         raise ValueError(f"alpha = {alpha} is not in (0, {POWER / 2})")
-    results = [tuple(check(part, lookup, alpha) for part in claim.parts) for claim in claims]
-    testable = [sum(part.tested is not None for part in parts) for parts in results]
-    tested = [i for i, claim in enumerate(claims) if testable[i] >= claim.required]
-    supports = holm([at_least([part.p for part in results[i]], claims[i].required) for i in tested])
-    opposes = holm([at_least([part.p_against for part in results[i]], _to_refute(claims[i])) for i in tested])
-    corrected = dict(zip(tested, zip(supports, opposes, strict=True), strict=True))
+    results = [tuple(check(part, lookup, alpha, new_text) for part in claim.parts) for claim in claims]
+    testable = [
+        i for i, claim in enumerate(claims) if sum(part.tested is not None for part in results[i]) >= claim.required
+    ]
+    raw = {
+        i: (
+            at_least([part.p for part in results[i]], claims[i].required),
+            at_least([part.p_against for part in results[i]], _to_refute(claims[i])),
+        )
+        for i in testable
+    }
+    family = [i for i in testable if not _is_compared(results[i])]
+    supports, opposes = (holm([raw[i][side] for i in family]) for side in (0, 1))
+    corrected = raw | dict(zip(family, zip(supports, opposes, strict=True), strict=True))
     return [
-        _verdict(claim, parts, corrected.get(i), alpha, len(tested))
+        _verdict(claim, parts, corrected.get(i), alpha, len(family))
         for i, (claim, parts) in enumerate(zip(claims, results, strict=True))
     ]
+
+
+def _is_compared(parts: Sequence[PartResult]) -> bool:
+    """Return whether no part was tested: they were compared."""
+    return all(part.tested.population is Population.COMPARED for part in parts if part.tested)
 
 
 def at_least(p_values: Sequence[float], number: int) -> float:
@@ -80,6 +145,9 @@ def _verdict(
         return ClaimResult(claim.id, claim.text, Verdict.NOT_TESTABLE, None, None, parts, None, reason)
     p, p_against = corrected
     verdict = verdict_of(p, p_against, alpha)
+    if _is_compared(parts):
+        reason = "; ".join([*_comparisons(parts), *_missing(parts), *_note(claim)])
+        return ClaimResult(claim.id, claim.text, verdict, None, None, parts, None, reason)
     needed = _needed(claim, parts, alpha / family) if verdict is Verdict.UNDECIDED else None
     toward = sum(part.points(True) for part in parts)
     sure = sum(part.verdict is Verdict.SUPPORTED for part in parts)
@@ -90,9 +158,20 @@ def _verdict(
         said.append(f"the other way with p <= {alpha:g}: {', '.join(opposed)}")
     if needed is not None:
         said.append(f"deciding it would take {seeds_phrase(needed)} seeds a row")
-    tests = dict.fromkeys(part.tested.test for part in parts if part.tested)
-    reason = "; ".join([*said, *_missing(parts), *_note(claim), f"test: {', '.join(tests)}"])
+    reason = "; ".join([*said, *_missing(parts), *_note(claim)])
     return ClaimResult(claim.id, claim.text, verdict, p, p_against, parts, needed, reason)
+
+
+def _comparisons(parts: Sequence[PartResult]) -> list[str]:
+    """Return what was compared, a line a statement; datasets of one outcome together."""
+    datasets: dict[tuple[str, str, str], list[str]] = {}
+    for part in parts:
+        if part.tested:
+            key = (part.part.statement, part.part.metric, part.tested.test)
+            datasets.setdefault(key, []).append(part.part.dataset)
+    return [
+        f"{statement} on {', '.join(sets)} ({metric}): {test}" for (statement, metric, test), sets in datasets.items()
+    ]
 
 
 def _needed(claim: Claim, parts: Sequence[PartResult], alpha: float) -> tuple[int | None, int | None]:
@@ -107,6 +186,14 @@ def _needed(claim: Claim, parts: Sequence[PartResult], alpha: float) -> tuple[in
     more = 1 + max(sample.n for part in parts if part.tested for sample in (part.tested.a, part.tested.b))
     low, high = (max(more, sorted(bound)[enough - 1]) for bound in bounds)
     return None if low >= ENDLESS else low, None if high >= ENDLESS else high
+
+
+def _p_text(p: float) -> str:
+    return f"{p:.3f}" if p >= 0.001 else f"{p:.1e}"
+
+
+def _listed(texts: Iterable[str]) -> str:
+    return ", ".join(dict.fromkeys(texts))
 
 
 def _note(claim: Claim) -> list[str]:

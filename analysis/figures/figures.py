@@ -9,6 +9,7 @@ import pandas as pd
 from matplotlib.figure import Figure
 
 from analysis.cells import Cell, metric_label
+from analysis.configurations import configurations
 from analysis.figures.captioned import CaptionedFigure, figure_stem
 from analysis.figures.curves import (
     FIELDS,
@@ -37,13 +38,15 @@ COSTS = {
     "peak_memory_bytes": ("peak memory (MiB)", 2**20),
     "train_seconds": ("training time (minutes)", 60),
 }
+CHOSEN = " Of several settings of a method those are shown that validation chose."
 MAX_OVERVIEW = 20  # cells on one page
 MAX_STEPS_BYTES = 500_000_000
 
 
 def figures_of(records: SweepRecords, found: Sequence[Cell], metric: str = "macro_f1") -> list[CaptionedFigure]:
     """Return the figures of all cells that have a completed trial and are no search's, kind by kind: curves, overview,
-    cost, spread, confusion; then those of searches. ``metric`` is what costs and seeds are shown in.
+    cost, spread, confusion; then those of searches. ``metric`` is what costs and seeds are shown in. Of several
+    settings of a method, what compares cells shows those that validation chose, and all where it can't choose.
 
     A learning curve keeps its number whichever cells have completed. Raises DamagedRecord, naming the file, where
     steps or predictions can't be read, and UserError where ``metric`` needs predictions that a trial lacks.
@@ -59,9 +62,12 @@ def figures_of(records: SweepRecords, found: Sequence[Cell], metric: str = "macr
     figures = [_curves(cell, data[cell.anchor], numbers[cell.key]) for cell in drawn]
     for members in datasets.values():
         share_limits([captioned.figure.axes for cell, captioned in zip(drawn, figures, strict=True) if cell in members])
+    counting = {id(cell) for one in configurations(drawn) for cell in ([one.chosen] if one.chosen else one.cells)}
     for draw in (_overviews, _costs, _spread):
         for members in datasets.values():
-            figures += draw(members, data, metric)
+            shown = [cell for cell in members if id(cell) in counting]
+            said = CHOSEN if len(shown) < len(members) else ""
+            figures += [replace(one, caption=f"{one.caption}{said}") for one in draw(shown, data, metric)]
     figures += [captioned for cell in drawn for captioned in _confusion(cell)]
     figures += search_figures(search_results(records, found))
     for captioned in figures:
@@ -183,7 +189,8 @@ def _overviews(members: Sequence[Cell], data: Mapping[str, CellCurves], metric: 
 
 
 def _costs(members: Sequence[Cell], data: Mapping[str, CellCurves], metric: str) -> list[CaptionedFigure]:
-    found = {cost: points for cost in COSTS if len(points := _points(members, metric, cost)) > 1}
+    chosen = [one.chosen for one in configurations(members) if one.chosen]  # test ranks no settings of one method
+    found = {cost: points for cost in COSTS if len(points := _points(chosen, metric, cost)) > 1}
     if not found:
         return []
     figure = Figure(figsize=(0.6 + 3.6 * len(found), 3.6), layout="constrained")
@@ -197,6 +204,8 @@ def _costs(members: Sequence[Cell], data: Mapping[str, CellCurves], metric: str)
         f"{_seeds(members)}, 95 % Student-t intervals. Filled, on the dashed line: nothing scores as high at no more "
         "cost."
     )
+    if len(chosen) < len(members):
+        caption += " Methods with several settings of which validation can't choose one are left out."
     return [CaptionedFigure(figure_stem("cost", members[0].dataset), caption, "cost", figure)]
 
 

@@ -1,96 +1,16 @@
-"""Memory of the methods on one model over batches and lengths: the study's formulas, ours, and what was measured."""
+"""The report of memory: the study's formulas and what is wrong in them, the closed form, and what was measured."""
 
-from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
-from itertools import product
-from pathlib import Path
-from types import MappingProxyType
-from typing import Any
+from collections.abc import Sequence
 
 import pandas as pd
 
 from analysis.figures.captioned import CaptionedFigure
 from analysis.figures.memory_figures import memory_figures, saved_share
-from analysis.memory import study_formulas as study_memory
+from analysis.memory.comparison import Measured, compare_memory
+from analysis.memory.saving_claim import saving_verdict
 from analysis.memory.study_formulas import MIB, study_sections
 from analysis.names import NAMES
 from analysis.report.document import Grid, Inline, Paragraph, Section
-from tunekit.errors import UserError
-from tunekit.memory import BatchSizes, Shape, Work, is_followed, predict, registered_shapes, saved_bytes
-from tunekit.parsing import strict_json
-
-LENGTHS, BATCHES = (32, 64, 128, 256, 512), (8, 16, 32, 64)
-METHODS: Mapping[str, Mapping[str, Any]] = MappingProxyType(
-    {
-        "full": {},
-        "adapter": {"reduction_factor": 16},
-        "lora": {"r": 32, "lora_alpha": 8, "lora_dropout": 0.0, "target_modules": "query,value"},
-    }
-)
-"""The methods with the study's hyperparameters."""
-NUM_LABELS = 3
-MEASURED = ("kept_measured", "peak_measured")
-
-
-@dataclass(frozen=True)
-class Measured:
-    """What ``python -m benchmarks memory --json FILE`` wrote."""
-
-    rows: pd.DataFrame
-    accelerate: Mapping[str, float]
-    """What accelerate estimates, in bytes by model."""
-    device: str
-
-
-def read_measured(path: Path) -> Measured:
-    """Return the record at ``path``. Raises UserError where it can't be read or is none of this benchmark."""
-    try:
-        figures = strict_json(path.read_text(encoding="utf-8"))["figures"]
-        return Measured(pd.DataFrame(figures["rows"]), dict(figures["accelerate"]), str(figures["device"]))
-    except (OSError, ValueError, KeyError, TypeError) as error:
-        raise UserError(
-            f"{path} is no record of measured memory ({error}); python -m benchmarks memory --json writes one"
-        ) from error
-
-
-def compare_memory(model: str, measured: Measured | None) -> pd.DataFrame:
-    """Return one row a method, batch and length, in bytes: ``study_*``, ``ours_*`` and measured ``kept`` and ``peak``.
-
-    Attention is explicit, as with the models' own dropout. NaN is what the study has no formula for, or nobody
-    measured. Raises UserError for a model whose shape is not known.
-    """
-    known = [name for name, shape in registered_shapes().items() if is_followed(shape)]
-    if model not in known:
-        raise UserError(f"no closed form of the memory of model {model!r} is known; known are {', '.join(known)}")
-    shape = registered_shapes()[model]
-    rows = []
-    for (method, params), batch, length in product(METHODS.items(), BATCHES, LENGTHS):
-        sizes = BatchSizes.from_lengths((length,) * batch)
-        work = Work(shape=shape, method=method, params=params, num_labels=NUM_LABELS, sizes=sizes)
-        terms = _study(shape, method, params)
-        rows.append(
-            {
-                "method": method, "batch": batch, "length": length,
-                "study_kept": None if terms is None else terms.activations(batch, length),
-                "study_peak": None if terms is None else terms.at(batch, length),
-                "ours_kept": saved_bytes(work), "ours_peak": predict(work).peak,
-            }
-        )  # fmt: skip
-    found = pd.DataFrame(rows)
-    if measured is None:
-        return found.assign(**dict.fromkeys(MEASURED, float("nan")), accelerate=float("nan"))
-    keys = ["method", "batch", "length"]
-    own = measured.rows[(measured.rows["model"] == model) & (measured.rows["attention"] == "explicit")]
-    joined = found.merge(own[[*keys, *MEASURED]], on=keys, how="left")
-    return joined.assign(accelerate=measured.accelerate.get(model, float("nan")))
-
-
-def _study(shape: Shape, method: str, params: Mapping[str, Any]) -> study_memory.Terms | None:
-    if method == "full":
-        return study_memory.full(shape)
-    if method == "adapter":
-        return study_memory.adapter(shape, shape.hidden_size // params["reduction_factor"])
-    return None
 
 
 def memory_report(model: str, measured: Measured | None) -> tuple[list[Section], list[CaptionedFigure]]:
@@ -118,7 +38,7 @@ def memory_report(model: str, measured: Measured | None) -> tuple[list[Section],
     ]
     table = Section(f"{name}: formulas and measurements", (about, Grid(head, tuple(rows)), *figures[:1]), "measured")
     saving = Section(f"{name}: what PEFT saves", (_savings(frame), *figures[1:]), "saving")
-    return [*study_sections(), table, saving], figures
+    return [*study_sections(saving_verdict()), table, saving], figures
 
 
 def _provenance(measured: Measured | None) -> str:

@@ -4,6 +4,7 @@ import math
 from dataclasses import dataclass
 from types import MappingProxyType
 
+from analysis.claims.verdicts import ClaimResult
 from analysis.report.document import Grid, Inline, Paragraph, Points, Section
 from tunekit.memory import Shape, parameters
 
@@ -104,8 +105,8 @@ SAVING_AT = ((8, 128), (32, 128), (32, 512))
 EXAMPLE_SIZES = MappingProxyType({"v": "5e4", "h": "1920", "h'": "7680", "d": "64", "a": "32", "h_adapter": "120"})
 
 
-def study_sections() -> list[Section]:
-    """Return the formulas, example, and what is wrong."""
+def study_sections(verdict: ClaimResult) -> list[Section]:
+    """Return the formulas, the example, and what is wrong; ``verdict`` is that on the claim that 3/4 is saved."""
     sizes = ", ".join(f"{name} = {value}" for name, value in EXAMPLE_SIZES.items())
     formulas = Points(
         (
@@ -124,11 +125,11 @@ def study_sections() -> list[Section]:
     return [
         Section("The study's formulas", (about, formulas), "formulas"),
         printed,
-        Section("What is wrong in them", (Points(_findings()), _savings()), "wrong"),
+        Section("What is wrong in them", (Points(_findings(verdict)), _savings()), "wrong"),
     ]
 
 
-def _findings() -> tuple[str, ...]:
+def _findings(verdict: ClaimResult) -> tuple[str, ...]:
     count = parameters(EXAMPLE, "adapter", {"reduction_factor": EXAMPLE.hidden_size // H_ADAPTER}, 2)
     backbone, own = count.backbone, count.added
     n, n_adapter = num_params(EXAMPLE), num_adapter_params(EXAMPLE, H_ADAPTER)
@@ -145,8 +146,9 @@ def _findings() -> tuple[str, ...]:
         "Adapter: the frozen backbone's activations are missing. A frozen linear module keeps no input, but gradients "
         f"cross it: of b l {_digits(right.bl / MIB)} MiB for {_digits(_ADAPTER.bl / MIB)}, and of b l^2 "
         f"{_digits(right.bl2 / MIB)} MiB for 0.",
-        f"The adapter saves at least 3/4: false. Its constant terms alone save {100 * constant:.1f} %, and with the "
-        "backbone's activations the share falls as batch and length grow:",
+        f"{verdict.text} Verdict: {verdict.verdict.value}. {verdict.reason}.",
+        f"In the study's example the constant terms alone save {100 * constant:.1f} %, and with the backbone's "
+        "activations the share falls as batch and length grow:",
     )
 
 

@@ -14,19 +14,21 @@ from typing import Any
 import pandas as pd
 
 from analysis.cells import Cell, cells
-from analysis.claims.verdicts import ClaimResult, evaluate, load_claims
+from analysis.claims.measured import cell_lookup
+from analysis.claims.verdicts import ClaimResult, Verdict, evaluate, load_claims
 from analysis.figures.captioned import CaptionedFigure
 from analysis.figures.drawing import save
 from analysis.figures.figures import figures_of
 from analysis.paper.appendix import appendix_sections
 from analysis.paper.spec import read_paper, table_specs
 from analysis.paper.tex import latex_sections
-from analysis.report.document import Section
-from analysis.report.report import figure_sections, lookup_of
-from analysis.report.summary import claims_section
+from analysis.report.claims_section import claims_section
+from analysis.report.document import Section, kept
+from analysis.report.report import figure_sections
 from analysis.sweep_records import SweepRecords, read_sweeps
-from analysis.tables.build import build, default_specs
+from analysis.tables.build import build
 from analysis.tables.render import FORMATS, escape_tex
+from analysis.tables.specs import default_specs, settings_specs
 from analysis.tables.table import Table
 from tunekit.errors import UserError
 from tunekit.parsing import strict_json
@@ -54,9 +56,13 @@ def compose_paper(file: Path, cache: Path | None) -> Draft:
     records = read_sweeps(paper.sweeps, cache, names=paper.names)
     found = cells(records, paper.select)
     missing = sum(len(cell.unfinished) for cell in found)
-    specs = table_specs(paper, found) or default_specs(found, paper.metrics, paper.select)
+    specs = table_specs(paper, found) or [
+        *default_specs(found, paper.metrics, paper.select),
+        *settings_specs(found, paper.metrics, paper.select),
+    ]
     tables = [build(replace(spec, caption=_mark(missing) + spec.caption)) for spec in specs]
-    verdicts = evaluate(load_claims(paper.claims), lookup_of(found))
+    every = evaluate(load_claims(paper.claims), cell_lookup(found))
+    verdicts = [one for one in every if paper.claims or one.verdict is not Verdict.NOT_TESTABLE]
     figures = [captioned for captioned in figures_of(records, found) if captioned.kind in paper.figures]
     for captioned in figures if missing else ():
         captioned.figure.text(
@@ -64,8 +70,10 @@ def compose_paper(file: Path, cache: Path | None) -> Draft:
         )
     texts = {f"tables/{table.spec.stem}.{suffix}": form(table) for table in tables for suffix, form in FORMATS.items()}
     texts["numbers.tex"] = _numbers(tables, verdicts, found, missing)
-    texts["claims.tex"] = latex_sections([claims_section(verdicts)])
-    texts["appendix.tex"] = latex_sections([*_draft_section(missing), *appendix_sections(records, found)])
+    claims = claims_section(verdicts)
+    texts["claims.tex"] = latex_sections(kept([replace(claims, parts=())]))
+    appendix = [*_draft_section(missing), *appendix_sections(records, found), *claims.parts]
+    texts["appendix.tex"] = latex_sections(appendix)
     texts["figures.tex"] = latex_sections(figure_sections(figures))
     texts["preview.tex"] = _preview(tables)
     return Draft(texts, figures, _digests(records), missing)
@@ -150,8 +158,9 @@ def _draft_section(missing: int) -> list[Section]:
 
 
 def _numbers(tables: Sequence[Table], verdicts: Sequence[ClaimResult], found: Sequence[Cell], missing: int) -> str:
-    r"""Return ``\tunekit{stem/row/column}`` for each cell, with ``/mean``, ``/std`` and ``/n`` behind it for its
-    parts.
+    r"""Return ``\tunekit{stem/row/column}`` for each cell, with ``/mean``, ``/std``, ``/n`` and, where it was trained
+    with several settings, ``/configuration`` behind it; and ``\tunekit{claim/ID}`` for each verdict, with ``/p``,
+    ``/holds-for`` and ``/test``.
     """
     values = {"draft": _mark(missing), "trials": str(sum(len(cell.trials) for cell in found))}
     for table in tables:
@@ -166,7 +175,12 @@ def _numbers(tables: Sequence[Table], verdicts: Sequence[ClaimResult], found: Se
             values[f"{key}/mean"] = f"{100 * sample.mean:.2f}" if sample else "??"
             values[f"{key}/std"] = f"{100 * sample.std:.2f}" if sample and sample.std is not None else "??"
             values[f"{key}/n"] = str(sample.n if sample else 0)
-    values |= {f"claim/{slug(one.id)}": one.verdict.value for one in verdicts}
+            if entry.score.configuration:
+                values[f"{key}/configuration"] = entry.score.configuration
+    for one in verdicts:
+        name = f"claim/{slug(one.id)}"
+        values |= {name: one.verdict.value, f"{name}/p": one.deciding_p, f"{name}/holds-for": one.populations}
+        values |= {f"{name}/test": one.tests}
     lines = [
         r"% \tunekit{name} prints a number or a verdict; an unknown name stops LaTeX.",
         r"\def\tunekit#1{\ifcsname tunekit@#1\endcsname\csname tunekit@#1\endcsname",

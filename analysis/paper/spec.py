@@ -22,9 +22,11 @@ from pathlib import Path
 from typing import Any
 
 from analysis.cells import SELECTIONS, Cell
+from analysis.compare import Score, score_of
+from analysis.configurations import Configurations, choose, configuration_of
 from analysis.names import number
 from analysis.report.report import KINDS
-from analysis.tables.build import METRICS, PER_CLASS, score_of
+from analysis.tables.specs import METRICS, PER_CLASS, absent_notes, choice_notes
 from analysis.tables.table import TableRow, TableSpec
 from tunekit.errors import UserError
 from tunekit.parsing import read_yaml
@@ -83,38 +85,72 @@ def read_paper(path: Path) -> Paper:
 
 
 def table_specs(paper: Paper, found: Sequence[Cell]) -> list[TableSpec]:
-    """Return the paper's own tables. Raises UserError where a row fits no cell, or several of one dataset."""
+    """Return the paper's own tables.
+
+    Of several configurations that a row fits on a dataset, it shows the one that validation chose. Raises UserError
+    where a row fits no cell, or several among which validation can't choose.
+    """
     return [_table_spec(table, found) for table in paper.tables]
 
 
 def _table_spec(table: PaperTable, found: Sequence[Cell]) -> TableSpec:
     shown = [cell for cell in found if not cell.searched]
-    headings: dict[str, str] = {}
-    by_row: list[list[Cell]] = []
+    by_row: list[list[Configurations]] = []
     for number_of, row in enumerate(table.rows, 1):
         place = f"table {table.stem}, row {number_of}"
         fitting = [cell for cell in shown if cell.dataset in table.columns and _fits(cell, row.wanted)]
-        for dataset in table.columns:
-            same = [cell for cell in fitting if cell.dataset == dataset]
-            if len(same) > 1:
-                variants = "; ".join(cell.variant or cell.fingerprint for cell in same)
-                raise UserError(f"{place} fits {len(same)} cells of {dataset}: {variants}; name a field that differs")
-            headings |= {cell.dataset: cell.dataset_name for cell in same}
         if not fitting:
             wanted = ", ".join(f"{name}: {number(value)}" for name, value in row.wanted.items())
             there = "; ".join(dict.fromkeys(f"{cell.model} {cell.method}" for cell in shown))
             raise UserError(f"{place} ({wanted}) fits no cell; there are {there}")
-        by_row.append(fitting)
-    one_method = len({cell.method for cells in by_row for cell in cells}) == 1
+        same = [[cell for cell in fitting if cell.dataset == dataset] for dataset in table.columns]
+        by_row.append([_one_of(cells, place) for cells in same if cells])
+    every = [one for row in by_row for one in row]
+    first = [row[0].first for row in by_row]
+    one_method = len({cell.method for cell in first}) == 1
     rows = [
         TableRow(
-            spec.label or (cells[0].model_name if one_method else cells[0].method_name),
-            {cell.dataset: score_of(cell, table.metric) for cell in cells},
+            spec.label or (cell.model_name if one_method else cell.method_name),
+            {one.first.dataset: _score(one, table.metric, every, shown) for one in row},
         )
-        for spec, cells in zip(table.rows, by_row, strict=True)
+        for spec, cell, row in zip(table.rows, first, by_row, strict=True)
     ]
+    headings = {one.first.dataset: one.first.dataset_name for one in every}
     columns = {dataset: headings.get(dataset, dataset) for dataset in table.columns}
-    return TableSpec(table.stem, table.caption, table.metric, tuple(rows), columns)
+    cells = [one.chosen for one in every if one.chosen]
+    notes = (*choice_notes(every), *absent_notes(cells, table.metric))
+    return TableSpec(table.stem, table.caption, table.metric, tuple(rows), columns, notes)
+
+
+def _one_of(cells: Sequence[Cell], place: str) -> Configurations:
+    """Return the choice among the cells of one dataset that a row fits."""
+    if len({(cell.model, cell.method) for cell in cells}) > 1:
+        names = "; ".join(f"{cell.model} {cell.method}" for cell in cells)
+        raise UserError(f"{place} fits {len(cells)} cells of {cells[0].dataset}: {names}; name a field that differs")
+    choice = choose(cells)
+    if choice.chosen is None:
+        variants = "; ".join(cell.variant or cell.fingerprint for cell in choice.cells)
+        raise UserError(
+            f"{place} fits {len(cells)} cells of {cells[0].dataset}: {variants}; name a field that differs, since "
+            f"{choice.how}"
+        )
+    return choice
+
+
+def _score(one: Configurations, metric: str, every: Sequence[Configurations], shown: Sequence[Cell]) -> Score:
+    """Return the score of the configuration that a row shows.
+
+    Two configurations of one method in one column take no part in bold and tests, which would rank them by test.
+    """
+    cell = one.chosen
+    assert cell is not None
+    names = (cell.model, cell.method, cell.dataset)
+    others = [other.chosen for other in every if other.chosen and other.chosen is not cell]
+    ranked = any((other.model, other.method, other.dataset) == names for other in others)
+    all_of_it = [other for other in shown if (other.model, other.method, other.dataset) == names]
+    settings = configuration_of(choose(all_of_it), cell) if len(all_of_it) > 1 else ""
+    left_out = "another row of this column has other settings of the same method, and test does not rank settings"
+    return score_of(cell, metric, left_out if ranked else "", settings)
 
 
 def _fits(cell: Cell, wanted: Mapping[str, Scalar]) -> bool:

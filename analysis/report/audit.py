@@ -7,11 +7,18 @@ from functools import cache
 
 import numpy as np
 import pandas as pd
-import pyarrow as pa
 
 from analysis.cells import FAILURES, Cell
-from analysis.predictions import METRICS, IntArray, accuracy, per_class_f1, read_columns, read_predictions
-from analysis.predictions import METRICS as SCORES
+from analysis.predictions import (
+    METRICS,
+    TEXT,
+    WHOLE,
+    IntArray,
+    accuracy,
+    per_class_f1,
+    read_columns,
+    read_predictions,
+)
 from analysis.report.document import Grid, Points, Section
 from analysis.sweep_records import DatasetFacts, SweepRecords
 from tunekit.errors import UserError
@@ -20,8 +27,7 @@ from tunekit.storage.paths import Place
 from tunekit.store.records import DamagedRecord
 from tunekit.store.result_store import ResultStore
 
-_TEXT, _WHOLE = (pa.string(), pa.large_string()), (pa.int32(), pa.int64())
-_TYPES = {"split": _TEXT, "row": _WHOLE, "label": _WHOLE, "text_sha256": _TEXT, "group": _TEXT}
+_TYPES = {"split": TEXT, "row": WHOLE, "label": WHOLE, "text_sha256": TEXT, "group": TEXT}
 
 
 @dataclass(frozen=True)
@@ -122,7 +128,7 @@ def _usual_labels(train: pd.DataFrame) -> dict[str, int]:
 
 
 def _scores(gold: IntArray, predicted: IntArray, num_classes: int) -> tuple[float, float]:
-    return accuracy(gold, predicted, num_classes), SCORES["macro_f1"](gold, predicted, num_classes)
+    return accuracy(gold, predicted, num_classes), METRICS["macro_f1"](gold, predicted, num_classes)
 
 
 def clean_scores(root: Place, dataset: str, folder: Place, epoch: int) -> tuple[int, tuple[float, float]] | None:
@@ -192,7 +198,9 @@ def filled_with_majority(records: SweepRecords, found: Sequence[Cell]) -> list[C
             for path in store.dataset_descriptions():
                 facts, rows = read_copy(path)
                 if facts.name == dataset:
-                    return _majority(rows, split, len(facts.label_names))
+                    splits = dict.fromkeys([split, *(["val"] if (rows["split"] == "val").any() else [])])
+                    found = [_majority(rows, one, len(facts.label_names)) for one in splits]
+                    return {name: value for scores in found for name, value in scores.items()}
         raise UserError(f"--missing majority: no sweep keeps a copy of {dataset}; leave it out, or give that sweep too")
 
     result = []

@@ -1,29 +1,24 @@
-"""Each row of a table against the best of its column: on this test set, on new text, and the seeds that would tell."""
+"""Each row of a table against the best of its column: by the table's test, on this test set, and the seeds needed."""
 
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 
-from analysis.cells import Cell
-from analysis.predictions import aligned_predictions, read_predictions
-from analysis.report.document import Grid, Paragraph, Section
-from analysis.statistics.new_text import SeedPredictions, accuracy_difference, macro_f1_difference
-from analysis.statistics.power import detectable_difference, hours_for, seeds_phrase, seeds_range
+from analysis.compare import Comparison, Score, predictions_of
+from analysis.report.document import Block, Grid, Paragraph, Points, Section
+from analysis.statistics.multiple import pairs
+from analysis.statistics.power import ALPHA, detectable_difference, hours_for, seeds_phrase, seeds_range, smallest_gap
 from analysis.statistics.this_set import (
-    Comparison,
+    Difference,
     Interval,
     McNemar,
     Paired,
-    Sample,
-    equivalence,
     mcnemar,
     paired,
     permutation_p,
     welch,
 )
-from analysis.tables.table import Score, Table
+from analysis.tables.table import Table
 from tunekit.store.records import DamagedRecord
-
-NEW_TEXT = {"accuracy": accuracy_difference, "macro_f1": macro_f1_difference}
 
 
 @dataclass(frozen=True)
@@ -33,16 +28,16 @@ class RowComparison:
     column: str
     row: str
     best: str
-    this_set: Comparison
-    """The comparison on this test set: seeds vary and items stay."""
+    versus: Comparison
+    """The comparison that the table's marks show."""
+    this_set: Difference | None
+    """The comparison on this test set: seeds vary and items stay; None where it can't be made."""
     permutation: float | None
     """The exact unpaired permutation p on this test set, which assumes equal spread."""
-    new_text: Comparison | None
-    """The comparison on new text, where seeds and items vary; None where there is none."""
-    why_not: str
-    """Why there is no comparison on new text; empty where there is one."""
     detectable: float | None
-    """The difference that is found with a chance of 80 % at this n and these standard deviations."""
+    """The difference that is found with a chance of 80 % at this n, by the table's test and its correction."""
+    smallest: float | None
+    """The difference below which no number of seeds finds one with a chance of 80 %; None for a test on this set."""
     needed: str
     """The number of seeds a row that would find a difference of this size, as text."""
     by_seed: Paired | None
@@ -52,106 +47,70 @@ class RowComparison:
 
 
 def against_best(table: Table, margin: float | None = None) -> list[RowComparison]:
-    """Return one comparison for each row but the best of each column, where both have at least 3 seeds; ``margin`` in
-    [0, 1].
+    """Return one comparison for each row of each column that was compared with the best; ``margin`` in [0, 1].
 
     Raises UserError for a margin that is not above 0, and DamagedRecord where stored predictions can't be read.
     """
+    alpha = _first_step(table)
     found = []
-    for column in table.spec.columns:
-        shown = [(row.label, table.entries[n, column]) for n, row in enumerate(table.spec.rows) if column in row.scores]
-        usable = [(label, e.score, e.score.sample) for label, e in shown if e.score.sample and not e.score.failures]
-        if len(usable) < 2:
-            continue
-        best_label, best_score, best = max(usable, key=lambda item: item[2].mean)
-        for label, score, sample in usable:
-            this_set = None if label == best_label else welch(sample, best)
-            if this_set is None:
+    for column, number in table.best.items():
+        best = table.entries[number, column].score
+        for row, spec in enumerate(table.spec.rows):
+            entry = table.entries.get((row, column))
+            if entry is None or entry.versus is None:
                 continue
-            new_text, why_not = _on_new_text(table.spec.metric, score, best_score)
             found.append(
-                RowComparison(
-                    column=table.spec.columns[column],
-                    row=label,
-                    best=best_label,
-                    this_set=this_set,
-                    permutation=permutation_p(sample.values, best.values) if sample.values and best.values else None,
-                    new_text=new_text,
-                    why_not=why_not,
-                    detectable=_detectable(sample, best),
-                    needed=_needed(score, best_score, sample, best),
-                    by_seed=_paired(score, best_score),
-                    equivalence=None if margin is None else equivalence(sample, best, margin),
+                _compared(
+                    (table.spec.columns[column], spec.label, table.spec.rows[number].label),
+                    *(entry.versus, entry.score, best, alpha, margin),
                 )
             )
     return found
 
 
-def _detectable(a: Sample, b: Sample) -> float | None:
-    if a.std is None or b.std is None or a.std + b.std == 0:
-        return None
-    return detectable_difference(a.std, b.std, min(a.n, b.n))
+def _first_step(table: Table) -> float:
+    """Return the level of the first step of the table's correction, by which a single comparison is planned."""
+    tested = [column for (_, column), entry in table.entries.items() if entry.versus and entry.versus.tested]
+    return ALPHA / max(1, pairs([tested.count(column) + 1 for column in table.best]))
 
 
-def _needed(a: Score, b: Score, one: Sample, other: Sample) -> str:
+def _compared(
+    names: tuple[str, str, str], versus: Comparison, a: Score, b: Score, alpha: float, margin: float | None
+) -> RowComparison:
+    here = welch(a.sample, b.sample) if a.sample and b.sample and not (a.untestable or b.untestable) else None
+    values = (a.sample.values, b.sample.values) if a.sample and b.sample else ((), ())
+    estimate = versus.estimate
+    spread = estimate.spread if estimate else None
+    return RowComparison(
+        *names,
+        versus=versus,
+        this_set=here,
+        permutation=permutation_p(*values) if here and all(values) else None,
+        detectable=detectable_difference(spread, min(versus.n), alpha=alpha) if spread else None,
+        smallest=smallest_gap(spread, alpha=alpha) if spread and spread.items else None,
+        needed=_needed(a, b, estimate, alpha) if estimate else "",
+        by_seed=_paired(a, b) if versus.tested else None,
+        equivalence=estimate.equivalence(margin) if estimate and margin is not None else None,
+    )
+
+
+def _needed(a: Score, b: Score, estimate: Difference, alpha: float) -> str:
     """Return the seeds a row for a gap of this size, and the hours that they take where the trials' times are known."""
-    bounds = seeds_range(one, other, abs(one.mean - other.mean))
-    if bounds is None:
-        return ""
+    bounds = seeds_range(estimate.spread, abs(estimate.difference), alpha=alpha)
+    if bounds == (None, None) and estimate.spread.items:
+        return "no number"
     seconds = [score.cell.sample("train_seconds") if score.cell else None for score in (a, b)]
     times = [sample.mean for sample in seconds if sample]
-    if len(times) < 2:
-        return seeds_phrase(bounds)
     hours = [f"{hours_for(count, sum(times)):,.1f}" for count in bounds if count is not None]
-    return f"{seeds_phrase(bounds)} ({' to '.join(dict.fromkeys(hours))} h)" if hours else seeds_phrase(bounds)
+    if len(times) < 2 or not hours:
+        return seeds_phrase(bounds)
+    return f"{seeds_phrase(bounds)} ({' to '.join(dict.fromkeys(hours))} h)"
 
 
 def _paired(a: Score, b: Score) -> Paired | None:
     if a.cell is None or b.cell is None or a.cell.model != b.cell.model:
         return None
     return paired(a.cell.by_seed(a.metric), b.cell.by_seed(b.metric))
-
-
-def _on_new_text(metric: str, a: Score, b: Score) -> tuple[Comparison | None, str]:
-    """Return the comparison, or why there is none."""
-    if metric not in NEW_TEXT:
-        return None, "for accuracy and macro-F1 only"
-    if a.cell is None or b.cell is None:
-        return None, "no predictions"
-    try:
-        one, other = predictions_of(a.cell), predictions_of(b.cell)
-        if one.items != other.items:
-            return None, "scored on other items"
-        compared = NEW_TEXT[metric](one.predictions, other.predictions)
-    except DamagedRecord:
-        raise
-    except ValueError as error:
-        return None, str(error)
-    return compared, "" if compared else "nothing varies"
-
-
-@dataclass(frozen=True)
-class CellPredictions:
-    """A cell's predictions, items in the order of their ids."""
-
-    predictions: SeedPredictions
-    items: tuple[str, ...]
-
-
-def predictions_of(cell: Cell) -> CellPredictions:
-    """Return the stored predictions of a cell's completed trials.
-
-    Raises ValueError where a trial keeps none or they were not scored on the same items, and DamagedRecord, which is
-    one, where they can't be read.
-    """
-    frames = [
-        None if trial.epoch is None else read_predictions(trial.path, cell.split, trial.epoch)
-        for trial in cell.completed
-    ]
-    kept = [frame.sort_values("item_id", ignore_index=True) for frame in frames if frame is not None]
-    if cell.num_classes is None or len(kept) != len(frames) or not kept:
-        raise ValueError("no predictions")
-    return CellPredictions(SeedPredictions(*aligned_predictions(kept), cell.num_classes), tuple(kept[0]["item_id"]))
 
 
 def comparisons_section(tables: Sequence[Table], margin: float | None = None, pair: bool = False) -> Section:
@@ -164,13 +123,14 @@ def comparisons_section(tables: Sequence[Table], margin: float | None = None, pa
         found = against_best(table, margin)
         if not found:
             continue
-        grids = [_grid(DIFFERENCES, found, _differences), _grid(PLANNING, found, _planning)]
+        blocks: list[Block] = [_grid(DIFFERENCES, found, _differences), _grid(PLANNING, found, _planning)]
+        blocks += _floors(found)
         if margin is not None:
             head = f"p of equal within {100 * margin:g}"
-            grids.append(_grid((head,), found, lambda one: (_p(one.equivalence),)))
+            blocks.append(_grid((head,), found, lambda one: (_p(one.equivalence),)))
         if pair:
-            grids.append(_grid(PAIRED, found, _pairs))
-        parts.append(Section(table.spec.caption, tuple(grids), f"comparisons-{table.spec.stem}"))
+            blocks.append(_grid(PAIRED, found, _pairs))
+        parts.append(Section(table.spec.caption, tuple(blocks), f"comparisons-{table.spec.stem}"))
     how = (Paragraph(HOW),) if parts else ()
     return Section("Each row against the best of its column", how, "comparisons", tuple(parts))
 
@@ -214,17 +174,18 @@ def _one_against_one(a: Score, b: Score) -> McNemar | None:
 
 
 HOW = (
-    "On this test set: seeds vary, Welch t, uncorrected, with the exact unpaired permutation p beside it. On new text "
-    "of this kind: seeds and items vary. Differences are in points, with 95 % intervals. The best row was found in the "
-    "same scores. Detectable: found with chance 80 % at this n. Seeds: a row, to find a difference of this size (range "
-    "from the 80 % interval of the std), with the hours that both rows' trials would take one after the other. Paired "
-    "tests compare seed by seed and are for rows of one model, whose trials of a seed start from the same weights. "
-    "Equal within a margin: the larger p of two one-sided tests."
+    "The first difference and its p are those of the table's marks: for new text of this kind, where seeds and test "
+    "items vary, if both rows keep predictions; else for these test items alone. The second difference, on this test "
+    "set, lets only seeds vary (Welch's t, with the exact permutation p). Differences are in points with 95 % "
+    "intervals, which are not corrected. Detectable is what the table's test finds with a chance of 80 % "
+    "at this number of seeds. Seeds is the number a row that finds a difference of the size seen (over the 80 % "
+    "interval of the standard deviation), with the hours of both rows' trials one after the other. Both are planned "
+    "at the first step of the correction over the whole table."
 )
 
 
-DIFFERENCES = ("on this test set", "p", "permutation p", "on new text", "p")
-PLANNING = ("difference", "detectable", "seeds")
+DIFFERENCES = ("difference", "holds for", "p", "p, corrected", "on this test set", "p", "permutation p")
+PLANNING = ("difference", "detectable", "least for any number of seeds", "seeds")
 PAIRED = ("paired", "n", "p", "sign-flip p", "correlation")
 
 
@@ -235,15 +196,37 @@ def _grid(
     return Grid(("column", "row", "best", *head), rows)
 
 
+def _floors(found: Sequence[RowComparison]) -> list[Block]:
+    """Return a sentence for each column whose test items set a limit that no number of seeds passes."""
+    lines = []
+    for column in dict.fromkeys(one.column for one in found):
+        limits = [
+            (one.smallest, one.versus.estimate.spread.items)
+            for one in found
+            if one.column == column and one.smallest and one.versus.estimate
+        ]
+        if limits:
+            low, high = (f"{100 * pick(gap for gap, _ in limits):.2f}" for pick in (min, max))
+            points = f"{low} points" if low == high else f"{low} to {high} points, depending on the row"
+            lines.append(f"{column}: at {limits[0][1]:,} items no number of seeds finds less than {points}.")
+    return [Points(tuple(lines))] if lines else []
+
+
 def _differences(one: RowComparison) -> tuple[str, ...]:
-    here, new = one.this_set, one.new_text
-    there = (one.why_not, "") if new is None else (_points(new.difference, new.interval), _p(new.p))
-    return _points(here.difference, here.interval), _p(here.p), _p(one.permutation), *there
+    versus, here = one.versus, one.this_set
+    if versus.estimate is None:
+        first: tuple[str, ...] = ("not tested", versus.reason, "", "")
+    else:
+        difference = _points(versus.estimate.difference, versus.estimate.interval)
+        first = (difference, versus.population.value, _p(versus.p), _p(versus.p_holm))
+    second = ("", "") if here is None else (_points(here.difference, here.interval), _p(here.p))
+    return *first, *second, _p(one.permutation)
 
 
 def _planning(one: RowComparison) -> tuple[str, ...]:
-    detectable = "" if one.detectable is None else f"{100 * one.detectable:.2f}"
-    return f"{100 * one.this_set.difference:+.2f}", detectable, one.needed
+    difference = "" if one.versus.difference is None else f"{100 * one.versus.difference:+.2f}"
+    limits = ("" if gap is None else f"{100 * gap:.2f}" for gap in (one.detectable, one.smallest))
+    return difference, *limits, one.needed
 
 
 def _pairs(one: RowComparison) -> tuple[str, ...]:

@@ -2,16 +2,16 @@
 
 import json
 import os
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any
 from urllib.parse import quote
 
 from analysis.cells import SELECTIONS, Cell, CellTrial, cells, metric_label
+from analysis.compare import interval_on_new_text
+from analysis.configurations import configurations
 from analysis.names import SPLITS
-from analysis.report.comparisons import predictions_of
 from analysis.report.document import Block, Details, Grid, Inline, Link, Paragraph, Points, Section
-from analysis.statistics.new_text import SeedPredictions, accuracy_interval, macro_f1_interval
 from analysis.statistics.power import std_interval
 from analysis.statistics.this_set import Interval, mean_interval
 from analysis.sweep_records import SweepRecords
@@ -19,7 +19,7 @@ from analysis.tables.table import percent
 from tunekit.storage.paths import Place
 from tunekit.store.records import DamagedRecord
 
-NEW_TEXT = {"accuracy": accuracy_interval, "macro_f1": macro_f1_interval}
+METRICS = ("accuracy", "macro_f1")
 
 
 def intervals_section(found: Sequence[Cell]) -> Section:
@@ -29,12 +29,12 @@ def intervals_section(found: Sequence[Cell]) -> Section:
     """
     rows: list[tuple[Inline, ...]] = []
     for cell in found:
-        for metric, on_new_text in NEW_TEXT.items():
+        for metric in METRICS:
             sample = None if cell.searched else cell.sample(metric)
             if sample is None:
                 continue
             here = mean_interval(sample)
-            new_text = _new_text(cell, on_new_text)
+            new_text = _new_text(cell, metric)
             spread = std_interval(sample)
             intervals = (_interval(here), new_text, _interval(spread))
             texts = (metric_label(metric, [cell]), str(sample.n), percent(sample), *intervals)
@@ -68,6 +68,34 @@ def selection_section(records: SweepRecords, metric: str = "macro_f1") -> Sectio
     )
     head = ("cell", "last epoch", "best on validation", "best on test", "optimism")
     return Section("What the choice of the epoch does", (about, Grid(head, tuple(rows))) if rows else (), "selection")
+
+
+def settings_section(found: Sequence[Cell], metric: str = "macro_f1") -> Section:
+    """Return, for each method with several settings, the chosen and the best on test, and by how much that flatters."""
+    rows: list[tuple[Inline, ...]] = []
+    shown: list[Cell] = []
+    for one in configurations(found):
+        scored = [(cell, sample) for cell in one.cells if (sample := cell.sample(metric)) and not cell.failures]
+        if len(one.cells) < 2 or not scored or any(cell.split != "test" for cell in one.cells):
+            continue
+        shown += one.cells
+        best, top = max(scored, key=lambda pair: pair[1].mean)
+        own = one.chosen.sample(metric) if one.chosen else None
+        names = " · ".join([one.first.model_name, one.first.method_name, one.first.dataset_name])
+        chosen: tuple[Inline, str] = (one.how, "")
+        if one.chosen and own:
+            chosen = Link(one.chosen.variant, f"#{one.chosen.anchor}"), percent(own)
+        optimism = f"{100 * (top.mean - own.mean):+.2f}" if own else "not known"
+        on_test = Link(best.variant, f"#{best.anchor}"), percent(top), optimism
+        rows.append((names, str(len(one.cells)), *chosen, *on_test))
+    about = Paragraph(
+        f"{metric_label(metric, shown)} on test in percent. Optimism is what choosing the settings by their test "
+        "scores adds to the score of those that validation chose. The score of the settings that are best on test is "
+        "no score to report."
+    )
+    head = ("method", "settings", "chosen on validation", "on test", "best on test", "on test", "optimism")
+    title = "What the choice of the settings does"
+    return Section(title, (about, Grid(head, tuple(rows))) if rows else (), "settings-choice")
 
 
 def costs_section(found: Sequence[Cell]) -> Section:
@@ -132,10 +160,10 @@ def trials_section(records: SweepRecords, found: Sequence[Cell], out: Path) -> S
     return Section("Trials and their specs", (), "trials", tuple(parts))
 
 
-def _new_text(cell: Cell, interval: Callable[[SeedPredictions], Interval | None]) -> str:
+def _new_text(cell: Cell, metric: str) -> str:
     """Return the interval on new text, or why there is none."""
     try:
-        return _interval(interval(predictions_of(cell).predictions))
+        return _interval(interval_on_new_text(metric, cell))
     except DamagedRecord:
         raise
     except ValueError as error:

@@ -4,13 +4,14 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
-from analysis.cells import SELECTIONS, Cell, cells
-from analysis.claims.published import Lookup
-from analysis.claims.verdicts import Verdict, evaluate, load_claims
+from analysis.cells import SELECTIONS, cells
+from analysis.claims.measured import cell_lookup
+from analysis.claims.verdicts import evaluate, load_claims
 from analysis.figures.captioned import CaptionedFigure
 from analysis.figures.drawing import save
 from analysis.figures.figures import figures_of
 from analysis.report.audit import audit, audit_section, filled_with_majority
+from analysis.report.claims_section import claims_section
 from analysis.report.comparisons import comparisons_section, single_runs_section
 from analysis.report.document import Section, kept
 from analysis.report.evidence import (
@@ -19,23 +20,23 @@ from analysis.report.evidence import (
     predictions_section,
     provenance_section,
     selection_section,
+    settings_section,
     trials_section,
 )
 from analysis.report.pages import html_page, markdown_page
+from analysis.report.published_section import published_section
 from analysis.report.search_section import search_section
 from analysis.report.summary import (
     about_section,
-    claims_section,
     failures_section,
     headline_section,
     left_out_section,
-    published_section,
 )
 from analysis.search import search_results
-from analysis.statistics.this_set import Sample
 from analysis.sweep_records import SweepRecords
-from analysis.tables.build import build, check_metric, default_specs
+from analysis.tables.build import build
 from analysis.tables.render import write
+from analysis.tables.specs import check_metric, default_specs, settings_specs
 from analysis.tables.table import Table
 
 KINDS: Mapping[str, str] = {
@@ -79,8 +80,11 @@ class Report:
 
     title: str
     tables: Sequence[Table]
+    """The score tables."""
     figures: Sequence[CaptionedFigure]
     sections: Sequence[Section]
+    settings: Sequence[Table] = ()
+    """The tables of all settings, which are written and not printed."""
 
 
 def compose(records: SweepRecords, choices: Choices, out: Path) -> Report:
@@ -94,20 +98,22 @@ def compose(records: SweepRecords, choices: Choices, out: Path) -> Report:
     scored = filled_with_majority(records, found) if choices.fill else found
     specs = default_specs(scored, choices.metrics, choices.select)
     tables = [build(spec) for spec in specs]
+    settings = [build(spec) for spec in settings_specs(scored, choices.metrics, choices.select)]
     figures = figures_of(records, found)
     audits = [audit(store.root) for store in records.stores]
-    verdicts = evaluate(load_claims(choices.claims), lookup_of(scored))
-    testable = any(one.verdict is not Verdict.NOT_TESTABLE for one in verdicts)
+    verdicts = evaluate(load_claims(choices.claims), cell_lookup(scored))
     sections = [
         about_section(records, scored, choices.select),
         headline_section(tables),
         Section("Scores", tuple(tables), "scores"),
-        published_section(found, choices.metrics) if choices.published else None,
+        Section("All settings", tuple(settings), "all-settings"),
+        settings_section(scored),
+        published_section(scored, choices.metrics) if choices.published else None,
         selection_section(records),
         intervals_section(scored),
         comparisons_section(tables, choices.margin, choices.pair),
         single_runs_section(tables),
-        claims_section(verdicts) if choices.claims or testable else None,
+        claims_section(verdicts, every=choices.claims is not None),
         search_section(search_results(records, found)),
         costs_section(found),
         predictions_section(found),
@@ -119,12 +125,12 @@ def compose(records: SweepRecords, choices: Choices, out: Path) -> Report:
         trials_section(records, found, out),
     ]
     title = ", ".join(store.root.name for store in records.stores)
-    return Report(title, tables, figures, kept(one for one in sections if one is not None))
+    return Report(title, tables, figures, kept(one for one in sections if one is not None), settings)
 
 
 def write_all(report: Report, out: Path) -> list[Path]:
     """Write tables, figures and pages of ``report`` to ``out``, and return the paths of the pages. Raises OSError."""
-    for table in report.tables:
+    for table in (*report.tables, *report.settings):
         write(table, out / "tables")
     save(report.figures, out / "figures")
     return write_report(report, out)
@@ -149,34 +155,3 @@ def figure_sections(figures: Sequence[CaptionedFigure]) -> list[Section]:
         for kind, title in KINDS.items()
         if (blocks := tuple(captioned for captioned in figures if captioned.kind == kind))
     ]
-
-
-def lookup_of(found: Sequence[Cell]) -> Lookup:
-    """Return the samples for claims.
-
-    Of several configurations of one model, dataset and method, the best mean on validation.
-    """
-    chosen: dict[tuple[str, str, str], Cell] = {}
-    for cell in found:
-        if cell.searched or cell.failures:
-            continue
-        key = (cell.model, cell.method, cell.dataset)
-        if key not in chosen or _validation(cell) > _validation(chosen[key]):
-            chosen[key] = cell
-
-    def lookup(model: str, method: str, dataset: str, metric: str) -> Sample | None:
-        cell = chosen.get((model, method, dataset))
-        if cell is None:
-            return None
-        if metric == "overfit":
-            train, test = cell.by_seed("fit_accuracy"), cell.by_seed("accuracy")
-            gaps = [train[seed] - test[seed] for seed in train if seed in test]
-            return Sample.of(gaps) if gaps else None
-        return cell.sample(metric)
-
-    return lookup
-
-
-def _validation(cell: Cell) -> float:
-    values = [trial.scores["best_val_macro_f1"] for trial in cell.completed if "best_val_macro_f1" in trial.scores]
-    return sum(values) / len(values) if values else float("-inf")

@@ -3,7 +3,8 @@
 from collections import Counter
 from collections.abc import Sequence
 
-from analysis.names import metric_name, rounded
+from analysis.compare import compare, score_of
+from analysis.names import metric_name, number, rounded
 from analysis.report.document import Block, Grid, Inline, Link, Paragraph, Points, Section
 from analysis.search import (
     MARGIN,
@@ -14,10 +15,8 @@ from analysis.search import (
     learning_rate,
     objective_name,
     shown,
-    space_text,
 )
 from analysis.search_statistics import importances, why_no_expected_best
-from analysis.statistics.this_set import welch
 from analysis.tables.table import percent
 from tunekit.store.search_records import SearchTrial
 
@@ -52,7 +51,8 @@ def tuned_grid(found: Sequence[SearchResult]) -> list[Grid]:
     )  # fmt: skip
     caption = (
         "Default against tuned. Scores in percent, test at the best epoch on validation; over fresh seeds mean "
-        "± sample standard deviation; differences in points with the 95 % interval of Welch's t (3 seeds or more)."
+        "± sample standard deviation; differences in points with their 95 % interval and uncorrected p, for new text "
+        "of this kind where predictions are stored, else on these test items (3 seeds or more)."
     )
     return [Grid(head, tuple(rows), caption)] if rows else []
 
@@ -75,7 +75,7 @@ def _tuned_row(one: SearchResult, confirmed: Confirmation, default: Confirmation
         lost,
         Link(test, f"#{confirmed.cell.anchor}") if test and confirmed.cell else test,
         _count(confirmed),
-        "" if default is None else _difference(confirmed, default),
+        "" if default is None else _difference(one, confirmed, default),
         "" if params is None else f"{params:,}",
     )
 
@@ -85,18 +85,21 @@ def _count(confirmed: Confirmation) -> str:
     return f"{done}" if done == confirmed.requested else f"{done}/{confirmed.requested}"
 
 
-def _difference(confirmed: Confirmation, default: Confirmation) -> str:
-    """Test minus the default's, with Welch's interval where there is one."""
+def _difference(one: SearchResult, confirmed: Confirmation, default: Confirmation) -> str:
+    """Test minus the default's, with the interval and p of the one comparison, and what it holds for."""
     if confirmed.trial.number == default.trial.number:
         return "is the default"
-    ours, theirs = confirmed.test, default.test
-    if ours is None or theirs is None:
+    if confirmed.scored is None or default.scored is None:
         return ""
-    difference = f"{100 * (ours.mean - theirs.mean):+.2f}"
-    compared = welch(ours, theirs)
-    if compared is None:
-        return difference
-    return f"{difference} [{100 * compared.interval.low:+.2f}, {100 * compared.interval.high:+.2f}]"
+    compared = compare(score_of(confirmed.scored, one.objective), score_of(default.scored, one.objective))
+    if compared.difference is None:
+        return ""
+    difference = f"{100 * compared.difference:+.2f}"
+    if compared.estimate is None:
+        return f"{difference} (not tested: {compared.reason})"
+    bounds = compared.estimate.interval
+    around = f"[{100 * bounds.low:+.2f}, {100 * bounds.high:+.2f}]"
+    return f"{difference} {around}, p = {compared.estimate.p:.3g}, {compared.population.value}"
 
 
 def _budget(found: Sequence[SearchResult]) -> Grid:
@@ -110,9 +113,26 @@ def _budget(found: Sequence[SearchResult]) -> Grid:
         how = f"{study.sampler} (seed {study.sampler_seed}), {study.scheduler}"
         seeds = " ".join(map(str, study.seeds))
         spent = (str(study.planned), *counts, f"{epochs:,}", f"{seconds:,.0f}")
-        rows.append((one.title, space_text(one), how, seeds, *spent))
+        rows.append((one.title, _space_text(one), how, seeds, *spent))
     head = ("search", "space", "how", "search seeds", "planned", "complete", "pruned", "failed", "epochs", "seconds")
     return Grid(head, tuple(rows), "The budget spent: trials, epochs and seconds of training, repeats answered free.")
+
+
+def _space_text(one: SearchResult) -> str:
+    """Return the ranges that were searched as text, with the number of configurations that they hold."""
+    texts, sizes = [], []
+    for name in one.parameters:
+        given = one.study.space[name]
+        if given["type"] == "categorical":
+            choices = given["choices"]
+            texts.append(f"{name.replace('_', ' ')} {', '.join(map(number, choices))}")
+            sizes.append(str(len(choices)))
+        else:
+            low, high = (number(float(given[end])) for end in ("low", "high"))
+            texts.append(f"{name.replace('_', ' ')} {low} to {high}{' (log)' if given['log'] else ''}")
+            whole = given["type"] == "int"
+            sizes.append(str(int(given["high"]) - int(given["low"]) + 1) if whole else "continuous")
+    return f"{'; '.join(texts)}: {' x '.join(sizes)}" if texts else "nothing"
 
 
 def _unequal(found: Sequence[SearchResult]) -> list[Points]:

@@ -1,17 +1,14 @@
-"""What a report says of its own numbers: what they are, what is left out and why, claims, published values."""
+"""What a report says of its own numbers: what they are, the best of each column, what is left out and why."""
 
 from collections import Counter
 from collections.abc import Sequence
 
 from analysis.cells import Cell, metric_label
-from analysis.claims.published import register
-from analysis.claims.verdicts import ClaimResult
 from analysis.names import SPLITS, metric_name
-from analysis.report.document import Grid, Inline, Link, Paragraph, Points, Section
+from analysis.report.document import Grid, Inline, Link, Points, Section
 from analysis.sweep_records import SweepRecords
-from analysis.tables.build import EPOCHS
-from analysis.tables.table import Table, percent
-from tunekit.errors import UserError
+from analysis.tables.specs import EPOCHS
+from analysis.tables.table import Entry, Standing, Table
 from tunekit.parsing import how_many
 
 
@@ -37,24 +34,42 @@ def about_section(records: SweepRecords, found: Sequence[Cell], select: str) -> 
 
 
 def headline_section(tables: Sequence[Table]) -> Section:
-    """Return a line for each column of each table: its best row, and the rows that can't be told from it."""
+    """Return a line for each column of each table: its best row, and how every other row stands to it."""
     lines = []
     for table in tables:
         for column, heading in table.spec.columns.items():
-            shown = [(n, e) for (n, name), e in table.entries.items() if name == column and e.score.sample]
-            best = [(n, e) for n, e in shown if e.bold]
-            if not best:
+            if column not in table.best:
                 continue
-            labels = [table.spec.rows[n].label for n, _ in best]
-            alike = [table.spec.rows[n].label for n, e in shown if e.dagger]
-            tested = any(e.tested for _, e in shown)
-            note = f"; not separable from it: {', '.join(alike)}" if alike else ""
-            note = note if tested else "; not tested"
-            score = best[0][1].text
+            shown = [(_label(table, n, e), e) for (n, name), e in table.entries.items() if name == column]
             cells = [e.score.cell for _, e in shown if e.score.cell]
             name = metric_label(table.spec.metric, cells) if cells else metric_name(table.spec.metric)
-            lines.append(f"{name}, {heading}: {' and '.join(labels)} {score}{note}")
+            score = table.entries[table.best[column], column].text
+            best = " and ".join(label for label, e in shown if e.standing is Standing.BEST)
+            lines.append(f"{name}, {heading}: {'; '.join([f'{best} {score} is the best mean', *_others(shown)])}.")
     return Section("Best of each column", (Points(tuple(lines)),) if lines else (), "best")
+
+
+def _label(table: Table, number: int, entry: Entry) -> str:
+    """Return the label of a row, with its settings where the method was trained with several and one was chosen."""
+    label, settings = table.spec.rows[number].label, entry.score.configuration
+    return f"{label} ({settings})" if settings and not entry.score.left_out else label
+
+
+def _others(shown: Sequence[tuple[str, Entry]]) -> list[str]:
+    """Return which rows are worse than the best, not separable from it and not tested, and why not."""
+    groups: dict[tuple[int, str], list[str]] = {}
+    for label, entry in shown:
+        one = entry.versus
+        if one is None or entry.standing is Standing.BEST:
+            continue
+        where = "" if one.exact else f" on {one.population.value}"
+        how = {
+            Standing.WORSE: f"worse{where}",
+            Standing.ALIKE: f"not separable from it{where}",
+            Standing.NOT_TESTED: f"not tested ({one.reason})",
+        }
+        groups.setdefault((list(how).index(entry.standing), how[entry.standing]), []).append(label)
+    return [f"{how}: {', '.join(labels)}" for (_, how), labels in sorted(groups.items())]
 
 
 def failures_section(found: Sequence[Cell]) -> Section:
@@ -76,34 +91,3 @@ def left_out_section(records: SweepRecords) -> Section:
         lines = tuple(problem.detail for problem in records.problems if problem.kind == kind)
         parts.append(Section(f"{count} x {kind}", (Points(lines),), f"left-out-{number}"))
     return Section("Left out or doubtful", (), "left-out", tuple(parts))
-
-
-def published_section(found: Sequence[Cell], metrics: Sequence[str]) -> Section:
-    """Return each cell that the study published too: its value, the printed one, and the difference in points.
-
-    Raises UserError where the study published none of these cells.
-    """
-    printed = {(score.model, score.method, score.dataset, score.metric): score for score in register()}
-    rows: list[tuple[Inline, ...]] = []
-    for cell in found:
-        for metric in metrics:
-            score = printed.get((cell.model, cell.method, cell.dataset, metric))
-            sample = None if score is None or cell.searched else cell.sample(metric)
-            if score is None or sample is None:
-                continue
-            here = Link(f"{percent(sample)} (n = {sample.n})", f"#{cell.anchor}")
-            difference = f"{100 * sample.mean - float(score.mean):+.2f}"
-            rows.append((cell.title, metric_name(metric), here, score.text, difference))
-    if not rows:
-        raise UserError("--against published: the study published none of these cells; leave it out")
-    grid = Grid(("cell", "metric", "here", "published", "difference"), tuple(rows))
-    return Section("Beside the published numbers", (grid,), "published")
-
-
-def claims_section(verdicts: Sequence[ClaimResult]) -> Section:
-    """Return a line a claim: verdict, Holm-corrected p, and the seeds or numbers that are missing."""
-    rows: list[tuple[Inline, ...]] = []
-    for one in verdicts:
-        rows.append((one.text, one.verdict.value, "" if one.p is None else f"{one.p:.3f}", one.reason))
-    about = Paragraph(f"Holm over the claims that can be tested, of {len(verdicts)}; means over seeds.")
-    return Section("Claims", (about, Grid(("claim", "verdict", "p", "why"), tuple(rows))), "claims")

@@ -9,24 +9,36 @@ bootstrap", Annals of Applied Statistics 1(2)): ``seed``, the variance of the se
 sampling variance over items of the score averaged over seeds. Each contains the interaction once, so that one is taken
 off: V = seed + item - interaction. Seeds alone would miss the items; a plain crossed resampling counts it three times.
 
-Items of one group (the aspect terms of one sentence) are drawn together: the unit is the cluster, not the item.
+Accuracy is analytic: the crossed analysis of variance on cluster totals (Cochran 1977, "Sampling Techniques", chapter
+9A). Percentiles over five seeds under-cover, so for the other scores a crossed bootstrap serves for variances alone.
+Its seeds need no draws: the variance of resampled means, corrected by S / (S - 1), is the sample variance over S. Items
+are drawn jointly for all seeds and rows, by cluster within classes; degrees of freedom come from the linearised score.
 """
 
 import math
+from collections.abc import Sequence
 from dataclasses import dataclass
-from typing import Any
+from functools import cached_property
 
 import numpy as np
-import numpy.typing as npt
 
-from analysis.statistics.this_set import Comparison, Interval, t_interval
+from analysis.statistics.resampling import (
+    FloatArray,
+    IntArray,
+    Statistic,
+    codes,
+    counts_of,
+    degrees_of_freedom,
+    influence_of,
+    statistic_of,
+    strata_of,
+    weights_of,
+)
+from analysis.statistics.this_set import MIN_SEEDS, Difference, Interval, Spread, t_interval
 
-IntArray = npt.NDArray[np.integer[Any]]
-FloatArray = npt.NDArray[np.float64]
-
-MIN_SEEDS = 3
-_BLOCK = 4_000_000  # weights that the bootstrap holds at once, 32 MB
+DRAWS = 2000
 _ROUNDING = 1e-24  # a variance below this is rounding: one item is worth far more than 1e-12
+_SHARES = ("accuracy", "micro_f1")  # one label an item: over all classes, micro-F1 is accuracy
 
 
 @dataclass(frozen=True)
@@ -49,243 +61,166 @@ class SeedPredictions:
         for name, labels in (("gold", self.gold), ("predicted", self.predicted)):
             if labels.size and not 0 <= labels.min() <= labels.max() < self.num_classes:
                 raise ValueError(f"{name} has labels outside [0, {self.num_classes})")
-        if len(np.unique(self.groups)) < 2:
+        if not np.any(self.groups != self.groups[:1]):
             raise ValueError("the items stand in fewer than two groups: their spread can not be estimated")
+
+    def same_items(self, other: "SeedPredictions") -> bool:
+        """Return whether gold labels, groups and classes are those of ``other``."""
+        mine, others = (self.gold, self.groups), (other.gold, other.groups)
+        same = all(one is two or np.array_equal(one, two) for one, two in zip(mine, others, strict=True))
+        return same and self.num_classes == other.num_classes
 
 
 @dataclass(frozen=True)
-class _Estimate:
-    """A mean score or the difference of two, its variance over seeds and items, Satterthwaite degrees of freedom."""
+class Variation:
+    """One row's score of each seed, and how the scores vary over items."""
 
-    value: float
-    variance: float
-    df: float
+    runs: SeedPredictions
+    test: str
+    scores: FloatArray
+    """The score of each seed, (S,)."""
+    deviations: FloatArray
+    """Deviations over items, (N, S), columns of mean 0; their sums of squares over ``divisor`` are variances."""
+    divisor: float
+    influence: FloatArray
+    """The effect of each cluster on the mean score, (G,)."""
+    strata: IntArray
+    """The stratum of each cluster, (G,)."""
+    draws_df: float = math.inf
+    """The degrees of freedom of the draws by which the variances over items were estimated; none drawn: infinite."""
+
+    @cached_property
+    def average(self) -> FloatArray:
+        """The deviations of the mean over seeds, (N,)."""
+        return np.asarray(self.deviations.mean(axis=1))
+
+    @cached_property
+    def seed(self) -> float:
+        """The variance over seeds of the mean, with the interaction in it."""
+        return float(np.var(self.scores, ddof=1) / len(self.scores))
+
+    @cached_property
+    def interaction(self) -> float:
+        """The part of the mean's variance that is neither the seeds' nor the items' own."""
+        n = len(self.scores)
+        return float(np.sum((self.deviations - self.average[:, None]) ** 2) / (self.divisor * n * (n - 1)))
 
 
-def accuracy_interval(runs: SeedPredictions, level: float = 0.95) -> Interval | None:
-    """Return the interval of the mean accuracy, in [0, 1], over new seeds and new items.
+def is_of_items(metric: str) -> bool:
+    """Return whether ``metric`` is a score of single items, so that it has a test on new text."""
+    return metric in _SHARES or statistic_of(metric) is not None
 
-    Analytic: the crossed analysis of variance of the module's text on cluster totals (Cochran 1977, "Sampling
-    Techniques", chapter 9A), Satterthwaite (1946) degrees of freedom, Student-t quantile. None below three seeds, and
-    where nothing varies.
+
+def variations(rows: Sequence[SeedPredictions], metric: str, draws: int = DRAWS, seed: int = 0) -> list[Variation]:
+    """Return how each row varies over seeds and items; the rows were scored on the same items.
+
+    Raises ValueError where they were not, where ``metric`` is no score of items, or for fewer than two draws.
     """
-    return _interval(_accuracy([runs]), level) if _enough(runs) else None
+    if not all(row.same_items(rows[0]) for row in rows):
+        raise ValueError("the rows were not scored on the same items: gold labels, groups or classes differ")
+    statistic = statistic_of(metric)
+    if metric in _SHARES:
+        cluster = codes(rows[0].groups)
+        return [_accuracy(row, cluster) for row in rows]
+    if statistic is None:
+        raise ValueError(f"{metric} is no score of single items")
+    if draws < 2:
+        raise ValueError(f"draws is {draws}: a variance needs at least 2")
+    return _resampled(rows, statistic, draws, seed)
 
 
-def accuracy_difference(a: SeedPredictions, b: SeedPredictions, level: float = 0.95) -> Comparison | None:
-    """Return the two-sided test of the mean accuracy of ``a`` minus that of ``b``, as ``accuracy_interval``.
+def interval(row: Variation, level: float = 0.95) -> Interval | None:
+    """Return the interval of the mean score over new seeds and new items.
+
+    Satterthwaite (1946) degrees of freedom, Student-t quantile. None below three seeds, and where nothing varies.
+    """
+    found = _estimate([row], 1.0, level)
+    return None if found is None else t_interval(found.difference, found.error, found.df, level)
+
+
+def difference(a: Variation, b: Variation, factor: float = 1.0, level: float = 0.95) -> Difference | None:
+    """Return the test of the mean score of ``a`` minus ``factor`` times that of ``b``, over new seeds and new items.
 
     The items' part is that of the difference, so that what both rows find hard cancels. ValueError unless both were
     scored on the same items; None below three seeds of either, and where nothing varies.
     """
-    _same_items(a, b)
-    return _comparison(_accuracy([a, b]), level, "crossed ANOVA t") if _enough(a, b) else None
-
-
-def macro_f1_interval(runs: SeedPredictions, level: float = 0.95, draws: int = 2000, seed: int = 0) -> Interval | None:
-    """Return the interval of the mean macro-F1, in [0, 1], over new seeds and new items; macro-F1 over all
-    ``num_classes``.
-
-    Percentiles over five seeds under-cover, so the crossed bootstrap serves for variances alone. Its seeds need no
-    draws: the variance of resampled means, corrected by S / (S - 1), is the sample variance over S. Items are drawn
-    ``draws`` times, jointly for all seeds, by cluster within classes, for the item part and the interaction; degrees of
-    freedom come from the linearised score. None below three seeds, and where nothing varies.
-    """
-    return _interval(_macro_f1([runs], draws, seed), level) if _enough(runs) else None
-
-
-def macro_f1_difference(
-    a: SeedPredictions, b: SeedPredictions, level: float = 0.95, draws: int = 2000, seed: int = 0
-) -> Comparison | None:
-    """Return the two-sided test of the mean macro-F1 of ``a`` minus that of ``b``, as ``macro_f1_interval``.
-
-    Items are drawn jointly for both rows. ValueError unless both were scored on the same items; None below three seeds
-    of either, and where nothing varies.
-    """
-    _same_items(a, b)
-    return _comparison(_macro_f1([a, b], draws, seed), level, "crossed bootstrap t") if _enough(a, b) else None
-
-
-def _enough(*rows: SeedPredictions) -> bool:
-    return all(len(row.predicted) >= MIN_SEEDS for row in rows)
-
-
-def _same_items(a: SeedPredictions, b: SeedPredictions) -> None:
-    same_items = np.array_equal(a.gold, b.gold) and np.array_equal(a.groups, b.groups)
-    if not (same_items and a.num_classes == b.num_classes):
+    if not a.runs.same_items(b.runs):
         raise ValueError("the two rows were not scored on the same items: gold labels, groups or classes differ")
+    return _estimate([a, b], factor, level)
 
 
-def _interval(estimate: _Estimate | None, level: float) -> Interval | None:
-    if estimate is None:
-        return None
-    return t_interval(estimate.value, math.sqrt(estimate.variance), estimate.df, level)
-
-
-def _comparison(estimate: _Estimate | None, level: float, test: str) -> Comparison | None:
-    from scipy import stats
-
-    interval = _interval(estimate, level)
-    if estimate is None or interval is None:
-        return None
-    p = 2 * stats.t.sf(abs(estimate.value) / math.sqrt(estimate.variance), estimate.df)
-    return Comparison(estimate.value, interval, float(p), estimate.df, test)
-
-
-# --- the two metrics: each seed's score, and how it varies over items
-
-
-def _accuracy(rows: list[SeedPredictions]) -> _Estimate | None:
-    """Return the accuracy of rows[0] (minus rows[1]).
-
-    Items by the clusters' totals of deviations from each seed's mean.
-    """
-    cluster = _codes(rows[0].groups)
+def _accuracy(runs: SeedPredictions, cluster: IntArray) -> Variation:
+    """Return the variation of accuracy: the clusters' totals of deviations from each seed's mean."""
     clusters = int(cluster.max()) + 1
-    scores, totals = [], []
-    for row in rows:
-        hits = row.predicted == row.gold
-        scores.append(hits.mean(axis=1))
-        totals.append(np.zeros((clusters, len(hits))))
-        np.add.at(totals[-1], cluster, (hits - scores[-1][:, None]).T / len(row.gold))
-    return _estimate(scores, totals, (clusters - 1) / clusters, clusters - 1)
+    hits = runs.predicted == runs.gold
+    scores = hits.mean(axis=1)
+    totals = np.zeros((clusters, len(hits)))
+    np.add.at(totals, cluster, (hits - scores[:, None]).T / len(runs.gold))
+    one_stratum = np.zeros(clusters, dtype=int)
+    divisor = (clusters - 1) / clusters
+    return Variation(runs, "crossed analysis of variance", scores, totals, divisor, totals.mean(axis=1), one_stratum)
 
 
-def _macro_f1(rows: list[SeedPredictions], draws: int, seed: int) -> _Estimate | None:
-    """Return the macro-F1 of rows[0] (minus rows[1]).
+def _resampled(rows: Sequence[SeedPredictions], statistic: Statistic, draws: int, seed: int) -> list[Variation]:
+    """Return the variation of each row's score over draws of the items, the same draws for all rows."""
+    first = rows[0]
+    cluster = codes(first.groups)
+    strata = strata_of(first.gold, cluster, first.num_classes)
+    tables = [counts_of(row.gold, row.predicted, cluster, row.num_classes) for row in rows]
+    flat = np.concatenate(tables, axis=1).reshape(len(strata), -1)
+    drawn = [
+        statistic((weights @ flat).reshape(len(weights), -1, 3, first.num_classes))
+        for weights in weights_of(strata, draws, seed)
+    ]
+    resampled = np.concatenate(drawn)
+    parts = np.split(resampled - resampled.mean(axis=0), np.cumsum([len(row.predicted) for row in rows])[:-1], axis=1)
+    return [
+        Variation(
+            runs=row,
+            test="crossed bootstrap",
+            scores=statistic(table.sum(axis=0)),
+            deviations=part,
+            divisor=draws - 1,
+            influence=influence_of(table, statistic),
+            strata=strata,
+            draws_df=draws - 1,
+        )
+        for row, table, part in zip(rows, tables, parts, strict=True)
+    ]
 
-    Items by each seed's deviations over draws of the same items for all.
+
+def _estimate(rows: Sequence[Variation], factor: float, level: float) -> Difference | None:
+    """Return the mean (difference) with V = seed + item - interaction.
+
+    V is never below one of its two first parts, which a noisy interaction would otherwise take away.
     """
-    if draws < 2:
-        raise ValueError(f"draws is {draws}: a variance needs at least 2")
-    cluster = _codes(rows[0].groups)
-    strata = _strata(rows[0], cluster)
-    tables = [_counts(row, cluster) for row in rows]
-    joined = np.concatenate(tables, axis=1)
-    rng = np.random.default_rng(seed)
-    block = max(1, _BLOCK // len(strata))
-    sizes = [min(block, draws - start) for start in range(0, draws, block)]
-    drawn = np.concatenate([_weights(strata, size, rng) @ joined.reshape(len(strata), -1) for size in sizes])
-    resampled = _macro(drawn.reshape(draws, *joined.shape[1:]))
-    deviations = np.split(resampled - resampled.mean(axis=0), [tables[0].shape[1]], axis=1)[: len(rows)]
-    influence = _contrast([_influence(table) for table in tables])
-    return _estimate([_macro(table.sum(axis=0)) for table in tables], deviations, draws - 1, _df(influence, strata))
-
-
-def _codes(groups: IntArray) -> IntArray:
-    """Return the groups as consecutive codes from 0, of the same shape."""
-    codes: IntArray = np.unique(groups, return_inverse=True)[1]
-    return codes
-
-
-def _counts(row: SeedPredictions, cluster: IntArray) -> FloatArray:
-    """Return true positives, and gold plus predicted items, of each cluster, seed and class: (G, S, 2, K)."""
-    shape = (int(cluster.max()) + 1, len(row.predicted), row.num_classes)
-    cells = (cluster * shape[1] + np.arange(shape[1])[:, None]) * shape[2]
-
-    def count(at: IntArray) -> FloatArray:
-        return np.bincount(at.ravel(), minlength=math.prod(shape)).reshape(shape).astype(float)
-
-    support = count(cells + row.gold) + count(cells + row.predicted)
-    return np.stack([count((cells + row.gold)[row.predicted == row.gold]), support], axis=2)
-
-
-def _macro(counts: FloatArray) -> FloatArray:
-    """Return the macro-F1 of counts (..., 2, K), as (...): the mean of 2 tp / (gold + predicted), 0 for a class in
-    neither.
-    """
-    f1 = 2 * _divide(counts[..., 0, :], counts[..., 1, :])
-    return np.asarray(f1.mean(axis=-1))
-
-
-def _divide(numerator: FloatArray, denominator: FloatArray) -> FloatArray:
-    quotient: FloatArray = np.divide(numerator, denominator, out=np.zeros_like(numerator), where=denominator > 0)
-    return quotient
-
-
-def _influence(table: FloatArray) -> FloatArray:
-    """Return the linearised effect of each cluster of (G, S, 2, K) on the seeds' mean macro-F1, (G,) (Takahashi et al.
-
-    2022).
-    """
-    total = table.sum(axis=0)
-    change = 2 * (table[:, :, 0] - _divide(total[:, 0], total[:, 1]) * table[:, :, 1])
-    return np.asarray(_divide(change, np.broadcast_to(total[:, 1], change.shape)).mean(axis=(1, 2)))
-
-
-def _strata(row: SeedPredictions, cluster: IntArray) -> IntArray:
-    """Return the stratum of each cluster, consecutive codes (G,): the rarest gold class among its items.
-
-    A class thus keeps its clusters in every draw, those apart that hold a rarer class too. A stratum of one cluster
-    has no variance of its own and joins the largest ("collapsed strata", Cochran 1977, chapter 5A).
-    """
-    sizes = np.bincount(row.gold, minlength=row.num_classes)
-    rank = np.argsort(np.argsort(sizes, kind="stable"))
-    strata = np.full(cluster.max() + 1, row.num_classes)
-    np.minimum.at(strata, cluster, rank[row.gold])
-    members = np.bincount(strata)
-    return _codes(np.where(members[strata] == 1, members.argmax(), strata))
-
-
-def _weights(strata: IntArray, draws: int, rng: np.random.Generator) -> FloatArray:
-    """Return the weight of each cluster in each draw, (draws, G).
-
-    Within a stratum of n, n - 1 are drawn and weigh n / (n - 1), the rescaled bootstrap of Rao and Wu (1988, JASA 83):
-    without it a class of five items has 4/5 of its variance. New text also has another mix of classes: strata weigh by
-    Dirichlet shares (Rubin 1981, "The Bayesian bootstrap"), under which none vanishes.
-    """
-    sizes = np.bincount(strata)
-    shares = rng.dirichlet(sizes, draws) * len(strata) / sizes
-    weights = np.empty((draws, len(strata)))
-    for stratum, n in enumerate(sizes):
-        picks = rng.integers(n, size=(draws, n - 1)) + n * np.arange(draws)[:, None]
-        picked = np.bincount(picks.ravel(), minlength=draws * n).reshape(draws, n)
-        weights[:, strata == stratum] = picked * (shares[:, [stratum]] * n / (n - 1))
-    return weights
-
-
-def _df(influence: FloatArray, strata: IntArray) -> float:
-    """Return the Satterthwaite degrees of freedom of the items' part: few where a class of few items has most of
-    the variance.
-    """
-    sizes = np.bincount(strata)
-    means = np.bincount(strata, influence) / sizes
-    within = np.bincount(strata, (influence - means[strata]) ** 2) * sizes / (sizes - 1)
-    variances = np.append(within, np.sum(sizes * means**2))
-    if not variances.any():
-        return len(strata) - 1.0
-    return float(variances.sum() ** 2 / np.sum(variances**2 / np.append(sizes - 1, len(strata) - 1)))
-
-
-# --- the crossed design
-
-
-def _contrast(parts: list[FloatArray]) -> FloatArray:
-    return parts[0] if len(parts) == 1 else parts[0] - parts[1]
-
-
-def _estimate(
-    scores: list[FloatArray], deviations: list[FloatArray], divisor: float, item_df: float
-) -> _Estimate | None:
-    """Return the mean (difference) of ``scores`` (S,) a row, with V = seed + item - interaction.
-
-    ``deviations`` (N, S) a row, columns of mean 0, whose sums of squares over ``divisor`` are variances over items:
-    of the mean over seeds for ``item``, of what is left of each seed for ``interaction``. V is never below one of its
-    two first parts, which a noisy interaction would otherwise take away. None where nothing varies.
-    """
-    averages = [values.mean(axis=1) for values in deviations]
-    item = float(np.sum(_contrast(averages) ** 2) / divisor)
+    if any(len(row.scores) < MIN_SEEDS for row in rows):
+        return None
+    signs = (1.0, -factor)[: len(rows)]
+    weighted = list(zip(signs, rows, strict=True))
+    average, influence = (
+        np.sum([sign * values for sign, values in zip(signs, of_rows, strict=True)], axis=0)
+        for of_rows in ([row.average for row in rows], [row.influence for row in rows])
+    )
+    item = float(np.sum(average**2) / rows[0].divisor)
+    item_df = 1 / (1 / degrees_of_freedom(influence, rows[0].strata) + 1 / rows[0].draws_df)
     parts = [(item, item_df)]
-    seed = interaction = 0.0
-    for row, values, average in zip(scores, deviations, averages, strict=True):
-        n = len(row)
-        of_seeds = float(np.var(row, ddof=1) / n)
-        left = float(np.sum((values - average[:, None]) ** 2) / (divisor * n * (n - 1)))
-        parts += [(of_seeds, n - 1), (left, item_df * (n - 1))]
-        seed += of_seeds
-        interaction += left
+    for sign, row in weighted:
+        n = len(row.scores)
+        parts += [(sign**2 * row.seed, n - 1), (sign**2 * row.interaction, item_df * (n - 1))]
+    seed = sum(part for part, _ in parts[1::2])
+    interaction = sum(part for part, _ in parts[2::2])
     variance = max(seed + item - interaction, seed, item)
-    value = float(_contrast([row.mean(keepdims=True) for row in scores])[0])
     if variance < _ROUNDING:
         return None
-    return _Estimate(value, variance, variance**2 / sum(part**2 / df for part, df in parts))
+    stds = [abs(sign) * math.sqrt(row.seed * len(row.scores)) for sign, row in weighted]
+    counts = [len(row.scores) for row in rows]
+    items = len(rows[0].runs.gold)
+    return Difference(
+        difference=float(sum(sign * row.scores.mean() for sign, row in weighted)),
+        error=math.sqrt(variance),
+        df=variance**2 / sum(part**2 / df for part, df in parts),
+        test=rows[0].test,
+        spread=Spread(stds[0], stds[-1], counts[0], counts[-1], max(item - interaction, 0.0), item_df, items),
+        level=level,
+    )

@@ -1,81 +1,118 @@
-"""How many seeds a gap needs: power of the two-sided Welch t test with the same number of seeds n in both rows.
+"""How many seeds a gap needs: power of a two-sided t test of two rows with the same number of seeds n.
 
 The usual plan, a noncentral t with the true stds' Satterthwaite degrees of freedom, promises 80 % and gives 70 % at
-n = 3 and 78 % at n = 5, for the test has to estimate them. So the power is integrated over what it estimates. Gaps and
-stds are in the score's unit, 0.01 for one point.
+n = 3 and 78 % at n = 5, for the test has to estimate them. So the power is integrated over what it estimates.
+
+On new text the test items vary too, and more seeds do not take that part of the variance away: there is a smallest gap
+that any number of seeds finds (``smallest_gap``). Gaps and stds are in the score's unit, 0.01 for one point.
 """
 
 import math
 from bisect import bisect_left
+from dataclasses import replace
 
 import numpy as np
+import numpy.typing as npt
 
-from analysis.statistics.this_set import MIN_SEEDS, Interval, Sample, mean_interval, satterthwaite, welch
+from analysis.statistics.this_set import MIN_SEEDS, Interval, Sample, Spread, mean_interval, satterthwaite
 
 POWER = 0.8
 ALPHA = 0.05
 MAX_SEEDS = 10_000
 """The number of seeds a row up to which numbers are given; beyond, they only say more than that."""
 _CERTAIN = 1e6  # standard errors: the power is 1, and scipy's nct NaN a little further on
-_NODES, _DOUBLE_WEIGHTS = np.polynomial.legendre.leggauss(32)
-_QUANTILES, _WEIGHTS = (_NODES + 1) / 2, _DOUBLE_WEIGHTS / 2
 
 
-def welch_power(gap: float, std_a: float, std_b: float, n: int, alpha: float = ALPHA) -> float:
-    """Return the chance in [0, 1] that Welch's test finds ``gap`` with ``n`` seeds a row.
+def _nodes(count: int) -> tuple[npt.NDArray[np.float64], npt.NDArray[np.float64]]:
+    """Return Gauss-Legendre nodes and weights on (0, 1)."""
+    nodes, weights = np.polynomial.legendre.leggauss(count)
+    return (nodes + 1) / 2, weights / 2
+
+
+_SHARES, _SHARE_WEIGHTS = _nodes(32)
+_PARTS = [_nodes(count) for count in (4, 10, 8)]  # of the share of one row, the seeds' and the items' variances
+_PART_WEIGHTS = np.einsum("i,j,k->ijk", *(weights for _, weights in _PARTS))
+
+
+def power_of(gap: float, spread: Spread, n: int, alpha: float = ALPHA) -> float:
+    """Return the chance in [0, 1] that the test finds ``gap`` with ``n`` seeds a row.
 
     ValueError for n < 3, stds that are negative or both 0, alpha outside (0, 1), or a gap that is not finite.
     """
     if n < MIN_SEEDS or not 0 < alpha < 1 or not math.isfinite(gap):
         raise ValueError(f"no power of n = {n}, alpha = {alpha}, gap = {gap}")
-    error = _error(std_a, std_b, n)
-    return _power(gap / error, std_a / error, std_b / error, n, alpha)
+    if min(spread.std_a, spread.std_b) < 0 or not 0 < spread.std_a + spread.std_b + spread.floor < math.inf:
+        raise ValueError(f"stds of {spread.std_a} and {spread.std_b} leave nothing to plan with")
+    if spread.floor > 0:
+        return _power_on_new_text(gap, spread, n, alpha)
+    error = math.hypot(spread.std_a, spread.std_b) / math.sqrt(n)
+    return _power(gap / error, spread.std_a / error, spread.std_b / error, n, alpha)
 
 
-def detectable_difference(
-    std_a: float, std_b: float, n: int, power: float = POWER, alpha: float = ALPHA
-) -> float | None:
+def detectable_difference(spread: Spread, n: int, power: float = POWER, alpha: float = ALPHA) -> float | None:
     """Return the smallest gap found with chance ``power`` by ``n`` seeds a row.
 
-    None for n < 3 (no test is made) and where both stds are 0. ValueError unless 0 < alpha < power < 1.
+    None for n < 3 (no test is made) and where nothing varies. ValueError unless 0 < alpha < power < 1.
     """
     from scipy.optimize import brentq
 
     _check(power, alpha)
-    if n < MIN_SEEDS or std_a == std_b == 0:
+    if n < MIN_SEEDS or spread.std_a == spread.std_b == spread.floor == 0:
         return None
-    error = _error(std_a, std_b, n)
-    parts = std_a / error, std_b / error
-    return error * float(brentq(lambda shift: _power(shift, *parts, n, alpha) - power, 0, _CERTAIN))
+    error = math.sqrt((spread.std_a**2 + spread.std_b**2) / n + spread.floor)
+    return error * float(brentq(lambda shift: power_of(shift * error, spread, n, alpha) - power, 0, _CERTAIN))
 
 
-def seeds_needed(std_a: float, std_b: float, gap: float, power: float = POWER, alpha: float = ALPHA) -> int | None:
+def smallest_gap(spread: Spread, power: float = POWER, alpha: float = ALPHA) -> float:
+    """Return the smallest gap that any number of seeds finds with chance ``power``: 0 on these items.
+
+    ValueError unless 0 < alpha < power < 1.
+    """
+    from scipy import stats
+    from scipy.optimize import brentq
+
+    _check(power, alpha)
+    if spread.floor == 0:
+        return 0.0
+    df = spread.floor_df
+    critical = float(stats.t.isf(alpha / 2, df))
+    shift = brentq(lambda shift: float(stats.nct.sf(critical, df, shift)) - power, 0, 100 * critical)
+    return math.sqrt(spread.floor) * float(shift)
+
+
+def seeds_needed(spread: Spread, gap: float, power: float = POWER, alpha: float = ALPHA) -> int | None:
     """Return the seeds a row, at least 3, that find ``gap`` (of either sign) with chance ``power``.
 
-    None says more than ``MAX_SEEDS``, as for a gap of 0. ValueError where both stds are 0, which leaves nothing to plan
-    with, or unless 0 < alpha < power < 1.
+    None says more than ``MAX_SEEDS``, as for a gap of 0 or below ``smallest_gap``. ValueError where nothing varies,
+    which leaves nothing to plan with, or unless 0 < alpha < power < 1.
     """
     _check(power, alpha)
     counts = range(MIN_SEEDS, MAX_SEEDS + 1)
-    at = bisect_left(counts, power, key=lambda n: welch_power(gap, std_a, std_b, n, alpha))
-    return counts[at] if at < len(counts) else None
+    if power_of(gap, spread, MAX_SEEDS, alpha) < power:
+        return None
+    return counts[bisect_left(counts, power, key=lambda n: power_of(gap, spread, n, alpha))]
 
 
 def seeds_range(
-    a: Sample, b: Sample, gap: float, power: float = POWER, alpha: float = ALPHA, level: float = 0.8
-) -> tuple[int | None, int | None] | None:
+    spread: Spread, gap: float, power: float = POWER, alpha: float = ALPHA, level: float = 0.8
+) -> tuple[int | None, int | None]:
     """Return the fewest and most seeds a row that find ``gap``, over the chi-square interval of the std of a
     difference.
 
     The std of seed a minus seed b has Satterthwaite's degrees of freedom (n_a + n_b - 2, the pooled ones, where n and
     stds are equal); its bounds scale both stds. 80 % by default: its upper bound is the one-sided 90 % limit (Browne
     1995, Statistics in Medicine 14, plans with the 80 % one); at n = 5, 95 % would span a factor of 8 in seeds instead
-    of 4. An element of None says more than ``MAX_SEEDS``. None where either has n < 3 or no std, or neither varies.
+    of 4. The items' part of the variance stays as it is. An element of None says more than ``MAX_SEEDS``. ValueError as
+    ``seeds_needed``.
     """
-    if a.std is None or b.std is None or welch(a, b) is None:
-        return None
-    _, df = satterthwaite((a.std, b.std), (a.n - 1, b.n - 1))
-    low, high = (seeds_needed(a.std * by, b.std * by, gap, power, alpha) for by in _std_factors(df, level))
+    stds = spread.std_a, spread.std_b
+    factors = (1.0, 1.0)
+    if any(stds):
+        _, df = satterthwaite(stds, (spread.n_a - 1, spread.n_b - 1))
+        factors = _std_factors(df, level)
+    low, high = (
+        seeds_needed(replace(spread, std_a=stds[0] * by, std_b=stds[1] * by), gap, power, alpha) for by in factors
+    )
     return low, high
 
 
@@ -108,15 +145,8 @@ def _check(power: float, alpha: float) -> None:
         raise ValueError(f"power {power} and alpha {alpha}: 0 < alpha < power < 1 is needed")
 
 
-def _error(std_a: float, std_b: float, n: int) -> float:
-    """Return the standard error of the difference of means of ``n`` seeds a row."""
-    if min(std_a, std_b) < 0 or not 0 < std_a + std_b < math.inf:
-        raise ValueError(f"stds of {std_a} and {std_b} leave nothing to plan with")
-    return math.hypot(std_a, std_b) / math.sqrt(n)
-
-
 def _power(shift: float, std_a: float, std_b: float, n: int, alpha: float) -> float:
-    """Return the power at a gap of ``shift`` standard errors, stds in standard errors too.
+    """Return the power of Welch's test at a gap of ``shift`` standard errors, stds in standard errors too.
 
     With X, Y the chi-squares of the two sample variances (n - 1 df), X + Y and B = X / (X + Y), which is beta
     distributed, are independent. Given B, Welch's degrees of freedom are known and t is a multiple of a noncentral t of
@@ -125,7 +155,7 @@ def _power(shift: float, std_a: float, std_b: float, n: int, alpha: float) -> fl
     from scipy import stats
 
     df = n - 1
-    share = stats.beta.ppf(_QUANTILES, df / 2, df / 2)
+    share = stats.beta.ppf(_SHARES, df / 2, df / 2)
     variances = 2 * share * std_a**2 / n, 2 * (1 - share) * std_b**2 / n  # of the means, over (X + Y) / 2 df
     total = variances[0] + variances[1]
     welch_df = df * total**2 / (variances[0] ** 2 + variances[1] ** 2)
@@ -133,7 +163,30 @@ def _power(shift: float, std_a: float, std_b: float, n: int, alpha: float) -> fl
     shift = min(abs(shift), _CERTAIN)
     # scipy's nct.cdf is NaN in the far lower tail, its mirror image is not
     tails = stats.nct.sf(critical, 2 * df, shift) + stats.nct.sf(critical, 2 * df, -shift)
-    return float(_WEIGHTS @ tails)
+    return float(_SHARE_WEIGHTS @ tails)
+
+
+def _power_on_new_text(gap: float, spread: Spread, n: int, alpha: float) -> float:
+    """Return the power where the items vary too.
+
+    As ``_power``, with X + Y and the chi-square of the items' part integrated too: given all three, the estimated
+    variance and its Satterthwaite degrees of freedom are known, and the difference is normal.
+    """
+    from scipy import special
+
+    df = n - 1
+    (shares, _), (seeds, _), (items, _) = _PARTS
+    share = special.betaincinv(df / 2, df / 2, shares)[:, None, None]
+    both = special.chdtri(2 * df, 1 - seeds)[None, :, None] / df
+    floor = spread.floor * special.chdtri(spread.floor_df, 1 - items)[None, None, :] / spread.floor_df
+    of_a, of_b = share * both * spread.std_a**2 / n, (1 - share) * both * spread.std_b**2 / n
+    estimated = of_a + of_b + floor
+    estimated_df = estimated**2 / ((of_a**2 + of_b**2) / df + floor**2 / spread.floor_df)
+    error = math.sqrt((spread.std_a**2 + spread.std_b**2) / n + spread.floor)
+    critical = -special.stdtrit(estimated_df, alpha / 2) * np.sqrt(estimated) / error
+    shift = abs(gap) / error
+    tails = special.ndtr(shift - critical) + special.ndtr(-shift - critical)
+    return float(np.sum(_PART_WEIGHTS * tails))
 
 
 def _std_factors(df: float, level: float) -> tuple[float, float]:

@@ -75,14 +75,60 @@ class Interval:
 
 
 @dataclass(frozen=True)
-class Comparison:
-    """Of a minus b: the difference of means, its interval, and the two-sided p of ``test``, such as "Welch t"."""
+class Spread:
+    """What the variance of a difference of two means is made of, in the score's unit."""
+
+    std_a: float
+    """The standard deviation over seeds of one score of the first row."""
+    std_b: float
+    n_a: int
+    """The number of seeds from which ``std_a`` is estimated."""
+    n_b: int
+    floor: float = 0.0
+    """The variance that no number of seeds takes away: that of the test items. 0 for a question on these items."""
+    floor_df: float = 1.0
+    """The degrees of freedom from which ``floor`` is estimated."""
+    items: int = 0
+    """The number of test items that ``floor`` is of."""
+
+
+@dataclass(frozen=True)
+class Difference:
+    """An estimate of mean(a) - mean(b), and the t test of ``test``, such as "Welch t", that it is 0."""
 
     difference: float
-    interval: Interval
-    p: float
+    error: float
+    """The standard error of the difference."""
     df: float
     test: str
+    spread: Spread
+    level: float = 0.95
+
+    @property
+    def interval(self) -> Interval:
+        """The interval of confidence ``level``."""
+        return t_interval(self.difference, self.error, self.df, self.level)
+
+    @property
+    def p(self) -> float:
+        """The two-sided p."""
+        return 2 * min(self.one_sided())
+
+    def one_sided(self, shift: float = 0.0) -> tuple[float, float]:
+        """Return the p that the true difference is above ``shift``, and the p that it is below."""
+        from scipy import special
+
+        t = (self.difference - shift) / self.error
+        return float(special.stdtr(self.df, -t)), float(special.stdtr(self.df, t))
+
+    def equivalence(self, margin: float) -> float:
+        """Return the p of two one-sided tests (Schuirmann 1987) that the means are less than ``margin`` apart.
+
+        ``margin`` is in the score's unit, 0.01 for one point; the larger of the two p. UserError unless it is above 0.
+        """
+        if not 0 < margin < math.inf:
+            raise UserError(f"an equivalence margin of {margin} tests nothing; give one above 0, as 0.01 for one point")
+        return max(self.one_sided(margin)[1], self.one_sided(-margin)[0])
 
 
 @dataclass(frozen=True)
@@ -126,37 +172,16 @@ def satterthwaite(errors: Sequence[float], dfs: Sequence[float]) -> tuple[float,
     return total, 1 / sum((error / total) ** 4 / df for error, df in zip(errors, dfs, strict=True))
 
 
-def welch(a: Sample, b: Sample, level: float = 0.95) -> Comparison | None:
+def welch(a: Sample, b: Sample, level: float = 0.95) -> Difference | None:
     """Return Welch's (1947, Biometrika 34) two-sided t test of mean(a) - mean(b), the stds free to differ, from mean,
     std, n.
 
     None where either has n < 3 or no std, and where neither varies; one of the two may have std 0.
     """
-    from scipy import stats
-
-    estimate = _difference(a, b)
-    if estimate is None:
+    if a.std is None or b.std is None or min(a.n, b.n) < MIN_SEEDS or _negligible(max(a.std, b.std), a.mean, b.mean):
         return None
-    difference, error, df = estimate
-    p = float(2 * stats.t.sf(abs(difference) / error, df))
-    return Comparison(difference, t_interval(difference, error, df, level), p, df, "Welch t")
-
-
-def equivalence(a: Sample, b: Sample, margin: float) -> float | None:
-    """Return the p of the two one-sided Welch tests (Schuirmann 1987) that the means are less than ``margin`` apart.
-
-    ``margin`` is in the score's unit, 0.01 for one point; the larger of the two p. None as ``welch``. UserError unless
-    the margin is above 0.
-    """
-    from scipy import stats
-
-    if not 0 < margin < math.inf:
-        raise UserError(f"an equivalence margin of {margin} tests nothing; give one above 0, as 0.01 for one point")
-    estimate = _difference(a, b)
-    if estimate is None:
-        return None
-    difference, error, df = estimate
-    return float(stats.t.sf((margin - abs(difference)) / error, df))
+    error, df = satterthwaite((a.std / math.sqrt(a.n), b.std / math.sqrt(b.n)), (a.n - 1, b.n - 1))
+    return Difference(a.mean - b.mean, error, df, "Welch t", Spread(a.std, b.std, a.n, b.n), level)
 
 
 def permutation_p(a: Sequence[float], b: Sequence[float]) -> float | None:
@@ -222,31 +247,6 @@ def mcnemar(gold: IntArray, predicted_a: IntArray, predicted_b: IntArray) -> McN
     return McNemar(b, c, float(stats.binomtest(b, b + c).pvalue) if b + c else 1.0)
 
 
-def holm(p_values: Sequence[float]) -> list[float]:
-    """Return Holm's (1979, Scand. J. Statistics 6) adjusted p of one family, in the given order; [] for none.
-
-    ValueError where a p is not in [0, 1].
-    """
-    from statsmodels.stats.multitest import multipletests
-
-    if not all(0 <= p <= 1 for p in p_values):
-        raise ValueError(f"p values must be in [0, 1], not {list(p_values)}")
-    return [float(p) for p in multipletests(p_values, method="holm")[1]] if len(p_values) else []
-
-
-def smallest_p(n_a: int, n_b: int) -> dict[str, float | None]:
-    """Return the smallest two-sided p that each test made at this n can reach; None says that it has no floor.
-
-    "permutation": 2 / C(n_a + n_b, n_a), twice one tail also where n_a and n_b differ; "sign-flip": 2 / 2^n over the at
-    most min(n_a, n_b) common seeds; beyond ``MAX_SPLITS`` arrangements both stop at 2 / (MAX_SPLITS + 1). "Welch t" can
-    come as near to 0 as the stds do. Empty below 3 seeds of either: no test is made.
-    """
-    if min(n_a, n_b) < MIN_SEEDS:
-        return {}
-    arrangements = {"permutation": math.comb(n_a + n_b, n_a), "sign-flip": 2 ** min(n_a, n_b)}
-    return {"Welch t": None} | {test: 2 / min(count, MAX_SPLITS + 1) for test, count in arrangements.items()}
-
-
 def _scores(values: Iterable[float]) -> FloatArray:
     scores = np.array(list(values), dtype=float)
     if not np.isfinite(scores).all():
@@ -259,20 +259,17 @@ def _negligible(spread: float, *values: float) -> bool:
     return spread <= _ROUNDING * max(map(abs, values))
 
 
+def varies(sample: Sample) -> bool:
+    """Return whether the scores of ``sample`` differ between seeds by more than rounding."""
+    return sample.std is not None and not _negligible(sample.std, sample.mean)
+
+
 def t_interval(centre: float, error: float, df: float, level: float) -> Interval:
     """Return Student's t interval of confidence ``level`` around ``centre``, whose standard error is ``error``."""
     from scipy import stats
 
     low, high = stats.t.interval(level, df, loc=centre, scale=error)
     return Interval(float(low), float(high), level)
-
-
-def _difference(a: Sample, b: Sample) -> tuple[float, float, float] | None:
-    """Return mean(a) - mean(b), its standard error and degrees of freedom; None where Welch's t does not exist."""
-    if a.std is None or b.std is None or min(a.n, b.n) < MIN_SEEDS or _negligible(max(a.std, b.std), a.mean, b.mean):
-        return None
-    error, df = satterthwaite((a.std / math.sqrt(a.n), b.std / math.sqrt(b.n)), (a.n - 1, b.n - 1))
-    return a.mean - b.mean, error, df
 
 
 def _permuted_p(samples: Sequence[FloatArray], permuted: str) -> float:

@@ -77,7 +77,7 @@ def latex(table: Table) -> str:
         " & ".join([escape_tex(row.label), *row_texts(table, number, entry)]) + r" \\"
         for number, row in enumerate(table.spec.rows)
     ]
-    notes = "; ".join(escape_tex(note) for note in table.notes)
+    notes = " ".join(escape_tex(note) for note in table.notes)
     lines = [
         r"\begin{table}",
         r"\centering",
@@ -91,28 +91,39 @@ def latex(table: Table) -> str:
         *body,
         r"\bottomrule",
         r"\end{tabular}",
-        rf"\par\smallskip{{\footnotesize {notes}.}}",
+        rf"\par\smallskip{{\footnotesize {notes}}}",
         r"\end{table}",
     ]
     return "\n".join(lines) + "\n"
 
 
-def comma_separated(table: Table) -> str:
-    """Return one line an entry: row, column (dataset or class), metric, mean, std, n, expected n, marks and the single
-    values.
+CSV_HEAD = (
+    *("row", "column", "metric", "configuration", "mean", "std", "n", "expected", "standing", "tested", "holds_for"),
+    *("test", "p", "p_holm", "difference", "low", "high", "reason", "values"),
+)
 
-    Scores are in [0, 1].
+
+def comma_separated(table: Table) -> str:
+    """Return one line an entry: its score, its comparison with the best of its column, and the single values.
+
+    ``configuration`` are the settings, where the method was trained with several. Scores and differences are in [0, 1];
+    ``difference``, its 95 % interval and both p are those of the row minus the best of its column, empty for the best
+    itself and where nothing was compared.
     """
     buffer = io.StringIO()
     writer = csv.writer(buffer, lineterminator="\n")
-    writer.writerow(["row", "column", "metric", "mean", "std", "n", "expected", "best", "not_separable", "values"])
+    writer.writerow(CSV_HEAD)
     for (number, column), entry in table.entries.items():
-        sample = entry.score.sample
-        label = escape_csv(table.spec.rows[number].label)
-        numbers = ["", "", 0] if sample is None else [sample.mean, "" if sample.std is None else sample.std, sample.n]
+        sample, one = entry.score.sample, entry.versus
+        texts = (table.spec.rows[number].label, column, table.spec.metric, entry.score.configuration)
+        numbers = (None, None, 0) if sample is None else (sample.mean, sample.std, sample.n)
+        standing = (entry.score.expected, entry.standing.value, int(one is not None and one.tested))
+        compared: tuple[object, ...] = (None,) * 8
+        if one is not None:
+            holds_for = one.population.value if one.tested else None
+            compared = (holds_for, one.test, one.p, one.p_holm, one.difference, one.low, one.high, one.reason)
         values = "" if sample is None else " ".join(map(repr, sample.values))
-        flags = [entry.score.expected, int(entry.bold), int(entry.dagger), values]
-        writer.writerow([label, escape_csv(column), table.spec.metric, *numbers, *flags])
+        writer.writerow([*map(escape_csv, texts), *numbers, *standing, *compared, values])
     return buffer.getvalue()
 
 

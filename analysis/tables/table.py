@@ -4,35 +4,14 @@ import html
 import io
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field
+from enum import StrEnum
 
 import rich.console
 import rich.markup
 import rich.table
 
-from analysis.cells import Cell
+from analysis.compare import Comparison, Score
 from analysis.statistics.this_set import Sample
-
-
-@dataclass(frozen=True)
-class Score:
-    """What a table needs to know of one cell."""
-
-    sample: Sample | None
-    """The scores over seeds in [0, 1]; None where no trial has completed."""
-    expected: int
-    """The number of seeds that were asked for."""
-    metric: str = ""
-    """The metric as ``Cell.by_seed`` takes it; empty for a published score."""
-    failures: Mapping[str, int] = field(default_factory=dict)
-    """The number of failed trials of each kind. A cell with failures takes no part in bold or tests."""
-    num_filled: int = 0
-    """The number of failed trials that count with the score of the majority class."""
-    num_collapsed: int = 0
-    """The number of trials that predicted one class only."""
-    num_executions: int = 1
-    """The number of ways in which the trials were run (device, threads, packed or not)."""
-    cell: Cell | None = None
-    """The cell that the score comes from; None for a published score."""
 
 
 @dataclass(frozen=True)
@@ -54,6 +33,19 @@ class TableSpec:
     rows: tuple[TableRow, ...]
     columns: Mapping[str, str]
     """The heading of each column. A column is a dataset, or a class in a table of one dataset's classes."""
+    notes: tuple[str, ...] = ()
+    """The lines below the table that say which configurations its rows show."""
+    ranked: bool = True
+    """Whether the best of a column is bold and tested against the others. Settings of one method are not ranked."""
+
+
+class Standing(StrEnum):
+    """How an entry stands to the best of its column."""
+
+    BEST = "best"
+    ALIKE = "not separable from the best"
+    WORSE = "worse than the best"
+    NOT_TESTED = "not tested"
 
 
 @dataclass(frozen=True)
@@ -61,14 +53,21 @@ class Entry:
     """One filled place of a table."""
 
     score: Score
-    bold: bool
-    """Whether its printed mean is the best of its column."""
-    dagger: bool
-    """Whether a test could not separate it from the best of its column."""
-    tested: bool
-    """Whether it was tested against the best of its column."""
+    standing: Standing
+    versus: Comparison | None
+    """The comparison of this row with the best of its column; None for the best, and where there is no best."""
     marks: str
     """The letters of the notes that concern it."""
+
+    @property
+    def bold(self) -> bool:
+        """Whether its printed mean is the best of its column."""
+        return self.standing is Standing.BEST
+
+    @property
+    def dagger(self) -> bool:
+        """Whether a test could not separate it from the best of its column."""
+        return self.standing is Standing.ALIKE
 
     @property
     def text(self) -> str:
@@ -87,7 +86,9 @@ class Table:
     entries: Mapping[tuple[int, str], Entry]
     """The filled places by row number, from 0, and column."""
     notes: tuple[str, ...]
-    """The lines below the table: what its numbers are, its tests, and its lettered notes."""
+    """The sentences below the table: what its numbers are, what was compared, what its marks mean, and single notes."""
+    best: Mapping[str, int] = field(default_factory=dict)
+    """The number of the row that the others are compared with, by column; none where fewer than two take part."""
 
     def __str__(self) -> str:
         """Return the table as text that is never cut to a terminal's width."""

@@ -6,11 +6,13 @@ import pytest
 from scipy.stats import binomtest
 
 from analysis.cells import cells
+from analysis.compare import OTHER_ITEMS, Population
 from analysis.report.comparisons import against_best, comparisons_section, single_runs_section
 from analysis.report.pages import markdown_sections
 from analysis.statistics.this_set import paired, welch
 from analysis.sweep_records import read_sweeps
-from analysis.tables.build import build, default_specs
+from analysis.tables.build import build
+from analysis.tables.specs import default_specs
 from tests.support.stores import add, ask
 from tunekit.data.base import load_dataset, save_dataset
 from tunekit.errors import UserError
@@ -60,16 +62,16 @@ def test_both_questions_are_answered_and_new_text_is_the_harder_one(table):
     samples = [entry.score.sample for entry in filled.entries.values()]
     worse, best = sorted(samples, key=lambda sample: sample.mean)
     assert versus.this_set == welch(worse, best)
-    assert versus.new_text.difference == pytest.approx(versus.this_set.difference)
-    widths = [c.interval.high - c.interval.low for c in (versus.this_set, versus.new_text)]
-    assert widths[1] > widths[0]
-    assert (versus.row, versus.best, versus.why_not) == ("LoRA", "full fine-tuning", "")
-    assert "on new text" in markdown_sections([comparisons_section([filled])])
+    assert versus.versus.difference == pytest.approx(versus.this_set.difference)
+    new_text = versus.versus.estimate
+    assert new_text.interval.high - new_text.interval.low > versus.this_set.interval.high - versus.this_set.interval.low
+    assert (versus.row, versus.best, versus.versus.population) == ("LoRA", "full fine-tuning", Population.NEW_TEXT)
+    assert "new text of this kind" in markdown_sections([comparisons_section([filled])])
 
 
 def test_rows_scored_on_other_items_have_no_answer_on_new_text(table):
     (versus,) = against_best(table(lora="other"))
-    assert (versus.new_text, versus.why_not) == (None, "scored on other items")
+    assert (versus.versus.estimate, versus.versus.reason) == (None, OTHER_ITEMS)
 
 
 def test_equal_takes_a_margin_that_two_one_sided_tests_reach(table):
@@ -117,4 +119,5 @@ def test_mcnemar_counts_the_items_that_one_alone_has_right(table):
     ((*_, b, c, p),) = grid.rows
     assert (int(b), int(c)) == ((other & ~best).sum(), (best & ~other).sum())
     assert float(p) == pytest.approx(binomtest(int(b), int(b) + int(c)).pvalue, rel=0.01)
-    assert against_best(filled) == []
+    (versus,) = against_best(filled)
+    assert (versus.this_set, versus.versus.reason) == (None, "1 seed, and a test takes at least 3")

@@ -13,16 +13,22 @@ from analysis.cells import cells
 from analysis.report.comparisons import against_best
 from analysis.statistics.this_set import mean_interval
 from analysis.sweep_records import read_sweeps
-from analysis.tables.build import build, default_specs
+from analysis.tables.build import build
 from analysis.tables.render import markdown
+from analysis.tables.specs import default_specs, settings_specs
 from tests.support.stores import GOLDEN
 
 TABLE = """\
 | | Demo |
 |---|---:|
-| full fine-tuning, lr 0.002 | **45.87 ± 0.87** |
-| full fine-tuning, lr 0.001 | 26.31 ± 14.19† <sup>a</sup> |
-| LoRA, lr 0.001 | 18.12 ± 0.00 <sup>b</sup> |
+| full fine-tuning | **45.87 ± 0.87** |
+| LoRA | 18.12 ± 0.00 <sup>a</sup> |
+"""
+SETTINGS = """\
+| | validation | test |
+|---|---:|---:|
+| full fine-tuning, lr 0.001 | 25.86 ± 13.00 <sup>a</sup> | 26.31 ± 14.19 <sup>a</sup> |
+| full fine-tuning, lr 0.002 (chosen) | 46.68 ± 1.30 | 45.87 ± 0.87 |
 """
 
 
@@ -46,20 +52,28 @@ def test_it_loads_to_the_expected_table(golden):
     (spec,) = default_specs(cells(read_sweeps([golden])), ["macro_f1"])
     text = markdown(build(spec))
     assert TABLE in text.replace("|  |", "| |")
-    assert "a: 2 of the runs predicted one class only" in text
-    assert "b: 3 of the runs predicted one class only" in text
+    assert "a: 3 of the runs predicted one class only" in text
+    assert "Demo lr 0.002 (best mean macro-F1 on validation of 2 configurations)" in text
+
+
+def test_all_settings_stand_in_a_table_of_their_own_validation_beside_test(golden):
+    (spec,) = settings_specs(cells(read_sweeps([golden])), ["macro_f1"])
+    text = markdown(build(spec))
+    assert SETTINGS in text.replace("|  |", "| |")
+    assert "2 of the runs predicted one class only" in text
 
 
 def test_means_intervals_and_p_are_scipys(golden):
     (spec,) = default_specs(cells(read_sweeps([golden])), ["accuracy"])
     table = build(spec)
-    best, other = (last_scores(golden, "full", rate, "test_accuracy") for rate in (0.002, 0.001))
+    best = last_scores(golden, "full", 0.002, "test_accuracy")
+    other = last_scores(golden, "lora", 0.001, "test_accuracy")
     sample = table.entries[0, "demo"].score.sample
     assert (sample.mean, sample.std) == pytest.approx((np.mean(best), np.std(best, ddof=1)))
     interval = mean_interval(sample)
     expected = stats.t.interval(0.95, 2, loc=np.mean(best), scale=stats.sem(best))
     assert (interval.low, interval.high) == pytest.approx(expected)
-    compared = next(one for one in against_best(table) if one.row.endswith("lr 0.001") and one.row.startswith("full"))
+    (compared,) = against_best(table)
     assert compared.this_set.p == pytest.approx(stats.ttest_ind(other, best, equal_var=False).pvalue)
 
 

@@ -2,7 +2,8 @@
 
 import pytest
 
-from analysis.claims.grammar import ClaimRow, Quantifier, Relation, load_claims, parse_row
+from analysis.claims.grammar import Quantifier, Relation, load_claims
+from analysis.claims.row import ClaimRow, parse_row
 from tunekit.errors import UserError
 
 A, B = ClaimRow("a", "full"), ClaimRow("b", "full")

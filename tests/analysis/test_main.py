@@ -73,5 +73,6 @@ def test_published_values_stand_beside_ours(tmp_path, make_spec, capsys):
         add(store, make_spec(model="roberta", dataset="restaurant", method="lora", seed=seed), [0.79])
     assert main([str(store.root), "--out", str(tmp_path / "out"), "--against", "published"]) == 0
     report = (tmp_path / "out" / "report.md").read_text()
-    assert re.search(r"79.00 ± 0.00 \(n = 2\)\]\(<#cell-\w+>\) \| 77.62 ± 0.47 \| \+1.38 \|", report)
+    assert re.search(r"\| 79.00 ± 0.00 \(n = 2\) \| 77.62 ± 0.47 \(n = 5\) \| the study, Table 4 \| \+1.38 \|", report)
+    assert "not testable: 2 seeds here, and a test takes 3" in report
     capsys.readouterr()

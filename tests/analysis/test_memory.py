@@ -7,8 +7,11 @@ import pytest
 
 from analysis.__main__ import main
 from analysis.cells import cells
+from analysis.claims.verdicts import Verdict
 from analysis.figures.memory_figures import saved_share
-from analysis.memory.report import BATCHES, LENGTHS, compare_memory, memory_report, read_measured
+from analysis.memory.comparison import BATCHES, LENGTHS, compare_memory, read_measured
+from analysis.memory.report import memory_report
+from analysis.memory.saving_claim import saving_verdict
 from analysis.memory.study_formulas import EXAMPLE, H_ADAPTER, PRINTED, adapter, adapter_with_backbone, full, num_params
 from analysis.report.evidence import predictions_section
 from analysis.sweep_records import read_sweeps
@@ -48,6 +51,20 @@ def test_the_corrected_terms_are_the_engines_own_with_masks_of_one_byte(width):
     for method, terms in (("full", full(one)), ("adapter", adapter_with_backbone(one, width))):
         layer = kept(method, 3) - kept(method, 2)
         assert layer - 16 * tokens == terms.activations(batch, length)
+
+
+def test_one_verdict_on_the_saved_memory_wherever_it_is_shown(tmp_path, capsys):
+    verdict = saving_verdict()
+    assert verdict.verdict is Verdict.CONTRADICTED
+    assert "holds in 0 of 20 workloads" in verdict.reason
+    assert main(["published", "--out", str(tmp_path)]) == 0
+    (line,) = [one for one in (tmp_path / "report.md").read_text().splitlines() if "saves at least 3/4" in one]
+    assert "| contradicted |" in line
+    capsys.readouterr()
+    assert main(["memory"]) == 0
+    assert f"{verdict.text} Verdict: contradicted." in capsys.readouterr().out
+    readme = (ROOT / "README.md").read_text()
+    assert "the claim that the adapter saves at least 3/4 of the memory is contradicted" in " ".join(readme.split())
 
 
 def test_saving_falls_with_length_where_the_study_says_it_grows():

@@ -8,7 +8,6 @@ its sentence, a part of the row's own, the seed's skill and liking of a class, a
 import time
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass, replace
-from functools import partial
 
 import numpy as np
 import pytest
@@ -18,7 +17,7 @@ from statsmodels.stats.contingency_tables import mcnemar as statsmodels_mcnemar
 
 from analysis.statistics import new_text as crossed
 from analysis.statistics.new_text import SeedPredictions
-from analysis.statistics.this_set import mcnemar
+from analysis.statistics.this_set import Difference, Interval, mcnemar
 
 pytestmark = pytest.mark.slow
 
@@ -26,8 +25,17 @@ STUDIES, SEEDS, DRAWS, POOL_SEEDS = 2000, 5, 100, 200
 ACL_CLASSES = (71, 26, 25, 7, 5, 5)
 RESTAURANT_SENTENCES = {1: 285, 2: 192, 3: 73, 4: 31, 5: 14, 6: 3, 7: 1, 13: 1}
 METRICS = ("accuracy", "macro_f1")
-DIFFERENCE = {"accuracy": crossed.accuracy_difference, "macro_f1": partial(crossed.macro_f1_difference, draws=DRAWS)}
-INTERVAL = {"accuracy": crossed.accuracy_interval, "macro_f1": partial(crossed.macro_f1_interval, draws=DRAWS)}
+
+
+def interval(metric: str, runs: SeedPredictions, level: float = 0.95, draws: int = DRAWS) -> Interval | None:
+    (row,) = crossed.variations([runs], metric, draws)
+    return crossed.interval(row, level)
+
+
+def difference(
+    metric: str, a: SeedPredictions, b: SeedPredictions, draws: int = DRAWS, seed: int = 0
+) -> Difference | None:
+    return crossed.difference(*crossed.variations([a, b], metric, draws, seed))
 
 
 def seed_scores(runs: SeedPredictions) -> dict[str, np.ndarray]:
@@ -128,8 +136,8 @@ def test_intervals_cover_the_truth(population: Population) -> None:
     covered = {metric: 0 for metric in METRICS}
     for (runs,) in population.studies("row"):
         for metric in METRICS:
-            interval = INTERVAL[metric](runs)
-            covered[metric] += interval.low <= truth[metric] <= interval.high
+            found = interval(metric, runs)
+            covered[metric] += found.low <= truth[metric] <= found.high
     assert all(0.93 * STUDIES <= count <= 0.97 * STUDIES for count in covered.values()), covered
 
 
@@ -142,8 +150,8 @@ def test_a_true_difference_is_rarely_rejected(population: Population, a: str, b:
     for pair in population.studies(a, b):
         scores.append([seed_scores(runs)["macro_f1"] for runs in pair])
         for metric in METRICS:
-            interval = DIFFERENCE[metric](*pair).interval
-            rejected[metric] += not interval.low <= truth[metric] <= interval.high
+            found = difference(metric, *pair).interval
+            rejected[metric] += not found.low <= truth[metric] <= found.high
     of_a, of_b = np.moveaxis(np.array(scores), 1, 0)
     ratio = np.sqrt(of_a.var(axis=1, ddof=1).mean() / of_b.var(axis=1, ddof=1).mean())
     welch = stats.ttest_ind(of_a - truth["macro_f1"], of_b, axis=1, equal_var=False).pvalue < 0.05
@@ -159,7 +167,7 @@ def test_a_gap_of_two_stds_is_found(population: Population) -> None:
     scores: dict[str, list[float]] = {metric: [] for metric in METRICS}
     for pair in population.studies("better", "row"):
         for metric in METRICS:
-            found[metric] += DIFFERENCE[metric](*pair).p < 0.05
+            found[metric] += difference(metric, *pair).p < 0.05
             scores[metric].append(seed_scores(pair[1])[metric][0])
     gaps = {metric: truth[metric] / np.std(scores[metric]) for metric in METRICS}
     assert all(gap <= 2.1 for gap in gaps.values()), gaps
@@ -191,8 +199,8 @@ def test_accuracy_is_the_two_way_analysis_of_variance(pair: tuple[SeedPrediction
     variance = max(ms_seed + ms_item - ms_rest, ms_seed, ms_item) / (s * i)
     parts = ms_seed**2 / (s - 1) + ms_item**2 / (i - 1) + ms_rest**2 / ((s - 1) * (i - 1))
     half = stats.t.ppf(0.95, variance**2 / (parts / (s * i) ** 2)) * np.sqrt(variance)
-    interval = crossed.accuracy_interval(runs, level=0.9)
-    assert (interval.low, interval.high, interval.level) == pytest.approx((mean - half, mean + half, 0.9))
+    found = interval("accuracy", runs, 0.9)
+    assert (found.low, found.high, found.level) == pytest.approx((mean - half, mean + half, 0.9))
 
 
 def test_the_bootstrap_agrees_with_the_jackknife_of_clusters() -> None:
@@ -210,7 +218,7 @@ def test_the_bootstrap_agrees_with_the_jackknife_of_clusters() -> None:
     seed = [seed_scores(r)["macro_f1"].var(ddof=1) / len(r.predicted) for r in (a, b)]
     rest = [np.sum(np.var(values, axis=1, ddof=1)) / values.shape[1] for values in out]
     variance = max(sum(seed) + item - sum(rest), sum(seed), item)
-    result = crossed.macro_f1_difference(a, b, draws=4000)
+    result = difference("macro_f1", a, b, draws=4000)
     half = (result.interval.high - result.interval.low) / 2
     assert (half / stats.t.ppf(0.975, result.df)) ** 2 == pytest.approx(variance, rel=0.1)
 
@@ -218,14 +226,14 @@ def test_the_bootstrap_agrees_with_the_jackknife_of_clusters() -> None:
 def test_macro_f1_counts_the_full_label_set(pair: tuple[SeedPredictions, SeedPredictions]) -> None:
     runs = replace(pair[0], num_classes=4)
     expected = [f1_score(runs.gold, p, labels=range(4), average="macro", zero_division=0) for p in runs.predicted]
-    interval = crossed.macro_f1_interval(runs, draws=50)
-    assert (interval.low + interval.high) / 2 == pytest.approx(np.mean(expected))
+    found = interval("macro_f1", runs, draws=50)
+    assert (found.low + found.high) / 2 == pytest.approx(np.mean(expected))
 
 
 @pytest.mark.parametrize("metric", METRICS)
 def test_a_difference_changes_sign_with_its_rows(pair: tuple[SeedPredictions, SeedPredictions], metric: str) -> None:
     a, b = pair
-    there, back = DIFFERENCE[metric](a, b), DIFFERENCE[metric](b, a)
+    there, back = difference(metric, a, b), difference(metric, b, a)
     assert there.difference == pytest.approx(-back.difference)
     assert (there.p, there.df) == pytest.approx((back.p, back.df))
     assert there.interval.low == pytest.approx(-back.interval.high)
@@ -240,9 +248,9 @@ def test_copies_of_items_names_of_groups_and_order_of_seeds_add_nothing(
     twice = SeedPredictions(
         np.repeat(gold, 2), np.repeat(predicted[::-1], 2, axis=1), 1000 + 7 * np.repeat(groups, 2), 3
     )
-    found, expected = INTERVAL[metric](twice), INTERVAL[metric](pair[0])
+    found, expected = interval(metric, twice), interval(metric, pair[0])
     assert (found.low, found.high) == pytest.approx((expected.low, expected.high))
-    apart = INTERVAL[metric](replace(twice, groups=np.arange(120)))
+    apart = interval(metric, replace(twice, groups=np.arange(120)))
     assert apart.high - apart.low < 0.95 * (expected.high - expected.low)
 
 
@@ -250,7 +258,7 @@ def test_draws_are_seeded_and_fast(population: Population) -> None:
     """2,000 draws for two rows take well under a second of one core."""
     pair = next(population.studies("row", "rival"))
     start = time.process_time()
-    first, again, other = (crossed.macro_f1_difference(*pair, seed=seed) for seed in (1, 1, 2))
+    first, again, other = (difference("macro_f1", *pair, draws=2000, seed=seed) for seed in (1, 1, 2))
     assert time.process_time() - start < 3.0
     assert first == again != other
 
@@ -262,15 +270,15 @@ def test_nothing_is_said_of_two_seeds_or_without_spread(
     a, b = pair
     two = replace(b, predicted=b.predicted[:2])
     perfect = replace(a, predicted=np.tile(a.gold, (5, 1)))
-    assert INTERVAL[metric](two) is DIFFERENCE[metric](a, two) is None
-    assert INTERVAL[metric](perfect) is DIFFERENCE[metric](perfect, perfect) is None
+    assert interval(metric, two) is difference(metric, a, two) is None
+    assert interval(metric, perfect) is difference(metric, perfect, perfect) is None
 
 
 @pytest.mark.parametrize("metric", METRICS)
 def test_collapsed_runs_and_a_class_of_one_item_have_an_interval(metric: str) -> None:
     gold = np.array([0] * 30 + [1] * 9 + [2])
-    interval = INTERVAL[metric](SeedPredictions(gold, np.zeros((3, 40), dtype=int), np.arange(40), 3))
-    assert 0 < interval.high - interval.low < 0.5
+    found = interval(metric, SeedPredictions(gold, np.zeros((3, 40), dtype=int), np.arange(40), 3))
+    assert 0 < found.high - found.low < 0.5
 
 
 @pytest.mark.parametrize("metric", METRICS)
@@ -278,7 +286,7 @@ def test_rows_of_other_items_are_refused(pair: tuple[SeedPredictions, SeedPredic
     a, b = pair
     for other in (replace(b, gold=b.gold[::-1]), replace(b, groups=b.groups[::-1]), replace(b, num_classes=4)):
         with pytest.raises(ValueError, match="same items"):
-            DIFFERENCE[metric](a, other)
+            difference(metric, a, other)
 
 
 def test_what_is_not_a_set_of_runs_is_refused(pair: tuple[SeedPredictions, SeedPredictions]) -> None:
@@ -293,7 +301,7 @@ def test_what_is_not_a_set_of_runs_is_refused(pair: tuple[SeedPredictions, SeedP
         with pytest.raises(ValueError, match=words):
             replace(runs, **change)
     with pytest.raises(ValueError, match="draws is 1"):
-        crossed.macro_f1_interval(runs, draws=1)
+        interval("macro_f1", runs, draws=1)
 
 
 def test_mcnemar_is_exact(pair: tuple[SeedPredictions, SeedPredictions]) -> None:

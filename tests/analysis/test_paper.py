@@ -21,6 +21,16 @@ def paper(tmp_path):
     return tmp_path / "paper.yaml"
 
 
+CLAIMS = """\
+rows: [tiny-bert, tiny-bert/lora]
+datasets: [demo]
+configuration: best on validation
+claims:
+- {id: full-wins, text: Full wins., quantifier: all, parts: [
+    {statements: tiny-bert > tiny-bert/lora, datasets: demo, metrics: accuracy}]}
+"""
+
+
 def run(paper, *flags):
     return main(["paper", str(paper), "--out", str(paper.parent / "out"), *flags])
 
@@ -59,7 +69,47 @@ def test_the_usual_tables_come_without_a_list(paper, capsys):
     assert {path.stem for path in (paper.parent / "out" / "tables").iterdir()} == {
         "methods-tiny-bert-accuracy",
         "methods-tiny-bert-macro-f1",
+        "settings-demo-accuracy",
+        "settings-demo-macro-f1",
     }
+    capsys.readouterr()
+
+
+def test_a_row_of_several_settings_shows_those_that_validation_chose(paper, capsys):
+    paper.write_text(PAPER.replace(", learning_rate: 0.002", ""))
+    assert run(paper) == 0
+    out = paper.parent / "out"
+    table = (out / "tables" / "peft.md").read_text()
+    assert "| Full fine-tuning | **45.87 ± 0.87** |" in table
+    assert "Demo lr 0.002 (best mean macro-F1 on validation of 2 configurations)" in table
+    numbers = (out / "numbers.tex").read_text()
+    assert r"\csname tunekit@peft/full-fine-tuning/demo/configuration\endcsname{lr 0.002}" in numbers
+    capsys.readouterr()
+
+
+def test_two_settings_of_one_method_in_one_table_are_not_ranked_by_test(paper, capsys):
+    row = "      - {model: tiny-bert, method: full, learning_rate: 0.001, label: Lower rate}\n"
+    paper.write_text(PAPER + row)
+    assert run(paper) == 0
+    table = (paper.parent / "out" / "tables" / "peft.md").read_text()
+    assert "**45.87" not in table
+    assert "test does not rank settings" in table
+    capsys.readouterr()
+
+
+def test_the_studys_claims_are_left_out_where_none_can_be_tested(paper, capsys):
+    assert run(paper) == 0
+    out = paper.parent / "out"
+    assert "tunekit@claim/" not in (out / "numbers.tex").read_text()
+    assert (out / "claims.tex").read_text() == ""
+    (paper.parent / "claims.yaml").write_text(CLAIMS)
+    paper.write_text(PAPER + "claims: claims.yaml\n")
+    assert run(paper) == 0
+    numbers = (out / "numbers.tex").read_text()
+    assert r"\csname tunekit@claim/full-wins\endcsname{" in numbers
+    for part in ("p", "holds-for", "test"):
+        assert rf"\csname tunekit@claim/full-wins/{part}\endcsname{{" in numbers
+    assert "What the verdicts used" in (out / "appendix.tex").read_text()
     capsys.readouterr()
 
 
@@ -116,7 +166,7 @@ BAD = {
     "sweeps: [nowhere]": "holds no sweep",
     "sweeps: [golden": "while parsing a flow sequence",
     "sweeps: [golden]\nsweeps: [golden]": "stands twice",
-    PAPER.replace(", label: Full fine-tuning", "").replace(", learning_rate: 0.002", ""): "fits 2 cells of demo",
+    PAPER.replace(", method: full, learning_rate: 0.002", ""): "fits 3 cells of demo: tiny-bert full; tiny-bert full",
     PAPER.replace("method: lora", "method: adapter"): "fits no cell; there are tiny-bert full",
     PAPER.replace("stem: peft", "stem: ../peft"): "stem is a file name",
     PAPER.replace("{model: tiny-bert, method: lora}", "{seed: 1}"): "seeds are what is averaged over",
@@ -145,13 +195,14 @@ def test_check_without_a_whole_manifest_is_one_line(paper, manifest, said, capsy
 
 @pytest.mark.skipif(not (shutil.which("pdflatex") and shutil.which("pdftotext")), reason="pdflatex is not installed")
 def test_it_compiles_and_a_paper_can_name_its_numbers(paper, capsys):
+    (paper.parent / "claims.yaml").write_text(CLAIMS)
+    paper.write_text(PAPER + "claims: claims.yaml\n")
     assert run(paper) == 0
     out = paper.parent / "out"
     assert "45.87 ± 0.87" in compiled(out, "preview")
-    body = r"\input{numbers}We reach \tunekit{peft/full-fine-tuning/demo/mean}. \tunekit{claim/%s}"
-    claim = re.search(r"tunekit@claim/([^\\]+)", (out / "numbers.tex").read_text()).group(1)
-    (out / "mine.tex").write_text(f"\\documentclass{{article}}\\begin{{document}}{body % claim}\\end{{document}}")
-    assert "We reach 45.87. not testable" in compiled(out, "mine")
+    body = r"\input{numbers}We reach \tunekit{peft/full-fine-tuning/demo/mean}. \tunekit{claim/full-wins/test}"
+    (out / "mine.tex").write_text(f"\\documentclass{{article}}\\begin{{document}}{body}\\end{{document}}")
+    assert "We reach 45.87. crossed" in compiled(out, "mine")
     capsys.readouterr()
 
 

@@ -5,6 +5,7 @@ from decimal import Decimal
 import pytest
 
 from analysis.claims.published import elsewhere, published_lookup, register, tables
+from analysis.claims.row import ClaimRow
 
 # A row's accuracies on ACL-ARC, AG News and Restaurant, then its macro-F1s.
 PRINTED = """
@@ -65,11 +66,11 @@ def test_the_same_cells_are_bold():
 
 def test_samples_are_fractions_of_five_runs():
     lookup = published_lookup(register())
-    sample = lookup("roberta", "adapter", "restaurant", "accuracy")
+    sample = lookup(ClaimRow("roberta", "adapter"), "restaurant", "accuracy").sample
     assert sample is not None
     assert (sample.mean, sample.std, sample.n, sample.values) == (0.8635, 0.0014, 5, ())
-    assert lookup("bert", "lora", "restaurant", "accuracy") is None
-    assert lookup("roberta", "full", "acl_arc", "train_loss") is None
+    assert lookup(ClaimRow("bert", "lora"), "restaurant", "accuracy").sample is None
+    assert lookup(ClaimRow("roberta", "full"), "acl_arc", "train_loss").sample is None
 
 
 def test_one_cell_has_one_value():
@@ -88,4 +89,4 @@ def test_numbers_from_elsewhere_stay_apart():
         ("bert", "restaurant", "accuracy", "82.40", "DR-BERT paper"),
     }
     assert len(scores) == 9
-    assert published_lookup(scores)("roberta", "full", "acl_arc", "macro_f1") is None  # n is not known
+    assert published_lookup(scores)(ClaimRow("roberta", "full"), "acl_arc", "macro_f1").sample is None  # n is not known

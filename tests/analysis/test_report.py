@@ -87,7 +87,9 @@ def test_every_number_leads_to_its_trials_and_their_spec(golden_out):
     cells = {link for link in inside if link.startswith("cell-")}
     assert len(cells) == 3
     scores = re.search(r'<table class="scores">.*?</table>', text, re.DOTALL).group()
-    assert len(re.findall(r'<a href="#cell-', scores)) == 3
+    assert len(re.findall(r'<a href="#cell-', scores)) == 2
+    settings = re.search(r'id="all-settings">.*?</table>', text, re.DOTALL).group()
+    assert len(set(re.findall(r'<a href="#(cell-[0-9a-f]+)"', settings))) == 2
     folders = [link for link in page.links if "/trials/" in link]
     assert len(folders) == 9
     assert all((golden_out / link / "spec.json").exists() for link in folders)

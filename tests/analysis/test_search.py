@@ -17,6 +17,7 @@ from analysis.report.pages import markdown_page
 from analysis.report.search_section import search_section
 from analysis.report.summary import left_out_section
 from analysis.search import search_results
+from analysis.statistics.this_set import Sample, welch
 from analysis.sweep_records import read_sweeps
 from tests.support.search_stores import SPACE, confirm, describe, predictions, trial, write
 from tunekit.search.choosing import item_standard_error
@@ -117,7 +118,10 @@ def test_default_beside_tuned(store):
         assert row["trainable parameters"] == f"{100 * RANKS[number]:,}"
     assert rows["best"]["configuration"] == "lr 0.001, r 16"
     difference = mean(TESTS["best"]) - mean(TESTS["default"])
-    assert rows["best"]["test, less the default"].startswith(f"{100 * difference:+.2f} [")
+    compared = welch(*(Sample.of([float(value) for value in TESTS[role]]) for role in ("best", "default")))
+    said = rows["best"]["test, less the default"]
+    assert said.startswith(f"{100 * difference:+.2f} [{100 * compared.interval.low:+.2f}")
+    assert said.endswith(f"p = {compared.p:.3g}, these test items")  # the store keeps no test predictions
     assert rows["default"]["test, less the default"] == ""
 
 

@@ -1,20 +1,27 @@
 """Cells and score tables: only seeds are pooled, n is always said, what failed takes no part, text is escaped."""
 
+import csv
+import io
 import shutil
 import subprocess
 from dataclasses import replace
 
 import numpy as np
 import pytest
-from hypothesis import given
+from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from analysis.cells import cells
-from analysis.statistics.this_set import Sample
+from analysis.compare import Score
+from analysis.report.pages import markdown_sections
+from analysis.report.summary import headline_section
+from analysis.statistics.multiple import against_best
+from analysis.statistics.this_set import Sample, welch
 from analysis.sweep_records import read_sweeps
-from analysis.tables.build import build, default_specs
+from analysis.tables.build import build
 from analysis.tables.render import FORMATS, comma_separated, latex, markdown
-from analysis.tables.table import Score, TableRow, TableSpec, html_table
+from analysis.tables.specs import default_specs
+from analysis.tables.table import Standing, TableRow, TableSpec, html_table
 from tests.support.records import FINGERPRINT
 from tests.support.stores import add, ask
 from tunekit.errors import UserError
@@ -145,22 +152,109 @@ def test_no_sweep_is_one_line(tmp_path):
         read_sweeps([tmp_path])
 
 
-def spec_of(*rows, label="row"):
+def spec_of(*rows, label="row", failures=None):
     scores = [Score(Sample.of(values), len(values)) for values in rows]
+    for number, kinds in (failures or {}).items():
+        scores[number] = replace(scores[number], failures=kinds)
     named = tuple(TableRow(f"{label} {n}", {"d": score}) for n, score in enumerate(scores))
     return TableSpec("table", f"Caption of {label}", "macro_f1", named, {"d": label})
 
 
-def test_best_is_bold_and_only_what_a_test_cannot_tell_from_it_has_a_dagger():
-    table = build(spec_of([0.80, 0.82, 0.81], [0.79, 0.82, 0.80], [0.40, 0.41, 0.42]))
+def standings(table):
+    return {table.spec.rows[number].label: entry.standing for (number, _), entry in table.entries.items()}
+
+
+BEST, NEAR, FAR = [0.80, 0.82, 0.81], [0.79, 0.82, 0.80], [0.40, 0.41, 0.42]
+
+
+def test_a_row_is_the_best_or_not_separable_from_it_or_worse():
+    table = build(spec_of(BEST, NEAR, FAR))
+    assert list(standings(table).values()) == [Standing.BEST, Standing.ALIKE, Standing.WORSE]
     assert [(e.bold, e.dagger) for e in table.entries.values()] == [(True, False), (False, True), (False, False)]
-    assert any("Holm over 2" in note for note in table.notes)
+    assert "Holm's correction over 3 pairs of rows" in " ".join(table.notes)
+    assert "these test items, not of new text" in " ".join(table.notes)
 
 
-def test_two_seeds_are_not_tested():
-    table = build(spec_of([0.8, 0.9], [0.1, 0.2]))
-    assert not any(entry.dagger for entry in table.entries.values())
-    assert any("not tested" in note for note in table.notes)
+def test_the_corrected_p_is_that_of_the_steps_over_rows():
+    table = build(spec_of(BEST, NEAR, FAR))
+    near, far = (table.entries[number, "d"].versus for number in (1, 2))
+    p_values = [welch(Sample.of(values), Sample.of(BEST)).p for values in (NEAR, FAR)]
+    assert [near.p, far.p] == p_values
+    assert [near.p_holm, far.p_holm] == against_best([p_values])[0]
+    assert (near.low, near.high) == (near.estimate.interval.low, near.estimate.interval.high)
+
+
+@pytest.mark.parametrize(
+    ("rows", "failures", "reason"),
+    [
+        (([0.8, 0.9], [0.1, 0.2]), {}, "2 seeds, and a test takes at least 3"),
+        (([0.5] * 3, [0.6] * 3), {}, "neither row varies over its seeds, and there are no predictions stored"),
+        ((BEST, [0.5]), {}, "1 seed, and a test takes at least 3"),
+    ],
+)
+def test_where_nothing_is_tested_the_reason_is_the_true_one(rows, failures, reason):
+    table = build(spec_of(*rows, failures=failures))
+    assert Standing.WORSE not in standings(table).values()
+    assert f"Bold is the highest mean and nothing more: no row is tested ({reason})." in table.notes
+    assert not any(entry.marks for entry in table.entries.values())
+
+
+def test_a_row_that_was_not_tested_says_so_and_why_beside_rows_that_were():
+    table = build(spec_of(BEST, FAR, [0.5, 0.6], [0.99, 0.9], [0.45] * 3, failures={4: {"diverged": 1}}))
+    assert list(standings(table).values())[2:] == [Standing.NOT_TESTED] * 3
+    assert [table.entries[number, "d"].marks for number in range(5)] == ["", "", "a", "b", "c"]
+    assert "a: not tested: 2 seeds, and a test takes at least 3." in table.notes
+    assert any(note.startswith("b: ") and "higher mean is not bold" in note for note in table.notes)
+    assert any(note.startswith("c: 1 diverged") for note in table.notes)
+    told = markdown_sections([headline_section([table])])
+    assert "worse on these test items: row 1" in told
+    assert "not tested (2 seeds, and a test takes at least 3): row 2, row 3" in told
+
+
+def test_the_csv_has_the_state_and_the_test_of_every_entry():
+    rows = list(csv.DictReader(io.StringIO(comma_separated(build(spec_of(BEST, NEAR, FAR, [0.5, 0.6]))))))
+    assert [row["standing"] for row in rows] == [
+        "best", "not separable from the best", "worse than the best", "not tested",
+    ]  # fmt: skip
+    assert [row["tested"] for row in rows] == ["0", "1", "1", "0"]
+    far = welch(Sample.of(FAR), Sample.of(BEST))
+    numbers = [float(rows[2][name]) for name in ("difference", "low", "high", "p")]
+    assert numbers == pytest.approx([far.difference, far.interval.low, far.interval.high, far.p])
+    assert float(rows[2]["p_holm"]) == pytest.approx(3 * far.p)
+    assert (rows[3]["p"], rows[3]["p_holm"], rows[3]["reason"]) == ("", "", "2 seeds, and a test takes at least 3")
+    assert {row["holds_for"] for row in rows[1:3]} == {"these test items"}
+
+
+some = settings(max_examples=60, deadline=None)  # the first example loads scipy
+values = st.lists(st.integers(0, 60).map(lambda k: k / 100), min_size=1, max_size=4)
+
+
+@some
+@given(st.lists(values, min_size=2, max_size=5), st.randoms(use_true_random=False))
+def test_the_order_of_rows_changes_no_verdict(rows, random):
+    spec = spec_of(*rows)
+    mixed = replace(spec, rows=tuple(random.sample(spec.rows, len(spec.rows))))
+    assert standings(build(mixed)) == standings(build(spec))
+
+
+@some
+@given(st.lists(values, min_size=2, max_size=4), values.filter(lambda row: len(row) > 2))
+def test_an_added_row_that_is_not_the_best_makes_no_other_row_worse_and_is_counted(rows, added):
+    before, after = build(spec_of(*rows)), build(spec_of(*rows, added))
+    if after.best["d"] == len(rows) or after.best["d"] != before.best.get("d"):
+        return  # another row is the best, and the table says which
+    new = standings(after)
+    flipped = {label for label, old in standings(before).items() if new[label] is not old}
+    assert all(standings(before)[label] is Standing.WORSE and new[label] is Standing.ALIKE for label in flipped)
+    if flipped:
+        assert [note for note in after.notes if "Holm's" in note] != [note for note in before.notes if "Holm's" in note]
+
+
+def test_a_hopeless_row_changes_no_verdict():
+    near = [0.78, 0.80, 0.79]
+    before, after = build(spec_of(BEST, near, FAR)), build(spec_of(BEST, near, FAR, [0.001, 0.0011, 0.0009]))
+    assert standings(before) == {label: old for label, old in standings(after).items() if label != "row 3"}
+    assert standings(after)["row 3"] is Standing.WORSE
 
 
 @given(st.text(max_size=30))

@@ -14,12 +14,9 @@ from analysis.statistics.this_set import (
     MAX_SPLITS,
     Interval,
     Sample,
-    equivalence,
-    holm,
     mean_interval,
     paired,
     permutation_p,
-    smallest_p,
     welch,
 )
 from tunekit.errors import UserError
@@ -121,24 +118,11 @@ def test_pairs_are_those_of_common_seeds():
     assert paired(a, {1: 0.5, 2: 0.6, 8: 0.7}) is None
 
 
-def test_holm_by_hand():
-    # ascending .01 * 3, .03 * 2, .04 * 1; the last may not be below the one before
-    assert holm([0.01, 0.04, 0.03]) == pytest.approx([0.03, 0.06, 0.06])
-    assert holm([0.9, 0.8]) == [1, 1]
-    assert holm([]) == []
-    with pytest.raises(ValueError, match=r"in \[0, 1\]"):
-        holm([0.5, math.nan])
-
-
-def test_smallest_p_by_hand():
-    assert smallest_p(5, 5) == {"Welch t": None, "permutation": 2 / 252, "sign-flip": 2 / 32}
-    assert smallest_p(3, 6) == {"Welch t": None, "permutation": 2 / 84, "sign-flip": 2 / 8}
-    assert smallest_p(2, 9) == {}
-
-
 @pytest.mark.parametrize(("n_a", "n_b"), [(3, 3), (3, 6), (5, 5), (10, 9), (15, 15)])
 def test_the_smallest_p_is_reached_by_rows_apart(n_a, n_b):
-    floors = smallest_p(n_a, n_b)
+    """Twice one tail, also where n_a and n_b differ; beyond ``MAX_SPLITS`` arrangements some are drawn."""
+    counts = {"permutation": math.comb(n_a + n_b, n_a), "sign-flip": 2 ** min(n_a, n_b)}
+    floors = {test: 2 / min(count, MAX_SPLITS + 1) for test, count in counts.items()}
     a, b = {k: k / 100 for k in range(n_a)}, {k: 0.5 + k**2 / 1000 for k in range(n_b)}
     assert permutation_p(list(a.values()), list(b.values())) == pytest.approx(floors["permutation"])
     assert paired(a, b).sign_flip_p == pytest.approx(floors["sign-flip"])
@@ -153,7 +137,6 @@ def test_nothing_varies_so_no_t(other):
     assert mean_interval(same) is None
     assert mean_interval(other) is None
     assert welch(same, other) is None
-    assert equivalence(same, other, 0.01) is None
 
 
 def test_one_row_without_spread_is_tested_by_the_other():
@@ -179,7 +162,6 @@ def test_below_three_seeds_or_without_a_std_nothing_is_said(few):
     assert mean_interval(few) is None
     assert welch(few, BERT) is None
     assert welch(BERT, few) is None
-    assert equivalence(BERT, few, 0.1) is None
     assert permutation_p([0.1, 0.2], FIVE) is None
 
 
@@ -192,7 +174,7 @@ def test_a_level_is_a_share(level):
 @pytest.mark.parametrize("margin", [0, -0.01, math.nan])
 def test_an_equivalence_needs_a_margin(margin):
     with pytest.raises(UserError, match="give one above 0"):
-        equivalence(BERT, ROBERTA, margin)
+        welch(BERT, ROBERTA).equivalence(margin)
 
 
 # --- properties
@@ -260,11 +242,11 @@ def test_drawn_splits_are_near_the_exact_p_and_free_of_order():
 def test_rows_are_equivalent_where_the_90_percent_interval_lies_within_the_margin(first, second, margin):
     a, b = Sample.of(first), Sample.of(second)
     assume(max(a.std, b.std) > 0)
-    p, interval = equivalence(a, b, margin), welch(a, b, level=0.9).interval
+    p, interval = welch(a, b).equivalence(margin), welch(a, b, level=0.9).interval
     reach = max(-interval.low, interval.high)
     assume(abs(reach - margin) > 1e-9)
     assert (p < 0.05) == (reach < margin)
-    assert p == pytest.approx(equivalence(b, a, margin))
+    assert p == pytest.approx(welch(b, a).equivalence(margin))
 
 
 @some
@@ -272,17 +254,10 @@ def test_rows_are_equivalent_where_the_90_percent_interval_lies_within_the_margi
 def test_no_number_is_ever_nan(degenerate, other):
     a, b = Sample.of(degenerate), Sample.of(other)
     pairs = paired(dict(enumerate(degenerate)), dict(enumerate(other)))
-    results = [asdict(result) for result in (mean_interval(a), welch(a, b), pairs) if result]
+    compared = welch(a, b)
+    intervals = (mean_interval(a), compared and compared.interval)
+    results = [asdict(result) for result in (*intervals, compared, pairs) if result]
     found = numbers({"results": dict(enumerate(results)), "p": permutation_p(degenerate, other)})
-    found += numbers(equivalence(a, b, 0.01))
+    found += [compared.p, compared.equivalence(0.01)] if compared else []
     assert found
     assert all(map(math.isfinite, found))
-
-
-@pytest.mark.slow
-@settings(max_examples=20, deadline=None)  # statsmodels collects garbage at every call
-@given(st.lists(score, min_size=1, max_size=8))
-def test_holm_is_never_below_the_p_nor_out_of_its_order(p_values):
-    adjusted = holm(p_values)
-    assert all(p <= value <= 1 for p, value in zip(p_values, adjusted, strict=True))
-    assert all(adjusted[i] <= adjusted[j] for i, p in enumerate(p_values) for j, q in enumerate(p_values) if p < q)

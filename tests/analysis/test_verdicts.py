@@ -9,11 +9,14 @@ from hypothesis import given
 from hypothesis import strategies as st
 from scipy import stats
 
-from analysis.claims.grammar import ClaimRow, Part, Quantifier, Relation
-from analysis.claims.part_tests import mean_p, std_p
+from analysis.claims.grammar import Part, Quantifier, Relation
+from analysis.claims.measured import Measured
 from analysis.claims.published import published_lookup, register
+from analysis.claims.row import ClaimRow
+from analysis.claims.std_tests import std_p
 from analysis.claims.verdicts import Claim, Verdict, at_least, evaluate, load_claims
-from analysis.statistics.this_set import Sample, equivalence, holm
+from analysis.statistics.multiple import holm
+from analysis.statistics.this_set import Sample, welch
 
 pytestmark = pytest.mark.slow
 
@@ -37,7 +40,18 @@ def above(gaps, std=0.01, n=5):
 
 
 def one(claim_, lookup):
-    return evaluate([claim_], lookup)[0]
+    return evaluate([claim_], measured(lookup))[0]
+
+
+def measured(lookup):
+    """A lookup for claims out of one that gives the sample for (model, method, dataset, metric) or None."""
+
+    def look(row, dataset, metric):
+        sample = lookup(row.model, row.method, dataset, metric)
+        runs = {str(n): value for n, value in enumerate(sample.values)} if sample else None
+        return Measured(runs=runs, sample=sample)
+
+    return look
 
 
 # -- logic -----------------------------------------------------------------------------------------------------------
@@ -107,10 +121,10 @@ def test_one_sided_p_is_scipys_and_within_is_the_equivalence_test():
     x, y = [0.71, 0.74, 0.70, 0.77, 0.72], [0.70, 0.69, 0.73, 0.66, 0.70]
     a, b = Sample.of(x), Sample.of(y)
     greater, less = (stats.ttest_ind(x, y, equal_var=False, alternative=side).pvalue for side in ("greater", "less"))
-    assert mean_p(a, b) == pytest.approx((greater, less))
+    assert welch(a, b).one_sided() == pytest.approx((greater, less))
     part = replace(claim(Relation.WITHIN, margin=0.06).parts[0])
     result = one(Claim("x", "t", Quantifier.ALL, (part,)), lambda model, *_: a if model == "a" else b)
-    assert result.p == pytest.approx(equivalence(a, b, 0.06))
+    assert result.p == pytest.approx(welch(a, b).equivalence(0.06))
 
 
 def test_a_factor_scales_the_second_row():
@@ -125,10 +139,10 @@ def test_holm_runs_over_the_testable_claims_only():
     lookup = above([0.02, 0.012, None])
     claims = [replace(claim(Relation.ABOVE), parts=claim(*[Relation.ABOVE] * 3).parts[i : i + 1]) for i in range(3)]
     alone = [one(item, lookup).p for item in claims[:2]]
-    first, second, missing = evaluate(claims, lookup)
+    first, second, missing = evaluate(claims, measured(lookup))
     assert [first.p, second.p] == pytest.approx(holm(alone))
     assert (missing.verdict, missing.p, missing.p_against) == (Verdict.NOT_TESTABLE, None, None)
-    assert evaluate([], lookup) == []
+    assert evaluate([], measured(lookup)) == []
 
 
 def test_missing_parts_can_not_support_all_but_may_be_spared_by_most():
@@ -152,12 +166,11 @@ def test_too_little_is_not_testable_and_says_why(sample, reason):
     assert reason in result.reason
 
 
-def test_rows_that_do_not_vary():
+def test_rows_that_do_not_vary_are_not_tested_and_the_reason_is_the_true_one():
     constant = {"a": Sample(0.6, 0.0, 5), "b": Sample(0.5, 0.0, 5)}
     result = one(claim(Relation.ABOVE), lambda model, *_: constant[model])
-    assert result.p == pytest.approx(1 / math.comb(10, 5))
-    same = one(claim(Relation.ABOVE), lambda *_: constant["a"])
-    assert (same.p, same.p_against, same.needed) == (1, 1, (None, None))
+    assert result.verdict is Verdict.NOT_TESTABLE
+    assert "neither row varies over its seeds" in result.reason
     spread = one(claim(Relation.STD_BELOW), lambda model, *_: constant[model])
     assert "does not vary" in spread.reason
 
@@ -166,6 +179,59 @@ def test_rows_that_do_not_vary():
 def test_alpha_is_checked(alpha):
     with pytest.raises(ValueError, match="alpha"):
         evaluate([], above([]), alpha)
+
+
+# -- what seeds don't move -------------------------------------------------------------------------------------------
+
+BYTES = ("peak_memory_bytes", "num_trainable_params")
+
+
+def memory_of(of_a, of_b):
+    return lambda model, *_: Sample.of(of_a if model == "a" else of_b)
+
+
+@pytest.mark.parametrize("metric", BYTES)
+def test_what_seeds_do_not_move_is_compared_and_not_tested(metric):
+    """42 % saved in every run is no 3/4: contradicted, and no number of seeds would say otherwise."""
+    quarter = claim(Relation.BELOW, factor=0.25)
+    quarter = replace(quarter, parts=(replace(quarter.parts[0], metric=metric),))
+    for runs in (1, 2, 5):
+        result = one(quarter, memory_of([58.0] * runs, [100.0] * runs))
+        assert result.verdict is Verdict.CONTRADICTED
+        assert (result.p, result.p_against, result.needed, result.deciding_p) == (None, None, None, "")
+        assert "a has 0.58 of the value of b, so that the statement holds in 0 of" in result.reason
+        assert result.populations == "what was compared"
+        assert one(quarter, memory_of([20.0] * runs, [100.0] * runs)).verdict is Verdict.SUPPORTED
+    assert one(quarter, memory_of([24.0, 26.0], [100.0, 100.0])).verdict is Verdict.UNDECIDED
+
+
+def test_what_is_compared_is_no_member_of_holms_family():
+    lookup = above([0.02])
+    tested = claim(Relation.ABOVE)
+    compared = replace(tested, id="y", parts=(replace(tested.parts[0], metric="peak_memory_bytes"),))
+    alone = one(tested, lookup)
+    assert [result.p for result in evaluate([tested, compared], measured(lookup))] == [alone.p, None]
+
+
+def test_a_standard_deviation_of_what_seeds_do_not_move_is_not_compared():
+    spread = claim(Relation.STD_BELOW)
+    spread = replace(spread, parts=(replace(spread.parts[0], metric="peak_memory_bytes"),))
+    assert "seeds do not move peak_memory_bytes" in one(spread, memory_of([1.0, 2.0, 3.0], [1.0, 1.0, 1.0])).reason
+
+
+# -- the p of the verdict's own direction ----------------------------------------------------------------------------
+
+
+@given(st.sampled_from([Relation.ABOVE, Relation.BELOW]), st.floats(-0.1, 0.1))
+def test_the_p_that_is_shown_is_that_of_the_verdicts_direction(relation, gap):
+    result = one(claim(relation), above([gap]))
+    p, _, direction = result.deciding_p.partition(" ")
+    if result.verdict is Verdict.SUPPORTED:
+        assert direction == "for"
+    if result.verdict is Verdict.CONTRADICTED:
+        assert direction == "against"
+    assert (float(p) <= 0.05) == (result.verdict is not Verdict.UNDECIDED) or float(p) == 0.05
+    assert float(p) == pytest.approx(min(result.p, result.p_against), rel=0.05, abs=5e-4)
 
 
 # -- standard deviations ---------------------------------------------------------------------------------------------
@@ -254,7 +320,7 @@ def test_published_p_by_hand(published):
 def test_what_is_missing_is_named(published):
     expected = {
         "peft_higher_train_loss": "no train_loss of roberta/adapter, roberta, roberta/lora on acl_arc, agnews_7k6",
-        "adapter_saves_memory": "from its memory formulas",
+        "adapter_saves_memory": "no peak_memory_bytes of roberta/adapter, roberta on acl_arc",
         "peft_less_train_time": "no train_seconds of",
         "peft_overfits_less": "no overfit of",
     }
@@ -285,7 +351,7 @@ def test_training_figures_decide_the_other_claims():
         mean = means[metric][method != "full"]
         return Sample.of(mean * (1 + share) for share in (-0.02, -0.01, 0, 0.01, 0.02))
 
-    found = {verdict.id: verdict.verdict for verdict in evaluate(load_claims(), lookup)}
+    found = {verdict.id: verdict.verdict for verdict in evaluate(load_claims(), measured(lookup))}
     assert [name for name, verdict in found.items() if verdict is Verdict.SUPPORTED] == [
         "peft_higher_train_loss",
         "peft_less_train_time",

@@ -17,7 +17,7 @@ SECONDS = {"lora": 3.0, "full": 8.0}
 def test_the_eta_is_the_mean_of_each_kind_times_its_epochs_left(draw, tmp_path):
     specs = [specify(method=method, seed=seed, epochs=4) for seed in range(4) for method in SECONDS]
     plan = make_plan(specs, {spec.trial_id: fingerprint(spec) for spec in specs}, ResultStore(tmp_path))
-    progress = Progress(plan, {spec.trial_id: spec for spec in specs}, slots=2)
+    progress = Progress(plan, {spec.trial_id: spec for spec in specs}, at_a_time=2)
     assert progress.eta_seconds() is None
     waiting, done = list(specs), {spec.trial_id: 0 for spec in specs}
     while waiting:

@@ -48,11 +48,5 @@ def test_the_examples_in_a_command_s_help_are_commands(name):
 
 
 @pytest.mark.parametrize("line", ["run --sedes 1", "exprot ray_results/demo", "report x --outt y"])
-def test_the_check_can_fail(line, capsys):
-    command = Command("README.md", "tunekit", tuple(line.split()), needs=False)
-    if line.startswith("exprot"):
-        assert not accepted(command)
-        return
-    with pytest.raises(SystemExit) as left:
-        accepted(command)
-    assert left.value.code == 2
+def test_the_check_can_fail(line):
+    assert not accepted(Command("README.md", "tunekit", tuple(line.split()), needs=False))

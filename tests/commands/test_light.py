@@ -6,6 +6,7 @@ import sys
 from collections.abc import Iterator, Sequence
 
 from tests.conftest import ROOT
+from tests.support.model_folders import byte_level, write_model
 from tests.support.stores import ask
 from tunekit.commands.command_line import COMMANDS
 from tunekit.store.result_store import ResultStore
@@ -83,6 +84,15 @@ def test_a_dry_run_over_a_store_and_its_status_load_nothing_heavy(tmp_path, make
         assert code == 0, words
         assert out, words
         assert not loaded & set(HEAVY), words
+
+
+def test_a_dry_run_over_a_folder_of_a_model_loads_nothing_heavy(tmp_path):
+    folder = write_model(tmp_path / "model", byte_level(), {}, model_type="roberta", max_shard_size="3KB")
+    words = ("run", "--models", folder, "--methods", "full", "--datasets", "demo", "--dry-run", "--storage", tmp_path)
+    ((code, loaded, out),) = found_by(words)
+    assert code == 0
+    assert "heads are drawn from the seed" in out
+    assert not loaded & set(HEAVY)
 
 
 def test_import_tunekit_loads_nothing_heavy():

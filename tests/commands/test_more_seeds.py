@@ -3,6 +3,7 @@
 import pytest
 
 from analysis.statistics.power import detectable_difference
+from analysis.statistics.this_set import Spread
 from tests.support.stores import add
 from tunekit.commands.more_seeds import DETECTABLE, MORE_SEEDS, more_seeds
 from tunekit.store.result_store import ResultStore
@@ -11,7 +12,7 @@ from tunekit.store.result_store import ResultStore
 def test_the_table_is_what_the_analysis_computes():
     counts = range(MORE_SEEDS - len(DETECTABLE) + 1, MORE_SEEDS + 1)
     assert counts[0] == 3
-    assert [detectable_difference(1, 1, n) for n in counts] == pytest.approx(DETECTABLE, abs=5e-5)
+    assert [detectable_difference(Spread(1, 1, n, n), n) for n in counts] == pytest.approx(DETECTABLE, abs=5e-5)
 
 
 def test_more_seeds_detect_less_and_cost_what_they_take(tmp_path, make_spec):

@@ -104,7 +104,6 @@ def test_a_reader_that_has_left_ends_a_command_without_a_message(words, sweep):
         (["rum"], "unknown command 'rum', did you mean 'run'?"),
         (["run", "--preset", "dmo"], "unknown preset 'dmo', did you mean 'demo'?"),
         (["run", "--track", "tensorbord"], "unknown tracker 'tensorbord', did you mean 'tensorboard'?"),
-        (["search", "--sampler", "tpee"], "unknown sampler 'tpee', did you mean 'tpe'?"),
         (["run", "--config", "nothere.yaml"], "nothere.yaml: there is no such file"),
         (["doctor", "nothere.yaml"], "nothere.yaml: there is no such file"),
         *(
@@ -118,14 +117,6 @@ def test_a_typo_is_one_line_that_names_it(words, message, capsys):
     printed = capsys.readouterr()
     assert printed.err.startswith(f"error: {message}")
     assert printed.err.count("\n") == 1
-
-
-def test_a_mistyped_flag_points_to_the_help_of_its_own_command(capsys):
-    with pytest.raises(SystemExit):
-        main(["run", "--modles", "bert"])
-    printed = capsys.readouterr().err
-    assert "tunekit run --help" in printed
-    assert "tunekit gc" not in printed
 
 
 @pytest.mark.parametrize(
@@ -156,7 +147,7 @@ def test_the_live_view_says_what_it_waits_for_and_shows_no_empty_table(progress,
     progress.wait("starting Ray")
     assert "starting Ray ..." in shown(progress)
     assert "running trial" not in shown(progress)
-    progress.begin(slots=2, dashboard=None, storage=tmp_path, experiment=tmp_path)
+    progress.begin(at_a_time=2, dashboard=None, storage=tmp_path, experiment=tmp_path)
     assert "starting 2 worker processes ..." in shown(progress)
     progress.started(first)
     assert "running trial" in shown(progress)

@@ -19,7 +19,8 @@ from tunekit.schema import Status
 from tunekit.storage.lease import Superseded
 from tunekit.store.result_store import ResultStore
 from tunekit.worker import attempt as runner_attempt
-from tunekit.worker.attempt import IO_PAUSES_SECONDS, Attempt, Failure, classify
+from tunekit.worker.attempt import IO_PAUSES_SECONDS, Attempt
+from tunekit.worker.failures import Failure, classify
 
 pytestmark = pytest.mark.slow
 
@@ -58,6 +59,14 @@ def log_of(trial):
         (TimeoutError(), Failure.IO),
         (Superseded("x"), Failure.OTHER),
         (RuntimeError("CUDA error: an illegal memory access"), Failure.OTHER),
+        (RuntimeError("CUDA error: device-side assert triggered"), Failure.DEFECT),
+        (RuntimeError("the host of this GPU has no place for a"), Failure.OTHER),
+        (IndexError("index out of range in self"), Failure.DEFECT),
+        (KeyError("x"), Failure.DEFECT),
+        (TypeError("x"), Failure.DEFECT),
+        (ValueError("x"), Failure.DEFECT),
+        (AssertionError(), Failure.DEFECT),
+        (RecursionError("x"), Failure.DEFECT),
     ],
 )
 def test_classes(error, failure):

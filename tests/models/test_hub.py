@@ -72,6 +72,29 @@ def test_a_hub_model_is_pinned_fetched_cached_and_loads_offline(repository, tmp_
     assert float(first.split()[1]) == pytest.approx(hidden.double().abs().sum().item(), abs=1e-6)
 
 
+def split_into_shards(folder: Path) -> None:
+    """Replace model.safetensors by shards and their index."""
+    model = BertForSequenceClassification.from_pretrained(folder)
+    (folder / "model.safetensors").unlink()
+    model.save_pretrained(folder, max_shard_size="1KB")
+    assert len(list(folder.glob("model-*.safetensors"))) > 2
+
+
+@pytest.mark.slow
+def test_shards_of_a_hub_model_are_fetched_once_and_a_lost_one_is_named(repository, tmp_path):
+    with FakeHub(repository) as server:
+        whole = client(f"{REPOSITORY}@{COMMIT}", server.url, tmp_path / "whole")
+    split_into_shards(repository)
+    shards = sorted(path.name for path in repository.glob("model-*.safetensors"))
+    with FakeHub(repository) as server:
+        assert client(f"{REPOSITORY}@{COMMIT}", server.url, tmp_path / "home") == whole
+        assert set(shards) < set(server.asked)
+        assert server.asked.index("config.json") < server.asked.index("model.safetensors.index.json")
+        (repository / shards[1]).unlink()
+        line = client(f"{REPOSITORY}@{COMMIT}", server.url, tmp_path / "other")
+        assert f"has no {shards[1]} at {COMMIT}, which its model.safetensors.index.json names" in line
+
+
 @pytest.mark.slow
 def test_a_hub_that_cannot_be_reached_is_one_line_with_the_ways_out(repository, tmp_path):
     with FakeHub(repository) as server:
@@ -190,7 +213,7 @@ def test_a_sentencepiece_tokenizer_names_the_package_it_needs(repository, monkey
     for file in ("vocab.txt", "tokenizer.json"):
         (repository / file).unlink()
     (repository / "spm.model").write_bytes(b"a model of sentencepiece")
-    monkeypatch.setattr("tunekit.models.loading.find_spec", lambda name: None)
+    monkeypatch.setattr("tunekit.models.tokenizer.find_spec", lambda name: None)
     with pytest.raises(UserError, match=r"its tokenizer is spm.model; pip install sentencepiece$"):
         load_tokenizer(resolve_model(str(repository)), None)
 

@@ -35,7 +35,8 @@ def test_a_gpu_takes_as_many_as_fit_and_one_at_least():
 
 
 @pytest.mark.parametrize(
-    ("peak", "device", "why"), [(None, GIB, "no closed form"), (GIB, None, "memory of the cluster's GPUs is not known")]
+    ("peak", "device", "why"),
+    [(None, GIB, "no closed form"), (GIB, None, "of the cluster, if it has any, trains one trial")],
 )
 def test_what_is_not_known_gives_one_trial_a_gpu_and_says_why(peak, device, why):
     found, line = limit_on_gpu(Resources(), peak, device)
@@ -87,8 +88,8 @@ def test_time_comes_from_the_cell_then_its_kind_then_the_processor(make_spec, tm
     assert seconds_of(spec, nothing, sizes, work / 7) == (pytest.approx(7), "a probe of the processor")
     store.write_summary(store.open_trial(make_spec(train_limit=None, seed=9), FINGERPRINT), summary())
     earlier = Earlier(store.frames().trials, sizes)
-    assert seconds_of(spec, earlier, sizes, None) == (1.0, "1 earlier trials")
-    assert seconds_of(elsewhere, earlier, sizes, None) == (pytest.approx(2.0), "1 earlier trials of its kind")
+    assert seconds_of(spec, earlier, sizes, None) == (1.0, "1 earlier trial")
+    assert seconds_of(elsewhere, earlier, sizes, None) == (pytest.approx(2.0), "1 earlier trial of its kind")
 
 
 @pytest.mark.slow

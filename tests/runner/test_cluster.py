@@ -91,9 +91,8 @@ def test_a_node_with_other_packages_is_refused_before_anything_trains(tmp_path):
         process = begin(address, tmp_path / "out", "--epochs", 1)
         add(tmp_path / "cache", PYTHONPATH=str(other.parent))
         _, err = process.communicate()
-    [*waits, err] = plain_lines(err)
+    [err] = plain_lines(err)
     assert process.returncode == 2
-    assert set(waits) <= {"waiting for a node with cores or GPUs"}
     assert "other versions can move numbers: peft 0.0.1 (driver: 0.2" in err
     assert err.startswith("error: node ")
     assert ResultStore(tmp_path / "out" / "demo").trials() == ([], [])

@@ -29,10 +29,10 @@ host = SimpleNamespace(
     step=SimpleNamespace(remote=lambda job: TrialReport((), None)),
     release=SimpleNamespace(remote=lambda trial_id: None),
 )
-trainers.get_or_start_host = lambda device, job, capacity: host
+trainers.get_or_start_host = lambda device, job, num_places: host
 trainers.ray.get = lambda answer: answer
 trainable = object.__new__(TrialTrainable)
-trainable.setup({"trial": {"trial_id": job.spec.trial_id}}, {job.spec.trial_id: job}, capacity=int(sys.argv[2]))
+trainable.setup({"trial": {"trial_id": job.spec.trial_id}}, {job.spec.trial_id: job}, num_places=int(sys.argv[2]))
 try:
     trainable.step()
 finally:
@@ -45,10 +45,10 @@ def job_for(seed, sweep):
     return Job(spec, fingerprint(spec), resolve_model(spec.model), sweep, 0, 1)
 
 
-@pytest.mark.parametrize(("capacity", "imported"), [(2, "False"), (1, "True")])
-def test_a_client_of_a_device_host_imports_no_torch(capacity, imported, tmp_path):
+@pytest.mark.parametrize(("num_places", "imported"), [(2, "False"), (1, "True")])
+def test_a_client_of_a_device_host_imports_no_torch(num_places, imported, tmp_path):
     (tmp_path / "job").write_bytes(pickle.dumps(job_for(1, tmp_path / "sweep")))
-    command = [sys.executable, "-c", CLIENT, str(tmp_path / "job"), str(capacity)]
+    command = [sys.executable, "-c", CLIENT, str(tmp_path / "job"), str(num_places)]
     run = subprocess.run(command, cwd=ROOT, capture_output=True, text=True)
     assert run.stdout.splitlines()[-1] == imported, run.stderr
 
@@ -95,7 +95,7 @@ def search(tmp_path, monkeypatch):
 
     def make(end):
         trainer = RecordedTrainer(end)
-        monkeypatch.setattr(trainables, "trainer_for", lambda capacity: trainer)
+        monkeypatch.setattr(trainables, "trainer_for", lambda num_places: trainer)
         jobs = [job_for(seed, tmp_path) for seed in (1, 2)]
         trainable = object.__new__(SearchTrainable)
         config = {"study": "s", "specs": [job.spec.to_dict() for job in jobs]}

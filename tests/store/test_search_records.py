@@ -67,3 +67,25 @@ def test_anything_else_is_damaged(tmp_path, damage):
     (tmp_path / "search.json").write_text(json.dumps(content))
     with pytest.raises(DamagedRecord, match="search.json"):
         store.search()
+
+
+@pytest.mark.parametrize("field", ["model", "space", "directions", "seeds", "planned"])
+def test_the_message_on_a_damaged_study_names_the_field(tmp_path, field):
+    store = ResultStore(tmp_path)
+    store.write_search(a_search())
+    content = json.loads((tmp_path / "search.json").read_text())
+    content["studies"][0][field] = [3.5]
+    (tmp_path / "search.json").write_text(json.dumps(content))
+    with pytest.raises(DamagedRecord, match=rf"\b{field}\b"):
+        store.search()
+
+
+@pytest.mark.parametrize("field", ["params", "values", "seconds", "epochs", "trial_ids"])
+def test_the_message_on_a_damaged_trial_names_the_field_and_the_trial(tmp_path, field):
+    store = ResultStore(tmp_path)
+    store.write_search(a_search())
+    content = json.loads((tmp_path / "search.json").read_text())
+    content["studies"][0]["trials"][1][field] = [[1]] if field in ("values", "trial_ids") else "x"
+    (tmp_path / "search.json").write_text(json.dumps(content))
+    with pytest.raises(DamagedRecord, match=rf"\b{field}\b.* of trial 1\b"):
+        store.search()

@@ -190,7 +190,7 @@ def test_what_a_tracker_never_took_is_said_at_the_end(store):
     feed.add([write(store, SPECS[0], 1)])
     ended(feed, 30)
     assert notes[0].startswith("stub: ImportError: no such thing")
-    assert notes[1] == "stub: 1 trials are not tracked in full; the same command sends the rest"
+    assert notes[1] == "stub: 1 trial not tracked in full; the same command sends the rest"
 
 
 def test_a_tracker_that_hangs_holds_nobody_up(store):
@@ -208,7 +208,7 @@ def test_a_tracker_that_hangs_holds_nobody_up(store):
         feed.add([write(store, SPECS[0], 1 + number % 3), SPECS[1]])
     assert len(feed._waiting) <= 2  # as many as there are trials, not as there were epochs
     ended(feed, 0.3)
-    assert notes == ["stub: 2 trials are not tracked in full; the same command sends the rest"]
+    assert notes == ["stub: 2 trials not tracked in full; the same command sends the rest"]
     tracker.go.set()
 
 

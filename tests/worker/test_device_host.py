@@ -281,3 +281,15 @@ def test_what_a_retry_may_mend_reaches_the_clients(tmp_path, monkeypatch):
                 answer.result()
     monkeypatch.undo()
     assert [len(report.records) for report in ask_all(host, jobs)] == [1, 1]
+
+
+def test_damaged_records_of_a_completed_trial_are_noted_and_the_trial_is_trained_again(tmp_path):
+    job = job_for(specify(epochs=1), tmp_path)
+    attempt = Attempt(job)
+    while attempt.status is None:
+        attempt.step()
+    folder = ResultStore(tmp_path).folder(job.spec)
+    (folder / "spec.json").unlink()  # what a claim of the folder leaves behind where nothing was readable
+    again = Attempt(job)
+    assert again.status is None
+    assert "spec.json" in again.report().notes[0]

@@ -5,7 +5,7 @@ from collections.abc import Iterator, Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from tunekit.commands.output import note, result, show_json
+from tunekit.commands.output import note, pasted, result, show_json
 from tunekit.commands.results import print_tables
 from tunekit.parsing import how_many
 from tunekit.planning.args import Format
@@ -41,7 +41,8 @@ def write_and_print(report: "Report", out: Path, form: Format) -> None:
 
     pages = write_all(report, out)
     print_tables(report.tables, form)
-    said = f"{len(report.tables)} tables in {out / 'tables'}, report in {' and '.join(map(str, pages))}"
+    tables = how_many(len(report.tables) + len(report.settings), "table")
+    said = f"{tables} in {pasted(out / 'tables')}, report in {' and '.join(map(pasted, pages))}"
     (note if form == "json" else result)(said)
 
 
@@ -51,8 +52,9 @@ def write_paper(paper: Path, out: Path) -> int:
 
     draft = papers.compose_paper(paper, out / "cache")
     papers.write_paper(draft, out)
-    missing = f"; DRAFT: {draft.missing} trials have not ended" if draft.missing else ""
-    result(f"{len(draft.texts)} texts and {len(draft.figures)} figures in {out}{missing}")
+    missing = f"; DRAFT: {how_many(draft.missing, 'trial')} not ended" if draft.missing else ""
+    texts, figures = how_many(len(draft.texts), "text"), how_many(len(draft.figures), "figure")
+    result(f"{texts} and {figures} in {pasted(out)}{missing}")
     return 0
 
 
@@ -61,7 +63,8 @@ def check_paper(paper: Path, out: Path) -> int:
     from analysis.paper import paper as papers
 
     lines = papers.differences(papers.compose_paper(paper, out / "cache"), out)
-    result("\n".join([*lines, f"{len(lines)} differences; write the paper again" if lines else "up to date"]))
+    said = f"{how_many(len(lines), 'difference')}; write the paper again" if lines else "up to date"
+    result("\n".join([*lines, said]))
     return int(bool(lines))
 
 
@@ -120,7 +123,8 @@ def show_memory(model: str, measured: Path | None, out: Path | None, form: Forma
 
     Raises UserError for an unknown model, or a file that is no record of measurements.
     """
-    from analysis.memory.report import compare_memory, memory_report, read_measured, without_figures
+    from analysis.memory.comparison import compare_memory, read_measured
+    from analysis.memory.report import memory_report, without_figures
     from analysis.report.pages import markdown_sections
     from analysis.report.report import Report, write_all
 
@@ -131,7 +135,8 @@ def show_memory(model: str, measured: Path | None, out: Path | None, form: Forma
     sections, figures = memory_report(model, record)
     if out is not None:
         pages = write_all(Report("Memory", (), figures, sections), out)
-        said = f"{len(figures)} figures in {out / 'figures'}, report in {' and '.join(map(str, pages))}"
+        drawn = how_many(len(figures), "figure")
+        said = f"{drawn} in {pasted(out / 'figures')}, report in {' and '.join(map(pasted, pages))}"
         (note if form == "json" else result)(said)
     elif form == "text":
         result(markdown_sections(without_figures(sections)))
@@ -151,6 +156,6 @@ def import_as_store(experiment: Path, keys: Sequence[str], split: str, percent: 
     for line in done.notes:
         result(line)
     result(
-        f"{how_many(done.num_trials, 'trial')} in {how_many(done.num_cells, 'cell')} in {out}, "
-        f"scores taken as those of the {SPLITS[split]} split; {len(done.notes)} things left out or doubtful"
+        f"{how_many(done.num_trials, 'trial')} in {how_many(done.num_cells, 'cell')} in {pasted(out)}, "
+        f"scores taken as those of the {SPLITS[split]} split; {how_many(len(done.notes), 'thing')} left out or doubtful"
     )

@@ -4,19 +4,20 @@ Each docstring is the command's help. The modules that do the work are imported 
 """
 
 from pathlib import Path
-from typing import Literal
+from typing import Annotated, Literal
 
 import tyro
 
+from tunekit.errors import UserError
 from tunekit.parsing import check_exists
 from tunekit.planning.args import Format
 from tunekit.store.existing import existing_sweep
 
 
 def report(
-    sweeps: tyro.conf.Positional[tuple[str, ...]],
+    sweeps: Annotated[tyro.conf.Positional[tuple[str, ...]], tyro.conf.arg(metavar="SWEEP ...")],
     out: Path,
-    select: str = "last",
+    select: Literal["last", "best-val", "best-test"] = "last",
     metric: tuple[str, ...] = ("accuracy", "macro_f1"),
     against: Literal["published"] | None = None,
     missing: Literal["majority"] | None = None,
@@ -36,7 +37,7 @@ def report(
     Args:
         sweeps: Folders of sweeps, such as ray_results/demo or s3://BUCKET/PREFIX/demo.
         out: The folder to write to.
-        select: The epoch whose scores count: last, best-val or best-test.
+        select: The epoch whose scores count: the last, the best on validation, or the best on test, which is too high.
         metric: accuracy, macro_f1, micro_f1, or from stored predictions mcc, weighted_f1, per_class_f1.
         against: Put the study's published value and the difference beside each cell.
         missing: Count failed and diverged trials with the score of the majority class, so that their cells take part.
@@ -45,6 +46,8 @@ def report(
         claims: A YAML file of claims to check (default: the study's nine).
         format: json prints the tables as one JSON object; the files are written in any case.
     """
+    if not sweeps:
+        raise UserError("missing SWEEP (tunekit report --help lists the flags)")
     for sweep in sweeps:
         existing_sweep(sweep)
     from analysis.report.report import Choices

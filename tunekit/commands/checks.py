@@ -1,11 +1,13 @@
 """What is refused before any work: flags that no sweep can start with, storage that can't be used, days on a CPU."""
 
 import os
+import re
 import shutil
 from collections.abc import Sequence
 
 from tunekit.errors import UserError
 from tunekit.models.safety import refuse_kernels
+from tunekit.parsing import how_many
 from tunekit.planning import plugins
 from tunekit.planning.args import SweepArgs
 from tunekit.planning.machine import cores
@@ -17,6 +19,12 @@ from tunekit.storage.object_path import ObjectPath
 from tunekit.storage.paths import Place, location
 
 LONG_HOURS = 12
+RAY_ADDRESS = re.compile(r"auto|local|ray://\S+|(?!.*://)\S+:\d+")
+"""The forms of the address of a Ray cluster."""
+SOCKET = "/ray/session_2026-11-28_12-00-00_000000_{pid}/sockets/plasma_store"
+"""The path of the longest socket that Ray makes below its folder for temporary files."""
+MAX_SOCKET_BYTES = 107
+"""The longest path of a socket on Linux."""
 
 
 def check_flags(args: SweepArgs) -> None:
@@ -26,18 +34,38 @@ def check_flags(args: SweepArgs) -> None:
     """
     check_options(args)
     if args.json and not args.dry_run:
-        raise UserError("--json goes with --dry-run")
+        raise UserError("--json goes with --dry-run; --format json prints the closing table as JSON")
     plugins.load(args.plugin)
 
 
 def check_options(options: RunOptions) -> None:
     """Raise UserError on options and packages that no sweep can start with."""
     resources_of(options)
+    check_ray_settings()
     refuse_kernels()
     if options.track:
         from tunekit.trackers.available import check_trackers
 
         check_trackers(options.track)
+
+
+def check_ray_settings() -> None:
+    """Raise UserError where RAY_ADDRESS, RAY_TMPDIR or TMPDIR has a value with which no Ray is joined or started."""
+    address = os.environ.get("RAY_ADDRESS")
+    if address and address.startswith(("http://", "https://")):
+        raise UserError(
+            f"RAY_ADDRESS={address} is the address of a dashboard; give the cluster's own, HOST:PORT as in "
+            f"10.0.0.1:6379, or send this command by ray job submit --address {address}"
+        )
+    if address and not RAY_ADDRESS.fullmatch(address):
+        raise UserError(f"RAY_ADDRESS takes HOST:PORT as in 10.0.0.1:6379, ray://HOST:PORT or auto, got {address!r}")
+    name = "RAY_TMPDIR" if "RAY_TMPDIR" in os.environ else "TMPDIR"
+    folder, most = os.environ.get(name, ""), MAX_SOCKET_BYTES - len(SOCKET.format(pid=os.getpid()))
+    if not address and len(os.fsencode(folder)) > most:
+        raise UserError(
+            f"{name}={folder} is too long: Ray makes sockets below it, and the path of a socket has at most "
+            f"{MAX_SOCKET_BYTES} bytes; set RAY_TMPDIR to a folder of at most {most} bytes, such as /tmp"
+        )
 
 
 def resources_of(options: RunOptions) -> Resources:
@@ -51,7 +79,10 @@ def resources_of(options: RunOptions) -> Resources:
         if value is not None and value < 1:
             raise UserError(f"--{name} must be 1 or more, got {value}")
     if not os.environ.get("RAY_ADDRESS") and options.cpus_per_trial > cores():
-        raise UserError(f"--cpus-per-trial {options.cpus_per_trial} is more than the {cores()} cores of this machine")
+        raise UserError(
+            f"--cpus-per-trial {options.cpus_per_trial} is more than the {how_many(cores(), 'core')} of this machine; "
+            "give fewer, or join a cluster by RAY_ADDRESS"
+        )
     per_device = 1
     if options.trials_per_device != "auto":
         if not options.trials_per_device.isdigit() or int(options.trials_per_device) < 1:

@@ -3,10 +3,9 @@
 import sys
 from collections.abc import Callable, Sequence
 
-import tyro
-
 from tunekit.commands import analysis_cli, sweep_cli
 from tunekit.commands.exit_codes import exit_code_of
+from tunekit.commands.flags import run_command, show_commands
 from tunekit.errors import UserError
 from tunekit.parsing import did_you_mean
 
@@ -37,8 +36,9 @@ tunekit status ray_results/demo
 
 tunekit report ray_results/demo --out paper
 
-tunekit COMMAND --help says what a command takes. Completion for a shell: tunekit --tyro-print-completion bash >
-~/.local/share/bash-completion/completions/tunekit (or zsh, tcsh).
+`tunekit COMMAND --help` says what a command takes. Completion for a shell (bash, zsh or tcsh):
+
+tunekit --tyro-print-completion bash > ~/.local/share/bash-completion/completions/tunekit
 """
 
 
@@ -53,12 +53,10 @@ def _run(words: Sequence[str]) -> int:
 
     Raises UserError where the first word names no command.
     """
-    config = (tyro.conf.PositionalMetavarFromFieldName,)
     if not words or words[0].startswith("-"):
-        every = tyro.extras.subcommand_cli_from_dict
-        return int(every(COMMANDS, prog="tunekit", description=ABOUT, args=words, config=config))
+        return show_commands(COMMANDS, "tunekit", ABOUT, words)
     name = words[0]
     if name not in COMMANDS:
         raise UserError(f"unknown command {name!r}{did_you_mean(name, COMMANDS)} (there are {', '.join(COMMANDS)})")
     # One command alone, so that a message on a flag points to no other command.
-    return tyro.cli(COMMANDS[name], prog=f"tunekit {name}", args=words[1:], config=config)
+    return run_command(COMMANDS[name], f"tunekit {name}", words[1:])

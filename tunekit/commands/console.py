@@ -7,15 +7,17 @@ from pathlib import Path
 from typing import Any
 
 from rich.table import Table
+from rich.text import Text
 
 from tunekit.commands.display import Display
 from tunekit.planning.plan import Plan, PlanState
-from tunekit.schema import Scalar, Status, TrialSpec, shown_metric
+from tunekit.schema import Scalar, Status, TrialSpec
 from tunekit.search.outcome import ConfigurationOutcome
 from tunekit.search.study import Study
 from tunekit.storage.paths import Place
 from tunekit.store.eta import Pace, TrialKind, clock, kind_of, remaining_seconds
 from tunekit.store.search_records import TrialState
+from tunekit.tasks import task_of
 
 SHOWN = 12
 """The number of running trials that the live table lists."""
@@ -30,7 +32,7 @@ class Running:
     epoch_began: float
     """When its present epoch began, in seconds of ``time.monotonic``."""
     score: float | None = None
-    """Macro-F1 in [0, 1] after its last epoch."""
+    """The metric of its task by which trials are chosen, after its last epoch."""
 
 
 @dataclass
@@ -40,7 +42,7 @@ class Progress(Display):
     plan: Plan
     pending: Mapping[str, TrialSpec]
     """What this run trains, by trial_id."""
-    slots: int = 1
+    at_a_time: int = 1
     """The number of trials that run at a time."""
     running: dict[str, Running] = field(default_factory=dict)
     epochs_done: dict[str, int] = field(default_factory=dict)
@@ -54,11 +56,11 @@ class Progress(Display):
             pace = self.paces.setdefault(kind_of(spec), Pace())
             pace.epochs_left += spec.epochs - self.epochs_done[trial_id]
 
-    def begin(self, *, slots: int, dashboard: str | None, storage: Place, experiment: Path) -> None:
+    def begin(self, *, at_a_time: int, dashboard: str | None, storage: Place, experiment: Path) -> None:
         """Say where to look, once Ray runs."""
-        self.slots = max(1, slots)
-        counts = {"trials": len(self.pending), "total": len(self.plan.trials), "slots": self.slots}
-        self.look(dashboard, storage, experiment, **counts)
+        self.at_a_time = max(1, at_a_time)
+        counts = {"trials": len(self.pending), "total": len(self.plan.trials)}
+        self.look(dashboard, storage, experiment, at_a_time=self.at_a_time, **counts)
 
     def started(self, trial_id: str) -> None:
         """Note that a worker process has taken the trial."""
@@ -73,12 +75,17 @@ class Progress(Display):
         pace = self._at_epoch(trial_id, result["epoch"])
         pace.seconds += result["epoch_seconds"]
         pace.num_epochs += 1
-        self.running[trial_id] = Running(result["epoch"], time.monotonic(), result[shown_metric(spec.score_test)])
+        metric = task_of(spec.dataset).chooses_by
+        score = result[f"{'test' if spec.score_test else 'val'}_{metric.name}"]
+        self.running[trial_id] = Running(result["epoch"], time.monotonic(), score)
         self.event(
             "epoch",
             trial=spec.label,
             trial_id=trial_id,
-            **{k: result[k] for k in ("epoch", "train_loss", "val_macro_f1", "test_macro_f1", "epoch_seconds")},
+            **{
+                name: result[name]
+                for name in ("epoch", "train_loss", f"val_{metric.name}", f"test_{metric.name}", "epoch_seconds")
+            },
             eta_seconds=self.eta_seconds(),
         )
 
@@ -97,7 +104,7 @@ class Progress(Display):
         now = time.monotonic()
         running = list(self.running.items())  # the display's thread reads while trials end
         under_way = [(kind_of(self.pending[trial_id]), now - state.epoch_began) for trial_id, state in running]
-        return remaining_seconds(self.paces, self.slots, under_way)
+        return remaining_seconds(self.paces, self.at_a_time, under_way)
 
     def _at_epoch(self, trial_id: str, epoch: int) -> Pace:
         """Note that the trial is at ``epoch``, after a retry perhaps an earlier one; return the pace of its kind."""
@@ -127,11 +134,12 @@ class Progress(Display):
 
     def table(self) -> Table:
         """Return the trials under way; none when the run is over."""
-        table = Table("running trial", "epoch", "macro-F1")
+        metrics = {spec.dataset: task_of(spec.dataset).chooses_by for spec in self.pending.values()}
+        table = Table("running trial", "epoch", ", ".join(dict.fromkeys(one.label for one in metrics.values())))
         for trial_id, state in [] if self.over else list(self.running.items())[:SHOWN]:
             spec = self.pending[trial_id]
-            score = "" if state.score is None else f"{100 * state.score:.2f}"
-            table.add_row(spec.label, f"{state.epochs}/{spec.epochs}", score)
+            score = "" if state.score is None else metrics[spec.dataset].shown(state.score)
+            table.add_row(Text(spec.label), f"{state.epochs}/{spec.epochs}", score)
         return table
 
 
@@ -139,6 +147,8 @@ class Progress(Display):
 class Tally:
     """Where one study stands."""
 
+    name: str
+    """The study's name for people."""
     planned: int
     ended: int
     best: float | None = None
@@ -151,17 +161,19 @@ class SearchProgress(Display):
 
     def __init__(self, studies: Sequence[Study]) -> None:
         super().__init__()
-        self.tallies = {study.plan.key: Tally(study.plan.planned, study.num_ended) for study in studies}
+        self.tallies = {
+            study.plan.key: Tally(study.plan.name, study.plan.planned, study.num_ended) for study in studies
+        }
         self.states: list[TrialState] = []
         self.trained = 0
         for study in studies:
             for trial in study.summary().trials:
                 self._score(study.plan.key, trial.state, trial.values)
 
-    def begin(self, *, slots: int, dashboard: str | None, storage: Place, experiment: Path) -> None:
+    def begin(self, *, at_a_time: int, dashboard: str | None, storage: Place, experiment: Path) -> None:
         """Say where to look, once Ray runs."""
         left = sum(max(0, tally.planned - tally.ended) for tally in self.tallies.values())
-        self.look(dashboard, storage, experiment, trials=left, studies=len(self.tallies), slots=slots)
+        self.look(dashboard, storage, experiment, trials=left, studies=len(self.tallies), at_a_time=at_a_time)
 
     def started(self, key: str, number: int, params: Mapping[str, Scalar]) -> None:
         """Note that a configuration was suggested."""
@@ -210,11 +222,12 @@ class SearchProgress(Display):
     def table(self) -> Table:
         """Return where each study stands."""
         table = Table("study")
-        for name in ("ended", "running", "best on validation"):
+        for name in ("ended", *(() if self.over else ("running",)), "best on validation"):
             table.add_column(name, justify="right")
-        for key, tally in self.tallies.items():
+        for tally in self.tallies.values():
             best = "" if tally.best is None else f"{100 * tally.best:.2f}"
-            table.add_row(key, f"{tally.ended}/{tally.planned}", str(tally.running), best)
+            running = () if self.over else (str(tally.running),)
+            table.add_row(Text(tally.name), f"{tally.ended}/{tally.planned}", *running, best)
         return table
 
 

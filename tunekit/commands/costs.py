@@ -11,6 +11,7 @@ from tunekit.errors import UserError
 from tunekit.memory import BatchSizes, NoClosedForm, Shape, Work, predict
 from tunekit.models.catalog import MODELS
 from tunekit.models.loading import ModelRef, config_at_hand
+from tunekit.parsing import how_many
 from tunekit.planning import estimate, machine
 from tunekit.planning.estimate import DatasetSize
 from tunekit.planning.plan import PlannedTrial
@@ -120,9 +121,9 @@ def seconds_of(
     """
     work = estimate.flops(spec, sizes)
     if same := earlier.cells.get(spec.cell):
-        return sum(same) / len(same), f"{len(same)} earlier trials"
+        return sum(same) / len(same), how_many(len(same), "earlier trial")
     if alike := earlier.kinds.get((spec.model, spec.method)):
-        return work * sum(alike) / len(alike), f"{len(alike)} earlier trials of its kind"
+        return work * sum(alike) / len(alike), f"{how_many(len(alike), 'earlier trial')} of its kind"
     if flops_per_second is None:
         return None, "no earlier trial"
     return work / flops_per_second, "a probe of the processor"

@@ -1,8 +1,9 @@
 """The frame of what a run shows: a live view on a terminal, JSON lines elsewhere, both on standard error."""
 
+import shlex
 import time
-import warnings
 from abc import ABC, abstractmethod
+from importlib.util import find_spec
 from pathlib import Path
 from types import TracebackType
 
@@ -11,7 +12,8 @@ from rich.live import Live
 from rich.table import Table
 from rich.text import Text
 
-from tunekit.commands.output import event_line
+from tunekit.commands.output import event_line, pasted
+from tunekit.parsing import plain
 from tunekit.storage.paths import Place
 
 
@@ -20,7 +22,6 @@ class Display(ABC):
 
     def __init__(self) -> None:
         self.begun = time.monotonic()
-        self.notes: list[str] = []
         self.waits_for: str | None = None
         """What the run waits for, until something trains."""
         self.over = False
@@ -28,11 +29,10 @@ class Display(ABC):
         self.live: Live | None = None
 
     def __enter__(self) -> "Display":
-        if self.console.is_terminal or self.console.is_jupyter:
+        # In a notebook rich needs ipywidgets for a view that changes, and warns at each refresh where it is missing.
+        if find_spec("ipywidgets") if self.console.is_jupyter else self.console.is_terminal:
             self.live = Live(get_renderable=self.view, console=self.console, refresh_per_second=2)
-            with warnings.catch_warnings():
-                warnings.simplefilter("ignore")  # in a notebook without ipywidgets, rich shows the last view only
-                self.live.start()
+            self.live.start()
         self.wait("starting Ray")
         return self
 
@@ -40,11 +40,13 @@ class Display(ABC):
         self.over, self.waits_for = True, None
         if self.live:
             self.live.stop()
+        elif self.console.is_jupyter:
+            self.console.print(self.view())
         self.event("end", **self.totals())
 
     def view(self) -> Group:
-        """Return what a terminal shows: the notes, the table, what the run waits for, and where it is."""
-        shown: list[RenderableType] = [Text(note) for note in self.notes]
+        """Return what a terminal shows below the notes: the table, what the run waits for, and where it is."""
+        shown: list[RenderableType] = []
         table = self.table()
         if table.row_count:
             shown.append(table)
@@ -70,22 +72,29 @@ class Display(ABC):
         self.waits_for = what
         self.event("wait", text=what)
 
-    def look(self, dashboard: str | None, storage: Place, experiment: Path, **counts: int) -> None:
+    def look(self, dashboard: str | None, storage: Place, experiment: Path, *, at_a_time: int, **counts: int) -> None:
         """Say where to look, once Ray runs; the trials' processes start now."""
         where = {
             "storage": str(storage),
             "dashboard": dashboard,
-            "tensorboard": f"tensorboard --logdir {experiment}",
+            "tensorboard": shlex.join(["tensorboard", "--logdir", str(experiment)]),
         }
-        self.notes += [f"{name}: {value}" for name, value in where.items() if value]
-        self.event("start", **counts, **where)
-        slots = counts.get("slots", 1)
-        self.wait(f"starting {slots} worker process{'es' if slots > 1 else ''}")
+        shown = where | {"storage": pasted(storage)}
+        for name, value in shown.items():
+            if value:
+                self._print(f"{name}: {value}")
+        self.event("start", at_a_time=at_a_time, **counts, **where)
+        self.wait(f"starting {at_a_time} worker process{'es' if at_a_time > 1 else ''}")
 
     def note(self, line: str) -> None:
         """Say something that a person should read."""
-        self.notes.append(line)
+        self._print(line)
         self.event("note", text=line)
+
+    def _print(self, line: str) -> None:
+        """Write a line above the view, where somebody sees it; the terminal wraps it, so that it can be pasted."""
+        if self.console.is_terminal or self.console.is_jupyter:
+            self.console.print(Text(plain(line)), soft_wrap=True)
 
     def event(self, event: str, **values: object) -> None:
         """Write a JSON line, where nobody sees the view."""

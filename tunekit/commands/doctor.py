@@ -12,6 +12,7 @@ from pathlib import Path
 
 from packaging.requirements import Requirement
 
+from tunekit.commands.checks import check_ray_settings
 from tunekit.data.base import DATASETS, PINNED, load_dataset
 from tunekit.data.files import NotHere, nothing_fetched
 from tunekit.errors import UserError
@@ -102,6 +103,10 @@ def _gpu() -> Finding:
 
 def _ray(storage: Place) -> Finding:
     """The cluster of RAY_ADDRESS and whether its nodes are fit, or what would be started."""
+    try:
+        check_ray_settings()
+    except UserError as error:
+        return Finding("ray", False, str(error))
     address = os.environ.get("RAY_ADDRESS")
     if not address:
         if os.environ.get("RAY_AUTH_MODE", "token") != "token":

@@ -8,6 +8,7 @@ from tunekit.commands.costs import CellCost, costs, describe_costs
 from tunekit.commands.more_seeds import more_seeds
 from tunekit.commands.preparing import estimate_hours, joins_cluster
 from tunekit.planning import estimate, machine
+from tunekit.planning.batching import described
 from tunekit.planning.options import RunOptions
 from tunekit.planning.plan import Plan, describe
 from tunekit.planning.resolve import ResolvedSweep
@@ -35,6 +36,7 @@ def plan_as_json(sweep: ResolvedSweep, plan: Plan) -> dict[str, Any]:
 def grid_as_json(sweep: ResolvedSweep, plan: Plan, store: ResultStore, options: RunOptions) -> dict[str, Any]:
     """Return the dry run for programs: that of ``--json``, and the sweep, its folder and the cost of each cell.
 
+    ``notes`` has the lines on batches and models that the dry run for people has, too.
     Bytes are ``peak_bytes`` and ``checkpoint_bytes``, times are seconds of one trial; null where they are not known.
     """
     pending = plan.pending(retry_failed=options.retry_failed)
@@ -46,6 +48,7 @@ def grid_as_json(sweep: ResolvedSweep, plan: Plan, store: ResultStore, options: 
         **plan_as_json(sweep, plan),
         "cells": [asdict(one) for one in _costs(sweep, plan)],
         "kept_weights_bytes": kept,
+        "notes": described(sweep.specs, sweep.models),
         "stale_trials": [{"trial": trial.spec.label, "other": list(parts)} for trial, parts in plan.stale],
         "damaged": list(plan.damaged),
     }

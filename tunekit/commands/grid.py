@@ -20,13 +20,15 @@ def run_grid_command(args: GridArgs, presets: Mapping[str, GridPreset] = GRID_PR
     root = sweep_folder(args.storage, sweep.name)
 
     from tunekit.commands.preparing import estimate_hours
-    from tunekit.commands.results import grid_tables, incomplete
+    from tunekit.commands.results import grid_tables, incomplete, keeps_nothing
     from tunekit.planning.plan import describe, plan_sweep
     from tunekit.store.result_store import ResultStore
 
     store = ResultStore(root)
     plan = plan_sweep(sweep, store)
     pending = plan.pending(retry_failed=options.retry_failed)
+    if not (args.dry_run and args.format == "json"):
+        keeps_nothing(plan, args.keep_models, note)
     if args.dry_run:
         from tunekit.commands.dry_run import grid_as_json, grid_as_text, plan_as_json
 

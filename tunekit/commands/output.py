@@ -4,6 +4,7 @@ A result reads the same on a terminal and in a pipe. Notes are text on a termina
 """
 
 import json
+import shlex
 import sys
 import time
 from collections.abc import Callable
@@ -15,40 +16,67 @@ from tunekit.parsing import plain
 Say = Callable[[str], None]
 """Takes a line, or several, for the user."""
 MIN_WIDTH = 80
-BEGAN = time.monotonic()
-"""When the command began, or in Python the first run: the command line imports this module before anything else."""
 
 
 def note(text: str) -> None:
     """Write a note to standard error: text for a person, or a JSON line where no terminal shows it."""
-    console = Console(stderr=True, highlight=False, markup=False, soft_wrap=True)
+    console = Console(stderr=True, highlight=False, markup=False, emoji=False, soft_wrap=True)
     if console.is_terminal or console.is_jupyter:
         console.print(plain(text))
     else:
         event_line("note", text=text)
 
 
+class Clock:
+    """The seconds that events carry. The command line imports this module before anything else, and so starts it."""
+
+    def __init__(self) -> None:
+        self.restart()
+
+    def restart(self) -> None:
+        """Count from now on: a call of the Python API begins, in a process that may be hours old."""
+        self._began = time.monotonic()
+
+    def seconds(self) -> float:
+        """Return the seconds since the command, or the latest call, began."""
+        return round(time.monotonic() - self._began, 1)
+
+
+CLOCK = Clock()
+
+
 def event_line(event: str, **values: object) -> None:
-    """Write an event to standard error as one JSON line, with the seconds since the command began."""
-    line = {"event": event, "seconds": round(time.monotonic() - BEGAN, 1), **values}
+    """Write an event to standard error as one JSON line, with the seconds since the command or the call began."""
+    line = {"event": event, "seconds": CLOCK.seconds(), **values}
     sys.stderr.write(json.dumps(line) + "\n")
     sys.stderr.flush()
 
 
 def error_line(text: str) -> None:
     """Write one line of text to standard error, on a terminal or not."""
-    Console(stderr=True, highlight=False, markup=False, soft_wrap=True).print(plain(text))
+    Console(stderr=True, highlight=False, markup=False, emoji=False, soft_wrap=True).print(plain(text))
 
 
 def result(text: str) -> None:
     """Write text that was asked for to standard output."""
-    Console(highlight=False, markup=False, soft_wrap=True).print(plain(text))
+    Console(highlight=False, markup=False, emoji=False, soft_wrap=True).print(plain(text))
 
 
 def show(shown: RenderableType) -> None:
-    """Write a table to standard output at its own width: a terminal wraps it, a pipe gets the same lines."""
+    """Write a table to standard output at its own width, on a terminal and in a pipe."""
     width = Console(width=10_000).measure(shown).maximum
     Console(highlight=False, width=max(width, MIN_WIDTH)).print(shown)
+
+
+def paragraph(text: str) -> None:
+    """Write text to standard output, wrapped between words at a terminal's width; a pipe gets it in one line."""
+    console = Console(highlight=False, markup=False, emoji=False)
+    console.print(plain(text), soft_wrap=not console.is_terminal)
+
+
+def pasted(path: object) -> str:
+    """Return a path as a shell takes it."""
+    return shlex.quote(str(path))
 
 
 def show_json(content: object) -> None:

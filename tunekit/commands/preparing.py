@@ -6,13 +6,16 @@ from collections.abc import Sequence
 from tunekit.commands.output import Say
 from tunekit.data.base import load_dataset, save_dataset
 from tunekit.data.summary import summarise
+from tunekit.models.loading import checked_model, hub_id_of
 from tunekit.parsing import how_many
 from tunekit.planning import estimate, machine
 from tunekit.planning import resources as room
+from tunekit.planning.model_checks import check_models, model_notes
 from tunekit.planning.options import RunOptions
 from tunekit.planning.plan import PlannedTrial
 from tunekit.planning.resolve import ResolvedSweep
 from tunekit.planning.resources import Resources
+from tunekit.schema import readable
 from tunekit.store.result_store import ResultStore
 
 
@@ -66,9 +69,16 @@ def prepare_data(sweep: ResolvedSweep, pending: Sequence[PlannedTrial], store: R
     tokenised: set[tuple[object, ...]] = set()
     configs: dict[tuple[str, str, str], dict[str, object]] = {}
     peaks: dict[str, int | None] = {}
+    to_fetch = {name for name, ref in sweep.models.items() if hub_id_of(ref) and checked_model(ref) is None}
     for trial in pending:
         spec, model = trial.spec, sweep.models[trial.spec.model]
         prepared = prepare_splits(spec, trial.fingerprint, model, store.data_folder)
+        if spec.model in to_fetch:
+            to_fetch.remove(spec.model)
+            same = [one.spec for one in pending if one.spec.model == spec.model]
+            check_models(same, sweep.models, sweep.own_data)
+            for line in model_notes(same, sweep.models):
+                say(line)
         recipe = (spec.model, spec.method, str(spec.method_params))
         if recipe not in configs:
             configs[recipe] = build_model(spec, model, prepared).config.to_dict()
@@ -80,7 +90,9 @@ def prepare_data(sweep: ResolvedSweep, pending: Sequence[PlannedTrial], store: R
             tokenised.add(key)
             splits = prepared.splits
             texts, cut = sum(map(len, splits.values())), sum(split.tokens.num_truncated for split in splits.values())
-            say(f"{spec.model} on {spec.dataset}: {100 * cut / texts:.1f} % of texts cut to {spec.max_length} tokens")
+            length = min(spec.max_length, prepared.tokenizer.model_max_length)
+            where = f"{readable(spec.model)} on {readable(spec.dataset)}"
+            say(f"{where}: {100 * cut / texts:.1f} % of texts cut to {length} tokens")
     known = [peak for peak in peaks.values() if peak is not None]
     return max(known) if len(known) == len(peaks) else None
 

@@ -1,5 +1,6 @@
 """`tunekit published`: the study's printed tables and claims, from the register of published numbers."""
 
+from dataclasses import replace
 from pathlib import Path
 from typing import TYPE_CHECKING
 
@@ -14,10 +15,12 @@ def write_published(out: Path, form: Format) -> None:
     """Write the study's tables and the verdicts on its claims to ``out``, and print the tables."""
     from analysis.claims.published import published_lookup, register, tables
     from analysis.claims.verdicts import evaluate, load_claims
+    from analysis.memory.saving_claim import with_closed_form
+    from analysis.report.claims_section import claims_section
     from analysis.report.comparisons import comparisons_section
     from analysis.report.document import Section
     from analysis.report.report import Report
-    from analysis.report.summary import claims_section, headline_section
+    from analysis.report.summary import headline_section
     from tunekit.commands.analyse import write_and_print
 
     filled = [_filled(table) for table in tables()]
@@ -25,17 +28,18 @@ def write_published(out: Path, form: Format) -> None:
         headline_section(filled),
         Section("Scores", tuple(filled), "scores"),
         comparisons_section(filled),
-        claims_section(evaluate(load_claims(), published_lookup(register()))),
+        claims_section(evaluate(load_claims(), with_closed_form(published_lookup(register())))),
     ]
     write_and_print(Report("The study's published numbers", filled, (), sections), out, form)
 
 
 def _filled(printed: "PublishedTable") -> "Table":
     """Return a printed table as one of ours, with a note on each accuracy that no whole number of items gives."""
-    from analysis.statistics.grim import Fit, grim
+    from analysis.compare import Score
+    from analysis.report.published_section import grim_note
     from analysis.statistics.this_set import Sample
     from analysis.tables.build import build
-    from analysis.tables.table import Score, Table, TableRow, TableSpec
+    from analysis.tables.table import TableRow, TableSpec
 
     notes = []
     rows = []
@@ -44,11 +48,8 @@ def _filled(printed: "PublishedTable") -> "Table":
         for score in row.scores:
             std = None if score.std is None else float(score.std / 100)
             samples[score.dataset] = Score(Sample(float(score.mean / 100), std, score.n or 1), score.n or 1)
-            if score.metric == "accuracy" and score.items and score.n:
-                found = grim(score.mean, score.items, score.n)
-                if found.verdict is not Fit.FITS:
-                    share = f"{100 * found.chance_rounded:.1f} % of all values would pass that"
-                    notes.append(f"GRIM: {row.label} {score.mean} on {score.dataset} {found.verdict.value}; {share}")
+            if note := grim_note(score):
+                notes.append(f"GRIM: {row.label} {score.mean} on {score.dataset} {note}.")
         rows.append(TableRow(row.label, samples))
     spec = TableSpec(
         stem=f"table-{printed.number}",
@@ -58,4 +59,4 @@ def _filled(printed: "PublishedTable") -> "Table":
         columns=dict(zip(printed.datasets, printed.labels, strict=True)),
     )
     table = build(spec)
-    return Table(table.spec, table.entries, (*table.notes, *notes))
+    return replace(table, notes=(*table.notes, *notes))

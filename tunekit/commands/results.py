@@ -1,13 +1,16 @@
 """What a sweep shows when it ends: its closing table on standard output, and what did not complete."""
 
 from collections.abc import Sequence
+from itertools import groupby
 from typing import TYPE_CHECKING, Any
 
-from rich.markup import escape
+from rich.box import SIMPLE_HEAD
 from rich.table import Table
+from rich.text import Text
 
 from tunekit.commands.exit_codes import INCOMPLETE, OK
-from tunekit.commands.output import Say, show, show_json
+from tunekit.commands.output import Say, paragraph, show, show_json
+from tunekit.parsing import how_many
 from tunekit.planning.args import Format
 from tunekit.planning.plan import Plan, PlanState
 from tunekit.schema import TrialSpec
@@ -20,13 +23,18 @@ METRICS = ("accuracy", "macro_f1")
 
 
 def grid_tables(store: ResultStore, specs: Sequence[TrialSpec], form: Format = "text") -> None:
-    """Print the score tables of the cells of ``specs``, last epoch, to standard output."""
+    """Print the tables of all settings, and then the score tables, of the cells of ``specs`` to standard output.
+
+    Scores are those of the last epoch.
+    """
     from analysis.results import load
-    from analysis.tables.build import build, default_specs
+    from analysis.tables.build import build
+    from analysis.tables.specs import default_specs, settings_specs
 
     wanted = {spec.cell for spec in specs}
     found = [cell for cell in load(store.root).cells() if cell.key in wanted]
-    print_tables([build(spec) for spec in default_specs(found, METRICS)], form)
+    shown = [*settings_specs(found, METRICS), *default_specs(found, METRICS)]
+    print_tables([build(spec) for spec in shown], form)
 
 
 def print_tables(tables: Sequence["ScoreTable"], form: Format = "text") -> None:
@@ -37,7 +45,13 @@ def print_tables(tables: Sequence["ScoreTable"], form: Format = "text") -> None:
         show_json({"tables": [table_as_json(table) for table in tables]})
         return
     for table in tables:
-        show(terminal(table))
+        shown = terminal(table)
+        shown.title = shown.caption = None  # rich would wrap both at the table's width
+        paragraph(table.spec.caption)
+        show(shown)
+        for note in table.notes:
+            paragraph(note)
+        paragraph("")
 
 
 def table_as_json(table: "ScoreTable") -> dict[str, Any]:
@@ -56,6 +70,7 @@ def table_as_json(table: "ScoreTable") -> dict[str, Any]:
                     "std": sample.std if sample else None,
                     "n": sample.n if sample else 0,
                     "expected": score.expected if score else 0,
+                    "configuration": score.configuration if score else "",
                 }
             )
     return {"caption": spec.caption, "metric": spec.metric, "entries": entries, "notes": list(table.notes)}
@@ -83,12 +98,36 @@ def search_tables(store: ResultStore, form: Format = "text") -> None:
         show_json({"tables": tables, "within_one_standard_error": within})
         return
     for caption, head, rows in grids:
-        table = Table(*head, title=caption, title_justify="left")
-        for row in rows:
-            table.add_row(*map(escape, row))
-        show(table)
-    for title, numbers in within.items():
-        show(escape(f"{title}: within one standard error of the best: trials {' '.join(map(str, numbers))}"))
+        paragraph(f"{caption}\n")
+        for title, same in groupby(rows, key=lambda row: row[0]):
+            _study_table(title, head, list(same), within.get(title, ()))
+
+
+def _study_table(title: str, head: Sequence[str], rows: Sequence[Sequence[str]], within: Sequence[int]) -> None:
+    """Print one study: its choices are the columns, as narrow as a terminal of 80 columns asks for."""
+    paragraph(title)
+    for _, choice, configuration, *_ in rows:
+        paragraph(f"  {choice}: {configuration}")
+    table = Table("", box=SIMPLE_HEAD, show_edge=False)
+    for row in rows:
+        table.add_column(Text(row[1]), justify="right", no_wrap=True)
+    for number, name in enumerate(head[3:], 3):
+        # An interval stands below its difference.
+        table.add_row(Text(name), *(Text(row[number].replace(" [", "\n[")) for row in rows))
+    show(table)
+    if within:
+        paragraph(f"  within one standard error of the best: trials {' '.join(map(str, within))}")
+    paragraph("")
+
+
+def keeps_nothing(plan: Plan, keep_models: str | None, say: Say) -> None:
+    """Say that --keep-models changes nothing in trials that are done, and how their models are had."""
+    done = plan.count(PlanState.DONE)
+    if done and keep_models not in (None, "none"):
+        say(
+            f"--keep-models {keep_models} changes nothing in the {how_many(done, 'trial')} that completed before: "
+            "tunekit export --train trains one of them again for its model, another --sweep trains all of them anew"
+        )
 
 
 def incomplete(plan: Plan, say: Say) -> int:

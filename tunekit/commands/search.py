@@ -9,6 +9,7 @@ from typing import TYPE_CHECKING, Any
 from tunekit.commands.checks import check_flags, refuse_long, sweep_folder
 from tunekit.commands.exit_codes import INCOMPLETE, OK
 from tunekit.commands.output import Say, note, result, show_json
+from tunekit.parsing import how_many
 from tunekit.planning.args import SearchArgs
 from tunekit.planning.batching import described
 from tunekit.planning.presets import SEARCH_PRESETS, SearchPreset
@@ -53,7 +54,7 @@ def empty_studies(studies: Sequence["Study"], say: Say) -> int:
     code = OK
     for study in studies:
         if TrialState.COMPLETE not in {one.state for one in study.summary().trials}:
-            say(f"{study.plan.key}: no trial completed; widen the space or look into the trials' log.txt")
+            say(f"{study.plan.name}: no trial completed; widen the space or look into the trials' log.txt")
             code = INCOMPLETE
     return code
 
@@ -62,14 +63,15 @@ def search_as_text(request: SearchRequest, ended: Mapping[str, int]) -> str:
     """Return the search for people; ``ended`` has the number of ended trials by study."""
     first = request.plans[0]
     objectives = ",".join(one.name for one in first.objectives)
+    studies = "1 study" if len(request.plans) == 1 else f"{len(request.plans)} studies"
     lines = [
-        f"search {request.sweep.name}: {len(request.plans)} studies of {first.planned} trials, "
+        f"search {request.sweep.name}: {studies} of {how_many(first.planned, 'trial')}, "
         f"sampler {first.sampler}, scheduler {first.scheduler}, objective {objectives}, "
         f"search seeds {' '.join(map(str, first.seeds))}, test sealed"
     ]
     for plan in request.plans:
         carved = f", {100 * plan.spec.val_fraction:g} % of train carved as dev" if plan.spec.val_fraction else ""
-        lines.append(f"  {plan.key}: {ended.get(plan.key, 0)} of {plan.planned} trials ended{carved}")
+        lines.append(f"  {plan.name}: {ended.get(plan.key, 0)} of {plan.planned} trials ended{carved}")
         lines += [f"    {name}: {_range(values)}" for name, values in plan.definition()["space"].items()]
     lines += [f"  {line}" for line in described(request.sweep.specs, request.sweep.models)]
     if request.confirm_seeds:

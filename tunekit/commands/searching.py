@@ -9,6 +9,7 @@ from tunekit.commands.console import SearchProgress
 from tunekit.commands.output import Say
 from tunekit.commands.preparing import limit_by_memory, prepare_data
 from tunekit.commands.training import acquire_lease, request_of, start_ray, train
+from tunekit.parsing import how_many
 from tunekit.planning import machine
 from tunekit.planning.options import RunOptions
 from tunekit.planning.plan import Plan, PlannedTrial, PlanState, plan_sweep
@@ -52,7 +53,7 @@ def _run(
     studies = [Study(plan, storage, request.sweep.name, choices.get(plan.key, ())) for plan in request.plans]
     again = sum(study.requeue_interrupted() for study in studies)
     if again:
-        say(f"{again} trials that a dead driver left running are queued again")
+        say(f"queued again, since a driver that died left them running: {how_many(again, 'trial')}")
     resources = resources_of(options)
     searching = any(study.has_trials_left for study in studies)
     with ExitStack() as stack:

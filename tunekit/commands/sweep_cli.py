@@ -18,8 +18,6 @@ from tunekit.store.existing import existing_sweep
 
 Flat = tyro.conf.arg(name="")
 """An argument whose fields are flags of their own."""
-DefaultInText = tyro.conf.arg(help_behavior_hint="")
-"""A flag whose help text says its default."""
 
 
 def run(args: Annotated[GridArgs, Flat]) -> int:
@@ -166,8 +164,8 @@ def export(
     model: str,
     dataset: str,
     method: str,
-    where: tuple[str, ...] = (),
-    seed: Annotated[int | None, DefaultInText] = None,
+    where: Annotated[tuple[str, ...], tyro.conf.arg(metavar="NAME=VALUE ...")] = (),
+    seed: int | None = None,
     epoch: str = "best",
     merged: bool = False,
     train: bool = False,
@@ -185,7 +183,7 @@ def export(
         model: The cell's model, as `tunekit status` shows it.
         dataset: The cell's dataset.
         method: The cell's method.
-        where: NAME=VALUE ..., as in learning_rate=0.001 r=16, where several cells have this model, dataset and method.
+        where: Settings of the cell, as in learning_rate=0.001 r=16, where several have this model, dataset and method.
         seed: The trial's seed (default: the seed that is best on validation).
         epoch: best on validation, last, or a number.
         merged: Fold LoRA into the weights: one whole model.
@@ -207,10 +205,10 @@ def predict(
     model: tyro.conf.Positional[Path],
     file: tyro.conf.Positional[Path],
     text_column: str = "text",
-    pair_column: Annotated[str | None, DefaultInText] = None,
-    separator: Annotated[str | None, DefaultInText] = None,
+    pair_column: str | None = None,
+    separator: str | None = None,
     quotes: Quotes = "auto",
-    out: Annotated[Path | None, DefaultInText] = None,
+    out: Path | None = None,
 ) -> int:
     """Label the rows of a file with an exported model: CSV with row, label and the probability of each label.
 

@@ -30,8 +30,8 @@ def run_sweep(sweep: ResolvedSweep, plan: Plan, store: ResultStore, options: Run
     """
     pending = plan.pending(retry_failed=options.retry_failed)
     if not pending:
-        failed = plan.count(PlanState.FAILED)
-        say("nothing to do but failed trials" if failed else "nothing to do: every trial is done")
+        only_failed = plan.count(PlanState.FAILED) > 0
+        say("nothing to do but failed trials" if only_failed else "nothing to do: every trial is done")
         if not all(trial.owns_folder for trial in plan.trials):
             lease = acquire_lease(store, say)
             claim_folders(plan, store)

@@ -23,7 +23,7 @@ if TYPE_CHECKING:
 
     from tunekit.data.base import TextDataset
 
-FORMAT = 1
+FORMAT = 2
 """Part of every key: raise it when what is stored under a key changes."""
 
 
@@ -100,13 +100,18 @@ def _cached(path: Path) -> TokenisedSplit | None:
 
 def _tokens_of(texts: list[str], pairs: list[str] | None, tokenizer: Any, limit: int) -> TokenisedSplit:
     full = tokenizer(texts, pairs, truncation=False, return_attention_mask=False, verbose=False)["input_ids"]
-    cut = tokenizer(
-        texts, pairs, truncation=True, max_length=limit, return_attention_mask=False, return_token_type_ids=True
-    )
+    cut = tokenizer(texts, pairs, truncation=True, max_length=limit, return_attention_mask=False)
+    lengths = [len(ids) for ids in cut["input_ids"]]
+    if 0 in lengths:
+        raise UserError(
+            f"the tokenizer gives no token for the text {texts[lengths.index(0)][:50]!r}; leave such rows out"
+        )
+    ids = np.concatenate([np.asarray(ids, np.int32) for ids in cut["input_ids"]])
+    types = cut.get("token_type_ids")  # None where the tokenizer's class gives the model no types
     return TokenisedSplit(
-        ids=np.concatenate([np.asarray(ids, np.int32) for ids in cut["input_ids"]]),
-        types=np.concatenate([np.asarray(types, np.int8) for types in cut["token_type_ids"]]),
-        offsets=np.concatenate([[0], np.cumsum([len(ids) for ids in cut["input_ids"]])]).astype(np.int64),
+        ids=ids,
+        types=np.zeros(len(ids), np.int8) if types is None else np.concatenate([np.asarray(t, np.int8) for t in types]),
+        offsets=np.concatenate([[0], np.cumsum(lengths)]).astype(np.int64),
         num_truncated=sum(len(ids) > limit for ids in full),
     )
 
@@ -117,6 +122,8 @@ def _inputs(frame: DataFrame, pair_as: str, tokenizer: Any) -> tuple[list[str], 
     if all(pair is None for pair in pairs):
         return texts, None
     if pair_as == "sep_token":
+        if tokenizer.sep_token is None:
+            raise UserError("the tokenizer has no sep_token, which this dataset puts between a text and its pair")
         return [f"{text}{tokenizer.sep_token}{pair}" for text, pair in zip(texts, pairs, strict=True)], None
     return texts, pairs
 
@@ -124,7 +131,11 @@ def _inputs(frame: DataFrame, pair_as: str, tokenizer: Any) -> tuple[list[str], 
 def _key(texts: list[str], pairs: list[str] | None, tokenizer: Any, limit: int) -> str:
     tokenizer.backend_tokenizer.no_truncation()
     tokenizer.backend_tokenizer.no_padding()
-    digest = hashlib.sha256(f"{FORMAT} {limit} {tokenizer.sep_token}".encode())
+    # What changes tokens and is no part of the backend's own text.
+    settings = [
+        tokenizer.sep_token, tokenizer.truncation_side, tokenizer.split_special_tokens, tokenizer.model_input_names
+    ]  # fmt: skip
+    digest = hashlib.sha256(f"{FORMAT} {limit} {json.dumps(settings)}".encode())
     digest.update(tokenizer.backend_tokenizer.to_str().encode())
     digest.update(json.dumps([texts, pairs]).encode())
     return digest.hexdigest()[:32]

@@ -84,8 +84,20 @@ def build_model(spec: TrialSpec, model_ref: ModelRef, prepared: PreparedData) ->
     model = load_encoder(
         model_ref, num_labels=num_labels, seed=seed, tokenizer=prepared.tokenizer, head_class=head_class
     )
+    _check_types(model, prepared, spec)
     adapt(model, spec)
     return model
+
+
+def _check_types(model: PreTrainedModel, prepared: PreparedData, spec: TrialSpec) -> None:
+    """Raise UserError where a token type of the texts has no embedding in ``model``."""
+    num_types = model.config.type_vocab_size if FAMILIES[model.config.model_type].token_types else 0
+    highest = max(int(split.tokens.types.max(initial=0)) for split in prepared.splits.values())
+    if num_types and highest >= num_types:
+        raise UserError(
+            f"model {spec.model!r} has embeddings for {num_types} token types, and its tokenizer gives type {highest} "
+            f"to texts of dataset {spec.dataset!r}"
+        )
 
 
 def adapt(model: PreTrainedModel, spec: TrialSpec) -> None:

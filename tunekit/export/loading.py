@@ -136,7 +136,9 @@ def load_exported(folder: Path) -> Exported:
     manifest = read_manifest(folder)
     ref = _reference(manifest, folder)
     tokenizer = load_tokenizer(ref, None)  # type: ignore[arg-type]  # data is for the seeded tiny models only
-    model = load_encoder(ref, num_labels=len(manifest.label_names), seed=0, tokenizer=tokenizer)
+    model = load_encoder(
+        ref, num_labels=len(manifest.label_names), seed=0, tokenizer=tokenizer, keep_head=manifest.kind == WHOLE
+    )
     if manifest.kind == WHOLE:
         missing: frozenset[str] = cast(Any, model).tunekit_never_pretrained
         if missing:

@@ -13,6 +13,7 @@ from tunekit.storage.paths import Place
 from tunekit.store.records import CompletedTrial, StoredTrial
 from tunekit.store.requests import cell_names, requested_specs
 from tunekit.store.result_store import ResultStore
+from tunekit.tasks import task_of
 
 
 @dataclass(frozen=True)
@@ -141,13 +142,14 @@ def _choose_seed(
             if trial.spec.seed == seed:
                 return trial, "given"
         raise UserError(f"{cell_name}: no completed trial has seed {seed}; there are {seeds}")
-    scored = [(trial.epochs[epoch_of(trial, epoch_rule) - 1].val_macro_f1, trial) for trial in trials]
+    metric = task_of(trials[0].spec.dataset).chooses_by
+    scored = [(getattr(trial.epochs[epoch_of(trial, epoch_rule) - 1], f"val_{metric.name}"), trial) for trial in trials]
     scores = [score for score, _ in scored if score is not None]
     if len(scores) < len(trials):
         raise UserError(
             f"{cell_name}: there is no validation part to choose a seed by, and test is not looked at; "
             f"give --seed, one of {seeds}"
         )
-    best = max(scores)
+    best = metric.best(scores)
     trial = next(trial for score, trial in scored if score == best)  # the smallest seed of equal scores
-    return trial, f"the best of {len(trials)} on validation, macro-F1 {100 * best:.2f} %"
+    return trial, f"the best of {len(trials)} on validation, {metric.label} {metric.shown(best)}"

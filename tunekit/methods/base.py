@@ -2,10 +2,10 @@
 
 from collections.abc import Mapping
 from dataclasses import asdict, fields
-from difflib import get_close_matches
 from typing import TYPE_CHECKING, Any, ClassVar, Protocol, get_type_hints
 
 from tunekit.errors import UserError
+from tunekit.parsing import did_you_mean
 from tunekit.registry import Registry
 from tunekit.schema import Scalar
 
@@ -56,10 +56,8 @@ def complete_params(method: str, given: Mapping[str, Any]) -> dict[str, Scalar]:
     names = [item.name for item in fields(kind)]
     for name in given:
         if name not in names:
-            near = get_close_matches(str(name), names, n=1)
-            hint = f", did you mean {near[0]!r}?" if near else ""
             has = f"it has {', '.join(names)}" if names else "it has none"
-            raise UserError(f"method {method!r} has no parameter {name!r}{hint} ({has})")
+            raise UserError(f"method {method!r} has no parameter {name!r}{did_you_mean(name, names)} ({has})")
     values = {}
     for name, value in given.items():
         try:

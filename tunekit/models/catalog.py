@@ -40,8 +40,6 @@ class ModelInfo:
     """Its id on the Hugging Face hub; None of a bundled or seeded model."""
     bundled: bool = False
     """Whether its weights come with an installed Python package."""
-    lower_case: bool = False
-    """Whether its tokenizer has to be told to lower-case, since its repository holds vocab.txt alone."""
     untrained: tuple[str, ...] = ()
     """Prefixes of parameters that its weights hold as they were drawn at random; every method trains them."""
 
@@ -76,7 +74,6 @@ MODELS.register("scibert")(
         # This commit, a conversion, adds model.safetensors; main has a pickle only.
         revision="952d056ace307abd2cda7cee822a1d608deb20ed",
         shape=Shape(**BERT, **BASE, vocab_size=31_090),
-        lower_case=True,
     )
 )
 MODELS.register("minilm")(

@@ -12,7 +12,7 @@ from types import MappingProxyType
 from typing import TYPE_CHECKING, Any
 
 if TYPE_CHECKING:
-    from transformers import PretrainedConfig, PreTrainedModel, PreTrainedTokenizerFast
+    from transformers import PretrainedConfig, PreTrainedModel
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -50,6 +50,19 @@ class Family:
     """Further settings of its pretrained models, which change no count of parameters."""
 
     @property
+    def own_tokenizer(self) -> str:
+        """Name of the class of its tokenizers where a model's files name none, without ``Fast``."""
+        return f"{self.library}Tokenizer"
+
+    @property
+    def drawn(self) -> tuple[str, ...]:
+        """Prefixes of the head's parameters that are drawn from a trial's seed, whatever a checkpoint holds.
+
+        BERT's pooler is none of them: pretraining has trained it.
+        """
+        return tuple(prefix for prefix in self.head if not prefix.startswith(f"{self.backbone}."))
+
+    @property
     def layers(self) -> str:
         """Name of the list of encoder layers in the sequence-classification model."""
         return f"{self.backbone}.{self.encoder}.layer"
@@ -66,11 +79,6 @@ class Family:
     def model_class(self, head_class: str) -> type[PreTrainedModel]:
         """Return the class of its models that ``head_class`` ends the name of, as a task says (``tunekit.tasks``)."""
         kind: type[PreTrainedModel] = self._class(head_class)
-        return kind
-
-    def tokenizer_class(self) -> type[PreTrainedTokenizerFast]:
-        """Return the class of its fast tokenizers. Imports transformers."""
-        kind: type[PreTrainedTokenizerFast] = self._class("TokenizerFast")
         return kind
 
     def _class(self, suffix: str) -> Any:

@@ -9,11 +9,12 @@ from functools import cache
 from pathlib import Path
 
 from tunekit.errors import UserError, first_line
-from tunekit.models.safety import checked_config
+from tunekit.models.safety import checked_config, tokenizer_config
+from tunekit.models.weights import INDEX, WEIGHTS, shard_names, weight_files
 from tunekit.storage.files import sha256_of
 
-WEIGHTS = "model.safetensors"
 TOKENIZER = "tokenizer.json"
+ADDED_TOKENS = "added_tokens.json"
 BESIDE_TOKENIZER = ("tokenizer_config.json", "special_tokens_map.json")
 SENTENCEPIECE = "spm.model"
 INSTEAD_OF_TOKENIZER = ("vocab.txt", "vocab.json", "merges.txt", SENTENCEPIECE)
@@ -33,30 +34,36 @@ def is_commit(revision: str) -> bool:
     return re.fullmatch(r"[0-9a-f]{40}", revision) is not None
 
 
-def content_hash(folder: Path, name: str) -> str:
-    """12 hex over the bytes of a local model's files. Raises UserError where one is missing or weights are a pickle."""
-    _complete(folder, name)
+def content_hash(folder: Path, name: str, marks: Iterable[str] = ()) -> str:
+    """12 hex over the bytes of a local model's files, and over ``marks``: what else tells two models apart.
+
+    ``added_tokens.json`` counts where it is read, which it is not beside a tokenizer_config.json that lists the tokens.
+    Raises UserError where a file is missing or weights are a pickle.
+    """
+    weights = _complete(folder, name)
+    index = [] if weights == [folder / WEIGHTS] else [INDEX]
+    added = [] if "added_tokens_decoder" in tokenizer_config(folder, name) else [ADDED_TOKENS]
+    parts = [*index, *(file.name for file in weights), TOKENIZER, *BESIDE_TOKENIZER, *INSTEAD_OF_TOKENIZER, *added]
     digest = hashlib.sha256()
-    for file in ("config.json", WEIGHTS, TOKENIZER, *BESIDE_TOKENIZER, *INSTEAD_OF_TOKENIZER):
+    for file in ("config.json", *parts):
         if (folder / file).is_file():
             digest.update(f"{file}\0{sha256_of(folder / file)}\0".encode())
+    for mark in marks:
+        digest.update(f"{mark}\0".encode())
     return digest.hexdigest()[:12]
 
 
-def _complete(folder: Path, name: str) -> None:
+def _complete(folder: Path, name: str) -> list[Path]:
+    """Return the files of the weights. Raises UserError where a file of the model is missing."""
     if (folder / "adapter_config.json").exists():
         raise UserError(
             f"model {name!r}: {folder.name} holds adapter_config.json, which points to other weights; remove it"
         )
-    if not (folder / WEIGHTS).is_file():
-        pickled = any(folder.glob("*.bin"))
-        why = (
-            "only pickled .bin weights, which are not loaded; convert them to safetensors" if pickled else "no weights"
-        )
-        raise UserError(f"model {name!r}: {folder.name} has no {WEIGHTS} ({why})")
+    weights = weight_files(folder, name)
     if not any((folder / file).is_file() for file in (TOKENIZER, *INSTEAD_OF_TOKENIZER)):
         files = ", ".join((TOKENIZER, *INSTEAD_OF_TOKENIZER))
         raise UserError(f"model {name!r}: {folder.name} has no tokenizer (none of {files})")
+    return weights
 
 
 @cache
@@ -111,9 +118,14 @@ def snapshot(hub_id: str, revision: str, name: str, supported: Iterable[str]) ->
     folder = config.parent
     checked_config(folder, name, supported)
     if _fetch(hub_id, WEIGHTS, revision, name) is None:
-        raise UserError(f"model {name!r}: {hub_id} has no {WEIGHTS} at {revision}; pickled weights are not loaded")
+        if _fetch(hub_id, INDEX, revision, name) is None:
+            raise UserError(f"model {name!r}: {hub_id} has no {WEIGHTS} at {revision}; pickled weights are not loaded")
+        for shard in shard_names(folder, name):
+            if _fetch(hub_id, shard, revision, name) is None:
+                raise UserError(f"model {name!r}: {hub_id} has no {shard} at {revision}, which its {INDEX} names")
     whole = _fetch(hub_id, TOKENIZER, revision, name, optional=True)
-    for file in BESIDE_TOKENIZER if whole else (*BESIDE_TOKENIZER, *INSTEAD_OF_TOKENIZER):
+    beside = (*BESIDE_TOKENIZER, ADDED_TOKENS)
+    for file in beside if whole else (*beside, *INSTEAD_OF_TOKENIZER):
         _fetch(hub_id, file, revision, name, optional=True)
     _complete(folder, name)
     return folder
@@ -126,8 +138,22 @@ def not_cached(hub_id: str, revision: str) -> list[str]:
     def there(*files: str) -> bool:
         return any(isinstance(try_to_load_from_cache(hub_id, file, revision=revision), str) for file in files)
 
-    needed = {"config.json": ("config.json",), WEIGHTS: (WEIGHTS,), "a tokenizer": (TOKENIZER, *INSTEAD_OF_TOKENIZER)}
-    return [name for name, files in needed.items() if not there(*files)]
+    needed = {"config.json": ("config.json",), "a tokenizer": (TOKENIZER, *INSTEAD_OF_TOKENIZER)}
+    missing = [name for name, files in needed.items() if not there(*files)]
+    if there(WEIGHTS):
+        return missing
+    index = try_to_load_from_cache(hub_id, INDEX, revision=revision)
+    if not isinstance(index, str):
+        return [*missing, WEIGHTS]
+    return missing + [shard for shard in shard_names(Path(index).parent, hub_id) if not there(shard)]
+
+
+def cached_folder(hub_id: str, revision: str) -> Path | None:
+    """Return the folder of ``hub_id`` in the hub's cache where it is whole there, or None; asks no network."""
+    from huggingface_hub import try_to_load_from_cache
+
+    found = try_to_load_from_cache(hub_id, "config.json", revision=revision)
+    return Path(found).parent if isinstance(found, str) and not not_cached(hub_id, revision) else None
 
 
 def _fetch(hub_id: str, file: str, revision: str, name: str, *, optional: bool = False) -> Path | None:

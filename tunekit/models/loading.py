@@ -5,17 +5,21 @@ Importing this module loads no torch, since planning uses it too.
 
 from __future__ import annotations
 
+from collections.abc import Mapping
 from dataclasses import dataclass
-from importlib.util import find_spec
+from functools import cache
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from tunekit.errors import UserError, first_line
 from tunekit.models import hub
 from tunekit.models.catalog import MODELS
+from tunekit.models.checks import Checked, check_model, check_vocabulary, longest_by_positions
 from tunekit.models.families import FAMILIES
 from tunekit.models.hub import content_hash, folder_of_minilm, resolve_revision, snapshot
-from tunekit.models.safety import check_tokenizer_config, checked_config, refuse_kernels
+from tunekit.models.safety import checked_config, refuse_kernels
+from tunekit.models.tokenizer import named_class, open_tokenizer
+from tunekit.models.weights import stored_tensors, weight_files
 from tunekit.schema import slug
 
 if TYPE_CHECKING:
@@ -50,13 +54,26 @@ def resolve_model(text: str) -> ModelRef:
     if path.is_dir() or text.startswith((".", "/", "~")):
         if not path.is_dir():
             raise UserError(f"model {text!r}: no such folder")
-        checked_config(path, text, FAMILIES)
-        digest = content_hash(path, text)
+        config = checked_config(path, text, FAMILIES)
+        digest = content_hash(path, text, _marks(path, text, config))
         return ModelRef(f"{slug(path.resolve().name)}-{digest}", digest, str(path.resolve()))
     if hub.is_hub_id(text):
         hub_id, _, revision = text.partition("@")
         return ModelRef(text, revision if hub.is_commit(revision) else resolve_revision(hub_id, revision or "main"))
     return ModelRef(text, MODELS[text].revision)  # raises UserError, for the name is unknown
+
+
+def _marks(folder: Path, name: str, config: Mapping[str, Any]) -> list[str]:
+    """Return marks of a folder that an earlier version of tunekit trained with other tokens or another head.
+
+    Without them its stored trials would count as done and be pooled with new ones.
+    """
+    family = FAMILIES[config["model_type"]]
+    marks = {
+        "tokenizer as named": named_class(folder, name, config) != family.own_tokenizer,
+        "head drawn": any(key.startswith(family.drawn) for key in stored_tensors(folder, name)),
+    }
+    return [mark for mark, applies in marks.items() if applies]
 
 
 def hub_id_of(ref: ModelRef) -> str | None:
@@ -76,6 +93,32 @@ def _folder(ref: ModelRef) -> Path:
     if ref.name in MODELS and MODELS[ref.name].bundled:
         return folder_of_minilm(ref.revision)
     return snapshot(hub_id_of(ref) or ref.name, ref.revision, ref.name, FAMILIES)
+
+
+def checked_model(ref: ModelRef) -> Checked | None:
+    """Return what is known of a model whose files are on this machine; None of any other. Nothing is fetched.
+
+    A model that comes with a package or is built here is not looked at. Raises UserError where the files do not fit
+    each other.
+    """
+    hub_id = hub_id_of(ref)
+    folder = Path(ref.path) if ref.path else hub_id and hub.cached_folder(hub_id, ref.revision)
+    return _checked(ref, folder) if folder else None
+
+
+@cache
+def _checked(ref: ModelRef, folder: Path) -> Checked:
+    return check_model(folder, ref.name)
+
+
+def longest_text(ref: ModelRef) -> int | None:
+    """Return how many tokens the model's texts may have; None where its files are not here. Nothing is fetched."""
+    if checked := checked_model(ref):
+        return checked.max_length
+    if ref.name not in MODELS:
+        return None
+    shape = MODELS[ref.name].shape
+    return longest_by_positions({"model_type": shape.model_type, **shape.to_config()}, ref.name)
 
 
 def config_at_hand(ref: ModelRef) -> dict[str, Any] | None:
@@ -110,21 +153,11 @@ def load_tokenizer(ref: ModelRef, data: TextDataset) -> PreTrainedTokenizerFast:
         return train_tokenizer(ref.name, data)
     folder = _folder(ref)
     config = checked_config(folder, ref.name, FAMILIES)
-    check_tokenizer_config(folder, ref.name)
-    kind = FAMILIES[config["model_type"]].tokenizer_class()
-    if (folder / hub.SENTENCEPIECE).is_file() and not (
-        (folder / hub.TOKENIZER).is_file() or find_spec("sentencepiece")
-    ):
-        raise UserError(f"model {ref.name!r}: its tokenizer is {hub.SENTENCEPIECE}; pip install sentencepiece")
-    options: dict[str, Any] = {"do_lower_case": True} if ref.name in MODELS and MODELS[ref.name].lower_case else {}
-    try:
-        tokenizer: PreTrainedTokenizerFast = kind.from_pretrained(folder, local_files_only=True, **options)
-    except (OSError, ValueError) as error:
-        raise UserError(f"model {ref.name!r}: its tokenizer can't be read ({first_line(error)})") from error
+    tokenizer = open_tokenizer(folder, ref.name, config)
     # Not every tokenizer says how long its model's texts may be.
-    positions = config.get("max_position_embeddings") or 512
-    offset = (config.get("pad_token_id") or 1) + 1 if FAMILIES[config["model_type"]].position_offset else 0
-    tokenizer.model_max_length = min(tokenizer.model_max_length, positions - offset)
+    tokenizer.model_max_length = min(tokenizer.model_max_length, longest_by_positions(config, ref.name))
+    if tokenizer.model_max_length <= tokenizer.num_special_tokens_to_add(pair=False):
+        raise UserError(f"model {ref.name!r}: a text has no room in its {tokenizer.model_max_length} positions")
     return tokenizer
 
 
@@ -135,15 +168,18 @@ def load_encoder(
     seed: int,
     tokenizer: PreTrainedTokenizerFast,
     head_class: str = "ForSequenceClassification",
+    keep_head: bool = False,
 ) -> PreTrainedModel:
     """Return a model in fp32 from safetensors, in evaluation mode; what the file lacks is drawn from ``seed``.
 
-    ``head_class`` is what the name of the model's class in transformers ends with; a task says it. The attribute
-    ``tunekit_never_pretrained`` of the model names the parameters that no pretraining has seen: those that were drawn
-    here, and MiniLM's pooler, which its file holds untrained. Raises UserError where the model can't be had or is not
-    safe to load.
+    The head is drawn too, whether the file holds one or not, unless ``keep_head``, which is for models that were
+    trained here. ``head_class`` is what the name of the model's class in transformers ends with; a task says it. The
+    attribute ``tunekit_never_pretrained`` of the model names the parameters that no pretraining has seen: those that
+    were drawn here, and MiniLM's pooler, which its file holds untrained. Raises UserError where the model can't be had
+    or is not safe to load, and where a token of ``tokenizer`` has no embedding.
     """
     from safetensors import SafetensorError
+    from safetensors.torch import load_file
 
     from tunekit.seeding import seeded
 
@@ -163,14 +199,15 @@ def load_encoder(
     values = {key: value for key, value in values.items() if key not in ("num_labels", "id2label", "label2id")}
     config = kind.config_class().from_dict(values, num_labels=num_labels, attn_implementation=kind.attention)
     try:
+        tensors = {key: one for file in weight_files(folder, ref.name) for key, one in load_file(file).items()}
+        kept = {key: one for key, one in tensors.items() if keep_head or not key.startswith(kind.drawn)}
         with seeded(seed):
             model: Any
             info: Any
             model, info = kind.model_class(head_class).from_pretrained(
-                folder,
+                None,
                 config=config,
-                use_safetensors=True,
-                local_files_only=True,
+                state_dict=kept,
                 dtype="float32",
                 attn_implementation=kind.attention,
                 output_loading_info=True,
@@ -184,6 +221,8 @@ def load_encoder(
     strange = sorted(name for name in new if not name.startswith(kind.head))
     if strange:
         raise UserError(f"model {ref.name!r}: its weights lack {strange[0]} and {len(strange) - 1} more of the encoder")
+    check_vocabulary(tokenizer.get_vocab(), model.get_input_embeddings().num_embeddings, ref.name)
+    model.config.name_or_path = ""  # else the text "None", since the library was given no folder
     if ref.name in MODELS:
         untrained = MODELS[ref.name].untrained
         new |= {name for name, _ in model.named_parameters() if name.startswith(untrained)}

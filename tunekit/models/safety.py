@@ -20,7 +20,7 @@ FORBIDDEN = (
     "custom_pipelines",
     "quantization_config",
 )
-ELSEWHERE = ("tokenizer_file", "vocab_file", "merges_file")
+ELSEWHERE = ("tokenizer_file", "vocab_file", "merges_file", "fast_tokenizer_files")
 HARMLESS = "_attn_implementation_autoset"
 
 
@@ -35,7 +35,7 @@ def checked_config(folder: Path, name: str, supported: Iterable[str]) -> dict[st
 
     Raises UserError, which names the key, where the file is not safe or the model type is none of ``supported``.
     """
-    values = _read(folder / "config.json", name)
+    values = read_object(folder / "config.json", name)
     _refuse(values, name, "config.json")
     kind, names = values.get("model_type"), tuple(supported)
     if kind not in names:
@@ -43,19 +43,23 @@ def checked_config(folder: Path, name: str, supported: Iterable[str]) -> dict[st
     return {key: value for key, value in values.items() if key not in (HARMLESS, "torch_dtype", "dtype")}
 
 
-def check_tokenizer_config(folder: Path, name: str) -> None:
-    """Raise UserError, naming the key, where ``tokenizer_config.json`` names code, or files in the place of its own."""
+def tokenizer_config(folder: Path, name: str) -> dict[str, Any]:
+    """Return the values of ``folder/tokenizer_config.json``; an empty dict where there is no such file.
+
+    Raises UserError, which names the key, where the file names code, or files in the place of its own.
+    """
     path = folder / "tokenizer_config.json"
     if not path.is_file():
-        return
-    values = _read(path, name)
+        return {}
+    values = read_object(path, name)
     _refuse(values, name, path.name)
     for key in ELSEWHERE:
         if values.get(key) is not None:
             raise UserError(f"model {name!r}: its {path.name} holds {key!r}, which could name another file; remove it")
+    return values
 
 
-def _read(path: Path, name: str) -> dict[str, Any]:
+def read_object(path: Path, name: str) -> dict[str, Any]:
     """Return the object in a small JSON file of a model. Raises UserError where it can't be read."""
     try:
         if path.stat().st_size > MAX_CONFIG_BYTES:

@@ -1,16 +1,57 @@
 """The flags of `tunekit run` and `tunekit search`, as typed dataclasses; each field's docstring is its help text."""
 
+import re
+from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Literal
+from typing import Annotated, Literal
+
+import tyro
+from tyro.constructors import PrimitiveConstructorSpec
 
 from tunekit.data.delimited import Quotes
 from tunekit.planning.blocks import Settings
 from tunekit.planning.options import RunOptions
 
 Format = Literal["text", "json"]
+Sampler = Literal["tpe", "random", "gp"]
+Scheduler = Literal["asha", "none"]
+Choose = Literal["best", "1se"]
+"""The role of the configuration in best.yaml: the best score, or the fewest parameters within one standard error."""
+MOST_SEEDS = 10_000
+"""Seeds that one range may stand for: a longer one is a slip of the hand."""
 STORAGE = "ray_results"
 """The folder of sweeps where no other is given."""
+
+
+def parse_seeds(words: Sequence[str]) -> tuple[int, ...]:
+    """Return the seeds of a command line: ``1 2 3``, ``1,2,3``, ``1-3``, or a mixture.
+
+    Raises ValueError where a part is neither a whole number from 0 nor a range of at most ``MOST_SEEDS`` of them.
+    """
+    seeds: list[int] = []
+    for part in (part for word in words for part in word.strip(",").split(",")):
+        found = re.fullmatch(r"(\d{1,18})(?:-(\d{1,18}))?", part.strip(), re.ASCII)
+        if not found:
+            raise ValueError(f"takes whole numbers from 0, as in 1 2 3, 1,2,3 or 1-3, got {part!r}")
+        first, last = int(found[1]), int(found[2] or found[1])
+        if not 0 <= last - first < MOST_SEEDS:
+            raise ValueError(f"takes ranges of 1 to {MOST_SEEDS:,} seeds from low to high, got {part!r}")
+        seeds += range(first, last + 1)
+    return tuple(seeds)
+
+
+Seeds = Annotated[
+    tuple[int, ...],
+    PrimitiveConstructorSpec(
+        nargs="*",
+        metavar="INT ...",
+        instance_from_str=parse_seeds,
+        is_instance=lambda value: isinstance(value, tuple),
+        str_from_instance=lambda seeds: [str(seed) for seed in seeds],
+    ),
+]
+"""Seeds as a flag."""
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -46,10 +87,10 @@ class SweepArgs(RunOptions, DataColumns, Settings):
     """Fine-tuning methods; alone a filter of the sweep, with --models a new grid."""
     datasets: tuple[str, ...] | None = None
     """Datasets by name, or files and folders of your own."""
-    learning_rate: tuple[str, ...] = ()
-    """X for all methods, or METHOD=X ..."""
-    method_params: tuple[str, ...] = ()
-    """METHOD.NAME=VALUE ..., as in lora.r=16."""
+    learning_rate: Annotated[tuple[str, ...], tyro.conf.arg(metavar="X|METHOD=X ...")] = ()
+    """One learning rate for all methods, or one a method, as in full=2e-5 lora=1e-4 (default: each method's own)."""
+    method_params: Annotated[tuple[str, ...], tyro.conf.arg(metavar="METHOD.NAME=VALUE ...")] = ()
+    """Hyperparameters of methods, as in lora.r=16 (default: each method's own)."""
     plugin: tuple[Path, ...] = ()
     """Python files of your own that register methods, datasets or models (docs/methods.md)."""
     sweep: str | None = None
@@ -62,7 +103,7 @@ class SweepArgs(RunOptions, DataColumns, Settings):
     json: bool = False
     """With --dry-run: print the plan as one JSON object and nothing else."""
     format: Format = "text"
-    """json prints the closing table as one JSON object; with --dry-run it prints the plan and what it costs."""
+    """json prints the closing table as one JSON object, and with --dry-run the plan and what it costs."""
     yes: bool = False
     """Start even where the estimate is over 12 hours."""
 
@@ -76,8 +117,8 @@ class GridArgs(SweepArgs):
 
     config: Path | None = None
     """A YAML file with a list of blocks, instead of a preset. A search's best.yaml is such a file."""
-    seeds: tuple[int, ...] | None = None
-    """Seeds of initialisation, order and dropout."""
+    seeds: Seeds | None = None
+    """Seeds of initialisation, order and dropout, as in 1 2 3, 1,2,3 or 1-3 (default: the sweep's own)."""
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -91,20 +132,21 @@ class SearchArgs(SweepArgs):
     trials: int | None = None
     """The number of trials of each study in all, earlier runs counted (default: the preset's)."""
     space: Path | None = None
-    """A YAML file with ranges that replace the methods' own."""
+    """A YAML file with ranges (default: each method's own)."""
     seeds_per_trial: int = 1
     """The number of search seeds of each configuration, from 1001; the search is on the mean of their scores."""
-    sampler: str = "tpe"
-    """tpe, random or gp."""
+    sampler: Sampler = "tpe"
+    """What suggests the configurations: a tree of Parzen estimators, chance, or a Gaussian process."""
     sampler_seed: int = 0
     """The seed of the sampler's suggestions."""
-    scheduler: str = "asha"
+    scheduler: Scheduler = "asha"
     """asha stops weak trials early, none trains all trials to the end."""
-    objective: str = "macro_f1"
-    """macro_f1 or accuracy on validation; with ,num_trainable_params a Pareto front of both."""
-    choose: str = "best"
-    """What best.yaml holds: best, or 1se, the cheapest configuration within one standard error of the best."""
-    confirm_seeds: tuple[int, ...] | None = None
-    """Fresh seeds that each study's best, 1se and default configurations are trained on, and scored on test."""
-    optuna_storage: str | None = None
-    """sqlite:///FILE or postgresql://USER@HOST/DATABASE instead of a journal in the sweep's folder."""
+    objective: Annotated[str, tyro.conf.arg(metavar="{macro_f1,accuracy}[,num_trainable_params]")] = "macro_f1"
+    """A score on validation; with ,num_trainable_params a Pareto front of both."""
+    choose: Choose = "best"
+    """What best.yaml holds: the best configuration, or the cheapest within one standard error of the best (1se)."""
+    confirm_seeds: Seeds | None = None
+    """Fresh seeds that each study's best, 1se and default configurations are trained on, and scored on test, as in
+    1 2 3, 1,2,3 or 1-3 (default: the preset's)."""
+    optuna_storage: Annotated[str | None, tyro.conf.arg(metavar="URL")] = None
+    """sqlite:///FILE or postgresql://USER@HOST/DATABASE (default: a journal in the sweep's folder)."""

@@ -9,6 +9,7 @@ from collections.abc import Mapping, Sequence
 from tunekit.methods import METHODS
 from tunekit.models.families import FAMILIES
 from tunekit.models.loading import ModelRef, model_type_of
+from tunekit.planning.model_checks import model_notes
 from tunekit.schema import TrialSpec
 
 
@@ -35,7 +36,8 @@ def restrictions(model_type: str | None, method: str) -> list[str]:
 
 
 def described(specs: Sequence[TrialSpec], models: Mapping[str, ModelRef]) -> list[str]:
-    """Return the lines of all ``specs``, each once; ``models`` are by their names in the specs."""
+    """Return the lines of all ``specs``, each once, and the notes on their models; ``models`` are by name."""
     types = {name: model_type_of(ref) for name, ref in models.items()}
     pairs = dict.fromkeys((types[spec.model], spec.method) for spec in specs)
-    return list(dict.fromkeys(line for pair in pairs for line in restrictions(*pair)))
+    lines = [line for pair in pairs for line in restrictions(*pair)]
+    return list(dict.fromkeys([*lines, *model_notes(specs, models)]))

@@ -9,7 +9,7 @@ from tunekit.errors import UserError
 from tunekit.methods import METHODS
 from tunekit.methods.base import complete_params
 from tunekit.parsing import did_you_mean, read_yaml
-from tunekit.schema import Scalar, TrialSpec
+from tunekit.schema import Precision, Scalar, TrialSpec
 
 if TYPE_CHECKING:
     from tunekit.data.base import TextDataset
@@ -20,23 +20,23 @@ class Settings:
     """The fields of a spec that blocks and the command line may set; None leaves the default."""
 
     batch_size: int | None = None
-    """Training examples in an optimizer step (default 32)."""
+    """Training examples in an optimizer step (default: the preset's, else 32)."""
     epochs: int | None = None
-    """Passes over the training data (default 10)."""
+    """Passes over the training data (default: the preset's, else 10)."""
     max_length: int | None = None
-    """The number of tokens that a text is cut to (default 512)."""
+    """The number of tokens that a text is cut to (default: the preset's, else 512)."""
     weight_decay: float | None = None
-    """AdamW weight decay (default 0)."""
+    """AdamW weight decay (default: the preset's, else 0)."""
     warmup_ratio: float | None = None
-    """The share of steps in which the learning rate rises (default 0)."""
-    precision: str | None = None
-    """fp32 (default), or bf16 where the device computes it."""
+    """The share of steps in which the learning rate rises (default: the preset's, else 0)."""
+    precision: Precision | None = None
+    """The number format of the computation; bf16 only where the device computes it (default: fp32)."""
     train_limit: int | None = None
     """Train on a stratified part of this many rows."""
     val_fraction: float | None = None
     """Take this share of train as validation, for datasets without a dev part."""
     data_seed: int | None = None
-    """The seed that draws the rows of --train-limit and --val-fraction (default 0)."""
+    """The seed that draws the rows of --train-limit and --val-fraction (default: 0)."""
 
 
 @dataclass(frozen=True, kw_only=True)

@@ -17,16 +17,16 @@ class RunOptions:
     """How a sweep is run, on one machine or on a cluster."""
 
     max_concurrent: int | None = None
-    """The number of trials that run at a time (default: as many as there is room for)."""
+    """The number of trials that train at a time (default: as many as there is room for)."""
     cpus_per_trial: int = 1
     """Processor cores, and torch threads, of a trial."""
-    trials_per_device: str = "auto"
+    trials_per_device: Annotated[str, tyro.conf.arg(metavar="INT|auto")] = "auto"
     """The number of trials that share a GPU as one pack; auto takes as many as the predicted memory leaves room for."""
     pack: int | None = None
     """Train packs of this many trials in one process, on any device (default: only where trials share a GPU)."""
     track: tuple[str, ...] = ()
     """Show trials in tensorboard, mlflow or wandb too; several may be named (default: none)."""
-    keep_models: Annotated[KeepModels | None, tyro.conf.arg(metavar="none|last|best|all")] = None
+    keep_models: KeepModels | None = None
     """Keep a trial's weights for `tunekit export`: those of its last epoch, of its best epoch on validation, or of all
     epochs (default: the preset's; best for the preset demo, else none)."""
     retry_failed: bool = False

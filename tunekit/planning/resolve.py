@@ -18,6 +18,7 @@ from tunekit.parsing import how_many
 from tunekit.planning.args import DataColumns, GridArgs, SweepArgs
 from tunekit.planning.blocks import SETTINGS, Block, expand, load_blocks
 from tunekit.planning.fingerprints import fingerprint_of
+from tunekit.planning.model_checks import check_models
 from tunekit.planning.options import RunOptions
 from tunekit.planning.overrides import override
 from tunekit.planning.presets import STUDY, GridPreset, preset_named
@@ -201,6 +202,7 @@ def find_sweep(blocks: Sequence[Block], name: str | None, columns: DataColumns) 
 
     specs = expand(blocks, lambda text: model_of(text).name, name_dataset)
     models = {(ref := model_of(text)).name: ref for block in blocks for text in block.models}
+    check_models(specs, models, own_data)
     names = {model_of(text).name: text for block in blocks for text in block.models}
     names |= {name_dataset(text): text for block in blocks for text in block.dataset_names}
     return ResolvedSweep(name or name_of_specs(specs), list(blocks), specs, models, own_data, names)

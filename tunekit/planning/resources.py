@@ -91,8 +91,10 @@ def limit_on_gpu(resources: Resources, peak: int | None, device: int | None) -> 
     them is None, which means that it is not known, there is one trial on a GPU.
     """
     if peak is None or device is None:
-        what = "no closed form of a trial's memory" if peak is None else "the memory of the cluster's GPUs is not known"
-        return replace(resources, trials_per_device=1), f"one trial a GPU ({what}); --trials-per-device sets another"
+        what = "a trial's memory has no closed form" if peak is None else "its memory is not known here"
+        gpu = "a GPU of the cluster, if it has any," if device is None else "a GPU"
+        line = f"{gpu} trains one trial at a time ({what}); --trials-per-device sets how many share one"
+        return replace(resources, trials_per_device=1), line
     fit = max(1, min(MOST_PER_GPU, how_many_fit(peak, device - CUDA_PROCESS_BYTES)))
     line = f"{fit} trials a GPU: at most {peak / GIB:.1f} GiB each, {device / GIB:.0f} GiB there"
     return replace(resources, trials_per_device=fit), line

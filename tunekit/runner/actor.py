@@ -12,7 +12,8 @@ from ray import tune
 
 from tunekit.parsing import plain
 from tunekit.runner.metrics import Meter
-from tunekit.schema import TrialSpec, shown_metric
+from tunekit.schema import TrialSpec
+from tunekit.tasks import task_of
 from tunekit.worker.report import TrialReport
 
 
@@ -61,10 +62,11 @@ def line_of(spec: TrialSpec, report: TrialReport) -> str:
     parts = []
     if report.records:
         last = report.records[-1]
-        score = getattr(last, shown_metric(spec.score_test))
+        metric = task_of(spec.dataset).chooses_by
+        score = getattr(last, f"{'test' if spec.score_test else 'val'}_{metric.name}")
         parts.append(f"epoch {last.epoch}/{spec.epochs}, loss {last.train_loss:.4f}")
         if score is not None:
-            parts.append(f"macro-F1 {100 * score:.2f} %")
+            parts.append(f"{metric.label} {metric.shown(score)}")
     if report.status:
         parts.append(report.status.value)
     return f"{spec.label}: {', '.join([*parts, *report.notes])}"

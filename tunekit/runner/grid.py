@@ -59,7 +59,7 @@ def run_grid(
         }
         experiment = experiment_of(store, lease)
         progress.begin(
-            slots=min(room(session.nodes, resources), len(jobs)),
+            at_a_time=min(room(session.nodes, resources), len(jobs)),
             dashboard=session.dashboard,
             storage=store.root,
             experiment=experiment,
@@ -87,7 +87,7 @@ def tuner(
     again for later trials. ``experiment`` is the folder of Tune's own records.
     """
     configs = [{"trial": {"trial_id": trial_id, **job.spec.to_dict()}} for trial_id, job in jobs.items()]
-    trainable = tune.with_parameters(TrialTrainable, jobs=jobs, capacity=pack, driver=guard.driver)
+    trainable = tune.with_parameters(TrialTrainable, jobs=jobs, num_places=pack, driver=guard.driver)
     return tune.Tuner(
         tune.with_resources(trainable, share),
         tune_config=tune.TuneConfig(

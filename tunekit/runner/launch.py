@@ -39,7 +39,10 @@ def run_tuner(
         stack.enter_context(Signals(lease.release))
         starting = ray_start or stack.enter_context(RayStart())
         stack.enter_context(progress)
-        session = wait_for_nodes(starting.wait())
+        session = starting.wait()
+        if session.warning:
+            progress.note(session.warning)
+        session = wait_for_nodes(session, progress.wait)
         pass_environment(inherited=session.ours)
         check_room(session.nodes, resources)
         try:

@@ -22,8 +22,8 @@ class Progress(Protocol):
     def wait(self, what: str) -> None:
         """Say what the run waits for, as in "starting Ray", until it waits for something else or a trial begins."""
 
-    def begin(self, *, slots: int, dashboard: str | None, storage: Place, experiment: Path) -> None:
-        """Ray runs, and ``slots`` trials train at a time.
+    def begin(self, *, at_a_time: int, dashboard: str | None, storage: Place, experiment: Path) -> None:
+        """Ray runs, and ``at_a_time`` trials train at a time.
 
         ``dashboard`` is the address of Ray's dashboard, and ``experiment`` the folder of Ray Tune's own records.
         """

@@ -194,15 +194,15 @@ def run_search(
             for plan in (study.plan for study in studies)
         }
         experiment = experiment_of(store, lease)
-        slots = room(session.nodes, resources)
-        progress.begin(slots=slots, dashboard=session.dashboard, storage=store.root, experiment=experiment)
+        at_a_time = room(session.nodes, resources)
+        progress.begin(at_a_time=at_a_time, dashboard=session.dashboard, storage=store.root, experiment=experiment)
         scheduler = PerStudyASHA(studies) if studies[0].plan.scheduler == "asha" else None
         searchers.append(StudySearcher(studies, bases, scheduler, progress, record))
         pack, metric = pack_of(session.nodes, resources), studies[0].plan.objectives[0].name
         # A configuration brings a trial for each search seed. Without packs its seeds train one after another.
-        capacity = pack * len(studies[0].plan.seeds) if pack > 1 else 1
+        num_places = pack * len(studies[0].plan.seeds) if pack > 1 else 1
         trainable = tune.with_parameters(
-            SearchTrainable, bases=bases, metric=metric, capacity=capacity, driver=guard.driver
+            SearchTrainable, bases=bases, metric=metric, num_places=num_places, driver=guard.driver
         )
         return tune.Tuner(
             tune.with_resources(trainable, share_of(session.nodes, resources)),
@@ -210,7 +210,7 @@ def run_search(
                 search_alg=searchers[0],
                 scheduler=scheduler,
                 num_samples=sum(study.plan.planned for study in studies),
-                max_concurrent_trials=slots,
+                max_concurrent_trials=at_a_time,
                 reuse_actors=True,
                 trial_name_creator=_name,
                 trial_dirname_creator=_name,

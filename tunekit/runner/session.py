@@ -4,11 +4,11 @@ import logging
 import os
 import secrets
 import socket
-import sys
 import threading
 import time
 import urllib.error
 import urllib.request
+from collections.abc import Callable
 from dataclasses import dataclass, replace
 from pathlib import Path
 from types import TracebackType
@@ -46,6 +46,8 @@ class Session:
     """The nodes that are alive."""
     ours: bool
     """Whether this process started Ray, and so stops it."""
+    warning: str | None = None
+    """What a person should know of the cluster that was joined."""
 
     @property
     def num_cpus(self) -> float:
@@ -113,37 +115,38 @@ def connect(*, preload: bool = False) -> Session:
     """Join the cluster of ``RAY_ADDRESS`` or the Ray that this process is connected to, else start Ray here.
 
     A Ray started here asks for a token (unless RAY_AUTH_MODE says otherwise) and shows its dashboard on loopback only;
-    for ``preload`` see ``RayStart``. A cluster that asks for no token gets one line of warning. Raises UserError if
-    there is no Ray to join, or none starts.
+    for ``preload`` see ``RayStart``. The session of a cluster that asks for no token has a warning. Raises UserError
+    if there is no Ray to join, or none starts.
     """
     ours = not (ray.is_initialized() or os.environ.get("RAY_ADDRESS"))
+    warning = None
     if ray.is_initialized():
         url = None
     elif address := os.environ.get("RAY_ADDRESS"):
         url = _join(address)
         if url and answers_without_token(f"http://{url}"):
-            sys.stderr.write(f"warning: {open_line(url)}\n")
+            warning = open_line(f"http://{url}")
     else:
         keep_token_private()
         url = _init(
-            "Ray does not start on this machine; it has 30 s, which a busy one may exceed: try again",
+            "Ray does not start on this machine; where it is only busy, the same command may succeed later",
             address="local",
             dashboard_host="127.0.0.1",
             object_store_memory=OBJECT_STORE_BYTES,
             _system_config=PRELOADING if preload else None,
         )
-    return Session(f"http://{url}" if url else None, _nodes(), ours)
+    return Session(f"http://{url}" if url else None, _nodes(), ours, warning)
 
 
-def wait_for_nodes(session: Session) -> Session:
+def wait_for_nodes(session: Session, wait: Callable[[str], None]) -> Session:
     """Wait until a node can train, and return the session with the nodes of then. Raises UserError if none comes.
 
-    The nodes of then decide whether trials run on GPUs.
+    The nodes of then decide whether trials run on GPUs. ``wait`` is told what is waited for.
     """
     deadline = time.monotonic() + NODE_SECONDS
     session = replace(session, nodes=_nodes())
     if not any(node.trains for node in session.nodes):
-        sys.stderr.write("waiting for a node with cores or GPUs\n")
+        wait("waiting for a node with cores or GPUs")
     while not any(node.trains for node in session.nodes):
         if time.monotonic() > deadline:
             raise UserError(f"no node with cores or GPUs in {NODE_SECONDS} s; give the cluster at least one worker")

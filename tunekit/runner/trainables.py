@@ -19,13 +19,13 @@ class TrialTrainable(SlotTrainable):
     """Trains the trial of a grid that ``config["trial"]["trial_id"]`` names."""
 
     def setup(  # type: ignore[override]  # Tune passes what with_parameters holds
-        self, config: dict[str, Any], jobs: Mapping[str, Job], capacity: int = 1, driver: Driver | None = None
+        self, config: dict[str, Any], jobs: Mapping[str, Job], num_places: int = 1, driver: Driver | None = None
     ) -> None:
         """Take the first trial.
 
-        ``jobs`` are by trial id. Up to ``capacity`` trials train as one pack. This node must match ``driver``.
+        ``jobs`` are by trial id. Up to ``num_places`` trials train as one pack. This node must match ``driver``.
         """
-        self.jobs, self.trainer, self.driver = jobs, trainer_for(capacity), driver
+        self.jobs, self.trainer, self.driver = jobs, trainer_for(num_places), driver
         self.reset_config(config)
 
     def reset_config(self, new_config: dict[str, Any]) -> bool:
@@ -58,15 +58,15 @@ class SearchTrainable(SlotTrainable):
         config: dict[str, Any],
         bases: Mapping[str, Job],
         metric: str,
-        capacity: int = 1,
+        num_places: int = 1,
         driver: Driver | None = None,
     ) -> None:
         """Take the first configuration.
 
         ``bases`` has a job for each study, whose spec is replaced by those of a configuration; ``metric`` is the score
-        that the search maximises. Up to ``capacity`` trials train as one pack. This node must match ``driver``.
+        that the search maximises. Up to ``num_places`` trials train as one pack. This node must match ``driver``.
         """
-        self.bases, self.metric, self.trainer, self.driver = bases, metric, trainer_for(capacity), driver
+        self.bases, self.metric, self.trainer, self.driver = bases, metric, trainer_for(num_places), driver
         self.reset_config(config)
 
     def reset_config(self, new_config: dict[str, Any]) -> bool:

@@ -81,10 +81,10 @@ class LocalTrainer:
 
 
 class HostedTrainer:
-    """Has trials trained by device hosts of this node, each of which holds ``capacity`` trials."""
+    """Has trials trained by device hosts of this node, each of which holds ``num_places`` trials."""
 
-    def __init__(self, capacity: int) -> None:
-        self.capacity = capacity
+    def __init__(self, num_places: int) -> None:
+        self.num_places = num_places
         self._hosts: dict[str, Any] = {}
         """The actor of the host that each trial is placed on, by trial id."""
 
@@ -109,7 +109,7 @@ class HostedTrainer:
         if job.spec.trial_id not in self._hosts:
             # A GPU has exactly one host. Cores belong to no host, so the next number is tried where one is full.
             for device in ray.get_gpu_ids() or count():
-                host = get_or_start_host(device, job, self.capacity)
+                host = get_or_start_host(device, job, self.num_places)
                 if ray.get(host.place.remote(job)):
                     self._hosts[job.spec.trial_id] = host
                     break
@@ -121,11 +121,11 @@ class HostedTrainer:
 class DeviceHostActor:
     """The Ray actor of a device host. What trains is imported in the actor's process, not in its clients'."""
 
-    def __init__(self, capacity: int) -> None:
+    def __init__(self, num_places: int) -> None:
         load_libraries()
         from tunekit.worker.device_host import DeviceHost
 
-        self._host = DeviceHost(capacity)
+        self._host = DeviceHost(num_places)
 
     def place(self, job: Job) -> bool:
         """Place a trial; see ``DeviceHost.place``."""
@@ -140,9 +140,9 @@ class DeviceHostActor:
         self._host.release(trial_id)
 
 
-def trainer_for(capacity: int) -> Trainer:
-    """Return what trains an actor's trials: device hosts if ``capacity`` trials train as one pack, else the actor."""
-    return HostedTrainer(capacity) if capacity > 1 else LocalTrainer()
+def trainer_for(num_places: int) -> Trainer:
+    """Return what trains an actor's trials: device hosts if ``num_places`` trials train as one pack, else the actor."""
+    return HostedTrainer(num_places) if num_places > 1 else LocalTrainer()
 
 
 def host_prefix(sweep: Place, start: int) -> str:
@@ -151,7 +151,7 @@ def host_prefix(sweep: Place, start: int) -> str:
     return f"host-{sweep.name}-{digest}-{start}-"
 
 
-def get_or_start_host(device: int | str, job: Job, capacity: int) -> Any:
+def get_or_start_host(device: int | str, job: Job, num_places: int) -> Any:
     """Return the actor of the host of this node's ``device``: a GPU's id, or the number of a share of the cores."""
     node = ray.get_runtime_context().get_node_id()
     env = {"OMP_NUM_THREADS": str(job.threads)}
@@ -168,10 +168,10 @@ def get_or_start_host(device: int | str, job: Job, capacity: int) -> Any:
         "num_cpus": 0,
         "num_gpus": 0,
         # A thread for each waiting request, and some for placing and releasing.
-        "max_concurrency": 4 * capacity,
+        "max_concurrency": 4 * num_places,
         "runtime_env": {"env_vars": env},
     }
-    return ray.remote(DeviceHostActor).options(**options).remote(capacity)
+    return ray.remote(DeviceHostActor).options(**options).remote(num_places)
 
 
 def end_hosts(sweep: Place, start: int) -> None:

@@ -6,6 +6,7 @@ from statistics import fmean
 from typing import TYPE_CHECKING
 
 from tunekit.errors import UserError
+from tunekit.parsing import not_a_choice
 from tunekit.schema import Status
 from tunekit.store.records import running_best
 from tunekit.store.search_records import TrialState
@@ -44,7 +45,7 @@ def parse_objectives(text: str) -> tuple[Objective, ...]:
     names = [name.strip() for name in text.split(",")]
     for name in names:
         if name not in OBJECTIVES:
-            raise UserError(f"unknown objective {name!r}; there are {', '.join(OBJECTIVES)}")
+            raise UserError(not_a_choice("--objective", name, OBJECTIVES))
     if len(set(names)) < len(names):
         raise UserError(f"--objective names one twice: {text}")
     found = tuple(OBJECTIVES[name] for name in names)

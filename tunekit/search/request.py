@@ -3,22 +3,20 @@
 import shlex
 from collections.abc import Mapping
 from dataclasses import dataclass, fields, replace
+from typing import get_args
 
 from tunekit.data.base import DATASETS
 from tunekit.errors import UserError
-from tunekit.parsing import did_you_mean
-from tunekit.planning.args import DataColumns, SearchArgs
+from tunekit.parsing import not_a_choice
+from tunekit.planning.args import Choose, DataColumns, Sampler, Scheduler, SearchArgs
 from tunekit.planning.presets import FIRST_SEARCH_SEED, STUDY, SearchPreset, preset_named
 from tunekit.planning.resolve import ResolvedSweep, fingerprint_in, is_ad_hoc, resolve_blocks
-from tunekit.schema import TrialSpec
+from tunekit.schema import TrialSpec, readable
 from tunekit.search.optuna_storage import check_url
 from tunekit.search.outcome import Objective, parse_objectives
 from tunekit.search.space import Space, check_space, first_trial, load_space
-from tunekit.search.study_plan import SAMPLERS, StudyPlan
+from tunekit.search.study_plan import StudyPlan
 
-SCHEDULERS = ("asha", "none")
-CHOICES = ("best", "1se")
-"""The roles of the configuration in best.yaml: the best score, or the fewest parameters within one standard error."""
 VAL_FRACTION = 0.1
 """The share of train that becomes the validation part, of a dataset without one and where --val-fraction is not
 given."""
@@ -34,8 +32,8 @@ class SearchRequest:
     """One plan for each study."""
     confirm_seeds: tuple[int, ...]
     """The seeds on which selected configurations are confirmed; none without confirmation."""
-    choose: str
-    """The role of the configurations in best.yaml, one of ``CHOICES``."""
+    choose: Choose
+    """The role of the configurations in best.yaml."""
     optuna_storage: str | None = None
     """The URL of the studies' database; None for a journal in the sweep's folder."""
     data_flags: str = ""
@@ -46,13 +44,12 @@ def resolve_search(args: SearchArgs, presets: Mapping[str, SearchPreset]) -> Sea
     """Return the search that ``args`` ask for. Raises UserError on an unknown name and on arguments that contradict."""
     preset = preset_named(args.preset or STUDY, presets)
     for flag, value, known in (
-        ("sampler", args.sampler, SAMPLERS),
-        ("scheduler", args.scheduler, SCHEDULERS),
-        ("choose", args.choose, CHOICES),
+        ("sampler", args.sampler, Sampler),
+        ("scheduler", args.scheduler, Scheduler),
+        ("choose", args.choose, Choose),
     ):
-        if value not in known:
-            hint = did_you_mean(value, known)
-            raise UserError(f"unknown {flag} {value!r}{hint} (--{flag} takes {', '.join(known)})")
+        if value not in get_args(known):
+            raise UserError(not_a_choice(f"--{flag}", value, get_args(known)))
     trials = preset.trials if args.trials is None else args.trials
     for flag, number, least in (
         ("trials", trials, 1),
@@ -79,7 +76,7 @@ def resolve_search(args: SearchArgs, presets: Mapping[str, SearchPreset]) -> Sea
     spaces = load_space(args.space, sorted({spec.method for spec in sweep.specs})) if args.space else {}
     plans = [_plan(args, sweep, spec, spaces.get(spec.method, {}), objectives, seeds, trials) for spec in sweep.specs]
     if len({plan.key for plan in plans}) < len(plans):
-        raise UserError("two blocks of this preset search the same model, dataset and method; leave one of them out")
+        raise UserError("two blocks search the same model, dataset and method; leave one of them out")
     flags = _data_flags(args) if sweep.own_data else ""
     return SearchRequest(sweep, plans, tuple(dict.fromkeys(confirm)), args.choose, args.optuna_storage, flags)
 
@@ -111,7 +108,7 @@ def _plan(
     has_dev = "val" in (user_data.splits if user_data else DATASETS[spec.dataset].num_rows)
     fraction = 0.0 if has_dev else VAL_FRACTION if args.val_fraction is None else args.val_fraction
     if not has_dev and not fraction:
-        raise UserError(f"{spec.dataset} has no dev part to choose on; give a --val-fraction above 0")
+        raise UserError(f"{readable(spec.dataset)} has no dev part to choose on; give a --val-fraction above 0")
     spec = replace(spec, score_test=False, val_fraction=fraction)
     check_space(spec, space, args.space)
     first = first_trial(spec, space)

@@ -6,11 +6,10 @@ from typing import Any
 
 from optuna.distributions import BaseDistribution
 
-from tunekit.schema import Fingerprint, Scalar, TrialSpec
+from tunekit.planning.args import Sampler, Scheduler
+from tunekit.schema import Fingerprint, Scalar, TrialSpec, readable
 from tunekit.search.outcome import Objective
 from tunekit.search.space import Space, SuggestingTrial, configure, shown_space
-
-SAMPLERS = ("tpe", "random", "gp")
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -29,11 +28,11 @@ class StudyPlan:
     """The range of each parameter that is suggested."""
     objectives: tuple[Objective, ...]
     """What is optimised; the first one is a score, by which configurations are selected."""
-    sampler: str
-    """One of ``SAMPLERS``."""
+    sampler: Sampler
+    """What suggests the configurations."""
     sampler_seed: int
     """The seed of the sampler."""
-    scheduler: str
+    scheduler: Scheduler
     """``asha``, which stops trials early, or ``none``."""
     seeds: tuple[int, ...]
     """The search seeds, on each of which a configuration is trained."""
@@ -44,6 +43,11 @@ class StudyPlan:
     def key(self) -> str:
         """The model, dataset and method, which name the study within its search."""
         return f"{self.spec.model}/{self.spec.dataset}/{self.spec.method}"
+
+    @property
+    def name(self) -> str:
+        """The same for a person to read."""
+        return " · ".join((readable(self.spec.model), readable(self.spec.dataset), self.spec.method))
 
     @property
     def max_epochs(self) -> int:

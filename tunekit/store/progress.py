@@ -11,7 +11,7 @@ from datetime import UTC, datetime
 from enum import StrEnum
 from typing import Any
 
-from tunekit.schema import Status, TrialSpec, shown_metric
+from tunekit.schema import Status, TrialSpec, readable, shown_metric
 from tunekit.storage.lease import current_start, driver_status
 from tunekit.storage.object_path import ObjectPath
 from tunekit.storage.paths import Place, snapshot, without_snapshot
@@ -283,6 +283,6 @@ def study_lines(search: Search | None) -> list[str]:
         states = [trial.state for trial in study.trials]
         counts = [f"{states.count(state)} {state.value}" for state in TrialState if state in states]
         by_state = f" ({', '.join(counts)})" if counts else ""
-        name = f"{study.model} · {study.dataset} · {study.method}"
+        name = " · ".join(map(readable, (study.model, study.dataset, study.method)))
         lines.append(f"study {name}: {len(study.trials)} of {study.planned} trials ended{by_state}{score}")
     return lines

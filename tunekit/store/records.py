@@ -21,6 +21,7 @@ from tunekit.schema import (
     TrialSpec,
     TrialSummary,
     canonical_json,
+    readable,
     slug,
 )
 from tunekit.storage.object_path import ObjectPath
@@ -75,7 +76,7 @@ class ImportedSpec:
     @property
     def label(self) -> str:
         """A line that names the trial for a person."""
-        return f"{self.model} · {self.dataset} · {self.method} · seed {self.seed}"
+        return f"{readable(self.model)} · {readable(self.dataset)} · {self.method} · seed {self.seed}"
 
     @property
     def cell(self) -> str:

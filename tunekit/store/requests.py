@@ -1,9 +1,10 @@
 """Turn the requests of a sweep into specs, and specs into the cells of a request. Give each cell a short name."""
 
+from collections import Counter
 from collections.abc import Mapping, Sequence
 from typing import Any
 
-from tunekit.schema import TrialSpec
+from tunekit.schema import TrialSpec, readable
 from tunekit.store.records import ImportedSpec, spec_of
 
 NAMED_BY = ("model", "dataset", "method")
@@ -14,7 +15,8 @@ def cell_names(specs: Sequence[TrialSpec | ImportedSpec]) -> dict[str, str]:
     """Return a short name for each cell of ``specs``, by ``spec.cell``.
 
     A name is the model, the dataset and the method, followed by those fields in which the cells of the same model,
-    dataset and method differ. An example is ``bert · demo · lora, learning_rate 0.001``.
+    dataset and method differ. An example is ``bert · demo · lora, learning_rate 0.001``. The hash in the name of a
+    user's own model or dataset is left out, unless two names would be the same without theirs.
     """
     fields_of = {spec.cell: _fields(spec) for spec in specs}
     others = [n for n in dict.fromkeys(key for values in fields_of.values() for key in values) if n not in NAMED_BY]
@@ -25,11 +27,13 @@ def cell_names(specs: Sequence[TrialSpec | ImportedSpec]) -> dict[str, str]:
         group: [name for name in others if len({str(values.get(name)) for values in members}) > 1]
         for group, members in groups.items()
     }
+    short = {group: " · ".join(map(readable, group)) for group in groups}
+    taken = Counter(short.values())
     names = {}
     for cell, values in fields_of.items():
         group = _group(values)
         extra = [f"{name} {values[name]}" for name in differing[group] if values.get(name) is not None]
-        names[cell] = ", ".join([" · ".join(group), *extra])
+        names[cell] = ", ".join([short[group] if taken[short[group]] == 1 else " · ".join(group), *extra])
     return names
 
 

@@ -150,33 +150,37 @@ def _trial(values: Mapping[str, Any]) -> SearchTrial:
 def _check_study(study: SearchStudy) -> None:
     """Raise ValueError, which says which rule is broken, where a value of ``study`` is not allowed."""
     numbers = [trial.number for trial in study.trials]
+    names = (study.model, study.dataset, study.method, study.sampler, study.scheduler)
+    whole = (*study.seeds, study.sampler_seed, study.planned)
     checks = {
-        "names are texts": _are_texts(study.model, study.dataset, study.method, study.sampler, study.scheduler),
-        "space is ranges by parameter": isinstance(study.space, Mapping) and all(map(_is_range, study.space.values())),
-        "there is a direction for each objective": _are_texts(*study.objectives)
+        "model, dataset, method, sampler and scheduler must be texts": _are_texts(*names),
+        "space must map each parameter to a range": isinstance(study.space, Mapping)
+        and all(map(_is_range, study.space.values())),
+        "directions must hold maximize or minimize for each name in objectives": _are_texts(*study.objectives)
         and 0 < len(study.objectives) == len(study.directions)
         and set(study.directions) <= {"maximize", "minimize"},
-        "seeds, sampler_seed and planned are whole": _are_whole(*study.seeds, study.sampler_seed, study.planned),
-        "each trial has a number of its own": _are_whole(*numbers) and len(set(numbers)) == len(numbers),
-        "each choice has a role and a trial": all(
+        "seeds, sampler_seed and planned must be whole numbers": _are_whole(*whole),
+        "trials must have a whole number each, none twice": _are_whole(*numbers) and len(set(numbers)) == len(numbers),
+        "choices must have a role, the number of a trial, and trial_ids": all(
             choice.role in ROLES and _are_texts(*choice.trial_ids) and choice.number in numbers
             for choice in study.choices
         ),
     }
     for trial in study.trials:
-        values = trial.values or ()
-        checks[f"trial {trial.number} holds what it should"] = (
-            isinstance(trial.params, Mapping)
-            and all(isinstance(value, Scalar) for value in trial.params.values())
-            and all(map(is_finite, (*values, trial.seconds)))
-            and (trial.values is None or len(values) == len(study.objectives))
-            and (trial.state is not TrialState.COMPLETE or trial.values is not None)
-            and _are_whole(trial.epochs)
-            and _are_texts(*trial.trial_ids)
-        )
+        values, which = trial.values or (), f"of trial {trial.number}"
+        as_many = len(values) == len(study.objectives)
+        checks |= {
+            f"params {which} must map names to numbers, texts, true or false": isinstance(trial.params, Mapping)
+            and all(isinstance(value, Scalar) for value in trial.params.values()),
+            f"values and seconds {which} must be finite numbers": all(map(is_finite, (*values, trial.seconds))),
+            f"values {which} must be one for each objective, or null where it is not complete": as_many
+            or (trial.values is None and trial.state is not TrialState.COMPLETE),
+            f"epochs {which} must be a whole number": _are_whole(trial.epochs),
+            f"trial_ids {which} must be texts": _are_texts(*trial.trial_ids),
+        }
     for message, holds in checks.items():
         if not holds:
-            raise ValueError(f"SearchStudy: it does not hold that {message}")
+            raise ValueError(f"SearchStudy: {message}")
 
 
 def _is_range(given: Any) -> bool:

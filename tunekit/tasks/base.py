@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Iterable
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
 
@@ -32,6 +32,14 @@ class Metric:
     """The unit that tables show: ``%`` for a score in [0, 1], empty for a plain number."""
     bounds: tuple[float | None, float | None] = (None, None)
     """The least and the greatest possible value; None where there is no bound."""
+
+    def shown(self, value: float) -> str:
+        """Return the metric's value for people, with its unit: ``71.20 %`` or ``0.4312``."""
+        return f"{100 * value:.2f} %" if self.unit == "%" else f"{value:.4f}"
+
+    def best(self, values: Iterable[float]) -> float:
+        """Return the best of ``values``, of which there is at least one."""
+        return max(values) if self.direction is Direction.MAX else min(values)
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -65,6 +73,11 @@ class Task:
             if one.name == name:
                 return one
         raise KeyError(f"task {self.name!r} has no metric {name!r}")
+
+    @property
+    def chooses_by(self) -> Metric:
+        """The metric by which epochs and configurations are chosen."""
+        return self.metric(self.primary)
 
     @property
     def score_names(self) -> tuple[str, ...]:

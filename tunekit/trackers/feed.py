@@ -14,6 +14,7 @@ from pathlib import Path
 from types import TracebackType
 from typing import TypeVar
 
+from tunekit.parsing import how_many
 from tunekit.schema import TrialSpec
 from tunekit.storage.paths import Place, local_folder
 from tunekit.store.records import DamagedRecord, ImportedSpec
@@ -81,7 +82,8 @@ class Feed:
                 self._changed.wait(left)
             missing = len(self._waiting | self._unsent)
         if missing or not self._done:
-            self.note(f"{self.name}: {max(1, missing)} trials are not tracked in full; the same command sends the rest")
+            trials = how_many(max(1, missing), "trial")
+            self.note(f"{self.name}: {trials} not tracked in full; the same command sends the rest")
 
     def _work(self) -> None:
         """Send trials until the run is over; this is the thread."""

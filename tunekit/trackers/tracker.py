@@ -18,8 +18,10 @@ class Tracker(Protocol):
 
 
 def run_name(trial: StoredTrial) -> str:
-    """Return the label of a trial and the start of its id: ``roberta · restaurant · lora · seed 3 · 3c4d749b``."""
-    return f"{trial.spec.label} · {trial.spec.trial_id[:8]}"
+    """Return the trial's names and the start of its id: ``roberta · restaurant · lora · seed 3 · 3c4d749b``."""
+    # Not the label: TensorBoard's folders have these names, and stored names stay.
+    spec = trial.spec
+    return f"{spec.model} · {spec.dataset} · {spec.method} · seed {spec.seed} · {spec.trial_id[:8]}"
 
 
 def run_key(trial: StoredTrial) -> str:

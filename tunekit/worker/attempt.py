@@ -5,7 +5,7 @@ import time
 from collections.abc import Callable, Mapping
 from contextlib import AbstractContextManager
 from dataclasses import replace
-from enum import Enum, auto
+from traceback import format_exception
 
 import numpy as np
 import torch
@@ -13,12 +13,22 @@ import torch
 from tunekit.engine.ending import end_trial, log_line
 from tunekit.engine.job import Job
 from tunekit.engine.run import TrialRun
-from tunekit.engine.train import Diverged, TrainedEpoch
+from tunekit.engine.train import TrainedEpoch
 from tunekit.engine.watchdog import watchdog
-from tunekit.errors import UserError, first_line
+from tunekit.errors import first_line
 from tunekit.schema import EpochRecord, Status
 from tunekit.storage.paths import Place
+from tunekit.store.records import DamagedRecord
 from tunekit.store.result_store import ResultStore
+from tunekit.worker.failures import (
+    CLASSIFIED_ERRORS,
+    FINAL_STATUS,
+    DeviceLost,
+    Failure,
+    cause,
+    classify,
+    device_is_lost,
+)
 from tunekit.worker.report import TrialReport
 
 IO_PAUSES_SECONDS = (1, 5, 25)
@@ -27,51 +37,6 @@ IO_PAUSES_SECONDS = (1, 5, 25)
 The count begins anew whenever a further epoch is recorded."""
 MEMORY_PAUSE_SECONDS = 1
 """The pause before a retry with smaller micro-batches."""
-
-
-class Failure(Enum):
-    """The classes of errors. They differ in what is done after the error."""
-
-    DIVERGED = auto()
-    """The loss is not finite. A retry would give the same numbers, so the trial ends."""
-    CONFIGURATION = auto()
-    """The user's input is wrong. A retry can't help, so the trial ends."""
-    OUT_OF_MEMORY = auto()
-    """The trial is retried with each batch computed in twice as many parts. If the parts are single examples, it ends.
-
-    Where other trials share the device, the error is raised for the pack trainer instead."""
-    IO = auto()
-    """A full disk or a lost mount, for example. The trial is retried after each of the pauses; then the error is
-    raised."""
-    OTHER = auto()
-    """A broken device or a defect, for example. The error is raised at once. Ray Tune then retries the trial in a
-    fresh process."""
-
-
-FINAL_STATUS = {
-    Failure.DIVERGED: Status.DIVERGED,
-    Failure.CONFIGURATION: Status.FAILED,
-    Failure.OUT_OF_MEMORY: Status.OUT_OF_MEMORY,
-}
-"""The status of the trial after a failure that ends it. Errors of the other classes are raised once no retry is
-left."""
-
-
-CLASSIFIED_ERRORS = (Diverged, UserError, MemoryError, OSError, RuntimeError)
-"""The types of errors that are caught and passed to ``classify``. An error of any other type is a defect and is raised.
-
-The one exception is a ValueError while a trial is being loaded (``Attempt._load``), which ends the trial as failed."""
-
-
-def classify(error: Exception) -> Failure:
-    """Return the class of ``error``."""
-    if isinstance(error, Diverged):
-        return Failure.DIVERGED
-    if isinstance(error, UserError):
-        return Failure.CONFIGURATION
-    if isinstance(error, MemoryError | torch.OutOfMemoryError) or "not enough memory" in str(error):
-        return Failure.OUT_OF_MEMORY
-    return Failure.IO if isinstance(error, OSError) else Failure.OTHER
 
 
 class Attempt:
@@ -89,6 +54,8 @@ class Attempt:
         """The trial in memory, with model and optimizer; None while it is not loaded."""
         self.status: Status | None = None
         """How the trial ended; None while it trains."""
+        self.trains_alone = False
+        """Whether the trial is kept out of packs, since a pack with it has met a defect."""
         self.shares_device = False
         """Whether other trials are on the device. If so, the error is raised for the pack trainer when memory runs
         out."""
@@ -151,7 +118,7 @@ class Attempt:
         """Remove model and optimizer from memory. ``records`` and ``pack_size`` stay as they are."""
         self._records, self._pack_size, self.run = self.records, self.pack_size, None
         gc.collect()
-        if self.job.device == "cuda":
+        if self.job.device == "cuda" and not device_is_lost():
             torch.cuda.empty_cache()
 
     def unload_with_checkpoint(self) -> None:
@@ -177,22 +144,19 @@ class Attempt:
         self._log(line)
 
     def _load(self) -> None:
-        """Start or restore the trial. A ValueError, as from a checkpoint of another model, ends the trial."""
-        try:
-            self.run = TrialRun(self.job, self._log)
-        except ValueError as error:
-            self._end(Status.FAILED, str(error))
+        """Start the trial, or restore it from its newest checkpoint."""
+        self.run = TrialRun(self.job, self._log)
 
     def _train_epoch(self) -> None:
         """Train and record the next epoch, if one is left, and complete the trial after the last one."""
         if self.run is None:
             self._load()
-        if self.run is None:
-            return
+        run = self.run
+        assert run is not None
         with self.watchdog():
-            if not self.run.done:
-                self.run.train_epoch()
-            self._after_epoch(self.run)
+            if not run.done:
+                run.train_epoch()
+            self._after_epoch(run)
 
     def _after_epoch(self, run: TrialRun) -> None:
         """Complete the trial after its last epoch. Allow all retries anew if a further epoch is on record."""
@@ -203,8 +167,13 @@ class Attempt:
             self._most_epochs, self._pauses = len(run.records), list(IO_PAUSES_SECONDS)
 
     def _with_retries(self, work: Callable[[], None]) -> None:
-        """Do ``work`` until it succeeds or the trial has ended. The trial is unloaded before each retry."""
+        """Do ``work`` until it succeeds or the trial has ended. The trial is unloaded before each retry.
+
+        Raises DeviceLost where an earlier trial has left this process without its GPU.
+        """
         while self.status is None:
+            if device_is_lost():
+                raise DeviceLost("an earlier trial of this process has lost the GPU; a fresh process trains this one")
             try:
                 work()
                 return
@@ -235,8 +204,15 @@ class Attempt:
             return pause
         if failure not in FINAL_STATUS:
             raise error
-        self._end(FINAL_STATUS[failure], str(error))
+        self.end_after(error)
         return 0
+
+    def end_after(self, error: Exception) -> None:
+        """End the trial after ``error``, which is of a class that ends trials. A defect's traceback goes to the log."""
+        failure = classify(error)
+        if failure is Failure.DEFECT:
+            self._log("".join(format_exception(error)).rstrip())
+        self._end(FINAL_STATUS[failure], cause(error))
 
     def _end(self, status: Status, error: str) -> None:
         """Write to the store and the log that the trial ended with ``status``, which is not COMPLETED."""
@@ -252,7 +228,11 @@ class Attempt:
         store = ResultStore(self.job.sweep)
         if not (self._folder / "summary.json").exists():
             return
-        stored = store.read(store.claim_folder(self.job.spec, self.job.fingerprint))
+        try:
+            stored = store.read(store.claim_folder(self.job.spec, self.job.fingerprint))
+        except DamagedRecord as error:
+            self.note(f"{error}; the trial is trained again")
+            return
         if stored.summary and stored.summary.status is Status.COMPLETED:
             self._records, self.status = stored.epochs, Status.COMPLETED
 

@@ -15,7 +15,8 @@ from collections.abc import Callable
 from dataclasses import dataclass, field
 
 from tunekit.engine.job import Job
-from tunekit.worker.attempt import CLASSIFIED_ERRORS, Attempt
+from tunekit.worker.attempt import Attempt
+from tunekit.worker.failures import CLASSIFIED_ERRORS, device_is_lost
 from tunekit.worker.pack_trainer import PackTrainer
 from tunekit.worker.report import TrialReport
 
@@ -54,12 +55,12 @@ class Placement:
 class DeviceHost:
     """Trains the trials that are placed on one device. Every public method may be called from any thread."""
 
-    def __init__(self, capacity: int, end: Callable[[], None] = end_process) -> None:
-        """Offer ``capacity`` places. The training thread, which starts here, calls ``end`` when it ends.
+    def __init__(self, num_places: int, end: Callable[[], None] = end_process) -> None:
+        """Offer ``num_places`` places. The training thread, which starts here, calls ``end`` when it ends.
 
-        The pack trainer begins with the same capacity, which it may lower; the number of places stays.
+        The pack trainer begins with the capacity for all of them, which it may lower; the number of places stays.
         """
-        self.capacity, self.pack_trainer, self.end = capacity, PackTrainer(capacity), end
+        self.num_places, self.pack_trainer, self.end = num_places, PackTrainer(num_places), end
         self._placements: dict[str, Placement] = {}
         """The placed trials, by trial id."""
         self._changed = threading.Condition()
@@ -74,7 +75,7 @@ class DeviceHost:
         """
         with self._changed:
             self._last_used = time.monotonic()
-            if len(self._placements) >= self.capacity and job.spec.trial_id not in self._placements:
+            if len(self._placements) >= self.num_places and job.spec.trial_id not in self._placements:
                 return False
             self._placements[job.spec.trial_id] = Placement(job)
             return True
@@ -102,13 +103,16 @@ class DeviceHost:
             self._changed.notify_all()
 
     def _train_requested_epochs(self) -> None:
-        """Train until no request has come for IDLE_SECONDS, or until an unexpected error. Then call ``end``.
+        """Train until no request has come for IDLE_SECONDS, the device is lost, or an unexpected error. Then ``end``.
 
         This is the training thread. The clients of a process that ended get an error from Ray and retry on a new host.
         """
         try:
             while requested := self._wait_for_requests():
                 self._train_epoch(requested)
+                if device_is_lost():
+                    time.sleep(GRACE_SECONDS)  # the answers to the clients go out first
+                    return
         except BaseException:
             traceback.print_exc()
             raise

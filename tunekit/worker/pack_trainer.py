@@ -6,7 +6,8 @@ from functools import partial
 from weakref import WeakSet
 
 from tunekit.engine.train import Member, Pack, packable
-from tunekit.worker.attempt import CLASSIFIED_ERRORS, Attempt, Failure, classify
+from tunekit.worker.attempt import Attempt
+from tunekit.worker.failures import CLASSIFIED_ERRORS, Failure, cause, classify, device_is_lost
 
 Outcomes = dict[Attempt, Exception | None]
 """The attempts that have trained their epoch or were stopped, each with the error that stopped it, or None."""
@@ -83,7 +84,8 @@ class PackTrainer:
             self._do(partial(self._train_pack, group), group, outcomes)
         self._drop_outdated_packs()
         for attempt in attempts:
-            outcomes.setdefault(attempt)
+            if attempt.run or attempt.status:
+                outcomes.setdefault(attempt)
             if attempt.status:
                 attempt.unload()
 
@@ -101,7 +103,9 @@ class PackTrainer:
     def _do(self, work: Callable[[], None], attempts: Sequence[Attempt], outcomes: Outcomes) -> None:
         """Do ``work`` for ``attempts``. If it raises an error, unload them and make the error their outcome.
 
-        An error that says that memory ran out is raised again instead.
+        An error that says that memory ran out is raised again instead. After a defect in a pack its attempts have no
+        outcome yet: they train alone from their checkpoints on, so that only the one at fault ends. Where the defect
+        has lost the device, which can't tell the attempt at fault, all of them end.
         """
         try:
             work()
@@ -109,8 +113,15 @@ class PackTrainer:
             if classify(error) is Failure.OUT_OF_MEMORY:
                 raise
             self._packs.pop(_members(attempts), None)
+            defect = classify(error) is Failure.DEFECT
             for attempt in attempts:
-                outcomes[attempt] = error
+                if not defect:
+                    outcomes[attempt] = error
+                elif device_is_lost():
+                    attempt.end_after(error)
+                else:
+                    attempt.trains_alone = True
+                    attempt.note(f"a pack of {len(attempts)} met {cause(error)}; its trials go on one by one")
                 attempt.unload()
 
     def _train_pack(self, attempts: Sequence[Attempt]) -> None:
@@ -142,7 +153,7 @@ def _arrange(attempts: Sequence[Attempt]) -> tuple[list[Attempt], list[list[Atte
     groups: dict[object, list[Attempt]] = {}
     for attempt in attempts:
         [member] = _members([attempt])
-        can_be_packed = packable([member]) and not attempt.all_epochs_recorded
+        can_be_packed = packable([member]) and not (attempt.all_epochs_recorded or attempt.trains_alone)
         groups.setdefault(member.pack_key() if can_be_packed else id(member), []).append(attempt)
     singles = [group[0] for group in groups.values() if len(group) == 1]
     return singles, [group for group in groups.values() if len(group) > 1]

@@ -132,11 +132,12 @@ class DropoutMasks:
     def next(self, kind: MaskKind) -> tuple[torch.Tensor, float]:
         """Return the next site's mask, uint8 (K, T, width), (P, width) or (K, B, width), and its scale.
 
-        Raises RuntimeError where the next site is of another kind than the caller's ``kind``.
+        Raises RuntimeError where the next site is of another kind than the caller's ``kind``, or where none is left.
         """
-        site = next(self._sites)
-        if site.kind is not kind:
-            raise RuntimeError(f"dropout of a {kind} where the forward pass had one of a {site.kind}")
+        site = next(self._sites, None)
+        if site is None or site.kind is not kind:
+            expected = "no further dropout" if site is None else f"dropout of kind {site.kind!r}"
+            raise RuntimeError(f"expected {expected}, as in the model's plain forward pass, got kind {kind!r}")
         begin = self._used[kind]
         self._used[kind] = begin + site.width
         return self.by_kind[kind][..., begin : begin + site.width], site.scale

@@ -1,0 +1,275 @@
+"""The one comparison of two rows that tables, headlines and claims show: which test, for which population, and why not.
+
+Where both rows keep the predictions of their trials, the comparison holds for new text of the same kind: seeds and test
+items vary. Where they do not, it holds for these test items only: seeds vary. What seeds do not move is compared by its
+values, without a test.
+"""
+
+from collections.abc import Mapping
+from dataclasses import dataclass, field, replace
+from enum import StrEnum
+from functools import lru_cache
+
+from analysis.cells import Cell
+from analysis.predictions import aligned_predictions, read_predictions
+from analysis.statistics.new_text import SeedPredictions, Variation, difference, interval, is_of_items, variations
+from analysis.statistics.this_set import MIN_SEEDS, Difference, Interval, Sample, varies, welch
+from tunekit.parsing import how_many
+from tunekit.store.records import DamagedRecord
+
+SEEDS_DO_NOT_MOVE = ("num_trainable_params", "num_total_params", "predicted_memory_bytes", "peak_memory_bytes")
+"""The metrics that the seed does not move by their nature; where they do vary, they are tested as others are."""
+
+
+NO_PREDICTIONS = "no predictions stored"
+OTHER_ITEMS = "the two rows were scored on different test items"
+NO_SPREAD = "the two rows differ nowhere, over seeds or over items"
+
+
+class Population(StrEnum):
+    """What a comparison holds for."""
+
+    NEW_TEXT = "new text of this kind"
+    """New seeds, and new items of the kind that the split holds."""
+    THIS_SET = "these test items"
+    """New seeds, on the items that were scored."""
+    NEW_SEEDS = "new seeds"
+    """New seeds, for what no item has: a loss in training, seconds."""
+    COMPARED = "what was compared"
+    """Nothing more: what seeds do not move is not tested."""
+
+
+@dataclass(frozen=True)
+class CellPredictions:
+    """A cell's predictions, items in the order of their ids."""
+
+    predictions: SeedPredictions
+    items: tuple[str, ...]
+
+
+@dataclass(frozen=True)
+class Score:
+    """What a table or a claim needs to know of one cell in one metric."""
+
+    sample: Sample | None
+    """The scores over seeds in [0, 1]; None where no trial has completed."""
+    expected: int
+    """The number of seeds that were asked for."""
+    metric: str = ""
+    """The metric as ``Cell.by_seed`` takes it; empty for a published score."""
+    failures: Mapping[str, int] = field(default_factory=dict)
+    """The number of failed trials of each kind. A cell with failures takes no part in bold or tests."""
+    num_filled: int = 0
+    """The number of failed trials that count with the score of the majority class."""
+    num_collapsed: int = 0
+    """The number of trials that predicted one class only."""
+    num_executions: int = 1
+    """The number of ways in which the trials were run (device, threads, packed or not)."""
+    cell: Cell | None = None
+    """The cell that the score comes from; None for a published score."""
+    left_out: str = ""
+    """Why it takes no part in bold or tests although no trial failed; empty where it does."""
+    configuration: str = ""
+    """The settings of the cell, where its method was trained with several; empty where there was nothing to choose."""
+
+    @property
+    def taking_part(self) -> Sample | None:
+        """The sample that takes part in bold and tests; None where there is none, or the cell takes no part."""
+        return None if self.failures or self.left_out else self.sample
+
+    @property
+    def untestable(self) -> str:
+        """Why the row can't take part in any test; empty where it can."""
+        if self.failures:
+            return ", ".join(f"{count} {kind.replace('_', ' ')}" for kind, count in self.failures.items())
+        if self.left_out:
+            return self.left_out
+        if self.sample is None:
+            return "no trial has completed"
+        if self.sample.n < MIN_SEEDS:
+            return f"{how_many(self.sample.n, 'seed')}, and a test takes at least {MIN_SEEDS}"
+        return "no standard deviation is known" if self.sample.std is None else ""
+
+
+@dataclass(frozen=True)
+class Comparison:
+    """The comparison of row a with row b: a minus b, or minus a factor times b, in the metric's unit."""
+
+    population: Population
+    """What it holds for."""
+    test: str
+    """The name of the test; empty where none was made."""
+    n: tuple[int, int]
+    """The numbers of seeds."""
+    difference: float | None
+    """The difference of the means; None where a row has no score."""
+    reason: str = ""
+    """Why no test was made; empty where one was."""
+    exact: bool = False
+    """Whether the difference is the answer, without a test: nothing varies, and seeds do not move such a metric."""
+    why_this_set: str = ""
+    """Why it holds for these test items only; empty where it holds for new text."""
+    estimate: Difference | None = None
+    """What the test is made of; None where none was made."""
+    p_holm: float | None = None
+    """The p corrected for all comparisons of the table; None before that, and where no test was made."""
+
+    @property
+    def tested(self) -> bool:
+        """Whether a test was made."""
+        return self.estimate is not None
+
+    @property
+    def p(self) -> float | None:
+        """The two-sided p, uncorrected."""
+        return None if self.estimate is None else self.estimate.p
+
+    @property
+    def low(self) -> float | None:
+        """The lower bound of the 95 % interval of the difference, uncorrected."""
+        return None if self.estimate is None else self.estimate.interval.low
+
+    @property
+    def high(self) -> float | None:
+        """The upper bound of the 95 % interval of the difference, uncorrected."""
+        return None if self.estimate is None else self.estimate.interval.high
+
+    def one_sided(self, shift: float = 0.0) -> tuple[float, float] | None:
+        """Return the p that the difference is above ``shift``, and that it is below; None where no test was made."""
+        return None if self.estimate is None else self.estimate.one_sided(shift)
+
+    def corrected(self, p_holm: float) -> "Comparison":
+        """Return the comparison with its corrected p."""
+        return replace(self, p_holm=p_holm)
+
+
+def score_of(cell: Cell, metric: str, left_out: str = "", configuration: str = "") -> Score:
+    """Return the score of ``cell`` in ``metric``, as ``Cell.by_seed`` takes it.
+
+    ``left_out`` says why it takes no part in bold or tests, and ``configuration`` which settings it has.
+    """
+    return Score(
+        sample=cell.sample(metric),
+        expected=len(cell.expected),
+        metric=metric,
+        failures=dict(cell.failures),
+        num_filled=sum(trial.filled for trial in cell.trials),
+        num_collapsed=cell.num_collapsed,
+        num_executions=len(cell.executions),
+        cell=cell,
+        left_out=left_out,
+        configuration=configuration,
+    )
+
+
+def compare(a: Score, b: Score, factor: float = 1.0) -> Comparison:
+    """Return the comparison of ``a`` with ``factor`` times ``b``, for new text where both keep predictions.
+
+    What can't be tested has a ``reason``. Raises DamagedRecord where stored predictions can't be read.
+    """
+    n = tuple(0 if one.sample is None else one.sample.n for one in (a, b))
+    bare = Comparison(Population.THIS_SET, "", (n[0], n[1]), None)
+    if a.sample is None or b.sample is None:
+        return replace(bare, reason=_whose(a, b))
+    bare = replace(bare, difference=a.sample.mean - factor * b.sample.mean)
+    if a.metric == b.metric and a.metric in SEEDS_DO_NOT_MOVE and not (varies(a.sample) or varies(b.sample)):
+        return replace(bare, exact=True, reason="no seed moves it: the values are compared, without a test")
+    if a.untestable or b.untestable:
+        return replace(bare, reason=_whose(a, b))
+    if a.cell is None or b.cell is None:
+        estimate, why_not = None, NO_PREDICTIONS
+    else:
+        estimate, why_not = compared_on_new_text(a.metric, a.cell, b.cell, factor)
+    if estimate is not None:
+        return replace(bare, population=Population.NEW_TEXT, test=estimate.test, estimate=estimate)
+    if why_not in (OTHER_ITEMS, NO_SPREAD):
+        return replace(bare, reason=why_not)
+    bare = replace(bare, why_this_set=why_not)
+    here = welch(a.sample, _scaled(b.sample, factor))
+    if here is None:
+        return replace(bare, reason=f"neither row varies over its seeds, and there are {NO_PREDICTIONS}")
+    return replace(bare, test=here.test, estimate=here)
+
+
+def compared_on_new_text(metric: str, a: Cell, b: Cell, factor: float = 1.0) -> tuple[Difference | None, str]:
+    """Return the comparison of ``a`` with ``factor`` times ``b`` where seeds and items vary, or why there is none.
+
+    Raises DamagedRecord where stored predictions can't be read.
+    """
+    if not is_of_items(metric):
+        return None, "this metric is no score of single items"
+    try:
+        one, other = (_on_items(_Same(cell), metric) for cell in (a, b))
+    except DamagedRecord:
+        raise
+    except ValueError as error:
+        return None, str(error)
+    if one.items != other.items or not one.variation.runs.same_items(other.variation.runs):
+        return None, OTHER_ITEMS
+    if min(len(one.variation.scores), len(other.variation.scores)) < MIN_SEEDS:
+        return None, f"a test takes at least {MIN_SEEDS} seeds a row"
+    found = difference(one.variation, other.variation, factor)
+    return found, "" if found else NO_SPREAD
+
+
+def interval_on_new_text(metric: str, cell: Cell) -> Interval | None:
+    """Return the 95 % interval of a cell's mean where seeds and items vary; None below 3 seeds or where nothing varies.
+
+    Raises ValueError, which says why, where the cell keeps no predictions; DamagedRecord, where they can't be read.
+    """
+    return interval(_on_items(_Same(cell), metric).variation)
+
+
+@dataclass(frozen=True)
+class _Same:
+    """A cell that is equal to itself alone, by which what was read of it is kept."""
+
+    cell: Cell
+
+    def __eq__(self, other: object) -> bool:
+        return isinstance(other, _Same) and other.cell is self.cell
+
+    def __hash__(self) -> int:
+        return id(self.cell)
+
+
+@dataclass(frozen=True)
+class _OnItems:
+    items: tuple[str, ...]
+    variation: Variation
+
+
+@lru_cache(maxsize=256)
+def _on_items(same: _Same, metric: str) -> _OnItems:
+    """Return how a cell's score varies over seeds and items. Raises ValueError where it keeps no predictions."""
+    found = predictions_of(same.cell)
+    (variation,) = variations([found.predictions], metric)
+    return _OnItems(found.items, variation)
+
+
+def predictions_of(cell: Cell) -> CellPredictions:
+    """Return the stored predictions of a cell's completed trials.
+
+    Raises ValueError where a trial keeps none or they were not scored on the same items, and DamagedRecord, which is
+    one, where they can't be read.
+    """
+    if any(trial.filled for trial in cell.completed):
+        raise ValueError("failed trials count with the score of the majority class, of which no predictions are stored")
+    frames = [
+        None if trial.epoch is None else read_predictions(trial.path, cell.split, trial.epoch)
+        for trial in cell.completed
+    ]
+    kept = [frame.sort_values("item_id", ignore_index=True) for frame in frames if frame is not None]
+    if cell.num_classes is None or len(kept) != len(frames) or not kept:
+        raise ValueError(NO_PREDICTIONS)
+    return CellPredictions(SeedPredictions(*aligned_predictions(kept), cell.num_classes), tuple(kept[0]["item_id"]))
+
+
+def _whose(a: Score, b: Score) -> str:
+    """Return why a comparison can't be tested: the reason of the first row, else that of the second."""
+    return a.untestable or f"the row that it is compared with: {b.untestable}"
+
+
+def _scaled(sample: Sample, factor: float) -> Sample:
+    std = None if sample.std is None else factor * sample.std
+    return Sample(factor * sample.mean, std, sample.n, tuple(factor * value for value in sample.values))

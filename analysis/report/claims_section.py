@@ -1,0 +1,88 @@
+"""The report's section on claims: each verdict with its p, what it holds for, and what it used."""
+
+from collections.abc import Sequence
+
+from analysis.claims.grammar import SCORES
+from analysis.claims.part_tests import PartResult, Tested, Verdict
+from analysis.claims.verdicts import ClaimResult
+from analysis.compare import Population
+from analysis.report.document import Grid, Inline, Paragraph, Points, Section
+
+MIB = 2**20
+
+
+def claims_section(verdicts: Sequence[ClaimResult], every: bool = True) -> Section:
+    """Return a line a claim: its verdict, the p of that direction, what it holds for, and why; below, what it used.
+
+    Without ``every``, claims that can't be tested are counted and not listed. Empty where none is left.
+    """
+    shown = [one for one in verdicts if every or one.verdict is not Verdict.NOT_TESTABLE]
+    if not shown:
+        return Section("Claims", (), "claims")
+    rows: list[tuple[Inline, ...]] = [
+        (one.text, one.verdict.value, one.deciding_p, _holds_for(one), _here(one), one.reason) for one in shown
+    ]
+    tested = sum(one.p is not None for one in verdicts)
+    about = Paragraph(
+        f"The p is one-sided, of the verdict's own direction, and corrected by Holm over the {tested} claims that were "
+        "tested. A verdict for new text lets seeds and items vary; one on these test items lets seeds vary, and other "
+        "items may say otherwise. What seeds do not move, such as bytes, is compared in every run and not tested."
+    )
+    left_out = len(verdicts) - len(shown)
+    lines = [Points((f"{left_out} of {len(verdicts)} claims can't be tested here and are left out.",))]
+    head = ("claim", "verdict", "p", "holds for", "on these test items alone", "why")
+    return Section("Claims", (about, Grid(head, tuple(rows)), *(lines if left_out else ())), "claims", _used(shown))
+
+
+def _holds_for(one: ClaimResult) -> str:
+    """Return the population, the split and the test of a verdict in one line."""
+    by = f"by {one.tests}" if one.p is not None else ""
+    return ", ".join(filter(None, [one.populations, f"on {one.splits}" if one.splits else "", by]))
+
+
+def _here(one: ClaimResult) -> str:
+    """Return the verdict on these items where the claim's own is for new text."""
+    here = one.on_these_items
+    return "" if here is None else f"{here.verdict.value}, {here.deciding_p} ({here.tests})"
+
+
+def _used(shown: Sequence[ClaimResult]) -> tuple[Section, ...]:
+    """Return which configurations, split, population and test each part of the claims used."""
+    rows: list[tuple[Inline, ...]] = [
+        (one.id, part.part.statement, part.part.dataset, part.part.metric, *_texts(part, part.tested))
+        for one in shown
+        for part in one.parts
+        if part.tested
+    ]
+    head = (
+        "claim", "statement", "dataset", "metric", "configurations", "split", "n", "difference", "holds for", "test",
+        "p for", "p against", "of itself",
+    )  # fmt: skip
+    caption = "What each verdict used, part by part. The p here are uncorrected; differences of scores are in points."
+    return (Section("What the verdicts used", (Grid(head, tuple(rows), caption),), "claims-used"),) if rows else ()
+
+
+def _texts(part: PartResult, tested: Tested) -> tuple[str, ...]:
+    about = dict.fromkeys(f"{row}: {own.configuration}" for row, own in ((part.part.a, part.a), (part.part.b, part.b)))
+    splits = dict.fromkeys(own.split for own in (part.a, part.b) if own.split)
+    compared = tested.population is Population.COMPARED
+    return (
+        "; ".join(about),
+        ", ".join(splits),
+        f"{tested.a.n}, {tested.b.n}",
+        _difference(part, tested),
+        tested.population.value,
+        f"{tested.test}{f' ({tested.why_not_new_text})' if tested.why_not_new_text else ''}",
+        "" if compared else f"{tested.p:.3g}",
+        "" if compared else f"{tested.p_against:.3g}",
+        part.verdict.value,
+    )
+
+
+def _difference(part: PartResult, tested: Tested) -> str:
+    """Return a minus b with its interval, in the unit that people read."""
+    unit, by = {"peak_memory_bytes": (" MiB", 1 / MIB), "train_seconds": (" s", 1.0)}.get(part.part.metric, ("", 1.0))
+    by = 100.0 if part.part.metric in (*SCORES, "overfit") else by
+    bounds = tested.interval
+    around = "" if bounds is None else f" ({by * bounds.low:+,.4g} to {by * bounds.high:+,.4g})"
+    return f"{by * tested.difference:+,.4g}{unit}{around}"

@@ -1,0 +1,123 @@
+"""The sentences below a score table: what was compared, what the marks mean, what a paper may write; single notes."""
+
+from collections.abc import Iterable, Mapping
+
+from analysis.compare import Comparison, Population, Score
+from analysis.statistics.power import ALPHA
+from analysis.tables.table import Standing, TableSpec
+
+LEVEL = f"{100 * ALPHA:g} %"
+MAY_WRITE = {
+    Population.NEW_TEXT: "and a paper may write so of new text of this kind",
+    Population.THIS_SET: "and a paper may write so of these test items, not of new text",
+}
+MAY_WRITE_MIXED = "and a paper may write so of new text of this kind, where a letter says so of these test items alone"
+
+
+def sentences(
+    spec: TableSpec, standings: Mapping[tuple[int, str], Standing], versus: Iterable[Comparison], pairs: int
+) -> list[str]:
+    """Return what the values of a table are, what was compared, what the marks mean and what a paper may write.
+
+    ``versus`` are its comparisons with the best of each column, ``pairs`` the pairs of rows that Holm counts.
+    """
+    samples = [score.sample for row in spec.rows for score in row.scores.values() if score.sample is not None]
+    if not samples:
+        return ["No trial has completed yet."]
+    found = [_values([sample.n for sample in samples])]
+    if not spec.ranked:
+        return found
+    compared = list(versus)
+    tested = [one for one in compared if one.tested]
+    if not compared:
+        return [*found, "Nothing is compared: no column has two rows that take part."]
+    if not tested:
+        reasons = list(dict.fromkeys(one.reason for one in compared))
+        why = reasons[0] if len(reasons) == 1 else "the letters say why"
+        return [*found, f"Bold is the highest mean and nothing more: no row is tested ({why})."]
+    return [*found, _compared(tested, pairs), *_marks(tested, set(standings.values()))]
+
+
+def _values(counts: list[int]) -> str:
+    low, high = min(counts), max(counts)
+    if high == 1:
+        return "Each value is the score of one seed."
+    seeds = f"{high}" if low == high else f"{low} to {high}"
+    return f"Each value is the mean ± the sample standard deviation over {seeds} seeds."
+
+
+def _compared(tested: list[Comparison], pairs: int) -> str:
+    """Return the sentence that says what was compared, for what, and by which test."""
+    tests = {
+        one.population: _listed(other.test for other in tested if other.population is one.population) for one in tested
+    }
+    correction = f"Holm's correction over {pairs} pairs of rows" if pairs > 1 else "one pair of rows"
+    what = "Each row is compared with the best of its column, which is bold,"
+    where = {
+        Population.NEW_TEXT: "for new text of this kind: seeds and test items vary",
+        Population.THIS_SET: "on these test items alone: only seeds vary",
+    }
+    parts = [f"{where[population]} ({test})" for population, test in sorted(tests.items())]
+    if len(parts) == 1:
+        return f"{what} {where[tested[0].population]} ({tests[tested[0].population]}, {correction})."
+    return f"{what} {', or, where a letter says so, '.join(reversed(parts))}; {correction}."
+
+
+def _marks(tested: list[Comparison], standings: set[Standing]) -> list[str]:
+    """Return what † and no mark mean, and what a paper may write."""
+    found = []
+    if Standing.ALIKE in standings:
+        found.append(
+            f"† marks rows that are not separable from the best at {LEVEL}, which does not show that they are equal."
+        )
+    if Standing.WORSE in standings:
+        populations = {one.population for one in tested}
+        may = MAY_WRITE[populations.pop()] if len(populations) == 1 else MAY_WRITE_MIXED
+        others = "Every other tested row" if found else "Every tested row"
+        found.append(f"{others} is worse than the best at {LEVEL}, {may}.")
+    else:
+        found.append("No row is shown to be worse than the best.")
+    reasons = _listed(one.why_this_set for one in tested if one.why_this_set)
+    if reasons:
+        found.append(f"There is no answer for new text ({reasons}).")
+    return found
+
+
+def _listed(texts: Iterable[str]) -> str:
+    return ", ".join(dict.fromkeys(texts))
+
+
+class Letters:
+    """The notes on single entries, lettered in the order in which they appear."""
+
+    def __init__(self) -> None:
+        self.found: dict[str, str] = {}
+
+    def of(self, score: Score, why_not: str, only_here: bool) -> str:
+        """Return the letters of an entry. ``why_not`` says why it is not tested, empty where that needs no letter.
+
+        ``only_here`` says that it is compared on these test items while others are compared for new text.
+        """
+        texts = []
+        if score.failures:
+            failed = ", ".join(f"{count} {kind.replace('_', ' ')}" for kind, count in score.failures.items())
+            texts.append(f"{failed}, so the row takes no part in bold type and tests")
+        elif score.left_out:
+            texts.append(f"{score.left_out}, so the row takes no part in bold type and tests")
+        elif why_not:
+            texts.append(f"not tested: {why_not}")
+        if only_here:
+            texts.append("compared on these test items alone")
+        if score.num_filled:
+            texts.append(f"{score.num_filled} failed, counted with the score of the majority class")
+        if score.num_collapsed:
+            texts.append(f"{score.num_collapsed} of the runs predicted one class only")
+        if score.num_executions > 1:
+            texts.append("mixes ways of execution (device, threads, packed or not)")
+        for text in texts:
+            self.found.setdefault(text, chr(ord("a") + len(self.found) % 26))
+        return "".join(self.found[text] for text in texts)
+
+    def notes(self) -> list[str]:
+        """Return the lettered notes."""
+        return [f"{letter}: {text}." for text, letter in self.found.items()]

@@ -1,0 +1,256 @@
+"""What the tables of sweeps show: a row a model or method, a column a dataset, and the settings in tables of their own.
+
+A method that was trained with several settings has one row, with the configuration that validation chose on each
+dataset (``analysis.configurations``). Where validation can't choose, it has a row a setting, and none of them takes
+part in bold or tests: to pick the best of them by test would flatter the method.
+"""
+
+from collections.abc import Callable, Sequence
+from dataclasses import replace
+from functools import partial
+
+from analysis.cells import Cell, metric_label
+from analysis.compare import Score, score_of
+from analysis.configurations import Configurations, configuration_of, configurations, validation
+from analysis.names import LABELS, SPLITS, numbered
+from analysis.tables.table import TableRow, TableSpec
+from tunekit.errors import UserError
+from tunekit.parsing import did_you_mean
+from tunekit.schema import slug
+
+PER_CLASS = "per_class_f1"
+METRICS = ("accuracy", "macro_f1", "macro_f1_present", "micro_f1", "mcc", "weighted_f1", PER_CLASS)
+EPOCHS = {
+    "last": "last epoch",
+    "best-val": "epoch of the best validation macro-F1",
+    "best-test": "epoch of the best test macro-F1, so too high",
+}
+
+
+def default_specs(cells: Sequence[Cell], metrics: Sequence[str], select: str = "last") -> list[TableSpec]:
+    """Return the usual tables of ``cells``, each for each of ``metrics`` (``per_class_f1``: for each dataset too).
+
+    There is a table of full fine-tuning over models where there are several models, one of methods for each model that
+    has several rows, and one of the cells that are left. The cells of a search are left out, and so are metrics that an
+    imported experiment did not record. Raises UserError where no metric was recorded.
+    """
+    shown = configurations(cells)
+    models = list(dict.fromkeys(one.first.model for one in shown))
+    full = [one for one in shown if one.first.method == "full"]
+    groups: list[tuple[str, str, list[Configurations]]] = []
+    if len({one.first.model for one in full}) > 1:
+        groups.append(("models", f"{full[0].first.method_name} over models", full))
+    for model in models:
+        own = [one for one in shown if one.first.model == model]
+        if len({one.first.method for one in own}) > 1 or any(one.chosen is None for one in own):
+            groups.append((f"methods-{model}", f"methods on {own[0].first.model_name}", own))
+    covered = {id(one) for _, _, members in groups for one in members}
+    left = [one for one in shown if id(one) not in covered]
+    if left:
+        groups.append(("other" if groups else "all", "other cells" if groups else "all cells", left))
+    specs = []
+    for stem, about, members in groups:
+        for metric in metrics:
+            if not _recorded(_cells(members), metric):
+                continue
+            about_scores = f"(percent, {_splits(_cells(members))}, {EPOCHS[select]}): {about}"
+            if metric == PER_CLASS:
+                specs += _per_class(stem, about_scores, members)
+                continue
+            specs.append(_over_datasets(stem, f"{about_scores}.", members, metric))
+    if groups and not specs:
+        raise UserError(f"no trial recorded {' or '.join(metrics)}; choose another --metric")
+    return _with_own_stems(specs)
+
+
+def all_cells_spec(cells: Sequence[Cell], metric: str, select: str = "last") -> TableSpec:
+    """Return one table of all ``cells``, which hold no trials of a search.
+
+    Raises UserError for an unknown metric, where no trial recorded it, and for the F1 of each class of several
+    datasets.
+    """
+    check_metric(metric)
+    about_scores = f"(percent, {_splits(cells)}, {EPOCHS[select]})"
+    _check_recorded(cells, metric)
+    shown = configurations(cells)
+    if metric != PER_CLASS:
+        return _over_datasets("all", f"{about_scores}.", shown, metric)
+    datasets = list(dict.fromkeys(cell.dataset for cell in cells))
+    if len(datasets) > 1:
+        raise UserError(f"{PER_CLASS} is a table of one dataset; give one of {', '.join(datasets)}")
+    return _per_class("all", about_scores, shown)[0]
+
+
+def settings_specs(cells: Sequence[Cell], metrics: Sequence[str], select: str = "last") -> list[TableSpec]:
+    """Return a table of all settings for each dataset and metric, of the methods that were trained with several.
+
+    Rows are sorted by the values of the settings, validation stands beside test, and nothing is ranked. There are none
+    for the F1 of each class, nor for a metric that no trial recorded.
+    """
+    several = [one for one in configurations(cells) if len(one.cells) > 1]
+    specs = []
+    for dataset in dict.fromkeys(one.first.dataset for one in several):
+        own = [one for one in several if one.first.dataset == dataset]
+        specs += [
+            _settings_spec(own, metric, select)
+            for metric in metrics
+            if metric != PER_CLASS and _recorded(_cells(own), metric)
+        ]
+    return _with_own_stems(specs)
+
+
+def check_metric(metric: str) -> None:
+    """Raise UserError where there is no metric called ``metric``."""
+    if metric not in METRICS:
+        hint = did_you_mean(metric, METRICS)
+        raise UserError(f"there is no metric {metric!r}{hint} (there are {', '.join(METRICS)})")
+
+
+def choice_notes(shown: Sequence[Configurations]) -> tuple[str, ...]:
+    """Return a line for each method with several configurations of which one was chosen: which, by dataset, and how."""
+    lines: dict[str, list[str]] = {}
+    for one in shown:
+        if one.chosen is not None and len(one.cells) > 1:
+            cell = one.chosen
+            text = f"{cell.dataset_name} {configuration_of(one, cell)} ({one.how})"
+            lines.setdefault(f"{cell.model_name} · {cell.method_name}", []).append(text)
+    return tuple(f"Configuration of {name}: {'; '.join(texts)}." for name, texts in lines.items())
+
+
+def absent_notes(cells: Sequence[Cell], metric: str) -> tuple[str, ...]:
+    """Return a line for each dataset whose split lacks classes: which, and the highest value possible of ``metric``."""
+    if metric not in ("macro_f1", PER_CLASS):
+        return ()
+    lines = []
+    for cell in {cell.dataset: cell for cell in cells if cell.absent}.values():
+        number, total = len(cell.absent), len(cell.label_names)
+        names = ", ".join(cell.absent)
+        said = f"The {SPLITS[cell.split]} split of {cell.dataset_name} lacks {number} of {total} classes ({names})"
+        most = f"which count as F1 = 0: no model can reach more than {100 * (total - number) / total:.2f}"
+        over = "macro_f1_present is the mean over the classes that occur"
+        lines.append(f"{said}, {most}; {over}." if metric == "macro_f1" else f"{said}, whose F1 is 0 for every model.")
+    return tuple(lines)
+
+
+def _cells(shown: Sequence[Configurations]) -> list[Cell]:
+    return [cell for one in shown for cell in one.cells]
+
+
+def _with_own_stems(specs: Sequence[TableSpec]) -> list[TableSpec]:
+    stems = numbered([spec.stem for spec in specs])
+    return [replace(spec, stem=stem) for spec, stem in zip(specs, stems, strict=True)]
+
+
+def _over_datasets(stem: str, about_scores: str, shown: Sequence[Configurations], metric: str) -> TableSpec:
+    """Return the table of one metric with a column a dataset."""
+    members = _cells(shown)
+    return TableSpec(
+        stem=slug(f"{stem}-{metric}".replace("_", "-")),
+        caption=f"{_capital(metric_label(metric, members))} {about_scores}",
+        metric=metric,
+        rows=_rows(shown, partial(_dataset_score, metric), stem),
+        columns={cell.dataset: cell.dataset_name for cell in members},
+        notes=(*choice_notes(shown), *absent_notes(members, metric)),
+    )
+
+
+def _capital(name: str) -> str:
+    return f"{name[0].upper()}{name[1:]}"
+
+
+def _splits(members: Sequence[Cell]) -> str:
+    return " and ".join(sorted({SPLITS[cell.split] for cell in members}))
+
+
+def _check_recorded(members: Sequence[Cell], metric: str) -> None:
+    if not _recorded(members, metric):
+        raise UserError(f"no trial recorded {metric}; choose another metric")
+
+
+def _recorded(members: Sequence[Cell], metric: str) -> bool:
+    """Return whether the metric is computed, or some trial recorded it, or no trial has completed."""
+    ended = [cell for cell in members if cell.completed]
+    return not ended or any(f"{cell.split}_{metric}" not in LABELS or cell.by_seed(metric) for cell in ended)
+
+
+def _per_class(stem: str, about_scores: str, shown: Sequence[Configurations]) -> list[TableSpec]:
+    """Return a table for each dataset: the F1 of each of its classes."""
+    specs = []
+    for dataset in dict.fromkeys(one.first.dataset for one in shown):
+        own = [one for one in shown if one.first.dataset == dataset]
+        labels = own[0].first.label_names
+        if not labels:
+            raise UserError(f"--metric {PER_CLASS}: no sweep given has a copy of {dataset} that names its classes")
+        specs.append(
+            TableSpec(
+                stem=slug(f"{stem}-per-class-f1-{dataset}".replace("_", "-")),
+                caption=f"F1 of each class of {own[0].first.dataset_name} {about_scores}.",
+                metric=PER_CLASS,
+                rows=_rows(own, _class_scores, stem),
+                columns={str(n): label for n, label in enumerate(labels)},
+                notes=(*choice_notes(own), *absent_notes(_cells(own), PER_CLASS)),
+            )
+        )
+    return specs
+
+
+def _dataset_score(metric: str, cell: Cell, of: Configurations) -> dict[str, Score]:
+    return {cell.dataset: _score(cell, metric, of)}
+
+
+def _class_scores(cell: Cell, of: Configurations) -> dict[str, Score]:
+    return {str(n): _score(cell, f"f1:{n}", of) for n in range(len(cell.label_names))}
+
+
+def _score(cell: Cell, metric: str, of: Configurations) -> Score:
+    """Return the score of one configuration; it takes part in bold and tests only where it was chosen."""
+    settings = configuration_of(of, cell) if len(of.cells) > 1 else ""
+    return score_of(cell, metric, of.how if of.chosen is None else "", settings)
+
+
+def _rows(
+    shown: Sequence[Configurations], scores: Callable[[Cell, Configurations], dict[str, Score]], stem: str
+) -> tuple[TableRow, ...]:
+    """Return a row a method, or a row a setting of it where none of several was chosen."""
+    one_model = len({one.first.model for one in shown}) == 1
+    rows: dict[tuple[str, ...], tuple[str, dict[str, Score]]] = {}
+    for one in shown:
+        for cell in one.cells if one.chosen is None else [one.chosen]:
+            both = f"{cell.model_name} · {cell.method_name}"
+            name = cell.model_name if stem == "models" else cell.method_name if one_model else both
+            variant = cell.variant if one.chosen is None else ""
+            key = (cell.model, cell.method, variant)
+            label = ", ".join(filter(None, [name, variant]))
+            rows.setdefault(key, (label, {}))[1].update(scores(cell, one))
+    return tuple(TableRow(label, found) for label, found in rows.values())
+
+
+def _settings_spec(own: Sequence[Configurations], metric: str, select: str) -> TableSpec:
+    """Return the table of all settings on one dataset."""
+    cells = _cells(own)
+    splits = ["val"] if f"val_{metric}" in LABELS and any(validation(cell, metric) for cell in cells) else []
+    splits += ["test"] if any(cell.split == "test" for cell in cells) else []
+    one_model = len({cell.model for cell in cells}) == 1
+    rows = []
+    for one in own:
+        for cell in one.cells:
+            name = cell.method_name if one_model else f"{cell.model_name} · {cell.method_name}"
+            chosen = " (chosen)" if cell is one.chosen else ""
+            settings = configuration_of(one, cell)
+            scores = {split: score_of(replace(cell, split=split), metric, configuration=settings) for split in splits}
+            rows.append(TableRow(f"{name}, {settings}{chosen}", scores))
+    about = f"{_capital(metric_label(metric, cells))} of all settings on {cells[0].dataset_name}"
+    how = (f"{one.first.model_name} · {one.first.method_name}: {one.how}." for one in own)
+    return TableSpec(
+        stem=slug(f"settings-{cells[0].dataset}-{metric}".replace("_", "-")),
+        caption=f"{about} (percent, {EPOCHS[select]}), sorted by their values.",
+        metric=metric,
+        rows=tuple(rows),
+        columns={split: SPLITS[split] for split in splits},
+        notes=(
+            *how,
+            "A configuration is chosen on validation; the best on test is no score to report.",
+            *absent_notes(cells, metric),
+        ),
+        ranked=False,
+    )

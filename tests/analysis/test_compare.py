@@ -1,0 +1,189 @@
+"""The one comparison of two rows: for new text where predictions are stored, and why not where it is not made."""
+
+from functools import partial
+
+import numpy as np
+import pytest
+from scipy import stats
+from sklearn import metrics
+
+from analysis.cells import cells
+from analysis.compare import Population, Score, compare, compared_on_new_text, score_of
+from analysis.report.comparisons import against_best as report_rows
+from analysis.report.comparisons import comparisons_section
+from analysis.report.pages import markdown_sections
+from analysis.report.summary import headline_section
+from analysis.statistics.power import ALPHA
+from analysis.statistics.this_set import Sample, welch
+from analysis.sweep_records import read_sweeps
+from analysis.tables.build import build
+from analysis.tables.specs import default_specs
+from analysis.tables.table import Standing
+from tests.support.predicted import add_predicted
+from tests.support.stores import add, ask
+from tunekit.data.base import load_dataset, save_dataset
+from tunekit.store.result_store import ResultStore
+
+ITEMS, SEEDS = 139, 10
+SCORES = {
+    "accuracy": metrics.accuracy_score,
+    "micro_f1": partial(metrics.f1_score, average="micro"),
+    "macro_f1": partial(metrics.f1_score, average="macro", labels=range(3), zero_division=0),
+    "weighted_f1": partial(metrics.f1_score, average="weighted"),
+    "mcc": metrics.matthews_corrcoef,
+    "f1:0": partial(metrics.f1_score, pos_label=0),
+    "f1:1": metrics.f1_score,
+}
+
+
+def habits(share, rng):
+    """Runs of a row that has its own hard items: seeds agree but for two items, so that they hide the items' part."""
+    usual = rng.random(ITEMS) < share
+    runs = np.tile(usual, (SEEDS, 1))
+    for run in runs:
+        run[rng.integers(ITEMS, size=2)] ^= True
+    return runs
+
+
+@pytest.fixture
+def found(tmp_path, make_spec):
+    """The cells of a store: one row a method, with predictions unless its runs are plain scores."""
+
+    def make(seeds=SEEDS, ids=None, **rows):
+        store = ResultStore(tmp_path / "sweep")
+        specs = {
+            (method, seed): make_spec(seed=seed, method=method, method_params={})
+            for method in rows
+            for seed in range(1, seeds + 1)
+        }
+        ask(store, list(specs.values()))
+        save_dataset(load_dataset("demo"), store.data_folder)
+        for (method, seed), spec in specs.items():
+            run = rows[method][seed - 1]
+            if np.ndim(run):
+                add_predicted(store, spec, run, (ids or {}).get(method, "i"))
+            else:
+                add(store, spec, [run])
+        return {cell.method: cell for cell in cells(read_sweeps([store.root]))}
+
+    return make
+
+
+def table_of(cells_by_method, metric="accuracy"):
+    (spec,) = default_specs(list(cells_by_method.values()), [metric])
+    return build(spec)
+
+
+@pytest.mark.parametrize("metric", ["accuracy", "macro_f1"])
+def test_a_difference_of_these_items_alone_is_not_called_worse_on_new_text(found, metric):
+    """Welch's t over seeds is sure of it; the items, of which others would have come out otherwise, are not."""
+    rng = np.random.default_rng(8)
+    rows = found(full=habits(0.80, rng), lora=habits(0.80, rng))
+    compared = compare(score_of(rows["full"], metric), score_of(rows["lora"], metric))
+    here = welch(*(rows[name].sample(metric) for name in ("full", "lora")))
+    assert here.p < 0.001 < ALPHA < compared.p
+    assert (compared.population, compared.tested, compared.reason) == (Population.NEW_TEXT, True, "")
+    assert compared.difference == pytest.approx(here.difference)
+    table = table_of(rows, metric)
+    assert {entry.standing for entry in table.entries.values()} == {Standing.BEST, Standing.ALIKE}
+    assert "new text of this kind" in " ".join(table.notes)
+    assert "not separable from it on new text of this kind" in markdown_sections([headline_section([table])])
+    (row,) = report_rows(table)
+    assert row.this_set.p < 0.001, "the second line, on this test set, is beside it"
+
+
+def test_without_predictions_the_marks_hold_for_these_items_and_say_so(found):
+    rng = np.random.default_rng(1)
+    rows = found(full=rng.normal(0.8, 0.01, SEEDS), lora=rng.normal(0.6, 0.01, SEEDS))
+    compared = compare(score_of(rows["lora"], "accuracy"), score_of(rows["full"], "accuracy"))
+    assert (compared.population, compared.test) == (Population.THIS_SET, "Welch t")
+    assert compared.why_this_set == "no predictions stored"
+    notes = " ".join(table_of(rows).notes)
+    assert "a paper may write so of these test items, not of new text" in notes
+    assert "There is no answer for new text (no predictions stored)." in notes
+
+
+def test_rows_with_and_without_predictions_are_told_apart_by_a_letter(found):
+    rng = np.random.default_rng(2)
+    rows = found(full=habits(0.9, rng), lora=habits(0.4, rng), adapter=rng.normal(0.5, 0.01, SEEDS))
+    table = table_of(rows)
+    entries = {table.spec.rows[n].label: entry for (n, _), entry in table.entries.items()}
+    assert entries["LoRA"].versus.population is Population.NEW_TEXT
+    assert entries["Adapter"].versus.population is Population.THIS_SET
+    assert (entries["LoRA"].marks, entries["Adapter"].marks) == ("", "a")
+    assert "a: compared on these test items alone." in table.notes
+
+
+def test_rows_of_other_test_items_are_not_tested(found):
+    rng = np.random.default_rng(3)
+    rows = found(full=habits(0.9, rng), lora=habits(0.4, rng), ids={"lora": "other"})
+    table = table_of(rows)
+    assert {entry.standing for entry in table.entries.values()} == {Standing.BEST, Standing.NOT_TESTED}
+    assert any("scored on different test items" in note for note in table.notes)
+    assert "scored on different test items" in markdown_sections([comparisons_section([table])])
+
+
+def test_rows_without_spread_over_seeds_are_tested_by_their_items(found):
+    same = np.tile(np.arange(ITEMS) % 3 > 0, (SEEDS, 1))
+    other = np.tile(np.arange(ITEMS) % 5 > 0, (SEEDS, 1))
+    rows = found(full=same, lora=other, adapter=same)
+    scores = {name: score_of(cell, "accuracy") for name, cell in rows.items()}
+    compared = compare(scores["full"], scores["lora"])
+    hits = same[0].astype(float) - other[0]
+    assert compared.p == pytest.approx(stats.ttest_1samp(hits, 0).pvalue)
+    alike = compare(scores["full"], scores["adapter"])
+    assert (alike.tested, alike.reason) == (False, "the two rows differ nowhere, over seeds or over items")
+
+
+@pytest.mark.parametrize("metric", SCORES)
+def test_every_score_of_items_has_an_answer_for_new_text(found, metric):
+    rng = np.random.default_rng(4)
+    by_method = {"full": habits(0.9, rng), "lora": habits(0.5, rng)}
+    rows = found(**by_method)
+    compared = compare(score_of(rows["lora"], metric), score_of(rows["full"], metric))
+    assert compared.population is Population.NEW_TEXT
+    gold = np.arange(ITEMS) % 2
+    means = [
+        np.mean([SCORES[metric](gold, np.where(run, gold, 1 - gold)) for run in runs])
+        for runs in (by_method["lora"], by_method["full"])
+    ]
+    assert compared.estimate.difference == pytest.approx(means[0] - means[1])
+    assert compared.p < 0.01
+    again, why_not = compared_on_new_text(metric, rows["lora"], rows["full"])
+    assert (again, why_not) == (compared.estimate, "")
+
+
+def test_a_factor_scales_the_second_row(found):
+    rng = np.random.default_rng(5)
+    rows = found(full=habits(0.8, rng), lora=habits(0.5, rng))
+    scores = {name: score_of(cell, "accuracy") for name, cell in rows.items()}
+    plain, scaled = (compare(scores["lora"], scores["full"], factor) for factor in (1.0, 0.65))
+    assert plain.difference - scaled.difference == pytest.approx(-0.35 * scores["full"].sample.mean)
+    assert plain.p < 0.05 < scaled.p
+    above, below = plain.one_sided()
+    assert (above + below, 2 * below) == pytest.approx((1, plain.p))
+
+
+def test_what_seeds_do_not_move_is_compared_and_not_tested():
+    def of(values, metric="peak_memory_bytes"):
+        return Score(Sample.of(values), len(values), metric)
+
+    saved = compare(of([5.8e9] * 3), of([1e10] * 3), 0.75)
+    assert (saved.exact, saved.tested, saved.p) == (True, False, None)
+    assert saved.difference == pytest.approx(-1.7e9)
+    moved = compare(of([5.8e9, 5.9e9, 5.8e9]), of([1e10] * 3), 0.75)
+    assert (moved.exact, moved.tested) == (False, True), "what varies is tested"
+    score = compare(of([0.5] * 3, "accuracy"), of([0.6] * 3, "accuracy"))
+    assert (score.exact, score.tested) == (False, False), "seeds can move a score, though these did not"
+
+
+def test_the_seeds_needed_are_planned_with_the_tables_test_and_its_correction(found):
+    rng = np.random.default_rng(8)
+    rows = found(full=habits(0.80, rng), lora=habits(0.80, rng), adapter=habits(0.3, rng))
+    table = table_of(rows)
+    by_row = {one.row: one for one in report_rows(table)}
+    assert by_row["LoRA" if "LoRA" in by_row else "full fine-tuning"].needed == "no number"
+    assert by_row["Adapter"].needed.startswith("3")
+    text = markdown_sections([comparisons_section([table])])
+    low, high = sorted(100 * one.smallest for one in by_row.values())
+    assert f"at {ITEMS} items no number of seeds finds less than {low:.2f} to {high:.2f} points" in text
