@@ -141,6 +141,8 @@ def test_a_quote_that_swallows_rows_is_refused_unless_asked_for(tmp_path: Path) 
         'id,text,label\n1,x,a\n2,y,b\n3,"5 inch,a\n4,six,b\n5,6",b\n',
         'text,label\nx,a\ny,b\nz,"a\nw,b\nv,a"\n',
         'text,label,,\nx,a,,\ny,b,,\n"5 inch,a,,\n6",b,,\n',
+        'label,text\na,x\nb,y\n"a,x\nb","y, z"\n',
+        'text,label\nx,a\ny,b\n";27;,b\n"",28,",a\n',
     ],
 )
 def test_a_few_swallowed_rows_are_found_by_their_labels(content: str, tmp_path: Path) -> None:
@@ -162,6 +164,30 @@ def test_a_text_of_several_lines_is_a_text(text: str, tmp_path: Path) -> None:
     rows = read(tmp_path / "a.csv", f'text,label\n"{field}",a\nx,b\n"{field}",b\n')
     assert pairs(rows) == [(text, "a"), ("x", "b"), (text, "b")]
     assert rows.notes[0].startswith("2 rows hold line ends")
+
+
+@pytest.mark.parametrize(
+    ("field", "text"),
+    [
+        ('5 inch, 6" wide', None),
+        ('5" screen', '5" screen'),
+        ('say "hi" now', 'say "hi" now'),
+        ('say ""hi"" now', None),
+        ('"say ""hi"" now"', 'say "hi" now'),
+        ('"a """" b"', 'a "" b'),
+        (' "x"', None),
+        ('" ""x"""', ' "x"'),
+        (r"say \"hi\"", None),
+        ("\u201csay\u201d", "\u201csay\u201d"),
+        ("\u201csay \u201c\u201chi\u201d\u201d\u201d", None),
+        ("well \u201c\u201chi\u201d\u201d", "well \u201c\u201chi\u201d\u201d"),
+        ('"\u201csay \u201c\u201chi\u201d\u201d\u201d"', "\u201csay \u201c\u201chi\u201d\u201d\u201d"),
+    ],
+)
+def test_quotes_of_a_field(field: str, text: str | None, tmp_path: Path) -> None:
+    for header, row in (("text,label", f"{field},a"), ("label,text", f"a,{field}")):
+        rows = read(tmp_path / "a.csv", f"{header}\nx,y\n{row}\n")
+        assert (pairs(rows)[1:], len(rows.bad)) == (([], 1) if text is None else ([(text, "a")], 0))
 
 
 def test_bad_rows_are_reported_all_at_once_and_left_out_on_request(tmp_path: Path) -> None:

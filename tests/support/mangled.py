@@ -119,9 +119,12 @@ def _insert(draw: Draw, records: Records, what: str) -> str:
 
 
 def _around(draw: Draw, records: Records) -> str:
-    """Put a quote where a record begins, and another one, some records below, where a field ends."""
+    """Put a quote where a record begins, and another one, some records below, where a field ends.
+
+    Within one record that is a text of other quotes, which no reader can tell.
+    """
     first = draw(st.integers(1, len(records) - 2))
-    last = draw(st.integers(first, min(len(records) - 1, first + 12)))
+    last = draw(st.integers(first + 1, min(len(records) - 1, first + 12)))
     changed = list(records)
     changed[first] = f'"{changed[first]}'
     changed[last] = changed[last].replace(",", '",', 1)
@@ -137,15 +140,14 @@ def _joined(draw: Draw, records: Records) -> str:
 
 
 def _without_quote(draw: Draw, records: Records) -> str:
-    """Take one quote out of a record."""
+    """Take the quote that opens or closes a field out of a record."""
     there = [number for number, record in enumerate(records) if number and '"' in record]
     if not there:
         return "".join(records)
     number = draw(st.sampled_from(there))
-    places = [place for place, character in enumerate(records[number]) if character == '"']
-    place = draw(st.sampled_from(places))
-    changed = records[number][:place] + records[number][place + 1 :]
-    return "".join([*records[:number], changed, *records[number + 1 :]])
+    record = records[number]
+    place = draw(st.sampled_from([record.index('"'), record.rindex('"')]))
+    return "".join([*records[:number], record[:place] + record[place + 1 :], *records[number + 1 :]])
 
 
 def _curly(text: str) -> str:

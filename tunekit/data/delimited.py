@@ -24,13 +24,27 @@ MANY_ROWS = 5
 """A field that holds so many lines, each with as many fields as the header, is taken for swallowed rows."""
 SEP_LINE = re.compile(r'"?sep=(.)"?')
 """The first line with which Excel names the separator."""
-DOUBLED_CURLY = re.compile("[\u201c\u201d\u201e]{2}")
+LINE_END = re.compile(r"\r\n|\r|\n")
 STRAY_QUOTES = {
     re.compile(r'^[ \t]+"'): "spaces stand between the separator and a quote",
     re.compile('""'): "doubled quotes in a field that is not quoted",
     re.compile(r'\\"'): "a backslash before a quote; CSV doubles a quote",
+    re.compile("^[\u201c\u201d\u201e](?=.*[\u201c\u201d\u201e]{2}).*[\u201c\u201d\u201e]$", re.DOTALL): (
+        "doubled curly quotes; CSV needs straight ones"
+    ),
 }
 """Quotes that CSV takes for characters of the text though they were hardly meant so, and what is wrong with them."""
+
+
+class _Lines(NamedTuple):
+    """A row that takes several lines."""
+
+    number: int
+    """The first of its lines."""
+    end: int
+    """The last of its lines."""
+    label_line: int | None
+    """On which of them the label stands, from 0; None where it takes several lines or is not known."""
 
 
 class _Header(NamedTuple):
@@ -135,7 +149,7 @@ class _Reader:
         source = self.rows.source
         options = _options(self.separator, self.quotes, self.spaced)
         reader = csv.reader(iter(self.lines[first:]), **options)  # type: ignore[arg-type]
-        several: list[tuple[int, int]] = []
+        several: list[_Lines] = []
         number = first + 1
         try:
             for row in reader:
@@ -143,7 +157,7 @@ class _Reader:
                 if row:
                     self._row(number, row, "".join(self.lines[number - 1 : end]))
                 if end > number:
-                    several.append((number, end))
+                    several.append(_Lines(number, end, None if label is None else self._line_of(label, row)))
                 number = end + 1
         except csv.Error as error:
             hint = "" if self.quotes == "none" else "; with --quotes none a quote is a character like any other"
@@ -179,48 +193,65 @@ class _Reader:
         Such quotes are characters of the text to CSV, but were hardly meant so. They are looked for in fields without
         quotes around them: those stand in the file as they were read, whereas in a quoted field each quote is doubled.
         """
-        if DOUBLED_CURLY.search(field):
-            return "doubled curly quotes; CSV needs straight ones"
-        found = '"' in field and next((reason for sign, reason in STRAY_QUOTES.items() if sign.search(field)), "")
+        found = next((reason for sign, reason in STRAY_QUOTES.items() if sign.search(field)), "")
         if not found:
             return ""
         before = f"{self.separator} " if self.spaced else self.separator
         return found if written.startswith(field) or f"{before}{field}" in written else ""
 
-    def _check_swallowed(self, several: Sequence[tuple[int, int]], label: str | None) -> None:
+    def _line_of(self, label: str, row: list[str]) -> int | None:
+        """Return on which line of a row its label stands, from 0; None where the label takes several lines."""
+        place = self.by_column[label]
+        if len(row) <= place or LINE_END.search(row[place]):
+            return None
+        return sum(len(LINE_END.findall(field)) for field in row[:place])
+
+    def _check_swallowed(self, several: Sequence[_Lines], label: str | None) -> None:
         """Raise UserError where a row of several lines holds other rows; else note which rows hold line ends."""
-        most, begins = max((end - number, -number) for number, end in several)
         found = self._swallowed(several, label) if self.quotes == "auto" else []
         if found:
-            number, end = found[0]
+            number, end, _ = found[0]
             more = f" (and {len(found) - 1} more such fields)" if len(found) > 1 else ""
             raise UserError(
                 f"{self.rows.source}, line {number}: one field holds {end - number} line ends, from line {number} on, "
                 f"and its lines look like rows{more}: is a quote not closed? With --quotes none a quote is a character "
                 "like any other, with --quotes fields the field is read as it is"
             )
+        longest = max(several, key=lambda row: row.end - row.number)
         holding = "1 row holds" if len(several) == 1 else f"{len(several)} rows hold"
-        self.rows.notes.append(f"{holding} line ends, at most {most}, from line {-begins} on")
+        most = longest.end - longest.number
+        self.rows.notes.append(f"{holding} line ends, at most {most}, from line {longest.number} on")
 
-    def _swallowed(self, several: Sequence[tuple[int, int]], label: str | None) -> list[tuple[int, int]]:
-        """Return those of the rows of several lines, each by its first and last line, that hold other rows.
+    def _swallowed(self, several: Sequence[_Lines], label: str | None) -> list[_Lines]:
+        """Return those of the rows of several lines that hold other rows.
 
-        Of the lines of a true row, the label stands on one. Swallowed rows bring labels that other rows have too.
+        The label of a true row stands on one of its lines. Another line with as many fields as the header, and with a
+        label that other rows have too, is a row of its own.
         """
         widths = (len(self.header.names), self.header.num_fields)
         if widths[0] < 2:
             return []
-        full, whole = {}, set()
-        for number, end in several:
-            lines = [line.rstrip("\r\n").split(self.separator) for line in self.lines[number - 1 : end] if line.strip()]
-            full[number, end] = [line for line in lines if len(line) in widths]
-            if len(full[number, end]) == len(lines) >= MANY_ROWS:
-                whole.add((number, end))
+        whole: set[_Lines] = set()
+        brought: dict[_Lines, list[str]] = {}
+        for row in several:
+            lines = [line.rstrip("\r\n").split(self.separator) for line in self.lines[row.number - 1 : row.end]]
+            full = {place: line for place, line in enumerate(lines) if len(line) in widths}
+            if len(full) == sum(line != [""] for line in lines) >= MANY_ROWS:
+                whole.add(row)
+            if label is not None:
+                place = self.by_column[label]
+                brought[row] = [line[place].strip('"') for number, line in full.items() if number != row.label_line]
         if label is None:
             return [row for row in several if row in whole]
-        place = self.by_column[label]
-        labels = {row: [line[place].strip('"') for line in lines] for row, lines in full.items()}
-        inside = Counter(word for words in labels.values() for word in words)
-        known = {word for word, times in inside.items() if times > 1 and word and not re.search(r"\s", word)}
-        known.update(self.rows.values[label])
-        return [row for row in several if row in whole or sum(word in known for word in labels[row]) > 1]
+        own = set(self.rows.values[label])
+        times = Counter(word for words in brought.values() for word in words if word and not re.search(r"\s", word))
+        often = {word for word, number in times.items() if number > 1}
+
+        def brings_rows(row: _Lines) -> bool:
+            """Whether a line brings a label of another row, or two lines bring labels that are found in lines alone."""
+            words = brought[row]
+            return any(word in own for word in words) or (
+                row.label_line is not None and sum(word in often for word in words) > 1
+            )
+
+        return [row for row in several if row in whole or brings_rows(row)]
