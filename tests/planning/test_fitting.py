@@ -120,16 +120,6 @@ def test_a_value_over_the_models_size_is_refused_and_the_size_itself_is_not(meth
 
 
 @every_tiny
-def test_a_length_over_the_positions_is_refused_and_the_default_is_cut(model):
-    small = {**config(model), "max_position_embeddings": 130}
-    positions = 128 if model == "tiny-roberta" else 130
-    for length in (positions, 512):
-        check_fit(specify(model=model, method="full", max_length=length), small)
-    with pytest.raises(UserError, match=f"max_length {positions + 1} exceeds the model's {positions} positions"):
-        check_fit(specify(model=model, method="full", max_length=positions + 1), small)
-
-
-@every_tiny
 @pytest.mark.parametrize("method", list(METHODS))
 def test_a_method_fits_in_the_plan_where_it_fits_in_the_engine(model, method):
     spec = specify(model=model, method=method)

@@ -16,9 +16,6 @@ from tunekit.models.shapes import LAYER_LINEARS
 from tunekit.parsing import did_you_mean
 from tunekit.schema import TrialSpec
 
-DEFAULT_MAX_LENGTH: int = TrialSpec.max_length
-"""The number of tokens that a spec has where nobody named one; a model with fewer positions cuts texts to its own."""
-
 
 def config_of(ref: ModelRef) -> Mapping[str, Any] | None:
     """Return the values of the model's config.json; None where it is not on this machine. Nothing is fetched."""
@@ -31,14 +28,8 @@ def check_fit(spec: TrialSpec, config: Mapping[str, Any]) -> None:
     A size that ``config`` leaves out is not held against anything.
     """
     family = FAMILIES[config["model_type"]]
-    for problem in (*_of_length(spec, family, config), *_of_method(spec, family, config)):
+    for problem in _of_method(spec, family, config):
         raise UserError(f"method {spec.method!r} on {spec.model}: {problem}")
-
-
-def _of_length(spec: TrialSpec, family: Family, config: Mapping[str, Any]) -> Iterator[str]:
-    positions = _positions(family, config)
-    if positions is not None and spec.max_length > positions and spec.max_length != DEFAULT_MAX_LENGTH:
-        yield f"max_length {spec.max_length} exceeds the model's {positions} positions"
 
 
 def _of_method(spec: TrialSpec, family: Family, config: Mapping[str, Any]) -> Iterator[str]:
