@@ -121,6 +121,16 @@ def test_a_table_shows_itself(golden: Path) -> None:
     assert len(classes.spec.columns) == 3
 
 
+def test_all_settings_stand_in_a_table_of_their_own(golden: Path) -> None:
+    shown = load(golden).settings("macro_f1")
+    assert [row.label for row in shown.spec.rows] == [
+        "full fine-tuning, lr 0.001",
+        "full fine-tuning, lr 0.002 (chosen)",
+    ]
+    assert list(shown.spec.columns.values()) == ["validation", "test"]
+    assert len(load(golden).table("macro_f1").spec.rows) == 2
+
+
 def test_curves_are_a_figure_of_no_window(golden: Path) -> None:
     results = load(golden)
     for figure in (results.curves("demo"), results.curves("demo", "macro_f1"), results.curves("demo", "train_loss")):
@@ -161,6 +171,8 @@ def test_the_summary_says_what_there_is(mixed: Results) -> None:
         (lambda results: results.table("macrof1"), "did you mean 'macro_f1'?"),
         (lambda results: results.table(dataset="dem"), "did you mean 'demo'?"),
         (lambda results: results.table(select="first"), "no selection 'first'"),
+        (lambda results: results.settings("per_class_f1"), "no method was trained with several settings"),
+        (lambda results: results.settings("macrof1"), "did you mean 'macro_f1'?"),
         (lambda results: results.curves("nowhere"), "no results of dataset 'nowhere'"),
         (lambda results: results.curves("demo", "epoch"), "no metric 'epoch'"),
         (lambda results: results.report("out", metrics=["f2"]), "no metric 'f2'"),
