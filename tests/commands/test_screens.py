@@ -127,7 +127,7 @@ search_tables(ResultStore(Path(sys.argv[1])))
 @pytest.mark.parametrize("width", WIDTHS)
 def test_a_search_closes_with_a_block_a_study_that_no_terminal_tears(search, width):
     shown = on_terminal(width, SEARCH, search.root)
-    assert all(len(line) <= width for line in shown)
+    assert not [line for line in shown if len(line) > width]
     for method in ("LoRA", "full fine-tuning"):
         begin = shown.index(f"tiny-bert · {method} · Demo")
         block = shown[begin : shown.index("", begin)]

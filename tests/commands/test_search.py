@@ -166,5 +166,5 @@ def test_two_blocks_of_one_study_are_refused():
     block = SEARCH_PRESETS["demo"].blocks[0]
     assert len(find_with({"demo": SearchPreset(blocks=[block, block], trials=2)}).plans) == 3, "equal blocks are one"
     other = replace(block, epochs=7)
-    with pytest.raises(UserError, match="two blocks of this preset search the same model, dataset and method"):
+    with pytest.raises(UserError, match="two blocks search the same model, dataset and method"):
         find_with({"demo": SearchPreset(blocks=[block, other], trials=2)})

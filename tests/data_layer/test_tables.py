@@ -49,8 +49,8 @@ def pairs(rows) -> list[tuple[str, str]]:
         ("A.CSV", "text,label\nx,a\n", []),
         ("a.csv", "text,label\nx,a\n".encode("utf-16"), ["encoded as UTF-16"]),
         ("a.csv", b"\xef\xbb\xbftext,label\nx,a\n", []),
-        ("a.csv.gz", gzip.compress(b"text,label\nx,a\n"), []),
-        ("a.JSONL.GZ", gzip.compress(b'{"text": "x", "label": "a"}\n'), []),
+        ("a.csv.gz", gzip.compress(b"text,label\nx,a\n", mtime=0), []),
+        ("a.JSONL.GZ", gzip.compress(b'{"text": "x", "label": "a"}\n', mtime=0), []),
         ("a.csv", "text,label,,\nx,a,,\ny,b\n", []),
         ("a.csv", ",text,label\n0,x,a\n", []),
         ("a.csv", " text , label\nx,a\n", []),
@@ -94,10 +94,10 @@ def test_a_file_without_its_suffix_has_the_name_and_hash_of_the_plain_one(tmp_pa
         ("a.csv", "text,label\nné,a\n".encode("utf-16") + b"\x00", "is not UTF-16"),
         ("a.csv", "text,label\n".encode("utf-16-le"), "line 1: byte 0x00 is no text"),
         ("a.csv", "text,label\n".encode("utf-32"), "UTF-32"),
-        ("a.csv", gzip.compress(b"text,label\n"), "compressed by gzip; give it a name that ends in .csv.gz"),
+        ("a.csv", gzip.compress(b"text,label\n", mtime=0), "compressed by gzip; give it a name that ends in .csv.gz"),
         ("a.csv.gz", b"text,label\n", "broken gzip"),
-        ("a.csv.gz", gzip.compress(b"text,label\nx,a\n")[:-9], "broken gzip"),
-        ("a.csv.gz", gzip.compress(b""), "the file is empty"),
+        ("a.csv.gz", gzip.compress(b"text,label\nx,a\n", mtime=0)[:-9], "broken gzip"),
+        ("a.csv.gz", gzip.compress(b"", mtime=0), "the file is empty"),
         ("a.csv", "text,label,text\nx,a,y\n", "the column name 'text' occurs twice"),
         ("a.csv", "label\nx\n", "no column 'text'"),
         ("a.csv", "TEXT,label\nx,a\n", "no column 'text', did you mean 'TEXT'?"),
@@ -114,7 +114,7 @@ def test_what_can_not_be_read_is_refused_with_its_place(
 
 def test_a_small_archive_of_a_large_file_is_refused(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(text_files, "MAX_BYTES", 1000)
-    content = gzip.compress(b"text,label\n" + b"x,a\n" * 1000)
+    content = gzip.compress(b"text,label\n" + b"x,a\n" * 1000, mtime=0)
     assert "larger than 1000 bytes once unpacked" in refusal(lambda: read(tmp_path / "a.csv.gz", content))
 
 

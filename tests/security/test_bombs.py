@@ -7,7 +7,8 @@ import pyarrow.parquet as pq
 import pytest
 
 from analysis import predictions
-from analysis.foreign.importing import import_experiment, parse_map
+from analysis.foreign.importing import import_experiment
+from analysis.foreign.mapping import parse_map
 from tests.support.records import FINGERPRINT, record
 from tests.support.trials import specify
 from tunekit.data import tables
@@ -85,7 +86,7 @@ def test_an_experiment_that_claims_a_billion_iterations(tmp_path):
     (place / "params.json").write_text('{"seed": 1}')
     rows = [{"training_iteration": number, "f1": 0.5} for number in (1, 10**9)]
     (place / "result.json").write_text("\n".join(map(json.dumps, rows)))
-    mapping = parse_map(["model:=x", "dataset:=y", "method:=z", "seed=seed", "metric=f1"])
-    done = import_experiment(place.parent, mapping, "test", False, tmp_path / "store")
+    mapping = parse_map(["model:=x", "dataset:=y", "method:=z", "seed=seed", "test_f1=f1"])
+    done = import_experiment(place.parent, mapping, tmp_path / "store")
     assert done.num_trials == 1
     assert any("no whole number from 1 to" in note for note in done.notes)

@@ -103,6 +103,10 @@ def search_tables(store: ResultStore, form: Format = "text") -> None:
             _study_table(title, head, list(same), within.get(title, ()))
 
 
+CHOICE_WIDTH = 16
+"""The columns of a terminal that one choice takes: three of them stand beside the names in 80."""
+
+
 def _study_table(title: str, head: Sequence[str], rows: Sequence[Sequence[str]], within: Sequence[int]) -> None:
     """Print one study: its choices are the columns, as narrow as a terminal of 80 columns asks for."""
     paragraph(title)
@@ -110,10 +114,10 @@ def _study_table(title: str, head: Sequence[str], rows: Sequence[Sequence[str]],
         paragraph(f"  {choice}: {configuration}")
     table = Table("", box=SIMPLE_HEAD, show_edge=False)
     for row in rows:
-        table.add_column(Text(row[1]), justify="right", no_wrap=True)
+        table.add_column(Text(row[1]), justify="right", max_width=CHOICE_WIDTH)
     for number, name in enumerate(head[3:], 3):
-        # An interval stands below its difference.
-        table.add_row(Text(name), *(Text(row[number].replace(" [", "\n[")) for row in rows))
+        # An interval stands below its difference, and its p and what it holds for below that.
+        table.add_row(Text(name), *(Text(row[number].replace(" [", "\n[").replace("], ", "]\n")) for row in rows))
     show(table)
     if within:
         paragraph(f"  within one standard error of the best: trials {' '.join(map(str, within))}")
