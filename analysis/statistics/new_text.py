@@ -34,7 +34,7 @@ from analysis.statistics.resampling import (
     strata_of,
     weights_of,
 )
-from analysis.statistics.this_set import MIN_SEEDS, Difference, Interval, Spread, t_interval
+from analysis.statistics.this_set import MIN_SEEDS, Difference, Interval, Spread, satterthwaite, t_interval
 
 DRAWS = 2000
 _ROUNDING = 1e-24  # a variance below this is rounding: one item is worth far more than 1e-12
@@ -141,8 +141,9 @@ def interval(row: Variation, level: float = 0.95) -> Interval | None:
 def difference(a: Variation, b: Variation, factor: float = 1.0, level: float = 0.95) -> Difference | None:
     """Return the test of the mean score of ``a`` minus ``factor`` times that of ``b``, over new seeds and new items.
 
-    The items' part is that of the difference, so that what both rows find hard cancels. ValueError unless both were
-    scored on the same items; None below three seeds of either, and where nothing varies.
+    The items' part is that of the difference, so that what both rows find hard cancels. Welch's test over seeds alone
+    has to find the difference too (``Difference.over_seeds``). ValueError unless both were scored on the same items;
+    None below three seeds of either, and where nothing varies.
     """
     if not a.runs.same_items(b.runs):
         raise ValueError("the two rows were not scored on the same items: gold labels, groups or classes differ")
@@ -216,6 +217,10 @@ def _estimate(rows: Sequence[Variation], factor: float, level: float) -> Differe
     stds = [abs(sign) * math.sqrt(row.seed * len(row.scores)) for sign, row in weighted]
     counts = [len(row.scores) for row in rows]
     items = len(rows[0].runs.gold)
+    over_seeds = None
+    if len(rows) > 1 and any(stds):
+        errors = [std / math.sqrt(n) for std, n in zip(stds, counts, strict=True)]
+        over_seeds = satterthwaite(errors, [n - 1 for n in counts])
     return Difference(
         difference=float(sum(sign * row.scores.mean() for sign, row in weighted)),
         error=math.sqrt(variance),
@@ -223,4 +228,5 @@ def _estimate(rows: Sequence[Variation], factor: float, level: float) -> Differe
         test=rows[0].test,
         spread=Spread(stds[0], stds[-1], counts[0], counts[-1], max(item - interaction, 0.0), item_df, items),
         level=level,
+        over_seeds=over_seeds,
     )

@@ -170,7 +170,8 @@ def _power_on_new_text(gap: float, spread: Spread, n: int, alpha: float) -> floa
     """Return the power where the items vary too.
 
     As ``_power``, with X + Y and the chi-square of the items' part integrated too: given all three, the estimated
-    variance and its Satterthwaite degrees of freedom are known, and the difference is normal.
+    variance and its Satterthwaite degrees of freedom are known, and the difference is normal. Welch's test over seeds
+    has to find it too.
     """
     from scipy import special
 
@@ -180,10 +181,14 @@ def _power_on_new_text(gap: float, spread: Spread, n: int, alpha: float) -> floa
     both = special.chdtri(2 * df, 1 - seeds)[None, :, None] / df
     floor = spread.floor * special.chdtri(spread.floor_df, 1 - items)[None, None, :] / spread.floor_df
     of_a, of_b = share * both * spread.std_a**2 / n, (1 - share) * both * spread.std_b**2 / n
-    estimated = of_a + of_b + floor
+    of_seeds = of_a + of_b
+    estimated = of_seeds + floor
     estimated_df = estimated**2 / ((of_a**2 + of_b**2) / df + floor**2 / spread.floor_df)
     error = math.sqrt((spread.std_a**2 + spread.std_b**2) / n + spread.floor)
     critical = -special.stdtrit(estimated_df, alpha / 2) * np.sqrt(estimated) / error
+    if spread.std_a + spread.std_b > 0:
+        seeds_df = df * of_seeds**2 / (of_a**2 + of_b**2)
+        critical = np.maximum(critical, -special.stdtrit(seeds_df, alpha / 2) * np.sqrt(of_seeds) / error)
     shift = abs(gap) / error
     tails = special.ndtr(shift - critical) + special.ndtr(-shift - critical)
     return float(np.sum(_PART_WEIGHTS * tails))

@@ -163,7 +163,8 @@ def test_a_factor_scales_the_second_row(found):
     assert plain.difference - scaled.difference == pytest.approx(-0.35 * scores["full"].sample.mean)
     assert plain.p < 0.05 < scaled.p
     above, below = plain.one_sided()
-    assert (above + below, 2 * below) == pytest.approx((1, plain.p))
+    assert 2 * below == pytest.approx(plain.p)
+    assert above + below >= 1, "each is the larger p of two tests"
 
 
 def test_what_seeds_do_not_move_is_compared_and_not_tested():

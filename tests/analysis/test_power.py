@@ -163,7 +163,8 @@ def test_hours():
 
 
 def crossed_p(rng, gap, spread, n):
-    """Two-sided p of STUDIES tests of a difference whose items vary too, by the variances that each study estimates."""
+    """Two-sided p of STUDIES tests of a difference whose items vary too, by the variances that each study estimates:
+    the larger one of the crossed test and of Welch's test over seeds."""
     of_a, of_b, floor = (
         variance * rng.chisquare(df, STUDIES) / df
         for variance, df in (
@@ -175,7 +176,11 @@ def crossed_p(rng, gap, spread, n):
     estimated = of_a + of_b + floor
     df = estimated**2 / ((of_a**2 + of_b**2) / (n - 1) + floor**2 / spread.floor_df)
     error = math.sqrt((spread.std_a**2 + spread.std_b**2) / n + spread.floor)
-    return 2 * stats.t.sf(np.abs(gap + error * rng.standard_normal(STUDIES)) / np.sqrt(estimated), df)
+    found = np.abs(gap + error * rng.standard_normal(STUDIES))
+    seeds_df = (of_a + of_b) ** 2 / ((of_a**2 + of_b**2) / (n - 1))
+    return 2 * np.maximum(
+        stats.t.sf(found / np.sqrt(estimated), df), stats.t.sf(found / np.sqrt(of_a + of_b), seeds_df)
+    )
 
 
 ON_NEW_TEXT = [(0.02, 0.02, 0.015, 138, 0.05), (0.03, 0.01, 0.01, 12, 0.05 / 9), (0.02, 0.02, 0.003, 138, 0.05 / 45)]

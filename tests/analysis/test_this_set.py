@@ -12,8 +12,10 @@ from scipy import stats
 
 from analysis.statistics.this_set import (
     MAX_SPLITS,
+    Difference,
     Interval,
     Sample,
+    Spread,
     mean_interval,
     paired,
     permutation_p,
@@ -261,3 +263,15 @@ def test_no_number_is_ever_nan(degenerate, other):
     found += [compared.p, compared.equivalence(0.01)] if compared else []
     assert found
     assert all(map(math.isfinite, found))
+
+
+def test_a_test_for_new_text_is_never_surer_than_the_test_over_its_seeds():
+    spread = Spread(0.02, 0.02, 3, 3, floor=1e-5, floor_df=100)
+    alone = Difference(0.05, 0.017, 4.0, "Welch t", spread)
+    crossed = Difference(0.05, 0.018, 40.0, "crossed", spread)
+    both = Difference(0.05, 0.018, 40.0, "crossed", spread, over_seeds=(alone.error, alone.df))
+    assert both.p == max(alone.p, crossed.p) == alone.p
+    assert both.interval == alone.interval
+    wide = Difference(0.05, 0.1, 40.0, "crossed", spread, over_seeds=(alone.error, alone.df))
+    assert wide.p == Difference(0.05, 0.1, 40.0, "crossed", spread).p
+    assert wide.interval.high > both.interval.high
