@@ -103,7 +103,8 @@ def loss_curve(steps: pd.DataFrame, ax: Axes, epochs: int) -> Axes:
     """Draw the mean training loss of each epoch as ``band`` does, over the faint losses of single steps.
 
     ``steps`` has one row a step and trial: seed, step, train_loss. The trials ran ``epochs`` epochs of equally many
-    steps, and the axis is in epochs; a mean stands at the middle of its epoch. Of more than 400 steps, means of equal runs of steps are drawn.
+    steps. The axis is in epochs; a mean stands at the middle of its epoch. Of more than 400 steps, means of equal runs
+    of steps are drawn.
     """
     count = int(steps["step"].max())
     width = -(-count // MAX_POINTS)
