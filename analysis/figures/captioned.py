@@ -22,6 +22,8 @@ class CaptionedFigure:
     kind: str
     """One of ``analysis.report.report.KINDS``, by which the report groups its figures, or ``forest``."""
     figure: "Figure"
+    linked: str = "svg"
+    """The format of the file that Markdown links to."""
 
 
 def figure_stem(kind: str, *parts: str) -> str:

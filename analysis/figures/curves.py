@@ -29,10 +29,9 @@ class LineStyle:
 
 LINE_STYLES = {
     "accuracy": LineStyle("#0072B2", "-", "o"),
-    # Micro-F1 is accuracy where each item has one label: dots upon accuracy's line show both.
     "micro_f1": LineStyle("#E69F00", (0, (1, 2))),
     "macro_f1": LineStyle("#009E73", (0, (5, 2)), "s"),
-    "loss": LineStyle("#D55E00"),
+    "loss": LineStyle("#D55E00", "-", "o"),
 }
 # Okabe and Ito's palette again; the lines of one panel differ by marker and dashes too.
 SERIES = (
@@ -100,36 +99,50 @@ def score_curve(epochs: pd.DataFrame, metric: str, ax: Axes) -> Axes:
     return band(curves, ax, facts["label"], LINE_STYLES[metric.split("_", 1)[1]])
 
 
-def loss_curve(steps: pd.DataFrame, ax: Axes) -> Axes:
-    """Draw the training loss over optimizer steps; beyond 400 steps, means of equal runs of steps, named on the axis.
+def loss_curve(steps: pd.DataFrame, ax: Axes, epochs: int) -> Axes:
+    """Draw the mean training loss of each epoch as ``band`` does, over the faint losses of single steps.
 
-    ``steps`` has one row a step and trial: seed, step, train_loss.
+    ``steps`` has one row a step and trial: seed, step, train_loss. The trials ran ``epochs`` epochs of equally many
+    steps. The axis is in epochs; a mean stands at the middle of its epoch. Of more than 400 steps, means of equal runs
+    of steps are drawn.
     """
-    width = -(-int(steps["step"].max()) // MAX_POINTS)
-    last = ((steps["step"] - 1) // width + 1) * width
-    curves = steps.assign(step=last).pivot_table(index="step", columns="seed", values="train_loss")
-    ax.set_xlabel("step" if width == 1 else f"step (means of {width})")
+    count = int(steps["step"].max())
+    width = -(-count // MAX_POINTS)
+    last = np.minimum(((steps["step"] - 1) // width + 1) * width, count) * epochs / count
+    raw = steps.assign(place=last).pivot_table(index="place", columns="seed", values="train_loss")
+    for seed in raw:
+        ax.plot(raw.index, raw[seed], color=LINE_STYLES["loss"].colour, alpha=0.25, linewidth=0.5)
+    epoch = np.ceil(steps["step"] * epochs / count - 1e-9).astype(int)
+    curves = steps.assign(epoch=epoch - 0.5).pivot_table(index="epoch", columns="seed", values="train_loss")
+    ax.set_xlabel("epoch")
+    ax.xaxis.set_major_locator(MaxNLocator("auto", integer=True))
     return band(curves, ax, FIELDS["train_loss"]["label"], LINE_STYLES["loss"])
 
 
 def panels(steps: pd.DataFrame | None, epochs: pd.DataFrame, split: str, axes: Sequence[Axes]) -> Sequence[Axes]:
-    """Draw the training loss over steps (over epochs where no steps are kept) on the first of two axes, scores on the
-    second.
+    """Draw the training loss (of each step too where steps are kept) on the first of two axes, scores on the second.
 
-    A metric that no trial recorded is left out.
+    Both axes are in epochs and have the same limits. A metric that no trial recorded is left out, and so is micro-F1
+    where it equals accuracy.
     """
     losses, scores = axes
     if steps is not None:
-        loss_curve(steps, losses)
+        loss_curve(steps, losses, int(epochs["epoch"].max()))
     elif epochs["train_loss"].notna().any():
         score_curve(epochs, "train_loss", losses)
     for metric in (f"{split}_{kind}" for kind in SCORES):
-        if epochs[metric].notna().any():
+        same = metric.endswith("micro_f1") and np.allclose(
+            epochs[metric].astype(float), epochs[f"{split}_accuracy"].astype(float), equal_nan=True
+        )
+        if epochs[metric].notna().any() and not same:
             score_curve(epochs, metric, scores)
     reached = epochs.groupby("epoch")["seed"].nunique()
     fewer = reached.index[reached < reached.max()]
     if len(fewer):
         scores.set_xlabel(f"epoch (fewer seeds from epoch {fewer[0]})")
+    last = int(epochs["epoch"].max())
+    for ax in axes:
+        ax.set_xlim(-0.05 * last, 1.05 * last)
     losses.set_ylabel("training loss")
     scores.set_ylabel("score (%)")
     return axes
@@ -154,11 +167,9 @@ def share_limits(compared: Sequence[Sequence[Axes]]) -> None:
     for number, axes in enumerate(zip(*compared, strict=True)):
         low = min(ax.get_ylim()[0] for ax in axes) if number else 0.0
         high = max(ax.get_ylim()[1] for ax in axes)
-        for unit in ("step", "epoch"):
-            alike = [ax for ax in axes if ax.get_xlabel().startswith(unit)]
-            bounds = [bound for ax in alike for bound in ax.get_xlim()]
-            for ax in alike:
-                ax.set(xlim=(min(bounds), max(bounds)), ylim=(low, high))
+        bounds = [bound for ax in axes for bound in ax.get_xlim()]
+        for ax in axes:
+            ax.set(xlim=(min(bounds), max(bounds)), ylim=(low, high))
 
 
 MAX_COLUMNS = 5

@@ -45,12 +45,15 @@ def freeze_layout(figure: Figure) -> Figure:
     return figure
 
 
-def save(figures: Sequence[CaptionedFigure], folder: Path) -> list[Path]:
-    """Write each figure as ``folder/<stem>.png``, ``.svg`` and ``.pdf``, the same bytes each time. Raises OSError."""
+def save(figures: Sequence[CaptionedFigure], folder: Path, formats: Sequence[str] = FORMATS) -> list[Path]:
+    """Write each figure as ``folder/<stem>.<format>`` in each of ``formats``, with the same bytes each time.
+
+    Returns the paths. Raises OSError.
+    """
     folder.mkdir(parents=True, exist_ok=True)
     written = []
     for captioned in figures:
-        for suffix in FORMATS:
+        for suffix in formats:
             path = folder / f"{captioned.stem}.{suffix}"
             path.write_bytes(_svg_file(captioned.figure) if suffix == "svg" else _drawn(captioned.figure, suffix))
             written.append(path)

@@ -170,7 +170,7 @@ def _curves(cell: Cell, data: CellCurves, number: int) -> CaptionedFigure:
     stem = figure_stem(f"figure-{number:02d}", cell.model, cell.method, cell.dataset, cell.variant)
     caption = (
         f"{cell.title}: training loss, and scores on the {SPLITS[cell.split]} split after each epoch; "
-        f"{_seeds([cell])}, mean ± standard deviation, single seeds thin."
+        f"{_seeds([cell])}{', mean ± standard deviation, single seeds thin' if len(cell.completed) > 1 else ''}."
     )
     return CaptionedFigure(stem, caption, "curves", figure)
 
@@ -197,11 +197,13 @@ def _costs(members: Sequence[Cell], data: Mapping[str, CellCurves], metric: str)
     axes = figure.subplots(1, len(found), sharey=True, squeeze=False)[0]
     for (cost, points), ax in zip(found.items(), axes, strict=True):
         score_against_cost(points, ax, metric_label(metric, members), COSTS[cost][0]).label_outer()
+    bounded = any(points["low"].notna().any() for points in found.values())
+    intervals = ", 95 % Student-t intervals" if bounded else ""
     name = members[0].dataset_name
     figure.suptitle(wrapped(f"{name}, {metric_label(metric, members)} against cost", 45 * len(found), 3), fontsize=10)
     caption = (
         f"{name}: {metric_label(metric, members)} on the {_splits(members)} split against cost, means over "
-        f"{_seeds(members)}, 95 % Student-t intervals. Filled, on the dashed line: nothing scores as high at no more "
+        f"{_seeds(members)}{intervals}. Filled, on the dashed line: nothing scores as high at no more "
         "cost."
     )
     if len(chosen) < len(members):

@@ -14,7 +14,7 @@ from analysis.tables.table import Table, html_table
 
 
 def markdown_page(title: str, sections: Sequence[Section]) -> str:
-    """Return the report as Markdown; its figures are linked as ``figures/<stem>.png``."""
+    """Return the report as Markdown; its figures are linked as files of ``figures/``."""
     return "\n".join([f"# {escape_markdown(title)}\n", *(_section(one, 2) for one in sections)])
 
 
@@ -55,7 +55,7 @@ def _block(block: Block) -> str:
         case Table():
             return markdown(block)
         case CaptionedFigure():
-            return f"![{escape_markdown(block.caption)}](figures/{block.stem}.png)\n"
+            return f"![{escape_markdown(block.caption)}](figures/{block.stem}.{block.linked})\n"
 
 
 def _grid(grid: Grid) -> str:

@@ -82,6 +82,8 @@ class Choices:
     """The margin of the tests of equivalence, in [0, 1]; None for no such tests."""
     pair: bool = False
     """Whether rows that share their initialisation are also compared seed by seed."""
+    formats: Sequence[str] = ("svg", "pdf")
+    """The formats of the figures' files: of svg, pdf and png; none for a report without figures."""
     claims: Path | None = None
     """The YAML file of the claims to check; the study's nine claims where None."""
 
@@ -101,6 +103,8 @@ class Report:
     """The texts of the files that hold the numbers of all trials and epochs, by name."""
     over_datasets: Sequence[Across] = ()
     """The comparisons over datasets, one a metric."""
+    formats: Sequence[str] = ("svg", "pdf")
+    """The formats of the figures' files."""
 
 
 def compose(records: SweepRecords, choices: Choices, out: Path) -> Report:
@@ -119,9 +123,13 @@ def compose(records: SweepRecords, choices: Choices, out: Path) -> Report:
     main = next((metric for metric in choices.metrics if metric in primary), choices.metrics[0])
     answering = [table for table in tables if table.spec.metric == main]
     over_datasets = compare_over_datasets(records, scored, choices.metrics, choices.select)
-    ranked = [critical_difference_figure(one, name, one.metric) for name, one in over_datasets]
-    differences = [differences_figure(table) for table in answering]
-    figures = [*figures_of(records, found), *(figure for figure in (*differences, *ranked) if figure)]
+    figures: list[CaptionedFigure] = []
+    if choices.formats:
+        ranked = [critical_difference_figure(one, name, one.metric) for name, one in over_datasets]
+        differences = [differences_figure(table) for table in answering]
+        drawn = [*figures_of(records, found), *(figure for figure in (*differences, *ranked) if figure)]
+        linked = next(suffix for suffix in ("svg", "png", "pdf") if suffix in choices.formats)
+        figures = [replace(figure, linked=linked) for figure in drawn]
     audits = [audit(store.root) for store in records.stores]
     verdicts = evaluate(load_claims(choices.claims), cell_lookup(scored))
     main_figures = [figure for figure in figures if figure.kind == "forest"]
@@ -163,6 +171,7 @@ def compose(records: SweepRecords, choices: Choices, out: Path) -> Report:
         settings=settings,
         data=data_files(records),
         over_datasets=[one for _, one in over_datasets],
+        formats=choices.formats,
     )
 
 
@@ -190,7 +199,8 @@ def write_all(report: Report, out: Path) -> list[Path]:
         if one.compared is not None:
             path = out / "tables" / f"across-{one.metric.replace('_', '-')}.csv"
             path.write_text(one.frame.to_csv(index=False), encoding="utf-8")
-    save(report.figures, out / "figures")
+    if report.figures:
+        save(report.figures, out / "figures", report.formats)
     pages = write_report(report, out)
     for name, text in report.data.items():
         (out / name).write_text(text, encoding="utf-8")

@@ -77,10 +77,10 @@ def latex(table: Table) -> str:
         " & ".join([escape_tex(row.label), *row_texts(table, number, entry)]) + r" \\"
         for number, row in enumerate(table.spec.rows)
     ]
-    notes = " ".join(escape_tex(note) for note in table.notes)
+    notes = r"\par ".join(escape_tex(note) for note in table.notes)
     lines = [
         r"\begin{table}",
-        r"\centering",
+        r"\centering\small",
         rf"\caption{{{escape_tex(table.spec.caption)}}}",
         rf"\label{{tab:{re.sub('[^a-z0-9-]', '-', table.spec.stem.lower())}}}",
         r"\smallskip",
@@ -91,7 +91,7 @@ def latex(table: Table) -> str:
         *body,
         r"\bottomrule",
         r"\end{tabular}",
-        rf"\par\smallskip{{\footnotesize {notes}}}",
+        rf"\par\smallskip{{\footnotesize {notes}\par}}",
         r"\end{table}",
     ]
     return "\n".join(lines) + "\n"

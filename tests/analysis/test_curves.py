@@ -39,11 +39,28 @@ def test_a_score_curve_is_the_mean_the_band_and_every_seed(epochs):
         assert (drawn.min(), drawn.max()) == pytest.approx((mean[epoch] - std[epoch], mean[epoch] + std[epoch]))
 
 
-@pytest.mark.parametrize(("count", "points", "axis"), [(50, 50, "step"), (1000, 334, "step (means of 3)")])
-def test_many_steps_are_averaged_and_the_axis_says_so(count, points, axis):
-    ax = loss_curve(steps(count), Figure().subplots())
-    assert len(ax.lines[-1].get_xdata()) == points
-    assert ax.get_xlabel() == axis
+@pytest.mark.parametrize(("count", "points"), [(48, 48), (1000, 334)])
+def test_the_loss_is_the_mean_of_each_epoch_over_its_faint_steps(count, points):
+    frame = steps(count)
+    ax = loss_curve(frame, Figure().subplots(), EPOCHS)
+    assert len(ax.lines[0].get_xdata()) == points
+    assert max(ax.lines[0].get_xdata()) == EPOCHS
+    np.testing.assert_allclose(ax.lines[-1].get_xdata(), np.arange(EPOCHS) + 0.5)
+    means = frame.sort_values(["step", "seed"])["train_loss"].to_numpy().reshape(EPOCHS, -1).mean(axis=1)
+    np.testing.assert_allclose(ax.lines[-1].get_ydata(), means)
+
+
+def test_losses_and_scores_have_the_same_axis_of_epochs(epochs):
+    losses, scores = learning_curves(steps(48), epochs, "test", "a").axes
+    assert losses.get_xlim() == scores.get_xlim()
+    assert losses.get_xlabel() == scores.get_xlabel() == "epoch"
+
+
+@pytest.mark.parametrize("same", [True, False])
+def test_micro_f1_is_left_out_where_it_equals_accuracy(epochs, same):
+    frame = epochs.assign(test_micro_f1=epochs["test_accuracy"]) if same else epochs
+    scores = learning_curves(None, frame, "test", "a").axes[1]
+    assert any("icro" in label for label in scores.get_legend_handles_labels()[1]) != same
 
 
 def test_compared_figures_share_their_limits(epochs):

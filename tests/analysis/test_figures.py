@@ -52,6 +52,7 @@ def test_an_unfinished_cell_keeps_its_number(store):
     records = read_sweeps([store.root])
     (captioned,) = [captioned for captioned in figures_of(records, cells(records)) if captioned.kind == "curves"]
     assert captioned.stem == "figure-15-roberta-lora-restaurant"
+    assert "±" not in captioned.caption  # one seed has no spread, so that none is drawn
 
 
 def test_a_searchs_cells_have_no_figures(tmp_path, make_spec):

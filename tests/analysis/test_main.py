@@ -38,9 +38,33 @@ def test_a_sweep_becomes_tables_and_a_report(tmp_path, make_spec, capsys):
     assert "6 trials in 2 cells: 6 completed" in report
     assert "52.10 ± 1.00" in report
     assert {path.suffix for path in (tmp_path / "out" / "tables").iterdir()} == {".md", ".tex", ".csv", ".html"}
-    assert len(list((tmp_path / "out" / "figures").glob("figure-*.png"))) == 2
+    assert len(list((tmp_path / "out" / "figures").glob("figure-*.svg"))) == 2
     assert (store.root / "cache" / "epochs.parquet").exists()
+    assert {path.suffix for path in (tmp_path / "out" / "figures").iterdir()} == {".svg", ".pdf"}
     capsys.readouterr()
+
+
+@pytest.mark.parametrize(("figures", "suffixes"), [(["none"], set()), (["png"], {".png"})])
+def test_figures_are_written_in_the_formats_asked_for(tmp_path, make_spec, capsys, figures, suffixes):
+    store = ResultStore(tmp_path / "sweep")
+    spec = make_spec()
+    ask(store, [spec])
+    add(store, spec)
+    out = tmp_path / "out"
+    assert main([str(store.root), "--out", str(out), "--figures", *figures]) == 0
+    capsys.readouterr()
+    assert {path.suffix for path in out.glob("figures/*")} == suffixes
+    assert ("<svg" in (out / "report.html").read_text()) == bool(suffixes)
+    links = re.findall(r"\]\((figures/[^)]*)\)", (out / "report.md").read_text())
+    assert bool(links) == bool(suffixes)
+    assert all((out / link).exists() for link in links)
+
+
+def test_none_is_the_only_format_where_it_is_given(tmp_path, make_spec, capsys):
+    store = ResultStore(tmp_path / "sweep")
+    add(store, make_spec())
+    assert main([str(store.root), "--out", str(tmp_path / "out"), "--figures", "none", "png"]) != 0
+    assert "none alone" in capsys.readouterr().err
 
 
 @pytest.mark.parametrize(
@@ -80,4 +104,4 @@ def test_published_values_stand_beside_ours(tmp_path, make_spec, capsys):
 
 def test_no_sweep_at_all_is_one_line(tmp_path, capsys):
     assert main(["--out", str(tmp_path / "out")]) == 2
-    assert capsys.readouterr().err == "error: no sweep is given; give the folder of a sweep, such as ray_results/demo\n"
+    assert capsys.readouterr().err == "error: missing SWEEP (tunekit report --help lists the flags)\n"

@@ -149,7 +149,7 @@ def test_the_report_is_written_and_its_pages_returned(golden: Path, tmp_path: Pa
     pages = load(golden).report(tmp_path / "paper")
     assert [page.name for page in pages] == ["report.md", "report.html"]
     assert all(page.is_file() for page in pages)
-    assert list((tmp_path / "paper" / "figures").glob("*.png"))
+    assert list((tmp_path / "paper" / "figures").glob("*.svg"))
     assert list((tmp_path / "paper" / "tables").glob("*.csv"))
 
 

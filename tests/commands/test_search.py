@@ -116,7 +116,7 @@ def test_a_dry_run_says_what_is_searched_and_writes_nothing(search, tmp_path):
     assert plan["studies"][1]["space"]["reduction_factor"]["choices"] == [2, 4, 8, 16, 32, 64]
     code, out, _ = search("--dry-run")
     assert "test sealed" in out
-    assert "agnews_7k6/full: 0 of 30 trials ended, 10 % of train carved as dev" in out
+    assert "agnews_7k6 · full: 0 of 30 trials ended, 10 % of train carved as dev" in out
     assert not (tmp_path / "out").exists()
 
 

@@ -54,7 +54,7 @@ def test_a_grid_from_command_to_table(grid, tmp_path):
     code, out, _ = grid(*demo, "--dry-run", "--json")
     plan = json.loads(out)
     assert (code, plan["total"], plan["new"], plan["done"]) == (0, 6, 6, 0)
-    assert set(plan) == {"total", "new", "partial", "done", "failed", "stale", "trials"}
+    assert set(plan) == {"total", "new", "partial", "done", "failed", "stale", "trials", "datasets"}
     assert {"model", "seed", "trial_id", "state"} <= set(plan["trials"][0])
 
     code, out, err = grid(*demo)
@@ -156,7 +156,7 @@ def test_failed_cells_are_named_the_rest_runs_and_retry_is_asked_for(grid, tmp_p
     assert code == 1
     assert "nothing to do but failed trials" in err
     assert "- (0/1)" in out
-    assert "1 diverged: no part in bold or tests" in " ".join(out.split())
+    assert "1 diverged, so the row takes no part in bold type and tests" in " ".join(out.split())
     code, _, err = grid(*bad, "--retry-failed")
     assert code == 1
     folder = next(trial.folder for trial in stored(tmp_path / "demo") if trial.spec.method == "full")
@@ -227,7 +227,7 @@ def test_a_plain_ray_tune_experiment_is_imported_with_its_means(tmp_path, capfd)
         run_config=ray.tune.RunConfig(name="plain", storage_path=str(tmp_path), verbose=0),
         tune_config=ray.tune.TuneConfig(reuse_actors=True),
     ).fit()
-    mapping = ["model:=x", "dataset:=y", "method:=z", "seed=config/seed", "metric=eval/f1"]
+    mapping = ["model:=x", "dataset:=y", "method:=z", "seed=config/seed", "test_macro_f1=eval/f1"]
     assert analyse(["import", str(tmp_path / "plain"), "--map", *mapping, "--out", str(tmp_path / "store")]) == 0
     found = {cell.settings["lr"]: cell.sample("macro_f1").mean for cell in cells(read_sweeps([tmp_path / "store"]))}
     frame = ExperimentAnalysis(str(tmp_path / "plain")).dataframe()

@@ -24,6 +24,7 @@ def report(
     equivalence: float | None = None,
     paired: bool = False,
     claims: Path | None = None,
+    figures: tuple[Literal["svg", "pdf", "png", "none"], ...] = ("svg", "pdf"),
     format: Format = "text",
 ) -> int:
     """Write tables, figures, comparisons, claims and a report of one or more sweeps.
@@ -44,12 +45,16 @@ def report(
         equivalence: A margin in points for "equal": adds two one-sided tests to each comparison.
         paired: Add tests seed by seed of rows that share their initialisation, with the correlation of the seeds.
         claims: A YAML file of claims to check (default: the study's nine).
+        figures: The formats of the figures' files, one or several of svg, pdf and png. The page shows figures as SVG in
+            each case; none draws no figures.
         format: json prints the tables as one JSON object; the files are written in any case.
     """
     if not sweeps:
         raise UserError("missing SWEEP (tunekit report --help lists the flags)")
     for sweep in sweeps:
         existing_sweep(sweep)
+    if not figures or ("none" in figures and len(figures) > 1):
+        raise UserError("--figures takes none alone, or one or several of svg, pdf and png")
     from analysis.report.report import Choices
     from tunekit.commands.analyse import write_sweeps
 
@@ -61,6 +66,7 @@ def report(
         margin=None if equivalence is None else equivalence / 100,
         pair=paired,
         claims=claims,
+        formats=tuple(dict.fromkeys(name for name in figures if name != "none")),
     )
     write_sweeps(sweeps, out, choices, format)
     return 0
