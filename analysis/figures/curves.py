@@ -99,20 +99,20 @@ def score_curve(epochs: pd.DataFrame, metric: str, ax: Axes) -> Axes:
     return band(curves, ax, facts["label"], LINE_STYLES[metric.split("_", 1)[1]])
 
 
-def loss_curve(steps: pd.DataFrame, ax: Axes, epochs: int) -> Axes:
+def loss_curve(steps: pd.DataFrame, ax: Axes, steps_per_epoch: float) -> Axes:
     """Draw the mean training loss of each epoch as ``band`` does, over the faint losses of single steps.
 
-    ``steps`` has one row a step and trial: seed, step, train_loss. The trials ran ``epochs`` epochs of equally many
-    steps. The axis is in epochs; a mean stands at the middle of its epoch. Of more than 400 steps, means of equal runs
-    of steps are drawn.
+    ``steps`` has one row a step and trial: seed, step, train_loss. The trials may have run different numbers of epochs,
+    each of ``steps_per_epoch`` steps. The axis is in epochs; a mean stands at the middle of its epoch. Of more than 400
+    steps, means of equal runs of steps are drawn.
     """
     count = int(steps["step"].max())
     width = -(-count // MAX_POINTS)
-    last = np.minimum(((steps["step"] - 1) // width + 1) * width, count) * epochs / count
+    last = np.minimum(((steps["step"] - 1) // width + 1) * width, count) / steps_per_epoch
     raw = steps.assign(place=last).pivot_table(index="place", columns="seed", values="train_loss")
     for seed in raw:
         ax.plot(raw.index, raw[seed], color=LINE_STYLES["loss"].colour, alpha=0.25, linewidth=0.5)
-    epoch = np.ceil(steps["step"] * epochs / count - 1e-9).astype(int)
+    epoch = np.ceil(steps["step"] / steps_per_epoch - 1e-9).astype(int)
     curves = steps.assign(epoch=epoch - 0.5).pivot_table(index="epoch", columns="seed", values="train_loss")
     ax.set_xlabel("epoch")
     ax.xaxis.set_major_locator(MaxNLocator("auto", integer=True))
@@ -127,7 +127,7 @@ def panels(steps: pd.DataFrame | None, epochs: pd.DataFrame, split: str, axes: S
     """
     losses, scores = axes
     if steps is not None:
-        loss_curve(steps, losses, int(epochs["epoch"].max()))
+        loss_curve(steps, losses, float(epochs["step"].iloc[0] / epochs["epoch"].iloc[0]))
     elif epochs["train_loss"].notna().any():
         score_curve(epochs, "train_loss", losses)
     for metric in (f"{split}_{kind}" for kind in SCORES):

@@ -18,7 +18,7 @@ def epochs():
     rows = [(seed, epoch) for seed in range(SEEDS) for epoch in range(1, EPOCHS + 1)]
     frame = pd.DataFrame(rows, columns=["seed", "epoch"])
     names = ("train_loss", "test_accuracy", "test_micro_f1", "test_macro_f1")
-    return frame.assign(**{name: rng.random(len(frame)) for name in names})
+    return frame.assign(step=12 * frame["epoch"], **{name: rng.random(len(frame)) for name in names})
 
 
 def steps(count):
@@ -42,12 +42,20 @@ def test_a_score_curve_is_the_mean_the_band_and_every_seed(epochs):
 @pytest.mark.parametrize(("count", "points"), [(48, 48), (1000, 334)])
 def test_the_loss_is_the_mean_of_each_epoch_over_its_faint_steps(count, points):
     frame = steps(count)
-    ax = loss_curve(frame, Figure().subplots(), EPOCHS)
+    ax = loss_curve(frame, Figure().subplots(), count / EPOCHS)
     assert len(ax.lines[0].get_xdata()) == points
     assert max(ax.lines[0].get_xdata()) == EPOCHS
     np.testing.assert_allclose(ax.lines[-1].get_xdata(), np.arange(EPOCHS) + 0.5)
     means = frame.sort_values(["step", "seed"])["train_loss"].to_numpy().reshape(EPOCHS, -1).mean(axis=1)
     np.testing.assert_allclose(ax.lines[-1].get_ydata(), means)
+
+
+def test_a_trial_that_ran_fewer_epochs_keeps_its_place_on_the_axis():
+    frame = steps(48)
+    shorter = frame[(frame["seed"] > 0) | (frame["step"] <= 24)]
+    ax = loss_curve(shorter, Figure().subplots(), 12)
+    assert np.nanmax(np.where(np.isnan(ax.lines[0].get_ydata()), np.nan, ax.lines[0].get_xdata())) == 2
+    assert max(ax.lines[1].get_xdata()) == EPOCHS
 
 
 def test_losses_and_scores_have_the_same_axis_of_epochs(epochs):
