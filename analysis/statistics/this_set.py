@@ -104,15 +104,14 @@ class Difference:
     spread: Spread
     level: float = 0.95
     over_seeds: tuple[float, float] | None = None
-    """Standard error and degrees of freedom over seeds alone, which a test for new text has to pass too; None for a
-    test on this set. With three seeds Satterthwaite's approximation, which the variance of seeds and items takes, is
-    too sure of itself far in the tail, where tables of many rows decide."""
+    """Standard error and degrees of freedom over seeds alone, which a test for new text has to pass too: with three
+    seeds Satterthwaite's degrees of freedom are too many far in the tail. None for a test on this set."""
 
     @property
     def interval(self) -> Interval:
         """The interval of confidence ``level``: the wider one where there is one over seeds alone too."""
-        found = [t_interval(self.difference, error, df, self.level) for error, df in self._tests]
-        return max(found, key=lambda one: one.high - one.low)
+        found = (t_interval(self.difference, error, df, self.level) for error, df in self._tests)
+        return max(found, key=lambda one: one.high)
 
     @property
     def _tests(self) -> list[tuple[float, float]]:
@@ -124,10 +123,7 @@ class Difference:
         return 2 * min(self.one_sided())
 
     def one_sided(self, shift: float = 0.0) -> tuple[float, float]:
-        """Return the p that the true difference is above ``shift``, and the p that it is below.
-
-        Each is the larger one where there is a test over seeds alone too.
-        """
+        """Return the p that the true difference is above ``shift``, and that it is below; the larger of two tests'."""
         from scipy import special
 
         found = [(df, (self.difference - shift) / error) for error, df in self._tests]
