@@ -45,6 +45,7 @@ def test_ranks_and_critical_difference_are_autoranks(rows: int, datasets: int) -
 
 @settings(max_examples=25, deadline=None)
 @given(st.integers(2, 5), st.integers(3, 6), st.integers(1, 6), st.integers(0, 1000))
+@pytest.mark.slow
 def test_interquartile_mean_and_win_rate_are_rliables(rows: int, datasets: int, seeds: int, seed: int) -> None:
     from rliable import metrics
 

@@ -197,6 +197,7 @@ def asked(found):
 
 @settings(deadline=None)
 @given(SCORES, CONFIGURATIONS, st.data())
+@pytest.mark.slow
 def test_no_verdict_changes_without_a_word(of_a, of_b, data):
     """Another order, a worse configuration, or missing validation scores: the same verdict on the same configuration,
     or none, with the reason.

@@ -53,6 +53,7 @@ def test_the_corrected_terms_are_the_engines_own_with_masks_of_one_byte(width):
         assert layer - 16 * tokens == terms.activations(batch, length)
 
 
+@pytest.mark.slow
 def test_one_verdict_on_the_saved_memory_wherever_it_is_shown(tmp_path, capsys):
     verdict = saving_verdict()
     assert verdict.verdict is Verdict.CONTRADICTED

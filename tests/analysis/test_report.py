@@ -143,6 +143,7 @@ def chromium(page, picture, *flags):
 
 
 @needs_chromium
+@pytest.mark.slow
 def test_chromium_shows_it_without_console_errors(golden_out, tmp_path):
     shots = {}
     for scheme, flags in {"light": (), "dark": ("--blink-settings=preferredColorScheme=0",)}.items():

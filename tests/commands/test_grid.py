@@ -64,6 +64,7 @@ def test_a_full_disk_is_refused_before_work(grid, monkeypatch):
     assert "GB free, records and checkpoints may take" in err
 
 
+@pytest.mark.slow
 def test_a_cache_that_can_not_be_written_is_one_line(grid, monkeypatch):
     monkeypatch.setenv("TUNEKIT_CACHE_DIR", "/proc/nowhere")
     code, _, err = grid("--preset", "demo", "--models", "tiny-bert", "--methods", "full")

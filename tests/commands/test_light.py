@@ -5,6 +5,8 @@ import subprocess
 import sys
 from collections.abc import Iterator, Sequence
 
+import pytest
+
 from tests.conftest import ROOT
 from tests.support.model_folders import byte_level, write_model
 from tests.support.stores import ask
@@ -72,6 +74,7 @@ def test_a_typo_loads_nothing_heavy():
         assert not loaded & {*HEAVY, *FOR_DATA}, words
 
 
+@pytest.mark.slow
 def test_a_dry_run_over_a_store_and_its_status_load_nothing_heavy(tmp_path, make_spec):
     ask(ResultStore(tmp_path / "demo"), [make_spec()])
     plans = [["run"], ["run", "--preset", "demo"], ["search", "--preset", "demo"]]
@@ -101,6 +104,7 @@ def test_import_tunekit_loads_nothing_heavy():
     assert not set(run.stdout.split()) & set(HEAVY)
 
 
+@pytest.mark.slow
 def test_the_driver_of_a_grid_or_search_loads_no_torch_with_the_runner():
     code = "import sys, tunekit.runner.grid, tunekit.runner.search; print(*sys.modules)"
     run = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True)

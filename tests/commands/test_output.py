@@ -78,6 +78,7 @@ def test_a_report_as_json_has_means_in_fractions(sweep, capsys, tmp_path):
     assert "±" in capsys.readouterr().out
 
 
+@pytest.mark.slow
 def test_memory_and_published_as_json(capsys, tmp_path):
     assert main(["memory", "--model", "minilm", "--format", "json"]) == 0
     rows = json.loads(capsys.readouterr().out)["rows"]

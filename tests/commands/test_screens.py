@@ -104,6 +104,7 @@ REPORT = "import sys; from tunekit.__main__ import main; sys.exit(main(['report'
 
 
 @pytest.mark.parametrize("width", WIDTHS)
+@pytest.mark.slow
 def test_a_closing_table_s_caption_and_notes_are_as_wide_as_the_terminal(sweep, width, tmp_path):
     shown = on_terminal(width, REPORT, sweep.root, FOLDER, folder=tmp_path)
     assert all(len(line) <= width for line in shown if " in '" not in line)

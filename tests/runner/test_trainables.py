@@ -46,6 +46,7 @@ def job_for(seed, sweep):
 
 
 @pytest.mark.parametrize(("num_places", "imported"), [(2, "False"), (1, "True")])
+@pytest.mark.slow
 def test_a_client_of_a_device_host_imports_no_torch(num_places, imported, tmp_path):
     (tmp_path / "job").write_bytes(pickle.dumps(job_for(1, tmp_path / "sweep")))
     command = [sys.executable, "-c", CLIENT, str(tmp_path / "job"), str(num_places)]

@@ -45,6 +45,7 @@ def dashboard(tmp_path):
         server.kill()
 
 
+@pytest.mark.slow
 def test_the_dashboard_shows_the_trials_of_a_search_that_goes_on(dashboard, tmp_path):
     def states() -> list[str]:
         with urllib.request.urlopen(f"{dashboard}/api/studies/0?after=0", timeout=30) as answer:

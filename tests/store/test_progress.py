@@ -97,6 +97,7 @@ def test_the_page_is_whole_escaped_and_refreshes_itself(sweep, tmp_path, capsys)
 
 @needs_chromium
 @pytest.mark.timeout(180)
+@pytest.mark.slow
 def test_the_page_in_a_browser_follows_the_sweep(sweep, tmp_path, make_spec):
     page = tmp_path / "status.html"
     write_page(ProgressReader(sweep.root).read(), page)

@@ -89,6 +89,7 @@ def test_tensorboard_shows_each_epoch_once_under_readable_names(store):
 
 @needs("mlflow")
 @pytest.mark.timeout(240)
+@pytest.mark.slow
 def test_mlflow_shows_each_epoch_once(store):
     assert two_starts("mlflow", store) == []
     from mlflow.tracking import MlflowClient
