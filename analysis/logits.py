@@ -1,22 +1,13 @@
 """Stored logits: those of one cell's completed trials on one split, read strictly and aligned over seeds."""
 
+from collections.abc import Sequence
 from dataclasses import dataclass
 
 import numpy as np
-import pandas as pd
-import pyarrow as pa
 
 from analysis.cells import Cell
-from analysis.predictions import FloatArray, IntArray, aligned_predictions, read_columns
-from tunekit.storage.paths import Place
+from analysis.predictions import FloatArray, IntArray, aligned_predictions, read_predictions
 from tunekit.store.records import DamagedRecord
-
-_TEXT, _WHOLE = (pa.string(), pa.large_string()), (pa.int32(), pa.int64())
-_TYPES = {
-    "split": _TEXT, "epoch": _WHOLE, "item_id": _TEXT, "group_id": _TEXT, "gold": _WHOLE, "predicted": _WHOLE,
-    "logits": (pa.list_(pa.float16()), pa.list_(pa.float32())),
-}  # fmt: skip
-_COLUMNS = ["item_id", "group_id", "gold", "predicted", "logits"]
 
 
 @dataclass(frozen=True)
@@ -41,19 +32,23 @@ class CellLogits:
 def logits_of(cell: Cell, split: str) -> CellLogits | None:
     """Return the logits of a cell's completed trials on ``split`` after the epoch that counts, items ordered by id.
 
-    None is returned where the dataset's classes are not known, where no trial has completed, and where a trial keeps no
-    logits of that split and epoch. Raises DamagedRecord where a file can't be read or holds logits that are not finite
-    or not one a class, and ValueError where the trials were not scored on the same items.
+    None is returned where the dataset's classes are not known, where no trial has completed, where a trial keeps no
+    logits of that split and epoch, and where the trials were not scored on the same items. Raises DamagedRecord where a
+    file can't be read or holds logits that are not finite or not one a class.
     """
     frames = []
     for trial in cell.completed:
-        frame = None if trial.epoch is None or trial.filled else _read(trial.path, split, trial.epoch)
+        known = trial.epoch is not None and not trial.filled
+        frame = read_predictions(trial.path, split, trial.epoch or 0, logits=True) if known else None
         if frame is None:
             return None
-        frames.append(frame)
+        frames.append(frame.sort_values("item_id", ignore_index=True))
     if not frames or cell.num_classes is None:
         return None
-    gold, _, groups = aligned_predictions(frames)
+    try:
+        gold, _, groups = aligned_predictions(frames)
+    except ValueError:
+        return None  # scored on different items: the intervals say so
     stacked = np.stack([np.stack(frame["logits"].to_list()) for frame in frames]).astype(np.float64)
     if stacked.shape[2] != cell.num_classes:
         raise DamagedRecord(
@@ -63,16 +58,10 @@ def logits_of(cell: Cell, split: str) -> CellLogits | None:
     return CellLogits(stacked, gold, groups, tuple(frames[0]["item_id"]))
 
 
-def _read(folder: Place, split: str, epoch: int) -> pd.DataFrame | None:
-    """Return one trial's rows in the order of their ids, ``logits`` an array (C,) each; None where it keeps none."""
-    path = folder / "predictions.parquet"
-    if not path.exists():
-        return None
-    frame = read_columns(path, _TYPES, _COLUMNS, [("split", "==", split), ("epoch", "==", epoch)])
-    if frame.empty:
-        return None
-    if len({len(values) for values in frame["logits"]}) != 1:
-        raise DamagedRecord(f"{path}: {split}, epoch {epoch}: the items have different numbers of logits")
-    if not np.isfinite(np.concatenate(frame["logits"].to_list())).all():
-        raise DamagedRecord(f"{path}: {split}, epoch {epoch}: a logit is not finite")
-    return frame.sort_values("item_id", ignore_index=True)
+def with_logits(found: Sequence[Cell]) -> list[tuple[Cell, CellLogits]]:
+    """Return the cells that are no search's and have logits on the split that they scored, with these logits.
+
+    Raises DamagedRecord as ``logits_of``.
+    """
+    shown = ((cell, logits_of(cell, cell.split)) for cell in found if not cell.searched)
+    return [(cell, logits) for cell, logits in shown if logits is not None]

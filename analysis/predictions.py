@@ -19,26 +19,35 @@ MAX_ROWS, MAX_BYTES = 20_000_000, 2**33
 COLUMNS = ["item_id", "group_id", "gold", "predicted"]
 TEXT, WHOLE = (pa.string(), pa.large_string()), (pa.int32(), pa.int64())
 _TYPES = {"split": TEXT, "epoch": WHOLE, "item_id": TEXT, "group_id": TEXT, "gold": WHOLE, "predicted": WHOLE}
+_LOGITS = {"logits": (pa.list_(pa.float16()), pa.list_(pa.float32()))}
 
 
-def read_predictions(folder: Place, split: str, epoch: int) -> pd.DataFrame | None:
+def read_predictions(folder: Place, split: str, epoch: int, logits: bool = False) -> pd.DataFrame | None:
     """Return one trial's predictions on ``split`` after ``epoch``: columns item_id, group_id, gold and predicted, one
-    row an item, in the file's order. None where the trial keeps none of them.
+    row an item, in the file's order. None where the trial keeps none of them. With ``logits`` there is a column of
+    arrays (C,) of them too.
 
     Raises DamagedRecord, naming the file, where it can't be read, a column is missing or of another type, a value is
-    missing, a label is negative, or an item stands there twice. Logits are not read.
+    missing, a label is negative, an item stands there twice, or logits that are asked for are not finite or not of one
+    length.
     """
     path = folder / "predictions.parquet"
     if not path.exists():
         return None
     filters = [("split", "==", split), ("epoch", "==", epoch)]
-    frame = read_columns(path, _TYPES, COLUMNS, filters)
+    extra = _LOGITS if logits else {}
+    frame = read_columns(path, {**_TYPES, **extra}, [*COLUMNS, *extra], filters)
     if frame.empty:
         return None
     if frame["item_id"].duplicated().any():
         raise DamagedRecord(f"{path}: {split}, epoch {epoch}: an item stands there twice")
     if frame[["gold", "predicted"]].to_numpy().min() < 0:
         raise DamagedRecord(f"{path}: {split}, epoch {epoch}: a label is negative")
+    if logits:
+        if len({len(values) for values in frame["logits"]}) != 1:
+            raise DamagedRecord(f"{path}: {split}, epoch {epoch}: the items have different numbers of logits")
+        if not np.isfinite(np.concatenate(frame["logits"].to_list())).all():
+            raise DamagedRecord(f"{path}: {split}, epoch {epoch}: a logit is not finite")
     return frame
 
 

@@ -49,15 +49,11 @@ class Calibration:
     """The calibration error once each seed's logits are divided by its temperature."""
 
 
-def calibration(cell: Cell) -> Calibration | None:
-    """Return the calibration of ``cell`` on the split that it scored; None where it keeps no logits.
+def calibration(cell: Cell, found: CellLogits) -> Calibration:
+    """Return the calibration of ``cell``, whose logits on the split that it scored are ``found``.
 
-    Raises DamagedRecord where its predictions can't be read, and ValueError where its trials were not scored on the
-    same items.
+    Raises DamagedRecord where its predictions on validation can't be read.
     """
-    found = logits_of(cell, cell.split)
-    if found is None:
-        return None
     log_probs = log_probabilities(found.logits)
     held_out = logits_of(cell, "val") if cell.split == "test" else None
     temperatures, scaled = None, None
@@ -113,13 +109,11 @@ class EnsembleGain:
     """The difference, for an ensemble of this many seeds."""
 
 
-def ensemble_gains(cell: Cell, metrics: Sequence[str] = ("accuracy", "macro_f1")) -> list[EnsembleGain]:
-    """Return what an ensemble of the cell's seeds gains in each metric; empty below two seeds and without logits.
-
-    Raises as ``calibration`` does.
-    """
-    found = logits_of(cell, cell.split)
-    if found is None or len(found.logits) < 2:
+def ensemble_gains(
+    cell: Cell, found: CellLogits, metrics: Sequence[str] = ("accuracy", "macro_f1")
+) -> list[EnsembleGain]:
+    """Return what an ensemble of the seeds of ``cell``, with the logits ``found``, gains; empty below two seeds."""
+    if len(found.logits) < 2:
         return []
     log_probs = log_probabilities(found.logits)
     num_classes = log_probs.shape[-1]
@@ -176,17 +170,13 @@ class Overlap:
     """The share of items on which at least one run of a pair is right, mean over pairs, in [0, 1]."""
 
 
-def overlaps(members: Sequence[Cell]) -> list[Overlap]:
-    """Return the overlap of each of ``members``, cells of one dataset, with itself and with each other.
+def overlaps(members: Sequence[tuple[Cell, CellLogits]]) -> list[Overlap]:
+    """Return the overlap of each of ``members``, at least one cell of one dataset, with itself and with each other.
 
-    A cell with one seed has none with itself. Cells without logits, and cells that were scored on other items than the
-    first, are left out. Raises as ``calibration`` does.
+    A cell with one seed has none with itself. Cells that were scored on other items than the first are left out.
     """
-    known = [(cell, found) for cell in members if (found := logits_of(cell, cell.split)) is not None]
-    if not known:
-        return []
-    first = known[0][1]
-    kept = [(cell, one) for cell, one in known if one.items == first.items and np.array_equal(one.gold, first.gold)]
+    first = members[0][1]
+    kept = [(cell, one) for cell, one in members if one.items == first.items and np.array_equal(one.gold, first.gold)]
     wrong = [(cell, (one.predicted != one.gold).astype(float)) for cell, one in kept]
     within = [_overlap(cell, errors, cell, errors, first) for cell, errors in wrong if len(errors) > 1]
     between = [_overlap(a, of_a, b, of_b, first) for (a, of_a), (b, of_b) in combinations(wrong, 2)]

@@ -3,6 +3,7 @@
 from collections.abc import Sequence
 
 from analysis.cells import Cell, metric_label
+from analysis.logits import CellLogits
 from analysis.patience import CHOSEN_BY, simulated_patience
 from analysis.probabilities import Estimated, calibration, ensemble_gains, overlaps
 from analysis.report.document import Grid, Inline, Link, Paragraph, Section
@@ -12,13 +13,11 @@ from analysis.sweep_records import SweepRecords
 BRACKETS = "An interval in brackets is the 95 % interval over new seeds and new items; it takes at least 3 seeds."
 
 
-def calibration_section(found: Sequence[Cell]) -> Section:
-    """Return the calibration of each cell that keeps logits. Raises DamagedRecord where they can't be read."""
+def calibration_section(found: Sequence[tuple[Cell, CellLogits]]) -> Section:
+    """Return the calibration of each cell. Raises DamagedRecord where logits on validation can't be read."""
     rows: list[tuple[Inline, ...]] = []
-    for cell in _scored(found):
-        one = calibration(cell)
-        if one is None:
-            continue
+    for cell, logits in found:
+        one = calibration(cell, logits)
         texts = (
             str(one.n), _text(one.nll, 3), _text(one.brier, 3), _text(one.error, 2, 100),
             "" if one.temperature is None else f"{one.temperature:.2f}",
@@ -39,11 +38,11 @@ def calibration_section(found: Sequence[Cell]) -> Section:
     return Section("Calibration", (about, Grid(head, tuple(rows))) if rows else (), "calibration")
 
 
-def ensembles_section(found: Sequence[Cell]) -> Section:
-    """Return what the seeds of each cell score together. Raises DamagedRecord where logits can't be read."""
+def ensembles_section(found: Sequence[tuple[Cell, CellLogits]]) -> Section:
+    """Return what the seeds of each cell score together."""
     rows: list[tuple[Inline, ...]] = []
-    for cell in _scored(found):
-        for one in ensemble_gains(cell):
+    for cell, logits in found:
+        for one in ensemble_gains(cell, logits):
             texts = (f"{100 * one.single:.2f}", f"{100 * one.together:.2f}", _text(one.gain, 2, 100, "+"))
             rows.append((Link(cell.title, f"#{cell.anchor}"), metric_label(one.metric, [cell]), str(one.n), *texts))
     about = Paragraph(
@@ -54,11 +53,11 @@ def ensembles_section(found: Sequence[Cell]) -> Section:
     return Section("Ensembles of seeds", (about, Grid(head, tuple(rows))) if rows else (), "ensembles")
 
 
-def overlap_section(found: Sequence[Cell]) -> Section:
-    """Return how far rows err on the same items, dataset by dataset. Raises DamagedRecord as the others."""
-    datasets: dict[str, list[Cell]] = {}
-    for cell in _scored(found):
-        datasets.setdefault(cell.dataset, []).append(cell)
+def overlap_section(found: Sequence[tuple[Cell, CellLogits]]) -> Section:
+    """Return how far rows err on the same items, dataset by dataset."""
+    datasets: dict[str, list[tuple[Cell, CellLogits]]] = {}
+    for cell, logits in found:
+        datasets.setdefault(cell.dataset, []).append((cell, logits))
     rows: list[tuple[Inline, ...]] = []
     for members in datasets.values():
         for one in overlaps(members):
@@ -77,7 +76,7 @@ def overlap_section(found: Sequence[Cell]) -> Section:
 def patience_section(records: SweepRecords, found: Sequence[Cell]) -> Section:
     """Return what early stopping would have given and saved in each cell with a validation part."""
     rows: list[tuple[Inline, ...]] = []
-    shown = [cell for cell in _scored(found) if cell.split == "test"]
+    shown = [cell for cell in found if not cell.searched and cell.split == "test"]
     for cell in shown:
         for one in simulated_patience(records, cell):
             change = _text((one.change, one.interval), 2, 100, "+")
@@ -93,11 +92,6 @@ def patience_section(records: SweepRecords, found: Sequence[Cell]) -> Section:
     )
     head = ("cell", "patience", "n", "epochs", "time saved (%)", f"test {name}", "change")
     return Section("Simulated early stopping", (about, Grid(head, tuple(rows))) if rows else (), "patience")
-
-
-def _scored(found: Sequence[Cell]) -> list[Cell]:
-    """Return the cells that are no search's and have a completed trial of their own."""
-    return [cell for cell in found if not cell.searched and any(not trial.filled for trial in cell.completed)]
 
 
 def _linked(cell: Cell) -> Link:

@@ -12,6 +12,7 @@ from analysis.figures.captioned import CaptionedFigure
 from analysis.figures.critical_difference import critical_difference_figure
 from analysis.figures.drawing import save
 from analysis.figures.figures import figures_of
+from analysis.logits import with_logits
 from analysis.report.across_section import across_section
 from analysis.report.answer import answer_section, differences_figure
 from analysis.report.audit import audit, audit_section, filled_with_majority, majority_scores
@@ -130,6 +131,7 @@ def compose(records: SweepRecords, choices: Choices, out: Path) -> Report:
         drawn = [*figures_of(records, found), *(figure for figure in (*differences, *ranked) if figure)]
         linked = next(suffix for suffix in ("svg", "png", "pdf") if suffix in choices.formats)
         figures = [replace(figure, linked=linked) for figure in drawn]
+    logits = with_logits(found)
     audits = [audit(store.root) for store in records.stores]
     verdicts = evaluate(load_claims(choices.claims), cell_lookup(scored))
     main_figures = [figure for figure in figures if figure.kind == "forest"]
@@ -153,9 +155,9 @@ def compose(records: SweepRecords, choices: Choices, out: Path) -> Report:
         intervals_section(scored),
         comparisons_section(tables, choices.margin, choices.pair),
         single_runs_section(tables),
-        calibration_section(found),
-        ensembles_section(found),
-        overlap_section(found),
+        calibration_section(logits),
+        ensembles_section(logits),
+        overlap_section(logits),
         patience_section(records, found),
         predictions_section(found),
         *(audit_section(*one) for one in audits),

@@ -11,7 +11,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from sklearn.metrics import cohen_kappa_score, log_loss
 
-from analysis.logits import logits_of
+from analysis.logits import logits_of, with_logits
 from analysis.patience import simulated_patience
 from analysis.probabilities import calibration, ensemble_gains, overlaps
 from analysis.report.document import Grid
@@ -150,18 +150,17 @@ def test_stored_logits_predict_the_stored_labels(golden: Results) -> None:
 
 
 def test_a_stored_run_has_all_four_sections(golden: Results) -> None:
-    found = golden.cells()
-    one = calibration(found[0])
-    assert one is not None
+    found = with_logits(golden.cells())
+    one = calibration(*found[0])
     assert one.scaled_nll is not None
     assert one.nll[1] is not None
     assert one.nll[1].low < one.nll[0] < one.nll[1].high
-    gains = ensemble_gains(found[0])
+    gains = ensemble_gains(*found[0])
     assert [gain.together - gain.single for gain in gains] == pytest.approx([gain.gain[0] for gain in gains])
     own = [one for one in overlaps(found) if one.first is one.second]
-    assert len(own) == len(found)
+    assert len(own) == len(found) == 3
     sections = [calibration_section(found), ensembles_section(found), overlap_section(found)]
-    sections.append(patience_section(golden.records, found))
+    sections.append(patience_section(golden.records, golden.cells()))
     for section in sections:
         assert isinstance(section.blocks[1], Grid)
         assert section.blocks[1].rows
@@ -195,3 +194,14 @@ def test_damaged_logits_are_named(tmp_path: Path, damage: str) -> None:
     pq.write_table(table.set_column(column, field, changed), path)
     with pytest.raises(DamagedRecord, match="logit"):
         logits_of(cell, "test")
+
+
+def test_a_cell_that_was_scored_on_different_items_is_left_out(tmp_path: Path) -> None:
+    root = shutil.copytree(GOLDEN, tmp_path / "golden")
+    cells = load(root).cells()
+    path = Path(cells[0].completed[0].folder) / "predictions.parquet"
+    table = pq.read_table(path)
+    place = table.schema.get_field_index("item_id")
+    names = pa.array([f"other-{name}" for name in table["item_id"].to_pylist()], type=table.schema.field(place).type)
+    pq.write_table(table.set_column(place, table.schema.field(place), names), path)
+    assert [cell.anchor for cell, _ in with_logits(cells)] == [cell.anchor for cell in cells[1:]]
