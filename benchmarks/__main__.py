@@ -18,7 +18,7 @@ from benchmarks.harness import Benchmark, record, write_record
 from tunekit.parsing import did_you_mean
 
 BAD_INPUT = 2
-NOT_BENCHMARKS = ("answers", "empty", "harness", "__main__", "peers", "small", "trial", "workers")
+NOT_BENCHMARKS = ("answers", "empty", "generated", "harness", "__main__", "peers", "small", "trial", "workers")
 
 
 @dataclass(frozen=True)
