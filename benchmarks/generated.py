@@ -1,13 +1,14 @@
 """Results that nothing trained: a store of a grid and a table of runs, drawn from seeds, of the sizes of real ones.
 
-The grid has the shape of the study: two encoders fine-tuned in full and two methods on one of them, three datasets, five
-seeds, ten epochs. Each trial keeps what a real one keeps: the scores of each epoch, the loss of each step, and the
+The grid has the shape of the study: two encoders fine-tuned in full and two methods on one of them, three datasets,
+five seeds, ten epochs. Each trial keeps what a real one keeps: the scores of each epoch, the loss of each step, and the
 predictions with logits of each epoch. An item is as hard for all trials, so that their errors overlap as real ones do.
 """
 
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import numpy.typing as npt
@@ -109,7 +110,8 @@ def _write_trial(store: ResultStore, spec: TrialSpec, row: Row, data: TextDatase
     per_epoch = -(-len(data.splits["train"]) // BATCH)
     skill = row.skill + rng.normal(0, 0.1)
     losses = 0.15 + np.exp(-np.arange(per_epoch * EPOCHS) / per_epoch) * rng.gamma(20, 0.05, per_epoch * EPOCHS)
-    records, frames = [], []
+    records: list[EpochRecord] = []
+    frames = []
     for epoch in range(1, EPOCHS + 1):
         scores: dict[str, float] = {}
         for split in (name for name in ("val", "test") if name in data.splits):
@@ -192,7 +194,7 @@ def write_runs(path: Path, num_trials: int) -> None:
 
 def _rows(num_trials: int) -> Iterator[dict[str, Scalar]]:
     rng = np.random.default_rng(0)
-    cells = [
+    cells: list[dict[str, Any]] = [
         {"model": model, "dataset": data, "method": method, "learning_rate": rate, "batch_size": batch}
         for data in ("news", "reviews")
         for model in ("encoder-a", "encoder-b")
