@@ -1,6 +1,7 @@
 """A headless Chromium, driven over its DevTools protocol, so that a test can wait for what scripts put on a page."""
 
 import asyncio
+import base64
 import shutil
 import subprocess
 import time
@@ -33,24 +34,55 @@ class Browser:
         self.process.kill()
         self.process.wait()
 
-    def read(self, url: str, wanted: Sequence[str], cookies: Mapping[str, str] | None = None) -> str:
-        """The text of the page at ``url`` once it holds all of ``wanted``, or after WAIT_SECONDS."""
-        return asyncio.run(self._read(url, wanted, cookies or {}))
+    def read(
+        self,
+        url: str,
+        wanted: Sequence[str],
+        cookies: Mapping[str, str] | None = None,
+        clicks: Sequence[str] = (),
+        picture: Path | None = None,
+        size: tuple[int, int] = (1200, 700),
+    ) -> str:
+        """The text of the page at ``url`` once it holds all of ``wanted``, or after WAIT_SECONDS.
 
-    async def _read(self, url: str, wanted: Sequence[str], cookies: Mapping[str, str]) -> str:
+        ``clicks`` are expressions of JavaScript, each of an element that is clicked as soon as there is one. The page,
+        in a window of ``size`` pixels, is written to ``picture`` as PNG.
+        """
+        return asyncio.run(self._read(url, wanted, cookies or {}, clicks, picture, size))
+
+    async def _read(
+        self,
+        url: str,
+        wanted: Sequence[str],
+        cookies: Mapping[str, str],
+        clicks: Sequence[str],
+        picture: Path | None,
+        size: tuple[int, int],
+    ) -> str:
         deadline = time.monotonic() + WAIT_SECONDS
         async with aiohttp.ClientSession() as http:
             page = await self._page(http, deadline)
             async with http.ws_connect(page, max_msg_size=0) as socket:
                 for name, value in cookies.items():
                     await _ask(socket, "Network.setCookie", name=name, value=value, url=url)
+                if picture:
+                    width, height = size
+                    shape = {"width": width, "height": height, "deviceScaleFactor": 1, "mobile": False}
+                    await _ask(socket, "Emulation.setDeviceMetricsOverride", **shape)
                 await _ask(socket, "Page.navigate", url="about:blank")
                 await _ask(socket, "Page.navigate", url=url)
+                for element in clicks:
+                    clicked = f"(one => !!one && one.dispatchEvent(new MouseEvent('click', {{bubbles: true}})))({element})"
+                    while time.monotonic() < deadline and not await _value(socket, clicked):
+                        await asyncio.sleep(0.5)
                 text = ""
                 while time.monotonic() < deadline and not all(one in text for one in wanted):
                     await asyncio.sleep(0.5)
-                    answer = await _ask(socket, "Runtime.evaluate", expression="document.body.innerText")
-                    text = answer.get("result", {}).get("value") or ""
+                    text = str(await _value(socket, "document.body.innerText") or "")
+                if picture:
+                    await asyncio.sleep(2)  # what moves comes to rest
+                    shot = await _ask(socket, "Page.captureScreenshot", format="png")
+                    picture.write_bytes(base64.b64decode(shot["data"]))
                 return text
 
     async def _page(self, http: aiohttp.ClientSession, deadline: float) -> str:
@@ -64,6 +96,12 @@ class Browser:
             except (OSError, IndexError, StopIteration, aiohttp.ClientError):
                 await asyncio.sleep(0.2)
         raise TimeoutError("chromium has not started")
+
+
+async def _value(socket: aiohttp.ClientWebSocketResponse, expression: str) -> object:
+    """What an expression of JavaScript is on the page; None where it can't be evaluated (yet)."""
+    answer = await _ask(socket, "Runtime.evaluate", expression=expression)
+    return answer.get("result", {}).get("value")
 
 
 async def _ask(socket: aiohttp.ClientWebSocketResponse, method: str, **params: Any) -> dict[str, Any]:

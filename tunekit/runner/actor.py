@@ -1,4 +1,4 @@
-"""The actor in which trials run, one after another. Ray's dashboard shows its slot; its log names the trials."""
+"""The actor in which trials run, one after another: its process is named after the trial, and its log names all."""
 
 import fcntl
 import os
@@ -15,6 +15,8 @@ from tunekit.runner.metrics import Meter
 from tunekit.schema import TrialSpec
 from tunekit.tasks import task_of
 from tunekit.worker.report import TrialReport
+
+NO_BREAK = "\N{NO-BREAK SPACE}"
 
 
 class SlotTrainable(tune.Trainable):
@@ -41,6 +43,13 @@ class SlotTrainable(tune.Trainable):
     def _shown(self) -> dict[str, tuple[int, object]]:
         """The number of epochs and the status that were last shown, by trial id."""
         return {}
+
+    def name_process(self, spec: TrialSpec) -> None:
+        """Name this process after a trial, for Ray's dashboard, ps and nvidia-smi, until the present call ends.
+
+        Ray names it after the actor again when the call ends. The dashboard shows a name only up to its first space.
+        """
+        ray._raylet.setproctitle(f"ray::{spec.label.replace(' ', NO_BREAK)}")
 
     def show(self, spec: TrialSpec, report: TrialReport) -> None:
         """Write a line to the worker's log and set the metrics, unless both say so already."""
