@@ -10,7 +10,7 @@ TRACKERS_STAMP := .venv/.installed-trackers
 # Not empty: the wheel's test takes the libraries from .venv, which saves minutes and gigabytes.
 QUICK ?=
 
-.PHONY: demo test test-fast faults trackers check docs wheel-test audit format clean
+.PHONY: demo test test-fast faults trackers pictures check docs wheel-test audit format clean
 
 demo: $(STAMP)
 	$(BIN)/tunekit run --preset demo
@@ -32,6 +32,11 @@ faults: $(STAMP)
 # Each tracker with its own client, Weights & Biases among them, which the other tests leave out.
 trackers: $(TRACKERS_STAMP)
 	$(BIN)/python -m pytest tests/trackers
+
+# The pictures of docs/watch.md, taken in Chromium by the tests of what they show.
+pictures: $(STAMP)
+	TUNEKIT_PICTURES=docs/pictures $(BIN)/python -m pytest -m "faults or slow" tests/commands/test_watched_run.py \
+		tests/search/test_dashboard.py
 
 check: $(STAMP)
 	$(BIN)/ruff format --check .

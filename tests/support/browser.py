@@ -2,6 +2,7 @@
 
 import asyncio
 import base64
+import os
 import shutil
 import subprocess
 import time
@@ -17,6 +18,15 @@ CHROMIUM = next(filter(None, map(shutil.which, ("chromium", "chromium-browser", 
 needs_chromium = pytest.mark.skipif(CHROMIUM is None, reason="no chromium here (apt-get install chromium)")
 FLAGS = ("--headless", "--no-sandbox", "--disable-gpu", "--disable-dev-shm-usage", "--remote-debugging-port=0")
 WAIT_SECONDS = 90
+CLICK = "document.querySelector('{}')?.dispatchEvent(new MouseEvent('click', {{bubbles: true}}))"
+CLICK_SECONDS = 3.0
+LARGEST_PICTURE = 150_000
+"""Bytes; the pictures of the docs are part of the repository."""
+
+
+def picture_of(name: str, folder: Path) -> Path:
+    """Where a test writes a picture of the docs: into the docs themselves in `make pictures`, else into ``folder``."""
+    return Path(os.environ.get("TUNEKIT_PICTURES", folder)).absolute() / f"{name}.png"
 
 
 class Browser:
@@ -39,23 +49,23 @@ class Browser:
         url: str,
         wanted: Sequence[str],
         cookies: Mapping[str, str] | None = None,
-        clicks: Sequence[str] = (),
+        click: str | None = None,
         picture: Path | None = None,
         size: tuple[int, int] = (1200, 700),
     ) -> str:
         """The text of the page at ``url`` once it holds all of ``wanted``, or after WAIT_SECONDS.
 
-        ``clicks`` are expressions of JavaScript, each of an element that is clicked as soon as there is one. The page,
-        in a window of ``size`` pixels, is written to ``picture`` as PNG.
+        What ``click`` selects is clicked until then, since a click on a page that is not ready is lost. The page, in a
+        window of ``size`` pixels, is written to ``picture`` as PNG.
         """
-        return asyncio.run(self._read(url, wanted, cookies or {}, clicks, picture, size))
+        return asyncio.run(self._read(url, wanted, cookies or {}, click, picture, size))
 
     async def _read(
         self,
         url: str,
         wanted: Sequence[str],
         cookies: Mapping[str, str],
-        clicks: Sequence[str],
+        click: str | None,
         picture: Path | None,
         size: tuple[int, int],
     ) -> str:
@@ -71,13 +81,11 @@ class Browser:
                     await _ask(socket, "Emulation.setDeviceMetricsOverride", **shape)
                 await _ask(socket, "Page.navigate", url="about:blank")
                 await _ask(socket, "Page.navigate", url=url)
-                for element in clicks:
-                    clicked = f"(one => !!one && one.dispatchEvent(new MouseEvent('click', {{bubbles: true}})))({element})"
-                    while time.monotonic() < deadline and not await _value(socket, clicked):
-                        await asyncio.sleep(0.5)
                 text = ""
                 while time.monotonic() < deadline and not all(one in text for one in wanted):
-                    await asyncio.sleep(0.5)
+                    if click:
+                        await _value(socket, CLICK.format(click))
+                    await asyncio.sleep(CLICK_SECONDS if click else 0.5)
                     text = str(await _value(socket, "document.body.innerText") or "")
                 if picture:
                     await asyncio.sleep(2)  # what moves comes to rest

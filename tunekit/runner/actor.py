@@ -16,8 +16,6 @@ from tunekit.schema import TrialSpec
 from tunekit.tasks import task_of
 from tunekit.worker.report import TrialReport
 
-NO_BREAK = "\N{NO-BREAK SPACE}"
-
 
 class SlotTrainable(tune.Trainable):
     """A Trainable that shows the progress of its trials, as lines in the worker's log and as metrics of Ray."""
@@ -47,9 +45,9 @@ class SlotTrainable(tune.Trainable):
     def name_process(self, spec: TrialSpec) -> None:
         """Name this process after a trial, for Ray's dashboard, ps and nvidia-smi, until the present call ends.
 
-        Ray names it after the actor again when the call ends. The dashboard shows a name only up to its first space.
+        Then Ray names it after the actor again.
         """
-        ray._raylet.setproctitle(f"ray::{spec.label.replace(' ', NO_BREAK)}")
+        ray._raylet.setproctitle(f"ray::{title_of(spec)}")  # type: ignore[attr-defined]  # Ray's stubs lack it
 
     def show(self, spec: TrialSpec, report: TrialReport) -> None:
         """Write a line to the worker's log and set the metrics, unless both say so already."""
@@ -61,6 +59,14 @@ class SlotTrainable(tune.Trainable):
             self._meter.show(spec, report)
         sys.stdout.write(f"{plain(line_of(spec, report))}\n")
         sys.stdout.flush()
+
+
+def title_of(spec: TrialSpec) -> str:
+    """Return, for example, ``roberta/restaurant/lora/seed-3``.
+
+    Ray fails on a title that is not ASCII, and its dashboard shows a title up to the first space.
+    """
+    return spec.label.replace(" · ", "/").replace(" ", "-").encode("ascii", "replace").decode()
 
 
 def line_of(spec: TrialSpec, report: TrialReport) -> str:
