@@ -4,7 +4,7 @@ A *rate map* is made for each model, method and dataset whose cells differ in th
 rates or more. The choice is that of ``analysis.configurations``; it never looks at test.
 """
 
-from collections.abc import Iterable, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from itertools import combinations
 from math import sqrt
@@ -15,7 +15,6 @@ from analysis.configurations import configurations, validation
 from analysis.names import varying
 from analysis.statistics.multiple import holm
 from analysis.statistics.this_set import Sample
-from tunekit.methods import METHODS
 from tunekit.tasks.base import task_of
 
 MIN_RATES = 3
@@ -34,7 +33,7 @@ class RateMap:
     chosen: Cell
     """The cell with the best mean on validation."""
     default: Cell | None
-    """The cell at the method's own default learning rate; None where the grid does not hold it."""
+    """The cell at the method's own default learning rate; None where the grid does not hold it, or it is not known."""
 
     @property
     def rates(self) -> list[float]:
@@ -85,11 +84,14 @@ class Pair:
 
 def rate_of(cell: Cell) -> float:
     """Return the learning rate of ``cell``."""
-    return float(cell.settings[RATE])  # type: ignore[arg-type]
+    return float(cell.settings[RATE])
 
 
-def rate_maps(found: Iterable[Cell]) -> list[RateMap]:
-    """Return the rate maps of ``found``, in the order in which models, methods and datasets appear."""
+def rate_maps(found: Iterable[Cell], default_rates: Mapping[str, float]) -> list[RateMap]:
+    """Return the rate maps of ``found``, in the order in which models, methods and datasets appear.
+
+    ``default_rates`` holds the default learning rate of each method, as far as it is known.
+    """
     maps = []
     for one in configurations(found):
         if one.chosen is None or varying({("all",): [cell.settings for cell in one.cells]}) != (RATE,):
@@ -98,8 +100,7 @@ def rate_maps(found: Iterable[Cell]) -> list[RateMap]:
         if len(scored) < MIN_RATES or one.chosen not in [cell for cell, _ in scored]:
             continue
         ordered = sorted(scored, key=lambda pair: rate_of(pair[0]))
-        own = METHODS[one.first.method].learning_rate if one.first.method in METHODS else None
-        default = next((cell for cell, _ in ordered if rate_of(cell) == own), None)
+        default = next((cell for cell, _ in ordered if rate_of(cell) == default_rates.get(one.first.method)), None)
         maps.append(
             RateMap(tuple(cell for cell, _ in ordered), tuple(sample for _, sample in ordered), one.chosen, default)
         )
@@ -150,7 +151,8 @@ def _corrected(members: Sequence[RateMap]) -> list[Pair]:
             own = _compared(a.chosen, b.chosen, metric_of(a))
         default = None if a.default is None or b.default is None else _compared(a.default, b.default, metric_of(a))
         found.append((a, b, default, own))
-    at_default, at_own = (_holm([each[place] for each in found]) for place in (2, 3))
+    at_default = _holm([default for _, _, default, _ in found])
+    at_own = _holm([own for _, _, _, own in found])
     return [
         Pair(a, b, default, own, (p_default, p_own))
         for (a, b, default, own), p_default, p_own in zip(found, at_default, at_own, strict=True)

@@ -73,7 +73,7 @@ def figures_of(records: SweepRecords, found: Sequence[Cell], metric: str = "macr
             said = CHOSEN if len(shown) < len(members) else ""
             figures += [replace(one, caption=f"{one.caption}{said}") for one in draw(shown, data, metric)]
     figures += [captioned for cell in drawn for captioned in _confusion(cell)]
-    figures += rate_figures(rate_maps(found))
+    figures += rate_figures(rate_maps(found, records.default_rates))
     figures += search_figures(search_results(records, found))
     for captioned in figures:
         freeze_layout(captioned.figure)

@@ -43,7 +43,7 @@ def _ranges(maps: Sequence[RateMap]) -> Grid:
             (
                 _name(one.chosen),
                 f"{len(one.cells)}: {rounded(one.rates[0])} to {rounded(one.rates[-1])}",
-                "not in the grid" if one.default is None else rounded(rate_of(one.default)),
+                "not in the grid, or not known" if one.default is None else rounded(rate_of(one.default)),
                 *_scores(one.default, one),
                 f"{rounded(rate_of(one.chosen))}{edge}",
                 *_scores(one.chosen, one),

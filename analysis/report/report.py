@@ -145,7 +145,7 @@ def compose(records: SweepRecords, choices: Choices, out: Path) -> Report:
         across_section(over_datasets),
         published_section(scored, choices.metrics) if choices.published else None,
         claims_section(verdicts, every=choices.claims is not None),
-        rates_section(rate_maps(found)),
+        rates_section(rate_maps(found, records.default_rates)),
         search_section(search_results(records, found)),
         costs_section(found),
         *figure_sections(figures),

@@ -15,7 +15,8 @@ from analysis.statistics.multiple import holm
 from tests.support.cells import cell_of
 from tunekit.methods import METHODS
 
-DEFAULT = METHODS["lora"].learning_rate
+DEFAULTS = {name: METHODS[name].learning_rate for name in ("full", "adapter", "lora")}
+DEFAULT = DEFAULTS["lora"]
 RATES = (DEFAULT / 10, DEFAULT, DEFAULT * 10, DEFAULT * 100)
 
 
@@ -28,7 +29,7 @@ def grid(validation, test=(0.5, 0.52, 0.54), method="lora", rates=RATES):
 
 
 def test_the_best_on_validation_is_chosen_and_the_default_is_the_methods_own():
-    [found] = rate_maps(grid([0.3, 0.4, 0.7, 0.6]))
+    [found] = rate_maps(grid([0.3, 0.4, 0.7, 0.6]), DEFAULTS)
     assert found.rates == list(RATES)
     assert found.chosen.settings["learning_rate"] == DEFAULT * 10
     assert found.default is not None
@@ -38,20 +39,20 @@ def test_the_best_on_validation_is_chosen_and_the_default_is_the_methods_own():
 
 def test_the_range_ends_where_the_mean_falls_by_more_than_one_standard_error():
     error = 0.01 / sqrt(3)
-    [found] = rate_maps(grid([0.7 - 0.9 * error, 0.7 - 0.9 * error, 0.7, 0.7 - 1.1 * error]))
+    [found] = rate_maps(grid([0.7 - 0.9 * error, 0.7 - 0.9 * error, 0.7, 0.7 - 1.1 * error]), DEFAULTS)
     assert found.within == (RATES[0], RATES[2])
 
 
 def test_a_rate_beyond_a_gap_does_not_widen_the_range():
-    [found] = rate_maps(grid([0.699, 0.2, 0.7, 0.2]))
+    [found] = rate_maps(grid([0.699, 0.2, 0.7, 0.2]), DEFAULTS)
     assert found.within == (RATES[2], RATES[2])
 
 
 @settings(deadline=None, max_examples=50)
-@given(st.lists(st.floats(0.1, 0.9), min_size=4, max_size=4, unique=True), st.permutations(range(4)))
-def test_neither_the_order_of_cells_nor_a_worse_rate_moves_the_range_outside_the_grid(means, order):
-    cells = grid(means)
-    [one], [other] = rate_maps(cells), rate_maps([cells[place] for place in order])
+@given(st.lists(st.integers(10, 90), min_size=4, max_size=4, unique=True), st.permutations(range(4)))
+def test_the_order_of_cells_moves_nothing_and_the_range_holds_the_best(percents, order):
+    cells = grid([percent / 100 for percent in percents])
+    [one], [other] = rate_maps(cells, DEFAULTS), rate_maps([cells[place] for place in order], DEFAULTS)
     assert (one.rates, one.chosen, one.within) == (other.rates, other.chosen, other.within)
     assert one.best.mean == max(sample.mean for sample in one.scores)
     assert one.within is not None
@@ -72,15 +73,15 @@ def test_neither_the_order_of_cells_nor_a_worse_rate_moves_the_range_outside_the
     ids=["two rates", "another setting differs", "no validation"],
 )
 def test_there_is_no_map_without_a_range_to_speak_of(cells):
-    assert rate_maps(cells) == []
-    assert not rates_section(rate_maps(cells)).blocks
+    assert rate_maps(cells, DEFAULTS) == []
+    assert not rates_section(rate_maps(cells, DEFAULTS)).blocks
 
 
 def test_pairs_are_those_of_the_one_comparison_corrected_for_their_number():
     better = grid([0.3, 0.4, 0.7, 0.6], test=(0.8, 0.81, 0.83), method="full", rates=RATES)
     worse = grid([0.3, 0.4, 0.7, 0.6], test=(0.7, 0.72, 0.71), method="lora")
     middle = grid([0.3, 0.4, 0.7, 0.6], test=(0.75, 0.72, 0.76), method="adapter")
-    maps = rate_maps([*worse, *better, *middle])
+    maps = rate_maps([*worse, *better, *middle], DEFAULTS)
     pairs = pairs_of(maps)
     assert {pair.first.chosen.method for pair in pairs if pair.second.chosen.method == "lora"} == {"full", "adapter"}
     expected = [
@@ -105,17 +106,17 @@ def test_the_section_names_an_edge_a_missing_default_and_why_nothing_was_tested(
         cell_of([0.4, 0.6], [mean, mean + 0.01], method="adapter", learning_rate=rate)
         for rate, mean in zip(RATES, (0.3, 0.6, 0.5, 0.4), strict=True)
     ]
-    section = rates_section(rate_maps([*cells, *others]))
+    section = rates_section(rate_maps([*cells, *others], DEFAULTS))
     texts = [str(text) for block in section.blocks if hasattr(block, "rows") for row in block.rows for text in row]
     assert any("edge of the grid" in text for text in texts)
-    assert "not in the grid" in texts
+    assert "not in the grid, or not known" in texts
     assert "is the best" in texts
     assert any("not tested: " in text for text in texts)
 
 
 def test_a_figure_marks_default_and_best_and_names_the_range():
     cells = [*grid([0.3, 0.4, 0.7, 0.6]), *grid([0.5, 0.6, 0.4, 0.3], method="adapter")]
-    [found] = rate_figures(rate_maps(cells))
+    [found] = rate_figures(rate_maps(cells, DEFAULTS))
     [ax] = found.figure.axes
     labels = ax.get_legend_handles_labels()[1]
     assert len(labels) == 2
