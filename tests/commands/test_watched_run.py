@@ -96,7 +96,7 @@ def looked(run: subprocess.Popen, folder: Path) -> dict:
             picture = {"picture": picture_of("ray-dashboard", folder), "size": (1300, 1130)}
             found["cluster"] = browser.read(f"{dashboard}/#/cluster", PROCESSES, cookies, "tbody tr td svg", **picture)
             assert tunekit(["status", str(folder / "grid"), "--html", str(folder / "status.html")]) == 0
-            picture = {"picture": picture_of("status", folder), "size": (800, 330)}
+            picture = {"picture": picture_of("status", folder), "size": (800, 390)}
             found["status"] = browser.read((folder / "status.html").as_uri(), ["running"], **picture)
             page = f"{dashboard}/#/logs/viewer?nodeId={facts['node']}&fileName={log}"
             found["log"] = browser.read(page, [LINE], cookies)
