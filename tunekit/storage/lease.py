@@ -35,7 +35,7 @@ class Superseded(RuntimeError):
 def start_number(path: Place) -> int:
     """Return the number of the start that ``path`` is the file of; 0 for any other file.
 
-    In object stores, releases before 0.3 called the file ``<number>-<name>.json``.
+    In object stores, tunekit 0.1 called the file ``<number>-<name>.json``.
     """
     number = path.stem.partition("-")[0]
     return int(number) if number.isdigit() else 0

@@ -27,7 +27,7 @@ REASONS = (
     (r"status code: 403", errno.EACCES,
      "{server} denies {operation} on bucket {bucket!r}: there are no credentials here, or theirs is not the right to "
      "it; reading, listing, writing and deleting are needed"),
-    (r"PermanentRedirect|AuthorizationHeaderMalformed|IllegalLocationConstraint|redirect", errno.EINVAL,
+    (r"PermanentRedirect|AuthorizationHeaderMalformed|IllegalLocationConstraint|Received redirect", errno.EINVAL,
      "bucket {bucket!r} lies in another region; name it, as in s3://{bucket}?region=eu-west-1"),
     (r"status code: 501|NotImplemented", errno.ENOTSUP,
      "{server} can't write an object only where there is none (the header If-None-Match), which sweeps need"),

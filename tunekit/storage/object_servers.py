@@ -48,8 +48,12 @@ SERVICES = {
 
 CLIENT = {"connect_timeout": "5s", "read_timeout": "30s", "timeout": "10m"}
 """``timeout`` limits a whole request, so that a large object may take long while bytes arrive."""
-RETRY = {"max_retries": 6, "retry_timeout": timedelta(seconds=30)}
-"""A request that failed is sent again after 0.1 s, then after about twice as long each time: 6 s in all."""
+RETRY = {
+    "max_retries": 6,
+    "retry_timeout": timedelta(seconds=30),
+    "backoff": {"init_backoff": timedelta(seconds=0.3), "max_backoff": timedelta(seconds=3), "base": 3},
+}
+"""A request that failed is sent again up to six times within half a minute, after random waits of 0.3 s to 3 s."""
 CREDENTIALS_LIVE = timedelta(minutes=5)
 """AWS's credentials are asked for again after so long. botocore renews those that end within 10 minutes."""
 
