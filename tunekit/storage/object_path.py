@@ -26,7 +26,7 @@ if TYPE_CHECKING:
 EPOCH = datetime(1970, 1, 1, tzinfo=UTC)
 PAGE = 1000
 """The most objects that a server lists at a time."""
-PART_BYTES = 2**24
+PART_BYTES = 2**23
 """A larger object is written in parts of so many bytes, and fetched in pieces of as many."""
 PARTS = 4
 """The parts of an object that are sent at the same time."""

@@ -46,8 +46,9 @@ SERVICES = {
 }  # fmt: skip
 """The object stores, by the scheme of their URIs."""
 
-CLIENT = {"connect_timeout": "5s", "read_timeout": "30s", "timeout": "10m"}
-"""``timeout`` limits a whole request, so that a large object may take long while bytes arrive."""
+CLIENT = {"connect_timeout": "5s", "read_timeout": "60s", "timeout": "10m"}
+"""``read_timeout`` is the longest wait for an answer, which begins when a request begins to be sent: a part of an upload
+has to be sent within it."""
 RETRY = {
     "max_retries": 6,
     "retry_timeout": timedelta(seconds=30),
@@ -89,7 +90,8 @@ def connected(scheme: str, bucket: str, options: tuple[tuple[str, str], ...]) ->
     if scheme == "s3":
         how["credential_provider"] = provider = _aws_credentials()
         asked = None if {"region", "endpoint_override"} & named.keys() else region_of(bucket)
-        how["region"] = named.setdefault("region", asked or provider.config.get("region") or "us-east-1")
+        region = os.environ.get("AWS_REGION") or provider.config.get("region")
+        how["region"] = named.setdefault("region", asked or region or "us-east-1")
     protocol = named.get("scheme", "https")
     override = named.get("endpoint_override")
     endpoint = f"{protocol}://{override}" if override else SERVICES[scheme].endpoint.format_map(named)
