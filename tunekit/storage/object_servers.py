@@ -47,8 +47,8 @@ SERVICES = {
 """The object stores, by the scheme of their URIs."""
 
 CLIENT = {"connect_timeout": "5s", "read_timeout": "60s", "timeout": "10m"}
-"""``read_timeout`` is the longest wait for an answer. It begins when a request begins to be sent, so a part of an upload
-has to be sent within it."""
+"""``read_timeout`` is the longest wait for an answer. It begins when a request begins to be sent, so a part of an
+upload has to be sent within it."""
 RETRY = {
     "max_retries": 6,
     "retry_timeout": timedelta(seconds=30),
