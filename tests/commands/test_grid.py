@@ -40,7 +40,7 @@ from tunekit.store.result_store import ResultStore
         (["--models", "./new_label", "--methods", "full"], "config.json can't be read"),
         (["--models", "./nowhere", "--methods", "full"], "model './nowhere': no such folder"),
         (["--storage", "/proc/nowhere"], "can't write to the storage"),
-        (["--storage", "ftp://host/sweeps"], "storage is a folder, s3://BUCKET/PREFIX or gs://BUCKET/PREFIX"),
+        (["--storage", "ftp://host/sweeps"], "folder, s3://BUCKET/PREFIX, gs://BUCKET/PREFIX or az://CONTAINER/PREFIX"),
         (["--storage", "s3://KEY:SECRET@bucket"], "others can read a command's arguments"),
         (["--storage", "s3://bucket?endpoint_override=127.0.0.1:1&scheme=http"], "127.0.0.1:1 can't be reached"),
     ],

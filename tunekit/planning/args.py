@@ -97,7 +97,7 @@ class SweepArgs(RunOptions, DataColumns, Settings):
     """The sweep's name (default: the preset's or the config file's name; a grid of your own is named by what it
     holds)."""
     storage: str = STORAGE
-    """The folder of sweeps, or s3://BUCKET/PREFIX, gs://BUCKET/PREFIX; records go to STORAGE/SWEEP."""
+    """The folder of sweeps, or s3://BUCKET/PREFIX, gs://..., az://CONTAINER/PREFIX; records go to STORAGE/SWEEP."""
     dry_run: bool = False
     """Print the plan and stop."""
     json: bool = False
