@@ -8,7 +8,7 @@ from tests.support.stores import add
 from tests.support.trials import specify
 from tunekit.models.catalog import MODELS
 from tunekit.planning import machine
-from tunekit.planning.estimate import START_SECONDS, Timer, makespan, span
+from tunekit.planning.estimate import BUILD_SECONDS, START_SECONDS, Timer, makespan, span
 from tunekit.planning.sizes import declared_size
 from tunekit.planning.speed import GpuSpeed, ProcessorSpeed, epoch_work, gpu_speed
 from tunekit.store.result_store import ResultStore
@@ -68,9 +68,9 @@ def test_a_run_is_as_long_as_its_longest_place_and_only_the_epochs_left_count(st
     add(store, specify(seed=9, epochs=100))
     trials = [(specify(seed=seed, epochs=100), 100.0) for seed in (1, 2, 3)]
     found = timer(store)
-    assert found.run(trials, 1).seconds == pytest.approx(START_SECONDS + 3 * (1 + 50))
-    assert found.run(trials, 2).seconds == pytest.approx(START_SECONDS + 2 * (1 + 50))
-    assert found.run([(trials[0][0], 10.0)], 2).seconds == pytest.approx(START_SECONDS + 1 + 5)
+    assert found.run(trials, 1).seconds == pytest.approx(START_SECONDS + 3 * (BUILD_SECONDS + 50))
+    assert found.run(trials, 2).seconds == pytest.approx(START_SECONDS + 2 * (BUILD_SECONDS + 50))
+    assert found.run([(trials[0][0], 10.0)], 2).seconds == pytest.approx(START_SECONDS + BUILD_SECONDS + 5)
     assert found.run(trials, 2).source == "recorded epochs"
     assert found.run([*trials, (specify(method="full"), 1.0)], 2) is None
 

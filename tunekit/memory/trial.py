@@ -11,7 +11,7 @@ from tunekit.schema import TrialSpec
 
 EVAL_TOKENS = 8192
 """The most tokens that a batch of scoring holds of one trial, padding counted."""
-PROCESS_BYTES = 735 * 2**20
+PROCESS_BYTES = 755 * 2**20
 """The resident memory of a worker process beside its trial: Python, Ray, torch, transformers and the tokens.
 
 Measured with the CPU build of torch 2.13 on Linux. Pages of the libraries' files, about a third, count in each process,

@@ -13,9 +13,9 @@ from tunekit.planning.speed import EpochWork, Speed, epoch_work, last_scoring
 from tunekit.schema import TrialSpec
 from tunekit.store.frames import Frames
 
-START_SECONDS = 10.0
-"""The seconds in which Ray and its first worker processes start."""
-BUILD_SECONDS = 1.0
+START_SECONDS = 20.0
+"""The seconds in which the command, Ray and its first worker processes start, on two cores."""
+BUILD_SECONDS = 0.5
 """The seconds in which a trial's data and model are read."""
 SAME_MARGIN, ALIKE_MARGIN = 1.25, 1.5
 """The factors by which a time may be off that comes from epochs of the same cell, and of the same model and method."""
