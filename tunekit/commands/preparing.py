@@ -80,7 +80,7 @@ def limit_by_memory(
 
     ``peak`` is the largest predicted peak of a trial in bytes, or None where it is not known.
     """
-    from tunekit.engine.memory import device_bytes, free_bytes
+    from tunekit.engine.memory import device_bytes
 
     line = ""
     on_gpu = joins_cluster() or machine.has_accelerator()
@@ -91,7 +91,7 @@ def limit_by_memory(
         slots = machine.cores() // options.cpus_per_trial * pack
         at_a_time = min(slots, options.max_concurrent or num_trials, num_trials)
         each = together_bytes(peak, pack, gpu=False) // pack
-        resources, line = room.limit_on_cpu(resources, each, free_bytes(), at_a_time)
+        resources, line = room.limit_on_cpu(resources, each, machine.free_bytes(), at_a_time)
     if line:
         say(line)
     return resources

@@ -6,7 +6,6 @@ from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 
-import psutil
 import torch
 
 from tunekit.engine.train import LabelledSplit, batches
@@ -82,8 +81,3 @@ def peak_bytes(device: torch.device) -> int:
 def device_bytes() -> int:
     """Return the bytes of memory of the smallest GPU of this machine."""
     return min(torch.cuda.get_device_properties(index).total_memory for index in range(torch.cuda.device_count()))
-
-
-def free_bytes() -> int:
-    """Return the bytes of memory that the machine has free."""
-    return int(psutil.virtual_memory().available)

@@ -28,6 +28,13 @@ def has_accelerator() -> bool:
     return any(Path("/dev").glob("nvidia[0-9]*"))
 
 
+def free_bytes() -> int:
+    """Return the bytes of memory that this machine has free."""
+    import psutil
+
+    return int(psutil.virtual_memory().available)
+
+
 def gpus() -> list[Gpu]:
     """Return the GPUs of this machine as ``nvidia-smi`` lists them; none where it is not there or fails."""
     import subprocess
