@@ -105,7 +105,7 @@ class SweepArgs(RunOptions, DataColumns, Settings):
     format: Format = "text"
     """json prints the closing table as one JSON object, and with --dry-run the plan and what it costs."""
     yes: bool = False
-    """Start even where the estimate is over 12 hours."""
+    """Start even where the estimate is over 12 hours at its lower end."""
 
 
 @dataclass(frozen=True, kw_only=True)
