@@ -13,7 +13,7 @@ import pandas as pd
 from analysis.names import NAMES
 from analysis.predictions import TEXT, WHOLE, read_columns
 from tunekit.errors import UserError
-from tunekit.parsing import CONTROL, strict_json
+from tunekit.parsing import CONTROL, how_many, strict_json
 from tunekit.storage.paths import Place, location
 from tunekit.store.existing import no_sweep
 from tunekit.store.records import DamagedRecord, read_text
@@ -288,5 +288,7 @@ def _requested(requests: Sequence[tuple[str, Mapping[str, Any]]]) -> _Requested:
         when = str(request.get("time", "at an unknown time"))
         for seeds_added, count in added.items():
             listed = " ".join(map(str, seeds_added))
-            later.append(f"{sweep}: seeds {listed} of {count} cells were asked for on {when}, after the first ones")
+            seeds, were = ("seed", "was") if len(seeds_added) == 1 else ("seeds", "were")
+            of = how_many(count, "cell")
+            later.append(f"{sweep}: {seeds} {listed} of {of} {were} asked for on {when}, after the first ones")
     return _Requested({key: tuple(sorted(seeds)) for key, seeds in expected.items()}, names, later)
