@@ -74,6 +74,8 @@ def test_a_report_as_json_has_means_in_fractions(sweep, capsys, tmp_path):
     entries = next(one["entries"] for one in tables if one["metric"] == "macro_f1")
     assert entries[0]["mean"] == pytest.approx(0.605)
     assert entries[0]["n"] == entries[0]["expected"] == 2
+    assert entries[0]["values"] == pytest.approx([0.6, 0.61])
+    assert (entries[0]["standing"], entries[0]["p"]) == ("not tested", None)
     assert (tmp_path / "paper" / "report.html").exists()
     assert main(words) == 0
     assert "±" in capsys.readouterr().out
