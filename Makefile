@@ -7,6 +7,8 @@ BIN := .venv/bin
 STAMP := .venv/.installed
 DOCS_STAMP := .venv/.installed-docs
 TRACKERS_STAMP := .venv/.installed-trackers
+# Triton's interpreter, in which tests run the GPU's kernels: a wheel of 200 MB that the demo does without.
+TRITON_STAMP := .venv/.installed-triton
 # Not empty: the wheel's test takes the libraries from .venv, which saves minutes and gigabytes.
 QUICK ?=
 
@@ -15,11 +17,11 @@ QUICK ?=
 demo: $(STAMP)
 	$(BIN)/tunekit run --preset demo
 
-test: $(STAMP)
+test: $(TRITON_STAMP)
 	$(BIN)/python -m pytest -n 2 --no-loadscope-reorder
 
 # The inner loop: the tests that need no Ray and no real model's weights and take no more than seconds.
-test-fast: $(STAMP)
+test-fast: $(TRITON_STAMP)
 	$(BIN)/python -m pytest -n 2 -m "not faults and not ray and not model and not slow"
 
 # Tests that kill processes and wait for minutes; what they measure goes into docs/reliability.md.
@@ -65,6 +67,10 @@ clean:
 $(STAMP): pyproject.toml constraints.txt .ci/install
 	.ci/install .venv constraints.txt -e ".[demo,dev]"
 	touch $(STAMP)
+
+$(TRITON_STAMP): $(STAMP)
+	.ci/install .venv constraints.txt -e ".[triton]"
+	touch $(TRITON_STAMP)
 
 $(DOCS_STAMP): $(STAMP)
 	.ci/install .venv constraints.txt -e ".[docs]"
