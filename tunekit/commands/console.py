@@ -75,8 +75,8 @@ class Progress(Display):
         pace = self._at_epoch(trial_id, result["epoch"])
         pace.seconds += result["epoch_seconds"]
         pace.num_epochs += 1
-        metric = task_of(spec.dataset).chooses_by
-        score = result[f"{'test' if spec.score_test else 'val'}_{metric.name}"]
+        task = task_of(spec.dataset)
+        score = result[task.watched(spec.score_test)]
         self.running[trial_id] = Running(result["epoch"], time.monotonic(), score)
         self.event(
             "epoch",
@@ -84,7 +84,7 @@ class Progress(Display):
             trial_id=trial_id,
             **{
                 name: result[name]
-                for name in ("epoch", "train_loss", f"val_{metric.name}", f"test_{metric.name}", "epoch_seconds")
+                for name in ("epoch", "train_loss", f"val_{task.primary}", f"test_{task.primary}", "epoch_seconds")
             },
             eta_seconds=self.eta_seconds(),
         )
