@@ -15,6 +15,13 @@ def has_accelerator() -> bool:
     return any(Path("/dev").glob("nvidia[0-9]*"))
 
 
+def free_bytes() -> int:
+    """Return the bytes of memory that this machine has free."""
+    import psutil
+
+    return int(psutil.virtual_memory().available)
+
+
 def cpu_flops_per_second() -> float:
     """Return the rate of a float32 matrix product on all cores, measured for about a fifth of a second."""
     import numpy as np
