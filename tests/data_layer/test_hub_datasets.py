@@ -97,7 +97,7 @@ def test_an_interrupted_fetch_is_no_dataset(folder, tmp_path):
     with FakeHub(folder, "dataset") as hub:
         lost = folder / "data" / "train-00001-of-00002.parquet"
         find = hub.find
-        hub.find = lambda path: (None, "EntryNotFound") if path.endswith(lost.name) else find(path)
+        hub.find = lambda path: (b"", "EntryNotFound") if path.endswith(lost.name) else find(path)
         [refusal] = client(tmp_path, hub.url, f"hf:{DATASET}")
         assert "train-00001-of-00002.parquet" in refusal
         [refusal] = client(tmp_path, hub.url, f"hf:{DATASET}@{COMMIT}", HF_HUB_OFFLINE="1")
