@@ -12,6 +12,7 @@ from tests.support.model_folders import byte_level, write_model
 from tests.support.trials import build, specify
 from tunekit.commands import preparing
 from tunekit.engine.memory import predicted_peak
+from tunekit.memory.trial import PROCESS_BYTES
 from tunekit.planning.options import RunOptions
 from tunekit.planning.plan import plan_sweep
 from tunekit.store.result_store import ResultStore
@@ -37,19 +38,19 @@ main(sys.argv[1:])
 """
 """A driver up to the first trial, without a Ray; it prints the loggers of Tune and the modules that it has loaded."""
 HEAVY = {"torch", "transformers", "adapters", "peft", "sklearn", "optuna", "mlflow", "wandb"}
-SMALL = 10**9
+FREE = 3_200_000_000
 
 
 @pytest.fixture
 def prepared(tmp_path, monkeypatch):
     """Prepare the trials of a block with so many bytes free: the resources, the notes, and whether models were tried.
 
-    A trial that is tried takes 100 MiB.
+    A trial that is tried takes 100 MiB beside its process.
     """
 
     def prepare(free=10**12, side_by_side=1, **block):
         tried, notes = [], []
-        monkeypatch.setattr(preparing, "_try_models", lambda *rest: tried.append(1) or 100 * 2**20)
+        monkeypatch.setattr(preparing, "_try_models", lambda *rest: tried.append(1) or PROCESS_BYTES + 100 * 2**20)
         monkeypatch.setattr(preparing.machine, "free_bytes", lambda: free)
         monkeypatch.setattr(preparing.machine, "cores", lambda: 4)
         chosen = {"models": ("tiny-bert",), "datasets": ("demo",), "methods": ("full",), "seeds": (1, 2, 3, 4)} | block
@@ -98,11 +99,11 @@ def test_a_plugin_is_tried(prepared, monkeypatch):
 
 
 def test_models_are_tried_where_memory_may_be_short(prepared):
-    """680 MiB of libraries and 100 MiB of a trial that was tried: three find room, and one of eight together."""
-    limit, notes, tried = prepared(free=3 * SMALL, epochs=1, batch_size=600)
+    """A process takes 755 MiB, and a trial that was tried 100 more: three find room, and one of eight together."""
+    limit, notes, tried = prepared(free=FREE, epochs=1, batch_size=600)
     assert (limit, tried) == (3, True)
     assert notes[-1].startswith("3 of 4 trials at a time")
-    assert prepared(free=3 * SMALL, side_by_side=8)[0] == 1
+    assert prepared(free=FREE, side_by_side=8)[0] == 1
 
 
 @pytest.mark.parametrize("method", ["full", "lora", "adapter", "pfeiffer", "head"])
@@ -113,6 +114,7 @@ def test_no_trial_exceeds_the_bytes_that_its_longest_text_stands_for(model, meth
     exact = predicted_peak(spec, network.config.to_dict(), built.splits, len(built.data.label_names), gpu=False)
     trial = type("Planned", (), {"spec": spec})
     most = preparing._most_bytes([trial], {"demo": built.data})
+    exact, most = exact - PROCESS_BYTES, most - PROCESS_BYTES
     assert exact / 1.01 < most < 20 * exact
     longest = max(int(split.tokens.lengths.max()) for split in built.splits.values())
     assert longest <= preparing._longest_text(built.data) + preparing.MOST_SPECIAL_TOKENS

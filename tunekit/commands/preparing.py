@@ -1,18 +1,17 @@
 """Before trials are trained: their data and models are checked, and memory decides how many run at a time."""
 
-import os
 from collections.abc import Mapping, Sequence
 
 from tunekit.commands.checks import resources_of
+from tunekit.commands.how_long import joins_cluster
 from tunekit.commands.output import Say
 from tunekit.data.base import TextDataset, load_dataset, save_dataset
 from tunekit.data.summary import summarise
 from tunekit.memory import NoClosedForm
-from tunekit.memory.trial import PROCESS_BYTES, trial_peak
+from tunekit.memory.trial import together_bytes, trial_peak
 from tunekit.models.catalog import MODELS
 from tunekit.models.loading import checked_model, folder_of, hub_id_of
-from tunekit.parsing import how_many
-from tunekit.planning import estimate, machine, plugins
+from tunekit.planning import machine, plugins
 from tunekit.planning import resources as room
 from tunekit.planning.fitting import check_fit, config_of
 from tunekit.planning.model_checks import check_models, model_notes
@@ -21,32 +20,6 @@ from tunekit.planning.plan import PlannedTrial
 from tunekit.planning.resolve import ResolvedSweep
 from tunekit.planning.resources import Resources
 from tunekit.store.result_store import ResultStore
-
-
-def joins_cluster() -> bool:
-    """Whether a sweep would join the cluster of RAY_ADDRESS; else it starts Ray on this machine."""
-    return bool(os.environ.get("RAY_ADDRESS"))
-
-
-def estimate_hours(pending: Sequence[PlannedTrial], sweep: ResolvedSweep, say: Say) -> float | None:
-    """Say and return the hours that ``pending`` takes on this machine's processor.
-
-    None where there is nothing to train, or a GPU or a cluster trains.
-    """
-    if not pending or machine.has_accelerator() or joins_cluster():
-        return None
-    hours = estimate.cpu_hours(pending, estimate.dataset_sizes(sweep))
-    where = f"on this machine's processor ({how_many(machine.cores(), 'core')}, no accelerator)"
-    say(f"estimate: {duration(hours)} {where}, rough")
-    return hours
-
-
-def duration(hours: float) -> str:
-    """Return a time for people: hours, minutes where it is under an hour."""
-    minutes = round(60 * hours)
-    if minutes >= 60:
-        return f"{hours:.1f} h"
-    return f"{minutes} min" if minutes else "under a minute"
 
 
 def prepare(
@@ -192,15 +165,17 @@ def _limited(
 
     ``peak`` is the largest predicted peak of a trial in bytes, or None where it is not known.
     """
-    peak = peak and peak * side_by_side
     on_gpu = joins_cluster() or machine.has_accelerator()
+    together = peak and together_bytes(peak, side_by_side, gpu=on_gpu)
     if options.trials_per_device == "auto" and options.pack is None and on_gpu:
-        return room.limit_on_gpu(resources, peak, None if joins_cluster() else _device_bytes())
-    if on_gpu or peak is None:
+        return room.limit_on_gpu(resources, together, None if joins_cluster() else _device_bytes())
+    if on_gpu or together is None:
         return resources, ""
-    slots = machine.cores() // options.cpus_per_trial * (options.pack or 1)
+    pack = options.pack or 1
+    slots = machine.cores() // options.cpus_per_trial * pack
     at_a_time = min(slots, options.max_concurrent or num_trials, num_trials)
-    return room.limit_on_cpu(resources, peak, PROCESS_BYTES, machine.free_bytes(), at_a_time)
+    each = together_bytes(together, pack, gpu=False) // pack
+    return room.limit_on_cpu(resources, each, machine.free_bytes(), at_a_time)
 
 
 def _device_bytes() -> int:

@@ -6,7 +6,6 @@ from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 
-import psutil
 import torch
 
 from tunekit.engine.train import LabelledSplit, batches
@@ -25,7 +24,8 @@ def predicted_peak(
 ) -> int | None:
     """Return the most bytes that training on any batch of any epoch takes, or scoring the longest sequences.
 
-    ``config`` holds the values of the model's config.json. Return None where model or method have no closed form.
+    On a GPU these are the bytes that the trial allocates, on a CPU the resident bytes of its process. ``config`` holds
+    the values of the model's config.json. Return None where model or method have no closed form.
     """
     train = splits["train"].tokens.lengths
     of_batches = (
@@ -52,16 +52,17 @@ def reset_peak(device: torch.device) -> None:
 
 
 def used_bytes(device: torch.device) -> int:
-    """Return the bytes in use now, as ``peak_bytes`` counts them.
+    """Return the bytes in use now that a prediction has to be added to.
 
-    On CUDA they include the workspaces that its libraries take at their first matrix products.
+    On CUDA they include the workspaces that its libraries take at their first matrix products. On a CPU they are 0,
+    for the prediction is of the whole process.
     """
-    if device.type == "cuda":
-        square = torch.zeros((16, 16), device=device, requires_grad=True)
-        torch.addmm(square[0], square, square).sum().backward()  # type: ignore[no-untyped-call]
-        del square
-        return torch.cuda.memory_allocated(device)
-    return int(psutil.Process().memory_info().rss)
+    if device.type != "cuda":
+        return 0
+    square = torch.zeros((16, 16), device=device, requires_grad=True)
+    torch.addmm(square[0], square, square).sum().backward()  # type: ignore[no-untyped-call]
+    del square
+    return torch.cuda.memory_allocated(device)
 
 
 def peak_bytes(device: torch.device) -> int:
