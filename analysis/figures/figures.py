@@ -153,7 +153,7 @@ def _steps(cell: Cell) -> pd.DataFrame | None:
     """Return the steps of all completed trials; None where one keeps none."""
     frames = []
     for trial in cell.completed:
-        frame = read_steps(trial.path, usecols=["step", "train_loss"], dtype={"step": int, "train_loss": float})
+        frame = read_steps(trial.path, {"step": int, "train_loss": float})
         if frame is None or frame.empty:
             return None
         frames.append(frame.assign(seed=trial.seed))

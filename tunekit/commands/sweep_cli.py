@@ -97,7 +97,7 @@ def doctor(
 
     Args:
         config: A YAML file of a grid; then the trials, data and models of that grid are checked.
-        storage: The folder of sweeps, or s3://BUCKET/PREFIX, gs://BUCKET/PREFIX.
+        storage: The folder of sweeps, or s3://BUCKET/PREFIX, gs://BUCKET/PREFIX, az://CONTAINER/PREFIX.
         keep_models: The grid's flag of this name, since the weights that it keeps take disk.
         plugin: Python files that register what the grid names.
     """

@@ -74,6 +74,7 @@ class TrialRun:
         self.folder = self.store.open_trial(job.spec, job.fingerprint)
         prepared = prepare_splits(job.spec, job.fingerprint, job.model, self.store.data_folder)
         self.data, self.splits = prepared.data, prepared.splits
+        self.cut_line = prepared.cut_line(job.spec)
         used = used_bytes(self.device)
         model = build_model(job.spec, job.model, prepared)
         self.member = Member(job.spec, model, self.splits["train"], self.device, micro_batches=job.micro_batches)
@@ -107,7 +108,7 @@ class TrialRun:
         return "padded" if context.padded else "explicit" if context.sites.has_pairs else "sdpa"
 
     def _predicted(self, used: int) -> int | None:
-        """Return peak bytes by the closed form and the bytes ``used`` before the build; None without a closed form."""
+        """Return peak bytes by the closed form, on a GPU with those ``used`` before; None without a closed form."""
         config = self.member.model.config.to_dict()
         num_labels, gpu = len(self.data.label_names), self.device.type == "cuda"
         peak = predicted_peak(self.spec, config, self.splits, num_labels, gpu=gpu)

@@ -22,13 +22,12 @@ from tunekit.engine.forward.padded_batch import PaddedBatch, seeded_dropout
 from tunekit.engine.forward.patching import batch_of, context_of, logits, patch_model
 from tunekit.engine.optim import StackedAdamW, learning_rate_at, make_optimizer, step_optimizer
 from tunekit.engine.stacking import Stack, is_stackable
+from tunekit.memory.trial import EVAL_TOKENS
 from tunekit.planning.batching import why_padded
 from tunekit.schema import TrialSpec
 from tunekit.seeding import stream_seed
 from tunekit.tasks import Task, task_of
 
-EVAL_TOKENS = 8192
-"""The most tokens that a batch of scoring holds of one trial, padding counted."""
 Indices = npt.NDArray[np.int64]
 
 

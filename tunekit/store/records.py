@@ -4,6 +4,7 @@ A file must be complete, of this schema version, at most ``MAX_BYTES`` large and
 raised.
 """
 
+import gzip
 import hashlib
 import zlib
 from collections.abc import Mapping, Sequence
@@ -206,20 +207,21 @@ def _versioned(content: Any, path: Place) -> dict[str, Any]:
     return content
 
 
-def read_steps(folder: Place, **options: Any) -> "pd.DataFrame | None":
-    """Return a trial's optimizer steps, or None where it keeps none; ``options`` are those of pandas' ``read_csv``.
+def read_steps(folder: Place, columns: Mapping[str, type]) -> "pd.DataFrame | None":
+    """Return ``columns``, with their types, of a trial's optimizer steps; None where the trial keeps no steps.
 
     A released trial keeps them compressed. Raises DamagedRecord, which names the file.
     """
     import pandas as pd
 
-    for name, compression in ((STEPS, None), (STEPS_COMPRESSED, "gzip")):
-        path = folder / name
+    for path in (folder / STEPS, folder / STEPS_COMPRESSED):
         if path.exists():
             try:
                 if path.stat().st_size > MAX_BYTES:
                     raise ValueError(f"larger than {MAX_BYTES:,} bytes, which no such file should be")
-                return pd.read_csv(BytesIO(path.read_bytes()), compression=compression, **options)
+                content = path.read_bytes()
+                text = content if path.name == STEPS else gzip.decompress(content)
+                return pd.read_csv(BytesIO(text), usecols=list(columns), dtype=dict(columns))
             except (OSError, EOFError, zlib.error, ValueError) as error:
                 raise DamagedRecord(f"{path}: {error}") from error
     return None
