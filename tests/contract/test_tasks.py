@@ -11,8 +11,9 @@ from torch.nn import functional as F
 from tests.support.trials import build, specify, start
 from tunekit.data.base import DATASETS
 from tunekit.engine.ending import end_trial
+from tunekit.engine.member import Member
 from tunekit.engine.summary import best_epoch
-from tunekit.engine.train import Diverged, Member, Pack
+from tunekit.engine.train import Diverged, Pack
 from tunekit.errors import UserError
 from tunekit.schema import Direction, EpochRecord, Status
 from tunekit.tasks import TASKS, task_of

@@ -13,7 +13,8 @@ import torch
 from tests.support.runs import finish
 from tests.support.trials import fingerprint, specify, start
 from tunekit.engine.job import Job
-from tunekit.engine.train import Member, Pack
+from tunekit.engine.member import Member
+from tunekit.engine.train import Pack
 from tunekit.models.loading import resolve_model
 from tunekit.schema import Status, TrialSpec
 from tunekit.store.result_store import ResultStore

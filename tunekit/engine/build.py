@@ -11,7 +11,7 @@ from transformers.utils import logging as transformers_logging
 
 from tunekit.data.base import TextDataset, limit_and_carve, load_dataset
 from tunekit.data.tokens import tokenise
-from tunekit.engine.train import LabelledSplit
+from tunekit.engine.member import LabelledSplit
 from tunekit.errors import UserError
 from tunekit.methods import METHODS
 from tunekit.models.families import FAMILIES

@@ -10,7 +10,8 @@ from typing import Any
 import psutil
 import torch
 
-from tunekit.engine.train import EVAL_TOKENS, LabelledSplit, batches
+from tunekit.engine.host_steps import EVAL_TOKENS
+from tunekit.engine.member import LabelledSplit, batches
 from tunekit.memory import BatchSizes, NoClosedForm, Shape, Work, predict
 from tunekit.schema import TrialSpec
 

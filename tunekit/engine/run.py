@@ -15,14 +15,13 @@ import torch
 
 from tunekit.engine import checkpoint
 from tunekit.engine.build import build_model, check_device, prepare_splits
-from tunekit.engine.forward.patching import layers_of
 from tunekit.engine.job import Job
 from tunekit.engine.kept_weights import identity_of, keeps_weights, remove_superseded_weights, write_weights
+from tunekit.engine.member import LabelledSplit, Member
 from tunekit.engine.memory import peak_bytes, predicted_peak, reset_peak, used_bytes
 from tunekit.engine.recording import Recording, join_rows, prediction_rows, read_recording, step_rows
 from tunekit.engine.summary import BuildFacts, best_epoch, summarise
-from tunekit.engine.train import Diverged, LabelledSplit, Member, Pack, TrainedEpoch
-from tunekit.engine.watchdog import note_batch
+from tunekit.engine.train import Diverged, Pack, TrainedEpoch
 from tunekit.memory import ADAMW_STATES
 from tunekit.memory.graph import FP32
 from tunekit.methods.base import count_parameters
@@ -77,7 +76,6 @@ class TrialRun:
         used = used_bytes(self.device)
         model = build_model(job.spec, job.model, prepared)
         self.member = Member(job.spec, model, self.splits["train"], self.device, micro_batches=job.micro_batches)
-        layers_of(self.member.model).register_forward_pre_hook(note_batch)
         self.pack = Pack([self.member])
         trainable, total = count_parameters(self.member.model)
         execution: dict[str, Scalar | None] = {
@@ -137,7 +135,7 @@ class TrialRun:
         if len(passed.steps) != found.step or (self.scored and passed.predictions["epoch"].max() != found.epoch):
             log(f"what stands beside the checkpoint is damaged; starting from the first epoch; {_again(recorded)}")
             return
-        checkpoint.restore(found, self.member.model, self.member.optimizer)
+        checkpoint.restore(found, self.member.trained)
         self.member.step = found.step
         epochs = [EpochRecord.from_dict(row) for row in found.history]
         self.recorded = Recording(epochs, passed.steps, passed.predictions)
@@ -236,7 +234,7 @@ class TrialRun:
         started, history = time.monotonic(), [asdict(item) for item in self.records]
         self.store.wait_for_disk(self.folder)
         one, folder = self.member, self.folder / "checkpoint"
-        checkpoint.save_checkpoint(folder, one.model, one.optimizer, step=one.step, history=history)
+        checkpoint.save_checkpoint(folder, one.trained, step=one.step, history=history)
         self.last_checkpoint = time.monotonic()
         self.write_seconds = self.last_checkpoint - started
 

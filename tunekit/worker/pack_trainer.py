@@ -5,7 +5,8 @@ from collections.abc import Callable, Sequence
 from functools import partial
 from weakref import WeakSet
 
-from tunekit.engine.train import Member, Pack, packable
+from tunekit.engine.member import Member, packable
+from tunekit.engine.train import Pack
 from tunekit.worker.attempt import Attempt
 from tunekit.worker.failures import CLASSIFIED_ERRORS, Failure, cause, classify, device_is_lost
 
