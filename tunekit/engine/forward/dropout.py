@@ -17,10 +17,8 @@ import torch
 from torch import nn
 
 from tunekit.engine.forward.flat_batch import FlatBatch
+from tunekit.engine.kernels.masks import LEVELS
 from tunekit.seeding import stream_seed
-
-LEVELS = 2**16
-"""The number of equally likely values of a draw. Probabilities are rounded to multiples of 1 / LEVELS."""
 
 
 class MaskKind(StrEnum):

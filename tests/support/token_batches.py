@@ -1,0 +1,42 @@
+"""Batches without padding for the tests of kernels: tables of sequences, keys of dropout, and uses of it."""
+
+import torch
+
+from tunekit.engine.kernels.batch import Sequences
+from tunekit.engine.kernels.masks import LEVELS, Dropout, DropoutKeys, seed_words
+
+
+def sequences_of(lengths: list[list[int]], *, filler: int = 3, longest: int | None = None) -> Sequences:
+    """Return the tables of K trials' sequences; the trial with the most tokens has ``filler`` tokens of filler."""
+    width = max(sum(trial) for trial in lengths) + filler
+    starts, sequence, place = [], [], []
+    for number, trial in enumerate(lengths):
+        begin = number * width
+        for index, length in enumerate(trial):
+            starts.append(begin)
+            begin += length
+            sequence += [index] * length
+            place += range(length)
+        left = (number + 1) * width - begin
+        sequence += [len(trial)] * left
+        place += range(left)
+    flat = [length for trial in lengths for length in trial]
+    tables = (torch.tensor(table, dtype=torch.int32) for table in (starts, flat, sequence, place))
+    return Sequences(len(lengths), longest or max(flat), *tables)
+
+
+def keys_of(seeds: list[int], *, step: int = 7, part: int = 0) -> DropoutKeys:
+    """Return the keys of K trials, all at one step."""
+    steps = torch.full((len(seeds),), step, dtype=torch.int32)
+    return DropoutKeys(seed_words(seeds), steps, torch.tensor([part], dtype=torch.int32))
+
+
+def dropout_of(sequences: Sequences, rate: float, *, site: int = 5, step: int = 7, seed: int = 2**62 + 11) -> Dropout:
+    """Return a use of dropout in a batch, whose trials have the seeds ``seed``, ``seed + 1`` and so on."""
+    keys = keys_of([seed + trial for trial in range(sequences.num_trials)], step=step)
+    return Dropout(site, round(rate * LEVELS), keys, sequences)
+
+
+def real_tokens(sequences: Sequences) -> torch.Tensor:
+    """Return which of the K * T tokens are not filler."""
+    return sequences.token_sequence < sequences.num_sequences

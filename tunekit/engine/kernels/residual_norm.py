@@ -1,0 +1,53 @@
+"""What ends each half of an encoder layer: dropout, the sum with the residual, and layer norm (Ba et al., 2016)."""
+
+import torch
+from torch.nn import functional as F
+
+from tunekit.engine.kernels.masks import Dropout, drop, row_draws
+
+
+def dropout_residual_norm(
+    x: torch.Tensor,
+    residual: torch.Tensor,
+    weight: torch.Tensor,
+    bias: torch.Tensor,
+    eps: float,
+    spec: Dropout | None,
+) -> torch.Tensor:
+    """Return ``layer_norm(dropout(x) + residual)`` (..., H), in the type of ``residual`` (..., H).
+
+    ``x`` (..., H) may have a coarser type, such as bf16; the sum and the norm are computed in fp32 or better. Both hold
+    the rows of one trial after another. ``weight`` and ``bias`` are (H,), or (K, H) where each of K trials has its own.
+    ``spec`` is None where nothing is dropped.
+    """
+    return plain(x, residual, weight, bias, eps, spec)
+
+
+def plain(
+    x: torch.Tensor,
+    residual: torch.Tensor,
+    weight: torch.Tensor,
+    bias: torch.Tensor,
+    eps: float,
+    spec: Dropout | None,
+) -> torch.Tensor:
+    """Return what ``dropout_residual_norm`` returns, by plain PyTorch."""
+    width = x.shape[-1]
+    exact = torch.promote_types(residual.dtype, torch.float32)
+    x = x.to(exact)
+    if spec is not None:
+        x = drop(x, spec, row_draws(spec, x.numel() // width, width).view(x.shape))
+    normed = F.layer_norm(x + residual.to(exact), (width,), eps=eps)
+    return (normed * per_row(weight, normed) + per_row(bias, normed)).to(residual.dtype)
+
+
+def per_row(weight: torch.Tensor, x: torch.Tensor) -> torch.Tensor:
+    """Return ``weight``, (n,) or (K, n), in a shape that broadcasts to the rows of ``x`` (..., n) and in its type.
+
+    With (K, n) the first 1 / K of the rows get the first trial's weights, and so on.
+    """
+    if weight.dim() == 1:
+        return weight.to(x.dtype)
+    num_rows = x.shape[:-1].numel()
+    rows = weight.to(x.dtype)[:, None].expand(-1, num_rows // len(weight), -1)
+    return rows.reshape(x.shape)
