@@ -81,7 +81,7 @@ def peak_of(
     try:
         work = Work(
             shape=Shape.from_config(config), method=spec.method, params=spec.method_params, num_labels=num_labels,
-            sizes=BatchSizes.from_lengths(lengths, gpu=gpu), precision=spec.precision,
+            sizes=BatchSizes.from_lengths(lengths, gpu=gpu), precision=spec.precision, gpu=gpu,
         )  # fmt: skip
         return predict(work).peak, ""
     except NoClosedForm as reason:

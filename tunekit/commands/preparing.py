@@ -49,7 +49,7 @@ def duration(hours: float) -> str:
 def prepare_data(sweep: ResolvedSweep, pending: Sequence[PlannedTrial], store: ResultStore, say: Say) -> int | None:
     """Check and describe each dataset, put its copy in the sweep, fill the token cache, and build each model once.
 
-    Returns the largest predicted peak of memory in bytes, over the first trial of each cell; None where a cell has no
+    Returns the largest predicted need of memory in bytes, over the first trial of each cell; None where a cell has no
     closed form. Raises UserError on data, models and devices that can't be used.
     """
     for name in dict.fromkeys(trial.spec.dataset for trial in pending):
@@ -61,8 +61,9 @@ def prepare_data(sweep: ResolvedSweep, pending: Sequence[PlannedTrial], store: R
     from tunekit.worker.libraries import load_libraries
 
     load_libraries()
-    from tunekit.engine.build import build_model, check_device, prepare_splits
-    from tunekit.engine.memory import predicted_peak
+    from tunekit.engine.build import build_model, prepare_splits
+    from tunekit.engine.memory import predicted_memory
+    from tunekit.engine.precision import check_device
 
     gpu = joins_cluster() or machine.has_accelerator()
     if not joins_cluster():
@@ -86,7 +87,8 @@ def prepare_data(sweep: ResolvedSweep, pending: Sequence[PlannedTrial], store: R
         check_fit(spec, configs[recipe])  # the plan did so where the config.json was on this machine
         if spec.cell not in peaks:
             num_labels = len(prepared.data.label_names)
-            peaks[spec.cell] = predicted_peak(spec, configs[recipe], prepared.splits, num_labels, gpu=gpu)
+            memory = predicted_memory(spec, configs[recipe], prepared.splits, num_labels, gpu=gpu)
+            peaks[spec.cell] = memory.needed if memory else None
         key = (spec.model, spec.dataset, spec.max_length, spec.train_limit, spec.val_fraction, spec.data_seed)
         if key not in tokenised:
             tokenised.add(key)

@@ -11,7 +11,10 @@ from dataclasses import dataclass
 import torch
 from torch import nn
 
-from tunekit.engine.forward.flat_batch import aligned
+ALIGNED = 16
+"""Each parameter begins at a column that is a multiple of this number: 64 bytes, a line of a CPU's cache.
+
+CUDA's kernels read 16 bytes at a time."""
 
 
 @dataclass(eq=False)
@@ -68,7 +71,7 @@ class Buffers:
             shape = tuple(max(sizes) for sizes in zip(*(one.parameter.shape for one in trained), strict=True))
             size = torch.Size(shape).numel()
             self.pieces.append(Piece(name, slice(end, end + size), shape, trained))
-            end += aligned(size)
+            end += -(-size // ALIGNED) * ALIGNED
         self.weights = self.pieces[0].trained[0].parameter.new_zeros((len(trials), end), requires_grad=False)  # (K, P)
         self.first, self.second = torch.zeros_like(self.weights), torch.zeros_like(self.weights)  # (K, P)
         with torch.no_grad():

@@ -4,6 +4,7 @@ Models that need padding are trained so on a GPU, too.
 """
 
 from collections.abc import Sequence
+from functools import cached_property
 
 import numpy as np
 import numpy.typing as npt
@@ -12,8 +13,9 @@ from transformers import PreTrainedModel
 
 from tunekit.engine.forward.dropout import DropoutMasks, MaskKind, MaskStream
 from tunekit.engine.forward.flat_batch import FlatBatch
+from tunekit.engine.forward.modules import context_of
 from tunekit.engine.forward.padded_batch import PaddedBatch, seeded_dropout
-from tunekit.engine.forward.patching import batch_of, context_of, logits
+from tunekit.engine.forward.patching import batch_of, logits
 from tunekit.engine.member import Indices, LabelledSplit, Member
 from tunekit.engine.optim import AdamW
 from tunekit.engine.watchdog import note_batch
@@ -26,10 +28,15 @@ class HostSteps:
     """The steps of ``members``, which ``model`` runs as one."""
 
     def __init__(self, members: Sequence[Member], model: PreTrainedModel) -> None:
-        self.members, self.model = members, model
+        self.members, self.model, self.buffers = members, model, members[0].buffers
         self.masks = [MaskStream(member.spec.seed) for member in members]
 
-    def train(self, optimizer: AdamW, rates: npt.NDArray[np.float64]) -> tuple[npt.NDArray[np.float64], Indices]:
+    @cached_property
+    def optimizer(self) -> AdamW:
+        """The optimizer of the members' weights."""
+        return AdamW(self.members, self.model)
+
+    def train(self, rates: npt.NDArray[np.float64]) -> tuple[npt.NDArray[np.float64], Indices]:
         """Train the next epoch of every member, whose learning rates are ``rates`` (steps, K).
 
         Return the losses (steps, K), and the numbers of tokens (K,). Losses stay on the device until the end, so that
@@ -44,7 +51,7 @@ class HostSteps:
             loss, num_tokens = self.backward(indices, number)
             losses.append(loss)
             tokens += num_tokens
-            optimizer.step(on_device[number], taken)
+            self.optimizer.step(on_device[number], taken)
         return torch.stack(losses).double().cpu().numpy(), tokens
 
     def backward(self, indices: Sequence[Indices], number: int = 0) -> tuple[torch.Tensor, Indices]:

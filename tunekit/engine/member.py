@@ -11,9 +11,10 @@ from transformers import PreTrainedModel
 from tunekit.data.tokens import TokenisedSplit
 from tunekit.engine.buffers import Buffers, Trained
 from tunekit.engine.checkpoint import trainable
-from tunekit.engine.forward.dropout import ForwardContext
+from tunekit.engine.forward.context import ForwardContext
 from tunekit.engine.forward.patching import patch_model
-from tunekit.engine.optim import decayed_names, learning_rate_at
+from tunekit.engine.precision import cast_frozen_to_bf16
+from tunekit.engine.schedule import decayed_names, learning_rate_at
 from tunekit.engine.stacking import is_stackable
 from tunekit.planning.batching import why_padded
 from tunekit.schema import TrialSpec
@@ -71,6 +72,8 @@ class Member:
             self.model, padded=why_padded(self.model.config.model_type, self.spec.method) is not None
         )
         self.model.to(self.device)  # type: ignore[arg-type]
+        if self.device.type == "cuda" and self.spec.precision == "bf16" and is_stackable(self.model):
+            cast_frozen_to_bf16(self.model)  # other methods may use weights outside of products, as DoRA does
         self.decayed = decayed_names(self.model)
         self.trained = {
             # Moments begin at 0; the buffers get memory for them.

@@ -12,19 +12,19 @@ import torch
 
 from tunekit.engine.host_steps import EVAL_TOKENS
 from tunekit.engine.member import LabelledSplit, batches
-from tunekit.memory import BatchSizes, NoClosedForm, Shape, Work, predict
+from tunekit.memory import BatchSizes, Memory, NoClosedForm, Shape, Work, predict
 from tunekit.schema import TrialSpec
 
 
-def predicted_peak(
+def predicted_memory(
     spec: TrialSpec,
     config: Mapping[str, Any],
     splits: Mapping[str, LabelledSplit],
     num_labels: int,
     *,
     gpu: bool,
-) -> int | None:
-    """Return the most bytes that training on any batch of any epoch takes, or scoring the longest sequences.
+) -> Memory | None:
+    """Return the memory of training on the largest batch of any epoch, and of scoring the longest sequences.
 
     ``config`` holds the values of the model's config.json. Return None where model or method have no closed form.
     """
@@ -43,15 +43,15 @@ def predicted_peak(
         (longest,) * max(1, min(EVAL_TOKENS // longest, max(map(len, splits.values())))), gpu=gpu
     )
 
-    def peak(one: BatchSizes) -> int:
+    def memory(one: BatchSizes) -> Memory:
         work = Work(
             shape=shape, method=spec.method, params=spec.method_params, num_labels=num_labels, sizes=one,
-            precision=spec.precision,
+            precision=spec.precision, gpu=gpu,
         )  # fmt: skip
-        return predict(work, scored).peak
+        return predict(work, scored)
 
     try:
-        return max(map(peak, _largest(sizes)))
+        return max(map(memory, _largest(sizes)), key=lambda one: one.peak)
     except NoClosedForm:
         return None
 

@@ -17,6 +17,7 @@ from torch.profiler import ProfilerActivity, profile
 
 from tunekit.data.tokens import TokenisedSplit
 from tunekit.engine.build import adapt
+from tunekit.engine.host_steps import HostSteps
 from tunekit.engine.member import LabelledSplit, Member
 from tunekit.engine.train import Pack
 from tunekit.memory import ADAMW_STATES, FP32
@@ -76,7 +77,7 @@ def autograd_bytes(member: Member) -> int:
         return saved
 
     with saved_tensors_hooks(hold, lambda saved: saved.tensor):
-        loss, _ = Pack([member]).steps.loss([np.arange(len(member.train))])
+        loss, _ = HostSteps([member], member.model).loss([np.arange(len(member.train))])
     storages = [saved.tensor.untyped_storage() for saved in alive]
     sizes = {storage._cdata: storage.nbytes() for storage in storages}
     del loss
@@ -135,7 +136,5 @@ def measure_peak(config: Mapping[str, Any], spec: TrialSpec, lengths: Sequence[i
 
 
 def _step(member: Member) -> None:
-    pack = Pack([member])
-    pack.steps.backward([np.arange(len(member.train))])
-    rates = torch.full((1,), member.spec.learning_rate, device=member.device)
-    pack.make_optimizer().step(rates, torch.zeros(1, device=member.device))
+    Pack([member]).train_epoch()  # one step, since all examples fit into a batch
+    member.step = 0

@@ -1,50 +1,29 @@
-"""AdamW (Loshchilov & Hutter, 2019), its schedule and clipping, as Hugging Face's Trainer sets them."""
+"""AdamW (Loshchilov & Hutter, 2019) and clipping, as Hugging Face's Trainer sets them."""
 
-import math
-from collections.abc import Collection, Sequence
+from collections.abc import Sequence
 
 import torch
 from torch import nn
 
-from tunekit.engine.buffers import Buffers
-from tunekit.schema import TrialSpec
+from tunekit.engine.member import Member
 
 MAX_GRAD_NORM = 1.0
 BETAS = (0.9, 0.999)
 EPS = 1e-8
 
 
-def learning_rate_at(step: int, num_steps: int, spec: TrialSpec) -> float:
-    """Return the learning rate of ``step`` (from 0) of ``num_steps``: linear warm-up, then linear decay to 0."""
-    warmup = math.ceil(num_steps * spec.warmup_ratio)
-    if step < warmup:
-        return spec.learning_rate * step / max(1, warmup)
-    return spec.learning_rate * (num_steps - step) / max(1, num_steps - warmup)
-
-
-def decayed_names(model: nn.Module) -> frozenset[str]:
-    """Return the names of the trainable parameters that weight decay shrinks: all but biases and layer norms."""
-    norms = {id(p) for module in model.modules() if isinstance(module, nn.LayerNorm) for p in module.parameters()}
-    return frozenset(
-        name
-        for name, parameter in model.named_parameters()
-        if parameter.requires_grad and not name.endswith("bias") and id(parameter) not in norms
-    )
-
-
 class AdamW:
-    """AdamW over the rows of ``buffers``, each with the rate, decay, step count and gradient norm of its own trial."""
+    """AdamW over the rows of flat buffers, each with the rate, decay, step count and gradient norm of its own trial."""
 
-    def __init__(
-        self, buffers: Buffers, parameters: Sequence[nn.Parameter], decays: Sequence[float], decayed: Collection[str]
-    ) -> None:
-        """``parameters`` are those of the model that runs all K trials, in the order of the pieces of ``buffers``.
-
-        ``decays`` are the K weight decays, and ``decayed`` the names of the pieces that they shrink.
-        """
-        self.parameters = list(parameters)
+    def __init__(self, members: Sequence[Member], model: nn.Module) -> None:
+        """Optimize the trained weights of ``members``, which ``model`` runs as one, in the buffers that they share."""
+        buffers, named = members[0].buffers, dict(model.named_parameters())
+        self.parameters = [named[piece.name] for piece in buffers.pieces]
         # For each trial: the decay of each piece.
-        self._decays = [[decay * (piece.name in decayed) for piece in buffers.pieces] for decay in decays]
+        self._decays = [
+            [member.spec.weight_decay * (piece.name in member.decayed) for piece in buffers.pieces]
+            for member in members
+        ]
         # For each trial and piece, its columns of weights and moments: (n,) each.
         self._rows = [
             [tuple(flat[trial, piece.columns] for flat in (buffers.weights, buffers.first, buffers.second))

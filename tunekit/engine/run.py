@@ -14,11 +14,12 @@ import pandas as pd
 import torch
 
 from tunekit.engine import checkpoint
-from tunekit.engine.build import build_model, check_device, prepare_splits
+from tunekit.engine.build import build_model, prepare_splits
 from tunekit.engine.job import Job
 from tunekit.engine.kept_weights import identity_of, keeps_weights, remove_superseded_weights, write_weights
 from tunekit.engine.member import LabelledSplit, Member
-from tunekit.engine.memory import peak_bytes, predicted_peak, reset_peak, used_bytes
+from tunekit.engine.memory import peak_bytes, predicted_memory, reset_peak, used_bytes
+from tunekit.engine.precision import check_device
 from tunekit.engine.recording import Recording, join_rows, prediction_rows, read_recording, step_rows
 from tunekit.engine.summary import BuildFacts, best_epoch, summarise
 from tunekit.engine.train import Diverged, Pack, TrainedEpoch
@@ -47,6 +48,8 @@ def _be_deterministic(device: torch.device, threads: int) -> None:
     if device.type == "cuda":
         os.environ.setdefault("CUBLAS_WORKSPACE_CONFIG", ":4096:8")
         torch.use_deterministic_algorithms(True)
+        # Else every new tensor is filled with NaN by a kernel of its own, which shows reads of memory never written.
+        torch.utils.deterministic.fill_uninitialized_memory = False  # type: ignore[attr-defined]
 
 
 class TrialRun:
@@ -76,7 +79,7 @@ class TrialRun:
         used = used_bytes(self.device)
         model = build_model(job.spec, job.model, prepared)
         self.member = Member(job.spec, model, self.splits["train"], self.device, micro_batches=job.micro_batches)
-        self.pack = Pack([self.member])
+        self.pack = Pack([self.member], log)
         trainable, total = count_parameters(self.member.model)
         execution: dict[str, Scalar | None] = {
             "device": torch.cuda.get_device_name(self.device) if self.device.type == "cuda" else self.device.type,
@@ -108,8 +111,8 @@ class TrialRun:
         """Return peak bytes by the closed form and the bytes ``used`` before the build; None without a closed form."""
         config = self.member.model.config.to_dict()
         num_labels, gpu = len(self.data.label_names), self.device.type == "cuda"
-        peak = predicted_peak(self.spec, config, self.splits, num_labels, gpu=gpu)
-        return None if peak is None else used + peak
+        memory = predicted_memory(self.spec, config, self.splits, num_labels, gpu=gpu)
+        return None if memory is None else used + memory.peak
 
     @property
     def records(self) -> list[EpochRecord]:
@@ -161,8 +164,9 @@ class TrialRun:
         """How many trials the largest pack holds that the trial has trained in."""
         return int(self.facts.execution["pack_size"] or 1)
 
-    def note_pack_size(self, size: int) -> None:
-        """Note that the trial trains in a pack of ``size`` trials."""
+    def join_pack(self, size: int) -> None:
+        """Note that the trial trains in a pack of ``size`` trials, and free what it trained alone with."""
+        self.pack.close()
         self.facts.execution["pack_size"] = max(size, self.pack_size)
 
     def record(

@@ -6,16 +6,20 @@ member's numbers depend on the other members.
 """
 
 import time
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
+from typing import Protocol
 
 import numpy as np
 import numpy.typing as npt
+from transformers import PreTrainedModel
 
 from tunekit.engine.buffers import Buffers
+from tunekit.engine.capture import CudaGraphs
+from tunekit.engine.device_steps import DeviceSteps
 from tunekit.engine.host_steps import HostSteps
-from tunekit.engine.member import LabelledSplit, Member, packable
-from tunekit.engine.optim import AdamW
+from tunekit.engine.member import Indices, LabelledSplit, Member, packable
+from tunekit.engine.precision import products_in
 from tunekit.engine.stacking import stacked_model
 
 
@@ -39,6 +43,30 @@ class TrainedEpoch:
     """How long the epoch took, for a pack all members together."""
 
 
+class Steps(Protocol):
+    """How a pack's epochs are computed: by the host (``host_steps``) or on a device (``device_steps``)."""
+
+    buffers: Buffers
+    """The buffers of the weights that the steps train."""
+
+    def train(self, rates: npt.NDArray[np.float64]) -> tuple[npt.NDArray[np.float64], Indices]:
+        """Train an epoch at learning rates (steps, K). Return losses (steps, K) and numbers of tokens (K,)."""
+
+    def predict(self, split: LabelledSplit) -> npt.NDArray[np.float32]:
+        """Return the logits (K, N, C) of the N examples of ``split``, with dropout off."""
+
+
+MakeSteps = Callable[[Sequence[Member], PreTrainedModel, Callable[[str], None]], Steps]
+
+
+def steps_for(members: Sequence[Member], model: PreTrainedModel, note: Callable[[str], None]) -> Steps:
+    """Return the steps that suit the device: on a GPU the device's own, but for models that need padding."""
+    device = members[0].device
+    if device.type == "cuda" and not members[0].context.padded:
+        return DeviceSteps(members, model, CudaGraphs(device), note)
+    return HostSteps(members, model)
+
+
 class Pack:
     """Members that train step by step as one model; the model of a single member is its own.
 
@@ -46,10 +74,18 @@ class Pack:
     had trained alone.
     """
 
-    def __init__(self, members: Sequence[Member]) -> None:
-        """Raises ValueError where members can't be one pack."""
+    def __init__(
+        self, members: Sequence[Member], note: Callable[[str], None] = lambda line: None,
+        make_steps: MakeSteps | None = None,
+    ) -> None:  # fmt: skip
+        """``note`` is given lines for people. ``make_steps`` is another way to compute the steps than the device's own.
+
+        Raises ValueError where members can't be one pack.
+        """
         self.members = list(members)
         self.model = members[0].model
+        self._note, self._make_steps = note, make_steps or steps_for
+        self._steps: Steps | None = None
         if len(members) > 1:
             if not packable(members):
                 raise ValueError("these trials can't be one pack: they differ in more than seed, rates and sizes")
@@ -57,10 +93,17 @@ class Pack:
             self.model = stacked_model([member.model for member in members], buffers)
             for member in members:
                 member.buffers = buffers
-        self.steps = HostSteps(self.members, self.model)
+
+    @property
+    def steps(self) -> Steps:
+        """The steps on the members' weights. They are made anew where the weights lie elsewhere since."""
+        if self._steps is None or self._steps.buffers is not self.members[0].buffers:
+            self._steps = self._make_steps(self.members, self.model, self._note)
+        return self._steps
 
     def close(self) -> None:
         """Give each member of several weights and optimizer state of its own."""
+        self._steps = None
         if len(self.members) > 1:
             for member in self.members:
                 member.take_own_buffers()
@@ -73,9 +116,10 @@ class Pack:
         """
         start = time.perf_counter()
         self.model.train()
-        rates = np.array([member.learning_rates() for member in self.members]).T  # (steps, K)
-        losses, tokens = self.steps.train(self.make_optimizer(), rates)
         first = self.members[0]
+        rates = np.array([member.learning_rates() for member in self.members]).T  # (steps, K)
+        with products_in(first.spec.precision):
+            losses, tokens = self.steps.train(rates)
         sizes = np.full(len(rates), first.spec.batch_size)
         sizes[-1] = len(first.train) - sizes[:-1].sum()
         for member in self.members:
@@ -92,13 +136,8 @@ class Pack:
             for trial in range(len(self.members))
         ]
 
-    def make_optimizer(self) -> AdamW:
-        """Return AdamW over the members' weights where they lie now."""
-        first, named = self.members[0], dict(self.model.named_parameters())
-        parameters = [named[piece.name] for piece in first.buffers.pieces]
-        return AdamW(first.buffers, parameters, [member.spec.weight_decay for member in self.members], first.decayed)
-
     def predict(self, split: LabelledSplit) -> list[npt.NDArray[np.float32]]:
         """Return the logits (N, C) of each member for all N examples of ``split``, float32, with dropout off."""
         self.model.eval()
-        return list(self.steps.predict(split))
+        with products_in(self.members[0].spec.precision):
+            return list(self.steps.predict(split))
