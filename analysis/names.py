@@ -4,6 +4,7 @@ from collections.abc import Mapping, Sequence
 from dataclasses import fields
 from decimal import Decimal
 
+from tunekit.parsing import CONTROL
 from tunekit.schema import EpochRecord, Scalar
 
 NAMES = {  # of stores whose requests have no display names
@@ -26,6 +27,11 @@ METRIC_NAMES = {
 }
 LABELS = {item.name: str(item.metadata["label"]) for item in fields(EpochRecord)}
 SPLITS = {"test": "test", "val": "validation", "train": "train"}
+
+
+def plain(name: object) -> str:
+    """Return ``name`` as text without control characters, which could steer a terminal."""
+    return CONTROL.sub(" ", str(name))
 
 
 def metric_name(metric: str) -> str:

@@ -22,9 +22,11 @@ from analysis.figures.curves import (
 )
 from analysis.figures.drawing import freeze_layout, wrapped
 from analysis.figures.plots import confusion_matrix, score_against_cost, seed_spread
+from analysis.figures.rate_figures import rate_figures
 from analysis.figures.search_figures import search_figures
 from analysis.names import SPLITS, numbered
 from analysis.predictions import confusion, read_predictions
+from analysis.rates import rate_maps
 from analysis.search import search_results
 from analysis.statistics.this_set import mean_interval
 from analysis.sweep_records import SweepRecords
@@ -44,9 +46,11 @@ MAX_STEPS_BYTES = 500_000_000
 
 
 def figures_of(records: SweepRecords, found: Sequence[Cell], metric: str = "macro_f1") -> list[CaptionedFigure]:
-    """Return the figures of all cells that have a completed trial and are no search's, kind by kind: curves, overview,
-    cost, spread, confusion; then those of searches. ``metric`` is what costs and seeds are shown in. Of several
-    settings of a method, what compares cells shows those that validation chose, and all where it can't choose.
+    """Return the figures of all cells that have a completed trial and are no search's, and then those of searches.
+
+    They come kind by kind: curves, overview, cost, spread, confusion, learning rates. ``metric`` is what costs and
+    seeds are shown in. Of several settings of a method, what compares cells shows those that validation chose, and all
+    where it can't choose.
 
     A learning curve keeps its number whichever cells have completed. Raises DamagedRecord, naming the file, where
     steps or predictions can't be read, and UserError where ``metric`` needs predictions that a trial lacks.
@@ -69,6 +73,7 @@ def figures_of(records: SweepRecords, found: Sequence[Cell], metric: str = "macr
             said = CHOSEN if len(shown) < len(members) else ""
             figures += [replace(one, caption=f"{one.caption}{said}") for one in draw(shown, data, metric)]
     figures += [captioned for cell in drawn for captioned in _confusion(cell)]
+    figures += rate_figures(rate_maps(found, records.default_rates))
     figures += search_figures(search_results(records, found))
     for captioned in figures:
         freeze_layout(captioned.figure)

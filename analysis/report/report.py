@@ -13,6 +13,7 @@ from analysis.figures.critical_difference import critical_difference_figure
 from analysis.figures.drawing import save
 from analysis.figures.figures import figures_of
 from analysis.logits import with_logits
+from analysis.rates import rate_maps
 from analysis.report.across_section import across_section
 from analysis.report.answer import answer_section, differences_figure
 from analysis.report.audit import audit, audit_section, filled_with_majority, majority_scores
@@ -37,6 +38,7 @@ from analysis.report.probabilities_section import (
     patience_section,
 )
 from analysis.report.published_section import published_section
+from analysis.report.rates_section import rates_section
 from analysis.report.search_section import search_section
 from analysis.report.summary import (
     about_section,
@@ -58,6 +60,7 @@ KINDS: Mapping[str, str] = {
     "spread": "Seeds",
     "confusion": "Confusion matrices",
     "across": "Mean ranks over datasets",
+    "rates": "Learning rates of a grid",
     "sensitivity": "Learning-rate sensitivity",
     "budget": "Expected validation performance against budget",
     "history": "Optimisation history",
@@ -142,6 +145,7 @@ def compose(records: SweepRecords, choices: Choices, out: Path) -> Report:
         across_section(over_datasets),
         published_section(scored, choices.metrics) if choices.published else None,
         claims_section(verdicts, every=choices.claims is not None),
+        rates_section(rate_maps(found, records.default_rates)),
         search_section(search_results(records, found)),
         costs_section(found),
         *figure_sections(figures),

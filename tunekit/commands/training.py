@@ -73,6 +73,7 @@ def request_of(sweep: ResolvedSweep) -> dict[str, object]:
         **source(),
         "plugins": plugins.described(),
         "display_names": sweep.display_names(),
+        "default_learning_rates": sweep.default_learning_rates(),
         "blocks": [block.to_dict() for block in sweep.blocks],
     }
 
