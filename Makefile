@@ -5,6 +5,8 @@ TORCH_INDEX ?=
 BIN := .venv/bin
 STAMP := .venv/.installed
 DOCS_STAMP := .venv/.installed-docs
+# Triton's interpreter, in which tests run the GPU's kernels: a wheel of 200 MB that the demo does without.
+TRITON_STAMP := .venv/.installed-triton
 # Not empty: the wheel's test takes the libraries from .venv, which saves minutes and gigabytes.
 QUICK ?=
 PIP := $(BIN)/python -m pip install --quiet --disable-pip-version-check -c constraints.txt
@@ -14,11 +16,11 @@ PIP := $(BIN)/python -m pip install --quiet --disable-pip-version-check -c const
 demo: $(STAMP)
 	$(BIN)/tunekit run --preset demo
 
-test: $(STAMP)
+test: $(TRITON_STAMP)
 	$(BIN)/python -m pytest -n 2 --no-loadscope-reorder
 
 # The inner loop: the tests that need no Ray and no real model's weights and take no more than seconds.
-test-fast: $(STAMP)
+test-fast: $(TRITON_STAMP)
 	$(BIN)/python -m pytest -n 2 -m "not faults and not ray and not model and not slow"
 
 # Tests that kill processes and wait for minutes; what they measure goes into docs/reliability.md.
@@ -58,6 +60,10 @@ $(STAMP): pyproject.toml constraints.txt
 	$(PIP) $(if $(TORCH_INDEX),--index-url $(TORCH_INDEX)) torch
 	$(PIP) -e ".[demo,dev]"
 	touch $(STAMP)
+
+$(TRITON_STAMP): $(STAMP)
+	$(PIP) -e ".[triton]"
+	touch $(TRITON_STAMP)
 
 $(DOCS_STAMP): $(STAMP)
 	$(PIP) -e ".[docs]"

@@ -46,6 +46,7 @@ LIBRARIES = {
     "adapters": TORCH,
     "peft": TORCH,
     "datasets": ((), ("tunekit.data",)),
+    "triton": (("tunekit.engine.kernels.fused",), ("tunekit.engine.kernels",)),
     "matplotlib": (("analysis",), ("tunekit.api",)),
     "scipy": (("analysis", "benchmarks"), ()),
     "statsmodels": (("analysis",), ()),

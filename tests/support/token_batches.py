@@ -1,5 +1,7 @@
 """Batches without padding for the tests of kernels: tables of sequences, keys of dropout, and uses of it."""
 
+from dataclasses import replace
+
 import torch
 
 from tunekit.engine.kernels.batch import Sequences
@@ -9,20 +11,8 @@ from tunekit.engine.kernels.masks import LEVELS, Dropout, DropoutKeys, seed_word
 def sequences_of(lengths: list[list[int]], *, filler: int = 3, longest: int | None = None) -> Sequences:
     """Return the tables of K trials' sequences; the trial with the most tokens has ``filler`` tokens of filler."""
     width = max(sum(trial) for trial in lengths) + filler
-    starts, sequence, place = [], [], []
-    for number, trial in enumerate(lengths):
-        begin = number * width
-        for index, length in enumerate(trial):
-            starts.append(begin)
-            begin += length
-            sequence += [index] * length
-            place += range(length)
-        left = (number + 1) * width - begin
-        sequence += [len(trial)] * left
-        place += range(left)
-    flat = [length for trial in lengths for length in trial]
-    tables = (torch.tensor(table, dtype=torch.int32) for table in (starts, flat, sequence, place))
-    return Sequences(len(lengths), longest or max(flat), *tables)
+    sequences = Sequences.end_to_end(lengths, width, torch.device("cpu"))
+    return sequences if longest is None else replace(sequences, longest=longest)
 
 
 def keys_of(seeds: list[int], *, step: int = 7, part: int = 0) -> DropoutKeys:

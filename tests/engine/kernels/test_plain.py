@@ -66,9 +66,7 @@ def test_gradients_of_attention_are_those_of_finite_differences(first_only):
     inputs = [random(n, 1, 2, seed=n).requires_grad_() for n in (4 if first_only else tokens, tokens, tokens)]
 
     def plain(q, k, v):
-        return attention.plain(
-            q, k, v, sequences, first_only=first_only, dropout=dropout_of(sequences, 0.4), tf32=False
-        )
+        return attention.plain(q, k, v, sequences, dropout_of(sequences, 0.4), first_only=first_only)
 
     assert torch.autograd.gradcheck(plain, inputs)
 

@@ -4,11 +4,15 @@ Sequences are read by their offsets, so that nothing is gathered. The softmax is
 the type of the queries, keys and values.
 """
 
+from collections.abc import Iterator
+from functools import partial
 from typing import Any
 
 import torch
 
 from tunekit.engine.kernels.batch import Sequences
+from tunekit.engine.kernels.choice import Operation, Setting, Version
+from tunekit.engine.kernels.examples import both, example_sequences, example_tensor
 from tunekit.engine.kernels.masks import Dropout, draws, drop
 
 
@@ -29,7 +33,8 @@ def attention(
     and gradients of filler are 0. Scores are products times ``D ** -0.5``. ``dropout`` drops probabilities; None drops
     nothing. ``tf32`` says whether products of fp32 numbers may be computed in TF32.
     """
-    return plain(q, k, v, sequences, first_only=first_only, dropout=dropout, tf32=tf32)
+    operation = FIRST_TOKEN_ATTENTION if first_only else ATTENTION
+    return operation.version(Setting(q.device, q.dtype, q.shape[-1], tf32))(q, k, v, sequences, dropout)
 
 
 def plain(
@@ -37,14 +42,13 @@ def plain(
     k: torch.Tensor,
     v: torch.Tensor,
     sequences: Sequences,
-    *,
-    first_only: bool,
     dropout: Dropout | None,
-    tf32: bool,
+    *,
+    first_only: bool = False,
 ) -> torch.Tensor:
     """Return what ``attention`` returns, by plain PyTorch, which pads each sequence to the longest.
 
-    ``tf32`` changes nothing here: PyTorch takes it from its own settings.
+    PyTorch decides by its own settings whether products are in TF32.
     """
     heads, head_size = k.shape[1:]
     num_slots = len(sequences.starts) * sequences.longest
@@ -66,6 +70,32 @@ def plain(
     if first_only:
         return contexts.squeeze(2)
     return _gather(contexts.transpose(1, 2).reshape(num_slots, heads, head_size), slots.of_tokens, slots.of_slots)
+
+
+def _fused(setting: Setting) -> Version:
+    from tunekit.engine.kernels.fused.attention import attention as fused
+
+    return partial(fused, tf32=setting.tf32)
+
+
+def _fused_first_only(setting: Setting) -> Version:
+    from tunekit.engine.kernels.fused.first_token import first_token_attention
+
+    return first_token_attention
+
+
+def _examples(setting: Setting, *, first_only: bool) -> Iterator[tuple[Any, ...]]:
+    for dropout in both(sequences := example_sequences(setting)):
+        rows = len(sequences.starts if first_only else sequences.token_sequence)
+        queries = example_tensor(setting, rows, 2, setting.size, seed=0)
+        keys_and_values = example_tensor(setting, len(sequences.token_sequence), 2, 2, setting.size, seed=1)
+        yield queries, *keys_and_values.unbind(1), sequences, dropout
+
+
+ATTENTION = Operation("attention", plain, _fused, partial(_examples, first_only=False))
+FIRST_TOKEN_ATTENTION = Operation(
+    "attention of first tokens", partial(plain, first_only=True), _fused_first_only, partial(_examples, first_only=True)
+)
 
 
 def _pair_draws(dropout: Dropout, scores: torch.Tensor) -> torch.Tensor:

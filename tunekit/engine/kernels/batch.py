@@ -4,8 +4,9 @@ Each of K trials has B sequences in a row of T tokens. The sequences lie end to 
 left of the row after the last one is filler. ``tunekit.engine.forward`` explains the words and letters.
 """
 
+from collections.abc import Sequence
 from dataclasses import dataclass
-from typing import NamedTuple
+from typing import NamedTuple, Self
 
 import torch
 
@@ -57,6 +58,22 @@ class Sequences:
                 f"a batch has at most {LARGEST} sequences of at most {LARGEST} tokens, not {self.num_sequences} of "
                 f"up to {self.longest}"
             )
+
+    @classmethod
+    def end_to_end(cls, lengths: Sequence[Sequence[int]], num_tokens: int, device: torch.device) -> Self:
+        """Return the tables of K trials whose sequences have ``lengths``, in rows of ``num_tokens`` tokens (T).
+
+        The host computes them, which serves tests and examples; a device computes those of a step itself.
+        """
+        starts, sequence, place = [], [], []
+        for trial, own in enumerate(lengths):
+            filler = num_tokens - sum(own)
+            starts += [trial * num_tokens + sum(own[:index]) for index in range(len(own))]
+            sequence += [index for index, length in enumerate((*own, filler)) for _ in range(length)]
+            place += [at for length in (*own, filler) for at in range(length)]
+        flat = [length for own in lengths for length in own]
+        tables = (torch.tensor(table, dtype=torch.int32, device=device) for table in (starts, flat, sequence, place))
+        return cls(len(lengths), max(flat), *tables)
 
     @property
     def num_sequences(self) -> int:

@@ -1,8 +1,13 @@
 """What ends each half of an encoder layer: dropout, the sum with the residual, and layer norm (Ba et al., 2016)."""
 
+from collections.abc import Iterator
+from typing import Any
+
 import torch
 from torch.nn import functional as F
 
+from tunekit.engine.kernels.choice import Operation, Setting, Version
+from tunekit.engine.kernels.examples import both, example_sequences, example_tensor, weight_type
 from tunekit.engine.kernels.masks import Dropout, drop, row_draws
 
 
@@ -20,7 +25,8 @@ def dropout_residual_norm(
     the rows of one trial after another. ``weight`` and ``bias`` are (H,), or (K, H) where each of K trials has its own.
     ``spec`` is None where nothing is dropped.
     """
-    return plain(x, residual, weight, bias, eps, spec)
+    version = RESIDUAL_NORM.version(Setting(x.device, x.dtype, x.shape[-1]))
+    return version(x, residual, weight, bias, eps, spec)
 
 
 def plain(
@@ -51,3 +57,23 @@ def per_row(weight: torch.Tensor, x: torch.Tensor) -> torch.Tensor:
     num_rows = x.shape[:-1].numel()
     rows = weight.to(x.dtype)[:, None].expand(-1, num_rows // len(weight), -1)
     return rows.reshape(x.shape)
+
+
+def _fused(setting: Setting) -> Version:
+    from tunekit.engine.kernels.fused.residual_norm import dropout_residual_norm as fused
+
+    return fused
+
+
+def _examples(setting: Setting) -> Iterator[tuple[Any, ...]]:
+    sequences, exact = example_sequences(setting), weight_type(setting)
+    rows = len(sequences.token_sequence)
+    for residual_type in dict.fromkeys((exact, setting.dtype)):
+        for shape, dropout in zip(((setting.size,), (2, setting.size)), both(sequences), strict=True):
+            x = example_tensor(setting, rows, setting.size, seed=0)
+            residual = example_tensor(setting, rows, setting.size, seed=1, dtype=residual_type)
+            weight, bias = (example_tensor(setting, *shape, seed=seed, dtype=exact) for seed in (2, 3))
+            yield x, residual, weight, bias, 1e-5, dropout
+
+
+RESIDUAL_NORM = Operation("dropout, residual sum and layer norm", plain, _fused, _examples)
