@@ -1,5 +1,9 @@
 """The steps of a GPU, on a CPU: the losses of the host's steps, and the same numbers however they are run."""
 
+import json
+import os
+import subprocess
+import sys
 from contextlib import contextmanager
 from dataclasses import replace
 
@@ -8,6 +12,7 @@ import pytest
 import torch
 
 from benchmarks.trial import without_dropout
+from tests.conftest import ROOT
 from tests.support.device import CalledGraphs, NoHostReads, device_pack, eager_steps
 from tests.support.packs import CPU, MIXED, apart, member_of, specs_of, train
 from tests.support.runs import numbers
@@ -59,7 +64,7 @@ def test_more_filler_changes_nothing(monkeypatch):
     spec = specs_of("lora", epochs=1)[0]
     expected = train([member_of(spec)], 1, device_pack)
     fit = device_steps.bucket_tokens
-    monkeypatch.setattr(device_steps, "bucket_tokens", lambda tokens, multiple=128: fit(tokens, multiple) + multiple)
+    monkeypatch.setattr(device_steps, "bucket_tokens", lambda tokens, multiple=128: fit(tokens, multiple) + 128)
     np.testing.assert_allclose(train([member_of(spec)], 1, device_pack), expected, rtol=0, atol=1e-6)
 
 
@@ -68,7 +73,7 @@ def drawn(members: list[Member], trial: int, width: int) -> torch.Tensor:
     training = device_pack(members).steps.training
     order = torch.from_numpy(np.stack([next(member.batches()) for member in members]))
     size, steps = order.shape[1], torch.tensor([member.step for member in members], dtype=torch.int32)
-    batch = training.split.batch(order, torch.tensor(0), torch.tensor(size), size, width)
+    batch = training.split.batch(order, torch.tensor(0), size, width)
     keys = DropoutKeys(training.seeds, steps, training.part_numbers[:1])
     spec = Dropout(site=2, dropping_levels=6554, keys=keys, sequences=batch.sequences)
     draws = row_draws(spec, len(members) * width, 24).view(len(members), width, 24)[trial]
@@ -248,3 +253,28 @@ def test_frozen_weights_in_bf16_give_the_bits_of_autocast():
 def test_tf32_on_a_cpu_is_refused_in_one_line():
     with pytest.raises(UserError, match="precision tf32 is not computed by a CPU; use --precision fp32"):
         check_device({"fp32", "tf32"}, gpu=False)
+
+
+INTERPRETED = """
+import json, sys
+from tests.support.device import device_pack
+from tests.support.packs import member_of, specs_of, train
+from tunekit.engine.kernels.choice import fallbacks
+specs = specs_of("adapter", epochs=1, train_limit=8, batch_size=4)[:2]
+losses = train([member_of(spec) for spec in specs], 1, device_pack)
+print(json.dumps([losses.tolist(), fallbacks()]))
+"""
+
+
+@pytest.mark.slow
+def test_steps_by_triton_kernels_have_the_losses_of_plain_ones():
+    """Triton's interpreter has to be chosen before Triton is imported, so in a process of its own."""
+    pytest.importorskip("triton", reason="Triton is not installed")
+    found = subprocess.run(
+        [sys.executable, "-c", INTERPRETED], cwd=ROOT, env={**os.environ, "TRITON_INTERPRET": "1"}, text=True,
+        capture_output=True, check=True,
+    )  # fmt: skip
+    losses, fell_back = json.loads(found.stdout.splitlines()[-1])
+    assert fell_back == []
+    specs = specs_of("adapter", epochs=1, train_limit=8, batch_size=4)[:2]
+    np.testing.assert_allclose(losses, train([member_of(s) for s in specs], 1, device_pack), rtol=0, atol=1e-5)

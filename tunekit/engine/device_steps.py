@@ -20,6 +20,7 @@ from tunekit.engine.capture import Graphs, Replayer
 from tunekit.engine.forward.device_batch import DeviceSplit
 from tunekit.engine.forward.patching import logits, position_offset_of
 from tunekit.engine.host_steps import EVAL_TOKENS
+from tunekit.engine.kernels.choice import fallbacks
 from tunekit.engine.kernels.masks import DropoutKeys, seed_words
 from tunekit.engine.member import Indices, LabelledSplit, Member
 from tunekit.engine.optim import AdamW
@@ -54,6 +55,7 @@ class DeviceSteps:
         self.members, self.model, self.graphs, self.note = members, model, graphs, note
         self.buffers = members[0].buffers
         self._scoring: dict[LabelledSplit, ScoringSteps] = {}
+        self._noted: set[str] = set()
 
     @cached_property
     def training(self) -> "TrainingSteps":
@@ -72,7 +74,12 @@ class DeviceSteps:
         Return the losses (steps, K), and the numbers of tokens (K,).
         """
         with self.graphs.stream() if self.graphs else nullcontext():
-            return self.training.run(rates)
+            found = self.training.run(rates)
+        for line in fallbacks():
+            if line not in self._noted:
+                self._noted.add(line)
+                self.note(line)
+        return found
 
     def predict(self, split: LabelledSplit) -> npt.NDArray[np.float32]:
         """Return the logits (K, N, C) of all members for all N examples of ``split``, in the order of the split."""
@@ -112,7 +119,7 @@ class TrainingSteps:
         sizes = np.minimum(first.spec.batch_size, num_rows - begins)  # (steps,), B of each step
         parts = [np.cumsum([0, *map(len, np.array_split(np.arange(size), first.micro_batches))]) for size in sizes]
         self.bounds = begins[:, None] + np.array(parts)  # (steps, parts + 1), where parts begin and end in the order
-        self.bounds_here = torch.from_numpy(self.bounds).to(device)
+        self.begins = torch.from_numpy(self.bounds[:, :-1]).to(device)
 
     @property
     def state(self) -> list[torch.Tensor]:
@@ -152,11 +159,11 @@ class TrainingSteps:
     def _step(self, bucket: Bucket) -> None:
         """Train the step that the counter points at, whose parts have the sizes of ``bucket``."""
         first, num_trials = self.members[0], len(self.members)
-        bounds = self.bounds_here.index_select(0, self.step)[0]
+        begins = self.begins.index_select(0, self.step)[0]  # of each part
         steps = self.first_steps + self.step.to(torch.int32)
         losses = torch.zeros_like(self.losses[0])
         for number, part in enumerate(bucket):
-            batch = self.split.batch(self.order, bounds[number], bounds[number + 1], part.sequences, part.tokens)
+            batch = self.split.batch(self.order, begins[number], part.sequences, part.tokens)
             keys = DropoutKeys(self.seeds, steps, self.part_numbers[number : number + 1])
             found = logits(self.model, batch, keys, first.spec.precision)
             loss = first.task.loss(found, batch.labels).view(num_trials, -1).mean(1)
@@ -182,17 +189,16 @@ class ScoringSteps:
         self.order = np.argsort(-lengths, kind="stable")  # (N,), from the longest to the shortest
         bounds = [0]
         while bounds[-1] < len(lengths):
-            # One token less than a CPU's batches hold, so that a row of EVAL_TOKENS has its token of filler.
-            count = max(1, (EVAL_TOKENS - 1) // int(lengths[self.order[bounds[-1]]]))
-            bounds.append(min(len(lengths), bounds[-1] + count))
+            count = max(1, EVAL_TOKENS // int(lengths[self.order[bounds[-1]]]))
+            # Powers of two, the last batch apart, so that few buckets serve all batches.
+            bounds.append(min(len(lengths), bounds[-1] + (1 << count.bit_length() - 1)))
         tokens = np.diff(np.cumsum([0, *lengths[self.order]])[bounds])
-        # Powers of two, so that few buckets serve all batches.
         self.buckets = [
-            Part(1 << (end - begin - 1).bit_length(), bucket_tokens(int(width), SCORED_TOKENS))
+            Part(end - begin, bucket_tokens(int(width), SCORED_TOKENS))
             for begin, end, width in zip(bounds, bounds[1:], tokens, strict=False)
         ]
         self.bounds = bounds
-        self.bounds_here = torch.tensor(bounds, device=device)
+        self.begins = torch.tensor(bounds[:-1], device=device)
         self.order_here = torch.from_numpy(self.order).to(device).expand(num_trials, -1)
         self.step = torch.zeros(1, dtype=torch.int64, device=device)
         """The number of the next batch."""
@@ -218,8 +224,8 @@ class ScoringSteps:
     @torch.no_grad()
     def _step(self, bucket: Part) -> None:
         """Compute the logits of the batch that the counter points at, whose sizes are those of ``bucket``."""
-        bounds = self.bounds_here.index_select(0, torch.cat([self.step, self.step + 1]))
-        batch = self.split.batch(self.order_here, bounds[0], bounds[1], bucket.sequences, bucket.tokens)
+        begin = self.begins.index_select(0, self.step)
+        batch = self.split.batch(self.order_here, begin, bucket.sequences, bucket.tokens)
         found = logits(self.model, batch, precision=self.members[0].spec.precision)
         self.batch_logits[:, : bucket.sequences].copy_(found.view(len(self.members), bucket.sequences, -1))
         self.step.add_(1)

@@ -17,6 +17,7 @@ from tunekit.engine import checkpoint
 from tunekit.engine.build import build_model, prepare_splits
 from tunekit.engine.job import Job
 from tunekit.engine.kept_weights import identity_of, keeps_weights, remove_superseded_weights, write_weights
+from tunekit.engine.kernels.choice import implementation
 from tunekit.engine.member import LabelledSplit, Member
 from tunekit.engine.memory import peak_bytes, predicted_memory, reset_peak, used_bytes
 from tunekit.engine.precision import check_device
@@ -103,9 +104,17 @@ class TrialRun:
         log(f"{job.spec.label}: epoch {len(self.records) + 1} of {job.spec.epochs} begins, {self.facts.execution}")
 
     def _attention(self) -> str:
-        """Return how attention is computed: ``padded`` by the library, ``explicit`` step by step, or ``sdpa``."""
+        """Return how attention is computed: ``padded`` by the library, or without padding.
+
+        On a GPU that is by kernels in ``triton`` or by plain ``torch``, on a CPU ``explicit``, step by step, or by
+        ``sdpa``.
+        """
         context = self.member.context
-        return "padded" if context.padded else "explicit" if context.sites.has_pairs else "sdpa"
+        if context.padded:
+            return "padded"
+        if self.device.type == "cuda":
+            return implementation(self.device)
+        return "explicit" if context.sites.has_pairs else "sdpa"
 
     def _predicted(self, used: int) -> int | None:
         """Return peak bytes by the closed form and the bytes ``used`` before the build; None without a closed form."""

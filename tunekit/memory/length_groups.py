@@ -12,8 +12,8 @@ BUCKET_TOKENS = 128
 
 
 def bucket_tokens(tokens: int, multiple: int = BUCKET_TOKENS) -> int:
-    """Return the least multiple of ``multiple`` that holds ``tokens`` and at least one token of filler."""
-    return (tokens // multiple + 1) * multiple
+    """Return the least multiple of ``multiple`` that holds ``tokens``."""
+    return -(-tokens // multiple) * multiple
 
 
 def group_bounds(falling: Sequence[int]) -> list[tuple[int, int, int]]:

@@ -46,19 +46,16 @@ class DeviceSplit:
         self.longest = int(tokens.lengths.max())
         self.pad_id, self.position_offset = pad_id, position_offset
 
-    def batch(self, order: torch.Tensor, begin: torch.Tensor, end: torch.Tensor, size: int, width: int) -> DeviceBatch:
-        """Return the batch of the examples ``order[:, begin:end]`` of each trial, at B = ``size`` and T = ``width``.
+    def batch(self, order: torch.Tensor, begin: torch.Tensor, size: int, width: int) -> DeviceBatch:
+        """Return the batch of the examples ``order[:, begin : begin + B]``, with B = ``size`` and T = ``width``.
 
-        ``order`` (K, M) holds indices of examples, and ``begin`` and ``end`` are scalars, all int64 on the device.
-        Where the range holds fewer than B examples, sequences of one token of filler follow, whose outputs mean
-        nothing. T is more than the tokens of any trial's examples.
+        ``order`` (K, M) holds indices of examples of each trial, and ``begin`` is (1,) or a scalar, both int64 on the
+        device. T must hold the tokens of any trial's examples.
         """
         num_trials, device = len(order), order.device
-        position = begin + torch.arange(size, device=device)  # (B,)
-        is_example = position < end  # (B,)
-        rows = order.index_select(1, position.clamp(max=order.shape[1] - 1))  # (K, B)
+        rows = order.index_select(1, begin + torch.arange(size, device=device))  # (K, B)
         sources = self.offsets[rows]  # (K, B), where each sequence begins in the split
-        lengths = (self.offsets[rows + 1] - sources) * is_example
+        lengths = self.offsets[rows + 1] - sources
         ends = lengths.cumsum(1)
         starts = ends - lengths  # (K, B), where each sequence begins in its trial's row
         token = torch.arange(width, device=device).expand(num_trials, -1).contiguous()  # (K, T)
@@ -67,7 +64,6 @@ class DeviceSplit:
         own = sequence.clamp(max=size - 1)
         place = token - starts.gather(1, own)
         source = torch.where(is_real, sources.gather(1, own) + place, 0)
-        row_starts = width * torch.arange(num_trials, device=device)[:, None]  # (K, 1)
         return DeviceBatch(
             input_ids=torch.where(is_real, self.ids[source], self.pad_id),
             token_type_ids=torch.where(is_real, self.types[source], 0),
@@ -76,8 +72,8 @@ class DeviceSplit:
             sequences=Sequences(
                 num_trials=num_trials,
                 longest=self.longest,
-                starts=_table(row_starts + torch.where(is_example, starts, width - 1)),
-                lengths=_table(lengths.clamp(min=1)),
+                starts=_table(starts + width * torch.arange(num_trials, device=device)[:, None]),
+                lengths=_table(lengths),
                 token_sequence=_table(sequence),
                 token_place=_table(place),
             ),
