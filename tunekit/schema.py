@@ -16,7 +16,7 @@ from tunekit.parsing import check_names, check_scores, coerced, plain_scalars, s
 
 # Versions of records and ids, and of training's numerics: a changed golden id or loss must raise its own.
 SCHEMA_VERSION = 1
-TRAINER_VERSION = 2
+TRAINER_VERSION = 3
 
 Precision = Literal["fp32", "tf32", "bf16"]
 PRECISIONS = get_args(Precision)
