@@ -13,7 +13,7 @@ import torch
 
 from benchmarks.trial import without_dropout
 from tests.conftest import ROOT
-from tests.support.device import CalledGraphs, NoHostReads, device_pack, eager_steps
+from tests.support.device import CalledGraphs, NoHostReads, called, device_pack, eager_steps
 from tests.support.packs import CPU, MIXED, apart, member_of, specs_of, train
 from tests.support.runs import numbers
 from tests.support.trials import build, specify, start
@@ -106,14 +106,23 @@ def test_replayed_steps_give_the_bits_of_eager_ones(method):
     assert max(apart(*pair) for pair in zip(ours, theirs, strict=True)) == 0
 
 
-def test_what_can_not_be_captured_is_said_once_and_runs(monkeypatch):
+def test_what_can_not_be_captured_is_said_once_and_leaves_nothing_behind():
     class Broken(CalledGraphs):
+        """Breaks off when gradients are there, which on a GPU were never computed."""
+
         def capture(self, body):
+            training = self.steps.training
+            with pytest.MonkeyPatch.context() as patched:
+                patched.setattr(training.optimizer, "step", self.refuse)
+                super().capture(body)
+
+        def refuse(self, *_):
+            for parameter in self.steps.training.optimizer.parameters:
+                parameter.grad.fill_(7.0)
             raise RuntimeError("operation not permitted when stream is capturing\nand more lines")
 
-    spec, lines = specs_of("lora", epochs=2)[0], []
-    graphs = Broken()
-    pack = Pack([member_of(spec)], lines.append, lambda *given: device_steps.DeviceSteps(*given[:2], graphs, given[2]))
+    spec, lines, graphs = specs_of("lora", epochs=2)[0], [], Broken()
+    pack = Pack([member_of(spec)], lines.append, called(graphs))
     found = [pack.train_epoch()[0].losses for _ in range(2)]
     assert lines == ["steps run eagerly, without CUDA graphs: operation not permitted when stream is capturing"]
     np.testing.assert_array_equal(np.concatenate(found), train([member_of(spec)], 2, device_pack)[0])

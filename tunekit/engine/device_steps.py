@@ -158,6 +158,8 @@ class TrainingSteps:
 
     def _step(self, bucket: Bucket) -> None:
         """Train the step that the counter points at, whose parts have the sizes of ``bucket``."""
+        # A capture that broke off has left gradients that were never computed.
+        self.optimizer.free_gradients()
         first, num_trials = self.members[0], len(self.members)
         begins = self.begins.index_select(0, self.step)[0]  # of each part
         steps = self.first_steps + self.step.to(torch.int32)

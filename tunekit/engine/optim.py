@@ -55,5 +55,9 @@ class AdamW:
                     beta1=BETAS[0], beta2=BETAS[1], weight_decay=decay, eps=EPS, amsgrad=False, maximize=False,
                     grad_scale=factor, found_inf=None,
                 )  # fmt: skip
+        self.free_gradients()
+
+    def free_gradients(self) -> None:
+        """Forget the gradients of the last backward pass."""
         for parameter in self.parameters:
             parameter.grad = None
