@@ -4,7 +4,7 @@ from collections.abc import Mapping, Sequence
 from dataclasses import fields
 from decimal import Decimal
 
-from tunekit.parsing import CONTROL
+from tunekit.parsing import CONTROL, how_many
 from tunekit.schema import EpochRecord, Scalar
 
 NAMES = {  # of stores whose requests have no display names
@@ -39,6 +39,16 @@ def metric_name(metric: str) -> str:
     if metric.startswith("f1:"):
         return f"F1 of class {metric[3:]}"
     return METRIC_NAMES.get(metric, metric.replace("_", " "))
+
+
+def not_ended(count: int) -> str:
+    """Return that so many trials have not ended, without the stop."""
+    return f"{how_many(count, 'trial')} that {'was asked for has' if count == 1 else 'were asked for have'} not ended"
+
+
+def left_out(count: int) -> str:
+    """Return that so many things are left out or doubtful, without the stop."""
+    return f"{how_many(count, 'thing')} {'is' if count == 1 else 'are'} left out or doubtful"
 
 
 def number(value: Scalar | None, *, exact: bool = False) -> str:

@@ -6,6 +6,7 @@ from dataclasses import dataclass
 from typing import Any
 
 from analysis.names import NAMES, plain
+from tunekit.parsing import how_many
 
 Requests = Sequence[tuple[str, Mapping[str, Any]]]
 """Requests in the order in which they were made, each with the name of its sweep."""
@@ -47,7 +48,9 @@ def requested(requests: Requests) -> Requested:
         when = str(request.get("time", "at an unknown time"))
         for seeds_added, count in added.items():
             listed = " ".join(map(str, seeds_added))
-            later.append(f"{sweep}: seeds {listed} of {count} cells were asked for on {when}, after the first ones")
+            which, were = ("seed", "was") if len(seeds_added) == 1 else ("seeds", "were")
+            cells = how_many(count, "cell")
+            later.append(f"{sweep}: {which} {listed} of {cells} {were} asked for on {when}, after the first ones")
     sorted_seeds = {key: tuple(sorted(seeds)) for key, seeds in expected.items()}
     return Requested(sorted_seeds, metric_names, tuple(later), _display_names(requests), _default_rates(requests))
 

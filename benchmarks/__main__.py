@@ -1,6 +1,6 @@
 """Run one benchmark: tunekit against what users run today, as ratios.
 
-``python -m benchmarks NAME [--quick] [--json FILE]``
+``python -m benchmarks NAME [--quick] [--stores SWEEP ...] [--json FILE]``
 """
 
 import importlib
@@ -14,11 +14,14 @@ import tyro
 from rich.console import Console
 
 import benchmarks
-from benchmarks.harness import Benchmark, record, write_record
+from benchmarks.harness import record, write_record
 from tunekit.parsing import did_you_mean
 
 BAD_INPUT = 2
-NOT_BENCHMARKS = ("answers", "empty", "harness", "__main__", "peers", "small", "trial", "workers")
+NOT_BENCHMARKS = ("answers", "empty", "harness", "__main__", "peers", "small", "trial", "whole_trial", "workers")
+
+
+TAKES_STORES = "estimate"
 
 
 @dataclass(frozen=True)
@@ -29,6 +32,8 @@ class Arguments:
     """The benchmark: a module of this folder with a function ``run``."""
     quick: bool = False
     """Take small sizes, which show only that the benchmark runs."""
+    stores: tuple[Path, ...] = ()
+    """Folders of sweeps that the benchmark `estimate` compares with, too."""
     json: Path | None = None
     """The file that the ratios are written to, with hardware, versions and commit."""
 
@@ -49,8 +54,8 @@ def main(arguments: list[str]) -> int:
             f"benchmarks: there is no benchmark {args.name!r}{hint} (there are {', '.join(names())})"
         )
         return BAD_INPUT
-    run: Benchmark = importlib.import_module(f"benchmarks.{args.name}").run
-    outcome = run(args.quick)
+    run = importlib.import_module(f"benchmarks.{args.name}").run
+    outcome = run(args.quick, args.stores) if args.name == TAKES_STORES else run(args.quick)
     content = record(args.name, outcome)
     for key, ratio in outcome.ratios.items():
         console.print(f"{key}: {ratio.median:.2f}x ({ratio.low:.2f} to {ratio.high:.2f})")

@@ -7,6 +7,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 import pytest
+from hypothesis import settings
 
 from tunekit.schema import TrialSpec
 from tunekit.storage.paths import Place, location
@@ -25,12 +26,16 @@ os.environ |= {"AWS_ACCESS_KEY_ID": "tests", "AWS_SECRET_ACCESS_KEY": SECRET, "A
 os.environ.setdefault("OMP_NUM_THREADS", "1")
 os.environ["TOKENIZERS_PARALLELISM"] = "false"
 
+settings.register_profile("no time is asserted", deadline=None)
+settings.load_profile("no time is asserted")
+
 SHARED_CLUSTER = (
     "tests/api/test_run.py",
     "tests/runner/test_grid.py",
     "tests/commands/test_documented_pages.py",
     "tests/search/test_peft_search.py",
     "tests/analysis/test_import_kinds.py",
+    "tests/trackers/test_tracked_sweep.py",
 )
 """Files whose tests share one Ray (the fixture ``cluster``): they run first, in one process."""
 
@@ -136,8 +141,17 @@ def s3() -> Iterator["Server"]:
 
 
 @pytest.fixture
-def bucket(s3: "Server", monkeypatch: pytest.MonkeyPatch) -> str:
-    """URI of a new bucket on a server that the environment names."""
+def bucket(request: pytest.FixtureRequest, monkeypatch: pytest.MonkeyPatch) -> str:
+    """URI of a new bucket on a server that the environment names.
+
+    With TUNEKIT_TEST_PLACE=az://CONTAINER, say, it is a new prefix there, on any server that the environment names.
+    Tests that look at the server itself are skipped then.
+    """
+    if other := os.environ.get("TUNEKIT_TEST_PLACE"):
+        if "s3" in request.fixturenames:
+            pytest.skip("it looks at the server of the tests")
+        return f"{other}/{os.urandom(8).hex()}"
+    s3 = request.getfixturevalue("s3")
     monkeypatch.setenv("AWS_ENDPOINT_URL", s3.url)
     return f"s3://{s3.bucket()}"
 

@@ -33,7 +33,7 @@ if TYPE_CHECKING:
     from tunekit.planning.args import Choose, Sampler, Scheduler
 
 Folder = str | os.PathLike[str] | ObjectPath
-"""A sweep's folder: ``ray_results/mine``, ``s3://BUCKET/PREFIX/mine`` or ``gs://BUCKET/PREFIX/mine``."""
+"""A sweep's folder: ``ray_results/mine``, ``s3://BUCKET/PREFIX/mine``, ``gs://...`` or ``az://CONTAINER/PREFIX/mine``."""
 
 
 def plan(*blocks: Block, plugin: Sequence[str | os.PathLike[str]] = ()) -> ResolvedSweep:

@@ -32,7 +32,7 @@ from analysis.statistics.this_set import mean_interval
 from analysis.sweep_records import SweepRecords
 from tunekit.errors import UserError
 from tunekit.parsing import did_you_mean
-from tunekit.store.records import DamagedRecord
+from tunekit.store.records import DamagedRecord, read_steps
 
 # Of a trial's summary: the axis, and what is 1 on it.
 COSTS = {
@@ -42,7 +42,6 @@ COSTS = {
 }
 CHOSEN = " Of several settings of a method those are shown that validation chose."
 MAX_OVERVIEW = 20  # cells on one page
-MAX_STEPS_BYTES = 500_000_000
 
 
 def figures_of(records: SweepRecords, found: Sequence[Cell], metric: str = "macro_f1") -> list[CaptionedFigure]:
@@ -154,17 +153,8 @@ def _steps(cell: Cell) -> pd.DataFrame | None:
     """Return the steps of all completed trials; None where one keeps none."""
     frames = []
     for trial in cell.completed:
-        path = trial.path / "steps.csv"
-        if not path.exists():
-            return None
-        try:
-            if path.stat().st_size > MAX_STEPS_BYTES:
-                raise ValueError(f"larger than {MAX_STEPS_BYTES:,} bytes, which no such file should be")
-            with path.open("rb") as file:
-                frame = pd.read_csv(file, usecols=["step", "train_loss"], dtype={"step": int, "train_loss": float})
-        except (OSError, ValueError) as error:
-            raise DamagedRecord(f"{path}: {error}") from error
-        if frame.empty:
+        frame = read_steps(trial.path, {"step": int, "train_loss": float})
+        if frame is None or frame.empty:
             return None
         frames.append(frame.assign(seed=trial.seed))
     return pd.concat(frames, ignore_index=True)

@@ -19,6 +19,7 @@ from analysis.claims.verdicts import ClaimResult, Verdict, evaluate, load_claims
 from analysis.figures.captioned import CaptionedFigure
 from analysis.figures.drawing import save
 from analysis.figures.figures import figures_of
+from analysis.names import not_ended
 from analysis.paper.appendix import appendix_sections
 from analysis.paper.numbers import entry_numbers
 from analysis.paper.spec import read_paper, table_specs
@@ -28,11 +29,12 @@ from analysis.report.document import Section, kept
 from analysis.report.report import figure_sections
 from analysis.sweep_records import SweepRecords, read_sweeps
 from analysis.tables.build import build
-from analysis.tables.render import FORMATS, escape_tex
+from analysis.tables.latex import escape_tex
+from analysis.tables.render import FORMATS
 from analysis.tables.specs import default_specs, settings_specs
 from analysis.tables.table import Table
 from tunekit.errors import UserError
-from tunekit.parsing import strict_json
+from tunekit.parsing import how_many, strict_json
 from tunekit.schema import slug
 
 MANIFEST = "paper.json"
@@ -149,13 +151,13 @@ def _json(row: Mapping[Any, Any]) -> str:
 
 
 def _mark(missing: int) -> str:
-    return f"DRAFT, {missing} trials missing: " if missing else ""
+    return f"DRAFT, {how_many(missing, 'trial')} missing: " if missing else ""
 
 
 def _draft_section(missing: int) -> list[Section]:
     if not missing:
         return []
-    return [Section(f"DRAFT: {missing} trials that were asked for have not ended", (), "draft")]
+    return [Section(f"DRAFT: {not_ended(missing)}", (), "draft")]
 
 
 def _numbers(tables: Sequence[Table], verdicts: Sequence[ClaimResult], found: Sequence[Cell], missing: int) -> str:
@@ -185,19 +187,20 @@ def _numbers(tables: Sequence[Table], verdicts: Sequence[ClaimResult], found: Se
         values |= {f"{name}/test": one.tests}
     lines = [
         r"% \tunekit{name} prints a number or a verdict; an unknown name stops LaTeX.",
-        r"\def\tunekit#1{\ifcsname tunekit@#1\endcsname\csname tunekit@#1\endcsname",
-        r"  \else\errmessage{tunekit: there is no number called #1}\fi}",
+        r"% \detokenize keeps names as they are where a package gives a sign such as _ another meaning.",
+        r"\def\tunekit#1{\ifcsname tunekit@\detokenize{#1}\endcsname\csname tunekit@\detokenize{#1}\endcsname",
+        r"  \else\errmessage{tunekit: there is no number called \detokenize{#1}}\fi}",
+        r"\def\tunekitnumber#1{\expandafter\def\csname tunekit@\detokenize{#1}\endcsname}",
     ]
-    lines += [
-        rf"\expandafter\def\csname tunekit@{name}\endcsname{{{escape_tex(text)}}}" for name, text in values.items()
-    ]
+    lines += [rf"\tunekitnumber{{{name}}}{{{escape_tex(text)}}}" for name, text in values.items()]
     return "\n".join(lines) + "\n"
 
 
 def _preview(tables: Sequence[Table]) -> str:
     inputs = [rf"\input{{tables/{table.spec.stem}}}" for table in tables]
     lines = [
-        r"\documentclass{article}", r"\usepackage[margin=2.5cm]{geometry}", r"\usepackage{booktabs,graphicx}",
+        r"\documentclass[twocolumn]{article}", r"\usepackage[margin=2cm]{geometry}",
+        r"\usepackage{array,booktabs,graphicx,threeparttable}",
         r"\extrafloats{200}", r"\begin{document}", r"\input{numbers}", *inputs, r"\input{claims}", r"\clearpage",
         r"\input{figures}", r"\clearpage", r"\appendix", r"\input{appendix}", r"\end{document}",
     ]  # fmt: skip

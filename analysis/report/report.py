@@ -14,7 +14,7 @@ from analysis.figures.drawing import save
 from analysis.figures.figures import figures_of
 from analysis.logits import with_logits
 from analysis.rates import rate_maps
-from analysis.report.across_section import across_section
+from analysis.report.across_section import across_latex, across_section, across_stem
 from analysis.report.answer import answer_section, differences_figure
 from analysis.report.audit import audit, audit_section, filled_with_majority, majority_scores
 from analysis.report.claims_section import claims_section
@@ -140,7 +140,7 @@ def compose(records: SweepRecords, choices: Choices, out: Path) -> Report:
     main_figures = [figure for figure in figures if figure.kind == "forest"]
     shown = [
         answer_section(answering, main_figures),
-        about_section(records, scored, choices.select),
+        about_section(records, scored, tables, choices.select),
         Section("Scores", tuple(tables), "scores"),
         across_section(over_datasets),
         published_section(scored, choices.metrics) if choices.published else None,
@@ -203,8 +203,9 @@ def write_all(report: Report, out: Path) -> list[Path]:
         write(table, out / "tables")
     for one in report.over_datasets:
         if one.compared is not None:
-            path = out / "tables" / f"across-{one.metric.replace('_', '-')}.csv"
+            path = out / "tables" / f"{across_stem(one)}.csv"
             path.write_text(one.frame.to_csv(index=False), encoding="utf-8")
+            path.with_suffix(".tex").write_text(across_latex(one), encoding="utf-8")
     if report.figures:
         save(report.figures, out / "figures", report.formats)
     pages = write_report(report, out)

@@ -163,7 +163,7 @@ def test_a_member_that_diverges_ends_and_the_others_go_on(tmp_path):
     pack_trainer = PackTrainer(8)
     pack_trainer.advance(attempts)
     with torch.no_grad():
-        attempts[1].run.member.parameters[-1].fill_(float("nan"))
+        next(reversed(attempts[1].run.member.trained.values())).parameter.fill_(float("nan"))
     run_out(pack_trainer, attempts)
     assert [one.status for one in attempts] == [Status.COMPLETED, Status.DIVERGED, Status.COMPLETED]
     for job in (jobs[0], jobs[2]):

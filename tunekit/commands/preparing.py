@@ -1,14 +1,14 @@
 """Before trials are trained: their data and models are tried once, and memory decides how many run at a time."""
 
-import os
 from collections.abc import Sequence
 
+from tunekit.commands.how_long import joins_cluster
 from tunekit.commands.output import Say
 from tunekit.data.base import load_dataset, save_dataset
 from tunekit.data.summary import summarise
+from tunekit.memory.trial import together_bytes
 from tunekit.models.loading import checked_model, hub_id_of
-from tunekit.parsing import how_many
-from tunekit.planning import estimate, machine
+from tunekit.planning import machine
 from tunekit.planning import resources as room
 from tunekit.planning.fitting import check_fit
 from tunekit.planning.model_checks import check_models, model_notes
@@ -18,32 +18,6 @@ from tunekit.planning.resolve import ResolvedSweep
 from tunekit.planning.resources import Resources
 from tunekit.schema import readable
 from tunekit.store.result_store import ResultStore
-
-
-def joins_cluster() -> bool:
-    """Whether a sweep would join the cluster of RAY_ADDRESS; else it starts Ray on this machine."""
-    return bool(os.environ.get("RAY_ADDRESS"))
-
-
-def estimate_hours(pending: Sequence[PlannedTrial], sweep: ResolvedSweep, say: Say) -> float | None:
-    """Say and return the hours that ``pending`` takes on this machine's processor.
-
-    None where there is nothing to train, or a GPU or a cluster trains.
-    """
-    if not pending or machine.has_accelerator() or joins_cluster():
-        return None
-    hours = estimate.cpu_hours(pending, estimate.dataset_sizes(sweep))
-    where = f"on this machine's processor ({how_many(machine.cores(), 'core')}, no accelerator)"
-    say(f"estimate: {duration(hours)} {where}, rough")
-    return hours
-
-
-def duration(hours: float) -> str:
-    """Return a time for people: hours, minutes where it is under an hour."""
-    minutes = round(60 * hours)
-    if minutes >= 60:
-        return f"{hours:.1f} h"
-    return f"{minutes} min" if minutes else "under a minute"
 
 
 def prepare_data(sweep: ResolvedSweep, pending: Sequence[PlannedTrial], store: ResultStore, say: Say) -> int | None:
@@ -62,7 +36,7 @@ def prepare_data(sweep: ResolvedSweep, pending: Sequence[PlannedTrial], store: R
 
     load_libraries()
     from tunekit.engine.build import build_model, prepare_splits
-    from tunekit.engine.memory import predicted_memory
+    from tunekit.engine.memory import predicted_peak
     from tunekit.engine.precision import check_device
 
     gpu = joins_cluster() or machine.has_accelerator()
@@ -87,8 +61,9 @@ def prepare_data(sweep: ResolvedSweep, pending: Sequence[PlannedTrial], store: R
         check_fit(spec, configs[recipe])  # the plan did so where the config.json was on this machine
         if spec.cell not in peaks:
             num_labels = len(prepared.data.label_names)
-            memory = predicted_memory(spec, configs[recipe], prepared.splits, num_labels, gpu=gpu)
-            peaks[spec.cell] = memory.needed if memory else None
+            peaks[spec.cell] = predicted_peak(
+                spec, configs[recipe], prepared.splits, num_labels, gpu=gpu, with_graphs=True
+            )
         key = (spec.model, spec.dataset, spec.max_length, spec.train_limit, spec.val_fraction, spec.data_seed)
         if key not in tokenised:
             tokenised.add(key)
@@ -108,17 +83,18 @@ def limit_by_memory(
 
     ``peak`` is the largest predicted peak of a trial in bytes, or None where it is not known.
     """
-    from tunekit.engine.memory import device_bytes, host_bytes
+    from tunekit.engine.memory import device_bytes
 
     line = ""
     on_gpu = joins_cluster() or machine.has_accelerator()
     if options.trials_per_device == "auto" and options.pack is None and on_gpu:
         resources, line = room.limit_on_gpu(resources, peak, None if joins_cluster() else device_bytes())
     elif not on_gpu and peak is not None:
-        slots = machine.cores() // options.cpus_per_trial * (options.pack or 1)
+        pack = options.pack or 1
+        slots = machine.cores() // options.cpus_per_trial * pack
         at_a_time = min(slots, options.max_concurrent or num_trials, num_trials)
-        process, available = host_bytes()
-        resources, line = room.limit_on_cpu(resources, peak, process, available, at_a_time)
+        each = together_bytes(peak, pack, gpu=False) // pack
+        resources, line = room.limit_on_cpu(resources, each, machine.free_bytes(), at_a_time)
     if line:
         say(line)
     return resources

@@ -23,7 +23,7 @@ from typing import TYPE_CHECKING, Any
 from safetensors import SafetensorError
 
 from tunekit.schema import canonical_json
-from tunekit.storage.files import fetched, remove_tree, sha256_of, upload, write_atomic
+from tunekit.storage.files import fetched, remove_tree, sha256_of, write_atomic
 from tunekit.storage.object_path import ObjectPath
 from tunekit.storage.paths import Place
 
@@ -106,7 +106,7 @@ def _place(draft: Path, final: Place) -> None:
     """Make the files in ``draft`` the checkpoint ``final``."""
     if isinstance(final, ObjectPath):
         for name in (*FILES, MANIFEST):
-            upload(draft / name, final / name)
+            (final / name).write_bytes(draft / name)
         return
     for name in FILES:
         with (draft / name).open("rb+") as file:

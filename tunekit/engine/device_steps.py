@@ -19,13 +19,13 @@ from transformers import PreTrainedModel
 from tunekit.engine.capture import Graphs, Replayer
 from tunekit.engine.forward.device_batch import DeviceSplit
 from tunekit.engine.forward.patching import logits, position_offset_of
-from tunekit.engine.host_steps import EVAL_TOKENS
 from tunekit.engine.kernels.choice import fallbacks
 from tunekit.engine.kernels.masks import DropoutKeys, seed_words
 from tunekit.engine.member import Indices, LabelledSplit, Member
 from tunekit.engine.optim import AdamW
 from tunekit.engine.watchdog import note_batch
 from tunekit.memory.length_groups import bucket_tokens
+from tunekit.memory.trial import EVAL_TOKENS
 from tunekit.seeding import stream_seed
 
 SCORED_TOKENS = 1024

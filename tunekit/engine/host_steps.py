@@ -19,9 +19,7 @@ from tunekit.engine.forward.patching import batch_of, logits
 from tunekit.engine.member import Indices, LabelledSplit, Member
 from tunekit.engine.optim import AdamW
 from tunekit.engine.watchdog import note_batch
-
-EVAL_TOKENS = 8192
-"""The most tokens that a batch of scoring holds of one trial, padding counted."""
+from tunekit.memory.trial import EVAL_TOKENS
 
 
 class HostSteps:

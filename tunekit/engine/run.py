@@ -19,7 +19,7 @@ from tunekit.engine.job import Job
 from tunekit.engine.kept_weights import identity_of, keeps_weights, remove_superseded_weights, write_weights
 from tunekit.engine.kernels.choice import implementation
 from tunekit.engine.member import LabelledSplit, Member
-from tunekit.engine.memory import peak_bytes, predicted_memory, reset_peak, used_bytes
+from tunekit.engine.memory import peak_bytes, predicted_peak, reset_peak, used_bytes
 from tunekit.engine.precision import check_device
 from tunekit.engine.recording import Recording, join_rows, prediction_rows, read_recording, step_rows
 from tunekit.engine.summary import BuildFacts, best_epoch, summarise
@@ -117,11 +117,11 @@ class TrialRun:
         return "explicit" if context.sites.has_pairs else "sdpa"
 
     def _predicted(self, used: int) -> int | None:
-        """Return peak bytes by the closed form and the bytes ``used`` before the build; None without a closed form."""
+        """Return peak bytes by the closed form, with those ``used`` before; None without a closed form."""
         config = self.member.model.config.to_dict()
         num_labels, gpu = len(self.data.label_names), self.device.type == "cuda"
-        memory = predicted_memory(self.spec, config, self.splits, num_labels, gpu=gpu)
-        return None if memory is None else used + memory.peak
+        peak = predicted_peak(self.spec, config, self.splits, num_labels, gpu=gpu)
+        return None if peak is None else used + peak
 
     @property
     def records(self) -> list[EpochRecord]:
@@ -175,7 +175,7 @@ class TrialRun:
 
     def join_pack(self, size: int) -> None:
         """Note that the trial trains in a pack of ``size`` trials, and free what it trained alone with."""
-        self.pack.close()
+        self.pack.free_steps()
         self.facts.execution["pack_size"] = max(size, self.pack_size)
 
     def record(

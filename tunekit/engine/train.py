@@ -101,9 +101,13 @@ class Pack:
             self._steps = self._make_steps(self.members, self.model, self._note)
         return self._steps
 
+    def free_steps(self) -> None:
+        """Free what the steps hold on the device, such as graphs. They are made anew when they are needed."""
+        self._steps = None
+
     def close(self) -> None:
         """Give each member of several weights and optimizer state of its own."""
-        self._steps = None
+        self.free_steps()
         if len(self.members) > 1:
             for member in self.members:
                 member.take_own_buffers()

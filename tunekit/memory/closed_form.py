@@ -87,9 +87,9 @@ def is_followed(shape: Shape) -> bool:
     return shape.model_type in FOLLOWED_MODEL_TYPES
 
 
-def how_many_fit(peak: int, device: int, beside: int = 0) -> int:
-    """Return how many trials fit into ``device`` bytes with a tenth to spare, each of ``peak`` and ``beside`` bytes."""
-    return int((1 - SPARE) * device // (peak + beside))
+def how_many_fit(peak: int, device: int) -> int:
+    """Return how many trials of ``peak`` bytes fit into ``device`` bytes with a tenth to spare."""
+    return int((1 - SPARE) * device // peak)
 
 
 def _kept_of_loss(work: Work) -> int:

@@ -1,4 +1,4 @@
-"""The actor in which trials run, one after another. Ray's dashboard shows its slot; its log names the trials."""
+"""The actor in which trials run, one after another: its process is named after the trial, and its log names all."""
 
 import fcntl
 import os
@@ -42,6 +42,13 @@ class SlotTrainable(tune.Trainable):
         """The number of epochs and the status that were last shown, by trial id."""
         return {}
 
+    def name_process(self, spec: TrialSpec) -> None:
+        """Name this process after a trial, for Ray's dashboard, ps and nvidia-smi, until the present call ends.
+
+        Then Ray names it after the actor again.
+        """
+        ray._raylet.setproctitle(f"ray::{title_of(spec)}")  # type: ignore[attr-defined]  # Ray's stubs lack it
+
     def show(self, spec: TrialSpec, report: TrialReport) -> None:
         """Write a line to the worker's log and set the metrics, unless both say so already."""
         state = (len(report.records), report.status)
@@ -52,6 +59,14 @@ class SlotTrainable(tune.Trainable):
             self._meter.show(spec, report)
         sys.stdout.write(f"{plain(line_of(spec, report))}\n")
         sys.stdout.flush()
+
+
+def title_of(spec: TrialSpec) -> str:
+    """Return, for example, ``roberta/restaurant/lora/seed-3``.
+
+    Ray fails on a title that is not ASCII, and its dashboard shows a title up to the first space.
+    """
+    return spec.label.replace(" · ", "/").replace(" ", "-").encode("ascii", "replace").decode()
 
 
 def line_of(spec: TrialSpec, report: TrialReport) -> str:

@@ -132,14 +132,17 @@ def test_dropout(of_tokens, dtype):
 @TYPES
 @pytest.mark.parametrize("dropping", [False, True])
 @pytest.mark.parametrize("of_tokens", [False, True])
-@pytest.mark.parametrize("of_each_trial", [False, True])
+@pytest.mark.parametrize("own_weight", [False, True])
+@pytest.mark.parametrize("own_bias", [False, True])
 @pytest.mark.parametrize("width", [40, 384])
-def test_residual_norm(width, of_each_trial, of_tokens, dropping, dtype):
+def test_residual_norm(width, own_bias, own_weight, of_tokens, dropping, dtype):
     sequences = sequences_of([[30, 4], [1, 9]], filler=20)
     spec = dropout_of(sequences, RATES[dtype]) if dropping else None
     rows = len(sequences.token_sequence if of_tokens else sequences.starts)
     x, residual = (random(2, rows // 2, width, seed=seed, dtype=dtype) for seed in (1, 2))
-    weight, bias = (random(*(2,) * of_each_trial, width, seed=seed, dtype=dtype) for seed in (3, 4))
+    weight, bias = (
+        random(*(2,) * own, width, seed=seed, dtype=dtype) for seed, own in ((3, own_weight), (4, own_bias))
+    )
     agree(
         lambda *tensors: fused_residual_norm.dropout_residual_norm(*tensors, 1e-5, spec),
         lambda *tensors: residual_norm.plain(*tensors, 1e-5, spec),

@@ -61,9 +61,7 @@ class DeviceOperations(Operations):
 
     def residual_norm(self, x: torch.Tensor, residual: torch.Tensor, norm: Any, rate: float) -> torch.Tensor:
         """Return the layer norm of ``residual`` and the dropped ``x`` in one kernel."""
-        # In a pack that trains biases alone the weights are shared, (H,), and the biases (K, H).
-        weight, bias = torch.broadcast_tensors(norm.weight, norm.bias)  # type: ignore[no-untyped-call]
-        return dropout_residual_norm(x, residual, weight, bias, norm.eps, self._next_dropout(rate))
+        return dropout_residual_norm(x, residual, norm.weight, norm.bias, norm.eps, self._next_dropout(rate))
 
     def gelu(self, x: torch.Tensor) -> torch.Tensor:
         """Return GELU of ``x``."""

@@ -22,8 +22,8 @@ def dropout_residual_norm(
     """Return ``layer_norm(dropout(x) + residual)`` (..., H), in the type of ``residual`` (..., H).
 
     ``x`` (..., H) may have a coarser type, such as bf16; the sum and the norm are computed in fp32 or better. Both hold
-    the rows of one trial after another. ``weight`` and ``bias`` are (H,), or (K, H) where each of K trials has its own.
-    ``spec`` is None where nothing is dropped.
+    the rows of one trial after another. ``weight`` and ``bias`` are each (H,), or (K, H) where each of K trials has its
+    own. ``spec`` is None where nothing is dropped.
     """
     version = RESIDUAL_NORM.version(Setting(x.device, x.dtype, x.shape[-1]))
     return version(x, residual, weight, bias, eps, spec)

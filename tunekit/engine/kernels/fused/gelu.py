@@ -14,7 +14,9 @@ from tunekit.engine.kernels.fused.row_tiles import (
     row_tiles,
     store_sum,
     tile_sums,
-    weight_gradient,
+    trial_stride,
+    trials_of,
+    weight_gradients,
 )
 
 _SQRT_HALF = tl.constexpr(0.5**0.5)
@@ -56,7 +58,7 @@ def _backward(
     gradient = tl.load(out_grad + offset, exists, 0.0).to(ACC) * (probability + values * density)
     tl.store(x_grad + offset, gradient.to(x_grad.dtype.element_ty), exists)
     if BIAS_GRADIENT:
-        store_sum(bias_sums, gradient, column, columns)
+        store_sum(bias_sums, 0, gradient, column, columns)
 
 
 class _BiasGelu(torch.autograd.Function):
@@ -75,23 +77,19 @@ class _BiasGelu(torch.autograd.Function):
         x, bias = ctx.saved_tensors
         asked = ctx.needs_input_grad[1]
         x_grad = torch.empty_like(x)
-        sums = tile_sums(row_tiles(x, _trials(bias), whole_rows=False), x) if asked else None
+        sums = tile_sums(1, row_tiles(x, trials_of(bias), whole_rows=False), x) if asked else None
         _start(_backward, x, bias, out_grad.contiguous(), x_grad, sums, BIAS_GRADIENT=asked)
-        return x_grad, None if sums is None else weight_gradient(sums, bias)
-
-
-def _trials(bias: torch.Tensor | None) -> int:
-    return 1 if bias is None or bias.dim() == 1 else len(bias)
+        return x_grad, None if sums is None else weight_gradients(sums, bias)[0]
 
 
 def _start(
     kernel: Any, x: torch.Tensor, bias: torch.Tensor | None, *others: torch.Tensor | None, **flags: bool
 ) -> None:
-    tiles = row_tiles(x, _trials(bias), whole_rows=False)
+    tiles = row_tiles(x, trials_of(bias), whole_rows=False)
     with on_device(x):
         kernel[tiles.grid](
             x, bias, *others, rows=tiles.rows, columns=tiles.columns, ROWS=tiles.tile_rows, COLUMNS=tiles.tile_columns,
-            bias_stride=tiles.columns if _trials(bias) > 1 else 0, BIAS=bias is not None, ACC=accumulator(x),
+            bias_stride=trial_stride(bias), BIAS=bias is not None, ACC=accumulator(x),
             num_warps=NUM_WARPS, **flags,
         )  # fmt: skip
 

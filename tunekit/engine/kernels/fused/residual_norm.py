@@ -21,7 +21,9 @@ from tunekit.engine.kernels.fused.row_tiles import (
     row_tiles,
     store_sum,
     tile_sums,
-    weight_gradient,
+    trial_stride,
+    trials_of,
+    weight_gradients,
 )
 from tunekit.engine.kernels.masks import Dropout
 
@@ -29,7 +31,7 @@ from tunekit.engine.kernels.masks import Dropout
 @triton.jit(do_not_specialize=(*RUNTIME_ONLY, "rows"))
 def _forward(
     x, residual, weight, bias, out, normalised, inverse_std, token_sequence, token_place, seeds, steps, part, eps,
-    rows, columns, weight_stride, site, dropping_levels, scale,
+    rows, columns, weight_stride, bias_stride, site, dropping_levels, scale,
     ROWS: tl.constexpr, COLUMNS: tl.constexpr, OF_TOKENS: tl.constexpr, DROPOUT: tl.constexpr, KEEP: tl.constexpr,
     ACC: tl.constexpr,
 ):  # fmt: skip
@@ -45,9 +47,8 @@ def _forward(
     centred = tl.where(exists, total - (tl.sum(total, 1) / columns)[:, None], 0.0)
     inverse = tl.rsqrt(tl.sum(centred * centred, 1) / columns + eps)  # (ROWS,)
     normal = centred * inverse[:, None]
-    at = tl.program_id(1) * weight_stride + column
-    own_weight = tl.load(weight + at, column < columns, 0.0).to(ACC)
-    own_bias = tl.load(bias + at, column < columns, 0.0).to(ACC)
+    own_weight = tl.load(weight + tl.program_id(1) * weight_stride + column, column < columns, 0.0).to(ACC)
+    own_bias = tl.load(bias + tl.program_id(1) * bias_stride + column, column < columns, 0.0).to(ACC)
     normed = normal * own_weight[None, :] + own_bias[None, :]
     tl.store(out + offset, normed.to(out.dtype.element_ty), exists)
     if KEEP:
@@ -57,20 +58,19 @@ def _forward(
 
 @triton.jit(do_not_specialize=(*RUNTIME_ONLY, "rows"))
 def _backward(
-    out_grad, normalised, inverse_std, weight, x_grad, residual_grad, weight_sums, bias_sums, token_sequence,
-    token_place, seeds, steps, part, rows, columns, weight_stride, site, dropping_levels, scale,
-    ROWS: tl.constexpr, COLUMNS: tl.constexpr, OF_TOKENS: tl.constexpr, DROPOUT: tl.constexpr,
-    WEIGHT_GRADIENT: tl.constexpr, BIAS_GRADIENT: tl.constexpr, ACC: tl.constexpr,
+    out_grad, normalised, inverse_std, weight, x_grad, residual_grad, sums, token_sequence, token_place, seeds, steps,
+    part, rows, columns, weight_stride, site, dropping_levels, scale,
+    ROWS: tl.constexpr, COLUMNS: tl.constexpr, OF_TOKENS: tl.constexpr, DROPOUT: tl.constexpr, TRAINED: tl.constexpr,
+    ACC: tl.constexpr,
 ):  # fmt: skip
-    """Write the gradients of x and the residual for some rows, and the rows' sums for those of weight and bias."""
+    """Write the gradients of x and the residual for some rows, and with TRAINED the sums for weight and bias."""
     row_in_trial, row, is_row, column, offset, exists = place_of_tile(rows, columns, ROWS, COLUMNS)
     grad = tl.load(out_grad + offset, exists, 0.0).to(ACC)
     normal = tl.load(normalised + offset, exists, 0.0).to(ACC)
     inverse = tl.load(inverse_std + row, is_row, 0.0)
-    if WEIGHT_GRADIENT:
-        store_sum(weight_sums, grad * normal, column, columns)
-    if BIAS_GRADIENT:
-        store_sum(bias_sums, grad, column, columns)
+    if TRAINED:
+        store_sum(sums, 0, grad * normal, column, columns)
+        store_sum(sums, 1, grad, column, columns)
     own_weight = tl.load(weight + tl.program_id(1) * weight_stride + column, column < columns, 0.0).to(ACC)
     scaled = grad * own_weight[None, :]  # the gradient of the normalised rows; 0 after the last column
     mean = tl.sum(scaled, 1) / columns
@@ -85,7 +85,7 @@ def _backward(
 
 
 class _ResidualNorm(torch.autograd.Function):
-    """layer_norm(dropout(x) + residual), and the gradients of all four tensors, the weights' only where asked for."""
+    """layer_norm(dropout(x) + residual), and the gradients of all four tensors, the weights' only where trained."""
 
     @staticmethod
     def forward(
@@ -103,7 +103,7 @@ class _ResidualNorm(torch.autograd.Function):
             inverse_std = torch.empty(x.shape[:-1].numel(), dtype=accumulator_type(residual), device=x.device)
         setting.start(
             _forward, residual, x, residual, weight, bias, out, normalised, inverse_std, eps=setting.eps,
-            weight_stride=_stride(weight), KEEP=keep,
+            weight_stride=trial_stride(weight), bias_stride=trial_stride(bias), KEEP=keep,
         )  # fmt: skip
         ctx.save_for_backward(normalised, inverse_std, weight, bias)
         ctx.setting, ctx.x_type = setting, x.dtype
@@ -114,24 +114,15 @@ class _ResidualNorm(torch.autograd.Function):
     def backward(ctx: Any, out_grad: torch.Tensor) -> tuple[torch.Tensor | None, ...]:
         normalised, inverse_std, weight, bias = ctx.saved_tensors
         out_grad = out_grad.contiguous()
-        _, _, of_weight, of_bias, _ = ctx.needs_input_grad
         residual_grad = torch.empty_like(normalised)
         x_grad = torch.empty_like(normalised, dtype=ctx.x_type)
-        weight_sums, bias_sums = (
-            tile_sums(ctx.setting.tiles, normalised) if asked else None for asked in (of_weight, of_bias)
-        )
+        sums = tile_sums(2, ctx.setting.tiles, normalised) if any(ctx.needs_input_grad[2:4]) else None
         ctx.setting.start(
-            _backward, normalised, out_grad, normalised, inverse_std, weight, x_grad, residual_grad, weight_sums,
-            bias_sums, weight_stride=_stride(weight), WEIGHT_GRADIENT=of_weight, BIAS_GRADIENT=of_bias,
+            _backward, normalised, out_grad, normalised, inverse_std, weight, x_grad, residual_grad, sums,
+            weight_stride=trial_stride(weight), TRAINED=sums is not None,
         )  # fmt: skip
-        weight_grad = None if weight_sums is None else weight_gradient(weight_sums, weight)
-        bias_grad = None if bias_sums is None else weight_gradient(bias_sums, bias)
-        return x_grad, residual_grad, weight_grad, bias_grad, None
-
-
-def _stride(weight: torch.Tensor) -> int:
-    """Return what lies between the weights of two trials: 0 where they share them."""
-    return 0 if weight.dim() == 1 else weight.shape[-1]
+        gradients = (None, None) if sums is None else weight_gradients(sums, weight, bias)
+        return x_grad, residual_grad, *gradients, None
 
 
 @dataclass(frozen=True)
@@ -162,9 +153,8 @@ def dropout_residual_norm(
     spec: Dropout | None,
 ) -> torch.Tensor:
     """Return what ``tunekit.engine.kernels.residual_norm.dropout_residual_norm`` does."""
-    num_trials = 1 if weight.dim() == 1 else len(weight)
-    if spec is not None:  # the masks are each trial's own, even where the weights are shared
-        num_trials = spec.sequences.num_trials
+    # The masks are each trial's own, even where the weights are shared.
+    num_trials = trials_of(weight, bias) if spec is None else spec.sequences.num_trials
     setting = _Setting(eps, spec, row_tiles(residual, num_trials, whole_rows=True))
     normed: torch.Tensor = _ResidualNorm.apply(  # type: ignore[no-untyped-call]
         x.contiguous(), residual.contiguous(), weight.contiguous(), bias.contiguous(), setting

@@ -75,15 +75,15 @@ def place_of_tile(rows, columns, ROWS: tl.constexpr, COLUMNS: tl.constexpr):
 
 
 @triton.jit
-def store_sum(sums, tile, column, columns):
-    """Write the sum over the rows of a tile (ROWS, COLUMNS) into ``sums`` (K, blocks, columns)."""
-    block = tl.program_id(1) * tl.num_programs(0) + tl.program_id(0)
+def store_sum(sums, number, tile, column, columns):
+    """Write the sum over a tile's rows into ``sums[number]`` of ``sums`` (n, K, blocks, columns)."""
+    block = (number * tl.num_programs(1) + tl.program_id(1)) * tl.num_programs(0) + tl.program_id(0)
     tl.store(sums + block.to(tl.int64) * columns + column, tl.sum(tile, 0), column < columns)
 
 
 @triton.jit(do_not_specialize=["blocks"])
 def _add_up(sums, out, blocks, columns, ROWS: tl.constexpr, COLUMNS: tl.constexpr, ACC: tl.constexpr):
-    """Write, for some columns of a trial, the sum over the blocks of ``sums`` (K, blocks, columns) into ``out``."""
+    """Write, for some columns, the sum over the blocks of ``sums`` (m, blocks, columns) into ``out`` (m, columns)."""
     column = tl.program_id(0) * COLUMNS + tl.arange(0, COLUMNS)
     first = tl.program_id(1).to(tl.int64) * blocks
     total = tl.zeros((ROWS, COLUMNS), ACC)
@@ -95,23 +95,36 @@ def _add_up(sums, out, blocks, columns, ROWS: tl.constexpr, COLUMNS: tl.constexp
     tl.store(out + tl.program_id(1) * columns + column, found, column < columns)
 
 
-def weight_gradient(sums: torch.Tensor, weight: torch.Tensor) -> torch.Tensor:
-    """Return the gradient of ``weight``, (K, columns) or (columns,), from the sums (K, blocks, columns) of tiles.
+def tile_sums(number: int, tiles: RowTiles, x: torch.Tensor) -> torch.Tensor:
+    """Return an empty tensor (number, K, blocks, columns) for ``store_sum``, of the type that kernels compute in."""
+    shape = (number, tiles.num_trials, tiles.blocks, tiles.columns)
+    return torch.empty(shape, dtype=accumulator_type(x), device=x.device)
 
-    The second stage of a sum without atomics: the tiles' sums are added up in their order.
+
+def weight_gradients(sums: torch.Tensor, *weights: torch.Tensor) -> list[torch.Tensor | None]:
+    """Return the gradients of n weights, each (K, columns) or (columns,), None for those that need none.
+
+    ``sums`` (n, K, blocks, columns) are those of the tiles. This is the second stage of sums without atomics: it adds
+    up the tiles' sums in a fixed order.
     """
-    columns = weight.shape[-1]
-    sums = sums.view(1 if weight.dim() == 1 else len(weight), -1, columns)
-    gradient = torch.empty_like(weight)
+    number, num_trials, blocks, columns = sums.shape
+    by_trial = torch.empty((number, num_trials, columns), dtype=weights[0].dtype, device=sums.device)
     with on_device(sums):
         # 32 columns are the 128 bytes that a GPU reads at once; 32 rows give each of 128 threads 8 numbers.
-        _add_up[(triton.cdiv(columns, 32), len(sums))](
-            sums, gradient, sums.shape[1], columns, ROWS=32, COLUMNS=32, ACC=accumulator(sums), num_warps=NUM_WARPS
+        _add_up[(-(-columns // 32), number * num_trials)](
+            sums, by_trial, blocks, columns, ROWS=32, COLUMNS=32, ACC=accumulator(sums), num_warps=NUM_WARPS
         )
-    return gradient
+    return [
+        (own if weight.dim() == 2 else own.sum(0)) if weight.requires_grad else None
+        for own, weight in zip(by_trial, weights, strict=True)
+    ]
 
 
-def tile_sums(tiles: RowTiles, x: torch.Tensor) -> torch.Tensor:
-    """Return an empty tensor for ``store_sum``, of the type in which a kernel computes for ``x``."""
-    shape = (tiles.num_trials, tiles.blocks, tiles.columns)
-    return torch.empty(shape, dtype=accumulator_type(x), device=x.device)
+def trials_of(*weights: torch.Tensor | None) -> int:
+    """Return K of weights (K, columns); 1 where all are (columns,) or None."""
+    return max((len(weight) for weight in weights if weight is not None and weight.dim() == 2), default=1)
+
+
+def trial_stride(weight: torch.Tensor | None) -> int:
+    """Return what lies between the weights of two trials: 0 where they share them."""
+    return 0 if weight is None or weight.dim() == 1 else weight.shape[-1]
