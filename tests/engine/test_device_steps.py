@@ -6,6 +6,7 @@ import subprocess
 import sys
 from contextlib import contextmanager
 from dataclasses import replace
+from types import SimpleNamespace
 
 import numpy as np
 import pytest
@@ -19,6 +20,8 @@ from tests.support.runs import numbers
 from tests.support.trials import build, specify, start
 from tunekit.engine import device_steps
 from tunekit.engine import train as engine_train
+from tunekit.engine.capture import CudaGraphs, Replayer
+from tunekit.engine.host_steps import HostSteps
 from tunekit.engine.kernels.masks import Dropout, DropoutKeys, row_draws
 from tunekit.engine.member import Member
 from tunekit.engine.precision import cast_frozen_to_bf16, check_device
@@ -287,3 +290,55 @@ def test_steps_by_triton_kernels_have_the_losses_of_plain_ones():
     assert fell_back == []
     specs = specs_of("adapter", epochs=1, train_limit=8, batch_size=4)[:2]
     np.testing.assert_allclose(losses, train([member_of(s) for s in specs], 1, device_pack), rtol=0, atol=1e-5)
+
+
+def test_cuda_graphs_are_captured_on_their_own_stream_into_one_pool(monkeypatch):
+    """With CUDA's functions replaced by ones that write down what they are asked for."""
+    calls = []
+
+    @contextmanager
+    def noted(name, *values):
+        calls.append(name)
+        yield
+        calls.append(f"end of {name}")
+
+    class Graph:
+        def replay(self):
+            calls.append("replay")
+
+    def graph(made, *, pool, stream, capture_error_mode):
+        assert isinstance(made, Graph)
+        assert (pool, stream.name, capture_error_mode) == ("pool", "ours", "thread_local")
+        return noted("capture")
+
+    def stream_of(name):
+        return SimpleNamespace(name=name, device="cuda", wait_stream=lambda other: calls.append(f"{name} waits"))
+
+    for name, replacement in {
+        "Stream": lambda device: stream_of("ours"), "current_stream": lambda device: stream_of("theirs"),
+        "stream": lambda stream: noted(f"on {stream.name}"), "graph_pool_handle": lambda: "pool", "CUDAGraph": Graph,
+        "graph": graph,
+    }.items():  # fmt: skip
+        monkeypatch.setattr(torch.cuda, name, replacement)
+    graphs = CudaGraphs(torch.device("cuda"))
+    replayer = Replayer(lambda bucket: calls.append(bucket), graphs, calls.append)
+    with graphs.stream():
+        for left in (9, 8, 7):
+            replayer.run("step", left)
+        replayer.run("rare", 2)
+    assert calls == [
+        "ours waits", "on ours", "step", "capture", "step", "end of capture", "replay", "replay", "rare",
+        "end of on ours", "theirs waits",
+    ]  # fmt: skip
+
+
+def test_a_gpu_trains_by_device_steps_and_models_that_need_padding_by_the_hosts(monkeypatch):
+    monkeypatch.setattr(engine_train, "CudaGraphs", lambda device: None)
+    kinds = []
+    for device, padded in (("cuda", False), ("cuda", True), ("cpu", False)):
+        member = SimpleNamespace(
+            device=torch.device(device), context=SimpleNamespace(padded=padded), buffers=None,
+            spec=SimpleNamespace(seed=1),
+        )  # fmt: skip
+        kinds.append(type(engine_train.steps_for([member], None, print)))
+    assert kinds == [device_steps.DeviceSteps, HostSteps, HostSteps]

@@ -117,7 +117,7 @@ class TrialRun:
         return "explicit" if context.sites.has_pairs else "sdpa"
 
     def _predicted(self, used: int) -> int | None:
-        """Return peak bytes by the closed form, with those ``used`` before; None without a closed form."""
+        """Return peak bytes by the closed form, on a GPU with those ``used`` before; None without a closed form."""
         config = self.member.model.config.to_dict()
         num_labels, gpu = len(self.data.label_names), self.device.type == "cuda"
         peak = predicted_peak(self.spec, config, self.splits, num_labels, gpu=gpu)
