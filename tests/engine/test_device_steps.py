@@ -4,7 +4,7 @@ import json
 import os
 import subprocess
 import sys
-from contextlib import contextmanager
+from contextlib import contextmanager, nullcontext
 from dataclasses import replace
 from types import SimpleNamespace
 
@@ -21,6 +21,7 @@ from tests.support.trials import build, specify, start
 from tunekit.engine import device_steps
 from tunekit.engine import train as engine_train
 from tunekit.engine.capture import CudaGraphs, Replayer
+from tunekit.engine.casts import TrainedCasts
 from tunekit.engine.host_steps import HostSteps
 from tunekit.engine.kernels.masks import Dropout, DropoutKeys, row_draws
 from tunekit.engine.member import Member
@@ -260,6 +261,24 @@ def test_frozen_weights_in_bf16_give_the_bits_of_autocast():
     assert {p.dtype for p in cast.model.parameters()} == {torch.float32, torch.bfloat16}
     assert all(one.parameter.dtype == torch.float32 for one in cast.trained.values())
     np.testing.assert_array_equal(train([cast], 1, device_pack), train([plain], 1, device_pack))
+
+
+@pytest.mark.parametrize("method", ["full", "adapter", "lora", "bitfit"])
+def test_trained_weights_cast_together_give_the_bits_of_autocast(method, monkeypatch):
+    specs = [
+        specify(method=method, seed=seed, batch_size=8, train_limit=20, epochs=1, precision="bf16") for seed in (1, 2)
+    ]
+
+    def trained() -> tuple[list[Member], np.ndarray]:
+        members = [member_of(spec) for spec in specs]
+        return members, np.concatenate([train(members, 1, device_pack), train([member_of(specs[0])], 1, device_pack)])
+
+    together, found = trained()
+    assert len(TrainedCasts(together[0].model)._weights) > 1
+    monkeypatch.setattr(TrainedCasts, "in_bf16", lambda self: nullcontext())
+    apiece, expected = trained()
+    np.testing.assert_array_equal(found, expected)
+    assert max(apart(*pair) for pair in zip(together, apiece, strict=True)) == 0
 
 
 def test_tf32_on_a_cpu_is_refused_in_one_line():

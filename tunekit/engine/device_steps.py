@@ -17,6 +17,7 @@ import torch
 from transformers import PreTrainedModel
 
 from tunekit.engine.capture import Graphs, Replayer
+from tunekit.engine.casts import TrainedCasts
 from tunekit.engine.forward.device_batch import DeviceSplit
 from tunekit.engine.forward.patching import logits, position_offset_of
 from tunekit.engine.kernels.choice import fallbacks
@@ -102,6 +103,7 @@ class TrainingSteps:
         num_steps, num_rows = first.steps_per_epoch, len(first.train)
         self.members, self.model, self.split = members, model, split
         self.optimizer = AdamW(members, model)
+        self.casts = TrainedCasts(model) if first.spec.precision == "bf16" else None
         self.replayer = Replayer(self._step, graphs, note)
         self.order = torch.zeros(num_trials, num_rows, dtype=torch.int64, device=device)
         """The examples of each trial's epoch, in order."""
@@ -167,7 +169,8 @@ class TrainingSteps:
         for number, part in enumerate(bucket):
             batch = self.split.batch(self.order, begins[number], part.sequences, part.tokens)
             keys = DropoutKeys(self.seeds, steps, self.part_numbers[number : number + 1])
-            found = logits(self.model, batch, keys, first.spec.precision)
+            with self.casts.in_bf16() if self.casts else nullcontext():
+                found = logits(self.model, batch, keys, first.spec.precision)
             loss = first.task.loss(found, batch.labels).view(num_trials, -1).mean(1)
             share = loss * (part.sequences / sum(one.sequences for one in bucket))
             share.sum().backward()  # type: ignore[no-untyped-call]
