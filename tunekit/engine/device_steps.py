@@ -52,22 +52,27 @@ class DeviceSteps:
     def __init__(
         self, members: Sequence[Member], model: PreTrainedModel, graphs: Graphs | None, note: Callable[[str], None]
     ) -> None:
-        """``graphs`` captures steps; None runs all of them eagerly. ``note`` is given lines for people."""
-        self.members, self.model, self.graphs, self.note = members, model, graphs, note
+        """``graphs`` captures steps; None runs all of them eagerly. ``note`` is given each line for people once."""
+        self.members, self.model, self.graphs, self._note = members, model, graphs, note
         self.buffers = members[0].buffers
         self._scoring: dict[LabelledSplit, ScoringSteps] = {}
-        self._noted: set[str] = set()
+        self._said: set[str] = set()
 
     @cached_property
     def training(self) -> "TrainingSteps":
         """The steps of training."""
-        return TrainingSteps(self.members, self.model, self._on_device(self.members[0].train), self.graphs, self.note)
+        return TrainingSteps(self.members, self.model, self._on_device(self.members[0].train), self.graphs, self._say)
 
     def _on_device(self, split: LabelledSplit) -> DeviceSplit:
         return DeviceSplit(
             split.tokens, split.labels, self.members[0].device, pad_id=self.model.config.pad_token_id or 0,
             position_offset=position_offset_of(self.model),
         )  # fmt: skip
+
+    def _say(self, line: str) -> None:
+        if line not in self._said:
+            self._said.add(line)
+            self._note(line)
 
     def train(self, rates: npt.NDArray[np.float64]) -> tuple[npt.NDArray[np.float64], Indices]:
         """Train the next epoch of every member, whose learning rates are ``rates`` (steps, K).
@@ -77,16 +82,14 @@ class DeviceSteps:
         with self.graphs.stream() if self.graphs else nullcontext():
             found = self.training.run(rates)
         for line in fallbacks():
-            if line not in self._noted:
-                self._noted.add(line)
-                self.note(line)
+            self._say(line)
         return found
 
     def predict(self, split: LabelledSplit) -> npt.NDArray[np.float32]:
         """Return the logits (K, N, C) of all members for all N examples of ``split``, in the order of the split."""
         if split not in self._scoring:
             self._scoring[split] = ScoringSteps(
-                self.members, self.model, self._on_device(split), split.tokens.lengths, self.graphs, self.note
+                self.members, self.model, self._on_device(split), split.tokens.lengths, self.graphs, self._say
             )
         with self.graphs.stream() if self.graphs else nullcontext():
             return self._scoring[split].run()
