@@ -8,6 +8,7 @@ the optimizer are not counted.
 
 import os
 from collections.abc import Mapping
+from dataclasses import dataclass
 from time import perf_counter
 from typing import Any
 
@@ -61,29 +62,58 @@ def _gemm(size: int) -> float:
     return 2 * size**3 / (perf_counter() - start)
 
 
+@dataclass(frozen=True)
+class Part:
+    """One product of a training step of one trial, and the numbers that it reads and writes."""
+
+    flops: int
+    """Multiplications and additions."""
+    vectors: int
+    """Numbers of inputs and outputs, which grow with the batch."""
+    own: int = 0
+    """Numbers of weights that each trial of a pack has for itself."""
+    shared: int = 0
+    """Numbers of weights that all trials of a pack share: frozen ones."""
+
+
 def step_flops(shape: Shape, method: str, params: Mapping[str, Any], lengths: npt.ArrayLike, num_labels: int) -> int:
     """Useful floating-point operations of a training step on sequences of ``lengths``. Raises NoClosedForm."""
+    return sum(part.flops for part in step_parts(shape, method, params, lengths, num_labels))
+
+
+def step_parts(
+    shape: Shape, method: str, params: Mapping[str, Any], lengths: npt.ArrayLike, num_labels: int
+) -> list[Part]:
+    """Return the useful products of a training step on sequences of ``lengths``. Raises NoClosedForm."""
     sizes = np.asarray(lengths, np.int64)  # (B,)
     tokens, pairs = int(sizes.sum()), int((sizes**2).sum())
     tuned, full = lora_targets(shape, method, params, num_labels), method == "full"
     rank = int(params["r"]) if tuned else 0
-    total, needs_grad = 0, full  # whether what enters the layer needs a gradient
+    parts: list[Part] = []
+    needs_grad = full  # whether what enters the layer needs a gradient
     linears = list(shape.linears(num_labels))
 
+    def product(count: int, wide: int, out: int, passes: int, trained: bool) -> None:
+        """Add the products of one weight matrix (out, wide) with ``count`` vectors, forward and backward."""
+        flops, vectors, weights = 2 * count * wide * out, count * (wide + out), wide * out
+        part = Part(flops, vectors, own=weights) if trained else Part(flops, vectors, shared=weights)
+        parts.extend([part] * passes)
+
     def linear(name: str, count: int, wide: int, out: int, x: bool, trained: bool) -> bool:
-        """Adds one linear module for ``count`` vectors; returns whether its output needs a gradient."""
-        nonlocal total
-        total += 2 * count * wide * out * (1 + int(x) + int(trained))
+        """Add one linear module for ``count`` vectors; return whether its output needs a gradient."""
+        product(count, wide, out, 1 + int(x) + int(trained), trained)
         if name in tuned:
             # Down and up again: both trained, a gradient between them always, before them where x needs one.
-            total += 2 * count * rank * (wide * (2 + int(x)) + out * 3)
+            product(count, wide, rank, 2 + int(x), True)
+            product(count, rank, out, 3, True)
         return x or trained or name in tuned
 
     def adapter(count: int, x: bool) -> bool:
-        nonlocal total
         if method not in BOTTLENECKS:
             return x
-        total += 2 * count * shape.hidden_size * bottleneck_width(shape, params) * (2 + int(x) + 3)
+        width = bottleneck_width(shape, params)
+        product(count, shape.hidden_size, width, 2 + int(x), True)
+        product(count, width, shape.hidden_size, 3, True)
         return True
 
     each = len(linears[:-2]) // shape.num_hidden_layers
@@ -96,7 +126,11 @@ def step_flops(shape: Shape, method: str, params: Mapping[str, Any], lengths: np
         scores = grads[0] or grads[1]
         # Scores and their product with values; then gradients of q and k, of probabilities and of values.
         products = 2 + int(grads[0]) + int(grads[1]) + int(scores) + int(grads[2])
-        total += 2 * scored * shape.hidden_size * products
+        # Forward reads queries, keys, values and writes contexts; backward reads those and the contexts' gradients, and
+        # writes those of queries, keys and values.
+        moved = (2 * count + 2 * tokens) + (3 * count + 2 * tokens if scores or grads[2] else 0)
+        moved += int(grads[0]) * count + (int(grads[1]) + int(grads[2])) * tokens
+        parts.append(Part(2 * scored * shape.hidden_size * products, moved * shape.hidden_size))
         attended = linear(*_for(o, count), scores or grads[2], full)
         attended = (attended if method == "pfeiffer" else adapter(count, attended)) or needs_grad
         wide = linear(*_for(up, count), attended, full)
@@ -104,7 +138,7 @@ def step_flops(shape: Shape, method: str, params: Mapping[str, Any], lengths: np
     dense, out = linears[-2:]
     linear(*_for(dense, len(sizes)), needs_grad, True)
     linear(*_for(out, len(sizes)), True, True)
-    return total
+    return parts
 
 
 def _for(module: tuple[str, int, int], count: int) -> tuple[str, int, int, int]:
