@@ -253,7 +253,7 @@ STAGES: Mapping[str, Stage] = MappingProxyType(
     {
         "small": Stage(partial(singles, size="small", methods=METHODS), 240),
         "packs": Stage(packs, 150),
-        "processes": Stage(processes, 60),
+        "processes": Stage(processes, 90),
         "base": Stage(partial(singles, size="base", methods=("full", "lora")), 210),
         "floors": Stage(floors, 90),
         "study": Stage(_study, 180),
