@@ -1,24 +1,27 @@
 # `make demo` and `make test` need nothing but Python 3.11 or newer and make.
 PYTHON ?= python3
-# Where torch's wheel comes from, if not from PyPI: https://download.pytorch.org/whl/cpu for the small CPU build.
+# The package index of torch. Empty: .ci/install takes the build for the CPU where there is no NVIDIA driver.
 TORCH_INDEX ?=
+export PYTHON TORCH_INDEX
 BIN := .venv/bin
 STAMP := .venv/.installed
 DOCS_STAMP := .venv/.installed-docs
+TRACKERS_STAMP := .venv/.installed-trackers
+# Triton's interpreter, in which tests run the GPU's kernels: a wheel of 200 MB that the demo does without.
+TRITON_STAMP := .venv/.installed-triton
 # Not empty: the wheel's test takes the libraries from .venv, which saves minutes and gigabytes.
 QUICK ?=
-PIP := $(BIN)/python -m pip install --quiet --disable-pip-version-check -c constraints.txt
 
-.PHONY: demo test test-fast faults check docs wheel-test audit format clean
+.PHONY: demo test test-fast faults trackers pictures check docs wheel-test audit format clean
 
 demo: $(STAMP)
 	$(BIN)/tunekit run --preset demo
 
-test: $(STAMP)
+test: $(TRITON_STAMP)
 	$(BIN)/python -m pytest -n 2 --no-loadscope-reorder
 
 # The inner loop: the tests that need no Ray and no real model's weights and take no more than seconds.
-test-fast: $(STAMP)
+test-fast: $(TRITON_STAMP)
 	$(BIN)/python -m pytest -n 2 -m "not faults and not ray and not model and not slow"
 
 # Tests that kill processes and wait for minutes; what they measure goes into docs/reliability.md.
@@ -27,6 +30,15 @@ faults: $(STAMP)
 	$(BIN)/python -m pytest -m faults
 	$(BIN)/python -m pytest tests/faults
 	$(BIN)/python -m tests.support.fault_table
+
+# Each tracker with its own client, Weights & Biases among them, which the other tests leave out.
+trackers: $(TRACKERS_STAMP)
+	$(BIN)/python -m pytest tests/trackers
+
+# The pictures of docs/watch.md, taken in Chromium by the tests of what they show.
+pictures: $(STAMP)
+	TUNEKIT_PICTURES=docs/pictures $(BIN)/python -m pytest -m "faults or slow" tests/commands/test_watched_run.py \
+		tests/search/test_dashboard.py
 
 check: $(STAMP)
 	$(BIN)/ruff format --check .
@@ -39,7 +51,7 @@ docs: $(DOCS_STAMP)
 
 # The wheel in an environment of its own, away from this checkout: a sweep, its report and the notebook.
 wheel-test: $(STAMP)
-	TORCH_INDEX="$(TORCH_INDEX)" $(BIN)/python .ci/wheel_test.py $(if $(QUICK),--quick)
+	$(BIN)/python .ci/wheel_test.py $(if $(QUICK),--quick)
 
 # Known advisories of what is installed; says "not audited" where their service can't be asked.
 audit: $(STAMP)
@@ -52,13 +64,18 @@ format: $(STAMP)
 clean:
 	rm -rf .venv site
 
-# torch goes first: its wheel decides between the CPU and the CUDA build.
-$(STAMP): pyproject.toml constraints.txt
-	$(PYTHON) -m venv .venv
-	$(PIP) $(if $(TORCH_INDEX),--index-url $(TORCH_INDEX)) torch
-	$(PIP) -e ".[demo,dev]"
+$(STAMP): pyproject.toml constraints.txt .ci/install
+	.ci/install .venv constraints.txt -e ".[demo,dev]"
 	touch $(STAMP)
 
+$(TRITON_STAMP): $(STAMP)
+	.ci/install .venv constraints.txt -e ".[triton]"
+	touch $(TRITON_STAMP)
+
 $(DOCS_STAMP): $(STAMP)
-	$(PIP) -e ".[docs]"
+	.ci/install .venv constraints.txt -e ".[docs]"
 	touch $(DOCS_STAMP)
+
+$(TRACKERS_STAMP): $(STAMP)
+	.ci/install .venv constraints.txt -e ".[tracking]"
+	touch $(TRACKERS_STAMP)

@@ -15,6 +15,7 @@ from pathlib import Path
 
 CHECKOUT = Path(__file__).resolve().parent.parent
 CONSTRAINTS = CHECKOUT / "constraints.txt"
+INSTALL = CHECKOUT / ".ci" / "install"
 PACKAGES = ("tunekit", "analysis")
 MUST_HOLD = ("py.typed", ".yaml", ".j2")
 """Endings of files that are not Python and that the packages read."""
@@ -59,20 +60,16 @@ def build(folder: Path) -> Path:
 
 def install(wheel: Path, environment: Path, *, quick: bool) -> Path:
     """Install the wheel and what the notebook needs into a new environment, and return its Python."""
-    venv.create(environment, with_pip=True, symlinks=True)
     python = environment / "bin" / "python"
-    pip = (python, "-m", "pip", "install", "--quiet", "--disable-pip-version-check", "-c", CONSTRAINTS)
     if quick:
+        venv.create(environment, with_pip=True, symlinks=True)
         # A folder that a .pth file names is searched for packages, but its own .pth files are not read: the editable
         # install of the checkout, which is one, stays outside.
         (site,) = (environment / "lib").glob("python*/site-packages")
         (site / "libraries.pth").write_text(f"{sysconfig.get_path('purelib')}\n", encoding="utf-8")
-        call(*pip, "--no-deps", wheel, cwd=environment)
-        return python
-    # torch goes first, as in the Makefile: its wheel decides between the CPU and the CUDA build.
-    index = os.environ.get("TORCH_INDEX")
-    call(*pip, *(("--index-url", index) if index else ()), "torch", cwd=environment)
-    call(*pip, f"{wheel}[demo]", "nbclient", "ipykernel", cwd=environment)
+        call(python, "-m", "pip", "install", "--quiet", "--no-deps", wheel, cwd=environment)
+    else:
+        call(INSTALL, environment, CONSTRAINTS, f"{wheel}[demo]", "nbclient", "ipykernel", cwd=CHECKOUT)
     return python
 
 

@@ -90,7 +90,8 @@ def across(spec: TableSpec, floor: Floor) -> Across:
             complete.append(row)
     rows = tuple(row.label for row in complete)
     if len(rows) < 2:
-        reason = f"Rows are compared where at least two have scores on all {len(datasets)} datasets; {len(rows)} has"
+        there = "one has" if rows else "none has"
+        reason = f"Rows are compared where at least two have scores on all {len(datasets)} datasets; {there}"
         return Across(spec.metric, rows, datasets, None, (reason, *notes))
     scores = [[_values(row.scores[name]) for name in spec.columns] for row in complete]
     floors, why_not = _floors(spec, complete[0].scores, floor)

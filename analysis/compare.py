@@ -134,6 +134,20 @@ class Comparison:
         """The upper bound of the 95 % interval of the difference, uncorrected."""
         return None if self.estimate is None else self.estimate.interval.high
 
+    @property
+    def facts(self) -> dict[str, str | float | None]:
+        """What programs are told, in the metric's unit; ``reason`` says why no test was made, where none was."""
+        return {
+            "holds_for": self.population.value if self.tested else None,
+            "test": self.test,
+            "p": self.p,
+            "p_holm": self.p_holm,
+            "difference": self.difference,
+            "low": self.low,
+            "high": self.high,
+            "reason": self.reason,
+        }
+
     def one_sided(self, shift: float = 0.0) -> tuple[float, float] | None:
         """Return the p that the difference is above ``shift``, and that it is below; None where no test was made."""
         return None if self.estimate is None else self.estimate.one_sided(shift)

@@ -18,15 +18,12 @@ class CellLogits:
     """(S, N, C), as they were stored: rounded to half precision."""
     gold: IntArray
     """(N,), in [0, C)."""
+    predicted: IntArray
+    """The labels (S, N) that were recorded: of two logits that are equal once rounded, one was the higher."""
     groups: IntArray
     """(N,), codes from 0; items of one group are no independent observations."""
     items: tuple[str, ...]
     """The ids of the items."""
-
-    @property
-    def predicted(self) -> IntArray:
-        """The predicted labels (S, N)."""
-        return np.asarray(self.logits.argmax(axis=-1))
 
 
 def logits_of(cell: Cell, split: str) -> CellLogits | None:
@@ -46,7 +43,7 @@ def logits_of(cell: Cell, split: str) -> CellLogits | None:
     if not frames or cell.num_classes is None:
         return None
     try:
-        gold, _, groups = aligned_predictions(frames)
+        gold, predicted, groups = aligned_predictions(frames)
     except ValueError:
         return None  # scored on different items: the intervals say so
     stacked = np.stack([np.stack(frame["logits"].to_list()) for frame in frames]).astype(np.float64)
@@ -55,7 +52,7 @@ def logits_of(cell: Cell, split: str) -> CellLogits | None:
             f"{cell.completed[0].path / 'predictions.parquet'}: {stacked.shape[2]} logits an item for "
             f"{cell.num_classes} classes"
         )
-    return CellLogits(stacked, gold, groups, tuple(frames[0]["item_id"]))
+    return CellLogits(stacked, gold, predicted, groups, tuple(frames[0]["item_id"]))
 
 
 def with_logits(found: Sequence[Cell]) -> list[tuple[Cell, CellLogits]]:

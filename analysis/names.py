@@ -4,6 +4,7 @@ from collections.abc import Mapping, Sequence
 from dataclasses import fields
 from decimal import Decimal
 
+from tunekit.parsing import CONTROL, how_many
 from tunekit.schema import EpochRecord, Scalar
 
 NAMES = {  # of stores whose requests have no display names
@@ -28,11 +29,26 @@ LABELS = {item.name: str(item.metadata["label"]) for item in fields(EpochRecord)
 SPLITS = {"test": "test", "val": "validation", "train": "train"}
 
 
+def plain(name: object) -> str:
+    """Return ``name`` as text without control characters, which could steer a terminal."""
+    return CONTROL.sub(" ", str(name))
+
+
 def metric_name(metric: str) -> str:
     """Return the name of a metric without its split, such as ``macro-F1``."""
     if metric.startswith("f1:"):
         return f"F1 of class {metric[3:]}"
     return METRIC_NAMES.get(metric, metric.replace("_", " "))
+
+
+def not_ended(count: int) -> str:
+    """Return that so many trials have not ended, without the stop."""
+    return f"{how_many(count, 'trial')} that {'was asked for has' if count == 1 else 'were asked for have'} not ended"
+
+
+def left_out(count: int) -> str:
+    """Return that so many things are left out or doubtful, without the stop."""
+    return f"{how_many(count, 'thing')} {'is' if count == 1 else 'are'} left out or doubtful"
 
 
 def number(value: Scalar | None, *, exact: bool = False) -> str:

@@ -12,7 +12,7 @@ import pandas as pd
 
 from analysis.across import Across, across
 from analysis.cells import Cell, cells
-from analysis.names import metric_name
+from analysis.names import left_out, metric_name, not_ended
 from analysis.sweep_records import Progress, SweepRecords, read_sweeps
 from analysis.tables.build import build
 from analysis.tables.specs import all_cells_spec, check_metric, settings_specs
@@ -204,9 +204,9 @@ class Results:
         ):
             lines.append(f"{heading}: {_listed(name, found)}")
         waiting = sum(len(cell.unfinished) for cell in found)
-        lines += [f"{waiting} trials that were asked for have not ended"] if waiting else []
+        lines += [not_ended(waiting)] if waiting else []
         count = len(self.records.problems)
-        return [*lines, f"{count} things are left out or doubtful; the report lists them"] if count else lines
+        return [*lines, f"{left_out(count)}; the report names each"] if count else lines
 
     def __repr__(self) -> str:
         return "\n  ".join([f"Results of {self._names()}", *self._summary()])

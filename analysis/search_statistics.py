@@ -13,6 +13,7 @@ import numpy.typing as npt
 import pandas as pd
 
 from analysis.search import DEFAULT, SearchResult, is_score
+from tunekit.parsing import how_many
 from tunekit.store.search_records import SearchTrial, TrialState
 
 if TYPE_CHECKING:
@@ -99,7 +100,7 @@ def importances(one: SearchResult) -> dict[str, float] | str:
         return "one parameter alone was searched"
     count = len(one.complete)
     if count < 2 * MIN_TOP:
-        return f"{count} trials are complete, and it takes {2 * MIN_TOP}"
+        return f"{how_many(count, 'complete trial')}, and it takes {2 * MIN_TOP}"
     scores = {one.merit(trial) for trial in one.complete}
     if len(scores) == 1:
         return "all trials have one score"

@@ -10,10 +10,11 @@ from typing import Any
 
 import pandas as pd
 
-from analysis.names import NAMES
+from analysis.names import plain
 from analysis.predictions import TEXT, WHOLE, read_columns
+from analysis.requested import requested
 from tunekit.errors import UserError
-from tunekit.parsing import CONTROL, strict_json
+from tunekit.parsing import strict_json
 from tunekit.storage.paths import Place, location
 from tunekit.store.existing import no_sweep
 from tunekit.store.records import DamagedRecord, read_text
@@ -42,13 +43,8 @@ class DatasetFacts:
     @classmethod
     def of(cls, content: Mapping[str, Any]) -> "DatasetFacts":
         """Return the facts of a stored description. Raises KeyError or TypeError where one is missing or mistyped."""
-        name, shown, digest = (_plain(content[key]) for key in ("name", "display_name", "content_hash"))
-        return cls(name, shown, tuple(map(_plain, content["label_names"])), digest)
-
-
-def _plain(name: object) -> str:
-    """Return ``name`` as text without control characters, which could steer a terminal."""
-    return CONTROL.sub(" ", str(name))
+        name, shown, digest = (plain(content[key]) for key in ("name", "display_name", "content_hash"))
+        return cls(name, shown, tuple(map(plain, content["label_names"])), digest)
 
 
 @dataclass(frozen=True)
@@ -76,6 +72,8 @@ class SweepRecords:
     datasets: Mapping[str, DatasetFacts]
     names: Mapping[str, Mapping[str, str]]
     """Display names by plain name, under the keys ``model``, ``method`` and ``dataset``."""
+    default_rates: Mapping[str, float]
+    """The learning rate that each method takes where none is given, as far as the requests say."""
     metric_names: Mapping[str, Mapping[str, str]]
     """By cell, the names that an imported experiment has for its metrics."""
     later_seeds: tuple[str, ...]
@@ -136,16 +134,18 @@ def read_sweeps(
         epochs = epochs[epochs["path"].isin(set(counted["path"]))]
     datasets, doubtful = _datasets(stores)
     searches, broken = _searches(stores)
-    requested = _requested(requests)
+    asked = requested(requests)
+    known_names = {**asked.names, "dataset": {name: facts.display_name for name, facts in datasets.items()}}
     return SweepRecords(
         stores=stores,
         trials=counted,
         epochs=epochs,
-        expected=requested.seeds,
+        expected=asked.seeds,
         datasets=datasets,
-        names=_display_names(requests, datasets, names),
-        metric_names=requested.metric_names,
-        later_seeds=tuple(requested.later_seeds),
+        names={kind: {**known, **names} for kind, known in known_names.items()},
+        default_rates=asked.default_rates,
+        metric_names=asked.metric_names,
+        later_seeds=asked.later_seeds,
         searches=searches,
         problems=tuple([*problems, *uncounted, *doubtful, *broken]),
     )
@@ -164,24 +164,7 @@ def _left_out_at_import(sweep: str, requests: Sequence[Mapping[str, Any]]) -> li
     """Return a problem for each reason for which the newest import of a sweep left trials out."""
     lines = requests[-1].get("left_out") if requests else None
     kind = "reason for which the import left trials out"
-    return [Problem(kind, f"{sweep}: {_plain(line)}") for line in lines] if isinstance(lines, list) else []
-
-
-def _display_names(
-    requests: Sequence[tuple[str, Mapping[str, Any]]], datasets: Mapping[str, DatasetFacts], given: Mapping[str, str]
-) -> dict[str, dict[str, str]]:
-    """Return the display names of models, methods and datasets; those of a later request replace those of an earlier.
-
-    Requests of older versions have no ``display_names``: the usual names stand for theirs.
-    """
-    found: dict[str, dict[str, str]] = {"model": dict(NAMES), "method": dict(NAMES)}
-    for _, request in requests:
-        stored = request.get("display_names")
-        for kind, names in found.items():
-            of_kind = stored.get(f"{kind}s") if isinstance(stored, dict) else None
-            names |= {name: _plain(shown) for name, shown in of_kind.items()} if isinstance(of_kind, dict) else {}
-    found["dataset"] = {name: facts.display_name for name, facts in datasets.items()}
-    return {kind: {**names, **given} for kind, names in found.items()}
+    return [Problem(kind, f"{sweep}: {plain(line)}") for line in lines] if isinstance(lines, list) else []
 
 
 def _cache_folder(store: ResultStore, elsewhere: Path | None) -> Path | None:
@@ -257,36 +240,3 @@ def _occurring(description: Place) -> dict[str, frozenset[int]]:
         return {}
     rows = read_columns(path, {"split": TEXT, "label": WHOLE}, ["split", "label"]).drop_duplicates()
     return {str(split): frozenset(part["label"].tolist()) for split, part in rows.groupby("split")}
-
-
-@dataclass(frozen=True)
-class _Requested:
-    """What the requests of all sweeps ask for, by cell."""
-
-    seeds: dict[str, tuple[int, ...]]
-    metric_names: dict[str, Mapping[str, str]]
-    later_seeds: list[str]
-    """A line for each request that added seeds to cells of an earlier request."""
-
-
-def _requested(requests: Sequence[tuple[str, Mapping[str, Any]]]) -> _Requested:
-    expected: dict[str, list[int]] = {}
-    names: dict[str, Mapping[str, str]] = {}
-    later = []
-    for sweep, request in requests:
-        added: dict[tuple[int, ...], int] = {}
-        for cell in request.get("cells", []):
-            fields = {name: value for name, value in cell.items() if name not in ("seeds", "imported")}
-            key = json.dumps(fields, sort_keys=True, separators=(",", ":"))
-            if "metric_names" in request:
-                names[key] = request["metric_names"]
-            seeds = expected.setdefault(key, [])
-            new = tuple(seed for seed in cell["seeds"] if seed not in seeds)
-            if seeds and new:
-                added[new] = added.get(new, 0) + 1
-            seeds.extend(new)
-        when = str(request.get("time", "at an unknown time"))
-        for seeds_added, count in added.items():
-            listed = " ".join(map(str, seeds_added))
-            later.append(f"{sweep}: seeds {listed} of {count} cells were asked for on {when}, after the first ones")
-    return _Requested({key: tuple(sorted(seeds)) for key, seeds in expected.items()}, names, later)

@@ -1,23 +1,20 @@
 """Useful FLOP/s of our training step over what this machine's matrix product reaches in the same run, in fp32.
 
-Useful are the multiplications and additions that a step on the real tokens must do: forward products, products for
-gradients of inputs where anything before needs one, products for gradients of trained weights, and attention within
-each sequence; after the last layer's keys and values, those of first tokens alone. Padding, softmax, norms, dropout and
-the optimizer are not counted.
+Useful are the multiplications and additions that a step on the real tokens must do (``tunekit.planning.work``).
+Padding, softmax, norms, dropout and the optimizer are not counted.
 """
 
 import os
-from collections.abc import Mapping
 from time import perf_counter
 from typing import Any
 
-import numpy as np
-import numpy.typing as npt
 import torch
 
 from benchmarks.harness import Outcome, Ratio, ratio_of
 from benchmarks.trial import BATCH_SIZE, case_of, pack_of, prepared_of, train
-from tunekit.models.shapes import BOTTLENECKS, Shape, bottleneck_width, lora_targets
+from tunekit.models.shapes import Shape
+from tunekit.planning.sizes import texts_of
+from tunekit.planning.work import training_flops
 
 SQUARE, QUICK_SQUARE = 4096, 512
 REPEATS, QUICK_REPEATS = 9, 3
@@ -35,7 +32,8 @@ def run(quick: bool) -> Outcome:
         pack, prepared = pack_of([case]), prepared_of(case)
         shape, lengths = Shape.from_config(pack.model.config.to_dict()), prepared.splits["train"].tokens.lengths
         # All steps of an epoch together: the sum does not depend on which sequence stands in which batch.
-        flops = step_flops(shape, method, case.spec.method_params, lengths, len(prepared.data.label_names))
+        num_labels = len(prepared.data.label_names)
+        flops = training_flops(shape, method, case.spec.method_params, num_labels, texts_of(lengths))
         train(pack)
         _gemm(QUICK_SQUARE)
         peaks, ours = [], []
@@ -59,54 +57,3 @@ def _gemm(size: int) -> float:
     start = perf_counter()
     torch.mm(left, right)
     return 2 * size**3 / (perf_counter() - start)
-
-
-def step_flops(shape: Shape, method: str, params: Mapping[str, Any], lengths: npt.ArrayLike, num_labels: int) -> int:
-    """Useful floating-point operations of a training step on sequences of ``lengths``. Raises NoClosedForm."""
-    sizes = np.asarray(lengths, np.int64)  # (B,)
-    tokens, pairs = int(sizes.sum()), int((sizes**2).sum())
-    tuned, full = lora_targets(shape, method, params, num_labels), method == "full"
-    rank = int(params["r"]) if tuned else 0
-    total, needs_grad = 0, full  # whether what enters the layer needs a gradient
-    linears = list(shape.linears(num_labels))
-
-    def linear(name: str, count: int, wide: int, out: int, x: bool, trained: bool) -> bool:
-        """Adds one linear module for ``count`` vectors; returns whether its output needs a gradient."""
-        nonlocal total
-        total += 2 * count * wide * out * (1 + int(x) + int(trained))
-        if name in tuned:
-            # Down and up again: both trained, a gradient between them always, before them where x needs one.
-            total += 2 * count * rank * (wide * (2 + int(x)) + out * 3)
-        return x or trained or name in tuned
-
-    def adapter(count: int, x: bool) -> bool:
-        nonlocal total
-        if method not in BOTTLENECKS:
-            return x
-        total += 2 * count * shape.hidden_size * bottleneck_width(shape, params) * (2 + int(x) + 3)
-        return True
-
-    each = len(linears[:-2]) // shape.num_hidden_layers
-    for layer in range(shape.num_hidden_layers):
-        (q, k, v, o, up, down) = linears[each * layer : each * (layer + 1)]
-        last = layer == shape.num_hidden_layers - 1
-        count, scored = (len(sizes), tokens) if last else (tokens, pairs)
-        grads = [linear(*_for(q, count), needs_grad, full)]
-        grads += [linear(*_for(one, tokens), needs_grad, full) for one in (k, v)]
-        scores = grads[0] or grads[1]
-        # Scores and their product with values; then gradients of q and k, of probabilities and of values.
-        products = 2 + int(grads[0]) + int(grads[1]) + int(scores) + int(grads[2])
-        total += 2 * scored * shape.hidden_size * products
-        attended = linear(*_for(o, count), scores or grads[2], full)
-        attended = (attended if method == "pfeiffer" else adapter(count, attended)) or needs_grad
-        wide = linear(*_for(up, count), attended, full)
-        needs_grad = adapter(count, linear(*_for(down, count), wide, full)) or attended
-    dense, out = linears[-2:]
-    linear(*_for(dense, len(sizes)), needs_grad, True)
-    linear(*_for(out, len(sizes)), True, True)
-    return total
-
-
-def _for(module: tuple[str, int, int], count: int) -> tuple[str, int, int, int]:
-    name, wide, out = module
-    return name, count, wide, out

@@ -21,6 +21,7 @@ import ray
 from benchmarks.empty import Timed, run_empty, specs_of, sweep_of
 from benchmarks.harness import Outcome
 from tunekit.commands.costs import costs, describe_costs
+from tunekit.commands.how_long import timer_of
 from tunekit.commands.training import claim_folders
 from tunekit.planning.plan import PlanState, describe, plan_sweep
 from tunekit.schema import TrialSpec
@@ -109,7 +110,7 @@ def dry_run(store: ResultStore, specs: Sequence[TrialSpec]) -> None:
     plan = plan_sweep(sweep, store)
     pending = plan.pending(retry_failed=False)
     describe(sweep, plan, pending)
-    describe_costs(costs(sweep, plan.stored, accelerator=True), pending)
+    describe_costs(costs(sweep, timer_of(sweep, plan.stored, None), gpu=True), pending)
 
 
 def resume(store: ResultStore, specs: Sequence[TrialSpec]) -> None:

@@ -26,8 +26,7 @@ if [[ -f .venv/bin/activate ]]; then
     source .venv/bin/activate
 fi
 
-# Jobs of one user may share a node: each has its own ports, token and folder for Ray.
-port=$((20000 + SLURM_JOB_ID % 10000 * 2))
+# Jobs may share a node: each has its own ports, token and folder for Ray.
 RAY_AUTH_TOKEN=$(python -c "import secrets; print(secrets.token_hex(32))")
 export RAY_AUTH_MODE=token RAY_AUTH_TOKEN
 export TUNEKIT_CACHE_DIR=${TUNEKIT_CACHE_DIR:-${TMPDIR:-/tmp}/tunekit-cache-$USER}
@@ -35,16 +34,23 @@ ray_folder=/tmp/ray-$SLURM_JOB_ID
 
 mapfile -t nodes < <(scontrol show hostnames "$SLURM_JOB_NODELIST")
 head=${nodes[0]}
-address=$(srun --overlap --nodes=1 --ntasks=1 --nodelist="$head" hostname --ip-address)
+address=$(hostname --ip-address) # this script runs on the first node
 address=${address%% *}
+free_ports="import socket
+found = [socket.create_server(('', 0)) for _ in range(3)]
+print(*(one.getsockname()[1] for one in found))"
+read -r port dashboard_port client_port < <(python -c "$free_ports")
 
 started=()
 trap 'kill "${started[@]}" 2>/dev/null || true; wait' EXIT
 
-resources=(--num-cpus="$cpus" --num-gpus="$gpus")
-srun --overlap --nodes=1 --ntasks=1 --nodelist="$head" \
+# Port 0 is one that the system chooses. Ray's own defaults are fixed, and a second Ray on the node would take the same.
+node=(--num-cpus="$cpus" --num-gpus="$gpus" --dashboard-agent-listen-port=0 --min-worker-port=0 --max-worker-port=0)
+# srun does not take --cpus-per-task over from sbatch (since SLURM 22.05): without it a step has one core.
+srun --overlap --nodes=1 --ntasks=1 --cpus-per-task="$cpus" --nodelist="$head" \
     ray start --head --block --node-ip-address="$address" --port="$port" --include-dashboard=true \
-    --dashboard-host=127.0.0.1 --dashboard-port=$((port + 1)) --temp-dir="$ray_folder" "${resources[@]}" &
+    --dashboard-host=127.0.0.1 --dashboard-port="$dashboard_port" --ray-client-server-port="$client_port" \
+    --temp-dir="$ray_folder" "${node[@]}" &
 started+=($!)
 export RAY_ADDRESS=$address:$port
 for _ in {1..120}; do
@@ -53,8 +59,8 @@ for _ in {1..120}; do
 done
 if ((${#nodes[@]} > 1)); then
     others=$((${#nodes[@]} - 1))
-    srun --overlap --nodes="$others" --ntasks="$others" --exclude="$head" \
-        ray start --block --address="$RAY_ADDRESS" "${resources[@]}" &
+    srun --overlap --nodes="$others" --ntasks="$others" --cpus-per-task="$cpus" --exclude="$head" \
+        ray start --block --address="$RAY_ADDRESS" "${node[@]}" &
     started+=($!)
 fi
 

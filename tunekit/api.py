@@ -33,7 +33,7 @@ if TYPE_CHECKING:
     from tunekit.planning.args import Choose, Sampler, Scheduler
 
 Folder = str | os.PathLike[str] | ObjectPath
-"""A sweep's folder: ``ray_results/mine``, ``s3://BUCKET/PREFIX/mine`` or ``gs://BUCKET/PREFIX/mine``."""
+"""A sweep's folder: ``ray_results/mine``, ``s3://BUCKET/PREFIX/mine``, ``gs://...`` or ``az://CONTAINER/PREFIX/mine``."""
 
 
 def plan(*blocks: Block, plugin: Sequence[str | os.PathLike[str]] = ()) -> ResolvedSweep:
@@ -131,7 +131,7 @@ def run_search(
     seeds_per_trial: int = 1,
     sampler: "Sampler" = "tpe",
     scheduler: "Scheduler" = "asha",
-    objective: str = "macro_f1",
+    objective: str | None = None,
     choose: "Choose" = "best",
     optuna_storage: str | None = None,
     **options: Any,

@@ -7,6 +7,7 @@ import numpy as np
 import numpy.typing as npt
 import pandas as pd
 from matplotlib.figure import Figure
+from matplotlib.lines import Line2D
 
 from analysis.cells import Cell, metric_label
 from analysis.configurations import configurations
@@ -22,15 +23,17 @@ from analysis.figures.curves import (
 )
 from analysis.figures.drawing import wrapped
 from analysis.figures.plots import confusion_matrix, score_against_cost, seed_spread
+from analysis.figures.rate_figures import rate_figures
 from analysis.figures.search_figures import search_figures
 from analysis.names import SPLITS, numbered
 from analysis.predictions import confusion, read_predictions
+from analysis.rates import rate_maps
 from analysis.search import search_results
 from analysis.statistics.this_set import mean_interval
 from analysis.sweep_records import SweepRecords
 from tunekit.errors import UserError
 from tunekit.parsing import did_you_mean
-from tunekit.store.records import DamagedRecord
+from tunekit.store.records import DamagedRecord, read_steps
 
 # Of a trial's summary: the axis, and what is 1 on it.
 COSTS = {
@@ -40,13 +43,14 @@ COSTS = {
 }
 CHOSEN = " Of several settings of a method those are shown that validation chose."
 MAX_OVERVIEW = 20  # cells on one page
-MAX_STEPS_BYTES = 500_000_000
 
 
 def figures_of(records: SweepRecords, found: Sequence[Cell], metric: str = "macro_f1") -> list[CaptionedFigure]:
-    """Return the figures of all cells that have a completed trial and are no search's, kind by kind: curves, overview,
-    cost, spread, confusion; then those of searches. ``metric`` is what costs and seeds are shown in. Of several
-    settings of a method, what compares cells shows those that validation chose, and all where it can't choose.
+    """Return the figures of all cells that have a completed trial and are no search's, and then those of searches.
+
+    They come kind by kind: curves, overview, cost, spread, confusion, learning rates. ``metric`` is what costs and
+    seeds are shown in. Of several settings of a method, what compares cells shows those that validation chose, and all
+    where it can't choose.
 
     A learning curve keeps its number whichever cells have completed. Raises DamagedRecord, naming the file, where
     steps or predictions can't be read, and UserError where ``metric`` needs predictions that a trial lacks.
@@ -69,6 +73,7 @@ def figures_of(records: SweepRecords, found: Sequence[Cell], metric: str = "macr
             said = CHOSEN if len(shown) < len(members) else ""
             figures += [replace(one, caption=f"{one.caption}{said}") for one in draw(shown, data, metric)]
     figures += [captioned for cell in drawn for captioned in _confusion(cell)]
+    figures += rate_figures(rate_maps(found, records.default_rates))
     figures += search_figures(search_results(records, found))
     stems = numbered([captioned.stem for captioned in figures])
     return [replace(captioned, stem=stem) for captioned, stem in zip(figures, stems, strict=True)]
@@ -147,17 +152,8 @@ def _steps(cell: Cell) -> pd.DataFrame | None:
     """Return the steps of all completed trials; None where one keeps none."""
     frames = []
     for trial in cell.completed:
-        path = trial.path / "steps.csv"
-        if not path.exists():
-            return None
-        try:
-            if path.stat().st_size > MAX_STEPS_BYTES:
-                raise ValueError(f"larger than {MAX_STEPS_BYTES:,} bytes, which no such file should be")
-            with path.open("rb") as file:
-                frame = pd.read_csv(file, usecols=["step", "train_loss"], dtype={"step": int, "train_loss": float})
-        except (OSError, ValueError) as error:
-            raise DamagedRecord(f"{path}: {error}") from error
-        if frame.empty:
+        frame = read_steps(trial.path, {"step": int, "train_loss": float})
+        if frame is None or frame.empty:
             return None
         frames.append(frame.assign(seed=trial.seed))
     return pd.concat(frames, ignore_index=True)
@@ -191,10 +187,16 @@ def _costs(members: Sequence[Cell], data: Mapping[str, CellCurves], metric: str)
     found = {cost: points for cost in COSTS if len(points := _points(chosen, metric, cost)) > 1}
     if not found:
         return []
-    figure = Figure(figsize=(0.6 + 3.6 * len(found), 3.6), layout="constrained")
+    names = [f"{number}  {wrapped(label, 48, 1)}" for number, label in enumerate(row_labels(chosen), 1)]
+    figure = Figure(figsize=(0.6 + 2.8 * len(found), 3.2 + 0.17 * -(-len(names) // len(found))), layout="constrained")
     axes = figure.subplots(1, len(found), sharey=True, squeeze=False)[0]
     for (cost, points), ax in zip(found.items(), axes, strict=True):
         score_against_cost(points, ax, metric_label(metric, members), COSTS[cost][0]).label_outer()
+    unseen = [Line2D([], [], linestyle="") for _ in names]
+    figure.legend(
+        unseen, names, loc="outside lower center", ncols=len(found), fontsize=8, frameon=False, handlelength=0,
+        handletextpad=0,
+    )  # fmt: skip
     bounded = any(points["low"].notna().any() for points in found.values())
     intervals = ", 95 % Student-t intervals" if bounded else ""
     name = members[0].dataset_name
@@ -202,7 +204,7 @@ def _costs(members: Sequence[Cell], data: Mapping[str, CellCurves], metric: str)
     caption = (
         f"{name}: {metric_label(metric, members)} on the {_splits(members)} split against cost, means over "
         f"{_seeds(members)}{intervals}. Filled, on the dashed line: nothing scores as high at no more "
-        "cost."
+        "cost. Points of nearly equal costs are set apart sideways."
     )
     if len(chosen) < len(members):
         caption += " Methods with several settings of which validation can't choose one are left out."
@@ -210,16 +212,18 @@ def _costs(members: Sequence[Cell], data: Mapping[str, CellCurves], metric: str)
 
 
 def _points(members: Sequence[Cell], metric: str, cost: str) -> pd.DataFrame:
-    """Return one row a cell that has both: label, cost, score, low, high as ``plots.score_against_cost`` takes them."""
-    rows = []
-    for cell, label in zip(members, row_labels(members), strict=True):
+    """Return one row a cell that has both, by its place: label, cost, score, low, high as ``score_against_cost`` takes
+    them.
+    """
+    rows = {}
+    for place, (cell, label) in enumerate(zip(members, row_labels(members), strict=True)):
         score, spent = cell.sample(metric), cell.sample(cost)
         if score is None or spent is None or spent.mean <= 0:
             continue
         interval = mean_interval(score)
         bounds = (np.nan, np.nan) if interval is None else (interval.low, interval.high)
-        rows.append((label, spent.mean / COSTS[cost][1], score.mean, *bounds))
-    return pd.DataFrame(rows, columns=["label", "cost", "score", "low", "high"])
+        rows[place] = (label, spent.mean / COSTS[cost][1], score.mean, *bounds)
+    return pd.DataFrame.from_dict(rows, orient="index", columns=["label", "cost", "score", "low", "high"])
 
 
 def _spread(members: Sequence[Cell], data: Mapping[str, CellCurves], metric: str) -> list[CaptionedFigure]:

@@ -1,12 +1,14 @@
-"""Sections as LaTeX: what a paper's appendix is made of. Needs the packages booktabs and graphicx."""
+"""Sections as LaTeX: what a paper's appendix is made of. Needs the packages of its tables, and graphicx."""
 
 from collections.abc import Sequence
 
 from analysis.figures.captioned import CaptionedFigure
 from analysis.report.document import Details, Grid, Paragraph, Points, Section
-from analysis.tables.render import escape_tex, latex
+from analysis.tables.latex import escape_tex, latex, latex_texts
 from analysis.tables.table import Table
 
+COLUMN_FIGURE = 6.0
+"""The width in inches from which a figure stands across a page of two columns: in one, its letters are too small."""
 _HEADS = ("section", "subsection", "subsubsection")
 
 
@@ -18,33 +20,20 @@ def latex_sections(sections: Sequence[Section], level: int = 0) -> str:
     return "\n".join(_section(one, level) for one in sections)
 
 
-def latex_grid(grid: Grid) -> str:
-    """Return a table environment, never wider than the line."""
-    texts = [[item if isinstance(item, str) else item.text for item in row] for row in grid.rows]
-    body = [" & ".join(map(escape_tex, row)) + r" \\" for row in texts]
-    lines = [
-        r"\begin{table}[htbp]",
-        r"\centering",
-        *([rf"\caption{{{escape_tex(grid.caption)}}}", r"\smallskip"] if grid.caption else []),
-        r"\resizebox{\ifdim\width>\linewidth\linewidth\else\width\fi}{!}{%",
-        rf"\begin{{tabular}}{{{'l' * len(grid.head)}}}",
-        r"\toprule",
-        " & ".join(map(escape_tex, grid.head)) + r" \\",
-        r"\midrule",
-        *body,
-        r"\bottomrule",
-        r"\end{tabular}}",
-        r"\end{table}",
-    ]
-    return "\n".join(lines) + "\n"
+def latex_grid(grid: Grid, title: str) -> str:
+    """Return the floats of a plain table, or a list where its columns would be too narrow; ``title`` if no caption."""
+    rows = [[item if isinstance(item, str) else item.text for item in row] for row in grid.rows]
+    return latex_texts(grid.head, rows, grid.caption or title)
 
 
 def _section(one: Section, level: int) -> str:
     head = rf"\{_HEADS[min(level, 2)]}{{{escape_tex(one.title)}}}"
-    return "\n".join([head, *map(_block, one.blocks), latex_sections(one.parts, level + 1)])
+    blocks = (_block(block, one.title) for block in one.blocks)
+    return "\n".join([head, *blocks, latex_sections(one.parts, level + 1)])
 
 
-def _block(block: object) -> str:
+def _block(block: object, title: str) -> str:
+    """Return a block of the section ``title``, which names a plain table that has no caption: floats move."""
     match block:
         case Paragraph(text):
             return f"{escape_tex(text)}\n"
@@ -52,14 +41,15 @@ def _block(block: object) -> str:
             lines = "\n".join(rf"\item {{}}{escape_tex(item)}" for item in items)
             return f"\\begin{{itemize}}\n{lines}\n\\end{{itemize}}\n"
         case Grid():
-            return latex_grid(block)
+            return latex_grid(block, title)
         case Table():
             return latex(block)
         case CaptionedFigure():
+            kind = "figure*" if block.figure.get_figwidth() > COLUMN_FIGURE else "figure"
             return (
-                "\\begin{figure}[htbp]\n\\centering\n"
-                f"\\includegraphics[width=\\linewidth]{{figures/{block.stem}.pdf}}\n"
-                f"\\caption{{{escape_tex(block.caption)}}}\n\\end{{figure}}\n"
+                f"\\begin{{{kind}}}[htbp]\n\\centering\n"
+                f"\\includegraphics[width=\\linewidth,height=0.8\\textheight,keepaspectratio]{{figures/{block.stem}.{block.linked}}}\n"
+                f"\\caption{{{escape_tex(block.caption)}}}\n\\end{{{kind}}}\n"
             )
         case Details():
             return ""

@@ -19,7 +19,7 @@ from analysis.predictions import (
     read_columns,
     read_predictions,
 )
-from analysis.report.document import Grid, Points, Section
+from analysis.report.document import Grid, Paragraph, Points, Section
 from analysis.sweep_records import DatasetFacts, SweepRecords
 from tunekit.errors import UserError
 from tunekit.parsing import strict_json
@@ -162,8 +162,18 @@ def audit_section(found: Sequence[DatasetAudit], damaged: Sequence[str]) -> Sect
         Section(one.display_name, (_grid(one.counts), _grid(one.balance), Points(_remarks(one))), f"audit-{number}")
         for number, one in enumerate(found, 1)
     ]
-    blocks = (Points(tuple(f"damaged: {line}" for line in damaged)),) if damaged else ()
+    about = (Paragraph(ABOUT),) if parts else ()
+    blocks = (*about, Points(tuple(f"damaged: {line}" for line in damaged))) if damaged else about
     return Section("Data audit", blocks, "audit", tuple(parts))
+
+
+ABOUT = (
+    "Of each split: its rows; its texts, each counted once; its groups, whose rows belong together and are no "
+    "independent observations; the conflicting texts, which have several labels; and the rows whose text stands in "
+    "train, or in val, too. Below, the rows of each class. The majority baseline predicts the most frequent class of "
+    "train. The memoriser predicts the most frequent label that the same text has in train, and the majority class for "
+    "texts that train lacks."
+)
 
 
 def _grid(frame: pd.DataFrame) -> Grid:

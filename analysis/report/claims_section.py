@@ -23,13 +23,15 @@ def claims_section(verdicts: Sequence[ClaimResult], every: bool = True) -> Secti
         (one.text, one.verdict.value, one.deciding_p, _holds_for(one), _here(one), one.reason) for one in shown
     ]
     tested = sum(one.p is not None for one in verdicts)
+    corrected = f"corrected by Holm over the {tested} claims that were tested" if tested > 1 else "not corrected"
     about = Paragraph(
-        f"The p is one-sided, of the verdict's own direction, and corrected by Holm over the {tested} claims that were "
-        "tested. A verdict for new text lets seeds and items vary; one on these test items lets seeds vary, and other "
-        "items may say otherwise. What seeds do not move, such as bytes, is compared in every run and not tested."
+        "The p is one-sided, for or against the claim as the verdict goes (of an undecided claim the smaller one), and "
+        f"{corrected}. A verdict for new text lets seeds and items vary; one on these test items lets seeds vary, and "
+        "other items may say otherwise. What seeds do not move, such as bytes, is compared in every run and not tested."
     )
     left_out = len(verdicts) - len(shown)
-    lines = [Points((f"{left_out} of {len(verdicts)} claims can't be tested here and are left out.",))]
+    are = "is" if left_out == 1 else "are"
+    lines = [Points((f"{left_out} of {len(verdicts)} claims can't be tested here and {are} left out.",))]
     head = ("claim", "verdict", "p", "holds for", "on these test items alone", "why")
     return Section("Claims", (about, Grid(head, tuple(rows)), *(lines if left_out else ())), "claims", _used(shown))
 

@@ -176,7 +176,8 @@ def _one_against_one(a: Score, b: Score) -> McNemar | None:
 HOW = (
     "The first difference and its p are those of the table's marks: for new text of this kind, where seeds and test "
     "items vary, if both rows keep predictions; else for these test items alone. The second difference, on this test "
-    "set, lets only seeds vary (Welch's t, with the exact permutation p). Differences are in points with 95 % "
+    "set, lets only seeds vary (Welch's t, with the exact permutation p). A difference on new text has to hold over "
+    "seeds alone too: its p is the greater of the two, and its interval the wider. Differences are in points with 95 % "
     "intervals, which are not corrected. Detectable is what the table's test finds with a chance of 80 % "
     "at this number of seeds. Seeds is the number a row that finds a difference of the size seen (over the 80 % "
     "interval of the standard deviation), with the hours of both rows' trials one after the other. Both are planned "

@@ -211,9 +211,9 @@ def predictions_section(found: Sequence[Cell]) -> Section:
         texts = (_device(cell), str(len(seeds)), *(f"{mean / MIB:,.0f}" for mean in means))
         rows.append((Link(cell.title, f"#{cell.anchor}"), *texts, f"{min(errors):+.1f} to {max(errors):+.1f}"))
     about = Paragraph(
-        "Means over trials. Predicted: the closed form over the batches that a trial saw, with what its process used "
-        "before. Real: on a GPU what torch's allocator gave out at most; on a CPU the process's resident memory, "
-        "in which libraries, and freed memory that was not handed back, count too. Error: of single trials."
+        "Means over trials. Predicted: from the closed form over the batches that a trial saw. Real: on a GPU what "
+        "torch's allocator gave out at most; on a CPU the process's resident memory, in which libraries, and freed "
+        "memory that was not handed back, count too; the prediction counts them as well. Error: of single trials."
     )
     head = ("cell", "device", "n", "predicted (MiB)", "real (MiB)", "error (%)")
     return Section("Predicted and real memory", (about, Grid(head, tuple(rows))) if rows else (), "memory")

@@ -10,7 +10,10 @@ from analysis.report.document import Grid, Inline, Link, Paragraph, Section
 from analysis.statistics.this_set import Interval
 from analysis.sweep_records import SweepRecords
 
-BRACKETS = "An interval in brackets is the 95 % interval over new seeds and new items; it takes at least 3 seeds."
+BRACKETS = (
+    "An interval in brackets is the 95 % interval over new seeds and new items; it takes at least 3 seeds. Rows are "
+    "not tested against each other."
+)
 
 
 def calibration_section(found: Sequence[tuple[Cell, CellLogits]]) -> Section:
@@ -25,11 +28,11 @@ def calibration_section(found: Sequence[tuple[Cell, CellLogits]]) -> Section:
         )  # fmt: skip
         rows.append((Link(cell.title, f"#{cell.anchor}"), *texts))
     about = Paragraph(
-        "How far the probabilities can be trusted, mean over seeds; lower is better. NLL: the negative log "
-        "likelihood of an item in nats. Calibration error: the gap between the probability of the predicted label and "
-        "accuracy, in points, debiased (Kumar et al. 2019). Temperature: fitted on validation for each seed (Guo et "
-        "al. 2017); above 1 the model is too sure of itself. The last two columns are test scores with that "
-        f"temperature. {BRACKETS}"
+        "How far the probabilities can be trusted, mean over seeds; of all but the temperature lower is better. NLL: "
+        "the negative log likelihood of an item in nats. Calibration error: the gap between the probability of the "
+        "predicted label and accuracy, in points, debiased (Kumar et al. 2019). Temperature: fitted on validation for "
+        "each seed (Guo et al. 2017); above 1 the model is too sure of itself. The last two columns are test scores "
+        f"with that temperature. {BRACKETS}"
     )
     head = (
         "cell", "n", "NLL", "Brier score", "calibration error", "temperature", "NLL, scaled",

@@ -10,7 +10,8 @@ from analysis.claims.measured import cell_lookup
 from analysis.claims.verdicts import evaluate, load_claims
 from analysis.figures.captioned import DEFAULT_FORMATS, CaptionedFigure, save
 from analysis.logits import with_logits
-from analysis.report.across_section import across_section
+from analysis.rates import rate_maps
+from analysis.report.across_section import across_latex, across_section, across_stem
 from analysis.report.answer import answer_section
 from analysis.report.audit import audit, audit_section, filled_with_majority, majority_scores
 from analysis.report.claims_section import claims_section
@@ -34,6 +35,7 @@ from analysis.report.probabilities_section import (
     patience_section,
 )
 from analysis.report.published_section import published_section
+from analysis.report.rates_section import rates_section
 from analysis.report.search_section import search_section
 from analysis.report.summary import (
     about_section,
@@ -55,6 +57,7 @@ KINDS: Mapping[str, str] = {
     "spread": "Seeds",
     "confusion": "Confusion matrices",
     "across": "Mean ranks over datasets",
+    "rates": "Learning rates of a grid",
     "sensitivity": "Learning-rate sensitivity",
     "budget": "Expected validation performance against budget",
     "history": "Optimisation history",
@@ -132,11 +135,12 @@ def compose(records: SweepRecords, choices: Choices, out: Path) -> Report:
     main_figures = [figure for figure in figures if figure.kind == "forest"]
     shown = [
         answer_section(answering, main_figures),
-        about_section(records, scored, choices.select),
+        about_section(records, scored, tables, choices.select),
         Section("Scores", tuple(tables), "scores"),
         across_section(over_datasets),
         published_section(scored, choices.metrics) if choices.published else None,
         claims_section(verdicts, every=choices.claims is not None),
+        rates_section(rate_maps(found, records.default_rates)),
         search_section(search_results(records, found)),
         costs_section(found),
         *figure_sections(figures),
@@ -194,8 +198,9 @@ def write_all(report: Report, out: Path) -> list[Path]:
         write(table, out / "tables")
     for one in report.over_datasets:
         if one.compared is not None:
-            path = out / "tables" / f"across-{one.metric.replace('_', '-')}.csv"
+            path = out / "tables" / f"{across_stem(one)}.csv"
             path.write_text(one.frame.to_csv(index=False), encoding="utf-8")
+            path.with_suffix(".tex").write_text(across_latex(one), encoding="utf-8")
     if report.figures:
         save(report.figures, out / "figures", report.formats)
     pages = write_report(report, out)

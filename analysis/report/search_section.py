@@ -3,7 +3,7 @@
 from collections import Counter
 from collections.abc import Sequence
 
-from analysis.compare import compare, score_of
+from analysis.compare import Comparison, compare, score_of
 from analysis.names import metric_name, number, rounded
 from analysis.report.document import Block, Grid, Inline, Link, Paragraph, Points, Section
 from analysis.search import (
@@ -18,6 +18,7 @@ from analysis.search import (
 )
 from analysis.search_statistics import importances, why_no_expected_best
 from analysis.tables.table import percent
+from tunekit.parsing import how_many
 from tunekit.store.search_records import SearchTrial
 
 
@@ -38,26 +39,34 @@ def search_section(found: Sequence[SearchResult]) -> Section:
 def tuned_grid(found: Sequence[SearchResult]) -> list[Grid]:
     """Return the default, best and 1se of each study: on validation, on fresh seeds, on test.
 
-    None where nothing completed.
+    A configuration with several roles has one row. The list is empty where nothing completed.
     """
-    rows: list[tuple[Inline, ...]] = []
-    for one in found:
-        default = one.role("default")
-        for confirmed in one.roles:
-            rows.append(_tuned_row(one, confirmed, None if confirmed.role == "default" else default))
+    rows = [_tuned_row(one, confirmed, roles) for one, confirmed, roles in choices(found)]
     head = (
         "search", "choice", "configuration", "validation, search", "validation, fresh seeds", "change on re-test",
         "test, fresh seeds", "n", "test, less the default", "trainable parameters",
     )  # fmt: skip
     caption = (
-        "Default against tuned. Scores in percent, test at the best epoch on validation; over fresh seeds mean "
-        "± sample standard deviation; differences in points with their 95 % interval and uncorrected p, for new text "
-        "of this kind where predictions are stored, else on these test items (3 seeds or more)."
+        "Default against tuned. Scores in percent, test at the best epoch on validation; in the search ± the standard "
+        "error over items, over fresh seeds mean ± sample standard deviation; differences in points with their 95 % "
+        "interval and uncorrected p, for new text of this kind where predictions are stored, else on these test items "
+        "(3 seeds or more). 1se: the configuration with the fewest trainable parameters among those within one "
+        "standard error of the best on validation."
     )
     return [Grid(head, tuple(rows), caption)] if rows else []
 
 
-def _tuned_row(one: SearchResult, confirmed: Confirmation, default: Confirmation | None) -> tuple[Inline, ...]:
+def choices(found: Sequence[SearchResult]) -> list[tuple[SearchResult, Confirmation, str]]:
+    """Return each chosen configuration of each study once, with its roles: ``best, 1se``."""
+    chosen = []
+    for one in found:
+        for trial in dict.fromkeys(confirmed.trial.number for confirmed in one.roles):
+            same = [confirmed for confirmed in one.roles if confirmed.trial.number == trial]
+            chosen.append((one, same[0], ", ".join(confirmed.role for confirmed in same)))
+    return chosen
+
+
+def _tuned_row(one: SearchResult, confirmed: Confirmation, roles: str) -> tuple[Inline, ...]:
     value = one.score(confirmed.trial)
     error = confirmed.standard_error
     spread = "" if error is None else f" ± {shown(one.objective, error)}"
@@ -68,14 +77,14 @@ def _tuned_row(one: SearchResult, confirmed: Confirmation, default: Confirmation
     test = "" if confirmed.test is None else percent(confirmed.test)
     return (
         one.title,
-        confirmed.role,
+        roles,
         configuration(one, confirmed.trial),
         "" if value is None else f"{shown(one.objective, value)}{spread}",
         "" if confirmed.validation is None else percent(confirmed.validation),
         lost,
         Link(test, f"#{confirmed.cell.anchor}") if test and confirmed.cell else test,
         _count(confirmed),
-        "" if default is None else _difference(one, confirmed, default),
+        _difference(versus_default(one, confirmed)),
         "" if params is None else f"{params:,}",
     )
 
@@ -85,14 +94,19 @@ def _count(confirmed: Confirmation) -> str:
     return f"{done}" if done == confirmed.requested else f"{done}/{confirmed.requested}"
 
 
-def _difference(one: SearchResult, confirmed: Confirmation, default: Confirmation) -> str:
-    """Test minus the default's, with the interval and p of the one comparison, and what it holds for."""
-    if confirmed.trial.number == default.trial.number:
-        return "is the default"
+def versus_default(one: SearchResult, confirmed: Confirmation) -> Comparison | None:
+    """Return the comparison of a choice with the default on test; None for the default, and without both scores."""
+    default = one.role("default")
+    if default is None or default.trial.number == confirmed.trial.number:
+        return None
     if confirmed.scored is None or default.scored is None:
-        return ""
-    compared = compare(score_of(confirmed.scored, one.objective), score_of(default.scored, one.objective))
-    if compared.difference is None:
+        return None
+    return compare(score_of(confirmed.scored, one.objective), score_of(default.scored, one.objective))
+
+
+def _difference(compared: Comparison | None) -> str:
+    """Return test minus the default's, with the interval and p of the one comparison, and what it holds for."""
+    if compared is None or compared.difference is None:
         return ""
     difference = f"{100 * compared.difference:+.2f}"
     if compared.estimate is None:
@@ -115,7 +129,11 @@ def _budget(found: Sequence[SearchResult]) -> Grid:
         spent = (str(study.planned), *counts, f"{epochs:,}", f"{seconds:,.0f}")
         rows.append((one.title, _space_text(one), how, seeds, *spent))
     head = ("search", "space", "how", "search seeds", "planned", "complete", "pruned", "failed", "epochs", "seconds")
-    return Grid(head, tuple(rows), "The budget spent: trials, epochs and seconds of training, repeats answered free.")
+    caption = (
+        "The budget spent: trials, and the epochs and seconds of their training. A configuration that was suggested "
+        "again took the score of its first trial and cost nothing."
+    )
+    return Grid(head, tuple(rows), caption)
 
 
 def _space_text(one: SearchResult) -> str:
@@ -180,7 +198,8 @@ def _missing(one: SearchResult) -> list[str]:
         return ["no trial is complete; there is nothing to choose"]
     notes = []
     if one.missing:
-        notes.append(f"{one.missing} trials that search.json names are not in the store")
+        are = "is" if one.missing == 1 else "are"
+        notes.append(f"{how_many(one.missing, 'trial')} that search.json names {are} not in the store")
     notes += dict.fromkeys(
         f"no item standard error of the {role.role}, {role.unknown}" for role in one.roles if role.unknown
     )

@@ -4,31 +4,59 @@ from collections import Counter
 from collections.abc import Sequence
 
 from analysis.cells import Cell
-from analysis.names import SPLITS
+from analysis.compare import Population
+from analysis.configurations import configurations
+from analysis.names import SPLITS, left_out, not_ended
 from analysis.report.document import Grid, Inline, Link, Points, Section
 from analysis.sweep_records import SweepRecords
 from analysis.tables.specs import EPOCHS
+from analysis.tables.table import Table
 from tunekit.parsing import how_many
 
+MEANINGS = {
+    Population.NEW_TEXT: (
+        "New text of this kind: what is said of it holds for new seeds and for new test items of the same kind, with "
+        "the training data as they are."
+    ),
+    Population.THIS_SET: (
+        "These test items: what is said of them holds for new seeds, and other test items may say otherwise."
+    ),
+}
 
-def about_section(records: SweepRecords, found: Sequence[Cell], select: str) -> Section:
-    """Return what the scores are, and how many trials there are in each state."""
+
+SINGLE = (
+    "Intervals are single 95 % intervals, and the p of tables are corrected for the number of comparisons: a row that "
+    "is not called worse may have an interval that leaves 0 out."
+)
+
+
+def about_section(records: SweepRecords, found: Sequence[Cell], tables: Sequence[Table], select: str) -> Section:
+    """Return what the scores are, what the comparisons of ``tables`` hold for, and how many trials there are."""
     trials = [trial for cell in found for trial in cell.trials]
     states = Counter("unfinished" if trial.status is None else trial.status for trial in trials)
+    compared = (entry.versus for table in tables for entry in table.entries.values())
+    populations = {one.population for one in compared if one is not None and one.tested}
     splits = sorted({SPLITS[cell.split] for cell in found if not cell.searched})
     counted = ", ".join(f"{n} {name.replace('_', ' ')}" for name, n in states.items())
     lines = [f"{how_many(len(trials), 'trial')} in {how_many(len(found), 'cell')}: {counted}."]
     if splits:
         lines.append(f"Scores of the {EPOCHS[select]}, on the {' and '.join(splits)} split.")
+    lines += [meaning for population, meaning in MEANINGS.items() if population in populations]
+    if populations:
+        lines.append(SINGLE)
+    methods = configurations(found)
+    if methods and all(len(one.cells) == 1 for one in methods):
+        lines.append("Each method has one configuration of settings here, and what is said of it holds for that one.")
     missing = sum(len(cell.unfinished) for cell in found)
     if missing:
-        lines.append(f"{missing} trials that were asked for have not ended: what stands here is not final.")
+        lines.append(f"{not_ended(missing)}: what stands here is not final.")
     filled = sum(trial.filled for trial in trials)
     if filled:
-        lines.append(f"{filled} failed trials count with the score of the majority class.")
+        count = "counts" if filled == 1 else "count"
+        lines.append(f"{how_many(filled, 'failed trial')} {count} with the score of the majority class.")
     lines += [f"{line}." for line in records.later_seeds]
     if records.problems:
-        lines.append(f"{len(records.problems)} things are left out or doubtful; they are listed below.")
+        lines.append(f"{left_out(len(records.problems))}; a section below names each.")
     return Section("What these numbers are", (Points(tuple(lines)),), "about")
 
 
@@ -49,5 +77,6 @@ def left_out_section(records: SweepRecords) -> Section:
     parts = []
     for number, (kind, count) in enumerate(Counter(problem.kind for problem in records.problems).items(), 1):
         lines = tuple(problem.detail for problem in records.problems if problem.kind == kind)
-        parts.append(Section(f"{count} x {kind}", (Points(lines),), f"left-out-{number}"))
+        title = f"{kind[0].upper()}{kind[1:]}: {how_many(count, 'case')}"
+        parts.append(Section(title, (Points(lines),), f"left-out-{number}"))
     return Section("Left out or doubtful", (), "left-out", tuple(parts))

@@ -5,12 +5,13 @@ import io
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field
 from enum import StrEnum
+from typing import Any
 
 import rich.console
 import rich.markup
 import rich.table
 
-from analysis.compare import Comparison, Score
+from analysis.compare import Comparison, Population, Score
 from analysis.statistics.this_set import Sample
 
 
@@ -48,6 +49,9 @@ class Standing(StrEnum):
     NOT_TESTED = "not tested"
 
 
+_NOT_COMPARED = Comparison(Population.COMPARED, "", (0, 0), None)
+
+
 @dataclass(frozen=True)
 class Entry:
     """One filled place of a table."""
@@ -70,12 +74,32 @@ class Entry:
         return self.standing is Standing.ALIKE
 
     @property
+    def facts(self) -> dict[str, Any]:
+        """What CSV files and JSON say: the score in [0, 1], its standing, and its comparison with the column's best."""
+        sample, one = self.score.sample, self.versus
+        return {
+            "configuration": self.score.configuration,
+            "mean": sample.mean if sample else None,
+            "std": sample.std if sample else None,
+            "n": sample.n if sample else 0,
+            "expected": self.score.expected,
+            "standing": self.standing.value,
+            "tested": one is not None and one.tested,
+            **(one or _NOT_COMPARED).facts,
+            "values": list(sample.values) if sample else [],
+        }
+
+    @property
     def text(self) -> str:
         """The text ``77.41 ± 2.81``, with ``(4/5)`` behind it where seeds are missing; ``-`` for n = 0."""
         sample = self.score.sample
         count = 0 if sample is None else sample.n
         partial = f" ({count}/{self.score.expected})" if count != self.score.expected else ""
         return (percent(sample) if sample else "-") + partial
+
+
+NO_ENTRY = Entry(Score(None, 0), Standing.NOT_TESTED, None, "")
+"""A place of a table that has no trials."""
 
 
 @dataclass(frozen=True)

@@ -70,7 +70,7 @@ def asha(num_epochs: int) -> Stops:
     """Ray's own asynchronous successive halving (Li et al. 2020), asked by hand, one trial at a time."""
     from ray.tune.schedulers import ASHAScheduler, TrialScheduler
 
-    from tunekit.runner.schedulers import REDUCTION_FACTOR
+    from tunekit.search.stopping import REDUCTION_FACTOR
 
     scheduler: Any = ASHAScheduler(
         time_attr="epoch", metric="score", mode="max", max_t=num_epochs, reduction_factor=REDUCTION_FACTOR

@@ -93,6 +93,16 @@ def test_intervals_over_datasets_hold_the_truth() -> None:
     assert np.mean(held) >= 0.9
 
 
+@pytest.mark.slow
+def test_with_few_datasets_an_interval_holds_the_truth_about_as_often_as_the_report_says() -> None:
+    truth = [one.value for one in compare_across(drawn(3, 200, gap=0.02, seed=10_000)).win_rates]
+    held = []
+    for seed in range(200):
+        for one, value in zip(compare_across(drawn(3, 4, gap=0.02, seed=seed)).win_rates, truth, strict=True):
+            held += [one.interval.low <= value <= one.interval.high] if one.interval else []
+    assert 0.83 <= np.mean(held) <= 0.93  # the report says 88 to 90 %
+
+
 def test_a_row_that_never_changes_its_rank_has_no_interval() -> None:
     found = compare_across(drawn(2, 3, gap=0.3))
     assert [one.interval for one in found.mean_ranks] == [None, None]
@@ -146,6 +156,9 @@ def test_three_datasets_are_compared_and_drawn(tmp_path: Path, make_spec) -> Non
     write_all(report, out)
     written = pd.read_csv(out / "tables" / "across-macro-f1.csv")
     assert written["mean_rank"].tolist() == [1.0, 2.0]
+    tex = (out / "tables" / "across-macro-f1.tex").read_text(encoding="utf-8")
+    assert r"\label{tab:across-macro-f1}" in tex
+    assert len([line for line in tex.split("\n") if line.endswith(r" \\")]) == 3
     assert (out / "figures" / "across-macro-f1.svg").exists()
     page = markdown_page(report.title, report.sections)
     assert "the smallest p that Friedman's test can reach with so few is 0.25" in page

@@ -79,7 +79,7 @@ def test_a_damaged_trial_is_named_counted_and_in_no_mean(golden, damage):
     damage(trial(golden))
     assert lora(golden).by_seed("accuracy") == {seed: value for seed, value in whole.items() if seed != 1}
     report = page(golden)
-    assert "1 x damaged trial left out" in report
+    assert "Damaged trial left out: 1 case" in report
     assert trial(golden).name.replace("_", r"\_") in report
     assert "(2/3)" in report
 
@@ -88,7 +88,7 @@ def test_a_missing_summary_is_an_unfinished_trial(golden):
     (trial(golden) / "summary.json").unlink()
     report = page(golden)
     assert "1 unfinished" in report
-    assert "1 trials that were asked for have not ended" in report
+    assert "1 trial that was asked for has not ended" in report
     assert "(2/3)" in report
 
 

@@ -77,7 +77,7 @@ def test_again_it_changes_nothing_but_what_is_new(experiment, capsys):
     assert run(experiment) == 0
     (cell,) = cells_of(experiment)
     assert cell.by_seed("macro_f1") == {**before[cell.key], 4: 0.6}
-    assert "seeds 4 of 1 cells" in read_sweeps([experiment.parent / "store"]).later_seeds[0]
+    assert "seed 4 of 1 cell was asked for" in read_sweeps([experiment.parent / "store"]).later_seeds[0]
     capsys.readouterr()
 
 

@@ -52,15 +52,29 @@ def test_rows_names_and_numbers_are_as_asked(paper, capsys):
     assert "| Full fine-tuning | **45.87 ± 0.87** |" in table
     assert r"Full \& LoRA." in (out / "tables" / "peft.tex").read_text()
     numbers = (out / "numbers.tex").read_text()
-    assert r"\csname tunekit@peft/full-fine-tuning/demo\endcsname{45.87 $\pm$ 0.87}" in numbers
-    assert r"\csname tunekit@peft/lora/demo/n\endcsname{3}" in numbers
+    assert r"\tunekitnumber{peft/full-fine-tuning/demo}{45.87 $\pm$ 0.87}" in numbers
+    assert r"\tunekitnumber{peft/lora/demo/n}{3}" in numbers
     appendix = (out / "appendix.tex").read_text()
     assert "Tiny\\_BERT" in appendix
     for fact in ("batch size & 16", "600 & 100 & 300", "torch 2.13.0+cpu", "AMD EPYC", "learning rate"):
         assert fact in appendix
-    assert [path.suffix for path in sorted((out / "figures").iterdir())] == [".pdf", ".png", ".svg"]
+    assert [path.suffix for path in sorted((out / "figures").iterdir())] == [".pdf", ".svg"]
     assert not [text for text in out.rglob("*.tex") if "DRAFT" in text.read_text()]
     capsys.readouterr()
+
+
+def test_figures_come_in_the_formats_asked_for(paper, capsys):
+    out = paper.parent / "out"
+    assert run(paper, "--figures", "png") == 0
+    assert [path.suffix for path in (out / "figures").iterdir()] == [".png"]
+    assert ".png}" in (out / "figures.tex").read_text()
+    assert run(paper, "--figures", "png", "--check") == 0
+    shutil.rmtree(out)
+    assert run(paper, "--figures", "none") == 0
+    assert not (out / "figures").exists()
+    assert "includegraphics" not in (out / "figures.tex").read_text()
+    assert run(paper, "--figures", "svg") == 2
+    assert "add pdf or png" in capsys.readouterr().err
 
 
 def test_the_usual_tables_come_without_a_list(paper, capsys):
@@ -83,7 +97,7 @@ def test_a_row_of_several_settings_shows_those_that_validation_chose(paper, caps
     assert "| Full fine-tuning | **45.87 ± 0.87** |" in table
     assert "Demo lr 0.002 (best mean macro-F1 on validation of 2 configurations)" in table
     numbers = (out / "numbers.tex").read_text()
-    assert r"\csname tunekit@peft/full-fine-tuning/demo/configuration\endcsname{lr 0.002}" in numbers
+    assert r"\tunekitnumber{peft/full-fine-tuning/demo/configuration}{lr 0.002}" in numbers
     capsys.readouterr()
 
 
@@ -100,15 +114,15 @@ def test_two_settings_of_one_method_in_one_table_are_not_ranked_by_test(paper, c
 def test_the_studys_claims_are_left_out_where_none_can_be_tested(paper, capsys):
     assert run(paper) == 0
     out = paper.parent / "out"
-    assert "tunekit@claim/" not in (out / "numbers.tex").read_text()
+    assert "{claim/" not in (out / "numbers.tex").read_text()
     assert (out / "claims.tex").read_text() == ""
     (paper.parent / "claims.yaml").write_text(CLAIMS)
     paper.write_text(PAPER + "claims: claims.yaml\n")
     assert run(paper) == 0
     numbers = (out / "numbers.tex").read_text()
-    assert r"\csname tunekit@claim/full-wins\endcsname{" in numbers
+    assert r"\tunekitnumber{claim/full-wins}{" in numbers
     for part in ("p", "holds-for", "test"):
-        assert rf"\csname tunekit@claim/full-wins/{part}\endcsname{{" in numbers
+        assert rf"\tunekitnumber{{claim/full-wins/{part}}}{{" in numbers
     assert "What the verdicts used" in (out / "appendix.tex").read_text()
     capsys.readouterr()
 
@@ -141,7 +155,7 @@ def test_check_passes_until_something_changes(paper, capsys):
     assert run(paper, "--check") == 1
     assert "numbers.tex is not what the stores give now" in capsys.readouterr().out
     (out / "numbers.tex").write_text(numbers)
-    (figure,) = (out / "figures").glob("*.png")
+    (figure,) = (out / "figures").glob("*.pdf")
     drawn = figure.read_bytes()
     figure.write_bytes(drawn + b"x")
     assert run(paper, "--check") == 1
@@ -203,6 +217,27 @@ def test_it_compiles_and_a_paper_can_name_its_numbers(paper, capsys):
     body = r"\input{numbers}We reach \tunekit{peft/full-fine-tuning/demo/mean}. \tunekit{claim/full-wins/test}"
     (out / "mine.tex").write_text(f"\\documentclass{{article}}\\begin{{document}}{body}\\end{{document}}")
     assert "We reach 45.87. crossed" in compiled(out, "mine")
+    capsys.readouterr()
+
+
+@pytest.mark.skipif(not (shutil.which("pdflatex") and shutil.which("pdftotext")), reason="pdflatex is not installed")
+@pytest.mark.parametrize("place", ["preamble", "body"])
+def test_numbers_of_any_name_stand_in_titles_and_captions(paper, place, capsys):
+    paper.write_text(
+        PAPER.replace("stem: peft", "stem: peft_2").replace("label: Full fine-tuning", 'label: "lora_r8 #1"')
+    )
+    assert run(paper) == 0
+    out = paper.parent / "out"
+    value = r"\tunekit{peft_2/lora_r8-1/demo}"
+    numbers = {place: r"\input{numbers}"}
+    (out / "mine.tex").write_text(
+        rf"\documentclass{{article}}\catcode`\_=12 {numbers.get('preamble', '')}\begin{{document}}\catcode`\_=8 "
+        rf"{numbers.get('body', '')}\section{{We reach {value}}}"
+        rf"\begin{{figure}}\caption{{At most {value}.}}\end{{figure}}\end{{document}}"
+    )
+    shown = compiled(out, "mine")
+    assert "We reach 45.87 ± 0.87" in shown
+    assert "At most 45.87 ± 0.87." in shown
     capsys.readouterr()
 
 

@@ -157,7 +157,7 @@ def test_the_summary_says_what_there_is(mixed: Results) -> None:
     for text in (repr(mixed), mixed._repr_html_()):
         assert "5 trials in 2 cells: 3 completed" in text
         assert "1 unfinished" in text
-        assert "1 trials that were asked for have not ended" in text
+        assert "1 trial that was asked for has not ended" in text
         assert "methods: LoRA, full fine-tuning" in text
 
 

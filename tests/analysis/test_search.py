@@ -226,7 +226,7 @@ def test_one_configuration_in_all_roles_is_one_cell(store):
     variants = [cell.variant for cell in cells(read_sweeps([store.root])) if not cell.searched]
     assert "default, best, 1se, lr 0.001, r 16" in variants
     rows = grid(section_of(store), ("search", "choice"))
-    assert [row["test, less the default"] for row in rows] == ["", "is the default", "is the default"]
+    assert [(row["choice"], row["test, less the default"]) for row in rows] == [("default, best, 1se", "")]
 
 
 @pytest.mark.parametrize("content", ["{", "[]", '{"schema_version": 1, "studies": [{}]}', "\xff"])
@@ -236,7 +236,7 @@ def test_a_damaged_search_is_a_counted_problem(store, content):
     report = markdown_page(
         "report", [left_out_section(records), search_section(search_results(records, cells(records)))]
     )
-    assert "1 x damaged search.json left out" in report
+    assert "Damaged search.json left out: 1 case" in report
     assert any(str(store.root / "search.json") in problem.detail for problem in records.problems)
     assert figures_of(records, []) == []
 

@@ -9,7 +9,11 @@ from tests.support.datasets import DATA
 from tests.support.output import notes, refusals
 from tests.support.records import FINGERPRINT, record, summary
 from tunekit.__main__ import main as tunekit_main
+from tunekit.commands.checks import refuse_long
+from tunekit.errors import UserError
 from tunekit.planning import machine
+from tunekit.planning.args import GridArgs
+from tunekit.planning.estimate import Timing
 from tunekit.schema import Status, TrialSpec
 from tunekit.store.requests import cell_names, cells_of, requested_specs
 from tunekit.store.result_store import ResultStore
@@ -40,7 +44,7 @@ from tunekit.store.result_store import ResultStore
         (["--models", "./new_label", "--methods", "full"], "config.json can't be read"),
         (["--models", "./nowhere", "--methods", "full"], "model './nowhere': no such folder"),
         (["--storage", "/proc/nowhere"], "can't write to the storage"),
-        (["--storage", "ftp://host/sweeps"], "storage is a folder, s3://BUCKET/PREFIX or gs://BUCKET/PREFIX"),
+        (["--storage", "ftp://host/sweeps"], "folder, s3://BUCKET/PREFIX, gs://BUCKET/PREFIX or az://CONTAINER/PREFIX"),
         (["--storage", "s3://KEY:SECRET@bucket"], "others can read a command's arguments"),
         (["--storage", "s3://bucket?endpoint_override=127.0.0.1:1&scheme=http"], "127.0.0.1:1 can't be reached"),
     ],
@@ -75,11 +79,23 @@ def test_a_cache_that_can_not_be_written_is_one_line(grid, monkeypatch):
 def test_days_of_work_need_a_yes(grid, monkeypatch, tmp_path):
     monkeypatch.setattr(machine, "has_accelerator", lambda: False)
     monkeypatch.setattr(machine, "cpu_flops_per_second", lambda: 1e11)
+    monkeypatch.setattr(machine, "cores", lambda: 2)
     code, out, err = grid()
     assert code == 2
     assert "75 trials, 75 to run" in notes(err)
+    assert "days here; run it where there is a GPU" in refusals(err)[0]
     assert "add --yes" in err
     assert not (tmp_path / "out").exists()
+
+
+def test_only_what_takes_many_hours_in_any_case_is_refused(monkeypatch):
+    monkeypatch.setattr("tunekit.commands.checks.has_accelerator", lambda: False)
+    args = GridArgs(preset="study")
+    refuse_long(None, args, "laptop")
+    refuse_long(Timing(18 * 3600, 1.6, "a probe"), args, "laptop")  # 11 to 29 hours
+    with pytest.raises(UserError, match="12 to 30 hours here; .*--preset laptop, or add --yes"):
+        refuse_long(Timing(19.5 * 3600, 1.6, "a probe"), args, "laptop")
+    refuse_long(Timing(20 * 3600, 1.6, "a probe"), GridArgs(preset="study", yes=True), "laptop")
 
 
 def test_a_dry_run_prints_the_plan_fetches_and_writes_nothing(grid, tmp_path):

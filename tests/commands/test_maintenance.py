@@ -11,7 +11,7 @@ from tunekit.commands import doctor
 from tunekit.engine.job import Job
 from tunekit.engine.run import TrialRun
 from tunekit.models.loading import resolve_model
-from tunekit.planning import estimate
+from tunekit.planning import disk
 from tunekit.schema import Status
 from tunekit.storage.lease import acquire
 from tunekit.store.requests import cells_of
@@ -82,7 +82,7 @@ def no_data(patch, path):
 
 
 def full_disk(patch, path):
-    patch.setattr(estimate, "disk_bytes", lambda specs, concurrent, keep_models: 10**18)
+    patch.setattr(disk, "disk_bytes", lambda specs, shapes, concurrent, keep_models: 10**18)
     return "may take 1000000000.0 GB; free some"
 
 

@@ -10,14 +10,17 @@ from tests.support.datasets import DATA
 from tests.support.output import refusals
 from tests.support.search_simulation import Simulation, plan_for
 from tests.support.trials import run_script
+from tunekit.commands.searching import expected_trials
 from tunekit.data.base import DATASETS
 from tunekit.errors import UserError
+from tunekit.planning import machine
 from tunekit.planning.args import GridArgs, SearchArgs
 from tunekit.planning.blocks import expand, load_blocks
 from tunekit.planning.presets import GRID_PRESETS, SEARCH_PRESETS, SearchPreset
 from tunekit.planning.resolve import resolve_grid
 from tunekit.search.confirm import best_yaml, chosen_specs, confirming
 from tunekit.search.request import VAL_FRACTION, resolve_search
+from tunekit.search.stopping import expected_epochs
 from tunekit.storage.lease import acquire
 from tunekit.store.result_store import ResultStore
 
@@ -82,7 +85,7 @@ def test_bad_input_gets_one_line_and_exit_code_2(search, arguments, message, tmp
 
 
 def test_what_can_not_be_reached_or_read_is_refused_before_ray(monkeypatch, capsys, tmp_path):
-    monkeypatch.setattr("tunekit.commands.searching.prepare_data", lambda *rest: pytest.fail("work was begun"))
+    monkeypatch.setattr("tunekit.commands.searching.prepare", lambda *rest, **more: pytest.fail("work was begun"))
 
     def refused(*arguments: object) -> str:
         code = run_script("peft_search.py", "--preset", "demo", "--storage", tmp_path, *arguments)
@@ -168,3 +171,30 @@ def test_two_blocks_of_one_study_are_refused():
     other = replace(block, epochs=7)
     with pytest.raises(UserError, match="two blocks search the same model, dataset and method"):
         find_with({"demo": SearchPreset(blocks=[block, other], trials=2)})
+
+
+def test_an_estimate_counts_the_epochs_that_asha_leaves_and_the_confirming_trials():
+    args = SearchArgs(preset="demo", models=("tiny-bert",), methods=("lora",), epochs=9, trials=30)
+    request = resolve_search(args, SEARCH_PRESETS)
+    (plan,) = request.plans
+    searched, confirmed = 30, 3 * len(request.confirm_seeds)
+    expected = expected_trials(request, {})
+    assert [spec.score_test for spec, _ in expected] == [False] * searched + [True] * confirmed
+    assert sum(epochs for _, epochs in expected[:searched]) == pytest.approx(expected_epochs(30, 9))
+    assert {epochs for _, epochs in expected[searched:]} == {9.0}
+    assert len(expected_trials(request, {plan.key: 20})) == 10 + confirmed
+    assert expected_trials(request, {plan.key: 30}) == []
+    whole = resolve_search(replace(args, scheduler="none", seeds_per_trial=2), SEARCH_PRESETS)
+    found = expected_trials(whole, {})
+    assert (len(found), {epochs for _, epochs in found}) == (2 * searched + confirmed, {9.0})
+
+
+def test_a_search_s_dry_run_says_how_long_it_takes(search, monkeypatch):
+    monkeypatch.setattr(machine, "has_accelerator", lambda: False)
+    monkeypatch.setattr(machine, "cpu_flops_per_second", lambda: 1e11)
+    monkeypatch.setattr(machine, "cores", lambda: 2)
+    words = ["--preset", "demo", "--models", "tiny-bert", "--methods", "lora", "--dry-run"]
+    assert "estimate: under a minute on 2 cores (2 trials at a time), from a probe" in search(*words)[1]
+    code, _, err = search()
+    assert code == 2
+    assert "days here; run it where there is a GPU" in refusals(err)[0]

@@ -14,19 +14,21 @@ from pathlib import Path
 import pytest
 
 from tests.conftest import ROOT
-from tests.support.browser import CHROMIUM, Browser, needs_chromium
-from tunekit.runner.metrics import COUNTERS, GAUGES
+from tests.support.browser import CHROMIUM, LARGEST_PICTURE, Browser, needs_chromium, picture_of
+from tunekit.commands.command_line import main as tunekit
+from tunekit.runner.metrics import COUNTERS, gauges
 from tunekit.store.result_store import ResultStore
 
 pytestmark = [pytest.mark.ray, pytest.mark.faults, pytest.mark.timeout(400)]
 LABELS = {"model", "dataset", "method", "slot"}
 SETTINGS = {"models": ["tiny-bert"], "datasets": ["demo"], "train_limit": 48, "max_length": 32}
 BLOCKS = [
-    {**SETTINGS, "methods": ["full"], "seeds": [1], "epochs": 1},
+    {**SETTINGS, "methods": ["full", "adapter"], "seeds": [1, 2], "epochs": 1},
     {**SETTINGS, "methods": ["lora"], "seeds": [1, 2], "epochs": 5000},
 ]
-"""A trial that ends, so that its slot is used again, and two that last until they are stopped."""
+"""Trials that end, so that their slots are used again, and two that last until they are stopped."""
 LINE = "tiny-bert · demo · lora · seed 1: epoch "
+PROCESSES = ["ray::tiny-bert/demo/lora/seed-1", "ray::tiny-bert/demo/lora/seed-2"]
 WAIT_SECONDS = 240
 SWEEP = """
 import atexit, json, pathlib, runpy, sys
@@ -54,7 +56,7 @@ def scraped(port: int) -> dict[str, list[dict[str, str]]]:
 
 def exported() -> set[str]:
     """The names that the endpoint should come to show."""
-    return {f"ray_{name}" for name in GAUGES} | {"ray_tunekit_trials_done_total"}
+    return {f"ray_{name}" for name in gauges()} | {"ray_tunekit_trials_done_total"}
 
 
 def token() -> str:
@@ -91,6 +93,11 @@ def looked(run: subprocess.Popen, folder: Path) -> dict:
         with Browser(folder / "profile") as browser:
             found["refused"] = browser.read(f"{dashboard}/#/actors", ["oken"])
             found["actors"] = browser.read(f"{dashboard}/#/actors", ["tunekit slot 1", "tunekit slot 2"], cookies)
+            picture = {"picture": picture_of("ray-dashboard", folder), "size": (1300, 1130)}
+            found["cluster"] = browser.read(f"{dashboard}/#/cluster", PROCESSES, cookies, "tbody tr td svg", **picture)
+            assert tunekit(["status", str(folder / "grid"), "--html", str(folder / "status.html")]) == 0
+            picture = {"picture": picture_of("status", folder), "size": (800, 390)}
+            found["status"] = browser.read((folder / "status.html").as_uri(), ["running"], **picture)
             page = f"{dashboard}/#/logs/viewer?nodeId={facts['node']}&fileName={log}"
             found["log"] = browser.read(page, [LINE], cookies)
     return found
@@ -121,14 +128,32 @@ def seen(tmp_path_factory):
 def test_the_metrics_endpoint_shows_the_run_with_few_labels(seen):
     metrics = seen["metrics"]
     assert exported() <= set(metrics)
-    assert set(metrics) <= {f"ray_{name}" for name in GAUGES} | {f"ray_{name}_total" for name in COUNTERS}
+    assert set(metrics) <= {f"ray_{name}" for name in gauges()} | {f"ray_{name}_total" for name in COUNTERS}
     for name, series in metrics.items():
         for labels in series:
-            ours = LABELS if name.removeprefix("ray_") in GAUGES else LABELS - {"slot"}
+            ours = LABELS if name.removeprefix("ray_") in gauges() else LABELS - {"slot"}
             assert ours <= set(labels)
             assert (labels["model"], labels["dataset"]) == ("tiny-bert", "demo")
     assert {one["slot"] for one in metrics["ray_tunekit_epoch"]} == {"1", "2"}
-    assert [one["method"] for one in metrics["ray_tunekit_trials_done_total"]] == ["full"]
+    assert {one["method"] for one in metrics["ray_tunekit_trials_done_total"]} == {"full", "adapter"}
+
+
+@needs_chromium
+def test_two_clicks_in_the_dashboard_lead_to_each_trial_by_its_name(seen):
+    """The first opens the page Cluster, the second a node."""
+    assert all(name in seen["cluster"] for name in PROCESSES)
+
+
+@needs_chromium
+def test_the_status_page_shows_what_is_done_and_what_runs(seen):
+    assert "tiny-bert · demo · lora" in seen["status"]
+    assert "done" in seen["status"]
+
+
+@needs_chromium
+@pytest.mark.parametrize("name", ["ray-dashboard", "status"])
+def test_the_pictures_of_the_docs_are_small(seen, name):
+    assert 0 < picture_of(name, seen["sweep"].parent).stat().st_size <= LARGEST_PICTURE
 
 
 @needs_chromium

@@ -75,6 +75,18 @@ def test_what_is_doubtful_is_named() -> None:
     assert json.loads(json.dumps(seen.to_dict()))["classes"]["train"]["Pos"] >= 1
 
 
+def test_what_does_not_occur_has_no_line() -> None:
+    clean = pd.DataFrame({"text": [f"text {n}" for n in range(20)], "label": ["a", "b"] * 10})
+    assert "no text stands twice, in a split or in two, and none has two labels" in str(
+        summarise(dataset(clean, text="text", label="label"))
+    )
+    twice = pd.concat([clean, clean[:2]], ignore_index=True)
+    said = str(summarise(dataset(twice, text="text", label="label")))
+    assert "no text stands twice" not in said
+    assert ": 0 " not in said
+    assert ", 0 " not in said
+
+
 def test_many_classes_are_not_all_shown_in_a_text() -> None:
     rows = [(f"t{n}", f"class {n % 90:02}") for n in range(900)]
     seen = summarise(dataset(pd.DataFrame(rows, columns=["text", "label"]), text="text", label="label"))

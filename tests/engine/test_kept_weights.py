@@ -11,7 +11,8 @@ from tunekit.engine.checkpoint import trainable
 from tunekit.engine.ending import end_trial
 from tunekit.engine.kept_weights import identity_of, kept_epochs, read_weights, weights_file
 from tunekit.errors import UserError
-from tunekit.planning.estimate import checkpoint_bytes, kept_weights_bytes
+from tunekit.models.catalog import MODELS
+from tunekit.planning.disk import checkpoint_bytes, kept_weights_bytes
 from tunekit.schema import Status
 from tunekit.store.result_store import ResultStore
 
@@ -45,9 +46,9 @@ def test_kept_weights_are_those_of_the_epoch_and_the_trainable_ones_alone(tmp_pa
         assert found.keys() == tensors.keys()
         assert all(torch.equal(found[name], tensors[name]) for name in tensors)
     assert oct(weights_file(run.folder, 1).stat().st_mode)[-3:] == "644"
-    size = weights_file(run.folder, 1).stat().st_size
-    assert size < checkpoint_bytes(run.spec, 3) / 3 + 10_000
-    assert kept_weights_bytes([run.spec], "all") <= size * EPOCHS
+    size, shape = weights_file(run.folder, 1).stat().st_size, MODELS[run.spec.model].shape
+    assert size < checkpoint_bytes(run.spec, shape, 3) / 3 + 10_000
+    assert kept_weights_bytes([run.spec], {run.spec.model: shape}, "all") <= size * EPOCHS
 
 
 @pytest.mark.parametrize("killed_after", [1, 2, 3, 4])

@@ -2,6 +2,7 @@
 
 import importlib
 import json
+from importlib.metadata import version
 
 import numpy as np
 import pandas as pd
@@ -186,7 +187,7 @@ def test_provenance_names_its_source_and_no_secret(tmp_path, monkeypatch):
     run = start(specify(epochs=1), tmp_path)
     finish(run)
     provenance = json.loads((run.folder / "summary.json").read_text())["provenance"]
-    assert provenance["versions"]["torch"] == torch.__version__
+    assert provenance["versions"]["torch"] == version("torch")  # torch.__version__ also names PyPI's CUDA
     assert len(provenance["source_hash"]) == 12
     for path in tmp_path.rglob("*"):
         assert not path.is_file() or b"planted_canary" not in path.read_bytes()
@@ -231,3 +232,10 @@ def test_epochs_recorded_before_a_stop_outlive_the_resume(tmp_path, monkeypatch)
     assert numbers(after) == numbers(before)
     assert pd.read_csv(run.folder / "steps.csv")["epoch"].tolist() == [1, 1, 2, 2, 3, 3, 4, 4]
     assert set(pd.read_parquet(run.folder / "predictions.parquet")["epoch"]) == {1, 2, 3, 4}
+
+
+def test_a_run_says_how_many_texts_were_cut(tmp_path):
+    assert start(specify(), tmp_path / "whole").cut_line is None
+    assert (
+        start(specify(max_length=6), tmp_path / "cut").cut_line == "tiny-bert on demo: 100.0 % of texts cut to 6 tokens"
+    )

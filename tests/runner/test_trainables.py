@@ -11,6 +11,7 @@ from tests.support.trials import fingerprint, specify
 from tunekit.engine.job import Job
 from tunekit.models.loading import resolve_model
 from tunekit.runner import trainables
+from tunekit.runner.actor import title_of
 from tunekit.runner.trainables import SearchTrainable
 from tunekit.schema import EpochRecord, Status
 from tunekit.worker.report import OBJECTIVE, TrialReport
@@ -123,3 +124,11 @@ def test_a_seed_that_ends_early_ends_its_configuration_before_the_next_seed_trai
     results = [trainable.step() for _ in range(3)]
     assert trainer.steps == [1]
     assert (results[-1]["epoch"], results[-1]["done"], results[-1]["status"]) == (3, True, "diverged")
+
+
+def test_a_process_has_a_name_that_ray_can_show():
+    """Ray fails on a title that is not ASCII, and its dashboard ends a title at a space."""
+    assert title_of(specify(seed=3)) == "tiny-bert/demo/lora/seed-3"
+    title = title_of(specify(dataset="données à moi"))
+    assert title.isascii()
+    assert " " not in title

@@ -2,7 +2,6 @@
 
 import importlib.util
 import json
-import shutil
 import socket
 import subprocess
 import sys
@@ -11,12 +10,12 @@ import urllib.request
 
 import pytest
 
+from tests.support.browser import LARGEST_PICTURE, Browser, needs_chromium, picture_of
 from tests.support.search_simulation import Simulation, plan_for
 
-CHROMIUM = next(filter(None, map(shutil.which, ("chromium", "chromium-browser", "google-chrome"))), None)
 pytestmark = [
     pytest.mark.timeout(180),
-    pytest.mark.skipif(CHROMIUM is None, reason="no chromium here (apt-get install chromium)"),
+    needs_chromium,
     pytest.mark.skipif(
         importlib.util.find_spec("optuna_dashboard") is None, reason="optuna-dashboard is not installed"
     ),
@@ -58,10 +57,10 @@ def test_the_dashboard_shows_the_trials_of_a_search_that_goes_on(dashboard, tmp_
             break
         time.sleep(1)
     assert states() == ["Complete"] * 4
-    browser = [CHROMIUM, "--headless", "--no-sandbox", "--disable-gpu", "--disable-dev-shm-usage", "--dump-dom"]
-    where = [f"--user-data-dir={tmp_path / 'profile'}", "--virtual-time-budget=20000"]
-    page = subprocess.run(
-        [*browser, *where, f"{dashboard}/dashboard/studies/0/trials"], capture_output=True, text=True, timeout=120
-    ).stdout
+    picture = picture_of("optuna-dashboard", tmp_path)
+    with Browser(tmp_path / "profile") as browser:
+        page = browser.read(f"{dashboard}/dashboard/studies/0/trials", [f"Trial {number}" for number in range(4)])
+        browser.read(f"{dashboard}/dashboard/studies/0", ["History"], picture=picture)
     assert "sweep/tiny-bert/demo/lora" in page
     assert all(f"Trial {number}" in page for number in range(4))
+    assert 0 < picture.stat().st_size <= LARGEST_PICTURE

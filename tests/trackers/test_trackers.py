@@ -1,17 +1,14 @@
 """Trackers are fed from a store; each is read back by its own reader, and none shows an epoch twice."""
 
-import json
-import struct
 import threading
 import time
 from dataclasses import replace
-from importlib.util import find_spec
-from pathlib import Path
 
 import pytest
 
 from tests.support.canaries import holding
 from tests.support.records import FINGERPRINT, record, summary
+from tests.support.trackers import logged, needs
 from tests.support.trials import specify
 from tunekit.schema import Status, TrialSpec
 from tunekit.store.result_store import ResultStore
@@ -24,12 +21,6 @@ CANARIES = {
     "MLFLOW_TRACKING_PASSWORD": "hunter2-canary",
     "SOME_TOKEN": "tok-9876",
 }
-
-
-def needs(package: str) -> pytest.MarkDecorator:
-    return pytest.mark.skipif(
-        find_spec(package) is None, reason=f'{package} is not installed (pip install ".[tracking]")'
-    )
 
 
 @pytest.fixture
@@ -107,28 +98,6 @@ def test_mlflow_shows_each_epoch_once(store):
         assert sorted((one.step, one.value) for one in history) == [(n, 0.5) for n in range(1, epochs + 1)]
         assert run.data.metrics["final_test_macro_f1"] == 0.5
     assert holding(store.root, CANARIES.values()) == []
-
-
-def logged(run: Path) -> list[dict]:
-    """The history of a W&B run's file: LevelDB's log format, behind a header of 7 bytes, of W&B's own messages."""
-    from wandb.proto import wandb_internal_pb2
-
-    content, at, message, rows = run.read_bytes(), 7, b"", []
-    assert content.startswith(b":W&B")
-    while at + 7 <= len(content):
-        if (left := 32_768 - at % 32_768) < 7:  # a block ends
-            at += left
-            continue
-        length, kind = struct.unpack("<HB", content[at + 4 : at + 7])
-        message += content[at + 7 : at + 7 + length]
-        at += 7 + length
-        if kind in (1, 4):  # whole, or the last part
-            found = wandb_internal_pb2.Record.FromString(message)
-            message = b""
-            if found.WhichOneof("record_type") == "history":
-                items = found.history.item
-                rows.append({one.key or "/".join(one.nested_key): json.loads(one.value_json) for one in items})
-    return rows
 
 
 @needs("wandb")

@@ -3,20 +3,22 @@
 import os
 import re
 import shutil
-from collections.abc import Sequence
+from typing import TYPE_CHECKING
 
 from tunekit.errors import UserError
 from tunekit.models.safety import refuse_kernels
 from tunekit.parsing import how_many
 from tunekit.planning import plugins
 from tunekit.planning.args import SweepArgs
-from tunekit.planning.machine import cores
+from tunekit.planning.machine import cores, has_accelerator
 from tunekit.planning.options import RunOptions
 from tunekit.planning.resources import Resources
-from tunekit.schema import TrialSpec
 from tunekit.storage.files import check_writable
 from tunekit.storage.object_path import ObjectPath
 from tunekit.storage.paths import Place, location
+
+if TYPE_CHECKING:
+    from tunekit.planning.estimate import Timing
 
 LONG_HOURS = 12
 RAY_ADDRESS = re.compile(r"auto|local|ray://\S+|(?!.*://)\S+:\d+")
@@ -106,10 +108,8 @@ def usable(root: Place) -> Place:
     return root
 
 
-def check_storage(root: Place, specs: Sequence[TrialSpec], concurrent: int, keep_models: str) -> None:
-    """Raise UserError where the storage can't be written or is too full, before any work."""
-    from tunekit.planning.estimate import disk_bytes
-
+def check_storage(root: Place, needed: int) -> None:
+    """Raise UserError where the storage can't be written or has fewer than ``needed`` bytes free, before any work."""
     try:
         root.mkdir(parents=True, exist_ok=True)
         check_writable(root)
@@ -117,7 +117,6 @@ def check_storage(root: Place, specs: Sequence[TrialSpec], concurrent: int, keep
         raise UserError(f"can't write to the storage {root}: {error.strerror}; give another with --storage") from error
     if isinstance(root, ObjectPath):
         return
-    needed = disk_bytes(specs, concurrent, keep_models)
     free = shutil.disk_usage(root).free
     if free < needed:
         raise UserError(
@@ -126,10 +125,10 @@ def check_storage(root: Place, specs: Sequence[TrialSpec], concurrent: int, keep
         )
 
 
-def refuse_long(hours: float | None, args: SweepArgs, shorter: str) -> None:
-    """Raise UserError where a sweep takes ``hours`` that are many, and the user did not give --yes."""
-    if hours is not None and hours > LONG_HOURS and not args.yes:
+def refuse_long(timing: "Timing | None", args: SweepArgs, shorter: str) -> None:
+    """Raise UserError where a sweep takes over LONG_HOURS on a CPU at the least, and the user did not give --yes."""
+    if timing is not None and timing.low > LONG_HOURS * 3600 and not args.yes and not has_accelerator():
         raise UserError(
-            f"this would take about {hours:.0f} h here; run it where there is a GPU, "
-            f"take --preset {shorter}, or add --yes"
+            f"this would take {timing} here; run it where there is a GPU, take --preset {shorter}, or add --yes to "
+            "start it all the same"
         )

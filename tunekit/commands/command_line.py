@@ -24,6 +24,7 @@ COMMANDS: dict[str, Callable[..., int]] = {
     "export": sweep_cli.export,
     "predict": sweep_cli.predict,
     "stamp": sweep_cli.stamp,
+    "release": sweep_cli.release,
     "gc": sweep_cli.gc,
 }
 ABOUT = """Compare fine-tuning methods of language encoders, over models, datasets and seeds.

@@ -20,10 +20,11 @@ from tunekit.models import hub
 from tunekit.models.catalog import MODELS
 from tunekit.models.loading import ModelRef, hub_id_of
 from tunekit.models.safety import refuse_kernels
-from tunekit.planning import estimate, machine
+from tunekit.planning import disk, machine
 from tunekit.planning.args import GridArgs
 from tunekit.planning.plan import plan_sweep
 from tunekit.planning.resolve import ResolvedSweep, resolve_grid
+from tunekit.planning.sizes import shapes_of
 from tunekit.schema import TrialSpec
 from tunekit.storage.files import check_writable
 from tunekit.storage.object_path import ObjectPath
@@ -57,7 +58,7 @@ def examine(storage: Place, config: Path | None, keep_models: str = "none") -> I
     yield _ray(storage)
     yield _storage(storage)
     sweep = resolve_grid(GridArgs(config=config), {}) if config else None
-    yield _disk(storage, _pending(sweep, storage) if sweep else [], keep_models)
+    yield _disk(storage, sweep, keep_models)
     own = sweep.own_data if sweep else {}
     for name in dict.fromkeys(spec.dataset for spec in sweep.specs) if sweep else DATASETS:
         yield Finding(f"data {name}", True, "read from your files") if name in own else _data(name)
@@ -157,13 +158,14 @@ def _pending(sweep: ResolvedSweep, storage: Place) -> list[TrialSpec]:
     return [trial.spec for trial in plan.pending(retry_failed=False)]
 
 
-def _disk(storage: Place, specs: list[TrialSpec], keep_models: str) -> Finding:
+def _disk(storage: Place, sweep: ResolvedSweep | None, keep_models: str) -> Finding:
+    """The space for what a run of ``sweep`` would train, if there is a sweep."""
     if isinstance(storage, ObjectPath):
         return Finding("disk", True, "not looked at: records and checkpoints go to an object store")
     free = shutil.disk_usage(str(_existing(storage))).free
-    needed = estimate.disk_bytes(specs, machine.cores(), keep_models)
-    text = f"{free / 1e9:.1f} GB free"
-    if specs:
+    needed, text = 0, f"{free / 1e9:.1f} GB free"
+    if sweep and (specs := _pending(sweep, storage)):
+        needed = disk.disk_bytes(specs, shapes_of(sweep), machine.cores(), keep_models)
         text += f", records and checkpoints of {len(specs)} trials may take {needed / 1e9:.1f} GB"
     return Finding("disk", free >= needed, text if free >= needed else f"{text}; free some, or give another --storage")
 

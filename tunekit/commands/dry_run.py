@@ -5,10 +5,12 @@ from dataclasses import asdict
 from typing import Any
 
 from tunekit.commands.costs import CellCost, costs, describe_costs
+from tunekit.commands.how_long import device_of, epochs_left, joins_cluster, say_estimate, timer_of
 from tunekit.commands.more_seeds import more_seeds
-from tunekit.commands.preparing import estimate_hours, joins_cluster
-from tunekit.planning import estimate, machine
+from tunekit.planning import machine
 from tunekit.planning.batching import described
+from tunekit.planning.disk import kept_weights_bytes
+from tunekit.planning.estimate import Timer
 from tunekit.planning.options import RunOptions
 from tunekit.planning.plan import Plan, describe
 from tunekit.planning.resolve import ResolvedSweep
@@ -19,11 +21,13 @@ def grid_as_text(sweep: ResolvedSweep, plan: Plan, store: ResultStore, options: 
     """Return the dry run for people."""
     pending = plan.pending(retry_failed=options.retry_failed)
     lines = [describe(sweep, plan, pending), *sweep.data_lines()]
-    estimate_hours(pending, sweep, lines.append)
-    found = _costs(sweep, plan)
+    device = device_of(sweep, options)
+    timer = timer_of(sweep, plan.stored, device)
+    say_estimate(epochs_left(pending), timer, device, options, lines.append)
+    found = _costs(sweep, timer)
     lines.append(describe_costs(found, pending))
     if options.kept != "none" and pending:
-        kept = estimate.kept_weights_bytes([trial.spec for trial in pending], options.kept)
+        kept = kept_weights_bytes([trial.spec for trial in pending], timer.shapes, options.kept)
         lines.append(f"kept weights (--keep-models {options.kept}): at most {kept / 1e9:.2f} GB")
     return "\n".join([*lines, *_more_seeds(sweep, plan, found)])
 
@@ -38,24 +42,28 @@ def grid_as_json(sweep: ResolvedSweep, plan: Plan, store: ResultStore, options: 
 
     ``notes`` has the lines on batches and models that the dry run for people has, too.
     Bytes are ``peak_bytes`` and ``checkpoint_bytes``, times are seconds of one trial; null where they are not known.
+    ``estimate`` is the range of seconds of the whole run, null where nothing tells it.
     """
     pending = plan.pending(retry_failed=options.retry_failed)
-    kept = estimate.kept_weights_bytes([trial.spec for trial in pending], options.kept)
+    device = device_of(sweep, options)
+    timer = timer_of(sweep, plan.stored, device)
+    whole = say_estimate(epochs_left(pending), timer, device, options, lambda line: None)
     return {
         "sweep": sweep.name,
         "folder": str(store.root),
         "to_run": len(pending),
         **plan_as_json(sweep, plan),
-        "cells": [asdict(one) for one in _costs(sweep, plan)],
-        "kept_weights_bytes": kept,
+        "estimate": whole and {"low_seconds": whole.low, "high_seconds": whole.high, "source": whole.source},
+        "cells": [asdict(one) for one in _costs(sweep, timer)],
+        "kept_weights_bytes": kept_weights_bytes([trial.spec for trial in pending], timer.shapes, options.kept),
         "notes": described(sweep.specs, sweep.models),
         "stale_trials": [{"trial": trial.spec.label, "other": list(parts)} for trial, parts in plan.stale],
         "damaged": list(plan.damaged),
     }
 
 
-def _costs(sweep: ResolvedSweep, plan: Plan) -> list[CellCost]:
-    return costs(sweep, plan.stored, machine.has_accelerator() or joins_cluster())
+def _costs(sweep: ResolvedSweep, timer: Timer) -> list[CellCost]:
+    return costs(sweep, timer, gpu=machine.has_accelerator() or joins_cluster())
 
 
 def _more_seeds(sweep: ResolvedSweep, plan: Plan, found: Sequence[CellCost]) -> list[str]:

@@ -19,7 +19,7 @@ def run_grid_command(args: GridArgs, presets: Mapping[str, GridPreset] = GRID_PR
     sweep, options = resolve_grid(args, presets), grid_options(args, presets)
     root = sweep_folder(args.storage, sweep.name)
 
-    from tunekit.commands.preparing import estimate_hours
+    from tunekit.commands.how_long import device_of, epochs_left, say_estimate, timer_of
     from tunekit.commands.results import grid_tables, incomplete, keeps_nothing
     from tunekit.planning.plan import describe, plan_sweep
     from tunekit.store.result_store import ResultStore
@@ -40,7 +40,10 @@ def run_grid_command(args: GridArgs, presets: Mapping[str, GridPreset] = GRID_PR
             result(grid_as_text(sweep, plan, store, options))
         return OK
     note(describe(sweep, plan, pending))
-    refuse_long(estimate_hours(pending, sweep, note), args, "laptop")
+    if pending:
+        device = device_of(sweep, options)
+        timer = timer_of(sweep, plan.stored, device)
+        refuse_long(say_estimate(epochs_left(pending), timer, device, options, note), args, "laptop")
 
     from tunekit.commands.training import run_sweep
 

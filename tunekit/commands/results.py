@@ -15,25 +15,25 @@ from tunekit.planning.args import Format
 from tunekit.planning.plan import Plan, PlanState
 from tunekit.schema import TrialSpec
 from tunekit.store.result_store import ResultStore
+from tunekit.tasks import task_of
 
 if TYPE_CHECKING:
     from analysis.tables.table import Table as ScoreTable
-
-METRICS = ("accuracy", "macro_f1")
 
 
 def grid_tables(store: ResultStore, specs: Sequence[TrialSpec], form: Format = "text") -> None:
     """Print the tables of all settings, and then the score tables, of the cells of ``specs`` to standard output.
 
-    Scores are those of the last epoch.
+    Scores are those of the last epoch, by the metrics that the tasks of ``specs`` report.
     """
     from analysis.results import load
     from analysis.tables.build import build
     from analysis.tables.specs import default_specs, settings_specs
 
+    metrics = list(dict.fromkeys(name for spec in specs for name in task_of(spec.dataset).reported))
     wanted = {spec.cell for spec in specs}
     found = [cell for cell in load(store.root).cells() if cell.key in wanted]
-    shown = [*settings_specs(found, METRICS), *default_specs(found, METRICS)]
+    shown = [*settings_specs(found, metrics), *default_specs(found, metrics)]
     print_tables([build(spec) for spec in shown], form)
 
 
@@ -55,31 +55,26 @@ def print_tables(tables: Sequence["ScoreTable"], form: Format = "text") -> None:
 
 
 def table_as_json(table: "ScoreTable") -> dict[str, Any]:
-    """Return a score table for programs: scores lie in [0, 1], as fractions."""
+    """Return a score table for programs: what its CSV file says, of the places without trials too.
+
+    Scores and differences are in [0, 1]. Each entry has the verdict that the table shows (``standing``), the test, its
+    p before and after the correction, what it holds for, and why no test was made.
+    """
+    from analysis.tables.table import NO_ENTRY
+
     spec = table.spec
-    entries = []
-    for row in spec.rows:
-        for column, label in spec.columns.items():
-            score = row.scores.get(column)
-            sample = score.sample if score else None
-            entries.append(
-                {
-                    "row": row.label,
-                    "column": label,
-                    "mean": sample.mean if sample else None,
-                    "std": sample.std if sample else None,
-                    "n": sample.n if sample else 0,
-                    "expected": score.expected if score else 0,
-                    "configuration": score.configuration if score else "",
-                }
-            )
+    entries = [
+        {"row": row.label, "column": label, **table.entries.get((number, column), NO_ENTRY).facts}
+        for number, row in enumerate(spec.rows)
+        for column, label in spec.columns.items()
+    ]
     return {"caption": spec.caption, "metric": spec.metric, "entries": entries, "notes": list(table.notes)}
 
 
 def search_tables(store: ResultStore, form: Format = "text") -> None:
     """Print the default, best and 1se choice of each study of the search in ``store``, and how they did on re-test."""
     from analysis.cells import cells
-    from analysis.report.search_section import tuned_grid
+    from analysis.report.search_section import choices, tuned_grid, versus_default
     from analysis.search import search_results
     from analysis.sweep_records import read_sweeps
 
@@ -91,8 +86,13 @@ def search_tables(store: ResultStore, form: Format = "text") -> None:
     ]
     within = {one.title: [trial.number for trial in one.within] for one in found if one.within}
     if form == "json":
+        compared = [versus_default(one, confirmed) for one, confirmed, _ in choices(found)]
+        facts = [{"versus_default": comparison and comparison.facts} for comparison in compared]
         tables = [
-            {"caption": caption, "rows": [dict(zip(head, row, strict=True)) for row in rows]}
+            {
+                "caption": caption,
+                "rows": [dict(zip(head, row, strict=True)) | more for row, more in zip(rows, facts, strict=True)],
+            }
             for caption, head, rows in grids
         ]
         show_json({"tables": tables, "within_one_standard_error": within})

@@ -26,9 +26,9 @@ def run_search_command(args: SearchArgs, presets: Mapping[str, SearchPreset] = S
     request = resolve_search(args, presets)
     root = sweep_folder(args.storage, request.sweep.name)
 
-    from tunekit.commands.preparing import estimate_hours
+    from tunekit.commands.how_long import device_of, say_estimate, timer_of
     from tunekit.commands.results import incomplete, search_tables
-    from tunekit.commands.searching import at_most, ended_trials, run_search
+    from tunekit.commands.searching import ended_trials, expected_trials, run_search
     from tunekit.store.result_store import ResultStore
 
     store = ResultStore(root)
@@ -36,15 +36,21 @@ def run_search_command(args: SearchArgs, presets: Mapping[str, SearchPreset] = S
     if args.json or (args.dry_run and args.format == "json"):
         show_json(search_as_json(request, ended))
         return OK
-    pending = at_most(request, ended)
+    lines, options = [search_as_text(request, ended)], args.run_options()
     if args.dry_run:
-        lines = [search_as_text(request, ended), *request.sweep.data_lines()]
-        estimate_hours(pending, request.sweep, lines.append)
+        lines += request.sweep.data_lines()
+    timing = None
+    if expected := expected_trials(request, ended):
+        device = device_of(request.sweep, options)
+        timer = timer_of(request.sweep, store.frames(store.cache_folder, write_cache=False), device)
+        timing = say_estimate(expected, timer, device, options, lines.append)
+    if args.dry_run:
         result("\n".join(lines))
         return OK
-    note(search_as_text(request, ended))
-    refuse_long(estimate_hours(pending, request.sweep, note), args, "demo")
-    studies, plan = run_search(request, store, args.run_options(), note)
+    for line in lines:
+        note(line)
+    refuse_long(timing, args, "demo")
+    studies, plan = run_search(request, store, options, note)
     search_tables(store, args.format)
     return incomplete(plan, note) or empty_studies(studies, note)
 

@@ -7,23 +7,29 @@ from dataclasses import replace
 from tunekit.commands.checks import check_storage, resources_of
 from tunekit.commands.console import SearchProgress
 from tunekit.commands.output import Say
-from tunekit.commands.preparing import limit_by_memory, prepare_data
+from tunekit.commands.preparing import prepare
 from tunekit.commands.training import acquire_lease, request_of, start_ray, train
 from tunekit.parsing import how_many
 from tunekit.planning import machine
+from tunekit.planning.disk import disk_bytes
 from tunekit.planning.options import RunOptions
 from tunekit.planning.plan import Plan, PlannedTrial, PlanState, plan_sweep
 from tunekit.planning.resources import Resources
+from tunekit.planning.sizes import shapes_of
 from tunekit.schema import TrialSpec
 from tunekit.search.confirm import best_yaml, chosen_specs, confirmed_configurations, confirming
 from tunekit.search.optuna_storage import open_storage, redacted
 from tunekit.search.request import SearchRequest
+from tunekit.search.stopping import expected_epochs
 from tunekit.search.study import Study
 from tunekit.storage.files import write_atomic
 from tunekit.storage.lease import Lease
 from tunekit.store.requests import cells_of
 from tunekit.store.result_store import ResultStore
 from tunekit.store.search_records import Search
+
+CONFIRMED = 3
+"""The configurations of a study that are confirmed, at most: its default, its best and its 1se choice."""
 
 
 def run_search(
@@ -36,7 +42,8 @@ def run_search(
     the store or the studies' storage can't be written.
     """
     specs = [trial.spec for trial in at_most(request, ended_trials(store))]
-    check_storage(store.root, specs, options.max_concurrent or machine.cores(), options.kept)
+    at_a_time = options.max_concurrent or machine.cores()
+    check_storage(store.root, disk_bytes(specs, shapes_of(request.sweep), at_a_time, options.kept))
     lease = acquire_lease(store, say)
     try:
         return _run(request, store, options, lease, say)
@@ -86,11 +93,9 @@ def _run(
 
 
 def _prepared(request: SearchRequest, store: ResultStore, options: RunOptions, say: Say) -> Resources:
-    """Try each study's default before work; return the resources that fit, where ``options`` leave that open."""
-    peak = prepare_data(request.sweep, _defaults(request), store, say)
-    seeds = len(request.plans[0].seeds)  # their models stand side by side in one process
-    num_trials = request.plans[0].planned * len(request.plans)
-    return limit_by_memory(options, resources_of(options), peak and peak * seeds, num_trials, say)
+    """Check what each study's default trains on before work; return what each configuration is given."""
+    num_trials, seeds = request.plans[0].planned * len(request.plans), len(request.plans[0].seeds)
+    return prepare(request.sweep, _defaults(request), store, options, say, num_trials=num_trials, side_by_side=seeds)
 
 
 def _record(store: ResultStore, studies: Sequence[Study]) -> None:
@@ -150,10 +155,29 @@ def ended_trials(store: ResultStore) -> dict[str, int]:
     return {one.key: len(one.trials) for one in search.studies} if search else {}
 
 
+def expected_trials(request: SearchRequest, ended: Mapping[str, int]) -> list[tuple[TrialSpec, float]]:
+    """Return the trials that are expected to run, each with its epochs: ASHA stops most of them early.
+
+    Three configurations of each study are confirmed. The studies' defaults stand for all configurations.
+    """
+    trials: list[tuple[TrialSpec, float]] = []
+    for plan in request.plans:
+        left = max(0, plan.planned - ended.get(plan.key, 0))
+        if not left:
+            continue
+        each = float(plan.max_epochs)
+        if plan.scheduler == "asha":
+            each = expected_epochs(left, plan.max_epochs) / left
+        trials += [(plan.spec, each)] * (left * len(plan.seeds))
+        confirmed = replace(plan.spec, score_test=True)
+        trials += [(confirmed, float(confirmed.epochs))] * (CONFIRMED * len(request.confirm_seeds))
+    return trials
+
+
 def at_most(request: SearchRequest, ended: Mapping[str, int]) -> list[PlannedTrial]:
     """Return the trials that run if the scheduler stops none and three configurations of each study are confirmed."""
     trials = []
     for plan, planned in zip(request.plans, _defaults(request), strict=True):
         left = max(0, plan.planned - ended.get(plan.key, 0)) * len(plan.seeds)
-        trials += [planned] * (left + (3 * len(request.confirm_seeds) if left else 0))
+        trials += [planned] * (left + (CONFIRMED * len(request.confirm_seeds) if left else 0))
     return trials

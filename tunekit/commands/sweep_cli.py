@@ -1,4 +1,4 @@
-"""The signatures of the commands on sweeps and models: run, search, status, doctor, verify, export, predict, stamp, gc.
+"""The signatures of the commands on sweeps and models: run, search, status and so on.
 
 Each docstring is the command's help. The modules that do the work are imported inside, so that help loads none of them.
 """
@@ -97,7 +97,7 @@ def doctor(
 
     Args:
         config: A YAML file of a grid; then the trials, data and models of that grid are checked.
-        storage: The folder of sweeps, or s3://BUCKET/PREFIX, gs://BUCKET/PREFIX.
+        storage: The folder of sweeps, or s3://BUCKET/PREFIX, gs://BUCKET/PREFIX, az://CONTAINER/PREFIX.
         keep_models: The grid's flag of this name, since the weights that it keeps take disk.
         plugin: Python files that register what the grid names.
     """
@@ -155,6 +155,27 @@ def gc(sweep: tyro.conf.Positional[str], models: bool = False) -> int:
     from tunekit.commands.gc import collect
 
     collect(root, result, models=models)
+    return 0
+
+
+def release(sweep: tyro.conf.Positional[str], to: Path) -> int:
+    """Copy a finished sweep to a small folder for others to read: all records, and no weights, logs or texts.
+
+    The copy is a sweep like any other: `tunekit report` and `tunekit.load` read it. Of the predictions it has those of
+    the last epoch, of the best on validation and of the best on test.
+
+    For example:
+
+    tunekit release ray_results/demo --to results/demo
+
+    Args:
+        sweep: The sweep's folder, as in ray_results/demo or s3://BUCKET/PREFIX/demo.
+        to: A new folder for the copy.
+    """
+    root = existing_sweep(sweep)
+    from tunekit.store.release import release as write
+
+    write(root, to.resolve(), result)
     return 0
 
 

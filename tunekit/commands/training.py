@@ -4,16 +4,18 @@ import os
 from collections.abc import Sequence
 from typing import TYPE_CHECKING
 
-from tunekit.commands.checks import check_storage, resources_of
+from tunekit.commands.checks import check_storage
 from tunekit.commands.output import Say
-from tunekit.commands.preparing import limit_by_memory, prepare_data
+from tunekit.commands.preparing import prepare
 from tunekit.errors import UserError
 from tunekit.planning import machine, plugins
+from tunekit.planning.disk import disk_bytes
 from tunekit.planning.options import RunOptions
 from tunekit.planning.plan import Plan, PlanState, plan_sweep
 from tunekit.planning.provenance import source, unstamped, versions
 from tunekit.planning.resolve import ResolvedSweep
 from tunekit.planning.resources import Resources
+from tunekit.planning.sizes import shapes_of
 from tunekit.storage.lease import Lease, acquire
 from tunekit.store.requests import cells_of
 from tunekit.store.result_store import ResultStore
@@ -39,10 +41,10 @@ def run_sweep(sweep: ResolvedSweep, plan: Plan, store: ResultStore, options: Run
         _track_stored(options.track, store, say)
         return plan
     specs = [trial.spec for trial in pending]
-    check_storage(store.root, specs, options.max_concurrent or machine.cores(), options.kept)
+    at_a_time = options.max_concurrent or machine.cores()
+    check_storage(store.root, disk_bytes(specs, shapes_of(sweep), at_a_time, options.kept))
     with start_ray(options, len(pending)) as ray_start:
-        peak = prepare_data(sweep, pending, store, say)
-        resources = limit_by_memory(options, resources_of(options), peak, len(pending), say)
+        resources = prepare(sweep, pending, store, options, say, num_trials=len(pending))
         lease = acquire_lease(store, say)
         try:
             # Another driver may have finished trials since the plan was made.
@@ -73,6 +75,7 @@ def request_of(sweep: ResolvedSweep) -> dict[str, object]:
         **source(),
         "plugins": plugins.described(),
         "display_names": sweep.display_names(),
+        "default_learning_rates": sweep.default_learning_rates(),
         "blocks": [block.to_dict() for block in sweep.blocks],
     }
 

@@ -59,16 +59,23 @@ class DataSummary:
         if self.left_out:
             counts = ", ".join(f"{number} {kind}" for kind, number in self.left_out.items())
             lines.append(f"left out: {how_many(sum(self.left_out.values()), 'row')} ({counts})")
-        repeated = ", ".join(f"{count} {split}" for split, count in self.duplicated.items())
-        lines.append(f"rows that repeat an earlier row of their split: {repeated}")
-        if self.leaked:
-            shared = ", ".join(f"{count} {what.replace('_', ' ')}" for what, count in self.leaked.items())
-            lines.append(f"rows whose text another split has too: {shared}")
-        lines.append(
-            f"rows whose text also has another label: {self.contradictory['rows']} "
-            f"(of {how_many(self.contradictory['inputs'], 'text')})"
-        )
-        return [*lines, *(f"warning: {line}" for line in self.warnings)]
+        found = self._repeated()
+        clean = "no text stands twice, in a split or in two, and none has two labels"
+        return [*lines, *(found or [clean]), *(f"warning: {line}" for line in self.warnings)]
+
+    def _repeated(self) -> list[str]:
+        """Return what texts that stand twice or have several labels amount to; what does not occur has no line."""
+        lines = []
+        for about, counts in (
+            ("rows that repeat an earlier row of their split", self.duplicated),
+            ("rows whose text another split has too", self.leaked),
+        ):
+            shown = ", ".join(f"{count} {name.replace('_', ' ')}" for name, count in counts.items() if count)
+            lines += [f"{about}: {shown}"] if shown else []
+        if self.contradictory["inputs"]:
+            texts = how_many(self.contradictory["inputs"], "text")
+            lines.append(f"rows whose text also has another label: {self.contradictory['rows']} (of {texts})")
+        return lines
 
     def _names(self) -> list[str]:
         return list(next(iter(self.classes.values())))

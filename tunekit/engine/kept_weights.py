@@ -22,7 +22,7 @@ from tunekit.engine.checkpoint import checkpoints, trainable
 from tunekit.engine.summary import best_epoch
 from tunekit.errors import UserError, first_line
 from tunekit.schema import EpochRecord, Fingerprint, TrialSpec, canonical_json
-from tunekit.storage.files import fetched, upload
+from tunekit.storage.files import fetched
 from tunekit.storage.object_path import ObjectPath
 from tunekit.storage.paths import Place
 from tunekit.tasks import task_of
@@ -66,7 +66,7 @@ def write_weights(folder: Place, model: nn.Module, epoch: int, identity: Mapping
     if isinstance(final, ObjectPath):
         with tempfile.TemporaryDirectory(prefix="tunekit-model-") as here:
             save_file(tensors, Path(here) / final.name, _metadata(identity, epoch))
-            upload(Path(here) / final.name, final)
+            final.write_bytes(Path(here) / final.name)
         return
     draft = final.with_name(f".draft-{os.getpid()}")
     final.parent.mkdir(exist_ok=True)

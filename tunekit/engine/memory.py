@@ -3,15 +3,14 @@
 import resource
 import sys
 from collections.abc import Mapping
-from dataclasses import astuple
 from pathlib import Path
 from typing import Any
 
-import psutil
 import torch
 
-from tunekit.engine.train import EVAL_TOKENS, LabelledSplit, batches
-from tunekit.memory import BatchSizes, NoClosedForm, Shape, Work, predict
+from tunekit.engine.member import LabelledSplit, batches
+from tunekit.memory import NoClosedForm, Shape
+from tunekit.memory.trial import trial_peak
 from tunekit.schema import TrialSpec
 
 
@@ -22,46 +21,25 @@ def predicted_peak(
     num_labels: int,
     *,
     gpu: bool,
+    with_graphs: bool = False,
 ) -> int | None:
     """Return the most bytes that training on any batch of any epoch takes, or scoring the longest sequences.
 
-    ``config`` holds the values of the model's config.json. Return None where model or method have no closed form.
+    On a GPU these are the bytes that the trial allocates, and with ``with_graphs`` also those that CUDA graphs keep in
+    reserve, on a CPU the resident bytes of its process. ``config`` holds the values of the model's config.json. Return
+    None where model or method have no closed form.
     """
+    train = splits["train"].tokens.lengths
+    of_batches = (
+        train[indices].tolist() for epoch in range(1, spec.epochs + 1) for indices in batches(len(train), spec, epoch)
+    )
+    longest = int(max(split.tokens.lengths.max() for split in splits.values()))
+    num_scored = max(map(len, splits.values()))
     try:
         shape = Shape.from_config(config)
+        return trial_peak(spec, shape, num_labels, of_batches, longest, num_scored, gpu=gpu, with_graphs=with_graphs)
     except NoClosedForm:
         return None
-    train = splits["train"].tokens.lengths
-    sizes = {
-        BatchSizes.from_lengths(train[indices].tolist(), gpu=gpu)
-        for epoch in range(1, spec.epochs + 1)
-        for indices in batches(len(train), spec, epoch)
-    }
-    longest = int(max(split.tokens.lengths.max() for split in splits.values()))
-    scored = BatchSizes.from_lengths(
-        (longest,) * max(1, min(EVAL_TOKENS // longest, max(map(len, splits.values())))), gpu=gpu
-    )
-
-    def peak(one: BatchSizes) -> int:
-        work = Work(
-            shape=shape, method=spec.method, params=spec.method_params, num_labels=num_labels, sizes=one,
-            precision=spec.precision,
-        )  # fmt: skip
-        return predict(work, scored).peak
-
-    try:
-        return max(map(peak, _largest(sizes)))
-    except NoClosedForm:
-        return None
-
-
-def _largest(sizes: set[BatchSizes]) -> list[BatchSizes]:
-    """Return the sizes that no other ones reach in everything that memory depends on."""
-    kept: list[BatchSizes] = []
-    for one in sorted(sizes, key=astuple, reverse=True):
-        if not any(all(a >= b for a, b in zip(astuple(other), astuple(one), strict=True)) for other in kept):
-            kept.append(one)
-    return kept
 
 
 def reset_peak(device: torch.device) -> None:
@@ -76,16 +54,17 @@ def reset_peak(device: torch.device) -> None:
 
 
 def used_bytes(device: torch.device) -> int:
-    """Return the bytes in use now, as ``peak_bytes`` counts them.
+    """Return the bytes in use now that a prediction has to be added to.
 
-    On CUDA they include the workspaces that its libraries take at their first matrix products.
+    On CUDA they include the workspaces that its libraries take at their first matrix products. On a CPU they are 0,
+    for the prediction is of the whole process.
     """
-    if device.type == "cuda":
-        square = torch.zeros((16, 16), device=device, requires_grad=True)
-        torch.addmm(square[0], square, square).sum().backward()  # type: ignore[no-untyped-call]
-        del square
-        return torch.cuda.memory_allocated(device)
-    return host_bytes()[0]
+    if device.type != "cuda":
+        return 0
+    square = torch.zeros((16, 16), device=device, requires_grad=True)
+    torch.addmm(square[0], square, square).sum().backward()  # type: ignore[no-untyped-call]
+    del square
+    return torch.cuda.memory_allocated(device)
 
 
 def peak_bytes(device: torch.device) -> int:
@@ -104,9 +83,3 @@ def peak_bytes(device: torch.device) -> int:
 def device_bytes() -> int:
     """Return the bytes of memory of the smallest GPU of this machine."""
     return min(torch.cuda.get_device_properties(index).total_memory for index in range(torch.cuda.device_count()))
-
-
-def host_bytes() -> tuple[int, int]:
-    """Return the bytes of resident memory of this process, and the bytes that the machine has free."""
-    resident, free = psutil.Process().memory_info().rss, psutil.virtual_memory().available
-    return int(resident), int(free)

@@ -15,7 +15,7 @@ class BuildFacts:
     num_trainable_params: int
     num_total_params: int
     predicted_memory_bytes: int | None
-    """The peak of its memory by the closed form; None where there is none."""
+    """The peak of its memory by the closed form, as ``peak_bytes`` measures it; None where there is none."""
     execution: dict[str, Scalar | None]
     """How it was computed, as ``TrialSummary.execution`` holds it."""
 

@@ -97,7 +97,7 @@ class SweepArgs(RunOptions, DataColumns, Settings):
     """The sweep's name (default: the preset's or the config file's name; a grid of your own is named by what it
     holds)."""
     storage: str = STORAGE
-    """The folder of sweeps, or s3://BUCKET/PREFIX, gs://BUCKET/PREFIX; records go to STORAGE/SWEEP."""
+    """The folder of sweeps, or s3://BUCKET/PREFIX, gs://..., az://CONTAINER/PREFIX; records go to STORAGE/SWEEP."""
     dry_run: bool = False
     """Print the plan and stop."""
     json: bool = False
@@ -105,7 +105,7 @@ class SweepArgs(RunOptions, DataColumns, Settings):
     format: Format = "text"
     """json prints the closing table as one JSON object, and with --dry-run the plan and what it costs."""
     yes: bool = False
-    """Start even where the estimate is over 12 hours."""
+    """Start even where the estimate is over 12 hours at its lower end."""
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -141,8 +141,9 @@ class SearchArgs(SweepArgs):
     """The seed of the sampler's suggestions."""
     scheduler: Scheduler = "asha"
     """asha stops weak trials early, none trains all trials to the end."""
-    objective: Annotated[str, tyro.conf.arg(metavar="{macro_f1,accuracy}[,num_trainable_params]")] = "macro_f1"
-    """A score on validation; with ,num_trainable_params a Pareto front of both."""
+    objective: Annotated[str | None, tyro.conf.arg(metavar="{macro_f1,accuracy}[,num_trainable_params]")] = None
+    """A score on validation; with ,num_trainable_params a Pareto front of both (default: the score by which the data's
+    task chooses, for classification macro_f1)."""
     choose: Choose = "best"
     """What best.yaml holds: the best configuration, or the cheapest within one standard error of the best (1se)."""
     confirm_seeds: Seeds | None = None

@@ -1,123 +1,173 @@
-"""What a plan will cost in hours and in bytes of disk: a rough estimate from declared sizes and one probe."""
+"""How long a sweep will take: by the epochs on record where there are some, else by its work and a device's speed."""
 
+import heapq
+import json
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 
 from tunekit.data.base import DATASETS
-from tunekit.memory import ADAMW_STATES, NoClosedForm, Shape, parameters
-from tunekit.memory.graph import FP32
-from tunekit.models.catalog import MODELS
-from tunekit.planning import machine
-from tunekit.planning.plan import PlannedTrial
-from tunekit.planning.resolve import ResolvedSweep
+from tunekit.memory import Shape
+from tunekit.parsing import how_many
+from tunekit.planning.sizes import DatasetSize, declared_size
+from tunekit.planning.speed import EpochWork, Speed, epoch_work, last_scoring
 from tunekit.schema import TrialSpec
+from tunekit.store.frames import Frames
 
-EFFICIENCY = 0.5
-"""The share of a matrix product's rate that a training step reaches (measured: 0.5 to 0.6 for MiniLM on 2 cores)."""
-LONGEST = 5.5
-"""Tokens of the longest text over those of the mean text, as assumed before the data is read.
-
-The registered datasets have 1.6 to 5.4.
-"""
-UNKNOWN = MODELS["roberta"].shape
-"""The shape that is assumed of a model that is not registered."""
-RECORD_BYTES = 4_000_000
+START_SECONDS = 20.0
+"""The seconds in which the command, Ray and its first worker processes start, on two cores."""
+BUILD_SECONDS = 0.5
+"""The seconds in which a trial's data and model are read."""
+SAME_MARGIN, ALIKE_MARGIN = 1.25, 1.5
+"""The factors by which a time may be off that comes from epochs of the same cell, and of the same model and method."""
 
 
 @dataclass(frozen=True)
-class DatasetSize:
-    """How much a dataset is, as far as planning knows."""
+class Timing:
+    """How long something takes, and how that is known."""
 
-    train: int
-    """The number of rows to train on."""
-    scored: int
-    """The number of rows that are scored after each epoch."""
-    tokens: int
-    """The mean number of tokens in a row."""
+    seconds: float
+    margin: float
+    """The factor by which it may be shorter or longer."""
+    source: str
+    """What it comes from, as in "a probe of the processor"."""
 
     @property
-    def longest(self) -> int:
-        """A rough number of tokens in the longest row."""
-        return int(LONGEST * self.tokens)
+    def low(self) -> float:
+        """The fewest seconds that are likely."""
+        return self.seconds / self.margin
+
+    @property
+    def high(self) -> float:
+        """The most seconds that are likely."""
+        return self.seconds * self.margin
+
+    def __str__(self) -> str:
+        return span(self.low, self.high)
 
 
-def _shape(model: str) -> Shape:
-    return MODELS[model].shape if model in MODELS else UNKNOWN
+class Timer:
+    """Tells how long trials take."""
+
+    def __init__(
+        self,
+        sizes: Mapping[str, DatasetSize],
+        shapes: Mapping[str, Shape],
+        stored: Frames,
+        speed: Speed | None,
+        *,
+        on_gpu: bool | None = None,
+    ) -> None:
+        """``sizes`` of datasets and ``shapes`` of models are by name; ``stored`` are the store's records.
+
+        ``speed`` is that of the device, None where it is not known. Of the epochs on record those count that were
+        trained on a GPU where ``on_gpu``, on a processor where not, and all where it is None.
+        """
+        self.sizes, self.shapes, self.speed = sizes, shapes, speed
+        self.cells = _seconds_by_cell(stored, on_gpu=on_gpu)
+        self.kinds = self._seconds_by_kind()
+
+    def epoch(self, spec: TrialSpec) -> Timing | None:
+        """Return how long an epoch of ``spec`` takes, None where nothing tells it.
+
+        Epochs of its cell tell it; else epochs of its model and method, in proportion to the work; else its own work
+        at the speed of the device.
+        """
+        work = epoch_work(spec, self.shapes[spec.model], self.sizes[spec.dataset])
+        if same := self.cells.get(spec.cell):
+            return Timing(sum(same) / len(same), SAME_MARGIN, how_many(len(same), "recorded epoch"))
+        if alike := self.kinds.get((spec.model, spec.method)):
+            seconds = self._relative(work) * sum(alike) / len(alike)
+            return Timing(seconds, ALIKE_MARGIN, f"{how_many(len(alike), 'recorded epoch')} of its model and method")
+        if self.speed is None:
+            return None
+        return Timing(self.speed.seconds(work), self.speed.margin, self.speed.source)
+
+    def trial(self, spec: TrialSpec, epochs: float | None = None) -> Timing | None:
+        """Return how long ``epochs`` of ``spec``, by default all, take with the trial's start and end."""
+        epoch = self.epoch(spec)
+        if epoch is None:
+            return None
+        seconds = BUILD_SECONDS + (spec.epochs if epochs is None else epochs) * epoch.seconds
+        if self.speed is not None:
+            seconds += self.speed.seconds(last_scoring(spec, self.shapes[spec.model], self.sizes[spec.dataset]))
+        return Timing(seconds, epoch.margin, epoch.source)
+
+    def run(self, trials: Sequence[tuple[TrialSpec, float]], at_a_time: int) -> Timing | None:
+        """Return how long ``trials``, each with its epochs left, take when so many of them run ``at_a_time``.
+
+        None where nothing tells the time of one of them.
+        """
+        timings = {key: self.trial(spec, epochs) for spec, epochs in trials for key in [(spec.cell, epochs)]}
+        found = [timings[spec.cell, epochs] for spec, epochs in trials]
+        known = [timing for timing in found if timing is not None]
+        if len(known) < len(found):
+            return None
+        seconds = START_SECONDS + makespan([timing.seconds for timing in known], at_a_time)
+        sources = dict.fromkeys("recorded epochs" if "recorded" in one.source else one.source for one in known)
+        margin = max((timing.margin for timing in known), default=1.0)
+        return Timing(seconds, margin, " and ".join(sources))
+
+    def _relative(self, work: EpochWork) -> float:
+        """Return a number to which the seconds of ``work`` are in proportion."""
+        return self.speed.seconds(work) if self.speed else float(work.steps * work.layers)
+
+    def _seconds_by_kind(self) -> dict[tuple[str, str], list[float]]:
+        """Return the seconds of each epoch on record over its relative work, by model and method."""
+        found: dict[tuple[str, str], list[float]] = {}
+        for cell, seconds in self.cells.items():
+            values = json.loads(cell)
+            if "settings" in values or values["model"] not in self.shapes:  # an imported trial's cell has settings
+                continue
+            spec = TrialSpec.from_dict({**values, "seed": 0})
+            size = self.sizes.get(spec.dataset) or (declared_size(spec.dataset) if spec.dataset in DATASETS else None)
+            if size is not None:
+                work = self._relative(epoch_work(spec, self.shapes[spec.model], size))
+                found.setdefault((spec.model, spec.method), []).extend(one / work for one in seconds)
+        return found
 
 
-def encoder_params(model: str) -> int:
-    """Return the number of weights of the encoder's layers; embeddings do not count."""
-    shape = _shape(model)
-    h, inner = shape.hidden_size, shape.intermediate_size
-    return shape.num_hidden_layers * (4 * h * h + 2 * h * inner)
+def _seconds_by_cell(stored: Frames, *, on_gpu: bool | None) -> dict[str, list[float]]:
+    """Return the seconds of each epoch on record by cell."""
+    cells = {}
+    for folder, cell, execution in stored.trials[["folder", "cell", "execution"]].itertuples(index=False):
+        device = json.loads(execution).get("device") if isinstance(execution, str) else None
+        if None in (device, on_gpu) or (device != "cpu") == on_gpu:
+            cells[folder] = cell
+    found: dict[str, list[float]] = {}
+    for folder, seconds in stored.epochs[["folder", "epoch_seconds"]].itertuples(index=False):
+        if folder in cells and seconds > 0:  # NaN of an epoch without a time is not
+            found.setdefault(cells[folder], []).append(float(seconds))
+    return found
 
 
-def flops(spec: TrialSpec, sizes: Mapping[str, DatasetSize]) -> float:
-    """Return a trial's operations: 6 N a token trained (4 N with a frozen backbone), 2 N a token scored."""
-    size = sizes[spec.dataset]
-    train = min(size.train, spec.train_limit or size.train)
-    per_token = (6 if spec.method == "full" else 4) * train + 2 * size.scored
-    return spec.epochs * per_token * min(size.tokens, spec.max_length) * encoder_params(spec.model)
+def makespan(seconds: Sequence[float], at_a_time: int) -> float:
+    """Return when the last of some trials ends: each begins, in order, as soon as one of the places is free."""
+    free = [0.0] * max(1, at_a_time)
+    for one in seconds:
+        heapq.heapreplace(free, free[0] + one)
+    return max(free)
 
 
-def declared_size(dataset: str) -> DatasetSize | None:
-    """Return the size of a registered dataset; None of another one."""
-    if dataset not in DATASETS:
-        return None
-    info = DATASETS[dataset]
-    return DatasetSize(info.num_rows["train"], info.num_rows.get("val", 0) + info.num_rows["test"], info.mean_tokens)
+UNITS = ((60, 90, "minute"), (3600, 48, "hour"))
+"""The seconds of a unit, how many of it a time has at most, and its name; what takes longer is in days."""
+DAY = 24 * 3600
 
 
-def dataset_sizes(sweep: ResolvedSweep) -> dict[str, DatasetSize]:
-    """Return the size of each dataset of ``sweep`` by name: the declared one, or that of the user's own data."""
-    sizes = {}
-    for name in dict.fromkeys(spec.dataset for spec in sweep.specs):
-        size = declared_size(name)
-        if size is None:
-            splits = sweep.own_data[name].splits
-            words = splits["train"]["text"].map(lambda text: len(text.split())).mean()
-            scored = sum(len(frame) for split, frame in splits.items() if split != "train")
-            size = DatasetSize(len(splits["train"]), scored, int(1.4 * words) + 2)
-        sizes[name] = size
-    return sizes
+def span(low: float, high: float) -> str:
+    """Return a range of seconds for people, as in "25 to 60 minutes"; "under a minute" where it is short."""
+    if high < 60:
+        return "under a minute"
+    unit, name = next(((unit, name) for unit, most, name in UNITS if high <= unit * most), (DAY, "day"))
+    least, most = _rounded(low / unit, fraction=unit > 60), _rounded(high / unit, fraction=unit > 60)
+    names = name if most == "1" else f"{name}s"
+    if least in ("0", most):
+        return f"{'up to' if least == '0' else 'about'} {most} {names}"
+    return f"{least} to {most} {names}"
 
 
-def cpu_hours(trials: Sequence[PlannedTrial], sizes: Mapping[str, DatasetSize]) -> float:
-    """Return the hours that the epochs left of ``trials`` take on this machine's processor."""
-    left = sum(flops(trial.spec, sizes) * (1 - trial.epochs_done / trial.spec.epochs) for trial in trials)
-    return left / (EFFICIENCY * machine.cpu_flops_per_second()) / 3600
-
-
-def checkpoint_bytes(spec: TrialSpec, num_labels: int) -> int:
-    """Return the bytes of a checkpoint: each trainable weight and its two AdamW moments in float32.
-
-    All weights count where the method has no closed form.
-    """
-    shape = _shape(spec.model)
-    try:
-        count = parameters(shape, spec.method, spec.method_params, num_labels).trainable
-    except NoClosedForm:
-        count = parameters(shape, "full", {}, num_labels).trainable
-    return FP32 * (1 + ADAMW_STATES) * count
-
-
-def disk_bytes(specs: Sequence[TrialSpec], concurrent: int, keep_models: str = "none") -> int:
-    """Return the bytes of disk that ``specs`` may take: their records, checkpoints and kept weights.
-
-    ``concurrent`` trials run at a time, each with up to three checkpoints. Heads, which are small, count as those of
-    two classes.
-    """
-    largest = max(checkpoint_bytes(spec, 2) for spec in specs) if specs else 0
-    return (
-        len(specs) * RECORD_BYTES + 3 * min(concurrent, len(specs)) * largest + kept_weights_bytes(specs, keep_models)
-    )
-
-
-def kept_weights_bytes(specs: Sequence[TrialSpec], keep_models: str) -> int:
-    """Return the bytes of the weights that ``specs`` keep for export.
-
-    With ``best`` a running trial keeps three: its best so far, and one beside each checkpoint.
-    """
-    copies = {"none": 0, "last": 1, "best": 3}
-    parts = 1 + ADAMW_STATES
-    return sum(copies.get(keep_models, spec.epochs) * checkpoint_bytes(spec, 2) // parts for spec in specs)
+def _rounded(number: float, *, fraction: bool) -> str:
+    """Return a number with two digits; below 3 with one behind the point where ``fraction``."""
+    if fraction and number < 3:
+        return f"{number:.1f}".removesuffix(".0")
+    step = 1 if number < 20 else 5 if number < 100 else 10 ** (len(str(int(number))) - 2)
+    return f"{round(number / step) * step:,}"

@@ -1,8 +1,21 @@
-"""What this machine has to train on: processor cores, their speed, and whether there is a GPU. Imports no torch."""
+"""What this machine has to train on: processor cores, their speed, and its GPUs. Imports no torch."""
 
 import os
 import time
+from dataclasses import dataclass
 from pathlib import Path
+
+PROBES, PROBE_SECONDS = 6, 0.03
+"""How often the processor is probed, and for how long each time."""
+
+
+@dataclass(frozen=True)
+class Gpu:
+    """A GPU of this machine, as its driver describes it."""
+
+    name: str
+    memory: int
+    """Bytes of memory."""
 
 
 def cores() -> int:
@@ -15,15 +28,45 @@ def has_accelerator() -> bool:
     return any(Path("/dev").glob("nvidia[0-9]*"))
 
 
-def cpu_flops_per_second() -> float:
-    """Return the rate of a float32 matrix product on all cores, measured for about a fifth of a second."""
-    import numpy as np
+def free_bytes() -> int:
+    """Return the bytes of memory that this machine has free."""
+    import psutil
 
-    size = 1024
+    return int(psutil.virtual_memory().available)
+
+
+def gpus() -> list[Gpu]:
+    """Return the GPUs of this machine as ``nvidia-smi`` lists them; none where it is not there or fails."""
+    import subprocess
+
+    question = ("--query-gpu=name,memory.total", "--format=csv,noheader,nounits")
+    try:
+        run = subprocess.run(("nvidia-smi", *question), capture_output=True, text=True, timeout=20, check=True)
+    except (OSError, subprocess.SubprocessError):
+        return []
+    rows = (line.rpartition(",") for line in run.stdout.splitlines())
+    return [Gpu(name.strip(), int(memory) * 2**20) for name, _, memory in rows if memory.strip().isdigit()]
+
+
+def cpu_flops_per_second() -> float:
+    """Return the rate of a float32 matrix product on one core, by the processor time of its thread.
+
+    It is the best of some short probes. Time in which other processes have the core does not count, so that a busy
+    machine gives the rate that it has when it is idle. Several threads would wait for each other on a busy machine, and
+    waiting takes processor time.
+    """
+    import numpy as np
+    from threadpoolctl import threadpool_limits
+
+    size = 512
     a = np.ones((size, size), np.float32)
-    a @ a
-    start, count = time.perf_counter(), 0
-    while time.perf_counter() - start < 0.2:
+    rates = []
+    with threadpool_limits(1):
         a @ a
-        count += 1
-    return count * 2 * size**3 / (time.perf_counter() - start)
+        for _ in range(PROBES):
+            start, count = time.thread_time(), 0
+            while (taken := time.thread_time() - start) < PROBE_SECONDS:
+                a @ a
+                count += 1
+            rates.append(count * 2 * size**3 / taken)
+    return max(rates)

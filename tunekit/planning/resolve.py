@@ -93,6 +93,10 @@ class ResolvedSweep:
             "methods": {name: METHODS[name].display_name for name in methods},
         }
 
+    def default_learning_rates(self) -> dict[str, float]:
+        """Return the learning rate that each of the sweep's methods takes where none is given."""
+        return {name: METHODS[name].learning_rate for name in dict.fromkeys(spec.method for spec in self.specs)}
+
 
 def resolve_grid(args: GridArgs, presets: Mapping[str, GridPreset]) -> ResolvedSweep:
     """Return the grid that ``args`` names. Raises UserError on anything unknown."""

@@ -100,16 +100,13 @@ def limit_on_gpu(resources: Resources, peak: int | None, device: int | None) -> 
     return replace(resources, trials_per_device=fit), line
 
 
-def limit_on_cpu(
-    resources: Resources, peak: int, process: int, available: int, at_a_time: int
-) -> tuple[Resources, str]:
+def limit_on_cpu(resources: Resources, peak: int, available: int, at_a_time: int) -> tuple[Resources, str]:
     """Return ``resources`` with no more trials at a time than fit into ``available`` bytes, and a line that says why.
 
-    A trial takes ``peak`` bytes and the ``process`` bytes of its libraries. The line is empty where ``at_a_time``
-    trials fit.
+    A trial takes ``peak`` bytes, its share of its process with them. The line is empty where ``at_a_time`` trials fit.
     """
-    fit = max(1, how_many_fit(peak, available, process))
+    fit = max(1, how_many_fit(peak, available))
     if fit >= at_a_time:
         return resources, ""
-    need = f"a trial may take {(peak + process) / GIB:.1f} GiB, {available / GIB:.1f} GiB are free"
+    need = f"a trial may take {peak / GIB:.1f} GiB, {available / GIB:.1f} GiB are free"
     return replace(resources, max_concurrent=fit), f"{fit} of {at_a_time} trials at a time: {need}"

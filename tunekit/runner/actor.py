@@ -1,4 +1,4 @@
-"""The actor in which trials run, one after another. Ray's dashboard shows its slot; its log names the trials."""
+"""The actor in which trials run, one after another: its process is named after the trial, and its log names all."""
 
 import fcntl
 import os
@@ -42,6 +42,13 @@ class SlotTrainable(tune.Trainable):
         """The number of epochs and the status that were last shown, by trial id."""
         return {}
 
+    def name_process(self, spec: TrialSpec) -> None:
+        """Name this process after a trial, for Ray's dashboard, ps and nvidia-smi, until the present call ends.
+
+        Then Ray names it after the actor again.
+        """
+        ray._raylet.setproctitle(f"ray::{title_of(spec)}")  # type: ignore[attr-defined]  # Ray's stubs lack it
+
     def show(self, spec: TrialSpec, report: TrialReport) -> None:
         """Write a line to the worker's log and set the metrics, unless both say so already."""
         state = (len(report.records), report.status)
@@ -54,6 +61,14 @@ class SlotTrainable(tune.Trainable):
         sys.stdout.flush()
 
 
+def title_of(spec: TrialSpec) -> str:
+    """Return, for example, ``roberta/restaurant/lora/seed-3``.
+
+    Ray fails on a title that is not ASCII, and its dashboard shows a title up to the first space.
+    """
+    return spec.label.replace(" · ", "/").replace(" ", "-").encode("ascii", "replace").decode()
+
+
 def line_of(spec: TrialSpec, report: TrialReport) -> str:
     """Return, for example, ``roberta · restaurant · lora · seed 3: epoch 2/10, loss 0.4312, macro-F1 71.20 %``.
 
@@ -62,11 +77,11 @@ def line_of(spec: TrialSpec, report: TrialReport) -> str:
     parts = []
     if report.records:
         last = report.records[-1]
-        metric = task_of(spec.dataset).chooses_by
-        score = getattr(last, f"{'test' if spec.score_test else 'val'}_{metric.name}")
+        task = task_of(spec.dataset)
+        score = getattr(last, task.watched(spec.score_test))
         parts.append(f"epoch {last.epoch}/{spec.epochs}, loss {last.train_loss:.4f}")
         if score is not None:
-            parts.append(f"{metric.label} {metric.shown(score)}")
+            parts.append(f"{task.chooses_by.label} {task.chooses_by.shown(score)}")
     if report.status:
         parts.append(report.status.value)
     return f"{spec.label}: {', '.join([*parts, *report.notes])}"

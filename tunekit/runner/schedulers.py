@@ -7,12 +7,9 @@ from typing import Any
 from ray.tune.experiment import Trial
 from ray.tune.schedulers import ASHAScheduler, FIFOScheduler
 
+from tunekit.search.stopping import GRACE_EPOCHS, REDUCTION_FACTOR
 from tunekit.search.study import Study
 from tunekit.worker.report import OBJECTIVE
-
-REDUCTION_FACTOR = 3
-"""One in REDUCTION_FACTOR trials that reach a rung goes on (eta of Li et al., 2020, arXiv:1810.05934)."""
-GRACE_EPOCHS = 1
 
 
 class PerStudyASHA(FIFOScheduler):

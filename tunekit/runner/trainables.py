@@ -38,6 +38,7 @@ class TrialTrainable(SlotTrainable):
         """Train one epoch and return its record."""
         if line := refusal(self.driver):
             return refused(line)
+        self.name_process(self.job.spec)
         [report] = self.trainer.step([self.job])
         self.show(self.job.spec, report)
         return tune_result(report)
@@ -81,6 +82,7 @@ class SearchTrainable(SlotTrainable):
         """Bring every search seed to the next epoch and return their means; one that ends early ends them all."""
         if line := refusal(self.driver):
             return refused(line)
+        self.name_process(self.jobs[0].spec)
         self.epoch += 1
         self.reports = [replace(report, notes=()) for report in self.reports] or self.trainer.begin(self.jobs)
         while (behind := self._behind()) and not any(report.ended_early for report in self.reports):

@@ -15,8 +15,6 @@ from tunekit.storage.paths import Place, in_threads
 
 T = TypeVar("T")
 R = TypeVar("R")
-COPY_BYTES = 2**24
-"""The bytes that are fetched from an object store at a time."""
 
 
 def write_atomic(path: Place, content: bytes, *, durable: bool = True) -> None:
@@ -42,6 +40,22 @@ def write_atomic(path: Place, content: bytes, *, durable: bool = True) -> None:
         raise
 
 
+def create(path: Place, content: bytes) -> bool:
+    """Write ``content`` as a new file. Return False, and write nothing, where there is one.
+
+    Of many processes that call this at once, one gets True. Raises OSError. A power cut may leave a part of the file
+    on a disk.
+    """
+    if isinstance(path, ObjectPath):
+        return path.create(content)
+    try:
+        with path.open("xb") as file:
+            file.write(content)
+    except FileExistsError:
+        return False
+    return True
+
+
 def sync(path: Place) -> None:
     """Wait until the disk holds what was written to ``path``. An object store holds it already. Raises OSError."""
     if isinstance(path, ObjectPath):
@@ -53,14 +67,22 @@ def sync(path: Place) -> None:
 def check_writable(folder: Place) -> None:
     """Write, read and remove a file in ``folder`` as a test. Raises OSError where one of these fails."""
     if isinstance(folder, ObjectPath):
-        path = folder / f".tunekit-probe-{os.urandom(8).hex()}"
-        _write_and_read(path)
-        if path.name not in {one.name for one in folder.iterdir()}:
-            raise OSError(errno.EIO, "it does not list a file that was written a moment ago", str(folder))
-        path.unlink()
+        _check_object_store(folder / f".tunekit-probe-{os.urandom(8).hex()}")
         return
     with tempfile.TemporaryDirectory(dir=folder, prefix=".tunekit-probe-") as inside:
-        _write_and_read(Path(inside) / "probe")
+        path = Path(inside) / "probe"
+        write_atomic(path, b"probe")
+        _check_read(path)
+
+
+def _check_object_store(probe: ObjectPath) -> None:
+    """Create, read, list and remove ``probe``. Raises OSError where the server does not do what a sweep relies on."""
+    if not create(probe, b"probe") or create(probe, b"other"):
+        raise OSError(errno.EIO, "it writes over an object that was to be written only where there is none", str(probe))
+    _check_read(probe)
+    if probe.name not in {one.name for one in probe.parent.iterdir()}:
+        raise OSError(errno.EIO, "it does not list a file that was written a moment ago", str(probe))
+    probe.unlink()
 
 
 @contextmanager
@@ -77,11 +99,10 @@ def locked(path: Path) -> Iterator[None]:
         yield
 
 
-def _write_and_read(path: Place) -> None:
-    """Write a file and read it again. Raises OSError where that fails or other bytes come back."""
-    write_atomic(path, b"probe")
+def _check_read(path: Place) -> None:
+    """Raise OSError where other bytes than ``probe`` come back from ``path``."""
     if path.read_bytes() != b"probe":
-        raise OSError(errno.EIO, "it returns other bytes than were written", str(path.parent))
+        raise OSError(errno.EIO, "it returns other bytes than were written", str(path))
 
 
 def sha256_of(path: Place) -> str:
@@ -143,7 +164,7 @@ def move_folder(folder: Place, target: Place, last: str) -> None:
         path.copy(target / path.relative_to(folder))
     for path in objects:
         path.unlink()
-    remove_tree(folder)  # some stores keep an empty object that stands for the folder
+    remove_tree(folder)  # consoles and some tools keep an empty object that stands for the folder
 
 
 def copy_folder(folder: Place, target: Path) -> None:
@@ -152,7 +173,7 @@ def copy_folder(folder: Place, target: Path) -> None:
         shutil.copytree(folder, target)
         return
     for path in folder.rglob("*"):
-        _fetch(path, target / path.relative_to(folder))
+        path.fetch(target / path.relative_to(folder))
 
 
 @contextmanager
@@ -166,23 +187,8 @@ def fetched(folder: Place, names: Sequence[str]) -> Iterator[Path]:
         return
     with tempfile.TemporaryDirectory(prefix="tunekit-") as here:
         for name in names:
-            _fetch(folder / name, Path(here) / name)
+            (folder / name).fetch(Path(here) / name)
         yield Path(here)
-
-
-def upload(file: Path, path: ObjectPath) -> None:
-    """Write a file of this machine, of any size, to ``path``. Raises OSError."""
-    import pyarrow
-
-    with pyarrow.memory_map(str(file)) as mapped:
-        path.write_bytes(mapped.read_buffer())
-
-
-def _fetch(path: ObjectPath, file: Path) -> None:
-    """Copy an object to a file of this machine, whose folder is made where it is missing."""
-    file.parent.mkdir(parents=True, exist_ok=True)
-    with path.stream() as source, file.open("wb") as target:
-        shutil.copyfileobj(source, target, COPY_BYTES)
 
 
 def map_files(work: Callable[[T], R], items: Iterable[T], storage: Place) -> Iterator[R]:

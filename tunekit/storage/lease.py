@@ -1,17 +1,9 @@
 """The lease that lets one driver at a time run a sweep.
 
 A *driver* is the process that runs a sweep. Each start of a driver is a file ``starts/<number>.json``, which is created
-exclusively. The start with the highest number owns the sweep, and its driver renews the time of the file. Workers of an
-earlier start see the higher number and stop, even if their driver was killed.
-
-An object store has no exclusive create, so drivers that start at the same moment hold an election. Each driver writes a
-candidate, ``starts/<number>-<name>.json``, and then lists all candidates. A driver that finds its own candidate alone
-has won. A driver that finds a candidate with a smaller name, or of a higher number, removes its own candidate and has
-lost. The driver with the smallest name waits until the other candidates are gone.
-
-The election is safe without a clock, on a store whose lists show every finished write (S3, Google Cloud Storage, MinIO,
-Ceph). Suppose that two drivers have won. Both wrote their candidates before they listed, and a winner's candidate is
-not removed, so the driver that listed later has seen the other candidate and can't have won.
+exclusively: the file system or the object store's server lets one of many drivers create it. The start with the highest
+number owns the sweep, and its driver renews the time of the file. Workers of an earlier start see the higher number and
+stop, even if their driver was killed.
 """
 
 import json
@@ -21,13 +13,12 @@ import tempfile
 import threading
 import time
 from dataclasses import dataclass
-from pathlib import Path
 from typing import Any
 
 import psutil
 
 from tunekit.errors import UserError
-from tunekit.storage.files import write_atomic
+from tunekit.storage.files import create, write_atomic
 from tunekit.storage.object_path import ObjectPath
 from tunekit.storage.paths import Place
 
@@ -35,11 +26,6 @@ RENEW_SECONDS = 10
 """A driver renews its lease this often."""
 DEAD_SECONDS = 60
 """A lease that was not renewed for so long is that of a dead driver."""
-WAIT_SECONDS = 0.2
-"""The time between two lists of the candidates in an election."""
-WAITS = 50
-"""A driver gives up when another candidate is still there after so many lists. The driver of that candidate was killed,
-and the sweep is free again after ``DEAD_SECONDS``."""
 
 
 class Superseded(RuntimeError):
@@ -47,37 +33,18 @@ class Superseded(RuntimeError):
 
 
 def start_number(path: Place) -> int:
-    """Return the number of the start that ``path`` is the file of; 0 for any other file."""
+    """Return the number of the start that ``path`` is the file of; 0 for any other file.
+
+    In object stores, tunekit 0.1 called the file ``<number>-<name>.json``.
+    """
     number = path.stem.partition("-")[0]
     return int(number) if number.isdigit() else 0
 
 
 def newest_start(starts: Place) -> Place | None:
-    """Return the file of the start or candidate with the highest number in the folder ``starts``; None without any."""
+    """Return the file of the start with the highest number in the folder ``starts``; None without any."""
     found: list[Place] = [path for path in starts.glob("*.json") if start_number(path)]
     return max(found, key=lambda path: (start_number(path), path.name), default=None)
-
-
-def elect(starts: ObjectPath, number: int, content: bytes) -> ObjectPath | None:
-    """Be a candidate for start ``number``. Return the candidate's file, which then is the lease; None when it has lost.
-
-    ``content`` is what the file holds. Raises OSError where the server can't be asked.
-    """
-    own = starts / f"{number}-{os.urandom(8).hex()}.json"
-    try:
-        own.write_bytes(content)
-        for _ in range(WAITS):
-            rivals = [path for path in starts.glob("*.json") if start_number(path) >= number and path != own]
-            if not rivals:
-                return own
-            if any(start_number(path) > number or path.name < own.name for path in rivals):
-                break
-            time.sleep(WAIT_SECONDS)
-    except OSError:
-        own.unlink(missing_ok=True)
-        raise
-    own.unlink(missing_ok=True)
-    return None
 
 
 def current_start(sweep: Place) -> int:
@@ -137,38 +104,16 @@ def acquire(sweep: Place) -> Lease:
     if newest:
         holder = _read_lease(newest)
         if not holder.get("released"):
-            try:
-                age = _seconds_since_renewal(newest)
-            except FileNotFoundError as error:  # it was a candidate, which has lost since it was listed
-                raise _just_taken(sweep) from error
+            age = _seconds_since_renewal(newest)
             who = _described(holder, age)
             if _is_alive(holder, age):
                 raise UserError(f"sweep {sweep.name!r} is being run by another driver ({who}); stop it, or wait for it")
             taken_over = f"taking over the lease of a dead driver ({who})"
     start = start_number(newest) + 1 if newest else 1
-    path: Place | None
-    if isinstance(folder, ObjectPath):
-        path = elect(folder, start, _lease_content())
-    else:
-        path = _create(folder / f"{start}.json")
-    if path is None:
-        raise _just_taken(sweep)
+    path = folder / f"{start}.json"
+    if not create(path, _lease_content()):
+        raise UserError(f"another driver has started sweep {sweep.name!r} at this moment; wait for it")
     return Lease(sweep, start, path, taken_over)
-
-
-def _just_taken(sweep: Place) -> UserError:
-    return UserError(f"another driver has started sweep {sweep.name!r} at this moment; wait for it")
-
-
-def _create(path: Path) -> Path | None:
-    """Create the file of a start and return its path; None where another driver has created it."""
-    try:
-        descriptor = os.open(path, os.O_CREAT | os.O_EXCL | os.O_WRONLY, 0o644)
-    except FileExistsError:
-        return None
-    with os.fdopen(descriptor, "wb") as file:
-        file.write(_lease_content())
-    return path
 
 
 def driver_status(sweep: Place) -> tuple[bool, str]:
@@ -176,10 +121,7 @@ def driver_status(sweep: Place) -> tuple[bool, str]:
     path = newest_start(sweep / "starts")
     if path is None:
         return False, "none is recorded"
-    try:
-        holder, age = _read_lease(path), time.time() - path.stat().st_mtime
-    except FileNotFoundError:  # it was a candidate, which has lost since it was listed
-        return driver_status(sweep)
+    holder, age = _read_lease(path), time.time() - path.stat().st_mtime
     who = _described(holder, age)
     if holder.get("released"):
         return False, f"not running; last was {who}"

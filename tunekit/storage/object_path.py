@@ -1,43 +1,35 @@
-"""Objects of S3 and Google Cloud Storage as paths, with the part of pathlib's interface that a sweep's store uses.
+"""Objects of S3, Google Cloud Storage and Azure as paths, with the part of pathlib's interface that a store uses.
 
 A whole object is written by one PUT, so a reader sees the former object or the new one and never a part. An object
-store has no folders: a folder is the prefix that the keys of its objects share. Credentials come from the environment,
-from a profile or from the role of the machine.
+store has no folders: a folder is the prefix that the keys of its objects share.
 """
 
 import errno
 import os
 from collections.abc import Iterable, Iterator
-from concurrent.futures import ThreadPoolExecutor
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from dataclasses import dataclass, field, replace
+from datetime import UTC, datetime, timedelta
 from fnmatch import fnmatchcase
-from functools import cache
-from pathlib import PurePosixPath
+from io import BytesIO
+from pathlib import Path, PurePosixPath
 from types import SimpleNamespace
-from typing import TYPE_CHECKING, Any
-from urllib.parse import urlencode
+from typing import TYPE_CHECKING
 
 from tunekit.storage.object_errors import server_error
+from tunekit.storage.object_servers import NoCredentials, connected
 
 if TYPE_CHECKING:
-    from pyarrow.fs import FileInfo, FileSystem
+    from obstore import ObjectMeta
+    from obstore.store import ObjectStore
 
-FIXED = {"s3": {"allow_delayed_open": "true"}, "gs": {"retry_limit_seconds": "30"}}
-"""Options that every path has, by scheme. With ``allow_delayed_open`` a small object is written by one request;
-``retry_limit_seconds`` ends the wait for a server that does not answer, which is 15 minutes otherwise."""
-CLOUDS = {"s3": "AWS", "gs": "Google Cloud Storage"}
-"""The server's name in messages, where no endpoint is given."""
-SLICE_BYTES = 2**26
-"""The bytes that are handed to a stream at a time when a large object is written."""
-THREADS = 32
-"""The number of objects that are read at the same time."""
-
-
-@cache
-def thread_pool() -> ThreadPoolExecutor:
-    """Return the pool of threads that this process reads and writes objects with."""
-    return ThreadPoolExecutor(THREADS, "tunekit-storage")
+EPOCH = datetime(1970, 1, 1, tzinfo=UTC)
+PAGE = 1000
+"""The most objects that a server lists at a time."""
+PART_BYTES = 2**23
+"""A larger object is written in parts of so many bytes, and fetched in pieces of as many."""
+PARTS = 4
+"""The parts of an object that are sent at the same time."""
 
 
 @dataclass(frozen=True, order=True)
@@ -49,9 +41,9 @@ class ObjectPath:
     """
 
     scheme: str
-    """The storage service: ``s3`` or ``gs``."""
+    """The storage service: ``s3``, ``gs`` or ``az``."""
     key: PurePosixPath
-    """The bucket, followed by the key of the object in it."""
+    """The bucket (Azure's container), followed by the key of the object in it."""
     query: str = ""
     """The options of the URI as the user typed them, for messages."""
     options: tuple[tuple[str, str], ...] = field(default=(), compare=False)
@@ -115,43 +107,42 @@ class ObjectPath:
         """
         if self.listing is not None:
             return self
-        return replace(self, listing=Listing(self._listed(recursive=True)))
+        return replace(self, listing=Listing(self.key.parts[0], self._listed()))
 
     # -- asking ------------------------------------------------------------------------------------------------------
 
     def exists(self) -> bool:
         """Return whether there is an object at this path or below it."""
-        return self._info() is not None or (self.listing is not None and self.is_dir())
+        return self.is_file() or self.is_dir()
 
     def is_file(self) -> bool:
         """Return whether there is an object at this path."""
-        info = self._info()
-        return info is not None and info.is_file
+        try:
+            self.stat()
+        except FileNotFoundError:
+            return False
+        return True
 
     def is_dir(self) -> bool:
         """Return whether there is an object below this path."""
         if self.listing is not None:
             return self.key in self.listing.names
-        info = self._info()
-        return info is not None and not info.is_file
+        return next(self._listed(), None) is not None
 
     def stat(self) -> SimpleNamespace:
         """Return ``st_size`` in bytes, and ``st_mtime`` and ``st_mtime_ns`` by the server's clock, of the object."""
-        info = self._info()
-        if info is None or not info.is_file:
+        if self.listing is None:
+            with self._explained_errors():
+                return _stat(self._store.head(self._name))
+        if self.key not in self.listing.stats:
             raise FileNotFoundError(errno.ENOENT, os.strerror(errno.ENOENT), str(self))
-        return SimpleNamespace(st_size=info.size, st_mtime=info.mtime_ns / 1e9, st_mtime_ns=info.mtime_ns)
+        return self.listing.stats[self.key]
 
     lstat = stat
 
     def iterdir(self) -> Iterator["ObjectPath"]:
         """Yield the objects and folders in this folder; none where it does not exist."""
-        names = (
-            (PurePosixPath(info.path).name for info in self._listed(recursive=False))
-            if self.listing is None
-            else self.listing.names.get(self.key, ())
-        )
-        return (self / name for name in names)
+        return (self / name for name in self._names())
 
     def glob(self, pattern: str) -> Iterator["ObjectPath"]:
         """Yield the objects and folders in this folder whose names match ``pattern``."""
@@ -160,126 +151,133 @@ class ObjectPath:
     def rglob(self, pattern: str) -> Iterator["ObjectPath"]:
         """Yield the objects anywhere below this folder whose names match ``pattern``."""
         here = self.snapshot()
-        infos = here.listing.infos if here.listing else {}
-        found = (replace(here, key=key) for key in infos if self.key in key.parents)
+        keys = here.listing.stats if here.listing else ()
+        found = (replace(here, key=key) for key in keys if self.key in key.parents)
         return (path for path in found if fnmatchcase(path.name, pattern))
 
-    def open(self, mode: str = "rb") -> Any:
-        """Return a file that bytes are read from at any position; each read is a request."""
+    def open(self, mode: str = "rb") -> BytesIO:
+        """Return a file that bytes are read from. The whole object is read at once, by one request."""
         if mode != "rb":
             raise ValueError(f"objects are opened for reading bytes, not {mode!r}")
-        with self._explained_errors():
-            return self._filesystem.open_input_file(str(self.key))
-
-    def stream(self) -> Any:
-        """Return a file that bytes are read from, from the start to the end."""
-        with self._explained_errors():
-            return self._filesystem.open_input_stream(str(self.key))
+        return BytesIO(self.read_bytes())
 
     def read_bytes(self) -> bytes:
         """Return the bytes of the whole object."""
-        with self._explained_errors(), self.stream() as stream:
-            content: bytes = stream.read()
-        return content
+        with self._explained_errors():
+            return self._store.get(self._name).bytes().to_bytes()
 
     def read_text(self, encoding: str = "utf-8") -> str:
         """Return the whole object as text. Raises UnicodeDecodeError too."""
         return self.read_bytes().decode(encoding)
 
+    def fetch(self, file: Path) -> None:
+        """Copy the object, of any size, to a file of this machine, whose folder is made where it is missing."""
+        file.parent.mkdir(parents=True, exist_ok=True)
+        with self._explained_errors(), file.open("wb") as target:
+            for piece in self._store.get(self._name).stream(PART_BYTES):
+                target.write(piece)
+
     # -- changing ----------------------------------------------------------------------------------------------------
 
-    def write_bytes(self, content: bytes) -> None:
-        """Write ``content``, bytes or a buffer, as the whole object or not at all."""
-        # Another thread writes: a signal that reaches the main thread between two steps would leave an empty object.
+    def write_bytes(self, content: bytes | Path) -> None:
+        """Write ``content``, or what the file of that path on this machine holds, as the whole object or not at all."""
         with self._explained_errors():
-            thread_pool().submit(self._put, content).result()
+            self._store.put(self._name, content, chunk_size=PART_BYTES, max_concurrency=PARTS)
 
-    def _put(self, content: bytes) -> None:
-        view = memoryview(content)
-        stream = self._filesystem.open_output_stream(str(self.key))
-        for begin in range(0, len(view), SLICE_BYTES):
-            stream.write(view[begin : begin + SLICE_BYTES])
-            if len(view) > SLICE_BYTES:
-                stream.flush()  # waits until the parts, which are copies in memory, have been sent
-        stream.close()
+    def create(self, content: bytes) -> bool:
+        """Write ``content`` where there is no object. Return False, and write nothing, where there is one.
+
+        The server decides, so of many processes that call this at once one gets True.
+        """
+        from obstore.exceptions import AlreadyExistsError
+
+        with self._explained_errors():
+            try:
+                self._store.put(self._name, content, mode="create")
+            except AlreadyExistsError:
+                return False
+        return True
 
     def unlink(self, missing_ok: bool = False) -> None:
         """Remove the object. Raises FileNotFoundError where there is none, unless ``missing_ok``."""
-        try:
-            with self._explained_errors():
-                self._filesystem.delete_file(str(self.key))
-        except FileNotFoundError:
-            if not missing_ok:
-                raise
+        if not missing_ok:
+            self.without_snapshot().stat()  # S3, unlike the others, removes without a word what is not there
+        with self._explained_errors(), suppress(FileNotFoundError):
+            self._store.delete(self._name)
 
     def rmtree(self) -> None:
         """Remove everything below this folder."""
         with self._explained_errors():
-            self._filesystem.delete_dir(str(self.key))
+            self._store.delete([meta["path"] for meta in self._listed()])
 
     def copy(self, target: "ObjectPath") -> None:
         """Copy the object to ``target``, whole or not at all. The server copies it, so no bytes pass this machine."""
         with self._explained_errors():
-            self._filesystem.copy_file(str(self.key), str(target.key))
+            self._store.copy(self._name, target._name)
 
     # -- the server --------------------------------------------------------------------------------------------------
 
-    @property
-    def _filesystem(self) -> "FileSystem":
-        return _connected(self.scheme, self.key.parts[0], self.options)
-
-    def _info(self) -> "FileInfo | None":
-        if self.listing is not None:
-            return self.listing.infos.get(self.key)
-        with self._explained_errors():
-            info = self._filesystem.get_file_info(str(self.key))
-        return info if info.is_file or info.type.name == "Directory" else None
-
     def check(self) -> None:
         """Raise OSError where there is no such bucket or this folder can't be listed. The folder may be empty."""
-        from pyarrow.fs import FileSelector
+        next(self._listed(), None)
 
-        try:
-            with self._explained_errors():
-                self._filesystem.get_file_info(FileSelector(str(self.key)))
-        except FileNotFoundError:
-            return
+    @property
+    def _store(self) -> "ObjectStore":
+        return connected(self.scheme, self.key.parts[0], self.options)
 
-    def _listed(self, *, recursive: bool) -> "list[FileInfo]":
-        from pyarrow.fs import FileSelector
+    @property
+    def _name(self) -> str:
+        """The key of the object in its bucket."""
+        return "/".join(self.key.parts[1:])
 
+    def _listed(self) -> "Iterator[ObjectMeta]":
+        """Yield the objects anywhere below this path. A thousand are listed by one request."""
         with self._explained_errors():
-            selector = FileSelector(str(self.key), allow_not_found=True, recursive=recursive)
-            infos: list[FileInfo] = self._filesystem.get_file_info(selector)
-        return infos
+            for page in self._store.list(self._name, chunk_size=PAGE):
+                yield from (meta for meta in page if not _stands_for_folder(meta))
+
+    def _names(self) -> Iterable[str]:
+        """Return the names in this folder."""
+        if self.listing is not None:
+            return self.listing.names.get(self.key, ())
+        with self._explained_errors():
+            found = self._store.list_with_delimiter(self._name)
+        keys = [*found["common_prefixes"], *(meta["path"] for meta in found["objects"])]
+        return dict.fromkeys(key.rpartition("/")[2] for key in keys if key != self._name)
 
     @contextmanager
     def _explained_errors(self) -> Iterator[None]:
         """Turn errors of the server into OSErrors that say what is wrong and how to mend it."""
+        from obstore.exceptions import BaseError
+
         try:
             yield
-        except FileNotFoundError as error:
-            raise FileNotFoundError(errno.ENOENT, os.strerror(errno.ENOENT), str(self)) from error
-        except OSError as error:
-            server = dict(self.options).get("endpoint_override") or CLOUDS[self.scheme]
-            raise server_error(str(error), str(self), self.key.parts[0], server) from error
+        except (BaseError, FileNotFoundError, NoCredentials) as error:
+            endpoint = dict(self.options).get("endpoint_override")
+            raise server_error(error, self.scheme, str(self), self.key.parts[0], endpoint) from error
 
 
 class Listing:
     """What lay below a folder when it was listed."""
 
-    def __init__(self, infos: "Iterable[FileInfo]") -> None:
-        self.infos = {PurePosixPath(info.path): info for info in infos if info.is_file}
+    def __init__(self, bucket: str, metas: "Iterable[ObjectMeta]") -> None:
+        self.stats = {PurePosixPath(bucket, meta["path"]): _stat(meta) for meta in metas}
         self.names: dict[PurePosixPath, dict[str, None]] = {}
         """The names in each folder, in order; a dict serves as an ordered set."""
-        for key in self.infos:
+        for key in self.stats:
             while key.name and key.name not in self.names.setdefault(key.parent, {}):
                 self.names[key.parent][key.name] = None
                 key = key.parent
 
 
-@cache
-def _connected(scheme: str, bucket: str, options: tuple[tuple[str, str], ...]) -> "FileSystem":
-    from pyarrow.fs import FileSystem
+def _stands_for_folder(meta: "ObjectMeta") -> bool:
+    """Return whether an object is the empty ``folder/`` that consoles and some tools make, listed without its slash.
 
-    return FileSystem.from_uri(f"{scheme}://{bucket}/?{urlencode({**dict(options), **FIXED[scheme]})}")[0]
+    Every record of a sweep has a suffix.
+    """
+    return meta["size"] == 0 and "." not in meta["path"].rpartition("/")[2]
+
+
+def _stat(meta: "ObjectMeta") -> SimpleNamespace:
+    microseconds = (meta["last_modified"] - EPOCH) // timedelta(microseconds=1)
+    return SimpleNamespace(st_size=meta["size"], st_mtime=microseconds / 1e6, st_mtime_ns=microseconds * 1000)

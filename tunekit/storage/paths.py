@@ -3,15 +3,18 @@
 import hashlib
 import os
 from collections.abc import Callable, Iterable, Iterator
+from concurrent.futures import ThreadPoolExecutor
+from functools import cache
 from pathlib import Path, PurePosixPath
 from typing import TypeVar
-from urllib.parse import parse_qsl, urlsplit
+from urllib.parse import parse_qsl
 
 from tunekit.errors import UserError
-from tunekit.storage.object_path import ObjectPath, thread_pool
+from tunekit.storage.object_path import ObjectPath
+from tunekit.storage.object_servers import SERVICES, from_environment
 
-OPTIONS = {"s3": ("endpoint_override", "region", "scheme"), "gs": ("endpoint_override", "scheme")}
-"""The options that may follow the ``?`` of a URI, by its scheme. Their names are pyarrow's."""
+THREADS = 32
+"""The number of objects that are worked on at the same time."""
 
 T = TypeVar("T")
 R = TypeVar("R")
@@ -26,24 +29,27 @@ def location(text: str | os.PathLike[str] | ObjectPath) -> Place:
     if "://" not in str(text):
         return Path(text).expanduser()
     scheme, _, rest = str(text).partition("://")
-    if scheme not in OPTIONS:
-        raise UserError(f"storage is a folder, s3://BUCKET/PREFIX or gs://BUCKET/PREFIX, not {scheme}://")
+    if scheme not in SERVICES:
+        raise UserError(
+            f"storage is a folder, s3://BUCKET/PREFIX, gs://BUCKET/PREFIX or az://CONTAINER/PREFIX, not {scheme}://"
+        )
     bucket_and_prefix, _, query = rest.partition("?")
     bucket, _, prefix = bucket_and_prefix.partition("/")
     if "@" in bucket or ":" in bucket:
         raise UserError(
             f"{scheme}://***@...: others can read a command's arguments, and stores keep them; leave the key out of "
-            "the URI and put it into the environment (AWS_ACCESS_KEY_ID, AWS_SECRET_ACCESS_KEY) or a profile"
+            f"the URI and put it into the environment ({SERVICES[scheme].credentials})"
         )
     if not bucket:
         raise UserError(f"{text} names no bucket; give {scheme}://BUCKET/PREFIX")
     options = dict(parse_qsl(query, keep_blank_values=True))
     for name in options:
-        if name not in OPTIONS[scheme]:
-            known = ", ".join(OPTIONS[scheme])
+        if name not in SERVICES[scheme].options:
+            known = ", ".join(SERVICES[scheme].options)
             raise UserError(f"{scheme}://{bucket_and_prefix}: unknown option {name!r}; the options are {known}")
-    if scheme == "s3":
-        options = _endpoint() | options
+    options = from_environment(scheme) | options
+    if scheme == "az" and "account_name" not in options:
+        raise UserError(f"{text} names no account; set AZURE_STORAGE_ACCOUNT_NAME, or add ?account_name=NAME")
     return ObjectPath(scheme, PurePosixPath(bucket, prefix.strip("/")), query, tuple(sorted(options.items())))
 
 
@@ -62,7 +68,13 @@ def in_threads(work: Callable[[T], R], items: Iterable[T]) -> Iterator[R]:
 
     An error that ``work`` raises is raised when the result of its item is due.
     """
-    return thread_pool().map(work, items)
+    return _thread_pool().map(work, items)
+
+
+@cache
+def _thread_pool() -> ThreadPoolExecutor:
+    """Return the pool of threads that this process reads and writes objects with."""
+    return ThreadPoolExecutor(THREADS, "tunekit-storage")
 
 
 def cache_dir() -> Path:
@@ -76,15 +88,3 @@ def local_folder(path: ObjectPath) -> Path:
     """Return the folder of this machine for files that belong to ``path`` and can be made again."""
     digest = hashlib.sha256(str((path.without_snapshot(), path.options)).encode()).hexdigest()[:12]
     return cache_dir() / "stores" / f"{path.name}-{digest}"
-
-
-def _endpoint() -> dict[str, str]:
-    """Return the options of the S3 server that the environment names, as AWS's tools read it; {} for AWS itself."""
-    url = os.environ.get("AWS_ENDPOINT_URL_S3") or os.environ.get("AWS_ENDPOINT_URL")
-    if not url:
-        return {}
-    parts = urlsplit(url)
-    if parts.scheme not in ("http", "https") or not parts.hostname or "@" in parts.netloc:
-        raise UserError("AWS_ENDPOINT_URL has to be http://HOST:PORT or https://HOST:PORT, with no key in it")
-    region = os.environ.get("AWS_REGION") or os.environ.get("AWS_DEFAULT_REGION") or "us-east-1"
-    return {"endpoint_override": parts.netloc, "scheme": parts.scheme, "region": region}

@@ -4,7 +4,9 @@ A file must be complete, of this schema version, at most ``MAX_BYTES`` large and
 raised.
 """
 
+import gzip
 import hashlib
+import zlib
 from collections.abc import Mapping, Sequence
 from dataclasses import asdict, dataclass, field
 from io import BytesIO
@@ -109,6 +111,8 @@ class ImportedEpoch(EpochRecord):
 
 
 MAX_BYTES = 500_000_000
+STEPS, STEPS_COMPRESSED = "steps.csv", "steps.csv.gz"
+"""The file of a trial's optimizer steps, and the file that takes its place in a released copy."""
 """The largest size of a record file."""
 SPEC = "spec.json"
 """The name of the file that each trial's folder holds. A folder without it is not a trial's."""
@@ -201,6 +205,26 @@ def _versioned(content: Any, path: Place) -> dict[str, Any]:
     if not isinstance(content, dict) or content.get("schema_version") != SCHEMA_VERSION:
         raise DamagedRecord(f"{path}: not a record of schema version {SCHEMA_VERSION}")
     return content
+
+
+def read_steps(folder: Place, columns: Mapping[str, type]) -> "pd.DataFrame | None":
+    """Return ``columns``, with their types, of a trial's optimizer steps; None where the trial keeps no steps.
+
+    A released trial keeps them compressed. Raises DamagedRecord, which names the file.
+    """
+    import pandas as pd
+
+    for path in (folder / STEPS, folder / STEPS_COMPRESSED):
+        if path.exists():
+            try:
+                if path.stat().st_size > MAX_BYTES:
+                    raise ValueError(f"larger than {MAX_BYTES:,} bytes, which no such file should be")
+                content = path.read_bytes()
+                text = content if path.name == STEPS else gzip.decompress(content)
+                return pd.read_csv(BytesIO(text), usecols=list(columns), dtype=dict(columns))
+            except (OSError, EOFError, zlib.error, ValueError) as error:
+                raise DamagedRecord(f"{path}: {error}") from error
+    return None
 
 
 def read_predictions(folder: Place, **options: Any) -> "pd.DataFrame":

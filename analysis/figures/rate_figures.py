@@ -1,0 +1,83 @@
+"""The figures of a grid's learning rates: scores on validation against the rate, with a line for each method."""
+
+from collections.abc import Sequence
+
+import numpy as np
+from matplotlib.axes import Axes
+from matplotlib.figure import Figure
+
+from analysis.cells import metric_label
+from analysis.figures.captioned import CaptionedFigure, figure_stem
+from analysis.figures.curves import line_style
+from analysis.figures.drawing import hover, wrapped
+from analysis.names import rounded
+from analysis.rates import RateMap, metric_of, rate_of
+
+
+def rate_figures(maps: Sequence[RateMap]) -> list[CaptionedFigure]:
+    """Return a figure for each model and dataset of ``maps``."""
+    groups: dict[tuple[str, str], list[RateMap]] = {}
+    for one in maps:
+        groups.setdefault((one.chosen.model, one.chosen.dataset), []).append(one)
+    return [_figure(members) for members in groups.values()]
+
+
+def _figure(members: Sequence[RateMap]) -> CaptionedFigure:
+    first = members[0].chosen
+    name = metric_label(metric_of(members[0]), [first])
+    figure = Figure(figsize=(7, 4.2), layout="constrained")
+    ax = figure.subplots()
+    draw_rates(members, ax)
+    ax.set_ylabel(f"{name} on validation (%)")
+    figure.legend(loc="outside lower center", fontsize=8, frameon=False)
+    where = f"{first.model_name}, {first.dataset_name}"
+    figure.suptitle(wrapped(f"{where}: learning rate", 85, 2), fontsize=10)
+    caption = (
+        f"{where}: {name} on validation against the learning rate, mean over seeds with one sample standard deviation. "
+        "A ring is the method's default, a star the best; bars below: the rates around the best whose mean is at most "
+        "one standard error lower."
+    )
+    return CaptionedFigure(figure_stem("rates", first.model, first.dataset), caption, "rates", figure)
+
+
+def draw_rates(members: Sequence[RateMap], ax: Axes) -> Axes:
+    """Draw the validation scores of each of ``members``, in percent, over its learning rates."""
+    # Methods stand beside each other at one rate, so that their bars of one standard deviation don't cover each other.
+    shifts = 10 ** (0.02 * (np.arange(len(members)) - (len(members) - 1) / 2))
+    for place, (one, shift) in enumerate(zip(members, shifts, strict=True)):
+        own = line_style(place)
+        rates = shift * np.array(one.rates)
+        means = 100 * np.array([sample.mean for sample in one.scores])
+        stds = 100 * np.array([sample.std or 0.0 for sample in one.scores])
+        label = one.chosen.method_name
+        if one.within is not None:
+            ends = dict.fromkeys(rounded(end) for end in one.within)
+            label += f": within one standard error of its best at {' to '.join(ends)}"
+            height = 0.02 + 0.025 * place
+            ax.plot(
+                shift * np.array(one.within), [height, height], color=own.colour, linewidth=3, solid_capstyle="butt",
+                marker="|", transform=ax.get_xaxis_transform(),
+            )  # fmt: skip
+        ax.errorbar(
+            rates, means, stds, color=own.colour, linestyle=own.style, marker=own.marker, markersize=4, linewidth=1.5,
+            capsize=2, elinewidth=0.8, label=label,
+        )  # fmt: skip
+        best = one.cells.index(one.chosen)
+        ax.plot(rates[best], means[best], marker="*", markersize=13, color=own.colour, linestyle="", zorder=4)
+        if one.default is not None:
+            at = one.cells.index(one.default)
+            ax.plot(
+                rates[at], means[at], marker="o", markersize=11, markerfacecolor="none", color=own.colour, linestyle="",
+                zorder=4,
+            )  # fmt: skip
+        texts = [
+            f"{one.chosen.method_name}, learning rate {rounded(rate_of(cell))}: {100 * sample.mean:.2f} "
+            f"± {100 * (sample.std or 0.0):.2f} (n = {sample.n})"
+            for cell, sample in zip(one.cells, one.scores, strict=True)
+        ]
+        hover(ax, rates, means, texts)
+    ax.set_xscale("log")
+    ax.set_xlabel("learning rate")
+    low, high = ax.get_ylim()
+    ax.set_ylim(low - 0.04 * len(members) * (high - low), high)
+    return ax

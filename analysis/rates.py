@@ -1,0 +1,166 @@
+"""The learning rates of a grid: which one validation chooses, and how far from it a method still does as well.
+
+A *rate map* is made for each model, method and dataset whose cells differ in the learning rate alone and hold three
+rates or more. The choice is that of ``analysis.configurations``; it never looks at test.
+"""
+
+from collections.abc import Iterable, Mapping, Sequence
+from dataclasses import dataclass
+from itertools import combinations
+from math import sqrt
+
+from analysis.cells import Cell
+from analysis.compare import Comparison, compare, score_of
+from analysis.configurations import configurations, validation
+from analysis.names import varying
+from analysis.statistics.multiple import holm
+from analysis.statistics.this_set import Sample
+from tunekit.tasks.base import task_of
+
+MIN_RATES = 3
+"""The number of learning rates below which a range says nothing."""
+RATE = "learning_rate"
+
+
+@dataclass(frozen=True)
+class RateMap:
+    """The cells of one model, method and dataset at several learning rates."""
+
+    cells: tuple[Cell, ...]
+    """One cell for each learning rate, the lowest first; cells without a validation score are left out."""
+    scores: tuple[Sample, ...]
+    """The validation scores of each cell over its seeds, by the metric that chooses."""
+    chosen: Cell
+    """The cell with the best mean on validation."""
+    default: Cell | None
+    """The cell at the method's own default learning rate; None where the grid does not hold it, or it is not known."""
+
+    @property
+    def rates(self) -> list[float]:
+        """The learning rates, the lowest first."""
+        return [rate_of(cell) for cell in self.cells]
+
+    @property
+    def best(self) -> Sample:
+        """The validation scores of the chosen cell."""
+        return self.scores[self.cells.index(self.chosen)]
+
+    @property
+    def within(self) -> tuple[float, float] | None:
+        """The lowest and the highest rate of the range around the best that does as well on validation.
+
+        All rates in the range have a mean at most one standard error of the best mean below it (std / sqrt(n), over
+        seeds). None where that error is not known.
+        """
+        if self.best.std is None:
+            return None
+        floor = self.best.mean - self.best.std / sqrt(self.best.n)
+        low = high = self.cells.index(self.chosen)
+        while low > 0 and self.scores[low - 1].mean >= floor:
+            low -= 1
+        while high < len(self.cells) - 1 and self.scores[high + 1].mean >= floor:
+            high += 1
+        return self.rates[low], self.rates[high]
+
+    @property
+    def at_the_edge(self) -> bool:
+        """Whether the best is the lowest or the highest rate of the grid, so that a better one may lie outside."""
+        return self.chosen in (self.cells[0], self.cells[-1])
+
+
+@dataclass(frozen=True)
+class Pair:
+    """Two methods of one model on one dataset, compared on test."""
+
+    first: RateMap
+    second: RateMap
+    at_default: Comparison | None
+    """First minus second, both at their default rates; None where the grid lacks one of these."""
+    at_own: Comparison
+    """First minus second, each at the rate that validation chose for it."""
+    p_holm: tuple[float | None, float | None]
+    """The p of the two comparisons, each corrected for all pairs of the dataset; None where no test was made."""
+
+
+def rate_of(cell: Cell) -> float:
+    """Return the learning rate of ``cell``."""
+    return float(cell.settings[RATE])
+
+
+def rate_maps(found: Iterable[Cell], default_rates: Mapping[str, float]) -> list[RateMap]:
+    """Return the rate maps of ``found``, in the order in which models, methods and datasets appear.
+
+    ``default_rates`` holds the default learning rate of each method, as far as it is known.
+    """
+    maps = []
+    for one in configurations(found):
+        if one.chosen is None or varying({("all",): [cell.settings for cell in one.cells]}) != (RATE,):
+            continue
+        scored = [(cell, sample) for cell in one.cells if (sample := _validation(cell)) is not None]
+        if len(scored) < MIN_RATES or one.chosen not in [cell for cell, _ in scored]:
+            continue
+        ordered = sorted(scored, key=lambda pair: rate_of(pair[0]))
+        default = next((cell for cell, _ in ordered if rate_of(cell) == default_rates.get(one.first.method)), None)
+        maps.append(
+            RateMap(tuple(cell for cell, _ in ordered), tuple(sample for _, sample in ordered), one.chosen, default)
+        )
+    return maps
+
+
+def metric_of(one: RateMap) -> str:
+    """Return the metric by which ``one`` is judged: the primary one of the dataset's task."""
+    return task_of(one.chosen.dataset).primary
+
+
+def pairs_of(maps: Sequence[RateMap]) -> list[Pair]:
+    """Return every pair of methods of each model and dataset, compared on test at default and at own rates.
+
+    A pair stands with the method first that is better at its own rate. p is corrected by Holm's method for the pairs of
+    one model and dataset. Raises DamagedRecord where stored predictions can't be read.
+    """
+    groups: dict[tuple[str, str], list[RateMap]] = {}
+    for one in maps:
+        groups.setdefault((one.chosen.model, one.chosen.dataset), []).append(one)
+    return [pair for members in groups.values() for pair in _corrected(members)]
+
+
+def against_default(one: RateMap) -> Comparison | None:
+    """Return the comparison on test of the chosen rate with the default one; None where they are the same or one lacks.
+
+    Raises DamagedRecord where stored predictions can't be read.
+    """
+    if one.default is None or one.default == one.chosen:
+        return None
+    return _compared(one.chosen, one.default, metric_of(one))
+
+
+def _validation(cell: Cell) -> Sample | None:
+    return validation(cell, task_of(cell.dataset).primary) if cell.completed and not cell.failures else None
+
+
+def _compared(a: Cell, b: Cell, metric: str) -> Comparison:
+    return compare(score_of(a, metric), score_of(b, metric))
+
+
+def _corrected(members: Sequence[RateMap]) -> list[Pair]:
+    found: list[tuple[RateMap, RateMap, Comparison | None, Comparison]] = []
+    for a, b in combinations(members, 2):
+        own = _compared(a.chosen, b.chosen, metric_of(a))
+        if own.difference is not None and own.difference < 0:
+            a, b = b, a
+            own = _compared(a.chosen, b.chosen, metric_of(a))
+        default = None if a.default is None or b.default is None else _compared(a.default, b.default, metric_of(a))
+        found.append((a, b, default, own))
+    at_default = _holm([default for _, _, default, _ in found])
+    at_own = _holm([own for _, _, _, own in found])
+    return [
+        Pair(a, b, default, own, (p_default, p_own))
+        for (a, b, default, own), p_default, p_own in zip(found, at_default, at_own, strict=True)
+    ]
+
+
+def _holm(comparisons: Sequence[Comparison | None]) -> list[float | None]:
+    """Return Holm's p of each comparison that was tested, None for the others."""
+    p_values = [None if one is None else one.p for one in comparisons]
+    adjusted = iter(holm([p for p in p_values if p is not None]))
+    return [None if p is None else next(adjusted) for p in p_values]

@@ -1,0 +1,112 @@
+"""The report's part on a grid's learning rates: the default, the best on validation, the range around it, verdicts."""
+
+from collections.abc import Sequence
+
+from analysis.cells import Cell, metric_label
+from analysis.compare import Comparison
+from analysis.configurations import validation
+from analysis.names import rounded
+from analysis.rates import Pair, RateMap, against_default, metric_of, pairs_of, rate_of
+from analysis.report.document import Block, Grid, Inline, Link, Paragraph, Section
+from analysis.tables.table import percent
+
+HOW = (
+    "The learning rate of each method was varied. Validation chooses, by the best mean over seeds at the epoch whose "
+    "scores count; test is not looked at for the choice. The range holds the rates around the best, without a gap, "
+    "whose mean on validation is at most one standard error over seeds (std / sqrt(n)) below the best mean. Its factor "
+    "is its upper end over its lower end. Rates between those of the grid were not tried."
+)
+
+
+def rates_section(maps: Sequence[RateMap]) -> Section:
+    """Return everything on ``maps``; empty where no method was trained at several rates.
+
+    Raises DamagedRecord where stored predictions can't be read.
+    """
+    if not maps:
+        return Section("Learning rates", (), "learning-rates")
+    blocks: list[Block] = [Paragraph(HOW), _ranges(maps)]
+    pairs = pairs_of(maps)
+    if pairs:
+        blocks.append(_decided(pairs))
+    return Section("Learning rates", tuple(blocks), "learning-rates")
+
+
+def _ranges(maps: Sequence[RateMap]) -> Grid:
+    rows: list[tuple[Inline, ...]] = []
+    for one in maps:
+        low, high = one.within or (None, None)
+        ends = ("", "", "") if low is None or high is None else (rounded(low), rounded(high), f"{high / low:.3g}")
+        edge = " (edge of the grid)" if one.at_the_edge else ""
+        change = "is the best" if one.default == one.chosen else _difference(against_default(one), None)
+        rows.append(
+            (
+                _name(one.chosen),
+                f"{len(one.cells)}: {rounded(one.rates[0])} to {rounded(one.rates[-1])}",
+                "not in the grid, or not known" if one.default is None else rounded(rate_of(one.default)),
+                *_scores(one.default, one),
+                f"{rounded(rate_of(one.chosen))}{edge}",
+                *_scores(one.chosen, one),
+                *ends,
+                change,
+            )
+        )
+    head = (
+        "trained", "rates", "default", "validation", "test", "best on validation", "validation", "test", "from", "to",
+        "factor", "test, best less default",
+    )  # fmt: skip
+    name = metric_label(metric_of(maps[0]), [one.chosen for one in maps])
+    caption = (
+        f"Learning rates. {name} in percent, mean ± sample standard deviation over seeds; differences in points with "
+        "their 95 % interval and uncorrected p."
+    )
+    return Grid(head, tuple(rows), caption)
+
+
+def _scores(cell: Cell | None, one: RateMap) -> tuple[Inline, Inline]:
+    """Return validation and test of ``cell``; test is empty where it was not scored."""
+    if cell is None:
+        return "", ""
+    on_validation = validation(cell, metric_of(one))
+    on_test = cell.sample(metric_of(one)) if cell.split == "test" else None
+    test: Inline = "" if on_test is None else Link(percent(on_test), f"#{cell.anchor}")
+    return "" if on_validation is None else percent(on_validation), test
+
+
+def _decided(pairs: Sequence[Pair]) -> Grid:
+    """Return what each pair of methods decides at default rates and at own rates."""
+    rows: list[tuple[Inline, ...]] = []
+    for pair in pairs:
+        first, second = pair.first.chosen, pair.second.chosen
+        rows.append(
+            (
+                f"{first.model_name} · {first.dataset_name}",
+                f"{first.method_name} less {second.method_name}",
+                "a default is not in the grid"
+                if pair.at_default is None
+                else _difference(pair.at_default, pair.p_holm[0]),
+                _difference(pair.at_own, pair.p_holm[1]),
+            )
+        )
+    head = ("trained", "methods", "both at their default rates", "each at its own rate")
+    caption = (
+        "What the choice of rates decides, on test, in points with 95 % intervals. p is corrected for the pairs of one "
+        "model and dataset (Holm 1979), for each of the two columns alone. That the rates were chosen on the same runs "
+        "is not in p."
+    )
+    return Grid(head, tuple(rows), caption)
+
+
+def _difference(found: Comparison | None, p_holm: float | None) -> str:
+    """Return a difference in points with its interval, p and what it holds for, or why it was not tested."""
+    if found is None or found.difference is None:
+        return ""
+    text = f"{100 * found.difference:+.2f}"
+    if found.low is None or found.high is None or found.p is None:
+        return f"{text} (not tested: {found.reason})"
+    p = found.p if p_holm is None else p_holm
+    return f"{text} [{100 * found.low:+.2f}, {100 * found.high:+.2f}], p = {p:.3g}, {found.population.value}"
+
+
+def _name(cell: Cell) -> str:
+    return " · ".join([cell.model_name, cell.method_name, cell.dataset_name])

@@ -1,0 +1,100 @@
+"""What is said of the time before a run: on a processor, on GPUs of known and other kinds, on a cluster."""
+
+from dataclasses import replace
+
+import pytest
+
+from tests.support.stores import add
+from tunekit.commands.how_long import device_of, epochs_left, say_estimate, timer_of
+from tunekit.planning import machine
+from tunekit.planning.args import GridArgs
+from tunekit.planning.options import RunOptions
+from tunekit.planning.plan import plan_sweep
+from tunekit.planning.presets import GRID_PRESETS
+from tunekit.planning.resolve import resolve_grid
+from tunekit.store.result_store import ResultStore
+
+GIB = 2**30
+OPTIONS = RunOptions()
+
+
+@pytest.fixture
+def here(monkeypatch):
+    """Let this machine have two cores, and the GPUs that the function is given."""
+    monkeypatch.delenv("RAY_ADDRESS", raising=False)
+    monkeypatch.setattr(machine, "cpu_flops_per_second", lambda: 1e11)
+    monkeypatch.setattr(machine, "cores", lambda: 2)
+
+    def has(*gpus: machine.Gpu, shown: bool = True) -> None:
+        monkeypatch.setattr(machine, "has_accelerator", lambda: bool(gpus) or not shown)
+        monkeypatch.setattr(machine, "gpus", lambda: list(gpus))
+
+    has()
+    return has
+
+
+@pytest.fixture
+def sweep():
+    return resolve_grid(GridArgs(preset="demo"), GRID_PRESETS)
+
+
+def said(sweep, store, options=OPTIONS):
+    """The lines that are said of a run of ``sweep`` into ``store``, and its range."""
+    lines = []
+    plan = plan_sweep(sweep, store)
+    device = device_of(sweep, options)
+    timer = timer_of(sweep, plan.stored, device)
+    timing = say_estimate(epochs_left(plan.pending(retry_failed=False)), timer, device, options, lines.append)
+    return lines, timing
+
+
+def test_a_processor_is_probed(here, sweep, tmp_path):
+    (line,), timing = said(sweep, ResultStore(tmp_path))
+    assert line == f"estimate: {timing} on 2 cores (2 trials at a time), from a probe of the processor"
+    assert timing.low < 160 < timing.high
+
+
+def test_fewer_at_a_time_take_longer_and_more_cores_a_trial_are_used(here, sweep, tmp_path):
+    store = ResultStore(tmp_path)
+    two, one = (said(sweep, store, replace(OPTIONS, max_concurrent=number))[1].seconds for number in (None, 1))
+    assert 1.5 * two < one < 2 * two
+    (line,), both = said(sweep, store, replace(OPTIONS, cpus_per_trial=2))
+    assert "(1 trial at a time)" in line
+    assert two < both.seconds < one
+
+
+def test_recorded_epochs_come_before_the_probe(here, sweep, tmp_path):
+    store = ResultStore(tmp_path)
+    for spec in sweep.specs:
+        if spec.seed == 1:
+            add(store, spec, scores=(0.5, 0.6, 0.7))
+    (line,), timing = said(sweep, store)
+    assert line.endswith("from recorded epochs")
+    assert timing.seconds < 60
+    assert said(replace(sweep, specs=[]), store) == ([], None)
+
+
+def test_a_gpu_of_a_timed_kind_holds_as_many_trials_as_its_memory(here, sweep, tmp_path):
+    here(machine.Gpu("NVIDIA H100 80GB HBM3", 80 * GIB))
+    (line,), timing = said(sweep, ResultStore(tmp_path))
+    assert "on NVIDIA H100 80GB HBM3 (6 trials at a time), from steps timed on an H100" in line
+    assert timing.low < timing.high < 600
+    here(*[machine.Gpu("NVIDIA H100 80GB HBM3", 80 * GIB)] * 2)
+    assert "on 2 x NVIDIA H100 80GB HBM3" in said(sweep, ResultStore(tmp_path))[0][0]
+    single = said(sweep, ResultStore(tmp_path), replace(OPTIONS, trials_per_device="1"))
+    assert "(2 trials at a time)" in single[0][0]
+    here(machine.Gpu("NVIDIA H100 80GB HBM3", 2 * GIB))
+    assert "(2 trials at a time)" in said(sweep, ResultStore(tmp_path))[0][0]
+
+
+def test_another_kind_of_gpu_says_that_it_is_not_known(here, sweep, tmp_path):
+    for gpus, name in (((machine.Gpu("NVIDIA L4", 24 * GIB),), "NVIDIA L4"), ((), "a GPU")):
+        here(*gpus, shown=False)
+        lines, timing = said(sweep, ResultStore(tmp_path))
+        assert lines == [f"estimate: none, since no step was timed on {name} and no epoch is on record"]
+        assert timing is None
+
+
+def test_a_cluster_gets_no_estimate(here, sweep, tmp_path, monkeypatch):
+    monkeypatch.setenv("RAY_ADDRESS", "10.0.0.1:6379")
+    assert said(sweep, ResultStore(tmp_path)) == ([], None)

@@ -1,0 +1,67 @@
+"""A tracked sweep, from its command to each tracker's own client, which shows what the store holds."""
+
+import pytest
+
+from tests.support.trackers import logged, needs
+from tunekit.commands.command_line import main
+from tunekit.store.result_store import ResultStore
+
+pytestmark = [pytest.mark.ray, pytest.mark.slow, pytest.mark.usefixtures("cluster"), pytest.mark.timeout(400)]
+CELLS = ["--models", "tiny-bert", "--datasets", "demo", "--methods", "full", "lora", "--seeds", "1"]
+SHRUNK = ["--train-limit", "48", "--epochs", "2"]
+
+
+@pytest.fixture
+def tracked(tmp_path, monkeypatch):
+    """Run the sweep with a tracker, twice, as a user who repeats the command does; return its folder and trials."""
+    for name in ("MLFLOW_TRACKING_URI", "WANDB_BASE_URL"):
+        monkeypatch.delenv(name, raising=False)
+    monkeypatch.setenv("WANDB_MODE", "offline")
+
+    def run(name: str):
+        words = ["run", *CELLS, *SHRUNK, "--sweep", "tracked", "--storage", str(tmp_path), "--track", name]
+        assert main(words) == main(words) == 0
+        store = ResultStore(tmp_path / "tracked")
+        trials, damaged = store.trials()
+        assert (len(trials), damaged) == (2, [])
+        return store.root, trials
+
+    return run
+
+
+def curve(trial) -> list[tuple[int, float]]:
+    """Each epoch's macro-F1 on validation, as the store has it."""
+    return [(one.epoch, one.val_macro_f1) for one in trial.epochs]
+
+
+def test_tensorboard(tracked):
+    reader = pytest.importorskip("tensorboard.backend.event_processing.event_accumulator")
+    folder, trials = tracked("tensorboard")
+    for trial in trials:
+        [run] = (folder / "tensorboard").glob(f"*{trial.spec.trial_id[:8]}")
+        events = reader.EventAccumulator(str(run)).Reload()
+        assert [(one.step, one.value) for one in events.Scalars("val_macro_f1")] == pytest.approx(curve(trial))
+
+
+@needs("mlflow")
+def test_mlflow_with_sqlite(tracked):
+    from mlflow.tracking import MlflowClient
+
+    folder, trials = tracked("mlflow")
+    client = MlflowClient(f"sqlite:///{folder / 'mlflow.db'}")
+    runs = client.search_runs([client.get_experiment_by_name("tracked").experiment_id])
+    assert len(runs) == len(trials)
+    for trial in trials:
+        [run] = [one for one in runs if one.data.params["trial_id"] == trial.spec.trial_id]
+        assert run.info.status == "FINISHED"
+        history = client.get_metric_history(run.info.run_id, "val_macro_f1")
+        assert sorted((one.step, one.value) for one in history) == curve(trial)
+        assert run.data.metrics["final_test_macro_f1"] == trial.epochs[-1].test_macro_f1
+
+
+@needs("wandb")
+def test_wandb_offline(tracked):
+    folder, trials = tracked("wandb")
+    for trial in trials:
+        [run] = (folder / "wandb").glob(f"offline-run-*-{trial.spec.trial_id}-*/run-*.wandb")
+        assert [(row["_step"], row["val_macro_f1"]) for row in logged(run)] == curve(trial)

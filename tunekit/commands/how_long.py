@@ -1,0 +1,101 @@
+"""How long a run will take on this machine, said before it starts."""
+
+import os
+from collections.abc import Sequence
+from dataclasses import dataclass
+
+from tunekit.commands.checks import resources_of
+from tunekit.commands.output import Say
+from tunekit.memory import NoClosedForm
+from tunekit.parsing import how_many
+from tunekit.planning import machine
+from tunekit.planning.estimate import Timer, Timing
+from tunekit.planning.fitting import config_of
+from tunekit.planning.options import RunOptions
+from tunekit.planning.peak import expected_peak
+from tunekit.planning.plan import PlannedTrial
+from tunekit.planning.resolve import ResolvedSweep
+from tunekit.planning.resources import limit_on_gpu
+from tunekit.planning.sizes import dataset_sizes, shapes_of
+from tunekit.planning.speed import ProcessorSpeed, Speed, gpu_speed
+from tunekit.schema import TrialSpec
+from tunekit.store.frames import Frames
+
+
+@dataclass(frozen=True)
+class Device:
+    """What trains the trials of a run."""
+
+    name: str
+    """For people, as in "2 cores"."""
+    places: int
+    """The trials that it trains at a time."""
+    speed: Speed | None
+    """None where it is not known."""
+    on_gpu: bool
+
+
+def joins_cluster() -> bool:
+    """Whether a sweep would join the cluster of RAY_ADDRESS; else it starts Ray on this machine."""
+    return bool(os.environ.get("RAY_ADDRESS"))
+
+
+def device_of(sweep: ResolvedSweep, options: RunOptions) -> Device | None:
+    """Return what would train ``sweep``; None on a cluster, whose machines are not known here."""
+    if joins_cluster():
+        return None
+    if not machine.has_accelerator():
+        pack, threads = options.pack or 1, options.cpus_per_trial
+        speed = ProcessorSpeed(machine.cpu_flops_per_second(), threads, pack)
+        return Device(how_many(machine.cores(), "core"), max(1, machine.cores() // threads) * pack, speed, on_gpu=False)
+    gpus = machine.gpus()
+    if not gpus:
+        return Device("a GPU", 1, None, on_gpu=True)
+    smallest = min(gpus, key=lambda one: one.memory)
+    pack = _pack_on(smallest, sweep, options)
+    name = smallest.name if len(gpus) == 1 else f"{len(gpus)} x {smallest.name}"
+    return Device(name, len(gpus) * pack, gpu_speed(smallest.name, pack), on_gpu=True)
+
+
+def _pack_on(gpu: machine.Gpu, sweep: ResolvedSweep, options: RunOptions) -> int:
+    """Return how many trials of ``sweep`` share ``gpu``."""
+    resources = resources_of(options)
+    if options.pack is not None or options.trials_per_device != "auto":
+        return options.pack or resources.trials_per_device
+    sizes, peaks = dataset_sizes(sweep), []
+    for spec in {spec.cell: spec for spec in sweep.specs}.values():
+        config = config_of(sweep.models[spec.model])
+        try:
+            peaks.append(expected_peak(spec, config or {}, sizes[spec.dataset], gpu=True, with_graphs=True))
+        except NoClosedForm:
+            return 1
+    return limit_on_gpu(resources, max(peaks), gpu.memory)[0].trials_per_device
+
+
+def timer_of(sweep: ResolvedSweep, stored: Frames, device: Device | None) -> Timer:
+    """Return what tells how long trials of ``sweep`` take on ``device``; ``stored`` are the store's records."""
+    speed, on_gpu = (device.speed, device.on_gpu) if device else (None, None)
+    return Timer(dataset_sizes(sweep), shapes_of(sweep), stored, speed, on_gpu=on_gpu)
+
+
+def say_estimate(
+    trials: Sequence[tuple[TrialSpec, float]], timer: Timer, device: Device | None, options: RunOptions, say: Say
+) -> Timing | None:
+    """Say and return how long ``trials``, each with its epochs left, take together on ``device``.
+
+    None where there is nothing to train, or where nothing tells the time.
+    """
+    if not trials or device is None:
+        return None
+    at_a_time = min(device.places, options.max_concurrent or device.places, len(trials))
+    timing = timer.run(trials, at_a_time)
+    if timing is None:
+        say(f"estimate: none, since no step was timed on {device.name} and no epoch is on record")
+        return None
+    say(f"estimate: {timing} on {device.name} ({how_many(at_a_time, 'trial')} at a time), from {timing.source}")
+    return timing
+
+
+def epochs_left(pending: Sequence[PlannedTrial]) -> list[tuple[TrialSpec, float]]:
+    """Return each trial of ``pending`` with the epochs that it has left."""
+    return [(trial.spec, trial.spec.epochs - trial.epochs_done) for trial in pending]

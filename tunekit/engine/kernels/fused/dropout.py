@@ -1,0 +1,62 @@
+"""Dropout of rows. Its gradient is dropout of the gradient, with the mask computed again."""
+
+from typing import Any
+
+import torch
+import triton
+import triton.language as tl
+from torch.autograd.function import once_differentiable
+
+from tunekit.engine.kernels.fused.launch import accumulator, on_device
+from tunekit.engine.kernels.fused.masks import RUNTIME_ONLY, load_key, mask_arguments, row_arguments, row_draws
+from tunekit.engine.kernels.fused.row_tiles import NUM_WARPS, place_of_tile, row_tiles
+from tunekit.engine.kernels.masks import Dropout
+
+
+@triton.jit(do_not_specialize=(*RUNTIME_ONLY, "rows"))
+def _drop(
+    x, out, token_sequence, token_place, seeds, steps, part, rows, columns, site, dropping_levels, scale,
+    ROWS: tl.constexpr, COLUMNS: tl.constexpr, OF_TOKENS: tl.constexpr, ACC: tl.constexpr,
+):  # fmt: skip
+    """Write dropout(x) for one tile."""
+    row_in_trial, row, is_row, column, offset, exists = place_of_tile(rows, columns, ROWS, COLUMNS)
+    mask_key = load_key(seeds, steps, part, site, tl.program_id(1))
+    drawn = row_draws(
+        mask_key, row, row_in_trial, is_row, tl.program_id(2) * COLUMNS, token_sequence, token_place, OF_TOKENS, COLUMNS
+    )
+    values = tl.load(x + offset, exists, 0.0).to(ACC)
+    values = tl.where(drawn >= dropping_levels, values * scale, 0.0)
+    tl.store(out + offset, values.to(out.dtype.element_ty), exists)
+
+
+class _Dropout(torch.autograd.Function):
+    """Dropout of rows, and of the gradient's rows."""
+
+    @staticmethod
+    def forward(ctx: Any, x: torch.Tensor, spec: Dropout) -> torch.Tensor:
+        ctx.spec = spec
+        return _dropped(x, spec)
+
+    @staticmethod
+    @once_differentiable
+    def backward(ctx: Any, grad: torch.Tensor) -> tuple[torch.Tensor, None]:
+        return _dropped(grad, ctx.spec), None
+
+
+def _dropped(x: torch.Tensor, spec: Dropout) -> torch.Tensor:
+    x = x.contiguous()
+    out = torch.empty_like(x)
+    tiles = row_tiles(x, spec.sequences.num_trials, whole_rows=False)
+    with on_device(x):
+        _drop[tiles.grid](
+            x, out, **row_arguments(spec, tiles.num_trials * tiles.rows), **mask_arguments(spec), rows=tiles.rows,
+            columns=tiles.columns, ROWS=tiles.tile_rows, COLUMNS=tiles.tile_columns, ACC=accumulator(x),
+            num_warps=NUM_WARPS,
+        )  # fmt: skip
+    return out
+
+
+def dropout(x: torch.Tensor, spec: Dropout) -> torch.Tensor:
+    """Return what ``tunekit.engine.kernels.dropout.dropout`` does."""
+    dropped: torch.Tensor = _Dropout.apply(x, spec)  # type: ignore[no-untyped-call]
+    return dropped

@@ -1,0 +1,163 @@
+"""Dropout, the sum with the residual, and layer norm, in one pass over the rows, and one more for the gradients.
+
+With n the normalised row, (h - mean(h)) / std(h) of the sum h, and g the gradient of n, the gradient of h is
+(g - mean(g) - n * mean(g * n)) / std(h). So the forward kernel keeps n and 1 / std(h) of each row, and nothing else.
+"""
+
+from dataclasses import dataclass
+from typing import Any
+
+import torch
+import triton
+import triton.language as tl
+from torch.autograd.function import once_differentiable
+
+from tunekit.engine.kernels.fused.launch import accumulator, accumulator_type, on_device
+from tunekit.engine.kernels.fused.masks import RUNTIME_ONLY, load_key, mask_arguments, row_arguments, row_draws
+from tunekit.engine.kernels.fused.row_tiles import (
+    NUM_WARPS,
+    RowTiles,
+    place_of_tile,
+    row_tiles,
+    store_sum,
+    tile_sums,
+    trial_stride,
+    trials_of,
+    weight_gradients,
+)
+from tunekit.engine.kernels.masks import Dropout
+
+
+@triton.jit(do_not_specialize=(*RUNTIME_ONLY, "rows"))
+def _forward(
+    x, residual, weight, bias, out, normalised, inverse_std, token_sequence, token_place, seeds, steps, part, eps,
+    rows, columns, weight_stride, bias_stride, site, dropping_levels, scale,
+    ROWS: tl.constexpr, COLUMNS: tl.constexpr, OF_TOKENS: tl.constexpr, DROPOUT: tl.constexpr, KEEP: tl.constexpr,
+    ACC: tl.constexpr,
+):  # fmt: skip
+    """Write layer_norm(dropout(x) + residual) for some rows, and with KEEP what the backward kernel needs."""
+    row_in_trial, row, is_row, column, offset, exists = place_of_tile(rows, columns, ROWS, COLUMNS)
+    total = tl.load(x + offset, exists, 0.0).to(ACC)
+    if DROPOUT:
+        mask_key = load_key(seeds, steps, part, site, tl.program_id(1))
+        drawn = row_draws(mask_key, row, row_in_trial, is_row, 0, token_sequence, token_place, OF_TOKENS, COLUMNS)
+        total = tl.where(drawn >= dropping_levels, total * scale, 0.0)
+    total += tl.load(residual + offset, exists, 0.0).to(ACC)
+    # The tile's columns after the last one hold 0, and must add nothing to the variance either.
+    centred = tl.where(exists, total - (tl.sum(total, 1) / columns)[:, None], 0.0)
+    inverse = tl.rsqrt(tl.sum(centred * centred, 1) / columns + eps)  # (ROWS,)
+    normal = centred * inverse[:, None]
+    own_weight = tl.load(weight + tl.program_id(1) * weight_stride + column, column < columns, 0.0).to(ACC)
+    own_bias = tl.load(bias + tl.program_id(1) * bias_stride + column, column < columns, 0.0).to(ACC)
+    normed = normal * own_weight[None, :] + own_bias[None, :]
+    tl.store(out + offset, normed.to(out.dtype.element_ty), exists)
+    if KEEP:
+        tl.store(normalised + offset, normal.to(normalised.dtype.element_ty), exists)
+        tl.store(inverse_std + row, inverse, is_row)
+
+
+@triton.jit(do_not_specialize=(*RUNTIME_ONLY, "rows"))
+def _backward(
+    out_grad, normalised, inverse_std, weight, x_grad, residual_grad, sums, token_sequence, token_place, seeds, steps,
+    part, rows, columns, weight_stride, site, dropping_levels, scale,
+    ROWS: tl.constexpr, COLUMNS: tl.constexpr, OF_TOKENS: tl.constexpr, DROPOUT: tl.constexpr, TRAINED: tl.constexpr,
+    ACC: tl.constexpr,
+):  # fmt: skip
+    """Write the gradients of x and the residual for some rows, and with TRAINED the sums for weight and bias."""
+    row_in_trial, row, is_row, column, offset, exists = place_of_tile(rows, columns, ROWS, COLUMNS)
+    grad = tl.load(out_grad + offset, exists, 0.0).to(ACC)
+    normal = tl.load(normalised + offset, exists, 0.0).to(ACC)
+    inverse = tl.load(inverse_std + row, is_row, 0.0)
+    if TRAINED:
+        store_sum(sums, 0, grad * normal, column, columns)
+        store_sum(sums, 1, grad, column, columns)
+    own_weight = tl.load(weight + tl.program_id(1) * weight_stride + column, column < columns, 0.0).to(ACC)
+    scaled = grad * own_weight[None, :]  # the gradient of the normalised rows; 0 after the last column
+    mean = tl.sum(scaled, 1) / columns
+    along = tl.sum(scaled * normal, 1) / columns
+    gradient = (scaled - mean[:, None] - normal * along[:, None]) * inverse[:, None]
+    tl.store(residual_grad + offset, gradient.to(residual_grad.dtype.element_ty), exists)
+    if DROPOUT:
+        mask_key = load_key(seeds, steps, part, site, tl.program_id(1))
+        drawn = row_draws(mask_key, row, row_in_trial, is_row, 0, token_sequence, token_place, OF_TOKENS, COLUMNS)
+        gradient = tl.where(drawn >= dropping_levels, gradient * scale, 0.0)
+    tl.store(x_grad + offset, gradient.to(x_grad.dtype.element_ty), exists)
+
+
+class _ResidualNorm(torch.autograd.Function):
+    """layer_norm(dropout(x) + residual), and the gradients of all four tensors, the weights' only where trained."""
+
+    @staticmethod
+    def forward(
+        ctx: Any,
+        x: torch.Tensor,
+        residual: torch.Tensor,
+        weight: torch.Tensor,
+        bias: torch.Tensor,
+        setting: "_Setting",
+    ) -> torch.Tensor:
+        out, normalised, inverse_std = torch.empty_like(residual), None, None
+        if setting.keep:
+            normalised = torch.empty_like(residual)
+            inverse_std = torch.empty(x.shape[:-1].numel(), dtype=accumulator_type(residual), device=x.device)
+        setting.start(
+            _forward, residual, x, residual, weight, bias, out, normalised, inverse_std, eps=setting.eps,
+            weight_stride=trial_stride(weight), bias_stride=trial_stride(bias), KEEP=setting.keep,
+        )  # fmt: skip
+        ctx.save_for_backward(normalised, inverse_std, weight, bias)
+        ctx.setting, ctx.x_type = setting, x.dtype
+        return out
+
+    @staticmethod
+    @once_differentiable
+    def backward(ctx: Any, out_grad: torch.Tensor) -> tuple[torch.Tensor | None, ...]:
+        normalised, inverse_std, weight, bias = ctx.saved_tensors
+        out_grad = out_grad.contiguous()
+        residual_grad = torch.empty_like(normalised)
+        x_grad = torch.empty_like(normalised, dtype=ctx.x_type)
+        sums = tile_sums(2, ctx.setting.tiles, normalised) if any(ctx.needs_input_grad[2:4]) else None
+        ctx.setting.start(
+            _backward, normalised, out_grad, normalised, inverse_std, weight, x_grad, residual_grad, sums,
+            weight_stride=trial_stride(weight), TRAINED=sums is not None,
+        )  # fmt: skip
+        gradients = (None, None) if sums is None else weight_gradients(sums, weight, bias)
+        return x_grad, residual_grad, *gradients, None
+
+
+@dataclass(frozen=True)
+class _Setting:
+    """What both kernels get besides the tensors of a layer."""
+
+    eps: float
+    spec: Dropout | None
+    tiles: RowTiles
+    keep: bool
+    """Whether gradients are asked for. In ``forward`` it is too late to ask whether they are recorded."""
+
+    def start(self, kernel: Any, like: torch.Tensor, *tensors: torch.Tensor | None, **others: Any) -> None:
+        """Start ``kernel``. ``like`` is a tensor of the type that decides the type of computation."""
+        tiles = self.tiles
+        with on_device(like):
+            kernel[tiles.grid](
+                *tensors, **row_arguments(self.spec, tiles.num_trials * tiles.rows), **mask_arguments(self.spec),
+                rows=tiles.rows, columns=tiles.columns, ROWS=tiles.tile_rows, COLUMNS=tiles.tile_columns,
+                DROPOUT=self.spec is not None, ACC=accumulator(like), num_warps=NUM_WARPS, **others,
+            )  # fmt: skip
+
+
+def dropout_residual_norm(
+    x: torch.Tensor,
+    residual: torch.Tensor,
+    weight: torch.Tensor,
+    bias: torch.Tensor,
+    eps: float,
+    spec: Dropout | None,
+) -> torch.Tensor:
+    """Return what ``tunekit.engine.kernels.residual_norm.dropout_residual_norm`` does."""
+    # The masks are each trial's own, even where the weights are shared.
+    num_trials = trials_of(weight, bias) if spec is None else spec.sequences.num_trials
+    tensors = [one.contiguous() for one in (x, residual, weight, bias)]
+    keep = torch.is_grad_enabled() and any(one.requires_grad for one in tensors)
+    setting = _Setting(eps, spec, row_tiles(residual, num_trials, whole_rows=True), keep)
+    normed: torch.Tensor = _ResidualNorm.apply(*tensors, setting)  # type: ignore[no-untyped-call]
+    return normed

@@ -1,0 +1,80 @@
+"""The most memory that a trial takes: what it allocates on a GPU, or what its whole process has on a CPU. No torch."""
+
+from collections.abc import Iterable, Sequence
+from dataclasses import astuple
+
+from tunekit.memory.closed_form import Memory, predict
+from tunekit.memory.graph import Work
+from tunekit.memory.length_groups import BatchSizes
+from tunekit.models.shapes import Shape
+from tunekit.schema import TrialSpec
+
+EVAL_TOKENS = 8192
+"""The most tokens that a batch of scoring holds of one trial, padding counted."""
+PROCESS_BYTES = 755 * 2**20
+"""The resident memory of a worker process beside its trial: Python, Ray, torch, transformers and the tokens.
+
+Measured with the CPU build of torch 2.13 on Linux. Pages of the libraries' files, about a third, count in each process,
+although processes share them.
+"""
+STEP, SCORING, GRADIENTS = 1.25, 1.1, 0.5
+"""How many bytes a process keeps resident for each byte of a step's tensors, of scoring and of gradients.
+
+Fitted to measured peaks (``python -m benchmarks memory`` has others). What one phase of training has freed is not
+handed back to the system in whole, and the next phase asks for other sizes, so that phases add up; gradients take a
+part of what the step's tensors have freed.
+"""
+
+
+def trial_peak(
+    spec: TrialSpec,
+    shape: Shape,
+    num_labels: int,
+    batches: Iterable[Sequence[int]],
+    longest: int,
+    num_scored: int,
+    *,
+    gpu: bool,
+    with_graphs: bool = False,
+) -> int:
+    """Return the most bytes that a trial of ``spec`` takes, whose model has ``shape``.
+
+    ``batches`` are the lengths in tokens of the sequences of each training batch. ``longest`` is the length of the
+    longest sequence that is scored, and ``num_scored`` the rows of the largest split. On a GPU these are the bytes that
+    the trial allocates, and with ``with_graphs`` also those that CUDA graphs keep in reserve; on a CPU the resident
+    bytes of its process (``resident_bytes``). Raises NoClosedForm.
+    """
+    sizes = {BatchSizes.from_lengths(lengths, gpu=gpu) for lengths in batches}
+    scored = BatchSizes.from_lengths((longest,) * max(1, min(EVAL_TOKENS // longest, num_scored)), gpu=gpu)
+
+    def bytes_of(one: BatchSizes) -> int:
+        work = Work(
+            shape=shape, method=spec.method, params=spec.method_params, num_labels=num_labels, sizes=one,
+            precision=spec.precision, gpu=gpu,
+        )  # fmt: skip
+        memory = predict(work, scored)
+        return (memory.needed if with_graphs else memory.peak) if gpu else resident_bytes(memory)
+
+    return max(map(bytes_of, _largest(sizes)))
+
+
+def resident_bytes(memory: Memory) -> int:
+    """Return the resident bytes, at most, of the process of one trial whose closed form is ``memory``."""
+    step = memory.activations + memory.logits + memory.workspace
+    phases = STEP * step + SCORING * memory.scoring + GRADIENTS * memory.gradients
+    return PROCESS_BYTES + memory.weights + memory.optimizer + int(phases)
+
+
+def together_bytes(peak: int, trials: int, *, gpu: bool) -> int:
+    """Return the most bytes that ``trials`` trials of ``peak`` bytes each take in one process."""
+    beside = 0 if gpu else PROCESS_BYTES
+    return beside + trials * (peak - beside)
+
+
+def _largest(sizes: set[BatchSizes]) -> list[BatchSizes]:
+    """Return the sizes that no other ones reach in everything that memory depends on."""
+    kept: list[BatchSizes] = []
+    for one in sorted(sizes, key=astuple, reverse=True):
+        if not any(all(a >= b for a, b in zip(astuple(other), astuple(one), strict=True)) for other in kept):
+            kept.append(one)
+    return kept
