@@ -73,7 +73,7 @@ def _dodged(costs: npt.NDArray[np.float64], limits: tuple[float, float]) -> npt.
     for group in np.split(order, np.flatnonzero(np.diff(places[order]) >= APART) + 1):
         if len(group) > 1:
             places[group] = places[group].mean() + APART * (np.arange(len(group)) - (len(group) - 1) / 2)
-    return np.exp(low + width * places)
+    return np.asarray(np.exp(low + width * places))
 
 
 def confusion_matrix(shares: npt.NDArray[np.float64], label_names: Sequence[str], ax: Axes) -> Axes:
