@@ -16,9 +16,9 @@ from tunekit.parsing import check_names, check_scores, coerced, plain_scalars, s
 
 # Versions of records and ids, and of training's numerics: a changed golden id or loss must raise its own.
 SCHEMA_VERSION = 1
-TRAINER_VERSION = 2
+TRAINER_VERSION = 3
 
-Precision = Literal["fp32", "bf16"]
+Precision = Literal["fp32", "tf32", "bf16"]
 PRECISIONS = get_args(Precision)
 
 
@@ -67,7 +67,7 @@ class TrialSpec:
     warmup_ratio: float = 0.0
     """Share of all steps over which the learning rate rises from 0."""
     precision: str = "fp32"
-    """fp32, or bf16 where the device computes it."""
+    """fp32; or tf32 or bf16, where the device computes it."""
     train_limit: int | None = None
     """Train on a stratified part of this many rows."""
     val_fraction: float = 0.0
@@ -157,11 +157,6 @@ class Direction(StrEnum):
 def metric(label: str, *, direction: Direction = Direction.NONE, unit: str = "") -> Any:
     """A record's field with what tables and axes need: its label, unit and direction."""
     return field(metadata={"label": label, "direction": direction, "unit": unit})
-
-
-def shown_metric(score_test: bool) -> str:
-    """The field of an epoch by which people watch a trial: macro-F1 on test, on validation where test is sealed."""
-    return "test_macro_f1" if score_test else "val_macro_f1"
 
 
 @dataclass(frozen=True, kw_only=True)

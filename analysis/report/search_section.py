@@ -129,7 +129,11 @@ def _budget(found: Sequence[SearchResult]) -> Grid:
         spent = (str(study.planned), *counts, f"{epochs:,}", f"{seconds:,.0f}")
         rows.append((one.title, _space_text(one), how, seeds, *spent))
     head = ("search", "space", "how", "search seeds", "planned", "complete", "pruned", "failed", "epochs", "seconds")
-    return Grid(head, tuple(rows), "The budget spent: trials, epochs and seconds of training, repeats answered free.")
+    caption = (
+        "The budget spent: trials, and the epochs and seconds of their training. A configuration that was suggested "
+        "again took the score of its first trial and cost nothing."
+    )
+    return Grid(head, tuple(rows), caption)
 
 
 def _space_text(one: SearchResult) -> str:

@@ -5,18 +5,17 @@ from dataclasses import dataclass
 from functools import lru_cache
 
 import numpy as np
-import torch
 from transformers import PreTrainedModel, PreTrainedTokenizerFast
 from transformers.utils import logging as transformers_logging
 
 from tunekit.data.base import TextDataset, limit_and_carve, load_dataset
 from tunekit.data.tokens import tokenise
-from tunekit.engine.train import LabelledSplit
+from tunekit.engine.member import LabelledSplit
 from tunekit.errors import UserError
 from tunekit.methods import METHODS
 from tunekit.models.families import FAMILIES
 from tunekit.models.loading import ModelRef, load_encoder, load_tokenizer
-from tunekit.schema import Fingerprint, Scalar, TrialSpec
+from tunekit.schema import Fingerprint, Scalar, TrialSpec, readable
 from tunekit.seeding import seeded, stream_seed
 from tunekit.storage.paths import Place
 from tunekit.tasks import task_of
@@ -32,6 +31,15 @@ class PreparedData:
     """The model's tokenizer."""
     splits: dict[str, LabelledSplit]
     """The tokenised splits by name."""
+
+    def cut_line(self, spec: TrialSpec) -> str | None:
+        """Return a line for people on how many texts were cut to the spec's length; None where none was."""
+        cut = sum(split.tokens.num_truncated for split in self.splits.values())
+        if not cut:
+            return None
+        share, length = cut / sum(map(len, self.splits.values())), min(spec.max_length, self.tokenizer.model_max_length)
+        where = f"{readable(spec.model)} on {readable(spec.dataset)}"
+        return f"{where}: {100 * share:.1f} % of texts cut to {length} tokens"
 
 
 @lru_cache(maxsize=8)
@@ -140,16 +148,3 @@ def _quiet_libraries() -> None:
     """Silence warnings that say what is meant to be: that heads are new, and progress bars of loading."""
     transformers_logging.set_verbosity_error()
     transformers_logging.disable_progress_bar()
-
-
-def check_device(precisions: set[str], *, gpu: bool) -> None:
-    """Raise UserError where this process can't use the machine's GPU, or can't compute one of ``precisions`` natively.
-
-    CPUs without bf16 instructions are tens of times slower in bf16 than in fp32.
-    """
-    if gpu and not torch.cuda.is_available():
-        raise UserError("this machine has a GPU that torch can't use; install the CUDA build, or hide the GPU")
-    if "bf16" in precisions:
-        cpu = torch.cpu._is_avx512_bf16_supported() or torch.cpu._is_amx_tile_supported()
-        if not (torch.cuda.is_bf16_supported(including_emulation=False) if gpu else cpu):
-            raise UserError("precision bf16 is not computed natively here; use --precision fp32")
