@@ -3,14 +3,36 @@
 from collections.abc import Sequence
 from time import perf_counter
 from typing import Any
+from unittest import mock
 
 import torch
 from torch.profiler import ProfilerActivity, profile
 
 from benchmarks.trial import Case, pack_of, train
 from benchmarks.workers import Gate
+from tunekit.engine.device_steps import Bucket, DeviceSteps
+from tunekit.engine.train import Pack
 
 WARM_EPOCHS = 3
+
+
+def host_seconds(pack: Pack, device_steps: DeviceSteps) -> float:
+    """Train an epoch and return the host's time from its start until its last step is launched.
+
+    After that the host only waits for the device.
+    """
+    replayer = device_steps.training.replayer
+    launch, launched = replayer.run, 0.0
+
+    def timed(bucket: Bucket, left: int) -> None:
+        nonlocal launched
+        launch(bucket, left)
+        launched = perf_counter()
+
+    with mock.patch.object(replayer, "run", timed):
+        start = perf_counter()
+        train(pack)
+    return launched - start
 
 
 def profile_ours(gate: Gate, cases: Sequence[Case], device: str) -> None:
@@ -24,7 +46,8 @@ def profile_ours(gate: Gate, cases: Sequence[Case], device: str) -> None:
         train(pack)
         seconds = perf_counter() - start
         found: dict[str, Any] = {"ms a step": 1e3 * seconds / steps}
-        if device == "cuda":
+        if isinstance(pack.steps, DeviceSteps):
+            found["host ms a step"] = 1e3 * host_seconds(pack, pack.steps) / steps
             found["reserved MiB"] = torch.cuda.memory_reserved() >> 20
             with profile(activities=[ProfilerActivity.CUDA]) as profiled:
                 train(pack)
