@@ -18,7 +18,18 @@ from benchmarks.harness import record, write_record
 from tunekit.parsing import did_you_mean
 
 BAD_INPUT = 2
-NOT_BENCHMARKS = ("answers", "empty", "harness", "__main__", "peers", "small", "trial", "whole_trial", "workers")
+NOT_BENCHMARKS = (
+    "answers",
+    "empty",
+    "first_epoch",
+    "harness",
+    "__main__",
+    "peers",
+    "small",
+    "trial",
+    "whole_trial",
+    "workers",
+)
 
 
 TAKES_STORES = "estimate"
