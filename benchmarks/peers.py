@@ -36,7 +36,7 @@ from transformers.trainer_pt_utils import LengthGroupedSampler
 from benchmarks.harness import write_record
 from benchmarks.trial import Case, Slice, case_of, model_of, order_of, prepared_of
 from benchmarks.workers import Gate
-from tunekit.engine.train import LabelledSplit
+from tunekit.engine.member import LabelledSplit
 from tunekit.seeding import stream_seed
 from tunekit.tasks.classification import label_scores
 

@@ -13,7 +13,8 @@ from transformers import PreTrainedModel
 from benchmarks.workers import Gate
 from tunekit.data.base import DATASETS
 from tunekit.engine.build import PreparedData, build_model, prepare_splits
-from tunekit.engine.train import Member, Pack, batches
+from tunekit.engine.member import Member, batches
+from tunekit.engine.train import Pack
 from tunekit.methods import METHODS
 from tunekit.methods.base import complete_params
 from tunekit.models.loading import ModelRef, resolve_model

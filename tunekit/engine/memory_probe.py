@@ -17,9 +17,11 @@ from torch.profiler import ProfilerActivity, profile
 
 from tunekit.data.tokens import TokenisedSplit
 from tunekit.engine.build import adapt
-from tunekit.engine.optim import step_optimizer
-from tunekit.engine.train import LabelledSplit, Member, Pack
+from tunekit.engine.host_steps import HostSteps
+from tunekit.engine.member import LabelledSplit, Member
+from tunekit.engine.train import Pack
 from tunekit.memory import ADAMW_STATES, FP32
+from tunekit.memory.trial import PROCESS_BYTES, STEP
 from tunekit.methods.base import count_parameters
 from tunekit.models.families import FAMILIES
 from tunekit.schema import TrialSpec
@@ -76,7 +78,7 @@ def autograd_bytes(member: Member) -> int:
         return saved
 
     with saved_tensors_hooks(hold, lambda saved: saved.tensor):
-        loss, _ = Pack([member]).loss([np.arange(len(member.train))])
+        loss, _ = HostSteps([member], member.model).loss([np.arange(len(member.train))])
     storages = [saved.tensor.untyped_storage() for saved in alive]
     sizes = {storage._cdata: storage.nbytes() for storage in storages}
     del loss
@@ -108,10 +110,10 @@ def with_lengths(member: Member, lengths: Sequence[int]) -> Member:
 def step_bytes(member: Member) -> int:
     """Return the most bytes that a training step on all of ``member``'s examples holds beside weights and optimizer.
 
-    The optimizer's state exists before the step. On CUDA this is the allocator's own peak, on a CPU the highest running
+    On CUDA this is the allocator's own peak, on a CPU the highest running
     sum of what torch's profiler saw allocated and freed.
     """
-    _step(member)  # the first step makes the optimizer's state
+    _step(member)  # the libraries take workspaces at their first products
     if member.device.type == "cuda":
         torch.cuda.reset_peak_memory_stats(member.device)
         before = torch.cuda.memory_allocated(member.device)
@@ -124,16 +126,20 @@ def step_bytes(member: Member) -> int:
     return max(0, int(np.cumsum(changes).max()))
 
 
-def measure_peak(config: Mapping[str, Any], spec: TrialSpec, lengths: Sequence[int], num_labels: int) -> int:
+def measure_peak(
+    config: Mapping[str, Any], spec: TrialSpec, lengths: Sequence[int], num_labels: int, *, gpu: bool
+) -> int:
     """Return peak bytes of training on sequences of ``lengths``, measured by two steps of a model with random weights.
 
-    This is for models and methods without a closed form. Raises UserError where the method does not fit the model.
+    They are what ``trial_peak`` counts on a GPU or a CPU, but for scoring. This is for models and methods without a
+    closed form. Raises UserError where the method does not fit the model.
     """
     member = member_of(config, spec, lengths, num_labels)
     trainable, total = count_parameters(member.model)
-    return FP32 * (total + ADAMW_STATES * trainable) + step_bytes(member)
+    state, step = FP32 * (total + ADAMW_STATES * trainable), step_bytes(member)
+    return state + step if gpu else PROCESS_BYTES + state + int(STEP * step)
 
 
 def _step(member: Member) -> None:
-    Pack([member]).backward([np.arange(len(member.train))])
-    step_optimizer(member.optimizer, member.parameters, member.spec.learning_rate)
+    Pack([member]).train_epoch()  # one step, since all examples fit into a batch
+    member.step = 0
