@@ -22,7 +22,7 @@ from scipy import stats
 
 from benchmarks.harness import Outcome
 from benchmarks.trial import Case, case_of, pack_of, prepared_of
-from tunekit.engine.train import LabelledSplit
+from tunekit.engine.member import LabelledSplit
 from tunekit.tasks.classification import label_scores
 
 RATES = {"full": 5e-4, "adapter": 2e-3, "lora": 5e-3}

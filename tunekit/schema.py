@@ -16,9 +16,9 @@ from tunekit.parsing import check_names, check_scores, coerced, plain_scalars, s
 
 # Versions of records and ids, and of training's numerics: a changed golden id or loss must raise its own.
 SCHEMA_VERSION = 1
-TRAINER_VERSION = 2
+TRAINER_VERSION = 3
 
-Precision = Literal["fp32", "bf16"]
+Precision = Literal["fp32", "tf32", "bf16"]
 PRECISIONS = get_args(Precision)
 
 
@@ -67,7 +67,7 @@ class TrialSpec:
     warmup_ratio: float = 0.0
     """Share of all steps over which the learning rate rises from 0."""
     precision: str = "fp32"
-    """fp32, or bf16 where the device computes it."""
+    """fp32; or tf32 or bf16, where the device computes it."""
     train_limit: int | None = None
     """Train on a stratified part of this many rows."""
     val_fraction: float = 0.0

@@ -19,7 +19,8 @@ from benchmarks.replays.encoder import write_encoder
 from benchmarks.replays.table import PATH, POINTS, add_trial, recorded, spec_settings
 from tunekit.data.base import DATASETS
 from tunekit.engine.build import build_model, prepare_splits
-from tunekit.engine.train import Member, Pack
+from tunekit.engine.member import Member
+from tunekit.engine.train import Pack
 from tunekit.errors import UserError
 from tunekit.methods.base import complete_params
 from tunekit.models.loading import ModelRef, resolve_model

@@ -85,7 +85,7 @@ def test_a_mistyped_flag_is_one_line_with_the_nearest_one(name, capsys):
         ("run --seeds a", "--seeds takes whole numbers from 0, as in 1 2 3, 1,2,3 or 1-3, got 'a'"),
         ("run --seeds 3-1", "--seeds takes ranges of 1 to 10,000 seeds from low to high, got '3-1'"),
         ("run --weight-decay x", "--weight-decay takes a number, got 'x'"),
-        ("run --precision fp16", "--precision takes fp32, bf16, got 'fp16', did you mean 'bf16'?"),
+        ("run --precision fp16", "--precision takes fp32, tf32, bf16, got 'fp16', did you mean 'bf16'?"),
         ("run --epochs", "--epochs needs a value"),
         ("run demo", "unexpected word 'demo'"),
         ("search --sampler tpee", "--sampler takes tpe, random, gp, got 'tpee', did you mean 'tpe'?"),

@@ -7,8 +7,9 @@ import pytest
 import torch
 
 from tests.support.trials import build, specify, start
+from tunekit.engine.member import Member, packable
 from tunekit.engine.stacking import is_stackable
-from tunekit.engine.train import Member, Pack, packable
+from tunekit.engine.train import Pack
 from tunekit.errors import UserError
 from tunekit.methods import METHODS
 from tunekit.methods.base import complete_params, count_parameters

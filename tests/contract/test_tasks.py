@@ -13,8 +13,9 @@ from tests.support.trials import build, specify, start
 from tunekit.commands.status import legend, status_as_json
 from tunekit.data.base import DATASETS
 from tunekit.engine.ending import end_trial
+from tunekit.engine.member import Member
 from tunekit.engine.summary import best_epoch
-from tunekit.engine.train import Diverged, Member, Pack
+from tunekit.engine.train import Diverged, Pack
 from tunekit.errors import UserError
 from tunekit.runner.actor import line_of
 from tunekit.runner.metrics import gauges

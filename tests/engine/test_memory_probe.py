@@ -68,6 +68,29 @@ def test_what_is_measured_without_data_is_what_is_measured_with_it(method, rate)
         assert autograd_bytes(with_lengths(member, (512,) * 64)) > 300 * real
 
 
+@pytest.mark.parametrize("method", ["full", "adapter", "pfeiffer", "lora"])
+def test_a_gpu_keeps_what_sdpa_keeps_and_no_masks(method):
+    """Sequences of one length fill a row of 128 tokens, so that a CPU's slots are the tokens, too."""
+
+    def work(lengths, rate, *, gpu):
+        config = {**config_of("bert", SMALL, rate, rate), "classifier_dropout": 0.0}
+        shape, params = Shape.from_config(config), specify(method=method).method_params
+        sizes = BatchSizes.from_lengths(lengths, gpu=gpu)
+        return Work(shape=shape, method=method, params=params, num_labels=3, sizes=sizes, gpu=gpu)
+
+    on_gpu = work((16,) * 8, 0.1, gpu=True)
+    assert (
+        saved_bytes(on_gpu)
+        == saved_bytes(work((16,) * 8, 0.0, gpu=False))
+        < saved_bytes(work((16,) * 8, 0.1, gpu=False))
+    )
+    assert saved_bytes(work((16,) * 7 + (3,), 0.1, gpu=True)) == saved_bytes(on_gpu), "filler is kept, too"
+    assert saved_bytes(work((16,) * 8 + (3,), 0.1, gpu=True)) > 1.8 * saved_bytes(on_gpu)
+    memory, cpu = predict(on_gpu), predict(work((16,) * 8, 0.1, gpu=False))
+    assert memory.needed == memory.peak + memory.graphs > memory.peak
+    assert cpu.needed == cpu.peak
+
+
 def test_a_probe_finds_the_closed_form_where_there_is_one():
     config = config_of("roberta", MINILM_WIDE)
     spec = specify(method="lora", batch_size=3)

@@ -1,76 +1,17 @@
 """Packs: many trials as one model, each with the numbers that it has alone."""
 
-from collections.abc import Sequence
-
 import numpy as np
 import pytest
 import torch
 
 from benchmarks.trial import without_dropout
 from tests.conftest import needs_real_data
+from tests.support.packs import CPU, MIXED, apart, member_of, specs_of, train
 from tests.support.trials import build, specify
-from tunekit.engine.stacking import Stack
-from tunekit.engine.train import Member, Pack
-from tunekit.schema import TrialSpec
+from tunekit.engine.member import Member
+from tunekit.engine.train import Pack
 
-CPU = torch.device("cpu")
-MIXED = {
-    "full": [
-        {"seed": 1, "learning_rate": 3e-4},
-        {"seed": 2, "learning_rate": 1e-3, "weight_decay": 0.1},
-        {"seed": 3, "learning_rate": 2e-4, "warmup_ratio": 0.1},
-    ],
-    "adapter": [
-        {"seed": 1, "learning_rate": 1e-3, "method_params": {"reduction_factor": 2}},
-        {"seed": 2, "learning_rate": 5e-3, "weight_decay": 0.1, "method_params": {"reduction_factor": 8}},
-        {"seed": 3, "learning_rate": 2e-3, "warmup_ratio": 0.1, "method_params": {"reduction_factor": 4}},
-    ],
-    "pfeiffer": [
-        {"seed": 1, "learning_rate": 1e-3, "method_params": {"reduction_factor": 2}},
-        {"seed": 2, "learning_rate": 5e-3, "weight_decay": 0.1, "method_params": {"reduction_factor": 8}},
-        {"seed": 3, "learning_rate": 2e-3, "warmup_ratio": 0.1, "method_params": {"reduction_factor": 4}},
-    ],
-    "lora": [
-        {"seed": 1, "learning_rate": 1e-3, "method_params": {"r": 2}},
-        {"seed": 2, "learning_rate": 5e-3, "weight_decay": 0.1, "method_params": {"r": 8, "lora_alpha": 32}},
-        {"seed": 3, "learning_rate": 2e-3, "warmup_ratio": 0.1, "method_params": {"r": 4, "lora_alpha": 4}},
-    ],
-}
 every_method = pytest.mark.parametrize("method", list(MIXED))
-LORA = dict(zip("abc", MIXED["lora"], strict=True))
-
-
-def specs_of(method: str, **common: object) -> list[TrialSpec]:
-    """Members that differ in all that members may differ in."""
-    fields = {"dataset": "demo", "batch_size": 8, "train_limit": 76, "epochs": 5, **common}
-    return [specify(method=method, **fields, **mixed) for mixed in MIXED[method]]
-
-
-def member_of(spec: TrialSpec, *, dropout: bool = True, dtype: torch.dtype = torch.float32) -> Member:
-    prepared, model = build(spec)
-    model = model.to(dtype) if dropout else without_dropout(model).to(dtype)
-    return Member(spec, model, prepared.splits["train"], CPU)
-
-
-def train(members: Sequence[Member], epochs: int) -> np.ndarray:
-    """Losses (members, steps) over ``epochs``."""
-    pack = Pack(members)
-    losses = [[epoch.losses for epoch in pack.train_epoch()] for _ in range(epochs)]
-    pack.close()
-    return np.concatenate(losses, axis=1)
-
-
-def apart(one: Member, other: Member) -> float:
-    """Largest difference of two members' weights and moments."""
-    found = []
-    for (name, p), (_, q) in zip(one.model.named_parameters(), other.model.named_parameters(), strict=True):
-        found.append((p - q).detach().abs().max())
-        if p.requires_grad:
-            assert p.is_contiguous(), name
-            states = one.optimizer.state[p], other.optimizer.state[q]
-            assert float(states[0]["step"]) == float(states[1]["step"])
-            found += [(states[0][key] - states[1][key]).abs().max() for key in ("exp_avg", "exp_avg_sq")]
-    return float(torch.stack(found).max())
 
 
 @pytest.mark.slow
@@ -94,10 +35,11 @@ def test_packed_and_single_trials_see_equal_masks_and_agree_with_dropout(method)
     packed, alone = ([member_of(spec) for spec in specs] for _ in range(2))
     pack = Pack(packed)
     batches = [next(member.batches()) for member in packed]
-    masks = pack._masks(pack.batch([(m.train, at) for m, at in zip(packed, batches, strict=True)], train=True), 0)
+    parts = [(m.train, at) for m, at in zip(packed, batches, strict=True)]
+    masks = pack.steps.draw_masks(pack.steps.batch(parts, train=True), 0, 0)
     for trial, (member, at) in enumerate(zip(alone, batches, strict=True)):
-        single = Pack([member])
-        own = single._masks(single.batch([(member.train, at)], train=True), 0)
+        single = Pack([member]).steps
+        own = single.draw_masks(single.batch([(member.train, at)], train=True), 0, 0)
         for kind, mask in own.by_kind.items():
             theirs = masks.by_kind[kind]
             if mask.dim() == 3:
@@ -124,14 +66,15 @@ def test_padded_ranks_stay_exactly_zero():
     members = [member_of(spec) for spec in specs_of("lora")]
     pack = Pack(members)
     pack.train_epoch()
-    for piece in pack.stack.parameters:
-        for flat in (pack.stack.weights, pack.optimizer.first, pack.optimizer.second):
+    buffers = members[0].buffers
+    for piece in buffers.pieces:
+        for flat in (buffers.weights, buffers.first, buffers.second):
             inside = torch.zeros_like(flat)
             for view in piece.views(inside):
                 view.fill_(1)
             outside = flat[:, piece.columns][inside[:, piece.columns] == 0]
             assert (outside == 0).all()
-    assert any(len({p.shape for p in piece.parameters}) > 1 for piece in pack.stack.parameters)
+    assert any(len({one.parameter.shape for one in piece.trained}) > 1 for piece in buffers.pieces)
 
 
 @every_method
@@ -139,7 +82,7 @@ def test_a_nan_stays_in_its_own_slot(method):
     specs = specs_of(method, epochs=2)
     packed, alone = ([member_of(spec) for spec in specs] for _ in range(2))
     with torch.no_grad():
-        packed[1].parameters[-1].view(-1)[0] = float("nan")
+        next(reversed(packed[1].trained.values())).parameter.view(-1)[0] = float("nan")
     found = train(packed, 1)
     assert np.isnan(found[1]).all()
     assert np.isfinite(found[[0, 2]]).all()
@@ -175,16 +118,19 @@ def test_a_packed_model_predicts_as_its_members_do(method):
 
 def test_frozen_weights_are_shared_and_trained_ones_are_views():
     members = [member_of(spec) for spec in specs_of("adapter")]
-    stack = Stack([member.model for member in members])
+    pack = Pack(members)
     shared = {p.data_ptr() for p in members[0].model.parameters() if not p.requires_grad}
-    held = {p.data_ptr() for p in stack.model.parameters() if p.data_ptr() in shared}
+    held = {p.data_ptr() for p in pack.model.parameters() if p.data_ptr() in shared}
     assert held == shared
-    before = members[2].parameters[0].clone()
-    stack.weights += 1
-    assert torch.equal(members[2].parameters[0], before + 1)
-    stack.release()
-    stack.weights += 1
-    assert torch.equal(members[2].parameters[0], before + 1)
+    weight = next(iter(members[2].trained.values())).parameter
+    before, buffers = weight.clone(), members[0].buffers
+    assert all(member.buffers is buffers for member in members)
+    buffers.weights += 1
+    assert torch.equal(weight, before + 1)
+    pack.close()
+    buffers.weights += 1
+    assert torch.equal(weight, before + 1)
+    assert all(len(member.buffers) == 1 for member in members)
 
 
 @pytest.mark.parametrize(

@@ -9,7 +9,8 @@ from benchmarks.trial import without_dropout
 from tests.support.trials import build, specify, start
 from tunekit.data.tokens import TokenisedSplit
 from tunekit.engine.forward.patching import batch_of, logits, patch_model
-from tunekit.engine.train import Member, Pack
+from tunekit.engine.member import Member
+from tunekit.engine.train import Pack
 from tunekit.planning.batching import restrictions
 
 CPU = torch.device("cpu")
@@ -101,7 +102,7 @@ def test_a_prefix_changes_the_output_and_learns_in_every_layer(model):
     before = Pack([member]).predict(part)[0]
     prefixes = {name: p for name, p in member.model.named_parameters() if name.endswith(".prefix")}
     assert len(prefixes) == 4
-    Pack([member]).backward([np.arange(4)])
+    Pack([member]).steps.backward([np.arange(4)])
     for name, prefix in prefixes.items():
         assert prefix.shape == (3, 32)
         assert (prefix.grad.abs().amax(dim=1) > 0).all(), name
@@ -115,10 +116,10 @@ def test_a_prefix_changes_the_output_and_learns_in_every_layer(model):
 def test_a_prefix_is_seen_under_dropout_too():
     member = member_of(specify(method="prefix"))
     member.model.train()
-    expected, again = (Pack([member]).loss([np.arange(4)])[0].item() for _ in range(2))
+    expected, again = (Pack([member]).steps.loss([np.arange(4)])[0].item() for _ in range(2))
     assert again == expected
     with torch.no_grad():
         for name, parameter in member.model.named_parameters():
             if name.endswith("key.prefix"):
                 parameter.zero_()
-    assert Pack([member]).loss([np.arange(4)])[0].item() != expected
+    assert Pack([member]).steps.loss([np.arange(4)])[0].item() != expected

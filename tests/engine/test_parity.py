@@ -8,7 +8,8 @@ from transformers import Trainer, TrainingArguments
 from benchmarks.trial import without_dropout
 from tests.conftest import needs_real_data
 from tests.support.trials import build, specify
-from tunekit.engine.train import Member, Pack
+from tunekit.engine.member import Member
+from tunekit.engine.train import Pack
 
 pytestmark = pytest.mark.slow
 

@@ -5,7 +5,8 @@ import torch
 import transformers
 
 from tests.support.trials import build, specify
-from tunekit.engine.train import Member, Pack
+from tunekit.engine.member import Member
+from tunekit.engine.train import Pack
 from tunekit.methods._bottleneck import HOULSBY, PFEIFFER, add_bottlenecks, from_adapters, to_adapters
 from tunekit.methods.base import count_parameters, freeze
 from tunekit.models.families import FAMILIES

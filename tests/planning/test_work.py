@@ -25,7 +25,7 @@ def test_a_step_without_padding_does_exactly_the_useful_products(method, params)
     spec = specify(method=method, method_params=params, batch_size=len(LENGTHS))
     member = member_of(config_of("roberta", SMALL), spec, LENGTHS, num_labels=3)
     with FlopCounterMode(display=False) as counter:
-        Pack([member]).backward([np.arange(len(LENGTHS))])
+        Pack([member]).steps.backward([np.arange(len(LENGTHS))])
     shape = Shape.from_config(member.model.config.to_dict())
     assert training_flops(shape, method, spec.method_params, 3, texts(LENGTHS)) == counter.get_total_flops()
     with FlopCounterMode(display=False) as counter:

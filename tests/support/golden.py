@@ -1,10 +1,13 @@
-"""Golden values: losses of tiny specs, trial ids, and hashes of code.
+"""Golden values: losses of tiny specs, trial ids, hashes of code, and stores of this trainer version and an older one.
 
-``python -m tests.support.golden`` writes them anew.
+``python -m tests.support.golden`` writes them anew. Stores are written only under a new trainer version, by Ray.
 """
 
 import hashlib
 import json
+import shutil
+import subprocess
+import sys
 import tempfile
 from dataclasses import asdict
 from pathlib import Path
@@ -18,6 +21,15 @@ from tunekit.schema import SCHEMA_VERSION, TRAINER_VERSION, TrialSpec
 
 DATA = Path(__file__).parents[1] / "data"
 LOSSES, IDS, CODE = DATA / "golden_losses.json", DATA / "golden_ids.json", DATA / "golden_code.json"
+STORES, STALE_STORES = DATA / "stores", DATA / "stale_stores"
+SMALL = ("--models", "tiny-bert", "--datasets", "demo", "--epochs", "1", "--batch-size", "8", "--train-limit", "48")
+STORED = {
+    "grid": ("run", *SMALL, "--methods", "full", "adapter", "lora", "ia3", "prefix", "--seeds", "1"),
+    "search": ("search", *SMALL, "--methods", "lora", "--trials", "2", "--confirm-seeds", "1"),
+}
+"""The command that writes each store of ``STORES``."""
+KEPT = ("sweep.json", "search.json", "study.journal", "best.yaml", "data", "trials")
+"""What is kept of a store."""
 
 
 def loss_specs() -> list[TrialSpec]:
@@ -66,6 +78,30 @@ def write() -> None:
     ids = [{"trial_id": spec.trial_id, "spec": spec.to_dict()} for spec in rows]
     IDS.write_text(json.dumps({"schema_version": SCHEMA_VERSION, "trials": ids}, indent=1) + "\n")
     CODE.write_text(json.dumps(code_hashes(), indent=1) + "\n")
+    if stored_version(STORES) != TRAINER_VERSION:
+        write_stores()
+
+
+def stored_version(stores: Path) -> int:
+    """The trainer version under which the trials of ``stores`` were trained."""
+    versions = {json.loads(path.read_text())["fingerprint"]["trainer"] for path in stores.glob("*/trials/*/spec.json")}
+    [version] = versions
+    return version
+
+
+def write_stores() -> None:
+    """Train the stores of this trainer version, and keep those of the version before as the stale ones."""
+    shutil.rmtree(STALE_STORES, ignore_errors=True)
+    STORES.rename(STALE_STORES)
+    for name, command in STORED.items():
+        subprocess.run(
+            [sys.executable, "-m", "tunekit", *command, "--storage", str(STORES), "--sweep", name], check=True
+        )
+        for path in (STORES / name).iterdir():
+            if path.name not in KEPT:
+                shutil.rmtree(path) if path.is_dir() else path.unlink()
+    best = STORES / "search" / "best.yaml"
+    best.write_text(best.read_text().replace(f"{DATA}/", "tests/data/"))  # no path of this machine
 
 
 if __name__ == "__main__":

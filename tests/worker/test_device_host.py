@@ -13,7 +13,8 @@ import torch
 from tests.support.runs import finish
 from tests.support.trials import fingerprint, specify, start
 from tunekit.engine.job import Job
-from tunekit.engine.train import Member, Pack
+from tunekit.engine.member import Member
+from tunekit.engine.train import Pack
 from tunekit.models.loading import resolve_model
 from tunekit.schema import Status, TrialSpec
 from tunekit.store.result_store import ResultStore
@@ -162,7 +163,7 @@ def test_a_member_that_diverges_ends_and_the_others_go_on(tmp_path):
     pack_trainer = PackTrainer(8)
     pack_trainer.advance(attempts)
     with torch.no_grad():
-        attempts[1].run.member.parameters[-1].fill_(float("nan"))
+        next(reversed(attempts[1].run.member.trained.values())).parameter.fill_(float("nan"))
     run_out(pack_trainer, attempts)
     assert [one.status for one in attempts] == [Status.COMPLETED, Status.DIVERGED, Status.COMPLETED]
     for job in (jobs[0], jobs[2]):

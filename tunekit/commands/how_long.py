@@ -66,7 +66,7 @@ def _pack_on(gpu: machine.Gpu, sweep: ResolvedSweep, options: RunOptions) -> int
     for spec in {spec.cell: spec for spec in sweep.specs}.values():
         config = config_of(sweep.models[spec.model])
         try:
-            peaks.append(expected_peak(spec, config or {}, sizes[spec.dataset], gpu=True))
+            peaks.append(expected_peak(spec, config or {}, sizes[spec.dataset], gpu=True, with_graphs=True))
         except NoClosedForm:
             return 1
     return limit_on_gpu(resources, max(peaks), gpu.memory)[0].trials_per_device

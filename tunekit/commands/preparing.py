@@ -137,8 +137,9 @@ def _try_models(sweep: ResolvedSweep, pending: Sequence[PlannedTrial], store: Re
     from tunekit.worker.libraries import load_libraries
 
     load_libraries()
-    from tunekit.engine.build import build_model, check_device, prepare_splits
+    from tunekit.engine.build import build_model, prepare_splits
     from tunekit.engine.memory import predicted_peak
+    from tunekit.engine.precision import check_device
 
     gpu = joins_cluster() or machine.has_accelerator()
     if not joins_cluster():
@@ -153,7 +154,9 @@ def _try_models(sweep: ResolvedSweep, pending: Sequence[PlannedTrial], store: Re
             configs[recipe] = build_model(spec, model, prepared).config.to_dict()
         if spec.cell not in peaks:
             num_labels = len(prepared.data.label_names)
-            peaks[spec.cell] = predicted_peak(spec, configs[recipe], prepared.splits, num_labels, gpu=gpu)
+            peaks[spec.cell] = predicted_peak(
+                spec, configs[recipe], prepared.splits, num_labels, gpu=gpu, with_graphs=True
+            )
     known = [peak for peak in peaks.values() if peak is not None]
     return max(known) if len(known) == len(peaks) else None
 

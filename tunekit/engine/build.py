@@ -5,13 +5,12 @@ from dataclasses import dataclass
 from functools import lru_cache
 
 import numpy as np
-import torch
 from transformers import PreTrainedModel, PreTrainedTokenizerFast
 from transformers.utils import logging as transformers_logging
 
 from tunekit.data.base import TextDataset, limit_and_carve, load_dataset
 from tunekit.data.tokens import tokenise
-from tunekit.engine.train import LabelledSplit
+from tunekit.engine.member import LabelledSplit
 from tunekit.errors import UserError
 from tunekit.methods import METHODS
 from tunekit.models.families import FAMILIES
@@ -149,16 +148,3 @@ def _quiet_libraries() -> None:
     """Silence warnings that say what is meant to be: that heads are new, and progress bars of loading."""
     transformers_logging.set_verbosity_error()
     transformers_logging.disable_progress_bar()
-
-
-def check_device(precisions: set[str], *, gpu: bool) -> None:
-    """Raise UserError where this process can't use the machine's GPU, or can't compute one of ``precisions`` natively.
-
-    CPUs without bf16 instructions are tens of times slower in bf16 than in fp32.
-    """
-    if gpu and not torch.cuda.is_available():
-        raise UserError("this machine has a GPU that torch can't use; install the CUDA build, or hide the GPU")
-    if "bf16" in precisions:
-        cpu = torch.cpu._is_avx512_bf16_supported() or torch.cpu._is_amx_tile_supported()
-        if not (torch.cuda.is_bf16_supported(including_emulation=False) if gpu else cpu):
-            raise UserError("precision bf16 is not computed natively here; use --precision fp32")

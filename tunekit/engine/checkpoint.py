@@ -14,7 +14,7 @@ import hashlib
 import json
 import os
 import tempfile
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
@@ -30,6 +30,8 @@ from tunekit.storage.paths import Place
 if TYPE_CHECKING:
     import torch
     from torch import nn
+
+    from tunekit.engine.buffers import Trained
 
 FILES = ("model.safetensors", "optimizer.safetensors")
 MANIFEST = "manifest.json"
@@ -60,16 +62,17 @@ def trainable(model: nn.Module) -> dict[str, nn.Parameter]:
     return {name: parameter for name, parameter in model.named_parameters() if parameter.requires_grad}
 
 
-def save_checkpoint(
-    folder: Place, model: nn.Module, optimizer: torch.optim.AdamW, *, step: int, history: list[dict[str, Any]]
-) -> None:
+def save_checkpoint(folder: Place, trained: Mapping[str, Trained], *, step: int, history: list[dict[str, Any]]) -> None:
     """Write ``folder/epoch-N`` for the last epoch of ``history`` and drop all but the newest two. Raises OSError."""
+    import torch
     from safetensors.torch import save_file
 
     epoch = history[-1]["epoch"]
-    parameters = trainable(model)
+    parameters: dict[str, torch.Tensor] = {name: one.parameter for name, one in trained.items()}
     state = {
-        f"{name}.{key}": value for name, p in parameters.items() for key, value in optimizer.state.get(p, {}).items()
+        f"{name}.{key}": value
+        for name, one in trained.items()
+        for key, value in zip(ADAMW_STATE, (torch.tensor(float(step)), one.first, one.second), strict=True)
     }
     with _draft_folder(folder) as draft:
         for name, tensors in zip(FILES, (parameters, state), strict=True):
@@ -146,21 +149,15 @@ def newest_valid(folder: Place) -> tuple[Checkpoint | None, list[str]]:
     return None, refused
 
 
-def restore(checkpoint: Checkpoint, model: nn.Module, optimizer: torch.optim.AdamW) -> None:
-    """Put the checkpoint's tensors into ``model`` and ``optimizer``.
-
-    Raises ValueError where they are another model's.
-    """
+def restore(checkpoint: Checkpoint, trained: Mapping[str, Trained]) -> None:
+    """Put the checkpoint's tensors into ``trained``. Raises ValueError where they are another model's."""
     import torch
 
-    parameters = trainable(model)
-    if set(parameters) != set(checkpoint.model):
+    if set(trained) != set(checkpoint.model):
         raise ValueError("the checkpoint holds other trainable tensors than the model")
     with torch.no_grad():
-        for name, parameter in parameters.items():
-            parameter.copy_(checkpoint.model[name])
-            keys = [key for key in ADAMW_STATE if f"{name}.{key}" in checkpoint.optimizer]
-            if keys == list(ADAMW_STATE):
-                optimizer.state[parameter] = {
-                    key: checkpoint.optimizer[f"{name}.{key}"].to(parameter.device) for key in keys
-                }
+        for name, one in trained.items():
+            one.parameter.copy_(checkpoint.model[name])
+            for key, moment in zip(ADAMW_STATE[1:], (one.first, one.second), strict=True):
+                if f"{name}.{key}" in checkpoint.optimizer:  # else the parameter never had a gradient
+                    moment.copy_(checkpoint.optimizer[f"{name}.{key}"])

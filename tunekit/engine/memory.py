@@ -8,7 +8,7 @@ from typing import Any
 
 import torch
 
-from tunekit.engine.train import LabelledSplit, batches
+from tunekit.engine.member import LabelledSplit, batches
 from tunekit.memory import NoClosedForm, Shape
 from tunekit.memory.trial import trial_peak
 from tunekit.schema import TrialSpec
@@ -21,11 +21,13 @@ def predicted_peak(
     num_labels: int,
     *,
     gpu: bool,
+    with_graphs: bool = False,
 ) -> int | None:
     """Return the most bytes that training on any batch of any epoch takes, or scoring the longest sequences.
 
-    On a GPU these are the bytes that the trial allocates, on a CPU the resident bytes of its process. ``config`` holds
-    the values of the model's config.json. Return None where model or method have no closed form.
+    On a GPU these are the bytes that the trial allocates, and with ``with_graphs`` also those that CUDA graphs keep in
+    reserve, on a CPU the resident bytes of its process. ``config`` holds the values of the model's config.json. Return
+    None where model or method have no closed form.
     """
     train = splits["train"].tokens.lengths
     of_batches = (
@@ -35,7 +37,7 @@ def predicted_peak(
     num_scored = max(map(len, splits.values()))
     try:
         shape = Shape.from_config(config)
-        return trial_peak(spec, shape, num_labels, of_batches, longest, num_scored, gpu=gpu)
+        return trial_peak(spec, shape, num_labels, of_batches, longest, num_scored, gpu=gpu, with_graphs=with_graphs)
     except NoClosedForm:
         return None
 

@@ -17,8 +17,9 @@ from torch.profiler import ProfilerActivity, profile
 
 from tunekit.data.tokens import TokenisedSplit
 from tunekit.engine.build import adapt
-from tunekit.engine.optim import step_optimizer
-from tunekit.engine.train import LabelledSplit, Member, Pack
+from tunekit.engine.host_steps import HostSteps
+from tunekit.engine.member import LabelledSplit, Member
+from tunekit.engine.train import Pack
 from tunekit.memory import ADAMW_STATES, FP32
 from tunekit.memory.trial import PROCESS_BYTES, STEP
 from tunekit.methods.base import count_parameters
@@ -77,7 +78,7 @@ def autograd_bytes(member: Member) -> int:
         return saved
 
     with saved_tensors_hooks(hold, lambda saved: saved.tensor):
-        loss, _ = Pack([member]).loss([np.arange(len(member.train))])
+        loss, _ = HostSteps([member], member.model).loss([np.arange(len(member.train))])
     storages = [saved.tensor.untyped_storage() for saved in alive]
     sizes = {storage._cdata: storage.nbytes() for storage in storages}
     del loss
@@ -109,10 +110,10 @@ def with_lengths(member: Member, lengths: Sequence[int]) -> Member:
 def step_bytes(member: Member) -> int:
     """Return the most bytes that a training step on all of ``member``'s examples holds beside weights and optimizer.
 
-    The optimizer's state exists before the step. On CUDA this is the allocator's own peak, on a CPU the highest running
+    On CUDA this is the allocator's own peak, on a CPU the highest running
     sum of what torch's profiler saw allocated and freed.
     """
-    _step(member)  # the first step makes the optimizer's state
+    _step(member)  # the libraries take workspaces at their first products
     if member.device.type == "cuda":
         torch.cuda.reset_peak_memory_stats(member.device)
         before = torch.cuda.memory_allocated(member.device)
@@ -140,5 +141,5 @@ def measure_peak(
 
 
 def _step(member: Member) -> None:
-    Pack([member]).backward([np.arange(len(member.train))])
-    step_optimizer(member.optimizer, member.parameters, member.spec.learning_rate)
+    Pack([member]).train_epoch()  # one step, since all examples fit into a batch
+    member.step = 0

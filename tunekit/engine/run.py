@@ -14,15 +14,16 @@ import pandas as pd
 import torch
 
 from tunekit.engine import checkpoint
-from tunekit.engine.build import build_model, check_device, prepare_splits
-from tunekit.engine.forward.patching import layers_of
+from tunekit.engine.build import build_model, prepare_splits
 from tunekit.engine.job import Job
 from tunekit.engine.kept_weights import identity_of, keeps_weights, remove_superseded_weights, write_weights
+from tunekit.engine.kernels.choice import implementation
+from tunekit.engine.member import LabelledSplit, Member
 from tunekit.engine.memory import peak_bytes, predicted_peak, reset_peak, used_bytes
+from tunekit.engine.precision import check_device
 from tunekit.engine.recording import Recording, join_rows, prediction_rows, read_recording, step_rows
 from tunekit.engine.summary import BuildFacts, best_epoch, summarise
-from tunekit.engine.train import Diverged, LabelledSplit, Member, Pack, TrainedEpoch
-from tunekit.engine.watchdog import note_batch
+from tunekit.engine.train import Diverged, Pack, TrainedEpoch
 from tunekit.memory import ADAMW_STATES
 from tunekit.memory.graph import FP32
 from tunekit.methods.base import count_parameters
@@ -48,6 +49,8 @@ def _be_deterministic(device: torch.device, threads: int) -> None:
     if device.type == "cuda":
         os.environ.setdefault("CUBLAS_WORKSPACE_CONFIG", ":4096:8")
         torch.use_deterministic_algorithms(True)
+        # Else every new tensor is filled with NaN by a kernel of its own, which shows reads of memory never written.
+        torch.utils.deterministic.fill_uninitialized_memory = False  # type: ignore[attr-defined]
 
 
 class TrialRun:
@@ -78,8 +81,7 @@ class TrialRun:
         used = used_bytes(self.device)
         model = build_model(job.spec, job.model, prepared)
         self.member = Member(job.spec, model, self.splits["train"], self.device, micro_batches=job.micro_batches)
-        layers_of(self.member.model).register_forward_pre_hook(note_batch)
-        self.pack = Pack([self.member])
+        self.pack = Pack([self.member], log)
         trainable, total = count_parameters(self.member.model)
         execution: dict[str, Scalar | None] = {
             "device": torch.cuda.get_device_name(self.device) if self.device.type == "cuda" else self.device.type,
@@ -103,9 +105,17 @@ class TrialRun:
         log(f"{job.spec.label}: epoch {len(self.records) + 1} of {job.spec.epochs} begins, {self.facts.execution}")
 
     def _attention(self) -> str:
-        """Return how attention is computed: ``padded`` by the library, ``explicit`` step by step, or ``sdpa``."""
+        """Return how attention is computed: ``padded`` by the library, or without padding.
+
+        On a GPU that is by kernels in ``triton`` or by plain ``torch``, on a CPU ``explicit``, step by step, or by
+        ``sdpa``.
+        """
         context = self.member.context
-        return "padded" if context.padded else "explicit" if context.sites.has_pairs else "sdpa"
+        if context.padded:
+            return "padded"
+        if self.device.type == "cuda":
+            return implementation(self.device)
+        return "explicit" if context.sites.has_pairs else "sdpa"
 
     def _predicted(self, used: int) -> int | None:
         """Return peak bytes by the closed form, on a GPU with those ``used`` before; None without a closed form."""
@@ -138,7 +148,7 @@ class TrialRun:
         if len(passed.steps) != found.step or (self.scored and passed.predictions["epoch"].max() != found.epoch):
             log(f"what stands beside the checkpoint is damaged; starting from the first epoch; {_again(recorded)}")
             return
-        checkpoint.restore(found, self.member.model, self.member.optimizer)
+        checkpoint.restore(found, self.member.trained)
         self.member.step = found.step
         epochs = [EpochRecord.from_dict(row) for row in found.history]
         self.recorded = Recording(epochs, passed.steps, passed.predictions)
@@ -164,8 +174,9 @@ class TrialRun:
         """How many trials the largest pack holds that the trial has trained in."""
         return int(self.facts.execution["pack_size"] or 1)
 
-    def note_pack_size(self, size: int) -> None:
-        """Note that the trial trains in a pack of ``size`` trials."""
+    def join_pack(self, size: int) -> None:
+        """Note that the trial trains in a pack of ``size`` trials, and free what it trained alone with."""
+        self.pack.free_steps()
         self.facts.execution["pack_size"] = max(size, self.pack_size)
 
     def record(
@@ -237,7 +248,7 @@ class TrialRun:
         started, history = time.monotonic(), [asdict(item) for item in self.records]
         self.store.wait_for_disk(self.folder)
         one, folder = self.member, self.folder / "checkpoint"
-        checkpoint.save_checkpoint(folder, one.model, one.optimizer, step=one.step, history=history)
+        checkpoint.save_checkpoint(folder, one.trained, step=one.step, history=history)
         self.last_checkpoint = time.monotonic()
         self.write_seconds = self.last_checkpoint - started
 

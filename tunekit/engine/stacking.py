@@ -1,14 +1,11 @@
 """K models of one structure as one model: trainable leaves get a leading trial axis, frozen weights stay shared.
 
 After HFTA (Wang et al., 2021), with ranks and bottlenecks that may differ: smaller weights are padded with zeros, which
-AdamW leaves at exactly 0. All trainable weights lie in one flat tensor (K, P), a row a trial. While a model is in a
-stack, its parameters are views of that tensor, so that it can be saved, scored or taken out at any time.
+AdamW leaves at exactly 0 (``tunekit.engine.buffers``).
 """
 
 import copy
-import warnings
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
 from typing import Any
 
 import torch
@@ -16,10 +13,7 @@ from torch import nn
 from torch.nn import functional as F
 from transformers import PreTrainedModel
 
-from tunekit.engine.forward.flat_batch import aligned
-
-# Weights and gradients have the same strides, a row a trial; torch would like gradients without gaps.
-warnings.filterwarnings("ignore", message="grad and param do not obey the gradient layout contract")
+from tunekit.engine.buffers import Buffers
 
 LEAVES = (nn.Linear, nn.LayerNorm, nn.Embedding)
 """Modules whose trainable parameters can be stacked."""
@@ -108,88 +102,31 @@ STACKED: dict[type[nn.Module], Any] = {
 """The stacked module of each leaf."""
 
 
-@dataclass(frozen=True)
-class StackedParameter:
-    """One trainable parameter of each model, and the columns of the flat tensor (K, P) that hold them."""
+def stacked_model(models: Sequence[PreTrainedModel], buffers: Buffers) -> PreTrainedModel:
+    """Return a model of the first one's structure that runs all ``models``, whose trained weights ``buffers`` hold.
 
-    name: str
-    """The name that the parameter has in each model."""
-    columns: slice
-    """Which of the P columns hold it."""
-    shape: tuple[int, ...]
-    """The shape that holds the parameter of every model: the largest size of each axis."""
-    parameters: tuple[nn.Parameter, ...]
-    """The parameter of each model, in its own size."""
-
-    def stacked(self, flat: torch.Tensor) -> torch.Tensor:
-        """Return the view (K, ...) of ``flat`` (K, P) in ``shape``."""
-        return flat[:, self.columns].view(len(flat), *self.shape)
-
-    def views(self, flat: torch.Tensor) -> list[torch.Tensor]:
-        """Return the view of ``flat`` (K, P) that belongs to each model, in the size of its parameter."""
-        whole = self.stacked(flat)
-        return [
-            whole[trial][tuple(slice(size) for size in parameter.shape)]
-            for trial, parameter in enumerate(self.parameters)
-        ]
-
-
-class Stack:
-    """K models of one structure, run as one: ``model`` is what ``patching.logits`` takes for the pack."""
-
-    def __init__(self, models: Sequence[PreTrainedModel]) -> None:
-        """Stack ``models``. Raises ValueError where they differ in more than the sizes of trainable weights."""
-        named = [{n: p for n, p in model.named_parameters() if p.requires_grad} for model in models]
-        if any(set(names) != set(named[0]) for names in named):
-            raise ValueError("the models of a pack have different trainable parameters")
-        self.parameters: list[StackedParameter] = []
-        end = 0
-        for name in named[0]:
-            parameters = tuple(names[name] for names in named)
-            shape = tuple(max(sizes) for sizes in zip(*(p.shape for p in parameters), strict=True))
-            size = torch.Size(shape).numel()
-            self.parameters.append(StackedParameter(name, slice(end, end + size), shape, parameters))
-            end += aligned(size)
-        first = self.parameters[0].parameters[0]
-        self.weights = first.new_zeros((len(models), end))  # (K, P)
-        self.gradients = torch.zeros_like(self.weights)  # (K, P)
-        with torch.no_grad():
-            for stacked in self.parameters:
-                for view, parameter in zip(stacked.views(self.weights), stacked.parameters, strict=True):
-                    view.copy_(parameter)
-                    parameter.data = view
-        _share_frozen(models)
-        self.model = self._stacked(models)
-
-    def _stacked(self, models: Sequence[PreTrainedModel]) -> PreTrainedModel:
-        """Return a model of the first one's structure with stacked leaves. No weight is copied."""
-        # What the memo holds deepcopy takes for copied already.
-        memo: dict[int, Any] = {id(p): p for p in models[0].parameters()} | {id(b): b for b in models[0].buffers()}
-        model = copy.deepcopy(models[0], memo)
-        modules = [dict(one.named_modules()) for one in models]
-        leaves: dict[str, nn.Module] = {}
-        for stacked in self.parameters:
-            parameter = nn.Parameter(stacked.stacked(self.weights))
-            parameter.grad = stacked.stacked(self.gradients)
-            owner, _, name_in_leaf = stacked.name.rpartition(".")
-            if owner not in leaves:
-                leaves[owner] = _stack_leaf(owner, modules)
-            setattr(leaves[owner], name_in_leaf, parameter)
-        for owner, leaf in leaves.items():
-            parent, _, name = owner.rpartition(".")
-            setattr(model.get_submodule(parent), name, leaf)
-        module: Any
-        for module in model.modules():
-            # Each trial's own LoRA scaling, alpha / r, is in the stacked B.
-            if isinstance(getattr(module, "lora_B", None), nn.ModuleDict):
-                module.scaling = dict.fromkeys(module.scaling, 1.0)
-        return model
-
-    def release(self) -> None:
-        """Give each model tensors of its own again."""
-        for stacked in self.parameters:
-            for parameter in stacked.parameters:
-                parameter.data = parameter.data.clone(memory_format=torch.contiguous_format)
+    No weight is copied. The frozen weights of all models are the first one's from here on.
+    """
+    _share_frozen(models)
+    # What the memo holds deepcopy takes for copied already.
+    memo: dict[int, Any] = {id(p): p for p in models[0].parameters()} | {id(b): b for b in models[0].buffers()}
+    model = copy.deepcopy(models[0], memo)
+    modules = [dict(one.named_modules()) for one in models]
+    leaves: dict[str, nn.Module] = {}
+    for piece in buffers.pieces:
+        owner, _, name_in_leaf = piece.name.rpartition(".")
+        if owner not in leaves:
+            leaves[owner] = _stack_leaf(owner, modules)
+        setattr(leaves[owner], name_in_leaf, nn.Parameter(piece.stacked(buffers.weights)))
+    for owner, leaf in leaves.items():
+        parent, _, name = owner.rpartition(".")
+        setattr(model.get_submodule(parent), name, leaf)
+    module: Any
+    for module in model.modules():
+        # Each trial's own LoRA scaling, alpha / r, is in the stacked B.
+        if isinstance(getattr(module, "lora_B", None), nn.ModuleDict):
+            module.scaling = dict.fromkeys(module.scaling, 1.0)
+    return model
 
 
 def _share_frozen(models: Sequence[PreTrainedModel]) -> None:

@@ -35,8 +35,17 @@ class Memory:
     """The most that a step holds beside its graph: the batch, tensors in use and gradients of activations."""
     scoring: int
     """The most that scoring a split holds beside weights and optimizer."""
+    graphs: int
+    """What CUDA graphs keep in reserve: as much as a step allocates at its fullest. 0 on a CPU."""
     peak: int
-    """The most at any time in the forward pass, at the start and end of the backward pass, and in scoring."""
+    """The most at any time in the forward pass, at the start and end of the backward pass, and in scoring.
+
+    ``graphs`` is not counted: it holds nothing between steps."""
+
+    @property
+    def needed(self) -> int:
+        """What a device must have room for."""
+        return self.peak + self.graphs
 
 
 def saved_bytes(work: Work) -> int:
@@ -68,6 +77,7 @@ def predict(work: Work, scored: BatchSizes | None = None) -> Memory:
         logits=trials * logits,
         workspace=trials * workspace,
         scoring=trials * scoring,
+        graphs=trials * at_once if work.gpu else 0,
         peak=weights + optimizer + trials * at_once,
     )
 
@@ -87,8 +97,11 @@ def _kept_of_loss(work: Work) -> int:
     return work.sizes.sequences * (work.num_labels * FP32 + INT64) + FP32
 
 
-def _batch(sizes: BatchSizes, heads: int, *, pairs: bool) -> int:
+def _batch(work: Work, sizes: BatchSizes, *, pairs: bool) -> int:
     """A batch's ids and the indices by which attention finds its sequences, those of pairs if they are dropped."""
+    heads = work.shape.num_attention_heads
+    if work.gpu:  # three ids and two tables of tokens, and the indices from which they are computed
+        return sizes.tokens * 8 * INT64 + sizes.sequences * 6 * INT64
     indices = (sizes.slots + sizes.tokens) * heads * INT64 + sizes.slots * INT64 + 3 * sizes.sequences * INT64
     if sizes.padded:
         indices += sizes.slots * heads * FP32 + sizes.padded * FP32
@@ -99,7 +112,7 @@ def _held(work: Work, graph: Graph) -> int:
     """What a whole step holds beside its graph: the batch, and the masks of pairs that layers take theirs from."""
     sizes, shape = work.sizes, work.shape
     pairs = work.explicit and shape.num_hidden_layers > 1
-    held = _batch(sizes, shape.num_attention_heads, pairs=pairs)
+    held = _batch(work, sizes, pairs=pairs)
     if graph.full:
         held -= 3 * sizes.tokens * INT64  # counted by the graph
     if pairs:
@@ -175,4 +188,4 @@ def _scoring(work: Work, sizes: BatchSizes) -> int:
     """The feed-forward part of one layer without a graph, its input, the layer's, and the batch."""
     shape = work.shape
     wide = 2 * shape.intermediate_size * COMPUTE[work.precision] + 2 * shape.hidden_size * FP32
-    return sizes.tokens * wide + _batch(sizes, shape.num_attention_heads, pairs=False)
+    return sizes.tokens * wide + _batch(work, sizes, pairs=False)

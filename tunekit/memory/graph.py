@@ -17,7 +17,7 @@ from tunekit.models.families import FAMILIES
 from tunekit.models.shapes import BOTTLENECKS, NoClosedForm, Shape, bottleneck_width, lora_targets
 
 FP32, INT64 = 4, 8
-COMPUTE: Mapping[str, int] = {"fp32": FP32, "bf16": 2}
+COMPUTE: Mapping[str, int] = {"fp32": FP32, "tf32": FP32, "bf16": 2}
 """Bytes of a number in a matrix product, by precision; weights, layer norms and probabilities stay in fp32."""
 FOLLOWED_METHODS = ("full", "adapter", "pfeiffer", "lora", "head")
 """The methods that ``Graph`` follows. The memory of other methods is measured (``tunekit.engine.memory_probe``)."""
@@ -37,14 +37,19 @@ class Work:
     sizes: BatchSizes
     """The sizes of the batch."""
     precision: str = "fp32"
-    """fp32 or bf16."""
+    """fp32, tf32 or bf16."""
     trials: int = 1
     """How many trials the pack has. They share the frozen weights."""
+    gpu: bool = False
+    """Whether a GPU computes it, where neither masks nor attention's probabilities are stored."""
 
     @property
     def explicit(self) -> bool:
-        """Whether attention is computed step by step, as it is where its probabilities are dropped; else by SDPA."""
-        return self.shape.attention_probs_dropout_prob > 0
+        """Whether attention is computed step by step, as a CPU does where its probabilities are dropped.
+
+        Else it keeps its inputs, its output and a number a query.
+        """
+        return self.shape.attention_probs_dropout_prob > 0 and not self.gpu
 
 
 class Rows(Enum):
@@ -113,8 +118,11 @@ class Graph:
     def masks(self) -> int:
         """Return the bytes of the masks of tokens and of sequences that the graph keeps.
 
-        All masks of tokens are one tensor, which any use of a part of it keeps alive; so are those of sequences.
+        All masks of tokens are one tensor, which any use of a part of it keeps alive; so are those of sequences. A GPU
+        computes its masks anew in the backward pass.
         """
+        if self.work.gpu:
+            return 0
         shape, sizes, last = self.shape, self.work.sizes, self.shape.num_hidden_layers - 1
         hidden = shape.hidden_size if shape.hidden_dropout_prob > 0 else 0
         token = hidden * (1 + 2 * last) + (shape.num_attention_heads if self.work.explicit else 0)

@@ -1,4 +1,4 @@
-"""How attention groups the sequences of a batch by length, and how large the groups are. Standard library only."""
+"""The sizes of a batch: groups of similar lengths on a CPU, buckets of tokens on a GPU. Standard library only."""
 
 from collections.abc import Sequence
 from dataclasses import dataclass
@@ -6,17 +6,22 @@ from dataclasses import dataclass
 GROUPS = 4
 """The most groups of sequences in which attention is computed."""
 SMALLEST_GROUP = 4
-"""The least sequences that a group holds on a CPU, where the batch has as many."""
-SMALLEST_GROUP_GPU = 128
-"""The same on a GPU, where the launches of a smaller group take longer than the padding that it saves."""
+"""The least sequences that a group holds, where the batch has as many."""
+BUCKET_TOKENS = 128
+"""On a GPU a row of tokens is a multiple of this long. Shorter steps make more buckets, longer ones more filler."""
 
 
-def group_bounds(falling: Sequence[int], *, gpu: bool) -> list[tuple[int, int, int]]:
+def bucket_tokens(tokens: int, multiple: int = BUCKET_TOKENS) -> int:
+    """Return the least multiple of ``multiple`` that holds ``tokens``."""
+    return -(-tokens // multiple) * multiple
+
+
+def group_bounds(falling: Sequence[int]) -> list[tuple[int, int, int]]:
     """Return begin, end and longest length of each group, for lengths in falling order.
 
     The groups hold about equally many sequences. Groups with the same longest length are merged.
     """
-    count = max(1, min(GROUPS, len(falling) // (SMALLEST_GROUP_GPU if gpu else SMALLEST_GROUP)))
+    count = max(1, min(GROUPS, len(falling) // SMALLEST_GROUP))
     edges = [round(part * len(falling) / count) for part in range(count + 1)]
     bounds: list[tuple[int, int, int]] = []
     for begin, end in zip(edges, edges[1:], strict=False):
@@ -45,10 +50,16 @@ class BatchSizes:
 
     @classmethod
     def from_lengths(cls, lengths: Sequence[int], *, gpu: bool = False) -> "BatchSizes":
-        """Return the sizes of a batch of sequences of ``lengths``, as a CPU or a GPU groups them."""
+        """Return the sizes of a batch of sequences of ``lengths`` on a CPU or a GPU.
+
+        A GPU has no groups: each token, filler with them, is a slot, and no pair is stored.
+        """
         falling = sorted(map(int, lengths), reverse=True)
+        if gpu:
+            tokens = bucket_tokens(sum(falling))
+            return cls(len(falling), tokens, tokens, 0, 0, 0)
         slots = squares = padded = 0
-        for begin, end, longest in group_bounds(falling, gpu=gpu):
+        for begin, end, longest in group_bounds(falling):
             places = (end - begin) * longest
             slots += places
             squares += places * longest

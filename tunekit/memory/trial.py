@@ -35,12 +35,14 @@ def trial_peak(
     num_scored: int,
     *,
     gpu: bool,
+    with_graphs: bool = False,
 ) -> int:
     """Return the most bytes that a trial of ``spec`` takes, whose model has ``shape``.
 
     ``batches`` are the lengths in tokens of the sequences of each training batch. ``longest`` is the length of the
     longest sequence that is scored, and ``num_scored`` the rows of the largest split. On a GPU these are the bytes that
-    the trial allocates, on a CPU the resident bytes of its process (``resident_bytes``). Raises NoClosedForm.
+    the trial allocates, and with ``with_graphs`` also those that CUDA graphs keep in reserve; on a CPU the resident
+    bytes of its process (``resident_bytes``). Raises NoClosedForm.
     """
     sizes = {BatchSizes.from_lengths(lengths, gpu=gpu) for lengths in batches}
     scored = BatchSizes.from_lengths((longest,) * max(1, min(EVAL_TOKENS // longest, num_scored)), gpu=gpu)
@@ -48,10 +50,10 @@ def trial_peak(
     def bytes_of(one: BatchSizes) -> int:
         work = Work(
             shape=shape, method=spec.method, params=spec.method_params, num_labels=num_labels, sizes=one,
-            precision=spec.precision,
+            precision=spec.precision, gpu=gpu,
         )  # fmt: skip
         memory = predict(work, scored)
-        return memory.peak if gpu else resident_bytes(memory)
+        return (memory.needed if with_graphs else memory.peak) if gpu else resident_bytes(memory)
 
     return max(map(bytes_of, _largest(sizes)))
 

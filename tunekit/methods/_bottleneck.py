@@ -84,10 +84,14 @@ class Bottleneck(nn.Module):
 class AdaptedOutput(nn.Module):
     """BERT's output module of a sublayer, with the library's parts and a bottleneck before the residual sum."""
 
+    norm_of_sum: Callable[[nn.Module, torch.Tensor, torch.Tensor], torch.Tensor]
+    """Returns the layer norm of the sum of two tensors. An engine may set another function, which computes the same."""
+
     def __init__(self, library: Any, adapter: Bottleneck, *, norm_first: bool) -> None:
         super().__init__()
         self.dense, self.dropout, self.LayerNorm = library.dense, library.dropout, library.LayerNorm
         self.adapter, self.norm_first = adapter, norm_first
+        self.norm_of_sum = _norm_of_sum
 
     def forward(self, hidden_states: torch.Tensor, input_tensor: torch.Tensor) -> torch.Tensor:
         """Return the sublayer's output (..., H).
@@ -95,9 +99,13 @@ class AdaptedOutput(nn.Module):
         ``hidden_states`` (..., n) are its inner states, ``input_tensor`` (..., H) is its input, which is the residual.
         """
         hidden = self.dropout(self.dense(hidden_states))
-        x = self.LayerNorm(hidden + input_tensor) if self.norm_first else hidden
-        output: torch.Tensor = self.LayerNorm(self.adapter(x) + hidden + input_tensor)
-        return output
+        x = self.norm_of_sum(self.LayerNorm, hidden, input_tensor) if self.norm_first else hidden
+        return self.norm_of_sum(self.LayerNorm, self.adapter(x) + hidden, input_tensor)
+
+
+def _norm_of_sum(norm: nn.Module, x: torch.Tensor, residual: torch.Tensor) -> torch.Tensor:
+    normed: torch.Tensor = norm(x + residual)
+    return normed
 
 
 class AdaptedLinear(nn.Linear):

@@ -27,7 +27,9 @@ def expected_batches(spec: TrialSpec, size: DatasetSize) -> list[list[int]]:
     return found
 
 
-def expected_peak(spec: TrialSpec, config: Mapping[str, Any], size: DatasetSize, *, gpu: bool) -> int:
+def expected_peak(
+    spec: TrialSpec, config: Mapping[str, Any], size: DatasetSize, *, gpu: bool, with_graphs: bool = False
+) -> int:
     """Return the most bytes that a trial of ``spec`` takes, as ``trial_peak`` counts them.
 
     ``config`` holds the values of the model's config.json. Raises NoClosedForm where model or method have none.
@@ -35,4 +37,5 @@ def expected_peak(spec: TrialSpec, config: Mapping[str, Any], size: DatasetSize,
     num_scored = max(size.seen_by(spec).values())
     longest = int(size.of_rows(num_scored, spec.max_length)[-1])
     shape = Shape.from_config(config)
-    return trial_peak(spec, shape, size.num_labels, expected_batches(spec, size), longest, num_scored, gpu=gpu)
+    batches = expected_batches(spec, size)
+    return trial_peak(spec, shape, size.num_labels, batches, longest, num_scored, gpu=gpu, with_graphs=with_graphs)

@@ -5,7 +5,8 @@ from collections.abc import Callable, Sequence
 from functools import partial
 from weakref import WeakSet
 
-from tunekit.engine.train import Member, Pack, packable
+from tunekit.engine.member import Member, packable
+from tunekit.engine.train import Pack
 from tunekit.worker.attempt import Attempt
 from tunekit.worker.failures import CLASSIFIED_ERRORS, Failure, cause, classify, device_is_lost
 
@@ -141,10 +142,10 @@ class PackTrainer:
         """Return the pack of ``attempts``, which is built if there is none."""
         members = _members(attempts)
         if members not in self._packs:
-            self._packs[members] = Pack(members)
             for attempt in attempts:
                 if attempt.run:
-                    attempt.run.note_pack_size(len(attempts))
+                    attempt.run.join_pack(len(attempts))
+            self._packs[members] = Pack(members, partial(_note, attempts))
         return self._packs[members]
 
 
@@ -157,6 +158,11 @@ def _arrange(attempts: Sequence[Attempt]) -> tuple[list[Attempt], list[list[Atte
         groups.setdefault(member.pack_key() if can_be_packed else id(member), []).append(attempt)
     singles = [group[0] for group in groups.values() if len(group) == 1]
     return singles, [group for group in groups.values() if len(group) > 1]
+
+
+def _note(attempts: Sequence[Attempt], line: str) -> None:
+    for attempt in attempts:
+        attempt.note(line)
 
 
 def _members(attempts: Sequence[Attempt]) -> tuple[Member, ...]:

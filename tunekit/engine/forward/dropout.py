@@ -8,7 +8,7 @@ mask after another from it, in the order in which they run.
 """
 
 from collections.abc import Iterator, Mapping, Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass
 from enum import StrEnum
 from typing import Any
 
@@ -16,7 +16,6 @@ import numpy as np
 import torch
 from torch import nn
 
-from tunekit.engine.forward.flat_batch import FlatBatch
 from tunekit.engine.kernels.masks import LEVELS
 from tunekit.seeding import stream_seed
 
@@ -47,21 +46,16 @@ class DropoutSite:
 
 
 class MaskStream:
-    """The random bits of one trial's dropout. They depend on the trial's seed, the step and the type of device only."""
+    """The random bits of one trial's dropout, which depend on the trial's seed, the step and the part only."""
 
-    def __init__(self, seed: int, device: torch.device) -> None:
-        self.seed, self.device = seed, device
+    def __init__(self, seed: int) -> None:
+        self.seed = seed
 
     def draw(self, num_words: int, *names: int) -> torch.Tensor:
         """Return 4 * num_words draws in int16. ``names`` are the numbers of the step and of the part of its batch."""
         seed = stream_seed(self.seed, "dropout", *names)
-        if self.device.type == "cpu":
-            # numpy draws three times as fast as torch here.
-            words = torch.from_numpy(np.random.SFC64(seed).random_raw(num_words).view(np.int64))
-        else:
-            generator = torch.Generator(self.device).manual_seed(seed)
-            words = torch.empty(num_words, dtype=torch.int64, device=self.device)
-            words.random_(-(2**63), None, generator=generator)
+        # numpy draws three times as fast as torch.
+        words = torch.from_numpy(np.random.SFC64(seed).random_raw(num_words).view(np.int64))
         return words.view(torch.int16)  # 64 bits are 4 draws
 
 
@@ -163,42 +157,3 @@ def apply_mask(x: torch.Tensor, mask: torch.Tensor, scale: float) -> torch.Tenso
     """
     dropped: torch.Tensor = _ApplyMask.apply(x, mask, scale)  # type: ignore[no-untyped-call]
     return dropped
-
-
-@dataclass
-class ForwardContext:
-    """The batch and the dropout masks, which the modules of one model read in a forward pass besides their input.
-
-    ``patching.patch_model`` gives each model one context. ``patching.logits`` sets its batch and masks before a forward
-    pass and removes them afterwards.
-    """
-
-    padded: bool = False
-    """Whether the model takes padded batches. The other fields are then unused."""
-    batch: FlatBatch | None = None
-    """The flat batch of the forward pass that runs now. None while none runs."""
-    masks: DropoutMasks | None = None
-    """The dropout masks of the forward pass that runs now. None where nothing is dropped."""
-    sites: DropoutSites = field(default_factory=lambda: DropoutSites(()))
-    """All uses of dropout in the model's forward pass, in order."""
-    found_sites: list[DropoutSite] | None = None
-    """The list to which each use of dropout is appended while ``patching.patch_model`` looks for them. None at all
-    other times."""
-
-    @property
-    def flat_batch(self) -> FlatBatch:
-        """The flat batch of the forward pass that runs now. Raises RuntimeError while none runs."""
-        if self.batch is None:
-            raise RuntimeError("a patched model runs through tunekit.engine.forward.patching.logits alone")
-        return self.batch
-
-    def next_mask(self, kind: MaskKind, width: int, rate: float) -> tuple[torch.Tensor, float] | None:
-        """Return the mask and the scale of the next use of dropout, or None where nothing is dropped.
-
-        ``kind`` says what a row of the mask belongs to, and ``width`` is the number of entries of a row. ``rate`` is
-        the probability with which an entry is dropped. While ``patching.patch_model`` looks for the uses of dropout,
-        this one is appended to ``found_sites``.
-        """
-        if self.found_sites is not None and rate > 0:
-            self.found_sites.append(DropoutSite(kind, width, round(rate * LEVELS)))
-        return None if self.masks is None or rate == 0 else self.masks.next(kind)

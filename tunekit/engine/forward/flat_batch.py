@@ -7,7 +7,7 @@ the sequences in a few groups of similar lengths, each padded to the longest seq
 """
 
 from collections.abc import Sequence
-from dataclasses import dataclass, replace
+from dataclasses import dataclass
 from typing import Any
 
 import numpy as np
@@ -16,11 +16,6 @@ import torch
 
 from tunekit.data.tokens import TokenisedSplit
 from tunekit.memory.length_groups import group_bounds
-
-ALIGNED = 4
-"""Where several tensors are joined into one flat tensor, each begins at an index that is a multiple of this number.
-
-Four fp32 numbers are 16 bytes, which is what CUDA's kernels read at a time."""
 
 Indices = npt.NDArray[np.int64]
 Flags = npt.NDArray[np.bool_]
@@ -48,7 +43,7 @@ class Group:
 
 @dataclass(frozen=True)
 class FlatBatch:
-    """B sequences of each of K trials on one device, in rows of T tokens, one row for each trial."""
+    """B sequences of each of K trials on a CPU, in rows of T tokens, one row for each trial."""
 
     input_ids: torch.Tensor
     """(K, T) int64, the ids of the tokens; filler has the padding id."""
@@ -80,30 +75,6 @@ class FlatBatch:
     num_sequences: int
     """The sequences of each trial, B."""
 
-    def to(self, device: torch.device) -> "FlatBatch":
-        """Return the batch on ``device``. One transfer copies all int64 tensors there, and another all fp32 ones."""
-        if device.type == "cpu":
-            return self
-        held = [part for part in (self, *self.groups) for part in vars(part).values() if isinstance(part, torch.Tensor)]
-        moved: dict[int, torch.Tensor] = {}  # the tensor on the device, by Python's id() of the one here
-        for dtype in (torch.int64, torch.float32):
-            tensors = [tensor for tensor in held if tensor.dtype == dtype]
-            if tensors:
-                sizes = [aligned(tensor.numel()) for tensor in tensors]
-                flat = torch.zeros(sum(sizes), dtype=dtype, pin_memory=device.type == "cuda")
-                for one, place in zip(tensors, torch.split(flat, sizes), strict=True):
-                    place[: one.numel()] = one.flatten()
-                parts = torch.split(flat.to(device, non_blocking=True), sizes)
-                moved |= {
-                    id(one): part[: one.numel()].view(one.shape) for one, part in zip(tensors, parts, strict=True)
-                }
-
-        def on_device(part: Any) -> Any:
-            return replace(part, **{name: moved[id(v)] for name, v in vars(part).items() if id(v) in moved})
-
-        batch: FlatBatch = replace(on_device(self), groups=tuple(on_device(group) for group in self.groups))
-        return batch
-
 
 def flat_batch(
     parts: Sequence[tuple[TokenisedSplit, Indices]],
@@ -112,7 +83,6 @@ def flat_batch(
     pad_id: int,
     position_offset: int,
     with_pairs: bool,
-    device: torch.device,
 ) -> FlatBatch:
     """Return the batch of K = len(parts) trials of one model. A part is a trial's split and B indices into the split.
 
@@ -144,7 +114,7 @@ def flat_batch(
     length_order = np.argsort(-lengths.ravel(), kind="stable")  # (K * B,)
     groups, slot_to_token, token_to_slot, slot_is_real = _grouped(
         lengths.ravel(), starts.ravel(), length_order, heads=heads, num_tokens=num_trials * width,
-        with_pairs=with_pairs, gpu=device.type == "cuda",
+        with_pairs=with_pairs,
     )  # fmt: skip
     # Filler copies the attention of the last real token of its own trial, so that it never copies another trial's.
     last = np.repeat(np.arange(num_trials) * width + totals - 1, width)  # (K * T,)
@@ -153,7 +123,7 @@ def flat_batch(
         np.concatenate([getattr(split, name)[at] for (split, _), at in zip(parts, sources, strict=True)])  # (N,)
         for name in ("ids", "types")
     )
-    batch = FlatBatch(
+    return FlatBatch(
         input_ids=spread(ids, pad_id),
         token_type_ids=spread(types, 0),
         position_ids=spread(within + position_offset, position_offset),
@@ -169,12 +139,6 @@ def flat_batch(
         num_pairs=tuple(int(total) for total in (lengths**2).sum(axis=1)),
         num_sequences=lengths.shape[1],
     )
-    return batch.to(device)
-
-
-def aligned(size: int) -> int:
-    """Return the least multiple of ALIGNED that holds ``size`` numbers."""
-    return -(-size // ALIGNED) * ALIGNED
 
 
 def _index_in_sequence(lengths: Indices) -> Indices:
@@ -189,13 +153,12 @@ def _column_of(is_real: Flags) -> torch.Tensor | None:
 
 
 def _grouped(
-    lengths: Indices, starts: Indices, length_order: Indices, *, heads: int, num_tokens: int, with_pairs: bool,
-    gpu: bool,
+    lengths: Indices, starts: Indices, length_order: Indices, *, heads: int, num_tokens: int, with_pairs: bool
 ) -> tuple[tuple[Group, ...], Indices, Indices, Flags]:  # fmt: skip
     """Put the K * B sequences into groups.
 
     ``lengths`` (K * B,) holds their lengths, and ``starts`` (K * B,) the index of the first token of each among the
-    ``num_tokens`` = K * T tokens. ``gpu`` says whether the groups are those for a GPU.
+    ``num_tokens`` = K * T tokens.
 
     Return the groups, ``slot_to_token`` (S * A,), ``token_to_slot`` (K * T, A), and whether each slot row is real
     (S * A,). ``token_to_slot`` is 0 for filler, which the caller replaces.
@@ -205,7 +168,7 @@ def _grouped(
     each_head, first_row = np.arange(heads), 0  # first_row: the index of the first slot row of the group
     token_to_slot = np.zeros((num_tokens, heads), np.int64)
     groups, slot_to_token, slot_is_real = [], [], []
-    for begin, end, longest in group_bounds(lengths[length_order].tolist(), gpu=gpu):
+    for begin, end, longest in group_bounds(lengths[length_order].tolist()):
         members = length_order[begin:end]  # (G,), the group's sequences
         own = lengths[members, None]  # (G, 1)
         place = np.minimum(np.arange(longest), own - 1)  # (G, L), the slot's token in its sequence

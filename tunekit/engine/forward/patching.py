@@ -18,31 +18,23 @@ from torch import nn
 from transformers import PreTrainedModel
 
 from tunekit.data.tokens import TokenisedSplit
-from tunekit.engine.forward.attention import FlatSelfAttention
-from tunekit.engine.forward.dropout import DropoutMasks, DropoutSites, ForwardContext, MaskKind, apply_mask
+from tunekit.engine.forward.context import ForwardContext, Operations
+from tunekit.engine.forward.device_batch import DeviceBatch
+from tunekit.engine.forward.device_operations import DeviceOperations
+from tunekit.engine.forward.dropout import DropoutMasks, DropoutSite, DropoutSites
 from tunekit.engine.forward.flat_batch import FlatBatch, flat_batch
+from tunekit.engine.forward.host_operations import HostOperations
+from tunekit.engine.forward.modules import (
+    ContextDropout,
+    ContextGelu,
+    FlatSelfAttention,
+    ResidualOutput,
+    context_of,
+)
 from tunekit.engine.forward.padded_batch import PaddedBatch, padded_batch, padded_logits
+from tunekit.engine.kernels.masks import DropoutKeys
+from tunekit.methods._bottleneck import AdaptedOutput
 from tunekit.models.families import FAMILIES
-
-
-class ContextDropout(nn.Module):
-    """Dropout that takes its mask from the forward context. It replaces ``nn.Dropout`` in a patched model."""
-
-    def __init__(self, rate: float, context: ForwardContext) -> None:
-        super().__init__()
-        self.rate, self.context = rate, context
-
-    def forward(self, x: torch.Tensor) -> torch.Tensor:
-        """Return ``x`` (K, T, width) or (K, B, width) with entries dropped in training."""
-        # The number of rows tells whether x has one row for each token or one for each sequence. The two numbers
-        # differ, since a sequence has at least two tokens.
-        rows = x.shape[:-1].numel()
-        kind = MaskKind.TOKEN if rows == self.context.flat_batch.input_ids.numel() else MaskKind.SEQUENCE
-        dropped = self.context.next_mask(kind, x.shape[-1], self.rate)
-        if dropped is None:
-            return x
-        mask, scale = dropped
-        return apply_mask(x, mask.reshape(x.shape), scale)
 
 
 def _keep_first_tokens(module: nn.Module, inputs: tuple[torch.Tensor, ...]) -> tuple[torch.Tensor, ...]:
@@ -52,13 +44,7 @@ def _keep_first_tokens(module: nn.Module, inputs: tuple[torch.Tensor, ...]) -> t
     shape already. This is a forward pre-hook.
     """
     attended, hidden, *rest = inputs  # (K, B, H), (K, T, H)
-    first_tokens = context_of(module).flat_batch.first_tokens
-    return (attended, hidden.flatten(0, 1).index_select(0, first_tokens).view_as(attended), *rest)
-
-
-def context_of(module: nn.Module) -> ForwardContext:
-    """Return the forward context that ``patch_model`` has set on ``module``: the model, or its last layer's module."""
-    return cast(ForwardContext, module.tunekit_context)
+    return (attended, context_of(module).current.first_tokens(hidden), *rest)
 
 
 def patch_model(model: PreTrainedModel, *, padded: bool = False) -> ForwardContext:
@@ -73,6 +59,13 @@ def patch_model(model: PreTrainedModel, *, padded: bool = False) -> ForwardConte
     layers = backbone_of(model).encoder.layer
     for layer in layers:
         layer.attention.self = FlatSelfAttention(layer.attention.self, context, last=layer is layers[-1])
+        if model.config.hidden_act == "gelu":
+            layer.intermediate.intermediate_act_fn = ContextGelu(context)
+        for owner in (layer.attention, layer):
+            if isinstance(owner.output, AdaptedOutput):
+                owner.output.norm_of_sum = context.norm_of_sum
+            else:
+                owner.output = ResidualOutput(owner.output, context)
     layers[-1].attention.output.tunekit_context = context
     layers[-1].attention.output.register_forward_pre_hook(_keep_first_tokens)
     for module in list(model.modules()):
@@ -85,12 +78,11 @@ def patch_model(model: PreTrainedModel, *, padded: bool = False) -> ForwardConte
 
 def _find_sites(model: PreTrainedModel, context: ForwardContext) -> DropoutSites:
     """Return the uses of dropout in the forward pass of ``model``, which a run on two short sequences finds."""
-    context.found_sites = []
     tokens = TokenisedSplit(np.zeros(5, np.int32), np.zeros(5, np.int8), np.array([0, 2, 5]), 0)
+    batch, sites = cast(FlatBatch, batch_of(model, [(tokens, np.arange(2))])), list[DropoutSite]()
     with torch.no_grad():
-        logits(model, batch_of(model, [(tokens, np.arange(2))]))
-    sites, context.found_sites = DropoutSites(context.found_sites), None
-    return sites
+        _flat_logits(model, batch, HostOperations(batch, None, sites))
+    return DropoutSites(sites)
 
 
 def backbone_of(model: PreTrainedModel) -> Any:
@@ -107,7 +99,7 @@ def layers_of(model: PreTrainedModel) -> nn.Module:
 def batch_of(
     model: PreTrainedModel, parts: Sequence[tuple[TokenisedSplit, npt.NDArray[np.int64]]], *, train: bool = False
 ) -> FlatBatch | PaddedBatch:
-    """Return a batch on the device of ``model``: a padded batch if the model takes those, else a flat one.
+    """Return a padded batch on the device of ``model`` if it takes those, else a flat batch.
 
     Each part is a trial's split and B indices into the split. A padded batch has exactly one part. ``train`` says
     whether the model is trained on the batch, with dropout.
@@ -121,32 +113,43 @@ def batch_of(
         parts,
         heads=config.num_attention_heads,
         pad_id=pad_id,
-        position_offset=pad_id + 1 if FAMILIES[config.model_type].position_offset else 0,
+        position_offset=position_offset_of(model),
         with_pairs=train and context.sites.has_pairs,
-        device=model.device,
     )
+
+
+def position_offset_of(model: PreTrainedModel) -> int:
+    """Return the id of a sequence's first position."""
+    family = FAMILIES[model.config.model_type]
+    return cast(int, model.config.pad_token_id) + 1 if family.position_offset else 0
 
 
 def logits(
     model: PreTrainedModel,
-    batch: FlatBatch | PaddedBatch,
-    masks: DropoutMasks | None = None,
+    batch: FlatBatch | PaddedBatch | DeviceBatch,
+    masks: DropoutMasks | DropoutKeys | None = None,
     precision: str = "fp32",
 ) -> torch.Tensor:
     """Return the logits (K * B, C) of ``batch``, one trial after another, in fp32 even if ``precision`` is bf16.
 
-    On a flat batch dropout follows ``masks``, and without them nothing is dropped. On a padded batch ``masks`` is
-    unused, and dropout is on if the model is in training mode.
+    Dropout follows ``masks``, which are the masks of a flat batch or the keys of a device batch; without them nothing
+    is dropped. On a padded batch ``masks`` is unused, and dropout is on if the model is in training mode.
     """
     with autocast(precision, batch.input_ids.device):
-        found = padded_logits(model, batch) if isinstance(batch, PaddedBatch) else _flat_logits(model, batch, masks)
+        if isinstance(batch, PaddedBatch):
+            found = padded_logits(model, batch)
+        elif isinstance(batch, DeviceBatch):
+            keys = cast(DropoutKeys | None, masks)
+            found = _flat_logits(model, batch, DeviceOperations(batch, context_of(model).sites, keys, precision))
+        else:
+            found = _flat_logits(model, batch, HostOperations(batch, cast(DropoutMasks | None, masks)))
     return found.float() if precision == "bf16" else found
 
 
-def _flat_logits(model: Any, batch: FlatBatch, masks: DropoutMasks | None) -> torch.Tensor:
+def _flat_logits(model: Any, batch: FlatBatch | DeviceBatch, operations: Operations) -> torch.Tensor:
     """Return the logits (K * B, C), from the library's modules called one by one."""
     context, backbone = context_of(model), backbone_of(model)
-    context.batch, context.masks = batch, masks
+    context.operations = operations
     try:
         hidden = backbone.embeddings(
             input_ids=batch.input_ids, token_type_ids=batch.token_type_ids, position_ids=batch.position_ids
@@ -160,7 +163,7 @@ def _flat_logits(model: Any, batch: FlatBatch, masks: DropoutMasks | None) -> to
         found: torch.Tensor = model.classifier(first)
         return found
     finally:
-        context.batch = context.masks = None
+        context.operations = None
 
 
 def autocast(precision: str, device: torch.device) -> AbstractContextManager[Any]:

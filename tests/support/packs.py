@@ -1,0 +1,71 @@
+"""Trials that differ in all that members of a pack may differ in, and how they are trained and compared."""
+
+from collections.abc import Callable, Sequence
+
+import numpy as np
+import torch
+
+from benchmarks.trial import without_dropout
+from tests.support.trials import build, specify
+from tunekit.engine.member import Member
+from tunekit.engine.train import Pack
+from tunekit.schema import TrialSpec
+
+CPU = torch.device("cpu")
+MIXED = {
+    "full": [
+        {"seed": 1, "learning_rate": 3e-4},
+        {"seed": 2, "learning_rate": 1e-3, "weight_decay": 0.1},
+        {"seed": 3, "learning_rate": 2e-4, "warmup_ratio": 0.1},
+    ],
+    "adapter": [
+        {"seed": 1, "learning_rate": 1e-3, "method_params": {"reduction_factor": 2}},
+        {"seed": 2, "learning_rate": 5e-3, "weight_decay": 0.1, "method_params": {"reduction_factor": 8}},
+        {"seed": 3, "learning_rate": 2e-3, "warmup_ratio": 0.1, "method_params": {"reduction_factor": 4}},
+    ],
+    "pfeiffer": [
+        {"seed": 1, "learning_rate": 1e-3, "method_params": {"reduction_factor": 2}},
+        {"seed": 2, "learning_rate": 5e-3, "weight_decay": 0.1, "method_params": {"reduction_factor": 8}},
+        {"seed": 3, "learning_rate": 2e-3, "warmup_ratio": 0.1, "method_params": {"reduction_factor": 4}},
+    ],
+    "lora": [
+        {"seed": 1, "learning_rate": 1e-3, "method_params": {"r": 2}},
+        {"seed": 2, "learning_rate": 5e-3, "weight_decay": 0.1, "method_params": {"r": 8, "lora_alpha": 32}},
+        {"seed": 3, "learning_rate": 2e-3, "warmup_ratio": 0.1, "method_params": {"r": 4, "lora_alpha": 4}},
+    ],
+}
+
+
+def specs_of(method: str, **common: object) -> list[TrialSpec]:
+    """Members that differ in all that members may differ in."""
+    fields = {"dataset": "demo", "batch_size": 8, "train_limit": 76, "epochs": 5, **common}
+    return [specify(method=method, **fields, **mixed) for mixed in MIXED[method]]
+
+
+def member_of(spec: TrialSpec, *, dropout: bool = True, dtype: torch.dtype = torch.float32) -> Member:
+    prepared, model = build(spec)
+    model = model.to(dtype) if dropout else without_dropout(model).to(dtype)
+    return Member(spec, model, prepared.splits["train"], CPU)
+
+
+def train(members: Sequence[Member], epochs: int, make: Callable[[Sequence[Member]], Pack] = Pack) -> np.ndarray:
+    """Losses (members, steps) over ``epochs`` of the pack that ``make`` makes."""
+    pack = make(members)
+    losses = [[epoch.losses for epoch in pack.train_epoch()] for _ in range(epochs)]
+    pack.close()
+    return np.concatenate(losses, axis=1)
+
+
+def apart(one: Member, other: Member) -> float:
+    """Largest difference of two members' weights and moments."""
+    found = []
+    for (name, p), (_, q) in zip(one.model.named_parameters(), other.model.named_parameters(), strict=True):
+        found.append((p - q).detach().abs().max())
+        if p.requires_grad:
+            assert p.is_contiguous(), name
+            found += [
+                (getattr(one.trained[name], moment) - getattr(other.trained[name], moment)).abs().max()
+                for moment in ("first", "second")
+            ]
+    assert one.step == other.step
+    return float(torch.stack(found).max())

@@ -1,0 +1,85 @@
+"""The trainable weights of K trials, and AdamW's two moments of each, in three flat tensors (K, P): a row a trial.
+
+A trial on its own has buffers of one row, a pack has buffers of a row for each member. The parameters of the trials'
+models are views of the buffers, so a trial can be saved, scored or taken out at any time. Gradients have no buffer:
+they are those that the backward pass has just computed, and a step frees them.
+"""
+
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+
+import torch
+from torch import nn
+
+ALIGNED = 16
+"""Each parameter begins at a column that is a multiple of this number: 64 bytes, a line of a CPU's cache.
+
+CUDA's kernels read 16 bytes at a time."""
+
+
+@dataclass(eq=False)
+class Trained:
+    """One trainable parameter of one trial, and AdamW's moments of it. All three are views of the trial's buffers."""
+
+    parameter: nn.Parameter
+    first: torch.Tensor
+    """The running mean of the gradients."""
+    second: torch.Tensor
+    """The running mean of the squared gradients."""
+
+
+@dataclass(frozen=True)
+class Piece:
+    """The columns of the flat tensors (K, P) that hold one parameter of each trial."""
+
+    name: str
+    """The name that the parameter has in each model."""
+    columns: slice
+    """Which of the P columns hold it."""
+    shape: tuple[int, ...]
+    """The shape that holds the parameter of every trial: the largest size of each axis."""
+    trained: tuple[Trained, ...]
+    """The parameter of each trial, in its own size."""
+
+    def stacked(self, flat: torch.Tensor) -> torch.Tensor:
+        """Return the view (K, ...) of ``flat`` (K, P) in ``shape``."""
+        return flat[:, self.columns].view(len(flat), *self.shape)
+
+    def views(self, flat: torch.Tensor) -> list[torch.Tensor]:
+        """Return the view of ``flat`` (K, P) that belongs to each trial, in the size of its parameter."""
+        whole = self.stacked(flat)
+        return [
+            whole[trial][tuple(slice(size) for size in one.parameter.shape)] for trial, one in enumerate(self.trained)
+        ]
+
+
+class Buffers:
+    """Flat tensors that hold K trials from their creation on, until other buffers take the trials over."""
+
+    def __init__(self, trials: Sequence[Mapping[str, Trained]]) -> None:
+        """Copy ``trials``, each its trained parameters by name, and make their tensors views of the copies.
+
+        A trial whose parameter is smaller than the others' has zeros after it, which AdamW leaves at exactly 0. Raises
+        ValueError where the names differ.
+        """
+        if any(set(names) != set(trials[0]) for names in trials):
+            raise ValueError("the models of a pack have different trainable parameters")
+        self.pieces: list[Piece] = []
+        end = 0
+        for name in trials[0]:
+            trained = tuple(trial[name] for trial in trials)
+            shape = tuple(max(sizes) for sizes in zip(*(one.parameter.shape for one in trained), strict=True))
+            size = torch.Size(shape).numel()
+            self.pieces.append(Piece(name, slice(end, end + size), shape, trained))
+            end += -(-size // ALIGNED) * ALIGNED
+        self.weights = self.pieces[0].trained[0].parameter.new_zeros((len(trials), end), requires_grad=False)  # (K, P)
+        self.first, self.second = torch.zeros_like(self.weights), torch.zeros_like(self.weights)  # (K, P)
+        with torch.no_grad():
+            for piece in self.pieces:
+                places = (piece.views(flat) for flat in (self.weights, self.first, self.second))
+                for one, weights, first, second in zip(piece.trained, *places, strict=True):
+                    one.parameter.data = weights.copy_(one.parameter)
+                    one.first, one.second = first.copy_(one.first), second.copy_(one.second)
+
+    def __len__(self) -> int:
+        return len(self.weights)

@@ -1,0 +1,78 @@
+"""The modules that replace some of the library's in a patched model. They ask the forward context for what they do."""
+
+from typing import Any, cast
+
+import torch
+from torch import nn
+
+from tunekit.engine.forward.context import ForwardContext
+
+
+def context_of(module: nn.Module) -> ForwardContext:
+    """Return the forward context that ``patch_model`` has set on ``module``: the model, or its last layer's module."""
+    return cast(ForwardContext, module.tunekit_context)
+
+
+class FlatSelfAttention(nn.Module):
+    """Multi-head attention (Vaswani et al., 2017) within each sequence of the batch, with the library's parameters.
+
+    In the last layer only the first token of each sequence is a query, since the model's head reads no other token.
+    """
+
+    query: nn.Module
+    key: nn.Module
+    value: nn.Module
+
+    def __init__(self, library: Any, context: ForwardContext, *, last: bool) -> None:
+        """``library`` is the attention module that this one replaces. ``last`` says whether it is the last layer's."""
+        super().__init__()
+        self.query, self.key, self.value = library.query, library.key, library.value
+        self.heads: int = library.num_attention_heads
+        self.head_size: int = library.attention_head_size
+        self.rate = float(library.dropout.p)
+        self.context, self.last = context, last
+
+    def forward(self, hidden: torch.Tensor, *_: Any, **__: Any) -> tuple[torch.Tensor, None]:
+        """Return the contexts of hidden states (K, T, H), and None in place of the attention weights.
+
+        The library's layer expects such a pair. The other arguments that it passes are ignored.
+        """
+        return self.context.current.attention(self, hidden), None
+
+
+class ContextDropout(nn.Module):
+    """Dropout that the forward context computes. It replaces ``nn.Dropout``."""
+
+    def __init__(self, rate: float, context: ForwardContext) -> None:
+        super().__init__()
+        self.rate, self.context = rate, context
+
+    def forward(self, x: torch.Tensor) -> torch.Tensor:
+        """Return ``x`` (K, T, width) or (K, B, width) with entries dropped in training."""
+        return self.context.current.dropout(x, self.rate)
+
+
+class ContextGelu(nn.Module):
+    """GELU that the forward context computes. It replaces the activation between a layer's two wide products."""
+
+    def __init__(self, context: ForwardContext) -> None:
+        super().__init__()
+        self.context = context
+
+    def forward(self, x: torch.Tensor) -> torch.Tensor:
+        """Return GELU of ``x``."""
+        return self.context.current.gelu(x)
+
+
+class ResidualOutput(nn.Module):
+    """What ends each half of a layer: a linear module, dropout, the sum with the residual, and layer norm."""
+
+    def __init__(self, library: Any, context: ForwardContext) -> None:
+        """``library`` is the module that this one replaces, such as BERT's ``BertOutput``."""
+        super().__init__()
+        self.dense, self.LayerNorm, self.rate = library.dense, library.LayerNorm, float(library.dropout.p)
+        self.context = context
+
+    def forward(self, hidden: torch.Tensor, residual: torch.Tensor) -> torch.Tensor:
+        """Return the states (..., H) after the half; ``hidden`` (..., n) are inner ones, ``residual`` those before."""
+        return self.context.current.residual_norm(self.dense(hidden), residual, self.LayerNorm, self.rate)

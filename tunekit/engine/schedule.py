@@ -1,0 +1,25 @@
+"""The learning rate and the weight decay of a trial's parameters, as Hugging Face's Trainer sets them."""
+
+import math
+
+from torch import nn
+
+from tunekit.schema import TrialSpec
+
+
+def learning_rate_at(step: int, num_steps: int, spec: TrialSpec) -> float:
+    """Return the learning rate of ``step`` (from 0) of ``num_steps``: linear warm-up, then linear decay to 0."""
+    warmup = math.ceil(num_steps * spec.warmup_ratio)
+    if step < warmup:
+        return spec.learning_rate * step / max(1, warmup)
+    return spec.learning_rate * (num_steps - step) / max(1, num_steps - warmup)
+
+
+def decayed_names(model: nn.Module) -> frozenset[str]:
+    """Return the names of the trainable parameters that weight decay shrinks: all but biases and layer norms."""
+    norms = {id(p) for module in model.modules() if isinstance(module, nn.LayerNorm) for p in module.parameters()}
+    return frozenset(
+        name
+        for name, parameter in model.named_parameters()
+        if parameter.requires_grad and not name.endswith("bias") and id(parameter) not in norms
+    )
