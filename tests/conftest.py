@@ -1,8 +1,9 @@
 """Fixtures of the whole suite: no network beyond loopback, the real data where it lies, a small trial to run."""
 
+import gc
 import os
 import socket
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Generator, Iterator
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -30,14 +31,17 @@ settings.register_profile("no time is asserted", deadline=None)
 settings.load_profile("no time is asserted")
 
 SHARED_CLUSTER = (
-    "tests/api/test_run.py",
     "tests/runner/test_grid.py",
-    "tests/commands/test_documented_pages.py",
     "tests/search/test_peft_search.py",
+    "tests/commands/test_documented_pages.py",
+    "tests/api/test_run.py",
     "tests/analysis/test_import_kinds.py",
     "tests/trackers/test_tracked_sweep.py",
 )
-"""Files whose tests share one Ray (the fixture ``cluster``): they run first, in one process."""
+"""Files whose tests share the Ray of their process (the fixture ``cluster``). They run first, in this order.
+
+Long files come first. A file that has tests without a Ray, too, comes last: the Ray ends before such a test.
+"""
 
 needs_real_data = pytest.mark.skipif(
     not REAL_DATA.is_dir(), reason="the real data files are not here (TUNEKIT_DATA_DIR)"
@@ -49,24 +53,39 @@ def uses_cluster(item: pytest.Item | None) -> bool:
     return "cluster" in getattr(item, "fixturenames", ())
 
 
+@pytest.hookimpl(wrapper=True)
+def pytest_collection() -> Generator[None, object, object]:
+    """Import the test files without a search for garbage, and keep what they leave out of all later searches.
+
+    The libraries leave millions of objects, through which Python would look again and again.
+    """
+    gc.disable()
+    try:
+        return (yield)
+    finally:
+        gc.freeze()
+        gc.enable()
+
+
 def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
     """Put tests that use the shared Ray first, then other tests that start Ray: they take the longest."""
-    for item in items:
-        assert not uses_cluster(item) or item.nodeid.split("::")[0] in SHARED_CLUSTER, item.nodeid
-    items.sort(key=lambda item: (not uses_cluster(item), item.get_closest_marker("ray") is None))
+
+    def place(item: pytest.Item) -> int:
+        if uses_cluster(item):
+            file = item.nodeid.split("::")[0]
+            assert file in SHARED_CLUSTER, item.nodeid
+            return SHARED_CLUSTER.index(file)
+        return len(SHARED_CLUSTER) + (item.get_closest_marker("ray") is None)
+
+    items.sort(key=place)
 
 
 @pytest.hookimpl(optionalhook=True)
 def pytest_xdist_make_scheduler(config: pytest.Config, log: Any) -> Any:
-    """Give a whole file to a process of ``-n``, and all files that share a Ray to the same process."""
+    """Give a whole file to a process of ``-n``, so that the tests of a file share what they set up."""
     from xdist.scheduler import LoadFileScheduling
 
-    class Scheduler(LoadFileScheduling):
-        def _split_scope(self, nodeid: str) -> str:
-            file = str(super()._split_scope(nodeid))
-            return SHARED_CLUSTER[0] if file in SHARED_CLUSTER else file
-
-    return Scheduler(config, log)
+    return LoadFileScheduling(config, log)
 
 
 @pytest.hookimpl(trylast=True)
@@ -123,7 +142,7 @@ def make_spec() -> Callable[..., TrialSpec]:
 
 @pytest.fixture(scope="session")
 def cluster() -> str:
-    """The address of a Ray of two cores in this process, shared by the tests of ``SHARED_CLUSTER``."""
+    """The address of a Ray of two cores, shared by those tests of ``SHARED_CLUSTER`` that this process runs."""
     import ray
 
     # "local": another test process may have a cluster of its own at this moment, which Ray would join.

@@ -131,7 +131,7 @@ def run_search(
     seeds_per_trial: int = 1,
     sampler: "Sampler" = "tpe",
     scheduler: "Scheduler" = "asha",
-    objective: str = "macro_f1",
+    objective: str | None = None,
     choose: "Choose" = "best",
     optuna_storage: str | None = None,
     **options: Any,

@@ -159,11 +159,6 @@ def metric(label: str, *, direction: Direction = Direction.NONE, unit: str = "")
     return field(metadata={"label": label, "direction": direction, "unit": unit})
 
 
-def shown_metric(score_test: bool) -> str:
-    """The field of an epoch by which people watch a trial: macro-F1 on test, on validation where test is sealed."""
-    return "test_macro_f1" if score_test else "val_macro_f1"
-
-
 @dataclass(frozen=True, kw_only=True)
 class EpochRecord:
     """One trained epoch. Scores lie in [0, 1]; None: split absent or sealed, or an imported trial did not record it."""

@@ -6,7 +6,7 @@ from analysis.cells import metric_label
 from analysis.figures.captioned import CaptionedFigure
 from analysis.figures.forest import Difference, forest_figure
 from analysis.names import metric_name
-from analysis.report.document import Points, Section
+from analysis.report.document import Block, Paragraph, Points, Section
 from analysis.tables.table import Entry, Standing, Table, percent
 
 Shown = list[tuple[str, Entry]]
@@ -16,10 +16,15 @@ Shown = list[tuple[str, Entry]]
 def answer_section(tables: Sequence[Table], figures: Sequence[CaptionedFigure] = ()) -> Section:
     """Return the answer of ``tables``: a sentence a column, and their ``differences_figure``.
 
-    The sentences say what the marks of the tables say. The section is empty where no table ranks its rows.
+    The sentences say what the marks of the tables say. Those of several tables stand under the captions, since one
+    dataset has another best row among other rows. The section is empty where no table ranks its rows.
     """
-    lines = tuple(_sentence(table, column, shown) for table in tables for column, shown in _columns(table))
-    return Section("What came out", (Points(lines), *figures) if lines else (), "answer")
+    answers = {table.spec.caption: tuple(_sentence(table, *column) for column in _columns(table)) for table in tables}
+    answers = {caption: lines for caption, lines in answers.items() if lines}
+    blocks: list[Block] = []
+    for caption, lines in answers.items():
+        blocks += [*([Paragraph(caption)] if len(answers) > 1 else []), Points(lines)]
+    return Section("What came out", (*blocks, *figures) if blocks else (), "answer")
 
 
 def differences_figure(table: Table) -> CaptionedFigure | None:
@@ -83,7 +88,7 @@ def _sentence(table: Table, column: str, shown: Shown) -> str:
     told += f"; {_against(runner_up, entry)}."
     if alike:
         told += f" {_listed(alike)} can't be told from it."
-    worse = [name for name, one in tested if one.standing is Standing.WORSE and name != runner_up]
+    worse = [name for name, one in tested if one.standing is Standing.WORSE and (alike or name != runner_up)]
     if worse:
         told += f" {_listed(worse)} {'is' if len(worse) == 1 else 'are'} worse."
     untested: dict[str, list[str]] = {}

@@ -25,9 +25,9 @@ def claims_section(verdicts: Sequence[ClaimResult], every: bool = True) -> Secti
     tested = sum(one.p is not None for one in verdicts)
     corrected = f"corrected by Holm over the {tested} claims that were tested" if tested > 1 else "not corrected"
     about = Paragraph(
-        f"The p is one-sided, of the verdict's own direction, and {corrected}. A verdict for new text lets seeds and "
-        "items vary; one on these test items lets seeds vary, and other items may say otherwise. What seeds do not "
-        "move, such as bytes, is compared in every run and not tested."
+        "The p is one-sided, for or against the claim as the verdict goes (of an undecided claim the smaller one), and "
+        f"{corrected}. A verdict for new text lets seeds and items vary; one on these test items lets seeds vary, and "
+        "other items may say otherwise. What seeds do not move, such as bytes, is compared in every run and not tested."
     )
     left_out = len(verdicts) - len(shown)
     are = "is" if left_out == 1 else "are"

@@ -47,10 +47,11 @@ def tuned_grid(found: Sequence[SearchResult]) -> list[Grid]:
         "test, fresh seeds", "n", "test, less the default", "trainable parameters",
     )  # fmt: skip
     caption = (
-        "Default against tuned. Scores in percent, test at the best epoch on validation; over fresh seeds mean "
-        "± sample standard deviation; differences in points with their 95 % interval and uncorrected p, for new text "
-        "of this kind where predictions are stored, else on these test items (3 seeds or more). 1se: the configuration "
-        "with the fewest trainable parameters among those within one standard error of the best on validation."
+        "Default against tuned. Scores in percent, test at the best epoch on validation; in the search ± the standard "
+        "error over items, over fresh seeds mean ± sample standard deviation; differences in points with their 95 % "
+        "interval and uncorrected p, for new text of this kind where predictions are stored, else on these test items "
+        "(3 seeds or more). 1se: the configuration with the fewest trainable parameters among those within one "
+        "standard error of the best on validation."
     )
     return [Grid(head, tuple(rows), caption)] if rows else []
 
@@ -128,7 +129,11 @@ def _budget(found: Sequence[SearchResult]) -> Grid:
         spent = (str(study.planned), *counts, f"{epochs:,}", f"{seconds:,.0f}")
         rows.append((one.title, _space_text(one), how, seeds, *spent))
     head = ("search", "space", "how", "search seeds", "planned", "complete", "pruned", "failed", "epochs", "seconds")
-    return Grid(head, tuple(rows), "The budget spent: trials, epochs and seconds of training, repeats answered free.")
+    caption = (
+        "The budget spent: trials, and the epochs and seconds of their training. A configuration that was suggested "
+        "again took the score of its first trial and cost nothing."
+    )
+    return Grid(head, tuple(rows), caption)
 
 
 def _space_text(one: SearchResult) -> str:

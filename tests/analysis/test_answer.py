@@ -1,5 +1,7 @@
 """The report's first part says what the marks of its tables say, and draws what its sentences say."""
 
+from dataclasses import replace
+
 import numpy as np
 import pytest
 from hypothesis import given, settings
@@ -7,7 +9,7 @@ from hypothesis import strategies as st
 
 from analysis.compare import Score
 from analysis.report.answer import answer_section, differences_figure
-from analysis.report.document import Points, Section
+from analysis.report.document import Paragraph, Points, Section
 from analysis.report.pages import html_page
 from analysis.statistics.this_set import Sample
 from analysis.tables.build import build
@@ -71,6 +73,24 @@ def test_the_sentence_turns_the_comparison_round() -> None:
     assert "Row-B is best, 61.00 ± 1.00" in told
     assert "10.00 points above Row-A" in told
     assert f"{-100 * one.high:.2f} to {-100 * one.low:.2f} on these test items" in told
+
+
+def test_every_worse_row_is_called_so_where_another_is_alike() -> None:
+    shown = table([[[0.50, 0.501, 0.502]], [[0.60, 0.601, 0.602]], [[0.57, 0.59, 0.63]]])
+    (told,) = sentences(answer_section([shown]))
+    assert "Row-C can't be told from it. Row-A is worse." in told
+    shown = table([[[0.5900, 0.5901, 0.5902]], [[0.60, 0.6001, 0.6002]], [[0.50, 0.57, 0.64]]])
+    (told,) = sentences(answer_section([shown]))
+    assert "points above Row-A" in told
+    assert "Row-C can't be told from it. Row-A is worse." in told
+
+
+def test_several_tables_answer_under_their_captions() -> None:
+    one, other = drawn(3, 1, 5, 0.05, 1), drawn(2, 1, 5, 0.05, 2)
+    other = replace(other, spec=replace(other.spec, caption="Others."))
+    blocks = answer_section([one, other]).blocks
+    assert [block.text for block in blocks[::2] if isinstance(block, Paragraph)] == ["All.", "Others."]
+    assert all(isinstance(block, Points) for block in blocks[1::2])
 
 
 def test_what_is_not_tested_is_said_with_its_reason() -> None:

@@ -1,6 +1,7 @@
 """What terminals of 80 and of 140 columns show: nothing tears, paths can be pasted, and no hash stands for a name."""
 
 import io
+import json
 import os
 import pty
 import re
@@ -23,6 +24,7 @@ from tests.support.trials import specify
 from tunekit.__main__ import main
 from tunekit.commands.console import SearchProgress, Tally
 from tunekit.commands.output import CLOCK
+from tunekit.commands.results import search_tables
 from tunekit.planning.args import GridArgs
 from tunekit.planning.presets import GRID_PRESETS
 from tunekit.planning.resolve import fingerprint_in, resolve_grid
@@ -237,3 +239,16 @@ def test_a_notebook_without_ipywidgets_shows_the_last_view_and_no_warning(monkey
     assert str(shown[0]) == "a note"
     assert len(shown) == 2
     assert capsys.readouterr().err == ""
+
+
+def test_a_search_as_json_has_each_comparison_with_the_default(search, capsys):
+    search_tables(search, "json")
+    (table,) = json.loads(capsys.readouterr().out)["tables"]
+    assert [row["choice"] for row in table["rows"]] == ["default", "best, 1se"] * 2
+    for default, tuned in zip(table["rows"][::2], table["rows"][1::2], strict=True):
+        assert default["versus_default"] is None
+        compared = tuned["versus_default"]
+        said = f"{100 * compared['difference']:+.2f} [{100 * compared['low']:+.2f}, {100 * compared['high']:+.2f}]"
+        said += f", p = {compared['p']:.3g}, {compared['holds_for']}"
+        assert tuned["test, less the default"] == said
+        assert compared["test"]

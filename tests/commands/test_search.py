@@ -85,7 +85,7 @@ def test_bad_input_gets_one_line_and_exit_code_2(search, arguments, message, tmp
 
 
 def test_what_can_not_be_reached_or_read_is_refused_before_ray(monkeypatch, capsys, tmp_path):
-    monkeypatch.setattr("tunekit.commands.searching.prepare_data", lambda *rest: pytest.fail("work was begun"))
+    monkeypatch.setattr("tunekit.commands.searching.prepare", lambda *rest, **more: pytest.fail("work was begun"))
 
     def refused(*arguments: object) -> str:
         code = run_script("peft_search.py", "--preset", "demo", "--storage", tmp_path, *arguments)

@@ -16,7 +16,7 @@ import pytest
 from tests.conftest import ROOT
 from tests.support.browser import CHROMIUM, LARGEST_PICTURE, Browser, needs_chromium, picture_of
 from tunekit.commands.command_line import main as tunekit
-from tunekit.runner.metrics import COUNTERS, GAUGES
+from tunekit.runner.metrics import COUNTERS, gauges
 from tunekit.store.result_store import ResultStore
 
 pytestmark = [pytest.mark.ray, pytest.mark.faults, pytest.mark.timeout(400)]
@@ -56,7 +56,7 @@ def scraped(port: int) -> dict[str, list[dict[str, str]]]:
 
 def exported() -> set[str]:
     """The names that the endpoint should come to show."""
-    return {f"ray_{name}" for name in GAUGES} | {"ray_tunekit_trials_done_total"}
+    return {f"ray_{name}" for name in gauges()} | {"ray_tunekit_trials_done_total"}
 
 
 def token() -> str:
@@ -128,10 +128,10 @@ def seen(tmp_path_factory):
 def test_the_metrics_endpoint_shows_the_run_with_few_labels(seen):
     metrics = seen["metrics"]
     assert exported() <= set(metrics)
-    assert set(metrics) <= {f"ray_{name}" for name in GAUGES} | {f"ray_{name}_total" for name in COUNTERS}
+    assert set(metrics) <= {f"ray_{name}" for name in gauges()} | {f"ray_{name}_total" for name in COUNTERS}
     for name, series in metrics.items():
         for labels in series:
-            ours = LABELS if name.removeprefix("ray_") in GAUGES else LABELS - {"slot"}
+            ours = LABELS if name.removeprefix("ray_") in gauges() else LABELS - {"slot"}
             assert ours <= set(labels)
             assert (labels["model"], labels["dataset"]) == ("tiny-bert", "demo")
     assert {one["slot"] for one in metrics["ray_tunekit_epoch"]} == {"1", "2"}

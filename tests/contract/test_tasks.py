@@ -8,15 +8,24 @@ import pytest
 import torch
 from torch.nn import functional as F
 
+from tests.support.records import FINGERPRINT, record
 from tests.support.trials import build, specify, start
+from tunekit.commands.status import legend, status_as_json
 from tunekit.data.base import DATASETS
 from tunekit.engine.ending import end_trial
 from tunekit.engine.member import Member
 from tunekit.engine.summary import best_epoch
 from tunekit.engine.train import Diverged, Pack
 from tunekit.errors import UserError
+from tunekit.runner.actor import line_of
+from tunekit.runner.metrics import gauges
 from tunekit.schema import Direction, EpochRecord, Status
+from tunekit.search.outcome import objective_of
+from tunekit.store.progress import ProgressReader
+from tunekit.store.requests import cells_of
+from tunekit.store.result_store import ResultStore
 from tunekit.tasks import TASKS, task_of
+from tunekit.worker.report import TrialReport
 
 every_task = pytest.mark.parametrize("name", list(TASKS))
 
@@ -118,6 +127,23 @@ def test_a_trial_that_never_began_is_summarised_by_its_task(toy, tmp_path):
     summary = end_trial(run.job, Status.STOPPED, "stopped by the scheduler")
     losses = [record.val_loss for record in run.records]
     assert summary.best_epoch == int(np.argmin(losses)) + 1
+
+
+def test_people_watch_a_trial_by_the_metric_of_its_task(toy, tmp_path):
+    spec = specify(dataset="toy-demo")
+    store, last = ResultStore(tmp_path / "sweep"), replace(record(2), val_loss=0.25, test_loss=0.125)
+    store.root.mkdir()
+    store.add_request({"cells": cells_of([spec])})
+    store.write_epochs(store.open_trial(spec, FINGERPRINT), [record(1), last])
+    progress = ProgressReader(store.root).read()
+    [trial] = status_as_json(progress)["trials"]
+    assert (trial["loss"], "macro_f1" in trial) == (0.125, False)
+    assert progress.trials[0].text == "interrupted 2/2 0.1250"
+    assert legend(progress) == "Numbers are loss after the last epoch, on test, or on validation where test is sealed."
+    assert "loss 0.1250" in line_of(spec, TrialReport([last], None))
+    assert "tunekit_loss" in gauges()
+    with pytest.raises(UserError, match="the task of 'toy-demo' chooses by loss"):
+        objective_of(spec)
 
 
 def test_a_task_that_is_not_registered_is_one_line():

@@ -9,7 +9,7 @@ import pyarrow as pa
 import pyarrow.parquet as pq
 import pytest
 
-from tests.support.hub_server import COMMIT, DATASET, FakeDatasetHub
+from tests.support.hub_server import COMMIT, DATASET, FakeHub
 from tunekit.data import hub_files
 from tunekit.data.hub_ids import HubDataset
 from tunekit.errors import UserError
@@ -61,7 +61,7 @@ def client(home, url, *texts, **environment):
 @pytest.mark.slow
 def test_a_hub_dataset_is_pinned_fetched_once_and_read_from_the_cache(folder, tmp_path):
     name = f"hf:{DATASET}"
-    with FakeDatasetHub(folder) as hub:
+    with FakeHub(folder, "dataset") as hub:
         (path, first, sizes, labels, notes), *refusals = client(
             tmp_path, hub.url, name, "hf:acme/none", f"{name}@nobranch", f"{name}/b"
         )
@@ -94,10 +94,10 @@ def test_a_hub_dataset_is_pinned_fetched_once_and_read_from_the_cache(folder, tm
 
 @pytest.mark.slow
 def test_an_interrupted_fetch_is_no_dataset(folder, tmp_path):
-    with FakeDatasetHub(folder) as hub:
+    with FakeHub(folder, "dataset") as hub:
         lost = folder / "data" / "train-00001-of-00002.parquet"
         find = hub.find
-        hub.find = lambda path: (None, "EntryNotFound") if path.endswith(lost.name) else find(path)
+        hub.find = lambda path: (b"", "EntryNotFound") if path.endswith(lost.name) else find(path)
         [refusal] = client(tmp_path, hub.url, f"hf:{DATASET}")
         assert "train-00001-of-00002.parquet" in refusal
         [refusal] = client(tmp_path, hub.url, f"hf:{DATASET}@{COMMIT}", HF_HUB_OFFLINE="1")

@@ -7,6 +7,7 @@ import numpy as np
 import pandas as pd
 import pytest
 
+from tests.support.tokenising import tokenise_texts
 from tests.support.trials import build, specify
 from tunekit.data import tokens
 from tunekit.data.tokens import tokenise
@@ -74,22 +75,9 @@ def test_subsets_are_the_sequences_asked_for(tokenizer, tmp_path):
     assert sequences(split.subset(indices)) == [sequences(split)[i] for i in indices]
 
 
-def _tokenise_demo(folder) -> tuple[int, int]:
-    """A sum over the tokens, and how many splits this process made."""
-    made = []
-    write = tokens.write_atomic
-    tokens.write_atomic = lambda path, content: made.append(path) or write(path, content)
-    prepared, _ = build(specify(model="tiny-bert"))
-    made.clear()
-    found = tokenise(prepared.data, prepared.tokenizer, 48, folder)
-    tokens.write_atomic = write
-    return int(found["test"].ids.sum()), len(made)
-
-
-@pytest.mark.slow
 def test_of_two_processes_at_once_one_prepares_each_split(tmp_path):
     with multiprocessing.get_context("spawn").Pool(2) as pool:
-        found = pool.map(_tokenise_demo, [tmp_path, tmp_path])
+        found = pool.map(tokenise_texts, [tmp_path, tmp_path])
     sums, made = zip(*found, strict=True)
     assert sum(made) == 3
-    assert set(sums) == {_tokenise_demo(tmp_path)[0]}
+    assert set(sums) == {tokenise_texts(tmp_path)[0]}

@@ -4,9 +4,9 @@ import json
 import re
 
 from tests.conftest import ROOT
-from tunekit.runner.metrics import CELL, COUNTERS, GAUGES
+from tunekit.runner.metrics import CELL, COUNTERS, gauges
 
-EXPORTED = {f"ray_{name}" for name in GAUGES} | {f"ray_{name}_total" for name in COUNTERS}
+EXPORTED = {f"ray_{name}" for name in gauges()} | {f"ray_{name}_total" for name in COUNTERS}
 LABELS = {*CELL, "slot", "SessionName", "NodeAddress"}
 """Ours, and those that Ray adds."""
 WORDS = {"sum", "by", "count"}

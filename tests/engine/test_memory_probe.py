@@ -95,7 +95,7 @@ def test_a_probe_finds_the_closed_form_where_there_is_one():
     config = config_of("roberta", MINILM_WIDE)
     spec = specify(method="lora", batch_size=3)
     _, work = made(config, "lora", {}, (20, 20, 20))
-    assert measure_peak(config, spec, (20, 20, 20), 3) == pytest.approx(predict(work).peak, rel=0.02)
+    assert measure_peak(config, spec, (20, 20, 20), 3, gpu=True) == pytest.approx(predict(work).peak, rel=0.02)
 
 
 @pytest.mark.parametrize(
@@ -133,7 +133,7 @@ def test_a_method_whose_memory_is_not_followed_is_measured(method):
     )  # fmt: skip
     with pytest.raises(NoClosedForm, match=f"memory of method '{method}'"):
         predict(work)
-    assert measure_peak(config, spec, (9, 5, 4), 3) > 4 * parameters(work.shape, method, work.params, 3).total
+    assert measure_peak(config, spec, (9, 5, 4), 3, gpu=True) > 4 * parameters(work.shape, method, work.params, 3).total
 
 
 @pytest.mark.parametrize("model", ["tiny-distilbert", "tiny-deberta"])
@@ -144,4 +144,7 @@ def test_a_model_that_is_padded_is_measured(model):
     with pytest.raises(NoClosedForm, match="memory of padded batches"):
         predict(work)
     assert Shape.from_config(shape.to_config()) == shape
-    assert measure_peak(shape.to_config(), spec, (9, 5, 4), 3) > 4 * parameters(shape, "lora", work.params, 3).total
+    assert (
+        measure_peak(shape.to_config(), spec, (9, 5, 4), 3, gpu=True)
+        > 4 * parameters(shape, "lora", work.params, 3).total
+    )

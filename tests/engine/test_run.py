@@ -232,3 +232,10 @@ def test_epochs_recorded_before_a_stop_outlive_the_resume(tmp_path, monkeypatch)
     assert numbers(after) == numbers(before)
     assert pd.read_csv(run.folder / "steps.csv")["epoch"].tolist() == [1, 1, 2, 2, 3, 3, 4, 4]
     assert set(pd.read_parquet(run.folder / "predictions.parquet")["epoch"]) == {1, 2, 3, 4}
+
+
+def test_a_run_says_how_many_texts_were_cut(tmp_path):
+    assert start(specify(), tmp_path / "whole").cut_line is None
+    assert (
+        start(specify(max_length=6), tmp_path / "cut").cut_line == "tiny-bert on demo: 100.0 % of texts cut to 6 tokens"
+    )

@@ -4,7 +4,7 @@ import time
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 from rich.table import Table
 from rich.text import Text
@@ -12,12 +12,14 @@ from rich.text import Text
 from tunekit.commands.display import Display
 from tunekit.planning.plan import Plan, PlanState
 from tunekit.schema import Scalar, Status, TrialSpec
-from tunekit.search.outcome import ConfigurationOutcome
-from tunekit.search.study import Study
 from tunekit.storage.paths import Place
 from tunekit.store.eta import Pace, TrialKind, clock, kind_of, remaining_seconds
 from tunekit.store.search_records import TrialState
 from tunekit.tasks import task_of
+
+if TYPE_CHECKING:
+    from tunekit.search.outcome import ConfigurationOutcome
+    from tunekit.search.study import Study  # imports optuna
 
 SHOWN = 12
 """The number of running trials that the live table lists."""
@@ -75,8 +77,8 @@ class Progress(Display):
         pace = self._at_epoch(trial_id, result["epoch"])
         pace.seconds += result["epoch_seconds"]
         pace.num_epochs += 1
-        metric = task_of(spec.dataset).chooses_by
-        score = result[f"{'test' if spec.score_test else 'val'}_{metric.name}"]
+        task = task_of(spec.dataset)
+        score = result[task.watched(spec.score_test)]
         self.running[trial_id] = Running(result["epoch"], time.monotonic(), score)
         self.event(
             "epoch",
@@ -84,7 +86,7 @@ class Progress(Display):
             trial_id=trial_id,
             **{
                 name: result[name]
-                for name in ("epoch", "train_loss", f"val_{metric.name}", f"test_{metric.name}", "epoch_seconds")
+                for name in ("epoch", "train_loss", f"val_{task.primary}", f"test_{task.primary}", "epoch_seconds")
             },
             eta_seconds=self.eta_seconds(),
         )
@@ -159,7 +161,7 @@ class Tally:
 class SearchProgress(Display):
     """Counts the trials of a search and shows them; a context manager around the run."""
 
-    def __init__(self, studies: Sequence[Study]) -> None:
+    def __init__(self, studies: "Sequence[Study]") -> None:
         super().__init__()
         self.tallies = {
             study.plan.key: Tally(study.plan.name, study.plan.planned, study.num_ended) for study in studies
@@ -185,7 +187,7 @@ class SearchProgress(Display):
         self.waits_for = None
         self.event("epoch", study=key, number=number, epoch=result["epoch"], objective=result["objective"])
 
-    def ended(self, key: str, number: int, outcome: ConfigurationOutcome, *, trained: bool) -> None:
+    def ended(self, key: str, number: int, outcome: "ConfigurationOutcome", *, trained: bool) -> None:
         """Note that a configuration ended, ``trained`` here or answered from the store."""
         tally = self.tallies[key]
         tally.running -= 1

@@ -6,7 +6,6 @@ from dataclasses import dataclass
 
 from tunekit.errors import UserError
 from tunekit.memory import NoClosedForm
-from tunekit.memory.trial import PROCESS_BYTES
 from tunekit.models.loading import ModelRef
 from tunekit.planning.disk import checkpoint_bytes
 from tunekit.planning.estimate import Timer, span
@@ -79,23 +78,26 @@ def peak_of(spec: TrialSpec, model: ModelRef, size: DatasetSize, *, gpu: bool) -
 
         largest = max(expected_batches(spec, size), key=sum)
         try:
-            peak = measure_peak(config, spec, largest, size.num_labels) + (0 if gpu else PROCESS_BYTES)
+            peak = measure_peak(config, spec, largest, size.num_labels, gpu=gpu)
             return peak, f"no closed form ({reason}): measured by a step"
         except UserError as error:
             return None, f"no closed form ({reason}), and {error}"
 
 
 def describe_costs(found: Sequence[CellCost], pending: Sequence[PlannedTrial]) -> str:
-    """Return a line for each cell."""
+    """Return a line for each cell. What times come from stands once, where it is the same for all."""
     width = max(len(one.name) for one in found)
-    lines = ["each trial: predicted peak memory, checkpoint, time"]
+    sources = {one.timed_by for one in found}
+    source = f", from {found[0].timed_by}" if len(sources) == 1 and found[0].seconds is not None else ""
+    lines = [f"each trial: predicted peak memory, checkpoint, time{source}"]
     pending_of = Counter(trial.spec.cell for trial in pending)
     for one in found:
-        peak = "unknown" if one.peak_bytes is None else f"{one.peak_bytes / MIB:,.0f} MiB"
-        time = "time unknown" if one.seconds_low is None else span(one.seconds_low, one.seconds_high or 0.0)
+        peak = "memory unknown" if one.peak_bytes is None else f"{one.peak_bytes / MIB:,.0f} MiB"
+        time = span(one.seconds_low, one.seconds_high) if one.seconds_low and one.seconds_high else "time unknown"
+        own = "" if source else f" ({one.timed_by})"
         note = f"; {one.note}" if one.note else ""
         lines.append(
-            f"  {one.name:<{width}}  {peak}, {one.checkpoint_bytes / MIB:,.0f} MiB, {time} ({one.timed_by}), "
+            f"  {one.name:<{width}}  {peak}, {one.checkpoint_bytes / MIB:,.0f} MiB, {time}{own}, "
             f"{pending_of[one.cell]} to run{note}"
         )
     return "\n".join(lines)

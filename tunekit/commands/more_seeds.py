@@ -2,9 +2,10 @@
 
 from collections.abc import Mapping, Sequence
 
-from tunekit.schema import Status, TrialSpec, shown_metric
+from tunekit.schema import Status, TrialSpec
 from tunekit.store.frames import Frames
 from tunekit.store.requests import cell_names
+from tunekit.tasks import Metric, task_of
 
 MORE_SEEDS = 20
 DETECTABLE = (
@@ -19,8 +20,8 @@ _FIRST = MORE_SEEDS - len(DETECTABLE) + 1
 def more_seeds(specs: Sequence[TrialSpec], stored: Frames, seconds: Mapping[str, float | None]) -> list[str]:
     """Return a line for each cell of ``specs`` whose stored trials have a standard deviation.
 
-    The line says which difference in macro-F1 the planned seeds find, which one ``MORE_SEEDS`` seeds find, and what
-    more seeds cost. ``seconds`` are those of one trial, by cell.
+    The line says which difference in the task's metric the planned seeds find, which one ``MORE_SEEDS`` seeds find, and
+    what more seeds cost. ``seconds`` are those of one trial, by cell.
     """
     planned: dict[str, set[int]] = {}
     for spec in specs:
@@ -33,13 +34,19 @@ def more_seeds(specs: Sequence[TrialSpec], stored: Frames, seconds: Mapping[str,
         same = trials[trials["cell"] == cell]
         if same.empty or not _FIRST <= len(planned[cell]) < MORE_SEEDS:
             continue
-        scores = last[shown_metric(bool(same["score_test"].iloc[0]))].reindex(same["folder"]).dropna()
+        task = task_of(same["dataset"].iloc[0])
+        scores = last[task.watched(bool(same["score_test"].iloc[0]))].reindex(same["folder"]).dropna()
         std = scores.astype(float).std()
         if not std > 0:  # NaN of a single score is not
             continue
-        points = [f"{n} seeds detect {100 * std * DETECTABLE[n - _FIRST]:.1f} points" for n in
+        points = [f"{n} seeds detect {_difference(task.chooses_by, std * DETECTABLE[n - _FIRST])}" for n in
                   (len(planned[cell]), MORE_SEEDS)]  # fmt: skip
         each = seconds[cell]
         cost = "" if each is None else f", for {(MORE_SEEDS - len(planned[cell])) * each / 60:,.0f} more minutes"
         lines.append(f"{name}: {points[0]}, {points[1]}{cost} (std of n = {len(scores)})")
     return lines
+
+
+def _difference(metric: Metric, value: float) -> str:
+    """Return a difference for people: a percentage in points."""
+    return f"{100 * value:.1f} points" if metric.unit == "%" else f"{value:.4f} of {metric.label}"

@@ -1,36 +1,138 @@
-"""Before trials are trained: their data and models are tried once, and memory decides how many run at a time."""
+"""Before trials are trained: their data and models are checked, and memory decides how many run at a time."""
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 
+from tunekit.commands.checks import resources_of
 from tunekit.commands.how_long import joins_cluster
 from tunekit.commands.output import Say
-from tunekit.data.base import load_dataset, save_dataset
+from tunekit.data.base import TextDataset, load_dataset, save_dataset
 from tunekit.data.summary import summarise
-from tunekit.memory.trial import together_bytes
-from tunekit.models.loading import checked_model, hub_id_of
-from tunekit.planning import machine
+from tunekit.memory import NoClosedForm
+from tunekit.memory.trial import together_bytes, trial_peak
+from tunekit.models.catalog import MODELS
+from tunekit.models.loading import checked_model, folder_of, hub_id_of
+from tunekit.planning import machine, plugins
 from tunekit.planning import resources as room
-from tunekit.planning.fitting import check_fit
+from tunekit.planning.fitting import check_fit, config_of
 from tunekit.planning.model_checks import check_models, model_notes
 from tunekit.planning.options import RunOptions
 from tunekit.planning.plan import PlannedTrial
 from tunekit.planning.resolve import ResolvedSweep
 from tunekit.planning.resources import Resources
-from tunekit.schema import readable
 from tunekit.store.result_store import ResultStore
 
 
-def prepare_data(sweep: ResolvedSweep, pending: Sequence[PlannedTrial], store: ResultStore, say: Say) -> int | None:
-    """Check and describe each dataset, put its copy in the sweep, fill the token cache, and build each model once.
+def prepare(
+    sweep: ResolvedSweep,
+    pending: Sequence[PlannedTrial],
+    store: ResultStore,
+    options: RunOptions,
+    say: Say,
+    *,
+    num_trials: int,
+    side_by_side: int = 1,
+) -> Resources:
+    """Check all that ``pending`` trains on and put it in place; return what each trial is given.
 
-    Returns the largest predicted need of memory in bytes, over the first trial of each cell; None where a cell has no
-    closed form. Raises UserError on data, models and devices that can't be used.
+    Memory has room for that many of ``num_trials`` trials at a time, where ``options`` leave it open; the models of
+    ``side_by_side`` trials stand in one process. PyTorch is loaded only where a model or method is the user's own,
+    where this machine has a GPU, or where memory may be short: what comes with tunekit has been tried. Raises UserError
+    on data, models and devices that can't be used.
     """
+    data = _put_data(sweep, pending, store, say)
+    _fetch_models(sweep, pending, say)
+    resources = resources_of(options)
+    if not _must_be_tried(sweep, pending):
+        found, line = _limited(options, resources, _most_bytes(pending, data), num_trials, side_by_side)
+        if found.max_concurrent == resources.max_concurrent:
+            if line:
+                say(line)
+            return found
+    peak = _try_models(sweep, pending, store, say)
+    found, line = _limited(options, resources, peak, num_trials, side_by_side)
+    if line:
+        say(line)
+    return found
+
+
+def _put_data(
+    sweep: ResolvedSweep, pending: Sequence[PlannedTrial], store: ResultStore, say: Say
+) -> dict[str, TextDataset]:
+    """Check and describe each dataset, put its copy in the sweep, and return the datasets by name."""
+    found = {}
     for name in dict.fromkeys(trial.spec.dataset for trial in pending):
-        data = sweep.own_data.get(name) or load_dataset(name)
+        data = found[name] = sweep.own_data.get(name) or load_dataset(name)
         save_dataset(data, store.data_folder, with_text=name in sweep.own_data)
         for line in summarise(data).lines():
             say(f"{data.display_name}: {line}")
+    return found
+
+
+def _fetch_models(sweep: ResolvedSweep, pending: Sequence[PlannedTrial], say: Say) -> None:
+    """Fetch the models that are not on this machine, and check them as the plan has checked the others."""
+    for name in dict.fromkeys(trial.spec.model for trial in pending):
+        ref = sweep.models[name]
+        if hub_id_of(ref) is None or checked_model(ref) is not None:
+            continue
+        folder_of(ref)
+        specs = [trial.spec for trial in pending if trial.spec.model == name]
+        check_models(specs, sweep.models, sweep.own_data)
+        for line in model_notes(specs, sweep.models):
+            say(line)
+        if (config := config_of(ref)) is not None:
+            for spec in specs:
+                check_fit(spec, config)
+
+
+def _must_be_tried(sweep: ResolvedSweep, pending: Sequence[PlannedTrial]) -> bool:
+    """Whether models are built before the run: a user's own, and all on a GPU of this machine or in bf16."""
+    specs = [trial.spec for trial in pending]
+    own = bool(plugins.active()) or any(spec.model not in MODELS for spec in specs)
+    on_device = machine.has_accelerator() or any(spec.precision != "fp32" for spec in specs)
+    return own or (on_device and not joins_cluster())
+
+
+MOST_SPECIAL_TOKENS = 8
+"""Special tokens beside a text and its pair, at most, and spaces that a tokenizer puts before them."""
+
+
+def _most_bytes(pending: Sequence[PlannedTrial], data: Mapping[str, TextDataset]) -> int | None:
+    """Return a peak in bytes that no trial of ``pending`` exceeds by a hundredth; None where one has no closed form.
+
+    A token of the models that come with tunekit stands for a byte or more of its text. All texts count as long as the
+    longest one.
+    """
+    peaks = []
+    for spec in {trial.spec.cell: trial.spec for trial in pending}.values():
+        own = data[spec.dataset]
+        longest = min(spec.max_length, _longest_text(own) + MOST_SPECIAL_TOKENS)
+        rows = max(map(len, own.splits.values()))
+        batch = [longest] * min(spec.batch_size, rows)
+        try:
+            shape, num_labels = MODELS[spec.model].shape, len(own.label_names)
+            # A power of two fills the batches of scoring to the last token, as shorter texts may.
+            scored = 1 << (longest - 1).bit_length()
+            peaks.append(trial_peak(spec, shape, num_labels, [batch], scored, rows, gpu=False))
+        except NoClosedForm:
+            return None
+    return max(peaks)
+
+
+def _longest_text(data: TextDataset) -> int:
+    """Return the bytes of the longest text, its pair included."""
+    return max(
+        len(text.encode()) + len((pair or "").encode())
+        for frame in data.splits.values()
+        for text, pair in zip(frame["text"], frame["pair"], strict=True)
+    )
+
+
+def _try_models(sweep: ResolvedSweep, pending: Sequence[PlannedTrial], store: ResultStore, say: Say) -> int | None:
+    """Fill the token cache and build each model once.
+
+    Returns the largest predicted need of memory in bytes, over the first trial of each cell; None where a cell has no
+    closed form.
+    """
     say("loading PyTorch and the models' libraries")
     from tunekit.worker.libraries import load_libraries
 
@@ -42,59 +144,45 @@ def prepare_data(sweep: ResolvedSweep, pending: Sequence[PlannedTrial], store: R
     gpu = joins_cluster() or machine.has_accelerator()
     if not joins_cluster():
         check_device({trial.spec.precision for trial in pending}, gpu=gpu)
-    tokenised: set[tuple[object, ...]] = set()
     configs: dict[tuple[str, str, str], dict[str, object]] = {}
     peaks: dict[str, int | None] = {}
-    to_fetch = {name for name, ref in sweep.models.items() if hub_id_of(ref) and checked_model(ref) is None}
     for trial in pending:
         spec, model = trial.spec, sweep.models[trial.spec.model]
         prepared = prepare_splits(spec, trial.fingerprint, model, store.data_folder)
-        if spec.model in to_fetch:
-            to_fetch.remove(spec.model)
-            same = [one.spec for one in pending if one.spec.model == spec.model]
-            check_models(same, sweep.models, sweep.own_data)
-            for line in model_notes(same, sweep.models):
-                say(line)
         recipe = (spec.model, spec.method, str(spec.method_params))
         if recipe not in configs:
             configs[recipe] = build_model(spec, model, prepared).config.to_dict()
-        check_fit(spec, configs[recipe])  # the plan did so where the config.json was on this machine
         if spec.cell not in peaks:
             num_labels = len(prepared.data.label_names)
             peaks[spec.cell] = predicted_peak(
                 spec, configs[recipe], prepared.splits, num_labels, gpu=gpu, with_graphs=True
             )
-        key = (spec.model, spec.dataset, spec.max_length, spec.train_limit, spec.val_fraction, spec.data_seed)
-        if key not in tokenised:
-            tokenised.add(key)
-            splits = prepared.splits
-            texts, cut = sum(map(len, splits.values())), sum(split.tokens.num_truncated for split in splits.values())
-            length = min(spec.max_length, prepared.tokenizer.model_max_length)
-            where = f"{readable(spec.model)} on {readable(spec.dataset)}"
-            say(f"{where}: {100 * cut / texts:.1f} % of texts cut to {length} tokens")
     known = [peak for peak in peaks.values() if peak is not None]
     return max(known) if len(known) == len(peaks) else None
 
 
-def limit_by_memory(
-    options: RunOptions, resources: Resources, peak: int | None, num_trials: int, say: Say
-) -> Resources:
-    """Return ``resources`` with as many trials at a time as memory has room for, where ``options`` leave that open.
+def _limited(
+    options: RunOptions, resources: Resources, peak: int | None, num_trials: int, side_by_side: int
+) -> tuple[Resources, str]:
+    """Return ``resources`` with as many trials at a time as memory has room for, and a line that says why, or none.
 
     ``peak`` is the largest predicted peak of a trial in bytes, or None where it is not known.
     """
-    from tunekit.engine.memory import device_bytes
-
-    line = ""
     on_gpu = joins_cluster() or machine.has_accelerator()
+    together = peak and together_bytes(peak, side_by_side, gpu=on_gpu)
     if options.trials_per_device == "auto" and options.pack is None and on_gpu:
-        resources, line = room.limit_on_gpu(resources, peak, None if joins_cluster() else device_bytes())
-    elif not on_gpu and peak is not None:
-        pack = options.pack or 1
-        slots = machine.cores() // options.cpus_per_trial * pack
-        at_a_time = min(slots, options.max_concurrent or num_trials, num_trials)
-        each = together_bytes(peak, pack, gpu=False) // pack
-        resources, line = room.limit_on_cpu(resources, each, machine.free_bytes(), at_a_time)
-    if line:
-        say(line)
-    return resources
+        return room.limit_on_gpu(resources, together, None if joins_cluster() else _device_bytes())
+    if on_gpu or together is None:
+        return resources, ""
+    pack = options.pack or 1
+    slots = machine.cores() // options.cpus_per_trial * pack
+    at_a_time = min(slots, options.max_concurrent or num_trials, num_trials)
+    each = together_bytes(together, pack, gpu=False) // pack
+    return room.limit_on_cpu(resources, each, machine.free_bytes(), at_a_time)
+
+
+def _device_bytes() -> int:
+    """Return the bytes of memory of the smallest GPU of this machine."""
+    from tunekit.engine.memory import device_bytes  # imports torch
+
+    return device_bytes()

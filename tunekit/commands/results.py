@@ -15,25 +15,25 @@ from tunekit.planning.args import Format
 from tunekit.planning.plan import Plan, PlanState
 from tunekit.schema import TrialSpec
 from tunekit.store.result_store import ResultStore
+from tunekit.tasks import task_of
 
 if TYPE_CHECKING:
     from analysis.tables.table import Table as ScoreTable
-
-METRICS = ("accuracy", "macro_f1")
 
 
 def grid_tables(store: ResultStore, specs: Sequence[TrialSpec], form: Format = "text") -> None:
     """Print the tables of all settings, and then the score tables, of the cells of ``specs`` to standard output.
 
-    Scores are those of the last epoch.
+    Scores are those of the last epoch, by the metrics that the tasks of ``specs`` report.
     """
     from analysis.results import load
     from analysis.tables.build import build
     from analysis.tables.specs import default_specs, settings_specs
 
+    metrics = list(dict.fromkeys(name for spec in specs for name in task_of(spec.dataset).reported))
     wanted = {spec.cell for spec in specs}
     found = [cell for cell in load(store.root).cells() if cell.key in wanted]
-    shown = [*settings_specs(found, METRICS), *default_specs(found, METRICS)]
+    shown = [*settings_specs(found, metrics), *default_specs(found, metrics)]
     print_tables([build(spec) for spec in shown], form)
 
 

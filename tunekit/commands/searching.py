@@ -6,11 +6,9 @@ from dataclasses import replace
 
 from tunekit.commands.checks import check_storage, resources_of
 from tunekit.commands.console import SearchProgress
-from tunekit.commands.how_long import joins_cluster
 from tunekit.commands.output import Say
-from tunekit.commands.preparing import limit_by_memory, prepare_data
+from tunekit.commands.preparing import prepare
 from tunekit.commands.training import acquire_lease, request_of, start_ray, train
-from tunekit.memory.trial import together_bytes
 from tunekit.parsing import how_many
 from tunekit.planning import machine
 from tunekit.planning.disk import disk_bytes
@@ -95,12 +93,9 @@ def _run(
 
 
 def _prepared(request: SearchRequest, store: ResultStore, options: RunOptions, say: Say) -> Resources:
-    """Try each study's default before work; return the resources that fit, where ``options`` leave that open."""
-    peak = prepare_data(request.sweep, _defaults(request), store, say)
-    seeds = len(request.plans[0].seeds)  # their models stand side by side in one process
-    num_trials = request.plans[0].planned * len(request.plans)
-    together = peak and together_bytes(peak, seeds, gpu=joins_cluster() or machine.has_accelerator())
-    return limit_by_memory(options, resources_of(options), together, num_trials, say)
+    """Check what each study's default trains on before work; return what each configuration is given."""
+    num_trials, seeds = request.plans[0].planned * len(request.plans), len(request.plans[0].seeds)
+    return prepare(request.sweep, _defaults(request), store, options, say, num_trials=num_trials, side_by_side=seeds)
 
 
 def _record(store: ResultStore, studies: Sequence[Study]) -> None:

@@ -34,7 +34,6 @@ STYLES = {
     ProgressState.STALE: "magenta",
     ProgressState.DAMAGED: "red",
 }
-LEGEND = "Numbers are macro-F1 in percent after the last epoch, on test, or on validation where test is sealed."
 REFRESH_SECONDS = 5
 
 
@@ -54,9 +53,16 @@ def status_group(progress: SweepProgress) -> Group:
         table.add_column(f"seed {seed}", justify="center")
     for name, seeds in progress.cells.items():
         table.add_row(Text(plain(name)), *(_mark(seeds.get(seed)) for seed in progress.seeds))
-    shown: list[RenderableType] = [table, Text(LEGEND, style="dim")] if progress.cells else []
+    shown: list[RenderableType] = [table, Text(legend(progress), style="dim")] if progress.cells else []
     lines = [*summary_lines(progress), *progress.failures, *progress.notes]
     return Group(*shown, *(Text(plain(line)) for line in lines))
+
+
+def legend(progress: SweepProgress) -> str:
+    """Return a sentence on the numbers in the table."""
+    metrics = dict.fromkeys(trial.metric for trial in progress.trials)
+    names = ", ".join(f"{one.label} in percent" if one.unit == "%" else one.label for one in metrics)
+    return f"Numbers are {names} after the last epoch, on test, or on validation where test is sealed."
 
 
 def _mark(trial: TrialProgress | None) -> Text:
@@ -72,7 +78,7 @@ def write_page(progress: SweepProgress, path: Path) -> None:
     )
     page = template.render(
         progress=progress, lines=_plain(summary_lines(progress)), failures=_plain(progress.failures),
-        notes=_plain(progress.notes), legend=LEGEND, refresh=REFRESH_SECONDS,
+        notes=_plain(progress.notes), legend=legend(progress), refresh=REFRESH_SECONDS,
     )  # fmt: skip
     write_atomic(path, page.encode())
 
@@ -109,7 +115,7 @@ def _trial_as_json(trial: TrialProgress) -> dict[str, Any]:
         "state": trial.state.value,
         "epochs": trial.epochs,
         "planned_epochs": spec.epochs,
-        "macro_f1": trial.score,
+        trial.metric.name: trial.score,
         "error": trial.error,
     }
 

@@ -4,9 +4,9 @@ import os
 from collections.abc import Sequence
 from typing import TYPE_CHECKING
 
-from tunekit.commands.checks import check_storage, resources_of
+from tunekit.commands.checks import check_storage
 from tunekit.commands.output import Say
-from tunekit.commands.preparing import limit_by_memory, prepare_data
+from tunekit.commands.preparing import prepare
 from tunekit.errors import UserError
 from tunekit.planning import machine, plugins
 from tunekit.planning.disk import disk_bytes
@@ -44,8 +44,7 @@ def run_sweep(sweep: ResolvedSweep, plan: Plan, store: ResultStore, options: Run
     at_a_time = options.max_concurrent or machine.cores()
     check_storage(store.root, disk_bytes(specs, shapes_of(sweep), at_a_time, options.kept))
     with start_ray(options, len(pending)) as ray_start:
-        peak = prepare_data(sweep, pending, store, say)
-        resources = limit_by_memory(options, resources_of(options), peak, len(pending), say)
+        resources = prepare(sweep, pending, store, options, say, num_trials=len(pending))
         lease = acquire_lease(store, say)
         try:
             # Another driver may have finished trials since the plan was made.

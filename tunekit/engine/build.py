@@ -15,7 +15,7 @@ from tunekit.errors import UserError
 from tunekit.methods import METHODS
 from tunekit.models.families import FAMILIES
 from tunekit.models.loading import ModelRef, load_encoder, load_tokenizer
-from tunekit.schema import Fingerprint, Scalar, TrialSpec
+from tunekit.schema import Fingerprint, Scalar, TrialSpec, readable
 from tunekit.seeding import seeded, stream_seed
 from tunekit.storage.paths import Place
 from tunekit.tasks import task_of
@@ -31,6 +31,15 @@ class PreparedData:
     """The model's tokenizer."""
     splits: dict[str, LabelledSplit]
     """The tokenised splits by name."""
+
+    def cut_line(self, spec: TrialSpec) -> str | None:
+        """Return a line for people on how many texts were cut to the spec's length; None where none was."""
+        cut = sum(split.tokens.num_truncated for split in self.splits.values())
+        if not cut:
+            return None
+        share, length = cut / sum(map(len, self.splits.values())), min(spec.max_length, self.tokenizer.model_max_length)
+        where = f"{readable(spec.model)} on {readable(spec.dataset)}"
+        return f"{where}: {100 * share:.1f} % of texts cut to {length} tokens"
 
 
 @lru_cache(maxsize=8)

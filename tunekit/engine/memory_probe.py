@@ -21,6 +21,7 @@ from tunekit.engine.host_steps import HostSteps
 from tunekit.engine.member import LabelledSplit, Member
 from tunekit.engine.train import Pack
 from tunekit.memory import ADAMW_STATES, FP32
+from tunekit.memory.trial import PROCESS_BYTES, STEP
 from tunekit.methods.base import count_parameters
 from tunekit.models.families import FAMILIES
 from tunekit.schema import TrialSpec
@@ -125,14 +126,18 @@ def step_bytes(member: Member) -> int:
     return max(0, int(np.cumsum(changes).max()))
 
 
-def measure_peak(config: Mapping[str, Any], spec: TrialSpec, lengths: Sequence[int], num_labels: int) -> int:
+def measure_peak(
+    config: Mapping[str, Any], spec: TrialSpec, lengths: Sequence[int], num_labels: int, *, gpu: bool
+) -> int:
     """Return peak bytes of training on sequences of ``lengths``, measured by two steps of a model with random weights.
 
-    This is for models and methods without a closed form. Raises UserError where the method does not fit the model.
+    They are what ``trial_peak`` counts on a GPU or a CPU, but for scoring. This is for models and methods without a
+    closed form. Raises UserError where the method does not fit the model.
     """
     member = member_of(config, spec, lengths, num_labels)
     trainable, total = count_parameters(member.model)
-    return FP32 * (total + ADAMW_STATES * trainable) + step_bytes(member)
+    state, step = FP32 * (total + ADAMW_STATES * trainable), step_bytes(member)
+    return state + step if gpu else PROCESS_BYTES + state + int(STEP * step)
 
 
 def _step(member: Member) -> None:

@@ -77,6 +77,7 @@ class TrialRun:
         self.folder = self.store.open_trial(job.spec, job.fingerprint)
         prepared = prepare_splits(job.spec, job.fingerprint, job.model, self.store.data_folder)
         self.data, self.splits = prepared.data, prepared.splits
+        self.cut_line = prepared.cut_line(job.spec)
         used = used_bytes(self.device)
         model = build_model(job.spec, job.model, prepared)
         self.member = Member(job.spec, model, self.splits["train"], self.device, micro_batches=job.micro_batches)

@@ -11,8 +11,8 @@ from tunekit.data.base import DATASETS
 from tunekit.export.which_trial import ChosenTrial, epoch_of
 from tunekit.schema import slug
 from tunekit.store.records import CompletedTrial
+from tunekit.tasks import task_of
 
-METRICS = (("accuracy", "accuracy"), ("macro_f1", "macro-F1"))
 SPLITS = (("val", "validation"), ("test", "test"))
 EPOCH_RULES = {"best": "the best epoch on validation", "last": "the last epoch"}
 LOADING_LINES = {
@@ -105,21 +105,25 @@ def _input(manifest: dict[str, Any]) -> str:
 
 
 def _scores(chosen: ChosenTrial) -> str:
-    """Return a table with a row for each metric.
+    """Return a table with a row for each metric that the task reports.
 
     It shows the score of the exported trial, and the mean ± sample standard deviation over the cell's completed seeds.
     """
     count = len(chosen.cell_trials)
     seeds = f"{count} seeds" if count == chosen.num_requested else f"{count} of {chosen.num_requested} seeds"
-    lines = [f"| percent | seed {chosen.trial.spec.seed} | mean ± std, {seeds} |", "|---|---|---|"]
+    task = task_of(chosen.trial.spec.dataset)
+    metrics = [task.metric(name) for name in task.reported]
+    unit = "percent" if all(metric.unit == "%" for metric in metrics) else "score"
+    lines = [f"| {unit} | seed {chosen.trial.spec.seed} | mean ± std, {seeds} |", "|---|---|---|"]
     for split, split_name in SPLITS:
-        for metric, name in METRICS:
-            score = _score(chosen.trial, chosen.epoch_rule, f"{split}_{metric}")
-            scores = [_score(trial, chosen.epoch_rule, f"{split}_{metric}") for trial in chosen.cell_trials]
+        for metric in metrics:
+            score = _score(chosen.trial, chosen.epoch_rule, f"{split}_{metric.name}")
+            scores = [_score(trial, chosen.epoch_rule, f"{split}_{metric.name}") for trial in chosen.cell_trials]
             values = [value for value in scores if value is not None]
             if score is not None and len(values) == count:
-                spread = f" ± {100 * stdev(values):.2f}" if count > 1 else ""
-                lines.append(f"| {split_name} {name} | {100 * score:.2f} | {100 * mean(values):.2f}{spread} |")
+                spread = f" ± {metric.number(stdev(values))}" if count > 1 else ""
+                shown = f"{metric.number(score)} | {metric.number(mean(values))}{spread}"
+                lines.append(f"| {split_name} {metric.label} | {shown} |")
     return "\n".join(lines)
 
 

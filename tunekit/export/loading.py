@@ -12,6 +12,7 @@ from transformers import PreTrainedModel, PreTrainedTokenizerFast
 from tunekit.engine.build import adapt
 from tunekit.errors import UserError, first_line
 from tunekit.export.formats import ADAPTERS, PEFT, WHOLE, kind_of, read
+from tunekit.memory.trial import EVAL_TOKENS
 from tunekit.models.catalog import MODELS
 from tunekit.models.hub import is_commit, is_hub_id
 from tunekit.models.loading import ModelRef, load_encoder, load_tokenizer
@@ -26,8 +27,6 @@ FORMAT_VERSION = 1
 """The version of the manifest."""
 MAX_BYTES = 1_000_000
 """The largest size of a manifest."""
-EVAL_TOKENS = 8192
-"""The largest number of tokens in a batch, padding included."""
 
 
 @dataclass(frozen=True)

@@ -86,7 +86,7 @@ def _is_seeded(ref: ModelRef) -> bool:
     return ref.name in MODELS and MODELS[ref.name].seeded
 
 
-def _folder(ref: ModelRef) -> Path:
+def folder_of(ref: ModelRef) -> Path:
     """Return the local folder with the model's files, which are fetched from the hub where they are not cached."""
     if ref.path:
         return Path(ref.path)
@@ -151,7 +151,7 @@ def load_tokenizer(ref: ModelRef, data: TextDataset) -> PreTrainedTokenizerFast:
         from tunekit.models.tiny import train_tokenizer
 
         return train_tokenizer(ref.name, data)
-    folder = _folder(ref)
+    folder = folder_of(ref)
     config = checked_config(folder, ref.name, FAMILIES)
     tokenizer = open_tokenizer(folder, ref.name, config)
     # Not every tokenizer says how long its model's texts may be.
@@ -188,7 +188,7 @@ def load_encoder(
         from tunekit.models.tiny import build_tiny
 
         return build_tiny(ref.name, num_labels=num_labels, seed=seed, tokenizer=tokenizer, head_class=head_class)
-    folder = _folder(ref)
+    folder = folder_of(ref)
     values = checked_config(folder, ref.name, FAMILIES)
     kind = FAMILIES[values["model_type"]]
     for key, plain in PLAIN_ATTENTION.items():

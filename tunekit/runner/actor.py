@@ -77,11 +77,11 @@ def line_of(spec: TrialSpec, report: TrialReport) -> str:
     parts = []
     if report.records:
         last = report.records[-1]
-        metric = task_of(spec.dataset).chooses_by
-        score = getattr(last, f"{'test' if spec.score_test else 'val'}_{metric.name}")
+        task = task_of(spec.dataset)
+        score = getattr(last, task.watched(spec.score_test))
         parts.append(f"epoch {last.epoch}/{spec.epochs}, loss {last.train_loss:.4f}")
         if score is not None:
-            parts.append(f"{metric.label} {metric.shown(score)}")
+            parts.append(f"{task.chooses_by.label} {task.chooses_by.shown(score)}")
     if report.status:
         parts.append(report.status.value)
     return f"{spec.label}: {', '.join([*parts, *report.notes])}"

@@ -86,10 +86,12 @@ class RecordCallback(StatelessCallback):
 
 
 class RetryCallback(StatelessCallback):
-    """Tells why an attempt at a trial broke off. A new epoch gives the trial all its retries back."""
+    """Tells what trials report for people and why attempts broke off. A new epoch gives a trial all retries back."""
 
     def __init__(self, store: ResultStore, note: Callable[[str], None]) -> None:
         self.store, self.note = store, note
+        self._cut_lines: set[str] = set()
+        """The lines on cut texts that were shown."""
         self._num_retries: dict[str, int] = {}
         self._epochs: dict[str, int] = {}
         """The furthest epoch that each trial has reached, by Tune's trial id."""
@@ -112,6 +114,9 @@ class RetryCallback(StatelessCallback):
         """Show the notes of a result; after a new epoch, reset the trial's number of failures."""
         if result.get("note"):
             self.note(f"{trial}: {result['note']}")
+        if (line := result.get("cut")) and line not in self._cut_lines:
+            self._cut_lines.add(line)
+            self.note(line)
         if (result.get("epoch") or 0) > self._epochs.get(trial.trial_id, 0):
             self._epochs[trial.trial_id] = result["epoch"]
             trial.run_metadata.num_failures = 0

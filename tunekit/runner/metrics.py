@@ -10,18 +10,18 @@ from functools import cache
 
 from ray.util.metrics import Counter, Gauge
 
-from tunekit.schema import Status, TrialSpec, shown_metric
+from tunekit.schema import Status, TrialSpec
+from tunekit.tasks import TASKS, Metric, task_of
 from tunekit.worker.report import TrialReport
 
 CELL = ("model", "dataset", "method")
-GAUGES = {
+OF_EVERY_TASK = {
     "tunekit_epoch": "Epochs that the trial in a slot has trained",
     "tunekit_train_loss": "Mean training loss of its last epoch",
-    "tunekit_macro_f1": "Macro-F1 after its last epoch, in [0, 1]: on test, on validation where test is sealed",
     "tunekit_tokens_per_second": "Tokens a second that its last epoch trained",
     "tunekit_pack_size": "Trials that train as one pack with it",
 }
-"""The help text of each gauge, by name. The labels are model, dataset, method and slot."""
+"""The help text of each gauge that trials of every task have, by name."""
 COUNTERS = {
     "tunekit_trials_done": "Trials that completed or were stopped by the scheduler since the driver started",
     "tunekit_trials_failed": "Trials that failed, diverged or ran out of memory since the driver started",
@@ -29,9 +29,29 @@ COUNTERS = {
 """The help text of each counter, by name. The labels are model, dataset and method."""
 
 
+def gauges() -> dict[str, str]:
+    """Return the help text of each gauge by name: one for the metric of each task, beside those of every task.
+
+    The labels of a gauge are model, dataset, method and slot.
+    """
+    metrics = [TASKS[name].chooses_by for name in TASKS]
+    return OF_EVERY_TASK | {_name(metric): _help(metric) for metric in metrics}
+
+
+def _name(metric: Metric) -> str:
+    return f"tunekit_{metric.name}"
+
+
+def _help(metric: Metric) -> str:
+    label = metric.label[0].upper() + metric.label[1:]
+    low, high = metric.bounds
+    within = "" if low is None or high is None else f", in [{low:g}, {high:g}]"
+    return f"{label} after its last epoch{within}: on test, on validation where test is sealed"
+
+
 @cache
 def _gauge(name: str) -> Gauge:
-    return Gauge(name, GAUGES[name], (*CELL, "slot"))
+    return Gauge(name, gauges()[name], (*CELL, "slot"))
 
 
 @cache
@@ -55,6 +75,7 @@ class Meter:
     def __init__(self, slot: int) -> None:
         self.slot = str(slot)
         self._labels: dict[str, str] = {}
+        self._names: list[str] = []
 
     def show(self, spec: TrialSpec, report: TrialReport) -> None:
         """Set the gauges to the last epoch of ``report``. Gauges of another cell, which the slot has left, become NaN.
@@ -63,19 +84,20 @@ class Meter:
         """
         labels = {**_cell(spec), "slot": self.slot}
         if self._labels and self._labels != labels:
-            self._set(dict.fromkeys(GAUGES, math.nan))
+            self._set(dict.fromkeys(self._names, math.nan))
         self._labels = labels
-        last = report.records[-1]
+        task, last = task_of(spec.dataset), report.records[-1]
         self._set(
             {
                 "tunekit_epoch": last.epoch,
                 "tunekit_train_loss": last.train_loss,
-                "tunekit_macro_f1": getattr(last, shown_metric(spec.score_test)),
+                _name(task.chooses_by): getattr(last, task.watched(spec.score_test)),
                 "tunekit_tokens_per_second": last.train_tokens_per_second,
                 "tunekit_pack_size": report.pack_size,
             }
         )
 
     def _set(self, values: Mapping[str, float | None]) -> None:
+        self._names = list(values)
         for name, value in values.items():
             _gauge(name).set(math.nan if value is None else value, tags=self._labels)

@@ -1,7 +1,10 @@
 """What is changed inside Ray Tune, for the driver that runs it. Importing this module makes the changes."""
 
 import logging
+import sys
+from typing import Any
 
+from ray.air._internal import usage
 from ray.exceptions import RayActorError
 from ray.tune.execution import class_cache
 from ray.tune.execution.tune_controller import TuneController
@@ -24,6 +27,27 @@ def pass_environment(*, inherited: bool) -> None:
 
 
 pass_environment(inherited=False)
+
+
+def load_event_writer() -> None:
+    """Import tensorboardX, by which Tune writes TensorBoard's events, without torch.
+
+    It imports torch for an annotation where torch can be imported, which takes a driver longer than all else.
+    """
+    modules: dict[str, Any] = sys.modules
+    if "torch" in modules:
+        return
+    modules["torch"] = None  # an import of it raises ImportError then, which tensorboardX expects
+    try:
+        import tensorboardX  # noqa: F401
+    finally:
+        del modules["torch"]
+
+
+load_event_writer()
+
+# Tune would import each tracker's library that is installed, a second or more, to count callbacks for a statistic.
+setattr(usage, "tag_callbacks", lambda callbacks: False)  # noqa: B010  (types forbid the assignment)
 
 
 def in_one_line(record: logging.LogRecord) -> bool:

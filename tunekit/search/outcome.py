@@ -7,9 +7,10 @@ from typing import TYPE_CHECKING
 
 from tunekit.errors import UserError
 from tunekit.parsing import not_a_choice
-from tunekit.schema import Status
+from tunekit.schema import Status, TrialSpec
 from tunekit.store.records import running_best
 from tunekit.store.search_records import TrialState
+from tunekit.tasks import task_of
 
 if TYPE_CHECKING:
     from tunekit.store.records import StoredTrial
@@ -35,6 +36,19 @@ OBJECTIVES = {
         Objective("num_trainable_params", "minimize", False),
     )
 }
+
+
+def objective_of(spec: TrialSpec) -> Objective:
+    """Return the score by which the task of the spec's dataset chooses.
+
+    Raises UserError where a search can't optimise it.
+    """
+    name = task_of(spec.dataset).primary
+    if name not in OBJECTIVES:
+        raise UserError(
+            f"a search optimises {', '.join(OBJECTIVES)}, and the task of {spec.dataset!r} chooses by {name}"
+        )
+    return OBJECTIVES[name]
 
 
 def parse_objectives(text: str) -> tuple[Objective, ...]:

@@ -11,7 +11,7 @@ from datetime import UTC, datetime
 from enum import StrEnum
 from typing import Any
 
-from tunekit.schema import Status, TrialSpec, readable, shown_metric
+from tunekit.schema import Status, TrialSpec, readable
 from tunekit.storage.lease import current_start, driver_status
 from tunekit.storage.object_path import ObjectPath
 from tunekit.storage.paths import Place, snapshot, without_snapshot
@@ -22,6 +22,7 @@ from tunekit.store.records import DamagedRecord, ImportedSpec, StoredTrial
 from tunekit.store.requests import cell_names, requested_specs
 from tunekit.store.result_store import ResultStore
 from tunekit.store.search_records import Search, TrialState
+from tunekit.tasks import Metric, task_of
 
 CLOCK_SECONDS = 60
 """How far the clock of a driver may be ahead of the clock of the storage."""
@@ -77,18 +78,23 @@ class TrialProgress:
     epochs: int = 0
     """The number of epochs on record."""
     score: float | None = None
-    """Macro-F1 in [0, 1] after the last epoch on record: on test, or on validation where test is not scored."""
+    """The value of ``metric`` after the last epoch on record: on test, or on validation where test is not scored."""
     error: str | None = None
     """The first line of the error that ended the trial."""
 
     @property
+    def metric(self) -> Metric:
+        """The metric by which the trial's task chooses epochs."""
+        return task_of(self.spec.dataset).chooses_by
+
+    @property
     def text(self) -> str:
-        """The progress as a short text: ``running 3/10 81.20`` is after epoch 3 of 10, with a score in percent."""
+        """The progress as a short text: ``running 3/10 81.20`` is after epoch 3 of 10, with a score in its unit."""
         parts = [self.state.value]
         if self.state in BEGUN and (self.epochs or self.state is ProgressState.RUNNING):
             parts.append(f"{self.epochs}/{self.spec.epochs or '?'}")
         if self.score is not None:
-            parts.append(f"{100 * self.score:.2f}")
+            parts.append(self.metric.number(self.score))
         return " ".join(parts)
 
 
@@ -236,7 +242,7 @@ def _trial_progress(
     ``running`` says whether a driver runs, and ``driver_start`` when that driver began to train; None if it has not
     yet.
     """
-    score = getattr(trial.epochs[-1], shown_metric(spec.score_test)) if trial.epochs else None
+    score = getattr(trial.epochs[-1], task_of(spec.dataset).watched(spec.score_test)) if trial.epochs else None
     if trial.summary:
         error = (trial.summary.error or "").splitlines()[:1]
         return TrialProgress(spec, ENDS[trial.summary.status], len(trial.epochs), score, error[0] if error else None)

@@ -33,9 +33,13 @@ class Metric:
     bounds: tuple[float | None, float | None] = (None, None)
     """The least and the greatest possible value; None where there is no bound."""
 
+    def number(self, value: float) -> str:
+        """Return the metric's value for people, in its unit, which is not named: ``71.20`` percent or ``0.4312``."""
+        return f"{100 * value:.2f}" if self.unit == "%" else f"{value:.4f}"
+
     def shown(self, value: float) -> str:
         """Return the metric's value for people, with its unit: ``71.20 %`` or ``0.4312``."""
-        return f"{100 * value:.2f} %" if self.unit == "%" else f"{value:.4f}"
+        return f"{self.number(value)} {self.unit}".strip()
 
     def best(self, values: Iterable[float]) -> float:
         """Return the best of ``values``, of which there is at least one."""
@@ -54,6 +58,8 @@ class Task:
     """All scores of a split, in the order of an epoch's record."""
     primary: str
     """The name of the metric by which epochs and configurations are chosen."""
+    reported: tuple[str, ...]
+    """The names of the metrics that closing tables and model cards show, in this order."""
     loss: Callable[[Tensor, Tensor], Tensor]
     """``loss(logits, labels)`` returns the loss (N,) of each example, for (N, C) logits and (N,) labels.
 
@@ -78,6 +84,13 @@ class Task:
     def chooses_by(self) -> Metric:
         """The metric by which epochs and configurations are chosen."""
         return self.metric(self.primary)
+
+    def watched(self, score_test: bool) -> str:
+        """Return the name of the score by which people watch a trial, as in ``test_macro_f1``.
+
+        It is the primary metric on test, or on validation where test is not scored.
+        """
+        return f"{'test' if score_test else 'val'}_{self.primary}"
 
     @property
     def score_names(self) -> tuple[str, ...]:

@@ -67,6 +67,7 @@ TASKS.register("classification")(
             Metric(name="macro_f1", label="macro-F1", direction=Direction.MAX, unit="%", bounds=(0.0, 1.0)),
         ),
         primary="macro_f1",
+        reported=("accuracy", "macro_f1"),
         loss=cross_entropy,
         scores=scores,
         predicted=predicted,

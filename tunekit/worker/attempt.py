@@ -89,7 +89,8 @@ class Attempt:
     def report(self) -> TrialReport:
         """Return a report of the trial as it is now, with the notes since the last report."""
         notes, self.notes = self.notes, []
-        return TrialReport(list(self.records), self.status, notes, self.pack_size)
+        cut_line = self.run.cut_line if self.run else None
+        return TrialReport(list(self.records), self.status, notes, self.pack_size, cut_line)
 
     def begin(self) -> None:
         """Load the trial unless it is loaded: start it, or restore it from its newest checkpoint."""

@@ -26,6 +26,8 @@ class TrialReport:
     """Lines for a person, such as why an epoch was tried again. Each line is in one report only."""
     pack_size: int = 1
     """The number of trials in the largest pack that the trial has trained in."""
+    cut_line: str | None = None
+    """A line for a person on how many of its texts were cut; trials of one model on one dataset have the same."""
 
     @property
     def ended_early(self) -> bool:
@@ -50,7 +52,7 @@ def tune_result(report: TrialReport) -> dict[str, Any]:
     last: dict[str, Any] = dict.fromkeys(item.name for item in fields(EpochRecord))
     if report.records:
         last = asdict(report.records[-1])
-    last["note"] = "; ".join(report.notes) or None
+    last |= {"note": "; ".join(report.notes) or None, "cut": report.cut_line}
     if report.status is None:
         return {**last, "status": "running"}
     return {**last, "done": True, "status": report.status.value}
@@ -63,10 +65,10 @@ def tune_result_of_seeds(epoch: int, reports: Sequence[TrialReport], metric: str
     ended early, the configuration ends with the status of that seed, and the result has no means. Raises UserError
     where the trials have no validation part.
     """
-    note = "; ".join(line for report in reports for line in report.notes) or None
+    said = {"note": "; ".join(line for report in reports for line in report.notes) or None, "cut": reports[0].cut_line}
     for report in reports:
         if report.status and report.ended_early:
-            return {"epoch": epoch, "done": True, "status": report.status.value, "note": note}
+            return {"epoch": epoch, "done": True, "status": report.status.value, **said}
     completed = all(report.status is Status.COMPLETED for report in reports)
     rows = [asdict(report.records[epoch - 1]) for report in reports]
     return {
@@ -75,5 +77,5 @@ def tune_result_of_seeds(epoch: int, reports: Sequence[TrialReport], metric: str
         **{name: fmean(row[name] for row in rows) for name in MEANS},
         "done": completed and epoch == len(reports[0].records),
         "status": Status.COMPLETED.value if completed else "running",
-        "note": note,
+        **said,
     }
