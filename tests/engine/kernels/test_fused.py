@@ -31,7 +31,7 @@ def run(*arguments: str, **environment: str) -> str:
 @pytest.mark.timeout(900)
 def test_the_kernels_agree_with_their_twins_in_tritons_interpreter():
     file = "tests/engine/kernels/fused_cases.py"
-    out = run("-m", "pytest", "-q", "-p", "no:cacheprovider", "-p", "no:xdist", file, TRITON_INTERPRET="1")
+    out = run("-m", "pytest", "-p", "no:cacheprovider", "-p", "no:xdist", file, TRITON_INTERPRET="1")
     assert " passed" in out
     assert "skipped" not in out
 

@@ -31,8 +31,19 @@ def attention(
     ``k`` and ``v`` are (K * T, A, D). ``q`` is too, or with ``first_only`` (K * B, A, D): the queries of the sequences'
     first tokens. Any of them may be a part of a wider tensor, with a stride of its own from token to token. Contexts
     and gradients of filler are 0. Scores are products times ``D ** -0.5``. ``dropout`` drops probabilities; None drops
-    nothing. ``tf32`` says whether products of fp32 numbers may be computed in TF32.
+    nothing. ``tf32`` says whether products of fp32 numbers may be computed in TF32. Raises ValueError for tensors that
+    don't fit the batch.
     """
+    tokens, queries = len(sequences.token_sequence), len(sequences.starts if first_only else sequences.token_sequence)
+    if k.shape != v.shape or k.shape != (tokens, *q.shape[1:]) or len(q) != queries:
+        raise ValueError(
+            f"queries {tuple(q.shape)}, keys {tuple(k.shape)} and values {tuple(v.shape)} don't fit a batch of "
+            f"{tokens} tokens with {queries} queries"
+        )
+    if not q.dtype == k.dtype == v.dtype:
+        raise ValueError(f"queries, keys and values of one type are needed, not {q.dtype}, {k.dtype} and {v.dtype}")
+    if dropout is not None and dropout.sequences is not sequences:
+        raise ValueError("the dropout is that of another batch")
     operation = FIRST_TOKEN_ATTENTION if first_only else ATTENTION
     return operation.version(Setting(q.device, q.dtype, q.shape[-1], tf32))(q, k, v, sequences, dropout)
 

@@ -8,15 +8,17 @@ from torch.nn import functional as F
 
 from tunekit.engine.kernels.choice import Operation, Setting, Version
 from tunekit.engine.kernels.examples import example_tensor, weight_type
-from tunekit.engine.kernels.residual_norm import per_row
+from tunekit.engine.kernels.residual_norm import check_weight, per_row
 
 
 def bias_gelu(x: torch.Tensor, bias: torch.Tensor | None) -> torch.Tensor:
     """Return ``gelu(x + bias)`` in the type of ``x`` (..., F), with the erf form of GELU, which BERT calls "gelu".
 
     ``bias`` is (F,), or (K, F) where each of K trials has its own and ``x`` holds the rows of one trial after another.
-    Without a bias it is ``gelu(x)``.
+    Without a bias it is ``gelu(x)``. Raises ValueError for a bias that doesn't fit the rows.
     """
+    if bias is not None:
+        check_weight(bias, x)
     return BIAS_GELU.version(Setting(x.device, x.dtype, x.shape[-1]))(x, bias)
 
 

@@ -23,8 +23,12 @@ def dropout_residual_norm(
 
     ``x`` (..., H) may have a coarser type, such as bf16; the sum and the norm are computed in fp32 or better. Both hold
     the rows of one trial after another. ``weight`` and ``bias`` are each (H,), or (K, H) where each of K trials has its
-    own. ``spec`` is None where nothing is dropped.
+    own. ``spec`` is None where nothing is dropped. Raises ValueError for tensors that don't fit each other.
     """
+    if x.shape != residual.shape:
+        raise ValueError(f"the input {tuple(x.shape)} and the residual {tuple(residual.shape)} differ in shape")
+    for one in (weight, bias):
+        check_weight(one, x)
     version = RESIDUAL_NORM.version(Setting(x.device, x.dtype, x.shape[-1]))
     return version(x, residual, weight, bias, eps, spec)
 
@@ -45,6 +49,13 @@ def plain(
         x = drop(x, spec, row_draws(spec, x.numel() // width, width).view(x.shape))
     normed = F.layer_norm(x + residual.to(exact), (width,), eps=eps)
     return (normed * per_row(weight, normed) + per_row(bias, normed)).to(residual.dtype)
+
+
+def check_weight(weight: torch.Tensor, x: torch.Tensor) -> None:
+    """Raise ValueError unless ``weight`` is (n,), or (K, n) with K trials that share the rows of ``x`` (..., n)."""
+    own = weight.shape[:-1]
+    if weight.shape[-1] != x.shape[-1] or len(own) > 1 or x.shape[:-1].numel() % own.numel():
+        raise ValueError(f"weights {tuple(weight.shape)} don't fit rows {tuple(x.shape)}")
 
 
 def per_row(weight: torch.Tensor, x: torch.Tensor) -> torch.Tensor:

@@ -97,13 +97,12 @@ class _ResidualNorm(torch.autograd.Function):
         setting: "_Setting",
     ) -> torch.Tensor:
         out, normalised, inverse_std = torch.empty_like(residual), None, None
-        keep = any(ctx.needs_input_grad)
-        if keep:
+        if setting.keep:
             normalised = torch.empty_like(residual)
             inverse_std = torch.empty(x.shape[:-1].numel(), dtype=accumulator_type(residual), device=x.device)
         setting.start(
             _forward, residual, x, residual, weight, bias, out, normalised, inverse_std, eps=setting.eps,
-            weight_stride=trial_stride(weight), bias_stride=trial_stride(bias), KEEP=keep,
+            weight_stride=trial_stride(weight), bias_stride=trial_stride(bias), KEEP=setting.keep,
         )  # fmt: skip
         ctx.save_for_backward(normalised, inverse_std, weight, bias)
         ctx.setting, ctx.x_type = setting, x.dtype
@@ -132,6 +131,8 @@ class _Setting:
     eps: float
     spec: Dropout | None
     tiles: RowTiles
+    keep: bool
+    """Whether gradients are asked for. In ``forward`` it is too late to ask whether they are recorded."""
 
     def start(self, kernel: Any, like: torch.Tensor, *tensors: torch.Tensor | None, **others: Any) -> None:
         """Start ``kernel``. ``like`` is a tensor of the type that decides the type of computation."""
@@ -155,8 +156,8 @@ def dropout_residual_norm(
     """Return what ``tunekit.engine.kernels.residual_norm.dropout_residual_norm`` does."""
     # The masks are each trial's own, even where the weights are shared.
     num_trials = trials_of(weight, bias) if spec is None else spec.sequences.num_trials
-    setting = _Setting(eps, spec, row_tiles(residual, num_trials, whole_rows=True))
-    normed: torch.Tensor = _ResidualNorm.apply(  # type: ignore[no-untyped-call]
-        x.contiguous(), residual.contiguous(), weight.contiguous(), bias.contiguous(), setting
-    )
+    tensors = [one.contiguous() for one in (x, residual, weight, bias)]
+    keep = torch.is_grad_enabled() and any(one.requires_grad for one in tensors)
+    setting = _Setting(eps, spec, row_tiles(residual, num_trials, whole_rows=True), keep)
+    normed: torch.Tensor = _ResidualNorm.apply(*tensors, setting)  # type: ignore[no-untyped-call]
     return normed
