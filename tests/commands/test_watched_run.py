@@ -29,6 +29,8 @@ BLOCKS = [
 """Trials that end, so that their slots are used again, and two that last until they are stopped."""
 LINE = "tiny-bert · demo · lora · seed 1: epoch "
 PROCESSES = ["ray::tiny-bert/demo/lora/seed-1", "ray::tiny-bert/demo/lora/seed-2"]
+DONE = {"full", "adapter"}
+"""The methods whose trials end."""
 WAIT_SECONDS = 240
 SWEEP = """
 import atexit, json, pathlib, runpy, sys
@@ -84,7 +86,8 @@ def looked(run: subprocess.Popen, folder: Path) -> dict:
     def all_exported() -> bool:
         found["metrics"] = scraped(facts["port"])
         slots = {one["slot"] for one in found["metrics"].get("ray_tunekit_epoch", ())}
-        return exported() <= set(found["metrics"]) and slots == {"1", "2"}
+        done = {one["method"] for one in found["metrics"].get("ray_tunekit_trials_done_total", ())}
+        return exported() <= set(found["metrics"]) and slots == {"1", "2"} and done == DONE
 
     wait_until(run, all_exported)
     if CHROMIUM:
@@ -135,7 +138,7 @@ def test_the_metrics_endpoint_shows_the_run_with_few_labels(seen):
             assert ours <= set(labels)
             assert (labels["model"], labels["dataset"]) == ("tiny-bert", "demo")
     assert {one["slot"] for one in metrics["ray_tunekit_epoch"]} == {"1", "2"}
-    assert {one["method"] for one in metrics["ray_tunekit_trials_done_total"]} == {"full", "adapter"}
+    assert {one["method"] for one in metrics["ray_tunekit_trials_done_total"]} == DONE
 
 
 @needs_chromium
