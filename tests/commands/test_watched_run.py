@@ -96,13 +96,13 @@ def looked(run: subprocess.Popen, folder: Path) -> dict:
         with Browser(folder / "profile") as browser:
             found["refused"] = browser.read(f"{dashboard}/#/actors", ["oken"])
             found["actors"] = browser.read(f"{dashboard}/#/actors", ["tunekit slot 1", "tunekit slot 2"], cookies)
+            page = f"{dashboard}/#/logs/viewer?nodeId={facts['node']}&fileName={log}"
+            found["log"] = browser.read(page, [LINE], cookies)
             picture = {"picture": picture_of("ray-dashboard", folder), "size": (1300, 1130)}
             found["cluster"] = browser.read(f"{dashboard}/#/cluster", PROCESSES, cookies, "tbody tr td svg", **picture)
             assert tunekit(["status", str(folder / "grid"), "--html", str(folder / "status.html")]) == 0
             picture = {"picture": picture_of("status", folder), "size": (800, 390)}
             found["status"] = browser.read((folder / "status.html").as_uri(), ["running"], **picture)
-            page = f"{dashboard}/#/logs/viewer?nodeId={facts['node']}&fileName={log}"
-            found["log"] = browser.read(page, [LINE], cookies)
     return found
 
 
