@@ -16,7 +16,7 @@ from typing import Any
 import numpy as np
 
 from benchmarks.harness import Outcome
-from benchmarks.small import write_small
+from benchmarks.small import SMALL, write_encoder
 from benchmarks.whole_trial import measure
 from tunekit.commands.costs import peak_of
 from tunekit.data.base import DATASETS
@@ -40,7 +40,7 @@ from tunekit.store.result_store import ResultStore
 def run(quick: bool, stores: Sequence[Path] = ()) -> Outcome:
     """Return predictions, measurements and their ratios; quick: one trial of a tiny model."""
     with tempfile.TemporaryDirectory() as folder:
-        write_small(Path(folder))
+        write_encoder(Path(folder), SMALL)
         models = {ref.name: ref for ref in map(resolve_model, ("tiny-bert", "minilm", folder))}
         small = next(name for name in models if name not in MODELS)
         cases = [spec_of("tiny-bert", "demo", "lora", train_limit=64, epochs=1)] if quick else cases_of(small)

@@ -9,6 +9,7 @@ from pathlib import Path
 from typing import Any
 
 import numpy as np
+import torch
 
 from tunekit.planning.provenance import source, versions
 
@@ -62,13 +63,32 @@ def record(name: str, outcome: Outcome) -> dict[str, Any]:
     """Return the JSON object of one run of the benchmark ``name``."""
     return {
         "name": name,
-        "hardware": {"processor": processor(), "cores": len(os.sched_getaffinity(0)), "system": platform.system()},
+        "hardware": {
+            "processor": processor(),
+            "cores": len(os.sched_getaffinity(0)),
+            "system": platform.system(),
+            "gpu": torch.cuda.get_device_name() if torch.cuda.is_available() else None,
+        },
         "versions": versions(),
         "commit": source()["commit"],
         "dirty": source()["dirty"],
         "ratios": {key: asdict(ratio) for key, ratio in outcome.ratios.items()},
         "figures": dict(outcome.figures),
     }
+
+
+def read_record(path: Path, same: Mapping[str, Any]) -> Outcome:
+    """Return what the record at ``path`` holds; nothing where there is none, or one of another machine or code.
+
+    ``same`` is a record of the same benchmark on this machine and code.
+    """
+    if not path.exists():
+        return Outcome()
+    content = json.loads(path.read_text(encoding="utf-8"))
+    if any(content.get(key) != same[key] for key in ("name", "hardware", "versions", "commit", "dirty")):
+        return Outcome()
+    ratios = {key: Ratio(**ratio) for key, ratio in content["ratios"].items()}
+    return Outcome(ratios, content["figures"])
 
 
 def write_record(path: Path, content: Mapping[str, Any]) -> None:

@@ -17,7 +17,7 @@ from statistics import mean
 from typing import Any
 
 from benchmarks.harness import Outcome, ratio_of
-from benchmarks.small import write_small
+from benchmarks.small import SMALL, write_encoder
 from tunekit.store.result_store import ResultStore
 
 ROOT = Path(__file__).resolve().parent.parent
@@ -62,7 +62,7 @@ class Grid:
             named = ["--model", str(self.model), "--dataset", DATASET, "--rows", str(self.rows)]
             seconds = _timed(
                 [
-                    "-m", "benchmarks.peers", "--peer", name, "--cpus", str(cpus), *named, *self.axes(),
+                    "-m", "benchmarks.peer_grid", "--peer", name, "--cpus", str(cpus), *named, *self.axes(),
                     "--storage", storage, "--json", str(found),
                 ]
             )  # fmt: skip
@@ -79,7 +79,7 @@ class Grid:
 def run(quick: bool) -> Outcome:
     """``makespan/p0`` and ``makespan/p1``, sides in turns; P1 with the better of one and two cores a trial."""
     with tempfile.TemporaryDirectory() as folder:
-        write_small(small := Path(folder) / "small")
+        write_encoder(small := Path(folder) / "small", SMALL)
         every = ("full", "adapter", "lora")
         grid = Grid(small, ("lora",), (1, 2), 64, 1) if quick else Grid(small, every, range(1, 9), 64, 1)
         cpus, pilot = 1, {}

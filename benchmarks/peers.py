@@ -1,26 +1,17 @@
-"""What users run today: Hugging Face's Trainer under Ray Tune.
-
-python -m benchmarks.peers --peer p1 --model minilm --dataset restaurant    a grid of methods x seeds, to its table
+"""What users run today: Hugging Face's Trainer, alone here, and under Ray Tune in ``benchmarks.peer_grid``.
 
 Peers train the model that we train (``benchmarks.trial.model_of``: the same libraries' modules, the head trained), on
 the same rows, with the same batch size, rate and epochs; optimizer, schedule and clipping are Trainer's defaults, which
 ours equal. So what is compared is the training loop and what runs it. Trackers, progress bars and checkpoints are off.
 """
 
-import logging
-import os
-import statistics
-import sys
-import time
 from collections.abc import Callable, Iterator, Mapping
-from dataclasses import dataclass, field
-from pathlib import Path
+from dataclasses import dataclass, field, replace
 from types import MappingProxyType
 from typing import Any
 
 import numpy as np
 import torch
-import tyro
 from torch.utils.data import Dataset, Sampler
 from transformers import (
     DataCollatorWithPadding,
@@ -33,14 +24,16 @@ from transformers import (
 )
 from transformers.trainer_pt_utils import LengthGroupedSampler
 
-from benchmarks.harness import write_record
-from benchmarks.trial import Case, Slice, case_of, model_of, order_of, prepared_of
+from benchmarks.trial import Case, Slice, model_of, order_of, prepared_of
 from benchmarks.workers import Gate
 from tunekit.engine.member import LabelledSplit
 from tunekit.seeding import stream_seed
-from tunekit.tasks.classification import label_scores
 
 TUNED = {"logging_nan_inf_filter": False, "logging_strategy": "no"}
+GROUPED = {"group_by_length": True}
+FUSED = {**TUNED, "optim": "adamw_torch_fused"}
+WORKERS = {"dataloader_num_workers": 2, "dataloader_persistent_workers": True, "dataloader_pin_memory": True}
+COMPILED = {"torch_compile": True}
 
 
 @dataclass(frozen=True)
@@ -54,6 +47,11 @@ class Peer:
     cpus: tuple[int, ...] = (1, 2)
     """Cores of a trial; where there are several, the best counts."""
 
+    @property
+    def grouped(self) -> bool:
+        """Whether its batches hold sequences of similar lengths."""
+        return bool(self.arguments.get("group_by_length"))
+
 
 PEERS: Mapping[str, Peer] = MappingProxyType(
     {
@@ -61,10 +59,18 @@ PEERS: Mapping[str, Peer] = MappingProxyType(
         for peer in (
             Peer("p0", reuse_actors=False, cpus=(1,)),
             Peer("p1", TUNED),
-            Peer("p1g", {**TUNED, "group_by_length": True}),
+            Peer("p1g", {**TUNED, **GROUPED}),
+            Peer("fused", FUSED),
+            Peer("fused, workers", {**FUSED, **WORKERS}),
+            Peer("fused, grouped", {**FUSED, **GROUPED}),
+            Peer("fused, grouped, workers", {**FUSED, **GROUPED, **WORKERS}),
+            Peer("fused, compiled", {**FUSED, **COMPILED}),
+            Peer("fused, grouped, workers, compiled", {**FUSED, **GROUPED, **WORKERS, **COMPILED}),
         )
     }
 )
+GPU_CANDIDATES = tuple(name for name in PEERS if name.startswith("fused"))
+"""The peers of which the fastest is P1 on a GPU. The models' attention is SDPA in every one of them."""
 
 
 class Rows(Dataset[dict[str, Any]]):
@@ -155,9 +161,11 @@ def grouped_order(case: Case, steps: int) -> Callable[[int], np.ndarray]:
     return order
 
 
-def options_of(peer: Peer, case: Case, **arguments: Any) -> dict[str, Any]:
-    """What Trainer takes, but for data to evaluate."""
+def options_of(peer: Peer, case: Case, device: str = "cpu", **arguments: Any) -> dict[str, Any]:
+    """What Trainer takes, but for data to evaluate. On CUDA the precision is that of the case's spec."""
     prepared, spec = prepared_of(case), case.spec
+    if device == "cuda":
+        arguments |= {"use_cpu": False, "bf16": spec.precision == "bf16", "tf32": spec.precision == "tf32"}
     return {
         "model": model_of(case),
         "args": TrainingArguments(
@@ -178,100 +186,16 @@ def options_of(peer: Peer, case: Case, **arguments: Any) -> dict[str, Any]:
 
 
 def train_peer(gate: Gate, name: str, case: Case, steps: int, device: str = "cpu") -> None:
-    """A worker's task: one warm Trainer, an epoch of ``steps`` batches a turn; but for p1g those of ``train_ours``."""
-    order = grouped_order(case, steps) if name == "p1g" else lambda epoch: order_of(case, epoch)
-    trainer: Any = OrderedTrainer(order, **options_of(PEERS[name], case, use_cpu=device == "cpu"))
+    """A worker's task: one warm Trainer, an epoch of ``steps`` batches a turn.
+
+    They are the batches of ``train_ours``, but for a peer with ``group_by_length``, whose batches are those of
+    ``grouped_order``.
+    """
+    peer = PEERS[name]
+    order = grouped_order(case, steps) if peer.grouped else lambda epoch: order_of(case, epoch)
+    # The sampler gives the order. transformers 5 knows no ``group_by_length``.
+    plain = replace(peer, arguments={key: value for key, value in peer.arguments.items() if key not in GROUPED})
+    trainer: Any = OrderedTrainer(order, **options_of(plain, case, device))
     trainer.remove_callback(PrinterCallback)
     trainer.add_callback(Turns(gate, trainer, prepared_of(case).splits["train"].tokens.lengths))
     trainer.train()
-
-
-class Report(TrainerCallback):
-    """Reports the scores of each epoch to Ray Tune."""
-
-    def __init__(self) -> None:
-        self.scores: dict[str, float] = {}
-
-    def on_evaluate(self, args: TrainingArguments, state: TrainerState, control: TrainerControl, **others: Any) -> None:
-        """Splits come one by one; the test part is the last."""
-        from ray import tune
-
-        self.scores |= others["metrics"]
-        if "eval_test_loss" in others["metrics"]:
-            tune.report(self.scores)
-
-
-def trial(config: Mapping[str, Any]) -> None:
-    """A trial of Ray Tune, as a function: a model, a Trainer, and a report an epoch."""
-    case = config["case"]
-    prepared = prepared_of(case)
-    num_labels = len(prepared.data.label_names)
-    trainer = Trainer(
-        **options_of(PEERS[config["peer"]], case, eval_strategy="epoch"),
-        eval_dataset={split: Rows(rows) for split, rows in prepared.splits.items() if split != "train"},
-        compute_metrics=lambda found: label_scores(found.label_ids, found.predictions.argmax(axis=1), num_labels),
-        callbacks=[Report()],
-    )
-    trainer.remove_callback(PrinterCallback)
-    trainer.train()
-
-
-@dataclass(frozen=True, kw_only=True)
-class Arguments:
-    """Train a grid of methods x seeds as a peer does and print its table."""
-
-    peer: str
-    """p0, p1 or p1g."""
-    model: str
-    """A name, a hub id or a folder."""
-    dataset: str
-    methods: tuple[str, ...] = ("full", "adapter", "lora")
-    seeds: tuple[int, ...] = (1, 2, 3, 4, 5)
-    rows: int | None = None
-    """Training rows (default: all)."""
-    epochs: int = 10
-    cpus: int = 1
-    """Cores of a trial."""
-    storage: Path
-    """Folder of Ray Tune's experiment."""
-    json: Path | None = None
-    """File to write the scores to."""
-
-
-def main(arguments: Arguments) -> None:
-    """Run the grid on Ray Tune, print mean ± std of the last test macro-F1 of each method."""
-    os.environ.setdefault("RAY_AIR_NEW_OUTPUT", "0")
-    import ray
-    from ray import tune
-
-    peer, started = PEERS[arguments.peer], time.perf_counter()
-    cases = [
-        case_of(
-            arguments.model, arguments.dataset, method, rows=arguments.rows, seed=seed, epochs=arguments.epochs
-        )
-        for method in arguments.methods
-        for seed in arguments.seeds
-    ]  # fmt: skip
-    ray.init(include_dashboard=False, log_to_driver=False, logging_level=logging.ERROR)
-    results = tune.Tuner(
-        tune.with_resources(trial, {"cpu": arguments.cpus}),
-        param_space={"peer": peer.name, "case": tune.grid_search(cases)},
-        run_config=tune.RunConfig(storage_path=str(arguments.storage.resolve()), verbose=0),
-        tune_config=tune.TuneConfig(reuse_actors=peer.reuse_actors),
-    ).fit()
-    ray.shutdown()
-    if results.num_errors:
-        raise RuntimeError(f"{results.num_errors} trials failed: {results.errors[0]}")
-    found: dict[str, list[float]] = {method: [] for method in arguments.methods}
-    for result in (results[number] for number in range(len(results))):
-        config, metrics = result.config or {}, result.metrics or {}
-        found[config["case"].spec.method].append(metrics["eval_test_macro_f1"])
-    for method, values in found.items():
-        spread = statistics.stdev(values) if len(values) > 1 else float("nan")
-        sys.stdout.write(f"{method}: {100 * statistics.mean(values):.2f} ± {100 * spread:.2f} (n={len(values)})\n")
-    if arguments.json is not None:
-        write_record(arguments.json, {"test_macro_f1": found, "seconds": time.perf_counter() - started})
-
-
-if __name__ == "__main__":
-    main(tyro.cli(Arguments, prog="python -m benchmarks.peers"))

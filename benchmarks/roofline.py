@@ -8,14 +8,13 @@ import os
 from time import perf_counter
 from typing import Any
 
-import numpy as np
-import numpy.typing as npt
 import torch
 
 from benchmarks.harness import Outcome, Ratio, ratio_of
 from benchmarks.trial import BATCH_SIZE, case_of, pack_of, prepared_of, train
 from tunekit.models.shapes import Shape
-from tunekit.planning.work import Texts, training_flops
+from tunekit.planning.sizes import texts_of
+from tunekit.planning.work import training_flops
 
 SQUARE, QUICK_SQUARE = 4096, 512
 REPEATS, QUICK_REPEATS = 9, 3
@@ -58,9 +57,3 @@ def _gemm(size: int) -> float:
     start = perf_counter()
     torch.mm(left, right)
     return 2 * size**3 / (perf_counter() - start)
-
-
-def texts_of(lengths: npt.ArrayLike) -> Texts:
-    """Return sequences of ``lengths`` as operations are counted of them."""
-    sizes = np.asarray(lengths, np.int64)  # (B,)
-    return Texts(len(sizes), int(sizes.sum()), int((sizes**2).sum()))

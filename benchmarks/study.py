@@ -21,7 +21,7 @@ from tunekit.engine.job import Job
 from tunekit.planning.args import GridArgs
 from tunekit.planning.blocks import Block
 from tunekit.planning.plan import PlanState, plan_sweep
-from tunekit.planning.resolve import resolve_blocks
+from tunekit.planning.resolve import ResolvedSweep, resolve_blocks
 from tunekit.storage.lease import acquire
 from tunekit.store.requests import cells_of
 from tunekit.store.result_store import ResultStore
@@ -53,22 +53,18 @@ def run(quick: bool, model: str = "minilm", storage: Path = Path("ray_results"))
     lease = acquire(store.root)
     store.add_request({**request_of(sweep), "cells": cells_of(sweep.specs)})
     gpu = torch.cuda.is_available()
-    packs: dict[str, list[Job]] = defaultdict(list)
-    for trial in plan_sweep(sweep, store).pending(retry_failed=False):
-        ref = sweep.models[trial.spec.model]
-        job = Job(trial.spec, trial.fingerprint, ref, store.root, lease.start, 1, "cuda" if gpu else "cpu")
-        packs[trial.spec.cell].append(job)
+    packs = jobs_by_cell(sweep, store, lease.start, "cuda" if gpu else "cpu")
     processes, started = min(PACKS, len(os.sched_getaffinity(0))), time.perf_counter()
     try:
         with ProcessPoolExecutor(processes, mp_context=get_context("spawn")) as pool:
-            list(pool.map(train, packs.values()))
+            list(pool.map(train, packs))
     finally:
         lease.release()
     seconds = time.perf_counter() - started
     plan = plan_sweep(sweep, store)
     if plan.count(PlanState.DONE) != len(plan.trials):
         raise RuntimeError(f"{plan.count(PlanState.DONE)} of {len(plan.trials)} trials completed, see {store.root}")
-    trained = sum(map(len, packs.values()))
+    trained = sum(map(len, packs))
     figures = {
         "device": torch.cuda.get_device_name() if gpu else "cpu",
         "precision": "fp32",
@@ -77,6 +73,15 @@ def run(quick: bool, model: str = "minilm", storage: Path = Path("ray_results"))
         "seconds": seconds,
     }
     return Outcome(figures=figures)
+
+
+def jobs_by_cell(sweep: ResolvedSweep, store: ResultStore, start: int, device: str) -> list[list[Job]]:
+    """Return the jobs of what is missing in ``store``, those of a cell together; ``start`` is the lease's number."""
+    cells: dict[str, list[Job]] = defaultdict(list)
+    for trial in plan_sweep(sweep, store).pending(retry_failed=False):
+        ref = sweep.models[trial.spec.model]
+        cells[trial.spec.cell].append(Job(trial.spec, trial.fingerprint, ref, store.root, start, 1, device))
+    return list(cells.values())
 
 
 def train(jobs: Sequence[Job]) -> None:

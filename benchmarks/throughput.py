@@ -3,8 +3,6 @@
 Each side uses the machine as it would in a grid. Ours and P0: a trial a core, which is what Ray Tune gives. P1 and P1g:
 the better of a trial a core and one trial over two. All workers of a side train at the same time, an epoch of a few
 batches a turn, and a side's turn lasts until its last worker is done. Sides take turns. Evaluation is not in it.
-
-Where CUDA is, each side is one trial that has the device to itself, MiniLM on Restaurant, P0 and P1.
 """
 
 import tempfile
@@ -15,10 +13,9 @@ from pathlib import Path
 from typing import Any
 
 import numpy as np
-import torch
 
 from benchmarks.harness import Outcome, Ratio, ratio_of
-from benchmarks.small import write_small
+from benchmarks.small import SMALL, write_encoder
 from benchmarks.trial import BATCH_SIZE, Case, Slice, case_of, order_of, prepared_of, train_ours
 from benchmarks.workers import Task, Team
 
@@ -27,7 +24,6 @@ PEERS = ("p0", "p1", "p1g")
 CORES = 2
 STEPS: Mapping[str, int] = {"restaurant": 4, "agnews_7k6": 2}
 """Batches of a turn; those of AG News are twice as long."""
-GPU_STEPS, GPU_PEERS = 20, ("p0", "p1")
 SHORT: Mapping[str, str] = {"restaurant": "restaurant", "agnews_7k6": "agnews"}
 AGREE_STEPS, AGREE_ROWS = 20, 8
 """Batches whose losses are compared, and their rows."""
@@ -55,7 +51,6 @@ class Setting:
     method: str
     steps: int
     """Batches of a turn."""
-    device: str = "cpu"
 
     @property
     def key(self) -> str:
@@ -68,25 +63,9 @@ def run(quick: bool, model: str = "minilm") -> Outcome:
 
     ``model`` may be a folder. Raises ValueError where losses do not agree: then no ratio is given.
     """
-    if torch.cuda.is_available():
-        return _on_gpu("tiny-bert" if quick else model, METHODS[-1:] if quick else METHODS, 2 if quick else 5)
-    return _on_cores(quick, model)
-
-
-def _on_gpu(model: str, methods: Sequence[str], repeats: int) -> Outcome:
-    with ExitStack() as stack:
-        sides = {name: stack.enter_context(Team(1, 1)) for name in ("ours", *GPU_PEERS)}
-        ratios: dict[str, Ratio] = {}
-        figures = {"device": torch.cuda.get_device_name(), "precision": "fp32", "batch_size": BATCH_SIZE}
-        for method in methods:
-            compare(sides, Setting(model, "restaurant", method, GPU_STEPS, "cuda"), repeats, ratios, figures)
-    return Outcome(ratios, figures)
-
-
-def _on_cores(quick: bool, model: str) -> Outcome:
     with tempfile.TemporaryDirectory() as folder, ExitStack() as stack:
         small = Path(folder) / "small"
-        write_small(small)
+        write_encoder(small, SMALL)
         models = (model, str(small))
         size = Size(models[1:], ("restaurant",), ("lora",), 2) if quick else Size(models, tuple(STEPS), METHODS, 5)
         sides = {name: stack.enter_context(Team(CORES, 1)) for name in ("ours", *PEERS)}
@@ -135,14 +114,14 @@ def _cases(team: Team, setting: Setting, rows: int | None) -> list[Case]:
 
 def _hold(team: Team, side: str, setting: Setting) -> None:
     """Give the workers of ``team`` their trials and let them warm up."""
-    steps, device = setting.steps, setting.device
+    steps = setting.steps
     if side == "ours":
-        team.hold(train_ours, [(case, device) for case in _cases(team, setting, steps * BATCH_SIZE)])
+        team.hold(train_ours, [(case,) for case in _cases(team, setting, steps * BATCH_SIZE)])
     else:
         from benchmarks.peers import train_peer
 
         rows = None if side == "p1g" else steps * BATCH_SIZE
-        team.hold(train_peer, [(side, case, steps, device) for case in _cases(team, setting, rows)])
+        team.hold(train_peer, [(side, case, steps) for case in _cases(team, setting, rows)])
     team.turn()
 
 
@@ -203,10 +182,9 @@ def agree(sides: Mapping[str, Team], setting: Setting) -> float:
         epochs=1, dropout=False,
     )  # fmt: skip
     losses: dict[str, Slice] = {}
-    device = setting.device
     tasks: dict[str, tuple[Task, tuple[Any, ...]]] = {
-        "ours": (train_ours, (case, device)),
-        "p1": (train_peer, ("p1", case, AGREE_STEPS, device)),
+        "ours": (train_ours, (case,)),
+        "p1": (train_peer, ("p1", case, AGREE_STEPS)),
     }
     for side, (task, arguments) in tasks.items():
         sides[side].hold(task, [arguments] * len(sides[side].workers))

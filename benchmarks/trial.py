@@ -57,8 +57,9 @@ def case_of(
     batch_size: int = BATCH_SIZE,
     epochs: int = LONG,
     dropout: bool = True,
+    precision: str = "fp32",
 ) -> Case:
-    """Return a trial of a registered method with its default parameters and learning rate, in fp32.
+    """Return a trial of a registered method with its default parameters and learning rate.
 
     ``model`` may be a folder. ``rows`` is the number of training rows, drawn by ``data_seed``; None takes all.
     """
@@ -74,7 +75,7 @@ def case_of(
         epochs=epochs,
         train_limit=rows,
         data_seed=data_seed,
-        precision="fp32",
+        precision=precision,
     )
     return Case(spec, ref, dropout)
 
@@ -124,3 +125,10 @@ def train_ours(gate: Gate, case: Case, device: str = "cpu") -> None:
     pack = pack_of([case], device)
     while gate.wait():
         gate.done(train(pack)[0])
+
+
+def train_pack(gate: Gate, cases: Sequence[Case], device: str = "cpu") -> None:
+    """Train trials of ours as one pack, one epoch a turn: a worker's task."""
+    pack = pack_of(cases, device)
+    while gate.wait():
+        gate.done(train(pack))

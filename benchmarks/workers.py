@@ -2,6 +2,7 @@
 
 import multiprocessing
 from collections.abc import Callable, Sequence
+from contextlib import suppress
 from dataclasses import dataclass
 from multiprocessing.connection import Connection
 from pathlib import Path
@@ -36,9 +37,11 @@ def _serve(connection: Connection, threads: int) -> None:
     import torch
 
     torch.set_num_threads(threads)
-    while (given := connection.recv()) is not None:
-        task, arguments = given
-        task(Gate(connection), *arguments)
+    # The end of the pipe is the end of the benchmark's own process.
+    with suppress(EOFError):
+        while True:
+            task, arguments = connection.recv()
+            task(Gate(connection), *arguments)
 
 
 class Worker:
@@ -53,7 +56,8 @@ class Worker:
         if not fresh:
             context.set_forkserver_preload(PRELOADED)
         self.connection, theirs = context.Pipe()
-        self.process = context.Process(target=_serve, args=(theirs, threads), daemon=True)
+        # No daemon, which could have no processes of its own: Trainer's data loader has some.
+        self.process = context.Process(target=_serve, args=(theirs, threads))
         self.process.start()
         theirs.close()
 

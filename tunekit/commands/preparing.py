@@ -130,7 +130,7 @@ def _longest_text(data: TextDataset) -> int:
 def _try_models(sweep: ResolvedSweep, pending: Sequence[PlannedTrial], store: ResultStore, say: Say) -> int | None:
     """Fill the token cache and build each model once.
 
-    Returns the largest predicted peak of memory in bytes, over the first trial of each cell; None where a cell has no
+    Returns the largest predicted need of memory in bytes, over the first trial of each cell; None where a cell has no
     closed form.
     """
     say("loading PyTorch and the models' libraries")

@@ -27,26 +27,47 @@ class Texts:
     """The pairs of tokens within sequences: the sum of the squares of their lengths."""
 
 
+@dataclass(frozen=True)
+class Part:
+    """One product of a pass of one trial, and the numbers that it reads and writes."""
+
+    flops: float
+    """Multiplications and additions."""
+    vectors: float
+    """Numbers of inputs and outputs, which grow with the texts."""
+    own: int = 0
+    """Numbers of trained weights, which each trial has for itself."""
+    shared: int = 0
+    """Numbers of frozen weights, which the trials of a pack share."""
+
+
 def training_flops(
     shape: Shape, method: str, params: Mapping[str, Any], num_labels: int, texts: Texts, *, cut: bool = True
 ) -> float:
-    """Return the operations of training on ``texts`` once.
+    """Return the operations of training on ``texts`` once; the arguments are those of ``training_parts``."""
+    return sum(part.flops for part in training_parts(shape, method, params, num_labels, texts, cut=cut))
+
+
+def training_parts(
+    shape: Shape, method: str, params: Mapping[str, Any], num_labels: int, texts: Texts, *, cut: bool = True
+) -> list[Part]:
+    """Return the products of training on ``texts`` once.
 
     ``params`` are all parameters of the method. ``cut`` says that the last layer computes first tokens alone after its
     keys and values, as it does where batches have no padding.
     """
-    return _Count(shape, method, params, num_labels, texts, cut=cut, training=True).total
+    return _Count(shape, method, params, num_labels, texts, cut=cut, training=True).parts
 
 
 def scoring_flops(
     shape: Shape, method: str, params: Mapping[str, Any], num_labels: int, texts: Texts, *, cut: bool = True
 ) -> float:
     """Return the operations of scoring ``texts`` once, which has no backward pass; ``cut`` is as in training."""
-    return _Count(shape, method, params, num_labels, texts, cut=cut, training=False).total
+    return sum(part.flops for part in _Count(shape, method, params, num_labels, texts, cut=cut, training=False).parts)
 
 
 class _Count:
-    """Operations, added up in the order of the forward pass."""
+    """The products of a pass, in the order of its forward part."""
 
     def __init__(
         self, shape: Shape, method: str, params: Mapping[str, Any], num_labels: int, texts: Texts, *,
@@ -58,7 +79,7 @@ class _Count:
             self.tuned = lora_targets(shape, method, params, num_labels)
         except NoClosedForm:
             self.tuned = frozenset()
-        self.total = 0.0
+        self.parts: list[Part] = []
         everywhere = method not in LOCAL_METHODS or (method in ("lora", "dora") and not self.tuned)
         needs_grad = self.full or everywhere  # whether what enters the layer needs a gradient
         linears = list(shape.linears(num_labels))
@@ -69,11 +90,8 @@ class _Count:
             q, k, v, o, up, down = linears[each * layer : each * (layer + 1)]
             grads = [self.linear(q, rows, needs_grad, self.full)]
             grads += [self.linear(one, texts.tokens, needs_grad, self.full) for one in (k, v)]
-            scores = grads[0] or grads[1]
-            # Scores and their product with values; then gradients of q and k, of probabilities and of values.
-            backward = int(grads[0]) + int(grads[1]) + int(scores) + int(grads[2])
-            self.add(scored * shape.hidden_size, 2, backward)
-            attended = self.linear(o, rows, scores or grads[2], self.full)
+            self.attention(rows, texts.tokens, scored, grads)
+            attended = self.linear(o, rows, any(grads), self.full)
             attended = (attended if method == "pfeiffer" else self.adapter(rows, attended)) or needs_grad
             wide = self.linear(up, rows, attended, self.full)
             needs_grad = self.adapter(rows, self.linear(down, rows, wide, self.full)) or attended
@@ -81,9 +99,29 @@ class _Count:
         self.linear(dense, texts.sequences, needs_grad, True)
         self.linear(out, texts.sequences, True, True)
 
-    def add(self, products: float, forward: int, backward: int) -> None:
-        """Count ``products`` multiplications with as many additions, each so many times."""
-        self.total += 2 * products * (forward + (backward if self.training else 0))
+    def attention(self, queries: float, keys: float, scored: float, grads: list[bool]) -> None:
+        """Count the products of ``queries`` with ``keys`` and values, of which ``scored`` pairs are in one sequence.
+
+        ``grads`` says of queries, keys and values whether they need a gradient.
+        """
+        query, key, value = map(int, grads)
+        # Scores and their product with values; then gradients of q and k, of probabilities and of values.
+        backward = query + key + int(query or key) + value
+        products = 2 + (backward if self.training else 0)
+        # Forward reads queries, keys and values and writes contexts. Backward reads those and the contexts' gradients,
+        # and writes those of queries, keys and values.
+        moved = 2 * queries + 2 * keys
+        if self.training and any(grads):
+            moved += 3 * queries + 2 * keys + query * queries + (key + value) * keys
+        size = self.shape.hidden_size
+        self.parts.append(Part(2 * scored * size * products, moved * size))
+
+    def product(self, rows: float, wide: int, out: int, backward: int, trained: bool) -> None:
+        """Count a product of ``rows`` vectors with a weight matrix (out, wide), forward and ``backward`` times back."""
+        vectors, weights = rows * (wide + out), wide * out
+        own, shared = (weights, 0) if trained else (0, weights)
+        part = Part(2 * rows * wide * out, vectors, own, shared)
+        self.parts += [part] * (1 + (backward if self.training else 0))
 
     def linear(self, module: tuple[str, int, int], rows: float, x: bool, trained: bool) -> bool:
         """Count a linear module for so many ``rows``; ``x`` says whether its input needs a gradient.
@@ -91,17 +129,19 @@ class _Count:
         Return whether its output needs one.
         """
         name, wide, out = module
-        self.add(rows * wide * out, 1, int(x) + int(trained))
+        self.product(rows, wide, out, int(x) + int(trained), trained)
         if name in self.tuned:
             rank = int(self.params["r"])
             # Down and up again: both trained, a gradient between them always, before them where x needs one.
-            self.add(rows * rank * wide, 1, 1 + int(x))
-            self.add(rows * rank * out, 1, 2)
+            self.product(rows, wide, rank, 1 + int(x), True)
+            self.product(rows, rank, out, 2, True)
         return x or trained or name in self.tuned
 
     def adapter(self, rows: float, x: bool) -> bool:
         """Count a bottleneck, where the method has one. Return whether its output needs a gradient."""
         if self.method not in BOTTLENECKS:
             return x
-        self.add(rows * self.shape.hidden_size * bottleneck_width(self.shape, self.params), 2, int(x) + 3)
+        width = bottleneck_width(self.shape, self.params)
+        self.product(rows, self.shape.hidden_size, width, 1 + int(x), True)
+        self.product(rows, width, self.shape.hidden_size, 2, True)
         return True

@@ -1,0 +1,67 @@
+"""What the study's 75 trials would take on one device: computed from timed epochs of each cell's pack, not run whole.
+
+Each cell of the shape (3 datasets x 3 methods, 5 seeds as one pack) trains two epochs as a sweep would: steps, scores,
+records, predictions and checkpoints in a store. The first epoch has the captures in it. A cell takes its first epoch
+and nine times its second; the study has three encoders for full fine-tuning and one for each other method.
+"""
+
+import tempfile
+from collections.abc import Iterator, Mapping
+from dataclasses import replace
+from pathlib import Path
+from time import perf_counter
+from types import MappingProxyType
+from typing import Any
+
+from benchmarks.harness import Outcome, Ratio
+from benchmarks.stages import Setting, device_of
+from benchmarks.study import jobs_by_cell
+from tunekit.planning.args import GridArgs
+from tunekit.planning.blocks import Block
+from tunekit.planning.resolve import resolve_blocks
+from tunekit.storage.lease import acquire
+from tunekit.store.result_store import ResultStore
+from tunekit.worker.attempt import Attempt
+from tunekit.worker.pack_trainer import PackTrainer
+
+STUDY = Block(
+    models=("minilm",),
+    datasets=("acl_arc", "restaurant", "agnews_7k6"),
+    methods=("full", "adapter", "lora"),
+    seeds=(1, 2, 3, 4, 5),
+    precision="tf32",
+)
+QUICK = Block(models=("tiny-bert",), datasets=("demo",), methods=("lora",), seeds=(1, 2), epochs=10, train_limit=64)
+ENCODERS: Mapping[str, int] = MappingProxyType({"full": 3, "adapter": 1, "lora": 1})
+"""How many encoders the study trains with each method."""
+TIMED_EPOCHS = 2
+
+
+def study(setting: Setting, model: str) -> Iterator[Outcome]:
+    """Yield the seconds of each cell, and at last ``study/75/tf32/minutes``; ``model`` has BERT-base's shape."""
+    block = QUICK if setting.quick else replace(STUDY, models=(model,))
+    device, minutes = device_of(setting), 0.0
+    with tempfile.TemporaryDirectory() as folder:
+        sweep = resolve_blocks(GridArgs(), [block], "study-shape", None)
+        store = ResultStore(Path(folder) / sweep.name)
+        lease = acquire(store.root)
+        try:
+            for jobs in jobs_by_cell(sweep, store, lease.start, device):
+                pack_trainer, attempts = PackTrainer(len(jobs)), [Attempt(job) for job in jobs]
+                seconds: list[float] = []
+                for _ in range(TIMED_EPOCHS):
+                    start = perf_counter()
+                    errors = [error for error in pack_trainer.advance(attempts).values() if error]
+                    if errors:
+                        raise errors[0]
+                    seconds.append(perf_counter() - start)
+                for attempt in attempts:
+                    attempt.unload()
+                spec = jobs[0].spec
+                minutes += ENCODERS[spec.method] * (seconds[0] + (spec.epochs - 1) * seconds[1]) / 60
+                figures: dict[str, Any] = {f"study/{spec.dataset}/{spec.method}/seconds an epoch": seconds}
+                yield Outcome(figures=figures)
+        finally:
+            lease.release()
+    # One computed figure: it has no repeats, and so no interval.
+    yield Outcome({f"study/75/{block.precision or 'fp32'}/minutes": Ratio(minutes, minutes, minutes)})
