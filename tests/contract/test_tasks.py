@@ -104,7 +104,7 @@ def test_training_minimises_the_loss_of_the_task(toy):
     prepared, model = build(spec)
     member = Member(spec, model.eval(), prepared.splits["train"], torch.device("cpu"))
     pack, first = Pack([member]), np.arange(4)
-    loss = pack.loss([first])[0].detach()
+    loss = pack.steps.loss([first])[0].detach()
     logits = torch.from_numpy(pack.predict(member.train.subset(first))[0])
     expected = toy.loss(logits, torch.from_numpy(member.train.labels[first])).mean()
     assert abs(float(loss) - float(expected)) < 0.1
