@@ -75,8 +75,8 @@ def calibration(cell: Cell, found: CellLogits) -> Calibration:
 def _mean(values: FloatArray, found: CellLogits, bounds: tuple[float, float] = (0.0, np.inf)) -> Estimated:
     """Return the mean of ``values`` (S, N)."""
 
-    def statistic(seeds: Sequence[IntArray], weights: FloatArray) -> float:
-        return float(values[seeds[0]].mean(axis=0) @ weights / weights.sum())
+    def statistic(seeds: Sequence[IntArray], weights: FloatArray) -> FloatArray:
+        return np.asarray(weights @ values[seeds[0]].mean(axis=0) / weights.sum(axis=1))
 
     return crossed_interval(statistic, [len(values)], found.gold, found.groups, bounds)
 
@@ -88,8 +88,8 @@ def _error(log_probs: FloatArray, found: CellLogits) -> Estimated | None:
     except ValueError:
         return None  # too few items for two bins
 
-    def statistic(seeds: Sequence[IntArray], weights: FloatArray) -> float:
-        return float(np.mean([calibration_error(runs[seed], weights) for seed in seeds[0]]))
+    def statistic(seeds: Sequence[IntArray], weights: FloatArray) -> FloatArray:
+        return np.asarray(np.mean([calibration_error(runs[seed], weights) for seed in seeds[0]], axis=0))
 
     return crossed_interval(statistic, [len(runs)], found.gold, found.groups, (0.0, 1.0))
 
@@ -125,37 +125,32 @@ def ensemble_gains(
     gains = []
     for metric in metrics:
 
-        def score(predicted: IntArray, weights: FloatArray, metric: str = metric) -> float:
+        def score(predicted: IntArray, weights: FloatArray, metric: str = metric) -> FloatArray:
             return _score(metric, found.gold, predicted, weights, num_classes)
 
-        def parts(seeds: IntArray, weights: FloatArray) -> tuple[float, float]:
-            single = np.mean([score(found.predicted[seed], weights) for seed in seeds])
-            return float(single), score(together(tuple(seeds.tolist())), weights)
+        def parts(seeds: IntArray, weights: FloatArray) -> tuple[FloatArray, FloatArray]:
+            single = np.mean([score(found.predicted[seed], weights) for seed in seeds], axis=0)
+            return single, score(together(tuple(seeds.tolist())), weights)
 
-        def statistic(seeds: Sequence[IntArray], weights: FloatArray) -> float:
+        def statistic(seeds: Sequence[IntArray], weights: FloatArray) -> FloatArray:
             single, joint = parts(seeds[0], weights)
             return joint - single
 
         count = len(log_probs)
-        single, joint = parts(np.arange(count), np.ones(len(found.gold)))
+        single, joint = (float(one[0]) for one in parts(np.arange(count), np.ones((1, len(found.gold)))))
         gain = crossed_interval(statistic, [count], found.gold, found.groups)
         gains.append(EnsembleGain(cell, count, metric, single, joint, gain))
     return gains
 
 
-def _score(metric: str, gold: IntArray, predicted: IntArray, weights: FloatArray, num_classes: int) -> float:
-    """Return a metric of one run's labels (N,), items weighed by ``weights`` (N,)."""
-    right = predicted == gold
+def _score(metric: str, gold: IntArray, predicted: IntArray, weights: FloatArray, num_classes: int) -> FloatArray:
+    """Return a metric (D,) of one run's labels (N,), items weighed by ``weights`` (D, N)."""
+    right = (predicted == gold).astype(np.float64)
     if metric == "accuracy":
-        return float(right @ weights / weights.sum())
-    counts = np.stack(
-        [
-            np.bincount(gold, weights * right, minlength=num_classes),
-            np.bincount(gold, weights, minlength=num_classes),
-            np.bincount(predicted, weights, minlength=num_classes),
-        ]
-    )
-    return float(STATISTICS[metric](counts.astype(np.float64)))
+        return np.asarray(weights @ right / weights.sum(axis=1))
+    of_gold, of_predicted = np.eye(num_classes)[gold], np.eye(num_classes)[predicted]  # (N, C)
+    counts = [weights @ of_class for of_class in (of_gold * right[:, None], of_gold, of_predicted)]
+    return STATISTICS[metric](np.stack(counts, axis=1))
 
 
 @dataclass(frozen=True)
@@ -187,17 +182,22 @@ def _overlap(a: Cell, of_a: FloatArray, b: Cell, of_b: FloatArray, found: CellLo
     """Return the overlap of two cells' errors (S, N) each; None where no pair of runs has a kappa."""
     same = a is b
 
-    def statistic(seeds: Sequence[IntArray], weights: FloatArray) -> float:
-        table = error_overlap(of_a[seeds[0]], of_b[seeds[-1]], weights)
-        if same:
-            table = table[np.triu_indices(len(table), 1)]
-        return float(np.nanmean(table)) if np.isfinite(table).any() else 0.0
+    def pairs(rows: int, columns: int) -> tuple[IntArray, IntArray]:
+        """Return the numbers of the runs of each pair; a run is none with itself."""
+        first, second = np.triu_indices(rows, 1) if same else np.indices((rows, columns)).reshape(2, -1)
+        return first, second
 
-    every = error_overlap(of_a, of_b, np.ones(len(found.gold)))
-    pairs = np.triu_indices(len(every), 1) if same else np.indices(every.shape).reshape(2, -1)
-    if not np.isfinite(every[tuple(pairs)]).all():
+    def statistic(seeds: Sequence[IntArray], weights: FloatArray) -> FloatArray:
+        first, second = pairs(len(seeds[0]), len(seeds[-1]))
+        kappas = error_overlap(of_a[seeds[0]], of_b[seeds[-1]], weights)[:, first, second]
+        known = np.isfinite(kappas)
+        return np.asarray(np.where(known, kappas, 0.0).sum(axis=1) / np.maximum(1, known.sum(axis=1)))
+
+    first, second = pairs(len(of_a), len(of_b))
+    every = error_overlap(of_a, of_b, np.ones((1, len(found.gold))))[0]
+    if not np.isfinite(every[first, second]).all():
         return None
     counts = [len(of_a)] if same else [len(of_a), len(of_b)]
     kappa = crossed_interval(statistic, counts, found.gold, found.groups, (-1.0, 1.0))
-    one_right = np.mean([1 - np.mean(of_a[i] * of_b[j]) for i, j in zip(*pairs, strict=True)])
+    one_right = np.mean([1 - np.mean(of_a[i] * of_b[j]) for i, j in zip(first, second, strict=True)])
     return Overlap(a, b, kappa, float(one_right))

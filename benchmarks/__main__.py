@@ -22,8 +22,8 @@ from tunekit.parsing import did_you_mean
 
 FAILED, BAD_INPUT = 1, 2
 NOT_BENCHMARKS = (
-    "answers", "empty", "floor", "gpu_profile", "gpu_study", "harness", "__main__", "peer_grid", "peers", "small",
-    "stages", "trial", "whole_trial", "workers",
+    "answers", "empty", "first_epoch", "floor", "generated", "gpu_profile", "gpu_study", "harness", "__main__",
+    "peer_grid", "peers", "small", "stages", "trial", "whole_trial", "workers",
 )  # fmt: skip
 TAKES_STORES = "estimate"
 

@@ -4,7 +4,8 @@ Our side is the grid's own path with nothing to compute (``benchmarks.empty``). 
 write nothing but Tune's own files. All runs share one Ray. A cost is the time from the end of one trial to the end of
 the next, so that it holds nothing that is paid once a run, such as the start of actors.
 
-The processor seconds of the commands that train nothing are measured too (``benchmarks.answers``).
+Measured too are the processor seconds of the commands that train nothing (``benchmarks.answers``), and those from the
+command to the first epoch (``benchmarks.first_epoch``).
 """
 
 import logging
@@ -19,7 +20,7 @@ import numpy as np
 import ray
 from ray import tune
 
-from benchmarks import answers
+from benchmarks import answers, first_epoch
 from benchmarks.empty import Ends, run_empty, specs_of
 from benchmarks.harness import Outcome, ratio_of
 
@@ -117,6 +118,7 @@ def run(quick: bool) -> Outcome:
         f"ms a trial of {RESULTS} results, {total} trials": whole,
         f"ms a trial of one result, tune_default, {few} trials": default,
         "processor seconds of commands that train nothing": answers.measure(1 if quick else 5),
+        "processor seconds from the command to the first epoch": first_epoch.measure(1 if quick else 3),
         "ours less tune_reuse, median": {
             f"ms a {name}": median(np.subtract(found["ours"], found["tune_reuse"]).tolist())
             for name, found in (("trial", trial), ("result", result))

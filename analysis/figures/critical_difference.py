@@ -7,7 +7,7 @@ from matplotlib.figure import Figure
 
 from analysis.across import Across
 from analysis.figures.captioned import CaptionedFigure, figure_stem
-from analysis.figures.drawing import freeze_layout, hover, wrapped
+from analysis.figures.drawing import hover, wrapped
 from analysis.figures.plots import BLUE, GREY
 from analysis.statistics.across_datasets import AcrossDatasets
 
@@ -25,7 +25,7 @@ def critical_difference_figure(found: Across, metric_name: str, stem: str) -> Ca
         f"whose mean ranks differ by less than the critical difference of {found.compared.critical_difference:.2f} "
         "(Nemenyi's test at 5 %), so that the test does not separate them."
     )
-    return CaptionedFigure(figure_stem("across", stem), caption, "across", freeze_layout(figure))
+    return CaptionedFigure(figure_stem("across", stem), caption, "across", figure)
 
 
 def critical_difference(compared: AcrossDatasets, labels: Sequence[str], ax: Axes) -> Axes:

@@ -95,7 +95,6 @@ def score_curve(epochs: pd.DataFrame, metric: str, ax: Axes) -> Axes:
     scale = 100.0 if facts["unit"] == "%" else 1.0
     curves = epochs.pivot_table(index="epoch", columns="seed", values=metric) * scale
     ax.set_xlabel("epoch")
-    ax.xaxis.set_major_locator(MaxNLocator("auto", integer=True))
     return band(curves, ax, facts["label"], LINE_STYLES[metric.split("_", 1)[1]])
 
 
@@ -115,7 +114,6 @@ def loss_curve(steps: pd.DataFrame, ax: Axes, steps_per_epoch: float) -> Axes:
     epoch = np.ceil(steps["step"] / steps_per_epoch - 1e-9).astype(int)
     curves = steps.assign(epoch=epoch - 0.5).pivot_table(index="epoch", columns="seed", values="train_loss")
     ax.set_xlabel("epoch")
-    ax.xaxis.set_major_locator(MaxNLocator("auto", integer=True))
     return band(curves, ax, FIELDS["train_loss"]["label"], LINE_STYLES["loss"])
 
 
@@ -143,6 +141,8 @@ def panels(steps: pd.DataFrame | None, epochs: pd.DataFrame, split: str, axes: S
     last = int(epochs["epoch"].max())
     for ax in axes:
         ax.set_xlim(-0.05 * last, 1.05 * last)
+        ax.xaxis.set_major_locator(MaxNLocator(5, integer=True))
+        ax.yaxis.set_major_locator(MaxNLocator(5))
     losses.set_ylabel("training loss")
     scores.set_ylabel("score (%)")
     return axes
@@ -153,12 +153,18 @@ def learning_curves(steps: pd.DataFrame | None, epochs: pd.DataFrame, split: str
 
     Data as ``panels`` takes them.
     """
-    figure = Figure(figsize=(8, 3.2), layout="constrained")
-    _, scores = panels(steps, epochs, split, figure.subplots(1, 2))
+    n = epochs["seed"].nunique()
+    heading = wrapped(f"{title}, n = {n}{', mean ± std over seeds' if n > 1 else ''}", 100, 3)
+    # The panels lie at the same places in all figures, so that figures can stand side by side; sizes are in inches.
+    width, above, panel, below = 8.0, 0.17 + 0.17 * len(heading.split("\n")), 2.35, 0.5
+    height = above + panel + below
+    figure = Figure(figsize=(width, height))
+    axes = figure.subplots(1, 2)
+    figure.subplots_adjust(0.65 / width, below / height, 1 - 0.1 / width, 1 - above / height, wspace=0.2)
+    _, scores = panels(steps, epochs, split, axes)
     if scores.lines:
         scores.legend(fontsize=8, frameon=False)
-    n = epochs["seed"].nunique()
-    figure.suptitle(wrapped(f"{title}, n = {n}{', mean ± std over seeds' if n > 1 else ''}", 100, 3), fontsize=10)
+    figure.suptitle(heading, fontsize=10, y=1 - 0.06 / height)
     return figure
 
 

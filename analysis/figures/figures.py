@@ -20,7 +20,7 @@ from analysis.figures.curves import (
     overview,
     share_limits,
 )
-from analysis.figures.drawing import freeze_layout, wrapped
+from analysis.figures.drawing import wrapped
 from analysis.figures.plots import confusion_matrix, score_against_cost, seed_spread
 from analysis.figures.rate_figures import rate_figures
 from analysis.figures.search_figures import search_figures
@@ -74,8 +74,6 @@ def figures_of(records: SweepRecords, found: Sequence[Cell], metric: str = "macr
     figures += [captioned for cell in drawn for captioned in _confusion(cell)]
     figures += rate_figures(rate_maps(found, records.default_rates))
     figures += search_figures(search_results(records, found))
-    for captioned in figures:
-        freeze_layout(captioned.figure)
     stems = numbered([captioned.stem for captioned in figures])
     return [replace(captioned, stem=stem) for captioned, stem in zip(figures, stems, strict=True)]
 

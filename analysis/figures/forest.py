@@ -7,7 +7,7 @@ from matplotlib.axes import Axes
 from matplotlib.figure import Figure
 
 from analysis.figures.captioned import CaptionedFigure, figure_stem
-from analysis.figures.drawing import freeze_layout, hover, wrapped
+from analysis.figures.drawing import hover, wrapped
 from analysis.figures.plots import BLUE, GREY
 
 
@@ -40,7 +40,7 @@ def forest_figure(
         f"{metric[0].upper()}{metric[1:]} of each row minus that of the best row, in points{interval}. A filled point "
         "is worse than the best by the table's test; a hollow one is not separable from it, or not tested."
     )
-    return CaptionedFigure(figure_stem("forest", stem), caption, "forest", freeze_layout(figure))
+    return CaptionedFigure(figure_stem("forest", stem), caption, "forest", figure)
 
 
 def forest(groups: Sequence[tuple[str, Sequence[Difference]]], ax: Axes, metric: str = "score") -> Axes:

@@ -6,7 +6,7 @@ from matplotlib.figure import Figure
 from matplotlib.ticker import FixedLocator, NullLocator, ScalarFormatter
 
 from analysis.figures.captioned import CaptionedFigure
-from analysis.figures.drawing import freeze_layout, hover
+from analysis.figures.drawing import hover
 from analysis.figures.plots import BLUE, GREY
 from analysis.names import NAMES
 
@@ -84,7 +84,7 @@ def memory_figures(frame: pd.DataFrame, name: str) -> list[CaptionedFigure]:
         f"{name} at batch {BATCH}: what the graph keeps, and the peak, by the study's formulas, by the closed form and "
         "measured, where it was."
     )
-    memory = CaptionedFigure("memory", caption, "memory", freeze_layout(figure))
+    memory = CaptionedFigure("memory", caption, "memory", figure)
     return [memory, _saving(frame, name)]
 
 
@@ -104,7 +104,7 @@ def _saving(frame: pd.DataFrame, name: str) -> CaptionedFigure:
         f"{name}: share of full fine-tuning's peak that each method saves, at batch {batches[0]} (thin) and "
         f"{batches[1]} (thick); dashed by the study's formulas, solid by the closed form, dotted its claim of 3/4."
     )
-    return CaptionedFigure("memory-saving", caption, "memory", freeze_layout(figure))
+    return CaptionedFigure("memory-saving", caption, "memory", figure)
 
 
 def _legend(figure: Figure, columns: int) -> None:

@@ -16,8 +16,7 @@ import pandas as pd
 from analysis.cells import Cell, cells
 from analysis.claims.measured import cell_lookup
 from analysis.claims.verdicts import ClaimResult, Verdict, evaluate, load_claims
-from analysis.figures.captioned import CaptionedFigure
-from analysis.figures.drawing import save
+from analysis.figures.captioned import CaptionedFigure, save
 from analysis.figures.figures import figures_of
 from analysis.names import not_ended
 from analysis.paper.appendix import appendix_sections

@@ -4,7 +4,6 @@ from collections.abc import Iterator, Sequence
 
 from analysis.cells import metric_label
 from analysis.figures.captioned import CaptionedFigure
-from analysis.figures.forest import Difference, forest_figure
 from analysis.names import metric_name
 from analysis.report.document import Block, Paragraph, Points, Section
 from analysis.tables.table import Entry, Standing, Table, percent
@@ -14,12 +13,14 @@ Shown = list[tuple[str, Entry]]
 
 
 def answer_section(tables: Sequence[Table], figures: Sequence[CaptionedFigure] = ()) -> Section:
-    """Return the answer of ``tables``: a sentence a column, and their ``differences_figure``.
+    """Return the answer of ``tables``: a sentence a column, and ``figures`` of their differences.
 
     The sentences say what the marks of the tables say. Those of several tables stand under the captions, since one
     dataset has another best row among other rows. The section is empty where no table ranks its rows.
     """
-    answers = {table.spec.caption: tuple(_sentence(table, *column) for column in _columns(table)) for table in tables}
+    answers = {
+        table.spec.caption: tuple(_sentence(table, *column) for column in ranked_columns(table)) for table in tables
+    }
     answers = {caption: lines for caption, lines in answers.items() if lines}
     blocks: list[Block] = []
     for caption, lines in answers.items():
@@ -27,33 +28,7 @@ def answer_section(tables: Sequence[Table], figures: Sequence[CaptionedFigure] =
     return Section("What came out", (*blocks, *figures) if blocks else (), "answer")
 
 
-def differences_figure(table: Table) -> CaptionedFigure | None:
-    """Return the forest plot of a table: each row minus the best of its column, with its 95 % interval.
-
-    None where no row was tested against another.
-    """
-    groups = []
-    populations = set()
-    for column, shown in _columns(table):
-        best = table.spec.rows[table.best[column]].label
-        differences = []
-        for label, entry in shown:
-            one = entry.versus
-            if one is None or one.difference is None:
-                continue
-            if one.tested:
-                populations.add(one.population)
-            bounds = None if one.low is None or one.high is None else (one.low, one.high)
-            differences.append(Difference(label, one.difference, bounds, entry.standing is Standing.WORSE))
-        if differences:
-            groups.append((f"{table.spec.columns[column]}, minus {best}", differences))
-    if not populations:
-        return None
-    where = " or ".join(f"on {one.value}" for one in sorted(populations))
-    return forest_figure(groups, _metric(table), where, table.spec.stem)
-
-
-def _columns(table: Table) -> Iterator[tuple[str, Shown]]:
+def ranked_columns(table: Table) -> Iterator[tuple[str, Shown]]:
     """Yield each column that has a best row, with its rows."""
     for column in table.spec.columns:
         if column in table.best:
@@ -63,7 +38,8 @@ def _columns(table: Table) -> Iterator[tuple[str, Shown]]:
             )
 
 
-def _metric(table: Table) -> str:
+def metric_of(table: Table) -> str:
+    """Return what the cells of a table call its metric."""
     cells = [one.score.cell for one in table.entries.values() if one.score.cell]
     return metric_label(table.spec.metric, cells) if cells else metric_name(table.spec.metric)
 
@@ -74,7 +50,7 @@ def _sentence(table: Table, column: str, shown: Shown) -> str:
     label, best = table.spec.rows[number].label, table.entries[number, column]
     sample = best.score.sample
     score = "" if sample is None else f"{percent(sample)}"
-    seeds = "" if sample is None else f" ({_metric(table)} in percent, n = {sample.n})"
+    seeds = "" if sample is None else f" ({metric_of(table)} in percent, n = {sample.n})"
     heading = table.spec.columns[column]
     others = [(name, one) for name, one in shown if one is not best and one.versus and one.score.sample]
     tested = [(name, one) for name, one in others if one.standing is not Standing.NOT_TESTED]

@@ -7,7 +7,6 @@ import jinja2
 from markupsafe import Markup
 
 from analysis.figures.captioned import CaptionedFigure
-from analysis.figures.drawing import svg_text
 from analysis.report.document import Block, Details, Grid, Inline, Link, Paragraph, Points, Section
 from analysis.tables.render import escape_markdown, markdown
 from analysis.tables.table import Table, html_table
@@ -33,7 +32,7 @@ def html_page(title: str, sections: Sequence[Section]) -> str:
         kinds=lambda block: type(block).__name__,
         # Both escape every text of their own.
         score_table=lambda table: Markup(html_table(table, linked=True)),
-        drawing=lambda captioned: Markup(svg_text(captioned.figure, f"{captioned.stem}-")),
+        drawing=lambda captioned: Markup(captioned.element),
     )
 
 

@@ -8,14 +8,11 @@ from analysis.across import Across, across
 from analysis.cells import SELECTIONS, Cell, cells, metric_label
 from analysis.claims.measured import cell_lookup
 from analysis.claims.verdicts import evaluate, load_claims
-from analysis.figures.captioned import CaptionedFigure
-from analysis.figures.critical_difference import critical_difference_figure
-from analysis.figures.drawing import save
-from analysis.figures.figures import figures_of
+from analysis.figures.captioned import DEFAULT_FORMATS, CaptionedFigure, save
 from analysis.logits import with_logits
 from analysis.rates import rate_maps
 from analysis.report.across_section import across_latex, across_section, across_stem
-from analysis.report.answer import answer_section, differences_figure
+from analysis.report.answer import answer_section
 from analysis.report.audit import audit, audit_section, filled_with_majority, majority_scores
 from analysis.report.claims_section import claims_section
 from analysis.report.comparisons import comparisons_section, single_runs_section
@@ -86,7 +83,7 @@ class Choices:
     """The margin of the tests of equivalence, in [0, 1]; None for no such tests."""
     pair: bool = False
     """Whether rows that share their initialisation are also compared seed by seed."""
-    formats: Sequence[str] = ("svg", "pdf")
+    formats: Sequence[str] = DEFAULT_FORMATS
     """The formats of the figures' files: of svg, pdf and png; none for a report without figures."""
     claims: Path | None = None
     """The YAML file of the claims to check; the study's nine claims where None."""
@@ -107,7 +104,7 @@ class Report:
     """The texts of the files that hold the numbers of all trials and epochs, by name."""
     over_datasets: Sequence[Across] = ()
     """The comparisons over datasets, one a metric."""
-    formats: Sequence[str] = ("svg", "pdf")
+    formats: Sequence[str] = DEFAULT_FORMATS
     """The formats of the figures' files."""
 
 
@@ -129,11 +126,9 @@ def compose(records: SweepRecords, choices: Choices, out: Path) -> Report:
     over_datasets = compare_over_datasets(records, scored, choices.metrics, choices.select)
     figures: list[CaptionedFigure] = []
     if choices.formats:
-        ranked = [critical_difference_figure(one, name, one.metric) for name, one in over_datasets]
-        differences = [differences_figure(table) for table in answering]
-        drawn = [*figures_of(records, found), *(figure for figure in (*differences, *ranked) if figure)]
-        linked = next(suffix for suffix in ("svg", "png", "pdf") if suffix in choices.formats)
-        figures = [replace(figure, linked=linked) for figure in drawn]
+        from analysis.report.report_figures import report_figures  # loads matplotlib
+
+        figures = report_figures(records, found, answering, over_datasets, choices.formats)
     logits = with_logits(found)
     audits = [audit(store.root) for store in records.stores]
     verdicts = evaluate(load_claims(choices.claims), cell_lookup(scored))

@@ -66,22 +66,21 @@ class BinnedRun:
         return cls(of_item, confidence, (log_probs.argmax(axis=-1) == gold).astype(float))
 
 
-def calibration_error(run: BinnedRun, weights: FloatArray) -> float:
-    """Return the debiased calibration error of the predicted label's probability, in [0, 1], for one run.
+def calibration_error(run: BinnedRun, weights: FloatArray) -> FloatArray:
+    """Return the debiased calibration error (D,) of the predicted label's probability, in [0, 1], for one run.
 
     In a bin the squared gap between mean probability and accuracy is taken, less its own sampling variance
     acc (1 - acc) / (n - 1); the error is the root of the mean over bins, and 0 where that is negative (Kumar, Liang and
     Ma 2019, "Verified uncertainty calibration", NeurIPS 32, section 5). Without the correction a perfect model of few
-    items looks miscalibrated. ``weights`` (N,) count items: ones, or as a bootstrap draws them.
+    items looks miscalibrated. ``weights`` (D, N) count items in each of D draws: ones, or as a bootstrap draws them.
     """
-    sizes, hits, believed = (
-        np.bincount(run.of_item, weights * values) for values in (np.ones(len(weights)), run.right, run.confidence)
-    )
-    kept = sizes > 1
-    sizes = sizes[kept]
-    accuracy = hits[kept] / sizes
-    squares = (believed[kept] / sizes - accuracy) ** 2 - accuracy * (1 - accuracy) / (sizes - 1)
-    return float(np.sqrt(max(0.0, np.average(squares, weights=sizes))))
+    in_bin = np.eye(run.of_item.max() + 1)[run.of_item]  # (N, bins)
+    sizes = weights @ in_bin  # (D, bins)
+    sizes[sizes <= 1] = np.nan  # a bin of one item has no variance
+    accuracy = weights @ (in_bin * run.right[:, None]) / sizes
+    confidence = weights @ (in_bin * run.confidence[:, None]) / sizes
+    squares = (confidence - accuracy) ** 2 - accuracy * (1 - accuracy) / (sizes - 1)
+    return np.asarray(np.sqrt(np.maximum(0.0, np.nansum(squares * sizes, axis=1) / np.nansum(sizes, axis=1))))
 
 
 def fitted_temperature(logits: FloatArray, gold: IntArray) -> float:
@@ -108,17 +107,18 @@ def ensemble(log_probs: FloatArray) -> FloatArray:
 
 
 def error_overlap(wrong_a: FloatArray, wrong_b: FloatArray, weights: FloatArray) -> FloatArray:
-    """Return Cohen's kappa (A, B) of the errors of each run of ``wrong_a`` (A, N) with each of ``wrong_b`` (B, N).
+    """Return Cohen's kappa (D, A, B) of the errors of each run of ``wrong_a`` (A, N) with each of ``wrong_b`` (B, N).
 
     1 says that both err on the same items, 0 that they overlap as two independent runs of the same error rates would
     (Geirhos et al. 2020, "Beyond accuracy: quantifying trial-by-trial behaviour of CNNs and humans by measuring error
-    consistency", NeurIPS 33). ``wrong`` is 1 where the run errs and else 0; ``weights`` (N,) count items. A pair of
-    which one run errs on no item, or on all, has no kappa: NaN.
+    consistency", NeurIPS 33). ``wrong`` is 1 where the run errs and else 0; ``weights`` (D, N) count items in each
+    of D draws. A pair of which one run errs on no item, or on all, has no kappa: NaN.
     """
-    total = weights.sum()
-    a, b = wrong_a @ weights / total, wrong_b @ weights / total
-    both = (wrong_a * weights) @ wrong_b.T / total
-    same = 1 - a[:, None] - b + 2 * both
-    expected = a[:, None] * b + (1 - a[:, None]) * (1 - b)
+    total = weights.sum(axis=1)[:, None]
+    a, b = (weights @ wrong_a.T / total)[:, :, None], (weights @ wrong_b.T / total)[:, None]
+    pairs = (wrong_a[:, None] * wrong_b).reshape(-1, wrong_a.shape[1])  # (A * B, N)
+    both = (weights @ pairs.T / total).reshape(len(weights), len(wrong_a), len(wrong_b))
+    same = 1 - a - b + 2 * both
+    expected = a * b + (1 - a) * (1 - b)
     defined = expected < 1 - 1e-12
     return np.asarray(np.divide(same - expected, 1 - expected, where=defined, out=np.full(same.shape, np.nan)))

@@ -13,8 +13,9 @@ from analysis.statistics.resampling import FloatArray, IntArray, codes, strata_o
 from analysis.statistics.this_set import MIN_SEEDS, Interval, t_interval
 
 DRAWS = 300
-Statistic = Callable[[Sequence[IntArray], FloatArray], float]
-"""A function of the seeds of each row, as numbers from 0, and of the weight (N,) of each item."""
+Statistic = Callable[[Sequence[IntArray], FloatArray], FloatArray]
+"""A function of the seeds of each row, as numbers from 0, and of the weights (D, N) of N items in each of D draws. It
+returns a value (D,) for each draw."""
 
 _ROUNDING = 1e-24
 
@@ -37,16 +38,17 @@ def crossed_interval(
     nothing varies.
     """
     every = [np.arange(count) for count in seeds]
-    value = statistic(every, np.ones(len(gold)))
+    once = np.ones((1, len(gold)))
+    value = float(statistic(every, once)[0])
     if min(seeds) < MIN_SEEDS:
         return value, None
     cluster = codes(groups)
     strata = strata_of(gold, cluster, int(gold.max()) + 1)
-    drawn = [statistic(every, one[cluster]) for some in weights_of(strata, DRAWS, 0) for one in some]
+    drawn = np.concatenate([statistic(every, some[:, cluster]) for some in weights_of(strata, DRAWS, 0)])
     parts = [(float(np.var(drawn, ddof=1)), float(len(strata) - strata.max() - 1))]
     for place, count in enumerate(seeds):
         left = [
-            statistic([np.delete(of, out) if row == place else of for row, of in enumerate(every)], np.ones(len(gold)))
+            float(statistic([np.delete(of, out) if row == place else of for row, of in enumerate(every)], once)[0])
             for out in range(count)
         ]
         parts.append(((count - 1) / count * float(np.sum((np.array(left) - np.mean(left)) ** 2)), count - 1.0))

@@ -20,23 +20,23 @@ _BLOCK = 4_000_000  # weights that are held at once, 32 MB
 _STEP = 1e-4  # of a cluster's weight, by which the derivative of a score is taken
 
 
-def _f1(counts: FloatArray) -> FloatArray:
+def f1_of(counts: FloatArray) -> FloatArray:
     """Return the F1 of each class, (..., K): 0 for a class that is neither gold nor predicted."""
     return 2 * _divide(counts[..., 0, :], counts[..., 1, :] + counts[..., 2, :])
 
 
 def _macro_f1(counts: FloatArray) -> FloatArray:
-    return np.asarray(_f1(counts).mean(axis=-1))
+    return np.asarray(f1_of(counts).mean(axis=-1))
 
 
 def _macro_f1_present(counts: FloatArray) -> FloatArray:
     """Return the mean F1 over the classes that occur among the gold labels."""
-    return _divide(_f1(counts).sum(axis=-1), (counts[..., 1, :] > 0).sum(axis=-1).astype(np.float64))
+    return _divide(f1_of(counts).sum(axis=-1), (counts[..., 1, :] > 0).sum(axis=-1).astype(np.float64))
 
 
 def _weighted_f1(counts: FloatArray) -> FloatArray:
     gold = counts[..., 1, :]
-    return _divide((gold * _f1(counts)).sum(axis=-1), gold.sum(axis=-1))
+    return _divide((gold * f1_of(counts)).sum(axis=-1), gold.sum(axis=-1))
 
 
 def _mcc(counts: FloatArray) -> FloatArray:
@@ -62,7 +62,7 @@ def statistic_of(metric: str) -> Statistic | None:
     """Return the score called ``metric``, ``f1:CLASS`` too; None where it is none of counts."""
     if metric.startswith("f1:"):
         number = int(metric.removeprefix("f1:"))
-        return lambda counts: np.asarray(_f1(counts)[..., number])
+        return lambda counts: np.asarray(f1_of(counts)[..., number])
     return STATISTICS.get(metric)
 
 

@@ -8,9 +8,10 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from analysis.compare import Score
-from analysis.report.answer import answer_section, differences_figure
+from analysis.report.answer import answer_section
 from analysis.report.document import Paragraph, Points, Section
 from analysis.report.pages import html_page
+from analysis.report.report_figures import differences_figure
 from analysis.statistics.this_set import Sample
 from analysis.tables.build import build
 from analysis.tables.table import Standing, Table, TableRow, TableSpec

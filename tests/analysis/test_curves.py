@@ -5,9 +5,8 @@ import pandas as pd
 import pytest
 from matplotlib.figure import Figure
 
-from analysis.figures.captioned import CaptionedFigure
+from analysis.figures.captioned import CaptionedFigure, save
 from analysis.figures.curves import learning_curves, loss_curve, score_curve, share_limits
-from analysis.figures.drawing import save
 
 SEEDS, EPOCHS = 3, 4
 

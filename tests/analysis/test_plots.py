@@ -9,8 +9,9 @@ from hypothesis import given
 from hypothesis import strategies as st
 from matplotlib.figure import Figure
 
-from analysis.figures.drawing import SVG, freeze_layout, hover, svg_text
+from analysis.figures.drawing import freeze_layout, hover
 from analysis.figures.plots import confusion_matrix, pareto, score_against_cost, seed_spread
+from tests.support.drawings import element, titles
 
 HOSTILE = r'$\frac$ <script>alert("x")</script> _a_'
 
@@ -19,10 +20,6 @@ def points(*rows):
     return pd.DataFrame(
         [(f"row {n}", *row) for n, row in enumerate(rows)], columns=["label", "cost", "score", "low", "high"]
     )
-
-
-def titles(figure):
-    return [title.text for title in ElementTree.fromstring(svg_text(figure, "p-")).iter(f"{{{SVG}}}title")]
 
 
 @given(st.lists(st.tuples(st.integers(1, 5), st.integers(0, 5)), min_size=1, max_size=12))
@@ -83,11 +80,11 @@ def test_svg_of_hostile_names_is_text_and_ids_do_not_collide():
     ax = figure.subplots()
     ax.plot([1, 2], [1, 2], label="a")
     hover(ax, [1], [1], [HOSTILE])
-    one, two = (svg_text(figure, prefix) for prefix in ("a-", "b-"))
+    one, two = (element(figure, stem) for stem in ("a", "b"))
     roots = [ElementTree.fromstring(text) for text in (one, two)]
-    ids = [{element.get("id") for element in root.iter()} - {None} for root in roots]
+    ids = [{part.get("id") for part in root.iter()} - {None} for root in roots]
     assert ids[0]
     assert not ids[0] & ids[1]
-    assert not [element for element in roots[0].iter() if element.tag.endswith("script")]
+    assert not [part for part in roots[0].iter() if part.tag.endswith("script")]
     assert titles(figure) == [HOSTILE]
     assert "#000000" not in one

@@ -3,8 +3,11 @@
 import numpy as np
 import pandas as pd
 import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+from sklearn import metrics
 
-from analysis.predictions import METRICS, aligned_predictions, per_class_f1, read_predictions
+from analysis.predictions import METRICS, aligned_predictions, confusion, per_class_f1, read_predictions
 from tunekit.store.records import DamagedRecord
 from tunekit.tasks.classification import label_scores
 
@@ -22,6 +25,29 @@ def test_scores_are_those_of_training(seed):
     for name in ("accuracy", "micro_f1", "macro_f1"):
         assert METRICS[name](gold, predicted, 5) == pytest.approx(trained[name], abs=1e-12)
     assert per_class_f1(gold, predicted, 5).mean() == pytest.approx(trained["macro_f1"])
+
+
+@given(st.lists(st.tuples(st.integers(0, 4), st.integers(0, 4)), min_size=1, max_size=30))
+def test_metrics_are_scikit_learns(pairs):
+    gold, predicted = (np.array(one) for one in zip(*pairs, strict=True))
+    all_classes = {"labels": range(5), "zero_division": 0}
+    for average in ("macro", "micro", "weighted"):
+        expected = metrics.f1_score(gold, predicted, average=average, **all_classes)
+        assert METRICS[f"{average}_f1"](gold, predicted, 5) == pytest.approx(expected)
+    np.testing.assert_allclose(
+        per_class_f1(gold, predicted, 5), metrics.f1_score(gold, predicted, average=None, **all_classes)
+    )
+    assert METRICS["mcc"](gold, predicted, 5) == pytest.approx(metrics.matthews_corrcoef(gold, predicted))
+    assert (confusion(gold, predicted, 5) == metrics.confusion_matrix(gold, predicted, labels=range(5))).all()
+
+
+@pytest.mark.parametrize(
+    ("gold", "predicted", "said"), [([], [], "0 gold"), ([0], [0, 1], "as many"), ([0], [5], "lie in 0 to 4")]
+)
+def test_labels_that_are_none_of_the_classes_are_refused(gold, predicted, said):
+    for score in (*METRICS.values(), per_class_f1, confusion):
+        with pytest.raises(ValueError, match=said):
+            score(np.array(gold, dtype=int), np.array(predicted, dtype=int), 5)
 
 
 def test_runs_are_aligned_by_item():

@@ -47,7 +47,7 @@ def sure(count: int, temperature: float, seed: int) -> tuple[np.ndarray, np.ndar
 
 
 def error_of(log_probs: np.ndarray, gold: np.ndarray) -> float:
-    return calibration_error(BinnedRun.of(log_probs, gold), np.ones(len(gold)))
+    return float(calibration_error(BinnedRun.of(log_probs, gold), np.ones((1, len(gold))))[0])
 
 
 @given(st.integers(0, 1000))
@@ -94,7 +94,7 @@ def test_an_ensemble_of_equal_seeds_changes_nothing() -> None:
 @settings(deadline=None)
 def test_overlap_is_cohens_kappa(pairs: list[tuple[bool, bool]]) -> None:
     a, b = np.array(pairs, dtype=float).T
-    found = error_overlap(a[None], b[None], np.ones(len(a)))[0, 0]
+    found = error_overlap(a[None], b[None], np.ones((1, len(a))))[0, 0, 0]
     if len({*a}) < 2 and len({*b}) < 2:
         assert np.isnan(found) or found == 0
     else:
@@ -126,8 +126,8 @@ def test_the_crossed_interval_holds_the_truth() -> None:
         rng = np.random.default_rng(seed)
         values = 0.5 + rng.normal(0, 0.05, (5, 1)) + rng.normal(0, 0.5, (1, 200)) + rng.normal(0, 0.3, (5, 200))
 
-        def mean(seeds: list[np.ndarray], weights: np.ndarray, values: np.ndarray = values) -> float:
-            return float(values[seeds[0]].mean(axis=0) @ weights / weights.sum())
+        def mean(seeds: list[np.ndarray], weights: np.ndarray, values: np.ndarray = values) -> np.ndarray:
+            return weights @ values[seeds[0]].mean(axis=0) / weights.sum(axis=1)
 
         _, interval = crossed_interval(mean, [5], rng.integers(0, 2, 200), np.arange(200))
         assert interval is not None

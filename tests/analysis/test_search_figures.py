@@ -1,7 +1,6 @@
 """Figures of searches: what is drawn is what search.json says, and nothing where there is nothing to say."""
 
 from itertools import combinations
-from xml.etree import ElementTree
 
 import numpy as np
 import pandas as pd
@@ -11,7 +10,6 @@ from hypothesis import strategies as st
 from matplotlib.figure import Figure
 
 from analysis.cells import cells
-from analysis.figures.drawing import SVG, svg_text
 from analysis.figures.figures import figures_of
 from analysis.figures.search_figures import search_figures
 from analysis.figures.search_plots import (
@@ -28,16 +26,13 @@ from analysis.report.report import KINDS
 from analysis.search import SearchResult, search_results
 from analysis.search_statistics import expected_best, importances, random_trials, why_no_expected_best
 from analysis.sweep_records import read_sweeps
+from tests.support.drawings import titles
 from tests.support.search_stores import SETTLED, SPACE, trial, write
 from tunekit.schema import TrialSpec
 from tunekit.store.result_store import ResultStore
 from tunekit.store.search_records import SearchStudy, SearchTrial, TrialState
 
 MINE = ("sensitivity", "budget", "history", "slice", "contour", "importance", "front")
-
-
-def titles(figure):
-    return [title.text for title in ElementTree.fromstring(svg_text(figure, "p-")).iter(f"{{{SVG}}}title")]
 
 
 def frame(*rows):

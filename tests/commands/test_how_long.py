@@ -1,4 +1,4 @@
-"""What is said of the time before a run: on a processor, on GPUs of known and other kinds, on a cluster."""
+"""What is said of the time before a run: on a processor, on GPUs, on a cluster."""
 
 from dataclasses import replace
 
@@ -74,25 +74,25 @@ def test_recorded_epochs_come_before_the_probe(here, sweep, tmp_path):
     assert said(replace(sweep, specs=[]), store) == ([], None)
 
 
-def test_a_gpu_of_a_timed_kind_holds_as_many_trials_as_its_memory(here, sweep, tmp_path):
-    here(machine.Gpu("NVIDIA H100 80GB HBM3", 80 * GIB))
-    (line,), timing = said(sweep, ResultStore(tmp_path))
-    assert "on NVIDIA H100 80GB HBM3 (6 trials at a time), from steps timed on an H100" in line
-    assert timing.low < timing.high < 600
-    here(*[machine.Gpu("NVIDIA H100 80GB HBM3", 80 * GIB)] * 2)
-    assert "on 2 x NVIDIA H100 80GB HBM3" in said(sweep, ResultStore(tmp_path))[0][0]
-    single = said(sweep, ResultStore(tmp_path), replace(OPTIONS, trials_per_device="1"))
-    assert "(2 trials at a time)" in single[0][0]
-    here(machine.Gpu("NVIDIA H100 80GB HBM3", 2 * GIB))
-    assert "(2 trials at a time)" in said(sweep, ResultStore(tmp_path))[0][0]
-
-
-def test_another_kind_of_gpu_says_that_it_is_not_known(here, sweep, tmp_path):
+def test_epochs_on_record_tell_how_long_a_gpu_takes(here, sweep, tmp_path):
+    store = ResultStore(tmp_path)
     for gpus, name in (((machine.Gpu("NVIDIA L4", 24 * GIB),), "NVIDIA L4"), ((), "a GPU")):
         here(*gpus, shown=False)
-        lines, timing = said(sweep, ResultStore(tmp_path))
-        assert lines == [f"estimate: none, since no step was timed on {name} and no epoch is on record"]
+        lines, timing = said(sweep, store)
+        assert lines == [f"estimate: none on {name} until epochs of these models and methods are on record"]
         assert timing is None
+    for spec in sweep.specs:
+        if spec.seed == 1:
+            add(store, spec, scores=(0.5, 0.6, 0.7), execution={"device": "NVIDIA H100 80GB HBM3"})
+    here(machine.Gpu("NVIDIA H100 80GB HBM3", 80 * GIB))
+    assert "on NVIDIA H100 80GB HBM3 (6 trials at a time), from recorded epochs" in said(sweep, store)[0][0]
+    here(*[machine.Gpu("NVIDIA H100 80GB HBM3", 80 * GIB)] * 2)
+    assert "on 2 x NVIDIA H100 80GB HBM3" in said(sweep, store)[0][0]
+    assert "(2 trials at a time)" in said(sweep, store, replace(OPTIONS, trials_per_device="1"))[0][0]
+    here(machine.Gpu("NVIDIA T4", 2 * GIB))
+    assert "on NVIDIA T4 (1 trial at a time)" in said(sweep, store)[0][0]
+    here()
+    assert said(sweep, store)[0][0].endswith("from a probe of the processor"), "a GPU's epochs tell nothing of it"
 
 
 def test_a_cluster_gets_no_estimate(here, sweep, tmp_path, monkeypatch):

@@ -10,7 +10,7 @@ from tunekit.models.catalog import MODELS
 from tunekit.planning import machine
 from tunekit.planning.estimate import BUILD_SECONDS, START_SECONDS, Timer, makespan, span
 from tunekit.planning.sizes import declared_size
-from tunekit.planning.speed import GpuSpeed, ProcessorSpeed, epoch_work, gpu_speed
+from tunekit.planning.speed import ProcessorSpeed, epoch_work
 from tunekit.store.result_store import ResultStore
 
 SIZES = {name: declared_size(name) for name in ("demo", "acl_arc")}
@@ -117,24 +117,6 @@ def test_more_of_anything_takes_longer():
 def test_padding_counts_where_batches_are_padded():
     padded = work(model="tiny-deberta", dataset="acl_arc")
     assert padded.tokens > 1.5 * work(model="tiny-bert", dataset="acl_arc").tokens
-
-
-@pytest.mark.parametrize(
-    ("model", "method", "milliseconds"),
-    [("minilm", "full", (25.2, 37.9)), ("minilm", "lora", (25.7, 41.4)), ("minilm", "adapter", (33.2, 47.4))],
-)
-def test_a_gpu_s_steps_are_within_a_factor_of_two_of_those_that_were_timed(model, method, milliseconds):
-    # MiniLM on Restaurant with batches of 32, on the H100s of benchmarks/README.md.
-    size = declared_size("restaurant")
-    spec = specify(model=model, method=method, dataset="restaurant", train_limit=32, score_test=False)
-    found = epoch_work(spec, SHAPES[model], size)
-    step = 1e3 * gpu_speed("NVIDIA H100 80GB HBM3", 1).seconds(found)
-    assert milliseconds[1] / 2 < step < 2 * milliseconds[0]
-
-
-def test_a_kind_of_gpu_without_timed_steps_has_no_speed():
-    assert gpu_speed("NVIDIA L4", 4) is None
-    assert isinstance(gpu_speed("NVIDIA H100 PCIe", 4), GpuSpeed)
 
 
 def test_the_probe_is_the_best_of_several_by_the_thread_s_own_time(monkeypatch):

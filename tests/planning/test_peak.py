@@ -12,9 +12,9 @@ from tunekit.methods.base import METHODS
 from tunekit.models.catalog import MODELS
 from tunekit.models.loading import ModelRef, resolve_model
 from tunekit.planning.peak import MOST_BATCHES, expected_batches
-from tunekit.planning.sizes import DatasetSize, declared_size
+from tunekit.planning.sizes import SHARES, DatasetSize, declared_size
 
-SIZE = DatasetSize({"train": 100, "test": 50}, (20.0,) * 13, 3)
+SIZE = DatasetSize({"train": 100, "test": 50}, (20.0,) * len(SHARES), 3)
 
 
 def peak(size=SIZE, *, gpu=False, **changes):
@@ -24,8 +24,8 @@ def peak(size=SIZE, *, gpu=False, **changes):
 
 def test_longer_texts_larger_batches_and_more_trained_weights_take_more():
     found = peak()
-    assert peak(replace(SIZE, lengths=(60.0,) * 13)) > found
-    assert peak(replace(SIZE, lengths=(60.0,) * 13), max_length=20) == found
+    assert peak(replace(SIZE, lengths=(60.0,) * len(SHARES))) > found
+    assert peak(replace(SIZE, lengths=(60.0,) * len(SHARES)), max_length=20) == found
     assert peak(batch_size=64) > found
     assert peak(method="full") > found
 

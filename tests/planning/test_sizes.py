@@ -54,6 +54,7 @@ def test_a_trial_sees_what_is_left_of_carving_and_limit():
 def test_rows_stand_for_all_lengths_and_are_cut():
     lengths = SIZE.of_rows(100, 20)
     assert (lengths[0], lengths[-1], len(lengths)) == (10, 20, 100)
+    assert SIZE.of_rows(100, 512)[-1] == SIZE.lengths[-1] > SIZE.of_rows(4, 512)[-1]
     assert (np.diff(lengths) >= 0).all()
     assert len(SIZE.of_rows(0, 20)) == 0
 

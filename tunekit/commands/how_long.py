@@ -17,7 +17,7 @@ from tunekit.planning.plan import PlannedTrial
 from tunekit.planning.resolve import ResolvedSweep
 from tunekit.planning.resources import limit_on_gpu
 from tunekit.planning.sizes import dataset_sizes, shapes_of
-from tunekit.planning.speed import ProcessorSpeed, Speed, gpu_speed
+from tunekit.planning.speed import ProcessorSpeed
 from tunekit.schema import TrialSpec
 from tunekit.store.frames import Frames
 
@@ -30,9 +30,8 @@ class Device:
     """For people, as in "2 cores"."""
     places: int
     """The trials that it trains at a time."""
-    speed: Speed | None
-    """None where it is not known."""
-    on_gpu: bool
+    speed: ProcessorSpeed | None
+    """None of a GPU, on which the epochs on record alone tell the time."""
 
 
 def joins_cluster() -> bool:
@@ -47,14 +46,14 @@ def device_of(sweep: ResolvedSweep, options: RunOptions) -> Device | None:
     if not machine.has_accelerator():
         pack, threads = options.pack or 1, options.cpus_per_trial
         speed = ProcessorSpeed(machine.cpu_flops_per_second(), threads, pack)
-        return Device(how_many(machine.cores(), "core"), max(1, machine.cores() // threads) * pack, speed, on_gpu=False)
+        return Device(how_many(machine.cores(), "core"), max(1, machine.cores() // threads) * pack, speed)
     gpus = machine.gpus()
     if not gpus:
-        return Device("a GPU", 1, None, on_gpu=True)
+        return Device("a GPU", 1, None)
     smallest = min(gpus, key=lambda one: one.memory)
     pack = _pack_on(smallest, sweep, options)
     name = smallest.name if len(gpus) == 1 else f"{len(gpus)} x {smallest.name}"
-    return Device(name, len(gpus) * pack, gpu_speed(smallest.name, pack), on_gpu=True)
+    return Device(name, len(gpus) * pack, None)
 
 
 def _pack_on(gpu: machine.Gpu, sweep: ResolvedSweep, options: RunOptions) -> int:
@@ -74,7 +73,8 @@ def _pack_on(gpu: machine.Gpu, sweep: ResolvedSweep, options: RunOptions) -> int
 
 def timer_of(sweep: ResolvedSweep, stored: Frames, device: Device | None) -> Timer:
     """Return what tells how long trials of ``sweep`` take on ``device``; ``stored`` are the store's records."""
-    speed, on_gpu = (device.speed, device.on_gpu) if device else (None, None)
+    speed = device.speed if device else None
+    on_gpu = None if device is None else speed is None
     return Timer(dataset_sizes(sweep), shapes_of(sweep), stored, speed, on_gpu=on_gpu)
 
 
@@ -90,7 +90,7 @@ def say_estimate(
     at_a_time = min(device.places, options.max_concurrent or device.places, len(trials))
     timing = timer.run(trials, at_a_time)
     if timing is None:
-        say(f"estimate: none, since no step was timed on {device.name} and no epoch is on record")
+        say(f"estimate: none on {device.name} until epochs of these models and methods are on record")
         return None
     say(f"estimate: {timing} on {device.name} ({how_many(at_a_time, 'trial')} at a time), from {timing.source}")
     return timing

@@ -1,4 +1,4 @@
-"""How long a sweep will take: by the epochs on record where there are some, else by its work and a device's speed."""
+"""How long a sweep will take: by epochs on record where there are some, else by its work and a processor's speed."""
 
 import heapq
 import json
@@ -9,7 +9,7 @@ from tunekit.data.base import DATASETS
 from tunekit.memory import Shape
 from tunekit.parsing import how_many
 from tunekit.planning.sizes import DatasetSize, declared_size
-from tunekit.planning.speed import EpochWork, Speed, epoch_work, last_scoring
+from tunekit.planning.speed import MARGIN, SOURCE, EpochWork, ProcessorSpeed, epoch_work, last_scoring
 from tunekit.schema import TrialSpec
 from tunekit.store.frames import Frames
 
@@ -53,14 +53,14 @@ class Timer:
         sizes: Mapping[str, DatasetSize],
         shapes: Mapping[str, Shape],
         stored: Frames,
-        speed: Speed | None,
+        speed: ProcessorSpeed | None,
         *,
         on_gpu: bool | None = None,
     ) -> None:
         """``sizes`` of datasets and ``shapes`` of models are by name; ``stored`` are the store's records.
 
-        ``speed`` is that of the device, None where it is not known. Of the epochs on record those count that were
-        trained on a GPU where ``on_gpu``, on a processor where not, and all where it is None.
+        ``speed`` is that of this machine's processor, None where a GPU or a cluster trains. Of the epochs on record
+        those count that were trained on a GPU where ``on_gpu``, on a processor where not, and all where it is None.
         """
         self.sizes, self.shapes, self.speed = sizes, shapes, speed
         self.cells = _seconds_by_cell(stored, on_gpu=on_gpu)
@@ -70,7 +70,7 @@ class Timer:
         """Return how long an epoch of ``spec`` takes, None where nothing tells it.
 
         Epochs of its cell tell it; else epochs of its model and method, in proportion to the work; else its own work
-        at the speed of the device.
+        at the speed of the processor.
         """
         work = epoch_work(spec, self.shapes[spec.model], self.sizes[spec.dataset])
         if same := self.cells.get(spec.cell):
@@ -80,7 +80,7 @@ class Timer:
             return Timing(seconds, ALIKE_MARGIN, f"{how_many(len(alike), 'recorded epoch')} of its model and method")
         if self.speed is None:
             return None
-        return Timing(self.speed.seconds(work), self.speed.margin, self.speed.source)
+        return Timing(self.speed.seconds(work), MARGIN, SOURCE)
 
     def trial(self, spec: TrialSpec, epochs: float | None = None) -> Timing | None:
         """Return how long ``epochs`` of ``spec``, by default all, take with the trial's start and end."""

@@ -34,7 +34,8 @@ def expected_peak(
 
     ``config`` holds the values of the model's config.json. Raises NoClosedForm where model or method have none.
     """
-    longest, num_scored = int(min(size.lengths[-1], spec.max_length)), max(size.seen_by(spec).values())
+    num_scored = max(size.seen_by(spec).values())
+    longest = int(size.of_rows(num_scored, spec.max_length)[-1])
     shape = Shape.from_config(config)
     batches = expected_batches(spec, size)
     return trial_peak(spec, shape, size.num_labels, batches, longest, num_scored, gpu=gpu, with_graphs=with_graphs)

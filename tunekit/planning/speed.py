@@ -1,11 +1,9 @@
-"""How fast devices train: the work of an epoch, and the seconds that it takes on a processor or a GPU.
+"""How fast a processor trains: the work of an epoch, and the seconds that it takes.
 
 The constants are fitted to runs of this engine; ``python -m benchmarks estimate`` holds them against other runs.
 """
 
-from collections.abc import Mapping
 from dataclasses import dataclass
-from typing import Protocol
 
 from tunekit.memory import NoClosedForm, Shape, parameters
 from tunekit.planning.batching import why_padded
@@ -68,26 +66,13 @@ def last_scoring(spec: TrialSpec, shape: Shape, size: DatasetSize) -> EpochWork:
     return EpochWork(training=0.0, scoring=scoring, tokens=0.0, steps=0, layers=shape.num_hidden_layers, trainable=0)
 
 
-class Speed(Protocol):
-    """How fast a device trains."""
-
-    @property
-    def source(self) -> str:
-        """What it is known from, as in "a probe of the processor"."""
-
-    @property
-    def margin(self) -> float:
-        """The factor by which a time may be shorter or longer."""
-
-    def seconds(self, work: EpochWork) -> float:
-        """Return how long ``work`` takes one trial, while as many trials run beside it as share its device."""
-
-
 TRAINING, SCORING = 1.48, 1.45
 """How long training and scoring take over their matrix products alone at the rate of a probe."""
 LAYER_OPERATIONS, TOKEN_OPERATIONS, UPDATE_OPERATIONS = 3.2e8, 2.7e5, 200.0
 """Operations that take as long as what a step does in each layer whatever the batch, as what it does for each token in
 each layer beside products, and as its update of one weight."""
+SOURCE, MARGIN = "a probe of the processor", 1.6
+"""What such times come from, and the factor by which they may be off."""
 THREADS_EXPONENT = 0.57
 """A trial on n cores is n to this power times as fast as on one: two cores gave 1.49 times (``throughput``)."""
 
@@ -102,8 +87,6 @@ class ProcessorSpeed:
     """The cores that a process has."""
     pack: int = 1
     """The trials that a process trains together."""
-    source: str = "a probe of the processor"
-    margin: float = 1.6
 
     def seconds(self, work: EpochWork) -> float:
         """Return how long ``work`` takes a trial while its pack has its cores to itself."""
@@ -112,43 +95,3 @@ class ProcessorSpeed:
         operations = TRAINING * work.training + SCORING * work.scoring + beside
         rate: float = self.flops_per_second * self.threads**THREADS_EXPONENT
         return self.pack * operations / rate
-
-
-@dataclass(frozen=True)
-class Steps:
-    """What steps of this engine took on one kind of GPU."""
-
-    layer_seconds: float
-    """The seconds that the host needs for a step in one layer, however many trials a pack has."""
-    flops_per_second: float
-    """The rate of the kernels, in fp32."""
-
-
-GPUS: Mapping[str, Steps] = {"H100": Steps(5.5e-3, 12e12)}
-"""Kinds of GPU by a part of their names. H100: on two machines a layer took 4.2 to 7.8 ms a step (MiniLM 25 to 47 ms,
-BERT-base's shape 62 to 69 ms), and 900 tokens of MiniLM 3.8 to 5.1 ms of kernels, of BERT-base's shape 15 to 21 ms.
-Packs of 16 trials of MiniLM took 45 to 107 ms a step."""
-
-
-@dataclass(frozen=True)
-class GpuSpeed:
-    """A GPU of a kind on which steps were timed."""
-
-    steps: Steps
-    pack: int
-    """The trials that share the GPU."""
-    source: str
-    margin: float = 2.0
-
-    def seconds(self, work: EpochWork) -> float:
-        """Return how long ``work`` takes a trial in a pack, which is as long as the whole pack takes."""
-        host = work.steps * work.layers * self.steps.layer_seconds
-        return host + self.pack * (work.training + work.scoring) / self.steps.flops_per_second
-
-
-def gpu_speed(name: str, pack: int) -> GpuSpeed | None:
-    """Return the speed of the GPU called ``name``; None where no step was timed on its kind."""
-    for kind, steps in GPUS.items():
-        if kind in name.split():
-            return GpuSpeed(steps, pack, f"steps timed on an {kind}")
-    return None

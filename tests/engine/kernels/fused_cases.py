@@ -172,6 +172,18 @@ def test_residual_norm_takes_a_coarser_input():
     assert torch.autograd.grad(out.sum(), x)[0].dtype == torch.bfloat16
 
 
+def test_weights_are_read_from_a_buffer_of_all_weights_of_each_trial():
+    rows = [random(2, 9, 40, seed=seed, dtype=torch.float32) for seed in (1, 2)]
+    buffer = random(2, 100, seed=3, dtype=torch.float32)
+    weight, bias = buffer[:, 10:50], buffer[:, 60:]
+    agree(
+        lambda *tensors: fused_residual_norm.dropout_residual_norm(*tensors, 1e-5, None),
+        lambda *tensors: residual_norm.plain(*tensors, 1e-5, None),
+        *rows, weight, bias,
+    )  # fmt: skip
+    agree(fused_gelu.bias_gelu, gelu.plain, rows[0], bias)
+
+
 @TYPES
 @pytest.mark.parametrize("bias_shape", [None, (140,), (2, 140)])
 @pytest.mark.parametrize("frozen", [False, True])

@@ -10,6 +10,7 @@ from torch.autograd.function import once_differentiable
 from tunekit.engine.kernels.fused.launch import accumulator, on_device
 from tunekit.engine.kernels.fused.row_tiles import (
     NUM_WARPS,
+    load_weight,
     place_of_tile,
     row_tiles,
     store_sum,
@@ -17,6 +18,7 @@ from tunekit.engine.kernels.fused.row_tiles import (
     trial_stride,
     trials_of,
     weight_gradients,
+    weights_side_by_side,
 )
 
 _SQRT_HALF = tl.constexpr(0.5**0.5)
@@ -29,7 +31,7 @@ def _input(x, bias, offset, exists, column, columns, bias_stride, BIAS: tl.const
     """Return x + bias for one tile. ``bias_stride`` lies between the biases of two trials: 0 where they share one."""
     values = tl.load(x + offset, exists, 0.0).to(ACC)
     if BIAS:
-        values += tl.load(bias + tl.program_id(1) * bias_stride + column, column < columns, 0.0).to(ACC)[None, :]
+        values += load_weight(bias, bias_stride, column, columns).to(ACC)[None, :]
     return values
 
 
@@ -96,6 +98,6 @@ def _start(
 
 def bias_gelu(x: torch.Tensor, bias: torch.Tensor | None) -> torch.Tensor:
     """Return what ``tunekit.engine.kernels.gelu.bias_gelu`` does."""
-    bias = None if bias is None else bias.contiguous()
+    bias = None if bias is None else weights_side_by_side(bias)
     activated: torch.Tensor = _BiasGelu.apply(x.contiguous(), bias)  # type: ignore[no-untyped-call]
     return activated

@@ -17,6 +17,7 @@ from tunekit.engine.kernels.fused.masks import RUNTIME_ONLY, load_key, mask_argu
 from tunekit.engine.kernels.fused.row_tiles import (
     NUM_WARPS,
     RowTiles,
+    load_weight,
     place_of_tile,
     row_tiles,
     store_sum,
@@ -24,6 +25,7 @@ from tunekit.engine.kernels.fused.row_tiles import (
     trial_stride,
     trials_of,
     weight_gradients,
+    weights_side_by_side,
 )
 from tunekit.engine.kernels.masks import Dropout
 
@@ -47,8 +49,8 @@ def _forward(
     centred = tl.where(exists, total - (tl.sum(total, 1) / columns)[:, None], 0.0)
     inverse = tl.rsqrt(tl.sum(centred * centred, 1) / columns + eps)  # (ROWS,)
     normal = centred * inverse[:, None]
-    own_weight = tl.load(weight + tl.program_id(1) * weight_stride + column, column < columns, 0.0).to(ACC)
-    own_bias = tl.load(bias + tl.program_id(1) * bias_stride + column, column < columns, 0.0).to(ACC)
+    own_weight = load_weight(weight, weight_stride, column, columns).to(ACC)
+    own_bias = load_weight(bias, bias_stride, column, columns).to(ACC)
     normed = normal * own_weight[None, :] + own_bias[None, :]
     tl.store(out + offset, normed.to(out.dtype.element_ty), exists)
     if KEEP:
@@ -71,7 +73,7 @@ def _backward(
     if TRAINED:
         store_sum(sums, 0, grad * normal, column, columns)
         store_sum(sums, 1, grad, column, columns)
-    own_weight = tl.load(weight + tl.program_id(1) * weight_stride + column, column < columns, 0.0).to(ACC)
+    own_weight = load_weight(weight, weight_stride, column, columns).to(ACC)
     scaled = grad * own_weight[None, :]  # the gradient of the normalised rows; 0 after the last column
     mean = tl.sum(scaled, 1) / columns
     along = tl.sum(scaled * normal, 1) / columns
@@ -156,7 +158,7 @@ def dropout_residual_norm(
     """Return what ``tunekit.engine.kernels.residual_norm.dropout_residual_norm`` does."""
     # The masks are each trial's own, even where the weights are shared.
     num_trials = trials_of(weight, bias) if spec is None else spec.sequences.num_trials
-    tensors = [one.contiguous() for one in (x, residual, weight, bias)]
+    tensors = [x.contiguous(), residual.contiguous(), weights_side_by_side(weight), weights_side_by_side(bias)]
     keep = torch.is_grad_enabled() and any(one.requires_grad for one in tensors)
     setting = _Setting(eps, spec, row_tiles(residual, num_trials, whole_rows=True), keep)
     normed: torch.Tensor = _ResidualNorm.apply(*tensors, setting)  # type: ignore[no-untyped-call]

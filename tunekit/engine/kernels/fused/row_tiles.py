@@ -127,4 +127,16 @@ def trials_of(*weights: torch.Tensor | None) -> int:
 
 def trial_stride(weight: torch.Tensor | None) -> int:
     """Return what lies between the weights of two trials: 0 where they share them."""
-    return 0 if weight is None or weight.dim() == 1 else weight.shape[-1]
+    return 0 if weight is None or weight.dim() == 1 else weight.stride(0)
+
+
+@triton.jit
+def load_weight(weight, stride, column, columns):
+    """Return the numbers (COLUMNS,) of the program's trial. ``stride`` is that of ``trial_stride``."""
+    # In int64, since the stride is that of a buffer of all weights of a trial.
+    return tl.load(weight + tl.program_id(1).to(tl.int64) * stride + column, column < columns, 0.0)
+
+
+def weights_side_by_side(weight: torch.Tensor) -> torch.Tensor:
+    """Return ``weight``, copied only if a trial's numbers don't lie side by side. Trials may lie far apart."""
+    return weight if weight.stride(-1) == 1 else weight.contiguous()
