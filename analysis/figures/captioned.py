@@ -29,7 +29,7 @@ class CaptionedFigure:
     """One of ``analysis.report.report.KINDS``, by which the report groups its figures, or ``forest``."""
     figure: "Figure"
     linked: str = "svg"
-    """The format of the file that Markdown links to."""
+    """The format of the file that the document links to."""
 
     @cached_property
     def element(self) -> str:

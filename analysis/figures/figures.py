@@ -7,6 +7,7 @@ import numpy as np
 import numpy.typing as npt
 import pandas as pd
 from matplotlib.figure import Figure
+from matplotlib.lines import Line2D
 
 from analysis.cells import Cell, metric_label
 from analysis.configurations import configurations
@@ -186,10 +187,16 @@ def _costs(members: Sequence[Cell], data: Mapping[str, CellCurves], metric: str)
     found = {cost: points for cost in COSTS if len(points := _points(chosen, metric, cost)) > 1}
     if not found:
         return []
-    figure = Figure(figsize=(0.6 + 3.6 * len(found), 3.6), layout="constrained")
+    names = [f"{number}  {wrapped(label, 48, 1)}" for number, label in enumerate(row_labels(chosen), 1)]
+    figure = Figure(figsize=(0.6 + 2.8 * len(found), 3.2 + 0.17 * -(-len(names) // len(found))), layout="constrained")
     axes = figure.subplots(1, len(found), sharey=True, squeeze=False)[0]
     for (cost, points), ax in zip(found.items(), axes, strict=True):
         score_against_cost(points, ax, metric_label(metric, members), COSTS[cost][0]).label_outer()
+    unseen = [Line2D([], [], linestyle="") for _ in names]
+    figure.legend(
+        unseen, names, loc="outside lower center", ncols=len(found), fontsize=8, frameon=False, handlelength=0,
+        handletextpad=0,
+    )  # fmt: skip
     bounded = any(points["low"].notna().any() for points in found.values())
     intervals = ", 95 % Student-t intervals" if bounded else ""
     name = members[0].dataset_name
@@ -197,7 +204,7 @@ def _costs(members: Sequence[Cell], data: Mapping[str, CellCurves], metric: str)
     caption = (
         f"{name}: {metric_label(metric, members)} on the {_splits(members)} split against cost, means over "
         f"{_seeds(members)}{intervals}. Filled, on the dashed line: nothing scores as high at no more "
-        "cost."
+        "cost. Points of nearly equal costs are set apart sideways."
     )
     if len(chosen) < len(members):
         caption += " Methods with several settings of which validation can't choose one are left out."
@@ -205,16 +212,18 @@ def _costs(members: Sequence[Cell], data: Mapping[str, CellCurves], metric: str)
 
 
 def _points(members: Sequence[Cell], metric: str, cost: str) -> pd.DataFrame:
-    """Return one row a cell that has both: label, cost, score, low, high as ``plots.score_against_cost`` takes them."""
-    rows = []
-    for cell, label in zip(members, row_labels(members), strict=True):
+    """Return one row a cell that has both, by its place: label, cost, score, low, high as ``score_against_cost`` takes
+    them.
+    """
+    rows = {}
+    for place, (cell, label) in enumerate(zip(members, row_labels(members), strict=True)):
         score, spent = cell.sample(metric), cell.sample(cost)
         if score is None or spent is None or spent.mean <= 0:
             continue
         interval = mean_interval(score)
         bounds = (np.nan, np.nan) if interval is None else (interval.low, interval.high)
-        rows.append((label, spent.mean / COSTS[cost][1], score.mean, *bounds))
-    return pd.DataFrame(rows, columns=["label", "cost", "score", "low", "high"])
+        rows[place] = (label, spent.mean / COSTS[cost][1], score.mean, *bounds)
+    return pd.DataFrame.from_dict(rows, orient="index", columns=["label", "cost", "score", "low", "high"])
 
 
 def _spread(members: Sequence[Cell], data: Mapping[str, CellCurves], metric: str) -> list[CaptionedFigure]:

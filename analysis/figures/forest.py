@@ -38,7 +38,8 @@ def forest_figure(
     interval = f" with its 95 % interval {where}" if where else ", without an interval, since nothing was tested"
     caption = (
         f"{metric[0].upper()}{metric[1:]} of each row minus that of the best row, in points{interval}. A filled point "
-        "is worse than the best by the table's test; a hollow one is not separable from it, or not tested."
+        "is worse than the best by the table's test; a hollow one is not separable from it, or not tested. The test is "
+        "corrected for all comparisons of the table, the intervals are not: that of a hollow point may leave out 0."
     )
     return CaptionedFigure(figure_stem("forest", stem), caption, "forest", figure)
 

@@ -44,6 +44,7 @@ def over_length(rows: pd.DataFrame, kind: str, ax: Axes) -> Axes:
     if kind == "peak" and rows["accelerate"].notna().all():
         ax.axhline(rows["accelerate"].iloc[0] / GIB, color=GREY, linewidth=1, linestyle=":", label="accelerate")
     ax.set_yscale("log")
+    ax.yaxis.set_major_formatter(lambda value, _: f"{value:g}")
     return _lengths(rows, ax)
 
 

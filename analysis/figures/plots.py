@@ -1,7 +1,6 @@
 """Scores against cost, confusion matrices, spread over seeds: data and an ``ax`` in, ``ax`` out."""
 
-from collections.abc import Iterator, Sequence
-from itertools import pairwise
+from collections.abc import Sequence
 from typing import Any
 
 import matplotlib as mpl
@@ -11,17 +10,13 @@ import pandas as pd
 from matplotlib.axes import Axes
 from matplotlib.collections import PolyCollection
 from matplotlib.ticker import LogLocator, NullFormatter
-from matplotlib.transforms import Bbox
 
 from analysis.figures.drawing import hover, wrapped
 
 BLUE, GREY = "#0072B2", "#767676"
-Segment = Sequence[tuple[float, float]]
-LABEL_SIZE, GAP = 8, 7  # points
-# Places of a label around its point: direction, and how it is aligned there; the first that is free is taken.
-PLACES = [(1, 0), (-1, 0), (0, 1), (0, -1), (1, 1), (-1, 1), (1, -1), (-1, -1)]
-ALIGNED = {1: ("left", "bottom"), 0: ("center", "center"), -1: ("right", "top")}
 MAX_NUMBERED = 25  # classes
+APART = 0.06
+"""The distance of points of nearly equal costs, as a share of the axis."""
 
 
 def pareto(points: pd.DataFrame) -> pd.Series:
@@ -37,30 +32,48 @@ def pareto(points: pd.DataFrame) -> pd.Series:
 
 def score_against_cost(points: pd.DataFrame, ax: Axes, score: str = "score", cost: str = "cost") -> Axes:
     """Draw ``points``, one row a cell: label, cost (above 0), score and the bounds low and high of its mean's interval.
+    The index is the place of the cell, from 0; its number, from 1, stands above the point.
 
     Scores are in [0, 1] and shown in percent; NaN bounds give no error bar. Filled markers and a step line are the
-    Pareto front: nothing scores as high at no more cost. ``score`` and ``cost`` name the axes.
+    Pareto front: nothing scores as high at no more cost. Points of nearly equal costs are set apart sideways. ``score``
+    and ``cost`` name the axes.
     """
     front = pareto(points)
+    ax.set_xscale("log")
+    log_ticks(ax, points["cost"])
     rows = points.assign(**{name: 100 * points[name] for name in ("score", "low", "high")})
+    rows["cost"] = _dodged(rows["cost"].to_numpy(), ax.get_xlim())
     steps = rows[front].sort_values("cost")
     ax.step(steps["cost"], steps["score"], where="post", color=GREY, linewidth=1, linestyle=(0, (4, 2)), zorder=1)
     for known, face in ((front, BLUE), (~front, "none")):
         ax.scatter(rows["cost"][known], rows["score"][known], s=40, facecolors=face, edgecolors=BLUE, zorder=3)
     ax.vlines(rows["cost"], rows["low"], rows["high"], color=BLUE, linewidth=1, zorder=2)
-    ax.set_xscale("log")
     ax.set(xlabel=cost, ylabel=f"{score} (%)")
     ax.margins(y=0.12)
-    log_ticks(ax, rows["cost"])
-    bounded = rows.dropna(subset=["low", "high"])
-    bars = [[(x, low), (x, high)] for x, low, high in zip(*_columns(bounded, "cost", "low", "high"), strict=True)]
-    _place_labels(rows, [*bars, *_corners(steps)], ax)
+    for place, x, top in zip(rows.index, rows["cost"], rows["high"].fillna(rows["score"]), strict=True):
+        up = 3 if rows["high"].notna()[place] else 6  # points above the interval, or above the marker
+        ax.annotate(f"{place + 1}", (x, top), (0, up), textcoords="offset points", ha="center", va="bottom", fontsize=8)
     texts = []
-    for label, x, y, low, high in zip(rows["label"], *_columns(rows, "cost", "score", "low", "high"), strict=True):
+    drawn = zip(rows["label"], points["cost"], *_columns(rows, "score", "low", "high"), strict=True)
+    for label, x, y, low, high in drawn:
         bounds = f" [{low:.2f}, {high:.2f}]" if np.isfinite(low) else ""
         texts.append(f"{label}: {score} {y:.2f}{bounds}, {cost} {_number(x)}")
     hover(ax, rows["cost"], rows["score"], texts)
     return ax
+
+
+def _dodged(costs: npt.NDArray[np.float64], limits: tuple[float, float]) -> npt.NDArray[np.float64]:
+    """Return where costs (N,) stand on a logarithmic axis with ``limits``, in units of cost.
+
+    Costs that lie closer together than ``APART`` stand side by side, around their mean.
+    """
+    low, width = np.log(limits[0]), np.log(limits[1] / limits[0])
+    places = (np.log(costs) - low) / width
+    order = np.argsort(places, kind="stable")
+    for group in np.split(order, np.flatnonzero(np.diff(places[order]) >= APART) + 1):
+        if len(group) > 1:
+            places[group] = places[group].mean() + APART * (np.arange(len(group)) - (len(group) - 1) / 2)
+    return np.asarray(np.exp(low + width * places))
 
 
 def confusion_matrix(shares: npt.NDArray[np.float64], label_names: Sequence[str], ax: Axes) -> Axes:
@@ -147,13 +160,6 @@ def _columns(frame: pd.DataFrame, *names: str) -> list[list[float]]:
     return [frame[name].tolist() for name in names]
 
 
-def _corners(steps: pd.DataFrame) -> Iterator[Segment]:
-    """Return the level and upright parts of the step line through ``steps``."""
-    for (x, y), (next_x, next_y) in pairwise(zip(*_columns(steps, "cost", "score"), strict=True)):
-        yield [(x, y), (next_x, y)]
-        yield [(next_x, y), (next_x, next_y)]
-
-
 def _number(cost: float) -> str:
     return f"{cost:,.0f}" if cost >= 1000 else f"{cost:.3g}"
 
@@ -166,38 +172,3 @@ def log_ticks(ax: Axes, costs: pd.Series) -> None:
     ax.xaxis.set_major_locator(LogLocator(subs=(1, 2, 5) if high / low < 50 else (1,)))
     ax.xaxis.set_major_formatter(lambda value, _: f"{value / 1e6:g}M" if value >= 1e6 else _number(value))
     ax.xaxis.set_minor_formatter(NullFormatter())
-
-
-def _place_labels(rows: pd.DataFrame, lines: Sequence[Segment], ax: Axes) -> None:
-    """Write each row's label where it meets the fewest points, ``lines`` and earlier labels, and stays in the axes.
-
-    Sizes are estimates (0.6 em a character), which need no drawing and are the same everywhere.
-    """
-    unit = ax.figure.dpi / 72
-    points = list(zip(*_columns(rows, "cost", "score"), strict=True))
-    spots = ax.transData.transform(points)
-    taken = [Bbox([spot - 4 * unit, spot + 4 * unit]) for spot in spots]
-    taken += [_around(ax.transData.transform(line)).padded(unit) for line in lines]
-    for label, point, spot in zip(rows["label"], points, spots, strict=True):
-        text = wrapped(label, 24, 2)
-        written = text.split("\n")
-        size = np.array([0.6 * max(map(len, written)), 1.25 * len(written)]) * LABEL_SIZE * unit
-        corners = [spot + np.array(place) * GAP * unit + (np.array(place) - 1) / 2 * size for place in PLACES]
-        boxes = [Bbox([corner, corner + size]) for corner in corners]
-        met = [box.count_overlaps(taken) + 2 * _share_outside(box, ax.bbox) for box in boxes]
-        best = int(np.argmin(met))
-        taken.append(boxes[best])
-        right, up = PLACES[best]
-        ax.annotate(
-            text, point, (GAP * right, GAP * up), textcoords="offset points", fontsize=LABEL_SIZE,
-            ha=ALIGNED[right][0], va=ALIGNED[up][1],
-        )  # fmt: skip
-
-
-def _around(corners: npt.NDArray[np.float64]) -> Bbox:
-    return Bbox([corners.min(axis=0), corners.max(axis=0)])
-
-
-def _share_outside(box: Bbox, frame: Bbox) -> float:
-    inside = Bbox.intersection(box, frame)
-    return 1.0 if inside is None else 1 - inside.width * inside.height / (box.width * box.height)

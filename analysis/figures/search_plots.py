@@ -204,6 +204,7 @@ def objectives(trials: pd.DataFrame, ax: Axes, names: tuple[str, str]) -> Axes:
         ax.set_xscale("log")
         log_ticks(ax, trials["second"])
     ax.set(xlabel=names[1], ylabel=names[0])
+    ax.margins(y=0.1)  # room for the number above the best point
     return ax
 
 

@@ -16,8 +16,7 @@ import pandas as pd
 from analysis.cells import Cell, cells
 from analysis.claims.measured import cell_lookup
 from analysis.claims.verdicts import ClaimResult, Verdict, evaluate, load_claims
-from analysis.figures.captioned import CaptionedFigure, save
-from analysis.figures.figures import figures_of
+from analysis.figures.captioned import DEFAULT_FORMATS, CaptionedFigure, save
 from analysis.names import not_ended
 from analysis.paper.appendix import appendix_sections
 from analysis.paper.numbers import entry_numbers
@@ -46,14 +45,21 @@ class Draft:
     texts: Mapping[str, str]
     """The texts by their paths inside the folder."""
     figures: Sequence[CaptionedFigure]
+    formats: Sequence[str]
+    """The formats of the figures' files."""
     trials: Mapping[str, str]
     """A digest of what each trial recorded, by folder."""
     missing: int
     """The number of trials that were asked for and have not ended."""
 
 
-def compose_paper(file: Path, cache: Path | None) -> Draft:
-    """Return the paper of ``file`` from its stores. Raises UserError or DamagedRecord on bad input."""
+def compose_paper(file: Path, cache: Path | None, formats: Sequence[str] = DEFAULT_FORMATS) -> Draft:
+    """Return the paper of ``file`` from its stores, with figures in ``formats``; without figures where there are none.
+
+    Raises UserError or DamagedRecord on bad input.
+    """
+    if tuple(formats) == ("svg",):
+        raise UserError("--figures svg: LaTeX includes no SVG file; add pdf or png")
     paper = read_paper(file)
     records = read_sweeps(paper.sweeps, cache, names=paper.names)
     found = cells(records, paper.select)
@@ -65,11 +71,7 @@ def compose_paper(file: Path, cache: Path | None) -> Draft:
     tables = [build(replace(spec, caption=_mark(missing) + spec.caption)) for spec in specs]
     every = evaluate(load_claims(paper.claims), cell_lookup(found))
     verdicts = [one for one in every if paper.claims or one.verdict is not Verdict.NOT_TESTABLE]
-    figures = [captioned for captioned in figures_of(records, found) if captioned.kind in paper.figures]
-    for captioned in figures if missing else ():
-        captioned.figure.text(
-            0.5, 0.5, "DRAFT", fontsize=60, color="grey", alpha=0.25, ha="center", va="center", rotation=20
-        )
+    figures = _figures(records, found, paper.figures, formats, missing) if formats and paper.figures else []
     texts = {f"tables/{table.spec.stem}.{suffix}": form(table) for table in tables for suffix, form in FORMATS.items()}
     texts["numbers.tex"] = _numbers(tables, verdicts, found, missing)
     claims = claims_section(verdicts)
@@ -78,7 +80,25 @@ def compose_paper(file: Path, cache: Path | None) -> Draft:
     texts["appendix.tex"] = latex_sections(appendix)
     texts["figures.tex"] = latex_sections(figure_sections(figures))
     texts["preview.tex"] = _preview(tables)
-    return Draft(texts, figures, _digests(records), missing)
+    return Draft(texts, figures, formats, _digests(records), missing)
+
+
+def _figures(
+    records: SweepRecords, found: Sequence[Cell], kinds: Sequence[str], formats: Sequence[str], missing: int
+) -> list[CaptionedFigure]:
+    """Return the figures of ``kinds``, marked as a draft where trials are missing; LaTeX includes PDF rather than PNG.
+
+    Raises UserError and DamagedRecord as ``figures_of``.
+    """
+    from analysis.figures.figures import figures_of  # loads matplotlib
+
+    linked = "pdf" if "pdf" in formats else "png"
+    figures = [replace(one, linked=linked) for one in figures_of(records, found) if one.kind in kinds]
+    for captioned in figures if missing else ():
+        captioned.figure.text(
+            0.5, 0.5, "DRAFT", fontsize=60, color="grey", alpha=0.25, ha="center", va="center", rotation=20
+        )
+    return figures
 
 
 def write_paper(draft: Draft, out: Path) -> None:
@@ -87,7 +107,7 @@ def write_paper(draft: Draft, out: Path) -> None:
         path = out / name
         path.parent.mkdir(parents=True, exist_ok=True)
         path.write_text(text, encoding="utf-8")
-    drawn = save(draft.figures, out / "figures")
+    drawn = save(draft.figures, out / "figures", draft.formats) if draft.figures else []
     files = [*(out / name for name in draft.texts), *drawn]
     manifest = {"trials": draft.trials, "files": {str(path.relative_to(out)): _sha256(path) for path in files}}
     (out / MANIFEST).write_text(json.dumps(manifest, indent=1, sort_keys=True) + "\n", encoding="utf-8")

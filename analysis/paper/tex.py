@@ -48,7 +48,7 @@ def _block(block: object, title: str) -> str:
             kind = "figure*" if block.figure.get_figwidth() > COLUMN_FIGURE else "figure"
             return (
                 f"\\begin{{{kind}}}[htbp]\n\\centering\n"
-                f"\\includegraphics[width=\\linewidth,height=0.8\\textheight,keepaspectratio]{{figures/{block.stem}.pdf}}\n"
+                f"\\includegraphics[width=\\linewidth,height=0.8\\textheight,keepaspectratio]{{figures/{block.stem}.{block.linked}}}\n"
                 f"\\caption{{{escape_tex(block.caption)}}}\n\\end{{{kind}}}\n"
             )
         case Details():

@@ -58,9 +58,23 @@ def test_rows_names_and_numbers_are_as_asked(paper, capsys):
     assert "Tiny\\_BERT" in appendix
     for fact in ("batch size & 16", "600 & 100 & 300", "torch 2.13.0+cpu", "AMD EPYC", "learning rate"):
         assert fact in appendix
-    assert [path.suffix for path in sorted((out / "figures").iterdir())] == [".pdf", ".png", ".svg"]
+    assert [path.suffix for path in sorted((out / "figures").iterdir())] == [".pdf", ".svg"]
     assert not [text for text in out.rglob("*.tex") if "DRAFT" in text.read_text()]
     capsys.readouterr()
+
+
+def test_figures_come_in_the_formats_asked_for(paper, capsys):
+    out = paper.parent / "out"
+    assert run(paper, "--figures", "png") == 0
+    assert [path.suffix for path in (out / "figures").iterdir()] == [".png"]
+    assert ".png}" in (out / "figures.tex").read_text()
+    assert run(paper, "--figures", "png", "--check") == 0
+    shutil.rmtree(out)
+    assert run(paper, "--figures", "none") == 0
+    assert not (out / "figures").exists()
+    assert "includegraphics" not in (out / "figures.tex").read_text()
+    assert run(paper, "--figures", "svg") == 2
+    assert "add pdf or png" in capsys.readouterr().err
 
 
 def test_the_usual_tables_come_without_a_list(paper, capsys):
@@ -141,7 +155,7 @@ def test_check_passes_until_something_changes(paper, capsys):
     assert run(paper, "--check") == 1
     assert "numbers.tex is not what the stores give now" in capsys.readouterr().out
     (out / "numbers.tex").write_text(numbers)
-    (figure,) = (out / "figures").glob("*.png")
+    (figure,) = (out / "figures").glob("*.pdf")
     drawn = figure.read_bytes()
     figure.write_bytes(drawn + b"x")
     assert run(paper, "--check") == 1

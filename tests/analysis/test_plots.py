@@ -10,7 +10,7 @@ from hypothesis import strategies as st
 from matplotlib.figure import Figure
 
 from analysis.figures.drawing import freeze_layout, hover
-from analysis.figures.plots import confusion_matrix, pareto, score_against_cost, seed_spread
+from analysis.figures.plots import APART, confusion_matrix, pareto, score_against_cost, seed_spread
 from tests.support.drawings import element, titles
 
 HOSTILE = r'$\frac$ <script>alert("x")</script> _a_'
@@ -44,6 +44,19 @@ def test_cost_has_a_point_a_cell_filled_on_the_front_and_its_interval():
         "row 1: macro-F1 90.00, parameters 1,000",
         "row 2: macro-F1 70.00 [60.00, 80.00], parameters 500",
     ]
+
+
+def test_points_of_nearly_equal_costs_stand_apart_and_keep_their_order_and_their_values():
+    figure = Figure()
+    ax = score_against_cost(
+        points((100, 0.5, 0.4, 0.6), (101, 0.6, 0.5, 0.7), (9000, 0.7, 0.6, 0.8)), figure.subplots()
+    )
+    drawn = np.sort(np.concatenate([one.get_offsets()[:, 0] for one in ax.collections[:2]]))
+    places = ax.transAxes.inverted().transform(ax.transData.transform([(x, 50) for x in drawn]))[:, 0]
+    assert places[1] - places[0] == pytest.approx(APART)
+    assert drawn[2] == pytest.approx(9000)
+    assert [text.get_text() for text in ax.texts] == ["1", "2", "3"]
+    assert titles(figure)[1] == "row 1: score 60.00 [50.00, 70.00], cost 101"
 
 
 @pytest.mark.parametrize("costs", [(10, 11), (10, 1e6), (5, 5)])

@@ -46,11 +46,11 @@ def write_and_print(report: "Report", out: Path, form: Format) -> None:
     (note if form == "json" else result)(said)
 
 
-def write_paper(paper: Path, out: Path) -> int:
+def write_paper(paper: Path, out: Path, formats: Sequence[str]) -> int:
     """Write the paper's folder; return 0. Raises UserError on bad input."""
     from analysis.paper import paper as papers
 
-    draft = papers.compose_paper(paper, out / "cache")
+    draft = papers.compose_paper(paper, out / "cache", formats)
     papers.write_paper(draft, out)
     missing = f"; DRAFT: {how_many(draft.missing, 'trial')} not ended" if draft.missing else ""
     texts, figures = how_many(len(draft.texts), "text"), how_many(len(draft.figures), "figure")
@@ -58,11 +58,11 @@ def write_paper(paper: Path, out: Path) -> int:
     return 0
 
 
-def check_paper(paper: Path, out: Path) -> int:
+def check_paper(paper: Path, out: Path, formats: Sequence[str]) -> int:
     """Compare the paper's folder with what the stores say; return 1 where it differs. Raises UserError on bad input."""
     from analysis.paper import paper as papers
 
-    lines = papers.differences(papers.compose_paper(paper, out / "cache"), out)
+    lines = papers.differences(papers.compose_paper(paper, out / "cache", formats), out)
     said = f"{how_many(len(lines), 'difference')}; write the paper again" if lines else "up to date"
     result("\n".join([*lines, said]))
     return int(bool(lines))

@@ -13,6 +13,8 @@ from tunekit.parsing import check_exists
 from tunekit.planning.args import Format
 from tunekit.store.existing import existing_sweep
 
+Figures = tuple[Literal["svg", "pdf", "png", "none"], ...]
+
 
 def report(
     sweeps: Annotated[tyro.conf.Positional[tuple[str, ...]], tyro.conf.arg(metavar="SWEEP ...")],
@@ -24,7 +26,7 @@ def report(
     equivalence: float | None = None,
     paired: bool = False,
     claims: Path | None = None,
-    figures: tuple[Literal["svg", "pdf", "png", "none"], ...] = ("svg", "pdf"),
+    figures: Figures = ("svg", "pdf"),
     format: Format = "text",
 ) -> int:
     """Write tables, figures, comparisons, claims and a report of one or more sweeps.
@@ -53,8 +55,7 @@ def report(
         raise UserError("missing SWEEP (tunekit report --help lists the flags)")
     for sweep in sweeps:
         existing_sweep(sweep)
-    if not figures or ("none" in figures and len(figures) > 1):
-        raise UserError("--figures takes none alone, or one or several of svg, pdf and png")
+    formats = _formats(figures)
     from analysis.report.report import Choices
     from tunekit.commands.analyse import write_sweeps
 
@@ -66,13 +67,20 @@ def report(
         margin=None if equivalence is None else equivalence / 100,
         pair=paired,
         claims=claims,
-        formats=tuple(dict.fromkeys(name for name in figures if name != "none")),
+        formats=formats,
     )
     write_sweeps(sweeps, out, choices, format)
     return 0
 
 
-def paper(paper: tyro.conf.Positional[Path], out: Path, check: bool = False) -> int:
+def _formats(figures: Figures) -> tuple[str, ...]:
+    """Return the formats of figures that were asked for. Raises UserError where none is asked for beside others."""
+    if not figures or ("none" in figures and len(figures) > 1):
+        raise UserError("--figures takes none alone, or one or several of svg, pdf and png")
+    return tuple(dict.fromkeys(name for name in figures if name != "none"))
+
+
+def paper(paper: tyro.conf.Positional[Path], out: Path, figures: Figures = ("svg", "pdf"), check: bool = False) -> int:
     """Write a paper's tables, figures, numbers.tex and appendix.tex, as its YAML file asks for them.
 
     For example:
@@ -84,12 +92,15 @@ def paper(paper: tyro.conf.Positional[Path], out: Path, check: bool = False) -> 
     Args:
         paper: The YAML file; analysis/paper/spec.py shows its form.
         out: The folder to write to.
+        figures: The formats of the figures' files, one or several of svg, pdf and png, as for report. LaTeX takes the
+            pdf, or the png where there is no pdf; none draws no figures. --check takes the same as the paper took.
         check: Write nothing; exit with 1 where the stores, the file or what was written have changed since.
     """
     check_exists(paper)
+    formats = _formats(figures)
     from tunekit.commands.analyse import check_paper, write_paper
 
-    return check_paper(paper, out) if check else write_paper(paper, out)
+    return (check_paper if check else write_paper)(paper, out, formats)
 
 
 def published(out: Path, format: Format = "text") -> int:
