@@ -1,4 +1,4 @@
-# `make demo` and `make test` need nothing but Python 3.11 or newer and make.
+# `make demo` and `make test` need nothing but make and Python 3.11 to 3.14, with venv or uv.
 PYTHON ?= python3
 # The package index of torch. Empty: .ci/install takes the build for the CPU where there is no NVIDIA driver.
 TORCH_INDEX ?=

@@ -185,7 +185,7 @@ def test_importance_finds_the_parameter_that_decides():
     shares = importances(one)
     assert list(shares)[0] == "learning_rate"
     assert sum(shares.values()) == pytest.approx(1)
-    assert "9 trials" in importances(a_study([0.1 * n for n in range(9)]))
+    assert "9 complete trials" in importances(a_study([0.1 * n for n in range(9)]))
     assert "one parameter" in importances(a_study([0.1] * 12, space={"r": SPACE["r"]}))
     assert "one score" in importances(a_study([0.5] * 12))
     low = {"learning_rate": {**SPACE["learning_rate"], "high": 2e-5}, "r": SPACE["r"]}

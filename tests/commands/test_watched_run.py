@@ -29,6 +29,8 @@ BLOCKS = [
 """Trials that end, so that their slots are used again, and two that last until they are stopped."""
 LINE = "tiny-bert · demo · lora · seed 1: epoch "
 PROCESSES = ["ray::tiny-bert/demo/lora/seed-1", "ray::tiny-bert/demo/lora/seed-2"]
+DONE = {"full", "adapter"}
+"""The methods whose trials end."""
 WAIT_SECONDS = 240
 SWEEP = """
 import atexit, json, pathlib, runpy, sys
@@ -84,7 +86,8 @@ def looked(run: subprocess.Popen, folder: Path) -> dict:
     def all_exported() -> bool:
         found["metrics"] = scraped(facts["port"])
         slots = {one["slot"] for one in found["metrics"].get("ray_tunekit_epoch", ())}
-        return exported() <= set(found["metrics"]) and slots == {"1", "2"}
+        done = {one["method"] for one in found["metrics"].get("ray_tunekit_trials_done_total", ())}
+        return exported() <= set(found["metrics"]) and slots == {"1", "2"} and done == DONE
 
     wait_until(run, all_exported)
     if CHROMIUM:
@@ -93,13 +96,13 @@ def looked(run: subprocess.Popen, folder: Path) -> dict:
         with Browser(folder / "profile") as browser:
             found["refused"] = browser.read(f"{dashboard}/#/actors", ["oken"])
             found["actors"] = browser.read(f"{dashboard}/#/actors", ["tunekit slot 1", "tunekit slot 2"], cookies)
+            page = f"{dashboard}/#/logs/viewer?nodeId={facts['node']}&fileName={log}"
+            found["log"] = browser.read(page, [LINE], cookies)
             picture = {"picture": picture_of("ray-dashboard", folder), "size": (1300, 1130)}
             found["cluster"] = browser.read(f"{dashboard}/#/cluster", PROCESSES, cookies, "tbody tr td svg", **picture)
             assert tunekit(["status", str(folder / "grid"), "--html", str(folder / "status.html")]) == 0
             picture = {"picture": picture_of("status", folder), "size": (800, 390)}
             found["status"] = browser.read((folder / "status.html").as_uri(), ["running"], **picture)
-            page = f"{dashboard}/#/logs/viewer?nodeId={facts['node']}&fileName={log}"
-            found["log"] = browser.read(page, [LINE], cookies)
     return found
 
 
@@ -135,7 +138,7 @@ def test_the_metrics_endpoint_shows_the_run_with_few_labels(seen):
             assert ours <= set(labels)
             assert (labels["model"], labels["dataset"]) == ("tiny-bert", "demo")
     assert {one["slot"] for one in metrics["ray_tunekit_epoch"]} == {"1", "2"}
-    assert {one["method"] for one in metrics["ray_tunekit_trials_done_total"]} == {"full", "adapter"}
+    assert {one["method"] for one in metrics["ray_tunekit_trials_done_total"]} == DONE
 
 
 @needs_chromium

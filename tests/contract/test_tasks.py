@@ -42,6 +42,7 @@ def test_scores_are_the_metrics_that_the_task_names(name):
         assert low is None or scores[metric.name] >= low
         assert high is None or scores[metric.name] <= high
     assert task.metric(task.primary).direction is not Direction.NONE
+    assert [task.metric(name).name for name in task.reported] == list(task.reported)
     losses = task.loss(torch.from_numpy(logits), torch.from_numpy(labels))
     assert losses.shape == (40,)
     assert float(losses.mean()) == pytest.approx(scores["loss"], abs=1e-6)

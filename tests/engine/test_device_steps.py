@@ -11,6 +11,7 @@ from types import SimpleNamespace
 import numpy as np
 import pytest
 import torch
+from transformers.models.bert.modeling_bert import BertOutput
 
 from benchmarks.trial import without_dropout
 from tests.conftest import ROOT
@@ -361,3 +362,31 @@ def test_a_gpu_trains_by_device_steps_and_models_that_need_padding_by_the_hosts(
         )  # fmt: skip
         kinds.append(type(engine_train.steps_for([member], None, print)))
     assert kinds == [device_steps.DeviceSteps, HostSteps, HostSteps]
+
+
+@pytest.mark.parametrize("change", ["hook", "module", "part"])
+def test_an_output_module_that_a_method_has_changed_keeps_its_change(change):
+    """As a plugin's method may do. Both kinds of steps then train what the method has made."""
+
+    ramp = torch.linspace(0.2, 3.0, 32)
+
+    class Scaled(BertOutput):
+        def forward(self, hidden_states, input_tensor):
+            return ramp * super().forward(hidden_states, input_tensor)
+
+    def changed(spec) -> Member:
+        prepared, model = build(spec)
+        model, first = without_dropout(model), model.bert.encoder.layer[0]
+        if change == "hook":
+            first.output.register_forward_hook(lambda module, inputs, output: ramp * output)
+        elif change == "module":
+            first.output.__class__ = Scaled
+        else:
+            first.output.extra = torch.nn.Linear(2, 2)
+            first.output.forward = lambda hidden, residual, plain=first.output.forward: ramp * plain(hidden, residual)
+        return Member(spec, model, prepared.splits["train"], CPU)
+
+    spec = specify(method="full", batch_size=8, train_limit=16, epochs=1)
+    found, expected = train([changed(spec)], 1, device_pack), train([changed(spec)], 1)
+    np.testing.assert_allclose(found, expected, rtol=0, atol=1e-5)
+    assert np.abs(expected - train([member_of(spec, dropout=False)], 1)).max() > 1e-5

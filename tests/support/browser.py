@@ -20,6 +20,7 @@ FLAGS = ("--headless", "--no-sandbox", "--disable-gpu", "--disable-dev-shm-usage
 WAIT_SECONDS = 90
 CLICK = "document.querySelector('{}')?.dispatchEvent(new MouseEvent('click', {{bubbles: true}}))"
 CLICK_SECONDS = 3.0
+RELOAD_SECONDS = 40.0
 LARGEST_PICTURE = 150_000
 """Bytes; the pictures of the docs are part of the repository."""
 
@@ -79,10 +80,12 @@ class Browser:
                     width, height = size
                     shape = {"width": width, "height": height, "deviceScaleFactor": 1, "mobile": False}
                     await _ask(socket, "Emulation.setDeviceMetricsOverride", **shape)
-                await _ask(socket, "Page.navigate", url="about:blank")
-                await _ask(socket, "Page.navigate", url=url)
-                text = ""
+                text, loaded = "", float("-inf")
                 while time.monotonic() < deadline and not all(one in text for one in wanted):
+                    if time.monotonic() - loaded > RELOAD_SECONDS:  # a page that failed to load does not try again
+                        await _ask(socket, "Page.navigate", url="about:blank")
+                        await _ask(socket, "Page.navigate", url=url)
+                        loaded = time.monotonic()
                     if click:
                         await _value(socket, CLICK.format(click))
                     await asyncio.sleep(CLICK_SECONDS if click else 0.5)

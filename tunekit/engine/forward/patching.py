@@ -16,6 +16,7 @@ import numpy.typing as npt
 import torch
 from torch import nn
 from transformers import PreTrainedModel
+from transformers.activations import ACT2FN
 
 from tunekit.data.tokens import TokenisedSplit
 from tunekit.engine.forward.context import ForwardContext, Operations
@@ -59,12 +60,12 @@ def patch_model(model: PreTrainedModel, *, padded: bool = False) -> ForwardConte
     layers = backbone_of(model).encoder.layer
     for layer in layers:
         layer.attention.self = FlatSelfAttention(layer.attention.self, context, last=layer is layers[-1])
-        if model.config.hidden_act == "gelu":
+        if type(layer.intermediate.intermediate_act_fn) is type(ACT2FN["gelu"]):
             layer.intermediate.intermediate_act_fn = ContextGelu(context)
         for owner in (layer.attention, layer):
             if isinstance(owner.output, AdaptedOutput):
                 owner.output.norm_of_sum = context.norm_of_sum
-            else:
+            elif _is_the_librarys(owner.output):
                 owner.output = ResidualOutput(owner.output, context)
     layers[-1].attention.output.tunekit_context = context
     layers[-1].attention.output.register_forward_pre_hook(_keep_first_tokens)
@@ -74,6 +75,20 @@ def patch_model(model: PreTrainedModel, *, padded: bool = False) -> ForwardConte
                 setattr(module, name, ContextDropout(child.p, context))
     context.sites = _find_sites(model, context)
     return context
+
+
+def _is_the_librarys(output: nn.Module) -> bool:
+    """Return whether ``output`` is a layer's output module as the library makes it, and no method has changed it.
+
+    A method, such as a plugin's, may have put another module there, hooked it, or given it further parts.
+    """
+    parts = {name for name, _ in output.named_children()}
+    changed = output._forward_hooks or output._forward_pre_hooks or "forward" in vars(output)
+    return (
+        type(output).__module__.startswith("transformers.")
+        and parts == {"dense", "LayerNorm", "dropout"}
+        and not changed
+    )
 
 
 def _find_sites(model: PreTrainedModel, context: ForwardContext) -> DropoutSites:
