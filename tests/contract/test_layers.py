@@ -50,7 +50,6 @@ LIBRARIES = {
     "triton": (("tunekit.engine.kernels.fused",), ("tunekit.engine.kernels",)),
     "matplotlib": (("analysis",), ("tunekit.api",)),
     "scipy": (("analysis", "benchmarks"), ()),
-    "statsmodels": (("analysis",), ()),
     "sklearn": (("analysis", "tunekit.engine", "tunekit.tasks", "tunekit.worker"), ()),
 }
 SEEN_BY_ANALYSIS = (
