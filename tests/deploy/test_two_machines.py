@@ -32,6 +32,15 @@ ON_ONE_HOST = [
 """Flags that two machines do without: each would have the ports to itself."""
 
 
+BOTH_JOINED = """
+import sys, time, ray
+ray.init(sys.argv[1], log_to_driver=False)
+while sum(node["Alive"] for node in ray.nodes()) < 2:
+    time.sleep(0.2)
+"""
+"""A program that ends when both machines are in the cluster, which a run counts when it starts."""
+
+
 def free_port() -> int:
     with socket.create_server(("127.0.0.1", 0)) as found:
         return int(found.getsockname()[1])
@@ -57,11 +66,15 @@ def machines(tmp_path, monkeypatch) -> Iterator[str]:
     started = []
     for name, (program, *words) in (("first", first), ("second", second)):
         environment = {**os.environ, "TUNEKIT_CACHE_DIR": str(tmp_path / name), "PYTHONPATH": str(ROOT)}
+        # tunekit.runner, which another test of this process may have imported, keeps a Ray of its own to one machine.
+        environment.pop("RAY_ENABLE_WINDOWS_OR_OSX_CLUSTER", None)
         command = [Path(sys.executable).with_name(program), *words]
         with (tmp_path / f"{name}.log").open("wb") as log:
             started.append(subprocess.Popen(command, env=environment, stdout=log, stderr=log, start_new_session=True))
         if name == "first":
             assert answers(port, started[0]), (tmp_path / "first.log").read_text()
+    joined = [sys.executable, "-c", BOTH_JOINED, f"127.0.0.1:{port}"]
+    subprocess.run(joined, check=True, timeout=120, capture_output=True)
     yield f"127.0.0.1:{port}"
     for process in reversed(started):
         os.killpg(process.pid, signal.SIGTERM)

@@ -9,6 +9,7 @@ import torch
 
 from tests.support.runs import finish, numbers
 from tests.support.trials import fingerprint, specify, start
+from tunekit.engine.host_steps import HostSteps
 from tunekit.engine.job import Job
 from tunekit.engine.train import Diverged, Pack
 from tunekit.errors import UserError
@@ -119,14 +120,14 @@ def test_an_io_error_that_stays_is_raised_and_the_older_checkpoint_is_whole(tmp_
 
 def short_of_memory(monkeypatch, most):
     """A device that holds batches of at most ``most`` examples, from the third step on."""
-    loss = Pack.loss
+    loss = HostSteps.loss
 
-    def limited(self, indices, part=0):
-        if self.members[0].step >= 2 and len(indices[0]) > most:
+    def limited(self, indices, number=0, part=0):
+        if self.members[0].step + number >= 2 and len(indices[0]) > most:
             raise torch.OutOfMemoryError("CUDA out of memory. Tried to allocate 2 GiB")
-        return loss(self, indices, part)
+        return loss(self, indices, number, part)
 
-    monkeypatch.setattr(Pack, "loss", limited)
+    monkeypatch.setattr(HostSteps, "loss", limited)
 
 
 def test_exhausted_memory_halves_the_micro_batch_and_says_so(tmp_path, monkeypatch, figures):

@@ -7,6 +7,7 @@ from tunekit.commands.how_long import joins_cluster
 from tunekit.commands.output import Say
 from tunekit.data.base import TextDataset, load_dataset, save_dataset
 from tunekit.data.summary import summarise
+from tunekit.data.tokens import check_cache
 from tunekit.memory import NoClosedForm
 from tunekit.memory.trial import together_bytes, trial_peak
 from tunekit.models.catalog import MODELS
@@ -39,6 +40,8 @@ def prepare(
     where this machine has a GPU, or where memory may be short: what comes with tunekit has been tried. Raises UserError
     on data, models and devices that can't be used.
     """
+    # A worker would meet it, trial after trial.
+    check_cache()
     data = _put_data(sweep, pending, store, say)
     _fetch_models(sweep, pending, say)
     resources = resources_of(options)

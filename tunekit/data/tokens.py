@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import hashlib
 import json
+import tempfile
 import zipfile
 from dataclasses import dataclass
 from io import BytesIO
@@ -56,6 +57,25 @@ class TokenisedSplit:
         return TokenisedSplit(self.ids[source], self.types[source], offsets, 0)
 
 
+def check_cache() -> None:
+    """Raise UserError where this machine's cache of tokens can't be written."""
+    folder = _cache_of(None)
+    try:
+        folder.mkdir(parents=True, exist_ok=True)
+        with tempfile.NamedTemporaryFile(dir=folder, prefix=".probe-"):
+            pass
+    except OSError as error:
+        raise _not_writable(folder, error) from error
+
+
+def _cache_of(folder: Path | None) -> Path:
+    return (folder or cache_dir()) / "tokens"
+
+
+def _not_writable(folder: Path, error: OSError) -> UserError:
+    return UserError(f"can't write to the cache {folder}: {error.strerror}; set TUNEKIT_CACHE_DIR")
+
+
 def tokenise(
     data: TextDataset, tokenizer: PreTrainedTokenizerFast, max_length: int, folder: Path | None = None
 ) -> dict[str, TokenisedSplit]:
@@ -71,7 +91,7 @@ def tokenise(
 
 def _tokenise(frame: DataFrame, pair_as: str, tokenizer: Any, limit: int, folder: Path | None) -> TokenisedSplit:
     texts, pairs = _inputs(frame, pair_as, tokenizer)
-    path = (folder or cache_dir()) / "tokens" / f"{_key(texts, pairs, tokenizer, limit)}.npz"
+    path = _cache_of(folder) / f"{_key(texts, pairs, tokenizer, limit)}.npz"
     found = _cached(path)
     if found is not None:
         return found
@@ -85,7 +105,7 @@ def _tokenise(frame: DataFrame, pair_as: str, tokenizer: Any, limit: int, folder
                 np.savez(buffer, ids=found.ids, types=found.types, offsets=found.offsets, num_truncated=count)
                 write_atomic(path, buffer.getvalue())
     except OSError as error:
-        raise UserError(f"can't write to the cache {path.parent}: {error.strerror}; set TUNEKIT_CACHE_DIR") from error
+        raise _not_writable(path.parent, error) from error
     return found
 
 
