@@ -47,11 +47,8 @@ def test_a_failed_trial_counts_with_the_majority_class_on_request_only(failed):
     assert not filled.failures
 
 
-def test_the_table_says_what_was_filled(failed, tmp_path, capsys, monkeypatch):
-    monkeypatch.setattr(
-        "analysis.report.report.figures_of", lambda records, found: []
-    )  # most of the time, and not looked at
-    assert main([str(failed), "--out", str(tmp_path / "out"), "--missing", "majority"]) == 0
+def test_the_table_says_what_was_filled(failed, tmp_path, capsys):
+    assert main([str(failed), "--out", str(tmp_path / "out"), "--missing", "majority", "--figures", "none"]) == 0
     report = (tmp_path / "out" / "report.md").read_text()
     assert "1 failed, counted with the score of the majority class" in report
     assert "it fell over" in report
