@@ -29,6 +29,7 @@ def test_holm_by_hand():
             against_best([wrong])
 
 
+@pytest.mark.slow
 @settings(max_examples=30, deadline=None)  # statsmodels collects garbage at every call
 @given(family.filter(bool))
 def test_holm_is_statsmodels(p_values):

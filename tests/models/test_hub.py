@@ -112,11 +112,13 @@ def test_a_hub_that_cannot_be_reached_is_one_line_with_the_ways_out(repository, 
     assert time.monotonic() - started < 60
 
 
+@pytest.mark.slow
 def test_a_model_the_hub_does_not_have(repository, tmp_path):
     with FakeHub(repository) as server:
         assert client("acme/none", server.url, tmp_path / "home").startswith("error: model 'acme/none': config.json of")
 
 
+@pytest.mark.slow
 def test_a_hostile_config_is_refused_before_any_other_file_is_asked_for(repository, tmp_path):
     change(repository, _attn_implementation_internal="acme/kernel")
     with FakeHub(repository) as server:
