@@ -6,7 +6,6 @@ from functools import lru_cache
 
 import numpy as np
 from transformers import PreTrainedModel, PreTrainedTokenizerFast
-from transformers.utils import logging as transformers_logging
 
 from tunekit.data.base import TextDataset, limit_and_carve, load_dataset
 from tunekit.data.tokens import tokenise
@@ -14,7 +13,7 @@ from tunekit.engine.member import LabelledSplit
 from tunekit.errors import UserError
 from tunekit.methods import METHODS
 from tunekit.models.families import FAMILIES
-from tunekit.models.loading import ModelRef, load_encoder, load_tokenizer
+from tunekit.models.loading import ModelRef, load_encoder, load_tokenizer, quiet_libraries
 from tunekit.schema import Fingerprint, Scalar, TrialSpec, readable
 from tunekit.seeding import seeded, stream_seed
 from tunekit.storage.paths import Place
@@ -85,7 +84,6 @@ def build_model(spec: TrialSpec, model_ref: ModelRef, prepared: PreparedData) ->
     Every method trains the head, which is everything after the last encoder layer (``FAMILIES``).
     Raises UserError where the method does not fit the model.
     """
-    _quiet_libraries()
     num_labels = len(prepared.data.label_names)
     seed = stream_seed(spec.seed, "head")
     head_class = task_of(spec.dataset).head_class
@@ -113,7 +111,7 @@ def adapt(model: PreTrainedModel, spec: TrialSpec) -> None:
 
     Raises UserError where the method does not fit the model.
     """
-    _quiet_libraries()
+    quiet_libraries()
     params = params_for(model.config.model_type, spec.method_params)
     try:
         _check_targets(model, params)
@@ -142,9 +140,3 @@ def _check_targets(model: PreTrainedModel, params: Mapping[str, Scalar]) -> None
     for target in str(params["target_modules"]).split(",") if "target_modules" in params else ():
         if not any(name == target or name.endswith(f".{target}") for name in names):
             raise ValueError(f"target_modules: no module {target!r}")
-
-
-def _quiet_libraries() -> None:
-    """Silence warnings that say what is meant to be: that heads are new, and progress bars of loading."""
-    transformers_logging.set_verbosity_error()
-    transformers_logging.disable_progress_bar()

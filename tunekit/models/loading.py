@@ -161,6 +161,14 @@ def load_tokenizer(ref: ModelRef, data: TextDataset) -> PreTrainedTokenizerFast:
     return tokenizer
 
 
+def quiet_libraries() -> None:
+    """Silence what transformers says of what is meant to be: that heads are new, and progress bars of loading."""
+    from transformers.utils import logging
+
+    logging.set_verbosity_error()
+    logging.disable_progress_bar()
+
+
 def load_encoder(
     ref: ModelRef,
     *,
@@ -184,6 +192,7 @@ def load_encoder(
     from tunekit.seeding import seeded
 
     refuse_kernels()
+    quiet_libraries()
     if _is_seeded(ref):
         from tunekit.models.tiny import build_tiny
 
