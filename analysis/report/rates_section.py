@@ -3,12 +3,11 @@
 from collections.abc import Sequence
 
 from analysis.cells import Cell, metric_label
-from analysis.compare import Comparison
 from analysis.configurations import validation
 from analysis.names import rounded
 from analysis.rates import Pair, RateMap, against_default, metric_of, pairs_of, rate_of
 from analysis.report.document import Block, Grid, Inline, Link, Paragraph, Section
-from analysis.tables.table import percent
+from analysis.tables.table import difference_text, percent
 
 HOW = (
     "The learning rate of each method was varied. Validation chooses, by the best mean over seeds at the epoch whose "
@@ -38,7 +37,7 @@ def _ranges(maps: Sequence[RateMap]) -> Grid:
         low, high = one.within or (None, None)
         ends = ("", "", "") if low is None or high is None else (rounded(low), rounded(high), f"{high / low:.3g}")
         edge = " (edge of the grid)" if one.at_the_edge else ""
-        change = "is the best" if one.default == one.chosen else _difference(against_default(one), None)
+        change = "is the best" if one.default == one.chosen else difference_text(against_default(one))
         rows.append(
             (
                 _name(one.chosen),
@@ -84,8 +83,8 @@ def _decided(pairs: Sequence[Pair]) -> Grid:
                 f"{first.method_name} less {second.method_name}",
                 "a default is not in the grid"
                 if pair.at_default is None
-                else _difference(pair.at_default, pair.p_holm[0]),
-                _difference(pair.at_own, pair.p_holm[1]),
+                else difference_text(pair.at_default, pair.p_holm[0]),
+                difference_text(pair.at_own, pair.p_holm[1]),
             )
         )
     head = ("trained", "methods", "both at their default rates", "each at its own rate")
@@ -95,17 +94,6 @@ def _decided(pairs: Sequence[Pair]) -> Grid:
         "is not in p."
     )
     return Grid(head, tuple(rows), caption)
-
-
-def _difference(found: Comparison | None, p_holm: float | None) -> str:
-    """Return a difference in points with its interval, p and what it holds for, or why it was not tested."""
-    if found is None or found.difference is None:
-        return ""
-    text = f"{100 * found.difference:+.2f}"
-    if found.low is None or found.high is None or found.p is None:
-        return f"{text} (not tested: {found.reason})"
-    p = found.p if p_holm is None else p_holm
-    return f"{text} [{100 * found.low:+.2f}, {100 * found.high:+.2f}], p = {p:.3g}, {found.population.value}"
 
 
 def _name(cell: Cell) -> str:

@@ -17,7 +17,7 @@ from analysis.search import (
     shown,
 )
 from analysis.search_statistics import importances, why_no_expected_best
-from analysis.tables.table import percent
+from analysis.tables.table import difference_text, percent
 from tunekit.parsing import how_many
 from tunekit.store.search_records import SearchTrial
 
@@ -84,7 +84,7 @@ def _tuned_row(one: SearchResult, confirmed: Confirmation, roles: str) -> tuple[
         lost,
         Link(test, f"#{confirmed.cell.anchor}") if test and confirmed.cell else test,
         _count(confirmed),
-        _difference(versus_default(one, confirmed)),
+        difference_text(versus_default(one, confirmed)),
         "" if params is None else f"{params:,}",
     )
 
@@ -102,18 +102,6 @@ def versus_default(one: SearchResult, confirmed: Confirmation) -> Comparison | N
     if confirmed.scored is None or default.scored is None:
         return None
     return compare(score_of(confirmed.scored, one.objective), score_of(default.scored, one.objective))
-
-
-def _difference(compared: Comparison | None) -> str:
-    """Return test minus the default's, with the interval and p of the one comparison, and what it holds for."""
-    if compared is None or compared.difference is None:
-        return ""
-    difference = f"{100 * compared.difference:+.2f}"
-    if compared.estimate is None:
-        return f"{difference} (not tested: {compared.reason})"
-    bounds = compared.estimate.interval
-    around = f"[{100 * bounds.low:+.2f}, {100 * bounds.high:+.2f}]"
-    return f"{difference} {around}, p = {compared.estimate.p:.3g}, {compared.population.value}"
 
 
 def _budget(found: Sequence[SearchResult]) -> Grid:

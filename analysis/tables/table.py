@@ -129,6 +129,20 @@ class Table:
         return html_table(self)
 
 
+def difference_text(found: Comparison | None, p_holm: float | None = None) -> str:
+    """Return a difference in points with its interval, p and what it holds for, or why it was not tested.
+
+    ``p_holm`` is the corrected p, where it is to stand in place of the comparison's own. Empty without a difference.
+    """
+    if found is None or found.difference is None:
+        return ""
+    text = f"{100 * found.difference:+.2f}"
+    if found.estimate is None:
+        return f"{text} (not tested: {found.reason})"
+    bounds, p = found.estimate.interval, found.estimate.p if p_holm is None else p_holm
+    return f"{text} [{100 * bounds.low:+.2f}, {100 * bounds.high:+.2f}], p = {p:.3g}, {found.population.value}"
+
+
 def percent(sample: Sample) -> str:
     """Return ``mean ± std`` in percent with two decimals; the mean alone for n = 1."""
     spread = "" if sample.std is None else f" ± {100 * sample.std:.2f}"
