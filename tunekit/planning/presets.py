@@ -60,6 +60,15 @@ GRID_PRESETS: Mapping[str, GridPreset] = MappingProxyType(
                 )
             ]
         ),
+        "study-minilm": GridPreset(
+            # The study's protocol and ten seeds on one small encoder. The precision is part of the preset, so that its
+            # trials have the same ids on every machine.
+            blocks=[
+                Block(
+                    models=("minilm",), datasets=_DATASETS, methods=_METHODS, seeds=tuple(range(1, 11)), precision="tf32"
+                )
+            ]
+        ),
         "demo": GridPreset(
             # The demo's 600 rows need small batches and high rates to get anywhere in 3 epochs.
             blocks=[
