@@ -73,5 +73,6 @@ def test_display_names_come_from_the_registries():
 
 def test_the_preset_study_minilm_has_the_same_ids_on_every_machine():
     (block,) = GRID_PRESETS["study-minilm"].blocks
-    assert block.precision == "tf32" and block.seeds == tuple(range(1, 11))
+    assert block.precision == "tf32"
+    assert block.seeds == tuple(range(1, 11))
     assert name_of(preset="study-minilm", precision="fp32", epochs=3) == "study-minilm"

@@ -65,7 +65,11 @@ GRID_PRESETS: Mapping[str, GridPreset] = MappingProxyType(
             # trials have the same ids on every machine.
             blocks=[
                 Block(
-                    models=("minilm",), datasets=_DATASETS, methods=_METHODS, seeds=tuple(range(1, 11)), precision="tf32"
+                    models=("minilm",),
+                    datasets=_DATASETS,
+                    methods=_METHODS,
+                    seeds=tuple(range(1, 11)),
+                    precision="tf32",
                 )
             ]
         ),
