@@ -23,7 +23,7 @@ from analysis.statistics.multiple import against_best, holm
 from analysis.statistics.new_text import SeedPredictions, Variation, difference, variations
 from analysis.statistics.power import ALPHA
 from analysis.statistics.this_set import Sample, welch
-from benchmarks.harness import Outcome
+from benchmarks.support.harness import Outcome
 
 NULLS, STUDIES, DRAWS = 300, 40, 100
 """The studies without a gap, those with one, and the draws of items for macro-F1 in each (a report takes 2,000)."""

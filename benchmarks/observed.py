@@ -23,7 +23,7 @@ from analysis.compare import predictions_of
 from analysis.statistics.new_text import SeedPredictions
 from analysis.sweep_records import read_sweeps
 from benchmarks.conclusions import tests_of, worse_rows
-from benchmarks.harness import Outcome
+from benchmarks.support.harness import Outcome
 
 STUDY = Path(__file__).parents[1] / "docs" / "results" / "study-minilm"
 NULLS, STUDIES = 1000, 500

@@ -14,8 +14,8 @@ from time import perf_counter
 from types import MappingProxyType
 from typing import Any
 
-from benchmarks.harness import Outcome, Ratio
-from benchmarks.stages import Setting, device_of
+from benchmarks.support.harness import Outcome, Ratio
+from benchmarks.support.stages import Setting, device_of
 from tunekit.engine.job import Job
 from tunekit.planning.args import GridArgs
 from tunekit.planning.blocks import Block
