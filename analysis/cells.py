@@ -19,8 +19,9 @@ from analysis.statistics.this_set import Sample
 from analysis.sweep_records import SweepRecords
 from analysis.variants import variants
 from tunekit.errors import UserError
-from tunekit.schema import Scalar, Status
+from tunekit.schema import Direction, Scalar, Status
 from tunekit.storage.paths import Place, location
+from tunekit.tasks import Metric, Task, task_of
 
 SELECTIONS = ("last", "best-val", "best-test")
 FAILURES = (Status.FAILED, Status.DIVERGED, Status.OUT_OF_MEMORY)
@@ -81,10 +82,25 @@ class Cell:
     metric_names: Mapping[str, str] = field(default_factory=dict)
     """The names that an imported experiment has for its metrics."""
 
+    @cached_property
+    def task(self) -> Task:
+        """The task of its dataset."""
+        return task_of(self.dataset)
+
+    @property
+    def has_classes(self) -> bool:
+        """Whether each item has one class, so that there are confusions, probabilities and a majority class."""
+        return self.task.form == "class"
+
     @property
     def num_classes(self) -> int | None:
-        """The number of classes; None where no copy of the dataset has their names."""
-        return len(self.label_names) or None
+        """The number of classes; None where no copy of the dataset has their names, and where there are none."""
+        return (len(self.label_names) or None) if self.has_classes else None
+
+    def measure(self, metric: str) -> Metric:
+        """Return the metric with its unit and direction; what the task does not know is a share, and more is better."""
+        known = (one for one in self.task.metrics if one.name == metric)
+        return next(known, Metric(name=metric, label=metric_name(metric), direction=Direction.MAX, unit="%"))
 
     @property
     def title(self) -> str:
@@ -115,8 +131,8 @@ class Cell:
     def by_seed(self, metric: str) -> dict[int, float]:
         """Return the metric of each completed trial by seed; trials that did not record it are left out.
 
-        ``metric`` is a field of EpochRecord without its split, one of the summary, or computed from the stored
-        predictions: ``mcc``, ``weighted_f1``, ``f1:CLASS``. Raises UserError where predictions are missing.
+        ``metric`` is a score of the task without its split, one of the summary, or computed from the stored predictions
+        of classes: ``mcc``, ``weighted_f1``, ``f1:CLASS``. Raises UserError where predictions are missing.
         """
         column = f"{self.split}_{metric}"
         found: dict[int, float] = {}
@@ -125,7 +141,7 @@ class Cell:
                 found[trial.seed] = trial.scores[column]
             elif metric in trial.scores:
                 found[trial.seed] = trial.scores[metric]
-            elif trial.epoch is not None and column not in LABELS and (metric in METRICS or metric.startswith("f1:")):
+            elif trial.epoch is not None and self.has_classes and is_computed(metric):
                 found[trial.seed] = _from_predictions(self, trial, metric)
         return found
 
@@ -147,7 +163,22 @@ class Cell:
 
 def metric_label(metric: str, found: Sequence[Cell]) -> str:
     """Return what ``found`` call a metric: imported experiments have names of their own."""
-    return " / ".join(dict.fromkeys(cell.metric_names.get(metric, metric_name(metric)) for cell in found))
+    return " / ".join(dict.fromkeys(cell.metric_names.get(metric, cell.measure(metric).label) for cell in found))
+
+
+def primary_label(found: Sequence[Cell]) -> str:
+    """Return what ``found`` call the metrics by which their tasks choose."""
+    return " / ".join(dict.fromkeys(metric_label(cell.task.primary, [cell]) for cell in found))
+
+
+def in_percent(found: Sequence[Cell], metric: str | None = None) -> bool:
+    """Return whether ``metric``, by default the primary one of each, is shown in percent for all of ``found``."""
+    return all(cell.measure(metric or cell.task.primary).unit == "%" for cell in found)
+
+
+def is_computed(metric: str) -> bool:
+    """Return whether the metric is computed from stored predictions of classes, and is in no record."""
+    return f"test_{metric}" not in LABELS and (metric in METRICS or metric.startswith("f1:"))
 
 
 def cells(records: SweepRecords, select: str = "last") -> list[Cell]:
@@ -178,8 +209,13 @@ def _selected(records: SweepRecords, select: str) -> pd.DataFrame:
     if select == "best-val":
         best = records.trials[["path", "best_epoch"]].rename(columns={"best_epoch": "epoch"}).dropna()
         return epochs.merge(best, on=["path", "epoch"])
-    scored = epochs.dropna(subset=["test_macro_f1"])
-    return scored.loc[scored.groupby("path")["test_macro_f1"].idxmax()]
+    primary = {name: f"test_{task_of(name).primary}" for name in records.trials["dataset"].unique()}
+    column = epochs["path"].map(dict(zip(records.trials["path"], records.trials["dataset"].map(primary), strict=True)))
+    scores = pd.Series(float("nan"), epochs.index)
+    for name in set(primary.values()) & set(epochs.columns):
+        scores[column == name] = epochs.loc[column == name, name].astype(float)
+    scores = scores.dropna()
+    return epochs.loc[scores.groupby(epochs["path"]).idxmax()]
 
 
 def _fields(records: SweepRecords, key: str, fingerprint: str, members: Sequence[CellTrial]) -> dict[str, Any]:
@@ -189,12 +225,11 @@ def _fields(records: SweepRecords, key: str, fingerprint: str, members: Sequence
     for name in ("model", "dataset", "method", "method_params", "settings"):
         settings.pop(name, None)
     trials = sorted(members, key=lambda trial: trial.seed)
+    names = [metric.name for metric in task_of(spec["dataset"]).metrics if metric.name != "loss"]
     scored = {
         split
         for split in ("val", "test")
-        if any(
-            f"{split}_{metric}" in trial.scores for trial in trials for metric in ("macro_f1", "accuracy", "micro_f1")
-        )
+        if any(f"{split}_{name}" in trial.scores for trial in trials for name in names)
     }
     facts = records.datasets.get(spec["dataset"])
     split = "test" if "test" in scored or (spec["score_test"] and "val" not in scored) else "val"

@@ -1,6 +1,6 @@
 """Which configuration of a method counts where there are several: the best mean on validation, or none of them.
 
-A choice never looks at test. It is made for each model, method and dataset, by one metric (``CHOSEN_BY``) at the epoch
+A choice never looks at test. It is made for each model, method and dataset, by the task's primary metric at the epoch
 whose scores count, so that all tables and claims of a method speak of the same configuration.
 """
 
@@ -13,8 +13,6 @@ from analysis.names import setting_text, varying
 from analysis.statistics.this_set import Sample
 from tunekit.schema import Scalar
 
-CHOSEN_BY = "macro_f1"
-"""The metric by which validation chooses; an imported experiment's own metric stands in its place."""
 WITHOUT_IT = "accuracy"
 """The metric by which validation chooses where imported trials have no other score on validation."""
 _TIE = 1e-12
@@ -77,7 +75,7 @@ def choose(members: Sequence[Cell]) -> Configurations:
     return Configurations(ordered, best[0], f"{how}{besides}")
 
 
-def validation(cell: Cell, metric: str = CHOSEN_BY) -> Sample | None:
+def validation(cell: Cell, metric: str) -> Sample | None:
     """Return the validation scores of the completed trials of ``cell``, at the epoch that counts; None without any."""
     return replace(cell, split="val").sample(metric)
 
@@ -144,7 +142,8 @@ def _besides(ordered: Sequence[Cell], able: Sequence[Cell]) -> str:
 def _chosen_by(able: Sequence[Cell]) -> str:
     """Return the metric by which validation chooses among ``able``."""
     recorded = {name for cell in able for trial in cell.completed for name in trial.scores}
-    return WITHOUT_IT if f"val_{CHOSEN_BY}" not in recorded and f"val_{WITHOUT_IT}" in recorded else CHOSEN_BY
+    primary = able[0].task.primary if able else WITHOUT_IT
+    return WITHOUT_IT if f"val_{primary}" not in recorded and f"val_{WITHOUT_IT}" in recorded else primary
 
 
 def _why_not(able: Sequence[Cell], metric: str) -> str:

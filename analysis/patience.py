@@ -9,8 +9,6 @@ from analysis.statistics.this_set import Interval, Sample, t_interval
 from analysis.sweep_records import SweepRecords
 
 PATIENCES = (1, 2, 3)
-CHOSEN_BY = "macro_f1"
-"""The metric whose validation score decides, as it decides a trial's best epoch."""
 
 
 @dataclass(frozen=True)
@@ -35,14 +33,16 @@ class SimulatedPatience:
 
 
 def simulated_patience(
-    records: SweepRecords, cell: Cell, metric: str = CHOSEN_BY, patiences: Sequence[int] = PATIENCES
+    records: SweepRecords, cell: Cell, metric: str | None = None, patiences: Sequence[int] = PATIENCES
 ) -> list[SimulatedPatience]:
     """Return what each patience would have done to the completed trials of ``cell``.
 
     A patience that stops no trial early is left out. The list is empty where a trial lacks a validation or a test score
-    of an epoch. ``metric`` is the test score that is shown.
+    of an epoch. ``metric`` is the test score that is shown (default: the task's primary one, which decides on
+    validation).
     """
-    columns = ["path", "epoch", f"val_{CHOSEN_BY}", f"test_{metric}", "epoch_seconds"]
+    primary = cell.task.primary
+    columns = ["path", "epoch", f"val_{primary}", f"test_{metric or primary}", "epoch_seconds"]
     if not set(columns) <= set(records.epochs):
         return []
     paths = [trial.folder for trial in cell.completed if not trial.filled]

@@ -13,6 +13,7 @@ import pyarrow.parquet as pq
 from analysis.statistics.resampling import STATISTICS, Statistic, f1_of
 from tunekit.storage.paths import Place
 from tunekit.store.records import DamagedRecord
+from tunekit.tasks.base import LabelForm
 
 IntArray = npt.NDArray[np.integer]
 FloatArray = npt.NDArray[np.float64]
@@ -20,30 +21,35 @@ FloatArray = npt.NDArray[np.float64]
 MAX_ROWS, MAX_BYTES = 20_000_000, 2**33
 """The limits of an unpacked parquet file: a small file can unpack to fill any memory."""
 COLUMNS = ["item_id", "group_id", "gold", "predicted"]
-TEXT, WHOLE = (pa.string(), pa.large_string()), (pa.int32(), pa.int64())
+TEXT, WHOLE, NUMBER = (pa.string(), pa.large_string()), (pa.int32(), pa.int64()), (pa.float64(),)
 _TYPES = {"split": TEXT, "epoch": WHOLE, "item_id": TEXT, "group_id": TEXT, "gold": WHOLE, "predicted": WHOLE}
 _LOGITS = {"logits": (pa.list_(pa.float16()), pa.list_(pa.float32()))}
 
 
-def read_predictions(folder: Place, split: str, epoch: int, logits: bool = False) -> pd.DataFrame | None:
+def read_predictions(
+    folder: Place, split: str, epoch: int, logits: bool = False, form: LabelForm = "class"
+) -> pd.DataFrame | None:
     """Return one trial's predictions on ``split`` after ``epoch``: columns item_id, group_id, gold and predicted, one
     row an item, in the file's order. None where the trial keeps none of them. With ``logits`` there is a column of
-    arrays (C,) of them too.
+    arrays (C,) of them too. ``form`` is that of the task's labels: gold and predicted are classes or numbers.
 
     Raises DamagedRecord, naming the file, where it can't be read, a column is missing or of another type, a value is
-    missing, a label is negative, an item stands there twice, or logits that are asked for are not finite or not of one
-    length.
+    missing, a label is negative or no finite number, an item stands there twice, or logits that are asked for are not
+    finite or not of one length.
     """
     path = folder / "predictions.parquet"
     if not path.exists():
         return None
     extra = _LOGITS if logits else {}
-    frame = read_columns(path, {**_TYPES, **extra}, [*COLUMNS, *extra], {"split": split, "epoch": epoch})
+    types = _TYPES if form == "class" else _TYPES | {"gold": NUMBER, "predicted": NUMBER}
+    frame = read_columns(path, {**types, **extra}, [*COLUMNS, *extra], {"split": split, "epoch": epoch})
     if frame.empty:
         return None
     if frame["item_id"].duplicated().any():
         raise DamagedRecord(f"{path}: {split}, epoch {epoch}: an item stands there twice")
-    if frame[["gold", "predicted"]].to_numpy().min() < 0:
+    if form == "number" and not np.isfinite(frame[["gold", "predicted"]].to_numpy()).all():
+        raise DamagedRecord(f"{path}: {split}, epoch {epoch}: a number is not finite")
+    if form == "class" and frame[["gold", "predicted"]].to_numpy().min() < 0:
         raise DamagedRecord(f"{path}: {split}, epoch {epoch}: a label is negative")
     if logits:
         if len({len(values) for values in frame["logits"]}) != 1:

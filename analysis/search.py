@@ -9,13 +9,14 @@ import numpy as np
 import pandas as pd
 
 from analysis.cells import Cell, CellTrial
-from analysis.names import LABELS, SHORT, metric_name, rounded
+from analysis.names import SHORT, metric_name, rounded
 from analysis.predictions import read_predictions
 from analysis.statistics.this_set import Sample
 from analysis.sweep_records import SweepRecords
 from tunekit.schema import Status
 from tunekit.search.choosing import Candidate, item_standard_error, pareto, select
 from tunekit.store.search_records import ROLES, SearchStudy, SearchTrial, TrialState
+from tunekit.tasks import Metric, task_of
 
 DEFAULT = 0
 """The number of the trial that runs the default configuration."""
@@ -71,6 +72,16 @@ class SearchResult:
     def parameters(self) -> tuple[str, ...]:
         """The names of the parameters that were searched, the learning rate first."""
         return tuple(sorted(self.study.space, key=lambda name: name != "learning_rate"))
+
+    @property
+    def measure(self) -> Metric | None:
+        """The metric of the first objective; None where it is no score."""
+        return measure_of(self.objective, self.study.dataset)
+
+    @property
+    def objective_name(self) -> str:
+        """The first objective in words: ``macro-F1 on validation``, ``num trainable params``."""
+        return metric_name(self.objective) if self.measure is None else f"{self.measure.label} on validation"
 
     @property
     def objective(self) -> str:
@@ -139,19 +150,15 @@ def learning_rate(trial: SearchTrial) -> float:
     return float(trial.params["learning_rate"])
 
 
-def is_score(objective: str) -> bool:
-    """Return whether ``objective`` is a score on validation, which lies in [0, 1] and is shown in percent."""
-    return f"val_{objective}" in LABELS
+def measure_of(objective: str, dataset: str) -> Metric | None:
+    """Return the metric of the dataset's task called ``objective``; None where it is no score, but a size."""
+    return next((one for one in task_of(dataset).metrics if one.name == objective), None)
 
 
-def shown(objective: str, value: float) -> str:
-    """Return the value of an objective as text, scores in percent."""
-    return f"{100 * value:.2f}" if is_score(objective) else f"{value:,.0f}"
-
-
-def objective_name(objective: str) -> str:
-    """Return an objective in words: ``macro-F1 on validation``, ``num trainable params``."""
-    return f"{metric_name(objective)} on validation" if is_score(objective) else metric_name(objective)
+def shown(objective: str, value: float, dataset: str) -> str:
+    """Return the value of an objective as text, a score in its unit."""
+    measure = measure_of(objective, dataset)
+    return f"{value:,.0f}" if measure is None else measure.number(value)
 
 
 def configuration(one: SearchResult, trial: SearchTrial) -> str:
@@ -261,20 +268,20 @@ def _error(bare: SearchResult, trial: SearchTrial, stored: _StoredTrials) -> tup
     pairs = stored.of(trial.trial_ids)
     if len(pairs) < len(trial.trial_ids) or not pairs:
         return None, "its trials are not in the store"
-    classes = pairs[0][0].num_classes
-    if classes is None:
+    first = pairs[0][0]
+    if first.has_classes and first.num_classes is None:
         return None, "the store holds no description of the dataset"
     frames = []
     for _, cell_trial in pairs:
         row = _best_row(stored.epochs.get(cell_trial.folder), bare.objective)
         if row is None:
             return None, "no validation scores are recorded"
-        frame = read_predictions(cell_trial.path, "val", int(row["epoch"]))
+        frame = read_predictions(cell_trial.path, "val", int(row["epoch"]), form=first.task.form)
         if frame is None:
             return None, "no validation predictions are stored"
         frames.append(frame)
     try:
-        return item_standard_error(frames, bare.objective, classes), ""
+        return item_standard_error(frames, bare.objective, first.num_classes or 0), ""
     except ValueError as error:
         return None, str(error)
 

@@ -12,7 +12,7 @@ import numpy as np
 import numpy.typing as npt
 import pandas as pd
 
-from analysis.search import DEFAULT, SearchResult, is_score
+from analysis.search import DEFAULT, SearchResult
 from tunekit.parsing import how_many
 from tunekit.store.search_records import SearchTrial, TrialState
 
@@ -28,7 +28,7 @@ MIN_TRIALS = 3
 def why_no_expected_best(one: SearchResult) -> str | None:
     """Return why a study can't show it; None where it can."""
     study = one.study
-    if not is_score(one.objective) or study.directions[0] != "maximize":
+    if one.measure is None or study.directions[0] != "maximize":
         return f"{one.objective} is no score"
     if study.sampler != "random":
         return (

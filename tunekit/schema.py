@@ -16,6 +16,8 @@ from tunekit.parsing import check_names, check_scores, coerced, plain_scalars, s
 
 # Versions of records and ids, and of training's numerics: a changed golden id or loss must raise its own.
 SCHEMA_VERSION = 1
+TASK_SCHEMA_VERSION = 2
+"""The version of the epoch rows of every task but classification."""
 TRAINER_VERSION = 3
 
 Precision = Literal["fp32", "tf32", "bf16"]
@@ -180,6 +182,22 @@ class EpochRecord:
     train_tokens_per_second: float | None = metric("Training tokens a second", direction=Direction.MAX, unit="1/s")
     peak_memory_bytes: int | None = metric("Peak memory", direction=Direction.MIN, unit="B")
 
+    def values(self) -> dict[str, Any]:
+        """Every value of the epoch by its name, the scores of every split among them."""
+        return dict(vars(self))
+
+    def score(self, name: str) -> float | None:
+        """The score called ``name``, such as ``val_macro_f1``; None where it was not measured.
+
+        Raises KeyError where the epoch's task has no score of this name.
+        """
+        found: float | None = self.values()[name]
+        return found
+
+    def row(self) -> dict[str, Any]:
+        """What is stored of the epoch, with the version of its schema."""
+        return {"schema_version": SCHEMA_VERSION, **vars(self)}
+
     @classmethod
     def from_dict(cls, values: Mapping[str, Any], *, imported: bool = False) -> Self:
         """The record of a stored row. Raises ValueError on a missing, unknown, mistyped or non-finite value."""
@@ -199,6 +217,66 @@ def _kinds(imported: bool) -> list[tuple[str, str]]:
     return found
 
 
+@dataclass(frozen=True, kw_only=True)
+class TaskEpochRecord(EpochRecord):
+    """One trained epoch of another task than classification, whose scores stand in ``scores`` by their names.
+
+    The fields of classification's scores are None, and are not stored.
+    """
+
+    val_loss: float | None = None
+    val_accuracy: float | None = None
+    val_micro_f1: float | None = None
+    val_macro_f1: float | None = None
+    test_loss: float | None = None
+    test_accuracy: float | None = None
+    test_micro_f1: float | None = None
+    test_macro_f1: float | None = None
+    best_val_macro_f1: float | None = None
+    scores: Mapping[str, float | None]
+    """Every metric of every scored split, and the best so far of the primary one, as in ``best_val_pearson``."""
+    constants: Mapping[str, float]
+    """The trial's constants (``tunekit.tasks``) as they were after the epoch."""
+
+    def values(self) -> dict[str, Any]:
+        """Every value of the epoch by its name, the scores of every split among them."""
+        return {**{name: getattr(self, name) for name in _UNSCORED}, **self.scores}
+
+    def row(self) -> dict[str, Any]:
+        """What is stored of the epoch, with the version of its schema."""
+        own = {name: getattr(self, name) for name in (*_UNSCORED, "scores", "constants")}
+        return {"schema_version": TASK_SCHEMA_VERSION, **own}
+
+    @classmethod
+    def from_dict(cls, values: Mapping[str, Any], *, imported: bool = False) -> Self:
+        """The record of a stored row. Raises ValueError on a missing, unknown, mistyped or non-finite value."""
+        if of_classification := set(values) & _SCORES:
+            raise ValueError(f"{cls.__name__}: {min(of_classification)} stands outside of scores")
+        record = strictly(cls, values)
+        for name, kind in _kinds(imported):
+            if name in _UNSCORED:
+                coerced(name, kind, values[name])
+        check_scores("scores", record.scores, optional=False)
+        check_scores("constants", record.constants, optional=False)
+        if None in record.constants.values():
+            raise ValueError("constants must be numbers, got None")
+        return record
+
+
+_SCORES = frozenset(item.name for item in fields(EpochRecord) if item.name.startswith(("val_", "test_", "best_val_")))
+_UNSCORED = tuple(item.name for item in fields(EpochRecord) if item.name not in _SCORES)
+"""The fields of an epoch's record that are no scores of a split, which the epochs of all tasks have."""
+
+
+def epoch_record(row: Mapping[str, Any]) -> EpochRecord:
+    """The record of a row that ``row`` made. Raises ValueError as ``from_dict`` does, and on an unknown version."""
+    values = {name: value for name, value in row.items() if name != "schema_version"}
+    versions: dict[Any, type[EpochRecord]] = {SCHEMA_VERSION: EpochRecord, TASK_SCHEMA_VERSION: TaskEpochRecord}
+    if row.get("schema_version") not in versions:
+        raise ValueError(f"no row of schema version {SCHEMA_VERSION} or {TASK_SCHEMA_VERSION}")
+    return versions[row["schema_version"]].from_dict(values)
+
+
 class Status(StrEnum):
     """How a trial ended. A folder without a summary is an interrupted trial."""
 
@@ -216,17 +294,17 @@ class Status(StrEnum):
 
 @dataclass(frozen=True, kw_only=True)
 class TrialSummary:
-    """What one ended trial left behind. Scores are dicts ``{split_metric: value in [0, 1]}`` of one epoch."""
+    """What one ended trial left behind. Scores are dicts ``{split_metric: value}`` of one epoch."""
 
     status: Status
     num_epochs: int
     best_epoch: int | None
-    """Epoch of the best validation macro-F1, the earliest of equals; None without a validation part."""
+    """Epoch of the best validation score by the task's primary metric, the earliest of equals; None without val."""
     final_scores: dict[str, float | None]
     best_scores: dict[str, float | None] | None
     """Scores after the last epoch, and after ``best_epoch``."""
     train_scores: dict[str, float] | None
-    """Loss, accuracy, micro-F1 and macro-F1 on a fixed part of train (at most 1,000 rows), dropout off, at the end."""
+    """The task's scores on a fixed part of train (at most 1,000 rows), dropout off, at the end."""
     num_trainable_params: int | None
     num_total_params: int | None
     train_seconds: float | None

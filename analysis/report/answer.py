@@ -6,7 +6,8 @@ from analysis.cells import metric_label
 from analysis.figures.captioned import CaptionedFigure
 from analysis.names import metric_name
 from analysis.report.document import Block, Paragraph, Points, Section
-from analysis.tables.table import Entry, Standing, Table, percent
+from analysis.tables.table import Entry, Standing, Table
+from analysis.tables.table import shown as shown_score
 
 Shown = list[tuple[str, Entry]]
 """The rows of one column: each one's label and entry."""
@@ -49,18 +50,23 @@ def _sentence(table: Table, column: str, shown: Shown) -> str:
     number = table.best[column]
     label, best = table.spec.rows[number].label, table.entries[number, column]
     sample = best.score.sample
-    score = "" if sample is None else f"{percent(sample)}"
-    seeds = "" if sample is None else f" ({metric_of(table)} in percent, n = {sample.n})"
+    measure = best.score.measure
+    score = "" if sample is None else shown_score(sample, measure)
+    unit = " in percent" if measure.unit == "%" else ""
+    seeds = "" if sample is None else f" ({metric_of(table)}{unit}, n = {sample.n})"
+    highest = "highest" if measure.sign > 0 else "lowest"
     heading = table.spec.columns[column]
     others = [(name, one) for name, one in shown if one is not best and one.versus and one.score.sample]
     tested = [(name, one) for name, one in others if one.standing is not Standing.NOT_TESTED]
     if not tested:
         reasons = list(dict.fromkeys(one.versus.reason for _, one in others if one.versus))
         why = f": {reasons[0]}" if len(reasons) == 1 else "; the letters below the table say why"
-        return f"{heading}: {label} has the highest mean, {score}{seeds}. Nothing is tested{why}."
+        return f"{heading}: {label} has the {highest} mean, {score}{seeds}. Nothing is tested{why}."
     alike = [name for name, one in tested if one.standing in (Standing.ALIKE, Standing.BEST)]
-    runner_up, entry = max(tested, key=lambda item: item[1].score.sample.mean if item[1].score.sample else 0.0)
-    told = f"{heading}: {label} " + ("has the highest mean" if alike else "is best") + f", {score}{seeds}"
+    runner_up, entry = max(
+        tested, key=lambda item: measure.sign * item[1].score.sample.mean if item[1].score.sample else 0.0
+    )
+    told = f"{heading}: {label} " + (f"has the {highest} mean" if alike else "is best") + f", {score}{seeds}"
     told += f"; {_against(runner_up, entry)}."
     if alike:
         told += f" {_listed(alike)} can't be told from it."
@@ -81,11 +87,13 @@ def _against(label: str, entry: Entry) -> str:
     one = entry.versus
     if one is None or one.difference is None:
         raise ValueError(f"{label} was not compared")
-    above = f"{abs(100 * one.difference):.2f} points {'above' if one.difference <= 0 else 'below'} {label}"
+    number = one.measure.number
+    points = " points" if one.measure.unit == "%" else ""
+    above = f"{number(abs(one.difference))}{points} {'above' if one.difference <= 0 else 'below'} {label}"
     if one.low is None or one.high is None:
         return f"it lies {above}, in every seed the same"
     # The comparison is the row minus the best; the sentence is about the best.
-    bounds = f"95 % interval {-100 * one.high:.2f} to {-100 * one.low:.2f} on {one.population.value}"
+    bounds = f"95 % interval {number(-one.high)} to {number(-one.low)} on {one.population.value}"
     p = (
         ""
         if one.p_holm is None

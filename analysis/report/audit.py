@@ -11,6 +11,7 @@ import pandas as pd
 from analysis.cells import FAILURES, Cell
 from analysis.predictions import (
     METRICS,
+    NUMBER,
     TEXT,
     WHOLE,
     IntArray,
@@ -26,6 +27,7 @@ from tunekit.parsing import strict_json
 from tunekit.storage.paths import Place
 from tunekit.store.records import DamagedRecord
 from tunekit.store.result_store import ResultStore
+from tunekit.tasks import task_of
 
 _TYPES = {"split": TEXT, "row": WHOLE, "label": WHOLE, "text_sha256": TEXT, "group": TEXT}
 
@@ -48,7 +50,7 @@ class DatasetAudit:
 
 
 def audit(root: Place) -> tuple[list[DatasetAudit], list[str]]:
-    """Return the datasets of the sweep at ``root``, and a line for each copy that is damaged."""
+    """Return the datasets with classes of the sweep at ``root``, and a line for each copy that is damaged."""
     found, damaged = [], []
     for path in ResultStore(root).dataset_descriptions():
         try:
@@ -56,7 +58,8 @@ def audit(root: Place) -> tuple[list[DatasetAudit], list[str]]:
         except DamagedRecord as error:
             damaged.append(str(error))
         else:
-            found.append(_audit(facts, rows))
+            if task_of(facts.name).form == "class":
+                found.append(_audit(facts, rows))
     return found, damaged
 
 
@@ -74,7 +77,8 @@ def read_copy(path: Place) -> tuple[DatasetFacts, pd.DataFrame]:
         raise DamagedRecord(
             f"{parquet}: its sha256 is not the one in {path.name}; run the sweep again to write it anew"
         )
-    return known, read_columns(parquet, _TYPES, list(_TYPES))
+    labels = WHOLE if task_of(known.name).form == "class" else NUMBER
+    return known, read_columns(parquet, _TYPES | {"label": labels}, list(_TYPES))
 
 
 def _audit(facts: DatasetFacts, rows: pd.DataFrame) -> DatasetAudit:
@@ -209,7 +213,7 @@ def majority_scores(records: SweepRecords) -> Callable[[str, str], Mapping[str, 
         for store in records.stores:
             for path in store.dataset_descriptions():
                 facts, rows = read_copy(path)
-                if facts.name == dataset:
+                if facts.name == dataset and task_of(dataset).form == "class":
                     splits = dict.fromkeys([split, *(["val"] if (rows["split"] == "val").any() else [])])
                     found = [_majority(rows, one, len(facts.label_names)) for one in splits]
                     return {name: value for scores in found for name, value in scores.items()}
@@ -227,6 +231,8 @@ def filled_with_majority(records: SweepRecords, found: Sequence[Cell]) -> list[C
 
     def scores(dataset: str, split: str) -> Mapping[str, float]:
         known = majority(dataset, split)
+        if task_of(dataset).form != "class":
+            raise UserError(f"--missing majority: {dataset} has no classes, so no majority class; leave it out")
         if not known:
             raise UserError(
                 f"--missing majority: no sweep keeps a copy of {dataset} with {split} rows; leave it out, or give that "

@@ -19,6 +19,7 @@ from analysis.statistics.this_set import (
 )
 from analysis.tables.table import Table
 from tunekit.store.records import DamagedRecord
+from tunekit.tasks import Metric
 
 
 @dataclass(frozen=True)
@@ -123,9 +124,10 @@ def comparisons_section(tables: Sequence[Table], margin: float | None = None, pa
         found = against_best(table, margin)
         if not found:
             continue
+        in_points = all(one.versus.measure.unit == "%" for one in found)
         blocks: list[Block] = [_grid(DIFFERENCES, found, _differences), _grid(PLANNING, found, _planning)]
         blocks += _floors(found)
-        if margin is not None:
+        if margin is not None and in_points:
             head = f"p of equal within {100 * margin:g}"
             blocks.append(_grid((head,), found, lambda one: (_p(one.equivalence),)))
         if pair:
@@ -177,10 +179,11 @@ HOW = (
     "The first difference and its p are those of the table's marks: for new text of this kind, where seeds and test "
     "items vary, if both rows keep predictions; else for these test items alone. The second difference, on this test "
     "set, lets only seeds vary (Welch's t, with the exact permutation p). A difference on new text has to hold over "
-    "seeds alone too: its p is the greater of the two, and its interval the wider. Differences are in points with 95 % "
-    "intervals, which are not corrected. Detectable is what the table's test finds with a chance of 80 % "
-    "at this number of seeds. Seeds is the number a row that finds a difference of the size seen (over the 80 % "
-    "interval of the standard deviation), with the hours of both rows' trials one after the other. Both are planned "
+    "seeds alone too: its p is the greater of the two, and its interval the wider. Differences are in points (of "
+    "scores in percent) or in the metric's own unit, with 95 % intervals, which are not corrected. Detectable is what "
+    "the table's test finds with a chance of 80 % at this number of seeds. Seeds is the number a row that finds a "
+    "difference of the size seen (over the 80 % interval of the standard deviation), with the hours of both rows' "
+    "trials one after the other. Both are planned "
     "at the first step of the correction over the whole table."
 )
 
@@ -207,8 +210,10 @@ def _floors(found: Sequence[RowComparison]) -> list[Block]:
             if one.column == column and one.smallest and one.versus.estimate
         ]
         if limits:
-            low, high = (f"{100 * pick(gap for gap, _ in limits):.2f}" for pick in (min, max))
-            points = f"{low} points" if low == high else f"{low} to {high} points, depending on the row"
+            measure = next(one.versus.measure for one in found if one.column == column)
+            low, high = (measure.number(pick(gap for gap, _ in limits)) for pick in (min, max))
+            unit = " points" if measure.unit == "%" else ""
+            points = f"{low}{unit}" if low == high else f"{low} to {high}{unit}, depending on the row"
             lines.append(f"{column}: at {limits[0][1]:,} items no number of seeds finds less than {points}.")
     return [Points(tuple(lines))] if lines else []
 
@@ -218,15 +223,16 @@ def _differences(one: RowComparison) -> tuple[str, ...]:
     if versus.estimate is None:
         first: tuple[str, ...] = ("not tested", versus.reason, "", "")
     else:
-        difference = _points(versus.estimate.difference, versus.estimate.interval)
+        difference = _points(versus.estimate.difference, versus.estimate.interval, versus.measure)
         first = (difference, versus.population.value, _p(versus.p), _p(versus.p_holm))
-    second = ("", "") if here is None else (_points(here.difference, here.interval), _p(here.p))
+    second = ("", "") if here is None else (_points(here.difference, here.interval, versus.measure), _p(here.p))
     return *first, *second, _p(one.permutation)
 
 
 def _planning(one: RowComparison) -> tuple[str, ...]:
-    difference = "" if one.versus.difference is None else f"{100 * one.versus.difference:+.2f}"
-    limits = ("" if gap is None else f"{100 * gap:.2f}" for gap in (one.detectable, one.smallest))
+    number = one.versus.measure.number
+    difference = "" if one.versus.difference is None else number(one.versus.difference, "+")
+    limits = ("" if gap is None else number(gap) for gap in (one.detectable, one.smallest))
     return difference, *limits, one.needed
 
 
@@ -235,7 +241,7 @@ def _pairs(one: RowComparison) -> tuple[str, ...]:
     if found is None:
         return "not paired", "", "", "", ""
     correlation = "" if found.correlation is None else f"{found.correlation:.2f}"
-    difference = _points(found.difference, found.interval)
+    difference = _points(found.difference, found.interval, one.versus.measure)
     return difference, str(found.n), _p(found.p), _p(found.sign_flip_p), correlation
 
 
@@ -243,5 +249,6 @@ def _p(value: float | None) -> str:
     return "" if value is None else f"{value:.3g}"
 
 
-def _points(value: float, interval: Interval) -> str:
-    return f"{100 * value:+.2f} ({100 * interval.low:+.2f} to {100 * interval.high:+.2f})"
+def _points(value: float, interval: Interval, measure: Metric) -> str:
+    low, high = (measure.number(bound, "+") for bound in (interval.low, interval.high))
+    return f"{measure.number(value, '+')} ({low} to {high})"

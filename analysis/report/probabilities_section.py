@@ -2,9 +2,9 @@
 
 from collections.abc import Sequence
 
-from analysis.cells import Cell, metric_label
+from analysis.cells import Cell, in_percent, metric_label, primary_label
 from analysis.logits import CellLogits
-from analysis.patience import CHOSEN_BY, simulated_patience
+from analysis.patience import simulated_patience
 from analysis.probabilities import Estimated, calibration, ensemble_gains, overlaps
 from analysis.report.document import Grid, Inline, Link, Paragraph, Section
 from analysis.statistics.this_set import Interval
@@ -82,14 +82,16 @@ def patience_section(records: SweepRecords, found: Sequence[Cell]) -> Section:
     shown = [cell for cell in found if not cell.searched and cell.split == "test"]
     for cell in shown:
         for one in simulated_patience(records, cell):
-            change = _text((one.change, one.interval), 2, 100, "+")
-            texts = (f"{one.epochs:.1f}", f"{100 * one.saved:.0f}", f"{100 * one.score:.2f}", change)
+            measure = cell.measure(cell.task.primary)
+            change = _text((one.change, one.interval), 2 if measure.unit == "%" else 4, measure.scale, "+")
+            texts = (f"{one.epochs:.1f}", f"{100 * one.saved:.0f}", measure.number(one.score), change)
             rows.append((Link(cell.title, f"#{cell.anchor}"), str(one.patience), str(one.n), *texts))
-    name = metric_label(CHOSEN_BY, shown)
+    name = primary_label(shown)
+    points = "in points of " if in_percent(shown) else "of "
     about = Paragraph(
         "What early stopping would have given: training ends once so many epochs in a row have not raised the "
         f"validation {name}, and the best epoch until then is kept. The learning rate decays over the epochs that were "
-        f"asked for, as it would with early stopping. Change: in points of test {name}, against the best epoch on "
+        f"asked for, as it would with early stopping. Change: {points}test {name}, against the best epoch on "
         "validation of the whole run, with the 95 % interval over seeds, on these test items. A patience that stops no "
         "trial is left out."
     )

@@ -3,7 +3,7 @@
 from collections import Counter
 from collections.abc import Sequence
 
-from analysis.compare import Comparison, compare, score_of
+from analysis.compare import SHARE, Comparison, compare, score_of
 from analysis.names import metric_name, number, rounded
 from analysis.report.document import Block, Grid, Inline, Link, Paragraph, Points, Section
 from analysis.search import (
@@ -11,13 +11,12 @@ from analysis.search import (
     Confirmation,
     SearchResult,
     configuration,
-    is_score,
     learning_rate,
-    objective_name,
     shown,
 )
 from analysis.search_statistics import importances, why_no_expected_best
-from analysis.tables.table import difference_text, percent
+from analysis.tables.table import difference_text
+from analysis.tables.table import shown as score_text
 from tunekit.parsing import how_many
 from tunekit.store.search_records import SearchTrial
 
@@ -46,8 +45,10 @@ def tuned_grid(found: Sequence[SearchResult]) -> list[Grid]:
         "search", "choice", "configuration", "validation, search", "validation, fresh seeds", "change on re-test",
         "test, fresh seeds", "n", "test, less the default", "trainable parameters",
     )  # fmt: skip
+    in_percent = all((one.measure or SHARE).unit == "%" for one in found)
+    unit = " in percent" if in_percent else " in the unit of their metric"
     caption = (
-        "Default against tuned. Scores in percent, test at the best epoch on validation; in the search ± the standard "
+        f"Default against tuned. Scores{unit}, test at the best epoch on validation; in the search ± the standard "
         "error over items, over fresh seeds mean ± sample standard deviation; differences in points with their 95 % "
         "interval and uncorrected p, for new text of this kind where predictions are stored, else on these test items "
         "(3 seeds or more). 1se: the configuration with the fewest trainable parameters among those within one "
@@ -67,20 +68,20 @@ def choices(found: Sequence[SearchResult]) -> list[tuple[SearchResult, Confirmat
 
 
 def _tuned_row(one: SearchResult, confirmed: Confirmation, roles: str) -> tuple[Inline, ...]:
-    value = one.score(confirmed.trial)
+    value, measure = one.score(confirmed.trial), one.measure or SHARE
     error = confirmed.standard_error
-    spread = "" if error is None else f" ± {shown(one.objective, error)}"
+    spread = "" if error is None else f" ± {shown(one.objective, error, one.study.dataset)}"
     lost = ""
     if value is not None and confirmed.validation is not None:
-        lost = f"{100 * (confirmed.validation.mean - value):+.2f}"
+        lost = measure.number(confirmed.validation.mean - value, "+")
     params = one.params.get(confirmed.trial.number)
-    test = "" if confirmed.test is None else percent(confirmed.test)
+    test = "" if confirmed.test is None else score_text(confirmed.test, measure)
     return (
         one.title,
         roles,
         configuration(one, confirmed.trial),
-        "" if value is None else f"{shown(one.objective, value)}{spread}",
-        "" if confirmed.validation is None else percent(confirmed.validation),
+        "" if value is None else f"{shown(one.objective, value, one.study.dataset)}{spread}",
+        "" if confirmed.validation is None else score_text(confirmed.validation, measure),
         lost,
         Link(test, f"#{confirmed.cell.anchor}") if test and confirmed.cell else test,
         _count(confirmed),
@@ -162,7 +163,7 @@ def _rates(found: Sequence[SearchResult]) -> list[Grid]:
     rows: list[tuple[Inline, ...]] = []
     for one in found:
         near = one.near
-        if near and is_score(one.objective):
+        if near and one.measure is not None:
             low, high = learning_rate(near[0]), learning_rate(near[-1])
             best = next(trial for trial in one.complete if "learning_rate" in trial.params)
             texts = (rounded(learning_rate(best)), rounded(low), rounded(high), f"{high / low:.3g}", str(len(near)))
@@ -219,7 +220,7 @@ def _trials(one: SearchResult, anchor: str) -> Section:
     head = (
         "trial",
         *names,
-        objective_name(one.objective),
+        one.objective_name,
         *others,
         "state",
         "epochs",
@@ -232,7 +233,7 @@ def _trials(one: SearchResult, anchor: str) -> Section:
         about.append(
             Paragraph(
                 f"{len(within)} of {len(done)} complete configurations lie within one item standard error "
-                f"({shown(one.objective, best.standard_error)}) of the best."
+                f"({shown(one.objective, best.standard_error, one.study.dataset)}) of the best."
             )
         )
     return Section(one.title, (*about, Grid(head, tuple(rows))), anchor)
@@ -241,7 +242,10 @@ def _trials(one: SearchResult, anchor: str) -> Section:
 def _trial_row(one: SearchResult, trial: SearchTrial, marks: str) -> tuple[Inline, ...]:
     settings = [rounded(trial.params[name]) if name in trial.params else "" for name in one.parameters]
     values = trial.values or (None,) * len(one.study.objectives)
-    texts = ["" if v is None else shown(name, v) for name, v in zip(one.study.objectives, values, strict=True)]
+    texts = [
+        "" if v is None else shown(name, v, one.study.dataset)
+        for name, v in zip(one.study.objectives, values, strict=True)
+    ]
     params = one.params.get(trial.number)
     shown_params = "" if params is None else f"{params:,}"
     return (str(trial.number), *settings, *texts, trial.state.value, str(trial.epochs), shown_params, marks)

@@ -34,7 +34,8 @@ def sentences(
     if not tested:
         reasons = list(dict.fromkeys(one.reason for one in compared))
         why = reasons[0] if len(reasons) == 1 else "the letters say why"
-        return [*found, f"Bold is the highest mean and nothing more: no row is tested ({why})."]
+        highest = "highest" if compared[0].measure.sign > 0 else "lowest"
+        return [*found, f"Bold is the {highest} mean and nothing more: no row is tested ({why})."]
     return [*found, _compared(tested, pairs), *_marks(tested, set(standings.values()))]
 
 

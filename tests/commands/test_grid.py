@@ -38,7 +38,7 @@ from tunekit.store.result_store import ResultStore
         (["--datasets", "empty.csv"], "empty.csv, line 3: empty text"),
         (["--datasets", "broken.jsonl"], "broken.jsonl, line 2: broken JSON"),
         (["--datasets", "new_label"], "label 'z' of test never occurs in train"),
-        (["--datasets", "regression.csv"], "regression, which is not supported"),
+        (["--datasets", "regression.csv"], "looks like regression; --task regression declares it"),
         (["--datasets", "multi.jsonl"], "multi-label targets are not supported"),
         (["--datasets", "nowhere.csv"], "nowhere.csv: there is no such file"),
         (["--models", "./new_label", "--methods", "full"], "config.json can't be read"),

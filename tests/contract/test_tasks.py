@@ -30,12 +30,20 @@ from tunekit.worker.report import TrialReport
 every_task = pytest.mark.parametrize("name", list(TASKS))
 
 
+def example(task):
+    """40 labels of a task, logits, and the constants of the labels."""
+    generator = np.random.default_rng(0)
+    labels = {"class": generator.integers(0, 3, 40), "number": generator.normal(5, 2, 40)}[task.form]
+    logits = generator.normal(size=(40, {"class": 3, "number": 1}[task.form])).astype(np.float32)
+    return labels, logits, task.constants(labels)
+
+
 @every_task
 def test_scores_are_the_metrics_that_the_task_names(name):
     task = TASKS[name]
-    generator = np.random.default_rng(0)
-    logits, labels = generator.normal(size=(40, 3)).astype(np.float32), generator.integers(0, 3, 40)
-    scores = task.scores(labels, logits)
+    labels, logits, constants = example(task)
+    outputs = task.outputs(logits, constants)
+    scores = task.scores(labels, outputs, constants)
     assert list(scores) == [metric.name for metric in task.metrics]
     for metric in task.metrics:
         low, high = metric.bounds
@@ -43,11 +51,34 @@ def test_scores_are_the_metrics_that_the_task_names(name):
         assert high is None or scores[metric.name] <= high
     assert task.metric(task.primary).direction is not Direction.NONE
     assert [task.metric(name).name for name in task.reported] == list(task.reported)
-    losses = task.loss(torch.from_numpy(logits), torch.from_numpy(labels))
+    losses = task.loss(torch.from_numpy(logits), torch.from_numpy(task.targets(labels, constants)))
     assert losses.shape == (40,)
     assert float(losses.mean()) == pytest.approx(scores["loss"], abs=1e-6)
-    assert task.predicted(logits).shape == (40,)
+    predicted = task.predicted(outputs, constants)
+    assert predicted.shape == labels.shape
+    assert np.issubdtype(predicted.dtype, np.floating if task.form == "number" else np.integer)
     assert TASKS[name].name == name
+
+
+@every_task
+def test_what_predict_writes_is_a_text_a_row_in_each_column(name):
+    task = TASKS[name]
+    _, logits, constants = example(task)
+    answers = task.answers(task.outputs(logits, constants), constants, ["a", "b", "c"][: logits.shape[1]])
+    assert answers
+    assert all(len(column) == 40 and all(isinstance(text, str) for text in column) for column in answers.values())
+
+
+@every_task
+def test_a_model_card_says_what_the_task_predicts(name):
+    task = TASKS[name]
+    _, logits, constants = example(task)
+    printed = []
+    names = {"logits": torch.from_numpy(logits[:1]), "print": lambda *texts: printed.extend(texts)}
+    manifest = {"label_names": ["a", "b", "c"][: logits.shape[1]], "constants": dict(constants)}
+    exec("\n".join(task.reading), {**names, "manifest": manifest})
+    answer = next(iter(task.answers(task.outputs(logits[:1], constants), constants, manifest["label_names"]).values()))
+    assert printed[0] == answer[0] or float(printed[0]) == pytest.approx(float(answer[0]), rel=1e-5)
 
 
 def test_records_of_schema_version_1_hold_the_scores_of_classification():
@@ -68,12 +99,12 @@ def toy():
     def loss(logits, labels):
         return (logits - F.one_hot(labels, logits.shape[1])).square().mean(1)
 
-    def scores(labels, logits):
+    def scores(labels, logits, constants):
         value = float(loss(torch.from_numpy(logits), torch.from_numpy(labels)).mean())
         return {"loss": value, "accuracy": 0.25, "micro_f1": 0.5, "macro_f1": 0.75}
 
     task = replace(TASKS["classification"], name="toy", primary="loss", loss=loss, scores=scores)
-    task = replace(task, predicted=lambda logits: np.full(len(logits), 2))
+    task = replace(task, predicted=lambda logits, constants: np.full(len(logits), 2))
     TASKS.register("toy")(task)
     DATASETS.register("toy-demo")(replace(DATASETS["demo"], task="toy"))
     yield task
@@ -92,7 +123,7 @@ def test_the_engine_trains_and_scores_through_the_task_of_the_dataset(toy, tmp_p
     rows = run.recorded.predictions
     assert set(rows["predicted"]) == {2}
     logits = np.stack(rows[(rows["split"] == "val") & (rows["epoch"] == 3)]["logits"]).astype(np.float32)
-    expected = toy.scores(run.splits["val"].labels, logits)
+    expected = toy.scores(run.splits["val"].labels, logits, {})
     assert run.records[-1].val_loss == pytest.approx(expected["loss"], abs=1e-3)  # logits are stored as float16
     losses = [record.val_loss for record in run.records]
     assert summary.best_epoch == best_epoch(run.records, toy) == int(np.argmin(losses)) + 1
@@ -116,7 +147,7 @@ def test_training_minimises_the_loss_of_the_task(toy):
 
 def test_a_score_that_is_not_finite_ends_the_trial(toy, tmp_path, monkeypatch):
     run = start(specify(dataset="toy-demo"), tmp_path)
-    monkeypatch.setattr(run, "task", replace(toy, scores=lambda labels, logits: {"loss": float("nan")}))
+    monkeypatch.setattr(run, "task", replace(toy, scores=lambda labels, logits, constants: {"loss": float("nan")}))
     with pytest.raises(Diverged, match="the loss of a scored split became nan"):
         run.train_epoch()
 

@@ -1,13 +1,15 @@
 """What a data set is: declared in a registry, loaded into normalised splits, cut by a trial's limits, stored by hash.
 
-Every split is a DataFrame with columns ``text``, ``pair`` (str or None), ``label`` (0..k-1), ``group`` (the cluster an
-item stands in, such as its sentence) and, once loaded, ``item_id``; its index is 0..n-1.
+Every split is a DataFrame with columns ``text``, ``pair`` (str or None), ``label``, ``group`` (the cluster an item
+stands in, such as its sentence) and, once loaded, ``item_id``; its index is 0..n-1. A label is what the data set's task
+takes: an int 0..k-1 of a class, or a float.
 """
 
 from __future__ import annotations
 
 import hashlib
 import json
+import re
 from collections import Counter
 from collections.abc import Callable, Iterable, Sequence
 from dataclasses import dataclass, field, replace
@@ -36,7 +38,7 @@ class DatasetInfo:
 
     display_name: str
     label_names: tuple[str, ...]
-    """Display names in label order."""
+    """Display names of the head's outputs: of the classes in label order, or of the one target of a regression."""
     load: Callable[[], dict[str, DataFrame]]
     """Split name -> rows, as ``make_frame`` makes them."""
     content_hash: str
@@ -75,7 +77,28 @@ class TextDataset:
     def __repr__(self) -> str:
         rows = ", ".join(f"{len(frame)} {split}" for split, frame in self.splits.items())
         note = f"; {self.split_note}" if self.split_note else ""
-        return f"TextDataset {self.name}: {rows} rows, {len(self.label_names)} classes{note}"
+        task = task_name(self.name)
+        what = f"{len(self.label_names)} classes" if task == DEFAULT_TASK else f"task {task}"
+        return f"TextDataset {self.name}: {rows} rows, {what}{note}"
+
+
+def own_name(stem: str, digest: str, task: str) -> str:
+    """Return the name of a user's own data set: its stem, the task that was declared, and its content hash.
+
+    The name alone says the task on every machine. Classification is not named, so that names of before tasks stay.
+    """
+    return f"{stem}-{digest}" if task == DEFAULT_TASK else f"{stem}+{task}-{digest}"
+
+
+def task_name(dataset: str) -> str:
+    """Return the name of the task that trials on ``dataset`` learn: its registered one, or what its own name says.
+
+    A stem of ``own_name`` has no ``+``, so no name is mistaken.
+    """
+    if dataset in DATASETS:
+        return DATASETS[dataset].task
+    found = re.search(r"\+([a-z_]+)-[0-9a-f]{12}$", dataset)
+    return found[1] if found else DEFAULT_TASK
 
 
 def text_hash(text: str) -> str:
@@ -85,7 +108,7 @@ def text_hash(text: str) -> str:
 
 def make_frame(
     texts: Sequence[str],
-    labels: Sequence[int],
+    labels: Sequence[int] | Sequence[float],
     pairs: Sequence[str | None] | None = None,
     groups: Iterable[str] | None = None,
 ) -> DataFrame:
@@ -97,7 +120,7 @@ def make_frame(
             "text": pd.Series(texts, dtype="str"),
             # object, because the string type would turn None into NaN
             "pair": pd.Series(list[Any](pairs if pairs is not None else [None] * len(texts)), dtype="object"),
-            "label": pd.Series(labels, dtype="int64"),
+            "label": pd.Series(labels, dtype="float64" if any(isinstance(one, float) for one in labels) else "int64"),
             "group": pd.Series([text_hash(t) for t in texts] if groups is None else list(groups), dtype="str"),
         }
     )
@@ -115,11 +138,14 @@ def make_dataset(
     reading_notes: tuple[str, ...] = (),
     left_out: dict[str, int] | None = None,
 ) -> TextDataset:
-    """The data set with ``item_id`` in each split: 16 hex of text, pair, label name and how often they came before."""
-    seen: Counter[tuple[str, str | None, str]] = Counter()
+    """The data set with ``item_id`` in each split: 16 hex of text, pair, label and how often they came before.
 
-    def item_id(text: str, pair: str | None, label: int) -> str:
-        item = (text, pair, label_names[label])
+    A class stands there by its name, a label of another task as it is.
+    """
+    seen: Counter[tuple[str, str | None, Any]] = Counter()
+
+    def item_id(text: str, pair: str | None, label: Any) -> str:
+        item = (text, pair, label_names[label] if isinstance(label, int) else label)
         seen[item] += 1
         return text_hash(json.dumps([*item, seen[item]]))
 

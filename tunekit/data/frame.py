@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING, Any
 
-from tunekit.data.base import SPLITS, TextDataset
+from tunekit.data.base import DEFAULT_TASK, SPLITS, TextDataset
 from tunekit.data.rows import bad_rows_error, empty_rows
 from tunekit.data.user import STEMS, Columns, dataset_of_rows
 from tunekit.errors import UserError
@@ -26,6 +26,7 @@ def dataset(
     group: str | None = None,
     split: str | None = None,
     name: str = "frame",
+    task: str = DEFAULT_TASK,
     skip_bad_rows: bool = False,
 ) -> TextDataset:
     """Return the rows of ``frame`` as a dataset called ``<slug of name>-<content hash>``.
@@ -43,11 +44,15 @@ def dataset(
     ``split_note`` of the dataset says how its rows were split. ``tk.summarise`` shows what was understood: the
     rows of each class, repeated and contradictory rows, and what is doubtful. A plan shows the same.
 
+    ``task`` is what trials on the dataset learn: ``classification``, or ``regression``, whose label is a finite number.
+    Where it is not classification, it stands in the dataset's name.
+
     Rows that can't be used, such as those without a text or label, are refused all at once, with their numbers counted
     from 1. ``skip_bad_rows=True`` leaves them out, and ``left_out`` of the dataset counts them.
 
-    Raises UserError, one line, for rows that can't be used, a column that is missing or there twice, labels that look
-    like regression, fewer than two classes, an unknown split, and too few rows to split.
+    Raises UserError, one line, for rows that can't be used, a column that is missing or there twice, an unknown task,
+    classes that look like regression, fewer than two classes, targets that are all equal, an unknown split, and too few
+    rows to split.
     """
     import pandas as pd
 
@@ -55,7 +60,7 @@ def dataset(
         raise UserError(f"a dataset is made of a pandas DataFrame, not of {type(frame).__name__}")
     if not isinstance(name, str) or not name.strip():
         raise UserError(f"the name of a dataset is a text, not {name!r}")
-    columns = Columns(text, pair, label, group)
+    columns = Columns(text, pair, (label,), group)
     columns.check()
     used = [*columns.used(), *([] if split is None or split in columns.used() else [split])]
     values = {column: _values(frame, column, name) for column in used}
@@ -86,6 +91,7 @@ def dataset(
         skip_bad_rows=skip_bad_rows,
         skip_flag="skip_bad_rows=True",
         way_out=way_out,
+        task=task,
     )
 
 

@@ -130,7 +130,7 @@ def _is_whole(label: str) -> bool:
 def check_classes(names: Collection[str], source: str) -> None:
     """Raise UserError for a single class, and for so many numbers that they must be values of a regression."""
     if len(names) > MAX_NUMERIC_LABELS and all(_integer(name) is not None for name in names):
-        raise UserError(f"{source}: {len(names)} numeric labels look like regression, which is not supported")
+        raise UserError(f"{source}: {len(names)} numeric labels look like regression; --task regression declares it")
     if len(names) < 2:
         raise UserError(f"{source}: every label of train is {next(iter(names))!r}; at least two classes are needed")
 

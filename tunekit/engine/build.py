@@ -3,8 +3,11 @@
 from collections.abc import Mapping
 from dataclasses import dataclass
 from functools import lru_cache
+from typing import Any
 
 import numpy as np
+import numpy.typing as npt
+from pandas import DataFrame
 from transformers import PreTrainedModel, PreTrainedTokenizerFast
 
 from tunekit.data.base import TextDataset, limit_and_carve, load_dataset
@@ -17,7 +20,7 @@ from tunekit.models.loading import ModelRef, load_encoder, load_tokenizer, quiet
 from tunekit.schema import Fingerprint, Scalar, TrialSpec, readable
 from tunekit.seeding import seeded, stream_seed
 from tunekit.storage.paths import Place
-from tunekit.tasks import task_of
+from tunekit.tasks import Constants, Task, task_of
 
 
 @dataclass(frozen=True)
@@ -29,7 +32,9 @@ class PreparedData:
     tokenizer: PreTrainedTokenizerFast
     """The model's tokenizer."""
     splits: dict[str, LabelledSplit]
-    """The tokenised splits by name."""
+    """The tokenised splits by name, labelled with the targets that the loss takes."""
+    constants: Constants
+    """The constants of the task, from the training data."""
 
     def cut_line(self, spec: TrialSpec) -> str | None:
         """Return a line for people on how many texts were cut to the spec's length; None where none was."""
@@ -53,18 +58,28 @@ def _prepared(
         )
     data = limit_and_carve(data, train_limit=limit, val_fraction=val_fraction, data_seed=data_seed)
     tokenizer = load_tokenizer(model, data)
+    task = task_of(name)
+    try:
+        constants = task.constants(labels_of(data.splits["train"], task))
+    except ValueError as error:
+        raise UserError(f"dataset {name!r}: {error}") from error
     splits = {
-        split: LabelledSplit(tokens, data.splits[split]["label"].to_numpy(np.int64, copy=True))
+        split: LabelledSplit(tokens, task.targets(labels_of(data.splits[split], task), constants))
         for split, tokens in tokenise(data, tokenizer, max_length).items()
     }
-    return PreparedData(data, tokenizer, splits)
+    return PreparedData(data, tokenizer, splits, constants)
+
+
+def labels_of(rows: DataFrame, task: Task) -> npt.NDArray[Any]:
+    """Return the labels of the rows of a split in the form that ``task`` takes: int64 or float64, both (N,)."""
+    return rows["label"].to_numpy(np.float64 if task.form == "number" else np.int64, copy=True)
 
 
 def prepare_splits(spec: TrialSpec, fingerprint: Fingerprint, model: ModelRef, folder: Place) -> PreparedData:
     """Return the spec's data, limited, carved and tokenised. A process prepares the data of equal specs once.
 
     ``folder`` holds the sweep's copies of users' own data. Raises UserError where the data is not that of the
-    fingerprint, or the tokenizer can't be had.
+    fingerprint, the task can't be learnt from the labels of train, or the tokenizer can't be had.
     """
     return _prepared(
         model,

@@ -9,6 +9,7 @@ from collections.abc import Mapping, Sequence
 from typing import Any
 
 import numpy as np
+import numpy.typing as npt
 import torch
 from torch import nn
 from torch._subclasses.fake_tensor import FakeTensorMode
@@ -43,17 +44,18 @@ def member_of(
     values = {"pad_token_id": pad, **config, "num_labels": num_labels, "attn_implementation": kind.attention}
     model = model_class(config_class(**values))
     adapt(model, spec)
-    member = Member(spec, model, _sequences(lengths, pad + 1), torch.device(device))
+    targets = np.float32 if task_of(spec.dataset).form == "number" else np.int64
+    member = Member(spec, model, _sequences(lengths, pad + 1, targets), torch.device(device))
     model.train()
     return member
 
 
-def _sequences(lengths: Sequence[int], token: int) -> LabelledSplit:
-    """Return sequences of ``lengths`` that hold nothing but ``token``, all with label 0."""
+def _sequences(lengths: Sequence[int], token: int, targets: npt.DTypeLike) -> LabelledSplit:
+    """Return sequences of ``lengths`` that hold nothing but ``token``, all with the target 0 of type ``targets``."""
     total = sum(lengths)
     offsets = np.concatenate([[0], np.cumsum(lengths)]).astype(np.int64)
     tokens = TokenisedSplit(np.full(total, token, np.int32), np.zeros(total, np.int8), offsets, 0)
-    return LabelledSplit(tokens, np.zeros(len(lengths), np.int64))
+    return LabelledSplit(tokens, np.zeros(len(lengths), targets))
 
 
 class _Saved:
@@ -103,7 +105,7 @@ def make_weights_fake(member: Member) -> FakeTensorMode:
 
 def with_lengths(member: Member, lengths: Sequence[int]) -> Member:
     """Return the same ``member``, whose training examples now are one sequence of each of ``lengths``."""
-    member.train = _sequences(lengths, (member.model.config.pad_token_id or 0) + 1)
+    member.train = _sequences(lengths, (member.model.config.pad_token_id or 0) + 1, member.train.labels.dtype)
     return member
 
 

@@ -63,7 +63,9 @@ class DataColumns:
     pair_column: str | None = None
     """The column that holds a second text, if there is one."""
     label_column: str | None = None
-    """The column that holds the class (default: label)."""
+    """The column that holds the class, or the number of a regression (default: label)."""
+    task: str | None = None
+    """What trials on your own data learn: classification, or regression of a number (default: classification)."""
     group_column: str | None = None
     """A column whose equal values must not be split between train and test."""
     separator: str | None = None
@@ -143,7 +145,7 @@ class SearchArgs(SweepArgs):
     """asha stops weak trials early, none trains all trials to the end."""
     objective: Annotated[str | None, tyro.conf.arg(metavar="{macro_f1,accuracy}[,num_trainable_params]")] = None
     """A score on validation; with ,num_trainable_params a Pareto front of both (default: the score by which the data's
-    task chooses, for classification macro_f1)."""
+    task chooses: macro_f1 for classification, pearson for regression)."""
     choose: Choose = "best"
     """What best.yaml holds: the best configuration, or the cheapest within one standard error of the best (1se)."""
     confirm_seeds: Seeds | None = None

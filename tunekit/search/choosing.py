@@ -16,6 +16,7 @@ import pandas as pd
 from tunekit.errors import UserError
 from tunekit.store.records import read_predictions, running_best
 from tunekit.store.search_records import SearchStudy, SearchTrial, TrialState
+from tunekit.tasks.number_scores import NUMBER_SCORES
 
 if TYPE_CHECKING:
     from tunekit.store.records import StoredTrial
@@ -83,10 +84,11 @@ def pareto(values: Sequence[Sequence[float]], directions: Sequence[str]) -> list
 
 
 def item_standard_error(items: Sequence[pd.DataFrame], metric: str, num_labels: int, seed: int = 0) -> float:
-    """Return the standard error, in [0, 1], of a score that another sample of items would have.
+    """Return the standard error of a score that another sample of items would have.
 
     ``items`` has one frame for each training seed. Its rows are the scored items of one epoch, with the columns
-    ``group_id``, ``gold`` and ``predicted``. ``metric`` is accuracy or macro_f1.
+    ``group_id``, ``gold`` and ``predicted``. ``metric`` is accuracy or macro_f1 of classes, or a score of numbers
+    (``tunekit.tasks.number_scores``).
 
     The error is estimated by a cluster bootstrap over the items (Efron and Tibshirani, An Introduction to the
     Bootstrap, 1993): groups are drawn as a whole, since the items of one sentence are not independent. All seeds are
@@ -95,12 +97,19 @@ def item_standard_error(items: Sequence[pd.DataFrame], metric: str, num_labels: 
     """
     if not items or not all(len(frame) for frame in items):
         raise ValueError("no validation predictions are stored, without which no configuration can be selected")
-    if metric not in SCORES:
-        raise ValueError(f"the standard error over items is known for {' and '.join(SCORES)}, not for {metric}")
+    if metric not in SCORES and metric not in NUMBER_SCORES:
+        known = ", ".join([*SCORES, *NUMBER_SCORES])
+        raise ValueError(f"the standard error over items is known for {known}, not for {metric}")
     groups = pd.Index(items[0]["group_id"].unique())
     generator = np.random.default_rng(seed)
     draws = generator.multinomial(len(groups), np.full(len(groups), 1 / len(groups)), size=RESAMPLES)  # (B, G)
     total = np.zeros(RESAMPLES)
+    if metric in NUMBER_SCORES:
+        for frame in items:
+            gold, predicted = (frame[name].to_numpy(np.float64) for name in ("gold", "predicted"))
+            clusters = groups.get_indexer(frame["group_id"])
+            total += NUMBER_SCORES[metric](draws.astype(np.float64), gold, predicted[None], clusters)[:, 0]
+        return float(np.std(total / len(items), ddof=1))
     for frame in items:
         counts = np.zeros((len(groups), num_labels, num_labels))  # (G, C, C), gold by predicted
         labels = [frame[name].to_numpy() for name in ("gold", "predicted")]

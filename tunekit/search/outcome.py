@@ -7,10 +7,10 @@ from typing import TYPE_CHECKING
 
 from tunekit.errors import UserError
 from tunekit.parsing import not_a_choice
-from tunekit.schema import Status, TrialSpec
+from tunekit.schema import Direction, Status, TrialSpec, readable
 from tunekit.store.records import running_best
 from tunekit.store.search_records import TrialState
-from tunekit.tasks import task_of
+from tunekit.tasks import TASKS, Task, task_of
 
 if TYPE_CHECKING:
     from tunekit.store.records import StoredTrial
@@ -28,14 +28,15 @@ class Objective:
     """Whether it is a score on validation, whose best value so far counts; else it is a field of TrialSummary."""
 
 
-OBJECTIVES = {
-    objective.name: objective
-    for objective in (
-        Objective("macro_f1", "maximize", True),
-        Objective("accuracy", "maximize", True),
-        Objective("num_trainable_params", "minimize", False),
-    )
-}
+SIZE = Objective("num_trainable_params", "minimize", False)
+"""What may stand beside a score."""
+
+
+def objectives_of(task: Task) -> dict[str, Objective]:
+    """Return what a search on a dataset of ``task`` can optimise, by name: reported scores of which more is better."""
+    scores = [name for name in task.reported if task.metric(name).direction is Direction.MAX]
+    ordered = sorted(scores, key=lambda name: name != task.primary)
+    return {**{name: Objective(name, "maximize", True) for name in ordered}, SIZE.name: SIZE}
 
 
 def objective_of(spec: TrialSpec) -> Objective:
@@ -43,26 +44,36 @@ def objective_of(spec: TrialSpec) -> Objective:
 
     Raises UserError where a search can't optimise it.
     """
-    name = task_of(spec.dataset).primary
-    if name not in OBJECTIVES:
+    task = task_of(spec.dataset)
+    known = objectives_of(task)
+    if task.primary not in known:
         raise UserError(
-            f"a search optimises {', '.join(OBJECTIVES)}, and the task of {spec.dataset!r} chooses by {name}"
+            f"a search optimises {', '.join(known)}, and the task of {spec.dataset!r} chooses by {task.primary}"
         )
-    return OBJECTIVES[name]
+    return known[task.primary]
+
+
+def check_objectives(objectives: Sequence[Objective], spec: TrialSpec) -> None:
+    """Raise UserError where the task of the spec's dataset has no such score."""
+    known = objectives_of(task_of(spec.dataset))
+    for objective in objectives:
+        if objective.name not in known:
+            raise UserError(not_a_choice(f"--objective on {readable(spec.dataset)}", objective.name, known))
 
 
 def parse_objectives(text: str) -> tuple[Objective, ...]:
     """Return the objectives in a comma-separated list.
 
-    Raises UserError on an unknown or a repeated objective, and where the first one is no score.
+    Raises UserError on an objective that no task has or a repeated one, and where the first one is no score.
     """
+    known = {name: one for task in TASKS for name, one in objectives_of(TASKS[task]).items()}
     names = [name.strip() for name in text.split(",")]
     for name in names:
-        if name not in OBJECTIVES:
-            raise UserError(not_a_choice("--objective", name, OBJECTIVES))
+        if name not in known:
+            raise UserError(not_a_choice("--objective", name, known))
     if len(set(names)) < len(names):
         raise UserError(f"--objective names one twice: {text}")
-    found = tuple(OBJECTIVES[name] for name in names)
+    found = tuple(known[name] for name in names)
     if not found[0].is_score:
         raise UserError(f"--objective must name a score first, which selects configurations, as in macro_f1,{names[0]}")
     return found

@@ -12,7 +12,7 @@ from tunekit.planning.presets import FIRST_SEARCH_SEED, STUDY, SearchPreset, pre
 from tunekit.planning.resolve import ResolvedSweep, fingerprint_in, is_ad_hoc, resolve_blocks
 from tunekit.schema import TrialSpec, readable
 from tunekit.search.optuna_storage import check_url
-from tunekit.search.outcome import Objective, objective_of, parse_objectives
+from tunekit.search.outcome import Objective, check_objectives, objective_of, parse_objectives
 from tunekit.search.space import Space, check_space, first_trial, load_space
 from tunekit.search.space_fit import fitted_space
 from tunekit.search.study_plan import StudyPlan
@@ -95,7 +95,8 @@ def _plan(
     seeds: tuple[int, ...],
     trials: int,
 ) -> StudyPlan:
-    """Return the plan of one study. Raises UserError where there is no validation part or the space is wrong."""
+    """Return the plan of one study. Raises UserError where there is no validation part, or space or score are wrong."""
+    check_objectives(objectives, spec)
     user_data = sweep.own_data.get(spec.dataset)
     has_dev = "val" in (user_data.splits if user_data else DATASETS[spec.dataset].num_rows)
     fraction = 0.0 if has_dev else VAL_FRACTION if args.val_fraction is None else args.val_fraction

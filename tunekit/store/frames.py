@@ -64,7 +64,7 @@ class Frames:
     JSON texts. ``fit_*`` are scores on the training data."""
     epochs: pd.DataFrame
     """One row for each epoch of these trials: the name of the ``folder``, the fields of EpochRecord, and ``scores``,
-    the further scores of an imported trial as a JSON text, null where there are none."""
+    the scores that are no such fields, of another task or an imported trial, as a JSON text; null without any."""
     damaged: tuple[str, ...]
     """One line for each trial that can't be read. The line names the file."""
     unrelated: tuple[str, ...]
@@ -150,6 +150,14 @@ def read_frames(
         _write_cache(cache, trials, epochs)
         in_cache = True
     return Frames(trials, epochs, tuple(damaged), unrelated, in_cache)
+
+
+def scores_of(epochs: pd.DataFrame, name: str) -> pd.Series:
+    """Return the scores called ``name``, such as ``test_pearson``, of rows of ``Frames.epochs``; NaN without one."""
+    if name in epochs:
+        return epochs[name].astype(float)
+    texts = epochs["scores"]
+    return texts.map(lambda text: json.loads(text).get(name) if isinstance(text, str) else None).astype(float)
 
 
 def _stamps(trials_folder: Place) -> tuple[dict[str, int], tuple[str, ...]]:
@@ -238,9 +246,10 @@ def _trial_row(trial: StoredTrial, stamp: int) -> dict[str, Any]:
 
 def _epoch_row(folder: str, record: EpochRecord) -> dict[str, Any]:
     """Return the row of one epoch in the frame of epochs."""
-    row = {"folder": folder, **vars(record)}
-    further = row.pop("scores", None)
-    return row | {"scores": canonical_json(further) if further else None}
+    values = record.values()
+    further = {name: value for name, value in values.items() if name not in _EPOCHS.names}
+    row = {name: value for name, value in values.items() if name not in further}
+    return {"folder": folder, **row, "scores": canonical_json(further) if further else None}
 
 
 def _appended(frame: pd.DataFrame, rows: list[dict[str, Any]], schema: pa.Schema) -> pd.DataFrame:

@@ -11,7 +11,7 @@ from datetime import UTC, datetime
 from enum import StrEnum
 from typing import Any
 
-from tunekit.schema import Status, TrialSpec, readable
+from tunekit.schema import Direction, Status, TrialSpec, readable
 from tunekit.storage.lease import current_start, driver_status
 from tunekit.storage.object_path import ObjectPath
 from tunekit.storage.paths import Place, snapshot, without_snapshot
@@ -24,6 +24,8 @@ from tunekit.store.result_store import ResultStore
 from tunekit.store.search_records import Search, TrialState
 from tunekit.tasks import Metric, task_of
 
+SHARE = Metric(name="score", label="score", direction=Direction.MAX, unit="%")
+"""What a score that the task does not know is measured in."""
 CLOCK_SECONDS = 60
 """How far the clock of a driver may be ahead of the clock of the storage."""
 
@@ -242,7 +244,7 @@ def _trial_progress(
     ``running`` says whether a driver runs, and ``driver_start`` when that driver began to train; None if it has not
     yet.
     """
-    score = getattr(trial.epochs[-1], task_of(spec.dataset).watched(spec.score_test)) if trial.epochs else None
+    score = _watched_score(spec, trial) if trial.epochs else None
     if trial.summary:
         error = (trial.summary.error or "").splitlines()[:1]
         return TrialProgress(spec, ENDS[trial.summary.status], len(trial.epochs), score, error[0] if error else None)
@@ -253,6 +255,11 @@ def _trial_progress(
     else:
         state = ProgressState.WAITING
     return TrialProgress(spec, state, len(trial.epochs), score)
+
+
+def _watched_score(spec: TrialSpec | ImportedSpec, trial: StoredTrial) -> float | None:
+    """Return the score by which people watch a trial, of its last epoch; None where an imported trial lacks it."""
+    return trial.epochs[-1].values().get(task_of(spec.dataset).watched(spec.score_test))
 
 
 def _last_write(folder: Place) -> float:
@@ -285,7 +292,8 @@ def study_lines(search: Search | None) -> list[str]:
     lines = []
     for study in search.studies if search else ():
         best = max((trial.values[0] for trial in study.trials if trial.values), default=None)
-        score = "" if best is None else f", best {study.objectives[0]} on validation {100 * best:.2f} %"
+        shown = next((one for one in task_of(study.dataset).metrics if one.name == study.objectives[0]), SHARE)
+        score = "" if best is None else f", best {study.objectives[0]} on validation {shown.shown(best)}"
         states = [trial.state for trial in study.trials]
         counts = [f"{states.count(state)} {state.value}" for state in TrialState if state in states]
         by_state = f" ({', '.join(counts)})" if counts else ""

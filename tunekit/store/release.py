@@ -84,7 +84,7 @@ def _epochs_of_tables(trial: StoredTrial) -> set[int]:
 
 
 def _test_score(record: EpochRecord, metric: str) -> float | None:
-    value: float | None = getattr(record, f"test_{metric}", None)
+    value: float | None = record.values().get(f"test_{metric}")
     return value
 
 
