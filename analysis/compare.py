@@ -11,7 +11,7 @@ from enum import StrEnum
 from functools import lru_cache
 
 from analysis.cells import Cell
-from analysis.predictions import aligned_predictions, read_predictions
+from analysis.predictions import aligned_predictions, bits_of, read_predictions
 from analysis.statistics.new_text import SeedPredictions, Variation, difference, interval, is_of_items, variations
 from analysis.statistics.this_set import MIN_SEEDS, Difference, Interval, Sample, varies, welch
 from tunekit.parsing import how_many
@@ -289,9 +289,12 @@ def predictions_of(cell: Cell) -> CellPredictions:
     kept = [frame.sort_values("item_id", ignore_index=True) for frame in frames if frame is not None]
     if (cell.has_classes and cell.num_classes is None) or len(kept) != len(frames) or not kept:
         raise ValueError(NO_PREDICTIONS)
-    return CellPredictions(
-        SeedPredictions(*aligned_predictions(kept), cell.num_classes or 0), tuple(kept[0]["item_id"])
-    )
+    gold, predicted, groups = aligned_predictions(kept)
+    num_classes = cell.num_classes or 0
+    if cell.task.form == "labels":
+        gold, predicted = bits_of(gold), bits_of(predicted)
+        num_classes = gold.shape[1]
+    return CellPredictions(SeedPredictions(gold, predicted, groups, num_classes), tuple(kept[0]["item_id"]))
 
 
 def _whose(a: Score, b: Score) -> str:

@@ -2,6 +2,7 @@
 
 from collections.abc import Callable, Mapping, Sequence
 from types import MappingProxyType
+from typing import Any
 
 import numpy as np
 import numpy.typing as npt
@@ -31,7 +32,8 @@ def read_predictions(
 ) -> pd.DataFrame | None:
     """Return one trial's predictions on ``split`` after ``epoch``: columns item_id, group_id, gold and predicted, one
     row an item, in the file's order. None where the trial keeps none of them. With ``logits`` there is a column of
-    arrays (C,) of them too. ``form`` is that of the task's labels: gold and predicted are classes or numbers.
+    arrays (C,) of them too. ``form`` is that of the task's labels: gold and predicted are classes, numbers,
+    or texts with a 0 or 1 for each label.
 
     Raises DamagedRecord, naming the file, where it can't be read, a column is missing or of another type, a value is
     missing, a label is negative or no finite number, an item stands there twice, or logits that are asked for are not
@@ -41,7 +43,8 @@ def read_predictions(
     if not path.exists():
         return None
     extra = _LOGITS if logits else {}
-    types = _TYPES if form == "class" else _TYPES | {"gold": NUMBER, "predicted": NUMBER}
+    kind = {"class": WHOLE, "number": NUMBER, "labels": TEXT}[form]
+    types = _TYPES | {"gold": kind, "predicted": kind}
     frame = read_columns(path, {**types, **extra}, [*COLUMNS, *extra], {"split": split, "epoch": epoch})
     if frame.empty:
         return None
@@ -49,6 +52,8 @@ def read_predictions(
         raise DamagedRecord(f"{path}: {split}, epoch {epoch}: an item stands there twice")
     if form == "number" and not np.isfinite(frame[["gold", "predicted"]].to_numpy()).all():
         raise DamagedRecord(f"{path}: {split}, epoch {epoch}: a number is not finite")
+    if form == "labels" and not _are_bits(frame):
+        raise DamagedRecord(f"{path}: {split}, epoch {epoch}: labels are not texts of 0 and 1, all of one length")
     if form == "class" and frame[["gold", "predicted"]].to_numpy().min() < 0:
         raise DamagedRecord(f"{path}: {split}, epoch {epoch}: a label is negative")
     if logits:
@@ -57,6 +62,18 @@ def read_predictions(
         if not np.isfinite(np.concatenate(frame["logits"].to_list())).all():
             raise DamagedRecord(f"{path}: {split}, epoch {epoch}: a logit is not finite")
     return frame
+
+
+def _are_bits(frame: pd.DataFrame) -> bool:
+    """Return whether gold and predicted are texts such as ``0110``, all of one length above 0."""
+    texts = {*frame["gold"], *frame["predicted"]}
+    return len({len(text) for text in texts}) == 1 and all(text and set(text) <= {"0", "1"} for text in texts)
+
+
+def bits_of(texts: npt.NDArray[Any]) -> IntArray:
+    """Return texts (...,) such as ``0110``, all of C characters, as 0 and 1 (..., C)."""
+    found: IntArray = np.array([list(text) for text in texts.ravel()]).astype(np.int8).reshape(*texts.shape, -1)
+    return found
 
 
 def read_columns(
@@ -167,7 +184,9 @@ def collapsed(predicted: IntArray) -> bool:
     return bool((predicted == predicted[0]).all())
 
 
-def aligned_predictions(frames: Sequence[pd.DataFrame]) -> tuple[IntArray, IntArray, IntArray]:
+def aligned_predictions(
+    frames: Sequence[pd.DataFrame],
+) -> tuple[npt.NDArray[Any], npt.NDArray[Any], IntArray]:
     """Return the gold labels (I,), predicted labels (S, I) and codes of groups (I,), 0..G-1, of S runs on the same I
     items.
 

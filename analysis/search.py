@@ -281,7 +281,7 @@ def _error(bare: SearchResult, trial: SearchTrial, stored: _StoredTrials) -> tup
             return None, "no validation predictions are stored"
         frames.append(frame)
     try:
-        return item_standard_error(frames, bare.objective, first.num_classes or 0), ""
+        return item_standard_error(frames, bare.objective, len(first.label_names)), ""
     except ValueError as error:
         return None, str(error)
 

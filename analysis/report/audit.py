@@ -7,6 +7,7 @@ from functools import cache
 
 import numpy as np
 import pandas as pd
+import pyarrow as pa
 
 from analysis.cells import FAILURES, Cell
 from analysis.predictions import (
@@ -29,6 +30,7 @@ from tunekit.store.records import DamagedRecord
 from tunekit.store.result_store import ResultStore
 from tunekit.tasks import task_of
 
+SEVERAL = (pa.list_(pa.int64()),)
 _TYPES = {"split": TEXT, "row": WHOLE, "label": WHOLE, "text_sha256": TEXT, "group": TEXT}
 
 
@@ -77,7 +79,7 @@ def read_copy(path: Place) -> tuple[DatasetFacts, pd.DataFrame]:
         raise DamagedRecord(
             f"{parquet}: its sha256 is not the one in {path.name}; run the sweep again to write it anew"
         )
-    labels = WHOLE if task_of(known.name).form == "class" else NUMBER
+    labels = {"class": WHOLE, "number": NUMBER, "labels": SEVERAL}[task_of(known.name).form]
     return known, read_columns(parquet, _TYPES | {"label": labels}, list(_TYPES))
 
 

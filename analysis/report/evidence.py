@@ -56,7 +56,7 @@ def _how(found: Sequence[Cell]) -> str:
     if not all(cell.has_classes for cell in found):
         parts = [
             *(parts if any(cell.has_classes for cell in found) else []),
-            "scores of numbers by a crossed bootstrap",
+            "other scores by a crossed bootstrap",
         ]
     return "; ".join(parts)
 

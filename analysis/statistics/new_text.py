@@ -33,6 +33,8 @@ from analysis.statistics.resampling import (
     counts_of,
     degrees_of_freedom,
     influence_of,
+    label_counts_of,
+    micro_f1,
     statistic_of,
     strata_of,
     weights_of,
@@ -49,7 +51,8 @@ _SHARES = ("accuracy", "micro_f1")  # one label an item: over all classes, micro
 class SeedPredictions:
     """One cell's predictions on one split: ``gold`` (I,), ``predicted`` (S, I) a row a seed, ``groups`` (I,).
 
-    Labels are in [0, num_classes), or any numbers where there are no classes; groups are any integers. ValueError where
+    Labels are in [0, num_classes), or any numbers where there are no classes. Where an item has several labels, gold is
+    (I, num_classes) and predicted (S, I, num_classes) of 0 and 1. Groups are any integers. ValueError where
     shapes or labels do not fit, or where all items stand in one group, which says nothing of the spread over items.
     """
 
@@ -61,14 +64,22 @@ class SeedPredictions:
 
     def __post_init__(self) -> None:
         shapes = self.gold.shape, self.groups.shape, self.predicted.shape
-        if self.predicted.ndim != 2 or not shapes[0] == shapes[1] == shapes[2][1:]:
+        wide = (self.num_classes,) if self.several else ()
+        if self.predicted.ndim != 2 + len(wide) or not shapes[0] == (*shapes[1], *wide) == shapes[2][1:]:
             raise ValueError(f"gold, groups and predicted must be (I,), (I,) and (S, I), not {shapes}")
         for name, labels in (("gold", self.gold), ("predicted", self.predicted)):
-            is_class = self.num_classes and labels.size
+            if self.several and not np.isin(labels, (0, 1)).all():
+                raise ValueError(f"{name} has labels other than 0 and 1")
+            is_class = self.num_classes and labels.size and not self.several
             if is_class and not 0 <= labels.min() <= labels.max() < self.num_classes:
                 raise ValueError(f"{name} has labels outside [0, {self.num_classes})")
         if not np.any(self.groups != self.groups[:1]):
             raise ValueError("the items stand in fewer than two groups: their spread can not be estimated")
+
+    @property
+    def several(self) -> bool:
+        """Whether an item has several labels."""
+        return self.gold.ndim == 2
 
     def same_items(self, other: "SeedPredictions") -> bool:
         """Return whether gold labels, groups and classes are those of ``other``."""
@@ -124,10 +135,10 @@ def variations(rows: Sequence[SeedPredictions], metric: str, draws: int = DRAWS,
     """
     if not all(row.same_items(rows[0]) for row in rows):
         raise ValueError("the rows were not scored on the same items: gold labels, groups or classes differ")
-    statistic = statistic_of(metric)
+    statistic = micro_f1 if metric == "micro_f1" and rows[0].several else statistic_of(metric)
     if metric in NUMBER_SCORES:
         return _resampled_numbers(rows, NUMBER_SCORES[metric], draws, seed)
-    if metric in _SHARES:
+    if metric in _SHARES and not rows[0].several:
         cluster = codes(rows[0].groups)
         return [_accuracy(row, cluster) for row in rows]
     if statistic is None:
@@ -174,8 +185,14 @@ def _resampled(rows: Sequence[SeedPredictions], statistic: Statistic, draws: int
     """Return the variation of each row's score over draws of the items, the same draws for all rows."""
     first = rows[0]
     cluster = codes(first.groups)
-    strata = strata_of(first.gold, cluster, first.num_classes)
-    tables = [counts_of(row.gold, row.predicted, cluster, row.num_classes) for row in rows]
+    if first.several:
+        # An item without a label is of a class of its own, so that strata are as those of classes.
+        rarest = _rarest(first.gold)
+        strata = strata_of(rarest, cluster, first.num_classes + 1)
+        tables = [label_counts_of(row.gold, row.predicted, cluster) for row in rows]
+    else:
+        strata = strata_of(first.gold, cluster, first.num_classes)
+        tables = [counts_of(row.gold, row.predicted, cluster, row.num_classes) for row in rows]
     flat = np.concatenate(tables, axis=1).reshape(len(strata), -1)
     drawn = [
         statistic((weights @ flat).reshape(len(weights), -1, 3, first.num_classes))
@@ -196,6 +213,14 @@ def _resampled(rows: Sequence[SeedPredictions], statistic: Statistic, draws: int
         )
         for row, table, part in zip(rows, tables, parts, strict=True)
     ]
+
+
+def _rarest(gold: IntArray) -> IntArray:
+    """Return the rarest label of each item (I,) of 0/1 labels (I, C), and C for an item without a label."""
+    sizes = gold.sum(axis=0)
+    ranked = np.where(gold == 1, sizes, len(gold) + 1)
+    found: IntArray = np.where(gold.any(axis=1), ranked.argmin(axis=1), gold.shape[1])
+    return found
 
 
 def _resampled_numbers(rows: Sequence[SeedPredictions], score: NumberScore, draws: int, seed: int) -> list[Variation]:

@@ -39,7 +39,7 @@ from tunekit.store.result_store import ResultStore
         (["--datasets", "broken.jsonl"], "broken.jsonl, line 2: broken JSON"),
         (["--datasets", "new_label"], "label 'z' of test never occurs in train"),
         (["--datasets", "regression.csv"], "looks like regression; --task regression declares it"),
-        (["--datasets", "multi.jsonl"], "multi-label targets are not supported"),
+        (["--datasets", "multi.jsonl"], "holds several labels; --task multi_label takes them"),
         (["--datasets", "nowhere.csv"], "nowhere.csv: there is no such file"),
         (["--models", "./new_label", "--methods", "full"], "config.json can't be read"),
         (["--models", "./nowhere", "--methods", "full"], "model './nowhere': no such folder"),

@@ -33,9 +33,14 @@ every_task = pytest.mark.parametrize("name", list(TASKS))
 def example(task):
     """40 labels of a task, logits, and the constants of the labels."""
     generator = np.random.default_rng(0)
-    labels = {"class": generator.integers(0, 3, 40), "number": generator.normal(5, 2, 40)}[task.form]
-    logits = generator.normal(size=(40, {"class": 3, "number": 1}[task.form])).astype(np.float32)
-    return labels, logits, task.constants(labels)
+    labels = {
+        "class": generator.integers(0, 3, 40),
+        "number": generator.normal(5, 2, 40),
+        "labels": generator.integers(0, 2, (40, 3)),
+    }[task.form]
+    logits = generator.normal(size=(40, 1 if task.form == "number" else 3)).astype(np.float32)
+    constants = task.constants(labels)
+    return labels, logits, {**constants, **task.decided(labels, task.outputs(logits, constants))}
 
 
 @every_task

@@ -81,7 +81,7 @@ def test_what_does_not_fit_the_declared_task_is_one_line(changes, problem):
 def test_several_label_columns_are_no_regression(tmp_path):
     ROWS.assign(other=1).to_csv(tmp_path / "a.csv", index=False)
     source = DataSource(str(tmp_path / "a.csv"), label=("score", "other"), task="regression")
-    with pytest.raises(UserError, match="task regression takes one label column, got score, other"):
+    with pytest.raises(UserError, match="label columns score, other are for --task multi_label; regression takes one"):
         read_source(source)
 
 

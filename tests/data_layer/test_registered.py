@@ -118,6 +118,11 @@ def test_contract(name: str, monkeypatch: pytest.MonkeyPatch) -> None:
             assert frame["label"].dtype == np.float64
             assert np.isfinite(frame["label"]).all()
             continue
+        if TASKS[info.task].form == "labels":
+            assert {len(label) for label in frame["label"]} == {len(info.label_names)}
+            assert {bit for label in frame["label"] for bit in label} == {0, 1}
+            assert np.array(frame["label"].to_list()).any(axis=0).all(), "each label occurs in each split"
+            continue
         assert set(frame["label"]) <= set(range(len(info.label_names)))
         assert all(pair is None or isinstance(pair, str) for pair in frame["pair"])
         assert all(isinstance(text, str) and text.strip() for text in frame["text"])

@@ -2,7 +2,7 @@
 
 Every split is a DataFrame with columns ``text``, ``pair`` (str or None), ``label``, ``group`` (the cluster an item
 stands in, such as its sentence) and, once loaded, ``item_id``; its index is 0..n-1. A label is what the data set's task
-takes: an int 0..k-1 of a class, or a float.
+takes: an int 0..k-1 of a class, a float, or a tuple with a 0 or 1 for each label name.
 """
 
 from __future__ import annotations
@@ -38,7 +38,7 @@ class DatasetInfo:
 
     display_name: str
     label_names: tuple[str, ...]
-    """Display names of the head's outputs: of the classes in label order, or of the one target of a regression."""
+    """Display names of the head's outputs: of classes or labels in their order, or of a regression's one target."""
     load: Callable[[], dict[str, DataFrame]]
     """Split name -> rows, as ``make_frame`` makes them."""
     content_hash: str
@@ -108,19 +108,21 @@ def text_hash(text: str) -> str:
 
 def make_frame(
     texts: Sequence[str],
-    labels: Sequence[int] | Sequence[float],
+    labels: Sequence[int] | Sequence[float] | Sequence[tuple[int, ...]],
     pairs: Sequence[str | None] | None = None,
     groups: Iterable[str] | None = None,
 ) -> DataFrame:
     """One split's rows without ``item_id``. Without ``groups`` an item's group is the hash of its own text."""
     import pandas as pd
 
+    kinds = {float: "float64", tuple: "object"}
+    dtype = next((kinds[kind] for kind in kinds if any(isinstance(one, kind) for one in labels)), "int64")
     return pd.DataFrame(
         {
             "text": pd.Series(texts, dtype="str"),
             # object, because the string type would turn None into NaN
             "pair": pd.Series(list[Any](pairs if pairs is not None else [None] * len(texts)), dtype="object"),
-            "label": pd.Series(labels, dtype="float64" if any(isinstance(one, float) for one in labels) else "int64"),
+            "label": pd.Series(list(labels), dtype=dtype),
             "group": pd.Series([text_hash(t) for t in texts] if groups is None else list(groups), dtype="str"),
         }
     )
@@ -304,6 +306,7 @@ def _read_saved(name: str, folder: Place) -> TextDataset:
     for split in (s for s in SPLITS if s in table["split"]):
         rows = [row for row, s in enumerate(table["split"]) if s == split]
         texts, labels, pairs, groups = ([table[c][row] for row in rows] for c in ("text", "label", "pair", "group"))
+        labels = [tuple(label) if isinstance(label, list) else label for label in labels]
         splits[split] = make_frame(texts, labels, pairs, groups)
     if not name.endswith(f"-{expected}"):
         raise UserError(f"{path} goes by another hash ({expected}) than its name: {way_out}")

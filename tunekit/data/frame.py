@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from typing import TYPE_CHECKING, Any
 
 from tunekit.data.base import DEFAULT_TASK, SPLITS, TextDataset
@@ -21,12 +22,13 @@ def dataset(
     frame: DataFrame,
     *,
     text: str,
-    label: str,
+    label: str | Sequence[str],
     pair: str | None = None,
     group: str | None = None,
     split: str | None = None,
     name: str = "frame",
     task: str = DEFAULT_TASK,
+    label_separator: str | None = None,
     skip_bad_rows: bool = False,
 ) -> TextDataset:
     """Return the rows of ``frame`` as a dataset called ``<slug of name>-<content hash>``.
@@ -44,8 +46,10 @@ def dataset(
     ``split_note`` of the dataset says how its rows were split. ``tk.summarise`` shows what was understood: the
     rows of each class, repeated and contradictory rows, and what is doubtful. A plan shows the same.
 
-    ``task`` is what trials on the dataset learn: ``classification``, or ``regression``, whose label is a finite number.
-    Where it is not classification, it stands in the dataset's name.
+    ``task`` is what trials on the dataset learn: ``classification``, ``regression``, whose label is a finite number, or
+    ``multi_label``. Several labels stand in several columns of 0 and 1, whose names ``label`` lists, or in one column
+    of texts with ``label_separator`` between them; an empty text has none. A task other than classification stands in
+    the dataset's name.
 
     Rows that can't be used, such as those without a text or label, are refused all at once, with their numbers counted
     from 1. ``skip_bad_rows=True`` leaves them out, and ``left_out`` of the dataset counts them.
@@ -60,7 +64,8 @@ def dataset(
         raise UserError(f"a dataset is made of a pandas DataFrame, not of {type(frame).__name__}")
     if not isinstance(name, str) or not name.strip():
         raise UserError(f"the name of a dataset is a text, not {name!r}")
-    columns = Columns(text, pair, (label,), group)
+    labels = (label,) if isinstance(label, str) else tuple(label)
+    columns = Columns(text, pair, labels, group, label_separator)
     columns.check()
     used = [*columns.used(), *([] if split is None or split in columns.used() else [split])]
     values = {column: _values(frame, column, name) for column in used}

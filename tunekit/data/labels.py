@@ -49,7 +49,9 @@ def checked_label(column: str, value: object) -> str:
     word = str(value).strip()
     if isinstance(value, list | tuple | dict | set) or (word[:1] == "[" and word[-1:] == "]"):
         raise BadValue(
-            "several labels", f"column {column!r} holds several labels; multi-label targets are not supported"
+            "several labels",
+            f"column {column!r} holds several labels; --task multi_label takes them, in columns of 0 and 1 or with a "
+            "--label-separator",
         )
     if value is None or not word or (isinstance(value, float) and math.isnan(value)):
         raise BadValue("empty label", f"empty label in column {column!r}")

@@ -41,7 +41,9 @@ class DataSource:
     skip_bad_rows: bool = False
     """Whether rows that can't be used are left out and counted, instead of refusing the data."""
     task: str = DEFAULT_TASK
-    """The task that the labels are read for: classification, or regression, whose label is a number."""
+    """The task that the labels are read for: classification, regression (a number) or multi_label (several labels)."""
+    label_separator: str | None = None
+    """What stands between the labels of a row where one column holds several of them."""
 
     def __post_init__(self) -> None:
         for name in ("text", "label"):
@@ -54,7 +56,7 @@ class DataSource:
             raise UserError(f"{self.path}: text names one column, or two for pairs, got {self.text!r}")
         if not self.labels or not all(isinstance(name, str) and name for name in self.labels):
             raise UserError(f"{self.path}: label is a text, got {self.label!r}")
-        for name in ("task", "group", "separator"):
+        for name in ("task", "group", "separator", "label_separator"):
             value = getattr(self, name)
             if not (isinstance(value, str) and value) and (name == "task" or value is not None):
                 raise UserError(f"{self.path}: {name} is a text, got {value!r}")
@@ -94,7 +96,7 @@ class DataSource:
         from tunekit.data.user import Columns
 
         text, *pair = self.text if isinstance(self.text, tuple) else (self.text,)
-        return Columns(text, pair[0] if pair else None, self.labels, self.group)
+        return Columns(text, pair[0] if pair else None, self.labels, self.group, self.label_separator)
 
 
 def read_source(source: DataSource) -> tuple[TextDataset, DataSource]:
@@ -118,6 +120,7 @@ def read_source(source: DataSource) -> tuple[TextDataset, DataSource]:
             quotes=source.quotes,
             skip_bad_rows=source.skip_bad_rows,
             task=source.task,
+            label_separator=source.label_separator,
         )
         return data, source
     if source.separator is not None:

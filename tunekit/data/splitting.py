@@ -9,7 +9,7 @@ import hashlib
 from bisect import bisect_right
 from collections import Counter
 from collections.abc import Sequence
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 if TYPE_CHECKING:
     from pandas import DataFrame
@@ -47,16 +47,30 @@ def tied_rows(frame: DataFrame) -> list[list[int]]:
     return list(tied.values())
 
 
-def strata_of(labels: Sequence[int] | Sequence[float]) -> list[int]:
-    """Return the stratum of each row: its class; of numbers, the tenth of the sorted numbers that it stands in.
+def strata_of(labels: Sequence[Any]) -> list[int]:
+    """Return the stratum of each row, by its label as a split holds it.
 
-    Equal numbers are in one stratum.
+    That is its class; the tenth of the sorted numbers that its number stands in; or of several labels the rarest that
+    it has, so that no part lacks a rare label.
+
+    Equal numbers are in one stratum, and so are rows without a label.
     """
+    if any(isinstance(label, tuple) for label in labels):
+        return _rarest(labels)
     if not any(isinstance(label, float) for label in labels):
         return [int(label) for label in labels]
     ordered = sorted(labels)
     bounds = [ordered[len(ordered) * part // NUMBER_STRATA] for part in range(1, NUMBER_STRATA)]
     return [bisect_right(bounds, label) for label in labels]
+
+
+def _rarest(labels: Sequence[Any]) -> list[int]:
+    """Return the index of the rarest label of each row; one more than the last index for a row without a label."""
+    counts = [sum(column) for column in zip(*labels, strict=True)]
+    return [
+        min((place for place, has in enumerate(row) if has), key=lambda place: (counts[place], place), default=len(row))
+        for row in labels
+    ]
 
 
 def draw_parts(frame: DataFrame, shares: dict[str, float], seed: int) -> dict[str, list[int]]:

@@ -48,10 +48,13 @@ class DataSummary:
     targets: dict[str, dict[str, float]] = field(default_factory=dict)
     """``least``, ``greatest``, ``mean`` and ``std`` (over n) of each split's numbers; empty where there are classes."""
 
+    several: bool = False
+    """Whether a row may have several labels, each of which is counted as a class is."""
+
     def to_dict(self) -> dict[str, Any]:
-        """Return the summary for programs, which names targets only where there are some."""
-        values = asdict(self)
-        return values if self.targets else {name: value for name, value in values.items() if name != "targets"}
+        """Return the summary for programs; of what only other tasks have nothing is said."""
+        left_out = [*([] if self.targets else ["targets"]), *([] if self.several else ["several"])]
+        return {name: value for name, value in asdict(self).items() if name not in left_out}
 
     def lines(self) -> list[str]:
         """Return the summary for people."""
@@ -59,8 +62,9 @@ class DataSummary:
         if self.targets:
             lines = [f"{rows} rows, each with a number", *self.notes, *self._numbers()]
         else:
-            lines = [f"{rows} rows, {len(self._names())} classes"]
-            lines += [*self.notes, f"rows of each class ({', '.join(self.rows)}): {self._classes()}"]
+            word, words = ("label", "labels") if self.several else ("class", "classes")
+            lines = [f"{rows} rows, {len(self._names())} {words}"]
+            lines += [*self.notes, f"rows of each {word} ({', '.join(self.rows)}): {self._classes()}"]
         longest = self.longest_text
         lines.append(f"longest text: {longest['characters']:,} characters ({longest['split']}, row {longest['row']})")
         if self.left_out:
@@ -116,7 +120,8 @@ def summarise(data: TextDataset) -> DataSummary:
     known = {split: set(own) for split, own in inputs.items()}
     is_number = {split: frame["label"].dtype.kind == "f" for split, frame in splits.items()}
     targets = {split: _spread(own) for split, own in labels.items() if is_number[split]}
-    counts = {split: Counter(own) for split, own in labels.items()}
+    several = any(isinstance(label, tuple) for own in labels.values() for label in own)
+    counts = {split: _label_counts(own) if several else Counter(own) for split, own in labels.items()}
     classes = (
         {}
         if targets
@@ -144,7 +149,13 @@ def summarise(data: TextDataset) -> DataSummary:
         notes=[*data.reading_notes, *([data.split_note] if data.split_note else [])],
         warnings=[*_absent_warnings(absent, highest), *_class_warnings(classes), *_text_warnings(inputs)],
         targets=targets,
+        several=several,
     )
+
+
+def _label_counts(labels: Sequence[tuple[int, ...]]) -> Counter[int]:
+    """Return how many rows have each label, by its index."""
+    return Counter(place for row in labels for place, has in enumerate(row) if has)
 
 
 def _spread(numbers: Sequence[float]) -> dict[str, float]:

@@ -36,6 +36,8 @@ class Columns(NamedTuple):
     labels: tuple[str, ...]
     """The columns of the label: one, or the 0/1 columns of several labels."""
     group: str | None
+    label_separator: str | None = None
+    """What stands between the labels of a row where one column holds several; None for one label a column."""
 
     def used(self) -> list[str]:
         """Return the names of the columns that are there, each once."""
@@ -62,6 +64,7 @@ def read_user_dataset(
     quotes: Quotes = "auto",
     skip_bad_rows: bool = False,
     task: str = DEFAULT_TASK,
+    label_separator: str | None = None,
 ) -> TextDataset:
     """Return the data at ``path`` as a dataset called ``<slug of the stem>-<content hash>``; the path never enters.
 
@@ -70,12 +73,13 @@ def read_user_dataset(
     rows of the same group, or of the same text and pair, stay together.
 
     ``separator`` and ``quotes`` say how CSV is read, as in ``read_table``. With ``skip_bad_rows``, rows that can't be
-    used are left out, and ``left_out`` of the dataset counts them. ``task`` is the task that the labels are read for.
+    used are left out, and ``left_out`` of the dataset counts them. ``task`` is the task that the labels are read for,
+    whose column may hold several with ``label_separator`` between.
     Raises UserError, one line with file and line (Parquet: row), for everything that can't be trained on.
     """
     path = Path(path)
     labels = (label_column,) if isinstance(label_column, str) else tuple(label_column)
-    columns = Columns(text_column, pair_column, labels, group_column)
+    columns = Columns(text_column, pair_column, labels, group_column, label_separator)
     columns.check()
     files = _split_files(path) if path.is_dir() else {"train": path}
     rows = {
@@ -111,9 +115,7 @@ def dataset_of_rows(
     unknown task, labels that look like those of another, a single class, targets that are all equal, and too few rows
     to split.
     """
-    labelling = labelling_of(task, source)
-    if len(columns.labels) > 1 and not labelling.several_columns:
-        raise UserError(f"{source}: task {task} takes one label column, got {', '.join(columns.labels)}")
+    labelling = labelling_of(task, columns.labels, columns.label_separator, source)
     checked, bad = {}, list[BadRow]()
     for split, read in rows.items():
         checked[split], found = check_rows(read, columns, labelling)

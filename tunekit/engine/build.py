@@ -22,6 +22,8 @@ from tunekit.seeding import seeded, stream_seed
 from tunekit.storage.paths import Place
 from tunekit.tasks import Constants, Task, task_of
 
+WORDS = {"class": "a class", "number": "a number", "labels": "a 0 or 1 for each of several labels"}
+
 
 @dataclass(frozen=True)
 class PreparedData:
@@ -71,7 +73,14 @@ def _prepared(
 
 
 def labels_of(rows: DataFrame, task: Task) -> npt.NDArray[Any]:
-    """Return the labels of the rows of a split in the form that ``task`` takes: int64 or float64, both (N,)."""
+    """Return the labels of the rows of a split in the form that ``task`` takes: int64 or float64 (N,), or int64 (N, C).
+
+    Raises UserError where they are not of this form.
+    """
+    if (rows["label"].dtype == object) != (task.form == "labels"):
+        raise UserError(f"task {task.name!r} takes {WORDS[task.form]} as a label, which the dataset does not have")
+    if task.form == "labels":
+        return np.array(rows["label"].to_list(), np.int64)
     return rows["label"].to_numpy(np.float64 if task.form == "number" else np.int64, copy=True)
 
 

@@ -32,7 +32,7 @@ class LabelledSplit:
     tokens: TokenisedSplit
     """The N texts."""
     labels: npt.NDArray[Any]
-    """The targets of N labels as the loss of the task takes them: int64 (N,) of classes, or float32 (N,)."""
+    """The targets of N labels as the loss of the task takes them: int64 (N,) of classes, float32 (N,) or (N, C)."""
 
     def __len__(self) -> int:
         return len(self.labels)

@@ -96,11 +96,18 @@ def prediction_rows(
             "epoch": epoch,
             "item_id": examples["item_id"].to_numpy(),
             "group_id": examples["group"].to_numpy(),
-            "gold": gold.astype(np.int32) if task.form == "class" else gold,
-            "predicted": task.predicted(outputs, constants),
+            "gold": _column(gold, task),
+            "predicted": _column(task.predicted(outputs, constants), task),
             "logits": list(outputs.astype(task.stored_as)),
         }
     )
+
+
+def _column(labels: npt.NDArray[Any], task: Task) -> npt.NDArray[Any] | list[str]:
+    """Return N labels as a column: int32 of classes, float64 of numbers, texts such as ``0110`` of several labels."""
+    if task.form == "labels":
+        return ["".join(map(str, row)) for row in labels.tolist()]
+    return labels.astype(np.int32 if task.form == "class" else np.float64)
 
 
 def scored_record(

@@ -28,7 +28,7 @@ from tunekit.memory import ADAMW_STATES
 from tunekit.memory.graph import FP32
 from tunekit.methods.base import count_parameters
 from tunekit.planning.batching import restrictions
-from tunekit.schema import SCHEMA_VERSION, EpochRecord, Scalar, Status, TrialSummary, epoch_record
+from tunekit.schema import SCHEMA_VERSION, EpochRecord, Scalar, Status, TaskEpochRecord, TrialSummary, epoch_record
 from tunekit.seeding import stream_seed
 from tunekit.storage.files import remove_tree
 from tunekit.storage.lease import check_current
@@ -152,6 +152,8 @@ class TrialRun:
         self.member.step = found.step
         epochs = [epoch_record({"schema_version": SCHEMA_VERSION, **row}) for row in found.history]
         self.recorded = Recording(epochs, passed.steps, passed.predictions)
+        last = epochs[-1]
+        self.constants = dict(last.constants) if isinstance(last, TaskEpochRecord) else self.constants
         log(f"going on after epoch {found.epoch} of {self.spec.epochs}; {_again(recorded[found.epoch :])}")
 
     @property
@@ -194,11 +196,14 @@ class TrialRun:
             raise Diverged(f"the training loss became {trained.losses[bad]} at step {step} (epoch {epoch})")
         measured: dict[str, float | None] = dict.fromkeys(self.task.score_names)
         predictions = []
-        for split, found in logits.items():
-            examples, outputs = self.data.splits[split], self.task.outputs(found, self.constants)
-            values = self._scores(examples, outputs)
+        outputs = {split: self.task.outputs(found, self.constants) for split, found in logits.items()}
+        validation = labels_of(self.data.splits["val"], self.task) if "val" in outputs else None
+        self.constants = {**self.constants, **self.task.decided(validation, outputs.get("val"))}
+        for split, found in outputs.items():
+            examples = self.data.splits[split]
+            values = self._scores(examples, found)
             measured |= {f"{split}_{name}": value for name, value in values.items()}
-            predictions.append(prediction_rows(split, examples, epoch, outputs, self.task, self.constants))
+            predictions.append(prediction_rows(split, examples, epoch, found, self.task, self.constants))
         of_every_task = {
             "epoch": epoch,
             "step": self.member.step,

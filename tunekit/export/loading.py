@@ -85,10 +85,11 @@ def _manifest(content: Mapping[str, Any]) -> Manifest:
     """Return the manifest in a JSON object. Raises ValueError, KeyError or TypeError where it is none."""
     content = {"task": DEFAULT_TASK, "constants": {}, **content}
     names, revision, constants = content["label_names"], content["revision"], content["constants"]
+    least = 2 if content["task"] == DEFAULT_TASK else 1
     checks = {
         "format_version": content["format_version"] == FORMAT_VERSION,
         "kind": content["kind"] in (WHOLE, PEFT, ADAPTERS),
-        "label_names": isinstance(names, list) and len(names) >= 1 and all(isinstance(one, str) for one in names),
+        "label_names": isinstance(names, list) and len(names) >= least and all(isinstance(one, str) for one in names),
         "revision": isinstance(revision, str),
         "has_base": isinstance(content["has_base"], bool),
         "pairs": isinstance(content["pairs"], bool),

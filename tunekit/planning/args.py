@@ -62,10 +62,14 @@ class DataColumns:
     """The column of your own data that holds the text (default: text)."""
     pair_column: str | None = None
     """The column that holds a second text, if there is one."""
-    label_column: str | None = None
-    """The column that holds the class, or the number of a regression (default: label)."""
+    label_column: tuple[str, ...] | None = None
+    """The column that holds the class, or the number of a regression (default: label); several columns of 0 and 1 for
+    several labels a text."""
+    label_separator: str | None = None
+    """The character between the labels of a text where one column holds several."""
     task: str | None = None
-    """What trials on your own data learn: classification, or regression of a number (default: classification)."""
+    """What trials on your own data learn: classification, regression of a number, or multi_label (default:
+    classification)."""
     group_column: str | None = None
     """A column whose equal values must not be split between train and test."""
     separator: str | None = None

@@ -16,6 +16,7 @@ import pandas as pd
 from tunekit.errors import UserError
 from tunekit.store.records import read_predictions, running_best
 from tunekit.store.search_records import SearchStudy, SearchTrial, TrialState
+from tunekit.tasks.base import LabelForm
 from tunekit.tasks.number_scores import NUMBER_SCORES
 
 if TYPE_CHECKING:
@@ -88,7 +89,7 @@ def item_standard_error(items: Sequence[pd.DataFrame], metric: str, num_labels: 
 
     ``items`` has one frame for each training seed. Its rows are the scored items of one epoch, with the columns
     ``group_id``, ``gold`` and ``predicted``. ``metric`` is accuracy or macro_f1 of classes, or a score of numbers
-    (``tunekit.tasks.number_scores``).
+    (``tunekit.tasks.number_scores``). Of several labels, which are texts such as ``0110``, it is micro_f1 or macro_f1.
 
     The error is estimated by a cluster bootstrap over the items (Efron and Tibshirani, An Introduction to the
     Bootstrap, 1993): groups are drawn as a whole, since the items of one sentence are not independent. All seeds are
@@ -97,9 +98,10 @@ def item_standard_error(items: Sequence[pd.DataFrame], metric: str, num_labels: 
     """
     if not items or not all(len(frame) for frame in items):
         raise ValueError("no validation predictions are stored, without which no configuration can be selected")
-    if metric not in SCORES and metric not in NUMBER_SCORES:
-        known = ", ".join([*SCORES, *NUMBER_SCORES])
-        raise ValueError(f"the standard error over items is known for {known}, not for {metric}")
+    several = isinstance(items[0]["gold"].iloc[0], str)
+    known = ITEM_SCORES["labels"] if several else (*SCORES, *NUMBER_SCORES)
+    if metric not in known:
+        raise ValueError(f"the standard error over items is known for {', '.join(known)}, not for {metric}")
     groups = pd.Index(items[0]["group_id"].unique())
     generator = np.random.default_rng(seed)
     draws = generator.multinomial(len(groups), np.full(len(groups), 1 / len(groups)), size=RESAMPLES)  # (B, G)
@@ -110,6 +112,14 @@ def item_standard_error(items: Sequence[pd.DataFrame], metric: str, num_labels: 
             clusters = groups.get_indexer(frame["group_id"])
             total += NUMBER_SCORES[metric](draws.astype(np.float64), gold, predicted[None], clusters)[:, 0]
         return float(np.std(total / len(items), ddof=1))
+    if several:
+        for frame in items:
+            bits, found = (_bits(frame[name]) for name in ("gold", "predicted"))  # (N, C)
+            tallies = np.zeros((len(groups), 3, num_labels))  # (G, 3, C): hits, gold, predicted
+            for place, values in enumerate((bits * found, bits, found)):
+                np.add.at(tallies[:, place], groups.get_indexer(frame["group_id"]), values)
+            total += _f1_of_labels(np.tensordot(draws, tallies, axes=1), metric)
+        return float(np.std(total / len(items), ddof=1))
     for frame in items:
         counts = np.zeros((len(groups), num_labels, num_labels))  # (G, C, C), gold by predicted
         labels = [frame[name].to_numpy() for name in ("gold", "predicted")]
@@ -118,6 +128,19 @@ def item_standard_error(items: Sequence[pd.DataFrame], metric: str, num_labels: 
         np.add.at(counts, (groups.get_indexer(frame["group_id"]), *labels), 1)
         total += SCORES[metric](np.tensordot(draws, counts, axes=1))  # (B, G) x (G, C, C) -> (B, C, C)
     return float(np.std(total / len(items), ddof=1))
+
+
+def _bits(texts: pd.Series) -> FloatArray:
+    """Return N texts such as ``0110`` as 0 and 1, (N, C)."""
+    return np.array([list(text) for text in texts]).astype(np.float64)
+
+
+def _f1_of_labels(tallies: FloatArray, metric: str) -> FloatArray:
+    """Return micro- or macro-F1 (B,) of the hits, gold and predicted items (B, 3, C) of several labels."""
+    counts = tallies.sum(axis=2, keepdims=True) if metric == "micro_f1" else tallies
+    sizes = counts[:, 1] + counts[:, 2]
+    found = np.divide(2 * counts[:, 0], sizes, out=np.zeros_like(sizes), where=sizes > 0)
+    return np.asarray(found.mean(axis=1))
 
 
 def _accuracy(confusion: FloatArray) -> FloatArray:
@@ -133,6 +156,12 @@ def _macro_f1(confusion: FloatArray) -> FloatArray:
 
 
 SCORES = {"accuracy": _accuracy, "macro_f1": _macro_f1}
+ITEM_SCORES: dict[LabelForm, tuple[str, ...]] = {
+    "class": tuple(SCORES),
+    "number": tuple(NUMBER_SCORES),
+    "labels": ("micro_f1", "macro_f1"),
+}
+"""The scores whose standard error over items is known, by the form of the labels."""
 
 
 def select_configuration(store: "ResultStore", study: SearchStudy) -> Selection | None:

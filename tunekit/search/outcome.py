@@ -8,6 +8,7 @@ from typing import TYPE_CHECKING
 from tunekit.errors import UserError
 from tunekit.parsing import not_a_choice
 from tunekit.schema import Direction, Status, TrialSpec, readable
+from tunekit.search.choosing import ITEM_SCORES
 from tunekit.store.records import running_best
 from tunekit.store.search_records import TrialState
 from tunekit.tasks import TASKS, Task, task_of
@@ -33,8 +34,12 @@ SIZE = Objective("num_trainable_params", "minimize", False)
 
 
 def objectives_of(task: Task) -> dict[str, Objective]:
-    """Return what a search on a dataset of ``task`` can optimise, by name: reported scores of which more is better."""
-    scores = [name for name in task.reported if task.metric(name).direction is Direction.MAX]
+    """Return what a search on a dataset of ``task`` can optimise, by name.
+
+    That are reported scores of which more is better, and whose standard error over items is known, as 1se needs it.
+    """
+    able = [name for name in task.reported if task.metric(name).direction is Direction.MAX]
+    scores = [name for name in able if name in ITEM_SCORES[task.form]]
     ordered = sorted(scores, key=lambda name: name != task.primary)
     return {**{name: Objective(name, "maximize", True) for name in ordered}, SIZE.name: SIZE}
 
@@ -66,7 +71,8 @@ def parse_objectives(text: str) -> tuple[Objective, ...]:
 
     Raises UserError on an objective that no task has or a repeated one, and where the first one is no score.
     """
-    known = {name: one for task in TASKS for name, one in objectives_of(TASKS[task]).items()}
+    known = {name: one for task in TASKS for name, one in objectives_of(TASKS[task]).items() if one.is_score}
+    known[SIZE.name] = SIZE
     names = [name.strip() for name in text.split(",")]
     for name in names:
         if name not in known:

@@ -22,11 +22,16 @@ Constants = Mapping[str, float]
 
 They are a part of the trial's state: they stand in its records, and an exported model carries them.
 """
-LabelForm = Literal["class", "number"]
-"""What the label of an example is: the index of its class (N,) int, or a number (N,) float."""
+LabelForm = Literal["class", "number", "labels"]
+"""What the label of an example is: the index of its class, int (N,); a number, float (N,); or a 0 or 1 for each of C
+labels, int (N, C)."""
 
 
 def _no_constants(labels: Array) -> Constants:
+    return {}
+
+
+def _nothing_decided(labels: Array | None, outputs: Array | None) -> Constants:
     return {}
 
 
@@ -133,6 +138,12 @@ class Task:
     """``constants(labels)`` returns the trial's constants, for the labels of its training data.
 
     Raises ValueError, which says why, where nothing can be learnt from them.
+    """
+    decided: Callable[[Array | None, Array | None], Constants] = _nothing_decided
+    """``decided(labels, outputs)`` returns what an epoch adds to the constants, from N labels and (N, C) outputs.
+
+    They are those of validation after the epoch; None where there is no validation part. What is decided holds for the
+    test split of the same epoch.
     """
     targets: Callable[[Array, Constants], Array] = _as_they_are
     """``targets(labels, constants)`` returns the labels, or outputs (N, C), as the loss takes them."""
