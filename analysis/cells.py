@@ -13,6 +13,7 @@ import numpy as np
 import numpy.typing as npt
 import pandas as pd
 
+from analysis.epoch_choice import SELECTIONS, selected_epochs
 from analysis.names import LABELS, metric_name
 from analysis.predictions import METRICS, collapsed, per_class_f1, read_predictions
 from analysis.statistics.this_set import Sample
@@ -23,7 +24,6 @@ from tunekit.schema import Direction, Scalar, Status
 from tunekit.storage.paths import Place, location
 from tunekit.tasks import Metric, Task, task_of
 
-SELECTIONS = ("last", "best-val", "best-test")
 FAILURES = (Status.FAILED, Status.DIVERGED, Status.OUT_OF_MEMORY)
 
 
@@ -166,16 +166,6 @@ def metric_label(metric: str, found: Sequence[Cell]) -> str:
     return " / ".join(dict.fromkeys(cell.metric_names.get(metric, cell.measure(metric).label) for cell in found))
 
 
-def primary_label(found: Sequence[Cell]) -> str:
-    """Return what ``found`` call the metrics by which their tasks choose."""
-    return " / ".join(dict.fromkeys(metric_label(cell.task.primary, [cell]) for cell in found))
-
-
-def in_percent(found: Sequence[Cell], metric: str | None = None) -> bool:
-    """Return whether ``metric``, by default the primary one of each, is shown in percent for all of ``found``."""
-    return all(cell.measure(metric or cell.task.primary).unit == "%" for cell in found)
-
-
 def is_computed(metric: str) -> bool:
     """Return whether the metric is computed from stored predictions of classes, and is in no record."""
     return f"test_{metric}" not in LABELS and (metric in METRICS or metric.startswith("f1:"))
@@ -191,7 +181,7 @@ def cells(records: SweepRecords, select: str = "last") -> list[Cell]:
         raise UserError(f"there is no selection {select!r} (there are {', '.join(SELECTIONS)})")
     grouped: dict[tuple[str, str], list[CellTrial]] = {}
     keys = zip(*(records.trials[name].to_numpy(object) for name in ("cell", "fingerprint")), strict=True)
-    for key, trial in zip(keys, _cell_trials(records.trials, _selected(records, select)), strict=True):
+    for key, trial in zip(keys, _cell_trials(records.trials, selected_epochs(records, select)), strict=True):
         grouped.setdefault(key, []).append(trial)
     present = {key for key, _ in grouped}
     grouped |= {(key, ""): [] for key in records.expected if key not in present}
@@ -199,23 +189,6 @@ def cells(records: SweepRecords, select: str = "last") -> list[Cell]:
     ordered = sorted(grouped.items(), key=lambda item: positions.get(item[0][0], len(positions)))
     found = [_fields(records, key, fingerprint, members) for (key, fingerprint), members in ordered]
     return [Cell(**fields, variant=text) for fields, text in zip(found, variants(found, records), strict=True)]
-
-
-def _selected(records: SweepRecords, select: str) -> pd.DataFrame:
-    """Return the chosen epoch of each trial that has one."""
-    epochs = records.epochs
-    if select == "last":
-        return epochs[~epochs["path"].duplicated(keep="last")]  # a trial's epochs stand in order
-    if select == "best-val":
-        best = records.trials[["path", "best_epoch"]].rename(columns={"best_epoch": "epoch"}).dropna()
-        return epochs.merge(best, on=["path", "epoch"])
-    primary = {name: f"test_{task_of(name).primary}" for name in records.trials["dataset"].unique()}
-    column = epochs["path"].map(dict(zip(records.trials["path"], records.trials["dataset"].map(primary), strict=True)))
-    scores = pd.Series(float("nan"), epochs.index)
-    for name in set(primary.values()) & set(epochs.columns):
-        scores[column == name] = epochs.loc[column == name, name].astype(float)
-    scores = scores.dropna()
-    return epochs.loc[scores.groupby(epochs["path"]).idxmax()]
 
 
 def _fields(records: SweepRecords, key: str, fingerprint: str, members: Sequence[CellTrial]) -> dict[str, Any]:

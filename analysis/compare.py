@@ -10,9 +10,9 @@ from dataclasses import dataclass, field, replace
 from enum import StrEnum
 from functools import lru_cache
 
+from analysis.cell_predictions import NO_PREDICTIONS, predictions_of
 from analysis.cells import Cell
-from analysis.predictions import aligned_predictions, bits_of, read_predictions
-from analysis.statistics.new_text import SeedPredictions, Variation, difference, interval, is_of_items, variations
+from analysis.statistics.new_text import Variation, difference, interval, is_of_items, variations
 from analysis.statistics.this_set import MIN_SEEDS, Difference, Interval, Sample, varies, welch
 from tunekit.parsing import how_many
 from tunekit.schema import Direction
@@ -23,7 +23,6 @@ SEEDS_DO_NOT_MOVE = ("num_trainable_params", "num_total_params", "predicted_memo
 """The metrics that the seed does not move by their nature; where they do vary, they are tested as others are."""
 
 
-NO_PREDICTIONS = "no predictions stored"
 OTHER_ITEMS = "the two rows were scored on different test items"
 NO_SPREAD = "the two rows differ nowhere, over seeds or over items"
 
@@ -43,14 +42,6 @@ class Population(StrEnum):
     """New seeds, for what no item has: a loss in training, seconds."""
     COMPARED = "what was compared"
     """Nothing more: what seeds do not move is not tested."""
-
-
-@dataclass(frozen=True)
-class CellPredictions:
-    """A cell's predictions, items in the order of their ids."""
-
-    predictions: SeedPredictions
-    items: tuple[str, ...]
 
 
 @dataclass(frozen=True)
@@ -272,29 +263,6 @@ def _on_items(same: _Same, metric: str) -> _OnItems:
     found = predictions_of(same.cell)
     (variation,) = variations([found.predictions], metric)
     return _OnItems(found.items, variation)
-
-
-def predictions_of(cell: Cell) -> CellPredictions:
-    """Return the stored predictions of a cell's completed trials.
-
-    Raises ValueError where a trial keeps none or they were not scored on the same items, and DamagedRecord, which is
-    one, where they can't be read.
-    """
-    if any(trial.filled for trial in cell.completed):
-        raise ValueError("failed trials count with the score of the majority class, of which no predictions are stored")
-    frames = [
-        None if trial.epoch is None else read_predictions(trial.path, cell.split, trial.epoch, form=cell.task.form)
-        for trial in cell.completed
-    ]
-    kept = [frame.sort_values("item_id", ignore_index=True) for frame in frames if frame is not None]
-    if (cell.has_classes and cell.num_classes is None) or len(kept) != len(frames) or not kept:
-        raise ValueError(NO_PREDICTIONS)
-    gold, predicted, groups = aligned_predictions(kept)
-    num_classes = cell.num_classes or 0
-    if cell.task.form == "labels":
-        gold, predicted = bits_of(gold), bits_of(predicted)
-        num_classes = gold.shape[1]
-    return CellPredictions(SeedPredictions(gold, predicted, groups, num_classes), tuple(kept[0]["item_id"]))
 
 
 def _whose(a: Score, b: Score) -> str:

@@ -21,9 +21,10 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-from analysis.cells import SELECTIONS, Cell
+from analysis.cells import Cell
 from analysis.compare import Score, score_of
 from analysis.configurations import Configurations, choose, configuration_of
+from analysis.epoch_choice import SELECTIONS
 from analysis.names import number
 from analysis.report.report import KINDS
 from analysis.tables.specs import METRICS, PER_CLASS, absent_notes, choice_notes

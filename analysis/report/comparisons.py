@@ -3,7 +3,8 @@
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 
-from analysis.compare import Comparison, Score, predictions_of
+from analysis.cell_predictions import predictions_of
+from analysis.compare import Comparison, Score
 from analysis.report.document import Block, Grid, Paragraph, Points, Section
 from analysis.statistics.multiple import pairs
 from analysis.statistics.power import ALPHA, detectable_difference, hours_for, seeds_phrase, seeds_range, smallest_gap

@@ -7,15 +7,17 @@ from pathlib import Path
 from typing import Any
 from urllib.parse import quote
 
-from analysis.cells import SELECTIONS, Cell, CellTrial, cells, in_percent, metric_label, primary_label
+from analysis.cells import Cell, CellTrial, cells, metric_label
 from analysis.compare import interval_on_new_text
 from analysis.configurations import configurations
+from analysis.epoch_choice import SELECTIONS
 from analysis.names import SPLITS
 from analysis.report.document import Block, Details, Grid, Inline, Link, Paragraph, Points, Section
 from analysis.statistics.power import std_interval
 from analysis.statistics.this_set import Interval, mean_interval
 from analysis.sweep_records import SweepRecords
 from analysis.tables.table import shown
+from analysis.units import in_percent, primary_label
 from tunekit.storage.paths import Place
 from tunekit.store.records import DamagedRecord
 from tunekit.tasks import Metric

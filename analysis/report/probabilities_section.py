@@ -2,13 +2,14 @@
 
 from collections.abc import Sequence
 
-from analysis.cells import Cell, in_percent, metric_label, primary_label
+from analysis.cells import Cell, metric_label
 from analysis.logits import CellLogits
 from analysis.patience import simulated_patience
 from analysis.probabilities import Estimated, calibration, ensemble_gains, overlaps
 from analysis.report.document import Grid, Inline, Link, Paragraph, Section
 from analysis.statistics.this_set import Interval
 from analysis.sweep_records import SweepRecords
+from analysis.units import in_percent, primary_label
 
 BRACKETS = (
     "An interval in brackets is the 95 % interval over new seeds and new items; it takes at least 3 seeds. Rows are "

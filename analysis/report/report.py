@@ -5,9 +5,10 @@ from dataclasses import dataclass, field, replace
 from pathlib import Path
 
 from analysis.across import Across, across
-from analysis.cells import SELECTIONS, Cell, cells, metric_label
+from analysis.cells import Cell, cells, metric_label
 from analysis.claims.measured import cell_lookup
 from analysis.claims.verdicts import evaluate, load_claims
+from analysis.epoch_choice import SELECTIONS
 from analysis.figures.captioned import DEFAULT_FORMATS, CaptionedFigure, save
 from analysis.logits import with_logits
 from analysis.rates import rate_maps

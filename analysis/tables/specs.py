@@ -9,11 +9,12 @@ from collections.abc import Callable, Sequence
 from dataclasses import replace
 from functools import partial
 
-from analysis.cells import Cell, in_percent, metric_label, primary_label
+from analysis.cells import Cell, metric_label
 from analysis.compare import Score, score_of
 from analysis.configurations import Configurations, configuration_of, configurations, validation
 from analysis.names import LABELS, SPLITS, numbered
 from analysis.tables.table import TableRow, TableSpec
+from analysis.units import in_percent, primary_label
 from tunekit.errors import UserError
 from tunekit.parsing import did_you_mean
 from tunekit.schema import slug
@@ -40,10 +41,8 @@ def reported_metrics(cells: Sequence[Cell]) -> tuple[str, ...]:
 
 def _by_task(cells: Sequence[Cell]) -> list[list[Cell]]:
     """Return the cells of each task: datasets of several share no table."""
-    groups: dict[str, list[Cell]] = {}
-    for cell in cells:
-        groups.setdefault(cell.task.name, []).append(cell)
-    return list(groups.values())
+    names = dict.fromkeys(cell.task.name for cell in cells)
+    return [[cell for cell in cells if cell.task.name == name] for name in names]
 
 
 def _about(cells: Sequence[Cell], metric: str, select: str) -> str:

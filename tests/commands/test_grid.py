@@ -39,6 +39,13 @@ from tunekit.store.result_store import ResultStore
         (["--datasets", "broken.jsonl"], "broken.jsonl, line 2: broken JSON"),
         (["--datasets", "new_label"], "label 'z' of test never occurs in train"),
         (["--datasets", "regression.csv"], "looks like regression; --task regression declares it"),
+        (["--datasets", "regression.csv", "--task", "regresion"], "there is no task 'regresion' for data of your own"),
+        (
+            ["--datasets", "regression.csv", "--task", "multi_label"],
+            "multi_label takes several label columns of 0 and 1",
+        ),
+        (["--datasets", "regression.csv", "--label-separator", "|"], "a label separator is for --task multi_label"),
+        (["--task", "regression"], "--task: for files of your own, and this sweep has none"),
         (["--datasets", "multi.jsonl"], "holds several labels; --task multi_label takes them"),
         (["--datasets", "nowhere.csv"], "nowhere.csv: there is no such file"),
         (["--models", "./new_label", "--methods", "full"], "config.json can't be read"),

@@ -4,7 +4,8 @@ import numpy as np
 import pandas as pd
 import pytest
 
-from tunekit.data.base import content_hash, limit_and_carve, load_dataset, save_dataset
+from tunekit.data.base import content_hash, limit_and_carve
+from tunekit.data.copies import load_dataset, save_dataset
 from tunekit.data.frame import dataset
 from tunekit.data.labelling import checked_number
 from tunekit.data.labels import BadValue

@@ -10,7 +10,8 @@ from pathlib import Path
 import numpy as np
 import pytest
 
-from tunekit.data.base import DATASETS, PINNED, TextDataset, content_hash, limit_and_carve, load_dataset
+from tunekit.data.base import DATASETS, PINNED, TextDataset, content_hash, limit_and_carve
+from tunekit.data.copies import load_dataset
 from tunekit.data.files import DATA_DIR, PinnedFile, read_pinned
 from tunekit.data.summary import summarise
 from tunekit.errors import UserError

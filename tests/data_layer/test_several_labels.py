@@ -4,7 +4,8 @@ import numpy as np
 import pandas as pd
 import pytest
 
-from tunekit.data.base import content_hash, load_dataset, save_dataset
+from tunekit.data.base import content_hash
+from tunekit.data.copies import load_dataset, save_dataset
 from tunekit.data.frame import dataset
 from tunekit.data.labelling import checked_bit
 from tunekit.data.labels import BadValue

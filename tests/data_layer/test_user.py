@@ -8,7 +8,8 @@ import pandas as pd
 import pyarrow.parquet as pq
 import pytest
 
-from tunekit.data.base import TextDataset, content_hash, load_dataset, save_dataset
+from tunekit.data.base import TextDataset, content_hash
+from tunekit.data.copies import load_dataset, save_dataset
 from tunekit.data.user import read_user_dataset
 from tunekit.errors import UserError
 

@@ -18,7 +18,7 @@ from tests.support.trials import build, specify, start
 from tunekit.data.base import DATASETS, content_hash
 from tunekit.engine.train import Diverged, Pack
 from tunekit.errors import UserError
-from tunekit.schema import TaskEpochRecord, epoch_record
+from tunekit.store.epoch_records import TaskEpochRecord, epoch_record
 from tunekit.store.frames import scores_of
 from tunekit.store.records import DamagedRecord
 from tunekit.store.result_store import ResultStore

@@ -10,7 +10,8 @@ import pytest
 from tests.support.exports import by_the_card
 from tests.support.runs import finish
 from tests.support.trials import specify
-from tunekit.data.base import save_dataset, task_name
+from tunekit.data.base import task_name
+from tunekit.data.copies import save_dataset
 from tunekit.data.user import read_user_dataset
 from tunekit.engine.job import Job
 from tunekit.engine.run import TrialRun

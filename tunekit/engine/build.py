@@ -10,7 +10,8 @@ import numpy.typing as npt
 from pandas import DataFrame
 from transformers import PreTrainedModel, PreTrainedTokenizerFast
 
-from tunekit.data.base import TextDataset, limit_and_carve, load_dataset
+from tunekit.data.base import TextDataset, limit_and_carve
+from tunekit.data.copies import load_dataset
 from tunekit.data.tokens import tokenise
 from tunekit.engine.member import LabelledSplit
 from tunekit.errors import UserError

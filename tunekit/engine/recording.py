@@ -18,8 +18,9 @@ import pandas as pd
 
 from tunekit.engine.build import labels_of
 from tunekit.engine.train import TrainedEpoch
-from tunekit.schema import EpochRecord, TaskEpochRecord
+from tunekit.schema import EpochRecord
 from tunekit.storage.paths import Place
+from tunekit.store.epoch_records import TaskEpochRecord
 from tunekit.store.records import STEPS, read_predictions
 from tunekit.store.result_store import ResultStore
 from tunekit.tasks import Constants, Task

@@ -28,10 +28,11 @@ from tunekit.memory import ADAMW_STATES
 from tunekit.memory.graph import FP32
 from tunekit.methods.base import count_parameters
 from tunekit.planning.batching import restrictions
-from tunekit.schema import SCHEMA_VERSION, EpochRecord, Scalar, Status, TaskEpochRecord, TrialSummary, epoch_record
+from tunekit.schema import SCHEMA_VERSION, EpochRecord, Scalar, Status, TrialSummary
 from tunekit.seeding import stream_seed
 from tunekit.storage.files import remove_tree
 from tunekit.storage.lease import check_current
+from tunekit.store.epoch_records import TaskEpochRecord, epoch_record
 from tunekit.store.result_store import PREDICTION_ROWS, ResultStore
 from tunekit.tasks import Task, task_of
 

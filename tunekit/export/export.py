@@ -12,7 +12,7 @@ import numpy as np
 import torch
 from transformers import PreTrainedModel
 
-from tunekit.data.base import load_dataset
+from tunekit.data.copies import load_dataset
 from tunekit.engine.build import PreparedData, build_model, prepare_splits
 from tunekit.engine.checkpoint import trainable
 from tunekit.engine.kept_weights import identity_of, kept_epochs, read_weights
@@ -26,9 +26,10 @@ from tunekit.models.catalog import MODELS
 from tunekit.models.loading import ModelRef, hub_id_of, load_encoder, resolve_model
 from tunekit.planning.fingerprints import fingerprint_of
 from tunekit.planning.provenance import source
-from tunekit.schema import EpochRecord, TaskEpochRecord
+from tunekit.schema import EpochRecord
 from tunekit.seeding import stream_seed
 from tunekit.storage.paths import Place
+from tunekit.store.epoch_records import TaskEpochRecord
 from tunekit.store.records import CompletedTrial, read_predictions
 from tunekit.store.result_store import ResultStore
 from tunekit.tasks import Constants, Task, task_of

@@ -15,7 +15,8 @@ import numpy as np
 import pandas as pd
 import torch
 
-from tunekit.data.base import DATASETS, load_dataset
+from tunekit.data.base import DATASETS
+from tunekit.data.copies import load_dataset
 from tunekit.engine.job import Job
 from tunekit.engine.run import TrialRun
 from tunekit.errors import UserError, first_line

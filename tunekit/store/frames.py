@@ -58,13 +58,12 @@ class Frames:
     """The records of a store as DataFrames."""
 
     trials: pd.DataFrame
-    """One row for each readable trial, with the index 0 to n - 1. ``own`` is False for trials whose folder does not
-    have the name that their spec gives, such as stale trials. ``status`` is null for trials without a summary.
-    ``settings`` (every field of the spec but model, dataset, method and seed), ``execution`` and ``provenance`` are
-    JSON texts. ``fit_*`` are scores on the training data."""
+    """One row for each readable trial, with the index 0 to n - 1. ``own`` is False where the folder does not have the
+    name that the spec gives, as of a stale trial, and ``status`` null without a summary. ``settings`` (all fields but
+    model, dataset, method, seed), ``execution`` and ``provenance`` are JSON; ``fit_*`` are scores on train."""
     epochs: pd.DataFrame
     """One row for each epoch of these trials: the name of the ``folder``, the fields of EpochRecord, and ``scores``,
-    the scores that are no such fields, of another task or an imported trial, as a JSON text; null without any."""
+    which are other tasks' and imported trials' further scores as a JSON text, or null."""
     damaged: tuple[str, ...]
     """One line for each trial that can't be read. The line names the file."""
     unrelated: tuple[str, ...]
@@ -154,10 +153,8 @@ def read_frames(
 
 def scores_of(epochs: pd.DataFrame, name: str) -> pd.Series:
     """Return the scores called ``name``, such as ``test_pearson``, of rows of ``Frames.epochs``; NaN without one."""
-    if name in epochs:
-        return epochs[name].astype(float)
-    texts = epochs["scores"]
-    return texts.map(lambda text: json.loads(text).get(name) if isinstance(text, str) else None).astype(float)
+    further = epochs["scores"].map(lambda text: json.loads(text).get(name) if isinstance(text, str) else None)
+    return epochs.get(name, further).astype(float)
 
 
 def _stamps(trials_folder: Place) -> tuple[dict[str, int], tuple[str, ...]]:

@@ -11,7 +11,7 @@ from datetime import UTC, datetime
 from enum import StrEnum
 from typing import Any
 
-from tunekit.schema import Direction, Status, TrialSpec, readable
+from tunekit.schema import Status, TrialSpec, readable
 from tunekit.storage.lease import current_start, driver_status
 from tunekit.storage.object_path import ObjectPath
 from tunekit.storage.paths import Place, snapshot, without_snapshot
@@ -24,8 +24,6 @@ from tunekit.store.result_store import ResultStore
 from tunekit.store.search_records import Search, TrialState
 from tunekit.tasks import Metric, task_of
 
-SHARE = Metric(name="score", label="score", direction=Direction.MAX, unit="%")
-"""What a score that the task does not know is measured in."""
 CLOCK_SECONDS = 60
 """How far the clock of a driver may be ahead of the clock of the storage."""
 
@@ -292,7 +290,7 @@ def study_lines(search: Search | None) -> list[str]:
     lines = []
     for study in search.studies if search else ():
         best = max((trial.values[0] for trial in study.trials if trial.values), default=None)
-        shown = next((one for one in task_of(study.dataset).metrics if one.name == study.objectives[0]), SHARE)
+        shown = task_of(study.dataset).measure(study.objectives[0])
         score = "" if best is None else f", best {study.objectives[0]} on validation {shown.shown(best)}"
         states = [trial.state for trial in study.trials]
         counts = [f"{states.count(state)} {state.value}" for state in TrialState if state in states]

@@ -17,19 +17,18 @@ from tunekit.errors import UserError
 from tunekit.parsing import Scalar, check_names, check_scores, coerced, plain_scalars, strict_json, strictly
 from tunekit.schema import (
     SCHEMA_VERSION,
-    TASK_SCHEMA_VERSION,
     EpochRecord,
     Fingerprint,
     Status,
     TrialSpec,
     TrialSummary,
     canonical_json,
-    epoch_record,
     readable,
     slug,
 )
 from tunekit.storage.object_path import ObjectPath
 from tunekit.storage.paths import Place
+from tunekit.store.epoch_records import TASK_SCHEMA_VERSION, epoch_record
 
 if TYPE_CHECKING:
     import pandas as pd

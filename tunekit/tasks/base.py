@@ -157,6 +157,12 @@ class Task:
                 return one
         raise KeyError(f"task {self.name!r} has no metric {name!r}")
 
+    def measure(self, name: str) -> Metric:
+        """Return the metric called ``name``; one that the task does not know is a share, of which more is better."""
+        known = (one for one in self.metrics if one.name == name)
+        label = name.replace("_", " ")
+        return next(known, Metric(name=name, label=label, direction=Direction.MAX, unit="%"))
+
     @property
     def chooses_by(self) -> Metric:
         """The metric by which epochs and configurations are chosen."""
