@@ -16,7 +16,7 @@ import pandas as pd
 from tunekit.errors import UserError
 from tunekit.store.records import read_predictions, running_best
 from tunekit.store.search_records import SearchStudy, SearchTrial, TrialState
-from tunekit.tasks.base import LabelForm
+from tunekit.tasks.base import ITEM_SCORES
 from tunekit.tasks.number_scores import NUMBER_SCORES
 
 if TYPE_CHECKING:
@@ -156,12 +156,6 @@ def _macro_f1(confusion: FloatArray) -> FloatArray:
 
 
 SCORES = {"accuracy": _accuracy, "macro_f1": _macro_f1}
-ITEM_SCORES: dict[LabelForm, tuple[str, ...]] = {
-    "class": tuple(SCORES),
-    "number": tuple(NUMBER_SCORES),
-    "labels": ("micro_f1", "macro_f1"),
-}
-"""The scores whose standard error over items is known, by the form of the labels."""
 
 
 def select_configuration(store: "ResultStore", study: SearchStudy) -> Selection | None:

@@ -8,10 +8,10 @@ from typing import TYPE_CHECKING
 from tunekit.errors import UserError
 from tunekit.parsing import not_a_choice
 from tunekit.schema import Direction, Status, TrialSpec, readable
-from tunekit.search.choosing import ITEM_SCORES
 from tunekit.store.records import running_best
 from tunekit.store.search_records import TrialState
 from tunekit.tasks import TASKS, Task, task_of
+from tunekit.tasks.base import ITEM_SCORES
 
 if TYPE_CHECKING:
     from tunekit.store.records import StoredTrial

@@ -26,6 +26,13 @@ LabelForm = Literal["class", "number", "labels"]
 """What the label of an example is: the index of its class, int (N,); a number, float (N,); or a 0 or 1 for each of C
 labels, int (N, C)."""
 
+ITEM_SCORES: Mapping[LabelForm, tuple[str, ...]] = {
+    "class": ("accuracy", "macro_f1"),
+    "number": ("pearson", "spearman", "rmse"),
+    "labels": ("micro_f1", "macro_f1"),
+}
+"""The scores whose standard error over items a search knows (``tunekit.search.choosing``), by the labels' form."""
+
 
 def _no_constants(labels: Array) -> Constants:
     return {}
