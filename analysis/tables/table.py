@@ -49,7 +49,7 @@ class Standing(StrEnum):
     NOT_TESTED = "not tested"
 
 
-_NOT_COMPARED = Comparison(Population.COMPARED, "", (0, 0), None)
+_NOT_COMPARED = Comparison(Population.COMPARED, (0, 0), None)
 
 
 @dataclass(frozen=True)

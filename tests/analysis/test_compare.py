@@ -98,7 +98,7 @@ def test_without_predictions_the_marks_hold_for_these_items_and_say_so(found):
     rng = np.random.default_rng(1)
     rows = found(full=rng.normal(0.8, 0.01, SEEDS), lora=rng.normal(0.6, 0.01, SEEDS))
     compared = compare(score_of(rows["lora"], "accuracy"), score_of(rows["full"], "accuracy"))
-    assert (compared.population, compared.test) == (Population.THIS_SET, "Welch t")
+    assert (compared.population, compared.test) == (Population.THIS_SET, "Welch's t over seeds")
     assert compared.why_this_set == "no predictions stored"
     notes = " ".join(table_of(rows).notes)
     assert "a paper may write so of these test items, not of new text" in notes
@@ -162,7 +162,7 @@ def test_a_factor_scales_the_second_row(found):
     plain, scaled = (compare(scores["lora"], scores["full"], factor) for factor in (1.0, 0.65))
     assert plain.difference - scaled.difference == pytest.approx(-0.35 * scores["full"].sample.mean)
     assert plain.p < 0.05 < scaled.p
-    above, below = plain.one_sided()
+    above, below = (one.p for one in plain.estimate.one_sided())
     assert 2 * below == pytest.approx(plain.p)
     assert above + below >= 1, "each is the larger p of two tests"
 

@@ -54,11 +54,11 @@ def test_a_claim_is_answered_for_new_text_and_these_items_stand_beside(found):
     assert result.needed is not None
     here = result.on_these_items
     assert here.populations == Population.THIS_SET.value
-    assert here.tests == "Welch t"
+    assert here.tests == "Welch's t over seeds"
     assert here.verdict is Verdict.SUPPORTED
     text = markdown_sections([claims_section([result])])
     assert "new text of this kind, on test, by crossed" in text
-    assert f"{here.verdict.value}, {here.deciding_p} (Welch t)" in text
+    assert f"{here.verdict.value}, {here.deciding_p} (Welch's t over seeds)" in text
 
 
 def test_the_claim_and_the_table_use_one_comparison(found):
@@ -67,7 +67,7 @@ def test_the_claim_and_the_table_use_one_comparison(found):
     (result,) = evaluate([CLAIM], cell_lookup(found))
     (part,) = result.parts
     assert versus.population is part.tested.population
-    assert versus.test == part.tested.test
+    assert versus.test == min(part.tested.supporting, part.tested.opposing).test
     assert versus.p == pytest.approx(2 * min(part.tested.p, part.tested.p_against))
 
 

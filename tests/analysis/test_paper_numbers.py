@@ -36,7 +36,7 @@ def test_a_compared_entry_has_the_numbers_of_the_tables_csv(table):
         row, numbers = rows[label], found[label]
         for name in ("difference", "low", "high"):
             assert numbers[name] == f"{100 * float(row[name]):+.2f}"
-        assert (numbers["p"], numbers["p-holm"]) == (p_text(float(row["p"])), p_text(float(row["p_holm"])))
+        assert (numbers["p"], numbers["p-corrected"]) == (p_text(float(row["p"])), p_text(float(row["p_corrected"])))
         assert (numbers["test"], numbers["holds-for"]) == (row["test"], row["holds_for"])
         assert "reason" not in numbers
     (short,) = [label for label, row in rows.items() if row["n"] == "2"]

@@ -24,6 +24,7 @@ from tunekit.export.verify import Say, compared, model_of, trained_again
 from tunekit.export.which_trial import ChosenTrial
 from tunekit.models.catalog import MODELS
 from tunekit.models.loading import ModelRef, hub_id_of, load_encoder, resolve_model
+from tunekit.parsing import how_many
 from tunekit.planning.fingerprints import fingerprint_of
 from tunekit.planning.provenance import source
 from tunekit.seeding import stream_seed
@@ -150,7 +151,7 @@ def _weights(
         if differences:
             listed = "; ".join(differences[:3])
             raise UserError(f"trained again, {trial.spec.label} differs from its records, {how}: {listed}")
-        say(f"the same {len(trial.epochs)} epochs as stored, {how}")
+        say(f"the same {how_many(len(trial.epochs), 'epoch')} as stored, {how}")
         if epoch not in kept_epochs(again.folder):
             raise UserError(
                 f"trained again here, epoch {epoch} is no longer the best on validation; give --epoch {epoch}"
