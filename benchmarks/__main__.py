@@ -15,16 +15,12 @@ import tyro
 from rich.console import Console
 
 import benchmarks
-from benchmarks.harness import Outcome, read_record, record, write_record
-from benchmarks.stages import ERROR, Setting, Stage, chosen, run_stages
+from benchmarks.support.harness import Outcome, read_record, record, write_record
+from benchmarks.support.stages import ERROR, Setting, Stage, chosen, run_stages
 from tunekit.errors import UserError
 from tunekit.parsing import did_you_mean
 
 FAILED, BAD_INPUT = 1, 2
-NOT_BENCHMARKS = (
-    "answers", "empty", "first_epoch", "floor", "generated", "gpu_profile", "gpu_study", "harness", "__main__",
-    "peer_grid", "peers", "small", "stages", "trial", "whole_trial", "workers",
-)  # fmt: skip
 TAKES_STORES = "estimate"
 
 
@@ -49,7 +45,7 @@ class Arguments:
 def names() -> list[str]:
     """Return the names of all benchmarks, sorted."""
     found = (module.name for module in pkgutil.iter_modules(benchmarks.__path__) if not module.ispkg)
-    return sorted(name for name in found if name not in NOT_BENCHMARKS)
+    return sorted(name for name in found if name != "__main__")
 
 
 def main(arguments: list[str]) -> int:

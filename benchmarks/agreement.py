@@ -20,8 +20,8 @@ import numpy as np
 import torch
 from scipy import stats
 
-from benchmarks.harness import Outcome
-from benchmarks.trial import Case, case_of, pack_of, prepared_of
+from benchmarks.support.harness import Outcome
+from benchmarks.support.trial import Case, case_of, pack_of, prepared_of
 from tunekit.engine.member import LabelledSplit
 from tunekit.tasks.classification import label_scores
 
@@ -85,7 +85,7 @@ def of_trainer(case: Case) -> float:
     """Test macro-F1 in [0, 1] after Hugging Face's Trainer."""
     from transformers import PrinterCallback, Trainer
 
-    from benchmarks.peers import PEERS, Rows, options_of
+    from benchmarks.support.peers import PEERS, Rows, options_of
 
     with TemporaryDirectory() as folder:
         trainer = Trainer(**options_of(PEERS["p0"], case, output_dir=folder))

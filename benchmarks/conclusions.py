@@ -23,7 +23,7 @@ from analysis.statistics.multiple import against_best, holm
 from analysis.statistics.new_text import SeedPredictions, Variation, difference, variations
 from analysis.statistics.power import ALPHA
 from analysis.statistics.this_set import Sample, welch
-from benchmarks.harness import Outcome
+from benchmarks.support.harness import Outcome
 
 NULLS, STUDIES, DRAWS = 300, 40, 100
 """The studies without a gap, those with one, and the draws of items for macro-F1 in each (a report takes 2,000)."""
@@ -84,13 +84,13 @@ def of_tables(design: Design, nulls: int, studies: int) -> dict[str, Any]:
     found: dict[tuple[str, str], list[float]] = {}
     for gap in [0.0] * nulls + [GAP] * studies:
         columns = [study(design, gap, rng, ROWS) for _ in range(COLUMNS)]
-        for test, p_of in _tests(columns).items():
+        for test, p_of in tests_of(columns).items():
             for name, tables in TABLES.items():
                 if gap:
-                    worse = _worse(*tables[0], p_of)
+                    worse = worse_rows(*tables[0], p_of)
                     found.setdefault((name, test), []).append(float(np.mean([column[1:] for column in worse])))
                 else:
-                    errors = [any(map(any, _worse(*table, p_of))) for table in tables]
+                    errors = [any(map(any, worse_rows(*table, p_of))) for table in tables]
                     wrong.setdefault((name, test), []).extend(errors)
     return {
         name: {
@@ -136,7 +136,7 @@ P = Callable[[int, int, int], float]
 """The two-sided p of two rows, by their numbers, in a column."""
 
 
-def _tests(columns: Sequence[Sequence[SeedPredictions]]) -> dict[str, tuple[list[list[float]], P]]:
+def tests_of(columns: Sequence[Sequence[SeedPredictions]]) -> dict[str, tuple[list[list[float]], P]]:
     """Return, for each metric and kind of test, the mean of each row in each column, and the p of two rows."""
     found: dict[str, tuple[list[list[float]], P]] = {}
     for metric in METRICS:
@@ -157,7 +157,7 @@ def _tests(columns: Sequence[Sequence[SeedPredictions]]) -> dict[str, tuple[list
     return found
 
 
-def _worse(rows: range, columns: range, test: tuple[list[list[float]], P]) -> list[list[bool]]:
+def worse_rows(rows: range, columns: range, test: tuple[list[list[float]], P]) -> list[list[bool]]:
     """Return which rows of a table are called worse than the best of their column, as a report calls them."""
     means, p_of = test
     best = [max(rows, key=lambda row: means[column][row]) for column in columns]

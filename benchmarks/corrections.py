@@ -18,7 +18,7 @@ from scipy import stats
 
 from analysis.statistics.multiple import against_best, holm
 from analysis.statistics.power import ALPHA
-from benchmarks.harness import Outcome
+from benchmarks.support.harness import Outcome
 
 FloatArray = npt.NDArray[np.float64]
 

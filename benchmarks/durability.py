@@ -12,7 +12,7 @@ from pathlib import Path
 from typing import Any
 from unittest import mock
 
-from benchmarks.harness import Outcome, interleaved, ratio_of
+from benchmarks.support.harness import Outcome, interleaved, ratio_of
 from tunekit.data.base import DATASETS
 from tunekit.engine.job import Job
 from tunekit.engine.run import TrialRun

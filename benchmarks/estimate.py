@@ -15,9 +15,9 @@ from typing import Any
 
 import numpy as np
 
-from benchmarks.harness import Outcome
-from benchmarks.small import SMALL, write_encoder
-from benchmarks.whole_trial import measure
+from benchmarks.support.harness import Outcome
+from benchmarks.support.small import SMALL, write_encoder
+from benchmarks.support.whole_trial import measure
 from tunekit.commands.costs import peak_of
 from tunekit.data.base import DATASETS
 from tunekit.memory import Shape

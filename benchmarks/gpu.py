@@ -18,15 +18,15 @@ from typing import Any
 
 import numpy as np
 
-from benchmarks.floor import floor_seconds, measured
-from benchmarks.gpu_profile import profile_ours
-from benchmarks.gpu_study import study
-from benchmarks.harness import Outcome, ratio_of
-from benchmarks.peers import GPU_CANDIDATES, train_peer
-from benchmarks.small import BASE, write_encoder
-from benchmarks.stages import Setting, Stage, device_of
-from benchmarks.trial import BATCH_SIZE, Case, Slice, case_of, model_of, prepared_of, train_ours, train_pack
-from benchmarks.workers import Task, Team
+from benchmarks.support.floor import floor_seconds, measured
+from benchmarks.support.gpu_profile import profile_ours
+from benchmarks.support.gpu_study import study
+from benchmarks.support.harness import Outcome, ratio_of
+from benchmarks.support.peers import GPU_CANDIDATES, train_peer
+from benchmarks.support.small import BASE, write_encoder
+from benchmarks.support.stages import Setting, Stage, device_of
+from benchmarks.support.trial import BATCH_SIZE, Case, Slice, case_of, model_of, prepared_of, train_ours, train_pack
+from benchmarks.support.workers import Task, Team
 from tunekit.methods.base import count_parameters
 from tunekit.models.shapes import Shape
 from tunekit.planning.sizes import texts_of

@@ -16,7 +16,7 @@ from analysis.cells import cells
 from analysis.foreign.importing import import_experiment
 from analysis.foreign.mapping import parse_map
 from analysis.sweep_records import read_sweeps
-from benchmarks.harness import Outcome, interleaved, ratio_of
+from benchmarks.support.harness import Outcome, interleaved, ratio_of
 from tunekit.store.result_store import ResultStore
 
 EPOCHS = 10

@@ -1,7 +1,7 @@
 """A grid of 24 short trials from command to final table: ours against Trainer under Ray Tune, P0 and P1.
 
 Every side starts as a process of its own in fresh storage, builds the same models and scores dev and test after each
-epoch. The encoder is the small one of ``benchmarks.small``: what a short trial costs beside training is the question.
+epoch. The encoder is the small one of ``support/small.py``: what a short trial costs beside training is the question.
 """
 
 import json
@@ -16,8 +16,8 @@ from pathlib import Path
 from statistics import mean
 from typing import Any
 
-from benchmarks.harness import Outcome, ratio_of
-from benchmarks.small import SMALL, write_encoder
+from benchmarks.support.harness import Outcome, ratio_of
+from benchmarks.support.small import SMALL, write_encoder
 from tunekit.store.result_store import ResultStore
 
 ROOT = Path(__file__).resolve().parent.parent
@@ -62,7 +62,7 @@ class Grid:
             named = ["--model", str(self.model), "--dataset", DATASET, "--rows", str(self.rows)]
             seconds = _timed(
                 [
-                    "-m", "benchmarks.peer_grid", "--peer", name, "--cpus", str(cpus), *named, *self.axes(),
+                    "-m", "benchmarks.support.peer_grid", "--peer", name, "--cpus", str(cpus), *named, *self.axes(),
                     "--storage", storage, "--json", str(found),
                 ]
             )  # fmt: skip

@@ -15,7 +15,7 @@ from accelerate import init_empty_weights
 from accelerate.commands.estimate import estimate_training_usage
 from accelerate.utils import calculate_maximum_sizes
 
-from benchmarks.harness import Outcome
+from benchmarks.support.harness import Outcome
 from tunekit.engine.memory_probe import autograd_bytes, make_weights_fake, member_of, step_bytes, with_lengths
 from tunekit.memory import BatchSizes, Shape, Work, how_many_fit, predict, saved_bytes
 from tunekit.methods.base import complete_params

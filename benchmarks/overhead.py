@@ -1,11 +1,11 @@
 """What running a trial costs beside training it: empty trials, through our runner and through Ray Tune alone.
 
-Our side is the grid's own path with nothing to compute (``benchmarks.empty``). Tune's trials report as many results and
+Our side is the grid's own path with nothing to compute (``support/empty.py``). Tune's trials report as many results and
 write nothing but Tune's own files. All runs share one Ray. A cost is the time from the end of one trial to the end of
 the next, so that it holds nothing that is paid once a run, such as the start of actors.
 
-Measured too are the processor seconds of the commands that train nothing (``benchmarks.answers``), and those from the
-command to the first epoch (``benchmarks.first_epoch``).
+Measured too are the processor seconds of the commands that train nothing (``support/answers.py``), and those from the
+command to the first epoch (``support/first_epoch.py``).
 """
 
 import logging
@@ -20,9 +20,9 @@ import numpy as np
 import ray
 from ray import tune
 
-from benchmarks import answers, first_epoch
-from benchmarks.empty import Ends, run_empty, specs_of
-from benchmarks.harness import Outcome, ratio_of
+from benchmarks.support import answers, first_epoch
+from benchmarks.support.empty import Ends, run_empty, specs_of
+from benchmarks.support.harness import Outcome, ratio_of
 
 RESULTS = 10
 CORES = 2

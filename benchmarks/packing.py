@@ -7,9 +7,9 @@ import os
 from pathlib import Path
 from typing import Any
 
-from benchmarks.harness import Outcome, Ratio, ratio_of
-from benchmarks.trial import BATCH_SIZE, Case, case_of, pack_of, train, train_ours, train_pack
-from benchmarks.workers import Gate, Team
+from benchmarks.support.harness import Outcome, Ratio, ratio_of
+from benchmarks.support.trial import BATCH_SIZE, Case, case_of, pack_of, train, train_ours, train_pack
+from benchmarks.support.workers import Gate, Team
 
 METHODS, QUICK_METHODS = ("full", "adapter", "lora"), ("lora",)
 STEPS = 2

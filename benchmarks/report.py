@@ -1,6 +1,6 @@
 """Processor seconds of ``tunekit report``, each time as a whole new process that reads every record anew.
 
-Three cases on stores that ``benchmarks.generated`` writes: a grid of 60 trials that keep steps and predictions with
+Three cases on stores that ``support/generated.py`` writes: a grid of 60 trials that keep steps and predictions with
 logits, the same grid without figures, and 320 trials imported from a table of runs.
 """
 
@@ -10,9 +10,9 @@ from pathlib import Path
 from typing import Any
 
 from analysis.foreign.importing import import_experiment
-from benchmarks.answers import TUNEKIT, processor_seconds
-from benchmarks.generated import SEEDS, write_grid, write_runs
-from benchmarks.harness import Outcome
+from benchmarks.support.answers import TUNEKIT, processor_seconds
+from benchmarks.support.generated import SEEDS, write_grid, write_runs
+from benchmarks.support.harness import Outcome
 
 IMPORTED = 320
 

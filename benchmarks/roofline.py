@@ -10,8 +10,8 @@ from typing import Any
 
 import torch
 
-from benchmarks.harness import Outcome, Ratio, ratio_of
-from benchmarks.trial import BATCH_SIZE, case_of, pack_of, prepared_of, train
+from benchmarks.support.harness import Outcome, Ratio, ratio_of
+from benchmarks.support.trial import BATCH_SIZE, case_of, pack_of, prepared_of, train
 from tunekit.models.shapes import Shape
 from tunekit.planning.sizes import texts_of
 from tunekit.planning.work import training_flops

@@ -1,6 +1,6 @@
 """What grows with the number of trials: the driver's memory, its time a trial, planning, resuming, status, reading.
 
-5,000 empty trials (``benchmarks.empty``) through the grid's own path, the store on disk. Then stores of its first
+5,000 empty trials (``support/empty.py``) through the grid's own path, the store on disk. Then stores of its first
 trials are read by what the commands call.
 """
 
@@ -18,8 +18,8 @@ import numpy as np
 import psutil
 import ray
 
-from benchmarks.empty import Timed, run_empty, specs_of, sweep_of
-from benchmarks.harness import Outcome
+from benchmarks.support.empty import Timed, run_empty, specs_of, sweep_of
+from benchmarks.support.harness import Outcome
 from tunekit.commands.costs import costs, describe_costs
 from tunekit.commands.how_long import timer_of
 from tunekit.commands.training import claim_folders

@@ -12,9 +12,9 @@ from typing import Any
 import numpy as np
 import optuna
 
-from benchmarks.harness import DRAWS, Outcome, Ratio, ratio_of
 from benchmarks.replays.replay import STRATEGIES, Replay
 from benchmarks.replays.table import POINTS, Judge, RecordedTable, judge, read_table
+from benchmarks.support.harness import DRAWS, Outcome, Ratio, ratio_of
 from tunekit.seeding import stream_seed
 
 MARGIN = 0.003

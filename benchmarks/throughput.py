@@ -14,10 +14,10 @@ from typing import Any
 
 import numpy as np
 
-from benchmarks.harness import Outcome, Ratio, ratio_of
-from benchmarks.small import SMALL, write_encoder
-from benchmarks.trial import BATCH_SIZE, Case, Slice, case_of, order_of, prepared_of, train_ours
-from benchmarks.workers import Task, Team
+from benchmarks.support.harness import Outcome, Ratio, ratio_of
+from benchmarks.support.small import SMALL, write_encoder
+from benchmarks.support.trial import BATCH_SIZE, Case, Slice, case_of, order_of, prepared_of, train_ours
+from benchmarks.support.workers import Task, Team
 
 METHODS = ("full", "adapter", "lora")
 PEERS = ("p0", "p1", "p1g")
@@ -118,7 +118,7 @@ def _hold(team: Team, side: str, setting: Setting) -> None:
     if side == "ours":
         team.hold(train_ours, [(case,) for case in _cases(team, setting, steps * BATCH_SIZE)])
     else:
-        from benchmarks.peers import train_peer
+        from benchmarks.support.peers import train_peer
 
         rows = None if side == "p1g" else steps * BATCH_SIZE
         team.hold(train_peer, [(side, case, steps) for case in _cases(team, setting, rows)])
@@ -175,7 +175,7 @@ def agree(sides: Mapping[str, Team], setting: Setting) -> float:
 
     Raises ValueError where it is above ``TOLERANCE``.
     """
-    from benchmarks.peers import train_peer
+    from benchmarks.support.peers import train_peer
 
     case = case_of(
         setting.model, setting.dataset, setting.method, rows=AGREE_STEPS * AGREE_ROWS, batch_size=AGREE_ROWS,
@@ -199,7 +199,7 @@ def agree(sides: Mapping[str, Team], setting: Setting) -> float:
 
 def peak_bytes(model: str, method: str) -> dict[str, Any]:
     """Peak resident bytes of a fresh process that trains ``MEMORY_STEPS`` batches, ours and P1's."""
-    from benchmarks.peers import train_peer
+    from benchmarks.support.peers import train_peer
 
     case = case_of(model, "restaurant", method, rows=MEMORY_STEPS * BATCH_SIZE)
     found = {}

@@ -2,7 +2,7 @@
 
 import pytest
 
-from benchmarks.answers import PROBE, measure, processor_seconds
+from benchmarks.support.answers import PROBE, measure, processor_seconds
 
 
 def test_a_command_that_ends_otherwise_gives_no_figure():

@@ -3,7 +3,7 @@
 import pytest
 
 from benchmarks import estimate
-from benchmarks.whole_trial import Measured, measure
+from benchmarks.support.whole_trial import Measured, measure
 from tests.support.stores import GOLDEN
 from tunekit.planning.speed import ProcessorSpeed
 

@@ -5,8 +5,8 @@ import subprocess
 
 import pytest
 
-from benchmarks import first_epoch
-from benchmarks.first_epoch import _processes, measure, role_of
+from benchmarks.support import first_epoch
+from benchmarks.support.first_epoch import _processes, measure, role_of
 
 
 def test_processes_are_told_apart_by_their_titles():

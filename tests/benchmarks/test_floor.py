@@ -3,7 +3,7 @@
 import numpy as np
 import pytest
 
-from benchmarks.floor import OPTIMIZER_BYTES, Device, floor_seconds
+from benchmarks.support.floor import OPTIMIZER_BYTES, Device, floor_seconds
 from tests.support.configs import METHODS, SMALL, config_of
 from tests.support.trials import specify
 from tunekit.models.shapes import Shape

@@ -3,8 +3,8 @@
 import numpy as np
 import pytest
 
-from benchmarks.peers import grouped_order, train_peer
-from benchmarks.trial import case_of, order_of, prepared_of, train_ours
+from benchmarks.support.peers import grouped_order, train_peer
+from benchmarks.support.trial import case_of, order_of, prepared_of, train_ours
 
 STEPS, SIZE = 3, 8
 

@@ -6,8 +6,8 @@ from collections.abc import Iterator
 
 import pytest
 
-from benchmarks.harness import Outcome, Ratio
-from benchmarks.stages import ERROR, Setting, Stage, chosen, run_stages
+from benchmarks.support.harness import Outcome, Ratio
+from benchmarks.support.stages import ERROR, Setting, Stage, chosen, run_stages
 from tunekit.errors import UserError
 
 QUICK = Setting(quick=True, model="tiny-bert")

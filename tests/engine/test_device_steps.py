@@ -13,7 +13,7 @@ import pytest
 import torch
 from transformers.models.bert.modeling_bert import BertOutput
 
-from benchmarks.trial import without_dropout
+from benchmarks.support.trial import without_dropout
 from tests.conftest import ROOT
 from tests.support.device import CalledGraphs, NoHostReads, called, device_pack, eager_steps
 from tests.support.packs import CPU, MIXED, apart, member_of, specs_of, train

@@ -4,7 +4,7 @@ import numpy as np
 import pytest
 import torch
 
-from benchmarks.trial import without_dropout
+from benchmarks.support.trial import without_dropout
 from tests.conftest import needs_real_data
 from tests.support.packs import CPU, MIXED, apart, member_of, specs_of, train
 from tests.support.trials import build, specify

@@ -5,7 +5,7 @@ import pytest
 import torch
 from transformers import ElectraConfig, ElectraForSequenceClassification
 
-from benchmarks.trial import without_dropout
+from benchmarks.support.trial import without_dropout
 from tests.support.trials import build, specify, start
 from tunekit.data.tokens import TokenisedSplit
 from tunekit.engine.forward.patching import batch_of, logits, patch_model

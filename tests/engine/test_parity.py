@@ -5,7 +5,7 @@ import pytest
 import torch
 from transformers import Trainer, TrainingArguments
 
-from benchmarks.trial import without_dropout
+from benchmarks.support.trial import without_dropout
 from tests.conftest import needs_real_data
 from tests.support.trials import build, specify
 from tunekit.engine.member import Member

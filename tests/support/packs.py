@@ -5,7 +5,7 @@ from collections.abc import Callable, Sequence
 import numpy as np
 import torch
 
-from benchmarks.trial import without_dropout
+from benchmarks.support.trial import without_dropout
 from tests.support.trials import build, specify
 from tunekit.engine.member import Member
 from tunekit.engine.train import Pack

@@ -30,6 +30,7 @@ from tunekit.storage.paths import Place, local_folder, location, snapshot, witho
 from tunekit.store.frames import Frames, ShowProgress, read_frames
 from tunekit.store.records import (
     SPEC,
+    STEPS,
     DamagedRecord,
     ImportedSpec,
     StoredTrial,
@@ -132,7 +133,7 @@ class ResultStore:
 
         A power cut can lose the file until ``wait_for_disk`` returns.
         """
-        write_atomic(folder / "steps.csv", steps.to_csv(index=False, lineterminator="\n").encode(), durable=False)
+        write_atomic(folder / STEPS, steps.to_csv(index=False, lineterminator="\n").encode(), durable=False)
 
     def write_predictions(self, folder: Place, predictions: pd.DataFrame) -> None:
         """Write predictions.parquet anew, one row for each example.
@@ -152,7 +153,7 @@ class ResultStore:
         """
         if isinstance(folder, ObjectPath):
             return
-        for name in ("steps.csv", "predictions.parquet"):
+        for name in (STEPS, "predictions.parquet"):
             if (folder / name).exists():
                 sync(folder / name)
 

@@ -14,7 +14,7 @@ from pathlib import Path
 from statistics import median
 from typing import Any
 
-from benchmarks.empty import specs_of
+from benchmarks.support.empty import specs_of
 from tunekit.store.requests import cells_of
 from tunekit.store.result_store import ResultStore
 

@@ -1,6 +1,6 @@
 """A grid of methods x seeds as users run it today: Hugging Face's Trainer under Ray Tune, to its table.
 
-python -m benchmarks.peer_grid --peer p1 --model minilm --dataset restaurant --storage FOLDER
+python -m benchmarks.support.peer_grid --peer p1 --model minilm --dataset restaurant --storage FOLDER
 """
 
 import logging
@@ -23,9 +23,9 @@ from transformers import (
     TrainingArguments,
 )
 
-from benchmarks.harness import write_record
-from benchmarks.peers import PEERS, Rows, options_of
-from benchmarks.trial import case_of, prepared_of
+from benchmarks.support.harness import write_record
+from benchmarks.support.peers import PEERS, Rows, options_of
+from benchmarks.support.trial import case_of, prepared_of
 from tunekit.tasks.classification import label_scores
 
 
@@ -117,4 +117,4 @@ def main(arguments: Arguments) -> None:
 
 
 if __name__ == "__main__":
-    main(tyro.cli(Arguments, prog="python -m benchmarks.peer_grid"))
+    main(tyro.cli(Arguments, prog="python -m benchmarks.support.peer_grid"))

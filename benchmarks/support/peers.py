@@ -1,6 +1,6 @@
-"""What users run today: Hugging Face's Trainer, alone here, and under Ray Tune in ``benchmarks.peer_grid``.
+"""What users run today: Hugging Face's Trainer, alone here, and under Ray Tune in ``support/peer_grid.py``.
 
-Peers train the model that we train (``benchmarks.trial.model_of``: the same libraries' modules, the head trained), on
+Peers train the model that we train (``trial.model_of``: the same libraries' modules, the head trained), on
 the same rows, with the same batch size, rate and epochs; optimizer, schedule and clipping are Trainer's defaults, which
 ours equal. So what is compared is the training loop and what runs it. Trackers, progress bars and checkpoints are off.
 """
@@ -24,8 +24,8 @@ from transformers import (
 )
 from transformers.trainer_pt_utils import LengthGroupedSampler
 
-from benchmarks.trial import Case, Slice, model_of, order_of, prepared_of
-from benchmarks.workers import Gate
+from benchmarks.support.trial import Case, Slice, model_of, order_of, prepared_of
+from benchmarks.support.workers import Gate
 from tunekit.engine.member import LabelledSplit
 from tunekit.seeding import stream_seed
 

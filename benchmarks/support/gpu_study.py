@@ -6,6 +6,7 @@ and nine times its second; the study has three encoders for full fine-tuning and
 """
 
 import tempfile
+from collections import defaultdict
 from collections.abc import Iterator, Mapping
 from dataclasses import replace
 from pathlib import Path
@@ -13,12 +14,13 @@ from time import perf_counter
 from types import MappingProxyType
 from typing import Any
 
-from benchmarks.harness import Outcome, Ratio
-from benchmarks.stages import Setting, device_of
-from benchmarks.study import jobs_by_cell
+from benchmarks.support.harness import Outcome, Ratio
+from benchmarks.support.stages import Setting, device_of
+from tunekit.engine.job import Job
 from tunekit.planning.args import GridArgs
 from tunekit.planning.blocks import Block
-from tunekit.planning.resolve import resolve_blocks
+from tunekit.planning.plan import plan_sweep
+from tunekit.planning.resolve import ResolvedSweep, resolve_blocks
 from tunekit.storage.lease import acquire
 from tunekit.store.result_store import ResultStore
 from tunekit.worker.attempt import Attempt
@@ -65,3 +67,12 @@ def study(setting: Setting, model: str) -> Iterator[Outcome]:
             lease.release()
     # One computed figure: it has no repeats, and so no interval.
     yield Outcome({f"study/75/{block.precision or 'fp32'}/minutes": Ratio(minutes, minutes, minutes)})
+
+
+def jobs_by_cell(sweep: ResolvedSweep, store: ResultStore, start: int, device: str) -> list[list[Job]]:
+    """Return the jobs of what is missing in ``store``, those of a cell together; ``start`` is the lease's number."""
+    cells: dict[str, list[Job]] = defaultdict(list)
+    for trial in plan_sweep(sweep, store).pending(retry_failed=False):
+        ref = sweep.models[trial.spec.model]
+        cells[trial.spec.cell].append(Job(trial.spec, trial.fingerprint, ref, store.root, start, 1, device))
+    return list(cells.values())

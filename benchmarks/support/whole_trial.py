@@ -28,7 +28,7 @@ class Measured:
 
 def measure(spec: TrialSpec, model: str) -> Measured:
     """Train ``spec``, whose model is registered or in the folder ``model``. Raises RuntimeError where that fails."""
-    command = [sys.executable, "-m", "benchmarks.whole_trial", json.dumps(spec.to_dict()), model]
+    command = [sys.executable, "-m", "benchmarks.support.whole_trial", json.dumps(spec.to_dict()), model]
     environment = {**os.environ, "OMP_NUM_THREADS": "1", "MKL_NUM_THREADS": "1"}
     run = subprocess.run(command, capture_output=True, text=True, check=False, env=environment)
     if run.returncode:

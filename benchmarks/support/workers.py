@@ -10,7 +10,7 @@ from time import perf_counter
 from types import TracebackType
 from typing import Any
 
-PRELOADED = ["benchmarks.trial", "benchmarks.peers"]
+PRELOADED = ["benchmarks.support.trial", "benchmarks.support.peers"]
 
 
 class Gate:

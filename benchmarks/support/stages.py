@@ -16,7 +16,7 @@ from time import monotonic
 
 import torch
 
-from benchmarks.harness import Outcome
+from benchmarks.support.harness import Outcome
 from tunekit.errors import UserError
 from tunekit.parsing import did_you_mean
 

@@ -8,8 +8,8 @@ from unittest import mock
 import torch
 from torch.profiler import ProfilerActivity, profile
 
-from benchmarks.trial import Case, pack_of, train
-from benchmarks.workers import Gate
+from benchmarks.support.trial import Case, pack_of, train
+from benchmarks.support.workers import Gate
 from tunekit.engine.device_steps import Bucket, DeviceSteps
 from tunekit.engine.train import Pack
 

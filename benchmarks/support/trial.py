@@ -10,7 +10,7 @@ import torch
 from torch import nn
 from transformers import PreTrainedModel
 
-from benchmarks.workers import Gate
+from benchmarks.support.workers import Gate
 from tunekit.data.base import DATASETS
 from tunekit.engine.build import PreparedData, build_model, prepare_splits
 from tunekit.engine.member import Member, batches
