@@ -232,14 +232,16 @@ def _floors(found: Sequence[RowComparison]) -> list[Block]:
     lines = []
     for column in dict.fromkeys(one.column for one in found):
         limits = [
-            (one.smallest, one.versus.estimate.spread.items)
+            (one.smallest, one.versus.estimate.spread)
             for one in found
             if one.column == column and one.smallest and one.versus.estimate
         ]
         if limits:
             low, high = (f"{100 * pick(gap for gap, _ in limits):.2f}" for pick in (min, max))
             points = f"{low} points" if low == high else f"{low} to {high} points, depending on the row"
-            lines.append(f"{column}: at {limits[0][1]:,} items no number of seeds finds less than {points}.")
+            spread = limits[0][1]
+            grouped = f" in {spread.groups:,} groups" if spread.groups < spread.items else ""
+            lines.append(f"{column}: at {spread.items:,} items{grouped} no number of seeds finds less than {points}.")
     return [Points(tuple(lines))] if lines else []
 
 

@@ -232,20 +232,8 @@ def test_json_says_what_the_csv_says():
     table = build(spec_of(BEST, NEAR, FAR, [0.5, 0.6]))
     rows = list(csv.DictReader(io.StringIO(comma_separated(table))))
     entries = json.loads(json.dumps(table_as_json(table)))["entries"]
-    names = [
-        "row",
-        "standing",
-        "test",
-        "p",
-        "p_corrected",
-        "correction",
-        "holds_for",
-        "difference",
-        "low",
-        "high",
-        "n",
-        "reason",
-    ]
+    names = ["row", "standing", "test", "p", "p_corrected", "correction"]
+    names += ["holds_for", "difference", "low", "high", "n", "reason"]
     for row, entry in zip(rows, entries, strict=True):
         said = {name: "" if entry[name] is None else str(entry[name]) for name in names}
         assert said == {name: row[name] for name in names}
