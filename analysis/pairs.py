@@ -1,11 +1,14 @@
-"""Every pair of rows of a score table, the best row's among them, with the p that Holm's correction gives over all."""
+"""Every pair of rows of score tables, the best row's among them, with the p that Holm's correction gives over all."""
 
+import csv
+import io
 from collections.abc import Sequence
 from dataclasses import dataclass, replace
 from itertools import combinations
 
 from analysis.compare import Comparison, compare
 from analysis.statistics.multiple import holm
+from analysis.tables.render import escape_csv
 from analysis.tables.table import Table
 
 
@@ -36,6 +39,24 @@ def every_pair(table: Table) -> list[Pair]:
             row, minus = (table.spec.rows[number].label for number in (lower, higher))
             found.append(Pair(table.spec.columns[column], row, minus, _comparison(table, column, lower, higher)))
     return _corrected(found)
+
+
+def pairs_csv(tables: Sequence[Table]) -> str:
+    """Return a line for each pair of rows of ``tables``, in the units of the metrics; empty where there is none.
+
+    ``p_corrected`` and ``correction`` are those of the marks, ``p_holm`` is that over all pairs of the table. Raises
+    DamagedRecord where stored predictions can't be read.
+    """
+    buffer = io.StringIO()
+    writer = csv.writer(buffer, lineterminator="\n")
+    found = [(table.spec, one) for table in tables for one in every_pair(table)]
+    for number, (spec, one) in enumerate(found):
+        facts = one.comparison.facts | {"p_holm": one.p_holm}
+        if number == 0:
+            writer.writerow(("table", "metric", "column", "row", "minus", *facts))
+        names = (spec.stem, spec.metric, one.column, one.row, one.minus)
+        writer.writerow([*map(escape_csv, names), *facts.values()])
+    return buffer.getvalue()
 
 
 def _mean(table: Table, number: int, column: str) -> float | None:

@@ -14,7 +14,7 @@ from sklearn import metrics
 
 from analysis.cells import cells
 from analysis.compare import Population, Score, compare, compared_on_new_text, score_of
-from analysis.pairs import every_pair
+from analysis.pairs import every_pair, pairs_csv
 from analysis.report.answer import answer_section
 from analysis.report.comparisons import against_best as report_rows
 from analysis.report.comparisons import comparisons_section
@@ -161,6 +161,12 @@ def test_every_pair_of_rows_is_shown_with_both_corrections(four):
     assert marks[2] is None
     other = compare(*(score_of(four[name], "accuracy") for name in ("adapter", "lora")))
     assert pairs[2].comparison == other
+    rows = list(csv.DictReader(io.StringIO(pairs_csv([table]))))
+    assert [(row["row"], row["minus"], row["test"]) for row in rows] == [
+        (one.row, one.minus, one.comparison.test) for one in pairs
+    ]
+    assert [float(row["p_holm"]) for row in rows] == [one.p_holm for one in pairs]
+    assert [row["p_corrected"] for row in rows] == [*map(str, marks[:2]), ""]
     text = markdown_sections([comparisons_section([table])])
     assert "| Adapter | LoRA |" in text
     assert "not of the marks" in text
