@@ -22,7 +22,7 @@ from tunekit.seeding import stream_seed
 
 OFFLINE_MODELS = [name for name in MODELS if MODELS[name].hub_id is None]
 every_method = pytest.mark.parametrize("method", list(METHODS))
-REFUSED = [("tiny-deberta", "prefix")]
+REFUSED = [("tiny-deberta", "prefix"), *(("tiny-modernbert", method) for method in ("bitfit", "ia3", "prefix"))]
 """Methods that can't work on a model, and say so."""
 every_pair = pytest.mark.parametrize(
     ("model", "method"), [pair for pair in product(OFFLINE_MODELS, METHODS) if pair not in REFUSED]

@@ -10,6 +10,7 @@ from transformers import PreTrainedModel, PreTrainedTokenizerFast
 from tunekit.data.base import TextDataset, limit_and_carve, load_dataset
 from tunekit.data.tokens import tokenise
 from tunekit.engine.member import LabelledSplit
+from tunekit.engine.fused_linear import split_fused
 from tunekit.errors import UserError
 from tunekit.methods import METHODS
 from tunekit.models.families import FAMILIES
@@ -113,15 +114,19 @@ def adapt(model: PreTrainedModel, spec: TrialSpec) -> None:
     """
     quiet_libraries()
     params = params_for(model.config.model_type, spec.method_params)
+    family = FAMILIES[model.config.model_type]
     try:
+        if reason := family.refusal(spec.method, model.config.to_dict()):
+            raise ValueError(reason)
+        if "target_modules" in params and family.needs_split(str(params["target_modules"]).split(",")):
+            split_fused(model)
         _check_targets(model, params)
         with seeded(stream_seed(spec.seed, "method")):
             METHODS[spec.method](**params).prepare(model)
     except ValueError as error:
         raise UserError(f"method {spec.method!r} on {spec.model}: {error}") from error
-    head = FAMILIES[model.config.model_type].head
     for name, parameter in model.named_parameters():
-        if name.startswith(head):
+        if name.startswith(family.head):
             parameter.requires_grad = True
 
 

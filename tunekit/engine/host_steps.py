@@ -1,6 +1,6 @@
 """Training and scoring on a CPU: the host builds each batch and draws its masks, and every step runs at once.
 
-Models that need padding are trained so on a GPU, too.
+Models that need padding, and those that the kernels can't run (``Family.on_device``), are trained so on a GPU, too.
 """
 
 from collections.abc import Sequence

@@ -5,7 +5,7 @@ weights. ``to_adapters`` and ``from_adapters`` translate checkpoints either way.
 ``pfeiffer`` use this module, which imports torch.
 """
 
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from itertools import product
 from types import MappingProxyType
@@ -109,7 +109,10 @@ def _norm_of_sum(norm: nn.Module, x: torch.Tensor, residual: torch.Tensor) -> to
 
 
 class AdaptedLinear(nn.Linear):
-    """The linear module that ends DistilBERT's attention, with the library's parameters and a bottleneck behind it."""
+    """The linear module that ends attention, with the library's parameters and a bottleneck behind it.
+
+    It is DistilBERT's or ModernBERT's.
+    """
 
     def __init__(self, library: nn.Linear, adapter: Bottleneck) -> None:
         super().__init__(library.in_features, library.out_features, device="meta")
@@ -140,6 +143,27 @@ class AdaptedFFN(nn.Module):
         return output
 
 
+class AdaptedGatedMLP(nn.Module):
+    """ModernBERT's feed-forward part, with the library's parts and a bottleneck behind its last linear module."""
+
+    def __init__(self, library: Any, adapter: Bottleneck, *, reads_input: bool) -> None:
+        """``reads_input`` says that the bottleneck reads the sum of the part's output and its input.
+
+        That is what ``adapters`` gives a bottleneck with ``norm_first`` here, where no norm follows the sum. The input
+        is normalised, and is not the residual.
+        """
+        super().__init__()
+        self.Wi, self.act, self.drop, self.Wo = library.Wi, library.act, library.drop, library.Wo
+        self.adapter, self.reads_input = adapter, reads_input
+
+    def forward(self, hidden_states: torch.Tensor) -> torch.Tensor:
+        """Return what the layer adds to its residual (..., H), of its normalised states ``hidden_states`` (..., H)."""
+        inner, gates = self.Wi(hidden_states).chunk(2, -1)
+        hidden = self.Wo(self.drop(self.act(inner) * gates))
+        output: torch.Tensor = self.adapter(hidden + hidden_states if self.reads_input else hidden) + hidden
+        return output
+
+
 def add_bottlenecks(model: PreTrainedModel, reduction_factor: int, design: Design) -> None:
     """Put bottlenecks of width hidden size // ``reduction_factor`` into each encoder layer of ``model``, in place.
 
@@ -153,9 +177,10 @@ def add_bottlenecks(model: PreTrainedModel, reduction_factor: int, design: Desig
     family = FAMILIES.get(model.config.model_type)
     if family is None or family.bottlenecks is None:
         raise ValueError(f"bottlenecks are not supported in model type {model.config.model_type!r}")
-    adapt = {"bert": _adapt_bert, "distilbert": _adapt_distilbert}[family.bottlenecks]
+    adapt = {"bert": _adapt_bert, "distilbert": _adapt_distilbert, "modernbert": _adapt_modernbert}[family.bottlenecks]
     layers: Any = model.get_submodule(family.layers)
-    _draw_as_adapters(layers)
+    if family.bottlenecks != "modernbert":  # whose layers the library builds once
+        _draw_as_adapters(layers)
     for layer in layers:
         adapt(layer, design, lambda: Bottleneck(hidden_size, hidden_size // reduction_factor, design.activation))
     adapted: Any = model
@@ -174,6 +199,12 @@ def _adapt_distilbert(layer: Any, design: Design, make: Callable[[], Bottleneck]
     layer.ffn = ffn.train(layer.training)
 
 
+def _adapt_modernbert(layer: Any, design: Design, make: Callable[[], Bottleneck]) -> None:
+    if design.after_attention:
+        layer.attn.Wo = AdaptedLinear(layer.attn.Wo, make())
+    layer.mlp = AdaptedGatedMLP(layer.mlp, make(), reads_input=design.norm_first).train(layer.training)
+
+
 def _draw_as_adapters(layers: nn.ModuleList) -> None:
     """Draw from the generator the numbers that ``adapters`` draws, and does not use, before its first bottleneck.
 
@@ -187,24 +218,27 @@ def _draw_as_adapters(layers: nn.ModuleList) -> None:
                     torch.empty_like(parameter, device="cpu").uniform_()
 
 
-_PLACES = {
-    ".output.adapter.": ".output.adapters.{}.",
-    ".attention.out_lin.adapter.": ".attention_adapters.adapters.{}.",
-    ".ffn.adapter.": ".output_adapters.adapters.{}.",
-}
+_PLACES = (
+    (".output.adapter.", ".output.adapters.{}.", ""),
+    (".attention.out_lin.adapter.", ".attention_adapters.adapters.{}.", ".layer."),
+    (".ffn.adapter.", ".output_adapters.adapters.{}.", ".layer."),
+    (".attn.Wo.adapter.", ".attention_adapters.adapters.{}.", ".layers."),
+    (".mlp.adapter.", ".output_adapters.adapters.{}.", ".layers."),
+)
 """How the names of a bottleneck's tensors go on after the module that it sits in, here and in ``adapters``.
 
-The name of the adapter is to be filled in there.
+The name of the adapter is to be filled in there. The last part is what the name of that module holds, by which names in
+``adapters`` that go on alike are told apart.
 """
 _PARTS = {"down.": "adapter_down.0.", "up.": "adapter_up."}
 """The names of a bottleneck's linear modules here and in ``adapters``."""
 
 
-def _renamed(key: str, places: Mapping[str, str], parts: Mapping[str, str]) -> str | None:
+def _renamed(key: str, places: Sequence[tuple[str, str, str]], parts: Mapping[str, str]) -> str | None:
     """Return ``key`` with its place and part replaced, or None where it is no bottleneck's."""
-    for (place, other), (part, renamed) in product(places.items(), parts.items()):
+    for (place, other, within), (part, renamed) in product(places, parts.items()):
         owner, found, leaf = key.partition(place + part)
-        if found and leaf in ("weight", "bias"):
+        if found and within in owner and leaf in ("weight", "bias"):
             return owner + other + renamed + leaf
     return None
 
@@ -215,7 +249,7 @@ def to_adapters(state: Mapping[str, torch.Tensor], name: str = NAME) -> dict[str
     ``name`` is the adapter's name there. Tensors of other modules keep their names, and no tensor is copied. ``state``
     may be a part of a state dict.
     """
-    places = {ours: theirs.format(name) for ours, theirs in _PLACES.items()}
+    places = [(ours, theirs.format(name), within) for ours, theirs, within in _PLACES]
     return {_renamed(key, places, _PARTS) or key: tensor for key, tensor in state.items()}
 
 
@@ -225,7 +259,7 @@ def from_adapters(state: Mapping[str, torch.Tensor], name: str = NAME) -> dict[s
     ``state`` is a state dict, or the content of an adapter's file that ``adapters`` has saved. Raises ValueError where
     it holds no bottleneck of the adapter ``name``.
     """
-    places = {theirs.format(name): ours for ours, theirs in _PLACES.items()}
+    places = [(theirs.format(name), ours, within) for ours, theirs, within in _PLACES]
     parts = {theirs: ours for ours, theirs in _PARTS.items()}
     renamed = {key: _renamed(key, places, parts) for key in state}
     if not any(renamed.values()):

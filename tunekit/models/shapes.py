@@ -8,16 +8,6 @@ from typing import Any
 
 from tunekit.models.families import FAMILIES
 
-LAYER_LINEARS = (
-    "attention.self.query",
-    "attention.self.key",
-    "attention.self.value",
-    "attention.output.dense",
-    "intermediate.dense",
-    "output.dense",
-)
-"""The linear modules of an encoder layer, by BERT's names."""
-
 BOTTLENECKS: Mapping[str, int] = {"adapter": 2, "pfeiffer": 1}
 """How many bottlenecks a layer has, by method."""
 
@@ -52,7 +42,9 @@ class Shape:
     embedding_size: int | None = None
     """The width of embeddings that a linear module brings to the hidden size; None where they have the hidden size."""
     relative_positions: int | None = None
-    """How many distances to either side have an embedding; None where positions have embeddings instead."""
+    """How many distances to either side have an embedding; None where there are no such embeddings."""
+    local_attention: int | None = None
+    """How many tokens the queries of a local layer see; None where every layer sees all tokens of a text."""
 
     @classmethod
     def from_config(cls, config: Mapping[str, Any]) -> Shape:
@@ -96,14 +88,29 @@ class Shape:
 
     def linears(self, num_labels: int) -> Iterator[tuple[str, int, int]]:
         """Yield the name, the input width and the output width of every linear module, those of the head last."""
-        h, inner, family = self.hidden_size, self.intermediate_size, FAMILIES[self.model_type]
-        widths = {"intermediate.dense": (h, inner), "output.dense": (inner, h)}
+        h, family = self.hidden_size, FAMILIES[self.model_type]
         for layer in range(self.num_hidden_layers):
-            for name in LAYER_LINEARS:
-                yield f"{family.layers}.{layer}.{family.module(name)}", *widths.get(name, (h, h))
+            for name in family.layer_linears:
+                yield f"{family.layers}.{layer}.{family.module(name)}", *self._widths(name)
         dense, out = family.head_linears
         yield dense, h, h
         yield out, h, num_labels
+
+    def targets(self, num_labels: int) -> Iterator[tuple[str, int, int]]:
+        """Yield what LoRA can change, as ``linears`` does: the linear modules, and the row blocks of fused ones."""
+        h, family = self.hidden_size, FAMILIES[self.model_type]
+        yield from self.linears(num_labels)
+        for layer in range(self.num_hidden_layers):
+            yield from ((f"{family.layers}.{layer}.{family.module(name)}", h, h) for name in family.row_blocks)
+
+    def _widths(self, name: str) -> tuple[int, int]:
+        """Return the input and the output width of a layer's linear module, by BERT's name."""
+        h, inner, gated = self.hidden_size, self.intermediate_size, FAMILIES[self.model_type].gated
+        widths = {
+            "attention.self.qkv": (h, 3 * h), "intermediate.dense": (h, 2 * inner if gated else inner),
+            "output.dense": (inner, h),
+        }  # fmt: skip
+        return widths.get(name, (h, h))
 
 
 @dataclass(frozen=True)
@@ -135,6 +142,8 @@ def parameters(shape: Shape, method: str, params: Mapping[str, Any], num_labels:
 
     ``params`` are all parameters of the method. Raises NoClosedForm where no formula describes the method.
     """
+    if FAMILIES[shape.model_type].biases:
+        return _without_biases(shape, method, params, num_labels)
     h, inner, layers = shape.hidden_size, shape.intermediate_size, shape.num_hidden_layers
     positions, norms = shape.max_position_embeddings, 1
     if shape.relative_positions:
@@ -147,6 +156,20 @@ def parameters(shape: Shape, method: str, params: Mapping[str, Any], num_labels:
     backbone = embeddings + layers * layer
     tuned = {"full": backbone, "bitfit": norms * width + h * bool(projection) + layers * (7 * h + inner)}.get(method, 0)
     return Parameters(backbone, head, _added(shape, method, params, num_labels), tuned)
+
+
+def _without_biases(shape: Shape, method: str, params: Mapping[str, Any], num_labels: int) -> Parameters:
+    """Return the numbers of a ModernBERT's parameters, of which the classifier alone has a bias.
+
+    The layers have two norms each, but for the first, which has one. One norm follows the embeddings, one follows the
+    last layer, and one is the head's.
+    """
+    h, layers = shape.hidden_size, shape.num_hidden_layers
+    of_layers = sum(wide * out for name, wide, out in shape.linears(num_labels) if ".layers." in name)
+    backbone = (shape.vocab_size + 1) * h + of_layers + (2 * layers - 1) * h + h
+    head = h * h + h + h * num_labels + num_labels
+    added = _added(shape, method, params, num_labels)
+    return Parameters(backbone, head, added, backbone if method == "full" else 0)
 
 
 def _added(shape: Shape, method: str, params: Mapping[str, Any], num_labels: int) -> int:
@@ -163,7 +186,7 @@ def _added(shape: Shape, method: str, params: Mapping[str, Any], num_labels: int
     tuned = lora_targets(shape, method, params, num_labels)
     magnitude = method == "dora"
     return sum(
-        params["r"] * (wide + out) + magnitude * out for name, wide, out in shape.linears(num_labels) if name in tuned
+        params["r"] * (wide + out) + magnitude * out for name, wide, out in shape.targets(num_labels) if name in tuned
     )
 
 
@@ -183,7 +206,7 @@ def lora_targets(shape: Shape, method: str, params: Mapping[str, Any], num_label
         return frozenset()
     if method not in ("lora", "dora"):
         raise NoClosedForm(f"method {method!r}")
-    names = [name for name, _, _ in shape.linears(num_labels)]
+    names = [name for name, _, _ in shape.targets(num_labels)]
     found: set[str] = set()
     for target in str(params["target_modules"]).split(","):
         own = FAMILIES[shape.model_type].module(target)

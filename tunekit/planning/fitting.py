@@ -10,9 +10,8 @@ from tunekit.methods.adapter import Adapter
 from tunekit.methods.lora import LoRA
 from tunekit.methods.prefix import Prefix
 from tunekit.models.catalog import MODELS
-from tunekit.models.families import FAMILIES, Family
+from tunekit.models.families import FAMILIES, LAYER_LINEARS, Family
 from tunekit.models.loading import ModelRef, config_at_hand
-from tunekit.models.shapes import LAYER_LINEARS
 from tunekit.parsing import did_you_mean
 from tunekit.schema import TrialSpec
 
@@ -36,6 +35,8 @@ def _of_method(spec: TrialSpec, family: Family, config: Mapping[str, Any]) -> It
     """Yield what is wrong with the method's parameters."""
     kind, params = METHODS[spec.method], spec.method_params
     hidden, positions = _size(family, config, "hidden_size"), _positions(family, config)
+    if reason := family.refusal(spec.method, config):
+        yield reason
     if "target_modules" in params:
         yield from _of_targets(str(params["target_modules"]), family, config)
     if issubclass(kind, LoRA) and hidden is not None and int(params["r"]) > hidden:
@@ -67,13 +68,17 @@ def _of_targets(targets: str, family: Family, config: Mapping[str, Any]) -> Iter
             yield f"target_modules: no module {name!r}{did_you_mean(name, known)} (there are {there})"
         if names.count(name) > 1:
             yield f"target_modules names {name!r} twice"
+    try:
+        family.needs_split(names)
+    except ValueError as error:
+        yield str(error)
 
 
 def _modules(family: Family, config: Mapping[str, Any]) -> Iterator[str]:
-    """Yield the full names of the modules that can be targets: linear modules and embeddings."""
+    """Yield the full names of what can be a target: linear modules, row blocks of fused ones, and embeddings."""
     embeddings = f"{family.backbone}.embeddings"
-    yield f"{embeddings}.word_embeddings"
-    if not family.needed.get("relative_attention"):
+    yield f"{embeddings}.{family.module('word_embeddings')}"
+    if not (family.rotary or family.needed.get("relative_attention")):
         yield f"{embeddings}.position_embeddings"
     if family.token_types and config.get("type_vocab_size"):
         yield f"{embeddings}.token_type_embeddings"
@@ -81,7 +86,8 @@ def _modules(family: Family, config: Mapping[str, Any]) -> Iterator[str]:
     if config["model_type"] == "electra" and width is not None and width != config.get("hidden_size"):
         yield f"{embeddings}_project"
     for layer in range(_size(family, config, "num_hidden_layers") or 1):
-        yield from (f"{family.layers}.{layer}.{family.module(name)}" for name in LAYER_LINEARS)
+        own = (*family.layer_linears, *family.row_blocks)
+        yield from (f"{family.layers}.{layer}.{family.module(name)}" for name in own)
     yield from family.head_linears
 
 

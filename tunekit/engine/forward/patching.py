@@ -19,6 +19,7 @@ from transformers import PreTrainedModel
 from transformers.activations import ACT2FN
 
 from tunekit.data.tokens import TokenisedSplit
+from tunekit.engine.forward import modernbert
 from tunekit.engine.forward.context import ForwardContext, Operations
 from tunekit.engine.forward.device_batch import DeviceBatch
 from tunekit.engine.forward.device_operations import DeviceOperations
@@ -57,6 +58,20 @@ def patch_model(model: PreTrainedModel, *, padded: bool = False) -> ForwardConte
     context = patched.tunekit_context = ForwardContext(padded=padded)
     if padded:
         return context
+    if FAMILIES[model.config.model_type].forward == "modernbert":
+        modernbert.patch_layers(model, context)
+    else:
+        _patch_bert(model, context)
+    for module in list(model.modules()):
+        for name, child in module.named_children():
+            if type(child) is nn.Dropout:
+                setattr(module, name, ContextDropout(child.p, context))
+    context.sites = _find_sites(model, context)
+    return context
+
+
+def _patch_bert(model: PreTrainedModel, context: ForwardContext) -> None:
+    """Replace the modules in the layers of a model of BERT's kind, in place."""
     layers = backbone_of(model).encoder.layer
     for layer in layers:
         layer.attention.self = FlatSelfAttention(layer.attention.self, context, last=layer is layers[-1])
@@ -69,12 +84,6 @@ def patch_model(model: PreTrainedModel, *, padded: bool = False) -> ForwardConte
                 owner.output = ResidualOutput(owner.output, context)
     layers[-1].attention.output.tunekit_context = context
     layers[-1].attention.output.register_forward_pre_hook(_keep_first_tokens)
-    for module in list(model.modules()):
-        for name, child in module.named_children():
-            if type(child) is nn.Dropout:
-                setattr(module, name, ContextDropout(child.p, context))
-    context.sites = _find_sites(model, context)
-    return context
 
 
 def _is_the_librarys(output: nn.Module) -> bool:
@@ -105,12 +114,6 @@ def backbone_of(model: PreTrainedModel) -> Any:
     return getattr(model, FAMILIES[model.config.model_type].backbone)
 
 
-def layers_of(model: PreTrainedModel) -> nn.Module:
-    """Return the encoder of a model, the module that runs its layers."""
-    layers: nn.Module = getattr(backbone_of(model), FAMILIES[model.config.model_type].encoder)
-    return layers
-
-
 def batch_of(
     model: PreTrainedModel, parts: Sequence[tuple[TokenisedSplit, npt.NDArray[np.int64]]], *, train: bool = False
 ) -> FlatBatch | PaddedBatch:
@@ -124,13 +127,14 @@ def batch_of(
     if context.padded:
         [(split, indices)] = parts
         return padded_batch(split, indices, pad_id=pad_id, device=model.device)
-    return flat_batch(
+    batch = flat_batch(
         parts,
         heads=config.num_attention_heads,
         pad_id=pad_id,
         position_offset=position_offset_of(model),
         with_pairs=train and context.sites.has_pairs,
     )
+    return batch if model.device.type == "cpu" else batch.to(model.device)
 
 
 def position_offset_of(model: PreTrainedModel) -> int:
@@ -166,6 +170,8 @@ def _flat_logits(model: Any, batch: FlatBatch | DeviceBatch, operations: Operati
     context, backbone = context_of(model), backbone_of(model)
     context.operations = operations
     try:
+        if isinstance(operations, HostOperations) and FAMILIES[model.config.model_type].forward == "modernbert":
+            return modernbert.pooled_logits(model, operations.batch, operations).flatten(0, 1)
         hidden = backbone.embeddings(
             input_ids=batch.input_ids, token_type_ids=batch.token_type_ids, position_ids=batch.position_ids
         )  # (K, T, H)
