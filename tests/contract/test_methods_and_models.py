@@ -56,9 +56,13 @@ def test_nothing_is_frozen_that_was_never_pretrained(model, method):
         ref, num_labels=len(prepared.data.label_names), seed=stream_seed(1, "head"), tokenizer=prepared.tokenizer
     )
     pretrained = {name for name, _ in plain.named_parameters()} - plain.tunekit_never_pretrained
+    family = FAMILIES[built.config.model_type]
+    rows = {family.module(name): family.module(name).rpartition(".")[0] for name in family.row_blocks}
     frozen = {name.replace(".base_layer.", ".") for name, p in built.named_parameters() if not p.requires_grad}
+    for block, fused in rows.items():
+        frozen = {name.replace(f".{block}.", f".{fused}.") for name in frozen}
     assert frozen <= pretrained
-    head = FAMILIES[built.config.model_type].head
+    head = family.head
     heads = [p for name, p in built.named_parameters() if name.startswith(head)]
     assert heads
     assert all(p.requires_grad for p in heads)

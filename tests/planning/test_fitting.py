@@ -16,6 +16,7 @@ from tests.conftest import ROOT
 from tests.support.repositories import write_repository
 from tests.support.trials import build, specify
 from tunekit.engine.build import adapt
+from tunekit.engine.fused_linear import split_fused
 from tunekit.errors import UserError
 from tunekit.methods import METHODS
 from tunekit.models.catalog import MODELS
@@ -40,17 +41,19 @@ def config(model):
 
 def built(model):
     family = FAMILIES[MODELS[model].shape.model_type]
-    values = family.config_class().from_dict(config(model), num_labels=3)
+    values = family.config_class().from_dict({"pad_token_id": 1, **config(model)}, num_labels=3)
     return family.model_class("ForSequenceClassification")(values)
 
 
 @every_tiny
 def test_the_modules_that_can_be_targets_are_those_of_the_model(model):
     """DeBERTa's table of distances apart, which is read as a whole and never called."""
-    found = {name for name, module in built(model).named_modules() if type(module) in (nn.Linear, nn.Embedding)}
-    assert set(_modules(FAMILIES[MODELS[model].shape.model_type], config(model))) == found - {
-        "deberta.encoder.rel_embeddings"
-    }
+    made, family = built(model), FAMILIES[MODELS[model].shape.model_type]
+    found = {name for name, module in made.named_modules() if type(module) in (nn.Linear, nn.Embedding)}
+    if family.row_blocks:
+        split_fused(made)
+        found |= {name for name, module in made.named_modules() if type(module) is nn.Linear}
+    assert set(_modules(family, config(model))) == found - {"deberta.encoder.rel_embeddings"}
 
 
 def test_an_electra_with_narrow_embeddings_has_their_projection():

@@ -48,17 +48,59 @@ def split_fused(model: PreTrainedModel) -> None:
         setattr(attention, name, SplitLinear(getattr(attention, name)))
 
 
-def join_blocks(model: PreTrainedModel) -> None:
-    """Replace row blocks by the fused module that they were split from, in place, with their weights of now.
+def fuse_blocks(model: PreTrainedModel) -> None:
+    """Replace row blocks by fused modules, in place, and LoRA on row blocks by equal LoRA on the fused modules.
 
-    The blocks must be plain linear modules, as they are after updates of LoRA were merged.
+    No output changes. The LoRA of n blocks of rank r becomes one of rank n r: its A holds their A one below the other,
+    and its B holds each B in the rows of its block and the columns of its A, and zeros elsewhere. The model then has
+    the modules of the library, and its ``peft_config`` names the fused modules with their ranks.
     """
-    for path, split in [(path, module) for path, module in model.named_modules() if isinstance(module, SplitLinear)]:
+    from peft.tuners.lora import LoraLayer
+
+    splits = [(path, module) for path, module in model.named_modules() if isinstance(module, SplitLinear)]
+    changed: Any = model
+    for path, split in splits:
         blocks: list[Any] = [getattr(split, name) for name in BLOCKS]
-        weight = torch.cat([block.weight.data for block in blocks])
-        fused = nn.Linear(weight.shape[1], weight.shape[0], bias=blocks[0].bias is not None, device="meta")
-        fused.weight = nn.Parameter(weight, requires_grad=False)
-        if blocks[0].bias is not None:
-            fused.bias = nn.Parameter(torch.cat([block.bias.data for block in blocks]), requires_grad=False)
+        fused = _fused([block.get_base_layer() if isinstance(block, LoraLayer) else block for block in blocks])
         parent, _, name = path.rpartition(".")
-        setattr(model.get_submodule(parent), name, fused)
+        updated = any(isinstance(block, LoraLayer) for block in blocks)
+        config = changed.peft_config["default"] if updated else None
+        setattr(model.get_submodule(parent), name, _with_updates(fused, blocks, config, path) if updated else fused)
+    if splits and hasattr(model, "peft_config"):
+        config = changed.peft_config["default"]
+        ends = tuple(f"{{}}.{name}" for name in BLOCKS)
+        paths = [path for path, _ in splits]
+        own = {end.format(path) for path in paths for end in ends}
+        kept = {one for one in config.target_modules if not any(name == one or name.endswith(f".{one}") for name in own)}
+        config.target_modules = kept | set(config.rank_pattern)
+
+
+def _fused(blocks: list[Any]) -> nn.Linear:
+    """Return the linear module, frozen, whose rows are those of ``blocks``."""
+    weight = torch.cat([block.weight.data for block in blocks])
+    fused = nn.Linear(weight.shape[1], weight.shape[0], bias=blocks[0].bias is not None, device="meta")
+    fused.weight = nn.Parameter(weight, requires_grad=False)
+    if blocks[0].bias is not None:
+        fused.bias = nn.Parameter(torch.cat([block.bias.data for block in blocks]), requires_grad=False)
+    return fused
+
+
+def _with_updates(fused: nn.Linear, blocks: list[Any], config: Any, path: str) -> nn.Module:
+    """Return ``fused`` with the updates of those of its ``blocks`` that LoRA changes, noted under ``path``."""
+    from peft.tuners.lora import Linear, LoraLayer
+
+    tuned = [(row, block) for row, block in enumerate(blocks) if isinstance(block, LoraLayer)]
+    rank, scaling = config.r * len(tuned), tuned[0][1].scaling["default"]
+    alpha = scaling * (rank**0.5 if config.use_rslora else rank)
+    config.rank_pattern, config.alpha_pattern = config.rank_pattern | {path: rank}, config.alpha_pattern | {path: alpha}
+    layer: Any = Linear(fused, "default", config, r=rank, lora_alpha=alpha)
+    rows = fused.out_features // len(blocks)
+    down, up = layer.lora_A["default"].weight.data, layer.lora_B["default"].weight.data.zero_()
+    for place, (row, block) in enumerate(tuned):
+        at = slice(place * config.r, (place + 1) * config.r)
+        down[at] = block.lora_A["default"].weight.data
+        up[row * rows : (row + 1) * rows, at] = block.lora_B["default"].weight.data
+        if config.use_dora:  # rows of other blocks keep the magnitudes that their weights have
+            magnitude = layer.lora_magnitude_vector["default"].weight.data
+            magnitude[row * rows : (row + 1) * rows] = block.lora_magnitude_vector["default"].weight.data
+    return layer

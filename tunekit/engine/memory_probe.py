@@ -39,7 +39,8 @@ def member_of(
     """
     kind = FAMILIES[config["model_type"]]
     config_class, model_class = kind.config_class(), kind.model_class(task_of(spec.dataset).head_class)
-    pad: int = config_class().pad_token_id or 0
+    usual: int = config_class().pad_token_id or 0
+    pad = usual if usual < config["vocab_size"] - 1 else 0  # ModernBERT's is no token of a small vocabulary
     values = {"pad_token_id": pad, **config, "num_labels": num_labels, "attn_implementation": kind.attention}
     model = model_class(config_class(**values))
     adapt(model, spec)

@@ -17,6 +17,7 @@ from torch import nn
 from transformers import PreTrainedModel
 
 from tunekit.engine.checkpoint import trainable
+from tunekit.engine.fused_linear import fuse_blocks
 from tunekit.engine.kept_weights import read_tensors
 from tunekit.errors import UserError
 from tunekit.methods._bottleneck import LIBRARY_VERSION, NAME, to_adapters
@@ -68,6 +69,7 @@ def merge_all(model: PreTrainedModel) -> None:
     if kind_of(model) == ADAPTERS:
         raise UserError("adapters have activations of their own and can't be merged; export without --merged")
     if kind_of(model) == PEFT:
+        fuse_blocks(model)
         merge(model)
         del model.peft_config
 
@@ -112,6 +114,7 @@ def write(model: PreTrainedModel, folder: Path, base: str | None, revision: str 
     where it has none, and ``revision`` its commit. Raises UserError as ``parameters_of`` does, and OSError.
     """
     kind = kind_of(model)
+    fuse_blocks(model)
     if kind == WHOLE:
         _refuse_added_parameters(model)
         model.config.name_or_path = ""
@@ -177,6 +180,7 @@ def read(model: PreTrainedModel, folder: Path) -> None:
 
     Raises UserError where they are not exactly the tensors that ``model`` trains.
     """
+    fuse_blocks(model)
     if kind_of(model) == PEFT:
         merge(model, head_modules(model))
     for file, parameters in parameters_of(model).items():
