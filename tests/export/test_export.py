@@ -59,7 +59,7 @@ def test_files_are_safetensors_and_no_more_than_was_trained(name, exported, swee
     assert {oct(path.stat().st_mode)[-3:] for path in paths} == {"644"}
 
 
-@pytest.mark.parametrize("name", ["lora", "lora-roberta", "lora-dense"])
+@pytest.mark.parametrize("name", ["lora", "lora-roberta", "lora-dense", "lora-modernbert"])
 def test_merged_lora_is_one_whole_model(name, sweep, exported):
     folder = exported(name, "--merged")
     names, _ = by_the_card(folder)

@@ -61,7 +61,8 @@ def padded(spec, prepared):
 @against_adapters
 @every_method
 @pytest.mark.parametrize(
-    "model", ["tiny-bert", "tiny-roberta", "tiny-distilbert", pytest.param("minilm", marks=pytest.mark.model)]
+    "model",
+    ["tiny-bert", "tiny-roberta", "tiny-distilbert", "tiny-modernbert", pytest.param("minilm", marks=pytest.mark.model)],
 )
 def test_one_seed_gives_the_same_weights_outputs_and_gradients(model, method):
     spec = small(model, method)
@@ -101,7 +102,7 @@ def test_the_engine_trains_both_to_the_same_losses(model, method):
 
 @against_adapters
 @every_method
-@pytest.mark.parametrize("model", ["tiny-roberta", "tiny-distilbert"])
+@pytest.mark.parametrize("model", ["tiny-roberta", "tiny-distilbert", "tiny-modernbert"])
 def test_a_trained_checkpoint_goes_to_the_library_and_back(model, method, tmp_path):
     from safetensors.torch import load_file
 
