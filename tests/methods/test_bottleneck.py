@@ -121,9 +121,7 @@ def test_adapters_draws_biases_for_modernberts_fused_modules():
 
     spec = small("tiny-modernbert", "adapter")
     prepared, _ = build(spec)
-    model = load_encoder(
-        resolve_model(spec.model), num_labels=3, seed=1, tokenizer=prepared.tokenizer
-    )
+    model = load_encoder(resolve_model(spec.model), num_labels=3, seed=1, tokenizer=prepared.tokenizer)
     expected = model(**padded(spec, prepared)).logits
     adapters.init(model)
     assert (model(**padded(spec, prepared)).logits - expected).abs().max() > 1e-4

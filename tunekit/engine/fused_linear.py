@@ -5,7 +5,7 @@ one A for all three. LoRA on its rows of queries, ``query``, is LoRA on a module
 brings torch.
 """
 
-from typing import Any
+from typing import Any, cast
 
 import torch
 from torch import nn
@@ -68,11 +68,9 @@ def fuse_blocks(model: PreTrainedModel) -> None:
         setattr(model.get_submodule(parent), name, _with_updates(fused, blocks, config, path) if updated else fused)
     if splits and hasattr(model, "peft_config"):
         config = changed.peft_config["default"]
-        ends = tuple(f"{{}}.{name}" for name in BLOCKS)
-        paths = [path for path, _ in splits]
-        own = {end.format(path) for path in paths for end in ends}
-        kept = {one for one in config.target_modules if not any(name == one or name.endswith(f".{one}") for name in own)}
-        config.target_modules = kept | set(config.rank_pattern)
+        blocks = [f".{path}.{name}" for path, _ in splits for name in BLOCKS]
+        others = {target for target in config.target_modules if not any(one.endswith(f".{target}") for one in blocks)}
+        config.target_modules = others | set(config.rank_pattern)
 
 
 def _fused(blocks: list[Any]) -> nn.Linear:
@@ -103,4 +101,4 @@ def _with_updates(fused: nn.Linear, blocks: list[Any], config: Any, path: str) -
         if config.use_dora:  # rows of other blocks keep the magnitudes that their weights have
             magnitude = layer.lora_magnitude_vector["default"].weight.data
             magnitude[row * rows : (row + 1) * rows] = block.lora_magnitude_vector["default"].weight.data
-    return layer
+    return cast(nn.Module, layer)

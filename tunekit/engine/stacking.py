@@ -81,7 +81,7 @@ class StackedLayerNorm(_Stacked):
         rows = _by_trial(F.layer_norm(x, self.shape, eps=self.eps), num_trials)
         weight = weight[:, None, :] if weight.dim() == 2 else weight
         if bias is None:
-            return (rows * weight).view_as(x)
+            return torch.mul(rows, weight).view_as(x)
         return torch.addcmul(bias[:, None, :] if bias.dim() == 2 else bias, rows, weight).view_as(x)
 
 

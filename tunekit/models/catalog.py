@@ -139,8 +139,6 @@ MODELS.register("tiny-modernbert")(
     ModelInfo(
         display_name="Tiny ModernBERT",
         revision="seeded-1",
-        shape=Shape(
-            **MODERNBERT, **{**TINY, "num_hidden_layers": 4}, max_position_embeddings=512, local_attention=8
-        ),
+        shape=Shape(**MODERNBERT, **{**TINY, "num_hidden_layers": 4}, max_position_embeddings=512, local_attention=8),
     )
 )

@@ -27,7 +27,8 @@ def check_fit(spec: TrialSpec, config: Mapping[str, Any]) -> None:
     A size that ``config`` leaves out is not held against anything.
     """
     family = FAMILIES[config["model_type"]]
-    for problem in _of_method(spec, family, config):
+    refusal = family.refusal(spec.method, config)
+    for problem in [refusal] if refusal else _of_method(spec, family, config):
         raise UserError(f"method {spec.method!r} on {spec.model}: {problem}")
 
 
@@ -35,8 +36,6 @@ def _of_method(spec: TrialSpec, family: Family, config: Mapping[str, Any]) -> It
     """Yield what is wrong with the method's parameters."""
     kind, params = METHODS[spec.method], spec.method_params
     hidden, positions = _size(family, config, "hidden_size"), _positions(family, config)
-    if reason := family.refusal(spec.method, config):
-        yield reason
     if "target_modules" in params:
         yield from _of_targets(str(params["target_modules"]), family, config)
     if issubclass(kind, LoRA) and hidden is not None and int(params["r"]) > hidden:

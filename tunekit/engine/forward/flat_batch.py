@@ -81,7 +81,7 @@ class FlatBatch:
         return replace(self, groups=groups, **_tensors_on(device, self))
 
 
-def _tensors_on(device: torch.device, part: Any) -> dict[str, torch.Tensor]:
+def _tensors_on(device: torch.device, part: Any) -> dict[str, Any]:
     """Return those fields of a dataclass that hold tensors, on ``device``."""
     values = {item.name: getattr(part, item.name) for item in fields(part)}
     return {name: one.to(device) for name, one in values.items() if isinstance(one, torch.Tensor)}

@@ -73,9 +73,7 @@ def attention_of(config: Any, layer: int) -> LayerAttention:
 class FlatRotaryAttention(nn.Module):
     """Attention with rotated queries and keys, with the library's parameters."""
 
-    def __init__(
-        self, library: Any, context: ForwardContext, config: Any, kind: LayerAttention, *, last: bool
-    ) -> None:
+    def __init__(self, library: Any, context: ForwardContext, config: Any, kind: LayerAttention, *, last: bool) -> None:
         """``library`` is the module that this one replaces. ``last`` says that only first tokens are queries."""
         super().__init__()
         self.Wqkv, self.Wo, self.out_drop = library.Wqkv, library.Wo, library.out_drop
