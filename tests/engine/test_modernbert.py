@@ -282,6 +282,16 @@ def test_a_flat_batch_moves_to_a_device_with_all_its_tensors():
     assert all(one.device.type == "meta" for one in found)
 
 
+def test_masks_move_to_a_device_and_begin_at_the_first_site():
+    member = member_of(specify(method="full"), model_of(**RATES))
+    steps = Pack([member]).steps
+    masks = steps.draw_masks(steps.batch([(member.train, np.arange(4))], train=True), 0, 0)
+    masks.next(MaskKind.TOKEN)
+    moved_masks = masks.to(torch.device("meta"))
+    assert {mask.device.type for mask in moved_masks.by_kind.values()} == {"meta"}
+    assert moved_masks.next(MaskKind.TOKEN)[0].shape[-1] == 24
+
+
 def test_trials_of_the_tiny_model_are_trained_and_scored():
     spec = specify(model="tiny-modernbert", method="lora", train_limit=16, batch_size=8, epochs=1)
     prepared, model = build(spec)

@@ -21,7 +21,6 @@ from tunekit.engine.host_steps import HostSteps
 from tunekit.engine.member import Indices, LabelledSplit, Member, packable
 from tunekit.engine.precision import products_in
 from tunekit.engine.stacking import stacked_model
-from tunekit.models.families import FAMILIES
 
 
 class Diverged(ArithmeticError):
@@ -61,15 +60,9 @@ MakeSteps = Callable[[Sequence[Member], PreTrainedModel, Callable[[str], None]],
 
 
 def steps_for(members: Sequence[Member], model: PreTrainedModel, note: Callable[[str], None]) -> Steps:
-    """Return the steps that suit the device: on a GPU the device's own, where it can compute them.
-
-    It can't where the model needs padding, and where its family has no kernels, which ``note`` is told.
-    """
-    device, model_type = members[0].device, members[0].model.config.model_type
-    if device.type == "cuda" and not members[0].context.padded:
-        if not FAMILIES[model_type].on_device:
-            note(f"{model_type} has no kernels for a GPU yet: the host makes its batches and masks, which is slower")
-            return HostSteps(members, model)
+    """Return the steps that suit the device: on a GPU the device's own, where its kernels can run the model."""
+    device = members[0].device
+    if device.type == "cuda" and members[0].context.on_device:
         return DeviceSteps(members, model, CudaGraphs(device), note)
     return HostSteps(members, model)
 

@@ -22,7 +22,7 @@ COMPUTE: Mapping[str, int] = {"fp32": FP32, "tf32": FP32, "bf16": 2}
 FOLLOWED_METHODS = ("full", "adapter", "pfeiffer", "lora", "head")
 """The methods that ``Graph`` follows. The memory of other methods is measured (``tunekit.engine.memory_probe``)."""
 FOLLOWED_MODEL_TYPES = ("bert", "roberta", "electra")
-"""The model types that ``Graph`` follows: those whose batches have no padding."""
+"""The model types that ``Graph`` follows: those of BERT's kind whose batches have no padding."""
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -67,7 +67,7 @@ class Graph:
         if work.method not in FOLLOWED_METHODS:
             raise NoClosedForm(f"memory of method {work.method!r}")
         if work.shape.model_type not in FOLLOWED_MODEL_TYPES:
-            raise NoClosedForm(f"memory of padded batches of {work.shape.model_type}")
+            raise NoClosedForm(f"memory of model type {work.shape.model_type}")
         if work.shape.embedding_size:
             raise NoClosedForm(f"embedding_size is {work.shape.embedding_size}")
         self.work, self.shape = work, work.shape

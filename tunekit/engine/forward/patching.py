@@ -55,10 +55,11 @@ def patch_model(model: PreTrainedModel, *, padded: bool = False) -> ForwardConte
     With ``padded`` the model gets a context, and its modules stay as they are.
     """
     patched: Any = model
-    context = patched.tunekit_context = ForwardContext(padded=padded)
+    family = FAMILIES[model.config.model_type]
+    context = patched.tunekit_context = ForwardContext(padded=padded, on_device=family.on_device and not padded)
     if padded:
         return context
-    if FAMILIES[model.config.model_type].forward == "modernbert":
+    if family.forward == "modernbert":
         modernbert.patch_layers(model, context)
     else:
         _patch_bert(model, context)
