@@ -3,10 +3,10 @@
 Counted are the multiplications and additions of matrix products on real tokens: forward products, products for
 gradients of inputs where anything before needs one, products for gradients of trained weights, and attention within
 each sequence; after the last layer's keys and values, those of first tokens alone. Softmax, norms, dropout and the
-optimizer are not counted.
+optimizer are not counted. A ModernBERT whose head reads the mean of all tokens is counted as if it read the first ones.
 """
 
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
 
@@ -83,13 +83,18 @@ class _Count:
         everywhere = method not in LOCAL_METHODS or (method in ("lora", "dora") and not self.tuned)
         needs_grad = self.full or everywhere  # whether what enters the layer needs a gradient
         linears = list(shape.linears(num_labels))
+        blocks = list(shape.targets(num_labels))[len(linears) :]
         each = len(linears[:-2]) // shape.num_hidden_layers
         for layer in range(shape.num_hidden_layers):
             last = cut and layer == shape.num_hidden_layers - 1
             rows, scored = (texts.sequences, texts.tokens) if last else (texts.tokens, texts.pairs)
-            q, k, v, o, up, down = linears[each * layer : each * (layer + 1)]
-            grads = [self.linear(q, rows, needs_grad, self.full)]
-            grads += [self.linear(one, texts.tokens, needs_grad, self.full) for one in (k, v)]
+            *inputs, o, up, down = linears[each * layer : each * (layer + 1)]
+            if blocks:
+                grads = self.fused(inputs[0], blocks[3 * layer : 3 * (layer + 1)], texts.tokens, needs_grad)
+            else:
+                q, k, v = inputs
+                grads = [self.linear(q, rows, needs_grad, self.full)]
+                grads += [self.linear(one, texts.tokens, needs_grad, self.full) for one in (k, v)]
             self.attention(rows, texts.tokens, scored, grads)
             attended = self.linear(o, rows, any(grads), self.full)
             attended = (attended if method == "pfeiffer" else self.adapter(rows, attended)) or needs_grad
@@ -128,14 +133,32 @@ class _Count:
 
         Return whether its output needs one.
         """
-        name, wide, out = module
+        _, wide, out = module
         self.product(rows, wide, out, int(x) + int(trained), trained)
-        if name in self.tuned:
-            rank = int(self.params["r"])
-            # Down and up again: both trained, a gradient between them always, before them where x needs one.
-            self.product(rows, wide, rank, 1 + int(x), True)
-            self.product(rows, rank, out, 2, True)
-        return x or trained or name in self.tuned
+        return self.update(module, rows, x) or x or trained
+
+    def update(self, module: tuple[str, int, int], rows: float, x: bool) -> bool:
+        """Count LoRA's update of a module or a row block, where it has one. Return whether it has."""
+        name, wide, out = module
+        if name not in self.tuned:
+            return False
+        rank = int(self.params["r"])
+        # Down and up again: both trained, a gradient between them always, before them where x needs one.
+        self.product(rows, wide, rank, 1 + int(x), True)
+        self.product(rows, rank, out, 2, True)
+        return True
+
+    def fused(
+        self, module: tuple[str, int, int], blocks: Sequence[tuple[str, int, int]], rows: float, x: bool
+    ) -> list[bool]:
+        """Count the module of queries, keys and values, which is computed for all tokens in the last layer, too.
+
+        Return of each of its row ``blocks`` whether its output needs a gradient: the output is one tensor, so all do
+        where one does.
+        """
+        needed = self.linear(module, rows, x, self.full)
+        updated = [self.update(block, rows, x) for block in blocks]
+        return [needed or any(updated)] * len(blocks)
 
     def adapter(self, rows: float, x: bool) -> bool:
         """Count a bottleneck, where the method has one. Return whether its output needs a gradient."""
