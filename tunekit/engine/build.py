@@ -9,11 +9,13 @@ from transformers import PreTrainedModel, PreTrainedTokenizerFast
 
 from tunekit.data.base import TextDataset, limit_and_carve, load_dataset
 from tunekit.data.tokens import tokenise
+from tunekit.engine.forward.patching import refuse_foreign_modules
 from tunekit.engine.member import LabelledSplit
 from tunekit.errors import UserError
 from tunekit.methods import METHODS
 from tunekit.models.families import FAMILIES
 from tunekit.models.loading import ModelRef, load_encoder, load_tokenizer, quiet_libraries
+from tunekit.planning.batching import why_padded
 from tunekit.schema import Fingerprint, Scalar, TrialSpec, readable
 from tunekit.seeding import seeded, stream_seed
 from tunekit.storage.paths import Place
@@ -117,6 +119,8 @@ def adapt(model: PreTrainedModel, spec: TrialSpec) -> None:
         _check_targets(model, params)
         with seeded(stream_seed(spec.seed, "method")):
             METHODS[spec.method](**params).prepare(model)
+        if why_padded(model.config.model_type, spec.method) is None:
+            refuse_foreign_modules(model)
     except ValueError as error:
         raise UserError(f"method {spec.method!r} on {spec.model}: {error}") from error
     head = FAMILIES[model.config.model_type].head
