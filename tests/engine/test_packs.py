@@ -6,12 +6,12 @@ import torch
 
 from benchmarks.support.trial import without_dropout
 from tests.conftest import needs_real_data
-from tests.support.packs import CPU, MIXED, apart, member_of, specs_of, train
+from tests.support.packs import CPU, PACKED, apart, member_of, specs_of, train
 from tests.support.trials import build, specify
 from tunekit.engine.member import Member
 from tunekit.engine.train import Pack
 
-every_method = pytest.mark.parametrize("method", list(MIXED))
+every_method = pytest.mark.parametrize("method", PACKED)
 
 
 @pytest.mark.slow

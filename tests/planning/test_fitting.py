@@ -132,6 +132,16 @@ def test_a_method_fits_in_the_plan_where_it_fits_in_the_engine(model, method):
         check_fit(spec, config(model))
 
 
+@pytest.mark.parametrize("method", ["lora", "dora", "rslora"])
+@every_tiny
+def test_all_linear_fits_every_model_and_stands_alone(model, method):
+    check_fit(specify(model=model, method=method, method_params={"target_modules": "all-linear"}), config(model))
+    with pytest.raises(UserError, match="no module 'all-linear'"):
+        check_fit(
+            specify(model=model, method=method, method_params={"target_modules": "all-linear,query"}), config(model)
+        )
+
+
 def test_a_config_that_leaves_sizes_out_is_held_against_what_it_says():
     bare = {"model_type": "bert"}
     check_fit(specify(method_params={"r": 4096}), bare)

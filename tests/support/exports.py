@@ -26,6 +26,7 @@ SPECS = {
     "lora-roberta": [specify(model="tiny-roberta", method="lora", seed=1, learning_rate=5e-3, method_params=DENSE)],
     "adapter-roberta": [specify(model="tiny-roberta", method="adapter", seed=1, learning_rate=5e-3)],
     "adapter-distilbert": [specify(model="tiny-distilbert", method="adapter", seed=1, learning_rate=5e-3)],
+    "rslora": [specify(model="tiny-bert", method="rslora", seed=1, learning_rate=5e-3)],
     "lora-dense": [specify(model="tiny-bert", method="lora", seed=2, learning_rate=5e-3, method_params=DENSE)],
 }
 

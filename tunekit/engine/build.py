@@ -15,6 +15,7 @@ from tunekit.errors import UserError
 from tunekit.methods import METHODS
 from tunekit.models.families import FAMILIES
 from tunekit.models.loading import ModelRef, load_encoder, load_tokenizer, quiet_libraries
+from tunekit.models.shapes import own_targets
 from tunekit.planning.batching import why_padded
 from tunekit.schema import Fingerprint, Scalar, TrialSpec, readable
 from tunekit.seeding import seeded, stream_seed
@@ -133,8 +134,7 @@ def params_for(model_type: str, params: Mapping[str, Scalar]) -> dict[str, Scala
     """Return a method's parameters with ``target_modules``, which are BERT's names, as the model type calls them."""
     named = dict(params)
     if "target_modules" in named:
-        targets = str(named["target_modules"]).split(",")
-        named["target_modules"] = ",".join(FAMILIES[model_type].module(target) for target in targets)
+        named["target_modules"] = ",".join(own_targets(FAMILIES[model_type], str(named["target_modules"])))
     return named
 
 

@@ -6,7 +6,7 @@ from collections.abc import Iterator, Mapping
 from dataclasses import dataclass, fields
 from typing import Any
 
-from tunekit.models.families import FAMILIES
+from tunekit.models.families import FAMILIES, Family
 
 LAYER_LINEARS = (
     "attention.self.query",
@@ -17,6 +17,12 @@ LAYER_LINEARS = (
     "output.dense",
 )
 """The linear modules of an encoder layer, by BERT's names."""
+
+ALL_LINEAR = "all-linear"
+"""The value of ``target_modules`` that stands for every linear module of every encoder layer."""
+
+TARGETED = ("lora", "dora", "rslora")
+"""The methods that change the linear modules that their ``target_modules`` name."""
 
 BOTTLENECKS: Mapping[str, int] = {"adapter": 2, "pfeiffer": 1}
 """How many bottlenecks a layer has, by method."""
@@ -173,7 +179,7 @@ def bottleneck_width(shape: Shape, params: Mapping[str, Any]) -> int:
 
 
 def lora_targets(shape: Shape, method: str, params: Mapping[str, Any], num_labels: int) -> frozenset[str]:
-    """Return the full names of the linear modules that LoRA or DoRA changes.
+    """Return the full names of the linear modules that LoRA, or a method like it, changes.
 
     A target names all linear modules whose name ends with it, as in ``peft``. The result is empty for the other
     registered methods, which have no targets. Raises NoClosedForm for a target that is no linear module, and for a
@@ -181,14 +187,19 @@ def lora_targets(shape: Shape, method: str, params: Mapping[str, Any], num_label
     """
     if method in ("full", "bitfit", "head", "ia3", "prefix", *BOTTLENECKS):
         return frozenset()
-    if method not in ("lora", "dora"):
+    if method not in TARGETED:
         raise NoClosedForm(f"method {method!r}")
     names = [name for name, _, _ in shape.linears(num_labels)]
     found: set[str] = set()
-    for target in str(params["target_modules"]).split(","):
-        own = FAMILIES[shape.model_type].module(target)
+    for own in own_targets(FAMILIES[shape.model_type], str(params["target_modules"])):
         hit = [name for name in names if name == own or name.endswith(f".{own}")]
         if not hit:
-            raise NoClosedForm(f"LoRA on {target!r}")
+            raise NoClosedForm(f"LoRA on {own!r}")
         found.update(hit)
     return frozenset(found)
+
+
+def own_targets(family: Family, target_modules: str) -> list[str]:
+    """Return the names in ``target_modules``, which are BERT's, as ``family`` calls the modules."""
+    names = LAYER_LINEARS if target_modules == ALL_LINEAR else target_modules.split(",")
+    return [family.module(name) for name in names]

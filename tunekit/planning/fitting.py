@@ -12,7 +12,7 @@ from tunekit.methods.prefix import Prefix
 from tunekit.models.catalog import MODELS
 from tunekit.models.families import FAMILIES, Family
 from tunekit.models.loading import ModelRef, config_at_hand
-from tunekit.models.shapes import LAYER_LINEARS
+from tunekit.models.shapes import ALL_LINEAR, LAYER_LINEARS
 from tunekit.parsing import did_you_mean
 from tunekit.schema import TrialSpec
 
@@ -56,6 +56,8 @@ def _of_method(spec: TrialSpec, family: Family, config: Mapping[str, Any]) -> It
 
 def _of_targets(targets: str, family: Family, config: Mapping[str, Any]) -> Iterator[str]:
     """Yield what is wrong with a list of modules: a name that names none, and a name that stands twice."""
+    if targets == ALL_LINEAR:
+        return
     modules = list(_modules(family, config))
     names = targets.split(",")
     for name in names:

@@ -10,9 +10,9 @@ from collections.abc import Mapping
 from dataclasses import dataclass
 from typing import Any
 
-from tunekit.models.shapes import BOTTLENECKS, NoClosedForm, Shape, bottleneck_width, lora_targets
+from tunekit.models.shapes import BOTTLENECKS, TARGETED, NoClosedForm, Shape, bottleneck_width, lora_targets
 
-LOCAL_METHODS = ("full", "head", "lora", "dora", *BOTTLENECKS)
+LOCAL_METHODS = ("full", "head", *TARGETED, *BOTTLENECKS)
 """The methods whose trained weights stand in known modules. Any other method is taken to train in every layer."""
 
 
@@ -80,7 +80,7 @@ class _Count:
         except NoClosedForm:
             self.tuned = frozenset()
         self.parts: list[Part] = []
-        everywhere = method not in LOCAL_METHODS or (method in ("lora", "dora") and not self.tuned)
+        everywhere = method not in LOCAL_METHODS or (method in TARGETED and not self.tuned)
         needs_grad = self.full or everywhere  # whether what enters the layer needs a gradient
         linears = list(shape.linears(num_labels))
         each = len(linears[:-2]) // shape.num_hidden_layers

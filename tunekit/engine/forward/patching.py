@@ -80,8 +80,8 @@ def patch_model(model: PreTrainedModel, *, padded: bool = False) -> ForwardConte
 def refuse_foreign_modules(model: PreTrainedModel) -> None:
     """Raise ValueError, which names the module, where running ``model`` on flat batches would undo what a method did.
 
-    ``patch_model`` replaces the attention within a layer and all dropout, and ``logits`` calls neither the model nor its
-    backbone as a whole. A method, such as a plugin's, may have put modules of its own there, or hooks.
+    ``patch_model`` replaces the attention within a layer and all dropout, and ``logits`` calls neither the model nor
+    its backbone as a whole. A method, such as a plugin's, may have put modules of its own there, or hooks.
     """
     family = FAMILIES[model.config.model_type]
     foreign = [name for name in ("", family.backbone) if _is_changed(model.get_submodule(name))]

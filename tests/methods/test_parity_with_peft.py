@@ -1,0 +1,113 @@
+"""Methods of ``peft``: the same initial weights as those of the library's own model, and the same losses."""
+
+import numpy as np
+import pytest
+import torch
+
+from benchmarks.support.trial import without_dropout
+from tests.support.trials import build, specify
+from tunekit.engine.member import Member
+from tunekit.engine.schedule import decayed_names, learning_rate_at
+from tunekit.engine.train import Pack
+from tunekit.models.families import FAMILIES
+from tunekit.models.loading import load_encoder, resolve_model
+from tunekit.seeding import seeded, stream_seed
+
+MODELS = ["tiny-bert", "tiny-distilbert"]
+ALL = {
+    "tiny-bert": ["attention.self.query", "attention.self.key", "attention.self.value", "attention.output.dense",
+                  "intermediate.dense", "output.dense"],
+    "tiny-distilbert": ["attention.q_lin", "attention.k_lin", "attention.v_lin", "attention.out_lin", "ffn.lin1",
+                        "ffn.lin2"],
+}  # fmt: skip
+"""The linear modules of a layer."""
+SOME = {"tiny-bert": ["query", "value"], "tiny-distilbert": ["q_lin", "v_lin"]}
+
+
+def of_peft(spec, prepared, config):
+    """The same trial's model, which ``peft`` has changed by ``config``, with its head trained."""
+    from peft import get_peft_model
+
+    labels = len(prepared.data.label_names)
+    model = load_encoder(
+        resolve_model(spec.model), num_labels=labels, seed=stream_seed(spec.seed, "head"), tokenizer=prepared.tokenizer
+    )
+    with seeded(stream_seed(spec.seed, "method")):
+        library = get_peft_model(model, config)
+    for name, parameter in model.named_parameters():
+        if name.startswith(FAMILIES[model.config.model_type].head):
+            parameter.requires_grad = True
+    return library
+
+
+def trained(model):
+    return {name.removeprefix("base_model.model."): p for name, p in model.named_parameters() if p.requires_grad}
+
+
+def library_losses(model, spec, member, tokenizer, optimizer):
+    """Losses of the library's own forward pass on padded batches, in PyTorch's own optimizer."""
+    tokens, labels, losses = member.train.tokens, member.train.labels, []
+    total = member.steps_per_epoch * spec.epochs
+    rates = [group["lr"] / spec.learning_rate for group in optimizer.param_groups]
+    for step, indices in enumerate(member.batches()):
+        rows = [{"input_ids": tokens.ids[tokens.offsets[i] : tokens.offsets[i + 1]].tolist()} for i in indices]
+        batch = dict(tokenizer.pad(rows, return_tensors="pt"))
+        loss = model(**batch, labels=torch.from_numpy(labels[indices])).loss
+        losses.append(loss.item())
+        loss.backward()
+        torch.nn.utils.clip_grad_norm_([p for p in model.parameters() if p.requires_grad], 1.0)
+        for group, factor in zip(optimizer.param_groups, rates, strict=True):
+            group["lr"] = factor * learning_rate_at(step, total, spec)
+        optimizer.step()
+        optimizer.zero_grad()
+    return losses
+
+
+def adamw(model, spec):
+    return torch.optim.AdamW(
+        [p for p in model.parameters() if p.requires_grad], lr=spec.learning_rate, weight_decay=0.0
+    )
+
+
+def compared(spec, config, optimizer=adamw):
+    """Assert that one epoch of ours has the losses of the library's model, and return both models, trained."""
+    prepared, ours = build(spec)
+    theirs = of_peft(spec, prepared, config)
+    first, second = trained(ours), trained(theirs)
+    assert {name: p.shape for name, p in first.items()} == {name: p.shape for name, p in second.items()}
+    for name, parameter in first.items():
+        assert torch.equal(parameter, second[name]), name
+    member = Member(spec, without_dropout(ours), prepared.splits["train"], torch.device("cpu"))
+    assert not spec.weight_decay
+    assert decayed_names(member.model) <= set(first)
+    expected = library_losses(without_dropout(theirs).eval(), spec, member, prepared.tokenizer, optimizer(theirs, spec))
+    found = Pack([member]).train_epoch()[0].losses
+    assert np.ptp(found) > 1e-2, "a loss that never moves would agree with anything"
+    np.testing.assert_allclose(found, expected, rtol=0, atol=1e-5)
+    return ours, theirs
+
+
+def spec_of(model, method, rate=5e-3, **params):
+    return specify(
+        model=model, method=method, method_params=params, learning_rate=rate, epochs=1, train_limit=48, batch_size=8
+    )
+
+
+@pytest.mark.parametrize("model", MODELS)
+@pytest.mark.parametrize("targets", ["query,value", "all-linear"])
+def test_rslora(model, targets):
+    from peft import LoraConfig
+
+    spec = spec_of(model, "rslora", r=4, target_modules=targets)
+    names = (ALL if targets == "all-linear" else SOME)[model]
+    ours, theirs = compared(spec, LoraConfig(r=4, lora_alpha=8, use_rslora=True, target_modules=names))
+    layers = {name.rpartition(".lora_A.")[0] for name in trained(ours) if ".lora_A." in name}
+    assert len(layers) == 2 * len(names)
+    assert ours.get_submodule(min(layers)).scaling == {"default": 4.0}
+
+
+def test_all_linear_is_lora_of_every_linear_module_of_the_layers_and_of_none_of_the_head():
+    from peft import LoraConfig
+
+    for model in MODELS:
+        compared(spec_of(model, "lora", r=4, target_modules="all-linear"), LoraConfig(r=4, target_modules=ALL[model]))
