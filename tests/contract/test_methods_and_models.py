@@ -120,6 +120,21 @@ def test_same_spec_same_bits_and_other_seed_other_bits(method, tmp_path):
 
 
 @every_method
+def test_a_trial_that_broke_off_goes_on_with_the_same_bits(method, tmp_path):
+    spec = specify(method=method)
+    whole = start(spec, tmp_path / "whole")
+    expected = [whole.train_epoch().train_loss for _ in range(2)]
+    broken = start(spec, tmp_path / "broken")
+    broken.last_checkpoint = -float("inf")  # a checkpoint is due, however short the epoch was
+    assert broken.train_epoch().train_loss == expected[0]
+    resumed = start(spec, tmp_path / "broken")
+    assert resumed.member.step
+    assert resumed.train_epoch().train_loss == expected[1]
+    weights = [dict(run.member.model.named_parameters()) for run in (whole, resumed)]
+    assert all(torch.equal(parameter, weights[1][name]) for name, parameter in weights[0].items())
+
+
+@every_method
 def test_parameters_are_complete_scalars_with_the_types_of_the_fields(method):
     values = complete_params(method, {})
     assert complete_params(method, values) == values

@@ -1,5 +1,7 @@
 """Methods of ``peft``: the same initial weights as those of the library's own model, and the same losses."""
 
+import re
+
 import numpy as np
 import pytest
 import torch
@@ -73,7 +75,9 @@ def compared(spec, config, optimizer=adamw):
     """Assert that one epoch of ours has the losses of the library's model, and return both models, trained."""
     prepared, ours = build(spec)
     theirs = of_peft(spec, prepared, config)
-    first, second = trained(ours), trained(theirs)
+    first = trained(ours)
+    # Of a module that it copies, peft trains the copy.
+    second = {re.sub(r"\.ln_tuning_layers\.default\.", ".", name): p for name, p in trained(theirs).items()}
     assert {name: p.shape for name, p in first.items()} == {name: p.shape for name, p in second.items()}
     for name, parameter in first.items():
         assert torch.equal(parameter, second[name]), name
@@ -111,3 +115,13 @@ def test_all_linear_is_lora_of_every_linear_module_of_the_layers_and_of_none_of_
 
     for model in MODELS:
         compared(spec_of(model, "lora", r=4, target_modules="all-linear"), LoraConfig(r=4, target_modules=ALL[model]))
+
+
+@pytest.mark.parametrize("model", MODELS)
+def test_ln_tuning(model):
+    from peft import LNTuningConfig
+
+    norms = {"tiny-bert": ["LayerNorm"], "tiny-distilbert": ["LayerNorm", "sa_layer_norm", "output_layer_norm"]}
+    ours, _ = compared(spec_of(model, "ln_tuning", rate=2e-2), LNTuningConfig(target_modules=norms[model]))
+    head = FAMILIES[ours.config.model_type].head
+    assert len([name for name in trained(ours) if not name.startswith(head)]) == 2 * 5

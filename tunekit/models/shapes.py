@@ -21,6 +21,9 @@ LAYER_LINEARS = (
 ALL_LINEAR = "all-linear"
 """The value of ``target_modules`` that stands for every linear module of every encoder layer."""
 
+ADDING_NOTHING = ("full", "bitfit", "ln_tuning", "head")
+"""The methods that only choose which of the model's own parameters are trained."""
+
 TARGETED = ("lora", "dora", "rslora")
 """The methods that change the linear modules that their ``target_modules`` name."""
 
@@ -151,13 +154,17 @@ def parameters(shape: Shape, method: str, params: Mapping[str, Any], num_labels:
     layer = 4 * (h * h + h) + (h * inner + inner) + (inner * h + h) + 4 * h
     head = h * h + h + h * num_labels + num_labels
     backbone = embeddings + layers * layer
-    tuned = {"full": backbone, "bitfit": norms * width + h * bool(projection) + layers * (7 * h + inner)}.get(method, 0)
+    tuned = {
+        "full": backbone,
+        "bitfit": norms * width + h * bool(projection) + layers * (7 * h + inner),
+        "ln_tuning": 2 * norms * width + layers * 4 * h,
+    }.get(method, 0)
     return Parameters(backbone, head, _added(shape, method, params, num_labels), tuned)
 
 
 def _added(shape: Shape, method: str, params: Mapping[str, Any], num_labels: int) -> int:
     h, layers = shape.hidden_size, shape.num_hidden_layers
-    if method in ("full", "bitfit", "head"):
+    if method in ADDING_NOTHING:
         return 0
     if method in BOTTLENECKS:
         width = bottleneck_width(shape, params)
@@ -185,7 +192,7 @@ def lora_targets(shape: Shape, method: str, params: Mapping[str, Any], num_label
     registered methods, which have no targets. Raises NoClosedForm for a target that is no linear module, and for a
     method that is not registered here.
     """
-    if method in ("full", "bitfit", "head", "ia3", "prefix", *BOTTLENECKS):
+    if method in (*ADDING_NOTHING, "ia3", "prefix", *BOTTLENECKS):
         return frozenset()
     if method not in TARGETED:
         raise NoClosedForm(f"method {method!r}")
