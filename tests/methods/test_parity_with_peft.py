@@ -125,3 +125,26 @@ def test_ln_tuning(model):
     ours, _ = compared(spec_of(model, "ln_tuning", rate=2e-2), LNTuningConfig(target_modules=norms[model]))
     head = FAMILIES[ours.config.model_type].head
     assert len([name for name in trained(ours) if not name.startswith(head)]) == 2 * 5
+
+
+@pytest.mark.parametrize("targets", ["query,value", "all-linear"])
+@pytest.mark.parametrize("model", MODELS)
+def test_vera(model, targets):
+    from peft import VeraConfig
+
+    spec = spec_of(model, "vera", rate=2e-2, r=6, target_modules=targets)
+    names = (ALL if targets == "all-linear" else SOME)[model]
+    _, ours = build(spec)
+    key = ours.peft_config["default"].projection_prng_key
+    ours, theirs = compared(spec, VeraConfig(r=6, target_modules=names, projection_prng_key=key))
+    pairs = [[m for m in one.modules() if hasattr(m, "vera_lambda_b")] for one in (ours, theirs)]
+    for first, second in zip(*pairs, strict=True):
+        assert torch.equal(first.vera_A["default"], second.vera_A["default"])
+        assert torch.equal(first.vera_B["default"], second.vera_B["default"])
+        assert first.vera_A["default"] is pairs[0][0].vera_A["default"], "one A for all modules"
+    assert not any(buffer.requires_grad for buffer in ours.buffers())
+
+
+def test_another_seed_has_other_projections_of_vera():
+    keys = {build(specify(method="vera", seed=seed))[1].peft_config["default"].projection_prng_key for seed in (1, 2)}
+    assert len(keys) == 2

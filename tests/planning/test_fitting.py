@@ -132,7 +132,7 @@ def test_a_method_fits_in_the_plan_where_it_fits_in_the_engine(model, method):
         check_fit(spec, config(model))
 
 
-@pytest.mark.parametrize("method", ["lora", "dora", "rslora"])
+@pytest.mark.parametrize("method", ["lora", "dora", "rslora", "vera"])
 @every_tiny
 def test_all_linear_fits_every_model_and_stands_alone(model, method):
     check_fit(specify(model=model, method=method, method_params={"target_modules": "all-linear"}), config(model))
@@ -140,6 +140,15 @@ def test_all_linear_fits_every_model_and_stands_alone(model, method):
         check_fit(
             specify(model=model, method=method, method_params={"target_modules": "all-linear,query"}), config(model)
         )
+
+
+@pytest.mark.parametrize("method", ["vera"])
+def test_an_embedding_is_no_target_of_a_method_of_linear_modules(method):
+    spec = specify(method=method, method_params={"target_modules": "query,word_embeddings"})
+    with pytest.raises(UserError, match="no module 'word_embeddings'"):
+        check_fit(spec, config("tiny-bert"))
+    with pytest.raises(UserError, match="bert.embeddings.word_embeddings is no linear module"):
+        adapt(built("tiny-bert"), spec)
 
 
 def test_a_config_that_leaves_sizes_out_is_held_against_what_it_says():

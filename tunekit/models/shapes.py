@@ -24,7 +24,7 @@ ALL_LINEAR = "all-linear"
 ADDING_NOTHING = ("full", "bitfit", "ln_tuning", "head")
 """The methods that only choose which of the model's own parameters are trained."""
 
-TARGETED = ("lora", "dora", "rslora")
+TARGETED = ("lora", "dora", "rslora", "vera")
 """The methods that change the linear modules that their ``target_modules`` name."""
 
 BOTTLENECKS: Mapping[str, int] = {"adapter": 2, "pfeiffer": 1}
@@ -174,9 +174,11 @@ def _added(shape: Shape, method: str, params: Mapping[str, Any], num_labels: int
     if method == "prefix":
         return layers * 2 * h * int(params["length"])
     tuned = lora_targets(shape, method, params, num_labels)
-    magnitude = method == "dora"
+    rank, magnitude = params["r"], method == "dora"
     return sum(
-        params["r"] * (wide + out) + magnitude * out for name, wide, out in shape.linears(num_labels) if name in tuned
+        rank + out if method == "vera" else rank * (wide + out) + magnitude * out
+        for name, wide, out in shape.linears(num_labels)
+        if name in tuned
     )
 
 

@@ -9,12 +9,16 @@ from tunekit.methods import METHODS
 from tunekit.methods.adapter import Adapter
 from tunekit.methods.lora import LoRA
 from tunekit.methods.prefix import Prefix
+from tunekit.methods.vera import VeRA
 from tunekit.models.catalog import MODELS
 from tunekit.models.families import FAMILIES, Family
 from tunekit.models.loading import ModelRef, config_at_hand
 from tunekit.models.shapes import ALL_LINEAR, LAYER_LINEARS
 from tunekit.parsing import did_you_mean
 from tunekit.schema import TrialSpec
+
+LINEAR_ONLY = (VeRA,)
+"""Methods whose targets are linear modules, and no embeddings."""
 
 
 def config_of(ref: ModelRef) -> Mapping[str, Any] | None:
@@ -37,7 +41,8 @@ def _of_method(spec: TrialSpec, family: Family, config: Mapping[str, Any]) -> It
     kind, params = METHODS[spec.method], spec.method_params
     hidden, positions = _size(family, config, "hidden_size"), _positions(family, config)
     if "target_modules" in params:
-        yield from _of_targets(str(params["target_modules"]), family, config)
+        embeddings = not issubclass(kind, LINEAR_ONLY)
+        yield from _of_targets(str(params["target_modules"]), family, config, embeddings=embeddings)
     if issubclass(kind, LoRA) and hidden is not None and int(params["r"]) > hidden:
         yield f"r {params['r']} exceeds hidden size {hidden}"
     if issubclass(kind, Adapter):
@@ -54,11 +59,11 @@ def _of_method(spec: TrialSpec, family: Family, config: Mapping[str, Any]) -> It
             yield f"length {params['length']} exceeds the model's {positions} positions"
 
 
-def _of_targets(targets: str, family: Family, config: Mapping[str, Any]) -> Iterator[str]:
+def _of_targets(targets: str, family: Family, config: Mapping[str, Any], *, embeddings: bool) -> Iterator[str]:
     """Yield what is wrong with a list of modules: a name that names none, and a name that stands twice."""
     if targets == ALL_LINEAR:
         return
-    modules = list(_modules(family, config))
+    modules = [one for one in _modules(family, config) if embeddings or not one.endswith("_embeddings")]
     names = targets.split(",")
     for name in names:
         own = family.module(name)

@@ -132,9 +132,10 @@ class _Count:
         self.product(rows, wide, out, int(x) + int(trained), trained)
         if name in self.tuned:
             rank = int(self.params["r"])
-            # Down and up again: both trained, a gradient between them always, before them where x needs one.
-            self.product(rows, wide, rank, 1 + int(x), True)
-            self.product(rows, rank, out, 2, True)
+            # Down and up again: a gradient between them always, before them where x needs one. VeRA's are not trained.
+            own = self.method != "vera"
+            self.product(rows, wide, rank, int(own) + int(x), own)
+            self.product(rows, rank, out, int(own) + 1, own)
         return x or trained or name in self.tuned
 
     def adapter(self, rows: float, x: bool) -> bool:
