@@ -137,6 +137,7 @@ def test_frozen_weights_are_shared_and_trained_ones_are_views():
     "other",
     [
         {"method": "adapter", "method_params": {}},
+        {"method": "pissa", "method_params": {}},
         {"batch_size": 16},
         {"train_limit": 32},
         {"method_params": {"target_modules": "query"}},

@@ -8,9 +8,10 @@ import torch
 
 from benchmarks.support.trial import without_dropout
 from tests.support.trials import build, specify
-from tunekit.engine.member import Member
+from tunekit.engine.member import Member, packable
 from tunekit.engine.schedule import decayed_names, learning_rate_at
 from tunekit.engine.train import Pack
+from tunekit.errors import UserError
 from tunekit.models.families import FAMILIES
 from tunekit.models.loading import load_encoder, resolve_model
 from tunekit.seeding import seeded, stream_seed
@@ -148,3 +149,51 @@ def test_vera(model, targets):
 def test_another_seed_has_other_projections_of_vera():
     keys = {build(specify(method="vera", seed=seed))[1].peft_config["default"].projection_prng_key for seed in (1, 2)}
     assert len(keys) == 2
+
+
+@pytest.mark.parametrize("targets", ["query,value", "all-linear"])
+@pytest.mark.parametrize("model", MODELS)
+def test_pissa(model, targets):
+    from peft import LoraConfig
+
+    spec = spec_of(model, "pissa", r=4, target_modules=targets)
+    names = (ALL if targets == "all-linear" else SOME)[model]
+    config = LoraConfig(r=4, lora_alpha=4, init_lora_weights="pissa", target_modules=names)
+    ours, theirs = compared(spec, config)
+    frozen = {name.removeprefix("base_model.model."): p for name, p in theirs.named_parameters() if not p.requires_grad}
+    for name, parameter in ours.named_parameters():
+        assert parameter.requires_grad or torch.equal(parameter, frozen[name]), name
+
+
+def test_pissa_begins_at_the_pretrained_weights_and_its_rest_is_the_same_for_every_seed():
+    models = [
+        build(specify(method="pissa", seed=seed, method_params={"r": r}))[1] for seed, r in ((1, 4), (2, 4), (1, 8))
+    ]
+    _, plain = build(specify(method="full"))
+    name = "bert.encoder.layer.1.attention.self.value"
+    first, same, other = [model.get_submodule(name) for model in models]
+    weight = plain.get_submodule(name).weight
+    rest = first.base_layer.weight
+    product = first.lora_B["default"].weight @ first.lora_A["default"].weight
+    torch.testing.assert_close(rest + product, weight, rtol=0, atol=1e-6)
+    assert torch.equal(rest, same.base_layer.weight)
+    assert not torch.allclose(rest, other.base_layer.weight, atol=1e-4)
+    values = torch.linalg.svdvals(weight)
+    torch.testing.assert_close(torch.linalg.svdvals(product)[:4], values[:4], rtol=1e-4, atol=1e-5)
+    torch.testing.assert_close(torch.linalg.svdvals(rest)[: len(values) - 4], values[4:], rtol=1e-3, atol=1e-5)
+
+
+def test_pissa_members_of_one_pack_have_one_rank():
+    members = []
+    for seed, r in ((1, 4), (2, 4), (3, 8)):
+        spec = specify(method="pissa", seed=seed, method_params={"r": r})
+        prepared, model = build(spec)
+        members.append(Member(spec, model, prepared.splits["train"], torch.device("cpu")))
+    assert packable(members[:2])
+    assert not packable([members[0], members[2]])
+
+
+def test_pissa_refuses_a_rank_above_the_singular_values_of_a_target():
+    spec = specify(method="pissa", method_params={"r": 4, "target_modules": "query,classifier"})
+    with pytest.raises(UserError, match="r 4 exceeds the 3 singular values of classifier"):
+        build(spec)

@@ -107,7 +107,7 @@ def test_an_engine_that_meets_a_wrong_name_refuses_it_too():
 
 LIMITS = [
     ("adapter", "reduction_factor", WIDTH), ("pfeiffer", "reduction_factor", WIDTH), ("lora", "r", WIDTH),
-    ("dora", "r", WIDTH), ("prefix", "length", 512),
+    ("dora", "r", WIDTH), ("pissa", "r", WIDTH), ("prefix", "length", 512),
 ]  # fmt: skip
 
 
@@ -132,7 +132,7 @@ def test_a_method_fits_in_the_plan_where_it_fits_in_the_engine(model, method):
         check_fit(spec, config(model))
 
 
-@pytest.mark.parametrize("method", ["lora", "dora", "rslora", "vera"])
+@pytest.mark.parametrize("method", ["lora", "dora", "rslora", "vera", "pissa"])
 @every_tiny
 def test_all_linear_fits_every_model_and_stands_alone(model, method):
     check_fit(specify(model=model, method=method, method_params={"target_modules": "all-linear"}), config(model))
@@ -142,7 +142,7 @@ def test_all_linear_fits_every_model_and_stands_alone(model, method):
         )
 
 
-@pytest.mark.parametrize("method", ["vera"])
+@pytest.mark.parametrize("method", ["vera", "pissa"])
 def test_an_embedding_is_no_target_of_a_method_of_linear_modules(method):
     spec = specify(method=method, method_params={"target_modules": "query,word_embeddings"})
     with pytest.raises(UserError, match="no module 'word_embeddings'"):

@@ -20,6 +20,7 @@ METHODS = [
     ("lora", {"r": 5, "target_modules": "output.dense"}),
     ("lora", {"r": 3, "target_modules": "all-linear"}),
     ("rslora", {"r": 3}),
+    ("pissa", {"r": 3}),
 ]
 
 

@@ -27,6 +27,7 @@ SPECS = {
     "adapter-roberta": [specify(model="tiny-roberta", method="adapter", seed=1, learning_rate=5e-3)],
     "adapter-distilbert": [specify(model="tiny-distilbert", method="adapter", seed=1, learning_rate=5e-3)],
     "rslora": [specify(model="tiny-bert", method="rslora", seed=1, learning_rate=5e-3)],
+    "pissa": [specify(model="tiny-bert", method="pissa", seed=1, learning_rate=5e-3, method_params=DENSE)],
     "vera": [specify(model="tiny-bert", method="vera", seed=1, learning_rate=2e-2, method_params=DENSE)],
     "lora-dense": [specify(model="tiny-bert", method="lora", seed=2, learning_rate=5e-3, method_params=DENSE)],
 }

@@ -24,6 +24,7 @@ PARAMS: dict[str, Sequence[dict[str, object]]] = {
     "adapter": WIDTHS,
     "pfeiffer": WIDTHS,
     "lora": ({"r": 2}, {"r": 8, "lora_alpha": 32}, {"r": 4, "lora_alpha": 4}),
+    "pissa": ({"r": 4}, {"r": 4}, {"r": 4}),
     "rslora": ({"r": 2}, {"r": 8, "lora_alpha": 4}, {"r": 4, "lora_alpha": 4}),
 }
 """The hyperparameters of the three members, by method; those that are not here have none."""

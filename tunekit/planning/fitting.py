@@ -8,6 +8,7 @@ from tunekit.errors import UserError
 from tunekit.methods import METHODS
 from tunekit.methods.adapter import Adapter
 from tunekit.methods.lora import LoRA
+from tunekit.methods.pissa import PiSSA
 from tunekit.methods.prefix import Prefix
 from tunekit.methods.vera import VeRA
 from tunekit.models.catalog import MODELS
@@ -17,7 +18,7 @@ from tunekit.models.shapes import ALL_LINEAR, LAYER_LINEARS
 from tunekit.parsing import did_you_mean
 from tunekit.schema import TrialSpec
 
-LINEAR_ONLY = (VeRA,)
+LINEAR_ONLY = (VeRA, PiSSA)
 """Methods whose targets are linear modules, and no embeddings."""
 
 
@@ -43,7 +44,7 @@ def _of_method(spec: TrialSpec, family: Family, config: Mapping[str, Any]) -> It
     if "target_modules" in params:
         embeddings = not issubclass(kind, LINEAR_ONLY)
         yield from _of_targets(str(params["target_modules"]), family, config, embeddings=embeddings)
-    if issubclass(kind, LoRA) and hidden is not None and int(params["r"]) > hidden:
+    if issubclass(kind, LoRA | PiSSA) and hidden is not None and int(params["r"]) > hidden:
         yield f"r {params['r']} exceeds hidden size {hidden}"
     if issubclass(kind, Adapter):
         if family.bottlenecks is None:
