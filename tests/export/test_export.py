@@ -22,7 +22,7 @@ from tunekit.store.result_store import ResultStore
 
 pytestmark = pytest.mark.timeout(300)
 
-EXACT = ["full", "lora", "adapter", "adapter-roberta"]
+EXACT = ["full", "lora", "adapter", "adapter-roberta", "parallel"]
 
 
 every = pytest.mark.parametrize("name", list(SPECS))

@@ -8,7 +8,7 @@ import torch
 
 from benchmarks.support.trial import without_dropout
 from tests.support.trials import build, specify
-from tunekit.engine.member import Member, packable
+from tunekit.engine.member import Member
 from tunekit.engine.schedule import decayed_names, learning_rate_at
 from tunekit.engine.train import Pack
 from tunekit.errors import UserError
@@ -181,16 +181,6 @@ def test_pissa_begins_at_the_pretrained_weights_and_its_rest_is_the_same_for_eve
     values = torch.linalg.svdvals(weight)
     torch.testing.assert_close(torch.linalg.svdvals(product)[:4], values[:4], rtol=1e-4, atol=1e-5)
     torch.testing.assert_close(torch.linalg.svdvals(rest)[: len(values) - 4], values[4:], rtol=1e-3, atol=1e-5)
-
-
-def test_pissa_members_of_one_pack_have_one_rank():
-    members = []
-    for seed, r in ((1, 4), (2, 4), (3, 8)):
-        spec = specify(method="pissa", seed=seed, method_params={"r": r})
-        prepared, model = build(spec)
-        members.append(Member(spec, model, prepared.splits["train"], torch.device("cpu")))
-    assert packable(members[:2])
-    assert not packable([members[0], members[2]])
 
 
 def test_pissa_refuses_a_rank_above_the_singular_values_of_a_target():

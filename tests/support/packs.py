@@ -23,6 +23,7 @@ WIDTHS = ({"reduction_factor": 2}, {"reduction_factor": 8}, {"reduction_factor":
 PARAMS: dict[str, Sequence[dict[str, object]]] = {
     "adapter": WIDTHS,
     "pfeiffer": WIDTHS,
+    "parallel": WIDTHS,
     "lora": ({"r": 2}, {"r": 8, "lora_alpha": 32}, {"r": 4, "lora_alpha": 4}),
     "pissa": ({"r": 4}, {"r": 4}, {"r": 4}),
     "rslora": ({"r": 2}, {"r": 8, "lora_alpha": 4}, {"r": 4, "lora_alpha": 4}),

@@ -27,7 +27,7 @@ ADDING_NOTHING = ("full", "bitfit", "ln_tuning", "head")
 TARGETED = ("lora", "dora", "rslora", "vera", "pissa")
 """The methods that change the linear modules that their ``target_modules`` name."""
 
-BOTTLENECKS: Mapping[str, int] = {"adapter": 2, "pfeiffer": 1}
+BOTTLENECKS: Mapping[str, int] = {"adapter": 2, "pfeiffer": 1, "parallel": 1}
 """How many bottlenecks a layer has, by method."""
 
 PLAIN = {

@@ -92,9 +92,9 @@ class _Count:
             grads += [self.linear(one, texts.tokens, needs_grad, self.full) for one in (k, v)]
             self.attention(rows, texts.tokens, scored, grads)
             attended = self.linear(o, rows, any(grads), self.full)
-            attended = (attended if method == "pfeiffer" else self.adapter(rows, attended)) or needs_grad
-            wide = self.linear(up, rows, attended, self.full)
-            needs_grad = self.adapter(rows, self.linear(down, rows, wide, self.full)) or attended
+            attended = (self.adapter(rows, attended) if BOTTLENECKS.get(method) == 2 else attended) or needs_grad
+            wide = self.linear(down, rows, self.linear(up, rows, attended, self.full), self.full)
+            needs_grad = self.adapter(rows, attended if method == "parallel" else wide) or wide or attended
         dense, out = linears[-2:]
         self.linear(dense, texts.sequences, needs_grad, True)
         self.linear(out, texts.sequences, True, True)
