@@ -29,7 +29,7 @@ every_pair = pytest.mark.parametrize(
 )
 UNMOVED = ("position_embeddings", "token_type", "key.bias", "k_lin.bias")
 """What may have no gradient: rows that no text uses, and what a softmax over keys can't see."""
-FAR = {"adapter": 0.05, "pfeiffer": 0.05, "prefix": 5.0, "pissa": 1e-5}
+FAR = {"adapter": 0.05, "pfeiffer": 0.05, "prefix": 5.0, "pissa": 1e-5, "compacter": 0.05}
 """How far from the pretrained model's logits a method may start, where it does not start at them."""
 
 

@@ -21,6 +21,7 @@ from tunekit.methods import METHODS
 from tunekit.models.catalog import MODELS
 from tunekit.models.families import FAMILIES
 from tunekit.models.shapes import Shape
+from tunekit.planning import fitting
 from tunekit.planning.args import GridArgs
 from tunekit.planning.blocks import Block
 from tunekit.planning.fitting import _modules, check_fit
@@ -150,6 +151,29 @@ def test_an_embedding_is_no_target_of_a_method_of_linear_modules(method):
         check_fit(spec, config("tiny-bert"))
     with pytest.raises(UserError, match="bert.embeddings.word_embeddings is no linear module"):
         adapt(built("tiny-bert"), spec)
+
+
+@pytest.mark.parametrize(
+    ("params", "message"),
+    [
+        ({"reduction_factor": 32}, "phm_dim 4 does not divide hidden size 32 and width 1"),
+        ({"reduction_factor": 8, "phm_dim": 3}, "phm_dim 3 does not divide hidden size 32 and width 4"),
+    ],
+)
+def test_compacter_needs_sizes_that_its_products_divide(params, message):
+    spec = specify(method="compacter", method_params=params)
+    for refuse in (lambda: check_fit(spec, config("tiny-bert")), lambda: adapt(built("tiny-bert"), spec)):
+        with pytest.raises(UserError, match=message):
+            refuse()
+
+
+def test_a_method_whose_package_is_missing_says_so(monkeypatch):
+    spec = specify(method="compacter")
+    monkeypatch.setattr(fitting, "_is_installed", lambda package: package != "adapters")
+    monkeypatch.setitem(sys.modules, "adapters", None)
+    for refuse in (lambda: check_fit(spec, config("tiny-bert")), lambda: adapt(built("tiny-bert"), spec)):
+        with pytest.raises(UserError, match="it needs the package adapters, which is not installed$"):
+            refuse()
 
 
 def test_a_config_that_leaves_sizes_out_is_held_against_what_it_says():

@@ -32,7 +32,7 @@ def kind_of(model: PreTrainedModel) -> str:
     """Return the format of a model that a method has changed."""
     if hasattr(model, "peft_config"):
         return PEFT
-    return ADAPTERS if hasattr(model, "tunekit_bottlenecks") else WHOLE
+    return ADAPTERS if hasattr(model, "tunekit_adapter_config") else WHOLE
 
 
 def head_modules(model: PreTrainedModel) -> list[str]:
@@ -152,7 +152,6 @@ def _write_peft_config(model: PreTrainedModel, folder: Path, base: str | None, r
 
 def _write_adapters_configs(model: PreTrainedModel, folder: Path, base: str | None) -> None:
     """Write adapter_config.json and head_config.json of ``adapters``."""
-    design, reduction_factor = cast(Any, model).tunekit_bottlenecks
     shared = {
         "hidden_size": model.config.hidden_size,
         "model_class": type(model).__name__,
@@ -160,7 +159,7 @@ def _write_adapters_configs(model: PreTrainedModel, folder: Path, base: str | No
         "model_type": model.config.model_type,
         "version": LIBRARY_VERSION,
     }
-    config = {**shared, "name": NAME, "config": design.library_config(reduction_factor)}
+    config = {**shared, "name": NAME, "config": cast(Any, model).tunekit_adapter_config}
     head = {
         **shared,
         "config": None,

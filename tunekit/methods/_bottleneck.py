@@ -166,9 +166,9 @@ class AdaptedFFN(nn.Module):
 def add_bottlenecks(model: PreTrainedModel, reduction_factor: int, design: Design) -> None:
     """Put bottlenecks of width hidden size // ``reduction_factor`` into each encoder layer of ``model``, in place.
 
-    Afterwards ``model.tunekit_bottlenecks`` holds the design and the reduction factor. New weights come from torch's
-    global generator. Raises ValueError where a bottleneck would be narrower than 1, and for a model type that has no
-    place for one (``Family.bottlenecks``).
+    Afterwards ``model.tunekit_adapter_config`` is the configuration that ``adapters`` saves with it. New weights come
+    from torch's global generator. Raises ValueError where a bottleneck would be narrower than 1, and for a model type
+    that has no place for one (``Family.bottlenecks``).
     """
     hidden_size = model.config.hidden_size
     if hidden_size < reduction_factor:
@@ -182,7 +182,7 @@ def add_bottlenecks(model: PreTrainedModel, reduction_factor: int, design: Desig
     for layer in layers:
         adapt(layer, design, lambda: Bottleneck(hidden_size, hidden_size // reduction_factor, design))
     adapted: Any = model
-    adapted.tunekit_bottlenecks = design, reduction_factor
+    adapted.tunekit_adapter_config = design.library_config(reduction_factor)
 
 
 def _adapt_bert(layer: Any, design: Design, make: Callable[[], Bottleneck]) -> None:
