@@ -22,14 +22,14 @@ from tunekit.seeding import stream_seed
 
 OFFLINE_MODELS = [name for name in MODELS if MODELS[name].hub_id is None]
 every_method = pytest.mark.parametrize("method", list(METHODS))
-REFUSED = [("tiny-deberta", "prefix")]
+REFUSED = [("tiny-deberta", "prefix"), ("tiny-distilbert", "mam")]
 """Methods that can't work on a model, and say so."""
 every_pair = pytest.mark.parametrize(
     ("model", "method"), [pair for pair in product(OFFLINE_MODELS, METHODS) if pair not in REFUSED]
 )
 UNMOVED = ("position_embeddings", "token_type", "key.bias", "k_lin.bias")
 """What may have no gradient: rows that no text uses, and what a softmax over keys can't see."""
-FAR = {"adapter": 0.05, "pfeiffer": 0.05, "prefix": 5.0, "pissa": 1e-5, "compacter": 0.05}
+FAR = {"adapter": 0.05, "pfeiffer": 0.05, "prefix": 5.0, "pissa": 1e-5, "compacter": 0.05, "mam": 5.0}
 """How far from the pretrained model's logits a method may start, where it does not start at them."""
 
 

@@ -109,7 +109,7 @@ def test_an_engine_that_meets_a_wrong_name_refuses_it_too():
 LIMITS = [
     ("adapter", "reduction_factor", WIDTH), ("pfeiffer", "reduction_factor", WIDTH),
     ("parallel", "reduction_factor", WIDTH), ("lora", "r", WIDTH),
-    ("dora", "r", WIDTH), ("pissa", "r", WIDTH), ("prefix", "length", 512),
+    ("mam", "reduction_factor", WIDTH), ("dora", "r", WIDTH), ("pissa", "r", WIDTH), ("prefix", "length", 512),
 ]  # fmt: skip
 
 

@@ -169,6 +169,10 @@ def _added(shape: Shape, method: str, params: Mapping[str, Any], num_labels: int
     if method in BOTTLENECKS:
         width = bottleneck_width(shape, params)
         return layers * BOTTLENECKS[method] * (2 * h * width + h + width)
+    if method == "mam":
+        length, inner = int(params["prefix_length"]), int(params["bottleneck_size"])
+        prefix = length * h + (h + 1) * inner + (inner + 1) * layers * 2 * h
+        return prefix + _added(shape, "parallel", params, num_labels)
     if method == "compacter":
         # Of each of two linear modules a factor for inputs and one for outputs, and a bias; one rule for all modules.
         width = bottleneck_width(shape, params)
@@ -198,7 +202,7 @@ def lora_targets(shape: Shape, method: str, params: Mapping[str, Any], num_label
     registered methods, which have no targets. Raises NoClosedForm for a target that is no linear module, and for a
     method that is not registered here.
     """
-    if method in (*ADDING_NOTHING, "ia3", "prefix", "compacter", *BOTTLENECKS):
+    if method in (*ADDING_NOTHING, "ia3", "prefix", "compacter", "mam", *BOTTLENECKS):
         return frozenset()
     if method not in TARGETED:
         raise NoClosedForm(f"method {method!r}")

@@ -8,6 +8,7 @@ from tunekit.errors import UserError
 from tunekit.methods import METHODS
 from tunekit.methods.adapter import Adapter
 from tunekit.methods.lora import LoRA
+from tunekit.methods.mam import MixAndMatch
 from tunekit.methods.pissa import PiSSA
 from tunekit.methods.prefix import Prefix
 from tunekit.methods.vera import VeRA
@@ -44,6 +45,8 @@ def _of_method(spec: TrialSpec, family: Family, config: Mapping[str, Any]) -> It
     package = getattr(kind, "package", None)
     if package is not None and not _is_installed(package):
         yield f"it needs the package {package}, which is not installed"
+    if issubclass(kind, MixAndMatch) and config["model_type"] in kind.refused:
+        yield kind.refused[config["model_type"]]
     if "target_modules" in params:
         embeddings = not issubclass(kind, LINEAR_ONLY)
         yield from _of_targets(str(params["target_modules"]), family, config, embeddings=embeddings)
