@@ -16,7 +16,7 @@ from transformers.models.bert.modeling_bert import BertOutput
 from benchmarks.support.trial import without_dropout
 from tests.conftest import ROOT
 from tests.support.device import CalledGraphs, NoHostReads, called, device_pack, eager_steps
-from tests.support.packs import CPU, MIXED, apart, member_of, specs_of, train
+from tests.support.packs import CPU, apart, member_of, specs_of, train
 from tests.support.runs import numbers
 from tests.support.trials import build, specify, start
 from tunekit.engine import device_steps
@@ -33,7 +33,7 @@ from tunekit.planning.batching import host_batches
 
 every_method = pytest.mark.parametrize(
     # The Pfeiffer adapter is the adapter's code in another place.
-    "method", [pytest.param(one, marks=pytest.mark.slow) if one == "pfeiffer" else one for one in MIXED]
+    "method", ["full", "adapter", "lora", pytest.param("pfeiffer", marks=pytest.mark.slow)]
 )  # fmt: skip
 FLAT = ("tiny-bert", "tiny-roberta", "tiny-electra")
 

@@ -123,7 +123,7 @@ def test_a_method_or_target_without_a_closed_form_says_which():
         Shape.from_config({"model_type": "bert", "hidden_size": 24})
 
 
-@pytest.mark.parametrize("method", ["bitfit", "ia3", "prefix", "dora"])
+@pytest.mark.parametrize("method", ["bitfit", "ia3", "prefix", "dora", "vera", "parallel", "compacter", "mam"])
 def test_a_method_whose_memory_is_not_followed_is_measured(method):
     config = config_of("bert", SMALL)
     spec = specify(method=method, batch_size=3)

@@ -16,6 +16,7 @@ from tunekit.engine.fused_linear import SplitLinear, fuse_blocks, split_fused
 from tunekit.engine.member import LabelledSplit, Member
 from tunekit.engine.train import Pack
 from tunekit.errors import UserError
+from tunekit.export import formats
 from tunekit.models.families import FAMILIES
 from tunekit.models.shapes import NoClosedForm, Shape
 from tunekit.planning.fitting import check_fit
@@ -298,3 +299,14 @@ def test_trials_of_the_tiny_model_are_trained_and_scored():
     member = Member(spec, model, prepared.splits["train"], CPU)
     assert len(Pack([member]).train_epoch()[0].losses) == 2
     assert {layer.attn.window for layer in model.model.layers} == {None, 4}
+
+
+def test_pissa_on_rows_is_merged_and_not_written_as_an_update(tmp_path):
+    tokens, model = sequences(), model_of()
+    adapt(model, specify(method="pissa", method_params={"r": 2}))
+    torch.testing.assert_close(of_the_library(model, tokens), of_the_library(model_of(), tokens), rtol=1e-3, atol=1e-3)
+    with pytest.raises(UserError, match="PiSSA on rows of a fused module .* export with --merged"):
+        formats.write(model, tmp_path, None, None)
+    expected = of_the_library(moved(model), tokens)
+    formats.merge_all(model)
+    torch.testing.assert_close(of_the_library(model, tokens), expected, rtol=1e-3, atol=1e-3)

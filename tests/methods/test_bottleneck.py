@@ -7,15 +7,15 @@ import transformers
 from tests.support.trials import build, specify
 from tunekit.engine.member import Member
 from tunekit.engine.train import Pack
-from tunekit.methods._bottleneck import HOULSBY, PFEIFFER, add_bottlenecks, from_adapters, to_adapters
+from tunekit.methods._bottleneck import HOULSBY, PFEIFFER, add_bottlenecks, from_adapters, parallel, to_adapters
 from tunekit.methods.base import count_parameters, freeze
 from tunekit.models.families import FAMILIES
 from tunekit.models.loading import load_encoder, resolve_model
 from tunekit.seeding import seeded, stream_seed
 
 CPU = torch.device("cpu")
-DESIGNS = {"adapter": HOULSBY, "pfeiffer": PFEIFFER}
-CONFIGS = {"adapter": "double_seq_bn", "pfeiffer": "seq_bn"}
+DESIGNS = {"adapter": HOULSBY, "pfeiffer": PFEIFFER, "parallel": parallel(4.0)}
+CONFIGS = {"adapter": "double_seq_bn", "pfeiffer": "seq_bn", "parallel": "par_bn"}
 """What ``adapters`` calls them."""
 every_method = pytest.mark.parametrize("method", list(DESIGNS))
 against_adapters = pytest.mark.skipif(

@@ -22,6 +22,7 @@ from tunekit.methods import METHODS
 from tunekit.models.catalog import MODELS
 from tunekit.models.families import FAMILIES
 from tunekit.models.shapes import Shape
+from tunekit.planning import fitting
 from tunekit.planning.args import GridArgs
 from tunekit.planning.blocks import Block
 from tunekit.planning.fitting import _modules, check_fit
@@ -109,8 +110,9 @@ def test_an_engine_that_meets_a_wrong_name_refuses_it_too():
 
 
 LIMITS = [
-    ("adapter", "reduction_factor", WIDTH), ("pfeiffer", "reduction_factor", WIDTH), ("lora", "r", WIDTH),
-    ("dora", "r", WIDTH), ("prefix", "length", 512),
+    ("adapter", "reduction_factor", WIDTH), ("pfeiffer", "reduction_factor", WIDTH),
+    ("parallel", "reduction_factor", WIDTH), ("lora", "r", WIDTH),
+    ("mam", "reduction_factor", WIDTH), ("dora", "r", WIDTH), ("pissa", "r", WIDTH), ("prefix", "length", 512),
 ]  # fmt: skip
 
 
@@ -133,6 +135,50 @@ def test_a_method_fits_in_the_plan_where_it_fits_in_the_engine(model, method):
             check_fit(spec, config(model))
     else:
         check_fit(spec, config(model))
+
+
+@pytest.mark.parametrize("method", ["lora", "dora", "rslora", "vera", "pissa"])
+@every_tiny
+def test_all_linear_fits_every_model_and_stands_alone(model, method):
+    if method in FAMILIES[MODELS[model].shape.model_type].refused:
+        return
+    check_fit(specify(model=model, method=method, method_params={"target_modules": "all-linear"}), config(model))
+    with pytest.raises(UserError, match="no module 'all-linear'"):
+        check_fit(
+            specify(model=model, method=method, method_params={"target_modules": "all-linear,query"}), config(model)
+        )
+
+
+@pytest.mark.parametrize("method", ["vera", "pissa"])
+def test_an_embedding_is_no_target_of_a_method_of_linear_modules(method):
+    spec = specify(method=method, method_params={"target_modules": "query,word_embeddings"})
+    with pytest.raises(UserError, match="no module 'word_embeddings'"):
+        check_fit(spec, config("tiny-bert"))
+    with pytest.raises(UserError, match="bert.embeddings.word_embeddings is no linear module"):
+        adapt(built("tiny-bert"), spec)
+
+
+@pytest.mark.parametrize(
+    ("params", "message"),
+    [
+        ({"reduction_factor": 32}, "phm_dim 4 does not divide hidden size 32 and width 1"),
+        ({"reduction_factor": 8, "phm_dim": 3}, "phm_dim 3 does not divide hidden size 32 and width 4"),
+    ],
+)
+def test_compacter_needs_sizes_that_its_products_divide(params, message):
+    spec = specify(method="compacter", method_params=params)
+    for refuse in (lambda: check_fit(spec, config("tiny-bert")), lambda: adapt(built("tiny-bert"), spec)):
+        with pytest.raises(UserError, match=message):
+            refuse()
+
+
+def test_a_method_whose_package_is_missing_says_so(monkeypatch):
+    spec = specify(method="compacter")
+    monkeypatch.setattr(fitting, "_is_installed", lambda package: package != "adapters")
+    monkeypatch.setitem(sys.modules, "adapters", None)
+    for refuse in (lambda: check_fit(spec, config("tiny-bert")), lambda: adapt(built("tiny-bert"), spec)):
+        with pytest.raises(UserError, match="it needs the package adapters, which is not installed$"):
+            refuse()
 
 
 def test_a_config_that_leaves_sizes_out_is_held_against_what_it_says():

@@ -21,7 +21,7 @@ def texts(lengths):
     return Texts(len(lengths), sum(lengths), sum(one**2 for one in lengths))
 
 
-@pytest.mark.parametrize(("method", "params"), METHODS)
+@pytest.mark.parametrize(("method", "params"), [*METHODS, ("vera", {"r": 6}), ("parallel", {"reduction_factor": 4})])
 def test_a_step_without_padding_does_exactly_the_useful_products(method, params):
     spec = specify(method=method, method_params=params, batch_size=len(LENGTHS))
     member = member_of(config_of("roberta", SMALL), spec, LENGTHS, num_labels=3)

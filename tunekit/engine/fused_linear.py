@@ -5,6 +5,7 @@ one A for all three. LoRA on its rows of queries, ``query``, is LoRA on a module
 brings torch.
 """
 
+from dataclasses import replace
 from typing import Any, cast
 
 import torch
@@ -46,6 +47,11 @@ def split_fused(model: PreTrainedModel) -> None:
     for layer in layers:
         attention = layer.get_submodule(parent)
         setattr(attention, name, SplitLinear(getattr(attention, name)))
+
+
+def has_blocks(model: PreTrainedModel) -> bool:
+    """Return whether a fused module of ``model`` is split."""
+    return any(isinstance(module, SplitLinear) for module in model.modules())
 
 
 def fuse_blocks(model: PreTrainedModel) -> None:
@@ -91,7 +97,9 @@ def _with_updates(fused: nn.Linear, blocks: list[Any], config: Any, path: str) -
     rank, scaling = config.r * len(tuned), tuned[0][1].scaling["default"]
     alpha = scaling * (rank**0.5 if config.use_rslora else rank)
     config.rank_pattern, config.alpha_pattern = config.rank_pattern | {path: rank}, config.alpha_pattern | {path: alpha}
-    layer: Any = Linear(fused, "default", config, r=rank, lora_alpha=alpha)
+    # PiSSA's way to begin would change the weights of the fused module, and what it draws is overwritten anyway.
+    plain = replace(config, init_lora_weights=True)
+    layer: Any = Linear(fused, "default", plain, r=rank, lora_alpha=alpha)
     rows = fused.out_features // len(blocks)
     down, up = layer.lora_A["default"].weight.data, layer.lora_B["default"].weight.data.zero_()
     for place, (row, block) in enumerate(tuned):

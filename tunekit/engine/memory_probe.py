@@ -137,7 +137,8 @@ def measure_peak(
     """
     member = member_of(config, spec, lengths, num_labels)
     trainable, total = count_parameters(member.model)
-    state, step = FP32 * (total + ADAMW_STATES * trainable), step_bytes(member)
+    buffers = sum(buffer.nbytes for buffer in member.model.buffers())  # VeRA's random matrices are such
+    state, step = FP32 * (total + ADAMW_STATES * trainable) + buffers, step_bytes(member)
     return state + step if gpu else PROCESS_BYTES + state + int(STEP * step)
 
 

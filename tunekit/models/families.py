@@ -243,6 +243,9 @@ FAMILIES: Mapping[str, Family] = MappingProxyType(
             refused={
                 "ia3": "its keys and values are rows of one module, and (IA)³ scales modules",
                 "prefix": "its keys and values are rows of one module, and a prefix needs modules of their own",
+                "mam": "its keys and values are rows of one module, and a prefix needs modules of their own",
+                "vera": "its update of rows of a fused module has no form that peft knows",
+                "compacter": "adapters 1.3.0 gives its fused modules random biases",
             },
         ),
     }

@@ -6,9 +6,18 @@ from collections.abc import Iterator, Mapping
 from dataclasses import dataclass, fields
 from typing import Any
 
-from tunekit.models.families import FAMILIES
+from tunekit.models.families import FAMILIES, Family
 
-BOTTLENECKS: Mapping[str, int] = {"adapter": 2, "pfeiffer": 1}
+ALL_LINEAR = "all-linear"
+"""The value of ``target_modules`` that stands for every linear module of every encoder layer."""
+
+ADDING_NOTHING = ("full", "bitfit", "ln_tuning", "head")
+"""The methods that only choose which of the model's own parameters are trained."""
+
+TARGETED = ("lora", "dora", "rslora", "vera", "pissa")
+"""The methods that change the linear modules that their ``target_modules`` name."""
+
+BOTTLENECKS: Mapping[str, int] = {"adapter": 2, "pfeiffer": 1, "parallel": 1}
 """How many bottlenecks a layer has, by method."""
 
 PLAIN = {
@@ -154,7 +163,11 @@ def parameters(shape: Shape, method: str, params: Mapping[str, Any], num_labels:
     layer = 4 * (h * h + h) + (h * inner + inner) + (inner * h + h) + 4 * h
     head = h * h + h + h * num_labels + num_labels
     backbone = embeddings + layers * layer
-    tuned = {"full": backbone, "bitfit": norms * width + h * bool(projection) + layers * (7 * h + inner)}.get(method, 0)
+    tuned = {
+        "full": backbone,
+        "bitfit": norms * width + h * bool(projection) + layers * (7 * h + inner),
+        "ln_tuning": 2 * norms * width + layers * 4 * h,
+    }.get(method, 0)
     return Parameters(backbone, head, _added(shape, method, params, num_labels), tuned)
 
 
@@ -169,24 +182,35 @@ def _without_biases(shape: Shape, method: str, params: Mapping[str, Any], num_la
     backbone = (shape.vocab_size + 1) * h + of_layers + (2 * layers - 1) * h + h
     head = h * h + h + h * num_labels + num_labels
     added = _added(shape, method, params, num_labels)
-    return Parameters(backbone, head, added, backbone if method == "full" else 0)
+    tuned = {"full": backbone, "ln_tuning": (2 * layers + 1) * h}.get(method, 0)
+    return Parameters(backbone, head, added, tuned)
 
 
 def _added(shape: Shape, method: str, params: Mapping[str, Any], num_labels: int) -> int:
     h, layers = shape.hidden_size, shape.num_hidden_layers
-    if method in ("full", "bitfit", "head"):
+    if method in ADDING_NOTHING:
         return 0
     if method in BOTTLENECKS:
         width = bottleneck_width(shape, params)
         return layers * BOTTLENECKS[method] * (2 * h * width + h + width)
+    if method == "mam":
+        length, inner = int(params["prefix_length"]), int(params["bottleneck_size"])
+        prefix = length * h + (h + 1) * inner + (inner + 1) * layers * 2 * h
+        return prefix + _added(shape, "parallel", params, num_labels)
+    if method == "compacter":
+        # Of each of two linear modules a factor for inputs and one for outputs, and a bias; one rule for all modules.
+        width = bottleneck_width(shape, params)
+        return layers * 2 * 3 * (h + width) + int(params["phm_dim"]) ** 3
     if method == "ia3":
         return layers * (2 * h + shape.intermediate_size)
     if method == "prefix":
         return layers * 2 * h * int(params["length"])
     tuned = lora_targets(shape, method, params, num_labels)
-    magnitude = method == "dora"
+    rank, magnitude = params["r"], method == "dora"
     return sum(
-        params["r"] * (wide + out) + magnitude * out for name, wide, out in shape.targets(num_labels) if name in tuned
+        rank + out if method == "vera" else rank * (wide + out) + magnitude * out
+        for name, wide, out in shape.targets(num_labels)
+        if name in tuned
     )
 
 
@@ -196,22 +220,27 @@ def bottleneck_width(shape: Shape, params: Mapping[str, Any]) -> int:
 
 
 def lora_targets(shape: Shape, method: str, params: Mapping[str, Any], num_labels: int) -> frozenset[str]:
-    """Return the full names of the linear modules that LoRA or DoRA changes.
+    """Return the full names of the linear modules that LoRA, or a method like it, changes.
 
     A target names all linear modules whose name ends with it, as in ``peft``. The result is empty for the other
     registered methods, which have no targets. Raises NoClosedForm for a target that is no linear module, and for a
     method that is not registered here.
     """
-    if method in ("full", "bitfit", "head", "ia3", "prefix", *BOTTLENECKS):
+    if method in (*ADDING_NOTHING, "ia3", "prefix", "compacter", "mam", *BOTTLENECKS):
         return frozenset()
-    if method not in ("lora", "dora"):
+    if method not in TARGETED:
         raise NoClosedForm(f"method {method!r}")
     names = [name for name, _, _ in shape.targets(num_labels)]
     found: set[str] = set()
-    for target in str(params["target_modules"]).split(","):
-        own = FAMILIES[shape.model_type].module(target)
+    for own in own_targets(FAMILIES[shape.model_type], str(params["target_modules"])):
         hit = [name for name in names if name == own or name.endswith(f".{own}")]
         if not hit:
-            raise NoClosedForm(f"LoRA on {target!r}")
+            raise NoClosedForm(f"LoRA on {own!r}")
         found.update(hit)
     return frozenset(found)
+
+
+def own_targets(family: Family, target_modules: str) -> list[str]:
+    """Return the names in ``target_modules``, which are BERT's, as ``family`` calls the modules."""
+    names = family.layer_linears if target_modules == ALL_LINEAR else target_modules.split(",")
+    return [family.module(name) for name in names]

@@ -10,9 +10,9 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
 
-from tunekit.models.shapes import BOTTLENECKS, NoClosedForm, Shape, bottleneck_width, lora_targets
+from tunekit.models.shapes import BOTTLENECKS, TARGETED, NoClosedForm, Shape, bottleneck_width, lora_targets
 
-LOCAL_METHODS = ("full", "head", "lora", "dora", *BOTTLENECKS)
+LOCAL_METHODS = ("full", "head", *TARGETED, *BOTTLENECKS)
 """The methods whose trained weights stand in known modules. Any other method is taken to train in every layer."""
 
 
@@ -80,7 +80,7 @@ class _Count:
         except NoClosedForm:
             self.tuned = frozenset()
         self.parts: list[Part] = []
-        everywhere = method not in LOCAL_METHODS or (method in ("lora", "dora") and not self.tuned)
+        everywhere = method not in LOCAL_METHODS or (method in TARGETED and not self.tuned)
         needs_grad = self.full or everywhere  # whether what enters the layer needs a gradient
         linears = list(shape.linears(num_labels))
         blocks = list(shape.targets(num_labels))[len(linears) :]
@@ -97,9 +97,9 @@ class _Count:
                 grads += [self.linear(one, texts.tokens, needs_grad, self.full) for one in (k, v)]
             self.attention(rows, texts.tokens, scored, grads)
             attended = self.linear(o, rows, any(grads), self.full)
-            attended = (attended if method == "pfeiffer" else self.adapter(rows, attended)) or needs_grad
-            wide = self.linear(up, rows, attended, self.full)
-            needs_grad = self.adapter(rows, self.linear(down, rows, wide, self.full)) or attended
+            attended = (self.adapter(rows, attended) if BOTTLENECKS.get(method) == 2 else attended) or needs_grad
+            wide = self.linear(down, rows, self.linear(up, rows, attended, self.full), self.full)
+            needs_grad = self.adapter(rows, attended if method == "parallel" else wide) or wide or attended
         dense, out = linears[-2:]
         self.linear(dense, texts.sequences, needs_grad, True)
         self.linear(out, texts.sequences, True, True)
@@ -143,9 +143,10 @@ class _Count:
         if name not in self.tuned:
             return False
         rank = int(self.params["r"])
-        # Down and up again: both trained, a gradient between them always, before them where x needs one.
-        self.product(rows, wide, rank, 1 + int(x), True)
-        self.product(rows, rank, out, 2, True)
+        # Down and up again: a gradient between them always, before them where x needs one. VeRA's are not trained.
+        own = self.method != "vera"
+        self.product(rows, wide, rank, int(own) + int(x), own)
+        self.product(rows, rank, out, int(own) + 1, own)
         return True
 
     def fused(

@@ -81,24 +81,51 @@ def _patch_bert(model: PreTrainedModel, context: ForwardContext) -> None:
         for owner in (layer.attention, layer):
             if isinstance(owner.output, AdaptedOutput):
                 owner.output.norm_of_sum = context.norm_of_sum
-            elif _is_the_librarys(owner.output):
+            elif _is_the_librarys(owner.output, {"dense", "LayerNorm", "dropout"}):
                 owner.output = ResidualOutput(owner.output, context)
     layers[-1].attention.output.tunekit_context = context
     layers[-1].attention.output.register_forward_pre_hook(_keep_first_tokens)
 
 
-def _is_the_librarys(output: nn.Module) -> bool:
-    """Return whether ``output`` is a layer's output module as the library makes it, and no method has changed it.
+def refuse_foreign_modules(model: PreTrainedModel) -> None:
+    """Raise ValueError, which names the module, where running ``model`` on flat batches would undo what a method did.
+
+    ``patch_model`` replaces the attention within a layer and all dropout, and ``logits`` calls neither the model nor
+    its backbone as a whole. A method, such as a plugin's, may have put modules of its own there, or hooks.
+    """
+    family = FAMILIES[model.config.model_type]
+    foreign = [name for name in ("", family.backbone) if _is_changed(model.get_submodule(name))]
+    foreign += [name for name, one in model.named_modules() if type(one) is nn.Dropout and _is_changed(one)]
+    for number, layer in enumerate(cast(Any, model.get_submodule(family.layers))):
+        name = f"{family.layers}.{number}"
+        if family.forward == "modernbert":
+            changed = {name: _is_changed(layer), f"{name}.attn": _is_changed(layer.attn)}
+            foreign += [one for one, is_changed in changed.items() if is_changed]
+        elif not _is_the_librarys(layer.attention.self, {"query", "key", "value", "dropout"}):
+            foreign.append(f"{name}.attention.self")
+    if foreign:
+        kind = type(model.get_submodule(foreign[0])).__name__
+        raise ValueError(
+            f"it changes {foreign[0] or 'the model'} ({kind}), which batches without padding leave out; "
+            "say padded in the method's class"
+        )
+
+
+def _is_the_librarys(module: nn.Module, parts: set[str]) -> bool:
+    """Return whether ``module``, part of a layer, is as the library makes it, with ``parts``, and no method changed it.
 
     A method, such as a plugin's, may have put another module there, hooked it, or given it further parts.
     """
-    parts = {name for name, _ in output.named_children()}
-    changed = output._forward_hooks or output._forward_pre_hooks or "forward" in vars(output)
     return (
-        type(output).__module__.startswith("transformers.")
-        and parts == {"dense", "LayerNorm", "dropout"}
-        and not changed
+        type(module).__module__.startswith("transformers.")
+        and parts == {name for name, _ in module.named_children()}
+        and not _is_changed(module)
     )
+
+
+def _is_changed(module: nn.Module) -> bool:
+    """Return whether ``module`` has hooks, or a forward function of its own."""
+    return bool(module._forward_hooks or module._forward_pre_hooks) or "forward" in vars(module)
 
 
 def _find_sites(model: PreTrainedModel, context: ForwardContext) -> DropoutSites:
