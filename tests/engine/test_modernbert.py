@@ -102,7 +102,7 @@ def test_what_the_config_says_of_attention_is_followed(change):
 
 def test_a_rotation_that_is_scaled_is_refused():
     scaled = {"rope_type": "linear", "factor": 2.0}
-    with pytest.raises(ValueError, match="rope_scaling is .*linear"):
+    with pytest.raises(UserError, match="rope_scaling is .*linear"):
         patch_model(model_of(rope_scaling=scaled))
 
 
@@ -269,7 +269,7 @@ def test_a_config_with_biases_or_another_activation_has_no_closed_form(change):
 def test_a_layer_that_a_method_has_hooked_is_refused():
     model = model_of()
     model.model.layers[1].attn.register_forward_hook(lambda module, inputs, output: output)
-    with pytest.raises(ValueError, match="layer 1: a method has changed ModernBertAttention as a whole"):
+    with pytest.raises(UserError, match="layer 1: a method has changed ModernBertAttention as a whole"):
         patch_model(model)
 
 

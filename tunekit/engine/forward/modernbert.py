@@ -17,6 +17,7 @@ from transformers import PreTrainedModel
 from tunekit.engine.forward.context import ForwardContext
 from tunekit.engine.forward.flat_batch import FlatBatch
 from tunekit.engine.forward.host_operations import HostOperations
+from tunekit.errors import UserError
 
 
 @dataclass(frozen=True)
@@ -55,7 +56,10 @@ class LayerAttention:
 
 
 def attention_of(config: Any, layer: int) -> LayerAttention:
-    """Return what attention does in ``layer``. ``config`` is the library's, of version 4 or 5."""
+    """Return what attention does in ``layer``. ``config`` is the library's, of version 4 or 5.
+
+    Raises UserError where its rotations are scaled.
+    """
     if hasattr(config, "layer_types"):  # version 5
         kind = config.layer_types[layer]
         parameters = config.rope_parameters[kind]
@@ -66,7 +70,7 @@ def attention_of(config: Any, layer: int) -> LayerAttention:
         if local and config.local_rope_theta is not None:
             theta = config.local_rope_theta
     if scaling not in (None, "default"):
-        raise ValueError(f"rope_scaling is {scaling!r}; only plain rotations are trained without padding")
+        raise UserError(f"model type modernbert: rope_scaling is {scaling!r}; only plain rotations are trained")
     return LayerAttention(float(theta), config.local_attention // 2 if local else None)
 
 
@@ -121,7 +125,7 @@ class FlatPreNormLayer(nn.Module):
 def patch_layers(model: PreTrainedModel, context: ForwardContext) -> None:
     """Replace the layers of ``model``, a ModernBERT with a head for sequences, in place.
 
-    Raises ValueError where a method has changed a layer or its attention as a whole, which would be lost, and where
+    Raises UserError where a method has changed a layer or its attention as a whole, which would be lost, and where
     the config asks for a rotation that is scaled.
     """
     config: Any = model.config
@@ -131,7 +135,7 @@ def patch_layers(model: PreTrainedModel, context: ForwardContext) -> None:
     for number, layer in enumerate(layers):
         for module in (layer, layer.attn):
             if module._forward_hooks or module._forward_pre_hooks or "forward" in vars(module):
-                raise ValueError(f"layer {number}: a method has changed {type(module).__name__} as a whole")
+                raise UserError(f"layer {number}: a method has changed {type(module).__name__} as a whole, which is lost")
         # The mean over tokens reads them all.
         last = number == len(layers) - 1 and config.classifier_pooling == "cls"
         attention = FlatRotaryAttention(layer.attn, context, config, attention_of(config, number), last=last)
