@@ -135,7 +135,7 @@ def patch_layers(model: PreTrainedModel, context: ForwardContext) -> None:
     for number, layer in enumerate(layers):
         for module in (layer, layer.attn):
             if module._forward_hooks or module._forward_pre_hooks or "forward" in vars(module):
-                raise UserError(f"layer {number}: a method has changed {type(module).__name__} as a whole, which is lost")
+                raise UserError(f"layer {number}: a method has changed {type(module).__name__} as a whole")
         # The mean over tokens reads them all.
         last = number == len(layers) - 1 and config.classifier_pooling == "cls"
         attention = FlatRotaryAttention(layer.attn, context, config, attention_of(config, number), last=last)
