@@ -176,7 +176,7 @@ def add_bottlenecks(model: PreTrainedModel, reduction_factor: int, design: Desig
     if hidden_size < reduction_factor:
         raise ValueError(f"reduction_factor {reduction_factor} exceeds hidden size {hidden_size}")
     family = FAMILIES.get(model.config.model_type)
-    layout = family and family.bottlenecks
+    layout = None if family is None else family.bottlenecks
     if family is None or layout is None or (design.is_parallel and layout not in PARALLEL_LAYOUTS):
         raise ValueError(f"bottlenecks are not supported in model type {model.config.model_type!r}")
     adapt = {"bert": _adapt_bert, "distilbert": _adapt_distilbert}[layout]
