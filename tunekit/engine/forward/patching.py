@@ -96,13 +96,16 @@ def refuse_foreign_modules(model: PreTrainedModel) -> None:
     family = FAMILIES[model.config.model_type]
     foreign = [name for name in ("", family.backbone) if _is_changed(model.get_submodule(name))]
     foreign += [name for name, one in model.named_modules() if type(one) is nn.Dropout and _is_changed(one)]
-    for number, layer in enumerate(cast(Any, model.get_submodule(family.layers))):
-        name = f"{family.layers}.{number}"
-        if family.forward == "modernbert":
-            changed = {name: _is_changed(layer), f"{name}.attn": _is_changed(layer.attn)}
-            foreign += [one for one, is_changed in changed.items() if is_changed]
-        elif not _is_the_librarys(layer.attention.self, {"query", "key", "value", "dropout"}):
-            foreign.append(f"{name}.attention.self")
+    if family.forward == "modernbert":
+        layers = {f"{family.layers}.{number}" for number in range(model.config.num_hidden_layers)}
+        replaced = layers | {f"{layer}.attn" for layer in layers}
+        foreign += [name for name, one in model.named_modules() if name in replaced and _is_changed(one)]
+    else:
+        foreign += [
+            name
+            for name, one in model.named_modules()
+            if name.endswith(".attention.self") and not _is_the_librarys(one, {"query", "key", "value", "dropout"})
+        ]
     if foreign:
         kind = type(model.get_submodule(foreign[0])).__name__
         raise ValueError(
