@@ -17,7 +17,6 @@ from tunekit.engine.member import LabelledSplit, Member
 from tunekit.engine.train import Pack
 from tunekit.errors import UserError
 from tunekit.export import formats
-from tunekit.models.families import FAMILIES
 from tunekit.models.shapes import NoClosedForm, Shape
 from tunekit.planning.fitting import check_fit
 
@@ -251,11 +250,6 @@ def test_what_does_not_fit_is_one_line_in_the_plan_and_in_the_engine():
         with pytest.raises(UserError, match=f"^method '{spec.method}' on tiny-bert: .*{message}"):
             adapt(model_of(), spec)
     check_fit(specify(method="bitfit"), {**config, "mlp_bias": True})
-
-
-def test_a_head_of_pretraining_is_kept_and_the_classifier_is_drawn():
-    family = FAMILIES["modernbert"]
-    assert (family.head, family.drawn) == (("head.", "classifier."), ("classifier.",))
 
 
 @pytest.mark.parametrize("change", [*BIASES, "hidden_activation"])

@@ -11,6 +11,7 @@ from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 from safetensors.torch import load_file, save_file
 from tokenizers import normalizers
+from transformers import ModernBertForMaskedLM
 
 from tests.support.model_folders import (
     ROBERTA_SPECIALS,
@@ -191,6 +192,24 @@ def test_a_missing_or_a_wrong_tensor_is_named(model_type, tmp_path):
     save_file(bare, folder / WEIGHTS, metadata={"format": "pt"})
     assert checked_model(resolve_model(str(folder))).notes == ()
     assert torch.equal(load(folder).get_parameter(f"{backbone}.{name}"), whole[f"{backbone}.{name}"])
+
+
+def test_the_head_of_a_pretrained_modernbert_is_kept_and_its_classifier_is_drawn(tmp_path):
+    """Pretraining on masked tokens has trained the head's dense layer and norm; its decoder has no place here."""
+    folder = make(tmp_path / "model", "modernbert")
+    classifier = load(folder)
+    pretrained = ModernBertForMaskedLM(classifier.config)
+    with torch.no_grad():
+        pretrained.head.norm.weight.fill_(3)
+    (folder / WEIGHTS).unlink()
+    pretrained.save_pretrained(folder)
+    found, again = load(folder, seed=1), load(folder, seed=2)
+    for model in (found, again):
+        assert torch.equal(model.head.dense.weight, pretrained.head.dense.weight)
+        assert torch.equal(model.head.norm.weight, pretrained.head.norm.weight)
+        assert torch.equal(model.model.layers[1].attn.Wqkv.weight, pretrained.model.layers[1].attn.Wqkv.weight)
+        assert model.tunekit_never_pretrained == {"classifier.weight", "classifier.bias"}
+    assert not torch.equal(found.classifier.weight, again.classifier.weight)
 
 
 def test_layers_that_config_leaves_out_are_said(folder):
