@@ -24,7 +24,7 @@ OFFLINE_MODELS = [name for name in MODELS if MODELS[name].hub_id is None]
 every_method = pytest.mark.parametrize("method", list(METHODS))
 REFUSED = [
     ("tiny-deberta", "prefix"), ("tiny-distilbert", "mam"),
-    *(("tiny-modernbert", method) for method in ("bitfit", "ia3", "prefix", "compacter", "mam", "vera")),
+    *(("tiny-modernbert", method) for method in ("bitfit", "ia3", "prefix", "parallel", "compacter", "mam", "vera")),
 ]  # fmt: skip
 """Methods that can't work on a model, and say so."""
 every_pair = pytest.mark.parametrize(

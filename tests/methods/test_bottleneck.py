@@ -93,7 +93,7 @@ def test_one_seed_gives_the_same_weights_outputs_and_gradients(model, method):
 
 
 @against_adapters
-@every_method
+@pytest.mark.parametrize("method", ["adapter", "pfeiffer"])
 def test_the_same_weights_give_the_same_outputs_and_gradients_in_modernbert(method):
     """One seed gives other weights: the library draws other numbers before its bottlenecks."""
     spec = small("tiny-modernbert", method)
@@ -150,6 +150,8 @@ def test_the_engine_trains_both_to_the_same_losses(model, method):
 def test_a_trained_checkpoint_goes_to_the_library_and_back(model, method, tmp_path):
     from safetensors.torch import load_file
 
+    if (model, method) == ("tiny-modernbert", "parallel"):
+        pytest.skip("parallel adapters have no place in ModernBERT here")
     spec = small(model, method, learning_rate=1e-2)
     prepared, trained = build(spec)
     Pack([Member(spec, trained, prepared.splits["train"], CPU)]).train_epoch()

@@ -24,11 +24,8 @@ STD = 0.02
 """The standard deviation of initial weights, as in BERT; biases begin at 0."""
 NAME = "tunekit"
 """The name that our adapter gets in ``adapters``, where a model can hold several."""
-PARALLEL_LAYOUTS = ("bert", "distilbert", "modernbert")
-"""The layouts (``Family.bottlenecks``) in which parallel adapters equal the library's, and those that it builds run.
-
-Of ModernBERT the library's own are refused nonetheless (``Family.refused``).
-"""
+PARALLEL_LAYOUTS = ("bert", "distilbert")
+"""The layouts (``Family.bottlenecks``) in which parallel adapters equal the library's, and those that it builds run."""
 LIBRARY_VERSION = "adapters.1.3.0"
 """The release whose formats are written."""
 LIBRARY_CONFIG: Mapping[str, Any] = MappingProxyType(
@@ -188,8 +185,8 @@ class AdaptedGatedMLP(nn.Module):
         """Return what the layer adds to its residual (..., H), of its normalised states ``hidden_states`` (..., H)."""
         inner, gates = self.Wi(hidden_states).chunk(2, -1)
         hidden = self.Wo(self.drop(self.act(inner) * gates))
-        x = hidden_states if self.design.is_parallel else hidden
-        output: torch.Tensor = self.adapter(hidden + hidden_states if self.design.norm_first else x) + hidden
+        x = hidden + hidden_states if self.design.norm_first else hidden
+        output: torch.Tensor = self.adapter(x) + hidden
         return output
 
 
