@@ -16,6 +16,7 @@ from tunekit.engine.forward.patching import patch_model
 from tunekit.engine.precision import cast_frozen_to_bf16
 from tunekit.engine.schedule import decayed_names, learning_rate_at
 from tunekit.engine.stacking import is_stackable
+from tunekit.methods import METHODS
 from tunekit.planning.batching import why_padded
 from tunekit.schema import TrialSpec
 from tunekit.seeding import stream_seed
@@ -109,9 +110,10 @@ class Member:
         """Return all that the members of one pack have in common; members with equal keys can be one pack."""
         trained = tuple((name, one.parameter.dim()) for name, one in self.trained.items())
         spec = self.spec
+        alike = tuple(spec.method_params[name] for name in getattr(METHODS[spec.method], "alike_in_packs", ()))
         return (
             spec.model, spec.dataset, spec.method, spec.precision, spec.batch_size, spec.max_length, spec.train_limit,
-            spec.val_fraction, spec.data_seed, self.context.sites.sites, trained,
+            spec.val_fraction, spec.data_seed, self.context.sites.sites, trained, alike,
         )  # fmt: skip
 
 
