@@ -4,7 +4,6 @@ import logging
 from collections.abc import Callable
 from typing import TYPE_CHECKING, Any
 
-from tunekit.methods._bottleneck import NAME
 from tunekit.methods.base import freeze
 from tunekit.models.families import FAMILIES
 
@@ -26,7 +25,10 @@ def add_adapter(model: "PreTrainedModel", config_of: Callable[[Any], Any]) -> No
         import adapters
     except ImportError as error:
         raise ValueError("it needs the package adapters, which is not installed") from error
-    logging.getLogger("adapters").setLevel(logging.ERROR)  # a pass before the adapter is active is meant to be
+    from tunekit.methods._bottleneck import NAME
+
+    # The library runs a model before its adapter is active, and warns of it.
+    logging.getLogger("adapters").setLevel(logging.ERROR)
     adapted: Any = model
     config = config_of(adapters)
     adapters.init(adapted)
