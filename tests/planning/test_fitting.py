@@ -176,6 +176,17 @@ def test_a_method_whose_package_is_missing_says_so(monkeypatch):
             refuse()
 
 
+@pytest.mark.parametrize("method", ["parallel", "compacter", "mam"])
+def test_a_layout_in_which_adapters_were_not_compared_is_refused(method, monkeypatch):
+    families = {**FAMILIES, "bert": replace(FAMILIES["bert"], bottlenecks="another")}
+    for module in ("tunekit.planning.fitting", "tunekit.methods._bottleneck", "tunekit.methods._adapters_library"):
+        monkeypatch.setattr(f"{module}.FAMILIES", families)
+    spec = specify(method=method)
+    for refuse in (lambda: check_fit(spec, config("tiny-bert")), lambda: adapt(built("tiny-bert"), spec)):
+        with pytest.raises(UserError, match="bottlenecks are not supported in model type 'bert'"):
+            refuse()
+
+
 def test_a_config_that_leaves_sizes_out_is_held_against_what_it_says():
     bare = {"model_type": "bert"}
     check_fit(specify(method_params={"r": 4096}), bare)

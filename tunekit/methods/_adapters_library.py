@@ -18,15 +18,15 @@ def add_adapter(model: "PreTrainedModel", config_of: Callable[[Any], Any]) -> No
     ``model.tunekit_adapter_config`` is what the library saves of it. Raises ValueError where the library is not
     installed, and for a model type that has no place for adapters (``Family.bottlenecks``).
     """
+    from tunekit.methods._bottleneck import NAME, PARALLEL_LAYOUTS
+
     kind = model.config.model_type
-    if kind not in FAMILIES or FAMILIES[kind].bottlenecks is None:
+    if kind not in FAMILIES or FAMILIES[kind].bottlenecks not in PARALLEL_LAYOUTS:
         raise ValueError(f"bottlenecks are not supported in model type {kind!r}")
     try:
         import adapters
     except ImportError as error:
         raise ValueError("it needs the package adapters, which is not installed") from error
-    from tunekit.methods._bottleneck import NAME
-
     # The library runs a model before its adapter is active, and warns of it.
     logging.getLogger("adapters").setLevel(logging.ERROR)
     adapted: Any = model

@@ -24,6 +24,8 @@ STD = 0.02
 """The standard deviation of initial weights, as in BERT; biases begin at 0."""
 NAME = "tunekit"
 """The name that our adapter gets in ``adapters``, where a model can hold several."""
+PARALLEL_LAYOUTS = ("bert", "distilbert")
+"""The layouts (``Family.bottlenecks``) in which parallel adapters equal the library's, and those that it builds run."""
 LIBRARY_VERSION = "adapters.1.3.0"
 """The release whose formats are written."""
 LIBRARY_CONFIG: Mapping[str, Any] = MappingProxyType(
@@ -174,9 +176,10 @@ def add_bottlenecks(model: PreTrainedModel, reduction_factor: int, design: Desig
     if hidden_size < reduction_factor:
         raise ValueError(f"reduction_factor {reduction_factor} exceeds hidden size {hidden_size}")
     family = FAMILIES.get(model.config.model_type)
-    if family is None or family.bottlenecks is None:
+    layout = None if family is None else family.bottlenecks
+    if family is None or layout is None or (design.is_parallel and layout not in PARALLEL_LAYOUTS):
         raise ValueError(f"bottlenecks are not supported in model type {model.config.model_type!r}")
-    adapt = {"bert": _adapt_bert, "distilbert": _adapt_distilbert}[family.bottlenecks]
+    adapt = {"bert": _adapt_bert, "distilbert": _adapt_distilbert}[layout]
     layers: Any = model.get_submodule(family.layers)
     _draw_as_adapters(layers)
     for layer in layers:

@@ -25,6 +25,8 @@ class Compacter(Adapter):
     learning_rate: ClassVar[float] = 1e-3
     padded: ClassVar[str] = "its modules are those of the library adapters"
     single: ClassVar[str] = "its factors are no modules that can be stacked"
+    layouts: ClassVar[tuple[str, ...]] = ("bert", "distilbert")
+    """The layouts of an encoder layer (``Family.bottlenecks``) that it fits."""
     package: ClassVar[str] = "adapters"
 
     def __post_init__(self) -> None:

@@ -23,6 +23,8 @@ class Parallel(Adapter):
 
     display_name: ClassVar[str] = "Parallel adapter"
     learning_rate: ClassVar[float] = 1e-4
+    layouts: ClassVar[tuple[str, ...]] = ("bert", "distilbert")
+    """The layouts of an encoder layer (``Family.bottlenecks``) that it fits."""
     alike_in_packs: ClassVar[tuple[str, ...]] = ("scaling",)
 
     def __post_init__(self) -> None:

@@ -54,7 +54,7 @@ def _of_method(spec: TrialSpec, family: Family, config: Mapping[str, Any]) -> It
     if issubclass(kind, LoRA | PiSSA) and hidden is not None and int(params["r"]) > hidden:
         yield f"r {params['r']} exceeds hidden size {hidden}"
     if issubclass(kind, Adapter):
-        if family.bottlenecks is None:
+        if family.bottlenecks is None or family.bottlenecks not in getattr(kind, "layouts", (family.bottlenecks,)):
             yield f"bottlenecks are not supported in model type {config['model_type']!r}"
         if hidden is not None:
             yield from _of_bottlenecks(params, hidden)

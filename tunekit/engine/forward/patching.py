@@ -86,9 +86,11 @@ def refuse_foreign_modules(model: PreTrainedModel) -> None:
     family = FAMILIES[model.config.model_type]
     foreign = [name for name in ("", family.backbone) if _is_changed(model.get_submodule(name))]
     foreign += [name for name, one in model.named_modules() if type(one) is nn.Dropout and _is_changed(one)]
-    for number, layer in enumerate(cast(Any, model.get_submodule(family.layers))):
-        if not _is_the_librarys(layer.attention.self, {"query", "key", "value", "dropout"}):
-            foreign.append(f"{family.layers}.{number}.attention.self")
+    foreign += [
+        name
+        for name, one in model.named_modules()
+        if name.endswith(".attention.self") and not _is_the_librarys(one, {"query", "key", "value", "dropout"})
+    ]
     if foreign:
         kind = type(model.get_submodule(foreign[0])).__name__
         raise ValueError(
