@@ -187,3 +187,16 @@ def test_pissa_refuses_a_rank_above_the_singular_values_of_a_target():
     spec = specify(method="pissa", method_params={"r": 4, "target_modules": "query,classifier"})
     with pytest.raises(UserError, match="r 4 exceeds the 3 singular values of classifier"):
         build(spec)
+
+
+@pytest.mark.parametrize("ratio", [1.0, 16.0])
+@pytest.mark.parametrize("model", MODELS)
+def test_lora_plus_with_the_librarys_optimizer(model, ratio):
+    from peft import LoraConfig
+    from peft.optimizers import create_loraplus_optimizer
+
+    def optimizer(library, spec):
+        return create_loraplus_optimizer(library, torch.optim.AdamW, lr=spec.learning_rate, loraplus_lr_ratio=ratio)
+
+    spec = spec_of(model, "lora_plus", rate=1e-3, r=4, lora_alpha=16, ratio=ratio)
+    compared(spec, LoraConfig(r=4, lora_alpha=16, target_modules=SOME[model]), optimizer)

@@ -137,7 +137,7 @@ def test_a_method_fits_in_the_plan_where_it_fits_in_the_engine(model, method):
         check_fit(spec, config(model))
 
 
-@pytest.mark.parametrize("method", ["lora", "dora", "rslora", "vera", "pissa"])
+@pytest.mark.parametrize("method", ["lora", "dora", "rslora", "lora_plus", "vera", "pissa"])
 @every_tiny
 def test_all_linear_fits_every_model_and_stands_alone(model, method):
     if method in FAMILIES[MODELS[model].shape.model_type].refused:
@@ -149,7 +149,7 @@ def test_all_linear_fits_every_model_and_stands_alone(model, method):
         )
 
 
-@pytest.mark.parametrize("method", ["vera", "pissa"])
+@pytest.mark.parametrize("method", ["vera", "pissa", "lora_plus"])
 def test_an_embedding_is_no_target_of_a_method_of_linear_modules(method):
     spec = specify(method=method, method_params={"target_modules": "query,word_embeddings"})
     with pytest.raises(UserError, match="no module 'word_embeddings'"):

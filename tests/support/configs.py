@@ -21,6 +21,7 @@ METHODS = [
     ("lora", {"r": 3, "target_modules": "all-linear"}),
     ("rslora", {"r": 3}),
     ("pissa", {"r": 3}),
+    ("lora_plus", {"r": 3}),
 ]
 
 

@@ -25,6 +25,7 @@ PARAMS: dict[str, Sequence[dict[str, object]]] = {
     "pfeiffer": WIDTHS,
     "parallel": WIDTHS,
     "lora": ({"r": 2}, {"r": 8, "lora_alpha": 32}, {"r": 4, "lora_alpha": 4}),
+    "lora_plus": ({"r": 2}, {"r": 8, "ratio": 4.0}, {"r": 4, "ratio": 1.0}),
     "pissa": ({"r": 4}, {"r": 4}, {"r": 4}),
     "rslora": ({"r": 2}, {"r": 8, "lora_alpha": 4}, {"r": 4, "lora_alpha": 4}),
 }

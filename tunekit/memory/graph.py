@@ -19,7 +19,7 @@ from tunekit.models.shapes import BOTTLENECKS, NoClosedForm, Shape, bottleneck_w
 FP32, INT64 = 4, 8
 COMPUTE: Mapping[str, int] = {"fp32": FP32, "tf32": FP32, "bf16": 2}
 """Bytes of a number in a matrix product, by precision; weights, layer norms and probabilities stay in fp32."""
-FOLLOWED_METHODS = ("full", "adapter", "pfeiffer", "lora", "rslora", "pissa", "head")
+FOLLOWED_METHODS = ("full", "adapter", "pfeiffer", "lora", "rslora", "lora_plus", "pissa", "head")
 """The methods that ``Graph`` follows. The memory of other methods is measured (``tunekit.engine.memory_probe``)."""
 FOLLOWED_MODEL_TYPES = ("bert", "roberta", "electra")
 """The model types that ``Graph`` follows: those of BERT's kind whose batches have no padding."""

@@ -14,7 +14,7 @@ ALL_LINEAR = "all-linear"
 ADDING_NOTHING = ("full", "bitfit", "ln_tuning", "head")
 """The methods that only choose which of the model's own parameters are trained."""
 
-TARGETED = ("lora", "dora", "rslora", "vera", "pissa")
+TARGETED = ("lora", "dora", "rslora", "lora_plus", "vera", "pissa")
 """The methods that change the linear modules that their ``target_modules`` name."""
 
 BOTTLENECKS: Mapping[str, int] = {"adapter": 2, "pfeiffer": 1, "parallel": 1}

@@ -8,6 +8,7 @@ from tunekit.errors import UserError
 from tunekit.methods import METHODS
 from tunekit.methods.adapter import Adapter
 from tunekit.methods.lora import LoRA
+from tunekit.methods.lora_plus import LoRAPlus
 from tunekit.methods.mam import MixAndMatch
 from tunekit.methods.pissa import PiSSA
 from tunekit.methods.prefix import Prefix
@@ -19,7 +20,7 @@ from tunekit.models.shapes import ALL_LINEAR
 from tunekit.parsing import did_you_mean
 from tunekit.schema import Scalar, TrialSpec
 
-LINEAR_ONLY = (VeRA, PiSSA)
+LINEAR_ONLY = (VeRA, PiSSA, LoRAPlus)
 """Methods whose targets are linear modules, and no embeddings."""
 
 
