@@ -61,12 +61,12 @@ def _sentence(table: Table, column: str, shown: Shown) -> str:
     alike = [name for name, one in tested if one.standing in (Standing.ALIKE, Standing.BEST)]
     runner_up, entry = max(tested, key=lambda item: item[1].score.sample.mean if item[1].score.sample else 0.0)
     told = f"{heading}: {label} " + ("has the highest mean" if alike else "is best") + f", {score}{seeds}"
-    told += f"; {_against(runner_up, entry)}."
+    told += f"; {_lead('it', runner_up, entry)}."
     if alike:
         told += f" {_listed(alike)} can't be told from it."
-    worse = [name for name, one in tested if one.standing is Standing.WORSE and (alike or name != runner_up)]
-    if worse:
-        told += f" {_listed(worse)} {'is' if len(worse) == 1 else 'are'} worse."
+    worse = [(name, one) for name, one in tested if one.standing is Standing.WORSE and (alike or name != runner_up)]
+    for name, one in worse:
+        told += f" {name} is worse: {_lead(label, 'it', one)}."
     untested: dict[str, list[str]] = {}
     for name, one in others:
         if one.standing is Standing.NOT_TESTED and one.versus:
@@ -76,14 +76,14 @@ def _sentence(table: Table, column: str, shown: Shown) -> str:
     return told
 
 
-def _against(label: str, entry: Entry) -> str:
-    """Return how far the best row lies above ``entry``, with the interval, what it holds for, and the p."""
+def _lead(best: str, label: str, entry: Entry) -> str:
+    """Return how far the row called ``best`` lies above ``entry``, with the interval, what it holds for, and the p."""
     one = entry.versus
     if one is None or one.difference is None:
         raise ValueError(f"{label} was not compared")
     above = f"{abs(100 * one.difference):.2f} points {'above' if one.difference <= 0 else 'below'} {label}"
     if one.low is None or one.high is None:
-        return f"it lies {above}, in every seed the same"
+        return f"{best} lies {above}, in every seed the same"
     # The comparison is the row minus the best; the sentence is about the best.
     bounds = f"95 % interval {-100 * one.high:.2f} to {-100 * one.low:.2f} on {one.population.value}"
     p = (
@@ -93,7 +93,7 @@ def _against(label: str, entry: Entry) -> str:
         if one.p_corrected < 1e-3
         else f", corrected p = {one.p_corrected:.2g}"
     )
-    return f"it lies {above} ({bounds}{p})"
+    return f"{best} lies {above} ({bounds}{p})"
 
 
 def _listed(names: Sequence[str]) -> str:

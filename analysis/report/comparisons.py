@@ -200,7 +200,7 @@ NOT_THE_BEST = "not of the marks"
 
 PAIRS = ("column", "row", "minus", "difference", "holds for", "test", "p", "p of the marks", "p by Holm, all pairs")
 HERE = ("on this test set", "p", "permutation p")
-PLANNING = ("difference", "detectable", "least for any number of seeds", "seeds")
+PLANNING = ("difference", "detectable", "detectable with unlimited seeds", "seeds")
 PAIRED = ("paired", "n", "p", "sign-flip p", "correlation")
 
 

@@ -45,7 +45,7 @@ def intervals_section(found: Sequence[Cell]) -> Section:
         "by a crossed bootstrap); where Student's interval over seeds is wider, it is that one, since what holds for "
         "more can't be known more exactly. Fewer than 3 seeds give none."
     )
-    head = ("cell", "metric", "n", "mean ± std", "on this test set", "on new text", "of the std")
+    head = ("cell", "metric", "n", "mean ± std", "on this test set", "on new text", "interval of the std")
     return Section("Intervals of each mean", (about, Grid(head, tuple(rows))) if rows else (), "intervals")
 
 
@@ -69,7 +69,7 @@ def selection_section(records: SweepRecords, metric: str = "macro_f1") -> Sectio
         "score of the best epoch on test is no score to report."
     )
     head = ("cell", "last epoch", "best on validation", "best on test", "optimism")
-    return Section("What the choice of the epoch does", (about, Grid(head, tuple(rows))) if rows else (), "selection")
+    return Section("Scores by the choice of the epoch", (about, Grid(head, tuple(rows))) if rows else (), "selection")
 
 
 def settings_section(found: Sequence[Cell], metric: str = "macro_f1") -> Section:
@@ -96,7 +96,7 @@ def settings_section(found: Sequence[Cell], metric: str = "macro_f1") -> Section
         "no score to report."
     )
     head = ("method", "settings", "chosen on validation", "on test", "best on test", "on test", "optimism")
-    title = "What the choice of the settings does"
+    title = "Scores by the choice of the settings"
     return Section(title, (about, Grid(head, tuple(rows))) if rows else (), "settings-choice")
 
 
@@ -120,7 +120,14 @@ def costs_section(found: Sequence[Cell]) -> Section:
         "Means over completed trials. Peak memory is the process's on a CPU, the allocator's on a GPU. Time is that of "
         "the recorded epochs, training and scoring."
     )
-    head = ("cell", "trainable parameters", "of all", "peak memory (MiB)", "minutes a trial", "hours in all")
+    head = (
+        "cell",
+        "trainable parameters",
+        "share of all parameters",
+        "peak memory (MiB)",
+        "minutes a trial",
+        "hours of all trials",
+    )
     return Section("Cost", (about, Grid(head, tuple(rows))) if rows else (), "cost")
 
 
@@ -144,7 +151,7 @@ def provenance_section(records: SweepRecords) -> Section:
         details.append(Details(f"group {number_of}: versions and environment", json.dumps(json.loads(text), indent=1)))
     head = ("group", "trials", "commit", "machine", "execution")
     blocks: tuple[Block, ...] = (Grid(head, tuple(rows)), *details) if rows else ()
-    return Section("What ran on what", blocks, "provenance")
+    return Section("Hardware, software and code", blocks, "provenance")
 
 
 def trials_section(records: SweepRecords, found: Sequence[Cell], out: Path) -> Section:

@@ -52,7 +52,7 @@ def ensembles_section(found: Sequence[tuple[Cell, CellLogits]]) -> Section:
         "What the mean of the seeds' probabilities scores, beside the mean score of single seeds, in percent. The gain "
         f"is in points, for an ensemble of this many seeds. {BRACKETS}"
     )
-    head = ("cell", "metric", "seeds", "one seed", "all together", "gain")
+    head = ("cell", "metric", "seeds", "mean of single seeds", "ensemble of all seeds", "ensemble less single")
     return Section("Ensembles of seeds", (about, Grid(head, tuple(rows))) if rows else (), "ensembles")
 
 
