@@ -88,10 +88,10 @@ def _against(label: str, entry: Entry) -> str:
     bounds = f"95 % interval {-100 * one.high:.2f} to {-100 * one.low:.2f} on {one.population.value}"
     p = (
         ""
-        if one.p_holm is None
+        if one.p_corrected is None
         else ", corrected p < 0.001"
-        if one.p_holm < 1e-3
-        else f", corrected p = {one.p_holm:.2g}"
+        if one.p_corrected < 1e-3
+        else f", corrected p = {one.p_corrected:.2g}"
     )
     return f"it lies {above} ({bounds}{p})"
 

@@ -40,8 +40,10 @@ def intervals_section(found: Sequence[Cell]) -> Section:
             texts = (metric_label(metric, [cell]), str(sample.n), percent(sample), *intervals)
             rows.append((Link(cell.title, f"#{cell.anchor}"), *texts))
     about = Paragraph(
-        "95 % intervals in percent. On this test set: Student t over seeds. On new text of this kind: seeds and items "
-        "vary (accuracy by the variances of both, macro-F1 by a crossed bootstrap). Fewer than 3 seeds give none."
+        "95 % intervals in percent. On this test set: Student's t over seeds. On new text of this kind: seeds and "
+        "items vary, and items of one group are drawn together (accuracy by a crossed analysis of variance, macro-F1 "
+        "by a crossed bootstrap); where Student's interval over seeds is wider, it is that one, since what holds for "
+        "more can't be known more exactly. Fewer than 3 seeds give none."
     )
     head = ("cell", "metric", "n", "mean ± std", "on this test set", "on new text", "of the std")
     return Section("Intervals of each mean", (about, Grid(head, tuple(rows))) if rows else (), "intervals")
