@@ -242,21 +242,16 @@ def _cell_trials(trials: pd.DataFrame, chosen: pd.DataFrame) -> Iterator[CellTri
         zip(*(columns[name].tolist() for name in names), strict=True) if names else repeat((), len(trials))
         for names in (whole, partial)
     )
-    texts = (trials[name].to_numpy(object) for name in ("seed", "path", "status", "error", "execution"))
-    for values, others, epoch, (seed, path, status, error, execution) in zip(
-        wholes, partials, epochs.tolist(), zip(*texts, strict=True), strict=True
+    seeds = trials["seed"].to_numpy(np.int64).tolist()
+    chosen_epochs = [int(epoch) if epoch == epoch else None for epoch in epochs.tolist()]
+    texts = (_texts(trials[name]) for name in ("path", "status", "error", "execution"))
+    for values, others, epoch, seed, path, status, error, execution in zip(
+        wholes, partials, chosen_epochs, seeds, *texts, strict=True
     ):
         scores = dict(zip(whole, values, strict=True))
-        scores |= {name: value for name, value in zip(partial, others, strict=True) if value == value}
-        yield CellTrial(
-            seed=int(seed),
-            folder=path,
-            status=_text(status),
-            epoch=int(epoch) if epoch == epoch else None,
-            scores=scores,
-            error=_text(error),
-            execution=_text(execution) or "{}",
-        )
+        if partial:
+            scores |= {name: value for name, value in zip(partial, others, strict=True) if value == value}
+        yield CellTrial(seed, path, status, epoch, scores, error, execution or "{}")
 
 
 def _numbers(frame: pd.DataFrame) -> dict[str, npt.NDArray[np.float64]]:
@@ -265,8 +260,11 @@ def _numbers(frame: pd.DataFrame) -> dict[str, npt.NDArray[np.float64]]:
     return {name: frame[name].to_numpy(np.float64, na_value=np.nan) for name in numeric}
 
 
-def _text(value: object) -> str | None:
-    return value if isinstance(value, str) else None
+def _texts(column: pd.Series) -> list[Any]:
+    """Return the texts of a column, None for null."""
+    values = column.to_numpy(object, copy=True)
+    values[column.isna().to_numpy()] = None
+    return values.tolist()
 
 
 def _from_predictions(cell: Cell, trial: CellTrial, metric: str) -> float:

@@ -1,8 +1,9 @@
 """The one comparison of two rows that tables, headlines and claims show: which test, for which population, and why not.
 
 Where both rows keep the predictions of their trials, the comparison holds for new text of the same kind: seeds and test
-items vary. Where they do not, it holds for these test items only: seeds vary. What seeds do not move is compared by its
-values, without a test.
+items vary, items of one group together. Two tests are made there, over seeds and items and over seeds alone, and the
+larger p counts. Where they keep none, it holds for these test items only: seeds vary. What seeds do not move is
+compared by its values, without a test.
 """
 
 from collections.abc import Mapping
@@ -99,8 +100,6 @@ class Comparison:
 
     population: Population
     """What it holds for."""
-    test: str
-    """The name of the test; empty where none was made."""
     n: tuple[int, int]
     """The numbers of seeds."""
     difference: float | None
@@ -115,13 +114,20 @@ class Comparison:
     """What the test is made of; None where none was made."""
     measure: Metric = SHARE
     """The metric with its unit and direction."""
-    p_holm: float | None = None
-    """The p corrected for all comparisons of the table; None before that, and where no test was made."""
+    p_corrected: float | None = None
+    """The p corrected for the other comparisons of its table; None before that, and where no test was made."""
+    correction: str = ""
+    """The name of the correction; empty before it, and where no test was made."""
 
     @property
     def tested(self) -> bool:
         """Whether a test was made."""
         return self.estimate is not None
+
+    @property
+    def test(self) -> str:
+        """The name of the test that gave the p; empty where none was made."""
+        return "" if self.estimate is None else self.estimate.test
 
     @property
     def p(self) -> float | None:
@@ -145,20 +151,17 @@ class Comparison:
             "holds_for": self.population.value if self.tested else None,
             "test": self.test,
             "p": self.p,
-            "p_holm": self.p_holm,
+            "p_corrected": self.p_corrected,
+            "correction": self.correction,
             "difference": self.difference,
             "low": self.low,
             "high": self.high,
             "reason": self.reason,
         }
 
-    def one_sided(self, shift: float = 0.0) -> tuple[float, float] | None:
-        """Return the p that the difference is above ``shift``, and that it is below; None where no test was made."""
-        return None if self.estimate is None else self.estimate.one_sided(shift)
-
-    def corrected(self, p_holm: float) -> "Comparison":
-        """Return the comparison with its corrected p."""
-        return replace(self, p_holm=p_holm)
+    def corrected(self, p: float, correction: str) -> "Comparison":
+        """Return the comparison with its corrected p, and the name of the correction."""
+        return replace(self, p_corrected=p, correction=correction)
 
 
 def score_of(cell: Cell, metric: str, left_out: str = "", configuration: str = "") -> Score:
@@ -186,7 +189,7 @@ def compare(a: Score, b: Score, factor: float = 1.0) -> Comparison:
     What can't be tested has a ``reason``. Raises DamagedRecord where stored predictions can't be read.
     """
     n = tuple(0 if one.sample is None else one.sample.n for one in (a, b))
-    bare = Comparison(Population.THIS_SET, "", (n[0], n[1]), None, measure=a.measure)
+    bare = Comparison(Population.THIS_SET, (n[0], n[1]), None, measure=a.measure)
     if a.sample is None or b.sample is None:
         return replace(bare, reason=_whose(a, b))
     bare = replace(bare, difference=a.sample.mean - factor * b.sample.mean)
@@ -199,14 +202,14 @@ def compare(a: Score, b: Score, factor: float = 1.0) -> Comparison:
     else:
         estimate, why_not = compared_on_new_text(a.metric, a.cell, b.cell, factor)
     if estimate is not None:
-        return replace(bare, population=Population.NEW_TEXT, test=estimate.test, estimate=estimate)
+        return replace(bare, population=Population.NEW_TEXT, estimate=estimate)
     if why_not in (OTHER_ITEMS, NO_SPREAD):
         return replace(bare, reason=why_not)
     bare = replace(bare, why_this_set=why_not)
     here = welch(a.sample, _scaled(b.sample, factor))
     if here is None:
         return replace(bare, reason=f"neither row varies over its seeds, and there are {NO_PREDICTIONS}")
-    return replace(bare, test=here.test, estimate=here)
+    return replace(bare, estimate=here)
 
 
 def compared_on_new_text(metric: str, a: Cell, b: Cell, factor: float = 1.0) -> tuple[Difference | None, str]:
@@ -232,6 +235,8 @@ def compared_on_new_text(metric: str, a: Cell, b: Cell, factor: float = 1.0) -> 
 
 def interval_on_new_text(metric: str, cell: Cell) -> Interval | None:
     """Return the 95 % interval of a cell's mean where seeds and items vary; None below 3 seeds or where nothing varies.
+
+    It is never narrower than that over seeds alone.
 
     Raises ValueError, which says why, where the cell keeps no predictions; DamagedRecord, where they can't be read.
     """

@@ -30,6 +30,8 @@ class SimulatedPatience:
     interval: Interval | None
     """The 95 % interval of ``change`` over seeds, on these test items: Student's t on the differences of single trials.
     None below three trials, and where all differences are equal."""
+    num_stopped: int
+    """The number of trials that end before their last epoch."""
 
 
 def simulated_patience(
@@ -37,31 +39,37 @@ def simulated_patience(
 ) -> list[SimulatedPatience]:
     """Return what each patience would have done to the completed trials of ``cell``.
 
-    A patience that stops no trial early is left out. The list is empty where a trial lacks a validation or a test score
-    of an epoch. ``metric`` is the test score that is shown (default: the task's primary one, which decides on
-    validation).
+    ``metric`` is the test score that is shown (default: the task's primary one, which decides on validation). Raises
+    ValueError, which says why, where it can't be told.
     """
     primary = cell.task.primary
-    columns = ["path", "epoch", f"val_{primary}", f"test_{metric or primary}", "epoch_seconds"]
-    if not set(columns) <= set(records.epochs):
-        return []
+    needed = {
+        f"val_{primary}": "validation scores",
+        f"test_{metric or primary}": "test scores",
+        "epoch_seconds": "times",
+    }
+    columns = ["path", "epoch", *needed]
     paths = [trial.folder for trial in cell.completed if not trial.filled]
-    epochs = records.epochs.loc[records.epochs["path"].isin(paths), columns]
-    if not paths or epochs.isna().to_numpy().any() or epochs["path"].nunique() != len(paths):
-        return []
+    if not paths:
+        raise ValueError("no trial has completed")
+    epochs = records.epochs.reindex(columns=columns)
+    epochs = epochs[epochs["path"].isin(paths)]
+    if epochs["path"].nunique() != len(paths):
+        raise ValueError("a trial has no record of its epochs")
+    lacking = [what for name, what in needed.items() if epochs[name].isna().any()]
+    if lacking:
+        raise ValueError(f"epochs without {' and '.join(lacking)}")
     found = []
     for patience in patiences:
-        trained, shares, scores, changes = [], [], [], []
-        for _, own in epochs.groupby("path"):
-            own = own.sort_values("epoch")
-            by_val, test, seconds = (own[name].to_numpy() for name in columns[2:])
+        trained, shares, scores, changes, early = [], [], [], [], 0
+        for _, run in epochs.sort_values("epoch").groupby("path"):
+            by_val, test, seconds = (run[name].to_numpy() for name in needed)
             end = stopped(by_val.tolist(), patience)
+            early += end.last < len(run)
             trained.append(end.last)
             shares.append(1 - seconds[: end.last].sum() / seconds.sum())
             scores.append(test[end.kept - 1])
             changes.append(test[end.kept - 1] - test[by_val.argmax()])
-        if max(shares) <= 0:
-            continue
         change = Sample.of(changes)
         found.append(
             SimulatedPatience(
@@ -72,6 +80,7 @@ def simulated_patience(
                 score=Sample.of(scores).mean,
                 change=change.mean,
                 interval=_interval(change),
+                num_stopped=early,
             )
         )
     return found

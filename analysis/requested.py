@@ -8,6 +8,8 @@ from typing import Any
 from analysis.names import NAMES, plain
 from tunekit.parsing import how_many
 
+_canonical = json.JSONEncoder(sort_keys=True, separators=(",", ":")).encode
+"""The JSON text by which a trial's record names its cell. One encoder for all cells is faster than ``json.dumps``."""
 Requests = Sequence[tuple[str, Mapping[str, Any]]]
 """Requests in the order in which they were made, each with the name of its sweep."""
 
@@ -37,7 +39,7 @@ def requested(requests: Requests) -> Requested:
         added: dict[tuple[int, ...], int] = {}
         for cell in request.get("cells", []):
             fields = {name: value for name, value in cell.items() if name not in ("seeds", "imported")}
-            key = json.dumps(fields, sort_keys=True, separators=(",", ":"))
+            key = _canonical(fields)
             if "metric_names" in request:
                 metric_names[key] = request["metric_names"]
             seeds = expected.setdefault(key, [])

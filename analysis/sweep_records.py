@@ -115,13 +115,14 @@ def read_sweeps(
     for store in stores:
         if not store.trials_folder.is_dir():
             raise no_sweep(store.root, "trials folder")
-        frames = store.frames(_cache_folder(store, elsewhere_cache), progress)
+        cache = _cache_folder(store, elsewhere_cache)
+        frames = store.frames(cache, progress)
         before, _, behind = str(store.trials_folder / "\0").partition("\0")
         for parts, frame in ((all_trials, frames.trials), (all_epochs, frames.epochs)):
             frame["path"] = before + frame["folder"] + behind
             parts.append(frame)
         frames.trials["sweep"] = store.root.name
-        requests_of_store = store.requests()
+        requests_of_store = store.requests(cache)
         requests += [(store.root.name, request) for request in requests_of_store]
         problems += [Problem("damaged trial left out", line) for line in frames.damaged]
         problems += [

@@ -18,25 +18,22 @@ def variants(found: Sequence[Mapping[str, Any]], records: SweepRecords) -> list[
     apart.
     """
     roles = _roles(records)
+    keys = [_group(fields) for fields in found]
     groups: dict[tuple[str, ...], list[Mapping[str, Any]]] = {}
-    for fields in found:
-        groups.setdefault(_group(fields), []).append(fields)
-    names = varying({key: [fields["settings"] for fields in members] for key, members in groups.items()})
-    settings = {
-        id(fields): text
-        for members in groups.values()
-        for fields, text in zip(members, setting_texts([one["settings"] for one in members], names), strict=True)
-    }
-    same = Counter((_group(fields), fields["key"]) for fields in found)
+    for key, fields in zip(keys, found, strict=True):
+        groups.setdefault(key, []).append(fields["settings"])
+    names = varying(groups)
+    settings = {key: iter(setting_texts(members, names)) for key, members in groups.items()}
+    same = Counter(zip(keys, (fields["key"] for fields in found), strict=True))
     texts = []
-    for fields in found:
-        parts = [roles.get(fields["key"]), settings[id(fields)]]
-        parts += [f"fingerprint {fields['fingerprint']}"] if same[_group(fields), fields["key"]] > 1 else []
+    for key, fields in zip(keys, found, strict=True):
+        parts = [roles.get(fields["key"]), next(settings[key])]
+        parts += [f"fingerprint {fields['fingerprint']}"] if same[key, fields["key"]] > 1 else []
         texts.append(", ".join(filter(None, parts)))
-    counts = Counter((_group(fields), text) for fields, text in zip(found, texts, strict=True))
+    counts = Counter(zip(keys, texts, strict=True))
     return [
-        text if counts[_group(fields), text] == 1 else ", ".join(filter(None, [text, f"spec {_digest(fields['key'])}"]))
-        for fields, text in zip(found, texts, strict=True)
+        text if counts[key, text] == 1 else ", ".join(filter(None, [text, f"spec {_digest(fields['key'])}"]))
+        for key, fields, text in zip(keys, found, texts, strict=True)
     ]
 
 

@@ -126,7 +126,10 @@ def of_claims(design: Design, nulls: int) -> dict[str, float]:
 
 def _one_sided(a: Variation, b: Variation) -> tuple[float, float]:
     found = difference(a, b)
-    return (1.0, 1.0) if found is None else found.one_sided()
+    if found is None:
+        return 1.0, 1.0
+    above, below = found.one_sided()
+    return above.p, below.p
 
 
 P = Callable[[int, int, int], float]

@@ -157,9 +157,9 @@ def not_a_choice(name: str, value: object, known: Iterable[str]) -> str:
     return f"{name} takes {', '.join(known)}, got {value!r}{did_you_mean(value, known)}"
 
 
-def how_many(number: int, noun: str) -> str:
-    """Return the number with its noun, whose plural ends in s: ``1 trial``, ``2 trials``."""
-    return f"{number} {noun}{'' if number == 1 else 's'}"
+def how_many(number: int | str, noun: str) -> str:
+    """Return the number, which may be a text such as ``1 to 3``, with its noun, whose plural ends in s: ``1 trial``."""
+    return f"{number} {noun}{'' if str(number) == '1' else 's'}"
 
 
 def _short(value: Any) -> str:

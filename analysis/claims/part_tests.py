@@ -12,7 +12,7 @@ from analysis.claims.row import ClaimRow
 from analysis.claims.std_tests import ENDLESS, seeds_for_stds, std_p, stds_of
 from analysis.compare import SEEDS_DO_NOT_MOVE, Population, Score, compare
 from analysis.statistics.power import seeds_range
-from analysis.statistics.this_set import MIN_SEEDS, Interval, Sample, Spread
+from analysis.statistics.this_set import MIN_SEEDS, Interval, PValue, Sample, Spread
 
 
 class Verdict(StrEnum):
@@ -34,16 +34,25 @@ class Tested:
     """The difference of the means, or of the standard deviations where the statement is about standard deviations."""
     interval: Interval | None
     """The interval of the difference of means; None for standard deviations, and for what is not tested."""
-    p: float
-    """The one-sided p for the statement."""
-    p_against: float
-    """The one-sided p for the opposite of the statement."""
-    test: str
+    supporting: PValue
+    """The one-sided p for the statement, and the test that gave it."""
+    opposing: PValue
+    """The one-sided p for the opposite of the statement, and the test that gave it."""
     population: Population
     spread: Spread | None = None
     """What the variance of the difference of means is made of; None where there is no interval."""
     why_not_new_text: str = ""
     """Why there is no answer for new text although scores on items are compared; empty where there is one."""
+
+    @property
+    def p(self) -> float:
+        """The one-sided p for the statement."""
+        return self.supporting.p
+
+    @property
+    def p_against(self) -> float:
+        """The one-sided p for the opposite of the statement."""
+        return self.opposing.p
 
 
 @dataclass(frozen=True)
@@ -185,10 +194,11 @@ def _compare(part: Part, a: Measured, b: Measured) -> Tested:
     sign = 1 if part.relation is Relation.ABOVE else -1
     held = [sign * (first - part.factor * second) > 0 for first, second in pairs]
     scaled = _scaled(b.sample, part.factor)
-    p = (0.0, 1.0) if all(held) else (1.0, 1.0) if any(held) else (1.0, 0.0)
+    p, p_against = (0.0, 1.0) if all(held) else (1.0, 1.0) if any(held) else (1.0, 0.0)
     kind = a.kind if same else f"pairs of {a.kind}"
     test = f"compared, not tested: {_shares(part, pairs)}the statement holds in {sum(held)} of {len(held)} {kind}"
-    return Tested(a.sample, scaled, a.sample.mean - scaled.mean, None, *p, test, Population.COMPARED)
+    found = PValue(p, test), PValue(p_against, test)
+    return Tested(a.sample, scaled, a.sample.mean - scaled.mean, None, *found, Population.COMPARED)
 
 
 def _shares(part: Part, pairs: Sequence[tuple[float, float]]) -> str:
@@ -211,34 +221,32 @@ def _test_means(part: Part, a: Measured, b: Measured, new_text: bool) -> Tested 
     estimate = compared.estimate
     if estimate is None or a.sample is None or b.sample is None:
         return compared.reason
-    p, p_against = _directed(part, estimate.one_sided)
     return Tested(
         a.sample,
         _scaled(b.sample, part.factor),
         estimate.difference,
         estimate.interval,
-        p,
-        p_against,
-        estimate.test,
+        *_directed(part, estimate.one_sided),
         compared.population if on_items else Population.NEW_SEEDS,
         estimate.spread,
         compared.why_this_set if on_items and new_text else "",
     )
 
 
-def _directed(part: Part, one_sided_p: Callable[[float], tuple[float, float]]) -> tuple[float, float]:
+def _directed(part: Part, one_sided: Callable[[float], tuple[PValue, PValue]]) -> tuple[PValue, PValue]:
     """Return p for and against a statement about means, from the p that the difference is above and below a shift."""
     if part.relation is Relation.WITHIN:
-        (over_high, under_high), (over_low, under_low) = one_sided_p(part.margin), one_sided_p(-part.margin)
-        return max(under_high, over_low), min(1.0, 2 * min(over_high, under_low))
-    above, below = one_sided_p(0.0)
+        (over_high, under_high), (over_low, under_low) = one_sided(part.margin), one_sided(-part.margin)
+        outside = min(over_high, under_low)
+        return max(under_high, over_low), outside._replace(p=min(1.0, 2 * outside.p))
+    above, below = one_sided(0.0)
     return (above, below) if part.relation is Relation.ABOVE else (below, above)
 
 
 def _test_stds(part: Part, a: Sample, b: Sample) -> Tested:
     std_a, std_b = stds_of(a, b)
-    p, p_against, test = std_p(a, b)
+    below, above, test = std_p(a, b)
     if part.relation is Relation.STD_ABOVE:
-        p, p_against = p_against, p
+        below, above = above, below
     population = Population.THIS_SET if part.metric in ON_ITEMS else Population.NEW_SEEDS
-    return Tested(a, b, std_a - std_b, None, p, p_against, test, population)
+    return Tested(a, b, std_a - std_b, None, PValue(below, test), PValue(above, test), population)

@@ -52,10 +52,14 @@ class ClaimResult:
         """
         if self.p is None or self.p_against is None:
             return ""
-        against = self.verdict is Verdict.CONTRADICTED or (
-            self.verdict is Verdict.UNDECIDED and self.p_against < self.p
-        )
-        return f"{_p_text(self.p_against)} against" if against else f"{_p_text(self.p)} for"
+        return f"{_p_text(self.p_against)} against" if self._against else f"{_p_text(self.p)} for"
+
+    @property
+    def _against(self) -> bool:
+        """Whether the p that is shown is that of the opposite."""
+        if self.verdict is not Verdict.UNDECIDED or self.p is None or self.p_against is None:
+            return self.verdict is Verdict.CONTRADICTED
+        return self.p_against < self.p
 
     @property
     def populations(self) -> str:
@@ -64,8 +68,9 @@ class ClaimResult:
 
     @property
     def tests(self) -> str:
-        """The tests that the verdict used."""
-        return _listed(part.tested.test for part in self.parts if part.tested)
+        """The tests that gave the p of the parts in the verdict's own direction."""
+        found = [part.tested for part in self.parts if part.tested]
+        return _listed((one.opposing if self._against else one.supporting).test for one in found)
 
     @property
     def splits(self) -> str:
@@ -167,7 +172,7 @@ def _comparisons(parts: Sequence[PartResult]) -> list[str]:
     datasets: dict[tuple[str, str, str], list[str]] = {}
     for part in parts:
         if part.tested:
-            key = (part.part.statement, part.part.metric, part.tested.test)
+            key = (part.part.statement, part.part.metric, part.tested.supporting.test)
             datasets.setdefault(key, []).append(part.part.dataset)
     return [
         f"{statement} on {', '.join(sets)} ({metric}): {test}" for (statement, metric, test), sets in datasets.items()

@@ -188,7 +188,9 @@ def learning_curves(
     height = above + panel + below
     figure = Figure(figsize=(width, height))
     axes = figure.subplots(1, 2)
-    figure.subplots_adjust(0.65 / width, below / height, 1 - 0.1 / width, 1 - above / height, wspace=0.2)
+    # Scores that are not in percent have wider ticks.
+    between = 0.2 if all(one.unit == "%" for one in task.metrics if one.is_share) else 0.3
+    figure.subplots_adjust(0.65 / width, below / height, 1 - 0.1 / width, 1 - above / height, wspace=between)
     _, scores = panels(steps, epochs, split, axes, task)
     if scores.lines:
         scores.legend(fontsize=8, frameon=False)

@@ -201,7 +201,7 @@ def _costs(members: Sequence[Cell], data: Mapping[str, CellCurves], metric: str)
         handletextpad=0,
     )  # fmt: skip
     bounded = any(points["low"].notna().any() for points in found.values())
-    intervals = ", 95 % Student-t intervals" if bounded else ""
+    intervals = ", 95 % Student-t intervals over seeds on these test items" if bounded else ""
     name = members[0].dataset_name
     figure.suptitle(wrapped(f"{name}, {metric_label(metric, members)} against cost", 45 * len(found), 3), fontsize=10)
     caption = (

@@ -1,7 +1,8 @@
 """The forest plot: the difference of each row from the best row, with its interval, dataset by dataset."""
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
+from typing import Any
 
 from matplotlib.axes import Axes
 from matplotlib.figure import Figure
@@ -22,8 +23,8 @@ class Difference:
     """The difference of the means."""
     bounds: tuple[float, float] | None
     """The 95 % interval of the difference; None where no test was made."""
-    worse: bool
-    """Whether a test found the row worse than the best."""
+    worse: bool | None
+    """Whether a test found the row worse than the best; None where no test was made."""
 
 
 def forest_figure(
@@ -35,17 +36,31 @@ def forest_figure(
     ``measure`` has the unit.
     """
     lines = sum(1 + len(differences) for _, differences in groups)
-    figure = Figure(figsize=(7, 0.8 + 0.28 * lines), layout="constrained")
+    figure = Figure(figsize=(7, 1.1 + 0.28 * lines), layout="constrained")
     forest(groups, figure.subplots(), metric, measure)
-    points = ", in points" if measure.unit == "%" else ""
+    seen = {one.worse for _, differences in groups for one in differences}
+    handles = [figure.axes[0].scatter([], [], **mark) for worse, mark in MARKS.items() if worse in seen]
+    labels = [label for worse, label in LABELS.items() if worse in seen]
+    figure.legend(handles, labels, loc="outside lower center", ncols=len(labels), fontsize=8, frameon=False)
     figure.suptitle(wrapped(f"Differences in {metric} from the best", 85, 2), fontsize=10)
+    points = ", in points" if measure.unit == "%" else ""
     interval = f" with its 95 % interval {where}" if where else ", without an interval, since nothing was tested"
     caption = (
         f"{metric[0].upper()}{metric[1:]} of each row minus that of the best row{points}{interval}. A filled point "
-        "is worse than the best by the table's test; a hollow one is not separable from it, or not tested. The test is "
-        "corrected for all comparisons of the table, the intervals are not: that of a hollow point may leave out 0."
+        "is worse than the best by the table's test, a hollow one is not separable from it, and a cross was not "
+        "tested. The test is corrected for all comparisons of the table, the intervals are not: that of a hollow point "
+        "may leave out 0."
     )
     return CaptionedFigure(figure_stem("forest", stem), caption, "forest", figure)
+
+
+MARKS: Mapping[bool | None, Mapping[str, Any]] = {
+    True: {"s": 34, "facecolors": BLUE, "edgecolors": BLUE, "zorder": 3},
+    False: {"s": 34, "facecolors": "#FFFFFF", "edgecolors": BLUE, "zorder": 3},
+    None: {"s": 34, "marker": "x", "color": GREY, "zorder": 3},
+}
+"""How a row that was found worse, one that was not and one that was not tested are drawn."""
+LABELS = {True: "worse than the best", False: "not separable from the best", None: "not tested"}
 
 
 def forest(
@@ -64,7 +79,7 @@ def forest(
                 low, high = (measure.scale * bound for bound in one.bounds)
                 ax.hlines(height, low, high, color=BLUE, linewidth=1.5, zorder=2)
                 text += " [{}, {}]".format(*(measure.number(bound, "+") for bound in one.bounds))
-            ax.scatter([at], [height], s=34, facecolors=BLUE if one.worse else "#FFFFFF", edgecolors=BLUE, zorder=3)
+            ax.scatter([at], [height], **MARKS[one.worse])
             hover(ax, [at], [height], [text])
             places.append(height)
             names.append(wrapped(one.label, 36, 1))

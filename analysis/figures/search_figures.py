@@ -24,6 +24,7 @@ from analysis.figures.search_plots import (
 from analysis.names import metric_name, numbered
 from analysis.search import MARGIN, SearchResult, configuration
 from analysis.search_statistics import expected_best, importances, random_trials, why_no_expected_best
+from tunekit.parsing import how_many
 from tunekit.store.search_records import TrialState
 
 MAX_SLICES = 4
@@ -136,7 +137,7 @@ def _expected(members: Sequence[SearchResult]) -> list[CaptionedFigure]:
     figure.suptitle(wrapped(f"{first.model_name}, {first.dataset_name}: what a budget buys", 80, 2), fontsize=10)
     caption = (
         f"{first.model_name}, {first.dataset_name}: expected best {first.objective_name} of n random "
-        f"trials, ± one standard deviation, of {_range(epochs)} epochs each (Dodge et al. 2019)."
+        f"trials, ± one standard deviation, of {how_many(_range(epochs), 'epoch')} each (Dodge et al. 2019)."
         + (f" {failed} failed trials count as 0." if failed else "")
     )
     return [CaptionedFigure(figure_stem("budget", first.study.model, first.study.dataset), caption, "budget", figure)]

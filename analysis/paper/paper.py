@@ -194,8 +194,9 @@ def _numbers(tables: Sequence[Table], verdicts: Sequence[ClaimResult], found: Se
                     f"table {table.spec.stem}: two rows are both called {key}; give each a label of its own"
                 )
             values[key] = entry.text if sample else "??"
-            values[f"{key}/mean"] = f"{100 * sample.mean:.2f}" if sample else "??"
-            values[f"{key}/std"] = f"{100 * sample.std:.2f}" if sample and sample.std is not None else "??"
+            measure = entry.score.measure
+            values[f"{key}/mean"] = measure.number(sample.mean) if sample else "??"
+            values[f"{key}/std"] = measure.number(sample.std) if sample and sample.std is not None else "??"
             values[f"{key}/n"] = str(sample.n if sample else 0)
             values |= {f"{key}/{name}": text for name, text in entry_numbers(entry).items()}
             if entry.score.configuration:

@@ -1,5 +1,6 @@
 """The report's part on rows over several datasets: mean ranks, win rates and interquartile means."""
 
+import math
 from collections.abc import Sequence
 
 from analysis.across import Across
@@ -65,7 +66,8 @@ def _verdict(one: Across) -> str:
     found = one.compared
     assert found is not None  # the caller has looked
     over = f"{len(one.rows)} rows over {len(one.datasets)} datasets ({', '.join(one.datasets)})"
-    test = f"Friedman's test by permutation, p = {found.p:.3g}"
+    least = ", the smallest p that so few rows and datasets allow" if math.isclose(found.p, found.smallest_p) else ""
+    test = f"Friedman's test by permutation, p = {found.p:.3g}{least}"
     if found.smallest_p > 0.05:
         return (
             f"No test can separate {over} at 5 %: the smallest p that Friedman's test can reach with so few is "

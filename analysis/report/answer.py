@@ -67,12 +67,12 @@ def _sentence(table: Table, column: str, shown: Shown) -> str:
         tested, key=lambda item: measure.sign * item[1].score.sample.mean if item[1].score.sample else 0.0
     )
     told = f"{heading}: {label} " + (f"has the {highest} mean" if alike else "is best") + f", {score}{seeds}"
-    told += f"; {_against(runner_up, entry)}."
+    told += f"; {_lead('it', runner_up, entry)}."
     if alike:
         told += f" {_listed(alike)} can't be told from it."
-    worse = [name for name, one in tested if one.standing is Standing.WORSE and (alike or name != runner_up)]
-    if worse:
-        told += f" {_listed(worse)} {'is' if len(worse) == 1 else 'are'} worse."
+    worse = [(name, one) for name, one in tested if one.standing is Standing.WORSE and (alike or name != runner_up)]
+    for name, one in worse:
+        told += f" {name} is worse: {_lead(label, 'it', one)}."
     untested: dict[str, list[str]] = {}
     for name, one in others:
         if one.standing is Standing.NOT_TESTED and one.versus:
@@ -82,8 +82,8 @@ def _sentence(table: Table, column: str, shown: Shown) -> str:
     return told
 
 
-def _against(label: str, entry: Entry) -> str:
-    """Return how far the best row lies above ``entry``, with the interval, what it holds for, and the p."""
+def _lead(best: str, label: str, entry: Entry) -> str:
+    """Return how far the row called ``best`` lies above ``entry``, with the interval, what it holds for, and the p."""
     one = entry.versus
     if one is None or one.difference is None:
         raise ValueError(f"{label} was not compared")
@@ -91,17 +91,17 @@ def _against(label: str, entry: Entry) -> str:
     points = " points" if one.measure.unit == "%" else ""
     above = f"{number(abs(one.difference))}{points} {'above' if one.difference <= 0 else 'below'} {label}"
     if one.low is None or one.high is None:
-        return f"it lies {above}, in every seed the same"
+        return f"{best} lies {above}, in every seed the same"
     # The comparison is the row minus the best; the sentence is about the best.
     bounds = f"95 % interval {number(-one.high)} to {number(-one.low)} on {one.population.value}"
     p = (
         ""
-        if one.p_holm is None
+        if one.p_corrected is None
         else ", corrected p < 0.001"
-        if one.p_holm < 1e-3
-        else f", corrected p = {one.p_holm:.2g}"
+        if one.p_corrected < 1e-3
+        else f", corrected p = {one.p_corrected:.2g}"
     )
-    return f"it lies {above} ({bounds}{p})"
+    return f"{best} lies {above} ({bounds}{p})"
 
 
 def _listed(names: Sequence[str]) -> str:

@@ -4,6 +4,7 @@ import hashlib
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, replace
 from functools import cache
+from itertools import combinations
 
 import numpy as np
 import pandas as pd
@@ -24,7 +25,7 @@ from analysis.predictions import (
 from analysis.report.document import Grid, Paragraph, Points, Section
 from analysis.sweep_records import DatasetFacts, SweepRecords
 from tunekit.errors import UserError
-from tunekit.parsing import strict_json
+from tunekit.parsing import how_many, strict_json
 from tunekit.storage.paths import Place
 from tunekit.store.records import DamagedRecord
 from tunekit.store.result_store import ResultStore
@@ -43,6 +44,8 @@ class DatasetAudit:
     counts: pd.DataFrame
     """One row a split: rows, texts (distinct), groups, conflicting (distinct texts with several labels), and rows whose
     text stands in another split, ``in train`` and ``in val``."""
+    shared_groups: dict[tuple[str, str], int]
+    """The number of groups that stand in both of two splits; pairs of splits without any are left out."""
     balance: pd.DataFrame
     """One row a split, one column a label: number of rows."""
     known_right: int
@@ -114,10 +117,18 @@ def _audit(facts: DatasetFacts, rows: pd.DataFrame) -> DatasetAudit:
         name=facts.name,
         display_name=facts.display_name,
         counts=counts,
+        shared_groups=_shared_groups(rows),
         balance=balance.set_axis(list(names), axis=1).loc[list(counts.index)],
         known_right=int((known == test["label"]).sum()),
         baselines={name: _scores(gold, guess, len(names)) for name, guess in guesses.items()} if len(test) else {},
     )
+
+
+def _shared_groups(rows: pd.DataFrame) -> dict[tuple[str, str], int]:
+    """Return the number of groups that stand in both of two splits, where there are any."""
+    groups = {str(split): set(part["group"]) for split, part in rows.groupby("split", sort=False)}
+    shared = {(a, b): len(groups[a] & groups[b]) for a, b in combinations(groups, 2)}
+    return {pair: count for pair, count in shared.items() if count}
 
 
 def _conflicting(part: pd.DataFrame) -> int:
@@ -174,11 +185,11 @@ def audit_section(found: Sequence[DatasetAudit], damaged: Sequence[str]) -> Sect
 
 
 ABOUT = (
-    "Of each split: its rows; its texts, each counted once; its groups, whose rows belong together and are no "
-    "independent observations; the conflicting texts, which have several labels; and the rows whose text stands in "
-    "train, or in val, too. Below, the rows of each class. The majority baseline predicts the most frequent class of "
-    "train. The memoriser predicts the most frequent label that the same text has in train, and the majority class for "
-    "texts that train lacks."
+    "Of each split: its rows; its texts, each counted once; its groups, whose rows belong together (equal texts, terms "
+    "of one sentence) and are no independent observations, so that intervals on new text draw groups, not rows; the "
+    "conflicting texts, which have several labels; and the rows whose text stands in train, or in val, too. Below, the "
+    "rows of each class. The majority baseline predicts the most frequent class of train. The memoriser predicts the "
+    "most frequent label that the same text has in train, and the majority class for texts that train lacks."
 )
 
 
@@ -199,6 +210,8 @@ def _remarks(one: DatasetAudit) -> tuple[str, ...]:
             f"{known} of {total} test texts ({100 * known / total:.0f} %) also stand in train, "
             f"{one.known_right} of them with that text's most frequent label"
         )
+    shared = ", ".join(f"{how_many(count, 'group')} in {a} and {b}" for (a, b), count in one.shared_groups.items())
+    lines.append(f"groups that stand in two splits: {shared or 'none'}")
     return tuple(lines)
 
 

@@ -23,11 +23,13 @@ def claims_section(verdicts: Sequence[ClaimResult], every: bool = True) -> Secti
         (one.text, one.verdict.value, one.deciding_p, _holds_for(one), _here(one), one.reason) for one in shown
     ]
     tested = sum(one.p is not None for one in verdicts)
-    corrected = f"corrected by Holm over the {tested} claims that were tested" if tested > 1 else "not corrected"
+    corrected = f"corrected by Holm (1979) over the {tested} claims that were tested" if tested > 1 else "not corrected"
     about = Paragraph(
         "The p is one-sided, for or against the claim as the verdict goes (of an undecided claim the smaller one), and "
         f"{corrected}. A verdict for new text lets seeds and items vary; one on these test items lets seeds vary, and "
-        "other items may say otherwise. What seeds do not move, such as bytes, is compared in every run and not tested."
+        "other items may say otherwise. For new text two tests are made, over seeds and items and over seeds alone, "
+        "and the larger p counts; the test named is the one that gave it. What seeds do not move, such as bytes, is "
+        "compared in every run and not tested."
     )
     left_out = len(verdicts) - len(shown)
     are = "is" if left_out == 1 else "are"
@@ -74,11 +76,17 @@ def _texts(part: PartResult, tested: Tested) -> tuple[str, ...]:
         f"{tested.a.n}, {tested.b.n}",
         _difference(part, tested),
         tested.population.value,
-        f"{tested.test}{f' ({tested.why_not_new_text})' if tested.why_not_new_text else ''}",
+        f"{_tests(tested)}{f' ({tested.why_not_new_text})' if tested.why_not_new_text else ''}",
         "" if compared else f"{tested.p:.3g}",
         "" if compared else f"{tested.p_against:.3g}",
         part.verdict.value,
     )
+
+
+def _tests(tested: Tested) -> str:
+    """Return the test that gave both p, or the two that did."""
+    supporting, opposing = tested.supporting.test, tested.opposing.test
+    return supporting if supporting == opposing else f"for: {supporting}; against: {opposing}"
 
 
 def _difference(part: PartResult, tested: Tested) -> str:

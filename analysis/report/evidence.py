@@ -40,10 +40,11 @@ def intervals_section(found: Sequence[Cell]) -> Section:
             texts = (metric_label(metric, [cell]), str(sample.n), shown(sample, measure), *intervals)
             rows.append((Link(cell.title, f"#{cell.anchor}"), *texts))
     about = Paragraph(
-        f"95 % intervals{_unit(found)}. On this test set: Student t over seeds. On new text of this kind: seeds and "
-        f"items vary ({_how(found)}). Fewer than 3 seeds give none."
+        f"95 % intervals{_unit(found)}. On this test set: Student's t over seeds. On new text of this kind: seeds and "
+        f"items vary, and items of one group are drawn together ({_how(found)}); where Student's interval over seeds "
+        "is wider, it is that one, since what holds for more can't be known more exactly. Fewer than 3 seeds give none."
     )
-    head = ("cell", "metric", "n", "mean ± std", "on this test set", "on new text", "of the std")
+    head = ("cell", "metric", "n", "mean ± std", "on this test set", "on new text", "interval of the std")
     return Section("Intervals of each mean", (about, Grid(head, tuple(rows))) if rows else (), "intervals")
 
 
@@ -54,7 +55,7 @@ def _unit(found: Sequence[Cell]) -> str:
 
 def _how(found: Sequence[Cell]) -> str:
     """Return how intervals on new text are made for the tasks of ``found``."""
-    parts = ["accuracy by the variances of both, macro-F1 by a crossed bootstrap"]
+    parts = ["accuracy by a crossed analysis of variance, macro-F1 by a crossed bootstrap"]
     if not all(cell.has_classes for cell in found):
         parts = [
             *(parts if any(cell.has_classes for cell in found) else []),
@@ -84,7 +85,7 @@ def selection_section(records: SweepRecords) -> Section:
         "The score of the best epoch on test is no score to report."
     )
     head = ("cell", "last epoch", "best on validation", "best on test", "optimism")
-    return Section("What the choice of the epoch does", (about, Grid(head, tuple(rows))) if rows else (), "selection")
+    return Section("Scores by the choice of the epoch", (about, Grid(head, tuple(rows))) if rows else (), "selection")
 
 
 def settings_section(found: Sequence[Cell]) -> Section:
@@ -112,7 +113,7 @@ def settings_section(found: Sequence[Cell]) -> Section:
         "no score to report."
     )
     head = ("method", "settings", "chosen on validation", "on test", "best on test", "on test", "optimism")
-    title = "What the choice of the settings does"
+    title = "Scores by the choice of the settings"
     return Section(title, (about, Grid(head, tuple(rows))) if rows else (), "settings-choice")
 
 
@@ -136,7 +137,14 @@ def costs_section(found: Sequence[Cell]) -> Section:
         "Means over completed trials. Peak memory is the process's on a CPU, the allocator's on a GPU. Time is that of "
         "the recorded epochs, training and scoring."
     )
-    head = ("cell", "trainable parameters", "of all", "peak memory (MiB)", "minutes a trial", "hours in all")
+    head = (
+        "cell",
+        "trainable parameters",
+        "share of all parameters",
+        "peak memory (MiB)",
+        "minutes a trial",
+        "hours of all trials",
+    )
     return Section("Cost", (about, Grid(head, tuple(rows))) if rows else (), "cost")
 
 
@@ -160,7 +168,7 @@ def provenance_section(records: SweepRecords) -> Section:
         details.append(Details(f"group {number_of}: versions and environment", json.dumps(json.loads(text), indent=1)))
     head = ("group", "trials", "commit", "machine", "execution")
     blocks: tuple[Block, ...] = (Grid(head, tuple(rows)), *details) if rows else ()
-    return Section("What ran on what", blocks, "provenance")
+    return Section("Hardware, software and code", blocks, "provenance")
 
 
 def trials_section(records: SweepRecords, found: Sequence[Cell], out: Path) -> Section:

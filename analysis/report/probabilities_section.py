@@ -4,12 +4,13 @@ from collections.abc import Sequence
 
 from analysis.cells import Cell, metric_label
 from analysis.logits import CellLogits
-from analysis.patience import simulated_patience
+from analysis.patience import SimulatedPatience, simulated_patience
 from analysis.probabilities import Estimated, calibration, ensemble_gains, overlaps
-from analysis.report.document import Grid, Inline, Link, Paragraph, Section
-from analysis.statistics.this_set import Interval
+from analysis.report.document import Block, Grid, Inline, Link, Paragraph, Points, Section
+from analysis.statistics.this_set import MIN_SEEDS, Interval
 from analysis.sweep_records import SweepRecords
 from analysis.units import in_percent, primary_label
+from tunekit.tasks import Metric
 
 BRACKETS = (
     "An interval in brackets is the 95 % interval over new seeds and new items; it takes at least 3 seeds. Rows are "
@@ -53,7 +54,7 @@ def ensembles_section(found: Sequence[tuple[Cell, CellLogits]]) -> Section:
         "What the mean of the seeds' probabilities scores, beside the mean score of single seeds, in percent. The gain "
         f"is in points, for an ensemble of this many seeds. {BRACKETS}"
     )
-    head = ("cell", "metric", "seeds", "one seed", "all together", "gain")
+    head = ("cell", "metric", "seeds", "mean of single seeds", "ensemble of all seeds", "ensemble less single")
     return Section("Ensembles of seeds", (about, Grid(head, tuple(rows))) if rows else (), "ensembles")
 
 
@@ -78,26 +79,52 @@ def overlap_section(found: Sequence[tuple[Cell, CellLogits]]) -> Section:
 
 
 def patience_section(records: SweepRecords, found: Sequence[Cell]) -> Section:
-    """Return what early stopping would have given and saved in each cell with a validation part."""
+    """Return what early stopping would have given and saved in each cell, and in which cells it can't be told, and why.
+
+    Empty where it can be told in no cell.
+    """
     rows: list[tuple[Inline, ...]] = []
-    shown = [cell for cell in found if not cell.searched and cell.split == "test"]
+    left_out: dict[str, list[str]] = {}
+    shown = [cell for cell in found if not cell.searched]
     for cell in shown:
-        for one in simulated_patience(records, cell):
+        try:
+            simulated = simulated_patience(records, cell)
+        except ValueError as error:
+            left_out.setdefault(str(error), []).append(cell.title)
+            continue
+        for one in simulated:
+            texts = (f"{one.num_stopped} of {one.n}", f"{one.epochs:.1f}", f"{100 * one.saved:.0f}")
             measure = cell.measure(cell.task.primary)
-            change = _text((one.change, one.interval), 2 if measure.unit == "%" else 4, measure.scale, "+")
-            texts = (f"{one.epochs:.1f}", f"{100 * one.saved:.0f}", measure.number(one.score), change)
-            rows.append((Link(cell.title, f"#{cell.anchor}"), str(one.patience), str(one.n), *texts))
+            rows.append((_linked(cell), str(one.patience), *texts, measure.number(one.score), _change(one, measure)))
+    if not rows:
+        return Section("Simulated early stopping", (), "patience")
     name = primary_label(shown)
     points = "in points of " if in_percent(shown) else "of "
     about = Paragraph(
         "What early stopping would have given: training ends once so many epochs in a row have not raised the "
         f"validation {name}, and the best epoch until then is kept. The learning rate decays over the epochs that were "
         f"asked for, as it would with early stopping. Change: {points}test {name}, against the best epoch on "
-        "validation of the whole run, with the 95 % interval over seeds, on these test items. A patience that stops no "
-        "trial is left out."
+        "validation of the whole run, with the 95 % interval over seeds (Student's t on the changes of single trials), "
+        "on these test items."
     )
-    head = ("cell", "patience", "n", "epochs", "time saved (%)", f"test {name}", "change")
-    return Section("Simulated early stopping", (about, Grid(head, tuple(rows))) if rows else (), "patience")
+    head = ("cell", "patience", "stopped early", "epochs", "time saved (%)", f"test {name}", "change")
+    blocks: list[Block] = [about, Grid(head, tuple(rows))]
+    if left_out:
+        lines = (f"Left out ({why}): {', '.join(titles)}." for why, titles in left_out.items())
+        blocks.append(Points(tuple(lines)))
+    return Section("Simulated early stopping", tuple(blocks), "patience")
+
+
+def _change(one: SimulatedPatience, measure: Metric) -> str:
+    """Return the change with its interval, or why there is none."""
+    value = measure.number(one.change, "+")
+    if one.interval is not None:
+        return f"{value} [{measure.number(one.interval.low, '+')} to {measure.number(one.interval.high, '+')}]"
+    if one.num_stopped == 0:
+        return f"{value} (no trial stops early)"
+    if one.n < MIN_SEEDS:
+        return f"{value} (no interval below {MIN_SEEDS} trials)"
+    return f"{value} (the same in every trial, so no interval)"
 
 
 def _linked(cell: Cell) -> Link:

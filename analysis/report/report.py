@@ -11,6 +11,7 @@ from analysis.claims.verdicts import evaluate, load_claims
 from analysis.epoch_choice import SELECTIONS
 from analysis.figures.captioned import DEFAULT_FORMATS, CaptionedFigure, save
 from analysis.logits import with_logits
+from analysis.pairs import pairs_csv
 from analysis.rates import rate_maps
 from analysis.report.across_section import across_latex, across_section, across_stem
 from analysis.report.answer import answer_section
@@ -111,7 +112,7 @@ class Report:
     settings: Sequence[Table] = ()
     """The tables of all settings, which are written and not printed."""
     data: Mapping[str, str] = field(default_factory=dict)
-    """The texts of the files that hold the numbers of all trials and epochs, by name."""
+    """The texts of the files that hold the numbers of all trials, epochs and pairs of rows, by name."""
     over_datasets: Sequence[Across] = ()
     """The comparisons over datasets, one a metric."""
     formats: Sequence[str] = DEFAULT_FORMATS
@@ -176,13 +177,14 @@ def compose(records: SweepRecords, choices: Choices, out: Path) -> Report:
         trials_section(records, found, out),
     ]
     title = ", ".join(store.root.name for store in records.stores)
+    pairs = pairs_csv(tables)
     return Report(
         title=title,
         tables=tables,
         figures=figures,
         sections=[*kept(shown), *(replace(one, folded=True) for one in kept(details))],
         settings=settings,
-        data=data_files(records),
+        data={**data_files(records), **({"pairs.csv": pairs} if pairs else {})},
         over_datasets=[one for _, one in over_datasets],
         formats=choices.formats,
     )

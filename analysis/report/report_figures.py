@@ -49,7 +49,8 @@ def differences_figure(table: Table) -> CaptionedFigure | None:
             if one.tested:
                 populations.add(one.population)
             bounds = None if one.low is None or one.high is None else (one.low, one.high)
-            differences.append(Difference(label, one.difference, bounds, entry.standing is Standing.WORSE))
+            worse = None if entry.standing is Standing.NOT_TESTED else entry.standing is Standing.WORSE
+            differences.append(Difference(label, one.difference, bounds, worse))
         if differences:
             groups.append((f"{table.spec.columns[column]}, minus {best}", differences))
     if not populations:

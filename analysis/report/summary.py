@@ -57,7 +57,7 @@ def about_section(records: SweepRecords, found: Sequence[Cell], tables: Sequence
     lines += [f"{line}." for line in records.later_seeds]
     if records.problems:
         lines.append(f"{left_out(len(records.problems))}; a section below names each.")
-    return Section("What these numbers are", (Points(tuple(lines)),), "about")
+    return Section("How to read the numbers", (Points(tuple(lines)),), "about")
 
 
 OF_CLASSES = (

@@ -34,8 +34,9 @@ def crossed_interval(
     ``resampling``, which draws clusters (``groups``) within classes (``gold``); the part of each row's seeds is the
     jackknife's, which leaves out one seed after the other (Efron and Stein 1981, Annals of Statistics 9). Both parts
     hold what varies with seed and item together, so that the interval is rather too wide than too narrow. Degrees of
-    freedom are Satterthwaite's. The interval is cut to ``bounds``. There is none below three seeds of a row, and where
-    nothing varies.
+    freedom are Satterthwaite's. Where the seeds' part alone, with its fewer degrees of freedom, gives a wider interval,
+    it is that one. The interval is cut to ``bounds``. There is none below three seeds of a row, and where nothing
+    varies.
     """
     every = [np.arange(count) for count in seeds]
     once = np.ones((1, len(gold)))
@@ -52,9 +53,15 @@ def crossed_interval(
             for out in range(count)
         ]
         parts.append(((count - 1) / count * float(np.sum((np.array(left) - np.mean(left)) ** 2)), count - 1.0))
-    variance = sum(part for part, _ in parts)
-    if variance < _ROUNDING:
+    if sum(part for part, _ in parts) < _ROUNDING:
         return value, None
-    df = variance**2 / sum(part**2 / of for part, of in parts)
-    found = t_interval(value, math.sqrt(variance), df, level)
+    intervals = [_interval(value, some, level) for some in (parts, parts[1:]) if any(part for part, _ in some)]
+    found = max(intervals, key=lambda one: one.high)
     return value, Interval(max(bounds[0], found.low), min(bounds[1], found.high), level)
+
+
+def _interval(value: float, parts: Sequence[tuple[float, float]], level: float) -> Interval:
+    """Return Student's t interval of a variance in ``parts``, each with its degrees of freedom."""
+    variance = sum(part for part, _ in parts)
+    df = variance**2 / sum(part**2 / of for part, of in parts)
+    return t_interval(value, math.sqrt(variance), df, level)

@@ -39,7 +39,7 @@ from analysis.statistics.resampling import (
     strata_of,
     weights_of,
 )
-from analysis.statistics.this_set import MIN_SEEDS, Difference, Interval, Spread, satterthwaite, t_interval
+from analysis.statistics.this_set import MIN_SEEDS, Difference, Interval, Spread, TTest, over_seeds
 from tunekit.tasks.number_scores import NUMBER_SCORES, NumberScore
 
 DRAWS = 2000
@@ -151,17 +151,19 @@ def variations(rows: Sequence[SeedPredictions], metric: str, draws: int = DRAWS,
 def interval(row: Variation, level: float = 0.95) -> Interval | None:
     """Return the interval of the mean score over new seeds and new items.
 
-    Satterthwaite (1946) degrees of freedom, Student-t quantile. None below three seeds, and where nothing varies.
+    Satterthwaite (1946) degrees of freedom, Student-t quantile. It is never narrower than Student's interval over
+    seeds alone, whose degrees of freedom are fewer: what holds for more can't be known more exactly. None below three
+    seeds, and where nothing varies.
     """
     found = _estimate([row], 1.0, level)
-    return None if found is None else t_interval(found.difference, found.error, found.df, level)
+    return None if found is None else found.interval
 
 
 def difference(a: Variation, b: Variation, factor: float = 1.0, level: float = 0.95) -> Difference | None:
     """Return the test of the mean score of ``a`` minus ``factor`` times that of ``b``, over new seeds and new items.
 
     The items' part is that of the difference, so that what both rows find hard cancels. Welch's test over seeds alone
-    has to find the difference too (``Difference.over_seeds``). ValueError unless both were scored on the same items;
+    has to find the difference too. ValueError unless both were scored on the same items;
     None below three seeds of either, and where nothing varies.
     """
     if not a.runs.same_items(b.runs):
@@ -276,17 +278,15 @@ def _estimate(rows: Sequence[Variation], factor: float, level: float) -> Differe
         return None
     stds = [abs(sign) * math.sqrt(row.seed * len(row.scores)) for sign, row in weighted]
     counts = [len(row.scores) for row in rows]
-    items = len(rows[0].runs.gold)
-    over_seeds = None
-    if len(rows) > 1 and any(stds):
-        errors = [std / math.sqrt(n) for std, n in zip(stds, counts, strict=True)]
-        over_seeds = satterthwaite(errors, [n - 1 for n in counts])
+    tests = [TTest(rows[0].test, math.sqrt(variance), variance**2 / sum(part**2 / df for part, df in parts))]
+    tests += [over_seeds(stds, counts)] if any(stds) else []
+    floor = max(item - interaction, 0.0)
+    items = rows[0].runs.gold
     return Difference(
         difference=float(sum(sign * row.scores.mean() for sign, row in weighted)),
-        error=math.sqrt(variance),
-        df=variance**2 / sum(part**2 / df for part, df in parts),
-        test=rows[0].test,
-        spread=Spread(stds[0], stds[-1], counts[0], counts[-1], max(item - interaction, 0.0), item_df, items),
+        tests=tuple(tests),
+        spread=Spread(
+            stds[0], stds[-1], counts[0], counts[-1], floor, item_df, items=len(items), groups=len(rows[0].strata)
+        ),
         level=level,
-        over_seeds=over_seeds,
     )

@@ -1,11 +1,11 @@
 """Score tables are filled here: the best of each column, and how the other rows stand to it."""
 
-from collections import Counter
 from collections.abc import Mapping
 
 from analysis.compare import Comparison, Population, compare
-from analysis.statistics.multiple import against_best, pairs
+from analysis.statistics.multiple import STEP_DOWN, against_best, pairs
 from analysis.statistics.power import ALPHA
+from analysis.statistics.this_set import WELCH
 from analysis.tables.notes import Letters, sentences
 from analysis.tables.table import Entry, Standing, Table, TableSpec
 
@@ -29,15 +29,16 @@ def build(spec: TableSpec) -> Table:
     untested = {one.reason for one in versus.values() if not one.tested}
     say_why = bool(tested) or len(untested) > 1
     mixed = len({one.population for one in tested}) > 1
+    on_new_text = {one.test for one in tested if one.population is Population.NEW_TEXT}
     entries, letters = {}, Letters()
     for number, row in enumerate(spec.rows):
         for column, score in row.scores.items():
             one = versus.get((number, column))
             why_not = _why_not(one) if one and say_why and score.sample else ""
-            only_here = mixed and one is not None and one.tested and one.population is Population.THIS_SET
-            marks = letters.of(score, why_not, only_here)
+            of_test = _of_test(one, mixed, len(on_new_text) > 1) if one and one.tested else ""
+            marks = letters.of(score, why_not, of_test)
             entries[number, column] = Entry(score, standings[number, column], one, marks)
-    said = sentences(spec, standings, versus.values(), _family(versus))
+    said = sentences(spec, standings, versus)
     return Table(spec, entries, (*said, *spec.notes, *letters.notes()), best)
 
 
@@ -51,9 +52,21 @@ def _versus(spec: TableSpec, best: Mapping[str, int]) -> dict[tuple[int, str], C
     }
     tested = {column: [key for key, one in found.items() if key[1] == column and one.tested] for column in best}
     corrected = against_best([[found[key].p or 0.0 for key in keys] for keys in tested.values()])
+    number = pairs([len(keys) + 1 for keys in tested.values()])
+    name = f"{STEP_DOWN}, {number} at first" if number > 1 else "none: one pair of rows"
     for keys, p_values in zip(tested.values(), corrected, strict=True):
-        found |= {key: found[key].corrected(p) for key, p in zip(keys, p_values, strict=True)}
+        found |= {key: found[key].corrected(p, name) for key, p in zip(keys, p_values, strict=True)}
     return found
+
+
+def _of_test(one: Comparison, populations: bool, tests: bool) -> str:
+    """Return what a letter says of the test of a row: where rows of the table differ in ``populations`` or ``tests``.
+
+    Empty where the sentences below the table say it of every row.
+    """
+    if one.population is Population.THIS_SET:
+        return "compared on these test items alone" if populations else ""
+    return f"p is that of {WELCH}, the larger one" if tests and one.test == WELCH else ""
 
 
 def _why_not(one: Comparison) -> str:
@@ -63,12 +76,6 @@ def _why_not(one: Comparison) -> str:
     better = one.difference is not None and one.measure.sign * one.difference > 0
     which = "higher" if one.measure.sign > 0 else "lower"
     return f"{one.reason}{f', so that its {which} mean is not bold' if better else ''}"
-
-
-def _family(versus: Mapping[tuple[int, str], Comparison]) -> int:
-    """Return the number of pairs of rows over which the p values of a table are corrected."""
-    counts = Counter(column for (_, column), one in versus.items() if one.tested)
-    return pairs([count + 1 for count in counts.values()])
 
 
 def _best(spec: TableSpec, column: str) -> int | None:
@@ -90,11 +97,11 @@ def _standing(spec: TableSpec, number: int, best: int | None, column: str, versu
         return Standing.BEST
     if best is None or versus is None:
         return Standing.NOT_TESTED
-    if versus.p_holm is not None or versus.exact:
+    if versus.p_corrected is not None or versus.exact:
         if _printed(spec, number, column) == _printed(spec, best, column):
             return Standing.BEST
         difference = versus.measure.sign * (versus.difference or 0)
-        worse = difference < 0 if versus.p_holm is None else versus.p_holm <= ALPHA
+        worse = difference < 0 if versus.p_corrected is None else versus.p_corrected <= ALPHA
         return Standing.WORSE if worse else Standing.ALIKE
     return Standing.NOT_TESTED
 

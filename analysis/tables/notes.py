@@ -4,6 +4,7 @@ from collections.abc import Iterable, Mapping
 
 from analysis.compare import Comparison, Population, Score
 from analysis.statistics.power import ALPHA
+from analysis.statistics.this_set import WELCH
 from analysis.tables.table import Standing, TableSpec
 
 LEVEL = f"{100 * ALPHA:g} %"
@@ -15,11 +16,11 @@ MAY_WRITE_MIXED = "and a paper may write so of new text of this kind, where a le
 
 
 def sentences(
-    spec: TableSpec, standings: Mapping[tuple[int, str], Standing], versus: Iterable[Comparison], pairs: int
+    spec: TableSpec, standings: Mapping[tuple[int, str], Standing], versus: Mapping[tuple[int, str], Comparison]
 ) -> list[str]:
     """Return what the values of a table are, what was compared, what the marks mean and what a paper may write.
 
-    ``versus`` are its comparisons with the best of each column, ``pairs`` the pairs of rows that Holm counts.
+    ``versus`` are its comparisons with the best of each column, by the number of the row and the column.
     """
     samples = [score.sample for row in spec.rows for score in row.scores.values() if score.sample is not None]
     if not samples:
@@ -27,7 +28,7 @@ def sentences(
     found = [_values([sample.n for sample in samples])]
     if not spec.ranked:
         return found
-    compared = list(versus)
+    compared = list(versus.values())
     tested = [one for one in compared if one.tested]
     if not compared:
         return [*found, "Nothing is compared: no column has two rows that take part."]
@@ -36,7 +37,7 @@ def sentences(
         why = reasons[0] if len(reasons) == 1 else "the letters say why"
         highest = "highest" if compared[0].measure.sign > 0 else "lowest"
         return [*found, f"Bold is the {highest} mean and nothing more: no row is tested ({why})."]
-    return [*found, _compared(tested, pairs), *_marks(tested, set(standings.values()))]
+    return [*found, *_compared(spec, versus), *_marks(tested, set(standings.values()))]
 
 
 def _values(counts: list[int]) -> str:
@@ -47,21 +48,51 @@ def _values(counts: list[int]) -> str:
     return f"Each value is the mean ± the sample standard deviation over {seeds} seeds."
 
 
-def _compared(tested: list[Comparison], pairs: int) -> str:
-    """Return the sentence that says what was compared, for what, and by which test."""
-    tests = {
-        one.population: _listed(other.test for other in tested if other.population is one.population) for one in tested
-    }
-    correction = f"Holm's correction over {pairs} pairs of rows" if pairs > 1 else "one pair of rows"
-    what = "Each row is compared with the best of its column, which is bold,"
-    where = {
-        Population.NEW_TEXT: "for new text of this kind: seeds and test items vary",
-        Population.THIS_SET: "on these test items alone: only seeds vary",
-    }
-    parts = [f"{where[population]} ({test})" for population, test in sorted(tests.items())]
-    if len(parts) == 1:
-        return f"{what} {where[tested[0].population]} ({tests[tested[0].population]}, {correction})."
-    return f"{what} {', or, where a letter says so, '.join(reversed(parts))}; {correction}."
+def _compared(spec: TableSpec, versus: Mapping[tuple[int, str], Comparison]) -> list[str]:
+    """Return the sentences that say what was compared, for what, by which tests and with which correction."""
+    tested = [one for one in versus.values() if one.tested]
+    on_new_text = [one for one in tested if one.population is Population.NEW_TEXT]
+    parts = []
+    if on_new_text:
+        parts.append("for new text of this kind: seeds and test items vary")
+    if len(on_new_text) < len(tested):
+        where = ", or, where a letter says so, " if parts else ""
+        parts.append(f"{where}on these test items alone: only seeds vary ({WELCH})")
+    found = [f"Each row is compared with the best of its column, which is bold, {''.join(parts)}."]
+    if on_new_text:
+        found.append(_larger(on_new_text))
+    found += _groups(spec, versus)
+    correction = tested[0].correction
+    found.append(f"Correction of p: {correction}.")
+    return found
+
+
+def _larger(compared: list[Comparison]) -> str:
+    """Return the sentence on the two tests for new text, of which the larger p counts."""
+    made = _listed(test.name for one in compared if one.estimate for test in one.estimate.tests if test.name != WELCH)
+    used = dict.fromkeys(one.test for one in compared)
+    if len(used) > 1:
+        which = f"that of the {made}, or, where a letter says so, that of {WELCH}"
+    else:
+        which = f"in every row that of {WELCH if WELCH in used else f'the {made}'}"
+    return f"The larger p of two tests counts, a {made} over seeds and items and {WELCH} alone: {which}."
+
+
+def _groups(spec: TableSpec, versus: Mapping[tuple[int, str], Comparison]) -> list[str]:
+    """Return the sentence on related items, for each column whose test items stand in groups of several."""
+    found = {}
+    for (_, column), one in versus.items():
+        spread = one.estimate.spread if one.estimate else None
+        if spread and spread.groups < spread.items:
+            found[column] = f"{spread.items:,} items in {spread.groups:,} groups"
+    if not found:
+        return []
+    sizes = list(dict.fromkeys(found.values()))
+    if len(sizes) == 1 and len(found) == len(spec.columns):
+        which = sizes[0]
+    else:
+        which = "; ".join(f"{spec.columns[column]} {size}" for column, size in found.items())
+    return [f"Items of one group, such as equal texts, are drawn together ({which})."]
 
 
 def _marks(tested: list[Comparison], standings: set[Standing]) -> list[str]:
@@ -94,10 +125,10 @@ class Letters:
     def __init__(self) -> None:
         self.found: dict[str, str] = {}
 
-    def of(self, score: Score, why_not: str, only_here: bool) -> str:
+    def of(self, score: Score, why_not: str, of_test: str) -> str:
         """Return the letters of an entry. ``why_not`` says why it is not tested, empty where that needs no letter.
 
-        ``only_here`` says that it is compared on these test items while others are compared for new text.
+        ``of_test`` says in what its test differs from those of other rows, empty where it does not.
         """
         texts = []
         if score.failures:
@@ -107,8 +138,8 @@ class Letters:
             texts.append(f"{score.left_out}, so the row takes no part in bold type and tests")
         elif why_not:
             texts.append(f"not tested: {why_not}")
-        if only_here:
-            texts.append("compared on these test items alone")
+        if of_test:
+            texts.append(of_test)
         if score.num_filled:
             texts.append(f"{score.num_filled} failed, counted with the score of the majority class")
         if score.num_collapsed:

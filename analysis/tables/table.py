@@ -50,7 +50,7 @@ class Standing(StrEnum):
     NOT_TESTED = "not tested"
 
 
-_NOT_COMPARED = Comparison(Population.COMPARED, "", (0, 0), None)
+_NOT_COMPARED = Comparison(Population.COMPARED, (0, 0), None)
 
 
 @dataclass(frozen=True)
@@ -131,7 +131,7 @@ class Table:
 
 
 def difference_text(found: Comparison | None, p_holm: float | None = None) -> str:
-    """Return a difference in its metric's unit with interval, p and what it holds for, or why it was not tested.
+    """Return a difference in its metric's unit with interval, p, test and what it holds for, or why it was not tested.
 
     ``p_holm`` is the corrected p, where it is to stand in place of the comparison's own. Empty without a difference.
     """
@@ -142,7 +142,8 @@ def difference_text(found: Comparison | None, p_holm: float | None = None) -> st
     if found.estimate is None:
         return f"{text} (not tested: {found.reason})"
     bounds, p = found.estimate.interval, found.estimate.p if p_holm is None else p_holm
-    return f"{text} [{number(bounds.low, '+')}, {number(bounds.high, '+')}], p = {p:.3g}, {found.population.value}"
+    around = f"{text} [{number(bounds.low, '+')}, {number(bounds.high, '+')}]"
+    return f"{around}, p = {p:.3g} ({found.test}), {found.population.value}"
 
 
 def shown(sample: Sample, measure: Metric) -> str:

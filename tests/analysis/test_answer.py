@@ -79,11 +79,11 @@ def test_the_sentence_turns_the_comparison_round() -> None:
 def test_every_worse_row_is_called_so_where_another_is_alike() -> None:
     shown = table([[[0.50, 0.501, 0.502]], [[0.60, 0.601, 0.602]], [[0.57, 0.59, 0.63]]])
     (told,) = sentences(answer_section([shown]))
-    assert "Row-C can't be told from it. Row-A is worse." in told
+    assert "Row-C can't be told from it. Row-A is worse: Row-B lies " in told
     shown = table([[[0.5900, 0.5901, 0.5902]], [[0.60, 0.6001, 0.6002]], [[0.50, 0.57, 0.64]]])
     (told,) = sentences(answer_section([shown]))
     assert "points above Row-A" in told
-    assert "Row-C can't be told from it. Row-A is worse." in told
+    assert "Row-C can't be told from it. Row-A is worse: Row-B lies " in told
 
 
 def test_several_tables_answer_under_their_captions() -> None:
@@ -113,6 +113,22 @@ def test_the_figure_has_a_point_a_row_and_an_interval_a_test() -> None:
     assert len(ax.get_yticks()) == len(tested) == 6
     assert "on these test items" in captioned.caption
     assert "95 % interval" in captioned.caption
+
+
+def test_the_figure_tells_rows_that_were_not_tested_from_those_that_are_not_separable() -> None:
+    best, near, far, two = [0.80, 0.82, 0.81], [0.79, 0.82, 0.80], [0.40, 0.41, 0.42], [0.6, 0.61]
+    captioned = differences_figure(table([[best], [near], [far], [two]]))
+    assert captioned is not None
+    (legend,) = captioned.figure.legends
+    drawn_as = {
+        text.get_text(): (handle.get_paths()[0].vertices.tolist(), handle.get_facecolor().tolist())
+        for text, handle in zip(legend.get_texts(), legend.legend_handles, strict=True)
+    }
+    assert list(drawn_as) == ["worse than the best", "not separable from the best", "not tested"]
+    assert len(set(map(str, drawn_as.values()))) == 3, "three marks that look different"
+    assert "a hollow one is not separable from it, and a cross was not tested" in captioned.caption
+    (legend,) = differences_figure(table([[best], [far]])).figure.legends
+    assert [text.get_text() for text in legend.get_texts()] == ["worse than the best"], "only what is drawn"
 
 
 @pytest.mark.parametrize("folded", [True, False])

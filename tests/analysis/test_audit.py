@@ -7,6 +7,7 @@ from analysis.report.audit import audit, audit_section, clean_scores
 from analysis.report.pages import markdown_sections
 from tests.conftest import needs_real_data
 from tests.support.records import FINGERPRINT
+from tunekit.data.base import make_dataset, make_frame
 from tunekit.data.copies import load_dataset, save_dataset
 from tunekit.store.records import DamagedRecord
 from tunekit.store.result_store import ResultStore
@@ -31,7 +32,23 @@ def test_restaurants_items_stand_in_sentences(tmp_path):
     save_dataset(load_dataset("restaurant"), ResultStore(tmp_path).data_folder)
     (found,), _ = audit(tmp_path)
     assert found.counts.loc["test", ["rows", "groups"]].tolist() == [1120, 600]
+    assert found.shared_groups == {("train", "val"): 1, ("train", "test"): 1}, "one sentence stands twice in the files"
     assert found.baselines["majority"][0] == 0.65
+
+
+def test_groups_that_cross_splits_are_counted(tmp_path):
+    splits = {
+        "train": make_frame(["a", "b", "c"], [0, 1, 2], groups=["1", "2", "3"]),
+        "test": make_frame(["d", "e", "f"], [0, 1, 2], groups=["2", "2", "4"]),
+    }
+    labels = ("x", "y", "z")
+    data = make_dataset("own", splits, display_name="Own", label_names=labels, content_hash="0" * 16, pair_as="pair")
+    save_dataset(data, ResultStore(tmp_path).data_folder)
+    (found,), _ = audit(tmp_path)
+    assert found.shared_groups == {("train", "test"): 1}
+    assert "groups that stand in two splits: 1 group in train and test" in markdown_sections(
+        [audit_section([found], [])]
+    )
 
 
 @pytest.fixture

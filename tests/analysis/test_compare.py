@@ -1,22 +1,30 @@
 """The one comparison of two rows: for new text where predictions are stored, and why not where it is not made."""
 
+import csv
+import io
+from dataclasses import replace
 from functools import partial
 
 import numpy as np
+import pyarrow as pa
+import pyarrow.parquet as pq
 import pytest
 from scipy import stats
 from sklearn import metrics
 
 from analysis.cells import cells
 from analysis.compare import Population, Score, compare, compared_on_new_text, score_of
+from analysis.pairs import every_pair, pairs_csv
 from analysis.report.answer import answer_section
 from analysis.report.comparisons import against_best as report_rows
 from analysis.report.comparisons import comparisons_section
 from analysis.report.pages import markdown_sections
+from analysis.statistics.multiple import against_best, holm
 from analysis.statistics.power import ALPHA
 from analysis.statistics.this_set import Sample, welch
 from analysis.sweep_records import read_sweeps
 from analysis.tables.build import build
+from analysis.tables.render import comma_separated
 from analysis.tables.specs import default_specs
 from analysis.tables.table import Standing
 from tests.support.predicted import add_predicted
@@ -98,7 +106,7 @@ def test_without_predictions_the_marks_hold_for_these_items_and_say_so(found):
     rng = np.random.default_rng(1)
     rows = found(full=rng.normal(0.8, 0.01, SEEDS), lora=rng.normal(0.6, 0.01, SEEDS))
     compared = compare(score_of(rows["lora"], "accuracy"), score_of(rows["full"], "accuracy"))
-    assert (compared.population, compared.test) == (Population.THIS_SET, "Welch t")
+    assert (compared.population, compared.test) == (Population.THIS_SET, "Welch's t over seeds")
     assert compared.why_this_set == "no predictions stored"
     notes = " ".join(table_of(rows).notes)
     assert "a paper may write so of these test items, not of new text" in notes
@@ -114,6 +122,81 @@ def test_rows_with_and_without_predictions_are_told_apart_by_a_letter(found):
     assert entries["Adapter"].versus.population is Population.THIS_SET
     assert (entries["LoRA"].marks, entries["Adapter"].marks) == ("", "a")
     assert "a: compared on these test items alone." in table.notes
+
+
+@pytest.fixture
+def four(found):
+    """Three rows of four seeds: full fine-tuning and LoRA steady, the adapter anything but."""
+    rng = np.random.default_rng(7)
+    hard = rng.random(ITEMS)
+    wild = np.array([hard < share for share in (0.2, 0.4, 0.6, 0.8)])
+    return found(seeds=4, full=habits(0.9, rng), lora=habits(0.8, rng), adapter=wild)
+
+
+def test_each_p_names_the_test_that_gave_it(four):
+    table = table_of(four)
+    by_row = {table.spec.rows[n].label: entry for (n, _), entry in table.entries.items()}
+    steady, wild = by_row["LoRA"].versus, by_row["Adapter"].versus
+    assert (steady.test, wild.test) == ("crossed analysis of variance", "Welch's t over seeds")
+    assert wild.p == pytest.approx(welch(*(four[name].sample("accuracy") for name in ("adapter", "full"))).p)
+    assert steady.p > welch(*(four[name].sample("accuracy") for name in ("lora", "full"))).p
+    notes = " ".join(table.notes)
+    assert "The larger p of two tests counts" in notes
+    assert "a: p is that of Welch's t over seeds, the larger one." in notes
+    assert (by_row["LoRA"].marks, by_row["Adapter"].marks) == ("", "a")
+    rows = {row["row"]: row for row in csv.DictReader(io.StringIO(comma_separated(table)))}
+    assert [rows[name]["test"] for name in ("LoRA", "Adapter")] == [steady.test, wild.test]
+
+
+def test_every_pair_of_rows_is_shown_with_both_corrections(four):
+    table = table_of(four)
+    pairs = every_pair(table)
+    assert [(one.row, one.minus) for one in pairs] == [
+        ("LoRA", "full fine-tuning"), ("Adapter", "full fine-tuning"), ("Adapter", "LoRA"),
+    ]  # fmt: skip
+    p_values = [one.comparison.p for one in pairs]
+    assert [one.p_holm for one in pairs] == holm(p_values)
+    marks = [one.comparison.p_corrected for one in pairs]
+    assert marks[:2] == against_best([p_values[:2]])[0]
+    assert marks[2] is None
+    other = compare(*(score_of(four[name], "accuracy") for name in ("adapter", "lora")))
+    assert pairs[2].comparison == other
+    rows = list(csv.DictReader(io.StringIO(pairs_csv([table]))))
+    assert [(row["row"], row["minus"], row["test"]) for row in rows] == [
+        (one.row, one.minus, one.comparison.test) for one in pairs
+    ]
+    assert [float(row["p_holm"]) for row in rows] == [one.p_holm for one in pairs]
+    assert [row["p_corrected"] for row in rows] == [*map(str, marks[:2]), ""]
+    text = markdown_sections([comparisons_section([table])])
+    assert "| Adapter | LoRA |" in text
+    assert "not of the marks" in text
+
+
+def test_the_smallest_permutation_p_of_so_few_seeds_is_named(four):
+    text = markdown_sections([comparisons_section([table_of(four)])])
+    assert text.count("0.0286, the smallest that so few seeds allow") == 2
+
+
+def test_related_items_are_drawn_together_and_the_table_says_so(found):
+    rng = np.random.default_rng(2)
+    rows = found(full=habits(0.9, rng), lora=habits(0.4, rng))
+    assert not any("drawn together" in note for note in table_of(rows).notes), "each item is a group of its own"
+    grouped = found_in_groups(rows)
+    notes = table_of(grouped).notes
+    assert f"Items of one group, such as equal texts, are drawn together ({ITEMS} items in 70 groups)." in notes
+
+
+def found_in_groups(rows):
+    """The same cells, two items a group."""
+    for cell in rows.values():
+        for trial in cell.completed:
+            path = trial.path / "predictions.parquet"
+            table = pq.read_table(path)
+            groups = [f"g{int(name[1:]) // 2}" for name in table["item_id"].to_pylist()]
+            place = table.schema.get_field_index("group_id")
+            field = table.schema.field("group_id")
+            pq.write_table(table.set_column(place, field, pa.array(groups, type=field.type)), path)
+    return {name: replace(cell) for name, cell in rows.items()}
 
 
 def test_rows_of_other_test_items_are_not_tested(found):
@@ -162,7 +245,7 @@ def test_a_factor_scales_the_second_row(found):
     plain, scaled = (compare(scores["lora"], scores["full"], factor) for factor in (1.0, 0.65))
     assert plain.difference - scaled.difference == pytest.approx(-0.35 * scores["full"].sample.mean)
     assert plain.p < 0.05 < scaled.p
-    above, below = plain.one_sided()
+    above, below = (one.p for one in plain.estimate.one_sided())
     assert 2 * below == pytest.approx(plain.p)
     assert above + below >= 1, "each is the larger p of two tests"
 

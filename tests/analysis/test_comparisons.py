@@ -9,7 +9,8 @@ from analysis.cells import cells
 from analysis.compare import OTHER_ITEMS, Population
 from analysis.report.comparisons import against_best, comparisons_section, single_runs_section
 from analysis.report.pages import markdown_sections
-from analysis.statistics.this_set import paired, welch
+from analysis.statistics.permutation import paired
+from analysis.statistics.this_set import welch
 from analysis.sweep_records import read_sweeps
 from analysis.tables.build import build
 from analysis.tables.specs import default_specs

@@ -156,7 +156,7 @@ def test_a_verdict_says_which_configuration_split_population_and_test_it_used(tm
     assert part.a.configuration == "the only configuration"
     assert part.b.configuration == "lr 1e-4: best mean macro-F1 on validation of 2 configurations"
     assert (part.a.split, part.b.split) == ("test", "test")
-    assert (found.splits, found.populations, found.tests) == ("test", "these test items", "Welch t")
+    assert (found.splits, found.populations, found.tests) == ("test", "these test items", "Welch's t over seeds")
     assert found.deciding_p.endswith("for")
 
 

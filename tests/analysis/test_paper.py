@@ -216,7 +216,7 @@ def test_it_compiles_and_a_paper_can_name_its_numbers(paper, capsys):
     assert "45.87 ± 0.87" in compiled(out, "preview")
     body = r"\input{numbers}We reach \tunekit{peft/full-fine-tuning/demo/mean}. \tunekit{claim/full-wins/test}"
     (out / "mine.tex").write_text(f"\\documentclass{{article}}\\begin{{document}}{body}\\end{{document}}")
-    assert "We reach 45.87. crossed" in compiled(out, "mine")
+    assert "We reach 45.87. Welch’s t over seeds" in compiled(out, "mine")
     capsys.readouterr()
 
 

@@ -36,8 +36,9 @@ def test_a_compared_entry_has_the_numbers_of_the_tables_csv(table):
         row, numbers = rows[label], found[label]
         for name in ("difference", "low", "high"):
             assert numbers[name] == f"{100 * float(row[name]):+.2f}"
-        assert (numbers["p"], numbers["p-holm"]) == (p_text(float(row["p"])), p_text(float(row["p_holm"])))
-        assert (numbers["test"], numbers["holds-for"]) == (row["test"], row["holds_for"])
+        assert (numbers["p"], numbers["p-corrected"]) == (p_text(float(row["p"])), p_text(float(row["p_corrected"])))
+        said = {"test": row["test"], "correction": row["correction"], "holds-for": row["holds_for"]}
+        assert {name: numbers[name] for name in said} == said
         assert "reason" not in numbers
     (short,) = [label for label, row in rows.items() if row["n"] == "2"]
     assert found[short]["reason"] == rows[short]["reason"] != ""

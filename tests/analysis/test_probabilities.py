@@ -1,6 +1,7 @@
 """Calibration, ensembles, overlap of errors and early stopping: against libraries, known truths and a stored run."""
 
 import shutil
+from dataclasses import replace
 from pathlib import Path
 
 import numpy as np
@@ -14,7 +15,7 @@ from sklearn.metrics import cohen_kappa_score, log_loss
 from analysis.logits import logits_of, with_logits
 from analysis.patience import simulated_patience
 from analysis.probabilities import calibration, ensemble_gains, overlaps
-from analysis.report.document import Grid
+from analysis.report.document import Grid, Points
 from analysis.report.probabilities_section import (
     calibration_section,
     ensembles_section,
@@ -34,6 +35,7 @@ from analysis.statistics.calibration import (
 )
 from analysis.statistics.crossed_interval import crossed_interval
 from analysis.statistics.patience import stopped
+from analysis.statistics.this_set import Sample, mean_interval
 from tests.support.stores import GOLDEN
 from tunekit.store.records import DamagedRecord
 
@@ -181,6 +183,50 @@ def test_patience_of_a_stored_run_is_that_of_its_epochs(golden: Results) -> None
                 end = stopped(own["val_macro_f1"].tolist(), one.patience)
                 kept.append(own["test_macro_f1"].iloc[end.kept - 1])
             assert one.score == pytest.approx(np.mean(kept))
+
+
+def test_every_patience_of_every_cell_stands_in_the_report_or_is_explained(golden: Results) -> None:
+    cells = golden.cells()
+    records, lost = golden.records, cells[0].title
+    epochs = records.epochs.copy()
+    paths = [trial.folder for trial in cells[0].completed]
+    epochs.loc[epochs["path"].isin(paths), "val_macro_f1"] = np.nan
+    section = patience_section(replace(records, epochs=epochs), cells)
+    _, grid, points = section.blocks
+    assert isinstance(grid, Grid)
+    assert isinstance(points, Points)
+    assert len(grid.rows) == 3 * (len(cells) - 1), "a row a patience, also where it stops no trial"
+    assert points.items == (f"Left out (epochs without validation scores): {lost}.",)
+    stopped_early, changes = ([row[grid.head.index(name)] for row in grid.rows] for name in ("stopped early", "change"))
+    for count, change in zip(stopped_early, changes, strict=True):
+        assert ("(no trial stops early)" in change) == count.startswith("0 of")
+        assert "[" in change or "(" in change, "an interval, or why there is none"
+
+
+def test_a_change_without_an_interval_says_why(golden: Results) -> None:
+    """Three trials that keep the same epoch early as late: the change is 0 in each of them."""
+    epochs = golden.records.epochs.assign(val_macro_f1=[1.0 - n / 100 for n in golden.records.epochs["epoch"]])
+    section = patience_section(replace(golden.records, epochs=epochs), golden.cells())
+    grid = section.blocks[1]
+    assert isinstance(grid, Grid)
+    texts = {row[-1] for row in grid.rows if row[1] == "1"}
+    assert all(text.startswith("+0.00 (") for text in texts)
+
+
+@pytest.mark.parametrize("spread", [0.0, 0.05])
+def test_the_crossed_interval_is_never_narrower_than_that_over_seeds(spread: float) -> None:
+    rng = np.random.default_rng(5)
+    values = 0.5 + np.array([-0.1, 0.0, 0.03, 0.1])[:, None] + spread * rng.normal(size=(1, 300))
+
+    def mean(seeds: list[np.ndarray], weights: np.ndarray) -> np.ndarray:
+        return weights @ values[seeds[0]].mean(axis=0) / weights.sum(axis=1)
+
+    _, found = crossed_interval(mean, [4], rng.integers(0, 2, 300), np.arange(300))
+    here = mean_interval(Sample.of(values.mean(axis=1)))
+    assert found is not None
+    assert here is not None
+    assert found.low <= here.low + 1e-9
+    assert found.high >= here.high - 1e-9
 
 
 def write_logits(path: Path, rows: list[list[float]]) -> None:

@@ -121,7 +121,8 @@ def test_default_beside_tuned(store):
     compared = welch(*(Sample.of([float(value) for value in TESTS[role]]) for role in ("best", "default")))
     said = rows["best"]["test, less the default"]
     assert said.startswith(f"{100 * difference:+.2f} [{100 * compared.interval.low:+.2f}")
-    assert said.endswith(f"p = {compared.p:.3g}, these test items")  # the store keeps no test predictions
+    # the store keeps no test predictions
+    assert said.endswith(f"p = {compared.p:.3g} (Welch's t over seeds), these test items")
     assert rows["default"]["test, less the default"] == ""
 
 

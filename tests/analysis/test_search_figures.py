@@ -1,5 +1,6 @@
 """Figures of searches: what is drawn is what search.json says, and nothing where there is nothing to say."""
 
+from dataclasses import replace
 from itertools import combinations
 
 import numpy as np
@@ -148,6 +149,14 @@ def test_the_expected_best_is_the_mean_over_all_draws(values):
         bests = [max(draw) for draw in combinations(values, int(n))]
         assert mean == pytest.approx(np.mean(bests), abs=1e-9)
         assert std == pytest.approx(np.std(bests), abs=1e-6)
+
+
+def test_the_caption_of_the_budget_counts_one_epoch_as_one():
+    one = a_study([0.3, 0.5, 0.6, 0.4], **RANDOM)
+    trials = tuple(replace(trial, epochs=1) for trial in one.study.trials)
+    figures = search_figures([replace(one, study=replace(one.study, trials=trials))])
+    (found,) = [figure for figure in figures if figure.kind == "budget"]
+    assert "of 1 epoch each" in found.caption
 
 
 def test_the_budget_is_of_independent_random_trials_alone():

@@ -171,7 +171,9 @@ def test_a_row_is_the_best_or_not_separable_from_it_or_worse():
     table = build(spec_of(BEST, NEAR, FAR))
     assert list(standings(table).values()) == [Standing.BEST, Standing.ALIKE, Standing.WORSE]
     assert [(e.bold, e.dagger) for e in table.entries.values()] == [(True, False), (False, True), (False, False)]
-    assert "Holm's correction over 3 pairs of rows" in " ".join(table.notes)
+    correction = "step-down Bonferroni over the pairs of rows not yet found worse, 3 at first"
+    assert f"Correction of p: {correction}." in table.notes
+    assert {entry.versus.correction for entry in table.entries.values() if entry.versus} == {correction}
     assert "these test items, not of new text" in " ".join(table.notes)
 
 
@@ -180,7 +182,7 @@ def test_the_corrected_p_is_that_of_the_steps_over_rows():
     near, far = (table.entries[number, "d"].versus for number in (1, 2))
     p_values = [welch(Sample.of(values), Sample.of(BEST)).p for values in (NEAR, FAR)]
     assert [near.p, far.p] == p_values
-    assert [near.p_holm, far.p_holm] == against_best([p_values])[0]
+    assert [near.p_corrected, far.p_corrected] == against_best([p_values])[0]
     assert (near.low, near.high) == (near.estimate.interval.low, near.estimate.interval.high)
 
 
@@ -221,8 +223,8 @@ def test_the_csv_has_the_state_and_the_test_of_every_entry():
     far = welch(Sample.of(FAR), Sample.of(BEST))
     numbers = [float(rows[2][name]) for name in ("difference", "low", "high", "p")]
     assert numbers == pytest.approx([far.difference, far.interval.low, far.interval.high, far.p])
-    assert float(rows[2]["p_holm"]) == pytest.approx(3 * far.p)
-    assert (rows[3]["p"], rows[3]["p_holm"], rows[3]["reason"]) == ("", "", "2 seeds, and a test takes at least 3")
+    assert float(rows[2]["p_corrected"]) == pytest.approx(3 * far.p)
+    assert (rows[3]["p"], rows[3]["p_corrected"], rows[3]["reason"]) == ("", "", "2 seeds, and a test takes at least 3")
     assert {row["holds_for"] for row in rows[1:3]} == {"these test items"}
 
 
@@ -230,7 +232,8 @@ def test_json_says_what_the_csv_says():
     table = build(spec_of(BEST, NEAR, FAR, [0.5, 0.6]))
     rows = list(csv.DictReader(io.StringIO(comma_separated(table))))
     entries = json.loads(json.dumps(table_as_json(table)))["entries"]
-    names = ["row", "standing", "test", "p", "p_holm", "holds_for", "difference", "low", "high", "n", "reason"]
+    names = ["row", "standing", "test", "p", "p_corrected", "correction"]
+    names += ["holds_for", "difference", "low", "high", "n", "reason"]
     for row, entry in zip(rows, entries, strict=True):
         said = {name: "" if entry[name] is None else str(entry[name]) for name in names}
         assert said == {name: row[name] for name in names}
@@ -271,7 +274,8 @@ def test_an_added_row_that_is_not_the_best_makes_no_other_row_worse_and_is_count
     flipped = {label for label, old in standings(before).items() if new[label] is not old}
     assert all(standings(before)[label] is Standing.WORSE and new[label] is Standing.ALIKE for label in flipped)
     if flipped:
-        assert [note for note in after.notes if "Holm's" in note] != [note for note in before.notes if "Holm's" in note]
+        notes = [[note for note in one.notes if "Correction of p" in note] for one in (before, after)]
+        assert notes[0] != notes[1]
 
 
 def test_a_hopeless_row_changes_no_verdict():

@@ -10,15 +10,21 @@ from hypothesis import assume, given, settings
 from hypothesis import strategies as st
 from scipy import stats
 
+from analysis.statistics.permutation import (
+    MAX_ARRANGEMENTS,
+    least_sign_flip_p,
+    least_split_p,
+    paired,
+    permutation_p,
+)
 from analysis.statistics.this_set import (
-    MAX_SPLITS,
+    WELCH,
     Difference,
     Interval,
     Sample,
     Spread,
+    TTest,
     mean_interval,
-    paired,
-    permutation_p,
     welch,
 )
 from tunekit.errors import UserError
@@ -78,10 +84,10 @@ def test_welch_by_hand_on_published_rows():
     # df = .15392^2 / (.072^2 / 4 + .08192^2 / 4) = .0236914 / .0029737 = 7.967
     comparison = welch(ROBERTA, BERT)
     assert comparison.difference == pytest.approx(0.0257)
-    assert comparison.df == pytest.approx(7.967, abs=5e-4)
+    assert comparison.tests[0].df == pytest.approx(7.967, abs=5e-4)
     assert comparison.p == pytest.approx(2 * stats.t.sf(6.5507, 7.967), rel=1e-3)
     assert comparison.interval.low == pytest.approx(0.0257 - stats.t.ppf(0.975, 7.967) * 0.00392326, abs=1e-6)
-    assert comparison.test == "Welch t"
+    assert comparison.test == WELCH
 
 
 def test_permutation_by_hand():
@@ -122,9 +128,9 @@ def test_pairs_are_those_of_common_seeds():
 
 @pytest.mark.parametrize(("n_a", "n_b"), [(3, 3), (3, 6), (5, 5), (10, 9), (15, 15)])
 def test_the_smallest_p_is_reached_by_rows_apart(n_a, n_b):
-    """Twice one tail, also where n_a and n_b differ; beyond ``MAX_SPLITS`` arrangements some are drawn."""
+    """Twice one tail, also where n_a and n_b differ; beyond ``MAX_ARRANGEMENTS`` arrangements some are drawn."""
     counts = {"permutation": math.comb(n_a + n_b, n_a), "sign-flip": 2 ** min(n_a, n_b)}
-    floors = {test: 2 / min(count, MAX_SPLITS + 1) for test, count in counts.items()}
+    floors = {test: 2 / min(count, MAX_ARRANGEMENTS + 1) for test, count in counts.items()}
     a, b = {k: k / 100 for k in range(n_a)}, {k: 0.5 + k**2 / 1000 for k in range(n_b)}
     assert permutation_p(list(a.values()), list(b.values())) == pytest.approx(floors["permutation"])
     assert paired(a, b).sign_flip_p == pytest.approx(floors["sign-flip"])
@@ -145,7 +151,7 @@ def test_one_row_without_spread_is_tested_by_the_other():
     # the whole error is one row's: its df and its one-sample t
     comparison = welch(Sample.of(FIVE), Sample.of([0.7] * 4))
     expected = stats.ttest_1samp(FIVE, 0.7)
-    assert (comparison.df, comparison.p) == (pytest.approx(4), pytest.approx(float(expected.pvalue)))
+    assert (comparison.tests[0].df, comparison.p) == (pytest.approx(4), pytest.approx(float(expected.pvalue)))
 
 
 def test_permutations_answer_where_nothing_varies_within_rows():
@@ -192,7 +198,7 @@ def test_welch_is_scipys_antisymmetric_and_free_of_origin_and_unit(first, second
     expected = stats.ttest_ind(first, second, equal_var=False)
     bounds = expected.confidence_interval()
     for mine, theirs in (
-        ((comparison.p, comparison.df), (expected.pvalue, expected.df)),
+        ((comparison.p, comparison.tests[0].df), (expected.pvalue, expected.df)),
         ((comparison.interval.low, comparison.interval.high), (bounds.low, bounds.high)),
     ):
         assert mine == pytest.approx(tuple(map(float, theirs)), rel=1e-6, abs=1e-9)
@@ -201,7 +207,7 @@ def test_welch_is_scipys_antisymmetric_and_free_of_origin_and_unit(first, second
         (-comparison.interval.high, -comparison.interval.low)
     )
     moved = welch(*(Sample.of(unit * (value + shift / 100) for value in values) for values in (first, second)))
-    assert (moved.p, moved.df) == pytest.approx((comparison.p, comparison.df), rel=1e-6, abs=1e-9)
+    assert (moved.p, moved.tests[0].df) == pytest.approx((comparison.p, comparison.tests[0].df), rel=1e-6, abs=1e-9)
     assert moved.difference == pytest.approx(unit * comparison.difference, abs=1e-9)
 
 
@@ -232,7 +238,7 @@ def test_sign_flips_are_every_pattern_counted_in_whole_numbers(pairs):
 def test_drawn_splits_are_near_the_exact_p_and_free_of_order():
     rng = np.random.default_rng(3)
     a, b = rng.normal(0.1, 1, 12), rng.normal(0.9, 1, 12)
-    assert math.comb(24, 12) > MAX_SPLITS
+    assert math.comb(24, 12) > MAX_ARRANGEMENTS
     p = permutation_p(list(a), list(b))
     # at 12 against 12 of equal spread the permutation p is close to Student's
     assert p == pytest.approx(float(stats.ttest_ind(a, b).pvalue), abs=0.01)
@@ -265,13 +271,31 @@ def test_no_number_is_ever_nan(degenerate, other):
     assert all(map(math.isfinite, found))
 
 
-def test_a_test_for_new_text_is_never_surer_than_the_test_over_its_seeds():
+def test_a_test_for_new_text_is_never_surer_than_the_test_over_its_seeds_and_is_named():
     spread = Spread(0.02, 0.02, 3, 3, floor=1e-5, floor_df=100)
-    alone = Difference(0.05, 0.017, 4.0, "Welch t", spread)
-    crossed = Difference(0.05, 0.018, 40.0, "crossed", spread)
-    both = Difference(0.05, 0.018, 40.0, "crossed", spread, over_seeds=(alone.error, alone.df))
-    assert both.p == max(alone.p, crossed.p) == alone.p
+    seeds, narrow, wide = TTest(WELCH, 0.017, 4.0), TTest("crossed", 0.018, 40.0), TTest("crossed", 0.1, 40.0)
+    alone, both = Difference(0.05, (seeds,), spread), Difference(0.05, (narrow, seeds), spread)
+    assert both.p == max(alone.p, Difference(0.05, (narrow,), spread).p) == alone.p
     assert both.interval == alone.interval
-    wide = Difference(0.05, 0.1, 40.0, "crossed", spread, over_seeds=(alone.error, alone.df))
-    assert wide.p == Difference(0.05, 0.1, 40.0, "crossed", spread).p
-    assert wide.interval.high > both.interval.high
+    assert both.test == WELCH
+    other = Difference(0.05, (wide, seeds), spread)
+    assert (other.p, other.test) == (Difference(0.05, (wide,), spread).p, "crossed")
+    assert other.interval.high > both.interval.high
+
+
+@pytest.mark.parametrize(("n_a", "n_b", "least"), [(3, 3, 0.1), (4, 4, 2 / 70), (5, 5, 2 / 252), (3, 5, 2 / 56)])
+def test_the_smallest_permutation_p_is_that_of_rows_without_overlap(n_a, n_b, least):
+    a, b = [0.1 + 0.001 * n for n in range(n_a)], [0.9 + 0.002 * n for n in range(n_b)]
+    assert permutation_p(a, b) == pytest.approx(least)
+    assert least_split_p(n_a, n_b) == pytest.approx(least)
+
+
+@pytest.mark.parametrize("n", [3, 5, 10])
+def test_the_smallest_sign_flip_p_is_that_of_differences_of_one_sign(n):
+    a, b = ({seed: start + 0.001 * seed**2 * by for seed in range(n)} for start, by in ((0.1, 1), (0.9, 2)))
+    assert paired(a, b).sign_flip_p == pytest.approx(2 / 2**n) == pytest.approx(least_sign_flip_p(n))
+
+
+def test_the_smallest_p_of_drawn_arrangements_is_that_of_the_draws():
+    a, b = [0.1 + 0.001 * n for n in range(12)], [0.9 + 0.001 * n for n in range(12)]
+    assert permutation_p(a, b) == pytest.approx(least_split_p(12, 12)) == pytest.approx(2 / (MAX_ARRANGEMENTS + 1))

@@ -4,7 +4,8 @@ import numpy as np
 import pytest
 
 from analysis.statistics.multiple import holm
-from analysis.statistics.this_set import Sample, mean_interval, permutation_p, welch
+from analysis.statistics.permutation import permutation_p
+from analysis.statistics.this_set import Sample, mean_interval, welch
 
 pytestmark = pytest.mark.slow
 

@@ -22,14 +22,17 @@ from tunekit.seeding import stream_seed
 
 OFFLINE_MODELS = [name for name in MODELS if MODELS[name].hub_id is None]
 every_method = pytest.mark.parametrize("method", list(METHODS))
-REFUSED = [("tiny-deberta", "prefix")]
+REFUSED = [
+    ("tiny-deberta", "prefix"), ("tiny-distilbert", "mam"),
+    *(("tiny-modernbert", method) for method in ("bitfit", "ia3", "prefix", "parallel", "compacter", "mam", "vera")),
+]  # fmt: skip
 """Methods that can't work on a model, and say so."""
 every_pair = pytest.mark.parametrize(
     ("model", "method"), [pair for pair in product(OFFLINE_MODELS, METHODS) if pair not in REFUSED]
 )
 UNMOVED = ("position_embeddings", "token_type", "key.bias", "k_lin.bias")
 """What may have no gradient: rows that no text uses, and what a softmax over keys can't see."""
-FAR = {"adapter": 0.05, "pfeiffer": 0.05, "prefix": 5.0}
+FAR = {"adapter": 0.05, "pfeiffer": 0.05, "prefix": 5.0, "pissa": 1e-5, "compacter": 0.05, "mam": 5.0}
 """How far from the pretrained model's logits a method may start, where it does not start at them."""
 
 
@@ -56,9 +59,13 @@ def test_nothing_is_frozen_that_was_never_pretrained(model, method):
         ref, num_labels=len(prepared.data.label_names), seed=stream_seed(1, "head"), tokenizer=prepared.tokenizer
     )
     pretrained = {name for name, _ in plain.named_parameters()} - plain.tunekit_never_pretrained
+    family = FAMILIES[built.config.model_type]
+    rows = {family.module(name): family.module(name).rpartition(".")[0] for name in family.row_blocks}
     frozen = {name.replace(".base_layer.", ".") for name, p in built.named_parameters() if not p.requires_grad}
+    for block, fused in rows.items():
+        frozen = {name.replace(f".{block}.", f".{fused}.") for name in frozen}
     assert frozen <= pretrained
-    head = FAMILIES[built.config.model_type].head
+    head = family.head
     heads = [p for name, p in built.named_parameters() if name.startswith(head)]
     assert heads
     assert all(p.requires_grad for p in heads)
@@ -117,6 +124,21 @@ def test_same_spec_same_bits_and_other_seed_other_bits(method, tmp_path):
         runs.append([run.train_epoch().train_loss, run.train_epoch().train_loss])
     assert runs[0] == runs[1]
     assert runs[0] != runs[2]
+
+
+@every_method
+def test_a_trial_that_broke_off_goes_on_with_the_same_bits(method, tmp_path):
+    spec = specify(method=method)
+    whole = start(spec, tmp_path / "whole")
+    expected = [whole.train_epoch().train_loss for _ in range(2)]
+    broken = start(spec, tmp_path / "broken")
+    broken.last_checkpoint = -float("inf")  # a checkpoint is due, however short the epoch was
+    assert broken.train_epoch().train_loss == expected[0]
+    resumed = start(spec, tmp_path / "broken")
+    assert resumed.member.step
+    assert resumed.train_epoch().train_loss == expected[1]
+    weights = [dict(run.member.model.named_parameters()) for run in (whole, resumed)]
+    assert all(torch.equal(parameter, weights[1][name]) for name, parameter in weights[0].items())
 
 
 @every_method

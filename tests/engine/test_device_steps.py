@@ -16,7 +16,7 @@ from transformers.models.bert.modeling_bert import BertOutput
 from benchmarks.support.trial import without_dropout
 from tests.conftest import ROOT
 from tests.support.device import CalledGraphs, NoHostReads, called, device_pack, eager_steps
-from tests.support.packs import CPU, MIXED, apart, member_of, specs_of, train
+from tests.support.packs import CPU, apart, member_of, specs_of, train
 from tests.support.runs import numbers
 from tests.support.trials import build, specify, start
 from tunekit.engine import device_steps
@@ -29,10 +29,11 @@ from tunekit.engine.member import Member
 from tunekit.engine.precision import cast_frozen_to_bf16, check_device
 from tunekit.engine.train import Pack
 from tunekit.errors import UserError
+from tunekit.planning.batching import host_batches
 
 every_method = pytest.mark.parametrize(
     # The Pfeiffer adapter is the adapter's code in another place.
-    "method", [pytest.param(one, marks=pytest.mark.slow) if one == "pfeiffer" else one for one in MIXED]
+    "method", ["full", "adapter", "lora", pytest.param("pfeiffer", marks=pytest.mark.slow)]
 )  # fmt: skip
 FLAT = ("tiny-bert", "tiny-roberta", "tiny-electra")
 
@@ -355,16 +356,30 @@ def test_cuda_graphs_are_captured_on_their_own_stream_into_one_pool(monkeypatch)
     ]  # fmt: skip
 
 
-def test_a_gpu_trains_by_device_steps_and_models_that_need_padding_by_the_hosts(monkeypatch):
+def test_a_gpu_trains_by_device_steps_and_models_without_kernels_by_the_hosts(monkeypatch):
     monkeypatch.setattr(engine_train, "CudaGraphs", lambda device: None)
     kinds = []
-    for device, padded in (("cuda", False), ("cuda", True), ("cpu", False)):
+    for device, on_device in (("cuda", True), ("cuda", False), ("cpu", True)):
         member = SimpleNamespace(
-            device=torch.device(device), context=SimpleNamespace(padded=padded), buffers=None,
+            device=torch.device(device), context=SimpleNamespace(on_device=on_device), buffers=None,
             spec=SimpleNamespace(seed=1),
         )  # fmt: skip
         kinds.append(type(engine_train.steps_for([member], None, print)))
     assert kinds == [device_steps.DeviceSteps, HostSteps, HostSteps]
+
+
+def test_only_models_of_berts_kind_without_padding_have_kernels_and_the_others_say_so():
+    found = {}
+    for model in ("tiny-bert", "tiny-modernbert", "tiny-distilbert"):
+        spec = specify(model=model, method="head", train_limit=8)
+        prepared, built = build(spec)
+        context = Member(spec, built, prepared.splits["train"], CPU).context
+        found[model] = (context.on_device, host_batches(built.config.model_type, "head"))
+    assert found["tiny-bert"] == (True, None)
+    assert found["tiny-distilbert"] == (False, None), "the line on padded batches says it"
+    on_device, line = found["tiny-modernbert"]
+    assert not on_device
+    assert "modernbert has no kernels yet" in line
 
 
 @pytest.mark.parametrize("change", ["hook", "module", "part"])

@@ -123,7 +123,7 @@ def test_a_method_or_target_without_a_closed_form_says_which():
         Shape.from_config({"model_type": "bert", "hidden_size": 24})
 
 
-@pytest.mark.parametrize("method", ["bitfit", "ia3", "prefix", "dora"])
+@pytest.mark.parametrize("method", ["bitfit", "ia3", "prefix", "dora", "vera", "parallel", "compacter", "mam"])
 def test_a_method_whose_memory_is_not_followed_is_measured(method):
     config = config_of("bert", SMALL)
     spec = specify(method=method, batch_size=3)
@@ -136,12 +136,12 @@ def test_a_method_whose_memory_is_not_followed_is_measured(method):
     assert measure_peak(config, spec, (9, 5, 4), 3, gpu=True) > 4 * parameters(work.shape, method, work.params, 3).total
 
 
-@pytest.mark.parametrize("model", ["tiny-distilbert", "tiny-deberta"])
-def test_a_model_that_is_padded_is_measured(model):
+@pytest.mark.parametrize("model", ["tiny-distilbert", "tiny-deberta", "tiny-modernbert"])
+def test_a_model_that_is_not_followed_is_measured(model):
     shape, spec = MODELS[model].shape, specify(model=model, batch_size=3)
     sizes = BatchSizes.from_lengths((9, 5, 4))
     work = Work(shape=shape, method="lora", params=spec.method_params, num_labels=3, sizes=sizes)
-    with pytest.raises(NoClosedForm, match="memory of padded batches"):
+    with pytest.raises(NoClosedForm, match="memory of model type"):
         predict(work)
     assert Shape.from_config(shape.to_config()) == shape
     assert (

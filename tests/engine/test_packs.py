@@ -6,12 +6,12 @@ import torch
 
 from benchmarks.support.trial import without_dropout
 from tests.conftest import needs_real_data
-from tests.support.packs import CPU, MIXED, apart, member_of, specs_of, train
+from tests.support.packs import CPU, PACKED, apart, member_of, specs_of, train
 from tests.support.trials import build, specify
-from tunekit.engine.member import Member
+from tunekit.engine.member import Member, packable
 from tunekit.engine.train import Pack
 
-every_method = pytest.mark.parametrize("method", list(MIXED))
+every_method = pytest.mark.parametrize("method", PACKED)
 
 
 @pytest.mark.slow
@@ -131,6 +131,14 @@ def test_frozen_weights_are_shared_and_trained_ones_are_views():
     buffers.weights += 1
     assert torch.equal(weight, before + 1)
     assert all(len(member.buffers) == 1 for member in members)
+
+
+@pytest.mark.parametrize(("method", "name", "values"), [("pissa", "r", (4, 8)), ("parallel", "scaling", (4.0, 2.0))])
+def test_trials_that_a_method_keeps_apart_are_no_pack(method, name, values):
+    members = [member_of(specify(method=method, method_params={name: value})) for value in (*values, values[0])]
+    assert packable([members[0], members[2]])
+    with pytest.raises(ValueError, match="can't be one pack"):
+        Pack(members)
 
 
 @pytest.mark.parametrize(

@@ -13,6 +13,8 @@ from tunekit.engine.member import Member
 from tunekit.engine.train import Pack
 from tunekit.planning.batching import restrictions
 
+PREFIXED = ["tiny-bert", "tiny-roberta", "tiny-electra", "tiny-deberta"]
+"""The models that Mix-and-Match fits."""
 CPU = torch.device("cpu")
 TEXTS = [np.array([2, 7, 8, 9, 3]), np.array([2, 11, 3]), np.array([2, 5, 6, 12, 13, 14, 3])]
 
@@ -71,8 +73,12 @@ def test_padded_trials_are_no_pack():
         Pack(members)
 
 
-def test_padding_changes_no_scores():
-    member = member_of(specify(model="tiny-deberta", method="ia3"), dropout=False)
+@pytest.mark.parametrize(
+    ("model", "method"),
+    [("tiny-deberta", "ia3"), ("tiny-bert", "compacter"), *((model, "mam") for model in PREFIXED)],
+)
+def test_padding_changes_no_scores(model, method):
+    member = member_of(specify(model=model, method=method), dropout=False)
     together = Pack([member]).predict(member.train)[0]
     alone = [Pack([member]).predict(member.train.subset(np.array([row])))[0][0] for row in range(5)]
     np.testing.assert_allclose(together[:5], alone, rtol=0, atol=1e-5)

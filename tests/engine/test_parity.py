@@ -48,12 +48,14 @@ MODELS = {
     "tiny-electra": 16,
     "tiny-distilbert": 16,
     "tiny-deberta": 16,
+    "tiny-modernbert": 16,
     "minilm": 4,
 }
 """With batch sizes."""
 CASES = [(model, method) for model in MODELS for method in ("full", "lora", "adapter", "pfeiffer")]
 CASES += [("tiny-bert", method) for method in ("bitfit", "ia3", "prefix", "dora", "head")]
 CASES += [("tiny-distilbert", "prefix"), ("tiny-electra", "dora"), ("tiny-deberta", "ia3")]
+CASES += [("tiny-modernbert", "head"), ("tiny-modernbert", "dora")]
 
 
 @needs_real_data

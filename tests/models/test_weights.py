@@ -11,6 +11,7 @@ from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 from safetensors.torch import load_file, save_file
 from tokenizers import normalizers
+from transformers import ModernBertForMaskedLM
 
 from tests.support.model_folders import (
     ROBERTA_SPECIALS,
@@ -162,7 +163,7 @@ def test_fewer_embeddings_than_tokens_are_refused_with_both_numbers(model_type, 
 def test_sizes_and_weights_that_disagree_are_refused(model_type, data, tmp_path_factory):
     folder, family = make(tmp_path_factory.mktemp("a") / "model", model_type), FAMILIES[model_type]
     keys = ("hidden_size", "intermediate_size", "num_hidden_layers", "vocab_size", "max_position_embeddings")
-    positions = model_type != "deberta-v2"
+    positions = not (family.rotary or model_type == "deberta-v2")
     key = data.draw(st.sampled_from(keys if positions else keys[:-1]))
     own = family.config_keys.get(key, key)
     config = json.loads((folder / "config.json").read_text())
@@ -180,7 +181,7 @@ def test_a_missing_or_a_wrong_tensor_is_named(model_type, tmp_path):
     ref = resolve_model(str(folder))
     assert checked_model(ref)
     backbone, inner = FAMILIES[model_type].backbone, FAMILIES[model_type].layers.partition(".")[2]
-    name = f"{inner}.1.{FAMILIES[model_type].module('attention.self.query')}.weight"
+    name = f"{inner}.1.{FAMILIES[model_type].module('attention.output.dense')}.weight"
     whole = load_file(folder / WEIGHTS)
     change_weights(folder, lambda tensors: tensors.pop(f"{backbone}.{name}"))
     assert f"its weights lack {name}" in refusal(folder)
@@ -191,6 +192,24 @@ def test_a_missing_or_a_wrong_tensor_is_named(model_type, tmp_path):
     save_file(bare, folder / WEIGHTS, metadata={"format": "pt"})
     assert checked_model(resolve_model(str(folder))).notes == ()
     assert torch.equal(load(folder).get_parameter(f"{backbone}.{name}"), whole[f"{backbone}.{name}"])
+
+
+def test_the_head_of_a_pretrained_modernbert_is_kept_and_its_classifier_is_drawn(tmp_path):
+    """Pretraining on masked tokens has trained the head's dense layer and norm; its decoder has no place here."""
+    folder = make(tmp_path / "model", "modernbert")
+    classifier = load(folder)
+    pretrained = ModernBertForMaskedLM(classifier.config)
+    with torch.no_grad():
+        pretrained.head.norm.weight.fill_(3)
+    (folder / WEIGHTS).unlink()
+    pretrained.save_pretrained(folder)
+    found, again = load(folder, seed=1), load(folder, seed=2)
+    for model in (found, again):
+        assert torch.equal(model.head.dense.weight, pretrained.head.dense.weight)
+        assert torch.equal(model.head.norm.weight, pretrained.head.norm.weight)
+        assert torch.equal(model.model.layers[1].attn.Wqkv.weight, pretrained.model.layers[1].attn.Wqkv.weight)
+        assert model.tunekit_never_pretrained == {"classifier.weight", "classifier.bias"}
+    assert not torch.equal(found.classifier.weight, again.classifier.weight)
 
 
 def test_layers_that_config_leaves_out_are_said(folder):

@@ -16,11 +16,13 @@ from tests.conftest import ROOT
 from tests.support.repositories import write_repository
 from tests.support.trials import build, specify
 from tunekit.engine.build import adapt
+from tunekit.engine.fused_linear import split_fused
 from tunekit.errors import UserError
 from tunekit.methods import METHODS
 from tunekit.models.catalog import MODELS
 from tunekit.models.families import FAMILIES
 from tunekit.models.shapes import Shape
+from tunekit.planning import fitting
 from tunekit.planning.args import GridArgs
 from tunekit.planning.blocks import Block
 from tunekit.planning.fitting import _modules, check_fit
@@ -40,17 +42,19 @@ def config(model):
 
 def built(model):
     family = FAMILIES[MODELS[model].shape.model_type]
-    values = family.config_class().from_dict(config(model), num_labels=3)
+    values = family.config_class().from_dict({"pad_token_id": 1, **config(model)}, num_labels=3)
     return family.model_class("ForSequenceClassification")(values)
 
 
 @every_tiny
 def test_the_modules_that_can_be_targets_are_those_of_the_model(model):
     """DeBERTa's table of distances apart, which is read as a whole and never called."""
-    found = {name for name, module in built(model).named_modules() if type(module) in (nn.Linear, nn.Embedding)}
-    assert set(_modules(FAMILIES[MODELS[model].shape.model_type], config(model))) == found - {
-        "deberta.encoder.rel_embeddings"
-    }
+    made, family = built(model), FAMILIES[MODELS[model].shape.model_type]
+    found = {name for name, module in made.named_modules() if type(module) in (nn.Linear, nn.Embedding)}
+    if family.row_blocks:
+        split_fused(made)
+        found |= {name for name, module in made.named_modules() if type(module) is nn.Linear}
+    assert set(_modules(family, config(model))) == found - {"deberta.encoder.rel_embeddings"}
 
 
 def test_an_electra_with_narrow_embeddings_has_their_projection():
@@ -106,8 +110,9 @@ def test_an_engine_that_meets_a_wrong_name_refuses_it_too():
 
 
 LIMITS = [
-    ("adapter", "reduction_factor", WIDTH), ("pfeiffer", "reduction_factor", WIDTH), ("lora", "r", WIDTH),
-    ("dora", "r", WIDTH), ("prefix", "length", 512),
+    ("adapter", "reduction_factor", WIDTH), ("pfeiffer", "reduction_factor", WIDTH),
+    ("parallel", "reduction_factor", WIDTH), ("lora", "r", WIDTH),
+    ("mam", "reduction_factor", WIDTH), ("dora", "r", WIDTH), ("pissa", "r", WIDTH), ("prefix", "length", 512),
 ]  # fmt: skip
 
 
@@ -130,6 +135,61 @@ def test_a_method_fits_in_the_plan_where_it_fits_in_the_engine(model, method):
             check_fit(spec, config(model))
     else:
         check_fit(spec, config(model))
+
+
+@pytest.mark.parametrize("method", ["lora", "dora", "rslora", "lora_plus", "vera", "pissa"])
+@every_tiny
+def test_all_linear_fits_every_model_and_stands_alone(model, method):
+    if method in FAMILIES[MODELS[model].shape.model_type].refused:
+        return
+    check_fit(specify(model=model, method=method, method_params={"target_modules": "all-linear"}), config(model))
+    with pytest.raises(UserError, match="no module 'all-linear'"):
+        check_fit(
+            specify(model=model, method=method, method_params={"target_modules": "all-linear,query"}), config(model)
+        )
+
+
+@pytest.mark.parametrize("method", ["vera", "pissa", "lora_plus"])
+def test_an_embedding_is_no_target_of_a_method_of_linear_modules(method):
+    spec = specify(method=method, method_params={"target_modules": "query,word_embeddings"})
+    with pytest.raises(UserError, match="no module 'word_embeddings'"):
+        check_fit(spec, config("tiny-bert"))
+    with pytest.raises(UserError, match="bert.embeddings.word_embeddings is no linear module"):
+        adapt(built("tiny-bert"), spec)
+
+
+@pytest.mark.parametrize(
+    ("params", "message"),
+    [
+        ({"reduction_factor": 32}, "phm_dim 4 does not divide hidden size 32 and width 1"),
+        ({"reduction_factor": 8, "phm_dim": 3}, "phm_dim 3 does not divide hidden size 32 and width 4"),
+    ],
+)
+def test_compacter_needs_sizes_that_its_products_divide(params, message):
+    spec = specify(method="compacter", method_params=params)
+    for refuse in (lambda: check_fit(spec, config("tiny-bert")), lambda: adapt(built("tiny-bert"), spec)):
+        with pytest.raises(UserError, match=message):
+            refuse()
+
+
+def test_a_method_whose_package_is_missing_says_so(monkeypatch):
+    spec = specify(method="compacter")
+    monkeypatch.setattr(fitting, "_is_installed", lambda package: package != "adapters")
+    monkeypatch.setitem(sys.modules, "adapters", None)
+    for refuse in (lambda: check_fit(spec, config("tiny-bert")), lambda: adapt(built("tiny-bert"), spec)):
+        with pytest.raises(UserError, match="it needs the package adapters, which is not installed$"):
+            refuse()
+
+
+@pytest.mark.parametrize("method", ["parallel", "compacter", "mam"])
+def test_a_layout_in_which_adapters_were_not_compared_is_refused(method, monkeypatch):
+    families = {**FAMILIES, "bert": replace(FAMILIES["bert"], bottlenecks="another")}
+    for module in ("tunekit.planning.fitting", "tunekit.methods._bottleneck", "tunekit.methods._adapters_library"):
+        monkeypatch.setattr(f"{module}.FAMILIES", families)
+    spec = specify(method=method)
+    for refuse in (lambda: check_fit(spec, config("tiny-bert")), lambda: adapt(built("tiny-bert"), spec)):
+        with pytest.raises(UserError, match="bottlenecks are not supported in model type 'bert'"):
+            refuse()
 
 
 def test_a_config_that_leaves_sizes_out_is_held_against_what_it_says():

@@ -35,7 +35,7 @@ def written(folder: Path, text: str, name: str = "mine.py") -> Path:
 def test_the_example_of_the_documentation_registers_and_trains_norms(tmp_path):
     plugins.load([written(tmp_path, EXAMPLE)])
     for biases, share in ((1, 2), (0, 1)):
-        _, model = build(specify(method="ln-tuning", method_params={"biases": biases}))
+        _, model = build(specify(method="norms", method_params={"biases": biases}))
         assert count_parameters(model)[0] == share * 5 * 32 + 32 * 32 + 32 + 3 * 32 + 3
     [found] = plugins.described()
     assert (found["name"], len(found["sha256"])) == ("mine.py", 64)
@@ -47,7 +47,7 @@ def test_its_code_is_part_of_the_fingerprint_and_a_comment_is_not(tmp_path):
     found = []
     for change in ("", "# a comment\n", "OTHER = 1\n"):
         plugins.load([written(tmp_path, change + EXAMPLE)])
-        found.append(fingerprint(specify(method="ln-tuning")).code)
+        found.append(fingerprint(specify(method="norms")).code)
     assert found[0] == found[1] != found[2]
     assert found[0] != fingerprint(specify(method="lora")).code
 
@@ -84,7 +84,7 @@ def test_models_are_registered_alike(tmp_path):
         (METHOD.format(name="mine", item="int"), "plugin mine.py: method 'mine' is no dataclass"),
         (CLASS.format(fields="rank: int = 1") + METHOD.format(name="My Own", item="Mine"), "as in 'my-own'"),
         (CLASS.format(fields="rank: int") + METHOD.format(name="mine", item="Mine"), "its fields need defaults"),
-        (EXAMPLE.replace("def prepare", "def other"), "plugin mine.py: method 'ln-tuning' has no prepare"),
+        (EXAMPLE.replace("def prepare", "def other"), "plugin mine.py: method 'norms' has no prepare"),
         (
             'from tunekit.models.catalog import MODELS\nMODELS.register("mine")(3)\n',
             "model 'mine' is a int, not a ModelInfo",

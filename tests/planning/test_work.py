@@ -9,6 +9,7 @@ from tests.support.trials import specify
 from tunekit.engine.memory_probe import member_of
 from tunekit.engine.train import Pack
 from tunekit.methods import METHODS as ALL_METHODS
+from tunekit.models.catalog import MODELS
 from tunekit.models.shapes import Shape
 from tunekit.planning.work import Texts, scoring_flops, training_flops
 
@@ -20,7 +21,7 @@ def texts(lengths):
     return Texts(len(lengths), sum(lengths), sum(one**2 for one in lengths))
 
 
-@pytest.mark.parametrize(("method", "params"), METHODS)
+@pytest.mark.parametrize(("method", "params"), [*METHODS, ("vera", {"r": 6}), ("parallel", {"reduction_factor": 4})])
 def test_a_step_without_padding_does_exactly_the_useful_products(method, params):
     spec = specify(method=method, method_params=params, batch_size=len(LENGTHS))
     member = member_of(config_of("roberta", SMALL), spec, LENGTHS, num_labels=3)
@@ -33,6 +34,26 @@ def test_a_step_without_padding_does_exactly_the_useful_products(method, params)
     assert scoring_flops(shape, method, spec.method_params, 3, texts(LENGTHS)) == pytest.approx(
         counter.get_total_flops(), rel=0.1
     )  # scoring adds LoRA's products to the weights
+
+
+OF_A_FUSED_MODULE = [("lora", {"r": 3, "target_modules": "Wqkv"}), ("lora", {"r": 3, "target_modules": "key,attn.Wo"})]
+
+
+@pytest.mark.parametrize(
+    ("method", "params"), [*(pair for pair in METHODS if "dense" not in str(pair)), *OF_A_FUSED_MODULE]
+)
+def test_a_step_of_a_modernbert_does_exactly_the_useful_products(method, params):
+    spec = specify(method=method, method_params=params, batch_size=len(LENGTHS))
+    sizes = {
+        **SMALL,
+        "num_hidden_layers": 3,
+        "attention_probs_dropout_prob": 0.1,
+    }  # so that no product is hidden in SDPA
+    shape = Shape(**{**vars(MODELS["tiny-modernbert"].shape), **sizes})
+    member = member_of(shape.to_config(), spec, LENGTHS, num_labels=3)
+    with FlopCounterMode(display=False) as counter:
+        Pack([member]).steps.backward([np.arange(len(LENGTHS))])
+    assert training_flops(shape, method, spec.method_params, 3, texts(LENGTHS)) == counter.get_total_flops()
 
 
 def test_attention_is_counted_within_sequences_only():

@@ -119,10 +119,10 @@ def test_a_grid_in_packs_outlives_its_host(grid, tmp_path):
 
 
 def test_a_plugins_method_and_single_ones_train_on_workers(grid, tmp_path):
-    (tmp_path / "ln_tuning.py").write_text(EXAMPLE)
+    (tmp_path / "norms.py").write_text(EXAMPLE)
     packs = ["--pack", 2, "--max-concurrent", 2, "--seeds", 1, 2, "--storage", tmp_path]
-    arguments = ["--preset", "demo", *TINY, "--methods", "ia3", "ln-tuning", *packs]
-    arguments += ["--plugin", tmp_path / "ln_tuning.py"]
+    arguments = ["--preset", "demo", *TINY, "--methods", "ia3", "norms", *packs]
+    arguments += ["--plugin", tmp_path / "norms.py"]
     code, out, _ = grid(*arguments, "--dry-run")
     assert (code, out.count("trials are single, not in packs (ia3: ")) == (0, 1)
     code, out, _ = grid(*arguments)
@@ -130,17 +130,17 @@ def test_a_plugins_method_and_single_ones_train_on_workers(grid, tmp_path):
     sizes: dict[str, set[int]] = {}
     for trial in stored(tmp_path / "demo"):
         sizes.setdefault(trial.spec.method, set()).add(trial.summary.execution["pack_size"])
-    assert set(sizes) == {"ia3", "ln-tuning"}
+    assert set(sizes) == {"ia3", "norms"}
     assert sizes["ia3"] == {1}
     assert json.loads((tmp_path / "demo" / "sweep.json").read_text())["requests"][0]["plugins"] == plugins.described()
 
-    (tmp_path / "ln_tuning.py").write_text(EXAMPLE.replace('"weight"', '"bias"'))
+    (tmp_path / "norms.py").write_text(EXAMPLE.replace('"weight"', '"bias"'))
     code, out, _ = grid(*arguments, "--dry-run")
     assert out.count("made by other code") == 2
-    plugins._forget("ln_tuning.py")
+    plugins._forget("norms.py")
     code, _, err = grid(*arguments[:-2])
     assert (code, len(plain_lines(err))) == (2, 1)
-    assert "unknown method 'ln-tuning'" in err
+    assert "unknown method 'norms'" in err
 
 
 def test_failed_cells_are_named_the_rest_runs_and_retry_is_asked_for(grid, tmp_path):

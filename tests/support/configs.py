@@ -18,6 +18,10 @@ METHODS = [
     ("lora", {"r": 5, "target_modules": "value"}),
     ("lora", {"r": 5, "target_modules": "query,key,value,dense", "lora_dropout": 0.2}),
     ("lora", {"r": 5, "target_modules": "output.dense"}),
+    ("lora", {"r": 3, "target_modules": "all-linear"}),
+    ("rslora", {"r": 3}),
+    ("pissa", {"r": 3}),
+    ("lora_plus", {"r": 3}),
 ]
 
 

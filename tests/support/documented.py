@@ -55,5 +55,5 @@ def files_of(page: Path) -> Mapping[str, str]:
     return dict(_FILE.findall(page.read_text(encoding="utf-8")))
 
 
-EXAMPLE = files_of(ROOT / "docs" / "methods.md")["ln_tuning.py"]
+EXAMPLE = files_of(ROOT / "docs" / "methods.md")["norms.py"]
 """The plug-in of docs/methods.md."""

@@ -26,6 +26,14 @@ SPECS = {
     "lora-roberta": [specify(model="tiny-roberta", method="lora", seed=1, learning_rate=5e-3, method_params=DENSE)],
     "adapter-roberta": [specify(model="tiny-roberta", method="adapter", seed=1, learning_rate=5e-3)],
     "adapter-distilbert": [specify(model="tiny-distilbert", method="adapter", seed=1, learning_rate=5e-3)],
+    "lora-modernbert": [specify(model="tiny-modernbert", method="lora", seed=1, learning_rate=5e-3)],
+    "adapter-modernbert": [specify(model="tiny-modernbert", method="adapter", seed=1, learning_rate=5e-3)],
+    "rslora": [specify(model="tiny-bert", method="rslora", seed=1, learning_rate=5e-3)],
+    "pissa": [specify(model="tiny-bert", method="pissa", seed=1, learning_rate=5e-3, method_params=DENSE)],
+    "parallel": [specify(model="tiny-bert", method="parallel", seed=1, learning_rate=5e-3)],
+    "compacter": [specify(model="tiny-bert", method="compacter", seed=1, learning_rate=5e-3)],
+    "mam": [specify(model="tiny-bert", method="mam", seed=1, learning_rate=5e-3)],
+    "vera": [specify(model="tiny-bert", method="vera", seed=1, learning_rate=2e-2, method_params=DENSE)],
     "lora-dense": [specify(model="tiny-bert", method="lora", seed=2, learning_rate=5e-3, method_params=DENSE)],
 }
 

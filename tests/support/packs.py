@@ -9,37 +9,41 @@ from benchmarks.support.trial import without_dropout
 from tests.support.trials import build, specify
 from tunekit.engine.member import Member
 from tunekit.engine.train import Pack
+from tunekit.methods import METHODS
 from tunekit.schema import TrialSpec
 
 CPU = torch.device("cpu")
-MIXED = {
-    "full": [
-        {"seed": 1, "learning_rate": 3e-4},
-        {"seed": 2, "learning_rate": 1e-3, "weight_decay": 0.1},
-        {"seed": 3, "learning_rate": 2e-4, "warmup_ratio": 0.1},
-    ],
-    "adapter": [
-        {"seed": 1, "learning_rate": 1e-3, "method_params": {"reduction_factor": 2}},
-        {"seed": 2, "learning_rate": 5e-3, "weight_decay": 0.1, "method_params": {"reduction_factor": 8}},
-        {"seed": 3, "learning_rate": 2e-3, "warmup_ratio": 0.1, "method_params": {"reduction_factor": 4}},
-    ],
-    "pfeiffer": [
-        {"seed": 1, "learning_rate": 1e-3, "method_params": {"reduction_factor": 2}},
-        {"seed": 2, "learning_rate": 5e-3, "weight_decay": 0.1, "method_params": {"reduction_factor": 8}},
-        {"seed": 3, "learning_rate": 2e-3, "warmup_ratio": 0.1, "method_params": {"reduction_factor": 4}},
-    ],
-    "lora": [
-        {"seed": 1, "learning_rate": 1e-3, "method_params": {"r": 2}},
-        {"seed": 2, "learning_rate": 5e-3, "weight_decay": 0.1, "method_params": {"r": 8, "lora_alpha": 32}},
-        {"seed": 3, "learning_rate": 2e-3, "warmup_ratio": 0.1, "method_params": {"r": 4, "lora_alpha": 4}},
-    ],
+SETTINGS = (
+    {"seed": 1, "learning_rate": 1e-3},
+    {"seed": 2, "learning_rate": 5e-3, "weight_decay": 0.1},
+    {"seed": 3, "learning_rate": 2e-3, "warmup_ratio": 0.1},
+)
+"""What the three members of a pack are trained with."""
+WIDTHS = ({"reduction_factor": 2}, {"reduction_factor": 8}, {"reduction_factor": 4})
+PARAMS: dict[str, Sequence[dict[str, object]]] = {
+    "adapter": WIDTHS,
+    "pfeiffer": WIDTHS,
+    "parallel": WIDTHS,
+    "lora": ({"r": 2}, {"r": 8, "lora_alpha": 32}, {"r": 4, "lora_alpha": 4}),
+    "lora_plus": ({"r": 2}, {"r": 8, "ratio": 4.0}, {"r": 4, "ratio": 1.0}),
+    "pissa": ({"r": 4}, {"r": 4}, {"r": 4}),
+    "rslora": ({"r": 2}, {"r": 8, "lora_alpha": 4}, {"r": 4, "lora_alpha": 4}),
 }
+"""The hyperparameters of the three members, by method; those that are not here have none."""
+PACKED = [name for name in METHODS if not any(hasattr(METHODS[name], reason) for reason in ("padded", "single"))]
+"""The methods that train in packs."""
 
 
 def specs_of(method: str, **common: object) -> list[TrialSpec]:
     """Members that differ in all that members may differ in."""
     fields = {"dataset": "demo", "batch_size": 8, "train_limit": 76, "epochs": 5, **common}
-    return [specify(method=method, **fields, **mixed) for mixed in MIXED[method]]
+    params = PARAMS.get(method, ({}, {}, {}))
+    rates = {"full": 0.2}.get(method, 1.0)  # rates of full fine-tuning are smaller
+    settings = [{**one, "learning_rate": rates * one["learning_rate"]} for one in SETTINGS]
+    return [
+        specify(method=method, method_params=own, **fields, **setting)
+        for own, setting in zip(params, settings, strict=True)
+    ]
 
 
 def member_of(spec: TrialSpec, *, dropout: bool = True, dtype: torch.dtype = torch.float32) -> Member:

@@ -13,11 +13,15 @@ from transformers import PreTrainedModel, PreTrainedTokenizerFast
 from tunekit.data.base import TextDataset, limit_and_carve
 from tunekit.data.copies import load_dataset
 from tunekit.data.tokens import tokenise
+from tunekit.engine.forward.patching import refuse_foreign_modules
+from tunekit.engine.fused_linear import split_fused
 from tunekit.engine.member import LabelledSplit
 from tunekit.errors import UserError
 from tunekit.methods import METHODS
 from tunekit.models.families import FAMILIES
 from tunekit.models.loading import ModelRef, load_encoder, load_tokenizer, quiet_libraries
+from tunekit.models.shapes import own_targets
+from tunekit.planning.batching import why_padded
 from tunekit.schema import Fingerprint, Scalar, TrialSpec, readable
 from tunekit.seeding import seeded, stream_seed
 from tunekit.storage.paths import Place
@@ -138,15 +142,21 @@ def adapt(model: PreTrainedModel, spec: TrialSpec) -> None:
     """
     quiet_libraries()
     params = params_for(model.config.model_type, spec.method_params)
+    family = FAMILIES[model.config.model_type]
     try:
+        if reason := family.refusal(spec.method, model.config.to_dict()):
+            raise ValueError(reason)
+        if "target_modules" in params and family.needs_split(str(params["target_modules"]).split(",")):
+            split_fused(model)
         _check_targets(model, params)
         with seeded(stream_seed(spec.seed, "method")):
             METHODS[spec.method](**params).prepare(model)
+        if why_padded(model.config.model_type, spec.method) is None:
+            refuse_foreign_modules(model)
     except ValueError as error:
         raise UserError(f"method {spec.method!r} on {spec.model}: {error}") from error
-    head = FAMILIES[model.config.model_type].head
     for name, parameter in model.named_parameters():
-        if name.startswith(head):
+        if name.startswith(family.head):
             parameter.requires_grad = True
 
 
@@ -154,8 +164,7 @@ def params_for(model_type: str, params: Mapping[str, Scalar]) -> dict[str, Scala
     """Return a method's parameters with ``target_modules``, which are BERT's names, as the model type calls them."""
     named = dict(params)
     if "target_modules" in named:
-        targets = str(named["target_modules"]).split(",")
-        named["target_modules"] = ",".join(FAMILIES[model_type].module(target) for target in targets)
+        named["target_modules"] = ",".join(own_targets(FAMILIES[model_type], str(named["target_modules"])))
     return named
 
 

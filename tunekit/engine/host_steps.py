@@ -1,6 +1,6 @@
 """Training and scoring on a CPU: the host builds each batch and draws its masks, and every step runs at once.
 
-Models that need padding are trained so on a GPU, too.
+Models that need padding, and those that the kernels can't run (``Family.on_device``), are trained so on a GPU, too.
 """
 
 from collections.abc import Sequence
@@ -102,7 +102,9 @@ class HostSteps:
             MaskKind.SEQUENCE: [batch.num_sequences] * len(self.members),
         }
         draws = zip(self.masks, self.members, strict=True)
-        return sites.masks([(masks, (member.step + number, part)) for masks, member in draws], rows)
+        masks = sites.masks([(stream, (member.step + number, part)) for stream, member in draws], rows)
+        device = self.members[0].device
+        return masks if device.type == "cpu" else masks.to(device)
 
     @torch.inference_mode()
     def predict(self, split: LabelledSplit) -> npt.NDArray[np.float32]:

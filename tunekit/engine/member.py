@@ -15,8 +15,9 @@ from tunekit.engine.checkpoint import trainable
 from tunekit.engine.forward.context import ForwardContext
 from tunekit.engine.forward.patching import patch_model
 from tunekit.engine.precision import cast_frozen_to_bf16
-from tunekit.engine.schedule import decayed_names, learning_rate_at
+from tunekit.engine.schedule import decayed_names, learning_rate_at, rate_factors
 from tunekit.engine.stacking import is_stackable
+from tunekit.methods import METHODS
 from tunekit.planning.batching import why_padded
 from tunekit.schema import TrialSpec
 from tunekit.seeding import stream_seed
@@ -64,6 +65,8 @@ class Member:
     """The trainable parameters with the optimizer's moments, by name."""
     decayed: frozenset[str] = field(init=False)
     """The names of those that weight decay shrinks."""
+    rate_factors: dict[str, float] = field(init=False)
+    """What the learning rate of a trained parameter is multiplied by, by its name; 1 for those that are left out."""
     buffers: Buffers = field(init=False)
     """What holds ``trained`` now: buffers of the trial alone, or those of the pack that trains it."""
 
@@ -76,6 +79,7 @@ class Member:
         if self.device.type == "cuda" and self.spec.precision == "bf16" and is_stackable(self.model):
             cast_frozen_to_bf16(self.model)  # other methods may use weights outside of products, as DoRA does
         self.decayed = decayed_names(self.model)
+        self.rate_factors = rate_factors(self.model, self.spec)
         self.trained = {
             # Moments begin at 0; the buffers get memory for them.
             name: Trained(p, *[p.detach().new_zeros(()).expand(p.shape)] * 2)
@@ -110,9 +114,10 @@ class Member:
         """Return all that the members of one pack have in common; members with equal keys can be one pack."""
         trained = tuple((name, one.parameter.dim()) for name, one in self.trained.items())
         spec = self.spec
+        alike = tuple(spec.method_params[name] for name in getattr(METHODS[spec.method], "alike_in_packs", ()))
         return (
             spec.model, spec.dataset, spec.method, spec.precision, spec.batch_size, spec.max_length, spec.train_limit,
-            spec.val_fraction, spec.data_seed, self.context.sites.sites, trained,
+            spec.val_fraction, spec.data_seed, self.context.sites.sites, trained, alike,
         )  # fmt: skip
 
 

@@ -40,7 +40,8 @@ def member_of(
     """
     kind = FAMILIES[config["model_type"]]
     config_class, model_class = kind.config_class(), kind.model_class(task_of(spec.dataset).head_class)
-    pad: int = config_class().pad_token_id or 0
+    usual: int = config_class().pad_token_id or 0
+    pad = usual if usual < config["vocab_size"] - 1 else 0  # ModernBERT's is no token of a small vocabulary
     values = {"pad_token_id": pad, **config, "num_labels": num_labels, "attn_implementation": kind.attention}
     model = model_class(config_class(**values))
     adapt(model, spec)
@@ -143,7 +144,8 @@ def measure_peak(
     """
     member = member_of(config, spec, lengths, num_labels)
     trainable, total = count_parameters(member.model)
-    state, step = FP32 * (total + ADAMW_STATES * trainable), step_bytes(member)
+    buffers = sum(buffer.nbytes for buffer in member.model.buffers())  # VeRA's random matrices are such
+    state, step = FP32 * (total + ADAMW_STATES * trainable) + buffers, step_bytes(member)
     return state + step if gpu else PROCESS_BYTES + state + int(STEP * step)
 
 

@@ -19,9 +19,12 @@ class AdamW:
         """Optimize the trained weights of ``members``, which ``model`` runs as one, in the buffers that they share."""
         buffers, named = members[0].buffers, dict(model.named_parameters())
         self.parameters = [named[piece.name] for piece in buffers.pieces]
-        # For each trial: the decay of each piece.
-        self._decays = [
-            [member.spec.weight_decay * (piece.name in member.decayed) for piece in buffers.pieces]
+        # For each trial: the decay of each piece, and the factor of its rate.
+        self._settings = [
+            [
+                (member.spec.weight_decay * (piece.name in member.decayed), member.rate_factors.get(piece.name, 1.0))
+                for piece in buffers.pieces
+            ]
             for member in members
         ]
         # For each trial and piece, its columns of weights and moments: (n,) each.
@@ -35,23 +38,26 @@ class AdamW:
     def step(self, rates: torch.Tensor, taken: torch.Tensor) -> None:
         """Clip each trial's gradients to norm 1, take one step of all at their own ``rates``, and free the gradients.
 
-        ``rates`` (K,) and ``taken`` (K,) lie where the weights do. ``taken`` counts, in fp32, the steps of each trial,
-        and is raised by this one. A parameter that got no gradient stays as it is.
+        ``rates`` (K,) and ``taken`` (K,) lie where the weights do. A parameter's rate is that of its trial, times its
+        own factor (``Member.rate_factors``). ``taken`` counts, in fp32, the steps of each trial, and is raised by this
+        one. A parameter that got no gradient stays as it is.
         """
         taken.add_(1)
         gradients = {
             i: p.grad.view(len(self._rows), -1) for i, p in enumerate(self.parameters) if p.grad is not None
         }  # each (K, n)
-        for trial, (rows, decays) in enumerate(zip(self._rows, self._decays, strict=True)):
+        for trial, (rows, settings) in enumerate(zip(self._rows, self._settings, strict=True)):
             own = {i: gradient[trial] for i, gradient in gradients.items()}
             norm = torch.linalg.vector_norm(torch.stack(torch._foreach_norm(list(own.values()))))
             # The kernel divides the gradients by this factor as it reads them.
             factor = ((norm + 1e-6) / MAX_GRAD_NORM).clamp(min=1.0).float()
-            for decay in dict.fromkeys(decays[i] for i in own):
-                alike = [i for i in own if decays[i] == decay]
+            for setting in dict.fromkeys(settings[i] for i in own):
+                alike = [i for i in own if settings[i] == setting]
+                decay, rate_factor = setting
+                rate = rates[trial] if rate_factor == 1 else rates[trial] * rate_factor
                 weights, first, second = ([rows[i][which] for i in alike] for which in range(3))
                 torch._fused_adamw_(
-                    weights, [own[i] for i in alike], first, second, [], [taken[trial]] * len(alike), lr=rates[trial],
+                    weights, [own[i] for i in alike], first, second, [], [taken[trial]] * len(alike), lr=rate,
                     beta1=BETAS[0], beta2=BETAS[1], weight_decay=decay, eps=EPS, amsgrad=False, maximize=False,
                     grad_scale=factor, found_inf=None,
                 )  # fmt: skip

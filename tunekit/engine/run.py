@@ -27,7 +27,7 @@ from tunekit.engine.train import Diverged, Pack, TrainedEpoch
 from tunekit.memory import ADAMW_STATES
 from tunekit.memory.graph import FP32
 from tunekit.methods.base import count_parameters
-from tunekit.planning.batching import restrictions
+from tunekit.planning.batching import host_batches, restrictions
 from tunekit.schema import SCHEMA_VERSION, EpochRecord, Scalar, Status, TrialSummary
 from tunekit.seeding import stream_seed
 from tunekit.storage.files import remove_tree
@@ -93,7 +93,9 @@ class TrialRun:
             "precision": job.spec.precision,
         }
         self.facts = BuildFacts(trainable, total, self._predicted(used), execution)
-        for line in restrictions(model.config.model_type, job.spec.method):
+        kind, method = model.config.model_type, job.spec.method
+        on_gpu = host_batches(kind, method) if self.device.type == "cuda" else None
+        for line in [*restrictions(kind, method), *([on_gpu] if on_gpu else [])]:
             log(line)
         self.recorded = Recording()
         self.earlier = read_recording(self.store, self.folder)
@@ -108,13 +110,13 @@ class TrialRun:
     def _attention(self) -> str:
         """Return how attention is computed: ``padded`` by the library, or without padding.
 
-        On a GPU that is by kernels in ``triton`` or by plain ``torch``, on a CPU ``explicit``, step by step, or by
-        ``sdpa``.
+        On a GPU that is by kernels in ``triton`` or by plain ``torch``. Where the host makes the batches, as on a CPU,
+        it is ``explicit``, step by step, or by ``sdpa``.
         """
         context = self.member.context
         if context.padded:
             return "padded"
-        if self.device.type == "cuda":
+        if self.device.type == "cuda" and context.on_device:
             return implementation(self.device)
         return "explicit" if context.sites.has_pairs else "sdpa"
 

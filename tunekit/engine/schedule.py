@@ -1,9 +1,10 @@
-"""The learning rate and the weight decay of a trial's parameters, as Hugging Face's Trainer sets them."""
+"""The learning rate and the weight decay of a trial's parameters, by default as Hugging Face's Trainer sets them."""
 
 import math
 
 from torch import nn
 
+from tunekit.methods import METHODS
 from tunekit.schema import TrialSpec
 
 
@@ -13,6 +14,17 @@ def learning_rate_at(step: int, num_steps: int, spec: TrialSpec) -> float:
     if step < warmup:
         return spec.learning_rate * step / max(1, warmup)
     return spec.learning_rate * (num_steps - step) / max(1, num_steps - warmup)
+
+
+def rate_factors(model: nn.Module, spec: TrialSpec) -> dict[str, float]:
+    """Return by which factor the learning rate of each trainable parameter is multiplied, where that is not 1.
+
+    A method may have a factor for each parameter, by its name (``Method.rate_factor``).
+    """
+    factor_of = getattr(METHODS[spec.method](**spec.method_params), "rate_factor", None)
+    names = [name for name, parameter in model.named_parameters() if parameter.requires_grad]
+    factors = {name: factor_of(name) for name in names} if factor_of else {}
+    return {name: factor for name, factor in factors.items() if factor != 1}
 
 
 def decayed_names(model: nn.Module) -> frozenset[str]:

@@ -68,7 +68,7 @@ class StackedLinear(_Stacked):
 
 
 class StackedLayerNorm(_Stacked):
-    """K layer norms: weights and biases (K, H), or (H,) where one of the two is frozen and shared."""
+    """K layer norms: weights and biases (K, H), or (H,) where one of the two is frozen and shared, or no biases."""
 
     def __init__(self, leaf: nn.LayerNorm) -> None:
         super().__init__(leaf)
@@ -77,10 +77,12 @@ class StackedLayerNorm(_Stacked):
     def forward(self, x: torch.Tensor) -> torch.Tensor:
         """Return the normalised ``x`` (..., H)."""
         weight, bias = self.weight, self.bias
-        num_trials = next(len(p) for p in (weight, bias) if p.dim() == 2)
+        num_trials = next(len(p) for p in (weight, bias) if p is not None and p.dim() == 2)
         rows = _by_trial(F.layer_norm(x, self.shape, eps=self.eps), num_trials)
-        weight, bias = (p[:, None, :] if p.dim() == 2 else p for p in (weight, bias))
-        return torch.addcmul(bias, rows, weight).view_as(x)
+        weight = weight[:, None, :] if weight.dim() == 2 else weight
+        if bias is None:
+            return torch.mul(rows, weight).view_as(x)
+        return torch.addcmul(bias[:, None, :] if bias.dim() == 2 else bias, rows, weight).view_as(x)
 
 
 class StackedEmbedding(_Stacked):

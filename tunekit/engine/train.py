@@ -60,9 +60,9 @@ MakeSteps = Callable[[Sequence[Member], PreTrainedModel, Callable[[str], None]],
 
 
 def steps_for(members: Sequence[Member], model: PreTrainedModel, note: Callable[[str], None]) -> Steps:
-    """Return the steps that suit the device: on a GPU the device's own, but for models that need padding."""
+    """Return the steps that suit the device: on a GPU the device's own, where its kernels can run the model."""
     device = members[0].device
-    if device.type == "cuda" and not members[0].context.padded:
+    if device.type == "cuda" and members[0].context.on_device:
         return DeviceSteps(members, model, CudaGraphs(device), note)
     return HostSteps(members, model)
 

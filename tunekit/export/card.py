@@ -18,20 +18,28 @@ EPOCH_RULES = {"best": "the best epoch on validation", "last": "the last epoch"}
 LOADING_LINES = {
     "whole": 'model = AutoModelForSequenceClassification.from_pretrained(".").eval()',
     "peft": 'model = PeftModel.from_pretrained(base, ".").eval()',
-    "adapters": 'adapters.init(base)\nbase.load_adapter(".", use_safetensors=True, set_active=True)\n'
-    "model = base.eval()",
+    "adapters": 'base.load_adapter(".", use_safetensors=True, set_active=True)\nmodel = base.eval()',
 }
 LIBRARY_NAMES = {"whole": "transformers", "peft": "peft", "adapters": "adapters"}
+WITHOUT_BIASES = (
+    "# adapters 1.3.0 gives fused modules that have no biases random ones.",
+    "for module in base.modules():",
+    '    if type(module).__name__ == "LoRAMergedLinear":',
+    "        module.bias = None",
+)
+"""The lines that take them away again, behind ``adapters.init``."""
 IMPORTS = {"whole": "", "peft": "from peft import PeftModel\n", "adapters": "import adapters\n"}
 
 
 def card(
-    chosen: ChosenTrial, manifest: dict[str, Any], hub_id: str | None, written_by: dict[str, Any], merged: bool
-) -> str:
+    chosen: ChosenTrial, manifest: dict[str, Any], hub_id: str | None, written_by: dict[str, Any], merged: bool,
+    *, fused_without_biases: bool,
+) -> str:  # fmt: skip
     """Return the Markdown text of README.md.
 
     ``manifest`` is the content of tunekit.json. ``hub_id`` is the id of the pretrained model on the hub, None where it
-    has none. ``written_by`` is the source code that exported the model. ``merged`` says whether an update was merged.
+    has none. ``written_by`` is the source code that exported the model. ``merged`` says whether an update was merged,
+    and ``fused_without_biases`` whether the model's queries, keys and values are one module that has no biases.
     """
     spec, kind = chosen.trial.spec, manifest["kind"]
     method = f"{slug(spec.method)}{', merged' if merged else ''}"
@@ -48,7 +56,7 @@ def card(
                 f"seed {spec.seed}, weights after epoch {chosen.epoch} of {spec.epochs}.",
                 "## Use",
                 "In this folder:",
-                f"```python\n{_code(manifest, hub_id, task)}\n```",
+                f"```python\n{_code(manifest, hub_id, task, fused_without_biases)}\n```",
                 "Or `tunekit predict . FILE`, which does it for the rows of a CSV, JSON Lines, Parquet or text file.",
                 _input(manifest),
                 "## Scores",
@@ -73,7 +81,7 @@ def _training(manifest: dict[str, Any]) -> dict[str, Any]:
     return {"labels": dict(enumerate(manifest["label_names"])), **constants, "spec": manifest["spec"]}
 
 
-def _code(manifest: dict[str, Any], hub_id: str | None, task: Task) -> str:
+def _code(manifest: dict[str, Any], hub_id: str | None, task: Task, fused_without_biases: bool) -> str:
     """Return the Python code that loads the model and says what it makes of a text."""
     kind, count = manifest["kind"], len(manifest["label_names"])
     if manifest["has_base"]:
@@ -81,6 +89,8 @@ def _code(manifest: dict[str, Any], hub_id: str | None, task: Task) -> str:
     else:
         base = f'"{hub_id}", revision="{manifest["revision"]}", num_labels={count}, use_safetensors=True'
     loaded = [] if kind == "whole" else [f"base = AutoModelForSequenceClassification.from_pretrained({base})"]
+    if kind == "adapters":
+        loaded += ["adapters.init(base)", *(WITHOUT_BIASES if fused_without_biases else ())]
     arguments = '"a text"'
     if manifest["pairs"]:
         arguments = '"a text" + tokenizer.sep_token + "its pair"' if manifest["pair_as"] == "sep_token" else (

@@ -23,7 +23,9 @@ from tunekit.export.loading import BASE, MANIFEST, Manifest, at_commit, load_exp
 from tunekit.export.verify import Say, compared, model_of, trained_again
 from tunekit.export.which_trial import ChosenTrial
 from tunekit.models.catalog import MODELS
+from tunekit.models.families import FAMILIES
 from tunekit.models.loading import ModelRef, hub_id_of, load_encoder, resolve_model
+from tunekit.parsing import how_many
 from tunekit.planning.fingerprints import fingerprint_of
 from tunekit.planning.provenance import source
 from tunekit.schema import EpochRecord
@@ -153,7 +155,7 @@ def _weights(
         if differences:
             listed = "; ".join(differences[:3])
             raise UserError(f"trained again, {trial.spec.label} differs from its records, {how}: {listed}")
-        say(f"the same {len(trial.epochs)} epochs as stored, {how}")
+        say(f"the same {how_many(len(trial.epochs), 'epoch')} as stored, {how}")
         if epoch not in kept_epochs(again.folder):
             raise UserError(
                 f"trained again here, epoch {epoch} is no longer the best on validation; give --epoch {epoch}"
@@ -195,7 +197,10 @@ def _write(
     )  # fmt: skip
     values = manifest.to_dict()
     (draft / MANIFEST).write_text(json.dumps(values, indent=1, allow_nan=False) + "\n", encoding="utf-8")
-    text = card(chosen, values, hub_id, source(), merged and kind == formats.WHOLE and spec.method != "full")
+    config = model.config
+    fused_without_biases = bool(FAMILIES[config.model_type].row_blocks) and not config.attention_bias
+    merged = merged and kind == formats.WHOLE and spec.method != "full"
+    text = card(chosen, values, hub_id, source(), merged, fused_without_biases=fused_without_biases)
     (draft / "README.md").write_text(text, encoding="utf-8")
     return manifest
 

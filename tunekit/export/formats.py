@@ -17,6 +17,7 @@ from torch import nn
 from transformers import PreTrainedModel
 
 from tunekit.engine.checkpoint import trainable
+from tunekit.engine.fused_linear import fuse_blocks, has_blocks
 from tunekit.engine.kept_weights import read_tensors
 from tunekit.errors import UserError
 from tunekit.methods._bottleneck import LIBRARY_VERSION, NAME, to_adapters
@@ -32,7 +33,7 @@ def kind_of(model: PreTrainedModel) -> str:
     """Return the format of a model that a method has changed."""
     if hasattr(model, "peft_config"):
         return PEFT
-    return ADAPTERS if hasattr(model, "tunekit_bottlenecks") else WHOLE
+    return ADAPTERS if hasattr(model, "tunekit_adapter_config") else WHOLE
 
 
 def head_modules(model: PreTrainedModel) -> list[str]:
@@ -68,6 +69,7 @@ def merge_all(model: PreTrainedModel) -> None:
     if kind_of(model) == ADAPTERS:
         raise UserError("adapters have activations of their own and can't be merged; export without --merged")
     if kind_of(model) == PEFT:
+        fuse_blocks(model)
         merge(model)
         del model.peft_config
 
@@ -112,6 +114,10 @@ def write(model: PreTrainedModel, folder: Path, base: str | None, revision: str 
     where it has none, and ``revision`` its commit. Raises UserError as ``parameters_of`` does, and OSError.
     """
     kind = kind_of(model)
+    if has_blocks(model) and kind == PEFT and cast(Any, model).peft_config["default"].init_lora_weights == "pissa":
+        # On loading, peft would take the singular vectors of the fused module out of its weights.
+        raise UserError("PiSSA on rows of a fused module has no form in peft; export with --merged")
+    fuse_blocks(model)
     if kind == WHOLE:
         _refuse_added_parameters(model)
         model.config.name_or_path = ""
@@ -152,7 +158,6 @@ def _write_peft_config(model: PreTrainedModel, folder: Path, base: str | None, r
 
 def _write_adapters_configs(model: PreTrainedModel, folder: Path, base: str | None) -> None:
     """Write adapter_config.json and head_config.json of ``adapters``."""
-    design, reduction_factor = cast(Any, model).tunekit_bottlenecks
     shared = {
         "hidden_size": model.config.hidden_size,
         "model_class": type(model).__name__,
@@ -160,7 +165,7 @@ def _write_adapters_configs(model: PreTrainedModel, folder: Path, base: str | No
         "model_type": model.config.model_type,
         "version": LIBRARY_VERSION,
     }
-    config = {**shared, "name": NAME, "config": design.library_config(reduction_factor)}
+    config = {**shared, "name": NAME, "config": cast(Any, model).tunekit_adapter_config}
     head = {
         **shared,
         "config": None,
@@ -177,6 +182,7 @@ def read(model: PreTrainedModel, folder: Path) -> None:
 
     Raises UserError where they are not exactly the tensors that ``model`` trains.
     """
+    fuse_blocks(model)
     if kind_of(model) == PEFT:
         merge(model, head_modules(model))
     for file, parameters in parameters_of(model).items():

@@ -22,6 +22,7 @@ from tunekit.engine.run import TrialRun
 from tunekit.errors import UserError, first_line
 from tunekit.models.catalog import MODELS
 from tunekit.models.loading import ModelRef, resolve_model
+from tunekit.parsing import how_many
 from tunekit.planning.fingerprints import fingerprint_of
 from tunekit.schema import Fingerprint, Status, TrialSpec
 from tunekit.storage.files import copy_folder
@@ -103,7 +104,7 @@ def _is_same(trial: CompletedTrial, store: ResultStore, say: Say) -> bool:
         hint = f"; epochs before memory ran out may have been trained in fewer than {parts} parts" if parts > 1 else ""
         say(f"DIFFERENT: {trial.spec.label}, {how}: {'; '.join(differences[:3])}{hint}")
     else:
-        say(f"same: {trial.spec.label}, {len(trial.epochs)} epochs, {how}")
+        say(f"same: {trial.spec.label}, {how_many(len(trial.epochs), 'epoch')}, {how}")
     return not differences
 
 
@@ -149,7 +150,7 @@ def _differences(old: StoredTrial, new: StoredTrial, tolerance: float) -> list[s
     """Return a short text for each number that differs by more than ``tolerance``."""
     found = []
     if len(old.epochs) != len(new.epochs):
-        found.append(f"{len(old.epochs)} epochs are stored, {len(new.epochs)} trained")
+        found.append(f"{how_many(len(old.epochs), 'epoch')} stored, {len(new.epochs)} trained")
     for stored, trained in zip(old.epochs, new.epochs, strict=False):
         values = trained.values()
         for name, value in stored.values().items():

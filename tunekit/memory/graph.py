@@ -19,10 +19,10 @@ from tunekit.models.shapes import BOTTLENECKS, NoClosedForm, Shape, bottleneck_w
 FP32, INT64 = 4, 8
 COMPUTE: Mapping[str, int] = {"fp32": FP32, "tf32": FP32, "bf16": 2}
 """Bytes of a number in a matrix product, by precision; weights, layer norms and probabilities stay in fp32."""
-FOLLOWED_METHODS = ("full", "adapter", "pfeiffer", "lora", "head")
+FOLLOWED_METHODS = ("full", "adapter", "pfeiffer", "lora", "rslora", "lora_plus", "pissa", "head")
 """The methods that ``Graph`` follows. The memory of other methods is measured (``tunekit.engine.memory_probe``)."""
 FOLLOWED_MODEL_TYPES = ("bert", "roberta", "electra")
-"""The model types that ``Graph`` follows: those whose batches have no padding."""
+"""The model types that ``Graph`` follows: those of BERT's kind whose batches have no padding."""
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -67,7 +67,7 @@ class Graph:
         if work.method not in FOLLOWED_METHODS:
             raise NoClosedForm(f"memory of method {work.method!r}")
         if work.shape.model_type not in FOLLOWED_MODEL_TYPES:
-            raise NoClosedForm(f"memory of padded batches of {work.shape.model_type}")
+            raise NoClosedForm(f"memory of model type {work.shape.model_type}")
         if work.shape.embedding_size:
             raise NoClosedForm(f"embedding_size is {work.shape.embedding_size}")
         self.work, self.shape = work, work.shape
@@ -75,7 +75,7 @@ class Graph:
         self.compute = COMPUTE[work.precision]
         self.tuned = lora_targets(work.shape, work.method, work.params, work.num_labels)
         self.rank = int(work.params["r"]) if self.tuned else 0
-        self.lora_dropout = float(work.params["lora_dropout"]) if self.tuned else 0.0
+        self.lora_dropout = float(work.params.get("lora_dropout", 0.0))
         self.bytes = 0
         self.keeps_token_mask = self.keeps_sequence_mask = False
         self.mask_bytes = 0

@@ -24,7 +24,10 @@ class Method(Protocol):
     needs no care: the engine trains it under every method.
 
     A method may also say, as class variables, that it can't train without padding or in packs: ``padded`` or ``single``
-    is then the reason, in a few words.
+    is then the reason, in a few words. Hyperparameters that change more than the sizes and values of trained
+    weights, such as frozen weights, which a pack shares, stand by name in ``alike_in_packs``: only trials with equal
+    values of them are one pack. A method may have a method ``rate_factor(self, name: str) -> float``, which returns
+    what the learning rate of the trained parameter ``name`` is multiplied by, such as LoRA+'s ratio for matrices B.
     """
 
     __dataclass_fields__: ClassVar[dict[str, Any]]

@@ -23,6 +23,10 @@ ROBERTA: Mapping[str, Any] = {"model_type": "roberta", "max_position_embeddings"
 DISTILBERT: Mapping[str, Any] = {
     "model_type": "distilbert", "max_position_embeddings": 512, "type_vocab_size": 0, "classifier_dropout": 0.2,
 }  # fmt: skip
+MODERNBERT: Mapping[str, Any] = {
+    "model_type": "modernbert", "type_vocab_size": 0, "hidden_dropout_prob": 0.0, "attention_probs_dropout_prob": 0.0,
+    "classifier_dropout": 0.0,
+}  # fmt: skip
 DEBERTA: Mapping[str, Any] = {"model_type": "deberta-v2", "max_position_embeddings": 512, "type_vocab_size": 0}
 
 
@@ -105,6 +109,17 @@ MODELS.register("deberta-v3")(
         shape=Shape(**DEBERTA, **BASE, vocab_size=128_100, relative_positions=256),
     )
 )
+MODELS.register("modernbert")(
+    ModelInfo(
+        display_name="ModernBERT",
+        hub_id="answerdotai/ModernBERT-base",
+        revision="8949b909ec900327062f0ebf497f51aef5e6f0c8",
+        shape=Shape(
+            **MODERNBERT, **{**BASE, "num_hidden_layers": 22, "intermediate_size": 1152}, vocab_size=50_368,
+            max_position_embeddings=8192, local_attention=128,
+        ),
+    )
+)  # fmt: skip
 MODELS.register("tiny-bert")(ModelInfo(display_name="Tiny BERT", revision="seeded-1", shape=Shape(**BERT, **TINY)))
 MODELS.register("tiny-roberta")(
     ModelInfo(display_name="Tiny RoBERTa", revision="seeded-1", shape=Shape(**ROBERTA, **TINY))
@@ -119,4 +134,11 @@ MODELS.register("tiny-distilbert")(
 )
 MODELS.register("tiny-deberta")(
     ModelInfo(display_name="Tiny DeBERTa", revision="seeded-1", shape=Shape(**DEBERTA, **TINY, relative_positions=8))
+)
+MODELS.register("tiny-modernbert")(
+    ModelInfo(
+        display_name="Tiny ModernBERT",
+        revision="seeded-1",
+        shape=Shape(**MODERNBERT, **{**TINY, "num_hidden_layers": 4}, max_position_embeddings=512, local_attention=8),
+    )
 )

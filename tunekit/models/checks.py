@@ -19,9 +19,6 @@ from tunekit.models.tokenizer import outline
 from tunekit.models.weights import Tensor, first_not_finite, stored_tensors
 from tunekit.parsing import how_many
 
-WORD_EMBEDDINGS = "embeddings.word_embeddings.weight"
-"""Name of the embeddings of tokens, in the backbone of every family."""
-
 
 @dataclass(frozen=True)
 class Checked:
@@ -50,7 +47,7 @@ def check_model(folder: Path, name: str) -> Checked:
     shape = _shape_of(config, family, name)
     if shape is not None:
         _check_shapes(_in_backbone(tensors, family), shape, config, name)
-    words = _in_backbone(tensors, family).get(WORD_EMBEDDINGS)
+    words = _in_backbone(tensors, family).get(_word_embeddings(family))
     if tokenizer.tokens is not None and words and words.shape:
         check_vocabulary(tokenizer.tokens, words.shape[0], name)
     if bad := first_not_finite(tensors):
@@ -95,7 +92,7 @@ def _notes(tensors: Collection[str], family: Family, shape: Shape | None, name: 
         yield f"model {name}: the head in its weights ({head[0]}, ...) is left out; heads are drawn from the seed"
     if shape is None:
         return
-    layers = {key.partition(f"{family.encoder}.layer.")[2].partition(".")[0] for key in tensors} - {""}
+    layers = {key.partition(f"{family.layer_list}.")[2].partition(".")[0] for key in tensors} - {""}
     if len(layers) > shape.num_hidden_layers:
         yield (
             f"model {name}: its weights have {how_many(len(layers), 'layer')}, of which its config.json takes the "
@@ -146,11 +143,16 @@ def _check_shapes(tensors: Mapping[str, Tensor], shape: Shape, config: Mapping[s
         raise UserError(f"model {name!r}: its config.json says pad_token_id {padding}, which is no token's id")
 
 
+def _word_embeddings(family: Family) -> str:
+    """Return the name of the embeddings of tokens in the backbone."""
+    return f"embeddings.{family.module('word_embeddings')}.weight"
+
+
 def _expected(shape: Shape, config: Mapping[str, Any]) -> Iterator[tuple[str, tuple[int, ...]]]:
     """Yield names in the backbone and shapes of the embeddings and of the encoder's linear modules."""
     family, width = FAMILIES[shape.model_type], shape.embedding_size or shape.hidden_size
-    yield WORD_EMBEDDINGS, (shape.vocab_size, width)
-    if config.get("position_biased_input", True):
+    yield _word_embeddings(family), (shape.vocab_size, width)
+    if not family.rotary and config.get("position_biased_input", True):
         yield "embeddings.position_embeddings.weight", (shape.max_position_embeddings, width)
     if family.token_types and shape.type_vocab_size:
         yield "embeddings.token_type_embeddings.weight", (shape.type_vocab_size, width)
@@ -158,4 +160,5 @@ def _expected(shape: Shape, config: Mapping[str, Any]) -> Iterator[tuple[str, tu
         if name.startswith(f"{family.layers}."):
             key = name.removeprefix(f"{family.backbone}.")
             yield f"{key}.weight", (out, inside)
-            yield f"{key}.bias", (out,)
+            if not family.biases:
+                yield f"{key}.bias", (out,)

@@ -6,13 +6,23 @@ that BERT has too. Importing this module brings no torch and no transformers.
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 from types import MappingProxyType
 from typing import TYPE_CHECKING, Any
 
 if TYPE_CHECKING:
     from transformers import PretrainedConfig, PreTrainedModel
+
+LAYER_LINEARS = (
+    "attention.self.query",
+    "attention.self.key",
+    "attention.self.value",
+    "attention.output.dense",
+    "intermediate.dense",
+    "output.dense",
+)
+"""The linear modules of an encoder layer, by BERT's names."""
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -23,12 +33,17 @@ class Family:
     """What the names of its classes in transformers begin with, such as ``Bert`` of ``BertConfig``."""
     backbone: str
     """Attribute of the sequence-classification model that holds the encoder."""
-    encoder: str = "encoder"
-    """Attribute of the backbone that holds the layers."""
+    layer_list: str = "encoder.layer"
+    """Name of the list of encoder layers in the backbone."""
     head: tuple[str, ...]
     """Prefixes of the names of all parameters after the last encoder layer; every method trains them."""
     head_linears: tuple[str, str]
     """Names of the head's two linear modules, in the order of the forward pass."""
+    pretrained_head: tuple[str, ...] = ()
+    """Those prefixes in ``head`` whose parameters pretraining has trained, as it has BERT's pooler."""
+    forward: str = "bert"
+    """Which forward pass without padding it has: ``bert`` (``tunekit.engine.forward.bert``) or ``modernbert``
+    (``tunekit.engine.forward.modernbert``). Unused where ``padded`` is given."""
     attention: str = "sdpa"
     """The attention implementation that the library's own forward pass uses."""
     padded: str | None = None
@@ -37,9 +52,25 @@ class Family:
     """Whether the first position of a text is the padding token's id + 1, as RoBERTa's is, and not 0."""
     bottlenecks: str | None = None
     """Which of the layouts of an encoder layer it has where adapters are put in: ``bert``, with an output module after
-    attention and one after the feed-forward part, or ``distilbert``. None where adapters have no place."""
+    attention and one after the feed-forward part, ``distilbert`` or ``modernbert``. None where adapters have no
+    place."""
     token_types: bool = True
     """Whether its forward pass takes token types."""
+    rotary: bool = False
+    """Whether positions rotate queries and keys (Su et al., 2021), and have no embeddings."""
+    gated: bool = False
+    """Whether the module ``intermediate.dense`` computes gates beside the inner activations (Shazeer, 2020)."""
+    tokenizer: str | None = None
+    """Name of the class of its tokenizers where a model's files name none, without ``Fast``; None of one that is called
+    as its other classes are."""
+    layer_linears: tuple[str, ...] = LAYER_LINEARS
+    """The linear modules of a layer, by BERT's names, where it has them."""
+    row_blocks: tuple[str, ...] = ()
+    """The row blocks of its fused module ``attention.self.qkv`` that LoRA can change alone, by BERT's names."""
+    biases: tuple[str, ...] = ()
+    """Keys of its config.json that say whether modules of the encoder have biases; empty where all have them."""
+    refused: Mapping[str, str] = field(default_factory=dict)
+    """The reason why a method can't work on it, by method."""
     own_names: Mapping[str, str] = field(default_factory=dict)
     """Its names of a layer's linear modules by BERT's names, where the two differ."""
     config_keys: Mapping[str, str] = field(default_factory=dict)
@@ -52,24 +83,45 @@ class Family:
     @property
     def own_tokenizer(self) -> str:
         """Name of the class of its tokenizers where a model's files name none, without ``Fast``."""
-        return f"{self.library}Tokenizer"
+        return self.tokenizer or f"{self.library}Tokenizer"
 
     @property
     def drawn(self) -> tuple[str, ...]:
-        """Prefixes of the head's parameters that are drawn from a trial's seed, whatever a checkpoint holds.
+        """Prefixes of the head's parameters that are drawn from a trial's seed, whatever a checkpoint holds."""
+        return tuple(prefix for prefix in self.head if prefix not in self.pretrained_head)
 
-        BERT's pooler is none of them: pretraining has trained it.
-        """
-        return tuple(prefix for prefix in self.head if not prefix.startswith(f"{self.backbone}."))
+    @property
+    def on_device(self) -> bool:
+        """Whether a GPU runs it by the kernels of ``tunekit.engine.kernels``. Else the host makes its batches there."""
+        return self.padded is None and self.forward == "bert"
 
     @property
     def layers(self) -> str:
         """Name of the list of encoder layers in the sequence-classification model."""
-        return f"{self.backbone}.{self.encoder}.layer"
+        return f"{self.backbone}.{self.layer_list}"
 
     def module(self, name: str) -> str:
         """Return its name of what BERT calls ``name``: a whole name in a layer, or the last part of one."""
         return self.own_names.get(name, name)
+
+    def needs_split(self, targets: Sequence[str]) -> bool:
+        """Return whether LoRA on ``targets``, by BERT's names or its own, needs row blocks as modules of their own.
+
+        Raises ValueError where they name a fused module as well.
+        """
+        own = [self.module(target) for target in targets]
+        blocks, fused = self.row_blocks, [name for name in self.layer_linears if name not in LAYER_LINEARS]
+        block = next((one for one in own if any(_end_alike(one, self.module(name)) for name in blocks)), None)
+        whole = next((one for one in own if any(_end_alike(one, self.module(name)) for name in fused)), None)
+        if block and whole:
+            raise ValueError(f"target_modules names {whole!r} and its rows {block!r}; name one of them")
+        return block is not None
+
+    def refusal(self, method: str, config: Mapping[str, Any]) -> str | None:
+        """Return why ``method`` can't work on a model with the values ``config`` of config.json; None where it can."""
+        if method == "bitfit" and self.biases and not any(config.get(key) for key in self.biases):
+            return f"its encoder has no biases ({', '.join(self.biases)} are false in its config.json)"
+        return self.refused.get(method)
 
     def config_class(self) -> type[PretrainedConfig]:
         """Return the class of its config. Imports transformers."""
@@ -87,6 +139,11 @@ class Family:
         return getattr(transformers, self.library + suffix)
 
 
+def _end_alike(one: str, other: str) -> bool:
+    """Return whether one of two names of modules is the end of the other, part by part."""
+    return f".{one}".endswith(f".{other}") or f".{other}".endswith(f".{one}")
+
+
 FAMILIES: Mapping[str, Family] = MappingProxyType(
     {
         "bert": Family(
@@ -94,6 +151,7 @@ FAMILIES: Mapping[str, Family] = MappingProxyType(
             backbone="bert",
             head=("bert.pooler.", "classifier."),
             head_linears=("bert.pooler.dense", "classifier"),
+            pretrained_head=("bert.pooler.",),
             bottlenecks="bert",
         ),
         "roberta": Family(
@@ -115,7 +173,7 @@ FAMILIES: Mapping[str, Family] = MappingProxyType(
         "distilbert": Family(
             library="DistilBert",
             backbone="distilbert",
-            encoder="transformer",
+            layer_list="transformer.layer",
             head=("pre_classifier.", "classifier."),
             head_linears=("pre_classifier", "classifier"),
             bottlenecks="distilbert",
@@ -152,6 +210,43 @@ FAMILIES: Mapping[str, Family] = MappingProxyType(
                 "norm_rel_ebd": "layer_norm",
             },
             usual={"pos_att_type": ["p2c", "c2p"]},
+        ),
+        "modernbert": Family(
+            library="ModernBert",
+            backbone="model",
+            layer_list="layers",
+            head=("head.", "classifier."),
+            head_linears=("head.dense", "classifier"),
+            pretrained_head=("head.",),
+            forward="modernbert",
+            bottlenecks="modernbert",
+            token_types=False,
+            rotary=True,
+            gated=True,
+            tokenizer="PreTrainedTokenizer",
+            layer_linears=("attention.self.qkv", "attention.output.dense", "intermediate.dense", "output.dense"),
+            row_blocks=("attention.self.query", "attention.self.key", "attention.self.value"),
+            own_names={
+                "word_embeddings": "tok_embeddings",
+                "attention.self.qkv": "attn.Wqkv", "attention.self.query": "attn.Wqkv.query",
+                "attention.self.key": "attn.Wqkv.key", "attention.self.value": "attn.Wqkv.value",
+                "attention.output.dense": "attn.Wo", "intermediate.dense": "mlp.Wi", "output.dense": "mlp.Wo",
+            },
+            config_keys={
+                "hidden_dropout_prob": "mlp_dropout", "attention_probs_dropout_prob": "attention_dropout",
+            },
+            needed={
+                "hidden_activation": "gelu", "norm_bias": False, "attention_bias": False, "mlp_bias": False,
+                "classifier_bias": False,
+            },
+            biases=("norm_bias", "attention_bias", "mlp_bias"),
+            refused={
+                "ia3": "its keys and values are rows of one module, and (IA)³ scales modules",
+                "prefix": "its keys and values are rows of one module, and a prefix needs modules of their own",
+                "mam": "its keys and values are rows of one module, and a prefix needs modules of their own",
+                "vera": "its update of rows of a fused module has no form that peft knows",
+                "compacter": "adapters 1.3.0 gives its fused modules random biases",
+            },
         ),
     }
 )  # fmt: skip

@@ -6,19 +6,18 @@ from collections.abc import Iterator, Mapping
 from dataclasses import dataclass, fields
 from typing import Any
 
-from tunekit.models.families import FAMILIES
+from tunekit.models.families import FAMILIES, Family
 
-LAYER_LINEARS = (
-    "attention.self.query",
-    "attention.self.key",
-    "attention.self.value",
-    "attention.output.dense",
-    "intermediate.dense",
-    "output.dense",
-)
-"""The linear modules of an encoder layer, by BERT's names."""
+ALL_LINEAR = "all-linear"
+"""The value of ``target_modules`` that stands for every linear module of every encoder layer."""
 
-BOTTLENECKS: Mapping[str, int] = {"adapter": 2, "pfeiffer": 1}
+ADDING_NOTHING = ("full", "bitfit", "ln_tuning", "head")
+"""The methods that only choose which of the model's own parameters are trained."""
+
+TARGETED = ("lora", "dora", "rslora", "lora_plus", "vera", "pissa")
+"""The methods that change the linear modules that their ``target_modules`` name."""
+
+BOTTLENECKS: Mapping[str, int] = {"adapter": 2, "pfeiffer": 1, "parallel": 1}
 """How many bottlenecks a layer has, by method."""
 
 PLAIN = {
@@ -52,7 +51,9 @@ class Shape:
     embedding_size: int | None = None
     """The width of embeddings that a linear module brings to the hidden size; None where they have the hidden size."""
     relative_positions: int | None = None
-    """How many distances to either side have an embedding; None where positions have embeddings instead."""
+    """How many distances to either side have an embedding; None where there are no such embeddings."""
+    local_attention: int | None = None
+    """How many tokens the queries of a local layer see; None where every layer sees all tokens of a text."""
 
     @classmethod
     def from_config(cls, config: Mapping[str, Any]) -> Shape:
@@ -96,14 +97,29 @@ class Shape:
 
     def linears(self, num_labels: int) -> Iterator[tuple[str, int, int]]:
         """Yield the name, the input width and the output width of every linear module, those of the head last."""
-        h, inner, family = self.hidden_size, self.intermediate_size, FAMILIES[self.model_type]
-        widths = {"intermediate.dense": (h, inner), "output.dense": (inner, h)}
+        h, family = self.hidden_size, FAMILIES[self.model_type]
         for layer in range(self.num_hidden_layers):
-            for name in LAYER_LINEARS:
-                yield f"{family.layers}.{layer}.{family.module(name)}", *widths.get(name, (h, h))
+            for name in family.layer_linears:
+                yield f"{family.layers}.{layer}.{family.module(name)}", *self._widths(name)
         dense, out = family.head_linears
         yield dense, h, h
         yield out, h, num_labels
+
+    def targets(self, num_labels: int) -> Iterator[tuple[str, int, int]]:
+        """Yield what LoRA can change, as ``linears`` does: the linear modules, and the row blocks of fused ones."""
+        h, family = self.hidden_size, FAMILIES[self.model_type]
+        yield from self.linears(num_labels)
+        for layer in range(self.num_hidden_layers):
+            yield from ((f"{family.layers}.{layer}.{family.module(name)}", h, h) for name in family.row_blocks)
+
+    def _widths(self, name: str) -> tuple[int, int]:
+        """Return the input and the output width of a layer's linear module, by BERT's name."""
+        h, inner, gated = self.hidden_size, self.intermediate_size, FAMILIES[self.model_type].gated
+        widths = {
+            "attention.self.qkv": (h, 3 * h), "intermediate.dense": (h, 2 * inner if gated else inner),
+            "output.dense": (inner, h),
+        }  # fmt: skip
+        return widths.get(name, (h, h))
 
 
 @dataclass(frozen=True)
@@ -135,6 +151,8 @@ def parameters(shape: Shape, method: str, params: Mapping[str, Any], num_labels:
 
     ``params`` are all parameters of the method. Raises NoClosedForm where no formula describes the method.
     """
+    if FAMILIES[shape.model_type].biases:
+        return _without_biases(shape, method, params, num_labels)
     h, inner, layers = shape.hidden_size, shape.intermediate_size, shape.num_hidden_layers
     positions, norms = shape.max_position_embeddings, 1
     if shape.relative_positions:
@@ -145,25 +163,54 @@ def parameters(shape: Shape, method: str, params: Mapping[str, Any], num_labels:
     layer = 4 * (h * h + h) + (h * inner + inner) + (inner * h + h) + 4 * h
     head = h * h + h + h * num_labels + num_labels
     backbone = embeddings + layers * layer
-    tuned = {"full": backbone, "bitfit": norms * width + h * bool(projection) + layers * (7 * h + inner)}.get(method, 0)
+    tuned = {
+        "full": backbone,
+        "bitfit": norms * width + h * bool(projection) + layers * (7 * h + inner),
+        "ln_tuning": 2 * norms * width + layers * 4 * h,
+    }.get(method, 0)
     return Parameters(backbone, head, _added(shape, method, params, num_labels), tuned)
+
+
+def _without_biases(shape: Shape, method: str, params: Mapping[str, Any], num_labels: int) -> Parameters:
+    """Return the numbers of a ModernBERT's parameters, of which the classifier alone has a bias.
+
+    The layers have two norms each, but for the first, which has one. One norm follows the embeddings, one follows the
+    last layer, and one is the head's.
+    """
+    h, layers = shape.hidden_size, shape.num_hidden_layers
+    of_layers = sum(wide * out for name, wide, out in shape.linears(num_labels) if ".layers." in name)
+    backbone = (shape.vocab_size + 1) * h + of_layers + (2 * layers - 1) * h + h
+    head = h * h + h + h * num_labels + num_labels
+    added = _added(shape, method, params, num_labels)
+    tuned = {"full": backbone, "ln_tuning": (2 * layers + 1) * h}.get(method, 0)
+    return Parameters(backbone, head, added, tuned)
 
 
 def _added(shape: Shape, method: str, params: Mapping[str, Any], num_labels: int) -> int:
     h, layers = shape.hidden_size, shape.num_hidden_layers
-    if method in ("full", "bitfit", "head"):
+    if method in ADDING_NOTHING:
         return 0
     if method in BOTTLENECKS:
         width = bottleneck_width(shape, params)
         return layers * BOTTLENECKS[method] * (2 * h * width + h + width)
+    if method == "mam":
+        length, inner = int(params["prefix_length"]), int(params["bottleneck_size"])
+        prefix = length * h + (h + 1) * inner + (inner + 1) * layers * 2 * h
+        return prefix + _added(shape, "parallel", params, num_labels)
+    if method == "compacter":
+        # Of each of two linear modules a factor for inputs and one for outputs, and a bias; one rule for all modules.
+        width = bottleneck_width(shape, params)
+        return layers * 2 * 3 * (h + width) + int(params["phm_dim"]) ** 3
     if method == "ia3":
         return layers * (2 * h + shape.intermediate_size)
     if method == "prefix":
         return layers * 2 * h * int(params["length"])
     tuned = lora_targets(shape, method, params, num_labels)
-    magnitude = method == "dora"
+    rank, magnitude = params["r"], method == "dora"
     return sum(
-        params["r"] * (wide + out) + magnitude * out for name, wide, out in shape.linears(num_labels) if name in tuned
+        rank + out if method == "vera" else rank * (wide + out) + magnitude * out
+        for name, wide, out in shape.targets(num_labels)
+        if name in tuned
     )
 
 
@@ -173,22 +220,27 @@ def bottleneck_width(shape: Shape, params: Mapping[str, Any]) -> int:
 
 
 def lora_targets(shape: Shape, method: str, params: Mapping[str, Any], num_labels: int) -> frozenset[str]:
-    """Return the full names of the linear modules that LoRA or DoRA changes.
+    """Return the full names of the linear modules that LoRA, or a method like it, changes.
 
     A target names all linear modules whose name ends with it, as in ``peft``. The result is empty for the other
     registered methods, which have no targets. Raises NoClosedForm for a target that is no linear module, and for a
     method that is not registered here.
     """
-    if method in ("full", "bitfit", "head", "ia3", "prefix", *BOTTLENECKS):
+    if method in (*ADDING_NOTHING, "ia3", "prefix", "compacter", "mam", *BOTTLENECKS):
         return frozenset()
-    if method not in ("lora", "dora"):
+    if method not in TARGETED:
         raise NoClosedForm(f"method {method!r}")
-    names = [name for name, _, _ in shape.linears(num_labels)]
+    names = [name for name, _, _ in shape.targets(num_labels)]
     found: set[str] = set()
-    for target in str(params["target_modules"]).split(","):
-        own = FAMILIES[shape.model_type].module(target)
+    for own in own_targets(FAMILIES[shape.model_type], str(params["target_modules"])):
         hit = [name for name in names if name == own or name.endswith(f".{own}")]
         if not hit:
-            raise NoClosedForm(f"LoRA on {target!r}")
+            raise NoClosedForm(f"LoRA on {own!r}")
         found.update(hit)
     return frozenset(found)
+
+
+def own_targets(family: Family, target_modules: str) -> list[str]:
+    """Return the names in ``target_modules``, which are BERT's, as ``family`` calls the modules."""
+    names = family.layer_linears if target_modules == ALL_LINEAR else target_modules.split(",")
+    return [family.module(name) for name in names]

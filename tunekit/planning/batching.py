@@ -35,6 +35,13 @@ def restrictions(model_type: str | None, method: str) -> list[str]:
     return [f"trials are single, not in packs ({reason})"] if reason else []
 
 
+def host_batches(model_type: str, method: str) -> str | None:
+    """Return a line where a GPU does not make the batches of such trials itself; None where it does."""
+    if FAMILIES[model_type].on_device or why_padded(model_type, method):
+        return None
+    return f"the host makes the GPU's batches and dropout masks, which is slower ({model_type} has no kernels yet)"
+
+
 def described(specs: Sequence[TrialSpec], models: Mapping[str, ModelRef]) -> list[str]:
     """Return the lines of all ``specs``, each once, and the notes on their models; ``models`` are by name."""
     types = {name: model_type_of(ref) for name, ref in models.items()}

@@ -3,16 +3,16 @@
 Counted are the multiplications and additions of matrix products on real tokens: forward products, products for
 gradients of inputs where anything before needs one, products for gradients of trained weights, and attention within
 each sequence; after the last layer's keys and values, those of first tokens alone. Softmax, norms, dropout and the
-optimizer are not counted.
+optimizer are not counted. A ModernBERT whose head reads the mean of all tokens is counted as if it read the first ones.
 """
 
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
 
-from tunekit.models.shapes import BOTTLENECKS, NoClosedForm, Shape, bottleneck_width, lora_targets
+from tunekit.models.shapes import BOTTLENECKS, TARGETED, NoClosedForm, Shape, bottleneck_width, lora_targets
 
-LOCAL_METHODS = ("full", "head", "lora", "dora", *BOTTLENECKS)
+LOCAL_METHODS = ("full", "head", *TARGETED, *BOTTLENECKS)
 """The methods whose trained weights stand in known modules. Any other method is taken to train in every layer."""
 
 
@@ -80,21 +80,26 @@ class _Count:
         except NoClosedForm:
             self.tuned = frozenset()
         self.parts: list[Part] = []
-        everywhere = method not in LOCAL_METHODS or (method in ("lora", "dora") and not self.tuned)
+        everywhere = method not in LOCAL_METHODS or (method in TARGETED and not self.tuned)
         needs_grad = self.full or everywhere  # whether what enters the layer needs a gradient
         linears = list(shape.linears(num_labels))
+        blocks = list(shape.targets(num_labels))[len(linears) :]
         each = len(linears[:-2]) // shape.num_hidden_layers
         for layer in range(shape.num_hidden_layers):
             last = cut and layer == shape.num_hidden_layers - 1
             rows, scored = (texts.sequences, texts.tokens) if last else (texts.tokens, texts.pairs)
-            q, k, v, o, up, down = linears[each * layer : each * (layer + 1)]
-            grads = [self.linear(q, rows, needs_grad, self.full)]
-            grads += [self.linear(one, texts.tokens, needs_grad, self.full) for one in (k, v)]
+            *inputs, o, up, down = linears[each * layer : each * (layer + 1)]
+            if blocks:
+                grads = self.fused(inputs[0], blocks[3 * layer : 3 * (layer + 1)], texts.tokens, needs_grad)
+            else:
+                q, k, v = inputs
+                grads = [self.linear(q, rows, needs_grad, self.full)]
+                grads += [self.linear(one, texts.tokens, needs_grad, self.full) for one in (k, v)]
             self.attention(rows, texts.tokens, scored, grads)
             attended = self.linear(o, rows, any(grads), self.full)
-            attended = (attended if method == "pfeiffer" else self.adapter(rows, attended)) or needs_grad
-            wide = self.linear(up, rows, attended, self.full)
-            needs_grad = self.adapter(rows, self.linear(down, rows, wide, self.full)) or attended
+            attended = (self.adapter(rows, attended) if BOTTLENECKS.get(method) == 2 else attended) or needs_grad
+            wide = self.linear(down, rows, self.linear(up, rows, attended, self.full), self.full)
+            needs_grad = self.adapter(rows, attended if method == "parallel" else wide) or wide or attended
         dense, out = linears[-2:]
         self.linear(dense, texts.sequences, needs_grad, True)
         self.linear(out, texts.sequences, True, True)
@@ -128,14 +133,33 @@ class _Count:
 
         Return whether its output needs one.
         """
-        name, wide, out = module
+        _, wide, out = module
         self.product(rows, wide, out, int(x) + int(trained), trained)
-        if name in self.tuned:
-            rank = int(self.params["r"])
-            # Down and up again: both trained, a gradient between them always, before them where x needs one.
-            self.product(rows, wide, rank, 1 + int(x), True)
-            self.product(rows, rank, out, 2, True)
-        return x or trained or name in self.tuned
+        return self.update(module, rows, x) or x or trained
+
+    def update(self, module: tuple[str, int, int], rows: float, x: bool) -> bool:
+        """Count LoRA's update of a module or a row block, where it has one. Return whether it has."""
+        name, wide, out = module
+        if name not in self.tuned:
+            return False
+        rank = int(self.params["r"])
+        # Down and up again: a gradient between them always, before them where x needs one. VeRA's are not trained.
+        own = self.method != "vera"
+        self.product(rows, wide, rank, int(own) + int(x), own)
+        self.product(rows, rank, out, int(own) + 1, own)
+        return True
+
+    def fused(
+        self, module: tuple[str, int, int], blocks: Sequence[tuple[str, int, int]], rows: float, x: bool
+    ) -> list[bool]:
+        """Count the module of queries, keys and values, which is computed for all tokens in the last layer, too.
+
+        Return of each of its row ``blocks`` whether its output needs a gradient: the output is one tensor, so all do
+        where one does.
+        """
+        needed = self.linear(module, rows, x, self.full)
+        updated = [self.update(block, rows, x) for block in blocks]
+        return [needed or any(updated)] * len(blocks)
 
     def adapter(self, rows: float, x: bool) -> bool:
         """Count a bottleneck, where the method has one. Return whether its output needs a gradient."""

@@ -143,7 +143,7 @@ def read_epochs(path: Place, imported: bool = False) -> list[EpochRecord]:
             if isinstance(row, dict) and row.get("schema_version") == TASK_SCHEMA_VERSION and not imported:
                 records.append(epoch_record(row))
             else:
-                values = {k: v for k, v in _versioned(row, path).items() if k != "schema_version"}
+                values = {k: v for k, v in versioned(row, path).items() if k != "schema_version"}
                 records.append((ImportedEpoch if imported else EpochRecord).from_dict(values))
             if records[-1].epoch != number:
                 raise ValueError(f"epoch {records[-1].epoch} stands where {number} should")
@@ -180,28 +180,11 @@ def refuse_link(path: Place) -> None:
 def load_record(path: Place) -> dict[str, Any]:
     """Return the object in a JSON record file. Raises DamagedRecord if it is damaged or of another schema version."""
     try:
-        return _versioned(strict_json(read_text(path)), path)
+        return versioned(strict_json(read_text(path)), path)
     except DamagedRecord:
         raise
     except ValueError as error:
         raise DamagedRecord(f"{path}: {error}") from error
-
-
-def checked_request(request: Any) -> dict[str, Any]:
-    """Return ``request`` unchanged. Raises ValueError or TypeError where it is not a request as in sweep.json."""
-    if not isinstance(request, dict) or not isinstance(request.get("cells", []), list):
-        raise ValueError("a request is an object with a list of cells")
-    for cell in request.get("cells", []):
-        seeds = cell.get("seeds") if isinstance(cell, dict) else None
-        if not isinstance(seeds, list):
-            raise ValueError("a request's cell is an object with a list of seeds")
-        spec_of(cell, 0)
-        for seed in seeds:
-            coerced("seed", "int", seed)
-    metrics = request.get("metric_names", {})
-    if not isinstance(metrics, dict) or not all(isinstance(name, str) for name in metrics.values()):
-        raise ValueError("metric_names maps metrics to names")
-    return request
 
 
 def spec_of(cell: Mapping[str, Any], seed: int) -> TrialSpec | ImportedSpec:
@@ -210,7 +193,7 @@ def spec_of(cell: Mapping[str, Any], seed: int) -> TrialSpec | ImportedSpec:
     return (ImportedSpec if cell.get("imported") is True else TrialSpec).from_dict({**values, "seed": seed})
 
 
-def _versioned(content: Any, path: Place) -> dict[str, Any]:
+def versioned(content: Any, path: Place) -> dict[str, Any]:
     """Return ``content``. Raises DamagedRecord where it is not an object of this schema version."""
     if not isinstance(content, dict) or content.get("schema_version") != SCHEMA_VERSION:
         raise DamagedRecord(f"{path}: not a record of schema version {SCHEMA_VERSION}")

@@ -22,7 +22,6 @@ from typing import Any
 
 import pandas as pd
 
-from tunekit.errors import UserError
 from tunekit.schema import SCHEMA_VERSION, EpochRecord, Fingerprint, TrialSpec, TrialSummary
 from tunekit.storage.files import map_files, move_file, move_folder, sync, write_atomic
 from tunekit.storage.object_path import ObjectPath
@@ -34,12 +33,12 @@ from tunekit.store.records import (
     DamagedRecord,
     ImportedSpec,
     StoredTrial,
-    checked_request,
     load_record,
     read_epochs,
     refuse_link,
 )
 from tunekit.store.search_records import Search
+from tunekit.store.sweep_file import read_requests
 
 PREDICTION_ROWS = 2_000_000
 """The most rows with which a trial keeps the predictions of all its epochs. A trial that would have more rows keeps
@@ -182,18 +181,12 @@ class ResultStore:
 
     # -- reading -----------------------------------------------------------------------------------------------------
 
-    def requests(self) -> list[dict[str, Any]]:
-        """Return all requests, the oldest first. Raises UserError where sweep.json is damaged."""
-        path = self.root / "sweep.json"
-        if not path.exists():
-            return []
-        try:
-            content = load_record(path)
-            return [checked_request(one) for one in content["requests"]]
-        except (ValueError, KeyError, TypeError) as error:
-            raise UserError(
-                f"{path} is damaged ({error}); restore it, or move it away to start a new list of requests"
-            ) from error
+    def requests(self, cache: Path | None = None) -> list[dict[str, Any]]:
+        """Return all requests, the oldest first. Raises UserError where sweep.json is damaged.
+
+        ``tunekit.store.sweep_file.read_requests`` explains ``cache``.
+        """
+        return read_requests(self.root / "sweep.json", cache)
 
     def search(self) -> Search | None:
         """Return what search.json holds, or None for a sweep that is no search. Raises DamagedRecord."""

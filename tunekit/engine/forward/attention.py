@@ -58,16 +58,27 @@ class GroupedAttention:
 
     def contexts(self, hidden: torch.Tensor) -> torch.Tensor:
         """Return the contexts of hidden states (K, T, H): (K, T, H), or (K, B, H) in the last layer."""
-        module, batch = self.module, self.batch
+        module = self.module
         keys, values = self._in_slots(module.key(hidden)), self._in_slots(module.value(hidden))  # (S * A, D)
         if module.last:
-            first = hidden.flatten(0, 1).index_select(0, batch.first_tokens)  # (K * B, H)
+            first = hidden.flatten(0, 1).index_select(0, self.batch.first_tokens)  # (K * B, H)
             # The query module gets (K, B, H), since in a pack it has weights of its own for each of the K trials.
-            queries = module.query(first.view(len(hidden), -1, hidden.shape[-1]))  # (K, B, H)
-            # Sort the sequences into the order of the groups: (K * B, A, D).
-            queries = queries.view(-1, module.heads, module.head_size).index_select(0, batch.length_order)
+            queries = self._in_groups(module.query(first.view(len(hidden), -1, hidden.shape[-1])))  # (K * B, A, D)
         else:
             queries = self._in_slots(module.query(hidden))  # (S * A, D)
+        return self._contexts(queries, keys, values)
+
+    def contexts_of_rows(self, queries: torch.Tensor, keys: torch.Tensor, values: torch.Tensor) -> torch.Tensor:
+        """Return the contexts of queries, keys and values that are computed already.
+
+        Keys and values are (K, T, H), and so are queries and contexts, which are (K, B, H) in the last layer.
+        """
+        queries = self._in_groups(queries) if self.module.last else self._in_slots(queries)
+        return self._contexts(queries, self._in_slots(keys), self._in_slots(values))
+
+    def _contexts(self, queries: torch.Tensor, keys: torch.Tensor, values: torch.Tensor) -> torch.Tensor:
+        """Return the contexts of slot rows (S * A, D). In the last layer queries are (K * B, A, D)."""
+        module, batch = self.module, self.batch
         rows = [group.num_rows for group in batch.groups]
         query_rows = [group.num_sequences for group in batch.groups] if module.last else rows
         in_groups = zip(
@@ -82,9 +93,14 @@ class GroupedAttention:
         if module.last:
             # Sort the sequences back into the order of the batch.
             context = context.view(len(batch.length_order), -1).index_select(0, batch.length_ranks)  # (K * B, H)
-            return context.view(len(hidden), batch.num_sequences, -1)
+            return context.view(len(batch.input_ids), batch.num_sequences, -1)
         context = gather_rows(context, batch.token_to_slot, batch.slot_to_token, batch.slot_is_real)  # (K * T * A, D)
-        return context.view(*hidden.shape[:-1], -1)
+        return context.view(*batch.input_ids.shape, -1)
+
+    def _in_groups(self, queries: torch.Tensor) -> torch.Tensor:
+        """Return the queries (K, B, H) of first tokens in the order of the groups, (K * B, A, D)."""
+        rows = queries.reshape(-1, self.module.heads, self.module.head_size)
+        return rows.index_select(0, self.batch.length_order)
 
     def _in_slots(self, x: torch.Tensor) -> torch.Tensor:
         """Return the slot rows (S * A, D) of all groups, copied from ``x`` (K, T, H)."""
@@ -95,11 +111,13 @@ class GroupedAttention:
         """Return the contexts (G, A, Q, D) of a group's queries (G, A, Q, D), with keys and values (G, A, L, D)."""
         module = self.module
         if self.dropped is None:
-            bias = None if group.padding_bias is None else group.padding_bias.to(q.dtype)
+            bias = self._bias(group)
+            bias = None if bias is None else bias.to(q.dtype)
             return F.scaled_dot_product_attention(q, k, v, attn_mask=bias)
         scores = torch.matmul(q * module.head_size**-0.5, k.transpose(-1, -2))  # (G, A, Q, L)
-        if group.padding_bias is not None:
-            scores = scores.add_(group.padding_bias)
+        bias = self._bias(group)
+        if bias is not None:
+            scores = scores.add_(bias)
         # The probabilities are computed in fp32 even under bf16, which is too coarse for them.
         scores = scores.softmax(-1, dtype=torch.promote_types(scores.dtype, torch.float32))
         mask, scale = self.dropped
@@ -109,3 +127,20 @@ class GroupedAttention:
         mask = mask.flatten(0, -2).index_select(0, index.flatten()).view(*index.shape, module.heads)  # (G, [Q,] L, A)
         mask = mask.unsqueeze(1) if module.last else mask  # (G, Q, L, A)
         return torch.matmul(apply_mask(scores, mask.permute(0, 3, 1, 2).contiguous(), scale), v)
+
+    def _bias(self, group: Group) -> torch.Tensor | None:
+        """Return what is added to the scores of a group, (G or 1, 1, Q or 1, L) in fp32, or None for nothing.
+
+        It hides padding, and where the layer has a window the keys that are farther away from their query.
+        """
+        window, length = self.module.window, group.length
+        if window is None or length - 1 <= window:
+            return group.padding_bias
+        places = torch.arange(length, device=group.token_index.device)
+        distances = places[None, :] - (places[:1] if self.module.last else places)[:, None]  # (Q, L)
+        bias = distances.new_zeros((1, 1, 1, length), dtype=torch.float32)
+        bias = (bias if group.padding_bias is None else group.padding_bias).masked_fill(
+            distances.abs() > window, torch.finfo(torch.float32).min
+        )
+        # A query of padding sees itself at least: without any key, softmax would give NaN.
+        return bias.masked_fill(distances == 0, 0.0)

@@ -48,7 +48,9 @@ class ForwardContext:
     """What the modules of one model share. ``patching.patch_model`` gives each model one context."""
 
     padded: bool = False
-    """Whether the model takes padded batches. The other fields are then unused."""
+    """Whether the model takes padded batches. The other fields but ``on_device`` are then unused."""
+    on_device: bool = True
+    """Whether a GPU can run the model by the kernels of ``tunekit.engine.kernels``, on batches that it makes itself."""
     operations: Operations | None = None
     """The operations of the forward pass that runs now. None while none runs."""
     sites: DropoutSites = field(default_factory=lambda: DropoutSites(()))

@@ -117,9 +117,13 @@ class DropoutMasks:
 
         An entry of 1 stays and an entry of 0 is dropped.
         """
-        self.by_kind = by_kind
-        self._sites: Iterator[DropoutSite] = iter(sites)
+        self.sites, self.by_kind = tuple(sites), by_kind
+        self._sites: Iterator[DropoutSite] = iter(self.sites)
         self._used = dict.fromkeys(by_kind, 0)
+
+    def to(self, device: torch.device) -> "DropoutMasks":
+        """Return the masks on ``device``, from the first site on."""
+        return DropoutMasks(self.sites, {kind: mask.to(device) for kind, mask in self.by_kind.items()})
 
     def next(self, kind: MaskKind) -> tuple[torch.Tensor, float]:
         """Return the next site's mask, uint8 (K, T, width), (P, width) or (K, B, width), and its scale.

@@ -7,7 +7,7 @@ the sequences in a few groups of similar lengths, each padded to the longest seq
 """
 
 from collections.abc import Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, fields, replace
 from typing import Any
 
 import numpy as np
@@ -43,7 +43,7 @@ class Group:
 
 @dataclass(frozen=True)
 class FlatBatch:
-    """B sequences of each of K trials on a CPU, in rows of T tokens, one row for each trial."""
+    """B sequences of each of K trials, in rows of T tokens, one row for each trial."""
 
     input_ids: torch.Tensor
     """(K, T) int64, the ids of the tokens; filler has the padding id."""
@@ -74,6 +74,17 @@ class FlatBatch:
     """The number of pairs of each trial, which is the sum of the squared lengths of its sequences."""
     num_sequences: int
     """The sequences of each trial, B."""
+
+    def to(self, device: torch.device) -> "FlatBatch":
+        """Return the batch on ``device``."""
+        groups = tuple(replace(group, **_tensors_on(device, group)) for group in self.groups)
+        return replace(self, groups=groups, **_tensors_on(device, self))
+
+
+def _tensors_on(device: torch.device, part: Any) -> dict[str, Any]:
+    """Return those fields of a dataclass that hold tensors, on ``device``."""
+    values = {item.name: getattr(part, item.name) for item in fields(part)}
+    return {name: one.to(device) for name, one in values.items() if isinstance(one, torch.Tensor)}
 
 
 def flat_batch(

@@ -26,10 +26,34 @@ class HostOperations(Operations):
         dropped = self._next_mask(kind, module.heads, module.rate)
         return GroupedAttention(module, self.batch, dropped).contexts(hidden)
 
+    def attention_of_rows(
+        self, module: Any, queries: torch.Tensor, keys: torch.Tensor, values: torch.Tensor
+    ) -> torch.Tensor:
+        """Return the contexts of queries (K, T, H), or (K, B, H) in the last layer, with keys and values (K, T, H).
+
+        ``module`` is a ``FlatRotaryAttention``.
+        """
+        kind = MaskKind.TOKEN if module.last else MaskKind.PAIR
+        dropped = self._next_mask(kind, module.heads, module.rate)
+        return GroupedAttention(module, self.batch, dropped).contexts_of_rows(queries, keys, values)
+
     def first_tokens(self, hidden: torch.Tensor) -> torch.Tensor:
         """Return the hidden states (K, B, H) of the first token of each sequence."""
         first = hidden.flatten(0, 1).index_select(0, self.batch.first_tokens)
         return first.view(len(hidden), -1, hidden.shape[-1])
+
+    def means(self, hidden: torch.Tensor) -> torch.Tensor:
+        """Return the mean (K, B, H) of the hidden states (K, T, H) of each sequence's tokens."""
+        rows, found = hidden.flatten(0, 1), []
+        for group in self.batch.groups:
+            slots = rows.index_select(0, group.token_index.flatten()).view(*group.token_index.shape, -1)  # (G, L, H)
+            if group.padding_bias is None:
+                found.append(slots.mean(1))
+            else:
+                is_real = (group.padding_bias.view(*group.token_index.shape, 1) == 0).to(slots.dtype)  # (G, L, 1)
+                found.append((slots * is_real).sum(1) / is_real.sum(1))
+        means = torch.cat(found).index_select(0, self.batch.length_ranks)
+        return means.view(len(hidden), -1, hidden.shape[-1])
 
     def dropout(self, x: torch.Tensor, rate: float) -> torch.Tensor:
         """Return ``x`` with the entries dropped that the next mask says."""

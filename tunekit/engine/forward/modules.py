@@ -22,6 +22,8 @@ class FlatSelfAttention(nn.Module):
     query: nn.Module
     key: nn.Module
     value: nn.Module
+    window: None = None
+    """Every query sees the whole of its sequence."""
 
     def __init__(self, library: Any, context: ForwardContext, *, last: bool) -> None:
         """``library`` is the attention module that this one replaces. ``last`` says whether it is the last layer's."""

@@ -19,6 +19,7 @@ from transformers import PreTrainedModel
 from transformers.activations import ACT2FN
 
 from tunekit.data.tokens import TokenisedSplit
+from tunekit.engine.forward import modernbert
 from tunekit.engine.forward.context import ForwardContext, Operations
 from tunekit.engine.forward.device_batch import DeviceBatch
 from tunekit.engine.forward.device_operations import DeviceOperations
@@ -54,21 +55,14 @@ def patch_model(model: PreTrainedModel, *, padded: bool = False) -> ForwardConte
     With ``padded`` the model gets a context, and its modules stay as they are.
     """
     patched: Any = model
-    context = patched.tunekit_context = ForwardContext(padded=padded)
+    family = FAMILIES[model.config.model_type]
+    context = patched.tunekit_context = ForwardContext(padded=padded, on_device=family.on_device and not padded)
     if padded:
         return context
-    layers = backbone_of(model).encoder.layer
-    for layer in layers:
-        layer.attention.self = FlatSelfAttention(layer.attention.self, context, last=layer is layers[-1])
-        if type(layer.intermediate.intermediate_act_fn) is type(ACT2FN["gelu"]):
-            layer.intermediate.intermediate_act_fn = ContextGelu(context)
-        for owner in (layer.attention, layer):
-            if isinstance(owner.output, AdaptedOutput):
-                owner.output.norm_of_sum = context.norm_of_sum
-            elif _is_the_librarys(owner.output):
-                owner.output = ResidualOutput(owner.output, context)
-    layers[-1].attention.output.tunekit_context = context
-    layers[-1].attention.output.register_forward_pre_hook(_keep_first_tokens)
+    if family.forward == "modernbert":
+        modernbert.patch_layers(model, context)
+    else:
+        _patch_bert(model, context)
     for module in list(model.modules()):
         for name, child in module.named_children():
             if type(child) is nn.Dropout:
@@ -77,18 +71,64 @@ def patch_model(model: PreTrainedModel, *, padded: bool = False) -> ForwardConte
     return context
 
 
-def _is_the_librarys(output: nn.Module) -> bool:
-    """Return whether ``output`` is a layer's output module as the library makes it, and no method has changed it.
+def _patch_bert(model: PreTrainedModel, context: ForwardContext) -> None:
+    """Replace the modules in the layers of a model of BERT's kind, in place."""
+    layers = backbone_of(model).encoder.layer
+    for layer in layers:
+        layer.attention.self = FlatSelfAttention(layer.attention.self, context, last=layer is layers[-1])
+        if type(layer.intermediate.intermediate_act_fn) is type(ACT2FN["gelu"]):
+            layer.intermediate.intermediate_act_fn = ContextGelu(context)
+        for owner in (layer.attention, layer):
+            if isinstance(owner.output, AdaptedOutput):
+                owner.output.norm_of_sum = context.norm_of_sum
+            elif _is_the_librarys(owner.output, {"dense", "LayerNorm", "dropout"}):
+                owner.output = ResidualOutput(owner.output, context)
+    layers[-1].attention.output.tunekit_context = context
+    layers[-1].attention.output.register_forward_pre_hook(_keep_first_tokens)
+
+
+def refuse_foreign_modules(model: PreTrainedModel) -> None:
+    """Raise ValueError, which names the module, where running ``model`` on flat batches would undo what a method did.
+
+    ``patch_model`` replaces the attention within a layer and all dropout, and ``logits`` calls neither the model nor
+    its backbone as a whole. A method, such as a plugin's, may have put modules of its own there, or hooks.
+    """
+    family = FAMILIES[model.config.model_type]
+    foreign = [name for name in ("", family.backbone) if _is_changed(model.get_submodule(name))]
+    foreign += [name for name, one in model.named_modules() if type(one) is nn.Dropout and _is_changed(one)]
+    if family.forward == "modernbert":
+        layers = {f"{family.layers}.{number}" for number in range(model.config.num_hidden_layers)}
+        replaced = layers | {f"{layer}.attn" for layer in layers}
+        foreign += [name for name, one in model.named_modules() if name in replaced and _is_changed(one)]
+    else:
+        foreign += [
+            name
+            for name, one in model.named_modules()
+            if name.endswith(".attention.self") and not _is_the_librarys(one, {"query", "key", "value", "dropout"})
+        ]
+    if foreign:
+        kind = type(model.get_submodule(foreign[0])).__name__
+        raise ValueError(
+            f"it changes {foreign[0] or 'the model'} ({kind}), which batches without padding leave out; "
+            "say padded in the method's class"
+        )
+
+
+def _is_the_librarys(module: nn.Module, parts: set[str]) -> bool:
+    """Return whether ``module``, part of a layer, is as the library makes it, with ``parts``, and no method changed it.
 
     A method, such as a plugin's, may have put another module there, hooked it, or given it further parts.
     """
-    parts = {name for name, _ in output.named_children()}
-    changed = output._forward_hooks or output._forward_pre_hooks or "forward" in vars(output)
     return (
-        type(output).__module__.startswith("transformers.")
-        and parts == {"dense", "LayerNorm", "dropout"}
-        and not changed
+        type(module).__module__.startswith("transformers.")
+        and parts == {name for name, _ in module.named_children()}
+        and not _is_changed(module)
     )
+
+
+def _is_changed(module: nn.Module) -> bool:
+    """Return whether ``module`` has hooks, or a forward function of its own."""
+    return bool(module._forward_hooks or module._forward_pre_hooks) or "forward" in vars(module)
 
 
 def _find_sites(model: PreTrainedModel, context: ForwardContext) -> DropoutSites:
@@ -105,12 +145,6 @@ def backbone_of(model: PreTrainedModel) -> Any:
     return getattr(model, FAMILIES[model.config.model_type].backbone)
 
 
-def layers_of(model: PreTrainedModel) -> nn.Module:
-    """Return the encoder of a model, the module that runs its layers."""
-    layers: nn.Module = getattr(backbone_of(model), FAMILIES[model.config.model_type].encoder)
-    return layers
-
-
 def batch_of(
     model: PreTrainedModel, parts: Sequence[tuple[TokenisedSplit, npt.NDArray[np.int64]]], *, train: bool = False
 ) -> FlatBatch | PaddedBatch:
@@ -124,13 +158,14 @@ def batch_of(
     if context.padded:
         [(split, indices)] = parts
         return padded_batch(split, indices, pad_id=pad_id, device=model.device)
-    return flat_batch(
+    batch = flat_batch(
         parts,
         heads=config.num_attention_heads,
         pad_id=pad_id,
         position_offset=position_offset_of(model),
         with_pairs=train and context.sites.has_pairs,
     )
+    return batch if model.device.type == "cpu" else batch.to(model.device)
 
 
 def position_offset_of(model: PreTrainedModel) -> int:
@@ -166,6 +201,8 @@ def _flat_logits(model: Any, batch: FlatBatch | DeviceBatch, operations: Operati
     context, backbone = context_of(model), backbone_of(model)
     context.operations = operations
     try:
+        if isinstance(operations, HostOperations) and FAMILIES[model.config.model_type].forward == "modernbert":
+            return modernbert.pooled_logits(model, operations.batch, operations).flatten(0, 1)
         hidden = backbone.embeddings(
             input_ids=batch.input_ids, token_type_ids=batch.token_type_ids, position_ids=batch.position_ids
         )  # (K, T, H)

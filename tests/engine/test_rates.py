@@ -1,0 +1,81 @@
+"""Factors of the learning rate: the losses and weights that torch's AdamW gives with a group for each parameter."""
+
+from collections.abc import Callable, Sequence
+
+import numpy as np
+import pytest
+import torch
+
+from tests.support.device import device_pack
+from tests.support.packs import apart, member_of, train
+from tests.support.trials import specify
+from tunekit.engine.host_steps import HostSteps
+from tunekit.engine.member import Member
+from tunekit.methods.lora import LoRA
+from tunekit.schema import TrialSpec
+
+every_steps = pytest.mark.parametrize("make", [None, device_pack], ids=["host", "device"])
+
+
+def small(**changes: object) -> TrialSpec:
+    return specify(**{"method": "lora", "batch_size": 8, "train_limit": 44, "epochs": 2, **changes})
+
+
+def trained(specs: Sequence[TrialSpec], make: Callable | None) -> tuple[np.ndarray, list[Member]]:
+    """The losses (K, steps) of all epochs of a pack, and its members."""
+    members = [member_of(spec, dropout=False) for spec in specs]
+    return train(members, specs[0].epochs, *([make] if make else [])), members
+
+
+def by_torch(spec: TrialSpec, factor_of: Callable[[str], float] = lambda name: 1.0) -> tuple[np.ndarray, Member]:
+    """The same of one trial by torch's optimizer with a group for each parameter, whose rate has a factor."""
+    member = member_of(spec, dropout=False)
+    steps, trained = HostSteps([member], member.model.train()), member.trained
+    groups = [
+        {
+            "params": [one.parameter],
+            "lr": spec.learning_rate * factor_of(name),
+            "weight_decay": spec.weight_decay * (name in member.decayed),
+        }
+        for name, one in trained.items()
+    ]
+    optimizer = torch.optim.AdamW(groups)
+    total = member.steps_per_epoch * spec.epochs
+    scheduler = torch.optim.lr_scheduler.LambdaLR(optimizer, lambda step: (total - step) / total)
+    losses = []
+    for _ in range(spec.epochs):
+        for number, indices in enumerate(member.batches()):
+            losses.append(float(steps.backward([indices], number)[0]))
+            torch.nn.utils.clip_grad_norm_([one.parameter for one in trained.values()], 1.0)
+            optimizer.step()
+            scheduler.step()
+            optimizer.zero_grad()
+        member.step += member.steps_per_epoch
+    for one in trained.values():
+        state = optimizer.state[one.parameter]
+        one.first, one.second = state["exp_avg"], state["exp_avg_sq"]
+    return np.array(losses), member
+
+
+def check(found: np.ndarray, members: Sequence[Member], expected: Sequence[tuple[np.ndarray, Member]]) -> None:
+    """Losses and weights are the expected ones, and no two trials are alike."""
+    np.testing.assert_allclose(found, np.stack([losses for losses, _ in expected]), rtol=0, atol=1e-5)
+    assert max(apart(ours, theirs) for ours, (_, theirs) in zip(members, expected, strict=True)) < 1e-4
+    assert np.ptp(found, axis=1).min() > 1e-3, "losses that never move would agree with anything"
+
+
+@every_steps
+def test_a_method_may_have_a_factor_of_the_rate_for_each_parameter(make, monkeypatch):
+    monkeypatch.setattr(LoRA, "rate_factor", lambda self, name: self.r / 2 if "lora_B" in name else 1.0, raising=False)
+    specs = [
+        small(learning_rate=5e-3, weight_decay=0.1),
+        small(seed=2, method_params={"r": 4}),
+        small(seed=3, learning_rate=1e-3),
+    ]
+    found, members = trained(specs, make)
+    assert members[1].rate_factors == {name: 2.0 for name in members[1].trained if "lora_B" in name}
+    assert members[1].rate_factors
+    factors = [lambda name, r=spec.method_params["r"]: r / 2 if "lora_B" in name else 1.0 for spec in specs]
+    check(found, members, [by_torch(spec, factor) for spec, factor in zip(specs, factors, strict=True)])
+    plain, _ = by_torch(specs[0])
+    assert np.abs(found[0] - plain).max() > 1e-3
