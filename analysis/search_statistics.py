@@ -28,7 +28,7 @@ MIN_TRIALS = 3
 def why_no_expected_best(one: SearchResult) -> str | None:
     """Return why a study can't show it; None where it can."""
     study = one.study
-    if one.measure is None or study.directions[0] != "maximize":
+    if one.measure is None:
         return f"{one.objective} is no score"
     if study.sampler != "random":
         return (
@@ -39,7 +39,26 @@ def why_no_expected_best(one: SearchResult) -> str | None:
         return f"{study.scheduler} stopped trials before their last score; search with --scheduler none"
     if len(random_trials(one)) < MIN_TRIALS:
         return f"{len(random_trials(one))} random trials have ended, and it takes {MIN_TRIALS}"
+    if one.measure.worst is None and any(trial.state is TrialState.FAILED for trial in random_trials(one)):
+        return f"trials failed, and {one.measure.label} has no worst value that could stand for them"
     return None
+
+
+def expected_score(one: SearchResult) -> pd.DataFrame:
+    """Return the mean and standard deviation of the best score of n random trials of ``one``; see ``expected_best``.
+
+    A failed trial cost its budget and gave nothing: it counts as the worst score there can be. There is no reason why
+    not (``why_no_expected_best``).
+    """
+    sign = one.study.sign
+    worst = None if one.measure is None else one.measure.worst
+    scores = []
+    for trial in random_trials(one):
+        value = worst if trial.state is TrialState.FAILED else one.score(trial)
+        assert value is not None
+        scores.append(sign * value)
+    found = expected_best(scores)
+    return found.assign(mean=sign * found["mean"])
 
 
 def random_trials(one: SearchResult) -> tuple[SearchTrial, ...]:

@@ -169,7 +169,10 @@ def _rates(found: Sequence[SearchResult]) -> list[Grid]:
             texts = (rounded(learning_rate(best)), rounded(low), rounded(high), f"{high / low:.3g}", str(len(near)))
             rows.append((one.title, *texts, str(len(one.complete))))
     head = ("search", "best", "from", "to", "width (factor)", "configurations within", "of complete")
-    caption = f"Learning rates of the configurations at most {100 * MARGIN:g} point below the best on validation."
+    caption = (
+        f"Learning rates of the configurations at most {100 * MARGIN:g} point worse than the best on validation; of a "
+        f"score without bounds, such as RMSE, at most {100 * MARGIN:g} %."
+    )
     return [Grid(head, tuple(rows), caption)] if rows else []
 
 
