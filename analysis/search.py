@@ -20,9 +20,6 @@ from tunekit.tasks import Metric, task_of
 
 DEFAULT = 0
 """The number of the trial that runs the default configuration."""
-MARGIN = 0.01
-"""How far from the best a learning rate counts as nearly as good: one point of a score that has bounds, one percent of
-the best value of another."""
 
 
 @dataclass(frozen=True)
@@ -117,28 +114,6 @@ class SearchResult:
             return ()
         floor = self.merit(self.complete[0]) - best.standard_error
         return tuple(one for one in self.complete if self.merit(one) >= floor)
-
-    @property
-    def near(self) -> tuple[SearchTrial, ...]:
-        """The complete trials at most ``MARGIN`` worse than the best, in the order of their learning rates."""
-        tuned = [one for one in self.complete if "learning_rate" in one.params]
-        if not tuned:
-            return ()
-        best = self.merit(self.complete[0])
-        margin = MARGIN if self._has_bounds else MARGIN * abs(best)
-        return tuple(sorted((one for one in tuned if self.merit(one) >= best - margin), key=learning_rate))
-
-    @property
-    def margin_text(self) -> str:
-        """How far from the best ``near`` reaches, for people."""
-        if not self._has_bounds:
-            return f"{100 * MARGIN:g} %"
-        in_percent = self.measure is not None and self.measure.unit == "%"
-        return f"{100 * MARGIN:g} point" if in_percent else f"{MARGIN:g}"
-
-    @property
-    def _has_bounds(self) -> bool:
-        return self.measure is None or self.measure.is_share
 
     @property
     def front(self) -> tuple[SearchTrial, ...]:

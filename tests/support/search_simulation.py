@@ -9,7 +9,7 @@ from typing import Any
 
 import pandas as pd
 
-from tests.support.records import record
+from tests.support.records import record, record_of_task
 from tests.support.trials import fingerprint, specify
 from tunekit.commands.console import SearchProgress
 from tunekit.engine.job import Job
@@ -23,7 +23,6 @@ from tunekit.search.outcome import objectives_on
 from tunekit.search.space import Space, first_trial
 from tunekit.search.study import Study
 from tunekit.search.study_plan import StudyPlan
-from tunekit.store.epoch_records import UNSCORED, TaskEpochRecord
 from tunekit.store.result_store import ResultStore
 from tunekit.store.search_records import SearchStudy
 from tunekit.tasks import task_of
@@ -148,9 +147,7 @@ class Simulation:
         if task_of(spec.dataset).name == "classification":
             made = replace(record(epoch), val_macro_f1=scores["val_macro_f1"], val_accuracy=scores["val_accuracy"])
         else:
-            unscored = {name: getattr(record(epoch), name) for name in UNSCORED}
-            unknown = dict.fromkeys(task_of(spec.dataset).score_names)
-            made = TaskEpochRecord(**unscored, scores=unknown | scores, constants={})
+            made = record_of_task(epoch, task_of(spec.dataset).name, scores)
         self.store.write_epochs(folder, [*earlier, made])
         gold = [0, 1, 2] * 20
         items = {"split": "val", "epoch": epoch, "group_id": [str(n) for n in range(60)], "gold": gold}
