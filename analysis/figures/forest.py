@@ -10,6 +10,7 @@ from matplotlib.figure import Figure
 from analysis.figures.captioned import CaptionedFigure, figure_stem
 from analysis.figures.drawing import hover, wrapped
 from analysis.figures.plots import BLUE, GREY
+from analysis.names import bounds_text
 
 
 @dataclass(frozen=True)
@@ -30,7 +31,8 @@ def forest_figure(
 ) -> CaptionedFigure:
     """Return the figure of ``groups``: each a heading, which names what is subtracted, and its differences.
 
-    ``where`` says what the intervals hold for, such as ``on new text of this kind``; it is empty where there are none.
+    ``where`` says what the intervals hold for, such as ``on new texts from the same source``; it is empty where there
+    are none.
     """
     lines = sum(1 + len(differences) for _, differences in groups)
     figure = Figure(figsize=(7, 1.1 + 0.28 * lines), layout="constrained")
@@ -43,9 +45,9 @@ def forest_figure(
     interval = f" with its 95 % interval {where}" if where else ", without an interval, since nothing was tested"
     caption = (
         f"{metric[0].upper()}{metric[1:]} of each row minus that of the best row, in points{interval}. A filled point "
-        "is worse than the best by the table's test, a hollow one is not separable from it, and a cross was not "
+        "is significantly worse than the best, a hollow one is not separable from it, and a cross was not "
         "tested. The test is corrected for all comparisons of the table, the intervals are not: that of a hollow point "
-        "may leave out 0."
+        "may exclude 0."
     )
     return CaptionedFigure(figure_stem("forest", stem), caption, "forest", figure)
 
@@ -72,7 +74,7 @@ def forest(groups: Sequence[tuple[str, Sequence[Difference]]], ax: Axes, metric:
             if one.bounds is not None:
                 low, high = 100 * one.bounds[0], 100 * one.bounds[1]
                 ax.hlines(height, low, high, color=BLUE, linewidth=1.5, zorder=2)
-                text += f" [{low:+.2f}, {high:+.2f}]"
+                text += f" {bounds_text(low, high, '+.2f')}"
             ax.scatter([at], [height], **MARKS[one.worse])
             hover(ax, [at], [height], [text])
             places.append(height)

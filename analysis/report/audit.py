@@ -190,12 +190,16 @@ ABOUT = (
 def _grid(frame: pd.DataFrame) -> Grid:
     shown = frame.astype("Int64").astype("string").fillna("")
     rows = tuple((str(split), *map(str, values)) for split, values in zip(shown.index, shown.to_numpy(), strict=True))
-    return Grid(("split", *map(str, frame.columns)), rows)
+    return Grid(("split", *(COLUMNS.get(str(name), str(name)) for name in frame.columns)), rows)
+
+
+BASELINES = {"majority": "Most frequent class of train", "memoriser": "Memoriser of train"}
+COLUMNS = {"in train": "rows whose text is in train", "in val": "rows whose text is in val"}
 
 
 def _remarks(one: DatasetAudit) -> tuple[str, ...]:
     lines = [
-        f"{name} of train on test: accuracy {100 * score:.2f} %, macro-F1 {100 * macro:.2f} %"
+        f"{BASELINES[name]}, on test: accuracy {100 * score:.2f} %, macro-F1 {100 * macro:.2f} %"
         for name, (score, macro) in one.baselines.items()
     ]
     if "test" in one.counts.index and "in train" in one.counts:

@@ -6,6 +6,7 @@ from analysis.claims.grammar import SCORES
 from analysis.claims.part_tests import PartResult, Tested, Verdict
 from analysis.claims.verdicts import ClaimResult
 from analysis.compare import Population
+from analysis.names import bounds_text
 from analysis.report.document import Grid, Inline, Paragraph, Points, Section
 
 MIB = 2**20
@@ -60,7 +61,7 @@ def _used(shown: Sequence[ClaimResult]) -> tuple[Section, ...]:
     ]
     head = (
         "claim", "statement", "dataset", "metric", "configurations", "split", "n", "difference", "holds for", "test",
-        "p for", "p against", "of itself",
+        "p for", "p against", "verdict of this part",
     )  # fmt: skip
     caption = "What each verdict used, part by part. The p here are uncorrected; differences of scores are in points."
     return (Section("What the verdicts used", (Grid(head, tuple(rows), caption),), "claims-used"),) if rows else ()
@@ -94,5 +95,5 @@ def _difference(part: PartResult, tested: Tested) -> str:
     unit, by = {"peak_memory_bytes": (" MiB", 1 / MIB), "train_seconds": (" s", 1.0)}.get(part.part.metric, ("", 1.0))
     by = 100.0 if part.part.metric in (*SCORES, "overfit") else by
     bounds = tested.interval
-    around = "" if bounds is None else f" ({by * bounds.low:+,.4g} to {by * bounds.high:+,.4g})"
+    around = "" if bounds is None else f" {bounds_text(by * bounds.low, by * bounds.high, '+,.4g')}"
     return f"{by * tested.difference:+,.4g}{unit}{around}"

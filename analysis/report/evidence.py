@@ -10,7 +10,7 @@ from urllib.parse import quote
 from analysis.cells import SELECTIONS, Cell, CellTrial, cells, metric_label
 from analysis.compare import interval_on_new_text
 from analysis.configurations import configurations
-from analysis.names import SPLITS
+from analysis.names import SPLITS, bounds_text
 from analysis.report.document import Block, Details, Grid, Inline, Link, Paragraph, Points, Section
 from analysis.statistics.power import std_interval
 from analysis.statistics.this_set import Interval, mean_interval
@@ -40,12 +40,13 @@ def intervals_section(found: Sequence[Cell]) -> Section:
             texts = (metric_label(metric, [cell]), str(sample.n), percent(sample), *intervals)
             rows.append((Link(cell.title, f"#{cell.anchor}"), *texts))
     about = Paragraph(
-        "95 % intervals in percent. On this test set: Student's t over seeds. On new text of this kind: seeds and "
-        "items vary, and items of one group are drawn together (accuracy by a crossed analysis of variance, macro-F1 "
-        "by a crossed bootstrap); where Student's interval over seeds is wider, it is that one, since what holds for "
-        "more can't be known more exactly. Fewer than 3 seeds give none."
+        "95 % intervals of the mean and of the standard deviation, in percent. New seeds: Student's t over seeds, on "
+        "these test items. New seeds and texts: seeds and test items vary, and items of one group are drawn together "
+        "(accuracy by a crossed analysis of variance, macro-F1 by a crossed bootstrap); where Student's interval over "
+        "seeds is wider, it is shown, since a conclusion for more can't be more exact. Fewer than 3 seeds give no "
+        "interval."
     )
-    head = ("cell", "metric", "n", "mean ± std", "on this test set", "on new text", "of the std")
+    head = ("cell", "metric", "n", "mean ± std", "mean, new seeds", "mean, new seeds and texts", "standard deviation")
     return Section("Intervals of each mean", (about, Grid(head, tuple(rows))) if rows else (), "intervals")
 
 
@@ -66,10 +67,10 @@ def selection_section(records: SweepRecords, metric: str = "macro_f1") -> Sectio
     about = Paragraph(
         f"{metric_label(metric, shown)} on test in percent. Optimism is what choosing the epoch by its test score adds "
         "to the score of the epoch that validation chose (of the last epoch where there is no validation part). The "
-        "score of the best epoch on test is no score to report."
+        "score of the best epoch on test must not be reported as a result."
     )
     head = ("cell", "last epoch", "best on validation", "best on test", "optimism")
-    return Section("What the choice of the epoch does", (about, Grid(head, tuple(rows))) if rows else (), "selection")
+    return Section("Effect of choosing the epoch", (about, Grid(head, tuple(rows))) if rows else (), "selection")
 
 
 def settings_section(found: Sequence[Cell], metric: str = "macro_f1") -> Section:
@@ -92,11 +93,11 @@ def settings_section(found: Sequence[Cell], metric: str = "macro_f1") -> Section
         rows.append((names, str(len(one.cells)), *chosen, *on_test))
     about = Paragraph(
         f"{metric_label(metric, shown)} on test in percent. Optimism is what choosing the settings by their test "
-        "scores adds to the score of those that validation chose. The score of the settings that are best on test is "
-        "no score to report."
+        "scores adds to the score of those that validation chose. The score of the settings that are best on test must "
+        "not be reported as a result."
     )
     head = ("method", "settings", "chosen on validation", "on test", "best on test", "on test", "optimism")
-    title = "What the choice of the settings does"
+    title = "Effect of choosing the settings"
     return Section(title, (about, Grid(head, tuple(rows))) if rows else (), "settings-choice")
 
 
@@ -110,17 +111,17 @@ def costs_section(found: Sequence[Cell]) -> Section:
         trained, total, memory = (
             cell.sample(name) for name in ("num_trainable_params", "num_total_params", "peak_memory_bytes")
         )
-        share = f"{100 * trained.mean / total.mean:.2f} %" if trained and total else ""
+        share = f"{100 * trained.mean / total.mean:.2f}" if trained and total else ""
         texts = (
             f"{trained.mean:,.0f}" if trained else "", share, f"{memory.mean / 2**20:,.0f}" if memory else "",
             f"{seconds.mean / 60:,.1f}", f"{seconds.mean * seconds.n / 3600:,.2f}",
         )  # fmt: skip
         rows.append((Link(cell.title, f"#{cell.anchor}"), *texts))
     about = Paragraph(
-        "Means over completed trials. Peak memory is the process's on a CPU, the allocator's on a GPU. Time is that of "
-        "the recorded epochs, training and scoring."
+        "Means over completed trials. Peak memory is that of the process on a CPU and that of the allocator on a GPU. "
+        "Time is that of the recorded epochs, for training and scoring."
     )
-    head = ("cell", "trainable parameters", "of all", "peak memory (MiB)", "minutes a trial", "hours in all")
+    head = ("cell", "trainable parameters", "share of all (%)", "peak memory (MiB)", "minutes per trial", "total hours")
     return Section("Cost", (about, Grid(head, tuple(rows))) if rows else (), "cost")
 
 
@@ -144,7 +145,7 @@ def provenance_section(records: SweepRecords) -> Section:
         details.append(Details(f"group {number_of}: versions and environment", json.dumps(json.loads(text), indent=1)))
     head = ("group", "trials", "commit", "machine", "execution")
     blocks: tuple[Block, ...] = (Grid(head, tuple(rows)), *details) if rows else ()
-    return Section("What ran on what", blocks, "provenance")
+    return Section("Software and hardware", blocks, "provenance")
 
 
 def trials_section(records: SweepRecords, found: Sequence[Cell], out: Path) -> Section:
@@ -191,7 +192,7 @@ def _folder(path: Place, out: Path) -> Inline:
 
 
 def _interval(interval: Interval | None) -> str:
-    return "" if interval is None else f"{100 * interval.low:.2f} to {100 * interval.high:.2f}"
+    return "" if interval is None else bounds_text(100 * interval.low, 100 * interval.high)
 
 
 MIB = 2**20

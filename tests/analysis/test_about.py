@@ -11,7 +11,7 @@ from tests.support.stores import add, ask
 from tunekit.data.base import load_dataset, save_dataset
 from tunekit.store.result_store import ResultStore
 
-NEW, HERE = "New text of this kind: ", "These test items: "
+NEW, HERE = "New texts from the same source: ", "These test items: "
 ONE_EACH = "Each method has one configuration of settings here"
 
 

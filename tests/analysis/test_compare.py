@@ -94,9 +94,9 @@ def test_a_difference_of_these_items_alone_is_not_called_worse_on_new_text(found
     assert compared.difference == pytest.approx(here.difference)
     table = table_of(rows, metric)
     assert {entry.standing for entry in table.entries.values()} == {Standing.BEST, Standing.ALIKE}
-    assert "new text of this kind" in " ".join(table.notes)
+    assert "new texts from the same source" in " ".join(table.notes)
     told = markdown_sections([answer_section([table])])
-    assert "on new text of this kind" in told
+    assert "on new texts from the same source" in told
     assert "can't be told from it" in told
     (row,) = report_rows(table)
     assert row.this_set.p < 0.001, "the second line, on this test set, is beside it"
