@@ -213,7 +213,7 @@ PAIRS = (
     "p, Holm over all pairs",
 )
 HERE = ("difference on this test set", "p", "permutation p")
-PLANNING = ("observed difference", "detectable difference", "smallest detectable with any n", "seeds needed (hours)")
+PLANNING = ("observed difference", "detectable difference", "detectable with unlimited seeds", "seeds needed (hours)")
 PAIRED = ("paired difference", "n", "p", "sign-flip p", "correlation")
 
 

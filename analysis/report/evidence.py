@@ -70,7 +70,7 @@ def selection_section(records: SweepRecords, metric: str = "macro_f1") -> Sectio
         "score of the best epoch on test must not be reported as a result."
     )
     head = ("cell", "last epoch", "best on validation", "best on test", "optimism")
-    return Section("Effect of choosing the epoch", (about, Grid(head, tuple(rows))) if rows else (), "selection")
+    return Section("Scores by the choice of the epoch", (about, Grid(head, tuple(rows))) if rows else (), "selection")
 
 
 def settings_section(found: Sequence[Cell], metric: str = "macro_f1") -> Section:
@@ -97,7 +97,7 @@ def settings_section(found: Sequence[Cell], metric: str = "macro_f1") -> Section
         "not be reported as a result."
     )
     head = ("method", "settings", "chosen on validation", "on test", "best on test", "on test", "optimism")
-    title = "Effect of choosing the settings"
+    title = "Scores by the choice of the settings"
     return Section(title, (about, Grid(head, tuple(rows))) if rows else (), "settings-choice")
 
 
@@ -145,7 +145,7 @@ def provenance_section(records: SweepRecords) -> Section:
         details.append(Details(f"group {number_of}: versions and environment", json.dumps(json.loads(text), indent=1)))
     head = ("group", "trials", "commit", "machine", "execution")
     blocks: tuple[Block, ...] = (Grid(head, tuple(rows)), *details) if rows else ()
-    return Section("Software and hardware", blocks, "provenance")
+    return Section("Hardware, software and code", blocks, "provenance")
 
 
 def trials_section(records: SweepRecords, found: Sequence[Cell], out: Path) -> Section:

@@ -68,7 +68,7 @@ def about_section(
     if records.problems:
         lines.append(f"{left_out(len(records.problems))}; the section on what is left out names each.")
     lines += notes
-    return Section("Scope of the results", (Points(tuple(lines)),), "about")
+    return Section("How to read the numbers", (Points(tuple(lines)),), "about")
 
 
 def failures_section(found: Sequence[Cell]) -> Section:

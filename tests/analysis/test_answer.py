@@ -79,11 +79,11 @@ def test_the_sentence_turns_the_comparison_round() -> None:
 def test_every_worse_row_is_called_so_where_another_is_alike() -> None:
     shown = table([[[0.50, 0.501, 0.502]], [[0.60, 0.601, 0.602]], [[0.57, 0.59, 0.63]]])
     (told,) = sentences(answer_section([shown]))
-    assert "Row-C can't be told from it. Row-A is worse." in told
+    assert "Row-C can't be told from it. Row-A is worse: Row-B lies " in told
     shown = table([[[0.5900, 0.5901, 0.5902]], [[0.60, 0.6001, 0.6002]], [[0.50, 0.57, 0.64]]])
     (told,) = sentences(answer_section([shown]))
     assert "points above Row-A" in told
-    assert "Row-C can't be told from it. Row-A is worse." in told
+    assert "Row-C can't be told from it. Row-A is worse: Row-B lies " in told
 
 
 def test_several_tables_answer_under_their_captions() -> None:

@@ -28,7 +28,7 @@ def test_the_notebook_runs_and_shows_what_it_promises(tmp_path):
     def output_of(call: str) -> dict[str, str]:
         return next(found for source, found in shown.items() if call in source)
 
-    assert "MiniLM" in output_of("study.table(")["text/html"]
+    assert "Restaurant" in output_of("study.table(")["text/html"]
     assert "80% train" in output_of("split_note")["text/plain"]
     assert "6 trials in 2 cells" in output_of("tk.plan(")["text/html"]
     assert "6 completed" in output_of("tk.run(")["text/html"]

@@ -125,7 +125,7 @@ def test_several_cells_are_told_apart_by_their_settings(said, sweep, tmp_path):
     assert "2 cells fit" in error
     assert "--where" in error
     code, _, error = said(*line[:2], "--model", "bert", *line[4:])
-    assert "no models here are called 'bert'; there are tiny-bert, tiny-distilbert, tiny-roberta" in error
+    assert "called 'bert'; there are tiny-bert, tiny-distilbert, tiny-modernbert, tiny-roberta" in error
 
 
 def test_kept_weights_are_gone_only_when_asked(said, sweep, tmp_path):
