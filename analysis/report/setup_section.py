@@ -56,15 +56,20 @@ def _data(members: Sequence[Configurations], audit: DatasetAudit | None) -> str:
 def _cut(members: Sequence[Configurations]) -> list[str]:
     """Return a sentence where trials trained on a part of the training rows, as their settings say."""
     settings = [cell.settings for one in members for cell in one.cells]
-    told = []
-    for name, text in (
-        ("val_fraction", lambda value: f"{100 * value:g} % of the training rows were set aside for validation"),
-        ("train_limit", lambda value: f"training took at most {value:,} of the training rows"),
-    ):
-        values = list(dict.fromkeys(one.get(name) or 0 for one in settings))
-        for value in values:
-            if isinstance(value, int | float) and value:
-                told.append(f"{'In some cells ' if len(values) > 1 else ''}{text(value)}.")
+    fractions, limits = (
+        list(dict.fromkeys(one.get(name) or 0 for one in settings)) for name in ("val_fraction", "train_limit")
+    )
+    some = {id(values): "In some cells, " if len(values) > 1 else "" for values in (fractions, limits)}
+    told = [
+        f"{some[id(fractions)]}{100 * value:g} % of the training rows were set aside for validation."
+        for value in fractions
+        if isinstance(value, int | float) and value
+    ]
+    told += [
+        f"{some[id(limits)]}at most {value:,} of the training rows were used for training."
+        for value in limits
+        if isinstance(value, int | float) and value
+    ]
     return [f"{line[0].upper()}{line[1:]}" for line in told]
 
 

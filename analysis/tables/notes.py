@@ -101,19 +101,18 @@ def _marks(tested: list[Comparison], standings: set[Standing]) -> list[str]:
     found = []
     if Standing.ALIKE in standings:
         found.append(
-            f"† marks rows whose difference from the best is not significant at {LEVEL}; that does not show "
-            "that they are equal."
+            f"† marks rows that do not differ significantly from the best ({LEVEL}); this does not show equality."
         )
     if Standing.WORSE in standings:
         populations = {one.population for one in tested}
         may = MAY_WRITE[populations.pop()] if len(populations) == 1 else MAY_WRITE_MIXED
-        others = "Every other tested row" if found else "Every tested row"
-        found.append(f"{others} is significantly worse than the best at {LEVEL}, {may}.")
+        others = "Other tested rows" if found else "All tested rows"
+        found.append(f"{others} are significantly worse than the best ({LEVEL}), {may}.")
     else:
         found.append("No row is significantly worse than the best.")
     reasons = _listed(one.why_this_set for one in tested if one.why_this_set)
     if reasons:
-        found.append(f"There is no answer for new text ({reasons}).")
+        found.append(f"There is no test for new texts ({reasons}).")
     return found
 
 

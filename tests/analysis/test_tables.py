@@ -197,7 +197,7 @@ def test_the_corrected_p_is_that_of_the_steps_over_rows():
 def test_where_nothing_is_tested_the_reason_is_the_true_one(rows, failures, reason):
     table = build(spec_of(*rows, failures=failures))
     assert Standing.WORSE not in standings(table).values()
-    assert f"Bold is the highest mean and nothing more: no row is tested ({reason})." in table.notes
+    assert f"The highest mean of a column is bold. No difference was tested ({reason})." in table.notes
     assert not any(entry.marks for entry in table.entries.values())
 
 
@@ -211,7 +211,7 @@ def test_a_row_that_was_not_tested_says_so_and_why_beside_rows_that_were():
     told = markdown_sections([answer_section([table])])
     assert "row 0 is best" in told
     assert "above row 1" in told
-    assert "row 2 and row 3 are not tested (2 seeds, and a test takes at least 3)" in told
+    assert "row 2 and row 3 were not tested (2 seeds, and a test takes at least 3)" in told
 
 
 def test_the_csv_has_the_state_and_the_test_of_every_entry():
