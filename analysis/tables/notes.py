@@ -13,7 +13,7 @@ MAY_WRITE = {
     Population.THIS_SET: "and a paper may say so of these test items, not of new texts",
 }
 MAY_WRITE_MIXED = (
-    "and a paper may write so of new texts from the same source, where a letter says so of these test items alone"
+    "and a paper may say so of new texts from the same source, where a letter says so of these test items alone"
 )
 
 
