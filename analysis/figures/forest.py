@@ -11,6 +11,7 @@ from analysis.figures.captioned import CaptionedFigure, figure_stem
 from analysis.figures.drawing import hover, wrapped
 from analysis.figures.plots import BLUE, GREY
 from analysis.names import bounds_text
+from analysis.tables.table import Standing
 
 
 @dataclass(frozen=True)
@@ -45,9 +46,9 @@ def forest_figure(
     interval = f" with its 95 % interval {where}" if where else ", without an interval, since nothing was tested"
     caption = (
         f"{metric[0].upper()}{metric[1:]} of each row minus that of the best row, in points{interval}. A filled point "
-        "is significantly worse than the best, a hollow one is not separable from it, and a cross was not "
-        "tested. The test is corrected for all comparisons of the table, the intervals are not: that of a hollow point "
-        "may exclude 0."
+        "is significantly worse than the best, a hollow one is not significantly different from it, and a cross "
+        "was not tested. The test is corrected for all comparisons of the table, the intervals are not: that of a "
+        "hollow point may exclude 0."
     )
     return CaptionedFigure(figure_stem("forest", stem), caption, "forest", figure)
 
@@ -58,7 +59,7 @@ MARKS: Mapping[bool | None, Mapping[str, Any]] = {
     None: {"s": 34, "marker": "x", "color": GREY, "zorder": 3},
 }
 """How a row that was found worse, one that was not and one that was not tested are drawn."""
-LABELS = {True: "worse than the best", False: "not separable from the best", None: "not tested"}
+LABELS = {True: Standing.WORSE.value, False: Standing.ALIKE.value, None: Standing.NOT_TESTED.value}
 
 
 def forest(groups: Sequence[tuple[str, Sequence[Difference]]], ax: Axes, metric: str = "score") -> Axes:

@@ -74,7 +74,7 @@ def _verdict(one: Across) -> str:
             f"{found.smallest_p:.3g}."
         )
     if found.p > 0.05:
-        return f"The ranks of {over} are not separable at 5 % ({test})."
+        return f"The ranks of {over} do not differ significantly (5 %; {test})."
     pairs = [
         f"{one.rows[better]} and {one.rows[worse]}"
         for better, first in enumerate(found.mean_ranks)

@@ -174,11 +174,11 @@ def _one_against_one(a: Score, b: Score) -> McNemar | None:
 PAIRS_ABOUT = (
     "First every pair of rows, a row minus one with a higher mean. It is compared for new texts from the same source, "
     "where seeds and test items vary, if both rows keep predictions; else for these test items alone. For new texts "
-    "two tests are made, a crossed one over seeds and items and Welch's t over seeds; the larger p counts, with the "
-    "name of the test that gave it, and so does the wider interval. Differences are in points with 95 % intervals, "
+    "two tests are made, a crossed one over seeds and items and Welch's t over seeds; the larger p is reported, with "
+    "the name of the test that gave it, and so is the wider interval. Differences are in points with 95 % intervals, "
     f"which are not corrected. Two corrections stand beside p. That of the table is {STEP_DOWN}: smallest p first, "
     "each p of a row against the best is multiplied by the number of pairs of rows, over all columns, that can still "
-    f"be formed without the rows that came before (a sequentially rejective test, Goeman and Solari 2010). "
+    "be formed without the rows that came before (a sequentially rejective test, Goeman and Solari 2010). "
     f"{HOLM} (1979) is for all pairs at once. Each keeps the error of its own family at 5 %: a paper takes one of the "
     "two throughout, and not the smaller p of each pair."
 )
@@ -202,17 +202,8 @@ PAIRED_ABOUT = (
 )
 NOT_THE_BEST = "not with the best"
 
-PAIRS = (
-    "column",
-    "row",
-    "minus",
-    "difference",
-    "holds for",
-    "test",
-    "p",
-    "p, table's correction",
-    "p, Holm over all pairs",
-)
+CORRECTED = ("p, table's correction", "p, Holm over all pairs")
+PAIRS = ("column", "row", "minus", "difference", "holds for", "test", "p", *CORRECTED)
 HERE = ("difference on this test set", "p", "permutation p")
 PLANNING = ("observed difference", "detectable difference", "detectable with unlimited seeds", "seeds needed (hours)")
 PAIRED = ("paired difference", "n", "p", "sign-flip p", "correlation")

@@ -29,19 +29,25 @@ def setup_section(
     known = {one.name: one for one in audits}
     blocks: list[Block] = []
     for name, members in datasets.items():
-        blocks += [Paragraph(_data(members, known.get(name))), _methods(records, members, select)]
+        told = _data(members, name in records.datasets, known.get(name))
+        blocks += [Paragraph(told), _methods(records, members, select)]
     return Section("Data and training", tuple(blocks), "setup")
 
 
-def _data(members: Sequence[Configurations], audit: DatasetAudit | None) -> str:
-    """Return the sentences on a dataset: its task, the rows of each split, and what the majority class scores."""
+def _data(members: Sequence[Configurations], copied: bool, audit: DatasetAudit | None) -> str:
+    """Return the sentences on a dataset: its task, the rows of each split, and what the majority class scores.
+
+    ``copied`` says whether the sweep holds a copy of it. A copy without an audit is damaged, or has no classes.
+    """
     first = members[0].first
-    if audit is None:
+    if not copied:
         return (
             f"{first.dataset_name}: the sizes of its splits and the score of its majority class are not known, since "
             "the sweep holds no copy of it."
         )
     task = task_of(first.dataset).name.replace("_", " ")
+    if audit is None:
+        return " ".join([f"{first.dataset_name}: {task}. Its copy was not audited.", *_cut(members)])
     rows = [
         f"{int(audit.counts['rows'][split]):,} {name}" for split, name in SPLITS.items() if split in audit.counts.index
     ]

@@ -69,14 +69,17 @@ def _compared(spec: TableSpec, versus: Mapping[tuple[int, str], Comparison]) -> 
 
 
 def _larger(compared: list[Comparison]) -> str:
-    """Return the sentence on the two tests for new text, of which the larger p counts."""
+    """Return the sentences on the two tests for new texts, of which the larger p is reported."""
     made = _listed(test.name for one in compared if one.estimate for test in one.estimate.tests if test.name != WELCH)
     used = dict.fromkeys(one.test for one in compared)
     if len(used) > 1:
-        which = f"that of the {made}, or, where a letter says so, that of {WELCH}"
+        which = f"the {made}, except in rows whose letter names {WELCH}"
     else:
-        which = f"in every row that of {WELCH if WELCH in used else f'the {made}'}"
-    return f"The larger p of two tests counts, a {made} over seeds and items and {WELCH} alone: {which}."
+        which = f"{WELCH if WELCH in used else f'the {made}'} in every row"
+    return (
+        f"Each difference is tested twice, by a {made} over seeds and items and by {WELCH} alone, and the larger p is "
+        f"reported. Here that is the p of {which}."
+    )
 
 
 def _groups(spec: TableSpec, versus: Mapping[tuple[int, str], Comparison]) -> list[str]:

@@ -45,8 +45,8 @@ class Standing(StrEnum):
     """How an entry stands to the best of its column."""
 
     BEST = "best"
-    ALIKE = "not separable from the best"
-    WORSE = "worse than the best"
+    ALIKE = "not significantly different from the best"
+    WORSE = "significantly worse than the best"
     NOT_TESTED = "not tested"
 
 

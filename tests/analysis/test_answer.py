@@ -131,7 +131,7 @@ def test_the_figure_has_a_point_a_row_and_an_interval_a_test() -> None:
     assert "95 % interval" in captioned.caption
 
 
-def test_the_figure_tells_rows_that_were_not_tested_from_those_that_are_not_separable() -> None:
+def test_the_figure_tells_rows_that_were_not_tested_from_those_that_do_not_differ() -> None:
     best, near, far, two = [0.80, 0.82, 0.81], [0.79, 0.82, 0.80], [0.40, 0.41, 0.42], [0.6, 0.61]
     captioned = differences_figure(table([[best], [near], [far], [two]]))
     assert captioned is not None
@@ -140,11 +140,11 @@ def test_the_figure_tells_rows_that_were_not_tested_from_those_that_are_not_sepa
         text.get_text(): (handle.get_paths()[0].vertices.tolist(), handle.get_facecolor().tolist())
         for text, handle in zip(legend.get_texts(), legend.legend_handles, strict=True)
     }
-    assert list(drawn_as) == ["worse than the best", "not separable from the best", "not tested"]
+    assert list(drawn_as) == [Standing.WORSE, Standing.ALIKE, Standing.NOT_TESTED]
     assert len(set(map(str, drawn_as.values()))) == 3, "three marks that look different"
-    assert "a hollow one is not separable from it, and a cross was not tested" in captioned.caption
+    assert "a hollow one is not significantly different from it, and a cross was not tested" in captioned.caption
     (legend,) = differences_figure(table([[best], [far]])).figure.legends
-    assert [text.get_text() for text in legend.get_texts()] == ["worse than the best"], "only what is drawn"
+    assert [text.get_text() for text in legend.get_texts()] == [Standing.WORSE], "only what is drawn"
 
 
 @pytest.mark.parametrize("folded", [True, False])

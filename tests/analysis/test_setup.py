@@ -62,6 +62,13 @@ def test_a_dataset_without_a_copy_has_unknown_sizes(tmp_path, make_spec):
     assert "are not known, since the sweep holds no copy of it" in setup_of(store).blocks[0].text
 
 
+def test_a_copy_that_was_not_audited_has_a_task_and_no_sizes(store, make_spec):
+    train(store, specs_of(make_spec))
+    records = read_sweeps([store.root])
+    told = setup_section(records, cells(records), []).blocks[0].text
+    assert told.startswith("Demo: classification. Its copy was not audited. At most 64 of the training rows")
+
+
 @pytest.mark.parametrize(
     ("defaults", "said"),
     [
