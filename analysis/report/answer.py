@@ -119,7 +119,7 @@ def _beside(table: Table, column: str) -> list[str]:
     label, heading = table.spec.rows[best].label, table.spec.columns[column]
     pairs = [one for one in every_pair(table) if one.column == heading and label not in (one.row, one.minus)]
     return [
-        _difference(one.minus, one.comparison, one.row, "", "p corrected by Holm over all pairs of rows", one.p_holm)
+        _difference(one.minus, one.comparison, one.row, "", "over all pairs of rows Holm's corrected p", one.p_holm)
         for one in pairs
         if one.p_holm is not None
     ]

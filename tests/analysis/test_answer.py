@@ -91,7 +91,7 @@ def test_two_rows_of_three_that_are_not_the_best_are_compared_too() -> None:
     assert pair.comparison.difference is not None
     beside = f"Row-C is {-100 * pair.comparison.difference:.2f} points above Row-A (95 % interval ["
     assert beside in told
-    assert f"p corrected by Holm over all pairs of rows = {pair.p_holm:.2g}" in told.partition(beside)[2]
+    assert f"over all pairs of rows Holm's corrected p = {pair.p_holm:.2g}" in told.partition(beside)[2]
     assert "Holm" not in sentences(answer_section([drawn(4, 1, 5, 0.05, 1)]))[0]
 
 
