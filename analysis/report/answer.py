@@ -26,13 +26,14 @@ def answer_section(tables: Sequence[Table], figures: Sequence[CaptionedFigure] =
     The sentences say what the marks of the tables say. Those of several tables stand under the captions, since one
     dataset has another best row among other rows. The section is empty where no table ranks its rows.
     """
-    answers = {
-        table.spec.caption: tuple(_sentence(table, *column) for column in ranked_columns(table)) for table in tables
-    }
-    answers = {caption: lines for caption, lines in answers.items() if lines}
+    answers: dict[str, list[str]] = {}  # tables of two tasks that both have macro-F1 have one caption
+    for table in tables:
+        lines = [_sentence(table, *column) for column in ranked_columns(table)]
+        if lines:
+            answers.setdefault(table.spec.caption, []).extend(lines)
     blocks: list[Block] = []
     for caption, lines in answers.items():
-        blocks += [*([Paragraph(caption)] if len(answers) > 1 else []), Points(lines)]
+        blocks += [*([Paragraph(caption)] if len(answers) > 1 else []), Points(tuple(lines))]
     return Section("Main result", (*blocks, *figures) if blocks else (), "answer")
 
 

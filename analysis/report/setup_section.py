@@ -38,7 +38,7 @@ def setup_section(
 def _data(members: Sequence[Configurations], copied: bool, audit: DatasetAudit | None) -> str:
     """Return the sentences on a dataset: its task, the rows of each split, and what the majority class scores.
 
-    ``copied`` says whether the sweep holds a copy of it. A copy without an audit is damaged, or has no classes.
+    ``copied`` says whether the sweep holds a copy of it. A copy without an audit is damaged.
     """
     first = members[0].first
     if not copied:
@@ -52,7 +52,8 @@ def _data(members: Sequence[Configurations], copied: bool, audit: DatasetAudit |
     rows = [
         f"{int(audit.counts['rows'][split]):,} {name}" for split, name in SPLITS.items() if split in audit.counts.index
     ]
-    told = f"{first.dataset_name}: {task} with {len(audit.balance.columns)} classes; {listed(rows)} rows"
+    classes = f" with {len(audit.balance.columns)} classes" if first.has_classes else ""
+    told = f"{first.dataset_name}: {task}{classes}; {listed(rows)} rows"
     if "test" in audit.counts.index:
         counted, groups = (int(audit.counts[name]["test"]) for name in ("rows", "groups"))
         held = f"in {groups:,} groups of related rows" if groups < counted else "each a group of its own"
