@@ -8,7 +8,6 @@ from pathlib import Path
 from types import MappingProxyType
 from typing import Any
 
-import numpy as np
 import pandas as pd
 
 from analysis.names import plain
@@ -119,8 +118,7 @@ def read_sweeps(
         frames = store.frames(cache, progress)
         before, _, behind = str(store.trials_folder / "\0").partition("\0")
         for parts, frame in ((all_trials, frames.trials), (all_epochs, frames.epochs)):
-            paths = before + frame["folder"]
-            frame["path"] = paths + behind if behind else paths
+            frame["path"] = before + frame["folder"] + behind
             parts.append(frame)
         frames.trials["sweep"] = store.root.name
         requests_of_store = store.requests(cache)
@@ -183,12 +181,11 @@ def _cache_folder(store: ResultStore, elsewhere: Path | None) -> Path | None:
 
 def _counted_trials(trials: pd.DataFrame) -> tuple[pd.DataFrame, list[Problem]]:
     """Return the trials that count, each once, and a problem for each trial that does not."""
-    stale = np.flatnonzero(~trials["own"].to_numpy())
     problems = [
         Problem("stale trial left out", f"{path}: other code, data or weights than its spec's newest run")
-        for path in trials["path"].iloc[stale]
+        for path in trials["path"][~trials["own"]]
     ]
-    own = trials.drop(index=stale).reset_index(drop=True) if len(stale) else trials
+    own = trials[trials["own"]].reset_index(drop=True)
     # A finished trial comes before an unfinished one; beyond that the order of the sweeps given decides.
     ordered = own["status"].isna().to_numpy().argsort(kind="stable")
     keys = list(zip(*(own[name].to_numpy(object) for name in ("cell", "fingerprint", "seed")), strict=True))

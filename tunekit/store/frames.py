@@ -250,8 +250,7 @@ def _appended(frame: pd.DataFrame, rows: list[dict[str, Any]], schema: pa.Schema
 
 def _frame(table: pa.Table) -> pd.DataFrame:
     """Return an Arrow table as a DataFrame, whose whole numbers stay whole where a column has nulls."""
-    # One thread: for tables of this size a pool of threads costs more than it saves.
-    frame: pd.DataFrame = table.to_pandas(types_mapper={_INT: pd.Int64Dtype()}.get, use_threads=False)
+    frame: pd.DataFrame = table.to_pandas(types_mapper={_INT: pd.Int64Dtype()}.get)
     return frame
 
 
@@ -265,7 +264,7 @@ def _read_cache(cache: Path | None) -> tuple[pd.DataFrame, pd.DataFrame]:
     if cache is None:
         return _empty()
     try:
-        tables = [pq.ParquetFile(cache / f"{name}.parquet").read(use_threads=False) for name in ("trials", "epochs")]
+        tables = [pq.ParquetFile(cache / f"{name}.parquet").read() for name in ("trials", "epochs")]
         for table in tables:
             table.validate(full=True)
     except (OSError, pa.ArrowException):
