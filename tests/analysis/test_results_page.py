@@ -31,6 +31,8 @@ SEEN = (
     # The driver's own history: a store keeps the times of trials.
     "after 14 minutes, with 8 trials completed",
     "the other 22 in 34 minutes",
+    # What `tunekit verify` said of the trial that it draws.
+    "with seed 3. It is as stored, bit for bit, in all 3 epochs",
 )
 """The statements with numbers that no released store holds."""
 STUDY_FIGURES = {"full": (4, 6, 5), "adapter": (10, 12, 11), "lora": (13, 15, 14)}
