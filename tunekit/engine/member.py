@@ -16,8 +16,7 @@ from tunekit.engine.forward.patching import patch_model
 from tunekit.engine.precision import cast_frozen_to_bf16
 from tunekit.engine.schedule import decayed_names, learning_rate_at, rate_factors
 from tunekit.engine.stacking import is_stackable
-from tunekit.methods import METHODS
-from tunekit.planning.batching import why_padded
+from tunekit.planning.batching import shared_in_packs, why_padded
 from tunekit.schema import TrialSpec
 from tunekit.seeding import stream_seed
 from tunekit.tasks import Task, task_of
@@ -112,12 +111,7 @@ class Member:
     def pack_key(self) -> tuple[object, ...]:
         """Return all that the members of one pack have in common; members with equal keys can be one pack."""
         trained = tuple((name, one.parameter.dim()) for name, one in self.trained.items())
-        spec = self.spec
-        alike = tuple(spec.method_params[name] for name in getattr(METHODS[spec.method], "alike_in_packs", ()))
-        return (
-            spec.model, spec.dataset, spec.method, spec.precision, spec.batch_size, spec.max_length, spec.train_limit,
-            spec.val_fraction, spec.data_seed, self.context.sites.sites, trained, alike,
-        )  # fmt: skip
+        return (*shared_in_packs(self.spec), self.context.sites.sites, trained)
 
 
 def batches(num_rows: int, spec: TrialSpec, epoch: int) -> Iterator[Indices]:

@@ -9,7 +9,6 @@ from dataclasses import asdict
 
 import numpy as np
 import numpy.typing as npt
-import pandas as pd
 import torch
 
 from tunekit.engine import checkpoint
@@ -21,7 +20,7 @@ from tunekit.engine.kernels.choice import implementation
 from tunekit.engine.member import LabelledSplit, Member
 from tunekit.engine.memory import peak_bytes, predicted_peak, reset_peak, used_bytes
 from tunekit.engine.precision import check_device
-from tunekit.engine.recording import Recording, join_rows, prediction_rows, read_recording, step_rows
+from tunekit.engine.recording import Recording, ScoredEpoch, join_rows, prediction_rows, read_recording, step_rows
 from tunekit.engine.summary import BuildFacts, best_epoch, summarise
 from tunekit.engine.train import Diverged, Pack, TrainedEpoch
 from tunekit.memory import ADAMW_STATES
@@ -118,7 +117,7 @@ class TrialRun:
 
     @property
     def records(self) -> list[EpochRecord]:
-        """The epochs that are trained and recorded, those before the checkpoint with them."""
+        """The epochs whose records are in the store, those before the checkpoint with them."""
         return self.recorded.epochs
 
     @property
@@ -156,10 +155,20 @@ class TrialRun:
 
         Raises Diverged, and OSError where the store can't be written.
         """
+        return self.record(self.train())
+
+    def train(self) -> ScoredEpoch:
+        """Train and score the next epoch, and record nothing of it."""
         start = time.perf_counter()
         trained = self.pack.train_epoch()[0]
-        found = {split: self.pack.predict(self.splits[split])[0] for split in self.scored}
-        return self.record(trained, found, time.perf_counter() - start)
+        logits = {split: self.pack.predict(self.splits[split])[0] for split in self.scored}
+        return self.scored_epoch(trained, logits, time.perf_counter() - start)
+
+    def scored_epoch(
+        self, trained: TrainedEpoch, logits: Mapping[str, npt.NDArray[np.float32]], seconds: float
+    ) -> ScoredEpoch:
+        """Return the epoch that the trial, alone or in a pack, has just trained."""
+        return ScoredEpoch(trained, logits, self.member.step, seconds, peak_bytes(self.device))
 
     @property
     def pack_size(self) -> int:
@@ -171,40 +180,52 @@ class TrialRun:
         self.pack.free_steps()
         self.facts.execution["pack_size"] = max(size, self.pack_size)
 
-    def record(
-        self, trained: TrainedEpoch, logits: Mapping[str, npt.NDArray[np.float32]], seconds: float
-    ) -> EpochRecord:
-        """Record an epoch that took ``seconds``, and return its record.
+    @property
+    def needs_weights(self) -> bool:
+        """Whether the record of the epoch trained last is written with weights, for a checkpoint or for export.
 
-        ``trained`` is what its training measured, ``logits`` are those (N, C) of each scored split after it. Raises
-        Diverged, and OSError where the store can't be written.
+        If not, the trial may train its next epoch while that record is written.
         """
-        epoch = len(self.records) + 1
-        if not np.isfinite(trained.losses).all():
+        return self.member.epochs_left == 0 or self.job.keep_models in ("best", "all") or self._checkpoint_is_due
+
+    @property
+    def _checkpoint_is_due(self) -> bool:
+        """Whether a checkpoint is due after the epoch trained last."""
+        waited = time.monotonic() - self.last_checkpoint
+        return self.member.epochs_left > 0 and waited >= CHECKPOINT_SPACING * self.write_seconds
+
+    def record(self, scored: ScoredEpoch, *, weights: bool = True) -> EpochRecord:
+        """Record the epoch after those recorded, and return its record.
+
+        Without ``weights``, which is right unless ``needs_weights``, the model is not read, so that it may train its
+        next epoch meanwhile in another thread. Raises Diverged, and OSError where the store can't be written.
+        """
+        epoch, trained = len(self.records) + 1, scored.trained
+        if scored.has_diverged:
             bad = int(np.flatnonzero(~np.isfinite(trained.losses))[0])
-            step = self.member.step - len(trained.losses) + bad + 1
+            step = scored.step - len(trained.losses) + bad + 1
             raise Diverged(f"the training loss became {trained.losses[bad]} at step {step} (epoch {epoch})")
         measured: dict[str, float | None] = dict.fromkeys(self.task.score_names)
         predictions = []
-        for split, found in logits.items():
-            values = self._scores(self.splits[split], found)
+        for split, logits in scored.logits.items():
+            values = self._scores(self.splits[split], logits)
             measured |= {f"{split}_{name}": value for name, value in values.items()}
-            predictions.append(prediction_rows(split, self.data.splits[split], epoch, found, self.task))
+            predictions.append(prediction_rows(split, self.data.splits[split], epoch, logits, self.task))
         earlier = [r.best_val_macro_f1 for r in self.records if r.best_val_macro_f1 is not None]
         now = measured["val_macro_f1"]
         best = None if now is None else max([now, *earlier])
         record = EpochRecord(
             epoch=epoch,
-            step=self.member.step,
+            step=scored.step,
             train_loss=trained.train_loss,
             **measured,
             best_val_macro_f1=best,
             learning_rate=trained.learning_rates[-1],
-            epoch_seconds=seconds,
+            epoch_seconds=scored.seconds,
             train_tokens_per_second=trained.num_tokens / trained.seconds,
-            peak_memory_bytes=peak_bytes(self.device),
+            peak_memory_bytes=scored.peak_memory,
         )
-        self._record(record, trained, join_rows(*predictions))
+        self._write(Recording([record], step_rows(epoch, scored.step, trained), join_rows(*predictions)), weights)
         return record
 
     def _scores(self, split: LabelledSplit, logits: npt.NDArray[np.float32]) -> dict[str, float]:
@@ -215,29 +236,34 @@ class TrialRun:
                 raise Diverged(f"the {self.task.metric(name).label} of a scored split became {value}")
         return values
 
-    def _record(self, record: EpochRecord, trained: TrainedEpoch, predictions: pd.DataFrame) -> None:
-        """Write what the epoch left: side files, then a checkpoint if one is due, then the record that commits it."""
+    def _write(self, newest: Recording, weights: bool) -> None:
+        """Write what the ``newest`` epoch left: side files, then its weights, then the record that commits it."""
         check_current(self.job.sweep, self.job.start)
-        steps = step_rows(record.epoch, self.member.step, trained)
-        self.recorded = self.recorded.then(Recording([record], steps, predictions))
-        if len(self.recorded.predictions) > PREDICTION_ROWS:
-            self.recorded = self.recorded.with_predictions_of({record.epoch, best_epoch(self.records, self.task)})
-        whole = self.recorded.then(self.earlier.after(record.epoch))
+        recorded = self.recorded.then(newest)
+        epoch = len(recorded.epochs)
+        if len(recorded.predictions) > PREDICTION_ROWS:
+            recorded = recorded.with_predictions_of({epoch, best_epoch(recorded.epochs, self.task)})
+        whole = recorded.then(self.earlier.after(epoch))
         self.store.write_steps(self.folder, whole.steps)
         if len(whole.predictions):
             self.store.write_predictions(self.folder, whole.predictions)
-        # Before the checkpoint, for what goes on after this epoch does not come back to it.
-        if keeps_weights(self.job.keep_models, self.records, self.spec):
-            identity = identity_of(self.spec, self.job.fingerprint)
-            write_weights(self.folder, self.member.model, record.epoch, identity)
-        if not self.done and time.monotonic() - self.last_checkpoint >= CHECKPOINT_SPACING * self.write_seconds:
-            self.save()
+        if weights:
+            self._write_weights(recorded.epochs)
         self.store.write_epochs(self.folder, whole.epochs)
+        self.recorded = recorded
         remove_superseded_weights(self.folder, self.job.keep_models, self.records, self.spec)
 
-    def save(self) -> None:
-        """Write a checkpoint of the last recorded epoch. Raises OSError."""
-        started, history = time.monotonic(), [asdict(item) for item in self.records]
+    def _write_weights(self, records: Sequence[EpochRecord]) -> None:
+        """Write the weights after the last of ``records`` where they are kept, and a checkpoint if it is due."""
+        # Kept weights come first, for a trial that goes on from the checkpoint does not come back to this epoch.
+        if keeps_weights(self.job.keep_models, records, self.spec):
+            write_weights(self.folder, self.member.model, len(records), identity_of(self.spec, self.job.fingerprint))
+        if self._checkpoint_is_due:
+            self.save(records)
+
+    def save(self, records: Sequence[EpochRecord]) -> None:
+        """Write a checkpoint of the last of ``records``, which must be the epoch trained last. Raises OSError."""
+        started, history = time.monotonic(), [asdict(item) for item in records]
         self.store.wait_for_disk(self.folder)
         one, folder = self.member, self.folder / "checkpoint"
         checkpoint.save_checkpoint(folder, one.trained, step=one.step, history=history)
