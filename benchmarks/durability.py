@@ -96,7 +96,7 @@ def _bare(spec: TrialSpec) -> float:
     """Return the seconds of a trial's epochs where nothing is written."""
     with tempfile.TemporaryDirectory() as folder:
         trial = _begun(spec, Path(folder))
-        with mock.patch.object(trial, "_write", lambda newest, weights: trial.records.extend(newest.epochs)):
+        with mock.patch.object(trial, "_write", lambda newest, state: trial.records.extend(newest.epochs)):
             return _epochs(trial)
 
 

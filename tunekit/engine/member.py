@@ -6,6 +6,7 @@ from dataclasses import dataclass, field
 import numpy as np
 import numpy.typing as npt
 import torch
+from torch import nn
 from transformers import PreTrainedModel
 
 from tunekit.data.tokens import TokenisedSplit
@@ -13,6 +14,7 @@ from tunekit.engine.buffers import Buffers, Trained
 from tunekit.engine.checkpoint import trainable
 from tunekit.engine.forward.context import ForwardContext
 from tunekit.engine.forward.patching import patch_model
+from tunekit.engine.kernels.choice import implementation
 from tunekit.engine.precision import cast_frozen_to_bf16
 from tunekit.engine.schedule import decayed_names, learning_rate_at, rate_factors
 from tunekit.engine.stacking import is_stackable
@@ -88,6 +90,35 @@ class Member:
     def take_own_buffers(self) -> None:
         """Move the trial's weights and moments out of the buffers that it shares, into buffers of its own."""
         self.buffers = Buffers([self.trained])
+
+    @property
+    def attention(self) -> str:
+        """How attention is computed: ``padded`` by the library, or without padding.
+
+        On a GPU that is by kernels in ``triton`` or by plain ``torch``. Where the host makes the batches, as on a CPU,
+        it is ``explicit``, step by step, or by ``sdpa``.
+        """
+        if self.context.padded:
+            return "padded"
+        if self.device.type == "cuda" and self.context.on_device:
+            return implementation(self.device)
+        return "explicit" if self.context.sites.has_pairs else "sdpa"
+
+    @property
+    def state_bytes(self) -> int:
+        """The bytes of the trained weights and their moments."""
+        return sum(3 * one.parameter.nbytes for one in self.trained.values())
+
+    def state_on_host(self) -> dict[str, Trained]:
+        """Return copies of the trained weights and moments in the host's memory, which training does not change."""
+        return {
+            name: Trained(
+                nn.Parameter(one.parameter.detach().to("cpu", copy=True), requires_grad=False),
+                one.first.to("cpu", copy=True),
+                one.second.to("cpu", copy=True),
+            )
+            for name, one in self.trained.items()
+        }
 
     @property
     def steps_per_epoch(self) -> int:

@@ -6,17 +6,18 @@
 import time
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import asdict
+from functools import partial
 
 import numpy as np
 import numpy.typing as npt
 import torch
 
 from tunekit.engine import checkpoint
+from tunekit.engine.buffers import Trained
 from tunekit.engine.build import build_model, prepare_splits
 from tunekit.engine.determinism import be_deterministic
 from tunekit.engine.job import Job
 from tunekit.engine.kept_weights import identity_of, keeps_weights, remove_superseded_weights, write_weights
-from tunekit.engine.kernels.choice import implementation
 from tunekit.engine.member import LabelledSplit, Member
 from tunekit.engine.memory import peak_bytes, predicted_peak, reset_peak, used_bytes
 from tunekit.engine.precision import check_device
@@ -38,6 +39,10 @@ TRAIN_SCORE_ROWS = 1_000
 """How many training examples are scored at the end, at most."""
 CHECKPOINT_SPACING = 20
 """A checkpoint is written when this many times its write time has passed since the one before."""
+MOST_COPIED_BYTES = 64 * 2**20
+"""The most bytes of weights and moments that are copied, so that their checkpoint is written while training goes on.
+
+A GPU's pack has 32 trials at most: copies take 2 GiB of the host's memory at most."""
 USUAL_BYTES_PER_SECOND = 5e8
 """The speed at which checkpoints are assumed to be written and hashed, until a process has written its first."""
 
@@ -77,7 +82,7 @@ class TrialRun:
             "threads": job.threads,
             "pack_size": 1,
             "micro_batches": job.micro_batches,
-            "attention": self._attention(),
+            "attention": self.member.attention,
             "precision": job.spec.precision,
         }
         self.facts = BuildFacts(trainable, total, self._predicted(used), execution)
@@ -94,19 +99,6 @@ class TrialRun:
             # Other parts, other rounding and dropout: no epoch of a former pass may stand among those from here on.
             self.earlier = self.earlier.until(len(self.records))
         log(f"{job.spec.label}: epoch {len(self.records) + 1} of {job.spec.epochs} begins, {self.facts.execution}")
-
-    def _attention(self) -> str:
-        """Return how attention is computed: ``padded`` by the library, or without padding.
-
-        On a GPU that is by kernels in ``triton`` or by plain ``torch``. Where the host makes the batches, as on a CPU,
-        it is ``explicit``, step by step, or by ``sdpa``.
-        """
-        context = self.member.context
-        if context.padded:
-            return "padded"
-        if self.device.type == "cuda" and context.on_device:
-            return implementation(self.device)
-        return "explicit" if context.sites.has_pairs else "sdpa"
 
     def _predicted(self, used: int) -> int | None:
         """Return peak bytes by the closed form, on a GPU with those ``used`` before; None without a closed form."""
@@ -181,12 +173,14 @@ class TrialRun:
         self.facts.execution["pack_size"] = max(size, self.pack_size)
 
     @property
-    def needs_weights(self) -> bool:
-        """Whether the record of the epoch trained last is written with weights, for a checkpoint or for export.
+    def must_wait(self) -> bool:
+        """Whether the epoch trained last must be recorded before the next one begins, which would change weights.
 
-        If not, the trial may train its next epoch while that record is written.
+        That is where weights are kept for export, or a checkpoint is due that is too large for a copy on the host.
         """
-        return self.member.epochs_left == 0 or self.job.keep_models in ("best", "all") or self._checkpoint_is_due
+        if self.member.epochs_left == 0 or self.job.keep_models in ("best", "all"):
+            return True
+        return self._checkpoint_is_due and self.member.state_bytes > MOST_COPIED_BYTES
 
     @property
     def _checkpoint_is_due(self) -> bool:
@@ -194,12 +188,22 @@ class TrialRun:
         waited = time.monotonic() - self.last_checkpoint
         return self.member.epochs_left > 0 and waited >= CHECKPOINT_SPACING * self.write_seconds
 
-    def record(self, scored: ScoredEpoch, *, weights: bool = True) -> EpochRecord:
-        """Record the epoch after those recorded, and return its record.
+    def record(self, scored: ScoredEpoch) -> EpochRecord:
+        """Record the epoch trained last, and return its record.
 
-        Without ``weights``, which is right unless ``needs_weights``, the model is not read, so that it may train its
-        next epoch meanwhile in another thread. Raises Diverged, and OSError where the store can't be written.
+        Raises Diverged, and OSError where the store can't be written.
         """
+        return self._record(scored, self.member.trained if self._checkpoint_is_due else None)
+
+    def recorder(self, scored: ScoredEpoch) -> Callable[[], EpochRecord]:
+        """Return a function that does what ``record`` does, in another thread while the trial trains on.
+
+        Not for an epoch that ``must_wait``.
+        """
+        return partial(self._record, scored, self.member.state_on_host() if self._checkpoint_is_due else None)
+
+    def _record(self, scored: ScoredEpoch, state: Mapping[str, Trained] | None) -> EpochRecord:
+        """Record ``scored``, with a checkpoint of ``state``, if there is one."""
         epoch, trained = len(self.records) + 1, scored.trained
         if scored.has_diverged:
             bad = int(np.flatnonzero(~np.isfinite(trained.losses))[0])
@@ -225,7 +229,8 @@ class TrialRun:
             train_tokens_per_second=trained.num_tokens / trained.seconds,
             peak_memory_bytes=scored.peak_memory,
         )
-        self._write(Recording([record], step_rows(epoch, scored.step, trained), join_rows(*predictions)), weights)
+        newest = Recording([record], step_rows(epoch, scored.step, trained), join_rows(*predictions))
+        self._write(newest, state)
         return record
 
     def _scores(self, split: LabelledSplit, logits: npt.NDArray[np.float32]) -> dict[str, float]:
@@ -236,37 +241,32 @@ class TrialRun:
                 raise Diverged(f"the {self.task.metric(name).label} of a scored split became {value}")
         return values
 
-    def _write(self, newest: Recording, weights: bool) -> None:
-        """Write what the ``newest`` epoch left: side files, then its weights, then the record that commits it."""
+    def _write(self, newest: Recording, state: Mapping[str, Trained] | None) -> None:
+        """Write what the ``newest`` epoch left: side files, weights, a checkpoint, then the record that commits it."""
         check_current(self.job.sweep, self.job.start)
         recorded = self.recorded.then(newest)
-        epoch = len(recorded.epochs)
+        records, epoch = recorded.epochs, len(recorded.epochs)
         if len(recorded.predictions) > PREDICTION_ROWS:
-            recorded = recorded.with_predictions_of({epoch, best_epoch(recorded.epochs, self.task)})
+            recorded = recorded.with_predictions_of({epoch, best_epoch(records, self.task)})
         whole = recorded.then(self.earlier.after(epoch))
         self.store.write_steps(self.folder, whole.steps)
         if len(whole.predictions):
             self.store.write_predictions(self.folder, whole.predictions)
-        if weights:
-            self._write_weights(recorded.epochs)
+        # Before the checkpoint, for what goes on after this epoch does not come back to it.
+        if keeps_weights(self.job.keep_models, records, self.spec):
+            write_weights(self.folder, self.member.model, epoch, identity_of(self.spec, self.job.fingerprint))
+        if state is not None:
+            self.save(records, state)
         self.store.write_epochs(self.folder, whole.epochs)
         self.recorded = recorded
-        remove_superseded_weights(self.folder, self.job.keep_models, self.records, self.spec)
+        remove_superseded_weights(self.folder, self.job.keep_models, records, self.spec)
 
-    def _write_weights(self, records: Sequence[EpochRecord]) -> None:
-        """Write the weights after the last of ``records`` where they are kept, and a checkpoint if it is due."""
-        # Kept weights come first, for a trial that goes on from the checkpoint does not come back to this epoch.
-        if keeps_weights(self.job.keep_models, records, self.spec):
-            write_weights(self.folder, self.member.model, len(records), identity_of(self.spec, self.job.fingerprint))
-        if self._checkpoint_is_due:
-            self.save(records)
-
-    def save(self, records: Sequence[EpochRecord]) -> None:
-        """Write a checkpoint of the last of ``records``, which must be the epoch trained last. Raises OSError."""
-        started, history = time.monotonic(), [asdict(item) for item in records]
+    def save(self, records: Sequence[EpochRecord], state: Mapping[str, Trained]) -> None:
+        """Write a checkpoint of ``state``, which is that after the last of ``records``. Raises OSError."""
+        started, step = time.monotonic(), len(records) * self.member.steps_per_epoch
+        history = [asdict(item) for item in records]
         self.store.wait_for_disk(self.folder)
-        one, folder = self.member, self.folder / "checkpoint"
-        checkpoint.save_checkpoint(folder, one.trained, step=one.step, history=history)
+        checkpoint.save_checkpoint(self.folder / "checkpoint", state, step=step, history=history)
         self.last_checkpoint = time.monotonic()
         self.write_seconds = self.last_checkpoint - started
 

@@ -46,14 +46,14 @@ def with_fastest_pack(resources: Resources, jobs: Mapping[str, Job], progress: P
 def _on_a_gpu(jobs: Sequence[Job]) -> tuple[int, str]:
     """Return the best size of packs of ``jobs``, and a line with the rates. Raises RayError."""
     first = jobs[0]
-    task = ray.remote(_probe).options(
+    in_own_process = ray.remote(
         num_cpus=first.threads,
         num_gpus=1 if first.device == "cuda" else 0,
         max_calls=1,  # its process ends, for it would hold memory of the GPU
         max_retries=0,
         runtime_env={"env_vars": {"OMP_NUM_THREADS": str(first.threads)}},
     )
-    answer = task.remote(jobs)
+    answer = in_own_process(_probe).remote(jobs)
     try:
         found: tuple[int, str] = ray.get(answer, timeout=TIMEOUT_SECONDS)
         return found

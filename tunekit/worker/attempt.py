@@ -119,17 +119,17 @@ class Attempt:
     def recording(self) -> Iterator[None]:
         """Record the held epoch while the ``with`` block trains the next one, and wait for the record at its end.
 
-        Where weights belong to the record, it is written before the block, since training would change them. After the
+        Where weights are written with it (``TrialRun.must_wait``), that is done before the block. After the
         last epoch the trial is completed. After an I/O error it is no longer loaded, and ``begin`` restores it.
         """
         held, self._held = self._held, None
         if held is None or self.run is None:
             yield
-        elif self.run.needs_weights:
+        elif self.run.must_wait:
             self._with_retries(partial(self._record, held))
             yield
         else:
-            self._writer.start(partial(self.run.record, held, weights=False))
+            self._writer.start(self.run.recorder(held))
             try:
                 yield
             except BaseException:
@@ -167,7 +167,7 @@ class Attempt:
             if self.run and self._held:
                 self.run.record(self._held)
             if self.run and self.run.records:
-                self.run.save(self.run.records)
+                self.run.save(self.run.records, self.run.member.trained)
 
         self._with_retries(save)
         self.unload()

@@ -1,9 +1,11 @@
-"""A call that runs beside the training, in the one thread that this process has for it."""
+"""A call that runs beside the training, in one of the threads that this process has for such calls."""
 
 from collections.abc import Callable
 from concurrent.futures import Future, ThreadPoolExecutor
 
-_THREAD = ThreadPoolExecutor(1, "tunekit-records")
+THREADS = 8
+"""The number of threads. A record mostly waits for the disk, so that those of a pack's trials are written together."""
+_POOL = ThreadPoolExecutor(THREADS, "tunekit-records")
 
 
 class Background:
@@ -14,7 +16,7 @@ class Background:
 
     def start(self, work: Callable[[], object]) -> None:
         """Begin to call ``work``. ``join`` or ``error`` must be called before the next start."""
-        self._call = _THREAD.submit(work)
+        self._call = _POOL.submit(work)
 
     def join(self) -> None:
         """Wait until the call has ended, and raise its error."""
