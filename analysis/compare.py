@@ -30,7 +30,7 @@ NO_SPREAD = "the two rows differ nowhere, over seeds or over items"
 class Population(StrEnum):
     """What a comparison holds for."""
 
-    NEW_TEXT = "new text of this kind"
+    NEW_TEXT = "new texts from the same source"
     """New seeds, and new items of the kind that the split holds."""
     THIS_SET = "these test items"
     """New seeds, on the items that were scored."""

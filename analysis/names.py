@@ -34,6 +34,16 @@ def plain(name: object) -> str:
     return CONTROL.sub(" ", str(name))
 
 
+def listed(texts: Sequence[str]) -> str:
+    """Return ``a``, ``a and b``, or ``a, b and c``; there is at least one text."""
+    return texts[0] if len(texts) == 1 else f"{', '.join(texts[:-1])} and {texts[-1]}"
+
+
+def bounds_text(low: float, high: float, form: str = ".2f") -> str:
+    """Return an interval as all pages write it, its bounds in ``form``: ``[-7.53, 2.70]``."""
+    return f"[{low:{form}}, {high:{form}}]"
+
+
 def metric_name(metric: str) -> str:
     """Return the name of a metric without its split, such as ``macro-F1``."""
     if metric.startswith("f1:"):

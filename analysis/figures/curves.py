@@ -12,7 +12,7 @@ from matplotlib.axes import Axes
 from matplotlib.figure import Figure
 from matplotlib.ticker import MaxNLocator
 
-from analysis.figures.drawing import hover, wrapped
+from analysis.figures.drawing import freeze_layout, hover, wrapped
 from tunekit.schema import EpochRecord
 
 FIELDS = {item.name: item.metadata for item in fields(EpochRecord)}
@@ -52,6 +52,7 @@ class NotebookFigure(Figure):
 
     def _repr_png_(self) -> bytes:
         buffer = BytesIO()
+        freeze_layout(self)
         self.savefig(buffer, format="png", dpi=110)
         return buffer.getvalue()
 

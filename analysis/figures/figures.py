@@ -42,6 +42,7 @@ COSTS = {
     "train_seconds": ("training time (minutes)", 60),
 }
 CHOSEN = " Of several settings of a method those are shown that validation chose."
+BAND = ". A thick line is the mean, its band one sample standard deviation over seeds; thin lines are single seeds"
 MAX_OVERVIEW = 20  # cells on one page
 
 
@@ -164,7 +165,7 @@ def _curves(cell: Cell, data: CellCurves, number: int) -> CaptionedFigure:
     stem = figure_stem(f"figure-{number:02d}", cell.model, cell.method, cell.dataset, cell.variant)
     caption = (
         f"{cell.title}: training loss, and scores on the {SPLITS[cell.split]} split after each epoch; "
-        f"{_seeds([cell])}{', mean ± standard deviation, single seeds thin' if len(cell.completed) > 1 else ''}."
+        f"{_seeds([cell])}{BAND if len(cell.completed) > 1 else ''}."
     )
     return CaptionedFigure(stem, caption, "curves", figure)
 
@@ -176,7 +177,10 @@ def _overviews(members: Sequence[Cell], data: Mapping[str, CellCurves], metric: 
         replace(data[cell.anchor], label=label) for cell, label in zip(members, row_labels(members), strict=True)
     ]
     name = members[0].dataset_name
-    caption = f"{name}: training loss and scores on the {_splits(members)} split side by side; {_seeds(members)}."
+    caption = (
+        f"{name}: training loss and scores on the {_splits(members)} split side by side. A thick line is the mean over "
+        f"{_seeds(members)}, its band one sample standard deviation over seeds; thin lines are single seeds."
+    )
     pages = [columns[start : start + MAX_OVERVIEW] for start in range(0, len(columns), MAX_OVERVIEW)]
     stem = figure_stem("overview", members[0].dataset)
     return [CaptionedFigure(stem, caption, "overview", overview(page, f"{name}, {_seeds(members)}")) for page in pages]
@@ -203,8 +207,8 @@ def _costs(members: Sequence[Cell], data: Mapping[str, CellCurves], metric: str)
     figure.suptitle(wrapped(f"{name}, {metric_label(metric, members)} against cost", 45 * len(found), 3), fontsize=10)
     caption = (
         f"{name}: {metric_label(metric, members)} on the {_splits(members)} split against cost, means over "
-        f"{_seeds(members)}{intervals}. Filled, on the dashed line: nothing scores as high at no more "
-        "cost. Points of nearly equal costs are set apart sideways."
+        f"{_seeds(members)}{intervals}. A filled point on the dashed line is Pareto-optimal: no other "
+        "point scores as high at no more cost. Points of nearly equal costs are drawn side by side."
     )
     if len(chosen) < len(members):
         caption += " Methods with several settings of which validation can't choose one are left out."
@@ -237,8 +241,8 @@ def _spread(members: Sequence[Cell], data: Mapping[str, CellCurves], metric: str
     name = members[0].dataset_name
     figure.suptitle(wrapped(f"{name}, {metric_label(metric, members)} of each seed", 85, 3), fontsize=10)
     caption = (
-        f"{name}: {metric_label(metric, members)} on the {_splits(members)} split, a point a seed, a bar the mean; "
-        f"{_seeds(members)}."
+        f"{name}: {metric_label(metric, members)} on the {_splits(members)} split. A point is one seed, a bar the "
+        f"mean; {_seeds(members)}."
     )
     return [CaptionedFigure(figure_stem("spread", members[0].dataset), caption, "spread", figure)]
 

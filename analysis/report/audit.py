@@ -180,7 +180,7 @@ def audit_section(found: Sequence[DatasetAudit], damaged: Sequence[str]) -> Sect
 
 ABOUT = (
     "Of each split: its rows; its texts, each counted once; its groups, whose rows belong together (equal texts, terms "
-    "of one sentence) and are no independent observations, so that intervals on new text draw groups, not rows; the "
+    "of one sentence) and are no independent observations, so that intervals on new texts draw groups, not rows; the "
     "conflicting texts, which have several labels; and the rows whose text stands in train, or in val, too. Below, the "
     "rows of each class. The majority baseline predicts the most frequent class of train. The memoriser predicts the "
     "most frequent label that the same text has in train, and the majority class for texts that train lacks."
@@ -190,12 +190,16 @@ ABOUT = (
 def _grid(frame: pd.DataFrame) -> Grid:
     shown = frame.astype("Int64").astype("string").fillna("")
     rows = tuple((str(split), *map(str, values)) for split, values in zip(shown.index, shown.to_numpy(), strict=True))
-    return Grid(("split", *map(str, frame.columns)), rows)
+    return Grid(("split", *(COLUMNS.get(str(name), str(name)) for name in frame.columns)), rows)
+
+
+BASELINES = {"majority": "Most frequent class of train", "memoriser": "Memoriser of train"}
+COLUMNS = {"in train": "rows whose text is in train", "in val": "rows whose text is in val"}
 
 
 def _remarks(one: DatasetAudit) -> tuple[str, ...]:
     lines = [
-        f"{name} of train on test: accuracy {100 * score:.2f} %, macro-F1 {100 * macro:.2f} %"
+        f"{BASELINES[name]}, on test: accuracy {100 * score:.2f} %, macro-F1 {100 * macro:.2f} %"
         for name, (score, macro) in one.baselines.items()
     ]
     if "test" in one.counts.index and "in train" in one.counts:

@@ -6,6 +6,7 @@ from analysis.claims.grammar import SCORES
 from analysis.claims.part_tests import PartResult, Tested, Verdict
 from analysis.claims.verdicts import ClaimResult
 from analysis.compare import Population
+from analysis.names import bounds_text
 from analysis.report.document import Grid, Inline, Paragraph, Points, Section
 
 MIB = 2**20
@@ -26,10 +27,10 @@ def claims_section(verdicts: Sequence[ClaimResult], every: bool = True) -> Secti
     corrected = f"corrected by Holm (1979) over the {tested} claims that were tested" if tested > 1 else "not corrected"
     about = Paragraph(
         "The p is one-sided, for or against the claim as the verdict goes (of an undecided claim the smaller one), and "
-        f"{corrected}. A verdict for new text lets seeds and items vary; one on these test items lets seeds vary, and "
-        "other items may say otherwise. For new text two tests are made, over seeds and items and over seeds alone, "
-        "and the larger p counts; the test named is the one that gave it. What seeds do not move, such as bytes, is "
-        "compared in every run and not tested."
+        f"{corrected}. A verdict for new texts lets seeds and items vary; one on these test items lets seeds vary, and "
+        "other items may say otherwise. For new texts two tests are made, over seeds and items and over seeds alone, "
+        "and the larger p is reported; the test named is the one that gave it. What seeds do not move, such as bytes, "
+        "is compared in every run and not tested."
     )
     left_out = len(verdicts) - len(shown)
     are = "is" if left_out == 1 else "are"
@@ -60,7 +61,7 @@ def _used(shown: Sequence[ClaimResult]) -> tuple[Section, ...]:
     ]
     head = (
         "claim", "statement", "dataset", "metric", "configurations", "split", "n", "difference", "holds for", "test",
-        "p for", "p against", "of itself",
+        "p for", "p against", "verdict of this part",
     )  # fmt: skip
     caption = "What each verdict used, part by part. The p here are uncorrected; differences of scores are in points."
     return (Section("What the verdicts used", (Grid(head, tuple(rows), caption),), "claims-used"),) if rows else ()
@@ -94,5 +95,5 @@ def _difference(part: PartResult, tested: Tested) -> str:
     unit, by = {"peak_memory_bytes": (" MiB", 1 / MIB), "train_seconds": (" s", 1.0)}.get(part.part.metric, ("", 1.0))
     by = 100.0 if part.part.metric in (*SCORES, "overfit") else by
     bounds = tested.interval
-    around = "" if bounds is None else f" ({by * bounds.low:+,.4g} to {by * bounds.high:+,.4g})"
+    around = "" if bounds is None else f" {bounds_text(by * bounds.low, by * bounds.high, '+,.4g')}"
     return f"{by * tested.difference:+,.4g}{unit}{around}"

@@ -10,7 +10,7 @@ from urllib.parse import quote
 from analysis.cells import SELECTIONS, Cell, CellTrial, cells, metric_label
 from analysis.compare import interval_on_new_text
 from analysis.configurations import configurations
-from analysis.names import SPLITS
+from analysis.names import SPLITS, bounds_text
 from analysis.report.document import Block, Details, Grid, Inline, Link, Paragraph, Points, Section
 from analysis.statistics.power import std_interval
 from analysis.statistics.this_set import Interval, mean_interval
@@ -40,12 +40,13 @@ def intervals_section(found: Sequence[Cell]) -> Section:
             texts = (metric_label(metric, [cell]), str(sample.n), percent(sample), *intervals)
             rows.append((Link(cell.title, f"#{cell.anchor}"), *texts))
     about = Paragraph(
-        "95 % intervals in percent. On this test set: Student's t over seeds. On new text of this kind: seeds and "
-        "items vary, and items of one group are drawn together (accuracy by a crossed analysis of variance, macro-F1 "
-        "by a crossed bootstrap); where Student's interval over seeds is wider, it is that one, since what holds for "
-        "more can't be known more exactly. Fewer than 3 seeds give none."
+        "95 % intervals of the mean and of the standard deviation, in percent. New seeds: Student's t over seeds, on "
+        "these test items. New seeds and texts: seeds and test items vary, and items of one group are drawn together "
+        "(accuracy by a crossed analysis of variance, macro-F1 by a crossed bootstrap); where Student's interval over "
+        "seeds is wider, it is shown, since a conclusion for more can't be more exact. Fewer than 3 seeds give no "
+        "interval."
     )
-    head = ("cell", "metric", "n", "mean ± std", "on this test set", "on new text", "interval of the std")
+    head = ("cell", "metric", "n", "mean ± std", "mean, new seeds", "mean, new seeds and texts", "standard deviation")
     return Section("Intervals of each mean", (about, Grid(head, tuple(rows))) if rows else (), "intervals")
 
 
@@ -66,7 +67,7 @@ def selection_section(records: SweepRecords, metric: str = "macro_f1") -> Sectio
     about = Paragraph(
         f"{metric_label(metric, shown)} on test in percent. Optimism is what choosing the epoch by its test score adds "
         "to the score of the epoch that validation chose (of the last epoch where there is no validation part). The "
-        "score of the best epoch on test is no score to report."
+        "score of the best epoch on test must not be reported as a result."
     )
     head = ("cell", "last epoch", "best on validation", "best on test", "optimism")
     return Section("Scores by the choice of the epoch", (about, Grid(head, tuple(rows))) if rows else (), "selection")
@@ -92,8 +93,8 @@ def settings_section(found: Sequence[Cell], metric: str = "macro_f1") -> Section
         rows.append((names, str(len(one.cells)), *chosen, *on_test))
     about = Paragraph(
         f"{metric_label(metric, shown)} on test in percent. Optimism is what choosing the settings by their test "
-        "scores adds to the score of those that validation chose. The score of the settings that are best on test is "
-        "no score to report."
+        "scores adds to the score of those that validation chose. The score of the settings that are best on test must "
+        "not be reported as a result."
     )
     head = ("method", "settings", "chosen on validation", "on test", "best on test", "on test", "optimism")
     title = "Scores by the choice of the settings"
@@ -110,24 +111,17 @@ def costs_section(found: Sequence[Cell]) -> Section:
         trained, total, memory = (
             cell.sample(name) for name in ("num_trainable_params", "num_total_params", "peak_memory_bytes")
         )
-        share = f"{100 * trained.mean / total.mean:.2f} %" if trained and total else ""
+        share = f"{100 * trained.mean / total.mean:.2f}" if trained and total else ""
         texts = (
             f"{trained.mean:,.0f}" if trained else "", share, f"{memory.mean / 2**20:,.0f}" if memory else "",
             f"{seconds.mean / 60:,.1f}", f"{seconds.mean * seconds.n / 3600:,.2f}",
         )  # fmt: skip
         rows.append((Link(cell.title, f"#{cell.anchor}"), *texts))
     about = Paragraph(
-        "Means over completed trials. Peak memory is the process's on a CPU, the allocator's on a GPU. Time is that of "
-        "the recorded epochs, training and scoring."
+        "Means over completed trials. Peak memory is that of the process on a CPU and that of the allocator on a GPU. "
+        "Time is that of the recorded epochs, for training and scoring."
     )
-    head = (
-        "cell",
-        "trainable parameters",
-        "share of all parameters",
-        "peak memory (MiB)",
-        "minutes a trial",
-        "hours of all trials",
-    )
+    head = ("cell", "trainable parameters", "share of all (%)", "peak memory (MiB)", "minutes per trial", "total hours")
     return Section("Cost", (about, Grid(head, tuple(rows))) if rows else (), "cost")
 
 
@@ -198,7 +192,7 @@ def _folder(path: Place, out: Path) -> Inline:
 
 
 def _interval(interval: Interval | None) -> str:
-    return "" if interval is None else f"{100 * interval.low:.2f} to {100 * interval.high:.2f}"
+    return "" if interval is None else bounds_text(100 * interval.low, 100 * interval.high)
 
 
 MIB = 2**20
