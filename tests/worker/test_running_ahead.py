@@ -15,10 +15,12 @@ from hypothesis import strategies as st
 
 from tests.support.attempts import assert_as_alone, job_for, run_out, specs
 from tests.support.device import eager_steps
+from tests.support.packs import member_of, specs_of
 from tests.support.runs import finish, numbers
 from tests.support.trials import specify, start
 from tunekit.engine import run as engine_run
 from tunekit.engine import train as engine_train
+from tunekit.engine.buffers import Trained
 from tunekit.engine.checkpoint import checkpoints
 from tunekit.engine.run import TrialRun
 from tunekit.engine.train import Pack
@@ -364,3 +366,24 @@ def test_clients_of_a_host_get_one_epoch_an_answer_and_a_late_one_joins_the_pack
     for job in jobs:
         assert seen[job.spec.seed] == list(range(1, job.spec.epochs))
         assert_as_alone(job.spec, tmp_path / "packed", tmp_path / "alone", 3)
+
+
+def test_a_copy_of_a_members_weights_and_moments_stays_as_it_was():
+    members = [member_of(spec) for spec in specs_of("lora")]  # of other ranks
+    pack = Pack(members)
+    pack.train_epoch()
+    copies = [member.state_on_host() for member in members]
+    for member, copy in zip(members, copies, strict=True):
+        assert list(copy) == list(member.trained)
+        for name, one in member.trained.items():
+            for ours, theirs in zip(tensors(copy[name]), tensors(one), strict=True):
+                assert torch.equal(ours, theirs)
+    before = [tensor.clone() for copy in copies for one in copy.values() for tensor in tensors(one)]
+    pack.train_epoch()
+    after = [tensor for copy in copies for one in copy.values() for tensor in tensors(one)]
+    assert all(map(torch.equal, before, after))
+    assert not torch.equal(copies[0]["classifier.weight"].parameter, members[0].trained["classifier.weight"].parameter)
+
+
+def tensors(one: Trained) -> tuple[torch.Tensor, ...]:
+    return one.parameter.detach(), one.first, one.second

@@ -6,7 +6,6 @@ from dataclasses import dataclass, field
 import numpy as np
 import numpy.typing as npt
 import torch
-from torch import nn
 from transformers import PreTrainedModel
 
 from tunekit.data.tokens import TokenisedSplit
@@ -110,15 +109,8 @@ class Member:
         return sum(3 * one.parameter.nbytes for one in self.trained.values())
 
     def state_on_host(self) -> dict[str, Trained]:
-        """Return copies of the trained weights and moments in the host's memory, which training does not change."""
-        return {
-            name: Trained(
-                nn.Parameter(one.parameter.detach().to("cpu", copy=True), requires_grad=False),
-                one.first.to("cpu", copy=True),
-                one.second.to("cpu", copy=True),
-            )
-            for name, one in self.trained.items()
-        }
+        """Return a copy of the trained weights and moments in the host's memory, which training does not change."""
+        return self.buffers.copy_on_host(self.trained)
 
     @property
     def steps_per_epoch(self) -> int:
