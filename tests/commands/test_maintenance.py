@@ -9,6 +9,7 @@ import pytest
 from tests.support.runs import finish
 from tests.support.trials import fingerprint, specify, start
 from tunekit.commands import doctor
+from tunekit.data.base import DATASETS
 from tunekit.engine.job import Job
 from tunekit.engine.run import TrialRun
 from tunekit.models.loading import resolve_model
@@ -53,7 +54,7 @@ def test_doctor_finds_a_sound_machine_sound_and_writes_nothing(said, tmp_path):
 def test_doctor_without_a_grid_looks_at_all_that_is_registered(said, tmp_path, monkeypatch):
     monkeypatch.setenv("HF_HUB_OFFLINE", "0")
     _, lines, _ = said("doctor", "--storage", tmp_path)
-    assert sum(" data " in line for line in lines) == 5
+    assert sum(" data " in line for line in lines) == len(DATASETS)
     assert any("model bert" in line and "fetched from the hub" in line for line in lines)
 
 

@@ -9,14 +9,15 @@ import math
 import random
 import tempfile
 from collections.abc import Callable
-from dataclasses import asdict
 from pathlib import Path
 from typing import Any
 
 import numpy as np
+import pandas as pd
 import torch
 
-from tunekit.data.base import DATASETS, load_dataset
+from tunekit.data.base import DATASETS
+from tunekit.data.copies import load_dataset
 from tunekit.engine.job import Job
 from tunekit.engine.run import TrialRun
 from tunekit.errors import UserError, first_line
@@ -152,10 +153,10 @@ def _differences(old: StoredTrial, new: StoredTrial, tolerance: float) -> list[s
     if len(old.epochs) != len(new.epochs):
         found.append(f"{how_many(len(old.epochs), 'epoch')} stored, {len(new.epochs)} trained")
     for stored, trained in zip(old.epochs, new.epochs, strict=False):
-        values = asdict(trained)
-        for name, value in asdict(stored).items():
-            if name not in MEASURED and not _is_close(value, values[name], tolerance):
-                found.append(f"epoch {trained.epoch}: {name} {value!r} is now {values[name]!r}")
+        values = trained.values()
+        for name, value in stored.values().items():
+            if name not in MEASURED and not _is_close(value, values.get(name), tolerance):
+                found.append(f"epoch {trained.epoch}: {name} {value!r} is now {values.get(name)!r}")
     return found + _other_predictions(old.folder, new.folder, tolerance)
 
 
@@ -164,6 +165,13 @@ def _is_close(old: float | None, new: float | None, tolerance: float) -> bool:
     if old is None or new is None or not tolerance:
         return old == new
     return abs(old - new) <= tolerance * max(1.0, abs(old))
+
+
+def _changed(old: pd.DataFrame, new: pd.DataFrame, tolerance: float) -> "pd.Series[bool]":
+    """Return which predictions changed: labels that differ, numbers by more than ``tolerance`` of the gold's std."""
+    if not pd.api.types.is_float_dtype(old["predicted"]):
+        return old["predicted"] != new["predicted"]
+    return (old["predicted"] - new["predicted"]).abs() > tolerance * old["gold"].std()
 
 
 def _other_predictions(stored: Place, folder: Place, tolerance: float) -> list[str]:
@@ -178,7 +186,7 @@ def _other_predictions(stored: Place, folder: Place, tolerance: float) -> list[s
         keys = ["split", "epoch", "item_id", "gold"]
         if not old[keys].equals(new[keys]):
             return ["other items stand in predictions.parquet"]
-        changed = float((old["predicted"] != new["predicted"]).mean())
+        changed = float(_changed(old, new, tolerance).mean())
         if changed > tolerance:
             return [f"{100 * changed:.2f} % of the predictions changed"]
         if not tolerance and not np.array_equal(np.stack(list(old["logits"])), np.stack(list(new["logits"]))):
