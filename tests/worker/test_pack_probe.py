@@ -109,7 +109,7 @@ def test_real_packs_are_trained_for_some_steps_until_a_larger_one_gains_little(
     assert fastest(rates).pack == 4
     passes = pack_probe.UNTIMED + pack_probe.TIMED
     assert stand_in.sizes == [1] * passes + [2] * passes + [4] * passes + [8] * passes
-    assert list(tmp_path.iterdir()) == [], "nothing is written"
+    assert list(tmp_path.iterdir()) == [], "nothing is recorded"
 
 
 @pytest.mark.slow

@@ -79,7 +79,7 @@ def climb(
 def probe(jobs: Sequence[Job], clock: Callable[[], float] = time.perf_counter) -> list[Rate]:
     """Return the rates of packs of the first 1, 2, 4, ... of ``jobs``, which can all be one pack, on their device.
 
-    Nothing is written. Where the models turn out to train alone only, the rate is that of one trial. Raises what
+    Nothing is recorded. Where the models turn out to train alone only, the rate is that of one trial. Raises what
     building or training a trial raises.
     """
     first = jobs[0]
