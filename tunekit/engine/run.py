@@ -8,7 +8,6 @@ from collections.abc import Callable, Mapping, Sequence
 from typing import Any
 
 import numpy as np
-import numpy.typing as npt
 import pandas as pd
 import torch
 
@@ -174,13 +173,11 @@ class TrialRun:
         self.pack.free_steps()
         self.facts.execution["pack_size"] = max(size, self.pack_size)
 
-    def record(
-        self, trained: TrainedEpoch, logits: Mapping[str, npt.NDArray[np.float32]], seconds: float
-    ) -> EpochRecord:
+    def record(self, trained: TrainedEpoch, logits: Mapping[str, Any], seconds: float) -> EpochRecord:
         """Record an epoch that took ``seconds``, and return its record.
 
-        ``trained`` is what its training measured, ``logits`` are those (N, C) of each scored split after it. Raises
-        Diverged, and OSError where the store can't be written.
+        ``trained`` is what its training measured, ``logits`` are those (N, C) of each scored split after it, as
+        ``Pack.predict`` returns them. Raises Diverged, and OSError where the store can't be written.
         """
         epoch = len(self.records) + 1
         if not np.isfinite(trained.losses).all():
@@ -190,13 +187,14 @@ class TrialRun:
         measured: dict[str, float | None] = dict.fromkeys(self.task.score_names)
         predictions = []
         outputs = {split: self.task.outputs(found, self.constants) for split, found in logits.items()}
-        validation = labels_of(self.data.splits["val"], self.task) if "val" in outputs else None
+        names = self.data.label_names
+        validation = labels_of(self.data.splits["val"], self.task, names) if "val" in outputs else None
         self.constants = {**self.constants, **self.task.decided(validation, outputs.get("val"))}
         for split, found in outputs.items():
             examples = self.data.splits[split]
             values = self._scores(examples, found)
             measured |= {f"{split}_{name}": value for name, value in values.items()}
-            predictions.append(prediction_rows(split, examples, epoch, found, self.task, self.constants))
+            predictions.append(prediction_rows(split, examples, epoch, found, self.task, self.constants, names))
         of_every_task = {
             "epoch": epoch,
             "step": self.member.step,
@@ -210,12 +208,13 @@ class TrialRun:
         self._record(record, trained, join_rows(*predictions))
         return record
 
-    def _scores(self, examples: pd.DataFrame, outputs: npt.NDArray[Any]) -> dict[str, float]:
+    def _scores(self, examples: pd.DataFrame, outputs: Any) -> dict[str, float]:
         """Return the task's scores of the outputs (N, C) for N examples. Raises Diverged where one is not finite."""
-        values = self.task.scores(labels_of(examples, self.task), outputs, self.constants)
+        names = self.data.label_names
+        values = self.task.scores(labels_of(examples, self.task, names), outputs, self.constants, names)
         for name, value in values.items():
             if not np.isfinite(value):
-                raise Diverged(f"the {self.task.metric(name).label} of a scored split became {value}")
+                raise Diverged(f"the {self.task.measure(name).label} of a scored split became {value}")
         return values
 
     def _record(self, record: EpochRecord, trained: TrainedEpoch, predictions: pd.DataFrame) -> None:
