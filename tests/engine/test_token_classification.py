@@ -44,7 +44,7 @@ def collated(prepared, count):
     return DataCollatorForTokenClassification(tokenizer)(features)
 
 
-@pytest.mark.parametrize("model", (*FLAT, *PADDED))
+@pytest.mark.parametrize("model", [*FLAT, *PADDED])
 def test_the_loss_is_that_of_the_librarys_own_forward_pass_and_collator(model):
     spec = spec_of(model=model, batch_size=8)
     prepared, library = build(spec)
@@ -133,8 +133,8 @@ def test_words_that_were_cut_off_count_as_outside_and_are_counted(tmp_path):
     run = start(spec, tmp_path)
     words = run.splits["test"].tokens.words
     assert words.num_unread > 0
-    assert "of texts cut to 8 tokens, so that" in run.cut_line
-    assert "words count as O" in run.cut_line
+    assert "of texts cut to 8 tokens; " in run.cut_line
+    assert "words without a token have the tag O" in run.cut_line
     run.train_epoch()
     rows = run.recorded.predictions
     rows = rows[rows["split"] == "test"]

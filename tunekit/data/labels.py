@@ -9,6 +9,7 @@ import unicodedata
 from collections.abc import Collection
 from decimal import Decimal
 
+from tunekit.data.bio import is_tag
 from tunekit.errors import UserError
 from tunekit.parsing import how_many
 
@@ -39,6 +40,14 @@ def checked_text(column: str, value: object) -> str:
     if not isinstance(value, str):
         raise BadValue("no text", f"column {column!r} holds {type(value).__name__}, not text")
     return _valid(column, value)
+
+
+def checked_tag(value: object) -> str:
+    """Return the tag of a word. Raises BadValue where it is none of the BIO scheme."""
+    if isinstance(value, str) and is_tag(value):
+        return value
+    other = "; write tags of another scheme in BIO" if str(value)[:2] in ("E-", "S-", "L-", "U-") else ""
+    raise BadValue("no tag", f"tag {str(value)[:40]!r} is neither O nor B- or I- and a type{other}")
 
 
 def checked_label(column: str, value: object) -> str:

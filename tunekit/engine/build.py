@@ -51,12 +51,12 @@ class PreparedData:
     def cut_line(self, spec: TrialSpec) -> str | None:
         """Return a line for people on how many texts were cut to the spec's length; None where none was."""
         cut = sum(split.tokens.num_truncated for split in self.splits.values())
-        if not cut:
+        unread = sum(split.tokens.words.num_unread for split in self.splits.values() if split.tokens.words)
+        if not cut and not unread:
             return None
         share, length = cut / sum(map(len, self.splits.values())), min(spec.max_length, self.tokenizer.model_max_length)
         where = f"{readable(spec.model)} on {readable(spec.dataset)}"
-        unread = sum(split.tokens.words.num_unread for split in self.splits.values() if split.tokens.words)
-        words = f", so that {how_many(unread, 'word')} count as {OUTSIDE}" if unread else ""
+        words = f"; {how_many(unread, 'word')} without a token have the tag {OUTSIDE}" if unread else ""
         return f"{where}: {100 * share:.1f} % of texts cut to {length} tokens{words}"
 
 
