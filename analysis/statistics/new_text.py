@@ -13,25 +13,28 @@ Accuracy is analytic: the crossed analysis of variance on cluster totals (Cochra
 9A). Percentiles over five seeds under-cover, so for the other scores a crossed bootstrap serves for variances alone.
 Its seeds need no draws: the variance of resampled means, corrected by S / (S - 1), is the sample variance over S. Items
 are drawn jointly for all seeds and rows, by cluster within classes; degrees of freedom come from the linearised score.
-The scores of a regression (Pearson, Spearman, RMSE) are resampled alike, without classes.
+The scores of a regression (Pearson, Spearman, RMSE) are resampled alike, without classes, and those of entities with
+their types as the classes: the item is a text, and a cluster one or several of them.
 """
 
 import math
 from collections.abc import Sequence
 from dataclasses import dataclass
 from functools import cached_property
-from typing import Any
+from typing import Any, NamedTuple
 
 import numpy as np
 import numpy.typing as npt
 
 from analysis.statistics.resampling import (
+    ENTITY_STATISTICS,
     FloatArray,
     IntArray,
     Statistic,
     codes,
     counts_of,
     degrees_of_freedom,
+    entity_statistic_of,
     influence_of,
     label_counts_of,
     micro_f1,
@@ -40,6 +43,7 @@ from analysis.statistics.resampling import (
     weights_of,
 )
 from analysis.statistics.this_set import MIN_SEEDS, Difference, Interval, Spread, TTest, over_seeds
+from tunekit.data.bio import tallies
 from tunekit.tasks.number_scores import NUMBER_SCORES, NumberScore
 
 DRAWS = 2000
@@ -52,7 +56,8 @@ class SeedPredictions:
     """One cell's predictions on one split: ``gold`` (I,), ``predicted`` (S, I) a row a seed, ``groups`` (I,).
 
     Labels are in [0, num_classes), or any numbers where there are no classes. Where an item has several labels, gold is
-    (I, num_classes) and predicted (S, I, num_classes) of 0 and 1. Groups are any integers. ValueError where
+    (I, num_classes) and predicted (S, I, num_classes) of 0 and 1. Where words have tags, an item is a text, labels are
+    texts of its tags, and the classes are the types of entities. Groups are any integers. ValueError where
     shapes or labels do not fit, or where all items stand in one group, which says nothing of the spread over items.
     """
 
@@ -61,6 +66,8 @@ class SeedPredictions:
     groups: IntArray
     num_classes: int
     """0 for the numbers of a regression."""
+    types: tuple[str, ...] = ()
+    """The types of entities where words have tags."""
 
     def __post_init__(self) -> None:
         shapes = self.gold.shape, self.groups.shape, self.predicted.shape
@@ -70,7 +77,7 @@ class SeedPredictions:
         for name, labels in (("gold", self.gold), ("predicted", self.predicted)):
             if self.several and not np.isin(labels, (0, 1)).all():
                 raise ValueError(f"{name} has labels other than 0 and 1")
-            is_class = self.num_classes and labels.size and not self.several
+            is_class = self.num_classes and labels.size and not self.several and not self.types
             if is_class and not 0 <= labels.min() <= labels.max() < self.num_classes:
                 raise ValueError(f"{name} has labels outside [0, {self.num_classes})")
         if not np.any(self.groups != self.groups[:1]):
@@ -125,7 +132,8 @@ class Variation:
 
 def is_of_items(metric: str) -> bool:
     """Return whether ``metric`` is a score of single items, so that it has a test on new text."""
-    return metric in _SHARES or metric in NUMBER_SCORES or statistic_of(metric) is not None
+    of_entities = metric in ENTITY_STATISTICS or metric.startswith("f1_")
+    return metric in _SHARES or metric in NUMBER_SCORES or of_entities or statistic_of(metric) is not None
 
 
 def variations(rows: Sequence[SeedPredictions], metric: str, draws: int = DRAWS, seed: int = 0) -> list[Variation]:
@@ -136,9 +144,11 @@ def variations(rows: Sequence[SeedPredictions], metric: str, draws: int = DRAWS,
     if not all(row.same_items(rows[0]) for row in rows):
         raise ValueError("the rows were not scored on the same items: gold labels, groups or classes differ")
     statistic = micro_f1 if metric == "micro_f1" and rows[0].several else statistic_of(metric)
+    if rows[0].types:
+        statistic = entity_statistic_of(metric, rows[0].types)
     if metric in NUMBER_SCORES:
         return _resampled_numbers(rows, NUMBER_SCORES[metric], draws, seed)
-    if metric in _SHARES and not rows[0].several:
+    if metric in _SHARES and not rows[0].several and not rows[0].types:
         cluster = codes(rows[0].groups)
         return [_accuracy(row, cluster) for row in rows]
     if statistic is None:
@@ -187,7 +197,11 @@ def _resampled(rows: Sequence[SeedPredictions], statistic: Statistic, draws: int
     """Return the variation of each row's score over draws of the items, the same draws for all rows."""
     first = rows[0]
     cluster = codes(first.groups)
-    if first.several:
+    if first.types:
+        counts = [entity_counts_of(row, cluster) for row in rows]
+        strata = strata_of(_rarest((counts[0].of_gold > 0).astype(np.int64)), cluster, first.num_classes + 1)
+        tables = [one.tables for one in counts]
+    elif first.several:
         # An item without a label is of a class of its own, so that strata are as those of classes.
         rarest = _rarest(first.gold)
         strata = strata_of(rarest, cluster, first.num_classes + 1)
@@ -215,6 +229,25 @@ def _resampled(rows: Sequence[SeedPredictions], statistic: Statistic, draws: int
         )
         for row, table, part in zip(rows, tables, parts, strict=True)
     ]
+
+
+class EntityCounts(NamedTuple):
+    """The entities of a row's texts, by type."""
+
+    of_gold: IntArray
+    """(I, T), those of each text."""
+    tables: FloatArray
+    """(G, S, 3, T), found, gold and predicted ones of each cluster by each seed."""
+
+
+def entity_counts_of(row: SeedPredictions, cluster: IntArray) -> EntityCounts:
+    """Return the entities of the texts, which stand in the clusters ``cluster`` (I,)."""
+    gold = [tags.split(" ") for tags in row.gold]
+    tables = np.zeros((int(cluster.max()) + 1, len(row.predicted), 3, row.num_classes))
+    for seed, predicted in enumerate(row.predicted):
+        of_texts = tallies(gold, [tags.split(" ") for tags in predicted], row.types)
+        np.add.at(tables[:, seed], cluster, of_texts)
+    return EntityCounts(of_texts[:, 1], tables)
 
 
 def _rarest(gold: IntArray) -> IntArray:

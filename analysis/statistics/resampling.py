@@ -5,7 +5,7 @@ Items of one group (the aspect terms of one sentence) are drawn together: the un
 """
 
 import math
-from collections.abc import Callable, Iterator, Mapping
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from typing import Any
 
 import numpy as np
@@ -29,6 +29,18 @@ def micro_f1(counts: FloatArray) -> FloatArray:
     """Return the F1 of all labels together, of items with several labels (with one it is accuracy)."""
     totals = counts.sum(axis=-1)
     return 2 * _divide(totals[..., 0], totals[..., 1] + totals[..., 2])
+
+
+def _precision(counts: FloatArray) -> FloatArray:
+    """Return the share of predicted items that are gold, of all classes together."""
+    totals = counts.sum(axis=-1)
+    return _divide(totals[..., 0], totals[..., 2])
+
+
+def _recall(counts: FloatArray) -> FloatArray:
+    """Return the share of gold items that are predicted, of all classes together."""
+    totals = counts.sum(axis=-1)
+    return _divide(totals[..., 0], totals[..., 1])
 
 
 def _macro_f1(counts: FloatArray) -> FloatArray:
@@ -62,6 +74,19 @@ def _divide(numerator: FloatArray, denominator: FloatArray) -> FloatArray:
 STATISTICS: Mapping[str, Statistic] = {
     "macro_f1": _macro_f1, "macro_f1_present": _macro_f1_present, "weighted_f1": _weighted_f1, "mcc": _mcc,
 }  # fmt: skip
+
+
+ENTITY_STATISTICS: Mapping[str, Statistic] = {"precision": _precision, "recall": _recall, "entity_f1": micro_f1}
+"""Scores of entities, whose counts are of their types."""
+
+
+def entity_statistic_of(metric: str, types: Sequence[str]) -> Statistic | None:
+    """Return the score of entities called ``metric``, ``f1_X`` of a type X of ``types`` too; None for no such score."""
+    kind = metric.removeprefix("f1_")
+    if kind != metric and kind in types:
+        place = types.index(kind)
+        return lambda counts: np.asarray(f1_of(counts)[..., place])
+    return ENTITY_STATISTICS.get(metric)
 
 
 def statistic_of(metric: str) -> Statistic | None:
