@@ -240,7 +240,7 @@ def _check_trained(trained: Sequence[str], source: str) -> None:
 # -- tags of words ----------------------------------------------------------------------------------------------------
 
 
-def _words(column: str, value: Any) -> str:
+def joined_words(column: str, value: Any) -> str:
     """Return the words of a text, a list of them or a text with spaces between, as a text with one space between.
 
     Raises BadValue for another value, no word, and a word that is empty or holds a space.
@@ -287,7 +287,7 @@ LABELLINGS: dict[str, Labelling] = {
     "token_classification": Labelling(
         value=_tags,
         labels=_tag_labels,
-        text=_words,
+        text=joined_words,
         fits=_as_many_tags,
         of_words=True,
         without_odd=_without_unknown_labels,

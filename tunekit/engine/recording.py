@@ -105,14 +105,14 @@ def prediction_rows(
             "epoch": epoch,
             "item_id": examples["item_id"].to_numpy(),
             "group_id": examples["group"].to_numpy(),
-            "gold": _column(gold, task, label_names),
-            "predicted": _column(task.predicted(outputs, constants), task, label_names),
+            "gold": label_column(gold, task, label_names),
+            "predicted": label_column(task.predicted(outputs, constants), task, label_names),
             "logits": list(kept),
         }
     )
 
 
-def _column(labels: Any, task: Task, label_names: Sequence[str]) -> npt.NDArray[Any] | list[str]:
+def label_column(labels: Any, task: Task, label_names: Sequence[str]) -> npt.NDArray[Any] | list[str]:
     """Return N labels as a column: int32 of classes, float64 of numbers, texts such as ``0110`` of several labels.
 
     The tags of words are a text of their names, such as ``B-PER O``.
