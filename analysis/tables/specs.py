@@ -220,16 +220,17 @@ def _per_class(stem: str, about_scores: str, shown: Sequence[Configurations]) ->
     specs = []
     for dataset in dict.fromkeys(one.first.dataset for one in shown):
         own = [one for one in shown if one.first.dataset == dataset]
-        labels = own[0].first.label_names
-        if not labels:
+        first = own[0].first
+        columns, what = first.class_scores, "type of entity" if first.task.form == "tags" else "class"
+        if not columns:
             raise UserError(f"--metric {PER_CLASS}: no sweep given has a copy of {dataset} that names its classes")
         specs.append(
             TableSpec(
                 stem=slug(f"{stem}-per-class-f1-{dataset}".replace("_", "-")),
-                caption=f"F1 of each class of {own[0].first.dataset_name} {about_scores}.",
+                caption=f"F1 of each {what} of {first.dataset_name} {about_scores}.",
                 metric=PER_CLASS,
                 rows=_rows(own, _class_scores, stem),
-                columns={str(n): label for n, label in enumerate(labels)},
+                columns={name.removeprefix("f1:"): label for name, label in columns.items()},
                 notes=(*choice_notes(own), *absent_notes(_cells(own), PER_CLASS)),
             )
         )
@@ -241,7 +242,7 @@ def _dataset_score(metric: str, cell: Cell, of: Configurations) -> dict[str, Sco
 
 
 def _class_scores(cell: Cell, of: Configurations) -> dict[str, Score]:
-    return {str(n): _score(cell, f"f1:{n}", of) for n in range(len(cell.label_names))}
+    return {name.removeprefix("f1:"): _score(cell, name, of) for name in cell.class_scores}
 
 
 def _score(cell: Cell, metric: str, of: Configurations) -> Score:

@@ -3,6 +3,7 @@
 import numpy as np
 import pandas as pd
 import pytest
+from seqeval import metrics
 
 from analysis.predictions import read_predictions
 from analysis.statistics.new_text import SeedPredictions, difference, interval, is_of_items, variations
@@ -28,7 +29,6 @@ def row_of(gold, predicted, groups=None):
 
 
 def seqevals(name, gold, predicted):
-    metrics = pytest.importorskip("seqeval.metrics")
     gold, predicted = ([tags.split(" ") for tags in values] for values in (gold, predicted))
     if name.startswith("f1_"):
         report = metrics.classification_report(gold, predicted, output_dict=True, zero_division=0)

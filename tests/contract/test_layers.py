@@ -17,7 +17,8 @@ LAYERS = (
     ("tunekit.storage",),
     ("tunekit.data",),
     ("tunekit.models",),
-    ("tunekit.methods", "tunekit.tasks", "tunekit.memory"),
+    ("tunekit.methods", "tunekit.tasks"),
+    ("tunekit.memory",),
     ("tunekit.store",),
     ("tunekit.planning",),
     ("tunekit.engine", "tunekit.search", "tunekit.trackers"),
@@ -54,7 +55,7 @@ LIBRARIES = {
 }
 SEEN_BY_ANALYSIS = (
     *("tunekit.errors", "tunekit.parsing", "tunekit.registry", "tunekit.schema", "tunekit.storage", "tunekit.store"),
-    *("tunekit.memory", "tunekit.tasks", "tunekit.search.choosing"),
+    *("tunekit.memory", "tunekit.tasks", "tunekit.search.choosing", "tunekit.data.bio"),
 )
 MOST_FILES_AT_THE_TOP = 10
 

@@ -5,6 +5,8 @@ import pandas as pd
 import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
+from seqeval.metrics import f1_score
+from seqeval.metrics.sequence_labeling import get_entities
 
 from tunekit.data.base import content_hash
 from tunekit.data.bio import Entity, entities, tag_names, tallies, types_of
@@ -67,15 +69,13 @@ def test_entities_of_tags(tags, expected):
 @settings(deadline=None, max_examples=150)
 @given(st.lists(st.lists(st.tuples(*[st.sampled_from(TAGS)] * 2), min_size=1, max_size=9), min_size=1, max_size=5))
 def test_entities_and_their_scores_are_those_of_seqeval(texts):
-    metrics = pytest.importorskip("seqeval.metrics")
-    labelling = pytest.importorskip("seqeval.metrics.sequence_labeling")
     gold, found = ([[pair[place] for pair in text] for text in texts] for place in (0, 1))
     for tags in (*gold, *found):
         # seqeval gives the last word of an entity, not the one after it.
-        assert [(one.type, one.begin, one.end - 1) for one in entities(tags)] == labelling.get_entities(tags)
+        assert [(one.type, one.begin, one.end - 1) for one in entities(tags)] == get_entities(tags)
     hits, of_gold, of_found = tallies(gold, found, types_of(TAGS)).sum(axis=(0, 2))
     f1 = 2 * hits / (of_gold + of_found) if of_gold + of_found else 0.0
-    assert f1 == pytest.approx(metrics.f1_score(gold, found, zero_division=0))
+    assert f1 == pytest.approx(f1_score(gold, found, zero_division=0))
 
 
 def test_the_demo_is_the_same_on_every_machine_and_some_of_its_names_are_of_two_types():
