@@ -212,7 +212,8 @@ def recorded(members: Sequence[Cell], metric: str) -> bool:
     """Return whether the metric is computed, or some trial recorded it, or no trial has completed."""
     ended = [cell for cell in members if cell.completed]
     computed = metric in METRICS and f"test_{metric}" not in LABELS and any(cell.has_classes for cell in ended)
-    return not ended or computed or any(cell.by_seed(metric) for cell in ended)
+    of_types = metric == PER_CLASS and any(cell.task.form == "tags" for cell in ended)
+    return not ended or computed or of_types or any(cell.by_seed(metric) for cell in ended)
 
 
 def _per_class(stem: str, about_scores: str, shown: Sequence[Configurations]) -> list[TableSpec]:

@@ -125,6 +125,10 @@ def test_the_report_compares_entities_on_new_text(tagged, said, tmp_path):
     sweep, *_ = tagged
     code, printed, error = said("report", sweep, "--out", tmp_path / "out")
     assert code == 0, error
+    assert said("report", sweep, "--out", tmp_path / "types", "--metric", "per_class_f1")[0] == 0
+    types = (tmp_path / "types" / "report.md").read_text()
+    assert "F1 of each type of entity of notices" in types
+    assert all(f" {kind} " in types for kind in ("LOC", "ORG", "PER"))
     shown = "\n".join(printed)
     for caption in ("Entity F1 (percent, test", "Precision (percent, test", "Recall (percent, test"):
         assert caption in shown
