@@ -239,7 +239,8 @@ def _compare(draft: Path, trial: CompletedTrial, epoch: int, prepared: PreparedD
     found = exported.outputs(list(items["text"]), list(items["pair"]) if exported.manifest.pairs else None)
     task, constants = task_of(trial.spec.dataset), exported.manifest.constants
     if task.stored_as is None:
-        return _compare_tags(label_column(task.predicted(found, constants), task, prepared.data.label_names), recorded)
+        tags = label_column(task.predicted(found, constants), task, prepared.data.label_names)
+        return _compare_tags(list(map(str, tags)), recorded)
     found, before = (task.targets(values, constants) for values in (found, before))
     largest = float((np.abs(found - before) / np.maximum(1, np.abs(before))).max())
     if largest > TOLERANCES[trial.spec.precision]:

@@ -146,14 +146,14 @@ def _entities(items: pd.DataFrame) -> FloatArray:
     """Return how many entities of each of N texts are found, gold and predicted, (N, 3)."""
     gold, predicted = ([tags.split(" ") for tags in items[name]] for name in ("gold", "predicted"))
     types = types_of(tag for texts in (gold, predicted) for tags in texts for tag in tags)
-    return tallies(gold, predicted, types).sum(axis=2).astype(np.float64)
+    return np.asarray(tallies(gold, predicted, types).sum(axis=2), np.float64)
 
 
 def _of_entities(counts: FloatArray, metric: str) -> FloatArray:
     """Return precision, recall or F1 (B,) of found, gold and predicted entities (B, 3)."""
     found, gold, predicted = counts.T
     sizes = {"precision": predicted, "recall": gold, "entity_f1": (gold + predicted) / 2}[metric]
-    return np.divide(found, sizes, out=np.zeros_like(found), where=sizes > 0)
+    return np.asarray(np.divide(found, sizes, out=np.zeros_like(found), where=sizes > 0))
 
 
 def _bits(texts: pd.Series) -> FloatArray:
