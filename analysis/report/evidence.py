@@ -98,7 +98,7 @@ def settings_section(found: Sequence[Cell]) -> Section:
         if len(one.cells) < 2 or not scored or any(cell.split != "test" for cell in one.cells):
             continue
         compared += one.cells
-        best, top = max(scored, key=lambda pair: pair[1].mean)
+        best, top = max(scored, key=lambda pair: measure.sign * pair[1].mean)
         own = one.chosen.sample(measure.name) if one.chosen else None
         names = " · ".join([one.first.model_name, one.first.method_name, one.first.dataset_name])
         chosen: tuple[Inline, str] = (one.how, "")
