@@ -115,26 +115,28 @@ def item_standard_error(items: Sequence[pd.DataFrame], metric: str, num_labels: 
             gold, predicted = (frame[name].to_numpy(np.float64) for name in ("gold", "predicted"))
             scores += NUMBER_SCORES[metric](draws.astype(np.float64), gold, predicted[None], cluster)[:, 0]
         elif of_words:
-            scores += _of_entities(draws @ _in_clusters(_entities(frame), cluster), metric)
+            scores += _of_entities(draws @ _in_clusters(_entities(frame), cluster, len(groups)), metric)
         elif is_text:
             bits, found = (_bits(frame[name]) for name in ("gold", "predicted"))  # (N, C)
-            tallied = _in_clusters(np.stack([bits * found, bits, found], axis=1), cluster)  # hits, gold, predicted
+            tallied = np.stack([bits * found, bits, found], axis=1)  # hits, gold, predicted
+            tallied = _in_clusters(tallied, cluster, len(groups))
             scores += _f1_of_labels(np.tensordot(draws, tallied, axes=1), metric)
         else:
-            scores += SCORES[metric](np.tensordot(draws, _confusions(frame, cluster, num_labels), axes=1))  # (B, C, C)
+            counts = _confusions(frame, cluster, len(groups), num_labels)
+            scores += SCORES[metric](np.tensordot(draws, counts, axes=1))  # of (B, C, C)
     return float(np.std(scores / len(items), ddof=1))
 
 
-def _in_clusters(counts: FloatArray, cluster: npt.NDArray[np.intp]) -> FloatArray:
+def _in_clusters(counts: FloatArray, cluster: npt.NDArray[np.intp], num_clusters: int) -> FloatArray:
     """Return the sums (G, ...) of the counts (N, ...) of the items of each cluster; ``cluster`` is (N,)."""
-    sums = np.zeros((int(cluster.max()) + 1, *counts.shape[1:]))
+    sums = np.zeros((num_clusters, *counts.shape[1:]))
     np.add.at(sums, cluster, counts)
     return sums
 
 
-def _confusions(items: pd.DataFrame, cluster: npt.NDArray[np.intp], num_labels: int) -> FloatArray:
+def _confusions(items: pd.DataFrame, cluster: npt.NDArray[np.intp], num_clusters: int, num_labels: int) -> FloatArray:
     """Return the counts (G, C, C) of items of each cluster, gold by predicted. Raises ValueError for a label beyond."""
-    counts = np.zeros((int(cluster.max()) + 1, num_labels, num_labels))
+    counts = np.zeros((num_clusters, num_labels, num_labels))
     labels = [items[name].to_numpy() for name in ("gold", "predicted")]
     if min(map(np.min, labels)) < 0 or max(map(np.max, labels)) >= num_labels:
         raise ValueError(f"a label lies outside 0 to {num_labels - 1}")
