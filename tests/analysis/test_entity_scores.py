@@ -80,7 +80,7 @@ def test_a_search_knows_the_standard_error_over_items(name):
     found = item_standard_error(frames, name, num_labels=0)
     (row,) = variations([row_of(gold, predicted)], name)
     assert found == pytest.approx(np.sqrt(np.sum(row.average**2) / row.divisor), rel=0.2)
-    with pytest.raises(ValueError, match="known for precision, recall, entity_f1, not for accuracy"):
+    with pytest.raises(ValueError, match="known for entity_f1, precision, recall, not for accuracy"):
         item_standard_error(frames, "accuracy", num_labels=0)
 
 

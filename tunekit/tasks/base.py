@@ -32,7 +32,7 @@ ITEM_SCORES: Mapping[LabelForm, tuple[str, ...]] = {
     "class": ("accuracy", "macro_f1"),
     "number": ("pearson", "spearman", "rmse"),
     "labels": ("micro_f1", "macro_f1"),
-    "tags": ("precision", "recall", "entity_f1"),
+    "tags": ("entity_f1", "precision", "recall"),
 }
 """The scores whose standard error over items a search knows (``tunekit.search.choosing``), by the labels' form."""
 
