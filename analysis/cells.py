@@ -19,7 +19,6 @@ from analysis.predictions import METRICS, collapsed, per_class_f1, read_predicti
 from analysis.statistics.this_set import Sample
 from analysis.sweep_records import SweepRecords
 from analysis.variants import variants
-from tunekit.data.bio import types_of
 from tunekit.errors import UserError
 from tunekit.schema import Direction, Scalar, Status
 from tunekit.storage.paths import Place, location
@@ -97,13 +96,6 @@ class Cell:
     def num_classes(self) -> int | None:
         """The number of classes; None where no copy of the dataset has their names, and where there are none."""
         return (len(self.label_names) or None) if self.has_classes else None
-
-    @property
-    def class_scores(self) -> dict[str, str]:
-        """The names of the F1 of each class, or of each type of entity, and what the class or type is called."""
-        if self.task.form == "tags":
-            return {f"f1_{kind}": kind for kind in types_of(self.label_names)}
-        return {f"f1:{number}": name for number, name in enumerate(self.label_names)}
 
     def measure(self, metric: str) -> Metric:
         """Return the metric with its unit and direction; what the task does not know is a share, and more is better."""

@@ -21,11 +21,12 @@ import math
 from collections.abc import Sequence
 from dataclasses import dataclass
 from functools import cached_property
-from typing import Any, NamedTuple
+from typing import Any
 
 import numpy as np
 import numpy.typing as npt
 
+from analysis.statistics.entity_counts import entity_counts_of
 from analysis.statistics.resampling import (
     ENTITY_STATISTICS,
     FloatArray,
@@ -38,12 +39,12 @@ from analysis.statistics.resampling import (
     influence_of,
     label_counts_of,
     micro_f1,
+    rarest_of,
     statistic_of,
     strata_of,
     weights_of,
 )
 from analysis.statistics.this_set import MIN_SEEDS, Difference, Interval, Spread, TTest, over_seeds
-from tunekit.data.bio import tallies
 from tunekit.tasks.number_scores import NUMBER_SCORES, NumberScore
 
 DRAWS = 2000
@@ -198,12 +199,12 @@ def _resampled(rows: Sequence[SeedPredictions], statistic: Statistic, draws: int
     first = rows[0]
     cluster = codes(first.groups)
     if first.types:
-        counts = [entity_counts_of(row, cluster) for row in rows]
-        strata = strata_of(_rarest((counts[0].of_gold > 0).astype(np.int64)), cluster, first.num_classes + 1)
+        counts = [entity_counts_of(row.gold, row.predicted, row.types, cluster) for row in rows]
+        strata = strata_of(rarest_of((counts[0].of_gold > 0).astype(np.int64)), cluster, first.num_classes + 1)
         tables = [one.tables for one in counts]
     elif first.several:
         # An item without a label is of a class of its own, so that strata are as those of classes.
-        rarest = _rarest(first.gold)
+        rarest = rarest_of(first.gold)
         strata = strata_of(rarest, cluster, first.num_classes + 1)
         tables = [label_counts_of(row.gold, row.predicted, cluster) for row in rows]
     else:
@@ -229,33 +230,6 @@ def _resampled(rows: Sequence[SeedPredictions], statistic: Statistic, draws: int
         )
         for row, table, part in zip(rows, tables, parts, strict=True)
     ]
-
-
-class EntityCounts(NamedTuple):
-    """The entities of a row's texts, by type."""
-
-    of_gold: IntArray
-    """(I, T), those of each text."""
-    tables: FloatArray
-    """(G, S, 3, T), found, gold and predicted ones of each cluster by each seed."""
-
-
-def entity_counts_of(row: SeedPredictions, cluster: IntArray) -> EntityCounts:
-    """Return the entities of the texts, which stand in the clusters ``cluster`` (I,)."""
-    gold = [tags.split(" ") for tags in row.gold]
-    tables = np.zeros((int(cluster.max()) + 1, len(row.predicted), 3, row.num_classes))
-    for seed, predicted in enumerate(row.predicted):
-        of_texts = tallies(gold, [tags.split(" ") for tags in predicted], row.types)
-        np.add.at(tables[:, seed], cluster, of_texts)
-    return EntityCounts(of_texts[:, 1], tables)
-
-
-def _rarest(gold: IntArray) -> IntArray:
-    """Return the rarest label of each item (I,) of 0/1 labels (I, C), and C for an item without a label."""
-    sizes = gold.sum(axis=0)
-    ranked = np.where(gold == 1, sizes, len(gold) + 1)
-    found: IntArray = np.where(gold.any(axis=1), ranked.argmin(axis=1), gold.shape[1])
-    return found
 
 
 def _resampled_numbers(rows: Sequence[SeedPredictions], score: NumberScore, draws: int, seed: int) -> list[Variation]:

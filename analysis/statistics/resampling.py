@@ -97,6 +97,14 @@ def statistic_of(metric: str) -> Statistic | None:
     return STATISTICS.get(metric)
 
 
+def rarest_of(gold: IntArray) -> IntArray:
+    """Return the rarest label of each item (I,) of 0/1 labels (I, C), and C for an item without a label."""
+    sizes = gold.sum(axis=0)
+    ranked = np.where(gold == 1, sizes, len(gold) + 1)
+    found: IntArray = np.where(gold.any(axis=1), ranked.argmin(axis=1), gold.shape[1])
+    return found
+
+
 def codes(groups: IntArray) -> IntArray:
     """Return the groups as consecutive codes from 0, of the same shape."""
     found: IntArray = np.unique(groups, return_inverse=True)[1]

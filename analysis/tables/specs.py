@@ -14,7 +14,7 @@ from analysis.compare import Score, score_of
 from analysis.configurations import Configurations, configuration_of, configurations, validation
 from analysis.names import LABELS, SPLITS, numbered
 from analysis.tables.table import TableRow, TableSpec
-from analysis.units import by_task, in_percent, primary_label, reported_metrics
+from analysis.units import by_task, class_scores, in_percent, primary_label, reported_metrics
 from tunekit.errors import UserError
 from tunekit.parsing import did_you_mean
 from tunekit.schema import slug
@@ -213,7 +213,7 @@ def _per_class(stem: str, about_scores: str, shown: Sequence[Configurations]) ->
     for dataset in dict.fromkeys(one.first.dataset for one in shown):
         own = [one for one in shown if one.first.dataset == dataset]
         first = own[0].first
-        columns, what = first.class_scores, "type of entity" if first.task.form == "tags" else "class"
+        columns, what = class_scores(first), "type of entity" if first.task.form == "tags" else "class"
         if not columns:
             raise UserError(f"--metric {PER_CLASS}: no sweep given has a copy of {dataset} that names its classes")
         specs.append(
@@ -234,7 +234,7 @@ def _dataset_score(metric: str, cell: Cell, of: Configurations) -> dict[str, Sco
 
 
 def _class_scores(cell: Cell, of: Configurations) -> dict[str, Score]:
-    return {name.removeprefix("f1:"): _score(cell, name, of) for name in cell.class_scores}
+    return {name.removeprefix("f1:"): _score(cell, name, of) for name in class_scores(cell)}
 
 
 def _score(cell: Cell, metric: str, of: Configurations) -> Score:

@@ -55,7 +55,7 @@ LIBRARIES = {
 }
 SEEN_BY_ANALYSIS = (
     *("tunekit.errors", "tunekit.parsing", "tunekit.registry", "tunekit.schema", "tunekit.storage", "tunekit.store"),
-    *("tunekit.memory", "tunekit.tasks", "tunekit.search.choosing", "tunekit.data.bio"),
+    *("tunekit.memory", "tunekit.tasks", "tunekit.search.choosing"),
 )
 MOST_FILES_AT_THE_TOP = 10
 

@@ -6,11 +6,7 @@ A word that begins an entity of type X has the tag ``B-X``, a further one ``I-X`
 from __future__ import annotations
 
 from collections.abc import Iterable, Iterator, Sequence
-from typing import TYPE_CHECKING, NamedTuple
-
-if TYPE_CHECKING:
-    import numpy as np
-    import numpy.typing as npt
+from typing import NamedTuple
 
 OUTSIDE = "O"
 """The tag of a word that belongs to no entity. It is the first of a dataset's label names."""
@@ -60,23 +56,3 @@ def tag_names(tags: Iterable[str]) -> tuple[str, ...]:
 def types_of(tags: Iterable[str]) -> tuple[str, ...]:
     """Return the types of entities that ``tags`` name, each once, in their order."""
     return tuple(dict.fromkeys(tag[2:] for tag in tags if tag != OUTSIDE))
-
-
-def tallies(
-    gold: Sequence[Sequence[str]], predicted: Sequence[Sequence[str]], types: Sequence[str]
-) -> npt.NDArray[np.int64]:
-    """Return how many entities of each of T types the N texts have: found, gold and predicted ones (N, 3, T).
-
-    ``gold`` and ``predicted`` are the tags of each text's words. An entity is found where the same words are predicted
-    to be one of the same type.
-    """
-    import numpy as np
-
-    place = {kind: number for number, kind in enumerate(types)}
-    counts = np.zeros((len(gold), 3, len(types)), np.int64)
-    for of_text, tags, found in zip(counts, gold, predicted, strict=True):
-        of_gold, of_predicted = set(entities(tags)), set(entities(found))
-        for row, group in zip(of_text, (of_gold & of_predicted, of_gold, of_predicted), strict=True):
-            for one in group:
-                row[place[one.type]] += 1
-    return counts

@@ -17,11 +17,12 @@ from tunekit.data.labels import (
     BadValue,
     check_classes,
     checked_label,
-    checked_tag,
+    checked_tags,
     checked_text,
     class_names,
     fraction_among_numbers,
     in_order,
+    joined_words,
     lookalikes,
     missing_numbers,
 )
@@ -240,29 +241,8 @@ def _check_trained(trained: Sequence[str], source: str) -> None:
 # -- tags of words ----------------------------------------------------------------------------------------------------
 
 
-def joined_words(column: str, value: Any) -> str:
-    """Return the words of a text, a list of them or a text with spaces between, as a text with one space between.
-
-    Raises BadValue for another value, no word, and a word that is empty or holds a space.
-    """
-    words = checked_text(column, value).split() if isinstance(value, str) else value
-    if not isinstance(words, list | tuple) or not all(isinstance(word, str) for word in words):
-        raise BadValue("no words", f"column {column!r} holds {type(value).__name__}, not a list of words or a text")
-    if not words:
-        raise BadValue("empty text", f"no words in column {column!r}")
-    for word in words:
-        if not word or " " in word:
-            raise BadValue("no word", f"{word!r} in column {column!r} is no word: it is empty or holds a space")
-    return checked_text(column, " ".join(words))
-
-
 def _tags(columns: Sequence[str], values: Sequence[Any]) -> tuple[str, ...]:
-    """Return the tags of a text's words. Raises BadValue where there are none, or one is no tag."""
-    value = values[0]
-    tags = value.split() if isinstance(value, str) else value
-    if not isinstance(tags, list | tuple):
-        raise BadValue("no tags", f"column {columns[0]!r} holds {type(value).__name__}, not a list of tags or a text")
-    return tuple(map(checked_tag, tags))
+    return checked_tags(columns[0], values[0])
 
 
 def _as_many_tags(row: CheckedRow) -> None:

@@ -9,8 +9,7 @@ from pathlib import Path
 
 from tunekit.data import conll
 from tunekit.data.delimited import Quotes
-from tunekit.data.labelling import joined_words
-from tunekit.data.labels import BadValue, checked_text
+from tunekit.data.labels import BadValue, checked_text, joined_words
 from tunekit.data.rows import FileRows, bad_rows_error, empty_rows
 from tunekit.data.tables import SUFFIXES, read_lines, read_table, suffix_of
 from tunekit.errors import UserError

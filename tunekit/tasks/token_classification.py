@@ -10,9 +10,9 @@ from __future__ import annotations
 from collections.abc import Sequence
 from typing import TYPE_CHECKING, Any
 
-from tunekit.data.bio import tallies, types_of
 from tunekit.schema import Direction
 from tunekit.tasks.base import IGNORED, TASKS, Constants, Metric, Task
+from tunekit.tasks.entity_scores import tallies, types_of
 
 if TYPE_CHECKING:
     import numpy.typing as npt
