@@ -8,7 +8,7 @@ member's numbers depend on the other members.
 import time
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
-from typing import Protocol
+from typing import Any, Protocol
 
 import numpy as np
 import numpy.typing as npt
@@ -139,7 +139,7 @@ class Pack:
             for trial in range(len(self.members))
         ]
 
-    def predict(self, split: LabelledSplit) -> list[npt.NDArray[np.float32] | list[npt.NDArray[np.float32]]]:
+    def predict(self, split: LabelledSplit) -> list[Any]:
         """Return each member's logits (N, C) for all N examples of ``split``, float32, with dropout off.
 
         Where words have labels they are N arrays (words, C).
