@@ -125,7 +125,8 @@ def check_metric(metric: str, cells: Sequence[Cell] = ()) -> None:
 
     Without cells, those of classification are known.
     """
-    computed = METRICS if not cells or any(cell.has_classes for cell in cells) else ()
+    of_types = [PER_CLASS] if any(cell.task.form == "tags" for cell in cells) else []
+    computed = METRICS if not cells or any(cell.has_classes for cell in cells) else of_types
     known = tuple(dict.fromkeys([*computed, *reported_metrics(cells), *further_metrics(cells)]))
     if metric not in known:
         raise UserError(f"there is no metric {metric!r}{did_you_mean(metric, known)} (there are {', '.join(known)})")
