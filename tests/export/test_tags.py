@@ -134,7 +134,7 @@ def test_the_report_compares_entities_on_new_text(tagged, said, tmp_path):
         assert caption in shown
     assert "Macro-F1" not in shown
     table = pd.read_csv(tmp_path / "out" / "tables" / "methods-tiny-bert-entity-f1.csv")
-    assert table["holds_for"].dropna().eq("new text of this kind").all()
+    assert table["holds_for"].dropna().eq("new texts from the same source").all()
     code, printed, _ = said("status", sweep)
     assert "Numbers are entity F1 in percent after the last epoch" in " ".join(" ".join(printed).split())
 
