@@ -5,6 +5,7 @@ from dataclasses import dataclass
 from analysis.cells import Cell
 from analysis.predictions import aligned_predictions, bits_of, read_predictions
 from analysis.statistics.new_text import SeedPredictions
+from tunekit.tasks.entity_scores import types_of
 
 NO_PREDICTIONS = "no predictions stored"
 
@@ -30,11 +31,13 @@ def predictions_of(cell: Cell) -> CellPredictions:
         for trial in cell.completed
     ]
     kept = [frame.sort_values("item_id", ignore_index=True) for frame in frames if frame is not None]
-    if (cell.has_classes and cell.num_classes is None) or len(kept) != len(frames) or not kept:
+    types = types_of(cell.label_names) if cell.task.form == "tags" else ()
+    unnamed = (cell.has_classes and cell.num_classes is None) or (cell.task.form == "tags" and not types)
+    if unnamed or len(kept) != len(frames) or not kept:
         raise ValueError(NO_PREDICTIONS)
     gold, predicted, groups = aligned_predictions(kept)
-    num_classes = cell.num_classes or 0
+    num_classes = cell.num_classes or len(types)
     if cell.task.form == "labels":
         gold, predicted = bits_of(gold), bits_of(predicted)
         num_classes = gold.shape[1]
-    return CellPredictions(SeedPredictions(gold, predicted, groups, num_classes), tuple(kept[0]["item_id"]))
+    return CellPredictions(SeedPredictions(gold, predicted, groups, num_classes, types), tuple(kept[0]["item_id"]))

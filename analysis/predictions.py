@@ -15,6 +15,7 @@ from analysis.statistics.resampling import STATISTICS, Statistic, f1_of
 from tunekit.storage.paths import Place
 from tunekit.store.records import DamagedRecord
 from tunekit.tasks.base import LabelForm
+from tunekit.tasks.entity_scores import is_tag
 
 IntArray = npt.NDArray[np.integer]
 FloatArray = npt.NDArray[np.float64]
@@ -33,7 +34,7 @@ def read_predictions(
     """Return one trial's predictions on ``split`` after ``epoch``: columns item_id, group_id, gold and predicted, one
     row an item, in the file's order. None where the trial keeps none of them. With ``logits`` there is a column of
     arrays (C,) of them too. ``form`` is that of the task's labels: gold and predicted are classes, numbers,
-    or texts with a 0 or 1 for each label.
+    texts with a 0 or 1 for each label, or texts with a tag for each word.
 
     Raises DamagedRecord, naming the file, where it can't be read, a column is missing or of another type, a value is
     missing, a label is negative or no finite number, an item stands there twice, or logits that are asked for are not
@@ -43,19 +44,15 @@ def read_predictions(
     if not path.exists():
         return None
     extra = _LOGITS if logits else {}
-    kind = {"class": WHOLE, "number": NUMBER, "labels": TEXT}[form]
+    kind = {"class": WHOLE, "number": NUMBER, "labels": TEXT, "tags": TEXT}[form]
     types = _TYPES | {"gold": kind, "predicted": kind}
     frame = read_columns(path, {**types, **extra}, [*COLUMNS, *extra], {"split": split, "epoch": epoch})
     if frame.empty:
         return None
     if frame["item_id"].duplicated().any():
         raise DamagedRecord(f"{path}: {split}, epoch {epoch}: an item stands there twice")
-    if form == "number" and not np.isfinite(frame[["gold", "predicted"]].to_numpy()).all():
-        raise DamagedRecord(f"{path}: {split}, epoch {epoch}: a number is not finite")
-    if form == "labels" and not _are_bits(frame):
-        raise DamagedRecord(f"{path}: {split}, epoch {epoch}: labels are not texts of 0 and 1, all of one length")
-    if form == "class" and frame[["gold", "predicted"]].to_numpy().min() < 0:
-        raise DamagedRecord(f"{path}: {split}, epoch {epoch}: a label is negative")
+    if (wrong := _wrong_labels(frame, form)) is not None:
+        raise DamagedRecord(f"{path}: {split}, epoch {epoch}: {wrong}")
     if logits:
         if len({len(values) for values in frame["logits"]}) != 1:
             raise DamagedRecord(f"{path}: {split}, epoch {epoch}: the items have different numbers of logits")
@@ -64,10 +61,28 @@ def read_predictions(
     return frame
 
 
+def _wrong_labels(frame: pd.DataFrame, form: LabelForm) -> str | None:
+    """Return what is wrong with gold and predicted for labels of ``form``; None where nothing is."""
+    values = frame[["gold", "predicted"]]
+    if form == "number":
+        return None if np.isfinite(values.to_numpy()).all() else "a number is not finite"
+    if form == "labels":
+        return None if _are_bits(frame) else "labels are not texts of 0 and 1, all of one length"
+    if form == "tags":
+        return None if _are_tags(frame) else "gold and predicted are not as many tags"
+    return "a label is negative" if values.to_numpy().min() < 0 else None
+
+
 def _are_bits(frame: pd.DataFrame) -> bool:
     """Return whether gold and predicted are texts such as ``0110``, all of one length above 0."""
     texts = {*frame["gold"], *frame["predicted"]}
     return len({len(text) for text in texts}) == 1 and all(text and set(text) <= {"0", "1"} for text in texts)
+
+
+def _are_tags(frame: pd.DataFrame) -> bool:
+    """Return whether gold and predicted are tags (BIO) with a space between, as many in both."""
+    pairs = zip(frame["gold"].str.split(" "), frame["predicted"].str.split(" "), strict=True)
+    return all(len(gold) == len(predicted) and all(map(is_tag, (*gold, *predicted))) for gold, predicted in pairs)
 
 
 def bits_of(texts: npt.NDArray[Any]) -> IntArray:

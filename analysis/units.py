@@ -4,6 +4,7 @@ from collections.abc import Sequence
 
 from analysis.cells import Cell, metric_label
 from tunekit.tasks import TASKS
+from tunekit.tasks.entity_scores import types_of
 
 
 def primary_label(found: Sequence[Cell]) -> str:
@@ -26,3 +27,10 @@ def by_task(cells: Sequence[Cell]) -> list[list[Cell]]:
     """Return the cells of each task: datasets of several share no table."""
     names = dict.fromkeys(cell.task.name for cell in cells)
     return [[cell for cell in cells if cell.task.name == name] for name in names]
+
+
+def class_scores(cell: Cell) -> dict[str, str]:
+    """Return the names of the F1 of each class, or of each type of entity, and what the class or type is called."""
+    if cell.task.form == "tags":
+        return {f"f1_{kind}": kind for kind in types_of(cell.label_names)}
+    return {f"f1:{number}": name for number, name in enumerate(cell.label_names)}

@@ -82,7 +82,7 @@ def read_copy(path: Place) -> tuple[DatasetFacts, pd.DataFrame]:
         raise DamagedRecord(
             f"{parquet}: its sha256 is not the one in {path.name}; run the sweep again to write it anew"
         )
-    labels = {"class": WHOLE, "number": NUMBER, "labels": SEVERAL}[task_of(known.name).form]
+    labels = {"class": WHOLE, "number": NUMBER, "labels": SEVERAL, "tags": TEXT}[task_of(known.name).form]
     return known, read_columns(parquet, _TYPES | {"label": labels}, list(_TYPES))
 
 

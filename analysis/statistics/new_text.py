@@ -13,7 +13,8 @@ Accuracy is analytic: the crossed analysis of variance on cluster totals (Cochra
 9A). Percentiles over five seeds under-cover, so for the other scores a crossed bootstrap serves for variances alone.
 Its seeds need no draws: the variance of resampled means, corrected by S / (S - 1), is the sample variance over S. Items
 are drawn jointly for all seeds and rows, by cluster within classes; degrees of freedom come from the linearised score.
-The scores of a regression (Pearson, Spearman, RMSE) are resampled alike, without classes.
+The scores of a regression (Pearson, Spearman, RMSE) are resampled alike, without classes, and those of entities with
+their types as the classes: the item is a text, and a cluster one or several of them.
 """
 
 import math
@@ -25,16 +26,20 @@ from typing import Any
 import numpy as np
 import numpy.typing as npt
 
+from analysis.statistics.entity_counts import entity_counts_of
 from analysis.statistics.resampling import (
+    ENTITY_STATISTICS,
     FloatArray,
     IntArray,
     Statistic,
     codes,
     counts_of,
     degrees_of_freedom,
+    entity_statistic_of,
     influence_of,
     label_counts_of,
     micro_f1,
+    rarest_of,
     statistic_of,
     strata_of,
     weights_of,
@@ -52,7 +57,8 @@ class SeedPredictions:
     """One cell's predictions on one split: ``gold`` (I,), ``predicted`` (S, I) a row a seed, ``groups`` (I,).
 
     Labels are in [0, num_classes), or any numbers where there are no classes. Where an item has several labels, gold is
-    (I, num_classes) and predicted (S, I, num_classes) of 0 and 1. Groups are any integers. ValueError where
+    (I, num_classes) and predicted (S, I, num_classes) of 0 and 1. Where words have tags, an item is a text, labels are
+    texts of its tags, and the classes are the types of entities. Groups are any integers. ValueError where
     shapes or labels do not fit, or where all items stand in one group, which says nothing of the spread over items.
     """
 
@@ -61,6 +67,8 @@ class SeedPredictions:
     groups: IntArray
     num_classes: int
     """0 for the numbers of a regression."""
+    types: tuple[str, ...] = ()
+    """The types of entities where words have tags."""
 
     def __post_init__(self) -> None:
         shapes = self.gold.shape, self.groups.shape, self.predicted.shape
@@ -70,7 +78,7 @@ class SeedPredictions:
         for name, labels in (("gold", self.gold), ("predicted", self.predicted)):
             if self.several and not np.isin(labels, (0, 1)).all():
                 raise ValueError(f"{name} has labels other than 0 and 1")
-            is_class = self.num_classes and labels.size and not self.several
+            is_class = self.num_classes and labels.size and not self.several and not self.types
             if is_class and not 0 <= labels.min() <= labels.max() < self.num_classes:
                 raise ValueError(f"{name} has labels outside [0, {self.num_classes})")
         if not np.any(self.groups != self.groups[:1]):
@@ -125,7 +133,8 @@ class Variation:
 
 def is_of_items(metric: str) -> bool:
     """Return whether ``metric`` is a score of single items, so that it has a test on new text."""
-    return metric in _SHARES or metric in NUMBER_SCORES or statistic_of(metric) is not None
+    of_entities = metric in ENTITY_STATISTICS or metric.startswith("f1_")
+    return metric in _SHARES or metric in NUMBER_SCORES or of_entities or statistic_of(metric) is not None
 
 
 def variations(rows: Sequence[SeedPredictions], metric: str, draws: int = DRAWS, seed: int = 0) -> list[Variation]:
@@ -136,9 +145,11 @@ def variations(rows: Sequence[SeedPredictions], metric: str, draws: int = DRAWS,
     if not all(row.same_items(rows[0]) for row in rows):
         raise ValueError("the rows were not scored on the same items: gold labels, groups or classes differ")
     statistic = micro_f1 if metric == "micro_f1" and rows[0].several else statistic_of(metric)
+    if rows[0].types:
+        statistic = entity_statistic_of(metric, rows[0].types)
     if metric in NUMBER_SCORES:
         return _resampled_numbers(rows, NUMBER_SCORES[metric], draws, seed)
-    if metric in _SHARES and not rows[0].several:
+    if metric in _SHARES and not rows[0].several and not rows[0].types:
         cluster = codes(rows[0].groups)
         return [_accuracy(row, cluster) for row in rows]
     if statistic is None:
@@ -187,9 +198,13 @@ def _resampled(rows: Sequence[SeedPredictions], statistic: Statistic, draws: int
     """Return the variation of each row's score over draws of the items, the same draws for all rows."""
     first = rows[0]
     cluster = codes(first.groups)
-    if first.several:
+    if first.types:
+        counts = [entity_counts_of(row.gold, row.predicted, row.types, cluster) for row in rows]
+        strata = strata_of(rarest_of((counts[0].of_gold > 0).astype(np.int64)), cluster, first.num_classes + 1)
+        tables = [one.tables for one in counts]
+    elif first.several:
         # An item without a label is of a class of its own, so that strata are as those of classes.
-        rarest = _rarest(first.gold)
+        rarest = rarest_of(first.gold)
         strata = strata_of(rarest, cluster, first.num_classes + 1)
         tables = [label_counts_of(row.gold, row.predicted, cluster) for row in rows]
     else:
@@ -215,14 +230,6 @@ def _resampled(rows: Sequence[SeedPredictions], statistic: Statistic, draws: int
         )
         for row, table, part in zip(rows, tables, parts, strict=True)
     ]
-
-
-def _rarest(gold: IntArray) -> IntArray:
-    """Return the rarest label of each item (I,) of 0/1 labels (I, C), and C for an item without a label."""
-    sizes = gold.sum(axis=0)
-    ranked = np.where(gold == 1, sizes, len(gold) + 1)
-    found: IntArray = np.where(gold.any(axis=1), ranked.argmin(axis=1), gold.shape[1])
-    return found
 
 
 def _resampled_numbers(rows: Sequence[SeedPredictions], score: NumberScore, draws: int, seed: int) -> list[Variation]:

@@ -5,7 +5,7 @@ Items of one group (the aspect terms of one sentence) are drawn together: the un
 """
 
 import math
-from collections.abc import Callable, Iterator, Mapping
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from typing import Any
 
 import numpy as np
@@ -29,6 +29,18 @@ def micro_f1(counts: FloatArray) -> FloatArray:
     """Return the F1 of all labels together, of items with several labels (with one it is accuracy)."""
     totals = counts.sum(axis=-1)
     return 2 * _divide(totals[..., 0], totals[..., 1] + totals[..., 2])
+
+
+def _precision(counts: FloatArray) -> FloatArray:
+    """Return the share of predicted items that are gold, of all classes together."""
+    totals = counts.sum(axis=-1)
+    return _divide(totals[..., 0], totals[..., 2])
+
+
+def _recall(counts: FloatArray) -> FloatArray:
+    """Return the share of gold items that are predicted, of all classes together."""
+    totals = counts.sum(axis=-1)
+    return _divide(totals[..., 0], totals[..., 1])
 
 
 def _macro_f1(counts: FloatArray) -> FloatArray:
@@ -64,12 +76,33 @@ STATISTICS: Mapping[str, Statistic] = {
 }  # fmt: skip
 
 
+ENTITY_STATISTICS: Mapping[str, Statistic] = {"precision": _precision, "recall": _recall, "entity_f1": micro_f1}
+"""Scores of entities, whose counts are of their types."""
+
+
+def entity_statistic_of(metric: str, types: Sequence[str]) -> Statistic | None:
+    """Return the score of entities called ``metric``, ``f1_X`` of a type X of ``types`` too; None for no such score."""
+    kind = metric.removeprefix("f1_")
+    if kind != metric and kind in types:
+        place = types.index(kind)
+        return lambda counts: np.asarray(f1_of(counts)[..., place])
+    return ENTITY_STATISTICS.get(metric)
+
+
 def statistic_of(metric: str) -> Statistic | None:
     """Return the score called ``metric``, ``f1:CLASS`` too; None where it is none of counts."""
     if metric.startswith("f1:"):
         number = int(metric.removeprefix("f1:"))
         return lambda counts: np.asarray(f1_of(counts)[..., number])
     return STATISTICS.get(metric)
+
+
+def rarest_of(gold: IntArray) -> IntArray:
+    """Return the rarest label of each item (I,) of 0/1 labels (I, C), and C for an item without a label."""
+    sizes = gold.sum(axis=0)
+    ranked = np.where(gold == 1, sizes, len(gold) + 1)
+    found: IntArray = np.where(gold.any(axis=1), ranked.argmin(axis=1), gold.shape[1])
+    return found
 
 
 def codes(groups: IntArray) -> IntArray:

@@ -14,7 +14,7 @@ from analysis.compare import Score, score_of
 from analysis.configurations import Configurations, configuration_of, configurations, validation
 from analysis.names import LABELS, SPLITS, numbered
 from analysis.tables.table import TableRow, TableSpec
-from analysis.units import by_task, in_percent, primary_label, reported_metrics
+from analysis.units import by_task, class_scores, in_percent, primary_label, reported_metrics
 from tunekit.errors import UserError
 from tunekit.parsing import did_you_mean
 from tunekit.schema import slug
@@ -125,7 +125,8 @@ def check_metric(metric: str, cells: Sequence[Cell] = ()) -> None:
 
     Without cells, those of classification are known.
     """
-    computed = METRICS if not cells or any(cell.has_classes for cell in cells) else ()
+    of_types = [PER_CLASS] if any(cell.task.form == "tags" for cell in cells) else []
+    computed = METRICS if not cells or any(cell.has_classes for cell in cells) else of_types
     known = tuple(dict.fromkeys([*computed, *reported_metrics(cells), *further_metrics(cells)]))
     if metric not in known:
         raise UserError(f"there is no metric {metric!r}{did_you_mean(metric, known)} (there are {', '.join(known)})")
@@ -203,7 +204,8 @@ def recorded(members: Sequence[Cell], metric: str) -> bool:
     """Return whether the metric is computed, or some trial recorded it, or no trial has completed."""
     ended = [cell for cell in members if cell.completed]
     computed = metric in METRICS and f"test_{metric}" not in LABELS and any(cell.has_classes for cell in ended)
-    return not ended or computed or any(cell.by_seed(metric) for cell in ended)
+    of_types = metric == PER_CLASS and any(cell.task.form == "tags" for cell in ended)
+    return not ended or computed or of_types or any(cell.by_seed(metric) for cell in ended)
 
 
 def _per_class(stem: str, about_scores: str, shown: Sequence[Configurations]) -> list[TableSpec]:
@@ -211,16 +213,17 @@ def _per_class(stem: str, about_scores: str, shown: Sequence[Configurations]) ->
     specs = []
     for dataset in dict.fromkeys(one.first.dataset for one in shown):
         own = [one for one in shown if one.first.dataset == dataset]
-        labels = own[0].first.label_names
-        if not labels:
+        first = own[0].first
+        columns, what = class_scores(first), "type of entity" if first.task.form == "tags" else "class"
+        if not columns:
             raise UserError(f"--metric {PER_CLASS}: no sweep given has a copy of {dataset} that names its classes")
         specs.append(
             TableSpec(
                 stem=slug(f"{stem}-per-class-f1-{dataset}".replace("_", "-")),
-                caption=f"F1 of each class of {own[0].first.dataset_name} {about_scores}.",
+                caption=f"F1 of each {what} of {first.dataset_name} {about_scores}.",
                 metric=PER_CLASS,
                 rows=_rows(own, _class_scores, stem),
-                columns={str(n): label for n, label in enumerate(labels)},
+                columns={name.removeprefix("f1:"): label for name, label in columns.items()},
                 notes=(*choice_notes(own), *absent_notes(_cells(own), PER_CLASS)),
             )
         )
@@ -232,7 +235,7 @@ def _dataset_score(metric: str, cell: Cell, of: Configurations) -> dict[str, Sco
 
 
 def _class_scores(cell: Cell, of: Configurations) -> dict[str, Score]:
-    return {str(n): _score(cell, f"f1:{n}", of) for n in range(len(cell.label_names))}
+    return {name.removeprefix("f1:"): _score(cell, name, of) for name in class_scores(cell)}
 
 
 def _score(cell: Cell, metric: str, of: Configurations) -> Score:

@@ -2,6 +2,7 @@
 
 import json
 from dataclasses import fields, replace
+from types import SimpleNamespace
 
 import numpy as np
 import pytest
@@ -32,6 +33,7 @@ from tunekit.store.result_store import ResultStore
 from tunekit.tasks import TASKS, task_of
 from tunekit.worker.report import TrialReport
 
+NAMES = ["O", "B-X", "I-X"]
 every_task = pytest.mark.parametrize("name", list(TASKS))
 
 
@@ -42,8 +44,11 @@ def example(task):
         "class": generator.integers(0, 3, 40),
         "number": generator.normal(5, 2, 40),
         "labels": generator.integers(0, 2, (40, 3)),
+        "tags": np.split(generator.integers(0, 3, 120), range(3, 120, 3)),
     }[task.form]
     logits = generator.normal(size=(40, 1 if task.form == "number" else 3)).astype(np.float32)
+    if task.of_words:
+        logits = list(generator.normal(size=(40, 3, 3)).astype(np.float32))
     constants = task.constants(labels)
     return labels, logits, {**constants, **task.decided(labels, task.outputs(logits, constants))}
 
@@ -53,20 +58,22 @@ def test_scores_are_the_metrics_that_the_task_names(name):
     task = TASKS[name]
     labels, logits, constants = example(task)
     outputs = task.outputs(logits, constants)
-    scores = task.scores(labels, outputs, constants)
-    assert list(scores) == [metric.name for metric in task.metrics]
+    scores = task.scores(labels, outputs, constants, NAMES)
+    assert list(scores)[: len(task.metrics)] == [metric.name for metric in task.metrics]
+    assert list(scores)[len(task.metrics) :] == (["f1_X"] if task.of_words else [])
     for metric in task.metrics:
         low, high = metric.bounds
         assert low is None or scores[metric.name] >= low
         assert high is None or scores[metric.name] <= high
     assert task.metric(task.primary).direction is not Direction.NONE
     assert [task.metric(name).name for name in task.reported] == list(task.reported)
-    losses = task.loss(torch.from_numpy(logits), torch.from_numpy(task.targets(labels, constants)))
-    assert losses.shape == (40,)
+    rows = torch.from_numpy(np.concatenate(logits) if task.of_words else logits)
+    losses = task.loss(rows, torch.from_numpy(task.targets(labels, constants)))
+    assert losses.shape == (len(rows),)
     assert float(losses.mean()) == pytest.approx(scores["loss"], abs=1e-6)
     predicted = task.predicted(outputs, constants)
-    assert predicted.shape == labels.shape
-    assert np.issubdtype(predicted.dtype, np.floating if task.form == "number" else np.integer)
+    assert np.shape(predicted) == np.shape(labels)
+    assert np.issubdtype(np.asarray(predicted).dtype, np.floating if task.form == "number" else np.integer)
     assert TASKS[name].name == name
 
 
@@ -74,7 +81,7 @@ def test_scores_are_the_metrics_that_the_task_names(name):
 def test_what_predict_writes_is_a_text_a_row_in_each_column(name):
     task = TASKS[name]
     _, logits, constants = example(task)
-    answers = task.answers(task.outputs(logits, constants), constants, ["a", "b", "c"][: logits.shape[1]])
+    answers = task.answers(task.outputs(logits, constants), constants, NAMES[: np.shape(logits)[1]])
     assert answers
     assert all(len(column) == 40 and all(isinstance(text, str) for text in column) for column in answers.values())
 
@@ -84,10 +91,14 @@ def test_a_model_card_says_what_the_task_predicts(name):
     task = TASKS[name]
     _, logits, constants = example(task)
     printed = []
-    names = {"logits": torch.from_numpy(logits[:1]), "print": lambda *texts: printed.extend(texts)}
-    manifest = {"label_names": ["a", "b", "c"][: logits.shape[1]], "constants": dict(constants)}
+    names = {"logits": torch.from_numpy(np.stack(logits[:1])), "print": lambda *texts: printed.extend(texts)}
+    names["inputs"] = SimpleNamespace(word_ids=lambda: [0, 1, 2])
+    manifest = {"label_names": NAMES[: np.shape(logits)[1]], "constants": dict(constants)}
     exec("\n".join(task.reading), {**names, "manifest": manifest})
     answer = next(iter(task.answers(task.outputs(logits[:1], constants), constants, manifest["label_names"]).values()))
+    if task.of_words:
+        assert printed == [0, *answer[0].split()[:1], 1, *answer[0].split()[1:2], 2, *answer[0].split()[2:]]
+        return
     assert printed[0] == answer[0] or float(printed[0]) == pytest.approx(float(answer[0]), rel=1e-5)
 
 
@@ -109,7 +120,7 @@ def toy():
     def loss(logits, labels):
         return (logits - F.one_hot(labels, logits.shape[1])).square().mean(1)
 
-    def scores(labels, logits, constants):
+    def scores(labels, logits, constants, label_names):
         value = float(loss(torch.from_numpy(logits), torch.from_numpy(labels)).mean())
         return {"loss": value, "accuracy": 0.25, "micro_f1": 0.5, "macro_f1": 0.75}
 
@@ -133,7 +144,7 @@ def test_the_engine_trains_and_scores_through_the_task_of_the_dataset(toy, tmp_p
     rows = run.recorded.predictions
     assert set(rows["predicted"]) == {2}
     logits = np.stack(rows[(rows["split"] == "val") & (rows["epoch"] == 3)]["logits"]).astype(np.float32)
-    expected = toy.scores(run.splits["val"].labels, logits, {})
+    expected = toy.scores(run.splits["val"].labels, logits, {}, [])
     assert run.records[-1].val_loss == pytest.approx(expected["loss"], abs=1e-3)  # logits are stored as float16
     losses = [record.val_loss for record in run.records]
     assert summary.best_epoch == best_epoch(run.records, toy) == int(np.argmin(losses)) + 1
@@ -157,7 +168,9 @@ def test_training_minimises_the_loss_of_the_task(toy):
 
 def test_a_score_that_is_not_finite_ends_the_trial(toy, tmp_path, monkeypatch):
     run = start(specify(dataset="toy-demo"), tmp_path)
-    monkeypatch.setattr(run, "task", replace(toy, scores=lambda labels, logits, constants: {"loss": float("nan")}))
+    monkeypatch.setattr(
+        run, "task", replace(toy, scores=lambda labels, logits, constants, names: {"loss": float("nan")})
+    )
     with pytest.raises(Diverged, match="the loss of a scored split became nan"):
         run.train_epoch()
 

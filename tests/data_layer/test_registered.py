@@ -124,6 +124,11 @@ def test_contract(name: str, monkeypatch: pytest.MonkeyPatch) -> None:
             assert {bit for label in frame["label"] for bit in label} == {0, 1}
             assert np.array(frame["label"].to_list()).any(axis=0).all(), "each label occurs in each split"
             continue
+        if TASKS[info.task].form == "tags":
+            words, tags = ([text.split(" ") for text in frame[column]] for column in ("text", "label"))
+            assert list(map(len, words)) == list(map(len, tags))
+            assert {tag for own in tags for tag in own} == set(info.label_names), "each tag occurs in each split"
+            continue
         assert set(frame["label"]) <= set(range(len(info.label_names)))
         assert all(pair is None or isinstance(pair, str) for pair in frame["pair"])
         assert all(isinstance(text, str) and text.strip() for text in frame["text"])

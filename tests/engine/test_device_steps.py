@@ -362,7 +362,7 @@ def test_a_gpu_trains_by_device_steps_and_models_without_kernels_by_the_hosts(mo
     for device, on_device in (("cuda", True), ("cuda", False), ("cpu", True)):
         member = SimpleNamespace(
             device=torch.device(device), context=SimpleNamespace(on_device=on_device), buffers=None,
-            spec=SimpleNamespace(seed=1),
+            spec=SimpleNamespace(seed=1), task=SimpleNamespace(of_words=False),
         )  # fmt: skip
         kinds.append(type(engine_train.steps_for([member], None, print)))
     assert kinds == [device_steps.DeviceSteps, HostSteps, HostSteps]

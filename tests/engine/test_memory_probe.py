@@ -14,6 +14,7 @@ from tunekit.engine.memory_probe import (
 )
 from tunekit.memory import Shape, Work, predict, saved_bytes
 from tunekit.memory.length_groups import BatchSizes
+from tunekit.memory.trial import shape_for
 from tunekit.methods.base import count_parameters
 from tunekit.models.catalog import MODELS
 from tunekit.models.shapes import NoClosedForm, parameters
@@ -24,13 +25,13 @@ RATES = [(0.1, 0.1), (0.0, 0.0), (0.1, 0.0), (0.0, 0.1)]
 LENGTHS = (5, 16, 9, 3, 12)
 
 
-def made(config, method, params, lengths, precision="fp32"):
+def made(config, method, params, lengths, precision="fp32", dataset="demo"):
     """A member, and the work that the closed forms are asked about."""
-    spec = specify(method=method, method_params=params, batch_size=len(lengths), precision=precision)
+    spec = specify(method=method, method_params=params, batch_size=len(lengths), precision=precision, dataset=dataset)
     member = member_of(config, spec, lengths, num_labels=3)
     work = Work(
-        shape=Shape.from_config(member.model.config.to_dict()), method=method, params=spec.method_params, num_labels=3,
-        sizes=BatchSizes.from_lengths(lengths), precision=precision,
+        shape=shape_for(spec, Shape.from_config(member.model.config.to_dict())), method=method,
+        params=spec.method_params, num_labels=3, sizes=BatchSizes.from_lengths(lengths), precision=precision,
     )  # fmt: skip
     return member, work
 
@@ -38,9 +39,11 @@ def made(config, method, params, lengths, precision="fp32"):
 @pytest.mark.parametrize("precision", ["fp32", "bf16"])
 @pytest.mark.parametrize("kind", TYPES)
 @pytest.mark.parametrize(("method", "params"), METHODS)
-def test_the_graph_keeps_what_the_closed_form_says_to_the_byte(kind, method, params, precision):
+@pytest.mark.parametrize("dataset", ["demo", "demo-tags"])
+def test_the_graph_keeps_what_the_closed_form_says_to_the_byte(kind, method, params, precision, dataset):
     for hidden, attention in RATES if precision == "fp32" else RATES[:2]:
-        member, work = made(config_of(kind, SMALL, hidden, attention), method, params, LENGTHS, precision)
+        config = config_of(kind, SMALL, hidden, attention)
+        member, work = made(config, method, params, LENGTHS, precision, dataset)
         assert autograd_bytes(member) == saved_bytes(work), (hidden, attention)
         count = parameters(work.shape, method, work.params, 3)
         assert count_parameters(member.model) == (count.trainable, count.total)
@@ -49,9 +52,10 @@ def test_the_graph_keeps_what_the_closed_form_says_to_the_byte(kind, method, par
 @pytest.mark.slow
 @pytest.mark.parametrize(("shape", "rate"), [(BERT_WIDE, 0.1), (MINILM_WIDE, 0.0)])
 @pytest.mark.parametrize("method", ["full", "adapter", "pfeiffer", "lora"])
-def test_real_widths_agree_and_a_step_is_not_under_predicted(shape, method, rate):
-    wide = {**shape, "num_hidden_layers": 4}
-    member, work = made(config_of("bert", wide, rate, rate), method, {}, (40, 31, 24, 24, 20, 9, 9, 8))
+@pytest.mark.parametrize("dataset", ["demo", "demo-tags"])
+def test_real_widths_agree_and_a_step_is_not_under_predicted(shape, method, rate, dataset):
+    wide, lengths = {**shape, "num_hidden_layers": 4}, (40, 31, 24, 24, 20, 9, 9, 8)
+    member, work = made(config_of("bert", wide, rate, rate), method, {}, lengths, dataset=dataset)
     assert autograd_bytes(member) == pytest.approx(saved_bytes(work), rel=0.005)
     found = predict(work)
     measured = found.weights + found.optimizer + step_bytes(member)

@@ -51,7 +51,7 @@ def test_the_loss_is_pytorchs():
 @pytest.mark.parametrize("threshold", [0.2, 0.5])
 def test_scores_are_those_of_scikit_learn(threshold):
     labels, logits = rows()
-    found = TASK.scores(labels, logits, {"threshold": threshold})
+    found = TASK.scores(labels, logits, {"threshold": threshold}, ["a", "b", "c", "d"])
     predicted = 1 / (1 + np.exp(-logits.astype(float))) >= threshold
     assert found["micro_f1"] == pytest.approx(f1_score(labels, predicted, average="micro"))
     assert found["macro_f1"] == pytest.approx(f1_score(labels, predicted, average="macro", zero_division=0))

@@ -51,7 +51,7 @@ def test_scores_are_those_of_scipy_and_scikit_learn_in_any_unit(unit):
     generator = np.random.default_rng(1)
     labels = unit * np.round(generator.normal(3, 2, 200), 1)  # with equal values, which share a rank
     outputs = (labels + unit * generator.normal(size=200))[:, None]
-    found = TASK.scores(labels, outputs, constants(labels))
+    found = TASK.scores(labels, outputs, constants(labels), ["rating"])
     assert found["pearson"] == pytest.approx(stats.pearsonr(labels, outputs[:, 0])[0], abs=1e-12)
     assert found["spearman"] == pytest.approx(stats.spearmanr(labels, outputs[:, 0])[0], abs=1e-12)
     assert found["rmse"] == pytest.approx(root_mean_squared_error(labels, outputs[:, 0]))
@@ -60,7 +60,7 @@ def test_scores_are_those_of_scipy_and_scikit_learn_in_any_unit(unit):
 
 def test_a_constant_prediction_has_no_correlation_and_the_root_mean_squared_error_of_the_mean():
     labels = np.array([1.0, 2.0, 4.0])
-    found = TASK.scores(labels, np.full((3, 1), 0.1 + 0.2), constants(labels))
+    found = TASK.scores(labels, np.full((3, 1), 0.1 + 0.2), constants(labels), ["rating"])
     assert (found["pearson"], found["spearman"]) == (0, 0)
     assert np.isnan(correlation(labels, np.array([1.0, np.nan, 2.0])))
 

@@ -233,13 +233,15 @@ def predict(
 ) -> int:
     """Label the rows of a file with an exported model: CSV with row, label and the probability of each label.
 
+    A model of another task writes its own columns, such as the tags of the words of each text.
+
     For example:
 
     tunekit predict my-model rows.csv --text-column aspect --pair-column sentence
 
     Args:
         model: The folder that `tunekit export` wrote.
-        file: CSV, TSV, JSON Lines or Parquet, or .txt with a text a line.
+        file: CSV, TSV, JSON Lines or Parquet, or .txt with a text a line; for tags of words .conll too.
         text_column: The column with the text (Restaurant: the aspect).
         pair_column: The column with the second text, for a model of pairs (Restaurant: the sentence; default: pair).
         separator: The character between the fields of a CSV file (default: found by the header, and said).
@@ -251,9 +253,13 @@ def predict(
     check_exists(file)
     from tunekit.export.loading import load_exported, read_manifest
     from tunekit.export.predict import inputs, predictions, write_new
+    from tunekit.tasks import TASKS
 
-    takes_pairs = read_manifest(model).pairs
-    rows = inputs(file, text_column, pair_column, pairs=takes_pairs, separator=separator, quotes=quotes)
+    manifest = read_manifest(model)
+    takes_pairs, of_words = manifest.pairs, TASKS[manifest.task].of_words
+    rows = inputs(
+        file, text_column, pair_column, pairs=takes_pairs, of_words=of_words, separator=separator, quotes=quotes
+    )
     for line in rows.notes:
         note(f"{file}: {line}")
     texts, *pairs = rows.values.values()

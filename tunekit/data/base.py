@@ -2,7 +2,7 @@
 
 Every split is a DataFrame with columns ``text``, ``pair`` (str or None), ``label``, ``group`` (the cluster an item
 stands in, such as its sentence) and, once loaded, ``item_id``; its index is 0..n-1. A label is what the data set's task
-takes: an int 0..k-1 of a class, a float, or a tuple with a 0 or 1 for each label name.
+takes: an int 0..k-1 of a class, a float, a tuple with a 0 or 1 for each label name, or a text with a tag for each word.
 """
 
 from __future__ import annotations
@@ -105,14 +105,14 @@ def text_hash(text: str) -> str:
 
 def make_frame(
     texts: Sequence[str],
-    labels: Sequence[int] | Sequence[float] | Sequence[tuple[int, ...]],
+    labels: Sequence[int] | Sequence[float] | Sequence[tuple[int, ...]] | Sequence[str],
     pairs: Sequence[str | None] | None = None,
     groups: Iterable[str] | None = None,
 ) -> DataFrame:
     """One split's rows without ``item_id``. Without ``groups`` an item's group is the hash of its own text."""
     import pandas as pd
 
-    kinds = {float: "float64", tuple: "object"}
+    kinds = {float: "float64", tuple: "object", str: "str"}
     dtype = next((kinds[kind] for kind in kinds if any(isinstance(one, kind) for one in labels)), "int64")
     return pd.DataFrame(
         {

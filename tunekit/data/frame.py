@@ -46,10 +46,11 @@ def dataset(
     ``split_note`` of the dataset says how its rows were split. ``tk.summarise`` shows what was understood: the
     rows of each class, repeated and contradictory rows, and what is doubtful. A plan shows the same.
 
-    ``task`` is what trials on the dataset learn: ``classification``, ``regression``, whose label is a finite number, or
-    ``multi_label``. Several labels stand in several columns of 0 and 1, whose names ``label`` lists, or in one column
-    of texts with ``label_separator`` between them; an empty text has none. A task other than classification stands in
-    the dataset's name.
+    ``task`` is what trials on the dataset learn: ``classification``, ``regression``, whose label is a finite number,
+    ``multi_label``, or ``token_classification``: text and label are then lists of words and of their tags (``O``,
+    ``B-X``, ``I-X``), or texts with spaces between them. Several labels stand in several columns of 0 and 1, whose
+    names ``label`` lists, or in one column of texts with ``label_separator`` between them; an empty text has none. A
+    task other than classification stands in the dataset's name.
 
     Rows that can't be used, such as those without a text or label, are refused all at once, with their numbers counted
     from 1. ``skip_bad_rows=True`` leaves them out, and ``left_out`` of the dataset counts them.
@@ -116,7 +117,7 @@ def _values(frame: DataFrame, column: str, name: str) -> list[Any]:
         raise UserError(f"{name}: column {column!r} occurs {len(places)} times")
     found = []
     for value in frame.iloc[:, places[0]].tolist():
-        plain = value.item() if isinstance(value, np.generic) else value
+        plain = value.tolist() if isinstance(value, np.generic | np.ndarray) else value
         # pd.isna answers one value at a time; of a list it would give an array.
         found.append(None if pd.api.types.is_scalar(plain) and pd.isna(plain) else plain)
     return found

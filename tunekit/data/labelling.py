@@ -11,14 +11,18 @@ from dataclasses import dataclass
 from decimal import Decimal
 from typing import Any, NamedTuple
 
+from tunekit.data.bio import OUTSIDE, tag_names
 from tunekit.data.labels import (
     MISSING,
     BadValue,
     check_classes,
     checked_label,
+    checked_tags,
+    checked_text,
     class_names,
     fraction_among_numbers,
     in_order,
+    joined_words,
     lookalikes,
     missing_numbers,
 )
@@ -56,12 +60,18 @@ class Labels(NamedTuple):
 
 @dataclass(frozen=True)
 class Labelling:
-    """How the labels of one task are read."""
+    """How the labels of one task are read, and its texts and files where they are others than the usual ones."""
 
     value: Callable[[Sequence[str], Sequence[Any]], Any]
     """``value(columns, values)`` returns the label in one row's label columns. Raises BadValue where it is none."""
     labels: Callable[[Checked, Sequence[str], str], Labels]
     """``labels(rows, columns, source)`` returns the labels of all rows. Raises UserError where none can be learnt."""
+    text: Callable[[str, Any], str] = checked_text
+    """``text(column, value)`` returns the text of a row. Raises BadValue where it is none."""
+    fits: Callable[[CheckedRow], None] = lambda row: None
+    """Raises BadValue where the text and the label of a row do not fit each other."""
+    of_words: bool = False
+    """Whether each word of a text has a label. Files of other kinds than JSON Lines and Parquet are then CoNLL's."""
     several: bool = False
     """Whether a row may have several labels, in columns of 0 and 1 or in one column with a separator."""
     without_odd: Callable[[Read, Checked], tuple[Checked, list[BadRow]]] = lambda read, checked: (checked, [])
@@ -213,9 +223,9 @@ def _without_unknown_labels(rows: Read, checked: Checked) -> tuple[Checked, list
     kept: dict[str, list[CheckedRow]] = {}
     bad = []
     for split, part in checked.items():
-        kept[split] = [row for row in part if row.label <= trained]
+        kept[split] = [row for row in part if trained.issuperset(row.label)]
         for row in part:
-            if unknown := sorted(row.label - trained):
+            if unknown := sorted(set(row.label) - trained):
                 reason = f"label {unknown[0][:60]!r} of {split} never occurs in train{_alike(unknown[0], trained)}"
                 bad.append(rows[split].bad_row(row.number, "label not in train", reason))
     return kept, bad
@@ -228,10 +238,40 @@ def _check_trained(trained: Sequence[str], source: str) -> None:
         raise UserError(f"{source}: of the labels, {there} occurs in train; at least two are needed")
 
 
+# -- tags of words ----------------------------------------------------------------------------------------------------
+
+
+def _tags(columns: Sequence[str], values: Sequence[Any]) -> tuple[str, ...]:
+    return checked_tags(columns[0], values[0])
+
+
+def _as_many_tags(row: CheckedRow) -> None:
+    if row.pair is not None:
+        raise BadValue("a pair", "a text whose words have tags has no second text")
+    words = row.text.count(" ") + 1
+    if words != len(row.label):
+        raise BadValue("not a tag a word", f"{words} words and {len(row.label)} tags")
+
+
+def _tag_labels(checked: Checked, columns: Sequence[str], source: str) -> Labels:
+    if not any(tag != OUTSIDE for row in checked["train"] for tag in row.label):
+        raise UserError(f"{source}: every tag of train is {OUTSIDE!r}; there must be entities")
+    names = tag_names(tag for part in checked.values() for row in part for tag in row.label)
+    return Labels(names, lambda row: " ".join(row.label))
+
+
 LABELLINGS: dict[str, Labelling] = {
     "classification": Labelling(value=_class, labels=_class_labels, without_odd=_without_odd_classes),
     "regression": Labelling(value=_number, labels=_number_labels),
     "multi_label": Labelling(value=_bits, labels=_bit_labels, several=True),
+    "token_classification": Labelling(
+        value=_tags,
+        labels=_tag_labels,
+        text=joined_words,
+        fits=_as_many_tags,
+        of_words=True,
+        without_odd=_without_unknown_labels,
+    ),
 }
 """How labels are read, by the name of the task that the user declares."""
 

@@ -8,7 +8,9 @@ import re
 import unicodedata
 from collections.abc import Collection
 from decimal import Decimal
+from typing import Any
 
+from tunekit.data.bio import is_tag
 from tunekit.errors import UserError
 from tunekit.parsing import how_many
 
@@ -39,6 +41,38 @@ def checked_text(column: str, value: object) -> str:
     if not isinstance(value, str):
         raise BadValue("no text", f"column {column!r} holds {type(value).__name__}, not text")
     return _valid(column, value)
+
+
+def checked_tag(value: object) -> str:
+    """Return the tag of a word. Raises BadValue where it is none of the BIO scheme."""
+    if isinstance(value, str) and is_tag(value):
+        return value
+    other = "; write tags of another scheme in BIO" if str(value)[:2] in ("E-", "S-", "L-", "U-") else ""
+    raise BadValue("no tag", f"tag {str(value)[:40]!r} is neither O nor B- or I- and a type{other}")
+
+
+def joined_words(column: str, value: Any) -> str:
+    """Return the words of a text, a list of them or a text with spaces between, as a text with one space between.
+
+    Raises BadValue for another value, no word, and a word that is empty or holds a space.
+    """
+    words = checked_text(column, value).split() if isinstance(value, str) else value
+    if not isinstance(words, list | tuple) or not all(isinstance(word, str) for word in words):
+        raise BadValue("no words", f"column {column!r} holds {type(value).__name__}, not a list of words or a text")
+    if not words:
+        raise BadValue("empty text", f"no words in column {column!r}")
+    for word in words:
+        if not word or " " in word:
+            raise BadValue("no word", f"{word!r} in column {column!r} is no word: it is empty or holds a space")
+    return checked_text(column, " ".join(words))
+
+
+def checked_tags(column: str, value: Any) -> tuple[str, ...]:
+    """Return the tags of a text's words. Raises BadValue where there are none, or one is no tag."""
+    tags = value.split() if isinstance(value, str) else value
+    if not isinstance(tags, list | tuple):
+        raise BadValue("no tags", f"column {column!r} holds {type(value).__name__}, not a list of tags or a text")
+    return tuple(map(checked_tag, tags))
 
 
 def checked_label(column: str, value: object) -> str:

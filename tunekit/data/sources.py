@@ -41,7 +41,8 @@ class DataSource:
     skip_bad_rows: bool = False
     """Whether rows that can't be used are left out and counted, instead of refusing the data."""
     task: str = DEFAULT_TASK
-    """The task that the labels are read for: classification, regression (a number) or multi_label (several labels)."""
+    """The task that the labels are read for: classification, regression (a number), multi_label (several labels) or
+    token_classification (a tag for each word)."""
     label_separator: str | None = None
     """What stands between the labels of a row where one column holds several of them."""
 

@@ -11,6 +11,8 @@ from collections import Counter
 from collections.abc import Sequence
 from typing import TYPE_CHECKING, Any
 
+from tunekit.data.bio import types_of
+
 if TYPE_CHECKING:
     from pandas import DataFrame
 
@@ -51,10 +53,14 @@ def strata_of(labels: Sequence[Any]) -> list[int]:
     """Return the stratum of each row, by its label as a split holds it.
 
     That is its class; the tenth of the sorted numbers that its number stands in; or of several labels the rarest that
-    it has, so that no part lacks a rare label.
+    it has, so that no part lacks a rare label. Of the tags of words it is the rarest type of entity.
 
-    Equal numbers are in one stratum, and so are rows without a label.
+    Equal numbers are in one stratum, and so are rows without a label, or without an entity.
     """
+    if any(isinstance(label, str) for label in labels):
+        types = [frozenset(types_of(label.split(" "))) for label in labels]
+        known = sorted(frozenset().union(*types))
+        return _rarest([tuple(int(kind in own) for kind in known) for own in types])
     if any(isinstance(label, tuple) for label in labels):
         return _rarest(labels)
     if not any(isinstance(label, float) for label in labels):

@@ -9,6 +9,7 @@ from statistics import fmean, pstdev
 from typing import Any
 
 from tunekit.data.base import SPLITS, TextDataset
+from tunekit.data.bio import entities, types_of
 from tunekit.data.labels import MISSING, warnings
 from tunekit.parsing import how_many
 
@@ -50,17 +51,22 @@ class DataSummary:
 
     several: bool = False
     """Whether a row may have several labels, each of which is counted as a class is."""
+    of_words: bool = False
+    """Whether words have tags, so that the entities of each type are counted in the place of the rows of a class."""
 
     def to_dict(self) -> dict[str, Any]:
         """Return the summary for programs; of what only other tasks have nothing is said."""
-        left_out = [*([] if self.targets else ["targets"]), *([] if self.several else ["several"])]
-        return {name: value for name, value in asdict(self).items() if name not in left_out}
+        of_some_tasks = ("targets", "several", "of_words")
+        return {name: value for name, value in asdict(self).items() if value or name not in of_some_tasks}
 
     def lines(self) -> list[str]:
         """Return the summary for people."""
         rows = ", ".join(f"{count} {split}" for split, count in self.rows.items())
         if self.targets:
             lines = [f"{rows} rows, each with a number", *self.notes, *self._numbers()]
+        elif self.of_words:
+            lines = [f"{rows} rows, {how_many(len(self._names()), 'type')} of entities in the tags of their words"]
+            lines += [*self.notes, f"entities of each type ({', '.join(self.rows)}): {self._classes()}"]
         else:
             word, words = ("label", "labels") if self.several else ("class", "classes")
             lines = [f"{rows} rows, {len(self._names())} {words}"]
@@ -121,15 +127,16 @@ def summarise(data: TextDataset) -> DataSummary:
     is_number = {split: frame["label"].dtype.kind == "f" for split, frame in splits.items()}
     targets = {split: _spread(own) for split, own in labels.items() if is_number[split]}
     several = any(isinstance(label, tuple) for own in labels.values() for label in own)
-    counts = {split: _label_counts(own) if several else Counter(own) for split, own in labels.items()}
+    of_words = any(isinstance(label, str) for own in labels.values() for label in own)
+    names = dict(enumerate(data.label_names)) if not of_words else {kind: kind for kind in types_of(data.label_names)}
+    count = _label_counts if several else _entity_counts if of_words else Counter
+    counts: dict[str, Counter[Any]] = {split: count(own) for split, own in labels.items()}
     classes = (
-        {}
-        if targets
-        else {split: {name: counts[split][label] for label, name in enumerate(data.label_names)} for split in splits}
+        {} if targets else {split: {name: counts[split][label] for label, name in names.items()} for split in splits}
     )
     absent = {split: [name for name, count in own.items() if not count] for split, own in classes.items()}
     absent = {split: names for split, names in absent.items() if names}
-    highest = {split: 1 - len(names) / len(data.label_names) for split, names in absent.items()}
+    highest = {split: 1 - len(own) / len(data.label_names) for split, own in absent.items() if not of_words}
     leaked = {
         f"{split}_in_{other}": sum(one in known[other] for one in inputs[split])
         for split, other in (("val", "train"), ("test", "train"), ("test", "val"))
@@ -148,6 +155,7 @@ def summarise(data: TextDataset) -> DataSummary:
         left_out=dict(data.left_out),
         notes=[*data.reading_notes, *([data.split_note] if data.split_note else [])],
         warnings=[*_absent_warnings(absent, highest), *_class_warnings(classes), *_text_warnings(inputs)],
+        of_words=of_words,
         targets=targets,
         several=several,
     )
@@ -156,6 +164,11 @@ def summarise(data: TextDataset) -> DataSummary:
 def _label_counts(labels: Sequence[tuple[int, ...]]) -> Counter[int]:
     """Return how many rows have each label, by its index."""
     return Counter(place for row in labels for place, has in enumerate(row) if has)
+
+
+def _entity_counts(labels: Sequence[str]) -> Counter[str]:
+    """Return how many entities of each type the tags of all rows mark."""
+    return Counter(one.type for tags in labels for one in entities(tags.split(" ")))
 
 
 def _spread(numbers: Sequence[float]) -> dict[str, float]:
@@ -190,11 +203,15 @@ def _contradictory(inputs: Inputs, labels: Mapping[str, list[int]]) -> dict[str,
 
 
 def _absent_warnings(absent: Mapping[str, list[str]], highest: Mapping[str, float]) -> list[str]:
-    return [
-        f"{split} lacks {'class' if len(names) == 1 else 'classes'} {', '.join(map(repr, names[:MOST_CLASSES]))}: "
-        f"macro-F1 on {split} is at most {100 * highest[split]:.2f}, that of a perfect model"
-        for split, names in absent.items()
-    ]
+    lines = []
+    for split, names in absent.items():
+        listed = ", ".join(map(repr, names[:MOST_CLASSES]))
+        if split in highest:
+            most = f"macro-F1 on {split} is at most {100 * highest[split]:.2f}, that of a perfect model"
+            lines.append(f"{split} lacks {'class' if len(names) == 1 else 'classes'} {listed}: {most}")
+        else:
+            lines.append(f"{split} has no entity of type {listed}")
+    return lines
 
 
 def _class_warnings(classes: Mapping[str, dict[str, int]]) -> list[str]:

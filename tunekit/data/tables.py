@@ -18,21 +18,23 @@ if TYPE_CHECKING:
 PLAIN = (".csv", ".tsv", ".jsonl", ".json")
 SUFFIXES = (*PLAIN, *(f"{suffix}.gz" for suffix in PLAIN), ".parquet")
 """The endings of files of tables, in lower case; files may spell them in upper case too."""
+LISTS = tuple(suffix for suffix in SUFFIXES if suffix.startswith((".json", ".parquet")))
+"""Those of files whose cells can hold lists."""
 OWN_SEPARATOR = {".csv": ",", ".tsv": "\t"}
 MAX_ROWS = 10_000_000
 NO_LABEL = -1
 """The number that stands for a missing label in a column of ClassLabel."""
 
 
-def suffix_of(path: Path) -> str:
-    """Return the one of ``SUFFIXES`` that the name of ``path`` ends in; "" where it ends in none."""
+def suffix_of(path: Path, suffixes: Sequence[str] = SUFFIXES) -> str:
+    """Return the one of ``suffixes`` that the name of ``path`` ends in; "" where it ends in none."""
     name = path.name.lower()
-    return next((suffix for suffix in SUFFIXES if name.endswith(suffix)), "")
+    return next((suffix for suffix in suffixes if name.endswith(suffix)), "")
 
 
-def stem_of(path: Path) -> str:
-    """Return the name of ``path`` without its suffix: ``reviews`` for reviews.csv.gz."""
-    suffix = suffix_of(path)
+def stem_of(path: Path, suffixes: Sequence[str] = SUFFIXES) -> str:
+    """Return the name of ``path`` without its suffix, one of ``suffixes``: ``reviews`` for reviews.csv.gz."""
+    suffix = suffix_of(path, suffixes)
     return path.name[: -len(suffix)] if suffix else path.stem
 
 
@@ -152,6 +154,8 @@ def _parquet_rows(path: Path, columns: Sequence[str]) -> FileRows:
 def arrow_rows(source: str, table: pa.Table, columns: Sequence[str]) -> FileRows:
     """Return the values of ``columns`` of an Arrow table; numbers of ClassLabel columns become the classes' names.
 
+    So do those in lists, as of the tags of words.
+
     Raises UserError for a column that is missing or there twice, and for ClassLabel names that are not those of its
     numbers.
     """
@@ -164,6 +168,9 @@ def arrow_rows(source: str, table: pa.Table, columns: Sequence[str]) -> FileRows
         for place, column in enumerate(columns):
             if column in class_names and kept[place] is not None:
                 names, value = class_names[column], kept[place]
+                if isinstance(value, list) and all(isinstance(one, int) and 0 <= one < len(names) for one in value):
+                    kept[place] = [names[one] for one in value]
+                    continue
                 if value == NO_LABEL:
                     rows.refuse(number, "missing label", f"{column!r} is -1, the mark of a missing label")
                     break
@@ -192,6 +199,8 @@ def _class_labels(source: str, metadata: dict[bytes, bytes], columns: Sequence[s
     try:
         features = json.loads(metadata[b"huggingface"]).get("info", {}).get("features", {})
         kinds = {column: features.get(column, {}) for column in columns}
+        # A list of classes is kept as a Sequence, or as a List, of them.
+        kinds = {column: kind.get("feature", kind) for column, kind in kinds.items()}
         found = {
             column: list(map(str, kind["names"])) for column, kind in kinds.items() if kind.get("_type") == "ClassLabel"
         }

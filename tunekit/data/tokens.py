@@ -29,6 +29,21 @@ FORMAT = 2
 
 
 @dataclass(frozen=True)
+class Words:
+    """Which tokens of N sequences begin which words of their texts."""
+
+    begun: npt.NDArray[np.int32]
+    """(tokens of all sequences,) int32, the number of the word, in its text, whose first token it is; -1 for others."""
+    counts: npt.NDArray[np.int64]
+    """(N,) int64, how many words each text has, those with it that no token stands for."""
+
+    @property
+    def num_unread(self) -> int:
+        """How many words have no token: those that were cut off, and those of which the tokenizer makes none."""
+        return int(self.counts.sum()) - int((self.begun >= 0).sum())
+
+
+@dataclass(frozen=True)
 class TokenisedSplit:
     """N sequences of token ids end to end."""
 
@@ -40,6 +55,8 @@ class TokenisedSplit:
     """(N + 1,) int64, where sequence i is ``ids[offsets[i]:offsets[i + 1]]``."""
     num_truncated: int
     """How many texts were cut to the maximum length."""
+    words: Words | None = None
+    """The words, where each of them has a label."""
 
     def __len__(self) -> int:
         return len(self.offsets) - 1
@@ -51,10 +68,18 @@ class TokenisedSplit:
 
     def subset(self, indices: npt.NDArray[np.int64]) -> TokenisedSplit:
         """Return the sequences of ``indices`` (M,), in that order. Texts that were cut are not counted again."""
-        lengths = self.lengths[indices]
-        offsets = np.concatenate([[0], np.cumsum(lengths)])
-        source = np.repeat(self.offsets[indices] - offsets[:-1], lengths) + np.arange(offsets[-1])
-        return TokenisedSplit(self.ids[source], self.types[source], offsets, 0)
+        offsets = np.concatenate([[0], np.cumsum(self.lengths[indices])])
+        source = ranges(self.offsets, indices)
+        words = self.words and Words(self.words.begun[source], self.words.counts[indices])
+        return TokenisedSplit(self.ids[source], self.types[source], offsets, 0, words)
+
+
+def ranges(offsets: npt.NDArray[np.int64], indices: npt.NDArray[np.int64]) -> npt.NDArray[np.int64]:
+    """Return the numbers from ``offsets[i]`` to ``offsets[i + 1]``, without the latter, of each i in ``indices``."""
+    lengths = offsets[indices + 1] - offsets[indices]
+    ends = np.cumsum(lengths)
+    found: npt.NDArray[np.int64] = np.repeat(offsets[indices] - ends + lengths, lengths) + np.arange(lengths.sum())
+    return found
 
 
 def check_cache() -> None:
@@ -77,20 +102,29 @@ def _not_writable(folder: Path, error: OSError) -> UserError:
 
 
 def tokenise(
-    data: TextDataset, tokenizer: PreTrainedTokenizerFast, max_length: int, folder: Path | None = None
+    data: TextDataset,
+    tokenizer: PreTrainedTokenizerFast,
+    max_length: int,
+    folder: Path | None = None,
+    *,
+    by_word: bool = False,
 ) -> dict[str, TokenisedSplit]:
     """Return every split of ``data``, each text cut to ``max_length`` tokens or the model's own limit.
 
-    The limit counts special tokens. ``folder`` (default: ``cache_dir()``) keeps the result under a hash of texts,
+    With ``by_word`` a space separates the words of a text, and each of them is made tokens of on its own. The limit
+    counts special tokens. ``folder`` (default: ``cache_dir()``) keeps the result under a hash of texts,
     tokenizer and length. One of the machine's processes makes it, and others wait for it. A file that can't be read is
     made anew.
     """
     limit = min(max_length, tokenizer.model_max_length)
-    return {split: _tokenise(frame, data.pair_as, tokenizer, limit, folder) for split, frame in data.splits.items()}
+    return {
+        split: _tokenise(_inputs(frame, data.pair_as, tokenizer, by_word=by_word), tokenizer, limit, folder)
+        for split, frame in data.splits.items()
+    }
 
 
-def _tokenise(frame: DataFrame, pair_as: str, tokenizer: Any, limit: int, folder: Path | None) -> TokenisedSplit:
-    texts, pairs = _inputs(frame, pair_as, tokenizer)
+def _tokenise(inputs: Inputs, tokenizer: Any, limit: int, folder: Path | None) -> TokenisedSplit:
+    texts, pairs = inputs
     path = _cache_of(folder) / f"{_key(texts, pairs, tokenizer, limit)}.npz"
     found = _cached(path)
     if found is not None:
@@ -99,10 +133,13 @@ def _tokenise(frame: DataFrame, pair_as: str, tokenizer: Any, limit: int, folder
         with locked(path.with_suffix(".lock")):
             found = _cached(path)  # another process may have made it meanwhile
             if found is None:
-                found = _tokens_of(texts, pairs, tokenizer, limit)
+                found = tokens_of(texts, pairs, tokenizer, limit)
                 buffer = BytesIO()
                 count = np.int64(found.num_truncated)
-                np.savez(buffer, ids=found.ids, types=found.types, offsets=found.offsets, num_truncated=count)
+                arrays: dict[str, Any] = {"ids": found.ids, "types": found.types, "offsets": found.offsets}
+                if found.words is not None:
+                    arrays |= {"begun": found.words.begun, "counts": found.words.counts}
+                np.savez(buffer, num_truncated=count, **arrays)
                 write_atomic(path, buffer.getvalue())
     except OSError as error:
         raise _not_writable(path.parent, error) from error
@@ -113,14 +150,25 @@ def _cached(path: Path) -> TokenisedSplit | None:
     """Return what the cache holds, or None where the file is absent or damaged."""
     try:
         with path.open("rb") as file, np.load(file, allow_pickle=False) as stored:
-            return TokenisedSplit(stored["ids"], stored["types"], stored["offsets"], int(stored["num_truncated"]))
+            words = Words(stored["begun"], stored["counts"]) if "begun" in stored else None
+            return TokenisedSplit(
+                stored["ids"], stored["types"], stored["offsets"], int(stored["num_truncated"]), words
+            )
     except (OSError, ValueError, KeyError, EOFError, zipfile.BadZipFile):
         return None
 
 
-def _tokens_of(texts: list[str], pairs: list[str] | None, tokenizer: Any, limit: int) -> TokenisedSplit:
-    full = tokenizer(texts, pairs, truncation=False, return_attention_mask=False, verbose=False)["input_ids"]
-    cut = tokenizer(texts, pairs, truncation=True, max_length=limit, return_attention_mask=False)
+def tokens_of(
+    texts: list[str] | list[list[str]], pairs: list[str] | None, tokenizer: Any, limit: int
+) -> TokenisedSplit:
+    """Return N texts, or lists of words, as tokens, cut to ``limit`` of them.
+
+    Raises UserError where the tokenizer gives no token for a text.
+    """
+    by_word = bool(texts) and isinstance(texts[0], list)
+    options = {"return_attention_mask": False, "is_split_into_words": by_word}
+    full = tokenizer(texts, pairs, truncation=False, verbose=False, **options)["input_ids"]
+    cut = tokenizer(texts, pairs, truncation=True, max_length=limit, **options)
     lengths = [len(ids) for ids in cut["input_ids"]]
     if 0 in lengths:
         raise UserError(
@@ -133,12 +181,29 @@ def _tokens_of(texts: list[str], pairs: list[str] | None, tokenizer: Any, limit:
         types=np.zeros(len(ids), np.int8) if types is None else np.concatenate([np.asarray(t, np.int8) for t in types]),
         offsets=np.concatenate([[0], np.cumsum(lengths)]).astype(np.int64),
         num_truncated=sum(len(ids) > limit for ids in full),
+        words=_words_of(texts, cut) if by_word else None,
     )
 
 
-def _inputs(frame: DataFrame, pair_as: str, tokenizer: Any) -> tuple[list[str], list[str] | None]:
-    """Return what the tokenizer is given: texts and their pairs, or texts alone and None."""
+def _words_of(texts: list[Any], cut: Any) -> Words:
+    """Return the words of ``texts``, lists of words, of which the tokenizer has made ``cut``."""
+    begun = []
+    for number in range(len(texts)):
+        of_tokens = [-1 if word is None else word for word in cut.word_ids(number)]
+        # The tokens of a word follow one another.
+        begun += [-1 if word == before else word for before, word in zip([-1, *of_tokens], of_tokens, strict=False)]
+    return Words(np.array(begun, np.int32), np.array(list(map(len, texts)), np.int64))
+
+
+Inputs = tuple[list[Any], list[str] | None]
+"""What a tokenizer is given: texts, or lists of words, and their pairs or None."""
+
+
+def _inputs(frame: DataFrame, pair_as: str, tokenizer: Any, *, by_word: bool = False) -> Inputs:
+    """Return what the tokenizer is given: texts and their pairs, or texts or their words alone and None."""
     texts, pairs = frame["text"].tolist(), frame["pair"].tolist()
+    if by_word:
+        return [text.split(" ") for text in texts], None
     if all(pair is None for pair in pairs):
         return texts, None
     if pair_as == "sep_token":
@@ -148,7 +213,7 @@ def _inputs(frame: DataFrame, pair_as: str, tokenizer: Any) -> tuple[list[str], 
     return texts, pairs
 
 
-def _key(texts: list[str], pairs: list[str] | None, tokenizer: Any, limit: int) -> str:
+def _key(texts: list[Any], pairs: list[str] | None, tokenizer: Any, limit: int) -> str:
     tokenizer.backend_tokenizer.no_truncation()
     tokenizer.backend_tokenizer.no_padding()
     # What changes tokens and is no part of the backend's own text.

@@ -11,13 +11,15 @@ from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path
 from typing import NamedTuple
 
+from tunekit.data import conll
 from tunekit.data.base import DEFAULT_TASK, TextDataset, content_hash, make_dataset, make_frame, own_name, text_hash
+from tunekit.data.conll import read_conll
 from tunekit.data.delimited import Quotes
 from tunekit.data.labelling import CheckedRow, Labelling, labelling_of
 from tunekit.data.labels import MISSING, BadValue, checked_text
 from tunekit.data.rows import BadRow, FileRows, bad_rows_error, kinds
 from tunekit.data.splitting import draw_parts
-from tunekit.data.tables import SUFFIXES, read_table, stem_of, suffix_of
+from tunekit.data.tables import LISTS, SUFFIXES, read_table, stem_of, suffix_of
 from tunekit.errors import UserError
 from tunekit.schema import slug
 
@@ -72,6 +74,7 @@ def read_user_dataset(
     a test file, is split as ``dataset_of_rows`` says. Without a group column, the group of a row is its text; with one,
     rows of the same group, or of the same text and pair, stay together.
 
+    Where words have labels, a file that is neither JSON Lines nor Parquet is one of ``tunekit.data.conll``.
     ``separator`` and ``quotes`` say how CSV is read, as in ``read_table``. With ``skip_bad_rows``, rows that can't be
     used are left out, and ``left_out`` of the dataset counts them. ``task`` is the task that the labels are read for,
     whose column may hold several with ``label_separator`` between.
@@ -81,12 +84,16 @@ def read_user_dataset(
     labels = (label_column,) if isinstance(label_column, str) else tuple(label_column)
     columns = Columns(text_column, pair_column, labels, group_column, label_separator)
     columns.check()
-    files = _split_files(path) if path.is_dir() else {"train": path}
+    of_words = labelling_of(task, labels, label_separator, str(path)).of_words
+    suffixes = (*LISTS, *conll.SUFFIXES) if of_words else SUFFIXES
+    files = _split_files(path, suffixes) if path.is_dir() else {"train": path}
     rows = {
-        split: read_table(file, columns.used(), label=labels[0], separator=separator, quotes=quotes)
+        split: read_conll(file, columns.text, labels[0], separator=separator)
+        if of_words and not suffix_of(file, LISTS)
+        else read_table(file, columns.used(), label=labels[0], separator=separator, quotes=quotes)
         for split, file in files.items()
     }
-    name = path.resolve().name if path.is_dir() else stem_of(path)
+    name = path.resolve().name if path.is_dir() else stem_of(path, suffixes)
     return dataset_of_rows(rows, columns, str(path), name, skip_bad_rows=skip_bad_rows, task=task)
 
 
@@ -163,18 +170,21 @@ def dataset_of_rows(
     )
 
 
-def _split_files(folder: Path) -> dict[str, Path]:
-    """Return the one file of each split in ``folder``. Raises UserError where train is missing or one has two files."""
+def _split_files(folder: Path, suffixes: Sequence[str]) -> dict[str, Path]:
+    """Return the one file of each split in ``folder``, whose name ends in one of ``suffixes``.
+
+    Raises UserError where train is missing or one has two files.
+    """
     files = {}
-    there = sorted(file for file in folder.iterdir() if suffix_of(file) and file.is_file())
+    there = sorted(file for file in folder.iterdir() if suffix_of(file, suffixes) and file.is_file())
     for split, stems in STEMS.items():
-        found = [file for file in there if stem_of(file).lower() in stems]
+        found = [file for file in there if stem_of(file, suffixes).lower() in stems]
         if len(found) > 1:
             raise UserError(f"{folder}: {' and '.join(f.name for f in found)} are both {split}; keep one")
         if found:
             files[split] = found[0]
         elif split == "train":
-            raise UserError(f"{folder}: no {split} file; there must be one of {split}{f', {split}'.join(SUFFIXES)}")
+            raise UserError(f"{folder}: no {split} file; there must be one of {split}{f', {split}'.join(suffixes)}")
     return files
 
 
@@ -186,11 +196,12 @@ def check_rows(rows: FileRows, columns: Columns, labelling: Labelling) -> tuple[
         try:
             row = CheckedRow(
                 number,
-                text=checked_text(columns.text, values[columns.text][place]),
+                text=labelling.text(columns.text, values[columns.text][place]),
                 pair=None if columns.pair is None else checked_text(columns.pair, values[columns.pair][place]),
                 label=labelling.value(columns.labels, [values[column][place] for column in columns.labels]),
                 group=None if columns.group is None else _group(columns.group, values[columns.group][place]),
             )
+            labelling.fits(row)
         except BadValue as error:
             bad.append(rows.bad_row(number, error.kind, error.reason))
         else:

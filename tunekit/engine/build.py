@@ -1,16 +1,16 @@
 """Build a trial from its spec: its data, limited, carved and tokenised, and its model, changed by its method."""
 
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from functools import lru_cache
 from typing import Any
 
 import numpy as np
-import numpy.typing as npt
 from pandas import DataFrame
 from transformers import PreTrainedModel, PreTrainedTokenizerFast
 
 from tunekit.data.base import TextDataset, limit_and_carve
+from tunekit.data.bio import OUTSIDE
 from tunekit.data.copies import load_dataset
 from tunekit.data.tokens import tokenise
 from tunekit.engine.forward.patching import refuse_foreign_modules
@@ -21,13 +21,18 @@ from tunekit.methods import METHODS
 from tunekit.models.families import FAMILIES
 from tunekit.models.loading import ModelRef, load_encoder, load_tokenizer, quiet_libraries
 from tunekit.models.shapes import own_targets
+from tunekit.models.tokenizer import tokenise_words_alone
+from tunekit.parsing import how_many
 from tunekit.planning.batching import why_padded
 from tunekit.schema import Fingerprint, Scalar, TrialSpec, readable
 from tunekit.seeding import seeded, stream_seed
 from tunekit.storage.paths import Place
 from tunekit.tasks import Constants, Task, task_of
 
-WORDS = {"class": "a class", "number": "a number", "labels": "a 0 or 1 for each of several labels"}
+WORDS = {
+    "class": "a class", "number": "a number", "labels": "a 0 or 1 for each of several labels",
+    "tags": "a text with a tag for each word",
+}  # fmt: skip
 
 
 @dataclass(frozen=True)
@@ -46,11 +51,13 @@ class PreparedData:
     def cut_line(self, spec: TrialSpec) -> str | None:
         """Return a line for people on how many texts were cut to the spec's length; None where none was."""
         cut = sum(split.tokens.num_truncated for split in self.splits.values())
-        if not cut:
+        unread = sum(split.tokens.words.num_unread for split in self.splits.values() if split.tokens.words)
+        if not cut and not unread:
             return None
         share, length = cut / sum(map(len, self.splits.values())), min(spec.max_length, self.tokenizer.model_max_length)
         where = f"{readable(spec.model)} on {readable(spec.dataset)}"
-        return f"{where}: {100 * share:.1f} % of texts cut to {length} tokens"
+        words = f"; {how_many(unread, 'word')} without a token have the tag {OUTSIDE}" if unread else ""
+        return f"{where}: {100 * share:.1f} % of texts cut to {length} tokens{words}"
 
 
 @lru_cache(maxsize=8)
@@ -67,24 +74,32 @@ def _prepared(
     data = limit_and_carve(data, train_limit=limit, val_fraction=val_fraction, data_seed=data_seed)
     tokenizer = load_tokenizer(model, data)
     task = task_of(name)
+    if task.of_words:
+        tokenise_words_alone(tokenizer)
+    labels = {split: labels_of(frame, task, data.label_names) for split, frame in data.splits.items()}
     try:
-        constants = task.constants(labels_of(data.splits["train"], task))
+        constants = task.constants(labels["train"])
     except ValueError as error:
         raise UserError(f"dataset {name!r}: {error}") from error
     splits = {
-        split: LabelledSplit(tokens, task.targets(labels_of(data.splits[split], task), constants))
-        for split, tokens in tokenise(data, tokenizer, max_length).items()
+        split: LabelledSplit(tokens, task.targets(labels[split], constants))
+        for split, tokens in tokenise(data, tokenizer, max_length, by_word=task.of_words).items()
     }
     return PreparedData(data, tokenizer, splits, constants)
 
 
-def labels_of(rows: DataFrame, task: Task) -> npt.NDArray[Any]:
+def labels_of(rows: DataFrame, task: Task, label_names: Sequence[str]) -> Any:
     """Return the labels of the rows of a split in the form that ``task`` takes: int64 or float64 (N,), or int64 (N, C).
 
-    Raises UserError where they are not of this form.
+    For words they are N arrays int64 (words,). Raises UserError where they are not of this form.
     """
-    if (rows["label"].dtype == object) != (task.form == "labels"):
+    first = rows["label"].iloc[0] if len(rows) else None
+    found = "labels" if isinstance(first, tuple) else "tags" if isinstance(first, str) else None
+    if first is not None and found != (task.form if task.form in ("labels", "tags") else None):
         raise UserError(f"task {task.name!r} takes {WORDS[task.form]} as a label, which the dataset does not have")
+    if task.form == "tags":
+        index = {name: number for number, name in enumerate(label_names)}
+        return [np.array([index[tag] for tag in tags.split(" ")], np.int64) for tags in rows["label"]]
     if task.form == "labels":
         return np.array(rows["label"].to_list(), np.int64)
     return rows["label"].to_numpy(np.float64 if task.form == "number" else np.int64, copy=True)

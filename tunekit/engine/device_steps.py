@@ -22,6 +22,7 @@ from tunekit.engine.forward.device_batch import DeviceSplit
 from tunekit.engine.forward.patching import logits, position_offset_of
 from tunekit.engine.kernels.choice import fallbacks
 from tunekit.engine.kernels.masks import DropoutKeys, seed_words
+from tunekit.engine.losses import PackLoss
 from tunekit.engine.member import Indices, LabelledSplit, Member
 from tunekit.engine.optim import AdamW
 from tunekit.engine.watchdog import note_batch
@@ -65,7 +66,7 @@ class DeviceSteps:
 
     def _on_device(self, split: LabelledSplit) -> DeviceSplit:
         return DeviceSplit(
-            split.tokens, split.labels, self.members[0].device, pad_id=self.model.config.pad_token_id or 0,
+            split.tokens, split.row_targets, self.members[0].device, pad_id=self.model.config.pad_token_id or 0,
             position_offset=position_offset_of(self.model),
         )  # fmt: skip
 
@@ -86,10 +87,10 @@ class DeviceSteps:
         return found
 
     def predict(self, split: LabelledSplit) -> npt.NDArray[np.float32]:
-        """Return the logits (K, N, C) of all members for all N examples of ``split``, in the order of the split."""
+        """Return the logits (K, R, C) of all members for the R rows of ``split``, in the order of the split."""
         if split not in self._scoring:
             self._scoring[split] = ScoringSteps(
-                self.members, self.model, self._on_device(split), split.tokens.lengths, self.graphs, self._say
+                self.members, self.model, split, self._on_device(split), self.graphs, self._say
             )
         with self.graphs.stream() if self.graphs else nullcontext():
             return self._scoring[split].run()
@@ -105,11 +106,13 @@ class TrainingSteps:
         first, device, num_trials = members[0], members[0].device, len(members)
         num_steps, num_rows = first.steps_per_epoch, len(first.train)
         self.members, self.model, self.split = members, model, split
-        self.optimizer = AdamW(members, model)
+        self.optimizer, self.pack_loss = AdamW(members, model), PackLoss(members)
         self.casts = TrainedCasts(model) if first.spec.precision == "bf16" else None
         self.replayer = Replayer(self._step, graphs, note)
         self.order = torch.zeros(num_trials, num_rows, dtype=torch.int64, device=device)
         """The examples of each trial's epoch, in order."""
+        self.shares = torch.zeros(num_steps, first.micro_batches, num_trials, device=device)
+        """Which share of its batch's mean loss each part has."""
         self.rates, self.losses = (torch.zeros(num_steps, num_trials, device=device) for _ in range(2))
         self.taken = torch.zeros(num_trials, device=device)
         """The steps that each trial has taken."""
@@ -138,7 +141,8 @@ class TrainingSteps:
         orders = np.stack([np.concatenate(list(member.batches())) for member in members])  # (K, N)
         taken = np.array([member.step for member in members])
         for tensor, values in (
-            (self.order, orders), (self.rates, rates), (self.taken, taken), (self.first_steps, taken)
+            (self.order, orders), (self.rates, rates), (self.taken, taken), (self.first_steps, taken),
+            (self.shares, self._shares_of(orders)),
         ):  # fmt: skip
             tensor.copy_(torch.from_numpy(values))
         self.step.zero_()
@@ -151,6 +155,14 @@ class TrainingSteps:
             self.replayer.run(bucket, left[bucket] + epochs_after * in_epoch[bucket])
             left[bucket] -= 1
         return self.losses.double().cpu().numpy(), lengths.sum(axis=1)
+
+    def _shares_of(self, orders: Indices) -> npt.NDArray[np.float64]:
+        """Return the share of each part in the mean loss of its batch, (steps, parts, K), for ``orders`` (K, N)."""
+        weights = np.stack([member.train.weights[order] for member, order in zip(self.members, orders, strict=True)])
+        before = np.cumsum(np.pad(weights, ((0, 0), (1, 0))), axis=1)  # (K, N + 1), the weight before each example
+        parts = np.diff(before[:, self.bounds])  # (K, steps, parts)
+        shares: npt.NDArray[np.float64] = parts / np.maximum(parts.sum(-1, keepdims=True), 1)
+        return shares.transpose(1, 2, 0)
 
     def _buckets(self, lengths: Indices) -> list[Bucket]:
         """Return the bucket of each step, for ``lengths`` (K, N) of the examples in order."""
@@ -165,17 +177,16 @@ class TrainingSteps:
         """Train the step that the counter points at, whose parts have the sizes of ``bucket``."""
         # A capture that broke off has left gradients that were never computed.
         self.optimizer.free_gradients()
-        first, num_trials = self.members[0], len(self.members)
+        first = self.members[0]
         begins = self.begins.index_select(0, self.step)[0]  # of each part
         steps = self.first_steps + self.step.to(torch.int32)
-        losses = torch.zeros_like(self.losses[0])
+        losses, shares = torch.zeros_like(self.losses[0]), self.shares.index_select(0, self.step)[0]
         for number, part in enumerate(bucket):
             batch = self.split.batch(self.order, begins[number], part.sequences, part.tokens)
             keys = DropoutKeys(self.seeds, steps, self.part_numbers[number : number + 1])
             with self.casts.in_bf16() if self.casts else nullcontext():
                 found = logits(self.model, batch, keys, first.spec.precision)
-            loss = first.task.loss(found, batch.labels).view(num_trials, -1).mean(1)
-            share = loss * (part.sequences / sum(one.sequences for one in bucket))
+            share = self.pack_loss.mean(found, batch.labels) * shares[number]
             share.sum().backward()  # type: ignore[no-untyped-call]
             losses += share.detach()
         self.losses.copy_(torch.where(self.numbers == self.step, losses, self.losses))
@@ -187,11 +198,11 @@ class ScoringSteps:
     """The steps of scoring one split by K trials, in batches of sequences of similar lengths."""
 
     def __init__(
-        self, members: Sequence[Member], model: PreTrainedModel, split: DeviceSplit, lengths: Indices,
+        self, members: Sequence[Member], model: PreTrainedModel, scored: LabelledSplit, split: DeviceSplit,
         graphs: Graphs | None, note: Callable[[str], None],
     ) -> None:  # fmt: skip
-        """``lengths`` (N,) are those of the sequences of ``split``."""
-        device, num_trials = members[0].device, len(members)
+        """``scored`` is the split, which ``split`` holds on the device."""
+        device, num_trials, lengths = members[0].device, len(members), scored.tokens.lengths
         self.members, self.model, self.split = members, model, split
         self.replayer = Replayer(self._step, graphs, note)
         self.order = np.argsort(-lengths, kind="stable")  # (N,), from the longest to the shortest
@@ -201,32 +212,34 @@ class ScoringSteps:
             # Powers of two, the last batch apart, so that few buckets serve all batches.
             bounds.append(min(len(lengths), bounds[-1] + (1 << count.bit_length() - 1)))
         tokens = np.diff(np.cumsum([0, *lengths[self.order]])[bounds])
+        self.row_bounds = np.cumsum([0, *np.diff(scored.row_offsets)[self.order]])[bounds].tolist()
+        """Where the rows of logits of each batch begin and end."""
+        self.row_order = scored.rows(self.order)
         self.buckets = [
             Part(end - begin, bucket_tokens(int(width), SCORED_TOKENS))
             for begin, end, width in zip(bounds, bounds[1:], tokens, strict=False)
         ]
-        self.bounds = bounds
         self.begins = torch.tensor(bounds[:-1], device=device)
         self.order_here = torch.from_numpy(self.order).to(device).expand(num_trials, -1)
         self.step = torch.zeros(1, dtype=torch.int64, device=device)
         """The number of the next batch."""
         num_labels = model.config.num_labels
-        most = max(part.sequences for part in self.buckets)
+        most = max(part.tokens if split.of_words else part.sequences for part in self.buckets)
         self.batch_logits = torch.zeros(num_trials, most, num_labels, device=device)
         """Where each step leaves its logits."""
-        self.logits = torch.zeros(num_trials, len(lengths), num_labels, device=device)
+        self.logits = torch.zeros(num_trials, len(self.row_order), num_labels, device=device)
 
     def run(self) -> npt.NDArray[np.float32]:
-        """Return the logits (K, N, C), in the order of the split."""
+        """Return the logits (K, R, C), in the order of the split."""
         self.step.zero_()
         counts, epochs = Counter(self.buckets), 1 + min(member.epochs_left for member in self.members)
-        for bucket, begin, end in zip(self.buckets, self.bounds, self.bounds[1:], strict=False):
+        for bucket, begin, end in zip(self.buckets, self.row_bounds, self.row_bounds[1:], strict=False):
             note_batch()
             self.replayer.run(bucket, counts[bucket] * epochs)
             self.logits[:, begin:end].copy_(self.batch_logits[:, : end - begin])
         ordered = self.logits.cpu().numpy()
         result: npt.NDArray[np.float32] = np.empty_like(ordered)
-        result[:, self.order] = ordered
+        result[:, self.row_order] = ordered
         return result
 
     @torch.no_grad()
@@ -235,5 +248,6 @@ class ScoringSteps:
         begin = self.begins.index_select(0, self.step)
         batch = self.split.batch(self.order_here, begin, bucket.sequences, bucket.tokens)
         found = logits(self.model, batch, precision=self.members[0].spec.precision)
-        self.batch_logits[:, : bucket.sequences].copy_(found.view(len(self.members), bucket.sequences, -1))
+        rows = found.view(len(self.members), -1, found.shape[-1])
+        self.batch_logits[:, : rows.shape[1]].copy_(rows)
         self.step.add_(1)

@@ -2,6 +2,7 @@
 
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass, field
+from functools import cached_property
 from typing import Any
 
 import numpy as np
@@ -9,7 +10,7 @@ import numpy.typing as npt
 import torch
 from transformers import PreTrainedModel
 
-from tunekit.data.tokens import TokenisedSplit
+from tunekit.data.tokens import TokenisedSplit, ranges
 from tunekit.engine.buffers import Buffers, Trained
 from tunekit.engine.checkpoint import trainable
 from tunekit.engine.forward.context import ForwardContext
@@ -22,25 +23,79 @@ from tunekit.planning.batching import shared_in_packs, why_padded
 from tunekit.schema import TrialSpec
 from tunekit.seeding import stream_seed
 from tunekit.tasks import Task, task_of
+from tunekit.tasks.base import IGNORED
 
 Indices = npt.NDArray[np.int64]
 
 
 @dataclass(frozen=True, eq=False)
 class LabelledSplit:
-    """One split of one dataset, N examples, tokenised for one model."""
+    """One split of one dataset, N examples, tokenised for one model.
+
+    The model computes R *rows* of logits for them: one for each text, or one for each token where words have labels.
+    """
 
     tokens: TokenisedSplit
     """The N texts."""
     labels: npt.NDArray[Any]
-    """The targets of N labels as the loss of the task takes them: int64 (N,) of classes, float32 (N,) or (N, C)."""
+    """The targets of N labels as the loss of the task takes them: int64 (N,) of classes, float32 (N,) or (N, C); int64
+    (words of all texts,) where words have labels."""
 
     def __len__(self) -> int:
-        return len(self.labels)
+        return len(self.tokens)
+
+    @cached_property
+    def row_offsets(self) -> Indices:
+        """(N + 1,), where the rows of each example begin."""
+        return np.arange(len(self) + 1) if self.tokens.words is None else self.tokens.offsets
+
+    @cached_property
+    def word_offsets(self) -> Indices:
+        """(N + 1,), where the words of each text begin."""
+        assert self.tokens.words is not None
+        return np.concatenate([[0], np.cumsum(self.tokens.words.counts)])
+
+    @cached_property
+    def words_of_rows(self) -> Indices:
+        """(R,), the number of the word among those of all texts that each token begins; -1 for other tokens."""
+        assert self.tokens.words is not None
+        begun = self.tokens.words.begun
+        return np.where(begun >= 0, begun + np.repeat(self.word_offsets[:-1], self.tokens.lengths), -1)
+
+    @cached_property
+    def row_targets(self) -> npt.NDArray[Any]:
+        """(R,) or (R, C), what the loss compares with each row; ``IGNORED`` for a token that begins no word."""
+        if self.tokens.words is None:
+            return self.labels
+        return np.where(self.words_of_rows >= 0, self.labels[self.words_of_rows], IGNORED)
+
+    @cached_property
+    def weights(self) -> Indices:
+        """(N,), what each example weighs in the mean loss of a batch: 1, or how many of its words the model reads."""
+        if self.tokens.words is None:
+            return np.ones(len(self), np.int64)
+        return np.diff(np.concatenate([[0], np.cumsum(self.words_of_rows >= 0)])[self.tokens.offsets])
+
+    def rows(self, indices: Indices) -> Indices:
+        """Return the numbers of the rows of the examples ``indices`` (M,), in that order."""
+        return indices if self.tokens.words is None else ranges(self.row_offsets, indices)
+
+    def by_example(self, logits: npt.NDArray[np.float32]) -> npt.NDArray[np.float32] | list[npt.NDArray[np.float32]]:
+        """Return the logits (R, C) of all rows as the task takes them: as they are, or those of each text's words.
+
+        The latter are N arrays (words, C), in which a word that the model has not read has zeros.
+        """
+        if self.tokens.words is None:
+            return logits
+        of_words = np.zeros((len(self.labels), logits.shape[1]), np.float32)
+        is_word = self.words_of_rows >= 0
+        of_words[self.words_of_rows[is_word]] = logits[is_word]
+        return np.split(of_words, self.word_offsets[1:-1])
 
     def subset(self, indices: Indices) -> "LabelledSplit":
         """Return the examples of ``indices`` (M,), in that order."""
-        return LabelledSplit(self.tokens.subset(indices), self.labels[indices])
+        labels = indices if self.tokens.words is None else ranges(self.word_offsets, indices)
+        return LabelledSplit(self.tokens.subset(indices), self.labels[labels])
 
 
 @dataclass(eq=False)
@@ -73,7 +128,9 @@ class Member:
     def __post_init__(self) -> None:
         self.task = task_of(self.spec.dataset)
         self.context = patch_model(
-            self.model, padded=why_padded(self.model.config.model_type, self.spec.method) is not None
+            self.model,
+            padded=why_padded(self.model.config.model_type, self.spec.method) is not None,
+            of_words=self.task.of_words,
         )
         self.model.to(self.device)  # type: ignore[arg-type]
         if self.device.type == "cuda" and self.spec.precision == "bf16" and is_stackable(self.model):

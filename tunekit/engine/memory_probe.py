@@ -16,7 +16,7 @@ from torch._subclasses.fake_tensor import FakeTensorMode
 from torch.autograd.graph import saved_tensors_hooks
 from torch.profiler import ProfilerActivity, profile
 
-from tunekit.data.tokens import TokenisedSplit
+from tunekit.data.tokens import TokenisedSplit, Words
 from tunekit.engine.build import adapt
 from tunekit.engine.host_steps import HostSteps
 from tunekit.engine.member import LabelledSplit, Member
@@ -49,19 +49,28 @@ def member_of(
         "class": np.zeros(1, np.int64),
         "number": np.zeros(1, np.float32),
         "labels": np.zeros((1, num_labels), np.float32),
+        "tags": np.zeros(1, np.int64),
     }
-    sequences = _sequences(lengths, pad + 1, targets[task_of(spec.dataset).form])
+    task = task_of(spec.dataset)
+    sequences = _sequences(lengths, pad + 1, targets[task.form], of_words=task.of_words)
     member = Member(spec, model, sequences, torch.device(device))
     model.train()
     return member
 
 
-def _sequences(lengths: Sequence[int], token: int, targets: npt.NDArray[Any]) -> LabelledSplit:
-    """Return sequences of ``lengths`` that hold nothing but ``token``, all with the first of ``targets``."""
+def _sequences(
+    lengths: Sequence[int], token: int, targets: npt.NDArray[Any], *, of_words: bool = False
+) -> LabelledSplit:
+    """Return sequences of ``lengths`` that hold nothing but ``token``, all with the first of ``targets``.
+
+    With ``of_words`` each token is a word, which has that target.
+    """
     total = sum(lengths)
     offsets = np.concatenate([[0], np.cumsum(lengths)]).astype(np.int64)
-    tokens = TokenisedSplit(np.full(total, token, np.int32), np.zeros(total, np.int8), offsets, 0)
-    return LabelledSplit(tokens, np.repeat(targets[:1], len(lengths), axis=0))
+    begun = np.concatenate([np.arange(length, dtype=np.int32) for length in lengths])
+    words = Words(begun, np.array(lengths, np.int64)) if of_words else None
+    tokens = TokenisedSplit(np.full(total, token, np.int32), np.zeros(total, np.int8), offsets, 0, words)
+    return LabelledSplit(tokens, np.repeat(targets[:1], total if of_words else len(lengths), axis=0))
 
 
 class _Saved:
@@ -111,7 +120,8 @@ def make_weights_fake(member: Member) -> FakeTensorMode:
 
 def with_lengths(member: Member, lengths: Sequence[int]) -> Member:
     """Return the same ``member``, whose training examples now are one sequence of each of ``lengths``."""
-    member.train = _sequences(lengths, (member.model.config.pad_token_id or 0) + 1, member.train.labels)
+    token, of_words = (member.model.config.pad_token_id or 0) + 1, member.task.of_words
+    member.train = _sequences(lengths, token, member.train.labels, of_words=of_words)
     return member
 
 

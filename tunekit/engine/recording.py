@@ -36,8 +36,8 @@ class ScoredEpoch:
 
     trained: TrainedEpoch
     """What its training measured."""
-    logits: Mapping[str, npt.NDArray[np.float32]]
-    """The logits (N, C) of each scored split after it."""
+    logits: Mapping[str, Any]
+    """The logits (N, C) of each scored split after it, as ``Pack.predict`` returns them."""
     step: int
     """The optimizer steps that the trial had taken after it."""
     seconds: float
@@ -105,31 +105,45 @@ def step_rows(epoch: int, last_step: int, trained: TrainedEpoch) -> pd.DataFrame
 
 
 def prediction_rows(
-    split: str, examples: pd.DataFrame, epoch: int, outputs: npt.NDArray[Any], task: Task, constants: Constants
+    split: str,
+    examples: pd.DataFrame,
+    epoch: int,
+    outputs: Any,
+    task: Task,
+    constants: Constants,
+    label_names: Sequence[str],
 ) -> pd.DataFrame:
     """Return a row for each of N ``examples`` of a split, with what the ``outputs`` (N, C) after ``epoch`` predict.
 
-    The column ``logits`` has the outputs, which for classification are the logits themselves.
+    The column ``logits`` has the outputs, which for classification are the logits themselves. Its lists are empty where
+    the task keeps none of them.
     """
-    gold = labels_of(examples, task)
+    gold = labels_of(examples, task, label_names)
+    kept = np.zeros((len(examples), 0), np.float16) if task.stored_as is None else outputs.astype(task.stored_as)
     return pd.DataFrame(
         {
             "split": split,
             "epoch": epoch,
             "item_id": examples["item_id"].to_numpy(),
             "group_id": examples["group"].to_numpy(),
-            "gold": _column(gold, task),
-            "predicted": _column(task.predicted(outputs, constants), task),
-            "logits": list(outputs.astype(task.stored_as)),
+            "gold": label_column(gold, task, label_names),
+            "predicted": label_column(task.predicted(outputs, constants), task, label_names),
+            "logits": list(kept),
         }
     )
 
 
-def _column(labels: npt.NDArray[Any], task: Task) -> npt.NDArray[Any] | list[str]:
-    """Return N labels as a column: int32 of classes, float64 of numbers, texts such as ``0110`` of several labels."""
+def label_column(labels: Any, task: Task, label_names: Sequence[str]) -> npt.NDArray[Any] | list[str]:
+    """Return N labels as a column: int32 of classes, float64 of numbers, texts such as ``0110`` of several labels.
+
+    The tags of words are a text of their names, such as ``B-PER O``.
+    """
+    if task.form == "tags":
+        return [" ".join(label_names[tag] for tag in tags) for tags in labels]
     if task.form == "labels":
         return ["".join(map(str, row)) for row in labels.tolist()]
-    return labels.astype(np.int32 if task.form == "class" else np.float64)
+    column: npt.NDArray[Any] = labels.astype(np.int32 if task.form == "class" else np.float64)
+    return column
 
 
 def scored_record(

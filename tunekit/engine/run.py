@@ -9,7 +9,6 @@ from functools import partial
 from typing import Any
 
 import numpy as np
-import numpy.typing as npt
 import pandas as pd
 import torch
 
@@ -168,9 +167,7 @@ class TrialRun:
         logits = {split: self.pack.predict(self.splits[split])[0] for split in self.scored}
         return self.scored_epoch(trained, logits, time.perf_counter() - start)
 
-    def scored_epoch(
-        self, trained: TrainedEpoch, logits: Mapping[str, npt.NDArray[np.float32]], seconds: float
-    ) -> ScoredEpoch:
+    def scored_epoch(self, trained: TrainedEpoch, logits: Mapping[str, Any], seconds: float) -> ScoredEpoch:
         """Return the epoch that the trial, alone or in a pack, has just trained."""
         return ScoredEpoch(trained, logits, self.member.step, seconds, peak_bytes(self.device))
 
@@ -224,13 +221,14 @@ class TrialRun:
         measured: dict[str, float | None] = dict.fromkeys(self.task.score_names)
         predictions = []
         outputs = {split: self.task.outputs(logits, self.constants) for split, logits in scored.logits.items()}
-        validation = labels_of(self.data.splits["val"], self.task) if "val" in outputs else None
+        names = self.data.label_names
+        validation = labels_of(self.data.splits["val"], self.task, names) if "val" in outputs else None
         self.constants = {**self.constants, **self.task.decided(validation, outputs.get("val"))}
         for split, found in outputs.items():
             examples = self.data.splits[split]
             values = self._scores(examples, found)
             measured |= {f"{split}_{name}": value for name, value in values.items()}
-            predictions.append(prediction_rows(split, examples, epoch, found, self.task, self.constants))
+            predictions.append(prediction_rows(split, examples, epoch, found, self.task, self.constants, names))
         of_every_task = {
             "epoch": epoch,
             "step": scored.step,
@@ -245,12 +243,13 @@ class TrialRun:
         self._write(newest, state)
         return record
 
-    def _scores(self, examples: pd.DataFrame, outputs: npt.NDArray[Any]) -> dict[str, float]:
+    def _scores(self, examples: pd.DataFrame, outputs: Any) -> dict[str, float]:
         """Return the task's scores of the outputs (N, C) for N examples. Raises Diverged where one is not finite."""
-        values = self.task.scores(labels_of(examples, self.task), outputs, self.constants)
+        names = self.data.label_names
+        values = self.task.scores(labels_of(examples, self.task, names), outputs, self.constants, names)
         for name, value in values.items():
             if not np.isfinite(value):
-                raise Diverged(f"the {self.task.metric(name).label} of a scored split became {value}")
+                raise Diverged(f"the {self.task.measure(name).label} of a scored split became {value}")
         return values
 
     def _write(self, newest: Recording, state: Mapping[str, Trained] | None) -> None:

@@ -8,7 +8,7 @@ member's numbers depend on the other members.
 import time
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
-from typing import Protocol
+from typing import Any, Protocol
 
 import numpy as np
 import numpy.typing as npt
@@ -36,7 +36,7 @@ class TrainedEpoch:
     learning_rates: list[float]
     """The learning rate of each step, in order."""
     train_loss: float
-    """The mean loss over examples."""
+    """The mean loss over examples, or over words where these have labels."""
     num_tokens: int
     """The tokens that the epoch trained on, padding not counted."""
     seconds: float
@@ -53,7 +53,7 @@ class Steps(Protocol):
         """Train an epoch at learning rates (steps, K). Return losses (steps, K) and numbers of tokens (K,)."""
 
     def predict(self, split: LabelledSplit) -> npt.NDArray[np.float32]:
-        """Return the logits (K, N, C) of the N examples of ``split``, with dropout off."""
+        """Return the logits (K, R, C) of the R rows of the examples of ``split``, with dropout off."""
 
 
 MakeSteps = Callable[[Sequence[Member], PreTrainedModel, Callable[[str], None]], Steps]
@@ -124,8 +124,7 @@ class Pack:
         rates = np.array([member.learning_rates() for member in self.members]).T  # (steps, K)
         with products_in(first.spec.precision):
             losses, tokens = self.steps.train(rates)
-        sizes = np.full(len(rates), first.spec.batch_size)
-        sizes[-1] = len(first.train) - sizes[:-1].sum()
+        weights = [[member.train.weights[one].sum() for one in member.batches()] for member in self.members]
         for member in self.members:
             member.step += len(rates)
         seconds = time.perf_counter() - start
@@ -133,15 +132,18 @@ class Pack:
             TrainedEpoch(
                 losses=losses[:, trial].tolist(),
                 learning_rates=rates[:, trial].tolist(),
-                train_loss=float(np.average(losses[:, trial], weights=sizes)),
+                train_loss=float(np.average(losses[:, trial], weights=weights[trial])),
                 num_tokens=int(tokens[trial]),
                 seconds=seconds,
             )
             for trial in range(len(self.members))
         ]
 
-    def predict(self, split: LabelledSplit) -> list[npt.NDArray[np.float32]]:
-        """Return the logits (N, C) of each member for all N examples of ``split``, float32, with dropout off."""
+    def predict(self, split: LabelledSplit) -> list[Any]:
+        """Return each member's logits (N, C) for all N examples of ``split``, float32, with dropout off.
+
+        Where words have labels they are N arrays (words, C).
+        """
         self.model.eval()
         with products_in(self.members[0].spec.precision):
-            return list(self.steps.predict(split))
+            return list(map(split.by_example, self.steps.predict(split)))

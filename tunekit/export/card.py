@@ -15,8 +15,10 @@ from tunekit.tasks import Task, task_of
 
 SPLITS = (("val", "validation"), ("test", "test"))
 EPOCH_RULES = {"best": "the best epoch on validation", "last": "the last epoch"}
+PIPELINES = {"ForSequenceClassification": "text-classification", "ForTokenClassification": "token-classification"}
+"""What the hub calls a model's use, by the class of its head."""
 LOADING_LINES = {
-    "whole": 'model = AutoModelForSequenceClassification.from_pretrained(".").eval()',
+    "whole": 'model = {auto}.from_pretrained(".").eval()',
     "peft": 'model = PeftModel.from_pretrained(base, ".").eval()',
     "adapters": 'base.load_adapter(".", use_safetensors=True, set_active=True)\nmodel = base.eval()',
 }
@@ -44,7 +46,7 @@ def card(
     spec, kind = chosen.trial.spec, manifest["kind"]
     method = f"{slug(spec.method)}{', merged' if merged else ''}"
     task = task_of(spec.dataset)
-    head = [f"library_name: {LIBRARY_NAMES[kind]}", "pipeline_tag: text-classification", "license: unknown"]
+    head = [f"library_name: {LIBRARY_NAMES[kind]}", f"pipeline_tag: {PIPELINES[task.head_class]}", "license: unknown"]
     head += [f"base_model: {hub_id}"] if hub_id else []
     data = DATASETS[spec.dataset].licence if spec.dataset in DATASETS else "that of the owner's own file"
     return (
@@ -88,10 +90,11 @@ def _code(manifest: dict[str, Any], hub_id: str | None, task: Task, fused_withou
         base = '"base"'
     else:
         base = f'"{hub_id}", revision="{manifest["revision"]}", num_labels={count}, use_safetensors=True'
-    loaded = [] if kind == "whole" else [f"base = AutoModelForSequenceClassification.from_pretrained({base})"]
+    auto = f"AutoModel{task.head_class}"
+    loaded = [] if kind == "whole" else [f"base = {auto}.from_pretrained({base})"]
     if kind == "adapters":
         loaded += ["adapters.init(base)", *(WITHOUT_BIASES if fused_without_biases else ())]
-    arguments = '"a text"'
+    arguments = '"a text".split(), is_split_into_words=True' if task.of_words else '"a text"'
     if manifest["pairs"]:
         arguments = '"a text" + tokenizer.sep_token + "its pair"' if manifest["pair_as"] == "sep_token" else (
             '"a text", "its pair"'
@@ -99,12 +102,12 @@ def _code(manifest: dict[str, Any], hub_id: str | None, task: Task, fused_withou
     return "\n".join(
         [
             "import json",
-            f"{IMPORTS[kind]}from transformers import AutoModelForSequenceClassification, AutoTokenizer",
+            f"{IMPORTS[kind]}from transformers import {auto}, AutoTokenizer",
             "",
             'manifest = json.load(open("tunekit.json", encoding="utf-8"))',
             'tokenizer = AutoTokenizer.from_pretrained(".")',
             *loaded,
-            LOADING_LINES[kind],
+            LOADING_LINES[kind].format(auto=auto),
             f"length = min({manifest['spec']['max_length']}, tokenizer.model_max_length)",
             f'inputs = tokenizer({arguments}, truncation=True, max_length=length, return_tensors="pt")',
             "logits = model(**inputs).logits",

@@ -5,6 +5,7 @@ import json
 import os
 import shutil
 import tempfile
+from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -16,6 +17,7 @@ from tunekit.data.copies import load_dataset
 from tunekit.engine.build import PreparedData, build_model, prepare_splits
 from tunekit.engine.checkpoint import trainable
 from tunekit.engine.kept_weights import identity_of, kept_epochs, read_weights
+from tunekit.engine.recording import label_column
 from tunekit.errors import UserError, first_line
 from tunekit.export import formats
 from tunekit.export.card import card
@@ -41,6 +43,9 @@ COMPARED_ROWS = 64
 TOLERANCES = {"fp32": 0.02, "tf32": 0.05, "bf16": 0.3}
 """The largest difference of a logit from the stored one, relative where the logit is above 1. Logits are stored as
 float16, and those of tf32 and bf16 trials were computed in tf32 and bf16."""
+
+OTHER_TAGS = 0.01
+"""The largest share of words whose tag may be another than the stored one, as where two logits are nearly equal."""
 
 
 @dataclass(frozen=True)
@@ -182,7 +187,9 @@ def _write(
     has_base = kind != formats.WHOLE and hub_id is None
     if has_base:
         seed = stream_seed(spec.seed, "head")
-        base = load_encoder(ref, num_labels=len(data.label_names), seed=seed, tokenizer=prepared.tokenizer)
+        base = load_encoder(
+            ref, num_labels=len(data.label_names), seed=seed, tokenizer=prepared.tokenizer, head_class=task.head_class
+        )
         _configure(base, prepared, task)
         formats.write(base, draft / BASE, None, None)
     prepared.tokenizer.backend_tokenizer.no_truncation()
@@ -213,8 +220,8 @@ def _constants(record: EpochRecord) -> Constants:
 def _compare(draft: Path, trial: CompletedTrial, epoch: int, prepared: PreparedData) -> str:
     """Compare the outputs of the exported model with those that the trial has recorded, and return a line about it.
 
-    They are compared as the loss takes them, so that the tolerance does not depend on a target's unit. Raises UserError
-    where they differ by more than the tolerance.
+    They are compared as the loss takes them, so that the tolerance does not depend on a target's unit. Where a task
+    keeps no outputs, the predictions are compared. Raises UserError where they differ by more than the tolerance.
     """
     exported = load_exported(draft)
     try:
@@ -226,10 +233,14 @@ def _compare(draft: Path, trial: CompletedTrial, epoch: int, prepared: PreparedD
             return f"not compared with predictions: the trial recorded none of epoch {epoch}"
         items = prepared.data.splits[stored["split"].iloc[0]].set_index("item_id").loc[stored["item_id"]]
         before = np.stack(list(stored["logits"])).astype(np.float32)
+        recorded = stored["predicted"].tolist()
     except (OSError, ValueError, KeyError, TypeError) as error:
         return f"not compared with predictions: they can't be read ({first_line(error)})"
     found = exported.outputs(list(items["text"]), list(items["pair"]) if exported.manifest.pairs else None)
     task, constants = task_of(trial.spec.dataset), exported.manifest.constants
+    if task.stored_as is None:
+        tags = label_column(task.predicted(found, constants), task, prepared.data.label_names)
+        return _compare_tags(list(map(str, tags)), recorded)
     found, before = (task.targets(values, constants) for values in (found, before))
     largest = float((np.abs(found - before) / np.maximum(1, np.abs(before))).max())
     if largest > TOLERANCES[trial.spec.precision]:
@@ -238,3 +249,15 @@ def _compare(draft: Path, trial: CompletedTrial, epoch: int, prepared: PreparedD
             "nothing was written"
         )
     return f"predicts what the trial recorded: {len(stored)} rows, largest difference of a logit {largest:.5f}"
+
+
+def _compare_tags(found: Sequence[str], recorded: Sequence[str]) -> str:
+    """Compare the tags of each text, and return a line about it. Raises UserError where too many words differ."""
+    pairs = [pair for texts in zip(found, recorded, strict=True) for pair in zip(*map(str.split, texts), strict=True)]
+    changed = sum(one != other for one, other in pairs)
+    if changed > OTHER_TAGS * len(pairs):
+        raise UserError(
+            "the exported model does not predict what the trial recorded "
+            f"({changed} of {len(pairs)} words have another tag); nothing was written"
+        )
+    return f"predicts what the trial recorded: {len(found)} rows, {changed} of {len(pairs)} words with another tag"

@@ -37,8 +37,13 @@ def kind_of(model: PreTrainedModel) -> str:
 
 
 def head_modules(model: PreTrainedModel) -> list[str]:
-    """Return the names of the modules after the last encoder layer, which every method trains."""
-    return [prefix.removesuffix(".") for prefix in FAMILIES[model.config.model_type].head]
+    """Return the names of the modules after the last encoder layer, which every method trains.
+
+    A head for tokens lacks some of those that the family's head for sequences has, such as BERT's pooler.
+    """
+    there = {name for name, _ in model.named_modules()}
+    names = [prefix.removesuffix(".") for prefix in FAMILIES[model.config.model_type].head]
+    return [name for name in names if name in there]
 
 
 def merge(model: PreTrainedModel, within: Sequence[str] = ("",)) -> list[str]:
@@ -148,7 +153,9 @@ def _write_peft_config(model: PreTrainedModel, folder: Path, base: str | None, r
     heads = head_modules(model)
     config = deepcopy(cast(Any, model).peft_config["default"])
     merged = merge(model, heads)
-    config.task_type, config.inference_mode, config.modules_to_save = TaskType.SEQ_CLS, True, heads
+    of_tokens = type(model).__name__.endswith("ForTokenClassification")
+    config.task_type = TaskType.TOKEN_CLS if of_tokens else TaskType.SEQ_CLS
+    config.inference_mode, config.modules_to_save = True, heads
     config.base_model_name_or_path, config.revision = base, revision if base else None
     config.exclude_modules = merged or None
     if isinstance(config.target_modules, set):

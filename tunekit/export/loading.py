@@ -17,6 +17,7 @@ from tunekit.memory.trial import EVAL_TOKENS
 from tunekit.models.catalog import MODELS
 from tunekit.models.hub import is_commit, is_hub_id
 from tunekit.models.loading import ModelRef, load_encoder, load_tokenizer
+from tunekit.models.tokenizer import tokenise_words_alone
 from tunekit.parsing import is_finite, strict_json
 from tunekit.schema import TrialSpec
 from tunekit.tasks import TASKS
@@ -116,30 +117,52 @@ class Exported:
     model: PreTrainedModel
     """The model, in evaluation mode."""
 
-    def outputs(self, texts: Sequence[str], pairs: Sequence[str] | None) -> np.ndarray:
-        """Return the outputs (N, C) of N texts in the terms of the task: classes' logits, or a target in its unit."""
+    def outputs(self, texts: Sequence[str], pairs: Sequence[str] | None) -> Any:
+        """Return the outputs (N, C) of N texts in the terms of the task: classes' logits, or a target in its unit.
+
+        Where words have labels they are N arrays (words, C).
+        """
         return TASKS[self.manifest.task].outputs(self.logits(texts, pairs), self.manifest.constants)
 
     @torch.inference_mode()
-    def logits(self, texts: Sequence[str], pairs: Sequence[str] | None) -> np.ndarray:
-        """Return the logits (N, C) of N texts as float32. Inputs are joined and truncated as in training."""
-        joined, seconds = list(texts), None if pairs is None else list(pairs)
+    def logits(self, texts: Sequence[str], pairs: Sequence[str] | None) -> Any:
+        """Return the logits (N, C) of N texts as float32. Inputs are joined and truncated as in training.
+
+        Where words have labels they are N arrays (words, C), and a space separates the words of a text.
+        """
+        of_words = TASKS[self.manifest.task].of_words
+        joined: list[Any] = [text.split(" ") for text in texts] if of_words else list(texts)
+        seconds = None if pairs is None else list(pairs)
         if seconds is not None and self.manifest.pair_as == "sep_token":
             joined = [f"{text}{self.tokenizer.sep_token}{pair}" for text, pair in zip(joined, seconds, strict=True)]
             seconds = None
         limit = min(self.manifest.spec.max_length, self.tokenizer.model_max_length)
-        encoded = self.tokenizer(joined, seconds, truncation=True, max_length=limit)
+        encoded = self.tokenizer(joined, seconds, truncation=True, max_length=limit, is_split_into_words=of_words)
         lengths = np.array([len(ids) for ids in encoded["input_ids"]])
         order = np.argsort(-lengths, kind="stable")  # texts of similar length share a batch, which needs little padding
-        result = np.empty((len(order), len(self.manifest.label_names)), np.float32)
+        result: list[Any] = [None] * len(order)
         start = 0
         while start < len(order):
             rows = order[start : start + max(1, EVAL_TOKENS // int(lengths[order[start]]))]
             part = {key: [encoded[key][row] for row in rows] for key in encoded}
             batch = self.tokenizer.pad(part, return_tensors="pt").to(self.model.device)
-            result[rows] = self.model(**batch).logits.float().cpu().numpy()
+            found = self.model(**batch).logits.float().cpu().numpy()  # (rows, C), or (rows, tokens, C)
+            for row, own in zip(rows.tolist(), found, strict=True):
+                result[row] = _of_words(own, encoded.word_ids(row), len(joined[row])) if of_words else own
             start += len(rows)
-        return result
+        return result if of_words else np.stack(result)
+
+
+def _of_words(logits: np.ndarray, words: Sequence[int | None], count: int) -> np.ndarray:
+    """Return the logits (words, C) of a text's words: those of the first token of each, and zeros without a token.
+
+    ``logits`` are (tokens, C), and ``words`` says which of the ``count`` words each of the tokens belongs to.
+    """
+    found = np.zeros((count, logits.shape[1]), np.float32)
+    for place, word in reversed(list(enumerate(words))):
+        if word is not None:
+            found[word] = logits[place]
+    return found
 
 
 def load_exported(folder: Path) -> Exported:
@@ -149,9 +172,18 @@ def load_exported(folder: Path) -> Exported:
     """
     manifest = read_manifest(folder)
     ref = _reference(manifest, folder)
+    task = TASKS[manifest.task]
     tokenizer = load_tokenizer(ref, None)  # type: ignore[arg-type]  # data is for the seeded tiny models only
+    if task.of_words:
+        tokenise_words_alone(tokenizer)
+        tokenizer.padding_side = "right"  # so that a token's place is that of its logits
     model = load_encoder(
-        ref, num_labels=len(manifest.label_names), seed=0, tokenizer=tokenizer, keep_head=manifest.kind == WHOLE
+        ref,
+        num_labels=len(manifest.label_names),
+        seed=0,
+        tokenizer=tokenizer,
+        head_class=task.head_class,
+        keep_head=manifest.kind == WHOLE,
     )
     if manifest.kind == WHOLE:
         missing: frozenset[str] = cast(Any, model).tunekit_never_pretrained

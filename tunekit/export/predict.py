@@ -7,10 +7,11 @@ from collections.abc import Iterable, Iterator
 from itertools import islice
 from pathlib import Path
 
+from tunekit.data import conll
 from tunekit.data.delimited import Quotes
-from tunekit.data.labels import BadValue, checked_text
+from tunekit.data.labels import BadValue, checked_text, joined_words
 from tunekit.data.rows import FileRows, bad_rows_error, empty_rows
-from tunekit.data.tables import SUFFIXES, read_lines, read_table
+from tunekit.data.tables import SUFFIXES, read_lines, read_table, suffix_of
 from tunekit.errors import UserError
 from tunekit.export.loading import Exported
 from tunekit.parsing import CONTROL
@@ -27,10 +28,14 @@ def inputs(
     pair_column: str | None,
     *,
     pairs: bool,
+    of_words: bool = False,
     separator: str | None = None,
     quotes: Quotes = "auto",
 ) -> FileRows:
     """Return the texts in a file, its only column or its first, and for a model of ``pairs`` the second texts.
+
+    With ``of_words`` the model gives each word a tag: the words of a text stand with one space between, and the file
+    may also be one of ``tunekit.data.conll``, whose tags are not read.
 
     The file is CSV, TSV, JSON Lines or Parquet, or a text file with one text a line. ``separator`` and ``quotes`` say
     how CSV is read. Raises UserError for a file that can't be read as a dataset, for rows without a text, and for
@@ -47,24 +52,29 @@ def inputs(
         rows = empty_rows(str(path), "line", columns)
         for number, line in read_lines(path):
             rows.keep(number, [line])
+    elif of_words and suffix_of(path, conll.SUFFIXES):
+        rows = conll.read_conll(path, text_column, None, separator=separator)
     else:
         columns = [text_column] if pair_column is None else [text_column, pair_column]
         if len(set(columns)) < len(columns):
             raise UserError(f"text and pair must be different columns, got {text_column} twice")
         rows = read_table(path, columns, separator=separator, quotes=quotes)
-    _check(rows)
+    _check(rows, of_words=of_words)
     if not rows.numbers:
         raise UserError(f"{path}: no rows")
     return rows
 
 
-def _check(rows: FileRows) -> None:
-    """Raise UserError for all rows that have no text, since each row of the file gets a label."""
-    bad = list(rows.bad)
-    for number, *values in zip(rows.numbers, *rows.values.values(), strict=True):
+def _check(rows: FileRows, *, of_words: bool) -> None:
+    """Raise UserError for all rows that have no text, since each row of the file gets a label.
+
+    With ``of_words`` each text becomes its words with one space between.
+    """
+    bad, checked = list(rows.bad), joined_words if of_words else checked_text
+    for place, number in enumerate(rows.numbers):
         try:
-            for column, value in zip(rows.values, values, strict=True):
-                checked_text(column, value)
+            for column, values in rows.values.items():
+                values[place] = checked(column, values[place])
         except BadValue as error:
             bad.append(rows.bad_row(number, error.kind, error.reason))
     if bad:
@@ -75,7 +85,7 @@ def predictions(exported: Exported, texts: list[str], pairs: list[str] | None) -
     """Yield CSV text: the header, then the rows in chunks.
 
     The columns are ``row`` from 1 and those of the task: of a classification ``label`` and the probability
-    ``p_<label>`` of each label, of a regression ``prediction``.
+    ``p_<label>`` of each label, of a regression ``prediction``, of words ``tags``, one a word.
     """
     task, constants = TASKS[exported.manifest.task], exported.manifest.constants
     names = [CONTROL.sub(" ", name) for name in exported.manifest.label_names]

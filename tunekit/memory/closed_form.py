@@ -61,7 +61,7 @@ def predict(work: Work, scored: BatchSizes | None = None) -> Memory:
     trials, count = work.trials, parameters(work.shape, work.method, work.params, work.num_labels)
     graph = Graph(work)
     activations = graph.run()
-    logits = work.sizes.sequences * work.num_labels * FP32 + _kept_of_loss(work)
+    logits = work.logit_rows * work.num_labels * FP32 + _kept_of_loss(work)
     gradients = FP32 * count.trainable
     workspace = _held(work, graph) + max(_forward(work, graph), _backward(work, graph))
     last = work.sizes.tokens * work.shape.hidden_size * FP32 if graph.full else 0
@@ -93,8 +93,8 @@ def how_many_fit(peak: int, device: int) -> int:
 
 
 def _kept_of_loss(work: Work) -> int:
-    """Return the bytes of log-probabilities, labels and the weight of the mean."""
-    return work.sizes.sequences * (work.num_labels * FP32 + INT64) + FP32
+    """Return the bytes of log-probabilities, labels and the weight of the mean, and of the number of words."""
+    return work.logit_rows * (work.num_labels * FP32 + INT64) + FP32 + INT64 * work.shape.of_words
 
 
 def _batch(work: Work, sizes: BatchSizes, *, pairs: bool) -> int:
@@ -111,20 +111,21 @@ def _batch(work: Work, sizes: BatchSizes, *, pairs: bool) -> int:
 def _held(work: Work, graph: Graph) -> int:
     """What a whole step holds beside its graph: the batch, and the masks of pairs that layers take theirs from."""
     sizes, shape = work.sizes, work.shape
-    pairs = work.explicit and shape.num_hidden_layers > 1
+    pairs = work.explicit and work.full_layers > 0
     held = _batch(work, sizes, pairs=pairs)
     if graph.full:
         held -= 3 * sizes.tokens * INT64  # counted by the graph
     if pairs:
-        held += sizes.pairs * shape.num_attention_heads * (shape.num_hidden_layers - 1)
+        held += sizes.pairs * shape.num_attention_heads * work.full_layers
     return held
 
 
 def _forward(work: Work, graph: Graph) -> int:
     """What the forward pass holds at its fullest beside graph and batch, less what the graph keeps later.
 
-    Either the last layer norm of the last layer but one, with the inputs and wide activations that no module keeps; or
-    the last layer's keys and values on their way into their groups; or the first layer's scores and probabilities.
+    Either the last layer norm of the last layer that computes all tokens, with the inputs and wide activations that no
+    module keeps; or the last layer's keys and values on their way into their groups; or the first layer's scores and
+    probabilities.
     """
     shape, width = work.shape, graph.compute
     hidden, fp32 = work.sizes.tokens * shape.hidden_size, graph.compute == FP32
@@ -136,14 +137,15 @@ def _forward(work: Work, graph: Graph) -> int:
     into_groups = unless(fp32 and graph.keeps_input(last, *ATTENTION_INPUTS), hidden * FP32) + hidden * width
     later = graph.bytes - graph.mask_bytes
     fullest = into_groups - (later - graph.bytes_until_attention[-1])
-    if last > 0:
+    if work.full_layers:
+        full = work.full_layers - 1  # the last layer that computes all tokens
         scores = (3 * FP32 + 2) * work.sizes.squares * shape.num_attention_heads if work.explicit else 0
         fullest = max(fullest, scores + 5 * hidden * width - (later - graph.bytes_until_attention[0]))
-        norm = unless(fp32 and graph.keeps_input(last - 1, *ATTENTION_INPUTS), hidden * FP32)
+        norm = unless(fp32 and graph.keeps_input(full, *ATTENTION_INPUTS), hidden * FP32)
         norm += hidden * (FP32 + _held_by_output(work, graph))
-        norm += unless(fp32 and graph.keeps_input(last - 1, "intermediate.dense"), hidden * FP32)
+        norm += unless(fp32 and graph.keeps_input(full, "intermediate.dense"), hidden * FP32)
         wide = work.sizes.tokens * shape.intermediate_size * width
-        norm += unless(graph.keeps_input(last - 1, "output.dense"), wide)
+        norm += unless(graph.keeps_input(full, "output.dense"), wide)
         fullest = max(fullest, norm - graph.last_layer_bytes)
     return fullest
 
@@ -158,20 +160,21 @@ def _held_by_output(work: Work, graph: Graph) -> int:
 
 
 def _backward(work: Work, graph: Graph) -> int:
-    """What the backward pass holds at its fullest beside what is left of the graph, in the last layer but one.
+    """What the backward pass holds at its fullest beside what is left of the graph, in the last layer of all tokens.
 
-    In full fine-tuning the gradients of the wide activations and of the weight behind them, and those of the last
-    layer; else those of the wide activations before and after GELU, less what the dropout and an adapter have freed.
+    In full fine-tuning the gradients of the wide activations and of the weight behind them, and those of the layer
+    after it, if any; else those of the wide activations before and after GELU, less what the dropout and an adapter
+    have freed.
     """
     shape, width = work.shape, graph.compute
     tokens, h, inner = work.sizes.tokens, shape.hidden_size, shape.intermediate_size
-    head = FP32 * h * h
+    head = FP32 * h * (work.num_labels if shape.of_words else h)
     later = graph.bytes - graph.mask_bytes
     attention = head + 4 * work.sizes.slots * h * width - (later - graph.bytes_until_attention[-1])
-    if shape.num_hidden_layers == 1:
+    if not work.full_layers:
         return attention
     if graph.full:
-        layer = FP32 * (4 * h * h + 2 * h * inner)
+        layer = 0 if shape.of_words else FP32 * (4 * h * h + 2 * h * inner)
         wide = tokens * inner * width + h * inner * width + head + layer - graph.last_layer_bytes
         return max(wide, attention + FP32 * (h * h + 2 * h * inner))
     freed = 0
@@ -180,7 +183,7 @@ def _backward(work: Work, graph: Graph) -> int:
     if graph.pfeiffer:
         freed += (h + bottleneck_width(shape, work.params)) * width + (h + 2) * FP32
     scores = 2 * work.sizes.squares * shape.num_attention_heads * FP32 if work.explicit else 0
-    scores += 2 * tokens * h * width - graph.bytes_after_attention[-2]
+    scores += 2 * tokens * h * width - graph.bytes_after_attention[work.full_layers - 1]
     return max(attention, scores, tokens * (2 * inner * width - freed) + head - graph.last_layer_bytes)
 
 

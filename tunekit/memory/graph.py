@@ -51,6 +51,16 @@ class Work:
         """
         return self.shape.attention_probs_dropout_prob > 0 and not self.gpu
 
+    @property
+    def full_layers(self) -> int:
+        """How many layers compute all tokens: those before the last one, or all where the head reads all tokens."""
+        return self.shape.num_hidden_layers - (not self.shape.of_words)
+
+    @property
+    def logit_rows(self) -> int:
+        """How many rows of logits there are."""
+        return self.sizes.tokens if self.shape.of_words else self.sizes.sequences
+
 
 class Rows(Enum):
     """What a row of hidden states belongs to."""
@@ -81,7 +91,7 @@ class Graph:
         self.mask_bytes = 0
         """The bytes that masks of tokens and of sequences take."""
         self.last_layer_bytes = 0
-        """The bytes that the last layer and the head keep, masks not counted."""
+        """The bytes that are kept after the last of the layers that compute all tokens, masks not counted."""
         self.bytes_until_attention: list[int] = []
         """The bytes kept before the attention of each layer, its keys and values with them, masks not counted."""
         self.bytes_after_attention: list[int] = []
@@ -95,8 +105,11 @@ class Graph:
         """Return the bytes kept once the logits are computed, those of the loss itself not counted."""
         needs_grad = self.embeddings()
         for layer in range(self.shape.num_hidden_layers):
-            before = self.bytes
+            if layer == self.work.full_layers:
+                before = self.bytes
             needs_grad = self.layer(layer, needs_grad)
+        if self.shape.of_words:
+            before = self.bytes
         self.head(needs_grad)
         self.last_layer_bytes = self.bytes - before
         self.bytes_after_attention = [self.bytes - until for until in self.bytes_after_attention]
@@ -125,14 +138,17 @@ class Graph:
             return 0
         shape, sizes, last = self.shape, self.work.sizes, self.shape.num_hidden_layers - 1
         hidden = shape.hidden_size if shape.hidden_dropout_prob > 0 else 0
-        token = hidden * (1 + 2 * last) + (shape.num_attention_heads if self.work.explicit else 0)
-        sequence = 2 * hidden + (
-            shape.hidden_size * (1 if shape.model_type == "bert" else 2) * (shape.head_dropout > 0)
-        )
+        in_head = shape.hidden_size * (shape.head_dropout > 0)
+        token, sequence = hidden * (1 + 2 * self.work.full_layers), 0
+        if shape.of_words:
+            token += in_head
+        else:
+            token += shape.num_attention_heads if self.work.explicit else 0
+            sequence = 2 * hidden + in_head * (1 if shape.model_type == "bert" else 2)
         if self.lora_dropout > 0:
             for name, wide, _ in shape.linears(self.work.num_labels):
                 if name in self.tuned:
-                    early = ".encoder.layer." in name and not name.startswith(self.prefix(last))
+                    early = shape.of_words or (".encoder.layer." in name and not name.startswith(self.prefix(last)))
                     after = not (early or name.endswith((".key", ".value")))
                     token, sequence = (token, sequence + wide) if after else (token + wide, sequence)
         kept = 0
@@ -223,10 +239,10 @@ class Graph:
     def layer(self, number: int, x: bool) -> bool:
         """Count encoder layer ``number``, whose input needs a gradient if ``x``. Return whether its output does.
 
-        In the last layer everything after keys and values has a row a sequence.
+        In the last layer everything after keys and values has a row a sequence, unless the head reads all tokens.
         """
         prefix, shape, full = self.prefix(number), self.shape, self.full
-        last = number == shape.num_hidden_layers - 1
+        last = number == self.work.full_layers
         rows = Rows.SEQUENCES if last else Rows.TOKENS
         h, inner, rate = shape.hidden_size, shape.intermediate_size, shape.hidden_dropout_prob
         grads, kept = {}, {Rows.TOKENS: False, Rows.SEQUENCES: False}
@@ -265,11 +281,15 @@ class Graph:
     def head(self, x: bool) -> None:
         """Count the head: its pooler or dense layer with the activation, and the classifier.
 
-        ``x`` says whether its input needs a gradient.
+        ``x`` says whether its input needs a gradient. A head for tokens is dropout and the classifier.
         """
-        shape, h, rows = self.shape, self.shape.hidden_size, Rows.SEQUENCES
-        dense, out = FAMILIES[shape.model_type].head_linears
-        rate = shape.head_dropout
+        shape, h, rows, rate = self.shape, self.shape.hidden_size, Rows.SEQUENCES, self.shape.head_dropout
+        if shape.of_words:
+            self.dropout(Rows.TOKENS, x, rate)
+            [out] = shape.head_linears
+            self.linear(out, Rows.TOKENS, h, self.work.num_labels, x, trained=True, kept=False, narrow=False)
+            return
+        dense, out = shape.head_linears
         if shape.model_type != "bert":
             self.dropout(rows, x, rate)
         self.linear(dense, rows, h, h, x, trained=True, kept=False, narrow=False)

@@ -1,13 +1,14 @@
 """The most memory that a trial takes: what it allocates on a GPU, or what its whole process has on a CPU. No torch."""
 
 from collections.abc import Iterable, Sequence
-from dataclasses import astuple
+from dataclasses import astuple, replace
 
 from tunekit.memory.closed_form import Memory, predict
 from tunekit.memory.graph import Work
 from tunekit.memory.length_groups import BatchSizes
 from tunekit.models.shapes import Shape
 from tunekit.schema import TrialSpec
+from tunekit.tasks import task_of
 
 EVAL_TOKENS = 8192
 """The most tokens that a batch of scoring holds of one trial, padding counted."""
@@ -44,6 +45,7 @@ def trial_peak(
     the trial allocates, and with ``with_graphs`` also those that CUDA graphs keep in reserve; on a CPU the resident
     bytes of its process (``resident_bytes``). Raises NoClosedForm.
     """
+    shape = shape_for(spec, shape)
     sizes = {BatchSizes.from_lengths(lengths, gpu=gpu) for lengths in batches}
     scored = BatchSizes.from_lengths((longest,) * max(1, min(EVAL_TOKENS // longest, num_scored)), gpu=gpu)
 
@@ -56,6 +58,11 @@ def trial_peak(
         return (memory.needed if with_graphs else memory.peak) if gpu else resident_bytes(memory)
 
     return max(map(bytes_of, _largest(sizes)))
+
+
+def shape_for(spec: TrialSpec, shape: Shape) -> Shape:
+    """Return ``shape`` with the head that the task of ``spec`` gives the model."""
+    return replace(shape, of_words=task_of(spec.dataset).of_words)
 
 
 def resident_bytes(memory: Memory) -> int:

@@ -38,7 +38,9 @@ class Family:
     head: tuple[str, ...]
     """Prefixes of the names of all parameters after the last encoder layer; every method trains them."""
     head_linears: tuple[str, str]
-    """Names of the head's two linear modules, in the order of the forward pass."""
+    """Names of the two linear modules of the head for sequences, in the order of the forward pass."""
+    token_head_linears: tuple[str, ...] = ("classifier",)
+    """Names of the linear modules of the head for tokens."""
     pretrained_head: tuple[str, ...] = ()
     """Those prefixes in ``head`` whose parameters pretraining has trained, as it has BERT's pooler."""
     forward: str = "bert"
@@ -217,6 +219,7 @@ FAMILIES: Mapping[str, Family] = MappingProxyType(
             layer_list="layers",
             head=("head.", "classifier."),
             head_linears=("head.dense", "classifier"),
+            token_head_linears=("head.dense", "classifier"),
             pretrained_head=("head.",),
             forward="modernbert",
             bottlenecks="modernbert",

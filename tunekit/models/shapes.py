@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Iterator, Mapping
-from dataclasses import dataclass, fields
+from dataclasses import dataclass, field, fields
 from typing import Any
 
 from tunekit.models.families import FAMILIES, Family
@@ -54,6 +54,8 @@ class Shape:
     """How many distances to either side have an embedding; None where there are no such embeddings."""
     local_attention: int | None = None
     """How many tokens the queries of a local layer see; None where every layer sees all tokens of a text."""
+    of_words: bool = field(default=False, metadata={"of_config": False})
+    """Whether the model has a head for tokens, as where words have labels; its last layer computes all tokens then."""
 
     @classmethod
     def from_config(cls, config: Mapping[str, Any]) -> Shape:
@@ -70,7 +72,7 @@ class Shape:
         for name, needed in family.needed.items():
             if config.get(name) != needed:
                 raise NoClosedForm(f"{name} is {config.get(name)!r}")
-        keys = {item.name: family.config_keys.get(item.name, item.name) for item in fields(cls)}
+        keys = {name: family.config_keys.get(name, name) for name in _of_config()}
         sizes = {name: config[key] for name, key in keys.items() if key in config}
         if sizes.get("embedding_size") == sizes.get("hidden_size"):
             sizes.pop("embedding_size", None)
@@ -86,7 +88,7 @@ class Shape:
     def to_config(self) -> dict[str, Any]:
         """Return the values of a config.json of this shape."""
         family = FAMILIES[self.model_type]
-        sizes = {family.config_keys.get(item.name, item.name): getattr(self, item.name) for item in fields(self)}
+        sizes = {family.config_keys.get(name, name): getattr(self, name) for name in _of_config()}
         sizes["embedding_size"] = self.embedding_size or self.hidden_size
         return {**{name: value for name, value in sizes.items() if value is not None}, **family.needed, **family.usual}
 
@@ -95,14 +97,20 @@ class Shape:
         """The share of the head's inputs that training drops."""
         return self.hidden_dropout_prob if self.classifier_dropout is None else self.classifier_dropout
 
+    @property
+    def head_linears(self) -> tuple[str, ...]:
+        """The names of the head's linear modules, in the order of the forward pass."""
+        family = FAMILIES[self.model_type]
+        return family.token_head_linears if self.of_words else family.head_linears
+
     def linears(self, num_labels: int) -> Iterator[tuple[str, int, int]]:
         """Yield the name, the input width and the output width of every linear module, those of the head last."""
         h, family = self.hidden_size, FAMILIES[self.model_type]
         for layer in range(self.num_hidden_layers):
             for name in family.layer_linears:
                 yield f"{family.layers}.{layer}.{family.module(name)}", *self._widths(name)
-        dense, out = family.head_linears
-        yield dense, h, h
+        *dense, out = self.head_linears
+        yield from ((name, h, h) for name in dense)
         yield out, h, num_labels
 
     def targets(self, num_labels: int) -> Iterator[tuple[str, int, int]]:
@@ -120,6 +128,11 @@ class Shape:
             "output.dense": (inner, h),
         }  # fmt: skip
         return widths.get(name, (h, h))
+
+
+def _of_config() -> list[str]:
+    """Return the names of the fields of a shape that a config.json has."""
+    return [item.name for item in fields(Shape) if item.metadata.get("of_config", True)]
 
 
 @dataclass(frozen=True)
@@ -161,7 +174,7 @@ def parameters(shape: Shape, method: str, params: Mapping[str, Any], num_labels:
     projection = width * h + h if shape.embedding_size else 0
     embeddings = (shape.vocab_size + positions + shape.type_vocab_size + 2 * norms) * width + projection
     layer = 4 * (h * h + h) + (h * inner + inner) + (inner * h + h) + 4 * h
-    head = h * h + h + h * num_labels + num_labels
+    head = (len(shape.head_linears) - 1) * (h * h + h) + h * num_labels + num_labels
     backbone = embeddings + layers * layer
     tuned = {
         "full": backbone,

@@ -6,6 +6,7 @@ module loads no transformers.
 
 from __future__ import annotations
 
+import json
 from collections.abc import Iterator, Mapping
 from dataclasses import dataclass
 from importlib.metadata import version
@@ -167,6 +168,24 @@ def _named(folder: Path, name: str) -> Iterator[str]:
 
 def _content(token: Any) -> str:
     return str(token.get("content") if isinstance(token, dict) else token)
+
+
+def tokenise_words_alone(tokenizer: PreTrainedTokenizerFast) -> None:
+    """Let ``tokenizer`` take a text as a list of words, each of which has the tokens that it has after a space.
+
+    A byte-level tokenizer, such as RoBERTa's, would else give a word the tokens that it has within another one.
+    """
+    from tokenizers import Tokenizer
+
+    backend = json.loads(tokenizer.backend_tokenizer.to_str())
+    before = backend["pre_tokenizer"] or {}
+    parts = [one for one in (before, *before.get("pretokenizers", ())) if one.get("type") == "ByteLevel"]
+    if parts:
+        for part in parts:
+            part["add_prefix_space"] = True
+        tokenizer._tokenizer = Tokenizer.from_str(json.dumps(backend))
+        # The library reads it, too, before it takes lists of words, and stores it.
+        tokenizer.add_prefix_space = tokenizer.init_kwargs["add_prefix_space"] = True
 
 
 def open_tokenizer(folder: Path, name: str, config: Mapping[str, Any]) -> PreTrainedTokenizerFast:

@@ -68,8 +68,8 @@ class DataColumns:
     label_separator: str | None = None
     """The character between the labels of a text where one column holds several."""
     task: str | None = None
-    """What trials on your own data learn: classification, regression of a number, or multi_label (default:
-    classification)."""
+    """What trials on your own data learn: classification, regression of a number, multi_label, or token_classification
+    of words, whose file is CoNLL's (default: classification)."""
     group_column: str | None = None
     """A column whose equal values must not be split between train and test."""
     separator: str | None = None

@@ -6,6 +6,7 @@ The constants are fitted to runs of this engine; ``python -m benchmarks estimate
 from dataclasses import dataclass
 
 from tunekit.memory import NoClosedForm, Shape, parameters
+from tunekit.memory.trial import shape_for
 from tunekit.planning.batching import why_padded
 from tunekit.planning.sizes import DatasetSize, texts_of
 from tunekit.planning.work import Texts, scoring_flops, training_flops
@@ -34,7 +35,7 @@ class EpochWork:
 
 def epoch_work(spec: TrialSpec, shape: Shape, size: DatasetSize) -> EpochWork:
     """Return the work of an epoch of ``spec``, whose model has ``shape``, on data of ``size``."""
-    rows = size.seen_by(spec)
+    rows, shape = size.seen_by(spec), shape_for(spec, shape)
     params, padded = spec.method_params, why_padded(shape.model_type, spec.method) is not None
     lengths = size.of_rows(rows["train"], spec.max_length)
     training = texts_of(lengths)
@@ -62,7 +63,7 @@ def last_scoring(spec: TrialSpec, shape: Shape, size: DatasetSize) -> EpochWork:
     """Return the work of scoring a part of the training rows, which ends a trial of ``spec``."""
     rows = min(TRAINED_SAMPLE, size.seen_by(spec)["train"])
     texts = texts_of(size.of_rows(rows, spec.max_length))
-    scoring = scoring_flops(shape, spec.method, spec.method_params, size.num_labels, texts)
+    scoring = scoring_flops(shape_for(spec, shape), spec.method, spec.method_params, size.num_labels, texts)
     return EpochWork(training=0.0, scoring=scoring, tokens=0.0, steps=0, layers=shape.num_hidden_layers, trainable=0)
 
 

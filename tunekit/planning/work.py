@@ -54,7 +54,7 @@ def training_parts(
     """Return the products of training on ``texts`` once.
 
     ``params`` are all parameters of the method. ``cut`` says that the last layer computes first tokens alone after its
-    keys and values, as it does where batches have no padding.
+    keys and values, as it does where batches have no padding and the head does not read all tokens.
     """
     return _Count(shape, method, params, num_labels, texts, cut=cut, training=True).parts
 
@@ -84,9 +84,10 @@ class _Count:
         needs_grad = self.full or everywhere  # whether what enters the layer needs a gradient
         linears = list(shape.linears(num_labels))
         blocks = list(shape.targets(num_labels))[len(linears) :]
-        each = len(linears[:-2]) // shape.num_hidden_layers
+        heads = linears[-len(shape.head_linears) :]
+        each = (len(linears) - len(heads)) // shape.num_hidden_layers
         for layer in range(shape.num_hidden_layers):
-            last = cut and layer == shape.num_hidden_layers - 1
+            last = cut and not shape.of_words and layer == shape.num_hidden_layers - 1
             rows, scored = (texts.sequences, texts.tokens) if last else (texts.tokens, texts.pairs)
             *inputs, o, up, down = linears[each * layer : each * (layer + 1)]
             if blocks:
@@ -100,9 +101,8 @@ class _Count:
             attended = (self.adapter(rows, attended) if BOTTLENECKS.get(method) == 2 else attended) or needs_grad
             wide = self.linear(down, rows, self.linear(up, rows, attended, self.full), self.full)
             needs_grad = self.adapter(rows, attended if method == "parallel" else wide) or wide or attended
-        dense, out = linears[-2:]
-        self.linear(dense, texts.sequences, needs_grad, True)
-        self.linear(out, texts.sequences, True, True)
+        for module in heads:
+            needs_grad = self.linear(module, texts.tokens if shape.of_words else texts.sequences, needs_grad, True)
 
     def attention(self, queries: float, keys: float, scored: float, grads: list[bool]) -> None:
         """Count the products of ``queries`` with ``keys`` and values, of which ``scored`` pairs are in one sequence.

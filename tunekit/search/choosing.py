@@ -17,6 +17,7 @@ from tunekit.errors import UserError
 from tunekit.store.records import read_predictions, running_best
 from tunekit.store.search_records import SearchStudy, SearchTrial, TrialState
 from tunekit.tasks.base import ITEM_SCORES, Metric, task_of
+from tunekit.tasks.entity_scores import tallies, types_of
 from tunekit.tasks.number_scores import NUMBER_SCORES
 
 if TYPE_CHECKING:
@@ -89,7 +90,8 @@ def item_standard_error(items: Sequence[pd.DataFrame], metric: str, num_labels: 
 
     ``items`` has one frame for each training seed. Its rows are the scored items of one epoch, with the columns
     ``group_id``, ``gold`` and ``predicted``. ``metric`` is accuracy or macro_f1 of classes, or a score of numbers
-    (``tunekit.tasks.number_scores``). Of several labels, which are texts such as ``0110``, it is micro_f1 or macro_f1.
+    (``tunekit.tasks.number_scores``). Of several labels, which are texts such as ``0110``, it is micro_f1 or macro_f1,
+    and of tags, which are texts such as ``B-PER O``, a score of entities.
 
     The error is estimated by a cluster bootstrap over the items (Efron and Tibshirani, An Introduction to the
     Bootstrap, 1993): groups are drawn as a whole, since the items of one sentence are not independent. All seeds are
@@ -98,36 +100,62 @@ def item_standard_error(items: Sequence[pd.DataFrame], metric: str, num_labels: 
     """
     if not items or not all(len(frame) for frame in items):
         raise ValueError("no validation predictions are stored, without which no configuration can be selected")
-    several = isinstance(items[0]["gold"].iloc[0], str)
-    known = ITEM_SCORES["labels"] if several else (*SCORES, *NUMBER_SCORES)
+    is_text = isinstance(items[0]["gold"].iloc[0], str)
+    of_words = is_text and not set(items[0]["gold"].iloc[0]) <= {"0", "1"}
+    known = ITEM_SCORES["tags" if of_words else "labels"] if is_text else (*SCORES, *NUMBER_SCORES)
     if metric not in known:
         raise ValueError(f"the standard error over items is known for {', '.join(known)}, not for {metric}")
     groups = pd.Index(items[0]["group_id"].unique())
     generator = np.random.default_rng(seed)
     draws = generator.multinomial(len(groups), np.full(len(groups), 1 / len(groups)), size=RESAMPLES)  # (B, G)
-    total = np.zeros(RESAMPLES)
-    if metric in NUMBER_SCORES:
-        for frame in items:
-            gold, predicted = (frame[name].to_numpy(np.float64) for name in ("gold", "predicted"))
-            clusters = groups.get_indexer(frame["group_id"])
-            total += NUMBER_SCORES[metric](draws.astype(np.float64), gold, predicted[None], clusters)[:, 0]
-        return float(np.std(total / len(items), ddof=1))
-    if several:
-        for frame in items:
-            bits, found = (_bits(frame[name]) for name in ("gold", "predicted"))  # (N, C)
-            tallies = np.zeros((len(groups), 3, num_labels))  # (G, 3, C): hits, gold, predicted
-            for place, values in enumerate((bits * found, bits, found)):
-                np.add.at(tallies[:, place], groups.get_indexer(frame["group_id"]), values)
-            total += _f1_of_labels(np.tensordot(draws, tallies, axes=1), metric)
-        return float(np.std(total / len(items), ddof=1))
+    scores = np.zeros(RESAMPLES)
     for frame in items:
-        counts = np.zeros((len(groups), num_labels, num_labels))  # (G, C, C), gold by predicted
-        labels = [frame[name].to_numpy() for name in ("gold", "predicted")]
-        if min(map(np.min, labels)) < 0 or max(map(np.max, labels)) >= num_labels:
-            raise ValueError(f"a label lies outside 0 to {num_labels - 1}")
-        np.add.at(counts, (groups.get_indexer(frame["group_id"]), *labels), 1)
-        total += SCORES[metric](np.tensordot(draws, counts, axes=1))  # (B, G) x (G, C, C) -> (B, C, C)
-    return float(np.std(total / len(items), ddof=1))
+        cluster = groups.get_indexer(frame["group_id"])
+        if metric in NUMBER_SCORES:
+            gold, predicted = (frame[name].to_numpy(np.float64) for name in ("gold", "predicted"))
+            scores += NUMBER_SCORES[metric](draws.astype(np.float64), gold, predicted[None], cluster)[:, 0]
+        elif of_words:
+            scores += _of_entities(draws @ _in_clusters(_entities(frame), cluster, len(groups)), metric)
+        elif is_text:
+            bits, found = (_bits(frame[name]) for name in ("gold", "predicted"))  # (N, C)
+            tallied = np.stack([bits * found, bits, found], axis=1)  # hits, gold, predicted
+            tallied = _in_clusters(tallied, cluster, len(groups))
+            scores += _f1_of_labels(np.tensordot(draws, tallied, axes=1), metric)
+        else:
+            counts = _confusions(frame, cluster, len(groups), num_labels)
+            scores += SCORES[metric](np.tensordot(draws, counts, axes=1))  # of (B, C, C)
+    return float(np.std(scores / len(items), ddof=1))
+
+
+def _in_clusters(counts: FloatArray, cluster: npt.NDArray[np.intp], num_clusters: int) -> FloatArray:
+    """Return the sums (G, ...) of the counts (N, ...) of the items of each cluster; ``cluster`` is (N,)."""
+    sums = np.zeros((num_clusters, *counts.shape[1:]))
+    np.add.at(sums, cluster, counts)
+    return sums
+
+
+def _confusions(items: pd.DataFrame, cluster: npt.NDArray[np.intp], num_clusters: int, num_labels: int) -> FloatArray:
+    """Return the counts (G, C, C) of items of each cluster, gold by predicted. Raises ValueError for a label beyond."""
+    counts = np.zeros((num_clusters, num_labels, num_labels))
+    labels = [items[name].to_numpy() for name in ("gold", "predicted")]
+    if min(map(np.min, labels)) < 0 or max(map(np.max, labels)) >= num_labels:
+        raise ValueError(f"a label lies outside 0 to {num_labels - 1}")
+    np.add.at(counts, (cluster, *labels), 1)
+    return counts
+
+
+def _entities(items: pd.DataFrame) -> FloatArray:
+    """Return how many entities of each of N texts are found, gold and predicted, (N, 3)."""
+    gold, predicted = ([tags.split(" ") for tags in items[name]] for name in ("gold", "predicted"))
+    types = types_of(tag for texts in (gold, predicted) for tags in texts for tag in tags)
+    return np.asarray(tallies(gold, predicted, types).sum(axis=2), np.float64)
+
+
+def _of_entities(counts: FloatArray, metric: str) -> FloatArray:
+    """Return precision, recall or F1 (B,) of found, gold and predicted entities (B, 3)."""
+    found, gold, predicted = counts.T
+    sizes = {"precision": predicted, "recall": gold, "entity_f1": (gold + predicted) / 2}[metric]
+    return np.asarray(np.divide(found, sizes, out=np.zeros_like(found), where=sizes > 0))
 
 
 def _bits(texts: pd.Series) -> FloatArray:

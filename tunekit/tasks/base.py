@@ -22,27 +22,30 @@ Constants = Mapping[str, float]
 
 They are a part of the trial's state: they stand in its records, and an exported model carries them.
 """
-LabelForm = Literal["class", "number", "labels"]
-"""What the label of an example is: the index of its class, int (N,); a number, float (N,); or a 0 or 1 for each of C
-labels, int (N, C)."""
+LabelForm = Literal["class", "number", "labels", "tags"]
+"""What the label of an example is: the index of its class, int (N,); a number, float (N,); a 0 or 1 for each of C
+labels, int (N, C); or the index of a tag for each of its words, N arrays int (words,)."""
+IGNORED = -100
+"""The target of a token that carries no tag, as the library ``transformers`` marks it."""
 
 ITEM_SCORES: Mapping[LabelForm, tuple[str, ...]] = {
     "class": ("accuracy", "macro_f1"),
     "number": ("pearson", "spearman", "rmse"),
     "labels": ("micro_f1", "macro_f1"),
+    "tags": ("entity_f1", "precision", "recall"),
 }
 """The scores whose standard error over items a search knows (``tunekit.search.choosing``), by the labels' form."""
 
 
-def _no_constants(labels: Array) -> Constants:
+def _no_constants(labels: Any) -> Constants:
     return {}
 
 
-def _nothing_decided(labels: Array | None, outputs: Array | None) -> Constants:
+def _nothing_decided(labels: Any, outputs: Any) -> Constants:
     return {}
 
 
-def _as_they_are(values: Array, constants: Constants) -> Array:
+def _as_they_are(values: Any, constants: Constants) -> Any:
     return values
 
 
@@ -107,6 +110,10 @@ class Task:
 
     A dataset has a label name for each of the C. ``targets`` turns labels into what the loss compares with logits, and
     ``outputs`` turns logits back into what is stored, scored and exported. For classification both are as they are.
+
+    Where each word has a label (``of_words``), the head computes a row of logits for each token. Labels, logits and
+    outputs are then lists of N arrays, one for each text with a row for each of its words, wherever an array of N rows
+    is said below; the loss takes the rows of tokens, whose target is ``IGNORED`` where they carry no label.
     """
 
     name: str
@@ -124,14 +131,15 @@ class Task:
 
     Training minimises the mean over a batch.
     """
-    scores: Callable[[Array, Array, Constants], dict[str, float]]
-    """``scores(labels, outputs, constants)`` returns the value of each metric by its name, for (N, C) outputs.
+    scores: Callable[[Any, Any, Constants, Sequence[str]], dict[str, float]]
+    """``scores(labels, outputs, constants, label_names)`` returns the value of each metric by its name, for (N, C)
+    outputs, and of further ones that the names of the labels bring, such as the F1 of each type of entity.
 
     A value that is not finite says that the trial has diverged.
     """
-    predicted: Callable[[Array, Constants], Array]
+    predicted: Callable[[Any, Constants], Any]
     """``predicted(outputs, constants)`` returns the N predictions, in the terms of the labels, for (N, C) outputs."""
-    answers: Callable[[Array, Constants, Sequence[str]], dict[str, list[str]]]
+    answers: Callable[[Any, Constants, Sequence[str]], dict[str, list[str]]]
     """``answers(outputs, constants, label_names)`` returns the columns, each of N texts, that ``predict`` writes."""
     described: str
     """What a model of the task is, for a model card: a sentence's beginning, where ``{count}`` stands for C."""
@@ -144,23 +152,28 @@ class Task:
     """What the label of an example is."""
     problem_type: str | None = None
     """What the library ``transformers`` calls the task in a model's configuration; None for its own default."""
-    stored_as: Literal["float16", "float32"] = "float16"
-    """The type in which a trial's predictions keep the outputs."""
-    constants: Callable[[Array], Constants] = _no_constants
+    stored_as: Literal["float16", "float32"] | None = "float16"
+    """The type in which a trial's predictions keep the outputs; None where they keep predictions alone."""
+    constants: Callable[[Any], Constants] = _no_constants
     """``constants(labels)`` returns the trial's constants, for the labels of its training data.
 
     Raises ValueError, which says why, where nothing can be learnt from them.
     """
-    decided: Callable[[Array | None, Array | None], Constants] = _nothing_decided
+    decided: Callable[[Any, Any], Constants] = _nothing_decided
     """``decided(labels, outputs)`` returns what an epoch adds to the constants, from N labels and (N, C) outputs.
 
     They are those of validation after the epoch; None where there is no validation part. What is decided holds for the
     test split of the same epoch.
     """
-    targets: Callable[[Array, Constants], Array] = _as_they_are
+    targets: Callable[[Any, Constants], Array] = _as_they_are
     """``targets(labels, constants)`` returns the labels, or outputs (N, C), as the loss takes them."""
-    outputs: Callable[[Array, Constants], Array] = _as_they_are
+    outputs: Callable[[Any, Constants], Any] = _as_they_are
     """``outputs(logits, constants)`` returns what (N, C) logits stand for in the terms of the labels, (N, C)."""
+
+    @property
+    def of_words(self) -> bool:
+        """Whether each word of an example has a label of its own."""
+        return self.form == "tags"
 
     def metric(self, name: str) -> Metric:
         """Return the metric called ``name``. Raises KeyError where the task has none of this name."""

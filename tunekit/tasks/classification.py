@@ -21,7 +21,9 @@ def cross_entropy(logits: Tensor, labels: Tensor) -> Tensor:
     return F.cross_entropy(logits, labels, reduction="none")
 
 
-def scores(labels: npt.NDArray[Any], logits: npt.NDArray[np.floating[Any]], constants: Constants) -> dict[str, float]:
+def scores(
+    labels: npt.NDArray[Any], logits: npt.NDArray[np.floating[Any]], constants: Constants, label_names: Sequence[str]
+) -> dict[str, float]:
     """Return mean cross-entropy, accuracy, micro-F1 and macro-F1 of (N, C) logits against (N,) integer labels.
 
     The loss is computed in float64. It is NaN or infinite where the trial has diverged.

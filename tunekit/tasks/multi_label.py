@@ -76,7 +76,7 @@ def predicted(logits: Array, constants: Constants) -> Array:
     return (probabilities(logits) >= constants["threshold"]).astype(np.int8)
 
 
-def scores(labels: Array, logits: Array, constants: Constants) -> dict[str, float]:
+def scores(labels: Array, logits: Array, constants: Constants, label_names: Sequence[str]) -> dict[str, float]:
     """Return mean binary cross-entropy, micro-F1, macro-F1 and average precision of (N, C) logits.
 
     F1 is at the threshold. Average precision is the mean over the labels that a row has, of scikit-learn's; it needs no

@@ -57,7 +57,7 @@ def outputs(logits: Array, constants: Constants) -> Array:
     return constants["target_mean"] + constants["target_std"] * logits.astype(np.float64)
 
 
-def scores(labels: Array, outputs: Array, constants: Constants) -> dict[str, float]:
+def scores(labels: Array, outputs: Array, constants: Constants, label_names: Sequence[str]) -> dict[str, float]:
     """Return the scores of (N, 1) outputs against (N,) labels.
 
     The loss is the mean squared error of standardised values, RMSE its root in the unit of the target. Pearson's r and

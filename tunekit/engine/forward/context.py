@@ -51,6 +51,8 @@ class ForwardContext:
     """Whether the model takes padded batches. The other fields but ``on_device`` are then unused."""
     on_device: bool = True
     """Whether a GPU can run the model by the kernels of ``tunekit.engine.kernels``, on batches that it makes itself."""
+    of_words: bool = False
+    """Whether the head reads all tokens, since words have labels. Else the last layer computes first tokens alone."""
     operations: Operations | None = None
     """The operations of the forward pass that runs now. None while none runs."""
     sites: DropoutSites = field(default_factory=lambda: DropoutSites(()))

@@ -13,6 +13,7 @@ import torch
 
 from tunekit.data.tokens import TokenisedSplit
 from tunekit.engine.kernels.batch import Sequences
+from tunekit.tasks.base import IGNORED
 
 
 @dataclass(frozen=True)
@@ -26,7 +27,7 @@ class DeviceBatch:
     position_ids: torch.Tensor
     """(K, T) int64, the positions. Each sequence begins at the model's first position, which filler has, too."""
     labels: torch.Tensor
-    """(K * B,) or (K * B, C), the targets of the sequences."""
+    """(K * B,) or (K * B, C), the targets of the sequences; (K * T,) those of the tokens where words have labels."""
     sequences: Sequences
     """Where the sequences lie."""
 
@@ -38,11 +39,15 @@ class DeviceSplit:
         self, tokens: TokenisedSplit, labels: npt.NDArray[np.generic], device: torch.device, *, pad_id: int,
         position_offset: int,
     ) -> None:  # fmt: skip
-        """``pad_id`` is the token id of filler, and ``position_offset`` the id of a sequence's first position."""
+        """``pad_id`` is the token id of filler, and ``position_offset`` the id of a sequence's first position.
+
+        ``labels`` are the targets of the sequences, or of all tokens where words have labels.
+        """
         self.ids = torch.from_numpy(tokens.ids).to(device, torch.int64)
         self.types = torch.from_numpy(tokens.types).to(device, torch.int64)
         self.offsets = torch.from_numpy(tokens.offsets).to(device, torch.int64)  # (N + 1,)
-        self.labels = torch.from_numpy(labels).to(device)  # (N,) or (N, C)
+        self.labels = torch.from_numpy(labels).to(device)  # (N,) or (N, C), or those of all tokens
+        self.of_words = tokens.words is not None
         self.longest = int(tokens.lengths.max())
         self.pad_id, self.position_offset = pad_id, position_offset
 
@@ -64,11 +69,15 @@ class DeviceSplit:
         own = sequence.clamp(max=size - 1)
         place = token - starts.gather(1, own)
         source = torch.where(is_real, sources.gather(1, own) + place, 0)
+        if self.of_words:
+            labels = torch.where(is_real, self.labels[source], IGNORED).flatten()
+        else:
+            labels = self.labels[rows].flatten(0, 1)
         return DeviceBatch(
             input_ids=torch.where(is_real, self.ids[source], self.pad_id),
             token_type_ids=torch.where(is_real, self.types[source], 0),
             position_ids=torch.where(is_real, place, 0) + self.position_offset,
-            labels=self.labels[rows].flatten(0, 1),
+            labels=labels,
             sequences=Sequences(
                 num_trials=num_trials,
                 longest=self.longest,

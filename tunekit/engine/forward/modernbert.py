@@ -124,7 +124,7 @@ class FlatPreNormLayer(nn.Module):
 
 
 def patch_layers(model: PreTrainedModel, context: ForwardContext) -> None:
-    """Replace the layers of ``model``, a ModernBERT with a head for sequences, in place.
+    """Replace the layers of ``model``, a ModernBERT with a head for sequences or for tokens, in place.
 
     Raises UserError where a method has changed a layer or its attention as a whole, which would be lost, and where
     the config asks for a rotation that is scaled.
@@ -137,14 +137,14 @@ def patch_layers(model: PreTrainedModel, context: ForwardContext) -> None:
         for module in (layer, layer.attn):
             if is_changed(module):
                 raise UserError(f"layer {number}: a method has changed {type(module).__name__} as a whole")
-        # The mean over tokens reads them all.
-        last = number == len(layers) - 1 and config.classifier_pooling == "cls"
+        # A head for tokens and the mean over tokens read them all.
+        last = number == len(layers) - 1 and config.classifier_pooling == "cls" and not context.of_words
         attention = FlatRotaryAttention(layer.attn, context, config, attention_of(config, number), last=last)
         layers[number] = FlatPreNormLayer(layer, attention).train(layer.training)
 
 
 def pooled_logits(model: Any, batch: FlatBatch, operations: HostOperations) -> torch.Tensor:
-    """Return the logits (K, B, C) of a patched model, from its modules called one by one."""
+    """Return the logits (K, B, C), or (K, T, C), of a patched model, from its modules called one by one."""
     backbone = model.model
     attentions = [layer.attn for layer in backbone.layers]
     rotations = {one.theta: Rotation.of(batch.position_ids, one.theta, one.head_size) for one in attentions}
@@ -152,6 +152,7 @@ def pooled_logits(model: Any, batch: FlatBatch, operations: HostOperations) -> t
     for layer in backbone.layers:
         hidden = layer(hidden, rotations)
     hidden = backbone.final_norm(hidden)
-    pooled = hidden if attentions[-1].last else operations.means(hidden)  # (K, B, H)
+    last = attentions[-1]
+    pooled = hidden if last.last or last.context.of_words else operations.means(hidden)  # (K, B, H) or (K, T, H)
     found: torch.Tensor = model.classifier(model.drop(model.head(pooled)))
     return found

@@ -50,14 +50,17 @@ def _keep_first_tokens(module: nn.Module, inputs: tuple[torch.Tensor, ...]) -> t
     return (attended, context_of(module).current.first_tokens(hidden), *rest)
 
 
-def patch_model(model: PreTrainedModel, *, padded: bool = False) -> ForwardContext:
+def patch_model(model: PreTrainedModel, *, padded: bool = False, of_words: bool = False) -> ForwardContext:
     """Replace the attention and dropout modules of ``model``, in place. Return the model's forward context.
 
-    With ``padded`` the model gets a context, and its modules stay as they are.
+    With ``padded`` the model gets a context, and its modules stay as they are. ``of_words`` says that the model has a
+    head for tokens.
     """
     patched: Any = model
     family = FAMILIES[model.config.model_type]
-    context = patched.tunekit_context = ForwardContext(padded=padded, on_device=family.on_device and not padded)
+    context = patched.tunekit_context = ForwardContext(
+        padded=padded, on_device=family.on_device and not padded, of_words=of_words
+    )
     if padded:
         return context
     if family.forward == "modernbert":
@@ -76,7 +79,8 @@ def _patch_bert(model: PreTrainedModel, context: ForwardContext) -> None:
     """Replace the modules in the layers of a model of BERT's kind, in place."""
     layers = backbone_of(model).encoder.layer
     for layer in layers:
-        layer.attention.self = FlatSelfAttention(layer.attention.self, context, last=layer is layers[-1])
+        last = layer is layers[-1] and not context.of_words
+        layer.attention.self = FlatSelfAttention(layer.attention.self, context, last=last)
         if type(layer.intermediate.intermediate_act_fn) is type(ACT2FN["gelu"]):
             layer.intermediate.intermediate_act_fn = ContextGelu(context)
         for owner in (layer.attention, layer):
@@ -84,8 +88,9 @@ def _patch_bert(model: PreTrainedModel, context: ForwardContext) -> None:
                 owner.output.norm_of_sum = context.norm_of_sum
             elif _is_the_librarys(owner.output, {"dense", "LayerNorm", "dropout"}):
                 owner.output = ResidualOutput(owner.output, context)
-    layers[-1].attention.output.tunekit_context = context
-    layers[-1].attention.output.register_forward_pre_hook(_keep_first_tokens)
+    if not context.of_words:
+        layers[-1].attention.output.tunekit_context = context
+        layers[-1].attention.output.register_forward_pre_hook(_keep_first_tokens)
 
 
 def refuse_foreign_modules(model: PreTrainedModel) -> None:
@@ -137,7 +142,7 @@ def _find_sites(model: PreTrainedModel, context: ForwardContext) -> DropoutSites
 
 
 def backbone_of(model: PreTrainedModel) -> Any:
-    """Return the part of a sequence-classification model below its head: the embeddings, the encoder and the pooler."""
+    """Return the part of a model below its head: the embeddings, the encoder and, for sequences, BERT's pooler."""
     return getattr(model, FAMILIES[model.config.model_type].backbone)
 
 
@@ -178,12 +183,14 @@ def logits(
 ) -> torch.Tensor:
     """Return the logits (K * B, C) of ``batch``, one trial after another, in fp32 even if ``precision`` is bf16.
 
+    A head for tokens computes (K * T, C), and on a padded batch (N, C).
+
     Dropout follows ``masks``, which are the masks of a flat batch or the keys of a device batch; without them nothing
     is dropped. On a padded batch ``masks`` is unused, and dropout is on if the model is in training mode.
     """
     with autocast(precision, batch.input_ids.device):
         if isinstance(batch, PaddedBatch):
-            found = padded_logits(model, batch)
+            found = padded_logits(model, batch, of_words=context_of(model).of_words)
         elif isinstance(batch, DeviceBatch):
             keys = cast(DropoutKeys | None, masks)
             found = _flat_logits(model, batch, DeviceOperations(batch, context_of(model).sites, keys, precision))
@@ -193,7 +200,7 @@ def logits(
 
 
 def _flat_logits(model: Any, batch: FlatBatch | DeviceBatch, operations: Operations) -> torch.Tensor:
-    """Return the logits (K * B, C), from the library's modules called one by one."""
+    """Return the logits (K * B, C), or (K * T, C), from the library's modules called one by one."""
     context, backbone = context_of(model), backbone_of(model)
     context.operations = operations
     try:
@@ -204,11 +211,16 @@ def _flat_logits(model: Any, batch: FlatBatch | DeviceBatch, operations: Operati
         )  # (K, T, H)
         if hasattr(backbone, "embeddings_project"):
             hidden = backbone.embeddings_project(hidden)
-        first = backbone.encoder(hidden).last_hidden_state  # (K, B, H): the last layer returns first tokens only
-        first = first.flatten(0, 1).unsqueeze(1)  # (K * B, 1, H): heads and poolers read position 0
+        states = backbone.encoder(hidden).last_hidden_state
+        found: torch.Tensor
+        if context.of_words:
+            found = model.classifier(model.dropout(states)).flatten(0, 1)
+            return found
+        # The last layer returns first tokens only, (K, B, H). Heads and poolers read position 0 of (K * B, 1, H).
+        first = states.flatten(0, 1).unsqueeze(1)
         if getattr(backbone, "pooler", None) is not None:
             first = model.dropout(backbone.pooler(first))
-        found: torch.Tensor = model.classifier(first)
+        found = model.classifier(first)
         return found
     finally:
         context.operations = None
