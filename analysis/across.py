@@ -93,7 +93,8 @@ def across(spec: TableSpec, floor: Floor) -> Across:
         there = "one has" if rows else "none has"
         reason = f"Rows are compared where at least two have scores on all {len(datasets)} datasets; {there}"
         return Across(spec.metric, rows, datasets, None, (reason, *notes))
-    scores = [[_values(row.scores[name]) for name in spec.columns] for row in complete]
+    sign = next(iter(complete[0].scores.values())).measure.sign  # ranks and wins are of what is better
+    scores = [[sign * _values(row.scores[name]) for name in spec.columns] for row in complete]
     floors, why_not = _floors(spec, complete[0].scores, floor)
     try:
         compared = compare_across(scores, floors)
@@ -119,6 +120,8 @@ def _floors(spec: TableSpec, scores: Mapping[str, Score], floor: Floor) -> tuple
     found = []
     for dataset, heading in spec.columns.items():
         cell = scores[dataset].cell
+        if cell and not cell.has_classes:
+            return None, f"{heading} has no majority class"
         known = floor(dataset, cell.split) if cell else {}
         value = known.get(f"{cell.split}_{spec.metric}") if cell else None
         if value is None:

@@ -12,21 +12,19 @@ import numpy as np
 import numpy.typing as npt
 import pandas as pd
 
+from analysis.epoch_choice import SELECTIONS, selected_epochs
 from analysis.names import LABELS, metric_name
 from analysis.predictions import METRICS, collapsed, per_class_f1, read_predictions
 from analysis.statistics.this_set import Sample
 from analysis.sweep_records import SweepRecords
 from analysis.variants import variants
 from tunekit.errors import UserError
-from tunekit.schema import Scalar, Status
+from tunekit.schema import Direction, Scalar, Status
 from tunekit.storage.paths import Place, location
+from tunekit.tasks import Metric, Task, task_of
+from tunekit.tasks.base import SCORED_SPLITS
 
-SELECTIONS = ("last", "best-val", "best-test")
 FAILURES = (Status.FAILED, Status.DIVERGED, Status.OUT_OF_MEMORY)
-SCORED_BY = {
-    split: tuple(f"{split}_{metric}" for metric in ("macro_f1", "accuracy", "micro_f1")) for split in ("val", "test")
-}
-"""The scores of which a trial has at least one where its split was scored."""
 
 
 class CellTrial(NamedTuple):
@@ -84,10 +82,25 @@ class Cell:
     metric_names: Mapping[str, str] = field(default_factory=dict)
     """The names that an imported experiment has for its metrics."""
 
+    @cached_property
+    def task(self) -> Task:
+        """The task of its dataset."""
+        return task_of(self.dataset)
+
+    @property
+    def has_classes(self) -> bool:
+        """Whether each item has one class, so that there are confusions, probabilities and a majority class."""
+        return self.task.form == "class"
+
     @property
     def num_classes(self) -> int | None:
-        """The number of classes; None where no copy of the dataset has their names."""
-        return len(self.label_names) or None
+        """The number of classes; None where no copy of the dataset has their names, and where there are none."""
+        return (len(self.label_names) or None) if self.has_classes else None
+
+    def measure(self, metric: str) -> Metric:
+        """Return the metric with its unit and direction; what the task does not know is a share, and more is better."""
+        known = (one for one in self.task.metrics if one.name == metric)
+        return next(known, Metric(name=metric, label=metric_name(metric), direction=Direction.MAX, unit="%"))
 
     @property
     def title(self) -> str:
@@ -118,8 +131,8 @@ class Cell:
     def by_seed(self, metric: str) -> dict[int, float]:
         """Return the metric of each completed trial by seed; trials that did not record it are left out.
 
-        ``metric`` is a field of EpochRecord without its split, one of the summary, or computed from the stored
-        predictions: ``mcc``, ``weighted_f1``, ``f1:CLASS``. Raises UserError where predictions are missing.
+        ``metric`` is a score of the task without its split, one of the summary, or computed from the stored predictions
+        of classes: ``mcc``, ``weighted_f1``, ``f1:CLASS``. Raises UserError where predictions are missing.
         """
         column = f"{self.split}_{metric}"
         found: dict[int, float] = {}
@@ -128,7 +141,7 @@ class Cell:
                 found[trial.seed] = trial.scores[column]
             elif metric in trial.scores:
                 found[trial.seed] = trial.scores[metric]
-            elif trial.epoch is not None and column not in LABELS and (metric in METRICS or metric.startswith("f1:")):
+            elif trial.epoch is not None and self.has_classes and is_computed(metric):
                 found[trial.seed] = _from_predictions(self, trial, metric)
         return found
 
@@ -150,7 +163,12 @@ class Cell:
 
 def metric_label(metric: str, found: Sequence[Cell]) -> str:
     """Return what ``found`` call a metric: imported experiments have names of their own."""
-    return " / ".join(dict.fromkeys(cell.metric_names.get(metric, metric_name(metric)) for cell in found))
+    return " / ".join(dict.fromkeys(cell.metric_names.get(metric, cell.measure(metric).label) for cell in found))
+
+
+def is_computed(metric: str) -> bool:
+    """Return whether the metric is computed from stored predictions of classes, and is in no record."""
+    return f"test_{metric}" not in LABELS and (metric in METRICS or metric.startswith("f1:"))
 
 
 def cells(records: SweepRecords, select: str = "last") -> list[Cell]:
@@ -163,7 +181,7 @@ def cells(records: SweepRecords, select: str = "last") -> list[Cell]:
         raise UserError(f"there is no selection {select!r} (there are {', '.join(SELECTIONS)})")
     grouped: dict[tuple[str, str], list[CellTrial]] = {}
     keys = zip(*(records.trials[name].to_numpy(object) for name in ("cell", "fingerprint")), strict=True)
-    for key, trial in zip(keys, _cell_trials(records.trials, _selected(records, select)), strict=True):
+    for key, trial in zip(keys, _cell_trials(records.trials, selected_epochs(records, select)), strict=True):
         grouped.setdefault(key, []).append(trial)
     present = {key for key, _ in grouped}
     grouped |= {(key, ""): [] for key in records.expected if key not in present}
@@ -171,18 +189,6 @@ def cells(records: SweepRecords, select: str = "last") -> list[Cell]:
     ordered = sorted(grouped.items(), key=lambda item: positions.get(item[0][0], len(positions)))
     found = [_fields(records, key, fingerprint, members) for (key, fingerprint), members in ordered]
     return [Cell(**fields, variant=text) for fields, text in zip(found, variants(found, records), strict=True)]
-
-
-def _selected(records: SweepRecords, select: str) -> pd.DataFrame:
-    """Return the chosen epoch of each trial that has one."""
-    epochs = records.epochs
-    if select == "last":
-        return epochs[~epochs["path"].duplicated(keep="last")]  # a trial's epochs stand in order
-    if select == "best-val":
-        best = records.trials[["path", "best_epoch"]].rename(columns={"best_epoch": "epoch"}).dropna()
-        return epochs.merge(best, on=["path", "epoch"])
-    scored = epochs.dropna(subset=["test_macro_f1"])
-    return scored.loc[scored.groupby("path")["test_macro_f1"].idxmax()]
 
 
 def _fields(records: SweepRecords, key: str, fingerprint: str, members: Sequence[CellTrial]) -> dict[str, Any]:
@@ -193,7 +199,8 @@ def _fields(records: SweepRecords, key: str, fingerprint: str, members: Sequence
         settings.pop(name, None)
     trials = sorted(members, key=lambda trial: trial.seed)
     recorded = set().union(*(trial.scores for trial in trials))
-    scored = {split for split, names in SCORED_BY.items() if not recorded.isdisjoint(names)}
+    names = [metric.name for metric in task_of(spec["dataset"]).metrics if metric.name != "loss"]
+    scored = {split for split in SCORED_SPLITS if not recorded.isdisjoint(f"{split}_{name}" for name in names)}
     facts = records.datasets.get(spec["dataset"])
     split = "test" if "test" in scored or (spec["score_test"] and "val" not in scored) else "val"
     return dict(

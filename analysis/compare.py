@@ -11,20 +11,25 @@ from dataclasses import dataclass, field, replace
 from enum import StrEnum
 from functools import lru_cache
 
+from analysis.cell_predictions import NO_PREDICTIONS, predictions_of
 from analysis.cells import Cell
-from analysis.predictions import aligned_predictions, read_predictions
-from analysis.statistics.new_text import SeedPredictions, Variation, difference, interval, is_of_items, variations
+from analysis.statistics.new_text import Variation, difference, interval, is_of_items, variations
 from analysis.statistics.this_set import MIN_SEEDS, Difference, Interval, Sample, varies, welch
 from tunekit.parsing import how_many
+from tunekit.schema import Direction
 from tunekit.store.records import DamagedRecord
+from tunekit.tasks import Metric
 
 SEEDS_DO_NOT_MOVE = ("num_trainable_params", "num_total_params", "predicted_memory_bytes", "peak_memory_bytes")
 """The metrics that the seed does not move by their nature; where they do vary, they are tested as others are."""
 
 
-NO_PREDICTIONS = "no predictions stored"
 OTHER_ITEMS = "the two rows were scored on different test items"
 NO_SPREAD = "the two rows differ nowhere, over seeds or over items"
+
+
+SHARE = Metric(name="score", label="score", direction=Direction.MAX, unit="%", bounds=(0.0, 1.0))
+"""What a score of which no cell is known is measured in, such as a published one."""
 
 
 class Population(StrEnum):
@@ -41,19 +46,11 @@ class Population(StrEnum):
 
 
 @dataclass(frozen=True)
-class CellPredictions:
-    """A cell's predictions, items in the order of their ids."""
-
-    predictions: SeedPredictions
-    items: tuple[str, ...]
-
-
-@dataclass(frozen=True)
 class Score:
     """What a table or a claim needs to know of one cell in one metric."""
 
     sample: Sample | None
-    """The scores over seeds in [0, 1]; None where no trial has completed."""
+    """The scores over seeds; None where no trial has completed."""
     expected: int
     """The number of seeds that were asked for."""
     metric: str = ""
@@ -72,6 +69,11 @@ class Score:
     """Why it takes no part in bold or tests although no trial failed; empty where it does."""
     configuration: str = ""
     """The settings of the cell, where its method was trained with several; empty where there was nothing to choose."""
+
+    @property
+    def measure(self) -> Metric:
+        """The metric with its unit and direction."""
+        return SHARE if self.cell is None else self.cell.measure(self.metric)
 
     @property
     def taking_part(self) -> Sample | None:
@@ -110,6 +112,8 @@ class Comparison:
     """Why it holds for these test items only; empty where it holds for new text."""
     estimate: Difference | None = None
     """What the test is made of; None where none was made."""
+    measure: Metric = SHARE
+    """The metric with its unit and direction."""
     p_corrected: float | None = None
     """The p corrected for the other comparisons of its table; None before that, and where no test was made."""
     correction: str = ""
@@ -185,7 +189,7 @@ def compare(a: Score, b: Score, factor: float = 1.0) -> Comparison:
     What can't be tested has a ``reason``. Raises DamagedRecord where stored predictions can't be read.
     """
     n = tuple(0 if one.sample is None else one.sample.n for one in (a, b))
-    bare = Comparison(Population.THIS_SET, (n[0], n[1]), None)
+    bare = Comparison(Population.THIS_SET, (n[0], n[1]), None, measure=a.measure)
     if a.sample is None or b.sample is None:
         return replace(bare, reason=_whose(a, b))
     bare = replace(bare, difference=a.sample.mean - factor * b.sample.mean)
@@ -264,24 +268,6 @@ def _on_items(same: _Same, metric: str) -> _OnItems:
     found = predictions_of(same.cell)
     (variation,) = variations([found.predictions], metric)
     return _OnItems(found.items, variation)
-
-
-def predictions_of(cell: Cell) -> CellPredictions:
-    """Return the stored predictions of a cell's completed trials.
-
-    Raises ValueError where a trial keeps none or they were not scored on the same items, and DamagedRecord, which is
-    one, where they can't be read.
-    """
-    if any(trial.filled for trial in cell.completed):
-        raise ValueError("failed trials count with the score of the majority class, of which no predictions are stored")
-    frames = [
-        None if trial.epoch is None else read_predictions(trial.path, cell.split, trial.epoch)
-        for trial in cell.completed
-    ]
-    kept = [frame.sort_values("item_id", ignore_index=True) for frame in frames if frame is not None]
-    if cell.num_classes is None or len(kept) != len(frames) or not kept:
-        raise ValueError(NO_PREDICTIONS)
-    return CellPredictions(SeedPredictions(*aligned_predictions(kept), cell.num_classes), tuple(kept[0]["item_id"]))
 
 
 def _whose(a: Score, b: Score) -> str:

@@ -1,6 +1,6 @@
 """Which configuration of a method counts where there are several: the best mean on validation, or none of them.
 
-A choice never looks at test. It is made for each model, method and dataset, by one metric (``CHOSEN_BY``) at the epoch
+A choice never looks at test. It is made for each model, method and dataset, by the task's primary metric at the epoch
 whose scores count, so that all tables and claims of a method speak of the same configuration.
 """
 
@@ -13,8 +13,6 @@ from analysis.names import setting_text, varying
 from analysis.statistics.this_set import Sample
 from tunekit.schema import Scalar
 
-CHOSEN_BY = "macro_f1"
-"""The metric by which validation chooses; an imported experiment's own metric stands in its place."""
 WITHOUT_IT = "accuracy"
 """The metric by which validation chooses where imported trials have no other score on validation."""
 _TIE = 1e-12
@@ -52,7 +50,7 @@ def configurations(found: Iterable[Cell]) -> list[Configurations]:
 def choose(members: Sequence[Cell]) -> Configurations:
     """Return which of ``members``, all of one model, method and dataset, counts.
 
-    It is the one with the highest mean on validation over its seeds. Configurations with failed trials, and those of
+    It is the one with the best mean on validation over its seeds. Configurations with failed trials, and those of
     which no trial has completed, take no part. None is chosen where a completed trial has no validation score, where
     validation parts or versions of code differ, and where two configurations are equally good.
     """
@@ -67,8 +65,8 @@ def choose(members: Sequence[Cell]) -> Configurations:
     why_not = _why_not(able, metric)
     if why_not:
         return Configurations(ordered, None, f"{len(ordered)} configurations, none chosen: {why_not}{besides}")
-    means = [_mean(cell, metric) for cell in able]
-    best = [cell for cell, mean in zip(able, means, strict=True) if isclose(mean, max(means), rel_tol=_TIE)]
+    merits = [_merit(cell, metric) for cell in able]
+    best = [cell for cell, merit in zip(able, merits, strict=True) if isclose(merit, max(merits), rel_tol=_TIE)]
     if len(best) > 1:
         tied = " and ".join(cell.variant for cell in best)
         why_not = f"{tied} are equally good on validation"
@@ -77,7 +75,7 @@ def choose(members: Sequence[Cell]) -> Configurations:
     return Configurations(ordered, best[0], f"{how}{besides}")
 
 
-def validation(cell: Cell, metric: str = CHOSEN_BY) -> Sample | None:
+def validation(cell: Cell, metric: str) -> Sample | None:
     """Return the validation scores of the completed trials of ``cell``, at the epoch that counts; None without any."""
     return replace(cell, split="val").sample(metric)
 
@@ -144,7 +142,8 @@ def _besides(ordered: Sequence[Cell], able: Sequence[Cell]) -> str:
 def _chosen_by(able: Sequence[Cell]) -> str:
     """Return the metric by which validation chooses among ``able``."""
     recorded = {name for cell in able for trial in cell.completed for name in trial.scores}
-    return WITHOUT_IT if f"val_{CHOSEN_BY}" not in recorded and f"val_{WITHOUT_IT}" in recorded else CHOSEN_BY
+    primary = able[0].task.primary if able else WITHOUT_IT
+    return WITHOUT_IT if f"val_{primary}" not in recorded and f"val_{WITHOUT_IT}" in recorded else primary
 
 
 def _why_not(able: Sequence[Cell], metric: str) -> str:
@@ -175,7 +174,8 @@ def _lacks_validation(cell: Cell, metric: str) -> bool:
     return sample is None or sample.n < len(cell.completed)
 
 
-def _mean(cell: Cell, metric: str) -> float:
+def _merit(cell: Cell, metric: str) -> float:
+    """Return the mean on validation with the sign that makes more better."""
     sample = validation(cell, metric)
     assert sample is not None  # ``_why_not`` has looked
-    return sample.mean
+    return cell.measure(metric).sign * sample.mean

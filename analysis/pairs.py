@@ -34,7 +34,10 @@ def every_pair(table: Table) -> list[Pair]:
     found = []
     for column, best in table.best.items():
         shown = [number for number in range(len(table.spec.rows)) if _mean(table, number, column) is not None]
-        others = sorted((number for number in shown if number != best), key=lambda n: -(_mean(table, n, column) or 0))
+        sign = table.entries[best, column].score.measure.sign
+        others = sorted(
+            (number for number in shown if number != best), key=lambda n: -sign * (_mean(table, n, column) or 0)
+        )
         for higher, lower in combinations([best, *others], 2):
             row, minus = (table.spec.rows[number].label for number in (lower, higher))
             found.append(Pair(table.spec.columns[column], row, minus, _comparison(table, column, lower, higher)))

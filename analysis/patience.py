@@ -9,8 +9,6 @@ from analysis.statistics.this_set import Interval, Sample, t_interval
 from analysis.sweep_records import SweepRecords
 
 PATIENCES = (1, 2, 3)
-CHOSEN_BY = "macro_f1"
-"""The metric whose validation score decides, as it decides a trial's best epoch."""
 
 
 @dataclass(frozen=True)
@@ -37,15 +35,17 @@ class SimulatedPatience:
 
 
 def simulated_patience(
-    records: SweepRecords, cell: Cell, metric: str = CHOSEN_BY, patiences: Sequence[int] = PATIENCES
+    records: SweepRecords, cell: Cell, metric: str | None = None, patiences: Sequence[int] = PATIENCES
 ) -> list[SimulatedPatience]:
     """Return what each patience would have done to the completed trials of ``cell``.
 
-    ``metric`` is the test score that is shown. Raises ValueError, which says why, where it can't be told.
+    ``metric`` is the test score that is shown (default: the task's primary one, which decides on validation). Raises
+    ValueError, which says why, where it can't be told.
     """
+    primary, sign = cell.task.primary, cell.task.chooses_by.sign
     needed = {
-        f"val_{CHOSEN_BY}": "validation scores",
-        f"test_{metric}": "test scores",
+        f"val_{primary}": "validation scores",
+        f"test_{metric or primary}": "test scores",
         "epoch_seconds": "times",
     }
     columns = ["path", "epoch", *needed]
@@ -64,6 +64,7 @@ def simulated_patience(
         trained, shares, scores, changes, early = [], [], [], [], 0
         for _, run in epochs.sort_values("epoch").groupby("path"):
             by_val, test, seconds = (run[name].to_numpy() for name in needed)
+            by_val = sign * by_val
             end = stopped(by_val.tolist(), patience)
             early += end.last < len(run)
             trained.append(end.last)

@@ -2,6 +2,7 @@
 
 from collections.abc import Callable, Mapping, Sequence
 from types import MappingProxyType
+from typing import Any
 
 import numpy as np
 import numpy.typing as npt
@@ -13,6 +14,7 @@ import pyarrow.parquet as pq
 from analysis.statistics.resampling import STATISTICS, Statistic, f1_of
 from tunekit.storage.paths import Place
 from tunekit.store.records import DamagedRecord
+from tunekit.tasks.base import LabelForm
 
 IntArray = npt.NDArray[np.integer]
 FloatArray = npt.NDArray[np.float64]
@@ -20,30 +22,39 @@ FloatArray = npt.NDArray[np.float64]
 MAX_ROWS, MAX_BYTES = 20_000_000, 2**33
 """The limits of an unpacked parquet file: a small file can unpack to fill any memory."""
 COLUMNS = ["item_id", "group_id", "gold", "predicted"]
-TEXT, WHOLE = (pa.string(), pa.large_string()), (pa.int32(), pa.int64())
+TEXT, WHOLE, NUMBER = (pa.string(), pa.large_string()), (pa.int32(), pa.int64()), (pa.float64(),)
 _TYPES = {"split": TEXT, "epoch": WHOLE, "item_id": TEXT, "group_id": TEXT, "gold": WHOLE, "predicted": WHOLE}
 _LOGITS = {"logits": (pa.list_(pa.float16()), pa.list_(pa.float32()))}
 
 
-def read_predictions(folder: Place, split: str, epoch: int, logits: bool = False) -> pd.DataFrame | None:
+def read_predictions(
+    folder: Place, split: str, epoch: int, logits: bool = False, form: LabelForm = "class"
+) -> pd.DataFrame | None:
     """Return one trial's predictions on ``split`` after ``epoch``: columns item_id, group_id, gold and predicted, one
     row an item, in the file's order. None where the trial keeps none of them. With ``logits`` there is a column of
-    arrays (C,) of them too.
+    arrays (C,) of them too. ``form`` is that of the task's labels: gold and predicted are classes, numbers,
+    or texts with a 0 or 1 for each label.
 
     Raises DamagedRecord, naming the file, where it can't be read, a column is missing or of another type, a value is
-    missing, a label is negative, an item stands there twice, or logits that are asked for are not finite or not of one
-    length.
+    missing, a label is negative or no finite number, an item stands there twice, or logits that are asked for are not
+    finite or not of one length.
     """
     path = folder / "predictions.parquet"
     if not path.exists():
         return None
     extra = _LOGITS if logits else {}
-    frame = read_columns(path, {**_TYPES, **extra}, [*COLUMNS, *extra], {"split": split, "epoch": epoch})
+    kind = {"class": WHOLE, "number": NUMBER, "labels": TEXT}[form]
+    types = _TYPES | {"gold": kind, "predicted": kind}
+    frame = read_columns(path, {**types, **extra}, [*COLUMNS, *extra], {"split": split, "epoch": epoch})
     if frame.empty:
         return None
     if frame["item_id"].duplicated().any():
         raise DamagedRecord(f"{path}: {split}, epoch {epoch}: an item stands there twice")
-    if frame[["gold", "predicted"]].to_numpy().min() < 0:
+    if form == "number" and not np.isfinite(frame[["gold", "predicted"]].to_numpy()).all():
+        raise DamagedRecord(f"{path}: {split}, epoch {epoch}: a number is not finite")
+    if form == "labels" and not _are_bits(frame):
+        raise DamagedRecord(f"{path}: {split}, epoch {epoch}: labels are not texts of 0 and 1, all of one length")
+    if form == "class" and frame[["gold", "predicted"]].to_numpy().min() < 0:
         raise DamagedRecord(f"{path}: {split}, epoch {epoch}: a label is negative")
     if logits:
         if len({len(values) for values in frame["logits"]}) != 1:
@@ -51,6 +62,18 @@ def read_predictions(folder: Place, split: str, epoch: int, logits: bool = False
         if not np.isfinite(np.concatenate(frame["logits"].to_list())).all():
             raise DamagedRecord(f"{path}: {split}, epoch {epoch}: a logit is not finite")
     return frame
+
+
+def _are_bits(frame: pd.DataFrame) -> bool:
+    """Return whether gold and predicted are texts such as ``0110``, all of one length above 0."""
+    texts = {*frame["gold"], *frame["predicted"]}
+    return len({len(text) for text in texts}) == 1 and all(text and set(text) <= {"0", "1"} for text in texts)
+
+
+def bits_of(texts: npt.NDArray[Any]) -> IntArray:
+    """Return texts (...,) such as ``0110``, all of C characters, as 0 and 1 (..., C)."""
+    found: IntArray = np.array([list(text) for text in texts.ravel()]).astype(np.int8).reshape(*texts.shape, -1)
+    return found
 
 
 def read_columns(
@@ -161,7 +184,9 @@ def collapsed(predicted: IntArray) -> bool:
     return bool((predicted == predicted[0]).all())
 
 
-def aligned_predictions(frames: Sequence[pd.DataFrame]) -> tuple[IntArray, IntArray, IntArray]:
+def aligned_predictions(
+    frames: Sequence[pd.DataFrame],
+) -> tuple[npt.NDArray[Any], npt.NDArray[Any], IntArray]:
     """Return the gold labels (I,), predicted labels (S, I) and codes of groups (I,), 0..G-1, of S runs on the same I
     items.
 

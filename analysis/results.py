@@ -86,11 +86,13 @@ class Results:
         """
         return cells(self.records, select)
 
-    def table(self, metric: str = "macro_f1", dataset: str | None = None, select: str = "last") -> Table:
+    def table(self, metric: str | None = None, dataset: str | None = None, select: str = "last") -> Table:
         """Return a table of ``metric``: a row a model and method, a column a dataset.
 
-        A place holds the mean ± sample standard deviation over seeds in percent. ``metric`` is ``accuracy``,
-        ``macro_f1`` or ``micro_f1``, or, from stored predictions, ``macro_f1_present`` (over the classes that occur),
+        A place holds the mean ± sample standard deviation over seeds, in percent where the metric is a share.
+        ``metric`` is a score of the datasets' task (default: the one by which it chooses, for classification
+        ``macro_f1``; there are also ``accuracy`` and ``micro_f1``), or, from stored predictions of classes,
+        ``macro_f1_present`` (over the classes that occur),
         ``mcc``, ``weighted_f1`` or ``per_class_f1``, which has a column a class and needs ``dataset`` where there are
         several. ``select`` is as in ``cells``. Of several settings of a method the row has those with the best mean on
         validation, which the table's notes name; without validation scores each setting is a row, and nothing says
@@ -100,9 +102,9 @@ class Results:
         Raises UserError for an unknown metric, dataset or selection, and where no trial recorded the metric.
         """
         shown = self._of_dataset(self.cells(select), dataset)
-        return build(all_cells_spec(shown, metric, select))
+        return build(all_cells_spec(shown, metric or shown[0].task.primary, select))
 
-    def settings(self, metric: str = "macro_f1", dataset: str | None = None, select: str = "last") -> Table:
+    def settings(self, metric: str | None = None, dataset: str | None = None, select: str = "last") -> Table:
         """Return a table of all settings on one dataset, of the methods that were trained with several.
 
         Rows are sorted by the values of the settings, validation stands beside test, and nothing is ranked.
@@ -110,6 +112,7 @@ class Results:
         without ``per_class_f1``. Raises UserError as ``table``, and where there are no or several such tables.
         """
         found = self._of_dataset(self.cells(select), dataset)
+        metric = metric or found[0].task.primary
         check_metric(metric, found)
         specs = settings_specs(found, [metric], select)
         if len(specs) != 1:
@@ -122,7 +125,7 @@ class Results:
             raise UserError(said)
         return build(specs[0])
 
-    def across_datasets(self, metric: str = "macro_f1", select: str = "last") -> Across:
+    def across_datasets(self, metric: str | None = None, select: str = "last") -> Across:
         """Return the comparison of all rows of ``table`` over the datasets; its ``frame`` is a DataFrame.
 
         The comparison holds mean ranks, win rates, and interquartile means of scores between the majority class and the
@@ -131,11 +134,10 @@ class Results:
         """
         from analysis.report.audit import majority_scores
 
-        return across(
-            all_cells_spec(self._of_dataset(self.cells(select), None), metric, select), majority_scores(self.records)
-        )
+        shown = self._of_dataset(self.cells(select), None)
+        return across(all_cells_spec(shown, metric or shown[0].task.primary, select), majority_scores(self.records))
 
-    def critical_difference(self, metric: str = "macro_f1", select: str = "last") -> "Figure":
+    def critical_difference(self, metric: str | None = None, select: str = "last") -> "Figure":
         """Return the critical-difference figure of ``across_datasets``: mean ranks, with bars over rows that Nemenyi's
         test does not separate.
 
@@ -144,7 +146,7 @@ class Results:
         from analysis.figures.critical_difference import critical_difference_figure
 
         found = self.across_datasets(metric, select)
-        drawn = critical_difference_figure(found, metric_name(metric), metric)
+        drawn = critical_difference_figure(found, metric_name(found.metric), found.metric)
         if drawn is None:
             raise UserError(". ".join(found.notes))
         return drawn.figure
@@ -163,12 +165,11 @@ class Results:
         found = self._of_dataset(self.cells(), dataset)
         return cell_curves(self.records, found, metric)
 
-    def report(
-        self, folder: str | os.PathLike[str], metrics: Sequence[str] = ("accuracy", "macro_f1"), select: str = "last"
-    ) -> list[Path]:
+    def report(self, folder: str | os.PathLike[str], metrics: Sequence[str] = (), select: str = "last") -> list[Path]:
         """Write tables, figures and the report to ``folder``, and return the paths of report.md and report.html.
 
-        ``metrics`` and ``select`` are as in ``table``. Raises UserError for an unknown metric or selection, and OSError
+        ``metrics`` (default: those that the datasets' tasks report) and ``select`` are as in ``table``. Raises
+        UserError for an unknown metric or selection, and OSError
         where the folder can't be written.
         """
         from analysis.report.report import Choices, compose, write_all

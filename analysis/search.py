@@ -1,26 +1,25 @@
 """What a search found: its trials with what the store holds of them, and the scores of its choices on fresh seeds."""
 
+import math
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, replace
 from functools import cached_property
 from typing import Any
 
-import numpy as np
 import pandas as pd
 
 from analysis.cells import Cell, CellTrial
-from analysis.names import LABELS, SHORT, metric_name, rounded
+from analysis.names import SHORT, metric_name, rounded
 from analysis.predictions import read_predictions
 from analysis.statistics.this_set import Sample
 from analysis.sweep_records import SweepRecords
 from tunekit.schema import Status
 from tunekit.search.choosing import Candidate, item_standard_error, pareto, select
 from tunekit.store.search_records import ROLES, SearchStudy, SearchTrial, TrialState
+from tunekit.tasks import Metric, task_of
 
 DEFAULT = 0
 """The number of the trial that runs the default configuration."""
-MARGIN = 0.01
-"""How far below the best, in [0, 1], a learning rate counts as nearly as good: one point."""
 
 
 @dataclass(frozen=True)
@@ -73,6 +72,16 @@ class SearchResult:
         return tuple(sorted(self.study.space, key=lambda name: name != "learning_rate"))
 
     @property
+    def measure(self) -> Metric | None:
+        """The metric of the first objective; None where it is no score."""
+        return measure_of(self.objective, self.study.dataset)
+
+    @property
+    def objective_name(self) -> str:
+        """The first objective in words: ``macro-F1 on validation``, ``num trainable params``."""
+        return metric_name(self.objective) if self.measure is None else f"{self.measure.label} on validation"
+
+    @property
     def objective(self) -> str:
         """The first objective, by which configurations are chosen."""
         return self.study.objectives[0]
@@ -91,7 +100,7 @@ class SearchResult:
         """Return the first objective of a complete trial with the sign that makes more better."""
         value = self.score(trial)
         assert value is not None
-        return value if self.study.directions[0] == "maximize" else -value
+        return self.study.sign * value
 
     def role(self, name: str) -> Confirmation | None:
         """Return the chosen configuration of the role ``name``; None where there is none."""
@@ -105,13 +114,6 @@ class SearchResult:
             return ()
         floor = self.merit(self.complete[0]) - best.standard_error
         return tuple(one for one in self.complete if self.merit(one) >= floor)
-
-    @property
-    def near(self) -> tuple[SearchTrial, ...]:
-        """The complete trials at most ``MARGIN`` below the best, in the order of their learning rates."""
-        tuned = [one for one in self.complete if "learning_rate" in one.params]
-        kept = [one for one in tuned if self.merit(one) >= self.merit(self.complete[0]) - MARGIN]
-        return tuple(sorted(kept, key=learning_rate))
 
     @property
     def front(self) -> tuple[SearchTrial, ...]:
@@ -139,19 +141,15 @@ def learning_rate(trial: SearchTrial) -> float:
     return float(trial.params["learning_rate"])
 
 
-def is_score(objective: str) -> bool:
-    """Return whether ``objective`` is a score on validation, which lies in [0, 1] and is shown in percent."""
-    return f"val_{objective}" in LABELS
+def measure_of(objective: str, dataset: str) -> Metric | None:
+    """Return the metric of the dataset's task called ``objective``; None where it is no score, but a size."""
+    return next((one for one in task_of(dataset).metrics if one.name == objective), None)
 
 
-def shown(objective: str, value: float) -> str:
-    """Return the value of an objective as text, scores in percent."""
-    return f"{100 * value:.2f}" if is_score(objective) else f"{value:,.0f}"
-
-
-def objective_name(objective: str) -> str:
-    """Return an objective in words: ``macro-F1 on validation``, ``num trainable params``."""
-    return f"{metric_name(objective)} on validation" if is_score(objective) else metric_name(objective)
+def shown(objective: str, value: float, dataset: str) -> str:
+    """Return the value of an objective as text, a score in its unit."""
+    measure = measure_of(objective, dataset)
+    return f"{value:,.0f}" if measure is None else measure.number(value)
 
 
 def configuration(one: SearchResult, trial: SearchTrial) -> str:
@@ -232,7 +230,7 @@ def _confirmed(
     rows = [
         (cell_trial, row)
         for cell_trial in done
-        if (row := _best_row(stored.epochs.get(cell_trial.folder), bare.objective)) is not None
+        if (row := _best_row(stored.epochs.get(cell_trial.folder), bare)) is not None
     ]
     scores = ([row[f"{split}_{bare.objective}"] for _, row in rows] for split in ("val", "test"))
     validation, test = ([float(score) for score in found if pd.notna(score)] for found in scores)
@@ -261,27 +259,28 @@ def _error(bare: SearchResult, trial: SearchTrial, stored: _StoredTrials) -> tup
     pairs = stored.of(trial.trial_ids)
     if len(pairs) < len(trial.trial_ids) or not pairs:
         return None, "its trials are not in the store"
-    classes = pairs[0][0].num_classes
-    if classes is None:
+    first = pairs[0][0]
+    if first.has_classes and first.num_classes is None:
         return None, "the store holds no description of the dataset"
     frames = []
     for _, cell_trial in pairs:
-        row = _best_row(stored.epochs.get(cell_trial.folder), bare.objective)
+        row = _best_row(stored.epochs.get(cell_trial.folder), bare)
         if row is None:
             return None, "no validation scores are recorded"
-        frame = read_predictions(cell_trial.path, "val", int(row["epoch"]))
+        frame = read_predictions(cell_trial.path, "val", int(row["epoch"]), form=first.task.form)
         if frame is None:
             return None, "no validation predictions are stored"
         frames.append(frame)
     try:
-        return item_standard_error(frames, bare.objective, classes), ""
+        return item_standard_error(frames, bare.objective, len(first.label_names)), ""
     except ValueError as error:
         return None, str(error)
 
 
-def _best_row(epochs: pd.DataFrame | None, objective: str) -> "pd.Series[Any] | None":
+def _best_row(epochs: pd.DataFrame | None, bare: SearchResult) -> "pd.Series[Any] | None":
     """Return the epoch with the best validation score, the earliest of equals, which is what a search scores by."""
-    column = f"val_{objective}"
+    column = f"val_{bare.objective}"
     if epochs is None or column not in epochs or epochs[column].isna().all():
         return None
-    return epochs.iloc[int(epochs[column].to_numpy(dtype=float, na_value=-np.inf).argmax())]
+    merits = bare.study.sign * epochs[column].astype(float)
+    return epochs.iloc[int(merits.fillna(-math.inf).argmax())]

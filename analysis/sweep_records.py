@@ -20,6 +20,7 @@ from tunekit.store.existing import no_sweep
 from tunekit.store.records import DamagedRecord, read_text
 from tunekit.store.result_store import ResultStore
 from tunekit.store.search_records import SearchStudy
+from tunekit.tasks import task_of
 
 Progress = Callable[[Sequence[str]], Iterable[str]]
 
@@ -222,7 +223,7 @@ def _datasets(stores: Sequence[ResultStore]) -> tuple[dict[str, DatasetFacts], l
                 problems.append(Problem("damaged description of a dataset", f"{path}: {error}"))
                 continue
             try:
-                facts = replace(facts, occurring=_occurring(path))
+                facts = replace(facts, occurring=_occurring(path)) if task_of(facts.name).form == "class" else facts
             except DamagedRecord as error:
                 problems.append(Problem("damaged copy of a dataset", f"{error}; run the sweep again to write it anew"))
             if facts.name in found and found[facts.name].content_hash != facts.content_hash:

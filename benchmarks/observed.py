@@ -18,8 +18,8 @@ import numpy.typing as npt
 from scipy.optimize import brentq
 from scipy.stats import multivariate_normal, norm
 
+from analysis.cell_predictions import predictions_of
 from analysis.cells import cells
-from analysis.compare import predictions_of
 from analysis.statistics.new_text import SeedPredictions
 from analysis.sweep_records import read_sweeps
 from benchmarks.conclusions import comparisons_of, worse_rows

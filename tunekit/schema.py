@@ -9,7 +9,7 @@ from collections.abc import Mapping
 from dataclasses import MISSING, asdict, dataclass, field, fields
 from enum import StrEnum
 from functools import cache, cached_property
-from typing import Any, Literal, Self, get_args
+from typing import Any, Literal, Self, cast, get_args
 
 from tunekit.parsing import Scalar as Scalar
 from tunekit.parsing import check_names, check_scores, coerced, plain_scalars, strictly
@@ -180,17 +180,29 @@ class EpochRecord:
     train_tokens_per_second: float | None = metric("Training tokens a second", direction=Direction.MAX, unit="1/s")
     peak_memory_bytes: int | None = metric("Peak memory", direction=Direction.MIN, unit="B")
 
+    def values(self) -> dict[str, Any]:
+        """Every value of the epoch by its name, the scores of every split among them."""
+        return dict(vars(self))
+
+    def score(self, name: str) -> float | None:
+        """The score called ``name``, such as ``val_macro_f1``, or None. Raises KeyError where the task has none."""
+        return cast(float | None, self.values()[name])
+
+    def row(self) -> dict[str, Any]:
+        """What is stored of the epoch, with the version of its schema."""
+        return {"schema_version": SCHEMA_VERSION, **vars(self)}
+
     @classmethod
     def from_dict(cls, values: Mapping[str, Any], *, imported: bool = False) -> Self:
         """The record of a stored row. Raises ValueError on a missing, unknown, mistyped or non-finite value."""
         record = strictly(cls, values)
-        for name, kind in _kinds(imported):
+        for name, kind in value_kinds(imported):
             coerced(name, kind, values[name])
         return record
 
 
 @cache
-def _kinds(imported: bool) -> list[tuple[str, str]]:
+def value_kinds(imported: bool) -> list[tuple[str, str]]:
     """Names and types of an epoch's values; what only an imported trial may lack is required of others."""
     found = []
     for item in fields(EpochRecord):
@@ -216,17 +228,17 @@ class Status(StrEnum):
 
 @dataclass(frozen=True, kw_only=True)
 class TrialSummary:
-    """What one ended trial left behind. Scores are dicts ``{split_metric: value in [0, 1]}`` of one epoch."""
+    """What one ended trial left behind. Scores are dicts ``{split_metric: value}`` of one epoch."""
 
     status: Status
     num_epochs: int
     best_epoch: int | None
-    """Epoch of the best validation macro-F1, the earliest of equals; None without a validation part."""
+    """Epoch of the best validation score by the task's primary metric, the earliest of equals; None without val."""
     final_scores: dict[str, float | None]
     best_scores: dict[str, float | None] | None
     """Scores after the last epoch, and after ``best_epoch``."""
     train_scores: dict[str, float] | None
-    """Loss, accuracy, micro-F1 and macro-F1 on a fixed part of train (at most 1,000 rows), dropout off, at the end."""
+    """The task's scores on a fixed part of train (at most 1,000 rows), dropout off, at the end."""
     num_trainable_params: int | None
     num_total_params: int | None
     train_seconds: float | None

@@ -1,6 +1,6 @@
 """Learning curves: data and an ``ax`` in, ``ax`` out. Single seeds thin, their mean thick, a band of one sample std."""
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, fields, replace
 from io import BytesIO
 from math import ceil
@@ -13,9 +13,23 @@ from matplotlib.figure import Figure
 from matplotlib.ticker import MaxNLocator
 
 from analysis.figures.drawing import freeze_layout, hover, wrapped
+from analysis.names import SPLITS
 from tunekit.schema import EpochRecord
+from tunekit.tasks import TASKS, Task
+from tunekit.tasks.base import SCORED_SPLITS
 
 FIELDS = {item.name: item.metadata for item in fields(EpochRecord)}
+
+
+def fields_of(task: Task) -> Mapping[str, Mapping[str, Any]]:
+    """Return what can be drawn of the epochs of ``task`` by its name: label and unit of each value of a record."""
+    scores = {
+        f"{split}_{one.name}": {"label": f"{SPLITS[split].capitalize()} {one.label}", "unit": one.unit}
+        for split in SCORED_SPLITS
+        for one in task.metrics
+    }
+    of_every_task = {name: facts for name, facts in FIELDS.items() if not name.startswith(("val_", "test_", "best_"))}
+    return FIELDS if set(scores) <= set(FIELDS) else {**of_every_task, **scores}
 
 
 @dataclass(frozen=True)
@@ -42,7 +56,6 @@ SERIES = (
     LineStyle("#E69F00", (0, (3, 1)), "v"),
     LineStyle("#56B4E9", (0, (1, 3)), "P"),
 )
-SCORES = ("accuracy", "micro_f1", "macro_f1")
 MAX_POINTS = 400
 MAX_HOVERS = 50
 
@@ -87,16 +100,22 @@ def band(curves: pd.DataFrame, ax: Axes, label: str, line_style: LineStyle) -> A
     return ax
 
 
-def score_curve(epochs: pd.DataFrame, metric: str, ax: Axes) -> Axes:
-    """Draw ``metric`` (a field of EpochRecord) after each epoch, in percent where it is a score.
+CLASSIFICATION = TASKS["classification"]
 
-    ``epochs`` has one row an epoch and trial: seed, epoch, and the metric.
+
+def score_curve(
+    epochs: pd.DataFrame, metric: str, ax: Axes, task: Task = CLASSIFICATION, style: LineStyle | None = None
+) -> Axes:
+    """Draw ``metric`` (a value of a record of ``task``) after each epoch, in percent where it is a share.
+
+    ``epochs`` has one row an epoch and trial: seed, epoch, and the metric. ``style`` is that of the line where the
+    metric has none of its own.
     """
-    facts = FIELDS[metric]
+    facts = fields_of(task)[metric]
     scale = 100.0 if facts["unit"] == "%" else 1.0
     curves = epochs.pivot_table(index="epoch", columns="seed", values=metric) * scale
     ax.set_xlabel("epoch")
-    return band(curves, ax, facts["label"], LINE_STYLES[metric.split("_", 1)[1]])
+    return band(curves, ax, facts["label"], LINE_STYLES.get(metric.split("_", 1)[1], style or SERIES[0]))
 
 
 def loss_curve(steps: pd.DataFrame, ax: Axes, steps_per_epoch: float) -> Axes:
@@ -118,23 +137,30 @@ def loss_curve(steps: pd.DataFrame, ax: Axes, steps_per_epoch: float) -> Axes:
     return band(curves, ax, FIELDS["train_loss"]["label"], LINE_STYLES["loss"])
 
 
-def panels(steps: pd.DataFrame | None, epochs: pd.DataFrame, split: str, axes: Sequence[Axes]) -> Sequence[Axes]:
+def panels(
+    steps: pd.DataFrame | None, epochs: pd.DataFrame, split: str, axes: Sequence[Axes], task: Task = CLASSIFICATION
+) -> Sequence[Axes]:
     """Draw the training loss (of each step too where steps are kept) on the first of two axes, scores on the second.
 
-    Both axes are in epochs and have the same limits. A metric that no trial recorded is left out, and so is micro-F1
-    where it equals accuracy.
+    Both axes are in epochs and have the same limits. The scores are those of ``task`` that have bounds on both sides,
+    so that they share an axis. A metric that no trial recorded is left out, and so is micro-F1 where it equals
+    accuracy.
     """
     losses, scores = axes
     if steps is not None:
         loss_curve(steps, losses, float(epochs["step"].iloc[0] / epochs["epoch"].iloc[0]))
     elif epochs["train_loss"].notna().any():
         score_curve(epochs, "train_loss", losses)
-    for metric in (f"{split}_{kind}" for kind in SCORES):
-        same = metric.endswith("micro_f1") and np.allclose(
-            epochs[metric].astype(float), epochs[f"{split}_accuracy"].astype(float), equal_nan=True
+    shares = [one for one in task.metrics if one.is_share]
+    names = [name for one in shares if (name := f"{split}_{one.name}") in epochs]
+    for place, metric in enumerate(names):
+        same = (
+            metric.endswith("micro_f1")
+            and f"{split}_accuracy" in names
+            and np.allclose(epochs[metric].astype(float), epochs[f"{split}_accuracy"].astype(float), equal_nan=True)
         )
         if epochs[metric].notna().any() and not same:
-            score_curve(epochs, metric, scores)
+            score_curve(epochs, metric, scores, task, line_style(place))
     reached = epochs.groupby("epoch")["seed"].nunique()
     fewer = reached.index[reached < reached.max()]
     if len(fewer):
@@ -145,12 +171,14 @@ def panels(steps: pd.DataFrame | None, epochs: pd.DataFrame, split: str, axes: S
         ax.xaxis.set_major_locator(MaxNLocator(5, integer=True))
         ax.yaxis.set_major_locator(MaxNLocator(5))
     losses.set_ylabel("training loss")
-    scores.set_ylabel("score (%)")
+    scores.set_ylabel("score (%)" if all(one.unit == "%" for one in shares) else "score")
     return axes
 
 
-def learning_curves(steps: pd.DataFrame | None, epochs: pd.DataFrame, split: str, title: str) -> Figure:
-    """Return a figure of the training loss beside accuracy, micro- and macro-F1 an epoch.
+def learning_curves(
+    steps: pd.DataFrame | None, epochs: pd.DataFrame, split: str, title: str, task: Task = CLASSIFICATION
+) -> Figure:
+    """Return a figure of the training loss beside the scores an epoch, such as accuracy, micro- and macro-F1.
 
     Data as ``panels`` takes them.
     """
@@ -161,8 +189,10 @@ def learning_curves(steps: pd.DataFrame | None, epochs: pd.DataFrame, split: str
     height = above + panel + below
     figure = Figure(figsize=(width, height))
     axes = figure.subplots(1, 2)
-    figure.subplots_adjust(0.65 / width, below / height, 1 - 0.1 / width, 1 - above / height, wspace=0.2)
-    _, scores = panels(steps, epochs, split, axes)
+    # Scores that are not in percent have wider ticks.
+    between = 0.2 if all(one.unit == "%" for one in task.metrics if one.is_share) else 0.3
+    figure.subplots_adjust(0.65 / width, below / height, 1 - 0.1 / width, 1 - above / height, wspace=between)
+    _, scores = panels(steps, epochs, split, axes, task)
     if scores.lines:
         scores.legend(fontsize=8, frameon=False)
     figure.suptitle(heading, fontsize=10, y=1 - 0.06 / height)
@@ -190,6 +220,7 @@ class CellCurves:
     steps: pd.DataFrame | None
     epochs: pd.DataFrame
     split: str
+    task: Task = CLASSIFICATION
 
 
 def overview(columns: Sequence[CellCurves], title: str) -> NotebookFigure:
@@ -202,7 +233,7 @@ def overview(columns: Sequence[CellCurves], title: str) -> NotebookFigure:
     grid = figure.subplots(2 * bands, width, squeeze=False)
     pairs = [list(grid[2 * band : 2 * band + 2, place]) for band in range(bands) for place in range(width)]
     for number, (column, pair) in enumerate(zip(columns, pairs, strict=False)):
-        panels(column.steps, column.epochs, column.split, pair)
+        panels(column.steps, column.epochs, column.split, pair, column.task)
         pair[0].set_title(wrapped(column.label, 28, 3), fontsize=9)
         for ax in pair:
             ax.tick_params(labelsize=8, labelleft=number % width == 0)
@@ -223,7 +254,7 @@ def metric_panel(columns: Sequence[CellCurves], metrics: Sequence[str], title: s
 
     ``metrics`` names the field of EpochRecord that is drawn of each of ``columns``: cells may differ in their split.
     """
-    facts = FIELDS[metrics[0]]
+    facts = fields_of(columns[0].task)[metrics[0]]
     scale = 100.0 if facts["unit"] == "%" else 1.0
     figure = NotebookFigure(figsize=(6.4, 4), layout="constrained")
     ax = figure.subplots()

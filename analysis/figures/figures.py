@@ -13,9 +13,9 @@ from analysis.cells import Cell, metric_label
 from analysis.configurations import configurations
 from analysis.figures.captioned import CaptionedFigure, figure_stem
 from analysis.figures.curves import (
-    FIELDS,
     CellCurves,
     NotebookFigure,
+    fields_of,
     learning_curves,
     metric_panel,
     overview,
@@ -46,15 +46,14 @@ BAND = ". A thick line is the mean, its band one sample standard deviation over 
 MAX_OVERVIEW = 20  # cells on one page
 
 
-def figures_of(records: SweepRecords, found: Sequence[Cell], metric: str = "macro_f1") -> list[CaptionedFigure]:
+def figures_of(records: SweepRecords, found: Sequence[Cell], metric: str | None = None) -> list[CaptionedFigure]:
     """Return the figures of all cells that have a completed trial and are no search's, and then those of searches.
 
     They come kind by kind: curves, overview, cost, spread, confusion, learning rates. ``metric`` is what costs and
-    seeds are shown in. Of several settings of a method, what compares cells shows those that validation chose, and all
-    where it can't choose.
-
-    A learning curve keeps its number whichever cells have completed. Raises DamagedRecord, naming the file, where
-    steps or predictions can't be read, and UserError where ``metric`` needs predictions that a trial lacks.
+    seeds are shown in, by default the one by which the task of each dataset chooses. Of several settings of a method,
+    what compares cells shows those that validation chose, and all where it can't choose. A learning curve keeps its
+    number whichever cells have completed. Raises DamagedRecord, naming the file, where steps or predictions can't be
+    read, and UserError where ``metric`` needs predictions that a trial lacks.
     """
     ordered = in_order(records, found)
     numbers = {key: number for number, key in enumerate(dict.fromkeys(cell.key for cell in ordered), 1)}
@@ -72,7 +71,8 @@ def figures_of(records: SweepRecords, found: Sequence[Cell], metric: str = "macr
         for members in datasets.values():
             shown = [cell for cell in members if id(cell) in counting]
             said = CHOSEN if len(shown) < len(members) else ""
-            figures += [replace(one, caption=f"{one.caption}{said}") for one in draw(shown, data, metric)]
+            drawing = draw(shown, data, metric or members[0].task.primary)
+            figures += [replace(one, caption=f"{one.caption}{said}") for one in drawing]
     figures += [captioned for cell in drawn for captioned in _confusion(cell)]
     figures += rate_figures(rate_maps(found, records.default_rates))
     figures += search_figures(search_results(records, found))
@@ -97,12 +97,12 @@ def cell_curves(records: SweepRecords, found: Sequence[Cell], metric: str | None
     title = f"{drawn[0].dataset_name}, {_seeds(drawn)}"
     if metric is None:
         return overview(columns, title)
-    fields = [metric if metric in FIELDS else f"{cell.split}_{metric}" for cell in drawn]
-    known = [name for name, facts in FIELDS.items() if name not in ("epoch", "step")]
+    drawable = fields_of(drawn[0].task)
+    fields = [metric if metric in drawable else f"{cell.split}_{metric}" for cell in drawn]
+    known = [name for name in drawable if name not in ("epoch", "step")]
     if unknown := [name for name in fields if name not in known]:
-        raise UserError(
-            f"there is no metric {metric!r}{did_you_mean(unknown[0], known)} (there are {', '.join(known)})"
-        )
+        hint = did_you_mean(unknown[0], known)
+        raise UserError(f"there is no metric {metric!r}{hint} (there are {', '.join(known)})")
     recorded = [place for place, name in enumerate(fields) if columns[place].epochs[name].notna().any()]
     if not recorded:
         raise UserError(f"no trial of {found[0].dataset} recorded {metric}; choose another metric")
@@ -146,7 +146,7 @@ def _curves_of(cell: Cell, by_path: Mapping[str, pd.DataFrame]) -> CellCurves:
     epochs = [
         by_path[str(trial.path)].assign(seed=trial.seed) for trial in cell.completed if str(trial.path) in by_path
     ]
-    return CellCurves(cell.title, _steps(cell), pd.concat(epochs, ignore_index=True), cell.split)
+    return CellCurves(cell.title, _steps(cell), pd.concat(epochs, ignore_index=True), cell.split, cell.task)
 
 
 def _steps(cell: Cell) -> pd.DataFrame | None:
@@ -161,7 +161,7 @@ def _steps(cell: Cell) -> pd.DataFrame | None:
 
 
 def _curves(cell: Cell, data: CellCurves, number: int) -> CaptionedFigure:
-    figure = learning_curves(data.steps, data.epochs, data.split, cell.title)
+    figure = learning_curves(data.steps, data.epochs, data.split, cell.title, cell.task)
     stem = figure_stem(f"figure-{number:02d}", cell.model, cell.method, cell.dataset, cell.variant)
     caption = (
         f"{cell.title}: training loss, and scores on the {SPLITS[cell.split]} split after each epoch; "
@@ -194,8 +194,9 @@ def _costs(members: Sequence[Cell], data: Mapping[str, CellCurves], metric: str)
     names = [f"{number}  {wrapped(label, 48, 1)}" for number, label in enumerate(row_labels(chosen), 1)]
     figure = Figure(figsize=(0.6 + 2.8 * len(found), 3.2 + 0.17 * -(-len(names) // len(found))), layout="constrained")
     axes = figure.subplots(1, len(found), sharey=True, squeeze=False)[0]
+    axis = replace(members[0].measure(metric), label=metric_label(metric, members))
     for (cost, points), ax in zip(found.items(), axes, strict=True):
-        score_against_cost(points, ax, metric_label(metric, members), COSTS[cost][0]).label_outer()
+        score_against_cost(points, ax, axis, COSTS[cost][0]).label_outer()
     unseen = [Line2D([], [], linestyle="") for _ in names]
     figure.legend(
         unseen, names, loc="outside lower center", ncols=len(found), fontsize=8, frameon=False, handlelength=0,
@@ -204,11 +205,11 @@ def _costs(members: Sequence[Cell], data: Mapping[str, CellCurves], metric: str)
     bounded = any(points["low"].notna().any() for points in found.values())
     intervals = ", 95 % Student-t intervals over seeds on these test items" if bounded else ""
     name = members[0].dataset_name
-    figure.suptitle(wrapped(f"{name}, {metric_label(metric, members)} against cost", 45 * len(found), 3), fontsize=10)
+    figure.suptitle(wrapped(f"{name}, {axis.label} against cost", 45 * len(found), 3), fontsize=10)
     caption = (
-        f"{name}: {metric_label(metric, members)} on the {_splits(members)} split against cost, means over "
-        f"{_seeds(members)}{intervals}. A filled point on the dashed line is Pareto-optimal: no other "
-        "point scores as high at no more cost. Points of nearly equal costs are drawn side by side."
+        f"{name}: {axis.label} on the {_splits(members)} split against cost, means over {_seeds(members)}{intervals}. "
+        "A filled point on the dashed line is Pareto-optimal: no other point scores as well at no more cost. Points of "
+        "nearly equal costs are drawn side by side."
     )
     if len(chosen) < len(members):
         caption += " Methods with several settings of which validation can't choose one are left out."
@@ -237,7 +238,8 @@ def _spread(members: Sequence[Cell], data: Mapping[str, CellCurves], metric: str
         return []
     scores = pd.DataFrame(rows, columns=["row", "seed", "score"])
     figure = Figure(figsize=(7, 1.2 + 0.4 * scores["row"].nunique()), layout="constrained")
-    seed_spread(scores, figure.subplots(), metric_label(metric, members))
+    axis = replace(members[0].measure(metric), label=metric_label(metric, members))
+    seed_spread(scores, figure.subplots(), axis)
     name = members[0].dataset_name
     figure.suptitle(wrapped(f"{name}, {metric_label(metric, members)} of each seed", 85, 3), fontsize=10)
     caption = (

@@ -7,11 +7,13 @@ from typing import Any
 from matplotlib.axes import Axes
 from matplotlib.figure import Figure
 
+from analysis.compare import SHARE
 from analysis.figures.captioned import CaptionedFigure, figure_stem
 from analysis.figures.drawing import hover, wrapped
 from analysis.figures.plots import BLUE, GREY
-from analysis.names import bounds_text
+from analysis.names import interval_text
 from analysis.tables.table import Standing
+from tunekit.tasks import Metric
 
 
 @dataclass(frozen=True)
@@ -20,7 +22,7 @@ class Difference:
 
     label: str
     value: float
-    """The difference of the means, of scores in [0, 1]."""
+    """The difference of the means."""
     bounds: tuple[float, float] | None
     """The 95 % interval of the difference; None where no test was made."""
     worse: bool | None
@@ -28,24 +30,25 @@ class Difference:
 
 
 def forest_figure(
-    groups: Sequence[tuple[str, Sequence[Difference]]], metric: str, where: str, stem: str
+    groups: Sequence[tuple[str, Sequence[Difference]]], metric: str, where: str, stem: str, measure: Metric = SHARE
 ) -> CaptionedFigure:
     """Return the figure of ``groups``: each a heading, which names what is subtracted, and its differences.
 
     ``where`` says what the intervals hold for, such as ``on new texts from the same source``; it is empty where there
-    are none.
+    are none. ``measure`` has the unit.
     """
     lines = sum(1 + len(differences) for _, differences in groups)
     figure = Figure(figsize=(7, 1.1 + 0.28 * lines), layout="constrained")
-    forest(groups, figure.subplots(), metric)
+    forest(groups, figure.subplots(), metric, measure)
     seen = {one.worse for _, differences in groups for one in differences}
     handles = [figure.axes[0].scatter([], [], **mark) for worse, mark in MARKS.items() if worse in seen]
     labels = [label for worse, label in LABELS.items() if worse in seen]
     figure.legend(handles, labels, loc="outside lower center", ncols=len(labels), fontsize=8, frameon=False)
     figure.suptitle(wrapped(f"Differences in {metric} from the best", 85, 2), fontsize=10)
+    points = ", in points" if measure.unit == "%" else ""
     interval = f" with its 95 % interval {where}" if where else ", without an interval, since nothing was tested"
     caption = (
-        f"{metric[0].upper()}{metric[1:]} of each row minus that of the best row, in points{interval}. A filled point "
+        f"{metric[0].upper()}{metric[1:]} of each row minus that of the best row{points}{interval}. A filled point "
         "is significantly worse than the best, a hollow one is not significantly different from it, and a cross "
         "was not tested. The test is corrected for all comparisons of the table, the intervals are not: that of a "
         "hollow point may exclude 0."
@@ -62,20 +65,22 @@ MARKS: Mapping[bool | None, Mapping[str, Any]] = {
 LABELS = {True: Standing.WORSE.value, False: Standing.ALIKE.value, None: Standing.NOT_TESTED.value}
 
 
-def forest(groups: Sequence[tuple[str, Sequence[Difference]]], ax: Axes, metric: str = "score") -> Axes:
-    """Draw the differences in points, group below group; the dotted line is the best row."""
+def forest(
+    groups: Sequence[tuple[str, Sequence[Difference]]], ax: Axes, metric: str = "score", measure: Metric = SHARE
+) -> Axes:
+    """Draw the differences in the unit of ``measure``, group below group; the dotted line is the best row."""
     height = 0
     places, names = [], []
     for heading, differences in groups:
         ax.text(0, height, wrapped(heading, 70, 1), transform=ax.get_yaxis_transform(), fontsize=9, va="center")
-        for one in sorted(differences, key=lambda item: -item.value):
+        for one in sorted(differences, key=lambda item: -measure.sign * item.value):
             height += 1
-            at = 100 * one.value
-            text = f"{one.label}: {at:+.2f}"
+            at = measure.scale * one.value
+            text = f"{one.label}: {measure.number(one.value, '+')}"
             if one.bounds is not None:
-                low, high = 100 * one.bounds[0], 100 * one.bounds[1]
+                low, high = (measure.scale * bound for bound in one.bounds)
                 ax.hlines(height, low, high, color=BLUE, linewidth=1.5, zorder=2)
-                text += f" {bounds_text(low, high, '+.2f')}"
+                text += f" {interval_text(measure, *one.bounds, '+')}"
             ax.scatter([at], [height], **MARKS[one.worse])
             hover(ax, [at], [height], [text])
             places.append(height)
@@ -83,7 +88,7 @@ def forest(groups: Sequence[tuple[str, Sequence[Difference]]], ax: Axes, metric:
         height += 1
     ax.axvline(0, color=GREY, linewidth=1, linestyle=(0, (2, 2)), zorder=1)
     ax.set_yticks(places, names)
-    ax.set(ylim=(height - 0.4, -0.6), xlabel=f"difference in {metric} (points)")
+    ax.set(ylim=(height - 0.4, -0.6), xlabel=f"difference in {metric}{' (points)' if measure.unit == '%' else ''}")
     ax.tick_params(axis="y", length=0)
     for side in ("top", "right", "left"):
         ax.spines[side].set_visible(False)

@@ -11,7 +11,9 @@ from matplotlib.axes import Axes
 from matplotlib.collections import PolyCollection
 from matplotlib.ticker import LogLocator, NullFormatter
 
+from analysis.compare import SHARE
 from analysis.figures.drawing import hover, wrapped
+from tunekit.tasks import Metric
 
 BLUE, GREY = "#0072B2", "#767676"
 MAX_NUMBERED = 25  # classes
@@ -19,36 +21,36 @@ APART = 0.06
 """The distance of points of nearly equal costs, as a share of the axis."""
 
 
-def pareto(points: pd.DataFrame) -> pd.Series:
-    """Return whether no other row scores as high at no more cost, one of the two strictly better.
+def pareto(points: pd.DataFrame, measure: Metric = SHARE) -> pd.Series:
+    """Return whether no other row scores as well at no more cost, one of the two strictly better.
 
-    Columns cost and score.
+    Columns cost and score, which is of ``measure``.
     """
-    cost, score = points["cost"].to_numpy(), points["score"].to_numpy()
+    cost, score = points["cost"].to_numpy(), measure.sign * points["score"].to_numpy()
     no_worse = (cost[:, None] <= cost) & (score[:, None] >= score)
     better = (cost[:, None] < cost) | (score[:, None] > score)
     return pd.Series(~(no_worse & better).any(axis=0), index=points.index)
 
 
-def score_against_cost(points: pd.DataFrame, ax: Axes, score: str = "score", cost: str = "cost") -> Axes:
+def score_against_cost(points: pd.DataFrame, ax: Axes, measure: Metric = SHARE, cost: str = "cost") -> Axes:
     """Draw ``points``, one row a cell: label, cost (above 0), score and the bounds low and high of its mean's interval.
     The index is the place of the cell, from 0; its number, from 1, stands above the point.
 
-    Scores are in [0, 1] and shown in percent; NaN bounds give no error bar. Filled markers and a step line are the
-    Pareto front: nothing scores as high at no more cost. Points of nearly equal costs are set apart sideways. ``score``
-    and ``cost`` name the axes.
+    Scores are shown in the unit of ``measure``; NaN bounds give no error bar. Filled markers and a step line are the
+    Pareto front: nothing scores as well at no more cost. Points of nearly equal costs are set apart sideways.
+    ``measure`` and ``cost`` name the axes.
     """
-    front = pareto(points)
+    front = pareto(points, measure)
     ax.set_xscale("log")
     log_ticks(ax, points["cost"])
-    rows = points.assign(**{name: 100 * points[name] for name in ("score", "low", "high")})
+    rows = points.assign(**{name: measure.scale * points[name] for name in ("score", "low", "high")})
     rows["cost"] = _dodged(rows["cost"].to_numpy(), ax.get_xlim())
     steps = rows[front].sort_values("cost")
     ax.step(steps["cost"], steps["score"], where="post", color=GREY, linewidth=1, linestyle=(0, (4, 2)), zorder=1)
     for known, face in ((front, BLUE), (~front, "none")):
         ax.scatter(rows["cost"][known], rows["score"][known], s=40, facecolors=face, edgecolors=BLUE, zorder=3)
     ax.vlines(rows["cost"], rows["low"], rows["high"], color=BLUE, linewidth=1, zorder=2)
-    ax.set(xlabel=cost, ylabel=f"{score} (%)")
+    ax.set(xlabel=cost, ylabel=axis_label(measure))
     ax.margins(y=0.12)
     for place, x, top in zip(rows.index, rows["cost"], rows["high"].fillna(rows["score"]), strict=True):
         up = 3 if rows["high"].notna()[place] else 6  # points above the interval, or above the marker
@@ -56,8 +58,9 @@ def score_against_cost(points: pd.DataFrame, ax: Axes, score: str = "score", cos
     texts = []
     drawn = zip(rows["label"], points["cost"], *_columns(rows, "score", "low", "high"), strict=True)
     for label, x, y, low, high in drawn:
-        bounds = f" [{low:.2f}, {high:.2f}]" if np.isfinite(low) else ""
-        texts.append(f"{label}: {score} {y:.2f}{bounds}, {cost} {_number(x)}")
+        score, *ends = (measure.number(value / measure.scale) for value in (y, low, high))
+        bounds = f" [{', '.join(ends)}]" if np.isfinite(low) else ""
+        texts.append(f"{label}: {measure.label} {score}{bounds}, {cost} {_number(x)}")
     hover(ax, rows["cost"], rows["score"], texts)
     return ax
 
@@ -117,11 +120,16 @@ def confusion_matrix(shares: npt.NDArray[np.float64], label_names: Sequence[str]
     return ax
 
 
-def seed_spread(scores: pd.DataFrame, ax: Axes, score: str = "score") -> Axes:
-    """Draw ``scores`` (columns row, seed, score in [0, 1]), a strip a row in the order given: every seed a point, the
-    mean a bar. Points that would hide each other are set apart. ``score`` names the axis.
+def axis_label(measure: Metric) -> str:
+    """Return what an axis says of a metric: its name, and that it is in percent where it is."""
+    return f"{measure.label} (%)" if measure.unit == "%" else measure.label
+
+
+def seed_spread(scores: pd.DataFrame, ax: Axes, measure: Metric = SHARE) -> Axes:
+    """Draw ``scores`` (columns row, seed, score), a strip a row in the order given: every seed a point, the mean a bar.
+    Points that would hide each other are set apart. ``measure`` names the axis and has the unit.
     """
-    shown = scores.assign(score=100 * scores["score"])
+    shown = scores.assign(score=measure.scale * scores["score"])
     rows = list(dict.fromkeys(shown["row"]))
     near = 0.015 * max(float(np.ptp(shown["score"])), 0.01)
     for position, row in enumerate(rows):
@@ -130,12 +138,13 @@ def seed_spread(scores: pd.DataFrame, ax: Axes, score: str = "score") -> Axes:
         ax.scatter(own["score"], heights, s=28, facecolors=BLUE, edgecolors="none", alpha=0.75, zorder=2)
         mean, std = own["score"].mean(), own["score"].std(ddof=1)
         ax.vlines(mean, position - 0.32, position + 0.32, color="#000000", linewidth=2, zorder=3)
-        spread = f" ± {std:.2f}" if len(own) > 1 else ""
-        hover(ax, [mean], [position + 0.38], [f"{row}: mean {mean:.2f}{spread} (n = {len(own)})"])
-        texts = [f"{row}, seed {seed}: {value:.2f}" for seed, value in zip(own["seed"], own["score"], strict=True)]
+        middle, spread, *values = (measure.number(one / measure.scale) for one in (mean, std, *own["score"]))
+        spread = f" ± {spread}" if len(own) > 1 else ""
+        hover(ax, [mean], [position + 0.38], [f"{row}: mean {middle}{spread} (n = {len(own)})"])
+        texts = [f"{row}, seed {seed}: {value}" for seed, value in zip(own["seed"], values, strict=True)]
         hover(ax, own["score"], heights, texts)
     ax.set_yticks(range(len(rows)), [wrapped(row, 36, 2) for row in rows])
-    ax.set(ylim=(len(rows) - 0.5, -0.5), xlabel=f"{score} (%)")
+    ax.set(ylim=(len(rows) - 0.5, -0.5), xlabel=axis_label(measure))
     ax.grid(axis="x", color=GREY, alpha=0.3, linewidth=0.6)
     ax.set_axisbelow(True)
     ax.tick_params(axis="y", length=0)

@@ -28,27 +28,29 @@ def _figure(members: Sequence[RateMap]) -> CaptionedFigure:
     figure = Figure(figsize=(7, 4.2), layout="constrained")
     ax = figure.subplots()
     draw_rates(members, ax)
-    ax.set_ylabel(f"{name} on validation (%)")
+    percent = " (%)" if first.measure(metric_of(members[0])).unit == "%" else ""
+    ax.set_ylabel(f"{name} on validation{percent}")
     figure.legend(loc="outside lower center", fontsize=8, frameon=False)
     where = f"{first.model_name}, {first.dataset_name}"
     figure.suptitle(wrapped(f"{where}: learning rate", 85, 2), fontsize=10)
     caption = (
         f"{where}: {name} on validation against the learning rate, mean over seeds with one sample standard deviation. "
         "A ring marks the default of a method, a star its best rate. Horizontal bars at the bottom span the rates "
-        "around the best whose mean is at most one standard error lower."
+        "around the best whose mean is at most one standard error worse."
     )
     return CaptionedFigure(figure_stem("rates", first.model, first.dataset), caption, "rates", figure)
 
 
 def draw_rates(members: Sequence[RateMap], ax: Axes) -> Axes:
-    """Draw the validation scores of each of ``members``, in percent, over its learning rates."""
+    """Draw the validation scores of each of ``members``, in their unit, over its learning rates."""
     # Methods stand beside each other at one rate, so that their bars of one standard deviation don't cover each other.
     shifts = 10 ** (0.02 * (np.arange(len(members)) - (len(members) - 1) / 2))
     for place, (one, shift) in enumerate(zip(members, shifts, strict=True)):
         own = line_style(place)
         rates = shift * np.array(one.rates)
-        means = 100 * np.array([sample.mean for sample in one.scores])
-        stds = 100 * np.array([sample.std or 0.0 for sample in one.scores])
+        measure = one.chosen.measure(metric_of(one))
+        means = measure.scale * np.array([sample.mean for sample in one.scores])
+        stds = measure.scale * np.array([sample.std or 0.0 for sample in one.scores])
         label = one.chosen.method_name
         if one.within is not None:
             ends = dict.fromkeys(rounded(end) for end in one.within)
@@ -71,8 +73,8 @@ def draw_rates(members: Sequence[RateMap], ax: Axes) -> Axes:
                 zorder=4,
             )  # fmt: skip
         texts = [
-            f"{one.chosen.method_name}, learning rate {rounded(rate_of(cell))}: {100 * sample.mean:.2f} "
-            f"± {100 * (sample.std or 0.0):.2f} (n = {sample.n})"
+            f"{one.chosen.method_name}, learning rate {rounded(rate_of(cell))}: {measure.number(sample.mean)} "
+            f"± {measure.number(sample.std or 0.0)} (n = {sample.n})"
             for cell, sample in zip(one.cells, one.scores, strict=True)
         ]
         hover(ax, rates, means, texts)

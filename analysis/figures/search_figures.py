@@ -22,8 +22,15 @@ from analysis.figures.search_plots import (
     slice_of,
 )
 from analysis.names import metric_name, numbered
-from analysis.search import MARGIN, SearchResult, configuration, is_score, objective_name
-from analysis.search_statistics import expected_best, importances, random_trials, why_no_expected_best
+from analysis.search import SearchResult, configuration, learning_rate
+from analysis.search_statistics import (
+    expected_score,
+    importances,
+    margin_text,
+    near,
+    random_trials,
+    why_no_expected_best,
+)
 from tunekit.parsing import how_many
 from tunekit.store.search_records import TrialState
 
@@ -49,7 +56,7 @@ def search_figures(found: Sequence[SearchResult]) -> list[CaptionedFigure]:
 
 def _trials(one: SearchResult) -> pd.DataFrame:
     """Return a row a trial as ``analysis.figures.search_plots`` takes them, its parameters as ``param:<name>``."""
-    scale = 100 if is_score(one.objective) else 1
+    scale = _scale(one)
     rows = []
     for trial in one.study.trials:
         score = one.score(trial)
@@ -65,8 +72,14 @@ def _trials(one: SearchResult) -> pd.DataFrame:
     return pd.DataFrame(rows)
 
 
+def _scale(one: SearchResult) -> float:
+    """Return what a value of the first objective is multiplied by to be shown."""
+    return 1.0 if one.measure is None else one.measure.scale
+
+
 def _axis_name(one: SearchResult) -> str:
-    return f"{objective_name(one.objective)}{' (%)' if is_score(one.objective) else ''}"
+    name = one.objective_name
+    return f"{name} (%)" if one.measure is not None and one.measure.unit == "%" else name
 
 
 def _captioned(kind: str, one: SearchResult, caption: str, figure: Figure) -> CaptionedFigure:
@@ -87,22 +100,22 @@ def _labels(members: Sequence[SearchResult]) -> list[str]:
 
 
 def _sensitivity(members: Sequence[SearchResult]) -> list[CaptionedFigure]:
-    series = {
-        label: _trials(one).rename(columns={"param:learning_rate": "learning_rate"})
-        for label, one in zip(_labels(members), members, strict=True)
-        if one.near and is_score(one.objective) and one.study.directions[0] == "maximize"
-    }
+    series, ranges = {}, {}
+    for label, one in zip(_labels(members), members, strict=True):
+        if near(one) and one.measure is not None:
+            series[label] = _trials(one).rename(columns={"param:learning_rate": "learning_rate"})
+            ranges[label] = (learning_rate(near(one)[0]), learning_rate(near(one)[-1]))
     if not series:
         return []
     first = members[0]
     figure = Figure(figsize=(7, 4.2), layout="constrained")
-    sensitivity(series, figure.subplots(), _axis_name(first), 100 * MARGIN)
+    sensitivity(series, ranges, figure.subplots(), _axis_name(first), margin_text(first))
     figure.legend(loc="outside lower center", fontsize=8, frameon=False)
     figure.suptitle(wrapped(f"{first.model_name}, {first.dataset_name}: learning rate", 85, 2), fontsize=10)
     caption = (
-        f"{first.model_name}, {first.dataset_name}: {objective_name(first.objective)} against the learning rate, a "
+        f"{first.model_name}, {first.dataset_name}: {first.objective_name} against the learning rate, a "
         "point a configuration (hollow where a scheduler stopped it), running mean and one standard deviation over "
-        f"complete ones; bars: learning rates within {100 * MARGIN:g} point of the method's best."
+        f"complete ones; bars: learning rates within {margin_text(first)} of the method's best."
     )
     return [
         CaptionedFigure(
@@ -112,16 +125,15 @@ def _sensitivity(members: Sequence[SearchResult]) -> list[CaptionedFigure]:
 
 
 def _expected(members: Sequence[SearchResult]) -> list[CaptionedFigure]:
-    series, epochs, failed = {}, [], 0
+    series, epochs, failed, worst = {}, [], 0, None
     for label, one in zip(_labels(members), members, strict=True):
         if why_no_expected_best(one) is None:
             trials = random_trials(one)
-            # A failed trial cost its budget and gave nothing: it counts as the lowest score there can be.
-            scores = [0.0 if trial.state is TrialState.FAILED else one.merit(trial) for trial in trials]
-            curve = expected_best(scores)
-            series[label] = curve.assign(mean=100 * curve["mean"], std=100 * curve["std"])
+            curve = expected_score(one)
+            series[label] = curve.assign(mean=_scale(one) * curve["mean"], std=_scale(one) * curve["std"])
             epochs.append(sum(trial.epochs for trial in trials) / len(trials))
             failed += sum(trial.state is TrialState.FAILED for trial in trials)
+            worst = one.measure and one.measure.worst
     if not series:
         return []
     first = members[0]
@@ -129,18 +141,18 @@ def _expected(members: Sequence[SearchResult]) -> list[CaptionedFigure]:
     expected_curves(series, figure.subplots(), _axis_name(first))
     figure.suptitle(wrapped(f"{first.model_name}, {first.dataset_name}: what a budget buys", 80, 2), fontsize=10)
     caption = (
-        f"{first.model_name}, {first.dataset_name}: expected best {objective_name(first.objective)} of n random "
+        f"{first.model_name}, {first.dataset_name}: expected best {first.objective_name} of n random "
         f"trials, ± one standard deviation, of {how_many(_range(epochs), 'epoch')} each (Dodge et al. 2019)."
-        + (f" {failed} failed trials count as 0." if failed else "")
+        + (f" {failed} failed trials count as {worst:g}." if failed else "")
     )
     return [CaptionedFigure(figure_stem("budget", first.study.model, first.study.dataset), caption, "budget", figure)]
 
 
 def _history(one: SearchResult) -> list[CaptionedFigure]:
     figure = Figure(figsize=(6.5, 3.4), layout="constrained")
-    history(_trials(one), figure.subplots(), _axis_name(one), maximise=one.study.directions[0] == "maximize")
+    history(_trials(one), figure.subplots(), _axis_name(one), maximise=one.study.sign > 0)
     figure.suptitle(wrapped(f"{one.title}: {one.study.sampler}, {one.study.scheduler}", 80, 2), fontsize=10)
-    caption = f"{objective_name(one.objective)} of each trial of the search, and the best complete one."
+    caption = f"{one.objective_name} of each trial of the search, and the best complete one."
     return [_captioned("history", one, caption, figure)]
 
 
@@ -159,10 +171,7 @@ def _slices(one: SearchResult) -> list[CaptionedFigure]:
     scale = cm.ScalarMappable(Normalize(trials["number"].min(), trials["number"].max()), colormaps[LATER])
     figure.colorbar(scale, ax=list(axes), label="trial", ticks=MaxNLocator("auto", integer=True))
     figure.suptitle(wrapped(one.title, 30 * len(names) + 10, 2), fontsize=10)
-    caption = (
-        f"{objective_name(one.objective)} over each parameter that was searched; later trials lighter, "
-        "stopped ones hollow."
-    )
+    caption = f"{one.objective_name} over each parameter that was searched; later trials lighter, stopped ones hollow."
     return [_captioned("slice", one, caption, figure)]
 
 
@@ -182,7 +191,7 @@ def _contour(one: SearchResult) -> list[CaptionedFigure]:
     ax.set(xlabel=words[0], ylabel=words[1])
     figure.suptitle(wrapped(one.title, 60, 2), fontsize=10)
     caption = (
-        f"{objective_name(one.objective)} over {words[0]} and {words[1]}, linear between the complete "
+        f"{one.objective_name} over {words[0]} and {words[1]}, linear between the complete "
         "trials (white), whatever their other parameters."
     )
     return [_captioned("contour", one, caption, figure)]
@@ -206,7 +215,7 @@ def _front(one: SearchResult) -> list[CaptionedFigure]:
     if len(one.study.objectives) != 2:
         return []
     front = {trial.number for trial in one.front}
-    scales = [100 if is_score(name) else 1 for name in one.study.objectives]
+    scales = (_scale(one), 1.0)  # the second one is a size
     rows = [
         (trial.number, *(s * v for s, v in zip(scales, trial.values or (), strict=True)), trial.number in front)
         for trial in one.complete

@@ -19,7 +19,7 @@ MIN_P = 0.001
 def entry_numbers(entry: Entry) -> dict[str, str]:
     """Return the numbers of an entry by name.
 
-    ``difference`` from the best of its column in points, ``low`` and ``high`` of its 95 % interval, ``p`` and the
+    ``difference`` from the best of its column in its unit, ``low`` and ``high`` of its 95 % interval, ``p`` and the
     ``test`` that gave it, ``p-corrected`` and the ``correction``, and what the comparison ``holds-for`` stand at each
     entry that was compared; where no test was made, ``reason`` says why. ``minutes``, ``mib`` and ``trainable`` are
     means over the seeds, where they are on record.
@@ -31,7 +31,7 @@ def _comparison(versus: Comparison | None) -> Mapping[str, str]:
     if versus is None:
         return {}
     points = {"difference": versus.difference, "low": versus.low, "high": versus.high}
-    found = {name: f"{100 * value:+.2f}" for name, value in points.items() if value is not None}
+    found = {name: versus.measure.number(value, "+") for name, value in points.items() if value is not None}
     found |= {name: p_text(p) for name, p in (("p", versus.p), ("p-corrected", versus.p_corrected)) if p is not None}
     if not versus.tested:
         return {**found, "reason": versus.reason}

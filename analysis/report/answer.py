@@ -5,11 +5,12 @@ from collections.abc import Iterator, Sequence
 from analysis.cells import metric_label
 from analysis.compare import Comparison
 from analysis.figures.captioned import CaptionedFigure
-from analysis.names import bounds_text, listed, metric_name
+from analysis.names import interval_text, listed, metric_name
 from analysis.pairs import every_pair
 from analysis.report.document import Block, Paragraph, Points, Section
 from analysis.statistics.power import ALPHA
-from analysis.tables.table import Entry, Standing, Table, percent
+from analysis.tables.table import Entry, Standing, Table
+from analysis.tables.table import shown as shown_score
 from tunekit.parsing import how_many
 
 MOST_DIFFERENCES = 4
@@ -25,13 +26,14 @@ def answer_section(tables: Sequence[Table], figures: Sequence[CaptionedFigure] =
     The sentences say what the marks of the tables say. Those of several tables stand under the captions, since one
     dataset has another best row among other rows. The section is empty where no table ranks its rows.
     """
-    answers = {
-        table.spec.caption: tuple(_sentence(table, *column) for column in ranked_columns(table)) for table in tables
-    }
-    answers = {caption: lines for caption, lines in answers.items() if lines}
+    answers: dict[str, list[str]] = {}  # tables of two tasks that both have macro-F1 have one caption
+    for table in tables:
+        lines = [_sentence(table, *column) for column in ranked_columns(table)]
+        if lines:
+            answers.setdefault(table.spec.caption, []).extend(lines)
     blocks: list[Block] = []
     for caption, lines in answers.items():
-        blocks += [*([Paragraph(caption)] if len(answers) > 1 else []), Points(lines)]
+        blocks += [*([Paragraph(caption)] if len(answers) > 1 else []), Points(tuple(lines))]
     return Section("Main result", (*blocks, *figures) if blocks else (), "answer")
 
 
@@ -58,12 +60,14 @@ def _sentence(table: Table, column: str, shown: Shown) -> str:
     others = [(name, one) for name, one in shown if one is not best and one.versus and one.score.sample]
     tested = [(name, one) for name, one in others if one.standing is not Standing.NOT_TESTED]
     alike = any(one.standing is not Standing.WORSE for _, one in tested)
-    metric, sample = metric_of(table), best.score.sample
+    metric, measure, sample = metric_of(table), best.score.measure, best.score.sample
+    highest = "highest" if measure.sign > 0 else "lowest"
     told = f"{table.spec.columns[column]}: {label} "
-    told += f"is best by mean {metric}" if tested and not alike else f"has the highest mean {metric}"
+    told += f"is best by mean {metric}" if tested and not alike else f"has the {highest} mean {metric}"
     if sample is not None:
         over = "" if sample.std is None else "mean ± sample standard deviation over "
-        told += f", {percent(sample)} % ({over}{how_many(sample.n, 'seed')})"
+        score = f"{shown_score(sample, measure)} {measure.unit}".strip()
+        told += f", {score} ({over}{how_many(sample.n, 'seed')})"
     if not tested:
         reasons = list(dict.fromkeys(one.versus.reason for _, one in others if one.versus))
         why = f": {reasons[0]}" if len(reasons) == 1 else "; the letters below the table say why"
@@ -72,8 +76,8 @@ def _sentence(table: Table, column: str, shown: Shown) -> str:
 
 
 def _differences(tested: Shown) -> list[str]:
-    """Return a sentence for each of the highest of ``tested``, and one for all the others of each verdict."""
-    ordered = sorted(tested, key=lambda item: -(item[1].score.sample.mean if item[1].score.sample else 0.0))
+    """Return a sentence for each of the best of ``tested``, and one for all the others of each verdict."""
+    ordered = sorted(tested, key=lambda item: -_merit(item[1]))
     populations = {one.versus.population for _, one in ordered if one.versus}
     told = []
     for place, (name, one) in enumerate(ordered[:MOST_DIFFERENCES]):
@@ -90,18 +94,26 @@ def _differences(tested: Shown) -> list[str]:
     return told
 
 
-def _difference(subject: str, one: Comparison, lower: str, where: str, named: str, p: float | None) -> str:
-    """Return the sentence that ``subject`` lies so far above ``lower``, with the interval, the corrected p and verdict.
+def _merit(entry: Entry) -> float:
+    """Return the mean with the sign that makes more better."""
+    score = entry.score
+    return score.measure.sign * score.sample.mean if score.sample else 0.0
 
-    ``one`` is the row ``lower`` minus the row of ``subject``; the sentence is about the latter. ``where`` says what the
+
+def _difference(subject: str, one: Comparison, other: str, where: str, named: str, p: float | None) -> str:
+    """Return the sentence that ``subject`` lies so far above ``other``, or below it, with interval, p and verdict.
+
+    ``one`` is the row ``other`` minus the row of ``subject``; the sentence is about the latter. ``where`` says what the
     interval holds for, ``named`` what p is.
     """
     if one.difference is None:
-        raise ValueError(f"{lower} was not compared")
-    told = f"{subject} is {abs(100 * one.difference):.2f} points {'above' if one.difference <= 0 else 'below'} {lower}"
+        raise ValueError(f"{other} was not compared")
+    points = " points" if one.measure.unit == "%" else ""
+    distance = f"{one.measure.number(abs(one.difference))}{points}"
+    told = f"{subject} is {distance} {'above' if one.difference <= 0 else 'below'} {other}"
     if one.low is None or one.high is None or p is None:
         return f"{told} in every run, so that nothing had to be tested."
-    interval = f"95 % interval {bounds_text(-100 * one.high, -100 * one.low)}{where}"
+    interval = f"95 % interval {interval_text(one.measure, -one.high, -one.low)}{where}"
     verdict = "significant" if p <= ALPHA else "not significant"
     return f"{told} ({interval}, {named} {_p(p)}); this difference is {verdict}."
 

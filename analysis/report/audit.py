@@ -8,10 +8,12 @@ from itertools import combinations
 
 import numpy as np
 import pandas as pd
+import pyarrow as pa
 
 from analysis.cells import FAILURES, Cell
 from analysis.predictions import (
     METRICS,
+    NUMBER,
     TEXT,
     WHOLE,
     IntArray,
@@ -27,7 +29,9 @@ from tunekit.parsing import how_many, strict_json
 from tunekit.storage.paths import Place
 from tunekit.store.records import DamagedRecord
 from tunekit.store.result_store import ResultStore
+from tunekit.tasks import task_of
 
+SEVERAL = (pa.list_(pa.int64()),)
 _TYPES = {"split": TEXT, "row": WHOLE, "label": WHOLE, "text_sha256": TEXT, "group": TEXT}
 
 
@@ -43,11 +47,12 @@ class DatasetAudit:
     shared_groups: dict[tuple[str, str], int]
     """The number of groups that stand in both of two splits; pairs of splits without any are left out."""
     balance: pd.DataFrame
-    """One row a split, one column a label: number of rows."""
+    """One row a split, one column a class: number of rows. Without columns where an item has no class."""
     known_right: int
     """The number of test rows whose text stands in train with its own label as the most frequent there."""
     baselines: dict[str, tuple[float, float]]
-    """The accuracy and macro-F1 on test, in [0, 1], of train's majority class and of a memoriser of train."""
+    """The accuracy and macro-F1 on test, in [0, 1], of train's majority class and of a memoriser of train; empty
+    where an item has no class."""
 
 
 def audit(root: Place) -> tuple[list[DatasetAudit], list[str]]:
@@ -77,13 +82,36 @@ def read_copy(path: Place) -> tuple[DatasetFacts, pd.DataFrame]:
         raise DamagedRecord(
             f"{parquet}: its sha256 is not the one in {path.name}; run the sweep again to write it anew"
         )
-    return known, read_columns(parquet, _TYPES, list(_TYPES))
+    labels = {"class": WHOLE, "number": NUMBER, "labels": SEVERAL}[task_of(known.name).form]
+    return known, read_columns(parquet, _TYPES | {"label": labels}, list(_TYPES))
 
 
 def _audit(facts: DatasetFacts, rows: pd.DataFrame) -> DatasetAudit:
-    names = facts.label_names
-    texts = {split: part["text_sha256"] for split, part in rows.groupby("split", sort=False)}
+    form = task_of(facts.name).form
+    rows = rows.assign(label=rows["label"].map(tuple)) if form == "labels" else rows
+    counts, shared = _counts(rows), _shared_groups(rows)
+    bare = DatasetAudit(facts.name, facts.display_name, counts, shared, pd.DataFrame(index=counts.index), 0, {})
+    return _with_classes(bare, rows, facts.label_names) if form == "class" else bare
+
+
+def _with_classes(bare: DatasetAudit, rows: pd.DataFrame, names: Sequence[str]) -> DatasetAudit:
+    """Return ``bare`` with the rows of each class and the baselines."""
     train, test = (rows[rows["split"] == split] for split in ("train", "test"))
+    balance = pd.crosstab(rows["split"], rows["label"]).reindex(columns=range(len(names)), fill_value=0)
+    known = test["text_sha256"].map(_usual_labels(train))
+    majority = int(train["label"].mode()[0])
+    gold = test["label"].to_numpy()
+    guesses = {"majority": np.full(len(test), majority), "memoriser": known.fillna(majority).astype(int).to_numpy()}
+    return replace(
+        bare,
+        balance=balance.set_axis(list(names), axis=1).loc[list(bare.counts.index)],
+        known_right=int((known == test["label"]).sum()),
+        baselines={name: _scores(gold, guess, len(names)) for name, guess in guesses.items()} if len(test) else {},
+    )
+
+
+def _counts(rows: pd.DataFrame) -> pd.DataFrame:
+    texts = {split: part["text_sha256"] for split, part in rows.groupby("split", sort=False)}
     counts = pd.DataFrame(
         {
             split: {
@@ -100,22 +128,7 @@ def _audit(facts: DatasetFacts, rows: pd.DataFrame) -> DatasetAudit:
             for split, part in rows.groupby("split", sort=False)
         }
     ).T
-    counts = counts[sorted(counts, key=lambda name: name == "in val")]
-    balance = pd.crosstab(rows["split"], rows["label"]).reindex(columns=range(len(names)), fill_value=0)
-    usual = _usual_labels(train)
-    known = test["text_sha256"].map(usual)
-    majority = int(train["label"].mode()[0])
-    gold = test["label"].to_numpy()
-    guesses = {"majority": np.full(len(test), majority), "memoriser": known.fillna(majority).astype(int).to_numpy()}
-    return DatasetAudit(
-        name=facts.name,
-        display_name=facts.display_name,
-        counts=counts,
-        shared_groups=_shared_groups(rows),
-        balance=balance.set_axis(list(names), axis=1).loc[list(counts.index)],
-        known_right=int((known == test["label"]).sum()),
-        baselines={name: _scores(gold, guess, len(names)) for name, guess in guesses.items()} if len(test) else {},
-    )
+    return counts[sorted(counts, key=lambda name: name == "in val")]
 
 
 def _shared_groups(rows: pd.DataFrame) -> dict[tuple[str, str], int]:
@@ -170,7 +183,11 @@ def clean_scores(root: Place, dataset: str, folder: Place, epoch: int) -> tuple[
 def audit_section(found: Sequence[DatasetAudit], damaged: Sequence[str]) -> Section:
     """Return the audits, a part a dataset."""
     parts = [
-        Section(one.display_name, (_grid(one.counts), _grid(one.balance), Points(_remarks(one))), f"audit-{number}")
+        Section(
+            one.display_name,
+            (_grid(one.counts), *([_grid(one.balance)] if len(one.balance.columns) else []), Points(_remarks(one))),
+            f"audit-{number}",
+        )
         for number, one in enumerate(found, 1)
     ]
     about = (Paragraph(ABOUT),) if parts else ()
@@ -204,10 +221,8 @@ def _remarks(one: DatasetAudit) -> tuple[str, ...]:
     ]
     if "test" in one.counts.index and "in train" in one.counts:
         known, total = (int(one.counts[name]["test"]) for name in ("in train", "rows"))
-        lines.append(
-            f"{known} of {total} test texts ({100 * known / total:.0f} %) also stand in train, "
-            f"{one.known_right} of them with that text's most frequent label"
-        )
+        right = f", {one.known_right} of them with that text's most frequent label" if one.baselines else ""
+        lines.append(f"{known} of {total} test texts ({100 * known / total:.0f} %) also stand in train{right}")
     shared = ", ".join(f"{how_many(count, 'group')} in {a} and {b}" for (a, b), count in one.shared_groups.items())
     lines.append(f"groups that stand in two splits: {shared or 'none'}")
     return tuple(lines)
@@ -226,7 +241,7 @@ def majority_scores(records: SweepRecords) -> Callable[[str, str], Mapping[str, 
         for store in records.stores:
             for path in store.dataset_descriptions():
                 facts, rows = read_copy(path)
-                if facts.name == dataset:
+                if facts.name == dataset and task_of(dataset).form == "class":
                     splits = dict.fromkeys([split, *(["val"] if (rows["split"] == "val").any() else [])])
                     found = [_majority(rows, one, len(facts.label_names)) for one in splits]
                     return {name: value for scores in found for name, value in scores.items()}
@@ -244,6 +259,8 @@ def filled_with_majority(records: SweepRecords, found: Sequence[Cell]) -> list[C
 
     def scores(dataset: str, split: str) -> Mapping[str, float]:
         known = majority(dataset, split)
+        if task_of(dataset).form != "class":
+            raise UserError(f"--missing majority: {dataset} has no classes, so no majority class; leave it out")
         if not known:
             raise UserError(
                 f"--missing majority: no sweep keeps a copy of {dataset} with {split} rows; leave it out, or give that "

@@ -5,8 +5,9 @@ from collections import Counter
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 
-from analysis.compare import Comparison, Score, predictions_of
-from analysis.names import bounds_text
+from analysis.cell_predictions import predictions_of
+from analysis.compare import Comparison, Score
+from analysis.names import interval_text
 from analysis.pairs import Pair, every_pair
 from analysis.report.document import Block, Grid, Paragraph, Points, Section
 from analysis.statistics.multiple import HOLM, STEP_DOWN, pairs
@@ -16,6 +17,7 @@ from analysis.statistics.this_set import Difference, Interval, McNemar, mcnemar,
 from analysis.tables.table import Table
 from tunekit.parsing import how_many
 from tunekit.store.records import DamagedRecord
+from tunekit.tasks import Metric
 
 
 @dataclass(frozen=True)
@@ -120,9 +122,10 @@ def comparisons_section(tables: Sequence[Table], margin: float | None = None, pa
         found = against_best(table, margin)
         if not found:
             continue
+        in_points = all(one.versus.measure.unit == "%" for one in found)
         blocks: list[Block] = _every_pair(every_pair(table))
         blocks += [_grid(HERE, found, _here), _grid(PLANNING, found, _planning), *_floors(found)]
-        if margin is not None:
+        if margin is not None and in_points:
             head = f"p of equal within {100 * margin:g}"
             blocks.append(_grid((head,), found, lambda one: (_p(one.equivalence),)))
         if pair:
@@ -172,13 +175,14 @@ def _one_against_one(a: Score, b: Score) -> McNemar | None:
 
 
 PAIRS_ABOUT = (
-    "First every pair of rows, a row minus one with a higher mean. It is compared for new texts from the same source, "
+    "First every pair of rows, a row minus one with a better mean. It is compared for new texts from the same source, "
     "where seeds and test items vary, if both rows keep predictions; else for these test items alone. For new texts "
     "two tests are made, a crossed one over seeds and items and Welch's t over seeds; the larger p is reported, with "
-    "the name of the test that gave it, and so is the wider interval. Differences are in points with 95 % intervals, "
-    f"which are not corrected. Two corrections stand beside p. That of the table is {STEP_DOWN}: smallest p first, "
-    "each p of a row against the best is multiplied by the number of pairs of rows, over all columns, that can still "
-    "be formed without the rows that came before (a sequentially rejective test, Goeman and Solari 2010). "
+    "the name of the test that gave it, and so is the wider interval. Differences are in points, or in the metric's "
+    "own unit where that is not percent, with 95 % intervals, which are not corrected. Two corrections stand beside p. "
+    f"That of the table is {STEP_DOWN}: smallest p first, each p of a row against the best is multiplied by the number "
+    "of pairs of rows, over all columns, that can still be formed without the rows that came before (a sequentially "
+    "rejective test, Goeman and Solari 2010). "
     f"{HOLM} (1979) is for all pairs at once. Each keeps the error of its own family at 5 %: a paper takes one of the "
     "two throughout, and not the smaller p of each pair."
 )
@@ -216,7 +220,7 @@ def _every_pair(found: Sequence[Pair]) -> list[Block]:
         compared = one.comparison
         if compared.estimate is None:
             continue
-        difference = _points(compared.estimate.difference, compared.estimate.interval)
+        difference = _points(compared.estimate.difference, compared.estimate.interval, compared.measure)
         marks = NOT_THE_BEST if compared.p_corrected is None else _p(compared.p_corrected)
         p_values = (_p(compared.p), marks, _p(one.p_holm))
         rows.append((one.column, one.row, one.minus, difference, compared.population.value, compared.test, *p_values))
@@ -242,8 +246,10 @@ def _floors(found: Sequence[RowComparison]) -> list[Block]:
             if one.column == column and one.smallest and one.versus.estimate
         ]
         if limits:
-            low, high = (f"{100 * pick(gap for gap, _ in limits):.2f}" for pick in (min, max))
-            points = f"{low} points" if low == high else f"{low} to {high} points, depending on the row"
+            measure = next(one.versus.measure for one in found if one.column == column)
+            low, high = (measure.number(pick(gap for gap, _ in limits)) for pick in (min, max))
+            unit = " points" if measure.unit == "%" else ""
+            points = f"{low}{unit}" if low == high else f"{low} to {high}{unit}, depending on the row"
             spread = limits[0][1]
             grouped = f" in {spread.groups:,} groups" if spread.groups < spread.items else ""
             lines.append(
@@ -257,13 +263,14 @@ def _here(one: RowComparison) -> tuple[str, ...]:
     here = one.this_set
     if here is None:
         return "not tested", "", ""
-    least = least_split_p(*one.versus.n)
-    return _points(here.difference, here.interval), _p(here.p), _of_arrangements(one.permutation, least)
+    difference = _points(here.difference, here.interval, one.versus.measure)
+    return difference, _p(here.p), _of_arrangements(one.permutation, least_split_p(*one.versus.n))
 
 
 def _planning(one: RowComparison) -> tuple[str, ...]:
-    difference = "" if one.versus.difference is None else f"{100 * one.versus.difference:+.2f}"
-    limits = ("" if gap is None else f"{100 * gap:.2f}" for gap in (one.detectable, one.smallest))
+    number = one.versus.measure.number
+    difference = "" if one.versus.difference is None else number(one.versus.difference, "+")
+    limits = ("" if gap is None else number(gap) for gap in (one.detectable, one.smallest))
     return difference, *limits, one.needed
 
 
@@ -272,7 +279,7 @@ def _pairs(one: RowComparison) -> tuple[str, ...]:
     if found is None:
         return "not paired", "", "", "", ""
     correlation = "" if found.correlation is None else f"{found.correlation:.2f}"
-    difference = _points(found.difference, found.interval)
+    difference = _points(found.difference, found.interval, one.versus.measure)
     sign_flip = _of_arrangements(found.sign_flip_p, least_sign_flip_p(found.n))
     return difference, str(found.n), _p(found.p), sign_flip, correlation
 
@@ -281,12 +288,12 @@ def _p(value: float | None) -> str:
     return "" if value is None else f"{value:.3g}"
 
 
+def _points(value: float, interval: Interval, measure: Metric) -> str:
+    return f"{measure.number(value, '+')} {interval_text(measure, interval.low, interval.high, '+')}"
+
+
 def _of_arrangements(p: float | None, least: float) -> str:
     """Return the p of a permutation test, and whether so few seeds allow no smaller one, ``least``."""
     if p is None:
         return ""
     return f"{_p(p)}, the smallest that so few seeds allow" if math.isclose(p, least) else _p(p)
-
-
-def _points(value: float, interval: Interval) -> str:
-    return f"{100 * value:+.2f} {bounds_text(100 * interval.low, 100 * interval.high, '+.2f')}"

@@ -7,19 +7,20 @@ from pathlib import Path
 from typing import Any
 from urllib.parse import quote
 
-from analysis.cells import SELECTIONS, Cell, CellTrial, cells, metric_label
+from analysis.cells import Cell, CellTrial, cells, metric_label
 from analysis.compare import interval_on_new_text
 from analysis.configurations import configurations
-from analysis.names import SPLITS, bounds_text
+from analysis.epoch_choice import SELECTIONS
+from analysis.names import SPLITS, interval_text
 from analysis.report.document import Block, Details, Grid, Inline, Link, Paragraph, Points, Section
 from analysis.statistics.power import std_interval
 from analysis.statistics.this_set import Interval, mean_interval
 from analysis.sweep_records import SweepRecords
-from analysis.tables.table import percent
+from analysis.tables.table import shown
+from analysis.units import in_percent, primary_label
 from tunekit.storage.paths import Place
 from tunekit.store.records import DamagedRecord
-
-METRICS = ("accuracy", "macro_f1")
+from tunekit.tasks import Metric
 
 
 def intervals_section(found: Sequence[Cell]) -> Section:
@@ -29,72 +30,88 @@ def intervals_section(found: Sequence[Cell]) -> Section:
     """
     rows: list[tuple[Inline, ...]] = []
     for cell in found:
-        for metric in METRICS:
+        for metric in cell.task.reported:
             sample = None if cell.searched else cell.sample(metric)
             if sample is None:
                 continue
-            here = mean_interval(sample)
-            new_text = _new_text(cell, metric)
-            spread = std_interval(sample)
-            intervals = (_interval(here), new_text, _interval(spread))
-            texts = (metric_label(metric, [cell]), str(sample.n), percent(sample), *intervals)
+            measure = cell.measure(metric)
+            here = _interval(mean_interval(sample), measure)
+            intervals = (here, _new_text(cell, metric), _interval(std_interval(sample), measure))
+            texts = (metric_label(metric, [cell]), str(sample.n), shown(sample, measure), *intervals)
             rows.append((Link(cell.title, f"#{cell.anchor}"), *texts))
     about = Paragraph(
-        "95 % intervals of the mean and of the standard deviation, in percent. New seeds: Student's t over seeds, on "
-        "these test items. New seeds and texts: seeds and test items vary, and items of one group are drawn together "
-        "(accuracy by a crossed analysis of variance, macro-F1 by a crossed bootstrap); where Student's interval over "
-        "seeds is wider, it is shown, since a conclusion for more can't be more exact. Fewer than 3 seeds give no "
-        "interval."
+        f"95 % intervals of the mean and of the standard deviation{_unit(found)}. New seeds: Student's t over seeds, "
+        "on these test items. New seeds and texts: seeds and test items vary, and items of one group are drawn "
+        f"together ({_how(found)}); where Student's interval over seeds is wider, it is shown, since a conclusion for "
+        "more can't be more exact. Fewer than 3 seeds give no interval."
     )
     head = ("cell", "metric", "n", "mean ± std", "mean, new seeds", "mean, new seeds and texts", "standard deviation")
     return Section("Intervals of each mean", (about, Grid(head, tuple(rows))) if rows else (), "intervals")
 
 
-def selection_section(records: SweepRecords, metric: str = "macro_f1") -> Section:
+def _unit(found: Sequence[Cell]) -> str:
+    """Return `` in percent`` where all scores of ``found`` are so; where they are not, each has the unit of its own."""
+    return " in percent" if in_percent(found) else ""
+
+
+def _how(found: Sequence[Cell]) -> str:
+    """Return how intervals on new text are made for the tasks of ``found``."""
+    parts = ["accuracy by a crossed analysis of variance, macro-F1 by a crossed bootstrap"]
+    if not all(cell.has_classes for cell in found):
+        parts = [
+            *(parts if any(cell.has_classes for cell in found) else []),
+            "other scores by a crossed bootstrap",
+        ]
+    return "; ".join(parts)
+
+
+def selection_section(records: SweepRecords) -> Section:
     """Return each cell's score by the three ways to choose an epoch, and by how much the best on test flatters it."""
     chosen = {select: {cell.anchor: cell for cell in cells(records, select)} for select in SELECTIONS}
     rows: list[tuple[Inline, ...]] = []
-    shown: list[Cell] = []
+    compared: list[Cell] = []
     for anchor, cell in chosen["last"].items():
-        samples = [chosen[select][anchor].sample(metric) for select in SELECTIONS]
+        measure = cell.measure(cell.task.primary)
+        samples = [chosen[select][anchor].sample(measure.name) for select in SELECTIONS]
         last, by_val, best = samples
         if cell.searched or cell.split != "test" or last is None or best is None:
             continue
-        shown.append(cell)
+        compared.append(cell)
         honest = by_val or last
-        texts = ["" if sample is None else percent(sample) for sample in samples]
-        rows.append((Link(cell.title, f"#{anchor}"), *texts, f"{100 * (best.mean - honest.mean):+.2f}"))
+        texts = ["" if sample is None else shown(sample, measure) for sample in samples]
+        rows.append((Link(cell.title, f"#{anchor}"), *texts, measure.number(best.mean - honest.mean, "+")))
     about = Paragraph(
-        f"{metric_label(metric, shown)} on test in percent. Optimism is what choosing the epoch by its test score adds "
-        "to the score of the epoch that validation chose (of the last epoch where there is no validation part). The "
-        "score of the best epoch on test must not be reported as a result."
+        f"{primary_label(compared)} on test{_unit(compared)}. Optimism is what choosing the epoch by its test score "
+        "adds to the score of the epoch that validation chose (of the last epoch where there is no validation part). "
+        "The score of the best epoch on test must not be reported as a result."
     )
     head = ("cell", "last epoch", "best on validation", "best on test", "optimism")
     return Section("Scores by the choice of the epoch", (about, Grid(head, tuple(rows))) if rows else (), "selection")
 
 
-def settings_section(found: Sequence[Cell], metric: str = "macro_f1") -> Section:
+def settings_section(found: Sequence[Cell]) -> Section:
     """Return, for each method with several settings, the chosen and the best on test, and by how much that flatters."""
     rows: list[tuple[Inline, ...]] = []
-    shown: list[Cell] = []
+    compared: list[Cell] = []
     for one in configurations(found):
-        scored = [(cell, sample) for cell in one.cells if (sample := cell.sample(metric)) and not cell.failures]
+        measure = one.first.measure(one.first.task.primary)
+        scored = [(cell, sample) for cell in one.cells if (sample := cell.sample(measure.name)) and not cell.failures]
         if len(one.cells) < 2 or not scored or any(cell.split != "test" for cell in one.cells):
             continue
-        shown += one.cells
-        best, top = max(scored, key=lambda pair: pair[1].mean)
-        own = one.chosen.sample(metric) if one.chosen else None
+        compared += one.cells
+        best, top = max(scored, key=lambda pair: measure.sign * pair[1].mean)
+        own = one.chosen.sample(measure.name) if one.chosen else None
         names = " · ".join([one.first.model_name, one.first.method_name, one.first.dataset_name])
         chosen: tuple[Inline, str] = (one.how, "")
         if one.chosen and own:
-            chosen = Link(one.chosen.variant, f"#{one.chosen.anchor}"), percent(own)
-        optimism = f"{100 * (top.mean - own.mean):+.2f}" if own else "not known"
-        on_test = Link(best.variant, f"#{best.anchor}"), percent(top), optimism
+            chosen = Link(one.chosen.variant, f"#{one.chosen.anchor}"), shown(own, measure)
+        optimism = measure.number(top.mean - own.mean, "+") if own else "not known"
+        on_test = Link(best.variant, f"#{best.anchor}"), shown(top, measure), optimism
         rows.append((names, str(len(one.cells)), *chosen, *on_test))
     about = Paragraph(
-        f"{metric_label(metric, shown)} on test in percent. Optimism is what choosing the settings by their test "
-        "scores adds to the score of those that validation chose. The score of the settings that are best on test must "
-        "not be reported as a result."
+        f"{primary_label(compared)} on test{_unit(compared)}. Optimism is what choosing the settings by their test "
+        "scores adds to the score of those that validation chose. The score of the settings that are best on test "
+        "must not be reported as a result."
     )
     head = ("method", "settings", "chosen on validation", "on test", "best on test", "on test", "optimism")
     title = "Scores by the choice of the settings"
@@ -153,7 +170,7 @@ def trials_section(records: SweepRecords, found: Sequence[Cell], out: Path) -> S
     parts = []
     for cell in found:
         rows = tuple(_trial(cell, trial, out) for trial in cell.trials)
-        names = [metric_label(metric, [cell]) for metric in ("accuracy", "macro_f1")]
+        names = [metric_label(metric, [cell]) for metric in cell.task.reported]
         head = ("seed", "status", "epoch", *names, "minutes", "folder")
         spec = Details("spec", json.dumps(json.loads(cell.key), indent=1))
         waiting = f"Asked for and not ended: seeds {' '.join(map(str, cell.unfinished))}."
@@ -166,7 +183,7 @@ def trials_section(records: SweepRecords, found: Sequence[Cell], out: Path) -> S
 def _new_text(cell: Cell, metric: str) -> str:
     """Return the interval on new text, or why there is none."""
     try:
-        return _interval(interval_on_new_text(metric, cell))
+        return _interval(interval_on_new_text(metric, cell), cell.measure(metric))
     except DamagedRecord:
         raise
     except ValueError as error:
@@ -174,13 +191,13 @@ def _new_text(cell: Cell, metric: str) -> str:
 
 
 def _trial(cell: Cell, trial: CellTrial, out: Path) -> tuple[Inline, ...]:
-    scores = [trial.scores.get(f"{cell.split}_{metric}") for metric in ("accuracy", "macro_f1")]
+    scores = {name: trial.scores.get(f"{cell.split}_{name}") for name in cell.task.reported}
     seconds = trial.scores.get("train_seconds")
     return (
         str(trial.seed),
         "unfinished" if trial.status is None else f"{trial.status}{', filled' if trial.filled else ''}",
         "" if trial.epoch is None else str(trial.epoch),
-        *("" if score is None else f"{100 * score:.2f}" for score in scores),
+        *("" if score is None else cell.measure(name).number(score) for name, score in scores.items()),
         "" if seconds is None else f"{seconds / 60:.1f}",
         _folder(trial.path, out),
     )
@@ -191,8 +208,8 @@ def _folder(path: Place, out: Path) -> Inline:
     return Link(path.name, quote(os.path.relpath(path, out))) if isinstance(path, Path) else path.name
 
 
-def _interval(interval: Interval | None) -> str:
-    return "" if interval is None else bounds_text(100 * interval.low, 100 * interval.high)
+def _interval(interval: Interval | None, measure: Metric) -> str:
+    return "" if interval is None else interval_text(measure, interval.low, interval.high)
 
 
 MIB = 2**20

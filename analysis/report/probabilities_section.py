@@ -4,12 +4,14 @@ from collections.abc import Sequence
 
 from analysis.cells import Cell, metric_label
 from analysis.logits import CellLogits
-from analysis.names import bounds_text
-from analysis.patience import CHOSEN_BY, SimulatedPatience, simulated_patience
+from analysis.names import bounds_text, interval_text
+from analysis.patience import SimulatedPatience, simulated_patience
 from analysis.probabilities import Estimated, calibration, ensemble_gains, overlaps
 from analysis.report.document import Block, Grid, Inline, Link, Paragraph, Points, Section
 from analysis.statistics.this_set import MIN_SEEDS, Interval
 from analysis.sweep_records import SweepRecords
+from analysis.units import in_percent, primary_label
+from tunekit.tasks import Metric
 
 BRACKETS = (
     "An interval in brackets is the 95 % interval over new seeds and new items; it takes at least 3 seeds. Rows are "
@@ -93,14 +95,16 @@ def patience_section(records: SweepRecords, found: Sequence[Cell]) -> Section:
             continue
         for one in simulated:
             texts = (f"{one.num_stopped} of {one.n}", f"{one.epochs:.1f}", f"{100 * one.saved:.0f}")
-            rows.append((_linked(cell), str(one.patience), *texts, f"{100 * one.score:.2f}", _change(one)))
+            measure = cell.measure(cell.task.primary)
+            rows.append((_linked(cell), str(one.patience), *texts, measure.number(one.score), _change(one, measure)))
     if not rows:
         return Section("Simulated early stopping", (), "patience")
-    name = metric_label(CHOSEN_BY, shown)
+    name = primary_label(shown)
+    points = "in points of " if in_percent(shown) else "of "
     about = Paragraph(
-        "What early stopping would have given: training ends once so many epochs in a row have not raised the "
+        "What early stopping would have given: training ends once so many epochs in a row have not improved the "
         f"validation {name}, and the best epoch until then is kept. The learning rate decays over the epochs that were "
-        f"asked for, as it would with early stopping. Change: in points of test {name}, against the best epoch on "
+        f"asked for, as it would with early stopping. Change: {points}test {name}, against the best epoch on "
         "validation of the whole run, with the 95 % interval over seeds (Student's t on the changes of single trials), "
         "on these test items."
     )
@@ -112,11 +116,11 @@ def patience_section(records: SweepRecords, found: Sequence[Cell]) -> Section:
     return Section("Simulated early stopping", tuple(blocks), "patience")
 
 
-def _change(one: SimulatedPatience) -> str:
+def _change(one: SimulatedPatience, measure: Metric) -> str:
     """Return the change with its interval, or why there is none."""
-    value = f"{100 * one.change:+.2f}"
+    value = measure.number(one.change, "+")
     if one.interval is not None:
-        return f"{value}{_bounds(one.interval, 2, 100, '+')}"
+        return f"{value} {interval_text(measure, one.interval.low, one.interval.high, '+')}"
     if one.num_stopped == 0:
         return f"{value} (no trial stops early)"
     if one.n < MIN_SEEDS:

@@ -7,13 +7,13 @@ from analysis.configurations import validation
 from analysis.names import rounded
 from analysis.rates import Pair, RateMap, against_default, metric_of, pairs_of, rate_of
 from analysis.report.document import Block, Grid, Inline, Link, Paragraph, Section
-from analysis.tables.table import difference_text, percent
+from analysis.tables.table import difference_text, shown
 
 HOW = (
     "The learning rate of each method was varied. Validation chooses, by the best mean over seeds at the epoch whose "
     "scores count; test is not looked at for the choice. The range holds the rates around the best, without a gap, "
-    "whose mean on validation is at most one standard error over seeds (std / sqrt(n)) below the best mean. Its factor "
-    "is its upper end over its lower end. Rates between those of the grid were not tried."
+    "whose mean on validation is at most one standard error over seeds (std / sqrt(n)) worse than the best mean. Its "
+    "factor is its upper end over its lower end. Rates between those of the grid were not tried."
 )
 
 
@@ -55,8 +55,10 @@ def _ranges(maps: Sequence[RateMap]) -> Grid:
         "factor", "test, best less default",
     )  # fmt: skip
     name = metric_label(metric_of(maps[0]), [one.chosen for one in maps])
+    shares = all(one.chosen.measure(metric_of(one)).unit == "%" for one in maps)
+    unit, points = (" in percent", " in points") if shares else ("", "")
     caption = (
-        f"Learning rates. {name} in percent, mean ± sample standard deviation over seeds; differences in points with "
+        f"Learning rates. {name}{unit}, mean ± sample standard deviation over seeds; differences{points} with "
         "their 95 % interval and uncorrected p."
     )
     return Grid(head, tuple(rows), caption)
@@ -66,10 +68,11 @@ def _scores(cell: Cell | None, one: RateMap) -> tuple[Inline, Inline]:
     """Return validation and test of ``cell``; test is empty where it was not scored."""
     if cell is None:
         return "", ""
+    measure = cell.measure(metric_of(one))
     on_validation = validation(cell, metric_of(one))
     on_test = cell.sample(metric_of(one)) if cell.split == "test" else None
-    test: Inline = "" if on_test is None else Link(percent(on_test), f"#{cell.anchor}")
-    return "" if on_validation is None else percent(on_validation), test
+    test: Inline = "" if on_test is None else Link(shown(on_test, measure), f"#{cell.anchor}")
+    return "" if on_validation is None else shown(on_validation, measure), test
 
 
 def _decided(pairs: Sequence[Pair]) -> Grid:

@@ -5,9 +5,10 @@ from dataclasses import dataclass, field, replace
 from pathlib import Path
 
 from analysis.across import Across, across
-from analysis.cells import SELECTIONS, Cell, cells, metric_label
+from analysis.cells import Cell, cells, metric_label
 from analysis.claims.measured import cell_lookup
 from analysis.claims.verdicts import evaluate, load_claims
+from analysis.epoch_choice import SELECTIONS
 from analysis.figures.captioned import DEFAULT_FORMATS, CaptionedFigure, save
 from analysis.logits import with_logits
 from analysis.pairs import pairs_csv
@@ -43,14 +44,22 @@ from analysis.report.summary import (
     about_section,
     failures_section,
     left_out_section,
+    without_classes_section,
 )
 from analysis.search import search_results
 from analysis.sweep_records import SweepRecords
 from analysis.tables.build import build
 from analysis.tables.render import write
-from analysis.tables.specs import PER_CLASS, all_cells_spec, check_metric, default_specs, recorded, settings_specs
+from analysis.tables.specs import (
+    PER_CLASS,
+    all_cells_spec,
+    check_metric,
+    default_specs,
+    recorded,
+    settings_specs,
+)
 from analysis.tables.table import Table
-from tunekit.tasks.base import task_of
+from analysis.units import reported_metrics
 
 KINDS: Mapping[str, str] = {
     "curves": "Learning curves",
@@ -76,7 +85,8 @@ class Choices:
 
     select: str = SELECTIONS[0]
     """The epoch whose scores count: ``last``, ``best-val`` or ``best-test``."""
-    metrics: Sequence[str] = ("accuracy", "macro_f1")
+    metrics: Sequence[str] = ()
+    """The metrics of the tables; those that the tasks report where none is named."""
     published: bool = False
     """Whether the published value stands beside each cell."""
     fill: bool = False
@@ -116,16 +126,17 @@ def compose(records: SweepRecords, choices: Choices, out: Path) -> Report:
     Raises UserError on bad choices, and DamagedRecord where a trial's predictions or steps can't be read.
     """
     found = cells(records, choices.select)
-    for metric in choices.metrics:
+    metrics = choices.metrics or reported_metrics(found)
+    for metric in metrics:
         check_metric(metric, found)
     scored = filled_with_majority(records, found) if choices.fill else found
-    specs = default_specs(scored, choices.metrics, choices.select)
+    specs = default_specs(scored, metrics, choices.select)
     tables = [build(spec) for spec in specs]
-    settings = [build(spec) for spec in settings_specs(scored, choices.metrics, choices.select)]
-    primary = {task_of(cell.dataset).primary for cell in scored}
-    main = next((metric for metric in choices.metrics if metric in primary), choices.metrics[0])
-    answering = [table for table in tables if table.spec.metric == main]
-    over_datasets = compare_over_datasets(records, scored, choices.metrics, choices.select)
+    settings = [build(spec) for spec in settings_specs(scored, metrics, choices.select)]
+    primary = {cell.task.primary for cell in scored}
+    main = [metric for metric in metrics if metric in primary] or metrics[:1]
+    answering = [table for table in tables if table.spec.metric in main]
+    over_datasets = compare_over_datasets(records, scored, metrics, choices.select)
     figures: list[CaptionedFigure] = []
     note = ""
     if choices.formats:
@@ -134,7 +145,7 @@ def compose(records: SweepRecords, choices: Choices, out: Path) -> Report:
 
         figures = report_figures(records, found, answering, over_datasets, choices.formats)
         note = glyph_note([text for cell in found for text in (cell.title, *cell.label_names)])
-    logits = with_logits(found)
+    logits = with_logits([cell for cell in found if cell.has_classes])
     audits = [audit(store.root) for store in records.stores]
     verdicts = evaluate(load_claims(choices.claims), cell_lookup(scored))
     main_figures = [figure for figure in figures if figure.kind == "forest"]
@@ -144,12 +155,13 @@ def compose(records: SweepRecords, choices: Choices, out: Path) -> Report:
         about_section(records, scored, tables, choices.select, [note] if note else []),
         Section("Scores", tuple(tables), "scores"),
         across_section(over_datasets),
-        published_section(scored, choices.metrics) if choices.published else None,
+        published_section(scored, metrics) if choices.published else None,
         claims_section(verdicts, every=choices.claims is not None),
         rates_section(rate_maps(found, records.default_rates)),
         search_section(search_results(records, found)),
         costs_section(found),
         *figure_sections(figures),
+        without_classes_section(found),
         failures_section(found),
         left_out_section(records),
     ]

@@ -56,4 +56,5 @@ def differences_figure(table: Table) -> CaptionedFigure | None:
     if not populations:
         return None
     where = " or ".join(f"on {one.value}" for one in sorted(populations))
-    return forest_figure(groups, metric_of(table), where, table.spec.stem)
+    measure = next(entry.score.measure for entry in table.entries.values())
+    return forest_figure(groups, metric_of(table), where, table.spec.stem, measure)

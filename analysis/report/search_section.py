@@ -3,21 +3,19 @@
 from collections import Counter
 from collections.abc import Sequence
 
-from analysis.compare import Comparison, compare, score_of
+from analysis.compare import SHARE, Comparison, compare, score_of
 from analysis.names import metric_name, number, rounded
 from analysis.report.document import Block, Grid, Inline, Link, Paragraph, Points, Section
 from analysis.search import (
-    MARGIN,
     Confirmation,
     SearchResult,
     configuration,
-    is_score,
     learning_rate,
-    objective_name,
     shown,
 )
-from analysis.search_statistics import importances, why_no_expected_best
-from analysis.tables.table import difference_text, percent
+from analysis.search_statistics import MARGIN, importances, near, why_no_expected_best
+from analysis.tables.table import difference_text
+from analysis.tables.table import shown as score_text
 from tunekit.parsing import how_many
 from tunekit.store.search_records import SearchTrial
 
@@ -46,8 +44,10 @@ def tuned_grid(found: Sequence[SearchResult]) -> list[Grid]:
         "search", "choice", "configuration", "validation, search", "validation, fresh seeds", "change on re-test",
         "test, fresh seeds", "n", "test, less the default", "trainable parameters",
     )  # fmt: skip
+    in_percent = all((one.measure or SHARE).unit == "%" for one in found)
+    unit = " in percent" if in_percent else " in the unit of their metric"
     caption = (
-        "Default against tuned. Scores in percent, test at the best epoch on validation; in the search ± the standard "
+        f"Default against tuned. Scores{unit}, test at the best epoch on validation; in the search ± the standard "
         "error over items, over fresh seeds mean ± sample standard deviation; differences in points with their 95 % "
         "interval and uncorrected p, for new texts from the same source where predictions are stored, else on these "
         "test items (3 seeds or more). 1se: the configuration with the fewest trainable parameters among those within "
@@ -67,20 +67,20 @@ def choices(found: Sequence[SearchResult]) -> list[tuple[SearchResult, Confirmat
 
 
 def _tuned_row(one: SearchResult, confirmed: Confirmation, roles: str) -> tuple[Inline, ...]:
-    value = one.score(confirmed.trial)
+    value, measure = one.score(confirmed.trial), one.measure or SHARE
     error = confirmed.standard_error
-    spread = "" if error is None else f" ± {shown(one.objective, error)}"
+    spread = "" if error is None else f" ± {shown(one.objective, error, one.study.dataset)}"
     lost = ""
     if value is not None and confirmed.validation is not None:
-        lost = f"{100 * (confirmed.validation.mean - value):+.2f}"
+        lost = measure.number(confirmed.validation.mean - value, "+")
     params = one.params.get(confirmed.trial.number)
-    test = "" if confirmed.test is None else percent(confirmed.test)
+    test = "" if confirmed.test is None else score_text(confirmed.test, measure)
     return (
         one.title,
         roles,
         configuration(one, confirmed.trial),
-        "" if value is None else f"{shown(one.objective, value)}{spread}",
-        "" if confirmed.validation is None else percent(confirmed.validation),
+        "" if value is None else f"{shown(one.objective, value, one.study.dataset)}{spread}",
+        "" if confirmed.validation is None else score_text(confirmed.validation, measure),
         lost,
         Link(test, f"#{confirmed.cell.anchor}") if test and confirmed.cell else test,
         _count(confirmed),
@@ -161,14 +161,17 @@ def _rates(found: Sequence[SearchResult]) -> list[Grid]:
     """Return the range of learning rates that do nearly as well as the best, of each study."""
     rows: list[tuple[Inline, ...]] = []
     for one in found:
-        near = one.near
-        if near and is_score(one.objective):
-            low, high = learning_rate(near[0]), learning_rate(near[-1])
+        close = near(one)
+        if close and one.measure is not None:
+            low, high = learning_rate(close[0]), learning_rate(close[-1])
             best = next(trial for trial in one.complete if "learning_rate" in trial.params)
-            texts = (rounded(learning_rate(best)), rounded(low), rounded(high), f"{high / low:.3g}", str(len(near)))
+            texts = (rounded(learning_rate(best)), rounded(low), rounded(high), f"{high / low:.3g}", str(len(close)))
             rows.append((one.title, *texts, str(len(one.complete))))
     head = ("search", "best", "from", "to", "width (factor)", "configurations within", "of complete")
-    caption = f"Learning rates of the configurations at most {100 * MARGIN:g} point below the best on validation."
+    caption = (
+        f"Learning rates of the configurations at most {100 * MARGIN:g} point worse than the best on validation; of a "
+        f"score without bounds, such as RMSE, at most {100 * MARGIN:g} %."
+    )
     return [Grid(head, tuple(rows), caption)] if rows else []
 
 
@@ -219,7 +222,7 @@ def _trials(one: SearchResult, anchor: str) -> Section:
     head = (
         "trial",
         *names,
-        objective_name(one.objective),
+        one.objective_name,
         *others,
         "state",
         "epochs",
@@ -232,7 +235,7 @@ def _trials(one: SearchResult, anchor: str) -> Section:
         about.append(
             Paragraph(
                 f"{len(within)} of {len(done)} complete configurations lie within one item standard error "
-                f"({shown(one.objective, best.standard_error)}) of the best."
+                f"({shown(one.objective, best.standard_error, one.study.dataset)}) of the best."
             )
         )
     return Section(one.title, (*about, Grid(head, tuple(rows))), anchor)
@@ -241,7 +244,10 @@ def _trials(one: SearchResult, anchor: str) -> Section:
 def _trial_row(one: SearchResult, trial: SearchTrial, marks: str) -> tuple[Inline, ...]:
     settings = [rounded(trial.params[name]) if name in trial.params else "" for name in one.parameters]
     values = trial.values or (None,) * len(one.study.objectives)
-    texts = ["" if v is None else shown(name, v) for name, v in zip(one.study.objectives, values, strict=True)]
+    texts = [
+        "" if v is None else shown(name, v, one.study.dataset)
+        for name, v in zip(one.study.objectives, values, strict=True)
+    ]
     params = one.params.get(trial.number)
     shown_params = "" if params is None else f"{params:,}"
     return (str(trial.number), *settings, *texts, trial.state.value, str(trial.epochs), shown_params, marks)

@@ -2,13 +2,14 @@
 
 from collections.abc import Sequence
 
-from analysis.cells import SELECTIONS, Cell
+from analysis.cells import Cell
 from analysis.configurations import Configurations, configurations
+from analysis.epoch_choice import SELECTIONS
 from analysis.names import METRIC_NAMES, listed, number
 from analysis.report.audit import DatasetAudit
 from analysis.report.document import Block, Grid, Inline, Link, Paragraph, Section
 from analysis.sweep_records import SweepRecords
-from analysis.tables.specs import EPOCHS
+from analysis.tables.specs import epochs_text
 from analysis.variants import roles_of
 from tunekit.tasks.base import task_of
 
@@ -37,7 +38,7 @@ def setup_section(
 def _data(members: Sequence[Configurations], copied: bool, audit: DatasetAudit | None) -> str:
     """Return the sentences on a dataset: its task, the rows of each split, and what the majority class scores.
 
-    ``copied`` says whether the sweep holds a copy of it. A copy without an audit is damaged, or has no classes.
+    ``copied`` says whether the sweep holds a copy of it. A copy without an audit is damaged.
     """
     first = members[0].first
     if not copied:
@@ -51,7 +52,8 @@ def _data(members: Sequence[Configurations], copied: bool, audit: DatasetAudit |
     rows = [
         f"{int(audit.counts['rows'][split]):,} {name}" for split, name in SPLITS.items() if split in audit.counts.index
     ]
-    told = f"{first.dataset_name}: {task} with {len(audit.balance.columns)} classes; {listed(rows)} rows"
+    classes = f" with {len(audit.balance.columns)} classes" if first.has_classes else ""
+    told = f"{first.dataset_name}: {task}{classes}; {listed(rows)} rows"
     if "test" in audit.counts.index:
         counted, groups = (int(audit.counts[name]["test"]) for name in ("rows", "groups"))
         held = f"in {groups:,} groups of related rows" if groups < counted else "each a group of its own"
@@ -100,7 +102,8 @@ def _methods(records: SweepRecords, members: Sequence[Configurations], select: s
             label = ", ".join(filter(None, [name, cell.variant if one.chosen is None else ""]))
             rate = _rate(records, one, cell, roles.get(cell.key, ""))
             rows.append((Link(label, f"#{cell.anchor}"), rate, _trained(cell), _loss(cell)))
-    head = ("method", "learning rate", "trained parameters", f"training loss, {EPOCHS[select]}")
+    epoch = epochs_text(select, [one.first for one in members])
+    head = ("method", "learning rate", "trained parameters", f"training loss, {epoch}")
     model = f" of {members[0].first.model_name}" if one_model else ""
     about = "the loss of the batches of that epoch, mean ± sample standard deviation over seeds"
     return Grid(head, tuple(rows), f"Training{model} on {members[0].first.dataset_name}; the training loss is {about}.")

@@ -9,7 +9,7 @@ from analysis.configurations import configurations
 from analysis.names import SPLITS, left_out, not_ended
 from analysis.report.document import Grid, Inline, Link, Points, Section
 from analysis.sweep_records import SweepRecords
-from analysis.tables.specs import EPOCHS
+from analysis.tables.specs import epochs_text
 from analysis.tables.table import Table
 from tunekit.parsing import how_many
 
@@ -48,7 +48,7 @@ def about_section(
         "method and dataset with one configuration of settings, trained once for each seed."
     ]
     if splits:
-        lines.append(f"Scores are those of the {EPOCHS[select]} on the {' and '.join(splits)} split.")
+        lines.append(f"Scores are those of the {epochs_text(select, found)} on the {' and '.join(splits)} split.")
     lines += [meaning for population, meaning in MEANINGS.items() if population in populations]
     if populations:
         lines.append(SINGLE)
@@ -69,6 +69,18 @@ def about_section(
         lines.append(f"{left_out(len(records.problems))}; the section on what is left out names each.")
     lines += notes
     return Section("How to read the numbers", (Points(tuple(lines)),), "about")
+
+
+OF_CLASSES = (
+    "calibration, ensembles of seeds, overlap of errors, confusion matrices, the audit of labels and the majority class"
+)
+
+
+def without_classes_section(found: Sequence[Cell]) -> Section:
+    """Return which parts of the report leave out which datasets, since their labels are no classes."""
+    left = {cell.dataset_name: cell.task.name for cell in found if not cell.has_classes}
+    lines = tuple(f"{name} ({task.replace('_', ' ')}): {OF_CLASSES} are left out." for name, task in left.items())
+    return Section("Parts that are for classification alone", (Points(lines),) if lines else (), "without-classes")
 
 
 def failures_section(found: Sequence[Cell]) -> Section:

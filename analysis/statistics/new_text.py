@@ -13,14 +13,17 @@ Accuracy is analytic: the crossed analysis of variance on cluster totals (Cochra
 9A). Percentiles over five seeds under-cover, so for the other scores a crossed bootstrap serves for variances alone.
 Its seeds need no draws: the variance of resampled means, corrected by S / (S - 1), is the sample variance over S. Items
 are drawn jointly for all seeds and rows, by cluster within classes; degrees of freedom come from the linearised score.
+The scores of a regression (Pearson, Spearman, RMSE) are resampled alike, without classes.
 """
 
 import math
 from collections.abc import Sequence
 from dataclasses import dataclass
 from functools import cached_property
+from typing import Any
 
 import numpy as np
+import numpy.typing as npt
 
 from analysis.statistics.resampling import (
     FloatArray,
@@ -30,11 +33,14 @@ from analysis.statistics.resampling import (
     counts_of,
     degrees_of_freedom,
     influence_of,
+    label_counts_of,
+    micro_f1,
     statistic_of,
     strata_of,
     weights_of,
 )
 from analysis.statistics.this_set import MIN_SEEDS, Difference, Interval, Spread, TTest, over_seeds
+from tunekit.tasks.number_scores import NUMBER_SCORES, NumberScore
 
 DRAWS = 2000
 _ROUNDING = 1e-24  # a variance below this is rounding: one item is worth far more than 1e-12
@@ -45,24 +51,35 @@ _SHARES = ("accuracy", "micro_f1")  # one label an item: over all classes, micro
 class SeedPredictions:
     """One cell's predictions on one split: ``gold`` (I,), ``predicted`` (S, I) a row a seed, ``groups`` (I,).
 
-    Labels are in [0, num_classes), groups any integers. ValueError where shapes or labels do not fit, or where all
-    items stand in one group, which says nothing of the spread over items.
+    Labels are in [0, num_classes), or any numbers where there are no classes. Where an item has several labels, gold is
+    (I, num_classes) and predicted (S, I, num_classes) of 0 and 1. Groups are any integers. ValueError where
+    shapes or labels do not fit, or where all items stand in one group, which says nothing of the spread over items.
     """
 
-    gold: IntArray
-    predicted: IntArray
+    gold: npt.NDArray[Any]
+    predicted: npt.NDArray[Any]
     groups: IntArray
     num_classes: int
+    """0 for the numbers of a regression."""
 
     def __post_init__(self) -> None:
         shapes = self.gold.shape, self.groups.shape, self.predicted.shape
-        if self.predicted.ndim != 2 or not shapes[0] == shapes[1] == shapes[2][1:]:
+        wide = (self.num_classes,) if self.several else ()
+        if self.predicted.ndim != 2 + len(wide) or not shapes[0] == (*shapes[1], *wide) == shapes[2][1:]:
             raise ValueError(f"gold, groups and predicted must be (I,), (I,) and (S, I), not {shapes}")
         for name, labels in (("gold", self.gold), ("predicted", self.predicted)):
-            if labels.size and not 0 <= labels.min() <= labels.max() < self.num_classes:
+            if self.several and not np.isin(labels, (0, 1)).all():
+                raise ValueError(f"{name} has labels other than 0 and 1")
+            is_class = self.num_classes and labels.size and not self.several
+            if is_class and not 0 <= labels.min() <= labels.max() < self.num_classes:
                 raise ValueError(f"{name} has labels outside [0, {self.num_classes})")
         if not np.any(self.groups != self.groups[:1]):
             raise ValueError("the items stand in fewer than two groups: their spread can not be estimated")
+
+    @property
+    def several(self) -> bool:
+        """Whether an item has several labels."""
+        return self.gold.ndim == 2
 
     def same_items(self, other: "SeedPredictions") -> bool:
         """Return whether gold labels, groups and classes are those of ``other``."""
@@ -108,7 +125,7 @@ class Variation:
 
 def is_of_items(metric: str) -> bool:
     """Return whether ``metric`` is a score of single items, so that it has a test on new text."""
-    return metric in _SHARES or statistic_of(metric) is not None
+    return metric in _SHARES or metric in NUMBER_SCORES or statistic_of(metric) is not None
 
 
 def variations(rows: Sequence[SeedPredictions], metric: str, draws: int = DRAWS, seed: int = 0) -> list[Variation]:
@@ -118,8 +135,10 @@ def variations(rows: Sequence[SeedPredictions], metric: str, draws: int = DRAWS,
     """
     if not all(row.same_items(rows[0]) for row in rows):
         raise ValueError("the rows were not scored on the same items: gold labels, groups or classes differ")
-    statistic = statistic_of(metric)
-    if metric in _SHARES:
+    statistic = micro_f1 if metric == "micro_f1" and rows[0].several else statistic_of(metric)
+    if metric in NUMBER_SCORES:
+        return _resampled_numbers(rows, NUMBER_SCORES[metric], draws, seed)
+    if metric in _SHARES and not rows[0].several:
         cluster = codes(rows[0].groups)
         return [_accuracy(row, cluster) for row in rows]
     if statistic is None:
@@ -168,8 +187,14 @@ def _resampled(rows: Sequence[SeedPredictions], statistic: Statistic, draws: int
     """Return the variation of each row's score over draws of the items, the same draws for all rows."""
     first = rows[0]
     cluster = codes(first.groups)
-    strata = strata_of(first.gold, cluster, first.num_classes)
-    tables = [counts_of(row.gold, row.predicted, cluster, row.num_classes) for row in rows]
+    if first.several:
+        # An item without a label is of a class of its own, so that strata are as those of classes.
+        rarest = _rarest(first.gold)
+        strata = strata_of(rarest, cluster, first.num_classes + 1)
+        tables = [label_counts_of(row.gold, row.predicted, cluster) for row in rows]
+    else:
+        strata = strata_of(first.gold, cluster, first.num_classes)
+        tables = [counts_of(row.gold, row.predicted, cluster, row.num_classes) for row in rows]
     flat = np.concatenate(tables, axis=1).reshape(len(strata), -1)
     drawn = [
         statistic((weights @ flat).reshape(len(weights), -1, 3, first.num_classes))
@@ -190,6 +215,41 @@ def _resampled(rows: Sequence[SeedPredictions], statistic: Statistic, draws: int
         )
         for row, table, part in zip(rows, tables, parts, strict=True)
     ]
+
+
+def _rarest(gold: IntArray) -> IntArray:
+    """Return the rarest label of each item (I,) of 0/1 labels (I, C), and C for an item without a label."""
+    sizes = gold.sum(axis=0)
+    ranked = np.where(gold == 1, sizes, len(gold) + 1)
+    found: IntArray = np.where(gold.any(axis=1), ranked.argmin(axis=1), gold.shape[1])
+    return found
+
+
+def _resampled_numbers(rows: Sequence[SeedPredictions], score: NumberScore, draws: int, seed: int) -> list[Variation]:
+    """Return the variation of each row's score of numbers over draws of the clusters, the same draws for all rows.
+
+    Numbers have no classes: all clusters are one stratum, and the items' degrees of freedom are their number less 1.
+    """
+    cluster = codes(rows[0].groups)
+    one_stratum = np.zeros(int(cluster.max()) + 1, dtype=int)
+    weights = list(weights_of(one_stratum, draws, seed))
+    found = []
+    for row in rows:
+        gold, predicted = row.gold.astype(np.float64), row.predicted.astype(np.float64)
+        resampled = np.concatenate([score(some, gold, predicted, cluster) for some in weights])
+        found.append(
+            Variation(
+                runs=row,
+                test="crossed bootstrap",
+                scores=score(np.ones((1, len(one_stratum))), gold, predicted, cluster)[0],
+                deviations=resampled - resampled.mean(axis=0),
+                divisor=draws - 1,
+                influence=np.zeros(len(one_stratum)),
+                strata=one_stratum,
+                draws_df=draws - 1,
+            )
+        )
+    return found
 
 
 def _estimate(rows: Sequence[Variation], factor: float, level: float) -> Difference | None:

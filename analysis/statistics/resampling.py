@@ -25,6 +25,12 @@ def f1_of(counts: FloatArray) -> FloatArray:
     return 2 * _divide(counts[..., 0, :], counts[..., 1, :] + counts[..., 2, :])
 
 
+def micro_f1(counts: FloatArray) -> FloatArray:
+    """Return the F1 of all labels together, of items with several labels (with one it is accuracy)."""
+    totals = counts.sum(axis=-1)
+    return 2 * _divide(totals[..., 0], totals[..., 1] + totals[..., 2])
+
+
 def _macro_f1(counts: FloatArray) -> FloatArray:
     return np.asarray(f1_of(counts).mean(axis=-1))
 
@@ -82,6 +88,15 @@ def counts_of(gold: IntArray, predicted: IntArray, cluster: IntArray, num_classe
 
     right = count((cells + gold)[predicted == gold])
     return np.stack([right, count(cells + gold), count(cells + predicted)], axis=2)
+
+
+def label_counts_of(gold: IntArray, predicted: IntArray, cluster: IntArray) -> FloatArray:
+    """Return the counts of each cluster and seed, (G, S, 3, C), of 0/1 labels (I, C) and predictions (S, I, C)."""
+    found = np.zeros((int(cluster.max()) + 1, len(predicted), 3, gold.shape[1]))
+    for seed, run in enumerate(predicted):
+        for place, values in enumerate((gold * run, gold, run)):
+            np.add.at(found[:, seed, place], cluster, values)
+    return found
 
 
 def influence_of(table: FloatArray, statistic: Statistic) -> FloatArray:

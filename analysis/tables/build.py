@@ -73,8 +73,9 @@ def _why_not(one: Comparison) -> str:
     """Return why a row was not tested, empty where it was; a higher mean than that of the best is explained."""
     if one.tested or one.exact:
         return ""
-    higher = one.difference is not None and one.difference > 0
-    return f"{one.reason}{', so that its higher mean is not bold' if higher else ''}"
+    better = one.difference is not None and one.measure.sign * one.difference > 0
+    which = "higher" if one.measure.sign > 0 else "lower"
+    return f"{one.reason}{f', so that its {which} mean is not bold' if better else ''}"
 
 
 def _best(spec: TableSpec, column: str) -> int | None:
@@ -88,7 +89,7 @@ def _best(spec: TableSpec, column: str) -> int | None:
     shown = testable if len(testable) > 1 else part
     if len(shown) < 2:
         return None
-    return max(shown, key=lambda n: (shown[n].mean, -(shown[n].std or 0), spec.rows[n].label))
+    return max(shown, key=lambda n: (scores[n].measure.sign * shown[n].mean, -(shown[n].std or 0), spec.rows[n].label))
 
 
 def _standing(spec: TableSpec, number: int, best: int | None, column: str, versus: Comparison | None) -> Standing:
@@ -99,11 +100,12 @@ def _standing(spec: TableSpec, number: int, best: int | None, column: str, versu
     if versus.p_corrected is not None or versus.exact:
         if _printed(spec, number, column) == _printed(spec, best, column):
             return Standing.BEST
-        worse = (versus.difference or 0) < 0 if versus.p_corrected is None else versus.p_corrected <= ALPHA
+        difference = versus.measure.sign * (versus.difference or 0)
+        worse = difference < 0 if versus.p_corrected is None else versus.p_corrected <= ALPHA
         return Standing.WORSE if worse else Standing.ALIKE
     return Standing.NOT_TESTED
 
 
 def _printed(spec: TableSpec, number: int, column: str) -> str:
-    sample = spec.rows[number].scores[column].sample
-    return "" if sample is None else f"{100 * sample.mean:.2f}"
+    score = spec.rows[number].scores[column]
+    return "" if score.sample is None else score.measure.number(score.sample.mean)

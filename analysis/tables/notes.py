@@ -37,7 +37,8 @@ def sentences(
     if not tested:
         reasons = list(dict.fromkeys(one.reason for one in compared))
         why = reasons[0] if len(reasons) == 1 else "the letters say why"
-        return [*found, f"The highest mean of a column is bold. No difference was tested ({why})."]
+        highest = "highest" if compared[0].measure.sign > 0 else "lowest"
+        return [*found, f"The {highest} mean of a column is bold. No difference was tested ({why})."]
     return [*found, *_compared(spec, versus), *_marks(tested, set(standings.values()))]
 
 

@@ -14,17 +14,28 @@ from analysis.compare import Score, score_of
 from analysis.configurations import Configurations, configuration_of, configurations, validation
 from analysis.names import LABELS, SPLITS, numbered
 from analysis.tables.table import TableRow, TableSpec
+from analysis.units import by_task, in_percent, primary_label, reported_metrics
 from tunekit.errors import UserError
 from tunekit.parsing import did_you_mean
 from tunekit.schema import slug
 
 PER_CLASS = "per_class_f1"
 METRICS = ("accuracy", "macro_f1", "macro_f1_present", "micro_f1", "mcc", "weighted_f1", PER_CLASS)
-EPOCHS = {
-    "last": "last epoch",
-    "best-val": "epoch of the best validation macro-F1",
-    "best-test": "epoch of the best test macro-F1, so too high",
-}
+
+
+def epochs_text(select: str, cells: Sequence[Cell]) -> str:
+    """Return which epoch's scores count, for the selection ``select`` of the epochs of ``cells``."""
+    return {
+        "last": "last epoch",
+        "best-val": f"epoch of the best validation {primary_label(cells)}",
+        "best-test": f"epoch of the best test {primary_label(cells)}, so too high",
+    }[select]
+
+
+def _about(cells: Sequence[Cell], metric: str, select: str) -> str:
+    """Return what the values of a table are, in parentheses: their unit, their split and their epoch."""
+    unit = ["percent"] if in_percent(cells, metric) else []
+    return f"({', '.join([*unit, _splits(cells), epochs_text(select, cells)])})"
 
 
 def default_specs(cells: Sequence[Cell], metrics: Sequence[str], select: str = "last") -> list[TableSpec]:
@@ -32,8 +43,18 @@ def default_specs(cells: Sequence[Cell], metrics: Sequence[str], select: str = "
 
     There is a table of full fine-tuning over models where there are several models, one of methods for each model that
     has several rows, and one of the cells that are left. The cells of a search are left out, and so are metrics that an
-    imported experiment did not record. Raises UserError where no metric was recorded.
+    imported experiment did not record. Datasets of different tasks stand in tables of their own. Raises UserError where
+    no metric was recorded.
     """
+    groups = by_task(cells)
+    specs = [spec for own in groups for spec in _specs_of_task(own, metrics, select)]
+    if not specs and any(not cell.searched for cell in cells):
+        raise UserError(f"no trial recorded {' or '.join(metrics)}; choose another --metric")
+    return _with_own_stems(specs)
+
+
+def _specs_of_task(cells: Sequence[Cell], metrics: Sequence[str], select: str) -> list[TableSpec]:
+    """Return the usual tables of ``cells``, which are all of one task."""
     shown = configurations(cells)
     models = list(dict.fromkeys(one.first.model for one in shown))
     full = [one for one in shown if one.first.method == "full"]
@@ -53,14 +74,12 @@ def default_specs(cells: Sequence[Cell], metrics: Sequence[str], select: str = "
         for metric in metrics:
             if not recorded(_cells(members), metric):
                 continue
-            about_scores = f"(percent, {_splits(_cells(members))}, {EPOCHS[select]}): {about}"
+            about_scores = f"{_about(_cells(members), metric, select)}: {about}"
             if metric == PER_CLASS:
                 specs += _per_class(stem, about_scores, members)
                 continue
             specs.append(_over_datasets(stem, f"{about_scores}.", members, metric))
-    if groups and not specs:
-        raise UserError(f"no trial recorded {' or '.join(metrics)}; choose another --metric")
-    return _with_own_stems(specs)
+    return specs
 
 
 def all_cells_spec(cells: Sequence[Cell], metric: str, select: str = "last") -> TableSpec:
@@ -70,8 +89,10 @@ def all_cells_spec(cells: Sequence[Cell], metric: str, select: str = "last") -> 
     datasets.
     """
     check_metric(metric, cells)
-    about_scores = f"(percent, {_splits(cells)}, {EPOCHS[select]})"
     _check_recorded(cells, metric)
+    # Of several tasks, those that have the metric: one table has one unit.
+    cells = next(own for own in by_task(cells) if recorded(own, metric)) if cells else cells
+    about_scores = _about(cells, metric, select)
     shown = configurations(cells)
     if metric != PER_CLASS:
         return _over_datasets("all", f"{about_scores}.", shown, metric)
@@ -100,14 +121,18 @@ def settings_specs(cells: Sequence[Cell], metrics: Sequence[str], select: str = 
 
 
 def check_metric(metric: str, cells: Sequence[Cell] = ()) -> None:
-    """Raise UserError where there is no metric called ``metric``; imported trials in ``cells`` may have their own."""
-    known = (*METRICS, *further_metrics(cells))
+    """Raise UserError where ``cells`` have no metric called ``metric``: their tasks' own, and those of imported trials.
+
+    Without cells, those of classification are known.
+    """
+    computed = METRICS if not cells or any(cell.has_classes for cell in cells) else ()
+    known = tuple(dict.fromkeys([*computed, *reported_metrics(cells), *further_metrics(cells)]))
     if metric not in known:
         raise UserError(f"there is no metric {metric!r}{did_you_mean(metric, known)} (there are {', '.join(known)})")
 
 
 def further_metrics(cells: Sequence[Cell]) -> list[str]:
-    """Return the metrics of imported trials that are none of ``METRICS``."""
+    """Return the metrics that trials of ``cells`` recorded and that are none of ``METRICS``."""
     names = {name for cell in cells for trial in cell.trials for name in trial.scores if name not in LABELS}
     found = {name.removeprefix("val_").removeprefix("test_") for name in names if name.startswith(("val_", "test_"))}
     return sorted(found - {*METRICS})
@@ -177,7 +202,7 @@ def _check_recorded(members: Sequence[Cell], metric: str) -> None:
 def recorded(members: Sequence[Cell], metric: str) -> bool:
     """Return whether the metric is computed, or some trial recorded it, or no trial has completed."""
     ended = [cell for cell in members if cell.completed]
-    computed = metric in METRICS and f"test_{metric}" not in LABELS
+    computed = metric in METRICS and f"test_{metric}" not in LABELS and any(cell.has_classes for cell in ended)
     return not ended or computed or any(cell.by_seed(metric) for cell in ended)
 
 
@@ -236,7 +261,8 @@ def _rows(
 def _settings_spec(own: Sequence[Configurations], metric: str, select: str) -> TableSpec:
     """Return the table of all settings on one dataset."""
     cells = _cells(own)
-    splits = ["val"] if f"val_{metric}" in LABELS and any(validation(cell, metric) for cell in cells) else []
+    in_records = f"val_{metric}" in LABELS or not cells[0].has_classes
+    splits = ["val"] if in_records and any(validation(cell, metric) for cell in cells) else []
     splits += ["test"] if any(cell.split == "test" for cell in cells) else []
     one_model = len({cell.model for cell in cells}) == 1
     rows = []
@@ -248,10 +274,11 @@ def _settings_spec(own: Sequence[Configurations], metric: str, select: str) -> T
             scores = {split: score_of(replace(cell, split=split), metric, configuration=settings) for split in splits}
             rows.append(TableRow(f"{name}, {settings}{chosen}", scores))
     about = f"{_capital(metric_label(metric, cells))} of all settings on {cells[0].dataset_name}"
+    percent = "percent, " if in_percent(cells, metric) else ""
     how = (f"{one.first.model_name} · {one.first.method_name}: {one.how}." for one in own)
     return TableSpec(
         stem=slug(f"settings-{cells[0].dataset}-{metric}".replace("_", "-")),
-        caption=f"{about} (percent, {EPOCHS[select]}), sorted by their values.",
+        caption=f"{about} ({percent}{epochs_text(select, cells)}), sorted by their values.",
         metric=metric,
         rows=tuple(rows),
         columns={split: SPLITS[split] for split in splits},

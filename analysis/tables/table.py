@@ -11,9 +11,10 @@ import rich.console
 import rich.markup
 import rich.table
 
-from analysis.compare import Comparison, Population, Score
-from analysis.names import bounds_text
+from analysis.compare import SHARE, Comparison, Population, Score
+from analysis.names import interval_text
 from analysis.statistics.this_set import Sample
+from tunekit.tasks import Metric
 
 
 @dataclass(frozen=True)
@@ -76,7 +77,7 @@ class Entry:
 
     @property
     def facts(self) -> dict[str, Any]:
-        """What CSV files and JSON say: the score in [0, 1], its standing, and its comparison with the column's best."""
+        """What CSV files and JSON say: the score as recorded, its standing, its comparison with the column's best."""
         sample, one = self.score.sample, self.versus
         return {
             "configuration": self.score.configuration,
@@ -96,7 +97,7 @@ class Entry:
         sample = self.score.sample
         count = 0 if sample is None else sample.n
         partial = f" ({count}/{self.score.expected})" if count != self.score.expected else ""
-        return (percent(sample) if sample else "-") + partial
+        return (shown(sample, self.score.measure) if sample else "-") + partial
 
 
 NO_ENTRY = Entry(Score(None, 0), Standing.NOT_TESTED, None, "")
@@ -131,24 +132,30 @@ class Table:
 
 
 def difference_text(found: Comparison | None, p_holm: float | None = None) -> str:
-    """Return a difference in points with its interval, p, test and what it holds for, or why it was not tested.
+    """Return a difference in its metric's unit with interval, p, test and what it holds for, or why it was not tested.
 
     ``p_holm`` is the corrected p, where it is to stand in place of the comparison's own. Empty without a difference.
     """
     if found is None or found.difference is None:
         return ""
-    text = f"{100 * found.difference:+.2f}"
+    number = found.measure.number
+    text = number(found.difference, "+")
     if found.estimate is None:
         return f"{text} (not tested: {found.reason})"
     bounds, p = found.estimate.interval, found.estimate.p if p_holm is None else p_holm
-    around = f"{text} {bounds_text(100 * bounds.low, 100 * bounds.high, '+.2f')}"
+    around = f"{text} {interval_text(found.measure, bounds.low, bounds.high, '+')}"
     return f"{around}, p = {p:.3g} ({found.test}), {found.population.value}"
+
+
+def shown(sample: Sample, measure: Metric) -> str:
+    """Return ``mean ± std`` in the unit of the metric; the mean alone for n = 1."""
+    spread = "" if sample.std is None else f" ± {measure.number(sample.std)}"
+    return f"{measure.number(sample.mean)}{spread}"
 
 
 def percent(sample: Sample) -> str:
     """Return ``mean ± std`` in percent with two decimals; the mean alone for n = 1."""
-    spread = "" if sample.std is None else f" ± {100 * sample.std:.2f}"
-    return f"{100 * sample.mean:.2f}{spread}"
+    return shown(sample, SHARE)
 
 
 def html_table(table: Table, linked: bool = False) -> str:

@@ -15,7 +15,8 @@ import numpy.typing as npt
 import pandas as pd
 
 from analysis.predictions import METRICS
-from tunekit.data.base import TextDataset, content_hash, make_dataset, make_frame, save_dataset
+from tunekit.data.base import TextDataset, content_hash, make_dataset, make_frame
+from tunekit.data.copies import save_dataset
 from tunekit.schema import EpochRecord, Fingerprint, Scalar, Status, TrialSpec, TrialSummary
 from tunekit.store.requests import cells_of
 from tunekit.store.result_store import ResultStore

@@ -8,7 +8,7 @@ from analysis.report.summary import about_section, left_out_section
 from analysis.results import load
 from tests.support.predicted import add_predicted
 from tests.support.stores import add, ask
-from tunekit.data.base import load_dataset, save_dataset
+from tunekit.data.copies import load_dataset, save_dataset
 from tunekit.store.result_store import ResultStore
 
 NEW, HERE = "New texts from the same source: ", "These test items: "

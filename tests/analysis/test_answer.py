@@ -152,3 +152,11 @@ def test_a_folded_section_is_closed_in_the_page(folded: bool) -> None:
     page = html_page("t", [Section("Title", (Points(("a line",)),), "anchor", folded=folded)])
     assert ("<details><summary><h2>Title</h2></summary>" in page) == folded
     assert "a line" in page
+
+
+def test_tables_of_one_caption_keep_all_their_sentences() -> None:
+    one, other = drawn(2, 1, 3, 0.05, 1), drawn(2, 2, 3, 0.05, 2)
+    assert sentences(answer_section([one, other])) == (
+        *sentences(answer_section([one])),
+        *sentences(answer_section([other])),
+    )

@@ -7,7 +7,8 @@ from analysis.report.audit import audit, audit_section, clean_scores
 from analysis.report.pages import markdown_sections
 from tests.conftest import needs_real_data
 from tests.support.records import FINGERPRINT
-from tunekit.data.base import load_dataset, make_dataset, make_frame, save_dataset
+from tunekit.data.base import make_dataset, make_frame
+from tunekit.data.copies import load_dataset, save_dataset
 from tunekit.store.records import DamagedRecord
 from tunekit.store.result_store import ResultStore
 

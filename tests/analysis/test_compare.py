@@ -29,7 +29,7 @@ from analysis.tables.specs import default_specs
 from analysis.tables.table import Standing
 from tests.support.predicted import add_predicted
 from tests.support.stores import add, ask
-from tunekit.data.base import load_dataset, save_dataset
+from tunekit.data.copies import load_dataset, save_dataset
 from tunekit.store.result_store import ResultStore
 
 ITEMS, SEEDS = 139, 10

@@ -15,7 +15,7 @@ from analysis.sweep_records import read_sweeps
 from analysis.tables.build import build
 from analysis.tables.specs import default_specs
 from tests.support.stores import add, ask
-from tunekit.data.base import load_dataset, save_dataset
+from tunekit.data.copies import load_dataset, save_dataset
 from tunekit.errors import UserError
 from tunekit.store.result_store import ResultStore
 

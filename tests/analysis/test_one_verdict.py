@@ -23,7 +23,7 @@ from analysis.tables.specs import default_specs
 from tests.conftest import ROOT
 from tests.support.predicted import add_predicted
 from tests.support.stores import ask
-from tunekit.data.base import load_dataset, save_dataset
+from tunekit.data.copies import load_dataset, save_dataset
 from tunekit.store.result_store import ResultStore
 
 FULL, LORA = ClaimRow("tiny-bert", "full"), ClaimRow("tiny-bert", "lora")

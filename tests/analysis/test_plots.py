@@ -1,5 +1,6 @@
 """Plots beside the curves: what is drawn is what the data say, and hover values are in the SVG."""
 
+from dataclasses import replace
 from xml.etree import ElementTree
 
 import numpy as np
@@ -9,9 +10,11 @@ from hypothesis import given
 from hypothesis import strategies as st
 from matplotlib.figure import Figure
 
+from analysis.compare import SHARE
 from analysis.figures.drawing import freeze_layout, hover
 from analysis.figures.plots import APART, confusion_matrix, pareto, score_against_cost, seed_spread
 from tests.support.drawings import element, titles
+from tunekit.tasks import TASKS
 
 HOSTILE = r'$\frac$ <script>alert("x")</script> _a_'
 
@@ -29,13 +32,15 @@ def test_the_front_is_what_nothing_betters(pairs):
     for n, (cost, score) in enumerate(pairs):
         beaten = any(c <= cost and s >= score and (c, s) != (cost, score) for c, s in pairs)
         assert on_front[n] == (not beaten)
+    errors = frame.assign(score=-frame["score"])
+    assert pareto(errors, TASKS["regression"].metric("rmse")).equals(on_front)
 
 
 def test_cost_has_a_point_a_cell_filled_on_the_front_and_its_interval():
     frame = points((10, 0.8, 0.75, 0.85), (1000, 0.9, np.nan, np.nan), (500, 0.7, 0.6, 0.8))
     figure = Figure()
     ax = figure.subplots()
-    assert score_against_cost(frame, ax, "macro-F1", "parameters") is ax
+    assert score_against_cost(frame, ax, replace(SHARE, label="macro-F1"), "parameters") is ax
     filled, hollow = ax.collections[:2]
     np.testing.assert_allclose(filled.get_offsets(), [(10, 80), (1000, 90)])
     np.testing.assert_allclose(hollow.get_offsets(), [(500, 70)])

@@ -10,7 +10,7 @@ from analysis.report.document import Grid, Paragraph
 from analysis.report.setup_section import setup_section
 from analysis.sweep_records import read_sweeps
 from tests.support.stores import add
-from tunekit.data.base import load_dataset, save_dataset
+from tunekit.data.copies import load_dataset, save_dataset
 from tunekit.store.requests import cells_of
 from tunekit.store.result_store import ResultStore
 

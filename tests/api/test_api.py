@@ -7,7 +7,7 @@ import pytest
 import tunekit as tk
 from tests.support.runs import numbers
 from tests.support.stores import ask
-from tunekit.data.base import load_dataset
+from tunekit.data.copies import load_dataset
 from tunekit.store.result_store import ResultStore
 
 TINY = {"models": ("tiny-bert",), "datasets": ("demo",), "seeds": (1, 2), "epochs": 1, "train_limit": 48}

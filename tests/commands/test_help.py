@@ -91,7 +91,11 @@ def test_a_mistyped_flag_is_one_line_with_the_nearest_one(name, capsys):
         ("search --sampler tpee", "--sampler takes tpe, random, gp, got 'tpee', did you mean 'tpe'?"),
         ("search --scheduler ash", "--scheduler takes asha, none, got 'ash', did you mean 'asha'?"),
         ("search --choose 2se", "--choose takes best, 1se, got '2se', did you mean '1se'?"),
-        ("search --objective acuracy", "--objective takes macro_f1, accuracy, num_trainable_params, got 'acuracy'"),
+        (
+            "search --objective acuracy",
+            "--objective takes macro_f1, accuracy, micro_f1, pearson, spearman, rmse, num_trainable_params, "
+            "got 'acuracy'",
+        ),
         ("report x --out y --select best", "--select takes last, best-val, best-test, got 'best'"),
         ("report --out y", "missing SWEEP"),
         ("report x", "missing --out"),

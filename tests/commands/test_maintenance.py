@@ -3,11 +3,13 @@
 import json
 import shutil
 
+import pandas as pd
 import pytest
 
 from tests.support.runs import finish
 from tests.support.trials import fingerprint, specify, start
 from tunekit.commands import doctor
+from tunekit.data.base import DATASETS
 from tunekit.engine.job import Job
 from tunekit.engine.run import TrialRun
 from tunekit.models.loading import resolve_model
@@ -52,7 +54,7 @@ def test_doctor_finds_a_sound_machine_sound_and_writes_nothing(said, tmp_path):
 def test_doctor_without_a_grid_looks_at_all_that_is_registered(said, tmp_path, monkeypatch):
     monkeypatch.setenv("HF_HUB_OFFLINE", "0")
     _, lines, _ = said("doctor", "--storage", tmp_path)
-    assert sum(" data " in line for line in lines) == 5
+    assert sum(" data " in line for line in lines) == len(DATASETS)
     assert any("model bert" in line and "fetched from the hub" in line for line in lines)
 
 
@@ -119,6 +121,18 @@ def test_verify_finds_all_as_stored_and_changes_nothing(said, sweep):
     assert before == {path: path.read_bytes() for path in sweep.rglob("*") if path.is_file()}
 
 
+def test_verify_compares_a_released_store_in_the_epochs_that_it_holds(said, sweep, tmp_path):
+    assert said("release", sweep, "--to", tmp_path / "released")[0] == 0
+    code, lines, _ = said("verify", tmp_path / "released", "--fraction", "1")
+    assert (code, lines[-1]) == (0, "3 of 3 trials are as stored; 3 could be compared")
+    without_last_epoch = lora(tmp_path / "released") / "predictions.parquet"
+    rows = pd.read_parquet(without_last_epoch)
+    rows[rows["epoch"] < rows["epoch"].max()].to_parquet(without_last_epoch, index=False)
+    code, lines, _ = said("verify", tmp_path / "released", "--fraction", "1")
+    assert code == 1
+    assert sum("other items stand in predictions.parquet" in line for line in lines) == 1
+
+
 def test_verify_trains_in_the_parts_of_a_batch_that_memory_asked_for(said, tmp_path):
     spec = specify(epochs=1)
     job = Job(spec, fingerprint(spec), resolve_model(spec.model), tmp_path, 0, 1, micro_batches=4)
@@ -140,8 +154,6 @@ def change_loss(sweep):
 
 
 def change_predictions(sweep):
-    import pandas as pd
-
     rows = pd.read_parquet(lora(sweep) / "predictions.parquet")
     rows.loc[0, "predicted"] = 1 - rows.loc[0, "predicted"]
     rows.to_parquet(lora(sweep) / "predictions.parquet", index=False)

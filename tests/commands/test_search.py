@@ -49,7 +49,14 @@ def search(monkeypatch, capsys, tmp_path):
         (["--sampler", "grid"], "--sampler takes tpe, random, gp, got 'grid'"),
         (["--scheduler", "hyperband"], "--scheduler takes asha, none, got 'hyperband'"),
         (["--choose", "worst"], "--choose takes best, 1se, got 'worst'"),
-        (["--objective", "f1"], "--objective takes macro_f1, accuracy, num_trainable_params, got 'f1'"),
+        (
+            ["--objective", "pearson"],
+            "--objective on demo takes macro_f1, accuracy, num_trainable_params, got 'pearson'",
+        ),
+        (
+            ["--objective", "f1"],
+            "--objective takes macro_f1, accuracy, micro_f1, pearson, spearman, rmse, num_trainable_params, got 'f1'",
+        ),
         (["--objective", "macro_f1,macro_f1"], "--objective names one twice"),
         (["--objective", "num_trainable_params"], "must name a score first"),
         (["--objective", "macro_f1,num_trainable_params"], "give --scheduler none with several"),

@@ -8,7 +8,11 @@ import pytest
 import torch
 from torch.nn import functional as F
 
-from tests.support.records import FINGERPRINT, record
+from analysis.cells import cells
+from analysis.epoch_choice import selected_epochs
+from analysis.patience import simulated_patience
+from analysis.sweep_records import read_sweeps
+from tests.support.records import FINGERPRINT, record, summary
 from tests.support.trials import build, specify, start
 from tunekit.commands.status import legend, status_as_json
 from tunekit.data.base import DATASETS
@@ -20,8 +24,9 @@ from tunekit.errors import UserError
 from tunekit.runner.actor import line_of
 from tunekit.runner.metrics import gauges
 from tunekit.schema import Direction, EpochRecord, Status
-from tunekit.search.outcome import objective_of
+from tunekit.search.outcome import objectives_on
 from tunekit.store.progress import ProgressReader
+from tunekit.store.release import _epochs_of_tables
 from tunekit.store.requests import cells_of
 from tunekit.store.result_store import ResultStore
 from tunekit.tasks import TASKS, task_of
@@ -30,12 +35,25 @@ from tunekit.worker.report import TrialReport
 every_task = pytest.mark.parametrize("name", list(TASKS))
 
 
+def example(task):
+    """40 labels of a task, logits, and the constants of the labels."""
+    generator = np.random.default_rng(0)
+    labels = {
+        "class": generator.integers(0, 3, 40),
+        "number": generator.normal(5, 2, 40),
+        "labels": generator.integers(0, 2, (40, 3)),
+    }[task.form]
+    logits = generator.normal(size=(40, 1 if task.form == "number" else 3)).astype(np.float32)
+    constants = task.constants(labels)
+    return labels, logits, {**constants, **task.decided(labels, task.outputs(logits, constants))}
+
+
 @every_task
 def test_scores_are_the_metrics_that_the_task_names(name):
     task = TASKS[name]
-    generator = np.random.default_rng(0)
-    logits, labels = generator.normal(size=(40, 3)).astype(np.float32), generator.integers(0, 3, 40)
-    scores = task.scores(labels, logits)
+    labels, logits, constants = example(task)
+    outputs = task.outputs(logits, constants)
+    scores = task.scores(labels, outputs, constants)
     assert list(scores) == [metric.name for metric in task.metrics]
     for metric in task.metrics:
         low, high = metric.bounds
@@ -43,11 +61,34 @@ def test_scores_are_the_metrics_that_the_task_names(name):
         assert high is None or scores[metric.name] <= high
     assert task.metric(task.primary).direction is not Direction.NONE
     assert [task.metric(name).name for name in task.reported] == list(task.reported)
-    losses = task.loss(torch.from_numpy(logits), torch.from_numpy(labels))
+    losses = task.loss(torch.from_numpy(logits), torch.from_numpy(task.targets(labels, constants)))
     assert losses.shape == (40,)
     assert float(losses.mean()) == pytest.approx(scores["loss"], abs=1e-6)
-    assert task.predicted(logits).shape == (40,)
+    predicted = task.predicted(outputs, constants)
+    assert predicted.shape == labels.shape
+    assert np.issubdtype(predicted.dtype, np.floating if task.form == "number" else np.integer)
     assert TASKS[name].name == name
+
+
+@every_task
+def test_what_predict_writes_is_a_text_a_row_in_each_column(name):
+    task = TASKS[name]
+    _, logits, constants = example(task)
+    answers = task.answers(task.outputs(logits, constants), constants, ["a", "b", "c"][: logits.shape[1]])
+    assert answers
+    assert all(len(column) == 40 and all(isinstance(text, str) for text in column) for column in answers.values())
+
+
+@every_task
+def test_a_model_card_says_what_the_task_predicts(name):
+    task = TASKS[name]
+    _, logits, constants = example(task)
+    printed = []
+    names = {"logits": torch.from_numpy(logits[:1]), "print": lambda *texts: printed.extend(texts)}
+    manifest = {"label_names": ["a", "b", "c"][: logits.shape[1]], "constants": dict(constants)}
+    exec("\n".join(task.reading), {**names, "manifest": manifest})
+    answer = next(iter(task.answers(task.outputs(logits[:1], constants), constants, manifest["label_names"]).values()))
+    assert printed[0] == answer[0] or float(printed[0]) == pytest.approx(float(answer[0]), rel=1e-5)
 
 
 def test_records_of_schema_version_1_hold_the_scores_of_classification():
@@ -68,12 +109,12 @@ def toy():
     def loss(logits, labels):
         return (logits - F.one_hot(labels, logits.shape[1])).square().mean(1)
 
-    def scores(labels, logits):
+    def scores(labels, logits, constants):
         value = float(loss(torch.from_numpy(logits), torch.from_numpy(labels)).mean())
         return {"loss": value, "accuracy": 0.25, "micro_f1": 0.5, "macro_f1": 0.75}
 
     task = replace(TASKS["classification"], name="toy", primary="loss", loss=loss, scores=scores)
-    task = replace(task, predicted=lambda logits: np.full(len(logits), 2))
+    task = replace(task, predicted=lambda logits, constants: np.full(len(logits), 2))
     TASKS.register("toy")(task)
     DATASETS.register("toy-demo")(replace(DATASETS["demo"], task="toy"))
     yield task
@@ -92,7 +133,7 @@ def test_the_engine_trains_and_scores_through_the_task_of_the_dataset(toy, tmp_p
     rows = run.recorded.predictions
     assert set(rows["predicted"]) == {2}
     logits = np.stack(rows[(rows["split"] == "val") & (rows["epoch"] == 3)]["logits"]).astype(np.float32)
-    expected = toy.scores(run.splits["val"].labels, logits)
+    expected = toy.scores(run.splits["val"].labels, logits, {})
     assert run.records[-1].val_loss == pytest.approx(expected["loss"], abs=1e-3)  # logits are stored as float16
     losses = [record.val_loss for record in run.records]
     assert summary.best_epoch == best_epoch(run.records, toy) == int(np.argmin(losses)) + 1
@@ -116,7 +157,7 @@ def test_training_minimises_the_loss_of_the_task(toy):
 
 def test_a_score_that_is_not_finite_ends_the_trial(toy, tmp_path, monkeypatch):
     run = start(specify(dataset="toy-demo"), tmp_path)
-    monkeypatch.setattr(run, "task", replace(toy, scores=lambda labels, logits: {"loss": float("nan")}))
+    monkeypatch.setattr(run, "task", replace(toy, scores=lambda labels, logits, constants: {"loss": float("nan")}))
     with pytest.raises(Diverged, match="the loss of a scored split became nan"):
         run.train_epoch()
 
@@ -125,9 +166,29 @@ def test_a_trial_that_never_began_is_summarised_by_its_task(toy, tmp_path):
     run = start(specify(dataset="toy-demo", epochs=3), tmp_path)
     for _ in range(2):
         run.train_epoch()
-    summary = end_trial(run.job, Status.STOPPED, "stopped by the scheduler")
+    ended = end_trial(run.job, Status.STOPPED, "stopped by the scheduler")
     losses = [record.val_loss for record in run.records]
-    assert summary.best_epoch == int(np.argmin(losses)) + 1
+    assert ended.best_epoch == int(np.argmin(losses)) + 1
+
+
+def test_the_best_epoch_on_test_is_that_of_the_primary_metric_and_its_direction(toy, tmp_path):
+    spec = specify(dataset="toy-demo")
+    store = ResultStore(tmp_path / "sweep")
+    store.root.mkdir()
+    store.add_request({"cells": cells_of([spec])})
+    folder, losses = store.open_trial(spec, FINGERPRINT), (0.5, 0.25, 0.75)
+    records = [
+        replace(record(epoch), test_loss=loss, val_loss=loss, val_macro_f1=loss, test_macro_f1=loss)
+        for epoch, loss in enumerate(losses, 1)
+    ]
+    store.write_epochs(folder, records)
+    store.write_summary(folder, summary())
+    read = read_sweeps([store.root])
+    assert selected_epochs(read, "best-test")["epoch"].tolist() == [2]
+    assert set(_epochs_of_tables(store.read(folder))) == {1, 2, 3}, "the summary says 1, the last is 3"
+    [cell] = cells(read)
+    [stopped] = simulated_patience(read, cell, patiences=[1])
+    assert (stopped.epochs, stopped.score, stopped.change) == (3, 0.25, 0)
 
 
 def test_people_watch_a_trial_by_the_metric_of_its_task(toy, tmp_path):
@@ -144,7 +205,7 @@ def test_people_watch_a_trial_by_the_metric_of_its_task(toy, tmp_path):
     assert "loss 0.1250" in line_of(spec, TrialReport([last], None))
     assert "tunekit_loss" in gauges()
     with pytest.raises(UserError, match="the task of 'toy-demo' chooses by loss"):
-        objective_of(spec)
+        objectives_on(spec.dataset, None)
 
 
 def test_a_task_that_is_not_registered_is_one_line():

@@ -8,7 +8,8 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from tunekit.data.base import TextDataset, limit_and_carve, load_dataset, save_dataset
+from tunekit.data.base import TextDataset, limit_and_carve
+from tunekit.data.copies import load_dataset, save_dataset
 from tunekit.data.frame import dataset
 from tunekit.data.user import read_user_dataset
 from tunekit.errors import UserError

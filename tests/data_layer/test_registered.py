@@ -7,12 +7,15 @@ import sys
 from collections import Counter
 from pathlib import Path
 
+import numpy as np
 import pytest
 
-from tunekit.data.base import DATASETS, PINNED, TextDataset, content_hash, limit_and_carve, load_dataset
+from tunekit.data.base import DATASETS, PINNED, TextDataset, content_hash, limit_and_carve
+from tunekit.data.copies import load_dataset
 from tunekit.data.files import DATA_DIR, PinnedFile, read_pinned
 from tunekit.data.summary import summarise
 from tunekit.errors import UserError
+from tunekit.tasks import TASKS
 
 SHARED = Path(__file__).resolve().parents[2].parent / "shared" / "data"
 COLUMNS = ["text", "pair", "label", "group", "item_id"]
@@ -112,6 +115,15 @@ def test_contract(name: str, monkeypatch: pytest.MonkeyPatch) -> None:
     for frame in data.splits.values():
         assert list(frame.columns) == COLUMNS
         assert list(frame.index) == list(range(len(frame)))
+        if TASKS[info.task].form == "number":
+            assert frame["label"].dtype == np.float64
+            assert np.isfinite(frame["label"]).all()
+            continue
+        if TASKS[info.task].form == "labels":
+            assert {len(label) for label in frame["label"]} == {len(info.label_names)}
+            assert {bit for label in frame["label"] for bit in label} == {0, 1}
+            assert np.array(frame["label"].to_list()).any(axis=0).all(), "each label occurs in each split"
+            continue
         assert set(frame["label"]) <= set(range(len(info.label_names)))
         assert all(pair is None or isinstance(pair, str) for pair in frame["pair"])
         assert all(isinstance(text, str) and text.strip() for text in frame["text"])

@@ -13,7 +13,7 @@ from hypothesis import strategies as st
 import tunekit as tk
 from tests.support.output import refusals
 from tunekit.commands.command_line import main
-from tunekit.data.base import load_dataset
+from tunekit.data.copies import load_dataset
 from tunekit.data.frame import dataset
 from tunekit.data.summary import summarise
 from tunekit.tasks.classification import label_scores

@@ -10,7 +10,7 @@ import pyarrow.parquet as pq
 import pytest
 
 from tunekit.data import text_files
-from tunekit.data.base import load_dataset, save_dataset
+from tunekit.data.copies import load_dataset, save_dataset
 from tunekit.data.rows import MOST_SHOWN
 from tunekit.data.tables import arrow_rows, read_table
 from tunekit.data.user import read_user_dataset

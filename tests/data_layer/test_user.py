@@ -8,7 +8,8 @@ import pandas as pd
 import pyarrow.parquet as pq
 import pytest
 
-from tunekit.data.base import TextDataset, content_hash, load_dataset, save_dataset
+from tunekit.data.base import TextDataset, content_hash
+from tunekit.data.copies import load_dataset, save_dataset
 from tunekit.data.user import read_user_dataset
 from tunekit.errors import UserError
 
@@ -171,7 +172,11 @@ def good(**changed: object) -> str:
         ("a.csv", "text,label\nx,1\ny,2.5\n", "a.csv, line 3: label 2.5 looks like regression"),
         ("a.csv", "text,label\nx,1e99999999999\ny,b\n", "too few rows"),
         ("a.csv", "text,label\nx,a\ny,NaN\n", "a.csv, line 3: 'NaN' in column 'label' marks a missing label"),
-        ("a.csv", "text,label\nx,\"['a', 'b']\"\n", "a.csv, line 2: column 'label' holds several labels; multi-label"),
+        (
+            "a.csv",
+            "text,label\nx,\"['a', 'b']\"\n",
+            "a.csv, line 2: column 'label' holds several labels; --task multi_label",
+        ),
         (
             "a.csv",
             "text,label\n" + "".join(f"t{i},{i}\n" for i in range(201)),
@@ -187,7 +192,7 @@ def good(**changed: object) -> str:
         ("a.jsonl", "[" * 100_000, "a.jsonl, line 1: broken JSON"),
         ("a.jsonl", f"[{good()}]", "a.jsonl, line 1: JSON list, each line must be one object"),
         ("a.jsonl", f'{good()}\n{{"text": "x", "lable": "a"}}\n', "line 2: no column 'label', did you mean 'lable'?"),
-        ("a.jsonl", good(label=["a"]), "a.jsonl, line 1: column 'label' holds several labels; multi-label"),
+        ("a.jsonl", good(label=["a"]), "a.jsonl, line 1: column 'label' holds several labels; --task multi_label"),
         ("a.jsonl", good(label=float("nan")), "a.jsonl, line 1: empty label"),
         ("a.jsonl", good(label=None), "a.jsonl, line 1: empty label"),
         ("a.jsonl", good(text=3), "a.jsonl, line 1: column 'text' holds int, not text"),

@@ -14,7 +14,7 @@ from safetensors.torch import load_file, save_file
 from tests.support.exports import SPECS, by_the_card, in_memory, library_logits
 from tests.support.runs import finish
 from tests.support.trials import specify
-from tunekit.data.base import save_dataset
+from tunekit.data.copies import save_dataset
 from tunekit.data.user import read_user_dataset
 from tunekit.engine.job import Job
 from tunekit.engine.run import TrialRun

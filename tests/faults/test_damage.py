@@ -11,7 +11,7 @@ from analysis.cells import cells
 from analysis.sweep_records import read_sweeps
 from tests.support.runs import finish, numbers
 from tests.support.trials import fingerprint, specify, start
-from tunekit.data.base import load_dataset, save_dataset
+from tunekit.data.copies import load_dataset, save_dataset
 from tunekit.engine.checkpoint import newest_valid
 from tunekit.errors import UserError
 from tunekit.planning.plan import PlanState, make_plan

@@ -6,7 +6,7 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from tunekit.data.base import load_dataset
+from tunekit.data.copies import load_dataset
 from tunekit.errors import UserError
 from tunekit.planning.blocks import Block, expand, load_blocks, parse_block
 from tunekit.planning.overrides import override

@@ -150,7 +150,7 @@ BAD = [
             ({"text": ["a", "b", "c"]}, "text names one column"),
             ({"text": []}, "text names one column"),
             ({"label": None}, "label is a text"),
-            ({"label": ["a"]}, "label is a text"),
+            ({"label": ["a", 3]}, "label is a text"),
             ({"group": 1}, "group is a text"),
             ({"quotes": "all"}, "quotes is one of auto"),
             ({"skip_bad_rows": "yes"}, "skip_bad_rows is true or false"),

@@ -6,7 +6,8 @@ import numpy as np
 import pytest
 
 from tests.support.trials import build, specify
-from tunekit.data.base import DATASETS, load_dataset
+from tunekit.data.base import DATASETS
+from tunekit.data.copies import load_dataset
 from tunekit.memory import FP32
 from tunekit.models.catalog import MODELS
 from tunekit.models.loading import ModelRef, resolve_model

@@ -5,7 +5,8 @@ from dataclasses import replace
 
 import pytest
 
-from tunekit.data.base import content_hash, load_dataset, save_dataset
+from tunekit.data.base import content_hash
+from tunekit.data.copies import load_dataset, save_dataset
 from tunekit.errors import UserError
 from tunekit.planning.args import GridArgs
 from tunekit.planning.presets import GRID_PRESETS

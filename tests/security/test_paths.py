@@ -8,7 +8,7 @@ import pytest
 from tests.support.records import FINGERPRINT, record, summary
 from tests.support.trials import specify
 from tunekit.commands.gc import collect
-from tunekit.data.base import load_dataset
+from tunekit.data.copies import load_dataset
 from tunekit.data.user import read_user_dataset
 from tunekit.errors import UserError
 from tunekit.models.loading import load_tokenizer, resolve_model

@@ -98,6 +98,8 @@ def _clean_rows(sweep: str) -> Iterator[dict[str, Any]]:
 
     root = location(sweep)
     for cell in load(root).cells():
+        if not cell.has_classes:
+            continue
         found = [clean_scores(root, cell.dataset, trial.path, trial.epoch) for trial in cell.completed if trial.epoch]
         known = [one for one in found if one is not None]
         if cell.split != "test" or not known:

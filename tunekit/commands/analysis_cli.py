@@ -20,7 +20,7 @@ def report(
     sweeps: Annotated[tyro.conf.Positional[tuple[str, ...]], tyro.conf.arg(metavar="SWEEP ...")],
     out: Path,
     select: Literal["last", "best-val", "best-test"] = "last",
-    metric: tuple[str, ...] = ("accuracy", "macro_f1"),
+    metric: tuple[str, ...] = (),
     against: Literal["published"] | None = None,
     missing: Literal["majority"] | None = None,
     equivalence: float | None = None,
@@ -41,7 +41,8 @@ def report(
         sweeps: Folders of sweeps, such as ray_results/demo or s3://BUCKET/PREFIX/demo.
         out: The folder to write to.
         select: The epoch whose scores count: the last, the best on validation, or the best on test, which is too high.
-        metric: accuracy, macro_f1, micro_f1, or from stored predictions mcc, weighted_f1, per_class_f1.
+        metric: Scores of the data's task (default: those that it reports, for classification accuracy and macro_f1), or
+            from stored predictions of classes mcc, weighted_f1, per_class_f1.
         against: Put the study's published value and the difference beside each cell.
         missing: Count failed and diverged trials with the score of the majority class, so that their cells take part.
         equivalence: A margin in points for "equal": adds two one-sided tests to each comparison.

@@ -13,7 +13,8 @@ from pathlib import Path
 from packaging.requirements import Requirement
 
 from tunekit.commands.checks import check_ray_settings
-from tunekit.data.base import DATASETS, PINNED, load_dataset
+from tunekit.data.base import DATASETS, PINNED
+from tunekit.data.copies import load_dataset
 from tunekit.data.files import NotHere, nothing_fetched
 from tunekit.errors import UserError
 from tunekit.models import hub

@@ -3,7 +3,7 @@
 from collections.abc import Mapping, Sequence
 
 from tunekit.schema import Status, TrialSpec
-from tunekit.store.frames import Frames
+from tunekit.store.frames import Frames, scores_of
 from tunekit.store.requests import cell_names
 from tunekit.tasks import Metric, task_of
 
@@ -35,8 +35,9 @@ def more_seeds(specs: Sequence[TrialSpec], stored: Frames, seconds: Mapping[str,
         if same.empty or not _FIRST <= len(planned[cell]) < MORE_SEEDS:
             continue
         task = task_of(same["dataset"].iloc[0])
-        scores = last[task.watched(bool(same["score_test"].iloc[0]))].reindex(same["folder"]).dropna()
-        std = scores.astype(float).std()
+        own = last.reindex(same["folder"])
+        scores = scores_of(own, task.watched(bool(same["score_test"].iloc[0]))).dropna()
+        std = scores.std()
         if not std > 0:  # NaN of a single score is not
             continue
         points = [f"{n} seeds detect {_difference(task.chooses_by, std * DETECTABLE[n - _FIRST])}" for n in

@@ -4,7 +4,8 @@ from dataclasses import replace
 
 from tunekit.commands.output import note
 from tunekit.commands.training import acquire_lease, claim_folders, request_of
-from tunekit.data.base import TextDataset, load_dataset, save_dataset
+from tunekit.data.base import TextDataset
+from tunekit.data.copies import load_dataset, save_dataset
 from tunekit.errors import UserError
 from tunekit.methods.base import complete_params
 from tunekit.planning import machine, plugins

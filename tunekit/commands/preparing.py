@@ -5,7 +5,8 @@ from collections.abc import Mapping, Sequence
 from tunekit.commands.checks import resources_of
 from tunekit.commands.how_long import joins_cluster
 from tunekit.commands.output import Say
-from tunekit.data.base import TextDataset, load_dataset, save_dataset
+from tunekit.data.base import TextDataset
+from tunekit.data.copies import load_dataset, save_dataset
 from tunekit.data.summary import summarise
 from tunekit.data.tokens import check_cache
 from tunekit.memory import NoClosedForm

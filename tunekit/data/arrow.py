@@ -60,7 +60,10 @@ def rows_of_splits(
     rows, notes = {}, []
     for split, table in tables.items():
         read = arrow_rows(f"{source}, {split}", table, columns.used())
-        secret = not any(label is not None for label in read.values[columns.label])
+        # An empty cell of several labels is a row without a label, and no secret.
+        secret = columns.label_separator is None and all(
+            label is None for column in columns.labels for label in read.values[column]
+        )
         if split != "train" and table.num_rows and secret:
             notes.append(f"left out: split {split}, none of whose rows has a label")
         else:

@@ -1,24 +1,23 @@
 """What a data set is: declared in a registry, loaded into normalised splits, cut by a trial's limits, stored by hash.
 
-Every split is a DataFrame with columns ``text``, ``pair`` (str or None), ``label`` (0..k-1), ``group`` (the cluster an
-item stands in, such as its sentence) and, once loaded, ``item_id``; its index is 0..n-1.
+Every split is a DataFrame with columns ``text``, ``pair`` (str or None), ``label``, ``group`` (the cluster an item
+stands in, such as its sentence) and, once loaded, ``item_id``; its index is 0..n-1. A label is what the data set's task
+takes: an int 0..k-1 of a class, a float, or a tuple with a 0 or 1 for each label name.
 """
 
 from __future__ import annotations
 
 import hashlib
 import json
+import re
 from collections import Counter
 from collections.abc import Callable, Iterable, Sequence
 from dataclasses import dataclass, field, replace
-from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from tunekit.data.splitting import draw_parts, stratified_sample
 from tunekit.errors import UserError
 from tunekit.registry import Registry
-from tunekit.storage.files import sha256_of, write_atomic
-from tunekit.storage.paths import Place
 
 if TYPE_CHECKING:
     from pandas import DataFrame
@@ -36,7 +35,7 @@ class DatasetInfo:
 
     display_name: str
     label_names: tuple[str, ...]
-    """Display names in label order."""
+    """Display names of the head's outputs: of classes or labels in their order, or of a regression's one target."""
     load: Callable[[], dict[str, DataFrame]]
     """Split name -> rows, as ``make_frame`` makes them."""
     content_hash: str
@@ -75,7 +74,28 @@ class TextDataset:
     def __repr__(self) -> str:
         rows = ", ".join(f"{len(frame)} {split}" for split, frame in self.splits.items())
         note = f"; {self.split_note}" if self.split_note else ""
-        return f"TextDataset {self.name}: {rows} rows, {len(self.label_names)} classes{note}"
+        task = task_name(self.name)
+        what = f"{len(self.label_names)} classes" if task == DEFAULT_TASK else f"task {task}"
+        return f"TextDataset {self.name}: {rows} rows, {what}{note}"
+
+
+def own_name(stem: str, digest: str, task: str) -> str:
+    """Return the name of a user's own data set: its stem, the task that was declared, and its content hash.
+
+    The name alone says the task on every machine. Classification is not named, so that names of before tasks stay.
+    """
+    return f"{stem}-{digest}" if task == DEFAULT_TASK else f"{stem}+{task}-{digest}"
+
+
+def task_name(dataset: str) -> str:
+    """Return the name of the task that trials on ``dataset`` learn: its registered one, or what its own name says.
+
+    A stem of ``own_name`` has no ``+``, so no name is mistaken.
+    """
+    if dataset in DATASETS:
+        return DATASETS[dataset].task
+    found = re.search(r"\+([a-z_]+)-[0-9a-f]{12}$", dataset)
+    return found[1] if found else DEFAULT_TASK
 
 
 def text_hash(text: str) -> str:
@@ -85,19 +105,21 @@ def text_hash(text: str) -> str:
 
 def make_frame(
     texts: Sequence[str],
-    labels: Sequence[int],
+    labels: Sequence[int] | Sequence[float] | Sequence[tuple[int, ...]],
     pairs: Sequence[str | None] | None = None,
     groups: Iterable[str] | None = None,
 ) -> DataFrame:
     """One split's rows without ``item_id``. Without ``groups`` an item's group is the hash of its own text."""
     import pandas as pd
 
+    kinds = {float: "float64", tuple: "object"}
+    dtype = next((kinds[kind] for kind in kinds if any(isinstance(one, kind) for one in labels)), "int64")
     return pd.DataFrame(
         {
             "text": pd.Series(texts, dtype="str"),
             # object, because the string type would turn None into NaN
             "pair": pd.Series(list[Any](pairs if pairs is not None else [None] * len(texts)), dtype="object"),
-            "label": pd.Series(labels, dtype="int64"),
+            "label": pd.Series(list(labels), dtype=dtype),
             "group": pd.Series([text_hash(t) for t in texts] if groups is None else list(groups), dtype="str"),
         }
     )
@@ -115,11 +137,14 @@ def make_dataset(
     reading_notes: tuple[str, ...] = (),
     left_out: dict[str, int] | None = None,
 ) -> TextDataset:
-    """The data set with ``item_id`` in each split: 16 hex of text, pair, label name and how often they came before."""
-    seen: Counter[tuple[str, str | None, str]] = Counter()
+    """The data set with ``item_id`` in each split: 16 hex of text, pair, label and how often they came before.
 
-    def item_id(text: str, pair: str | None, label: int) -> str:
-        item = (text, pair, label_names[label])
+    A class stands there by its name, a label of another task as it is.
+    """
+    seen: Counter[tuple[str, str | None, Any]] = Counter()
+
+    def item_id(text: str, pair: str | None, label: Any) -> str:
+        item = (text, pair, label_names[label] if isinstance(label, int) else label)
         seen[item] += 1
         return text_hash(json.dumps([*item, seen[item]]))
 
@@ -151,37 +176,6 @@ def content_hash(splits: dict[str, DataFrame], label_names: Sequence[str]) -> st
     return digest.hexdigest()[:12]
 
 
-def load_dataset(name: str, folder: Place | None = None) -> TextDataset:
-    """A registered data set, or a user's own that ``save_dataset`` left in ``folder``. Its hash is verified.
-
-    Raises UserError for an unknown name, a file that cannot be had, or content other than declared.
-    """
-    if name not in DATASETS and folder is not None and Path(name).name == name and (folder / f"{name}.json").is_file():
-        return _read_saved(name, folder)
-    info = DATASETS[name]
-    splits = info.load()
-    num_rows = {split: len(frame) for split, frame in splits.items()}
-    if num_rows != info.num_rows:
-        raise UserError(f"dataset {name!r} has rows {num_rows}, declared {info.num_rows}: its source or loader changed")
-    if not info.content_hash.startswith(PINNED):
-        _verify(f"dataset {name!r}", splits, info.label_names, info.content_hash, "its loader changed; undo that")
-    return make_dataset(
-        name,
-        splits,
-        display_name=info.display_name,
-        label_names=info.label_names,
-        content_hash=info.content_hash,
-        pair_as=info.pair_as,
-    )
-
-
-def _verify(what: str, splits: dict[str, DataFrame], label_names: Sequence[str], expected: str, way_out: str) -> None:
-    """Raises UserError where the rows' hash is not ``expected``."""
-    found = content_hash(splits, label_names)
-    if found != expected:
-        raise UserError(f"{what} has content hash {found}, expected {expected}: {way_out}")
-
-
 def limit_and_carve(data: TextDataset, *, train_limit: int | None, val_fraction: float, data_seed: int) -> TextDataset:
     """The data a trial sees: first ``val`` carved out of train, then train cut to ``train_limit`` rows.
 
@@ -206,88 +200,3 @@ def limit_and_carve(data: TextDataset, *, train_limit: int | None, val_fraction:
         rows = stratified_sample(splits["train"], train_limit, data_seed)
         splits["train"] = splits["train"].iloc[rows].reset_index(drop=True)
     return replace(data, splits={split: splits[split] for split in SPLITS if split in splits})
-
-
-def save_dataset(data: TextDataset, folder: Place, *, with_text: bool = False) -> None:
-    """Writes ``<name>-<hash>.parquet`` and ``.json`` to ``folder``; a valid pair that stands there is left alone.
-
-    Pass the whole data set, not one that ``limit_and_carve`` cut. Rows hold split, row, label, group and
-    ``text_sha256`` (of ``text``, or of ``text``, a newline and ``pair``); ``with_text`` adds the texts themselves,
-    which only a user's own data needs: ``load_dataset`` reads it back.
-    """
-    stem = data.name if data.name.endswith(f"-{data.content_hash}") else f"{data.name}-{data.content_hash}"
-    parquet, sidecar = folder / f"{stem}.parquet", folder / f"{stem}.json"
-    record = {
-        "name": data.name,
-        "display_name": data.display_name,
-        "label_names": list(data.label_names),
-        "pair_as": data.pair_as,
-        "content_hash": data.content_hash,
-        "licence": DATASETS[data.name].licence if data.name in DATASETS else "the user's own data",
-        "with_text": with_text,
-        # Only where there is something to say: what was written before stays as it is.
-        **({"left_out": data.left_out} if data.left_out else {}),
-    }
-    if _is_saved(record, parquet, sidecar):
-        return
-    folder.mkdir(parents=True, exist_ok=True)
-    content = _parquet_bytes(data, with_text)
-    write_atomic(parquet, content)
-    # The sidecar comes last: it says that the rows beside it are whole.
-    record["parquet_sha256"] = hashlib.sha256(content).hexdigest()
-    write_atomic(sidecar, json.dumps(record, indent=1).encode())
-
-
-def _is_saved(record: dict[str, Any], parquet: Place, sidecar: Place) -> bool:
-    """Whether both files stand there, whole, and say what would be written."""
-    try:
-        saved = json.loads(sidecar.read_bytes())
-        return bool(saved == record | {"parquet_sha256": sha256_of(parquet)})
-    except (OSError, ValueError):
-        return False
-
-
-def _parquet_bytes(data: TextDataset, with_text: bool) -> bytes:
-    """All splits as one parquet file."""
-    import pandas as pd
-
-    rows = pd.concat([frame.assign(split=s, row=frame.index) for s, frame in data.splits.items()], ignore_index=True)
-    whole = (t if p is None else f"{t}\n{p}" for t, p in zip(rows["text"], rows["pair"], strict=True))
-    rows["text_sha256"] = [hashlib.sha256(text.encode()).hexdigest() for text in whole]
-    columns = ["split", "row", "label", "text_sha256", "group", *(("text", "pair") if with_text else ())]
-    return rows[columns].to_parquet(engine="pyarrow", index=False)
-
-
-def _read_saved(name: str, folder: Place) -> TextDataset:
-    """A user's data set from its two files in ``folder``. Raises UserError where they are damaged."""
-    import pyarrow as pa
-    import pyarrow.parquet as pq
-
-    path = folder / f"{name}.parquet"
-    way_out = "remove both files and pass the data's own path again"
-    try:
-        record = json.loads((folder / f"{name}.json").read_bytes())
-        label_names = tuple(map(str, record["label_names"]))
-        expected, display_name, pair_as = record["content_hash"], record["display_name"], record["pair_as"]
-        left_out = {str(kind): int(number) for kind, number in record.get("left_out", {}).items()}
-        columns = ["split", "text", "pair", "label", "group"]
-        table = pq.read_table(pa.BufferReader(path.read_bytes()), columns=columns).to_pydict()
-    except (OSError, ValueError, KeyError, TypeError, AttributeError, pa.ArrowException) as error:
-        raise UserError(f"cannot read {path} or the .json beside it ({type(error).__name__}): {way_out}") from error
-    splits = {}
-    for split in (s for s in SPLITS if s in table["split"]):
-        rows = [row for row, s in enumerate(table["split"]) if s == split]
-        texts, labels, pairs, groups = ([table[c][row] for row in rows] for c in ("text", "label", "pair", "group"))
-        splits[split] = make_frame(texts, labels, pairs, groups)
-    if not name.endswith(f"-{expected}"):
-        raise UserError(f"{path} goes by another hash ({expected}) than its name: {way_out}")
-    _verify(str(path), splits, label_names, expected, way_out)
-    return make_dataset(
-        name,
-        splits,
-        display_name=display_name,
-        label_names=label_names,
-        content_hash=expected,
-        pair_as=pair_as,
-        left_out=left_out,
-    )

@@ -2,9 +2,10 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from typing import TYPE_CHECKING, Any
 
-from tunekit.data.base import SPLITS, TextDataset
+from tunekit.data.base import DEFAULT_TASK, SPLITS, TextDataset
 from tunekit.data.rows import bad_rows_error, empty_rows
 from tunekit.data.user import STEMS, Columns, dataset_of_rows
 from tunekit.errors import UserError
@@ -21,11 +22,13 @@ def dataset(
     frame: DataFrame,
     *,
     text: str,
-    label: str,
+    label: str | Sequence[str],
     pair: str | None = None,
     group: str | None = None,
     split: str | None = None,
     name: str = "frame",
+    task: str = DEFAULT_TASK,
+    label_separator: str | None = None,
     skip_bad_rows: bool = False,
 ) -> TextDataset:
     """Return the rows of ``frame`` as a dataset called ``<slug of name>-<content hash>``.
@@ -43,11 +46,17 @@ def dataset(
     ``split_note`` of the dataset says how its rows were split. ``tk.summarise`` shows what was understood: the
     rows of each class, repeated and contradictory rows, and what is doubtful. A plan shows the same.
 
+    ``task`` is what trials on the dataset learn: ``classification``, ``regression``, whose label is a finite number, or
+    ``multi_label``. Several labels stand in several columns of 0 and 1, whose names ``label`` lists, or in one column
+    of texts with ``label_separator`` between them; an empty text has none. A task other than classification stands in
+    the dataset's name.
+
     Rows that can't be used, such as those without a text or label, are refused all at once, with their numbers counted
     from 1. ``skip_bad_rows=True`` leaves them out, and ``left_out`` of the dataset counts them.
 
-    Raises UserError, one line, for rows that can't be used, a column that is missing or there twice, labels that look
-    like regression, fewer than two classes, an unknown split, and too few rows to split.
+    Raises UserError, one line, for rows that can't be used, a column that is missing or there twice, an unknown task,
+    classes that look like regression, fewer than two classes, targets that are all equal, an unknown split, and too few
+    rows to split.
     """
     import pandas as pd
 
@@ -55,7 +64,8 @@ def dataset(
         raise UserError(f"a dataset is made of a pandas DataFrame, not of {type(frame).__name__}")
     if not isinstance(name, str) or not name.strip():
         raise UserError(f"the name of a dataset is a text, not {name!r}")
-    columns = Columns(text, pair, label, group)
+    labels = (label,) if isinstance(label, str) else tuple(label)
+    columns = Columns(text, pair, labels, group, label_separator)
     columns.check()
     used = [*columns.used(), *([] if split is None or split in columns.used() else [split])]
     values = {column: _values(frame, column, name) for column in used}
@@ -86,6 +96,7 @@ def dataset(
         skip_bad_rows=skip_bad_rows,
         skip_flag="skip_bad_rows=True",
         way_out=way_out,
+        task=task,
     )
 
 

@@ -49,7 +49,9 @@ def checked_label(column: str, value: object) -> str:
     word = str(value).strip()
     if isinstance(value, list | tuple | dict | set) or (word[:1] == "[" and word[-1:] == "]"):
         raise BadValue(
-            "several labels", f"column {column!r} holds several labels; multi-label targets are not supported"
+            "several labels",
+            f"column {column!r} holds several labels; --task multi_label takes them, in columns of 0 and 1 or with a "
+            "--label-separator",
         )
     if value is None or not word or (isinstance(value, float) and math.isnan(value)):
         raise BadValue("empty label", f"empty label in column {column!r}")
@@ -130,7 +132,7 @@ def _is_whole(label: str) -> bool:
 def check_classes(names: Collection[str], source: str) -> None:
     """Raise UserError for a single class, and for so many numbers that they must be values of a regression."""
     if len(names) > MAX_NUMERIC_LABELS and all(_integer(name) is not None for name in names):
-        raise UserError(f"{source}: {len(names)} numeric labels look like regression, which is not supported")
+        raise UserError(f"{source}: {len(names)} numeric labels look like regression; --task regression declares it")
     if len(names) < 2:
         raise UserError(f"{source}: every label of train is {next(iter(names))!r}; at least two classes are needed")
 

@@ -7,6 +7,7 @@ from dataclasses import KW_ONLY, dataclass, fields, replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, get_args
 
+from tunekit.data.base import DEFAULT_TASK
 from tunekit.data.delimited import Quotes
 from tunekit.data.hub_ids import HUB, HubDataset
 from tunekit.errors import UserError
@@ -29,8 +30,8 @@ class DataSource:
     _: KW_ONLY
     text: str | tuple[str, str] = "text"
     """The column of the text; two columns for a text and a second one that the model reads after it."""
-    label: str = "label"
-    """The column of the class."""
+    label: str | tuple[str, ...] = "label"
+    """The column of the label; several columns of 0 and 1 for a task with several labels a text."""
     group: str | None = None
     """A column whose equal values must not be split between train and test."""
     separator: str | None = None
@@ -39,23 +40,35 @@ class DataSource:
     """How CSV files use quotes, as ``--quotes`` says it."""
     skip_bad_rows: bool = False
     """Whether rows that can't be used are left out and counted, instead of refusing the data."""
+    task: str = DEFAULT_TASK
+    """The task that the labels are read for: classification, regression (a number) or multi_label (several labels)."""
+    label_separator: str | None = None
+    """What stands between the labels of a row where one column holds several of them."""
 
     def __post_init__(self) -> None:
-        if isinstance(self.text, list):
-            object.__setattr__(self, "text", tuple(self.text))
+        for name in ("text", "label"):
+            if isinstance(value := getattr(self, name), list):
+                object.__setattr__(self, name, tuple(value))
         texts = self.text if isinstance(self.text, tuple) else (self.text,)
         if not isinstance(self.path, str) or not self.path:
             raise UserError(f"the path of a dataset is a text, got {self.path!r}")
         if len(texts) not in (1, 2) or not all(isinstance(name, str) and name for name in texts):
             raise UserError(f"{self.path}: text names one column, or two for pairs, got {self.text!r}")
-        for name in ("label", "group", "separator"):
+        if not self.labels or not all(isinstance(name, str) and name for name in self.labels):
+            raise UserError(f"{self.path}: label is a text, got {self.label!r}")
+        for name in ("task", "group", "separator", "label_separator"):
             value = getattr(self, name)
-            if not (isinstance(value, str) and value) and (name == "label" or value is not None):
+            if not (isinstance(value, str) and value) and (name == "task" or value is not None):
                 raise UserError(f"{self.path}: {name} is a text, got {value!r}")
         if self.quotes not in get_args(Quotes):
             raise UserError(f"{self.path}: quotes is one of {', '.join(get_args(Quotes))}, got {self.quotes!r}")
         if not isinstance(self.skip_bad_rows, bool):
             raise UserError(f"{self.path}: skip_bad_rows is true or false, got {self.skip_bad_rows!r}")
+
+    @property
+    def labels(self) -> tuple[str, ...]:
+        """The columns of the label."""
+        return self.label if isinstance(self.label, tuple) else (self.label,)
 
     @classmethod
     def from_mapping(cls, values: Mapping[str, Any]) -> DataSource:
@@ -83,7 +96,7 @@ class DataSource:
         from tunekit.data.user import Columns
 
         text, *pair = self.text if isinstance(self.text, tuple) else (self.text,)
-        return Columns(text, pair[0] if pair else None, self.label, self.group)
+        return Columns(text, pair[0] if pair else None, self.labels, self.group, self.label_separator)
 
 
 def read_source(source: DataSource) -> tuple[TextDataset, DataSource]:
@@ -101,11 +114,13 @@ def read_source(source: DataSource) -> tuple[TextDataset, DataSource]:
             path,
             text_column=columns.text,
             pair_column=columns.pair,
-            label_column=columns.label,
+            label_column=columns.labels,
             group_column=columns.group,
             separator=source.separator,
             quotes=source.quotes,
             skip_bad_rows=source.skip_bad_rows,
+            task=source.task,
+            label_separator=source.label_separator,
         )
         return data, source
     if source.separator is not None:
@@ -121,7 +136,13 @@ def read_source(source: DataSource) -> tuple[TextDataset, DataSource]:
         hub, rows, notes = read_hub(hub, columns)
         source, name = replace(source, path=str(hub)), hub.name
     data = dataset_of_rows(
-        rows, columns, source.path, name, skip_bad_rows=source.skip_bad_rows, way_out="give more rows"
+        rows,
+        columns,
+        source.path,
+        name,
+        skip_bad_rows=source.skip_bad_rows,
+        way_out="give more rows",
+        task=source.task,
     )
     return replace(data, reading_notes=(*notes, *data.reading_notes)), source
 

@@ -6,11 +6,16 @@ Every draw orders rows by a sha256 of the seed and the row, so it is the same on
 from __future__ import annotations
 
 import hashlib
+from bisect import bisect_right
 from collections import Counter
-from typing import TYPE_CHECKING
+from collections.abc import Sequence
+from typing import TYPE_CHECKING, Any
 
 if TYPE_CHECKING:
     from pandas import DataFrame
+
+NUMBER_STRATA = 10
+"""Into how many strata of about equal sizes numbers are put."""
 
 
 def _draw_key(seed: int, *row: str | None) -> str:
@@ -42,12 +47,39 @@ def tied_rows(frame: DataFrame) -> list[list[int]]:
     return list(tied.values())
 
 
-def draw_parts(frame: DataFrame, shares: dict[str, float], seed: int) -> dict[str, list[int]]:
-    """Sorted row numbers a part, near ``shares`` of all rows and of each label, tied rows never in two parts.
+def strata_of(labels: Sequence[Any]) -> list[int]:
+    """Return the stratum of each row, by its label as a split holds it.
 
-    ``shares`` adds up to 1. Its first part gets at least one row of every label; others may stay empty.
+    That is its class; the tenth of the sorted numbers that its number stands in; or of several labels the rarest that
+    it has, so that no part lacks a rare label.
+
+    Equal numbers are in one stratum, and so are rows without a label.
     """
-    labels = frame["label"].tolist()
+    if any(isinstance(label, tuple) for label in labels):
+        return _rarest(labels)
+    if not any(isinstance(label, float) for label in labels):
+        return [int(label) for label in labels]
+    ordered = sorted(labels)
+    bounds = [ordered[len(ordered) * part // NUMBER_STRATA] for part in range(1, NUMBER_STRATA)]
+    return [bisect_right(bounds, label) for label in labels]
+
+
+def _rarest(labels: Sequence[Any]) -> list[int]:
+    """Return the index of the rarest label of each row; one more than the last index for a row without a label."""
+    counts = [sum(column) for column in zip(*labels, strict=True)]
+    return [
+        min((place for place, has in enumerate(row) if has), key=lambda place: (counts[place], place), default=len(row))
+        for row in labels
+    ]
+
+
+def draw_parts(frame: DataFrame, shares: dict[str, float], seed: int) -> dict[str, list[int]]:
+    """Sorted row numbers a part, near ``shares`` of all rows and of each stratum, tied rows never in two parts.
+
+    ``shares`` adds up to 1. Its first part gets at least one row of every stratum (``strata_of``), such as a class;
+    others may stay empty.
+    """
+    labels = strata_of(frame["label"].tolist())
     everything = -1  # stands beside the labels, so that the parts' sizes are kept like the labels' shares
     total = Counter(labels) + Counter({everything: len(labels)})
     want = {part: {label: share * n for label, n in total.items()} for part, share in shares.items()}
@@ -70,12 +102,12 @@ def draw_parts(frame: DataFrame, shares: dict[str, float], seed: int) -> dict[st
 
 
 def stratified_sample(frame: DataFrame, size: int, seed: int) -> list[int]:
-    """Sorted numbers of ``size`` rows with the labels' shares; a larger sample of the same seed holds a smaller one.
+    """Sorted numbers of ``size`` rows with the strata's shares; a larger sample of the same seed holds a smaller one.
 
-    Needs the column ``item_id``. A sample at least as large as the number of labels has a row of each.
+    Needs the column ``item_id``. A sample at least as large as the number of strata (``strata_of``) has a row of each.
     """
     by_label: dict[int, list[tuple[str, int]]] = {}
-    for row, (label, item_id) in enumerate(zip(frame["label"], frame["item_id"], strict=True)):
+    for row, (label, item_id) in enumerate(zip(strata_of(frame["label"].tolist()), frame["item_id"], strict=True)):
         by_label.setdefault(label, []).append((_draw_key(seed, item_id), row))
     # A row's quantile within its label is its turn: any prefix of the order is stratified.
     turns = [(rank / len(rows), key, row) for rows in by_label.values() for rank, (key, row) in enumerate(sorted(rows))]

@@ -3,8 +3,9 @@
 from __future__ import annotations
 
 from collections import Counter
-from collections.abc import Mapping
-from dataclasses import asdict, dataclass
+from collections.abc import Mapping, Sequence
+from dataclasses import asdict, dataclass, field
+from statistics import fmean, pstdev
 from typing import Any
 
 from tunekit.data.base import SPLITS, TextDataset
@@ -25,7 +26,7 @@ class DataSummary:
     rows: dict[str, int]
     """The number of rows of each split."""
     classes: dict[str, dict[str, int]]
-    """The number of rows of each class, by split and the name of the class."""
+    """The number of rows of each class, by split and the name of the class; empty where labels are numbers."""
     longest_text: dict[str, Any]
     """``characters``, ``split`` and ``row`` (from 1) of the longest text; a pair counts with its text."""
     duplicated: dict[str, int]
@@ -44,16 +45,26 @@ class DataSummary:
     """How the data was read and split."""
     warnings: list[str]
     """What is doubtful about it."""
+    targets: dict[str, dict[str, float]] = field(default_factory=dict)
+    """``least``, ``greatest``, ``mean`` and ``std`` (over n) of each split's numbers; empty where there are classes."""
+
+    several: bool = False
+    """Whether a row may have several labels, each of which is counted as a class is."""
 
     def to_dict(self) -> dict[str, Any]:
-        """Return the summary for programs."""
-        return asdict(self)
+        """Return the summary for programs; of what only other tasks have nothing is said."""
+        left_out = [*([] if self.targets else ["targets"]), *([] if self.several else ["several"])]
+        return {name: value for name, value in asdict(self).items() if name not in left_out}
 
     def lines(self) -> list[str]:
         """Return the summary for people."""
         rows = ", ".join(f"{count} {split}" for split, count in self.rows.items())
-        lines = [f"{rows} rows, {len(self._names())} classes"]
-        lines += [*self.notes, f"rows of each class ({', '.join(self.rows)}): {self._classes()}"]
+        if self.targets:
+            lines = [f"{rows} rows, each with a number", *self.notes, *self._numbers()]
+        else:
+            word, words = ("label", "labels") if self.several else ("class", "classes")
+            lines = [f"{rows} rows, {len(self._names())} {words}"]
+            lines += [*self.notes, f"rows of each {word} ({', '.join(self.rows)}): {self._classes()}"]
         longest = self.longest_text
         lines.append(f"longest text: {longest['characters']:,} characters ({longest['split']}, row {longest['row']})")
         if self.left_out:
@@ -76,6 +87,13 @@ class DataSummary:
             texts = how_many(self.contradictory["inputs"], "text")
             lines.append(f"rows whose text also has another label: {self.contradictory['rows']} (of {texts})")
         return lines
+
+    def _numbers(self) -> list[str]:
+        """Return a line for each split on its targets."""
+        return [
+            f"targets of {split}: {own['least']:g} to {own['greatest']:g}, mean {own['mean']:.4g}, std {own['std']:.4g}"
+            for split, own in self.targets.items()
+        ]
 
     def _names(self) -> list[str]:
         return list(next(iter(self.classes.values())))
@@ -100,8 +118,15 @@ def summarise(data: TextDataset) -> DataSummary:
     inputs = {split: list(zip(frame["text"], frame["pair"], strict=True)) for split, frame in splits.items()}
     labels = {split: frame["label"].tolist() for split, frame in splits.items()}
     known = {split: set(own) for split, own in inputs.items()}
-    counts = {split: Counter(own) for split, own in labels.items()}
-    classes = {split: {name: counts[split][label] for label, name in enumerate(data.label_names)} for split in splits}
+    is_number = {split: frame["label"].dtype.kind == "f" for split, frame in splits.items()}
+    targets = {split: _spread(own) for split, own in labels.items() if is_number[split]}
+    several = any(isinstance(label, tuple) for own in labels.values() for label in own)
+    counts = {split: _label_counts(own) if several else Counter(own) for split, own in labels.items()}
+    classes = (
+        {}
+        if targets
+        else {split: {name: counts[split][label] for label, name in enumerate(data.label_names)} for split in splits}
+    )
     absent = {split: [name for name, count in own.items() if not count] for split, own in classes.items()}
     absent = {split: names for split, names in absent.items() if names}
     highest = {split: 1 - len(names) / len(data.label_names) for split, names in absent.items()}
@@ -122,8 +147,20 @@ def summarise(data: TextDataset) -> DataSummary:
         highest_macro_f1=highest,
         left_out=dict(data.left_out),
         notes=[*data.reading_notes, *([data.split_note] if data.split_note else [])],
-        warnings=[*_absent_warnings(absent, highest), *_class_warnings(classes, data), *_text_warnings(inputs)],
+        warnings=[*_absent_warnings(absent, highest), *_class_warnings(classes), *_text_warnings(inputs)],
+        targets=targets,
+        several=several,
     )
+
+
+def _label_counts(labels: Sequence[tuple[int, ...]]) -> Counter[int]:
+    """Return how many rows have each label, by its index."""
+    return Counter(place for row in labels for place, has in enumerate(row) if has)
+
+
+def _spread(numbers: Sequence[float]) -> dict[str, float]:
+    """Return the least and the greatest of ``numbers``, their mean, and their standard deviation over n."""
+    return {"least": min(numbers), "greatest": max(numbers), "mean": fmean(numbers), "std": pstdev(numbers)}
 
 
 Inputs = Mapping[str, list[tuple[str, str | None]]]
@@ -160,11 +197,11 @@ def _absent_warnings(absent: Mapping[str, list[str]], highest: Mapping[str, floa
     ]
 
 
-def _class_warnings(classes: Mapping[str, dict[str, int]], data: TextDataset) -> list[str]:
+def _class_warnings(classes: Mapping[str, dict[str, int]]) -> list[str]:
     total = Counter[str]()
     for own in classes.values():
         total.update(own)
-    return warnings({name: total[name] for name in data.label_names})
+    return warnings(dict(total))
 
 
 def _text_warnings(inputs: Inputs) -> list[str]:

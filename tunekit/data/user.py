@@ -7,24 +7,14 @@ is never left out in silence: all such rows are refused at once, or left out and
 from __future__ import annotations
 
 import math
-from collections.abc import Callable, Iterable, Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path
 from typing import NamedTuple
 
-from tunekit.data.base import TextDataset, content_hash, make_dataset, make_frame, text_hash
+from tunekit.data.base import DEFAULT_TASK, TextDataset, content_hash, make_dataset, make_frame, own_name, text_hash
 from tunekit.data.delimited import Quotes
-from tunekit.data.labels import (
-    MISSING,
-    BadValue,
-    check_classes,
-    checked_label,
-    checked_text,
-    class_names,
-    fraction_among_numbers,
-    in_order,
-    lookalikes,
-    missing_numbers,
-)
+from tunekit.data.labelling import CheckedRow, Labelling, labelling_of
+from tunekit.data.labels import MISSING, BadValue, checked_text
 from tunekit.data.rows import BadRow, FileRows, bad_rows_error, kinds
 from tunekit.data.splitting import draw_parts
 from tunekit.data.tables import SUFFIXES, read_table, stem_of, suffix_of
@@ -38,36 +28,28 @@ STEMS = {"train": ("train",), "val": ("dev", "val", "validation"), "test": ("tes
 SKIP_FLAG = "--skip-bad-rows"
 
 
-class CheckedRow(NamedTuple):
-    """One row whose values can be trained on."""
-
-    number: int
-    """Where the row begins in its file, from 1."""
-    text: str
-    pair: str | None
-    label: str
-    """The label as it stands."""
-    group: str | None
-    """A hash that stands for the group; None for a row without one."""
-
-
 class Columns(NamedTuple):
     """The names of the columns that hold the values of a row; None where there is no such column."""
 
     text: str
     pair: str | None
-    label: str
+    labels: tuple[str, ...]
+    """The columns of the label: one, or the 0/1 columns of several labels."""
     group: str | None
+    label_separator: str | None = None
+    """What stands between the labels of a row where one column holds several; None for one label a column."""
 
     def used(self) -> list[str]:
         """Return the names of the columns that are there, each once."""
-        return list(dict.fromkeys(name for name in (self.text, self.label, self.pair, self.group) if name is not None))
+        names = (self.text, *self.labels, self.pair, self.group)
+        return list(dict.fromkeys(name for name in names if name is not None))
 
     def check(self) -> None:
-        """Raise UserError where two of text, pair and label are one column."""
-        if len({self.text, self.label, self.pair}) < 3:
+        """Raise UserError where two of text, pair and the labels are one column."""
+        if len({self.text, *self.labels, self.pair}) < 2 + len(self.labels):
             raise UserError(
-                f"text, pair and label must be different columns, got {self.text}, {self.pair}, {self.label}"
+                f"text, pair and label must be different columns, got {self.text}, {self.pair}, "
+                f"{', '.join(self.labels)}"
             )
 
 
@@ -76,11 +58,13 @@ def read_user_dataset(
     *,
     text_column: str = "text",
     pair_column: str | None = None,
-    label_column: str = "label",
+    label_column: str | Sequence[str] = "label",
     group_column: str | None = None,
     separator: str | None = None,
     quotes: Quotes = "auto",
     skip_bad_rows: bool = False,
+    task: str = DEFAULT_TASK,
+    label_separator: str | None = None,
 ) -> TextDataset:
     """Return the data at ``path`` as a dataset called ``<slug of the stem>-<content hash>``; the path never enters.
 
@@ -89,19 +73,21 @@ def read_user_dataset(
     rows of the same group, or of the same text and pair, stay together.
 
     ``separator`` and ``quotes`` say how CSV is read, as in ``read_table``. With ``skip_bad_rows``, rows that can't be
-    used are left out, and ``left_out`` of the dataset counts them.
+    used are left out, and ``left_out`` of the dataset counts them. ``task`` is the task that the labels are read for,
+    whose column may hold several with ``label_separator`` between.
     Raises UserError, one line with file and line (Parquet: row), for everything that can't be trained on.
     """
     path = Path(path)
-    columns = Columns(text_column, pair_column, label_column, group_column)
+    labels = (label_column,) if isinstance(label_column, str) else tuple(label_column)
+    columns = Columns(text_column, pair_column, labels, group_column, label_separator)
     columns.check()
     files = _split_files(path) if path.is_dir() else {"train": path}
     rows = {
-        split: read_table(file, columns.used(), label=label_column, separator=separator, quotes=quotes)
+        split: read_table(file, columns.used(), label=labels[0], separator=separator, quotes=quotes)
         for split, file in files.items()
     }
     name = path.resolve().name if path.is_dir() else stem_of(path)
-    return dataset_of_rows(rows, columns, str(path), name, skip_bad_rows=skip_bad_rows)
+    return dataset_of_rows(rows, columns, str(path), name, skip_bad_rows=skip_bad_rows, task=task)
 
 
 def dataset_of_rows(
@@ -113,8 +99,9 @@ def dataset_of_rows(
     skip_bad_rows: bool = False,
     skip_flag: str = SKIP_FLAG,
     way_out: str = "give train and test apart",
+    task: str = DEFAULT_TASK,
 ) -> TextDataset:
-    """Return the dataset of the rows of each split, called ``<slug of name>-<content hash>``.
+    """Return the dataset of the rows of each split, called as ``own_name`` says it of ``name``.
 
     ``rows`` has train, and maybe val and test; ``source`` names the data in messages, ``skip_flag`` is how the user
     asks for ``skip_bad_rows``, and ``way_out`` says what to do where there are too few rows to split. Where there is no
@@ -122,35 +109,35 @@ def dataset_of_rows(
     given, 90 % stay in train and 10 % become test. The draw is stratified by label, keeps rows of one text or group
     together, and is the same for the same content. ``split_note`` of the dataset says what was done.
 
-    Raises UserError, one line with the places of the rows, for rows that can't be used unless ``skip_bad_rows``, labels
-    that look like regression, a single class, and too few rows to split.
+    ``task`` is the task that the user has declared, which says what a label is (``tunekit.data.labelling``).
+
+    Raises UserError, one line with the places of the rows, for rows that can't be used unless ``skip_bad_rows``, an
+    unknown task, labels that look like those of another, a single class, targets that are all equal, and too few rows
+    to split.
     """
+    labelling = labelling_of(task, columns.labels, columns.label_separator, source)
     checked, bad = {}, list[BadRow]()
     for split, read in rows.items():
-        checked[split], found = check_rows(read, columns)
+        checked[split], found = check_rows(read, columns, labelling)
         bad += [*read.bad, *found]
         if not read.numbers and not read.bad:
             raise UserError(f"{read.source}: no rows")
-    _check_regression(rows, checked)
-    checked, found = _without_odd_labels(rows, checked)
+    kept, found = labelling.without_odd(rows, checked)
     bad += found
     if bad and not skip_bad_rows:
-        raise bad_rows_error(sorted(bad, key=_order(rows)), source, skip_flag if all(checked.values()) else None)
-    for split, part in checked.items():
+        raise bad_rows_error(sorted(bad, key=_order(rows)), source, skip_flag if all(kept.values()) else None)
+    for split, part in kept.items():
         if not part:
             raise UserError(f"{rows[split].source}: no row of {split} is left, since all are bad")
-    names = class_names({row.label for part in checked.values() for row in part})
-    label_names = in_order(set(names.values()))
-    check_classes({names[row.label] for row in checked["train"]}, source)
-    index = {label: label_names.index(class_name) for label, class_name in names.items()}
+    labels = labelling.labels(kept, columns.labels, source)
     splits = {
         split: make_frame(
             [row.text for row in part],
-            [index[row.label] for row in part],
+            list(map(labels.of_rows, part)),
             pairs=[row.pair for row in part],
             groups=[text_hash(row.text) if row.group is None else row.group for row in part],
         )
-        for split, part in checked.items()
+        for split, part in kept.items()
     }
     note = f"its splits are those given: {', '.join(splits)}"
     if "test" not in splits:
@@ -162,12 +149,12 @@ def dataset_of_rows(
         splits |= {split: whole.iloc[part].reset_index(drop=True) for split, part in parts.items()}
         drawn = ", ".join(f"{share:.0%} {split}" for split, share in shares.items())
         note = f"its train rows are split {drawn}: stratified by label, rows of one text or group together"
-    digest = content_hash(splits, label_names)
+    digest = content_hash(splits, labels.names)
     return make_dataset(
-        f"{slug(name)[:47].rstrip('-.')}-{digest}",
+        own_name(slug(name)[:47].rstrip("-."), digest, task),
         splits,
         display_name=name,
-        label_names=label_names,
+        label_names=labels.names,
         content_hash=digest,
         pair_as="pair",
         split_note=note,
@@ -191,7 +178,7 @@ def _split_files(folder: Path) -> dict[str, Path]:
     return files
 
 
-def check_rows(rows: FileRows, columns: Columns) -> tuple[list[CheckedRow], list[BadRow]]:
+def check_rows(rows: FileRows, columns: Columns, labelling: Labelling) -> tuple[list[CheckedRow], list[BadRow]]:
     """Return the rows that can be trained on, and those with a value that can't be used."""
     checked, bad = list[CheckedRow](), list[BadRow]()
     values = rows.values
@@ -201,7 +188,7 @@ def check_rows(rows: FileRows, columns: Columns) -> tuple[list[CheckedRow], list
                 number,
                 text=checked_text(columns.text, values[columns.text][place]),
                 pair=None if columns.pair is None else checked_text(columns.pair, values[columns.pair][place]),
-                label=checked_label(columns.label, values[columns.label][place]),
+                label=labelling.value(columns.labels, [values[column][place] for column in columns.labels]),
                 group=None if columns.group is None else _group(columns.group, values[columns.group][place]),
             )
         except BadValue as error:
@@ -217,48 +204,6 @@ def _group(column: str, value: object) -> str | None:
         return None
     word = str(value).strip()
     return None if not word or word in MISSING else text_hash(checked_text(column, word))
-
-
-def _check_regression(rows: Mapping[str, FileRows], checked: Mapping[str, Sequence[CheckedRow]]) -> None:
-    """Raise UserError with the place of the first label that is no whole number, where all labels are numbers."""
-    label = fraction_among_numbers(dict.fromkeys(row.label for part in checked.values() for row in part))
-    for split, part in checked.items():
-        for row in part:
-            if row.label == label:
-                read = rows[split]
-                raise UserError(
-                    f"{read.source}, {read.unit} {row.number}: label {label.strip()} looks like regression, which is "
-                    "not supported"
-                )
-
-
-def _without_odd_labels(
-    rows: Mapping[str, FileRows], checked: Mapping[str, Sequence[CheckedRow]]
-) -> tuple[dict[str, list[CheckedRow]], list[BadRow]]:
-    """Return the rows without those whose label marks a missing one or, in val and test, never occurs in train."""
-    labels = {row.label for part in checked.values() for row in part}
-    marks = missing_numbers(labels)
-    trained = {row.label for row in checked["train"]}
-    kept: dict[str, list[CheckedRow]] = {}
-    bad = []
-    for split, part in checked.items():
-        kept[split] = []
-        for row in part:
-            if row.label in marks:
-                reason = f"label {row.label.strip()!r} marks a missing label (if it is a class, give it a name)"
-                bad.append(rows[split].bad_row(row.number, "missing label", reason))
-            elif row.label not in trained:
-                reason = f"label {row.label[:60]!r} of {split} never occurs in train{_alike(row.label, trained)}"
-                bad.append(rows[split].bad_row(row.number, "label not in train", reason))
-            else:
-                kept[split].append(row)
-    return kept, bad
-
-
-def _alike(label: str, known: Iterable[str]) -> str:
-    """Return ``; train has 'x'`` with the label in ``known`` that only looks like ``label``; "" where there is none."""
-    found = [one for group in lookalikes([label, *known]) if label in group for one in group if one != label]
-    return f"; train has {found[0][:60]!r}" if found else ""
 
 
 def _notes(rows: Mapping[str, FileRows]) -> tuple[str, ...]:

@@ -3,11 +3,15 @@
 from collections.abc import Mapping
 from dataclasses import dataclass
 from functools import lru_cache
+from typing import Any
 
 import numpy as np
+import numpy.typing as npt
+from pandas import DataFrame
 from transformers import PreTrainedModel, PreTrainedTokenizerFast
 
-from tunekit.data.base import TextDataset, limit_and_carve, load_dataset
+from tunekit.data.base import TextDataset, limit_and_carve
+from tunekit.data.copies import load_dataset
 from tunekit.data.tokens import tokenise
 from tunekit.engine.forward.patching import refuse_foreign_modules
 from tunekit.engine.fused_linear import split_fused
@@ -21,7 +25,9 @@ from tunekit.planning.batching import why_padded
 from tunekit.schema import Fingerprint, Scalar, TrialSpec, readable
 from tunekit.seeding import seeded, stream_seed
 from tunekit.storage.paths import Place
-from tunekit.tasks import task_of
+from tunekit.tasks import Constants, Task, task_of
+
+WORDS = {"class": "a class", "number": "a number", "labels": "a 0 or 1 for each of several labels"}
 
 
 @dataclass(frozen=True)
@@ -33,7 +39,9 @@ class PreparedData:
     tokenizer: PreTrainedTokenizerFast
     """The model's tokenizer."""
     splits: dict[str, LabelledSplit]
-    """The tokenised splits by name."""
+    """The tokenised splits by name, labelled with the targets that the loss takes."""
+    constants: Constants
+    """The constants of the task, from the training data."""
 
     def cut_line(self, spec: TrialSpec) -> str | None:
         """Return a line for people on how many texts were cut to the spec's length; None where none was."""
@@ -58,18 +66,35 @@ def _prepared(
         )
     data = limit_and_carve(data, train_limit=limit, val_fraction=val_fraction, data_seed=data_seed)
     tokenizer = load_tokenizer(model, data)
+    task = task_of(name)
+    try:
+        constants = task.constants(labels_of(data.splits["train"], task))
+    except ValueError as error:
+        raise UserError(f"dataset {name!r}: {error}") from error
     splits = {
-        split: LabelledSplit(tokens, data.splits[split]["label"].to_numpy(np.int64, copy=True))
+        split: LabelledSplit(tokens, task.targets(labels_of(data.splits[split], task), constants))
         for split, tokens in tokenise(data, tokenizer, max_length).items()
     }
-    return PreparedData(data, tokenizer, splits)
+    return PreparedData(data, tokenizer, splits, constants)
+
+
+def labels_of(rows: DataFrame, task: Task) -> npt.NDArray[Any]:
+    """Return the labels of the rows of a split in the form that ``task`` takes: int64 or float64 (N,), or int64 (N, C).
+
+    Raises UserError where they are not of this form.
+    """
+    if (rows["label"].dtype == object) != (task.form == "labels"):
+        raise UserError(f"task {task.name!r} takes {WORDS[task.form]} as a label, which the dataset does not have")
+    if task.form == "labels":
+        return np.array(rows["label"].to_list(), np.int64)
+    return rows["label"].to_numpy(np.float64 if task.form == "number" else np.int64, copy=True)
 
 
 def prepare_splits(spec: TrialSpec, fingerprint: Fingerprint, model: ModelRef, folder: Place) -> PreparedData:
     """Return the spec's data, limited, carved and tokenised. A process prepares the data of equal specs once.
 
     ``folder`` holds the sweep's copies of users' own data. Raises UserError where the data is not that of the
-    fingerprint, or the tokenizer can't be had.
+    fingerprint, the task can't be learnt from the labels of train, or the tokenizer can't be had.
     """
     return _prepared(
         model,

@@ -2,6 +2,7 @@
 
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass, field
+from typing import Any
 
 import numpy as np
 import numpy.typing as npt
@@ -31,8 +32,8 @@ class LabelledSplit:
 
     tokens: TokenisedSplit
     """The N texts."""
-    labels: npt.NDArray[np.int64]
-    """(N,)."""
+    labels: npt.NDArray[Any]
+    """The targets of N labels as the loss of the task takes them: int64 (N,) of classes, float32 (N,) or (N, C)."""
 
     def __len__(self) -> int:
         return len(self.labels)

@@ -9,6 +9,7 @@ from collections.abc import Mapping, Sequence
 from typing import Any
 
 import numpy as np
+import numpy.typing as npt
 import torch
 from torch import nn
 from torch._subclasses.fake_tensor import FakeTensorMode
@@ -44,17 +45,23 @@ def member_of(
     values = {"pad_token_id": pad, **config, "num_labels": num_labels, "attn_implementation": kind.attention}
     model = model_class(config_class(**values))
     adapt(model, spec)
-    member = Member(spec, model, _sequences(lengths, pad + 1), torch.device(device))
+    targets: dict[str, npt.NDArray[Any]] = {
+        "class": np.zeros(1, np.int64),
+        "number": np.zeros(1, np.float32),
+        "labels": np.zeros((1, num_labels), np.float32),
+    }
+    sequences = _sequences(lengths, pad + 1, targets[task_of(spec.dataset).form])
+    member = Member(spec, model, sequences, torch.device(device))
     model.train()
     return member
 
 
-def _sequences(lengths: Sequence[int], token: int) -> LabelledSplit:
-    """Return sequences of ``lengths`` that hold nothing but ``token``, all with label 0."""
+def _sequences(lengths: Sequence[int], token: int, targets: npt.NDArray[Any]) -> LabelledSplit:
+    """Return sequences of ``lengths`` that hold nothing but ``token``, all with the first of ``targets``."""
     total = sum(lengths)
     offsets = np.concatenate([[0], np.cumsum(lengths)]).astype(np.int64)
     tokens = TokenisedSplit(np.full(total, token, np.int32), np.zeros(total, np.int8), offsets, 0)
-    return LabelledSplit(tokens, np.zeros(len(lengths), np.int64))
+    return LabelledSplit(tokens, np.repeat(targets[:1], len(lengths), axis=0))
 
 
 class _Saved:
@@ -104,7 +111,7 @@ def make_weights_fake(member: Member) -> FakeTensorMode:
 
 def with_lengths(member: Member, lengths: Sequence[int]) -> Member:
     """Return the same ``member``, whose training examples now are one sequence of each of ``lengths``."""
-    member.train = _sequences(lengths, (member.model.config.pad_token_id or 0) + 1)
+    member.train = _sequences(lengths, (member.model.config.pad_token_id or 0) + 1, member.train.labels)
     return member
 
 

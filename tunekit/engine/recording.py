@@ -7,20 +7,23 @@ its own: nothing recorded is ever lost.
 
 from __future__ import annotations
 
-from collections.abc import Collection, Mapping
+from collections.abc import Collection, Mapping, Sequence
 from dataclasses import dataclass, field
 from io import BytesIO
+from typing import Any
 
 import numpy as np
 import numpy.typing as npt
 import pandas as pd
 
+from tunekit.engine.build import labels_of
 from tunekit.engine.train import TrainedEpoch
 from tunekit.schema import EpochRecord
 from tunekit.storage.paths import Place
+from tunekit.store.epoch_records import TaskEpochRecord
 from tunekit.store.records import STEPS, read_predictions
 from tunekit.store.result_store import ResultStore
-from tunekit.tasks import Task
+from tunekit.tasks import Constants, Task
 
 
 def _no_rows() -> pd.DataFrame:
@@ -102,20 +105,55 @@ def step_rows(epoch: int, last_step: int, trained: TrainedEpoch) -> pd.DataFrame
 
 
 def prediction_rows(
-    split: str, examples: pd.DataFrame, epoch: int, logits: npt.NDArray[np.float32], task: Task
+    split: str, examples: pd.DataFrame, epoch: int, outputs: npt.NDArray[Any], task: Task, constants: Constants
 ) -> pd.DataFrame:
-    """Return a row for each of N ``examples`` of a split, with what the ``logits`` (N, C) after ``epoch`` predict."""
+    """Return a row for each of N ``examples`` of a split, with what the ``outputs`` (N, C) after ``epoch`` predict.
+
+    The column ``logits`` has the outputs, which for classification are the logits themselves.
+    """
+    gold = labels_of(examples, task)
     return pd.DataFrame(
         {
             "split": split,
             "epoch": epoch,
             "item_id": examples["item_id"].to_numpy(),
             "group_id": examples["group"].to_numpy(),
-            "gold": examples["label"].to_numpy(np.int32),
-            "predicted": task.predicted(logits),
-            "logits": list(logits.astype(np.float16)),
+            "gold": _column(gold, task),
+            "predicted": _column(task.predicted(outputs, constants), task),
+            "logits": list(outputs.astype(task.stored_as)),
         }
     )
+
+
+def _column(labels: npt.NDArray[Any], task: Task) -> npt.NDArray[Any] | list[str]:
+    """Return N labels as a column: int32 of classes, float64 of numbers, texts such as ``0110`` of several labels."""
+    if task.form == "labels":
+        return ["".join(map(str, row)) for row in labels.tolist()]
+    return labels.astype(np.int32 if task.form == "class" else np.float64)
+
+
+def scored_record(
+    values: Mapping[str, Any],
+    measured: Mapping[str, float | None],
+    earlier: Sequence[EpochRecord],
+    task: Task,
+    constants: Constants,
+) -> EpochRecord:
+    """Return the record of an epoch with the ``values`` that the epochs of every task have.
+
+    ``measured`` has its scores by name, None where they were not measured, and ``earlier`` are the epochs before it.
+    The best value so far is that of macro-F1 in records of schema version 1, which hold the scores of classification,
+    and of the task's primary metric in all others.
+    """
+    of_version_1 = {name for name in EpochRecord.__dataclass_fields__ if name.startswith(("val_", "test_"))}
+    in_version_1 = set(task.score_names) == of_version_1
+    primary = "macro_f1" if in_version_1 else task.primary
+    now, best = measured[f"val_{primary}"], [record.score(f"best_val_{primary}") for record in earlier]
+    known = [value for value in (now, *best) if value is not None]
+    so_far = {f"best_val_{primary}": None if now is None else task.metric(primary).best(known)}
+    if in_version_1:
+        return EpochRecord(**{**values, **measured, **so_far})
+    return TaskEpochRecord(**values, scores={**measured, **so_far}, constants=dict(constants))
 
 
 def join_rows(*frames: pd.DataFrame) -> pd.DataFrame:

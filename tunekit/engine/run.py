@@ -5,33 +5,43 @@
 
 import time
 from collections.abc import Callable, Mapping, Sequence
-from dataclasses import asdict
 from functools import partial
+from typing import Any
 
 import numpy as np
 import numpy.typing as npt
+import pandas as pd
 import torch
 
 from tunekit.engine import checkpoint
 from tunekit.engine.buffers import Trained
-from tunekit.engine.build import build_model, prepare_splits
+from tunekit.engine.build import build_model, labels_of, prepare_splits
 from tunekit.engine.determinism import be_deterministic
 from tunekit.engine.job import Job
 from tunekit.engine.kept_weights import identity_of, keeps_weights, remove_superseded_weights, write_weights
-from tunekit.engine.member import LabelledSplit, Member
+from tunekit.engine.member import Member
 from tunekit.engine.memory import peak_bytes, predicted_peak, reset_peak, used_bytes
 from tunekit.engine.precision import check_device
-from tunekit.engine.recording import Recording, ScoredEpoch, join_rows, prediction_rows, read_recording, step_rows
+from tunekit.engine.recording import (
+    Recording,
+    ScoredEpoch,
+    join_rows,
+    prediction_rows,
+    read_recording,
+    scored_record,
+    step_rows,
+)
 from tunekit.engine.summary import BuildFacts, best_epoch, summarise
 from tunekit.engine.train import Diverged, Pack, TrainedEpoch
 from tunekit.memory import ADAMW_STATES
 from tunekit.memory.graph import FP32
 from tunekit.methods.base import count_parameters
 from tunekit.planning.batching import host_batches, restrictions
-from tunekit.schema import EpochRecord, Scalar, Status, TrialSummary
+from tunekit.schema import SCHEMA_VERSION, EpochRecord, Scalar, Status, TrialSummary
 from tunekit.seeding import stream_seed
 from tunekit.storage.files import remove_tree
 from tunekit.storage.lease import check_current
+from tunekit.store.epoch_records import TaskEpochRecord, epoch_record
 from tunekit.store.result_store import PREDICTION_ROWS, ResultStore
 from tunekit.tasks import Task, task_of
 
@@ -70,7 +80,7 @@ class TrialRun:
         reset_peak(self.device)
         self.folder = self.store.open_trial(job.spec, job.fingerprint)
         prepared = prepare_splits(job.spec, job.fingerprint, job.model, self.store.data_folder)
-        self.data, self.splits = prepared.data, prepared.splits
+        self.data, self.splits, self.constants = prepared.data, prepared.splits, prepared.constants
         self.cut_line = prepared.cut_line(job.spec)
         used = used_bytes(self.device)
         model = build_model(job.spec, job.model, prepared)
@@ -133,8 +143,10 @@ class TrialRun:
             return
         checkpoint.restore(found, self.member.trained)
         self.member.step = found.step
-        epochs = [EpochRecord.from_dict(row) for row in found.history]
+        epochs = [epoch_record({"schema_version": SCHEMA_VERSION, **row}) for row in found.history]
         self.recorded = Recording(epochs, passed.steps, passed.predictions)
+        last = epochs[-1]
+        self.constants = dict(last.constants) if isinstance(last, TaskEpochRecord) else self.constants
         log(f"going on after epoch {found.epoch} of {self.spec.epochs}; {_again(recorded[found.epoch :])}")
 
     @property
@@ -211,31 +223,31 @@ class TrialRun:
             raise Diverged(f"the training loss became {trained.losses[bad]} at step {step} (epoch {epoch})")
         measured: dict[str, float | None] = dict.fromkeys(self.task.score_names)
         predictions = []
-        for split, logits in scored.logits.items():
-            values = self._scores(self.splits[split], logits)
+        outputs = {split: self.task.outputs(logits, self.constants) for split, logits in scored.logits.items()}
+        validation = labels_of(self.data.splits["val"], self.task) if "val" in outputs else None
+        self.constants = {**self.constants, **self.task.decided(validation, outputs.get("val"))}
+        for split, found in outputs.items():
+            examples = self.data.splits[split]
+            values = self._scores(examples, found)
             measured |= {f"{split}_{name}": value for name, value in values.items()}
-            predictions.append(prediction_rows(split, self.data.splits[split], epoch, logits, self.task))
-        earlier = [r.best_val_macro_f1 for r in self.records if r.best_val_macro_f1 is not None]
-        now = measured["val_macro_f1"]
-        best = None if now is None else max([now, *earlier])
-        record = EpochRecord(
-            epoch=epoch,
-            step=scored.step,
-            train_loss=trained.train_loss,
-            **measured,
-            best_val_macro_f1=best,
-            learning_rate=trained.learning_rates[-1],
-            epoch_seconds=scored.seconds,
-            train_tokens_per_second=trained.num_tokens / trained.seconds,
-            peak_memory_bytes=scored.peak_memory,
-        )
+            predictions.append(prediction_rows(split, examples, epoch, found, self.task, self.constants))
+        of_every_task = {
+            "epoch": epoch,
+            "step": scored.step,
+            "train_loss": trained.train_loss,
+            "learning_rate": trained.learning_rates[-1],
+            "epoch_seconds": scored.seconds,
+            "train_tokens_per_second": trained.num_tokens / trained.seconds,
+            "peak_memory_bytes": scored.peak_memory,
+        }
+        record = scored_record(of_every_task, measured, self.records, self.task, self.constants)
         newest = Recording([record], step_rows(epoch, scored.step, trained), join_rows(*predictions))
         self._write(newest, state)
         return record
 
-    def _scores(self, split: LabelledSplit, logits: npt.NDArray[np.float32]) -> dict[str, float]:
-        """Return the task's scores of the logits (N, C) of one split. Raises Diverged where one is not finite."""
-        values = self.task.scores(split.labels, logits)
+    def _scores(self, examples: pd.DataFrame, outputs: npt.NDArray[Any]) -> dict[str, float]:
+        """Return the task's scores of the outputs (N, C) for N examples. Raises Diverged where one is not finite."""
+        values = self.task.scores(labels_of(examples, self.task), outputs, self.constants)
         for name, value in values.items():
             if not np.isfinite(value):
                 raise Diverged(f"the {self.task.metric(name).label} of a scored split became {value}")
@@ -264,7 +276,7 @@ class TrialRun:
     def save(self, records: Sequence[EpochRecord], state: Mapping[str, Trained]) -> None:
         """Write a checkpoint of ``state``, which is that after the last of ``records``. Raises OSError."""
         started, step = time.monotonic(), len(records) * self.member.steps_per_epoch
-        history = [asdict(item) for item in records]
+        history = [item.row() for item in records]
         self.store.wait_for_disk(self.folder)
         checkpoint.save_checkpoint(self.folder / "checkpoint", state, step=step, history=history)
         self.last_checkpoint = time.monotonic()
@@ -277,8 +289,9 @@ class TrialRun:
         """
         train = self.splits["train"]
         generator = np.random.default_rng(stream_seed(self.spec.data_seed, "train part"))
-        part = train.subset(np.sort(generator.permutation(len(train))[:TRAIN_SCORE_ROWS]))
-        train_scores = self._scores(part, self.pack.predict(part)[0])
+        part = np.sort(generator.permutation(len(train))[:TRAIN_SCORE_ROWS])
+        outputs = self.task.outputs(self.pack.predict(train.subset(part))[0], self.constants)
+        train_scores = self._scores(self.data.splits["train"].iloc[part], outputs)
         summary = summarise(self.records, Status.COMPLETED, task=self.task, facts=self.facts, train_scores=train_scores)
         return self._end(summary)
 

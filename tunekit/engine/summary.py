@@ -26,7 +26,7 @@ def best_epoch(records: Sequence[EpochRecord], task: Task) -> int | None:
     Return None where there is no validation part.
     """
     sign = -1 if task.metric(task.primary).direction is Direction.MIN else 1
-    values = [(record.epoch, getattr(record, f"val_{task.primary}")) for record in records]
+    values = [(record.epoch, record.score(f"val_{task.primary}")) for record in records]
     scored = [(sign * value, -epoch) for epoch, value in values if value is not None]
     return -max(scored)[1] if scored else None
 
@@ -47,7 +47,7 @@ def summarise(
     best = best_epoch(records, task)
 
     def scores_after(epoch: int | None) -> dict[str, float | None]:
-        return {name: getattr(records[epoch - 1], name) for name in task.score_names} if epoch else {}
+        return {name: records[epoch - 1].score(name) for name in task.score_names} if epoch else {}
 
     return TrialSummary(
         status=status,

@@ -11,7 +11,7 @@ from tunekit.data.base import DATASETS
 from tunekit.export.which_trial import ChosenTrial, epoch_of
 from tunekit.schema import slug
 from tunekit.store.records import CompletedTrial
-from tunekit.tasks import task_of
+from tunekit.tasks import Task, task_of
 
 SPLITS = (("val", "validation"), ("test", "test"))
 EPOCH_RULES = {"best": "the best epoch on validation", "last": "the last epoch"}
@@ -43,6 +43,7 @@ def card(
     """
     spec, kind = chosen.trial.spec, manifest["kind"]
     method = f"{slug(spec.method)}{', merged' if merged else ''}"
+    task = task_of(spec.dataset)
     head = [f"library_name: {LIBRARY_NAMES[kind]}", "pipeline_tag: text-classification", "license: unknown"]
     head += [f"base_model: {hub_id}"] if hub_id else []
     data = DATASETS[spec.dataset].licence if spec.dataset in DATASETS else "that of the owner's own file"
@@ -51,18 +52,18 @@ def card(
             [
                 "\n".join(["---", *head, "---"]),
                 f"# {slug(spec.model)} · {slug(spec.dataset)} · {method}",
-                f"A text classifier of {len(manifest['label_names'])} classes, trained and exported by tunekit: "
+                f"{task.described.format(count=len(manifest['label_names']))}, trained and exported by tunekit: "
                 f"seed {spec.seed}, weights after epoch {chosen.epoch} of {spec.epochs}.",
                 "## Use",
                 "In this folder:",
-                f"```python\n{_code(manifest, hub_id, fused_without_biases)}\n```",
-                "Or `tunekit predict . FILE`, which labels a CSV, JSON Lines, Parquet or text file.",
+                f"```python\n{_code(manifest, hub_id, task, fused_without_biases)}\n```",
+                "Or `tunekit predict . FILE`, which does it for the rows of a CSV, JSON Lines, Parquet or text file.",
                 _input(manifest),
                 "## Scores",
                 _scores(chosen),
                 _protocol(chosen),
                 "## Labels and training",
-                _fenced({"labels": dict(enumerate(manifest["label_names"])), "spec": spec.to_dict()}),
+                _fenced(_training(manifest)),
                 "## Made with",
                 _fenced(_provenance(chosen.trial, written_by)),
                 "## Licence",
@@ -74,8 +75,14 @@ def card(
     )
 
 
-def _code(manifest: dict[str, Any], hub_id: str | None, fused_without_biases: bool) -> str:
-    """Return the Python code that loads the model and labels a text."""
+def _training(manifest: dict[str, Any]) -> dict[str, Any]:
+    """Return the names of the outputs, the constants where the task has some, and the spec."""
+    constants = {"constants": manifest["constants"]} if manifest.get("constants") else {}
+    return {"labels": dict(enumerate(manifest["label_names"])), **constants, "spec": manifest["spec"]}
+
+
+def _code(manifest: dict[str, Any], hub_id: str | None, task: Task, fused_without_biases: bool) -> str:
+    """Return the Python code that loads the model and says what it makes of a text."""
     kind, count = manifest["kind"], len(manifest["label_names"])
     if manifest["has_base"]:
         base = '"base"'
@@ -94,14 +101,14 @@ def _code(manifest: dict[str, Any], hub_id: str | None, fused_without_biases: bo
             "import json",
             f"{IMPORTS[kind]}from transformers import AutoModelForSequenceClassification, AutoTokenizer",
             "",
-            'labels = json.load(open("tunekit.json", encoding="utf-8"))["label_names"]',
+            'manifest = json.load(open("tunekit.json", encoding="utf-8"))',
             'tokenizer = AutoTokenizer.from_pretrained(".")',
             *loaded,
             LOADING_LINES[kind],
             f"length = min({manifest['spec']['max_length']}, tokenizer.model_max_length)",
             f'inputs = tokenizer({arguments}, truncation=True, max_length=length, return_tensors="pt")',
             "logits = model(**inputs).logits",
-            "print(labels[logits.argmax().item()], logits.softmax(-1).tolist())",
+            *task.reading,
         ]
     )
 
@@ -140,8 +147,7 @@ def _scores(chosen: ChosenTrial) -> str:
 def _score(trial: CompletedTrial, epoch_rule: str, name: str) -> float | None:
     """Return the score ``name`` of the epoch that ``epoch_rule`` names, of the last epoch where there are fewer."""
     epoch = min(epoch_of(trial, epoch_rule), len(trial.epochs))
-    score: float | None = getattr(trial.epochs[epoch - 1], name)
-    return score
+    return trial.epochs[epoch - 1].score(name)
 
 
 def _protocol(chosen: ChosenTrial) -> str:

@@ -12,7 +12,7 @@ import numpy as np
 import torch
 from transformers import PreTrainedModel
 
-from tunekit.data.base import load_dataset
+from tunekit.data.copies import load_dataset
 from tunekit.engine.build import PreparedData, build_model, prepare_splits
 from tunekit.engine.checkpoint import trainable
 from tunekit.engine.kept_weights import identity_of, kept_epochs, read_weights
@@ -28,10 +28,13 @@ from tunekit.models.loading import ModelRef, hub_id_of, load_encoder, resolve_mo
 from tunekit.parsing import how_many
 from tunekit.planning.fingerprints import fingerprint_of
 from tunekit.planning.provenance import source
+from tunekit.schema import EpochRecord
 from tunekit.seeding import stream_seed
 from tunekit.storage.paths import Place
+from tunekit.store.epoch_records import TaskEpochRecord
 from tunekit.store.records import CompletedTrial, read_predictions
 from tunekit.store.result_store import ResultStore
+from tunekit.tasks import Constants, Task, task_of
 
 COMPARED_ROWS = 64
 """The number of rows whose logits are compared."""
@@ -70,7 +73,7 @@ def export(chosen: ChosenTrial, root: Place, request: Request, say: Say) -> None
     prepared = prepare_splits(trial.spec, trial.fingerprint, ref, store.data_folder)
     model = build_model(trial.spec, ref, prepared)
     formats.fill(trainable(model), tensors, str(trial.folder))
-    _name_labels(model, prepared)
+    _configure(model, prepared, task_of(trial.spec.dataset))
     if request.merged:
         formats.merge_all(model)
     to.parent.mkdir(parents=True, exist_ok=True)
@@ -160,8 +163,10 @@ def _weights(
         return read_weights(again.folder, epoch, identity)
 
 
-def _name_labels(model: PreTrainedModel, prepared: PreparedData) -> None:
-    """Put the names of the labels into the model's configuration."""
+def _configure(model: PreTrainedModel, prepared: PreparedData, task: Task) -> None:
+    """Put the names of the head's outputs and the kind of problem into the model's configuration."""
+    if task.problem_type is not None:
+        model.config.problem_type = task.problem_type
     names = prepared.data.label_names
     model.config.id2label = dict(enumerate(names))
     model.config.label2id = {name: index for index, name in enumerate(names)}
@@ -172,12 +177,13 @@ def _write(
 ) -> Manifest:
     """Write all files of the export into the empty folder ``draft`` and return the manifest."""
     spec, hub_id, data = chosen.trial.spec, None if ref.path else hub_id_of(ref), prepared.data
+    task = task_of(spec.dataset)
     kind = formats.write(model, draft, hub_id, ref.revision)
     has_base = kind != formats.WHOLE and hub_id is None
     if has_base:
         seed = stream_seed(spec.seed, "head")
         base = load_encoder(ref, num_labels=len(data.label_names), seed=seed, tokenizer=prepared.tokenizer)
-        _name_labels(base, prepared)
+        _configure(base, prepared, task)
         formats.write(base, draft / BASE, None, None)
     prepared.tokenizer.backend_tokenizer.no_truncation()
     prepared.tokenizer.backend_tokenizer.no_padding()
@@ -186,7 +192,8 @@ def _write(
     pairs = bool(data.splits["train"]["pair"].notna().any())
     manifest = Manifest(
         kind=kind, spec=spec, revision=ref.revision, has_base=has_base, label_names=tuple(data.label_names),
-        pairs=pairs, pair_as=data.pair_as, epoch=chosen.epoch,
+        pairs=pairs, pair_as=data.pair_as, epoch=chosen.epoch, task=task.name,
+        constants=_constants(chosen.trial.epochs[chosen.epoch - 1]),
     )  # fmt: skip
     values = manifest.to_dict()
     (draft / MANIFEST).write_text(json.dumps(values, indent=1, allow_nan=False) + "\n", encoding="utf-8")
@@ -198,10 +205,16 @@ def _write(
     return manifest
 
 
-def _compare(draft: Path, trial: CompletedTrial, epoch: int, prepared: PreparedData) -> str:
-    """Compare the logits of the exported model with those that the trial has recorded, and return a line about it.
+def _constants(record: EpochRecord) -> Constants:
+    """Return the constants of the trial after the epoch of ``record``; classification has none."""
+    return record.constants if isinstance(record, TaskEpochRecord) else {}
 
-    Raises UserError where they differ by more than the tolerance.
+
+def _compare(draft: Path, trial: CompletedTrial, epoch: int, prepared: PreparedData) -> str:
+    """Compare the outputs of the exported model with those that the trial has recorded, and return a line about it.
+
+    They are compared as the loss takes them, so that the tolerance does not depend on a target's unit. Raises UserError
+    where they differ by more than the tolerance.
     """
     exported = load_exported(draft)
     try:
@@ -215,7 +228,9 @@ def _compare(draft: Path, trial: CompletedTrial, epoch: int, prepared: PreparedD
         before = np.stack(list(stored["logits"])).astype(np.float32)
     except (OSError, ValueError, KeyError, TypeError) as error:
         return f"not compared with predictions: they can't be read ({first_line(error)})"
-    found = exported.logits(list(items["text"]), list(items["pair"]) if exported.manifest.pairs else None)
+    found = exported.outputs(list(items["text"]), list(items["pair"]) if exported.manifest.pairs else None)
+    task, constants = task_of(trial.spec.dataset), exported.manifest.constants
+    found, before = (task.targets(values, constants) for values in (found, before))
     largest = float((np.abs(found - before) / np.maximum(1, np.abs(before))).max())
     if largest > TOLERANCES[trial.spec.precision]:
         raise UserError(

@@ -1,7 +1,7 @@
 """An exported model, loaded from its folder by tunekit's own safe loader, and its predictions."""
 
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any, cast
 
@@ -9,6 +9,7 @@ import numpy as np
 import torch
 from transformers import PreTrainedModel, PreTrainedTokenizerFast
 
+from tunekit.data.base import DEFAULT_TASK
 from tunekit.engine.build import adapt
 from tunekit.errors import UserError, first_line
 from tunekit.export.formats import ADAPTERS, PEFT, WHOLE, kind_of, read
@@ -16,8 +17,9 @@ from tunekit.memory.trial import EVAL_TOKENS
 from tunekit.models.catalog import MODELS
 from tunekit.models.hub import is_commit, is_hub_id
 from tunekit.models.loading import ModelRef, load_encoder, load_tokenizer
-from tunekit.parsing import strict_json
+from tunekit.parsing import is_finite, strict_json
 from tunekit.schema import TrialSpec
+from tunekit.tasks import TASKS
 
 MANIFEST = "tunekit.json"
 """The file that says how an exported model is loaded."""
@@ -42,19 +44,24 @@ class Manifest:
     has_base: bool
     """Whether the pretrained model is in the folder."""
     label_names: tuple[str, ...]
-    """The names of the labels, by index."""
+    """The names of the head's outputs, by index."""
     pairs: bool
     """Whether an input is a pair of texts."""
     pair_as: str
     """How the texts of a pair are joined: ``sep_token`` or ``pair``, as in ``DatasetInfo``."""
     epoch: int
     """The epoch after which the weights were kept, from 1."""
+    task: str = DEFAULT_TASK
+    """The name of the task that the model was trained on."""
+    constants: Mapping[str, float] = field(default_factory=dict)
+    """The constants of the trial after that epoch, which turn its logits into outputs and predictions."""
 
     def to_dict(self) -> dict[str, Any]:
-        """Return the manifest as JSON values."""
+        """Return the manifest as JSON values. Classification, which has no constants, is not named."""
+        left_out = ("spec", "task", "constants") if self.task == DEFAULT_TASK else ("spec",)
         return {
             "format_version": FORMAT_VERSION,
-            **{name: getattr(self, name) for name in vars(self) if name != "spec"},
+            **{name: getattr(self, name) for name in vars(self) if name not in left_out},
             "label_names": list(self.label_names),
             "spec": self.spec.to_dict(),
         }
@@ -76,16 +83,20 @@ def read_manifest(folder: Path) -> Manifest:
 
 def _manifest(content: Mapping[str, Any]) -> Manifest:
     """Return the manifest in a JSON object. Raises ValueError, KeyError or TypeError where it is none."""
-    names, revision = content["label_names"], content["revision"]
+    content = {"task": DEFAULT_TASK, "constants": {}, **content}
+    names, revision, constants = content["label_names"], content["revision"], content["constants"]
+    least = 2 if content["task"] == DEFAULT_TASK else 1
     checks = {
         "format_version": content["format_version"] == FORMAT_VERSION,
         "kind": content["kind"] in (WHOLE, PEFT, ADAPTERS),
-        "label_names": isinstance(names, list) and len(names) >= 2 and all(isinstance(one, str) for one in names),
+        "label_names": isinstance(names, list) and len(names) >= least and all(isinstance(one, str) for one in names),
         "revision": isinstance(revision, str),
         "has_base": isinstance(content["has_base"], bool),
         "pairs": isinstance(content["pairs"], bool),
         "pair_as": content["pair_as"] in ("sep_token", "pair"),
         "epoch": isinstance(content["epoch"], int),
+        "task": isinstance(content["task"], str),
+        "constants": isinstance(constants, dict) and all(is_finite(value) for value in constants.values()),
     }
     for name, sound in checks.items():
         if not sound:
@@ -104,6 +115,10 @@ class Exported:
     """Its tokenizer."""
     model: PreTrainedModel
     """The model, in evaluation mode."""
+
+    def outputs(self, texts: Sequence[str], pairs: Sequence[str] | None) -> np.ndarray:
+        """Return the outputs (N, C) of N texts in the terms of the task: classes' logits, or a target in its unit."""
+        return TASKS[self.manifest.task].outputs(self.logits(texts, pairs), self.manifest.constants)
 
     @torch.inference_mode()
     def logits(self, texts: Sequence[str], pairs: Sequence[str] | None) -> np.ndarray:

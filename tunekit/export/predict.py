@@ -1,4 +1,4 @@
-"""``tunekit predict MODEL FILE`` writes the labels and probabilities of a file's rows as CSV."""
+"""``tunekit predict MODEL FILE`` writes what an exported model says of a file's rows as CSV."""
 
 import csv
 import io
@@ -6,8 +6,6 @@ import re
 from collections.abc import Iterable, Iterator
 from itertools import islice
 from pathlib import Path
-
-import numpy as np
 
 from tunekit.data.delimited import Quotes
 from tunekit.data.labels import BadValue, checked_text
@@ -17,6 +15,7 @@ from tunekit.errors import UserError
 from tunekit.export.loading import Exported
 from tunekit.parsing import CONTROL
 from tunekit.storage.files import write_atomic
+from tunekit.tasks import TASKS
 
 CHUNK_ROWS = 2_048
 """The number of rows that are labelled at a time."""
@@ -75,19 +74,21 @@ def _check(rows: FileRows) -> None:
 def predictions(exported: Exported, texts: list[str], pairs: list[str] | None) -> Iterator[str]:
     """Yield CSV text: the header, then the rows in chunks.
 
-    The columns are ``row`` from 1, ``label``, and the probability ``p_<label>`` of each label.
+    The columns are ``row`` from 1 and those of the task: of a classification ``label`` and the probability
+    ``p_<label>`` of each label, of a regression ``prediction``.
     """
+    task, constants = TASKS[exported.manifest.task], exported.manifest.constants
     names = [CONTROL.sub(" ", name) for name in exported.manifest.label_names]
-    yield _csv([["row", "label", *(f"p_{name}" for name in names)]])
     numbers = iter(range(len(texts)))
     while part := list(islice(numbers, CHUNK_ROWS)):
         chunk = slice(part[0], part[-1] + 1)
-        logits = exported.logits(texts[chunk], None if pairs is None else pairs[chunk]).astype(np.float64)
-        probabilities = np.exp(logits - logits.max(axis=1, keepdims=True))  # (N, C)
-        probabilities /= probabilities.sum(axis=1, keepdims=True)
+        outputs = exported.outputs(texts[chunk], None if pairs is None else pairs[chunk])
+        answers = task.answers(outputs, constants, names)
+        if not part[0]:
+            yield _csv([["row", *answers]])
         yield _csv(
-            [number + 1, _no_formula(names[row.argmax()]), *(f"{value:.6f}" for value in row)]
-            for number, row in zip(part, probabilities, strict=True)
+            [number + 1, *map(_no_formula, row)]
+            for number, row in zip(part, zip(*answers.values(), strict=True), strict=True)
         )
 
 
@@ -110,4 +111,6 @@ def _csv(rows: Iterable[Iterable[object]]) -> str:
 
 def _no_formula(label: str) -> str:
     """Return ``label`` so that no spreadsheet reads it as a formula; numbers stay as they are."""
-    return f"'{label}" if label[:1] in tuple("=+-@") and not re.fullmatch(r"[-+]?\d+", label) else label
+    return (
+        f"'{label}" if label[:1] in tuple("=+-@") and not re.fullmatch(r"[-+]?\d+(\.\d+)?(e[-+]\d+)?", label) else label
+    )

@@ -143,7 +143,7 @@ def _choose_seed(
                 return trial, "given"
         raise UserError(f"{cell_name}: no completed trial has seed {seed}; there are {seeds}")
     metric = task_of(trials[0].spec.dataset).chooses_by
-    scored = [(getattr(trial.epochs[epoch_of(trial, epoch_rule) - 1], f"val_{metric.name}"), trial) for trial in trials]
+    scored = [(trial.epochs[epoch_of(trial, epoch_rule) - 1].score(f"val_{metric.name}"), trial) for trial in trials]
     scores = [score for score, _ in scored if score is not None]
     if len(scores) < len(trials):
         raise UserError(

@@ -62,8 +62,14 @@ class DataColumns:
     """The column of your own data that holds the text (default: text)."""
     pair_column: str | None = None
     """The column that holds a second text, if there is one."""
-    label_column: str | None = None
-    """The column that holds the class (default: label)."""
+    label_column: tuple[str, ...] | None = None
+    """The column that holds the class, or the number of a regression (default: label); several columns of 0 and 1 for
+    several labels a text."""
+    label_separator: str | None = None
+    """The character between the labels of a text where one column holds several."""
+    task: str | None = None
+    """What trials on your own data learn: classification, regression of a number, or multi_label (default:
+    classification)."""
     group_column: str | None = None
     """A column whose equal values must not be split between train and test."""
     separator: str | None = None
@@ -141,9 +147,10 @@ class SearchArgs(SweepArgs):
     """The seed of the sampler's suggestions."""
     scheduler: Scheduler = "asha"
     """asha stops weak trials early, none trains all trials to the end."""
-    objective: Annotated[str | None, tyro.conf.arg(metavar="{macro_f1,accuracy}[,num_trainable_params]")] = None
-    """A score on validation; with ,num_trainable_params a Pareto front of both (default: the score by which the data's
-    task chooses, for classification macro_f1)."""
+    objective: Annotated[str | None, tyro.conf.arg(metavar="SCORE[,num_trainable_params]")] = None
+    """A score on validation, such as macro_f1 or accuracy, or pearson, spearman or rmse, which is minimised; with
+    ,num_trainable_params a Pareto front of both (default: the score by which the data's task chooses: macro_f1 for
+    classification, pearson for regression)."""
     choose: Choose = "best"
     """What best.yaml holds: the best configuration, or the cheapest within one standard error of the best (1se)."""
     confirm_seeds: Seeds | None = None

@@ -45,6 +45,8 @@ def _with(data: str | DataSource | TextDataset, given: dict[str, Any]) -> str | 
     columns = source.columns()
     text, pair = given.get("text_column", columns.text), given.get("pair_column", columns.pair)
     fields_of = {"label_column": "label", "group_column": "group"}
+    if len(given.get("label_column", ())) == 1:
+        given = {**given, "label_column": given["label_column"][0]}
     others = {fields_of.get(name, name): given[name] for name in given if name not in ("text_column", "pair_column")}
     return replace(source, text=text if pair is None else (text, pair), **others)
 

@@ -9,7 +9,8 @@ from html import escape
 from pathlib import Path
 from typing import Any
 
-from tunekit.data.base import DATASETS, TextDataset, load_dataset
+from tunekit.data.base import DATASETS, TextDataset
+from tunekit.data.copies import load_dataset
 from tunekit.data.sources import DataSource
 from tunekit.data.summary import DataSummary, summarise
 from tunekit.errors import UserError

@@ -78,7 +78,7 @@ def line_of(spec: TrialSpec, report: TrialReport) -> str:
     if report.records:
         last = report.records[-1]
         task = task_of(spec.dataset)
-        score = getattr(last, task.watched(spec.score_test))
+        score = last.score(task.watched(spec.score_test))
         parts.append(f"epoch {last.epoch}/{spec.epochs}, loss {last.train_loss:.4f}")
         if score is not None:
             parts.append(f"{task.chooses_by.label} {task.chooses_by.shown(score)}")

@@ -91,7 +91,7 @@ class Meter:
             {
                 "tunekit_epoch": last.epoch,
                 "tunekit_train_loss": last.train_loss,
-                _name(task.chooses_by): getattr(last, task.watched(spec.score_test)),
+                _name(task.chooses_by): last.score(task.watched(spec.score_test)),
                 "tunekit_tokens_per_second": last.train_tokens_per_second,
                 "tunekit_pack_size": report.pack_size,
             }

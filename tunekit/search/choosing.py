@@ -16,6 +16,8 @@ import pandas as pd
 from tunekit.errors import UserError
 from tunekit.store.records import read_predictions, running_best
 from tunekit.store.search_records import SearchStudy, SearchTrial, TrialState
+from tunekit.tasks.base import ITEM_SCORES, Metric, task_of
+from tunekit.tasks.number_scores import NUMBER_SCORES
 
 if TYPE_CHECKING:
     from tunekit.store.records import StoredTrial
@@ -35,7 +37,7 @@ class Candidate:
     number: int
     """The number of its trial in the study."""
     score: float
-    """Its score on validation, in [0, 1], where higher is better."""
+    """Its score on validation, with the sign that makes more better."""
     num_trainable_params: int
     """Its cost: the number of parameters that were trained."""
 
@@ -83,10 +85,11 @@ def pareto(values: Sequence[Sequence[float]], directions: Sequence[str]) -> list
 
 
 def item_standard_error(items: Sequence[pd.DataFrame], metric: str, num_labels: int, seed: int = 0) -> float:
-    """Return the standard error, in [0, 1], of a score that another sample of items would have.
+    """Return the standard error of a score that another sample of items would have.
 
     ``items`` has one frame for each training seed. Its rows are the scored items of one epoch, with the columns
-    ``group_id``, ``gold`` and ``predicted``. ``metric`` is accuracy or macro_f1.
+    ``group_id``, ``gold`` and ``predicted``. ``metric`` is accuracy or macro_f1 of classes, or a score of numbers
+    (``tunekit.tasks.number_scores``). Of several labels, which are texts such as ``0110``, it is micro_f1 or macro_f1.
 
     The error is estimated by a cluster bootstrap over the items (Efron and Tibshirani, An Introduction to the
     Bootstrap, 1993): groups are drawn as a whole, since the items of one sentence are not independent. All seeds are
@@ -95,12 +98,28 @@ def item_standard_error(items: Sequence[pd.DataFrame], metric: str, num_labels: 
     """
     if not items or not all(len(frame) for frame in items):
         raise ValueError("no validation predictions are stored, without which no configuration can be selected")
-    if metric not in SCORES:
-        raise ValueError(f"the standard error over items is known for {' and '.join(SCORES)}, not for {metric}")
+    several = isinstance(items[0]["gold"].iloc[0], str)
+    known = ITEM_SCORES["labels"] if several else (*SCORES, *NUMBER_SCORES)
+    if metric not in known:
+        raise ValueError(f"the standard error over items is known for {', '.join(known)}, not for {metric}")
     groups = pd.Index(items[0]["group_id"].unique())
     generator = np.random.default_rng(seed)
     draws = generator.multinomial(len(groups), np.full(len(groups), 1 / len(groups)), size=RESAMPLES)  # (B, G)
     total = np.zeros(RESAMPLES)
+    if metric in NUMBER_SCORES:
+        for frame in items:
+            gold, predicted = (frame[name].to_numpy(np.float64) for name in ("gold", "predicted"))
+            clusters = groups.get_indexer(frame["group_id"])
+            total += NUMBER_SCORES[metric](draws.astype(np.float64), gold, predicted[None], clusters)[:, 0]
+        return float(np.std(total / len(items), ddof=1))
+    if several:
+        for frame in items:
+            bits, found = (_bits(frame[name]) for name in ("gold", "predicted"))  # (N, C)
+            tallies = np.zeros((len(groups), 3, num_labels))  # (G, 3, C): hits, gold, predicted
+            for place, values in enumerate((bits * found, bits, found)):
+                np.add.at(tallies[:, place], groups.get_indexer(frame["group_id"]), values)
+            total += _f1_of_labels(np.tensordot(draws, tallies, axes=1), metric)
+        return float(np.std(total / len(items), ddof=1))
     for frame in items:
         counts = np.zeros((len(groups), num_labels, num_labels))  # (G, C, C), gold by predicted
         labels = [frame[name].to_numpy() for name in ("gold", "predicted")]
@@ -109,6 +128,19 @@ def item_standard_error(items: Sequence[pd.DataFrame], metric: str, num_labels: 
         np.add.at(counts, (groups.get_indexer(frame["group_id"]), *labels), 1)
         total += SCORES[metric](np.tensordot(draws, counts, axes=1))  # (B, G) x (G, C, C) -> (B, C, C)
     return float(np.std(total / len(items), ddof=1))
+
+
+def _bits(texts: pd.Series) -> FloatArray:
+    """Return N texts such as ``0110`` as 0 and 1, (N, C)."""
+    return np.array([list(text) for text in texts]).astype(np.float64)
+
+
+def _f1_of_labels(tallies: FloatArray, metric: str) -> FloatArray:
+    """Return micro- or macro-F1 (B,) of the hits, gold and predicted items (B, 3, C) of several labels."""
+    counts = tallies.sum(axis=2, keepdims=True) if metric == "micro_f1" else tallies
+    sizes = counts[:, 1] + counts[:, 2]
+    found = np.divide(2 * counts[:, 0], sizes, out=np.zeros_like(sizes), where=sizes > 0)
+    return np.asarray(found.mean(axis=1))
 
 
 def _accuracy(confusion: FloatArray) -> FloatArray:
@@ -134,12 +166,12 @@ def select_configuration(store: "ResultStore", study: SearchStudy) -> Selection 
     completed = {trial.number: trial for trial in study.trials if trial.state is TrialState.COMPLETE and trial.values}
     if not completed:
         return None
-    metric = study.objectives[0]
-    candidates = [_candidate(store, trial) for trial in completed.values()]
+    metric = task_of(study.dataset).metric(study.objectives[0])
+    candidates = [_candidate(store, trial, metric) for trial in completed.values()]
     best = max(candidates, key=lambda candidate: (candidate.score, -candidate.number))
     items = [_best_items(trial, metric) for trial in stored_trials(store, completed[best.number])]
     try:
-        error = item_standard_error(items, metric, num_labels=len(items[0]["logits"].iloc[0]) if len(items[0]) else 0)
+        error = item_standard_error(items, metric.name, len(items[0]["logits"].iloc[0]) if len(items[0]) else 0)
     except ValueError as problem:
         raise UserError(f"{store.root}: {problem}") from problem
     return select(candidates, error)
@@ -155,18 +187,19 @@ def stored_trials(store: "ResultStore", trial: SearchTrial) -> "list[StoredTrial
     return [store.read(folder) for folder in folders]
 
 
-def _candidate(store: "ResultStore", trial: SearchTrial) -> Candidate:
+def _candidate(store: "ResultStore", trial: SearchTrial, metric: Metric) -> Candidate:
     """Return a completed trial of a study as a candidate. Raises UserError where the store lacks its summary."""
     summary = stored_trials(store, trial)[0].summary
     if not trial.values or summary is None or summary.num_trainable_params is None:
         raise UserError(
             f"{store.trials_folder} lacks the summary of a completed trial ({trial.trial_ids[0]}); restore it"
         )
-    return Candidate(trial.number, trial.values[0], summary.num_trainable_params)
+    return Candidate(trial.number, metric.sign * trial.values[0], summary.num_trainable_params)
 
 
-def _best_items(trial: "StoredTrial", metric: str) -> pd.DataFrame:
+def _best_items(trial: "StoredTrial", metric: Metric) -> pd.DataFrame:
     """Return the validation predictions of the epoch with the best ``metric``; the earliest one of equal scores."""
-    best = int(np.argmax(running_best(trial.epochs, metric))) + 1
+    scores = running_best(trial.epochs, metric)
+    best = scores.index(scores[-1]) + 1
     rows = read_predictions(trial.folder)
     return rows[(rows["split"] == "val") & (rows["epoch"] == best)]

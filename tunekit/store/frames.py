@@ -58,13 +58,12 @@ class Frames:
     """The records of a store as DataFrames."""
 
     trials: pd.DataFrame
-    """One row for each readable trial, with the index 0 to n - 1. ``own`` is False for trials whose folder does not
-    have the name that their spec gives, such as stale trials. ``status`` is null for trials without a summary.
-    ``settings`` (every field of the spec but model, dataset, method and seed), ``execution`` and ``provenance`` are
-    JSON texts. ``fit_*`` are scores on the training data."""
+    """One row for each readable trial, with the index 0 to n - 1. ``own`` is False where the folder does not have the
+    name that the spec gives, as of a stale trial, and ``status`` null without a summary. ``settings`` (all fields but
+    model, dataset, method, seed), ``execution`` and ``provenance`` are JSON; ``fit_*`` are scores on train."""
     epochs: pd.DataFrame
     """One row for each epoch of these trials: the name of the ``folder``, the fields of EpochRecord, and ``scores``,
-    the further scores of an imported trial as a JSON text, null where there are none."""
+    which are other tasks' and imported trials' further scores as a JSON text, or null."""
     damaged: tuple[str, ...]
     """One line for each trial that can't be read. The line names the file."""
     unrelated: tuple[str, ...]
@@ -150,6 +149,12 @@ def read_frames(
         _write_cache(cache, trials, epochs)
         in_cache = True
     return Frames(trials, epochs, tuple(damaged), unrelated, in_cache)
+
+
+def scores_of(epochs: pd.DataFrame, name: str) -> pd.Series:
+    """Return the scores called ``name``, such as ``test_pearson``, of rows of ``Frames.epochs``; NaN without one."""
+    further = epochs["scores"].map(lambda text: json.loads(text).get(name) if isinstance(text, str) else None)
+    return epochs.get(name, further).astype(float)
 
 
 def _stamps(trials_folder: Place) -> tuple[dict[str, int], tuple[str, ...]]:
@@ -238,9 +243,10 @@ def _trial_row(trial: StoredTrial, stamp: int) -> dict[str, Any]:
 
 def _epoch_row(folder: str, record: EpochRecord) -> dict[str, Any]:
     """Return the row of one epoch in the frame of epochs."""
-    row = {"folder": folder, **vars(record)}
-    further = row.pop("scores", None)
-    return row | {"scores": canonical_json(further) if further else None}
+    values = record.values()
+    further = {name: value for name, value in values.items() if name not in _EPOCHS.names}
+    row = {name: value for name, value in values.items() if name not in further}
+    return {"folder": folder, **row, "scores": canonical_json(further) if further else None}
 
 
 def _appended(frame: pd.DataFrame, rows: list[dict[str, Any]], schema: pa.Schema) -> pd.DataFrame:

@@ -242,7 +242,7 @@ def _trial_progress(
     ``running`` says whether a driver runs, and ``driver_start`` when that driver began to train; None if it has not
     yet.
     """
-    score = getattr(trial.epochs[-1], task_of(spec.dataset).watched(spec.score_test)) if trial.epochs else None
+    score = _watched_score(spec, trial) if trial.epochs else None
     if trial.summary:
         error = (trial.summary.error or "").splitlines()[:1]
         return TrialProgress(spec, ENDS[trial.summary.status], len(trial.epochs), score, error[0] if error else None)
@@ -253,6 +253,11 @@ def _trial_progress(
     else:
         state = ProgressState.WAITING
     return TrialProgress(spec, state, len(trial.epochs), score)
+
+
+def _watched_score(spec: TrialSpec | ImportedSpec, trial: StoredTrial) -> float | None:
+    """Return the score by which people watch a trial, of its last epoch; None where an imported trial lacks it."""
+    return trial.epochs[-1].values().get(task_of(spec.dataset).watched(spec.score_test))
 
 
 def _last_write(folder: Place) -> float:
@@ -284,8 +289,9 @@ def study_lines(search: Search | None) -> list[str]:
     """Return a line for each study of a search: how many trials ended, in which states, and the best score so far."""
     lines = []
     for study in search.studies if search else ():
-        best = max((trial.values[0] for trial in study.trials if trial.values), default=None)
-        score = "" if best is None else f", best {study.objectives[0]} on validation {100 * best:.2f} %"
+        best = max((study.sign * trial.values[0] for trial in study.trials if trial.values), default=None)
+        shown = task_of(study.dataset).measure(study.objectives[0])
+        score = "" if best is None else f", best {study.objectives[0]} on validation {shown.shown(study.sign * best)}"
         states = [trial.state for trial in study.trials]
         counts = [f"{states.count(state)} {state.value}" for state in TrialState if state in states]
         by_state = f" ({', '.join(counts)})" if counts else ""

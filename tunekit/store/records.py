@@ -28,6 +28,8 @@ from tunekit.schema import (
 )
 from tunekit.storage.object_path import ObjectPath
 from tunekit.storage.paths import Place
+from tunekit.store.epoch_records import TASK_SCHEMA_VERSION, epoch_record
+from tunekit.tasks.base import Metric
 
 if TYPE_CHECKING:
     import pandas as pd
@@ -100,7 +102,13 @@ class ImportedEpoch(EpochRecord):
     """One epoch of an imported trial."""
 
     scores: Mapping[str, float | None] = field(default_factory=dict)
-    """Further scores by split and name, such as ``test_spearman``, in [-1, 1]."""
+    """Further scores by split and name, such as ``test_spearman``."""
+
+    def values(self) -> dict[str, Any]:
+        """Every value of the epoch by its name, the scores of every split among them."""
+        own = super().values()
+        own.pop("scores")
+        return {**own, **self.scores}
 
     @classmethod
     def from_dict(cls, values: Mapping[str, Any], *, imported: bool = True) -> "ImportedEpoch":
@@ -132,9 +140,12 @@ def read_epochs(path: Place, imported: bool = False) -> list[EpochRecord]:
     records: list[EpochRecord] = []
     for number, line in enumerate(read_text(path).splitlines(), 1):
         try:
-            row = versioned(strict_json(line), path)
-            values = {k: v for k, v in row.items() if k != "schema_version"}
-            records.append((ImportedEpoch if imported else EpochRecord).from_dict(values))
+            row = strict_json(line)
+            if isinstance(row, dict) and row.get("schema_version") == TASK_SCHEMA_VERSION and not imported:
+                records.append(epoch_record(row))
+            else:
+                values = {k: v for k, v in versioned(row, path).items() if k != "schema_version"}
+                records.append((ImportedEpoch if imported else EpochRecord).from_dict(values))
             if records[-1].epoch != number:
                 raise ValueError(f"epoch {records[-1].epoch} stands where {number} should")
         except (ValueError, TypeError, KeyError) as error:
@@ -252,12 +263,12 @@ class CompletedTrial(StoredTrial):
         return cls(trial.folder, spec, trial.fingerprint, trial.epochs, summary)
 
 
-def running_best(records: Sequence[EpochRecord], metric: str) -> list[float]:
+def running_best(records: Sequence[EpochRecord], metric: Metric) -> list[float]:
     """Return, for each epoch, the best validation score in ``metric`` up to that epoch.
 
     Raises UserError where the trial has no validation part.
     """
-    values = [getattr(record, f"val_{metric}") for record in records]
+    values = [record.score(f"val_{metric.name}") for record in records]
     if None in values:
         raise UserError("a search needs a validation part; give --val-fraction")
-    return list(accumulate(values, max))
+    return list(accumulate((value for value in values if value is not None), lambda *two: metric.best(two)))

@@ -124,8 +124,8 @@ class ResultStore:
 
     def write_epochs(self, folder: Place, records: Sequence[EpochRecord]) -> None:
         """Write epochs.jsonl anew: one row for each of ``records``, which must go from epoch 1 on without a gap."""
-        rows = [{"schema_version": SCHEMA_VERSION, **vars(record)} for record in records]
-        write_atomic(folder / "epochs.jsonl", "".join(f"{json.dumps(row, allow_nan=False)}\n" for row in rows).encode())
+        rows = [f"{json.dumps(record.row(), allow_nan=False)}\n" for record in records]
+        write_atomic(folder / "epochs.jsonl", "".join(rows).encode())
 
     def write_steps(self, folder: Place, steps: pd.DataFrame) -> None:
         """Write steps.csv anew: one row for each optimizer step, with epoch, step, train_loss and learning_rate.
@@ -137,7 +137,8 @@ class ResultStore:
     def write_predictions(self, folder: Place, predictions: pd.DataFrame) -> None:
         """Write predictions.parquet anew, one row for each example.
 
-        The columns are split, epoch, item_id, group_id, gold, predicted and logits (a float16 list).
+        The columns are split, epoch, item_id, group_id, gold, predicted and logits, a list of the outputs of the
+        trial's task (``tunekit.tasks``).
 
         A power cut can lose the file until ``wait_for_disk`` returns.
         """

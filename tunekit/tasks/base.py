@@ -2,20 +2,48 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterable
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, Literal
 
 from tunekit.registry import Registry
 from tunekit.schema import Direction
 
 if TYPE_CHECKING:
-    import numpy as np
     import numpy.typing as npt
     from torch import Tensor
 
+    Array = npt.NDArray[Any]
+
 SCORED_SPLITS = ("val", "test")
 """The splits that are scored after each epoch, in the order of an epoch's record."""
+Constants = Mapping[str, float]
+"""Numbers that a trial takes from its data and that its outputs and predictions depend on, by name.
+
+They are a part of the trial's state: they stand in its records, and an exported model carries them.
+"""
+LabelForm = Literal["class", "number", "labels"]
+"""What the label of an example is: the index of its class, int (N,); a number, float (N,); or a 0 or 1 for each of C
+labels, int (N, C)."""
+
+ITEM_SCORES: Mapping[LabelForm, tuple[str, ...]] = {
+    "class": ("accuracy", "macro_f1"),
+    "number": ("pearson", "spearman", "rmse"),
+    "labels": ("micro_f1", "macro_f1"),
+}
+"""The scores whose standard error over items a search knows (``tunekit.search.choosing``), by the labels' form."""
+
+
+def _no_constants(labels: Array) -> Constants:
+    return {}
+
+
+def _nothing_decided(labels: Array | None, outputs: Array | None) -> Constants:
+    return {}
+
+
+def _as_they_are(values: Array, constants: Constants) -> Array:
+    return values
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -33,9 +61,36 @@ class Metric:
     bounds: tuple[float | None, float | None] = (None, None)
     """The least and the greatest possible value; None where there is no bound."""
 
-    def number(self, value: float) -> str:
-        """Return the metric's value for people, in its unit, which is not named: ``71.20`` percent or ``0.4312``."""
-        return f"{100 * value:.2f}" if self.unit == "%" else f"{value:.4f}"
+    @property
+    def scale(self) -> float:
+        """What a value is multiplied by to be shown: 100 for percent."""
+        return 100.0 if self.unit == "%" else 1.0
+
+    @property
+    def sign(self) -> float:
+        """1 where more is better, -1 where less is."""
+        return -1.0 if self.direction is Direction.MIN else 1.0
+
+    @property
+    def worst(self) -> float | None:
+        """The worst value there can be; None where there is no bound."""
+        return self.bounds[1 if self.direction is Direction.MIN else 0]
+
+    @property
+    def is_share(self) -> bool:
+        """Whether values have a least and a greatest one, so that several such metrics share an axis."""
+        return None not in self.bounds
+
+    def number(self, value: float, sign: str = "") -> str:
+        """Return the metric's value for people, in its unit, which is not named: ``71.20`` percent or ``0.4312``.
+
+        A value without bounds has four significant digits where it is large or small: ``1.234e+05``. ``sign`` is ``+``
+        for a difference.
+        """
+        if self.unit == "%":
+            return f"{100 * value:{sign}.2f}"
+        plain = self.is_share or value == 0 or 1e-2 <= abs(value) < 1e4
+        return f"{value:{sign}.4f}" if plain else f"{value:{sign}.4g}"
 
     def shown(self, value: float) -> str:
         """Return the metric's value for people, with its unit: ``71.20 %`` or ``0.4312``."""
@@ -48,7 +103,11 @@ class Metric:
 
 @dataclass(frozen=True, kw_only=True)
 class Task:
-    """What trials on a dataset learn. N examples have N labels and N rows of C outputs, called logits."""
+    """What trials on a dataset learn. N examples have N labels, and the head computes N rows of C logits.
+
+    A dataset has a label name for each of the C. ``targets`` turns labels into what the loss compares with logits, and
+    ``outputs`` turns logits back into what is stored, scored and exported. For classification both are as they are.
+    """
 
     name: str
     """The name by which a dataset names its task."""
@@ -61,17 +120,47 @@ class Task:
     reported: tuple[str, ...]
     """The names of the metrics that closing tables and model cards show, in this order."""
     loss: Callable[[Tensor, Tensor], Tensor]
-    """``loss(logits, labels)`` returns the loss (N,) of each example, for (N, C) logits and (N,) labels.
+    """``loss(logits, targets)`` returns the loss (N,) of each example, for (N, C) logits and the targets of N labels.
 
     Training minimises the mean over a batch.
     """
-    scores: Callable[[npt.NDArray[Any], npt.NDArray[np.floating[Any]]], dict[str, float]]
-    """``scores(labels, logits)`` returns the value of each metric by its name, for (N,) labels and (N, C) logits.
+    scores: Callable[[Array, Array, Constants], dict[str, float]]
+    """``scores(labels, outputs, constants)`` returns the value of each metric by its name, for (N, C) outputs.
 
     A value that is not finite says that the trial has diverged.
     """
-    predicted: Callable[[npt.NDArray[np.floating[Any]]], npt.NDArray[Any]]
-    """``predicted(logits)`` returns the (N,) predictions, in the terms of the labels, that (N, C) logits stand for."""
+    predicted: Callable[[Array, Constants], Array]
+    """``predicted(outputs, constants)`` returns the N predictions, in the terms of the labels, for (N, C) outputs."""
+    answers: Callable[[Array, Constants, Sequence[str]], dict[str, list[str]]]
+    """``answers(outputs, constants, label_names)`` returns the columns, each of N texts, that ``predict`` writes."""
+    described: str
+    """What a model of the task is, for a model card: a sentence's beginning, where ``{count}`` stands for C."""
+    reading: tuple[str, ...]
+    """Lines of Python for a model card: they print what the ``logits`` (1, C) of a text stand for.
+
+    ``manifest`` is what an export's tunekit.json holds: ``label_names`` and ``constants`` among it.
+    """
+    form: LabelForm = "class"
+    """What the label of an example is."""
+    problem_type: str | None = None
+    """What the library ``transformers`` calls the task in a model's configuration; None for its own default."""
+    stored_as: Literal["float16", "float32"] = "float16"
+    """The type in which a trial's predictions keep the outputs."""
+    constants: Callable[[Array], Constants] = _no_constants
+    """``constants(labels)`` returns the trial's constants, for the labels of its training data.
+
+    Raises ValueError, which says why, where nothing can be learnt from them.
+    """
+    decided: Callable[[Array | None, Array | None], Constants] = _nothing_decided
+    """``decided(labels, outputs)`` returns what an epoch adds to the constants, from N labels and (N, C) outputs.
+
+    They are those of validation after the epoch; None where there is no validation part. What is decided holds for the
+    test split of the same epoch.
+    """
+    targets: Callable[[Array, Constants], Array] = _as_they_are
+    """``targets(labels, constants)`` returns the labels, or outputs (N, C), as the loss takes them."""
+    outputs: Callable[[Array, Constants], Array] = _as_they_are
+    """``outputs(logits, constants)`` returns what (N, C) logits stand for in the terms of the labels, (N, C)."""
 
     def metric(self, name: str) -> Metric:
         """Return the metric called ``name``. Raises KeyError where the task has none of this name."""
@@ -79,6 +168,12 @@ class Task:
             if one.name == name:
                 return one
         raise KeyError(f"task {self.name!r} has no metric {name!r}")
+
+    def measure(self, name: str) -> Metric:
+        """Return the metric called ``name``; one that the task does not know is a share, of which more is better."""
+        known = (one for one in self.metrics if one.name == name)
+        label = name.replace("_", " ")
+        return next(known, Metric(name=name, label=label, direction=Direction.MAX, unit="%"))
 
     @property
     def chooses_by(self) -> Metric:
@@ -102,10 +197,10 @@ TASKS: Registry[Task] = Registry("task")
 
 
 def task_of(dataset: str) -> Task:
-    """Return the task of the trials on ``dataset``: a registered dataset names its own, any other is classified.
+    """Return the task of the trials on ``dataset``: a registered dataset names its own, any other's name says it.
 
     Raises UserError where the dataset names a task that is not registered.
     """
-    from tunekit.data.base import DATASETS, DEFAULT_TASK
+    from tunekit.data.base import task_name
 
-    return TASKS[DATASETS[dataset].task if dataset in DATASETS else DEFAULT_TASK]
+    return TASKS[task_name(dataset)]

@@ -2,10 +2,11 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from typing import TYPE_CHECKING, Any
 
 from tunekit.schema import Direction
-from tunekit.tasks.base import TASKS, Metric, Task
+from tunekit.tasks.base import TASKS, Constants, Metric, Task
 
 if TYPE_CHECKING:
     import numpy as np
@@ -20,7 +21,7 @@ def cross_entropy(logits: Tensor, labels: Tensor) -> Tensor:
     return F.cross_entropy(logits, labels, reduction="none")
 
 
-def scores(labels: npt.NDArray[Any], logits: npt.NDArray[np.floating[Any]]) -> dict[str, float]:
+def scores(labels: npt.NDArray[Any], logits: npt.NDArray[np.floating[Any]], constants: Constants) -> dict[str, float]:
     """Return mean cross-entropy, accuracy, micro-F1 and macro-F1 of (N, C) logits against (N,) integer labels.
 
     The loss is computed in float64. It is NaN or infinite where the trial has diverged.
@@ -29,15 +30,30 @@ def scores(labels: npt.NDArray[Any], logits: npt.NDArray[np.floating[Any]]) -> d
     from torch.nn import functional as F
 
     loss = float(F.cross_entropy(torch.from_numpy(logits).double(), torch.from_numpy(labels)))
-    return {"loss": loss, **label_scores(labels, predicted(logits), logits.shape[1])}
+    return {"loss": loss, **label_scores(labels, predicted(logits, constants), logits.shape[1])}
 
 
-def predicted(logits: npt.NDArray[np.floating[Any]]) -> npt.NDArray[np.int32]:
+def predicted(logits: npt.NDArray[np.floating[Any]], constants: Constants) -> npt.NDArray[np.int32]:
     """Return the label (N,) with the largest of each row's logits (N, C)."""
     import numpy as np
 
     labels: npt.NDArray[np.int32] = np.argmax(logits, axis=1).astype(np.int32)
     return labels
+
+
+def answers(logits: npt.NDArray[Any], constants: Constants, label_names: Sequence[str]) -> dict[str, list[str]]:
+    """Return the label of each row of logits (N, C), and the probability ``p_<label>`` of each label."""
+    import numpy as np
+
+    logits = logits.astype(np.float64)
+    probabilities = np.exp(logits - logits.max(axis=1, keepdims=True))  # (N, C)
+    probabilities /= probabilities.sum(axis=1, keepdims=True)
+    return {
+        "label": [label_names[label] for label in predicted(logits, constants)],
+        **{
+            f"p_{name}": [f"{p:.6f}" for p in column] for name, column in zip(label_names, probabilities.T, strict=True)
+        },
+    }
 
 
 def label_scores(labels: npt.NDArray[Any], predicted: npt.NDArray[Any], num_labels: int) -> dict[str, float]:
@@ -71,5 +87,8 @@ TASKS.register("classification")(
         loss=cross_entropy,
         scores=scores,
         predicted=predicted,
+        answers=answers,
+        described="A text classifier of {count} classes",
+        reading=('print(manifest["label_names"][logits.argmax().item()], logits.softmax(-1).tolist())',),
     )
 )

@@ -12,6 +12,7 @@ from tensorboardX.summary import hparams
 
 from tunekit.storage.files import write_atomic
 from tunekit.store.records import StoredTrial
+from tunekit.tasks import task_of
 from tunekit.trackers.tracker import metrics, parameters, results, run_key, run_name
 
 STATE = "tunekit.json"
@@ -70,4 +71,5 @@ def _read_state(folder: Path) -> object:
 def _shown(trial: StoredTrial) -> list[str]:
     """Return the names of the scalars that TensorBoard's table of hyperparameters shows."""
     part = "test" if trial.spec.score_test else "val"
-    return [f"{part}_macro_f1", f"{part}_accuracy"]
+    task = task_of(trial.spec.dataset)
+    return [f"{part}_{name}" for name in dict.fromkeys([task.primary, *task.reported])]

@@ -1,6 +1,5 @@
 """The interface of trackers, and the name and the description of a stored trial in a tracker."""
 
-from dataclasses import asdict
 from typing import Protocol
 
 from tunekit.schema import EpochRecord, Scalar
@@ -42,7 +41,7 @@ def parameters(trial: StoredTrial) -> dict[str, Scalar]:
 
 def metrics(record: EpochRecord) -> dict[str, float]:
     """Return the values of an epoch that are not None, by the names of EpochRecord."""
-    return {name: value for name, value in asdict(record).items() if value is not None and name != "epoch"}
+    return {name: value for name, value in record.values().items() if value is not None and name != "epoch"}
 
 
 def results(trial: StoredTrial) -> dict[str, float]:

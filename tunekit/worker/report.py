@@ -1,17 +1,19 @@
 """The report of a trial after an epoch, and the result for Ray Tune that is made from it, without importing torch."""
 
 from collections.abc import Sequence
-from dataclasses import asdict, dataclass, fields
+from dataclasses import dataclass, fields
 from statistics import fmean
 from typing import Any
 
 from tunekit.schema import EpochRecord, Status
 from tunekit.store.records import running_best
+from tunekit.tasks import Metric
 
 OBJECTIVE = "objective"
 """The key in a search's results under which the best validation score so far is, as the mean over the search seeds."""
-MEANS = tuple(one.name for one in fields(EpochRecord) if one.name.startswith(("train_loss", "val_", "epoch_seconds")))
-"""The fields of epoch records whose means over the search seeds a search's results hold, besides the objective."""
+AVERAGED = ("train_loss", "val_", "epoch_seconds")
+"""The beginnings of the names of an epoch's values whose means over the search seeds a search's results hold, besides
+the objective."""
 
 
 @dataclass(frozen=True)
@@ -51,17 +53,17 @@ def tune_result(report: TrialReport) -> dict[str, Any]:
     """
     last: dict[str, Any] = dict.fromkeys(item.name for item in fields(EpochRecord))
     if report.records:
-        last = asdict(report.records[-1])
+        last = report.records[-1].values()
     last |= {"note": "; ".join(report.notes) or None, "cut": report.cut_line}
     if report.status is None:
         return {**last, "status": "running"}
     return {**last, "done": True, "status": report.status.value}
 
 
-def tune_result_of_seeds(epoch: int, reports: Sequence[TrialReport], metric: str) -> dict[str, Any]:
+def tune_result_of_seeds(epoch: int, reports: Sequence[TrialReport], metric: Metric) -> dict[str, Any]:
     """Return the result of a configuration for Ray Tune: the means over its search seeds at ``epoch``.
 
-    ``reports`` has one entry for each seed. ``metric`` names the validation score that the search maximises. If a seed
+    ``reports`` has one entry for each seed. ``metric`` is what the search optimises on validation. If a seed
     ended early, the configuration ends with the status of that seed, and the result has no means. Raises UserError
     where the trials have no validation part.
     """
@@ -70,11 +72,11 @@ def tune_result_of_seeds(epoch: int, reports: Sequence[TrialReport], metric: str
         if report.status and report.ended_early:
             return {"epoch": epoch, "done": True, "status": report.status.value, **said}
     completed = all(report.status is Status.COMPLETED for report in reports)
-    rows = [asdict(report.records[epoch - 1]) for report in reports]
+    rows = [report.records[epoch - 1].values() for report in reports]
     return {
         "epoch": epoch,
         OBJECTIVE: fmean(running_best(report.records, metric)[epoch - 1] for report in reports),
-        **{name: fmean(row[name] for row in rows) for name in MEANS},
+        **{name: fmean(row[name] for row in rows) for name in rows[0] if name.startswith(AVERAGED)},
         "done": completed and epoch == len(reports[0].records),
         "status": Status.COMPLETED.value if completed else "running",
         **said,

@@ -26,7 +26,7 @@ class DeviceBatch:
     position_ids: torch.Tensor
     """(K, T) int64, the positions. Each sequence begins at the model's first position, which filler has, too."""
     labels: torch.Tensor
-    """(K * B,), the labels of the sequences."""
+    """(K * B,) or (K * B, C), the targets of the sequences."""
     sequences: Sequences
     """Where the sequences lie."""
 
@@ -42,7 +42,7 @@ class DeviceSplit:
         self.ids = torch.from_numpy(tokens.ids).to(device, torch.int64)
         self.types = torch.from_numpy(tokens.types).to(device, torch.int64)
         self.offsets = torch.from_numpy(tokens.offsets).to(device, torch.int64)  # (N + 1,)
-        self.labels = torch.from_numpy(labels).to(device)  # (N,)
+        self.labels = torch.from_numpy(labels).to(device)  # (N,) or (N, C)
         self.longest = int(tokens.lengths.max())
         self.pad_id, self.position_offset = pad_id, position_offset
 
@@ -68,7 +68,7 @@ class DeviceSplit:
             input_ids=torch.where(is_real, self.ids[source], self.pad_id),
             token_type_ids=torch.where(is_real, self.types[source], 0),
             position_ids=torch.where(is_real, place, 0) + self.position_offset,
-            labels=self.labels[rows].flatten(),
+            labels=self.labels[rows].flatten(0, 1),
             sequences=Sequences(
                 num_trials=num_trials,
                 longest=self.longest,

@@ -1,0 +1,40 @@
+"""The stored predictions of a cell's trials, aligned over its seeds."""
+
+from dataclasses import dataclass
+
+from analysis.cells import Cell
+from analysis.predictions import aligned_predictions, bits_of, read_predictions
+from analysis.statistics.new_text import SeedPredictions
+
+NO_PREDICTIONS = "no predictions stored"
+
+
+@dataclass(frozen=True)
+class CellPredictions:
+    """A cell's predictions, items in the order of their ids."""
+
+    predictions: SeedPredictions
+    items: tuple[str, ...]
+
+
+def predictions_of(cell: Cell) -> CellPredictions:
+    """Return the stored predictions of a cell's completed trials.
+
+    Raises ValueError where a trial keeps none or they were not scored on the same items, and DamagedRecord, which is
+    one, where they can't be read.
+    """
+    if any(trial.filled for trial in cell.completed):
+        raise ValueError("failed trials count with the score of the majority class, of which no predictions are stored")
+    frames = [
+        None if trial.epoch is None else read_predictions(trial.path, cell.split, trial.epoch, form=cell.task.form)
+        for trial in cell.completed
+    ]
+    kept = [frame.sort_values("item_id", ignore_index=True) for frame in frames if frame is not None]
+    if (cell.has_classes and cell.num_classes is None) or len(kept) != len(frames) or not kept:
+        raise ValueError(NO_PREDICTIONS)
+    gold, predicted, groups = aligned_predictions(kept)
+    num_classes = cell.num_classes or 0
+    if cell.task.form == "labels":
+        gold, predicted = bits_of(gold), bits_of(predicted)
+        num_classes = gold.shape[1]
+    return CellPredictions(SeedPredictions(gold, predicted, groups, num_classes), tuple(kept[0]["item_id"]))

@@ -1,0 +1,146 @@
+"""Several labels of C for each text, or none: trained by binary cross-entropy, chosen by macro-F1.
+
+A label is predicted where its probability reaches one threshold, the same for all labels. It is fixed after each epoch
+on validation, where it maximises macro-F1, and serves test of the same epoch; without a validation part it is 1/2.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from typing import TYPE_CHECKING, Any
+
+from tunekit.schema import Direction
+from tunekit.tasks.base import TASKS, Constants, Metric, Task
+
+if TYPE_CHECKING:
+    import numpy.typing as npt
+    from torch import Tensor
+
+    Array = npt.NDArray[Any]
+
+STEPS = 100
+"""Thresholds are tried at 1/100, 2/100, ... 99/100."""
+
+
+def binary_cross_entropy(logits: Tensor, targets: Tensor) -> Tensor:
+    """Return the mean over C labels of the binary cross-entropy (N,) of each example, for (N, C) logits and 0/1."""
+    from torch.nn import functional as F
+
+    return F.binary_cross_entropy_with_logits(logits, targets, reduction="none").mean(1)
+
+
+def targets(labels: Array, constants: Constants) -> Array:
+    """Return 0/1 labels (N, C), or logits, as float32."""
+    import numpy as np
+
+    return labels.astype(np.float32)
+
+
+def probabilities(logits: Array) -> Array:
+    """Return the probability of each label (N, C) in float64, without an overflow for any logit."""
+    import numpy as np
+
+    return 0.5 * (1 + np.tanh(0.5 * logits.astype(np.float64)))
+
+
+def decided(labels: Array | None, logits: Array | None) -> Constants:
+    """Return the threshold that maximises macro-F1 on validation, of equally good ones the nearest to 1/2.
+
+    Without a validation part it is 1/2.
+    """
+    import numpy as np
+
+    if labels is None or logits is None:
+        return {"threshold": 0.5}
+    thresholds = np.arange(1, STEPS) / STEPS
+    shares = probabilities(logits)
+    found = [f1_of(labels, shares >= threshold).mean() for threshold in thresholds]
+    best = max(range(len(thresholds)), key=lambda at: (found[at], -abs(thresholds[at] - 0.5)))
+    return {"threshold": float(thresholds[best])}
+
+
+def f1_of(labels: Array, predicted: Array) -> Array:
+    """Return the F1 (C,) of each label, 0 for one that no row has and none is predicted to have."""
+    import numpy as np
+
+    hits = (predicted & (labels == 1)).sum(axis=0)
+    sizes = predicted.sum(axis=0) + labels.sum(axis=0)
+    found: Array = np.divide(2.0 * hits, sizes, out=np.zeros(labels.shape[1]), where=sizes > 0)
+    return found
+
+
+def predicted(logits: Array, constants: Constants) -> Array:
+    """Return which labels are predicted: 0/1 (N, C) int8."""
+    import numpy as np
+
+    return (probabilities(logits) >= constants["threshold"]).astype(np.int8)
+
+
+def scores(labels: Array, logits: Array, constants: Constants) -> dict[str, float]:
+    """Return mean binary cross-entropy, micro-F1, macro-F1 and average precision of (N, C) logits.
+
+    F1 is at the threshold. Average precision is the mean over the labels that a row has, of scikit-learn's; it needs no
+    threshold. A label that no row has and none is predicted to have counts with F1 = 0.
+    """
+    import numpy as np
+    import torch
+    from sklearn.metrics import average_precision_score, f1_score
+
+    loss = float(binary_cross_entropy(torch.from_numpy(logits).double(), torch.from_numpy(labels).double()).mean())
+    if not np.isfinite(loss):
+        return {"loss": loss, "micro_f1": 0.0, "macro_f1": 0.0, "average_precision": 0.0}
+    found = predicted(logits, constants)
+    occurring = [place for place in range(labels.shape[1]) if labels[:, place].any()]
+    precisions = [average_precision_score(labels[:, place], logits[:, place]) for place in occurring]
+    return {
+        "loss": loss,
+        "micro_f1": float(f1_score(labels, found, average="micro", zero_division=0)),
+        "macro_f1": float(f1_score(labels, found, average="macro", zero_division=0)),
+        "average_precision": float(np.mean(precisions)) if precisions else 0.0,
+    }
+
+
+def answers(logits: Array, constants: Constants, label_names: Sequence[str]) -> dict[str, list[str]]:
+    """Return the labels of each row, joined by ``|``, and the probability ``p_<label>`` of each label."""
+    shares, found = probabilities(logits), predicted(logits, constants)
+    return {
+        "labels": ["|".join(name for name, has in zip(label_names, row, strict=True) if has) for row in found],
+        **{f"p_{name}": [f"{share:.6f}" for share in own] for name, own in zip(label_names, shares.T, strict=True)},
+    }
+
+
+TASKS.register("multi_label")(
+    Task(
+        name="multi_label",
+        head_class="ForSequenceClassification",
+        metrics=(
+            Metric(name="loss", label="loss", direction=Direction.MIN, bounds=(0.0, None)),
+            Metric(name="micro_f1", label="micro-F1", direction=Direction.MAX, unit="%", bounds=(0.0, 1.0)),
+            Metric(name="macro_f1", label="macro-F1", direction=Direction.MAX, unit="%", bounds=(0.0, 1.0)),
+            Metric(
+                name="average_precision",
+                label="average precision",
+                direction=Direction.MAX,
+                unit="%",
+                bounds=(0.0, 1.0),
+            ),
+        ),
+        primary="macro_f1",
+        reported=("micro_f1", "macro_f1", "average_precision"),
+        loss=binary_cross_entropy,
+        scores=scores,
+        predicted=predicted,
+        answers=answers,
+        described="A text classifier with any of {count} labels for a text",
+        reading=(
+            'threshold, names = manifest["constants"]["threshold"], manifest["label_names"]',
+            "shares = logits.sigmoid()[0].tolist()",
+            'print("|".join(name for name, share in zip(names, shares) if share >= threshold), shares)',
+        ),
+        form="labels",
+        problem_type="multi_label_classification",
+        stored_as="float32",
+        targets=targets,
+        decided=decided,
+    )
+)
