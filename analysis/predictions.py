@@ -111,6 +111,7 @@ def read_columns(
             # Not by read_table, whose filters take three times as long on files of this size.
             groups = [_rows(source, number, columns, wanted) for number in range(source.num_row_groups)]
             table = pa.concat_tables(groups) if groups else source.read(list(columns))
+        table.validate(full=True)  # a text of bytes that are no UTF-8 would raise an error only where it is read
         for name in columns:
             if table[name].null_count:
                 raise ValueError(f"column {name!r} lacks values")

@@ -59,6 +59,16 @@ def test_runs_are_aligned_by_item():
         aligned_predictions([one, frame([0, 0, 1], [0, 1, 0])])
 
 
+def test_a_text_of_bytes_that_are_no_utf8_is_named(tmp_path):
+    rows = frame([0, 1], [0, 1]).assign(item_id=["an item", "another"], split="test", epoch=1)
+    path = tmp_path / "predictions.parquet"
+    rows.astype({"gold": "int32", "predicted": "int32"}).to_parquet(path, compression=None)
+    assert len(read_predictions(tmp_path, "test", 1)) == 2
+    path.write_bytes(path.read_bytes().replace(b"an item", b"an\xffitem"))
+    with pytest.raises(DamagedRecord, match=r"predictions\.parquet.*UTF8"):
+        read_predictions(tmp_path, "test", 1)
+
+
 def test_damaged_predictions_are_named(tmp_path):
     assert read_predictions(tmp_path, "test", 1) is None
     (tmp_path / "predictions.parquet").write_bytes(b"PAR1")

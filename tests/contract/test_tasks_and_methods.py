@@ -12,7 +12,7 @@ from tests.support.packs import PACKED, apart, member_of, train
 from tests.support.runs import begin, finish, numbers
 from tests.support.trials import specify
 from tunekit.data.base import DATASETS
-from tunekit.engine.recording import label_column
+from tunekit.engine.scoring import label_column
 from tunekit.errors import UserError
 from tunekit.export.export import Request, export
 from tunekit.export.loading import load_exported

@@ -9,29 +9,21 @@ from functools import partial
 from typing import Any
 
 import numpy as np
-import pandas as pd
 import torch
 
 from tunekit.engine import checkpoint
 from tunekit.engine.buffers import Trained
-from tunekit.engine.build import build_model, labels_of, prepare_splits
+from tunekit.engine.build import build_model, prepare_splits
 from tunekit.engine.determinism import be_deterministic
 from tunekit.engine.job import Job
 from tunekit.engine.kept_weights import identity_of, keeps_weights, remove_superseded_weights, write_weights
 from tunekit.engine.member import Member
 from tunekit.engine.memory import peak_bytes, predicted_peak, reset_peak, used_bytes
 from tunekit.engine.precision import check_device
-from tunekit.engine.recording import (
-    Recording,
-    ScoredEpoch,
-    join_rows,
-    prediction_rows,
-    read_recording,
-    scored_record,
-    step_rows,
-)
+from tunekit.engine.recording import Recording, read_recording
+from tunekit.engine.scoring import ScoredEpoch, recording_of, scores_of
 from tunekit.engine.summary import BuildFacts, best_epoch, summarise
-from tunekit.engine.train import Diverged, Pack, TrainedEpoch
+from tunekit.engine.train import Pack, TrainedEpoch
 from tunekit.memory import ADAMW_STATES
 from tunekit.memory.graph import FP32
 from tunekit.methods.base import count_parameters
@@ -213,44 +205,9 @@ class TrialRun:
 
     def _record(self, scored: ScoredEpoch, state: Mapping[str, Trained] | None) -> EpochRecord:
         """Record ``scored``, with a checkpoint of ``state``, if there is one."""
-        epoch, trained = len(self.records) + 1, scored.trained
-        if scored.has_diverged:
-            bad = int(np.flatnonzero(~np.isfinite(trained.losses))[0])
-            step = scored.step - len(trained.losses) + bad + 1
-            raise Diverged(f"the training loss became {trained.losses[bad]} at step {step} (epoch {epoch})")
-        measured: dict[str, float | None] = dict.fromkeys(self.task.score_names)
-        predictions = []
-        outputs = {split: self.task.outputs(logits, self.constants) for split, logits in scored.logits.items()}
-        names = self.data.label_names
-        validation = labels_of(self.data.splits["val"], self.task, names) if "val" in outputs else None
-        self.constants = {**self.constants, **self.task.decided(validation, outputs.get("val"))}
-        for split, found in outputs.items():
-            examples = self.data.splits[split]
-            values = self._scores(examples, found)
-            measured |= {f"{split}_{name}": value for name, value in values.items()}
-            predictions.append(prediction_rows(split, examples, epoch, found, self.task, self.constants, names))
-        of_every_task = {
-            "epoch": epoch,
-            "step": scored.step,
-            "train_loss": trained.train_loss,
-            "learning_rate": trained.learning_rates[-1],
-            "epoch_seconds": scored.seconds,
-            "train_tokens_per_second": trained.num_tokens / trained.seconds,
-            "peak_memory_bytes": scored.peak_memory,
-        }
-        record = scored_record(of_every_task, measured, self.records, self.task, self.constants)
-        newest = Recording([record], step_rows(epoch, scored.step, trained), join_rows(*predictions))
+        newest, self.constants = recording_of(scored, self.records, self.data, self.task, self.constants)
         self._write(newest, state)
-        return record
-
-    def _scores(self, examples: pd.DataFrame, outputs: Any) -> dict[str, float]:
-        """Return the task's scores of the outputs (N, C) for N examples. Raises Diverged where one is not finite."""
-        names = self.data.label_names
-        values = self.task.scores(labels_of(examples, self.task, names), outputs, self.constants, names)
-        for name, value in values.items():
-            if not np.isfinite(value):
-                raise Diverged(f"the {self.task.measure(name).label} of a scored split became {value}")
-        return values
+        return newest.epochs[0]
 
     def _write(self, newest: Recording, state: Mapping[str, Trained] | None) -> None:
         """Write what the ``newest`` epoch left: side files, weights, a checkpoint, then the record that commits it."""
@@ -290,7 +247,8 @@ class TrialRun:
         generator = np.random.default_rng(stream_seed(self.spec.data_seed, "train part"))
         part = np.sort(generator.permutation(len(train))[:TRAIN_SCORE_ROWS])
         outputs = self.task.outputs(self.pack.predict(train.subset(part))[0], self.constants)
-        train_scores = self._scores(self.data.splits["train"].iloc[part], outputs)
+        examples, names = self.data.splits["train"].iloc[part], self.data.label_names
+        train_scores = scores_of(examples, outputs, names, self.task, self.constants)
         summary = summarise(self.records, Status.COMPLETED, task=self.task, facts=self.facts, train_scores=train_scores)
         return self._end(summary)
 

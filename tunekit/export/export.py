@@ -17,7 +17,7 @@ from tunekit.data.copies import load_dataset
 from tunekit.engine.build import PreparedData, build_model, prepare_splits
 from tunekit.engine.checkpoint import trainable
 from tunekit.engine.kept_weights import identity_of, kept_epochs, read_weights
-from tunekit.engine.recording import label_column
+from tunekit.engine.scoring import label_column
 from tunekit.errors import UserError, first_line
 from tunekit.export import formats
 from tunekit.export.card import card

@@ -12,8 +12,8 @@ import torch
 
 from tunekit.engine.ending import end_trial, log_line
 from tunekit.engine.job import Job
-from tunekit.engine.recording import ScoredEpoch
 from tunekit.engine.run import TrialRun
+from tunekit.engine.scoring import ScoredEpoch
 from tunekit.engine.watchdog import watchdog
 from tunekit.errors import first_line
 from tunekit.schema import EpochRecord, Status
