@@ -84,7 +84,7 @@ def of_tables(design: Design, nulls: int, studies: int) -> dict[str, Any]:
     found: dict[tuple[str, str], list[float]] = {}
     for gap in [0.0] * nulls + [GAP] * studies:
         columns = [study(design, gap, rng, ROWS) for _ in range(COLUMNS)]
-        for test, p_of in tests_of(columns).items():
+        for test, p_of in comparisons_of(columns).items():
             for name, tables in TABLES.items():
                 if gap:
                     worse = worse_rows(*tables[0], p_of)
@@ -136,7 +136,7 @@ P = Callable[[int, int, int], float]
 """The two-sided p of two rows, by their numbers, in a column."""
 
 
-def tests_of(columns: Sequence[Sequence[SeedPredictions]]) -> dict[str, tuple[list[list[float]], P]]:
+def comparisons_of(columns: Sequence[Sequence[SeedPredictions]]) -> dict[str, tuple[list[list[float]], P]]:
     """Return, for each metric and kind of test, the mean of each row in each column, and the p of two rows."""
     found: dict[str, tuple[list[list[float]], P]] = {}
     for metric in METRICS:

@@ -22,7 +22,7 @@ from analysis.cell_predictions import predictions_of
 from analysis.cells import cells
 from analysis.statistics.new_text import SeedPredictions
 from analysis.sweep_records import read_sweeps
-from benchmarks.conclusions import tests_of, worse_rows
+from benchmarks.conclusions import comparisons_of, worse_rows
 from benchmarks.support.harness import Outcome
 
 STUDY = Path(__file__).parents[1] / "docs" / "results" / "study-minilm"
@@ -113,7 +113,7 @@ def simulated(parts: Components, like: SeedPredictions, seeds: int, nulls: int, 
     wrong: dict[str, list[bool]] = {}
     found: dict[str, list[bool]] = {}
     for gap in [0.0] * nulls + [GAP] * studies:
-        for test, p_of in tests_of([study(parts, like, seeds, gap, rng)]).items():
+        for test, p_of in comparisons_of([study(parts, like, seeds, gap, rng)]).items():
             (called,) = worse_rows(range(3), range(1), p_of)
             if gap:
                 found.setdefault(test, []).extend(called[1:])

@@ -188,7 +188,8 @@ PAIRS_ABOUT = (
 HERE_ABOUT = (
     "Then each row minus the best on this test set: only seeds vary (Welch's t). The permutation p compares all splits "
     "of the seeds, and takes both rows as equally spread. Few seeds have few splits, so that no difference has a "
-    "smaller p than 0.1 at 3 and 3 seeds, 0.0286 at 4 and 4, and 0.00794 at 5 and 5."
+    f"smaller p than {least_split_p(3, 3):.3g} at 3 and 3 seeds, {least_split_p(4, 4):.3g} at 4 and 4, and "
+    f"{least_split_p(5, 5):.3g} at 5 and 5."
 )
 PLANNING_ABOUT = (
     "Detectable is what the table's test finds with a chance of 80 % at this number of seeds. Seeds is the number a "
@@ -197,8 +198,8 @@ PLANNING_ABOUT = (
 )
 PAIRED_ABOUT = (
     "Paired: rows that share their initialisation, seed by seed, by a paired t. The sign-flip p compares all signs of "
-    "the differences, 2^n for n seeds, so that no difference has a smaller p than 0.0625 at 5 seeds. Neither is "
-    "corrected."
+    f"the differences, 2^n for n seeds, so that no difference has a smaller p than {least_sign_flip_p(5):.3g} at 5 "
+    "seeds. Neither is corrected."
 )
 NOT_THE_BEST = "not of the marks"
 

@@ -42,7 +42,7 @@ class Family:
     pretrained_head: tuple[str, ...] = ()
     """Those prefixes in ``head`` whose parameters pretraining has trained, as it has BERT's pooler."""
     forward: str = "bert"
-    """Which forward pass without padding it has: ``bert`` (``tunekit.engine.forward.bert``) or ``modernbert``
+    """Which forward pass without padding it has: ``bert`` (``tunekit.engine.forward.patching``) or ``modernbert``
     (``tunekit.engine.forward.modernbert``). Unused where ``padded`` is given."""
     attention: str = "sdpa"
     """The attention implementation that the library's own forward pass uses."""

@@ -17,6 +17,7 @@ from transformers import PreTrainedModel
 from tunekit.engine.forward.context import ForwardContext
 from tunekit.engine.forward.flat_batch import FlatBatch
 from tunekit.engine.forward.host_operations import HostOperations
+from tunekit.engine.forward.modules import is_changed
 from tunekit.errors import UserError
 
 
@@ -134,7 +135,7 @@ def patch_layers(model: PreTrainedModel, context: ForwardContext) -> None:
         config.reference_compile = False  # transformers 4 would compile the embeddings and the feed-forward part
     for number, layer in enumerate(layers):
         for module in (layer, layer.attn):
-            if module._forward_hooks or module._forward_pre_hooks or "forward" in vars(module):
+            if is_changed(module):
                 raise UserError(f"layer {number}: a method has changed {type(module).__name__} as a whole")
         # The mean over tokens reads them all.
         last = number == len(layers) - 1 and config.classifier_pooling == "cls"

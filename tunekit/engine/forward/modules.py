@@ -13,6 +13,11 @@ def context_of(module: nn.Module) -> ForwardContext:
     return cast(ForwardContext, module.tunekit_context)
 
 
+def is_changed(module: nn.Module) -> bool:
+    """Return whether a method has given ``module`` hooks, or a forward function of its own."""
+    return bool(module._forward_hooks or module._forward_pre_hooks) or "forward" in vars(module)
+
+
 class FlatSelfAttention(nn.Module):
     """Multi-head attention (Vaswani et al., 2017) within each sequence of the batch, with the library's parameters.
 

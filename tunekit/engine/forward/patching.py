@@ -32,6 +32,7 @@ from tunekit.engine.forward.modules import (
     FlatSelfAttention,
     ResidualOutput,
     context_of,
+    is_changed,
 )
 from tunekit.engine.forward.padded_batch import PaddedBatch, padded_batch, padded_logits
 from tunekit.engine.kernels.masks import DropoutKeys
@@ -94,12 +95,12 @@ def refuse_foreign_modules(model: PreTrainedModel) -> None:
     its backbone as a whole. A method, such as a plugin's, may have put modules of its own there, or hooks.
     """
     family = FAMILIES[model.config.model_type]
-    foreign = [name for name in ("", family.backbone) if _is_changed(model.get_submodule(name))]
-    foreign += [name for name, one in model.named_modules() if type(one) is nn.Dropout and _is_changed(one)]
+    foreign = [name for name in ("", family.backbone) if is_changed(model.get_submodule(name))]
+    foreign += [name for name, one in model.named_modules() if type(one) is nn.Dropout and is_changed(one)]
     if family.forward == "modernbert":
         layers = {f"{family.layers}.{number}" for number in range(model.config.num_hidden_layers)}
         replaced = layers | {f"{layer}.attn" for layer in layers}
-        foreign += [name for name, one in model.named_modules() if name in replaced and _is_changed(one)]
+        foreign += [name for name, one in model.named_modules() if name in replaced and is_changed(one)]
     else:
         foreign += [
             name
@@ -122,13 +123,8 @@ def _is_the_librarys(module: nn.Module, parts: set[str]) -> bool:
     return (
         type(module).__module__.startswith("transformers.")
         and parts == {name for name, _ in module.named_children()}
-        and not _is_changed(module)
+        and not is_changed(module)
     )
-
-
-def _is_changed(module: nn.Module) -> bool:
-    """Return whether ``module`` has hooks, or a forward function of its own."""
-    return bool(module._forward_hooks or module._forward_pre_hooks) or "forward" in vars(module)
 
 
 def _find_sites(model: PreTrainedModel, context: ForwardContext) -> DropoutSites:
