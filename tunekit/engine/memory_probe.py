@@ -6,6 +6,7 @@ closed form they take its place.
 
 import weakref
 from collections.abc import Mapping, Sequence
+from dataclasses import replace
 from typing import Any
 
 import numpy as np
@@ -33,7 +34,8 @@ def member_of(
 ) -> Member:
     """Return a trial of a model with random weights, which trains on one sequence of each of ``lengths``.
 
-    The model is built from ``config``, the values of a config.json.
+    The model is built from ``config``, the values of a config.json. The loss has no class weights, which take next to
+    no memory.
 
     Raises UserError where the method does not fit the model.
     """
@@ -43,6 +45,7 @@ def member_of(
     values = {"pad_token_id": pad, **config, "num_labels": num_labels, "attn_implementation": kind.attention}
     model = model_class(config_class(**values))
     adapt(model, spec)
+    spec = replace(spec, class_weights="none")
     member = Member(spec, model, _sequences(lengths, pad + 1), torch.device(device))
     model.train()
     return member

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Iterable
-from dataclasses import dataclass
+from dataclasses import dataclass, fields
 from typing import TYPE_CHECKING, Any
 
 from tunekit.registry import Registry
@@ -47,6 +47,22 @@ class Metric:
 
 
 @dataclass(frozen=True, kw_only=True)
+class LossOptions:
+    """What K trials ask of the loss beyond the task's own, as tensors; None where no trial asks for it."""
+
+    class_weights: Tensor | None
+    """(K, C), the weight of each class."""
+    label_smoothing: Tensor | None
+    """(K,), the share of each target that is spread evenly over the classes."""
+    focal_gamma: Tensor | None
+    """(K,), the exponent of focal loss."""
+
+
+LOSS_FIELDS = tuple(item.name for item in fields(LossOptions))
+"""The fields of a TrialSpec that change the loss."""
+
+
+@dataclass(frozen=True, kw_only=True)
 class Task:
     """What trials on a dataset learn. N examples have N labels and N rows of C outputs, called logits."""
 
@@ -72,6 +88,10 @@ class Task:
     """
     predicted: Callable[[npt.NDArray[np.floating[Any]]], npt.NDArray[Any]]
     """``predicted(logits)`` returns the (N,) predictions, in the terms of the labels, that (N, C) logits stand for."""
+
+    loss_with: Callable[[Tensor, Tensor, LossOptions], Tensor] | None = None
+    """``loss_with(logits, labels, options)`` returns the loss (K, B) of each example of K trials under ``options``, for
+    (K, B, C) logits and (K, B) labels. None for a task that takes no options, whose trials are refused in the plan."""
 
     def metric(self, name: str) -> Metric:
         """Return the metric called ``name``. Raises KeyError where the task has none of this name."""

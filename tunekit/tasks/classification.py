@@ -5,7 +5,7 @@ from __future__ import annotations
 from typing import TYPE_CHECKING, Any
 
 from tunekit.schema import Direction
-from tunekit.tasks.base import TASKS, Metric, Task
+from tunekit.tasks.base import TASKS, LossOptions, Metric, Task
 
 if TYPE_CHECKING:
     import numpy as np
@@ -18,6 +18,33 @@ def cross_entropy(logits: Tensor, labels: Tensor) -> Tensor:
     from torch.nn import functional as F
 
     return F.cross_entropy(logits, labels, reduction="none")
+
+
+def cross_entropy_with(logits: Tensor, labels: Tensor, options: LossOptions) -> Tensor:
+    """Return the cross-entropy (K, B) of each example under ``options``, for (K, B, C) logits and (K, B) labels.
+
+    Weights and smoothing are those of ``torch.nn.functional.cross_entropy``, before its mean. Focal loss multiplies an
+    example's loss by (1 - p) ** gamma, p being the probability of its label (Lin et al., 2017, eq. 4 and 5).
+    """
+    import torch
+
+    log_probs = logits.log_softmax(-1)  # (K, B, C)
+    num_classes = logits.shape[-1]
+    # By comparison, not by an index: an index's gradient is a sum in no fixed order on a GPU.
+    is_label = labels[..., None] == torch.arange(num_classes, device=logits.device)  # (K, B, C)
+    targets = is_label.to(log_probs.dtype)
+    if options.label_smoothing is not None:
+        share = options.label_smoothing[:, None, None]
+        targets = (1 - share) * targets + share / num_classes
+    if options.class_weights is not None:
+        targets = targets * options.class_weights[:, None]
+    loss = -(targets * log_probs).sum(-1)
+    if options.focal_gamma is not None:
+        of_label = torch.where(is_label, log_probs, 0).sum(-1)
+        # A power below 1 has no gradient at 0, which a label of probability 1 gives.
+        others = (-torch.expm1(of_label)).clamp(min=torch.finfo(loss.dtype).eps)
+        loss = loss * others ** options.focal_gamma[:, None]
+    return loss
 
 
 def scores(labels: npt.NDArray[Any], logits: npt.NDArray[np.floating[Any]]) -> dict[str, float]:
@@ -69,6 +96,7 @@ TASKS.register("classification")(
         primary="macro_f1",
         reported=("accuracy", "macro_f1"),
         loss=cross_entropy,
+        loss_with=cross_entropy_with,
         scores=scores,
         predicted=predicted,
     )
