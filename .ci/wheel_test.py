@@ -6,6 +6,7 @@ folder. ``--quick`` takes the libraries from the environment that runs this file
 """
 
 import os
+import shutil
 import subprocess
 import sys
 import sysconfig
@@ -46,6 +47,7 @@ def main(arguments: list[str]) -> int:
         call(command, "report", "ray_results/demo", "--out", "report", cwd=away)
         if not (away / "report" / "report.html").exists():
             raise RuntimeError("tunekit report wrote no report.html")
+        shutil.copytree(NOTEBOOK.parent / "results", away / "results")
         call(python, "-c", EXECUTE, NOTEBOOK, cwd=away)
     say("the wheel runs a sweep, its report and the notebook without the checkout")
     return 0

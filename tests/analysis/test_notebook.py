@@ -1,5 +1,7 @@
 """The notebook of the docs is the page's cells, and it runs from a DataFrame to a report."""
 
+import shutil
+
 import nbformat
 import pytest
 from nbclient import NotebookClient
@@ -17,6 +19,7 @@ def test_the_notebook_holds_the_cells_of_the_page():
 @pytest.mark.timeout(600)
 def test_the_notebook_runs_and_shows_what_it_promises(tmp_path):
     notebook = nbformat.read(NOTEBOOK, as_version=4)
+    shutil.copytree(NOTEBOOK.parent / "results", tmp_path / "results")
     done = NotebookClient(
         notebook, timeout=500, kernel_name="python3", resources={"metadata": {"path": tmp_path}}
     ).execute()
@@ -25,6 +28,7 @@ def test_the_notebook_runs_and_shows_what_it_promises(tmp_path):
     def output_of(call: str) -> dict[str, str]:
         return next(found for source, found in shown.items() if call in source)
 
+    assert "MiniLM" in output_of("study.table(")["text/html"]
     assert "80% train" in output_of("split_note")["text/plain"]
     assert "6 trials in 2 cells" in output_of("tk.plan(")["text/html"]
     assert "6 completed" in output_of("tk.run(")["text/html"]
@@ -34,7 +38,7 @@ def test_the_notebook_runs_and_shows_what_it_promises(tmp_path):
     assert output_of("results.curves(")["image/png"]
     assert "report.html" in output_of("results.report(")["text/plain"]
     assert (tmp_path / "ray_results" / "notebook-report" / "report.html").is_file()
-    assert "completed    6" in output_of("tk.load(")["text/plain"]
+    assert "completed    6" in output_of('tk.load("ray_results')["text/plain"]
 
 
 def _shown(cell) -> dict[str, str]:

@@ -4,6 +4,7 @@ A tiny model stands in for MiniLM, with few rows and two epochs. Commands whose 
 cluster, hours) are planned. Programs that are not ours (kubectl, sbatch, ray) are tests of deploy/.
 """
 
+import re
 import shutil
 from importlib.util import find_spec
 from pathlib import Path
@@ -66,11 +67,10 @@ def workshop(demo, tmp_path):
 
 def adapted(text: str, home: Path, bucket: str = "", server: str = "") -> str:
     """Return a command or a file of a page as it is run here."""
-    places = {"minilm": "tiny-bert", "/shared/results": "ray_results", "~": f"{home}"}
-    places |= {"s3://my-bucket": bucket, "10.0.0.5:9000": server}
+    places = {"/shared/results": "ray_results", "~": f"{home}", "s3://my-bucket": bucket, "10.0.0.5:9000": server}
     for there, here in places.items():
         text = text.replace(there, here)
-    return text
+    return re.sub(r"(?<![\w-])minilm\b", "tiny-bert", text)  # study-minilm is the name of a preset and of its results
 
 
 def shrunk(one: Command, words: list[str]) -> list[str]:
