@@ -24,6 +24,7 @@ CHANGED = {
     "learning_rate": 1e-3,
     "batch_size": 16, "epochs": 3, "max_length": 64, "weight_decay": 0.1, "warmup_ratio": 0.1, "precision": "bf16",
     "train_limit": 10, "val_fraction": 0.1, "data_seed": 1, "score_test": False,
+    "class_weights": "balanced", "label_smoothing": 0.1, "focal_gamma": 2.0,
 }  # fmt: skip
 
 

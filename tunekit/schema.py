@@ -12,7 +12,7 @@ from functools import cache, cached_property
 from typing import Any, Literal, Self, cast, get_args
 
 from tunekit.parsing import Scalar as Scalar
-from tunekit.parsing import check_names, check_scores, coerced, plain_scalars, strictly
+from tunekit.parsing import check_names, check_scores, coerced, label_weights, plain_scalars, strictly
 
 # Versions of records and ids, and of training's numerics: a changed golden id or loss must raise its own.
 SCHEMA_VERSION = 1
@@ -76,6 +76,12 @@ class TrialSpec:
     """Draws ``train_limit`` and ``val_fraction``."""
     score_test: bool = True
     """Whether the test split is scored after each epoch (searches keep it sealed)."""
+    class_weights: str = "none"
+    """Weights of the labels in the loss: none, balanced, or ``LABEL=WEIGHT,...`` with 1 for labels it leaves out."""
+    label_smoothing: float = 0.0
+    """Share of the target that is spread evenly over all labels."""
+    focal_gamma: float = 0.0
+    """Exponent of focal loss; 0 is cross-entropy."""
 
     def __post_init__(self) -> None:
         for item in fields(self):
@@ -85,7 +91,8 @@ class TrialSpec:
             else:
                 value = coerced(item.name, str(item.type), value)
             object.__setattr__(self, item.name, value)
-        check_names(model=self.model, dataset=self.dataset, method=self.method)
+        check_names(model=self.model, dataset=self.dataset, method=self.method, class_weights=self.class_weights)
+        object.__setattr__(self, "class_weights", _canonical_weights(self.class_weights))
         checks = {
             "seed must be 0 or more": self.seed >= 0,
             "data_seed must be 0 or more": self.data_seed >= 0,
@@ -98,6 +105,8 @@ class TrialSpec:
             f"precision must be one of {', '.join(PRECISIONS)}": self.precision in PRECISIONS,
             "train_limit must be 2 or more": self.train_limit is None or self.train_limit >= 2,
             "val_fraction must lie in [0, 1)": 0 <= self.val_fraction < 1,
+            "label_smoothing must lie in [0, 1)": 0 <= self.label_smoothing < 1,
+            "focal_gamma must be 0 or more": self.focal_gamma >= 0,
         }
         for message, holds in checks.items():
             if not holds:
@@ -129,11 +138,15 @@ class TrialSpec:
     @cached_property
     def cell(self) -> str:
         """Canonical JSON of every field but the seed: trials with equal cells may be averaged, no others."""
-        return canonical_json({name: value for name, value in asdict(self).items() if name != "seed"})
+        return canonical_json({name: value for name, value in self.to_dict().items() if name != "seed"})
 
     def to_dict(self) -> dict[str, Any]:
-        """All fields as JSON values."""
-        return asdict(self)
+        """The fields as JSON values; those of ``LATER_FIELDS`` only where they are not at their default."""
+        return {
+            name: value
+            for name, value in asdict(self).items()
+            if name not in LATER_FIELDS or value != LATER_FIELDS[name]
+        }
 
     @classmethod
     def from_dict(cls, values: Mapping[str, Any]) -> TrialSpec:
@@ -144,6 +157,18 @@ class TrialSpec:
 _DEFAULTS = {item.name: item.default for item in fields(TrialSpec) if item.default is not MISSING} | {
     "method_params": {}
 }
+LATER_FIELDS = {name: _DEFAULTS[name] for name in ("class_weights", "label_smoothing", "focal_gamma")}
+"""The fields, with their defaults, that specs have had only since stores were written without them.
+
+A field at its default is not written, so that the cells, records and studies of plain trials stay what they were."""
+
+
+def _canonical_weights(text: str) -> str:
+    """Return ``class_weights`` in the one form that equal weights have: sorted by label, numbers at their shortest."""
+    if text in ("none", "balanced"):
+        return text
+    weights = label_weights("class_weights", text)
+    return ",".join(f"{label}={repr(weight).removesuffix('.0')}" for label, weight in sorted(weights.items()))
 
 
 class Direction(StrEnum):

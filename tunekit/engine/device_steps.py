@@ -22,6 +22,7 @@ from tunekit.engine.forward.device_batch import DeviceSplit
 from tunekit.engine.forward.patching import logits, position_offset_of
 from tunekit.engine.kernels.choice import fallbacks
 from tunekit.engine.kernels.masks import DropoutKeys, seed_words
+from tunekit.engine.losses import PackLoss
 from tunekit.engine.member import Indices, LabelledSplit, Member
 from tunekit.engine.optim import AdamW
 from tunekit.engine.watchdog import note_batch
@@ -105,7 +106,7 @@ class TrainingSteps:
         first, device, num_trials = members[0], members[0].device, len(members)
         num_steps, num_rows = first.steps_per_epoch, len(first.train)
         self.members, self.model, self.split = members, model, split
-        self.optimizer = AdamW(members, model)
+        self.optimizer, self.pack_loss = AdamW(members, model), PackLoss(members)
         self.casts = TrainedCasts(model) if first.spec.precision == "bf16" else None
         self.replayer = Replayer(self._step, graphs, note)
         self.order = torch.zeros(num_trials, num_rows, dtype=torch.int64, device=device)
@@ -165,22 +166,36 @@ class TrainingSteps:
         """Train the step that the counter points at, whose parts have the sizes of ``bucket``."""
         # A capture that broke off has left gradients that were never computed.
         self.optimizer.free_gradients()
-        first, num_trials = self.members[0], len(self.members)
+        first = self.members[0]
         begins = self.begins.index_select(0, self.step)[0]  # of each part
         steps = self.first_steps + self.step.to(torch.int32)
         losses = torch.zeros_like(self.losses[0])
+        shares = self._shares(bucket, begins)
         for number, part in enumerate(bucket):
             batch = self.split.batch(self.order, begins[number], part.sequences, part.tokens)
             keys = DropoutKeys(self.seeds, steps, self.part_numbers[number : number + 1])
             with self.casts.in_bf16() if self.casts else nullcontext():
                 found = logits(self.model, batch, keys, first.spec.precision)
-            loss = first.task.loss(found, batch.labels).view(num_trials, -1).mean(1)
-            share = loss * (part.sequences / sum(one.sequences for one in bucket))
+            share = self.pack_loss.mean(found, batch.labels) * shares[number]
             share.sum().backward()  # type: ignore[no-untyped-call]
             losses += share.detach()
         self.losses.copy_(torch.where(self.numbers == self.step, losses, self.losses))
         self.optimizer.step(self.rates.index_select(0, self.step)[0], self.taken)
         self.step.add_(1)
+
+    def _shares(self, bucket: Bucket, begins: torch.Tensor) -> Sequence[float | torch.Tensor]:
+        """Return which share of the batch's mean each part has: of its examples, or (K,) of their weights.
+
+        ``begins`` (parts,) says where the parts of the batch begin in the order of the examples.
+        """
+        total = sum(part.sequences for part in bucket)
+        if self.pack_loss.weights is None or len(bucket) == 1:
+            return [part.sequences / total for part in bucket]
+        rows = self.order.index_select(1, begins[0] + torch.arange(total, device=begins.device))  # (K, B)
+        labels = self.split.labels[rows]
+        of_parts = labels.split([part.sequences for part in bucket], 1)
+        whole = self.pack_loss.total_weight(labels)
+        return [self.pack_loss.total_weight(part) / whole for part in of_parts]
 
 
 class ScoringSteps:

@@ -16,6 +16,7 @@ from tunekit.engine.forward.flat_batch import FlatBatch
 from tunekit.engine.forward.modules import context_of
 from tunekit.engine.forward.padded_batch import PaddedBatch, seeded_dropout
 from tunekit.engine.forward.patching import batch_of, logits
+from tunekit.engine.losses import PackLoss
 from tunekit.engine.member import Indices, LabelledSplit, Member
 from tunekit.engine.optim import AdamW
 from tunekit.engine.watchdog import note_batch
@@ -28,6 +29,7 @@ class HostSteps:
     def __init__(self, members: Sequence[Member], model: PreTrainedModel) -> None:
         self.members, self.model, self.buffers = members, model, members[0].buffers
         self.masks = [MaskStream(member.spec.seed) for member in members]
+        self.pack_loss = PackLoss(members)
 
     @cached_property
     def optimizer(self) -> AdamW:
@@ -62,11 +64,24 @@ class HostSteps:
         for part, chunks in enumerate(zip(*(np.array_split(one, num_parts) for one in indices), strict=True)):
             if len(chunks[0]):
                 loss, num_tokens = self.loss(chunks, number, part)
-                share = loss * (len(chunks[0]) / len(indices[0]))
+                share = loss * self._share_of_batch(chunks, indices)
                 share.sum().backward()  # type: ignore[no-untyped-call]
                 total = total + share.detach()
                 tokens += num_tokens
         return total, tokens
+
+    def _share_of_batch(self, chunks: Sequence[Indices], indices: Sequence[Indices]) -> float | torch.Tensor:
+        """Return which share of a batch's mean its part ``chunks`` has: of its examples, or (K,) of their weights."""
+        if self.pack_loss.weights is None:
+            return len(chunks[0]) / len(indices[0])
+        part, whole = (self.pack_loss.total_weight(self._labels(one).view(len(one), -1)) for one in (chunks, indices))
+        return part / whole
+
+    def _labels(self, indices: Sequence[Indices]) -> torch.Tensor:
+        """Return the labels (K * B,) of each member's training examples ``indices`` (B,), on the device."""
+        members = self.members
+        labels = np.concatenate([one.train.labels[at] for one, at in zip(members, indices, strict=True)])
+        return torch.from_numpy(labels).to(members[0].device, non_blocking=True)
 
     def loss(self, indices: Sequence[Indices], number: int = 0, part: int = 0) -> tuple[torch.Tensor, tuple[int, ...]]:
         """Return each member's mean loss (K,) over its training examples ``indices`` (B,), and the tokens of each.
@@ -76,15 +91,13 @@ class HostSteps:
         """
         members = self.members
         batch = self.batch([(one.train, at) for one, at in zip(members, indices, strict=True)], train=True)
-        labels = np.concatenate([one.train.labels[at] for one, at in zip(members, indices, strict=True)])
         if isinstance(batch, PaddedBatch):
             [member] = members
             with seeded_dropout(member.spec.seed, member.device, member.step + number, part):
                 found = logits(self.model, batch, precision=member.spec.precision)
         else:
             found = logits(self.model, batch, self.draw_masks(batch, number, part), members[0].spec.precision)
-        each = members[0].task.loss(found, torch.from_numpy(labels).to(found.device, non_blocking=True))  # (K * B,)
-        return each.view(len(members), -1).mean(1), batch.num_tokens
+        return self.pack_loss.mean(found, self._labels(indices)), batch.num_tokens
 
     def batch(self, parts: Sequence[tuple[LabelledSplit, Indices]], *, train: bool = False) -> FlatBatch | PaddedBatch:
         """Return the batch of each member's split and indices (B,), as the model takes it."""

@@ -18,6 +18,7 @@ from tunekit.engine.build import build_model, labels_of, prepare_splits
 from tunekit.engine.job import Job
 from tunekit.engine.kept_weights import identity_of, keeps_weights, remove_superseded_weights, write_weights
 from tunekit.engine.kernels.choice import implementation
+from tunekit.engine.losses import class_weights
 from tunekit.engine.member import Member
 from tunekit.engine.memory import peak_bytes, predicted_peak, reset_peak, used_bytes
 from tunekit.engine.precision import check_device
@@ -81,7 +82,11 @@ class TrialRun:
         self.cut_line = prepared.cut_line(job.spec)
         used = used_bytes(self.device)
         model = build_model(job.spec, job.model, prepared)
-        self.member = Member(job.spec, model, self.splits["train"], self.device, micro_batches=job.micro_batches)
+        train = self.splits["train"]
+        weights = class_weights(job.spec, train.labels, self.data.label_names)
+        self.member = Member(
+            job.spec, model, train, self.device, micro_batches=job.micro_batches, class_weights=weights
+        )
         self.pack = Pack([self.member], log)
         trainable, total = count_parameters(self.member.model)
         execution: dict[str, Scalar | None] = {

@@ -38,6 +38,13 @@ class Settings:
     """Take this share of train as validation, for datasets without a dev part."""
     data_seed: int | None = None
     """The seed that draws the rows of --train-limit and --val-fraction (default: 0)."""
+    class_weights: str | None = None
+    """How much each label counts in the loss: balanced, for weights that make all labels of the training data count
+    alike, or LABEL=WEIGHT,... with 1 for labels left out (default: none; docs/losses.md)."""
+    label_smoothing: float | None = None
+    """The share of each target that is spread evenly over all labels (default: 0)."""
+    focal_gamma: float | None = None
+    """The exponent of focal loss, by which texts that are classified well count less (default: 0, cross-entropy)."""
 
 
 @dataclass(frozen=True, kw_only=True)

@@ -22,6 +22,12 @@ Constants = Mapping[str, float]
 
 They are a part of the trial's state: they stand in its records, and an exported model carries them.
 """
+LOSS_OPTIONS = ("class_weights", "label_smoothing", "focal_gamma")
+"""The fields of a TrialSpec that change the loss, where a task's loss takes them.
+
+The loss is given the weight of each class (N, C), the share of a target that is spread evenly over the classes (N,),
+and the exponent of focal loss (N,): those of the trial that each of the N examples belongs to.
+"""
 LabelForm = Literal["class", "number", "labels"]
 """What the label of an example is: the index of its class, int (N,); a number, float (N,); or a 0 or 1 for each of C
 labels, int (N, C)."""
@@ -114,10 +120,11 @@ class Task:
     """The name of the metric by which epochs and configurations are chosen."""
     reported: tuple[str, ...]
     """The names of the metrics that closing tables and model cards show, in this order."""
-    loss: Callable[[Tensor, Tensor], Tensor]
+    loss: Callable[..., Tensor]
     """``loss(logits, targets)`` returns the loss (N,) of each example, for (N, C) logits and the targets of N labels.
 
-    Training minimises the mean over a batch.
+    Training minimises the mean over a batch. ``loss_options`` are keyword arguments, left out where no trial of a pack
+    asks for them.
     """
     scores: Callable[[Array, Array, Constants], dict[str, float]]
     """``scores(labels, outputs, constants)`` returns the value of each metric by its name, for (N, C) outputs.
@@ -135,6 +142,8 @@ class Task:
 
     ``manifest`` is what an export's tunekit.json holds: ``label_names`` and ``constants`` among it.
     """
+    loss_options: tuple[str, ...] = ()
+    """The options of ``LOSS_OPTIONS`` that the loss takes. A plan with another one is refused."""
     form: LabelForm = "class"
     """What the label of an example is."""
     problem_type: str | None = None
