@@ -92,7 +92,7 @@ class TrialSpec:
                 value = coerced(item.name, str(item.type), value)
             object.__setattr__(self, item.name, value)
         check_names(model=self.model, dataset=self.dataset, method=self.method, class_weights=self.class_weights)
-        object.__setattr__(self, "class_weights", _canonical_weights(self.class_weights))
+        object.__setattr__(self, "class_weights", canonical_weights(self.class_weights))
         checks = {
             "seed must be 0 or more": self.seed >= 0,
             "data_seed must be 0 or more": self.data_seed >= 0,
@@ -111,6 +111,8 @@ class TrialSpec:
         for message, holds in checks.items():
             if not holds:
                 raise ValueError(f"{message}, got {getattr(self, message.split()[0])!r}")
+        if self.label_smoothing and self.focal_gamma:
+            raise ValueError("label_smoothing and focal_gamma exclude each other: focal loss is defined for one label")
 
     @cached_property
     def trial_id(self) -> str:
@@ -163,7 +165,16 @@ LATER_FIELDS = {name: _DEFAULTS[name] for name in ("class_weights", "label_smoot
 A field at its default is not written, so that the cells, records and studies of plain trials stay what they were."""
 
 
-def _canonical_weights(text: str) -> str:
+def with_later_fields(values: Mapping[str, Any]) -> dict[str, Any]:
+    """Return the fields of a trial, or of its cell, with those of ``LATER_FIELDS`` that it leaves out.
+
+    The fields of an imported trial, which has ``settings`` of its own, stay as they are.
+    """
+    left_out = {} if "settings" in values else {name: LATER_FIELDS[name] for name in LATER_FIELDS if name not in values}
+    return {**values, **left_out}
+
+
+def canonical_weights(text: str) -> str:
     """Return ``class_weights`` in the one form that equal weights have: sorted by label, numbers at their shortest."""
     if text in ("none", "balanced"):
         return text

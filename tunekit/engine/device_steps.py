@@ -193,7 +193,7 @@ class TrainingSteps:
             return [part.sequences / total for part in bucket]
         rows = self.order.index_select(1, begins[0] + torch.arange(total, device=begins.device))  # (K, B)
         labels = self.split.labels[rows]
-        of_parts = labels.split([part.sequences for part in bucket], 1)
+        of_parts = torch.split(labels, [part.sequences for part in bucket], 1)
         whole = self.pack_loss.total_weight(labels)
         return [self.pack_loss.total_weight(part) / whole for part in of_parts]
 

@@ -74,7 +74,9 @@ class Member:
 
     def __post_init__(self) -> None:
         if (self.spec.class_weights == "none") is not (self.class_weights is None):
-            raise ValueError(f"the spec's class_weights are {self.spec.class_weights!r}; give the weights of each class")
+            raise ValueError(
+                f"the spec's class_weights are {self.spec.class_weights!r}; give the weights of each class"
+            )
         self.task = task_of(self.spec.dataset)
         self.context = patch_model(
             self.model, padded=why_padded(self.model.config.model_type, self.spec.method) is not None

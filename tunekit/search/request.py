@@ -8,6 +8,7 @@ from tunekit.data.base import DATASETS
 from tunekit.errors import UserError
 from tunekit.parsing import not_a_choice
 from tunekit.planning.args import Choose, Sampler, Scheduler, SearchArgs
+from tunekit.planning.fitting import check_fit, config_of
 from tunekit.planning.presets import FIRST_SEARCH_SEED, STUDY, SearchPreset, preset_named
 from tunekit.planning.resolve import ResolvedSweep, fingerprint_in, is_ad_hoc, resolve_blocks
 from tunekit.schema import TrialSpec, readable
@@ -103,8 +104,15 @@ def _plan(
     if not has_dev and not fraction:
         raise UserError(f"{readable(spec.dataset)} has no dev part to choose on; give a --val-fraction above 0")
     spec = replace(spec, score_test=False, val_fraction=fraction)
-    check_space(spec, space, args.space)
-    space = fitted_space(spec, sweep.models[spec.model], space, args.space)
+    config = config_of(sweep.models[spec.model])
+
+    def check(one: TrialSpec) -> None:
+        sweep.check_losses([one])
+        if config is not None:
+            check_fit(one, config)
+
+    check_space(spec, space, args.space, check)
+    space = fitted_space(spec, config, space)
     first = first_trial(spec, space)
     return StudyPlan(
         spec=spec,

@@ -6,7 +6,7 @@ answers with the default configuration.
 """
 
 import math
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, fields, replace
 from pathlib import Path
 from typing import Any, Protocol, cast, get_type_hints
@@ -18,9 +18,12 @@ from tunekit.errors import UserError
 from tunekit.methods import METHODS
 from tunekit.methods.base import complete_params
 from tunekit.parsing import did_you_mean, read_yaml
-from tunekit.schema import Scalar, TrialSpec
+from tunekit.schema import Scalar, TrialSpec, canonical_weights
 
-SETTINGS = {"learning_rate": float, "batch_size": int, "epochs": int, "weight_decay": float, "warmup_ratio": float}
+SETTINGS = {
+    "learning_rate": float, "batch_size": int, "epochs": int, "weight_decay": float, "warmup_ratio": float,
+    "class_weights": str, "label_smoothing": float, "focal_gamma": float,
+}  # fmt: skip
 """The fields of a TrialSpec that a search may vary, with their types."""
 POWER = "log2_"
 """The prefix of a parameter whose exponent is suggested: ``log2_r`` 5 stands for ``r`` 32."""
@@ -247,6 +250,8 @@ def _parsed(where: str, method: str, name: str, value: Any) -> Range | tuple[Sca
     kinds = _kinds(method)
     if name not in kinds:
         raise UserError(f"{where}: no parameter {name!r}{did_you_mean(name, kinds)} (there are {', '.join(kinds)})")
+    if name == "class_weights" and isinstance(value, list):
+        value = [_canonical(where, one) for one in value]
     where = f"{where}.{name}"
     if isinstance(value, list):
         if not value:
@@ -269,13 +274,28 @@ def _parsed(where: str, method: str, name: str, value: Any) -> Range | tuple[Sca
     return Range(low, high, log)
 
 
-def check_space(spec: TrialSpec, space: Space, source: object) -> None:
-    """Raise UserError, which names ``source``, where a value or an end of a range makes no valid spec."""
+def _canonical(where: str, weights: object) -> str:
+    """Return ``class_weights`` in the form that specs have them in. Raises UserError with ``where``."""
+    try:
+        return canonical_weights(str(weights))
+    except ValueError as error:
+        raise UserError(f"{where}: {error}") from error
+
+
+def check_space(spec: TrialSpec, space: Space, source: object, check: Callable[[TrialSpec], None]) -> None:
+    """Raise UserError, which names ``source``, where a value or an end of a range makes no valid spec.
+
+    ``check`` raises UserError for a spec that its data or its model can't take.
+    """
     first_trial(spec, space)
+    if {"label_smoothing", "focal_gamma"} <= space.keys():
+        raise UserError(
+            f"{source}, {spec.method}: label_smoothing and focal_gamma exclude each other; search one of them"
+        )
     for name, values in space.items():
         for value in values if isinstance(values, tuple) else (values.low, values.high):
             try:
-                configure(spec, TrialWithOneValue(spec, name, value), space)
+                check(configure(spec, TrialWithOneValue(spec, name, value), space))
             except UserError as error:
                 raise UserError(f"{source}, {spec.method}.{name}: {error}") from error
 
