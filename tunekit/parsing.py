@@ -102,34 +102,6 @@ def plain_scalars(name: str, values: Any) -> dict[str, Scalar]:
     return dict(sorted(values.items()))
 
 
-def label_weights(name: str, text: str) -> dict[str, float]:
-    """Return the weights in ``LABEL=WEIGHT,...`` by label; a label may hold commas and equals signs.
-
-    Raises ValueError, which names ``name``, where ``text`` is no such list, has a label twice, or a weight that is no
-    finite number of 0 or more.
-    """
-    weights: dict[str, float] = {}
-    pending = ""
-    for part in text.split(","):
-        pending += part
-        label, equals, number = (piece.strip() for piece in pending.rpartition("="))
-        if not equals:
-            pending += ","  # the comma belongs to the label
-            continue
-        try:
-            weight = float(number)
-        except ValueError as error:
-            raise ValueError(f"{name}: the weight of {label!r} must be a number, got {_short(number)}") from error
-        if not label or label in weights:
-            raise ValueError(f"{name} must name each label once, as in LABEL=WEIGHT,..., got {_short(text)}")
-        if not math.isfinite(weight) or weight < 0:
-            raise ValueError(f"{name}: the weight of {label!r} must be a finite number of 0 or more, got {number}")
-        weights[label], pending = weight, ""
-    if pending:
-        raise ValueError(f"{name} must be none, balanced or LABEL=WEIGHT,..., got {_short(text)}")
-    return weights
-
-
 def check_names(**names: Any) -> None:
     """Raise ValueError where one of ``names`` is no text, is empty, or holds a control character."""
     for field, value in names.items():

@@ -12,7 +12,10 @@ from functools import cache, cached_property
 from typing import Any, Literal, Self, cast, get_args
 
 from tunekit.parsing import Scalar as Scalar
-from tunekit.parsing import check_names, check_scores, coerced, label_weights, plain_scalars, strictly
+from tunekit.parsing import check_names, check_scores, coerced, plain_scalars, strictly
+from tunekit.training_options import LATER_FIELDS as LATER_FIELDS
+from tunekit.training_options import TrainingOptions, canonical_weights, without_defaults
+from tunekit.training_options import with_later_fields as with_later_fields
 
 # Versions of records and ids, and of training's numerics: a changed golden id or loss must raise its own.
 SCHEMA_VERSION = 1
@@ -38,7 +41,7 @@ def canonical_json(value: object) -> str:
 
 
 @dataclass(frozen=True, kw_only=True)
-class TrialSpec:
+class TrialSpec(TrainingOptions):
     """Everything that can change a trial's numbers, and nothing else. All values are JSON scalars.
 
     Raises ValueError, naming the field, on a value of the wrong type or out of its range.
@@ -76,20 +79,12 @@ class TrialSpec:
     """Draws ``train_limit`` and ``val_fraction``."""
     score_test: bool = True
     """Whether the test split is scored after each epoch (searches keep it sealed)."""
-    class_weights: str = "none"
-    """Weights of the labels in the loss: none, balanced, or ``LABEL=WEIGHT,...`` with 1 for labels it leaves out."""
-    label_smoothing: float = 0.0
-    """Share of the target that is spread evenly over all labels."""
-    focal_gamma: float = 0.0
-    """Exponent of focal loss; 0 is cross-entropy."""
 
     def __post_init__(self) -> None:
         for item in fields(self):
             value = getattr(self, item.name)
-            if item.name == "method_params":
-                value = plain_scalars(item.name, value)
-            else:
-                value = coerced(item.name, str(item.type), value)
+            of_method = item.name == "method_params"
+            value = plain_scalars(item.name, value) if of_method else coerced(item.name, str(item.type), value)
             object.__setattr__(self, item.name, value)
         check_names(model=self.model, dataset=self.dataset, method=self.method, class_weights=self.class_weights)
         object.__setattr__(self, "class_weights", canonical_weights(self.class_weights))
@@ -105,21 +100,16 @@ class TrialSpec:
             f"precision must be one of {', '.join(PRECISIONS)}": self.precision in PRECISIONS,
             "train_limit must be 2 or more": self.train_limit is None or self.train_limit >= 2,
             "val_fraction must lie in [0, 1)": 0 <= self.val_fraction < 1,
-            "label_smoothing must lie in [0, 1)": 0 <= self.label_smoothing < 1,
-            "focal_gamma must be 0 or more": self.focal_gamma >= 0,
+            **self.option_checks(),
         }
         for message, holds in checks.items():
             if not holds:
                 raise ValueError(f"{message}, got {getattr(self, message.split()[0])!r}")
-        if self.label_smoothing and self.focal_gamma:
-            raise ValueError("label_smoothing and focal_gamma exclude each other: focal loss is defined for one label")
 
     @cached_property
     def trial_id(self) -> str:
         """12 hex digits of the sha256 of the canonical JSON, fields at their default left out."""
-        kept = {
-            name: value for name, value in asdict(self).items() if name not in _DEFAULTS or value != _DEFAULTS[name]
-        }
+        kept = without_defaults(asdict(self), _DEFAULTS)
         return hashlib.sha256(canonical_json(kept).encode()).hexdigest()[:12]
 
     @property
@@ -144,11 +134,7 @@ class TrialSpec:
 
     def to_dict(self) -> dict[str, Any]:
         """The fields as JSON values; those of ``LATER_FIELDS`` only where they are not at their default."""
-        return {
-            name: value
-            for name, value in asdict(self).items()
-            if name not in LATER_FIELDS or value != LATER_FIELDS[name]
-        }
+        return without_defaults(asdict(self), LATER_FIELDS)
 
     @classmethod
     def from_dict(cls, values: Mapping[str, Any]) -> TrialSpec:
@@ -156,30 +142,7 @@ class TrialSpec:
         return strictly(cls, values)
 
 
-_DEFAULTS = {item.name: item.default for item in fields(TrialSpec) if item.default is not MISSING} | {
-    "method_params": {}
-}
-LATER_FIELDS = {name: _DEFAULTS[name] for name in ("class_weights", "label_smoothing", "focal_gamma")}
-"""The fields, with their defaults, that specs have had only since stores were written without them.
-
-A field at its default is not written, so that the cells, records and studies of plain trials stay what they were."""
-
-
-def with_later_fields(values: Mapping[str, Any]) -> dict[str, Any]:
-    """Return the fields of a trial, or of its cell, with those of ``LATER_FIELDS`` that it leaves out.
-
-    The fields of an imported trial, which has ``settings`` of its own, stay as they are.
-    """
-    left_out = {} if "settings" in values else {name: LATER_FIELDS[name] for name in LATER_FIELDS if name not in values}
-    return {**values, **left_out}
-
-
-def canonical_weights(text: str) -> str:
-    """Return ``class_weights`` in the one form that equal weights have: sorted by label, numbers at their shortest."""
-    if text in ("none", "balanced"):
-        return text
-    weights = label_weights("class_weights", text)
-    return ",".join(f"{label}={repr(weight).removesuffix('.0')}" for label, weight in sorted(weights.items()))
+_DEFAULTS = {"method_params": {}} | {one.name: one.default for one in fields(TrialSpec) if one.default is not MISSING}
 
 
 class Direction(StrEnum):

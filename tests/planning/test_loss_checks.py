@@ -52,7 +52,7 @@ REFUSED = {
     "a negative gamma": ({"focal_gamma": -1.0}, "focal_gamma must be 0 or more, got -1.0"),
     "two that exclude each other": (
         {"label_smoothing": 0.1, "focal_gamma": 2.0},
-        "label_smoothing and focal_gamma exclude each other: focal loss is defined for one label",
+        "focal_gamma must be 0 beside a label_smoothing, since focal loss is defined for one label, got 2.0",
     ),
     "focal loss of a regression": (
         {"focal_gamma": 2.0, "datasets": ("demo-regression",)},

@@ -11,13 +11,13 @@ from tunekit.search.request import VAL_FRACTION
 from tunekit.search.space import (
     SETTINGS,
     Range,
-    check_space,
     configure,
     first_trial,
     load_space,
     shown_params,
     shown_space,
 )
+from tunekit.search.space_fit import check_space
 
 every_method = pytest.mark.parametrize("method", list(METHODS))
 

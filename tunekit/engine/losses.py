@@ -7,8 +7,8 @@ import numpy.typing as npt
 import torch
 
 from tunekit.engine.member import Member
-from tunekit.parsing import label_weights
 from tunekit.schema import TrialSpec
+from tunekit.training_options import label_weights
 
 
 class PackLoss:
@@ -62,7 +62,7 @@ def class_weights(
     if spec.class_weights == TrialSpec.class_weights:
         return None
     if spec.class_weights != "balanced":
-        given = label_weights("class_weights", spec.class_weights)
+        given = label_weights(spec.class_weights)
         return np.array([given.get(name, 1.0) for name in label_names])
     counts = np.bincount(labels, minlength=len(label_names))
     weights: npt.NDArray[np.float64] = np.zeros(len(counts))

@@ -4,9 +4,10 @@ from collections.abc import Sequence
 
 from tunekit.data.base import TextDataset, limit_and_carve
 from tunekit.errors import UserError
-from tunekit.parsing import did_you_mean, label_weights
-from tunekit.schema import LATER_FIELDS, TrialSpec, readable
+from tunekit.parsing import did_you_mean
+from tunekit.schema import TrialSpec, readable
 from tunekit.tasks import LOSS_OPTIONS, task_of
+from tunekit.training_options import LATER_FIELDS, label_weights
 
 
 def check_loss(spec: TrialSpec, label_names: Sequence[str]) -> None:
@@ -16,7 +17,7 @@ def check_loss(spec: TrialSpec, label_names: Sequence[str]) -> None:
         if getattr(spec, name) != LATER_FIELDS[name] and name not in task.loss_options:
             takers = f"it takes {', '.join(task.loss_options)}" if task.loss_options else "it takes no options"
             raise UserError(f"{name} is no option of the loss of task {task.name!r}, which {data} has: {takers}")
-    weights = _given(spec)
+    weights = label_weights(spec.class_weights)
     for name in weights:
         if name not in label_names:
             raise UserError(
@@ -32,7 +33,7 @@ def check_classes(spec: TrialSpec, data: TextDataset) -> None:
 
     ``data`` is the dataset of ``spec`` as a whole.
     """
-    weights = _given(spec)
+    weights = label_weights(spec.class_weights)
     if not weights:
         return
     cut = limit_and_carve(data, train_limit=spec.train_limit, val_fraction=spec.val_fraction, data_seed=spec.data_seed)
@@ -42,10 +43,3 @@ def check_classes(spec: TrialSpec, data: TextDataset) -> None:
             raise UserError(f"class_weights: no training text of {readable(spec.dataset)} has the label {name!r}")
     if not any(weights.get(name, 1.0) for name in there):
         raise UserError(f"class_weights: every training text of {readable(spec.dataset)} has the weight 0")
-
-
-def _given(spec: TrialSpec) -> dict[str, float]:
-    """Return the weights that ``spec`` gives to labels by name; empty where it names none."""
-    if spec.class_weights in ("none", "balanced"):
-        return {}
-    return label_weights("class_weights", spec.class_weights)

@@ -14,8 +14,8 @@ from tunekit.planning.resolve import ResolvedSweep, fingerprint_in, is_ad_hoc, r
 from tunekit.schema import TrialSpec, readable
 from tunekit.search.optuna_storage import check_url
 from tunekit.search.outcome import Objective, check_objectives, objective_of, parse_objectives
-from tunekit.search.space import Space, check_space, first_trial, load_space
-from tunekit.search.space_fit import fitted_space
+from tunekit.search.space import Space, first_trial, load_space
+from tunekit.search.space_fit import check_space, fitted_space
 from tunekit.search.study_plan import StudyPlan
 
 VAL_FRACTION = 0.1

@@ -6,7 +6,7 @@ answers with the default configuration.
 """
 
 import math
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, fields, replace
 from pathlib import Path
 from typing import Any, Protocol, cast, get_type_hints
@@ -18,11 +18,12 @@ from tunekit.errors import UserError
 from tunekit.methods import METHODS
 from tunekit.methods.base import complete_params
 from tunekit.parsing import did_you_mean, read_yaml
-from tunekit.schema import Scalar, TrialSpec, canonical_weights
+from tunekit.schema import Scalar, TrialSpec
+from tunekit.training_options import LATER_FIELDS, canonical_weights
 
 SETTINGS = {
     "learning_rate": float, "batch_size": int, "epochs": int, "weight_decay": float, "warmup_ratio": float,
-    "class_weights": str, "label_smoothing": float, "focal_gamma": float,
+    **{name: type(default) for name, default in LATER_FIELDS.items()},
 }  # fmt: skip
 """The fields of a TrialSpec that a search may vary, with their types."""
 POWER = "log2_"
@@ -280,37 +281,3 @@ def _canonical(where: str, weights: object) -> str:
         return canonical_weights(str(weights))
     except ValueError as error:
         raise UserError(f"{where}: {error}") from error
-
-
-def check_space(spec: TrialSpec, space: Space, source: object, check: Callable[[TrialSpec], None]) -> None:
-    """Raise UserError, which names ``source``, where a value or an end of a range makes no valid spec.
-
-    ``check`` raises UserError for a spec that its data or its model can't take.
-    """
-    first_trial(spec, space)
-    if {"label_smoothing", "focal_gamma"} <= space.keys():
-        raise UserError(
-            f"{source}, {spec.method}: label_smoothing and focal_gamma exclude each other; search one of them"
-        )
-    for name, values in space.items():
-        for value in values if isinstance(values, tuple) else (values.low, values.high):
-            try:
-                check(configure(spec, TrialWithOneValue(spec, name, value), space))
-            except UserError as error:
-                raise UserError(f"{source}, {spec.method}.{name}: {error}") from error
-
-
-class TrialWithOneValue(DefaultTrial):
-    """A trial that answers with ``value`` for the field ``field``, and with the values of a spec for all others."""
-
-    def __init__(self, spec: TrialSpec, field: str, value: Any) -> None:
-        super().__init__(spec)
-        self.field, self.value = field, value
-
-    def _answer(self, name: str, distribution: BaseDistribution) -> Any:
-        """Return the value of a parameter; only those of the spec are checked against ``distribution``."""
-        field = name.removeprefix(POWER)
-        if field != self.field:
-            return super()._answer(name, distribution)
-        value = self.value if field == name else math.log2(self.value)
-        return int(value) if isinstance(distribution, IntDistribution) else value

@@ -1,14 +1,33 @@
-"""Narrow the methods' own ranges to what the model can take of them."""
+"""Hold every value that a search draws against spec, data and model: a space file's, and the methods' own ranges."""
 
+import math
 from collections.abc import Callable, Mapping
 from typing import Any
 
-from optuna.distributions import IntDistribution
+from optuna.distributions import BaseDistribution, IntDistribution
 
 from tunekit.errors import UserError
 from tunekit.planning.fitting import check_fit
 from tunekit.schema import Scalar, TrialSpec
-from tunekit.search.space import POWER, Range, Space, TrialWithOneValue, configure, first_trial
+from tunekit.search.space import POWER, DefaultTrial, Range, Space, configure, first_trial
+
+
+def check_space(spec: TrialSpec, space: Space, source: object, check: Callable[[TrialSpec], None]) -> None:
+    """Raise UserError, which names ``source``, where a value or an end of a range makes no valid spec.
+
+    ``check`` raises UserError for a spec that its data or its model can't take.
+    """
+    first_trial(spec, space)
+    if {"label_smoothing", "focal_gamma"} <= space.keys():
+        raise UserError(
+            f"{source}, {spec.method}: label_smoothing and focal_gamma exclude each other; search one of them"
+        )
+    for name, values in space.items():
+        for value in values if isinstance(values, tuple) else (values.low, values.high):
+            try:
+                check(configure(spec, TrialWithOneValue(spec, name, value), space))
+            except UserError as error:
+                raise UserError(f"{source}, {spec.method}.{name}: {error}") from error
 
 
 def fitted_space(spec: TrialSpec, config: Mapping[str, Any] | None, space: Space) -> Space:
@@ -41,3 +60,19 @@ def _fits(check: Callable[[str, Scalar], None], name: str, value: Scalar) -> boo
     except UserError:
         return False
     return True
+
+
+class TrialWithOneValue(DefaultTrial):
+    """A trial that answers with ``value`` for the field ``field``, and with the values of a spec for all others."""
+
+    def __init__(self, spec: TrialSpec, field: str, value: Any) -> None:
+        super().__init__(spec)
+        self.field, self.value = field, value
+
+    def _answer(self, name: str, distribution: BaseDistribution) -> Any:
+        """Return the value of a parameter; only those of the spec are checked against ``distribution``."""
+        field = name.removeprefix(POWER)
+        if field != self.field:
+            return super()._answer(name, distribution)
+        value = self.value if field == name else math.log2(self.value)
+        return int(value) if isinstance(distribution, IntDistribution) else value
