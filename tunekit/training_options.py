@@ -4,6 +4,8 @@ A store of before an option has trials without it. So a field at its default is 
 studies of plain trials stay what they were.
 """
 
+from __future__ import annotations
+
 from collections.abc import Mapping
 from dataclasses import dataclass, fields
 from math import isfinite
