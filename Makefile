@@ -12,7 +12,7 @@ TRITON_STAMP := .venv/.installed-triton
 # Not empty: the wheel's test takes the libraries from .venv, which saves minutes and gigabytes.
 QUICK ?=
 
-.PHONY: demo test test-fast faults trackers pictures check docs wheel-test audit format clean
+.PHONY: demo test test-fast faults gpu-tests trackers pictures check docs wheel-test audit format clean
 
 demo: $(STAMP)
 	$(BIN)/tunekit run --preset demo
@@ -22,7 +22,7 @@ test: $(TRITON_STAMP)
 
 # The inner loop: the tests that need no Ray and no real model's weights and take no more than seconds.
 test-fast: $(TRITON_STAMP)
-	$(BIN)/python -m pytest -n 2 -m "not faults and not ray and not model and not slow"
+	$(BIN)/python -m pytest -n 2 -m "not faults and not gpu and not ray and not model and not slow"
 
 # Tests that kill processes and wait for minutes; what they measure goes into docs/reliability.md.
 faults: $(STAMP)
@@ -30,6 +30,10 @@ faults: $(STAMP)
 	$(BIN)/python -m pytest -m faults
 	$(BIN)/python -m pytest tests/faults
 	$(BIN)/python -m tests.support.fault_table
+
+# What only a GPU can show. The environment needs torch's build for CUDA.
+gpu-tests: $(TRITON_STAMP)
+	$(BIN)/python -m pytest -m gpu tests/gpu
 
 # Each tracker with its own client, Weights & Biases among them, which the other tests leave out.
 trackers: $(TRACKERS_STAMP)

@@ -50,7 +50,7 @@ def configurations(found: Iterable[Cell]) -> list[Configurations]:
 def choose(members: Sequence[Cell]) -> Configurations:
     """Return which of ``members``, all of one model, method and dataset, counts.
 
-    It is the one with the highest mean on validation over its seeds. Configurations with failed trials, and those of
+    It is the one with the best mean on validation over its seeds. Configurations with failed trials, and those of
     which no trial has completed, take no part. None is chosen where a completed trial has no validation score, where
     validation parts or versions of code differ, and where two configurations are equally good.
     """
@@ -65,8 +65,8 @@ def choose(members: Sequence[Cell]) -> Configurations:
     why_not = _why_not(able, metric)
     if why_not:
         return Configurations(ordered, None, f"{len(ordered)} configurations, none chosen: {why_not}{besides}")
-    means = [_mean(cell, metric) for cell in able]
-    best = [cell for cell, mean in zip(able, means, strict=True) if isclose(mean, max(means), rel_tol=_TIE)]
+    merits = [_merit(cell, metric) for cell in able]
+    best = [cell for cell, merit in zip(able, merits, strict=True) if isclose(merit, max(merits), rel_tol=_TIE)]
     if len(best) > 1:
         tied = " and ".join(cell.variant for cell in best)
         why_not = f"{tied} are equally good on validation"
@@ -174,7 +174,8 @@ def _lacks_validation(cell: Cell, metric: str) -> bool:
     return sample is None or sample.n < len(cell.completed)
 
 
-def _mean(cell: Cell, metric: str) -> float:
+def _merit(cell: Cell, metric: str) -> float:
+    """Return the mean on validation with the sign that makes more better."""
     sample = validation(cell, metric)
     assert sample is not None  # ``_why_not`` has looked
-    return sample.mean
+    return cell.measure(metric).sign * sample.mean

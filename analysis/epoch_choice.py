@@ -16,10 +16,11 @@ def selected_epochs(records: SweepRecords, select: str) -> pd.DataFrame:
     if select == "best-val":
         best = records.trials[["path", "best_epoch"]].rename(columns={"best_epoch": "epoch"}).dropna()
         return epochs.merge(best, on=["path", "epoch"])
-    primary = {name: f"test_{task_of(name).primary}" for name in records.trials["dataset"].unique()}
-    column = epochs["path"].map(dict(zip(records.trials["path"], records.trials["dataset"].map(primary), strict=True)))
     scores = pd.Series(float("nan"), epochs.index)
-    for name in set(primary.values()) & set(epochs.columns):
-        scores[column == name] = epochs.loc[column == name, name].astype(float)
+    for dataset, trials in records.trials.groupby("dataset"):
+        metric = task_of(str(dataset)).chooses_by
+        own = epochs["path"].isin(trials["path"])
+        if (name := f"test_{metric.name}") in epochs:
+            scores[own] = metric.sign * epochs.loc[own, name].astype(float)
     scores = scores.dropna()
     return epochs.loc[scores.groupby(epochs["path"]).idxmax()]

@@ -42,7 +42,7 @@ def simulated_patience(
     ``metric`` is the test score that is shown (default: the task's primary one, which decides on validation). Raises
     ValueError, which says why, where it can't be told.
     """
-    primary = cell.task.primary
+    primary, sign = cell.task.primary, cell.task.chooses_by.sign
     needed = {
         f"val_{primary}": "validation scores",
         f"test_{metric or primary}": "test scores",
@@ -64,6 +64,7 @@ def simulated_patience(
         trained, shares, scores, changes, early = [], [], [], [], 0
         for _, run in epochs.sort_values("epoch").groupby("path"):
             by_val, test, seconds = (run[name].to_numpy() for name in needed)
+            by_val = sign * by_val
             end = stopped(by_val.tolist(), patience)
             early += end.last < len(run)
             trained.append(end.last)

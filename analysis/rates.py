@@ -49,16 +49,18 @@ class RateMap:
     def within(self) -> tuple[float, float] | None:
         """The lowest and the highest rate of the range around the best that does as well on validation.
 
-        All rates in the range have a mean at most one standard error of the best mean below it (std / sqrt(n), over
-        seeds). None where that error is not known.
+        The mean of every rate in the range is at most one standard error of the best mean (std / sqrt(n), over seeds)
+        worse than that. None where that error is not known.
         """
         if self.best.std is None:
             return None
-        floor = self.best.mean - self.best.std / sqrt(self.best.n)
+        sign = task_of(self.chosen.dataset).chooses_by.sign
+        merits = [sign * sample.mean for sample in self.scores]
+        floor = sign * self.best.mean - self.best.std / sqrt(self.best.n)
         low = high = self.cells.index(self.chosen)
-        while low > 0 and self.scores[low - 1].mean >= floor:
+        while low > 0 and merits[low - 1] >= floor:
             low -= 1
-        while high < len(self.cells) - 1 and self.scores[high + 1].mean >= floor:
+        while high < len(self.cells) - 1 and merits[high + 1] >= floor:
             high += 1
         return self.rates[low], self.rates[high]
 
@@ -146,7 +148,7 @@ def _corrected(members: Sequence[RateMap]) -> list[Pair]:
     found: list[tuple[RateMap, RateMap, Comparison | None, Comparison]] = []
     for a, b in combinations(members, 2):
         own = _compared(a.chosen, b.chosen, metric_of(a))
-        if own.difference is not None and own.difference < 0:
+        if own.difference is not None and own.measure.sign * own.difference < 0:
             a, b = b, a
             own = _compared(a.chosen, b.chosen, metric_of(a))
         default = None if a.default is None or b.default is None else _compared(a.default, b.default, metric_of(a))

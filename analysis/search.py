@@ -1,11 +1,11 @@
 """What a search found: its trials with what the store holds of them, and the scores of its choices on fresh seeds."""
 
+import math
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, replace
 from functools import cached_property
 from typing import Any
 
-import numpy as np
 import pandas as pd
 
 from analysis.cells import Cell, CellTrial
@@ -20,8 +20,6 @@ from tunekit.tasks import Metric, task_of
 
 DEFAULT = 0
 """The number of the trial that runs the default configuration."""
-MARGIN = 0.01
-"""How far below the best, in [0, 1], a learning rate counts as nearly as good: one point."""
 
 
 @dataclass(frozen=True)
@@ -102,7 +100,7 @@ class SearchResult:
         """Return the first objective of a complete trial with the sign that makes more better."""
         value = self.score(trial)
         assert value is not None
-        return value if self.study.directions[0] == "maximize" else -value
+        return self.study.sign * value
 
     def role(self, name: str) -> Confirmation | None:
         """Return the chosen configuration of the role ``name``; None where there is none."""
@@ -116,13 +114,6 @@ class SearchResult:
             return ()
         floor = self.merit(self.complete[0]) - best.standard_error
         return tuple(one for one in self.complete if self.merit(one) >= floor)
-
-    @property
-    def near(self) -> tuple[SearchTrial, ...]:
-        """The complete trials at most ``MARGIN`` below the best, in the order of their learning rates."""
-        tuned = [one for one in self.complete if "learning_rate" in one.params]
-        kept = [one for one in tuned if self.merit(one) >= self.merit(self.complete[0]) - MARGIN]
-        return tuple(sorted(kept, key=learning_rate))
 
     @property
     def front(self) -> tuple[SearchTrial, ...]:
@@ -239,7 +230,7 @@ def _confirmed(
     rows = [
         (cell_trial, row)
         for cell_trial in done
-        if (row := _best_row(stored.epochs.get(cell_trial.folder), bare.objective)) is not None
+        if (row := _best_row(stored.epochs.get(cell_trial.folder), bare)) is not None
     ]
     scores = ([row[f"{split}_{bare.objective}"] for _, row in rows] for split in ("val", "test"))
     validation, test = ([float(score) for score in found if pd.notna(score)] for found in scores)
@@ -273,7 +264,7 @@ def _error(bare: SearchResult, trial: SearchTrial, stored: _StoredTrials) -> tup
         return None, "the store holds no description of the dataset"
     frames = []
     for _, cell_trial in pairs:
-        row = _best_row(stored.epochs.get(cell_trial.folder), bare.objective)
+        row = _best_row(stored.epochs.get(cell_trial.folder), bare)
         if row is None:
             return None, "no validation scores are recorded"
         frame = read_predictions(cell_trial.path, "val", int(row["epoch"]), form=first.task.form)
@@ -286,9 +277,10 @@ def _error(bare: SearchResult, trial: SearchTrial, stored: _StoredTrials) -> tup
         return None, str(error)
 
 
-def _best_row(epochs: pd.DataFrame | None, objective: str) -> "pd.Series[Any] | None":
+def _best_row(epochs: pd.DataFrame | None, bare: SearchResult) -> "pd.Series[Any] | None":
     """Return the epoch with the best validation score, the earliest of equals, which is what a search scores by."""
-    column = f"val_{objective}"
+    column = f"val_{bare.objective}"
     if epochs is None or column not in epochs or epochs[column].isna().all():
         return None
-    return epochs.iloc[int(epochs[column].to_numpy(dtype=float, na_value=-np.inf).argmax())]
+    merits = bare.study.sign * epochs[column].astype(float)
+    return epochs.iloc[int(merits.fillna(-math.inf).argmax())]

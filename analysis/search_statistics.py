@@ -1,7 +1,7 @@
-"""Expected validation performance against budget: what the best of n random trials scores on average.
+"""What a search's trials say together: rates near the best, the expected best of n random trials, importances.
 
-Dodge et al. 2019, "Show Your Work: Improved Reporting of Experimental Results" (EMNLP), by the unbiased estimator of
-Tang et al. 2020, "Showing Your Work Doesn't Always Work" (ACL).
+The expected best is that of Dodge et al. 2019, "Show Your Work: Improved Reporting of Experimental Results" (EMNLP), by
+the unbiased estimator of Tang et al. 2020, "Showing Your Work Doesn't Always Work" (ACL).
 """
 
 import warnings
@@ -12,7 +12,7 @@ import numpy as np
 import numpy.typing as npt
 import pandas as pd
 
-from analysis.search import DEFAULT, SearchResult
+from analysis.search import DEFAULT, SearchResult, learning_rate
 from tunekit.parsing import how_many
 from tunekit.store.search_records import SearchTrial, TrialState
 
@@ -22,13 +22,38 @@ if TYPE_CHECKING:
 
 FloatArray = npt.NDArray[np.float64]
 
+MARGIN = 0.01
+"""How far from the best a learning rate counts as nearly as good: one point of a score that has bounds, one percent of
+the best value of another."""
 MIN_TRIALS = 3
+
+
+def near(one: SearchResult) -> tuple[SearchTrial, ...]:
+    """Return the complete trials at most ``MARGIN`` worse than the best, in the order of their learning rates."""
+    tuned = [trial for trial in one.complete if "learning_rate" in trial.params]
+    if not tuned:
+        return ()
+    best = one.merit(one.complete[0])
+    margin = MARGIN if _has_bounds(one) else MARGIN * abs(best)
+    return tuple(sorted((trial for trial in tuned if one.merit(trial) >= best - margin), key=learning_rate))
+
+
+def margin_text(one: SearchResult) -> str:
+    """Return how far from the best ``near`` reaches, for people."""
+    if not _has_bounds(one):
+        return f"{100 * MARGIN:g} %"
+    in_percent = one.measure is not None and one.measure.unit == "%"
+    return f"{100 * MARGIN:g} point" if in_percent else f"{MARGIN:g}"
+
+
+def _has_bounds(one: SearchResult) -> bool:
+    return one.measure is None or one.measure.is_share
 
 
 def why_no_expected_best(one: SearchResult) -> str | None:
     """Return why a study can't show it; None where it can."""
     study = one.study
-    if one.measure is None or study.directions[0] != "maximize":
+    if one.measure is None:
         return f"{one.objective} is no score"
     if study.sampler != "random":
         return (
@@ -39,7 +64,26 @@ def why_no_expected_best(one: SearchResult) -> str | None:
         return f"{study.scheduler} stopped trials before their last score; search with --scheduler none"
     if len(random_trials(one)) < MIN_TRIALS:
         return f"{len(random_trials(one))} random trials have ended, and it takes {MIN_TRIALS}"
+    if one.measure.worst is None and any(trial.state is TrialState.FAILED for trial in random_trials(one)):
+        return f"trials failed, and {one.measure.label} has no worst value that could stand for them"
     return None
+
+
+def expected_score(one: SearchResult) -> pd.DataFrame:
+    """Return the mean and standard deviation of the best score of n random trials of ``one``; see ``expected_best``.
+
+    A failed trial cost its budget and gave nothing: it counts as the worst score there can be. There is no reason why
+    not (``why_no_expected_best``).
+    """
+    sign = one.study.sign
+    worst = None if one.measure is None else one.measure.worst
+    scores = []
+    for trial in random_trials(one):
+        value = worst if trial.state is TrialState.FAILED else one.score(trial)
+        assert value is not None
+        scores.append(sign * value)
+    found = expected_best(scores)
+    return found.assign(mean=sign * found["mean"])
 
 
 def random_trials(one: SearchResult) -> tuple[SearchTrial, ...]:

@@ -3,6 +3,7 @@
 from collections.abc import Sequence
 
 from analysis.cells import Cell, metric_label
+from tunekit.tasks import TASKS
 
 
 def primary_label(found: Sequence[Cell]) -> str:
@@ -13,3 +14,15 @@ def primary_label(found: Sequence[Cell]) -> str:
 def in_percent(found: Sequence[Cell], metric: str | None = None) -> bool:
     """Return whether ``metric``, by default the primary one of each, is shown in percent for all of ``found``."""
     return all(cell.measure(metric or cell.task.primary).unit == "%" for cell in found)
+
+
+def reported_metrics(cells: Sequence[Cell]) -> tuple[str, ...]:
+    """Return the metrics that the tasks of ``cells`` report, each once; those of classification without cells."""
+    tasks = [cell.task for cell in cells] or [TASKS["classification"]]
+    return tuple(dict.fromkeys(name for task in tasks for name in task.reported))
+
+
+def by_task(cells: Sequence[Cell]) -> list[list[Cell]]:
+    """Return the cells of each task: datasets of several share no table."""
+    names = dict.fromkeys(cell.task.name for cell in cells)
+    return [[cell for cell in cells if cell.task.name == name] for name in names]

@@ -14,16 +14,18 @@ from analysis.claims.row import BEST, ClaimRow, parse_row
 from analysis.compare import SEEDS_DO_NOT_MOVE
 from tunekit.errors import UserError
 from tunekit.parsing import did_you_mean, read_yaml
+from tunekit.schema import readable
+from tunekit.tasks import task_of
 
-SCORES = ("accuracy", "macro_f1")
-METRICS = (*SCORES, "overfit", "train_loss", "train_seconds", *SEEDS_DO_NOT_MOVE)
+OFF_ITEMS = ("train_loss", "train_seconds", *SEEDS_DO_NOT_MOVE)
+"""The metrics whose value does not depend on the items that are scored."""
 _NUMBER = r"\d+(?:\.\d+)?"
 _ROW = r"[^\s()<>*\[\]]+(?:\[[^\[\]]*\])?"
 _MEAN = re.compile(rf"(?P<a>{_ROW}) (?P<sign>[<>]) (?:(?P<factor>{_NUMBER}) \* )?(?P<b>{_ROW})")
 _STD = re.compile(rf"std\((?P<a>{_ROW})\) (?P<sign>[<>]) std\((?P<b>{_ROW})\)")
-_WITHIN = re.compile(rf"(?P<a>{_ROW}) within (?P<points>{_NUMBER}) points? of (?P<b>{_ROW})")
+_WITHIN = re.compile(rf"(?P<a>{_ROW}) within (?P<margin>{_NUMBER})(?P<points> points?)? of (?P<b>{_ROW})")
 _BEST = re.compile(rf"(?P<a>{_ROW}) best")
-_FORMS = "a > b, a < b, a < 0.75 * b, a best, a within 2 points of b, std(a) < std(b), a[r=8] > b"
+_FORMS = "a > b, a < b, a < 0.75 * b, a best, a within 2 points of b, a within 0.3 of b, std(a) < std(b), a[r=8] > b"
 
 
 class Quantifier(StrEnum):
@@ -61,7 +63,7 @@ class Part:
     factor: float = 1.0
     """The factor of b's value in ABOVE and BELOW."""
     margin: float = 0.0
-    """The margin of WITHIN in the metric's unit: 0.02 for two points."""
+    """The margin of WITHIN as the metric is recorded: 0.02 for two points."""
 
 
 @dataclass(frozen=True)
@@ -90,6 +92,10 @@ class _Pair(NamedTuple):
     b: ClaimRow
     factor: float = 1.0
     margin: float = 0.0
+    in_points: bool = False
+    """Whether the margin is in points."""
+    is_best: bool = False
+    """Whether it says that a is better than b, whichever way the metric is better; the relation is ABOVE."""
 
 
 def load_claims(path: Path | None = None) -> list[Claim]:
@@ -153,27 +159,50 @@ def _parts(item: object, rows: _KnownRows, datasets: Sequence[str], where: str) 
     statements = _names(values["statements"], f"{where}: statements")
     pairs = [pair for text in statements for pair in _pairs(text, rows, among, where)]
     named = list(datasets) if values["datasets"] == "all" else _names(values["datasets"], f"{where}: datasets")
-    metrics = [_known(name, METRICS, "metric", where) for name in _names(values["metrics"], f"{where}: metrics")]
+    metrics = _names(values["metrics"], f"{where}: metrics")
     if among and not any(_BEST.fullmatch(text) for text in statements):
         raise UserError(f"{where}: among belongs to a statement 'a best', and there is none")
-    for text, metric in product(statements, metrics):
-        if (_BEST.fullmatch(text) or _WITHIN.fullmatch(text)) and metric not in SCORES:
-            raise UserError(f"{where}: {text!r} is for {' and '.join(SCORES)}; of {metric} say a > b or a < b")
     found = [_known(name, datasets, "dataset", where) for name in named]
-    return [
-        Part(pair.statement, pair.a, pair.relation, pair.b, dataset, metric, pair.factor, pair.margin)
-        for pair, dataset, metric in product(pairs, found, metrics)
-    ]
+    return [_part(pair, dataset, metric, where) for pair, dataset, metric in product(pairs, found, metrics)]
+
+
+def metrics_on(dataset: str) -> tuple[str, ...]:
+    """Return the metrics that a claim may name on ``dataset``: the scores of its task, then what every trial has."""
+    scores = tuple(metric.name for metric in task_of(dataset).metrics)
+    return (*scores, *(("overfit",) if "accuracy" in scores else ()), *OFF_ITEMS)
+
+
+def _part(pair: _Pair, dataset: str, metric: str, where: str) -> Part:
+    """Return what a statement says on one dataset in one metric."""
+    _known(metric, metrics_on(dataset), "metric", f"{where}, on {readable(dataset)}")
+    task, relation, margin, statement = task_of(dataset), pair.relation, pair.margin, pair.statement
+    if pair.is_best or relation is Relation.WITHIN:
+        names = [one.name for one in task.metrics]
+        if metric not in names:
+            raise UserError(f"{where}: {statement!r} is for {', '.join(names)}; of {metric} say a > b or a < b")
+    if pair.is_best and task.metric(metric).sign < 0:
+        relation, statement = Relation.BELOW, statement.replace(" > ", " < ")
+    if relation is Relation.WITHIN:
+        in_percent = task.metric(metric).unit == "%"
+        if in_percent and not pair.in_points:
+            raise UserError(f"{where}: {statement!r}: {metric} is in percent; write within {margin:g} points of")
+        if pair.in_points and not in_percent:
+            raise UserError(f"{where}: {statement!r}: {metric} has no points; write within {margin:g} of, in its unit")
+        margin = margin / 100 if in_percent else margin
+    return Part(statement, pair.a, relation, pair.b, dataset, metric, pair.factor, margin)
 
 
 def _pairs(text: str, rows: _KnownRows, among: Sequence[ClaimRow], where: str) -> list[_Pair]:
-    """Return what a statement says of pairs of rows: ``a best`` is ``a > b`` for every other row b of ``among``."""
+    """Return what a statement says of pairs of rows.
+
+    ``a best`` is ``a > b`` for every other row b of ``among``, or ``a < b`` where less is better.
+    """
     if match := _BEST.fullmatch(text):
         best = _row(match["a"], rows, where)
         others = [row for row in among if row != best]
         if not others:
             raise UserError(f"{where}: {text!r} needs the rows it is best of, as in `among: [bert, roberta]`")
-        return [_Pair(f"{best} > {other}", best, Relation.ABOVE, other) for other in others]
+        return [_Pair(f"{best} > {other}", best, Relation.ABOVE, other, is_best=True) for other in others]
     match = _MEAN.fullmatch(text) or _STD.fullmatch(text) or _WITHIN.fullmatch(text)
     if not match:
         raise UserError(f"{where}: {text!r} is not a statement; write one of {_FORMS}")
@@ -181,9 +210,10 @@ def _pairs(text: str, rows: _KnownRows, among: Sequence[ClaimRow], where: str) -
     if a == b:
         raise UserError(f"{where}: {text!r} compares a row with itself")
     if match.re is _WITHIN:
-        if float(match["points"]) == 0:
-            raise UserError(f"{where}: {text!r} needs points above 0; no test shows that two means are the same")
-        return [_Pair(text, a, Relation.WITHIN, b, margin=float(match["points"]) / 100)]
+        margin, in_points = float(match["margin"]), match["points"] is not None
+        if margin == 0:
+            raise UserError(f"{where}: {text!r} needs a margin above 0; no test shows that two means are the same")
+        return [_Pair(text, a, Relation.WITHIN, b, margin=margin, in_points=in_points)]
     if match.re is _STD:
         return [_Pair(text, a, Relation.STD_ABOVE if match["sign"] == ">" else Relation.STD_BELOW, b)]
     factor = float(match["factor"] or 1)

@@ -4,15 +4,12 @@ from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 
 from analysis.cells import Cell
-from analysis.claims.grammar import SCORES
+from analysis.claims.grammar import OFF_ITEMS
 from analysis.claims.row import ClaimRow
 from analysis.configurations import Configurations, choose, configuration_of, matches
 from analysis.names import SPLITS, number
 from analysis.statistics.this_set import Sample
 from tunekit.parsing import did_you_mean
-
-ON_ITEMS = (*SCORES, "overfit")
-"""The metrics whose value depends on the items that are scored."""
 
 
 @dataclass(frozen=True)
@@ -84,7 +81,7 @@ def _measured(cell: Cell, members: Sequence[Cell], how: str, metric: str) -> Mea
         runs={str(seed): value for seed, value in by_seed.items()},
         sample=Sample.of(by_seed.values()) if by_seed else None,
         configuration=f"{about}{waiting}",
-        split=SPLITS[cell.split] if metric in ON_ITEMS else "",
+        split=SPLITS[cell.split] if metric not in OFF_ITEMS else "",
         cell=cell,
     )
 

@@ -6,8 +6,8 @@ from dataclasses import dataclass
 from enum import StrEnum
 from itertools import product
 
-from analysis.claims.grammar import Part, Relation
-from analysis.claims.measured import ON_ITEMS, Lookup, Measured
+from analysis.claims.grammar import OFF_ITEMS, Part, Relation
+from analysis.claims.measured import Lookup, Measured
 from analysis.claims.row import ClaimRow
 from analysis.claims.std_tests import ENDLESS, seeds_for_stds, std_p, stds_of
 from analysis.compare import SEEDS_DO_NOT_MOVE, Population, Score, compare
@@ -153,7 +153,7 @@ def _problem(part: Part, a: Measured, b: Measured) -> str | None:
     """Return what keeps two rows from being compared at all."""
     if a.cell is not None and a.cell is b.cell:
         return f"{part.a} and {part.b} are one configuration on {part.dataset}"
-    if part.metric in ON_ITEMS and a.split != b.split:
+    if part.metric not in OFF_ITEMS and a.split != b.split:
         return f"on {part.dataset} {part.a} was scored on {a.split}, {part.b} on {b.split}"
     if part.metric in SEEDS_DO_NOT_MOVE and part.relation.of_stds:
         return f"seeds do not move {part.metric}, so it has no standard deviation to compare"
@@ -212,7 +212,7 @@ def _shares(part: Part, pairs: Sequence[tuple[float, float]]) -> str:
 
 def _test_means(part: Part, a: Measured, b: Measured, new_text: bool) -> Tested | str:
     """Return the test of two means, or why there is none."""
-    on_items = part.metric in ON_ITEMS
+    on_items = part.metric not in OFF_ITEMS
     one, other = (
         Score(own.sample, expected=0, metric=part.metric, cell=own.cell if on_items and new_text else None)
         for own in (a, b)
@@ -248,5 +248,5 @@ def _test_stds(part: Part, a: Sample, b: Sample) -> Tested:
     below, above, test = std_p(a, b)
     if part.relation is Relation.STD_ABOVE:
         below, above = above, below
-    population = Population.THIS_SET if part.metric in ON_ITEMS else Population.NEW_SEEDS
+    population = Population.NEW_SEEDS if part.metric in OFF_ITEMS else Population.THIS_SET
     return Tested(a, b, std_a - std_b, None, PValue(below, test), PValue(above, test), population)

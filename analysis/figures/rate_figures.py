@@ -36,7 +36,7 @@ def _figure(members: Sequence[RateMap]) -> CaptionedFigure:
     caption = (
         f"{where}: {name} on validation against the learning rate, mean over seeds with one sample standard deviation. "
         "A ring is the method's default, a star the best; bars below: the rates around the best whose mean is at most "
-        "one standard error lower."
+        "one standard error worse."
     )
     return CaptionedFigure(figure_stem("rates", first.model, first.dataset), caption, "rates", figure)
 

@@ -22,8 +22,15 @@ from analysis.figures.search_plots import (
     slice_of,
 )
 from analysis.names import metric_name, numbered
-from analysis.search import MARGIN, SearchResult, configuration
-from analysis.search_statistics import expected_best, importances, random_trials, why_no_expected_best
+from analysis.search import SearchResult, configuration, learning_rate
+from analysis.search_statistics import (
+    expected_score,
+    importances,
+    margin_text,
+    near,
+    random_trials,
+    why_no_expected_best,
+)
 from tunekit.parsing import how_many
 from tunekit.store.search_records import TrialState
 
@@ -93,23 +100,22 @@ def _labels(members: Sequence[SearchResult]) -> list[str]:
 
 
 def _sensitivity(members: Sequence[SearchResult]) -> list[CaptionedFigure]:
-    series = {
-        label: _trials(one).rename(columns={"param:learning_rate": "learning_rate"})
-        for label, one in zip(_labels(members), members, strict=True)
-        if one.near and one.measure is not None and one.study.directions[0] == "maximize"
-    }
+    series, ranges = {}, {}
+    for label, one in zip(_labels(members), members, strict=True):
+        if near(one) and one.measure is not None:
+            series[label] = _trials(one).rename(columns={"param:learning_rate": "learning_rate"})
+            ranges[label] = (learning_rate(near(one)[0]), learning_rate(near(one)[-1]))
     if not series:
         return []
     first = members[0]
     figure = Figure(figsize=(7, 4.2), layout="constrained")
-    sensitivity(series, figure.subplots(), _axis_name(first), _scale(first) * MARGIN)
+    sensitivity(series, ranges, figure.subplots(), _axis_name(first), margin_text(first))
     figure.legend(loc="outside lower center", fontsize=8, frameon=False)
     figure.suptitle(wrapped(f"{first.model_name}, {first.dataset_name}: learning rate", 85, 2), fontsize=10)
-    margin = f"{100 * MARGIN:g} point" if _scale(first) == 100 else f"{MARGIN:g}"
     caption = (
         f"{first.model_name}, {first.dataset_name}: {first.objective_name} against the learning rate, a "
         "point a configuration (hollow where a scheduler stopped it), running mean and one standard deviation over "
-        f"complete ones; bars: learning rates within {margin} of the method's best."
+        f"complete ones; bars: learning rates within {margin_text(first)} of the method's best."
     )
     return [
         CaptionedFigure(
@@ -119,16 +125,15 @@ def _sensitivity(members: Sequence[SearchResult]) -> list[CaptionedFigure]:
 
 
 def _expected(members: Sequence[SearchResult]) -> list[CaptionedFigure]:
-    series, epochs, failed = {}, [], 0
+    series, epochs, failed, worst = {}, [], 0, None
     for label, one in zip(_labels(members), members, strict=True):
         if why_no_expected_best(one) is None:
             trials = random_trials(one)
-            # A failed trial cost its budget and gave nothing: it counts as the lowest score there can be.
-            scores = [0.0 if trial.state is TrialState.FAILED else one.merit(trial) for trial in trials]
-            curve = expected_best(scores)
+            curve = expected_score(one)
             series[label] = curve.assign(mean=_scale(one) * curve["mean"], std=_scale(one) * curve["std"])
             epochs.append(sum(trial.epochs for trial in trials) / len(trials))
             failed += sum(trial.state is TrialState.FAILED for trial in trials)
+            worst = one.measure and one.measure.worst
     if not series:
         return []
     first = members[0]
@@ -138,14 +143,14 @@ def _expected(members: Sequence[SearchResult]) -> list[CaptionedFigure]:
     caption = (
         f"{first.model_name}, {first.dataset_name}: expected best {first.objective_name} of n random "
         f"trials, ± one standard deviation, of {how_many(_range(epochs), 'epoch')} each (Dodge et al. 2019)."
-        + (f" {failed} failed trials count as 0." if failed else "")
+        + (f" {failed} failed trials count as {worst:g}." if failed else "")
     )
     return [CaptionedFigure(figure_stem("budget", first.study.model, first.study.dataset), caption, "budget", figure)]
 
 
 def _history(one: SearchResult) -> list[CaptionedFigure]:
     figure = Figure(figsize=(6.5, 3.4), layout="constrained")
-    history(_trials(one), figure.subplots(), _axis_name(one), maximise=one.study.directions[0] == "maximize")
+    history(_trials(one), figure.subplots(), _axis_name(one), maximise=one.study.sign > 0)
     figure.suptitle(wrapped(f"{one.title}: {one.study.sampler}, {one.study.scheduler}", 80, 2), fontsize=10)
     caption = f"{one.objective_name} of each trial of the search, and the best complete one."
     return [_captioned("history", one, caption, figure)]

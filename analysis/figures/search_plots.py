@@ -24,10 +24,13 @@ BANDWIDTH = 0.2
 LATER = "viridis"
 
 
-def sensitivity(series: Mapping[str, pd.DataFrame], ax: Axes, score: str, margin: float) -> Axes:
-    """Draw the score over ``learning_rate`` for each of ``series``: points, running mean, band of one std, and as a bar
-    below the range of learning rates whose score is at most ``margin`` below the best of its series, which its label
-    names.
+def sensitivity(
+    series: Mapping[str, pd.DataFrame], ranges: Mapping[str, tuple[float, float]], ax: Axes, score: str, margin: str
+) -> Axes:
+    """Draw the score over ``learning_rate`` for each of ``series``: points, running mean, band of one std.
+
+    A bar below is the range of learning rates in ``ranges``, those within ``margin`` of the best of the series, which
+    its label names.
     """
     for place, (name, trials) in enumerate(series.items()):
         own = line_style(place)
@@ -41,12 +44,11 @@ def sensitivity(series: Mapping[str, pd.DataFrame], ax: Axes, score: str, margin
         if len(complete):
             grid, mean, std = running_mean(complete["learning_rate"].to_numpy(), complete["score"].to_numpy())
             ax.fill_between(grid, mean - std, mean + std, color=own.colour, alpha=0.13, linewidth=0)
-            near = complete[complete["score"] >= complete["score"].max() - margin]["learning_rate"]
-            ends = dict.fromkeys(rounded(float(end)) for end in (near.min(), near.max()))
-            label = f"{name}: within {margin:g} point of its best at {' to '.join(ends)}"
+            ends = dict.fromkeys(rounded(end) for end in ranges[name])
+            label = f"{name}: within {margin} of its best at {' to '.join(ends)}"
             height = 0.02 + 0.022 * place
             ax.plot(
-                [near.min(), near.max()], [height, height], color=own.colour, linewidth=3, solid_capstyle="butt",
+                ranges[name], [height, height], color=own.colour, linewidth=3, solid_capstyle="butt",
                 marker="|", transform=ax.get_xaxis_transform(),
             )  # fmt: skip
             ax.plot(grid, mean, color=own.colour, linestyle=own.style, linewidth=1.5, label=label)

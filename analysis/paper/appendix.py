@@ -6,10 +6,11 @@ from collections.abc import Sequence
 from analysis.cells import Cell
 from analysis.names import number
 from analysis.report.audit import DatasetAudit, audit
-from analysis.report.document import Grid, Inline, Paragraph, Section, kept
+from analysis.report.document import Block, Grid, Inline, Paragraph, Section, kept
 from analysis.report.evidence import costs_section, provenance_section, selection_section
 from analysis.sweep_records import SweepRecords
-from analysis.tables.table import percent
+from analysis.tables.table import shown as shown_score
+from analysis.units import by_task
 from tunekit.schema import Scalar
 
 
@@ -90,18 +91,21 @@ _SPLITS = ("train", "val", "test")
 
 
 def _validation_beside_test(shown: Sequence[Cell]) -> Section:
-    rows: list[tuple[Inline, ...]] = []
-    for cell in shown:
-        texts = []
-        for metric in ("accuracy", "macro_f1"):
-            for split in ("val", "test"):
-                sample = cell.sample(f"{split}_{metric}")
-                texts.append("" if sample is None else percent(sample))
-        if any(texts):
-            rows.append((cell.title, *texts))
-    head = ("cell", "accuracy, validation", "accuracy, test", "macro-F1, validation", "macro-F1, test")
-    about = Paragraph("Scores of the same epoch in percent, mean ± sample standard deviation over seeds.")
-    return Section("Validation beside test", (about, Grid(head, tuple(rows))) if rows else (), "validation")
+    blocks: list[Block] = []
+    for members in by_task(shown):
+        measures = [members[0].measure(name) for name in members[0].task.reported]
+        rows: list[tuple[Inline, ...]] = []
+        for cell in members:
+            samples = [(one, cell.sample(f"{split}_{one.name}")) for one in measures for split in ("val", "test")]
+            texts = ["" if sample is None else shown_score(sample, one) for one, sample in samples]
+            if any(texts):
+                rows.append((cell.title, *texts))
+        head = ("cell", *(f"{one.label}, {split}" for one in measures for split in ("validation", "test")))
+        blocks += [Grid(head, tuple(rows))] if rows else []
+    percent = all(cell.measure(name).unit == "%" for cell in shown for name in cell.task.reported)
+    unit = " in percent" if percent else ""
+    about = Paragraph(f"Scores of the same epoch{unit}, mean ± sample standard deviation over seeds.")
+    return Section("Validation beside test", (about, *blocks) if blocks else (), "validation")
 
 
 def _machines(records: SweepRecords) -> Section:

@@ -20,7 +20,7 @@ from analysis.figures.captioned import DEFAULT_FORMATS, CaptionedFigure, save
 from analysis.names import not_ended
 from analysis.paper.appendix import appendix_sections
 from analysis.paper.numbers import entry_numbers
-from analysis.paper.spec import read_paper, table_specs
+from analysis.paper.spec import metrics_of, read_paper, table_specs
 from analysis.paper.tex import latex_sections
 from analysis.report.claims_section import claims_section
 from analysis.report.document import Section, kept
@@ -64,9 +64,10 @@ def compose_paper(file: Path, cache: Path | None, formats: Sequence[str] = DEFAU
     records = read_sweeps(paper.sweeps, cache, names=paper.names)
     found = cells(records, paper.select)
     missing = sum(len(cell.unfinished) for cell in found)
+    metrics = metrics_of(paper, found)
     specs = table_specs(paper, found) or [
-        *default_specs(found, paper.metrics, paper.select),
-        *settings_specs(found, paper.metrics, paper.select),
+        *default_specs(found, metrics, paper.select),
+        *settings_specs(found, metrics, paper.select),
     ]
     tables = [build(replace(spec, caption=_mark(missing) + spec.caption)) for spec in specs]
     every = evaluate(load_claims(paper.claims), cell_lookup(found))

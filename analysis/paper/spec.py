@@ -2,7 +2,7 @@
 
 sweeps: [ray_results/main_grid]            # beside this file
 select: last                               # or best-val
-metrics: [accuracy, macro_f1]              # for tables that are not listed
+metrics: [accuracy, macro_f1]              # for tables that are not listed; what the tasks report where left out
 names: {roberta: RoBERTa-base, acl_arc: ACL}
 claims: claims.yaml                        # the study's nine where left out
 figures: [curves, overview]                # all kinds where left out
@@ -27,8 +27,9 @@ from analysis.configurations import Configurations, choose, configuration_of
 from analysis.epoch_choice import SELECTIONS
 from analysis.names import number
 from analysis.report.report import KINDS
-from analysis.tables.specs import METRICS, PER_CLASS, absent_notes, choice_notes
+from analysis.tables.specs import PER_CLASS, absent_notes, check_metric, choice_notes
 from analysis.tables.table import TableRow, TableSpec
+from analysis.units import reported_metrics
 from tunekit.errors import UserError
 from tunekit.parsing import read_yaml
 from tunekit.schema import Scalar, slug
@@ -66,6 +67,7 @@ class Paper:
     sweeps: tuple[Place, ...]
     select: str
     metrics: tuple[str, ...]
+    """The metrics of the usual tables; empty for those that the tasks of the trials report."""
     names: Mapping[str, str]
     claims: Path | None
     figures: tuple[str, ...]
@@ -89,9 +91,23 @@ def table_specs(paper: Paper, found: Sequence[Cell]) -> list[TableSpec]:
     """Return the paper's own tables.
 
     Of several configurations that a row fits on a dataset, it shows the one that validation chose. Raises UserError
-    where a row fits no cell, or several among which validation can't choose.
+    where a row fits no cell, or several among which validation can't choose, and for a metric that their tasks lack.
     """
     return [_table_spec(table, found) for table in paper.tables]
+
+
+def metrics_of(paper: Paper, found: Sequence[Cell]) -> tuple[str, ...]:
+    """Return the metrics of the usual tables. Raises UserError for one that no task of the trials has."""
+    for metric in paper.metrics:
+        _check_metric(metric, found, "metrics")
+    return paper.metrics or reported_metrics(found)
+
+
+def _check_metric(metric: str, found: Sequence[Cell], place: str) -> None:
+    try:
+        check_metric(metric, found)
+    except UserError as error:
+        raise UserError(f"{place}: {error}") from error
 
 
 def _table_spec(table: PaperTable, found: Sequence[Cell]) -> TableSpec:
@@ -107,6 +123,7 @@ def _table_spec(table: PaperTable, found: Sequence[Cell]) -> TableSpec:
         same = [[cell for cell in fitting if cell.dataset == dataset] for dataset in table.columns]
         by_row.append([_one_of(cells, place) for cells in same if cells])
     every = [one for row in by_row for one in row]
+    _check_metric(table.metric, [one.first for one in every], f"table {table.stem}")
     first = [row[0].first for row in by_row]
     one_method = len({cell.method for cell in first}) == 1
     rows = [
@@ -164,9 +181,7 @@ def _paper(content: Any, folder: Path) -> Paper:
     select = values.get("select", SELECTIONS[0])
     if select not in SELECTIONS:
         raise ValueError(f"select is one of {', '.join(SELECTIONS)}, not {select!r}")
-    metrics = _texts(values.get("metrics", ["accuracy", "macro_f1"]), "metrics")
-    for metric in metrics:
-        _check_metric(metric, "metrics")
+    metrics = _texts(values["metrics"], "metrics") if "metrics" in values else ()
     figures = _texts(values.get("figures", list(KINDS)), "figures", may_be_empty=True)
     for kind in figures:
         if kind not in KINDS:
@@ -207,7 +222,6 @@ def _table(content: Any, place: str) -> PaperTable:
         raise ValueError(f"{place}: stem is a file name of lower-case letters, digits and '-', not {stem!r}")
     if not isinstance(caption, str) or not isinstance(metric, str):
         raise ValueError(f"{place}: caption and metric are texts")
-    _check_metric(metric, place)
     if metric == PER_CLASS:
         raise ValueError(f"{place}: {PER_CLASS} has tables of its own; put it under metrics")
     if not isinstance(values["rows"], list) or not values["rows"]:
@@ -228,11 +242,6 @@ def _row(content: Any, place: str) -> RowSpec:
     if "dataset" in wanted or "seed" in wanted:
         raise ValueError(f"{place}: datasets are columns, and seeds are what is averaged over; leave them out")
     return RowSpec(wanted, label)
-
-
-def _check_metric(metric: str, place: str) -> None:
-    if metric not in METRICS:
-        raise ValueError(f"{place}: metric {metric!r} is none of {', '.join(METRICS)}")
 
 
 def _mapping(content: Any, place: str, known: set[str], required: set[str]) -> dict[str, Any]:

@@ -2,11 +2,12 @@
 
 from collections.abc import Sequence
 
-from analysis.claims.grammar import SCORES
+from analysis.claims.grammar import OFF_ITEMS
 from analysis.claims.part_tests import PartResult, Tested, Verdict
 from analysis.claims.verdicts import ClaimResult
 from analysis.compare import Population
 from analysis.report.document import Grid, Inline, Paragraph, Points, Section
+from tunekit.tasks import task_of
 
 MIB = 2**20
 
@@ -62,7 +63,10 @@ def _used(shown: Sequence[ClaimResult]) -> tuple[Section, ...]:
         "claim", "statement", "dataset", "metric", "configurations", "split", "n", "difference", "holds for", "test",
         "p for", "p against", "of itself",
     )  # fmt: skip
-    caption = "What each verdict used, part by part. The p here are uncorrected; differences of scores are in points."
+    caption = (
+        "What each verdict used, part by part. The p here are uncorrected; differences of scores are in points, or in "
+        "the score's unit where that is not percent."
+    )
     return (Section("What the verdicts used", (Grid(head, tuple(rows), caption),), "claims-used"),) if rows else ()
 
 
@@ -92,7 +96,8 @@ def _tests(tested: Tested) -> str:
 def _difference(part: PartResult, tested: Tested) -> str:
     """Return a minus b with its interval, in the unit that people read."""
     unit, by = {"peak_memory_bytes": (" MiB", 1 / MIB), "train_seconds": (" s", 1.0)}.get(part.part.metric, ("", 1.0))
-    by = 100.0 if part.part.metric in (*SCORES, "overfit") else by
+    if part.part.metric not in OFF_ITEMS:
+        by = task_of(part.part.dataset).measure(part.part.metric).scale
     bounds = tested.interval
     around = "" if bounds is None else f" ({by * bounds.low:+,.4g} to {by * bounds.high:+,.4g})"
     return f"{by * tested.difference:+,.4g}{unit}{around}"

@@ -12,8 +12,8 @@ from analysis.tables.table import difference_text, shown
 HOW = (
     "The learning rate of each method was varied. Validation chooses, by the best mean over seeds at the epoch whose "
     "scores count; test is not looked at for the choice. The range holds the rates around the best, without a gap, "
-    "whose mean on validation is at most one standard error over seeds (std / sqrt(n)) below the best mean. Its factor "
-    "is its upper end over its lower end. Rates between those of the grid were not tried."
+    "whose mean on validation is at most one standard error over seeds (std / sqrt(n)) worse than the best mean. Its "
+    "factor is its upper end over its lower end. Rates between those of the grid were not tried."
 )
 
 

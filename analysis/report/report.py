@@ -55,10 +55,10 @@ from analysis.tables.specs import (
     check_metric,
     default_specs,
     recorded,
-    reported_metrics,
     settings_specs,
 )
 from analysis.tables.table import Table
+from analysis.units import reported_metrics
 
 KINDS: Mapping[str, str] = {
     "curves": "Learning curves",

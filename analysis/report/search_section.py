@@ -7,14 +7,13 @@ from analysis.compare import SHARE, Comparison, compare, score_of
 from analysis.names import metric_name, number, rounded
 from analysis.report.document import Block, Grid, Inline, Link, Paragraph, Points, Section
 from analysis.search import (
-    MARGIN,
     Confirmation,
     SearchResult,
     configuration,
     learning_rate,
     shown,
 )
-from analysis.search_statistics import importances, why_no_expected_best
+from analysis.search_statistics import MARGIN, importances, near, why_no_expected_best
 from analysis.tables.table import difference_text
 from analysis.tables.table import shown as score_text
 from tunekit.parsing import how_many
@@ -162,14 +161,17 @@ def _rates(found: Sequence[SearchResult]) -> list[Grid]:
     """Return the range of learning rates that do nearly as well as the best, of each study."""
     rows: list[tuple[Inline, ...]] = []
     for one in found:
-        near = one.near
-        if near and one.measure is not None:
-            low, high = learning_rate(near[0]), learning_rate(near[-1])
+        close = near(one)
+        if close and one.measure is not None:
+            low, high = learning_rate(close[0]), learning_rate(close[-1])
             best = next(trial for trial in one.complete if "learning_rate" in trial.params)
-            texts = (rounded(learning_rate(best)), rounded(low), rounded(high), f"{high / low:.3g}", str(len(near)))
+            texts = (rounded(learning_rate(best)), rounded(low), rounded(high), f"{high / low:.3g}", str(len(close)))
             rows.append((one.title, *texts, str(len(one.complete))))
     head = ("search", "best", "from", "to", "width (factor)", "configurations within", "of complete")
-    caption = f"Learning rates of the configurations at most {100 * MARGIN:g} point below the best on validation."
+    caption = (
+        f"Learning rates of the configurations at most {100 * MARGIN:g} point worse than the best on validation; of a "
+        f"score without bounds, such as RMSE, at most {100 * MARGIN:g} %."
+    )
     return [Grid(head, tuple(rows), caption)] if rows else []
 
 

@@ -14,11 +14,10 @@ from analysis.compare import Score, score_of
 from analysis.configurations import Configurations, configuration_of, configurations, validation
 from analysis.names import LABELS, SPLITS, numbered
 from analysis.tables.table import TableRow, TableSpec
-from analysis.units import in_percent, primary_label
+from analysis.units import by_task, in_percent, primary_label, reported_metrics
 from tunekit.errors import UserError
 from tunekit.parsing import did_you_mean
 from tunekit.schema import slug
-from tunekit.tasks import TASKS
 
 PER_CLASS = "per_class_f1"
 METRICS = ("accuracy", "macro_f1", "macro_f1_present", "micro_f1", "mcc", "weighted_f1", PER_CLASS)
@@ -31,18 +30,6 @@ def epochs_text(select: str, cells: Sequence[Cell]) -> str:
         "best-val": f"epoch of the best validation {primary_label(cells)}",
         "best-test": f"epoch of the best test {primary_label(cells)}, so too high",
     }[select]
-
-
-def reported_metrics(cells: Sequence[Cell]) -> tuple[str, ...]:
-    """Return the metrics that the tasks of ``cells`` report, each once; those of classification without cells."""
-    tasks = [cell.task for cell in cells] or [TASKS["classification"]]
-    return tuple(dict.fromkeys(name for task in tasks for name in task.reported))
-
-
-def _by_task(cells: Sequence[Cell]) -> list[list[Cell]]:
-    """Return the cells of each task: datasets of several share no table."""
-    names = dict.fromkeys(cell.task.name for cell in cells)
-    return [[cell for cell in cells if cell.task.name == name] for name in names]
 
 
 def _about(cells: Sequence[Cell], metric: str, select: str) -> str:
@@ -59,7 +46,7 @@ def default_specs(cells: Sequence[Cell], metrics: Sequence[str], select: str = "
     imported experiment did not record. Datasets of different tasks stand in tables of their own. Raises UserError where
     no metric was recorded.
     """
-    groups = _by_task(cells)
+    groups = by_task(cells)
     specs = [spec for own in groups for spec in _specs_of_task(own, metrics, select)]
     if not specs and any(not cell.searched for cell in cells):
         raise UserError(f"no trial recorded {' or '.join(metrics)}; choose another --metric")
@@ -104,7 +91,7 @@ def all_cells_spec(cells: Sequence[Cell], metric: str, select: str = "last") -> 
     check_metric(metric, cells)
     _check_recorded(cells, metric)
     # Of several tasks, those that have the metric: one table has one unit.
-    cells = next(own for own in _by_task(cells) if recorded(own, metric)) if cells else cells
+    cells = next(own for own in by_task(cells) if recorded(own, metric)) if cells else cells
     about_scores = _about(cells, metric, select)
     shown = configurations(cells)
     if metric != PER_CLASS:
@@ -134,14 +121,18 @@ def settings_specs(cells: Sequence[Cell], metrics: Sequence[str], select: str = 
 
 
 def check_metric(metric: str, cells: Sequence[Cell] = ()) -> None:
-    """Raise UserError where there is no metric called ``metric``; imported trials in ``cells`` may have their own."""
-    known = (*METRICS, *further_metrics(cells))
+    """Raise UserError where ``cells`` have no metric called ``metric``: their tasks' own, and those of imported trials.
+
+    Without cells, those of classification are known.
+    """
+    computed = METRICS if not cells or any(cell.has_classes for cell in cells) else ()
+    known = tuple(dict.fromkeys([*computed, *reported_metrics(cells), *further_metrics(cells)]))
     if metric not in known:
         raise UserError(f"there is no metric {metric!r}{did_you_mean(metric, known)} (there are {', '.join(known)})")
 
 
 def further_metrics(cells: Sequence[Cell]) -> list[str]:
-    """Return the metrics of imported trials that are none of ``METRICS``."""
+    """Return the metrics that trials of ``cells`` recorded and that are none of ``METRICS``."""
     names = {name for cell in cells for trial in cell.trials for name in trial.scores if name not in LABELS}
     found = {name.removeprefix("val_").removeprefix("test_") for name in names if name.startswith(("val_", "test_"))}
     return sorted(found - {*METRICS})

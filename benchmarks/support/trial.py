@@ -13,6 +13,7 @@ from transformers import PreTrainedModel
 from benchmarks.support.workers import Gate
 from tunekit.data.base import DATASETS
 from tunekit.engine.build import PreparedData, build_model, prepare_splits
+from tunekit.engine.determinism import be_deterministic
 from tunekit.engine.member import Member, batches
 from tunekit.engine.train import Pack
 from tunekit.methods import METHODS
@@ -110,9 +111,9 @@ def order_of(case: Case, epoch: int) -> np.ndarray:
 
 def pack_of(cases: Sequence[Case], device: str = "cpu") -> Pack:
     """Return trials of ours as one pack, ready for their first epoch."""
-    return Pack(
-        [Member(case.spec, model_of(case), prepared_of(case).splits["train"], torch.device(device)) for case in cases]
-    )
+    where = torch.device(device)
+    be_deterministic(where, torch.get_num_threads())
+    return Pack([Member(case.spec, model_of(case), prepared_of(case).splits["train"], where) for case in cases])
 
 
 def train(pack: Pack) -> list[Slice]:

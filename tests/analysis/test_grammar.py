@@ -38,16 +38,45 @@ def test_grammar(tmp_path):
     assert parse_row("org/name/full") == ClaimRow("org/name", "full")
 
 
+def test_scores_are_those_of_the_datasets_task(tmp_path):
+    text = HEAD.replace("[d, e]", "[demo-regression, demo]") + (
+        "- id: x\n  text: A sentence.\n  quantifier: all\n  parts:\n"
+        "  - {statements: a best, among: [a, b], datasets: demo-regression, metrics: [rmse, pearson]}\n"
+        "  - {statements: a within 0.3 of b, datasets: demo-regression, metrics: [rmse]}\n"
+        "  - {statements: a within 2 points of b, datasets: demo, metrics: [micro_f1]}\n"
+    )
+    (found,) = load_claims(write(tmp_path, text))
+    assert [(p.statement, p.relation, p.metric, p.margin) for p in found.parts] == [
+        ("a < b", Relation.BELOW, "rmse", 0),
+        ("a > b", Relation.ABOVE, "pearson", 0),
+        ("a within 0.3 of b", Relation.WITHIN, "rmse", 0.3),
+        ("a within 2 points of b", Relation.WITHIN, "micro_f1", pytest.approx(0.02)),
+    ]
+
+
+OF_NUMBERS = HEAD.replace("[d, e]", "[demo-regression]") + CLAIM
+
+
 @pytest.mark.parametrize(
     ("text", "message"),
     [
+        (
+            OF_NUMBERS % ("a > b", "all", "macro_f1"),
+            "claim x, on demo-regression: unknown metric 'macro_f1', it must be one of loss, pearson, spearman, rmse,",
+        ),
+        (OF_NUMBERS % ("a > b", "all", "overfit"), "unknown metric 'overfit'"),
+        (OF_NUMBERS % ("a within 2 points of b", "all", "rmse"), "rmse has no points; write within 2 of, in its unit"),
+        (HEAD + CLAIM % ("a within 2 of b", "d", "accuracy"), "accuracy is in percent; write within 2 points of"),
         (HEAD + CLAIM % ("a > bb", "d", "accuracy"), "mine.yaml, claim x: unknown row 'bb', did you mean 'b'"),
         (HEAD + CLAIM % ("a > b", "f", "accuracy"), "unknown dataset 'f', it must be one of d, e"),
         (HEAD + CLAIM % ("a > b", "d", "acuracy"), "unknown metric 'acuracy', did you mean 'accuracy'"),
         (HEAD + CLAIM % ("a is good", "d", "accuracy"), "'a is good' is not a statement; write one of"),
         (HEAD + CLAIM % ("a > a", "d", "accuracy"), "compares a row with itself"),
-        (HEAD + CLAIM % ("a within 0 points of b", "d", "accuracy"), "needs points above 0"),
-        (HEAD + CLAIM % ("a within 2 points of b", "d", "train_loss"), "is for accuracy and macro_f1"),
+        (HEAD + CLAIM % ("a within 0 points of b", "d", "accuracy"), "needs a margin above 0"),
+        (
+            HEAD + CLAIM % ("a within 2 points of b", "d", "train_loss"),
+            "is for loss, accuracy, micro_f1, macro_f1; of train",
+        ),
         (HEAD + CLAIM % ("a best", "d", "accuracy"), "needs the rows it is best of"),
         (HEAD + CLAIM % ("[a > b, a > b]", "d", "accuracy"), "has one name twice"),
         (HEAD + CLAIM % ("a > b", "d", "3"), "metrics must be a name or a list of names"),

@@ -8,7 +8,8 @@ import subprocess
 import pytest
 
 from analysis.__main__ import main
-from tests.support.stores import GOLDEN, PAPER, add, ask
+from tests.support.stores import GOLDEN, PAPER, add, add_of_task, ask
+from tests.support.trials import specify
 from tunekit.store.result_store import ResultStore
 
 pytestmark = pytest.mark.slow
@@ -172,7 +173,7 @@ def test_check_passes_until_something_changes(paper, capsys):
 
 BAD = {
     "tables: []": "lacks sweeps",
-    "sweeps: [golden]\nmetrics: [f2]": "'f2' is none of",
+    "sweeps: [golden]\nmetrics: [f2]": "metrics: there is no metric 'f2' (there are accuracy, macro_f1",
     "sweeps: [golden]\nselect: best": "select is one of",
     "sweeps: [golden]\nfigures: [pies]": "'pies' is none of",
     "sweeps: [golden]\ntitel: x": "unknown titel",
@@ -195,6 +196,57 @@ def test_bad_input_is_one_line_that_names_its_place(paper, content, capsys):
     error = capsys.readouterr().err
     assert BAD[content] in error
     assert error.count("\n") == 1
+
+
+NUMBERS = """\
+rows: [tiny-bert, tiny-bert/lora]
+datasets: [demo-regression]
+claims:
+- {id: wins, text: Full wins., quantifier: all, parts: [
+    {statements: tiny-bert best, among: [tiny-bert, tiny-bert/lora], datasets: all, metrics: [rmse, pearson]}]}
+"""
+
+
+@pytest.fixture
+def of_numbers(tmp_path):
+    """A paper on a store of regression in which full fine-tuning is better than LoRA: its RMSE is lower."""
+    store = ResultStore(tmp_path / "numbers")
+    scores = {"full": (0.9, 2.0), "lora": (0.7, 3.0)}
+    specs = [specify(dataset="demo-regression", method=one, seed=seed) for one in scores for seed in (1, 2, 3)]
+    ask(store, specs)
+    for spec in specs:
+        pearson, rmse = (value + 0.01 * spec.seed for value in scores[spec.method])
+        found = {"pearson": pearson, "spearman": pearson / 2, "rmse": rmse, "loss": rmse}
+        add_of_task(store, spec, [{f"{split}_{name}": v for name, v in found.items() for split in ("val", "test")}])
+    (tmp_path / "paper.yaml").write_text("sweeps: [numbers]\n")
+    (tmp_path / "claims.yaml").write_text(NUMBERS)
+    return tmp_path / "paper.yaml"
+
+
+def test_a_paper_on_numbers_has_their_scores(of_numbers, capsys):
+    of_numbers.write_text("sweeps: [numbers]\nclaims: claims.yaml\nfigures: []\n")
+    assert run(of_numbers) == 0
+    out = of_numbers.parent / "out"
+    tables = {path.stem.rpartition("-")[2]: path.read_text() for path in (out / "tables").glob("*.md")}
+    assert list(sorted(tables)) == ["pearson", "rmse", "spearman"]
+    assert "| full fine-tuning | **2.0200 ± 0.0100** |" in tables["rmse"]
+    assert "| full fine-tuning | **0.9200 ± 0.0100** |" in tables["pearson"]
+    assert "RMSE, validation" in (out / "appendix.tex").read_text()
+    assert "& supported &" in (out / "claims.tex").read_text()
+    numbers = (out / "numbers.tex").read_text()
+    assert r"rmse/lora/demo-regression/difference}{+1.0000}" in numbers
+
+
+def test_a_score_that_the_task_lacks_is_refused_with_those_that_it_has(of_numbers, capsys):
+    for text in (
+        "metrics: [macro_f1]",
+        "tables: [{stem: x, caption: X., metric: macro_f1, columns: [demo-regression], rows: [{method: full}]}]",
+    ):
+        of_numbers.write_text(f"sweeps: [numbers]\n{text}\n")
+        assert run(of_numbers) == 2
+        error = capsys.readouterr().err
+        assert "there is no metric 'macro_f1' (there are pearson, spearman, rmse)" in error
+        assert error.count("\n") == 1
 
 
 @pytest.mark.parametrize(("manifest", "said"), [(None, "write the paper first"), ("{", "is damaged")])

@@ -25,7 +25,14 @@ from analysis.figures.search_plots import (
 from analysis.paper.spec import read_paper
 from analysis.report.report import KINDS
 from analysis.search import SearchResult, search_results
-from analysis.search_statistics import expected_best, importances, random_trials, why_no_expected_best
+from analysis.search_statistics import (
+    expected_best,
+    expected_score,
+    importances,
+    near,
+    random_trials,
+    why_no_expected_best,
+)
 from analysis.sweep_records import read_sweeps
 from tests.support.drawings import titles
 from tests.support.search_stores import SETTLED, SPACE, trial, write
@@ -69,7 +76,7 @@ RANDOM = {"sampler": "random", "scheduler": "none"}
 def test_sensitivity_draws_complete_trials_filled_and_names_the_range_near_the_best():
     figure = Figure()
     ax = figure.subplots()
-    assert sensitivity({"LoRA": TRIALS}, ax, "macro-F1", 1.0) is ax
+    assert sensitivity({"LoRA": TRIALS}, {"LoRA": (1e-3, 2e-3)}, ax, "macro-F1", "1 point") is ax
     filled, hollow = ax.collections[:2]
     np.testing.assert_allclose(filled.get_offsets(), [(1e-4, 60), (1e-3, 70), (2e-3, 69.5)])
     np.testing.assert_allclose(hollow.get_offsets(), [(1e-2, 40)])
@@ -219,6 +226,40 @@ def test_a_real_study_has_all_its_figures_once(tmp_path):
     assert len({captioned.stem for captioned in figures}) == len(figures)
     for captioned in figures:
         assert titles(captioned.figure) or captioned.kind == "importance"
+
+
+RMSE = {"dataset": "demo-regression", "objectives": ("rmse",), "directions": ("minimize",)}
+
+
+def test_less_may_be_better():
+    one = a_study([3.0, 2.01, 2.0, 2.03, 4.0], **RMSE, **RANDOM)
+    assert [trial.number for trial in one.complete] == [2, 1, 3, 0, 4]
+    assert [trial.number for trial in near(one)] == [1, 2]
+    (captioned,) = [found for found in search_figures([one]) if found.kind == "sensitivity"]
+    assert captioned.figure.axes[0].get_legend_handles_labels()[1] == [
+        "LoRA: within 1 % of its best at 1.3e-5 to 1.69e-5"
+    ]
+    assert "within 1 % of the method's best" in captioned.caption
+    expected = expected_score(one)["mean"].tolist()  # trial 0 is the default, which nobody drew
+    assert expected == pytest.approx([np.mean([2.01, 2.0, 2.03, 4.0]), (3 * 2.0 + 2 * 2.01 + 2.03) / 6, 2.0025, 2.0])
+
+
+def test_a_failed_trial_counts_as_the_worst_value_where_there_is_one():
+    lost = SearchTrial(
+        number=9, params={}, state=TrialState.FAILED, values=None, epochs=1, seconds=1.0, trial_ids=("x",)
+    )
+    unbounded, shares, correlations = (
+        a_study([0.5] * 4, **RANDOM, **changes)
+        for changes in (RMSE, {}, {**RMSE, "objectives": ("pearson",), "directions": ("maximize",)})
+    )
+    unbounded, shares, correlations = (
+        replace(one, study=replace(one.study, trials=(*one.study.trials, lost)))
+        for one in (unbounded, shares, correlations)
+    )
+    assert why_no_expected_best(unbounded) == "trials failed, and RMSE has no worst value that could stand for them"
+    assert why_no_expected_best(shares) is None
+    assert expected_score(shares)["mean"][0] == pytest.approx(0.375)
+    assert expected_score(correlations)["mean"][0] == pytest.approx(0.125)
 
 
 def test_nothing_is_drawn_of_a_study_without_complete_trials():

@@ -55,7 +55,7 @@ def search(monkeypatch, capsys, tmp_path):
         ),
         (
             ["--objective", "f1"],
-            "--objective takes macro_f1, accuracy, micro_f1, pearson, spearman, num_trainable_params, got 'f1'",
+            "--objective takes macro_f1, accuracy, micro_f1, pearson, spearman, rmse, num_trainable_params, got 'f1'",
         ),
         (["--objective", "macro_f1,macro_f1"], "--objective names one twice"),
         (["--objective", "num_trainable_params"], "must name a score first"),

@@ -20,7 +20,7 @@ from tunekit.errors import UserError
 from tunekit.runner.actor import line_of
 from tunekit.runner.metrics import gauges
 from tunekit.schema import Direction, EpochRecord, Status
-from tunekit.search.outcome import objective_of
+from tunekit.search.outcome import objectives_on
 from tunekit.store.progress import ProgressReader
 from tunekit.store.requests import cells_of
 from tunekit.store.result_store import ResultStore
@@ -197,7 +197,7 @@ def test_people_watch_a_trial_by_the_metric_of_its_task(toy, tmp_path):
     assert "loss 0.1250" in line_of(spec, TrialReport([last], None))
     assert "tunekit_loss" in gauges()
     with pytest.raises(UserError, match="the task of 'toy-demo' chooses by loss"):
-        objective_of(spec)
+        objectives_on(spec.dataset, None)
 
 
 def test_a_task_that_is_not_registered_is_one_line():

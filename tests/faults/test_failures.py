@@ -19,6 +19,7 @@ from tunekit.runner.trainables import SearchTrainable, TrialTrainable
 from tunekit.schema import Status
 from tunekit.storage.lease import Superseded
 from tunekit.store.result_store import ResultStore
+from tunekit.tasks import TASKS
 from tunekit.worker import attempt as runner_attempt
 from tunekit.worker.attempt import IO_PAUSES_SECONDS, Attempt
 from tunekit.worker.failures import Failure, classify
@@ -171,7 +172,7 @@ def test_divergence_ends_a_trial_at_once(kind, epoch, value, tmp_path, monkeypat
         trainable.setup({"trial": {"trial_id": spec.trial_id}}, jobs={spec.trial_id: job})
     else:
         config = {"study": "s", "specs": [spec.to_dict()]}
-        trainable.setup({"trial": config}, bases={"s": job}, metric="macro_f1")
+        trainable.setup({"trial": config}, bases={"s": job}, metrics={"s": TASKS["classification"].chooses_by})
     epochs, train = count(1), Pack.train_epoch
 
     def poisoned(pack):

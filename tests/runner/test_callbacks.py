@@ -6,6 +6,7 @@ from tests.support.records import record
 from tests.support.trials import specify
 from tunekit.runner.callbacks import RetryCallback
 from tunekit.store.result_store import ResultStore
+from tunekit.tasks import TASKS
 from tunekit.worker.report import TrialReport, tune_result, tune_result_of_seeds
 
 CUT = "tiny-bert on demo: 3.0 % of texts cut to 8 tokens"
@@ -32,4 +33,4 @@ def test_a_line_on_cut_texts_is_shown_once_and_notes_as_often_as_they_come(tmp_p
 
 def test_the_seeds_of_a_configuration_share_one_line_on_cut_texts():
     reports = [TrialReport([record(1)], None, cut_line=CUT) for _ in range(2)]
-    assert tune_result_of_seeds(1, reports, "macro_f1")["cut"] == CUT
+    assert tune_result_of_seeds(1, reports, TASKS["classification"].chooses_by)["cut"] == CUT

@@ -14,6 +14,7 @@ from tunekit.runner import trainables
 from tunekit.runner.actor import title_of
 from tunekit.runner.trainables import SearchTrainable
 from tunekit.schema import EpochRecord, Status
+from tunekit.tasks import TASKS
 from tunekit.worker.report import OBJECTIVE, TrialReport
 
 CLIENT = """
@@ -101,7 +102,7 @@ def search(tmp_path, monkeypatch):
         jobs = [job_for(seed, tmp_path) for seed in (1, 2)]
         trainable = object.__new__(SearchTrainable)
         config = {"study": "s", "specs": [job.spec.to_dict() for job in jobs]}
-        trainable.setup({"trial": config}, bases={"s": jobs[0]}, metric="macro_f1")
+        trainable.setup({"trial": config}, bases={"s": jobs[0]}, metrics={"s": TASKS["classification"].chooses_by})
         monkeypatch.setattr(SearchTrainable, "show", lambda self, spec, report: None)
         return trainable, trainer
 

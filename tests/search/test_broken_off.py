@@ -7,8 +7,11 @@ import pytest
 
 from tests.support.search_simulation import Killed, Simulation, plan_for, score_of
 from tunekit.schema import Status
+from tunekit.search.choosing import select_configuration
+from tunekit.search.outcome import objectives_on
+from tunekit.store.progress import study_lines
 from tunekit.store.result_store import ResultStore
-from tunekit.store.search_records import TrialState
+from tunekit.store.search_records import Search, TrialState
 
 pytestmark = pytest.mark.slow
 
@@ -171,13 +174,35 @@ def test_the_objective_is_the_mean_over_search_seeds(tmp_path):
 
 
 def test_several_objectives_make_a_front(tmp_path):
-    from tunekit.search.outcome import parse_objectives
-
-    plan = plan_for(objectives=parse_objectives("macro_f1,num_trainable_params"), trials=6)
+    plan = plan_for(objectives=objectives_on("demo", ["macro_f1", "num_trainable_params"]), trials=6)
     study = Simulation(tmp_path, [plan]).run()[0]
     assert study.directions == ("maximize", "minimize")
     for trial in study.trials:
         assert trial.values[1] == trial.params["r"]
+
+
+@pytest.mark.parametrize("scheduler", ["asha", "none"])
+def test_a_score_of_which_less_is_better_is_minimised(tmp_path, scheduler):
+    """A search by RMSE is the search by Pearson's r, which the made-up scores mirror, with the other direction."""
+    found = {}
+    for name in ("pearson", "rmse"):
+        objectives = objectives_on("demo-regression", [name])
+        plan = plan_for(
+            dataset="demo-regression", objectives=objectives, scheduler=scheduler, sampler="random", trials=12
+        )
+        [found[name]] = Simulation(tmp_path / name, [plan]).run()
+    up, down = found["pearson"], found["rmse"]
+    assert (up.directions, down.directions) == (("maximize",), ("minimize",))
+    assert [(one.params, one.state) for one in up.trials] == [(one.params, one.state) for one in down.trials]
+    assert ("pruned" in {one.state.value for one in down.trials}) == (scheduler == "asha")
+    for more, less in zip(up.trials, down.trials, strict=True):
+        assert less.values == (None if more.values is None else pytest.approx((1 - more.values[0],)))
+    best = min((one for one in down.trials if one.state.value == "complete"), key=lambda one: one.values)
+    [line] = study_lines(Search((down,)))
+    assert f"best rmse on validation {min(one.values for one in down.trials if one.values)[0]:.4f}" in line
+    chosen = select_configuration(ResultStore(tmp_path / "rmse"), down)
+    assert chosen.best == best.number
+    assert chosen.best == select_configuration(ResultStore(tmp_path / "pearson"), up).best
 
 
 @pytest.mark.parametrize("sampler", ["tpe", "random", "gp"])

@@ -1,8 +1,11 @@
 """Records of a trial that no engine made: every number in them is the same."""
 
+from collections.abc import Mapping
 from dataclasses import fields
 
 from tunekit.schema import EpochRecord, Fingerprint, Status, TrialSummary
+from tunekit.store.epoch_records import UNSCORED, TaskEpochRecord
+from tunekit.tasks import TASKS
 
 FINGERPRINT = Fingerprint(model="m", data="d", code="c")
 
@@ -10,6 +13,12 @@ FINGERPRINT = Fingerprint(model="m", data="d", code="c")
 def record(epoch: int) -> EpochRecord:
     values = dict.fromkeys((item.name for item in fields(EpochRecord)), 0.5)
     return EpochRecord(**{**values, "epoch": epoch, "step": 2 * epoch, "peak_memory_bytes": 7})
+
+
+def record_of_task(epoch: int, task: str, scores: Mapping[str, float]) -> TaskEpochRecord:
+    """An epoch of another task than classification; scores of the task that are not in ``scores`` are None."""
+    unscored = {name: getattr(record(epoch), name) for name in UNSCORED}
+    return TaskEpochRecord(**unscored, scores=dict.fromkeys(TASKS[task].score_names) | scores, constants={})
 
 
 def summary(status: Status = Status.COMPLETED, error: str | None = None) -> TrialSummary:

@@ -2,14 +2,14 @@
 
 import math
 from collections.abc import Callable, Mapping, Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from pathlib import Path
 from types import SimpleNamespace
 from typing import Any
 
 import pandas as pd
 
-from tests.support.records import record
+from tests.support.records import record, record_of_task
 from tests.support.trials import fingerprint, specify
 from tunekit.commands.console import SearchProgress
 from tunekit.engine.job import Job
@@ -17,9 +17,9 @@ from tunekit.engine.summary import BuildFacts, summarise
 from tunekit.models.loading import resolve_model
 from tunekit.runner.schedulers import PerStudyASHA
 from tunekit.runner.search import StudySearcher
-from tunekit.schema import Status, TrialSpec
+from tunekit.schema import Direction, Status, TrialSpec
 from tunekit.search.optuna_storage import open_storage
-from tunekit.search.outcome import parse_objectives
+from tunekit.search.outcome import objectives_on
 from tunekit.search.space import Space, first_trial
 from tunekit.search.study import Study
 from tunekit.search.study_plan import StudyPlan
@@ -32,13 +32,15 @@ NAN_ABOVE = 4e-3
 """A learning rate at which the made-up training diverges at once."""
 
 
-def plan_for(method: str = "lora", *, space: Space | None = None, trials: int = 8, **changes: Any) -> StudyPlan:
+def plan_for(
+    method: str = "lora", dataset: str = "demo", *, space: Space | None = None, trials: int = 8, **changes: Any
+) -> StudyPlan:
     """A plan of tiny trials."""
-    spec = specify(method=method, seed=1001, epochs=4, score_test=False)
+    spec = specify(method=method, dataset=dataset, seed=1001, epochs=4, score_test=False)
     first = first_trial(spec, space or {})
     fields = {
         "spec": spec, "fingerprint": fingerprint(spec), "space": space or {}, "default": first.params,
-        "distributions": first.distributions, "objectives": parse_objectives("macro_f1"), "sampler": "tpe",
+        "distributions": first.distributions, "objectives": objectives_on(spec.dataset, None), "sampler": "tpe",
         "sampler_seed": 3, "scheduler": "none", "seeds": (1001,), "planned": trials,
     }  # fmt: skip
     return StudyPlan(**{**fields, **changes})
@@ -48,6 +50,15 @@ def score_of(spec: TrialSpec, epoch: int) -> float:
     """A smooth made-up score, best at a learning rate of 1e-3 and r of 16; it grows with epochs and differs by seed."""
     away = abs(math.log10(spec.learning_rate / 1e-3)) + abs(math.log2(spec.method_params.get("r", 16) / 16)) / 8
     return (0.8 - 0.2 * away + 0.001 * (spec.seed % 7)) * (1 - 0.5**epoch)
+
+
+def scores_of(spec: TrialSpec, epoch: int) -> dict[str, float]:
+    """Every made-up score on validation: ``score_of``, and for a score of which less is better what it lacks to 1."""
+    score = score_of(spec, epoch)
+    return {
+        f"val_{metric.name}": score if metric.direction is Direction.MAX else 1 - score
+        for metric in task_of(spec.dataset).metrics
+    }
 
 
 class Killed(BaseException):
@@ -75,6 +86,7 @@ class Simulation:
         for study in studies:
             study.requeue_interrupted()
         self.bases = {plan.key: self._job(plan) for plan in self.plans}
+        self.metrics = {plan.key: plan.metric for plan in self.plans}
         scheduler = PerStudyASHA(studies) if self.plans[0].scheduler == "asha" else None
         searcher = StudySearcher(studies, self.bases, scheduler, SearchProgress(studies), lambda: None)
         running: dict[str, Any] = {}
@@ -110,7 +122,7 @@ class Simulation:
     def _training(self, trial: Mapping[str, Any]) -> Any:
         """Results by epoch, as SearchTrainable's, with the records that they leave."""
         specs = [TrialSpec.from_dict(values) for values in trial["specs"]]
-        best = []
+        metric, best = self.metrics[trial["study"]], []
         for epoch in range(1, specs[0].epochs + 1):
             scores = []
             for spec in specs:
@@ -125,15 +137,18 @@ class Simulation:
                     self._write(folder, spec, stored.epochs, epoch)
                 if epoch == spec.epochs and not (folder / "summary.json").exists():
                     self._end(folder, Status.COMPLETED)
-                scores.append(score_of(spec, epoch))
+                scores.append(scores_of(spec, epoch)[f"val_{metric.name}"])
                 self.tick()
             best.append(sum(scores) / len(scores))
-            yield {"epoch": epoch, OBJECTIVE: max(best), "done": epoch == specs[0].epochs, "status": "running"}
+            yield {"epoch": epoch, OBJECTIVE: metric.best(best), "done": epoch == specs[0].epochs, "status": "running"}
 
     def _write(self, folder: Path, spec: TrialSpec, earlier: list, epoch: int) -> None:
-        changes = {"val_macro_f1": score_of(spec, epoch), "val_accuracy": score_of(spec, epoch)}
-        rows = [*earlier, type(record(1))(**{**vars(record(epoch)), **changes})]
-        self.store.write_epochs(folder, rows)
+        scores = scores_of(spec, epoch)
+        if task_of(spec.dataset).name == "classification":
+            made = replace(record(epoch), val_macro_f1=scores["val_macro_f1"], val_accuracy=scores["val_accuracy"])
+        else:
+            made = record_of_task(epoch, task_of(spec.dataset).name, scores)
+        self.store.write_epochs(folder, [*earlier, made])
         gold = [0, 1, 2] * 20
         items = {"split": "val", "epoch": epoch, "group_id": [str(n) for n in range(60)], "gold": gold}
         frame = pd.DataFrame({**items, "predicted": [0, 1, 1] * 20, "logits": [[0.0] * 3] * 60})

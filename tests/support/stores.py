@@ -4,10 +4,11 @@ from collections.abc import Mapping, Sequence
 from dataclasses import replace
 from pathlib import Path
 
-from tests.support.records import FINGERPRINT, record, summary
+from tests.support.records import FINGERPRINT, record, record_of_task, summary
 from tunekit.schema import Fingerprint, Status, TrialSpec
 from tunekit.store.requests import cells_of
 from tunekit.store.result_store import ResultStore
+from tunekit.tasks import task_of
 
 GOLDEN = Path(__file__).parents[1] / "data" / "golden_store"
 PAPER = """\
@@ -44,6 +45,16 @@ def add(
     best = min(range(len(scores)), key=lambda position: scores[position]) + 1
     ended = replace(summary(status, None), num_epochs=len(scores), best_epoch=best, execution=dict(execution or {}))
     store.write_summary(folder, replace(ended, error=None if status is Status.COMPLETED else "loss became nan"))
+
+
+def add_of_task(store: ResultStore, spec: TrialSpec, scores: Sequence[Mapping[str, float]]) -> None:
+    """A completed trial of another task than classification, with these scores after each epoch (``test_rmse``)."""
+    task = task_of(spec.dataset)
+    folder = store.open_trial(spec, FINGERPRINT)
+    records = [record_of_task(epoch, task.name, one) for epoch, one in enumerate(scores, 1)]
+    store.write_epochs(folder, records)
+    final = {name: records[-1].scores[name] for name in task.score_names}
+    store.write_summary(folder, replace(summary(), num_epochs=len(records), final_scores=final))
 
 
 def ask(store: ResultStore, specs: Sequence[TrialSpec]) -> None:

@@ -15,7 +15,7 @@ from tunekit.schema import Scalar, Status, TrialSpec
 from tunekit.storage.paths import Place
 from tunekit.store.eta import Pace, TrialKind, clock, kind_of, remaining_seconds
 from tunekit.store.search_records import TrialState
-from tunekit.tasks import task_of
+from tunekit.tasks import Metric, task_of
 
 if TYPE_CHECKING:
     from tunekit.search.outcome import ConfigurationOutcome
@@ -151,10 +151,12 @@ class Tally:
 
     name: str
     """The study's name for people."""
+    metric: Metric
+    """The metric that it optimises."""
     planned: int
     ended: int
     best: float | None = None
-    """The best score on validation in [0, 1]; None before one trial completed."""
+    """The best score on validation; None before one trial completed."""
     running: int = 0
 
 
@@ -164,7 +166,8 @@ class SearchProgress(Display):
     def __init__(self, studies: "Sequence[Study]") -> None:
         super().__init__()
         self.tallies = {
-            study.plan.key: Tally(study.plan.name, study.plan.planned, study.num_ended) for study in studies
+            study.plan.key: Tally(study.plan.name, study.plan.metric, study.plan.planned, study.num_ended)
+            for study in studies
         }
         self.states: list[TrialState] = []
         self.trained = 0
@@ -208,8 +211,8 @@ class SearchProgress(Display):
 
     def _score(self, key: str, state: TrialState, values: Sequence[float] | None) -> None:
         if state is TrialState.COMPLETE and values:
-            known = self.tallies[key].best
-            self.tallies[key].best = values[0] if known is None else max(known, values[0])
+            tally = self.tallies[key]
+            tally.best = values[0] if tally.best is None else tally.metric.best((tally.best, values[0]))
 
     def totals(self) -> dict[str, int]:
         """Return how many trials ended in each state."""
@@ -227,7 +230,7 @@ class SearchProgress(Display):
         for name in ("ended", *(() if self.over else ("running",)), "best on validation"):
             table.add_column(name, justify="right")
         for tally in self.tallies.values():
-            best = "" if tally.best is None else f"{100 * tally.best:.2f}"
+            best = "" if tally.best is None else tally.metric.number(tally.best)
             running = () if self.over else (str(tally.running),)
             table.add_row(Text(tally.name), f"{tally.ended}/{tally.planned}", *running, best)
         return table

@@ -68,7 +68,7 @@ def empty_studies(studies: Sequence["Study"], say: Say) -> int:
 def search_as_text(request: SearchRequest, ended: Mapping[str, int]) -> str:
     """Return the search for people; ``ended`` has the number of ended trials by study."""
     first = request.plans[0]
-    objectives = ",".join(one.name for one in first.objectives)
+    objectives = " or ".join(dict.fromkeys(",".join(one.name for one in plan.objectives) for plan in request.plans))
     studies = "1 study" if len(request.plans) == 1 else f"{len(request.plans)} studies"
     lines = [
         f"search {request.sweep.name}: {studies} of {how_many(first.planned, 'trial')}, "

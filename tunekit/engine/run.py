@@ -3,7 +3,6 @@
 ``TrialRun`` takes a ``Job`` and writes the trial's folder in the store (``tunekit.store.result_store``).
 """
 
-import os
 import time
 from collections.abc import Callable, Mapping, Sequence
 from typing import Any
@@ -15,6 +14,7 @@ import torch
 
 from tunekit.engine import checkpoint
 from tunekit.engine.build import build_model, labels_of, prepare_splits
+from tunekit.engine.determinism import be_deterministic
 from tunekit.engine.job import Job
 from tunekit.engine.kept_weights import identity_of, keeps_weights, remove_superseded_weights, write_weights
 from tunekit.engine.kernels.choice import implementation
@@ -45,16 +45,6 @@ USUAL_BYTES_PER_SECOND = 5e8
 """The speed at which checkpoints are assumed to be written and hashed, until a process has written its first."""
 
 
-def _be_deterministic(device: torch.device, threads: int) -> None:
-    """Make equal specs give equal bits, by a fixed number of threads and, on CUDA, kernels without atomics."""
-    torch.set_num_threads(threads)
-    if device.type == "cuda":
-        os.environ.setdefault("CUBLAS_WORKSPACE_CONFIG", ":4096:8")
-        torch.use_deterministic_algorithms(True)
-        # Else every new tensor is filled with NaN by a kernel of its own, which shows reads of memory never written.
-        torch.utils.deterministic.fill_uninitialized_memory = False  # type: ignore[attr-defined]
-
-
 class TrialRun:
     """A trial in progress: call ``train_epoch`` until ``done``, then ``finish``.
 
@@ -74,7 +64,7 @@ class TrialRun:
         for plugin in job.plugins:
             plugin.activate()
         check_device({job.spec.precision}, gpu=self.device.type == "cuda")
-        _be_deterministic(self.device, job.threads)
+        be_deterministic(self.device, job.threads)
         reset_peak(self.device)
         self.folder = self.store.open_trial(job.spec, job.fingerprint)
         prepared = prepare_splits(job.spec, job.fingerprint, job.model, self.store.data_folder)

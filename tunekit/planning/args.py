@@ -147,9 +147,10 @@ class SearchArgs(SweepArgs):
     """The seed of the sampler's suggestions."""
     scheduler: Scheduler = "asha"
     """asha stops weak trials early, none trains all trials to the end."""
-    objective: Annotated[str | None, tyro.conf.arg(metavar="{macro_f1,accuracy}[,num_trainable_params]")] = None
-    """A score on validation; with ,num_trainable_params a Pareto front of both (default: the score by which the data's
-    task chooses: macro_f1 for classification, pearson for regression)."""
+    objective: Annotated[str | None, tyro.conf.arg(metavar="SCORE[,num_trainable_params]")] = None
+    """A score on validation, such as macro_f1 or accuracy, or pearson, spearman or rmse, which is minimised; with
+    ,num_trainable_params a Pareto front of both (default: the score by which the data's task chooses: macro_f1 for
+    classification, pearson for regression)."""
     choose: Choose = "best"
     """What best.yaml holds: the best configuration, or the cheapest within one standard error of the best (1se)."""
     confirm_seeds: Seeds | None = None

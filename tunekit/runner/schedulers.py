@@ -56,7 +56,7 @@ def _asha(study: Study) -> ASHAScheduler:
     return ASHAScheduler(
         time_attr="epoch",  # not training_iteration, which restarts with each retry
         metric=OBJECTIVE,
-        mode="max",
+        mode=study.plan.metric.direction.value,
         max_t=study.plan.max_epochs,
         grace_period=GRACE_EPOCHS,
         reduction_factor=REDUCTION_FACTOR,

@@ -198,11 +198,12 @@ def run_search(
         progress.begin(at_a_time=at_a_time, dashboard=session.dashboard, storage=store.root, experiment=experiment)
         scheduler = PerStudyASHA(studies) if studies[0].plan.scheduler == "asha" else None
         searchers.append(StudySearcher(studies, bases, scheduler, progress, record))
-        pack, metric = pack_of(session.nodes, resources), studies[0].plan.objectives[0].name
+        pack = pack_of(session.nodes, resources)
+        metrics = {study.plan.key: study.plan.metric for study in studies}
         # A configuration brings a trial for each search seed. Without packs its seeds train one after another.
         num_places = pack * len(studies[0].plan.seeds) if pack > 1 else 1
         trainable = tune.with_parameters(
-            SearchTrainable, bases=bases, metric=metric, num_places=num_places, driver=guard.driver
+            SearchTrainable, bases=bases, metrics=metrics, num_places=num_places, driver=guard.driver
         )
         return tune.Tuner(
             tune.with_resources(trainable, share_of(session.nodes, resources)),

@@ -12,6 +12,7 @@ from tunekit.engine.job import Job, jobs_of
 from tunekit.runner.actor import SlotTrainable
 from tunekit.runner.nodes import Driver, refusal, refused
 from tunekit.runner.trainers import trainer_for
+from tunekit.tasks import Metric
 from tunekit.worker.report import TrialReport, needs_training, tune_result, tune_result_of_seeds
 
 
@@ -58,16 +59,17 @@ class SearchTrainable(SlotTrainable):
         self,
         config: dict[str, Any],
         bases: Mapping[str, Job],
-        metric: str,
+        metrics: Mapping[str, Metric],
         num_places: int = 1,
         driver: Driver | None = None,
     ) -> None:
         """Take the first configuration.
 
-        ``bases`` has a job for each study, whose spec is replaced by those of a configuration; ``metric`` is the score
-        that the search maximises. Up to ``num_places`` trials train as one pack. This node must match ``driver``.
+        ``bases`` has a job for each study, whose spec is replaced by those of a configuration, and ``metrics`` what
+        each study optimises on validation. Up to ``num_places`` trials train as one pack. This node must match
+        ``driver``.
         """
-        self.bases, self.metric, self.trainer, self.driver = bases, metric, trainer_for(num_places), driver
+        self.bases, self.metrics, self.trainer, self.driver = bases, metrics, trainer_for(num_places), driver
         self.reset_config(config)
 
     def reset_config(self, new_config: dict[str, Any]) -> bool:
@@ -75,6 +77,7 @@ class SearchTrainable(SlotTrainable):
         self.trainer.release()
         self.epoch = 0
         self.jobs = jobs_of(new_config["trial"], self.bases)
+        self.metric = self.metrics[new_config["trial"]["study"]]
         self.reports: list[TrialReport] = []
         return True
 

@@ -16,7 +16,7 @@ import pandas as pd
 from tunekit.errors import UserError
 from tunekit.store.records import read_predictions, running_best
 from tunekit.store.search_records import SearchStudy, SearchTrial, TrialState
-from tunekit.tasks.base import ITEM_SCORES
+from tunekit.tasks.base import ITEM_SCORES, Metric, task_of
 from tunekit.tasks.number_scores import NUMBER_SCORES
 
 if TYPE_CHECKING:
@@ -37,7 +37,7 @@ class Candidate:
     number: int
     """The number of its trial in the study."""
     score: float
-    """Its score on validation, in [0, 1], where higher is better."""
+    """Its score on validation, with the sign that makes more better."""
     num_trainable_params: int
     """Its cost: the number of parameters that were trained."""
 
@@ -166,12 +166,12 @@ def select_configuration(store: "ResultStore", study: SearchStudy) -> Selection 
     completed = {trial.number: trial for trial in study.trials if trial.state is TrialState.COMPLETE and trial.values}
     if not completed:
         return None
-    metric = study.objectives[0]
-    candidates = [_candidate(store, trial) for trial in completed.values()]
+    metric = task_of(study.dataset).metric(study.objectives[0])
+    candidates = [_candidate(store, trial, metric) for trial in completed.values()]
     best = max(candidates, key=lambda candidate: (candidate.score, -candidate.number))
     items = [_best_items(trial, metric) for trial in stored_trials(store, completed[best.number])]
     try:
-        error = item_standard_error(items, metric, num_labels=len(items[0]["logits"].iloc[0]) if len(items[0]) else 0)
+        error = item_standard_error(items, metric.name, len(items[0]["logits"].iloc[0]) if len(items[0]) else 0)
     except ValueError as problem:
         raise UserError(f"{store.root}: {problem}") from problem
     return select(candidates, error)
@@ -187,18 +187,19 @@ def stored_trials(store: "ResultStore", trial: SearchTrial) -> "list[StoredTrial
     return [store.read(folder) for folder in folders]
 
 
-def _candidate(store: "ResultStore", trial: SearchTrial) -> Candidate:
+def _candidate(store: "ResultStore", trial: SearchTrial, metric: Metric) -> Candidate:
     """Return a completed trial of a study as a candidate. Raises UserError where the store lacks its summary."""
     summary = stored_trials(store, trial)[0].summary
     if not trial.values or summary is None or summary.num_trainable_params is None:
         raise UserError(
             f"{store.trials_folder} lacks the summary of a completed trial ({trial.trial_ids[0]}); restore it"
         )
-    return Candidate(trial.number, trial.values[0], summary.num_trainable_params)
+    return Candidate(trial.number, metric.sign * trial.values[0], summary.num_trainable_params)
 
 
-def _best_items(trial: "StoredTrial", metric: str) -> pd.DataFrame:
+def _best_items(trial: "StoredTrial", metric: Metric) -> pd.DataFrame:
     """Return the validation predictions of the epoch with the best ``metric``; the earliest one of equal scores."""
-    best = int(np.argmax(running_best(trial.epochs, metric))) + 1
+    scores = running_best(trial.epochs, metric)
+    best = scores.index(scores[-1]) + 1
     rows = read_predictions(trial.folder)
     return rows[(rows["split"] == "val") & (rows["epoch"] == best)]

@@ -7,10 +7,10 @@ from typing import TYPE_CHECKING
 
 from tunekit.errors import UserError
 from tunekit.parsing import not_a_choice
-from tunekit.schema import Direction, Status, TrialSpec, readable
+from tunekit.schema import Direction, Status, readable
 from tunekit.store.records import running_best
 from tunekit.store.search_records import TrialState
-from tunekit.tasks import TASKS, Task, task_of
+from tunekit.tasks import TASKS, Metric, Task, task_of
 from tunekit.tasks.base import ITEM_SCORES
 
 if TYPE_CHECKING:
@@ -23,66 +23,64 @@ class Objective:
 
     name: str
     """The name of a metric, or of a field of TrialSummary."""
-    direction: str
-    """``maximize`` or ``minimize``."""
-    is_score: bool
-    """Whether it is a score on validation, whose best value so far counts; else it is a field of TrialSummary."""
+    metric: Metric | None
+    """The metric on validation, whose best value so far counts; None for a field of TrialSummary."""
+
+    @property
+    def direction(self) -> str:
+        """``maximize`` or ``minimize``: a field of TrialSummary is a cost."""
+        return "maximize" if self.metric is not None and self.metric.direction is Direction.MAX else "minimize"
 
 
-SIZE = Objective("num_trainable_params", "minimize", False)
+SIZE = Objective("num_trainable_params", None)
 """What may stand beside a score."""
 
 
 def objectives_of(task: Task) -> dict[str, Objective]:
     """Return what a search on a dataset of ``task`` can optimise, by name.
 
-    That are reported scores of which more is better, and whose standard error over items is known, as 1se needs it.
+    That are the reported scores whose standard error over items is known, as 1se needs it, and the size.
     """
-    able = [name for name in task.reported if task.metric(name).direction is Direction.MAX]
-    scores = [name for name in able if name in ITEM_SCORES[task.form]]
+    scores = [name for name in task.reported if name in ITEM_SCORES[task.form]]
     ordered = sorted(scores, key=lambda name: name != task.primary)
-    return {**{name: Objective(name, "maximize", True) for name in ordered}, SIZE.name: SIZE}
+    return {**{name: Objective(name, task.metric(name)) for name in ordered}, SIZE.name: SIZE}
 
 
-def objective_of(spec: TrialSpec) -> Objective:
-    """Return the score by which the task of the spec's dataset chooses.
+def objectives_on(dataset: str, names: Sequence[str] | None) -> tuple[Objective, ...]:
+    """Return the objectives called ``names`` on ``dataset``; None stands for the score by which its task chooses.
 
-    Raises UserError where a search can't optimise it.
+    Raises UserError where a search on this dataset can't optimise one of them.
     """
-    task = task_of(spec.dataset)
+    task = task_of(dataset)
     known = objectives_of(task)
-    if task.primary not in known:
-        raise UserError(
-            f"a search optimises {', '.join(known)}, and the task of {spec.dataset!r} chooses by {task.primary}"
-        )
-    return known[task.primary]
+    if names is None:
+        if task.primary not in known:
+            raise UserError(
+                f"a search optimises {', '.join(known)}, and the task of {dataset!r} chooses by {task.primary}"
+            )
+        return (known[task.primary],)
+    for name in names:
+        if name not in known:
+            raise UserError(not_a_choice(f"--objective on {readable(dataset)}", name, known))
+    return tuple(known[name] for name in names)
 
 
-def check_objectives(objectives: Sequence[Objective], spec: TrialSpec) -> None:
-    """Raise UserError where the task of the spec's dataset has no such score."""
-    known = objectives_of(task_of(spec.dataset))
-    for objective in objectives:
-        if objective.name not in known:
-            raise UserError(not_a_choice(f"--objective on {readable(spec.dataset)}", objective.name, known))
-
-
-def parse_objectives(text: str) -> tuple[Objective, ...]:
-    """Return the objectives in a comma-separated list.
+def objective_names(text: str) -> tuple[str, ...]:
+    """Return the names in a comma-separated list of objectives.
 
     Raises UserError on an objective that no task has or a repeated one, and where the first one is no score.
     """
-    known = {name: one for task in TASKS for name, one in objectives_of(TASKS[task]).items() if one.is_score}
-    known[SIZE.name] = SIZE
-    names = [name.strip() for name in text.split(",")]
+    known = [*dict.fromkeys(name for task in TASKS for name in objectives_of(TASKS[task]) if name != SIZE.name)]
+    known.append(SIZE.name)
+    names = tuple(name.strip() for name in text.split(","))
     for name in names:
         if name not in known:
             raise UserError(not_a_choice("--objective", name, known))
     if len(set(names)) < len(names):
         raise UserError(f"--objective names one twice: {text}")
-    found = tuple(known[name] for name in names)
-    if not found[0].is_score:
+    if names[0] == SIZE.name:
         raise UserError(f"--objective must name a score first, which selects configurations, as in macro_f1,{names[0]}")
-    return found
+    return names
 
 
 @dataclass(frozen=True)
@@ -111,7 +109,9 @@ def outcome_of(trials: "Sequence[StoredTrial | None]", objectives: Sequence[Obje
     """
     recorded = [trial for trial in trials if trial]
     statuses = [trial.summary.status if trial and trial.summary else None for trial in trials]
-    curves = [running_best(trial.epochs, objectives[0].name) if trial else [] for trial in trials]
+    metric = objectives[0].metric
+    assert metric is not None  # a score stands first
+    curves = [running_best(trial.epochs, metric) if trial else [] for trial in trials]
     curve = tuple(fmean(values) for values in zip(*curves, strict=False))
     if set(statuses) - {None, Status.COMPLETED, Status.STOPPED}:
         state, values = TrialState.FAILED, None
@@ -132,6 +132,6 @@ def outcome_of(trials: "Sequence[StoredTrial | None]", objectives: Sequence[Obje
 
 def _value(objective: Objective, trials: "Sequence[StoredTrial]") -> float:
     """Return the value of ``objective`` for a configuration whose seeds have all completed."""
-    if objective.is_score:
-        return fmean(running_best(trial.epochs, objective.name)[-1] for trial in trials)
+    if objective.metric is not None:
+        return fmean(running_best(trial.epochs, objective.metric)[-1] for trial in trials)
     return float(getattr(trials[0].summary, objective.name))

@@ -13,7 +13,7 @@ from tunekit.planning.presets import FIRST_SEARCH_SEED, STUDY, SearchPreset, pre
 from tunekit.planning.resolve import ResolvedSweep, fingerprint_in, is_ad_hoc, resolve_blocks
 from tunekit.schema import TrialSpec, readable
 from tunekit.search.optuna_storage import check_url
-from tunekit.search.outcome import Objective, check_objectives, objective_of, parse_objectives
+from tunekit.search.outcome import objective_names, objectives_on
 from tunekit.search.space import Space, first_trial, load_space
 from tunekit.search.space_fit import check_space, fitted_space
 from tunekit.search.study_plan import StudyPlan
@@ -57,7 +57,7 @@ def resolve_search(args: SearchArgs, presets: Mapping[str, SearchPreset]) -> Sea
     ):
         if number < least:
             raise UserError(f"--{flag} must be {least} or more, got {number}")
-    objectives = None if args.objective is None else parse_objectives(args.objective)
+    objectives = None if args.objective is None else objective_names(args.objective)
     if objectives and len(objectives) > 1 and args.scheduler == "asha":
         raise UserError("asha stops trials by one objective; give --scheduler none with several")
     if args.optuna_storage is not None:
@@ -73,10 +73,7 @@ def resolve_search(args: SearchArgs, presets: Mapping[str, SearchPreset]) -> Sea
     if is_ad_hoc(args) and args.sweep is None:
         sweep = replace(sweep, name=f"search-{sweep.name}")
     spaces = load_space(args.space, sorted({spec.method for spec in sweep.specs})) if args.space else {}
-    plans = [
-        _plan(args, sweep, spec, spaces.get(spec.method, {}), objectives or (objective_of(spec),), seeds, trials)
-        for spec in sweep.specs
-    ]
+    plans = [_plan(args, sweep, spec, spaces.get(spec.method, {}), objectives, seeds, trials) for spec in sweep.specs]
     if len({plan.key for plan in plans}) < len(plans):
         raise UserError("two blocks search the same model, dataset and method; leave one of them out")
     return SearchRequest(sweep, plans, tuple(dict.fromkeys(confirm)), args.choose, args.optuna_storage)
@@ -92,12 +89,11 @@ def _plan(
     sweep: ResolvedSweep,
     spec: TrialSpec,
     space: Space,
-    objectives: tuple[Objective, ...],
+    objectives: tuple[str, ...] | None,
     seeds: tuple[int, ...],
     trials: int,
 ) -> StudyPlan:
     """Return the plan of one study. Raises UserError where there is no validation part, or space or score are wrong."""
-    check_objectives(objectives, spec)
     user_data = sweep.own_data.get(spec.dataset)
     has_dev = "val" in (user_data.splits if user_data else DATASETS[spec.dataset].num_rows)
     fraction = 0.0 if has_dev else VAL_FRACTION if args.val_fraction is None else args.val_fraction
@@ -120,7 +116,7 @@ def _plan(
         space=space,
         default=first.params,
         distributions=first.distributions,
-        objectives=objectives,
+        objectives=objectives_on(spec.dataset, objectives),
         sampler=args.sampler,
         sampler_seed=args.sampler_seed,
         scheduler=args.scheduler,

@@ -10,6 +10,7 @@ from tunekit.planning.args import Sampler, Scheduler
 from tunekit.schema import Fingerprint, Scalar, TrialSpec, readable
 from tunekit.search.outcome import Objective
 from tunekit.search.space import Space, SuggestingTrial, configure, shown_space
+from tunekit.tasks import Metric
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -48,6 +49,13 @@ class StudyPlan:
     def name(self) -> str:
         """The same for a person to read."""
         return " · ".join((readable(self.spec.model), readable(self.spec.dataset), self.spec.method))
+
+    @property
+    def metric(self) -> Metric:
+        """The metric of the first objective."""
+        metric = self.objectives[0].metric
+        assert metric is not None  # a score stands first
+        return metric
 
     @property
     def max_epochs(self) -> int:

@@ -39,11 +39,11 @@ class TaskEpochRecord(EpochRecord):
 
     def values(self) -> dict[str, Any]:
         """Every value of the epoch by its name, the scores of every split among them."""
-        return {**{name: getattr(self, name) for name in _UNSCORED}, **self.scores}
+        return {**{name: getattr(self, name) for name in UNSCORED}, **self.scores}
 
     def row(self) -> dict[str, Any]:
         """What is stored of the epoch, with the version of its schema."""
-        own = {name: getattr(self, name) for name in (*_UNSCORED, "scores", "constants")}
+        own = {name: getattr(self, name) for name in (*UNSCORED, "scores", "constants")}
         return {"schema_version": TASK_SCHEMA_VERSION, **own}
 
     @classmethod
@@ -53,7 +53,7 @@ class TaskEpochRecord(EpochRecord):
             raise ValueError(f"{cls.__name__}: {min(of_classification)} stands outside of scores")
         record = strictly(cls, values)
         for name, kind in value_kinds(imported):
-            if name in _UNSCORED:
+            if name in UNSCORED:
                 coerced(name, kind, values[name])
         check_scores("scores", record.scores, optional=False)
         check_scores("constants", record.constants, optional=False)
@@ -63,7 +63,7 @@ class TaskEpochRecord(EpochRecord):
 
 
 _SCORES = frozenset(item.name for item in fields(EpochRecord) if item.name.startswith(("val_", "test_", "best_val_")))
-_UNSCORED = tuple(item.name for item in fields(EpochRecord) if item.name not in _SCORES)
+UNSCORED = tuple(item.name for item in fields(EpochRecord) if item.name not in _SCORES)
 """The fields of an epoch's record that are no scores of a split, which the epochs of all tasks have."""
 
 

@@ -289,9 +289,9 @@ def study_lines(search: Search | None) -> list[str]:
     """Return a line for each study of a search: how many trials ended, in which states, and the best score so far."""
     lines = []
     for study in search.studies if search else ():
-        best = max((trial.values[0] for trial in study.trials if trial.values), default=None)
+        best = max((study.sign * trial.values[0] for trial in study.trials if trial.values), default=None)
         shown = task_of(study.dataset).measure(study.objectives[0])
-        score = "" if best is None else f", best {study.objectives[0]} on validation {shown.shown(best)}"
+        score = "" if best is None else f", best {study.objectives[0]} on validation {shown.shown(study.sign * best)}"
         states = [trial.state for trial in study.trials]
         counts = [f"{states.count(state)} {state.value}" for state in TrialState if state in states]
         by_state = f" ({', '.join(counts)})" if counts else ""

@@ -29,6 +29,7 @@ from tunekit.schema import (
 from tunekit.storage.object_path import ObjectPath
 from tunekit.storage.paths import Place
 from tunekit.store.epoch_records import TASK_SCHEMA_VERSION, epoch_record
+from tunekit.tasks.base import Metric
 
 if TYPE_CHECKING:
     import pandas as pd
@@ -262,12 +263,12 @@ class CompletedTrial(StoredTrial):
         return cls(trial.folder, spec, trial.fingerprint, trial.epochs, summary)
 
 
-def running_best(records: Sequence[EpochRecord], metric: str) -> list[float]:
+def running_best(records: Sequence[EpochRecord], metric: Metric) -> list[float]:
     """Return, for each epoch, the best validation score in ``metric`` up to that epoch.
 
     Raises UserError where the trial has no validation part.
     """
-    values = [record.score(f"val_{metric}") for record in records]
+    values = [record.score(f"val_{metric.name}") for record in records]
     if None in values:
         raise UserError("a search needs a validation part; give --val-fraction")
-    return list(accumulate((value for value in values if value is not None), max))
+    return list(accumulate((value for value in values if value is not None), lambda *two: metric.best(two)))

@@ -12,7 +12,6 @@ from io import BytesIO
 
 from tunekit.errors import UserError
 from tunekit.parsing import how_many
-from tunekit.schema import EpochRecord
 from tunekit.storage.files import write_atomic
 from tunekit.storage.paths import Place
 from tunekit.store.existing import no_sweep
@@ -73,19 +72,16 @@ def _copy_trial(trial: StoredTrial, folder: Place) -> None:
 
 def _epochs_of_tables(trial: StoredTrial) -> set[int]:
     """Return the epochs whose predictions tables can take: the last, the best on validation and the best on test."""
-    metric = task_of(trial.spec.dataset).primary
+    metric = task_of(trial.spec.dataset).chooses_by
     found = {trial.epochs[-1].epoch} if trial.epochs else set()
     if trial.summary is not None and trial.summary.best_epoch is not None:
         found.add(trial.summary.best_epoch)
-    scored = [record for record in trial.epochs if _test_score(record, metric) is not None]
-    if scored:
-        found.add(max(scored, key=lambda record: (_test_score(record, metric), -record.epoch)).epoch)
-    return found
-
-
-def _test_score(record: EpochRecord, metric: str) -> float | None:
-    value: float | None = record.values().get(f"test_{metric}")
-    return value
+    scored = [
+        (metric.sign * score, -record.epoch)
+        for record in trial.epochs
+        if (score := record.values().get(f"test_{metric.name}")) is not None
+    ]
+    return found | ({-max(scored)[1]} if scored else set())
 
 
 def _copy_data(description: Place, folder: Place) -> bool:

@@ -38,8 +38,8 @@ class SearchTrial:
     state: TrialState
     """How the trial ended."""
     values: tuple[float, ...] | None
-    """One value for each objective; None for a failed trial. The value of a score is in [0, 1]: each search seed has a
-    best score on validation, and the value is the mean of these."""
+    """One value for each objective; None for a failed trial. That of a score is a mean over the search seeds, each of
+    which has a best score on validation, in the score's unit."""
     epochs: int
     """The number of epochs trained, over all seeds; 0 where the store already held this configuration."""
     seconds: float
@@ -96,6 +96,11 @@ class SearchStudy:
     def key(self) -> str:
         """A text of the model, dataset and method, which identifies the study within its search."""
         return f"{self.model}/{self.dataset}/{self.method}"
+
+    @property
+    def sign(self) -> float:
+        """1 where more of the first objective is better, -1 where less is."""
+        return 1.0 if self.directions[0] == "maximize" else -1.0
 
     @classmethod
     def from_dict(cls, values: Mapping[str, Any]) -> "SearchStudy":

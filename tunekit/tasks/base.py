@@ -78,6 +78,11 @@ class Metric:
         return -1.0 if self.direction is Direction.MIN else 1.0
 
     @property
+    def worst(self) -> float | None:
+        """The worst value there can be; None where there is no bound."""
+        return self.bounds[1 if self.direction is Direction.MIN else 0]
+
+    @property
     def is_share(self) -> bool:
         """Whether values have a least and a greatest one, so that several such metrics share an axis."""
         return None not in self.bounds

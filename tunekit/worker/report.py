@@ -7,6 +7,7 @@ from typing import Any
 
 from tunekit.schema import EpochRecord, Status
 from tunekit.store.records import running_best
+from tunekit.tasks import Metric
 
 OBJECTIVE = "objective"
 """The key in a search's results under which the best validation score so far is, as the mean over the search seeds."""
@@ -59,10 +60,10 @@ def tune_result(report: TrialReport) -> dict[str, Any]:
     return {**last, "done": True, "status": report.status.value}
 
 
-def tune_result_of_seeds(epoch: int, reports: Sequence[TrialReport], metric: str) -> dict[str, Any]:
+def tune_result_of_seeds(epoch: int, reports: Sequence[TrialReport], metric: Metric) -> dict[str, Any]:
     """Return the result of a configuration for Ray Tune: the means over its search seeds at ``epoch``.
 
-    ``reports`` has one entry for each seed. ``metric`` names the validation score that the search maximises. If a seed
+    ``reports`` has one entry for each seed. ``metric`` is what the search optimises on validation. If a seed
     ended early, the configuration ends with the status of that seed, and the result has no means. Raises UserError
     where the trials have no validation part.
     """
