@@ -9,7 +9,10 @@ from __future__ import annotations
 from collections.abc import Mapping
 from dataclasses import dataclass, fields
 from math import isfinite
-from typing import Any
+from typing import Any, Literal, get_args
+
+Schedule = Literal["linear", "cosine", "constant"]
+SCHEDULES = get_args(Schedule)
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -22,12 +25,18 @@ class TrainingOptions:
     """Share of the target that is spread evenly over all labels."""
     focal_gamma: float = 0.0
     """Exponent of focal loss; 0 is cross-entropy."""
+    lr_schedule: str = "linear"
+    """How the learning rate goes on after warm-up: linear to 0, cosine to 0, or constant."""
+    max_grad_norm: float = 1.0
+    """Norm that a step's gradients are clipped to; 0 clips nothing."""
 
     def option_checks(self) -> dict[str, bool]:
         """Return whether each demand on an option holds, by a text that begins with the option's name."""
         return {
             "label_smoothing must lie in [0, 1)": 0 <= self.label_smoothing < 1,
             "focal_gamma must be 0 or more": self.focal_gamma >= 0,
+            f"lr_schedule must be one of {', '.join(SCHEDULES)}": self.lr_schedule in SCHEDULES,
+            "max_grad_norm must be 0 or more": self.max_grad_norm >= 0,
             "focal_gamma must be 0 beside a label_smoothing, since focal loss is defined for one label": not (
                 self.label_smoothing and self.focal_gamma
             ),

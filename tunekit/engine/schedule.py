@@ -9,10 +9,19 @@ from tunekit.schema import TrialSpec
 
 
 def learning_rate_at(step: int, num_steps: int, spec: TrialSpec) -> float:
-    """Return the learning rate of ``step`` (from 0) of ``num_steps``: linear warm-up, then linear decay to 0."""
+    """Return the learning rate of ``step`` (from 0) of ``num_steps``: linear warm-up, then the spec's schedule.
+
+    Schedules are those of ``transformers.get_scheduler``: ``linear``, ``cosine``, and ``constant``, which is called
+    ``constant_with_warmup`` there.
+    """
     warmup = math.ceil(num_steps * spec.warmup_ratio)
     if step < warmup:
         return spec.learning_rate * step / max(1, warmup)
+    if spec.lr_schedule == "constant":
+        return spec.learning_rate
+    if spec.lr_schedule == "cosine":
+        passed = (step - warmup) / max(1, num_steps - warmup)
+        return spec.learning_rate * 0.5 * (1 + math.cos(math.pi * passed))
     return spec.learning_rate * (num_steps - step) / max(1, num_steps - warmup)
 
 

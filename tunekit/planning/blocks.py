@@ -11,6 +11,7 @@ from tunekit.methods import METHODS
 from tunekit.methods.base import complete_params
 from tunekit.parsing import did_you_mean, read_yaml
 from tunekit.schema import Precision, Scalar, TrialSpec
+from tunekit.training_options import Schedule
 
 if TYPE_CHECKING:
     from tunekit.data.base import TextDataset
@@ -45,6 +46,10 @@ class Settings:
     """The share of each target that is spread evenly over all labels (default: 0)."""
     focal_gamma: float | None = None
     """The exponent of focal loss, by which texts that are classified well count less (default: 0, cross-entropy)."""
+    lr_schedule: Schedule | None = None
+    """How the learning rate goes on after warm-up: linearly or by a cosine to 0, or constant (default: linear)."""
+    max_grad_norm: float | None = None
+    """The norm that the gradients of a step are clipped to; 0 clips nothing (default: 1)."""
 
 
 @dataclass(frozen=True, kw_only=True)
