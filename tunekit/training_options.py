@@ -25,6 +25,10 @@ class TrainingOptions:
     """Share of the target that is spread evenly over all labels."""
     focal_gamma: float = 0.0
     """Exponent of focal loss; 0 is cross-entropy."""
+    head_learning_rate: float = 1.0
+    """Learning rate of the head, as a multiple of ``learning_rate``."""
+    layer_decay: float = 1.0
+    """Factor by which each layer's learning rate is smaller than that of the layer above it; 1 is one rate for all."""
     lr_schedule: str = "linear"
     """How the learning rate goes on after warm-up: linear to 0, cosine to 0, or constant."""
     max_grad_norm: float = 1.0
@@ -35,6 +39,8 @@ class TrainingOptions:
         return {
             "label_smoothing must lie in [0, 1)": 0 <= self.label_smoothing < 1,
             "focal_gamma must be 0 or more": self.focal_gamma >= 0,
+            "head_learning_rate must be above 0": self.head_learning_rate > 0,
+            "layer_decay must lie in (0, 1]": 0 < self.layer_decay <= 1,
             f"lr_schedule must be one of {', '.join(SCHEDULES)}": self.lr_schedule in SCHEDULES,
             "max_grad_norm must be 0 or more": self.max_grad_norm >= 0,
             "focal_gamma must be 0 beside a label_smoothing, since focal loss is defined for one label": not (

@@ -84,7 +84,7 @@ CHANGES = {
     "max_length": 99, "weight_decay": 0.5, "warmup_ratio": 0.5, "precision": "bf16", "train_limit": 50,
     "val_fraction": 0.5, "data_seed": 3, "score_test": False, "method_params": {"r": 2},
     "class_weights": "balanced", "label_smoothing": 0.5, "focal_gamma": 2.0,
-    "lr_schedule": "constant", "max_grad_norm": 0.0,
+    "lr_schedule": "constant", "max_grad_norm": 0.0, "head_learning_rate": 10.0, "layer_decay": 0.5,
 }  # fmt: skip
 
 

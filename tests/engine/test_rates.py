@@ -1,6 +1,7 @@
-"""Rates and clipping: the losses and weights of torch's AdamW with a group for each parameter and Trainer's schedule."""
+"""Rates and clipping: the losses and weights that torch's AdamW gives with a group for each parameter."""
 
 import math
+import re
 from collections.abc import Callable, Sequence
 
 import numpy as np
@@ -118,3 +119,43 @@ def test_trials_of_a_pack_may_differ_in_schedule_and_clipping(make):
     check(found, members, [by_torch(spec) for spec in specs])
     for number, plain in enumerate([small(learning_rate=5e-3), small(seed=2, learning_rate=2e-3)]):
         assert np.abs(found[number] - by_torch(plain)[0]).max() > 1e-4
+
+
+@pytest.mark.parametrize("model", ["tiny-bert", "tiny-modernbert", "tiny-distilbert", "tiny-electra", "tiny-deberta"])
+def test_the_rate_decays_from_layer_to_layer_and_the_head_has_its_own(model):
+    member = member_of(small(model=model, method="full", layer_decay=0.5, head_learning_rate=3.0))
+    layer_of = {name: int(found[1]) for name in member.trained if (found := re.search(r"layers?\.(\d+)\.", name))}
+    num_layers = 1 + max(layer_of.values())
+    for name in member.trained:
+        if name in layer_of:  # the last layer is one below the head
+            expected = 0.5 ** (num_layers - layer_of[name])
+        elif "embeddings" in name:
+            expected = 0.5 ** (num_layers + 1)
+        else:  # a norm after the last layer is of the whole
+            expected = 1.0 if "norm" in name.lower() and "classifier" not in name and "head" not in name else 3.0
+        assert member.rate_factors.get(name, 1.0) == expected, name
+    assert set(member.rate_factors.values()) >= {3.0, 0.5, 0.25, 0.5 ** (num_layers + 1)}
+
+
+@every_steps
+def test_trials_of_a_pack_may_differ_in_the_rates_of_head_and_layers(make):
+    fields = {"method": "lora_plus", "method_params": {"ratio": 4.0}, "learning_rate": 2e-3}
+    specs = [
+        small(**fields, layer_decay=0.1),
+        small(**fields, seed=2, head_learning_rate=5.0),
+        small(**fields, seed=3),
+    ]
+
+    def factor(spec: TrialSpec) -> Callable[[str], float]:
+        def of(name: str) -> float:
+            layer = {"layer.0.": 2, "layer.1.": 1}
+            decay = spec.layer_decay ** sum(count for part, count in layer.items() if part in name)
+            head = spec.head_learning_rate if name.startswith(("classifier", "bert.pooler")) else 1.0
+            return decay * head * (4.0 if ".lora_B." in name or name.endswith(".bias") else 1.0)
+
+        return of
+
+    found, members = trained(specs, make)
+    check(found, members, [by_torch(spec, factor(spec)) for spec in specs])
+    plain = small(**fields)
+    assert np.abs(found[0] - by_torch(plain, factor(plain))[0]).max() > 1e-4

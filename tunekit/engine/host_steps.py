@@ -29,7 +29,11 @@ class HostSteps:
     def __init__(self, members: Sequence[Member], model: PreTrainedModel) -> None:
         self.members, self.model, self.buffers = members, model, members[0].buffers
         self.masks = [MaskStream(member.spec.seed) for member in members]
-        self.pack_loss = PackLoss(members)
+
+    @cached_property
+    def pack_loss(self) -> PackLoss:
+        """The loss that the members minimise."""
+        return PackLoss(self.members)
 
     @cached_property
     def optimizer(self) -> AdamW:

@@ -46,6 +46,10 @@ class Settings:
     """The share of each target that is spread evenly over all labels (default: 0)."""
     focal_gamma: float | None = None
     """The exponent of focal loss, by which texts that are classified well count less (default: 0, cross-entropy)."""
+    head_learning_rate: float | None = None
+    """The learning rate of the head, as a multiple of the learning rate (default: 1)."""
+    layer_decay: float | None = None
+    """The factor by which each layer's learning rate is smaller than that of the layer above it (default: 1)."""
     lr_schedule: Schedule | None = None
     """How the learning rate goes on after warm-up: linearly or by a cosine to 0, or constant (default: linear)."""
     max_grad_norm: float | None = None
