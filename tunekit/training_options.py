@@ -33,6 +33,9 @@ class TrainingOptions:
     """How the learning rate goes on after warm-up: linear to 0, cosine to 0, or constant."""
     max_grad_norm: float = 1.0
     """Norm that a step's gradients are clipped to; 0 clips nothing."""
+    patience: int | None = None
+    """The trial is complete once this many epochs in a row have not raised its best validation score; None trains all
+    epochs."""
 
     def option_checks(self) -> dict[str, bool]:
         """Return whether each demand on an option holds, by a text that begins with the option's name."""
@@ -43,6 +46,7 @@ class TrainingOptions:
             "layer_decay must lie in (0, 1]": 0 < self.layer_decay <= 1,
             f"lr_schedule must be one of {', '.join(SCHEDULES)}": self.lr_schedule in SCHEDULES,
             "max_grad_norm must be 0 or more": self.max_grad_norm >= 0,
+            "patience must be 1 or more": self.patience is None or self.patience >= 1,
             "focal_gamma must be 0 beside a label_smoothing, since focal loss is defined for one label": not (
                 self.label_smoothing and self.focal_gamma
             ),

@@ -85,6 +85,7 @@ CHANGES = {
     "val_fraction": 0.5, "data_seed": 3, "score_test": False, "method_params": {"r": 2},
     "class_weights": "balanced", "label_smoothing": 0.5, "focal_gamma": 2.0,
     "lr_schedule": "constant", "max_grad_norm": 0.0, "head_learning_rate": 10.0, "layer_decay": 0.5,
+    "patience": 1,
 }  # fmt: skip
 
 

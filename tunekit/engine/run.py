@@ -23,7 +23,7 @@ from tunekit.engine.member import Member
 from tunekit.engine.memory import peak_bytes, predicted_peak, reset_peak, used_bytes
 from tunekit.engine.precision import check_device
 from tunekit.engine.recording import Recording, join_rows, prediction_rows, read_recording, scored_record, step_rows
-from tunekit.engine.summary import BuildFacts, best_epoch, summarise
+from tunekit.engine.summary import BuildFacts, best_epoch, is_complete, summarise
 from tunekit.engine.train import Diverged, Pack, TrainedEpoch
 from tunekit.memory import ADAMW_STATES
 from tunekit.memory.graph import FP32
@@ -129,8 +129,8 @@ class TrialRun:
 
     @property
     def done(self) -> bool:
-        """Whether all epochs are recorded."""
-        return len(self.records) >= self.spec.epochs
+        """Whether all epochs are recorded, or patience has ended the trial."""
+        return is_complete(self.records, self.spec)
 
     def _resume(self, log: Callable[[str], None]) -> None:
         """Go on from the newest valid checkpoint, with exactly the history up to it."""

@@ -54,6 +54,9 @@ class Settings:
     """How the learning rate goes on after warm-up: linearly or by a cosine to 0, or constant (default: linear)."""
     max_grad_norm: float | None = None
     """The norm that the gradients of a step are clipped to; 0 clips nothing (default: 1)."""
+    patience: int | None = None
+    """End a trial once this many epochs in a row have not raised its best validation score (default: train all
+    epochs)."""
 
 
 @dataclass(frozen=True, kw_only=True)

@@ -99,6 +99,11 @@ class ResolvedSweep:
         """Return the names of the labels of a dataset, by its name in the specs."""
         return (self.own_data.get(dataset) or DATASETS[dataset]).label_names
 
+    def has_validation(self, dataset: str) -> bool:
+        """Return whether a dataset, by its name in the specs, has a validation part of its own."""
+        own = self.own_data.get(dataset)
+        return "val" in (own.splits if own else DATASETS[dataset].num_rows)
+
     def check_losses(self, specs: Iterable[TrialSpec]) -> None:
         """Raise UserError where the loss that one of ``specs`` asks for does not fit its data.
 

@@ -4,7 +4,6 @@ from collections.abc import Mapping
 from dataclasses import dataclass, replace
 from typing import get_args
 
-from tunekit.data.base import DATASETS
 from tunekit.errors import UserError
 from tunekit.parsing import not_a_choice
 from tunekit.planning.args import Choose, Sampler, Scheduler, SearchArgs
@@ -94,8 +93,7 @@ def _plan(
     trials: int,
 ) -> StudyPlan:
     """Return the plan of one study. Raises UserError where there is no validation part, or space or score are wrong."""
-    user_data = sweep.own_data.get(spec.dataset)
-    has_dev = "val" in (user_data.splits if user_data else DATASETS[spec.dataset].num_rows)
+    has_dev = sweep.has_validation(spec.dataset)
     fraction = 0.0 if has_dev else VAL_FRACTION if args.val_fraction is None else args.val_fraction
     if not has_dev and not fraction:
         raise UserError(f"{readable(spec.dataset)} has no dev part to choose on; give a --val-fraction above 0")

@@ -23,7 +23,7 @@ from tunekit.training_options import LATER_FIELDS, canonical_weights
 
 SETTINGS = {
     "learning_rate": float, "batch_size": int, "epochs": int, "weight_decay": float, "warmup_ratio": float,
-    **{name: type(default) for name, default in LATER_FIELDS.items()},
+    **{name: type(default) for name, default in LATER_FIELDS.items() if default is not None},
 }  # fmt: skip
 """The fields of a TrialSpec that a search may vary, with their types."""
 POWER = "log2_"
