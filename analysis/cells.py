@@ -6,7 +6,6 @@ from collections import Counter
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
 from functools import cached_property
-from itertools import repeat
 from typing import Any, NamedTuple
 
 import numpy as np
@@ -23,6 +22,7 @@ from tunekit.errors import UserError
 from tunekit.schema import Direction, Scalar, Status, with_later_fields
 from tunekit.storage.paths import Place, location
 from tunekit.tasks import Metric, Task, task_of
+from tunekit.tasks.base import SCORED_SPLITS
 
 FAILURES = (Status.FAILED, Status.DIVERGED, Status.OUT_OF_MEMORY)
 
@@ -198,12 +198,9 @@ def _fields(records: SweepRecords, key: str, fingerprint: str, members: Sequence
     for name in ("model", "dataset", "method", "method_params", "settings"):
         settings.pop(name, None)
     trials = sorted(members, key=lambda trial: trial.seed)
+    recorded = set().union(*(trial.scores for trial in trials))
     names = [metric.name for metric in task_of(spec["dataset"]).metrics if metric.name != "loss"]
-    scored = {
-        split
-        for split in ("val", "test")
-        if any(f"{split}_{name}" in trial.scores for trial in trials for name in names)
-    }
+    scored = {split for split in SCORED_SPLITS if not recorded.isdisjoint(f"{split}_{name}" for name in names)}
     facts = records.datasets.get(spec["dataset"])
     split = "test" if "test" in scored or (spec["score_test"] and "val" not in scored) else "val"
     return dict(
@@ -231,33 +228,33 @@ _NOT_SCORES = ("stamp", "epoch", "planned_epochs", "num_epochs", "best_epoch", "
 def _cell_trials(trials: pd.DataFrame, chosen: pd.DataFrame) -> Iterator[CellTrial]:
     """Yield each trial with its epoch of ``chosen``; what is null is left out of its scores."""
     place = pd.Index(chosen["path"]).get_indexer(trials["path"])  # -1, which takes the row of nulls, for none
-    columns = {name: np.append(values, np.nan)[place] for name, values in _numbers(chosen).items()}
-    epochs = columns.pop("epoch")
-    columns |= _numbers(trials)  # both have peak_memory_bytes: the trial's counts
+    names, values = _numbers(chosen)
+    values = np.vstack([values, np.full(len(names), np.nan)])[place]
+    epochs = [int(epoch) if epoch == epoch else None for epoch in values[:, names.index("epoch")].tolist()]
+    own_names, own_values = _numbers(trials)  # both have peak_memory_bytes: the trial's counts
+    kept = [column for column, name in enumerate(names) if name not in (*_NOT_SCORES, *own_names)]
+    own = [column for column, name in enumerate(own_names) if name not in _NOT_SCORES]
+    names = [*(names[column] for column in kept), *(own_names[column] for column in own)]
+    values = np.hstack([values[:, kept], own_values[:, own]])
     # Most columns are null in all trials or in none: only the others are looked at trial by trial.
-    missing = {name: np.isnan(values) for name, values in columns.items() if name not in _NOT_SCORES}
-    whole = [name for name, nulls in missing.items() if not nulls.any()]
-    partial = [name for name, nulls in missing.items() if nulls.any() and not nulls.all()]
-    wholes, partials = (
-        zip(*(columns[name].tolist() for name in names), strict=True) if names else repeat((), len(trials))
-        for names in (whole, partial)
-    )
+    missing = np.isnan(values).sum(axis=0)
+    whole, partial = np.flatnonzero(missing == 0), np.flatnonzero((missing > 0) & (missing < len(values)))
+    whole_names, partial_names = ([names[column] for column in columns] for columns in (whole, partial))
     seeds = trials["seed"].to_numpy(np.int64).tolist()
-    chosen_epochs = [int(epoch) if epoch == epoch else None for epoch in epochs.tolist()]
     texts = (_texts(trials[name]) for name in ("path", "status", "error", "execution"))
-    for values, others, epoch, seed, path, status, error, execution in zip(
-        wholes, partials, chosen_epochs, seeds, *texts, strict=True
+    for wholes, partials, epoch, seed, path, status, error, execution in zip(
+        values[:, whole].tolist(), values[:, partial].tolist(), epochs, seeds, *texts, strict=True
     ):
-        scores = dict(zip(whole, values, strict=True))
-        if partial:
-            scores |= {name: value for name, value in zip(partial, others, strict=True) if value == value}
+        scores = dict(zip(whole_names, wholes, strict=True))
+        if partials:
+            scores |= {name: value for name, value in zip(partial_names, partials, strict=True) if value == value}
         yield CellTrial(seed, path, status, epoch, scores, error, execution or "{}")
 
 
-def _numbers(frame: pd.DataFrame) -> dict[str, npt.NDArray[np.float64]]:
-    """Return the numeric columns, NaN for null."""
-    numeric = (str(name) for name, kind in frame.dtypes.items() if kind.kind in "iuf")
-    return {name: frame[name].to_numpy(np.float64, na_value=np.nan) for name in numeric}
+def _numbers(frame: pd.DataFrame) -> tuple[list[str], npt.NDArray[np.float64]]:
+    """Return the names of the K numeric columns, and their values (N, K), NaN for null."""
+    names = [str(name) for name, kind in frame.dtypes.items() if kind.kind in "iuf"]
+    return names, frame[names].to_numpy(np.float64, na_value=np.nan)
 
 
 def _texts(column: pd.Series) -> list[Any]:

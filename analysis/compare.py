@@ -35,7 +35,7 @@ SHARE = Metric(name="score", label="score", direction=Direction.MAX, unit="%", b
 class Population(StrEnum):
     """What a comparison holds for."""
 
-    NEW_TEXT = "new text of this kind"
+    NEW_TEXT = "new texts from the same source"
     """New seeds, and new items of the kind that the split holds."""
     THIS_SET = "these test items"
     """New seeds, on the items that were scored."""

@@ -6,6 +6,7 @@ from decimal import Decimal
 
 from tunekit.parsing import CONTROL, how_many
 from tunekit.schema import EpochRecord, Scalar
+from tunekit.tasks import Metric
 
 NAMES = {  # of stores whose requests have no display names
     "bert": "BERT",
@@ -32,6 +33,21 @@ SPLITS = {"test": "test", "val": "validation", "train": "train"}
 def plain(name: object) -> str:
     """Return ``name`` as text without control characters, which could steer a terminal."""
     return CONTROL.sub(" ", str(name))
+
+
+def listed(texts: Sequence[str]) -> str:
+    """Return ``a``, ``a and b``, or ``a, b and c``; there is at least one text."""
+    return texts[0] if len(texts) == 1 else f"{', '.join(texts[:-1])} and {texts[-1]}"
+
+
+def bounds_text(low: float, high: float, form: str = ".2f") -> str:
+    """Return an interval as all pages write it, its bounds in ``form``: ``[-7.53, 2.70]``."""
+    return f"[{low:{form}}, {high:{form}}]"
+
+
+def interval_text(measure: Metric, low: float, high: float, sign: str = "") -> str:
+    """Return an interval in the unit of ``measure``; ``sign`` is ``+`` for one of a difference."""
+    return f"[{measure.number(low, sign)}, {measure.number(high, sign)}]"
 
 
 def metric_name(metric: str) -> str:

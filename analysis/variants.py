@@ -17,7 +17,7 @@ def variants(found: Sequence[Mapping[str, Any]], records: SweepRecords) -> list[
     Two cells of one model, dataset and method never have the same variant. It is empty where there is nothing to tell
     apart.
     """
-    roles = _roles(records)
+    roles = roles_of(records)
     keys = [_group(fields) for fields in found]
     groups: dict[tuple[str, ...], list[Mapping[str, Any]]] = {}
     for key, fields in zip(keys, found, strict=True):
@@ -45,7 +45,7 @@ def _digest(key: str) -> str:
     return hashlib.sha256(key.encode()).hexdigest()[:6]
 
 
-def _roles(records: SweepRecords) -> dict[str, str]:
+def roles_of(records: SweepRecords) -> dict[str, str]:
     """Return the roles for which a search chose a cell, such as ``best, 1se``, by the cell's key."""
     if not records.searches:
         return {}

@@ -12,6 +12,7 @@ import tempfile
 from collections.abc import Iterator, Mapping, Sequence
 from contextlib import ExitStack, contextmanager
 from functools import partial
+from itertools import product
 from pathlib import Path
 from types import MappingProxyType
 from typing import Any
@@ -19,10 +20,11 @@ from typing import Any
 import numpy as np
 
 from benchmarks.support.floor import floor_seconds, measured
+from benchmarks.support.gpu_compile import compile_kernels, compile_peer
 from benchmarks.support.gpu_profile import profile_ours
 from benchmarks.support.gpu_study import study
 from benchmarks.support.harness import Outcome, ratio_of
-from benchmarks.support.peers import GPU_CANDIDATES, train_peer
+from benchmarks.support.peers import COMPILED_CANDIDATES, GPU_CANDIDATES, train_peer
 from benchmarks.support.small import BASE, write_encoder
 from benchmarks.support.stages import Setting, Stage, device_of
 from benchmarks.support.trial import BATCH_SIZE, Case, Slice, case_of, model_of, prepared_of, train_ours, train_pack
@@ -35,8 +37,8 @@ from tunekit.planning.work import training_parts
 PRECISIONS = ("fp32", "tf32", "bf16")
 STEPS, QUICK_STEPS = 24, 2
 """Batches of a turn."""
-WARM_TURNS, REPEATS, QUICK_REPEATS = 4, 7, 2
-"""Turns before the first that counts (captures, compilation), and turns that count."""
+WARM_TURNS, REPEATS, QUICK_REPEATS = 3, 5, 2
+"""Turns before the first that counts, in which steps are captured, and turns that count."""
 CHOICE_REPEATS = 3
 QUICK_MODEL = "tiny-bert"
 """Takes the place of both encoders in a quick run."""
@@ -146,6 +148,28 @@ def fastest_peer(team: Team, case: Case, setting: Setting) -> tuple[str, dict[st
     return max(speeds, key=lambda name: float(np.median(speeds[name]))), speeds
 
 
+def compilations(setting: Setting) -> Iterator[Outcome]:
+    """Yield the seconds that the first epochs of all models, methods and precisions take, side by side.
+
+    They compile the kernels, and what ``torch.compile`` makes for the peers, which later stages find on the disk.
+    """
+    device, methods = device_of(setting), METHODS[-1:] if setting.quick else METHODS
+    with models_of(setting) as models, ExitStack() as stack:
+        tasks: dict[str, tuple[Task, tuple[Any, ...]]] = {}
+        for size, model in models.items():
+            for method, precision in product(methods, _precisions(setting)):
+                case = one(model, method, precision, setting)
+                tasks[f"{_name(size, setting)}/{method}/{precision}"] = compile_kernels, (case, device)
+            for peer in () if setting.quick else COMPILED_CANDIDATES:
+                case = one(model, "full", "tf32", setting)
+                tasks[f"{_name(size, setting)}/{peer}"] = compile_peer, (peer, case, _steps(setting), device)
+        teams = {name: stack.enter_context(Team(1, 1)) for name in tasks}
+        for name, (task, arguments) in tasks.items():
+            teams[name].hold(task, [arguments])
+        for name, team in teams.items():
+            yield Outcome(figures={f"compile/{name}": team.turn().results[0]})
+
+
 def singles(setting: Setting, size: str, methods: Sequence[str]) -> Iterator[Outcome]:
     """Yield the ratios of single trials to P0 and P1, such as ``minilm/restaurant/full/fp32/p0``."""
     device, name, steps = device_of(setting), _name(size, setting), _steps(setting)
@@ -252,12 +276,13 @@ def _study(setting: Setting) -> Iterator[Outcome]:
 
 STAGES: Mapping[str, Stage] = MappingProxyType(
     {
-        "small": Stage(partial(singles, size="small", methods=METHODS), 240),
-        "packs": Stage(packs, 150),
-        "processes": Stage(processes, 90),
+        "compile": Stage(compilations, 100),
+        "small": Stage(partial(singles, size="small", methods=METHODS), 220),
+        "packs": Stage(packs, 120),
+        "processes": Stage(processes, 60),
         "base": Stage(partial(singles, size="base", methods=("full", "lora")), 210),
         "floors": Stage(floors, 90),
         "study": Stage(_study, 180),
     }
 )
-"""The first three are one call of eight minutes, the others another."""
+"""The first four are one call of eight minutes, the others another."""

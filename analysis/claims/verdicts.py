@@ -63,7 +63,7 @@ class ClaimResult:
 
     @property
     def populations(self) -> str:
-        """What the verdict holds for, such as ``new text of this kind``; of parts that differ all."""
+        """What the verdict holds for, such as ``new texts from the same source``; of parts that differ all."""
         return _listed(part.tested.population for part in self.parts if part.tested)
 
     @property

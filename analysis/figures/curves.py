@@ -12,7 +12,7 @@ from matplotlib.axes import Axes
 from matplotlib.figure import Figure
 from matplotlib.ticker import MaxNLocator
 
-from analysis.figures.drawing import hover, wrapped
+from analysis.figures.drawing import freeze_layout, hover, wrapped
 from analysis.names import SPLITS
 from tunekit.schema import EpochRecord
 from tunekit.tasks import TASKS, Task
@@ -65,6 +65,7 @@ class NotebookFigure(Figure):
 
     def _repr_png_(self) -> bytes:
         buffer = BytesIO()
+        freeze_layout(self)
         self.savefig(buffer, format="png", dpi=110)
         return buffer.getvalue()
 

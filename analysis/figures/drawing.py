@@ -2,7 +2,9 @@
 
 import io
 import textwrap
-from collections.abc import Iterable, Sequence
+import warnings
+from collections.abc import Iterable, Iterator, Sequence
+from contextlib import contextmanager
 from typing import Any
 from unittest import mock
 
@@ -12,6 +14,8 @@ from matplotlib.axes import Axes
 from matplotlib.backends.backend_pdf import FigureCanvasPdf
 from matplotlib.backends.backend_svg import FigureCanvasSVG
 from matplotlib.figure import Figure
+
+from analysis.figures.glyphs import give_glyphs
 
 # Text stays text in SVG; fonts that journals take (no Type 3) in PDF; ids in SVG that don't change between runs.
 SETTINGS: dict[Any, Any] = {"svg.fonttype": "none", "svg.hashsalt": "tunekit", "pdf.fonttype": 42}
@@ -40,8 +44,13 @@ def hover(ax: Axes, xs: Iterable[float], ys: Iterable[float], texts: Sequence[st
 def freeze_layout(figure: Figure) -> None:
     """Lay ``figure`` out, the first time that this is called, so that all formats show it in one layout."""
     engine = figure.get_layout_engine()
-    if engine is not None:
-        engine.execute(figure)
+    if engine is None:
+        give_glyphs(figure)
+    else:
+        with _no_word_of_boxes():
+            engine.execute(figure)  # which writes the labels of the axes
+            if give_glyphs(figure):
+                engine.execute(figure)
         figure.set_layout_engine("none")  # an engine whose layout is the present one
 
 
@@ -52,7 +61,7 @@ def svg_bytes(figure: Figure) -> bytes:
     buffer = io.BytesIO()
     for patch in backgrounds:
         patch.set_visible(False)
-    with mpl.rc_context(SETTINGS):
+    with mpl.rc_context(SETTINGS), _no_word_of_boxes():
         # Not savefig, which draws such a figure twice.
         FigureCanvasSVG(figure).print_svg(buffer, metadata={"Date": None})
     for patch in backgrounds:
@@ -64,7 +73,7 @@ def pdf_bytes(figure: Figure) -> bytes:
     """Return ``figure`` as PDF."""
     freeze_layout(figure)
     buffer = io.BytesIO()
-    with mpl.rc_context(SETTINGS), mock.patch.object(subset, "Options", _OptionsOfEmbedded):
+    with mpl.rc_context(SETTINGS), _no_word_of_boxes(), mock.patch.object(subset, "Options", _OptionsOfEmbedded):
         # Not savefig, which draws such a figure twice.
         FigureCanvasPdf(figure).print_pdf(buffer, metadata={"CreationDate": None})
     return buffer.getvalue()
@@ -74,8 +83,17 @@ def png_bytes(figure: Figure) -> bytes:
     """Return ``figure`` as PNG."""
     freeze_layout(figure)
     buffer = io.BytesIO()
-    figure.savefig(buffer, format="png", dpi=PIXELS_PER_INCH)
+    with _no_word_of_boxes():
+        figure.savefig(buffer, format="png", dpi=PIXELS_PER_INCH)
     return buffer.getvalue()
+
+
+@contextmanager
+def _no_word_of_boxes() -> Iterator[None]:
+    """Keep matplotlib from warning of each character that no font has: a report says it once (``glyph_note``)."""
+    with warnings.catch_warnings():
+        warnings.filterwarnings("ignore", "Glyph .* missing from font", UserWarning)
+        yield
 
 
 class _OptionsOfEmbedded(subset.Options):  # type: ignore[misc]

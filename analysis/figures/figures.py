@@ -42,6 +42,7 @@ COSTS = {
     "train_seconds": ("training time (minutes)", 60),
 }
 CHOSEN = " Of several settings of a method those are shown that validation chose."
+BAND = ". A thick line is the mean, its band one sample standard deviation over seeds; thin lines are single seeds"
 MAX_OVERVIEW = 20  # cells on one page
 
 
@@ -50,10 +51,9 @@ def figures_of(records: SweepRecords, found: Sequence[Cell], metric: str | None 
 
     They come kind by kind: curves, overview, cost, spread, confusion, learning rates. ``metric`` is what costs and
     seeds are shown in, by default the one by which the task of each dataset chooses. Of several settings of a method,
-    what compares cells shows those that validation chose, and all where it can't choose.
-
-    A learning curve keeps its number whichever cells have completed. Raises DamagedRecord, naming the file, where
-    steps or predictions can't be read, and UserError where ``metric`` needs predictions that a trial lacks.
+    what compares cells shows those that validation chose, and all where it can't choose. A learning curve keeps its
+    number whichever cells have completed. Raises DamagedRecord, naming the file, where steps or predictions can't be
+    read, and UserError where ``metric`` needs predictions that a trial lacks.
     """
     ordered = in_order(records, found)
     numbers = {key: number for number, key in enumerate(dict.fromkeys(cell.key for cell in ordered), 1)}
@@ -101,9 +101,8 @@ def cell_curves(records: SweepRecords, found: Sequence[Cell], metric: str | None
     fields = [metric if metric in drawable else f"{cell.split}_{metric}" for cell in drawn]
     known = [name for name in drawable if name not in ("epoch", "step")]
     if unknown := [name for name in fields if name not in known]:
-        raise UserError(
-            f"there is no metric {metric!r}{did_you_mean(unknown[0], known)} (there are {', '.join(known)})"
-        )
+        hint = did_you_mean(unknown[0], known)
+        raise UserError(f"there is no metric {metric!r}{hint} (there are {', '.join(known)})")
     recorded = [place for place, name in enumerate(fields) if columns[place].epochs[name].notna().any()]
     if not recorded:
         raise UserError(f"no trial of {found[0].dataset} recorded {metric}; choose another metric")
@@ -166,7 +165,7 @@ def _curves(cell: Cell, data: CellCurves, number: int) -> CaptionedFigure:
     stem = figure_stem(f"figure-{number:02d}", cell.model, cell.method, cell.dataset, cell.variant)
     caption = (
         f"{cell.title}: training loss, and scores on the {SPLITS[cell.split]} split after each epoch; "
-        f"{_seeds([cell])}{', mean ± standard deviation, single seeds thin' if len(cell.completed) > 1 else ''}."
+        f"{_seeds([cell])}{BAND if len(cell.completed) > 1 else ''}."
     )
     return CaptionedFigure(stem, caption, "curves", figure)
 
@@ -178,7 +177,10 @@ def _overviews(members: Sequence[Cell], data: Mapping[str, CellCurves], metric: 
         replace(data[cell.anchor], label=label) for cell, label in zip(members, row_labels(members), strict=True)
     ]
     name = members[0].dataset_name
-    caption = f"{name}: training loss and scores on the {_splits(members)} split side by side; {_seeds(members)}."
+    caption = (
+        f"{name}: training loss and scores on the {_splits(members)} split side by side. A thick line is the mean over "
+        f"{_seeds(members)}, its band one sample standard deviation over seeds; thin lines are single seeds."
+    )
     pages = [columns[start : start + MAX_OVERVIEW] for start in range(0, len(columns), MAX_OVERVIEW)]
     stem = figure_stem("overview", members[0].dataset)
     return [CaptionedFigure(stem, caption, "overview", overview(page, f"{name}, {_seeds(members)}")) for page in pages]
@@ -203,11 +205,11 @@ def _costs(members: Sequence[Cell], data: Mapping[str, CellCurves], metric: str)
     bounded = any(points["low"].notna().any() for points in found.values())
     intervals = ", 95 % Student-t intervals over seeds on these test items" if bounded else ""
     name = members[0].dataset_name
-    figure.suptitle(wrapped(f"{name}, {metric_label(metric, members)} against cost", 45 * len(found), 3), fontsize=10)
+    figure.suptitle(wrapped(f"{name}, {axis.label} against cost", 45 * len(found), 3), fontsize=10)
     caption = (
-        f"{name}: {metric_label(metric, members)} on the {_splits(members)} split against cost, means over "
-        f"{_seeds(members)}{intervals}. Filled, on the dashed line: nothing scores as high at no more "
-        "cost. Points of nearly equal costs are set apart sideways."
+        f"{name}: {axis.label} on the {_splits(members)} split against cost, means over {_seeds(members)}{intervals}. "
+        "A filled point on the dashed line is Pareto-optimal: no other point scores as well at no more cost. Points of "
+        "nearly equal costs are drawn side by side."
     )
     if len(chosen) < len(members):
         caption += " Methods with several settings of which validation can't choose one are left out."
@@ -241,8 +243,8 @@ def _spread(members: Sequence[Cell], data: Mapping[str, CellCurves], metric: str
     name = members[0].dataset_name
     figure.suptitle(wrapped(f"{name}, {metric_label(metric, members)} of each seed", 85, 3), fontsize=10)
     caption = (
-        f"{name}: {metric_label(metric, members)} on the {_splits(members)} split, a point a seed, a bar the mean; "
-        f"{_seeds(members)}."
+        f"{name}: {metric_label(metric, members)} on the {_splits(members)} split. A point is one seed, a bar the "
+        f"mean; {_seeds(members)}."
     )
     return [CaptionedFigure(figure_stem("spread", members[0].dataset), caption, "spread", figure)]
 

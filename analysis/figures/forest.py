@@ -11,6 +11,8 @@ from analysis.compare import SHARE
 from analysis.figures.captioned import CaptionedFigure, figure_stem
 from analysis.figures.drawing import hover, wrapped
 from analysis.figures.plots import BLUE, GREY
+from analysis.names import interval_text
+from analysis.tables.table import Standing
 from tunekit.tasks import Metric
 
 
@@ -32,8 +34,8 @@ def forest_figure(
 ) -> CaptionedFigure:
     """Return the figure of ``groups``: each a heading, which names what is subtracted, and its differences.
 
-    ``where`` says what the intervals hold for, such as ``on new text of this kind``; it is empty where there are none.
-    ``measure`` has the unit.
+    ``where`` says what the intervals hold for, such as ``on new texts from the same source``; it is empty where there
+    are none. ``measure`` has the unit.
     """
     lines = sum(1 + len(differences) for _, differences in groups)
     figure = Figure(figsize=(7, 1.1 + 0.28 * lines), layout="constrained")
@@ -47,9 +49,9 @@ def forest_figure(
     interval = f" with its 95 % interval {where}" if where else ", without an interval, since nothing was tested"
     caption = (
         f"{metric[0].upper()}{metric[1:]} of each row minus that of the best row{points}{interval}. A filled point "
-        "is worse than the best by the table's test, a hollow one is not separable from it, and a cross was not "
-        "tested. The test is corrected for all comparisons of the table, the intervals are not: that of a hollow point "
-        "may leave out 0."
+        "is significantly worse than the best, a hollow one is not significantly different from it, and a cross "
+        "was not tested. The test is corrected for all comparisons of the table, the intervals are not: that of a "
+        "hollow point may exclude 0."
     )
     return CaptionedFigure(figure_stem("forest", stem), caption, "forest", figure)
 
@@ -60,7 +62,7 @@ MARKS: Mapping[bool | None, Mapping[str, Any]] = {
     None: {"s": 34, "marker": "x", "color": GREY, "zorder": 3},
 }
 """How a row that was found worse, one that was not and one that was not tested are drawn."""
-LABELS = {True: "worse than the best", False: "not separable from the best", None: "not tested"}
+LABELS = {True: Standing.WORSE.value, False: Standing.ALIKE.value, None: Standing.NOT_TESTED.value}
 
 
 def forest(
@@ -78,7 +80,7 @@ def forest(
             if one.bounds is not None:
                 low, high = (measure.scale * bound for bound in one.bounds)
                 ax.hlines(height, low, high, color=BLUE, linewidth=1.5, zorder=2)
-                text += " [{}, {}]".format(*(measure.number(bound, "+") for bound in one.bounds))
+                text += f" {interval_text(measure, *one.bounds, '+')}"
             ax.scatter([at], [height], **MARKS[one.worse])
             hover(ax, [at], [height], [text])
             places.append(height)

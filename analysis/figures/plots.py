@@ -21,12 +21,12 @@ APART = 0.06
 """The distance of points of nearly equal costs, as a share of the axis."""
 
 
-def pareto(points: pd.DataFrame) -> pd.Series:
-    """Return whether no other row scores as high at no more cost, one of the two strictly better.
+def pareto(points: pd.DataFrame, measure: Metric = SHARE) -> pd.Series:
+    """Return whether no other row scores as well at no more cost, one of the two strictly better.
 
-    Columns cost and score.
+    Columns cost and score, which is of ``measure``.
     """
-    cost, score = points["cost"].to_numpy(), points["score"].to_numpy()
+    cost, score = points["cost"].to_numpy(), measure.sign * points["score"].to_numpy()
     no_worse = (cost[:, None] <= cost) & (score[:, None] >= score)
     better = (cost[:, None] < cost) | (score[:, None] > score)
     return pd.Series(~(no_worse & better).any(axis=0), index=points.index)
@@ -37,10 +37,10 @@ def score_against_cost(points: pd.DataFrame, ax: Axes, measure: Metric = SHARE, 
     The index is the place of the cell, from 0; its number, from 1, stands above the point.
 
     Scores are shown in the unit of ``measure``; NaN bounds give no error bar. Filled markers and a step line are the
-    Pareto front: nothing scores as high at no more cost. Points of nearly equal costs are set apart sideways.
+    Pareto front: nothing scores as well at no more cost. Points of nearly equal costs are set apart sideways.
     ``measure`` and ``cost`` name the axes.
     """
-    front = pareto(points)
+    front = pareto(points, measure)
     ax.set_xscale("log")
     log_ticks(ax, points["cost"])
     rows = points.assign(**{name: measure.scale * points[name] for name in ("score", "low", "high")})

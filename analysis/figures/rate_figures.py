@@ -35,8 +35,8 @@ def _figure(members: Sequence[RateMap]) -> CaptionedFigure:
     figure.suptitle(wrapped(f"{where}: learning rate", 85, 2), fontsize=10)
     caption = (
         f"{where}: {name} on validation against the learning rate, mean over seeds with one sample standard deviation. "
-        "A ring is the method's default, a star the best; bars below: the rates around the best whose mean is at most "
-        "one standard error worse."
+        "A ring marks the default of a method, a star its best rate. Horizontal bars at the bottom span the rates "
+        "around the best whose mean is at most one standard error worse."
     )
     return CaptionedFigure(figure_stem("rates", first.model, first.dataset), caption, "rates", figure)
 

@@ -82,7 +82,7 @@ def _splits(audits: Sequence[DatasetAudit]) -> Section:
     for one in audits:
         sizes = one.counts["rows"].astype(int).to_dict()
         counts = [str(sizes.get(name, "")) for name in _SPLITS]
-        rows.append((one.display_name, *counts, str(len(one.balance.columns)), one.name))
+        rows.append((one.display_name, *counts, str(len(one.balance.columns) or ""), one.name))
     grid = Grid(("dataset", *_SPLITS, "classes", "name"), tuple(rows), "Rows of each split.")
     return Section("Datasets", (grid,) if rows else (), "splits")
 

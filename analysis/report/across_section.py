@@ -4,7 +4,7 @@ import math
 from collections.abc import Sequence
 
 from analysis.across import Across
-from analysis.names import metric_name
+from analysis.names import bounds_text, metric_name
 from analysis.report.document import Block, Grid, Paragraph, Points, Section
 from analysis.statistics.across_datasets import Estimate
 from analysis.statistics.this_set import Interval
@@ -57,7 +57,7 @@ def _grid(one: Across) -> Grid:
         over_seeds = found.iqms_over_seeds[row] if found.iqms_over_seeds else None
         texts = (_text(found.mean_ranks[row]), _text(found.win_rates[row]), _text(iqm), _bounds(over_seeds))
         rows.append((one.rows[row], *texts))
-    head = ("row", "mean rank", "win rate", "interquartile mean", "the same, seeds alone")
+    head = ("row", "mean rank", "win rate", "interquartile mean", "interquartile mean, new seeds only")
     return Grid(head, tuple(rows))
 
 
@@ -74,7 +74,7 @@ def _verdict(one: Across) -> str:
             f"{found.smallest_p:.3g}."
         )
     if found.p > 0.05:
-        return f"The ranks of {over} are not separable at 5 % ({test})."
+        return f"The ranks of {over} do not differ significantly (5 %; {test})."
     pairs = [
         f"{one.rows[better]} and {one.rows[worse]}"
         for better, first in enumerate(found.mean_ranks)
@@ -91,8 +91,8 @@ def _verdict(one: Across) -> str:
 def _text(one: Estimate | None) -> str:
     if one is None:
         return ""
-    return f"{one.value:.2f} [{_bounds(one.interval)}]" if one.interval else f"{one.value:.2f}"
+    return f"{one.value:.2f} {_bounds(one.interval)}" if one.interval else f"{one.value:.2f}"
 
 
 def _bounds(interval: Interval | None) -> str:
-    return "" if interval is None else f"{interval.low:.2f} to {interval.high:.2f}"
+    return "" if interval is None else bounds_text(interval.low, interval.high)

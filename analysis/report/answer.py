@@ -3,11 +3,18 @@
 from collections.abc import Iterator, Sequence
 
 from analysis.cells import metric_label
+from analysis.compare import Comparison
 from analysis.figures.captioned import CaptionedFigure
-from analysis.names import metric_name
+from analysis.names import interval_text, listed, metric_name
+from analysis.pairs import every_pair
 from analysis.report.document import Block, Paragraph, Points, Section
+from analysis.statistics.power import ALPHA
 from analysis.tables.table import Entry, Standing, Table
 from analysis.tables.table import shown as shown_score
+from tunekit.parsing import how_many
+
+MOST_DIFFERENCES = 4
+"""The rows of a column whose differences from the best stand in its sentence; a figure shows those of all."""
 
 Shown = list[tuple[str, Entry]]
 """The rows of one column: each one's label and entry."""
@@ -19,14 +26,15 @@ def answer_section(tables: Sequence[Table], figures: Sequence[CaptionedFigure] =
     The sentences say what the marks of the tables say. Those of several tables stand under the captions, since one
     dataset has another best row among other rows. The section is empty where no table ranks its rows.
     """
-    answers = {
-        table.spec.caption: tuple(_sentence(table, *column) for column in ranked_columns(table)) for table in tables
-    }
-    answers = {caption: lines for caption, lines in answers.items() if lines}
+    answers: dict[str, list[str]] = {}  # tables of two tasks that both have macro-F1 have one caption
+    for table in tables:
+        lines = [_sentence(table, *column) for column in ranked_columns(table)]
+        if lines:
+            answers.setdefault(table.spec.caption, []).extend(lines)
     blocks: list[Block] = []
     for caption, lines in answers.items():
-        blocks += [*([Paragraph(caption)] if len(answers) > 1 else []), Points(lines)]
-    return Section("What came out", (*blocks, *figures) if blocks else (), "answer")
+        blocks += [*([Paragraph(caption)] if len(answers) > 1 else []), Points(tuple(lines))]
+    return Section("Main result", (*blocks, *figures) if blocks else (), "answer")
 
 
 def ranked_columns(table: Table) -> Iterator[tuple[str, Shown]]:
@@ -46,63 +54,96 @@ def metric_of(table: Table) -> str:
 
 
 def _sentence(table: Table, column: str, shown: Shown) -> str:
-    """Return what one column says: its best row, the row that comes next, and how all others stand to the best."""
+    """Return what one column says: its best row, and how every other row stands to it, with the difference."""
     number = table.best[column]
     label, best = table.spec.rows[number].label, table.entries[number, column]
-    sample = best.score.sample
-    measure = best.score.measure
-    score = "" if sample is None else shown_score(sample, measure)
-    unit = " in percent" if measure.unit == "%" else ""
-    seeds = "" if sample is None else f" ({metric_of(table)}{unit}, n = {sample.n})"
-    highest = "highest" if measure.sign > 0 else "lowest"
-    heading = table.spec.columns[column]
     others = [(name, one) for name, one in shown if one is not best and one.versus and one.score.sample]
     tested = [(name, one) for name, one in others if one.standing is not Standing.NOT_TESTED]
+    alike = any(one.standing is not Standing.WORSE for _, one in tested)
+    metric, measure, sample = metric_of(table), best.score.measure, best.score.sample
+    highest = "highest" if measure.sign > 0 else "lowest"
+    told = f"{table.spec.columns[column]}: {label} "
+    told += f"is best by mean {metric}" if tested and not alike else f"has the {highest} mean {metric}"
+    if sample is not None:
+        over = "" if sample.std is None else "mean ± sample standard deviation over "
+        score = f"{shown_score(sample, measure)} {measure.unit}".strip()
+        told += f", {score} ({over}{how_many(sample.n, 'seed')})"
     if not tested:
         reasons = list(dict.fromkeys(one.versus.reason for _, one in others if one.versus))
         why = f": {reasons[0]}" if len(reasons) == 1 else "; the letters below the table say why"
-        return f"{heading}: {label} has the {highest} mean, {score}{seeds}. Nothing is tested{why}."
-    alike = [name for name, one in tested if one.standing in (Standing.ALIKE, Standing.BEST)]
-    runner_up, entry = max(
-        tested, key=lambda item: measure.sign * item[1].score.sample.mean if item[1].score.sample else 0.0
-    )
-    told = f"{heading}: {label} " + (f"has the {highest} mean" if alike else "is best") + f", {score}{seeds}"
-    told += f"; {_lead('it', runner_up, entry)}."
-    if alike:
-        told += f" {_listed(alike)} can't be told from it."
-    worse = [(name, one) for name, one in tested if one.standing is Standing.WORSE and (alike or name != runner_up)]
-    for name, one in worse:
-        told += f" {name} is worse: {_lead(label, 'it', one)}."
+        return f"{told}. No difference was tested{why}."
+    return " ".join([f"{told}.", *_differences(tested), *_beside(table, column), *_untested(others)])
+
+
+def _differences(tested: Shown) -> list[str]:
+    """Return a sentence for each of the best of ``tested``, and one for all the others of each verdict."""
+    ordered = sorted(tested, key=lambda item: -_merit(item[1]))
+    populations = {one.versus.population for _, one in ordered if one.versus}
+    told = []
+    for place, (name, one) in enumerate(ordered[:MOST_DIFFERENCES]):
+        if one.versus is not None:
+            where = f" on {one.versus.population.value}" if place == 0 or len(populations) > 1 else ""
+            told.append(_difference("It", one.versus, name, where, "corrected p", one.versus.p_corrected))
+    rest = ordered[MOST_DIFFERENCES:]
+    for worse in (False, True):
+        names = [name for name, one in rest if (one.standing is Standing.WORSE) == worse]
+        if names:
+            differs = "The differences from" if len(names) > 1 else "The difference from"
+            are = "are" if len(names) > 1 else "is"
+            told.append(f"{differs} {listed(names)} {are} {'' if worse else 'not '}significant.")
+    return told
+
+
+def _merit(entry: Entry) -> float:
+    """Return the mean with the sign that makes more better."""
+    score = entry.score
+    return score.measure.sign * score.sample.mean if score.sample else 0.0
+
+
+def _difference(subject: str, one: Comparison, other: str, where: str, named: str, p: float | None) -> str:
+    """Return the sentence that ``subject`` lies so far above ``other``, or below it, with interval, p and verdict.
+
+    ``one`` is the row ``other`` minus the row of ``subject``; the sentence is about the latter. ``where`` says what the
+    interval holds for, ``named`` what p is.
+    """
+    if one.difference is None:
+        raise ValueError(f"{other} was not compared")
+    points = " points" if one.measure.unit == "%" else ""
+    distance = f"{one.measure.number(abs(one.difference))}{points}"
+    told = f"{subject} is {distance} {'above' if one.difference <= 0 else 'below'} {other}"
+    if one.low is None or one.high is None or p is None:
+        return f"{told} in every run, so that nothing had to be tested."
+    interval = f"95 % interval {interval_text(one.measure, -one.high, -one.low)}{where}"
+    verdict = "significant" if p <= ALPHA else "not significant"
+    return f"{told} ({interval}, {named} {_p(p)}); this difference is {verdict}."
+
+
+def _p(p: float) -> str:
+    return "< 0.001" if p < 1e-3 else f"= {p:.2g}"
+
+
+def _beside(table: Table, column: str) -> list[str]:
+    """Return a sentence on the two rows of three that are not the best, where they were tested against each other."""
+    best = table.best[column]
+    scored = [n for (n, name), one in table.entries.items() if name == column and one.score.sample]
+    if len(scored) != 3 or best not in scored:
+        return []
+    label, heading = table.spec.rows[best].label, table.spec.columns[column]
+    pairs = [one for one in every_pair(table) if one.column == heading and label not in (one.row, one.minus)]
+    return [
+        _difference(one.minus, one.comparison, one.row, "", "over all pairs of rows Holm's corrected p", one.p_holm)
+        for one in pairs
+        if one.p_holm is not None
+    ]
+
+
+def _untested(others: Shown) -> list[str]:
+    """Return a sentence for each reason for which rows were not tested."""
     untested: dict[str, list[str]] = {}
     for name, one in others:
         if one.standing is Standing.NOT_TESTED and one.versus:
             untested.setdefault(one.versus.reason, []).append(name)
-    for reason, names in untested.items():
-        told += f" {_listed(names)} {'is' if len(names) == 1 else 'are'} not tested ({reason})."
-    return told
-
-
-def _lead(best: str, label: str, entry: Entry) -> str:
-    """Return how far the row called ``best`` lies above ``entry``, with the interval, what it holds for, and the p."""
-    one = entry.versus
-    if one is None or one.difference is None:
-        raise ValueError(f"{label} was not compared")
-    number = one.measure.number
-    points = " points" if one.measure.unit == "%" else ""
-    above = f"{number(abs(one.difference))}{points} {'above' if one.difference <= 0 else 'below'} {label}"
-    if one.low is None or one.high is None:
-        return f"{best} lies {above}, in every seed the same"
-    # The comparison is the row minus the best; the sentence is about the best.
-    bounds = f"95 % interval {number(-one.high)} to {number(-one.low)} on {one.population.value}"
-    p = (
-        ""
-        if one.p_corrected is None
-        else ", corrected p < 0.001"
-        if one.p_corrected < 1e-3
-        else f", corrected p = {one.p_corrected:.2g}"
-    )
-    return f"{best} lies {above} ({bounds}{p})"
-
-
-def _listed(names: Sequence[str]) -> str:
-    return names[0] if len(names) == 1 else f"{', '.join(names[:-1])} and {names[-1]}"
+    return [
+        f"{listed(names)} {'was' if len(names) == 1 else 'were'} not tested ({reason})."
+        for reason, names in untested.items()
+    ]

@@ -47,15 +47,16 @@ class DatasetAudit:
     shared_groups: dict[tuple[str, str], int]
     """The number of groups that stand in both of two splits; pairs of splits without any are left out."""
     balance: pd.DataFrame
-    """One row a split, one column a label: number of rows."""
+    """One row a split, one column a class: number of rows. Without columns where an item has no class."""
     known_right: int
     """The number of test rows whose text stands in train with its own label as the most frequent there."""
     baselines: dict[str, tuple[float, float]]
-    """The accuracy and macro-F1 on test, in [0, 1], of train's majority class and of a memoriser of train."""
+    """The accuracy and macro-F1 on test, in [0, 1], of train's majority class and of a memoriser of train; empty
+    where an item has no class."""
 
 
 def audit(root: Place) -> tuple[list[DatasetAudit], list[str]]:
-    """Return the datasets with classes of the sweep at ``root``, and a line for each copy that is damaged."""
+    """Return the datasets of the sweep at ``root``, and a line for each copy that is damaged."""
     found, damaged = [], []
     for path in ResultStore(root).dataset_descriptions():
         try:
@@ -63,8 +64,7 @@ def audit(root: Place) -> tuple[list[DatasetAudit], list[str]]:
         except DamagedRecord as error:
             damaged.append(str(error))
         else:
-            if task_of(facts.name).form == "class":
-                found.append(_audit(facts, rows))
+            found.append(_audit(facts, rows))
     return found, damaged
 
 
@@ -87,9 +87,31 @@ def read_copy(path: Place) -> tuple[DatasetFacts, pd.DataFrame]:
 
 
 def _audit(facts: DatasetFacts, rows: pd.DataFrame) -> DatasetAudit:
-    names = facts.label_names
-    texts = {split: part["text_sha256"] for split, part in rows.groupby("split", sort=False)}
+    form = task_of(facts.name).form
+    rows = rows.assign(label=rows["label"].map(tuple)) if form == "labels" else rows
+    counts, shared = _counts(rows), _shared_groups(rows)
+    bare = DatasetAudit(facts.name, facts.display_name, counts, shared, pd.DataFrame(index=counts.index), 0, {})
+    return _with_classes(bare, rows, facts.label_names) if form == "class" else bare
+
+
+def _with_classes(bare: DatasetAudit, rows: pd.DataFrame, names: Sequence[str]) -> DatasetAudit:
+    """Return ``bare`` with the rows of each class and the baselines."""
     train, test = (rows[rows["split"] == split] for split in ("train", "test"))
+    balance = pd.crosstab(rows["split"], rows["label"]).reindex(columns=range(len(names)), fill_value=0)
+    known = test["text_sha256"].map(_usual_labels(train))
+    majority = int(train["label"].mode()[0])
+    gold = test["label"].to_numpy()
+    guesses = {"majority": np.full(len(test), majority), "memoriser": known.fillna(majority).astype(int).to_numpy()}
+    return replace(
+        bare,
+        balance=balance.set_axis(list(names), axis=1).loc[list(bare.counts.index)],
+        known_right=int((known == test["label"]).sum()),
+        baselines={name: _scores(gold, guess, len(names)) for name, guess in guesses.items()} if len(test) else {},
+    )
+
+
+def _counts(rows: pd.DataFrame) -> pd.DataFrame:
+    texts = {split: part["text_sha256"] for split, part in rows.groupby("split", sort=False)}
     counts = pd.DataFrame(
         {
             split: {
@@ -106,22 +128,7 @@ def _audit(facts: DatasetFacts, rows: pd.DataFrame) -> DatasetAudit:
             for split, part in rows.groupby("split", sort=False)
         }
     ).T
-    counts = counts[sorted(counts, key=lambda name: name == "in val")]
-    balance = pd.crosstab(rows["split"], rows["label"]).reindex(columns=range(len(names)), fill_value=0)
-    usual = _usual_labels(train)
-    known = test["text_sha256"].map(usual)
-    majority = int(train["label"].mode()[0])
-    gold = test["label"].to_numpy()
-    guesses = {"majority": np.full(len(test), majority), "memoriser": known.fillna(majority).astype(int).to_numpy()}
-    return DatasetAudit(
-        name=facts.name,
-        display_name=facts.display_name,
-        counts=counts,
-        shared_groups=_shared_groups(rows),
-        balance=balance.set_axis(list(names), axis=1).loc[list(counts.index)],
-        known_right=int((known == test["label"]).sum()),
-        baselines={name: _scores(gold, guess, len(names)) for name, guess in guesses.items()} if len(test) else {},
-    )
+    return counts[sorted(counts, key=lambda name: name == "in val")]
 
 
 def _shared_groups(rows: pd.DataFrame) -> dict[tuple[str, str], int]:
@@ -176,7 +183,11 @@ def clean_scores(root: Place, dataset: str, folder: Place, epoch: int) -> tuple[
 def audit_section(found: Sequence[DatasetAudit], damaged: Sequence[str]) -> Section:
     """Return the audits, a part a dataset."""
     parts = [
-        Section(one.display_name, (_grid(one.counts), _grid(one.balance), Points(_remarks(one))), f"audit-{number}")
+        Section(
+            one.display_name,
+            (_grid(one.counts), *([_grid(one.balance)] if len(one.balance.columns) else []), Points(_remarks(one))),
+            f"audit-{number}",
+        )
         for number, one in enumerate(found, 1)
     ]
     about = (Paragraph(ABOUT),) if parts else ()
@@ -186,7 +197,7 @@ def audit_section(found: Sequence[DatasetAudit], damaged: Sequence[str]) -> Sect
 
 ABOUT = (
     "Of each split: its rows; its texts, each counted once; its groups, whose rows belong together (equal texts, terms "
-    "of one sentence) and are no independent observations, so that intervals on new text draw groups, not rows; the "
+    "of one sentence) and are no independent observations, so that intervals on new texts draw groups, not rows; the "
     "conflicting texts, which have several labels; and the rows whose text stands in train, or in val, too. Below, the "
     "rows of each class. The majority baseline predicts the most frequent class of train. The memoriser predicts the "
     "most frequent label that the same text has in train, and the majority class for texts that train lacks."
@@ -196,20 +207,22 @@ ABOUT = (
 def _grid(frame: pd.DataFrame) -> Grid:
     shown = frame.astype("Int64").astype("string").fillna("")
     rows = tuple((str(split), *map(str, values)) for split, values in zip(shown.index, shown.to_numpy(), strict=True))
-    return Grid(("split", *map(str, frame.columns)), rows)
+    return Grid(("split", *(COLUMNS.get(str(name), str(name)) for name in frame.columns)), rows)
+
+
+BASELINES = {"majority": "Most frequent class of train", "memoriser": "Memoriser of train"}
+COLUMNS = {"in train": "rows whose text is in train", "in val": "rows whose text is in val"}
 
 
 def _remarks(one: DatasetAudit) -> tuple[str, ...]:
     lines = [
-        f"{name} of train on test: accuracy {100 * score:.2f} %, macro-F1 {100 * macro:.2f} %"
+        f"{BASELINES[name]}, on test: accuracy {100 * score:.2f} %, macro-F1 {100 * macro:.2f} %"
         for name, (score, macro) in one.baselines.items()
     ]
     if "test" in one.counts.index and "in train" in one.counts:
         known, total = (int(one.counts[name]["test"]) for name in ("in train", "rows"))
-        lines.append(
-            f"{known} of {total} test texts ({100 * known / total:.0f} %) also stand in train, "
-            f"{one.known_right} of them with that text's most frequent label"
-        )
+        right = f", {one.known_right} of them with that text's most frequent label" if one.baselines else ""
+        lines.append(f"{known} of {total} test texts ({100 * known / total:.0f} %) also stand in train{right}")
     shared = ", ".join(f"{how_many(count, 'group')} in {a} and {b}" for (a, b), count in one.shared_groups.items())
     lines.append(f"groups that stand in two splits: {shared or 'none'}")
     return tuple(lines)

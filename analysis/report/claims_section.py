@@ -6,6 +6,7 @@ from analysis.claims.grammar import OFF_ITEMS
 from analysis.claims.part_tests import PartResult, Tested, Verdict
 from analysis.claims.verdicts import ClaimResult
 from analysis.compare import Population
+from analysis.names import bounds_text
 from analysis.report.document import Grid, Inline, Paragraph, Points, Section
 from tunekit.tasks import task_of
 
@@ -27,10 +28,10 @@ def claims_section(verdicts: Sequence[ClaimResult], every: bool = True) -> Secti
     corrected = f"corrected by Holm (1979) over the {tested} claims that were tested" if tested > 1 else "not corrected"
     about = Paragraph(
         "The p is one-sided, for or against the claim as the verdict goes (of an undecided claim the smaller one), and "
-        f"{corrected}. A verdict for new text lets seeds and items vary; one on these test items lets seeds vary, and "
-        "other items may say otherwise. For new text two tests are made, over seeds and items and over seeds alone, "
-        "and the larger p counts; the test named is the one that gave it. What seeds do not move, such as bytes, is "
-        "compared in every run and not tested."
+        f"{corrected}. A verdict for new texts lets seeds and items vary; one on these test items lets seeds vary, and "
+        "other items may say otherwise. For new texts two tests are made, over seeds and items and over seeds alone, "
+        "and the larger p is reported; the test named is the one that gave it. What seeds do not move, such as bytes, "
+        "is compared in every run and not tested."
     )
     left_out = len(verdicts) - len(shown)
     are = "is" if left_out == 1 else "are"
@@ -61,7 +62,7 @@ def _used(shown: Sequence[ClaimResult]) -> tuple[Section, ...]:
     ]
     head = (
         "claim", "statement", "dataset", "metric", "configurations", "split", "n", "difference", "holds for", "test",
-        "p for", "p against", "of itself",
+        "p for", "p against", "verdict of this part",
     )  # fmt: skip
     caption = (
         "What each verdict used, part by part. The p here are uncorrected; differences of scores are in points, or in "
@@ -99,5 +100,5 @@ def _difference(part: PartResult, tested: Tested) -> str:
     if part.part.metric not in OFF_ITEMS:
         by = task_of(part.part.dataset).measure(part.part.metric).scale
     bounds = tested.interval
-    around = "" if bounds is None else f" ({by * bounds.low:+,.4g} to {by * bounds.high:+,.4g})"
+    around = "" if bounds is None else f" {bounds_text(by * bounds.low, by * bounds.high, '+,.4g')}"
     return f"{by * tested.difference:+,.4g}{unit}{around}"

@@ -7,6 +7,7 @@ from dataclasses import dataclass
 
 from analysis.cell_predictions import predictions_of
 from analysis.compare import Comparison, Score
+from analysis.names import interval_text
 from analysis.pairs import Pair, every_pair
 from analysis.report.document import Block, Grid, Paragraph, Points, Section
 from analysis.statistics.multiple import HOLM, STEP_DOWN, pairs
@@ -174,16 +175,16 @@ def _one_against_one(a: Score, b: Score) -> McNemar | None:
 
 
 PAIRS_ABOUT = (
-    "First every pair of rows, a row minus one with a higher mean. It is compared for new text of this kind, where "
-    "seeds and test items vary, if both rows keep predictions; else for these test items alone. For new text two tests "
-    "are made, a crossed one over seeds and items and Welch's t over seeds; the larger p counts, with the name of the "
-    "test that gave it, and so does the wider interval. Differences are in points, or in the metric's own unit where "
-    "that is not percent, with 95 % intervals, which are not corrected. Two corrections stand beside p. That of the "
-    f"table's marks is {STEP_DOWN}: smallest p first, each p of "
-    "a row against the best is multiplied by the number of pairs of rows, over all columns, that can still be formed "
-    f"without the rows that came before (a sequentially rejective test, Goeman and Solari 2010). {HOLM} (1979) is for "
-    "all pairs at once. Each keeps the error of its own family at 5 %: a paper takes one of the two throughout, and "
-    "not the smaller p of each pair."
+    "First every pair of rows, a row minus one with a better mean. It is compared for new texts from the same source, "
+    "where seeds and test items vary, if both rows keep predictions; else for these test items alone. For new texts "
+    "two tests are made, a crossed one over seeds and items and Welch's t over seeds; the larger p is reported, with "
+    "the name of the test that gave it, and so is the wider interval. Differences are in points, or in the metric's "
+    "own unit where that is not percent, with 95 % intervals, which are not corrected. Two corrections stand beside p. "
+    f"That of the table is {STEP_DOWN}: smallest p first, each p of a row against the best is multiplied by the number "
+    "of pairs of rows, over all columns, that can still be formed without the rows that came before (a sequentially "
+    "rejective test, Goeman and Solari 2010). "
+    f"{HOLM} (1979) is for all pairs at once. Each keeps the error of its own family at 5 %: a paper takes one of the "
+    "two throughout, and not the smaller p of each pair."
 )
 HERE_ABOUT = (
     "Then each row minus the best on this test set: only seeds vary (Welch's t). The permutation p compares all splits "
@@ -192,21 +193,24 @@ HERE_ABOUT = (
     f"{least_split_p(5, 5):.3g} at 5 and 5."
 )
 PLANNING_ABOUT = (
-    "Detectable is what the table's test finds with a chance of 80 % at this number of seeds. Seeds is the number a "
-    "row that finds a difference of the size seen (over the 80 % interval of the standard deviation), with the hours "
-    "of both rows' trials one after the other. Both are planned at the first step of the correction of the marks."
+    "Planning, for a power of 80 % with the test of the table. The detectable difference is that of this number of "
+    "seeds; the smallest one is what unlimited seeds would detect on these test items. Seeds needed is the number of "
+    "seeds per row that detects a difference of the observed size, over the 80 % interval of the standard deviation, "
+    "with the hours that the trials of both rows take one after the other. The level is 5 % divided by the number of "
+    "pairs of rows, as in the first step of the table's correction."
 )
 PAIRED_ABOUT = (
     "Paired: rows that share their initialisation, seed by seed, by a paired t. The sign-flip p compares all signs of "
     f"the differences, 2^n for n seeds, so that no difference has a smaller p than {least_sign_flip_p(5):.3g} at 5 "
     "seeds. Neither is corrected."
 )
-NOT_THE_BEST = "not of the marks"
+NOT_THE_BEST = "not with the best"
 
-PAIRS = ("column", "row", "minus", "difference", "holds for", "test", "p", "p of the marks", "p by Holm, all pairs")
-HERE = ("on this test set", "p", "permutation p")
-PLANNING = ("difference", "detectable", "detectable with unlimited seeds", "seeds")
-PAIRED = ("paired", "n", "p", "sign-flip p", "correlation")
+CORRECTED = ("p, table's correction", "p, Holm over all pairs")
+PAIRS = ("column", "row", "minus", "difference", "holds for", "test", "p", *CORRECTED)
+HERE = ("difference on this test set", "p", "permutation p")
+PLANNING = ("observed difference", "detectable difference", "detectable with unlimited seeds", "seeds needed (hours)")
+PAIRED = ("paired difference", "n", "p", "sign-flip p", "correlation")
 
 
 def _every_pair(found: Sequence[Pair]) -> list[Block]:
@@ -248,8 +252,10 @@ def _floors(found: Sequence[RowComparison]) -> list[Block]:
             points = f"{low}{unit}" if low == high else f"{low} to {high}{unit}, depending on the row"
             spread = limits[0][1]
             grouped = f" in {spread.groups:,} groups" if spread.groups < spread.items else ""
-            items = f"{spread.items:,} items{grouped}"
-            lines.append(f"{column}: at {items} no number of seeds finds less than {points}.")
+            lines.append(
+                f"{column}: at {spread.items:,} items{grouped} differences below {points} are not detected by any "
+                "number of seeds."
+            )
     return [Points(tuple(lines))] if lines else []
 
 
@@ -257,12 +263,8 @@ def _here(one: RowComparison) -> tuple[str, ...]:
     here = one.this_set
     if here is None:
         return "not tested", "", ""
-    least = least_split_p(*one.versus.n)
-    return (
-        _points(here.difference, here.interval, one.versus.measure),
-        _p(here.p),
-        _of_arrangements(one.permutation, least),
-    )
+    difference = _points(here.difference, here.interval, one.versus.measure)
+    return difference, _p(here.p), _of_arrangements(one.permutation, least_split_p(*one.versus.n))
 
 
 def _planning(one: RowComparison) -> tuple[str, ...]:
@@ -287,8 +289,7 @@ def _p(value: float | None) -> str:
 
 
 def _points(value: float, interval: Interval, measure: Metric) -> str:
-    low, high = (measure.number(bound, "+") for bound in (interval.low, interval.high))
-    return f"{measure.number(value, '+')} ({low} to {high})"
+    return f"{measure.number(value, '+')} {interval_text(measure, interval.low, interval.high, '+')}"
 
 
 def _of_arrangements(p: float | None, least: float) -> str:

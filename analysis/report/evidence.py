@@ -11,7 +11,7 @@ from analysis.cells import Cell, CellTrial, cells, metric_label
 from analysis.compare import interval_on_new_text
 from analysis.configurations import configurations
 from analysis.epoch_choice import SELECTIONS
-from analysis.names import SPLITS
+from analysis.names import SPLITS, interval_text
 from analysis.report.document import Block, Details, Grid, Inline, Link, Paragraph, Points, Section
 from analysis.statistics.power import std_interval
 from analysis.statistics.this_set import Interval, mean_interval
@@ -40,11 +40,12 @@ def intervals_section(found: Sequence[Cell]) -> Section:
             texts = (metric_label(metric, [cell]), str(sample.n), shown(sample, measure), *intervals)
             rows.append((Link(cell.title, f"#{cell.anchor}"), *texts))
     about = Paragraph(
-        f"95 % intervals{_unit(found)}. On this test set: Student's t over seeds. On new text of this kind: seeds and "
-        f"items vary, and items of one group are drawn together ({_how(found)}); where Student's interval over seeds "
-        "is wider, it is that one, since what holds for more can't be known more exactly. Fewer than 3 seeds give none."
+        f"95 % intervals of the mean and of the standard deviation{_unit(found)}. New seeds: Student's t over seeds, "
+        "on these test items. New seeds and texts: seeds and test items vary, and items of one group are drawn "
+        f"together ({_how(found)}); where Student's interval over seeds is wider, it is shown, since a conclusion for "
+        "more can't be more exact. Fewer than 3 seeds give no interval."
     )
-    head = ("cell", "metric", "n", "mean ± std", "on this test set", "on new text", "interval of the std")
+    head = ("cell", "metric", "n", "mean ± std", "mean, new seeds", "mean, new seeds and texts", "standard deviation")
     return Section("Intervals of each mean", (about, Grid(head, tuple(rows))) if rows else (), "intervals")
 
 
@@ -82,7 +83,7 @@ def selection_section(records: SweepRecords) -> Section:
     about = Paragraph(
         f"{primary_label(compared)} on test{_unit(compared)}. Optimism is what choosing the epoch by its test score "
         "adds to the score of the epoch that validation chose (of the last epoch where there is no validation part). "
-        "The score of the best epoch on test is no score to report."
+        "The score of the best epoch on test must not be reported as a result."
     )
     head = ("cell", "last epoch", "best on validation", "best on test", "optimism")
     return Section("Scores by the choice of the epoch", (about, Grid(head, tuple(rows))) if rows else (), "selection")
@@ -98,7 +99,7 @@ def settings_section(found: Sequence[Cell]) -> Section:
         if len(one.cells) < 2 or not scored or any(cell.split != "test" for cell in one.cells):
             continue
         compared += one.cells
-        best, top = max(scored, key=lambda pair: pair[1].mean)
+        best, top = max(scored, key=lambda pair: measure.sign * pair[1].mean)
         own = one.chosen.sample(measure.name) if one.chosen else None
         names = " · ".join([one.first.model_name, one.first.method_name, one.first.dataset_name])
         chosen: tuple[Inline, str] = (one.how, "")
@@ -109,8 +110,8 @@ def settings_section(found: Sequence[Cell]) -> Section:
         rows.append((names, str(len(one.cells)), *chosen, *on_test))
     about = Paragraph(
         f"{primary_label(compared)} on test{_unit(compared)}. Optimism is what choosing the settings by their test "
-        "scores adds to the score of those that validation chose. The score of the settings that are best on test is "
-        "no score to report."
+        "scores adds to the score of those that validation chose. The score of the settings that are best on test "
+        "must not be reported as a result."
     )
     head = ("method", "settings", "chosen on validation", "on test", "best on test", "on test", "optimism")
     title = "Scores by the choice of the settings"
@@ -127,24 +128,17 @@ def costs_section(found: Sequence[Cell]) -> Section:
         trained, total, memory = (
             cell.sample(name) for name in ("num_trainable_params", "num_total_params", "peak_memory_bytes")
         )
-        share = f"{100 * trained.mean / total.mean:.2f} %" if trained and total else ""
+        share = f"{100 * trained.mean / total.mean:.2f}" if trained and total else ""
         texts = (
             f"{trained.mean:,.0f}" if trained else "", share, f"{memory.mean / 2**20:,.0f}" if memory else "",
             f"{seconds.mean / 60:,.1f}", f"{seconds.mean * seconds.n / 3600:,.2f}",
         )  # fmt: skip
         rows.append((Link(cell.title, f"#{cell.anchor}"), *texts))
     about = Paragraph(
-        "Means over completed trials. Peak memory is the process's on a CPU, the allocator's on a GPU. Time is that of "
-        "the recorded epochs, training and scoring."
+        "Means over completed trials. Peak memory is that of the process on a CPU and that of the allocator on a GPU. "
+        "Time is that of the recorded epochs, for training and scoring."
     )
-    head = (
-        "cell",
-        "trainable parameters",
-        "share of all parameters",
-        "peak memory (MiB)",
-        "minutes a trial",
-        "hours of all trials",
-    )
+    head = ("cell", "trainable parameters", "share of all (%)", "peak memory (MiB)", "minutes per trial", "total hours")
     return Section("Cost", (about, Grid(head, tuple(rows))) if rows else (), "cost")
 
 
@@ -215,7 +209,7 @@ def _folder(path: Place, out: Path) -> Inline:
 
 
 def _interval(interval: Interval | None, measure: Metric) -> str:
-    return "" if interval is None else f"{measure.number(interval.low)} to {measure.number(interval.high)}"
+    return "" if interval is None else interval_text(measure, interval.low, interval.high)
 
 
 MIB = 2**20

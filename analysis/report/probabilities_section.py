@@ -4,6 +4,7 @@ from collections.abc import Sequence
 
 from analysis.cells import Cell, metric_label
 from analysis.logits import CellLogits
+from analysis.names import bounds_text, interval_text
 from analysis.patience import SimulatedPatience, simulated_patience
 from analysis.probabilities import Estimated, calibration, ensemble_gains, overlaps
 from analysis.report.document import Block, Grid, Inline, Link, Paragraph, Points, Section
@@ -30,11 +31,11 @@ def calibration_section(found: Sequence[tuple[Cell, CellLogits]]) -> Section:
         )  # fmt: skip
         rows.append((Link(cell.title, f"#{cell.anchor}"), *texts))
     about = Paragraph(
-        "How far the probabilities can be trusted, mean over seeds; of all but the temperature lower is better. NLL: "
-        "the negative log likelihood of an item in nats. Calibration error: the gap between the probability of the "
-        "predicted label and accuracy, in points, debiased (Kumar et al. 2019). Temperature: fitted on validation for "
-        "each seed (Guo et al. 2017); above 1 the model is too sure of itself. The last two columns are test scores "
-        f"with that temperature. {BRACKETS}"
+        "How well the predicted probabilities agree with the frequency of correct predictions; means over seeds. Lower "
+        "is better in all columns but the temperature. NLL is the negative log-likelihood per item in nats. The "
+        "calibration error is the gap between the probability of the predicted label and accuracy, in points, debiased "
+        "(Kumar et al. 2019). The temperature is fitted on validation for each seed (Guo et al. 2017); above 1 the "
+        f"model is overconfident. The last two columns are test scores with that temperature. {BRACKETS}"
     )
     head = (
         "cell", "n", "NLL", "Brier score", "calibration error", "temperature", "NLL, scaled",
@@ -51,10 +52,10 @@ def ensembles_section(found: Sequence[tuple[Cell, CellLogits]]) -> Section:
             texts = (f"{100 * one.single:.2f}", f"{100 * one.together:.2f}", _text(one.gain, 2, 100, "+"))
             rows.append((Link(cell.title, f"#{cell.anchor}"), metric_label(one.metric, [cell]), str(one.n), *texts))
     about = Paragraph(
-        "What the mean of the seeds' probabilities scores, beside the mean score of single seeds, in percent. The gain "
-        f"is in points, for an ensemble of this many seeds. {BRACKETS}"
+        "An ensemble predicts by the mean of the probabilities of all seeds of a cell. Scores are in percent, the "
+        f"difference from the mean score of single seeds in points. {BRACKETS}"
     )
-    head = ("cell", "metric", "seeds", "mean of single seeds", "ensemble of all seeds", "ensemble less single")
+    head = ("cell", "metric", "seeds", "mean of single seeds", "ensemble", "difference")
     return Section("Ensembles of seeds", (about, Grid(head, tuple(rows))) if rows else (), "ensembles")
 
 
@@ -71,10 +72,10 @@ def overlap_section(found: Sequence[tuple[Cell, CellLogits]]) -> Section:
     about = Paragraph(
         "Whether two runs err on the same items: Cohen's kappa of their errors, mean over pairs of runs (Geirhos et "
         "al. 2020). 0 is the overlap of independent runs with the same error rates, 1 says that they err on the same "
-        "items. Two methods that overlap less than the seeds of one method make errors of different kinds. One right: "
-        f"the percentage of items on which at least one run of a pair is right. {BRACKETS}"
+        "items. Two methods that overlap less than the seeds of one method make errors of different kinds. The last "
+        f"column is the percentage of items that at least one run of a pair predicts correctly. {BRACKETS}"
     )
-    head = ("cell", "with", "kappa of errors", "one right (%)")
+    head = ("cell", "compared with", "kappa of errors", "at least one correct (%)")
     return Section("Overlap of errors", (about, Grid(head, tuple(rows))) if rows else (), "overlap")
 
 
@@ -101,7 +102,7 @@ def patience_section(records: SweepRecords, found: Sequence[Cell]) -> Section:
     name = primary_label(shown)
     points = "in points of " if in_percent(shown) else "of "
     about = Paragraph(
-        "What early stopping would have given: training ends once so many epochs in a row have not raised the "
+        "What early stopping would have given: training ends once so many epochs in a row have not improved the "
         f"validation {name}, and the best epoch until then is kept. The learning rate decays over the epochs that were "
         f"asked for, as it would with early stopping. Change: {points}test {name}, against the best epoch on "
         "validation of the whole run, with the 95 % interval over seeds (Student's t on the changes of single trials), "
@@ -119,7 +120,7 @@ def _change(one: SimulatedPatience, measure: Metric) -> str:
     """Return the change with its interval, or why there is none."""
     value = measure.number(one.change, "+")
     if one.interval is not None:
-        return f"{value} [{measure.number(one.interval.low, '+')} to {measure.number(one.interval.high, '+')}]"
+        return f"{value} {interval_text(measure, one.interval.low, one.interval.high, '+')}"
     if one.num_stopped == 0:
         return f"{value} (no trial stops early)"
     if one.n < MIN_SEEDS:
@@ -141,5 +142,4 @@ def _text(one: Estimated | None, digits: int, factor: float = 1, sign: str = "")
 def _bounds(interval: Interval | None, digits: int, factor: float, sign: str) -> str:
     if interval is None:
         return ""
-    low, high = (f"{factor * bound:{sign}.{digits}f}" for bound in (interval.low, interval.high))
-    return f" [{low} to {high}]"
+    return f" {bounds_text(factor * interval.low, factor * interval.high, f'{sign}.{digits}f')}"

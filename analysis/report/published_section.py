@@ -6,7 +6,7 @@ from dataclasses import dataclass
 from analysis.cells import Cell
 from analysis.claims.published import PublishedScore, elsewhere, register
 from analysis.configurations import Configurations, configurations
-from analysis.names import SPLITS, metric_name
+from analysis.names import SPLITS, bounds_text, metric_name
 from analysis.report.document import Grid, Inline, Link, Paragraph, Section
 from analysis.statistics.grim import Fit, grim
 from analysis.statistics.multiple import holm
@@ -143,7 +143,7 @@ def _numbers(one: Reproduction, p_holm: float | None) -> tuple[str, ...]:
     if one.compared is None or p_holm is None:
         return here, printed, one.score.source, difference, "", ""
     bounds = one.compared.interval
-    around = f"{difference} ({100 * bounds.low:+.2f} to {100 * bounds.high:+.2f})"
+    around = f"{difference} {bounds_text(100 * bounds.low, 100 * bounds.high, '+.2f')}"
     return here, printed, one.score.source, around, f"{one.compared.p:.3g}", f"{p_holm:.3g}"
 
 

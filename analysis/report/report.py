@@ -39,6 +39,7 @@ from analysis.report.probabilities_section import (
 from analysis.report.published_section import published_section
 from analysis.report.rates_section import rates_section
 from analysis.report.search_section import search_section
+from analysis.report.setup_section import setup_section
 from analysis.report.summary import (
     about_section,
     failures_section,
@@ -64,7 +65,7 @@ KINDS: Mapping[str, str] = {
     "curves": "Learning curves",
     "overview": "Learning curves side by side",
     "cost": "Score against cost",
-    "spread": "Seeds",
+    "spread": "Scores of single seeds",
     "confusion": "Confusion matrices",
     "across": "Mean ranks over datasets",
     "rates": "Learning rates of a grid",
@@ -74,7 +75,7 @@ KINDS: Mapping[str, str] = {
     "slice": "Scores over each parameter",
     "contour": "Scores over two parameters",
     "importance": "Parameter importance",
-    "front": "Two objectives",
+    "front": "Pareto front of two objectives",
 }
 
 
@@ -137,17 +138,21 @@ def compose(records: SweepRecords, choices: Choices, out: Path) -> Report:
     answering = [table for table in tables if table.spec.metric in main]
     over_datasets = compare_over_datasets(records, scored, metrics, choices.select)
     figures: list[CaptionedFigure] = []
+    note = ""
     if choices.formats:
-        from analysis.report.report_figures import report_figures  # loads matplotlib
+        from analysis.figures.glyphs import glyph_note  # loads matplotlib
+        from analysis.report.report_figures import report_figures
 
         figures = report_figures(records, found, answering, over_datasets, choices.formats)
+        note = glyph_note([text for cell in found for text in (cell.title, *cell.label_names)])
     logits = with_logits([cell for cell in found if cell.has_classes])
     audits = [audit(store.root) for store in records.stores]
     verdicts = evaluate(load_claims(choices.claims), cell_lookup(scored))
     main_figures = [figure for figure in figures if figure.kind == "forest"]
     shown = [
         answer_section(answering, main_figures),
-        about_section(records, scored, tables, choices.select),
+        setup_section(records, found, [one for copies, _ in audits for one in copies], choices.select),
+        about_section(records, scored, tables, choices.select, [note] if note else []),
         Section("Scores", tuple(tables), "scores"),
         across_section(over_datasets),
         published_section(scored, metrics) if choices.published else None,

@@ -49,9 +49,9 @@ def tuned_grid(found: Sequence[SearchResult]) -> list[Grid]:
     caption = (
         f"Default against tuned. Scores{unit}, test at the best epoch on validation; in the search ± the standard "
         "error over items, over fresh seeds mean ± sample standard deviation; differences in points with their 95 % "
-        "interval and uncorrected p, for new text of this kind where predictions are stored, else on these test items "
-        "(3 seeds or more). 1se: the configuration with the fewest trainable parameters among those within one "
-        "standard error of the best on validation."
+        "interval and uncorrected p, for new texts from the same source where predictions are stored, else on these "
+        "test items (3 seeds or more). 1se: the configuration with the fewest trainable parameters among those within "
+        "one standard error of the best on validation."
     )
     return [Grid(head, tuple(rows), caption)] if rows else []
 

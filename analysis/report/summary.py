@@ -16,49 +16,60 @@ from tunekit.schema import LATER_FIELDS, Scalar
 
 MEANINGS = {
     Population.NEW_TEXT: (
-        "New text of this kind: what is said of it holds for new seeds and for new test items of the same kind, with "
-        "the training data as they are."
+        "New texts from the same source: a conclusion holds for new seeds and for new test items that are drawn from "
+        "the same source as these. The training data and the settings stay as they are."
     ),
     Population.THIS_SET: (
-        "These test items: what is said of them holds for new seeds, and other test items may say otherwise."
+        "These test items: a conclusion holds for new seeds on the same test items. On other test items the result "
+        "may differ."
     ),
 }
 
 
 SINGLE = (
-    "Intervals are single 95 % intervals, and the p of tables are corrected for the number of comparisons: a row that "
-    "is not called worse may have an interval that leaves 0 out."
+    "Significant means a corrected p of at most 0.05; the correction is for all comparisons of a table. The 95 % "
+    "intervals are not corrected, so that the interval of a difference that is not significant may exclude 0."
 )
 
 
-def about_section(records: SweepRecords, found: Sequence[Cell], tables: Sequence[Table], select: str) -> Section:
-    """Return what the scores are, what the comparisons of ``tables`` hold for, and how many trials there are."""
+def about_section(
+    records: SweepRecords, found: Sequence[Cell], tables: Sequence[Table], select: str, notes: Sequence[str] = ()
+) -> Section:
+    """Return what the scores are, what the comparisons of ``tables`` hold for, how many trials there are, and ``notes``
+    on the report itself.
+    """
     trials = [trial for cell in found for trial in cell.trials]
     states = Counter("unfinished" if trial.status is None else trial.status for trial in trials)
     compared = (entry.versus for table in tables for entry in table.entries.values())
     populations = {one.population for one in compared if one is not None and one.tested}
     splits = sorted({SPLITS[cell.split] for cell in found if not cell.searched})
     counted = ", ".join(f"{n} {name.replace('_', ' ')}" for name, n in states.items())
-    lines = [f"{how_many(len(trials), 'trial')} in {how_many(len(found), 'cell')}: {counted}."]
+    lines = [
+        f"{how_many(len(trials), 'trial')}: {counted}. They form {how_many(len(found), 'cell')}; a cell is one model, "
+        "method and dataset with one configuration of settings, trained once for each seed."
+    ]
     if splits:
-        lines.append(f"Scores of the {epochs_text(select, found)}, on the {' and '.join(splits)} split.")
+        lines.append(f"Scores are those of the {epochs_text(select, found)} on the {' and '.join(splits)} split.")
     lines += [meaning for population, meaning in MEANINGS.items() if population in populations]
     if populations:
         lines.append(SINGLE)
     lines += shared_options(found)
     methods = configurations(found)
     if methods and all(len(one.cells) == 1 for one in methods):
-        lines.append("Each method has one configuration of settings here, and what is said of it holds for that one.")
+        lines.append(
+            "Each method was trained with one configuration of settings; conclusions hold for that configuration."
+        )
     missing = sum(len(cell.unfinished) for cell in found)
     if missing:
-        lines.append(f"{not_ended(missing)}: what stands here is not final.")
+        lines.append(f"{not_ended(missing)}: the results are not final.")
     filled = sum(trial.filled for trial in trials)
     if filled:
         count = "counts" if filled == 1 else "count"
         lines.append(f"{how_many(filled, 'failed trial')} {count} with the score of the majority class.")
     lines += [f"{line}." for line in records.later_seeds]
     if records.problems:
-        lines.append(f"{left_out(len(records.problems))}; a section below names each.")
+        lines.append(f"{left_out(len(records.problems))}; the section on what is left out names each.")
+    lines += notes
     return Section("How to read the numbers", (Points(tuple(lines)),), "about")
 
 

@@ -14,9 +14,9 @@ def build(spec: TableSpec) -> Table:
     """Return the table that ``spec`` asks for.
 
     The best mean of each column is bold. Every other row is compared with it (``analysis.compare``), and comes out as
-    not separable from it, worse, or not tested; p values are corrected over the whole table. Where two rows can be
-    tested, a row that can't be takes no part in bold either. Why a row is not tested, failed trials, trials that
-    predicted one class only, and mixed ways of execution are lettered notes.
+    not significantly different from it, worse, or not tested; p values are corrected over the whole table. Where two
+    rows can be tested, a row that can't be takes no part in bold either. Why a row is not tested, failed trials, trials
+    that predicted one class only, and mixed ways of execution are lettered notes.
     """
     best = {column: top for column in spec.columns if spec.ranked and (top := _best(spec, column)) is not None}
     versus = _versus(spec, best)

@@ -9,10 +9,12 @@ from analysis.tables.table import Standing, TableSpec
 
 LEVEL = f"{100 * ALPHA:g} %"
 MAY_WRITE = {
-    Population.NEW_TEXT: "and a paper may write so of new text of this kind",
-    Population.THIS_SET: "and a paper may write so of these test items, not of new text",
+    Population.NEW_TEXT: "and a paper may say so of new texts from the same source",
+    Population.THIS_SET: "and a paper may say so of these test items, not of new texts",
 }
-MAY_WRITE_MIXED = "and a paper may write so of new text of this kind, where a letter says so of these test items alone"
+MAY_WRITE_MIXED = (
+    "and a paper may say so of new texts from the same source, where a letter says so of these test items alone"
+)
 
 
 def sentences(
@@ -36,7 +38,7 @@ def sentences(
         reasons = list(dict.fromkeys(one.reason for one in compared))
         why = reasons[0] if len(reasons) == 1 else "the letters say why"
         highest = "highest" if compared[0].measure.sign > 0 else "lowest"
-        return [*found, f"Bold is the {highest} mean and nothing more: no row is tested ({why})."]
+        return [*found, f"The {highest} mean of a column is bold. No difference was tested ({why})."]
     return [*found, *_compared(spec, versus), *_marks(tested, set(standings.values()))]
 
 
@@ -54,11 +56,11 @@ def _compared(spec: TableSpec, versus: Mapping[tuple[int, str], Comparison]) -> 
     on_new_text = [one for one in tested if one.population is Population.NEW_TEXT]
     parts = []
     if on_new_text:
-        parts.append("for new text of this kind: seeds and test items vary")
+        parts.append("for new texts from the same source: seeds and test items vary")
     if len(on_new_text) < len(tested):
         where = ", or, where a letter says so, " if parts else ""
         parts.append(f"{where}on these test items alone: only seeds vary ({WELCH})")
-    found = [f"Each row is compared with the best of its column, which is bold, {''.join(parts)}."]
+    found = [f"Each row is compared with the best of its column (bold) {''.join(parts)}."]
     if on_new_text:
         found.append(_larger(on_new_text))
     found += _groups(spec, versus)
@@ -68,14 +70,17 @@ def _compared(spec: TableSpec, versus: Mapping[tuple[int, str], Comparison]) -> 
 
 
 def _larger(compared: list[Comparison]) -> str:
-    """Return the sentence on the two tests for new text, of which the larger p counts."""
+    """Return the sentences on the two tests for new texts, of which the larger p is reported."""
     made = _listed(test.name for one in compared if one.estimate for test in one.estimate.tests if test.name != WELCH)
     used = dict.fromkeys(one.test for one in compared)
     if len(used) > 1:
-        which = f"that of the {made}, or, where a letter says so, that of {WELCH}"
+        which = f"the {made}, except in rows whose letter names {WELCH}"
     else:
-        which = f"in every row that of {WELCH if WELCH in used else f'the {made}'}"
-    return f"The larger p of two tests counts, a {made} over seeds and items and {WELCH} alone: {which}."
+        which = f"{WELCH if WELCH in used else f'the {made}'} in every row"
+    return (
+        f"Each difference is tested twice, by a {made} over seeds and items and by {WELCH} alone, and the larger p is "
+        f"reported. Here that is the p of {which}."
+    )
 
 
 def _groups(spec: TableSpec, versus: Mapping[tuple[int, str], Comparison]) -> list[str]:
@@ -100,18 +105,18 @@ def _marks(tested: list[Comparison], standings: set[Standing]) -> list[str]:
     found = []
     if Standing.ALIKE in standings:
         found.append(
-            f"† marks rows that are not separable from the best at {LEVEL}, which does not show that they are equal."
+            f"† marks rows that do not differ significantly from the best ({LEVEL}); this does not show equality."
         )
     if Standing.WORSE in standings:
         populations = {one.population for one in tested}
         may = MAY_WRITE[populations.pop()] if len(populations) == 1 else MAY_WRITE_MIXED
-        others = "Every other tested row" if found else "Every tested row"
-        found.append(f"{others} is worse than the best at {LEVEL}, {may}.")
+        others = "Other tested rows" if found else "All tested rows"
+        found.append(f"{others} are significantly worse than the best ({LEVEL}), {may}.")
     else:
-        found.append("No row is shown to be worse than the best.")
+        found.append("No row is significantly worse than the best.")
     reasons = _listed(one.why_this_set for one in tested if one.why_this_set)
     if reasons:
-        found.append(f"There is no answer for new text ({reasons}).")
+        found.append(f"There is no test for new texts ({reasons}).")
     return found
 
 

@@ -284,7 +284,7 @@ def _settings_spec(own: Sequence[Configurations], metric: str, select: str) -> T
         columns={split: SPLITS[split] for split in splits},
         notes=(
             *how,
-            "A configuration is chosen on validation; the best on test is no score to report.",
+            "A configuration is chosen on validation; the best on test must not be reported as a result.",
             *absent_notes(cells, metric),
         ),
         ranked=False,

@@ -12,6 +12,7 @@ import rich.markup
 import rich.table
 
 from analysis.compare import SHARE, Comparison, Population, Score
+from analysis.names import interval_text
 from analysis.statistics.this_set import Sample
 from tunekit.tasks import Metric
 
@@ -45,8 +46,8 @@ class Standing(StrEnum):
     """How an entry stands to the best of its column."""
 
     BEST = "best"
-    ALIKE = "not separable from the best"
-    WORSE = "worse than the best"
+    ALIKE = "not significantly different from the best"
+    WORSE = "significantly worse than the best"
     NOT_TESTED = "not tested"
 
 
@@ -142,7 +143,7 @@ def difference_text(found: Comparison | None, p_holm: float | None = None) -> st
     if found.estimate is None:
         return f"{text} (not tested: {found.reason})"
     bounds, p = found.estimate.interval, found.estimate.p if p_holm is None else p_holm
-    around = f"{text} [{number(bounds.low, '+')}, {number(bounds.high, '+')}]"
+    around = f"{text} {interval_text(found.measure, bounds.low, bounds.high, '+')}"
     return f"{around}, p = {p:.3g} ({found.test}), {found.population.value}"
 
 

@@ -64,13 +64,14 @@ PEERS: Mapping[str, Peer] = MappingProxyType(
             Peer("fused, workers", {**FUSED, **WORKERS}),
             Peer("fused, grouped", {**FUSED, **GROUPED}),
             Peer("fused, grouped, workers", {**FUSED, **GROUPED, **WORKERS}),
-            Peer("fused, compiled", {**FUSED, **COMPILED}),
             Peer("fused, grouped, workers, compiled", {**FUSED, **GROUPED, **WORKERS, **COMPILED}),
         )
     }
 )
 GPU_CANDIDATES = tuple(name for name in PEERS if name.startswith("fused"))
 """The peers of which the fastest is P1 on a GPU. The models' attention is SDPA in every one of them."""
+COMPILED_CANDIDATES = tuple(name for name in GPU_CANDIDATES if PEERS[name].arguments.get("torch_compile"))
+"""Those of them that ``torch.compile`` compiles."""
 
 
 class Rows(Dataset[dict[str, Any]]):

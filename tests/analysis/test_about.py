@@ -13,8 +13,8 @@ from tests.support.stores import add, ask
 from tunekit.data.copies import load_dataset, save_dataset
 from tunekit.store.result_store import ResultStore
 
-NEW, HERE = "New text of this kind: ", "These test items: "
-ONE_EACH = "Each method has one configuration of settings here"
+NEW, HERE = "New texts from the same source: ", "These test items: "
+ONE_EACH = "Each method was trained with one configuration of settings"
 
 
 def said(store):
@@ -57,7 +57,7 @@ def test_what_is_tested_on_stored_predictions_is_said_of_new_text(tmp_path, make
         add_predicted(store, spec, [(n * 7 + place) % 10 > place for n in range(60)])
     told = said(store)
     assert NEW in told
-    assert "with the training data as they are" in told
+    assert "The training data and the settings stay as they are" in told
     assert HERE not in told
 
 
@@ -71,8 +71,8 @@ def test_what_is_not_tested_has_no_population(tmp_path, make_spec):
     told = said(store)
     assert NEW not in told
     assert HERE not in told
-    assert "1 trial that was asked for has not ended: what stands here is not final." in told
-    assert "1 thing is left out or doubtful; a section below names each." in told
+    assert "1 trial that was asked for has not ended: the results are not final." in told
+    assert "1 thing is left out or doubtful; the section on what is left out names each." in told
     (part,) = left_out_section(load(store.root).records).parts
     assert part.title == "Folder without a spec.json left out: 1 case"
     assert "1 trial that was asked for has not ended" in repr(load(store.root))

@@ -8,13 +8,14 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from analysis.compare import Score
-from analysis.report.answer import answer_section
+from analysis.pairs import every_pair
+from analysis.report.answer import MOST_DIFFERENCES, answer_section
 from analysis.report.document import Paragraph, Points, Section
 from analysis.report.pages import html_page
 from analysis.report.report_figures import differences_figure
 from analysis.statistics.this_set import Sample
 from analysis.tables.build import build
-from analysis.tables.table import Standing, Table, TableRow, TableSpec
+from analysis.tables.table import Entry, Standing, Table, TableRow, TableSpec
 
 
 def table(rows: list[list[list[float]]]) -> Table:
@@ -54,14 +55,20 @@ def test_the_sentences_say_what_the_marks_say(rows: int, columns: int, seeds: in
         tested = [one for label, one in of.items() if label != best and one.standing is not Standing.NOT_TESTED]
         alike = [label for label, one in of.items() if one.standing is Standing.ALIKE]
         assert ("is best" in told) == (bool(tested) and not alike and all(o.standing is Standing.WORSE for o in tested))
-        assert ("Nothing is tested" in told) == (not tested)
-        if alike:
-            listed = told.partition("points above")[2]
-            assert "can't be told from it" in listed
-            assert all(label in listed for label in alike)
+        assert ("No difference was tested" in told) == (not tested)
         for label, one in of.items():
-            if one.standing is Standing.WORSE:
-                assert label in told
+            if one.standing in (Standing.ALIKE, Standing.WORSE):
+                said = next(
+                    part for part in told.split("; this difference is ") if f"It is {points(one)} above {label}" in part
+                )
+                verdict = told[told.index(said) + len(said) :].removeprefix("; this difference is ")
+                assert verdict.startswith("significant" if one.standing is Standing.WORSE else "not significant")
+
+
+def points(one: Entry) -> str:
+    assert one.versus is not None
+    assert one.versus.difference is not None
+    return f"{abs(100 * one.versus.difference):.2f} points"
 
 
 def test_the_sentence_turns_the_comparison_round() -> None:
@@ -71,19 +78,28 @@ def test_the_sentence_turns_the_comparison_round() -> None:
     assert one is not None
     assert one.low is not None
     assert one.high is not None
-    assert "Row-B is best, 61.00 ± 1.00" in told
+    assert "Row-B is best by mean macro-F1, 61.00 ± 1.00 %" in told
     assert "10.00 points above Row-A" in told
-    assert f"{-100 * one.high:.2f} to {-100 * one.low:.2f} on these test items" in told
+    assert f"[{-100 * one.high:.2f}, {-100 * one.low:.2f}] on these test items" in told
 
 
-def test_every_worse_row_is_called_so_where_another_is_alike() -> None:
+def test_two_rows_of_three_that_are_not_the_best_are_compared_too() -> None:
     shown = table([[[0.50, 0.501, 0.502]], [[0.60, 0.601, 0.602]], [[0.57, 0.59, 0.63]]])
     (told,) = sentences(answer_section([shown]))
-    assert "Row-C can't be told from it. Row-A is worse: Row-B lies " in told
-    shown = table([[[0.5900, 0.5901, 0.5902]], [[0.60, 0.6001, 0.6002]], [[0.50, 0.57, 0.64]]])
+    (pair,) = (one for one in every_pair(shown) if "Row-B" not in (one.row, one.minus))
+    assert pair.p_holm is not None
+    assert pair.comparison.difference is not None
+    beside = f"Row-C is {-100 * pair.comparison.difference:.2f} points above Row-A (95 % interval ["
+    assert beside in told
+    assert f"over all pairs of rows Holm's corrected p = {pair.p_holm:.2g}" in told.partition(beside)[2]
+    assert "Holm" not in sentences(answer_section([drawn(4, 1, 5, 0.05, 1)]))[0]
+
+
+def test_of_many_rows_only_the_highest_have_a_sentence_of_their_own() -> None:
+    shown = drawn(9, 1, 5, 0.05, 1)
     (told,) = sentences(answer_section([shown]))
-    assert "points above Row-A" in told
-    assert "Row-C can't be told from it. Row-A is worse: Row-B lies " in told
+    assert told.count("95 % interval") == MOST_DIFFERENCES
+    assert all(row.label in told for row in shown.spec.rows)
 
 
 def test_several_tables_answer_under_their_captions() -> None:
@@ -97,7 +113,7 @@ def test_several_tables_answer_under_their_captions() -> None:
 def test_what_is_not_tested_is_said_with_its_reason() -> None:
     (told,) = sentences(answer_section([table([[[0.5, 0.51]], [[0.6, 0.61]]])]))
     assert "has the highest mean" in told
-    assert "Nothing is tested: 2 seeds, and a test takes at least 3" in told
+    assert "No difference was tested: 2 seeds, and a test takes at least 3" in told
 
 
 def test_no_figure_is_drawn_where_nothing_is_tested() -> None:
@@ -115,7 +131,7 @@ def test_the_figure_has_a_point_a_row_and_an_interval_a_test() -> None:
     assert "95 % interval" in captioned.caption
 
 
-def test_the_figure_tells_rows_that_were_not_tested_from_those_that_are_not_separable() -> None:
+def test_the_figure_tells_rows_that_were_not_tested_from_those_that_do_not_differ() -> None:
     best, near, far, two = [0.80, 0.82, 0.81], [0.79, 0.82, 0.80], [0.40, 0.41, 0.42], [0.6, 0.61]
     captioned = differences_figure(table([[best], [near], [far], [two]]))
     assert captioned is not None
@@ -124,11 +140,11 @@ def test_the_figure_tells_rows_that_were_not_tested_from_those_that_are_not_sepa
         text.get_text(): (handle.get_paths()[0].vertices.tolist(), handle.get_facecolor().tolist())
         for text, handle in zip(legend.get_texts(), legend.legend_handles, strict=True)
     }
-    assert list(drawn_as) == ["worse than the best", "not separable from the best", "not tested"]
+    assert list(drawn_as) == [Standing.WORSE, Standing.ALIKE, Standing.NOT_TESTED]
     assert len(set(map(str, drawn_as.values()))) == 3, "three marks that look different"
-    assert "a hollow one is not separable from it, and a cross was not tested" in captioned.caption
+    assert "a hollow one is not significantly different from it, and a cross was not tested" in captioned.caption
     (legend,) = differences_figure(table([[best], [far]])).figure.legends
-    assert [text.get_text() for text in legend.get_texts()] == ["worse than the best"], "only what is drawn"
+    assert [text.get_text() for text in legend.get_texts()] == [Standing.WORSE], "only what is drawn"
 
 
 @pytest.mark.parametrize("folded", [True, False])
@@ -136,3 +152,11 @@ def test_a_folded_section_is_closed_in_the_page(folded: bool) -> None:
     page = html_page("t", [Section("Title", (Points(("a line",)),), "anchor", folded=folded)])
     assert ("<details><summary><h2>Title</h2></summary>" in page) == folded
     assert "a line" in page
+
+
+def test_tables_of_one_caption_keep_all_their_sentences() -> None:
+    one, other = drawn(2, 1, 3, 0.05, 1), drawn(2, 2, 3, 0.05, 2)
+    assert sentences(answer_section([one, other])) == (
+        *sentences(answer_section([one])),
+        *sentences(answer_section([other])),
+    )

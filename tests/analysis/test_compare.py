@@ -94,10 +94,10 @@ def test_a_difference_of_these_items_alone_is_not_called_worse_on_new_text(found
     assert compared.difference == pytest.approx(here.difference)
     table = table_of(rows, metric)
     assert {entry.standing for entry in table.entries.values()} == {Standing.BEST, Standing.ALIKE}
-    assert "new text of this kind" in " ".join(table.notes)
+    assert "new texts from the same source" in " ".join(table.notes)
     told = markdown_sections([answer_section([table])])
-    assert "on new text of this kind" in told
-    assert "can't be told from it" in told
+    assert "on new texts from the same source" in told
+    assert "this difference is not significant" in told
     (row,) = report_rows(table)
     assert row.this_set.p < 0.001, "the second line, on this test set, is beside it"
 
@@ -109,8 +109,8 @@ def test_without_predictions_the_marks_hold_for_these_items_and_say_so(found):
     assert (compared.population, compared.test) == (Population.THIS_SET, "Welch's t over seeds")
     assert compared.why_this_set == "no predictions stored"
     notes = " ".join(table_of(rows).notes)
-    assert "a paper may write so of these test items, not of new text" in notes
-    assert "There is no answer for new text (no predictions stored)." in notes
+    assert "a paper may say so of these test items, not of new texts" in notes
+    assert "There is no test for new texts (no predictions stored)." in notes
 
 
 def test_rows_with_and_without_predictions_are_told_apart_by_a_letter(found):
@@ -141,7 +141,7 @@ def test_each_p_names_the_test_that_gave_it(four):
     assert wild.p == pytest.approx(welch(*(four[name].sample("accuracy") for name in ("adapter", "full"))).p)
     assert steady.p > welch(*(four[name].sample("accuracy") for name in ("lora", "full"))).p
     notes = " ".join(table.notes)
-    assert "The larger p of two tests counts" in notes
+    assert "larger p is reported. Here that is the p of the crossed analysis of variance, except in rows" in notes
     assert "a: p is that of Welch's t over seeds, the larger one." in notes
     assert (by_row["LoRA"].marks, by_row["Adapter"].marks) == ("", "a")
     rows = {row["row"]: row for row in csv.DictReader(io.StringIO(comma_separated(table)))}
@@ -169,7 +169,7 @@ def test_every_pair_of_rows_is_shown_with_both_corrections(four):
     assert [row["p_corrected"] for row in rows] == [*map(str, marks[:2]), ""]
     text = markdown_sections([comparisons_section([table])])
     assert "| Adapter | LoRA |" in text
-    assert "not of the marks" in text
+    assert "not with the best" in text
 
 
 def test_the_smallest_permutation_p_of_so_few_seeds_is_named(four):
@@ -272,4 +272,4 @@ def test_the_seeds_needed_are_planned_with_the_tables_test_and_its_correction(fo
     assert by_row["Adapter"].needed.startswith("3")
     text = markdown_sections([comparisons_section([table])])
     low, high = sorted(100 * one.smallest for one in by_row.values())
-    assert f"at {ITEMS} items no number of seeds finds less than {low:.2f} to {high:.2f} points" in text
+    assert f"at {ITEMS} items differences below {low:.2f} to {high:.2f} points" in text

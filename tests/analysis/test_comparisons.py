@@ -67,7 +67,7 @@ def test_both_questions_are_answered_and_new_text_is_the_harder_one(table):
     new_text = versus.versus.estimate
     assert new_text.interval.high - new_text.interval.low > versus.this_set.interval.high - versus.this_set.interval.low
     assert (versus.row, versus.best, versus.versus.population) == ("LoRA", "full fine-tuning", Population.NEW_TEXT)
-    assert "new text of this kind" in markdown_sections([comparisons_section([filled])])
+    assert "new texts from the same source" in markdown_sections([comparisons_section([filled])])
 
 
 def test_rows_scored_on_other_items_have_no_answer_on_new_text(table):

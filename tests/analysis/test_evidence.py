@@ -79,5 +79,5 @@ def test_intervals_of_means_are_those_of_the_statistics(tmp_path):
     best = next(cell for cell in found if cell.settings["learning_rate"] == 0.002)
     interval = mean_interval(best.sample("accuracy"))
     row = next(row for row in grid.rows if row[0].text == best.title and row[1] == "accuracy")
-    assert row[4] == f"{100 * interval.low:.2f} to {100 * interval.high:.2f}"
-    assert " to " in row[5]
+    assert row[4] == f"[{100 * interval.low:.2f}, {100 * interval.high:.2f}]"
+    assert ", " in row[5]

@@ -35,7 +35,7 @@ def test_a_sweep_becomes_tables_and_a_report(tmp_path, make_spec, capsys):
         add(store, spec, [0.5 + spec.seed / 100 + spec.learning_rate])
     assert main([str(store.root), "--out", str(tmp_path / "out")]) == 0
     report = (tmp_path / "out" / "report.md").read_text()
-    assert "6 trials in 2 cells: 6 completed" in report
+    assert "6 trials: 6 completed. They form 2 cells" in report
     assert "52.10 ± 1.00" in report
     assert {path.suffix for path in (tmp_path / "out" / "tables").iterdir()} == {".md", ".tex", ".csv", ".html"}
     assert len(list((tmp_path / "out" / "figures").glob("figure-*.svg"))) == 2

@@ -56,7 +56,7 @@ def test_a_claim_is_answered_for_new_text_and_these_items_stand_beside(found):
     assert here.tests == "Welch's t over seeds"
     assert here.verdict is Verdict.SUPPORTED
     text = markdown_sections([claims_section([result])])
-    assert "new text of this kind, on test, by crossed" in text
+    assert "new texts from the same source, on test, by crossed" in text
     assert f"{here.verdict.value}, {here.deciding_p} (Welch's t over seeds)" in text
 
 

@@ -14,6 +14,7 @@ from analysis.compare import SHARE
 from analysis.figures.drawing import freeze_layout, hover
 from analysis.figures.plots import APART, confusion_matrix, pareto, score_against_cost, seed_spread
 from tests.support.drawings import element, titles
+from tunekit.tasks import TASKS
 
 HOSTILE = r'$\frac$ <script>alert("x")</script> _a_'
 
@@ -31,6 +32,8 @@ def test_the_front_is_what_nothing_betters(pairs):
     for n, (cost, score) in enumerate(pairs):
         beaten = any(c <= cost and s >= score and (c, s) != (cost, score) for c, s in pairs)
         assert on_front[n] == (not beaten)
+    errors = frame.assign(score=-frame["score"])
+    assert pareto(errors, TASKS["regression"].metric("rmse")).equals(on_front)
 
 
 def test_cost_has_a_point_a_cell_filled_on_the_front_and_its_interval():

@@ -178,7 +178,7 @@ def standings(table):
 BEST, NEAR, FAR = [0.80, 0.82, 0.81], [0.79, 0.82, 0.80], [0.40, 0.41, 0.42]
 
 
-def test_a_row_is_the_best_or_not_separable_from_it_or_worse():
+def test_a_row_is_the_best_or_does_not_differ_from_it_or_is_worse():
     table = build(spec_of(BEST, NEAR, FAR))
     assert list(standings(table).values()) == [Standing.BEST, Standing.ALIKE, Standing.WORSE]
     assert [(e.bold, e.dagger) for e in table.entries.values()] == [(True, False), (False, True), (False, False)]
@@ -208,7 +208,7 @@ def test_the_corrected_p_is_that_of_the_steps_over_rows():
 def test_where_nothing_is_tested_the_reason_is_the_true_one(rows, failures, reason):
     table = build(spec_of(*rows, failures=failures))
     assert Standing.WORSE not in standings(table).values()
-    assert f"Bold is the highest mean and nothing more: no row is tested ({reason})." in table.notes
+    assert f"The highest mean of a column is bold. No difference was tested ({reason})." in table.notes
     assert not any(entry.marks for entry in table.entries.values())
 
 
@@ -222,13 +222,13 @@ def test_a_row_that_was_not_tested_says_so_and_why_beside_rows_that_were():
     told = markdown_sections([answer_section([table])])
     assert "row 0 is best" in told
     assert "above row 1" in told
-    assert "row 2 and row 3 are not tested (2 seeds, and a test takes at least 3)" in told
+    assert "row 2 and row 3 were not tested (2 seeds, and a test takes at least 3)" in told
 
 
 def test_the_csv_has_the_state_and_the_test_of_every_entry():
     rows = list(csv.DictReader(io.StringIO(comma_separated(build(spec_of(BEST, NEAR, FAR, [0.5, 0.6]))))))
     assert [row["standing"] for row in rows] == [
-        "best", "not separable from the best", "worse than the best", "not tested",
+        "best", "not significantly different from the best", "significantly worse than the best", "not tested",
     ]  # fmt: skip
     assert [row["tested"] for row in rows] == ["0", "1", "1", "0"]
     far = welch(Sample.of(FAR), Sample.of(BEST))
@@ -250,7 +250,7 @@ def test_json_says_what_the_csv_says():
         assert said == {name: row[name] for name in names}
         assert entry["tested"] is (row["tested"] == "1")
         assert " ".join(map(repr, entry["values"])) == row["values"]
-    assert [one["standing"] for one in entries][:3] == ["best", "not separable from the best", "worse than the best"]
+    assert [one["standing"] for one in entries][:3] == [Standing.BEST, Standing.ALIKE, Standing.WORSE]
 
 
 def test_a_place_without_trials_stands_in_the_json_alone():
@@ -258,7 +258,7 @@ def test_a_place_without_trials_stands_in_the_json_alone():
     table = build(replace(spec, columns={**spec.columns, "other": "Other"}))
     entries = table_as_json(table)["entries"]
     assert [(one["column"], one["n"], one["standing"]) for one in entries if one["row"] == "row 1"] == [
-        ("row", 3, "worse than the best"), ("Other", 0, "not tested"),
+        ("row", 3, "significantly worse than the best"), ("Other", 0, "not tested"),
     ]  # fmt: skip
     assert len(comma_separated(table).splitlines()) == 3
 

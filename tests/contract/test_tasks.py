@@ -8,7 +8,11 @@ import pytest
 import torch
 from torch.nn import functional as F
 
-from tests.support.records import FINGERPRINT, record
+from analysis.cells import cells
+from analysis.epoch_choice import selected_epochs
+from analysis.patience import simulated_patience
+from analysis.sweep_records import read_sweeps
+from tests.support.records import FINGERPRINT, record, summary
 from tests.support.trials import build, specify, start
 from tunekit.commands.status import legend, status_as_json
 from tunekit.data.base import DATASETS
@@ -22,6 +26,7 @@ from tunekit.runner.metrics import gauges
 from tunekit.schema import Direction, EpochRecord, Status
 from tunekit.search.outcome import objectives_on
 from tunekit.store.progress import ProgressReader
+from tunekit.store.release import _epochs_of_tables
 from tunekit.store.requests import cells_of
 from tunekit.store.result_store import ResultStore
 from tunekit.tasks import LOSS_OPTIONS, TASKS, task_of
@@ -178,9 +183,29 @@ def test_a_trial_that_never_began_is_summarised_by_its_task(toy, tmp_path):
     run = start(specify(dataset="toy-demo", epochs=3), tmp_path)
     for _ in range(2):
         run.train_epoch()
-    summary = end_trial(run.job, Status.STOPPED, "stopped by the scheduler")
+    ended = end_trial(run.job, Status.STOPPED, "stopped by the scheduler")
     losses = [record.val_loss for record in run.records]
-    assert summary.best_epoch == int(np.argmin(losses)) + 1
+    assert ended.best_epoch == int(np.argmin(losses)) + 1
+
+
+def test_the_best_epoch_on_test_is_that_of_the_primary_metric_and_its_direction(toy, tmp_path):
+    spec = specify(dataset="toy-demo")
+    store = ResultStore(tmp_path / "sweep")
+    store.root.mkdir()
+    store.add_request({"cells": cells_of([spec])})
+    folder, losses = store.open_trial(spec, FINGERPRINT), (0.5, 0.25, 0.75)
+    records = [
+        replace(record(epoch), test_loss=loss, val_loss=loss, val_macro_f1=loss, test_macro_f1=loss)
+        for epoch, loss in enumerate(losses, 1)
+    ]
+    store.write_epochs(folder, records)
+    store.write_summary(folder, summary())
+    read = read_sweeps([store.root])
+    assert selected_epochs(read, "best-test")["epoch"].tolist() == [2]
+    assert set(_epochs_of_tables(store.read(folder))) == {1, 2, 3}, "the summary says 1, the last is 3"
+    [cell] = cells(read)
+    [stopped] = simulated_patience(read, cell, patiences=[1])
+    assert (stopped.epochs, stopped.score, stopped.change) == (3, 0.25, 0)
 
 
 def test_people_watch_a_trial_by_the_metric_of_its_task(toy, tmp_path):

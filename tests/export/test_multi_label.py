@@ -95,7 +95,7 @@ def test_the_report_compares_on_new_text_and_says_what_is_left_out(tagged, said,
     assert "Accuracy" not in shown
     assert "tags (multi label): calibration, ensembles of seeds, overlap of errors, confusion matrices" in page
     macro = pd.read_csv(tmp_path / "out" / "tables" / "methods-tiny-bert-macro-f1.csv")
-    assert macro["holds_for"].dropna().eq("new text of this kind").all()
+    assert macro["holds_for"].dropna().eq("new texts from the same source").all()
     code, printed, _ = said("status", sweep)
     assert "Numbers are macro-F1 in percent after the last epoch" in " ".join(" ".join(printed).split())
 

@@ -101,13 +101,21 @@ def test_the_report_has_the_scores_in_their_units_and_says_what_is_left_out(pric
     shown, page = "\n".join(printed), (tmp_path / "out" / "report.md").read_text()
     for caption in ("Pearson's r (test, last epoch)", "Spearman's rho (test, last epoch)", "RMSE (test, last epoch)"):
         assert caption in shown
+    assert "prices: regression; 126 training, 17 validation and 17 test rows" in page
     assert "percent" not in page.split("## Scores")[1].split("##")[0]
     assert "prices (regression): calibration, ensembles of seeds, overlap of errors, confusion matrices" in page
     table = pd.read_csv(tmp_path / "out" / "tables" / "methods-tiny-bert-rmse.csv")
-    assert table["tested"].tolist()[1:] or table["holds_for"].dropna().eq("new text of this kind").all()
+    assert table["tested"].tolist()[1:] or table["holds_for"].dropna().eq("new texts from the same source").all()
     assert table["mean"].between(1, 2000).all(), "RMSE is in the unit of the target"
     best = table.loc[table["standing"] == "best", "mean"].min()
     assert best == table["mean"].min(), "of an error the smallest is the best"
+    code, _, error = said("report", sweep, "--out", tmp_path / "by-rmse", "--figures", "none", "--metric", "rmse")
+    assert code == 0, error
+    best, other = table.sort_values("mean")["row"]
+    answer = (tmp_path / "by-rmse" / "report.md").read_text().split("## Data and training")[0]
+    assert f"prices: {best} " in answer
+    assert "lowest mean RMSE" in answer or "is best by mean RMSE" in answer
+    assert f" below {other} (95 % interval" in answer.replace("\\", "")
     code, printed, _ = said("status", sweep)
     assert "Numbers are Pearson's r after the last epoch" in " ".join(" ".join(printed).split())
 

@@ -33,7 +33,7 @@ def test_sigkill_of_the_driver_changes_no_bit_and_redoes_no_finished_trial(tmp_p
     before = summaries(store)
     assert len(before) < 4
     assert begin(tmp_path, *QUICK).wait(timeout=240) == 0, said(tmp_path)[-2000:]
-    assert "taking over the lease of a dead driver" in said(tmp_path)
+    assert "died without ending its sweep; this one takes over" in said(tmp_path)
     after = summaries(store)
     assert {name: after[name] for name in before} == before, "a finished trial was trained again"
     compared(store, tmp_path / "unbroken", 4)

@@ -58,5 +58,5 @@ def test_a_killed_driver_of_an_earlier_release_is_one_of_a_dead_lease(age, bucke
             acquire(sweep)
         return
     lease = acquire(sweep)
-    assert (lease.start, "dead driver" in lease.taken_over) == (2, True)
+    assert (lease.start, "died without ending its sweep" in lease.taken_over) == (2, True)
     lease.release()

@@ -36,7 +36,7 @@ os._exit(9)
 def test_a_killed_drivers_lease_is_taken_over_at_once(place):
     subprocess.run([sys.executable, "-c", KILLED, str(place)], check=False)
     lease = acquire(place)
-    assert "dead driver" in lease.taken_over
+    assert "died without ending its sweep" in lease.taken_over
     lease.release()
 
 
@@ -45,7 +45,7 @@ def test_a_killed_driver_that_nobody_reaped_is_dead_too(tmp_path):
     while psutil.Process(zombie.pid).status() != psutil.STATUS_ZOMBIE:
         time.sleep(0.02)
     lease = acquire(tmp_path)
-    assert "dead driver" in lease.taken_over
+    assert "died without ending its sweep" in lease.taken_over
     lease.release()
     zombie.wait()
 

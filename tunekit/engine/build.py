@@ -61,7 +61,8 @@ def _prepared(
     data = load_dataset(name, folder)
     if data.content_hash != content_hash:
         raise UserError(
-            f"dataset {name!r} has hash {data.content_hash} here, {content_hash} where the sweep was planned"
+            f"dataset {name!r} has hash {data.content_hash} on this node, {content_hash} where the sweep was planned; "
+            "give all nodes the same files"
         )
     data = limit_and_carve(data, train_limit=limit, val_fraction=val_fraction, data_seed=data_seed)
     tokenizer = load_tokenizer(model, data)
@@ -131,7 +132,7 @@ def _check_types(model: PreTrainedModel, prepared: PreparedData, spec: TrialSpec
     if num_types and highest >= num_types:
         raise UserError(
             f"model {spec.model!r} has embeddings for {num_types} token types, and its tokenizer gives type {highest} "
-            f"to texts of dataset {spec.dataset!r}"
+            f"to texts of dataset {spec.dataset!r}; take another model for this dataset"
         )
 
 

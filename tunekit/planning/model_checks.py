@@ -33,7 +33,7 @@ def check_models(
         if highest >= checked.num_types:
             raise UserError(
                 f"model {name!r} has embeddings for {checked.num_types} token types, and its tokenizer gives type "
-                f"{highest} to texts of dataset {dataset!r}"
+                f"{highest} to texts of dataset {dataset!r}; take another model for this dataset"
             )
 
 

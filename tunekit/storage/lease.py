@@ -57,7 +57,7 @@ def check_current(sweep: Place, start: int) -> None:
     """Raise Superseded if a start later than ``start`` owns ``sweep``."""
     newest = current_start(sweep)
     if newest > start:
-        raise Superseded(f"start {newest} has taken over this sweep from start {start}")
+        raise Superseded(f"a later run of the command has taken over this sweep (start {newest}, this is {start})")
 
 
 @dataclass
@@ -108,7 +108,7 @@ def acquire(sweep: Place) -> Lease:
             who = _described(holder, age)
             if _is_alive(holder, age):
                 raise UserError(f"sweep {sweep.name!r} is being run by another driver ({who}); stop it, or wait for it")
-            taken_over = f"taking over the lease of a dead driver ({who})"
+            taken_over = f"the last run of the command died without ending its sweep; this one takes over ({who})"
     start = start_number(newest) + 1 if newest else 1
     path = folder / f"{start}.json"
     if not create(path, _lease_content()):

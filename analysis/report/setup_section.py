@@ -1,0 +1,142 @@
+"""The report's part on what was trained on what: the data of each dataset, and how each method was trained on it."""
+
+from collections.abc import Sequence
+
+from analysis.cells import Cell
+from analysis.configurations import Configurations, configurations
+from analysis.epoch_choice import SELECTIONS
+from analysis.names import METRIC_NAMES, listed, number
+from analysis.report.audit import DatasetAudit
+from analysis.report.document import Block, Grid, Inline, Link, Paragraph, Section
+from analysis.sweep_records import SweepRecords
+from analysis.tables.specs import epochs_text
+from analysis.variants import roles_of
+from tunekit.tasks.base import task_of
+
+SPLITS = {"train": "training", "val": "validation", "test": "test"}
+"""The splits in the order of a sentence, with their names before ``rows``."""
+
+
+def setup_section(
+    records: SweepRecords, found: Sequence[Cell], audits: Sequence[DatasetAudit], select: str = SELECTIONS[0]
+) -> Section:
+    """Return a sentence on the data of each dataset and a table of the methods that were trained on it.
+
+    ``audits`` are those of the copies of the datasets. Empty where there is no cell to show.
+    """
+    datasets: dict[str, list[Configurations]] = {}
+    for one in configurations(found):
+        datasets.setdefault(one.first.dataset, []).append(one)
+    known = {one.name: one for one in audits}
+    blocks: list[Block] = []
+    for name, members in datasets.items():
+        told = _data(members, name in records.datasets, known.get(name))
+        blocks += [Paragraph(told), _methods(records, members, select)]
+    return Section("Data and training", tuple(blocks), "setup")
+
+
+def _data(members: Sequence[Configurations], copied: bool, audit: DatasetAudit | None) -> str:
+    """Return the sentences on a dataset: its task, the rows of each split, and what the majority class scores.
+
+    ``copied`` says whether the sweep holds a copy of it. A copy without an audit is damaged.
+    """
+    first = members[0].first
+    if not copied:
+        return (
+            f"{first.dataset_name}: the sizes of its splits and the score of its majority class are not known, since "
+            "the sweep holds no copy of it."
+        )
+    task = task_of(first.dataset).name.replace("_", " ")
+    if audit is None:
+        return " ".join([f"{first.dataset_name}: {task}. Its copy was not audited.", *_cut(members)])
+    rows = [
+        f"{int(audit.counts['rows'][split]):,} {name}" for split, name in SPLITS.items() if split in audit.counts.index
+    ]
+    classes = f" with {len(audit.balance.columns)} classes" if first.has_classes else ""
+    told = f"{first.dataset_name}: {task}{classes}; {listed(rows)} rows"
+    if "test" in audit.counts.index:
+        counted, groups = (int(audit.counts[name]["test"]) for name in ("rows", "groups"))
+        held = f"in {groups:,} groups of related rows" if groups < counted else "each a group of its own"
+        told += f", those of test {held}"
+    return " ".join([f"{told}.", *_cut(members), *_majority(audit)])
+
+
+def _cut(members: Sequence[Configurations]) -> list[str]:
+    """Return a sentence where trials trained on a part of the training rows, as their settings say."""
+    settings = [cell.settings for one in members for cell in one.cells]
+    fractions, limits = (
+        list(dict.fromkeys(one.get(name) or 0 for one in settings)) for name in ("val_fraction", "train_limit")
+    )
+    some = {id(values): "In some cells, " if len(values) > 1 else "" for values in (fractions, limits)}
+    told = [
+        f"{some[id(fractions)]}{100 * value:g} % of the training rows were set aside for validation."
+        for value in fractions
+        if isinstance(value, int | float) and value
+    ]
+    told += [
+        f"{some[id(limits)]}at most {value:,} of the training rows were used for training."
+        for value in limits
+        if isinstance(value, int | float) and value
+    ]
+    return [f"{line[0].upper()}{line[1:]}" for line in told]
+
+
+def _majority(audit: DatasetAudit) -> list[str]:
+    if "majority" not in audit.baselines:
+        return []
+    accuracy, macro = audit.baselines["majority"]
+    return [
+        f"A classifier that always predicts the most frequent class of the training rows has accuracy "
+        f"{100 * accuracy:.2f} % and {METRIC_NAMES['macro_f1']} {100 * macro:.2f} % on test."
+    ]
+
+
+def _methods(records: SweepRecords, members: Sequence[Configurations], select: str) -> Grid:
+    """Return a row for each method: its rate and where that comes from, what is trained, and the training loss."""
+    one_model = len({one.first.model for one in members}) == 1
+    roles = roles_of(records)
+    rows: list[tuple[Inline, ...]] = []
+    for one in members:
+        for cell in one.cells if one.chosen is None else [one.chosen]:
+            name = cell.method_name if one_model else f"{cell.model_name} · {cell.method_name}"
+            label = ", ".join(filter(None, [name, cell.variant if one.chosen is None else ""]))
+            rate = _rate(records, one, cell, roles.get(cell.key, ""))
+            rows.append((Link(label, f"#{cell.anchor}"), rate, _trained(cell), _loss(cell)))
+    epoch = epochs_text(select, [one.first for one in members])
+    head = ("method", "learning rate", "trained parameters", f"training loss, {epoch}")
+    model = f" of {members[0].first.model_name}" if one_model else ""
+    about = "the loss of the batches of that epoch, mean ± sample standard deviation over seeds"
+    return Grid(head, tuple(rows), f"Training{model} on {members[0].first.dataset_name}; the training loss is {about}.")
+
+
+def _rate(records: SweepRecords, one: Configurations, cell: Cell, role: str) -> str:
+    """Return the learning rate of ``cell`` and whether it is the method's default, or how it was tuned."""
+    rate = cell.settings.get("learning_rate")
+    if not isinstance(rate, int | float):
+        return "not recorded"
+    tried = {other.settings.get("learning_rate") for other in one.cells}
+    default = records.default_rates.get(cell.method)
+    if role and "default" not in role:
+        origin = "found by a search on validation"
+    elif len(tried) > 1:
+        origin = f"chosen on validation among {len(tried)}" if one.chosen is not None else f"one of {len(tried)} tried"
+    elif default is None:
+        origin = "whether that is the default is not recorded"
+    else:
+        origin = "default, not tuned" if rate == default else f"set by hand; the default is {number(default)}"
+    return f"{number(float(rate))} ({origin})"
+
+
+def _trained(cell: Cell) -> str:
+    trained, total = cell.sample("num_trainable_params"), cell.sample("num_total_params")
+    if trained is None:
+        return ""
+    share = f" ({100 * trained.mean / total.mean:.2f} %)" if total else ""
+    return f"{trained.mean:,.0f}{share}"
+
+
+def _loss(cell: Cell) -> str:
+    sample = cell.sample("train_loss")
+    if sample is None:
+        return ""
+    return f"{sample.mean:.3f}" + ("" if sample.std is None else f" ± {sample.std:.3f}")

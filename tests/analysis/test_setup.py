@@ -1,0 +1,107 @@
+"""The first page says what was trained on what: data, majority class, learning rates and where they come from, loss."""
+
+from dataclasses import replace
+
+import pytest
+
+from analysis.cells import cells
+from analysis.report.audit import audit
+from analysis.report.document import Grid, Paragraph
+from analysis.report.setup_section import setup_section
+from analysis.sweep_records import read_sweeps
+from tests.support.stores import add
+from tunekit.data.copies import load_dataset, save_dataset
+from tunekit.store.requests import cells_of
+from tunekit.store.result_store import ResultStore
+
+
+@pytest.fixture
+def store(tmp_path):
+    found = ResultStore(tmp_path / "sweep")
+    save_dataset(load_dataset("demo"), found.data_folder)
+    return found
+
+
+def train(store, specs, **request):
+    for spec in specs:
+        add(store, spec, [0.5, 0.6])
+    store.add_request({"cells": cells_of(specs), **request})
+
+
+def setup_of(store):
+    records = read_sweeps([store.root])
+    return setup_section(records, cells(records), audit(store.root)[0])
+
+
+def specs_of(make_spec, **settings):
+    return [make_spec(method="lora", seed=seed, **settings) for seed in (1, 2)]
+
+
+def test_the_data_are_said_in_numbers(store, make_spec):
+    train(store, specs_of(make_spec))
+    told, _ = setup_of(store).blocks
+    assert isinstance(told, Paragraph)
+    test = load_dataset("demo").splits["test"]
+    assert told.text.startswith("Demo: classification with 3 classes; 600 training, 100 validation and 300 test rows")
+    assert f"those of test in {test['group'].nunique()} groups of related rows." in told.text
+    share = 100 * (test["label"] == load_dataset("demo").splits["train"]["label"].mode()[0]).mean()
+    assert f"has accuracy {share:.2f} % and macro-F1" in told.text
+
+
+def test_a_part_of_the_training_rows_is_named(store, make_spec):
+    train(store, [*specs_of(make_spec, train_limit=1200), *specs_of(make_spec, val_fraction=0.1)])
+    told = setup_of(store).blocks[0].text
+    assert "In some cells, at most 1,200 of the training rows were used for training." in told
+    assert "In some cells, 10 % of the training rows were set aside for validation." in told
+
+
+def test_a_dataset_without_a_copy_has_unknown_sizes(tmp_path, make_spec):
+    store = ResultStore(tmp_path / "sweep")
+    store.root.mkdir()
+    train(store, specs_of(make_spec))
+    assert "are not known, since the sweep holds no copy of it" in setup_of(store).blocks[0].text
+
+
+def test_a_copy_that_was_not_audited_has_a_task_and_no_sizes(store, make_spec):
+    train(store, specs_of(make_spec))
+    records = read_sweeps([store.root])
+    told = setup_section(records, cells(records), []).blocks[0].text
+    assert told.startswith("Demo: classification. Its copy was not audited. At most 64 of the training rows")
+
+
+@pytest.mark.parametrize(
+    ("defaults", "said"),
+    [
+        ({"lora": 1e-3}, "1e-3 (default, not tuned)"),
+        ({"lora": 5e-4}, "1e-3 (set by hand; the default is 5e-4)"),
+        ({}, "1e-3 (whether that is the default is not recorded)"),
+    ],
+)
+def test_a_rate_says_whether_it_is_the_default(store, make_spec, defaults, said):
+    train(store, specs_of(make_spec, learning_rate=1e-3), default_learning_rates=defaults)
+    grid = setup_of(store).blocks[1]
+    assert isinstance(grid, Grid)
+    ((_, rate, _, loss),) = grid.rows
+    assert rate.replace("0.001", "1e-3") == said
+    assert loss != ""
+
+
+def test_a_rate_that_validation_chose_says_among_how_many(store, make_spec):
+    specs = [spec for rate in (1e-4, 2e-4) for spec in specs_of(make_spec, learning_rate=rate)]
+    for place, spec in enumerate(specs):
+        add(store, spec, [0.5 + 0.01 * place])
+    store.add_request({"cells": cells_of(specs), "default_learning_rates": {"lora": 1e-4}})
+    ((_, rate, _, _),) = setup_of(store).blocks[1].rows
+    assert rate.endswith("(chosen on validation among 2)")
+
+
+def test_the_loss_is_that_of_the_last_epoch(store, make_spec):
+    specs = specs_of(make_spec)
+    train(store, specs)
+    for spec, loss in zip(specs, (0.2, 0.4), strict=True):
+        stored = store.read(store.folder(spec))
+        store.write_epochs(
+            stored.folder, [replace(stored.epochs[0], train_loss=9.0), replace(stored.epochs[1], train_loss=loss)]
+        )
+    ((_, _, _, shown),) = setup_of(store).blocks[1].rows
+    assert shown == "0.300 ± 0.141"
