@@ -1,18 +1,17 @@
 """What a report says of its own numbers: what they are, the best of each column, what is left out and why."""
 
 from collections import Counter
-from collections.abc import Mapping, Sequence
+from collections.abc import Sequence
 
 from analysis.cells import Cell
 from analysis.compare import Population
 from analysis.configurations import configurations
-from analysis.names import SPLITS, left_out, not_ended, setting_text, varying
+from analysis.names import SPLITS, left_out, not_ended
 from analysis.report.document import Grid, Inline, Link, Points, Section
 from analysis.sweep_records import SweepRecords
 from analysis.tables.specs import epochs_text
 from analysis.tables.table import Table
 from tunekit.parsing import how_many
-from tunekit.schema import LATER_FIELDS, Scalar
 
 MEANINGS = {
     Population.NEW_TEXT: (
@@ -53,7 +52,6 @@ def about_section(
     lines += [meaning for population, meaning in MEANINGS.items() if population in populations]
     if populations:
         lines.append(SINGLE)
-    lines += shared_options(found)
     methods = configurations(found)
     if methods and all(len(one.cells) == 1 for one in methods):
         lines.append(
@@ -71,26 +69,6 @@ def about_section(
         lines.append(f"{left_out(len(records.problems))}; the section on what is left out names each.")
     lines += notes
     return Section("How to read the numbers", (Points(tuple(lines)),), "about")
-
-
-def shared_options(found: Sequence[Cell]) -> list[str]:
-    """Return a line for each option of ``LATER_FIELDS`` that no row's name says and that is not at its default.
-
-    Options that differ between the configurations of one method are part of the rows' names.
-    """
-    groups: dict[tuple[str, ...], list[Mapping[str, Scalar]]] = {}
-    for cell in found:
-        groups.setdefault((cell.model, cell.method, cell.dataset, str(cell.searched)), []).append(cell.settings)
-    lines = []
-    for name in [name for name in LATER_FIELDS if name not in varying(groups)]:
-        having: dict[str, list[Cell]] = {}
-        for cell in found:
-            if cell.settings.get(name, LATER_FIELDS[name]) != LATER_FIELDS[name]:
-                having.setdefault(setting_text(cell.settings, [name]), []).append(cell)
-        for text, cells in having.items():
-            where = "every trial" if len(cells) == len(found) else "; ".join(cell.title for cell in cells)
-            lines.append(f"Trained with {text}: {where}.")
-    return lines
 
 
 OF_CLASSES = (

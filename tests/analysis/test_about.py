@@ -1,7 +1,5 @@
 """What a report says of its own numbers: what its comparisons hold for, and counts in the singular and the plural."""
 
-import re
-
 import pytest
 
 from analysis.names import left_out, not_ended
@@ -83,19 +81,3 @@ def test_a_count_of_one_is_singular(count, number):
     plural = "s" if count > 1 else ""
     assert left_out(count) == f"{count} thing{plural} {number[0]} left out or doubtful"
     assert not_ended(count) == f"{count} trial{plural} that {number[1]} asked for {number[2]} not ended"
-
-
-def test_an_option_that_all_trials_share_is_named_once(tmp_path, make_spec):
-    store = ResultStore(tmp_path / "sweep")
-    for spec in specs_of(make_spec, label_smoothing=0.1):
-        add(store, spec)
-    assert "Trained with label smoothing 0.1: every trial." in said(store)
-    for spec in specs_of(make_spec, dataset="demo-2"):
-        add(store, spec)
-    [line] = re.findall(r"Trained with label smoothing 0.1: ([^.]*)\.", said(store))
-    titles = [cell.title for cell in load(store.root).cells() if cell.dataset == "demo"]
-    assert line.split("; ") == titles
-    assert len(titles) == 2
-    for spec in specs_of(make_spec):
-        add(store, spec)
-    assert "Trained with" not in said(store)
