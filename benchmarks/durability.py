@@ -78,15 +78,15 @@ def _durable(spec: TrialSpec, writing: list[float]) -> float:
     """Return the seconds of a trial's epochs, and append to ``writing`` the seconds that went into writing."""
     with tempfile.TemporaryDirectory() as folder:
         trial = _begun(spec, Path(folder))
-        record = trial._record
+        write = trial._write
         spent: list[float] = []
 
         def timed(*arguments: Any) -> None:
             start = time.perf_counter()
-            record(*arguments)
+            write(*arguments)
             spent.append(time.perf_counter() - start)
 
-        with mock.patch.object(trial, "_record", timed):
+        with mock.patch.object(trial, "_write", timed):
             seconds = _epochs(trial)
     writing.append(sum(spent))
     return seconds
@@ -96,7 +96,7 @@ def _bare(spec: TrialSpec) -> float:
     """Return the seconds of a trial's epochs where nothing is written."""
     with tempfile.TemporaryDirectory() as folder:
         trial = _begun(spec, Path(folder))
-        with mock.patch.object(trial, "_record", lambda record, trained, frames: trial.records.append(record)):
+        with mock.patch.object(trial, "_write", lambda newest, state: trial.records.extend(newest.epochs)):
             return _epochs(trial)
 
 

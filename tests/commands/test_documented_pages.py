@@ -109,6 +109,8 @@ def test_the_commands_of_a_page(page, workshop, bucket, s3, monkeypatch, capfd):
     for one in commands():
         if one.page != page or one.words[0] == "stamp":  # stamp would write into the source tree
             continue
+        if one.needs and one.words[0] == "verify":  # there is no plan of it, only the training
+            continue
         words = shrunk(one, adapted("\0".join(one.words), home, bucket, server).split("\0"))
         code = main(words)
         said = capfd.readouterr()

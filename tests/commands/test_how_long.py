@@ -5,6 +5,7 @@ from dataclasses import replace
 import pytest
 
 from tests.support.stores import add
+from tunekit.commands.dry_run import grid_as_json, grid_as_text
 from tunekit.commands.how_long import device_of, epochs_left, say_estimate, timer_of
 from tunekit.planning import machine
 from tunekit.planning.args import GridArgs
@@ -12,6 +13,7 @@ from tunekit.planning.options import RunOptions
 from tunekit.planning.plan import plan_sweep
 from tunekit.planning.presets import GRID_PRESETS
 from tunekit.planning.resolve import resolve_grid
+from tunekit.planning.resources import MOST_PER_GPU
 from tunekit.store.result_store import ResultStore
 
 GIB = 2**30
@@ -98,3 +100,15 @@ def test_epochs_on_record_tell_how_long_a_gpu_takes(here, sweep, tmp_path):
 def test_a_cluster_gets_no_estimate(here, sweep, tmp_path, monkeypatch):
     monkeypatch.setenv("RAY_ADDRESS", "10.0.0.1:6379")
     assert said(sweep, ResultStore(tmp_path)) == ([], None)
+
+
+def test_a_dry_run_says_that_the_run_will_probe_packs_and_probes_nothing(here, sweep, tmp_path):
+    store = ResultStore(tmp_path)
+    plan, line = plan_sweep(sweep, store), "a short probe at the start of the run chooses how many trials share a GPU"
+    here(machine.Gpu("NVIDIA H100 80GB HBM3", 80 * GIB))
+    assert f"\n{line}, at most {MOST_PER_GPU}\n" in grid_as_text(sweep, plan, store, OPTIONS)
+    assert any(line in note for note in grid_as_json(sweep, plan, store, OPTIONS)["notes"])
+    for given in (replace(OPTIONS, trials_per_device="4"), replace(OPTIONS, pack=2)):
+        assert line not in grid_as_text(sweep, plan, store, given)
+    here()
+    assert line not in grid_as_text(sweep, plan, store, OPTIONS)

@@ -3,6 +3,7 @@
 import json
 import shutil
 
+import pandas as pd
 import pytest
 
 from tests.support.runs import finish
@@ -120,6 +121,18 @@ def test_verify_finds_all_as_stored_and_changes_nothing(said, sweep):
     assert before == {path: path.read_bytes() for path in sweep.rglob("*") if path.is_file()}
 
 
+def test_verify_compares_a_released_store_in_the_epochs_that_it_holds(said, sweep, tmp_path):
+    assert said("release", sweep, "--to", tmp_path / "released")[0] == 0
+    code, lines, _ = said("verify", tmp_path / "released", "--fraction", "1")
+    assert (code, lines[-1]) == (0, "3 of 3 trials are as stored; 3 could be compared")
+    without_last_epoch = lora(tmp_path / "released") / "predictions.parquet"
+    rows = pd.read_parquet(without_last_epoch)
+    rows[rows["epoch"] < rows["epoch"].max()].to_parquet(without_last_epoch, index=False)
+    code, lines, _ = said("verify", tmp_path / "released", "--fraction", "1")
+    assert code == 1
+    assert sum("other items stand in predictions.parquet" in line for line in lines) == 1
+
+
 def test_verify_trains_in_the_parts_of_a_batch_that_memory_asked_for(said, tmp_path):
     spec = specify(epochs=1)
     job = Job(spec, fingerprint(spec), resolve_model(spec.model), tmp_path, 0, 1, micro_batches=4)
@@ -141,8 +154,6 @@ def change_loss(sweep):
 
 
 def change_predictions(sweep):
-    import pandas as pd
-
     rows = pd.read_parquet(lora(sweep) / "predictions.parquet")
     rows.loc[0, "predicted"] = 1 - rows.loc[0, "predicted"]
     rows.to_parquet(lora(sweep) / "predictions.parquet", index=False)

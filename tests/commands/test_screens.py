@@ -32,6 +32,7 @@ from tunekit.schema import readable
 from tunekit.store.requests import cell_names
 from tunekit.store.result_store import ResultStore
 from tunekit.store.search_records import SearchTrial, TrialState
+from tunekit.tasks import TASKS
 
 WIDTHS = (80, 140)
 HASH = "8a68e22732ad"
@@ -152,7 +153,9 @@ def test_names_of_the_user_s_own_data_are_shown_without_their_hash():
 
 def test_the_live_table_of_a_search_shows_names_and_no_column_of_running_trials_at_the_end():
     progress = SearchProgress([])
-    progress.tallies = {"k": Tally("bert · a [b] · lora", planned=3, ended=1, running=1)}
+    progress.tallies = {
+        "k": Tally("bert · a [b] · lora", TASKS["classification"].chooses_by, planned=3, ended=1, running=1)
+    }
 
     def shown():
         console = Console(file=io.StringIO(), width=80)

@@ -164,7 +164,7 @@ def test_a_trial_with_options_is_recorded_and_resumes_with_the_same_bits(tmp_pat
     summary = finish(whole)
     broken = start(spec, tmp_path / "broken")
     broken.train_epoch()
-    broken.save()
+    broken.save(broken.records, broken.member.trained)
     resumed = start(spec, tmp_path / "broken")
     assert len(resumed.records) == 1
     finish(resumed)

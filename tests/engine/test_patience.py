@@ -56,7 +56,7 @@ def test_a_trial_that_was_killed_ends_at_the_same_epoch(whole, tmp_path):
     finish(unbroken)
     broken = begin(spec, tmp_path / "broken", "best")
     broken.train_epoch()
-    broken.save()
+    broken.save(broken.records, broken.member.trained)
     if not broken.done:
         broken.train_epoch()
     resumed = begin(spec, tmp_path / "broken", "best")

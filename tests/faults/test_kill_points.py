@@ -27,9 +27,9 @@ def fork():
     context = multiprocessing.get_context("forkserver")
     context.set_forkserver_preload(["tests.support.serial_runs"])
 
-    def run(sweep: Path, point: int | None) -> int:
+    def run(sweep: Path, point: int | None, *, runs_ahead: bool = False) -> int:
         sweep.mkdir(parents=True, exist_ok=True)
-        process = context.Process(target=train, args=(sweep, TRIALS, point))
+        process = context.Process(target=train, args=(sweep, TRIALS, point, runs_ahead))
         process.start()
         process.join(60)
         return process.exitcode
@@ -37,14 +37,14 @@ def fork():
     return run
 
 
-def killed_at(points, fork, tmp_path):
+def killed_at(points, fork, tmp_path, *, runs_ahead=False):
     """Kill at each point, go on once, and compare."""
     found = {"kills": 0, "missing": 0, "duplicate": 0, "differing": 0, "finished redone": 0, "epochs redone": 0}
     for point in points:
         store = ResultStore(tmp_path / f"kill-{point}")
-        assert fork(store.root, point) == -signal.SIGKILL
+        assert fork(store.root, point, runs_ahead=runs_ahead) == -signal.SIGKILL
         before = summaries(store)
-        assert fork(store.root, None) == 0
+        assert fork(store.root, None, runs_ahead=runs_ahead) == 0
         after = summaries(store)
         assert {name: after[name] for name in before} == before, (
             f"killed at {point}: a finished trial was trained again"
@@ -60,18 +60,21 @@ def killed_at(points, fork, tmp_path):
     return found
 
 
-def writes(fork, tmp_path):
-    assert fork(tmp_path / "whole", None) == 0
+def writes(fork, tmp_path, *, runs_ahead=False):
+    assert fork(tmp_path / "whole", None, runs_ahead=runs_ahead) == 0
     return int((tmp_path / "whole" / "writes").read_text())
 
 
-def test_killed_before_a_write_no_bit_is_lost(fork, tmp_path):
-    total = writes(fork, tmp_path)
-    killed_at(range(total // QUICK, total, total // QUICK), fork, tmp_path)
+@pytest.mark.parametrize("runs_ahead", [False, True])
+def test_killed_before_a_write_no_bit_is_lost(fork, tmp_path, runs_ahead):
+    total = writes(fork, tmp_path, runs_ahead=runs_ahead)
+    killed_at(range(total // QUICK, total, total // QUICK), fork, tmp_path, runs_ahead=runs_ahead)
 
 
 @pytest.mark.faults
 @pytest.mark.timeout(600)
-def test_killed_before_every_third_write_no_bit_is_lost(fork, tmp_path, figures):
-    total = writes(fork, tmp_path)
-    figures("SIGKILL before every third write of a trial", **killed_at(range(1, total + 1, 3), fork, tmp_path))
+@pytest.mark.parametrize("runs_ahead", [False, True])
+def test_killed_before_every_third_write_no_bit_is_lost(fork, tmp_path, figures, runs_ahead):
+    total = writes(fork, tmp_path, runs_ahead=runs_ahead)
+    found = killed_at(range(1, total + 1, 3), fork, tmp_path, runs_ahead=runs_ahead)
+    figures(f"SIGKILL before every third write of a trial{' that runs ahead' if runs_ahead else ''}", **found)

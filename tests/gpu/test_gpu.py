@@ -139,7 +139,7 @@ def test_a_trial_resumed_in_the_middle_has_the_bits_of_one_that_was_not_stopped(
         whole.train_epoch()
     for _ in range(3):
         first.train_epoch()
-    first.save()
+    first.save(first.records, first.member.trained)
     second = begin(tmp_path / "stopped")
     assert len(second.records) == 3
     while not second.done:

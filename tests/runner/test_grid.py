@@ -3,6 +3,7 @@
 import json
 import threading
 import time
+from dataclasses import replace
 from pathlib import Path
 
 import pandas as pd
@@ -16,12 +17,17 @@ from analysis.__main__ import main as analyse
 from analysis.cells import cells
 from analysis.sweep_records import read_sweeps
 from tests.conftest import SECRET, needs_real_data
+from tests.support.attempts import job_for
 from tests.support.documented import EXAMPLE
 from tests.support.runs import events_of, finish, numbers, plain_lines
-from tests.support.trials import run_script, start
+from tests.support.trials import run_script, specify, start
 from tunekit.__main__ import main as tunekit
 from tunekit.planning import plugins
+from tunekit.planning.resources import Resources
+from tunekit.runner import grid as runner_grid
 from tunekit.runner import nodes
+from tunekit.runner.launch import job_of
+from tunekit.runner.pack_probe import with_fastest_pack
 from tunekit.schema import Status, TrialSpec
 from tunekit.storage.files import copy_folder
 from tunekit.storage.lease import acquire
@@ -279,3 +285,68 @@ def test_a_grid_on_an_object_store_goes_on_and_reads_as_on_disk(grid, bucket, tm
     assert tunekit(["gc", str(sweep)]) == 0
     assert tunekit(["status", str(sweep)]) == 0
     assert "done" in capfd.readouterr().out
+
+
+@pytest.mark.parametrize("pack", [1, 3])
+def test_trials_that_run_ahead_tell_tune_every_epoch_once(pack, grid, tmp_path, monkeypatch):
+    """As on a GPU: an epoch is recorded while the next one trains."""
+
+    def ahead(*rest, **more):
+        return replace(job_of(*rest, **more), runs_ahead=True)
+
+    monkeypatch.setattr(runner_grid, "job_of", ahead)
+    seeds = ["--seeds", 1, 2, 3, "--train-limit", 64, "--epochs", 3, "--methods", "lora"]
+    code, out, err = grid(
+        "--preset",
+        "demo",
+        "--models",
+        "tiny-bert",
+        *seeds,
+        "--pack",
+        pack,
+        "--keep-models",
+        "none",
+        "--storage",
+        tmp_path,
+    )
+    assert code == 0, out
+    events = [event for event in events_of(err) if event["event"] == "epoch"]
+    for trial in stored(tmp_path / "demo"):
+        assert trial.summary.status is Status.COMPLETED
+        assert [record.epoch for record in trial.epochs] == [1, 2, 3]
+        assert [event["epoch"] for event in events if event["trial"] == trial.spec.label] == [1, 2, 3]
+
+
+class Notes:
+    """The lines that a run says before its trials."""
+
+    def __init__(self):
+        self.lines = []
+
+    def note(self, line):
+        self.lines.append(line)
+
+    def wait(self, what):
+        self.lines.append(what)
+
+
+def test_a_probe_in_a_process_of_its_own_chooses_how_many_trials_train_together(tmp_path):
+    jobs = [job_for(specify(seed=seed), tmp_path) for seed in (1, 2, 3)]
+    jobs += [job_for(specify(method="full", seed=seed), tmp_path) for seed in (1, 2)]
+    allowed, by_id, said = (
+        Resources(trials_per_device=2, probed=True),
+        {one.spec.trial_id: one for one in jobs},
+        Notes(),
+    )
+    chosen = with_fastest_pack(allowed, by_id, said).trials_per_device
+    assert chosen in (1, 2), "the largest pack is of three trials, and memory has room for two"
+    assert said.lines[1].startswith(f"{chosen} trial")
+    assert "lora of tiny-bert on demo" in said.lines[1]
+    assert not (tmp_path / "trials").exists()
+    alone = with_fastest_pack(allowed, {jobs[0].spec.trial_id: jobs[0]}, Notes())
+    assert alone.trials_per_device == 1
+
+    other = {key: replace(one, fingerprint=replace(one.fingerprint, data="x")) for key, one in by_id.items()}
+    said = Notes()
+    assert with_fastest_pack(allowed, other, said).trials_per_device == 2
+    assert "the probe of packs failed" in said.lines[-1]

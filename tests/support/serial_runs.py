@@ -14,7 +14,7 @@ from tunekit.worker.attempt import Attempt
 WRITES = ("os.rename", "os.mkdir", "os.remove", "os.rmdir", "shutil.rmtree")
 
 
-def train(sweep: Path, trials: list[PlannedTrial], point: int | None) -> None:
+def train(sweep: Path, trials: list[PlannedTrial], point: int | None, runs_ahead: bool = False) -> None:
     """Train ``trials`` on ``sweep``; killed before write number ``point`` (from 1), else their number is left there."""
     writes = 0
 
@@ -30,7 +30,7 @@ def train(sweep: Path, trials: list[PlannedTrial], point: int | None) -> None:
     lease = acquire(sweep)
     for trial in trials:
         model = resolve_model(trial.spec.model)
-        attempt = Attempt(Job(trial.spec, trial.fingerprint, model, sweep, lease.start, 1))
+        attempt = Attempt(Job(trial.spec, trial.fingerprint, model, sweep, lease.start, 1, runs_ahead=runs_ahead))
         while attempt.status is None:
             attempt.step()
     lease.release()

@@ -24,6 +24,8 @@ def grid_as_text(sweep: ResolvedSweep, plan: Plan, store: ResultStore, options: 
     device = device_of(sweep, options)
     timer = timer_of(sweep, plan.stored, device)
     say_estimate(epochs_left(pending), timer, device, options, lines.append)
+    if pending and device and device.probe:
+        lines.append(device.probe)
     found = _costs(sweep, timer)
     lines.append(describe_costs(found, pending))
     if options.kept != "none" and pending:
@@ -56,7 +58,7 @@ def grid_as_json(sweep: ResolvedSweep, plan: Plan, store: ResultStore, options: 
         "estimate": whole and {"low_seconds": whole.low, "high_seconds": whole.high, "source": whole.source},
         "cells": [asdict(one) for one in _costs(sweep, timer)],
         "kept_weights_bytes": kept_weights_bytes([trial.spec for trial in pending], timer.shapes, options.kept),
-        "notes": described(sweep.specs, sweep.models),
+        "notes": [*described(sweep.specs, sweep.models), *([device.probe] if device and device.probe else [])],
         "stale_trials": [{"trial": trial.spec.label, "other": list(parts)} for trial, parts in plan.stale],
         "damaged": list(plan.damaged),
     }

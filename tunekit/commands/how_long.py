@@ -32,6 +32,8 @@ class Device:
     """The trials that it trains at a time."""
     speed: ProcessorSpeed | None
     """None of a GPU, on which the epochs on record alone tell the time."""
+    probe: str | None = None
+    """A line that says that a probe at the start of a grid may choose fewer places; None where there is none."""
 
 
 def joins_cluster() -> bool:
@@ -53,7 +55,14 @@ def device_of(sweep: ResolvedSweep, options: RunOptions) -> Device | None:
     smallest = min(gpus, key=lambda one: one.memory)
     pack = _pack_on(smallest, sweep, options)
     name = smallest.name if len(gpus) == 1 else f"{len(gpus)} x {smallest.name}"
-    return Device(name, len(gpus) * pack, None)
+    return Device(name, len(gpus) * pack, None, _probe_line(pack, options))
+
+
+def _probe_line(pack: int, options: RunOptions) -> str | None:
+    """Return the line on the probe of packs of up to ``pack`` trials; None where ``options`` leave nothing to it."""
+    if pack == 1 or options.pack is not None or options.trials_per_device != "auto":
+        return None
+    return f"a short probe at the start of the run chooses how many trials share a GPU, at most {pack}"
 
 
 def _pack_on(gpu: machine.Gpu, sweep: ResolvedSweep, options: RunOptions) -> int:

@@ -83,3 +83,14 @@ class Buffers:
 
     def __len__(self) -> int:
         return len(self.weights)
+
+    def copy_on_host(self, trial: Mapping[str, Trained]) -> dict[str, Trained]:
+        """Return a copy of one of the trials in the host's memory, which training does not change."""
+        row = self.pieces[0].trained.index(trial[self.pieces[0].name])
+        flat = [tensor[row : row + 1].to("cpu", copy=True) for tensor in (self.weights, self.first, self.second)]
+        copies = {}
+        for piece in self.pieces:
+            own = tuple(slice(size) for size in trial[piece.name].parameter.shape)
+            weights, first, second = (piece.stacked(one)[0][own] for one in flat)
+            copies[piece.name] = Trained(nn.Parameter(weights, requires_grad=False), first, second)
+        return copies

@@ -35,6 +35,8 @@ class Job:
     """How many parts a batch is trained in, one after another, where memory can't hold it; a step is of all parts."""
     keep_models: str = "none"
     """The epochs whose weights the trial keeps for export: none, last, best or all."""
+    runs_ahead: bool = False
+    """Whether the next epoch trains while the last one is recorded, so that no result of an epoch may end the trial."""
 
 
 def jobs_of(trial: Mapping[str, Any], bases: Mapping[str, Job]) -> list[Job]:

@@ -14,11 +14,11 @@ from tunekit.engine.buffers import Buffers, Trained
 from tunekit.engine.checkpoint import trainable
 from tunekit.engine.forward.context import ForwardContext
 from tunekit.engine.forward.patching import patch_model
+from tunekit.engine.kernels.choice import implementation
 from tunekit.engine.precision import cast_frozen_to_bf16
 from tunekit.engine.schedule import decayed_names, learning_rate_at, rate_factors
 from tunekit.engine.stacking import is_stackable
-from tunekit.methods import METHODS
-from tunekit.planning.batching import why_padded
+from tunekit.planning.batching import shared_in_packs, why_padded
 from tunekit.schema import TrialSpec
 from tunekit.seeding import stream_seed
 from tunekit.tasks import Task, task_of
@@ -98,6 +98,28 @@ class Member:
         self.buffers = Buffers([self.trained])
 
     @property
+    def attention(self) -> str:
+        """How attention is computed: ``padded`` by the library, or without padding.
+
+        On a GPU that is by kernels in ``triton`` or by plain ``torch``. Where the host makes the batches, as on a CPU,
+        it is ``explicit``, step by step, or by ``sdpa``.
+        """
+        if self.context.padded:
+            return "padded"
+        if self.device.type == "cuda" and self.context.on_device:
+            return implementation(self.device)
+        return "explicit" if self.context.sites.has_pairs else "sdpa"
+
+    @property
+    def state_bytes(self) -> int:
+        """The bytes of the trained weights and their moments."""
+        return sum(3 * one.parameter.nbytes for one in self.trained.values())
+
+    def state_on_host(self) -> dict[str, Trained]:
+        """Return a copy of the trained weights and moments in the host's memory, which training does not change."""
+        return self.buffers.copy_on_host(self.trained)
+
+    @property
     def steps_per_epoch(self) -> int:
         """The optimizer steps of an epoch. The last batch may be smaller than the others."""
         return -(-len(self.train) // self.spec.batch_size)
@@ -123,12 +145,7 @@ class Member:
         each trial for itself.
         """
         trained = tuple((name, one.parameter.dim()) for name, one in self.trained.items())
-        spec = self.spec
-        alike = tuple(spec.method_params[name] for name in getattr(METHODS[spec.method], "alike_in_packs", ()))
-        return (
-            spec.model, spec.dataset, spec.method, spec.precision, spec.batch_size, spec.max_length, spec.train_limit,
-            spec.val_fraction, spec.data_seed, self.context.sites.sites, trained, alike,
-        )  # fmt: skip
+        return (*shared_in_packs(self.spec), self.context.sites.sites, trained)
 
 
 def batches(num_rows: int, spec: TrialSpec, epoch: int) -> Iterator[Indices]:

@@ -31,6 +31,27 @@ def _no_rows() -> pd.DataFrame:
 
 
 @dataclass(frozen=True)
+class ScoredEpoch:
+    """An epoch that is trained and scored, and that is not recorded yet."""
+
+    trained: TrainedEpoch
+    """What its training measured."""
+    logits: Mapping[str, npt.NDArray[np.float32]]
+    """The logits (N, C) of each scored split after it."""
+    step: int
+    """The optimizer steps that the trial had taken after it."""
+    seconds: float
+    """How long training and scoring took."""
+    peak_memory: int
+    """The peak of memory so far, in bytes."""
+
+    @property
+    def has_diverged(self) -> bool:
+        """Whether a loss of training is NaN or infinite."""
+        return not np.isfinite(self.trained.losses).all()
+
+
+@dataclass(frozen=True)
 class Recording:
     """Some epochs of a trial, in order."""
 

@@ -5,6 +5,7 @@
 
 import time
 from collections.abc import Callable, Mapping, Sequence
+from functools import partial
 from typing import Any
 
 import numpy as np
@@ -13,16 +14,24 @@ import pandas as pd
 import torch
 
 from tunekit.engine import checkpoint
+from tunekit.engine.buffers import Trained
 from tunekit.engine.build import build_model, labels_of, prepare_splits
 from tunekit.engine.determinism import be_deterministic
 from tunekit.engine.job import Job
 from tunekit.engine.kept_weights import identity_of, keeps_weights, remove_superseded_weights, write_weights
-from tunekit.engine.kernels.choice import implementation
 from tunekit.engine.losses import class_weights
 from tunekit.engine.member import Member
 from tunekit.engine.memory import peak_bytes, predicted_peak, reset_peak, used_bytes
 from tunekit.engine.precision import check_device
-from tunekit.engine.recording import Recording, join_rows, prediction_rows, read_recording, scored_record, step_rows
+from tunekit.engine.recording import (
+    Recording,
+    ScoredEpoch,
+    join_rows,
+    prediction_rows,
+    read_recording,
+    scored_record,
+    step_rows,
+)
 from tunekit.engine.summary import BuildFacts, best_epoch, is_complete, summarise
 from tunekit.engine.train import Diverged, Pack, TrainedEpoch
 from tunekit.memory import ADAMW_STATES
@@ -41,6 +50,10 @@ TRAIN_SCORE_ROWS = 1_000
 """How many training examples are scored at the end, at most."""
 CHECKPOINT_SPACING = 20
 """A checkpoint is written when this many times its write time has passed since the one before."""
+MOST_COPIED_BYTES = 64 * 2**20
+"""The most bytes of weights and moments that are copied, so that their checkpoint is written while training goes on.
+
+A GPU's pack has 32 trials at most: copies take 2 GiB of the host's memory at most."""
 USUAL_BYTES_PER_SECOND = 5e8
 """The speed at which checkpoints are assumed to be written and hashed, until a process has written its first."""
 
@@ -84,7 +97,7 @@ class TrialRun:
             "threads": job.threads,
             "pack_size": 1,
             "micro_batches": job.micro_batches,
-            "attention": self._attention(),
+            "attention": self.member.attention,
             "precision": job.spec.precision,
         }
         self.facts = BuildFacts(trainable, total, self._predicted(used), execution)
@@ -102,19 +115,6 @@ class TrialRun:
             self.earlier = self.earlier.until(len(self.records))
         log(f"{job.spec.label}: epoch {len(self.records) + 1} of {job.spec.epochs} begins, {self.facts.execution}")
 
-    def _attention(self) -> str:
-        """Return how attention is computed: ``padded`` by the library, or without padding.
-
-        On a GPU that is by kernels in ``triton`` or by plain ``torch``. Where the host makes the batches, as on a CPU,
-        it is ``explicit``, step by step, or by ``sdpa``.
-        """
-        context = self.member.context
-        if context.padded:
-            return "padded"
-        if self.device.type == "cuda" and context.on_device:
-            return implementation(self.device)
-        return "explicit" if context.sites.has_pairs else "sdpa"
-
     def _predicted(self, used: int) -> int | None:
         """Return peak bytes by the closed form, on a GPU with those ``used`` before; None without a closed form."""
         config = self.member.model.config.to_dict()
@@ -124,7 +124,7 @@ class TrialRun:
 
     @property
     def records(self) -> list[EpochRecord]:
-        """The epochs that are trained and recorded, those before the checkpoint with them."""
+        """The epochs whose records are in the store, those before the checkpoint with them."""
         return self.recorded.epochs
 
     @property
@@ -164,10 +164,20 @@ class TrialRun:
 
         Raises Diverged, and OSError where the store can't be written.
         """
+        return self.record(self.train())
+
+    def train(self) -> ScoredEpoch:
+        """Train and score the next epoch, and record nothing of it."""
         start = time.perf_counter()
         trained = self.pack.train_epoch()[0]
-        found = {split: self.pack.predict(self.splits[split])[0] for split in self.scored}
-        return self.record(trained, found, time.perf_counter() - start)
+        logits = {split: self.pack.predict(self.splits[split])[0] for split in self.scored}
+        return self.scored_epoch(trained, logits, time.perf_counter() - start)
+
+    def scored_epoch(
+        self, trained: TrainedEpoch, logits: Mapping[str, npt.NDArray[np.float32]], seconds: float
+    ) -> ScoredEpoch:
+        """Return the epoch that the trial, alone or in a pack, has just trained."""
+        return ScoredEpoch(trained, logits, self.member.step, seconds, peak_bytes(self.device))
 
     @property
     def pack_size(self) -> int:
@@ -179,22 +189,46 @@ class TrialRun:
         self.pack.free_steps()
         self.facts.execution["pack_size"] = max(size, self.pack_size)
 
-    def record(
-        self, trained: TrainedEpoch, logits: Mapping[str, npt.NDArray[np.float32]], seconds: float
-    ) -> EpochRecord:
-        """Record an epoch that took ``seconds``, and return its record.
+    @property
+    def must_wait(self) -> bool:
+        """Whether the epoch trained last must be recorded before the next one begins, which would change weights.
 
-        ``trained`` is what its training measured, ``logits`` are those (N, C) of each scored split after it. Raises
-        Diverged, and OSError where the store can't be written.
+        That is where weights are kept for export, or a checkpoint is due that is too large for a copy on the host.
         """
-        epoch = len(self.records) + 1
-        if not np.isfinite(trained.losses).all():
+        if self.member.epochs_left == 0 or self.job.keep_models in ("best", "all"):
+            return True
+        return self._checkpoint_is_due and self.member.state_bytes > MOST_COPIED_BYTES
+
+    @property
+    def _checkpoint_is_due(self) -> bool:
+        """Whether a checkpoint is due after the epoch trained last."""
+        waited = time.monotonic() - self.last_checkpoint
+        return self.member.epochs_left > 0 and waited >= CHECKPOINT_SPACING * self.write_seconds
+
+    def record(self, scored: ScoredEpoch) -> EpochRecord:
+        """Record the epoch trained last, and return its record.
+
+        Raises Diverged, and OSError where the store can't be written.
+        """
+        return self._record(scored, self.member.trained if self._checkpoint_is_due else None)
+
+    def recorder(self, scored: ScoredEpoch) -> Callable[[], EpochRecord]:
+        """Return a function that does what ``record`` does, in another thread while the trial trains on.
+
+        Not for an epoch that ``must_wait``.
+        """
+        return partial(self._record, scored, self.member.state_on_host() if self._checkpoint_is_due else None)
+
+    def _record(self, scored: ScoredEpoch, state: Mapping[str, Trained] | None) -> EpochRecord:
+        """Record ``scored``, with a checkpoint of ``state``, if there is one."""
+        epoch, trained = len(self.records) + 1, scored.trained
+        if scored.has_diverged:
             bad = int(np.flatnonzero(~np.isfinite(trained.losses))[0])
-            step = self.member.step - len(trained.losses) + bad + 1
+            step = scored.step - len(trained.losses) + bad + 1
             raise Diverged(f"the training loss became {trained.losses[bad]} at step {step} (epoch {epoch})")
         measured: dict[str, float | None] = dict.fromkeys(self.task.score_names)
         predictions = []
-        outputs = {split: self.task.outputs(found, self.constants) for split, found in logits.items()}
+        outputs = {split: self.task.outputs(logits, self.constants) for split, logits in scored.logits.items()}
         validation = labels_of(self.data.splits["val"], self.task) if "val" in outputs else None
         self.constants = {**self.constants, **self.task.decided(validation, outputs.get("val"))}
         for split, found in outputs.items():
@@ -204,15 +238,16 @@ class TrialRun:
             predictions.append(prediction_rows(split, examples, epoch, found, self.task, self.constants))
         of_every_task = {
             "epoch": epoch,
-            "step": self.member.step,
+            "step": scored.step,
             "train_loss": trained.train_loss,
             "learning_rate": trained.learning_rates[-1],
-            "epoch_seconds": seconds,
+            "epoch_seconds": scored.seconds,
             "train_tokens_per_second": trained.num_tokens / trained.seconds,
-            "peak_memory_bytes": peak_bytes(self.device),
+            "peak_memory_bytes": scored.peak_memory,
         }
         record = scored_record(of_every_task, measured, self.records, self.task, self.constants)
-        self._record(record, trained, join_rows(*predictions))
+        newest = Recording([record], step_rows(epoch, scored.step, trained), join_rows(*predictions))
+        self._write(newest, state)
         return record
 
     def _scores(self, examples: pd.DataFrame, outputs: npt.NDArray[Any]) -> dict[str, float]:
@@ -223,32 +258,32 @@ class TrialRun:
                 raise Diverged(f"the {self.task.metric(name).label} of a scored split became {value}")
         return values
 
-    def _record(self, record: EpochRecord, trained: TrainedEpoch, predictions: pd.DataFrame) -> None:
-        """Write what the epoch left: side files, then a checkpoint if one is due, then the record that commits it."""
+    def _write(self, newest: Recording, state: Mapping[str, Trained] | None) -> None:
+        """Write what the ``newest`` epoch left: side files, weights, a checkpoint, then the record that commits it."""
         check_current(self.job.sweep, self.job.start)
-        steps = step_rows(record.epoch, self.member.step, trained)
-        self.recorded = self.recorded.then(Recording([record], steps, predictions))
-        if len(self.recorded.predictions) > PREDICTION_ROWS:
-            self.recorded = self.recorded.with_predictions_of({record.epoch, best_epoch(self.records, self.task)})
-        whole = self.recorded.then(self.earlier.after(record.epoch))
+        recorded = self.recorded.then(newest)
+        records, epoch = recorded.epochs, len(recorded.epochs)
+        if len(recorded.predictions) > PREDICTION_ROWS:
+            recorded = recorded.with_predictions_of({epoch, best_epoch(records, self.task)})
+        whole = recorded.then(self.earlier.after(epoch))
         self.store.write_steps(self.folder, whole.steps)
         if len(whole.predictions):
             self.store.write_predictions(self.folder, whole.predictions)
         # Before the checkpoint, for what goes on after this epoch does not come back to it.
-        if keeps_weights(self.job.keep_models, self.records, self.spec):
-            identity = identity_of(self.spec, self.job.fingerprint)
-            write_weights(self.folder, self.member.model, record.epoch, identity)
-        if not self.done and time.monotonic() - self.last_checkpoint >= CHECKPOINT_SPACING * self.write_seconds:
-            self.save()
+        if keeps_weights(self.job.keep_models, records, self.spec):
+            write_weights(self.folder, self.member.model, epoch, identity_of(self.spec, self.job.fingerprint))
+        if state is not None:
+            self.save(records, state)
         self.store.write_epochs(self.folder, whole.epochs)
-        remove_superseded_weights(self.folder, self.job.keep_models, self.records, self.spec)
+        self.recorded = recorded
+        remove_superseded_weights(self.folder, self.job.keep_models, records, self.spec)
 
-    def save(self) -> None:
-        """Write a checkpoint of the last recorded epoch. Raises OSError."""
-        started, history = time.monotonic(), [item.row() for item in self.records]
+    def save(self, records: Sequence[EpochRecord], state: Mapping[str, Trained]) -> None:
+        """Write a checkpoint of ``state``, which is that after the last of ``records``. Raises OSError."""
+        started, step = time.monotonic(), len(records) * self.member.steps_per_epoch
+        history = [item.row() for item in records]
         self.store.wait_for_disk(self.folder)
-        one, folder = self.member, self.folder / "checkpoint"
-        checkpoint.save_checkpoint(folder, one.trained, step=one.step, history=history)
+        checkpoint.save_checkpoint(self.folder / "checkpoint", state, step=step, history=history)
         self.last_checkpoint = time.monotonic()
         self.write_seconds = self.last_checkpoint - started
 

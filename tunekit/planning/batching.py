@@ -27,6 +27,28 @@ def why_single(model_type: str | None, method: str) -> str | None:
     return why_padded(model_type, method) or (reason and f"{method}: {reason}")
 
 
+def shared_in_packs(spec: TrialSpec) -> tuple[object, ...]:
+    """Return what the specs of one pack have in common."""
+    alike = tuple(spec.method_params[name] for name in getattr(METHODS[spec.method], "alike_in_packs", ()))
+    return (
+        spec.model, spec.dataset, spec.method, spec.precision, spec.batch_size, spec.max_length, spec.train_limit,
+        spec.val_fraction, spec.data_seed, alike,
+    )  # fmt: skip
+
+
+def largest_pack(specs: Sequence[TrialSpec], models: Mapping[str, ModelRef]) -> list[TrialSpec]:
+    """Return the most of ``specs`` that can be one pack, the first of equals; ``models`` are by name.
+
+    Return the first spec alone where no two of them can.
+    """
+    types = {name: model_type_of(ref) for name, ref in models.items()}
+    groups: dict[tuple[object, ...], list[TrialSpec]] = {}
+    for spec in specs:
+        if why_single(types[spec.model], spec.method) is None:
+            groups.setdefault(shared_in_packs(spec), []).append(spec)
+    return max(groups.values(), key=len, default=list(specs[:1]))
+
+
 def restrictions(model_type: str | None, method: str) -> list[str]:
     """Return a line where such trials need padded batches or can't train in packs; an empty list otherwise."""
     if reason := why_padded(model_type, method):

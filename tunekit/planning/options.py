@@ -21,7 +21,8 @@ class RunOptions:
     cpus_per_trial: int = 1
     """Processor cores, and torch threads, of a trial."""
     trials_per_device: Annotated[str, tyro.conf.arg(metavar="INT|auto")] = "auto"
-    """The number of trials that share a GPU as one pack; auto takes as many as the predicted memory leaves room for."""
+    """The number of trials that share a GPU as one pack; auto takes, of those that memory has room for, the number that
+    trains most trials an hour, which a probe of some seconds finds."""
     pack: int | None = None
     """Train packs of this many trials in one process, on any device (default: only where trials share a GPU)."""
     track: tuple[str, ...] = ()

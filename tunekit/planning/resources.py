@@ -19,6 +19,8 @@ class Resources:
     """The number of trials that one process trains together; None for as many as share a GPU, and one on a CPU."""
     keep_models: str = "none"
     """The epochs whose weights a trial keeps for export: none, last, best or all."""
+    probed: bool = False
+    """Whether a probe on the GPU chooses, up to ``trials_per_device``, how many trials of a grid share it."""
 
 
 @dataclass(frozen=True)
@@ -87,6 +89,8 @@ MOST_PER_GPU = 32
 def limit_on_gpu(resources: Resources, peak: int | None, device: int | None) -> tuple[Resources, str]:
     """Return ``resources`` with as many trials on a GPU as fit with a tenth to spare, and a line that says why.
 
+    A probe may choose fewer of them.
+
     ``peak`` is the largest predicted peak of a trial and ``device`` the memory of a GPU, both in bytes. Where one of
     them is None, which means that it is not known, there is one trial on a GPU.
     """
@@ -96,8 +100,9 @@ def limit_on_gpu(resources: Resources, peak: int | None, device: int | None) -> 
         line = f"{gpu} trains one trial at a time ({what}); --trials-per-device sets how many share one"
         return replace(resources, trials_per_device=1), line
     fit = max(1, min(MOST_PER_GPU, how_many_fit(peak, device - CUDA_PROCESS_BYTES)))
-    line = f"{fit} trials a GPU: at most {peak / GIB:.1f} GiB each, {device / GIB:.0f} GiB there"
-    return replace(resources, trials_per_device=fit), line
+    trials = f"up to {fit} trials" if fit > 1 else "1 trial"
+    line = f"{trials} a GPU: at most {peak / GIB:.1f} GiB each, {device / GIB:.0f} GiB there"
+    return replace(resources, trials_per_device=fit, probed=fit > 1), line
 
 
 def limit_on_cpu(resources: Resources, peak: int, available: int, at_a_time: int) -> tuple[Resources, str]:

@@ -13,6 +13,7 @@ from tunekit.planning.resources import Resources, on_gpus, pack_of, room, share_
 from tunekit.runner.callbacks import RecordCallback, RetryCallback, TrackerCallback, specs_of
 from tunekit.runner.launch import experiment_of, job_of, run_config, run_tuner
 from tunekit.runner.nodes import Guard
+from tunekit.runner.pack_probe import with_fastest_pack
 from tunekit.runner.progress import GridProgress
 from tunekit.runner.session import RayStart, Session
 from tunekit.runner.trainables import TrialTrainable
@@ -54,19 +55,30 @@ def run_grid(
     def make(session: Session, guard: Guard) -> tune.Tuner:
         gpu = on_gpus(session.nodes)
         jobs = {
-            trial.spec.trial_id: job_of(trial.spec, trial.fingerprint, models, store, lease, resources, gpu=gpu)
+            # Nothing stops a trial of a grid after an epoch. On a CPU the next epoch would compete for the cores.
+            trial.spec.trial_id: job_of(
+                trial.spec,
+                trial.fingerprint,
+                models,
+                store,
+                lease,
+                resources,
+                gpu=gpu,
+                runs_ahead=gpu and trial.spec.patience is None,  # else the score of an epoch decides on the next one
+            )
             for trial in trials
         }
+        given = with_fastest_pack(resources, jobs, progress) if resources.probed and gpu else resources
         experiment = experiment_of(store, lease)
         progress.begin(
-            at_a_time=min(room(session.nodes, resources), len(jobs)),
+            at_a_time=min(room(session.nodes, given), len(jobs)),
             dashboard=session.dashboard,
             storage=store.root,
             experiment=experiment,
         )
         callbacks = [RecordCallback(jobs, progress), RetryCallback(store, progress.note), TrackerCallback(store, feeds)]
-        share, pack = share_of(session.nodes, resources), pack_of(session.nodes, resources)
-        return tuner(jobs, experiment, share, pack, resources.max_concurrent, guard, callbacks)
+        share, pack = share_of(session.nodes, given), pack_of(session.nodes, given)
+        return tuner(jobs, experiment, share, pack, given.max_concurrent, guard, callbacks)
 
     with Feeds(track, store, progress.note) as feeds:
         run_tuner(make, resources, progress, lease, ray_start)

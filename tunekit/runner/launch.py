@@ -61,6 +61,7 @@ def job_of(
     resources: Resources,
     *,
     gpu: bool,
+    runs_ahead: bool = False,
 ) -> Job:
     """Return what a process needs to train ``spec``; ``models`` are by the model's name in specs."""
     return Job(
@@ -73,6 +74,7 @@ def job_of(
         device="cuda" if gpu else "cpu",
         keep_models=resources.keep_models,
         plugins=plugins.active(),
+        runs_ahead=runs_ahead,
     )
 
 

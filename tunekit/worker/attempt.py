@@ -2,24 +2,25 @@
 
 import gc
 import time
-from collections.abc import Callable, Mapping
-from contextlib import AbstractContextManager
+from collections.abc import Callable, Iterator
+from contextlib import AbstractContextManager, contextmanager
 from dataclasses import replace
+from functools import partial
 from traceback import format_exception
 
-import numpy as np
 import torch
 
 from tunekit.engine.ending import end_trial, log_line
 from tunekit.engine.job import Job
+from tunekit.engine.recording import ScoredEpoch
 from tunekit.engine.run import TrialRun
-from tunekit.engine.train import TrainedEpoch
 from tunekit.engine.watchdog import watchdog
 from tunekit.errors import first_line
 from tunekit.schema import EpochRecord, Status
 from tunekit.storage.paths import Place
 from tunekit.store.records import DamagedRecord
 from tunekit.store.result_store import ResultStore
+from tunekit.worker.background import Background
 from tunekit.worker.failures import (
     CLASSIFIED_ERRORS,
     FINAL_STATUS,
@@ -46,6 +47,9 @@ class Attempt:
     completed is not trained again. ``Failure`` says what happens after an error: the trial is retried here, from its
     newest checkpoint; or it ends, and its status is written to the store; or the error is raised, and Ray Tune retries
     the trial in a fresh process.
+
+    A trial that runs ahead (``Job.runs_ahead``) holds each epoch that it has trained, and records it while it trains
+    the next one. An epoch counts as done once its record is in the store. After an error the held epoch is dropped.
     """
 
     def __init__(self, job: Job) -> None:
@@ -59,8 +63,13 @@ class Attempt:
         self.shares_device = False
         """Whether other trials are on the device. If so, the error is raised for the pack trainer when memory runs
         out."""
+        self.advanced = False
+        """Whether the last ``step``, or the last call of the pack trainer, has recorded an epoch."""
         self.notes: list[str] = []
         """Lines for a person, oldest first. ``report`` hands them out and empties the list."""
+        self._held: ScoredEpoch | None = None
+        """The epoch that is trained and not yet recorded."""
+        self._writer = Background()
         self._records: list[EpochRecord] = []
         """The epochs recorded before the trial was unloaded."""
         self._pack_size = 1
@@ -77,9 +86,9 @@ class Attempt:
         return self.run.records if self.run else self._records
 
     @property
-    def all_epochs_recorded(self) -> bool:
-        """Whether the trial is loaded and no epoch is left to train."""
-        return self.run is not None and self.run.done
+    def all_epochs_trained(self) -> bool:
+        """Whether the trial is loaded and no epoch is left to train. The last one may be held."""
+        return self.run is not None and (self.run.done or self.run.member.epochs_left == 0)
 
     @property
     def pack_size(self) -> int:
@@ -98,39 +107,67 @@ class Attempt:
             self._with_retries(self._load)
 
     def step(self) -> None:
-        """Train and record one epoch. After the last epoch, complete the trial. Raises errors as ``Failure`` says."""
-        self._with_retries(self._train_epoch)
+        """Train until one more epoch is recorded. After the last one, complete the trial.
 
-    def record(self, trained: TrainedEpoch, logits: Mapping[str, np.ndarray], seconds: float) -> None:
-        """Record an epoch that a pack has trained. After the last epoch, complete the trial.
-
-        ``logits`` has an array (examples, classes) for each scored split. ``seconds`` is the time that the epoch took.
-        After an I/O error the trial is no longer loaded and the epoch is lost. ``begin`` then restores the trial.
+        Raises errors as ``Failure`` says.
         """
+        self.advanced = False
+        while self.status is None and not self.advanced:
+            self._with_retries(self._train_epoch)
 
-        def write() -> None:
-            if self.run is not None:
-                self.run.record(trained, logits, seconds)
-                self._after_epoch(self.run)
+    @contextmanager
+    def recording(self) -> Iterator[None]:
+        """Record the held epoch while the ``with`` block trains the next one, and wait for the record at its end.
 
-        self._with_retries(write)
+        Where weights are written with it (``TrialRun.must_wait``), that is done before the block. After the
+        last epoch the trial is completed. After an I/O error it is no longer loaded, and ``begin`` restores it.
+        """
+        held, self._held = self._held, None
+        if held is None or self.run is None:
+            yield
+        elif self.run.must_wait:
+            self._with_retries(partial(self._record, held))
+            yield
+        else:
+            self._writer.start(self.run.recorder(held))
+            try:
+                yield
+            except BaseException:
+                # Nobody may read or write the trial's folder before the record is written.
+                if error := self._writer.error():
+                    self.note(f"the epoch before could not be recorded: {error}")
+                raise
+            self._with_retries(self._take_record)
+
+    def take(self, epoch: ScoredEpoch) -> None:
+        """Record an epoch that was just trained, or hold it where the trial runs ahead and has not diverged.
+
+        An epoch whose predecessor could not be recorded, or ended the trial, is dropped.
+        """
+        if self.job.runs_ahead and self.run is not None and not epoch.has_diverged:
+            self._held = epoch
+        else:
+            self._with_retries(partial(self._record, epoch))
 
     def unload(self) -> None:
         """Remove model and optimizer from memory. ``records`` and ``pack_size`` stay as they are."""
-        self._records, self._pack_size, self.run = self.records, self.pack_size, None
+        self._records, self._pack_size, self.run, self._held = self.records, self.pack_size, None, None
         gc.collect()
         if self.job.device == "cuda" and not device_is_lost():
             torch.cuda.empty_cache()
 
     def unload_with_checkpoint(self) -> None:
-        """Write a checkpoint, then remove model and optimizer from memory. ``begin`` goes on from that checkpoint.
+        """Record the held epoch and write a checkpoint, then remove model and optimizer from memory.
 
-        Call this between two epochs only. No checkpoint is written before the first epoch or after the last one.
+        ``begin`` goes on from that checkpoint. Call this between two epochs only. No checkpoint is written before the
+        first epoch.
         """
 
         def save() -> None:
-            if self.run and self.run.records and not self.run.done:
-                self.run.save()
+            if self.run and self._held:
+                self.run.record(self._held)
+            if self.run and self.run.records:
+                self.run.save(self.run.records, self.run.member.trained)
 
         self._with_retries(save)
         self.unload()
@@ -149,18 +186,35 @@ class Attempt:
         self.run = TrialRun(self.job, self._log)
 
     def _train_epoch(self) -> None:
-        """Train and record the next epoch, if one is left, and complete the trial after the last one."""
+        """Train the next epoch, if one is left, and record it or the held one."""
         if self.run is None:
             self._load()
         run = self.run
         assert run is not None
         with self.watchdog():
-            if not run.done:
-                run.train_epoch()
-            self._after_epoch(run)
+            if run.done:  # as after a checkpoint of the last epoch
+                self._after_epoch(run)
+                return
+            with self.recording():
+                trained = run.train() if self.run is run and not self.all_epochs_trained else None
+            if trained is not None:
+                self.take(trained)
+
+    def _record(self, epoch: ScoredEpoch) -> None:
+        """Record ``epoch``, unless the trial is not loaded any more."""
+        if self.run is not None:
+            self.run.record(epoch)
+            self._after_epoch(self.run)
+
+    def _take_record(self) -> None:
+        """Take what was recorded beside the training, or raise its error, unless the trial is not loaded any more."""
+        if self.run is not None:
+            self._writer.join()
+            self._after_epoch(self.run)
 
     def _after_epoch(self, run: TrialRun) -> None:
         """Complete the trial after its last epoch. Allow all retries anew if a further epoch is on record."""
+        self.advanced = True
         if run.done:
             run.finish()
             self.status = Status.COMPLETED

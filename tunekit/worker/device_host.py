@@ -39,7 +39,7 @@ class Placement:
     attempt: Attempt | None = None
     """The attempt that trains the trial. None until its first epoch here."""
     requested: float | None = None
-    """When the client requested the epoch that it now waits for (``time.monotonic``). None while the trial is
+    """Since when the client waits for an epoch, or for another try at it (``time.monotonic``). None while the trial is
     silent."""
     last_seen: float = field(default_factory=time.monotonic)
     """When the client last placed the trial, requested an epoch or got an answer (``time.monotonic``)."""
@@ -136,6 +136,9 @@ class DeviceHost:
                 elif attempt.status is not None or attempt in outcomes:
                     error = outcomes.get(attempt)
                     self._answer(placement, error or attempt.report(), ended=bool(error or attempt.status))
+                else:
+                    # It waits for the others again, who are silent for a moment: without them it would train alone.
+                    placement.requested = time.monotonic()
             self._last_used = time.monotonic()
             self._changed.notify_all()
 

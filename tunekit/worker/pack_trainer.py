@@ -2,6 +2,7 @@
 
 import time
 from collections.abc import Callable, Sequence
+from contextlib import ExitStack
 from functools import partial
 from weakref import WeakSet
 
@@ -11,7 +12,7 @@ from tunekit.worker.attempt import Attempt
 from tunekit.worker.failures import CLASSIFIED_ERRORS, Failure, cause, classify, device_is_lost
 
 Outcomes = dict[Attempt, Exception | None]
-"""The attempts that have trained their epoch or were stopped, each with the error that stopped it, or None."""
+"""The attempts that have recorded an epoch or were stopped, each with the error that stopped it, or None."""
 
 
 class PackTrainer:
@@ -33,8 +34,9 @@ class PackTrainer:
     def advance(self, attempts: Sequence[Attempt]) -> Outcomes:
         """Train one epoch of the first of ``attempts``, as many as there is capacity for. Return their outcomes.
 
-        None of ``attempts`` may have ended. An attempt without an outcome has not trained and must be passed again:
-        there was no capacity for it, or memory ran out, and the capacity is now lower. Attempts of earlier calls that
+        None of ``attempts`` may have ended. An attempt without an outcome has recorded no epoch and must be passed
+        again: there was no capacity for it; or memory ran out, and the capacity is now lower; or it runs ahead and
+        holds its first epoch. Attempts of earlier calls that
         are loaded and are not passed stay loaded and count towards the capacity. If they fill it, they are unloaded
         one by one, each with a checkpoint, until one attempt can be loaded.
         """
@@ -44,7 +46,7 @@ class PackTrainer:
         chosen, outcomes = attempts[: self.capacity - len(others)], Outcomes()
         self._attempts.update(chosen)
         for attempt in chosen:
-            attempt.shares_device = len(chosen) + len(others) > 1
+            attempt.shares_device, attempt.advanced = len(chosen) + len(others) > 1, False
         try:
             self._train(chosen, outcomes)
             return outcomes
@@ -85,7 +87,7 @@ class PackTrainer:
             self._do(partial(self._train_pack, group), group, outcomes)
         self._drop_outdated_packs()
         for attempt in attempts:
-            if attempt.run or attempt.status:
+            if attempt.advanced or attempt.status:
                 outcomes.setdefault(attempt)
             if attempt.status:
                 attempt.unload()
@@ -126,17 +128,21 @@ class PackTrainer:
                 attempt.unload()
 
     def _train_pack(self, attempts: Sequence[Attempt]) -> None:
-        """Train one epoch of ``attempts`` as one pack, score it, and record it for each of them."""
-        start = time.perf_counter()
+        """Train one epoch of ``attempts`` as one pack and score it. Record it for each of them, or the one before."""
         pack = self._pack_of(attempts)
         runs = [attempt.run for attempt in attempts if attempt.run]
-        with attempts[0].watchdog():
-            trained = pack.train_epoch()
-            # One array (members, examples, classes) for each scored split.
-            logits = {split: pack.predict(runs[0].splits[split]) for split in runs[0].scored}
-        seconds = time.perf_counter() - start
-        for index, attempt in enumerate(attempts):
-            attempt.record(trained[index], {split: each[index] for split, each in logits.items()}, seconds)
+        with ExitStack() as recording:
+            for attempt in attempts:
+                recording.enter_context(attempt.recording())
+            start = time.perf_counter()
+            with attempts[0].watchdog():
+                trained = pack.train_epoch()
+                # One array (members, examples, classes) for each scored split.
+                logits = {split: pack.predict(runs[0].splits[split]) for split in runs[0].scored}
+            seconds = time.perf_counter() - start
+        for index, (attempt, run) in enumerate(zip(attempts, runs, strict=True)):
+            of_member = {split: each[index] for split, each in logits.items()}
+            attempt.take(run.scored_epoch(trained[index], of_member, seconds))
 
     def _pack_of(self, attempts: Sequence[Attempt]) -> Pack:
         """Return the pack of ``attempts``, which is built if there is none."""
@@ -154,7 +160,7 @@ def _arrange(attempts: Sequence[Attempt]) -> tuple[list[Attempt], list[list[Atte
     groups: dict[object, list[Attempt]] = {}
     for attempt in attempts:
         [member] = _members([attempt])
-        can_be_packed = packable([member]) and not (attempt.all_epochs_recorded or attempt.trains_alone)
+        can_be_packed = packable([member]) and not (attempt.all_epochs_trained or attempt.trains_alone)
         groups.setdefault(member.pack_key() if can_be_packed else id(member), []).append(attempt)
     singles = [group[0] for group in groups.values() if len(group) == 1]
     return singles, [group for group in groups.values() if len(group) > 1]

@@ -1,0 +1,72 @@
+"""How many trials of a grid share a GPU: a probe in a process of Ray that has the GPU for itself finds it."""
+
+from collections.abc import Mapping, Sequence
+from dataclasses import replace
+
+import ray
+from ray.exceptions import GetTimeoutError, RayError
+
+from tunekit.engine.job import Job
+from tunekit.errors import first_line
+from tunekit.parsing import how_many
+from tunekit.planning.batching import largest_pack
+from tunekit.planning.resources import Resources
+from tunekit.runner.progress import Progress
+from tunekit.worker.libraries import load_libraries
+
+TIMEOUT_SECONDS = 300
+"""How long the probe may take with the start of its process, the libraries and the models."""
+
+
+def with_fastest_pack(resources: Resources, jobs: Mapping[str, Job], progress: Progress) -> Resources:
+    """Return ``resources`` with the number of trials a GPU that trains most trials an hour, and say which it is.
+
+    It is found for those trials of ``jobs``, which are by trial id, that can be the largest pack. It exceeds neither
+    their number nor the number that ``resources`` allow. That number stays where the probe fails.
+    """
+    models = {job.spec.model: job.model for job in jobs.values()}
+    specs = largest_pack([job.spec for job in jobs.values()], models)
+    chosen = [jobs[spec.trial_id] for spec in specs[: resources.trials_per_device]]
+    if len(chosen) == 1:
+        progress.note("1 trial a GPU: no two of these trials can be one pack")
+        return replace(resources, trials_per_device=1)
+    progress.wait("finding how many trials a GPU trains best together")
+    try:
+        pack, line = _on_a_gpu(chosen)
+    except (RayError, GetTimeoutError) as error:
+        progress.note(
+            f"{how_many(len(chosen), 'trial')} a GPU, as many as memory has room for: "
+            f"the probe of packs failed ({first_line(error)})"
+        )
+        return replace(resources, trials_per_device=len(chosen))
+    progress.note(line)
+    return replace(resources, trials_per_device=pack)
+
+
+def _on_a_gpu(jobs: Sequence[Job]) -> tuple[int, str]:
+    """Return the best size of packs of ``jobs``, and a line with the rates. Raises RayError."""
+    first = jobs[0]
+    in_own_process = ray.remote(
+        num_cpus=first.threads,
+        num_gpus=1 if first.device == "cuda" else 0,
+        max_calls=1,  # its process ends, for it would hold memory of the GPU
+        max_retries=0,
+        runtime_env={"env_vars": {"OMP_NUM_THREADS": str(first.threads)}},
+    )
+    answer = in_own_process(_probe).remote(jobs)
+    try:
+        found: tuple[int, str] = ray.get(answer, timeout=TIMEOUT_SECONDS)
+        return found
+    finally:
+        ray.cancel(answer, force=True)
+
+
+def _probe(jobs: Sequence[Job]) -> tuple[int, str]:
+    load_libraries()
+    from tunekit.worker.pack_probe import fastest, probe  # imports torch, which the driver does not need
+
+    rates = probe(jobs)
+    best, spec = fastest(rates), jobs[0].spec
+    tried = ", ".join(f"{rate.pack}: {rate.trials_per_hour:,.0f}" for rate in rates)
+    what = f"{spec.method} of {spec.model} on {spec.dataset}"
+    return best.pack, f"{how_many(best.pack, 'trial')} a GPU: packs of {what} train so many trials an hour: {tried}"
