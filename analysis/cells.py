@@ -19,7 +19,7 @@ from analysis.statistics.this_set import Sample
 from analysis.sweep_records import SweepRecords
 from analysis.variants import variants
 from tunekit.errors import UserError
-from tunekit.schema import Direction, Scalar, Status
+from tunekit.schema import Direction, Scalar, Status, with_later_fields
 from tunekit.storage.paths import Place, location
 from tunekit.tasks import Metric, Task, task_of
 from tunekit.tasks.base import SCORED_SPLITS
@@ -194,7 +194,7 @@ def cells(records: SweepRecords, select: str = "last") -> list[Cell]:
 def _fields(records: SweepRecords, key: str, fingerprint: str, members: Sequence[CellTrial]) -> dict[str, Any]:
     """Return the fields of a cell, all but ``variant``."""
     spec = json.loads(key)
-    settings = {**spec, **spec.get("method_params", {}), **spec.get("settings", {})}
+    settings = {**with_later_fields(spec), **spec.get("method_params", {}), **spec.get("settings", {})}
     for name in ("model", "dataset", "method", "method_params", "settings"):
         settings.pop(name, None)
     trials = sorted(members, key=lambda trial: trial.seed)

@@ -8,7 +8,7 @@ from typing import Any
 import pandas as pd
 
 from analysis.sweep_records import SweepRecords
-from tunekit.schema import EpochRecord, TrialSpec
+from tunekit.schema import EpochRecord, TrialSpec, with_later_fields
 
 EPOCH_FIELDS = {
     item.name: "epoch_learning_rate" if item.name == "learning_rate" else item.name for item in fields(EpochRecord)
@@ -65,8 +65,9 @@ def _identified(trials: pd.DataFrame) -> pd.DataFrame:
 
 def _settings_frame(specs: Sequence[Mapping[str, Any]]) -> pd.DataFrame:
     """Return one row a cell and one column a setting."""
-    rows = [_settings(spec) for spec in specs]
-    names = dict.fromkeys(name for row in rows for name in row)
+    # A field of LATER_FIELDS has a column where some cell has another value than its default.
+    names = dict.fromkeys(name for spec in specs for name in _settings(spec))
+    rows = [_settings(with_later_fields(spec)) for spec in specs]
     # The settings of TrialSpec come first, in its order; then the methods' hyperparameters as they appear.
     ordered = [name for name in SETTINGS if name in names] + [name for name in names if name not in SETTINGS]
     return pd.DataFrame({name: _column([row.get(name) for row in rows]) for name in ordered}, index=range(len(rows)))

@@ -24,6 +24,9 @@ CHANGED = {
     "learning_rate": 1e-3,
     "batch_size": 16, "epochs": 3, "max_length": 64, "weight_decay": 0.1, "warmup_ratio": 0.1, "precision": "bf16",
     "train_limit": 10, "val_fraction": 0.1, "data_seed": 1, "score_test": False,
+    "class_weights": "balanced", "label_smoothing": 0.1, "focal_gamma": 2.0,
+    "lr_schedule": "cosine", "max_grad_norm": 0.5, "head_learning_rate": 10.0, "layer_decay": 0.9,
+    "patience": 2,
 }  # fmt: skip
 
 
@@ -40,6 +43,8 @@ def test_every_field_moves_the_id_and_all_but_the_seed_the_cell(name):
         ("seed", -1), ("seed", 1.5), ("seed", True), ("learning_rate", 0), ("learning_rate", float("nan")),
         ("batch_size", 0), ("epochs", 0), ("warmup_ratio", 1.0), ("precision", "fp16"), ("train_limit", 1),
         ("val_fraction", 1), ("model", 3), ("score_test", 1), ("method_params", {"r": [1]}),
+        ("lr_schedule", "step"), ("max_grad_norm", -1), ("head_learning_rate", 0), ("layer_decay", 0),
+        ("layer_decay", 1.1), ("patience", 0),
     ],
 )  # fmt: skip
 def test_bad_values_are_refused_by_name(field, value):

@@ -13,6 +13,9 @@ from typing import Any, Literal, Self, cast, get_args
 
 from tunekit.parsing import Scalar as Scalar
 from tunekit.parsing import check_names, check_scores, coerced, plain_scalars, strictly
+from tunekit.training_options import LATER_FIELDS as LATER_FIELDS
+from tunekit.training_options import TrainingOptions, canonical_weights, without_defaults
+from tunekit.training_options import with_later_fields as with_later_fields
 
 # Versions of records and ids, and of training's numerics: a changed golden id or loss must raise its own.
 SCHEMA_VERSION = 1
@@ -38,7 +41,7 @@ def canonical_json(value: object) -> str:
 
 
 @dataclass(frozen=True, kw_only=True)
-class TrialSpec:
+class TrialSpec(TrainingOptions):
     """Everything that can change a trial's numbers, and nothing else. All values are JSON scalars.
 
     Raises ValueError, naming the field, on a value of the wrong type or out of its range.
@@ -80,12 +83,11 @@ class TrialSpec:
     def __post_init__(self) -> None:
         for item in fields(self):
             value = getattr(self, item.name)
-            if item.name == "method_params":
-                value = plain_scalars(item.name, value)
-            else:
-                value = coerced(item.name, str(item.type), value)
+            of_method = item.name == "method_params"
+            value = plain_scalars(item.name, value) if of_method else coerced(item.name, str(item.type), value)
             object.__setattr__(self, item.name, value)
-        check_names(model=self.model, dataset=self.dataset, method=self.method)
+        check_names(model=self.model, dataset=self.dataset, method=self.method, class_weights=self.class_weights)
+        object.__setattr__(self, "class_weights", canonical_weights(self.class_weights))
         checks = {
             "seed must be 0 or more": self.seed >= 0,
             "data_seed must be 0 or more": self.data_seed >= 0,
@@ -98,6 +100,7 @@ class TrialSpec:
             f"precision must be one of {', '.join(PRECISIONS)}": self.precision in PRECISIONS,
             "train_limit must be 2 or more": self.train_limit is None or self.train_limit >= 2,
             "val_fraction must lie in [0, 1)": 0 <= self.val_fraction < 1,
+            **self.option_checks(),
         }
         for message, holds in checks.items():
             if not holds:
@@ -106,9 +109,7 @@ class TrialSpec:
     @cached_property
     def trial_id(self) -> str:
         """12 hex digits of the sha256 of the canonical JSON, fields at their default left out."""
-        kept = {
-            name: value for name, value in asdict(self).items() if name not in _DEFAULTS or value != _DEFAULTS[name]
-        }
+        kept = without_defaults(asdict(self), _DEFAULTS)
         return hashlib.sha256(canonical_json(kept).encode()).hexdigest()[:12]
 
     @property
@@ -129,11 +130,11 @@ class TrialSpec:
     @cached_property
     def cell(self) -> str:
         """Canonical JSON of every field but the seed: trials with equal cells may be averaged, no others."""
-        return canonical_json({name: value for name, value in asdict(self).items() if name != "seed"})
+        return canonical_json({name: value for name, value in self.to_dict().items() if name != "seed"})
 
     def to_dict(self) -> dict[str, Any]:
-        """All fields as JSON values."""
-        return asdict(self)
+        """The fields as JSON values; those of ``LATER_FIELDS`` only where they are not at their default."""
+        return without_defaults(asdict(self), LATER_FIELDS)
 
     @classmethod
     def from_dict(cls, values: Mapping[str, Any]) -> TrialSpec:
@@ -141,9 +142,7 @@ class TrialSpec:
         return strictly(cls, values)
 
 
-_DEFAULTS = {item.name: item.default for item in fields(TrialSpec) if item.default is not MISSING} | {
-    "method_params": {}
-}
+_DEFAULTS = {"method_params": {}} | {one.name: one.default for one in fields(TrialSpec) if one.default is not MISSING}
 
 
 class Direction(StrEnum):

@@ -5,12 +5,13 @@ from collections.abc import Sequence
 from analysis.cells import Cell
 from analysis.configurations import Configurations, configurations
 from analysis.epoch_choice import SELECTIONS
-from analysis.names import METRIC_NAMES, listed, number
+from analysis.names import METRIC_NAMES, listed, number, setting_text
 from analysis.report.audit import DatasetAudit
 from analysis.report.document import Block, Grid, Inline, Link, Paragraph, Section
 from analysis.sweep_records import SweepRecords
 from analysis.tables.specs import epochs_text
 from analysis.variants import roles_of
+from tunekit.schema import LATER_FIELDS
 from tunekit.tasks.base import task_of
 
 SPLITS = {"train": "training", "val": "validation", "test": "test"}
@@ -30,8 +31,8 @@ def setup_section(
     known = {one.name: one for one in audits}
     blocks: list[Block] = []
     for name, members in datasets.items():
-        told = _data(members, name in records.datasets, known.get(name))
-        blocks += [Paragraph(told), _methods(records, members, select)]
+        told = [_data(members, name in records.datasets, known.get(name)), *_options(members)]
+        blocks += [Paragraph(" ".join(told)), _methods(records, members, select)]
     return Section("Data and training", tuple(blocks), "setup")
 
 
@@ -79,6 +80,24 @@ def _cut(members: Sequence[Configurations]) -> list[str]:
         if isinstance(value, int | float) and value
     ]
     return [f"{line[0].upper()}{line[1:]}" for line in told]
+
+
+def _options(members: Sequence[Configurations]) -> list[str]:
+    """Return a sentence for each option of training that is not at its default, and that no row's name says.
+
+    An option in which the configurations of a method differ is part of their names.
+    """
+    having: dict[str, list[str]] = {}
+    for one in members:
+        for name, default in LATER_FIELDS.items():
+            values = {cell.settings.get(name, default) for cell in one.cells}
+            if len(values) == 1 and values != {default}:
+                text = setting_text(one.first.settings, [name])
+                having.setdefault(text, []).append(f"{one.first.model_name} · {one.first.method_name}")
+    return [
+        f"Trained with {text}: {'all' if len(names) == len(members) else listed(names)}."
+        for text, names in having.items()
+    ]
 
 
 def _majority(audit: DatasetAudit) -> list[str]:

@@ -99,6 +99,15 @@ def test_settings_of_an_imported_experiment_take_no_columns_of_records() -> None
     assert found == {"epochs": 3, "config/epoch": 7, "dropout": 0.1}
 
 
+def test_an_option_of_the_loss_is_a_column_where_some_trial_has_it(golden: Path, tmp_path: Path, make_spec) -> None:
+    assert "label_smoothing" not in load(golden).trials
+    store = ResultStore(tmp_path / "sweep")
+    for share in (0.0, 0.1):
+        add(store, make_spec(label_smoothing=share))
+    assert sorted(load(store.root).trials["label_smoothing"]) == [0, 0.1]
+    assert "focal_gamma" not in load(store.root).trials
+
+
 def test_several_sweeps_stand_in_one_frame_and_a_trial_counts_once(golden: Path, tmp_path: Path, make_spec) -> None:
     other = ResultStore(tmp_path / "other")
     add(other, make_spec(seed=9))

@@ -55,6 +55,20 @@ def test_a_part_of_the_training_rows_is_named(store, make_spec):
     assert "In some cells, 10 % of the training rows were set aside for validation." in told
 
 
+def test_an_option_that_no_name_says_is_named_once(store, make_spec):
+    train(store, specs_of(make_spec, label_smoothing=0.1, patience=2))
+    told = setup_of(store).blocks[0].text
+    assert told.endswith("Trained with label smoothing 0.1: all. Trained with patience 2: all.")
+    train(store, [make_spec(method="full", method_params={}, class_weights="balanced")])
+    told = setup_of(store).blocks[0].text
+    assert "Trained with label smoothing 0.1: tiny-bert · LoRA." in told
+    assert "Trained with class weights balanced: tiny-bert · " in told
+    train(store, specs_of(make_spec, patience=2))
+    told = setup_of(store).blocks[0].text
+    assert "label smoothing" not in told
+    assert "Trained with patience 2: tiny-bert · LoRA." in told
+
+
 def test_a_dataset_without_a_copy_has_unknown_sizes(tmp_path, make_spec):
     store = ResultStore(tmp_path / "sweep")
     store.root.mkdir()

@@ -83,6 +83,9 @@ CHANGES = {
     "model": "other", "dataset": "other", "method": "other", "learning_rate": 0.5, "batch_size": 7, "epochs": 9,
     "max_length": 99, "weight_decay": 0.5, "warmup_ratio": 0.5, "precision": "bf16", "train_limit": 50,
     "val_fraction": 0.5, "data_seed": 3, "score_test": False, "method_params": {"r": 2},
+    "class_weights": "balanced", "label_smoothing": 0.5, "focal_gamma": 2.0,
+    "lr_schedule": "constant", "max_grad_norm": 0.0, "head_learning_rate": 10.0, "layer_decay": 0.5,
+    "patience": 1,
 }  # fmt: skip
 
 
@@ -108,6 +111,14 @@ def test_configurations_are_named_by_the_fields_in_which_they_differ(store, make
     for rate in (5e-4, 1e-4):
         add(store, make_spec(learning_rate=rate))
     assert {cell.variant for cell in found(store)} == {"lr 5e-4", "lr 1e-4"}
+
+
+def test_an_option_of_the_loss_is_named_where_it_differs_with_the_default_of_the_plain_one(store, make_spec):
+    for smoothing in (0.0, 0.1):
+        add(store, make_spec(label_smoothing=smoothing))
+    assert {cell.variant for cell in found(store)} == {"label smoothing 0", "label smoothing 0.1"}
+    add(store, make_spec(class_weights="balanced"))
+    assert "class weights balanced, label smoothing 0" in {cell.variant for cell in found(store)}
 
 
 def test_mixed_executions_are_noted(store, make_spec):

@@ -158,3 +158,10 @@ def test_requests_hold_every_spec(make_spec):
         "tiny-bert · demo · lora, learning_rate 0.0001",
         "tiny-bert · demo · lora, learning_rate 0.001",
     ]
+    smoothed = [make_spec(label_smoothing=share) for share in (0.0, 0.1)]
+    assert requested_specs([{"cells": cells_of(smoothed)}]) == smoothed
+    assert sorted(cell_names(smoothed).values()) == [
+        "tiny-bert · demo · lora, label_smoothing 0.0",
+        "tiny-bert · demo · lora, label_smoothing 0.1",
+    ]
+    assert list(cell_names(smoothed[1:]).values()) == ["tiny-bert · demo · lora"]

@@ -13,7 +13,8 @@ LAYERS = (
     # Low to high. An entry imports entries of lower layers only: none above it, none beside it.
     ("tunekit.errors", "tunekit.signals", "tunekit.seeding"),
     ("tunekit.parsing",),
-    ("tunekit.registry", "tunekit.schema"),
+    ("tunekit.registry", "tunekit.training_options"),
+    ("tunekit.schema",),
     ("tunekit.storage",),
     ("tunekit.data",),
     ("tunekit.models",),

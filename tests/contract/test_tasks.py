@@ -30,7 +30,7 @@ from tunekit.store.progress import ProgressReader
 from tunekit.store.release import _epochs_of_tables
 from tunekit.store.requests import cells_of
 from tunekit.store.result_store import ResultStore
-from tunekit.tasks import TASKS, task_of
+from tunekit.tasks import LOSS_OPTIONS, TASKS, task_of
 from tunekit.worker.report import TrialReport
 
 NAMES = ["O", "B-X", "I-X"]
@@ -75,6 +75,23 @@ def test_scores_are_the_metrics_that_the_task_names(name):
     assert np.shape(predicted) == np.shape(labels)
     assert np.issubdtype(np.asarray(predicted).dtype, np.floating if task.form == "number" else np.integer)
     assert TASKS[name].name == name
+
+
+@every_task
+def test_the_loss_takes_the_options_that_the_task_names_and_at_their_neutral_value_changes_nothing(name):
+    task = TASKS[name]
+    labels, logits, constants = example(task)
+    given = torch.from_numpy(logits), torch.from_numpy(task.targets(labels, constants))
+    neutral = {
+        "class_weights": torch.ones(logits.shape), "label_smoothing": torch.zeros(40), "focal_gamma": torch.zeros(40)
+    }  # fmt: skip
+    assert list(neutral) == list(LOSS_OPTIONS)
+    for option in LOSS_OPTIONS:
+        if option in task.loss_options:
+            assert torch.equal(task.loss(*given, **{option: neutral[option]}), task.loss(*given))
+        else:
+            with pytest.raises(TypeError):
+                task.loss(*given, **{option: neutral[option]})
 
 
 @every_task
@@ -124,7 +141,7 @@ def toy():
         value = float(loss(torch.from_numpy(logits), torch.from_numpy(labels)).mean())
         return {"loss": value, "accuracy": 0.25, "micro_f1": 0.5, "macro_f1": 0.75}
 
-    task = replace(TASKS["classification"], name="toy", primary="loss", loss=loss, scores=scores)
+    task = replace(TASKS["classification"], name="toy", primary="loss", loss=loss, loss_options=(), scores=scores)
     task = replace(task, predicted=lambda logits, constants: np.full(len(logits), 2))
     TASKS.register("toy")(task)
     DATASETS.register("toy-demo")(replace(DATASETS["demo"], task="toy"))

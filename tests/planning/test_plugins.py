@@ -53,12 +53,12 @@ def test_its_code_is_part_of_the_fingerprint_and_a_comment_is_not(tmp_path):
 
 
 def test_the_documented_task_is_that_of_its_dataset_and_part_of_the_fingerprint(tmp_path):
-    text = files_of(ROOT / "docs" / "adding.md")["smoothed.py"]
+    text = files_of(ROOT / "docs" / "adding.md")["poly.py"]
     found = []
-    for value in ("0.1", "0.2"):
-        plugins.load([written(tmp_path, text.replace("label_smoothing=0.1", f"label_smoothing={value}"))])
-        assert task_of("demo-smoothed").name == "smoothed"
-        found.append(fingerprint(specify(dataset="demo-smoothed")).code)
+    for value in ("1.0", "2.0"):
+        plugins.load([written(tmp_path, text.replace("EPSILON = 1.0", f"EPSILON = {value}"))])
+        assert task_of("demo-poly").name == "poly"
+        found.append(fingerprint(specify(dataset="demo-poly")).code)
     assert found[0] != found[1]
     assert fingerprint(specify(dataset="demo")).code not in found
 

@@ -11,13 +11,13 @@ from tunekit.search.request import VAL_FRACTION
 from tunekit.search.space import (
     SETTINGS,
     Range,
-    check_space,
     configure,
     first_trial,
     load_space,
     shown_params,
     shown_space,
 )
+from tunekit.search.space_fit import check_space
 
 every_method = pytest.mark.parametrize("method", list(METHODS))
 
@@ -87,7 +87,7 @@ def test_a_space_file_replaces_ranges_and_adds_parameters(tmp_path):
     path.write_text(SPACE)
     spec = specify(method="lora")
     space = load_space(path, ["lora"])["lora"]
-    check_space(spec, space, path)
+    check_space(spec, space, path, lambda spec: None)
     assert shown_space(first_trial(spec, space).distributions) == {
         "learning_rate": {"type": "float", "low": 1e-4, "high": 1e-2, "log": True},
         "r": {"type": "categorical", "choices": [4, 8, 16, 32, 64]},
@@ -131,6 +131,12 @@ BAD = {
     "lora: {lora_alpha: [8, 3x]}": "lora_alpha takes int, got '3x'",
     "lora: {lora_alpha: {low: 1, high: 8}}": "takes a list of values",
     "lora: {target_modules: {low: 1, high: 8}}": "takes a list of values",
+    "lora: {class_weights: {low: 1, high: 8}}": "takes a list of values",
+    "lora: {class_weights: [none, a=x]}": "lora: class_weights: the weight of 'a' must be a number, got 'x'",
+    "lora: {class_weights: [none, 'a=1,b=2', 'b=2,a=1.0']}": "each once",
+    "lora: {label_smoothing: [0, 1]}": "label_smoothing must lie in [0, 1)",
+    "lora: {focal_gamma: {low: -1, high: 2}}": "focal_gamma must be 0 or more",
+    "lora: {label_smoothing: [0, 0.1], focal_gamma: [0, 2]}": "exclude each other; search one of them",
     "lora: {r: {low: 64, high: 128}}": "the default r 32",
     "lora: {learning_rate: [1.0e-3, 1.0e-3]}": "each once",
     "[lora]": "expected ranges by method",
@@ -144,7 +150,7 @@ def test_a_bad_space_file_is_refused_in_one_line(tmp_path, text):
     path = tmp_path / "space.yaml"
     path.write_text(text)
     with pytest.raises(UserError) as error:
-        check_space(specify(method="lora"), load_space(path, ["lora"])["lora"], path)
+        check_space(specify(method="lora"), load_space(path, ["lora"])["lora"], path, lambda spec: None)
     assert BAD[text] in str(error.value)
     assert "\n" not in str(error.value)
 

@@ -10,6 +10,7 @@ from tunekit.errors import UserError
 from tunekit.methods.base import complete_params
 from tunekit.planning import machine, plugins
 from tunekit.planning.blocks import Block
+from tunekit.planning.loss_checks import check_classes, check_loss
 from tunekit.planning.plan import PlanState, plan_sweep
 from tunekit.planning.resolve import ResolvedSweep, find_sweep
 from tunekit.schema import Fingerprint, Status, TrialSpec
@@ -27,7 +28,10 @@ def train_one(spec: TrialSpec, root: Place, data: TextDataset | None) -> None:
     """
     spec = replace(spec, method_params=complete_params(spec.method, spec.method_params))
     sweep, store = _sweep_of(spec, root.name, data), ResultStore(root)
-    save_dataset(data or load_dataset(spec.dataset), store.data_folder, with_text=data is not None)
+    loaded = data or load_dataset(spec.dataset)
+    check_loss(spec, loaded.label_names)
+    check_classes(spec, loaded)
+    save_dataset(loaded, store.data_folder, with_text=data is not None)
     lease = acquire_lease(store, note)
     try:
         plan = plan_sweep(sweep, store)

@@ -16,6 +16,7 @@ from tunekit.models.loading import checked_model, folder_of, hub_id_of
 from tunekit.planning import machine, plugins
 from tunekit.planning import resources as room
 from tunekit.planning.fitting import check_fit, config_of
+from tunekit.planning.loss_checks import check_classes
 from tunekit.planning.model_checks import check_models, model_notes
 from tunekit.planning.options import RunOptions
 from tunekit.planning.plan import PlannedTrial
@@ -67,6 +68,8 @@ def _put_data(
     for name in dict.fromkeys(trial.spec.dataset for trial in pending):
         data = found[name] = sweep.own_data.get(name) or load_dataset(name)
         save_dataset(data, store.data_folder, with_text=name in sweep.own_data)
+        for spec in {trial.spec.cell: trial.spec for trial in pending if trial.spec.dataset == name}.values():
+            check_classes(spec, data)
         for line in summarise(data).lines():
             say(f"{data.display_name}: {line}")
     return found

@@ -158,10 +158,11 @@ class TrainingSteps:
 
     def _shares_of(self, orders: Indices) -> npt.NDArray[np.float64]:
         """Return the share of each part in the mean loss of its batch, (steps, parts, K), for ``orders`` (K, N)."""
-        weights = np.stack([member.train.weights[order] for member, order in zip(self.members, orders, strict=True)])
+        weights = np.stack([one.example_weights[order] for one, order in zip(self.members, orders, strict=True)])
         before = np.cumsum(np.pad(weights, ((0, 0), (1, 0))), axis=1)  # (K, N + 1), the weight before each example
         parts = np.diff(before[:, self.bounds])  # (K, steps, parts)
-        shares: npt.NDArray[np.float64] = parts / np.maximum(parts.sum(-1, keepdims=True), 1)
+        whole = parts.sum(-1, keepdims=True)
+        shares: npt.NDArray[np.float64] = parts / np.where(whole > 0, whole, 1)
         return shares.transpose(1, 2, 0)
 
     def _buckets(self, lengths: Indices) -> list[Bucket]:

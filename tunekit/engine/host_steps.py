@@ -30,7 +30,11 @@ class HostSteps:
     def __init__(self, members: Sequence[Member], model: PreTrainedModel) -> None:
         self.members, self.model, self.buffers = members, model, members[0].buffers
         self.masks = [MaskStream(member.spec.seed) for member in members]
-        self.pack_loss = PackLoss(members)
+
+    @cached_property
+    def pack_loss(self) -> PackLoss:
+        """The loss that the members minimise."""
+        return PackLoss(self.members)
 
     @cached_property
     def optimizer(self) -> AdamW:
@@ -75,8 +79,12 @@ class HostSteps:
         """Return which share of a batch's mean its part ``chunks`` has: of its examples, or (K,) of their weights."""
         if not self.pack_loss.is_weighted:
             return len(chunks[0]) / len(indices[0])
-        part, whole = (self.pack_loss.total_weight(self._targets(one)) for one in (chunks, indices))
-        return part / whole
+        part, whole = (
+            np.array([one.example_weights[at].sum() for one, at in zip(self.members, each, strict=True)])
+            for each in (chunks, indices)
+        )
+        shares = torch.from_numpy(part / np.where(whole > 0, whole, 1))
+        return shares.to(self.members[0].device, torch.float32)
 
     def _targets(self, indices: Sequence[Indices]) -> torch.Tensor:
         """Return the targets (K * R,) or (K * R, C) of the rows of each member's training examples ``indices`` (B,).

@@ -19,7 +19,7 @@ from typing import TYPE_CHECKING
 from safetensors import SafetensorError, safe_open
 
 from tunekit.engine.checkpoint import checkpoints, trainable
-from tunekit.engine.summary import best_epoch
+from tunekit.engine.summary import best_epoch, is_complete
 from tunekit.errors import UserError, first_line
 from tunekit.schema import EpochRecord, Fingerprint, TrialSpec, canonical_json
 from tunekit.storage.files import fetched
@@ -54,7 +54,8 @@ def keeps_weights(keep: str, records: Sequence[EpochRecord], spec: TrialSpec) ->
 
 def _chosen_epoch(keep: str, records: Sequence[EpochRecord], spec: TrialSpec) -> int:
     """Return the epoch that ``best`` or ``last`` asks for; without a validation part the last is the best."""
-    return (best_epoch(records, task_of(spec.dataset)) if keep == "best" else None) or spec.epochs
+    last = len(records) if is_complete(records, spec) else spec.epochs
+    return (best_epoch(records, task_of(spec.dataset)) if keep == "best" else None) or last
 
 
 def write_weights(folder: Place, model: nn.Module, epoch: int, identity: Mapping[str, str]) -> None:

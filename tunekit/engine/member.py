@@ -110,6 +110,8 @@ class Member:
     device: torch.device
     micro_batches: int = 1
     """How many parts a batch is computed in, one after another, where memory would not hold it whole."""
+    class_weights: npt.NDArray[np.float64] | None = None
+    """(C,), the weights that the spec's ``class_weights`` stand for (``tunekit.engine.losses``); None for none."""
     step: int = 0
     """The optimizer steps taken."""
     task: Task = field(init=False)
@@ -126,6 +128,10 @@ class Member:
     """What holds ``trained`` now: buffers of the trial alone, or those of the pack that trains it."""
 
     def __post_init__(self) -> None:
+        if (self.spec.class_weights == "none") is not (self.class_weights is None):
+            raise ValueError(
+                f"the spec's class_weights are {self.spec.class_weights!r}; give the weights of each class"
+            )
         self.task = task_of(self.spec.dataset)
         self.context = patch_model(
             self.model,
@@ -180,6 +186,12 @@ class Member:
         """The epochs that are not trained yet."""
         return self.spec.epochs - self.step // self.steps_per_epoch
 
+    @cached_property
+    def example_weights(self) -> npt.NDArray[np.float64]:
+        """(N,), what each training example weighs in the mean loss of a batch, by its words and by its class."""
+        weights = self.train.weights.astype(np.float64)
+        return weights if self.class_weights is None else weights * self.class_weights[self.train.labels]
+
     def learning_rates(self) -> list[float]:
         """Return the learning rate of each step of the next epoch."""
         total = self.steps_per_epoch * self.spec.epochs
@@ -190,7 +202,11 @@ class Member:
         return batches(len(self.train), self.spec, self.step // self.steps_per_epoch + 1)
 
     def pack_key(self) -> tuple[object, ...]:
-        """Return all that the members of one pack have in common; members with equal keys can be one pack."""
+        """Return all that the members of one pack have in common; members with equal keys can be one pack.
+
+        What a spec holds and the key does not may differ from member to member: the optimizer and the loss have it of
+        each trial for itself.
+        """
         trained = tuple((name, one.parameter.dim()) for name, one in self.trained.items())
         return (*shared_in_packs(self.spec), self.context.sites.sites, trained)
 

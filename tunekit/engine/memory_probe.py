@@ -6,6 +6,7 @@ closed form they take its place.
 
 import weakref
 from collections.abc import Mapping, Sequence
+from dataclasses import replace
 from typing import Any
 
 import numpy as np
@@ -34,7 +35,8 @@ def member_of(
 ) -> Member:
     """Return a trial of a model with random weights, which trains on one sequence of each of ``lengths``.
 
-    The model is built from ``config``, the values of a config.json.
+    The model is built from ``config``, the values of a config.json. The loss has no class weights, which take next to
+    no memory.
 
     Raises UserError where the method does not fit the model.
     """
@@ -53,7 +55,8 @@ def member_of(
     }
     task = task_of(spec.dataset)
     sequences = _sequences(lengths, pad + 1, targets[task.form], of_words=task.of_words)
-    member = Member(spec, model, sequences, torch.device(device))
+    plain = replace(spec, class_weights=TrialSpec.class_weights)
+    member = Member(plain, model, sequences, torch.device(device))
     model.train()
     return member
 

@@ -1,13 +1,12 @@
 """AdamW (Loshchilov & Hutter, 2019) and clipping, as Hugging Face's Trainer sets them."""
 
-from collections.abc import Sequence
+from collections.abc import Iterable, Sequence
 
 import torch
 from torch import nn
 
 from tunekit.engine.member import Member
 
-MAX_GRAD_NORM = 1.0
 BETAS = (0.9, 0.999)
 EPS = 1e-8
 
@@ -27,6 +26,7 @@ class AdamW:
             ]
             for member in members
         ]
+        self._max_norms = [member.spec.max_grad_norm for member in members]
         # For each trial and piece, its columns of weights and moments: (n,) each.
         self._rows = [
             [tuple(flat[trial, piece.columns] for flat in (buffers.weights, buffers.first, buffers.second))
@@ -36,7 +36,7 @@ class AdamW:
 
     @torch.no_grad()
     def step(self, rates: torch.Tensor, taken: torch.Tensor) -> None:
-        """Clip each trial's gradients to norm 1, take one step of all at their own ``rates``, and free the gradients.
+        """Clip each trial's gradients to its norm, take one step of all at their own ``rates``, and free the gradients.
 
         ``rates`` (K,) and ``taken`` (K,) lie where the weights do. A parameter's rate is that of its trial, times its
         own factor (``Member.rate_factors``). ``taken`` counts, in fp32, the steps of each trial, and is raised by this
@@ -46,11 +46,11 @@ class AdamW:
         gradients = {
             i: p.grad.view(len(self._rows), -1) for i, p in enumerate(self.parameters) if p.grad is not None
         }  # each (K, n)
-        for trial, (rows, settings) in enumerate(zip(self._rows, self._settings, strict=True)):
+        each = zip(self._rows, self._settings, self._max_norms, strict=True)
+        for trial, (rows, settings, max_norm) in enumerate(each):
             own = {i: gradient[trial] for i, gradient in gradients.items()}
-            norm = torch.linalg.vector_norm(torch.stack(torch._foreach_norm(list(own.values()))))
             # The kernel divides the gradients by this factor as it reads them.
-            factor = ((norm + 1e-6) / MAX_GRAD_NORM).clamp(min=1.0).float()
+            factor = self._clipping(own.values(), max_norm) if max_norm else None
             for setting in dict.fromkeys(settings[i] for i in own):
                 alike = [i for i in own if settings[i] == setting]
                 decay, rate_factor = setting
@@ -62,6 +62,13 @@ class AdamW:
                     grad_scale=factor, found_inf=None,
                 )  # fmt: skip
         self.free_gradients()
+
+    @staticmethod
+    def _clipping(gradients: Iterable[torch.Tensor], max_norm: float) -> torch.Tensor:
+        """Return what a trial's gradients are divided by, so that their norm is ``max_norm`` at most."""
+        norm = torch.linalg.vector_norm(torch.stack(torch._foreach_norm(list(gradients))))
+        factor: torch.Tensor = ((norm + 1e-6) / max_norm).clamp(min=1.0).float()
+        return factor
 
     def free_gradients(self) -> None:
         """Forget the gradients of the last backward pass."""

@@ -17,12 +17,13 @@ from tunekit.engine.build import build_model, prepare_splits
 from tunekit.engine.determinism import be_deterministic
 from tunekit.engine.job import Job
 from tunekit.engine.kept_weights import identity_of, keeps_weights, remove_superseded_weights, write_weights
+from tunekit.engine.losses import class_weights
 from tunekit.engine.member import Member
 from tunekit.engine.memory import peak_bytes, predicted_peak, reset_peak, used_bytes
 from tunekit.engine.precision import check_device
 from tunekit.engine.recording import Recording, read_recording
 from tunekit.engine.scoring import ScoredEpoch, recording_of, scores_of
-from tunekit.engine.summary import BuildFacts, best_epoch, summarise
+from tunekit.engine.summary import BuildFacts, best_epoch, is_complete, summarise
 from tunekit.engine.train import Pack, TrainedEpoch
 from tunekit.memory import ADAMW_STATES
 from tunekit.memory.graph import FP32
@@ -75,7 +76,11 @@ class TrialRun:
         self.cut_line = prepared.cut_line(job.spec)
         used = used_bytes(self.device)
         model = build_model(job.spec, job.model, prepared)
-        self.member = Member(job.spec, model, self.splits["train"], self.device, micro_batches=job.micro_batches)
+        train = self.splits["train"]
+        weights = class_weights(job.spec, train.labels, self.data.label_names)
+        self.member = Member(
+            job.spec, model, train, self.device, micro_batches=job.micro_batches, class_weights=weights
+        )
         self.pack = Pack([self.member], log)
         trainable, total = count_parameters(self.member.model)
         execution: dict[str, Scalar | None] = {
@@ -115,8 +120,8 @@ class TrialRun:
 
     @property
     def done(self) -> bool:
-        """Whether all epochs are recorded."""
-        return len(self.records) >= self.spec.epochs
+        """Whether all epochs are recorded, or patience has ended the trial."""
+        return is_complete(self.records, self.spec)
 
     def _resume(self, log: Callable[[str], None]) -> None:
         """Go on from the newest valid checkpoint, with exactly the history up to it."""

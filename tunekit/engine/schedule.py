@@ -3,28 +3,58 @@
 import math
 
 from torch import nn
+from transformers import PreTrainedModel
 
 from tunekit.methods import METHODS
+from tunekit.models.families import FAMILIES
 from tunekit.schema import TrialSpec
 
 
 def learning_rate_at(step: int, num_steps: int, spec: TrialSpec) -> float:
-    """Return the learning rate of ``step`` (from 0) of ``num_steps``: linear warm-up, then linear decay to 0."""
+    """Return the learning rate of ``step`` (from 0) of ``num_steps``: linear warm-up, then the spec's schedule.
+
+    Schedules are those of ``transformers.get_scheduler``: ``linear``, ``cosine``, and ``constant``, which is called
+    ``constant_with_warmup`` there.
+    """
     warmup = math.ceil(num_steps * spec.warmup_ratio)
     if step < warmup:
         return spec.learning_rate * step / max(1, warmup)
+    if spec.lr_schedule == "constant":
+        return spec.learning_rate
+    if spec.lr_schedule == "cosine":
+        passed = (step - warmup) / max(1, num_steps - warmup)
+        return spec.learning_rate * 0.5 * (1 + math.cos(math.pi * passed))
     return spec.learning_rate * (num_steps - step) / max(1, num_steps - warmup)
 
 
-def rate_factors(model: nn.Module, spec: TrialSpec) -> dict[str, float]:
+def rate_factors(model: PreTrainedModel, spec: TrialSpec) -> dict[str, float]:
     """Return by which factor the learning rate of each trainable parameter is multiplied, where that is not 1.
 
-    A method may have a factor for each parameter, by its name (``Method.rate_factor``).
+    A method may have a factor for each parameter, by its name (``Method.rate_factor``). The head's is multiplied by
+    the spec's ``head_learning_rate``, and those of layers and embeddings by their decay.
     """
-    factor_of = getattr(METHODS[spec.method](**spec.method_params), "rate_factor", None)
-    names = [name for name, parameter in model.named_parameters() if parameter.requires_grad]
-    factors = {name: factor_of(name) for name in names} if factor_of else {}
+    of_method = getattr(METHODS[spec.method](**spec.method_params), "rate_factor", lambda name: 1.0)
+    head = FAMILIES[model.config.model_type].head
+    factors = {
+        name: of_method(name)
+        * (spec.head_learning_rate if name.startswith(head) else spec.layer_decay ** layers_above(name, model))
+        for name, parameter in model.named_parameters()
+        if parameter.requires_grad
+    }
     return {name: factor for name, factor in factors.items() if factor != 1}
+
+
+def layers_above(name: str, model: PreTrainedModel) -> int:
+    """Return how many layers lie between the parameter ``name`` and the output, its own layer counted.
+
+    As in BEiT (Bao et al., 2022) the head and what else lies in no layer has none above it, and the embeddings have one
+    more than the first layer.
+    """
+    num_layers: int = model.config.num_hidden_layers
+    layers = f"{FAMILIES[model.config.model_type].layers}."
+    if name.startswith(layers):
+        return num_layers - int(name.removeprefix(layers).partition(".")[0])
+    return num_layers + 1 if "embeddings" in name else 0
 
 
 def decayed_names(model: nn.Module) -> frozenset[str]:

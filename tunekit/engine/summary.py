@@ -4,8 +4,8 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 
 from tunekit.planning.provenance import provenance
-from tunekit.schema import Direction, EpochRecord, Scalar, Status, TrialSummary
-from tunekit.tasks import Task
+from tunekit.schema import Direction, EpochRecord, Scalar, Status, TrialSpec, TrialSummary
+from tunekit.tasks import Task, task_of
 
 
 @dataclass(frozen=True)
@@ -29,6 +29,14 @@ def best_epoch(records: Sequence[EpochRecord], task: Task) -> int | None:
     values = [(record.epoch, record.score(f"val_{task.primary}")) for record in records]
     scored = [(sign * value, -epoch) for epoch, value in values if value is not None]
     return -max(scored)[1] if scored else None
+
+
+def is_complete(records: Sequence[EpochRecord], spec: TrialSpec) -> bool:
+    """Return whether ``records`` leave no epoch of ``spec`` to train: all are there, or patience has ended it."""
+    if len(records) >= spec.epochs:
+        return True
+    best = best_epoch(records, task_of(spec.dataset))
+    return spec.patience is not None and best is not None and len(records) - best >= spec.patience
 
 
 def summarise(

@@ -8,7 +8,7 @@ from dataclasses import dataclass
 from typing import Any
 
 from tunekit.errors import UserError
-from tunekit.schema import TrialSpec
+from tunekit.schema import TrialSpec, with_later_fields
 from tunekit.storage.paths import Place
 from tunekit.store.records import CompletedTrial, StoredTrial
 from tunekit.store.requests import cell_names, requested_specs
@@ -109,7 +109,7 @@ def _with_setting(text: str, trials: Sequence[StoredTrial]) -> list[StoredTrial]
 
 def _settings(trial: StoredTrial) -> dict[str, Any]:
     """Return all fields of a trial's spec; the method's hyperparameters stand among the others."""
-    values = trial.spec.to_dict()
+    values = with_later_fields(trial.spec.to_dict())
     return {**values.pop("method_params"), **values}
 
 

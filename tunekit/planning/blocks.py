@@ -11,6 +11,7 @@ from tunekit.methods import METHODS
 from tunekit.methods.base import complete_params
 from tunekit.parsing import did_you_mean, read_yaml
 from tunekit.schema import Precision, Scalar, TrialSpec
+from tunekit.training_options import Schedule
 
 if TYPE_CHECKING:
     from tunekit.data.base import TextDataset
@@ -38,6 +39,24 @@ class Settings:
     """Take this share of train as validation, for datasets without a dev part."""
     data_seed: int | None = None
     """The seed that draws the rows of --train-limit and --val-fraction (default: 0)."""
+    class_weights: str | None = None
+    """How much each label counts in the loss: balanced, for weights that make all labels of the training data count
+    alike, or LABEL=WEIGHT,... with 1 for labels left out (default: none; docs/losses.md)."""
+    label_smoothing: float | None = None
+    """The share of each target that is spread evenly over all labels (default: 0)."""
+    focal_gamma: float | None = None
+    """The exponent of focal loss, by which texts that are classified well count less (default: 0, cross-entropy)."""
+    head_learning_rate: float | None = None
+    """The learning rate of the head, as a multiple of the learning rate (default: 1)."""
+    layer_decay: float | None = None
+    """The factor by which each layer's learning rate is smaller than that of the layer above it (default: 1)."""
+    lr_schedule: Schedule | None = None
+    """How the learning rate goes on after warm-up: linearly or by a cosine to 0, or constant (default: linear)."""
+    max_grad_norm: float | None = None
+    """The norm that the gradients of a step are clipped to; 0 clips nothing (default: 1)."""
+    patience: int | None = None
+    """End a trial once this many epochs in a row have not raised its best validation score (default: train all
+    epochs)."""
 
 
 @dataclass(frozen=True, kw_only=True)

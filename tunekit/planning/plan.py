@@ -5,10 +5,11 @@ from dataclasses import dataclass
 from enum import StrEnum
 from typing import Any
 
+from tunekit.errors import UserError
 from tunekit.parsing import how_many
 from tunekit.planning.batching import described
 from tunekit.planning.resolve import ResolvedSweep, fingerprint_in
-from tunekit.schema import Fingerprint, Status, TrialSpec
+from tunekit.schema import Fingerprint, Status, TrialSpec, readable
 from tunekit.store.frames import Frames, TrialOutline
 from tunekit.store.records import StoredTrial
 from tunekit.store.requests import cell_names
@@ -133,8 +134,12 @@ def plan_sweep(
 ) -> Plan:
     """Return how far each of the sweep's trials is in ``store``.
 
-    ``write_cache`` is that of ``make_plan``; ``previous`` is a plan that was made earlier.
+    ``write_cache`` is that of ``make_plan``; ``previous`` is a plan that was made earlier. Raises UserError where a
+    trial with patience has no validation part.
     """
+    for dataset in dict.fromkeys(one.dataset for one in sweep.specs if one.patience and not one.val_fraction):
+        if not sweep.has_validation(dataset):
+            raise UserError(f"patience: {readable(dataset)} has no dev part to look at; give a --val-fraction above 0")
     fingerprints = {spec.trial_id: fingerprint_in(sweep, spec) for spec in sweep.specs}
     return make_plan(
         sweep.specs, fingerprints, store, write_cache=write_cache, previous=previous.stored if previous else None

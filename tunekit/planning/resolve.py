@@ -2,7 +2,7 @@
 
 import hashlib
 import re
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass, replace
 from functools import cache
 from html import escape
@@ -22,6 +22,7 @@ from tunekit.planning.args import GridArgs, SweepArgs
 from tunekit.planning.blocks import SETTINGS, Block, expand, load_blocks
 from tunekit.planning.fingerprints import fingerprint_of
 from tunekit.planning.fitting import check_fit, config_of
+from tunekit.planning.loss_checks import check_classes, check_loss
 from tunekit.planning.model_checks import check_models
 from tunekit.planning.model_names import find_model
 from tunekit.planning.options import RunOptions
@@ -93,6 +94,25 @@ class ResolvedSweep:
             "models": {name: MODELS[name].display_name for name in self.models if name in MODELS},
             "methods": {name: METHODS[name].display_name for name in methods},
         }
+
+    def label_names(self, dataset: str) -> tuple[str, ...]:
+        """Return the names of the labels of a dataset, by its name in the specs."""
+        return (self.own_data.get(dataset) or DATASETS[dataset]).label_names
+
+    def has_validation(self, dataset: str) -> bool:
+        """Return whether a dataset, by its name in the specs, has a validation part of its own."""
+        own = self.own_data.get(dataset)
+        return "val" in (own.splits if own else DATASETS[dataset].num_rows)
+
+    def check_losses(self, specs: Iterable[TrialSpec]) -> None:
+        """Raise UserError where the loss that one of ``specs`` asks for does not fit its data.
+
+        Which labels the training data has is looked at in the user's own datasets: others are not read for a plan.
+        """
+        for spec in {spec.cell: spec for spec in specs}.values():
+            check_loss(spec, self.label_names(spec.dataset))
+            if own := self.own_data.get(spec.dataset):
+                check_classes(spec, own)
 
     def default_learning_rates(self) -> dict[str, float]:
         """Return the learning rate that each of the sweep's methods takes where none is given."""
@@ -195,7 +215,9 @@ def find_sweep(blocks: Sequence[Block], name: str | None) -> ResolvedSweep:
     original_names |= {
         named: entry.to_value() if isinstance(entry, DataSource) else entry for entry, named in data.names.items()
     }
-    return ResolvedSweep(name or name_of_specs(specs), data.blocks, specs, models, data.own, original_names)
+    sweep = ResolvedSweep(name or name_of_specs(specs), data.blocks, specs, models, data.own, original_names)
+    sweep.check_losses(specs)
+    return sweep
 
 
 def fingerprint_in(sweep: ResolvedSweep, spec: TrialSpec) -> Fingerprint:

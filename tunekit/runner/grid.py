@@ -57,7 +57,14 @@ def run_grid(
         jobs = {
             # Nothing stops a trial of a grid after an epoch. On a CPU the next epoch would compete for the cores.
             trial.spec.trial_id: job_of(
-                trial.spec, trial.fingerprint, models, store, lease, resources, gpu=gpu, runs_ahead=gpu
+                trial.spec,
+                trial.fingerprint,
+                models,
+                store,
+                lease,
+                resources,
+                gpu=gpu,
+                runs_ahead=gpu and trial.spec.patience is None,  # else the score of an epoch decides on the next one
             )
             for trial in trials
         }

@@ -89,7 +89,8 @@ def _command(folder: Place) -> str:
 
 def _block(spec: TrialSpec, sweep: ResolvedSweep, seeds: Sequence[int]) -> dict[str, Any]:
     """Return one configuration as a block."""
-    settings = {name: getattr(spec, name) for name in SETTINGS if getattr(spec, name) is not None}
+    values = spec.to_dict()
+    settings = {name: values[name] for name in SETTINGS if values.get(name) is not None}
     return {
         "models": [sweep.original_names[spec.model]],
         "datasets": [sweep.original_names[spec.dataset]],

@@ -112,6 +112,12 @@ def outcome_of(trials: "Sequence[StoredTrial | None]", objectives: Sequence[Obje
     metric = objectives[0].metric
     assert metric is not None  # a score stands first
     curves = [running_best(trial.epochs, metric) if trial else [] for trial in trials]
+    # A seed that patience has ended keeps its best; one that was broken off has none beyond its last epoch.
+    longest = max(map(len, curves))
+    curves = [
+        curve + curve[-1:] * (longest - len(curve)) if status is Status.COMPLETED else curve
+        for curve, status in zip(curves, statuses, strict=True)
+    ]
     curve = tuple(fmean(values) for values in zip(*curves, strict=False))
     if set(statuses) - {None, Status.COMPLETED, Status.STOPPED}:
         state, values = TrialState.FAILED, None

@@ -4,17 +4,17 @@ from collections.abc import Mapping
 from dataclasses import dataclass, replace
 from typing import get_args
 
-from tunekit.data.base import DATASETS
 from tunekit.errors import UserError
 from tunekit.parsing import not_a_choice
 from tunekit.planning.args import Choose, Sampler, Scheduler, SearchArgs
+from tunekit.planning.fitting import check_fit, config_of
 from tunekit.planning.presets import FIRST_SEARCH_SEED, STUDY, SearchPreset, preset_named
 from tunekit.planning.resolve import ResolvedSweep, fingerprint_in, is_ad_hoc, resolve_blocks
 from tunekit.schema import TrialSpec, readable
 from tunekit.search.optuna_storage import check_url
 from tunekit.search.outcome import objective_names, objectives_on
-from tunekit.search.space import Space, check_space, first_trial, load_space
-from tunekit.search.space_fit import fitted_space
+from tunekit.search.space import Space, first_trial, load_space
+from tunekit.search.space_fit import check_space, fitted_space
 from tunekit.search.study_plan import StudyPlan
 
 VAL_FRACTION = 0.1
@@ -93,14 +93,20 @@ def _plan(
     trials: int,
 ) -> StudyPlan:
     """Return the plan of one study. Raises UserError where there is no validation part, or space or score are wrong."""
-    user_data = sweep.own_data.get(spec.dataset)
-    has_dev = "val" in (user_data.splits if user_data else DATASETS[spec.dataset].num_rows)
+    has_dev = sweep.has_validation(spec.dataset)
     fraction = 0.0 if has_dev else VAL_FRACTION if args.val_fraction is None else args.val_fraction
     if not has_dev and not fraction:
         raise UserError(f"{readable(spec.dataset)} has no dev part to choose on; give a --val-fraction above 0")
     spec = replace(spec, score_test=False, val_fraction=fraction)
-    check_space(spec, space, args.space)
-    space = fitted_space(spec, sweep.models[spec.model], space, args.space)
+    config = config_of(sweep.models[spec.model])
+
+    def check(one: TrialSpec) -> None:
+        sweep.check_losses([one])
+        if config is not None:
+            check_fit(one, config)
+
+    check_space(spec, space, args.space, check)
+    space = fitted_space(spec, config, space)
     first = first_trial(spec, space)
     return StudyPlan(
         spec=spec,

@@ -19,8 +19,12 @@ from tunekit.methods import METHODS
 from tunekit.methods.base import complete_params
 from tunekit.parsing import did_you_mean, read_yaml
 from tunekit.schema import Scalar, TrialSpec
+from tunekit.training_options import LATER_FIELDS, canonical_weights
 
-SETTINGS = {"learning_rate": float, "batch_size": int, "epochs": int, "weight_decay": float, "warmup_ratio": float}
+SETTINGS = {
+    "learning_rate": float, "batch_size": int, "epochs": int, "weight_decay": float, "warmup_ratio": float,
+    **{name: type(default) for name, default in LATER_FIELDS.items() if default is not None},
+}  # fmt: skip
 """The fields of a TrialSpec that a search may vary, with their types."""
 POWER = "log2_"
 """The prefix of a parameter whose exponent is suggested: ``log2_r`` 5 stands for ``r`` 32."""
@@ -247,6 +251,8 @@ def _parsed(where: str, method: str, name: str, value: Any) -> Range | tuple[Sca
     kinds = _kinds(method)
     if name not in kinds:
         raise UserError(f"{where}: no parameter {name!r}{did_you_mean(name, kinds)} (there are {', '.join(kinds)})")
+    if name == "class_weights" and isinstance(value, list):
+        value = [_canonical(where, one) for one in value]
     where = f"{where}.{name}"
     if isinstance(value, list):
         if not value:
@@ -269,28 +275,9 @@ def _parsed(where: str, method: str, name: str, value: Any) -> Range | tuple[Sca
     return Range(low, high, log)
 
 
-def check_space(spec: TrialSpec, space: Space, source: object) -> None:
-    """Raise UserError, which names ``source``, where a value or an end of a range makes no valid spec."""
-    first_trial(spec, space)
-    for name, values in space.items():
-        for value in values if isinstance(values, tuple) else (values.low, values.high):
-            try:
-                configure(spec, TrialWithOneValue(spec, name, value), space)
-            except UserError as error:
-                raise UserError(f"{source}, {spec.method}.{name}: {error}") from error
-
-
-class TrialWithOneValue(DefaultTrial):
-    """A trial that answers with ``value`` for the field ``field``, and with the values of a spec for all others."""
-
-    def __init__(self, spec: TrialSpec, field: str, value: Any) -> None:
-        super().__init__(spec)
-        self.field, self.value = field, value
-
-    def _answer(self, name: str, distribution: BaseDistribution) -> Any:
-        """Return the value of a parameter; only those of the spec are checked against ``distribution``."""
-        field = name.removeprefix(POWER)
-        if field != self.field:
-            return super()._answer(name, distribution)
-        value = self.value if field == name else math.log2(self.value)
-        return int(value) if isinstance(distribution, IntDistribution) else value
+def _canonical(where: str, weights: object) -> str:
+    """Return ``class_weights`` in the form that specs have them in. Raises UserError with ``where``."""
+    try:
+        return canonical_weights(str(weights))
+    except ValueError as error:
+        raise UserError(f"{where}: {error}") from error

@@ -1,36 +1,47 @@
-"""Hold every value that a search draws against the model: what a space file asks for, and the methods' own ranges."""
+"""Hold every value that a search draws against spec, data and model: a space file's, and the methods' own ranges."""
 
-from collections.abc import Callable
+import math
+from collections.abc import Callable, Mapping
+from typing import Any
 
-from optuna.distributions import IntDistribution
+from optuna.distributions import BaseDistribution, IntDistribution
 
 from tunekit.errors import UserError
-from tunekit.models.loading import ModelRef
-from tunekit.planning.fitting import check_fit, config_of
+from tunekit.planning.fitting import check_fit
 from tunekit.schema import Scalar, TrialSpec
-from tunekit.search.space import POWER, Range, Space, TrialWithOneValue, configure, first_trial
+from tunekit.search.space import POWER, DefaultTrial, Range, Space, configure, first_trial
 
 
-def fitted_space(spec: TrialSpec, model: ModelRef, space: Space, source: object) -> Space:
-    """Return ``space`` with the method's own ranges added where ``model`` can take a part of them alone, as that part.
+def check_space(spec: TrialSpec, space: Space, source: object, check: Callable[[TrialSpec], None]) -> None:
+    """Raise UserError, which names ``source``, where a value or an end of a range makes no valid spec.
 
-    LoRA's rank keeps its own range: a rank over the width computes, if for nothing. ``source`` names the file of
-    ``space``. Raises UserError, which names the value, where the model can't take a value of ``space``. Nothing is
-    checked of a model whose config.json is not on this machine.
+    ``check`` raises UserError for a spec that its data or its model can't take.
     """
-    config = config_of(model)
+    first_trial(spec, space)
+    if {"label_smoothing", "focal_gamma"} <= space.keys():
+        raise UserError(
+            f"{source}, {spec.method}: label_smoothing and focal_gamma exclude each other; search one of them"
+        )
+    for name, values in space.items():
+        for value in values if isinstance(values, tuple) else (values.low, values.high):
+            try:
+                check(configure(spec, TrialWithOneValue(spec, name, value), space))
+            except UserError as error:
+                raise UserError(f"{source}, {spec.method}.{name}: {error}") from error
+
+
+def fitted_space(spec: TrialSpec, config: Mapping[str, Any] | None, space: Space) -> Space:
+    """Return ``space`` with the method's own ranges added where the model can take a part of them alone, as that part.
+
+    LoRA's rank keeps its own range: a rank over the width computes, if for nothing. ``config`` has the values of the
+    model's config.json; where it is None, since that is not on this machine, ``space`` stays as it is.
+    """
     if config is None:
         return space
 
     def check(name: str, value: Scalar) -> None:
         check_fit(configure(spec, TrialWithOneValue(spec, name, value), space), config)
 
-    for name, values in space.items():
-        for value in values if isinstance(values, tuple) else (values.low, values.high):
-            try:
-                check(name, value)
-            except UserError as error:
-                raise UserError(f"{source}, {spec.method}.{name}: {error}") from error
     narrowed: dict[str, Range] = {}
     for parameter, own in first_trial(spec, space).distributions.items():
         name = parameter.removeprefix(POWER)
@@ -49,3 +60,19 @@ def _fits(check: Callable[[str, Scalar], None], name: str, value: Scalar) -> boo
     except UserError:
         return False
     return True
+
+
+class TrialWithOneValue(DefaultTrial):
+    """A trial that answers with ``value`` for the field ``field``, and with the values of a spec for all others."""
+
+    def __init__(self, spec: TrialSpec, field: str, value: Any) -> None:
+        super().__init__(spec)
+        self.field, self.value = field, value
+
+    def _answer(self, name: str, distribution: BaseDistribution) -> Any:
+        """Return the value of a parameter; only those of the spec are checked against ``distribution``."""
+        field = name.removeprefix(POWER)
+        if field != self.field:
+            return super()._answer(name, distribution)
+        value = self.value if field == name else math.log2(self.value)
+        return int(value) if isinstance(distribution, IntDistribution) else value

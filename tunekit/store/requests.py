@@ -4,7 +4,7 @@ from collections import Counter
 from collections.abc import Mapping, Sequence
 from typing import Any
 
-from tunekit.schema import TrialSpec, readable
+from tunekit.schema import TrialSpec, readable, with_later_fields
 from tunekit.store.records import ImportedSpec, spec_of
 
 NAMED_BY = ("model", "dataset", "method")
@@ -44,7 +44,8 @@ def _group(values: Mapping[str, Any]) -> tuple[str, ...]:
 
 def _fields(spec: TrialSpec | ImportedSpec) -> dict[str, Any]:
     """Return all fields of a spec but the seed, with the method's hyperparameters as fields of their own."""
-    values: dict[str, Any] = {name: value for name, value in spec.to_dict().items() if name != "seed"}
+    values = with_later_fields(spec.to_dict())
+    del values["seed"]
     nested: dict[str, Any] = values.pop("method_params", {}) | values.pop("settings", {})
     return values | nested
 

@@ -27,6 +27,12 @@ LabelForm = Literal["class", "number", "labels", "tags"]
 labels, int (N, C); or the index of a tag for each of its words, N arrays int (words,)."""
 IGNORED = -100
 """The target of a token that carries no tag, as the library ``transformers`` marks it."""
+LOSS_OPTIONS = ("class_weights", "label_smoothing", "focal_gamma")
+"""The fields of a TrialSpec that change the loss, where a task's loss takes them.
+
+The loss is given the weight of each class (N, C), the share of a target that is spread evenly over the classes (N,),
+and the exponent of focal loss (N,): those of the trial that each of the N examples belongs to.
+"""
 
 ITEM_SCORES: Mapping[LabelForm, tuple[str, ...]] = {
     "class": ("accuracy", "macro_f1"),
@@ -126,10 +132,11 @@ class Task:
     """The name of the metric by which epochs and configurations are chosen."""
     reported: tuple[str, ...]
     """The names of the metrics that closing tables and model cards show, in this order."""
-    loss: Callable[[Tensor, Tensor], Tensor]
+    loss: Callable[..., Tensor]
     """``loss(logits, targets)`` returns the loss (N,) of each example, for (N, C) logits and the targets of N labels.
 
-    Training minimises the mean over a batch.
+    Training minimises the mean over a batch. ``loss_options`` are keyword arguments, left out where no trial of a pack
+    asks for them.
     """
     scores: Callable[[Any, Any, Constants, Sequence[str]], dict[str, float]]
     """``scores(labels, outputs, constants, label_names)`` returns the value of each metric by its name, for (N, C)
@@ -148,6 +155,8 @@ class Task:
 
     ``manifest`` is what an export's tunekit.json holds: ``label_names`` and ``constants`` among it.
     """
+    loss_options: tuple[str, ...] = ()
+    """The options of ``LOSS_OPTIONS`` that the loss takes. A plan with another one is refused."""
     form: LabelForm = "class"
     """What the label of an example is."""
     problem_type: str | None = None

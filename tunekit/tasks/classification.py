@@ -14,11 +14,41 @@ if TYPE_CHECKING:
     from torch import Tensor
 
 
-def cross_entropy(logits: Tensor, labels: Tensor) -> Tensor:
-    """Return the cross-entropy (N,) of each example, for (N, C) logits and (N,) integer labels."""
+def cross_entropy(
+    logits: Tensor,
+    labels: Tensor,
+    *,
+    class_weights: Tensor | None = None,
+    label_smoothing: Tensor | None = None,
+    focal_gamma: Tensor | None = None,
+) -> Tensor:
+    """Return the cross-entropy (N,) of each example, for (N, C) logits and (N,) integer labels.
+
+    Weights (N, C) and smoothing (N,) are those of ``torch.nn.functional.cross_entropy``, before its mean. Focal loss
+    multiplies an example's loss by (1 - p) ** gamma, with a gamma (N,) of its own, p being the probability of its label
+    (Lin et al., 2017, eq. 4 and 5).
+    """
+    import torch
     from torch.nn import functional as F
 
-    return F.cross_entropy(logits, labels, reduction="none")
+    if class_weights is None and label_smoothing is None and focal_gamma is None:
+        return F.cross_entropy(logits, labels, reduction="none")
+    log_probs, num_classes = logits.log_softmax(-1), logits.shape[-1]  # (N, C)
+    # By comparison, not by an index: an index's gradient is a sum in no fixed order on a GPU.
+    is_label = labels[:, None] == torch.arange(num_classes, device=logits.device)  # (N, C)
+    targets = is_label.to(log_probs.dtype)
+    if label_smoothing is not None:
+        share = label_smoothing[:, None]
+        targets = (1 - share) * targets + share / num_classes
+    if class_weights is not None:
+        targets = targets * class_weights
+    loss = -(targets * log_probs).sum(-1)
+    if focal_gamma is not None:
+        of_label = torch.where(is_label, log_probs, 0).sum(-1)
+        # A power below 1 has no gradient at 0, which a label of probability 1 gives.
+        others = (-torch.expm1(of_label)).clamp(min=torch.finfo(loss.dtype).eps)
+        loss = loss * others**focal_gamma
+    return loss
 
 
 def scores(
@@ -91,6 +121,7 @@ TASKS.register("classification")(
         predicted=predicted,
         answers=answers,
         described="A text classifier of {count} classes",
+        loss_options=("class_weights", "label_smoothing", "focal_gamma"),
         reading=('print(manifest["label_names"][logits.argmax().item()], logits.softmax(-1).tolist())',),
     )
 )

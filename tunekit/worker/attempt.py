@@ -88,7 +88,7 @@ class Attempt:
     @property
     def all_epochs_trained(self) -> bool:
         """Whether the trial is loaded and no epoch is left to train. The last one may be held."""
-        return self.run is not None and self.run.member.epochs_left == 0
+        return self.run is not None and (self.run.done or self.run.member.epochs_left == 0)
 
     @property
     def pack_size(self) -> int:

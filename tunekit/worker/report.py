@@ -63,21 +63,21 @@ def tune_result(report: TrialReport) -> dict[str, Any]:
 def tune_result_of_seeds(epoch: int, reports: Sequence[TrialReport], metric: Metric) -> dict[str, Any]:
     """Return the result of a configuration for Ray Tune: the means over its search seeds at ``epoch``.
 
-    ``reports`` has one entry for each seed. ``metric`` is what the search optimises on validation. If a seed
-    ended early, the configuration ends with the status of that seed, and the result has no means. Raises UserError
-    where the trials have no validation part.
+    ``reports`` has one entry for each seed. ``metric`` is what the search optimises on validation. A seed that patience
+    has ended counts with its last epoch. If a seed ended early, the configuration ends with the status of that seed,
+    and the result has no means. Raises UserError where the trials have no validation part.
     """
     said = {"note": "; ".join(line for report in reports for line in report.notes) or None, "cut": reports[0].cut_line}
     for report in reports:
         if report.status and report.ended_early:
             return {"epoch": epoch, "done": True, "status": report.status.value, **said}
     completed = all(report.status is Status.COMPLETED for report in reports)
-    rows = [report.records[epoch - 1].values() for report in reports]
+    rows = [report.records[:epoch][-1].values() for report in reports]
     return {
         "epoch": epoch,
-        OBJECTIVE: fmean(running_best(report.records, metric)[epoch - 1] for report in reports),
+        OBJECTIVE: fmean(running_best(report.records[:epoch], metric)[-1] for report in reports),
         **{name: fmean(row[name] for row in rows) for name in rows[0] if name.startswith(AVERAGED)},
-        "done": completed and epoch == len(reports[0].records),
+        "done": completed and epoch >= max(len(report.records) for report in reports),
         "status": Status.COMPLETED.value if completed else "running",
         **said,
     }
