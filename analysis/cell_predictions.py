@@ -5,7 +5,7 @@ from dataclasses import dataclass
 from analysis.cells import Cell
 from analysis.predictions import aligned_predictions, bits_of, read_predictions
 from analysis.statistics.new_text import SeedPredictions
-from tunekit.tasks.entity_scores import types_of
+from tunekit.tasks.bio import types_of
 
 NO_PREDICTIONS = "no predictions stored"
 

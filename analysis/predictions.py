@@ -15,7 +15,7 @@ from analysis.statistics.resampling import STATISTICS, Statistic, f1_of
 from tunekit.storage.paths import Place
 from tunekit.store.records import DamagedRecord
 from tunekit.tasks.base import LabelForm
-from tunekit.tasks.entity_scores import is_tag
+from tunekit.tasks.bio import is_tag
 
 IntArray = npt.NDArray[np.integer]
 FloatArray = npt.NDArray[np.float64]

@@ -4,7 +4,7 @@ from collections.abc import Sequence
 
 from analysis.cells import Cell, metric_label
 from tunekit.tasks import TASKS
-from tunekit.tasks.entity_scores import types_of
+from tunekit.tasks.bio import types_of
 
 
 def primary_label(found: Sequence[Cell]) -> str:

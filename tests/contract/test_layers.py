@@ -13,7 +13,7 @@ LAYERS = (
     # Low to high. An entry imports entries of lower layers only: none above it, none beside it.
     ("tunekit.errors", "tunekit.signals", "tunekit.seeding"),
     ("tunekit.parsing",),
-    ("tunekit.registry", "tunekit.training_options"),
+    ("tunekit.registry", "tunekit.training_options", "tunekit.tasks.bio"),  # the scheme of tags, which data reads
     ("tunekit.schema",),
     ("tunekit.storage",),
     ("tunekit.data",),

@@ -81,10 +81,9 @@ def test_scores_are_the_metrics_that_the_task_names(name):
 def test_the_loss_takes_the_options_that_the_task_names_and_at_their_neutral_value_changes_nothing(name):
     task = TASKS[name]
     labels, logits, constants = example(task)
-    given = torch.from_numpy(logits), torch.from_numpy(task.targets(labels, constants))
-    neutral = {
-        "class_weights": torch.ones(logits.shape), "label_smoothing": torch.zeros(40), "focal_gamma": torch.zeros(40)
-    }  # fmt: skip
+    rows = torch.from_numpy(np.concatenate(logits) if task.of_words else logits)
+    given, none = (rows, torch.from_numpy(task.targets(labels, constants))), torch.zeros(len(rows))
+    neutral = {"class_weights": torch.ones(rows.shape), "label_smoothing": none, "focal_gamma": none}
     assert list(neutral) == list(LOSS_OPTIONS)
     for option in LOSS_OPTIONS:
         if option in task.loss_options:

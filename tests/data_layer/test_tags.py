@@ -9,7 +9,6 @@ from seqeval.metrics import f1_score
 from seqeval.metrics.sequence_labeling import get_entities
 
 from tunekit.data.base import content_hash
-from tunekit.data.bio import Entity, entities, tag_names, types_of
 from tunekit.data.copies import load_dataset, save_dataset
 from tunekit.data.demo_tags import generate
 from tunekit.data.frame import dataset
@@ -17,6 +16,7 @@ from tunekit.data.sources import DataSource, read_source
 from tunekit.data.splitting import strata_of
 from tunekit.data.summary import summarise
 from tunekit.errors import UserError
+from tunekit.tasks.bio import Entity, entities, tag_names, types_of
 from tunekit.tasks.entity_scores import tallies
 
 TAGS = ("O", "B-PER", "I-PER", "B-LOC", "I-LOC")

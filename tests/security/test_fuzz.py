@@ -24,6 +24,7 @@ from tunekit.schema import TrialSpec
 from tunekit.store.progress import ProgressReader
 from tunekit.store.records import DamagedRecord
 from tunekit.store.result_store import ResultStore
+from tunekit.training_options import SCHEDULES
 
 pytestmark = pytest.mark.slow
 
@@ -136,11 +137,14 @@ def test_every_field_moves_the_id(name, data):
     old = getattr(spec, name)
     texts = st.from_regex(r"[a-z]{1,6}", fullmatch=True)
     kinds = {str: texts, bool: st.booleans(), int: st.integers(4, 99), float: st.floats(0.01, 0.9)}
-    new = data.draw(
-        st.dictionaries(texts, st.integers(-9, 9)) if name == "method_params"
-        else st.sampled_from(["fp32", "bf16"]) if name == "precision"
-        else kinds[type(old)]
-    )  # fmt: skip
+    choices = {
+        "method_params": st.dictionaries(texts, st.integers(-9, 9)),
+        "precision": st.sampled_from(["fp32", "bf16"]),
+        "class_weights": st.sampled_from(["balanced", "none", "a=2", "a=2,b=0.5"]),
+        "lr_schedule": st.sampled_from(SCHEDULES),
+        "patience": st.integers(1, 99),
+    }
+    new = data.draw(choices[name] if name in choices else kinds[type(old)])
     assume(new != old)
     assert replace(spec, **{name: new}).trial_id != spec.trial_id
 

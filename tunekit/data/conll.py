@@ -12,11 +12,11 @@ from pathlib import Path
 from typing import NamedTuple
 
 from tunekit.data import text_files
-from tunekit.data.bio import is_tag
 from tunekit.data.labels import BadValue, checked_tag
 from tunekit.data.rows import FileRows, empty_rows, missing_column
 from tunekit.errors import UserError
 from tunekit.parsing import how_many
+from tunekit.tasks.bio import is_tag
 
 _PLAIN = (".conll", ".bio", ".iob", ".iob2", ".tsv", ".txt")
 SUFFIXES = (*_PLAIN, *(f"{suffix}.gz" for suffix in _PLAIN))

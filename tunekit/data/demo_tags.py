@@ -11,7 +11,7 @@ from collections.abc import Sequence
 from typing import TYPE_CHECKING
 
 from tunekit.data.base import DATASETS, DatasetInfo, make_frame
-from tunekit.data.bio import OUTSIDE, tag_names
+from tunekit.tasks.bio import OUTSIDE, tag_names
 
 if TYPE_CHECKING:
     from pandas import DataFrame

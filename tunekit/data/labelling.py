@@ -11,7 +11,6 @@ from dataclasses import dataclass
 from decimal import Decimal
 from typing import Any, NamedTuple
 
-from tunekit.data.bio import OUTSIDE, tag_names
 from tunekit.data.labels import (
     MISSING,
     BadValue,
@@ -28,6 +27,7 @@ from tunekit.data.labels import (
 )
 from tunekit.data.rows import BadRow, FileRows
 from tunekit.errors import UserError
+from tunekit.tasks.bio import OUTSIDE, tag_names
 
 
 class CheckedRow(NamedTuple):

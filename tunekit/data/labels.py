@@ -10,9 +10,9 @@ from collections.abc import Collection
 from decimal import Decimal
 from typing import Any
 
-from tunekit.data.bio import is_tag
 from tunekit.errors import UserError
 from tunekit.parsing import how_many
+from tunekit.tasks.bio import is_tag
 
 PLAIN_INTEGER = re.compile(r"-?(?:0|[1-9][0-9]{0,18})")
 WHOLE_FLOAT = re.compile(r"(-?(?:0|[1-9][0-9]{0,18}))\.0+")

@@ -11,7 +11,7 @@ from collections import Counter
 from collections.abc import Sequence
 from typing import TYPE_CHECKING, Any
 
-from tunekit.data.bio import types_of
+from tunekit.tasks.bio import types_of
 
 if TYPE_CHECKING:
     from pandas import DataFrame

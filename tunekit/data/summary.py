@@ -9,9 +9,9 @@ from statistics import fmean, pstdev
 from typing import Any
 
 from tunekit.data.base import SPLITS, TextDataset
-from tunekit.data.bio import entities, types_of
 from tunekit.data.labels import MISSING, warnings
 from tunekit.parsing import how_many
+from tunekit.tasks.bio import entities, types_of
 
 MOST_CLASSES = 30
 """The number of classes that are shown by name in a text; JSON has all."""

@@ -10,7 +10,6 @@ from pandas import DataFrame
 from transformers import PreTrainedModel, PreTrainedTokenizerFast
 
 from tunekit.data.base import TextDataset, limit_and_carve
-from tunekit.data.bio import OUTSIDE
 from tunekit.data.copies import load_dataset
 from tunekit.data.tokens import tokenise
 from tunekit.engine.forward.patching import refuse_foreign_modules
@@ -28,6 +27,7 @@ from tunekit.schema import Fingerprint, Scalar, TrialSpec, readable
 from tunekit.seeding import seeded, stream_seed
 from tunekit.storage.paths import Place
 from tunekit.tasks import Constants, Task, task_of
+from tunekit.tasks.bio import OUTSIDE
 
 WORDS = {
     "class": "a class", "number": "a number", "labels": "a 0 or 1 for each of several labels",

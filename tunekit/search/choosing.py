@@ -17,7 +17,8 @@ from tunekit.errors import UserError
 from tunekit.store.records import read_predictions, running_best
 from tunekit.store.search_records import SearchStudy, SearchTrial, TrialState
 from tunekit.tasks.base import ITEM_SCORES, Metric, task_of
-from tunekit.tasks.entity_scores import tallies, types_of
+from tunekit.tasks.bio import types_of
+from tunekit.tasks.entity_scores import tallies
 from tunekit.tasks.number_scores import NUMBER_SCORES
 
 if TYPE_CHECKING:

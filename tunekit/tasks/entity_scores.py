@@ -5,13 +5,11 @@ from __future__ import annotations
 from collections.abc import Sequence
 from typing import TYPE_CHECKING
 
-from tunekit.data.bio import entities, is_tag, types_of
+from tunekit.tasks.bio import entities
 
 if TYPE_CHECKING:
     import numpy as np
     import numpy.typing as npt
-
-__all__ = ["is_tag", "tallies", "types_of"]
 
 
 def tallies(

@@ -12,7 +12,8 @@ from typing import TYPE_CHECKING, Any
 
 from tunekit.schema import Direction
 from tunekit.tasks.base import IGNORED, TASKS, Constants, Metric, Task
-from tunekit.tasks.entity_scores import tallies, types_of
+from tunekit.tasks.bio import types_of
+from tunekit.tasks.entity_scores import tallies
 
 if TYPE_CHECKING:
     import numpy.typing as npt
