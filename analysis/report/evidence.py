@@ -135,7 +135,8 @@ def costs_section(found: Sequence[Cell]) -> Section:
         )  # fmt: skip
         rows.append((Link(cell.title, f"#{cell.anchor}"), *texts))
     about = Paragraph(
-        "Means over completed trials. Peak memory is that of the process on a CPU and that of the allocator on a GPU. "
+        "Means over completed trials. Peak memory is that of the allocator on a GPU, and that of the process on a CPU, "
+        "where it includes what earlier trials of the process have left, so that it does not compare methods. "
         "Time is that of the recorded epochs, for training and scoring."
     )
     head = ("cell", "trainable parameters", "share of all (%)", "peak memory (MiB)", "minutes per trial", "total hours")

@@ -72,8 +72,9 @@ def overlap_section(found: Sequence[tuple[Cell, CellLogits]]) -> Section:
     about = Paragraph(
         "Whether two runs err on the same items: Cohen's kappa of their errors, mean over pairs of runs (Geirhos et "
         "al. 2020). 0 is the overlap of independent runs with the same error rates, 1 says that they err on the same "
-        "items. Two methods that overlap less than the seeds of one method make errors of different kinds. The last "
-        f"column is the percentage of items that at least one run of a pair predicts correctly. {BRACKETS}"
+        "items. Two methods that overlap less than the seeds of one method tend to err on partly different items; this "
+        "is not tested. The last column is the percentage of items that at least one run of a pair predicts correctly. "
+        f"{BRACKETS}"
     )
     head = ("cell", "compared with", "kappa of errors", "at least one correct (%)")
     return Section("Overlap of errors", (about, Grid(head, tuple(rows))) if rows else (), "overlap")

@@ -37,7 +37,7 @@ def setup_section(
 
 
 def _data(members: Sequence[Configurations], copied: bool, audit: DatasetAudit | None) -> str:
-    """Return the sentences on a dataset: its task, the rows of each split, and what the majority class scores.
+    """Return the sentences on a dataset: its task, the rows of each split, and what trivial classifiers score.
 
     ``copied`` says whether the sweep holds a copy of it. A copy without an audit is damaged.
     """
@@ -103,11 +103,18 @@ def _options(members: Sequence[Configurations]) -> list[str]:
 def _majority(audit: DatasetAudit) -> list[str]:
     if "majority" not in audit.baselines:
         return []
-    accuracy, macro = audit.baselines["majority"]
-    return [
-        f"A classifier that always predicts the most frequent class of the training rows has accuracy "
-        f"{100 * accuracy:.2f} % and {METRIC_NAMES['macro_f1']} {100 * macro:.2f} % on test."
-    ]
+    scores = {
+        name: f"accuracy {100 * accuracy:.2f} % and {METRIC_NAMES['macro_f1']} {100 * macro:.2f} % on test"
+        for name, (accuracy, macro) in audit.baselines.items()
+    }
+    told = [f"A classifier that always predicts the most frequent class of the training rows has {scores['majority']}."]
+    known, rows = (int(audit.counts[name]["test"]) for name in ("in train", "rows"))
+    if known:
+        told.append(
+            f"The texts of {known:,} of the {rows:,} test rows also stand in train. A classifier that predicts their "
+            f"most frequent label there, and the most frequent class for other texts, has {scores['memoriser']}."
+        )
+    return told
 
 
 def _methods(records: SweepRecords, members: Sequence[Configurations], select: str) -> Grid:
