@@ -70,7 +70,9 @@ def test_a_trial_that_was_killed_ends_at_the_same_epoch(whole, tmp_path):
 def test_a_patience_without_a_validation_part_is_refused_in_the_plan(tmp_path):
     block = {"models": ("tiny-bert",), "datasets": ("agnews_7k6",), "methods": ("full",), "seeds": (1,), "patience": 2}
     store = ResultStore(tmp_path)
-    with pytest.raises(UserError, match="patience: agnews_7k6 has no dev part to look at; give a --val-fraction"):
+    with pytest.raises(
+        UserError, match="patience: agnews_7k6 has no validation part to look at; give a --val-fraction"
+    ):
         plan_sweep(tk.plan(tk.Block(**block)), store)
     assert plan_sweep(tk.plan(tk.Block(**block, val_fraction=0.1)), store).count(PlanState.NEW) == 1
 

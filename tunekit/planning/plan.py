@@ -139,7 +139,9 @@ def plan_sweep(
     """
     for dataset in dict.fromkeys(one.dataset for one in sweep.specs if one.patience and not one.val_fraction):
         if not sweep.has_validation(dataset):
-            raise UserError(f"patience: {readable(dataset)} has no dev part to look at; give a --val-fraction above 0")
+            raise UserError(
+                f"patience: {readable(dataset)} has no validation part to look at; give a --val-fraction above 0"
+            )
     fingerprints = {spec.trial_id: fingerprint_in(sweep, spec) for spec in sweep.specs}
     return make_plan(
         sweep.specs, fingerprints, store, write_cache=write_cache, previous=previous.stored if previous else None
