@@ -8,17 +8,9 @@ import pandas as pd
 import pytest
 
 from tests.support.exports import by_the_card
-from tests.support.runs import finish
+from tests.support.own_sweeps import check_trained_again, train_sweep
 from tests.support.trials import specify
-from tunekit.data.copies import save_dataset
 from tunekit.data.user import read_user_dataset
-from tunekit.engine.job import Job
-from tunekit.engine.run import TrialRun
-from tunekit.export.verify import compared, trained_again
-from tunekit.models.loading import resolve_model
-from tunekit.planning.fingerprints import fingerprint_of
-from tunekit.store.records import CompletedTrial
-from tunekit.store.requests import cells_of
 from tunekit.store.result_store import ResultStore
 
 pytestmark = pytest.mark.timeout(300)
@@ -40,17 +32,12 @@ def tagged(tmp_path_factory):
         folder / "tags.csv", text_column="review", label_column="tags", label_separator="|", task="multi_label"
     )
     sweep = folder / "sweep"
-    save_dataset(data, sweep / "data", with_text=True)
     specs = [
         specify(dataset=data.name, method=method, seed=seed, train_limit=None, epochs=3, learning_rate=5e-3)
         for method in ("full", "lora")
         for seed in (1, 2, 3)
     ]
-    model = resolve_model("tiny-bert")
-    for spec in specs:
-        mark = fingerprint_of(spec, model.revision, data.content_hash)
-        finish(TrialRun(Job(spec, mark, model, sweep, 0, 1, keep_models="last"), lambda line: None))
-    ResultStore(sweep).add_request({"cells": cells_of(specs)})
+    train_sweep(sweep, data, specs)
     return sweep, data, specs
 
 
@@ -102,7 +89,4 @@ def test_the_report_compares_on_new_text_and_says_what_is_left_out(tagged, said,
 
 def test_a_trial_trained_again_is_as_stored(tagged, tmp_path):
     sweep, _, specs = tagged
-    store = ResultStore(sweep)
-    trial = CompletedTrial.of(store.read(store.folder(specs[0])))
-    again = trained_again(trial, store, tmp_path / "again", resolve_model("tiny-bert"))
-    assert compared(trial, again) == ([], "bit for bit")
+    check_trained_again(sweep, specs[0], tmp_path / "again")

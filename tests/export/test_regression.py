@@ -8,18 +8,11 @@ import pandas as pd
 import pytest
 
 from tests.support.exports import by_the_card
-from tests.support.runs import finish
+from tests.support.own_sweeps import check_trained_again, train_sweep
 from tests.support.trials import specify
 from tunekit.data.base import task_name
-from tunekit.data.copies import save_dataset
 from tunekit.data.user import read_user_dataset
-from tunekit.engine.job import Job
-from tunekit.engine.run import TrialRun
-from tunekit.export.verify import compared, trained_again
-from tunekit.models.loading import resolve_model
-from tunekit.planning.fingerprints import fingerprint_of
-from tunekit.store.records import CompletedTrial
-from tunekit.store.requests import cells_of
+from tunekit.export.verify import compared
 from tunekit.store.result_store import ResultStore
 
 pytestmark = pytest.mark.timeout(300)
@@ -41,17 +34,12 @@ def priced(tmp_path_factory):
     pd.DataFrame(rows).to_csv(folder / "prices.csv", index=False)
     data = read_user_dataset(folder / "prices.csv", text_column="review", label_column="price", task="regression")
     sweep = folder / "sweep"
-    save_dataset(data, sweep / "data", with_text=True)
     specs = [
         specify(dataset=data.name, method=method, seed=seed, train_limit=None, epochs=2, learning_rate=5e-3)
         for method in ("full", "lora")
         for seed in (1, 2, 3)
     ]
-    model = resolve_model("tiny-bert")
-    for spec in specs:
-        mark = fingerprint_of(spec, model.revision, data.content_hash)
-        finish(TrialRun(Job(spec, mark, model, sweep, 0, 1, keep_models="last"), lambda line: None))
-    ResultStore(sweep).add_request({"cells": cells_of(specs)})
+    train_sweep(sweep, data, specs)
     return sweep, folder / "prices.csv", data, specs
 
 
@@ -122,11 +110,7 @@ def test_the_report_has_the_scores_in_their_units_and_says_what_is_left_out(pric
 
 def test_a_trial_trained_again_is_as_stored(priced, tmp_path):
     sweep, _, _, specs = priced
-    store = ResultStore(sweep)
-    trial = CompletedTrial.of(store.read(store.folder(specs[0])))
-    again = trained_again(trial, store, tmp_path / "again", resolve_model("tiny-bert"))
-    differences, how = compared(trial, again)
-    assert (differences, how) == ([], "bit for bit")
+    trial, again = check_trained_again(sweep, specs[0], tmp_path / "again")
     path = again.folder / "predictions.parquet"
     pd.read_parquet(path).assign(predicted=lambda rows: rows["predicted"] + 1).to_parquet(path)
     assert compared(trial, again)[0] == ["100.00 % of the predictions changed"]

@@ -9,18 +9,10 @@ import torch
 from transformers import AutoModelForTokenClassification, AutoTokenizer
 
 from tests.support.exports import by_the_card
-from tests.support.runs import finish
+from tests.support.own_sweeps import check_trained_again, train_sweep
 from tests.support.trials import specify
-from tunekit.data.copies import save_dataset
 from tunekit.data.demo_tags import generate
 from tunekit.data.user import read_user_dataset
-from tunekit.engine.job import Job
-from tunekit.engine.run import TrialRun
-from tunekit.export.verify import compared, trained_again
-from tunekit.models.loading import resolve_model
-from tunekit.planning.fingerprints import fingerprint_of
-from tunekit.store.records import CompletedTrial
-from tunekit.store.requests import cells_of
 from tunekit.store.result_store import ResultStore
 
 pytestmark = pytest.mark.timeout(300)
@@ -42,7 +34,6 @@ def tagged(tmp_path_factory):
     (folder / "notices.conll").write_text(conll(rows["text"], rows["label"]), encoding="utf-8")
     data = read_user_dataset(folder / "notices.conll", task="token_classification")
     sweep = folder / "sweep"
-    save_dataset(data, sweep / "data", with_text=True)
     specs = [
         specify(
             model=model, dataset=data.name, method=method, seed=seed, train_limit=None, epochs=3, learning_rate=5e-3
@@ -57,11 +48,7 @@ def tagged(tmp_path_factory):
         )
         for seed in seeds
     ]
-    for spec in specs:
-        ref = resolve_model(spec.model)
-        mark = fingerprint_of(spec, ref.revision, data.content_hash)
-        finish(TrialRun(Job(spec, mark, ref, sweep, 0, 1, keep_models="last"), lambda line: None))
-    ResultStore(sweep).add_request({"cells": cells_of(specs)})
+    train_sweep(sweep, data, specs)
     return sweep, data, specs
 
 
@@ -141,7 +128,4 @@ def test_the_report_compares_entities_on_new_text(tagged, said, tmp_path):
 
 def test_a_trial_trained_again_is_as_stored(tagged, tmp_path):
     sweep, _, specs = tagged
-    store = ResultStore(sweep)
-    trial = CompletedTrial.of(store.read(store.folder(specs[0])))
-    again = trained_again(trial, store, tmp_path / "again", resolve_model("tiny-bert"))
-    assert compared(trial, again) == ([], "bit for bit")
+    check_trained_again(sweep, specs[0], tmp_path / "again")
