@@ -12,7 +12,7 @@ from tunekit.export.verify import compared, trained_again
 from tunekit.models.loading import resolve_model
 from tunekit.planning.fingerprints import fingerprint_of
 from tunekit.schema import TrialSpec
-from tunekit.store.records import CompletedTrial
+from tunekit.store.records import CompletedTrial, StoredTrial
 from tunekit.store.requests import cells_of
 from tunekit.store.result_store import ResultStore
 
@@ -27,7 +27,7 @@ def train_sweep(sweep: Path, data: TextDataset, specs: Sequence[TrialSpec]) -> N
     ResultStore(sweep).add_request({"cells": cells_of(specs)})
 
 
-def check_trained_again(sweep: Path, spec: TrialSpec, folder: Path) -> tuple[CompletedTrial, CompletedTrial]:
+def check_trained_again(sweep: Path, spec: TrialSpec, folder: Path) -> tuple[CompletedTrial, StoredTrial]:
     """Check that the trial of ``spec``, trained again in ``folder``, is bit for bit as stored; return both."""
     store = ResultStore(sweep)
     trial = CompletedTrial.of(store.read(store.folder(spec)))
