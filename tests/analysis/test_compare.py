@@ -272,4 +272,7 @@ def test_the_seeds_needed_are_planned_with_the_tables_test_and_its_correction(fo
     assert by_row["Adapter"].needed.startswith("3")
     text = markdown_sections([comparisons_section([table])])
     low, high = sorted(100 * one.smallest for one in by_row.values())
-    assert f"with {ITEMS} test items no number of seeds finds true differences below {low:.2f} to {high:.2f} points" in text
+    assert (
+        f"with {ITEMS} test items no number of seeds finds true differences below {low:.2f} to {high:.2f} points"
+        in text
+    )
