@@ -11,11 +11,12 @@ import pyarrow as pa
 import pyarrow.compute as pc
 import pyarrow.parquet as pq
 
-from analysis.statistics.resampling import STATISTICS, Statistic, f1_of
+from analysis.statistics.resampling import STATISTICS, Statistic
 from tunekit.storage.paths import Place
 from tunekit.store.records import DamagedRecord
 from tunekit.tasks.base import LabelForm
 from tunekit.tasks.bio import is_tag
+from tunekit.tasks.label_counts import counts_of_labels, f1_of
 
 IntArray = npt.NDArray[np.integer]
 FloatArray = npt.NDArray[np.float64]
@@ -189,8 +190,7 @@ def confusion(gold: IntArray, predicted: IntArray, num_classes: int) -> IntArray
 def _counts(gold: IntArray, predicted: IntArray, num_classes: int) -> FloatArray:
     """Return the true positives, gold items and predicted items of each class (3, C)."""
     _check_labels(gold, predicted, num_classes)
-    labels = (gold[gold == predicted], gold, predicted)
-    return np.stack([np.bincount(one, minlength=num_classes) for one in labels]).astype(np.float64)
+    return counts_of_labels(gold, predicted, num_classes)
 
 
 def collapsed(predicted: IntArray) -> bool:

@@ -38,13 +38,13 @@ from analysis.statistics.resampling import (
     entity_statistic_of,
     influence_of,
     label_counts_of,
-    micro_f1,
     rarest_of,
     statistic_of,
     strata_of,
     weights_of,
 )
 from analysis.statistics.this_set import MIN_SEEDS, Difference, Interval, Spread, TTest, over_seeds
+from tunekit.tasks.label_counts import micro_f1
 from tunekit.tasks.number_scores import NUMBER_SCORES, NumberScore
 
 DRAWS = 2000

@@ -11,6 +11,8 @@ from typing import Any
 import numpy as np
 import numpy.typing as npt
 
+from tunekit.tasks.label_counts import f1_of, macro_f1, micro_f1, share
+
 IntArray = npt.NDArray[np.integer[Any]]
 FloatArray = npt.NDArray[np.float64]
 Statistic = Callable[[FloatArray], FloatArray]
@@ -20,41 +22,26 @@ _BLOCK = 4_000_000  # weights that are held at once, 32 MB
 _STEP = 1e-4  # of a cluster's weight, by which the derivative of a score is taken
 
 
-def f1_of(counts: FloatArray) -> FloatArray:
-    """Return the F1 of each class, (..., K): 0 for a class that is neither gold nor predicted."""
-    return 2 * _divide(counts[..., 0, :], counts[..., 1, :] + counts[..., 2, :])
-
-
-def micro_f1(counts: FloatArray) -> FloatArray:
-    """Return the F1 of all labels together, of items with several labels (with one it is accuracy)."""
-    totals = counts.sum(axis=-1)
-    return 2 * _divide(totals[..., 0], totals[..., 1] + totals[..., 2])
-
-
 def _precision(counts: FloatArray) -> FloatArray:
     """Return the share of predicted items that are gold, of all classes together."""
     totals = counts.sum(axis=-1)
-    return _divide(totals[..., 0], totals[..., 2])
+    return share(totals[..., 0], totals[..., 2])
 
 
 def _recall(counts: FloatArray) -> FloatArray:
     """Return the share of gold items that are predicted, of all classes together."""
     totals = counts.sum(axis=-1)
-    return _divide(totals[..., 0], totals[..., 1])
-
-
-def _macro_f1(counts: FloatArray) -> FloatArray:
-    return np.asarray(f1_of(counts).mean(axis=-1))
+    return share(totals[..., 0], totals[..., 1])
 
 
 def _macro_f1_present(counts: FloatArray) -> FloatArray:
     """Return the mean F1 over the classes that occur among the gold labels."""
-    return _divide(f1_of(counts).sum(axis=-1), (counts[..., 1, :] > 0).sum(axis=-1).astype(np.float64))
+    return share(f1_of(counts).sum(axis=-1), (counts[..., 1, :] > 0).sum(axis=-1).astype(np.float64))
 
 
 def _weighted_f1(counts: FloatArray) -> FloatArray:
     gold = counts[..., 1, :]
-    return _divide((gold * f1_of(counts)).sum(axis=-1), gold.sum(axis=-1))
+    return share((gold * f1_of(counts)).sum(axis=-1), gold.sum(axis=-1))
 
 
 def _mcc(counts: FloatArray) -> FloatArray:
@@ -63,16 +50,11 @@ def _mcc(counts: FloatArray) -> FloatArray:
     total = gold.sum(axis=-1)
     product = right.sum(axis=-1) * total - (gold * predicted).sum(axis=-1)
     spreads = [np.maximum(total**2 - (part**2).sum(axis=-1), 0) for part in (gold, predicted)]
-    return _divide(product, np.sqrt(spreads[0] * spreads[1]))
-
-
-def _divide(numerator: FloatArray, denominator: FloatArray) -> FloatArray:
-    quotient: FloatArray = np.divide(numerator, denominator, out=np.zeros_like(numerator), where=denominator > 0)
-    return quotient
+    return share(product, np.sqrt(spreads[0] * spreads[1]))
 
 
 STATISTICS: Mapping[str, Statistic] = {
-    "macro_f1": _macro_f1, "macro_f1_present": _macro_f1_present, "weighted_f1": _weighted_f1, "mcc": _mcc,
+    "macro_f1": macro_f1, "macro_f1_present": _macro_f1_present, "weighted_f1": _weighted_f1, "mcc": _mcc,
 }  # fmt: skip
 
 

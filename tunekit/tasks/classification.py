@@ -7,6 +7,7 @@ from typing import TYPE_CHECKING, Any
 
 from tunekit.schema import Direction
 from tunekit.tasks.base import TASKS, Constants, Metric, Task
+from tunekit.tasks.label_counts import counts_of_labels, macro_f1, micro_f1
 
 if TYPE_CHECKING:
     import numpy as np
@@ -89,18 +90,16 @@ def answers(logits: npt.NDArray[Any], constants: Constants, label_names: Sequenc
 
 
 def label_scores(labels: npt.NDArray[Any], predicted: npt.NDArray[Any], num_labels: int) -> dict[str, float]:
-    """Return accuracy, micro-F1 and macro-F1 in [0, 1] of integer labels and predictions, each (N,), by scikit-learn.
+    """Return accuracy, micro-F1 and macro-F1 in [0, 1] of integer labels and predictions, each (N,).
 
     The means are over all ``num_labels`` labels of the dataset. A label that neither stands in ``labels`` nor is
     predicted counts with F1 = 0, so that no trial is scored on fewer classes than another.
     """
-    from sklearn.metrics import accuracy_score, f1_score
-
-    classes = range(num_labels)
+    counts = counts_of_labels(labels, predicted, num_labels)
     return {
-        "accuracy": float(accuracy_score(labels, predicted)),
-        "micro_f1": float(f1_score(labels, predicted, labels=classes, average="micro", zero_division=0)),
-        "macro_f1": float(f1_score(labels, predicted, labels=classes, average="macro", zero_division=0)),
+        "accuracy": float((labels == predicted).mean()),
+        "micro_f1": float(micro_f1(counts)),
+        "macro_f1": float(macro_f1(counts)),
     }
 
 

@@ -11,6 +11,7 @@ from typing import TYPE_CHECKING, Any
 
 from tunekit.schema import Direction
 from tunekit.tasks.base import TASKS, Constants, Metric, Task
+from tunekit.tasks.label_counts import counts_of_label_sets, macro_f1, micro_f1
 
 if TYPE_CHECKING:
     import numpy.typing as npt
@@ -54,19 +55,9 @@ def decided(labels: Array | None, logits: Array | None) -> Constants:
         return {"threshold": 0.5}
     thresholds = np.arange(1, STEPS) / STEPS
     shares = probabilities(logits)
-    found = [f1_of(labels, shares >= threshold).mean() for threshold in thresholds]
+    found = [macro_f1(counts_of_label_sets(labels, shares >= threshold)) for threshold in thresholds]
     best = max(range(len(thresholds)), key=lambda at: (found[at], -abs(thresholds[at] - 0.5)))
     return {"threshold": float(thresholds[best])}
-
-
-def f1_of(labels: Array, predicted: Array) -> Array:
-    """Return the F1 (C,) of each label, 0 for one that no row has and none is predicted to have."""
-    import numpy as np
-
-    hits = (predicted & (labels == 1)).sum(axis=0)
-    sizes = predicted.sum(axis=0) + labels.sum(axis=0)
-    found: Array = np.divide(2.0 * hits, sizes, out=np.zeros(labels.shape[1]), where=sizes > 0)
-    return found
 
 
 def predicted(logits: Array, constants: Constants) -> Array:
@@ -84,18 +75,18 @@ def scores(labels: Array, logits: Array, constants: Constants, label_names: Sequ
     """
     import numpy as np
     import torch
-    from sklearn.metrics import average_precision_score, f1_score
+    from sklearn.metrics import average_precision_score
 
     loss = float(binary_cross_entropy(torch.from_numpy(logits).double(), torch.from_numpy(labels).double()).mean())
     if not np.isfinite(loss):
         return {"loss": loss, "micro_f1": 0.0, "macro_f1": 0.0, "average_precision": 0.0}
-    found = predicted(logits, constants)
+    counts = counts_of_label_sets(labels, predicted(logits, constants))
     occurring = [place for place in range(labels.shape[1]) if labels[:, place].any()]
     precisions = [average_precision_score(labels[:, place], logits[:, place]) for place in occurring]
     return {
         "loss": loss,
-        "micro_f1": float(f1_score(labels, found, average="micro", zero_division=0)),
-        "macro_f1": float(f1_score(labels, found, average="macro", zero_division=0)),
+        "micro_f1": float(micro_f1(counts)),
+        "macro_f1": float(macro_f1(counts)),
         "average_precision": float(np.mean(precisions)) if precisions else 0.0,
     }
 

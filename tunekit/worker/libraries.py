@@ -30,6 +30,4 @@ def load_libraries() -> None:
     if "tunekit.worker.attempt" in sys.modules:
         return
     with without_collection():
-        import sklearn.metrics  # noqa: F401  (scores are computed by it)
-
         import tunekit.worker.attempt  # noqa: F401
