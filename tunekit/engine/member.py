@@ -14,6 +14,7 @@ from tunekit.data.tokens import TokenisedSplit, ranges
 from tunekit.engine.buffers import Buffers, Trained
 from tunekit.engine.checkpoint import trainable
 from tunekit.engine.forward.context import ForwardContext
+from tunekit.engine.forward.joint_linear import lay_side_by_side
 from tunekit.engine.forward.patching import patch_model
 from tunekit.engine.kernels.choice import implementation
 from tunekit.engine.precision import cast_frozen_to_bf16
@@ -141,6 +142,8 @@ class Member:
         self.model.to(self.device)  # type: ignore[arg-type]
         if self.device.type == "cuda" and self.spec.precision == "bf16" and is_stackable(self.model):
             cast_frozen_to_bf16(self.model)  # other methods may use weights outside of products, as DoRA does
+        if self.device.type == "cuda" and self.context.on_device:
+            lay_side_by_side(self.model)
         self.decayed = decayed_names(self.model)
         self.rate_factors = rate_factors(self.model, self.spec)
         self.trained = {

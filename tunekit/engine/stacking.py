@@ -45,26 +45,34 @@ def _by_trial(x: torch.Tensor, num_trials: int) -> torch.Tensor:
     return x.reshape(num_trials, -1, x.shape[-1])
 
 
+def linear(x: torch.Tensor, weight: torch.Tensor, bias: torch.Tensor | None) -> torch.Tensor:
+    """Return the outputs (..., out) of K linear modules for ``x`` (..., in), the rows of one trial after another.
+
+    Weights are (K, out, in) and biases (K, out), each without K where the trials share it.
+    """
+    if weight.dim() == 2:
+        if bias is None or bias.dim() == 1:
+            return F.linear(x, weight, bias)
+        y = F.linear(x, weight)  # only the bias is trained, as BitFit does
+        added: torch.Tensor = _by_trial(y, len(bias)) + bias[:, None, :]
+        return added.view_as(y)
+    rows = _by_trial(x, len(weight))  # (K, rows, in)
+    if bias is None:
+        y = torch.bmm(rows, weight.transpose(1, 2))
+    else:
+        y = torch.baddbmm(bias[:, None, :] if bias.dim() == 2 else bias, rows, weight.transpose(1, 2))
+    return y.view(*x.shape[:-1], y.shape[-1])
+
+
 class StackedLinear(_Stacked):
-    """K linear modules: weights (K, out, in) and biases (K, out), each without K where it is frozen and shared."""
+    """K linear modules, whose weights and biases are those of ``linear``."""
 
     scale: torch.Tensor | None = None
     """(K, 1, 1), the factor of each module's output, as LoRA's scaling is; None where there is none."""
 
     def forward(self, x: torch.Tensor) -> torch.Tensor:
         """Return the outputs (..., out) of ``x`` (..., in)."""
-        weight, bias = self.weight, self.bias
-        if weight.dim() == 2:  # only the bias is trained, as BitFit does
-            y = F.linear(x, weight)
-            added: torch.Tensor = _by_trial(y, len(bias)) + bias[:, None, :]
-            return added.view_as(y)
-        rows = _by_trial(x, len(weight))  # (K, rows, in)
-        weight = weight if self.scale is None else weight * self.scale
-        if bias is None:
-            y = torch.bmm(rows, weight.transpose(1, 2))
-        else:
-            y = torch.baddbmm(bias[:, None, :] if bias.dim() == 2 else bias, rows, weight.transpose(1, 2))
-        return y.view(*x.shape[:-1], y.shape[-1])
+        return linear(x, self.weight if self.scale is None else self.weight * self.scale, self.bias)
 
 
 class StackedLayerNorm(_Stacked):
