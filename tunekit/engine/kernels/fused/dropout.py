@@ -8,7 +8,7 @@ import triton.language as tl
 from torch.autograd.function import once_differentiable
 
 from tunekit.engine.kernels.fused.launch import accumulator, on_device
-from tunekit.engine.kernels.fused.masks import RUNTIME_ONLY, load_key, mask_arguments, row_arguments, row_draws
+from tunekit.engine.kernels.fused.masks import RUNTIME_ONLY, drop_rows, mask_arguments, row_arguments
 from tunekit.engine.kernels.fused.row_tiles import NUM_WARPS, place_of_tile, row_tiles
 from tunekit.engine.kernels.masks import Dropout
 
@@ -20,12 +20,10 @@ def _drop(
 ):  # fmt: skip
     """Write dropout(x) for one tile."""
     row_in_trial, row, is_row, column, offset, exists = place_of_tile(rows, columns, ROWS, COLUMNS)
-    mask_key = load_key(seeds, steps, part, site, tl.program_id(1))
-    drawn = row_draws(
-        mask_key, row, row_in_trial, is_row, tl.program_id(2) * COLUMNS, token_sequence, token_place, OF_TOKENS, COLUMNS
-    )
-    values = tl.load(x + offset, exists, 0.0).to(ACC)
-    values = tl.where(drawn >= dropping_levels, values * scale, 0.0)
+    values = drop_rows(
+        tl.load(x + offset, exists, 0.0).to(ACC), row, row_in_trial, is_row, tl.program_id(2) * COLUMNS, token_sequence,
+        token_place, seeds, steps, part, site, dropping_levels, scale, OF_TOKENS, COLUMNS,
+    )  # fmt: skip
     tl.store(out + offset, values.to(out.dtype.element_ty), exists)
 
 
