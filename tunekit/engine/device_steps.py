@@ -107,7 +107,7 @@ class TrainingSteps:
         num_steps, num_rows = first.steps_per_epoch, len(first.train)
         self.members, self.model, self.split = members, model, split
         self.optimizer, self.pack_loss = AdamW(members, model), PackLoss(members)
-        self.casts = TrainedCasts(model) if first.spec.precision == "bf16" else None
+        self.casts = TrainedCasts(model, self.members[0].buffers) if first.spec.precision == "bf16" else None
         self.replayer = Replayer(self._step, graphs, note)
         self.order = torch.zeros(num_trials, num_rows, dtype=torch.int64, device=device)
         """The examples of each trial's epoch, in order."""

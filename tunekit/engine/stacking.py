@@ -15,19 +15,6 @@ from transformers import PreTrainedModel
 
 from tunekit.engine.buffers import Buffers
 
-LEAVES = (nn.Linear, nn.LayerNorm, nn.Embedding)
-"""Modules whose trainable parameters can be stacked."""
-
-
-def is_stackable(model: nn.Module) -> bool:
-    """Return whether every trainable parameter of ``model`` belongs to a leaf that can be stacked."""
-    return all(
-        type(module) in LEAVES
-        for module in model.modules()
-        for parameter in module.parameters(recurse=False)
-        if parameter.requires_grad
-    )
-
 
 class _Stacked(nn.Module):
     """A leaf whose ``weight`` and ``bias`` have a leading trial axis where they are trained, else are shared."""
@@ -109,7 +96,18 @@ class StackedEmbedding(_Stacked):
 STACKED: dict[type[nn.Module], Any] = {
     nn.Linear: StackedLinear, nn.LayerNorm: StackedLayerNorm, nn.Embedding: StackedEmbedding,
 }  # fmt: skip
-"""The stacked module of each leaf."""
+"""The stacked module of each leaf, which is a module whose trainable parameters can be stacked."""
+
+
+def is_stackable(model: nn.Module) -> bool:
+    """Return whether every trainable parameter of ``model`` belongs to a leaf, or to a stacked one already."""
+    leaves = {*STACKED, *STACKED.values()}
+    return all(
+        type(module) in leaves
+        for module in model.modules()
+        for parameter in module.parameters(recurse=False)
+        if parameter.requires_grad
+    )
 
 
 def stacked_model(models: Sequence[PreTrainedModel], buffers: Buffers) -> PreTrainedModel:
