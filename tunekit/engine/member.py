@@ -81,6 +81,17 @@ class LabelledSplit:
         """Return the numbers of the rows of the examples ``indices`` (M,), in that order."""
         return indices if self.tokens.words is None else ranges(self.row_offsets, indices)
 
+    @cached_property
+    def longest_first(self) -> Indices:
+        """(N,), the examples from the longest to the shortest: the order in which they are scored."""
+        return np.argsort(-self.tokens.lengths, kind="stable")
+
+    def in_order(self, scored: npt.NDArray[np.float32]) -> npt.NDArray[np.float32]:
+        """Return ``scored`` (K, R, C), the logits of the rows of ``longest_first``, in the order of the split."""
+        result: npt.NDArray[np.float32] = np.empty_like(scored)
+        result[:, self.rows(self.longest_first)] = scored
+        return result
+
     def by_example(self, logits: npt.NDArray[np.float32]) -> npt.NDArray[np.float32] | list[npt.NDArray[np.float32]]:
         """Return the logits (R, C) of all rows as the task takes them: as they are, or those of each text's words.
 

@@ -7,9 +7,8 @@ import triton
 import triton.language as tl
 from torch.autograd.function import once_differentiable
 
-from tunekit.engine.kernels.fused.launch import accumulator, on_device
-from tunekit.engine.kernels.fused.masks import RUNTIME_ONLY, drop_rows, mask_arguments, row_arguments
-from tunekit.engine.kernels.fused.row_tiles import NUM_WARPS, place_of_tile, row_tiles
+from tunekit.engine.kernels.fused.masks import RUNTIME_ONLY, drop_rows, row_arguments
+from tunekit.engine.kernels.fused.row_tiles import place_of_tile, row_tiles
 from tunekit.engine.kernels.masks import Dropout
 
 
@@ -45,12 +44,7 @@ def _dropped(x: torch.Tensor, spec: Dropout) -> torch.Tensor:
     x = x.contiguous()
     out = torch.empty_like(x)
     tiles = row_tiles(x, spec.sequences.num_trials, whole_rows=False)
-    with on_device(x):
-        _drop[tiles.grid](
-            x, out, **row_arguments(spec, tiles.num_trials * tiles.rows), **mask_arguments(spec), rows=tiles.rows,
-            columns=tiles.columns, ROWS=tiles.tile_rows, COLUMNS=tiles.tile_columns, ACC=accumulator(x),
-            num_warps=NUM_WARPS,
-        )  # fmt: skip
+    tiles.start(_drop, x, out, like=x, **row_arguments(spec, tiles.num_trials * tiles.rows))
     return out
 
 

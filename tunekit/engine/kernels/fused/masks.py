@@ -28,12 +28,13 @@ def mask_arguments(dropout: Dropout | None) -> dict[str, Any]:
 
 
 def row_arguments(dropout: Dropout | None, num_rows: int) -> dict[str, Any]:
-    """Return the arguments by which a kernel finds the token of each of its ``num_rows`` rows of hidden states."""
-    if dropout is None:
-        return {"token_sequence": None, "token_place": None, "OF_TOKENS": False}
-    sequences = dropout.sequences
-    return {"token_sequence": sequences.token_sequence, "token_place": sequences.token_place,
-            "OF_TOKENS": sequences.of_tokens(num_rows)}  # fmt: skip
+    """Return ``mask_arguments``, and those by which a kernel finds the token of each of ``num_rows`` hidden states."""
+    of_rows: dict[str, Any] = {"token_sequence": None, "token_place": None, "OF_TOKENS": False}
+    if dropout is not None:
+        sequences = dropout.sequences
+        of_rows = {"token_sequence": sequences.token_sequence, "token_place": sequences.token_place,
+                   "OF_TOKENS": sequences.of_tokens(num_rows)}  # fmt: skip
+    return mask_arguments(dropout) | of_rows
 
 
 @triton.jit

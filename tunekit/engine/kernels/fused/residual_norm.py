@@ -12,10 +12,9 @@ import triton
 import triton.language as tl
 from torch.autograd.function import once_differentiable
 
-from tunekit.engine.kernels.fused.launch import accumulator, accumulator_type, on_device
-from tunekit.engine.kernels.fused.masks import RUNTIME_ONLY, drop_rows, mask_arguments, row_arguments
+from tunekit.engine.kernels.fused.launch import accumulator_type
+from tunekit.engine.kernels.fused.masks import RUNTIME_ONLY, drop_rows, row_arguments
 from tunekit.engine.kernels.fused.row_tiles import (
-    NUM_WARPS,
     RowTiles,
     load_weight,
     place_of_tile,
@@ -140,13 +139,8 @@ class _Setting:
 
     def start(self, kernel: Any, like: torch.Tensor, *tensors: torch.Tensor | None, **others: Any) -> None:
         """Start ``kernel``. ``like`` is a tensor of the type that decides the type of computation."""
-        tiles = self.tiles
-        with on_device(like):
-            kernel[tiles.grid](
-                *tensors, **row_arguments(self.spec, tiles.num_trials * tiles.rows), **mask_arguments(self.spec),
-                rows=tiles.rows, columns=tiles.columns, ROWS=tiles.tile_rows, COLUMNS=tiles.tile_columns,
-                DROPOUT=self.spec is not None, ACC=accumulator(like), num_warps=NUM_WARPS, **others,
-            )  # fmt: skip
+        rows = row_arguments(self.spec, self.tiles.num_trials * self.tiles.rows)
+        self.tiles.start(kernel, *tensors, like=like, DROPOUT=self.spec is not None, **rows, **others)
 
 
 def dropout_residual_norm(
