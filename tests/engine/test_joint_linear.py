@@ -147,6 +147,38 @@ def test_frozen_weights_move_side_by_side_and_stay_what_they_are():
     assert all(one.parameter.data_ptr() for one in member.trained.values())
 
 
+class _Sum(torch.autograd.Function):
+    """The sum of queries, keys and values, whose gradients lie side by side, as those of attention's kernels do."""
+
+    @staticmethod
+    def forward(ctx, *parts):
+        ctx.shape = parts[0].shape
+        return sum(part.sum() for part in parts)
+
+    @staticmethod
+    def backward(ctx, grad):
+        return grad.new_ones((*ctx.shape[:-1], 3, ctx.shape[-1])).unbind(-2)
+
+
+def test_neither_weights_nor_gradients_are_copied():
+    member = member_of(specs_of("full")[0])
+    attention = member.model.bert.encoder.layer[0].attention.self
+    projections = [attention.query, attention.key, attention.value]
+    hidden = torch.randn(1, 50, 32, requires_grad=True)
+    calls = Counter[str]()
+
+    class Noted(TorchDispatchMode):
+        def __torch_dispatch__(self, func, types, args=(), kwargs=None):
+            calls[func.overloadpacket.__name__] += 1
+            return func(*args, **(kwargs or {}))
+
+    with Noted():
+        _Sum.apply(*joint_linear.joint_outputs(projections, hidden)).backward()
+    assert (calls["addmm"], calls["mm"]) == (1, 2)
+    assert not set(calls) & {"cat", "clone", "copy_", "contiguous", "add", "_to_copy"}
+    assert joined([one.weight.grad for one in projections], -2) is not None
+
+
 def test_what_lies_apart_is_not_joined():
     whole = torch.arange(24.0).view(4, 6)
     assert torch.equal(joined(whole.chunk(2, -1), -1), whole)

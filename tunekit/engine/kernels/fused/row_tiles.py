@@ -49,7 +49,7 @@ class RowTiles:
         return self.blocks, self.num_trials, -(-self.columns // self.tile_columns)
 
     def start(self, kernel: Any, *tensors: torch.Tensor | None, like: torch.Tensor, **own: Any) -> None:
-        """Start ``kernel`` with ``tensors`` and its ``own`` arguments, which computes in ``accumulator(like)``."""
+        """Start ``kernel``, which computes in ``accumulator(like)``, with ``tensors`` and its ``own`` arguments."""
         with on_device(like):
             kernel[self.grid](
                 *tensors, rows=self.rows, columns=self.columns, ROWS=self.tile_rows, COLUMNS=self.tile_columns,
