@@ -8,6 +8,7 @@ import torch
 from torch.utils._python_dispatch import TorchDispatchMode
 
 from tunekit.engine.device_steps import DeviceSteps
+from tunekit.engine.forward.joint_linear import lay_side_by_side
 from tunekit.engine.member import Member
 from tunekit.engine.train import MakeSteps, Pack
 
@@ -55,7 +56,9 @@ def called(graphs: CalledGraphs) -> MakeSteps:
 
 
 def device_pack(members: Sequence[Member], graphs: CalledGraphs | None = None) -> Pack:
-    """A pack that trains as on a GPU."""
+    """A pack that trains as on a GPU, where the frozen weights of queries, keys and values lie side by side."""
+    for member in members:
+        lay_side_by_side(member.model)
     return Pack(members, make_steps=called(graphs) if graphs else eager_steps)
 
 

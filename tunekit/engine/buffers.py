@@ -5,6 +5,7 @@ models are views of the buffers, so a trial can be saved, scored or taken out at
 they are those that the backward pass has just computed, and a step frees them.
 """
 
+import re
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 
@@ -15,6 +16,8 @@ ALIGNED = 16
 """Each parameter begins at a column that is a multiple of this number: 64 bytes, a line of a CPU's cache.
 
 CUDA's kernels read 16 bytes at a time."""
+_OF_ONE_INPUT = re.compile(r"\.(query|key|value)\.")
+"""The modules whose parameters lie side by side: they read the same input, so that one product can serve all three."""
 
 
 @dataclass(eq=False)
@@ -64,14 +67,14 @@ class Buffers:
         """
         if any(set(names) != set(trials[0]) for names in trials):
             raise ValueError("the models of a pack have different trainable parameters")
-        self.pieces: list[Piece] = []
-        end = 0
-        for name in trials[0]:
-            trained = tuple(trial[name] for trial in trials)
-            shape = tuple(max(sizes) for sizes in zip(*(one.parameter.shape for one in trained), strict=True))
-            size = torch.Size(shape).numel()
-            self.pieces.append(Piece(name, slice(end, end + size), shape, trained))
-            end += -(-size // ALIGNED) * ALIGNED
+        trained = {name: tuple(trial[name] for trial in trials) for name in trials[0]}
+        shapes = {
+            name: torch.Size(max(sizes) for sizes in zip(*(one.parameter.shape for one in each), strict=True))
+            for name, each in trained.items()
+        }
+        columns, end = _columns({name: shape.numel() for name, shape in shapes.items()})
+        self.pieces = [Piece(name, columns[name], tuple(shapes[name]), each) for name, each in trained.items()]
+        """The pieces in the order of the model's parameters, which is not that of their columns."""
         self.weights = self.pieces[0].trained[0].parameter.new_zeros((len(trials), end), requires_grad=False)  # (K, P)
         self.first, self.second = torch.zeros_like(self.weights), torch.zeros_like(self.weights)  # (K, P)
         with torch.no_grad():
@@ -94,3 +97,18 @@ class Buffers:
             weights, first, second = (piece.stacked(one)[0][own] for one in flat)
             copies[piece.name] = Trained(nn.Parameter(weights, requires_grad=False), first, second)
         return copies
+
+
+def _columns(sizes: Mapping[str, int]) -> tuple[dict[str, slice], int]:
+    """Return the columns of each parameter, of which ``sizes`` says how many numbers it has, and their number P.
+
+    They are in the order of ``sizes``, but for those of ``_OF_ONE_INPUT``, which follow the first of them.
+    """
+    neighbours: dict[str, list[str]] = {}
+    for name in sizes:
+        neighbours.setdefault(_OF_ONE_INPUT.sub(".*.", name), []).append(name)
+    columns, end = {}, 0
+    for name in (name for names in neighbours.values() for name in names):
+        columns[name] = slice(end, end + sizes[name])
+        end += -(-sizes[name] // ALIGNED) * ALIGNED
+    return columns, end

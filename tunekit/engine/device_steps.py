@@ -107,7 +107,7 @@ class TrainingSteps:
         num_steps, num_rows = first.steps_per_epoch, len(first.train)
         self.members, self.model, self.split = members, model, split
         self.optimizer, self.pack_loss = AdamW(members, model), PackLoss(members)
-        self.casts = TrainedCasts(model) if first.spec.precision == "bf16" else None
+        self.casts = TrainedCasts(model, self.members[0].buffers) if first.spec.precision == "bf16" else None
         self.replayer = Replayer(self._step, graphs, note)
         self.order = torch.zeros(num_trials, num_rows, dtype=torch.int64, device=device)
         """The examples of each trial's epoch, in order."""
@@ -203,32 +203,31 @@ class ScoringSteps:
         graphs: Graphs | None, note: Callable[[str], None],
     ) -> None:  # fmt: skip
         """``scored`` is the split, which ``split`` holds on the device."""
-        device, num_trials, lengths = members[0].device, len(members), scored.tokens.lengths
-        self.members, self.model, self.split = members, model, split
+        device, num_trials, order = members[0].device, len(members), scored.longest_first
+        lengths = scored.tokens.lengths[order]
+        self.members, self.model, self.scored, self.split = members, model, scored, split
         self.replayer = Replayer(self._step, graphs, note)
-        self.order = np.argsort(-lengths, kind="stable")  # (N,), from the longest to the shortest
         bounds = [0]
         while bounds[-1] < len(lengths):
-            count = max(1, EVAL_TOKENS // int(lengths[self.order[bounds[-1]]]))
+            count = max(1, EVAL_TOKENS // int(lengths[bounds[-1]]))
             # Powers of two, the last batch apart, so that few buckets serve all batches.
             bounds.append(min(len(lengths), bounds[-1] + (1 << count.bit_length() - 1)))
-        tokens = np.diff(np.cumsum([0, *lengths[self.order]])[bounds])
-        self.row_bounds = np.cumsum([0, *np.diff(scored.row_offsets)[self.order]])[bounds].tolist()
+        tokens = np.diff(np.cumsum([0, *lengths])[bounds])
+        self.row_bounds = np.cumsum([0, *np.diff(scored.row_offsets)[order]])[bounds].tolist()
         """Where the rows of logits of each batch begin and end."""
-        self.row_order = scored.rows(self.order)
         self.buckets = [
             Part(end - begin, bucket_tokens(int(width), SCORED_TOKENS))
             for begin, end, width in zip(bounds, bounds[1:], tokens, strict=False)
         ]
         self.begins = torch.tensor(bounds[:-1], device=device)
-        self.order_here = torch.from_numpy(self.order).to(device).expand(num_trials, -1)
+        self.order = torch.from_numpy(order).to(device).expand(num_trials, -1)
         self.step = torch.zeros(1, dtype=torch.int64, device=device)
         """The number of the next batch."""
         num_labels = model.config.num_labels
         most = max(part.tokens if split.of_words else part.sequences for part in self.buckets)
         self.batch_logits = torch.zeros(num_trials, most, num_labels, device=device)
         """Where each step leaves its logits."""
-        self.logits = torch.zeros(num_trials, len(self.row_order), num_labels, device=device)
+        self.logits = torch.zeros(num_trials, self.row_bounds[-1], num_labels, device=device)
 
     def run(self) -> npt.NDArray[np.float32]:
         """Return the logits (K, R, C), in the order of the split."""
@@ -238,16 +237,13 @@ class ScoringSteps:
             note_batch()
             self.replayer.run(bucket, counts[bucket] * epochs)
             self.logits[:, begin:end].copy_(self.batch_logits[:, : end - begin])
-        ordered = self.logits.cpu().numpy()
-        result: npt.NDArray[np.float32] = np.empty_like(ordered)
-        result[:, self.row_order] = ordered
-        return result
+        return self.scored.in_order(self.logits.cpu().numpy())
 
     @torch.no_grad()
     def _step(self, bucket: Part) -> None:
         """Compute the logits of the batch that the counter points at, whose sizes are those of ``bucket``."""
         begin = self.begins.index_select(0, self.step)
-        batch = self.split.batch(self.order_here, begin, bucket.sequences, bucket.tokens)
+        batch = self.split.batch(self.order, begin, bucket.sequences, bucket.tokens)
         found = logits(self.model, batch, precision=self.members[0].spec.precision)
         rows = found.view(len(self.members), -1, found.shape[-1])
         self.batch_logits[:, : rows.shape[1]].copy_(rows)

@@ -141,8 +141,7 @@ class HostSteps:
 
         The batches are large, of sequences of similar lengths; the logits are in the order of the split.
         """
-        lengths = split.tokens.lengths
-        order = np.argsort(-lengths, kind="stable")  # (N,), from the longest to the shortest
+        lengths, order = split.tokens.lengths, split.longest_first
         found: list[torch.Tensor] = []
         start = 0
         while start < len(order):
@@ -151,7 +150,4 @@ class HostSteps:
             part = logits(self.model, batch, precision=self.members[0].spec.precision)
             found.append(part.view(len(self.members), -1, part.shape[-1]))
             start = stop
-        ordered = torch.cat(found, dim=1).float().cpu().numpy()  # (K, R, C)
-        result: npt.NDArray[np.float32] = np.empty_like(ordered)
-        result[:, split.rows(order)] = ordered
-        return result
+        return split.in_order(torch.cat(found, dim=1).float().cpu().numpy())

@@ -14,6 +14,7 @@ from tunekit.data.tokens import TokenisedSplit, ranges
 from tunekit.engine.buffers import Buffers, Trained
 from tunekit.engine.checkpoint import trainable
 from tunekit.engine.forward.context import ForwardContext
+from tunekit.engine.forward.joint_linear import lay_side_by_side
 from tunekit.engine.forward.patching import patch_model
 from tunekit.engine.kernels.choice import implementation
 from tunekit.engine.precision import cast_frozen_to_bf16
@@ -80,6 +81,17 @@ class LabelledSplit:
         """Return the numbers of the rows of the examples ``indices`` (M,), in that order."""
         return indices if self.tokens.words is None else ranges(self.row_offsets, indices)
 
+    @cached_property
+    def longest_first(self) -> Indices:
+        """(N,), the examples from the longest to the shortest: the order in which they are scored."""
+        return np.argsort(-self.tokens.lengths, kind="stable")
+
+    def in_order(self, scored: npt.NDArray[np.float32]) -> npt.NDArray[np.float32]:
+        """Return ``scored`` (K, R, C), the logits of the rows of ``longest_first``, in the order of the split."""
+        result: npt.NDArray[np.float32] = np.empty_like(scored)
+        result[:, self.rows(self.longest_first)] = scored
+        return result
+
     def by_example(self, logits: npt.NDArray[np.float32]) -> npt.NDArray[np.float32] | list[npt.NDArray[np.float32]]:
         """Return the logits (R, C) of all rows as the task takes them: as they are, or those of each text's words.
 
@@ -141,6 +153,8 @@ class Member:
         self.model.to(self.device)  # type: ignore[arg-type]
         if self.device.type == "cuda" and self.spec.precision == "bf16" and is_stackable(self.model):
             cast_frozen_to_bf16(self.model)  # other methods may use weights outside of products, as DoRA does
+        if self.device.type == "cuda" and self.context.on_device:
+            lay_side_by_side(self.model)
         self.decayed = decayed_names(self.model)
         self.rate_factors = rate_factors(self.model, self.spec)
         self.trained = {

@@ -15,19 +15,6 @@ from transformers import PreTrainedModel
 
 from tunekit.engine.buffers import Buffers
 
-LEAVES = (nn.Linear, nn.LayerNorm, nn.Embedding)
-"""Modules whose trainable parameters can be stacked."""
-
-
-def is_stackable(model: nn.Module) -> bool:
-    """Return whether every trainable parameter of ``model`` belongs to a leaf that can be stacked."""
-    return all(
-        type(module) in LEAVES
-        for module in model.modules()
-        for parameter in module.parameters(recurse=False)
-        if parameter.requires_grad
-    )
-
 
 class _Stacked(nn.Module):
     """A leaf whose ``weight`` and ``bias`` have a leading trial axis where they are trained, else are shared."""
@@ -45,26 +32,34 @@ def _by_trial(x: torch.Tensor, num_trials: int) -> torch.Tensor:
     return x.reshape(num_trials, -1, x.shape[-1])
 
 
+def linear(x: torch.Tensor, weight: torch.Tensor, bias: torch.Tensor | None) -> torch.Tensor:
+    """Return the outputs (..., out) of K linear modules for ``x`` (..., in), the rows of one trial after another.
+
+    Weights are (K, out, in) and biases (K, out), each without K where the trials share it.
+    """
+    if weight.dim() == 2:
+        if bias is None or bias.dim() == 1:
+            return F.linear(x, weight, bias)
+        y = F.linear(x, weight)  # only the bias is trained, as BitFit does
+        added: torch.Tensor = _by_trial(y, len(bias)) + bias[:, None, :]
+        return added.view_as(y)
+    rows = _by_trial(x, len(weight))  # (K, rows, in)
+    if bias is None:
+        y = torch.bmm(rows, weight.transpose(1, 2))
+    else:
+        y = torch.baddbmm(bias[:, None, :] if bias.dim() == 2 else bias, rows, weight.transpose(1, 2))
+    return y.view(*x.shape[:-1], y.shape[-1])
+
+
 class StackedLinear(_Stacked):
-    """K linear modules: weights (K, out, in) and biases (K, out), each without K where it is frozen and shared."""
+    """K linear modules, whose weights and biases are those of ``linear``."""
 
     scale: torch.Tensor | None = None
     """(K, 1, 1), the factor of each module's output, as LoRA's scaling is; None where there is none."""
 
     def forward(self, x: torch.Tensor) -> torch.Tensor:
         """Return the outputs (..., out) of ``x`` (..., in)."""
-        weight, bias = self.weight, self.bias
-        if weight.dim() == 2:  # only the bias is trained, as BitFit does
-            y = F.linear(x, weight)
-            added: torch.Tensor = _by_trial(y, len(bias)) + bias[:, None, :]
-            return added.view_as(y)
-        rows = _by_trial(x, len(weight))  # (K, rows, in)
-        weight = weight if self.scale is None else weight * self.scale
-        if bias is None:
-            y = torch.bmm(rows, weight.transpose(1, 2))
-        else:
-            y = torch.baddbmm(bias[:, None, :] if bias.dim() == 2 else bias, rows, weight.transpose(1, 2))
-        return y.view(*x.shape[:-1], y.shape[-1])
+        return linear(x, self.weight if self.scale is None else self.weight * self.scale, self.bias)
 
 
 class StackedLayerNorm(_Stacked):
@@ -101,7 +96,18 @@ class StackedEmbedding(_Stacked):
 STACKED: dict[type[nn.Module], Any] = {
     nn.Linear: StackedLinear, nn.LayerNorm: StackedLayerNorm, nn.Embedding: StackedEmbedding,
 }  # fmt: skip
-"""The stacked module of each leaf."""
+"""The stacked module of each leaf, which is a module whose trainable parameters can be stacked."""
+
+
+def is_stackable(model: nn.Module) -> bool:
+    """Return whether every trainable parameter of ``model`` belongs to a leaf, or to a stacked one already."""
+    leaves = {*STACKED, *STACKED.values()}
+    return all(
+        type(module) in leaves
+        for module in model.modules()
+        for parameter in module.parameters(recurse=False)
+        if parameter.requires_grad
+    )
 
 
 def stacked_model(models: Sequence[PreTrainedModel], buffers: Buffers) -> PreTrainedModel:

@@ -44,8 +44,10 @@ class Family:
     pretrained_head: tuple[str, ...] = ()
     """Those prefixes in ``head`` whose parameters pretraining has trained, as it has BERT's pooler."""
     forward: str = "bert"
-    """Which forward pass without padding it has: ``bert`` (``tunekit.engine.forward.patching``) or ``modernbert``
-    (``tunekit.engine.forward.modernbert``). Unused where ``padded`` is given."""
+    """Which module of ``tunekit.engine.forward`` has its forward pass without padding: ``bert`` or ``modernbert``.
+    Unused where ``padded`` is given."""
+    kernels: bool = True
+    """Whether the kernels of ``tunekit.engine.kernels`` can run that forward pass."""
     attention: str = "sdpa"
     """The attention implementation that the library's own forward pass uses."""
     padded: str | None = None
@@ -95,7 +97,7 @@ class Family:
     @property
     def on_device(self) -> bool:
         """Whether a GPU runs it by the kernels of ``tunekit.engine.kernels``. Else the host makes its batches there."""
-        return self.padded is None and self.forward == "bert"
+        return self.padded is None and self.kernels
 
     @property
     def layers(self) -> str:
@@ -222,6 +224,7 @@ FAMILIES: Mapping[str, Family] = MappingProxyType(
             token_head_linears=("head.dense", "classifier"),
             pretrained_head=("head.",),
             forward="modernbert",
+            kernels=False,
             bottlenecks="modernbert",
             token_types=False,
             rotary=True,

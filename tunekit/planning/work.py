@@ -93,9 +93,9 @@ class _Count:
             if blocks:
                 grads = self.fused(inputs[0], blocks[3 * layer : 3 * (layer + 1)], texts.tokens, needs_grad)
             else:
-                q, k, v = inputs
-                grads = [self.linear(q, rows, needs_grad, self.full)]
-                grads += [self.linear(one, texts.tokens, needs_grad, self.full) for one in (k, v)]
+                q, *others = inputs
+                grads = [self.linear(q, rows, needs_grad, self.full)] if last else []
+                grads += self.joint(others if last else inputs, texts.tokens, needs_grad)
             self.attention(rows, texts.tokens, scored, grads)
             attended = self.linear(o, rows, any(grads), self.full)
             attended = (self.adapter(rows, attended) if BOTTLENECKS.get(method) == 2 else attended) or needs_grad
@@ -136,6 +136,15 @@ class _Count:
         _, wide, out = module
         self.product(rows, wide, out, int(x) + int(trained), trained)
         return self.update(module, rows, x) or x or trained
+
+    def joint(self, modules: Sequence[tuple[str, int, int]], rows: float, x: bool) -> list[bool]:
+        """Count linear modules of a layer that read the same ``rows``, which a GPU computes by one product.
+
+        Return of each whether its output needs a gradient.
+        """
+        wide, out = modules[0][1], sum(module[2] for module in modules)
+        self.product(rows, wide, out, int(x) + int(self.full), self.full)
+        return [self.update(module, rows, x) or x or self.full for module in modules]
 
     def update(self, module: tuple[str, int, int], rows: float, x: bool) -> bool:
         """Count LoRA's update of a module or a row block, where it has one. Return whether it has."""

@@ -8,6 +8,7 @@ import triton
 import triton.language as tl
 
 from tests.support.token_batches import dropout_of, real_tokens, sequences_of
+from tunekit.engine.forward.joint_linear import joined
 from tunekit.engine.kernels import attention, choice, dropout, gelu, residual_norm
 from tunekit.engine.kernels.examples import example_tensor
 from tunekit.engine.kernels.fused import attention as fused_attention
@@ -110,12 +111,27 @@ def test_a_trial_has_the_same_bits_alone_in_a_pack_and_with_any_filler(first_onl
 
 def test_attention_reads_parts_of_a_wider_tensor_and_its_bits_do_not_depend_on_the_longest():
     lengths, found = [[33, 5], [2, 9]], []
-    for longest, joined in ((33, True), (100, False)):
+    for longest, apart in ((33, False), (100, True)):
         sequences = sequences_of(lengths, longest=longest)
-        parts = random(len(sequences.token_sequence), 3, 2, 16, seed=1, dtype=torch.float32, grad=False).unbind(1)
-        parts = [one if joined else one.clone() for one in parts]
-        found.append(fused_attention.attention(*parts, sequences, dropout_of(sequences, 0.1), tf32=False))
-    assert torch.equal(*found)
+        whole = random(len(sequences.token_sequence), 3, 2, 16, seed=1, dtype=torch.float32)
+        parts = [one.clone() if apart else one for one in whole.unbind(1)]
+        out = fused_attention.attention(*parts, sequences, dropout_of(sequences, 0.1), tf32=False)
+        found.append((out, *torch.autograd.grad(out.square().sum(), whole)))
+    for one, other in zip(*found, strict=True):
+        assert torch.equal(one, other)
+
+
+@pytest.mark.parametrize("first_only", [False, True])
+def test_gradients_of_tokens_lie_side_by_side(first_only):
+    sequences = sequences_of([[33, 5], [2, 9]])
+    tokens, firsts = len(sequences.token_sequence), len(sequences.starts)
+    q, k, v = (random(firsts if first_only and not i else tokens, 2, 16, seed=i, dtype=torch.float32) for i in range(3))
+    if first_only:
+        out = fused_first_token.first_token_attention(q, k, v, sequences, None)
+    else:
+        out = fused_attention.attention(q, k, v, sequences, None, tf32=False)
+    gradients = [one.flatten(1) for one in torch.autograd.grad(out.sum(), (q, k, v))][first_only:]
+    assert torch.equal(joined(gradients, -1), torch.cat(gradients, -1))
 
 
 @TYPES

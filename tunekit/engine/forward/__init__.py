@@ -3,8 +3,9 @@
 The input is a batch of B tokenised sequences for each of K trials (``tunekit.data.tokens``). The output is the logits
 (K * B, C). ``flat_batch`` lays the sequences of a trial end to end and computes the indices that attention needs.
 ``patching`` replaces the attention and dropout modules of a model from the transformers library (called "the library"
-below) by those of ``attention`` and ``dropout``, and runs the model on such a batch. ``padded_batch`` makes and runs
-the batches of those models and methods that can't be trained without padding. ``tunekit.engine.train`` calls all this.
+below) by those of ``attention`` and ``dropout``, and runs the model on such a batch. ``bert`` and ``modernbert`` say
+how, for each kind of encoder. ``padded_batch`` makes and runs the batches of those models and methods that can't be
+trained without padding. ``tunekit.engine.train`` calls all this.
 
 Words:
 

@@ -9,6 +9,7 @@ from tunekit.engine.forward.attention import gather_rows
 from tunekit.engine.forward.context import Operations
 from tunekit.engine.forward.device_batch import DeviceBatch
 from tunekit.engine.forward.dropout import DropoutSites
+from tunekit.engine.forward.joint_linear import joint_outputs
 from tunekit.engine.kernels.attention import attention
 from tunekit.engine.kernels.dropout import dropout
 from tunekit.engine.kernels.gelu import bias_gelu
@@ -38,9 +39,13 @@ class DeviceOperations(Operations):
     def attention(self, module: Any, hidden: torch.Tensor) -> torch.Tensor:
         """Return the contexts of hidden states, with keys and values read where they lie."""
         spec, shape = self._next_dropout(module.rate), (-1, module.heads, module.head_size)
-        queries = module.query(self.first_tokens(hidden) if module.last else hidden)  # (K, T, H) or (K, B, H)
+        if module.last:
+            queries = module.query(self.first_tokens(hidden))  # (K, B, H)
+            keys, values = joint_outputs([module.key, module.value], hidden)  # (K, T, H)
+        else:
+            queries, keys, values = joint_outputs([module.query, module.key, module.value], hidden)
         contexts = attention(
-            queries.view(shape), module.key(hidden).view(shape), module.value(hidden).view(shape), self.sequences,
+            queries.view(shape), keys.view(shape), values.view(shape), self.sequences,
             first_only=module.last, dropout=spec, tf32=self.tf32,
         )  # fmt: skip
         return contexts.view(queries.shape)

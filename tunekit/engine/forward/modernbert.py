@@ -14,7 +14,8 @@ import torch
 from torch import nn
 from transformers import PreTrainedModel
 
-from tunekit.engine.forward.context import ForwardContext
+from tunekit.engine.forward.context import ForwardContext, Operations
+from tunekit.engine.forward.device_batch import DeviceBatch
 from tunekit.engine.forward.flat_batch import FlatBatch
 from tunekit.engine.forward.host_operations import HostOperations
 from tunekit.engine.forward.modules import is_changed
@@ -143,8 +144,15 @@ def patch_layers(model: PreTrainedModel, context: ForwardContext) -> None:
         layers[number] = FlatPreNormLayer(layer, attention).train(layer.training)
 
 
-def pooled_logits(model: Any, batch: FlatBatch, operations: HostOperations) -> torch.Tensor:
-    """Return the logits (K, B, C), or (K, T, C), of a patched model, from its modules called one by one."""
+def foreign_modules(model: PreTrainedModel) -> list[str]:
+    """Return the names of the layers and their attention that a method has changed as a whole."""
+    layers = {f"model.layers.{number}" for number in range(model.config.num_hidden_layers)}
+    replaced = layers | {f"{layer}.attn" for layer in layers}
+    return [name for name, one in model.named_modules() if name in replaced and is_changed(one)]
+
+
+def flat_logits(model: Any, batch: FlatBatch | DeviceBatch, operations: Operations) -> torch.Tensor:
+    """Return the logits (K * B, C), or (K * T, C), of a patched model, from its modules called one by one."""
     backbone = model.model
     attentions = [layer.attn for layer in backbone.layers]
     rotations = {one.theta: Rotation.of(batch.position_ids, one.theta, one.head_size) for one in attentions}
@@ -153,6 +161,7 @@ def pooled_logits(model: Any, batch: FlatBatch, operations: HostOperations) -> t
         hidden = layer(hidden, rotations)
     hidden = backbone.final_norm(hidden)
     last = attentions[-1]
-    pooled = hidden if last.last or last.context.of_words else operations.means(hidden)  # (K, B, H) or (K, T, H)
+    reads_rows = last.last or last.context.of_words
+    pooled = hidden if reads_rows else cast(HostOperations, operations).means(hidden)  # (K, B, H) or (K, T, H)
     found: torch.Tensor = model.classifier(model.drop(model.head(pooled)))
-    return found
+    return found.flatten(0, 1)

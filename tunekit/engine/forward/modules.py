@@ -4,13 +4,20 @@ from typing import Any, cast
 
 import torch
 from torch import nn
+from transformers import PreTrainedModel
 
 from tunekit.engine.forward.context import ForwardContext
+from tunekit.models.families import FAMILIES
 
 
 def context_of(module: nn.Module) -> ForwardContext:
     """Return the forward context that ``patch_model`` has set on ``module``: the model, or its last layer's module."""
     return cast(ForwardContext, module.tunekit_context)
+
+
+def backbone_of(model: PreTrainedModel) -> Any:
+    """Return the part of a model below its head: the embeddings, the encoder and, for sequences, BERT's pooler."""
+    return getattr(model, FAMILIES[model.config.model_type].backbone)
 
 
 def is_changed(module: nn.Module) -> bool:

@@ -7,47 +7,49 @@ can't be trained without padding keeps the library's own forward pass and takes 
 (``tunekit.engine.forward.padded_batch``).
 """
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from contextlib import AbstractContextManager, nullcontext
-from typing import Any, cast
+from typing import Any, Protocol, cast
 
 import numpy as np
 import numpy.typing as npt
 import torch
 from torch import nn
 from transformers import PreTrainedModel
-from transformers.activations import ACT2FN
 
 from tunekit.data.tokens import TokenisedSplit
-from tunekit.engine.forward import modernbert
+from tunekit.engine.forward import bert, modernbert
 from tunekit.engine.forward.context import ForwardContext, Operations
 from tunekit.engine.forward.device_batch import DeviceBatch
 from tunekit.engine.forward.device_operations import DeviceOperations
 from tunekit.engine.forward.dropout import DropoutMasks, DropoutSite, DropoutSites
 from tunekit.engine.forward.flat_batch import FlatBatch, flat_batch
 from tunekit.engine.forward.host_operations import HostOperations
-from tunekit.engine.forward.modules import (
-    ContextDropout,
-    ContextGelu,
-    FlatSelfAttention,
-    ResidualOutput,
-    context_of,
-    is_changed,
-)
+from tunekit.engine.forward.modules import ContextDropout, context_of, is_changed
 from tunekit.engine.forward.padded_batch import PaddedBatch, padded_batch, padded_logits
 from tunekit.engine.kernels.masks import DropoutKeys
-from tunekit.methods._bottleneck import AdaptedOutput
 from tunekit.models.families import FAMILIES
 
 
-def _keep_first_tokens(module: nn.Module, inputs: tuple[torch.Tensor, ...]) -> tuple[torch.Tensor, ...]:
-    """Return the inputs of the output module of the last layer's attention, with the residual for first tokens only.
+class Architecture(Protocol):
+    """How encoders of one kind run without padding. A module of this package is the architecture of each kind."""
 
-    The residual, the second input, comes as (K, T, H) and becomes (K, B, H). The first input, the contexts, has that
-    shape already. This is a forward pre-hook.
-    """
-    attended, hidden, *rest = inputs  # (K, B, H), (K, T, H)
-    return (attended, context_of(module).current.first_tokens(hidden), *rest)
+    def patch_layers(self, model: PreTrainedModel, context: ForwardContext) -> None:
+        """Replace the modules in the layers of ``model``, in place."""
+
+    def foreign_modules(self, model: PreTrainedModel) -> list[str]:
+        """Return the names of the modules that ``patch_layers`` replaces and a method has changed as a whole."""
+
+    def flat_logits(self, model: Any, batch: FlatBatch | DeviceBatch, operations: Operations) -> torch.Tensor:
+        """Return the logits (K * B, C), or (K * T, C), of a patched model, from its modules called one by one."""
+
+
+ARCHITECTURES: Mapping[str, Architecture] = {"bert": bert, "modernbert": modernbert}
+"""The architectures by the names that families give in ``Family.forward``."""
+
+
+def _architecture_of(model: PreTrainedModel) -> Architecture:
+    return ARCHITECTURES[FAMILIES[model.config.model_type].forward]
 
 
 def patch_model(model: PreTrainedModel, *, padded: bool = False, of_words: bool = False) -> ForwardContext:
@@ -63,34 +65,13 @@ def patch_model(model: PreTrainedModel, *, padded: bool = False, of_words: bool 
     )
     if padded:
         return context
-    if family.forward == "modernbert":
-        modernbert.patch_layers(model, context)
-    else:
-        _patch_bert(model, context)
+    _architecture_of(model).patch_layers(model, context)
     for module in list(model.modules()):
         for name, child in module.named_children():
             if type(child) is nn.Dropout:
                 setattr(module, name, ContextDropout(child.p, context))
     context.sites = _find_sites(model, context)
     return context
-
-
-def _patch_bert(model: PreTrainedModel, context: ForwardContext) -> None:
-    """Replace the modules in the layers of a model of BERT's kind, in place."""
-    layers = backbone_of(model).encoder.layer
-    for layer in layers:
-        last = layer is layers[-1] and not context.of_words
-        layer.attention.self = FlatSelfAttention(layer.attention.self, context, last=last)
-        if type(layer.intermediate.intermediate_act_fn) is type(ACT2FN["gelu"]):
-            layer.intermediate.intermediate_act_fn = ContextGelu(context)
-        for owner in (layer.attention, layer):
-            if isinstance(owner.output, AdaptedOutput):
-                owner.output.norm_of_sum = context.norm_of_sum
-            elif _is_the_librarys(owner.output, {"dense", "LayerNorm", "dropout"}):
-                owner.output = ResidualOutput(owner.output, context)
-    if not context.of_words:
-        layers[-1].attention.output.tunekit_context = context
-        layers[-1].attention.output.register_forward_pre_hook(_keep_first_tokens)
 
 
 def refuse_foreign_modules(model: PreTrainedModel) -> None:
@@ -102,34 +83,13 @@ def refuse_foreign_modules(model: PreTrainedModel) -> None:
     family = FAMILIES[model.config.model_type]
     foreign = [name for name in ("", family.backbone) if is_changed(model.get_submodule(name))]
     foreign += [name for name, one in model.named_modules() if type(one) is nn.Dropout and is_changed(one)]
-    if family.forward == "modernbert":
-        layers = {f"{family.layers}.{number}" for number in range(model.config.num_hidden_layers)}
-        replaced = layers | {f"{layer}.attn" for layer in layers}
-        foreign += [name for name, one in model.named_modules() if name in replaced and is_changed(one)]
-    else:
-        foreign += [
-            name
-            for name, one in model.named_modules()
-            if name.endswith(".attention.self") and not _is_the_librarys(one, {"query", "key", "value", "dropout"})
-        ]
+    foreign += _architecture_of(model).foreign_modules(model)
     if foreign:
         kind = type(model.get_submodule(foreign[0])).__name__
         raise ValueError(
             f"it changes {foreign[0] or 'the model'} ({kind}), which batches without padding leave out; "
             "say padded in the method's class"
         )
-
-
-def _is_the_librarys(module: nn.Module, parts: set[str]) -> bool:
-    """Return whether ``module``, part of a layer, is as the library makes it, with ``parts``, and no method changed it.
-
-    A method, such as a plugin's, may have put another module there, hooked it, or given it further parts.
-    """
-    return (
-        type(module).__module__.startswith("transformers.")
-        and parts == {name for name, _ in module.named_children()}
-        and not is_changed(module)
-    )
 
 
 def _find_sites(model: PreTrainedModel, context: ForwardContext) -> DropoutSites:
@@ -139,11 +99,6 @@ def _find_sites(model: PreTrainedModel, context: ForwardContext) -> DropoutSites
     with torch.no_grad():
         _flat_logits(model, batch, HostOperations(batch, None, sites))
     return DropoutSites(sites)
-
-
-def backbone_of(model: PreTrainedModel) -> Any:
-    """Return the part of a model below its head: the embeddings, the encoder and, for sequences, BERT's pooler."""
-    return getattr(model, FAMILIES[model.config.model_type].backbone)
 
 
 def batch_of(
@@ -199,29 +154,12 @@ def logits(
     return found.float() if precision == "bf16" else found
 
 
-def _flat_logits(model: Any, batch: FlatBatch | DeviceBatch, operations: Operations) -> torch.Tensor:
-    """Return the logits (K * B, C), or (K * T, C), from the library's modules called one by one."""
-    context, backbone = context_of(model), backbone_of(model)
+def _flat_logits(model: PreTrainedModel, batch: FlatBatch | DeviceBatch, operations: Operations) -> torch.Tensor:
+    """Return the logits (K * B, C), or (K * T, C), by ``operations``, which the model's modules find in its context."""
+    context = context_of(model)
     context.operations = operations
     try:
-        if isinstance(operations, HostOperations) and FAMILIES[model.config.model_type].forward == "modernbert":
-            return modernbert.pooled_logits(model, operations.batch, operations).flatten(0, 1)
-        hidden = backbone.embeddings(
-            input_ids=batch.input_ids, token_type_ids=batch.token_type_ids, position_ids=batch.position_ids
-        )  # (K, T, H)
-        if hasattr(backbone, "embeddings_project"):
-            hidden = backbone.embeddings_project(hidden)
-        states = backbone.encoder(hidden).last_hidden_state
-        found: torch.Tensor
-        if context.of_words:
-            found = model.classifier(model.dropout(states)).flatten(0, 1)
-            return found
-        # The last layer returns first tokens only, (K, B, H). Heads and poolers read position 0 of (K * B, 1, H).
-        first = states.flatten(0, 1).unsqueeze(1)
-        if getattr(backbone, "pooler", None) is not None:
-            first = model.dropout(backbone.pooler(first))
-        found = model.classifier(first)
-        return found
+        return _architecture_of(model).flat_logits(model, batch, operations)
     finally:
         context.operations = None
 

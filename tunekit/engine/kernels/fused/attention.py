@@ -8,7 +8,6 @@ blocks of the same size, from the sequence's first token on. So the order of sum
 alone, not on the batch.
 """
 
-from dataclasses import dataclass
 from typing import Any
 
 import torch
@@ -17,13 +16,15 @@ import triton.language as tl
 from torch.autograd.function import once_differentiable
 
 from tunekit.engine.kernels.batch import Sequences
-from tunekit.engine.kernels.fused.launch import accumulator, accumulator_type, on_device, tile_width
-from tunekit.engine.kernels.fused.masks import RUNTIME_ONLY, draws, load_key, mask_arguments
+from tunekit.engine.kernels.fused.launch import accumulator_type, tile_width
+from tunekit.engine.kernels.fused.masks import RUNTIME_ONLY, draws, load_key
 from tunekit.engine.kernels.fused.sequence_tiles import (
+    Batch,
     clear_filler,
+    load_block,
     load_tile,
-    programs_of,
     rows_of_heads,
+    rows_side_by_side,
     span_of_program,
     store_tile,
 )
@@ -54,7 +55,7 @@ def _scores(queries, keys, key_place, length, D: tl.constexpr, ACC: tl.constexpr
 
 @triton.jit(do_not_specialize=_runtime)
 def _forward(
-    q, k, v, out, log_sums, starts, lengths, seeds, steps, part, q_stride, k_stride, v_stride, out_stride,
+    q, k, v, out, log_sums, starts, lengths, seeds, steps, part, q_stride, k_stride, v_stride,
     num_sequences, num_tokens, site, dropping_levels, scale,
     D: tl.constexpr, BLOCK_D: tl.constexpr, BLOCK: tl.constexpr, DROPOUT: tl.constexpr, ACC: tl.constexpr,
     PRECISION: tl.constexpr,
@@ -62,6 +63,7 @@ def _forward(
     """Write the contexts of a block of queries, and the logarithms of their sums of exponentials."""
     trial, sequence, start, length = span_of_program(starts, lengths, num_sequences, num_tokens)
     head, first = tl.program_id(1), tl.program_id(2) * BLOCK
+    out_stride = tl.num_programs(1) * D
     if sequence == num_sequences:
         clear_filler(out, start, length, out_stride, D, BLOCK_D, BLOCK)
     elif first < length:
@@ -73,9 +75,7 @@ def _forward(
         total = tl.zeros((BLOCK,), ACC)  # of exp(score - highest)
         context = tl.zeros((BLOCK, BLOCK_D), ACC)  # the same sum, with each term times its value
         for first_key in range(0, length, BLOCK):
-            key_place = first_key + tl.arange(0, BLOCK)
-            keys = load_tile(k, start, key_place, length, k_stride, D, BLOCK_D)
-            values = load_tile(v, start, key_place, length, v_stride, D, BLOCK_D)
+            key_place, keys, values = load_block(k, v, start, first_key, length, k_stride, v_stride, D, BLOCK_D, BLOCK)
             scores = _scores(queries, keys, key_place, length, D, ACC, PRECISION)
             higher = tl.maximum(highest, tl.max(scores, 1))
             shrink = tl.exp(highest - higher)  # takes the sums so far to the new highest score; 0 at first
@@ -119,67 +119,63 @@ def _score_gradients(
 @triton.jit(do_not_specialize=_runtime)
 def _backward_of_queries(
     q, k, v, out, out_grad, q_grad, log_sums, deltas, starts, lengths, seeds, steps, part, q_stride, k_stride, v_stride,
-    out_stride, num_sequences, num_tokens, site, dropping_levels, scale,
+    grad_stride, num_sequences, num_tokens, site, dropping_levels, scale,
     D: tl.constexpr, BLOCK_D: tl.constexpr, BLOCK: tl.constexpr, DROPOUT: tl.constexpr, ACC: tl.constexpr,
     PRECISION: tl.constexpr,
 ):  # fmt: skip
     """Write the gradients of a block of queries, passing over the keys, and the block's deltas."""
     trial, sequence, start, length = span_of_program(starts, lengths, num_sequences, num_tokens)
     head, first = tl.program_id(1), tl.program_id(2) * BLOCK
+    out_stride = tl.num_programs(1) * D
     if sequence == num_sequences:
-        clear_filler(q_grad, start, length, out_stride, D, BLOCK_D, BLOCK)
+        clear_filler(q_grad, start, length, grad_stride, D, BLOCK_D, BLOCK)
     elif first < length:
         mask_key = load_key(seeds, steps, part, site, trial) if DROPOUT else None
         word1 = ((sequence << 16) | head).to(tl.uint32)
-        place = first + tl.arange(0, BLOCK)
+        place, queries, grads = load_block(q, out_grad, start, first, length, q_stride, out_stride, D, BLOCK_D, BLOCK)
         rows = tl.num_programs(0) // (num_sequences + 1) * num_tokens  # K * T
         row = head * rows + start + place
-        queries = load_tile(q, start, place, length, q_stride, D, BLOCK_D)
-        grads = load_tile(out_grad, start, place, length, out_stride, D, BLOCK_D)
         contexts = load_tile(out, start, place, length, out_stride, D, BLOCK_D)
         log_sum = tl.load(log_sums + row, place < length, 0.0)
         delta = tl.sum(contexts.to(ACC) * grads.to(ACC), 1)
         tl.store(deltas + row, delta, place < length)
         gradient = tl.zeros((BLOCK, BLOCK_D), ACC)
         for first_key in range(0, length, BLOCK):
-            key_place = first_key + tl.arange(0, BLOCK)
-            keys = load_tile(k, start, key_place, length, k_stride, D, BLOCK_D)
-            values = load_tile(v, start, key_place, length, v_stride, D, BLOCK_D)
+            key_place, keys, values = load_block(k, v, start, first_key, length, k_stride, v_stride, D, BLOCK_D, BLOCK)
             of_scores, _ = _score_gradients(
                 queries, keys, values, grads, log_sum, delta, place, key_place, length, mask_key, word1, first_key,
                 dropping_levels, scale, D, BLOCK, DROPOUT, ACC, PRECISION,
             )  # fmt: skip
             gradient += tl.dot(of_scores.to(keys.dtype), keys, input_precision=PRECISION, out_dtype=ACC)
-        store_tile(q_grad, gradient * (D**-0.5), start, place, length, out_stride, D, BLOCK_D)
+        store_tile(q_grad, gradient * (D**-0.5), start, place, length, grad_stride, D, BLOCK_D)
 
 
 @triton.jit(do_not_specialize=_runtime)
 def _backward_of_keys(
     q, k, v, out_grad, k_grad, v_grad, log_sums, deltas, starts, lengths, seeds, steps, part, q_stride, k_stride,
-    v_stride, out_stride, num_sequences, num_tokens, site, dropping_levels, scale,
+    v_stride, grad_stride, num_sequences, num_tokens, site, dropping_levels, scale,
     D: tl.constexpr, BLOCK_D: tl.constexpr, BLOCK: tl.constexpr, DROPOUT: tl.constexpr, ACC: tl.constexpr,
     PRECISION: tl.constexpr,
 ):  # fmt: skip
     """Write the gradients of a block of keys and their values, passing over the queries."""
     trial, sequence, start, length = span_of_program(starts, lengths, num_sequences, num_tokens)
     head, first = tl.program_id(1), tl.program_id(2) * BLOCK
+    out_stride = tl.num_programs(1) * D
     if sequence == num_sequences:
-        clear_filler(k_grad, start, length, out_stride, D, BLOCK_D, BLOCK)
-        clear_filler(v_grad, start, length, out_stride, D, BLOCK_D, BLOCK)
+        clear_filler(k_grad, start, length, grad_stride, D, BLOCK_D, BLOCK)
+        clear_filler(v_grad, start, length, grad_stride, D, BLOCK_D, BLOCK)
     elif first < length:
         mask_key = load_key(seeds, steps, part, site, trial) if DROPOUT else None
         word1 = ((sequence << 16) | head).to(tl.uint32)
-        key_place = first + tl.arange(0, BLOCK)
+        key_place, keys, values = load_block(k, v, start, first, length, k_stride, v_stride, D, BLOCK_D, BLOCK)
         rows = tl.num_programs(0) // (num_sequences + 1) * num_tokens  # K * T
-        keys = load_tile(k, start, key_place, length, k_stride, D, BLOCK_D)
-        values = load_tile(v, start, key_place, length, v_stride, D, BLOCK_D)
         key_gradient = tl.zeros((BLOCK, BLOCK_D), ACC)
         value_gradient = tl.zeros((BLOCK, BLOCK_D), ACC)
         for first_query in range(0, length, BLOCK):
-            place = first_query + tl.arange(0, BLOCK)
+            place, queries, grads = load_block(
+                q, out_grad, start, first_query, length, q_stride, out_stride, D, BLOCK_D, BLOCK
+            )
             row = head * rows + start + place
-            queries = load_tile(q, start, place, length, q_stride, D, BLOCK_D)
-            grads = load_tile(out_grad, start, place, length, out_stride, D, BLOCK_D)
             log_sum = tl.load(log_sums + row, place < length, 0.0)
             delta = tl.load(deltas + row, place < length, 0.0)
             of_scores, weights = _score_gradients(
@@ -191,18 +187,18 @@ def _backward_of_keys(
             key_gradient += tl.dot(
                 tl.trans(of_scores.to(queries.dtype)), queries, input_precision=PRECISION, out_dtype=ACC
             )
-        store_tile(k_grad, key_gradient * (D**-0.5), start, key_place, length, out_stride, D, BLOCK_D)
-        store_tile(v_grad, value_gradient, start, key_place, length, out_stride, D, BLOCK_D)
+        store_tile(k_grad, key_gradient * (D**-0.5), start, key_place, length, grad_stride, D, BLOCK_D)
+        store_tile(v_grad, value_gradient, start, key_place, length, grad_stride, D, BLOCK_D)
 
 
 class _Attention(torch.autograd.Function):
     """Contexts of q, k and v in one kernel; their gradients in two, of which the first leaves deltas for the second."""
 
     @staticmethod
-    def forward(ctx: Any, q: torch.Tensor, k: torch.Tensor, v: torch.Tensor, batch: "_Batch") -> torch.Tensor:
+    def forward(ctx: Any, q: torch.Tensor, k: torch.Tensor, v: torch.Tensor, batch: Batch) -> torch.Tensor:
         out = torch.empty(q.shape, dtype=q.dtype, device=q.device)
         log_sums = torch.empty((q.shape[1], len(q)), dtype=accumulator_type(q), device=q.device)  # (A, K * T)
-        batch.start(_forward, q, k, v, out, log_sums)
+        batch.start(_forward, q, k, v, out, log_sums, num_warps=_warps(q, 1))
         ctx.save_for_backward(q, k, v, out, log_sums)
         ctx.batch = batch
         return out
@@ -212,42 +208,29 @@ class _Attention(torch.autograd.Function):
     def backward(ctx: Any, out_grad: torch.Tensor) -> tuple[torch.Tensor, torch.Tensor, torch.Tensor, None]:
         q, k, v, out, log_sums = ctx.saved_tensors
         out_grad = out_grad.contiguous()
-        q_grad, k_grad, v_grad = (torch.empty(x.shape, dtype=x.dtype, device=x.device) for x in (q, k, v))
-        deltas = torch.empty_like(log_sums)
-        ctx.batch.start(_backward_of_queries, q, k, v, out, out_grad, q_grad, log_sums, deltas)
-        ctx.batch.start(_backward_of_keys, q, k, v, out_grad, k_grad, v_grad, log_sums, deltas, sums=2)
+        q_grad, k_grad, v_grad = rows_side_by_side(3, q)
+        deltas, grad_stride = torch.empty_like(log_sums), q_grad.stride(0)
+        ctx.batch.start(
+            _backward_of_queries, q, k, v, out, out_grad, q_grad, log_sums, deltas, grad_stride=grad_stride,
+            num_warps=_warps(q, 1),
+        )  # fmt: skip
+        ctx.batch.start(
+            _backward_of_keys, q, k, v, out_grad, k_grad, v_grad, log_sums, deltas, grad_stride=grad_stride,
+            num_warps=_warps(q, 2),
+        )  # fmt: skip
         return q_grad, k_grad, v_grad, None
 
 
-@dataclass(frozen=True)
-class _Batch:
-    """What the three kernels get besides the tensors of a layer."""
-
-    sequences: Sequences
-    dropout: Dropout | None
-    tf32: bool
-
-    def start(
-        self, kernel: Any, q: torch.Tensor, k: torch.Tensor, v: torch.Tensor, *others: torch.Tensor, sums: int = 1
-    ) -> None:
-        """Start ``kernel``, which keeps ``sums`` sums. Tensors other than ``q``, ``k`` and ``v`` are contiguous."""
-        sequences, (_, heads, head_size) = self.sequences, q.shape
-        width = tile_width(head_size)
-        with on_device(q):
-            kernel[programs_of(sequences, heads, triton.cdiv(sequences.longest, BLOCK))](
-                q, k, v, *others, sequences.starts, sequences.lengths, q_stride=q.stride(0), k_stride=k.stride(0),
-                v_stride=v.stride(0), out_stride=heads * head_size, num_sequences=sequences.num_sequences,
-                num_tokens=sequences.num_tokens, **mask_arguments(self.dropout), D=head_size, BLOCK_D=width,
-                BLOCK=BLOCK, DROPOUT=self.dropout is not None, ACC=accumulator(q),
-                PRECISION="tf32" if self.tf32 else "ieee",
-                num_warps=4 if sums * width <= COLUMNS_OF_4_WARPS else 8, num_stages=NUM_STAGES,
-            )  # fmt: skip
+def _warps(q: torch.Tensor, sums: int) -> int:
+    """Return the warps of a program that keeps ``sums`` sums, each of a block by a head's columns."""
+    return 4 if sums * tile_width(q.shape[-1]) <= COLUMNS_OF_4_WARPS else 8
 
 
 def attention(
     q: torch.Tensor, k: torch.Tensor, v: torch.Tensor, sequences: Sequences, dropout: Dropout | None, *, tf32: bool
 ) -> torch.Tensor:
     """Return what ``tunekit.engine.kernels.attention.attention`` does where every token is a query."""
-    batch = _Batch(sequences, dropout, tf32)
-    contexts: torch.Tensor = _Attention.apply(*(rows_of_heads(x) for x in (q, k, v)), batch)  # type: ignore[no-untyped-call]
+    settings = {"BLOCK": BLOCK, "PRECISION": "tf32" if tf32 else "ieee", "num_stages": NUM_STAGES}
+    batch = Batch(sequences, dropout, triton.cdiv(sequences.longest, BLOCK), settings)
+    contexts: torch.Tensor = _Attention.apply(*map(rows_of_heads, (q, k, v)), batch)  # type: ignore[no-untyped-call]
     return contexts

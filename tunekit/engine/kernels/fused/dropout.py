@@ -7,9 +7,8 @@ import triton
 import triton.language as tl
 from torch.autograd.function import once_differentiable
 
-from tunekit.engine.kernels.fused.launch import accumulator, on_device
-from tunekit.engine.kernels.fused.masks import RUNTIME_ONLY, load_key, mask_arguments, row_arguments, row_draws
-from tunekit.engine.kernels.fused.row_tiles import NUM_WARPS, place_of_tile, row_tiles
+from tunekit.engine.kernels.fused.masks import RUNTIME_ONLY, drop_rows, row_arguments
+from tunekit.engine.kernels.fused.row_tiles import place_of_tile, row_tiles
 from tunekit.engine.kernels.masks import Dropout
 
 
@@ -20,12 +19,10 @@ def _drop(
 ):  # fmt: skip
     """Write dropout(x) for one tile."""
     row_in_trial, row, is_row, column, offset, exists = place_of_tile(rows, columns, ROWS, COLUMNS)
-    mask_key = load_key(seeds, steps, part, site, tl.program_id(1))
-    drawn = row_draws(
-        mask_key, row, row_in_trial, is_row, tl.program_id(2) * COLUMNS, token_sequence, token_place, OF_TOKENS, COLUMNS
-    )
-    values = tl.load(x + offset, exists, 0.0).to(ACC)
-    values = tl.where(drawn >= dropping_levels, values * scale, 0.0)
+    values = drop_rows(
+        tl.load(x + offset, exists, 0.0).to(ACC), row, row_in_trial, is_row, tl.program_id(2) * COLUMNS, token_sequence,
+        token_place, seeds, steps, part, site, dropping_levels, scale, OF_TOKENS, COLUMNS,
+    )  # fmt: skip
     tl.store(out + offset, values.to(out.dtype.element_ty), exists)
 
 
@@ -47,12 +44,7 @@ def _dropped(x: torch.Tensor, spec: Dropout) -> torch.Tensor:
     x = x.contiguous()
     out = torch.empty_like(x)
     tiles = row_tiles(x, spec.sequences.num_trials, whole_rows=False)
-    with on_device(x):
-        _drop[tiles.grid](
-            x, out, **row_arguments(spec, tiles.num_trials * tiles.rows), **mask_arguments(spec), rows=tiles.rows,
-            columns=tiles.columns, ROWS=tiles.tile_rows, COLUMNS=tiles.tile_columns, ACC=accumulator(x),
-            num_warps=NUM_WARPS,
-        )  # fmt: skip
+    tiles.start(_drop, x, out, like=x, **row_arguments(spec, tiles.num_trials * tiles.rows))
     return out
 
 

@@ -5,7 +5,6 @@ columns of a block of keys, so that they are computed in fp32 even where other p
 keys of its sequence, so that the backward pass is one kernel.
 """
 
-from dataclasses import dataclass
 from typing import Any
 
 import torch
@@ -14,13 +13,14 @@ import triton.language as tl
 from torch.autograd.function import once_differentiable
 
 from tunekit.engine.kernels.batch import Sequences
-from tunekit.engine.kernels.fused.launch import accumulator, accumulator_type, on_device, tile_width
-from tunekit.engine.kernels.fused.masks import RUNTIME_ONLY, draws, load_key, mask_arguments
+from tunekit.engine.kernels.fused.launch import accumulator_type
+from tunekit.engine.kernels.fused.masks import RUNTIME_ONLY, draws, load_key
 from tunekit.engine.kernels.fused.sequence_tiles import (
+    Batch,
     clear_filler,
-    load_tile,
-    programs_of,
+    load_block,
     rows_of_heads,
+    rows_side_by_side,
     span_of_program,
     store_tile,
 )
@@ -69,10 +69,8 @@ def _forward(
         total = tl.zeros((), ACC)
         context = tl.zeros((BLOCK_D,), ACC)
         for first_key in range(0, length, BLOCK):
-            key_place = first_key + tl.arange(0, BLOCK)
-            keys = load_tile(k, start, key_place, length, k_stride, D, BLOCK_D).to(ACC)
-            values = load_tile(v, start, key_place, length, v_stride, D, BLOCK_D)
-            scores = _scores(query, keys, key_place, length, D)
+            key_place, keys, values = load_block(k, v, start, first_key, length, k_stride, v_stride, D, BLOCK_D, BLOCK)
+            scores = _scores(query, keys.to(ACC), key_place, length, D)
             higher = tl.maximum(highest, tl.max(scores, 0))
             shrink = tl.exp(highest - higher)
             terms = tl.exp(scores - higher)
@@ -89,15 +87,15 @@ def _forward(
 @triton.jit(do_not_specialize=_runtime)
 def _backward(
     q, k, v, out, out_grad, q_grad, k_grad, v_grad, log_sums, starts, lengths, seeds, steps, part, q_stride, k_stride,
-    v_stride, num_sequences, num_tokens, site, dropping_levels, scale,
+    v_stride, grad_stride, num_sequences, num_tokens, site, dropping_levels, scale,
     D: tl.constexpr, BLOCK_D: tl.constexpr, BLOCK: tl.constexpr, DROPOUT: tl.constexpr, ACC: tl.constexpr,
 ):  # fmt: skip
     """Write the gradients of the query, the keys and the values of a sequence, and 0 for those of filler."""
     trial, sequence, start, length = span_of_program(starts, lengths, num_sequences, num_tokens)
     head, heads = tl.program_id(1), tl.num_programs(1)
     if sequence == num_sequences:
-        clear_filler(k_grad, start, length, heads * D, D, BLOCK_D, BLOCK)
-        clear_filler(v_grad, start, length, heads * D, D, BLOCK_D, BLOCK)
+        clear_filler(k_grad, start, length, grad_stride, D, BLOCK_D, BLOCK)
+        clear_filler(v_grad, start, length, grad_stride, D, BLOCK_D, BLOCK)
     else:
         column = tl.arange(0, BLOCK_D)
         row = trial * num_sequences + sequence
@@ -111,9 +109,8 @@ def _backward(
         delta = tl.sum(context * grad, 0)
         query_gradient = tl.zeros((BLOCK_D,), ACC)
         for first_key in range(0, length, BLOCK):
-            key_place = first_key + tl.arange(0, BLOCK)
-            keys = load_tile(k, start, key_place, length, k_stride, D, BLOCK_D).to(ACC)
-            values = load_tile(v, start, key_place, length, v_stride, D, BLOCK_D).to(ACC)
+            key_place, keys, values = load_block(k, v, start, first_key, length, k_stride, v_stride, D, BLOCK_D, BLOCK)
+            keys, values = keys.to(ACC), values.to(ACC)
             probabilities = tl.exp(_scores(query, keys, key_place, length, D) - log_sum)  # 0 after the end
             weights = probabilities  # after dropout
             gradients = tl.sum(values * grad[None, :], 1)  # of the weights
@@ -123,8 +120,8 @@ def _backward(
                 gradients = tl.where(kept, gradients * scale, 0.0)  # now of the probabilities
             of_scores = probabilities * (gradients - delta) * (D**-0.5)
             query_gradient += tl.sum(of_scores[:, None] * keys, 0)
-            store_tile(k_grad, of_scores[:, None] * query[None, :], start, key_place, length, heads * D, D, BLOCK_D)
-            store_tile(v_grad, weights[:, None] * grad[None, :], start, key_place, length, heads * D, D, BLOCK_D)
+            store_tile(k_grad, of_scores[:, None] * query[None, :], start, key_place, length, grad_stride, D, BLOCK_D)
+            store_tile(v_grad, weights[:, None] * grad[None, :], start, key_place, length, grad_stride, D, BLOCK_D)
         tl.store(q_grad + at, query_gradient.to(q_grad.dtype.element_ty), column < D)
 
 
@@ -132,7 +129,7 @@ class _FirstTokenAttention(torch.autograd.Function):
     """Contexts of q (K * B, A, D) and of k and v (K * T, A, D), and their gradients."""
 
     @staticmethod
-    def forward(ctx: Any, q: torch.Tensor, k: torch.Tensor, v: torch.Tensor, batch: "_Batch") -> torch.Tensor:
+    def forward(ctx: Any, q: torch.Tensor, k: torch.Tensor, v: torch.Tensor, batch: Batch) -> torch.Tensor:
         out = torch.empty(q.shape, dtype=q.dtype, device=q.device)
         log_sums = torch.empty(q.shape[:2], dtype=accumulator_type(q), device=q.device)  # (K * B, A)
         batch.start(_forward, q, k, v, out, log_sums)
@@ -144,34 +141,19 @@ class _FirstTokenAttention(torch.autograd.Function):
     @once_differentiable
     def backward(ctx: Any, out_grad: torch.Tensor) -> tuple[torch.Tensor, torch.Tensor, torch.Tensor, None]:
         q, k, v, out, log_sums = ctx.saved_tensors
-        q_grad, k_grad, v_grad = (torch.empty(x.shape, dtype=x.dtype, device=x.device) for x in (q, k, v))
-        ctx.batch.start(_backward, q, k, v, out, out_grad.contiguous(), q_grad, k_grad, v_grad, log_sums)
+        q_grad = torch.empty(q.shape, dtype=q.dtype, device=q.device)
+        k_grad, v_grad = rows_side_by_side(2, k)
+        ctx.batch.start(
+            _backward, q, k, v, out, out_grad.contiguous(), q_grad, k_grad, v_grad, log_sums,
+            grad_stride=k_grad.stride(0),
+        )  # fmt: skip
         return q_grad, k_grad, v_grad, None
-
-
-@dataclass(frozen=True)
-class _Batch:
-    """What both kernels get besides the tensors of a layer."""
-
-    sequences: Sequences
-    dropout: Dropout | None
-
-    def start(self, kernel: Any, q: torch.Tensor, k: torch.Tensor, v: torch.Tensor, *others: torch.Tensor) -> None:
-        """Start ``kernel``. Tensors other than ``q``, ``k`` and ``v`` are contiguous."""
-        sequences, (_, heads, head_size) = self.sequences, q.shape
-        with on_device(q):
-            kernel[programs_of(sequences, heads, 1)](
-                q, k, v, *others, sequences.starts, sequences.lengths, q_stride=q.stride(0), k_stride=k.stride(0),
-                v_stride=v.stride(0), num_sequences=sequences.num_sequences, num_tokens=sequences.num_tokens,
-                **mask_arguments(self.dropout), D=head_size, BLOCK_D=tile_width(head_size), BLOCK=BLOCK,
-                DROPOUT=self.dropout is not None, ACC=accumulator(q), num_warps=NUM_WARPS,
-            )  # fmt: skip
 
 
 def first_token_attention(
     q: torch.Tensor, k: torch.Tensor, v: torch.Tensor, sequences: Sequences, dropout: Dropout | None
 ) -> torch.Tensor:
     """Return what ``tunekit.engine.kernels.attention.attention`` does with ``first_only``."""
-    batch = _Batch(sequences, dropout)
-    contexts: torch.Tensor = _FirstTokenAttention.apply(*(rows_of_heads(x) for x in (q, k, v)), batch)  # type: ignore[no-untyped-call]
+    batch = Batch(sequences, dropout, 1, {"BLOCK": BLOCK, "num_warps": NUM_WARPS})
+    contexts: torch.Tensor = _FirstTokenAttention.apply(*map(rows_of_heads, (q, k, v)), batch)  # type: ignore[no-untyped-call]
     return contexts

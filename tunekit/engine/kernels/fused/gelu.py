@@ -7,9 +7,7 @@ import triton
 import triton.language as tl
 from torch.autograd.function import once_differentiable
 
-from tunekit.engine.kernels.fused.launch import accumulator, on_device
 from tunekit.engine.kernels.fused.row_tiles import (
-    NUM_WARPS,
     load_weight,
     place_of_tile,
     row_tiles,
@@ -88,12 +86,7 @@ def _start(
     kernel: Any, x: torch.Tensor, bias: torch.Tensor | None, *others: torch.Tensor | None, **flags: bool
 ) -> None:
     tiles = row_tiles(x, trials_of(bias), whole_rows=False)
-    with on_device(x):
-        kernel[tiles.grid](
-            x, bias, *others, rows=tiles.rows, columns=tiles.columns, ROWS=tiles.tile_rows, COLUMNS=tiles.tile_columns,
-            bias_stride=trial_stride(bias), BIAS=bias is not None, ACC=accumulator(x),
-            num_warps=NUM_WARPS, **flags,
-        )  # fmt: skip
+    tiles.start(kernel, x, bias, *others, like=x, bias_stride=trial_stride(bias), BIAS=bias is not None, **flags)
 
 
 def bias_gelu(x: torch.Tensor, bias: torch.Tensor | None) -> torch.Tensor:

@@ -28,12 +28,13 @@ def mask_arguments(dropout: Dropout | None) -> dict[str, Any]:
 
 
 def row_arguments(dropout: Dropout | None, num_rows: int) -> dict[str, Any]:
-    """Return the arguments by which a kernel finds the token of each of its ``num_rows`` rows of hidden states."""
-    if dropout is None:
-        return {"token_sequence": None, "token_place": None, "OF_TOKENS": False}
-    sequences = dropout.sequences
-    return {"token_sequence": sequences.token_sequence, "token_place": sequences.token_place,
-            "OF_TOKENS": sequences.of_tokens(num_rows)}  # fmt: skip
+    """Return ``mask_arguments``, and those by which a kernel finds the token of each of ``num_rows`` hidden states."""
+    of_rows: dict[str, Any] = {"token_sequence": None, "token_place": None, "OF_TOKENS": False}
+    if dropout is not None:
+        sequences = dropout.sequences
+        of_rows = {"token_sequence": sequences.token_sequence, "token_place": sequences.token_place,
+                   "OF_TOKENS": sequences.of_tokens(num_rows)}  # fmt: skip
+    return mask_arguments(dropout) | of_rows
 
 
 @triton.jit
@@ -66,19 +67,21 @@ def draws(key, place, word1, first_column, COLUMNS: tl.constexpr):
 
 
 @triton.jit
-def row_draws(
-    key, row, row_in_trial, valid, first_column, token_sequence, token_place, OF_TOKENS: tl.constexpr,
-    COLUMNS: tl.constexpr,
+def drop_rows(
+    values, row, row_in_trial, is_row, first_column, token_sequence, token_place, seeds, steps, part, site,
+    dropping_levels, scale, OF_TOKENS: tl.constexpr, COLUMNS: tl.constexpr,
 ):  # fmt: skip
-    """Return the draws (R, COLUMNS) of R rows of hidden states.
+    """Return ``values`` (R, COLUMNS), of R rows of hidden states of the program's trial, with entries dropped.
 
-    ``row`` (R,) counts the rows of all trials and ``row_in_trial`` those of the own trial. ``valid`` is False for rows
+    ``row`` (R,) counts the rows of all trials and ``row_in_trial`` those of the own trial. ``is_row`` is False for rows
     that don't exist. OF_TOKENS tells rows of tokens from rows of sequences.
     """
     if OF_TOKENS:
-        sequence = tl.load(token_sequence + row, valid, 0)
-        place = tl.load(token_place + row, valid, 0)
+        sequence = tl.load(token_sequence + row, is_row, 0)
+        place = tl.load(token_place + row, is_row, 0)
     else:
         sequence = row_in_trial
         place = tl.zeros_like(row_in_trial)
-    return draws(key, place, (sequence << 16).to(tl.uint32)[:, None], first_column, COLUMNS)
+    key = load_key(seeds, steps, part, site, tl.program_id(1))
+    drawn = draws(key, place, (sequence << 16).to(tl.uint32)[:, None], first_column, COLUMNS)
+    return tl.where(drawn >= dropping_levels, values * scale, 0.0)

@@ -12,10 +12,9 @@ import triton
 import triton.language as tl
 from torch.autograd.function import once_differentiable
 
-from tunekit.engine.kernels.fused.launch import accumulator, accumulator_type, on_device
-from tunekit.engine.kernels.fused.masks import RUNTIME_ONLY, load_key, mask_arguments, row_arguments, row_draws
+from tunekit.engine.kernels.fused.launch import accumulator_type
+from tunekit.engine.kernels.fused.masks import RUNTIME_ONLY, drop_rows, row_arguments
 from tunekit.engine.kernels.fused.row_tiles import (
-    NUM_WARPS,
     RowTiles,
     load_weight,
     place_of_tile,
@@ -41,9 +40,10 @@ def _forward(
     row_in_trial, row, is_row, column, offset, exists = place_of_tile(rows, columns, ROWS, COLUMNS)
     total = tl.load(x + offset, exists, 0.0).to(ACC)
     if DROPOUT:
-        mask_key = load_key(seeds, steps, part, site, tl.program_id(1))
-        drawn = row_draws(mask_key, row, row_in_trial, is_row, 0, token_sequence, token_place, OF_TOKENS, COLUMNS)
-        total = tl.where(drawn >= dropping_levels, total * scale, 0.0)
+        total = drop_rows(
+            total, row, row_in_trial, is_row, 0, token_sequence, token_place, seeds, steps, part, site, dropping_levels,
+            scale, OF_TOKENS, COLUMNS,
+        )  # fmt: skip
     total += tl.load(residual + offset, exists, 0.0).to(ACC)
     # The tile's columns after the last one hold 0, and must add nothing to the variance either.
     centred = tl.where(exists, total - (tl.sum(total, 1) / columns)[:, None], 0.0)
@@ -80,9 +80,10 @@ def _backward(
     gradient = (scaled - mean[:, None] - normal * along[:, None]) * inverse[:, None]
     tl.store(residual_grad + offset, gradient.to(residual_grad.dtype.element_ty), exists)
     if DROPOUT:
-        mask_key = load_key(seeds, steps, part, site, tl.program_id(1))
-        drawn = row_draws(mask_key, row, row_in_trial, is_row, 0, token_sequence, token_place, OF_TOKENS, COLUMNS)
-        gradient = tl.where(drawn >= dropping_levels, gradient * scale, 0.0)
+        gradient = drop_rows(
+            gradient, row, row_in_trial, is_row, 0, token_sequence, token_place, seeds, steps, part, site,
+            dropping_levels, scale, OF_TOKENS, COLUMNS,
+        )  # fmt: skip
     tl.store(x_grad + offset, gradient.to(x_grad.dtype.element_ty), exists)
 
 
@@ -138,13 +139,8 @@ class _Setting:
 
     def start(self, kernel: Any, like: torch.Tensor, *tensors: torch.Tensor | None, **others: Any) -> None:
         """Start ``kernel``. ``like`` is a tensor of the type that decides the type of computation."""
-        tiles = self.tiles
-        with on_device(like):
-            kernel[tiles.grid](
-                *tensors, **row_arguments(self.spec, tiles.num_trials * tiles.rows), **mask_arguments(self.spec),
-                rows=tiles.rows, columns=tiles.columns, ROWS=tiles.tile_rows, COLUMNS=tiles.tile_columns,
-                DROPOUT=self.spec is not None, ACC=accumulator(like), num_warps=NUM_WARPS, **others,
-            )  # fmt: skip
+        rows = row_arguments(self.spec, self.tiles.num_trials * self.tiles.rows)
+        self.tiles.start(kernel, *tensors, like=like, DROPOUT=self.spec is not None, **rows, **others)
 
 
 def dropout_residual_norm(

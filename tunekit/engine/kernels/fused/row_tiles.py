@@ -6,6 +6,7 @@ weights, is a sum over one trial's.
 """
 
 from dataclasses import dataclass
+from typing import Any
 
 import torch
 import triton
@@ -46,6 +47,14 @@ class RowTiles:
     def grid(self) -> tuple[int, int, int]:
         """The programs of a kernel."""
         return self.blocks, self.num_trials, -(-self.columns // self.tile_columns)
+
+    def start(self, kernel: Any, *tensors: torch.Tensor | None, like: torch.Tensor, **own: Any) -> None:
+        """Start ``kernel``, which computes in ``accumulator(like)``, with ``tensors`` and its ``own`` arguments."""
+        with on_device(like):
+            kernel[self.grid](
+                *tensors, rows=self.rows, columns=self.columns, ROWS=self.tile_rows, COLUMNS=self.tile_columns,
+                ACC=accumulator(like), num_warps=NUM_WARPS, **own,
+            )  # fmt: skip
 
 
 def row_tiles(x: torch.Tensor, num_trials: int, *, whole_rows: bool) -> RowTiles:

@@ -5,11 +5,18 @@ the filler after the last of them, so that contexts and gradients of filler are 
 head.
 """
 
+from collections.abc import Mapping
+from dataclasses import dataclass
+from typing import Any
+
 import torch
 import triton
 import triton.language as tl
 
 from tunekit.engine.kernels.batch import Sequences
+from tunekit.engine.kernels.fused.launch import accumulator, on_device, tile_width
+from tunekit.engine.kernels.fused.masks import mask_arguments
+from tunekit.engine.kernels.masks import Dropout
 
 
 @triton.jit
@@ -43,6 +50,15 @@ def load_tile(x, start, place, length, stride, D: tl.constexpr, BLOCK_D: tl.cons
 
 
 @triton.jit
+def load_block(x, y, start, first, length, x_stride, y_stride, D: tl.constexpr, BLOCK_D: tl.constexpr,
+               BLOCK: tl.constexpr):  # fmt: skip
+    """Return the BLOCK places from ``first`` on (BLOCK,), and the tiles (BLOCK, BLOCK_D) of ``x`` and ``y`` there."""
+    place = first + tl.arange(0, BLOCK)
+    x_tile = load_tile(x, start, place, length, x_stride, D, BLOCK_D)
+    return place, x_tile, load_tile(y, start, place, length, y_stride, D, BLOCK_D)
+
+
+@triton.jit
 def store_tile(x, tile, start, place, length, stride, D: tl.constexpr, BLOCK_D: tl.constexpr):
     """Write a tile (R, BLOCK_D) where ``load_tile`` reads one, without what lies after the end or from column D on."""
     column = tl.arange(0, BLOCK_D)
@@ -58,11 +74,40 @@ def clear_filler(x, start, length, stride, D: tl.constexpr, BLOCK_D: tl.constexp
         store_tile(x, zero, start, first + tl.arange(0, BLOCK), length, stride, D, BLOCK_D)
 
 
-def programs_of(sequences: Sequences, heads: int, blocks: int) -> tuple[int, int, int]:
-    """Return the grid of a kernel that gives each sequence and head ``blocks`` programs."""
-    return sequences.num_trials * (sequences.num_sequences + 1), heads, blocks
+@dataclass(frozen=True)
+class Batch:
+    """What all kernels of one use of attention are started with, besides the tensors of the layer."""
+
+    sequences: Sequences
+    dropout: Dropout | None
+    blocks: int
+    """The programs for each sequence, and for filler, and head."""
+    settings: Mapping[str, Any]
+    """The arguments in capitals, and Triton's own settings, that the kernels share."""
+
+    def start(
+        self, kernel: Any, q: torch.Tensor, k: torch.Tensor, v: torch.Tensor, *others: torch.Tensor, **own: Any
+    ) -> None:
+        """Start ``kernel``, which gets ``others`` after queries, keys and values (rows, A, D), and its ``own``."""
+        sequences, (_, heads, head_size) = self.sequences, q.shape
+        with on_device(q):
+            kernel[sequences.num_trials * (sequences.num_sequences + 1), heads, self.blocks](
+                q, k, v, *others, sequences.starts, sequences.lengths, q_stride=q.stride(0), k_stride=k.stride(0),
+                v_stride=v.stride(0), num_sequences=sequences.num_sequences, num_tokens=sequences.num_tokens,
+                **mask_arguments(self.dropout), D=head_size, BLOCK_D=tile_width(head_size),
+                DROPOUT=self.dropout is not None, ACC=accumulator(q), **self.settings, **own,
+            )  # fmt: skip
 
 
 def rows_of_heads(x: torch.Tensor) -> torch.Tensor:
     """Return ``x`` (rows, A, D), copied only if the numbers of a row don't lie side by side."""
     return x if x.stride()[1:] == (x.shape[2], 1) else x.contiguous()
+
+
+def rows_side_by_side(number: int, x: torch.Tensor) -> tuple[torch.Tensor, ...]:
+    """Return empty tensors like ``x`` (rows, A, D), each row of one beside the same row of the next.
+
+    Gradients that lie so are joined without a copy (``tunekit.engine.forward.joint_linear``).
+    """
+    rows, heads, head_size = x.shape
+    return torch.empty((rows, number, heads, head_size), dtype=x.dtype, device=x.device).unbind(1)
