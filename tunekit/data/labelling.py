@@ -211,6 +211,13 @@ def _separated(separator: str) -> Callable[[Sequence[str], Sequence[Any]], froze
     return value
 
 
+def _listed(columns: Sequence[str], values: Sequence[Any]) -> frozenset[str]:
+    """Return the labels that a list holds; an empty list has none."""
+    if not isinstance(values[0], list | tuple):
+        raise BadValue("no list", f"column {columns[0]!r} holds {type(values[0]).__name__}, not a list of labels")
+    return frozenset(checked_label(columns[0], one).strip() for one in values[0])
+
+
 def _separated_labels(checked: Checked, columns: Sequence[str], source: str) -> Labels:
     names = in_order({name for part in checked.values() for row in part for name in row.label})
     _check_trained([name for name in names if any(name in row.label for row in checked["train"])], source)
@@ -291,8 +298,7 @@ def labelling_of(task: str, columns: Sequence[str], separator: str | None, sourc
         return found
     if separator is not None and len(columns) > 1:
         raise UserError(f"{source}: give several label columns, or one with a label separator, not both")
-    if separator is None and len(columns) == 1:
-        raise UserError(f"{source}: {task} takes several label columns of 0 and 1, or one with --label-separator")
-    if separator is None:
+    if separator is None and len(columns) > 1:
         return found
-    return Labelling(_separated(separator), _separated_labels, several=True, without_odd=_without_unknown_labels)
+    read = _listed if separator is None else _separated(separator)
+    return Labelling(read, _separated_labels, several=True, without_odd=_without_unknown_labels)

@@ -104,6 +104,16 @@ def label_scores(labels: npt.NDArray[Any], predicted: npt.NDArray[Any], num_labe
     }
 
 
+def matthews(labels: npt.NDArray[Any], predicted: npt.NDArray[Any]) -> float:
+    """Return the Matthews correlation of integer labels and predictions, each (N,), by scikit-learn.
+
+    It is the correlation of the two over all classes (Gorodkin 2004), in [-1, 1], and 0 where one does not vary.
+    """
+    from sklearn.metrics import matthews_corrcoef
+
+    return float(matthews_corrcoef(labels, predicted))
+
+
 TASKS.register("classification")(
     Task(
         name="classification",
@@ -123,5 +133,6 @@ TASKS.register("classification")(
         described="A text classifier of {count} classes",
         loss_options=("class_weights", "label_smoothing", "focal_gamma"),
         reading=('print(manifest["label_names"][logits.argmax().item()], logits.softmax(-1).tolist())',),
+        further=((Metric(name="mcc", label="MCC", direction=Direction.MAX, unit="%", bounds=(-1.0, 1.0)), matthews),),
     )
 )
