@@ -102,7 +102,7 @@ def test_every_flag_of_columns_is_a_key_of_a_dataset():
     keys = {"text_column": "text", "pair_column": "text", "label_column": "label", "group_column": "group"}
     assert {keys.get(item.name, item.name) for item in fields(DataColumns)} == {
         item.name for item in fields(DataSource)
-    } - {"path"}
+    } - {"path", "name"}  # what one dataset is called can't be said of all files
 
 
 def test_best_yaml_says_the_columns_and_runs_alone(files, tmp_path):
@@ -153,6 +153,10 @@ BAD = [
             ({"label": ["a", 3]}, "label is a text"),
             ({"group": 1}, "group is a text"),
             ({"quotes": "all"}, "quotes is one of auto"),
+            ({"name": ""}, "name is a text"),
+            ({"primary_metric": "acc"}, "primary metric of classification takes .* got 'acc'"),
+            ({"primary_metric": "mcc", "task": "regression"}, "primary metric of regression takes loss, pearson"),
+            ({"test_split": "dev"}, "a test split is named for datasets of the hub"),
             ({"skip_bad_rows": "yes"}, "skip_bad_rows is true or false"),
             ({"text": "a", "label": "a"}, "must be different columns"),
         )

@@ -28,8 +28,9 @@ def choose_splits(
     """
     names = list(names)
     if test_split is not None and test_split not in names:
-        raise UserError(f"{source}: it has no split {test_split!r}{did_you_mean(test_split, names)} "
-                        f"(there are: {', '.join(names)})")
+        raise UserError(
+            f"{source}: it has no split {test_split!r}{did_you_mean(test_split, names)} (there are: {', '.join(names)})"
+        )
     found: dict[str, str] = {}
     others = []
     for name in names:

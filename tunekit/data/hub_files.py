@@ -59,8 +59,8 @@ def read_hub(
 ) -> tuple[HubDataset, dict[str, FileRows], tuple[str, ...]]:
     """Return ``hub`` with the commit that was read, the rows of each split, and notes on what is left out.
 
-    ``test_split`` is the name of the test split where it is not called test. A commit that was read before is read from the cache without a network. Raises UserError where the dataset can't be
-    had, or is not kept as Parquet files.
+    ``test_split`` is the name of the test split where it is not called test. A commit that was read before is read from
+    the cache without a network. Raises UserError where the dataset can't be had, or is not kept as Parquet files.
     """
     commit, listing, from_cache = _cached(hub) or _fetched(hub)
     pinned = replace(hub, revision=commit, config=None if listing.config == "default" else listing.config)

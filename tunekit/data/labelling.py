@@ -214,7 +214,11 @@ def _separated(separator: str) -> Callable[[Sequence[str], Sequence[Any]], froze
 def _listed(columns: Sequence[str], values: Sequence[Any]) -> frozenset[str]:
     """Return the labels that a list holds; an empty list has none."""
     if not isinstance(values[0], list | tuple):
-        raise BadValue("no list", f"column {columns[0]!r} holds {type(values[0]).__name__}, not a list of labels")
+        reason = (
+            f"column {columns[0]!r} holds {type(values[0]).__name__}, not a list of labels; multi_label takes several "
+            "label columns of 0 and 1, or one with --label-separator, or lists"
+        )
+        raise BadValue("no list", reason)
     return frozenset(checked_label(columns[0], one).strip() for one in values[0])
 
 

@@ -26,8 +26,9 @@ def read_saved(
 ) -> tuple[dict[str, FileRows], tuple[str, ...]]:
     """Return the rows of each split in ``folder``, and notes on what is left out; a Dataset's rows are all train.
 
-    ``test_split`` is the name of the test split where it is not called test. The files are read as Arrow data, by the names that the folder's JSON files give; nothing there can run. Raises
-    UserError, which names the file, where one is missing or damaged.
+    ``test_split`` is the name of the test split where it is not called test. The files are read as Arrow data, by the
+    names that the folder's JSON files give; nothing there can run. Raises UserError, which names the file, where one is
+    missing or damaged.
     """
     if not (folder / SPLITS_FILE).is_file():
         if test_split is not None:

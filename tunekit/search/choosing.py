@@ -91,8 +91,8 @@ def item_standard_error(items: Sequence[pd.DataFrame], metric: str, num_labels: 
 
     ``items`` has one frame for each training seed. Its rows are the scored items of one epoch, with the columns
     ``group_id``, ``gold`` and ``predicted``. ``metric`` is accuracy, macro_f1 or mcc of classes, or a score of
-    numbers (``tunekit.tasks.number_scores``). Of several labels, which are texts such as ``0110``, it is micro_f1 or macro_f1,
-    and of tags, which are texts such as ``B-PER O``, a score of entities.
+    numbers (``tunekit.tasks.number_scores``). Of several labels, which are texts such as ``0110``, it is micro_f1 or
+    macro_f1, and of tags, which are texts such as ``B-PER O``, a score of entities.
 
     The error is estimated by a cluster bootstrap over the items (Efron and Tibshirani, An Introduction to the
     Bootstrap, 1993): groups are drawn as a whole, since the items of one sentence are not independent. All seeds are
