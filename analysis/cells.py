@@ -13,8 +13,8 @@ import numpy.typing as npt
 import pandas as pd
 
 from analysis.epoch_choice import SELECTIONS, selected_epochs
-from analysis.names import LABELS, PRIMARY, metric_name
-from analysis.predictions import METRICS, collapsed, per_class_f1, read_predictions
+from analysis.names import PRIMARY, metric_name
+from analysis.predictions import METRICS, collapsed, is_computed, per_class_f1, read_predictions
 from analysis.statistics.this_set import Sample
 from analysis.sweep_records import SweepRecords
 from analysis.variants import variants
@@ -172,11 +172,6 @@ def metric_label(metric: str, found: Sequence[Cell]) -> str:
     if metric == PRIMARY:
         return metric_name(metric)
     return " / ".join(dict.fromkeys(cell.metric_names.get(metric, cell.measure(metric).label) for cell in found))
-
-
-def is_computed(metric: str) -> bool:
-    """Return whether the metric is computed from stored predictions of classes, and is in no record."""
-    return f"test_{metric}" not in LABELS and (metric in METRICS or metric.startswith("f1:"))
 
 
 def cells(records: SweepRecords, select: str = "last") -> list[Cell]:

@@ -95,10 +95,10 @@ class Results:
         ``macro_f1``; there are also ``accuracy`` and ``micro_f1``), ``primary``, which is the metric by which each
         dataset chooses and the default where they differ, or, from stored predictions of classes,
         ``macro_f1_present`` (over the classes that occur), ``mcc``, ``weighted_f1`` or ``per_class_f1``, which has a
-        column a class and needs ``dataset`` where there are several. ``select`` is as in ``cells``. Of several settings of a method the row has those with the best mean on
-        validation, which the table's notes name; without validation scores each setting is a row, and nothing says
-        which is best. ``settings`` has all of them. The trials of a search, which do not score test, are left out;
-        ``report`` shows them.
+        column a class and needs ``dataset`` where there are several. ``select`` is as in ``cells``. Of several settings
+        of a method the row has those with the best mean on validation, which the table's notes name; without validation
+        scores each setting is a row, and nothing says which is best. ``settings`` has all of them. The trials of a
+        search, which do not score test, are left out; ``report`` shows them.
 
         Raises UserError for an unknown metric, dataset or selection, and where no trial recorded the metric.
         """

@@ -25,9 +25,10 @@ from analysis.cells import Cell
 from analysis.compare import Score, score_of
 from analysis.configurations import Configurations, choose, configuration_of
 from analysis.epoch_choice import SELECTIONS
-from analysis.names import number
+from analysis.names import PER_CLASS, number
 from analysis.report.report import KINDS
-from analysis.tables.specs import PER_CLASS, check_metric, choice_notes, data_notes
+from analysis.tables.data_notes import data_notes
+from analysis.tables.specs import check_metric, choice_notes
 from analysis.tables.table import TableRow, TableSpec
 from analysis.units import reported_metrics
 from tunekit.errors import UserError

@@ -11,7 +11,7 @@ from analysis.claims.verdicts import evaluate, load_claims
 from analysis.epoch_choice import SELECTIONS
 from analysis.figures.captioned import DEFAULT_FORMATS, CaptionedFigure, save
 from analysis.logits import with_logits
-from analysis.names import PRIMARY
+from analysis.names import PER_CLASS, PRIMARY
 from analysis.pairs import pairs_csv
 from analysis.rates import rate_maps
 from analysis.report.across_section import across_latex, across_section, across_stem
@@ -52,7 +52,6 @@ from analysis.sweep_records import SweepRecords
 from analysis.tables.build import build
 from analysis.tables.render import write
 from analysis.tables.specs import (
-    PER_CLASS,
     all_cells_spec,
     check_metric,
     default_specs,

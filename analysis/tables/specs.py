@@ -12,14 +12,14 @@ from functools import partial
 from analysis.cells import Cell, metric_label
 from analysis.compare import Score, score_of
 from analysis.configurations import Configurations, configuration_of, configurations, validation
-from analysis.names import LABELS, PRIMARY, SPLITS, listed, numbered
+from analysis.names import LABELS, PER_CLASS, PRIMARY, SPLITS, numbered
+from analysis.tables.data_notes import data_notes
 from analysis.tables.table import TableRow, TableSpec
 from analysis.units import by_task, class_scores, in_percent, primary_label, reported_metrics
 from tunekit.errors import UserError
 from tunekit.parsing import did_you_mean
 from tunekit.schema import slug
 
-PER_CLASS = "per_class_f1"
 METRICS = ("accuracy", "macro_f1", "macro_f1_present", "micro_f1", "mcc", "weighted_f1", PER_CLASS)
 
 
@@ -153,29 +153,6 @@ def choice_notes(shown: Sequence[Configurations]) -> tuple[str, ...]:
     return tuple(f"Configuration of {name}: {'; '.join(texts)}." for name, texts in lines.items())
 
 
-def absent_notes(cells: Sequence[Cell], metric: str) -> tuple[str, ...]:
-    """Return a line for each dataset whose split lacks classes: which, and the highest value possible of ``metric``."""
-    if metric not in ("macro_f1", PER_CLASS):
-        return ()
-    lines = []
-    for cell in {cell.dataset: cell for cell in cells if cell.absent}.values():
-        number, total = len(cell.absent), len(cell.label_names)
-        names = ", ".join(cell.absent)
-        said = f"The {SPLITS[cell.split]} split of {cell.dataset_name} lacks {number} of {total} classes ({names})"
-        most = f"which count as F1 = 0: no model can reach more than {100 * (total - number) / total:.2f}"
-        over = "macro_f1_present is the mean over the classes that occur"
-        lines.append(f"{said}, {most}; {over}." if metric == "macro_f1" else f"{said}, whose F1 is 0 for every model.")
-    return tuple(lines)
-
-
-def data_notes(cells: Sequence[Cell], metric: str) -> tuple[str, ...]:
-    """Return the lines on the datasets of ``cells``: what their parts are, and what ``absent_notes`` says of them."""
-    named: dict[str, list[str]] = {}
-    for cell in {cell.dataset: cell for cell in cells if cell.data_note}.values():
-        named.setdefault(cell.data_note, []).append(cell.dataset_name)
-    return (*(f"{listed(names)}: {note}." for note, names in named.items()), *absent_notes(cells, metric))
-
-
 def _cells(shown: Sequence[Configurations]) -> list[Cell]:
     return [cell for one in shown for cell in one.cells]
 
@@ -247,7 +224,7 @@ def _per_class(stem: str, about_scores: str, shown: Sequence[Configurations]) ->
 
 
 def _dataset_score(metric: str, cell: Cell, of: Configurations) -> dict[str, Score]:
-    return {cell.dataset: _score(cell, cell.own_metric(metric), of)}
+    return {cell.dataset: _score(cell, metric, of)}
 
 
 def _class_scores(cell: Cell, of: Configurations) -> dict[str, Score]:

@@ -57,8 +57,7 @@ def test_what_a_dataset_s_test_part_is_stands_in_the_setup_and_under_each_table(
     train(store, specs_of(make_spec))
     assert "The test part is the split validation, and the validation" in setup_of(store).blocks[0].text
     found = cells(read_sweeps([store.root]))
-    metrics = ["macro_f1", "per_class_f1"]
-    for spec in default_specs(found, metrics):
+    for spec in default_specs(found, ["macro_f1", "accuracy"]):
         assert f"Demo: {note}." in build(spec).notes
     assert load_dataset("demo").note == ""
 

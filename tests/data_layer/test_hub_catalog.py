@@ -15,10 +15,10 @@ from tests.support.hub_datasets import EMPTY_QUESTION, GLUE, SIZES, hub_of
 from tunekit.data.base import DATASETS
 from tunekit.data.copies import load_dataset
 from tunekit.data.hub_catalog import HUB_DATASETS, SUITES, entry_of, unknown_dataset
+from tunekit.data.rows import FileRows
 from tunekit.data.sources import DataSource
 from tunekit.data.tokens import tokens_of
 from tunekit.data.user import MOST_VAL, Columns, dataset_of_rows
-from tunekit.data.rows import FileRows
 from tunekit.errors import UserError
 from tunekit.models.tiny import train_tokenizer
 from tunekit.planning.blocks import parse_block

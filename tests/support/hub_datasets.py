@@ -55,7 +55,8 @@ def hub_of(folder: Path) -> FakeHub:
     glue, emotions = ({HUB_DATASETS[name].source.path for name in names} for names in (GLUE, ("go_emotions",)))
     [commit] = {HubDataset.parse(path).revision for path in glue}
     [of_emotions] = {HubDataset.parse(path).revision for path in emotions}
-    assert commit and of_emotions
+    assert commit
+    assert of_emotions
     others = [
         FakeHub(_go_emotions(folder / "b"), "dataset", (), "google-research-datasets/go_emotions", of_emotions),
         *(

@@ -13,7 +13,7 @@ from tunekit.data.hub_catalog import HUB_DATASETS, SUITES, HubEntry
 from tunekit.data.sources import DataSource
 
 REVISION = "bcdcba79d07bc864c1c254ccfcedcce55bcc9a8c"
-HIDDEN = "since the labels of GLUE's own test part are not public"
+HIDDEN = "the labels of GLUE's own test part are not public"
 
 
 @dataclass(frozen=True)
@@ -38,7 +38,7 @@ _TASKS = {
         "MNLI",
         ("premise", "hypothesis"),
         test_split="validation_matched",
-        remark=f"{HIDDEN} (the mismatched development part is not used)",
+        remark=f"{HIDDEN}; the mismatched development part is not used",
     ),
     "qnli": _Task("QNLI", ("question", "sentence")),
     "rte": _Task("RTE", _SENTENCES),

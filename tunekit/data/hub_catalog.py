@@ -8,7 +8,7 @@ from __future__ import annotations
 
 from dataclasses import dataclass, replace
 
-from tunekit.data.base import DATASETS
+from tunekit.data.base import DATASETS, TextDataset
 from tunekit.data.hub_ids import HubDataset
 from tunekit.data.sources import DataSource
 from tunekit.errors import UserError
@@ -25,7 +25,7 @@ class HubEntry:
     licence: str
     """The licence as the dataset's card states it."""
     remark: str = ""
-    """Why the test part is another split than test, for people to read; empty where it is not."""
+    """What tables say of the test part beside which split it is, such as why; empty where there is nothing."""
 
     @property
     def homepage(self) -> str:
@@ -42,6 +42,15 @@ def entry_of(source: DataSource) -> HubEntry | None:
     """Return the entry that ``source`` reads, at whatever revision; None where it is none of them."""
     same = [HUB_DATASETS[name] for name in HUB_DATASETS]
     return next((one for one in same if _at_any_revision(one.source) == _at_any_revision(source)), None)
+
+
+def described(data: TextDataset, source: DataSource) -> TextDataset:
+    """Return ``data``, which was read from ``source``, with what the catalogue says of it: its licence and a remark."""
+    entry = entry_of(source)
+    if entry is None:
+        return data
+    note = "; ".join(filter(None, [data.note, entry.remark]))
+    return replace(data, note=note, licence=entry.licence)
 
 
 def _at_any_revision(source: DataSource) -> DataSource:

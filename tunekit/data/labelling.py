@@ -15,6 +15,7 @@ from tunekit.data.labels import (
     MISSING,
     BadValue,
     check_classes,
+    checked_bit,
     checked_label,
     checked_tags,
     checked_text,
@@ -174,17 +175,6 @@ def _number_labels(checked: Checked, columns: Sequence[str], source: str) -> Lab
 
 
 # -- several labels ---------------------------------------------------------------------------------------------------
-
-
-def checked_bit(column: str, value: object) -> int:
-    """Return 0 or 1 of a column of several labels. Raises BadValue for anything else, and for a missing value."""
-    word = value.strip() if isinstance(value, str) else value
-    if word is None or word == "" or (isinstance(word, float) and math.isnan(word)):
-        raise BadValue("empty label", f"empty label in column {column!r}")
-    bits: dict[object, int] = {"0": 0, "1": 1, "0.0": 0, "1.0": 1, 0: 0, 1: 1}  # True is 1 and 1.0 is 1, too
-    if not isinstance(word, str | int | float) or word not in bits:
-        raise BadValue("neither 0 nor 1", f"column {column!r} holds {str(word)[:40]!r}, which is neither 0 nor 1")
-    return bits[word]
 
 
 def _bits(columns: Sequence[str], values: Sequence[Any]) -> tuple[int, ...]:

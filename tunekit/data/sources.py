@@ -158,26 +158,15 @@ def read_source(source: DataSource) -> tuple[TextDataset, DataSource]:
         primary_metric=source.primary_metric,
         draw_val=source.test_split is not None,
     )
-    from tunekit.data.hub_catalog import entry_of
-
-    known = entry_of(source)
-    return (
-        replace(
-            data,
-            reading_notes=(*notes, *data.reading_notes),
-            note=_note(source, "val" not in rows, known.remark if known else ""),
-            licence=known.licence if known else "",
-        ),
-        source,
-    )
+    return replace(data, reading_notes=(*notes, *data.reading_notes), note=_note(source, "val" not in rows)), source
 
 
-def _note(source: DataSource, val_is_drawn: bool, remark: str) -> str:
+def _note(source: DataSource, val_is_drawn: bool) -> str:
     """Return what tables say of a dataset whose test part was named; empty where none was."""
     if source.test_split is None:
         return ""
     drawn = ", and the validation part is drawn from its training split" if val_is_drawn else ""
-    return f"the test part is the split {source.test_split}{f', {remark}' if remark else ''}{drawn}"
+    return f"the test part is the split {source.test_split}{drawn}"
 
 
 def is_saved(path: Path) -> bool:

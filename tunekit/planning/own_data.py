@@ -7,7 +7,7 @@ from pathlib import Path
 from typing import Any
 
 from tunekit.data.base import DATASETS, TextDataset
-from tunekit.data.hub_catalog import HUB_DATASETS, unknown_dataset
+from tunekit.data.hub_catalog import HUB_DATASETS, described, unknown_dataset
 from tunekit.data.hub_ids import HUB
 from tunekit.data.sources import DataSource, read_source
 from tunekit.errors import UserError
@@ -77,7 +77,7 @@ def find_data(blocks: Sequence[Block]) -> FoundData:
         if isinstance(data, DataSource) or is_own(data) or data in HUB_DATASETS:
             asked = _source_of(data)
             found, read = read_source(asked)
-            own[found.name] = found
+            own[found.name] = described(found, read)
             entry = data if read == asked and data not in HUB_DATASETS else read
             names[data] = names[entry] = found.name
         elif data not in own:

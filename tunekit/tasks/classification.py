@@ -111,6 +111,8 @@ def matthews(labels: npt.NDArray[Any], predicted: npt.NDArray[Any]) -> float:
     """
     from sklearn.metrics import matthews_corrcoef
 
+    if (labels == labels[0]).all() or (predicted == predicted[0]).all():
+        return 0.0  # scikit-learn warns where both have one class
     return float(matthews_corrcoef(labels, predicted))
 
 
