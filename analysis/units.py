@@ -27,11 +27,13 @@ def in_percent(found: Sequence[Cell], metric: str | None = None) -> bool:
 def reported_metrics(cells: Sequence[Cell]) -> tuple[str, ...]:
     """Return the metrics that the tasks of ``cells`` report, each once; those of classification without cells.
 
-    ``PRIMARY`` comes first where datasets have different primary metrics, so that one table has all of them.
+    Where datasets have different primary metrics, that is ``PRIMARY``, so that one table has all of them, and what
+    their tasks report of every dataset.
     """
     tasks = [cell.task for cell in cells] or [TASKS["classification"]]
     first = [PRIMARY] if cells and primary_of(cells) == PRIMARY else []
-    return tuple(dict.fromkeys([*first, *(name for task in tasks for name in task.reported)]))
+    reported = [name for task in tasks for name in (TASKS[task.name] if first else task).reported]
+    return tuple(dict.fromkeys([*first, *reported]))
 
 
 def by_task(cells: Sequence[Cell]) -> list[list[Cell]]:
