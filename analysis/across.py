@@ -93,8 +93,8 @@ def across(spec: TableSpec, floor: Floor) -> Across:
         there = "one has" if rows else "none has"
         reason = f"Rows are compared where at least two have scores on all {len(datasets)} datasets; {there}"
         return Across(spec.metric, rows, datasets, None, (reason, *notes))
-    sign = next(iter(complete[0].scores.values())).measure.sign  # ranks and wins are of what is better
-    scores = [[sign * _values(row.scores[name]) for name in spec.columns] for row in complete]
+    # Ranks and wins are of what is better, by the metric of each column.
+    scores = [[row.scores[name].measure.sign * _values(row.scores[name]) for name in spec.columns] for row in complete]
     floors, why_not = _floors(spec, complete[0].scores, floor)
     try:
         compared = compare_across(scores, floors)
@@ -123,7 +123,7 @@ def _floors(spec: TableSpec, scores: Mapping[str, Score], floor: Floor) -> tuple
         if cell and not cell.has_classes:
             return None, f"{heading} has no majority class"
         known = floor(dataset, cell.split) if cell else {}
-        value = known.get(f"{cell.split}_{spec.metric}") if cell else None
+        value = known.get(f"{cell.split}_{scores[dataset].metric}") if cell else None
         if value is None:
             return None, f"no sweep keeps a copy of {heading}, which the score of its majority class takes"
         found.append(value)

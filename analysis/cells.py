@@ -13,8 +13,8 @@ import numpy.typing as npt
 import pandas as pd
 
 from analysis.epoch_choice import SELECTIONS, selected_epochs
-from analysis.names import LABELS, metric_name
-from analysis.predictions import METRICS, collapsed, per_class_f1, read_predictions
+from analysis.names import PRIMARY, metric_name
+from analysis.predictions import METRICS, collapsed, is_computed, per_class_f1, read_predictions
 from analysis.statistics.this_set import Sample
 from analysis.sweep_records import SweepRecords
 from analysis.variants import variants
@@ -81,6 +81,8 @@ class Cell:
     trials: tuple[CellTrial, ...]
     metric_names: Mapping[str, str] = field(default_factory=dict)
     """The names that an imported experiment has for its metrics."""
+    data_note: str = ""
+    """What tables say of its dataset, such as what its test part is; empty where there is nothing."""
 
     @cached_property
     def task(self) -> Task:
@@ -99,8 +101,12 @@ class Cell:
 
     def measure(self, metric: str) -> Metric:
         """Return the metric with its unit and direction; what the task does not know is a share, and more is better."""
-        known = (one for one in self.task.metrics if one.name == metric)
+        known = (one for one in self.task.metrics if one.name == self.own_metric(metric))
         return next(known, Metric(name=metric, label=metric_name(metric), direction=Direction.MAX, unit="%"))
+
+    def own_metric(self, metric: str) -> str:
+        """Return ``metric``, or the dataset's primary metric where that is ``PRIMARY``."""
+        return self.task.primary if metric == PRIMARY else metric
 
     @property
     def title(self) -> str:
@@ -163,12 +169,9 @@ class Cell:
 
 def metric_label(metric: str, found: Sequence[Cell]) -> str:
     """Return what ``found`` call a metric: imported experiments have names of their own."""
+    if metric == PRIMARY:
+        return metric_name(metric)
     return " / ".join(dict.fromkeys(cell.metric_names.get(metric, cell.measure(metric).label) for cell in found))
-
-
-def is_computed(metric: str) -> bool:
-    """Return whether the metric is computed from stored predictions of classes, and is in no record."""
-    return f"test_{metric}" not in LABELS and (metric in METRICS or metric.startswith("f1:"))
 
 
 def cells(records: SweepRecords, select: str = "last") -> list[Cell]:
@@ -215,6 +218,7 @@ def _fields(records: SweepRecords, key: str, fingerprint: str, members: Sequence
         # Most imported experiments seal nothing: where one has no test scores it simply recorded none.
         searched=not spec["score_test"],
         label_names=facts.label_names if facts else (),
+        data_note=facts.note if facts else "",
         absent=facts.absent(split) if facts else (),
         expected=tuple(sorted({*records.expected.get(key, ()), *(trial.seed for trial in trials)})),
         trials=tuple(trials),

@@ -169,6 +169,7 @@ def score_of(cell: Cell, metric: str, left_out: str = "", configuration: str = "
 
     ``left_out`` says why it takes no part in bold or tests, and ``configuration`` which settings it has.
     """
+    metric = cell.own_metric(metric)
     return Score(
         sample=cell.sample(metric),
         expected=len(cell.expected),

@@ -19,7 +19,12 @@ NAMES = {  # of stores whose requests have no display names
     "lora": "LoRA",
 }
 SHORT = {"learning_rate": "lr", "batch_size": "batch", "lora_alpha": "alpha"}
+PER_CLASS = "per_class_f1"
+"""The name of the metric of tables with a column a class, or a type of entity."""
+PRIMARY = "primary"
+"""The name of the metric that on each dataset is the one by which the dataset's trials choose."""
 METRIC_NAMES = {
+    PRIMARY: "primary metric",
     "mcc": "MCC",
     "weighted_f1": "weighted F1",
     "micro_f1": "micro-F1",

@@ -11,6 +11,7 @@ import pyarrow as pa
 import pyarrow.compute as pc
 import pyarrow.parquet as pq
 
+from analysis.names import LABELS
 from analysis.statistics.resampling import STATISTICS, Statistic
 from tunekit.storage.paths import Place
 from tunekit.store.records import DamagedRecord
@@ -176,6 +177,11 @@ METRICS: Mapping[str, Callable[[IntArray, IntArray, int], float]] = {
 As scored in training: a class that is neither gold nor predicted counts with F1 = 0, but for ``macro_f1_present``,
 which is the mean over the classes that occur among the gold labels. All raise ValueError as ``per_class_f1`` does.
 """
+
+
+def is_computed(metric: str) -> bool:
+    """Return whether the metric is computed from stored predictions of classes, and is in no record."""
+    return f"test_{metric}" not in LABELS and (metric in METRICS or metric.startswith("f1:"))
 
 
 def confusion(gold: IntArray, predicted: IntArray, num_classes: int) -> IntArray:

@@ -18,6 +18,7 @@ from analysis.tables.build import build
 from analysis.tables.specs import all_cells_spec, check_metric, settings_specs
 from analysis.tables.table import Table
 from analysis.tidy import tidy_epochs, tidy_trials
+from analysis.units import primary_of
 from tunekit.errors import UserError
 from tunekit.parsing import did_you_mean, how_many
 from tunekit.storage.paths import Place
@@ -91,18 +92,18 @@ class Results:
 
         A place holds the mean ± sample standard deviation over seeds, in percent where the metric is a share.
         ``metric`` is a score of the datasets' task (default: the one by which it chooses, for classification
-        ``macro_f1``; there are also ``accuracy`` and ``micro_f1``), or, from stored predictions of classes,
-        ``macro_f1_present`` (over the classes that occur),
-        ``mcc``, ``weighted_f1`` or ``per_class_f1``, which has a column a class and needs ``dataset`` where there are
-        several. ``select`` is as in ``cells``. Of several settings of a method the row has those with the best mean on
-        validation, which the table's notes name; without validation scores each setting is a row, and nothing says
-        which is best. ``settings`` has all of them. The trials of a search, which do not score test, are left out;
-        ``report`` shows them.
+        ``macro_f1``; there are also ``accuracy`` and ``micro_f1``), ``primary``, which is the metric by which each
+        dataset chooses and the default where they differ, or, from stored predictions of classes,
+        ``macro_f1_present`` (over the classes that occur), ``mcc``, ``weighted_f1`` or ``per_class_f1``, which has a
+        column a class and needs ``dataset`` where there are several. ``select`` is as in ``cells``. Of several settings
+        of a method the row has those with the best mean on validation, which the table's notes name; without validation
+        scores each setting is a row, and nothing says which is best. ``settings`` has all of them. The trials of a
+        search, which do not score test, are left out; ``report`` shows them.
 
         Raises UserError for an unknown metric, dataset or selection, and where no trial recorded the metric.
         """
         shown = self._of_dataset(self.cells(select), dataset)
-        return build(all_cells_spec(shown, metric or shown[0].task.primary, select))
+        return build(all_cells_spec(shown, metric or primary_of(shown), select))
 
     def settings(self, metric: str | None = None, dataset: str | None = None, select: str = "last") -> Table:
         """Return a table of all settings on one dataset, of the methods that were trained with several.
@@ -112,7 +113,7 @@ class Results:
         without ``per_class_f1``. Raises UserError as ``table``, and where there are no or several such tables.
         """
         found = self._of_dataset(self.cells(select), dataset)
-        metric = metric or found[0].task.primary
+        metric = metric or primary_of(found)
         check_metric(metric, found)
         specs = settings_specs(found, [metric], select)
         if len(specs) != 1:
@@ -135,7 +136,7 @@ class Results:
         from analysis.report.audit import majority_scores
 
         shown = self._of_dataset(self.cells(select), None)
-        return across(all_cells_spec(shown, metric or shown[0].task.primary, select), majority_scores(self.records))
+        return across(all_cells_spec(shown, metric or primary_of(shown), select), majority_scores(self.records))
 
     def critical_difference(self, metric: str | None = None, select: str = "last") -> "Figure":
         """Return the critical-difference figure of ``across_datasets``: mean ranks, with bars over rows that Nemenyi's

@@ -33,6 +33,8 @@ class DatasetFacts:
     display_name: str
     label_names: tuple[str, ...]
     content_hash: str
+    note: str = ""
+    """What tables say of it, such as what its test part is; empty where there is nothing."""
     occurring: Mapping[str, frozenset[int]] = field(default_factory=dict)
     """The labels that the items of each split have; empty where they were not read."""
 
@@ -45,7 +47,7 @@ class DatasetFacts:
     def of(cls, content: Mapping[str, Any]) -> "DatasetFacts":
         """Return the facts of a stored description. Raises KeyError or TypeError where one is missing or mistyped."""
         name, shown, digest = (plain(content[key]) for key in ("name", "display_name", "content_hash"))
-        return cls(name, shown, tuple(map(plain, content["label_names"])), digest)
+        return cls(name, shown, tuple(map(plain, content["label_names"])), digest, plain(content.get("note", "")))
 
 
 @dataclass(frozen=True)

@@ -3,6 +3,7 @@
 from collections.abc import Sequence
 
 from analysis.cells import Cell, metric_label
+from analysis.names import PRIMARY
 from tunekit.tasks import TASKS
 from tunekit.tasks.bio import types_of
 
@@ -12,15 +13,27 @@ def primary_label(found: Sequence[Cell]) -> str:
     return " / ".join(dict.fromkeys(metric_label(cell.task.primary, [cell]) for cell in found))
 
 
+def primary_of(found: Sequence[Cell]) -> str:
+    """Return the primary metric of the datasets of ``found``, ``PRIMARY`` where they have several."""
+    names = {cell.task.primary for cell in found}
+    return names.pop() if len(names) == 1 else PRIMARY
+
+
 def in_percent(found: Sequence[Cell], metric: str | None = None) -> bool:
     """Return whether ``metric``, by default the primary one of each, is shown in percent for all of ``found``."""
     return all(cell.measure(metric or cell.task.primary).unit == "%" for cell in found)
 
 
 def reported_metrics(cells: Sequence[Cell]) -> tuple[str, ...]:
-    """Return the metrics that the tasks of ``cells`` report, each once; those of classification without cells."""
+    """Return the metrics that the tasks of ``cells`` report, each once; those of classification without cells.
+
+    Where datasets have different primary metrics, that is ``PRIMARY``, so that one table has all of them, and what
+    their tasks report of every dataset.
+    """
     tasks = [cell.task for cell in cells] or [TASKS["classification"]]
-    return tuple(dict.fromkeys(name for task in tasks for name in task.reported))
+    first = [PRIMARY] if cells and primary_of(cells) == PRIMARY else []
+    reported = [name for task in tasks for name in (TASKS[task.name] if first else task).reported]
+    return tuple(dict.fromkeys([*first, *reported]))
 
 
 def by_task(cells: Sequence[Cell]) -> list[list[Cell]]:

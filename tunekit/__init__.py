@@ -10,6 +10,7 @@ if TYPE_CHECKING:
     from tunekit.api import load, plan, run, run_search, train
     from tunekit.data.base import DATASETS
     from tunekit.data.frame import dataset
+    from tunekit.data.hub_catalog import HUB_DATASETS, SUITES
     from tunekit.data.sources import DataSource
     from tunekit.data.summary import summarise
     from tunekit.errors import UserError
@@ -19,16 +20,18 @@ if TYPE_CHECKING:
     from tunekit.schema import TrialSpec
 
 __all__ = [
-    "DATASETS", "METHODS", "MODELS", "Block", "DataSource", "TrialSpec", "UserError", "dataset", "load", "plan", "run",
-    "run_search", "summarise", "train",
+    "DATASETS", "HUB_DATASETS", "METHODS", "MODELS", "SUITES", "Block", "DataSource", "TrialSpec", "UserError",
+    "dataset", "load", "plan", "run", "run_search", "summarise", "train",
 ]  # fmt: skip
 
 _MODULES = {
     "Block": "tunekit.planning.blocks",
     "DATASETS": "tunekit.data.base",
     "DataSource": "tunekit.data.sources",
+    "HUB_DATASETS": "tunekit.data.hub_catalog",
     "METHODS": "tunekit.methods",
     "MODELS": "tunekit.models.catalog",
+    "SUITES": "tunekit.data.hub_catalog",
     "TrialSpec": "tunekit.schema",
     "UserError": "tunekit.errors",
     "dataset": "tunekit.data.frame",

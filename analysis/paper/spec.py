@@ -25,9 +25,10 @@ from analysis.cells import Cell
 from analysis.compare import Score, score_of
 from analysis.configurations import Configurations, choose, configuration_of
 from analysis.epoch_choice import SELECTIONS
-from analysis.names import number
+from analysis.names import PER_CLASS, number
 from analysis.report.report import KINDS
-from analysis.tables.specs import PER_CLASS, absent_notes, check_metric, choice_notes
+from analysis.tables.data_notes import data_notes
+from analysis.tables.specs import check_metric, choice_notes
 from analysis.tables.table import TableRow, TableSpec
 from analysis.units import reported_metrics
 from tunekit.errors import UserError
@@ -136,7 +137,7 @@ def _table_spec(table: PaperTable, found: Sequence[Cell]) -> TableSpec:
     headings = {one.first.dataset: one.first.dataset_name for one in every}
     columns = {dataset: headings.get(dataset, dataset) for dataset in table.columns}
     cells = [one.chosen for one in every if one.chosen]
-    notes = (*choice_notes(every), *absent_notes(cells, table.metric))
+    notes = (*choice_notes(every), *data_notes(cells, table.metric))
     return TableSpec(table.stem, table.caption, table.metric, tuple(rows), columns, notes)
 
 

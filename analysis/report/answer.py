@@ -5,7 +5,7 @@ from collections.abc import Iterator, Sequence
 from analysis.cells import metric_label
 from analysis.compare import Comparison
 from analysis.figures.captioned import CaptionedFigure
-from analysis.names import interval_text, listed, metric_name
+from analysis.names import PRIMARY, interval_text, listed, metric_name
 from analysis.pairs import every_pair
 from analysis.report.document import Block, Paragraph, Points, Section
 from analysis.statistics.power import ALPHA
@@ -60,7 +60,8 @@ def _sentence(table: Table, column: str, shown: Shown) -> str:
     others = [(name, one) for name, one in shown if one is not best and one.versus and one.score.sample]
     tested = [(name, one) for name, one in others if one.standing is not Standing.NOT_TESTED]
     alike = any(one.standing is not Standing.WORSE for _, one in tested)
-    metric, measure, sample = metric_of(table), best.score.measure, best.score.sample
+    measure, sample = best.score.measure, best.score.sample
+    metric = measure.label if table.spec.metric == PRIMARY else metric_of(table)
     highest = "highest" if measure.sign > 0 else "lowest"
     told = f"{table.spec.columns[column]}: {label} "
     told += f"is best by mean {metric}" if tested and not alike else f"has the {highest} mean {metric}"

@@ -11,6 +11,7 @@ from analysis.claims.verdicts import evaluate, load_claims
 from analysis.epoch_choice import SELECTIONS
 from analysis.figures.captioned import DEFAULT_FORMATS, CaptionedFigure, save
 from analysis.logits import with_logits
+from analysis.names import PER_CLASS, PRIMARY
 from analysis.pairs import pairs_csv
 from analysis.rates import rate_maps
 from analysis.report.across_section import across_latex, across_section, across_stem
@@ -51,7 +52,6 @@ from analysis.sweep_records import SweepRecords
 from analysis.tables.build import build
 from analysis.tables.render import write
 from analysis.tables.specs import (
-    PER_CLASS,
     all_cells_spec,
     check_metric,
     default_specs,
@@ -136,6 +136,8 @@ def compose(records: SweepRecords, choices: Choices, out: Path) -> Report:
     primary = {cell.task.primary for cell in scored}
     main = [metric for metric in metrics if metric in primary] or metrics[:1]
     answering = [table for table in tables if table.spec.metric in main]
+    # One table of all primary metrics answers for those of each; a figure has one unit.
+    answers = [table for table in tables if table.spec.metric == PRIMARY] or answering
     over_datasets = compare_over_datasets(records, scored, metrics, choices.select)
     figures: list[CaptionedFigure] = []
     note = ""
@@ -150,7 +152,7 @@ def compose(records: SweepRecords, choices: Choices, out: Path) -> Report:
     verdicts = evaluate(load_claims(choices.claims), cell_lookup(scored))
     main_figures = [figure for figure in figures if figure.kind == "forest"]
     shown = [
-        answer_section(answering, main_figures),
+        answer_section(answers, main_figures),
         setup_section(records, found, [one for copies, _ in audits for one in copies], choices.select),
         about_section(records, scored, tables, choices.select, [note] if note else []),
         Section("Scores", tuple(tables), "scores"),

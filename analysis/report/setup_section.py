@@ -48,8 +48,9 @@ def _data(members: Sequence[Configurations], copied: bool, audit: DatasetAudit |
             "the sweep holds no copy of it."
         )
     task = task_of(first.dataset).name.replace("_", " ")
+    note = [f"{first.data_note[0].upper()}{first.data_note[1:]}."] if first.data_note else []
     if audit is None:
-        return " ".join([f"{first.dataset_name}: {task}. Its copy was not audited.", *_cut(members)])
+        return " ".join([f"{first.dataset_name}: {task}. Its copy was not audited.", *note, *_cut(members)])
     rows = [
         f"{int(audit.counts['rows'][split]):,} {name}" for split, name in SPLITS.items() if split in audit.counts.index
     ]
@@ -59,7 +60,7 @@ def _data(members: Sequence[Configurations], copied: bool, audit: DatasetAudit |
         counted, groups = (int(audit.counts[name]["test"]) for name in ("rows", "groups"))
         held = f"in {groups:,} groups of related rows" if groups < counted else "each a group of its own"
         told += f", those of test {held}"
-    return " ".join([f"{told}.", *_cut(members), *_majority(audit)])
+    return " ".join([f"{told}.", *note, *_cut(members), *_majority(audit)])
 
 
 def _cut(members: Sequence[Configurations]) -> list[str]:

@@ -11,7 +11,7 @@ from typing import Any
 import numpy as np
 import numpy.typing as npt
 
-from tunekit.tasks.label_counts import f1_of, macro_f1, micro_f1, share
+from tunekit.tasks.label_counts import f1_of, macro_f1, mcc, micro_f1, share
 
 IntArray = npt.NDArray[np.integer[Any]]
 FloatArray = npt.NDArray[np.float64]
@@ -44,17 +44,8 @@ def _weighted_f1(counts: FloatArray) -> FloatArray:
     return share((gold * f1_of(counts)).sum(axis=-1), gold.sum(axis=-1))
 
 
-def _mcc(counts: FloatArray) -> FloatArray:
-    """Return Gorodkin's (2004) correlation; 0 where one class alone is gold or predicted."""
-    right, gold, predicted = (counts[..., part, :] for part in range(3))
-    total = gold.sum(axis=-1)
-    product = right.sum(axis=-1) * total - (gold * predicted).sum(axis=-1)
-    spreads = [np.maximum(total**2 - (part**2).sum(axis=-1), 0) for part in (gold, predicted)]
-    return share(product, np.sqrt(spreads[0] * spreads[1]))
-
-
 STATISTICS: Mapping[str, Statistic] = {
-    "macro_f1": macro_f1, "macro_f1_present": _macro_f1_present, "weighted_f1": _weighted_f1, "mcc": _mcc,
+    "macro_f1": macro_f1, "macro_f1_present": _macro_f1_present, "weighted_f1": _weighted_f1, "mcc": mcc,
 }  # fmt: skip
 
 

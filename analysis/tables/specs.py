@@ -12,14 +12,14 @@ from functools import partial
 from analysis.cells import Cell, metric_label
 from analysis.compare import Score, score_of
 from analysis.configurations import Configurations, configuration_of, configurations, validation
-from analysis.names import LABELS, SPLITS, numbered
+from analysis.names import LABELS, PER_CLASS, PRIMARY, SPLITS, numbered
+from analysis.tables.data_notes import data_notes
 from analysis.tables.table import TableRow, TableSpec
 from analysis.units import by_task, class_scores, in_percent, primary_label, reported_metrics
 from tunekit.errors import UserError
 from tunekit.parsing import did_you_mean
 from tunekit.schema import slug
 
-PER_CLASS = "per_class_f1"
 METRICS = ("accuracy", "macro_f1", "macro_f1_present", "micro_f1", "mcc", "weighted_f1", PER_CLASS)
 
 
@@ -43,18 +43,20 @@ def default_specs(cells: Sequence[Cell], metrics: Sequence[str], select: str = "
 
     There is a table of full fine-tuning over models where there are several models, one of methods for each model that
     has several rows, and one of the cells that are left. The cells of a search are left out, and so are metrics that an
-    imported experiment did not record. Datasets of different tasks stand in tables of their own. Raises UserError where
-    no metric was recorded.
+    imported experiment did not record. Datasets of different tasks stand in tables of their own, but for those of
+    ``PRIMARY``. Raises UserError where no metric was recorded.
     """
     groups = by_task(cells)
-    specs = [spec for own in groups for spec in _specs_of_task(own, metrics, select)]
+    specs = _specs_of_task(cells, [PRIMARY], select) if PRIMARY in metrics else []
+    others = [metric for metric in metrics if metric != PRIMARY]
+    specs += [spec for own in groups for spec in _specs_of_task(own, others, select)]
     if not specs and any(not cell.searched for cell in cells):
         raise UserError(f"no trial recorded {' or '.join(metrics)}; choose another --metric")
     return _with_own_stems(specs)
 
 
 def _specs_of_task(cells: Sequence[Cell], metrics: Sequence[str], select: str) -> list[TableSpec]:
-    """Return the usual tables of ``cells``, which are all of one task."""
+    """Return the usual tables of ``cells``, which are all of one task, or of several where ``metrics`` is PRIMARY."""
     shown = configurations(cells)
     models = list(dict.fromkeys(one.first.model for one in shown))
     full = [one for one in shown if one.first.method == "full"]
@@ -91,7 +93,8 @@ def all_cells_spec(cells: Sequence[Cell], metric: str, select: str = "last") -> 
     check_metric(metric, cells)
     _check_recorded(cells, metric)
     # Of several tasks, those that have the metric: one table has one unit.
-    cells = next(own for own in by_task(cells) if recorded(own, metric)) if cells else cells
+    if cells and metric != PRIMARY:
+        cells = next(own for own in by_task(cells) if recorded(own, metric))
     about_scores = _about(cells, metric, select)
     shown = configurations(cells)
     if metric != PER_CLASS:
@@ -114,7 +117,7 @@ def settings_specs(cells: Sequence[Cell], metrics: Sequence[str], select: str = 
         own = [one for one in several if one.first.dataset == dataset]
         specs += [
             _settings_spec(own, metric, select)
-            for metric in metrics
+            for metric in dict.fromkeys(map(own[0].first.own_metric, metrics))
             if metric != PER_CLASS and recorded(_cells(own), metric)
         ]
     return _with_own_stems(specs)
@@ -127,7 +130,7 @@ def check_metric(metric: str, cells: Sequence[Cell] = ()) -> None:
     """
     of_types = [PER_CLASS] if any(cell.task.form == "tags" for cell in cells) else []
     computed = METRICS if not cells or any(cell.has_classes for cell in cells) else of_types
-    known = tuple(dict.fromkeys([*computed, *reported_metrics(cells), *further_metrics(cells)]))
+    known = tuple(dict.fromkeys([*computed, *reported_metrics(cells), PRIMARY, *further_metrics(cells)]))
     if metric not in known:
         raise UserError(f"there is no metric {metric!r}{did_you_mean(metric, known)} (there are {', '.join(known)})")
 
@@ -150,21 +153,6 @@ def choice_notes(shown: Sequence[Configurations]) -> tuple[str, ...]:
     return tuple(f"Configuration of {name}: {'; '.join(texts)}." for name, texts in lines.items())
 
 
-def absent_notes(cells: Sequence[Cell], metric: str) -> tuple[str, ...]:
-    """Return a line for each dataset whose split lacks classes: which, and the highest value possible of ``metric``."""
-    if metric not in ("macro_f1", PER_CLASS):
-        return ()
-    lines = []
-    for cell in {cell.dataset: cell for cell in cells if cell.absent}.values():
-        number, total = len(cell.absent), len(cell.label_names)
-        names = ", ".join(cell.absent)
-        said = f"The {SPLITS[cell.split]} split of {cell.dataset_name} lacks {number} of {total} classes ({names})"
-        most = f"which count as F1 = 0: no model can reach more than {100 * (total - number) / total:.2f}"
-        over = "macro_f1_present is the mean over the classes that occur"
-        lines.append(f"{said}, {most}; {over}." if metric == "macro_f1" else f"{said}, whose F1 is 0 for every model.")
-    return tuple(lines)
-
-
 def _cells(shown: Sequence[Configurations]) -> list[Cell]:
     return [cell for one in shown for cell in one.cells]
 
@@ -182,9 +170,14 @@ def _over_datasets(stem: str, about_scores: str, shown: Sequence[Configurations]
         caption=f"{_capital(metric_label(metric, members))} {about_scores}",
         metric=metric,
         rows=_rows(shown, partial(_dataset_score, metric), stem),
-        columns={cell.dataset: cell.dataset_name for cell in members},
-        notes=(*choice_notes(shown), *absent_notes(members, metric)),
+        columns={cell.dataset: _heading(cell, metric) for cell in members},
+        notes=(*choice_notes(shown), *data_notes(members, metric)),
     )
+
+
+def _heading(cell: Cell, metric: str) -> str:
+    """Return the heading of a dataset's column, with its metric where the columns of a table have different ones."""
+    return f"{cell.dataset_name} ({cell.measure(metric).label})" if metric == PRIMARY else cell.dataset_name
 
 
 def _capital(name: str) -> str:
@@ -205,7 +198,7 @@ def recorded(members: Sequence[Cell], metric: str) -> bool:
     ended = [cell for cell in members if cell.completed]
     computed = metric in METRICS and f"test_{metric}" not in LABELS and any(cell.has_classes for cell in ended)
     of_types = metric == PER_CLASS and any(cell.task.form == "tags" for cell in ended)
-    return not ended or computed or of_types or any(cell.by_seed(metric) for cell in ended)
+    return not ended or computed or of_types or any(cell.by_seed(cell.own_metric(metric)) for cell in ended)
 
 
 def _per_class(stem: str, about_scores: str, shown: Sequence[Configurations]) -> list[TableSpec]:
@@ -224,7 +217,7 @@ def _per_class(stem: str, about_scores: str, shown: Sequence[Configurations]) ->
                 metric=PER_CLASS,
                 rows=_rows(own, _class_scores, stem),
                 columns={name.removeprefix("f1:"): label for name, label in columns.items()},
-                notes=(*choice_notes(own), *absent_notes(_cells(own), PER_CLASS)),
+                notes=(*choice_notes(own), *data_notes(_cells(own), PER_CLASS)),
             )
         )
     return specs
@@ -288,7 +281,7 @@ def _settings_spec(own: Sequence[Configurations], metric: str, select: str) -> T
         notes=(
             *how,
             "A configuration is chosen on validation; the best on test must not be reported as a result.",
-            *absent_notes(cells, metric),
+            *data_notes(cells, metric),
         ),
         ranked=False,
     )

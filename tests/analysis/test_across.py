@@ -13,7 +13,7 @@ from analysis.report.pages import markdown_page, markdown_sections
 from analysis.report.report import Choices, compose, write_all
 from analysis.results import Results, load
 from analysis.statistics.across_datasets import compare_across, interquartile_mean
-from tests.support.stores import add, ask
+from tests.support.stores import add, add_of_task, ask
 from tunekit.errors import UserError
 from tunekit.schema import Status
 from tunekit.store.result_store import ResultStore
@@ -140,6 +140,68 @@ def results(folder: Path, make_spec, datasets: int, failed: bool = False) -> Res
         score = 0.5 + 0.1 * (spec.method == "full") + 0.01 * spec.seed
         add(store, spec, [score], Status.FAILED if failed and not place else Status.COMPLETED)
     return load(store.root)
+
+
+OF_EACH = {
+    "cola+classification.mcc-0123456789ab": ("mcc", 0.5, 0.4),
+    "rte+classification.accuracy-0123456789ab": ("accuracy", 0.7, 0.6),
+    "sts-b+regression-0123456789ab": ("pearson", 0.6, 0.8),
+    "ages+regression.rmse-0123456789ab": ("rmse", 3.0, 9.0),
+}
+"""Datasets with the name of the primary metric and its values with full fine-tuning and with LoRA."""
+
+
+def of_different_metrics(folder: Path, make_spec) -> Results:
+    """Two methods on datasets with different primary metrics, three seeds each."""
+    store = ResultStore(folder / "several")
+    methods = {"full": {}, "lora": {"r": 4}}
+    specs = {
+        (dataset, method, seed): make_spec(dataset=dataset, method=method, method_params=params, seed=seed)
+        for dataset in OF_EACH
+        for method, params in methods.items()
+        for seed in (1, 2, 3)
+    }
+    ask(store, list(specs.values()))
+    for (dataset, method, seed), spec in specs.items():
+        metric, *values = OF_EACH[dataset]
+        value = values[[*methods].index(method)] + 0.001 * seed
+        if metric == "accuracy":
+            add(store, spec, [value])
+        else:
+            add_of_task(store, spec, [{f"{split}_{metric}": value for split in ("val", "test")}])
+    return load(store.root)
+
+
+def test_datasets_of_different_primary_metrics_are_ranked_each_by_its_own(tmp_path: Path, make_spec) -> None:
+    found = of_different_metrics(tmp_path, make_spec)
+    compared = found.across_datasets()
+    assert compared.metric == "primary"
+    assert [one.split(" (")[1] for one in compared.datasets] == ["MCC)", "accuracy)", "Pearson's r)", "RMSE)"]
+    frame = compared.frame.set_index("row")
+    full, lora = (next(row for row in frame.index if name in row) for name in ("full", "LoRA"))
+    assert frame["mean_rank"].to_dict() == {full: 1.25, lora: 1.75}
+    assert frame["win_rate"].to_dict() == {full: 0.75, lora: 0.25}
+    assert frame["iqm"].isna().all()
+    assert "there are no rescaled scores" in compared.notes[0]
+    table = str(found.table())
+    assert table.startswith("Primary metric (test, last epoch)")
+    assert all(text in table for text in ("50.20 ± 0.10", "70.20 ± 0.10", "0.8020 ± 0.0010", "3.0020 ± 0.001"))
+    with pytest.raises(UserError, match="there is no metric 'primry', did you mean 'primary'"):
+        found.table("primry")
+
+
+@pytest.mark.slow
+def test_a_report_answers_by_the_primary_metric_of_each_dataset(tmp_path: Path, make_spec) -> None:
+    found = of_different_metrics(tmp_path, make_spec)
+    out = tmp_path / "report"
+    report = compose(found.records, Choices(), out)
+    write_all(report, out)
+    page = (out / "report.md").read_text(encoding="utf-8")
+    assert "(MCC): full fine-tuning is best by mean MCC" in page.replace("Full", "full")
+    assert "(RMSE): full fine-tuning is best by mean RMSE" in page.replace("Full", "full")
+    assert "(Pearson's r): LoRA is best by mean Pearson's r" in page
+    assert (out / "tables" / "across-primary.csv").exists()
+    assert [table.spec.metric for table in report.tables][0] == "primary"
 
 
 @pytest.mark.slow

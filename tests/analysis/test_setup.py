@@ -9,6 +9,8 @@ from analysis.report.audit import audit
 from analysis.report.document import Grid, Paragraph
 from analysis.report.setup_section import setup_section
 from analysis.sweep_records import read_sweeps
+from analysis.tables.build import build
+from analysis.tables.specs import default_specs
 from tests.support.stores import add
 from tunekit.data.copies import load_dataset, save_dataset
 from tunekit.store.requests import cells_of
@@ -46,6 +48,18 @@ def test_the_data_are_said_in_numbers(store, make_spec):
     assert f"those of test in {test['group'].nunique()} groups of related rows." in told.text
     share = 100 * (test["label"] == load_dataset("demo").splits["train"]["label"].mode()[0]).mean()
     assert f"has accuracy {share:.2f} % and macro-F1" in told.text
+
+
+def test_what_a_dataset_s_test_part_is_stands_in_the_setup_and_under_each_table(tmp_path, make_spec):
+    store = ResultStore(tmp_path / "sweep")
+    note = "the test part is the split validation, and the validation part is drawn from its training split"
+    save_dataset(replace(load_dataset("demo"), note=note), store.data_folder)
+    train(store, specs_of(make_spec))
+    assert "The test part is the split validation, and the validation" in setup_of(store).blocks[0].text
+    found = cells(read_sweeps([store.root]))
+    for spec in default_specs(found, ["macro_f1", "accuracy"]):
+        assert f"Demo: {note}." in build(spec).notes
+    assert load_dataset("demo").note == ""
 
 
 def test_a_part_of_the_training_rows_is_named(store, make_spec):

@@ -30,7 +30,7 @@ from tunekit.store.progress import ProgressReader
 from tunekit.store.release import _epochs_of_tables
 from tunekit.store.requests import cells_of
 from tunekit.store.result_store import ResultStore
-from tunekit.tasks import LOSS_OPTIONS, TASKS, task_of
+from tunekit.tasks import LOSS_OPTIONS, TASKS, choosing_by, task_of
 from tunekit.worker.report import TrialReport
 
 NAMES = ["O", "B-X", "I-X"]
@@ -127,6 +127,69 @@ def test_records_of_schema_version_1_hold_the_scores_of_classification():
         assert of_records[name]["label"] == f"{words[split]} {found.label}"
         assert (of_records[name]["direction"], of_records[name]["unit"]) == (found.direction, found.unit)
     assert f"best_val_{task.primary}" in of_records
+
+
+@every_task
+def test_a_dataset_chooses_by_any_metric_of_its_task(name):
+    task = TASKS[name]
+    labels, logits, constants = example(task)
+    assert choosing_by(task, None) is choosing_by(task, task.primary) is task
+    for metric in task.choices:
+        chosen = choosing_by(task, metric.name)
+        assert choosing_by(task, metric.name) is chosen, "a cell's task is compared by identity"
+        assert (chosen.name, chosen.chooses_by, chosen.loss) == (name, metric, task.loss)
+        assert metric.name in chosen.reported
+        scores = chosen.scores(labels, chosen.outputs(logits, constants), constants, NAMES)
+        assert list(scores)[: len(task.metrics)] == [one.name for one in task.metrics]
+        assert scores[metric.name] >= (metric.bounds[0] if metric.bounds[0] is not None else -np.inf)
+    with pytest.raises(UserError, match=f"the primary metric of {name} takes loss, .*, got 'bleu'"):
+        choosing_by(task, "bleu")
+
+
+def test_the_matthews_correlation_is_recorded_where_a_dataset_names_it():
+    from sklearn.metrics import matthews_corrcoef
+
+    task = task_of("x+classification.mcc-0123456789ab")
+    labels, logits, _ = example(task)
+    scores = task.scores(labels, logits, {}, NAMES)
+    assert scores["mcc"] == pytest.approx(matthews_corrcoef(labels, logits.argmax(1)))
+    assert "val_mcc" in task.score_names
+    assert "mcc" not in TASKS["classification"].scores(labels, logits, {}, NAMES)
+    assert "val_mcc" not in task_of("x-0123456789ab").score_names
+    one_class = np.eye(3, dtype=np.float32)[np.zeros(40, int)]
+    assert task.scores(labels, one_class, {}, NAMES)["mcc"] == 0
+
+
+@pytest.mark.parametrize(
+    ("dataset", "task", "primary"),
+    [
+        ("x-0123456789ab", "classification", "macro_f1"),
+        ("x+regression-0123456789ab", "regression", "pearson"),
+        ("x+regression.rmse-0123456789ab", "regression", "rmse"),
+        ("x+classification.accuracy-0123456789ab", "classification", "accuracy"),
+        ("demo", "classification", "macro_f1"),
+    ],
+)
+def test_the_name_of_a_dataset_says_its_task_and_its_primary_metric(dataset, task, primary):
+    found = task_of(dataset)
+    assert (found.name, found.primary) == (task, primary)
+
+
+def test_a_registered_dataset_may_name_its_primary_metric(tmp_path):
+    DATASETS.register("mcc-demo")(replace(DATASETS["demo"], primary_metric="mcc"))
+    try:
+        run = start(specify(dataset="mcc-demo", method="full", epochs=3, learning_rate=1e-3), tmp_path)
+        while not run.done:
+            run.train_epoch()
+        ended = run.finish()
+        values = [one.score("val_mcc") for one in run.records]
+        assert ended.best_epoch == int(np.argmax(values)) + 1
+        assert run.records[-1].score("best_val_mcc") == max(values)
+        assert {"test_mcc", "test_accuracy", "test_macro_f1"} <= set(ended.final_scores)
+        assert run.records[0].row()["schema_version"] == 2
+        assert [one.name for one in objectives_on("mcc-demo", None)] == ["mcc"]
+    finally:
+        DATASETS.remove("mcc-demo")
 
 
 @pytest.fixture

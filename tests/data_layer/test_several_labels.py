@@ -7,8 +7,7 @@ import pytest
 from tunekit.data.base import content_hash
 from tunekit.data.copies import load_dataset, save_dataset
 from tunekit.data.frame import dataset
-from tunekit.data.labelling import checked_bit
-from tunekit.data.labels import BadValue
+from tunekit.data.labels import BadValue, checked_bit
 from tunekit.data.sources import DataSource, read_source
 from tunekit.data.splitting import strata_of
 from tunekit.data.summary import summarise

@@ -20,6 +20,7 @@ from tunekit.planning.presets import GRID_PRESETS, SEARCH_PRESETS
 from tunekit.planning.resolve import resolve_grid
 from tunekit.search.confirm import best_yaml
 from tunekit.search.request import resolve_search
+from tunekit.tasks import task_of
 
 AXES = {"models": ("tiny-bert",), "methods": ("full",)}
 
@@ -97,12 +98,30 @@ def test_the_flags_hold_for_all_files_or_are_refused(files, tmp_path):
     assert [data.splits["train"]["text"][0][:4] for data in replaced.own_data.values()] == ["text"]
 
 
+def test_a_primary_metric_stands_in_the_name_unless_it_is_the_task_s_own(tmp_path):
+    path = write(tmp_path / "x.csv", "text", "label")
+
+    def names(**more):
+        flags = resolve_grid(GridArgs(**AXES, datasets=(path,), seeds=(1,), **more), GRID_PRESETS)
+        entry = grid(tmp_path, [{"path": path, **more}])
+        assert [spec.trial_id for spec in flags.specs] == [spec.trial_id for spec in entry.specs]
+        return [spec.dataset for spec in flags.specs]
+
+    [plain] = names()
+    assert names(primary_metric="macro_f1") == [plain]
+    [by_accuracy], [by_mcc] = names(primary_metric="accuracy"), names(primary_metric="mcc")
+    assert by_accuracy == plain.replace("x-", "x+classification.accuracy-")
+    assert (task_of(by_mcc).primary, task_of(plain).primary) == ("mcc", "macro_f1")
+    [named] = grid(tmp_path, [{"path": path, "name": "My Reviews"}]).own_data.values()
+    assert (named.display_name, named.name) == ("My Reviews", plain.replace("x-", "my-reviews-"))
+
+
 def test_every_flag_of_columns_is_a_key_of_a_dataset():
     """A flag that the entries of a file can't say would be lost in sweep.json and best.yaml."""
     keys = {"text_column": "text", "pair_column": "text", "label_column": "label", "group_column": "group"}
     assert {keys.get(item.name, item.name) for item in fields(DataColumns)} == {
         item.name for item in fields(DataSource)
-    } - {"path"}
+    } - {"path", "name"}  # what one dataset is called can't be said of all files
 
 
 def test_best_yaml_says_the_columns_and_runs_alone(files, tmp_path):
@@ -153,6 +172,10 @@ BAD = [
             ({"label": ["a", 3]}, "label is a text"),
             ({"group": 1}, "group is a text"),
             ({"quotes": "all"}, "quotes is one of auto"),
+            ({"name": ""}, "name is a text"),
+            ({"primary_metric": "acc"}, "primary metric of classification takes .* got 'acc'"),
+            ({"primary_metric": "mcc", "task": "regression"}, "primary metric of regression takes loss, pearson"),
+            ({"test_split": "dev"}, "a test split is named for datasets of the hub"),
             ({"skip_bad_rows": "yes"}, "skip_bad_rows is true or false"),
             ({"text": "a", "label": "a"}, "must be different columns"),
         )

@@ -9,7 +9,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from tunekit.search.choosing import SCORES, Candidate, item_standard_error, pareto, select
-from tunekit.tasks.classification import label_scores
+from tunekit.tasks.classification import label_scores, matthews
 
 candidates = st.lists(
     st.builds(Candidate, number=st.just(0), score=st.floats(0, 1), num_trainable_params=st.integers(1, 1000)),
@@ -74,6 +74,7 @@ def test_the_scores_are_the_engine_s(pairs):
     expected = label_scores(gold, predicted, 5)
     for metric in ("accuracy", "macro_f1"):
         assert SCORES[metric](confusion)[0] == pytest.approx(expected[metric])
+    assert SCORES["mcc"](confusion)[0] == pytest.approx(matthews(gold, predicted))
 
 
 def test_without_predictions_there_is_no_standard_error():

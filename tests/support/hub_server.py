@@ -1,8 +1,9 @@
-"""A hub on loopback that serves one repository at one commit, and remembers what was asked."""
+"""A hub on loopback that serves repositories, each at one commit, and remembers what was asked."""
 
 import hashlib
 import json
 import threading
+from collections.abc import Sequence
 from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 from pathlib import Path
 from typing import Literal
@@ -17,14 +18,21 @@ class FakeHub:
     """Serves ``folder`` at ``COMMIT``, as the model ``REPOSITORY`` or the dataset ``DATASET``; a context manager.
 
     Each name in ``branches`` leads to the commit, too. ``commit`` may be changed while the hub runs, as when somebody
-    pushes to a branch. ``asked`` holds the files that were asked for, and the paths of everything else.
+    pushes to a branch. ``asked`` holds the files that were asked for, and the paths of everything else. ``name`` is
+    another name of the repository, and ``others`` are hubs whose repositories this one serves, too.
     """
 
     def __init__(
-        self, folder: Path, kind: Literal["model", "dataset"] = "model", branches: tuple[str, ...] = ("main",)
+        self,
+        folder: Path,
+        kind: Literal["model", "dataset"] = "model",
+        branches: tuple[str, ...] = ("main",),
+        name: str | None = None,
+        commit: str = COMMIT,
+        others: Sequence["FakeHub"] = (),
     ) -> None:
-        self.folder, self.branches, self.commit = folder, branches, COMMIT
-        self.name = REPOSITORY if kind == "model" else DATASET
+        self.folder, self.branches, self.commit, self.others = folder, branches, commit, others
+        self.name = name or (REPOSITORY if kind == "model" else DATASET)
         self.files = f"/{self.name}/" if kind == "model" else f"/datasets/{self.name}/"
         self.listing = f"/api/{kind}s/{self.name}/revision/"
         self.asked: list[str] = []
@@ -38,14 +46,16 @@ class FakeHub:
                 self.answer(body=True)
 
             def answer(self, *, body: bool) -> None:
-                content, code = hub.find(unquote(self.path.split("?")[0]))
+                path = unquote(self.path.split("?")[0])
+                owner = next((one for one in hub.others if path.startswith((one.listing, one.files))), hub)
+                content, code = owner.find(path)
                 self.send_response(404 if code else 200)
                 if code:
                     self.send_header("X-Error-Code", code)
                 self.send_header("Content-Type", "application/octet-stream")
                 self.send_header("Content-Length", str(len(content)))
                 self.send_header("ETag", f'"{hashlib.sha256(content).hexdigest()}"')
-                self.send_header("X-Repo-Commit", hub.commit)
+                self.send_header("X-Repo-Commit", owner.commit)
                 self.end_headers()
                 if body:
                     self.wfile.write(content)
@@ -87,4 +97,5 @@ class FakeHub:
 
     def __exit__(self, *error: object) -> None:
         self.server.shutdown()
-        self.server.server_close()
+        for one in (self, *self.others):
+            one.server.server_close()

@@ -5,7 +5,7 @@ from dataclasses import fields
 
 from tunekit.schema import EpochRecord, Fingerprint, Status, TrialSummary
 from tunekit.store.epoch_records import UNSCORED, TaskEpochRecord
-from tunekit.tasks import TASKS
+from tunekit.tasks import Task
 
 FINGERPRINT = Fingerprint(model="m", data="d", code="c")
 
@@ -15,10 +15,10 @@ def record(epoch: int) -> EpochRecord:
     return EpochRecord(**{**values, "epoch": epoch, "step": 2 * epoch, "peak_memory_bytes": 7})
 
 
-def record_of_task(epoch: int, task: str, scores: Mapping[str, float]) -> TaskEpochRecord:
+def record_of_task(epoch: int, task: Task, scores: Mapping[str, float]) -> TaskEpochRecord:
     """An epoch of another task than classification; scores of the task that are not in ``scores`` are None."""
     unscored = {name: getattr(record(epoch), name) for name in UNSCORED}
-    return TaskEpochRecord(**unscored, scores=dict.fromkeys(TASKS[task].score_names) | scores, constants={})
+    return TaskEpochRecord(**unscored, scores=dict.fromkeys(task.score_names) | scores, constants={})
 
 
 def summary(status: Status = Status.COMPLETED, error: str | None = None) -> TrialSummary:

@@ -147,7 +147,7 @@ class Simulation:
         if task_of(spec.dataset).name == "classification":
             made = replace(record(epoch), val_macro_f1=scores["val_macro_f1"], val_accuracy=scores["val_accuracy"])
         else:
-            made = record_of_task(epoch, task_of(spec.dataset).name, scores)
+            made = record_of_task(epoch, task_of(spec.dataset), scores)
         self.store.write_epochs(folder, [*earlier, made])
         gold = [0, 1, 2] * 20
         items = {"split": "val", "epoch": epoch, "group_id": [str(n) for n in range(60)], "gold": gold}

@@ -51,7 +51,7 @@ def add_of_task(store: ResultStore, spec: TrialSpec, scores: Sequence[Mapping[st
     """A completed trial of another task than classification, with these scores after each epoch (``test_rmse``)."""
     task = task_of(spec.dataset)
     folder = store.open_trial(spec, FINGERPRINT)
-    records = [record_of_task(epoch, task.name, one) for epoch, one in enumerate(scores, 1)]
+    records = [record_of_task(epoch, task, one) for epoch, one in enumerate(scores, 1)]
     store.write_epochs(folder, records)
     final = {name: records[-1].scores[name] for name in task.score_names}
     store.write_summary(folder, replace(summary(), num_epochs=len(records), final_scores=final))

@@ -15,7 +15,6 @@ from tunekit.planning.args import Format
 from tunekit.planning.plan import Plan, PlanState
 from tunekit.schema import TrialSpec
 from tunekit.store.result_store import ResultStore
-from tunekit.tasks import task_of
 
 if TYPE_CHECKING:
     from analysis.tables.table import Table as ScoreTable
@@ -29,10 +28,11 @@ def grid_tables(store: ResultStore, specs: Sequence[TrialSpec], form: Format = "
     from analysis.results import load
     from analysis.tables.build import build
     from analysis.tables.specs import default_specs, settings_specs
+    from analysis.units import reported_metrics
 
-    metrics = list(dict.fromkeys(name for spec in specs for name in task_of(spec.dataset).reported))
     wanted = {spec.cell for spec in specs}
     found = [cell for cell in load(store.root).cells() if cell.key in wanted]
+    metrics = reported_metrics(found)
     shown = [*settings_specs(found, metrics), *default_specs(found, metrics)]
     print_tables([build(spec) for spec in shown], form)
 

@@ -10,6 +10,7 @@ from tunekit.data.tables import MAX_ROWS, arrow_rows
 from tunekit.data.text_files import MAX_BYTES
 from tunekit.data.user import STEMS
 from tunekit.errors import UserError
+from tunekit.parsing import did_you_mean
 
 if TYPE_CHECKING:
     import pyarrow as pa
@@ -17,15 +18,25 @@ if TYPE_CHECKING:
     from tunekit.data.user import Columns
 
 
-def choose_splits(names: Iterable[str], source: str) -> tuple[dict[str, str], tuple[str, ...]]:
+def choose_splits(
+    names: Iterable[str], source: str, test_split: str | None = None
+) -> tuple[dict[str, str], tuple[str, ...]]:
     """Return the names of the train, val and test splits among ``names``, and a note on those that are none of them.
 
-    Raises UserError where there is no train split, or where two names stand for one.
+    ``test_split`` is the name of the test split where it is not called test. Raises UserError where there is no train
+    split or none of that name, or where two names stand for one.
     """
+    names = list(names)
+    if test_split is not None and test_split not in names:
+        raise UserError(
+            f"{source}: it has no split {test_split!r}{did_you_mean(test_split, names)} (there are: {', '.join(names)})"
+        )
     found: dict[str, str] = {}
     others = []
     for name in names:
         split = next((split for split, words in STEMS.items() if name.lower() in words), None)
+        if test_split is not None:
+            split = "test" if name == test_split else None if split == "test" else split
         if split is None:
             others.append(name)
         elif split in found:

@@ -49,6 +49,8 @@ class DatasetInfo:
     """How ``pair`` joins ``text``: ``sep_token`` (one string, that token between) or the tokenizer's own ``pair``."""
     task: str = DEFAULT_TASK
     """The name of the task that trials on the dataset learn, one of ``tunekit.tasks.TASKS``."""
+    primary_metric: str | None = None
+    """The score by which epochs and configurations are chosen, where it is another than the task's own."""
 
 
 DATASETS: Registry[DatasetInfo] = Registry("dataset")
@@ -70,6 +72,10 @@ class TextDataset:
     """What the reader of a user's own files found out by itself, such as their separator."""
     left_out: dict[str, int] = field(default_factory=dict)
     """The number of rows that were left out on the user's request, by what was wrong with them."""
+    note: str = ""
+    """What tables and reports say of the dataset, such as what its test part is; empty where there is nothing."""
+    licence: str = ""
+    """The licence of the data, as far as it is known; empty for a user's own data, of which nothing is known."""
 
     def __repr__(self) -> str:
         rows = ", ".join(f"{len(frame)} {split}" for split, frame in self.splits.items())
@@ -79,23 +85,35 @@ class TextDataset:
         return f"TextDataset {self.name}: {rows} rows, {what}{note}"
 
 
-def own_name(stem: str, digest: str, task: str) -> str:
-    """Return the name of a user's own data set: its stem, the task that was declared, and its content hash.
+def own_name(stem: str, digest: str, task: str, primary_metric: str | None = None) -> str:
+    """Return the name of a user's own data set: its stem, the task and metric that were declared, and its content hash.
 
-    The name alone says the task on every machine. Classification is not named, so that names of before tasks stay.
+    The name alone says the task on every machine. Classification by its own metric is not named, so that names of
+    before tasks stay.
     """
+    if primary_metric is not None:
+        task = f"{task}.{primary_metric}"
     return f"{stem}-{digest}" if task == DEFAULT_TASK else f"{stem}+{task}-{digest}"
 
 
-def task_name(dataset: str) -> str:
-    """Return the name of the task that trials on ``dataset`` learn: its registered one, or what its own name says.
+_DECLARED = re.compile(r"\+(?P<task>[a-z_]+)(\.(?P<metric>[a-z0-9_]+))?-[0-9a-f]{12}$")
+"""The end of a name that ``own_name`` made. Its stem has no ``+``, so no name is mistaken."""
 
-    A stem of ``own_name`` has no ``+``, so no name is mistaken.
-    """
+
+def task_name(dataset: str) -> str:
+    """Return the name of the task that trials on ``dataset`` learn: its registered one, or what its own name says."""
     if dataset in DATASETS:
         return DATASETS[dataset].task
-    found = re.search(r"\+([a-z_]+)-[0-9a-f]{12}$", dataset)
-    return found[1] if found else DEFAULT_TASK
+    found = _DECLARED.search(dataset)
+    return found["task"] if found else DEFAULT_TASK
+
+
+def primary_metric(dataset: str) -> str | None:
+    """Return the metric that ``dataset`` names to choose by; None where that is the one of its task."""
+    if dataset in DATASETS:
+        return DATASETS[dataset].primary_metric
+    found = _DECLARED.search(dataset)
+    return found["metric"] if found else None
 
 
 def text_hash(text: str) -> str:
@@ -136,6 +154,8 @@ def make_dataset(
     split_note: str = "",
     reading_notes: tuple[str, ...] = (),
     left_out: dict[str, int] | None = None,
+    note: str = "",
+    licence: str = "",
 ) -> TextDataset:
     """The data set with ``item_id`` in each split: 16 hex of text, pair, label and how often they came before.
 
@@ -163,6 +183,8 @@ def make_dataset(
         split_note=split_note,
         reading_notes=reading_notes,
         left_out=left_out or {},
+        note=note,
+        licence=licence,
     )
 
 

@@ -17,6 +17,10 @@ if TYPE_CHECKING:
     from pandas import DataFrame
 
 
+OWN_LICENCE = "the user's own data"
+"""What the description of a user's own dataset says of its licence."""
+
+
 def load_dataset(name: str, folder: Place | None = None) -> TextDataset:
     """A registered data set, or a user's own that ``save_dataset`` left in ``folder``. Its hash is verified.
 
@@ -63,10 +67,11 @@ def save_dataset(data: TextDataset, folder: Place, *, with_text: bool = False) -
         "label_names": list(data.label_names),
         "pair_as": data.pair_as,
         "content_hash": data.content_hash,
-        "licence": DATASETS[data.name].licence if data.name in DATASETS else "the user's own data",
+        "licence": DATASETS[data.name].licence if data.name in DATASETS else data.licence or OWN_LICENCE,
         "with_text": with_text,
         # Only where there is something to say: what was written before stays as it is.
         **({"left_out": data.left_out} if data.left_out else {}),
+        **({"note": data.note} if data.note else {}),
     }
     if _is_saved(record, parquet, sidecar):
         return
@@ -110,6 +115,7 @@ def _read_copy(name: str, folder: Place) -> TextDataset:
         label_names = tuple(map(str, record["label_names"]))
         expected, display_name, pair_as = record["content_hash"], record["display_name"], record["pair_as"]
         left_out = {str(kind): int(number) for kind, number in record.get("left_out", {}).items()}
+        note, licence = str(record.get("note", "")), str(record["licence"])
         columns = ["split", "text", "pair", "label", "group"]
         table = pq.read_table(pa.BufferReader(path.read_bytes()), columns=columns).to_pydict()
     except (OSError, ValueError, KeyError, TypeError, AttributeError, pa.ArrowException) as error:
@@ -131,4 +137,6 @@ def _read_copy(name: str, folder: Place) -> TextDataset:
         content_hash=expected,
         pair_as=pair_as,
         left_out=left_out,
+        note=note,
+        licence="" if licence == OWN_LICENCE else licence,
     )

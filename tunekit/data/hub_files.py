@@ -54,15 +54,17 @@ class Listing:
     """The columns with their kinds, as the README has them."""
 
 
-def read_hub(hub: HubDataset, columns: Columns) -> tuple[HubDataset, dict[str, FileRows], tuple[str, ...]]:
+def read_hub(
+    hub: HubDataset, columns: Columns, test_split: str | None = None
+) -> tuple[HubDataset, dict[str, FileRows], tuple[str, ...]]:
     """Return ``hub`` with the commit that was read, the rows of each split, and notes on what is left out.
 
-    A commit that was read before is read from the cache without a network. Raises UserError where the dataset can't be
-    had, or is not kept as Parquet files.
+    ``test_split`` is the name of the test split where it is not called test. A commit that was read before is read from
+    the cache without a network. Raises UserError where the dataset can't be had, or is not kept as Parquet files.
     """
     commit, listing, from_cache = _cached(hub) or _fetched(hub)
     pinned = replace(hub, revision=commit, config=None if listing.config == "default" else listing.config)
-    chosen, notes = choose_splits(listing.files, str(hub))
+    chosen, notes = choose_splits(listing.files, str(hub), test_split)
     tables = {}
     for split, name in chosen.items():
         parts = [_table(_file(hub, commit, file), f"{pinned}, {file}", columns) for file in listing.files[name]]

@@ -15,6 +15,7 @@ from tunekit.data.labels import (
     MISSING,
     BadValue,
     check_classes,
+    checked_bit,
     checked_label,
     checked_tags,
     checked_text,
@@ -176,17 +177,6 @@ def _number_labels(checked: Checked, columns: Sequence[str], source: str) -> Lab
 # -- several labels ---------------------------------------------------------------------------------------------------
 
 
-def checked_bit(column: str, value: object) -> int:
-    """Return 0 or 1 of a column of several labels. Raises BadValue for anything else, and for a missing value."""
-    word = value.strip() if isinstance(value, str) else value
-    if word is None or word == "" or (isinstance(word, float) and math.isnan(word)):
-        raise BadValue("empty label", f"empty label in column {column!r}")
-    bits: dict[object, int] = {"0": 0, "1": 1, "0.0": 0, "1.0": 1, 0: 0, 1: 1}  # True is 1 and 1.0 is 1, too
-    if not isinstance(word, str | int | float) or word not in bits:
-        raise BadValue("neither 0 nor 1", f"column {column!r} holds {str(word)[:40]!r}, which is neither 0 nor 1")
-    return bits[word]
-
-
 def _bits(columns: Sequence[str], values: Sequence[Any]) -> tuple[int, ...]:
     return tuple(checked_bit(column, value) for column, value in zip(columns, values, strict=True))
 
@@ -209,6 +199,17 @@ def _separated(separator: str) -> Callable[[Sequence[str], Sequence[Any]], froze
         return frozenset(parts)
 
     return value
+
+
+def _listed(columns: Sequence[str], values: Sequence[Any]) -> frozenset[str]:
+    """Return the labels that a list holds; an empty list has none."""
+    if not isinstance(values[0], list | tuple):
+        reason = (
+            f"column {columns[0]!r} holds {type(values[0]).__name__}, not a list of labels; multi_label takes several "
+            "label columns of 0 and 1, or one with --label-separator, or lists"
+        )
+        raise BadValue("no list", reason)
+    return frozenset(checked_label(columns[0], one).strip() for one in values[0])
 
 
 def _separated_labels(checked: Checked, columns: Sequence[str], source: str) -> Labels:
@@ -291,8 +292,7 @@ def labelling_of(task: str, columns: Sequence[str], separator: str | None, sourc
         return found
     if separator is not None and len(columns) > 1:
         raise UserError(f"{source}: give several label columns, or one with a label separator, not both")
-    if separator is None and len(columns) == 1:
-        raise UserError(f"{source}: {task} takes several label columns of 0 and 1, or one with --label-separator")
-    if separator is None:
+    if separator is None and len(columns) > 1:
         return found
-    return Labelling(_separated(separator), _separated_labels, several=True, without_odd=_without_unknown_labels)
+    read = _listed if separator is None else _separated(separator)
+    return Labelling(read, _separated_labels, several=True, without_odd=_without_unknown_labels)

@@ -75,6 +75,17 @@ def checked_tags(column: str, value: Any) -> tuple[str, ...]:
     return tuple(map(checked_tag, tags))
 
 
+def checked_bit(column: str, value: object) -> int:
+    """Return 0 or 1 of a column of several labels. Raises BadValue for anything else, and for a missing value."""
+    word = value.strip() if isinstance(value, str) else value
+    if word is None or word == "" or (isinstance(word, float) and math.isnan(word)):
+        raise BadValue("empty label", f"empty label in column {column!r}")
+    bits: dict[object, int] = {"0": 0, "1": 1, "0.0": 0, "1.0": 1, 0: 0, 1: 1}  # True is 1 and 1.0 is 1, too
+    if not isinstance(word, str | int | float) or word not in bits:
+        raise BadValue("neither 0 nor 1", f"column {column!r} holds {str(word)[:40]!r}, which is neither 0 nor 1")
+    return bits[word]
+
+
 def checked_label(column: str, value: object) -> str:
     """Return a label as the text that stands there, spaces around it included.
 

@@ -21,18 +21,23 @@ SPLITS_FILE = "dataset_dict.json"
 STATE_FILE = "state.json"
 
 
-def read_saved(folder: Path, columns: Columns) -> tuple[dict[str, FileRows], tuple[str, ...]]:
+def read_saved(
+    folder: Path, columns: Columns, test_split: str | None = None
+) -> tuple[dict[str, FileRows], tuple[str, ...]]:
     """Return the rows of each split in ``folder``, and notes on what is left out; a Dataset's rows are all train.
 
-    The files are read as Arrow data, by the names that the folder's JSON files give; nothing there can run. Raises
-    UserError, which names the file, where one is missing or damaged.
+    ``test_split`` is the name of the test split where it is not called test. The files are read as Arrow data, by the
+    names that the folder's JSON files give; nothing there can run. Raises UserError, which names the file, where one is
+    missing or damaged.
     """
     if not (folder / SPLITS_FILE).is_file():
+        if test_split is not None:
+            raise UserError(f"{folder}: it has no splits, and so none that is called {test_split!r}")
         return rows_of_splits({"train": _table(folder, columns)}, columns, str(folder))
     names = _json(folder / SPLITS_FILE).get("splits")
     if not isinstance(names, list) or not all(_is_plain(name) for name in names):
         raise UserError(f"{folder / SPLITS_FILE}: it names no splits")
-    chosen, notes = choose_splits(names, str(folder))
+    chosen, notes = choose_splits(names, str(folder), test_split)
     tables = {split: _table(folder / name, columns) for split, name in chosen.items()}
     rows, more = rows_of_splits(tables, columns, str(folder))
     return rows, (*notes, *more)

@@ -45,6 +45,13 @@ class DataSource:
     token_classification (a tag for each word)."""
     label_separator: str | None = None
     """What stands between the labels of a row where one column holds several of them."""
+    primary_metric: str | None = None
+    """The score by which epochs and configurations are chosen (default: the task's own)."""
+    test_split: str | None = None
+    """The split of a dataset of the hub, or of a folder that ``save_to_disk`` wrote, that is the test part where it is
+    not called test; validation is then drawn from train unless a split is called so."""
+    name: str | None = None
+    """What tables call the dataset (default: the name of the file, folder or dataset of the hub)."""
 
     def __post_init__(self) -> None:
         for name in ("text", "label"):
@@ -57,7 +64,7 @@ class DataSource:
             raise UserError(f"{self.path}: text names one column, or two for pairs, got {self.text!r}")
         if not self.labels or not all(isinstance(name, str) and name for name in self.labels):
             raise UserError(f"{self.path}: label is a text, got {self.label!r}")
-        for name in ("task", "group", "separator", "label_separator"):
+        for name in ("task", "group", "separator", "label_separator", "primary_metric", "test_split", "name"):
             value = getattr(self, name)
             if not (isinstance(value, str) and value) and (name == "task" or value is not None):
                 raise UserError(f"{self.path}: {name} is a text, got {value!r}")
@@ -111,6 +118,8 @@ def read_source(source: DataSource) -> tuple[TextDataset, DataSource]:
     columns.check()
     hub = HubDataset.parse(source.path) if source.path.startswith(HUB) else None
     if hub is None and not is_saved(path):
+        if source.test_split is not None:
+            raise UserError(f"{source.path}: a test split is named for datasets of the hub and folders of datasets")
         data = read_user_dataset(
             path,
             text_column=columns.text,
@@ -122,6 +131,8 @@ def read_source(source: DataSource) -> tuple[TextDataset, DataSource]:
             skip_bad_rows=source.skip_bad_rows,
             task=source.task,
             label_separator=source.label_separator,
+            name=source.name,
+            primary_metric=source.primary_metric,
         )
         return data, source
     if source.separator is not None:
@@ -129,23 +140,33 @@ def read_source(source: DataSource) -> tuple[TextDataset, DataSource]:
     if hub is None:
         from tunekit.data.saved_folder import read_saved
 
-        rows, notes = read_saved(path, columns)
+        rows, notes = read_saved(path, columns, source.test_split)
         name = path.resolve().name
     else:
         from tunekit.data.hub_files import read_hub
 
-        hub, rows, notes = read_hub(hub, columns)
+        hub, rows, notes = read_hub(hub, columns, source.test_split)
         source, name = replace(source, path=str(hub)), hub.name
     data = dataset_of_rows(
         rows,
         columns,
         source.path,
-        name,
+        source.name or name,
         skip_bad_rows=source.skip_bad_rows,
         way_out="give more rows",
         task=source.task,
+        primary_metric=source.primary_metric,
+        draw_val=source.test_split is not None,
     )
-    return replace(data, reading_notes=(*notes, *data.reading_notes)), source
+    return replace(data, reading_notes=(*notes, *data.reading_notes), note=_note(source, "val" not in rows)), source
+
+
+def _note(source: DataSource, val_is_drawn: bool) -> str:
+    """Return what tables say of a dataset whose test part was named; empty where none was."""
+    if source.test_split is None:
+        return ""
+    drawn = ", and the validation part is drawn from its training split" if val_is_drawn else ""
+    return f"the test part is the split {source.test_split}{drawn}"
 
 
 def is_saved(path: Path) -> bool:

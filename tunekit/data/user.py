@@ -25,6 +25,11 @@ from tunekit.schema import slug
 
 SHARES = {"train": 0.8, "test": 0.1, "val": 0.1}
 WITH_DEV = {"train": 0.9, "test": 0.1}
+VAL_SHARE, MOST_VAL = 0.1, 5_000
+"""The share of train that is drawn for validation beside a test part that was named, and the most rows that it has.
+
+More rows say little more of an epoch, and all of them are scored after each one.
+"""
 SPLIT_SEED = 0
 STEMS = {"train": ("train",), "val": ("dev", "val", "validation"), "test": ("test",)}
 SKIP_FLAG = "--skip-bad-rows"
@@ -67,6 +72,8 @@ def read_user_dataset(
     skip_bad_rows: bool = False,
     task: str = DEFAULT_TASK,
     label_separator: str | None = None,
+    name: str | None = None,
+    primary_metric: str | None = None,
 ) -> TextDataset:
     """Return the data at ``path`` as a dataset called ``<slug of the stem>-<content hash>``; the path never enters.
 
@@ -77,7 +84,8 @@ def read_user_dataset(
     Where words have labels, a file that is neither JSON Lines nor Parquet is one of ``tunekit.data.conll``.
     ``separator`` and ``quotes`` say how CSV is read, as in ``read_table``. With ``skip_bad_rows``, rows that can't be
     used are left out, and ``left_out`` of the dataset counts them. ``task`` is the task that the labels are read for,
-    whose column may hold several with ``label_separator`` between.
+    whose column may hold several with ``label_separator`` between. ``name`` takes the place of the path's stem, and
+    ``primary_metric`` is as in ``dataset_of_rows``.
     Raises UserError, one line with file and line (Parquet: row), for everything that can't be trained on.
     """
     path = Path(path)
@@ -93,8 +101,10 @@ def read_user_dataset(
         else read_table(file, columns.used(), label=labels[0], separator=separator, quotes=quotes)
         for split, file in files.items()
     }
-    name = path.resolve().name if path.is_dir() else stem_of(path, suffixes)
-    return dataset_of_rows(rows, columns, str(path), name, skip_bad_rows=skip_bad_rows, task=task)
+    name = name or (path.resolve().name if path.is_dir() else stem_of(path, suffixes))
+    return dataset_of_rows(
+        rows, columns, str(path), name, skip_bad_rows=skip_bad_rows, task=task, primary_metric=primary_metric
+    )
 
 
 def dataset_of_rows(
@@ -107,6 +117,8 @@ def dataset_of_rows(
     skip_flag: str = SKIP_FLAG,
     way_out: str = "give train and test apart",
     task: str = DEFAULT_TASK,
+    primary_metric: str | None = None,
+    draw_val: bool = False,
 ) -> TextDataset:
     """Return the dataset of the rows of each split, called as ``own_name`` says it of ``name``.
 
@@ -114,9 +126,11 @@ def dataset_of_rows(
     asks for ``skip_bad_rows``, and ``way_out`` says what to do where there are too few rows to split. Where there is no
     test split, it is drawn out of train: 80 % of the rows stay in train, 10 % become val and 10 % test; where val is
     given, 90 % stay in train and 10 % become test. The draw is stratified by label, keeps rows of one text or group
-    together, and is the same for the same content. ``split_note`` of the dataset says what was done.
+    together, and is the same for the same content. With ``draw_val``, validation is drawn likewise beside a given test
+    split: a tenth of train, at most ``MOST_VAL`` rows. ``split_note`` of the dataset says what was done.
 
-    ``task`` is the task that the user has declared, which says what a label is (``tunekit.data.labelling``).
+    ``task`` is the task that the user has declared, which says what a label is (``tunekit.data.labelling``), and
+    ``primary_metric`` the metric to choose by, where that is another than the task's own.
 
     Raises UserError, one line with the places of the rows, for rows that can't be used unless ``skip_bad_rows``, an
     unknown task, labels that look like those of another, a single class, targets that are all equal, and too few rows
@@ -147,18 +161,24 @@ def dataset_of_rows(
         for split, part in kept.items()
     }
     note = f"its splits are those given: {', '.join(splits)}"
+    shares: dict[str, float] = {}
     if "test" not in splits:
-        whole = splits["train"]
         shares = WITH_DEV if "val" in splits else SHARES
+    elif draw_val and "val" not in splits:
+        share = min(VAL_SHARE, MOST_VAL / len(splits["train"]))
+        shares = {"train": 1 - share, "val": share}
+    if shares:
+        whole = splits["train"]
         parts = draw_parts(whole, shares, SPLIT_SEED)
         if not all(parts.values()):
-            raise UserError(f"{source}: too few rows, or groups, to split 80/10/10; {way_out}")
+            split_up = "/".join(f"{100 * share:.0f}" for share in shares.values())
+            raise UserError(f"{source}: too few rows, or groups, to split {split_up}; {way_out}")
         splits |= {split: whole.iloc[part].reset_index(drop=True) for split, part in parts.items()}
-        drawn = ", ".join(f"{share:.0%} {split}" for split, share in shares.items())
+        drawn = ", ".join(f"{_percent(share)} {split}" for split, share in shares.items())
         note = f"its train rows are split {drawn}: stratified by label, rows of one text or group together"
     digest = content_hash(splits, labels.names)
     return make_dataset(
-        own_name(slug(name)[:47].rstrip("-."), digest, task),
+        own_name(slug(name)[:47].rstrip("-."), digest, task, primary_metric),
         splits,
         display_name=name,
         label_names=labels.names,
@@ -168,6 +188,11 @@ def dataset_of_rows(
         reading_notes=_notes(rows),
         left_out=kinds(bad),
     )
+
+
+def _percent(share: float) -> str:
+    """Return a share as ``80%``, with a digit behind the point where it is no whole number."""
+    return f"{100 * share:.1f}".removesuffix(".0") + "%"
 
 
 def _split_files(folder: Path, suffixes: Sequence[str]) -> dict[str, Path]:

@@ -66,10 +66,16 @@ class DataColumns:
     """The column that holds the class, or the number of a regression (default: label); several columns of 0 and 1 for
     several labels a text."""
     label_separator: str | None = None
-    """The character between the labels of a text where one column holds several."""
+    """The character between the labels of a text where one column of texts holds several; lists need none."""
     task: str | None = None
     """What trials on your own data learn: classification, regression of a number, multi_label, or token_classification
     of words, whose file is CoNLL's (default: classification)."""
+    primary_metric: str | None = None
+    """The score by which epochs and configurations are chosen on your own data, such as accuracy or mcc, the Matthews
+    correlation (default: the task's own, macro_f1 for classification)."""
+    test_split: str | None = None
+    """The split of your dataset of the hub that is the test part, where it is not called test; validation is then drawn
+    from train, unless there is such a split."""
     group_column: str | None = None
     """A column whose equal values must not be split between train and test."""
     separator: str | None = None
@@ -93,6 +99,8 @@ class SweepArgs(RunOptions, DataColumns, Settings):
     """Fine-tuning methods; alone a filter of the sweep, with --models a new grid."""
     datasets: tuple[str, ...] | None = None
     """Datasets by name, files and folders of your own, or hf:ORG/NAME[/CONFIG][@REVISION]."""
+    suite: str | None = None
+    """A suite of datasets by its name, such as glue for its nine tasks; --datasets adds to it."""
     learning_rate: Annotated[tuple[str, ...], tyro.conf.arg(metavar="X|METHOD=X ...")] = ()
     """One learning rate for all methods, or one a method, as in full=2e-5 lora=1e-4 (default: each method's own)."""
     method_params: Annotated[tuple[str, ...], tyro.conf.arg(metavar="METHOD.NAME=VALUE ...")] = ()

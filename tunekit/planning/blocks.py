@@ -5,6 +5,7 @@ from dataclasses import dataclass, field, fields, replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
+from tunekit.data.hub_catalog import SUITES
 from tunekit.data.sources import DataSource
 from tunekit.errors import UserError
 from tunekit.methods import METHODS
@@ -178,10 +179,14 @@ SETTINGS = tuple(item.name for item in fields(Settings))
 
 
 def parse_block(values: object, where: str) -> Block:
-    """Return a block from parsed YAML. Raises UserError that names ``where`` and what is wrong."""
+    """Return a block from parsed YAML, in which ``suite`` may stand for the datasets of a suite.
+
+    Raises UserError that names ``where`` and what is wrong.
+    """
     if not isinstance(values, dict):
         raise UserError(f"{where}: a block is a mapping of models, datasets, methods, seeds and settings")
-    known = [item.name for item in fields(Block)]
+    values = _with_suite(values, where)
+    known = [*(item.name for item in fields(Block)), "suite"]
     for key in values:
         if key not in known:
             raise UserError(f"{where}: unknown key {key!r}{did_you_mean(key, known)}")
@@ -196,6 +201,24 @@ def parse_block(values: object, where: str) -> Block:
         return Block(**{**values, **axes, "method_params": params})
     except UserError as error:
         raise UserError(f"{where}: {error}") from error
+
+
+def _with_suite(values: dict[Any, Any], where: str) -> dict[Any, Any]:
+    """Return ``values`` with the datasets of the suite that they name before those of their own.
+
+    Raises UserError, which names ``where``, on an unknown suite.
+    """
+    if "suite" not in values:
+        return values
+    own = {name: value for name, value in values.items() if name != "suite"}
+    if not isinstance(values["suite"], str):
+        raise UserError(f"{where}: suite is the name of one suite, got {values['suite']!r}")
+    try:
+        datasets = SUITES[values["suite"]]
+    except UserError as error:
+        raise UserError(f"{where}: {error}") from error
+    more = own.get("datasets", [])
+    return {**own, "datasets": [*datasets, *(more if isinstance(more, list) else [more])]}
 
 
 def _axis(name: str, given: object, where: str) -> tuple[Any, ...]:

@@ -7,18 +7,20 @@ from pathlib import Path
 from typing import Any
 
 from tunekit.data.base import DATASETS, TextDataset
+from tunekit.data.hub_catalog import HUB_DATASETS, described, unknown_dataset
 from tunekit.data.hub_ids import HUB
 from tunekit.data.sources import DataSource, read_source
 from tunekit.errors import UserError
 from tunekit.planning.args import DataColumns
 from tunekit.planning.blocks import Block
+from tunekit.tasks import TASKS, choosing_by
 
 
 def is_own(data: str | DataSource | TextDataset) -> bool:
     """Return whether an entry of a block's datasets is the user's own data, and not the name of a registered one."""
     if not isinstance(data, str):
         return True
-    return data not in DATASETS and (
+    return data not in (*DATASETS, *HUB_DATASETS) and (
         data.startswith(HUB) or Path(data).exists() or bool(Path(data).suffix) or "/" in data
     )
 
@@ -72,16 +74,15 @@ def find_data(blocks: Sequence[Block]) -> FoundData:
     @cache
     def entry_of(data: str | DataSource) -> str | DataSource:
         entry = data
-        if isinstance(data, DataSource) or is_own(data):
-            asked = DataSource(data) if isinstance(data, str) else data
-            if asked.path in DATASETS:
-                raise UserError(f"dataset {asked.path!r} is registered and has columns of its own; give its name alone")
+        if isinstance(data, DataSource) or is_own(data) or data in HUB_DATASETS:
+            asked = _source_of(data)
             found, read = read_source(asked)
-            own[found.name] = found
-            entry = data if read == asked else read
-            names[entry] = found.name
+            own[found.name] = described(found, read)
+            entry = data if read == asked and data not in HUB_DATASETS else read
+            names[data] = names[entry] = found.name
         elif data not in own:
-            DATASETS[data]  # raises UserError on an unknown name
+            if data not in DATASETS:
+                raise unknown_dataset(data)
             names[data] = data
         return entry
 
@@ -93,3 +94,22 @@ def find_data(blocks: Sequence[Block]) -> FoundData:
         for block in blocks
     ]
     return FoundData(own, names, found)
+
+
+def _source_of(data: str | DataSource) -> DataSource:
+    """Return where an entry that is read comes from, its primary metric checked.
+
+    Raises UserError where it names a registered dataset and columns, or a name may mean two things.
+    """
+    if isinstance(data, str) and data in HUB_DATASETS:
+        if Path(data).exists():
+            raise UserError(f"{data!r} is a dataset's name, and a file or folder here; give ./{data} for the latter")
+        return HUB_DATASETS[data].source
+    asked = DataSource(data) if isinstance(data, str) else data
+    if asked.path in (*DATASETS, *HUB_DATASETS):
+        raise UserError(f"dataset {asked.path!r} is registered and has columns of its own; give its name alone")
+    if asked.primary_metric is None:
+        return asked
+    task = TASKS[asked.task]
+    choosing_by(task, asked.primary_metric)  # raises UserError on a metric that the task does not have
+    return replace(asked, primary_metric=None) if asked.primary_metric == task.primary else asked

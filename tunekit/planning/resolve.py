@@ -11,6 +11,7 @@ from typing import Any
 
 from tunekit.data.base import DATASETS, TextDataset
 from tunekit.data.copies import load_dataset
+from tunekit.data.hub_catalog import SUITES
 from tunekit.data.sources import DataSource
 from tunekit.data.summary import DataSummary, summarise
 from tunekit.errors import UserError
@@ -154,7 +155,7 @@ def grid_options(args: GridArgs, presets: Mapping[str, GridPreset]) -> RunOption
 
 def is_ad_hoc(args: SweepArgs) -> bool:
     """Whether ``args`` name a sweep's models, methods or datasets and no preset: a sweep of the user's own."""
-    return args.preset is None and any((args.models, args.methods, args.datasets))
+    return args.preset is None and any((args.models, args.methods, args.datasets, args.suite))
 
 
 def name_of_config(path: Path) -> str:
@@ -166,9 +167,13 @@ def name_of_config(path: Path) -> str:
     return slug(f"{path.parent.name}-best" if path.stem == "best" else path.stem)
 
 
-def name_of_specs(specs: Sequence[TrialSpec]) -> str:
-    """Return a sweep's name made of the models, datasets and methods that it holds, as in minilm-demo-full-lora."""
+def name_of_specs(specs: Sequence[TrialSpec], suites: Mapping[str, str]) -> str:
+    """Return a sweep's name made of the models, datasets and methods that it holds, as in minilm-demo-full-lora.
+
+    ``suites`` has the name of a suite for each dataset that was asked for by it, which then stands in its place.
+    """
     parts = [getattr(spec, axis) for axis in ("model", "dataset", "method") for spec in specs]
+    parts = [suites.get(part, part) for part in parts]
     name = "-".join(dict.fromkeys(parts))
     if len(name) <= LONGEST_NAME:
         return name
@@ -192,17 +197,27 @@ def resolve_blocks(
         blocks,
         models=args.models,
         methods=args.methods,
-        datasets=args.datasets,
+        datasets=_datasets(args),
         seeds=seeds,
         learning_rate=args.learning_rate,
         method_params=args.method_params,
         settings={setting: getattr(args, setting) for setting in SETTINGS},
     )
-    return find_sweep(with_columns(blocks, args), args.sweep or name)
+    return find_sweep(with_columns(blocks, args), args.sweep or name, args.suite)
 
 
-def find_sweep(blocks: Sequence[Block], name: str | None) -> ResolvedSweep:
-    """Return the sweep over ``blocks``, its models and data found and checked. Raises UserError on anything unknown."""
+def _datasets(args: SweepArgs) -> tuple[str, ...] | None:
+    """Return the datasets that the command line names, those of a suite first; None where it names none."""
+    if args.suite is None:
+        return args.datasets
+    return tuple(dict.fromkeys([*SUITES[args.suite], *(args.datasets or ())]))
+
+
+def find_sweep(blocks: Sequence[Block], name: str | None, suite: str | None = None) -> ResolvedSweep:
+    """Return the sweep over ``blocks``, its models and data found and checked. Raises UserError on anything unknown.
+
+    Without a ``name`` the sweep is named by what it holds, the datasets of ``suite`` by the name of the suite.
+    """
     model_of, data = cache(find_model), find_data(blocks)
     specs = expand(data.blocks, lambda text: model_of(text).name, data.names.__getitem__)
     models = {(ref := model_of(text)).name: ref for block in blocks for text in block.models}
@@ -215,7 +230,8 @@ def find_sweep(blocks: Sequence[Block], name: str | None) -> ResolvedSweep:
     original_names |= {
         named: entry.to_value() if isinstance(entry, DataSource) else entry for entry, named in data.names.items()
     }
-    sweep = ResolvedSweep(name or name_of_specs(specs), data.blocks, specs, models, data.own, original_names)
+    suites = {data.names[one]: suite for one in SUITES[suite]} if suite else {}
+    sweep = ResolvedSweep(name or name_of_specs(specs, suites), data.blocks, specs, models, data.own, original_names)
     sweep.check_losses(specs)
     return sweep
 

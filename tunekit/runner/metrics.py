@@ -30,11 +30,11 @@ COUNTERS = {
 
 
 def gauges() -> dict[str, str]:
-    """Return the help text of each gauge by name: one for the metric of each task, beside those of every task.
+    """Return the help text of each gauge by name: one for each metric that can be primary, beside those of every task.
 
     The labels of a gauge are model, dataset, method and slot.
     """
-    metrics = [TASKS[name].chooses_by for name in TASKS]
+    metrics = [metric for name in TASKS for metric in TASKS[name].choices]
     return OF_EVERY_TASK | {_name(metric): _help(metric) for metric in metrics}
 
 

@@ -90,9 +90,9 @@ def item_standard_error(items: Sequence[pd.DataFrame], metric: str, num_labels: 
     """Return the standard error of a score that another sample of items would have.
 
     ``items`` has one frame for each training seed. Its rows are the scored items of one epoch, with the columns
-    ``group_id``, ``gold`` and ``predicted``. ``metric`` is accuracy or macro_f1 of classes, or a score of numbers
-    (``tunekit.tasks.number_scores``). Of several labels, which are texts such as ``0110``, it is micro_f1 or macro_f1,
-    and of tags, which are texts such as ``B-PER O``, a score of entities.
+    ``group_id``, ``gold`` and ``predicted``. ``metric`` is accuracy, macro_f1 or mcc of classes, or a score of
+    numbers (``tunekit.tasks.number_scores``). Of several labels, which are texts such as ``0110``, it is micro_f1 or
+    macro_f1, and of tags, which are texts such as ``B-PER O``, a score of entities.
 
     The error is estimated by a cluster bootstrap over the items (Efron and Tibshirani, An Introduction to the
     Bootstrap, 1993): groups are drawn as a whole, since the items of one sentence are not independent. All seeds are
@@ -184,7 +184,16 @@ def _macro_f1(confusion: FloatArray) -> FloatArray:
     return np.asarray(np.divide(2 * hits, sizes, out=np.zeros_like(hits), where=sizes > 0).mean(axis=1))
 
 
-SCORES = {"accuracy": _accuracy, "macro_f1": _macro_f1}
+def _mcc(confusion: FloatArray) -> FloatArray:
+    """Return Gorodkin's (2004) correlation (B,) of each confusion matrix (B, C, C); 0 where one side has one class."""
+    gold, predicted = confusion.sum(axis=2), confusion.sum(axis=1)  # (B, C)
+    total = gold.sum(axis=1)
+    covariance = np.trace(confusion, axis1=1, axis2=2) * total - (gold * predicted).sum(axis=1)
+    spread = np.sqrt((total**2 - (gold**2).sum(axis=1)) * (total**2 - (predicted**2).sum(axis=1)))
+    return np.asarray(np.divide(covariance, spread, out=np.zeros_like(covariance), where=spread > 0))
+
+
+SCORES = {"accuracy": _accuracy, "macro_f1": _macro_f1, "mcc": _mcc}
 
 
 def select_configuration(store: "ResultStore", study: SearchStudy) -> Selection | None:

@@ -10,7 +10,7 @@ from tunekit.parsing import not_a_choice
 from tunekit.schema import Direction, Status, readable
 from tunekit.store.records import running_best
 from tunekit.store.search_records import TrialState
-from tunekit.tasks import TASKS, Metric, Task, task_of
+from tunekit.tasks import Metric, Task, task_of
 from tunekit.tasks.base import ITEM_SCORES
 
 if TYPE_CHECKING:
@@ -70,8 +70,7 @@ def objective_names(text: str) -> tuple[str, ...]:
 
     Raises UserError on an objective that no task has or a repeated one, and where the first one is no score.
     """
-    known = [*dict.fromkeys(name for task in TASKS for name in objectives_of(TASKS[task]) if name != SIZE.name)]
-    known.append(SIZE.name)
+    known = [*dict.fromkeys(name for scores in ITEM_SCORES.values() for name in scores), SIZE.name]
     names = tuple(name.strip() for name in text.split(","))
     for name in names:
         if name not in known:

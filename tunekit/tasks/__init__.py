@@ -7,9 +7,9 @@ scikit-learn and no numpy: planning and analysis read tasks too.
 import importlib
 import pkgutil
 
-from tunekit.tasks.base import LOSS_OPTIONS, TASKS, Constants, Metric, Task, task_of
+from tunekit.tasks.base import LOSS_OPTIONS, TASKS, Constants, Metric, Task, choosing_by, task_of
 
 for _module in pkgutil.iter_modules(__path__):
     importlib.import_module(f"{__name__}.{_module.name}")
 
-__all__ = ["LOSS_OPTIONS", "TASKS", "Constants", "Metric", "Task", "task_of"]
+__all__ = ["LOSS_OPTIONS", "TASKS", "Constants", "Metric", "Task", "choosing_by", "task_of"]

@@ -3,9 +3,12 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Iterable, Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
+from functools import cache
 from typing import TYPE_CHECKING, Any, Literal
 
+from tunekit.errors import UserError
+from tunekit.parsing import not_a_choice
 from tunekit.registry import Registry
 from tunekit.schema import Direction
 
@@ -35,7 +38,7 @@ and the exponent of focal loss (N,): those of the trial that each of the N examp
 """
 
 ITEM_SCORES: Mapping[LabelForm, tuple[str, ...]] = {
-    "class": ("accuracy", "macro_f1"),
+    "class": ("accuracy", "macro_f1", "mcc"),
     "number": ("pearson", "spearman", "rmse"),
     "labels": ("micro_f1", "macro_f1"),
     "tags": ("entity_f1", "precision", "recall"),
@@ -178,6 +181,11 @@ class Task:
     """``targets(labels, constants)`` returns the labels, or outputs (N, C), as the loss takes them."""
     outputs: Callable[[Any, Constants], Any] = _as_they_are
     """``outputs(logits, constants)`` returns what (N, C) logits stand for in the terms of the labels, (N, C)."""
+    further: tuple[tuple[Metric, Callable[[Any, Any], float]], ...] = ()
+    """Metrics that are recorded only on a dataset that names one of them as its primary metric (``choosing_by``).
+
+    Beside each stands ``score(labels, predictions)``, which returns its value for N labels and N predictions.
+    """
 
     @property
     def of_words(self) -> bool:
@@ -196,6 +204,11 @@ class Task:
         known = (one for one in self.metrics if one.name == name)
         label = name.replace("_", " ")
         return next(known, Metric(name=name, label=label, direction=Direction.MAX, unit="%"))
+
+    @property
+    def choices(self) -> tuple[Metric, ...]:
+        """The metrics of which a dataset may name one as its primary metric."""
+        return (*self.metrics, *(metric for metric, _ in self.further))
 
     @property
     def chooses_by(self) -> Metric:
@@ -221,8 +234,36 @@ TASKS: Registry[Task] = Registry("task")
 def task_of(dataset: str) -> Task:
     """Return the task of the trials on ``dataset``: a registered dataset names its own, any other's name says it.
 
-    Raises UserError where the dataset names a task that is not registered.
+    Where the dataset names another primary metric than its task, the task chooses by that one. Raises UserError where
+    the dataset names a task that is not registered, or a metric that its task does not have.
     """
-    from tunekit.data.base import task_name
+    from tunekit.data.base import primary_metric, task_name
 
-    return TASKS[task_name(dataset)]
+    return choosing_by(TASKS[task_name(dataset)], primary_metric(dataset))
+
+
+@cache
+def choosing_by(task: Task, name: str | None) -> Task:
+    """Return ``task`` with the metric called ``name`` as its primary one, which is then recorded and reported, too.
+
+    None stands for the task's own. Raises UserError where the task has no such metric.
+    """
+    if name in (None, task.primary):
+        return task
+    if name not in (known := [metric.name for metric in task.choices]):
+        raise UserError(not_a_choice(f"the primary metric of {task.name}", name, known))
+    chosen = replace(task, primary=name, reported=tuple(dict.fromkeys([*task.reported, name])))
+    for metric, score in task.further:
+        if metric.name == name:
+            return replace(chosen, metrics=(*task.metrics, metric), scores=_with_score(task, name, score))
+    return chosen
+
+
+def _with_score(task: Task, name: str, score: Callable[[Any, Any], float]) -> Callable[..., dict[str, float]]:
+    """Return the function of ``Task.scores`` that adds the score of the predictions called ``name``."""
+
+    def scores(labels: Any, outputs: Any, constants: Constants, label_names: Sequence[str]) -> dict[str, float]:
+        values = task.scores(labels, outputs, constants, label_names)
+        return {**values, name: score(labels, task.predicted(outputs, constants))}
+
+    return scores

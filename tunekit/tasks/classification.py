@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING, Any
 
 from tunekit.schema import Direction
 from tunekit.tasks.base import TASKS, Constants, Metric, Task
-from tunekit.tasks.label_counts import counts_of_labels, macro_f1, micro_f1
+from tunekit.tasks.label_counts import counts_of_labels, macro_f1, mcc, micro_f1
 
 if TYPE_CHECKING:
     import numpy as np
@@ -103,6 +103,11 @@ def label_scores(labels: npt.NDArray[Any], predicted: npt.NDArray[Any], num_labe
     }
 
 
+def matthews(labels: npt.NDArray[Any], predicted: npt.NDArray[Any]) -> float:
+    """Return the Matthews correlation of integer labels and predictions, each (N,) (``tunekit.tasks.label_counts``)."""
+    return float(mcc(counts_of_labels(labels, predicted, 1 + int(max(labels.max(), predicted.max())))))
+
+
 TASKS.register("classification")(
     Task(
         name="classification",
@@ -122,5 +127,6 @@ TASKS.register("classification")(
         described="A text classifier of {count} classes",
         loss_options=("class_weights", "label_smoothing", "focal_gamma"),
         reading=('print(manifest["label_names"][logits.argmax().item()], logits.softmax(-1).tolist())',),
+        further=((Metric(name="mcc", label="MCC", direction=Direction.MAX, unit="%", bounds=(-1.0, 1.0)), matthews),),
     )
 )

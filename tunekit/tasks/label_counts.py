@@ -1,8 +1,7 @@
-"""F1 as functions of counts of items: how training scores labels, and how an analysis scores resampled items.
+"""Scores as functions of counts of items: how training scores labels, and how an analysis scores resampled items.
 
 The counts of a set of items are an array (..., 3, C): true positives, gold items and predicted items of each of C
-labels. The scores are scikit-learn's with ``zero_division=0``, to the last bit for one set of items. They stand here
-because scikit-learn takes a second to import in each process that trains.
+labels. F1 is scikit-learn's with ``zero_division=0``, to the last bit for one set of items. The scores stand here because scikit-learn takes a second to import in each process that trains.
 """
 
 from __future__ import annotations
@@ -47,6 +46,20 @@ def macro_f1(counts: FloatArray) -> FloatArray:
     import numpy as np
 
     return np.asarray(f1_of(counts).mean(axis=-1))
+
+
+def mcc(counts: FloatArray) -> FloatArray:
+    """Return the Matthews correlation (...) over all labels, in [-1, 1] (Gorodkin, 2004), of items with one label each.
+
+    It is 0 where one label alone is gold or predicted.
+    """
+    import numpy as np
+
+    right, gold, predicted = (counts[..., part, :] for part in range(3))
+    total = gold.sum(axis=-1)
+    product = right.sum(axis=-1) * total - (gold * predicted).sum(axis=-1)
+    spreads = [np.maximum(total**2 - (part**2).sum(axis=-1), 0) for part in (gold, predicted)]
+    return share(product, np.sqrt(spreads[0] * spreads[1]))
 
 
 def share(part: FloatArray, whole: FloatArray) -> FloatArray:
