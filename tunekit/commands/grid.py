@@ -5,7 +5,7 @@ What a typo can hit is checked first and loads nothing heavy; pandas, PyTorch an
 
 from collections.abc import Mapping
 
-from tunekit.commands.checks import check_flags, refuse_long, sweep_folder
+from tunekit.commands.checks import check_flags, refuse_long, refuse_search, sweep_folder
 from tunekit.commands.exit_codes import OK
 from tunekit.commands.output import note, result, show_json
 from tunekit.planning.args import GridArgs
@@ -18,6 +18,7 @@ def run_grid_command(args: GridArgs, presets: Mapping[str, GridPreset] = GRID_PR
     check_flags(args)
     sweep, options = resolve_grid(args, presets), grid_options(args, presets)
     root = sweep_folder(args.storage, sweep.name)
+    refuse_search(root)
 
     from tunekit.commands.how_long import device_of, epochs_left, say_estimate, timer_of
     from tunekit.commands.results import grid_tables, incomplete, keeps_nothing

@@ -6,7 +6,7 @@ What a typo can hit is checked first and loads nothing heavy; pandas, PyTorch an
 from collections.abc import Mapping, Sequence
 from typing import TYPE_CHECKING, Any
 
-from tunekit.commands.checks import check_flags, refuse_long, sweep_folder
+from tunekit.commands.checks import check_flags, refuse_grid, refuse_long, sweep_folder
 from tunekit.commands.exit_codes import INCOMPLETE, OK
 from tunekit.commands.output import Say, note, result, show_json
 from tunekit.parsing import how_many
@@ -25,6 +25,7 @@ def run_search_command(args: SearchArgs, presets: Mapping[str, SearchPreset] = S
     check_flags(args)
     request = resolve_search(args, presets)
     root = sweep_folder(args.storage, request.sweep.name)
+    refuse_grid(root)
 
     from tunekit.commands.how_long import device_of, say_estimate, timer_of
     from tunekit.commands.results import incomplete, search_tables
