@@ -21,7 +21,6 @@ from tunekit.planning.speed import ProcessorSpeed
 from tunekit.schema import TrialSpec
 from tunekit.store.frames import Frames
 
-
 WHEN_KNOWN = "the run shows when it will be done once its first epochs (a search: its first trials) are trained"
 """When the time is known that no estimate can tell."""
 

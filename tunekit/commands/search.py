@@ -12,6 +12,7 @@ from tunekit.commands.output import Say, note, result, show_json
 from tunekit.parsing import how_many
 from tunekit.planning.args import SearchArgs
 from tunekit.planning.batching import described
+from tunekit.planning.changed_settings import changed_settings
 from tunekit.planning.presets import SEARCH_PRESETS, SearchPreset
 from tunekit.search.request import SearchRequest, resolve_search
 from tunekit.store.search_records import TrialState
@@ -80,6 +81,9 @@ def search_as_text(request: SearchRequest, ended: Mapping[str, int]) -> str:
         carved = f", {100 * plan.spec.val_fraction:g} % of train carved as dev" if plan.spec.val_fraction else ""
         lines.append(f"  {plan.name}: {ended.get(plan.key, 0)} of {plan.planned} trials ended{carved}")
         lines += [f"    {name}: {_range(values)}" for name, values in plan.definition()["space"].items()]
+    # The study's own lines have its ranges, and that test is sealed and what is carved.
+    said = {plan.spec.cell: {*plan.definition()["space"], "score_test", "val_fraction"} for plan in request.plans}
+    lines += [f"  {line}" for line in changed_settings([plan.spec for plan in request.plans], said)]
     lines += [f"  {line}" for line in described(request.sweep.specs, request.sweep.models)]
     if request.confirm_seeds:
         seeds = " ".join(map(str, request.confirm_seeds))

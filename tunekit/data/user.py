@@ -189,7 +189,7 @@ def _split_files(folder: Path, suffixes: Sequence[str]) -> dict[str, Path]:
         if found:
             files[split] = found[0]
         elif split == "train":
-            tags = [file.name for file in folder.iterdir() if _ending_of_tags(file) and stem_of(file, conll.SUFFIXES).lower() in stems]
+            tags = [file.name for file in folder.iterdir() if _ending_of_tags(file) and file.name.startswith(split)]
             hint = f"; {tags[0]} is read with --task token_classification" if tags and suffixes == SUFFIXES else ""
             raise UserError(
                 f"{folder}: no {split} file; there must be one of {split}{f', {split}'.join(suffixes)}{hint}"
