@@ -139,6 +139,12 @@ def test_a_search_closes_with_a_block_a_study_that_no_terminal_tears(search, wid
         assert any(line.split() == ["default", "best,", "1se"] for line in block)
         [tests] = [line for line in block if line.strip().startswith("test, fresh seeds")]
         assert tests.count("±") == 2
+        assert len([line for line in block if "against the default, on test: +" in line]) == 1
+        below = " ".join(line.strip() for line in block[block.index(tests) :])
+        assert re.search(
+            r"on test: \+\d\.\d\d \[-\d+\.\d\d, \+\d+\.\d\d\], p = 0\.\d+ \(Welch's t over seeds\), ", below
+        )
+        assert len(block) == (14 if width == 80 else 13)
 
 
 def test_names_of_the_user_s_own_data_are_shown_without_their_hash():

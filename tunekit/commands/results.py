@@ -103,22 +103,28 @@ def search_tables(store: ResultStore, form: Format = "text") -> None:
             _study_table(title, head, list(same), within.get(title, ()))
 
 
-CHOICE_WIDTH = 16
-"""The columns of a terminal that one choice takes: three of them stand beside the names in 80."""
-
-
 def _study_table(title: str, head: Sequence[str], rows: Sequence[Sequence[str]], within: Sequence[int]) -> None:
-    """Print one study: its choices are the columns, as narrow as a terminal of 80 columns asks for."""
+    """Print one study: a column for each choice, a row for each number, and a line for each longer text.
+
+    The lines stand below each other and are wrapped by the terminal's width: the settings of each choice above the
+    table, its comparison with the default below.
+    """
+    from analysis.report.search_section import LESS_DEFAULT
+
     paragraph(title)
     for _, choice, configuration, *_ in rows:
         paragraph(f"  {choice}: {configuration}")
     table = Table("", box=SIMPLE_HEAD, show_edge=False)
     for row in rows:
-        table.add_column(Text(row[1]), justify="right", max_width=CHOICE_WIDTH)
+        table.add_column(Text(row[1]), justify="right")
+    compared = head.index(LESS_DEFAULT)
     for number, name in enumerate(head[3:], 3):
-        # An interval stands below its difference, and its p and what it holds for below that.
-        table.add_row(Text(name), *(Text(row[number].replace(" [", "\n[").replace("], ", "]\n")) for row in rows))
+        if number != compared:
+            table.add_row(Text(name), *(Text(row[number]) for row in rows))
     show(table)
+    for row in rows:
+        if row[compared]:
+            paragraph(f"  {row[1]} against the default, on test: {row[compared]}")
     if within:
         paragraph(f"  within one standard error of the best: trials {' '.join(map(str, within))}")
     paragraph("")
