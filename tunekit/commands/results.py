@@ -1,15 +1,17 @@
 """What a sweep shows when it ends: its closing table on standard output, and what did not complete."""
 
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
+from dataclasses import replace
 from itertools import groupby
 from typing import TYPE_CHECKING, Any
 
 from rich.box import SIMPLE_HEAD
+from rich.cells import cell_len
 from rich.table import Table
 from rich.text import Text
 
 from tunekit.commands.exit_codes import INCOMPLETE, OK
-from tunekit.commands.output import Say, paragraph, show, show_json
+from tunekit.commands.output import Say, columns_together, paragraph, show, show_json
 from tunekit.parsing import how_many
 from tunekit.planning.args import Format
 from tunekit.planning.plan import Plan, PlanState
@@ -45,13 +47,26 @@ def print_tables(tables: Sequence["ScoreTable"], form: Format = "text") -> None:
         show_json({"tables": [table_as_json(table) for table in tables]})
         return
     for table in tables:
-        shown = terminal(table)
-        shown.title = shown.caption = None  # rich would wrap both at the table's width
         paragraph(table.spec.caption)
-        show(shown)
+        for part in _parts(table):
+            shown = terminal(part)
+            shown.title = shown.caption = None  # rich would wrap both at the table's width
+            show(shown)
         for note in table.notes:
             paragraph(note)
         paragraph("")
+
+
+def _parts(table: "ScoreTable") -> Iterator["ScoreTable"]:
+    """Yield a table in parts of whole columns, below each other, that the terminal's width holds."""
+    from analysis.tables.table import marked, row_texts
+
+    spec = table.spec
+    rows = [row_texts(table, number, marked) for number in range(len(spec.rows))]
+    columns = zip(spec.columns.values(), *rows, strict=True)
+    names, widths = list(spec.columns), [max(map(cell_len, column)) for column in columns]
+    for together in columns_together(max((cell_len(row.label) for row in spec.rows), default=0), widths):
+        yield replace(table, spec=replace(spec, columns={name: spec.columns[name] for name in names[together]}))
 
 
 def table_as_json(table: "ScoreTable") -> dict[str, Any]:
