@@ -8,6 +8,7 @@ from rich.text import Text
 
 from analysis.report.document import Block, Details, Grid, Inline, Link, Paragraph, Points, Section
 from analysis.tables.table import Table, terminal
+from tunekit.parsing import plain
 
 WIDTH, WIDEST_CELL = 80, 40
 """The columns of a terminal that a table should fit, and that a cell takes at most."""
@@ -70,4 +71,4 @@ def _layout(columns: Sequence[tuple[str, Sequence[str]]]) -> tuple[list[int], in
 
 
 def _text(item: Inline) -> str:
-    return item.text if isinstance(item, Link) else item
+    return plain(item.text if isinstance(item, Link) else item)

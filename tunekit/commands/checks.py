@@ -113,7 +113,7 @@ SEARCH_RECORD = "search.json"
 
 
 def refuse_search(root: Place) -> None:
-    """Raise UserError where ``root`` holds a search, since a grid would stand in one list of trials with it."""
+    """Raise UserError where ``root`` holds a search, since a grid needs a folder of its own."""
     if (root / SEARCH_RECORD).exists():
         raise UserError(
             f"{root} holds a search, and a grid needs a folder of its own: give it another --sweep (in Python, another "
