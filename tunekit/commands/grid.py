@@ -7,7 +7,7 @@ from collections.abc import Mapping
 
 from tunekit.commands.checks import check_flags, refuse_long, refuse_search, sweep_folder
 from tunekit.commands.exit_codes import OK
-from tunekit.commands.output import note, result, show_json
+from tunekit.commands.output import note, paragraph, show_json
 from tunekit.planning.args import GridArgs
 from tunekit.planning.presets import GRID_PRESETS, GridPreset
 from tunekit.planning.resolve import grid_options, resolve_grid
@@ -38,7 +38,7 @@ def run_grid_command(args: GridArgs, presets: Mapping[str, GridPreset] = GRID_PR
         elif args.format == "json":
             show_json(grid_as_json(sweep, plan, store, options))
         else:
-            result(grid_as_text(sweep, plan, store, options))
+            paragraph(grid_as_text(sweep, plan, store, options))
         return OK
     note(describe(sweep, plan, pending))
     if pending:

@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING, Any
 
 from tunekit.commands.checks import check_flags, refuse_grid, refuse_long, sweep_folder
 from tunekit.commands.exit_codes import INCOMPLETE, OK
-from tunekit.commands.output import Say, note, result, show_json
+from tunekit.commands.output import Say, note, paragraph, show_json
 from tunekit.parsing import how_many
 from tunekit.planning.args import SearchArgs
 from tunekit.planning.batching import described
@@ -47,7 +47,7 @@ def run_search_command(args: SearchArgs, presets: Mapping[str, SearchPreset] = S
         timer = timer_of(request.sweep, store.frames(store.cache_folder, write_cache=False), device)
         timing = say_estimate(expected, timer, device, options, lines.append)
     if args.dry_run:
-        result("\n".join(lines))
+        paragraph("\n".join(lines))
         return OK
     for line in lines:
         note(line)
