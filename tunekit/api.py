@@ -59,10 +59,11 @@ def run(plan: ResolvedSweep, folder: Folder, **options: Any) -> "Results":
     ``trials_per_device``, ``pack``, ``track``, ``keep_models`` and ``retry_failed``. A trial that fails raises nothing:
     ``Results.trials`` has its status and its error.
 
-    Raises UserError where an option is unknown or of another type, or where the storage, the data or the machine can't
-    be used; KeyboardInterrupt where the run was interrupted, and the same call goes on from there.
+    Raises UserError where an option is unknown or of another type, where ``folder`` holds a search, or where the
+    storage, the data or the machine can't be used; KeyboardInterrupt where the run was interrupted, and the same call
+    goes on from there.
     """
-    from tunekit.commands.checks import check_options
+    from tunekit.commands.checks import check_options, refuse_search
     from tunekit.commands.output import note
     from tunekit.commands.training import run_sweep
     from tunekit.planning.plan import plan_sweep
@@ -75,6 +76,7 @@ def run(plan: ResolvedSweep, folder: Folder, **options: Any) -> "Results":
     chosen, root = options_from(options), _root(folder)
     with _one_line():
         check_options(chosen)
+        refuse_search(root)
         store, sweep = ResultStore(root), replace(plan, name=root.name)
         run_sweep(sweep, plan_sweep(sweep, store), store, chosen, note)
     return load(root)
@@ -103,7 +105,8 @@ def train(spec: TrialSpec, folder: Folder | None = None, *, data: "TextDataset |
     the returned results. ``data`` is the dataset of ``spec`` where it is the user's own (``tunekit.dataset``). The
     trial trains on the GPU if there is one, else on all cores.
 
-    Raises UserError where the trial fails or memory runs out. A trial that diverges raises nothing: its status says so.
+    Raises UserError where the trial fails, memory runs out, or ``folder`` holds a search. A trial that diverges raises
+    nothing: its status says so.
     """
     from tunekit.commands.one_trial import train_one
 
@@ -143,9 +146,10 @@ def run_search(
     ``confirm_seeds`` and scored on test, and ``folder/best.yaml`` holds them for ``tunekit run --config``. The other
     arguments are the flags of ``tunekit search`` of the same names; ``options`` are those of ``run``.
 
-    Raises UserError where an argument is unknown or at odds with another, or as ``run`` does.
+    Raises UserError where an argument is unknown or at odds with another, where ``folder`` holds a grid, or as ``run``
+    does.
     """
-    from tunekit.commands.checks import check_options
+    from tunekit.commands.checks import check_options, refuse_grid
     from tunekit.commands.output import note
     from tunekit.commands.searching import run_search as search
     from tunekit.search.request import resolve_search
@@ -167,6 +171,7 @@ def run_search(
     )
     with _one_line():
         check_options(chosen)
+        refuse_grid(root)
         request = resolve_search(args, {"blocks": SearchPreset(blocks=blocks, trials=trials)})
         search(replace(request, sweep=replace(request.sweep, name=root.name)), ResultStore(root), chosen, note)
     return load(root)

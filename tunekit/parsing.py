@@ -147,8 +147,13 @@ def did_you_mean(name: object, known: Iterable[str]) -> str:
 
     The text follows the wrong name in a message.
     """
-    nearest = get_close_matches(str(name), list(known), n=1)
-    return f", did you mean {nearest[0]!r}?" if nearest else ""
+    near = nearest(name, known)
+    return f", did you mean {near!r}?" if near else ""
+
+
+def nearest(name: object, known: Iterable[str]) -> str | None:
+    """Return the name in ``known`` that is nearest to ``name``; None where none is near."""
+    return next(iter(get_close_matches(str(name), list(known), n=1)), None)
 
 
 def not_a_choice(name: str, value: object, known: Iterable[str]) -> str:

@@ -1,7 +1,5 @@
 """The report of memory: the study's formulas and what is wrong in them, the closed form, and what was measured."""
 
-from collections.abc import Sequence
-
 import pandas as pd
 
 from analysis.figures.captioned import CaptionedFigure
@@ -46,7 +44,7 @@ def _provenance(measured: Measured | None) -> str:
     if measured is None:
         return "Nothing measured is given (--measured)."
     if measured.device == "cpu":
-        return "Kept is measured by saved-tensor hooks; no GPU has measured a peak, so that column is blank."
+        return "Kept is measured by saved-tensor hooks; no GPU has measured a peak."
     return f"Kept is measured by saved-tensor hooks, peak is the allocator's on {measured.device}."
 
 
@@ -61,14 +59,6 @@ def _savings(frame: pd.DataFrame) -> Grid:
     ]  # fmt: skip
     head = ("method", "batch", "length", "saved by the study's formulas (%)", "saved (%)")
     return Grid(head, tuple(rows))
-
-
-def without_figures(sections: Sequence[Section]) -> list[Section]:
-    """Return ``sections`` without figures, for a terminal."""
-    return [
-        Section(one.title, tuple(b for b in one.blocks if not isinstance(b, CaptionedFigure)), one.anchor, one.parts)
-        for one in sections
-    ]
 
 
 def _mib(value: float | None) -> str:

@@ -14,7 +14,7 @@ from analysis.tables.table import Table, html_table
 
 def markdown_page(title: str, sections: Sequence[Section]) -> str:
     """Return the report as Markdown; its figures are linked as files of ``figures/``."""
-    return "\n".join([f"# {escape_markdown(title)}\n", *(_section(one, 2) for one in sections)])
+    return f"# {escape_markdown(title)}\n\n{markdown_sections(sections)}"
 
 
 def markdown_sections(sections: Sequence[Section], level: int = 2) -> str:

@@ -19,6 +19,9 @@ from analysis.tables.table import shown as score_text
 from tunekit.parsing import how_many
 from tunekit.store.search_records import SearchTrial
 
+LESS_DEFAULT = "test, less the default"
+"""The column of the comparison of a choice with the default."""
+
 
 def search_section(found: Sequence[SearchResult]) -> Section:
     """Return everything on ``found``; empty where no sweep is a search."""
@@ -42,7 +45,7 @@ def tuned_grid(found: Sequence[SearchResult]) -> list[Grid]:
     rows = [_tuned_row(one, confirmed, roles) for one, confirmed, roles in choices(found)]
     head = (
         "search", "choice", "configuration", "validation, search", "validation, fresh seeds", "change on re-test",
-        "test, fresh seeds", "n", "test, less the default", "trainable parameters",
+        "test, fresh seeds", "n", LESS_DEFAULT, "trainable parameters",
     )  # fmt: skip
     in_percent = all((one.measure or SHARE).unit == "%" for one in found)
     unit = " in percent" if in_percent else " in the unit of their metric"

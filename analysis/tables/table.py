@@ -190,7 +190,7 @@ def terminal(table: Table) -> rich.table.Table:
     """Return the table for a console, its caption above and its notes below."""
 
     def entry(one: Entry) -> str:
-        text = rich.markup.escape(one.text) + ("†" if one.dagger else "") + (f" {one.marks}" if one.marks else "")
+        text = rich.markup.escape(marked(one))
         return f"[bold]{text}[/]" if one.bold else text
 
     notes = "\n".join(table.notes)
@@ -206,6 +206,11 @@ def terminal(table: Table) -> rich.table.Table:
     for number, row in enumerate(table.spec.rows):
         shown.add_row(rich.markup.escape(row.label), *row_texts(table, number, entry))
     return shown
+
+
+def marked(one: Entry) -> str:
+    """Return the text of an entry with the marks that stand behind it."""
+    return one.text + ("†" if one.dagger else "") + (f" {one.marks}" if one.marks else "")
 
 
 def row_texts(table: Table, number: int, render: Callable[[Entry], str], absent: str = "") -> list[str]:

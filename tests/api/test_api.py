@@ -27,6 +27,8 @@ def test_a_plan_shows_itself():
         "sweep tiny-bert-demo-full-lora: 4 trials in 2 cells",
         "  tiny-bert · demo · full  seeds 1 2",
         "  tiny-bert · demo · lora  seeds 1 2",
+        "  settings that are not at their default:",
+        "    all trials: epochs 1, train_limit 48",
     ]
     assert "<td>tiny-bert · demo · lora</td><td>1 2</td>" in plan._repr_html_()
 

@@ -1,5 +1,6 @@
 """What every command's help says of its flags, and how a command line that is wrong is refused."""
 
+import json
 import re
 from dataclasses import fields, is_dataclass
 from typing import Any, Literal, get_args, get_origin, get_type_hints
@@ -10,6 +11,7 @@ from hypothesis import strategies as st
 
 from tunekit.commands.command_line import COMMANDS, main
 from tunekit.planning.args import MOST_SEEDS, parse_seeds
+from tunekit.planning.other_names import NAMES_HERE
 
 WIDTHS = (80, 140)
 
@@ -112,6 +114,46 @@ def test_what_is_wrong_with_a_command_line_is_one_line(words, line, capsys):
     printed = capsys.readouterr().err
     assert printed.startswith(f"error: {line}")
     assert printed.count("\n") == 1
+
+
+@pytest.mark.parametrize(
+    ("words", "hint"),
+    [
+        ("run --lr 1e-4", ", did you mean '--learning-rate'?"),
+        ("run --num_train_epochs 3", ", did you mean '--epochs'?"),
+        ("run --per_device_train_batch_size=8", ", did you mean '--batch-size'?"),
+        ("run --model_name_or_path roberta-base", ", did you mean '--models'?"),
+        ("run --seed 3", ", did you mean '--seeds'?"),
+        ("run --output_dir x", ", did you mean '--storage'?"),
+        ("report x --output_dir y", ", did you mean '--out'?"),
+        ("run --dataset_name x", ", did you mean '--datasets'?"),
+        ("run --lora_r 8", ", did you mean '--method-params'?"),
+        ("search --num-samples 3", ", did you mean '--trials'?"),
+        ("run --num-samples 3", ": a grid trains each combination once; tunekit search --trials sets"),
+        ("run --gpus 1", ": every GPU of the machine is used"),
+        ("run --resume_from_checkpoint x", ": the same command as before goes on"),
+        ("report x --out y --lr 3", " (tunekit report --help lists the flags)"),
+    ],
+)
+def test_a_flag_of_another_program_is_refused_with_what_stands_for_it_here(words, hint, capsys):
+    assert main(words.split()) == 2
+    printed = capsys.readouterr().err
+    flag = next(word for word in words.split() if word.startswith("--") and word != "--out").partition("=")[0]
+    assert printed.startswith(f"error: unknown flag {flag!r}{hint}")
+    assert printed.count("\n") == 1
+
+
+def test_the_names_of_other_programs_lead_to_flags_that_there_are():
+    known = {name for command in COMMANDS for name, _ in flags_of(command)}
+    for name, here in NAMES_HERE.items():
+        assert set(here) <= known, name
+
+
+@pytest.mark.parametrize("flag", ["--batch_size", "--max_length", "--learning_rate"])
+def test_a_flag_may_be_written_with_underscores(flag, capsys, tmp_path):
+    words = ["run", "--preset", "demo", "--dry-run", "--json", "--storage", str(tmp_path), flag, "16"]
+    assert main(words) == 0
+    assert json.loads(capsys.readouterr().out)["trials"][0][flag.lstrip("-")] == 16
 
 
 @given(st.lists(st.tuples(st.integers(0, 500), st.integers(0, 20)), min_size=1), st.randoms())

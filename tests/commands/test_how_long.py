@@ -6,7 +6,7 @@ import pytest
 
 from tests.support.stores import add
 from tunekit.commands.dry_run import grid_as_json, grid_as_text
-from tunekit.commands.how_long import device_of, epochs_left, say_estimate, timer_of
+from tunekit.commands.how_long import WHEN_KNOWN, device_of, epochs_left, say_estimate, timer_of
 from tunekit.planning import machine
 from tunekit.planning.args import GridArgs
 from tunekit.planning.options import RunOptions
@@ -81,7 +81,10 @@ def test_epochs_on_record_tell_how_long_a_gpu_takes(here, sweep, tmp_path):
     for gpus, name in (((machine.Gpu("NVIDIA L4", 24 * GIB),), "NVIDIA L4"), ((), "a GPU")):
         here(*gpus, shown=False)
         lines, timing = said(sweep, store)
-        assert lines == [f"estimate: none on {name} until epochs of these models and methods are on record"]
+        assert lines == [
+            f"estimate: none, since no epoch of some of these models and methods on {name} is on record in this sweep; "
+            f"{WHEN_KNOWN}"
+        ]
         assert timing is None
     for spec in sweep.specs:
         if spec.seed == 1:
@@ -97,9 +100,14 @@ def test_epochs_on_record_tell_how_long_a_gpu_takes(here, sweep, tmp_path):
     assert said(sweep, store)[0][0].endswith("from a probe of the processor"), "a GPU's epochs tell nothing of it"
 
 
-def test_a_cluster_gets_no_estimate(here, sweep, tmp_path, monkeypatch):
+def test_a_cluster_gets_no_estimate_and_the_reason(here, sweep, tmp_path, monkeypatch):
     monkeypatch.setenv("RAY_ADDRESS", "10.0.0.1:6379")
-    assert said(sweep, ResultStore(tmp_path)) == ([], None)
+    lines, timing = said(sweep, ResultStore(tmp_path))
+    assert lines == [f"estimate: none, since the machines of the cluster are not known here; {WHEN_KNOWN}"]
+    assert timing is None
+    store = ResultStore(tmp_path)
+    notes = grid_as_json(sweep, plan_sweep(sweep, store), store, OPTIONS)["notes"]
+    assert any("machines of the cluster" in note for note in notes)
 
 
 def test_a_dry_run_says_that_the_run_will_probe_packs_and_probes_nothing(here, sweep, tmp_path):

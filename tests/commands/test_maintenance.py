@@ -13,7 +13,7 @@ from tunekit.data.base import DATASETS
 from tunekit.engine.job import Job
 from tunekit.engine.run import TrialRun
 from tunekit.models.loading import resolve_model
-from tunekit.planning import disk
+from tunekit.planning import disk, machine
 from tunekit.schema import Status
 from tunekit.storage.lease import acquire
 from tunekit.store.requests import cells_of
@@ -94,8 +94,16 @@ def kernels_package(patch, path):
     return "kernels: the package 'kernels' is installed"
 
 
+def no_compiler(patch, path):
+    patch.setattr(machine, "has_accelerator", lambda: True)
+    patch.delenv("CC", raising=False)
+    patch.setenv("PATH", str(path))
+    return "kernels would compute faster on the GPU, for lack of a C compiler"
+
+
 @pytest.mark.parametrize(
-    "trouble", [old_packages, hub_offline, no_authentication, no_cluster, no_data, full_disk, kernels_package]
+    "trouble",
+    [old_packages, hub_offline, no_authentication, no_cluster, no_data, full_disk, kernels_package, no_compiler],
 )
 def test_doctor_names_what_is_wrong_and_exits_with_1(said, monkeypatch, tmp_path, trouble):
     (tmp_path / "grid.yaml").write_text(GRID.replace("tiny-bert", "bert").replace("[demo]", "[demo, acl_arc]"))

@@ -139,6 +139,67 @@ def test_a_search_closes_with_a_block_a_study_that_no_terminal_tears(search, wid
         assert any(line.split() == ["default", "best,", "1se"] for line in block)
         [tests] = [line for line in block if line.strip().startswith("test, fresh seeds")]
         assert tests.count("±") == 2
+        assert len([line for line in block if "against the default, on test: +" in line]) == 1
+        below = " ".join(line.strip() for line in block[block.index(tests) :])
+        assert re.search(
+            r"on test: \+\d\.\d\d \[-\d+\.\d\d, \+\d+\.\d\d\], p = 0\.\d+ \(Welch's t over seeds\), ", below
+        )
+        assert len(block) == (14 if width == 80 else 13)
+
+
+STATUS = "import sys; from tunekit.__main__ import main; sys.exit(main(['status', sys.argv[1]]))"
+TABLES = """
+import sys
+from pathlib import Path
+from tunekit.commands.results import grid_tables
+from tunekit.store.requests import requested_specs
+from tunekit.store.result_store import ResultStore
+store = ResultStore(Path(sys.argv[1]))
+grid_tables(store, requested_specs(store.requests()))
+"""
+
+
+@pytest.fixture
+def wide(tmp_path):
+    """A sweep of more datasets and seeds than a terminal has room for beside each other."""
+    store = ResultStore(tmp_path / "wide")
+    datasets = ("demo", "acl_arc", "agnews_7k6", "restaurant", f"reviews-{HASH}")
+    specs = [
+        specify(dataset=dataset, method=method, method_params={}, seed=seed)
+        for dataset in datasets
+        for method in ("full", "lora")
+        for seed in range(1, 13)
+    ]
+    ask(store, specs)
+    for place, spec in enumerate(specs):
+        add(store, spec, scores=(0.5, 0.6 + place / 1000))
+    return store
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize("width", WIDTHS)
+@pytest.mark.parametrize(
+    ("code", "names"),
+    [
+        (STATUS, [f"seed {seed}" for seed in range(1, 13)]),
+        (TABLES, ["demo", "acl_arc", "agnews_7k6", "restaurant", f"reviews-{HASH}"]),
+    ],
+)
+def test_a_table_wider_than_the_terminal_goes_on_below(wide, width, code, names):
+    shown = on_terminal(width, code, wide.root)
+    assert not [line for line in shown if len(line) > width]
+    heads = [line for line in shown if line.startswith("┃")]
+    columns = [name.strip() for line in heads for name in line.strip("┃").split("┃")[1:]]
+    assert columns == names * (len(columns) // len(names))
+    assert len(columns) >= len(names)
+    if width == 80:
+        assert len(heads) > len(columns) // len(names), "no table was wide enough to go on below"
+
+
+def test_in_a_pipe_a_wide_table_is_one(wide, capsys):
+    main(["status", str(wide.root)])
+    [head] = [line for line in capsys.readouterr().out.splitlines() if line.startswith("┃")]
+    assert head.count("seed") == 12
 
 
 def test_names_of_the_user_s_own_data_are_shown_without_their_hash():

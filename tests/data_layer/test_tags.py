@@ -206,9 +206,20 @@ def test_words_and_tags_that_do_not_fit_are_refused():
 
 
 def test_a_file_of_tags_is_never_guessed(tmp_path):
-    (tmp_path / "notes.conll").write_text(plain(), encoding="utf-8")
-    with pytest.raises(UserError, match="unsupported kind of file"):
-        read_source(DataSource(str(tmp_path / "notes.conll")))
+    for name in ("notes.conll", "notes.txt", "notes.iob2.gz"):
+        (tmp_path / name).write_text(plain(), encoding="utf-8")
+        with pytest.raises(UserError, match="holds words and their tags, which --task token_classification reads"):
+            read_source(DataSource(str(tmp_path / name)))
+
+
+def test_a_folder_whose_train_file_has_tags_is_refused_with_the_task_that_reads_it(tmp_path):
+    (tmp_path / "README.txt").write_text("about", encoding="utf-8")
+    with pytest.raises(UserError) as other:
+        read_source(DataSource(str(tmp_path)))
+    assert "token_classification" not in str(other.value)
+    (tmp_path / "train.conll").write_text(plain(), encoding="utf-8")
+    with pytest.raises(UserError, match=r"no train file.*; train.conll is read with --task token_classification"):
+        read_source(DataSource(str(tmp_path)))
 
 
 def test_rare_types_are_in_every_part_and_entities_are_counted(tmp_path):

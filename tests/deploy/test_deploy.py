@@ -96,6 +96,13 @@ def test_the_dockerfile_installs_the_lock_copies_what_is_there_and_does_not_run_
     assert any(name == "ENV" and "RAY_AUTH_MODE=token" in rest for name, rest in steps)
 
 
+def test_nodes_with_a_gpu_get_what_triton_compiles_with():
+    packages = [rest for name, rest in dockerfile() if name == "RUN" and "apt-get install" in rest]
+    assert {"gcc", "libc6-dev"} <= set(packages[0].split()), "Python's own images have Python's headers"
+    setup = " ".join(launcher()["setup_commands"])
+    assert {"gcc", "python3.12-dev"} <= set(setup.split())
+
+
 def commands():
     """Every command line of ours in deploy/ and docs/cluster.md, as (file, words after ``tunekit``)."""
     job = yaml.safe_load((DEPLOY / "rayjob.yaml").read_text())

@@ -33,16 +33,18 @@ def test_predict_labels_a_file(name, said, sweep, exported, tmp_path):
     rows[["text", "pair"]].rename(columns={"text": "aspect", "pair": "sentence"}).to_csv(tmp_path / "rows.csv")
     rows[["text", "pair"]].to_json(tmp_path / "rows.jsonl", orient="records", lines=True)
     columns = ["--text-column", "aspect", "--pair-column", "sentence"]
-    code, lines, _ = said("predict", folder, tmp_path / "rows.csv", *columns)
+    code, lines, told = said("predict", folder, tmp_path / "rows.csv", *columns)
     assert code == 0
+    assert "16 predictions written to standard output" in told
     table = list(csv.DictReader(lines))
     assert [row["row"] for row in table] == [str(number) for number in range(1, 17)]
     labels = ("positive", "neutral", "negative")
     assert [row["label"] for row in table] == [labels[index] for index in shares.argmax(1)]
     found = np.array([[float(row[f"p_{label}"]) for label in labels] for row in table])
     np.testing.assert_allclose(found, shares, atol=2e-5)
-    code, printed, _ = said("predict", folder, tmp_path / "rows.jsonl", "--out", tmp_path / "out.csv")
+    code, printed, told = said("predict", folder, tmp_path / "rows.jsonl", "--out", tmp_path / "out.csv")
     assert (code, printed) == (0, [])
+    assert f"16 predictions written to {tmp_path / 'out.csv'}" in told
     assert (tmp_path / "out.csv").read_text().splitlines() == lines
 
 

@@ -5,12 +5,13 @@ from collections.abc import Iterator, Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from tunekit.commands.output import note, pasted, result, show_json
+from tunekit.commands.output import note, paragraph, pasted, result, show, show_json
 from tunekit.commands.results import print_tables
 from tunekit.parsing import how_many
 from tunekit.planning.args import Format
 
 if TYPE_CHECKING:
+    from analysis.report.document import Section
     from analysis.report.report import Choices, Report
 
 
@@ -71,7 +72,6 @@ def check_paper(paper: Path, out: Path, formats: Sequence[str]) -> int:
 def print_audit(sweep: str, form: Format) -> None:
     """Print the audit of a sweep's datasets, and each cell's scores on the test items whose text is not in train."""
     from analysis.report.audit import audit, audit_section
-    from analysis.report.pages import markdown_sections
     from tunekit.storage.paths import location
 
     root = location(sweep)
@@ -79,11 +79,23 @@ def print_audit(sweep: str, form: Format) -> None:
     if form == "json":
         show_json({"sweep": str(root), "cells": rows})
         return
-    result(markdown_sections([audit_section(*audit(root))]))
+    print_sections([audit_section(*audit(root))])
     for row in rows:
         texts = [f"{_percent(row[f'full_{name}'])} -> {_percent(row[f'clean_{name}'])}" for name in _AUDITED]
         about = f"{row['cell']}: all test items -> the {row['num_clean']} whose text is not in train"
         result(f"{about}: accuracy {texts[0]}, macro-F1 {texts[1]}")
+
+
+def print_sections(sections: "Sequence[Section]") -> None:
+    """Print sections of a report to standard output, an empty line behind each text and table."""
+    from analysis.report.terminal import terminal_parts
+
+    for part in terminal_parts(sections):
+        if isinstance(part, str):
+            paragraph(part)
+        else:
+            show(part)
+        paragraph("")
 
 
 _AUDITED = ("accuracy", "macro_f1")
@@ -126,8 +138,7 @@ def show_memory(model: str, measured: Path | None, out: Path | None, form: Forma
     Raises UserError for an unknown model, or a file that is no record of measurements.
     """
     from analysis.memory.comparison import compare_memory, read_measured
-    from analysis.memory.report import memory_report, without_figures
-    from analysis.report.pages import markdown_sections
+    from analysis.memory.report import memory_report
     from analysis.report.report import Report, write_all
 
     record = None if measured is None else read_measured(measured)
@@ -141,7 +152,7 @@ def show_memory(model: str, measured: Path | None, out: Path | None, form: Forma
         said = f"{drawn} in {pasted(out / 'figures')}, report in {' and '.join(map(pasted, pages))}"
         (note if form == "json" else result)(said)
     elif form == "text":
-        result(markdown_sections(without_figures(sections)))
+        print_sections(sections)
 
 
 def _json_number(value: Any) -> Any:

@@ -108,6 +108,33 @@ def usable(root: Place) -> Place:
     return root
 
 
+SEARCH_RECORD = "search.json"
+"""The file that a search has in its folder from its start on, and no other sweep."""
+
+
+def refuse_search(root: Place) -> None:
+    """Raise UserError where ``root`` holds a search, since a grid needs a folder of its own."""
+    if (root / SEARCH_RECORD).exists():
+        raise UserError(
+            f"{root} holds a search, and a grid needs a folder of its own: give it another --sweep (in Python, another "
+            "folder); tunekit search continues the search"
+        )
+
+
+def refuse_grid(root: Place) -> None:
+    """Raise UserError where ``root`` holds a sweep that is no search, since a search needs a folder of its own."""
+    if not (root / "sweep.json").exists() or (root / SEARCH_RECORD).exists():
+        return
+    from tunekit.store.sweep_file import read_requests
+
+    # A search of an earlier version has no search.json before its first trial has ended.
+    if not any("search" in request for request in read_requests(root / "sweep.json", None)):
+        raise UserError(
+            f"{root} holds a grid, and a search needs a folder of its own: give it another --sweep (in Python, another "
+            "folder); tunekit run continues the grid"
+        )
+
+
 def check_storage(root: Place, needed: int) -> None:
     """Raise UserError where the storage can't be written or has fewer than ``needed`` bytes free, before any work."""
     try:

@@ -5,6 +5,7 @@ Fetches nothing and starts no Ray; heavy packages are imported only where a ques
 
 import os
 import shutil
+import sysconfig
 from collections.abc import Iterator
 from dataclasses import dataclass
 from importlib.metadata import PackageNotFoundError, requires, version
@@ -56,6 +57,8 @@ def examine(storage: Place, config: Path | None, keep_models: str = "none") -> I
     yield from _versions()
     yield _kernels()
     yield _gpu()
+    if machine.has_accelerator():
+        yield _compiler()
     yield _ray(storage)
     yield _storage(storage)
     sweep = resolve_grid(GridArgs(config=config), {}) if config else None
@@ -101,6 +104,21 @@ def _gpu() -> Finding:
     if not torch.cuda.is_available():
         return Finding("gpu", False, "there is one, but torch can't use it; install torch's CUDA build, or its driver")
     return Finding("gpu", True, f"{torch.cuda.device_count()} x {torch.cuda.get_device_name()}")
+
+
+def _compiler() -> Finding:
+    """What Triton compiles the launchers of a GPU's kernels with: a C compiler, and Python's headers."""
+    compiler = os.environ.get("CC") or shutil.which("gcc") or shutil.which("clang")
+    header = Path(sysconfig.get_paths()["include"]) / "Python.h"
+    missing = [*([] if compiler else ["a C compiler"]), *([] if header.exists() else [str(header)])]
+    if missing:
+        return Finding(
+            "compiler",
+            False,
+            "plain PyTorch computes what Triton's kernels would compute faster on the GPU, for lack of "
+            f"{' and '.join(missing)}; install gcc and Python's headers (on Debian python3-dev)",
+        )
+    return Finding("compiler", True, f"{compiler} and Python's headers, for the GPU's kernels")
 
 
 def _ray(storage: Place) -> Finding:

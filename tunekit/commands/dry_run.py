@@ -42,14 +42,16 @@ def plan_as_json(sweep: ResolvedSweep, plan: Plan) -> dict[str, Any]:
 def grid_as_json(sweep: ResolvedSweep, plan: Plan, store: ResultStore, options: RunOptions) -> dict[str, Any]:
     """Return the dry run for programs: that of ``--json``, and the sweep, its folder and the cost of each cell.
 
-    ``notes`` has the lines on batches and models that the dry run for people has, too.
+    ``notes`` has the lines on batches, models and an unknown time that the dry run for people has, too.
     Bytes are ``peak_bytes`` and ``checkpoint_bytes``, times are seconds of one trial; null where they are not known.
     ``estimate`` is the range of seconds of the whole run, null where nothing tells it.
     """
     pending = plan.pending(retry_failed=options.retry_failed)
     device = device_of(sweep, options)
     timer = timer_of(sweep, plan.stored, device)
-    whole = say_estimate(epochs_left(pending), timer, device, options, lambda line: None)
+    said: list[str] = []
+    whole = say_estimate(epochs_left(pending), timer, device, options, said.append)
+    notes = [*described(sweep.specs, sweep.models), *([] if whole else said)]
     return {
         "sweep": sweep.name,
         "folder": str(store.root),
@@ -58,7 +60,7 @@ def grid_as_json(sweep: ResolvedSweep, plan: Plan, store: ResultStore, options: 
         "estimate": whole and {"low_seconds": whole.low, "high_seconds": whole.high, "source": whole.source},
         "cells": [asdict(one) for one in _costs(sweep, timer)],
         "kept_weights_bytes": kept_weights_bytes([trial.spec for trial in pending], timer.shapes, options.kept),
-        "notes": [*described(sweep.specs, sweep.models), *([device.probe] if device and device.probe else [])],
+        "notes": [*notes, *([device.probe] if device and device.probe else [])],
         "stale_trials": [{"trial": trial.spec.label, "other": list(parts)} for trial, parts in plan.stale],
         "damaged": list(plan.damaged),
     }

@@ -34,7 +34,8 @@ from tyro.constructors import (
 )
 
 from tunekit.errors import UserError
-from tunekit.parsing import did_you_mean, not_a_choice
+from tunekit.parsing import not_a_choice
+from tunekit.planning.other_names import nearest_name
 
 Command = Callable[..., int]
 CONFIG = (tyro.conf.PositionalMetavarFromFieldName, tyro.conf.FlagCreatePairsOff)
@@ -122,7 +123,7 @@ def _unknown(token: str, known: Sequence[str]) -> str:
     if not token.startswith("-"):
         return f"unexpected word {token!r}"
     flag = token.partition("=")[0]
-    return f"unknown flag {flag!r}{did_you_mean(_flag_of(token), known)}"
+    return f"unknown flag {flag!r}{nearest_name(flag, known)}"
 
 
 def _flags(command: Command) -> list[str]:

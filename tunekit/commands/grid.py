@@ -5,9 +5,9 @@ What a typo can hit is checked first and loads nothing heavy; pandas, PyTorch an
 
 from collections.abc import Mapping
 
-from tunekit.commands.checks import check_flags, refuse_long, sweep_folder
+from tunekit.commands.checks import check_flags, refuse_long, refuse_search, sweep_folder
 from tunekit.commands.exit_codes import OK
-from tunekit.commands.output import note, result, show_json
+from tunekit.commands.output import note, paragraph, show_json
 from tunekit.planning.args import GridArgs
 from tunekit.planning.presets import GRID_PRESETS, GridPreset
 from tunekit.planning.resolve import grid_options, resolve_grid
@@ -18,6 +18,7 @@ def run_grid_command(args: GridArgs, presets: Mapping[str, GridPreset] = GRID_PR
     check_flags(args)
     sweep, options = resolve_grid(args, presets), grid_options(args, presets)
     root = sweep_folder(args.storage, sweep.name)
+    refuse_search(root)
 
     from tunekit.commands.how_long import device_of, epochs_left, say_estimate, timer_of
     from tunekit.commands.results import grid_tables, incomplete, keeps_nothing
@@ -37,7 +38,7 @@ def run_grid_command(args: GridArgs, presets: Mapping[str, GridPreset] = GRID_PR
         elif args.format == "json":
             show_json(grid_as_json(sweep, plan, store, options))
         else:
-            result(grid_as_text(sweep, plan, store, options))
+            paragraph(grid_as_text(sweep, plan, store, options))
         return OK
     note(describe(sweep, plan, pending))
     if pending:

@@ -21,6 +21,9 @@ from tunekit.planning.speed import ProcessorSpeed
 from tunekit.schema import TrialSpec
 from tunekit.store.frames import Frames
 
+WHEN_KNOWN = "the run shows when it will be done once its first epochs (a search: its first trials) are trained"
+"""When the time is known that no estimate can tell."""
+
 
 @dataclass(frozen=True)
 class Device:
@@ -92,14 +95,20 @@ def say_estimate(
 ) -> Timing | None:
     """Say and return how long ``trials``, each with its epochs left, take together on ``device``.
 
-    None where there is nothing to train, or where nothing tells the time.
+    None where there is nothing to train, or where nothing tells the time, which is said with when it will be known.
     """
-    if not trials or device is None:
+    if not trials:
+        return None
+    if device is None:
+        say(f"estimate: none, since the machines of the cluster are not known here; {WHEN_KNOWN}")
         return None
     at_a_time = min(device.places, options.max_concurrent or device.places, len(trials))
     timing = timer.run(trials, at_a_time)
     if timing is None:
-        say(f"estimate: none on {device.name} until epochs of these models and methods are on record")
+        say(
+            f"estimate: none, since no epoch of some of these models and methods on {device.name} is on record in this "
+            f"sweep; {WHEN_KNOWN}"
+        )
         return None
     say(f"estimate: {timing} on {device.name} ({how_many(at_a_time, 'trial')} at a time), from {timing.source}")
     return timing

@@ -2,6 +2,7 @@
 
 from dataclasses import replace
 
+from tunekit.commands.checks import refuse_search
 from tunekit.commands.output import note
 from tunekit.commands.training import acquire_lease, claim_folders, request_of
 from tunekit.data.base import TextDataset
@@ -23,9 +24,10 @@ def train_one(spec: TrialSpec, root: Place, data: TextDataset | None) -> None:
     """Train ``spec`` into the sweep at ``root``, unless that holds it as completed.
 
     Hyperparameters of the method that ``spec`` leaves out take the method's defaults. ``data`` is its dataset where
-    that is the user's own. Raises UserError where a hyperparameter is unknown, the trial fails or memory runs out, and
-    OSError where the store can't be written.
+    that is the user's own. Raises UserError where ``root`` holds a search, a hyperparameter is unknown, the trial fails
+    or memory runs out, and OSError where the store can't be written.
     """
+    refuse_search(root)
     spec = replace(spec, method_params=complete_params(spec.method, spec.method_params))
     sweep, store = _sweep_of(spec, root.name, data), ResultStore(root)
     loaded = data or load_dataset(spec.dataset)

@@ -7,7 +7,7 @@ import json
 import shlex
 import sys
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Iterator, Sequence
 
 from rich.console import Console, RenderableType
 
@@ -16,6 +16,8 @@ from tunekit.parsing import plain
 Say = Callable[[str], None]
 """Takes a line, or several, for the user."""
 MIN_WIDTH = 80
+BORDERS = 3
+"""What rich puts around the text of a column: two spaces and a line."""
 
 
 def note(text: str) -> None:
@@ -66,6 +68,22 @@ def show(shown: RenderableType) -> None:
     """Write a table to standard output at its own width, on a terminal and in a pipe."""
     width = Console(width=10_000).measure(shown).maximum
     Console(highlight=False, width=max(width, MIN_WIDTH)).print(shown)
+
+
+def columns_together(first: int, widths: Sequence[int]) -> Iterator[slice]:
+    """Yield which columns of a table stand beside its first one, so that the lines of a terminal hold them.
+
+    ``first`` and ``widths`` are the widest texts of the first column and of the others. A pipe gets all in one.
+    """
+    console = Console()
+    room = (console.width if console.is_terminal else 10**6) - first - BORDERS - 1
+    start, used = 0, 0
+    for place, width in enumerate(widths):
+        if place > start and used + width + BORDERS > room:
+            yield slice(start, place)
+            start, used = place, 0
+        used += width + BORDERS
+    yield slice(start, len(widths))
 
 
 def paragraph(text: str) -> None:

@@ -1,15 +1,17 @@
 """What a sweep shows when it ends: its closing table on standard output, and what did not complete."""
 
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
+from dataclasses import replace
 from itertools import groupby
 from typing import TYPE_CHECKING, Any
 
 from rich.box import SIMPLE_HEAD
+from rich.cells import cell_len
 from rich.table import Table
 from rich.text import Text
 
 from tunekit.commands.exit_codes import INCOMPLETE, OK
-from tunekit.commands.output import Say, paragraph, show, show_json
+from tunekit.commands.output import Say, columns_together, paragraph, show, show_json
 from tunekit.parsing import how_many
 from tunekit.planning.args import Format
 from tunekit.planning.plan import Plan, PlanState
@@ -45,13 +47,26 @@ def print_tables(tables: Sequence["ScoreTable"], form: Format = "text") -> None:
         show_json({"tables": [table_as_json(table) for table in tables]})
         return
     for table in tables:
-        shown = terminal(table)
-        shown.title = shown.caption = None  # rich would wrap both at the table's width
         paragraph(table.spec.caption)
-        show(shown)
+        for part in _parts(table):
+            shown = terminal(part)
+            shown.title = shown.caption = None  # rich would wrap both at the table's width
+            show(shown)
         for note in table.notes:
             paragraph(note)
         paragraph("")
+
+
+def _parts(table: "ScoreTable") -> Iterator["ScoreTable"]:
+    """Yield a table in parts of whole columns, below each other, that the terminal's width holds."""
+    from analysis.tables.table import marked, row_texts
+
+    spec = table.spec
+    rows = [row_texts(table, number, marked) for number in range(len(spec.rows))]
+    columns = zip(spec.columns.values(), *rows, strict=True)
+    names, widths = list(spec.columns), [max(map(cell_len, column)) for column in columns]
+    for together in columns_together(max((cell_len(row.label) for row in spec.rows), default=0), widths):
+        yield replace(table, spec=replace(spec, columns={name: spec.columns[name] for name in names[together]}))
 
 
 def table_as_json(table: "ScoreTable") -> dict[str, Any]:
@@ -103,22 +118,28 @@ def search_tables(store: ResultStore, form: Format = "text") -> None:
             _study_table(title, head, list(same), within.get(title, ()))
 
 
-CHOICE_WIDTH = 16
-"""The columns of a terminal that one choice takes: three of them stand beside the names in 80."""
-
-
 def _study_table(title: str, head: Sequence[str], rows: Sequence[Sequence[str]], within: Sequence[int]) -> None:
-    """Print one study: its choices are the columns, as narrow as a terminal of 80 columns asks for."""
+    """Print one study: a column for each choice, a row for each number, and a line for each longer text.
+
+    The lines stand below each other and are wrapped by the terminal's width: the settings of each choice above the
+    table, its comparison with the default below.
+    """
+    from analysis.report.search_section import LESS_DEFAULT
+
     paragraph(title)
     for _, choice, configuration, *_ in rows:
         paragraph(f"  {choice}: {configuration}")
     table = Table("", box=SIMPLE_HEAD, show_edge=False)
     for row in rows:
-        table.add_column(Text(row[1]), justify="right", max_width=CHOICE_WIDTH)
+        table.add_column(Text(row[1]), justify="right")
+    compared = head.index(LESS_DEFAULT)
     for number, name in enumerate(head[3:], 3):
-        # An interval stands below its difference, and its p and what it holds for below that.
-        table.add_row(Text(name), *(Text(row[number].replace(" [", "\n[").replace("], ", "]\n")) for row in rows))
+        if number != compared:
+            table.add_row(Text(name), *(Text(row[number]) for row in rows))
     show(table)
+    for row in rows:
+        if row[compared]:
+            paragraph(f"  {row[1]} against the default, on test: {row[compared]}")
     if within:
         paragraph(f"  within one standard error of the best: trials {' '.join(map(str, within))}")
     paragraph("")

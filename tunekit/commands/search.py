@@ -6,12 +6,13 @@ What a typo can hit is checked first and loads nothing heavy; pandas, PyTorch an
 from collections.abc import Mapping, Sequence
 from typing import TYPE_CHECKING, Any
 
-from tunekit.commands.checks import check_flags, refuse_long, sweep_folder
+from tunekit.commands.checks import check_flags, refuse_grid, refuse_long, sweep_folder
 from tunekit.commands.exit_codes import INCOMPLETE, OK
-from tunekit.commands.output import Say, note, result, show_json
+from tunekit.commands.output import Say, note, paragraph, show_json
 from tunekit.parsing import how_many
 from tunekit.planning.args import SearchArgs
 from tunekit.planning.batching import described
+from tunekit.planning.changed_settings import changed_settings
 from tunekit.planning.presets import SEARCH_PRESETS, SearchPreset
 from tunekit.search.request import SearchRequest, resolve_search
 from tunekit.store.search_records import TrialState
@@ -25,6 +26,7 @@ def run_search_command(args: SearchArgs, presets: Mapping[str, SearchPreset] = S
     check_flags(args)
     request = resolve_search(args, presets)
     root = sweep_folder(args.storage, request.sweep.name)
+    refuse_grid(root)
 
     from tunekit.commands.how_long import device_of, say_estimate, timer_of
     from tunekit.commands.results import incomplete, search_tables
@@ -45,7 +47,7 @@ def run_search_command(args: SearchArgs, presets: Mapping[str, SearchPreset] = S
         timer = timer_of(request.sweep, store.frames(store.cache_folder, write_cache=False), device)
         timing = say_estimate(expected, timer, device, options, lines.append)
     if args.dry_run:
-        result("\n".join(lines))
+        paragraph("\n".join(lines))
         return OK
     for line in lines:
         note(line)
@@ -79,6 +81,9 @@ def search_as_text(request: SearchRequest, ended: Mapping[str, int]) -> str:
         carved = f", {100 * plan.spec.val_fraction:g} % of train carved as dev" if plan.spec.val_fraction else ""
         lines.append(f"  {plan.name}: {ended.get(plan.key, 0)} of {plan.planned} trials ended{carved}")
         lines += [f"    {name}: {_range(values)}" for name, values in plan.definition()["space"].items()]
+    # The study's own lines have its ranges, and that test is sealed and what is carved.
+    said = {plan.spec.cell: {*plan.definition()["space"], "score_test", "val_fraction"} for plan in request.plans}
+    lines += [f"  {line}" for line in changed_settings([plan.spec for plan in request.plans], said)]
     lines += [f"  {line}" for line in described(request.sweep.specs, request.sweep.models)]
     if request.confirm_seeds:
         seeds = " ".join(map(str, request.confirm_seeds))

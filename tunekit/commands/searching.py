@@ -67,6 +67,7 @@ def _run(
         if searching:
             ray_start = stack.enter_context(start_ray(options, request.plans[0].planned * len(request.plans)))
             resources = _prepared(request, store, options, say)
+            _record(store, studies)  # the first file of the sweep, by which it is known as a search
             store.add_request(_recorded(request, []))
             from tunekit.runner import search as runner  # imports ray, which takes seconds
 

@@ -2,17 +2,18 @@
 
 import signal
 import time
-from collections.abc import Iterable
+from collections.abc import Iterable, Iterator
 from contextlib import nullcontext
 from pathlib import Path
 from typing import Any
 
-from rich.console import Console, Group, RenderableType
+from rich.cells import cell_len
+from rich.console import Console, Group
 from rich.live import Live
 from rich.table import Table
 from rich.text import Text
 
-from tunekit.commands.output import show, show_json
+from tunekit.commands.output import columns_together, paragraph, show, show_json
 from tunekit.errors import UserError
 from tunekit.parsing import how_many, plain
 from tunekit.planning.args import Format
@@ -44,18 +45,31 @@ def summary_lines(progress: SweepProgress) -> list[str]:
     return [f"driver: {progress.driver}", *([f"trials: {counts}{eta}"] if counts else []), *progress.studies]
 
 
-def status_group(progress: SweepProgress) -> Group:
-    """Return everything for a terminal."""
-    title = f"{progress.name}: {how_many(len(progress.trials), 'trial')}"
-    table = Table(title=Text(plain(title)), title_justify="left")
-    table.add_column("cell")
-    for seed in progress.seeds:
-        table.add_column(f"seed {seed}", justify="center")
-    for name, seeds in progress.cells.items():
-        table.add_row(Text(plain(name)), *(_mark(seeds.get(seed)) for seed in progress.seeds))
-    shown: list[RenderableType] = [table, Text(legend(progress), style="dim")] if progress.cells else []
-    lines = [*summary_lines(progress), *progress.failures, *progress.notes]
-    return Group(*shown, *(Text(plain(line)) for line in lines))
+def status_parts(progress: SweepProgress) -> Iterator[Table | Text]:
+    """Yield everything for a terminal: the tables, and texts of a line each."""
+    if progress.cells:
+        yield Text(plain(f"{progress.name}: {how_many(len(progress.trials), 'trial')}"))
+        yield from _tables(progress)
+        yield Text(legend(progress), style="dim")
+    for line in [*summary_lines(progress), *progress.failures, *progress.notes]:
+        yield Text(plain(line))
+
+
+def _tables(progress: SweepProgress) -> Iterator[Table]:
+    """Yield the cells by their seeds, in as many tables below each other as the width of the terminal asks for."""
+    heads = [f"seed {seed}" for seed in progress.seeds]
+    widths = [
+        max(len(head), *(len(seeds[seed].text) for seeds in progress.cells.values() if seed in seeds))
+        for head, seed in zip(heads, progress.seeds, strict=True)
+    ]
+    for together in columns_together(max(map(cell_len, progress.cells)), widths):
+        table = Table()
+        table.add_column("cell")
+        for head in heads[together]:
+            table.add_column(head, justify="center")
+        for name, seeds in progress.cells.items():
+            table.add_row(Text(plain(name)), *(_mark(seeds.get(seed)) for seed in progress.seeds[together]))
+        yield table
 
 
 def legend(progress: SweepProgress) -> str:
@@ -136,7 +150,7 @@ def show_status(sweep: Place, *, watch: bool, html: Path | None, form: Format = 
             while True:
                 progress = reader.read()
                 if live:
-                    live.update(status_group(progress), refresh=True)
+                    live.update(Group(*status_parts(progress)), refresh=True)
                 elif html or _essence(progress) != shown:
                     shown = _essence(progress)
                     _show_once(progress, html, form)
@@ -158,7 +172,11 @@ def _show_once(progress: SweepProgress, html: Path | None, form: Format) -> None
     elif form == "json":
         show_json(status_as_json(progress))
     else:
-        show(status_group(progress))
+        for part in status_parts(progress):
+            if isinstance(part, Table):
+                show(part)
+            else:
+                paragraph(part.plain)
 
 
 def _essence(progress: SweepProgress) -> str:

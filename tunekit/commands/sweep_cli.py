@@ -9,9 +9,9 @@ from typing import Annotated
 
 import tyro
 
-from tunekit.commands.output import note, result
+from tunekit.commands.output import note, pasted, result
 from tunekit.data.delimited import Quotes
-from tunekit.parsing import check_exists
+from tunekit.parsing import check_exists, how_many
 from tunekit.planning.args import STORAGE, Format, GridArgs, SearchArgs
 from tunekit.planning.options import KeepModels
 from tunekit.store.existing import existing_sweep
@@ -269,6 +269,7 @@ def predict(
             sys.stdout.write(part)
     else:
         write_new(out, parts)
+    note(f"{how_many(len(texts), 'prediction')} written to {'standard output' if out is None else pasted(out)}")
     return 0
 
 

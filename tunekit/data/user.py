@@ -95,6 +95,11 @@ def read_user_dataset(
     of_words = labelling_of(task, labels, label_separator, str(path)).of_words
     suffixes = (*LISTS, *conll.SUFFIXES) if of_words else SUFFIXES
     files = _split_files(path, suffixes) if path.is_dir() else {"train": path}
+    if not of_words and path.is_file() and (ending := _ending_of_tags(path)):
+        raise UserError(
+            f"{path}: a {ending} file holds words and their tags, which --task token_classification reads; {task} "
+            f"reads {', '.join(SUFFIXES)}"
+        )
     rows = {
         split: read_conll(file, columns.text, labels[0], separator=separator)
         if of_words and not suffix_of(file, LISTS)
@@ -209,8 +214,17 @@ def _split_files(folder: Path, suffixes: Sequence[str]) -> dict[str, Path]:
         if found:
             files[split] = found[0]
         elif split == "train":
-            raise UserError(f"{folder}: no {split} file; there must be one of {split}{f', {split}'.join(suffixes)}")
+            tags = [file.name for file in folder.iterdir() if _ending_of_tags(file) and file.name.startswith(split)]
+            hint = f"; {tags[0]} is read with --task token_classification" if tags and suffixes == SUFFIXES else ""
+            raise UserError(
+                f"{folder}: no {split} file; there must be one of {split}{f', {split}'.join(suffixes)}{hint}"
+            )
     return files
+
+
+def _ending_of_tags(file: Path) -> str:
+    """Return the ending of a file that can hold nothing but words and their tags; "" of any other file."""
+    return "" if suffix_of(file) else suffix_of(file, conll.SUFFIXES)
 
 
 def check_rows(rows: FileRows, columns: Columns, labelling: Labelling) -> tuple[list[CheckedRow], list[BadRow]]:

@@ -10,7 +10,8 @@ from tunekit.data.sources import DataSource
 from tunekit.errors import UserError
 from tunekit.methods import METHODS
 from tunekit.methods.base import complete_params
-from tunekit.parsing import did_you_mean, read_yaml
+from tunekit.parsing import read_yaml
+from tunekit.planning.other_names import nearest_name
 from tunekit.schema import Precision, Scalar, TrialSpec
 from tunekit.training_options import Schedule
 
@@ -189,7 +190,7 @@ def parse_block(values: object, where: str) -> Block:
     known = [*(item.name for item in fields(Block)), "suite"]
     for key in values:
         if key not in known:
-            raise UserError(f"{where}: unknown key {key!r}{did_you_mean(key, known)}")
+            raise UserError(f"{where}: unknown key {key!r}{nearest_name(str(key), known)}")
     missing = [name for name in AXES if name not in values]
     if missing:
         raise UserError(f"{where}: missing {', '.join(missing)}")

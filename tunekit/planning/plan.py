@@ -8,6 +8,7 @@ from typing import Any
 from tunekit.errors import UserError
 from tunekit.parsing import how_many
 from tunekit.planning.batching import described
+from tunekit.planning.changed_settings import changed_settings
 from tunekit.planning.resolve import ResolvedSweep, fingerprint_in
 from tunekit.schema import Fingerprint, Status, TrialSpec, readable
 from tunekit.store.frames import Frames, TrialOutline
@@ -149,9 +150,10 @@ def plan_sweep(
 
 
 def describe(sweep: ResolvedSweep, plan: Plan, pending: Sequence[PlannedTrial]) -> str:
-    """Return the plan for people: a line for each cell with its states, and which trials are stale and why."""
+    """Return the plan for people: the states of each cell, settings off their default, stale trials and why."""
     lines = [f"sweep {sweep.name}: {how_many(len(plan.trials), 'trial')}, {len(pending)} to run"]
     lines += [f"  {line}" for line in cell_lines(plan.trials)]
+    lines += [f"  {line}" for line in changed_settings(sweep.specs)]
     lines += [f"  {line}" for line in described(sweep.specs, sweep.models)]
     for trial, parts in plan.stale:
         lines.append(f"  stale: {trial.spec.label} was made by other {', '.join(parts)}; kept in {trial.folder.name}")

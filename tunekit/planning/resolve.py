@@ -21,6 +21,7 @@ from tunekit.models.loading import ModelRef
 from tunekit.parsing import how_many
 from tunekit.planning.args import GridArgs, SweepArgs
 from tunekit.planning.blocks import SETTINGS, Block, expand, load_blocks
+from tunekit.planning.changed_settings import changed_settings
 from tunekit.planning.fingerprints import fingerprint_of
 from tunekit.planning.fitting import check_fit, config_of
 from tunekit.planning.loss_checks import check_classes, check_loss
@@ -56,11 +57,11 @@ class ResolvedSweep:
     """What a config file calls each model and dataset, by its name in the specs."""
 
     def __str__(self) -> str:
-        """Return a line for each cell with its seeds."""
+        """Return a line for each cell with its seeds, and the settings that are not at their default."""
         rows = self._cells()
         width = max(len(name) for name, _ in rows)
         lines = [f"{name:<{width}}  seeds {' '.join(map(str, seeds))}" for name, seeds in rows]
-        return "\n".join([self._headline(), *(f"  {line}" for line in [*lines, *self.data_lines()])])
+        return "\n".join([self._headline(), *(f"  {line}" for line in [*lines, *self._notes()])])
 
     __repr__ = __str__
 
@@ -70,7 +71,7 @@ class ResolvedSweep:
             f"<tr><td>{escape(name)}</td><td>{' '.join(map(str, seeds))}</td></tr>" for name, seeds in self._cells()
         )
         head = f"<caption>{escape(self._headline())}</caption><tr><th>cell</th><th>seeds</th></tr>"
-        return f"<table>{head}{rows}</table>" + "".join(f"<p>{escape(line)}</p>" for line in self.data_lines())
+        return f"<table>{head}{rows}</table>" + "".join(f"<p>{escape(line)}</p>" for line in self._notes())
 
     def data_summaries(self) -> dict[str, DataSummary]:
         """Return what was understood of each dataset of the user's own, by its name in the specs."""
@@ -79,6 +80,10 @@ class ResolvedSweep:
     def data_lines(self) -> list[str]:
         """Return the same for people."""
         return [f"{summary.name}: {line}" for summary in self.data_summaries().values() for line in summary.lines()]
+
+    def _notes(self) -> list[str]:
+        """Return the lines on settings and data below the cells."""
+        return [*changed_settings(self.specs), *self.data_lines()]
 
     def _headline(self) -> str:
         return f"sweep {self.name}: {how_many(len(self.specs), 'trial')} in {how_many(len(self._cells()), 'cell')}"
