@@ -160,6 +160,11 @@ class Cell:
         """The ways of execution of its completed trials, as JSON."""
         return {trial.execution for trial in self.completed if not trial.filled}
 
+    @property
+    def devices(self) -> set[str]:
+        """The kinds of device that its completed trials ran on, such as ``cpu``; ``unknown`` where none is recorded."""
+        return {str(json.loads(text).get("device", "unknown")) for text in self.executions}
+
 
 def metric_label(metric: str, found: Sequence[Cell]) -> str:
     """Return what ``found`` call a metric: imported experiments have names of their own."""

@@ -41,6 +41,7 @@ COSTS = {
     "peak_memory_bytes": ("peak memory (MiB)", 2**20),
     "train_seconds": ("training time (minutes)", 60),
 }
+MEMORY = "peak_memory_bytes"
 CHOSEN = " Of several settings of a method those are shown that validation chose."
 BAND = ". A thick line is the mean, its band one sample standard deviation over seeds; thin lines are single seeds"
 MAX_OVERVIEW = 20  # cells on one page
@@ -188,7 +189,8 @@ def _overviews(members: Sequence[Cell], data: Mapping[str, CellCurves], metric: 
 
 def _costs(members: Sequence[Cell], data: Mapping[str, CellCurves], metric: str) -> list[CaptionedFigure]:
     chosen = [one.chosen for one in configurations(members) if one.chosen]  # test ranks no settings of one method
-    found = {cost: points for cost in COSTS if len(points := _points(chosen, metric, cost)) > 1}
+    drawn = {cost: [n for n, one in enumerate(chosen) if _compares(one, cost)] for cost in COSTS}
+    found = {cost: points for cost, places in drawn.items() if len(points := _points(chosen, places, metric, cost)) > 1}
     if not found:
         return []
     names = [f"{number}  {wrapped(label, 48, 1)}" for number, label in enumerate(row_labels(chosen), 1)]
@@ -208,20 +210,29 @@ def _costs(members: Sequence[Cell], data: Mapping[str, CellCurves], metric: str)
     figure.suptitle(wrapped(f"{name}, {axis.label} against cost", 45 * len(found), 3), fontsize=10)
     caption = (
         f"{name}: {axis.label} on the {_splits(members)} split against cost, means over {_seeds(members)}{intervals}. "
-        "A filled point on the dashed line is Pareto-optimal: no other point scores as well at no more cost. Points of "
-        "nearly equal costs are drawn side by side."
+        "The dashed line joins the Pareto-optimal points, whose numbers are bold: no other point scores as well at no "
+        "more cost."
     )
+    if len(drawn[MEMORY]) < len(chosen):
+        caption += " Peak memory on a CPU is left out: it is the whole process's and does not compare methods."
     if len(chosen) < len(members):
         caption += " Methods with several settings of which validation can't choose one are left out."
     return [CaptionedFigure(figure_stem("cost", members[0].dataset), caption, "cost", figure)]
 
 
-def _points(members: Sequence[Cell], metric: str, cost: str) -> pd.DataFrame:
-    """Return one row a cell that has both, by its place: label, cost, score, low, high as ``score_against_cost`` takes
-    them.
+def _compares(cell: Cell, cost: str) -> bool:
+    """Return whether a cost of ``cell`` compares methods: on a CPU, memory is what the process holds of all trials."""
+    return cost != MEMORY or "cpu" not in cell.devices
+
+
+def _points(members: Sequence[Cell], places: Sequence[int], metric: str, cost: str) -> pd.DataFrame:
+    """Return a row for each cell at ``places`` that has both, by its place: label, cost, score, low, high as
+    ``score_against_cost`` takes them.
     """
     rows = {}
-    for place, (cell, label) in enumerate(zip(members, row_labels(members), strict=True)):
+    labels = row_labels(members)
+    for place in places:
+        cell, label = members[place], labels[place]
         score, spent = cell.sample(metric), cell.sample(cost)
         if score is None or spent is None or spent.mean <= 0:
             continue

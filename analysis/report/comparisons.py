@@ -7,7 +7,7 @@ from dataclasses import dataclass
 
 from analysis.cell_predictions import predictions_of
 from analysis.compare import Comparison, Score
-from analysis.names import interval_text
+from analysis.names import estimate_text
 from analysis.pairs import Pair, every_pair
 from analysis.report.document import Block, Grid, Paragraph, Points, Section
 from analysis.statistics.permutation import Paired, least_sign_flip_p, least_split_p, paired, permutation_p
@@ -282,7 +282,7 @@ def _p(value: float | None) -> str:
 
 
 def _points(value: float, interval: Interval, measure: Metric) -> str:
-    return f"{measure.number(value, '+')} {interval_text(measure, interval.low, interval.high, '+')}"
+    return estimate_text(measure, value, interval.low, interval.high, "+")
 
 
 def _of_arrangements(p: float | None, least: float) -> str:

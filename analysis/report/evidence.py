@@ -22,6 +22,8 @@ from tunekit.storage.paths import Place
 from tunekit.store.records import DamagedRecord
 from tunekit.tasks import Metric
 
+MIB = 2**20
+
 
 def intervals_section(found: Sequence[Cell]) -> Section:
     """Return the 95 % intervals of each cell's mean, for both questions, and of its std.
@@ -129,14 +131,15 @@ def costs_section(found: Sequence[Cell]) -> Section:
             cell.sample(name) for name in ("num_trainable_params", "num_total_params", "peak_memory_bytes")
         )
         share = f"{100 * trained.mean / total.mean:.2f}" if trained and total else ""
+        on_cpu = " (CPU)" if "cpu" in cell.devices else ""
         texts = (
-            f"{trained.mean:,.0f}" if trained else "", share, f"{memory.mean / 2**20:,.0f}" if memory else "",
+            f"{trained.mean:,.0f}" if trained else "", share, f"{memory.mean / MIB:,.0f}{on_cpu}" if memory else "",
             f"{seconds.mean / 60:,.1f}", f"{seconds.mean * seconds.n / 3600:,.2f}",
         )  # fmt: skip
         rows.append((Link(cell.title, f"#{cell.anchor}"), *texts))
     about = Paragraph(
-        "Means over completed trials. Peak memory is that of the allocator on a GPU, and that of the process on a CPU, "
-        "where it includes what earlier trials of the process have left, so that it does not compare methods. "
+        "Means over completed trials. Peak memory is that of the allocator on a GPU. Marked (CPU), it is that of the "
+        "process, which includes what earlier trials of the process have left, so that it does not compare methods. "
         "Time is that of the recorded epochs, for training and scoring."
     )
     head = ("cell", "trainable parameters", "share of all (%)", "peak memory (MiB)", "minutes per trial", "total hours")
@@ -213,9 +216,6 @@ def _interval(interval: Interval | None, measure: Metric) -> str:
     return "" if interval is None else interval_text(measure, interval.low, interval.high)
 
 
-MIB = 2**20
-
-
 def predictions_section(found: Sequence[Cell]) -> Section:
     """Return each cell's peak by the closed form beside what its trials recorded.
 
@@ -229,7 +229,7 @@ def predictions_section(found: Sequence[Cell]) -> Section:
             continue
         means = [sum(values[seed] for seed in seeds) / len(seeds) for values in (predicted, real)]
         errors = [100 * (predicted[seed] / real[seed] - 1) for seed in seeds]
-        texts = (_device(cell), str(len(seeds)), *(f"{mean / MIB:,.0f}" for mean in means))
+        texts = (", ".join(sorted(cell.devices)), str(len(seeds)), *(f"{mean / MIB:,.0f}" for mean in means))
         rows.append((Link(cell.title, f"#{cell.anchor}"), *texts, f"{min(errors):+.1f} to {max(errors):+.1f}"))
     about = Paragraph(
         "Means over trials. Predicted: from the closed form over the batches that a trial saw. Real: on a GPU what "
@@ -238,9 +238,3 @@ def predictions_section(found: Sequence[Cell]) -> Section:
     )
     head = ("cell", "device", "n", "predicted (MiB)", "real (MiB)", "error (%)")
     return Section("Predicted and real memory", (about, Grid(head, tuple(rows))) if rows else (), "memory")
-
-
-def _device(cell: Cell) -> str:
-    """Return the devices that its trials ran on."""
-    devices = {str(json.loads(trial.execution).get("device", "unknown")) for trial in cell.completed}
-    return ", ".join(sorted(devices))

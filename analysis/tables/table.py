@@ -12,7 +12,7 @@ import rich.markup
 import rich.table
 
 from analysis.compare import SHARE, Comparison, Population, Score
-from analysis.names import interval_text
+from analysis.names import estimate_text
 from analysis.statistics.this_set import Sample
 from tunekit.tasks import Metric
 
@@ -141,19 +141,16 @@ def difference_text(found: Comparison | None, p_holm: float | None = None) -> st
     """
     if found is None or found.difference is None:
         return ""
-    number = found.measure.number
-    text = number(found.difference, "+")
     if found.estimate is None:
-        return f"{text} (not tested: {found.reason})"
+        return f"{found.measure.number(found.difference, '+')} (not tested: {found.reason})"
     bounds, p = found.estimate.interval, found.estimate.p if p_holm is None else p_holm
-    around = f"{text} {interval_text(found.measure, bounds.low, bounds.high, '+')}"
+    around = estimate_text(found.measure, found.difference, bounds.low, bounds.high, "+")
     return f"{around}, p = {p:.3g} ({found.test}), {found.population.value}"
 
 
 def shown(sample: Sample, measure: Metric) -> str:
     """Return ``mean ± std`` in the unit of the metric; the mean alone for n = 1."""
-    spread = "" if sample.std is None else f" ± {measure.number(sample.std)}"
-    return f"{measure.number(sample.mean)}{spread}"
+    return " ± ".join(measure.numbers(sample.mean, *([] if sample.std is None else [sample.std])))
 
 
 def percent(sample: Sample) -> str:

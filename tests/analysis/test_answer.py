@@ -8,6 +8,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from analysis.compare import Score
+from analysis.figures.forest import MARKS
 from analysis.pairs import every_pair
 from analysis.report.answer import MOST_DIFFERENCES, answer_section
 from analysis.report.document import Paragraph, Points, Section
@@ -143,7 +144,9 @@ def test_the_figure_tells_rows_that_were_not_tested_from_those_that_do_not_diffe
     }
     assert list(drawn_as) == [Standing.WORSE, Standing.ALIKE, Standing.NOT_TESTED]
     assert len(set(map(str, drawn_as.values()))) == 3, "three marks that look different"
-    assert "a hollow one is not significantly different from it, and a cross was not tested" in captioned.caption
+    assert "a diamond is not significantly different from it, and a square was not tested" in captioned.caption
+    round_ones = [mark for mark in MARKS.values() if mark["marker"] in ("o", "x")]
+    assert not round_ones, "points and crosses of other figures are values and failed trials"
     (legend,) = differences_figure(table([[best], [far]])).figure.legends
     assert [text.get_text() for text in legend.get_texts()] == [Standing.WORSE], "only what is drawn"
 

@@ -20,13 +20,14 @@ from analysis.sweep_records import read_sweeps
 from analysis.tables.build import build
 from analysis.tables.render import comma_separated, markdown
 from analysis.tables.specs import default_specs
-from analysis.tables.table import Standing, TableRow, TableSpec, html_table
+from analysis.tables.table import Standing, TableRow, TableSpec, html_table, shown
 from tests.support.records import FINGERPRINT
 from tests.support.stores import add, ask
 from tunekit.commands.results import table_as_json
 from tunekit.errors import UserError
 from tunekit.schema import Status
 from tunekit.store.result_store import ResultStore
+from tunekit.tasks import TASKS
 
 VALUES = [0.61, 0.59, 0.65, 0.6]
 
@@ -304,3 +305,31 @@ def test_any_name_keeps_the_tables_form(name):
     body = [line for line in markdown(table).split("\n") if line.startswith("| ")]
     assert len(body) == 2
     assert comma_separated(table).count("macro_f1") >= 1
+
+
+@given(st.floats(1e-9, 1e9), st.floats(0, 3), st.sampled_from([1.0, -1.0]))
+def test_a_mean_and_its_spread_have_the_same_decimals(mean, ratio, sign):
+    rmse = TASKS["regression"].metric("rmse")
+    texts = shown(Sample(sign * mean, ratio * mean, 5), rmse).split(" ± ")
+    decimals, exponents = ([pick(text) for text in texts] for pick in (decimals_of, lambda text: text.partition("e")[2]))
+    assert len(set(decimals)) == len(set(exponents)) == 1
+    assert float(texts[0]) == pytest.approx(sign * mean, abs=0.51 * 10.0 ** (int(exponents[0] or 0) - decimals[0]))
+    assert rmse.number(mean) == rmse.numbers(mean, mean / 3)[0], "the largest value decides"
+
+
+def decimals_of(text):
+    return len(text.partition("e")[0].partition(".")[2])
+
+
+@pytest.mark.parametrize(
+    ("values", "texts"),
+    [
+        ((0.43, 0.005), ["0.4300", "0.0050"]),
+        ((0.00123, 0.00002), ["0.001230", "0.000020"]),
+        ((123456.0, 78.0), ["1.235e+05", "0.001e+05"]),
+        ((1.5e-7, 0.0), ["1.500e-07", "0.000e-07"]),
+        ((0.0, 0.0), ["0.0000", "0.0000"]),
+    ],
+)
+def test_small_and_large_values_without_bounds_have_four_digits(values, texts):
+    assert TASKS["regression"].metric("rmse").numbers(*values) == texts
