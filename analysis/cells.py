@@ -192,20 +192,32 @@ def cells(records: SweepRecords, select: str = "last") -> list[Cell]:
     grouped |= {(key, ""): [] for key in records.expected if key not in present}
     positions = {key: position for position, key in enumerate(records.expected)}
     ordered = sorted(grouped.items(), key=lambda item: positions.get(item[0][0], len(positions)))
-    found = [_fields(records, key, fingerprint, members) for (key, fingerprint), members in ordered]
+    scored = {str(name): _score_names(str(name)) for name in records.trials["dataset"].unique()}
+    found = [_fields(records, key, fingerprint, members, scored) for (key, fingerprint), members in ordered]
     return [Cell(**fields, variant=text) for fields, text in zip(found, variants(found, records), strict=True)]
 
 
-def _fields(records: SweepRecords, key: str, fingerprint: str, members: Sequence[CellTrial]) -> dict[str, Any]:
-    """Return the fields of a cell, all but ``variant``."""
+def _score_names(dataset: str) -> dict[str, frozenset[str]]:
+    """Return the names of the scores that say by their presence that a split was scored, by split."""
+    names = [metric.name for metric in task_of(dataset).metrics if metric.name != "loss"]
+    return {split: frozenset(f"{split}_{name}" for name in names) for split in SCORED_SPLITS}
+
+
+def _fields(
+    records: SweepRecords,
+    key: str,
+    fingerprint: str,
+    members: Sequence[CellTrial],
+    score_names: Mapping[str, Mapping[str, frozenset[str]]],
+) -> dict[str, Any]:
+    """Return the fields of a cell, all but ``variant``; ``score_names`` has those of the datasets of trials."""
     spec = json.loads(key)
     settings = {**with_later_fields(spec), **spec.get("method_params", {}), **spec.get("settings", {})}
     for name in ("model", "dataset", "method", "method_params", "settings"):
         settings.pop(name, None)
     trials = sorted(members, key=lambda trial: trial.seed)
-    recorded = set().union(*(trial.scores for trial in trials))
-    names = [metric.name for metric in task_of(spec["dataset"]).metrics if metric.name != "loss"]
-    scored = {split for split in SCORED_SPLITS if not recorded.isdisjoint(f"{split}_{name}" for name in names)}
+    known = score_names[spec["dataset"]].items() if trials else ()
+    scored = {split for split, names in known if not all(names.isdisjoint(trial.scores) for trial in trials)}
     facts = records.datasets.get(spec["dataset"])
     split = "test" if "test" in scored or (spec["score_test"] and "val" not in scored) else "val"
     return dict(
@@ -231,7 +243,7 @@ _NOT_SCORES = ("stamp", "epoch", "planned_epochs", "num_epochs", "best_epoch", "
 
 
 def _cell_trials(trials: pd.DataFrame, chosen: pd.DataFrame) -> Iterator[CellTrial]:
-    """Yield each trial with its epoch of ``chosen``; what is null is left out of its scores."""
+    """Return each trial with its epoch of ``chosen``; what is null is left out of its scores."""
     place = pd.Index(chosen["path"]).get_indexer(trials["path"])  # -1, which takes the row of nulls, for none
     names, values = _numbers(chosen)
     values = np.vstack([values, np.full(len(names), np.nan)])[place]
@@ -245,15 +257,16 @@ def _cell_trials(trials: pd.DataFrame, chosen: pd.DataFrame) -> Iterator[CellTri
     missing = np.isnan(values).sum(axis=0)
     whole, partial = np.flatnonzero(missing == 0), np.flatnonzero((missing > 0) & (missing < len(values)))
     whole_names, partial_names = ([names[column] for column in columns] for columns in (whole, partial))
+    scores = [dict(zip(whole_names, row, strict=True)) for row in values[:, whole].tolist()]
+    if partial_names:
+        for known, row in zip(scores, values[:, partial].tolist(), strict=True):
+            known |= {name: value for name, value in zip(partial_names, row, strict=True) if value == value}
     seeds = trials["seed"].to_numpy(np.int64).tolist()
-    texts = (_texts(trials[name]) for name in ("path", "status", "error", "execution"))
-    for wholes, partials, epoch, seed, path, status, error, execution in zip(
-        values[:, whole].tolist(), values[:, partial].tolist(), epochs, seeds, *texts, strict=True
-    ):
-        scores = dict(zip(whole_names, wholes, strict=True))
-        if partials:
-            scores |= {name: value for name, value in zip(partial_names, partials, strict=True) if value == value}
-        yield CellTrial(seed, path, status, epoch, scores, error, execution or "{}")
+    paths, statuses, errors, executions = (
+        _texts(trials[name], absent)
+        for name, absent in (("path", None), ("status", None), ("error", None), ("execution", "{}"))
+    )
+    return map(CellTrial, seeds, paths, statuses, epochs, scores, errors, executions)
 
 
 def _numbers(frame: pd.DataFrame) -> tuple[list[str], npt.NDArray[np.float64]]:
@@ -262,10 +275,13 @@ def _numbers(frame: pd.DataFrame) -> tuple[list[str], npt.NDArray[np.float64]]:
     return names, frame[names].to_numpy(np.float64, na_value=np.nan)
 
 
-def _texts(column: pd.Series) -> list[Any]:
-    """Return the texts of a column, None for null."""
+def _texts(column: pd.Series, absent: str | None) -> list[Any]:
+    """Return the texts of a column, ``absent`` for null."""
+    missing = column.isna().to_numpy()
+    if missing.all():
+        return [absent] * len(missing)
     values = column.to_numpy(object, copy=True)
-    values[column.isna().to_numpy()] = None
+    values[missing] = absent
     return values.tolist()
 
 
