@@ -8,7 +8,8 @@ from typing import Any
 
 import pandas as pd
 
-from analysis.cells import Cell, CellTrial
+from analysis.cell_trials import CellTrial
+from analysis.cells import Cell
 from analysis.names import SHORT, metric_name, rounded
 from analysis.predictions import read_predictions
 from analysis.statistics.this_set import Sample

@@ -1,10 +1,10 @@
 """Which correction a table takes: error and power of four rules that say which rows are worse than the best.
 
 Normal scores over seeds, tested by Welch's t. ``all pairs`` is Holm over every pair of rows, the rule that tables use.
-``comparisons`` is Holm over the comparisons with the best row, which is found in the same scores. ``steps`` corrects for
-the pairs of rows that may still be among the best: it finds more rows of a wide table, and says nothing of pairs without
-the best row. ``Hsu`` is multiple comparisons with the best (Hsu 1984, Annals of Statistics 12): each row is compared with
-the best as the control of a one-sided Dunnett test, Bonferroni over columns.
+``comparisons`` is Holm over the comparisons with the best row, which is found in the same scores. ``steps`` corrects
+for the pairs of rows that may still be among the best: it finds more rows of a wide table, and says nothing of pairs
+without the best row. ``Hsu`` is multiple comparisons with the best (Hsu 1984, Annals of Statistics 12): each row is
+compared with the best as the control of a one-sided Dunnett test, Bonferroni over columns.
 """
 
 import sys

@@ -37,8 +37,8 @@ def score_against_cost(points: pd.DataFrame, ax: Axes, measure: Metric = SHARE, 
     """Draw ``points``, one row a cell: label, cost (above 0), score and the bounds low and high of its mean's interval.
     The index is the place of the cell, from 0; its number, from 1, stands beside the point.
 
-    Scores are shown in the unit of ``measure``; NaN bounds give no error bar. A dashed line joins the Pareto front, whose
-    numbers are bold: nothing scores as well at no more cost. ``measure`` and ``cost`` name the axes.
+    Scores are shown in the unit of ``measure``; NaN bounds give no error bar. A dashed line joins the Pareto front,
+    whose numbers are bold: nothing scores as well at no more cost. ``measure`` and ``cost`` name the axes.
     """
     front = pareto(points, measure)
     ax.set_xscale("log")

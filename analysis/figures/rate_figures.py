@@ -36,8 +36,8 @@ def _figure(members: Sequence[RateMap]) -> CaptionedFigure:
     figure.suptitle(wrapped(f"{where}: learning rate", 85, 2), fontsize=10)
     caption = (
         f"{where}: {name} on validation against the learning rate, mean over seeds; a band is one sample standard "
-        "deviation. A ring marks the default of a method, a star its best rate. Horizontal bars at the bottom span the rates "
-        "around the best whose mean is at most one standard error worse."
+        "deviation. A ring marks the default of a method, a star its best rate. Horizontal bars at the bottom span the "
+        "rates around the best whose mean is at most one standard error worse."
     )
     return CaptionedFigure(figure_stem("rates", first.model, first.dataset), caption, "rates", figure)
 
@@ -73,7 +73,8 @@ def draw_rates(members: Sequence[RateMap], ax: Axes) -> Axes:
                 zorder=4,
             )  # fmt: skip
         texts = [
-            f"{one.chosen.method_name}, learning rate {rounded(rate_of(cell))}: {shown(sample, measure)} (n = {sample.n})"
+            f"{one.chosen.method_name}, learning rate {rounded(rate_of(cell))}: {shown(sample, measure)} "
+            f"(n = {sample.n})"
             for cell, sample in zip(one.cells, one.scores, strict=True)
         ]
         hover(ax, rates, means, texts)

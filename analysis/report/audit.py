@@ -196,9 +196,9 @@ def audit_section(found: Sequence[DatasetAudit], damaged: Sequence[str]) -> Sect
 
 
 ABOUT = (
-    "Of each split: its rows, which are its items; its texts, each counted once; its groups, whose rows belong together "
-    "(equal texts, terms of one sentence) and are no independent observations, so that intervals on new texts from the "
-    "same source draw groups, not rows; the "
+    "Of each split: its rows, which are its items; its texts, each counted once; its groups, whose rows belong "
+    "together (equal texts, terms of one sentence) and are no independent observations, so that intervals on new texts "
+    "from the same source draw groups, not rows; the "
     "conflicting texts, which have several labels; and the rows whose text stands in train, or in val, too. Below, the "
     "rows of each class. The majority baseline predicts the most frequent class of train. The memoriser predicts the "
     "most frequent label that the same text has in train, and the majority class for texts that train lacks."

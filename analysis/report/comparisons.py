@@ -188,12 +188,12 @@ HERE_ABOUT = (
 )
 NEVER = "not reached"
 PLANNING_ABOUT = (
-    "Planning, for a power of 80 % with the test of the table: a difference is detectable if 80 % of studies would find "
-    "it. The detectable difference is that of this number of seeds, and beside it stands that of unlimited seeds on as "
-    "many test items. Seeds needed is the number of seeds per row that detects a difference of the observed size, over "
-    "the 80 % interval of the standard deviation, with the hours that the trials of both rows take one after the "
-    f"other; it is '{NEVER}' where no number of seeds gives a power of 80 %. The level is 5 % divided by the number of "
-    "pairs of rows, as in the first step of Holm's correction."
+    "Planning, for a power of 80 % with the test of the table: a difference is detectable if 80 % of studies would "
+    "find it. The detectable difference is that of this number of seeds, and beside it stands that of unlimited seeds "
+    "on as many test items. Seeds needed is the number of seeds per row that detects a difference of the observed "
+    "size, over the 80 % interval of the standard deviation, with the hours that the trials of both rows take one "
+    f"after the other; it is '{NEVER}' where no number of seeds gives a power of 80 %. The level is 5 % divided by the "
+    "number of pairs of rows, as in the first step of Holm's correction."
 )
 PAIRED_ABOUT = (
     "Paired: rows that share their initialisation, seed by seed, by a paired t. The sign-flip p compares all signs of "

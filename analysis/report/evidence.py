@@ -7,7 +7,8 @@ from pathlib import Path
 from typing import Any
 from urllib.parse import quote
 
-from analysis.cells import Cell, CellTrial, cells, metric_label
+from analysis.cell_trials import CellTrial
+from analysis.cells import Cell, cells, metric_label
 from analysis.compare import interval_on_new_text
 from analysis.configurations import configurations
 from analysis.epoch_choice import SELECTIONS

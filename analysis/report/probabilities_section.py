@@ -120,8 +120,8 @@ def patience_section(records: SweepRecords, found: Sequence[Cell]) -> Section:
 
 
 NEVER_STOPPED = (
-    f"a patience of {' or '.join(map(str, PATIENCES))} epochs would have stopped no trial before its last epoch, so that "
-    "nothing changes"
+    f"a patience of {' or '.join(map(str, PATIENCES))} epochs would have stopped no trial before its last epoch, so "
+    "that nothing changes"
 )
 
 

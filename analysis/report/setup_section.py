@@ -169,7 +169,9 @@ def _rate(records: SweepRecords, one: Configurations, cell: Cell, role: str) -> 
         return _Rate(rate, f"one of {len(tried)} tried", f"are {len(tried)} that were tried, none chosen", fixed=False)
     if default is None:
         unknown = "whether that is the default is not recorded"
-        return _Rate(rate, unknown, "were not tuned here, and whether they are the defaults is not recorded", fixed=True)
+        return _Rate(
+            rate, unknown, "were not tuned here, and whether they are the defaults is not recorded", fixed=True
+        )
     if rate == default:
         return _Rate(rate, "default, not tuned", "are the defaults of the methods and were not tuned", fixed=True)
     origin = f"set by hand; the default is {number(default)}"

@@ -94,7 +94,9 @@ def test_two_rows_of_three_that_are_not_the_best_are_compared_too() -> None:
     assert beside in told
     assert f"corrected p = {pair.comparison.p_corrected:.2g}" in told.partition(beside)[2]
     of_four = drawn(4, 1, 5, 0.05, 1)
-    assert sentences(answer_section([of_four]))[0].count("corrected p") == 3, "of four rows those against the best alone"
+    assert sentences(answer_section([of_four]))[0].count("corrected p") == 3, (
+        "of four rows those against the best alone"
+    )
 
 
 def test_of_many_rows_only_the_highest_have_a_sentence_of_their_own() -> None:

@@ -171,7 +171,9 @@ def test_every_pair_of_rows_is_shown_with_the_p_of_the_marks(four):
     section = comparisons_section([table])
     assert "| Adapter | LoRA |" in markdown_sections([section])
     heads = [name for block in section.parts[0].blocks if isinstance(block, Grid) for name in block.head]
-    assert [name for name in heads if name in ("p", "permutation p", "corrected p")] == [], "each says if it is corrected"
+    assert [name for name in heads if name in ("p", "permutation p", "corrected p")] == [], (
+        "each says if it is corrected"
+    )
     assert [name for name in heads if name.startswith("p, ")].count("p, Holm over all pairs") == 1
 
 
@@ -276,7 +278,6 @@ def test_the_seeds_needed_are_planned_with_the_tables_test_and_its_correction(fo
     text = markdown_sections([comparisons_section([table])])
     low, high = sorted(100 * one.smallest for one in by_row.values())
     assert (
-        f"on {ITEMS} test items, a true difference below {low:.2f} to {high:.2f} points (depending on the row) is found "
-        "in fewer than 80 % of studies, however many seeds each of them trains."
-        in text
+        f"on {ITEMS} test items, a true difference below {low:.2f} to {high:.2f} points (depending on the row) is "
+        "found in fewer than 80 % of studies, however many seeds each of them trains." in text
     )

@@ -44,7 +44,7 @@ def test_holm_is_never_below_the_p_nor_out_of_its_order(p_values):
 @pytest.mark.parametrize("tied", [2, 5, 10])
 @pytest.mark.parametrize("gap", [0.0, 0.5, 2.0, 4.0, 8.0])
 def test_equal_rows_are_seldom_told_apart_the_best_found_in_the_scores_or_not(tied, gap):
-    """Ten rows of normal means, ``tied`` of them equal and the best, the others below by ``gap`` standard deviations."""
+    """Ten rows of normal means, ``tied`` of them the best, the others below by ``gap`` standard deviations."""
     rng = np.random.default_rng([tied, int(2 * gap)])
     true = np.where(np.arange(10) < tied, 0.0, -gap)
     first, second = np.triu_indices(10, 1)

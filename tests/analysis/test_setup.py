@@ -131,8 +131,8 @@ def test_the_first_sentences_say_how_long_and_at_which_rates_rows_were_trained(s
              make_spec(method="full", method_params={}, epochs=3, batch_size=16, learning_rate=5e-5)]  # fmt: skip
     train(store, specs, default_learning_rates={"lora": 5e-4, "full": 5e-5})
     assert sentences_of(store) == (
-        "Every method was trained for 3 epochs in batches of 16. The learning rates are the defaults of the methods and "
-        "were not tuned (LoRA 5e-4, full fine-tuning 5e-5)."
+        "Every method was trained for 3 epochs in batches of 16. The learning rates are the defaults of the methods "
+        "and were not tuned (LoRA 5e-4, full fine-tuning 5e-5)."
     )
 
 

@@ -311,7 +311,9 @@ def test_any_name_keeps_the_tables_form(name):
 def test_a_mean_and_its_spread_have_the_same_decimals(mean, ratio, sign):
     rmse = TASKS["regression"].metric("rmse")
     texts = shown(Sample(sign * mean, ratio * mean, 5), rmse).split(" ± ")
-    decimals, exponents = ([pick(text) for text in texts] for pick in (decimals_of, lambda text: text.partition("e")[2]))
+    decimals, exponents = (
+        [pick(text) for text in texts] for pick in (decimals_of, lambda text: text.partition("e")[2])
+    )
     assert len(set(decimals)) == len(set(exponents)) == 1
     assert float(texts[0]) == pytest.approx(sign * mean, abs=0.51 * 10.0 ** (int(exponents[0] or 0) - decimals[0]))
     assert rmse.number(mean) == rmse.numbers(mean, mean / 3)[0], "the largest value decides"
