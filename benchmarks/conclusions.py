@@ -4,7 +4,7 @@ Each study draws its test items, the methods' habits on them and the seeds anew.
 largest of K latent values: skill for the gold class, the difficulty of the item, shared by all rows and in part by its
 group, the row's own habit on the item, and noise of seed and item. A run answers a share of the items with less skill;
 the share varies over seeds around one half, more in a loud row than in a quiet one, so that rows have equal means at
-unequal standard deviations. Without a gap every row has the same expected score on new text, and every row that is
+unequal standard deviations. Without a gap every row has the same expected score on new texts, and every row that is
 called worse is an error.
 """
 
@@ -169,7 +169,7 @@ def comparisons_of(columns: Sequence[Sequence[SeedPredictions]]) -> dict[str, Sc
 def welch_p(scores: npt.NDArray[np.float64]) -> npt.NDArray[np.float64]:
     """Return the two-sided p of Welch's t of each two rows of ``scores`` (columns, rows, seeds), (columns, rows, rows).
 
-    It is 0 where neither row varies, since the test on new text does not ask for one over seeds there.
+    It is 0 where neither row varies, since the test on new texts does not ask for one over seeds there.
     """
     seeds = scores.shape[2]
     means, variances = scores.mean(axis=2), scores.var(axis=2, ddof=1) / seeds

@@ -43,12 +43,14 @@ def intervals_section(found: Sequence[Cell]) -> Section:
             texts = (metric_label(metric, [cell]), str(sample.n), shown(sample, measure), *intervals)
             rows.append((Link(cell.title, f"#{cell.anchor}"), *texts))
     about = Paragraph(
-        f"95 % intervals of the mean and of the standard deviation{_unit(found)}. New seeds: Student's t over seeds, "
-        "on these test items. New seeds and texts: seeds and test items vary, and items of one group are drawn "
+        f"95 % intervals of the mean and of the standard deviation{_unit(found)}. On these test items: Student's t "
+        "over seeds. On new texts from the same source: seeds and test items vary, and items of one group are drawn "
         f"together ({_how(found)}); where Student's interval over seeds is wider, it is shown, since a conclusion for "
         "more can't be more exact. Fewer than 3 seeds give no interval."
     )
-    head = ("cell", "metric", "n", "mean ± std", "mean, new seeds", "mean, new seeds and texts", "standard deviation")
+    head = (
+        "cell", "metric", "n", "mean ± std", "mean on these test items", "mean on new texts", "standard deviation",
+    )  # fmt: skip
     return Section("Intervals of each mean", (about, Grid(head, tuple(rows))) if rows else (), "intervals")
 
 
@@ -58,7 +60,7 @@ def _unit(found: Sequence[Cell]) -> str:
 
 
 def _how(found: Sequence[Cell]) -> str:
-    """Return how intervals on new text are made for the tasks of ``found``."""
+    """Return how intervals on new texts are made for the tasks of ``found``."""
     parts = ["accuracy by a crossed analysis of variance, macro-F1 by a crossed bootstrap"]
     if not all(cell.has_classes for cell in found):
         parts = [
@@ -186,7 +188,7 @@ def trials_section(records: SweepRecords, found: Sequence[Cell], out: Path) -> S
 
 
 def _new_text(cell: Cell, metric: str) -> str:
-    """Return the interval on new text, or why there is none."""
+    """Return the interval on new texts, or why there is none."""
     try:
         return _interval(interval_on_new_text(metric, cell), cell.measure(metric))
     except DamagedRecord:

@@ -14,8 +14,8 @@ from analysis.units import in_percent, primary_label
 from tunekit.tasks import Metric
 
 BRACKETS = (
-    "An interval in brackets is the 95 % interval over new seeds and new items; it takes at least 3 seeds. Rows are "
-    "not tested against each other."
+    "An interval in brackets is the 95 % interval on new texts from the same source, where seeds and test items vary; "
+    "it takes at least 3 seeds. Rows are not tested against each other."
 )
 
 
