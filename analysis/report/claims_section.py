@@ -36,7 +36,8 @@ def claims_section(verdicts: Sequence[ClaimResult], every: bool = True) -> Secti
     left_out = len(verdicts) - len(shown)
     are = "is" if left_out == 1 else "are"
     lines = [Points((f"{left_out} of {len(verdicts)} claims can't be tested here and {are} left out.",))]
-    head = ("claim", "verdict", "p", "holds for", "on these test items alone", "why")
+    p = f"p, {'Holm over the claims' if tested > 1 else 'uncorrected'}"
+    head = ("claim", "verdict", p, "holds for", "on these test items alone", "why")
     return Section("Claims", (about, Grid(head, tuple(rows)), *(lines if left_out else ())), "claims", _used(shown))
 
 
@@ -62,7 +63,7 @@ def _used(shown: Sequence[ClaimResult]) -> tuple[Section, ...]:
     ]
     head = (
         "claim", "statement", "dataset", "metric", "configurations", "split", "n", "difference", "holds for", "test",
-        "p for", "p against", "verdict of this part",
+        "p for, uncorrected", "p against, uncorrected", "verdict of this part",
     )  # fmt: skip
     caption = (
         "What each verdict used, part by part. The p here are uncorrected; differences of scores are in points, or in "

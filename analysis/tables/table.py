@@ -137,15 +137,17 @@ class Table:
 def difference_text(found: Comparison | None, p_holm: float | None = None) -> str:
     """Return a difference in its metric's unit with interval, p, test and what it holds for, or why it was not tested.
 
-    ``p_holm`` is the corrected p, where it is to stand in place of the comparison's own. Empty without a difference.
+    ``p_holm`` is the p corrected by Holm, where it is to stand in place of the uncorrected one. Empty without a
+    difference.
     """
     if found is None or found.difference is None:
         return ""
     if found.estimate is None:
         return f"{found.measure.number(found.difference, '+')} (not tested: {found.reason})"
-    bounds, p = found.estimate.interval, found.estimate.p if p_holm is None else p_holm
+    bounds = found.estimate.interval
+    p = f"uncorrected p = {found.estimate.p:.3g}" if p_holm is None else f"corrected p = {p_holm:.3g}"
     around = estimate_text(found.measure, found.difference, bounds.low, bounds.high, "+")
-    return f"{around}, p = {p:.3g} ({found.test}), {found.population.value}"
+    return f"{around}, {p} ({found.test}), {found.population.value}"
 
 
 def shown(sample: Sample, measure: Metric) -> str:
