@@ -11,7 +11,7 @@ from analysis.compare import SHARE
 from analysis.figures.captioned import CaptionedFigure, figure_stem
 from analysis.figures.drawing import hover, wrapped
 from analysis.figures.plots import BLUE, GREY
-from analysis.names import estimate_text
+from analysis.names import estimate_text, listed
 from analysis.tables.table import Standing
 from tunekit.tasks import Metric
 
@@ -47,11 +47,11 @@ def forest_figure(
     figure.suptitle(wrapped(f"Differences in {metric} from the best", 85, 2), fontsize=10)
     points = ", in points" if measure.unit == "%" else ""
     interval = f" with its 95 % interval {where}" if where else ", without an interval, since nothing was tested"
+    marks = listed([meaning for worse, meaning in MEANINGS.items() if worse in seen])
     caption = (
-        f"{metric[0].upper()}{metric[1:]} of each row minus that of the best row{points}{interval}. A triangle is "
-        "significantly worse than the best, a diamond is not significantly different from it, and a square was not "
-        "tested. The test is corrected for all pairs of rows of the table, the intervals are not: that of a diamond "
-        "may exclude 0."
+        f"{metric[0].upper()}{metric[1:]} of each row minus that of the best row{points}{interval}: {marks}. The test "
+        "is corrected for all pairs of rows of the table, the intervals are not, so that the interval of a difference "
+        "that is not significant may exclude 0."
     )
     return CaptionedFigure(figure_stem("forest", stem), caption, "forest", figure)
 
@@ -63,6 +63,11 @@ MARKS: Mapping[bool | None, Mapping[str, Any]] = {
 }
 """How a row that was found worse, one that was not and one that was not tested are drawn. In other figures a point is
 round, hollow where a trial was stopped, and a cross where one failed: no mark has two meanings."""
+MEANINGS = {
+    True: "a triangle is significantly worse than the best",
+    False: "a diamond is not significantly different from it",
+    None: "a square was not tested",
+}
 LABELS = {True: Standing.WORSE.value, False: Standing.ALIKE.value, None: Standing.NOT_TESTED.value}
 
 

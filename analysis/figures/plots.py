@@ -71,19 +71,21 @@ def front_line(front: pd.DataFrame, ax: Axes, cost: str) -> None:
     ax.step(costs, scores, where="post", color=GREY, linewidth=1, linestyle=(0, (4, 2)), zorder=1)
 
 
-def _beside(rows: pd.DataFrame, ax: Axes) -> list[float]:
+def _beside(rows: pd.DataFrame, ax: Axes) -> list[int]:
     """Return how far to the right of each point its number stands, in points of text; below 0 to the left.
 
-    Points stand at their values. Where several lie close together, their numbers stand on both sides.
+    Points stand at their values. Of points that lie close together the left ones have their numbers on the left.
     """
     low, high = ax.get_xlim()
     xs = np.log(rows["cost"].to_numpy()) / np.log(high / low)
     ys = rows["score"].to_numpy() / max(np.ptp(ax.get_ylim()), 1e-12)
-    found = []
+    found: list[int] = []
     for place in range(len(rows)):
-        before = range(place)
-        near = sum(abs(xs[place] - xs[n]) < NEAR and abs(ys[place] - ys[n]) < NEAR for n in before)
-        found.append((7 + 8 * (near // 2)) * (-1 if near % 2 else 1))
+        beside = [n for n in range(len(rows)) if n != place and abs(xs[n] - xs[place]) < 2 * NEAR]
+        on_its_right = sum((xs[n], n) > (xs[place], place) for n in beside)
+        side = -1 if 2 * on_its_right > len(beside) else 1
+        same = [n for n in beside if n < place and found[n] * side > 0 and abs(ys[n] - ys[place]) < NEAR]
+        found.append(side * (7 + 8 * len(same)))
     return found
 
 

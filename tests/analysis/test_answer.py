@@ -146,7 +146,7 @@ def test_the_figure_tells_rows_that_were_not_tested_from_those_that_do_not_diffe
     }
     assert list(drawn_as) == [Standing.WORSE, Standing.ALIKE, Standing.NOT_TESTED]
     assert len(set(map(str, drawn_as.values()))) == 3, "three marks that look different"
-    assert "a diamond is not significantly different from it, and a square was not tested" in captioned.caption
+    assert "a diamond is not significantly different from it and a square was not tested" in captioned.caption
     round_ones = [mark for mark in MARKS.values() if mark["marker"] in ("o", "x")]
     assert not round_ones, "points and crosses of other figures are values and failed trials"
     (legend,) = differences_figure(table([[best], [far]])).figure.legends
