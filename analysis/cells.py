@@ -3,15 +3,14 @@
 import hashlib
 import json
 from collections import Counter
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 from functools import cached_property
-from typing import Any, NamedTuple
+from typing import Any
 
 import numpy as np
-import numpy.typing as npt
-import pandas as pd
 
+from analysis.cell_trials import CellTrial, cell_trials
 from analysis.epoch_choice import SELECTIONS, selected_epochs
 from analysis.names import PRIMARY, metric_name
 from analysis.predictions import METRICS, collapsed, is_computed, per_class_f1, read_predictions
@@ -20,35 +19,10 @@ from analysis.sweep_records import SweepRecords
 from analysis.variants import variants
 from tunekit.errors import UserError
 from tunekit.schema import Direction, Scalar, Status, with_later_fields
-from tunekit.storage.paths import Place, location
 from tunekit.tasks import Metric, Task, task_of
 from tunekit.tasks.base import SCORED_SPLITS
 
 FAILURES = (Status.FAILED, Status.DIVERGED, Status.OUT_OF_MEMORY)
-
-
-class CellTrial(NamedTuple):
-    """One trial of a cell. It is a tuple, since there are thousands."""
-
-    seed: int
-    folder: str
-    """The trial's folder as text; ``path`` is the same as a path."""
-    status: str | None
-    """How the trial ended; None while it runs, or where it was interrupted."""
-    epoch: int | None
-    """The epoch whose scores are taken; None where none can be."""
-    scores: Mapping[str, float]
-    """The values of the epoch's record and of the trial's summary by name; what is null is left out."""
-    error: str | None
-    execution: str
-    """JSON of the way of execution, which may change last digits: device, threads, packed or not."""
-    filled: bool = False
-    """Whether the trial failed and has the scores of the majority class instead."""
-
-    @property
-    def path(self) -> Place:
-        """The trial's folder."""
-        return location(self.folder)
 
 
 @dataclass(frozen=True)
@@ -166,6 +140,11 @@ class Cell:
         """The ways of execution of its completed trials, as JSON."""
         return {trial.execution for trial in self.completed if not trial.filled}
 
+    @property
+    def devices(self) -> set[str]:
+        """The kinds of device that its completed trials ran on, such as ``cpu``; ``unknown`` where none is recorded."""
+        return {str(json.loads(text).get("device", "unknown")) for text in self.executions}
+
 
 def metric_label(metric: str, found: Sequence[Cell]) -> str:
     """Return what ``found`` call a metric: imported experiments have names of their own."""
@@ -184,26 +163,38 @@ def cells(records: SweepRecords, select: str = "last") -> list[Cell]:
         raise UserError(f"there is no selection {select!r} (there are {', '.join(SELECTIONS)})")
     grouped: dict[tuple[str, str], list[CellTrial]] = {}
     keys = zip(*(records.trials[name].to_numpy(object) for name in ("cell", "fingerprint")), strict=True)
-    for key, trial in zip(keys, _cell_trials(records.trials, selected_epochs(records, select)), strict=True):
+    for key, trial in zip(keys, cell_trials(records.trials, selected_epochs(records, select)), strict=True):
         grouped.setdefault(key, []).append(trial)
     present = {key for key, _ in grouped}
     grouped |= {(key, ""): [] for key in records.expected if key not in present}
     positions = {key: position for position, key in enumerate(records.expected)}
     ordered = sorted(grouped.items(), key=lambda item: positions.get(item[0][0], len(positions)))
-    found = [_fields(records, key, fingerprint, members) for (key, fingerprint), members in ordered]
+    scored = {str(name): _score_names(str(name)) for name in records.trials["dataset"].unique()}
+    found = [_fields(records, key, fingerprint, members, scored) for (key, fingerprint), members in ordered]
     return [Cell(**fields, variant=text) for fields, text in zip(found, variants(found, records), strict=True)]
 
 
-def _fields(records: SweepRecords, key: str, fingerprint: str, members: Sequence[CellTrial]) -> dict[str, Any]:
-    """Return the fields of a cell, all but ``variant``."""
+def _score_names(dataset: str) -> dict[str, frozenset[str]]:
+    """Return the names of the scores that say by their presence that a split was scored, by split."""
+    names = [metric.name for metric in task_of(dataset).metrics if metric.name != "loss"]
+    return {split: frozenset(f"{split}_{name}" for name in names) for split in SCORED_SPLITS}
+
+
+def _fields(
+    records: SweepRecords,
+    key: str,
+    fingerprint: str,
+    members: Sequence[CellTrial],
+    score_names: Mapping[str, Mapping[str, frozenset[str]]],
+) -> dict[str, Any]:
+    """Return the fields of a cell, all but ``variant``; ``score_names`` has those of the datasets of trials."""
     spec = json.loads(key)
     settings = {**with_later_fields(spec), **spec.get("method_params", {}), **spec.get("settings", {})}
     for name in ("model", "dataset", "method", "method_params", "settings"):
         settings.pop(name, None)
     trials = sorted(members, key=lambda trial: trial.seed)
-    recorded = set().union(*(trial.scores for trial in trials))
-    names = [metric.name for metric in task_of(spec["dataset"]).metrics if metric.name != "loss"]
-    scored = {split for split in SCORED_SPLITS if not recorded.isdisjoint(f"{split}_{name}" for name in names)}
+    known = score_names[spec["dataset"]].items() if trials else ()
+    scored = {split for split, names in known if not all(names.isdisjoint(trial.scores) for trial in trials)}
     facts = records.datasets.get(spec["dataset"])
     split = "test" if "test" in scored or (spec["score_test"] and "val" not in scored) else "val"
     return dict(
@@ -224,48 +215,6 @@ def _fields(records: SweepRecords, key: str, fingerprint: str, members: Sequence
         trials=tuple(trials),
         metric_names=records.metric_names.get(key, {}),
     )
-
-
-_NOT_SCORES = ("stamp", "epoch", "planned_epochs", "num_epochs", "best_epoch", "seed", "own", "score_test")
-
-
-def _cell_trials(trials: pd.DataFrame, chosen: pd.DataFrame) -> Iterator[CellTrial]:
-    """Yield each trial with its epoch of ``chosen``; what is null is left out of its scores."""
-    place = pd.Index(chosen["path"]).get_indexer(trials["path"])  # -1, which takes the row of nulls, for none
-    names, values = _numbers(chosen)
-    values = np.vstack([values, np.full(len(names), np.nan)])[place]
-    epochs = [int(epoch) if epoch == epoch else None for epoch in values[:, names.index("epoch")].tolist()]
-    own_names, own_values = _numbers(trials)  # both have peak_memory_bytes: the trial's counts
-    kept = [column for column, name in enumerate(names) if name not in (*_NOT_SCORES, *own_names)]
-    own = [column for column, name in enumerate(own_names) if name not in _NOT_SCORES]
-    names = [*(names[column] for column in kept), *(own_names[column] for column in own)]
-    values = np.hstack([values[:, kept], own_values[:, own]])
-    # Most columns are null in all trials or in none: only the others are looked at trial by trial.
-    missing = np.isnan(values).sum(axis=0)
-    whole, partial = np.flatnonzero(missing == 0), np.flatnonzero((missing > 0) & (missing < len(values)))
-    whole_names, partial_names = ([names[column] for column in columns] for columns in (whole, partial))
-    seeds = trials["seed"].to_numpy(np.int64).tolist()
-    texts = (_texts(trials[name]) for name in ("path", "status", "error", "execution"))
-    for wholes, partials, epoch, seed, path, status, error, execution in zip(
-        values[:, whole].tolist(), values[:, partial].tolist(), epochs, seeds, *texts, strict=True
-    ):
-        scores = dict(zip(whole_names, wholes, strict=True))
-        if partials:
-            scores |= {name: value for name, value in zip(partial_names, partials, strict=True) if value == value}
-        yield CellTrial(seed, path, status, epoch, scores, error, execution or "{}")
-
-
-def _numbers(frame: pd.DataFrame) -> tuple[list[str], npt.NDArray[np.float64]]:
-    """Return the names of the K numeric columns, and their values (N, K), NaN for null."""
-    names = [str(name) for name, kind in frame.dtypes.items() if kind.kind in "iuf"]
-    return names, frame[names].to_numpy(np.float64, na_value=np.nan)
-
-
-def _texts(column: pd.Series) -> list[Any]:
-    """Return the texts of a column, None for null."""
-    values = column.to_numpy(object, copy=True)
-    values[column.isna().to_numpy()] = None
-    return values.tolist()
 
 
 def _from_predictions(cell: Cell, trial: CellTrial, metric: str) -> float:

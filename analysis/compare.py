@@ -1,8 +1,8 @@
 """The one comparison of two rows that tables, headlines and claims show: which test, for which population, and why not.
 
-Where both rows keep the predictions of their trials, the comparison holds for new text of the same kind: seeds and test
-items vary, items of one group together. Two tests are made there, over seeds and items and over seeds alone, and the
-larger p counts. Where they keep none, it holds for these test items only: seeds vary. What seeds do not move is
+Where both rows keep the predictions of their trials, the comparison holds for new texts from the same source: seeds and
+test items vary, items of one group together. Two tests are made there, over seeds and items and over seeds alone, and
+the larger p counts. Where they keep none, it holds for these test items only: seeds vary. What seeds do not move is
 compared by its values, without a test.
 """
 
@@ -109,7 +109,7 @@ class Comparison:
     exact: bool = False
     """Whether the difference is the answer, without a test: nothing varies, and seeds do not move such a metric."""
     why_this_set: str = ""
-    """Why it holds for these test items only; empty where it holds for new text."""
+    """Why it holds for these test items only; empty where it holds for new texts."""
     estimate: Difference | None = None
     """What the test is made of; None where none was made."""
     measure: Metric = SHARE
@@ -185,7 +185,7 @@ def score_of(cell: Cell, metric: str, left_out: str = "", configuration: str = "
 
 
 def compare(a: Score, b: Score, factor: float = 1.0) -> Comparison:
-    """Return the comparison of ``a`` with ``factor`` times ``b``, for new text where both keep predictions.
+    """Return the comparison of ``a`` with ``factor`` times ``b``, for new texts where both keep predictions.
 
     What can't be tested has a ``reason``. Raises DamagedRecord where stored predictions can't be read.
     """

@@ -52,7 +52,13 @@ def bounds_text(low: float, high: float, form: str = ".2f") -> str:
 
 def interval_text(measure: Metric, low: float, high: float, sign: str = "") -> str:
     """Return an interval in the unit of ``measure``; ``sign`` is ``+`` for one of a difference."""
-    return f"[{measure.number(low, sign)}, {measure.number(high, sign)}]"
+    return f"[{', '.join(measure.numbers(low, high, sign=sign))}]"
+
+
+def estimate_text(measure: Metric, value: float, low: float, high: float, sign: str = "") -> str:
+    """Return a value with its interval in the unit of ``measure``: ``-2.41 [-7.53, +2.70]`` with the sign ``+``."""
+    shown, *ends = measure.numbers(value, low, high, sign=sign)
+    return f"{shown} [{', '.join(ends)}]"
 
 
 def metric_name(metric: str) -> str:

@@ -8,7 +8,8 @@ from typing import Any
 
 import pandas as pd
 
-from analysis.cells import Cell, CellTrial
+from analysis.cell_trials import CellTrial
+from analysis.cells import Cell
 from analysis.names import SHORT, metric_name, rounded
 from analysis.predictions import read_predictions
 from analysis.statistics.this_set import Sample
@@ -146,10 +147,11 @@ def measure_of(objective: str, dataset: str) -> Metric | None:
     return next((one for one in task_of(dataset).metrics if one.name == objective), None)
 
 
-def shown(objective: str, value: float, dataset: str) -> str:
-    """Return the value of an objective as text, a score in its unit."""
+def shown(objective: str, value: float, dataset: str, error: float | None = None) -> str:
+    """Return the value of an objective as text, a score in its unit; behind it ± ``error`` where there is one."""
     measure = measure_of(objective, dataset)
-    return f"{value:,.0f}" if measure is None else measure.number(value)
+    values = [value] if error is None else [value, error]
+    return " ± ".join([f"{one:,.0f}" for one in values] if measure is None else measure.numbers(*values))
 
 
 def configuration(one: SearchResult, trial: SearchTrial) -> str:

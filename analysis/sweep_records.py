@@ -184,11 +184,13 @@ def _cache_folder(store: ResultStore, elsewhere: Path | None) -> Path | None:
 
 def _counted_trials(trials: pd.DataFrame) -> tuple[pd.DataFrame, list[Problem]]:
     """Return the trials that count, each once, and a problem for each trial that does not."""
-    problems = [
-        Problem("stale trial left out", f"{path}: other code, data or weights than its spec's newest run")
-        for path in trials["path"][~trials["own"]]
-    ]
-    own = trials[trials["own"]].reset_index(drop=True)
+    problems, own = [], trials
+    if not trials["own"].all():
+        problems = [
+            Problem("stale trial left out", f"{path}: other code, data or weights than its spec's newest run")
+            for path in trials["path"][~trials["own"]]
+        ]
+        own = trials[trials["own"]].reset_index(drop=True)
     # A finished trial comes before an unfinished one; beyond that the order of the sweeps given decides.
     ordered = own["status"].isna().to_numpy().argsort(kind="stable")
     keys = list(zip(*(own[name].to_numpy(object) for name in ("cell", "fingerprint", "seed")), strict=True))

@@ -4,7 +4,7 @@ Each study draws its test items, the methods' habits on them and the seeds anew.
 largest of K latent values: skill for the gold class, the difficulty of the item, shared by all rows and in part by its
 group, the row's own habit on the item, and noise of seed and item. A run answers a share of the items with less skill;
 the share varies over seeds around one half, more in a loud row than in a quiet one, so that rows have equal means at
-unequal standard deviations. Without a gap every row has the same expected score on new text, and every row that is
+unequal standard deviations. Without a gap every row has the same expected score on new texts, and every row that is
 called worse is an error.
 """
 
@@ -13,16 +13,17 @@ import time
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import asdict, dataclass
 from functools import cache
-from itertools import product
+from itertools import combinations, product
 from typing import Any
 
 import numpy as np
+import numpy.typing as npt
+from scipy import stats
 
 from analysis.claims.verdicts import at_least
-from analysis.statistics.multiple import against_best, holm
+from analysis.statistics.multiple import holm
 from analysis.statistics.new_text import SeedPredictions, Variation, difference, variations
 from analysis.statistics.power import ALPHA
-from analysis.statistics.this_set import Sample, welch
 from benchmarks.support.harness import Outcome
 
 NULLS, STUDIES, DRAWS = 300, 40, 100
@@ -132,42 +133,71 @@ def _one_sided(a: Variation, b: Variation) -> tuple[float, float]:
     return above.p, below.p
 
 
-P = Callable[[int, int, int], float]
-"""The two-sided p of two rows, by their numbers, in a column."""
+@dataclass(frozen=True)
+class Scored:
+    """The rows of a study in one metric, and how two of them are tested."""
+
+    means: npt.NDArray[np.float64]
+    """The mean of each row in each column, (columns, rows)."""
+    over_seeds: npt.NDArray[np.float64]
+    """The two-sided p of Welch's t over seeds of each two rows, (columns, rows, rows)."""
+    p_of: Callable[[int, int, int], float]
+    """The two-sided p of two rows in a column, by the numbers of the column and of the rows; no lower than that over
+    seeds."""
 
 
-def comparisons_of(columns: Sequence[Sequence[SeedPredictions]]) -> dict[str, tuple[list[list[float]], P]]:
-    """Return, for each metric and kind of test, the mean of each row in each column, and the p of two rows."""
-    found: dict[str, tuple[list[list[float]], P]] = {}
+def comparisons_of(columns: Sequence[Sequence[SeedPredictions]]) -> dict[str, Scored]:
+    """Return the rows of ``columns`` for each metric and kind of test."""
+    found = {}
     for metric in METRICS:
         varied = [variations(rows, metric, DRAWS) for rows in columns]
-        samples = [[Sample.of(row.scores) for row in rows] for rows in varied]
-        means = [[sample.mean for sample in column] for column in samples]
+        scores = np.array([[row.scores for row in rows] for rows in varied])
+        over_seeds = welch_p(scores)
 
         def new_text(column: int, a: int, b: int, varied: Sequence[Sequence[Variation]] = varied) -> float:
             one = difference(varied[column][a], varied[column][b])
             return 1.0 if one is None else one.p
 
-        def this_set(column: int, a: int, b: int, samples: Sequence[Sequence[Sample]] = samples) -> float:
-            one = welch(samples[column][a], samples[column][b])
-            return 1.0 if one is None else one.p
+        def these_items(column: int, a: int, b: int, over_seeds: npt.NDArray[np.float64] = over_seeds) -> float:
+            return float(over_seeds[column, a, b])
 
-        found[metric] = means, cache(new_text)
-        found[f"{metric}, on these items"] = means, cache(this_set)
+        found[metric] = Scored(scores.mean(axis=2), over_seeds, cache(new_text))
+        found[f"{metric}, on these items"] = Scored(scores.mean(axis=2), over_seeds, these_items)
     return found
 
 
-def worse_rows(rows: range, columns: range, test: tuple[list[list[float]], P]) -> list[list[bool]]:
-    """Return which rows of a table are called worse than the best of their column, as a report calls them."""
-    means, p_of = test
-    best = [max(rows, key=lambda row: means[column][row]) for column in columns]
-    p_values = [
-        [p_of(column, row, top) for row in rows if row != top] for column, top in zip(columns, best, strict=True)
-    ]
-    corrected = [iter(one) for one in against_best(p_values)]
+def welch_p(scores: npt.NDArray[np.float64]) -> npt.NDArray[np.float64]:
+    """Return the two-sided p of Welch's t of each two rows of ``scores`` (columns, rows, seeds), (columns, rows, rows).
+
+    It is 0 where neither row varies, since the test on new texts does not ask for one over seeds there.
+    """
+    seeds = scores.shape[2]
+    means, variances = scores.mean(axis=2), scores.var(axis=2, ddof=1) / seeds
+    total = variances[:, :, None] + variances[:, None, :]
+    with np.errstate(invalid="ignore", divide="ignore"):
+        t = np.abs(means[:, :, None] - means[:, None, :]) / np.sqrt(total)
+        df = total**2 * (seeds - 1) / (variances[:, :, None] ** 2 + variances[:, None, :] ** 2)
+    return np.where(total > 0, 2 * stats.t.sf(t, df), 0.0)
+
+
+def worse_rows(rows: range, columns: range, test: Scored) -> list[list[bool]]:
+    """Return which rows of a table are called worse than the best of their column, as a report calls them.
+
+    The p of all pairs of rows are corrected by Holm's rule. It is applied step by step, so that a pair is tested on new
+    text only where its p over seeds, which is no larger, is small enough for the step: most pairs need no such test.
+    """
+    pairs = {(column, a, b) for column in columns for a, b in combinations(rows, 2)}
+    apart: set[tuple[int, int, int]] = set()
+    while len(apart) < len(pairs):
+        level = ALPHA / (len(pairs) - len(apart))
+        more = {one for one in pairs - apart if test.over_seeds[one] <= level and test.p_of(*one) <= level}
+        if not more:
+            break
+        apart |= more
+    best = [max(rows, key=lambda row: test.means[column, row]) for column in columns]
     return [
-        [row != top and next(of_column) <= ALPHA for row in rows]
-        for top, of_column in zip(best, corrected, strict=True)
+        [(column, min(row, top), max(row, top)) in apart for row in rows]
+        for column, top in zip(columns, best, strict=True)
     ]
 
 

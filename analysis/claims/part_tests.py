@@ -42,7 +42,7 @@ class Tested:
     spread: Spread | None = None
     """What the variance of the difference of means is made of; None where there is no interval."""
     why_not_new_text: str = ""
-    """Why there is no answer for new text although scores on items are compared; empty where there is one."""
+    """Why there is no answer for new texts although scores on items are compared; empty where there is one."""
 
     @property
     def p(self) -> float:
@@ -95,7 +95,7 @@ class PartResult:
 def check(part: Part, lookup: Lookup, alpha: float, new_text: bool = True) -> PartResult:
     """Test a part on what ``lookup`` gives for its rows, or say what is missing.
 
-    Means are tested by ``analysis.compare``, one-sided: scores for new text (seeds and items vary) where predictions
+    Means are tested by ``analysis.compare``, one-sided: scores for new texts (seeds and items vary) where predictions
     are stored and ``new_text`` is not False. "within" is two one-sided tests, and its opposite either bound crossed
     (twice the smaller p). Standard deviations are tested by ``std_p``. What seeds don't move is compared run by run:
     supported where every run holds, contradicted where none does.

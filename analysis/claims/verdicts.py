@@ -42,7 +42,7 @@ class ClaimResult:
     """
     reason: str
     on_these_items: "ClaimResult | None" = None
-    """The verdict on these items, where new seeds alone vary; None where the verdict itself is for no new text."""
+    """The verdict on these test items, where seeds alone vary; None where the verdict itself is for no new texts."""
 
     @property
     def deciding_p(self) -> str:
@@ -81,7 +81,7 @@ class ClaimResult:
 def evaluate(claims: Sequence[Claim], lookup: Lookup, alpha: float = 0.05) -> list[ClaimResult]:
     """Return the verdict on each claim, in order; ``lookup`` gives what is known of a row on a dataset in a metric.
 
-    Verdicts are for new text wherever predictions are stored, with the verdict on these items beside. A claim is
+    Verdicts are for new texts wherever predictions are stored, with the verdict on these test items beside. A claim is
     supported, or contradicted, where the corrected one-sided p of its statement, or of its opposite, is at most
     ``alpha``. One part that is the other way contradicts "all" (smallest p times the number of parts). Not testable:
     fewer parts can be tested than must hold. ValueError unless 0 < alpha < 0.4.

@@ -31,10 +31,15 @@ class CaptionedFigure:
     linked: str = "svg"
     """The format of the file that the document links to."""
 
+    @property
+    def title(self) -> str:
+        """The title that stands in the figure, in one line."""
+        return " ".join(self.figure.get_suptitle().replace(r"\$", "$").split())
+
     @cached_property
     def element(self) -> str:
         """The figure as an SVG element of an HTML page, named by its title."""
-        return svg_element(self._svg, f"{self.stem}-", " ".join(self.figure.get_suptitle().replace(r"\$", "$").split()))
+        return svg_element(self._svg, f"{self.stem}-", self.title)
 
     def content(self, suffix: str) -> bytes:
         """Return the content of the figure's file in one of ``FORMATS``."""

@@ -2,16 +2,17 @@
 
 from collections.abc import Mapping, Sequence
 from dataclasses import replace
+from functools import partial
 
 import numpy as np
 import numpy.typing as npt
 import pandas as pd
 from matplotlib.figure import Figure
-from matplotlib.lines import Line2D
 
 from analysis.cells import Cell, metric_label
 from analysis.configurations import configurations
 from analysis.figures.captioned import CaptionedFigure, figure_stem
+from analysis.figures.cost_figures import cost_figures
 from analysis.figures.curves import (
     CellCurves,
     NotebookFigure,
@@ -22,25 +23,19 @@ from analysis.figures.curves import (
     share_limits,
 )
 from analysis.figures.drawing import wrapped
-from analysis.figures.plots import confusion_matrix, score_against_cost, seed_spread
+from analysis.figures.labels import row_labels, seeds_text, splits_text
+from analysis.figures.plots import confusion_matrix, seed_spread
 from analysis.figures.rate_figures import rate_figures
 from analysis.figures.search_figures import search_figures
 from analysis.names import SPLITS, numbered
 from analysis.predictions import confusion, read_predictions
 from analysis.rates import rate_maps
 from analysis.search import search_results
-from analysis.statistics.this_set import mean_interval
 from analysis.sweep_records import SweepRecords
 from tunekit.errors import UserError
 from tunekit.parsing import did_you_mean
 from tunekit.store.records import DamagedRecord, read_steps
 
-# Of a trial's summary: the axis, and what is 1 on it.
-COSTS = {
-    "num_trainable_params": ("trainable parameters", 1),
-    "peak_memory_bytes": ("peak memory (MiB)", 2**20),
-    "train_seconds": ("training time (minutes)", 60),
-}
 CHOSEN = " Of several settings of a method those are shown that validation chose."
 BAND = ". A thick line is the mean, its band one sample standard deviation over seeds; thin lines are single seeds"
 MAX_OVERVIEW = 20  # cells on one page
@@ -67,11 +62,11 @@ def figures_of(records: SweepRecords, found: Sequence[Cell], metric: str | None 
     for members in datasets.values():
         share_limits([captioned.figure.axes for cell, captioned in zip(drawn, figures, strict=True) if cell in members])
     counting = {id(cell) for one in configurations(drawn) for cell in ([one.chosen] if one.chosen else one.cells)}
-    for draw in (_overviews, _costs, _spread):
+    for draw in (partial(_overviews, data), cost_figures, _spread):
         for members in datasets.values():
             shown = [cell for cell in members if id(cell) in counting]
             said = CHOSEN if len(shown) < len(members) else ""
-            drawing = draw(shown, data, metric or members[0].task.primary)
+            drawing = draw(shown, metric or members[0].task.primary)
             figures += [replace(one, caption=f"{one.caption}{said}") for one in drawing]
     figures += [captioned for cell in drawn for captioned in _confusion(cell)]
     figures += rate_figures(rate_maps(found, records.default_rates))
@@ -94,7 +89,7 @@ def cell_curves(records: SweepRecords, found: Sequence[Cell], metric: str | None
     columns = [
         replace(_curves_of(cell, by_path), label=label) for cell, label in zip(drawn, row_labels(drawn), strict=True)
     ]
-    title = f"{drawn[0].dataset_name}, {_seeds(drawn)}"
+    title = f"{drawn[0].dataset_name}, {seeds_text(drawn)}"
     if metric is None:
         return overview(columns, title)
     drawable = fields_of(drawn[0].task)
@@ -135,13 +130,6 @@ def in_order(records: SweepRecords, found: Sequence[Cell]) -> list[Cell]:
     return sorted(kept, key=rank)
 
 
-def row_labels(members: Sequence[Cell]) -> list[str]:
-    """Return a label for each cell of one dataset: of model, method and variant what differs; no two are the same."""
-    parts = [(cell.model_name, cell.method_name, cell.variant) for cell in members]
-    shown = [place for place in range(3) if len({part[place] for part in parts}) > 1] or [0, 1]
-    return numbered([" · ".join(filter(None, (part[place] for place in shown))) or part[1] for part in parts])
-
-
 def _curves_of(cell: Cell, by_path: Mapping[str, pd.DataFrame]) -> CellCurves:
     epochs = [
         by_path[str(trial.path)].assign(seed=trial.seed) for trial in cell.completed if str(trial.path) in by_path
@@ -165,12 +153,12 @@ def _curves(cell: Cell, data: CellCurves, number: int) -> CaptionedFigure:
     stem = figure_stem(f"figure-{number:02d}", cell.model, cell.method, cell.dataset, cell.variant)
     caption = (
         f"{cell.title}: training loss, and scores on the {SPLITS[cell.split]} split after each epoch; "
-        f"{_seeds([cell])}{BAND if len(cell.completed) > 1 else ''}."
+        f"{seeds_text([cell])}{BAND if len(cell.completed) > 1 else ''}."
     )
     return CaptionedFigure(stem, caption, "curves", figure)
 
 
-def _overviews(members: Sequence[Cell], data: Mapping[str, CellCurves], metric: str) -> list[CaptionedFigure]:
+def _overviews(data: Mapping[str, CellCurves], members: Sequence[Cell], metric: str) -> list[CaptionedFigure]:
     if len(members) < 2:
         return []
     columns = [
@@ -178,60 +166,16 @@ def _overviews(members: Sequence[Cell], data: Mapping[str, CellCurves], metric: 
     ]
     name = members[0].dataset_name
     caption = (
-        f"{name}: training loss and scores on the {_splits(members)} split side by side. A thick line is the mean over "
-        f"{_seeds(members)}, its band one sample standard deviation over seeds; thin lines are single seeds."
+        f"{name}: training loss and scores on the {splits_text(members)} split side by side. A thick line is the mean "
+        f"over {seeds_text(members)}, its band one sample standard deviation over seeds; thin lines are single seeds."
     )
     pages = [columns[start : start + MAX_OVERVIEW] for start in range(0, len(columns), MAX_OVERVIEW)]
     stem = figure_stem("overview", members[0].dataset)
-    return [CaptionedFigure(stem, caption, "overview", overview(page, f"{name}, {_seeds(members)}")) for page in pages]
+    title = f"{name}, {seeds_text(members)}"
+    return [CaptionedFigure(stem, caption, "overview", overview(page, title)) for page in pages]
 
 
-def _costs(members: Sequence[Cell], data: Mapping[str, CellCurves], metric: str) -> list[CaptionedFigure]:
-    chosen = [one.chosen for one in configurations(members) if one.chosen]  # test ranks no settings of one method
-    found = {cost: points for cost in COSTS if len(points := _points(chosen, metric, cost)) > 1}
-    if not found:
-        return []
-    names = [f"{number}  {wrapped(label, 48, 1)}" for number, label in enumerate(row_labels(chosen), 1)]
-    figure = Figure(figsize=(0.6 + 2.8 * len(found), 3.2 + 0.17 * -(-len(names) // len(found))), layout="constrained")
-    axes = figure.subplots(1, len(found), sharey=True, squeeze=False)[0]
-    axis = replace(members[0].measure(metric), label=metric_label(metric, members))
-    for (cost, points), ax in zip(found.items(), axes, strict=True):
-        score_against_cost(points, ax, axis, COSTS[cost][0]).label_outer()
-    unseen = [Line2D([], [], linestyle="") for _ in names]
-    figure.legend(
-        unseen, names, loc="outside lower center", ncols=len(found), fontsize=8, frameon=False, handlelength=0,
-        handletextpad=0,
-    )  # fmt: skip
-    bounded = any(points["low"].notna().any() for points in found.values())
-    intervals = ", 95 % Student-t intervals over seeds on these test items" if bounded else ""
-    name = members[0].dataset_name
-    figure.suptitle(wrapped(f"{name}, {axis.label} against cost", 45 * len(found), 3), fontsize=10)
-    caption = (
-        f"{name}: {axis.label} on the {_splits(members)} split against cost, means over {_seeds(members)}{intervals}. "
-        "A filled point on the dashed line is Pareto-optimal: no other point scores as well at no more cost. Points of "
-        "nearly equal costs are drawn side by side."
-    )
-    if len(chosen) < len(members):
-        caption += " Methods with several settings of which validation can't choose one are left out."
-    return [CaptionedFigure(figure_stem("cost", members[0].dataset), caption, "cost", figure)]
-
-
-def _points(members: Sequence[Cell], metric: str, cost: str) -> pd.DataFrame:
-    """Return one row a cell that has both, by its place: label, cost, score, low, high as ``score_against_cost`` takes
-    them.
-    """
-    rows = {}
-    for place, (cell, label) in enumerate(zip(members, row_labels(members), strict=True)):
-        score, spent = cell.sample(metric), cell.sample(cost)
-        if score is None or spent is None or spent.mean <= 0:
-            continue
-        interval = mean_interval(score)
-        bounds = (np.nan, np.nan) if interval is None else (interval.low, interval.high)
-        rows[place] = (label, spent.mean / COSTS[cost][1], score.mean, *bounds)
-    return pd.DataFrame.from_dict(rows, orient="index", columns=["label", "cost", "score", "low", "high"])
-
-
-def _spread(members: Sequence[Cell], data: Mapping[str, CellCurves], metric: str) -> list[CaptionedFigure]:
+def _spread(members: Sequence[Cell], metric: str) -> list[CaptionedFigure]:
     labelled = zip(members, row_labels(members), strict=True)
     rows = [(label, seed, score) for cell, label in labelled for seed, score in cell.by_seed(metric).items()]
     if not rows:
@@ -243,8 +187,8 @@ def _spread(members: Sequence[Cell], data: Mapping[str, CellCurves], metric: str
     name = members[0].dataset_name
     figure.suptitle(wrapped(f"{name}, {metric_label(metric, members)} of each seed", 85, 3), fontsize=10)
     caption = (
-        f"{name}: {metric_label(metric, members)} on the {_splits(members)} split. A point is one seed, a bar the "
-        f"mean; {_seeds(members)}."
+        f"{name}: {metric_label(metric, members)} on the {splits_text(members)} split. A point is one seed, a bar the "
+        f"mean; {seeds_text(members)}."
     )
     return [CaptionedFigure(figure_stem("spread", members[0].dataset), caption, "spread", figure)]
 
@@ -257,10 +201,10 @@ def _confusion(cell: Cell) -> list[CaptionedFigure]:
     size = max(3.5, 1.5 + min(0.55, 12 / len(shares)) * len(shares))
     figure = Figure(figsize=(size + 2, size + 0.8), layout="constrained")
     confusion_matrix(shares, cell.label_names, figure.subplots())
-    figure.suptitle(wrapped(f"{cell.title}, {_seeds([cell])}", int(11 * (size + 2)), 4), fontsize=10)
+    figure.suptitle(wrapped(f"{cell.title}, {seeds_text([cell])}", int(11 * (size + 2)), 4), fontsize=10)
     caption = (
         f"{cell.title}: confusion on the {SPLITS[cell.split]} split, percent of each gold class, mean over "
-        f"{_seeds([cell])}."
+        f"{seeds_text([cell])}."
     )
     stem = figure_stem("confusion", cell.model, cell.method, cell.dataset, cell.variant)
     return [CaptionedFigure(stem, caption, "confusion", figure)]
@@ -285,16 +229,3 @@ def _shares(cell: Cell) -> npt.NDArray[np.float64] | None:
         totals = counts.sum(axis=1, keepdims=True)
         matrices.append(np.divide(counts, totals, where=totals > 0, out=np.full(counts.shape, np.nan)))
     return np.asarray(np.mean(matrices, axis=0))
-
-
-def _seeds(members: Sequence[Cell]) -> str:
-    """Return ``n = 5 seeds``, or ``n = 3 of 5 seeds``, or over cells that differ ``n = 3 to 5 seeds``."""
-    counts = sorted({len(cell.completed) for cell in members})
-    requested = sorted({len(cell.expected) for cell in members})
-    n = " to ".join(map(str, dict.fromkeys((counts[0], counts[-1]))))
-    of = f" of {requested[0]}" if len(counts) == len(requested) == 1 and requested != counts else ""
-    return f"n = {n}{of} seed{'' if n == '1' and not of else 's'}"
-
-
-def _splits(members: Sequence[Cell]) -> str:
-    return " or ".join(dict.fromkeys(SPLITS[cell.split] for cell in members))

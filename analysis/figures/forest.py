@@ -11,7 +11,7 @@ from analysis.compare import SHARE
 from analysis.figures.captioned import CaptionedFigure, figure_stem
 from analysis.figures.drawing import hover, wrapped
 from analysis.figures.plots import BLUE, GREY
-from analysis.names import interval_text
+from analysis.names import estimate_text, listed
 from analysis.tables.table import Standing
 from tunekit.tasks import Metric
 
@@ -47,21 +47,27 @@ def forest_figure(
     figure.suptitle(wrapped(f"Differences in {metric} from the best", 85, 2), fontsize=10)
     points = ", in points" if measure.unit == "%" else ""
     interval = f" with its 95 % interval {where}" if where else ", without an interval, since nothing was tested"
+    marks = listed([meaning for worse, meaning in MEANINGS.items() if worse in seen])
     caption = (
-        f"{metric[0].upper()}{metric[1:]} of each row minus that of the best row{points}{interval}. A filled point "
-        "is significantly worse than the best, a hollow one is not significantly different from it, and a cross "
-        "was not tested. The test is corrected for all comparisons of the table, the intervals are not: that of a "
-        "hollow point may exclude 0."
+        f"{metric[0].upper()}{metric[1:]} of each row minus that of the best row{points}{interval}: {marks}. The test "
+        "is corrected for all pairs of rows of the table, the intervals are not, so that the interval of a difference "
+        "that is not significant may exclude 0."
     )
     return CaptionedFigure(figure_stem("forest", stem), caption, "forest", figure)
 
 
 MARKS: Mapping[bool | None, Mapping[str, Any]] = {
-    True: {"s": 34, "facecolors": BLUE, "edgecolors": BLUE, "zorder": 3},
-    False: {"s": 34, "facecolors": "#FFFFFF", "edgecolors": BLUE, "zorder": 3},
-    None: {"s": 34, "marker": "x", "color": GREY, "zorder": 3},
+    True: {"s": 48, "marker": "v", "color": BLUE, "linewidths": 0, "zorder": 3},
+    False: {"s": 40, "marker": "D", "color": BLUE, "linewidths": 0, "zorder": 3},
+    None: {"s": 36, "marker": "s", "color": GREY, "linewidths": 0, "zorder": 3},
 }
-"""How a row that was found worse, one that was not and one that was not tested are drawn."""
+"""How a row that was found worse, one that was not and one that was not tested are drawn. In other figures a point is
+round, hollow where a trial was stopped, and a cross where one failed: no mark has two meanings."""
+MEANINGS = {
+    True: "a triangle is significantly worse than the best",
+    False: "a diamond is not significantly different from it",
+    None: "a square was not tested",
+}
 LABELS = {True: Standing.WORSE.value, False: Standing.ALIKE.value, None: Standing.NOT_TESTED.value}
 
 
@@ -76,13 +82,13 @@ def forest(
         for one in sorted(differences, key=lambda item: -measure.sign * item.value):
             height += 1
             at = measure.scale * one.value
-            text = f"{one.label}: {measure.number(one.value, '+')}"
+            text = measure.number(one.value, "+")
             if one.bounds is not None:
                 low, high = (measure.scale * bound for bound in one.bounds)
                 ax.hlines(height, low, high, color=BLUE, linewidth=1.5, zorder=2)
-                text += f" {interval_text(measure, *one.bounds, '+')}"
+                text = estimate_text(measure, one.value, *one.bounds, "+")
             ax.scatter([at], [height], **MARKS[one.worse])
-            hover(ax, [at], [height], [text])
+            hover(ax, [at], [height], [f"{one.label}: {text}"])
             places.append(height)
             names.append(wrapped(one.label, 36, 1))
         height += 1

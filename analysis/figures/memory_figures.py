@@ -38,8 +38,8 @@ def over_length(rows: pd.DataFrame, kind: str, ax: Axes) -> Axes:
     measured = rows[f"{kind}_measured"].dropna()
     if len(measured):
         ax.scatter(
-            rows.loc[measured.index, "length"], measured / GIB, s=26, facecolors="none", edgecolors="#000000",
-            zorder=3, label="measured",
+            rows.loc[measured.index, "length"], measured / GIB, s=26, color="#000000", zorder=3,
+            label="measured",
         )  # fmt: skip
     if kind == "peak" and rows["accelerate"].notna().all():
         ax.axhline(rows["accelerate"].iloc[0] / GIB, color=GREY, linewidth=1, linestyle=":", label="accelerate")

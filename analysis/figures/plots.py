@@ -13,12 +13,13 @@ from matplotlib.ticker import LogLocator, NullFormatter
 
 from analysis.compare import SHARE
 from analysis.figures.drawing import hover, wrapped
+from analysis.names import estimate_text
 from tunekit.tasks import Metric
 
 BLUE, GREY = "#0072B2", "#767676"
 MAX_NUMBERED = 25  # classes
-APART = 0.06
-"""The distance of points of nearly equal costs, as a share of the axis."""
+NEAR = 0.06
+"""The distance below which the numbers of two points would cover each other, as a share of the axis."""
 
 
 def pareto(points: pd.DataFrame, measure: Metric = SHARE) -> pd.Series:
@@ -34,49 +35,58 @@ def pareto(points: pd.DataFrame, measure: Metric = SHARE) -> pd.Series:
 
 def score_against_cost(points: pd.DataFrame, ax: Axes, measure: Metric = SHARE, cost: str = "cost") -> Axes:
     """Draw ``points``, one row a cell: label, cost (above 0), score and the bounds low and high of its mean's interval.
-    The index is the place of the cell, from 0; its number, from 1, stands above the point.
+    The index is the place of the cell, from 0; its number, from 1, stands beside the point.
 
-    Scores are shown in the unit of ``measure``; NaN bounds give no error bar. Filled markers and a step line are the
-    Pareto front: nothing scores as well at no more cost. Points of nearly equal costs are set apart sideways.
-    ``measure`` and ``cost`` name the axes.
+    Scores are shown in the unit of ``measure``; NaN bounds give no error bar. A dashed line joins the Pareto front,
+    whose numbers are bold: nothing scores as well at no more cost. ``measure`` and ``cost`` name the axes.
     """
     front = pareto(points, measure)
     ax.set_xscale("log")
     log_ticks(ax, points["cost"])
     rows = points.assign(**{name: measure.scale * points[name] for name in ("score", "low", "high")})
-    rows["cost"] = _dodged(rows["cost"].to_numpy(), ax.get_xlim())
-    steps = rows[front].sort_values("cost")
-    ax.step(steps["cost"], steps["score"], where="post", color=GREY, linewidth=1, linestyle=(0, (4, 2)), zorder=1)
-    for known, face in ((front, BLUE), (~front, "none")):
-        ax.scatter(rows["cost"][known], rows["score"][known], s=40, facecolors=face, edgecolors=BLUE, zorder=3)
+    front_line(rows[front], ax, "cost")
+    ax.scatter(rows["cost"], rows["score"], s=40, facecolors=BLUE, edgecolors="#FFFFFF", linewidths=0.6, zorder=3)
     ax.vlines(rows["cost"], rows["low"], rows["high"], color=BLUE, linewidth=1, zorder=2)
     ax.set(xlabel=cost, ylabel=axis_label(measure))
     ax.margins(y=0.12)
-    for place, x, top in zip(rows.index, rows["cost"], rows["high"].fillna(rows["score"]), strict=True):
-        up = 3 if rows["high"].notna()[place] else 6  # points above the interval, or above the marker
-        ax.annotate(f"{place + 1}", (x, top), (0, up), textcoords="offset points", ha="center", va="bottom", fontsize=8)
+    for place, x, y, beside in zip(rows.index, rows["cost"], rows["score"], _beside(rows, ax), strict=True):
+        ax.annotate(
+            f"{place + 1}", (x, y), (beside, 1), textcoords="offset points", ha="center", va="bottom", fontsize=8,
+            fontweight="bold" if front[place] else "normal", zorder=4,
+        )  # fmt: skip
     texts = []
     drawn = zip(rows["label"], points["cost"], *_columns(rows, "score", "low", "high"), strict=True)
     for label, x, y, low, high in drawn:
-        score, *ends = (measure.number(value / measure.scale) for value in (y, low, high))
-        bounds = f" [{', '.join(ends)}]" if np.isfinite(low) else ""
-        texts.append(f"{label}: {measure.label} {score}{bounds}, {cost} {_number(x)}")
+        y, low, high = (value / measure.scale for value in (y, low, high))
+        score = estimate_text(measure, y, low, high) if np.isfinite(low) else measure.number(y)
+        texts.append(f"{label}: {measure.label} {score}, {cost} {_number(x)}")
     hover(ax, rows["cost"], rows["score"], texts)
     return ax
 
 
-def _dodged(costs: npt.NDArray[np.float64], limits: tuple[float, float]) -> npt.NDArray[np.float64]:
-    """Return where costs (N,) stand on a logarithmic axis with ``limits``, in units of cost.
+def front_line(front: pd.DataFrame, ax: Axes, cost: str) -> None:
+    """Draw the dashed line that joins the points of a Pareto front, columns ``cost`` and score, to the right edge."""
+    steps = front.sort_values(cost)
+    costs, scores = [*steps[cost], ax.get_xlim()[1]], [*steps["score"], steps["score"].iloc[-1]]
+    ax.step(costs, scores, where="post", color=GREY, linewidth=1, linestyle=(0, (4, 2)), zorder=1)
 
-    Costs that lie closer together than ``APART`` stand side by side, around their mean.
+
+def _beside(rows: pd.DataFrame, ax: Axes) -> list[int]:
+    """Return how far to the right of each point its number stands, in points of text; below 0 to the left.
+
+    Points stand at their values. Of points that lie close together the left ones have their numbers on the left.
     """
-    low, width = np.log(limits[0]), np.log(limits[1] / limits[0])
-    places = (np.log(costs) - low) / width
-    order = np.argsort(places, kind="stable")
-    for group in np.split(order, np.flatnonzero(np.diff(places[order]) >= APART) + 1):
-        if len(group) > 1:
-            places[group] = places[group].mean() + APART * (np.arange(len(group)) - (len(group) - 1) / 2)
-    return np.asarray(np.exp(low + width * places))
+    low, high = ax.get_xlim()
+    xs = np.log(rows["cost"].to_numpy()) / np.log(high / low)
+    ys = rows["score"].to_numpy() / max(np.ptp(ax.get_ylim()), 1e-12)
+    found: list[int] = []
+    for place in range(len(rows)):
+        beside = [n for n in range(len(rows)) if n != place and abs(xs[n] - xs[place]) < 2 * NEAR]
+        on_its_right = sum((xs[n], n) > (xs[place], place) for n in beside)
+        side = -1 if 2 * on_its_right > len(beside) else 1
+        same = [n for n in beside if n < place and found[n] * side > 0 and abs(ys[n] - ys[place]) < NEAR]
+        found.append(side * (7 + 8 * len(same)))
+    return found
 
 
 def confusion_matrix(shares: npt.NDArray[np.float64], label_names: Sequence[str], ax: Axes) -> Axes:
@@ -138,7 +148,7 @@ def seed_spread(scores: pd.DataFrame, ax: Axes, measure: Metric = SHARE) -> Axes
         ax.scatter(own["score"], heights, s=28, facecolors=BLUE, edgecolors="none", alpha=0.75, zorder=2)
         mean, std = own["score"].mean(), own["score"].std(ddof=1)
         ax.vlines(mean, position - 0.32, position + 0.32, color="#000000", linewidth=2, zorder=3)
-        middle, spread, *values = (measure.number(one / measure.scale) for one in (mean, std, *own["score"]))
+        middle, spread, *values = measure.numbers(*(one / measure.scale for one in (mean, std, *own["score"])))
         spread = f" ± {spread}" if len(own) > 1 else ""
         hover(ax, [mean], [position + 0.38], [f"{row}: mean {middle}{spread} (n = {len(own)})"])
         texts = [f"{row}, seed {seed}: {value}" for seed, value in zip(own["seed"], values, strict=True)]

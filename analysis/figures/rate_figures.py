@@ -12,6 +12,7 @@ from analysis.figures.curves import line_style
 from analysis.figures.drawing import hover, wrapped
 from analysis.names import rounded
 from analysis.rates import RateMap, metric_of, rate_of
+from analysis.tables.table import shown
 
 
 def rate_figures(maps: Sequence[RateMap]) -> list[CaptionedFigure]:
@@ -34,20 +35,18 @@ def _figure(members: Sequence[RateMap]) -> CaptionedFigure:
     where = f"{first.model_name}, {first.dataset_name}"
     figure.suptitle(wrapped(f"{where}: learning rate", 85, 2), fontsize=10)
     caption = (
-        f"{where}: {name} on validation against the learning rate, mean over seeds with one sample standard deviation. "
-        "A ring marks the default of a method, a star its best rate. Horizontal bars at the bottom span the rates "
-        "around the best whose mean is at most one standard error worse."
+        f"{where}: {name} on validation against the learning rate, mean over seeds; a band is one sample standard "
+        "deviation. A ring marks the default of a method, a star its best rate. Horizontal bars at the bottom span the "
+        "rates around the best whose mean is at most one standard error worse."
     )
     return CaptionedFigure(figure_stem("rates", first.model, first.dataset), caption, "rates", figure)
 
 
 def draw_rates(members: Sequence[RateMap], ax: Axes) -> Axes:
     """Draw the validation scores of each of ``members``, in their unit, over its learning rates."""
-    # Methods stand beside each other at one rate, so that their bars of one standard deviation don't cover each other.
-    shifts = 10 ** (0.02 * (np.arange(len(members)) - (len(members) - 1) / 2))
-    for place, (one, shift) in enumerate(zip(members, shifts, strict=True)):
+    for place, one in enumerate(members):
         own = line_style(place)
-        rates = shift * np.array(one.rates)
+        rates = np.array(one.rates)
         measure = one.chosen.measure(metric_of(one))
         means = measure.scale * np.array([sample.mean for sample in one.scores])
         stds = measure.scale * np.array([sample.std or 0.0 for sample in one.scores])
@@ -57,12 +56,13 @@ def draw_rates(members: Sequence[RateMap], ax: Axes) -> Axes:
             label += f": within one standard error of its best at {' to '.join(ends)}"
             height = 0.02 + 0.025 * place
             ax.plot(
-                shift * np.array(one.within), [height, height], color=own.colour, linewidth=3, solid_capstyle="butt",
+                one.within, [height, height], color=own.colour, linewidth=3, solid_capstyle="butt",
                 marker="|", transform=ax.get_xaxis_transform(),
             )  # fmt: skip
-        ax.errorbar(
-            rates, means, stds, color=own.colour, linestyle=own.style, marker=own.marker, markersize=4, linewidth=1.5,
-            capsize=2, elinewidth=0.8, label=label,
+        ax.fill_between(rates, means - stds, means + stds, color=own.colour, alpha=0.13, linewidth=0)
+        ax.plot(
+            rates, means, color=own.colour, linestyle=own.style, marker=own.marker, markersize=4, linewidth=1.5,
+            label=label,
         )  # fmt: skip
         best = one.cells.index(one.chosen)
         ax.plot(rates[best], means[best], marker="*", markersize=13, color=own.colour, linestyle="", zorder=4)
@@ -73,8 +73,8 @@ def draw_rates(members: Sequence[RateMap], ax: Axes) -> Axes:
                 zorder=4,
             )  # fmt: skip
         texts = [
-            f"{one.chosen.method_name}, learning rate {rounded(rate_of(cell))}: {measure.number(sample.mean)} "
-            f"± {measure.number(sample.std or 0.0)} (n = {sample.n})"
+            f"{one.chosen.method_name}, learning rate {rounded(rate_of(cell))}: {shown(sample, measure)} "
+            f"(n = {sample.n})"
             for cell, sample in zip(one.cells, one.scores, strict=True)
         ]
         hover(ax, rates, means, texts)

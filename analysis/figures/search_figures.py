@@ -225,7 +225,8 @@ def _front(one: SearchResult) -> list[CaptionedFigure]:
     objectives(pd.DataFrame(rows, columns=["number", "score", "second", "front"]), figure.subplots(), names)
     figure.suptitle(wrapped(one.title, 60, 2), fontsize=10)
     caption = (
-        "the complete trials by both objectives. Filled and numbered: no other is as good in both and better in one."
+        "the complete trials by both objectives. The dashed line joins the Pareto-optimal ones, which are numbered: no "
+        "other is as good in both and better in one."
     )
     return [_captioned("front", one, caption, figure)]
 

@@ -16,7 +16,7 @@ from matplotlib.tri import Triangulation
 
 from analysis.figures.curves import line_style
 from analysis.figures.drawing import hover, wrapped
-from analysis.figures.plots import BLUE, GREY, log_ticks
+from analysis.figures.plots import BLUE, GREY, front_line, log_ticks
 from analysis.names import number, rounded
 
 BANDWIDTH = 0.2
@@ -188,15 +188,12 @@ def expected_curves(series: Mapping[str, pd.DataFrame], ax: Axes, score: str) ->
 def objectives(trials: pd.DataFrame, ax: Axes, names: tuple[str, str]) -> Axes:
     """Draw the complete trials by two objectives, ``score`` over ``second``.
 
-    Those on the ``front`` filled and numbered.
+    A dashed line joins those on the ``front``, whose numbers stand beside them.
     """
-    for on_front, face in ((True, BLUE), (False, "none")):
-        own = trials[trials["front"] == on_front]
-        ax.scatter(own["second"], own["score"], s=36, facecolors=face, edgecolors=BLUE, zorder=3)
-    front = trials[trials["front"]].sort_values("second")
-    ax.step(front["second"], front["score"], where="post", color=GREY, linewidth=1, linestyle=(0, (4, 2)), zorder=1)
+    ax.scatter(trials["second"], trials["score"], s=36, color=BLUE, zorder=3)
+    front = trials[trials["front"]]
     for which, x, y in front[["number", "second", "score"]].itertuples(index=False):
-        ax.annotate(f"{which}", (x, y), (4, 5), textcoords="offset points", fontsize=8)
+        ax.annotate(f"{which}", (x, y), (4, 5), textcoords="offset points", fontsize=8, fontweight="bold")
     texts = [
         f"trial {which}: {names[0]} {y:.2f}, {names[1]} {number(float(x))}"
         for which, x, y in trials[["number", "second", "score"]].itertuples(index=False)
@@ -205,6 +202,7 @@ def objectives(trials: pd.DataFrame, ax: Axes, names: tuple[str, str]) -> Axes:
     if trials["second"].min() > 0:
         ax.set_xscale("log")
         log_ticks(ax, trials["second"])
+    front_line(front, ax, "second")
     ax.set(xlabel=names[1], ylabel=names[0])
     ax.margins(y=0.1)  # room for the number above the best point
     return ax

@@ -31,7 +31,8 @@ def _comparison(versus: Comparison | None) -> Mapping[str, str]:
     if versus is None:
         return {}
     points = {"difference": versus.difference, "low": versus.low, "high": versus.high}
-    found = {name: versus.measure.number(value, "+") for name, value in points.items() if value is not None}
+    known = {name: value for name, value in points.items() if value is not None}
+    found = dict(zip(known, versus.measure.numbers(*known.values(), sign="+"), strict=True))
     found |= {name: p_text(p) for name, p in (("p", versus.p), ("p-corrected", versus.p_corrected)) if p is not None}
     if not versus.tested:
         return {**found, "reason": versus.reason}

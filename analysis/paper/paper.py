@@ -30,7 +30,7 @@ from analysis.tables.build import build
 from analysis.tables.latex import escape_tex
 from analysis.tables.render import FORMATS
 from analysis.tables.specs import default_specs, settings_specs
-from analysis.tables.table import Table
+from analysis.tables.table import Table, shown
 from tunekit.errors import UserError
 from tunekit.parsing import how_many, strict_json
 from tunekit.schema import slug
@@ -196,8 +196,8 @@ def _numbers(tables: Sequence[Table], verdicts: Sequence[ClaimResult], found: Se
                 )
             values[key] = entry.text if sample else "??"
             measure = entry.score.measure
-            values[f"{key}/mean"] = measure.number(sample.mean) if sample else "??"
-            values[f"{key}/std"] = measure.number(sample.std) if sample and sample.std is not None else "??"
+            mean, _, std = shown(sample, measure).partition(" ± ") if sample else ("", "", "")
+            values |= {f"{key}/mean": mean or "??", f"{key}/std": std or "??"}
             values[f"{key}/n"] = str(sample.n if sample else 0)
             values |= {f"{key}/{name}": text for name, text in entry_numbers(entry).items()}
             if entry.score.configuration:

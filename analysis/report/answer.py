@@ -6,7 +6,6 @@ from analysis.cells import metric_label
 from analysis.compare import Comparison
 from analysis.figures.captioned import CaptionedFigure
 from analysis.names import PRIMARY, interval_text, listed, metric_name
-from analysis.pairs import every_pair
 from analysis.report.document import Block, Paragraph, Points, Section
 from analysis.statistics.power import ALPHA
 from analysis.tables.table import Entry, Standing, Table
@@ -20,21 +19,22 @@ Shown = list[tuple[str, Entry]]
 """The rows of one column: each one's label and entry."""
 
 
-def answer_section(tables: Sequence[Table], figures: Sequence[CaptionedFigure] = ()) -> Section:
+def answer_section(tables: Sequence[Table], figures: Sequence[CaptionedFigure] = (), training: str = "") -> Section:
     """Return the answer of ``tables``: a sentence a column, and ``figures`` of their differences.
 
-    The sentences say what the marks of the tables say. Those of several tables stand under the captions, since one
-    dataset has another best row among other rows. The section is empty where no table ranks its rows.
+    ``training`` says how the rows were trained and stands first. The sentences say what the marks of the tables say.
+    Those of several tables stand under the captions, since one dataset has another best row among other rows. The
+    section is empty where no table ranks its rows.
     """
     answers: dict[str, list[str]] = {}  # tables of two tasks that both have macro-F1 have one caption
     for table in tables:
         lines = [_sentence(table, *column) for column in ranked_columns(table)]
         if lines:
             answers.setdefault(table.spec.caption, []).extend(lines)
-    blocks: list[Block] = []
+    blocks: list[Block] = [Paragraph(training)] if training else []
     for caption, lines in answers.items():
         blocks += [*([Paragraph(caption)] if len(answers) > 1 else []), Points(tuple(lines))]
-    return Section("Main result", (*blocks, *figures) if blocks else (), "answer")
+    return Section("Main result", (*blocks, *figures) if answers else (), "answer")
 
 
 def ranked_columns(table: Table) -> Iterator[tuple[str, Shown]]:
@@ -84,7 +84,7 @@ def _differences(tested: Shown) -> list[str]:
     for place, (name, one) in enumerate(ordered[:MOST_DIFFERENCES]):
         if one.versus is not None:
             where = f" on {one.versus.population.value}" if place == 0 or len(populations) > 1 else ""
-            told.append(_difference("It", one.versus, name, where, "corrected p", one.versus.p_corrected))
+            told.append(_difference("It", one.versus, name, where))
     rest = ordered[MOST_DIFFERENCES:]
     for worse in (False, True):
         names = [name for name, one in rest if (one.standing is Standing.WORSE) == worse]
@@ -101,22 +101,23 @@ def _merit(entry: Entry) -> float:
     return score.measure.sign * score.sample.mean if score.sample else 0.0
 
 
-def _difference(subject: str, one: Comparison, other: str, where: str, named: str, p: float | None) -> str:
+def _difference(subject: str, one: Comparison, other: str, where: str = "") -> str:
     """Return the sentence that ``subject`` lies so far above ``other``, or below it, with interval, p and verdict.
 
     ``one`` is the row ``other`` minus the row of ``subject``; the sentence is about the latter. ``where`` says what the
-    interval holds for, ``named`` what p is.
+    interval holds for.
     """
     if one.difference is None:
         raise ValueError(f"{other} was not compared")
     points = " points" if one.measure.unit == "%" else ""
     distance = f"{one.measure.number(abs(one.difference))}{points}"
     told = f"{subject} is {distance} {'above' if one.difference <= 0 else 'below'} {other}"
+    p = one.p_corrected
     if one.low is None or one.high is None or p is None:
         return f"{told} in every run, so that nothing had to be tested."
     interval = f"95 % interval {interval_text(one.measure, -one.high, -one.low)}{where}"
     verdict = "significant" if p <= ALPHA else "not significant"
-    return f"{told} ({interval}, {named} {_p(p)}); this difference is {verdict}."
+    return f"{told} ({interval}, corrected p {_p(p)}); this difference is {verdict}."
 
 
 def _p(p: float) -> str:
@@ -124,18 +125,14 @@ def _p(p: float) -> str:
 
 
 def _beside(table: Table, column: str) -> list[str]:
-    """Return a sentence on the two rows of three that are not the best, where they were tested against each other."""
+    """Return a sentence on the one tested pair without the best row, as in a table of three rows; none of several."""
     best = table.best[column]
-    scored = [n for (n, name), one in table.entries.items() if name == column and one.score.sample]
-    if len(scored) != 3 or best not in scored:
-        return []
-    label, heading = table.spec.rows[best].label, table.spec.columns[column]
-    pairs = [one for one in every_pair(table) if one.column == heading and label not in (one.row, one.minus)]
-    return [
-        _difference(one.minus, one.comparison, one.row, "", "over all pairs of rows Holm's corrected p", one.p_holm)
-        for one in pairs
-        if one.p_holm is not None
+    beside = [
+        (table.spec.rows[higher].label, one, table.spec.rows[lower].label)
+        for (name, lower, higher), one in table.pairs.items()
+        if name == column and higher != best and one.tested
     ]
+    return [_difference(*beside[0])] if len(beside) == 1 else []
 
 
 def _untested(others: Shown) -> list[str]:

@@ -196,8 +196,9 @@ def audit_section(found: Sequence[DatasetAudit], damaged: Sequence[str]) -> Sect
 
 
 ABOUT = (
-    "Of each split: its rows; its texts, each counted once; its groups, whose rows belong together (equal texts, terms "
-    "of one sentence) and are no independent observations, so that intervals on new texts draw groups, not rows; the "
+    "Of each split: its rows, which are its items; its texts, each counted once; its groups, whose rows belong "
+    "together (equal texts, terms of one sentence) and are no independent observations, so that intervals on new texts "
+    "from the same source draw groups, not rows; the "
     "conflicting texts, which have several labels; and the rows whose text stands in train, or in val, too. Below, the "
     "rows of each class. The majority baseline predicts the most frequent class of train. The memoriser predicts the "
     "most frequent label that the same text has in train, and the majority class for texts that train lacks."
@@ -222,7 +223,8 @@ def _remarks(one: DatasetAudit) -> tuple[str, ...]:
     if "test" in one.counts.index and "in train" in one.counts:
         known, total = (int(one.counts[name]["test"]) for name in ("in train", "rows"))
         right = f", {one.known_right} of them with that text's most frequent label" if one.baselines else ""
-        lines.append(f"{known} of {total} test texts ({100 * known / total:.0f} %) also stand in train{right}")
+        share = f"{known:,} of {total:,} test rows ({100 * known / total:.0f} %)"
+        lines.append(f"the texts of {share} also stand in train{right}")
     shared = ", ".join(f"{how_many(count, 'group')} in {a} and {b}" for (a, b), count in one.shared_groups.items())
     lines.append(f"groups that stand in two splits: {shared or 'none'}")
     return tuple(lines)

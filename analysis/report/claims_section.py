@@ -28,15 +28,16 @@ def claims_section(verdicts: Sequence[ClaimResult], every: bool = True) -> Secti
     corrected = f"corrected by Holm (1979) over the {tested} claims that were tested" if tested > 1 else "not corrected"
     about = Paragraph(
         "The p is one-sided, for or against the claim as the verdict goes (of an undecided claim the smaller one), and "
-        f"{corrected}. A verdict for new texts lets seeds and items vary; one on these test items lets seeds vary, and "
-        "other items may say otherwise. For new texts two tests are made, over seeds and items and over seeds alone, "
-        "and the larger p is reported; the test named is the one that gave it. What seeds do not move, such as bytes, "
-        "is compared in every run and not tested."
+        f"{corrected}. A verdict for new texts from the same source lets seeds and test items vary; one on these test "
+        "items lets seeds vary, and other items may say otherwise. For new texts two tests are made, over seeds and "
+        "items and over seeds alone, and the larger p is reported; the test named is the one that gave it. What seeds "
+        "do not move, such as bytes, is compared in every run and not tested."
     )
     left_out = len(verdicts) - len(shown)
     are = "is" if left_out == 1 else "are"
     lines = [Points((f"{left_out} of {len(verdicts)} claims can't be tested here and {are} left out.",))]
-    head = ("claim", "verdict", "p", "holds for", "on these test items alone", "why")
+    p = f"p, {'Holm over the claims' if tested > 1 else 'uncorrected'}"
+    head = ("claim", "verdict", p, "holds for", "on these test items alone", "why")
     return Section("Claims", (about, Grid(head, tuple(rows)), *(lines if left_out else ())), "claims", _used(shown))
 
 
@@ -47,7 +48,7 @@ def _holds_for(one: ClaimResult) -> str:
 
 
 def _here(one: ClaimResult) -> str:
-    """Return the verdict on these items where the claim's own is for new text."""
+    """Return the verdict on these test items where the claim's own is for new texts."""
     here = one.on_these_items
     return "" if here is None else f"{here.verdict.value}, {here.deciding_p} ({here.tests})"
 
@@ -62,7 +63,7 @@ def _used(shown: Sequence[ClaimResult]) -> tuple[Section, ...]:
     ]
     head = (
         "claim", "statement", "dataset", "metric", "configurations", "split", "n", "difference", "holds for", "test",
-        "p for", "p against", "verdict of this part",
+        "p for, uncorrected", "p against, uncorrected", "verdict of this part",
     )  # fmt: skip
     caption = (
         "What each verdict used, part by part. The p here are uncorrected; differences of scores are in points, or in "

@@ -1,4 +1,4 @@
-"""Every pair of rows of a table by its test; each row against the best on this test set too, and the seeds needed."""
+"""Every pair of rows of a table by its test; each row against the best on these test items too; the seeds needed."""
 
 import math
 from collections import Counter
@@ -7,10 +7,9 @@ from dataclasses import dataclass
 
 from analysis.cell_predictions import predictions_of
 from analysis.compare import Comparison, Score
-from analysis.names import interval_text
+from analysis.names import estimate_text
 from analysis.pairs import Pair, every_pair
 from analysis.report.document import Block, Grid, Paragraph, Points, Section
-from analysis.statistics.multiple import HOLM, STEP_DOWN, pairs
 from analysis.statistics.permutation import Paired, least_sign_flip_p, least_split_p, paired, permutation_p
 from analysis.statistics.power import ALPHA, detectable_difference, hours_for, seeds_phrase, seeds_range, smallest_gap
 from analysis.statistics.this_set import Difference, Interval, McNemar, mcnemar, welch
@@ -30,13 +29,13 @@ class RowComparison:
     versus: Comparison
     """The comparison that the table's marks show."""
     this_set: Difference | None
-    """The comparison on this test set: seeds vary and items stay; None where it can't be made."""
+    """The comparison on these test items: seeds vary and items stay; None where it can't be made."""
     permutation: float | None
-    """The exact unpaired permutation p on this test set, which assumes equal spread."""
+    """The exact unpaired permutation p on these test items, which assumes equal spread."""
     detectable: float | None
     """The difference that is found with a chance of 80 % at this n, by the table's test and its correction."""
     smallest: float | None
-    """The difference below which no number of seeds finds one with a chance of 80 %; None for a test on this set."""
+    """The difference below which no number of seeds gives a chance of 80 %; None for a test on these test items."""
     needed: str
     """The number of seeds a row that would find a difference of this size, as text."""
     by_seed: Paired | None
@@ -68,9 +67,8 @@ def against_best(table: Table, margin: float | None = None) -> list[RowCompariso
 
 
 def _first_step(table: Table) -> float:
-    """Return the level of the first step of the table's correction, by which a single comparison is planned."""
-    tested = [column for (_, column), entry in table.entries.items() if entry.versus and entry.versus.tested]
-    return ALPHA / max(1, pairs([tested.count(column) + 1 for column in table.best]))
+    """Return the level of the first step of Holm's correction, by which a single comparison is planned."""
+    return ALPHA / max(1, sum(one.tested for one in table.pairs.values()))
 
 
 def _compared(
@@ -97,7 +95,7 @@ def _needed(a: Score, b: Score, estimate: Difference, alpha: float) -> str:
     """Return the seeds a row for a gap of this size, and the hours that they take where the trials' times are known."""
     bounds = seeds_range(estimate.spread, abs(estimate.difference), alpha=alpha)
     if bounds == (None, None) and estimate.spread.items:
-        return "no number"
+        return NEVER
     seconds = [score.cell.sample("train_seconds") if score.cell else None for score in (a, b)]
     times = [sample.mean for sample in seconds if sample]
     hours = [f"{hours_for(count, sum(times)):,.1f}" for count in bounds if count is not None]
@@ -126,7 +124,7 @@ def comparisons_section(tables: Sequence[Table], margin: float | None = None, pa
         blocks: list[Block] = _every_pair(every_pair(table))
         blocks += [_grid(HERE, found, _here), _grid(PLANNING, found, _planning), *_floors(found)]
         if margin is not None and in_points:
-            head = f"p of equal within {100 * margin:g}"
+            head = f"p of equal within {100 * margin:g}, uncorrected"
             blocks.append(_grid((head,), found, lambda one: (_p(one.equivalence),)))
         if pair:
             blocks.append(_grid(PAIRED, found, _pairs))
@@ -152,10 +150,10 @@ def single_runs_section(tables: Sequence[Table]) -> Section:
                 if compared is not None:
                     rows.append((heading, label, best[0], str(compared.b), str(compared.c), _p(compared.p)))
     about = Paragraph(
-        "McNemar's exact test of one run against one other, on these items. It says nothing of other seeds, and so "
-        "nothing of the methods."
+        "McNemar's exact test of one run against one other, on these test items. It says nothing of other seeds, and "
+        "so nothing of the methods."
     )
-    head = ("column", "row", "best", "only the row right", "only the best right", "p")
+    head = ("column", "row", "best", "only the row right", "only the best right", "p, uncorrected")
     return Section("One run against one run", (about, Grid(head, tuple(rows))) if rows else (), "single-runs")
 
 
@@ -175,42 +173,38 @@ def _one_against_one(a: Score, b: Score) -> McNemar | None:
 
 
 PAIRS_ABOUT = (
-    "First every pair of rows, a row minus one with a better mean. It is compared for new texts from the same source, "
-    "where seeds and test items vary, if both rows keep predictions; else for these test items alone. For new texts "
-    "two tests are made, a crossed one over seeds and items and Welch's t over seeds; the larger p is reported, with "
-    "the name of the test that gave it, and so is the wider interval. Differences are in points, or in the metric's "
-    "own unit where that is not percent, with 95 % intervals, which are not corrected. Two corrections stand beside p. "
-    f"That of the table is {STEP_DOWN}: smallest p first, each p of a row against the best is multiplied by the number "
-    "of pairs of rows, over all columns, that can still be formed without the rows that came before (a sequentially "
-    "rejective test, Goeman and Solari 2010). "
-    f"{HOLM} (1979) is for all pairs at once. Each keeps the error of its own family at 5 %: a paper takes one of the "
-    "two throughout, and not the smaller p of each pair."
+    "First every pair of rows, a row minus the best or one with a better mean. It is compared for new texts from the "
+    "same source, where seeds and test items vary, if both rows keep predictions; else for these test items alone. For "
+    "new texts two tests are made, a crossed one over seeds and items and Welch's t over seeds; the larger p is "
+    "reported, with the name of the test that gave it, and so is the wider interval. Differences are in points, or in "
+    "the metric's own unit where that is not percent, with 95 % intervals, which are not corrected. The corrected p is "
+    "Holm's (1979) over all pairs of the table, the same as in its marks and in the main result."
 )
 HERE_ABOUT = (
-    "Then each row minus the best on this test set: only seeds vary (Welch's t). The permutation p compares all splits "
-    "of the seeds, and takes both rows as equally spread. Few seeds have few splits, so that no difference has a "
-    f"smaller p than {least_split_p(3, 3):.3g} at 3 and 3 seeds, {least_split_p(4, 4):.3g} at 4 and 4, and "
-    f"{least_split_p(5, 5):.3g} at 5 and 5."
+    "Then each row minus the best on these test items: only seeds vary (Welch's t). The permutation p compares all "
+    "splits of the seeds, and takes both rows as equally spread. Few seeds have few splits, so that no difference has "
+    f"a smaller p than {least_split_p(3, 3):.3g} at 3 and 3 seeds, {least_split_p(4, 4):.3g} at 4 and 4, and "
+    f"{least_split_p(5, 5):.3g} at 5 and 5. Neither p is corrected: the verdicts are those of the first table."
 )
+NEVER = "not reached"
 PLANNING_ABOUT = (
-    "Planning, for a power of 80 % with the test of the table. The detectable difference is that of this number of "
-    "seeds; the smallest one is what unlimited seeds would detect on these test items. Seeds needed is the number of "
-    "seeds per row that detects a difference of the observed size, over the 80 % interval of the standard deviation, "
-    "with the hours that the trials of both rows take one after the other. The level is 5 % divided by the number of "
-    "pairs of rows, as in the first step of the table's correction."
+    "Planning, for a power of 80 % with the test of the table: a difference is detectable if 80 % of studies would "
+    "find it. The detectable difference is that of this number of seeds, and beside it stands that of unlimited seeds "
+    "on as many test items. Seeds needed is the number of seeds per row that detects a difference of the observed "
+    "size, over the 80 % interval of the standard deviation, with the hours that the trials of both rows take one "
+    f"after the other; it is '{NEVER}' where no number of seeds gives a power of 80 %. The level is 5 % divided by the "
+    "number of pairs of rows, as in the first step of Holm's correction."
 )
 PAIRED_ABOUT = (
     "Paired: rows that share their initialisation, seed by seed, by a paired t. The sign-flip p compares all signs of "
     f"the differences, 2^n for n seeds, so that no difference has a smaller p than {least_sign_flip_p(5):.3g} at 5 "
-    "seeds. Neither is corrected."
+    "seeds. Neither p is corrected."
 )
-NOT_THE_BEST = "not with the best"
 
-CORRECTED = ("p, table's correction", "p, Holm over all pairs")
-PAIRS = ("column", "row", "minus", "difference", "holds for", "test", "p", *CORRECTED)
-HERE = ("difference on this test set", "p", "permutation p")
+PAIRS = ("column", "row", "minus", "difference", "holds for", "test", "p, uncorrected", "p, Holm over all pairs")
+HERE = ("difference on these test items", "p, uncorrected", "permutation p, uncorrected")
 PLANNING = ("observed difference", "detectable difference", "detectable with unlimited seeds", "seeds needed (hours)")
-PAIRED = ("paired difference", "n", "p", "sign-flip p", "correlation")
+PAIRED = ("paired difference", "n", "p, uncorrected", "sign-flip p, uncorrected", "correlation")
 
 
 def _every_pair(found: Sequence[Pair]) -> list[Block]:
@@ -221,8 +215,7 @@ def _every_pair(found: Sequence[Pair]) -> list[Block]:
         if compared.estimate is None:
             continue
         difference = _points(compared.estimate.difference, compared.estimate.interval, compared.measure)
-        marks = NOT_THE_BEST if compared.p_corrected is None else _p(compared.p_corrected)
-        p_values = (_p(compared.p), marks, _p(one.p_holm))
+        p_values = (_p(compared.p), _p(compared.p_corrected))
         rows.append((one.column, one.row, one.minus, difference, compared.population.value, compared.test, *p_values))
     left = Counter(one.comparison.reason for one in found if one.comparison.estimate is None)
     points = tuple(f"{how_many(count, 'pair')} not tested: {reason}." for reason, count in left.items())
@@ -237,7 +230,7 @@ def _grid(
 
 
 def _floors(found: Sequence[RowComparison]) -> list[Block]:
-    """Return a sentence for each column whose test items set a limit that no number of seeds passes."""
+    """Return a sentence for each column whose test items limit the power that any number of seeds gives."""
     lines = []
     for column in dict.fromkeys(one.column for one in found):
         limits = [
@@ -249,12 +242,12 @@ def _floors(found: Sequence[RowComparison]) -> list[Block]:
             measure = next(one.versus.measure for one in found if one.column == column)
             low, high = (measure.number(pick(gap for gap, _ in limits)) for pick in (min, max))
             unit = " points" if measure.unit == "%" else ""
-            points = f"{low}{unit}" if low == high else f"{low} to {high}{unit}, depending on the row"
+            points = f"{low}{unit}" if low == high else f"{low} to {high}{unit} (depending on the row)"
             spread = limits[0][1]
             grouped = f" in {spread.groups:,} groups" if spread.groups < spread.items else ""
             lines.append(
-                f"{column}: with {spread.items:,} test items{grouped} no number of seeds finds true differences below "
-                f"{points} with a chance of 80 %. Smaller ones are found less often; a significant result stands."
+                f"{column}: on {spread.items:,} test items{grouped}, a true difference below {points} is found in "
+                "fewer than 80 % of studies, however many seeds each of them trains."
             )
     return [Points(tuple(lines))] if lines else []
 
@@ -289,7 +282,7 @@ def _p(value: float | None) -> str:
 
 
 def _points(value: float, interval: Interval, measure: Metric) -> str:
-    return f"{measure.number(value, '+')} {interval_text(measure, interval.low, interval.high, '+')}"
+    return estimate_text(measure, value, interval.low, interval.high, "+")
 
 
 def _of_arrangements(p: float | None, least: float) -> str:

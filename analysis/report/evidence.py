@@ -7,7 +7,8 @@ from pathlib import Path
 from typing import Any
 from urllib.parse import quote
 
-from analysis.cells import Cell, CellTrial, cells, metric_label
+from analysis.cell_trials import CellTrial
+from analysis.cells import Cell, cells, metric_label
 from analysis.compare import interval_on_new_text
 from analysis.configurations import configurations
 from analysis.epoch_choice import SELECTIONS
@@ -21,6 +22,8 @@ from analysis.units import in_percent, primary_label
 from tunekit.storage.paths import Place
 from tunekit.store.records import DamagedRecord
 from tunekit.tasks import Metric
+
+MIB = 2**20
 
 
 def intervals_section(found: Sequence[Cell]) -> Section:
@@ -40,12 +43,14 @@ def intervals_section(found: Sequence[Cell]) -> Section:
             texts = (metric_label(metric, [cell]), str(sample.n), shown(sample, measure), *intervals)
             rows.append((Link(cell.title, f"#{cell.anchor}"), *texts))
     about = Paragraph(
-        f"95 % intervals of the mean and of the standard deviation{_unit(found)}. New seeds: Student's t over seeds, "
-        "on these test items. New seeds and texts: seeds and test items vary, and items of one group are drawn "
+        f"95 % intervals of the mean and of the standard deviation{_unit(found)}. On these test items: Student's t "
+        "over seeds. On new texts from the same source: seeds and test items vary, and items of one group are drawn "
         f"together ({_how(found)}); where Student's interval over seeds is wider, it is shown, since a conclusion for "
         "more can't be more exact. Fewer than 3 seeds give no interval."
     )
-    head = ("cell", "metric", "n", "mean ± std", "mean, new seeds", "mean, new seeds and texts", "standard deviation")
+    head = (
+        "cell", "metric", "n", "mean ± std", "mean on these test items", "mean on new texts", "standard deviation",
+    )  # fmt: skip
     return Section("Intervals of each mean", (about, Grid(head, tuple(rows))) if rows else (), "intervals")
 
 
@@ -55,7 +60,7 @@ def _unit(found: Sequence[Cell]) -> str:
 
 
 def _how(found: Sequence[Cell]) -> str:
-    """Return how intervals on new text are made for the tasks of ``found``."""
+    """Return how intervals on new texts are made for the tasks of ``found``."""
     parts = ["accuracy by a crossed analysis of variance, macro-F1 by a crossed bootstrap"]
     if not all(cell.has_classes for cell in found):
         parts = [
@@ -129,14 +134,15 @@ def costs_section(found: Sequence[Cell]) -> Section:
             cell.sample(name) for name in ("num_trainable_params", "num_total_params", "peak_memory_bytes")
         )
         share = f"{100 * trained.mean / total.mean:.2f}" if trained and total else ""
+        on_cpu = " (CPU)" if "cpu" in cell.devices else ""
         texts = (
-            f"{trained.mean:,.0f}" if trained else "", share, f"{memory.mean / 2**20:,.0f}" if memory else "",
+            f"{trained.mean:,.0f}" if trained else "", share, f"{memory.mean / MIB:,.0f}{on_cpu}" if memory else "",
             f"{seconds.mean / 60:,.1f}", f"{seconds.mean * seconds.n / 3600:,.2f}",
         )  # fmt: skip
         rows.append((Link(cell.title, f"#{cell.anchor}"), *texts))
     about = Paragraph(
-        "Means over completed trials. Peak memory is that of the allocator on a GPU, and that of the process on a CPU, "
-        "where it includes what earlier trials of the process have left, so that it does not compare methods. "
+        "Means over completed trials. Peak memory is that of the allocator on a GPU. Marked (CPU), it is that of the "
+        "process, which includes what earlier trials of the process have left, so that it does not compare methods. "
         "Time is that of the recorded epochs, for training and scoring."
     )
     head = ("cell", "trainable parameters", "share of all (%)", "peak memory (MiB)", "minutes per trial", "total hours")
@@ -182,7 +188,7 @@ def trials_section(records: SweepRecords, found: Sequence[Cell], out: Path) -> S
 
 
 def _new_text(cell: Cell, metric: str) -> str:
-    """Return the interval on new text, or why there is none."""
+    """Return the interval on new texts, or why there is none."""
     try:
         return _interval(interval_on_new_text(metric, cell), cell.measure(metric))
     except DamagedRecord:
@@ -213,9 +219,6 @@ def _interval(interval: Interval | None, measure: Metric) -> str:
     return "" if interval is None else interval_text(measure, interval.low, interval.high)
 
 
-MIB = 2**20
-
-
 def predictions_section(found: Sequence[Cell]) -> Section:
     """Return each cell's peak by the closed form beside what its trials recorded.
 
@@ -229,7 +232,7 @@ def predictions_section(found: Sequence[Cell]) -> Section:
             continue
         means = [sum(values[seed] for seed in seeds) / len(seeds) for values in (predicted, real)]
         errors = [100 * (predicted[seed] / real[seed] - 1) for seed in seeds]
-        texts = (_device(cell), str(len(seeds)), *(f"{mean / MIB:,.0f}" for mean in means))
+        texts = (", ".join(sorted(cell.devices)), str(len(seeds)), *(f"{mean / MIB:,.0f}" for mean in means))
         rows.append((Link(cell.title, f"#{cell.anchor}"), *texts, f"{min(errors):+.1f} to {max(errors):+.1f}"))
     about = Paragraph(
         "Means over trials. Predicted: from the closed form over the batches that a trial saw. Real: on a GPU what "
@@ -238,9 +241,3 @@ def predictions_section(found: Sequence[Cell]) -> Section:
     )
     head = ("cell", "device", "n", "predicted (MiB)", "real (MiB)", "error (%)")
     return Section("Predicted and real memory", (about, Grid(head, tuple(rows))) if rows else (), "memory")
-
-
-def _device(cell: Cell) -> str:
-    """Return the devices that its trials ran on."""
-    devices = {str(json.loads(trial.execution).get("device", "unknown")) for trial in cell.completed}
-    return ", ".join(sorted(devices))

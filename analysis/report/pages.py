@@ -54,7 +54,8 @@ def _block(block: Block) -> str:
         case Table():
             return markdown(block)
         case CaptionedFigure():
-            return f"![{escape_markdown(block.caption)}](figures/{block.stem}.{block.linked})\n"
+            image = f"![{escape_markdown(block.title)}](figures/{block.stem}.{block.linked})"
+            return f"{image}\n\n{escape_markdown(block.caption)}\n"
 
 
 def _grid(grid: Grid) -> str:

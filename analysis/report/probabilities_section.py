@@ -4,8 +4,8 @@ from collections.abc import Sequence
 
 from analysis.cells import Cell, metric_label
 from analysis.logits import CellLogits
-from analysis.names import bounds_text, interval_text
-from analysis.patience import SimulatedPatience, simulated_patience
+from analysis.names import bounds_text, estimate_text, listed
+from analysis.patience import PATIENCES, SimulatedPatience, simulated_patience
 from analysis.probabilities import Estimated, calibration, ensemble_gains, overlaps
 from analysis.report.document import Block, Grid, Inline, Link, Paragraph, Points, Section
 from analysis.statistics.this_set import MIN_SEEDS, Interval
@@ -14,8 +14,8 @@ from analysis.units import in_percent, primary_label
 from tunekit.tasks import Metric
 
 BRACKETS = (
-    "An interval in brackets is the 95 % interval over new seeds and new items; it takes at least 3 seeds. Rows are "
-    "not tested against each other."
+    "An interval in brackets is the 95 % interval on new texts from the same source, where seeds and test items vary; "
+    "it takes at least 3 seeds. Rows are not tested against each other."
 )
 
 
@@ -92,13 +92,16 @@ def patience_section(records: SweepRecords, found: Sequence[Cell]) -> Section:
         try:
             simulated = simulated_patience(records, cell)
         except ValueError as error:
-            left_out.setdefault(str(error), []).append(cell.title)
+            left_out.setdefault(f"left out ({error})", []).append(cell.title)
+            continue
+        if not any(one.num_stopped for one in simulated):
+            left_out.setdefault(NEVER_STOPPED, []).append(cell.title)
             continue
         for one in simulated:
             texts = (f"{one.num_stopped} of {one.n}", f"{one.epochs:.1f}", f"{100 * one.saved:.0f}")
             measure = cell.measure(cell.task.primary)
             rows.append((_linked(cell), str(one.patience), *texts, measure.number(one.score), _change(one, measure)))
-    if not rows:
+    if not rows and NEVER_STOPPED not in left_out:
         return Section("Simulated early stopping", (), "patience")
     name = primary_label(shown)
     points = "in points of " if in_percent(shown) else "of "
@@ -110,22 +113,29 @@ def patience_section(records: SweepRecords, found: Sequence[Cell]) -> Section:
         "on these test items."
     )
     head = ("cell", "patience", "stopped early", "epochs", "time saved (%)", f"test {name}", "change")
-    blocks: list[Block] = [about, Grid(head, tuple(rows))]
+    blocks: list[Block] = [about, *([Grid(head, tuple(rows))] if rows else [])]
     if left_out:
-        lines = (f"Left out ({why}): {', '.join(titles)}." for why, titles in left_out.items())
-        blocks.append(Points(tuple(lines)))
+        blocks.append(Points(tuple(f"{listed(titles)}: {why}." for why, titles in left_out.items())))
     return Section("Simulated early stopping", tuple(blocks), "patience")
+
+
+NEVER_STOPPED = (
+    f"a patience of {' or '.join(map(str, PATIENCES))} epochs would have stopped no trial before its last epoch, so "
+    "that nothing changes"
+)
 
 
 def _change(one: SimulatedPatience, measure: Metric) -> str:
     """Return the change with its interval, or why there is none."""
-    value = measure.number(one.change, "+")
-    if one.interval is not None:
-        return f"{value} {interval_text(measure, one.interval.low, one.interval.high, '+')}"
     if one.num_stopped == 0:
-        return f"{value} (no trial stops early)"
+        return "no change (no trial stops early)"
+    if one.interval is not None:
+        return estimate_text(measure, one.change, one.interval.low, one.interval.high, "+")
+    value = measure.number(one.change, "+")
     if one.n < MIN_SEEDS:
         return f"{value} (no interval below {MIN_SEEDS} trials)"
+    if one.change == 0:
+        return "no change (the same test score in every trial)"
     return f"{value} (the same in every trial, so no interval)"
 
 

@@ -92,9 +92,9 @@ def _decided(pairs: Sequence[Pair]) -> Grid:
         )
     head = ("trained", "methods", "both at their default rates", "each at its own rate")
     caption = (
-        "What the choice of rates decides, on test, in points with 95 % intervals. p is corrected for the pairs of one "
-        "model and dataset (Holm 1979), for each of the two columns alone. That the rates were chosen on the same runs "
-        "is not in p."
+        "What the choice of rates decides, on test, in points with 95 % intervals. p is corrected by Holm (1979) over "
+        "all pairs of methods on all datasets of a model, for each of the two columns alone. That the rates were "
+        "chosen on the same runs is not in p."
     )
     return Grid(head, tuple(rows), caption)
 

@@ -72,7 +72,6 @@ def choices(found: Sequence[SearchResult]) -> list[tuple[SearchResult, Confirmat
 def _tuned_row(one: SearchResult, confirmed: Confirmation, roles: str) -> tuple[Inline, ...]:
     value, measure = one.score(confirmed.trial), one.measure or SHARE
     error = confirmed.standard_error
-    spread = "" if error is None else f" ± {shown(one.objective, error, one.study.dataset)}"
     lost = ""
     if value is not None and confirmed.validation is not None:
         lost = measure.number(confirmed.validation.mean - value, "+")
@@ -82,7 +81,7 @@ def _tuned_row(one: SearchResult, confirmed: Confirmation, roles: str) -> tuple[
         one.title,
         roles,
         configuration(one, confirmed.trial),
-        "" if value is None else f"{shown(one.objective, value, one.study.dataset)}{spread}",
+        "" if value is None else shown(one.objective, value, one.study.dataset, error),
         "" if confirmed.validation is None else score_text(confirmed.validation, measure),
         lost,
         Link(test, f"#{confirmed.cell.anchor}") if test and confirmed.cell else test,

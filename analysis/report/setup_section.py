@@ -1,6 +1,7 @@
 """The report's part on what was trained on what: the data of each dataset, and how each method was trained on it."""
 
 from collections.abc import Sequence
+from dataclasses import dataclass
 
 from analysis.cells import Cell
 from analysis.configurations import Configurations, configurations
@@ -127,7 +128,7 @@ def _methods(records: SweepRecords, members: Sequence[Configurations], select: s
         for cell in one.cells if one.chosen is None else [one.chosen]:
             name = cell.method_name if one_model else f"{cell.model_name} · {cell.method_name}"
             label = ", ".join(filter(None, [name, cell.variant if one.chosen is None else ""]))
-            rate = _rate(records, one, cell, roles.get(cell.key, ""))
+            rate = str(_rate(records, one, cell, roles.get(cell.key, "")))
             rows.append((Link(label, f"#{cell.anchor}"), rate, _trained(cell), _loss(cell)))
     epoch = epochs_text(select, [one.first for one in members])
     head = ("method", "learning rate", "trained parameters", f"training loss, {epoch}")
@@ -136,22 +137,86 @@ def _methods(records: SweepRecords, members: Sequence[Configurations], select: s
     return Grid(head, tuple(rows), f"Training{model} on {members[0].first.dataset_name}; the training loss is {about}.")
 
 
-def _rate(records: SweepRecords, one: Configurations, cell: Cell, role: str) -> str:
+@dataclass(frozen=True)
+class _Rate:
+    """The learning rate of a cell, and where it comes from."""
+
+    value: float | None
+    """None where none is recorded."""
+    origin: str
+    """In a few words, as a table has them."""
+    sentence: str
+    """What a sentence says of several rates of this origin, after its subject."""
+    fixed: bool
+    """Whether it was given and not chosen, so that a sentence names it."""
+
+    def __str__(self) -> str:
+        return "not recorded" if self.value is None else f"{number(self.value)} ({self.origin})"
+
+
+def _rate(records: SweepRecords, one: Configurations, cell: Cell, role: str) -> _Rate:
     """Return the learning rate of ``cell`` and whether it is the method's default, or how it was tuned."""
     rate = cell.settings.get("learning_rate")
     if not isinstance(rate, int | float):
-        return "not recorded"
+        return _Rate(None, "", "are not recorded", fixed=False)
     tried = {other.settings.get("learning_rate") for other in one.cells}
     default = records.default_rates.get(cell.method)
     if role and "default" not in role:
-        origin = "found by a search on validation"
-    elif len(tried) > 1:
-        origin = f"chosen on validation among {len(tried)}" if one.chosen is not None else f"one of {len(tried)} tried"
-    elif default is None:
-        origin = "whether that is the default is not recorded"
-    else:
-        origin = "default, not tuned" if rate == default else f"set by hand; the default is {number(default)}"
-    return f"{number(float(rate))} ({origin})"
+        return _Rate(rate, "found by a search on validation", "were found by a search on validation", fixed=False)
+    if len(tried) > 1 and one.chosen is not None:
+        origin = f"chosen on validation among {len(tried)}"
+        return _Rate(rate, origin, f"were {origin}", fixed=False)
+    if len(tried) > 1:
+        return _Rate(rate, f"one of {len(tried)} tried", f"are {len(tried)} that were tried, none chosen", fixed=False)
+    if default is None:
+        unknown = "whether that is the default is not recorded"
+        return _Rate(
+            rate, unknown, "were not tuned here, and whether they are the defaults is not recorded", fixed=True
+        )
+    if rate == default:
+        return _Rate(rate, "default, not tuned", "are the defaults of the methods and were not tuned", fixed=True)
+    origin = f"set by hand; the default is {number(default)}"
+    return _Rate(rate, origin, "were set by hand and were not tuned here", fixed=True)
+
+
+def training_sentences(records: SweepRecords, found: Sequence[Cell]) -> str:
+    """Return for how long and in which batches the rows of the tables were trained, and where their learning rates come
+    from; empty where there is no cell to show.
+    """
+    roles = roles_of(records)
+    shown = [(one, cell) for one in configurations(found) for cell in ([one.chosen] if one.chosen else one.cells)]
+    if not shown:
+        return ""
+    settings = [cell.settings for _, cell in shown]
+    parts = [
+        text
+        for name, before, unit in (("epochs", "for ", " epochs"), ("batch_size", "in batches of ", ""))
+        if (text := _span(before, [one.get(name) for one in settings], unit))
+    ]
+    one_model = len({cell.model for _, cell in shown}) == 1
+    rates: dict[str, dict[str, dict[str, None]]] = {}
+    for one, cell in shown:
+        rate = _rate(records, one, cell, roles.get(cell.key, ""))
+        name = cell.method_name if one_model else f"{cell.model_name} · {cell.method_name}"
+        values = rates.setdefault(rate.sentence, {}).setdefault(name, {})
+        if rate.fixed and rate.value is not None:
+            values[number(rate.value)] = None
+    told = [f"Every method was trained {' '.join(parts)}."] if parts else []
+    for sentence, names in rates.items():
+        subject = "The learning rates" if len(rates) == 1 else f"The learning rates of {listed(list(names))}"
+        alone = len(names) == 1 and len(rates) > 1
+        named = ", ".join(f"{'' if alone else f'{name} '}{' or '.join(own)}" for name, own in names.items() if own)
+        told.append(f"{subject} {sentence}{f' ({named})' if named else ''}.")
+    return " ".join(told)
+
+
+def _span(before: str, values: Sequence[object], unit: str) -> str:
+    """Return ``for 3 epochs`` or ``for 3 to 10 epochs``; empty where a value is not recorded."""
+    numbers = sorted(value for value in values if isinstance(value, int))
+    if len(numbers) < len(values):
+        return ""
+    span = " to ".join(f"{value:,}" for value in dict.fromkeys((numbers[0], numbers[-1])))
+    return f"{before}{span}{unit.removesuffix('s') if span == '1' else unit}"
 
 
 def _trained(cell: Cell) -> str:

@@ -1,4 +1,4 @@
-"""Intervals and tests that hold on new text of the same kind: seeds and test items both vary.
+"""Intervals and tests that hold on new texts from the same source: seeds and test items both vary.
 
 Every seed of a row is scored on the same items, and two rows share the items but not the seeds: crossed random effects,
 
@@ -132,7 +132,7 @@ class Variation:
 
 
 def is_of_items(metric: str) -> bool:
-    """Return whether ``metric`` is a score of single items, so that it has a test on new text."""
+    """Return whether ``metric`` is a score of single items, so that it has a test on new texts."""
     of_entities = metric in ENTITY_STATISTICS or metric.startswith("f1_")
     return metric in _SHARES or metric in NUMBER_SCORES or of_entities or statistic_of(metric) is not None
 

@@ -3,7 +3,7 @@
 The usual plan, a noncentral t with the true stds' Satterthwaite degrees of freedom, promises 80 % and gives 70 % at
 n = 3 and 78 % at n = 5, for the test has to estimate them. So the power is integrated over what it estimates.
 
-On new text the test items vary too, and more seeds do not take that part of the variance away: there is a smallest gap
+On new texts the test items vary too, and more seeds do not take that part of the variance away: there is a smallest gap
 that any number of seeds finds (``smallest_gap``). Gaps and stds are in the score's unit, 0.01 for one point.
 """
 
@@ -64,7 +64,7 @@ def detectable_difference(spread: Spread, n: int, power: float = POWER, alpha: f
 
 
 def smallest_gap(spread: Spread, power: float = POWER, alpha: float = ALPHA) -> float:
-    """Return the smallest gap that any number of seeds finds with chance ``power``: 0 on these items.
+    """Return the smallest gap that any number of seeds finds with chance ``power``: 0 on these test items.
 
     ValueError unless 0 < alpha < power < 1.
     """

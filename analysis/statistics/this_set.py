@@ -1,4 +1,4 @@
-"""Intervals and tests over seeds "on this test set": the seeds vary, the test items stay as they are.
+"""Intervals and tests over seeds on these test items: the seeds vary, the test items stay as they are.
 
 A score is one number a seed, in [0, 1]. No interval and no test below ``MIN_SEEDS``, nor where nothing varies (every
 seed the same score, up to rounding): the spread can not be estimated there, so the answer is None, never NaN and never
@@ -80,7 +80,7 @@ class Spread:
     """The number of seeds from which ``std_a`` is estimated."""
     n_b: int
     floor: float = 0.0
-    """The variance that no number of seeds takes away: that of the test items. 0 for a question on these items."""
+    """The variance that no number of seeds takes away: that of the test items. 0 for a question on these test items."""
     floor_df: float = 1.0
     """The degrees of freedom from which ``floor`` is estimated."""
     items: int = 0
@@ -109,7 +109,7 @@ class PValue(NamedTuple):
 class Difference:
     """An estimate of mean(a) - mean(b), and the t tests that it is 0; of several tests the largest p counts.
 
-    On this test set there is one test, Welch's. On new text the difference has to hold over seeds alone too, for with
+    On these test items there is one test, Welch's. On new texts the difference has to hold over seeds too, for with
     three seeds Satterthwaite's degrees of freedom are too many far in the tail: Welch's test is the second one there.
     """
 

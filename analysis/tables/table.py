@@ -12,7 +12,7 @@ import rich.markup
 import rich.table
 
 from analysis.compare import SHARE, Comparison, Population, Score
-from analysis.names import interval_text
+from analysis.names import estimate_text
 from analysis.statistics.this_set import Sample
 from tunekit.tasks import Metric
 
@@ -27,7 +27,7 @@ class TableRow:
 
 @dataclass(frozen=True)
 class TableSpec:
-    """What a table asks for. Its tests are one family: each row against the best of its column, over all columns."""
+    """What a table asks for. Its tests are one family: all pairs of rows of a column, over all columns."""
 
     stem: str
     """The name, without suffix, of the files that the table is written to."""
@@ -115,6 +115,9 @@ class Table:
     """The sentences below the table: what its numbers are, what was compared, what its marks mean, and single notes."""
     best: Mapping[str, int] = field(default_factory=dict)
     """The number of the row that the others are compared with, by column; none where fewer than two take part."""
+    pairs: Mapping[tuple[str, int, int], Comparison] = field(default_factory=dict)
+    """The comparison of each pair of rows, by column and the numbers of the row and of the one that is subtracted from
+    it: the best row, or one with a better mean. Their corrected p are of one family."""
 
     def __str__(self) -> str:
         """Return the table as text that is never cut to a terminal's width."""
@@ -134,23 +137,22 @@ class Table:
 def difference_text(found: Comparison | None, p_holm: float | None = None) -> str:
     """Return a difference in its metric's unit with interval, p, test and what it holds for, or why it was not tested.
 
-    ``p_holm`` is the corrected p, where it is to stand in place of the comparison's own. Empty without a difference.
+    ``p_holm`` is the p corrected by Holm, where it is to stand in place of the uncorrected one. Empty without a
+    difference.
     """
     if found is None or found.difference is None:
         return ""
-    number = found.measure.number
-    text = number(found.difference, "+")
     if found.estimate is None:
-        return f"{text} (not tested: {found.reason})"
-    bounds, p = found.estimate.interval, found.estimate.p if p_holm is None else p_holm
-    around = f"{text} {interval_text(found.measure, bounds.low, bounds.high, '+')}"
-    return f"{around}, p = {p:.3g} ({found.test}), {found.population.value}"
+        return f"{found.measure.number(found.difference, '+')} (not tested: {found.reason})"
+    bounds = found.estimate.interval
+    p = f"uncorrected p = {found.estimate.p:.3g}" if p_holm is None else f"corrected p = {p_holm:.3g}"
+    around = estimate_text(found.measure, found.difference, bounds.low, bounds.high, "+")
+    return f"{around}, {p} ({found.test}), {found.population.value}"
 
 
 def shown(sample: Sample, measure: Metric) -> str:
     """Return ``mean ± std`` in the unit of the metric; the mean alone for n = 1."""
-    spread = "" if sample.std is None else f" ± {measure.number(sample.std)}"
-    return f"{measure.number(sample.mean)}{spread}"
+    return " ± ".join(measure.numbers(sample.mean, *([] if sample.std is None else [sample.std])))
 
 
 def percent(sample: Sample) -> str:

@@ -8,6 +8,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from analysis.compare import Score
+from analysis.figures.forest import MARKS
 from analysis.pairs import every_pair
 from analysis.report.answer import MOST_DIFFERENCES, answer_section
 from analysis.report.document import Paragraph, Points, Section
@@ -87,12 +88,15 @@ def test_two_rows_of_three_that_are_not_the_best_are_compared_too() -> None:
     shown = table([[[0.50, 0.501, 0.502]], [[0.60, 0.601, 0.602]], [[0.57, 0.59, 0.63]]])
     (told,) = sentences(answer_section([shown]))
     (pair,) = (one for one in every_pair(shown) if "Row-B" not in (one.row, one.minus))
-    assert pair.p_holm is not None
+    assert pair.comparison.p_corrected is not None
     assert pair.comparison.difference is not None
     beside = f"Row-C is {-100 * pair.comparison.difference:.2f} points above Row-A (95 % interval ["
     assert beside in told
-    assert f"over all pairs of rows Holm's corrected p = {pair.p_holm:.2g}" in told.partition(beside)[2]
-    assert "Holm" not in sentences(answer_section([drawn(4, 1, 5, 0.05, 1)]))[0]
+    assert f"corrected p = {pair.comparison.p_corrected:.2g}" in told.partition(beside)[2]
+    of_four = drawn(4, 1, 5, 0.05, 1)
+    assert sentences(answer_section([of_four]))[0].count("corrected p") == 3, (
+        "of four rows those against the best alone"
+    )
 
 
 def test_of_many_rows_only_the_highest_have_a_sentence_of_their_own() -> None:
@@ -142,7 +146,9 @@ def test_the_figure_tells_rows_that_were_not_tested_from_those_that_do_not_diffe
     }
     assert list(drawn_as) == [Standing.WORSE, Standing.ALIKE, Standing.NOT_TESTED]
     assert len(set(map(str, drawn_as.values()))) == 3, "three marks that look different"
-    assert "a hollow one is not significantly different from it, and a cross was not tested" in captioned.caption
+    assert "a diamond is not significantly different from it and a square was not tested" in captioned.caption
+    round_ones = [mark for mark in MARKS.values() if mark["marker"] in ("o", "x")]
+    assert not round_ones, "points and crosses of other figures are values and failed trials"
     (legend,) = differences_figure(table([[best], [far]])).figure.legends
     assert [text.get_text() for text in legend.get_texts()] == [Standing.WORSE], "only what is drawn"
 

@@ -22,7 +22,7 @@ def test_acl_arc_has_its_known_defects(tmp_path):
     assert (counts.loc["test", "in train"], counts.loc["val", "in train"], counts.loc["test", "in val"]) == (52, 43, 9)
     assert (found.known_right, damaged) == (47, [])
     assert found.baselines["majority"][0] == 71 / 139
-    assert "52 of 139 test texts (37 %) also stand in train, 47 of them" in markdown_sections(
+    assert "the texts of 52 of 139 test rows (37 %) also stand in train, 47 of them" in markdown_sections(
         [audit_section([found], [])]
     )
 

@@ -82,3 +82,15 @@ def test_damaged_steps_are_named(tmp_path, make_spec):
     records = read_sweeps([store.root])
     with pytest.raises(DamagedRecord, match="steps.csv"):
         figures_of(records, cells(records))
+
+
+@pytest.mark.parametrize(("device", "panels"), [("cpu", 2), ("cuda", 3)])
+def test_memory_of_a_cpu_is_no_cost_that_compares_methods(tmp_path, make_spec, device, panels):
+    store = ResultStore(tmp_path / "sweep")
+    for method in ("full", "lora"):
+        add(store, make_spec(method=method, method_params={}), execution={"device": device})
+    records = read_sweeps([store.root])
+    (cost,) = [captioned for captioned in figures_of(records, cells(records)) if captioned.kind == "cost"]
+    assert len(cost.figure.axes) == panels
+    assert ("peak memory (MiB)" in [ax.get_xlabel() for ax in cost.figure.axes]) == (device == "cuda")
+    assert ("Peak memory on a CPU is left out" in cost.caption) == (device == "cpu")

@@ -6,13 +6,13 @@ from xml.etree import ElementTree
 import numpy as np
 import pandas as pd
 import pytest
-from hypothesis import given
+from hypothesis import given, settings
 from hypothesis import strategies as st
 from matplotlib.figure import Figure
 
 from analysis.compare import SHARE
 from analysis.figures.drawing import freeze_layout, hover
-from analysis.figures.plots import APART, confusion_matrix, pareto, score_against_cost, seed_spread
+from analysis.figures.plots import confusion_matrix, pareto, score_against_cost, seed_spread
 from tests.support.drawings import element, titles
 from tunekit.tasks import TASKS
 
@@ -36,14 +36,15 @@ def test_the_front_is_what_nothing_betters(pairs):
     assert pareto(errors, TASKS["regression"].metric("rmse")).equals(on_front)
 
 
-def test_cost_has_a_point_a_cell_filled_on_the_front_and_its_interval():
+def test_cost_has_a_point_a_cell_at_its_value_its_interval_and_a_line_on_the_front():
     frame = points((10, 0.8, 0.75, 0.85), (1000, 0.9, np.nan, np.nan), (500, 0.7, 0.6, 0.8))
     figure = Figure()
     ax = figure.subplots()
     assert score_against_cost(frame, ax, replace(SHARE, label="macro-F1"), "parameters") is ax
-    filled, hollow = ax.collections[:2]
-    np.testing.assert_allclose(filled.get_offsets(), [(10, 80), (1000, 90)])
-    np.testing.assert_allclose(hollow.get_offsets(), [(500, 70)])
+    np.testing.assert_allclose(ax.collections[0].get_offsets(), [(10, 80), (1000, 90), (500, 70)])
+    (front,) = ax.lines
+    np.testing.assert_allclose(front.get_xydata(), [(10, 80), (1000, 90), (ax.get_xlim()[1], 90)])
+    assert [text.get_fontweight() for text in ax.texts] == ["bold", "bold", "normal"]
     assert titles(figure) == [
         "row 0: macro-F1 80.00 [75.00, 85.00], parameters 10",
         "row 1: macro-F1 90.00, parameters 1,000",
@@ -51,17 +52,16 @@ def test_cost_has_a_point_a_cell_filled_on_the_front_and_its_interval():
     ]
 
 
-def test_points_of_nearly_equal_costs_stand_apart_and_keep_their_order_and_their_values():
-    figure = Figure()
-    ax = score_against_cost(
-        points((100, 0.5, 0.4, 0.6), (101, 0.6, 0.5, 0.7), (9000, 0.7, 0.6, 0.8)), figure.subplots()
-    )
-    drawn = np.sort(np.concatenate([one.get_offsets()[:, 0] for one in ax.collections[:2]]))
-    places = ax.transAxes.inverted().transform(ax.transData.transform([(x, 50) for x in drawn]))[:, 0]
-    assert places[1] - places[0] == pytest.approx(APART)
-    assert drawn[2] == pytest.approx(9000)
-    assert [text.get_text() for text in ax.texts] == ["1", "2", "3"]
-    assert titles(figure)[1] == "row 1: score 60.00 [50.00, 70.00], cost 101"
+@given(st.lists(st.tuples(st.integers(1, 3), st.integers(50, 52)), min_size=1, max_size=5))
+@settings(deadline=None, max_examples=25)
+def test_points_stand_at_their_values_and_numbers_of_close_points_apart(pairs):
+    frame = points(*((100 * cost, score / 100, np.nan, np.nan) for cost, score in pairs), (9000, 0.1, 0.05, 0.9))
+    ax = score_against_cost(frame, Figure().subplots())
+    expected = [*((100 * cost, score) for cost, score in pairs), (9000, 10)]
+    np.testing.assert_allclose(ax.collections[0].get_offsets(), expected)
+    assert [text.get_text() for text in ax.texts] == [str(n + 1) for n in range(len(expected))]
+    places = [(*text.xy, *text.get_position()) for text in ax.texts]
+    assert len(set(places)) == len(places), "no number hides another"
 
 
 @pytest.mark.parametrize("costs", [(10, 11), (10, 1e6), (5, 5)])

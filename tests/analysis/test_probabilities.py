@@ -195,11 +195,15 @@ def test_every_patience_of_every_cell_stands_in_the_report_or_is_explained(golde
     _, grid, points = section.blocks
     assert isinstance(grid, Grid)
     assert isinstance(points, Points)
-    assert len(grid.rows) == 3 * (len(cells) - 1), "a row a patience, also where it stops no trial"
-    assert points.items == (f"Left out (epochs without validation scores): {lost}.",)
+    stopping = [cell for cell in cells[1:] if any(one.num_stopped for one in simulated_patience(records, cell))]
+    assert len(grid.rows) == 3 * len(stopping), "a row for each patience of a cell in which some patience stops a trial"
+    assert f"{lost}: left out (epochs without validation scores)." in points.items
+    others = " ".join(item for item in points.items if "would have stopped no trial" in item)
+    assert all(cell.title in others for cell in cells[1:] if cell not in stopping)
     stopped_early, changes = ([row[grid.head.index(name)] for row in grid.rows] for name in ("stopped early", "change"))
     for count, change in zip(stopped_early, changes, strict=True):
-        assert ("(no trial stops early)" in change) == count.startswith("0 of")
+        assert (change == "no change (no trial stops early)") == count.startswith("0 of")
+        assert "+0.00 (" not in change
         assert "[" in change or "(" in change, "an interval, or why there is none"
 
 
@@ -210,7 +214,20 @@ def test_a_change_without_an_interval_says_why(golden: Results) -> None:
     grid = section.blocks[1]
     assert isinstance(grid, Grid)
     texts = {row[-1] for row in grid.rows if row[1] == "1"}
-    assert all(text.startswith("+0.00 (") for text in texts)
+    assert texts <= {
+        "no change (the same test score in every trial)", "no change (no trial stops early)",
+        "+0.00 (no interval below 3 trials)",
+    }  # fmt: skip
+
+
+def test_cells_in_which_no_patience_stops_a_trial_are_one_line(golden: Results) -> None:
+    epochs = golden.records.epochs.assign(val_macro_f1=[n / 100 for n in golden.records.epochs["epoch"]])
+    section = patience_section(replace(golden.records, epochs=epochs), golden.cells())
+    (points,) = (block for block in section.blocks if isinstance(block, Points))
+    assert not any(isinstance(block, Grid) for block in section.blocks)
+    (line,) = points.items
+    assert all(cell.title in line for cell in golden.cells())
+    assert line.endswith("would have stopped no trial before its last epoch, so that nothing changes.")
 
 
 @pytest.mark.parametrize("spread", [0.0, 0.05])

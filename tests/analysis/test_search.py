@@ -122,7 +122,7 @@ def test_default_beside_tuned(store):
     said = rows["best"]["test, less the default"]
     assert said.startswith(f"{100 * difference:+.2f} [{100 * compared.interval.low:+.2f}")
     # the store keeps no test predictions
-    assert said.endswith(f"p = {compared.p:.3g} (Welch's t over seeds), these test items")
+    assert said.endswith(f"uncorrected p = {compared.p:.3g} (Welch's t over seeds), these test items")
     assert rows["default"]["test, less the default"] == ""
 
 

@@ -140,11 +140,12 @@ def test_bars_are_the_shares():
     assert [text.get_text() for text in ax.texts] == ["75 %", "25 %"]
 
 
-def test_the_front_is_filled_and_numbered():
+def test_the_front_is_joined_by_a_line_and_numbered():
     rows = [(0, 60.0, 100, True), (1, 55.0, 200, False), (2, 70.0, 400, True)]
     trials = pd.DataFrame(rows, columns=["number", "score", "second", "front"])
     ax = objectives(trials, Figure().subplots(), ("macro-F1", "parameters"))
-    np.testing.assert_allclose(ax.collections[0].get_offsets(), [(100, 60), (400, 70)])
+    np.testing.assert_allclose(ax.collections[0].get_offsets(), [(100, 60), (200, 55), (400, 70)])
+    np.testing.assert_allclose(ax.lines[0].get_xydata()[:2], [(100, 60), (400, 70)])
     assert [text.get_text() for text in ax.texts] == ["0", "2"]
 
 

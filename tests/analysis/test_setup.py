@@ -7,7 +7,7 @@ import pytest
 from analysis.cells import cells
 from analysis.report.audit import audit
 from analysis.report.document import Grid, Paragraph
-from analysis.report.setup_section import setup_section
+from analysis.report.setup_section import setup_section, training_sentences
 from analysis.sweep_records import read_sweeps
 from analysis.tables.build import build
 from analysis.tables.specs import default_specs
@@ -133,3 +133,30 @@ def test_the_loss_is_that_of_the_last_epoch(store, make_spec):
         )
     ((_, _, _, shown),) = setup_of(store).blocks[1].rows
     assert shown == "0.300 ± 0.141"
+
+
+def sentences_of(store):
+    records = read_sweeps([store.root])
+    return training_sentences(records, cells(records))
+
+
+def test_the_first_sentences_say_how_long_and_at_which_rates_rows_were_trained(store, make_spec):
+    specs = [*specs_of(make_spec, epochs=3, batch_size=16, learning_rate=5e-4),
+             make_spec(method="full", method_params={}, epochs=3, batch_size=16, learning_rate=5e-5)]  # fmt: skip
+    train(store, specs, default_learning_rates={"lora": 5e-4, "full": 5e-5})
+    assert sentences_of(store) == (
+        "Every method was trained for 3 epochs in batches of 16. The learning rates are the defaults of the methods "
+        "and were not tuned (LoRA 5e-4, full fine-tuning 5e-5)."
+    )
+
+
+def test_rates_of_several_origins_have_a_sentence_each(store, make_spec):
+    specs = [spec for rate in (1e-4, 2e-4) for spec in specs_of(make_spec, learning_rate=rate)]
+    for place, spec in enumerate(specs):
+        add(store, spec, [0.5 + 0.01 * place])
+    train(store, [make_spec(method="full", method_params={}, learning_rate=1e-3, epochs=1)])
+    store.add_request({"cells": cells_of(specs), "default_learning_rates": {"lora": 1e-4, "full": 5e-5}})
+    told = sentences_of(store)
+    assert told.startswith("Every method was trained for 1 to 2 epochs in batches of")
+    assert "The learning rates of LoRA were chosen on validation among 2." in told
+    assert "The learning rates of full fine-tuning were set by hand and were not tuned here (0.001)." in told

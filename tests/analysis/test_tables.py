@@ -14,19 +14,20 @@ from analysis.cells import cells
 from analysis.compare import Score
 from analysis.report.answer import answer_section
 from analysis.report.pages import markdown_sections
-from analysis.statistics.multiple import against_best
+from analysis.statistics.multiple import holm
 from analysis.statistics.this_set import Sample, welch
 from analysis.sweep_records import read_sweeps
 from analysis.tables.build import build
 from analysis.tables.render import comma_separated, markdown
 from analysis.tables.specs import default_specs
-from analysis.tables.table import Standing, TableRow, TableSpec, html_table
+from analysis.tables.table import Standing, TableRow, TableSpec, html_table, shown
 from tests.support.records import FINGERPRINT
 from tests.support.stores import add, ask
 from tunekit.commands.results import table_as_json
 from tunekit.errors import UserError
 from tunekit.schema import Status
 from tunekit.store.result_store import ResultStore
+from tunekit.tasks import TASKS
 
 VALUES = [0.61, 0.59, 0.65, 0.6]
 
@@ -182,18 +183,19 @@ def test_a_row_is_the_best_or_does_not_differ_from_it_or_is_worse():
     table = build(spec_of(BEST, NEAR, FAR))
     assert list(standings(table).values()) == [Standing.BEST, Standing.ALIKE, Standing.WORSE]
     assert [(e.bold, e.dagger) for e in table.entries.values()] == [(True, False), (False, True), (False, False)]
-    correction = "step-down Bonferroni over the pairs of rows not yet found worse, 3 at first"
+    correction = "Holm over all 3 pairs of rows"
     assert f"Correction of p: {correction}." in table.notes
     assert {entry.versus.correction for entry in table.entries.values() if entry.versus} == {correction}
     assert "these test items, not of new text" in " ".join(table.notes)
 
 
-def test_the_corrected_p_is_that_of_the_steps_over_rows():
+def test_the_corrected_p_is_holms_over_all_pairs():
     table = build(spec_of(BEST, NEAR, FAR))
     near, far = (table.entries[number, "d"].versus for number in (1, 2))
-    p_values = [welch(Sample.of(values), Sample.of(BEST)).p for values in (NEAR, FAR)]
-    assert [near.p, far.p] == p_values
-    assert [near.p_corrected, far.p_corrected] == against_best([p_values])[0]
+    pairs = [(NEAR, BEST), (FAR, BEST), (FAR, NEAR)]
+    p_values = [welch(Sample.of(row), Sample.of(minus)).p for row, minus in pairs]
+    assert [near.p, far.p] == p_values[:2]
+    assert [near.p_corrected, far.p_corrected] == holm(p_values)[:2]
     assert (near.low, near.high) == (near.estimate.interval.low, near.estimate.interval.high)
 
 
@@ -303,3 +305,33 @@ def test_any_name_keeps_the_tables_form(name):
     body = [line for line in markdown(table).split("\n") if line.startswith("| ")]
     assert len(body) == 2
     assert comma_separated(table).count("macro_f1") >= 1
+
+
+@given(st.floats(1e-9, 1e9), st.floats(0, 3), st.sampled_from([1.0, -1.0]))
+def test_a_mean_and_its_spread_have_the_same_decimals(mean, ratio, sign):
+    rmse = TASKS["regression"].metric("rmse")
+    texts = shown(Sample(sign * mean, ratio * mean, 5), rmse).split(" ± ")
+    decimals, exponents = (
+        [pick(text) for text in texts] for pick in (decimals_of, lambda text: text.partition("e")[2])
+    )
+    assert len(set(decimals)) == len(set(exponents)) == 1
+    assert float(texts[0]) == pytest.approx(sign * mean, abs=0.51 * 10.0 ** (int(exponents[0] or 0) - decimals[0]))
+    assert rmse.number(mean) == rmse.numbers(mean, mean / 3)[0], "the largest value decides"
+
+
+def decimals_of(text):
+    return len(text.partition("e")[0].partition(".")[2])
+
+
+@pytest.mark.parametrize(
+    ("values", "texts"),
+    [
+        ((0.43, 0.005), ["0.4300", "0.0050"]),
+        ((0.00123, 0.00002), ["0.001230", "0.000020"]),
+        ((123456.0, 78.0), ["1.235e+05", "0.001e+05"]),
+        ((1.5e-7, 0.0), ["1.500e-07", "0.000e-07"]),
+        ((0.0, 0.0), ["0.0000", "0.0000"]),
+    ],
+)
+def test_small_and_large_values_without_bounds_have_four_digits(values, texts):
+    assert TASKS["regression"].metric("rmse").numbers(*values) == texts

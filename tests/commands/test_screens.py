@@ -313,6 +313,6 @@ def test_a_search_as_json_has_each_comparison_with_the_default(search, capsys):
         assert default["versus_default"] is None
         compared = tuned["versus_default"]
         said = f"{100 * compared['difference']:+.2f} [{100 * compared['low']:+.2f}, {100 * compared['high']:+.2f}]"
-        said += f", p = {compared['p']:.3g} ({compared['test']}), {compared['holds_for']}"
+        said += f", uncorrected p = {compared['p']:.3g} ({compared['test']}), {compared['holds_for']}"
         assert tuned["test, less the default"] == said
         assert compared["test"]

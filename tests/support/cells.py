@@ -3,7 +3,8 @@
 import json
 from collections.abc import Mapping, Sequence
 
-from analysis.cells import Cell, CellTrial
+from analysis.cell_trials import CellTrial
+from analysis.cells import Cell
 from analysis.names import setting_text
 from tunekit.schema import Scalar, Status
 

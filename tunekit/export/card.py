@@ -141,9 +141,9 @@ def _scores(chosen: ChosenTrial) -> str:
             scores = [_score(trial, chosen.epoch_rule, f"{split}_{metric.name}") for trial in chosen.cell_trials]
             values = [value for value in scores if value is not None]
             if score is not None and len(values) == count:
-                spread = f" ± {metric.number(stdev(values))}" if count > 1 else ""
-                shown = f"{metric.number(score)} | {metric.number(mean(values))}{spread}"
-                lines.append(f"| {split_name} {metric.label} | {shown} |")
+                spread = [stdev(values)] if count > 1 else []
+                own, *over_seeds = metric.numbers(score, mean(values), *spread)
+                lines.append(f"| {split_name} {metric.label} | {own} | {' ± '.join(over_seeds)} |")
     return "\n".join(lines)
 
 

@@ -2,8 +2,10 @@
 
 from __future__ import annotations
 
+import math
 from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass, replace
+from decimal import Decimal
 from functools import cache
 from typing import TYPE_CHECKING, Any, Literal
 
@@ -99,10 +101,24 @@ class Metric:
         A value without bounds has four significant digits where it is large or small: ``1.234e+05``. ``sign`` is ``+``
         for a difference.
         """
+        return self.numbers(value, sign=sign)[0]
+
+    def numbers(self, *values: float, sign: str = "") -> list[str]:
+        """Return values that stand together, as ``number`` writes them and with the same decimals.
+
+        They are a mean and its spread, or an estimate and the bounds of its interval. The largest absolute value
+        decides on the digits.
+        """
         if self.unit == "%":
-            return f"{100 * value:{sign}.2f}"
-        plain = self.is_share or value == 0 or 1e-2 <= abs(value) < 1e4
-        return f"{value:{sign}.4f}" if plain else f"{value:{sign}.4g}"
+            return [f"{100 * value:{sign}.2f}" for value in values]
+        largest = max((abs(value) for value in values if math.isfinite(value)), default=0.0)
+        if self.is_share or largest == 0 or 1e-2 <= largest < 1e4:
+            return [f"{value:{sign}.4f}" for value in values]
+        exponent = int(f"{largest:.3e}".partition("e")[2])
+        if -4 <= exponent < 0:
+            return [f"{value:{sign}.{3 - exponent}f}" for value in values]
+        # Decimal, since ten to the power of the exponent may be no float.
+        return [f"{Decimal(value).scaleb(-exponent):{sign}.3f}e{exponent:+03d}" for value in values]
 
     def shown(self, value: float) -> str:
         """Return the metric's value for people, with its unit: ``71.20 %`` or ``0.4312``."""

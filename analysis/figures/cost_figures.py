@@ -1,0 +1,81 @@
+"""The figure of score against cost: the cells of one dataset over parameters, peak memory and training time."""
+
+from collections.abc import Sequence
+from dataclasses import replace
+
+import numpy as np
+import pandas as pd
+from matplotlib.figure import Figure
+from matplotlib.lines import Line2D
+
+from analysis.cells import Cell, metric_label
+from analysis.configurations import configurations
+from analysis.figures.captioned import CaptionedFigure, figure_stem
+from analysis.figures.drawing import wrapped
+from analysis.figures.labels import row_labels, seeds_text, splits_text
+from analysis.figures.plots import score_against_cost
+from analysis.statistics.this_set import mean_interval
+
+# Of a trial's summary: the axis, and what is 1 on it.
+COSTS = {
+    "num_trainable_params": ("trainable parameters", 1),
+    "peak_memory_bytes": ("peak memory (MiB)", 2**20),
+    "train_seconds": ("training time (minutes)", 60),
+}
+MEMORY = "peak_memory_bytes"
+
+
+def cost_figures(members: Sequence[Cell], metric: str) -> list[CaptionedFigure]:
+    """Return the figure of the configurations that count of ``members``, of one dataset; none where it has no panel."""
+    chosen = [one.chosen for one in configurations(members) if one.chosen]  # test ranks no settings of one method
+    drawn = {cost: [n for n, one in enumerate(chosen) if _compares(one, cost)] for cost in COSTS}
+    found = {cost: points for cost, places in drawn.items() if len(points := _points(chosen, places, metric, cost)) > 1}
+    if not found:
+        return []
+    names = [f"{number}  {wrapped(label, 48, 1)}" for number, label in enumerate(row_labels(chosen), 1)]
+    figure = Figure(figsize=(0.6 + 2.8 * len(found), 3.2 + 0.17 * -(-len(names) // len(found))), layout="constrained")
+    axes = figure.subplots(1, len(found), sharey=True, squeeze=False)[0]
+    axis = replace(members[0].measure(metric), label=metric_label(metric, members))
+    for (cost, points), ax in zip(found.items(), axes, strict=True):
+        score_against_cost(points, ax, axis, COSTS[cost][0]).label_outer()
+    unseen = [Line2D([], [], linestyle="") for _ in names]
+    figure.legend(
+        unseen, names, loc="outside lower center", ncols=len(found), fontsize=8, frameon=False, handlelength=0,
+        handletextpad=0,
+    )  # fmt: skip
+    bounded = any(points["low"].notna().any() for points in found.values())
+    intervals = ", 95 % Student-t intervals over seeds on these test items" if bounded else ""
+    name = members[0].dataset_name
+    figure.suptitle(wrapped(f"{name}, {axis.label} against cost", 45 * len(found), 3), fontsize=10)
+    caption = (
+        f"{name}: {axis.label} on the {splits_text(members)} split against cost, means over {seeds_text(members)}"
+        f"{intervals}. The dashed line joins the Pareto-optimal points, whose numbers are bold: no other point scores "
+        "as well at no more cost."
+    )
+    if len(drawn[MEMORY]) < len(chosen):
+        caption += " Peak memory on a CPU is left out: it is the whole process's and does not compare methods."
+    if len(chosen) < len(members):
+        caption += " Methods with several settings of which validation can't choose one are left out."
+    return [CaptionedFigure(figure_stem("cost", members[0].dataset), caption, "cost", figure)]
+
+
+def _compares(cell: Cell, cost: str) -> bool:
+    """Return whether a cost of ``cell`` compares methods: on a CPU, memory is what the process holds of all trials."""
+    return cost != MEMORY or "cpu" not in cell.devices
+
+
+def _points(members: Sequence[Cell], places: Sequence[int], metric: str, cost: str) -> pd.DataFrame:
+    """Return a row for each cell at ``places`` that has both, by its place: label, cost, score, low, high as
+    ``score_against_cost`` takes them.
+    """
+    rows = {}
+    labels = row_labels(members)
+    for place in places:
+        cell, label = members[place], labels[place]
+        score, spent = cell.sample(metric), cell.sample(cost)
+        if score is None or spent is None or spent.mean <= 0:
+            continue
+        interval = mean_interval(score)
+        bounds = (np.nan, np.nan) if interval is None else (interval.low, interval.high)
+        rows[place] = (label, spent.mean / COSTS[cost][1], score.mean, *bounds)
+    return pd.DataFrame.from_dict(rows, orient="index", columns=["label", "cost", "score", "low", "high"])
