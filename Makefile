@@ -12,7 +12,7 @@ TRITON_STAMP := .venv/.installed-triton
 # Not empty: the wheel's test takes the libraries from .venv, which saves minutes and gigabytes.
 QUICK ?=
 
-.PHONY: demo test test-fast faults gpu-tests trackers pictures check docs wheel-test audit format clean
+.PHONY: demo test test-fast contracts faults gpu-tests trackers pictures check docs wheel-test audit format clean
 
 demo: $(STAMP)
 	$(BIN)/tunekit run --preset demo
@@ -22,7 +22,11 @@ test: $(TRITON_STAMP)
 
 # The inner loop: the tests that need no Ray and no real model's weights and take no more than seconds.
 test-fast: $(TRITON_STAMP)
-	$(BIN)/python -m pytest -n 2 -m "not faults and not gpu and not ray and not model and not slow"
+	$(BIN)/python -m pytest -n 2 -m "not faults and not gpu and not contracts and not ray and not model and not slow"
+
+# Every model with every method on every task, of which `make test` takes combinations that show every pair.
+contracts: $(STAMP)
+	$(BIN)/python -m pytest -m "not faults and not gpu" tests/contract
 
 # Tests that kill processes and wait for minutes; what they measure goes into docs/reliability.md.
 faults: $(STAMP)

@@ -114,12 +114,14 @@ def _most_bytes(pending: Sequence[PlannedTrial], data: Mapping[str, TextDataset]
         own = data[spec.dataset]
         longest = min(spec.max_length, _longest_text(own) + MOST_SPECIAL_TOKENS)
         rows = max(map(len, own.splits.values()))
-        batch = [longest] * min(spec.batch_size, rows)
+        count = min(spec.batch_size, rows)
+        # A group of equal lengths has no padding to hide. One shorter text makes it take the most.
+        batches = [[longest] * count, [longest] * (count - 1) + [longest - 1]]
         try:
             shape, num_labels = MODELS[spec.model].shape, len(own.label_names)
             # A power of two fills the batches of scoring to the last token, as shorter texts may.
             scored = 1 << (longest - 1).bit_length()
-            peaks.append(trial_peak(spec, shape, num_labels, [batch], scored, rows, gpu=False))
+            peaks.append(trial_peak(spec, shape, num_labels, batches, scored, rows, gpu=False))
         except NoClosedForm:
             return None
     return max(peaks)

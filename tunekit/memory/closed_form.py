@@ -11,6 +11,8 @@ from dataclasses import dataclass
 
 from tunekit.memory.graph import COMPUTE, FOLLOWED_MODEL_TYPES, FP32, INT64, Graph, Work
 from tunekit.memory.length_groups import BatchSizes
+from tunekit.memory.modernbert_graph import ModernBertGraph
+from tunekit.memory.modernbert_workspace import backward_bytes, end_bytes, forward_bytes, without_graph
 from tunekit.models.shapes import Shape, bottleneck_width, parameters
 
 ADAMW_STATES = 2
@@ -50,7 +52,11 @@ class Memory:
 
 def saved_bytes(work: Work) -> int:
     """Return the bytes that the graph of a trial's step keeps once the loss is computed, parameters not counted."""
-    return Graph(work).run() + _kept_of_loss(work)
+    return _graph_of(work).run() + _kept_of_loss(work)
+
+
+def _graph_of(work: Work) -> Graph:
+    return ModernBertGraph(work) if work.shape.model_type == "modernbert" else Graph(work)
 
 
 def predict(work: Work, scored: BatchSizes | None = None) -> Memory:
@@ -59,14 +65,18 @@ def predict(work: Work, scored: BatchSizes | None = None) -> Memory:
     Raises NoClosedForm where the method, its targets or the model type have no closed form.
     """
     trials, count = work.trials, parameters(work.shape, work.method, work.params, work.num_labels)
-    graph = Graph(work)
+    graph = _graph_of(work)
     activations = graph.run()
     logits = work.logit_rows * work.num_labels * FP32 + _kept_of_loss(work)
     gradients = FP32 * count.trainable
-    workspace = _held(work, graph) + max(_forward(work, graph), _backward(work, graph))
-    last = work.sizes.tokens * work.shape.hidden_size * FP32 if graph.full else 0
+    if isinstance(graph, ModernBertGraph):
+        fullest, end = max(forward_bytes(work, graph), backward_bytes(work, graph)), end_bytes(work, graph, gradients)
+    else:
+        last = work.sizes.tokens * work.shape.hidden_size * FP32 if graph.full else 0
+        fullest, end = max(_forward(work, graph), _backward(work, graph)), gradients + last
+    workspace = _held(work, graph) + fullest
     scoring = _scoring(work, scored) if scored else 0
-    at_once = max(activations + logits + workspace, gradients + last, scoring)
+    at_once = max(activations + logits + workspace, end, scoring)
     weights = FP32 * (count.total + (trials - 1) * count.trainable)
     optimizer = trials * ADAMW_STATES * FP32 * count.trainable
     return Memory(
@@ -190,5 +200,7 @@ def _backward(work: Work, graph: Graph) -> int:
 def _scoring(work: Work, sizes: BatchSizes) -> int:
     """The feed-forward part of one layer without a graph, its input, the layer's, and the batch."""
     shape = work.shape
+    if shape.model_type == "modernbert":
+        return without_graph(work, sizes) + _batch(work, sizes, pairs=False)
     wide = 2 * shape.intermediate_size * COMPUTE[work.precision] + 2 * shape.hidden_size * FP32
     return sizes.tokens * wide + _batch(work, sizes, pairs=False)

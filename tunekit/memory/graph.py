@@ -21,8 +21,8 @@ COMPUTE: Mapping[str, int] = {"fp32": FP32, "tf32": FP32, "bf16": 2}
 """Bytes of a number in a matrix product, by precision; weights, layer norms and probabilities stay in fp32."""
 FOLLOWED_METHODS = ("full", "adapter", "pfeiffer", "lora", "rslora", "lora_plus", "pissa", "head")
 """The methods that ``Graph`` follows. The memory of other methods is measured (``tunekit.engine.memory_probe``)."""
-FOLLOWED_MODEL_TYPES = ("bert", "roberta", "electra")
-"""The model types that ``Graph`` follows: those of BERT's kind whose batches have no padding."""
+FOLLOWED_MODEL_TYPES = ("bert", "roberta", "electra", "modernbert")
+"""The model types whose memory has a closed form: those whose batches have no padding."""
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -41,7 +41,7 @@ class Work:
     trials: int = 1
     """How many trials the pack has. They share the frozen weights."""
     gpu: bool = False
-    """Whether a GPU computes it, where neither masks nor attention's probabilities are stored."""
+    """Whether the kernels of a GPU compute it, where neither masks nor attention's probabilities are stored."""
 
     @property
     def explicit(self) -> bool:
@@ -54,7 +54,7 @@ class Work:
     @property
     def full_layers(self) -> int:
         """How many layers compute all tokens: those before the last one, or all where the head reads all tokens."""
-        return self.shape.num_hidden_layers - (not self.shape.of_words)
+        return self.shape.num_hidden_layers - (not self.shape.reads_all_tokens)
 
     @property
     def logit_rows(self) -> int:
@@ -70,7 +70,7 @@ class Rows(Enum):
 
 
 class Graph:
-    """Bytes that the graph of one trial keeps, parameters not counted, added up in the order of the forward pass."""
+    """Bytes that the graph of a trial keeps, parameters not counted, in the order of BERT's forward pass."""
 
     def __init__(self, work: Work) -> None:
         """Raises NoClosedForm for a method or a model type that is not followed here."""

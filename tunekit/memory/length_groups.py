@@ -47,21 +47,39 @@ class BatchSizes:
     """The slots of those groups that hold padding."""
     pairs: int
     """The pairs of real tokens within sequences."""
+    window_pairs: int = 0
+    """The numbers in the biases by which a local layer hides what lies outside its window, of groups that are longer
+    than the window. A group without padding has one bias for all its sequences."""
+    window_keys: int = 0
+    """The same for a layer whose only queries are first tokens."""
+    window_padded: int = 0
+    """The slots of those groups that hold padding and are no longer than the window."""
+    window_longest: int = 0
+    """The tokens of the longest sequence that is longer than the window."""
 
     @classmethod
-    def from_lengths(cls, lengths: Sequence[int], *, gpu: bool = False) -> "BatchSizes":
-        """Return the sizes of a batch of sequences of ``lengths`` on a CPU or a GPU.
+    def from_lengths(cls, lengths: Sequence[int], *, gpu: bool = False, window: int | None = None) -> "BatchSizes":
+        """Return the sizes of a batch of sequences of ``lengths`` on a CPU, or by the kernels of a ``gpu``.
 
-        A GPU has no groups: each token, filler with them, is a slot, and no pair is stored.
+        The kernels have no groups: each token, filler with them, is a slot, and no pair is stored. ``window`` is how
+        many tokens away the queries of local layers see; None where there are no local layers.
         """
         falling = sorted(map(int, lengths), reverse=True)
         if gpu:
             tokens = bucket_tokens(sum(falling))
             return cls(len(falling), tokens, tokens, 0, 0, 0)
-        slots = squares = padded = 0
+        slots = squares = padded = window_pairs = window_keys = window_padded = window_longest = 0
         for begin, end, longest in group_bounds(falling):
-            places = (end - begin) * longest
+            places, is_padded = (end - begin) * longest, falling[end - 1] < longest
             slots += places
             squares += places * longest
-            padded += places if falling[end - 1] < longest else 0
-        return cls(len(falling), sum(falling), slots, squares, padded, sum(one * one for one in falling))
+            padded += places if is_padded else 0
+            if window is not None and longest - 1 > window:
+                keys = places if is_padded else longest
+                window_pairs, window_keys = window_pairs + keys * longest, window_keys + keys
+                window_longest = max(window_longest, longest)
+            elif window is not None and is_padded:
+                window_padded += places
+        pairs = sum(one * one for one in falling)
+        of_windows = (window_pairs, window_keys, window_padded, window_longest)
+        return cls(len(falling), sum(falling), slots, squares, padded, pairs, *of_windows)

@@ -6,6 +6,7 @@ from dataclasses import astuple, replace
 from tunekit.memory.closed_form import Memory, predict
 from tunekit.memory.graph import Work
 from tunekit.memory.length_groups import BatchSizes
+from tunekit.models.families import FAMILIES
 from tunekit.models.shapes import Shape
 from tunekit.schema import TrialSpec
 from tunekit.tasks import task_of
@@ -46,13 +47,15 @@ def trial_peak(
     bytes of its process (``resident_bytes``). Raises NoClosedForm.
     """
     shape = shape_for(spec, shape)
-    sizes = {BatchSizes.from_lengths(lengths, gpu=gpu) for lengths in batches}
-    scored = BatchSizes.from_lengths((longest,) * max(1, min(EVAL_TOKENS // longest, num_scored)), gpu=gpu)
+    by_kernels = gpu and FAMILIES[shape.model_type].on_device  # else a GPU has the groups of a CPU
+    sizes = {BatchSizes.from_lengths(lengths, gpu=by_kernels, window=shape.window) for lengths in batches}
+    together = (longest,) * max(1, min(EVAL_TOKENS // longest, num_scored))
+    scored = BatchSizes.from_lengths(together, gpu=by_kernels, window=shape.window)
 
     def bytes_of(one: BatchSizes) -> int:
         work = Work(
             shape=shape, method=spec.method, params=spec.method_params, num_labels=num_labels, sizes=one,
-            precision=spec.precision, gpu=gpu,
+            precision=spec.precision, gpu=by_kernels,
         )  # fmt: skip
         memory = predict(work, scored)
         return (memory.needed if with_graphs else memory.peak) if gpu else resident_bytes(memory)

@@ -116,7 +116,7 @@ MODELS.register("modernbert")(
         revision="8949b909ec900327062f0ebf497f51aef5e6f0c8",
         shape=Shape(
             **MODERNBERT, **{**BASE, "num_hidden_layers": 22, "intermediate_size": 1152}, vocab_size=50_368,
-            max_position_embeddings=8192, local_attention=128,
+            max_position_embeddings=8192, local_attention=128, pooling="mean",
         ),
     )
 )  # fmt: skip
@@ -139,6 +139,12 @@ MODELS.register("tiny-modernbert")(
     ModelInfo(
         display_name="Tiny ModernBERT",
         revision="seeded-1",
-        shape=Shape(**MODERNBERT, **{**TINY, "num_hidden_layers": 4}, max_position_embeddings=512, local_attention=8),
+        shape=Shape(
+            **MODERNBERT,
+            **{**TINY, "num_hidden_layers": 4},
+            max_position_embeddings=512,
+            local_attention=8,
+            pooling="cls",
+        ),
     )
 )

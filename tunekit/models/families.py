@@ -240,6 +240,7 @@ FAMILIES: Mapping[str, Family] = MappingProxyType(
             },
             config_keys={
                 "hidden_dropout_prob": "mlp_dropout", "attention_probs_dropout_prob": "attention_dropout",
+                "pooling": "classifier_pooling",
             },
             needed={
                 "hidden_activation": "gelu", "norm_bias": False, "attention_bias": False, "mlp_bias": False,

@@ -22,7 +22,8 @@ BOTTLENECKS: Mapping[str, int] = {"adapter": 2, "pfeiffer": 1, "parallel": 1}
 
 PLAIN = {
     "hidden_act": "gelu", "activation": "gelu", "position_embedding_type": "absolute", "is_decoder": False,
-    "add_cross_attention": False, "conv_kernel_size": 0,
+    "add_cross_attention": False, "conv_kernel_size": 0, "embedding_dropout": 0.0, "classifier_activation": "gelu",
+    "global_attn_every_n_layers": 3,
 }  # fmt: skip
 """The settings of a config.json that the closed forms assume. A setting that is absent has this value."""
 
@@ -53,7 +54,10 @@ class Shape:
     relative_positions: int | None = None
     """How many distances to either side have an embedding; None where there are no such embeddings."""
     local_attention: int | None = None
-    """How many tokens the queries of a local layer see; None where every layer sees all tokens of a text."""
+    """How many tokens the window of a local layer holds; None where every layer sees all tokens of a text."""
+    pooling: str | None = None
+    """``mean`` where the head for sequences reads the mean of all tokens, ``cls`` where it reads the first token; None
+    where a model type leaves no choice and it reads the first."""
     of_words: bool = field(default=False, metadata={"of_config": False})
     """Whether the model has a head for tokens, as where words have labels; its last layer computes all tokens then."""
 
@@ -96,6 +100,16 @@ class Shape:
     def head_dropout(self) -> float:
         """The share of the head's inputs that training drops."""
         return self.hidden_dropout_prob if self.classifier_dropout is None else self.classifier_dropout
+
+    @property
+    def window(self) -> int | None:
+        """How many tokens away the queries of a local layer see; None where there is no local layer."""
+        return None if self.local_attention is None else self.local_attention // 2
+
+    @property
+    def reads_all_tokens(self) -> bool:
+        """Whether the head reads all tokens, so that the last layer computes them all."""
+        return self.of_words or self.pooling == "mean"
 
     @property
     def head_linears(self) -> tuple[str, ...]:

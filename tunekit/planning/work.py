@@ -87,7 +87,7 @@ class _Count:
         heads = linears[-len(shape.head_linears) :]
         each = (len(linears) - len(heads)) // shape.num_hidden_layers
         for layer in range(shape.num_hidden_layers):
-            last = cut and not shape.of_words and layer == shape.num_hidden_layers - 1
+            last = cut and not shape.reads_all_tokens and layer == shape.num_hidden_layers - 1
             rows, scored = (texts.sequences, texts.tokens) if last else (texts.tokens, texts.pairs)
             *inputs, o, up, down = linears[each * layer : each * (layer + 1)]
             if blocks:

@@ -1,0 +1,50 @@
+"""What must hold for every registered method alone: where it starts, what its seed decides, its parameters."""
+
+import numpy as np
+import pytest
+import torch
+
+from tests.support.contracts import spec_of
+from tests.support.trials import build, specify, start
+from tunekit.engine.member import Member
+from tunekit.engine.train import Pack
+from tunekit.methods import METHODS
+from tunekit.methods.base import complete_params
+
+every_method = pytest.mark.parametrize("method", list(METHODS))
+FAR = {"adapter": 0.05, "pfeiffer": 0.05, "prefix": 5.0, "pissa": 1e-5, "compacter": 0.05, "mam": 5.0}
+"""How far from the pretrained model's logits a method may start, where it does not start at them."""
+
+
+@pytest.mark.model
+@every_method
+def test_method_starts_where_the_pretrained_model_is(method):
+    """LoRA's B is zero, so its logits are the base model's; an adapter's are near; a prefix is drawn."""
+    spec = spec_of("minilm", method, "classification")
+    prepared, built = build(spec)
+    _, base = build(spec_of("minilm", "full", "classification"))
+    outputs = []
+    for model in (built, base):
+        pack = Pack([Member(spec, model, prepared.splits["train"], torch.device("cpu"))])
+        outputs.append(pack.predict(prepared.splits["test"].subset(np.arange(4)))[0])
+    np.testing.assert_allclose(outputs[0], outputs[1], atol=FAR.get(method, 1e-6), rtol=0)
+
+
+@every_method
+def test_same_spec_same_bits_and_other_seed_other_bits(method, tmp_path):
+    runs = []
+    for number, seed in enumerate((1, 1, 2)):
+        torch.manual_seed(number)  # what the process drew before must not matter
+        run = start(specify(method=method, seed=seed), tmp_path / str(number))
+        runs.append([run.train_epoch().train_loss, run.train_epoch().train_loss])
+    assert runs[0] == runs[1]
+    assert runs[0] != runs[2]
+
+
+@every_method
+def test_parameters_are_complete_scalars_with_the_types_of_the_fields(method):
+    values = complete_params(method, {})
+    assert complete_params(method, values) == values
+    assert complete_params(method, {name: str(value) for name, value in values.items()}) == values
+    assert METHODS[method].learning_rate > 0
+    assert METHODS[method].display_name
