@@ -39,7 +39,7 @@ def lay_side_by_side(model: nn.Module) -> None:
         if isinstance(attention, FlatSelfAttention):
             linears = [_linear_of(module) for module in (attention.query, attention.key, attention.value)]
             for name in ("weight", "bias"):
-                parameters = [getattr(one, name, None) for one in linears]
+                parameters: list[Any] = [getattr(one, name, None) for one in linears]
                 if all(isinstance(one, nn.Parameter) and not one.requires_grad for one in parameters):
                     whole = torch.cat([one.data for one in parameters])
                     for one, part in zip(parameters, whole.chunk(len(parameters)), strict=True):
@@ -63,7 +63,7 @@ def joined(tensors: Sequence[torch.Tensor], axis: int) -> torch.Tensor | None:
     return first.as_strided(shape, first.stride(), first.storage_offset())
 
 
-def _product(modules: Sequence[nn.Module], x: torch.Tensor) -> torch.Tensor | None:
+def _product(modules: Sequence[Any], x: torch.Tensor) -> torch.Tensor | None:
     """Return the outputs of ``modules`` side by side (rows, m * n), or None where each needs a product of its own."""
     linears = [_linear_of(module) for module in modules]
     weight = _join([getattr(one, "weight", None) for one in linears], -2)
@@ -105,7 +105,7 @@ def _linear_of(module: Any) -> nn.Module | None:
     if is_changed(module):
         return None
     if type(module) is nn.Linear or (type(module) is StackedLinear and module.scale is None):
-        return module  # type: ignore[no-any-return]
+        return module
     if hasattr(module, "lora_A"):
         from peft.tuners.lora import Linear
 
