@@ -25,6 +25,8 @@ class CellTrial(NamedTuple):
     error: str | None
     execution: str
     """JSON of the way of execution, which may change last digits: device, threads, packed or not."""
+    num_epochs: int | None = None
+    """The number of epochs that it has trained; None where it has not ended."""
     filled: bool = False
     """Whether the trial failed and has the scores of the majority class instead."""
 
@@ -61,7 +63,8 @@ def cell_trials(trials: pd.DataFrame, chosen: pd.DataFrame) -> Iterable[CellTria
         _texts(trials[name], absent)
         for name, absent in (("path", None), ("status", None), ("error", None), ("execution", "{}"))
     )
-    return map(CellTrial, seeds, paths, statuses, epochs, scores, errors, executions)
+    num_epochs = [None if pd.isna(number) else int(number) for number in trials["num_epochs"]]
+    return map(CellTrial, seeds, paths, statuses, epochs, scores, errors, executions, num_epochs)
 
 
 def _numbers(frame: pd.DataFrame) -> tuple[list[str], npt.NDArray[np.float64]]:

@@ -19,6 +19,7 @@ from analysis.sweep_records import SweepRecords
 from analysis.variants import variants
 from tunekit.errors import UserError
 from tunekit.schema import Direction, Scalar, Status, with_later_fields
+from tunekit.store.ending import is_stopped_by_patience
 from tunekit.tasks import Metric, Task, task_of
 from tunekit.tasks.base import SCORED_SPLITS
 
@@ -134,6 +135,11 @@ class Cell:
     def num_collapsed(self) -> int:
         """The number of completed trials that predicted one class only."""
         return sum(_is_collapsed(self, trial) for trial in self.completed if not trial.filled)
+
+    @property
+    def num_by_patience(self) -> int:
+        """The number of completed trials that patience has stopped."""
+        return sum(is_stopped_by_patience(self.settings, trial.status, trial.num_epochs) for trial in self.trials)
 
     @property
     def executions(self) -> set[str]:

@@ -73,9 +73,10 @@ class Results:
         """One row a trial, each setting a column as in ``epochs``.
 
         Behind the settings stand ``status`` (missing while the trial runs, and where it was interrupted),
-        ``num_epochs``, ``best_epoch``, the losses and scores in [0, 1] after the trial's last epoch, ``fit_*`` (loss
-        and scores on a part of train, dropout off), ``num_trainable_params``, ``num_total_params``, ``train_seconds``,
-        ``peak_memory_bytes``, ``predicted_memory_bytes`` and ``error``, the first line of a failed trial's error.
+        ``stopped_by_patience`` where some trial has a patience, ``num_epochs``, ``best_epoch``, the losses and scores
+        in [0, 1] after the trial's last epoch, ``fit_*`` (loss and scores on a part of train, dropout off),
+        ``num_trainable_params``, ``num_total_params``, ``train_seconds``, ``peak_memory_bytes``,
+        ``predicted_memory_bytes`` and ``error``, the first line of a failed trial's error.
         """
         return tidy_trials(self.records)
 

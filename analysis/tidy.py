@@ -9,6 +9,7 @@ import pandas as pd
 
 from analysis.sweep_records import SweepRecords
 from tunekit.schema import EpochRecord, TrialSpec, with_later_fields
+from tunekit.store.ending import is_stopped_by_patience
 
 EPOCH_FIELDS = {
     item.name: "epoch_learning_rate" if item.name == "learning_rate" else item.name for item in fields(EpochRecord)
@@ -17,13 +18,15 @@ EPOCH_FIELDS = {
 SCORES = ("train_loss", *(name for name in EPOCH_FIELDS if name.startswith(("val_", "test_", "best_val_"))))
 """The losses and scores of an epoch; a trial has those of its last epoch."""
 OUTCOME = ("status", "num_epochs", "best_epoch")
+BY_PATIENCE = "stopped_by_patience"
+"""The column that says whether patience has stopped a trial. It is there where some trial has patience."""
 FIT = ("fit_loss", "fit_accuracy", "fit_micro_f1", "fit_macro_f1")
 COSTS = (
     "num_trainable_params", "num_total_params", "train_seconds", "peak_memory_bytes", "predicted_memory_bytes",
 )  # fmt: skip
 IDENTITY = ("sweep", "trial_id", "model", "dataset", "method", "seed")
 SETTINGS = tuple(item.name for item in fields(TrialSpec) if item.name not in (*IDENTITY, "method_params"))
-RESERVED = {*IDENTITY, *EPOCH_FIELDS.values(), *OUTCOME, *FIT, *COSTS, "error"}
+RESERVED = {*IDENTITY, *EPOCH_FIELDS.values(), *OUTCOME, BY_PATIENCE, *FIT, *COSTS, "error"}
 """Columns that no setting takes; an imported experiment may call a setting like one of them."""
 
 
@@ -45,7 +48,13 @@ def tidy_trials(records: SweepRecords) -> pd.DataFrame:
         .reset_index(drop=True)
     )
     ended = records.trials[[*OUTCOME, *FIT, *COSTS, "error"]].astype({"status": "category"})
-    parts = [ended[list(OUTCOME)], scores, ended[[*FIT, *COSTS, "error"]]]
+    outcome = ended[list(OUTCOME)]
+    settings = [json.loads(key) for key in records.trials["cell"]]
+    if any(one.get("patience") is not None for one in settings):
+        ends = zip(settings, outcome["status"].astype(object), outcome["num_epochs"].astype(object), strict=True)
+        stopped = [pd.notna(status) and is_stopped_by_patience(one, status, epochs) for one, status, epochs in ends]
+        outcome.insert(1, BY_PATIENCE, pd.Series(stopped, outcome.index, dtype=bool))
+    parts = [outcome, scores, ended[[*FIT, *COSTS, "error"]]]
     return pd.concat([_identified(records.trials), *(_plain_integers(part) for part in parts)], axis=1)
 
 

@@ -20,6 +20,7 @@ from analysis.sweep_records import SweepRecords
 from analysis.tables.table import shown
 from analysis.units import in_percent, primary_label
 from tunekit.storage.paths import Place
+from tunekit.store.ending import ending
 from tunekit.store.records import DamagedRecord
 from tunekit.tasks import Metric
 
@@ -202,12 +203,19 @@ def _trial(cell: Cell, trial: CellTrial, out: Path) -> tuple[Inline, ...]:
     seconds = trial.scores.get("train_seconds")
     return (
         str(trial.seed),
-        "unfinished" if trial.status is None else f"{trial.status}{', filled' if trial.filled else ''}",
+        _state(cell, trial),
         "" if trial.epoch is None else str(trial.epoch),
         *("" if score is None else cell.measure(name).number(score) for name, score in scores.items()),
         "" if seconds is None else f"{seconds / 60:.1f}",
         _folder(trial.path, out),
     )
+
+
+def _state(cell: Cell, trial: CellTrial) -> str:
+    """Return how a trial ended, and whether it counts with the scores of the majority class."""
+    if trial.status is None:
+        return "unfinished"
+    return f"{ending(cell.settings, trial.status, trial.num_epochs)}{', filled' if trial.filled else ''}"
 
 
 def _folder(path: Place, out: Path) -> Inline:

@@ -12,6 +12,7 @@ from analysis.sweep_records import SweepRecords
 from analysis.tables.specs import epochs_text
 from analysis.tables.table import Table
 from tunekit.parsing import how_many
+from tunekit.schema import Status
 
 MEANINGS = {
     Population.NEW_TEXT: (
@@ -43,7 +44,9 @@ def about_section(
     compared = (entry.versus for table in tables for entry in table.entries.values())
     populations = {one.population for one in compared if one is not None and one.tested}
     splits = sorted({SPLITS[cell.split] for cell in found if not cell.searched})
-    counted = ", ".join(f"{n} {name.replace('_', ' ')}" for name, n in states.items())
+    by_patience = sum(cell.num_by_patience for cell in found)
+    notes = {Status.COMPLETED.value: f" ({by_patience} of them stopped by patience)"} if by_patience else {}
+    counted = ", ".join(f"{n} {name.replace('_', ' ')}{notes.get(name, '')}" for name, n in states.items())
     lines = [
         f"{how_many(len(trials), 'trial')}: {counted}. They form {how_many(len(found), 'cell')}; a cell is one model, "
         "method and dataset with one configuration of settings, trained once for each seed."

@@ -150,6 +150,8 @@ class Letters:
             texts.append(f"{score.num_filled} failed, counted with the score of the majority class")
         if score.num_collapsed:
             texts.append(f"{score.num_collapsed} of the runs predicted one class only")
+        if score.cell is not None and score.cell.num_by_patience:
+            texts.append(f"{score.cell.num_by_patience} of {len(score.cell.completed)} trials stopped by patience")
         if score.num_executions > 1:
             texts.append("mixes ways of execution (device, threads, packed or not)")
         for text in texts:

@@ -9,9 +9,8 @@ from tests.support.search_simulation import Killed, Simulation, plan_for, score_
 from tunekit.schema import Status
 from tunekit.search.choosing import select_configuration
 from tunekit.search.outcome import objectives_on
-from tunekit.store.progress import study_lines
 from tunekit.store.result_store import ResultStore
-from tunekit.store.search_records import Search, TrialState
+from tunekit.store.search_records import Search, TrialState, study_lines
 
 pytestmark = pytest.mark.slow
 

@@ -114,6 +114,7 @@ BAD = {
     "lora: {learning_rate: {low: 1.0e-3, high: 1.0e-3}}": "an empty range, from 0.001 to 0.001",
     "lora: {learning_rate: {low: 1.0e-2, high: 1.0e-3}}": "an empty range",
     "lora: {rank: [4]}": "no parameter 'rank'",
+    "lora: {patience: [1, 2]}": "lora: patience can't be searched",
     "lora: {learning_rat: [4]}": "did you mean 'learning_rate'?",
     "lorra: {r: [4]}": "unknown method 'lorra', did you mean 'lora'?",
     "full: {learning_rate: [5.0e-5]}": "'full' is not among the methods of this search (lora)",

@@ -40,7 +40,9 @@ REFRESH_SECONDS = 5
 
 def summary_lines(progress: SweepProgress) -> list[str]:
     """Return a line on the driver, one on how many trials are in which state, and one for each study."""
-    counts = ", ".join(f"{count} {state.value}" for state, count in progress.counts.items())
+    by_patience = sum(trial.by_patience for trial in progress.trials)
+    notes = {ProgressState.DONE: f" ({by_patience} stopped by patience)"} if by_patience else {}
+    counts = ", ".join(f"{count} {state.value}{notes.get(state, '')}" for state, count in progress.counts.items())
     eta = "" if progress.eta_seconds is None else f"; ETA {clock(progress.eta_seconds)}"
     return [f"driver: {progress.driver}", *([f"trials: {counts}{eta}"] if counts else []), *progress.studies]
 
@@ -129,6 +131,7 @@ def _trial_as_json(trial: TrialProgress) -> dict[str, Any]:
         "state": trial.state.value,
         "epochs": trial.epochs,
         "planned_epochs": spec.epochs,
+        "stopped_by_patience": trial.by_patience,
         trial.metric.name: trial.score,
         "error": trial.error,
     }

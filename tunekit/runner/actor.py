@@ -13,6 +13,7 @@ from ray import tune
 from tunekit.parsing import plain
 from tunekit.runner.metrics import Meter
 from tunekit.schema import TrialSpec
+from tunekit.store.ending import ending
 from tunekit.tasks import task_of
 from tunekit.worker.report import TrialReport
 
@@ -83,7 +84,7 @@ def line_of(spec: TrialSpec, report: TrialReport) -> str:
         if score is not None:
             parts.append(f"{task.chooses_by.label} {task.chooses_by.shown(score)}")
     if report.status:
-        parts.append(report.status.value)
+        parts.append(ending(vars(spec), report.status.value, len(report.records)))
     return f"{spec.label}: {', '.join([*parts, *report.notes])}"
 
 

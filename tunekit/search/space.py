@@ -246,11 +246,21 @@ def _kinds(method: str) -> dict[str, type]:
     return {**SETTINGS, **{item.name: hints[item.name] for item in fields(METHODS[method])}}
 
 
+def _check_name(where: str, name: str, kinds: Mapping[str, type]) -> None:
+    """Raise UserError with ``where`` where a search can't vary the field ``name``; ``kinds`` has those that it can."""
+    if name == "patience":
+        raise UserError(
+            f"{where}: patience can't be searched: a larger one never lowers a trial's best score on validation, which "
+            "a search optimises; give --patience, which all trials of the search then have"
+        )
+    if name not in kinds:
+        raise UserError(f"{where}: no parameter {name!r}{did_you_mean(name, kinds)} (there are {', '.join(kinds)})")
+
+
 def _parsed(where: str, method: str, name: str, value: Any) -> Range | tuple[Scalar, ...]:
     """Return the range or the values that a space file gives the field ``name``. Raises UserError with ``where``."""
     kinds = _kinds(method)
-    if name not in kinds:
-        raise UserError(f"{where}: no parameter {name!r}{did_you_mean(name, kinds)} (there are {', '.join(kinds)})")
+    _check_name(where, name, kinds)
     if name == "class_weights" and isinstance(value, list):
         value = [_canonical(where, one) for one in value]
     where = f"{where}.{name}"

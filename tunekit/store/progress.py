@@ -11,17 +11,18 @@ from datetime import UTC, datetime
 from enum import StrEnum
 from typing import Any
 
-from tunekit.schema import Status, TrialSpec, readable
+from tunekit.schema import Status, TrialSpec
 from tunekit.storage.lease import current_start, driver_status
 from tunekit.storage.object_path import ObjectPath
 from tunekit.storage.paths import Place, snapshot, without_snapshot
+from tunekit.store.ending import is_stopped_by_patience
 from tunekit.store.eta import Pace, TrialKind, kind_of, remaining_seconds
 from tunekit.store.existing import no_sweep
 from tunekit.store.frames import stamp_of
 from tunekit.store.records import DamagedRecord, ImportedSpec, StoredTrial
 from tunekit.store.requests import cell_names, requested_specs
 from tunekit.store.result_store import ResultStore
-from tunekit.store.search_records import Search, TrialState
+from tunekit.store.search_records import study_lines
 from tunekit.tasks import Metric, task_of
 
 CLOCK_SECONDS = 60
@@ -88,11 +89,22 @@ class TrialProgress:
         return task_of(self.spec.dataset).chooses_by
 
     @property
+    def by_patience(self) -> bool:
+        """Whether patience has stopped the trial, which then is done in fewer epochs than it was to train at most."""
+        done = Status.COMPLETED if self.state is ProgressState.DONE else None
+        return is_stopped_by_patience(vars(self.spec), done, self.epochs)
+
+    @property
     def text(self) -> str:
-        """The progress as a short text: ``running 3/10 81.20`` is after epoch 3 of 10, with a score in its unit."""
+        """The progress as a short text: ``running 3/10 81.20`` is after epoch 3 of 10, with a score in its unit.
+
+        ``done 3/10 (patience) 81.20`` is of a trial that patience has stopped.
+        """
         parts = [self.state.value]
-        if self.state in BEGUN and (self.epochs or self.state is ProgressState.RUNNING):
+        if self.by_patience or (self.state in BEGUN and (self.epochs or self.state is ProgressState.RUNNING)):
             parts.append(f"{self.epochs}/{self.spec.epochs or '?'}")
+        if self.by_patience:
+            parts.append("(patience)")
         if self.score is not None:
             parts.append(self.metric.number(self.score))
         return " ".join(parts)
@@ -283,18 +295,3 @@ def _eta(cells: dict[str, dict[int, TrialProgress]], trials: Sequence[StoredTria
     for progress in unfinished:
         paces[kind_of(progress.spec)].epochs_left += (progress.spec.epochs or progress.epochs) - progress.epochs
     return remaining_seconds(paces, sum(progress.state is ProgressState.RUNNING for progress in unfinished))
-
-
-def study_lines(search: Search | None) -> list[str]:
-    """Return a line for each study of a search: how many trials ended, in which states, and the best score so far."""
-    lines = []
-    for study in search.studies if search else ():
-        best = max((study.sign * trial.values[0] for trial in study.trials if trial.values), default=None)
-        shown = task_of(study.dataset).measure(study.objectives[0])
-        score = "" if best is None else f", best {study.objectives[0]} on validation {shown.shown(study.sign * best)}"
-        states = [trial.state for trial in study.trials]
-        counts = [f"{states.count(state)} {state.value}" for state in TrialState if state in states]
-        by_state = f" ({', '.join(counts)})" if counts else ""
-        name = " · ".join(map(readable, (study.model, study.dataset, study.method)))
-        lines.append(f"study {name}: {len(study.trials)} of {study.planned} trials ended{by_state}{score}")
-    return lines

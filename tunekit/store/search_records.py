@@ -10,6 +10,8 @@ from enum import StrEnum
 from typing import Any
 
 from tunekit.parsing import Scalar, is_finite, strictly
+from tunekit.schema import readable
+from tunekit.tasks import task_of
 
 ROLES = ("default", "best", "1se")
 """The roles of a confirmed configuration: the default of its method; the one with the best score; and the one with the
@@ -213,3 +215,18 @@ def _tuples(values: Mapping[str, Any], *names: str) -> dict[str, Any]:
     if not isinstance(values, Mapping):
         raise ValueError(f"expected an object, got {type(values).__name__}")
     return {key: tuple(value) if key in names and value is not None else value for key, value in values.items()}
+
+
+def study_lines(search: Search | None) -> list[str]:
+    """Return a line for each study of a search: how many trials ended, in which states, and the best score so far."""
+    lines = []
+    for study in search.studies if search else ():
+        best = max((study.sign * trial.values[0] for trial in study.trials if trial.values), default=None)
+        shown = task_of(study.dataset).measure(study.objectives[0])
+        score = "" if best is None else f", best {study.objectives[0]} on validation {shown.shown(study.sign * best)}"
+        states = [trial.state for trial in study.trials]
+        counts = [f"{states.count(state)} {state.value}" for state in TrialState if state in states]
+        by_state = f" ({', '.join(counts)})" if counts else ""
+        name = " · ".join(map(readable, (study.model, study.dataset, study.method)))
+        lines.append(f"study {name}: {len(study.trials)} of {study.planned} trials ended{by_state}{score}")
+    return lines
