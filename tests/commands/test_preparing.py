@@ -107,7 +107,7 @@ def test_models_are_tried_where_memory_may_be_short(prepared):
 
 
 @pytest.mark.parametrize("method", ["full", "lora", "adapter", "pfeiffer", "head"])
-@pytest.mark.parametrize("model", ["tiny-bert", "tiny-roberta"])
+@pytest.mark.parametrize("model", ["tiny-bert", "tiny-roberta", "tiny-modernbert"])
 def test_no_trial_exceeds_the_bytes_that_its_longest_text_stands_for(model, method):
     spec = specify(model=model, method=method, epochs=1, train_limit=None, batch_size=8)
     built, network = build(spec)

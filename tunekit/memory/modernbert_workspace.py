@@ -17,8 +17,8 @@ def forward_bytes(work: Work, graph: ModernBertGraph) -> int:
     """Return what the forward pass holds at its fullest beside graph and batch, less what the graph keeps later."""
     shape, sizes, width = work.shape, work.sizes, graph.compute
     hidden, slots = sizes.tokens * shape.hidden_size, sizes.slots * shape.hidden_size
-    if not graph.rotating:  # no layer has a graph, and all that is kept comes after them
-        return without_graph(work, sizes) - graph.bytes
+    if not graph.rotating:  # no attention has a graph, and what is kept comes after it
+        return max(0, without_graph(work, sizes) - graph.bytes)
     angles = (1 + (shape.num_hidden_layers > 1) - len(graph.rotating)) * graph.angles
     fullest = 0
     if not shape.reads_all_tokens:
