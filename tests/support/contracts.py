@@ -35,8 +35,9 @@ OFFLINE = [name for name in MODELS if MODELS[name].hub_id is None]
 
 
 def spec_of(model: str, method: str, task: str, **changes: object) -> TrialSpec:
-    """Two steps an epoch."""
-    return specify(model=model, method=method, dataset=DEMOS[task], train_limit=8, batch_size=4, **changes)
+    """Two steps an epoch, where ``changes`` say nothing else."""
+    fields = {"dataset": DEMOS[task], "train_limit": 8, "batch_size": 4, **changes}
+    return specify(model=model, method=method, **fields)
 
 
 def family_of(model: str) -> Family:
@@ -62,10 +63,10 @@ def all_of(models: Sequence[str], methods: Sequence[str] = tuple(METHODS)) -> li
 
 
 def every_combination(
-    models: Sequence[str], methods: Sequence[str] = tuple(METHODS), largest: Sequence[str] = ()
+    models: Sequence[str], methods: Sequence[str] = tuple(METHODS), rare: Sequence[str] = ()
 ) -> pytest.MarkDecorator:
-    """Give a test all combinations; those of the models ``largest`` run in ``make contracts`` alone."""
-    few = set(pairwise(all_of([model for model in models if model not in largest], methods)))
+    """Give a test all combinations; those of the models ``rare`` run in ``make contracts`` alone."""
+    few = set(pairwise(all_of([model for model in models if model not in rare], methods)))
     marked = [
         pytest.param(*row, marks=() if row in few else pytest.mark.contracts, id="-".join(row))
         for row in all_of(models, methods)
