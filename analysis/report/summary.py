@@ -46,8 +46,8 @@ def about_section(
     populations = {one.population for one in compared if one is not None and one.tested}
     splits = sorted({SPLITS[cell.split] for cell in found if not cell.searched})
     by_patience = sum(cell.num_by_patience for cell in found)
-    notes = {Status.COMPLETED.value: f" ({by_patience} of them stopped by patience)"} if by_patience else {}
-    counted = ", ".join(f"{n} {name.replace('_', ' ')}{notes.get(name, '')}" for name, n in states.items())
+    remarks = {Status.COMPLETED.value: f" ({by_patience} of them stopped by patience)"} if by_patience else {}
+    counted = ", ".join(f"{n} {name.replace('_', ' ')}{remarks.get(name, '')}" for name, n in states.items())
     lines = [
         f"{how_many(len(trials), 'trial')}: {counted}. They form {how_many(len(found), 'cell')}; a cell is one model, "
         "method and dataset with one configuration of settings, trained once for each seed."
