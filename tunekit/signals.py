@@ -40,6 +40,16 @@ class Signals:
         self.former = {number: signal.signal(number, self._first) for number in EXIT_CODES}
         return self
 
+    def install_again(self) -> None:
+        """Put the handlers of this object first again, once Ray has started in this process.
+
+        As it starts, Ray puts handlers of its own before them. One prints a stack at SIGTERM and aborts the process 3
+        seconds later, so that a busy machine ended a run with 134 instead of 75.
+        """
+        if not self.stopped:
+            for number in EXIT_CODES:
+                signal.signal(number, self._first)
+
     def __exit__(self, kind: type | None, error: BaseException | None, trace: TracebackType | None) -> None:
         for number, handler in self.former.items():
             signal.signal(number, handler)
@@ -62,13 +72,3 @@ class Signals:
             self.leave()
         finally:
             os._exit(exit_code)
-
-
-def take_back() -> None:
-    """Let the handlers of SIGINT and SIGTERM that Python knows count again, once Ray has started in this process.
-
-    As it starts, Ray puts a handler of its own before that of SIGTERM. It prints a stack, and aborts the process 3
-    seconds after the signal: a busy machine is not done by then, and the exit code was 134 instead of 75.
-    """
-    for number in EXIT_CODES:
-        signal.signal(number, signal.getsignal(number))

@@ -18,7 +18,7 @@ from tunekit.runner.session import RayStart, Session, wait_for_nodes
 from tunekit.runner.trainers import end_hosts
 from tunekit.runner.tune_changes import pass_environment
 from tunekit.schema import Fingerprint, TrialSpec
-from tunekit.signals import Signals, take_back
+from tunekit.signals import Signals
 from tunekit.storage.lease import Lease
 from tunekit.storage.object_path import ObjectPath
 from tunekit.storage.paths import local_folder
@@ -36,11 +36,11 @@ def run_tuner(
     Raises Stopped if a signal ended the run, and UserError if the nodes can't train for this driver.
     """
     with ExitStack() as stack:
-        stack.enter_context(Signals(lease.release))
+        signals = stack.enter_context(Signals(lease.release))
         starting = ray_start or stack.enter_context(RayStart())
         stack.enter_context(progress)
         session = starting.wait()
-        take_back()
+        signals.install_again()
         if session.warning:
             progress.note(session.warning)
         session = wait_for_nodes(session, progress.wait)
