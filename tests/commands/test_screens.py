@@ -198,7 +198,13 @@ def test_a_table_wider_than_the_terminal_goes_on_below(wide, width, code, names)
 
 def test_a_long_name_of_a_cell_goes_on_below(tmp_path):
     store = ResultStore(tmp_path / "long")
-    ask(store, [specify(learning_rate=rate, lora_alpha=16) for rate in (0.0005, 0.0009569980941620173)])
+    ask(
+        store,
+        [
+            specify(dataset=f"a-name-of-data-that-is-long-{HASH}", learning_rate=rate)
+            for rate in (0.0005, 0.0009569980941620173)
+        ],
+    )
     shown = on_terminal(80, STATUS, store.root)
     assert not [line for line in shown if len(line) > 80]
     assert "0.0009569980941620173" in "".join(shown)

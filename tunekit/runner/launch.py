@@ -36,10 +36,11 @@ def run_tuner(
     Raises Stopped if a signal ended the run, and UserError if the nodes can't train for this driver.
     """
     with ExitStack() as stack:
-        stack.enter_context(Signals(lease.release))
+        signals = stack.enter_context(Signals(lease.release))
         starting = ray_start or stack.enter_context(RayStart())
         stack.enter_context(progress)
         session = starting.wait()
+        signals.install_again()
         if session.warning:
             progress.note(session.warning)
         session = wait_for_nodes(session, progress.wait)
