@@ -81,7 +81,7 @@ class Pair:
     at_own: Comparison
     """First minus second, each at the rate that validation chose for it."""
     p_holm: tuple[float | None, float | None]
-    """The p of the two comparisons, each corrected over all pairs of the model; None where no test was made."""
+    """The p of the two comparisons, each corrected for all pairs of the dataset; None where no test was made."""
 
 
 def rate_of(cell: Cell) -> float:
@@ -117,13 +117,12 @@ def metric_of(one: RateMap) -> str:
 def pairs_of(maps: Sequence[RateMap]) -> list[Pair]:
     """Return every pair of methods of each model and dataset, compared on test at default and at own rates.
 
-    A pair stands with the method first that is better at its own rate. p is corrected by Holm's method over all pairs
-    and datasets of one model, as in the score table of its methods. Raises DamagedRecord where stored predictions can't
-    be read.
+    A pair stands with the method first that is better at its own rate. p is corrected by Holm's method for the pairs of
+    one model and dataset. Raises DamagedRecord where stored predictions can't be read.
     """
-    groups: dict[str, list[RateMap]] = {}
+    groups: dict[tuple[str, str], list[RateMap]] = {}
     for one in maps:
-        groups.setdefault(one.chosen.model, []).append(one)
+        groups.setdefault((one.chosen.model, one.chosen.dataset), []).append(one)
     return [pair for members in groups.values() for pair in _corrected(members)]
 
 
@@ -148,8 +147,6 @@ def _compared(a: Cell, b: Cell, metric: str) -> Comparison:
 def _corrected(members: Sequence[RateMap]) -> list[Pair]:
     found: list[tuple[RateMap, RateMap, Comparison | None, Comparison]] = []
     for a, b in combinations(members, 2):
-        if a.chosen.dataset != b.chosen.dataset:
-            continue
         own = _compared(a.chosen, b.chosen, metric_of(a))
         if own.difference is not None and own.measure.sign * own.difference < 0:
             a, b = b, a

@@ -121,7 +121,8 @@ def read_sweeps(
         frames = store.frames(cache, progress)
         before, _, behind = str(store.trials_folder / "\0").partition("\0")
         for parts, frame in ((all_trials, frames.trials), (all_epochs, frames.epochs)):
-            frame["path"] = before + frame["folder"] + behind
+            paths = before + frame["folder"]
+            frame["path"] = paths + behind if behind else paths
             parts.append(frame)
         frames.trials["sweep"] = store.root.name
         requests_of_store = store.requests(cache)
@@ -133,7 +134,9 @@ def read_sweeps(
         problems += _left_out_at_import(store.root.name, requests_of_store)
     trials, epochs = (pd.concat(parts, ignore_index=True) for parts in (all_trials, all_epochs))
     epochs = _with_further_scores(epochs)
-    counted, uncounted = _counted_trials(trials)
+    # A sweep has one folder for each spec, so that nothing of one sweep alone can be there twice.
+    alone = len(stores) == 1 and bool(trials["own"].all())
+    counted, uncounted = (trials, []) if alone else _counted_trials(trials)
     if len(counted) < len(trials):
         epochs = epochs[epochs["path"].isin(set(counted["path"]))]
     datasets, doubtful = _datasets(stores)
@@ -184,13 +187,11 @@ def _cache_folder(store: ResultStore, elsewhere: Path | None) -> Path | None:
 
 def _counted_trials(trials: pd.DataFrame) -> tuple[pd.DataFrame, list[Problem]]:
     """Return the trials that count, each once, and a problem for each trial that does not."""
-    problems, own = [], trials
-    if not trials["own"].all():
-        problems = [
-            Problem("stale trial left out", f"{path}: other code, data or weights than its spec's newest run")
-            for path in trials["path"][~trials["own"]]
-        ]
-        own = trials[trials["own"]].reset_index(drop=True)
+    problems = [
+        Problem("stale trial left out", f"{path}: other code, data or weights than its spec's newest run")
+        for path in trials["path"][~trials["own"]]
+    ]
+    own = trials[trials["own"]].reset_index(drop=True)
     # A finished trial comes before an unfinished one; beyond that the order of the sweeps given decides.
     ordered = own["status"].isna().to_numpy().argsort(kind="stable")
     keys = list(zip(*(own[name].to_numpy(object) for name in ("cell", "fingerprint", "seed")), strict=True))

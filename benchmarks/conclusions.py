@@ -13,17 +13,16 @@ import time
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import asdict, dataclass
 from functools import cache
-from itertools import combinations, product
+from itertools import product
 from typing import Any
 
 import numpy as np
-import numpy.typing as npt
-from scipy import stats
 
 from analysis.claims.verdicts import at_least
-from analysis.statistics.multiple import holm
+from analysis.statistics.multiple import against_best, holm
 from analysis.statistics.new_text import SeedPredictions, Variation, difference, variations
 from analysis.statistics.power import ALPHA
+from analysis.statistics.this_set import Sample, welch
 from benchmarks.support.harness import Outcome
 
 NULLS, STUDIES, DRAWS = 300, 40, 100
@@ -133,71 +132,42 @@ def _one_sided(a: Variation, b: Variation) -> tuple[float, float]:
     return above.p, below.p
 
 
-@dataclass(frozen=True)
-class Scored:
-    """The rows of a study in one metric, and how two of them are tested."""
-
-    means: npt.NDArray[np.float64]
-    """The mean of each row in each column, (columns, rows)."""
-    over_seeds: npt.NDArray[np.float64]
-    """The two-sided p of Welch's t over seeds of each two rows, (columns, rows, rows)."""
-    p_of: Callable[[int, int, int], float]
-    """The two-sided p of two rows in a column, by the numbers of the column and of the rows; no lower than that over
-    seeds."""
+P = Callable[[int, int, int], float]
+"""The two-sided p of two rows, by their numbers, in a column."""
 
 
-def comparisons_of(columns: Sequence[Sequence[SeedPredictions]]) -> dict[str, Scored]:
-    """Return the rows of ``columns`` for each metric and kind of test."""
-    found = {}
+def comparisons_of(columns: Sequence[Sequence[SeedPredictions]]) -> dict[str, tuple[list[list[float]], P]]:
+    """Return, for each metric and kind of test, the mean of each row in each column, and the p of two rows."""
+    found: dict[str, tuple[list[list[float]], P]] = {}
     for metric in METRICS:
         varied = [variations(rows, metric, DRAWS) for rows in columns]
-        scores = np.array([[row.scores for row in rows] for rows in varied])
-        over_seeds = welch_p(scores)
+        samples = [[Sample.of(row.scores) for row in rows] for rows in varied]
+        means = [[sample.mean for sample in column] for column in samples]
 
         def new_text(column: int, a: int, b: int, varied: Sequence[Sequence[Variation]] = varied) -> float:
             one = difference(varied[column][a], varied[column][b])
             return 1.0 if one is None else one.p
 
-        def these_items(column: int, a: int, b: int, over_seeds: npt.NDArray[np.float64] = over_seeds) -> float:
-            return float(over_seeds[column, a, b])
+        def this_set(column: int, a: int, b: int, samples: Sequence[Sequence[Sample]] = samples) -> float:
+            one = welch(samples[column][a], samples[column][b])
+            return 1.0 if one is None else one.p
 
-        found[metric] = Scored(scores.mean(axis=2), over_seeds, cache(new_text))
-        found[f"{metric}, on these items"] = Scored(scores.mean(axis=2), over_seeds, these_items)
+        found[metric] = means, cache(new_text)
+        found[f"{metric}, on these items"] = means, cache(this_set)
     return found
 
 
-def welch_p(scores: npt.NDArray[np.float64]) -> npt.NDArray[np.float64]:
-    """Return the two-sided p of Welch's t of each two rows of ``scores`` (columns, rows, seeds), (columns, rows, rows).
-
-    It is 0 where neither row varies, since the test on new texts does not ask for one over seeds there.
-    """
-    seeds = scores.shape[2]
-    means, variances = scores.mean(axis=2), scores.var(axis=2, ddof=1) / seeds
-    total = variances[:, :, None] + variances[:, None, :]
-    with np.errstate(invalid="ignore", divide="ignore"):
-        t = np.abs(means[:, :, None] - means[:, None, :]) / np.sqrt(total)
-        df = total**2 * (seeds - 1) / (variances[:, :, None] ** 2 + variances[:, None, :] ** 2)
-    return np.where(total > 0, 2 * stats.t.sf(t, df), 0.0)
-
-
-def worse_rows(rows: range, columns: range, test: Scored) -> list[list[bool]]:
-    """Return which rows of a table are called worse than the best of their column, as a report calls them.
-
-    The p of all pairs of rows are corrected by Holm's rule. It is applied step by step, so that a pair is tested on new
-    text only where its p over seeds, which is no larger, is small enough for the step: most pairs need no such test.
-    """
-    pairs = {(column, a, b) for column in columns for a, b in combinations(rows, 2)}
-    apart: set[tuple[int, int, int]] = set()
-    while len(apart) < len(pairs):
-        level = ALPHA / (len(pairs) - len(apart))
-        more = {one for one in pairs - apart if test.over_seeds[one] <= level and test.p_of(*one) <= level}
-        if not more:
-            break
-        apart |= more
-    best = [max(rows, key=lambda row: test.means[column, row]) for column in columns]
+def worse_rows(rows: range, columns: range, test: tuple[list[list[float]], P]) -> list[list[bool]]:
+    """Return which rows of a table are called worse than the best of their column, as a report calls them."""
+    means, p_of = test
+    best = [max(rows, key=lambda row: means[column][row]) for column in columns]
+    p_values = [
+        [p_of(column, row, top) for row in rows if row != top] for column, top in zip(columns, best, strict=True)
+    ]
+    corrected = [iter(one) for one in against_best(p_values)]
     return [
-        [(column, min(row, top), max(row, top)) in apart for row in rows]
-        for column, top in zip(columns, best, strict=True)
+        [row != top and next(of_column) <= ALPHA for row in rows]
+        for top, of_column in zip(best, corrected, strict=True)
     ]
 
 

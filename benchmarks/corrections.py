@@ -1,9 +1,8 @@
 """Which correction a table takes: error and power of four rules that say which rows are worse than the best.
 
-Normal scores over seeds, tested by Welch's t. ``all pairs`` is Holm over every pair of rows, the rule that tables use.
-``comparisons`` is Holm over the comparisons with the best row, which is found in the same scores. ``steps`` corrects
-for the pairs of rows that may still be among the best: it finds more rows of a wide table, and says nothing of pairs
-without the best row. ``Hsu`` is multiple comparisons with the best (Hsu 1984, Annals of Statistics 12): each row is
+Normal scores over seeds, tested by Welch's t. ``steps`` is the rule that tables use (``multiple.against_best``).
+``comparisons`` is Holm over the comparisons with the best row, which is found in the same scores. ``all pairs`` is Holm
+over every pair of rows. ``Hsu`` is multiple comparisons with the best (Hsu 1984, Annals of Statistics 12): each row is
 compared with the best as the control of a one-sided Dunnett test, Bonferroni over columns.
 """
 
@@ -17,7 +16,7 @@ import numpy as np
 import numpy.typing as npt
 from scipy import stats
 
-from analysis.statistics.multiple import holm
+from analysis.statistics.multiple import against_best, holm
 from analysis.statistics.power import ALPHA
 from benchmarks.support.harness import Outcome
 
@@ -81,9 +80,9 @@ def _called_worse(scores: FloatArray) -> dict[str, npt.NDArray[np.bool_]]:
     adjusted = np.minimum(adjusted, adjusted.transpose(0, 2, 1))
     flat = iter(holm([value for column in of_best for value in column]))
     by_rule = {
-        "all pairs": [[adjusted[c, best[c], row] for row in others[c]] for c in range(columns)],
+        "steps": against_best(of_best),
         "comparisons": [[next(flat) for _ in column] for column in of_best],
-        "steps": step_down(of_best),
+        "all pairs": [[adjusted[c, best[c], row] for row in others[c]] for c in range(columns)],
         "Hsu": [
             [
                 0.0 if t[c, best[c], row] > _dunnett(rows, round(df[c, best[c], row]), ALPHA / columns) else 1.0
@@ -97,24 +96,6 @@ def _called_worse(scores: FloatArray) -> dict[str, npt.NDArray[np.bool_]]:
         for column, of_column in enumerate(values):
             called[rule][column, others[column]] = np.array(of_column) <= ALPHA
     return called
-
-
-def step_down(columns: Sequence[Sequence[float]]) -> list[list[float]]:
-    """Return the adjusted p of each row against the best row of its column, in the given order.
-
-    ``columns`` holds, for each column of a table, the p of every row but the best against the best. Smallest p first,
-    each p is multiplied by the number of pairs of rows, over all columns, that can still be formed without a row that
-    came before; none is below the one before it. It is a sequentially rejective Bonferroni test (Goeman and Solari
-    2010, Annals of Statistics 38).
-    """
-    left = [len(column) + 1 for column in columns]
-    adjusted = [[0.0] * len(column) for column in columns]
-    largest = 0.0
-    for p, column, row in sorted((p, c, r) for c, p_values in enumerate(columns) for r, p in enumerate(p_values)):
-        largest = max(largest, min(1.0, p * sum(size * (size - 1) // 2 for size in left)))
-        adjusted[column][row] = largest
-        left[column] -= 1
-    return adjusted
 
 
 @cache

@@ -50,7 +50,7 @@ def forest_figure(
     marks = listed([meaning for worse, meaning in MEANINGS.items() if worse in seen])
     caption = (
         f"{metric[0].upper()}{metric[1:]} of each row minus that of the best row{points}{interval}: {marks}. The test "
-        "is corrected for all pairs of rows of the table, the intervals are not, so that the interval of a difference "
+        "is corrected for all comparisons of the table, the intervals are not, so that the interval of a difference "
         "that is not significant may exclude 0."
     )
     return CaptionedFigure(figure_stem("forest", stem), caption, "forest", figure)
@@ -61,8 +61,8 @@ MARKS: Mapping[bool | None, Mapping[str, Any]] = {
     False: {"s": 40, "marker": "D", "color": BLUE, "linewidths": 0, "zorder": 3},
     None: {"s": 36, "marker": "s", "color": GREY, "linewidths": 0, "zorder": 3},
 }
-"""How a row that was found worse, one that was not and one that was not tested are drawn. In other figures a point is
-round, hollow where a trial was stopped, and a cross where one failed: no mark has two meanings."""
+"""How a row that was found worse, one that was not and one that was not tested are drawn. All are filled: in other
+figures a hollow point is a trial that was stopped, and a cross is one that failed."""
 MEANINGS = {
     True: "a triangle is significantly worse than the best",
     False: "a diamond is not significantly different from it",

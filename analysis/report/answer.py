@@ -73,7 +73,7 @@ def _sentence(table: Table, column: str, shown: Shown) -> str:
         reasons = list(dict.fromkeys(one.versus.reason for _, one in others if one.versus))
         why = f": {reasons[0]}" if len(reasons) == 1 else "; the letters below the table say why"
         return f"{told}. No difference was tested{why}."
-    return " ".join([f"{told}.", *_differences(tested), *_beside(table, column), *_untested(others)])
+    return " ".join([f"{told}.", *_differences(tested), *_untested(others)])
 
 
 def _differences(tested: Shown) -> list[str]:
@@ -122,17 +122,6 @@ def _difference(subject: str, one: Comparison, other: str, where: str = "") -> s
 
 def _p(p: float) -> str:
     return "< 0.001" if p < 1e-3 else f"= {p:.2g}"
-
-
-def _beside(table: Table, column: str) -> list[str]:
-    """Return a sentence on the one tested pair without the best row, as in a table of three rows; none of several."""
-    best = table.best[column]
-    beside = [
-        (table.spec.rows[higher].label, one, table.spec.rows[lower].label)
-        for (name, lower, higher), one in table.pairs.items()
-        if name == column and higher != best and one.tested
-    ]
-    return [_difference(*beside[0])] if len(beside) == 1 else []
 
 
 def _untested(others: Shown) -> list[str]:

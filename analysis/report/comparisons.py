@@ -10,6 +10,7 @@ from analysis.compare import Comparison, Score
 from analysis.names import estimate_text
 from analysis.pairs import Pair, every_pair
 from analysis.report.document import Block, Grid, Paragraph, Points, Section
+from analysis.statistics.multiple import STEP_DOWN, pairs
 from analysis.statistics.permutation import Paired, least_sign_flip_p, least_split_p, paired, permutation_p
 from analysis.statistics.power import ALPHA, detectable_difference, hours_for, seeds_phrase, seeds_range, smallest_gap
 from analysis.statistics.this_set import Difference, Interval, McNemar, mcnemar, welch
@@ -67,8 +68,9 @@ def against_best(table: Table, margin: float | None = None) -> list[RowCompariso
 
 
 def _first_step(table: Table) -> float:
-    """Return the level of the first step of Holm's correction, by which a single comparison is planned."""
-    return ALPHA / max(1, sum(one.tested for one in table.pairs.values()))
+    """Return the level of the first step of the table's correction, by which a single comparison is planned."""
+    tested = [column for (_, column), entry in table.entries.items() if entry.versus and entry.versus.tested]
+    return ALPHA / max(1, pairs([tested.count(column) + 1 for column in table.best]))
 
 
 def _compared(
@@ -178,7 +180,11 @@ PAIRS_ABOUT = (
     "new texts two tests are made, a crossed one over seeds and items and Welch's t over seeds; the larger p is "
     "reported, with the name of the test that gave it, and so is the wider interval. Differences are in points, or in "
     "the metric's own unit where that is not percent, with 95 % intervals, which are not corrected. The corrected p is "
-    "Holm's (1979) over all pairs of the table, the same as in its marks and in the main result."
+    f"that of the table's marks and of the main result, a {STEP_DOWN}: smallest p first, each p of a row against the "
+    "best is multiplied by the number of pairs of rows, over all columns, that can still be formed without the rows "
+    "that came before (a sequentially rejective test, Goeman and Solari 2010). A table asks which rows are worse than "
+    "the best, so that pairs without the best have no corrected p and no verdict: to call one of them significant, "
+    "name it in a claims file (--claims), which corrects over its claims."
 )
 HERE_ABOUT = (
     "Then each row minus the best on these test items: only seeds vary (Welch's t). The permutation p compares all "
@@ -186,6 +192,7 @@ HERE_ABOUT = (
     f"a smaller p than {least_split_p(3, 3):.3g} at 3 and 3 seeds, {least_split_p(4, 4):.3g} at 4 and 4, and "
     f"{least_split_p(5, 5):.3g} at 5 and 5. Neither p is corrected: the verdicts are those of the first table."
 )
+WITHOUT_BEST = "without the best: not tested in the table"
 NEVER = "not reached"
 PLANNING_ABOUT = (
     "Planning, for a power of 80 % with the test of the table: a difference is detectable if 80 % of studies would "
@@ -193,7 +200,7 @@ PLANNING_ABOUT = (
     "on as many test items. Seeds needed is the number of seeds per row that detects a difference of the observed "
     "size, over the 80 % interval of the standard deviation, with the hours that the trials of both rows take one "
     f"after the other; it is '{NEVER}' where no number of seeds gives a power of 80 %. The level is 5 % divided by the "
-    "number of pairs of rows, as in the first step of Holm's correction."
+    "number of pairs of rows, as in the first step of the table's correction."
 )
 PAIRED_ABOUT = (
     "Paired: rows that share their initialisation, seed by seed, by a paired t. The sign-flip p compares all signs of "
@@ -201,7 +208,7 @@ PAIRED_ABOUT = (
     "seeds. Neither p is corrected."
 )
 
-PAIRS = ("column", "row", "minus", "difference", "holds for", "test", "p, uncorrected", "p, Holm over all pairs")
+PAIRS = ("column", "row", "minus", "difference", "holds for", "test", "p, uncorrected", "p, corrected as the marks")
 HERE = ("difference on these test items", "p, uncorrected", "permutation p, uncorrected")
 PLANNING = ("observed difference", "detectable difference", "detectable with unlimited seeds", "seeds needed (hours)")
 PAIRED = ("paired difference", "n", "p, uncorrected", "sign-flip p, uncorrected", "correlation")
@@ -215,7 +222,7 @@ def _every_pair(found: Sequence[Pair]) -> list[Block]:
         if compared.estimate is None:
             continue
         difference = _points(compared.estimate.difference, compared.estimate.interval, compared.measure)
-        p_values = (_p(compared.p), _p(compared.p_corrected))
+        p_values = (_p(compared.p), _p(compared.p_corrected) or WITHOUT_BEST)
         rows.append((one.column, one.row, one.minus, difference, compared.population.value, compared.test, *p_values))
     left = Counter(one.comparison.reason for one in found if one.comparison.estimate is None)
     points = tuple(f"{how_many(count, 'pair')} not tested: {reason}." for reason, count in left.items())

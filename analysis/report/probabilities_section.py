@@ -4,7 +4,7 @@ from collections.abc import Sequence
 
 from analysis.cells import Cell, metric_label
 from analysis.logits import CellLogits
-from analysis.names import bounds_text, estimate_text, listed
+from analysis.names import bounds_text, estimate_text
 from analysis.patience import PATIENCES, SimulatedPatience, simulated_patience
 from analysis.probabilities import Estimated, calibration, ensemble_gains, overlaps
 from analysis.report.document import Block, Grid, Inline, Link, Paragraph, Points, Section
@@ -92,7 +92,7 @@ def patience_section(records: SweepRecords, found: Sequence[Cell]) -> Section:
         try:
             simulated = simulated_patience(records, cell)
         except ValueError as error:
-            left_out.setdefault(f"left out ({error})", []).append(cell.title)
+            left_out.setdefault(f"Left out ({error})", []).append(cell.title)
             continue
         if not any(one.num_stopped for one in simulated):
             left_out.setdefault(NEVER_STOPPED, []).append(cell.title)
@@ -115,13 +115,13 @@ def patience_section(records: SweepRecords, found: Sequence[Cell]) -> Section:
     head = ("cell", "patience", "stopped early", "epochs", "time saved (%)", f"test {name}", "change")
     blocks: list[Block] = [about, *([Grid(head, tuple(rows))] if rows else [])]
     if left_out:
-        blocks.append(Points(tuple(f"{listed(titles)}: {why}." for why, titles in left_out.items())))
+        blocks.append(Points(tuple(f"{why}: {'; '.join(titles)}." for why, titles in left_out.items())))
     return Section("Simulated early stopping", tuple(blocks), "patience")
 
 
 NEVER_STOPPED = (
-    f"a patience of {' or '.join(map(str, PATIENCES))} epochs would have stopped no trial before its last epoch, so "
-    "that nothing changes"
+    f"Nothing changes, since a patience of at most {max(PATIENCES)} epochs would have stopped no trial before its last "
+    "epoch"
 )
 
 

@@ -93,8 +93,8 @@ def _decided(pairs: Sequence[Pair]) -> Grid:
     head = ("trained", "methods", "both at their default rates", "each at its own rate")
     caption = (
         "What the choice of rates decides, on test, in points with 95 % intervals. p is corrected by Holm (1979) over "
-        "all pairs of methods on all datasets of a model, for each of the two columns alone. That the rates were "
-        "chosen on the same runs is not in p."
+        "the pairs of one model and dataset, for each of the two columns alone; it is another family than the marks of "
+        "score tables, which ask for the best row. That the rates were chosen on the same runs is not in p."
     )
     return Grid(head, tuple(rows), caption)
 

@@ -135,8 +135,8 @@ def compose(records: SweepRecords, choices: Choices, out: Path) -> Report:
     settings = [build(spec) for spec in settings_specs(scored, metrics, choices.select)]
     primary = {cell.task.primary for cell in scored}
     main = [metric for metric in metrics if metric in primary] or metrics[:1]
-    answering = [table for table in tables if table.spec.metric in main]
-    # One table of all primary metrics answers for those of each; a figure has one unit.
+    # A table of all primary metrics answers for those of each, but no figure shows it, since a figure has one unit.
+    answering = [table for table in tables if table.spec.metric in main and table.spec.metric != PRIMARY]
     answers = [table for table in tables if table.spec.metric == PRIMARY] or answering
     over_datasets = compare_over_datasets(records, scored, metrics, choices.select)
     figures: list[CaptionedFigure] = []

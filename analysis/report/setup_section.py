@@ -188,9 +188,10 @@ def training_sentences(records: SweepRecords, found: Sequence[Cell]) -> str:
     if not shown:
         return ""
     settings = [cell.settings for _, cell in shown]
+    length = "for at most " if any(one.get("patience") for one in settings) else "for "
     parts = [
         text
-        for name, before, unit in (("epochs", "for ", " epochs"), ("batch_size", "in batches of ", ""))
+        for name, before, unit in (("epochs", length, " epochs"), ("batch_size", "in batches of ", ""))
         if (text := _span(before, [one.get(name) for one in settings], unit))
     ]
     one_model = len({cell.model for _, cell in shown}) == 1

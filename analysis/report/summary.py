@@ -27,9 +27,10 @@ MEANINGS = {
 
 
 SINGLE = (
-    "Significant means a corrected p of at most 0.05. The correction (Holm 1979) is for all pairs of rows of one "
-    "table, not for the choice among tables: a paper chooses its main metric before it looks at the results. The 95 % "
-    "intervals are not corrected, so that the interval of a difference that is not significant may exclude 0."
+    "Significant means a corrected p of at most 0.05. The correction is for all comparisons of one table with the best "
+    "of its columns. It is not for pairs without the best row, which claims alone test, nor for the choice among "
+    "tables: a paper chooses its main metric before it looks at the results. The 95 % intervals are not corrected, so "
+    "that the interval of a difference that is not significant may exclude 0."
 )
 
 
@@ -45,8 +46,8 @@ def about_section(
     populations = {one.population for one in compared if one is not None and one.tested}
     splits = sorted({SPLITS[cell.split] for cell in found if not cell.searched})
     by_patience = sum(cell.num_by_patience for cell in found)
-    notes = {Status.COMPLETED.value: f" ({by_patience} of them stopped by patience)"} if by_patience else {}
-    counted = ", ".join(f"{n} {name.replace('_', ' ')}{notes.get(name, '')}" for name, n in states.items())
+    remarks = {Status.COMPLETED.value: f" ({by_patience} of them stopped by patience)"} if by_patience else {}
+    counted = ", ".join(f"{n} {name.replace('_', ' ')}{remarks.get(name, '')}" for name, n in states.items())
     lines = [
         f"{how_many(len(trials), 'trial')}: {counted}. They form {how_many(len(found), 'cell')}; a cell is one model, "
         "method and dataset with one configuration of settings, trained once for each seed."

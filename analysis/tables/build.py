@@ -1,10 +1,9 @@
 """Score tables are filled here: the best of each column, and how the other rows stand to it."""
 
 from collections.abc import Mapping
-from itertools import combinations
 
 from analysis.compare import Comparison, Population, compare
-from analysis.statistics.multiple import holm, over_pairs
+from analysis.statistics.multiple import STEP_DOWN, against_best, pairs
 from analysis.statistics.power import ALPHA
 from analysis.statistics.this_set import WELCH
 from analysis.tables.notes import Letters, sentences
@@ -14,17 +13,13 @@ from analysis.tables.table import Entry, Standing, Table, TableSpec
 def build(spec: TableSpec) -> Table:
     """Return the table that ``spec`` asks for.
 
-    The best mean of each column is bold. Every pair of rows of a column is compared (``analysis.compare``), and their p
-    values are corrected together, over the whole table. By its comparison with the best a row comes out as not
-    significantly different from it, worse, or not tested. Where two rows can be tested, a row that can't be takes no
-    part in bold either. Why a row is not tested, failed trials, trials that predicted one class only, and mixed ways of
-    execution are lettered notes.
-
-    Raises DamagedRecord where stored predictions can't be read.
+    The best mean of each column is bold. Every other row is compared with it (``analysis.compare``), and comes out as
+    not significantly different from it, worse, or not tested; p values are corrected over the whole table. Where two
+    rows can be tested, a row that can't be takes no part in bold either. Why a row is not tested, failed trials, trials
+    that predicted one class only, and mixed ways of execution are lettered notes.
     """
     best = {column: top for column in spec.columns if spec.ranked and (top := _best(spec, column)) is not None}
-    pairs = _pairs(spec, best)
-    versus = {(lower, column): one for (column, lower, higher), one in pairs.items() if higher == best[column]}
+    versus = _versus(spec, best)
     standings = {
         (number, column): _standing(spec, number, best.get(column), column, versus.get((number, column)))
         for number, row in enumerate(spec.rows)
@@ -44,26 +39,24 @@ def build(spec: TableSpec) -> Table:
             marks = letters.of(score, why_not, of_test)
             entries[number, column] = Entry(score, standings[number, column], one, marks)
     said = sentences(spec, standings, versus)
-    return Table(spec, entries, (*said, *spec.notes, *letters.notes()), best, pairs)
+    return Table(spec, entries, (*said, *spec.notes, *letters.notes()), best)
 
 
-def _pairs(spec: TableSpec, best: Mapping[str, int]) -> dict[tuple[str, int, int], Comparison]:
-    """Return the comparison of each pair of rows, by column, lower and higher row, p corrected over the whole table.
-
-    The best row is the higher one of its pairs, which come first.
-    """
-    found = {}
-    for column, top in best.items():
-        scores = {number: row.scores[column] for number, row in enumerate(spec.rows) if column in row.scores}
-        merits = {n: one.measure.sign * one.sample.mean for n, one in scores.items() if one.sample is not None}
-        # A row that was not tested may have a higher mean than the best; one without a score is compared with it alone.
-        others = sorted((n for n in merits if n != top), key=lambda n: -merits[n])
-        pairs = [*combinations([top, *others], 2), *((top, n) for n in scores if n not in merits)]
-        found |= {(column, lower, higher): compare(scores[lower], scores[higher]) for higher, lower in pairs}
-    p_values = {key: one.p for key, one in found.items() if one.p is not None}
-    name = over_pairs(len(p_values))
-    corrected = zip(p_values, holm(list(p_values.values())), strict=True)
-    return found | {key: found[key].corrected(p, name) for key, p in corrected}
+def _versus(spec: TableSpec, best: Mapping[str, int]) -> dict[tuple[int, str], Comparison]:
+    """Return the comparison of each row with the best of its column, p values corrected over the whole table."""
+    found = {
+        (number, column): compare(row.scores[column], spec.rows[top].scores[column])
+        for column, top in best.items()
+        for number, row in enumerate(spec.rows)
+        if number != top and column in row.scores
+    }
+    tested = {column: [key for key, one in found.items() if key[1] == column and one.tested] for column in best}
+    corrected = against_best([[found[key].p or 0.0 for key in keys] for keys in tested.values()])
+    number = pairs([len(keys) + 1 for keys in tested.values()])
+    name = f"{STEP_DOWN}, {number} at first" if number > 1 else "none: one pair of rows"
+    for keys, p_values in zip(tested.values(), corrected, strict=True):
+        found |= {key: found[key].corrected(p, name) for key, p in zip(keys, p_values, strict=True)}
+    return found
 
 
 def _of_test(one: Comparison, populations: bool, tests: bool) -> str:

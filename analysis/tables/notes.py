@@ -71,7 +71,8 @@ def _compared(spec: TableSpec, versus: Mapping[tuple[int, str], Comparison]) -> 
 
 def _larger(compared: list[Comparison]) -> str:
     """Return the sentences on the two tests for new texts, of which the larger p is reported."""
-    made = _listed(test.name for one in compared if one.estimate for test in one.estimate.tests if test.name != WELCH)
+    names = (test.name for one in compared if one.estimate for test in one.estimate.tests if test.name != WELCH)
+    made = " or ".join(dict.fromkeys(names))
     used = dict.fromkeys(one.test for one in compared)
     if len(used) > 1:
         which = f"the {made}, except in rows whose letter names {WELCH}"

@@ -27,7 +27,7 @@ class TableRow:
 
 @dataclass(frozen=True)
 class TableSpec:
-    """What a table asks for. Its tests are one family: all pairs of rows of a column, over all columns."""
+    """What a table asks for. Its tests are one family: each row against the best of its column, over all columns."""
 
     stem: str
     """The name, without suffix, of the files that the table is written to."""
@@ -115,9 +115,6 @@ class Table:
     """The sentences below the table: what its numbers are, what was compared, what its marks mean, and single notes."""
     best: Mapping[str, int] = field(default_factory=dict)
     """The number of the row that the others are compared with, by column; none where fewer than two take part."""
-    pairs: Mapping[tuple[str, int, int], Comparison] = field(default_factory=dict)
-    """The comparison of each pair of rows, by column and the numbers of the row and of the one that is subtracted from
-    it: the best row, or one with a better mean. Their corrected p are of one family."""
 
     def __str__(self) -> str:
         """Return the table as text that is never cut to a terminal's width."""

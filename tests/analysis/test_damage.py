@@ -134,7 +134,7 @@ def test_pickles_that_lie_about_are_never_read(golden, tmp_path, capsys):
         for name in ("tuner.pkl", "params.pkl", "error.pkl", "trials.pkl", "searcher-state-2026.pkl", "model.joblib"):
             (folder / name).write_bytes(bomb)
     (trial(golden, "tiny-bert-demo-lora-s2-*") / "predictions.parquet").rename(trial(golden) / "old.pkl")
-    (golden / "cache" / "trials.parquet").write_bytes(bomb)
+    (golden / "cache" / "records.bin").write_bytes(bomb)
     assert main([str(golden), "--out", str(tmp_path / "out")]) == 0
     assert main(["audit", str(golden)]) == 0
     assert not mark.exists()

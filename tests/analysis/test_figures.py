@@ -1,9 +1,13 @@
 """The figures of a study: the study's fifteen in its order, numbers that stay, and nothing for what is not there."""
 
 import pytest
+from matplotlib.figure import Figure
 
 from analysis.cells import cells
+from analysis.figures.captioned import CaptionedFigure
 from analysis.figures.figures import figures_of, in_order
+from analysis.report.document import Section
+from analysis.report.pages import markdown_sections
 from analysis.sweep_records import read_sweeps
 from tests.support.stores import add, ask
 from tunekit.store.records import DamagedRecord
@@ -94,3 +98,11 @@ def test_memory_of_a_cpu_is_no_cost_that_compares_methods(tmp_path, make_spec, d
     assert len(cost.figure.axes) == panels
     assert ("peak memory (MiB)" in [ax.get_xlabel() for ax in cost.figure.axes]) == (device == "cuda")
     assert ("Peak memory on a CPU is left out" in cost.caption) == (device == "cpu")
+
+
+def test_the_caption_of_a_figure_can_be_read_in_markdown():
+    figure = Figure()
+    figure.suptitle("Scores")
+    captioned = CaptionedFigure("stem", "A point is a seed.", "spread", figure)
+    text = markdown_sections([Section("Title", (captioned,), "anchor")])
+    assert "![Scores](figures/stem.svg)\n\nA point is a seed.\n" in text

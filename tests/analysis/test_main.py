@@ -39,7 +39,7 @@ def test_a_sweep_becomes_tables_and_a_report(tmp_path, make_spec, capsys):
     assert "52.10 ± 1.00" in report
     assert {path.suffix for path in (tmp_path / "out" / "tables").iterdir()} == {".md", ".tex", ".csv", ".html"}
     assert len(list((tmp_path / "out" / "figures").glob("figure-*.svg"))) == 2
-    assert (store.root / "cache" / "epochs.parquet").exists()
+    assert (store.root / "cache" / "records.bin").exists()
     assert {path.suffix for path in (tmp_path / "out" / "figures").iterdir()} == {".svg", ".pdf"}
     capsys.readouterr()
 

@@ -197,7 +197,7 @@ def test_every_patience_of_every_cell_stands_in_the_report_or_is_explained(golde
     assert isinstance(points, Points)
     stopping = [cell for cell in cells[1:] if any(one.num_stopped for one in simulated_patience(records, cell))]
     assert len(grid.rows) == 3 * len(stopping), "a row for each patience of a cell in which some patience stops a trial"
-    assert f"{lost}: left out (epochs without validation scores)." in points.items
+    assert f"Left out (epochs without validation scores): {lost}." in points.items
     others = " ".join(item for item in points.items if "would have stopped no trial" in item)
     assert all(cell.title in others for cell in cells[1:] if cell not in stopping)
     stopped_early, changes = ([row[grid.head.index(name)] for row in grid.rows] for name in ("stopped early", "change"))
@@ -227,7 +227,7 @@ def test_cells_in_which_no_patience_stops_a_trial_are_one_line(golden: Results) 
     assert not any(isinstance(block, Grid) for block in section.blocks)
     (line,) = points.items
     assert all(cell.title in line for cell in golden.cells())
-    assert line.endswith("would have stopped no trial before its last epoch, so that nothing changes.")
+    assert line.startswith("Nothing changes, since a patience of at most 3 epochs would have stopped no trial")
 
 
 @pytest.mark.parametrize("spread", [0.0, 0.05])

@@ -14,7 +14,7 @@ from analysis.cells import cells
 from analysis.compare import Score
 from analysis.report.answer import answer_section
 from analysis.report.pages import markdown_sections
-from analysis.statistics.multiple import holm
+from analysis.statistics.multiple import against_best
 from analysis.statistics.this_set import Sample, welch
 from analysis.sweep_records import read_sweeps
 from analysis.tables.build import build
@@ -183,19 +183,18 @@ def test_a_row_is_the_best_or_does_not_differ_from_it_or_is_worse():
     table = build(spec_of(BEST, NEAR, FAR))
     assert list(standings(table).values()) == [Standing.BEST, Standing.ALIKE, Standing.WORSE]
     assert [(e.bold, e.dagger) for e in table.entries.values()] == [(True, False), (False, True), (False, False)]
-    correction = "Holm over all 3 pairs of rows"
+    correction = "step-down Bonferroni over the pairs of rows not yet found worse, 3 at first"
     assert f"Correction of p: {correction}." in table.notes
     assert {entry.versus.correction for entry in table.entries.values() if entry.versus} == {correction}
     assert "these test items, not of new text" in " ".join(table.notes)
 
 
-def test_the_corrected_p_is_holms_over_all_pairs():
+def test_the_corrected_p_is_that_of_the_steps_over_rows():
     table = build(spec_of(BEST, NEAR, FAR))
     near, far = (table.entries[number, "d"].versus for number in (1, 2))
-    pairs = [(NEAR, BEST), (FAR, BEST), (FAR, NEAR)]
-    p_values = [welch(Sample.of(row), Sample.of(minus)).p for row, minus in pairs]
-    assert [near.p, far.p] == p_values[:2]
-    assert [near.p_corrected, far.p_corrected] == holm(p_values)[:2]
+    p_values = [welch(Sample.of(values), Sample.of(BEST)).p for values in (NEAR, FAR)]
+    assert [near.p, far.p] == p_values
+    assert [near.p_corrected, far.p_corrected] == against_best([p_values])[0]
     assert (near.low, near.high) == (near.estimate.interval.low, near.estimate.interval.high)
 
 

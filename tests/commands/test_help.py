@@ -95,8 +95,8 @@ def test_a_mistyped_flag_is_one_line_with_the_nearest_one(name, capsys):
         ("search --choose 2se", "--choose takes best, 1se, got '2se', did you mean '1se'?"),
         (
             "search --objective acuracy",
-            "--objective takes macro_f1, accuracy, micro_f1, pearson, spearman, rmse, entity_f1, precision, recall, "
-            "num_trainable_params, got 'acuracy'",
+            "--objective takes accuracy, macro_f1, mcc, pearson, spearman, rmse, micro_f1, entity_f1, precision, "
+            "recall, num_trainable_params, got 'acuracy'",
         ),
         ("report x --out y --select best", "--select takes last, best-val, best-test, got 'best'"),
         ("report --out y", "missing SWEEP"),

@@ -196,6 +196,14 @@ def test_a_table_wider_than_the_terminal_goes_on_below(wide, width, code, names)
         assert len(heads) > len(columns) // len(names), "no table was wide enough to go on below"
 
 
+def test_a_long_name_of_a_cell_goes_on_below(tmp_path):
+    store = ResultStore(tmp_path / "long")
+    ask(store, [specify(learning_rate=rate, lora_alpha=16) for rate in (0.0005, 0.0009569980941620173)])
+    shown = on_terminal(80, STATUS, store.root)
+    assert not [line for line in shown if len(line) > 80]
+    assert "0.0009569980941620173" in "".join(shown)
+
+
 def test_in_a_pipe_a_wide_table_is_one(wide, capsys):
     main(["status", str(wide.root)])
     [head] = [line for line in capsys.readouterr().out.splitlines() if line.startswith("┃")]

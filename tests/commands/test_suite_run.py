@@ -14,7 +14,7 @@ from tunekit.data.hub_catalog import HUB_DATASETS
 from tunekit.tasks import task_of
 
 pytestmark = [pytest.mark.ray, pytest.mark.slow, pytest.mark.timeout(600)]
-RUN = ["--suite", "glue", "--models", "tiny-bert", "--methods", "full", "lora", "--seeds", "1-3", "--train-limit", "40"]
+RUN = ["--suite", "glue", "--models", "tiny-bert", "--methods", "full", "lora", "--seeds", "1-2", "--train-limit", "40"]
 RUN += ["--epochs", "1", "--max-length", "32"]
 TEST_PART = "the test part is the split validation, and the validation part is drawn from its training split; the"
 
@@ -43,13 +43,13 @@ def test_glue_is_trained_tabled_and_reported(tmp_path):
     assert first["metric"] == "primary"
     metrics = {"cola": "MCC", "stsb": "Pearson's r"}
     assert headings == [f"{HUB_DATASETS[name].source.name} ({metrics.get(name, 'accuracy')})" for name in GLUE]
-    assert all(entry["n"] == 3 for entry in first["entries"])
+    assert all(entry["n"] == 2 for entry in first["entries"])
     for table in (first, *others):
         assert any(TEST_PART in note for note in table["notes"])
     assert any("MNLI: the test part is the split validation_matched" in note for note in first["notes"])
 
     results = load(folder)
-    assert len(results.trials) == 9 * 2 * 3
+    assert len(results.trials) == 9 * 2 * 2
     assert set(results.trials["status"]) == {"completed"}
     compared = results.across_datasets()
     assert (compared.metric, len(compared.datasets), len(compared.rows)) == ("primary", 9, 2)

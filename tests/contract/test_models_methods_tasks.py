@@ -41,7 +41,7 @@ from tunekit.tasks import TASKS, task_of
 CPU = torch.device("cpu")
 LARGEST = [name for name in OFFLINE if name not in SEEDED]
 ALIKE = [name for name in SEEDED if family_of(name).padded is None and family_of(name).forward == "bert"][1:]
-"""The tiny models for which another one stands where whole trials take long, since it has the same forward pass."""
+"""Tiny models that another one stands for where whole trials take long: they share its layers and forward pass."""
 UNMOVED = ("position_embeddings", "token_type", "key.bias", "k_lin.bias")
 """What may have no gradient: rows that no text uses, and what a softmax over keys can't see."""
 NO_FORMAT = ("prefix",)

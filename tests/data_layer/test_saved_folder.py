@@ -184,3 +184,30 @@ def test_splits_that_are_none_are_refused(splits, message, tmp_path):
     (tmp_path / "saved" / "dataset_dict.json").write_text(json.dumps({"splits": splits}))
     with pytest.raises(UserError, match=message):
         read(tmp_path / "saved")
+
+
+def test_a_test_part_may_be_another_split_and_validation_is_then_drawn_from_train(tmp_path):
+    parts = {"train": made(), "dev": made(ROWS[:20]), "extra": made(ROWS[20:40]), "test": made(ROWS[40:])}
+    DatasetDict(parts).save_to_disk(tmp_path / "saved")
+    data = read(tmp_path / "saved", test_split="dev")
+    assert pairs(data)["test"] == expected(ROWS[:20])
+    assert sorted(pairs(data)["train"] + pairs(data)["val"]) == sorted(expected(ROWS))
+    assert len(data.splits["val"]) == 6
+    assert data.note == "the test part is the split dev, and the validation part is drawn from its training split"
+    assert "left out: splits extra, test" in data.reading_notes
+    own_dev = read(tmp_path / "saved", test_split="extra")
+    assert (pairs(own_dev)["val"], pairs(own_dev)["test"]) == (expected(ROWS[:20]), expected(ROWS[20:40]))
+    assert own_dev.note == "the test part is the split extra"
+    assert read(tmp_path / "saved").note == ""
+    with pytest.raises(UserError, match="no split 'dve', did you mean 'dev'"):
+        read(tmp_path / "saved", test_split="dve")
+
+
+def test_a_test_part_without_labels_is_refused(tmp_path):
+    hidden = made([{**row, "label": -1} for row in ROWS[:20]])
+    DatasetDict({"train": made(), "dev": made(ROWS[:20]), "hidden": hidden}).save_to_disk(tmp_path / "saved")
+    with pytest.raises(UserError, match="none of the rows of its split hidden has a label to test on"):
+        read(tmp_path / "saved", test_split="hidden")
+    made().save_to_disk(tmp_path / "one")
+    with pytest.raises(UserError, match="it has no splits, and so none that is called 'dev'"):
+        read(tmp_path / "one", test_split="dev")

@@ -297,13 +297,15 @@ def test_tf32_on_a_cpu_is_refused_in_one_line():
 
 
 INTERPRETED = """
-import json, sys
+import json
 from tests.support.device import device_pack
 from tests.support.packs import member_of, specs_of, train
 from tunekit.engine.kernels.choice import fallbacks
-specs = specs_of("adapter", epochs=1, train_limit=8, batch_size=4)[:2]
-losses = train([member_of(spec) for spec in specs], 1, device_pack)
-print(json.dumps([losses.tolist(), fallbacks()]))
+losses = []
+for method in ("adapter", "lora"):
+    specs = specs_of(method, epochs=1, train_limit=8, batch_size=4)[:2]
+    losses.append(train([member_of(spec) for spec in specs], 1, device_pack).tolist())
+print(json.dumps([losses, fallbacks()]))
 """
 
 
@@ -317,8 +319,9 @@ def test_steps_by_triton_kernels_have_the_losses_of_plain_ones():
     )  # fmt: skip
     losses, fell_back = json.loads(found.stdout.splitlines()[-1])
     assert fell_back == []
-    specs = specs_of("adapter", epochs=1, train_limit=8, batch_size=4)[:2]
-    np.testing.assert_allclose(losses, train([member_of(s) for s in specs], 1, device_pack), rtol=0, atol=1e-5)
+    for method, own in zip(("adapter", "lora"), losses, strict=True):
+        specs = specs_of(method, epochs=1, train_limit=8, batch_size=4)[:2]
+        np.testing.assert_allclose(own, train([member_of(s) for s in specs], 1, device_pack), rtol=0, atol=1e-5)
 
 
 def test_cuda_graphs_are_captured_on_their_own_stream_into_one_pool(monkeypatch):

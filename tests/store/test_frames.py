@@ -4,13 +4,14 @@ import random
 import shutil
 
 import pandas as pd
-import pyarrow as pa
-import pyarrow.parquet as pq
 import pytest
+from hypothesis import HealthCheck, given, settings
+from hypothesis import strategies as st
 
 from tests.support.records import FINGERPRINT, record
 from tests.support.stores import add
 from tunekit.schema import Status
+from tunekit.store.frame_cache import CACHE_FILE, load_frames
 from tunekit.store.result_store import ResultStore
 
 
@@ -62,30 +63,35 @@ def test_what_was_read_earlier_takes_the_caches_place_and_is_kept_when_asked(sto
     assert read == []
     assert kept.in_cache
     written = {path.name: path.stat().st_mtime_ns for path in cache.iterdir()}
-    assert set(written) == {"trials.parquet", "epochs.parquet"}
+    assert set(written) == {CACHE_FILE}
     store.frames(cache, previous=kept)
     assert written == {path.name: path.stat().st_mtime_ns for path in cache.iterdir()}
     same(store, cache)
 
 
-@pytest.mark.parametrize("name", ["trials", "epochs"])
-@pytest.mark.parametrize("content", [b"", b"PAR1", None])
-def test_a_torn_or_mixed_cache_is_made_anew(store, make_spec, tmp_path, name, content):
+@pytest.mark.parametrize("content", [b"", b"5.", bytes(64), None])
+def test_a_torn_or_earlier_cache_is_made_anew(store, make_spec, tmp_path, content):
     cache = tmp_path / "cache"
     store.frames(cache)
-    old = (cache / f"{name}.parquet").read_bytes()
+    old = (cache / CACHE_FILE).read_bytes()
     add(store, make_spec(seed=7), [0.3])
     store.frames(cache)
-    (cache / f"{name}.parquet").write_bytes(old if content is None else content)
+    (cache / CACHE_FILE).write_bytes(old if content is None else content)
     assert len(same(store, cache).trials) == 4
 
 
-def test_a_cache_with_text_that_is_none_is_made_anew(store, tmp_path):
-    cache = tmp_path / "cache"
-    store.frames(cache)
-    for path in cache.glob("*.parquet"):
-        table = pq.ParquetFile(path).read()
-        broken = pa.array([b"\xff"] * table.num_rows, pa.binary()).view(pa.string())
-        table = table.set_column(0, "folder", broken)
-        pq.write_table(table, path)
-    assert len(same(store, cache).trials) == 3
+@given(st.data())
+@settings(deadline=None, max_examples=60, suppress_health_check=[HealthCheck.function_scoped_fixture])
+def test_a_cache_with_any_other_byte_is_not_read(store, tmp_path_factory, data):
+    cache = tmp_path_factory.mktemp("cache")
+    trials, epochs = (frame for frame in (store.frames(cache).trials, store.frames(cache).epochs))
+    content = bytearray((cache / CACHE_FILE).read_bytes())
+    for read, expected in zip(load_frames(cache), (trials, epochs), strict=True):
+        pd.testing.assert_frame_equal(read, expected)
+    # The spaces behind the line, and the zeros between the tables, say nothing.
+    at = data.draw(st.integers(0, len(content) - 1).filter(lambda n: content[n] not in b" "))
+    content[at] = data.draw(st.integers(0, 255).filter(lambda byte: byte != content[at]))
+    (cache / CACHE_FILE).write_bytes(bytes(content))
+    assert [len(frame) for frame in load_frames(cache)] == [0, 0]
+    (cache / CACHE_FILE).write_bytes(bytes(content[: data.draw(st.integers(0, len(content) - 1))]))
+    assert [len(frame) for frame in load_frames(cache)] == [0, 0]

@@ -70,14 +70,18 @@ def show(shown: RenderableType) -> None:
     Console(highlight=False, width=max(width, MIN_WIDTH)).print(shown)
 
 
+def line_width() -> int:
+    """Return the columns of the terminal at standard output; in a pipe lines may have any number of columns."""
+    console = Console()
+    return console.width if console.is_terminal else 10**6
+
+
 def columns_together(first: int, widths: Sequence[int]) -> Iterator[slice]:
     """Yield which columns of a table stand beside its first one, so that the lines of a terminal hold them.
 
     ``first`` and ``widths`` are the widest texts of the first column and of the others. A pipe gets all in one.
     """
-    console = Console()
-    room = (console.width if console.is_terminal else 10**6) - first - BORDERS - 1
-    start, used = 0, 0
+    room, start, used = line_width() - first - BORDERS - 1, 0, 0
     for place, width in enumerate(widths):
         if place > start and used + width + BORDERS > room:
             yield slice(start, place)

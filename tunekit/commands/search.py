@@ -14,6 +14,7 @@ from tunekit.planning.args import SearchArgs
 from tunekit.planning.batching import described
 from tunekit.planning.changed_settings import changed_settings
 from tunekit.planning.presets import SEARCH_PRESETS, SearchPreset
+from tunekit.schema import with_later_fields
 from tunekit.search.request import SearchRequest, resolve_search
 from tunekit.store.search_records import TrialState
 
@@ -80,7 +81,9 @@ def search_as_text(request: SearchRequest, ended: Mapping[str, int]) -> str:
     for plan in request.plans:
         carved = f", {100 * plan.spec.val_fraction:g} % of train carved as dev" if plan.spec.val_fraction else ""
         lines.append(f"  {plan.name}: {ended.get(plan.key, 0)} of {plan.planned} trials ended{carved}")
-        lines += [f"    {name}: {_range(values)}" for name, values in plan.definition()["space"].items()]
+        default = {**with_later_fields(plan.spec.to_dict()), **plan.spec.method_params}
+        for name, values in plan.definition()["space"].items():
+            lines.append(f"    {name}: {_range(values)}; default {default[name]}")
     # The study's own lines have its ranges, and that test is sealed and what is carved.
     said = {plan.spec.cell: {*plan.definition()["space"], "score_test", "val_fraction"} for plan in request.plans}
     lines += [f"  {line}" for line in changed_settings([plan.spec for plan in request.plans], said)]

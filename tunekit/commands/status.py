@@ -13,7 +13,7 @@ from rich.live import Live
 from rich.table import Table
 from rich.text import Text
 
-from tunekit.commands.output import columns_together, paragraph, show, show_json
+from tunekit.commands.output import columns_together, line_width, paragraph, show, show_json
 from tunekit.errors import UserError
 from tunekit.parsing import how_many, plain
 from tunekit.planning.args import Format
@@ -64,9 +64,11 @@ def _tables(progress: SweepProgress) -> Iterator[Table]:
         max(len(head), *(len(seeds[seed].text) for seeds in progress.cells.values() if seed in seeds))
         for head, seed in zip(heads, progress.seeds, strict=True)
     ]
-    for together in columns_together(max(map(cell_len, progress.cells)), widths):
+    # A cell of a search has a long name, which goes on below.
+    first = min(max(map(cell_len, progress.cells)), line_width() * 9 // 20)
+    for together in columns_together(first, widths):
         table = Table()
-        table.add_column("cell")
+        table.add_column("cell", max_width=first)
         for head in heads[together]:
             table.add_column(head, justify="center")
         for name, seeds in progress.cells.items():

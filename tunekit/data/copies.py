@@ -115,7 +115,7 @@ def _read_copy(name: str, folder: Place) -> TextDataset:
         label_names = tuple(map(str, record["label_names"]))
         expected, display_name, pair_as = record["content_hash"], record["display_name"], record["pair_as"]
         left_out = {str(kind): int(number) for kind, number in record.get("left_out", {}).items()}
-        note, licence = str(record.get("note", "")), str(record["licence"])
+        note, licence = str(record.get("note", "")), str(record.get("licence", OWN_LICENCE))
         columns = ["split", "text", "pair", "label", "group"]
         table = pq.read_table(pa.BufferReader(path.read_bytes()), columns=columns).to_pydict()
     except (OSError, ValueError, KeyError, TypeError, AttributeError, pa.ArrowException) as error:

@@ -147,6 +147,8 @@ def read_source(source: DataSource) -> tuple[TextDataset, DataSource]:
 
         hub, rows, notes = read_hub(hub, columns, source.test_split)
         source, name = replace(source, path=str(hub)), hub.name
+    if source.test_split is not None and "test" not in rows:
+        raise UserError(f"{source.path}: none of the rows of its split {source.test_split} has a label to test on")
     data = dataset_of_rows(
         rows,
         columns,

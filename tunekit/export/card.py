@@ -35,20 +35,21 @@ IMPORTS = {"whole": "", "peft": "from peft import PeftModel\n", "adapters": "imp
 
 def card(
     chosen: ChosenTrial, manifest: dict[str, Any], hub_id: str | None, written_by: dict[str, Any], merged: bool,
-    *, fused_without_biases: bool,
+    *, licence: str, fused_without_biases: bool,
 ) -> str:  # fmt: skip
     """Return the Markdown text of README.md.
 
     ``manifest`` is the content of tunekit.json. ``hub_id`` is the id of the pretrained model on the hub, None where it
     has none. ``written_by`` is the source code that exported the model. ``merged`` says whether an update was merged,
-    and ``fused_without_biases`` whether the model's queries, keys and values are one module that has no biases.
+    ``licence`` is that of data that is not registered, empty where it is not known, and ``fused_without_biases`` says
+    whether the model's queries, keys and values are one module that has no biases.
     """
     spec, kind = chosen.trial.spec, manifest["kind"]
     method = f"{slug(spec.method)}{', merged' if merged else ''}"
     task = task_of(spec.dataset)
     head = [f"library_name: {LIBRARY_NAMES[kind]}", f"pipeline_tag: {PIPELINES[task.head_class]}", "license: unknown"]
     head += [f"base_model: {hub_id}"] if hub_id else []
-    data = DATASETS[spec.dataset].licence if spec.dataset in DATASETS else "that of the owner's own file"
+    data = DATASETS[spec.dataset].licence if spec.dataset in DATASETS else licence or "that of the owner's own file"
     return (
         "\n\n".join(
             [

@@ -207,7 +207,9 @@ def _write(
     config = model.config
     fused_without_biases = bool(FAMILIES[config.model_type].row_blocks) and not config.attention_bias
     merged = merged and kind == formats.WHOLE and spec.method != "full"
-    text = card(chosen, values, hub_id, source(), merged, fused_without_biases=fused_without_biases)
+    text = card(
+        chosen, values, hub_id, source(), merged, licence=data.licence, fused_without_biases=fused_without_biases
+    )
     (draft / "README.md").write_text(text, encoding="utf-8")
     return manifest
 

@@ -1,56 +1,30 @@
 """Read all records of a store as two DataFrames, and keep them in a cache, so that the next reading is fast.
 
-The cache is the files cache/trials.parquet and cache/epochs.parquet. Each trial in it has a *stamp*: a number that
-changes whenever the trial's files change. A trial whose stamp has changed is read again. A cache that is incomplete or
-of another version is made anew.
+Each trial in the cache has a *stamp*: a number that changes whenever the trial's files change. A trial whose stamp has
+changed is read again. A cache that is damaged or of another version is made anew.
 """
 
 import json
 import os
 from collections.abc import Callable, Iterable, Sequence
-from dataclasses import dataclass, fields
-from io import BytesIO
+from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
 import numpy as np
 import pandas as pd
 import pyarrow as pa
-import pyarrow.parquet as pq
 
-from tunekit.schema import SCHEMA_VERSION, EpochRecord, Status, canonical_json
-from tunekit.storage.files import write_atomic
+from tunekit.schema import EpochRecord, Status, canonical_json
 from tunekit.storage.object_path import ObjectPath
 from tunekit.storage.paths import Place, snapshot
+from tunekit.store.frame_cache import EPOCHS, TRIALS, as_frame, load_frames, save_frames
 from tunekit.store.records import StoredTrial
 
-CACHE_VERSION = 4
-"""The version of the cache's columns."""
 RECORDS = ("spec.json", "epochs.jsonl", "summary.json")
 """The files of a trial that the frames are made from."""
 ShowProgress = Callable[[Sequence[str]], Iterable[str]]
 """A function that yields the items of its argument and shows how far it is. ``iter`` is one that shows nothing."""
-
-_TEXT, _INT, _FLOAT = pa.string(), pa.int64(), pa.float64()
-_TRIALS = pa.schema(
-    {
-        "folder": _TEXT, "stamp": _INT, "own": pa.bool_(), "trial_id": _TEXT, "cell": _TEXT, "fingerprint": _TEXT,
-        "model": _TEXT, "dataset": _TEXT, "method": _TEXT, "seed": _INT, "settings": _TEXT, "score_test": pa.bool_(),
-        "planned_epochs": _INT, "status": _TEXT, "num_epochs": _INT, "best_epoch": _INT, "num_trainable_params": _INT,
-        "num_total_params": _INT, "train_seconds": _FLOAT, "peak_memory_bytes": _INT,
-        "predicted_memory_bytes": _INT, "fit_loss": _FLOAT,
-        "fit_accuracy": _FLOAT, "fit_micro_f1": _FLOAT, "fit_macro_f1": _FLOAT, "error": _TEXT, "execution": _TEXT,
-        "provenance": _TEXT,
-    }
-)  # fmt: skip
-_KINDS = {"int": _INT, "float": _FLOAT}
-_EPOCHS = pa.schema(
-    {
-        "folder": _TEXT,
-        **{item.name: _KINDS[str(item.type).split(" ")[0]] for item in fields(EpochRecord)},
-        "scores": _TEXT,
-    }
-)
 
 
 @dataclass(frozen=True)
@@ -122,7 +96,7 @@ def read_frames(
     """
     trials_folder = snapshot(trials_folder)
     stamps, unrelated = _stamps(trials_folder)
-    trials, epochs = (previous.trials, previous.epochs) if previous else _read_cache(cache)
+    trials, epochs = (previous.trials, previous.epochs) if previous else load_frames(cache)
     in_cache = previous.in_cache if previous else cache is not None
     folders = trials["folder"].to_numpy(object)
     unchanged = np.array(
@@ -140,13 +114,13 @@ def read_frames(
     if stored or not unchanged.all():
         trial_rows = [_trial_row(trial, stamps[trial.folder.name]) for trial in stored]
         epoch_rows = [_epoch_row(trial.folder.name, record) for trial in stored for record in trial.epochs]
-        trials = _appended(trials[unchanged], trial_rows, _TRIALS)
+        trials = _appended(trials[unchanged], trial_rows, TRIALS)
         trials = trials.sort_values("folder", kind="stable", ignore_index=True)
-        epochs = _appended(epochs[epochs["folder"].isin(known)], epoch_rows, _EPOCHS)
+        epochs = _appended(epochs[epochs["folder"].isin(known)], epoch_rows, EPOCHS)
         epochs = epochs.sort_values(["folder", "epoch"], kind="stable", ignore_index=True)
         in_cache = False
     if cache is not None and write_cache and not in_cache:
-        _write_cache(cache, trials, epochs)
+        save_frames(cache, trials, epochs)
         in_cache = True
     return Frames(trials, epochs, tuple(damaged), unrelated, in_cache)
 
@@ -244,57 +218,11 @@ def _trial_row(trial: StoredTrial, stamp: int) -> dict[str, Any]:
 def _epoch_row(folder: str, record: EpochRecord) -> dict[str, Any]:
     """Return the row of one epoch in the frame of epochs."""
     values = record.values()
-    further = {name: value for name, value in values.items() if name not in _EPOCHS.names}
+    further = {name: value for name, value in values.items() if name not in EPOCHS.names}
     row = {name: value for name, value in values.items() if name not in further}
     return {"folder": folder, **row, "scores": canonical_json(further) if further else None}
 
 
 def _appended(frame: pd.DataFrame, rows: list[dict[str, Any]], schema: pa.Schema) -> pd.DataFrame:
     """Return ``frame`` with ``rows`` below."""
-    return pd.concat([frame, _frame(pa.Table.from_pylist(rows, schema=schema))], ignore_index=True)
-
-
-def _frame(table: pa.Table) -> pd.DataFrame:
-    """Return an Arrow table as a DataFrame, whose whole numbers stay whole where a column has nulls."""
-    frame: pd.DataFrame = table.to_pandas(types_mapper={_INT: pd.Int64Dtype()}.get)
-    return frame
-
-
-def _empty() -> tuple[pd.DataFrame, pd.DataFrame]:
-    """Return the frames of a store without trials."""
-    return _frame(_TRIALS.empty_table()), _frame(_EPOCHS.empty_table())
-
-
-def _read_cache(cache: Path | None) -> tuple[pd.DataFrame, pd.DataFrame]:
-    """Return the frames in the cache, or empty ones where there is none, or it is incomplete or of another version."""
-    if cache is None:
-        return _empty()
-    try:
-        tables = [pq.ParquetFile(cache / f"{name}.parquet").read() for name in ("trials", "epochs")]
-        for table in tables:
-            table.validate(full=True)
-    except (OSError, pa.ArrowException):
-        return _empty()
-    keys = {(table.schema.metadata or {}).get(b"tunekit", b"") for table in tables}
-    trials, epochs = (table.replace_schema_metadata(None) for table in tables)
-    is_whole = len(keys) == 1 and keys.pop().startswith(_version().encode())
-    if not is_whole or (trials.schema, epochs.schema) != (_TRIALS, _EPOCHS):
-        return _empty()
-    return _frame(trials), _frame(epochs)
-
-
-def _write_cache(cache: Path, trials: pd.DataFrame, epochs: pd.DataFrame) -> None:
-    """Write both files of the cache. Raises OSError."""
-    cache.mkdir(parents=True, exist_ok=True)
-    # Both files hold the same random key, so that a reader that finds files of two writers uses neither.
-    key = _version() + os.urandom(8).hex()
-    for name, frame, schema in (("trials", trials, _TRIALS), ("epochs", epochs, _EPOCHS)):
-        table = pa.Table.from_pandas(frame, schema=schema, preserve_index=False)
-        buffer = BytesIO()
-        pq.write_table(table.replace_schema_metadata({"tunekit": key}), buffer)
-        write_atomic(cache / f"{name}.parquet", buffer.getvalue())
-
-
-def _version() -> str:
-    """Return the beginning of the key in the files of a cache, which names the versions of schema and cache."""
-    return f"{SCHEMA_VERSION}.{CACHE_VERSION}:"
+    return pd.concat([frame, as_frame(pa.Table.from_pylist(rows, schema=schema))], ignore_index=True)

@@ -22,9 +22,7 @@ class HostOperations(Operations):
 
     def attention(self, module: Any, hidden: torch.Tensor) -> torch.Tensor:
         """Return the contexts of hidden states, computed in groups of sequences of similar lengths."""
-        kind = MaskKind.TOKEN if module.last else MaskKind.PAIR
-        dropped = self._next_mask(kind, module.heads, module.rate)
-        return GroupedAttention(module, self.batch, dropped).contexts(hidden)
+        return self._grouped(module).contexts(hidden)
 
     def attention_of_rows(
         self, module: Any, queries: torch.Tensor, keys: torch.Tensor, values: torch.Tensor
@@ -33,9 +31,12 @@ class HostOperations(Operations):
 
         ``module`` is a ``FlatRotaryAttention``.
         """
+        return self._grouped(module).contexts_of_rows(queries, keys, values)
+
+    def _grouped(self, module: Any) -> GroupedAttention:
+        """Return the attention of a layer's ``module``, which drops probabilities by the next mask."""
         kind = MaskKind.TOKEN if module.last else MaskKind.PAIR
-        dropped = self._next_mask(kind, module.heads, module.rate)
-        return GroupedAttention(module, self.batch, dropped).contexts_of_rows(queries, keys, values)
+        return GroupedAttention(module, self.batch, self._next_mask(kind, module.heads, module.rate))
 
     def first_tokens(self, hidden: torch.Tensor) -> torch.Tensor:
         """Return the hidden states (K, B, H) of the first token of each sequence."""

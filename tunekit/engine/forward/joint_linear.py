@@ -39,7 +39,7 @@ def lay_side_by_side(model: nn.Module) -> None:
         if isinstance(attention, FlatSelfAttention):
             linears = [_linear_of(module) for module in (attention.query, attention.key, attention.value)]
             for name in ("weight", "bias"):
-                parameters = [getattr(one, name, None) for one in linears]
+                parameters: list[Any] = [getattr(one, name, None) for one in linears]
                 if all(isinstance(one, nn.Parameter) and not one.requires_grad for one in parameters):
                     whole = torch.cat([one.data for one in parameters])
                     for one, part in zip(parameters, whole.chunk(len(parameters)), strict=True):
@@ -63,7 +63,7 @@ def joined(tensors: Sequence[torch.Tensor], axis: int) -> torch.Tensor | None:
     return first.as_strided(shape, first.stride(), first.storage_offset())
 
 
-def _product(modules: Sequence[nn.Module], x: torch.Tensor) -> torch.Tensor | None:
+def _product(modules: Sequence[Any], x: torch.Tensor) -> torch.Tensor | None:
     """Return the outputs of ``modules`` side by side (rows, m * n), or None where each needs a product of its own."""
     linears = [_linear_of(module) for module in modules]
     weight = _join([getattr(one, "weight", None) for one in linears], -2)
@@ -77,27 +77,21 @@ def _product(modules: Sequence[nn.Module], x: torch.Tensor) -> torch.Tensor | No
     if not updated:
         return found
     updates = dict(zip(updated, _updates(updated, x), strict=True))
-    factors = [module.scaling[_adapter(module)] if module in updates else None for module in modules]
+    factors = [module.scaling[module.active_adapters[0]] if module in updates else None for module in modules]
     whole: torch.Tensor = _AddToParts.apply(found, factors, *map(updates.get, modules))  # type: ignore[no-untyped-call]
     return whole
 
 
 def _updates(modules: Sequence[Any], x: torch.Tensor) -> list[torch.Tensor]:
     """Return what LoRA adds to the output of each of ``modules``, before it is multiplied by LoRA's scaling."""
-    names = [_adapter(module) for module in modules]
-    downs = [module.lora_A[name] for module, name in zip(modules, names, strict=True)]
-    dropouts = [module.lora_dropout[name] for module, name in zip(modules, names, strict=True)]
+    parts = [(one.lora_dropout[name], one.lora_A[name], one.lora_B[name]) for one in modules
+             for name in one.active_adapters]  # fmt: skip
+    dropouts, downs, ups = zip(*parts, strict=True)
     if all(type(dropout) is nn.Identity for dropout in dropouts):
         inner = joint_outputs(downs, x)
     else:  # each drops entries of its own
         inner = [down(dropout(x)) for down, dropout in zip(downs, dropouts, strict=True)]
-    return [module.lora_B[name](one) for module, name, one in zip(modules, names, inner, strict=True)]
-
-
-def _adapter(module: Any) -> str:
-    """Return the name of the one adapter of a module with LoRA."""
-    name: str = module.active_adapters[0]
-    return name
+    return [up(one) for up, one in zip(ups, inner, strict=True)]
 
 
 def _linear_of(module: Any) -> nn.Module | None:
@@ -105,7 +99,7 @@ def _linear_of(module: Any) -> nn.Module | None:
     if is_changed(module):
         return None
     if type(module) is nn.Linear or (type(module) is StackedLinear and module.scale is None):
-        return module  # type: ignore[no-any-return]
+        return module
     if hasattr(module, "lora_A"):
         from peft.tuners.lora import Linear
 
