@@ -310,6 +310,7 @@ print(json.dumps([losses, fallbacks()]))
 
 
 @pytest.mark.slow
+@pytest.mark.timeout(900)
 def test_steps_by_triton_kernels_have_the_losses_of_plain_ones():
     """Triton's interpreter has to be chosen before Triton is imported, so in a process of its own."""
     pytest.importorskip("triton", reason="Triton is not installed")
