@@ -112,9 +112,11 @@ def _majority(audit: DatasetAudit) -> list[str]:
     told = [f"A classifier that always predicts the most frequent class of the training rows has {scores['majority']}."]
     known, rows = (int(audit.counts[name]["test"]) for name in ("in train", "rows"))
     if known:
+        trained = int(audit.counts["rows"]["train"])
         told.append(
-            f"The texts of {known:,} of the {rows:,} test rows also stand in train. A classifier that predicts their "
-            f"most frequent label there, and the most frequent class for other texts, has {scores['memoriser']}."
+            f"The texts of {known:,} of the {rows:,} test rows also stand among all {trained:,} training rows of the "
+            "dataset. A classifier that predicts for such a text the label that it has most often there, and for other "
+            f"texts the most frequent class, has {scores['memoriser']}."
         )
     return told
 

@@ -12,7 +12,7 @@ from collections.abc import Sequence
 
 import numpy as np
 
-STEP_DOWN = "step-down Bonferroni over the pairs of rows not yet found worse"
+STEP_DOWN = "step-down Bonferroni over the pairs of rows that remain"
 """The name of the correction of ``against_best``."""
 HOLM = "Holm over all pairs of rows"
 

@@ -106,13 +106,13 @@ def _marks(tested: list[Comparison], standings: set[Standing]) -> list[str]:
     found = []
     if Standing.ALIKE in standings:
         found.append(
-            f"† marks rows that do not differ significantly from the best ({LEVEL}); this does not show equality."
+            f"† marks what does not differ significantly from the best of its column ({LEVEL}); this does not show equality."
         )
     if Standing.WORSE in standings:
         populations = {one.population for one in tested}
         may = MAY_WRITE[populations.pop()] if len(populations) == 1 else MAY_WRITE_MIXED
-        others = "Other tested rows" if found else "All tested rows"
-        found.append(f"{others} are significantly worse than the best ({LEVEL}), {may}.")
+        others = "What else was tested" if found else "All that was tested"
+        found.append(f"{others} is significantly worse than the best of its column ({LEVEL}), {may}.")
     else:
         found.append("No row is significantly worse than the best.")
     reasons = _listed(one.why_this_set for one in tested if one.why_this_set)

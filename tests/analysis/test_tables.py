@@ -183,7 +183,7 @@ def test_a_row_is_the_best_or_does_not_differ_from_it_or_is_worse():
     table = build(spec_of(BEST, NEAR, FAR))
     assert list(standings(table).values()) == [Standing.BEST, Standing.ALIKE, Standing.WORSE]
     assert [(e.bold, e.dagger) for e in table.entries.values()] == [(True, False), (False, True), (False, False)]
-    correction = "step-down Bonferroni over the pairs of rows not yet found worse, 3 at first"
+    correction = "step-down Bonferroni over the pairs of rows that remain, 3 at first"
     assert f"Correction of p: {correction}." in table.notes
     assert {entry.versus.correction for entry in table.entries.values() if entry.versus} == {correction}
     assert "these test items, not of new text" in " ".join(table.notes)
