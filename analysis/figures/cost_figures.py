@@ -49,8 +49,8 @@ def cost_figures(members: Sequence[Cell], metric: str) -> list[CaptionedFigure]:
     figure.suptitle(wrapped(f"{name}, {axis.label} against cost", 45 * len(found), 3), fontsize=10)
     caption = (
         f"{name}: {axis.label} on the {splits_text(members)} split against cost, means over {seeds_text(members)}"
-        f"{intervals}. The dashed line is the Pareto front, and the numbers of the points on it are bold: no other point "
-        "scores as well at no more cost."
+        f"{intervals}. The dashed line is the Pareto front, and the numbers of the points on it are bold: no other "
+        "point scores as well at no more cost."
     )
     if len(drawn[MEMORY]) < len(chosen):
         caption += " Peak memory on a CPU is left out: it is the whole process's and does not compare methods."

@@ -106,7 +106,8 @@ def _marks(tested: list[Comparison], standings: set[Standing]) -> list[str]:
     found = []
     if Standing.ALIKE in standings:
         found.append(
-            f"† marks what does not differ significantly from the best of its column ({LEVEL}); this does not show equality."
+            f"† marks what does not differ significantly from the best of its column ({LEVEL}); this does not show "
+            "equality."
         )
     if Standing.WORSE in standings:
         populations = {one.population for one in tested}
