@@ -245,7 +245,7 @@ def test_a_score_that_the_task_lacks_is_refused_with_those_that_it_has(of_number
         of_numbers.write_text(f"sweeps: [numbers]\n{text}\n")
         assert run(of_numbers) == 2
         error = capsys.readouterr().err
-        assert "there is no metric 'macro_f1' (there are pearson, spearman, rmse)" in error
+        assert "there is no metric 'macro_f1' (there are pearson, spearman, rmse, primary)" in error
         assert error.count("\n") == 1
 
 
