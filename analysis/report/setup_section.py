@@ -12,6 +12,7 @@ from analysis.report.document import Block, Grid, Inline, Link, Paragraph, Secti
 from analysis.sweep_records import SweepRecords
 from analysis.tables.specs import epochs_text
 from analysis.variants import roles_of
+from tunekit.parsing import how_many
 from tunekit.schema import LATER_FIELDS
 from tunekit.tasks.base import task_of
 
@@ -61,7 +62,7 @@ def _data(members: Sequence[Configurations], copied: bool, audit: DatasetAudit |
         counted, groups = (int(audit.counts[name]["test"]) for name in ("rows", "groups"))
         held = f"in {groups:,} groups of related rows" if groups < counted else "each a group of its own"
         told += f", those of test {held}"
-    return " ".join([f"{told}.", *note, *_cut(members), *_majority(audit)])
+    return " ".join([f"{told}.", *note, *_cut(members), *_majority(members, audit)])
 
 
 def _cut(members: Sequence[Configurations]) -> list[str]:
@@ -102,7 +103,8 @@ def _options(members: Sequence[Configurations]) -> list[str]:
     ]
 
 
-def _majority(audit: DatasetAudit) -> list[str]:
+def _majority(members: Sequence[Configurations], audit: DatasetAudit) -> list[str]:
+    """Return sentences on what trivial classifiers score on test, and how many cells are below the better of them."""
     if "majority" not in audit.baselines:
         return []
     scores = {
@@ -116,9 +118,22 @@ def _majority(audit: DatasetAudit) -> list[str]:
         told.append(
             f"The texts of {known:,} of the {rows:,} test rows also stand among all {trained:,} training rows of the "
             "dataset. A classifier that predicts for such a text the label that it has most often there, and for other "
-            f"texts the most frequent class, has {scores['memoriser']}."
+            f"texts the most frequent class, has {scores['memoriser']}. {_below(members, audit.baselines['memoriser'])}"
         )
     return told
+
+
+def _below(members: Sequence[Configurations], baseline: tuple[float, float]) -> str:
+    """Return how many of the cells scored on test have lower means than a baseline's accuracy and macro-F1."""
+    scored = [cell for one in members for cell in one.cells if cell.split == "test" and cell.completed]
+    accuracy, macro = (
+        sum(sample.mean < limit for cell in scored if (sample := cell.sample(metric)) is not None)
+        for metric, limit in zip(("accuracy", "macro_f1"), baseline, strict=True)
+    )
+    return (
+        f"Its accuracy is above the mean of {accuracy} of {how_many(len(scored), 'cell')} here, and its macro-F1 above "
+        f"that of {macro}."
+    )
 
 
 def _methods(records: SweepRecords, members: Sequence[Configurations], select: str) -> Grid:

@@ -2,6 +2,7 @@
 
 from dataclasses import replace
 
+import numpy as np
 import pytest
 
 from analysis.cells import cells
@@ -11,6 +12,7 @@ from analysis.report.setup_section import setup_section, training_sentences
 from analysis.sweep_records import read_sweeps
 from analysis.tables.build import build
 from analysis.tables.specs import default_specs
+from tests.conftest import ROOT
 from tests.support.stores import add
 from tunekit.data.copies import load_dataset, save_dataset
 from tunekit.store.requests import cells_of
@@ -48,6 +50,21 @@ def test_the_data_are_said_in_numbers(store, make_spec):
     assert f"those of test in {test['group'].nunique()} groups of related rows." in told.text
     share = 100 * (test["label"] == load_dataset("demo").splits["train"]["label"].mode()[0]).mean()
     assert f"has accuracy {share:.2f} % and macro-F1" in told.text
+
+
+def test_how_many_cells_are_below_a_memoriser_of_train_is_said():
+    root = ROOT / "docs" / "results" / "study-minilm"
+    records, audits = read_sweeps([root]), audit(root)[0]
+    found = cells(records)
+    told = [block.text for block in setup_section(records, found, audits).blocks if isinstance(block, Paragraph)]
+    for one, text in zip(audits, told, strict=True):
+        mine = [cell for cell in found if cell.dataset == one.name]
+        below = [
+            sum(np.mean(list(cell.by_seed(metric).values())) < limit for cell in mine)
+            for metric, limit in zip(("accuracy", "macro_f1"), one.baselines["memoriser"], strict=True)
+        ]
+        assert len(mine) == 3
+        assert f"mean of {below[0]} of 3 cells here, and its macro-F1 above that of {below[1]}." in text
 
 
 def test_what_a_dataset_s_test_part_is_stands_in_the_setup_and_under_each_table(tmp_path, make_spec):
