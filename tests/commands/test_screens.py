@@ -142,7 +142,7 @@ def test_a_search_closes_with_a_block_a_study_that_no_terminal_tears(search, wid
         assert len([line for line in block if "against the default, on test: +" in line]) == 1
         below = " ".join(line.strip() for line in block[block.index(tests) :])
         assert re.search(
-            r"on test: \+\d\.\d\d \[-\d+\.\d\d, \+\d+\.\d\d\], p = 0\.\d+ \(Welch's t over seeds\), ", below
+            r"on test: \+\d\.\d\d \[-\d+\.\d\d, \+\d+\.\d\d\], uncorrected p = 0\.\d+ \(Welch's t over seeds\), ", below
         )
         assert len(block) == (14 if width == 80 else 13)
 

@@ -55,8 +55,8 @@ def search(monkeypatch, capsys, tmp_path):
         ),
         (
             ["--objective", "f1"],
-            "--objective takes macro_f1, accuracy, micro_f1, pearson, spearman, rmse, entity_f1, precision, recall, "
-            "num_trainable_params, got 'f1'",
+            "--objective takes accuracy, macro_f1, mcc, pearson, spearman, rmse, micro_f1, entity_f1, precision, "
+            "recall, num_trainable_params, got 'f1'",
         ),
         (["--objective", "macro_f1,macro_f1"], "--objective names one twice"),
         (["--objective", "num_trainable_params"], "must name a score first"),
