@@ -16,6 +16,7 @@ from tunekit.planning.resources import Resources
 from tunekit.storage.files import check_writable
 from tunekit.storage.object_path import ObjectPath
 from tunekit.storage.paths import Place, location
+from tunekit.store.existing import SEARCH_FILE, SWEEP_FILE
 
 if TYPE_CHECKING:
     from tunekit.planning.estimate import Timing
@@ -108,13 +109,9 @@ def usable(root: Place) -> Place:
     return root
 
 
-SEARCH_RECORD = "search.json"
-"""The file that a search has in its folder from its start on, and no other sweep."""
-
-
 def refuse_search(root: Place) -> None:
     """Raise UserError where ``root`` holds a search, since a grid needs a folder of its own."""
-    if (root / SEARCH_RECORD).exists():
+    if (root / SEARCH_FILE).exists():
         raise UserError(
             f"{root} holds a search, and a grid needs a folder of its own: give it another --sweep (in Python, another "
             "folder); tunekit search continues the search"
@@ -123,12 +120,12 @@ def refuse_search(root: Place) -> None:
 
 def refuse_grid(root: Place) -> None:
     """Raise UserError where ``root`` holds a sweep that is no search, since a search needs a folder of its own."""
-    if not (root / "sweep.json").exists() or (root / SEARCH_RECORD).exists():
+    if not (root / SWEEP_FILE).exists() or (root / SEARCH_FILE).exists():
         return
     from tunekit.store.sweep_file import read_requests
 
     # A search of an earlier version has no search.json before its first trial has ended.
-    if not any("search" in request for request in read_requests(root / "sweep.json", None)):
+    if not any("search" in request for request in read_requests(root / SWEEP_FILE, None)):
         raise UserError(
             f"{root} holds a grid, and a search needs a folder of its own: give it another --sweep (in Python, another "
             "folder); tunekit run continues the grid"

@@ -5,6 +5,9 @@ from pathlib import Path
 from tunekit.errors import UserError
 from tunekit.storage.paths import Place, location
 
+SWEEP_FILE, SEARCH_FILE = "sweep.json", "search.json"
+"""The files that a sweep has in its folder from its start on, and that a search has there, too, and no other sweep."""
+
 
 def existing_sweep(text: str) -> Place:
     """Return the place of the sweep that ``text`` names.
@@ -13,11 +16,11 @@ def existing_sweep(text: str) -> Place:
     asked: what reads the sweep asks it.
     """
     root = location(text)
-    if isinstance(root, Path) and not (root / "sweep.json").exists() and not (root / "trials").exists():
+    if isinstance(root, Path) and not (root / SWEEP_FILE).exists() and not (root / "trials").exists():
         raise no_sweep(root)
     return root
 
 
-def no_sweep(root: Place, missing: str = "sweep.json") -> UserError:
+def no_sweep(root: Place, missing: str = SWEEP_FILE) -> UserError:
     """Return the error that says that ``root`` holds no sweep, since ``missing`` is not in it."""
     return UserError(f"{root} holds no sweep (no {missing}); give the folder of one, as in ray_results/demo")

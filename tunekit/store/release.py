@@ -14,12 +14,12 @@ from tunekit.errors import UserError
 from tunekit.parsing import how_many
 from tunekit.storage.files import write_atomic
 from tunekit.storage.paths import Place
-from tunekit.store.existing import no_sweep
+from tunekit.store.existing import SEARCH_FILE, SWEEP_FILE, no_sweep
 from tunekit.store.records import STEPS, STEPS_COMPRESSED, StoredTrial, read_predictions
 from tunekit.store.result_store import ResultStore
 from tunekit.tasks import task_of
 
-OF_THE_SWEEP = ("sweep.json", "search.json", "best.yaml")
+OF_THE_SWEEP = (SWEEP_FILE, SEARCH_FILE, "best.yaml")
 OF_A_TRIAL = ("spec.json", "epochs.jsonl", "summary.json")
 
 

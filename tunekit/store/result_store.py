@@ -26,6 +26,7 @@ from tunekit.schema import SCHEMA_VERSION, EpochRecord, Fingerprint, TrialSpec, 
 from tunekit.storage.files import map_files, move_file, move_folder, sync, write_atomic
 from tunekit.storage.object_path import ObjectPath
 from tunekit.storage.paths import Place, local_folder, location, snapshot, without_snapshot
+from tunekit.store.existing import SEARCH_FILE, SWEEP_FILE
 from tunekit.store.frames import Frames, ShowProgress, read_frames
 from tunekit.store.records import (
     SPEC,
@@ -173,11 +174,11 @@ class ResultStore:
     def add_request(self, request: Mapping[str, Any]) -> None:
         """Append a request to sweep.json, with the present time as its ``time``."""
         requests = [*self.requests(), {**request, "time": datetime.now(UTC).isoformat(timespec="seconds")}]
-        write_atomic(self.root / "sweep.json", _json({"schema_version": SCHEMA_VERSION, "requests": requests}))
+        write_atomic(self.root / SWEEP_FILE, _json({"schema_version": SCHEMA_VERSION, "requests": requests}))
 
     def write_search(self, search: Search) -> None:
         """Write search.json anew."""
-        write_atomic(self.root / "search.json", _json({"schema_version": SCHEMA_VERSION, **search.to_dict()}))
+        write_atomic(self.root / SEARCH_FILE, _json({"schema_version": SCHEMA_VERSION, **search.to_dict()}))
 
     # -- reading -----------------------------------------------------------------------------------------------------
 
@@ -186,11 +187,11 @@ class ResultStore:
 
         ``tunekit.store.sweep_file.read_requests`` explains ``cache``.
         """
-        return read_requests(self.root / "sweep.json", cache)
+        return read_requests(self.root / SWEEP_FILE, cache)
 
     def search(self) -> Search | None:
         """Return what search.json holds, or None for a sweep that is no search. Raises DamagedRecord."""
-        path = self.root / "search.json"
+        path = self.root / SEARCH_FILE
         if not path.exists():
             return None
         content = load_record(path)
