@@ -12,7 +12,7 @@ from sklearn.metrics import root_mean_squared_error
 from torch.nn import functional as F
 
 from tests.support.device import device_pack
-from tests.support.packs import apart, member_of, train
+from tests.support.packs import check_packs, member_of
 from tests.support.runs import finish, numbers
 from tests.support.trials import build, specify, start
 from tunekit.data.base import DATASETS, content_hash
@@ -155,12 +155,7 @@ def test_resumed_trials_are_bit_identical(tmp_path):
 def test_packs_give_each_trial_its_own_numbers(method, make_pack):
     specs = [spec_of(method=method, seed=seed, learning_rate=rate, batch_size=8, train_limit=44, epochs=2)
              for seed, rate in ((1, 1e-3), (2, 5e-3), (3, 2e-3))]  # fmt: skip
-    packed, alone = ([member_of(spec, dropout=False) for spec in specs] for _ in range(2))
-    found = train(packed, 2, make_pack)
-    expected = np.concatenate([train([member], 2) for member in alone])
-    assert np.ptp(expected, axis=1).min() > 0.01, "losses that never move would agree with anything"
-    np.testing.assert_allclose(found, expected, rtol=0, atol=1e-5)
-    assert max(apart(*pair) for pair in zip(packed, alone, strict=True)) < 1e-4
+    check_packs(specs, make_pack, moved=0.01)
 
 
 @pytest.fixture
