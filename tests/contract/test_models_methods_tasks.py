@@ -80,8 +80,10 @@ def test_a_model_has_the_parameters_the_head_and_the_packs_that_are_told_before_
 
 @every_combination(OFFLINE)
 def test_training_moves_all_that_is_trainable_and_no_bit_of_the_rest(model, method, task):
+    """In float64: Compacter's factors begin with gradients near 1e-14, whose steps float32 may round away."""
     spec = spec_of(model, method, task, epochs=1)
     prepared, built = build(spec)
+    built.double()
     before = {name: p.detach().clone() for name, p in built.named_parameters()}
     # Two steps: LoRA's A has no gradient while B is zero.
     Pack([Member(spec, built, prepared.splits["train"], CPU)]).train_epoch()
@@ -155,7 +157,8 @@ def test_a_trial_is_resumed_with_equal_bits_and_exported_with_equal_predictions(
     stored = pd.read_parquet(whole.folder / "predictions.parquet")
     stored = stored[(stored["split"] == "test") & (stored["epoch"] == 2)]
     if task == "regression":
-        np.testing.assert_allclose(predicted, stored["predicted"], rtol=1e-4)
+        # A number near 0 is the difference of numbers as large as the targets', and as inexact as those.
+        np.testing.assert_allclose(predicted, stored["predicted"], rtol=1e-4, atol=1e-5 * stored["predicted"].std())
     else:
         assert list(predicted) == stored["predicted"].tolist()
 

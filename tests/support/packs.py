@@ -78,13 +78,15 @@ def apart(one: Member, other: Member) -> float:
 def check_packs(
     specs: Sequence[TrialSpec], make: Callable[[Sequence[Member]], Pack] = Pack, *, moved: float = 0.005
 ) -> None:
-    """Check that trials give in a pack the losses and weights that each gives alone, over two epochs.
+    """Check that trials give in a pack the losses and weights that each gives alone, over two epochs, in float64.
 
-    The losses of each trial have to differ by more than ``moved``.
+    The losses of each trial have to differ by more than ``moved``. In float32 the same sums in another order differ, and
+    AdamW makes of a gradient that is nothing but rounding a step as large as any: MiniLM's weights are 1e-3 apart after
+    four steps then. Learning rates are float32 on a device and float64 on the host, which is what the bounds leave.
     """
-    packed, alone = ([member_of(spec, dropout=False) for spec in specs] for _ in range(2))
+    packed, alone = ([member_of(spec, dropout=False, dtype=torch.float64) for spec in specs] for _ in range(2))
     found = train(packed, 2, make)
     expected = np.concatenate([train([member], 2) for member in alone])
     assert np.ptp(expected, axis=1).min() > moved, "losses that never move would agree with anything"
-    np.testing.assert_allclose(found, expected, rtol=0, atol=1e-5)
-    assert max(apart(*pair) for pair in zip(packed, alone, strict=True)) < 1e-4
+    np.testing.assert_allclose(found, expected, rtol=0, atol=1e-6)
+    assert max(apart(*pair) for pair in zip(packed, alone, strict=True)) < 1e-6
