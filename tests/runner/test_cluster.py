@@ -49,14 +49,14 @@ def begin(address: str, storage: Path, *arguments: object) -> subprocess.Popen:
 
 
 def until(process: subprocess.Popen, event: str) -> list[dict]:
-    """The events that the process tells, up to the first ``event``."""
+    """The events that the process tells on standard error, up to the first ``event``."""
     seen = []
-    for line in process.stdout:
+    for line in process.stderr:
         if line.startswith("{"):
             seen.append(json.loads(line))
             if seen[-1]["event"] == event:
                 return seen
-    raise AssertionError(f"no {event!r} event: {seen}\n{process.stderr.read()}")
+    raise AssertionError(f"no {event!r} event: {seen}")
 
 
 def used(cache: Path) -> bool:
