@@ -29,6 +29,7 @@ from tunekit.schema import (
 from tunekit.storage.object_path import ObjectPath
 from tunekit.storage.paths import Place
 from tunekit.store.epoch_records import TASK_SCHEMA_VERSION, epoch_record
+from tunekit.store.trial_files import COMPRESSED_STEPS_FILE, PREDICTIONS_FILE, STEPS_FILE
 from tunekit.tasks.base import Metric
 
 if TYPE_CHECKING:
@@ -119,11 +120,7 @@ class ImportedEpoch(EpochRecord):
 
 
 MAX_BYTES = 500_000_000
-STEPS, STEPS_COMPRESSED = "steps.csv", "steps.csv.gz"
-"""The file of a trial's optimizer steps, and the file that takes its place in a released copy."""
 """The largest size of a record file."""
-SPEC = "spec.json"
-"""The name of the file that each trial's folder holds. A folder without it is not a trial's."""
 
 
 class DamagedRecord(ValueError):
@@ -208,13 +205,13 @@ def read_steps(folder: Place, columns: Mapping[str, type]) -> "pd.DataFrame | No
     """
     import pandas as pd
 
-    for path in (folder / STEPS, folder / STEPS_COMPRESSED):
+    for path in (folder / STEPS_FILE, folder / COMPRESSED_STEPS_FILE):
         if path.exists():
             try:
                 if path.stat().st_size > MAX_BYTES:
                     raise ValueError(f"larger than {MAX_BYTES:,} bytes, which no such file should be")
                 content = path.read_bytes()
-                text = content if path.name == STEPS else gzip.decompress(content)
+                text = content if path.name == STEPS_FILE else gzip.decompress(content)
                 return pd.read_csv(BytesIO(text), usecols=list(columns), dtype=dict(columns))
             except (OSError, EOFError, zlib.error, ValueError) as error:
                 raise DamagedRecord(f"{path}: {error}") from error
@@ -228,7 +225,7 @@ def read_predictions(folder: Place, **options: Any) -> "pd.DataFrame":
     """
     import pandas as pd
 
-    return pd.read_parquet(BytesIO((folder / "predictions.parquet").read_bytes()), **options)
+    return pd.read_parquet(BytesIO((folder / PREDICTIONS_FILE).read_bytes()), **options)
 
 
 @dataclass(frozen=True)

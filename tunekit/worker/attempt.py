@@ -20,6 +20,7 @@ from tunekit.schema import EpochRecord, Status
 from tunekit.storage.paths import Place
 from tunekit.store.records import DamagedRecord
 from tunekit.store.result_store import ResultStore
+from tunekit.store.trial_files import LOG_FILE, SUMMARY_FILE
 from tunekit.worker.background import Background
 from tunekit.worker.failures import (
     CLASSIFIED_ERRORS,
@@ -174,7 +175,7 @@ class Attempt:
 
     def watchdog(self) -> AbstractContextManager[None]:
         """Return a context manager that ends this process when no batch begins for too long."""
-        return watchdog(self._folder / "log.txt")
+        return watchdog(self._folder / LOG_FILE)
 
     def note(self, line: str) -> None:
         """Write ``line`` to the trial's log, and keep it for the next report."""
@@ -281,7 +282,7 @@ class Attempt:
     def _adopt_completed(self) -> None:
         """Set the records and the status from the store if the store holds the trial as completed."""
         store = ResultStore(self.job.sweep)
-        if not (self._folder / "summary.json").exists():
+        if not (self._folder / SUMMARY_FILE).exists():
             return
         try:
             stored = store.read(store.claim_folder(self.job.spec, self.job.fingerprint))
