@@ -220,7 +220,7 @@ def test_a_retry_that_takes_the_place_while_the_last_epoch_trains_is_answered(tm
             time.sleep(0.01)
         assert host.place(job)
         retried = pool.submit(host.step, job)
-        while host._placements[job.spec.trial_id].requested is None:
+        while host._placements[job.spec.trial_id].requested_since is None:
             time.sleep(0.01)
         joined.set()
         assert retried.result(30).status is Status.COMPLETED
@@ -230,6 +230,7 @@ def test_a_trial_that_leaves_is_waited_for_no_longer(tmp_path, monkeypatch):
     monkeypatch.setattr(host_module, "GRACE_SECONDS", 600)  # a host that waits ends by the test's timeout
     jobs = [job_for(spec, tmp_path / "packed") for spec in specs(epochs=3)]
     host = DeviceHost(3, end=no_end)
+    assert all(host.place(job) for job in jobs)
     ask_all(host, jobs)
     host.release(jobs[0].spec.trial_id)
     assert [len(report.records) for report in ask_all(host, jobs[1:])] == [2, 2]

@@ -141,7 +141,7 @@ def read_epochs(path: Place, imported: bool = False) -> list[EpochRecord]:
             if isinstance(row, dict) and row.get("schema_version") == TASK_SCHEMA_VERSION and not imported:
                 records.append(epoch_record(row))
             else:
-                values = {k: v for k, v in versioned(row, path).items() if k != "schema_version"}
+                values = {k: v for k, v in check_version(row, path).items() if k != "schema_version"}
                 records.append((ImportedEpoch if imported else EpochRecord).from_dict(values))
             if records[-1].epoch != number:
                 raise ValueError(f"epoch {records[-1].epoch} stands where {number} should")
@@ -178,7 +178,7 @@ def refuse_link(path: Place) -> None:
 def load_record(path: Place) -> dict[str, Any]:
     """Return the object in a JSON record file. Raises DamagedRecord if it is damaged or of another schema version."""
     try:
-        return versioned(strict_json(read_text(path)), path)
+        return check_version(strict_json(read_text(path)), path)
     except DamagedRecord:
         raise
     except ValueError as error:
@@ -191,7 +191,7 @@ def spec_of(cell: Mapping[str, Any], seed: int) -> TrialSpec | ImportedSpec:
     return (ImportedSpec if cell.get("imported") is True else TrialSpec).from_dict({**values, "seed": seed})
 
 
-def versioned(content: Any, path: Place) -> dict[str, Any]:
+def check_version(content: Any, path: Place) -> dict[str, Any]:
     """Return ``content``. Raises DamagedRecord where it is not an object of this schema version."""
     if not isinstance(content, dict) or content.get("schema_version") != SCHEMA_VERSION:
         raise DamagedRecord(f"{path}: not a record of schema version {SCHEMA_VERSION}")

@@ -74,7 +74,7 @@ class ResultStore:
     # -- writing -----------------------------------------------------------------------------------------------------
 
     def open_trial(self, spec: TrialSpec | ImportedSpec, fingerprint: Fingerprint) -> Place:
-        """Return the claimed folder of the trial. If it holds no spec.json yet, the folder and the file are made."""
+        """Return the folder that ``claim_folder`` gives; the folder and its spec.json are made if there are none."""
         folder = self.claim_folder(spec, fingerprint)
         if (folder / SPEC_FILE).exists():
             return folder
@@ -91,6 +91,8 @@ class ResultStore:
 
     def claim_folder(self, spec: TrialSpec | ImportedSpec, fingerprint: Fingerprint) -> Place:
         """Return the folder of ``spec``, and make sure that it holds no trial of another fingerprint.
+
+        This locks nothing: the driver's lease (``tunekit.storage.lease``) keeps other drivers out.
 
         A folder that holds one is renamed: the digest of the other fingerprint is appended to its name. A folder that
         can't be read or is a link gets "damaged" instead of the digest. A trial of ``fingerprint`` that was renamed

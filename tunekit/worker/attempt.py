@@ -21,7 +21,7 @@ from tunekit.storage.paths import Place
 from tunekit.store.records import DamagedRecord
 from tunekit.store.result_store import ResultStore
 from tunekit.store.trial_files import LOG_FILE, SUMMARY_FILE
-from tunekit.worker.background import Background
+from tunekit.worker.background import BackgroundCall
 from tunekit.worker.failures import (
     CLASSIFIED_ERRORS,
     FINAL_STATUS,
@@ -70,7 +70,7 @@ class Attempt:
         """Lines for a person, oldest first. ``report`` hands them out and empties the list."""
         self._held: ScoredEpoch | None = None
         """The epoch that is trained and not yet recorded."""
-        self._writer = Background()
+        self._writer = BackgroundCall()
         self._records: list[EpochRecord] = []
         """The epochs recorded before the trial was unloaded."""
         self._pack_size = 1
@@ -140,7 +140,7 @@ class Attempt:
                 raise
             self._with_retries(self._take_record)
 
-    def take(self, epoch: ScoredEpoch) -> None:
+    def record_or_hold(self, epoch: ScoredEpoch) -> None:
         """Record an epoch that was just trained, or hold it where the trial runs ahead and has not diverged.
 
         An epoch whose predecessor could not be recorded, or ended the trial, is dropped.
@@ -199,7 +199,7 @@ class Attempt:
             with self.recording():
                 trained = run.train() if self.run is run and not self.all_epochs_trained else None
             if trained is not None:
-                self.take(trained)
+                self.record_or_hold(trained)
 
     def _record(self, epoch: ScoredEpoch) -> None:
         """Record ``epoch``, unless the trial is not loaded any more."""
