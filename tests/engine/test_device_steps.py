@@ -99,6 +99,7 @@ def test_masks_are_exactly_the_same_alone_in_any_slot_and_with_other_padding():
     assert not torch.equal(drawn([member_of(replace(specs[1], seed=9))], 0, 512)[: len(expected)], expected)
 
 
+@pytest.mark.slow
 @every_method
 def test_replayed_steps_give_the_bits_of_eager_ones(method):
     specs = specs_of(method, epochs=9, train_limit=84)
@@ -160,6 +161,7 @@ def no_reads():
         yield
 
 
+@pytest.mark.slow
 @every_method
 def test_the_host_reads_no_tensor_within_an_epoch(method):
     members = [member_of(spec) for spec in specs_of(method, epochs=1)]
@@ -212,6 +214,7 @@ def test_a_nan_stays_in_its_own_slot(method):
     np.testing.assert_allclose(found[[0, 2]], expected, rtol=0, atol=1e-5)
 
 
+@pytest.mark.slow
 def test_members_leave_and_join_and_steps_follow_their_weights():
     specs = specs_of("lora", epochs=4)
     members, alone = ([member_of(spec) for spec in specs] for _ in range(2))

@@ -36,7 +36,7 @@ def made(config, method, params, lengths, precision="fp32", dataset="demo"):
     return member, work
 
 
-@pytest.mark.parametrize("precision", ["fp32", "bf16"])
+@pytest.mark.parametrize("precision", ["fp32", pytest.param("bf16", marks=pytest.mark.slow)])
 @pytest.mark.parametrize("kind", TYPES)
 @pytest.mark.parametrize(("method", "params"), METHODS)
 @pytest.mark.parametrize("dataset", ["demo", "demo-tags"])
