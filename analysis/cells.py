@@ -20,6 +20,7 @@ from analysis.variants import variants
 from tunekit.errors import UserError
 from tunekit.schema import Direction, Scalar, Status, with_later_fields
 from tunekit.store.ending import is_stopped_by_patience
+from tunekit.store.trial_files import PREDICTIONS_FILE
 from tunekit.tasks import Metric, Task, task_of
 from tunekit.tasks.base import SCORED_SPLITS
 
@@ -227,7 +228,7 @@ def _from_predictions(cell: Cell, trial: CellTrial, metric: str) -> float:
     frame = read_predictions(trial.path, cell.split, trial.epoch or 0)
     if frame is None or cell.num_classes is None:
         raise UserError(
-            f"{metric} needs the predictions of epoch {trial.epoch} in {trial.path / 'predictions.parquet'} and the "
+            f"{metric} needs the predictions of epoch {trial.epoch} in {trial.path / PREDICTIONS_FILE} and the "
             f"dataset's description; leave --metric {metric} out, or train this trial again"
         )
     gold, predicted = frame["gold"].to_numpy(), frame["predicted"].to_numpy()
@@ -236,9 +237,7 @@ def _from_predictions(cell: Cell, trial: CellTrial, metric: str) -> float:
             return float(per_class_f1(gold, predicted, cell.num_classes)[int(metric[3:])])
         return float(METRICS[metric](gold, predicted, cell.num_classes))
     except ValueError as error:
-        raise UserError(
-            f"{trial.path / 'predictions.parquet'}: {error}; move the trial away to train it again"
-        ) from error
+        raise UserError(f"{trial.path / PREDICTIONS_FILE}: {error}; move the trial away to train it again") from error
 
 
 def _is_collapsed(cell: Cell, trial: CellTrial) -> bool:

@@ -8,6 +8,7 @@ import numpy as np
 from analysis.cells import Cell
 from analysis.predictions import FloatArray, IntArray, aligned_predictions, read_predictions
 from tunekit.store.records import DamagedRecord
+from tunekit.store.trial_files import PREDICTIONS_FILE
 
 
 @dataclass(frozen=True)
@@ -49,7 +50,7 @@ def logits_of(cell: Cell, split: str) -> CellLogits | None:
     stacked = np.stack([np.stack(frame["logits"].to_list()) for frame in frames]).astype(np.float64)
     if stacked.shape[2] != cell.num_classes:
         raise DamagedRecord(
-            f"{cell.completed[0].path / 'predictions.parquet'}: {stacked.shape[2]} logits an item for "
+            f"{cell.completed[0].path / PREDICTIONS_FILE}: {stacked.shape[2]} logits an item for "
             f"{cell.num_classes} classes"
         )
     return CellLogits(stacked, gold, predicted, groups, tuple(frames[0]["item_id"]))

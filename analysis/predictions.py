@@ -15,6 +15,7 @@ from analysis.names import LABELS
 from analysis.statistics.resampling import STATISTICS, Statistic
 from tunekit.storage.paths import Place
 from tunekit.store.records import DamagedRecord
+from tunekit.store.trial_files import PREDICTIONS_FILE
 from tunekit.tasks.base import LabelForm
 from tunekit.tasks.bio import is_tag
 from tunekit.tasks.label_counts import counts_of_labels, f1_of
@@ -42,7 +43,7 @@ def read_predictions(
     missing, a label is negative or no finite number, an item stands there twice, or logits that are asked for are not
     finite or not of one length.
     """
-    path = folder / "predictions.parquet"
+    path = folder / PREDICTIONS_FILE
     if not path.exists():
         return None
     extra = _LOGITS if logits else {}

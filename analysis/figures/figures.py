@@ -35,6 +35,7 @@ from analysis.sweep_records import SweepRecords
 from tunekit.errors import UserError
 from tunekit.parsing import did_you_mean
 from tunekit.store.records import DamagedRecord, read_steps
+from tunekit.store.trial_files import PREDICTIONS_FILE
 
 CHOSEN = " Of several settings of a method those are shown that validation chose."
 BAND = ". A thick line is the mean, its band one sample standard deviation over seeds; thin lines are single seeds"
@@ -225,7 +226,7 @@ def _shares(cell: Cell) -> npt.NDArray[np.float64] | None:
         try:
             counts = confusion(frame["gold"].to_numpy(), frame["predicted"].to_numpy(), cell.num_classes)
         except ValueError as error:
-            raise DamagedRecord(f"{trial.path / 'predictions.parquet'}: {error}") from error
+            raise DamagedRecord(f"{trial.path / PREDICTIONS_FILE}: {error}") from error
         totals = counts.sum(axis=1, keepdims=True)
         matrices.append(np.divide(counts, totals, where=totals > 0, out=np.full(counts.shape, np.nan)))
     return np.asarray(np.mean(matrices, axis=0))

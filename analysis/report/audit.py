@@ -29,6 +29,7 @@ from tunekit.parsing import how_many, strict_json
 from tunekit.storage.paths import Place
 from tunekit.store.records import DamagedRecord
 from tunekit.store.result_store import ResultStore
+from tunekit.store.trial_files import PREDICTIONS_FILE
 from tunekit.tasks import task_of
 
 SEVERAL = (pa.list_(pa.int64()),)
@@ -174,7 +175,7 @@ def clean_scores(root: Place, dataset: str, folder: Place, epoch: int) -> tuple[
         and (test["group"].to_numpy() == frame["group_id"].to_numpy()).all()
     )
     if not same:
-        raise DamagedRecord(f"{folder / 'predictions.parquet'}: its test items are not those of {paths[0].name}")
+        raise DamagedRecord(f"{folder / PREDICTIONS_FILE}: its test items are not those of {paths[0].name}")
     clean = ~test["text_sha256"].isin(set(rows.loc[rows["split"] == "train", "text_sha256"])).to_numpy()
     gold, predicted = frame["gold"].to_numpy()[clean], frame["predicted"].to_numpy()[clean]
     return int(clean.sum()), _scores(gold, predicted, len(facts.label_names))

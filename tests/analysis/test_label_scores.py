@@ -32,16 +32,14 @@ def test_scores_are_those_of_scikit_learn(name):
 @every_score
 def test_the_variance_over_items_is_that_of_other_samples(name):
     rng = np.random.default_rng(2)
-    average = name.removesuffix("_f1")
-    means = []
-    for _ in range(300):
+
+    def row_of(draws):
         gold, predicted = drawn(rng, 150)
-        means.append(np.mean([f1_score(gold, run, average=average, zero_division=0) for run in predicted]))
-    widths = []
-    for _ in range(12):
-        gold, predicted = drawn(rng, 150)
-        (row,) = variations([SeedPredictions(gold, predicted, np.arange(150), 3)], name, draws=400)
-        widths.append(np.sum(row.average**2) / row.divisor)
+        (row,) = variations([SeedPredictions(gold, predicted, np.arange(150), 3)], name, draws=draws)
+        return row
+
+    means = [row_of(draws=2).scores.mean() for _ in range(300)]
+    widths = [np.sum(row.average**2) / row.divisor for row in (row_of(draws=400) for _ in range(12))]
     assert np.sqrt(np.mean(widths)) == pytest.approx(np.std(means), rel=0.25)
 
 

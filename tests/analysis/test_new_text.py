@@ -1,11 +1,10 @@
-"""Intervals over seeds and items: worked values, properties, and 2,000 simulated studies of each test set.
+"""Intervals over seeds and items: worked values, properties, and thousands of simulated studies of each test set.
 
 The studies draw seeds and items from a finite population whose scores are known exactly. A run gives an item the class
 with the largest of K latent values: skill for the gold class, difficulty of the item, shared by all rows and in part by
 its sentence, a part of the row's own, the seed's skill and liking of a class, and noise of seed and item.
 """
 
-import time
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass, replace
 
@@ -21,7 +20,7 @@ from analysis.statistics.this_set import Difference, Interval, Sample, mcnemar, 
 
 pytestmark = pytest.mark.slow
 
-STUDIES, SEEDS, DRAWS, POOL_SEEDS = 2000, 5, 100, 200
+SEEDS, DRAWS, POOL_SEEDS = 5, 100, 200
 ACL_CLASSES = (71, 26, 25, 7, 5, 5)
 RESTAURANT_SENTENCES = {1: 285, 2: 192, 3: 73, 4: 31, 5: 14, 6: 3, 7: 1, 13: 1}
 METRICS = ("accuracy", "macro_f1")
@@ -53,14 +52,15 @@ class Population:
 
     rows: dict[str, SeedPredictions]
     draw: Callable[[np.random.Generator], tuple[np.ndarray, np.ndarray]]
+    num_studies: int
 
     def truth(self, row: str) -> dict[str, float]:
         return {name: float(values.mean()) for name, values in seed_scores(self.rows[row]).items()}
 
     def studies(self, *rows: str) -> Iterator[list[SeedPredictions]]:
-        """STUDIES test sets scored by SEEDS seeds of each row, everything drawn with replacement."""
+        """Test sets scored by SEEDS seeds of each row, everything drawn with replacement."""
         rng = np.random.default_rng(2024)
-        for _ in range(STUDIES):
+        for _ in range(self.num_studies):
             items, groups = self.draw(rng)
             yield [
                 replace(pool, gold=pool.gold[items], predicted=pool.predicted[seeds[:, None], items], groups=groups)
@@ -101,7 +101,7 @@ def acl_like() -> Population:
     gold = np.repeat(np.arange(len(ACL_CLASSES)), 60 * np.array(ACL_CLASSES))
     items = sum(ACL_CLASSES)
     rows = pool(gold, np.arange(len(gold)), better=2.35, spread=1.0)
-    return Population(rows, lambda rng: (rng.integers(len(gold), size=items), np.arange(items)))
+    return Population(rows, lambda rng: (rng.integers(len(gold), size=items), np.arange(items)), num_studies=2000)
 
 
 def restaurant_like() -> Population:
@@ -123,7 +123,7 @@ def restaurant_like() -> Population:
         ]
         return np.concatenate(chosen), test_groups
 
-    return Population(pool(gold, groups, better=2.17, spread=0.6), draw)
+    return Population(pool(gold, groups, better=2.17, spread=0.6), draw, num_studies=1000)
 
 
 @pytest.fixture(scope="module", params=["139 items", "1,120 items"])
@@ -139,7 +139,7 @@ def test_intervals_cover_the_truth_and_are_never_narrower_than_those_over_seeds(
             found, here = interval(metric, runs), mean_interval(Sample.of(scores))
             covered[metric] += found.low <= truth[metric] <= found.high
             assert here is None or found.low <= here.low + 1e-12 and here.high - 1e-12 <= found.high
-    assert all(0.93 * STUDIES <= count <= 0.98 * STUDIES for count in covered.values()), covered
+    assert all(0.93 <= count / population.num_studies <= 0.98 for count in covered.values()), covered
 
 
 @pytest.mark.parametrize(("a", "b"), [("row", "rival"), ("loud", "quiet")])
@@ -156,7 +156,7 @@ def test_a_true_difference_is_rarely_rejected(population: Population, a: str, b:
     of_a, of_b = np.moveaxis(np.array(scores), 1, 0)
     ratio = np.sqrt(of_a.var(axis=1, ddof=1).mean() / of_b.var(axis=1, ddof=1).mean())
     welch = stats.ttest_ind(of_a - truth["macro_f1"], of_b, axis=1, equal_var=False).pvalue < 0.05
-    assert all(count <= 0.06 * STUDIES for count in rejected.values()), rejected
+    assert all(count <= 0.06 * population.num_studies for count in rejected.values()), rejected
     assert a != "loud" or ratio > 3.5
     assert welch.mean() >= 0.12, "seeds alone should reject far too often here"
 
@@ -172,7 +172,7 @@ def test_a_gap_of_two_stds_is_found(population: Population) -> None:
             scores[metric].append(seed_scores(pair[1])[metric][0])
     gaps = {metric: truth[metric] / np.std(scores[metric]) for metric in METRICS}
     assert all(gap <= 2.1 for gap in gaps.values()), gaps
-    assert all(count >= 0.7 * STUDIES for count in found.values()), found
+    assert all(count >= 0.7 * population.num_studies for count in found.values()), found
 
 
 def small(rng: np.random.Generator, seeds: int = 5, items: int = 60) -> SeedPredictions:
@@ -270,12 +270,9 @@ def test_copies_of_items_names_of_groups_and_order_of_seeds_add_nothing(
     assert apart.high - apart.low < 0.98 * (expected.high - expected.low)
 
 
-def test_draws_are_seeded_and_fast(population: Population) -> None:
-    """2,000 draws for two rows take well under a second of one core."""
+def test_draws_are_seeded(population: Population) -> None:
     pair = next(population.studies("row", "rival"))
-    start = time.process_time()
     first, again, other = (difference("macro_f1", *pair, draws=2000, seed=seed) for seed in (1, 1, 2))
-    assert time.process_time() - start < 3.0
     assert first == again != other
 
 

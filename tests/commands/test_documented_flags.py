@@ -7,6 +7,7 @@ import pytest
 import tyro
 
 from benchmarks.__main__ import Arguments, names
+from tests.conftest import ROOT
 from tests.support.documented import Command, commands
 from tunekit.commands.command_line import COMMANDS, main
 
@@ -26,6 +27,10 @@ def accepted(one: Command) -> bool:
         return main(one.words) == 0
     assert one.words[0] in names()
     return tyro.cli(Arguments, args=one.words) is not None
+
+
+def test_the_readme_is_short():
+    assert len((ROOT / "README.md").read_text(encoding="utf-8").splitlines()) <= 130
 
 
 def test_there_are_commands_of_each_kind():

@@ -68,6 +68,7 @@ def test_help_loads_nothing_heavy():
         assert not loaded & {*HEAVY, *FOR_DATA}, words
 
 
+@pytest.mark.slow
 def test_a_typo_loads_nothing_heavy():
     for words, (code, loaded, _) in zip(TYPOS, found_by(*TYPOS), strict=True):
         assert code == 2, words
@@ -89,6 +90,7 @@ def test_a_dry_run_over_a_store_and_its_status_load_nothing_heavy(tmp_path, make
         assert not loaded & set(HEAVY), words
 
 
+@pytest.mark.slow
 def test_a_dry_run_over_a_folder_of_a_model_loads_nothing_heavy(tmp_path):
     folder = write_model(tmp_path / "model", byte_level(), {}, model_type="roberta", max_shard_size="3KB")
     words = ("run", "--models", folder, "--methods", "full", "--datasets", "demo", "--dry-run", "--storage", tmp_path)
@@ -122,6 +124,6 @@ def test_ray_can_start_before_ray_tune_is_loaded():
 
 
 def test_the_check_can_fail():
-    run = RUN.replace("code = main(words)", "import sklearn, pandas; code = 0")
+    run = RUN.replace("code = main(words)", "import scipy, pandas; code = 0")
     [(_, loaded, _)] = found_by(["--help"], run=run)
-    assert {"sklearn", "pandas"} <= loaded
+    assert {"scipy", "pandas"} <= loaded

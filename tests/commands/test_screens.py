@@ -128,6 +128,7 @@ search_tables(ResultStore(Path(sys.argv[1])))
 """
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("width", WIDTHS)
 def test_a_search_closes_with_a_block_a_study_that_no_terminal_tears(search, width):
     shown = on_terminal(width, SEARCH, search.root)

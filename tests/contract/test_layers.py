@@ -92,6 +92,11 @@ def imports() -> list[Import]:
     return read_imports(ROOT, PACKAGES)
 
 
+def imports_of_tests(imports: Sequence[Import]) -> list[Import]:
+    """Return the imports of test files, which no file may have: what tests share lies in ``tests/support``."""
+    return [one for one in imports if one.target.rpartition(".")[2].startswith("test_")]
+
+
 def crowd_at_the_top(root: Path) -> list[str]:
     """Return the files at the top of ``tunekit/`` if there are too many."""
     names = sorted(file.name for file in (root / "tunekit").glob("*.py"))
@@ -133,6 +138,11 @@ def test_a_breach_of_the_rule_is_found(rule, breach):
 def test_a_package_that_no_layer_names_is_refused():
     with pytest.raises(KeyError, match=r"tunekit\.attic\.box is in no layer"):
         upward([Import("tunekit.attic.box", "tunekit.errors")], LAYERS)
+
+
+def test_no_test_file_is_imported():
+    assert imports_of_tests(read_imports(ROOT, ("tests",))) == []
+    assert len(imports_of_tests([Import("tests.engine.test_run", "tests.engine.test_packs")])) == 1
 
 
 def test_imports_are_read_wherever_they_stand(tmp_path):

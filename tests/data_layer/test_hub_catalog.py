@@ -220,6 +220,7 @@ def test_a_name_that_may_mean_two_things_is_refused(tmp_path, monkeypatch):
     assert is_own("./rte")
 
 
+@pytest.mark.slow
 def test_a_large_training_split_gives_at_most_so_many_rows_to_validation():
     def rows(split, count):
         texts = [f"text {split} {number}" for number in range(count)]

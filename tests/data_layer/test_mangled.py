@@ -14,6 +14,8 @@ from tunekit.data.base import TextDataset
 from tunekit.data.user import read_user_dataset
 from tunekit.errors import UserError
 
+pytestmark = pytest.mark.slow
+
 PACE = {
     "deadline": None,
     "derandomize": bool(os.environ.get("CI")),

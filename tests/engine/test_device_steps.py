@@ -35,6 +35,8 @@ every_method = pytest.mark.parametrize(
     # The Pfeiffer adapter is the adapter's code in another place.
     "method", ["full", "adapter", "lora", pytest.param("pfeiffer", marks=pytest.mark.slow)]
 )  # fmt: skip
+SHORT = {"train_limit": 28}
+"""Three whole batches and half a one an epoch, of those of ``specs_of``."""
 FLAT = ("tiny-bert", "tiny-roberta", "tiny-electra")
 
 
@@ -42,7 +44,7 @@ FLAT = ("tiny-bert", "tiny-roberta", "tiny-electra")
 @every_method
 @pytest.mark.parametrize("model", FLAT)
 def test_losses_and_weights_are_those_of_the_host(model, method):
-    specs = specs_of(method, model=model, epochs=2)
+    specs = specs_of(method, model=model, epochs=2, **SHORT)
     ours, theirs = ([member_of(spec, dropout=False) for spec in specs] for _ in range(2))
     found, expected = train(ours, 2, device_pack), train(theirs, 2)
     assert np.ptp(expected, axis=1).min() > 0.005, "losses that never move would agree with anything"
@@ -59,7 +61,7 @@ def test_methods_whose_trials_may_be_single_agree_too(method):
 
 @every_method
 def test_with_dropout_a_trial_is_the_same_alone_in_a_pack_and_in_another_slot(method):
-    specs = specs_of(method, epochs=1)
+    specs = specs_of(method, epochs=1, **SHORT)
     alone = [member_of(spec) for spec in specs]
     expected = np.concatenate([train([member], 1, device_pack) for member in alone])
     assert np.abs(expected - train([member_of(spec, dropout=False) for spec in specs], 1, device_pack)).max() > 1e-3
@@ -70,7 +72,7 @@ def test_with_dropout_a_trial_is_the_same_alone_in_a_pack_and_in_another_slot(me
 
 
 def test_more_filler_changes_nothing(monkeypatch):
-    spec = specs_of("lora", epochs=1)[0]
+    spec = specs_of("lora", epochs=1, **SHORT)[0]
     expected = train([member_of(spec)], 1, device_pack)
     fit = device_steps.bucket_tokens
     monkeypatch.setattr(device_steps, "bucket_tokens", lambda tokens, multiple=128: fit(tokens, multiple) + 128)
@@ -97,6 +99,7 @@ def test_masks_are_exactly_the_same_alone_in_any_slot_and_with_other_padding():
     assert not torch.equal(drawn([member_of(replace(specs[1], seed=9))], 0, 512)[: len(expected)], expected)
 
 
+@pytest.mark.slow
 @every_method
 def test_replayed_steps_give_the_bits_of_eager_ones(method):
     specs = specs_of(method, epochs=9, train_limit=84)
@@ -158,6 +161,7 @@ def no_reads():
         yield
 
 
+@pytest.mark.slow
 @every_method
 def test_the_host_reads_no_tensor_within_an_epoch(method):
     members = [member_of(spec) for spec in specs_of(method, epochs=1)]
@@ -200,7 +204,7 @@ def test_parts_of_a_batch_add_up_and_have_masks_of_their_own():
 
 @every_method
 def test_a_nan_stays_in_its_own_slot(method):
-    specs = specs_of(method, epochs=1)
+    specs = specs_of(method, epochs=1, **SHORT)
     packed, alone = ([member_of(spec) for spec in specs] for _ in range(2))
     with torch.no_grad():
         next(reversed(packed[1].trained.values())).parameter.view(-1)[0] = float("nan")
@@ -210,6 +214,7 @@ def test_a_nan_stays_in_its_own_slot(method):
     np.testing.assert_allclose(found[[0, 2]], expected, rtol=0, atol=1e-5)
 
 
+@pytest.mark.slow
 def test_members_leave_and_join_and_steps_follow_their_weights():
     specs = specs_of("lora", epochs=4)
     members, alone = ([member_of(spec) for spec in specs] for _ in range(2))

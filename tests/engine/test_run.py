@@ -22,12 +22,18 @@ from tunekit.store.result_store import ResultStore
 from tunekit.tasks.classification import label_scores
 
 
-@pytest.fixture
-def unbroken(tmp_path):
+@pytest.fixture(scope="module")
+def unbroken(tmp_path_factory):
+    """A trial that nothing broke off, as it is stored, and its run; trained once for all tests of equal specs."""
+    trained = {}
+
     def train(spec):
-        run = start(spec, tmp_path / "unbroken")
-        finish(run)
-        return ResultStore(tmp_path / "unbroken").read(run.folder), run
+        if spec.trial_id not in trained:
+            root = tmp_path_factory.mktemp("unbroken")
+            run = start(spec, root)
+            finish(run)
+            trained[spec.trial_id] = ResultStore(root).read(run.folder), run
+        return trained[spec.trial_id]
 
     return train
 

@@ -37,6 +37,8 @@ from tunekit.tasks.classification import label_scores
 
 pytestmark = [pytest.mark.ray, pytest.mark.usefixtures("cluster"), pytest.mark.timeout(240)]
 TINY = ["--models", "tiny-bert", "--train-limit", "48", "--epochs", "2"]
+ONE_WORKER = ["--max-concurrent", 1]
+"""For sweeps that need no second worker: a worker takes longer to import torch and transformers than to train them."""
 
 
 @pytest.fixture
@@ -151,7 +153,7 @@ def test_a_plugins_method_and_single_ones_train_on_workers(grid, tmp_path):
 
 def test_failed_cells_are_named_the_rest_runs_and_retry_is_asked_for(grid, tmp_path):
     arguments = ["--preset", "demo", *TINY, "--methods", "full", "lora", "--seeds", 1, "--storage", tmp_path]
-    bad = [*arguments, "--learning-rate", "full=1e30"]
+    bad = [*arguments, *ONE_WORKER, "--learning-rate", "full=1e30"]
     code, out, err = grid(*bad)
     assert code == 1
     said = " ".join(event.get("text", "") for event in events_of(err))
@@ -192,7 +194,7 @@ def test_own_data_from_a_file_travels_with_the_sweep(grid, tmp_path):
 
 @needs_real_data
 def test_real_data_end_to_end(grid, tmp_path):
-    arguments = ["--preset", "laptop", *TINY, "--methods", "lora", "--seeds", 1, "--storage", tmp_path]
+    arguments = ["--preset", "laptop", *TINY, *ONE_WORKER, "--methods", "lora", "--seeds", 1, "--storage", tmp_path]
     code, out, _ = grid(*arguments)
     assert code == 0
     trials = stored(tmp_path / "laptop")
@@ -243,7 +245,7 @@ def test_a_plain_ray_tune_experiment_is_imported_with_its_means(tmp_path, capfd)
 
 
 def test_a_node_of_other_code_refuses_its_first_trial_which_ends_the_run(grid, tmp_path, monkeypatch):
-    arguments = ["--preset", "demo", *TINY, "--methods", "lora", "--epochs", 1, "--storage", tmp_path]
+    arguments = ["--preset", "demo", *TINY, *ONE_WORKER, "--methods", "lora", "--epochs", 1, "--storage", tmp_path]
     with monkeypatch.context() as patched:
         patched.setattr(nodes, "source_hash", lambda: "another")
         code, out, err = grid(*arguments)
@@ -256,7 +258,7 @@ def test_a_node_of_other_code_refuses_its_first_trial_which_ends_the_run(grid, t
 
 
 def test_a_grid_on_an_object_store_goes_on_and_reads_as_on_disk(grid, bucket, tmp_path, capfd):
-    demo = ["--preset", "demo", *TINY, "--methods", "lora", "--storage", f"{bucket}/sweeps"]
+    demo = ["--preset", "demo", *TINY, *ONE_WORKER, "--methods", "lora", "--storage", f"{bucket}/sweeps"]
     _, out, _ = grid(*demo, "--dry-run", "--json")
     values = [{k: v for k, v in one.items() if k not in ("trial_id", "state")} for one in json.loads(out)["trials"]]
     sweep = location(f"{bucket}/sweeps/demo")

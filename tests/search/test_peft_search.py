@@ -165,6 +165,7 @@ def test_sigkill_of_the_driver_at_several_points(cluster, tmp_path):
 def test_a_search_on_an_object_store_ends_with_its_choice_and_repeats_nothing(command, bucket):
     arguments = [
         *TINY, "--methods", "lora", "--trials", 2, "--epochs", 1, "--confirm-seeds", 1, "--storage", bucket,
+        "--max-concurrent", 1,
     ]  # fmt: skip
     code, out, err = command("peft_search.py", *arguments)
     assert code == 0, out + err

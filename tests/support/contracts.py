@@ -65,10 +65,15 @@ def all_of(models: Sequence[str], methods: Sequence[str] = tuple(METHODS)) -> li
 def every_combination(
     models: Sequence[str], methods: Sequence[str] = tuple(METHODS), rare: Sequence[str] = ()
 ) -> pytest.MarkDecorator:
-    """Give a test all combinations; those of the models ``rare`` run in ``make contracts`` alone."""
+    """Give a test all combinations; those of the models ``rare`` run in ``make contracts`` alone.
+
+    Combinations of a model with pretrained weights have the mark ``model``.
+    """
     few = set(pairwise(all_of([model for model in models if model not in rare], methods)))
-    marked = [
-        pytest.param(*row, marks=() if row in few else pytest.mark.contracts, id="-".join(row))
-        for row in all_of(models, methods)
-    ]
+
+    def marks(row: Row) -> list[pytest.MarkDecorator]:
+        real = [] if row[0] in SEEDED else [pytest.mark.model]
+        return real if row in few else [*real, pytest.mark.contracts]
+
+    marked = [pytest.param(*row, marks=marks(row), id="-".join(row)) for row in all_of(models, methods)]
     return pytest.mark.parametrize(("model", "method", "task"), marked)

@@ -45,9 +45,9 @@ def _targets(node: ast.AST, names: set[str], *, late: bool) -> Iterator[tuple[st
             module = child.module or ""
             dotted = [f"{module}.{alias.name}" for alias in child.names]
             yield from ((name if name in names else module, late) for name in dotted)
-        else:
+        elif not isinstance(child, ast.expr):  # no import stands in an expression
             typing = isinstance(child, ast.If) and "TYPE_CHECKING" in ast.unparse(child.test)
-            function = isinstance(child, ast.FunctionDef | ast.AsyncFunctionDef | ast.Lambda)
+            function = isinstance(child, ast.FunctionDef | ast.AsyncFunctionDef)
             yield from _targets(child, names, late=late or typing or function)
 
 

@@ -8,7 +8,7 @@ from tunekit.store.result_store import ResultStore
 
 pytestmark = [pytest.mark.ray, pytest.mark.slow, pytest.mark.usefixtures("cluster"), pytest.mark.timeout(400)]
 CELLS = ["--models", "tiny-bert", "--datasets", "demo", "--methods", "full", "lora", "--seeds", "1"]
-SHRUNK = ["--train-limit", "48", "--epochs", "2"]
+SHRUNK = ["--train-limit", "48", "--epochs", "2", "--max-concurrent", "1"]
 
 
 @pytest.fixture

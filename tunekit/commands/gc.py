@@ -7,6 +7,7 @@ from tunekit.storage.lease import acquire
 from tunekit.storage.paths import Place
 from tunekit.store.existing import no_sweep
 from tunekit.store.result_store import ResultStore
+from tunekit.store.trial_files import SUMMARY_FILE
 
 
 def collect(root: Place, say: Callable[[str], None], *, models: bool = False) -> None:
@@ -37,7 +38,7 @@ def _removable(store: ResultStore, models: bool) -> Iterator[Place]:
     for folder in store.folders():
         if folder.is_symlink():
             continue
-        ended = (folder / "summary.json").is_file()
+        ended = (folder / SUMMARY_FILE).is_file()
         for inner, may_go in ((folder / "checkpoint", True), (folder / "model", models)):
             if inner.is_symlink():
                 continue

@@ -9,7 +9,7 @@ import numpy as np
 from pandas import DataFrame
 from transformers import PreTrainedModel, PreTrainedTokenizerFast
 
-from tunekit.data.base import TextDataset, limit_and_carve
+from tunekit.data.base import DATASETS, TextDataset, limit_and_carve
 from tunekit.data.copies import load_dataset
 from tunekit.data.tokens import tokenise
 from tunekit.engine.forward.patching import refuse_foreign_modules
@@ -62,7 +62,7 @@ class PreparedData:
 
 @lru_cache(maxsize=8)
 def _prepared(
-    model: ModelRef, name: str, content_hash: str, folder: Place, max_length: int, limit: int | None,
+    model: ModelRef, name: str, content_hash: str, folder: Place | None, max_length: int, limit: int | None,
     val_fraction: float, data_seed: int,
 ) -> PreparedData:  # fmt: skip
     data = load_dataset(name, folder)
@@ -108,14 +108,15 @@ def labels_of(rows: DataFrame, task: Task, label_names: Sequence[str]) -> Any:
 def prepare_splits(spec: TrialSpec, fingerprint: Fingerprint, model: ModelRef, folder: Place) -> PreparedData:
     """Return the spec's data, limited, carved and tokenised. A process prepares the data of equal specs once.
 
-    ``folder`` holds the sweep's copies of users' own data. Raises UserError where the data is not that of the
-    fingerprint, the task can't be learnt from the labels of train, or the tokenizer can't be had.
+    ``folder`` holds the sweep's copies of users' own data; what is registered is the same for all sweeps. Raises
+    UserError where the data is not that of the fingerprint, the task can't be learnt from the labels of train, or the
+    tokenizer can't be had.
     """
     return _prepared(
         model,
         spec.dataset,
         fingerprint.data,
-        folder,
+        None if spec.dataset in DATASETS else folder,
         spec.max_length,
         spec.train_limit,
         spec.val_fraction,

@@ -13,6 +13,7 @@ from tunekit.storage.files import append_line, remove_tree
 from tunekit.storage.lease import check_current
 from tunekit.storage.paths import Place
 from tunekit.store.result_store import ResultStore
+from tunekit.store.trial_files import LOG_FILE
 from tunekit.tasks import task_of
 
 
@@ -38,6 +39,6 @@ def log_line(folder: Place, line: str) -> None:
     """Append a line to the trial's log.txt in ``folder``. An I/O error is ignored, so that the trial goes on."""
     try:
         folder.mkdir(parents=True, exist_ok=True)
-        append_line(folder / "log.txt", f"{datetime.now(UTC):%Y-%m-%dT%H:%M:%SZ} {line}")
+        append_line(folder / LOG_FILE, f"{datetime.now(UTC):%Y-%m-%dT%H:%M:%SZ} {line}")
     except OSError:
         return  # what a person must see is also in a report, which the driver prints

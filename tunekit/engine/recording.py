@@ -15,8 +15,9 @@ import pandas as pd
 
 from tunekit.schema import EpochRecord
 from tunekit.storage.paths import Place
-from tunekit.store.records import STEPS, read_predictions
+from tunekit.store.records import read_predictions
 from tunekit.store.result_store import ResultStore
+from tunekit.store.trial_files import STEPS_FILE
 
 
 def _no_rows() -> pd.DataFrame:
@@ -57,7 +58,7 @@ def read_recording(store: ResultStore, folder: Place) -> Recording:
     """Return what an earlier run left in the trial's ``folder``; a file that can't be read counts as empty."""
     steps = predictions = _no_rows()
     try:
-        steps = pd.read_csv(BytesIO((folder / STEPS).read_bytes())).astype({"epoch": int})
+        steps = pd.read_csv(BytesIO((folder / STEPS_FILE).read_bytes())).astype({"epoch": int})
         predictions = read_predictions(folder).astype({"epoch": int})
     except (OSError, ValueError, KeyError):
         pass  # what is missing is trained again

@@ -36,6 +36,7 @@ from tunekit.storage.paths import Place
 from tunekit.store.epoch_records import TaskEpochRecord
 from tunekit.store.records import CompletedTrial, read_predictions
 from tunekit.store.result_store import ResultStore
+from tunekit.store.trial_files import PREDICTIONS_FILE
 from tunekit.tasks import Constants, Task, task_of
 
 COMPARED_ROWS = 64
@@ -227,7 +228,7 @@ def _compare(draft: Path, trial: CompletedTrial, epoch: int, prepared: PreparedD
     """
     exported = load_exported(draft)
     try:
-        if (trial.folder / "predictions.parquet").is_symlink():
+        if (trial.folder / PREDICTIONS_FILE).is_symlink():
             raise OSError("it is a link")
         rows = read_predictions(trial.folder, filters=[("epoch", "==", epoch)])
         stored = rows[rows["split"] == rows["split"].iloc[-1]].head(COMPARED_ROWS) if len(rows) else rows

@@ -28,8 +28,9 @@ from tunekit.planning.fingerprints import fingerprint_of
 from tunekit.schema import Fingerprint, Status, TrialSpec
 from tunekit.storage.files import copy_folder
 from tunekit.storage.paths import Place
-from tunekit.store.records import STEPS_COMPRESSED, CompletedTrial, StoredTrial, read_predictions
+from tunekit.store.records import CompletedTrial, StoredTrial, read_predictions
 from tunekit.store.result_store import ResultStore
+from tunekit.store.trial_files import COMPRESSED_STEPS_FILE, PREDICTIONS_FILE
 
 TOLERANCE = 0.02
 """On another machine: the largest difference of a number, relative where the number is above 1, and the largest share
@@ -176,12 +177,12 @@ def _changed(old: pd.DataFrame, new: pd.DataFrame, tolerance: float) -> "pd.Seri
 
 def _other_predictions(stored: Place, folder: Place, tolerance: float) -> list[str]:
     """Return a text where two trials predict other items or labels or, without tolerance, other logits."""
-    if not any((trial / "predictions.parquet").exists() for trial in (stored, folder)):
+    if not any((trial / PREDICTIONS_FILE).exists() for trial in (stored, folder)):
         return []
     try:
         old, new = (read_predictions(trial) for trial in (stored, folder))
         # A trial of a released store has no predictions of the epochs that no table takes; it always has the last.
-        released = set(old["epoch"]) if (stored / STEPS_COMPRESSED).exists() else set(new["epoch"])
+        released = set(old["epoch"]) if (stored / COMPRESSED_STEPS_FILE).exists() else set(new["epoch"])
         new = new[new["epoch"].isin(released | {new["epoch"].max()})].reset_index(drop=True)
         keys = ["split", "epoch", "item_id", "gold"]
         if not old[keys].equals(new[keys]):

@@ -3,12 +3,13 @@
 from __future__ import annotations
 
 from collections import Counter
+from functools import lru_cache
 from typing import TYPE_CHECKING, Any
 
 import torch
 from tokenizers import AddedToken, BertWordPieceTokenizer, ByteLevelBPETokenizer
 from tokenizers.pre_tokenizers import BertPreTokenizer
-from transformers import BertTokenizerFast, PreTrainedModel, PreTrainedTokenizerFast
+from transformers import BertTokenizerFast, PretrainedConfig, PreTrainedModel, PreTrainedTokenizerFast
 
 from tunekit.models.catalog import MODELS
 from tunekit.models.families import FAMILIES
@@ -28,19 +29,33 @@ def build_tiny(
 
     Its embeddings and encoder come from a fixed seed, so that all trials share them, and its head from ``seed``.
     """
-    shape = MODELS[name].shape
-    kind = FAMILIES[shape.model_type]
+    kind = FAMILIES[MODELS[name].shape.model_type]
     model_kind = kind.model_class(head_class)
-    values = {**shape.to_config(), "pad_token_id": tokenizer.pad_token_id}
-    config = kind.config_class()(**values, num_labels=num_labels, attn_implementation=kind.attention)
-    with seeded(BACKBONE_SEED):
+    config = _config_of(name, num_labels, tokenizer.pad_token_id)
+    with seeded(seed):
         model: Any = model_kind(config)
-    with seeded(seed), torch.no_grad():
-        drawn = {key: value for key, value in model_kind(config).state_dict().items() if key.startswith(kind.head)}
-    model.load_state_dict(drawn, strict=False)
-    model.tunekit_never_pretrained = frozenset(drawn)
+    model.load_state_dict(_backbone(name, num_labels, head_class, tokenizer.pad_token_id), strict=False)
+    model.tunekit_never_pretrained = frozenset(key for key in model.state_dict() if key.startswith(kind.head))
     encoder: PreTrainedModel = model.eval()
     return encoder
+
+
+@lru_cache(maxsize=64)
+def _backbone(name: str, num_labels: int, head_class: str, pad_token_id: int) -> dict[str, torch.Tensor]:
+    """Return the weights of embeddings and encoder by name, drawn once in a process."""
+    kind = FAMILIES[MODELS[name].shape.model_type]
+    with seeded(BACKBONE_SEED):
+        model = kind.model_class(head_class)(_config_of(name, num_labels, pad_token_id))
+    return {key: value for key, value in model.state_dict().items() if not key.startswith(kind.head)}
+
+
+def _config_of(name: str, num_labels: int, pad_token_id: int) -> PretrainedConfig:
+    """Return the config of a tiny model."""
+    shape = MODELS[name].shape
+    kind = FAMILIES[shape.model_type]
+    values = {**shape.to_config(), "pad_token_id": pad_token_id}
+    config: PretrainedConfig = kind.config_class()(**values, num_labels=num_labels, attn_implementation=kind.attention)
+    return config
 
 
 def train_tokenizer(name: str, data: TextDataset) -> PreTrainedTokenizerFast:

@@ -67,6 +67,6 @@ def _probe(jobs: Sequence[Job]) -> tuple[int, str]:
 
     rates = probe(jobs)
     best, spec = fastest(rates), jobs[0].spec
-    tried = ", ".join(f"{rate.pack}: {rate.trials_per_hour:,.0f}" for rate in rates)
-    what = f"{spec.method} of {spec.model} on {spec.dataset}"
-    return best.pack, f"{how_many(best.pack, 'trial')} a GPU: packs of {what} train so many trials an hour: {tried}"
+    tried = ", ".join(f"{rate.pack_size}: {rate.trials_per_hour:,.0f}" for rate in rates)
+    what, size = f"{spec.method} of {spec.model} on {spec.dataset}", best.pack_size
+    return size, f"{how_many(size, 'trial')} a GPU: packs of {what} train so many trials an hour: {tried}"

@@ -27,6 +27,7 @@ from tunekit.search.study import STORAGE_ERRORS, Study, Suggestion
 from tunekit.storage.lease import Lease, Superseded
 from tunekit.store.records import StoredTrial
 from tunekit.store.result_store import ResultStore
+from tunekit.store.trial_files import SPEC_FILE
 from tunekit.trackers.feed import Feeds
 from tunekit.worker.report import OBJECTIVE
 
@@ -154,7 +155,7 @@ class StudySearcher(Searcher):
         """Return what the store holds of ``spec`` under the present code and data; None if it holds nothing."""
         store = ResultStore(self.bases[study.plan.key].sweep)
         folder = store.claim_folder(spec, study.plan.fingerprint)
-        return store.read(folder) if (folder / "spec.json").exists() else None
+        return store.read(folder) if (folder / SPEC_FILE).exists() else None
 
     def _outcome(self, study: Study, asked: Suggestion) -> ConfigurationOutcome | None:
         return outcome_of([self._stored(study, spec) for spec in asked.specs], study.plan.objectives)

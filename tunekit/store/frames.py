@@ -20,9 +20,8 @@ from tunekit.storage.object_path import ObjectPath
 from tunekit.storage.paths import Place, snapshot
 from tunekit.store.frame_cache import EPOCHS, TRIALS, as_frame, load_frames, save_frames
 from tunekit.store.records import StoredTrial
+from tunekit.store.trial_files import RECORD_FILES
 
-RECORDS = ("spec.json", "epochs.jsonl", "summary.json")
-"""The files of a trial that the frames are made from."""
 ShowProgress = Callable[[Sequence[str]], Iterable[str]]
 """A function that yields the items of its argument and shows how far it is. ``iter`` is one that shows nothing."""
 
@@ -169,7 +168,7 @@ def _disk_stamp(folder: str, opened: int | None = None) -> int | None:
     ``folder`` ends in a slash; it is a text, which is faster than a Path.
     """
     parts: list[int] = []
-    for name in RECORDS:
+    for name in RECORD_FILES:
         try:
             found = os.stat(folder + name, dir_fd=opened)
         except (FileNotFoundError, NotADirectoryError):
@@ -182,7 +181,7 @@ def _disk_stamp(folder: str, opened: int | None = None) -> int | None:
 
 def _object_stamp(folder: ObjectPath) -> int | None:
     """Return the stamp of a folder in an object store."""
-    files = [(path.stat() if path.is_file() else None) for path in (folder / name for name in RECORDS)]
+    files = [(path.stat() if path.is_file() else None) for path in (folder / name for name in RECORD_FILES)]
     return None if files[0] is None else hash(tuple((file.st_size, file.st_mtime_ns) if file else () for file in files))
 
 

@@ -23,6 +23,7 @@ from tunekit.store.records import DamagedRecord, ImportedSpec, StoredTrial
 from tunekit.store.requests import cell_names, requested_specs
 from tunekit.store.result_store import ResultStore
 from tunekit.store.search_records import study_lines
+from tunekit.store.trial_files import EPOCHS_FILE, LOG_FILE, SPEC_FILE
 from tunekit.tasks import Metric, task_of
 
 CLOCK_SECONDS = 60
@@ -275,7 +276,7 @@ def _watched_score(spec: TrialSpec | ImportedSpec, trial: StoredTrial) -> float 
 def _last_write(folder: Place) -> float:
     """Return when a trial last wrote its records or its log, in seconds since 1970 by the storage's clock."""
     times, folder = [], snapshot(folder)
-    for name in ("spec.json", "epochs.jsonl", "log.txt"):
+    for name in (SPEC_FILE, EPOCHS_FILE, LOG_FILE):
         try:
             times.append((folder / name).stat().st_mtime)
         except OSError:

@@ -29,6 +29,7 @@ from tunekit.schema import (
 from tunekit.storage.object_path import ObjectPath
 from tunekit.storage.paths import Place
 from tunekit.store.epoch_records import TASK_SCHEMA_VERSION, epoch_record
+from tunekit.store.trial_files import COMPRESSED_STEPS_FILE, PREDICTIONS_FILE, STEPS_FILE
 from tunekit.tasks.base import Metric
 
 if TYPE_CHECKING:
@@ -119,11 +120,7 @@ class ImportedEpoch(EpochRecord):
 
 
 MAX_BYTES = 500_000_000
-STEPS, STEPS_COMPRESSED = "steps.csv", "steps.csv.gz"
-"""The file of a trial's optimizer steps, and the file that takes its place in a released copy."""
 """The largest size of a record file."""
-SPEC = "spec.json"
-"""The name of the file that each trial's folder holds. A folder without it is not a trial's."""
 
 
 class DamagedRecord(ValueError):
@@ -144,7 +141,7 @@ def read_epochs(path: Place, imported: bool = False) -> list[EpochRecord]:
             if isinstance(row, dict) and row.get("schema_version") == TASK_SCHEMA_VERSION and not imported:
                 records.append(epoch_record(row))
             else:
-                values = {k: v for k, v in versioned(row, path).items() if k != "schema_version"}
+                values = {k: v for k, v in check_version(row, path).items() if k != "schema_version"}
                 records.append((ImportedEpoch if imported else EpochRecord).from_dict(values))
             if records[-1].epoch != number:
                 raise ValueError(f"epoch {records[-1].epoch} stands where {number} should")
@@ -181,7 +178,7 @@ def refuse_link(path: Place) -> None:
 def load_record(path: Place) -> dict[str, Any]:
     """Return the object in a JSON record file. Raises DamagedRecord if it is damaged or of another schema version."""
     try:
-        return versioned(strict_json(read_text(path)), path)
+        return check_version(strict_json(read_text(path)), path)
     except DamagedRecord:
         raise
     except ValueError as error:
@@ -194,7 +191,7 @@ def spec_of(cell: Mapping[str, Any], seed: int) -> TrialSpec | ImportedSpec:
     return (ImportedSpec if cell.get("imported") is True else TrialSpec).from_dict({**values, "seed": seed})
 
 
-def versioned(content: Any, path: Place) -> dict[str, Any]:
+def check_version(content: Any, path: Place) -> dict[str, Any]:
     """Return ``content``. Raises DamagedRecord where it is not an object of this schema version."""
     if not isinstance(content, dict) or content.get("schema_version") != SCHEMA_VERSION:
         raise DamagedRecord(f"{path}: not a record of schema version {SCHEMA_VERSION}")
@@ -208,13 +205,13 @@ def read_steps(folder: Place, columns: Mapping[str, type]) -> "pd.DataFrame | No
     """
     import pandas as pd
 
-    for path in (folder / STEPS, folder / STEPS_COMPRESSED):
+    for path in (folder / STEPS_FILE, folder / COMPRESSED_STEPS_FILE):
         if path.exists():
             try:
                 if path.stat().st_size > MAX_BYTES:
                     raise ValueError(f"larger than {MAX_BYTES:,} bytes, which no such file should be")
                 content = path.read_bytes()
-                text = content if path.name == STEPS else gzip.decompress(content)
+                text = content if path.name == STEPS_FILE else gzip.decompress(content)
                 return pd.read_csv(BytesIO(text), usecols=list(columns), dtype=dict(columns))
             except (OSError, EOFError, zlib.error, ValueError) as error:
                 raise DamagedRecord(f"{path}: {error}") from error
@@ -228,7 +225,7 @@ def read_predictions(folder: Place, **options: Any) -> "pd.DataFrame":
     """
     import pandas as pd
 
-    return pd.read_parquet(BytesIO((folder / "predictions.parquet").read_bytes()), **options)
+    return pd.read_parquet(BytesIO((folder / PREDICTIONS_FILE).read_bytes()), **options)
 
 
 @dataclass(frozen=True)

@@ -15,12 +15,12 @@ from tunekit.parsing import how_many
 from tunekit.storage.files import write_atomic
 from tunekit.storage.paths import Place
 from tunekit.store.existing import SEARCH_FILE, SWEEP_FILE, no_sweep
-from tunekit.store.records import STEPS, STEPS_COMPRESSED, StoredTrial, read_predictions
+from tunekit.store.records import StoredTrial, read_predictions
 from tunekit.store.result_store import ResultStore
+from tunekit.store.trial_files import COMPRESSED_STEPS_FILE, PREDICTIONS_FILE, RECORD_FILES, STEPS_FILE
 from tunekit.tasks import task_of
 
 OF_THE_SWEEP = (SWEEP_FILE, SEARCH_FILE, "best.yaml")
-OF_A_TRIAL = ("spec.json", "epochs.jsonl", "summary.json")
 
 
 def release(root: Place, target: Place, say: Callable[[str], None]) -> None:
@@ -55,19 +55,19 @@ def release(root: Place, target: Place, say: Callable[[str], None]) -> None:
 
 
 def _copy_trial(trial: StoredTrial, folder: Place) -> None:
-    for name in OF_A_TRIAL:
+    for name in RECORD_FILES:
         _copy(trial.folder / name, folder / name)
-    if (trial.folder / STEPS).exists():
+    if (trial.folder / STEPS_FILE).exists():
         # Without a time in its header, equal steps give equal files.
-        write_atomic(folder / STEPS_COMPRESSED, gzip.compress((trial.folder / STEPS).read_bytes(), mtime=0))
-    elif (trial.folder / STEPS_COMPRESSED).exists():
-        _copy(trial.folder / STEPS_COMPRESSED, folder / STEPS_COMPRESSED)
-    if (trial.folder / "predictions.parquet").exists():
+        write_atomic(folder / COMPRESSED_STEPS_FILE, gzip.compress((trial.folder / STEPS_FILE).read_bytes(), mtime=0))
+    elif (trial.folder / COMPRESSED_STEPS_FILE).exists():
+        _copy(trial.folder / COMPRESSED_STEPS_FILE, folder / COMPRESSED_STEPS_FILE)
+    if (trial.folder / PREDICTIONS_FILE).exists():
         predictions = read_predictions(trial.folder)
         kept = predictions[predictions["epoch"].isin(_epochs_of_tables(trial))]
         buffer = BytesIO()
         kept.to_parquet(buffer, index=False, compression="zstd")
-        write_atomic(folder / "predictions.parquet", buffer.getvalue())
+        write_atomic(folder / PREDICTIONS_FILE, buffer.getvalue())
 
 
 def _epochs_of_tables(trial: StoredTrial) -> set[int]:

@@ -28,18 +28,10 @@ from tunekit.storage.object_path import ObjectPath
 from tunekit.storage.paths import Place, local_folder, location, snapshot, without_snapshot
 from tunekit.store.existing import SEARCH_FILE, SWEEP_FILE
 from tunekit.store.frames import Frames, ShowProgress, read_frames
-from tunekit.store.records import (
-    SPEC,
-    STEPS,
-    DamagedRecord,
-    ImportedSpec,
-    StoredTrial,
-    load_record,
-    read_epochs,
-    refuse_link,
-)
+from tunekit.store.records import DamagedRecord, ImportedSpec, StoredTrial, load_record, read_epochs, refuse_link
 from tunekit.store.search_records import Search
 from tunekit.store.sweep_file import read_requests
+from tunekit.store.trial_files import EPOCHS_FILE, PREDICTIONS_FILE, SPEC_FILE, STEPS_FILE, SUMMARY_FILE
 
 PREDICTION_ROWS = 2_000_000
 """The most rows with which a trial keeps the predictions of all its epochs. A trial that would have more rows keeps
@@ -82,9 +74,9 @@ class ResultStore:
     # -- writing -----------------------------------------------------------------------------------------------------
 
     def open_trial(self, spec: TrialSpec | ImportedSpec, fingerprint: Fingerprint) -> Place:
-        """Return the claimed folder of the trial. If it holds no spec.json yet, the folder and the file are made."""
+        """Return the folder that ``claim_folder`` gives; the folder and its spec.json are made if there are none."""
         folder = self.claim_folder(spec, fingerprint)
-        if (folder / SPEC).exists():
+        if (folder / SPEC_FILE).exists():
             return folder
         folder.mkdir(parents=True, exist_ok=True)
         content = {
@@ -94,11 +86,13 @@ class ResultStore:
             "spec": spec.to_dict(),
             "fingerprint": asdict(fingerprint),
         }
-        write_atomic(folder / "spec.json", _json(content))
+        write_atomic(folder / SPEC_FILE, _json(content))
         return folder
 
     def claim_folder(self, spec: TrialSpec | ImportedSpec, fingerprint: Fingerprint) -> Place:
         """Return the folder of ``spec``, and make sure that it holds no trial of another fingerprint.
+
+        This locks nothing: the driver's lease (``tunekit.storage.lease``) keeps other drivers out.
 
         A folder that holds one is renamed: the digest of the other fingerprint is appended to its name. A folder that
         can't be read or is a link gets "damaged" instead of the digest. A trial of ``fingerprint`` that was renamed
@@ -106,7 +100,7 @@ class ResultStore:
         afterwards, and usually does not exist.
         """
         folder = self.folder(spec)
-        if folder.is_symlink() or (folder / SPEC).exists():
+        if folder.is_symlink() or (folder / SPEC_FILE).exists():
             try:
                 stored = self.read(folder)
                 if not stored.fingerprint.differs_in(fingerprint):
@@ -117,23 +111,23 @@ class ResultStore:
             stale_folder = folder.with_name(f"{folder.name}.{suffix}")
             if stale_folder.exists():
                 stale_folder = folder.with_name(f"{stale_folder.name}-{datetime.now(UTC):%Y%m%d%H%M%S%f}")
-            move_folder(folder, stale_folder, SPEC)
+            move_folder(folder, stale_folder, SPEC_FILE)
         renamed_before = folder.with_name(f"{folder.name}.{fingerprint.digest}")
         if renamed_before.exists() and not folder.exists():
-            move_folder(renamed_before, folder, SPEC)
+            move_folder(renamed_before, folder, SPEC_FILE)
         return folder
 
     def write_epochs(self, folder: Place, records: Sequence[EpochRecord]) -> None:
         """Write epochs.jsonl anew: one row for each of ``records``, which must go from epoch 1 on without a gap."""
         rows = [f"{json.dumps(record.row(), allow_nan=False)}\n" for record in records]
-        write_atomic(folder / "epochs.jsonl", "".join(rows).encode())
+        write_atomic(folder / EPOCHS_FILE, "".join(rows).encode())
 
     def write_steps(self, folder: Place, steps: pd.DataFrame) -> None:
         """Write steps.csv anew: one row for each optimizer step, with epoch, step, train_loss and learning_rate.
 
         A power cut can lose the file until ``wait_for_disk`` returns.
         """
-        write_atomic(folder / STEPS, steps.to_csv(index=False, lineterminator="\n").encode(), durable=False)
+        write_atomic(folder / STEPS_FILE, steps.to_csv(index=False, lineterminator="\n").encode(), durable=False)
 
     def write_predictions(self, folder: Place, predictions: pd.DataFrame) -> None:
         """Write predictions.parquet anew, one row for each example.
@@ -145,7 +139,7 @@ class ResultStore:
         """
         buffer = BytesIO()
         predictions.to_parquet(buffer, index=False)
-        write_atomic(folder / "predictions.parquet", buffer.getvalue(), durable=False)
+        write_atomic(folder / PREDICTIONS_FILE, buffer.getvalue(), durable=False)
 
     def wait_for_disk(self, folder: Place) -> None:
         """Wait until the disk holds steps.csv and predictions.parquet.
@@ -154,14 +148,14 @@ class ResultStore:
         """
         if isinstance(folder, ObjectPath):
             return
-        for name in (STEPS, "predictions.parquet"):
+        for name in (STEPS_FILE, PREDICTIONS_FILE):
             if (folder / name).exists():
                 sync(folder / name)
 
     def write_summary(self, folder: Place, summary: TrialSummary) -> None:
         """Write summary.json, the last file of a trial. It says that the trial has ended, and how."""
         self.wait_for_disk(folder)
-        write_atomic(folder / "summary.json", _json({"schema_version": SCHEMA_VERSION, **asdict(summary)}))
+        write_atomic(folder / SUMMARY_FILE, _json({"schema_version": SCHEMA_VERSION, **asdict(summary)}))
 
     def set_summary_aside(self, folder: Place) -> None:
         """Rename the summary.json of a failed trial, so that the trial runs again from its records.
@@ -169,7 +163,7 @@ class ResultStore:
         The new name is summary-1.json, or the next number where there are earlier ones.
         """
         count = len(list(folder.glob("summary-*.json")))
-        move_file(folder / "summary.json", folder / f"summary-{count + 1}.json")
+        move_file(folder / SUMMARY_FILE, folder / f"summary-{count + 1}.json")
 
     def add_request(self, request: Mapping[str, Any]) -> None:
         """Append a request to sweep.json, with the present time as its ``time``."""
@@ -204,23 +198,23 @@ class ResultStore:
         """Return the records of the trial in ``folder``. Raises DamagedRecord, which names the file and the line."""
         refuse_link(folder)
         folder = snapshot(folder)
-        content = load_record(folder / "spec.json")
+        content = load_record(folder / SPEC_FILE)
         try:
             imported = content.get("imported") is True
             spec = (ImportedSpec if imported else TrialSpec).from_dict(content["spec"])
             fingerprint = Fingerprint.from_dict(content["fingerprint"])
         except (ValueError, KeyError, TypeError) as error:
-            raise DamagedRecord(f"{folder / 'spec.json'}: {error}") from error
+            raise DamagedRecord(f"{folder / SPEC_FILE}: {error}") from error
         summary = None
-        if (folder / "summary.json").exists():
-            content = load_record(folder / "summary.json")
+        if (folder / SUMMARY_FILE).exists():
+            content = load_record(folder / SUMMARY_FILE)
             try:
                 summary = TrialSummary.from_dict({k: v for k, v in content.items() if k != "schema_version"})
             except (ValueError, TypeError) as error:
-                raise DamagedRecord(f"{folder / 'summary.json'}: {error}") from error
-        epochs = read_epochs(folder / "epochs.jsonl", imported)
+                raise DamagedRecord(f"{folder / SUMMARY_FILE}: {error}") from error
+        epochs = read_epochs(folder / EPOCHS_FILE, imported)
         if summary and len(epochs) < summary.num_epochs:
-            raise DamagedRecord(f"{folder / 'epochs.jsonl'}: {len(epochs)} epochs, {summary.num_epochs} were recorded")
+            raise DamagedRecord(f"{folder / EPOCHS_FILE}: {len(epochs)} epochs, {summary.num_epochs} were recorded")
         return StoredTrial(without_snapshot(folder), spec, fingerprint, epochs, summary)
 
     def dataset_descriptions(self) -> list[Place]:
@@ -232,7 +226,7 @@ class ResultStore:
         """Yield the folders of all stored trials, stale trials included, sorted by name."""
         trials = snapshot(self.trials_folder)
         if trials.is_dir():
-            yield from sorted(p for p in trials.iterdir() if (p / SPEC).is_file())
+            yield from sorted(p for p in trials.iterdir() if (p / SPEC_FILE).is_file())
 
     def folder_names(self) -> frozenset[str]:
         """Return the names of all files and folders in the folder of the trials, with or without a spec.json."""

@@ -13,7 +13,7 @@ from tunekit.parsing import coerced, strict_json
 from tunekit.schema import SCHEMA_VERSION
 from tunekit.storage.files import write_atomic
 from tunekit.storage.paths import Place
-from tunekit.store.records import read_text, spec_of, versioned
+from tunekit.store.records import check_version, read_text, spec_of
 
 CHECK_VERSION = 1
 """The version of the check. It is raised where the check becomes stricter, so that every text is checked again."""
@@ -36,7 +36,7 @@ def read_requests(path: Place, cache: Path | None) -> list[dict[str, Any]]:
         if cache is not None and _read_mark(cache) == mark:
             requests: list[dict[str, Any]] = json.loads(text)["requests"]
             return requests
-        requests = [checked_request(one) for one in versioned(strict_json(text), path)["requests"]]
+        requests = [checked_request(one) for one in check_version(strict_json(text), path)["requests"]]
     except (ValueError, KeyError, TypeError) as error:
         raise UserError(
             f"{path} is damaged ({error}); restore it, or move it away to start a new list of requests"

@@ -20,7 +20,8 @@ from tunekit.schema import EpochRecord, Status
 from tunekit.storage.paths import Place
 from tunekit.store.records import DamagedRecord
 from tunekit.store.result_store import ResultStore
-from tunekit.worker.background import Background
+from tunekit.store.trial_files import LOG_FILE, SUMMARY_FILE
+from tunekit.worker.background import BackgroundCall
 from tunekit.worker.failures import (
     CLASSIFIED_ERRORS,
     FINAL_STATUS,
@@ -69,7 +70,7 @@ class Attempt:
         """Lines for a person, oldest first. ``report`` hands them out and empties the list."""
         self._held: ScoredEpoch | None = None
         """The epoch that is trained and not yet recorded."""
-        self._writer = Background()
+        self._writer = BackgroundCall()
         self._records: list[EpochRecord] = []
         """The epochs recorded before the trial was unloaded."""
         self._pack_size = 1
@@ -139,7 +140,7 @@ class Attempt:
                 raise
             self._with_retries(self._take_record)
 
-    def take(self, epoch: ScoredEpoch) -> None:
+    def record_or_hold(self, epoch: ScoredEpoch) -> None:
         """Record an epoch that was just trained, or hold it where the trial runs ahead and has not diverged.
 
         An epoch whose predecessor could not be recorded, or ended the trial, is dropped.
@@ -174,7 +175,7 @@ class Attempt:
 
     def watchdog(self) -> AbstractContextManager[None]:
         """Return a context manager that ends this process when no batch begins for too long."""
-        return watchdog(self._folder / "log.txt")
+        return watchdog(self._folder / LOG_FILE)
 
     def note(self, line: str) -> None:
         """Write ``line`` to the trial's log, and keep it for the next report."""
@@ -198,7 +199,7 @@ class Attempt:
             with self.recording():
                 trained = run.train() if self.run is run and not self.all_epochs_trained else None
             if trained is not None:
-                self.take(trained)
+                self.record_or_hold(trained)
 
     def _record(self, epoch: ScoredEpoch) -> None:
         """Record ``epoch``, unless the trial is not loaded any more."""
@@ -281,7 +282,7 @@ class Attempt:
     def _adopt_completed(self) -> None:
         """Set the records and the status from the store if the store holds the trial as completed."""
         store = ResultStore(self.job.sweep)
-        if not (self._folder / "summary.json").exists():
+        if not (self._folder / SUMMARY_FILE).exists():
             return
         try:
             stored = store.read(store.claim_folder(self.job.spec, self.job.fingerprint))

@@ -8,7 +8,7 @@ THREADS = 8
 _POOL = ThreadPoolExecutor(THREADS, "tunekit-records")
 
 
-class Background:
+class BackgroundCall:
     """Runs one call at a time beside the caller's thread."""
 
     def __init__(self) -> None:

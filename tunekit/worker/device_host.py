@@ -38,7 +38,7 @@ class Placement:
     job: Job
     attempt: Attempt | None = None
     """The attempt that trains the trial. None until its first epoch here."""
-    requested: float | None = None
+    requested_since: float | None = None
     """Since when the client waits for an epoch, or for another try at it (``time.monotonic``). None while the trial is
     silent."""
     last_seen: float = field(default_factory=time.monotonic)
@@ -88,9 +88,9 @@ class DeviceHost:
         """
         with self._changed:
             placement = self._placements.setdefault(job.spec.trial_id, Placement(job))
-            placement.requested = placement.last_seen = self._last_used = time.monotonic()
+            placement.requested_since = placement.last_seen = self._last_used = time.monotonic()
             self._changed.notify_all()
-            self._changed.wait_for(lambda: placement.requested is None)
+            self._changed.wait_for(lambda: placement.requested_since is None)
             answer = placement.answer
         if isinstance(answer, TrialReport):
             return answer
@@ -138,13 +138,13 @@ class DeviceHost:
                     self._answer(placement, error or attempt.report(), ended=bool(error or attempt.status))
                 else:
                     # It waits for the others again, who are silent for a moment: without them it would train alone.
-                    placement.requested = time.monotonic()
+                    placement.requested_since = time.monotonic()
             self._last_used = time.monotonic()
             self._changed.notify_all()
 
     def _answer(self, placement: Placement, answer: TrialReport | Exception | None, *, ended: bool) -> None:
         """Answer the client's request. A trial that has ``ended`` loses its place. The caller holds the condition."""
-        placement.answer, placement.requested, placement.last_seen = answer, None, time.monotonic()
+        placement.answer, placement.requested_since, placement.last_seen = answer, None, time.monotonic()
         trial_id = placement.job.spec.trial_id
         # If a retry has placed the trial anew in the meantime, the new placement stays.
         if ended and self._placements.get(trial_id) is placement:
@@ -167,9 +167,10 @@ class DeviceHost:
             while True:
                 now = time.monotonic()
                 placements = list(self._placements.values())
-                requested = [one for one in placements if one.requested is not None]
-                silent = [one for one in placements if one.requested is None]
-                waited = max((now - one.requested for one in requested if one.requested is not None), default=0.0)
+                requested = [one for one in placements if one.requested_since is not None]
+                silent = [one for one in placements if one.requested_since is None]
+                times = [one.requested_since for one in requested if one.requested_since is not None]
+                waited = now - min(times, default=now)
                 if requested and (not silent or waited >= GRACE_SECONDS):
                     self._drop_idle(silent, now)
                     # Where silent trials that are expected back at once fill the device, wait for them. To train others

@@ -22,7 +22,7 @@ from tunekit.worker.failures import CLASSIFIED_ERRORS, Failure, classify
 
 PROBE_SECONDS = 20.0
 """No larger pack is tried where it would not be done after so long, if it takes as long as the one before."""
-ENOUGH = 1.05
+LEAST_GAIN = 1.05
 """No larger pack is tried where the last one trained less than so many times the trials of the one before."""
 STEPS = 8
 """The steps that a pack trains in one pass."""
@@ -34,7 +34,7 @@ UNTIMED, TIMED = 2, 3
 class Rate:
     """How fast packs of one size train."""
 
-    pack: int
+    pack_size: int
     """The number of trials."""
     trials_per_hour: float
     """The trials that are trained to their end in an hour, by their training steps alone."""
@@ -42,7 +42,7 @@ class Rate:
 
 def fastest(rates: Sequence[Rate]) -> Rate:
     """Return the size that trains most trials an hour, the smallest of equals."""
-    return max(rates, key=lambda rate: (rate.trials_per_hour, -rate.pack))
+    return max(rates, key=lambda rate: (rate.trials_per_hour, -rate.pack_size))
 
 
 def sizes_up_to(most: int) -> list[int]:
@@ -50,12 +50,12 @@ def sizes_up_to(most: int) -> list[int]:
     return [*(1 << power for power in range((most - 1).bit_length())), most]
 
 
-def climb(
+def measure_growing_packs(
     most: int, trials_per_hour: Callable[[int], float], clock: Callable[[], float] = time.perf_counter
 ) -> list[Rate]:
     """Return the rates of packs of up to ``most`` trials, as ``trials_per_hour`` measures them, smallest first.
 
-    It ends early by ENOUGH, by PROBE_SECONDS, or where memory runs out. Raises the error where it does so for one
+    It ends early by LEAST_GAIN, by PROBE_SECONDS, or where memory runs out. Raises the error where it does so for one
     trial, and any other error.
     """
     rates: list[Rate] = []
@@ -71,7 +71,7 @@ def climb(
         now = clock()
         if (now - start) + (now - begun) > PROBE_SECONDS:
             break
-        if len(rates) > 1 and rates[-1].trials_per_hour < ENOUGH * rates[-2].trials_per_hour:
+        if len(rates) > 1 and rates[-1].trials_per_hour < LEAST_GAIN * rates[-2].trials_per_hour:
             break
     return rates
 
@@ -102,7 +102,7 @@ def probe(jobs: Sequence[Job], clock: Callable[[], float] = time.perf_counter) -
         return 3600 * size / (steps * _seconds_per_step(members, clock))
 
     build(1)
-    return climb(len(jobs) if packable(members) else 1, trials_per_hour, clock)
+    return measure_growing_packs(len(jobs) if packable(members) else 1, trials_per_hour, clock)
 
 
 def _seconds_per_step(members: Sequence[Member], clock: Callable[[], float]) -> float:

@@ -142,7 +142,7 @@ class PackTrainer:
             seconds = time.perf_counter() - start
         for index, (attempt, run) in enumerate(zip(attempts, runs, strict=True)):
             of_member = {split: each[index] for split, each in logits.items()}
-            attempt.take(run.scored_epoch(trained[index], of_member, seconds))
+            attempt.record_or_hold(run.scored_epoch(trained[index], of_member, seconds))
 
     def _pack_of(self, attempts: Sequence[Attempt]) -> Pack:
         """Return the pack of ``attempts``, which is built if there is none."""

@@ -16,6 +16,11 @@ Words:
 - A *token row* is the part of a token's hidden state that belongs to one attention head: D numbers. A *slot row* is the
   same for a slot. A slot of a token holds a copy of the token's rows. A slot of padding holds a copy of the rows of the
   last token of its sequence.
+- The *contexts* are what attention returns: for each query the weighted sum of the values. The *forward context* of a
+  model is something else: the object in which its modules find the operations and the dropout of the pass that runs.
+- The *host* is the CPU on which Python runs. *Host operations* run on a CPU or a GPU, and the host has made their
+  batches and masks. *Device operations* take batches that a GPU makes for itself, and their kernels draw the masks.
+  Neither has to do with ``tunekit.worker.device_host``, which is a process.
 - The *head* of a model, as opposed to an attention head, is its classifier: it turns the first token of a sequence into
   logits.
 

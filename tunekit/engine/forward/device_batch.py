@@ -1,4 +1,4 @@
-"""Batches that the device computes: from row numbers, by operations of static shapes, without a word from the host.
+"""Batches that the device computes from row numbers, by operations of static shapes; the host sends it none of them.
 
 A ``DeviceSplit`` holds a split on the device. ``DeviceSplit.batch`` returns the ``DeviceBatch`` of the examples that a
 counter on the device points at. Its sizes B and T are those of a *bucket*, so that a CUDA graph of the step can be

@@ -1,0 +1,16 @@
+"""The names of the files in a trial's folder. They are stored names, which never change."""
+
+SPEC_FILE = "spec.json"
+"""The spec and the fingerprint. A folder without this file is not a trial's."""
+EPOCHS_FILE = "epochs.jsonl"
+"""A row an epoch."""
+SUMMARY_FILE = "summary.json"
+"""How the trial ended; the last file that is written."""
+STEPS_FILE, COMPRESSED_STEPS_FILE = "steps.csv", "steps.csv.gz"
+"""A row an optimizer step, and the file that takes its place in a released copy."""
+PREDICTIONS_FILE = "predictions.parquet"
+"""A row a scored example."""
+LOG_FILE = "log.txt"
+"""What the trial said while it ran."""
+RECORD_FILES = (SPEC_FILE, EPOCHS_FILE, SUMMARY_FILE)
+"""The files of which every table is made."""
