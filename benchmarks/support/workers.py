@@ -19,10 +19,9 @@ class Gate:
     def __init__(self, connection: Connection) -> None:
         self.connection = connection
 
-    def wait(self) -> bool:
-        """Wait for the next turn and return True, or False where the task ends."""
-        goes_on: bool = self.connection.recv()
-        return goes_on
+    def wait(self) -> Any:
+        """Wait for the next turn. Return True, or the function that was asked for, or False where the task ends."""
+        return self.connection.recv()
 
     def done(self, result: object) -> None:
         """Send what the turn gave."""
@@ -102,11 +101,14 @@ class Team:
         for worker, given in zip(self.workers, arguments, strict=True):
             worker.connection.send((task, given))
 
-    def turn(self) -> Turn:
-        """Let all workers train one turn at the same time, and return what they gave and the seconds."""
+    def turn(self, asked: Callable[[Any], Any] | None = None) -> Turn:
+        """Let all workers train one turn at the same time, and return what they gave and the seconds.
+
+        With ``asked``, a function of a module, workers that train packs of ours give instead what it returns of a pack.
+        """
         start = perf_counter()
         for worker in self.workers:
-            worker.connection.send(True)
+            worker.connection.send(True if asked is None else asked)
         results = tuple(worker.result() for worker in self.workers)
         return Turn(results, perf_counter() - start)
 
