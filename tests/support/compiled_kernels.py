@@ -57,6 +57,7 @@ def compile_instead(case: str) -> None:
                 "module": self.fn.__module__.rpartition(".")[2], "kernel": self.fn.__name__, "case": case,
                 "shared": compiled.metadata.shared, "registers": int(registers), "stack": int(stack),
                 "warps": compiled.metadata.num_warps, "tensor_cores": compiled.asm["ptx"].count("mma.sync"),
+                "atomics": len(re.findall(r"\b(?:atom|red)\.", compiled.asm["ptx"])),
             }  # fmt: skip
             sys.stdout.write(json.dumps(needs) + "\n")
 
