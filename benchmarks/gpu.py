@@ -125,9 +125,7 @@ def speeds_of(teams: Mapping[str, Team], repeats: int) -> dict[str, list[float]]
     return speeds
 
 
-def disagreement(
-    teams: Mapping[str, Team], model: str, method: str, precision: str, trials: int, device: str
-) -> float:
+def disagreement(teams: Mapping[str, Team], model: str, method: str, precision: str, trials: int, device: str) -> float:
     """Return the largest difference between the losses of a pack's first trial and Trainer's, dropout off.
 
     Both train the same first batches.
@@ -263,9 +261,7 @@ def processes(setting: Setting) -> Iterator[Outcome]:
         def outcome(key: str, task: Task, before: tuple[Any, ...] = ()) -> Outcome:
             with Team(trials, 1) as each:
                 each.hold(task, [(*before, case, device) for case in cases])
-                speeds = speeds_of(
-                    {"packed": packed, "processes": each}, QUICK_REPEATS if setting.quick else REPEATS
-                )
+                speeds = speeds_of({"packed": packed, "processes": each}, QUICK_REPEATS if setting.quick else REPEATS)
             ratio: dict[str, Ratio] = {key: ratio_of(speeds["processes"], speeds["packed"])}
             return Outcome(ratio, {f"{key}/tokens a second": speeds})
 

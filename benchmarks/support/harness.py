@@ -81,6 +81,7 @@ def record(name: str, outcome: Outcome) -> dict[str, Any]:
         "versions": {**versions(), **{name: _version(name) for name in OF_SPEED}, "cuda": torch.version.cuda},
         "commit": source()["commit"],
         "dirty": source()["dirty"],
+        "source_hash": source()["source_hash"],
         "ratios": {key: asdict(ratio) for key, ratio in outcome.ratios.items()},
         "figures": dict(outcome.figures),
     }

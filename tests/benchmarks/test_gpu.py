@@ -1,13 +1,19 @@
-"""The benchmark of a GPU, with CUDA replaced: every stage runs, and gives a key for each bar; no ratio without agreement."""
+"""The benchmark of a GPU, with CUDA replaced: every stage runs, every bar has a key, and no ratio is without agreement."""
 
 import json
 import os
 import stat
+import subprocess
+import sys
 from dataclasses import fields, replace
+from importlib import metadata
+from importlib.util import find_spec
 from pathlib import Path
 from types import SimpleNamespace
 
 import pytest
+from packaging.requirements import Requirement
+from packaging.utils import canonicalize_name
 from transformers import TrainingArguments
 
 from benchmarks import gpu
@@ -17,6 +23,7 @@ from benchmarks.support.gpu_profile import profiled
 from benchmarks.support.harness import Outcome, Ratio, read_record, record, write_record
 from benchmarks.support.stages import Setting
 from benchmarks.support.trial import case_of, pack_of, train_ours
+from tests.conftest import ROOT
 from tests.support.mocked_cuda import CallingGraphs, ThreadTeam, mocked_cuda
 from tunekit.errors import UserError
 from tunekit.models.catalog import MODELS
@@ -152,6 +159,56 @@ def test_two_calls_of_eight_minutes_hold_all_stages():
     limits = [stage.seconds for stage in gpu.STAGES.values()]
     assert sum(limits[:3]) <= 480
     assert sum(limits[3:]) <= 480
+
+
+HIDING = """
+import sys
+from importlib.machinery import PathFinder
+
+class Hiding(PathFinder):
+    @classmethod
+    def find_spec(cls, name, path=None, target=None):
+        return None if name.partition(".")[0] in {hidden!r} else super().find_spec(name, path, target)
+
+sys.meta_path[sys.meta_path.index(PathFinder)] = Hiding
+"""
+"""A module that Python imports as it starts: modules that are hidden by it are not installed."""
+NEEDED = ("torch", "triton", "transformers", "peft", "accelerate", "numpy", "pandas", "pyarrow", "scipy",
+          "scikit-learn", "tyro", "rich", "pooch", "tunekit")  # fmt: skip
+
+
+def with_their_own_needs(names: tuple[str, ...]) -> set[str]:
+    """The distributions called ``names``, and those that they ask for on this machine, without extras."""
+    found, left = set(), [canonicalize_name(name) for name in names]
+    while left:
+        if (name := left.pop()) in found:
+            continue
+        found.add(name)
+        for text in (metadata.requires(name) or ()) if name != "tunekit" else ():
+            needed = Requirement(text)
+            if needed.marker is None or needed.marker.evaluate({"extra": ""}):
+                left.append(canonicalize_name(needed.name))
+    return found
+
+
+@pytest.mark.slow
+def test_it_runs_without_ray_and_without_any_package_that_a_machine_for_it_may_lack(tmp_path):
+    needed = with_their_own_needs(tuple(name for name in NEEDED if find_spec(name.replace("scikit-learn", "sklearn"))))
+    hidden = {
+        module
+        for module, owners in metadata.packages_distributions().items()
+        if not needed & {canonicalize_name(owner) for owner in owners}
+    }
+    assert {"ray", "optuna", "adapters", "matplotlib"} <= hidden
+    (tmp_path / "sitecustomize.py").write_text(HIDING.format(hidden=hidden))
+    place = os.pathsep.join([str(tmp_path), str(ROOT)])
+    file = tmp_path / "gpu.json"
+    done = subprocess.run(
+        [sys.executable, "-m", "benchmarks", "gpu", "--quick", "--stages", "packs", "--json", file], cwd=ROOT,
+        env={**os.environ, "PYTHONPATH": place}, capture_output=True, text=True,
+    )  # fmt: skip
+    assert done.returncode == 0, done.stdout + done.stderr
+    assert "pack/tiny-bert/lora/2/fp32/p0" in json.loads(file.read_text())["ratios"]
 
 
 def test_a_model_that_the_host_trains_has_no_profile():
