@@ -1,4 +1,4 @@
-"""The benchmark of a GPU, with CUDA replaced: each stage runs, each bar has a key, and no ratio is without agreement."""
+"""The benchmark of a GPU, with CUDA replaced: stages run, each bar has a key, no ratio is without agreement."""
 
 import json
 import os
