@@ -59,14 +59,14 @@ PROCESSES = ("lora", 16, "tf32")
 
 
 @contextmanager
-def models_of(setting: Setting) -> Iterator[dict[str, str]]:
-    """Yield each model's name or folder by its size. The one of BERT-base's shape is written for the occasion."""
+def models_of(setting: Setting, *sizes: str) -> Iterator[dict[str, str]]:
+    """Yield the name or folder of each model of ``sizes``. The one of BERT-base's shape is written for the occasion."""
     with tempfile.TemporaryDirectory() as folder:
-        if setting.quick:
-            yield {"small": QUICK_MODEL, "base": QUICK_MODEL}
-        else:
+        models = dict.fromkeys(sizes, QUICK_MODEL if setting.quick else setting.model)
+        if "base" in sizes and not setting.quick:
             write_encoder(base := Path(folder) / "base", BASE, setting.model)
-            yield {"small": setting.model, "base": str(base)}
+            models["base"] = str(base)
+        yield models
 
 
 def one(model: str, method: str, precision: str, setting: Setting, seed: int = 1) -> Case:
@@ -206,7 +206,7 @@ def compilations(setting: Setting) -> Iterator[Outcome]:
     They compile the kernels, and what ``torch.compile`` makes for the peers, which later stages find on the disk.
     """
     device, methods = device_of(setting), METHODS[-1:] if setting.quick else METHODS
-    with models_of(setting) as models, ExitStack() as stack:
+    with models_of(setting, "small", "base") as models, ExitStack() as stack:
         tasks: dict[str, tuple[Task, tuple[Any, ...]]] = {}
         for size, model in models.items():
             for method, precision in product(methods, _precisions(setting)):
@@ -225,7 +225,7 @@ def compilations(setting: Setting) -> Iterator[Outcome]:
 def singles(setting: Setting, size: str, methods: Sequence[str]) -> Iterator[Outcome]:
     """Yield the ratios of single trials to P0 and P1, such as ``minilm/restaurant/full/fp32/p0``."""
     device, name = device_of(setting), _name(size, setting)
-    with models_of(setting) as models, ExitStack() as stack:
+    with models_of(setting, size) as models, ExitStack() as stack:
         model = models[size]
         teams = {side: stack.enter_context(Team(1, 1)) for side in ("ours", "p0", "p1")}
         chosen_at = "tf32" if device == "cuda" else "fp32"
@@ -238,7 +238,7 @@ def singles(setting: Setting, size: str, methods: Sequence[str]) -> Iterator[Out
 
 def packs(setting: Setting) -> Iterator[Outcome]:
     """Yield trials an hour in a pack over those of P0 one after another, such as ``pack/minilm/lora/16/tf32/p0``."""
-    with models_of(setting) as models, Team(1, 1) as ours, Team(1, 1) as p0:
+    with models_of(setting, "small", "base") as models, Team(1, 1) as ours, Team(1, 1) as p0:
         for pack in QUICK_PACKS if setting.quick else PACKS:
             size, method, trials, precision = pack
             key = f"pack/{_name(size, setting)}/{method}/{trials}/{precision}"
@@ -254,7 +254,7 @@ def processes(setting: Setting) -> Iterator[Outcome]:
     device, (method, trials, precision) = device_of(setting), PROCESSES
     trials, precision = (2, "fp32") if setting.quick else (trials, precision)
     key = f"processes/{_name('small', setting)}/{method}/{trials}/{precision}"
-    with models_of(setting) as models, Team(1, 1) as packed:
+    with models_of(setting, "small") as models, Team(1, 1) as packed:
         cases = [one(models["small"], method, precision, setting, seed) for seed in range(1, trials + 1)]
         packed.hold(train_pack, [(cases, device)])
 
@@ -274,7 +274,7 @@ def processes(setting: Setting) -> Iterator[Outcome]:
 
 
 def _study(setting: Setting) -> Iterator[Outcome]:
-    with models_of(setting) as models:
+    with models_of(setting, "base") as models:
         yield from study(setting, models["base"])
 
 
