@@ -57,12 +57,19 @@ def by_the_host(gate, name, case, steps, device):
     train_ours(gate, case, "cpu")
 
 
+def at_another_rate(gate, name, case, steps, device):
+    by_the_host(
+        gate, name, replace(case, spec=replace(case.spec, learning_rate=9 * case.spec.learning_rate)), 0, device
+    )
+
+
 @pytest.fixture
 def cuda():
     with mocked_cuda() as patched:
         patched.setattr(gpu, "Team", ThreadTeam)
         patched.setattr(gpu, "train_peer", by_the_host)
-        patched.setattr(gpu, "REPEATS", 2)
+        patched.setattr(gpu, "AGREE_STEPS", 6)
+        patched.setattr(gpu_profile, "HOST_EPOCHS", 2)
         patched.setattr(gpu_profile, "profile", Profile)
         for name, small in (("SQUARE", 64), ("COPIED", 2**12)):
             patched.setattr(floor, name, small)
@@ -108,10 +115,7 @@ def test_every_ratio_has_an_interval_an_agreement_and_a_profile(stage, cuda):
 
 @pytest.mark.slow
 def test_without_agreement_there_is_no_ratio(cuda):
-    def apart(gate, name, case, steps, device):
-        train_ours(gate, replace(case, spec=replace(case.spec, learning_rate=9 * case.spec.learning_rate)), "cpu")
-
-    cuda.setattr(gpu, "train_peer", apart)
+    cuda.setattr(gpu, "train_peer", at_another_rate)
     found = outcome_of("packs")
     assert found.ratios == {}
     assert "losses differ from Trainer's by" in found.figures["pack/tiny-bert/lora/2/fp32/no ratio"]
