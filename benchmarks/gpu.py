@@ -142,8 +142,8 @@ def disagreement(teams: Mapping[str, Team], model: str, method: str, precision: 
         "p0": (train_peer, [("p0", cases[0], AGREE_STEPS, device)]),
     }
     with held(tasks, teams) as sides:
-        losses = [_slices(team.turn().results)[0].losses for team in sides.values()]
-    return float(np.abs(np.subtract(*losses)).max())
+        ours, theirs = (_slices(team.turn().results)[0].losses for team in sides.values())
+    return float(np.abs(np.subtract(ours, theirs)).max())
 
 
 def compared(

@@ -5,6 +5,7 @@ import os
 import stat
 import subprocess
 import sys
+import threading
 from dataclasses import fields, replace
 from importlib import metadata
 from importlib.util import find_spec
@@ -119,6 +120,19 @@ def test_without_agreement_there_is_no_ratio(cuda):
     found = outcome_of("packs")
     assert found.ratios == {}
     assert "losses differ from Trainer's by" in found.figures["pack/tiny-bert/lora/2/fp32/no ratio"]
+
+
+def fails(gate, *_):
+    gate.wait()
+    raise ValueError("the reason")
+
+
+def test_the_error_of_a_worker_is_told(monkeypatch):
+    with ThreadTeam(1, 1) as team:
+        team.hold(fails, [()])
+        monkeypatch.setattr(threading, "excepthook", lambda *_: None)
+        with pytest.raises(RuntimeError, match="(?s)a worker of the benchmark failed.*ValueError: the reason"):
+            team.turn()
 
 
 @pytest.mark.slow

@@ -71,7 +71,8 @@ class DeviceOperations(Operations):
 
     def linear_gelu(self, dense: Any, x: torch.Tensor) -> torch.Tensor:
         """Return GELU of the product of ``dense``, whose bias GELU's kernel adds where nothing else uses it."""
-        if linear_of(dense) is not dense or dense.bias is None:  # LoRA adds to it, or a method has hooked it
+        own: Any = linear_of(dense)
+        if own is not dense or own.bias is None:  # LoRA adds to it, or a method has hooked it
             return bias_gelu(dense(x), None)
-        product = linear(x, dense.weight, None)
-        return bias_gelu(product, dense.bias.to(product.dtype))
+        product = linear(x, own.weight, None)
+        return bias_gelu(product, own.bias.to(product.dtype))
