@@ -19,6 +19,7 @@ from benchmarks.support.harness import Outcome, read_record, record, write_recor
 from benchmarks.support.stages import ERROR, Setting, Stage, chosen, run_stages
 from tunekit.errors import UserError
 from tunekit.parsing import did_you_mean
+from tunekit.planning.provenance import unstamped
 
 FAILED, BAD_INPUT = 1, 2
 TAKES_STORES = "estimate"
@@ -80,6 +81,8 @@ def _run(args: Arguments) -> Outcome:
     if stages is None:
         found: Outcome = module.run(args.quick, args.stores) if args.name == TAKES_STORES else module.run(args.quick)
         return found
+    if args.json is not None and (line := unstamped()):
+        Console(stderr=True, highlight=False, soft_wrap=True, markup=False).print(f"benchmarks: {line}")
     # What other stages gave, in an earlier call on the same machine and code, stays in the file.
     earlier = read_record(args.json, record(args.name, Outcome())) if args.json is not None else Outcome()
 

@@ -7,12 +7,16 @@ parts, as if each kernel were perfect and no two parts were one kernel.
 
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
+from functools import cache
 from time import perf_counter
 
 import torch
 
+from benchmarks.support.trial import Case, model_of, prepared_of
+from tunekit.methods.base import count_parameters
 from tunekit.models.shapes import Shape
-from tunekit.planning.work import Part
+from tunekit.planning.sizes import texts_of
+from tunekit.planning.work import Part, training_parts
 
 BYTES = {"fp32": 4, "tf32": 4, "bf16": 2}
 """Bytes of a number that a product reads or writes, by precision."""
@@ -34,6 +38,7 @@ class Device:
     """Bytes a second, reading and writing counted both."""
 
 
+@cache
 def measured(precision: str, device: str = "cuda") -> Device:
     """Return what ``device`` reaches: the best of a few square products, and of a few copies of a gibibyte."""
     size, copied = (SQUARE, COPIED) if device == "cuda" else (256, 2**20)
@@ -59,6 +64,25 @@ def _seconds(work: Callable[[], object], device: str) -> float:
     if device == "cuda":
         torch.cuda.synchronize()
     return perf_counter() - start
+
+
+def floor_of(cases: Sequence[Case], device: Device) -> tuple[float, int]:
+    """Return the floor of an epoch of trials that train as one pack, in seconds, and the real tokens of all of them.
+
+    The trials differ in their seeds alone.
+    """
+    case, trials = cases[0], len(cases)
+    model, prepared = model_of(case), prepared_of(case)
+    shape, lengths = Shape.from_config(model.config.to_dict()), prepared.splits["train"].tokens.lengths
+    # The parts of all steps together: weights are read once a step, which ``steps`` puts right.
+    parts = training_parts(
+        shape, case.spec.method, case.spec.method_params, len(prepared.data.label_names), texts_of(lengths)
+    )
+    seconds = floor_seconds(
+        parts, shape, steps=-(-len(lengths) // case.spec.batch_size), tokens=int(lengths.sum()),
+        trained=count_parameters(model)[0], trials=trials, precision=case.spec.precision, device=device,
+    )  # fmt: skip
+    return seconds, trials * int(lengths.sum())
 
 
 def floor_seconds(

@@ -1,6 +1,5 @@
 """What a warm epoch of ours costs the device and the host: kernels, their time, and the host's time, a step."""
 
-from collections.abc import Sequence
 from time import perf_counter
 from typing import Any
 from unittest import mock
@@ -8,12 +7,34 @@ from unittest import mock
 import torch
 from torch.profiler import ProfilerActivity, profile
 
-from benchmarks.support.trial import Case, pack_of, train
-from benchmarks.support.workers import Gate
 from tunekit.engine.device_steps import Bucket, DeviceSteps
 from tunekit.engine.train import Pack
 
-WARM_EPOCHS = 3
+HOST = "host ms a step"
+"""The key of the host's times."""
+HOST_EPOCHS = 5
+"""The epochs of which the host's time is measured."""
+LARGEST = 12
+"""The kernels that are named."""
+
+
+def profiled(pack: Pack) -> dict[str, Any]:
+    """Return what an epoch of the warm ``pack`` costs a step; nothing where the host makes its batches."""
+    device_steps, steps = pack.steps, pack.members[0].steps_per_epoch
+    if not isinstance(device_steps, DeviceSteps):
+        return {}
+    host = [1e3 * host_seconds(pack, device_steps) / steps for _ in range(HOST_EPOCHS)]
+    with profile(activities=[ProfilerActivity.CUDA]) as found:
+        pack.train_epoch()
+    kernels = [event for event in found.key_averages() if event.self_device_time_total]
+    largest = sorted(kernels, key=lambda event: event.self_device_time_total, reverse=True)[:LARGEST]
+    return {
+        HOST: host,
+        "reserved MiB": torch.cuda.memory_reserved() >> 20,
+        "kernels a step": sum(event.count for event in kernels) / steps,
+        "kernel ms a step": sum(event.self_device_time_total for event in kernels) / 1e3 / steps,
+        "largest kernels, ms a step": {event.key[:80]: event.self_device_time_total / 1e3 / steps for event in largest},
+    }
 
 
 def host_seconds(pack: Pack, device_steps: DeviceSteps) -> float:
@@ -31,31 +52,5 @@ def host_seconds(pack: Pack, device_steps: DeviceSteps) -> float:
 
     with mock.patch.object(replayer, "run", timed):
         start = perf_counter()
-        train(pack)
+        pack.train_epoch()
     return launched - start
-
-
-def profile_ours(gate: Gate, cases: Sequence[Case], device: str) -> None:
-    """Train trials of ours as one pack and profile an epoch each turn: a worker's task."""
-    pack = pack_of(cases, device)
-    for _ in range(WARM_EPOCHS):
-        train(pack)
-    steps = pack.members[0].steps_per_epoch
-    while gate.wait():
-        start = perf_counter()
-        train(pack)
-        seconds = perf_counter() - start
-        found: dict[str, Any] = {"ms a step": 1e3 * seconds / steps}
-        if isinstance(pack.steps, DeviceSteps):
-            found["host ms a step"] = 1e3 * host_seconds(pack, pack.steps) / steps
-            found["reserved MiB"] = torch.cuda.memory_reserved() >> 20
-            with profile(activities=[ProfilerActivity.CUDA]) as profiled:
-                train(pack)
-            kernels = [event for event in profiled.key_averages() if event.self_device_time_total]
-            found["kernels a step"] = sum(event.count for event in kernels) / steps
-            found["kernel ms a step"] = sum(event.self_device_time_total for event in kernels) / 1e3 / steps
-            largest = sorted(kernels, key=lambda event: event.self_device_time_total, reverse=True)[:12]
-            found["largest kernels, ms a step"] = {
-                event.key[:80]: event.self_device_time_total / 1e3 / steps for event in largest
-            }
-        gate.done(found)

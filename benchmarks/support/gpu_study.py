@@ -1,8 +1,9 @@
 """What the study's 75 trials would take on one device: computed from timed epochs of each cell's pack, not run whole.
 
-Each cell of the shape (3 datasets x 3 methods, 5 seeds as one pack) trains two epochs as a sweep would: steps, scores,
-records, predictions and checkpoints in a store. The first epoch has the captures in it. A cell takes its first epoch
-and nine times its second; the study has three encoders for full fine-tuning and one for each other method.
+Each cell of the shape (3 datasets x 3 methods, 5 seeds as one pack) trains two epochs as a grid on a GPU does: steps,
+scores, records, predictions and checkpoints in a store. The first epoch has the captures in it, and it is recorded
+while the second one trains. A cell takes its first epoch and ten times its second: nine epochs, and the record of the
+last one, which takes no longer. The study has three encoders for full fine-tuning and one for each other method.
 """
 
 import tempfile
@@ -60,7 +61,7 @@ def study(setting: Setting, model: str) -> Iterator[Outcome]:
                 for attempt in attempts:
                     attempt.unload()
                 spec = jobs[0].spec
-                minutes += ENCODERS[spec.method] * (seconds[0] + (spec.epochs - 1) * seconds[1]) / 60
+                minutes += ENCODERS[spec.method] * (seconds[0] + spec.epochs * seconds[1]) / 60
                 figures: dict[str, Any] = {f"study/{spec.dataset}/{spec.method}/seconds an epoch": seconds}
                 yield Outcome(figures=figures)
         finally:
@@ -74,5 +75,6 @@ def jobs_by_cell(sweep: ResolvedSweep, store: ResultStore, start: int, device: s
     cells: dict[str, list[Job]] = defaultdict(list)
     for trial in plan_sweep(sweep, store).pending(retry_failed=False):
         ref = sweep.models[trial.spec.model]
-        cells[trial.spec.cell].append(Job(trial.spec, trial.fingerprint, ref, store.root, start, 1, device))
+        job = Job(trial.spec, trial.fingerprint, ref, store.root, start, 1, device, runs_ahead=True)
+        cells[trial.spec.cell].append(job)
     return list(cells.values())

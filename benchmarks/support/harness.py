@@ -5,15 +5,24 @@ import os
 import platform
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import asdict, dataclass, field
+from importlib.metadata import PackageNotFoundError, version
 from pathlib import Path
 from typing import Any
 
 import numpy as np
 import torch
 
+from tunekit.errors import UserError
 from tunekit.planning.provenance import source, versions
 
 DRAWS = 10_000
+SAME = {
+    "name": "benchmark", "hardware": "machine", "versions": "set of versions", "commit": "commit",
+    "dirty": "state of the source",
+}  # fmt: skip
+"""What results of one record have in common, by key, as a message calls it."""
+OF_SPEED = ("triton", "accelerate")
+"""Packages whose versions move a speed, beside those that can move a number."""
 
 
 @dataclass(frozen=True)
@@ -69,24 +78,30 @@ def record(name: str, outcome: Outcome) -> dict[str, Any]:
             "system": platform.system(),
             "gpu": torch.cuda.get_device_name() if torch.cuda.is_available() else None,
         },
-        "versions": versions(),
+        "versions": {**versions(), **{name: _version(name) for name in OF_SPEED}, "cuda": torch.version.cuda},
         "commit": source()["commit"],
         "dirty": source()["dirty"],
+        "source_hash": source()["source_hash"],
         "ratios": {key: asdict(ratio) for key, ratio in outcome.ratios.items()},
         "figures": dict(outcome.figures),
     }
 
 
 def read_record(path: Path, same: Mapping[str, Any]) -> Outcome:
-    """Return what the record at ``path`` holds; nothing where there is none, or one of another machine or code.
+    """Return what the record at ``path`` holds, which new results are added to; nothing where there is none.
 
-    ``same`` is a record of the same benchmark on this machine and code.
+    ``same`` is a record of the same benchmark on this machine and code. Raises UserError where the file holds another
+    one's, which would be lost, or is no such file.
     """
     if not path.exists():
         return Outcome()
-    content = json.loads(path.read_text(encoding="utf-8"))
-    if any(content.get(key) != same[key] for key in ("name", "hardware", "versions", "commit", "dirty")):
-        return Outcome()
+    try:
+        content = json.loads(path.read_text(encoding="utf-8"))
+        others = [what for key, what in SAME.items() if content[key] != same[key]]
+    except (ValueError, TypeError, KeyError) as error:
+        raise UserError(f"{path} is no record of a benchmark; give --json another file") from error
+    if others:
+        raise UserError(f"{path} has results of another {' and '.join(others)}; give --json another file, or remove it")
     ratios = {key: Ratio(**ratio) for key, ratio in content["ratios"].items()}
     return Outcome(ratios, content["figures"])
 
@@ -95,6 +110,13 @@ def write_record(path: Path, content: Mapping[str, Any]) -> None:
     """Write ``content`` to ``path`` as JSON. Raises OSError, and ValueError where a number is not finite."""
     path.parent.mkdir(parents=True, exist_ok=True)
     path.write_text(json.dumps(content, indent=1, allow_nan=False) + "\n", encoding="utf-8")
+
+
+def _version(name: str) -> str | None:
+    try:
+        return version(name)
+    except PackageNotFoundError:
+        return None
 
 
 def processor() -> str:

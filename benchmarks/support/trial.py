@@ -131,5 +131,5 @@ def train_ours(gate: Gate, case: Case, device: str = "cpu") -> None:
 def train_pack(gate: Gate, cases: Sequence[Case], device: str = "cpu") -> None:
     """Train trials of ours as one pack, one epoch a turn: a worker's task."""
     pack = pack_of(cases, device)
-    while gate.wait():
-        gate.done(train(pack))
+    while asked := gate.wait():
+        gate.done(train(pack) if asked is True else asked(pack))

@@ -1,8 +1,8 @@
 """Worker processes that stay warm: each keeps what it has built, and trains one turn when it is told to."""
 
 import multiprocessing
+import traceback
 from collections.abc import Callable, Sequence
-from contextlib import suppress
 from dataclasses import dataclass
 from multiprocessing.connection import Connection
 from pathlib import Path
@@ -19,10 +19,9 @@ class Gate:
     def __init__(self, connection: Connection) -> None:
         self.connection = connection
 
-    def wait(self) -> bool:
-        """Wait for the next turn and return True, or False where the task ends."""
-        goes_on: bool = self.connection.recv()
-        return goes_on
+    def wait(self) -> Any:
+        """Wait for the next turn. Return True, or the function that was asked for, or False where the task ends."""
+        return self.connection.recv()
 
     def done(self, result: object) -> None:
         """Send what the turn gave."""
@@ -33,15 +32,26 @@ Task = Callable[..., None]
 """A task takes a gate and what it trains. It builds, then trains a turn each time the gate opens, until it closes."""
 
 
+@dataclass(frozen=True)
+class Failed:
+    """What a worker sends where its task has raised an error, with which its process ends."""
+
+    text: str
+
+
 def _serve(connection: Connection, threads: int) -> None:
     import torch
 
     torch.set_num_threads(threads)
-    # The end of the pipe is the end of the benchmark's own process.
-    with suppress(EOFError):
+    try:
         while True:
             task, arguments = connection.recv()
             task(Gate(connection), *arguments)
+    except EOFError:
+        return  # the end of the pipe is the end of the benchmark's own process
+    except Exception:
+        connection.send(Failed(traceback.format_exc()))
+        raise
 
 
 class Worker:
@@ -62,11 +72,14 @@ class Worker:
         theirs.close()
 
     def result(self) -> Any:
-        """Return what the turn gave. Raises RuntimeError where the process died; its own error is on standard error."""
+        """Return what the turn gave. Raises RuntimeError, with the task's error, where the task failed."""
         try:
-            return self.connection.recv()
-        except EOFError as error:
-            raise RuntimeError("a worker of the benchmark died; see its error above") from error
+            found = self.connection.recv()
+        except (EOFError, ConnectionResetError) as error:
+            raise RuntimeError("a worker of the benchmark was ended from outside") from error
+        if isinstance(found, Failed):
+            raise RuntimeError(f"a worker of the benchmark failed:\n{found.text}")
+        return found
 
     def peak_bytes(self) -> int:
         """Return the largest resident memory that the process has had, in bytes."""
@@ -102,11 +115,14 @@ class Team:
         for worker, given in zip(self.workers, arguments, strict=True):
             worker.connection.send((task, given))
 
-    def turn(self) -> Turn:
-        """Let all workers train one turn at the same time, and return what they gave and the seconds."""
+    def turn(self, asked: Callable[[Any], Any] | None = None) -> Turn:
+        """Let all workers train one turn at the same time, and return what they gave and the seconds.
+
+        With ``asked``, a function of a module, workers that train packs of ours give instead what it returns of a pack.
+        """
         start = perf_counter()
         for worker in self.workers:
-            worker.connection.send(True)
+            worker.connection.send(True if asked is None else asked)
         results = tuple(worker.result() for worker in self.workers)
         return Turn(results, perf_counter() - start)
 

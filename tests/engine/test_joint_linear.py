@@ -2,16 +2,18 @@
 
 from collections import Counter
 from dataclasses import replace
+from itertools import product
 
 import numpy as np
 import pytest
 import torch
 from torch.utils._python_dispatch import TorchDispatchMode
 
+from benchmarks.support.trial import without_dropout
 from tests.support.device import device_pack
 from tests.support.packs import apart, member_of, specs_of, train
 from tests.support.trials import build, specify
-from tunekit.engine.forward import joint_linear
+from tunekit.engine.forward import device_operations, joint_linear
 from tunekit.engine.forward.joint_linear import joined, lay_side_by_side
 from tunekit.engine.member import Member
 
@@ -115,6 +117,36 @@ def test_a_hook_of_a_projection_is_called(method):
     plain = specify(method=method, batch_size=8, train_limit=24, epochs=1)
     found = train([hooked()], 1, device_pack)
     assert np.abs(found - train([member_of(plain)], 1, device_pack)).max() > 1e-5
+
+
+@pytest.mark.parametrize(
+    ("method", "trials"), [*product(("full", "bitfit", "lora", "all-linear"), (1, 3)), ("hooked", 1)]
+)
+def test_the_kernel_of_gelu_adds_the_bias_where_nothing_else_uses_the_product(method, trials, monkeypatch):
+    biases, plain = [], device_operations.bias_gelu
+
+    def noted(x: torch.Tensor, bias: torch.Tensor | None) -> torch.Tensor:
+        biases.append(None if bias is None else bias.dim())
+        return plain(x, bias)
+
+    def member(seed: int) -> Member:
+        params = {"target_modules": "all-linear"} if method == "all-linear" else {}
+        name = {"all-linear": "lora", "hooked": "full"}.get(method, method)
+        spec = specify(method=name, method_params=params, seed=seed, batch_size=8, train_limit=24, epochs=1)
+        if method != "hooked":
+            return member_of(spec, dropout=False)
+        prepared, model = build(spec)
+        for layer in model.bert.encoder.layer:
+            layer.intermediate.dense.register_forward_hook(lambda module, inputs, output: 2 * output)
+        return Member(spec, without_dropout(model), prepared.splits["train"], torch.device("cpu"))
+
+    seeds = range(1, trials + 1)
+    expected = train([member(seed) for seed in seeds], 1)
+    monkeypatch.setattr(device_operations, "bias_gelu", noted)
+    found = train([member(seed) for seed in seeds], 1, device_pack)
+    np.testing.assert_allclose(found, expected, rtol=0, atol=1e-5)
+    own = 2 if trials > 1 and method in ("full", "bitfit") else 1  # each trial has a bias of its own
+    assert set(biases) == {None if method in ("all-linear", "hooked") else own}
 
 
 @pytest.mark.parametrize("precision", ["fp32", "bf16"])

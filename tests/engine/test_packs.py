@@ -170,6 +170,17 @@ def test_trials_of_other_groups_are_refused(other):
         Pack([member_of(spec) for spec in specs])
 
 
+def test_trials_of_which_a_method_has_hooked_trained_modules_are_no_pack():
+    """A pack has modules of its own in the place of trained ones, which would be without the hook."""
+    members = [member_of(specify(method="full", seed=seed)) for seed in (1, 2)]
+    assert packable(members)
+    for member in members:
+        member.model.bert.encoder.layer[0].intermediate.dense.register_forward_hook(lambda *hooked: 2 * hooked[-1])
+    assert not packable(members[:1])
+    with pytest.raises(ValueError, match="can't be one pack"):
+        Pack(members)
+
+
 def test_parts_of_a_batch_add_up():
     spec = specify(batch_size=10, train_limit=24)
     prepared, _ = build(spec)

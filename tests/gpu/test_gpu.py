@@ -45,7 +45,7 @@ def _gpu() -> Iterator[None]:
     torch.use_deterministic_algorithms(False)
 
 
-def on_gpu(specs: list[TrialSpec], *, dropout: bool = True) -> list[Member]:
+def on_gpu(specs: list[TrialSpec], *, dropout: bool = True, micro_batches: int = 1) -> list[Member]:
     """Trials on the GPU, ready for their first epoch."""
     members = []
     for spec in specs:
@@ -54,7 +54,7 @@ def on_gpu(specs: list[TrialSpec], *, dropout: bool = True) -> list[Member]:
             for module in model.modules():
                 if isinstance(module, torch.nn.Dropout):
                     module.p = 0.0
-        members.append(Member(spec, model, prepared.splits["train"], GPU))
+        members.append(Member(spec, model, prepared.splits["train"], GPU, micro_batches=micro_batches))
     return members
 
 
@@ -107,6 +107,14 @@ def test_captured_steps_give_the_bits_of_eager_ones(method: str, precision: str,
     for one, other in zip(ours.members, theirs.members, strict=True):
         assert all(torch.equal(*pair) for pair in zip(state(one), state(other), strict=True))
     assert fallbacks() == ()
+
+
+@METHODS
+def test_captured_steps_in_parts_give_the_bits_of_eager_ones(method: str):
+    specs = specs_of(method, epochs=9)[:1]
+    ours, theirs = captured(on_gpu(specs, micro_batches=3)), eager(on_gpu(specs, micro_batches=3))
+    assert np.array_equal(losses(ours, 3), losses(theirs, 3))
+    assert ours.steps.training.replayer._replays, "no step was captured"
 
 
 @METHODS

@@ -57,6 +57,7 @@ def compile_instead(case: str) -> None:
                 "module": self.fn.__module__.rpartition(".")[2], "kernel": self.fn.__name__, "case": case,
                 "shared": compiled.metadata.shared, "registers": int(registers), "stack": int(stack),
                 "warps": compiled.metadata.num_warps, "tensor_cores": compiled.asm["ptx"].count("mma.sync"),
+                "atomics": len(re.findall(r"\b(?:atom|red)\.", compiled.asm["ptx"])),
             }  # fmt: skip
             sys.stdout.write(json.dumps(needs) + "\n")
 
@@ -87,7 +88,7 @@ def main() -> None:
         if not tf32:
             x, weight, bias = zeros(tokens, 384, dtype=dtype), zeros(2, 384), zeros(2, 384)
             dropout(x, spec).sum().backward()
-            bias_gelu(x, bias).sum().backward()
+            bias_gelu(x, zeros(2, 384, dtype=dtype)).sum().backward()
             dropout_residual_norm(x, zeros(tokens, 384), weight, bias, 1e-5, spec).sum().backward()
 
 

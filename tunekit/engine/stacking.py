@@ -14,6 +14,7 @@ from torch.nn import functional as F
 from transformers import PreTrainedModel
 
 from tunekit.engine.buffers import Buffers
+from tunekit.engine.forward.modules import is_changed
 
 
 class _Stacked(nn.Module):
@@ -100,10 +101,13 @@ STACKED: dict[type[nn.Module], Any] = {
 
 
 def is_stackable(model: nn.Module) -> bool:
-    """Return whether every trainable parameter of ``model`` belongs to a leaf, or to a stacked one already."""
+    """Return whether every trainable parameter of ``model`` belongs to a leaf, or to a stacked one already.
+
+    A leaf that a method has hooked is none, since the stacked one would be without the hook.
+    """
     leaves = {*STACKED, *STACKED.values()}
     return all(
-        type(module) in leaves
+        type(module) in leaves and not is_changed(module)
         for module in model.modules()
         for parameter in module.parameters(recurse=False)
         if parameter.requires_grad

@@ -15,8 +15,8 @@ from tunekit.engine.forward.context import ForwardContext, Operations
 from tunekit.engine.forward.device_batch import DeviceBatch
 from tunekit.engine.forward.flat_batch import FlatBatch
 from tunekit.engine.forward.modules import (
-    ContextGelu,
     FlatSelfAttention,
+    LinearGelu,
     ResidualOutput,
     backbone_of,
     context_of,
@@ -31,8 +31,11 @@ def patch_layers(model: PreTrainedModel, context: ForwardContext) -> None:
     for layer in layers:
         last = layer is layers[-1] and not context.of_words
         layer.attention.self = FlatSelfAttention(layer.attention.self, context, last=last)
-        if type(layer.intermediate.intermediate_act_fn) is type(ACT2FN["gelu"]):
-            layer.intermediate.intermediate_act_fn = ContextGelu(context)
+        inner = layer.intermediate
+        if _is_the_librarys(inner, {"dense", "intermediate_act_fn"}) and (
+            type(inner.intermediate_act_fn) is type(ACT2FN["gelu"])
+        ):
+            layer.intermediate = LinearGelu(inner, context)
         for owner in (layer.attention, layer):
             if isinstance(owner.output, AdaptedOutput):
                 owner.output.norm_of_sum = context.norm_of_sum

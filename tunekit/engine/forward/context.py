@@ -38,9 +38,9 @@ class Operations(ABC):
         normed: torch.Tensor = norm(x + residual)
         return normed
 
-    def gelu(self, x: torch.Tensor) -> torch.Tensor:
-        """Return GELU of ``x``, in the form with erf."""
-        return F.gelu(x)
+    def linear_gelu(self, dense: Any, x: torch.Tensor) -> torch.Tensor:
+        """Return GELU, in the form with erf, of what the linear module ``dense`` returns for ``x``."""
+        return F.gelu(dense(x))
 
 
 @dataclass

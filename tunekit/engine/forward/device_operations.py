@@ -9,12 +9,13 @@ from tunekit.engine.forward.attention import gather_rows
 from tunekit.engine.forward.context import Operations
 from tunekit.engine.forward.device_batch import DeviceBatch
 from tunekit.engine.forward.dropout import DropoutSites
-from tunekit.engine.forward.joint_linear import joint_outputs
+from tunekit.engine.forward.joint_linear import joint_outputs, linear_of
 from tunekit.engine.kernels.attention import attention
 from tunekit.engine.kernels.dropout import dropout
 from tunekit.engine.kernels.gelu import bias_gelu
 from tunekit.engine.kernels.masks import Dropout, DropoutKeys
 from tunekit.engine.kernels.residual_norm import dropout_residual_norm
+from tunekit.engine.stacking import linear
 
 
 class DeviceOperations(Operations):
@@ -68,6 +69,10 @@ class DeviceOperations(Operations):
         """Return the layer norm of ``residual`` and the dropped ``x`` in one kernel."""
         return dropout_residual_norm(x, residual, norm.weight, norm.bias, norm.eps, self._next_dropout(rate))
 
-    def gelu(self, x: torch.Tensor) -> torch.Tensor:
-        """Return GELU of ``x``."""
-        return bias_gelu(x, None)
+    def linear_gelu(self, dense: Any, x: torch.Tensor) -> torch.Tensor:
+        """Return GELU of the product of ``dense``, whose bias GELU's kernel adds where nothing else uses it."""
+        own: Any = linear_of(dense)
+        if own is not dense or own.bias is None:  # LoRA adds to it, or a method has hooked it
+            return bias_gelu(dense(x), None)
+        product = linear(x, own.weight, None)
+        return bias_gelu(product, own.bias.to(product.dtype))

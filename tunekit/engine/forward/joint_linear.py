@@ -37,7 +37,7 @@ def lay_side_by_side(model: nn.Module) -> None:
     """
     for attention in model.modules():
         if isinstance(attention, FlatSelfAttention):
-            linears = [_linear_of(module) for module in (attention.query, attention.key, attention.value)]
+            linears = [linear_of(module) for module in (attention.query, attention.key, attention.value)]
             for name in ("weight", "bias"):
                 parameters: list[Any] = [getattr(one, name, None) for one in linears]
                 if all(isinstance(one, nn.Parameter) and not one.requires_grad for one in parameters):
@@ -65,7 +65,7 @@ def joined(tensors: Sequence[torch.Tensor], axis: int) -> torch.Tensor | None:
 
 def _product(modules: Sequence[Any], x: torch.Tensor) -> torch.Tensor | None:
     """Return the outputs of ``modules`` side by side (rows, m * n), or None where each needs a product of its own."""
-    linears = [_linear_of(module) for module in modules]
+    linears = [linear_of(module) for module in modules]
     weight = _join([getattr(one, "weight", None) for one in linears], -2)
     biases = [getattr(one, "bias", None) for one in linears]
     bias = _join(biases, -1)
@@ -94,7 +94,7 @@ def _updates(modules: Sequence[Any], x: torch.Tensor) -> list[torch.Tensor]:
     return [up(one) for up, one in zip(ups, inner, strict=True)]
 
 
-def _linear_of(module: Any) -> nn.Module | None:
+def linear_of(module: Any) -> nn.Module | None:
     """Return the linear module that ``module`` is, or that it adds LoRA to; None where it is anything else."""
     if is_changed(module):
         return None
@@ -106,7 +106,7 @@ def _linear_of(module: Any) -> nn.Module | None:
         # A variant, such as DoRA, does not add B A x.
         plain = type(module) is Linear and not module.lora_variant and len(module.active_adapters) == 1
         if plain and not (module.merged or module.disable_adapters):
-            return _linear_of(module.base_layer)
+            return linear_of(module.base_layer)
     return None
 
 

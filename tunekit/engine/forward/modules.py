@@ -66,16 +66,17 @@ class ContextDropout(nn.Module):
         return self.context.current.dropout(x, self.rate)
 
 
-class ContextGelu(nn.Module):
-    """GELU that the forward context computes. It replaces the activation between a layer's two wide products."""
+class LinearGelu(nn.Module):
+    """The first of a layer's two wide products, and GELU of it."""
 
-    def __init__(self, context: ForwardContext) -> None:
+    def __init__(self, library: Any, context: ForwardContext) -> None:
+        """``library`` is the module that this one replaces, such as BERT's ``BertIntermediate``."""
         super().__init__()
-        self.context = context
+        self.dense, self.context = library.dense, context
 
-    def forward(self, x: torch.Tensor) -> torch.Tensor:
-        """Return GELU of ``x``."""
-        return self.context.current.gelu(x)
+    def forward(self, hidden: torch.Tensor) -> torch.Tensor:
+        """Return the inner states (..., n) of ``hidden`` (..., H)."""
+        return self.context.current.linear_gelu(self.dense, hidden)
 
 
 class ResidualOutput(nn.Module):

@@ -36,8 +36,9 @@ def _fused(setting: Setting) -> Version:
 
 def _examples(setting: Setting) -> Iterator[tuple[Any, ...]]:
     x = example_tensor(setting, 2, 50, setting.size, seed=0)
-    for shape in ((setting.size,), (2, setting.size)):
-        yield x, example_tensor(setting, *shape, seed=1, dtype=weight_type(setting))
+    for kind in dict.fromkeys((weight_type(setting), setting.dtype)):
+        for shape in ((setting.size,), (2, setting.size)):
+            yield x, example_tensor(setting, *shape, seed=1, dtype=kind)
     yield x, None
 
 
