@@ -1,4 +1,4 @@
-"""The figure of score against cost: the cells of one dataset over parameters, peak memory and training time."""
+"""The figure of score against cost: the cells of one dataset over parameters, peak memory and time."""
 
 from collections.abc import Sequence
 from dataclasses import replace
@@ -20,7 +20,7 @@ from analysis.statistics.this_set import mean_interval
 COSTS = {
     "num_trainable_params": ("trainable parameters", 1),
     "peak_memory_bytes": ("peak memory (MiB)", 2**20),
-    "train_seconds": ("training time (minutes)", 60),
+    "train_seconds": ("training and scoring (minutes)", 60),
 }
 MEMORY = "peak_memory_bytes"
 

@@ -144,7 +144,7 @@ def costs_section(found: Sequence[Cell]) -> Section:
     about = Paragraph(
         "Means over completed trials. Peak memory is that of the allocator on a GPU. Marked (CPU), it is that of the "
         "process, which includes what earlier trials of the process have left, so that it does not compare methods. "
-        "Time is that of the recorded epochs, for training and scoring."
+        "Time is that of the recorded epochs: training, and scoring after each epoch."
     )
     head = ("cell", "trainable parameters", "share of all (%)", "peak memory (MiB)", "minutes per trial", "total hours")
     return Section("Cost", (about, Grid(head, tuple(rows))) if rows else (), "cost")
@@ -234,18 +234,21 @@ def predictions_section(found: Sequence[Cell]) -> Section:
     """
     rows: list[tuple[Inline, ...]] = []
     for cell in found:
-        predicted, real = (cell.by_seed(name) for name in ("predicted_memory_bytes", "peak_memory_bytes"))
-        seeds = [seed for seed in predicted if seed in real]
+        predicted, measured = (cell.by_seed(name) for name in ("predicted_memory_bytes", "peak_memory_bytes"))
+        seeds = [seed for seed in predicted if seed in measured]
         if not seeds:
             continue
-        means = [sum(values[seed] for seed in seeds) / len(seeds) for values in (predicted, real)]
-        errors = [100 * (predicted[seed] / real[seed] - 1) for seed in seeds]
+        means = [sum(values[seed] for seed in seeds) / len(seeds) for values in (predicted, measured)]
+        errors = [100 * (predicted[seed] / measured[seed] - 1) for seed in seeds]
         texts = (", ".join(sorted(cell.devices)), str(len(seeds)), *(f"{mean / MIB:,.0f}" for mean in means))
         rows.append((Link(cell.title, f"#{cell.anchor}"), *texts, f"{min(errors):+.1f} to {max(errors):+.1f}"))
     about = Paragraph(
-        "Means over trials. Predicted: from the closed form over the batches that a trial saw. Real: on a GPU what "
-        "torch's allocator gave out at most; on a CPU the process's resident memory, in which libraries, and freed "
-        "memory that was not handed back, count too; the prediction counts them as well. Error: of single trials."
+        "Means over trials. The prediction is the closed form over the batches that a trial saw. The measured peak is "
+        "on a GPU what torch's allocator gave out at most, and on a CPU the resident memory of the process, with its "
+        "libraries. On a CPU the prediction is that of a process which trains this trial alone. A worker trains trials "
+        "one after another, and what earlier trials have left in its process counts in the measured peak, which can "
+        "therefore be far above the prediction. The error is the prediction's, in percent of the measured peak, from "
+        "the lowest to the highest of single trials."
     )
-    head = ("cell", "device", "n", "predicted (MiB)", "real (MiB)", "error (%)")
-    return Section("Predicted and real memory", (about, Grid(head, tuple(rows))) if rows else (), "memory")
+    head = ("cell", "device", "n", "predicted (MiB)", "measured (MiB)", "error (%)")
+    return Section("Predicted and measured memory", (about, Grid(head, tuple(rows))) if rows else (), "memory")

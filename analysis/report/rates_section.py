@@ -17,15 +17,15 @@ HOW = (
 )
 
 
-def rates_section(maps: Sequence[RateMap]) -> Section:
-    """Return everything on ``maps``; empty where no method was trained at several rates.
+def rates_section(maps: Sequence[RateMap], found: Sequence[Cell]) -> Section:
+    """Return everything on ``maps``, of the cells ``found``; empty where no method was trained at several rates.
 
     Raises DamagedRecord where stored predictions can't be read.
     """
     if not maps:
         return Section("Learning rates", (), "learning-rates")
     blocks: list[Block] = [Paragraph(HOW), _ranges(maps)]
-    pairs = pairs_of(maps)
+    pairs = pairs_of(maps, found)
     if pairs:
         blocks.append(_decided(pairs))
     return Section("Learning rates", tuple(blocks), "learning-rates")
@@ -54,14 +54,19 @@ def _ranges(maps: Sequence[RateMap]) -> Grid:
         "trained", "rates", "default", "validation", "test", "best on validation", "validation", "test", "from", "to",
         "factor", "test, best less default",
     )  # fmt: skip
-    name = metric_label(metric_of(maps[0]), [one.chosen for one in maps])
-    shares = all(one.chosen.measure(metric_of(one)).unit == "%" for one in maps)
-    unit, points = (" in percent", " in points") if shares else ("", "")
+    name, unit, points = _metric(maps)
     caption = (
         f"Learning rates. {name}{unit}, mean ± sample standard deviation over seeds; differences{points} with "
         "their 95 % interval and uncorrected p."
     )
     return Grid(head, tuple(rows), caption)
+
+
+def _metric(maps: Sequence[RateMap]) -> tuple[str, str, str]:
+    """Return the name of the metric by which ``maps`` are judged, and the units of scores and of differences."""
+    name = metric_label(metric_of(maps[0]), [one.chosen for one in maps])
+    shares = all(one.chosen.measure(metric_of(one)).unit == "%" for one in maps)
+    return (name, " in percent", " in points") if shares else (name, "", "")
 
 
 def _scores(cell: Cell | None, one: RateMap) -> tuple[Inline, Inline]:
@@ -86,15 +91,18 @@ def _decided(pairs: Sequence[Pair]) -> Grid:
                 f"{first.method_name} less {second.method_name}",
                 "a default is not in the grid"
                 if pair.at_default is None
-                else difference_text(pair.at_default, pair.p_holm[0]),
-                difference_text(pair.at_own, pair.p_holm[1]),
+                else difference_text(pair.at_default),
+                difference_text(pair.at_own),
             )
         )
     head = ("trained", "methods", "both at their default rates", "each at its own rate")
+    name, _, points = _metric([pair.first for pair in pairs])
     caption = (
-        "What the choice of rates decides, on test, in points with 95 % intervals. p is corrected by Holm (1979) over "
-        "the pairs of one model and dataset, for each of the two columns alone; it is another family than the marks of "
-        "score tables, which ask for the best row. That the rates were chosen on the same runs is not in p."
+        f"What the choice of rates decides, by {name} on test: differences{points} with their 95 % interval. The last "
+        "column asks what the score table by this metric asks, and has its corrected p. The column before it asks the "
+        "same at default rates, which is another question: its p is corrected in the same way over a table of the "
+        "methods at these rates. A table asks which rows are worse than the best, so that a pair without the best row "
+        "has an uncorrected p and no verdict. That the rates were chosen on the same runs is not in p."
     )
     return Grid(head, tuple(rows), caption)
 

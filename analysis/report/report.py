@@ -159,7 +159,7 @@ def compose(records: SweepRecords, choices: Choices, out: Path) -> Report:
         across_section(over_datasets),
         published_section(scored, metrics) if choices.published else None,
         claims_section(verdicts, every=choices.claims is not None),
-        rates_section(rate_maps(found, records.default_rates)),
+        rates_section(rate_maps(scored, records.default_rates), scored),
         search_section(search_results(records, found)),
         costs_section(found),
         *figure_sections(figures),

@@ -17,7 +17,7 @@ from tunekit.schema import LATER_FIELDS
 from tunekit.tasks.base import task_of
 
 SPLITS = {"train": "training", "val": "validation", "test": "test"}
-"""The splits in the order of a sentence, with their names before ``rows``."""
+"""The splits in the order of a sentence, with their names before ``items``."""
 
 
 def setup_section(
@@ -39,7 +39,7 @@ def setup_section(
 
 
 def _data(members: Sequence[Configurations], copied: bool, audit: DatasetAudit | None) -> str:
-    """Return the sentences on a dataset: its task, the rows of each split, and what trivial classifiers score.
+    """Return the sentences on a dataset: its task, the items of each split, and what trivial classifiers score.
 
     ``copied`` says whether the sweep holds a copy of it. A copy without an audit is damaged.
     """
@@ -53,32 +53,32 @@ def _data(members: Sequence[Configurations], copied: bool, audit: DatasetAudit |
     note = [f"{first.data_note[0].upper()}{first.data_note[1:]}."] if first.data_note else []
     if audit is None:
         return " ".join([f"{first.dataset_name}: {task}. Its copy was not audited.", *note, *_cut(members)])
-    rows = [
-        f"{int(audit.counts['rows'][split]):,} {name}" for split, name in SPLITS.items() if split in audit.counts.index
+    sizes = [
+        f"{int(audit.counts['items'][split]):,} {name}" for split, name in SPLITS.items() if split in audit.counts.index
     ]
     classes = f" with {len(audit.balance.columns)} classes" if first.has_classes else ""
-    told = f"{first.dataset_name}: {task}{classes}; {listed(rows)} rows"
+    told = f"{first.dataset_name}: {task}{classes}; {listed(sizes)} items"
     if "test" in audit.counts.index:
-        counted, groups = (int(audit.counts[name]["test"]) for name in ("rows", "groups"))
-        held = f"in {groups:,} groups of related rows" if groups < counted else "each a group of its own"
+        counted, groups = (int(audit.counts[name]["test"]) for name in ("items", "groups"))
+        held = f"in {groups:,} groups of related items" if groups < counted else "each a group of its own"
         told += f", those of test {held}"
     return " ".join([f"{told}.", *note, *_cut(members), *_majority(members, audit)])
 
 
 def _cut(members: Sequence[Configurations]) -> list[str]:
-    """Return a sentence where trials trained on a part of the training rows, as their settings say."""
+    """Return a sentence where trials trained on a part of the training items, as their settings say."""
     settings = [cell.settings for one in members for cell in one.cells]
     fractions, limits = (
         list(dict.fromkeys(one.get(name) or 0 for one in settings)) for name in ("val_fraction", "train_limit")
     )
     some = {id(values): "In some cells, " if len(values) > 1 else "" for values in (fractions, limits)}
     told = [
-        f"{some[id(fractions)]}{100 * value:g} % of the training rows were set aside for validation."
+        f"{some[id(fractions)]}{100 * value:g} % of the training items were set aside for validation."
         for value in fractions
         if isinstance(value, int | float) and value
     ]
     told += [
-        f"{some[id(limits)]}at most {value:,} of the training rows were used for training."
+        f"{some[id(limits)]}at most {value:,} of the training items were used for training."
         for value in limits
         if isinstance(value, int | float) and value
     ]
@@ -111,12 +111,12 @@ def _majority(members: Sequence[Configurations], audit: DatasetAudit) -> list[st
         name: f"accuracy {100 * accuracy:.2f} % and {METRIC_NAMES['macro_f1']} {100 * macro:.2f} % on test"
         for name, (accuracy, macro) in audit.baselines.items()
     }
-    told = [f"A classifier that always predicts the most frequent class of the training rows has {scores['majority']}."]
-    known, rows = (int(audit.counts[name]["test"]) for name in ("in train", "rows"))
+    told = [f"A classifier that always predicts the most frequent class of the training items has {scores['majority']}."]
+    known, tested = (int(audit.counts[name]["test"]) for name in ("in train", "items"))
     if known:
-        trained = int(audit.counts["rows"]["train"])
+        trained = int(audit.counts["items"]["train"])
         told.append(
-            f"The texts of {known:,} of the {rows:,} test rows also stand among all {trained:,} training rows of the "
+            f"The texts of {known:,} of the {tested:,} test items also stand among all {trained:,} training items of the "
             "dataset. A classifier that predicts for such a text the label that it has most often there, and for other "
             f"texts the most frequent class, has {scores['memoriser']}. {_below(members, audit.baselines['memoriser'])}"
         )

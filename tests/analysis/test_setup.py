@@ -46,8 +46,8 @@ def test_the_data_are_said_in_numbers(store, make_spec):
     told, _ = setup_of(store).blocks
     assert isinstance(told, Paragraph)
     test = load_dataset("demo").splits["test"]
-    assert told.text.startswith("Demo: classification with 3 classes; 600 training, 100 validation and 300 test rows")
-    assert f"those of test in {test['group'].nunique()} groups of related rows." in told.text
+    assert told.text.startswith("Demo: classification with 3 classes; 600 training, 100 validation and 300 test items")
+    assert f"those of test in {test['group'].nunique()} groups of related items." in told.text
     share = 100 * (test["label"] == load_dataset("demo").splits["train"]["label"].mode()[0]).mean()
     assert f"has accuracy {share:.2f} % and macro-F1" in told.text
 
@@ -82,8 +82,8 @@ def test_what_a_dataset_s_test_part_is_stands_in_the_setup_and_under_each_table(
 def test_a_part_of_the_training_rows_is_named(store, make_spec):
     train(store, [*specs_of(make_spec, train_limit=1200), *specs_of(make_spec, val_fraction=0.1)])
     told = setup_of(store).blocks[0].text
-    assert "In some cells, at most 1,200 of the training rows were used for training." in told
-    assert "In some cells, 10 % of the training rows were set aside for validation." in told
+    assert "In some cells, at most 1,200 of the training items were used for training." in told
+    assert "In some cells, 10 % of the training items were set aside for validation." in told
 
 
 def test_an_option_that_no_name_says_is_named_once(store, make_spec):
@@ -111,7 +111,7 @@ def test_a_copy_that_was_not_audited_has_a_task_and_no_sizes(store, make_spec):
     train(store, specs_of(make_spec))
     records = read_sweeps([store.root])
     told = setup_section(records, cells(records), []).blocks[0].text
-    assert told.startswith("Demo: classification. Its copy was not audited. At most 64 of the training rows")
+    assert told.startswith("Demo: classification. Its copy was not audited. At most 64 of the training items")
 
 
 @pytest.mark.parametrize(
