@@ -17,9 +17,9 @@ def critical_difference_figure(found: Across, metric_name: str, stem: str) -> Ca
     if found.compared is None:
         return None
     count = len(found.rows)
-    figure = Figure(figsize=(7, 1.3 + 0.34 * count + 0.1 * len(found.compared.groups)), layout="constrained")
+    figure = Figure(figsize=(5.6, 1.3 + 0.34 * count + 0.1 * len(found.compared.groups)), layout="constrained")
     critical_difference(found.compared, found.rows, figure.subplots())
-    figure.suptitle(wrapped(f"Mean rank by {metric_name} over {len(found.datasets)} datasets", 85, 2), fontsize=10)
+    figure.suptitle(wrapped(f"Mean rank by {metric_name} over {len(found.datasets)} datasets", 65, 2), fontsize=10)
     caption = (
         f"Mean rank by {metric_name} over {', '.join(found.datasets)}; rank 1 is the best. A black bar spans rows "
         f"whose mean ranks differ by less than the critical difference of {found.compared.critical_difference:.2f} "

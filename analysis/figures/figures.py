@@ -181,11 +181,11 @@ def _spread(members: Sequence[Cell], metric: str) -> list[CaptionedFigure]:
     if not rows:
         return []
     scores = pd.DataFrame(rows, columns=["row", "seed", "score"])
-    figure = Figure(figsize=(7, 1.2 + 0.4 * scores["row"].nunique()), layout="constrained")
+    figure = Figure(figsize=(5.6, 1.2 + 0.4 * scores["row"].nunique()), layout="constrained")
     axis = replace(members[0].measure(metric), label=metric_label(metric, members))
     seed_spread(scores, figure.subplots(), axis)
     name = members[0].dataset_name
-    figure.suptitle(wrapped(f"{name}, {metric_label(metric, members)} of each seed", 85, 3), fontsize=10)
+    figure.suptitle(wrapped(f"{name}, {metric_label(metric, members)} of each seed", 65, 3), fontsize=10)
     caption = (
         f"{name}: {metric_label(metric, members)} on the {splits_text(members)} split. A point is one seed, a bar the "
         f"mean; {seeds_text(members)}."

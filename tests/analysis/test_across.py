@@ -9,7 +9,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from analysis.report.across_section import across_section
-from analysis.report.pages import markdown_page, markdown_sections
+from analysis.report.pages import markdown_page
 from analysis.report.report import Choices, compose, write_all
 from analysis.results import Results, load
 from analysis.statistics.across_datasets import compare_across, interquartile_mean
