@@ -38,6 +38,10 @@ from tunekit.store.records import DamagedRecord, read_steps
 
 CHOSEN = " Of several settings of a method those are shown that validation chose."
 BAND = ". A thick line is the mean, its band one sample standard deviation over seeds; thin lines are single seeds"
+STEPS = (
+    ". The loss has a thin line for the steps of each seed (for means over several steps, where there are many), and a "
+    "point for the mean of each epoch, at its middle"
+)
 MAX_OVERVIEW = 20  # cells on one page
 
 
@@ -153,7 +157,7 @@ def _curves(cell: Cell, data: CellCurves, number: int) -> CaptionedFigure:
     stem = figure_stem(f"figure-{number:02d}", cell.model, cell.method, cell.dataset, cell.variant)
     caption = (
         f"{cell.title}: training loss, and scores on the {SPLITS[cell.split]} split after each epoch; "
-        f"{seeds_text([cell])}{BAND if len(cell.completed) > 1 else ''}."
+        f"{seeds_text([cell])}{BAND if len(cell.completed) > 1 else ''}{'' if data.steps is None else STEPS}."
     )
     return CaptionedFigure(stem, caption, "curves", figure)
 
@@ -166,8 +170,8 @@ def _overviews(data: Mapping[str, CellCurves], members: Sequence[Cell], metric: 
     ]
     name = members[0].dataset_name
     caption = (
-        f"{name}: training loss and scores on the {splits_text(members)} split side by side. A thick line is the mean "
-        f"over {seeds_text(members)}, its band one sample standard deviation over seeds; thin lines are single seeds."
+        f"{name}: training loss and scores on the {splits_text(members)} split side by side; {seeds_text(members)}"
+        f"{BAND}{'' if any(column.steps is None for column in columns) else STEPS}."
     )
     pages = [columns[start : start + MAX_OVERVIEW] for start in range(0, len(columns), MAX_OVERVIEW)]
     stem = figure_stem("overview", members[0].dataset)

@@ -80,8 +80,9 @@ def forest(
     places, names = [], []
     for heading, differences in groups:
         at_the_edge = blended_transform_factory(ax.figure.transFigure, ax.transData)
-        # Not in the layout, which would leave room beside the axes for what stands above the labels there.
-        ax.text(0.01, height, wrapped(heading, 75, 1), transform=at_the_edge, fontsize=9, va="center").set_in_layout(False)
+        # A title is not in the layout, which would leave room beside the axes for what stands above the labels there.
+        title = ax.text(0.01, height, wrapped(heading, 75, 1), transform=at_the_edge, fontsize=9, va="center")
+        title.set_in_layout(False)
         for one in sorted(differences, key=lambda item: -measure.sign * item.value):
             height += 1
             at = measure.scale * one.value

@@ -199,8 +199,9 @@ ABOUT = (
     "Of each split: its items; its texts, each counted once; its groups, whose items belong together (equal texts, "
     "terms of one sentence) and are no independent observations, so that intervals on new texts from the same source "
     "draw groups, not items; the conflicting texts, which have several labels; and the items whose text stands in "
-    "train, or in val, too. Below, the items of each class. The majority baseline predicts the most frequent class of train. The memoriser predicts the "
-    "most frequent label that the same text has in train, and the majority class for texts that train lacks."
+    "train, or in val, too. Below, the items of each class. The majority baseline predicts the most frequent class of "
+    "train. The memoriser predicts the most frequent label that the same text has in train, and the majority class for "
+    "texts that train lacks."
 )
 
 

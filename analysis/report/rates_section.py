@@ -24,7 +24,7 @@ def rates_section(maps: Sequence[RateMap], found: Sequence[Cell]) -> Section:
     """
     if not maps:
         return Section("Learning rates", (), "learning-rates")
-    blocks: list[Block] = [Paragraph(HOW), _ranges(maps)]
+    blocks: list[Block] = [Paragraph(HOW), _ranges(maps), _on_test(maps)]
     pairs = pairs_of(maps, found)
     if pairs:
         blocks.append(_decided(pairs))
@@ -32,34 +32,45 @@ def rates_section(maps: Sequence[RateMap], found: Sequence[Cell]) -> Section:
 
 
 def _ranges(maps: Sequence[RateMap]) -> Grid:
+    """Return what validation says of the rates of each of ``maps``."""
     rows: list[tuple[Inline, ...]] = []
     for one in maps:
         low, high = one.within or (None, None)
         ends = ("", "", "") if low is None or high is None else (rounded(low), rounded(high), f"{high / low:.3g}")
         edge = " (edge of the grid)" if one.at_the_edge else ""
-        change = "is the best" if one.default == one.chosen else difference_text(against_default(one))
         rows.append(
             (
                 _name(one.chosen),
                 f"{len(one.cells)}: {rounded(one.rates[0])} to {rounded(one.rates[-1])}",
-                "not in the grid, or not known" if one.default is None else rounded(rate_of(one.default)),
-                *_scores(one.default, one),
+                UNKNOWN if one.default is None else rounded(rate_of(one.default)),
+                _on_validation(one.default, one),
                 f"{rounded(rate_of(one.chosen))}{edge}",
-                *_scores(one.chosen, one),
+                _on_validation(one.chosen, one),
                 *ends,
-                change,
             )
         )
-    head = (
-        "trained", "rates", "default", "validation", "test", "best on validation", "validation", "test", "from", "to",
-        "factor", "test, best less default",
-    )  # fmt: skip
+    head = ("trained", "rates", "default", "score there", "best", "score there", "from", "to", "factor")
+    name, unit, _ = _metric(maps)
+    return Grid(head, tuple(rows), f"Rates by {name} on validation{unit}, mean ± sample standard deviation over seeds.")
+
+
+def _on_test(maps: Sequence[RateMap]) -> Grid:
+    """Return the scores of each of ``maps`` at its default rate and at its best."""
+    rows: list[tuple[Inline, ...]] = []
+    for one in maps:
+        change = "is the best" if one.default == one.chosen else difference_text(against_default(one))
+        rows.append((_name(one.chosen), _test(one.default, one), _test(one.chosen, one), change))
+    head = ("trained", "at its default rate", "at its best rate on validation", "best less default")
     name, unit, points = _metric(maps)
     caption = (
-        f"Learning rates. {name}{unit}, mean ± sample standard deviation over seeds; differences{points} with "
-        "their 95 % interval and uncorrected p."
+        f"The same by {name} on test{unit}, mean ± sample standard deviation over seeds. The difference{points} has "
+        "its 95 % interval and an uncorrected p, but no verdict."
     )
     return Grid(head, tuple(rows), caption)
+
+
+UNKNOWN = "not in the grid, or not known"
+"""What stands in place of a default rate that the grid does not hold."""
 
 
 def _metric(maps: Sequence[RateMap]) -> tuple[str, str, str]:
@@ -69,15 +80,18 @@ def _metric(maps: Sequence[RateMap]) -> tuple[str, str, str]:
     return (name, " in percent", " in points") if shares else (name, "", "")
 
 
-def _scores(cell: Cell | None, one: RateMap) -> tuple[Inline, Inline]:
-    """Return validation and test of ``cell``; test is empty where it was not scored."""
+def _on_validation(cell: Cell | None, one: RateMap) -> str:
+    """Return the validation score of ``cell``; empty where there is none."""
+    sample = None if cell is None else validation(cell, metric_of(one))
+    return "" if cell is None or sample is None else shown(sample, cell.measure(metric_of(one)))
+
+
+def _test(cell: Cell | None, one: RateMap) -> Inline:
+    """Return the test score of ``cell`` as a link to its trials; empty where test was not scored."""
     if cell is None:
-        return "", ""
-    measure = cell.measure(metric_of(one))
-    on_validation = validation(cell, metric_of(one))
-    on_test = cell.sample(metric_of(one)) if cell.split == "test" else None
-    test: Inline = "" if on_test is None else Link(shown(on_test, measure), f"#{cell.anchor}")
-    return "" if on_validation is None else shown(on_validation, measure), test
+        return UNKNOWN
+    sample = cell.sample(metric_of(one)) if cell.split == "test" else None
+    return "" if sample is None else Link(shown(sample, cell.measure(metric_of(one))), f"#{cell.anchor}")
 
 
 def _decided(pairs: Sequence[Pair]) -> Grid:
@@ -89,9 +103,7 @@ def _decided(pairs: Sequence[Pair]) -> Grid:
             (
                 f"{first.model_name} · {first.dataset_name}",
                 f"{first.method_name} less {second.method_name}",
-                "a default is not in the grid"
-                if pair.at_default is None
-                else difference_text(pair.at_default),
+                "a default is not in the grid" if pair.at_default is None else difference_text(pair.at_default),
                 difference_text(pair.at_own),
             )
         )

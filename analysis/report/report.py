@@ -40,7 +40,7 @@ from analysis.report.probabilities_section import (
 from analysis.report.published_section import published_section
 from analysis.report.rates_section import rates_section
 from analysis.report.search_section import search_section
-from analysis.report.setup_section import setup_section, training_sentences
+from analysis.report.setup_section import setup_section, training_sentences, trivial_sentences
 from analysis.report.summary import (
     about_section,
     failures_section,
@@ -149,11 +149,12 @@ def compose(records: SweepRecords, choices: Choices, out: Path) -> Report:
         note = glyph_note([text for cell in found for text in (cell.title, *cell.label_names)])
     logits = with_logits([cell for cell in found if cell.has_classes])
     audits = [audit(store.root) for store in records.stores]
+    copies = [one for found_copies, _ in audits for one in found_copies]
     verdicts = evaluate(load_claims(choices.claims), cell_lookup(scored))
     main_figures = [figure for figure in figures if figure.kind == "forest"]
     shown = [
-        answer_section(answers, main_figures, training_sentences(records, scored)),
-        setup_section(records, found, [one for copies, _ in audits for one in copies], choices.select),
+        answer_section(answers, main_figures, (training_sentences(records, scored), trivial_sentences(scored, copies))),
+        setup_section(records, found, copies, choices.select),
         about_section(records, scored, tables, choices.select, [note] if note else []),
         Section("Scores", tuple(tables), "scores"),
         across_section(over_datasets),

@@ -8,7 +8,7 @@ import pytest
 from analysis.cells import cells
 from analysis.report.audit import audit
 from analysis.report.document import Grid, Paragraph
-from analysis.report.setup_section import setup_section, training_sentences
+from analysis.report.setup_section import setup_section, training_sentences, trivial_sentences
 from analysis.sweep_records import read_sweeps
 from analysis.tables.build import build
 from analysis.tables.specs import default_specs
@@ -64,7 +64,9 @@ def test_how_many_cells_are_below_a_memoriser_of_train_is_said():
             for metric, limit in zip(("accuracy", "macro_f1"), one.baselines["memoriser"], strict=True)
         ]
         assert len(mine) == 3
-        assert f"mean of {below[0]} of 3 cells here, and its macro-F1 above that of {below[1]}." in text
+        told_of = f"mean of {below[0]} of 3 cells here, and its macro-F1 above that of {below[1]}." in text
+        # On Restaurant it predicts what the most frequent class does, of which the sentence before tells.
+        assert told_of == (one.name == "acl_arc") == (one.baselines["memoriser"] != one.baselines["majority"])
 
 
 def test_what_a_dataset_s_test_part_is_stands_in_the_setup_and_under_each_table(tmp_path, make_spec):
@@ -165,6 +167,23 @@ def test_the_first_sentences_say_how_long_and_at_which_rates_rows_were_trained(s
         "Every method was trained for 3 epochs in batches of 16. The learning rates are the defaults of the methods "
         "and were not tuned (LoRA 5e-4, full fine-tuning 5e-5)."
     )
+
+
+def test_the_first_sentences_name_a_trivial_classifier_that_no_row_is_above(store, make_spec):
+    audits = audit(store.root)[0]
+    ((dataset, baselines),) = {one.name: one.baselines for one in audits}.items()
+    best = max(macro for _, macro in baselines.values())
+
+    def told(score):
+        for spec in specs_of(make_spec):
+            add(store, spec, [score])
+        store.add_request({"cells": cells_of(specs_of(make_spec))})
+        return trivial_sentences(cells(read_sweeps([store.root])), audits)
+
+    assert dataset == "demo"
+    assert told(best + 0.01) == ""
+    assert told(best - 0.01).startswith("On Demo no row is above a trivial classifier: one that ")
+    assert f"macro-F1 {100 * best:.2f} %" in told(best - 0.01)
 
 
 def test_rates_of_several_origins_have_a_sentence_each(store, make_spec):
