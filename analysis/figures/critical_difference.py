@@ -4,6 +4,7 @@ from collections.abc import Sequence
 
 from matplotlib.axes import Axes
 from matplotlib.figure import Figure
+from matplotlib.ticker import MaxNLocator
 
 from analysis.across import Across
 from analysis.figures.captioned import CaptionedFigure, figure_stem
@@ -44,11 +45,17 @@ def critical_difference(compared: AcrossDatasets, labels: Sequence[str], ax: Axe
     base = len(order) - 0.45
     ax.hlines(base, 1, min(1 + compared.critical_difference, len(order)), color=GREY, linewidth=2)
     note = f"critical difference {compared.critical_difference:.2f}"
-    if compared.critical_difference > len(order) - 1:
-        note += ", more than the axis: no two rows can be separated"
+    beyond = compared.critical_difference > len(order) - 1
+    if beyond:
+        note += ", more than the axis:\nno two rows can be separated"
     ax.text(1, base + 0.12, note, va="top", fontsize=8, color=GREY)
     ax.set_yticks(places, [wrapped(labels[row], 40, 2) for row in order])
-    ax.set(xlim=(0.8, len(order) + 0.2), ylim=(len(order) + 0.25, top), xlabel="mean rank (1 is the best)")
+    ax.set(
+        xlim=(0.8, len(order) + 0.2),
+        ylim=(len(order) + (0.7 if beyond else 0.25), top),
+        xlabel="mean rank (1 is the best)",
+    )
+    ax.xaxis.set_major_locator(MaxNLocator("auto", integer=True))
     ax.tick_params(axis="y", length=0)
     for side in ("top", "right", "left"):
         ax.spines[side].set_visible(False)

@@ -192,7 +192,7 @@ def _spread(members: Sequence[Cell], metric: str) -> list[CaptionedFigure]:
     figure.suptitle(wrapped(f"{name}, {metric_label(metric, members)} of each seed", 65, 3), fontsize=10)
     caption = (
         f"{name}: {metric_label(metric, members)} on the {splits_text(members)} split. A point is one seed, a bar the "
-        f"mean; {seeds_text(members)}."
+        f"mean; {seeds_text(members)}. Points of a row that would hide each other are set apart."
     )
     return [CaptionedFigure(figure_stem("spread", members[0].dataset), caption, "spread", figure)]
 

@@ -94,10 +94,10 @@ def forest(
             ax.scatter([at], [height], **MARKS[one.worse])
             hover(ax, [at], [height], [f"{one.label}: {text}"])
             places.append(height)
-            names.append(wrapped(one.label, 36, 1))
+            names.append(wrapped(one.label, 44, 1))
         height += 1
     ax.axvline(0, color=GREY, linewidth=1, linestyle=(0, (2, 2)), zorder=1)
-    ax.set_yticks(places, names)
+    ax.set_yticks(places, names, fontsize=9)
     ax.set(ylim=(height - 0.4, -0.6), xlabel=f"difference in {metric}{' (points)' if measure.unit == '%' else ''}")
     ax.tick_params(axis="y", length=0)
     for side in ("top", "right", "left"):
