@@ -138,7 +138,7 @@ def costs_section(found: Sequence[Cell]) -> Section:
         on_cpu = " (CPU)" if "cpu" in cell.devices else ""
         texts = (
             f"{trained.mean:,.0f}" if trained else "", share, f"{memory.mean / MIB:,.0f}{on_cpu}" if memory else "",
-            f"{seconds.mean / 60:,.1f}", f"{seconds.mean * seconds.n / 3600:,.2f}",
+            _time(seconds.mean / 60), _time(seconds.mean * seconds.n / 3600),
         )  # fmt: skip
         rows.append((Link(cell.title, f"#{cell.anchor}"), *texts))
     about = Paragraph(
@@ -148,6 +148,11 @@ def costs_section(found: Sequence[Cell]) -> Section:
     )
     head = ("cell", "trainable parameters", "share of all (%)", "peak memory (MiB)", "minutes per trial", "total hours")
     return Section("Cost", (about, Grid(head, tuple(rows))) if rows else (), "cost")
+
+
+def _time(value: float) -> str:
+    """Return minutes or hours with one decimal, and small ones with two digits."""
+    return f"{value:,.1f}" if value >= 1 else f"{value:.2g}"
 
 
 def provenance_section(records: SweepRecords) -> Section:
@@ -206,7 +211,7 @@ def _trial(cell: Cell, trial: CellTrial, out: Path) -> tuple[Inline, ...]:
         _state(cell, trial),
         "" if trial.epoch is None else str(trial.epoch),
         *("" if score is None else cell.measure(name).number(score) for name, score in scores.items()),
-        "" if seconds is None else f"{seconds / 60:.1f}",
+        "" if seconds is None else _time(seconds / 60),
         _folder(trial.path, out),
     )
 

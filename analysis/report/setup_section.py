@@ -209,6 +209,8 @@ class _Rate:
     """What a sentence says of several rates of this origin, after its subject."""
     fixed: bool
     """Whether it was given and not chosen, so that a sentence names it."""
+    tuned: bool = False
+    """Whether it was chosen on validation."""
 
     def __str__(self) -> str:
         return "not recorded" if self.value is None else f"{number(self.value)} ({self.origin})"
@@ -222,10 +224,11 @@ def _rate(records: SweepRecords, one: Configurations, cell: Cell, role: str) -> 
     tried = {other.settings.get("learning_rate") for other in one.cells}
     default = records.default_rates.get(cell.method)
     if role and "default" not in role:
-        return _Rate(rate, "found by a search on validation", "were found by a search on validation", fixed=False)
+        how = "found by a search on validation"
+        return _Rate(rate, how, f"were {how}", fixed=False, tuned=True)
     if len(tried) > 1 and one.chosen is not None:
         origin = f"chosen on validation among {len(tried)}"
-        return _Rate(rate, origin, f"were {origin}", fixed=False)
+        return _Rate(rate, origin, f"were {origin}", fixed=False, tuned=True)
     if len(tried) > 1:
         return _Rate(rate, f"one of {len(tried)} tried", f"are {len(tried)} that were tried, none chosen", fixed=False)
     if default is None:
@@ -256,9 +259,11 @@ def training_sentences(records: SweepRecords, found: Sequence[Cell]) -> str:
     ]
     one_model = len({cell.model for _, cell in shown}) == 1
     rates: dict[str, dict[str, dict[str, None]]] = {}
+    tuned = set()
     for one, cell in shown:
         rate = _rate(records, one, cell, roles.get(cell.key, ""))
         name = cell.method_name if one_model else f"{cell.model_name} · {cell.method_name}"
+        tuned.add(rate.tuned)
         values = rates.setdefault(rate.sentence, {}).setdefault(name, {})
         if rate.fixed and rate.value is not None:
             values[number(rate.value)] = None
@@ -268,6 +273,8 @@ def training_sentences(records: SweepRecords, found: Sequence[Cell]) -> str:
         alone = len(names) == 1 and len(rates) > 1
         named = ", ".join(f"{'' if alone else f'{name} '}{' or '.join(own)}" for name, own in names.items() if own)
         told.append(f"{subject} {sentence}{f' ({named})' if named else ''}.")
+    if len(tuned) > 1:
+        told.append("A method whose learning rate was tuned has an advantage over one whose rate was not.")
     return " ".join(told)
 
 

@@ -196,6 +196,7 @@ def test_rates_of_several_origins_have_a_sentence_each(store, make_spec):
     assert told.startswith("Every method was trained for 1 to 2 epochs in batches of")
     assert "The learning rates of LoRA were chosen on validation among 2." in told
     assert "The learning rates of full fine-tuning were set by hand and were not tuned here (0.001)." in told
+    assert told.endswith("A method whose learning rate was tuned has an advantage over one whose rate was not.")
 
 
 def test_trials_that_may_stop_early_were_trained_for_at_most_so_many_epochs(store, make_spec):
