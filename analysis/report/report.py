@@ -17,6 +17,7 @@ from analysis.rates import rate_maps
 from analysis.report.across_section import across_latex, across_section, across_stem
 from analysis.report.answer import answer_section
 from analysis.report.audit import audit, audit_section, filled_with_majority, majority_scores
+from analysis.report.baselines import trivial_sentences
 from analysis.report.claims_section import claims_section
 from analysis.report.comparisons import comparisons_section, single_runs_section
 from analysis.report.data_files import data_files
@@ -40,7 +41,7 @@ from analysis.report.probabilities_section import (
 from analysis.report.published_section import published_section
 from analysis.report.rates_section import rates_section
 from analysis.report.search_section import search_section
-from analysis.report.setup_section import setup_section, training_sentences, trivial_sentences
+from analysis.report.setup_section import setup_section, training_sentences
 from analysis.report.summary import (
     about_section,
     failures_section,

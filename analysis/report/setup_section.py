@@ -6,13 +6,13 @@ from dataclasses import dataclass
 from analysis.cells import Cell
 from analysis.configurations import Configurations, configurations
 from analysis.epoch_choice import SELECTIONS
-from analysis.names import METRIC_NAMES, listed, number, setting_text
+from analysis.names import listed, number, setting_text
 from analysis.report.audit import DatasetAudit
+from analysis.report.baselines import baseline_sentences
 from analysis.report.document import Block, Grid, Inline, Link, Paragraph, Section
 from analysis.sweep_records import SweepRecords
 from analysis.tables.specs import epochs_text
 from analysis.variants import roles_of
-from tunekit.parsing import how_many
 from tunekit.schema import LATER_FIELDS
 from tunekit.tasks.base import task_of
 
@@ -62,7 +62,7 @@ def _data(members: Sequence[Configurations], copied: bool, audit: DatasetAudit |
         counted, groups = (int(audit.counts[name]["test"]) for name in ("items", "groups"))
         held = f"in {groups:,} groups of related items" if groups < counted else "each a group of its own"
         told += f", those of test {held}"
-    return " ".join([f"{told}.", *note, *_cut(members), *_majority(members, audit)])
+    return " ".join([f"{told}.", *note, *_cut(members), *baseline_sentences(members, audit)])
 
 
 def _cut(members: Sequence[Configurations]) -> list[str]:
@@ -101,82 +101,6 @@ def _options(members: Sequence[Configurations]) -> list[str]:
         f"Trained with {text}: {'all' if len(names) == len(members) else listed(names)}."
         for text, names in having.items()
     ]
-
-
-def _majority(members: Sequence[Configurations], audit: DatasetAudit) -> list[str]:
-    """Return sentences on what trivial classifiers score on test, and how many cells are below the better of them."""
-    if "majority" not in audit.baselines:
-        return []
-    scores = {
-        name: f"accuracy {100 * accuracy:.2f} % and {METRIC_NAMES['macro_f1']} {100 * macro:.2f} % on test"
-        for name, (accuracy, macro) in audit.baselines.items()
-    }
-    always = "A classifier that always predicts the most frequent class of the training items"
-    told = [f"{always} has {scores['majority']}."]
-    known, tested = (int(audit.counts[name]["test"]) for name in ("in train", "items"))
-    if known:
-        trained = int(audit.counts["items"]["train"])
-        told.append(
-            f"The texts of {known:,} of the {tested:,} test items also stand among all {trained:,} training items of "
-            "the dataset."
-        )
-    if audit.baselines["memoriser"] != audit.baselines["majority"]:
-        told.append(
-            "A classifier that predicts for such a text the label that it has most often there, and for other texts "
-            f"the most frequent class, has {scores['memoriser']}. {_below(members, audit.baselines['memoriser'])}"
-        )
-    return told
-
-
-def trivial_sentences(found: Sequence[Cell], audits: Sequence[DatasetAudit]) -> str:
-    """Return a sentence for each dataset on whose test split no row is above the better of two trivial classifiers.
-
-    The rows are the cells that score tables show, by the primary metric of the task. Empty where every dataset has a
-    row that is above both.
-    """
-    known = {one.name: one.baselines for one in audits if one.baselines}
-    shown: dict[str, list[Cell]] = {}
-    for one in configurations(found):
-        for cell in [one.chosen] if one.chosen else one.cells:
-            if cell.split == "test" and cell.dataset in known and cell.task.primary in BASELINE_SCORES:
-                shown.setdefault(cell.dataset, []).append(cell)
-    told = []
-    for dataset, members in shown.items():
-        metric = members[0].task.primary
-        place = BASELINE_SCORES.index(metric)
-        means = [sample.mean for cell in members if (sample := cell.sample(metric)) is not None]
-        name = max(TRIVIAL, key=lambda one: known[dataset][one][place])
-        score = known[dataset][name][place]
-        if means and max(means) <= score:
-            told.append(
-                f"On {members[0].dataset_name} no row is above a trivial classifier: one that {TRIVIAL[name]} has "
-                f"{METRIC_NAMES[metric]} {100 * score:.2f} %."
-            )
-    return " ".join(told)
-
-
-BASELINE_SCORES = ("accuracy", "macro_f1")
-"""The scores of a baseline, in the order in which an audit has them."""
-TRIVIAL = {
-    "majority": "always predicts the most frequent class of the training items",
-    "memoriser": (
-        "predicts for a text of the training items the label that it has most often there, and for other texts the "
-        "most frequent class,"
-    ),
-}
-
-
-def _below(members: Sequence[Configurations], baseline: tuple[float, float]) -> str:
-    """Return how many of the cells scored on test have lower means than a baseline's accuracy and macro-F1."""
-    scored = [cell for one in members for cell in one.cells if cell.split == "test" and cell.completed]
-    accuracy, macro = (
-        sum(sample.mean < limit for cell in scored if (sample := cell.sample(metric)) is not None)
-        for metric, limit in zip(("accuracy", "macro_f1"), baseline, strict=True)
-    )
-    return (
-        f"Its accuracy is above the mean of {accuracy} of {how_many(len(scored), 'cell')} here, and its macro-F1 above "
-        f"that of {macro}."
-    )
 
 
 def _methods(records: SweepRecords, members: Sequence[Configurations], select: str) -> Grid:

@@ -7,8 +7,9 @@ import pytest
 
 from analysis.cells import cells
 from analysis.report.audit import audit
+from analysis.report.baselines import trivial_sentences
 from analysis.report.document import Grid, Paragraph
-from analysis.report.setup_section import setup_section, training_sentences, trivial_sentences
+from analysis.report.setup_section import setup_section, training_sentences
 from analysis.sweep_records import read_sweeps
 from analysis.tables.build import build
 from analysis.tables.specs import default_specs
