@@ -49,7 +49,7 @@ def _ranges(maps: Sequence[RateMap]) -> Grid:
                 *ends,
             )
         )
-    head = ("trained", "rates", "default", "score there", "best", "score there", "from", "to", "factor")
+    head = ("trained", "rates", "default", "score there", "best", "score there", "range from", "to", "factor")
     name, unit, _ = _metric(maps)
     return Grid(head, tuple(rows), f"Rates by {name} on validation{unit}, mean ± sample standard deviation over seeds.")
 
@@ -58,7 +58,7 @@ def _on_test(maps: Sequence[RateMap]) -> Grid:
     """Return the scores of each of ``maps`` at its default rate and at its best."""
     rows: list[tuple[Inline, ...]] = []
     for one in maps:
-        change = "is the best" if one.default == one.chosen else difference_text(against_default(one))
+        change = "the default is the best" if one.default == one.chosen else difference_text(against_default(one))
         rows.append((_name(one.chosen), _test(one.default, one), _test(one.chosen, one), change))
     head = ("trained", "at its default rate", "at its best rate on validation", "best less default")
     name, unit, points = _metric(maps)

@@ -123,7 +123,7 @@ def test_the_section_names_an_edge_a_missing_default_and_why_nothing_was_tested(
     texts = [str(text) for block in section.blocks if hasattr(block, "rows") for row in block.rows for text in row]
     assert any("edge of the grid" in text for text in texts)
     assert "not in the grid, or not known" in texts
-    assert "is the best" in texts
+    assert "the default is the best" in texts
     assert any("not tested: " in text for text in texts)
 
 
