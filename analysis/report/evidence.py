@@ -252,7 +252,7 @@ def predictions_section(found: Sequence[Cell]) -> Section:
         "on a GPU what torch's allocator gave out at most, and on a CPU the resident memory of the process, with its "
         "libraries. On a CPU the prediction is that of a process which trains this trial alone. A worker trains trials "
         "one after another, and what earlier trials have left in its process counts in the measured peak, which can "
-        "therefore be far above the prediction. The error is the prediction's, in percent of the measured peak, from "
+        "therefore lie above the prediction. The error is the prediction's, in percent of the measured peak, from "
         "the lowest to the highest of single trials."
     )
     head = ("cell", "device", "n", "predicted (MiB)", "measured (MiB)", "error (%)")
