@@ -13,8 +13,10 @@ from analysis.cells import Cell
 from analysis.compare import Comparison, compare, score_of
 from analysis.configurations import configurations, validation
 from analysis.names import varying
-from analysis.statistics.multiple import holm
 from analysis.statistics.this_set import Sample
+from analysis.tables.build import build
+from analysis.tables.specs import default_specs
+from analysis.units import primary_of
 from tunekit.tasks.base import task_of
 
 MIN_RATES = 3
@@ -77,11 +79,10 @@ class Pair:
     first: RateMap
     second: RateMap
     at_default: Comparison | None
-    """First minus second, both at their default rates; None where the grid lacks one of these."""
+    """First minus second, both at their default rates, with the corrected p of a score table of the methods at these
+    rates; None where the grid lacks one of them."""
     at_own: Comparison
-    """First minus second, each at the rate that validation chose for it."""
-    p_holm: tuple[float | None, float | None]
-    """The p of the two comparisons, each corrected for all pairs of the dataset; None where no test was made."""
+    """First minus second, each at the rate that validation chose for it, with the corrected p of the score table."""
 
 
 def rate_of(cell: Cell) -> float:
@@ -114,16 +115,19 @@ def metric_of(one: RateMap) -> str:
     return task_of(one.chosen.dataset).primary
 
 
-def pairs_of(maps: Sequence[RateMap]) -> list[Pair]:
+def pairs_of(maps: Sequence[RateMap], found: Sequence[Cell]) -> list[Pair]:
     """Return every pair of methods of each model and dataset, compared on test at default and at own rates.
 
-    A pair stands with the method first that is better at its own rate. p is corrected by Holm's method for the pairs of
-    one model and dataset. Raises DamagedRecord where stored predictions can't be read.
+    ``found`` are all cells of the sweeps. A pair stands with the method first that is better at its own rate. A
+    comparison has a corrected p where one of the two methods is the best of its column: that of the marks of the score
+    table, whose question it is. Others have none. Raises DamagedRecord where stored predictions can't be read.
     """
     groups: dict[tuple[str, str], list[RateMap]] = {}
     for one in maps:
         groups.setdefault((one.chosen.model, one.chosen.dataset), []).append(one)
-    return [pair for members in groups.values() for pair in _corrected(members)]
+    at_own = _corrections(found)
+    at_default = _corrections([one.default for one in maps if one.default is not None])
+    return [_pair(a, b, at_default, at_own) for members in groups.values() for a, b in combinations(members, 2)]
 
 
 def against_default(one: RateMap) -> Comparison | None:
@@ -144,25 +148,35 @@ def _compared(a: Cell, b: Cell, metric: str) -> Comparison:
     return compare(score_of(a, metric), score_of(b, metric))
 
 
-def _corrected(members: Sequence[RateMap]) -> list[Pair]:
-    found: list[tuple[RateMap, RateMap, Comparison | None, Comparison]] = []
-    for a, b in combinations(members, 2):
-        own = _compared(a.chosen, b.chosen, metric_of(a))
-        if own.difference is not None and own.measure.sign * own.difference < 0:
-            a, b = b, a
-            own = _compared(a.chosen, b.chosen, metric_of(a))
-        default = None if a.default is None or b.default is None else _compared(a.default, b.default, metric_of(a))
-        found.append((a, b, default, own))
-    at_default = _holm([default for _, _, default, _ in found])
-    at_own = _holm([own for _, _, _, own in found])
-    return [
-        Pair(a, b, default, own, (p_default, p_own))
-        for (a, b, default, own), p_default, p_own in zip(found, at_default, at_own, strict=True)
-    ]
+Corrections = Mapping[frozenset[str], tuple[float, str]]
+"""The corrected p and the name of its correction, by the anchors of the two cells that are compared."""
 
 
-def _holm(comparisons: Sequence[Comparison | None]) -> list[float | None]:
-    """Return Holm's p of each comparison that was tested, None for the others."""
-    p_values = [None if one is None else one.p for one in comparisons]
-    adjusted = iter(holm([p for p in p_values if p is not None]))
-    return [None if p is None else next(adjusted) for p in p_values]
+def _corrections(found: Sequence[Cell]) -> Corrections:
+    """Return those of each row with the best of its column, in the score tables that answer for ``found``."""
+    corrections = {}
+    for table in map(build, default_specs(found, [primary_of(found)])) if found else ():
+        for (_, column), entry in table.entries.items():
+            one = entry.versus
+            if one is None or one.p_corrected is None:
+                continue
+            best = table.entries[table.best[column], column].score.cell
+            cells = frozenset(cell.anchor for cell in (entry.score.cell, best) if cell is not None)
+            corrections[cells] = (one.p_corrected, one.correction)
+    return corrections
+
+
+def _pair(a: RateMap, b: RateMap, at_default: Corrections, at_own: Corrections) -> Pair:
+    own = _compared(a.chosen, b.chosen, metric_of(a))
+    if own.difference is not None and own.measure.sign * own.difference < 0:
+        return _pair(b, a, at_default, at_own)
+    default = None
+    if a.default is not None and b.default is not None:
+        default = _corrected(_compared(a.default, b.default, metric_of(a)), a.default, b.default, at_default)
+    return Pair(a, b, default, _corrected(own, a.chosen, b.chosen, at_own))
+
+
+def _corrected(one: Comparison, a: Cell, b: Cell, corrections: Corrections) -> Comparison:
+    """Return ``one``, which compares ``a`` with ``b``, with its corrected p, where it has one."""
+    found = corrections.get(frozenset((a.anchor, b.anchor)))
+    return one if found is None else one.corrected(*found)

@@ -1,4 +1,4 @@
-"""The figure of score against cost: the cells of one dataset over parameters, peak memory and training time."""
+"""The figure of score against cost: the cells of one dataset over parameters, peak memory and time."""
 
 from collections.abc import Sequence
 from dataclasses import replace
@@ -20,9 +20,11 @@ from analysis.statistics.this_set import mean_interval
 COSTS = {
     "num_trainable_params": ("trainable parameters", 1),
     "peak_memory_bytes": ("peak memory (MiB)", 2**20),
-    "train_seconds": ("training time (minutes)", 60),
+    "train_seconds": ("training and scoring (minutes)", 60),
 }
 MEMORY = "peak_memory_bytes"
+CHARACTERS_PER_INCH = 15
+"""The characters of 8 points that an inch holds, about."""
 
 
 def cost_figures(members: Sequence[Cell], metric: str) -> list[CaptionedFigure]:
@@ -33,20 +35,22 @@ def cost_figures(members: Sequence[Cell], metric: str) -> list[CaptionedFigure]:
     if not found:
         return []
     names = [f"{number}  {wrapped(label, 48, 1)}" for number, label in enumerate(row_labels(chosen), 1)]
-    figure = Figure(figsize=(0.6 + 2.8 * len(found), 3.2 + 0.17 * -(-len(names) // len(found))), layout="constrained")
+    width = 0.6 + 2.5 * len(found)
+    beside = max(1, int(width * CHARACTERS_PER_INCH) // (max(map(len, names)) + 4))  # names that fit beside each other
+    figure = Figure(figsize=(width, 3.2 + 0.17 * -(-len(names) // beside)), layout="constrained")
     axes = figure.subplots(1, len(found), sharey=True, squeeze=False)[0]
     axis = replace(members[0].measure(metric), label=metric_label(metric, members))
     for (cost, points), ax in zip(found.items(), axes, strict=True):
         score_against_cost(points, ax, axis, COSTS[cost][0]).label_outer()
     unseen = [Line2D([], [], linestyle="") for _ in names]
     figure.legend(
-        unseen, names, loc="outside lower center", ncols=len(found), fontsize=8, frameon=False, handlelength=0,
+        unseen, names, loc="outside lower center", ncols=beside, fontsize=8, frameon=False, handlelength=0,
         handletextpad=0,
     )  # fmt: skip
     bounded = any(points["low"].notna().any() for points in found.values())
     intervals = ", 95 % Student-t intervals over seeds on these test items" if bounded else ""
     name = members[0].dataset_name
-    figure.suptitle(wrapped(f"{name}, {axis.label} against cost", 45 * len(found), 3), fontsize=10)
+    figure.suptitle(wrapped(f"{name}, {axis.label} against cost", 40 * len(found), 3), fontsize=10)
     caption = (
         f"{name}: {axis.label} on the {splits_text(members)} split against cost, means over {seeds_text(members)}"
         f"{intervals}. The dashed line is the Pareto front, and the numbers of the points on it are bold: no other "

@@ -4,6 +4,7 @@ from collections.abc import Sequence
 
 from matplotlib.axes import Axes
 from matplotlib.figure import Figure
+from matplotlib.ticker import MaxNLocator
 
 from analysis.across import Across
 from analysis.figures.captioned import CaptionedFigure, figure_stem
@@ -17,9 +18,9 @@ def critical_difference_figure(found: Across, metric_name: str, stem: str) -> Ca
     if found.compared is None:
         return None
     count = len(found.rows)
-    figure = Figure(figsize=(7, 1.3 + 0.34 * count + 0.1 * len(found.compared.groups)), layout="constrained")
+    figure = Figure(figsize=(5.6, 1.3 + 0.34 * count + 0.1 * len(found.compared.groups)), layout="constrained")
     critical_difference(found.compared, found.rows, figure.subplots())
-    figure.suptitle(wrapped(f"Mean rank by {metric_name} over {len(found.datasets)} datasets", 85, 2), fontsize=10)
+    figure.suptitle(wrapped(f"Mean rank by {metric_name} over {len(found.datasets)} datasets", 65, 2), fontsize=10)
     caption = (
         f"Mean rank by {metric_name} over {', '.join(found.datasets)}; rank 1 is the best. A black bar spans rows "
         f"whose mean ranks differ by less than the critical difference of {found.compared.critical_difference:.2f} "
@@ -44,11 +45,17 @@ def critical_difference(compared: AcrossDatasets, labels: Sequence[str], ax: Axe
     base = len(order) - 0.45
     ax.hlines(base, 1, min(1 + compared.critical_difference, len(order)), color=GREY, linewidth=2)
     note = f"critical difference {compared.critical_difference:.2f}"
-    if compared.critical_difference > len(order) - 1:
-        note += ", more than the axis: no two rows can be separated"
+    beyond = compared.critical_difference > len(order) - 1
+    if beyond:
+        note += ", more than the axis:\nno two rows can be separated"
     ax.text(1, base + 0.12, note, va="top", fontsize=8, color=GREY)
     ax.set_yticks(places, [wrapped(labels[row], 40, 2) for row in order])
-    ax.set(xlim=(0.8, len(order) + 0.2), ylim=(len(order) + 0.25, top), xlabel="mean rank (1 is the best)")
+    ax.set(
+        xlim=(0.8, len(order) + 0.2),
+        ylim=(len(order) + (0.7 if beyond else 0.25), top),
+        xlabel="mean rank (1 is the best)",
+    )
+    ax.xaxis.set_major_locator(MaxNLocator("auto", integer=True))
     ax.tick_params(axis="y", length=0)
     for side in ("top", "right", "left"):
         ax.spines[side].set_visible(False)

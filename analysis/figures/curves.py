@@ -183,9 +183,9 @@ def learning_curves(
     Data as ``panels`` takes them.
     """
     n = epochs["seed"].nunique()
-    heading = wrapped(f"{title}, n = {n}{', mean ± std over seeds' if n > 1 else ''}", 100, 3)
+    heading = wrapped(f"{title}, n = {n}{', mean ± std over seeds' if n > 1 else ''}", 80, 3)
     # The panels lie at the same places in all figures, so that figures can stand side by side; sizes are in inches.
-    width, above, panel, below = 8.0, 0.17 + 0.17 * len(heading.split("\n")), 2.35, 0.5
+    width, above, panel, below = 6.6, 0.17 + 0.17 * len(heading.split("\n")), 2.35, 0.5
     height = above + panel + below
     figure = Figure(figsize=(width, height))
     axes = figure.subplots(1, 2)

@@ -39,6 +39,10 @@ from tunekit.store.trial_files import PREDICTIONS_FILE
 
 CHOSEN = " Of several settings of a method those are shown that validation chose."
 BAND = ". A thick line is the mean, its band one sample standard deviation over seeds; thin lines are single seeds"
+STEPS = (
+    ". The loss has a thin line for the steps of each seed (for means over several steps, where there are many), and a "
+    "point for the mean of each epoch, at its middle"
+)
 MAX_OVERVIEW = 20  # cells on one page
 
 
@@ -154,7 +158,7 @@ def _curves(cell: Cell, data: CellCurves, number: int) -> CaptionedFigure:
     stem = figure_stem(f"figure-{number:02d}", cell.model, cell.method, cell.dataset, cell.variant)
     caption = (
         f"{cell.title}: training loss, and scores on the {SPLITS[cell.split]} split after each epoch; "
-        f"{seeds_text([cell])}{BAND if len(cell.completed) > 1 else ''}."
+        f"{seeds_text([cell])}{BAND if len(cell.completed) > 1 else ''}{'' if data.steps is None else STEPS}."
     )
     return CaptionedFigure(stem, caption, "curves", figure)
 
@@ -167,8 +171,8 @@ def _overviews(data: Mapping[str, CellCurves], members: Sequence[Cell], metric: 
     ]
     name = members[0].dataset_name
     caption = (
-        f"{name}: training loss and scores on the {splits_text(members)} split side by side. A thick line is the mean "
-        f"over {seeds_text(members)}, its band one sample standard deviation over seeds; thin lines are single seeds."
+        f"{name}: training loss and scores on the {splits_text(members)} split side by side; {seeds_text(members)}"
+        f"{BAND}{'' if any(column.steps is None for column in columns) else STEPS}."
     )
     pages = [columns[start : start + MAX_OVERVIEW] for start in range(0, len(columns), MAX_OVERVIEW)]
     stem = figure_stem("overview", members[0].dataset)
@@ -182,14 +186,14 @@ def _spread(members: Sequence[Cell], metric: str) -> list[CaptionedFigure]:
     if not rows:
         return []
     scores = pd.DataFrame(rows, columns=["row", "seed", "score"])
-    figure = Figure(figsize=(7, 1.2 + 0.4 * scores["row"].nunique()), layout="constrained")
+    figure = Figure(figsize=(5.6, 1.2 + 0.4 * scores["row"].nunique()), layout="constrained")
     axis = replace(members[0].measure(metric), label=metric_label(metric, members))
     seed_spread(scores, figure.subplots(), axis)
     name = members[0].dataset_name
-    figure.suptitle(wrapped(f"{name}, {metric_label(metric, members)} of each seed", 85, 3), fontsize=10)
+    figure.suptitle(wrapped(f"{name}, {metric_label(metric, members)} of each seed", 65, 3), fontsize=10)
     caption = (
         f"{name}: {metric_label(metric, members)} on the {splits_text(members)} split. A point is one seed, a bar the "
-        f"mean; {seeds_text(members)}."
+        f"mean; {seeds_text(members)}. Points of a row that would hide each other are set apart."
     )
     return [CaptionedFigure(figure_stem("spread", members[0].dataset), caption, "spread", figure)]
 

@@ -6,6 +6,7 @@ from typing import Any
 
 from matplotlib.axes import Axes
 from matplotlib.figure import Figure
+from matplotlib.transforms import blended_transform_factory
 
 from analysis.compare import SHARE
 from analysis.figures.captioned import CaptionedFigure, figure_stem
@@ -38,13 +39,13 @@ def forest_figure(
     are none. ``measure`` has the unit.
     """
     lines = sum(1 + len(differences) for _, differences in groups)
-    figure = Figure(figsize=(7, 1.1 + 0.28 * lines), layout="constrained")
+    figure = Figure(figsize=(5.6, 1.1 + 0.28 * lines), layout="constrained")
     forest(groups, figure.subplots(), metric, measure)
     seen = {one.worse for _, differences in groups for one in differences}
     handles = [figure.axes[0].scatter([], [], **mark) for worse, mark in MARKS.items() if worse in seen]
     labels = [label for worse, label in LABELS.items() if worse in seen]
-    figure.legend(handles, labels, loc="outside lower center", ncols=len(labels), fontsize=8, frameon=False)
-    figure.suptitle(wrapped(f"Differences in {metric} from the best", 85, 2), fontsize=10)
+    figure.legend(handles, labels, loc="outside lower center", ncols=2, fontsize=8, frameon=False)
+    figure.suptitle(wrapped(f"Differences in {metric} from the best", 65, 2), fontsize=10)
     points = ", in points" if measure.unit == "%" else ""
     interval = f" with its 95 % interval {where}" if where else ", without an interval, since nothing was tested"
     marks = listed([meaning for worse, meaning in MEANINGS.items() if worse in seen])
@@ -78,7 +79,10 @@ def forest(
     height = 0
     places, names = [], []
     for heading, differences in groups:
-        ax.text(0, height, wrapped(heading, 70, 1), transform=ax.get_yaxis_transform(), fontsize=9, va="center")
+        at_the_edge = blended_transform_factory(ax.figure.transFigure, ax.transData)
+        # A title is not in the layout, which would leave room beside the axes for what stands above the labels there.
+        title = ax.text(0.01, height, wrapped(heading, 75, 1), transform=at_the_edge, fontsize=9, va="center")
+        title.set_in_layout(False)
         for one in sorted(differences, key=lambda item: -measure.sign * item.value):
             height += 1
             at = measure.scale * one.value
@@ -90,10 +94,10 @@ def forest(
             ax.scatter([at], [height], **MARKS[one.worse])
             hover(ax, [at], [height], [f"{one.label}: {text}"])
             places.append(height)
-            names.append(wrapped(one.label, 36, 1))
+            names.append(wrapped(one.label, 44, 1))
         height += 1
     ax.axvline(0, color=GREY, linewidth=1, linestyle=(0, (2, 2)), zorder=1)
-    ax.set_yticks(places, names)
+    ax.set_yticks(places, names, fontsize=9)
     ax.set(ylim=(height - 0.4, -0.6), xlabel=f"difference in {metric}{' (points)' if measure.unit == '%' else ''}")
     ax.tick_params(axis="y", length=0)
     for side in ("top", "right", "left"):

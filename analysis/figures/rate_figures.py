@@ -26,14 +26,14 @@ def rate_figures(maps: Sequence[RateMap]) -> list[CaptionedFigure]:
 def _figure(members: Sequence[RateMap]) -> CaptionedFigure:
     first = members[0].chosen
     name = metric_label(metric_of(members[0]), [first])
-    figure = Figure(figsize=(7, 4.2), layout="constrained")
+    figure = Figure(figsize=(5.6, 4), layout="constrained")
     ax = figure.subplots()
     draw_rates(members, ax)
     percent = " (%)" if first.measure(metric_of(members[0])).unit == "%" else ""
     ax.set_ylabel(f"{name} on validation{percent}")
     figure.legend(loc="outside lower center", fontsize=8, frameon=False)
     where = f"{first.model_name}, {first.dataset_name}"
-    figure.suptitle(wrapped(f"{where}: learning rate", 85, 2), fontsize=10)
+    figure.suptitle(wrapped(f"{where}: learning rate", 65, 2), fontsize=10)
     caption = (
         f"{where}: {name} on validation against the learning rate, mean over seeds; a band is one sample standard "
         "deviation. A ring marks the default of a method, a star its best rate. Horizontal bars at the bottom span the "

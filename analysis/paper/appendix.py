@@ -80,10 +80,10 @@ def _range(tried: Sequence[Scalar]) -> str:
 def _splits(audits: Sequence[DatasetAudit]) -> Section:
     rows: list[tuple[Inline, ...]] = []
     for one in audits:
-        sizes = one.counts["rows"].astype(int).to_dict()
+        sizes = one.counts["items"].astype(int).to_dict()
         counts = [str(sizes.get(name, "")) for name in _SPLITS]
         rows.append((one.display_name, *counts, str(len(one.balance.columns) or ""), one.name))
-    grid = Grid(("dataset", *_SPLITS, "classes", "name"), tuple(rows), "Rows of each split.")
+    grid = Grid(("dataset", *_SPLITS, "classes", "name"), tuple(rows), "Items of each split.")
     return Section("Datasets", (grid,) if rows else (), "splits")
 
 

@@ -12,9 +12,17 @@ from analysis.tables.latex import latex_texts
 
 
 def across_section(found: Sequence[tuple[str, Across]]) -> Section:
-    """Return the comparisons over datasets, a part a metric; ``found`` are names of metrics and their comparisons."""
-    parts = tuple(Section(f"By {name}", _blocks(one), across_stem(one)) for name, one in found if len(one.datasets) > 1)
-    return Section("Rows over several datasets", (Paragraph(HOW),) if parts else (), "across", parts)
+    """Return the comparisons over datasets, a part a metric; ``found`` are names of metrics and their comparisons.
+
+    Where rows are compared by no metric, the section says why, once. It is empty for a single dataset.
+    """
+    several = [(name, one) for name, one in found if len(one.datasets) > 1]
+    title, anchor = "Rows over several datasets", "across"
+    if not any(one.compared for _, one in several):
+        reasons = tuple(dict.fromkeys(note for _, one in several for note in one.notes))
+        return Section(title, (Points(reasons),) if reasons else (), anchor)
+    parts = tuple(Section(f"By {name}", _blocks(one), across_stem(one)) for name, one in several)
+    return Section(title, (Paragraph(HOW),), anchor, parts)
 
 
 def across_latex(one: Across) -> str:

@@ -19,19 +19,21 @@ Shown = list[tuple[str, Entry]]
 """The rows of one column: each one's label and entry."""
 
 
-def answer_section(tables: Sequence[Table], figures: Sequence[CaptionedFigure] = (), training: str = "") -> Section:
+def answer_section(
+    tables: Sequence[Table], figures: Sequence[CaptionedFigure] = (), before: Sequence[str] = ()
+) -> Section:
     """Return the answer of ``tables``: a sentence a column, and ``figures`` of their differences.
 
-    ``training`` says how the rows were trained and stands first. The sentences say what the marks of the tables say.
-    Those of several tables stand under the captions, since one dataset has another best row among other rows. The
-    section is empty where no table ranks its rows.
+    The paragraphs ``before`` stand first, such as how the rows were trained; empty ones are left out. The sentences
+    say what the marks of the tables say. Those of several tables stand under the captions, since one dataset has
+    another best row among other rows. The section is empty where no table ranks its rows.
     """
     answers: dict[str, list[str]] = {}  # tables of two tasks that both have macro-F1 have one caption
     for table in tables:
         lines = [_sentence(table, *column) for column in ranked_columns(table)]
         if lines:
             answers.setdefault(table.spec.caption, []).extend(lines)
-    blocks: list[Block] = [Paragraph(training)] if training else []
+    blocks: list[Block] = [Paragraph(text) for text in before if text]
     for caption, lines in answers.items():
         blocks += [*([Paragraph(caption)] if len(answers) > 1 else []), Points(tuple(lines))]
     return Section("Main result", (*blocks, *figures) if answers else (), "answer")

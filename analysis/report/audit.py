@@ -43,14 +43,14 @@ class DatasetAudit:
     name: str
     display_name: str
     counts: pd.DataFrame
-    """One row a split: rows, texts (distinct), groups, conflicting (distinct texts with several labels), and rows whose
-    text stands in another split, ``in train`` and ``in val``."""
+    """One row a split: items, texts (distinct), groups, conflicting (distinct texts with several labels), and items
+    whose text stands in another split, ``in train`` and ``in val``."""
     shared_groups: dict[tuple[str, str], int]
     """The number of groups that stand in both of two splits; pairs of splits without any are left out."""
     balance: pd.DataFrame
-    """One row a split, one column a class: number of rows. Without columns where an item has no class."""
+    """One row a split, one column a class: number of items. Without columns where an item has no class."""
     known_right: int
-    """The number of test rows whose text stands in train with its own label as the most frequent there."""
+    """The number of test items whose text stands in train with its own label as the most frequent there."""
     baselines: dict[str, tuple[float, float]]
     """The accuracy and macro-F1 on test, in [0, 1], of train's majority class and of a memoriser of train; empty
     where an item has no class."""
@@ -96,7 +96,7 @@ def _audit(facts: DatasetFacts, rows: pd.DataFrame) -> DatasetAudit:
 
 
 def _with_classes(bare: DatasetAudit, rows: pd.DataFrame, names: Sequence[str]) -> DatasetAudit:
-    """Return ``bare`` with the rows of each class and the baselines."""
+    """Return ``bare`` with the items of each class and the baselines."""
     train, test = (rows[rows["split"] == split] for split in ("train", "test"))
     balance = pd.crosstab(rows["split"], rows["label"]).reindex(columns=range(len(names)), fill_value=0)
     known = test["text_sha256"].map(_usual_labels(train))
@@ -116,7 +116,7 @@ def _counts(rows: pd.DataFrame) -> pd.DataFrame:
     counts = pd.DataFrame(
         {
             split: {
-                "rows": len(part),
+                "items": len(part),
                 "texts": len(part["text_sha256"].unique()),
                 "groups": len(part["group"].unique()),
                 "conflicting": _conflicting(part),
@@ -197,12 +197,12 @@ def audit_section(found: Sequence[DatasetAudit], damaged: Sequence[str]) -> Sect
 
 
 ABOUT = (
-    "Of each split: its rows, which are its items; its texts, each counted once; its groups, whose rows belong "
-    "together (equal texts, terms of one sentence) and are no independent observations, so that intervals on new texts "
-    "from the same source draw groups, not rows; the "
-    "conflicting texts, which have several labels; and the rows whose text stands in train, or in val, too. Below, the "
-    "rows of each class. The majority baseline predicts the most frequent class of train. The memoriser predicts the "
-    "most frequent label that the same text has in train, and the majority class for texts that train lacks."
+    "Of each split: its items; its texts, each counted once; its groups, whose items belong together (equal texts, "
+    "terms of one sentence) and are no independent observations, so that intervals on new texts from the same source "
+    "draw groups, not items; the conflicting texts, which have several labels; and the items whose text stands in "
+    "train, or in val, too. Below, the items of each class. The majority baseline predicts the most frequent class of "
+    "train. The memoriser predicts the most frequent label that the same text has in train, and the majority class for "
+    "texts that train lacks."
 )
 
 
@@ -213,7 +213,7 @@ def _grid(frame: pd.DataFrame) -> Grid:
 
 
 BASELINES = {"majority": "Most frequent class of train", "memoriser": "Memoriser of train"}
-COLUMNS = {"in train": "rows whose text is in train", "in val": "rows whose text is in val"}
+COLUMNS = {"in train": "items whose text is in train", "in val": "items whose text is in val"}
 
 
 def _remarks(one: DatasetAudit) -> tuple[str, ...]:
@@ -222,9 +222,9 @@ def _remarks(one: DatasetAudit) -> tuple[str, ...]:
         for name, (score, macro) in one.baselines.items()
     ]
     if "test" in one.counts.index and "in train" in one.counts:
-        known, total = (int(one.counts[name]["test"]) for name in ("in train", "rows"))
+        known, total = (int(one.counts[name]["test"]) for name in ("in train", "items"))
         right = f", {one.known_right} of them with that text's most frequent label" if one.baselines else ""
-        share = f"{known:,} of {total:,} test rows ({100 * known / total:.0f} %)"
+        share = f"{known:,} of {total:,} test items ({100 * known / total:.0f} %)"
         lines.append(f"the texts of {share} also stand in train{right}")
     shared = ", ".join(f"{how_many(count, 'group')} in {a} and {b}" for (a, b), count in one.shared_groups.items())
     lines.append(f"groups that stand in two splits: {shared or 'none'}")

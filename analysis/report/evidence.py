@@ -138,16 +138,21 @@ def costs_section(found: Sequence[Cell]) -> Section:
         on_cpu = " (CPU)" if "cpu" in cell.devices else ""
         texts = (
             f"{trained.mean:,.0f}" if trained else "", share, f"{memory.mean / MIB:,.0f}{on_cpu}" if memory else "",
-            f"{seconds.mean / 60:,.1f}", f"{seconds.mean * seconds.n / 3600:,.2f}",
+            _time(seconds.mean / 60), _time(seconds.mean * seconds.n / 3600),
         )  # fmt: skip
         rows.append((Link(cell.title, f"#{cell.anchor}"), *texts))
     about = Paragraph(
         "Means over completed trials. Peak memory is that of the allocator on a GPU. Marked (CPU), it is that of the "
         "process, which includes what earlier trials of the process have left, so that it does not compare methods. "
-        "Time is that of the recorded epochs, for training and scoring."
+        "Time is that of the recorded epochs: training, and scoring after each epoch."
     )
     head = ("cell", "trainable parameters", "share of all (%)", "peak memory (MiB)", "minutes per trial", "total hours")
     return Section("Cost", (about, Grid(head, tuple(rows))) if rows else (), "cost")
+
+
+def _time(value: float) -> str:
+    """Return minutes or hours with one decimal, and small ones with two digits."""
+    return f"{value:,.1f}" if value >= 1 else f"{value:.2g}"
 
 
 def provenance_section(records: SweepRecords) -> Section:
@@ -206,7 +211,7 @@ def _trial(cell: Cell, trial: CellTrial, out: Path) -> tuple[Inline, ...]:
         _state(cell, trial),
         "" if trial.epoch is None else str(trial.epoch),
         *("" if score is None else cell.measure(name).number(score) for name, score in scores.items()),
-        "" if seconds is None else f"{seconds / 60:.1f}",
+        "" if seconds is None else _time(seconds / 60),
         _folder(trial.path, out),
     )
 
@@ -234,18 +239,21 @@ def predictions_section(found: Sequence[Cell]) -> Section:
     """
     rows: list[tuple[Inline, ...]] = []
     for cell in found:
-        predicted, real = (cell.by_seed(name) for name in ("predicted_memory_bytes", "peak_memory_bytes"))
-        seeds = [seed for seed in predicted if seed in real]
+        predicted, measured = (cell.by_seed(name) for name in ("predicted_memory_bytes", "peak_memory_bytes"))
+        seeds = [seed for seed in predicted if seed in measured]
         if not seeds:
             continue
-        means = [sum(values[seed] for seed in seeds) / len(seeds) for values in (predicted, real)]
-        errors = [100 * (predicted[seed] / real[seed] - 1) for seed in seeds]
+        means = [sum(values[seed] for seed in seeds) / len(seeds) for values in (predicted, measured)]
+        errors = [100 * (predicted[seed] / measured[seed] - 1) for seed in seeds]
         texts = (", ".join(sorted(cell.devices)), str(len(seeds)), *(f"{mean / MIB:,.0f}" for mean in means))
         rows.append((Link(cell.title, f"#{cell.anchor}"), *texts, f"{min(errors):+.1f} to {max(errors):+.1f}"))
     about = Paragraph(
-        "Means over trials. Predicted: from the closed form over the batches that a trial saw. Real: on a GPU what "
-        "torch's allocator gave out at most; on a CPU the process's resident memory, in which libraries, and freed "
-        "memory that was not handed back, count too; the prediction counts them as well. Error: of single trials."
+        "Means over trials. The prediction is the closed form over the batches that a trial saw. The measured peak is "
+        "on a GPU what torch's allocator gave out at most, and on a CPU the resident memory of the process, with its "
+        "libraries. On a CPU the prediction is that of a process which trains this trial alone. A worker trains trials "
+        "one after another, and what earlier trials have left in its process counts in the measured peak, which can "
+        "therefore lie above the prediction. The error is the prediction's, in percent of the measured peak, from "
+        "the lowest to the highest of single trials."
     )
-    head = ("cell", "device", "n", "predicted (MiB)", "real (MiB)", "error (%)")
-    return Section("Predicted and real memory", (about, Grid(head, tuple(rows))) if rows else (), "memory")
+    head = ("cell", "device", "n", "predicted (MiB)", "measured (MiB)", "error (%)")
+    return Section("Predicted and measured memory", (about, Grid(head, tuple(rows))) if rows else (), "memory")

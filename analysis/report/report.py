@@ -17,6 +17,7 @@ from analysis.rates import rate_maps
 from analysis.report.across_section import across_latex, across_section, across_stem
 from analysis.report.answer import answer_section
 from analysis.report.audit import audit, audit_section, filled_with_majority, majority_scores
+from analysis.report.baselines import trivial_sentences
 from analysis.report.claims_section import claims_section
 from analysis.report.comparisons import comparisons_section, single_runs_section
 from analysis.report.data_files import data_files
@@ -149,17 +150,18 @@ def compose(records: SweepRecords, choices: Choices, out: Path) -> Report:
         note = glyph_note([text for cell in found for text in (cell.title, *cell.label_names)])
     logits = with_logits([cell for cell in found if cell.has_classes])
     audits = [audit(store.root) for store in records.stores]
+    copies = [one for found_copies, _ in audits for one in found_copies]
     verdicts = evaluate(load_claims(choices.claims), cell_lookup(scored))
     main_figures = [figure for figure in figures if figure.kind == "forest"]
     shown = [
-        answer_section(answers, main_figures, training_sentences(records, scored)),
-        setup_section(records, found, [one for copies, _ in audits for one in copies], choices.select),
+        answer_section(answers, main_figures, (training_sentences(records, scored), trivial_sentences(scored, copies))),
+        setup_section(records, found, copies, choices.select),
         about_section(records, scored, tables, choices.select, [note] if note else []),
         Section("Scores", tuple(tables), "scores"),
         across_section(over_datasets),
         published_section(scored, metrics) if choices.published else None,
         claims_section(verdicts, every=choices.claims is not None),
-        rates_section(rate_maps(found, records.default_rates)),
+        rates_section(rate_maps(scored, records.default_rates), scored),
         search_section(search_results(records, found)),
         costs_section(found),
         *figure_sections(figures),

@@ -216,7 +216,7 @@ def _trials(one: SearchResult, anchor: str) -> Section:
     ordered = [*one.complete, *(trial for trial in one.study.trials if trial.number not in done)]
     rows: list[tuple[Inline, ...]] = []
     for trial in ordered:
-        marks = [*roles.get(trial.number, ()), *(["within 1 SE"] if trial.number in within else [])]
+        marks = [*roles.get(trial.number, ()), *(["within one standard error"] if trial.number in within else [])]
         marks += ["Pareto front"] if trial.number in front else []
         rows.append(_trial_row(one, trial, ", ".join(marks)))
     names = [name.replace("_", " ") for name in one.parameters]

@@ -6,18 +6,18 @@ from dataclasses import dataclass
 from analysis.cells import Cell
 from analysis.configurations import Configurations, configurations
 from analysis.epoch_choice import SELECTIONS
-from analysis.names import METRIC_NAMES, listed, number, setting_text
+from analysis.names import listed, number, setting_text
 from analysis.report.audit import DatasetAudit
+from analysis.report.baselines import baseline_sentences
 from analysis.report.document import Block, Grid, Inline, Link, Paragraph, Section
 from analysis.sweep_records import SweepRecords
 from analysis.tables.specs import epochs_text
 from analysis.variants import roles_of
-from tunekit.parsing import how_many
 from tunekit.schema import LATER_FIELDS
 from tunekit.tasks.base import task_of
 
 SPLITS = {"train": "training", "val": "validation", "test": "test"}
-"""The splits in the order of a sentence, with their names before ``rows``."""
+"""The splits in the order of a sentence, with their names before ``items``."""
 
 
 def setup_section(
@@ -39,7 +39,7 @@ def setup_section(
 
 
 def _data(members: Sequence[Configurations], copied: bool, audit: DatasetAudit | None) -> str:
-    """Return the sentences on a dataset: its task, the rows of each split, and what trivial classifiers score.
+    """Return the sentences on a dataset: its task, the items of each split, and what trivial classifiers score.
 
     ``copied`` says whether the sweep holds a copy of it. A copy without an audit is damaged.
     """
@@ -53,32 +53,32 @@ def _data(members: Sequence[Configurations], copied: bool, audit: DatasetAudit |
     note = [f"{first.data_note[0].upper()}{first.data_note[1:]}."] if first.data_note else []
     if audit is None:
         return " ".join([f"{first.dataset_name}: {task}. Its copy was not audited.", *note, *_cut(members)])
-    rows = [
-        f"{int(audit.counts['rows'][split]):,} {name}" for split, name in SPLITS.items() if split in audit.counts.index
+    sizes = [
+        f"{int(audit.counts['items'][split]):,} {name}" for split, name in SPLITS.items() if split in audit.counts.index
     ]
     classes = f" with {len(audit.balance.columns)} classes" if first.has_classes else ""
-    told = f"{first.dataset_name}: {task}{classes}; {listed(rows)} rows"
+    told = f"{first.dataset_name}: {task}{classes}; {listed(sizes)} items"
     if "test" in audit.counts.index:
-        counted, groups = (int(audit.counts[name]["test"]) for name in ("rows", "groups"))
-        held = f"in {groups:,} groups of related rows" if groups < counted else "each a group of its own"
+        counted, groups = (int(audit.counts[name]["test"]) for name in ("items", "groups"))
+        held = f"in {groups:,} groups of related items" if groups < counted else "each a group of its own"
         told += f", those of test {held}"
-    return " ".join([f"{told}.", *note, *_cut(members), *_majority(members, audit)])
+    return " ".join([f"{told}.", *note, *_cut(members), *baseline_sentences(members, audit)])
 
 
 def _cut(members: Sequence[Configurations]) -> list[str]:
-    """Return a sentence where trials trained on a part of the training rows, as their settings say."""
+    """Return a sentence where trials trained on a part of the training items, as their settings say."""
     settings = [cell.settings for one in members for cell in one.cells]
     fractions, limits = (
         list(dict.fromkeys(one.get(name) or 0 for one in settings)) for name in ("val_fraction", "train_limit")
     )
     some = {id(values): "In some cells, " if len(values) > 1 else "" for values in (fractions, limits)}
     told = [
-        f"{some[id(fractions)]}{100 * value:g} % of the training rows were set aside for validation."
+        f"{some[id(fractions)]}{100 * value:g} % of the training items were set aside for validation."
         for value in fractions
         if isinstance(value, int | float) and value
     ]
     told += [
-        f"{some[id(limits)]}at most {value:,} of the training rows were used for training."
+        f"{some[id(limits)]}at most {value:,} of the training items were used for training."
         for value in limits
         if isinstance(value, int | float) and value
     ]
@@ -101,39 +101,6 @@ def _options(members: Sequence[Configurations]) -> list[str]:
         f"Trained with {text}: {'all' if len(names) == len(members) else listed(names)}."
         for text, names in having.items()
     ]
-
-
-def _majority(members: Sequence[Configurations], audit: DatasetAudit) -> list[str]:
-    """Return sentences on what trivial classifiers score on test, and how many cells are below the better of them."""
-    if "majority" not in audit.baselines:
-        return []
-    scores = {
-        name: f"accuracy {100 * accuracy:.2f} % and {METRIC_NAMES['macro_f1']} {100 * macro:.2f} % on test"
-        for name, (accuracy, macro) in audit.baselines.items()
-    }
-    told = [f"A classifier that always predicts the most frequent class of the training rows has {scores['majority']}."]
-    known, rows = (int(audit.counts[name]["test"]) for name in ("in train", "rows"))
-    if known:
-        trained = int(audit.counts["rows"]["train"])
-        told.append(
-            f"The texts of {known:,} of the {rows:,} test rows also stand among all {trained:,} training rows of the "
-            "dataset. A classifier that predicts for such a text the label that it has most often there, and for other "
-            f"texts the most frequent class, has {scores['memoriser']}. {_below(members, audit.baselines['memoriser'])}"
-        )
-    return told
-
-
-def _below(members: Sequence[Configurations], baseline: tuple[float, float]) -> str:
-    """Return how many of the cells scored on test have lower means than a baseline's accuracy and macro-F1."""
-    scored = [cell for one in members for cell in one.cells if cell.split == "test" and cell.completed]
-    accuracy, macro = (
-        sum(sample.mean < limit for cell in scored if (sample := cell.sample(metric)) is not None)
-        for metric, limit in zip(("accuracy", "macro_f1"), baseline, strict=True)
-    )
-    return (
-        f"Its accuracy is above the mean of {accuracy} of {how_many(len(scored), 'cell')} here, and its macro-F1 above "
-        f"that of {macro}."
-    )
 
 
 def _methods(records: SweepRecords, members: Sequence[Configurations], select: str) -> Grid:
@@ -166,6 +133,8 @@ class _Rate:
     """What a sentence says of several rates of this origin, after its subject."""
     fixed: bool
     """Whether it was given and not chosen, so that a sentence names it."""
+    tuned: bool = False
+    """Whether it was chosen on validation."""
 
     def __str__(self) -> str:
         return "not recorded" if self.value is None else f"{number(self.value)} ({self.origin})"
@@ -179,10 +148,11 @@ def _rate(records: SweepRecords, one: Configurations, cell: Cell, role: str) -> 
     tried = {other.settings.get("learning_rate") for other in one.cells}
     default = records.default_rates.get(cell.method)
     if role and "default" not in role:
-        return _Rate(rate, "found by a search on validation", "were found by a search on validation", fixed=False)
+        how = "found by a search on validation"
+        return _Rate(rate, how, f"were {how}", fixed=False, tuned=True)
     if len(tried) > 1 and one.chosen is not None:
         origin = f"chosen on validation among {len(tried)}"
-        return _Rate(rate, origin, f"were {origin}", fixed=False)
+        return _Rate(rate, origin, f"were {origin}", fixed=False, tuned=True)
     if len(tried) > 1:
         return _Rate(rate, f"one of {len(tried)} tried", f"are {len(tried)} that were tried, none chosen", fixed=False)
     if default is None:
@@ -213,9 +183,11 @@ def training_sentences(records: SweepRecords, found: Sequence[Cell]) -> str:
     ]
     one_model = len({cell.model for _, cell in shown}) == 1
     rates: dict[str, dict[str, dict[str, None]]] = {}
+    tuned = set()
     for one, cell in shown:
         rate = _rate(records, one, cell, roles.get(cell.key, ""))
         name = cell.method_name if one_model else f"{cell.model_name} · {cell.method_name}"
+        tuned.add(rate.tuned)
         values = rates.setdefault(rate.sentence, {}).setdefault(name, {})
         if rate.fixed and rate.value is not None:
             values[number(rate.value)] = None
@@ -225,6 +197,8 @@ def training_sentences(records: SweepRecords, found: Sequence[Cell]) -> str:
         alone = len(names) == 1 and len(rates) > 1
         named = ", ".join(f"{'' if alone else f'{name} '}{' or '.join(own)}" for name, own in names.items() if own)
         told.append(f"{subject} {sentence}{f' ({named})' if named else ''}.")
+    if len(tuned) > 1:
+        told.append("A method whose learning rate was tuned has an advantage over one whose rate was not.")
     return " ".join(told)
 
 

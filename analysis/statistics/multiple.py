@@ -14,7 +14,6 @@ import numpy as np
 
 STEP_DOWN = "step-down Bonferroni over the pairs of rows that remain"
 """The name of the correction of ``against_best``."""
-HOLM = "Holm over all pairs of rows"
 
 
 def holm(p_values: Sequence[float]) -> list[float]:

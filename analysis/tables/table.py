@@ -131,18 +131,17 @@ class Table:
         return html_table(self)
 
 
-def difference_text(found: Comparison | None, p_holm: float | None = None) -> str:
+def difference_text(found: Comparison | None) -> str:
     """Return a difference in its metric's unit with interval, p, test and what it holds for, or why it was not tested.
 
-    ``p_holm`` is the p corrected by Holm, where it is to stand in place of the uncorrected one. Empty without a
-    difference.
+    The p is the corrected one, or the uncorrected one where it has not been corrected. Empty without a difference.
     """
     if found is None or found.difference is None:
         return ""
     if found.estimate is None:
         return f"{found.measure.number(found.difference, '+')} (not tested: {found.reason})"
     bounds = found.estimate.interval
-    p = f"uncorrected p = {found.estimate.p:.3g}" if p_holm is None else f"corrected p = {p_holm:.3g}"
+    p = f"uncorrected p = {found.p:.3g}" if found.p_corrected is None else f"corrected p = {found.p_corrected:.3g}"
     around = estimate_text(found.measure, found.difference, bounds.low, bounds.high, "+")
     return f"{around}, {p} ({found.test}), {found.population.value}"
 

@@ -9,7 +9,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from analysis.report.across_section import across_section
-from analysis.report.pages import markdown_page, markdown_sections
+from analysis.report.pages import markdown_page
 from analysis.report.report import Choices, compose, write_all
 from analysis.results import Results, load
 from analysis.statistics.across_datasets import compare_across, interquartile_mean
@@ -234,8 +234,10 @@ def test_two_datasets_are_refused_in_words(tmp_path: Path, make_spec) -> None:
     assert "at least 3 datasets" in compared._repr_html_()
     with pytest.raises(UserError, match="at least 3 datasets"):
         found.critical_difference()
-    section = across_section([("macro-F1", compared)])
-    assert "at least 3 datasets" in markdown_sections([section])
+    section = across_section([("accuracy", compared), ("macro-F1", compared)])
+    (reasons,) = section.blocks
+    assert section.parts == (), "nothing is compared, so that no definition is needed"
+    assert [line.count("at least 3 datasets") for line in reasons.items] == [1]
 
 
 def test_a_row_with_a_failed_trial_takes_no_part_and_is_named(tmp_path: Path, make_spec) -> None:

@@ -18,11 +18,11 @@ def test_acl_arc_has_its_known_defects(tmp_path):
     save_dataset(load_dataset("acl_arc"), ResultStore(tmp_path).data_folder)
     (found,), damaged = audit(tmp_path)
     counts = found.counts
-    assert counts.loc["train", ["rows", "texts", "conflicting"]].tolist() == [1688, 1270, 20]
+    assert counts.loc["train", ["items", "texts", "conflicting"]].tolist() == [1688, 1270, 20]
     assert (counts.loc["test", "in train"], counts.loc["val", "in train"], counts.loc["test", "in val"]) == (52, 43, 9)
     assert (found.known_right, damaged) == (47, [])
     assert found.baselines["majority"][0] == 71 / 139
-    assert "the texts of 52 of 139 test rows (37 %) also stand in train, 47 of them" in markdown_sections(
+    assert "the texts of 52 of 139 test items (37 %) also stand in train, 47 of them" in markdown_sections(
         [audit_section([found], [])]
     )
 
@@ -31,7 +31,7 @@ def test_acl_arc_has_its_known_defects(tmp_path):
 def test_restaurants_items_stand_in_sentences(tmp_path):
     save_dataset(load_dataset("restaurant"), ResultStore(tmp_path).data_folder)
     (found,), _ = audit(tmp_path)
-    assert found.counts.loc["test", ["rows", "groups"]].tolist() == [1120, 600]
+    assert found.counts.loc["test", ["items", "groups"]].tolist() == [1120, 600]
     assert found.shared_groups == {("train", "val"): 1, ("train", "test"): 1}, "one sentence stands twice in the files"
     assert found.baselines["majority"][0] == 0.65
 

@@ -2,7 +2,6 @@
 
 from math import sqrt
 
-import numpy as np
 import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
@@ -11,7 +10,8 @@ from analysis.compare import compare, score_of
 from analysis.figures.rate_figures import rate_figures
 from analysis.rates import MIN_RATES, pairs_of, rate_maps
 from analysis.report.rates_section import rates_section
-from analysis.statistics.multiple import holm
+from analysis.tables.build import build
+from analysis.tables.specs import default_specs
 from tests.support.cells import cell_of
 from tunekit.methods import METHODS
 
@@ -74,22 +74,35 @@ def test_the_order_of_cells_moves_nothing_and_the_range_holds_the_best(percents,
 )
 def test_there_is_no_map_without_a_range_to_speak_of(cells):
     assert rate_maps(cells, DEFAULTS) == []
-    assert not rates_section(rate_maps(cells, DEFAULTS)).blocks
+    assert not rates_section(rate_maps(cells, DEFAULTS), cells).blocks
 
 
-def test_pairs_are_those_of_the_one_comparison_corrected_for_their_number():
+def test_a_pair_has_the_verdict_of_the_score_table_and_none_without_the_best_row():
     better = grid([0.3, 0.4, 0.7, 0.6], test=(0.8, 0.81, 0.83), method="full", rates=RATES)
     worse = grid([0.3, 0.4, 0.7, 0.6], test=(0.7, 0.72, 0.71), method="lora")
     middle = grid([0.3, 0.4, 0.7, 0.6], test=(0.75, 0.72, 0.76), method="adapter")
-    maps = rate_maps([*worse, *better, *middle], DEFAULTS)
-    pairs = pairs_of(maps)
+    found = [*worse, *better, *middle]
+    pairs = pairs_of(rate_maps(found, DEFAULTS), found)
     assert {pair.first.chosen.method for pair in pairs if pair.second.chosen.method == "lora"} == {"full", "adapter"}
     expected = [
         compare(score_of(pair.first.chosen, "macro_f1"), score_of(pair.second.chosen, "macro_f1")) for pair in pairs
     ]
-    assert [pair.at_own for pair in pairs] == expected
+    assert [pair.at_own.estimate for pair in pairs] == [one.estimate for one in expected]
     assert all(pair.at_own.difference > 0 for pair in pairs)
-    np.testing.assert_allclose([pair.p_holm[1] for pair in pairs], holm([one.p for one in expected]))
+    (table,) = [build(spec) for spec in default_specs(found, ["macro_f1"])]
+    marked = {
+        entry.score.cell.method: (entry.versus.p, entry.versus.p_corrected, entry.versus.correction)
+        for entry in table.entries.values()
+        if entry.versus
+    }
+    assert set(marked) == {"lora", "adapter"}
+    for pair in pairs:
+        own = pair.at_own
+        if pair.first.chosen.method == "full":
+            assert (own.p, own.p_corrected, own.correction) == marked[pair.second.chosen.method]
+        else:
+            assert own.p is not None
+            assert own.p_corrected is None
     # The grid's rates hold the default of lora and of adapter, not that of full fine-tuning.
     for pair in pairs:
         methods = {pair.first.chosen.method, pair.second.chosen.method}
@@ -106,11 +119,11 @@ def test_the_section_names_an_edge_a_missing_default_and_why_nothing_was_tested(
         cell_of([0.4, 0.6], [mean, mean + 0.01], method="adapter", learning_rate=rate)
         for rate, mean in zip(RATES, (0.3, 0.6, 0.5, 0.4), strict=True)
     ]
-    section = rates_section(rate_maps([*cells, *others], DEFAULTS))
+    section = rates_section(rate_maps([*cells, *others], DEFAULTS), [*cells, *others])
     texts = [str(text) for block in section.blocks if hasattr(block, "rows") for row in block.rows for text in row]
     assert any("edge of the grid" in text for text in texts)
     assert "not in the grid, or not known" in texts
-    assert "is the best" in texts
+    assert "the default is the best" in texts
     assert any("not tested: " in text for text in texts)
 
 

@@ -11,6 +11,7 @@ import numpy as np
 import pytest
 
 from analysis.__main__ import main
+from tests.support.browser import CHROMIUM, Browser, needs_chromium
 from tests.support.stores import GOLDEN, add, ask
 from tunekit.schema import Status
 from tunekit.store.result_store import ResultStore
@@ -18,7 +19,6 @@ from tunekit.store.result_store import ResultStore
 STUDY_CLAIMS = Path(__file__).parents[2] / "analysis/claims/study_claims.yaml"
 HOSTILE = "<script>alert(1)</script>"
 VOID = {"meta", "link", "br", "hr", "img", "input"}
-needs_chromium = pytest.mark.skipif(shutil.which("chromium") is None, reason="chromium is not installed")
 
 
 class Page(HTMLParser):
@@ -130,7 +130,7 @@ def test_hostile_names_are_text(tmp_path, make_spec, capsys):
 
 def chromium(page, picture, *flags):
     command = [
-        "chromium",
+        CHROMIUM,
         "--headless",
         "--no-sandbox",
         "--disable-gpu",
@@ -153,6 +153,18 @@ def test_chromium_shows_it_without_console_errors(golden_out, tmp_path):
     assert np.median(light) > 0.9
     assert (light < 0.5).any(axis=2).mean() > 0.005  # there is text on the page
     assert np.median(shots["dark"]) < 0.2
+
+
+CUT = """[...document.querySelectorAll('figure')].filter(one => one.scrollWidth > one.clientWidth).map(one => one.id)
+    .concat(document.documentElement.scrollWidth > innerWidth ? ['page'] : []).join(', ')"""
+
+
+@needs_chromium
+@pytest.mark.slow
+@pytest.mark.parametrize("width", [1280, 500, 420])
+def test_no_figure_is_cut(golden_out, tmp_path, width):
+    with Browser(tmp_path) as browser:
+        assert browser.value((golden_out / "report.html").as_uri(), CUT, (width, 900)) == ""
 
 
 @needs_chromium

@@ -7,6 +7,7 @@ import pytest
 
 from analysis.cells import cells
 from analysis.report.audit import audit
+from analysis.report.baselines import trivial_sentences
 from analysis.report.document import Grid, Paragraph
 from analysis.report.setup_section import setup_section, training_sentences
 from analysis.sweep_records import read_sweeps
@@ -46,8 +47,8 @@ def test_the_data_are_said_in_numbers(store, make_spec):
     told, _ = setup_of(store).blocks
     assert isinstance(told, Paragraph)
     test = load_dataset("demo").splits["test"]
-    assert told.text.startswith("Demo: classification with 3 classes; 600 training, 100 validation and 300 test rows")
-    assert f"those of test in {test['group'].nunique()} groups of related rows." in told.text
+    assert told.text.startswith("Demo: classification with 3 classes; 600 training, 100 validation and 300 test items")
+    assert f"those of test in {test['group'].nunique()} groups of related items." in told.text
     share = 100 * (test["label"] == load_dataset("demo").splits["train"]["label"].mode()[0]).mean()
     assert f"has accuracy {share:.2f} % and macro-F1" in told.text
 
@@ -64,7 +65,9 @@ def test_how_many_cells_are_below_a_memoriser_of_train_is_said():
             for metric, limit in zip(("accuracy", "macro_f1"), one.baselines["memoriser"], strict=True)
         ]
         assert len(mine) == 3
-        assert f"mean of {below[0]} of 3 cells here, and its macro-F1 above that of {below[1]}." in text
+        told_of = f"mean of {below[0]} of 3 cells here, and its macro-F1 above that of {below[1]}." in text
+        # On Restaurant it predicts what the most frequent class does, of which the sentence before tells.
+        assert told_of == (one.name == "acl_arc") == (one.baselines["memoriser"] != one.baselines["majority"])
 
 
 def test_what_a_dataset_s_test_part_is_stands_in_the_setup_and_under_each_table(tmp_path, make_spec):
@@ -82,8 +85,8 @@ def test_what_a_dataset_s_test_part_is_stands_in_the_setup_and_under_each_table(
 def test_a_part_of_the_training_rows_is_named(store, make_spec):
     train(store, [*specs_of(make_spec, train_limit=1200), *specs_of(make_spec, val_fraction=0.1)])
     told = setup_of(store).blocks[0].text
-    assert "In some cells, at most 1,200 of the training rows were used for training." in told
-    assert "In some cells, 10 % of the training rows were set aside for validation." in told
+    assert "In some cells, at most 1,200 of the training items were used for training." in told
+    assert "In some cells, 10 % of the training items were set aside for validation." in told
 
 
 def test_an_option_that_no_name_says_is_named_once(store, make_spec):
@@ -111,7 +114,7 @@ def test_a_copy_that_was_not_audited_has_a_task_and_no_sizes(store, make_spec):
     train(store, specs_of(make_spec))
     records = read_sweeps([store.root])
     told = setup_section(records, cells(records), []).blocks[0].text
-    assert told.startswith("Demo: classification. Its copy was not audited. At most 64 of the training rows")
+    assert told.startswith("Demo: classification. Its copy was not audited. At most 64 of the training items")
 
 
 @pytest.mark.parametrize(
@@ -167,6 +170,23 @@ def test_the_first_sentences_say_how_long_and_at_which_rates_rows_were_trained(s
     )
 
 
+def test_the_first_sentences_name_a_trivial_classifier_that_no_row_is_above(store, make_spec):
+    audits = audit(store.root)[0]
+    ((dataset, baselines),) = {one.name: one.baselines for one in audits}.items()
+    best = max(macro for _, macro in baselines.values())
+
+    def told(score):
+        for spec in specs_of(make_spec):
+            add(store, spec, [score])
+        store.add_request({"cells": cells_of(specs_of(make_spec))})
+        return trivial_sentences(cells(read_sweeps([store.root])), audits)
+
+    assert dataset == "demo"
+    assert told(best + 0.01) == ""
+    assert told(best - 0.01).startswith("On Demo no row is above a trivial classifier: one that ")
+    assert f"macro-F1 {100 * best:.2f} %" in told(best - 0.01)
+
+
 def test_rates_of_several_origins_have_a_sentence_each(store, make_spec):
     specs = [spec for rate in (1e-4, 2e-4) for spec in specs_of(make_spec, learning_rate=rate)]
     for place, spec in enumerate(specs):
@@ -177,6 +197,7 @@ def test_rates_of_several_origins_have_a_sentence_each(store, make_spec):
     assert told.startswith("Every method was trained for 1 to 2 epochs in batches of")
     assert "The learning rates of LoRA were chosen on validation among 2." in told
     assert "The learning rates of full fine-tuning were set by hand and were not tuned here (0.001)." in told
+    assert told.endswith("A method whose learning rate was tuned has an advantage over one whose rate was not.")
 
 
 def test_trials_that_may_stop_early_were_trained_for_at_most_so_many_epochs(store, make_spec):

@@ -89,7 +89,7 @@ def test_the_report_has_the_scores_in_their_units_and_says_what_is_left_out(pric
     shown, page = "\n".join(printed), (tmp_path / "out" / "report.md").read_text()
     for caption in ("Pearson's r (test, last epoch)", "Spearman's rho (test, last epoch)", "RMSE (test, last epoch)"):
         assert caption in shown
-    assert "prices: regression; 126 training, 17 validation and 17 test rows" in page
+    assert "prices: regression; 126 training, 17 validation and 17 test items" in page
     assert "percent" not in page.split("## Scores")[1].split("##")[0]
     assert "prices (regression): calibration, ensembles of seeds, overlap of errors, confusion matrices" in page
     table = pd.read_csv(tmp_path / "out" / "tables" / "methods-tiny-bert-rmse.csv")

@@ -1,8 +1,10 @@
 """The trainables without Ray Tune: what they import, and what they report of epochs that were recorded before."""
 
+import gc
 import pickle
 import subprocess
 import sys
+import weakref
 
 import pytest
 
@@ -13,6 +15,7 @@ from tunekit.models.loading import resolve_model
 from tunekit.runner import trainables
 from tunekit.runner.actor import title_of
 from tunekit.runner.trainables import SearchTrainable
+from tunekit.runner.trainers import LocalTrainer
 from tunekit.schema import EpochRecord, Status
 from tunekit.tasks import TASKS
 from tunekit.worker.report import OBJECTIVE, TrialReport
@@ -125,6 +128,21 @@ def test_a_seed_that_ends_early_ends_its_configuration_before_the_next_seed_trai
     results = [trainable.step() for _ in range(3)]
     assert trainer.steps == [1]
     assert (results[-1]["epoch"], results[-1]["done"], results[-1]["status"]) == (3, True, "diverged")
+
+
+def test_a_process_keeps_no_model_of_a_trial_that_it_has_released(tmp_path):
+    """A worker trains trials one after another, and would grow by a model each until Python collects its garbage."""
+    job, trainer = job_for(1, tmp_path), LocalTrainer()
+    trainer.begin([job])
+    [attempt] = trainer._attempts.values()
+    model = weakref.ref(attempt.run.member.model)
+    del attempt
+    gc.disable()
+    try:
+        trainer.release()
+        assert model() is None
+    finally:
+        gc.enable()
 
 
 def test_a_process_has_a_name_that_ray_can_show():

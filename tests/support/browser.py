@@ -61,6 +61,23 @@ class Browser:
         """
         return asyncio.run(self._read(url, wanted, cookies or {}, click, picture, size))
 
+    def value(self, url: str, expression: str, size: tuple[int, int]) -> object:
+        """What an expression of JavaScript is on the page at ``url``, once loaded, in a window of ``size`` pixels."""
+        return asyncio.run(self._value_at(url, expression, size))
+
+    async def _value_at(self, url: str, expression: str, size: tuple[int, int]) -> object:
+        deadline = time.monotonic() + WAIT_SECONDS
+        async with aiohttp.ClientSession() as http:
+            page = await self._page(http, deadline)
+            async with http.ws_connect(page, max_msg_size=0) as socket:
+                await _resize(socket, size)
+                await _ask(socket, "Page.navigate", url=url)
+                while await _value(socket, "document.readyState + ' ' + location.href") != f"complete {url}":
+                    if time.monotonic() > deadline:
+                        raise TimeoutError(f"{url} has not loaded")
+                    await asyncio.sleep(0.2)
+                return await _value(socket, expression)
+
     async def _read(
         self,
         url: str,
@@ -77,9 +94,7 @@ class Browser:
                 for name, value in cookies.items():
                     await _ask(socket, "Network.setCookie", name=name, value=value, url=url)
                 if picture:
-                    width, height = size
-                    shape = {"width": width, "height": height, "deviceScaleFactor": 1, "mobile": False}
-                    await _ask(socket, "Emulation.setDeviceMetricsOverride", **shape)
+                    await _resize(socket, size)
                 text, loaded = "", float("-inf")
                 while time.monotonic() < deadline and not all(one in text for one in wanted):
                     if time.monotonic() - loaded > RELOAD_SECONDS:  # a page that failed to load does not try again
@@ -107,6 +122,12 @@ class Browser:
             except (OSError, IndexError, StopIteration, aiohttp.ClientError):
                 await asyncio.sleep(0.2)
         raise TimeoutError("chromium has not started")
+
+
+async def _resize(socket: aiohttp.ClientWebSocketResponse, size: tuple[int, int]) -> None:
+    width, height = size
+    shape = {"width": width, "height": height, "deviceScaleFactor": 1, "mobile": False}
+    await _ask(socket, "Emulation.setDeviceMetricsOverride", **shape)
 
 
 async def _value(socket: aiohttp.ClientWebSocketResponse, expression: str) -> object:

@@ -69,6 +69,9 @@ class LocalTrainer:
 
     def release(self) -> None:
         """Free the models."""
+        # Each is unloaded: its modules refer to each other, so that without a reference to it the memory stays taken.
+        for attempt in self._attempts.values():
+            attempt.unload()
         self._attempts.clear()
 
     def _attempt(self, job: Job) -> "Attempt":
