@@ -86,7 +86,7 @@ def _compared(
         this_set=here,
         permutation=permutation_p(*values) if here and all(values) else None,
         detectable=detectable_difference(spread, min(versus.n), alpha=alpha) if spread else None,
-        smallest=smallest_gap(spread, alpha=alpha) if spread and spread.items else None,
+        smallest=smallest_gap(spread, alpha=alpha) if spread and spread.items and not spread.is_zero else None,
         needed=_needed(a, b, estimate, alpha) if estimate else "",
         by_seed=_paired(a, b) if versus.tested else None,
         equivalence=estimate.equivalence(margin) if estimate and margin is not None else None,
@@ -95,6 +95,8 @@ def _compared(
 
 def _needed(a: Score, b: Score, estimate: Difference, alpha: float) -> str:
     """Return the seeds a row for a gap of this size, and the hours that they take where the trials' times are known."""
+    if estimate.spread.is_zero:
+        return UNPLANNED
     bounds = seeds_range(estimate.spread, abs(estimate.difference), alpha=alpha)
     if bounds == (None, None) and estimate.spread.items:
         return NEVER
@@ -194,13 +196,15 @@ HERE_ABOUT = (
 )
 WITHOUT_BEST = "without the best: not tested in the table"
 NEVER = "not reached"
+UNPLANNED = "not known"
 PLANNING_ABOUT = (
     "Planning, for a power of 80 % with the test of the table: a difference is detectable if 80 % of studies would "
     "find it. The detectable difference is that of this number of seeds, and beside it stands that of unlimited seeds "
     "on as many test items. Seeds needed is the number of seeds per row that detects a difference of the observed "
     "size, over the 80 % interval of the standard deviation, with the hours that the trials of both rows take one "
-    f"after the other; it is '{NEVER}' where no number of seeds gives a power of 80 %. The level is 5 % divided by the "
-    "number of pairs of rows, as in the first step of the table's correction."
+    f"after the other; it is '{NEVER}' where no number of seeds gives a power of 80 %, and '{UNPLANNED}' where neither "
+    "seeds nor test items were found to vary. The level is 5 % divided by the number of pairs of rows, as in the first "
+    "step of the table's correction."
 )
 PAIRED_ABOUT = (
     "Paired: rows that share their initialisation, seed by seed, by a paired t. The sign-flip p compares all signs of "
