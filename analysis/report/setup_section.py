@@ -6,13 +6,13 @@ from dataclasses import dataclass
 from analysis.cells import Cell
 from analysis.configurations import Configurations, configurations
 from analysis.epoch_choice import SELECTIONS
-from analysis.names import METRIC_NAMES, listed, number, setting_text
+from analysis.names import METRIC_NAMES, listed, setting_text
 from analysis.report.audit import DatasetAudit
 from analysis.report.document import Block, Grid, Inline, Link, Paragraph, Section
 from analysis.sweep_records import SweepRecords
 from analysis.tables.specs import epochs_text
 from analysis.variants import roles_of
-from tunekit.parsing import how_many
+from tunekit.parsing import how_many, number
 from tunekit.schema import LATER_FIELDS
 from tunekit.tasks.base import task_of
 

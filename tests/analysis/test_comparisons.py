@@ -33,7 +33,7 @@ def write_predictions(store, spec, right, rng, ids="i"):
     predicted = np.where(rng.random(ITEMS) < right, GOLD, 1 - GOLD)
     frame = predictions(predicted, ids, group_size=2).sample(frac=1, random_state=int(rng.integers(1000)))
     store.write_predictions(store.folder(spec), frame)
-    return float((GOLD == predicted).mean())
+    return float((predicted == GOLD).mean())
 
 
 def predictions(predicted, ids="i", group_size=1):

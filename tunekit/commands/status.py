@@ -80,7 +80,7 @@ def legend(progress: SweepProgress) -> str:
     """Return a sentence on the numbers in the table."""
     metrics = dict.fromkeys(trial.metric for trial in progress.trials)
     names = ", ".join(f"{one.label} in percent" if one.unit == "%" else one.label for one in metrics)
-    return f"Numbers are {names} after the last epoch, on test, or on validation where test is sealed."
+    return f"Numbers are {names} after the last epoch, on test, or on validation where a trial does not score test."
 
 
 def _mark(trial: TrialProgress | None) -> Text:
