@@ -64,7 +64,7 @@ def _sweep_of(spec: TrialSpec, name: str, data: TextDataset | None) -> ResolvedS
 
 
 def _train(sweep: ResolvedSweep, fingerprint: Fingerprint, root: Place, start: int) -> Status:
-    """Train the sweep's trial to its end, on the GPU if there is one, else on PyTorch's threads; return how it ended."""
+    """Train the sweep's trial to its end, on the GPU or on PyTorch's threads; return how it ended."""
     from tunekit.engine.job import Job
     from tunekit.worker.libraries import load_libraries
 
