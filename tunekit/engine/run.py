@@ -42,7 +42,7 @@ TRAIN_SCORE_ROWS = 1_000
 CHECKPOINT_SPACING = 20
 """A checkpoint is written when this many times its write time has passed since the one before.
 
-Trials whose checkpoints one process writes one after another share this: each waits as many times longer as they are."""
+Trials whose checkpoints one process writes one after another share this: of K of them each waits K times as long."""
 MOST_COPIED_BYTES = 64 * 2**20
 """The most bytes of weights and moments that are copied, so that their checkpoint is written while training goes on.
 
