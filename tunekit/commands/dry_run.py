@@ -2,6 +2,7 @@
 
 from collections.abc import Sequence
 from dataclasses import asdict
+from math import ceil
 from typing import Any
 
 from tunekit.commands.costs import CellCost, costs, describe_costs
@@ -30,7 +31,7 @@ def grid_as_text(sweep: ResolvedSweep, plan: Plan, store: ResultStore, options: 
     lines.append(describe_costs(found, pending))
     if options.kept != "none" and pending:
         kept = kept_weights_bytes([trial.spec for trial in pending], timer.shapes, options.kept)
-        lines.append(f"kept weights (--keep-models {options.kept}): at most {kept / 1e9:.2f} GB")
+        lines.append(f"kept weights (--keep-models {options.kept}): at most {ceil(kept / 1e6):,} MB")
     return "\n".join([*lines, *_more_seeds(sweep, plan, found)])
 
 
