@@ -147,7 +147,7 @@ def test_status_shows_cells_by_seeds(tmp_path, capsys, make_spec):
     store.write_epochs(store.open_trial(specs[2], FINGERPRINT), [record(1)])
     assert tunekit_main(["status", str(store.root)]) == 0
     out = capsys.readouterr().out
-    assert all(text in out for text in ("done", "diverged", "1/2", "the loss became nan", "none is recorded"))
+    assert all(text in out for text in ("done", "diverged", "1/2", "the loss became nan", "none was recorded"))
     assert tunekit_main(["status", str(tmp_path / "nowhere")]) == 2
 
 

@@ -151,7 +151,7 @@ def test_sigkill_of_the_driver_at_several_points(cluster, tmp_path):
         driver.wait()
     for driver, sweep in ((begin("broken"), "broken"), (unbroken, "unbroken")):
         assert driver.wait(timeout=500) == 0, log_of(sweep)[-2000:]
-    assert "queued again, since a driver that died left them running" in log_of("broken")
+    assert "queued again, since an earlier command died" in log_of("broken")
     found = [ResultStore(tmp_path / sweep).search().studies[0] for sweep in ("broken", "unbroken")]
     broken, whole = ([(t.number, t.params, t.state, t.values, t.trial_ids) for t in study.trials] for study in found)
     assert broken == whole

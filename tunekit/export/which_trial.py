@@ -89,8 +89,11 @@ def _stored_name(field: str, name: str, stored: Sequence[str]) -> str:
     before it. Raises UserError where no name or several names fit.
     """
     found = [name] if name in stored else [one for one in stored if name in (one.rpartition("-")[0], readable(one))]
-    if len(found) != 1:
-        raise UserError(f"{len(found) or 'no'} {field}s here are called {name!r}; there are {', '.join(stored)}")
+    if len(found) > 1:
+        raise UserError(f"{len(found)} {field}s here are called {name!r}; name one in full: {', '.join(found)}")
+    if not found:
+        known = ", ".join(dict.fromkeys(map(readable, stored)))
+        raise UserError(f"no {field} here is called {name!r}; there are {known}")
     return found[0]
 
 

@@ -121,7 +121,7 @@ def driver_status(sweep: Place) -> tuple[bool, str]:
     """Return whether a driver runs ``sweep``, and a line about the driver for people. Nothing is written."""
     path = newest_start(sweep / "starts")
     if path is None:
-        return False, "none is recorded"
+        return False, "none was recorded, as in a copy or an import"
     holder, age = _read_lease(path), time.time() - path.stat().st_mtime
     who = _described(holder, age)
     if holder.get("released"):
