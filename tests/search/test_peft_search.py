@@ -12,6 +12,7 @@ from itertools import takewhile
 import pandas as pd
 import pytest
 
+from analysis.statistics.patience import stopped
 from tests.conftest import ROOT
 from tests.support.trials import run_script
 from tunekit.schema import EpochRecord, Status
@@ -102,6 +103,32 @@ def test_a_search_from_command_to_best_yaml(command, tmp_path):
     errors = [line for line in err.splitlines() if line.startswith("error: ")]
     assert (code, len(errors)) == (2, 1), "the other lines are notes"
     assert "was begun with another sampler" in errors[0]
+
+
+def test_patience_and_asha_end_trials_of_one_search(command, tmp_path):
+    """ASHA prunes the weak ones, and a trial that patience ends is complete with its best epoch as its value."""
+    space = tmp_path / "space.yaml"
+    space.write_text("full: {learning_rate: [1.0e-5, 5.0e-5, 1.0e-3, 3.0e-3, 1.0e-2, 3.0e-2]}\n")
+    few = ["--methods", "full", "--trials", 8, "--epochs", 9, "--patience", 2, "--sampler", "random", "--space", space]
+    code, out, err = command("peft_search.py", *TINY, *few, "--confirm-seeds", 1, "--storage", tmp_path)
+    assert code == 0, out + err
+    store = ResultStore(tmp_path / "search-demo")
+    [study] = store.search().studies
+    by_id = {trial.spec.trial_id: trial for trial in store.trials()[0]}
+    ended = {state: [one for one in study.trials if one.state is state] for state in TrialState}
+    assert not ended[TrialState.FAILED]
+    last = Counter()
+    for trial in ended[TrialState.COMPLETE]:
+        [epochs] = [by_id[one].epochs for one in trial.trial_ids]
+        scores = [record.val_macro_f1 for record in epochs]
+        assert len(scores) == stopped(scores, 2).last
+        assert trial.values == pytest.approx((max(scores),))
+        last[len(scores)] += 1
+    assert any(epochs < 9 for epochs in last), "patience has ended none"
+    assert ended[TrialState.PRUNED], "ASHA has ended none"
+    assert {len(by_id[one].epochs) for trial in ended[TrialState.PRUNED] for one in trial.trial_ids} <= {1, 3}
+    confirmed = [by_id[one] for choice in study.choices for one in choice.trial_ids]
+    assert all(trial.spec.patience == 2 and trial.summary.status is Status.COMPLETED for trial in confirmed)
 
 
 def test_search_seeds_train_as_packs_where_asked(command, tmp_path):
