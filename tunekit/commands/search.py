@@ -91,7 +91,8 @@ def search_as_text(request: SearchRequest, ended: Mapping[str, int]) -> str:
     if request.confirm_seeds:
         seeds = " ".join(map(str, request.confirm_seeds))
         lines.append(
-            f"  then each study's default, best and 1se choice are trained on fresh seeds ({seeds}) and scored on test"
+            "  then the default, the best and the 1se choice (fewest weights within one standard error of the best) of "
+            f"each study are trained on fresh seeds ({seeds}) and scored on test"
         )
     return "\n".join(lines)
 
