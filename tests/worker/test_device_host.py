@@ -62,7 +62,7 @@ def test_a_pack_spends_on_checkpoints_what_one_trial_spends(ahead, tmp_path, mon
         return len(written) - before
 
     trainer.advance(attempts)
-    assert [attempt.run.trials_on_device for attempt in attempts] == [3, 3, 3]
+    assert [attempt.run.trials_in_process for attempt in attempts] == [3, 3, 3]
     assert written_after(15, 3) == 0
     assert written_after(45, 3) == (3 if ahead else 0)
     assert written_after(75, 3) == 3

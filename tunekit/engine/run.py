@@ -102,7 +102,7 @@ class TrialRun:
         self.earlier = read_recording(self.store, self.folder)
         self.write_seconds = FP32 * (1 + ADAMW_STATES) * trainable / USUAL_BYTES_PER_SECOND
         self.last_checkpoint = time.monotonic()
-        self.trials_on_device = 1
+        self.trials_in_process = 1
         """How many trials this process trains, as a pack or by turns, this one included."""
         self._resume(log)
         if job.micro_batches > 1:
@@ -197,7 +197,7 @@ class TrialRun:
         """Whether a checkpoint is due after the epoch trained last."""
         # Trials that record beside the training write side by side, so that the write time of each is that of all.
         beside = self.job.runs_ahead and self.job.keep_models not in ("best", "all")
-        share = 1 if beside and self.member.state_bytes <= MOST_COPIED_BYTES else self.trials_on_device
+        share = 1 if beside and self.member.state_bytes <= MOST_COPIED_BYTES else self.trials_in_process
         waited = time.monotonic() - self.last_checkpoint
         return self.member.epochs_left > 0 and waited >= CHECKPOINT_SPACING * self.write_seconds * share
 

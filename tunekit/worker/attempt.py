@@ -60,8 +60,8 @@ class Attempt:
         """How the trial ended; None while it trains."""
         self.trains_alone = False
         """Whether the trial is kept out of packs, since a pack with it has met a defect."""
-        self.trials_on_device = 1
-        """How many trials are on the device. If others are, the error is raised for the pack trainer when memory runs
+        self.shares_device = False
+        """Whether other trials are on the device. If so, the error is raised for the pack trainer when memory runs
         out."""
         self.advanced = False
         """Whether the last ``step``, or the last call of the pack trainer, has recorded an epoch."""
@@ -247,7 +247,7 @@ class Attempt:
         """
         failure = classify(error)
         parts = 2 * self.job.micro_batches  # the parts of a batch at the next retry
-        if failure is Failure.OUT_OF_MEMORY and self.trials_on_device > 1:
+        if failure is Failure.OUT_OF_MEMORY and self.shares_device:
             raise error
         if failure is Failure.OUT_OF_MEMORY and parts <= self.job.spec.batch_size:
             self.job = replace(self.job, micro_batches=parts)
