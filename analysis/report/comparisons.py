@@ -79,15 +79,15 @@ def _compared(
     here = welch(a.sample, b.sample) if a.sample and b.sample and not (a.untestable or b.untestable) else None
     values = (a.sample.values, b.sample.values) if a.sample and b.sample else ((), ())
     estimate = versus.estimate
-    spread = estimate.spread if estimate else None
+    spread = estimate.spread if estimate and not estimate.spread.is_zero else None
     return RowComparison(
         *names,
         versus=versus,
         this_set=here,
         permutation=permutation_p(*values) if here and all(values) else None,
         detectable=detectable_difference(spread, min(versus.n), alpha=alpha) if spread else None,
-        smallest=smallest_gap(spread, alpha=alpha) if spread and spread.items and not spread.is_zero else None,
-        needed=_needed(a, b, estimate, alpha) if estimate else "",
+        smallest=smallest_gap(spread, alpha=alpha) if spread and spread.items else None,
+        needed=(_needed(a, b, estimate, alpha) if spread else UNPLANNED) if estimate else "",
         by_seed=_paired(a, b) if versus.tested else None,
         equivalence=estimate.equivalence(margin) if estimate and margin is not None else None,
     )
@@ -95,8 +95,6 @@ def _compared(
 
 def _needed(a: Score, b: Score, estimate: Difference, alpha: float) -> str:
     """Return the seeds a row for a gap of this size, and the hours that they take where the trials' times are known."""
-    if estimate.spread.is_zero:
-        return UNPLANNED
     bounds = seeds_range(estimate.spread, abs(estimate.difference), alpha=alpha)
     if bounds == (None, None) and estimate.spread.items:
         return NEVER
@@ -195,8 +193,7 @@ HERE_ABOUT = (
     f"{least_split_p(5, 5):.3g} at 5 and 5. Neither p is corrected: the verdicts are those of the first table."
 )
 WITHOUT_BEST = "without the best: not tested in the table"
-NEVER = "not reached"
-UNPLANNED = "not known"
+NEVER, UNPLANNED = "not reached", "not known"
 PLANNING_ABOUT = (
     "Planning, for a power of 80 % with the test of the table: a difference is detectable if 80 % of studies would "
     "find it. The detectable difference is that of this number of seeds, and beside it stands that of unlimited seeds "
