@@ -2,9 +2,8 @@
 
 from collections.abc import Mapping, Sequence
 from dataclasses import fields
-from decimal import Decimal
 
-from tunekit.parsing import CONTROL, how_many
+from tunekit.parsing import CONTROL, how_many, number
 from tunekit.schema import EpochRecord, Scalar
 from tunekit.tasks import Metric
 
@@ -76,19 +75,6 @@ def not_ended(count: int) -> str:
 def left_out(count: int) -> str:
     """Return that so many things are left out or doubtful, without the stop."""
     return f"{how_many(count, 'thing')} {'is' if count == 1 else 'are'} left out or doubtful"
-
-
-def number(value: Scalar | None, *, exact: bool = False) -> str:
-    """Return the value of a setting as a person writes it: ``5e-4``, ``32``, ``0.1``.
-
-    It has six digits, and with ``exact`` all that tell it from another number.
-    """
-    if not isinstance(value, float):
-        return str(value)
-    if value == 0 or abs(value) >= 1e-3:
-        return repr(value) if exact else f"{value:g}"
-    mantissa, exponent = f"{Decimal(repr(value)).normalize() if exact else value:e}".split("e")
-    return f"{mantissa if exact else format(float(mantissa), 'g')}e{int(exponent)}"
 
 
 def rounded(value: Scalar) -> str:

@@ -102,8 +102,12 @@ def train(spec: TrialSpec, folder: Folder | None = None, *, data: "TextDataset |
 
     The records are written to ``folder``, a sweep's folder, if one is given; a trial that the folder holds as completed
     is not trained again. Without a folder, the records are written to a temporary one, which is removed together with
-    the returned results. ``data`` is the dataset of ``spec`` where it is the user's own (``tunekit.dataset``). The
-    trial trains on the GPU if there is one, else on all cores.
+    the returned results. ``data`` is the dataset of ``spec`` where it is the user's own (``tunekit.dataset``).
+
+    The trial trains on the GPU if there is one. Else it has the threads that PyTorch has in this process: one for each
+    core, unless ``torch.set_num_threads`` or the variable ``OMP_NUM_THREADS`` says otherwise. ``tunekit.run`` gives
+    each trial one thread (``cpus_per_trial``). The last digits of scores may change with the number of threads, which
+    the trial's summary records.
 
     Raises UserError where the trial fails, memory runs out, or ``folder`` holds a search. A trial that diverges raises
     nothing: its status says so.

@@ -5,6 +5,7 @@ import math
 import re
 from collections.abc import Iterable, Mapping
 from dataclasses import MISSING, fields
+from decimal import Decimal
 from difflib import get_close_matches
 from functools import cache
 from importlib.resources.abc import Traversable
@@ -162,9 +163,22 @@ def not_a_choice(name: str, value: object, known: Iterable[str]) -> str:
     return f"{name} takes {', '.join(known)}, got {value!r}{did_you_mean(value, known)}"
 
 
-def how_many(number: int | str, noun: str) -> str:
-    """Return the number, which may be a text such as ``1 to 3``, with its noun, whose plural ends in s: ``1 trial``."""
-    return f"{number} {noun}{'' if str(number) == '1' else 's'}"
+def how_many(count: int | str, noun: str) -> str:
+    """Return a count, which may be a text such as ``1 to 3``, with its noun, whose plural ends in s: ``1 trial``."""
+    return f"{count} {noun}{'' if str(count) == '1' else 's'}"
+
+
+def number(value: Scalar | None, *, exact: bool = False) -> str:
+    """Return the value of a setting as a person writes it: ``5e-4``, ``32``, ``0.1``.
+
+    It has six digits, and with ``exact`` all that tell it from another number.
+    """
+    if not isinstance(value, float):
+        return str(value)
+    if value == 0 or abs(value) >= 1e-3:
+        return repr(value) if exact else f"{value:g}"
+    mantissa, exponent = f"{Decimal(repr(value)).normalize() if exact else value:e}".split("e")
+    return f"{mantissa if exact else format(float(mantissa), 'g')}e{int(exponent)}"
 
 
 def _short(value: Any) -> str:

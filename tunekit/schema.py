@@ -26,8 +26,8 @@ PRECISIONS = get_args(Precision)
 
 
 def readable(name: str) -> str:
-    """Return the name of a model or dataset without the hash that ends the name of a user's own."""
-    return re.sub(r"(?<=.)-[0-9a-f]{12}$", "", name)
+    """Return the name of a model or dataset without what ends that of a user's own: a declared task, and a hash."""
+    return re.sub(r"(?<=.)(\+[a-z0-9_.]+)?-[0-9a-f]{12}$", "", name)
 
 
 def slug(text: str) -> str:

@@ -7,9 +7,9 @@ from analysis.cells import Cell
 from analysis.claims.grammar import OFF_ITEMS
 from analysis.claims.row import ClaimRow
 from analysis.configurations import Configurations, choose, configuration_of, matches
-from analysis.names import SPLITS, number
+from analysis.names import SPLITS
 from analysis.statistics.this_set import Sample
-from tunekit.parsing import did_you_mean
+from tunekit.parsing import did_you_mean, number
 
 
 @dataclass(frozen=True)

@@ -153,7 +153,9 @@ def _verdict(
     if _is_compared(parts):
         reason = "; ".join([*_comparisons(parts), *_missing(parts), *_note(claim)])
         return ClaimResult(claim.id, claim.text, verdict, None, None, parts, None, reason)
-    needed = _needed(claim, parts, alpha / family) if verdict is Verdict.UNDECIDED else None
+    undecided = verdict is Verdict.UNDECIDED
+    can_plan = not any(part.tested and part.tested.spread and part.tested.spread.is_zero for part in parts)
+    needed = _needed(claim, parts, alpha / family) if undecided and can_plan else None
     toward = sum(part.points(True) for part in parts)
     sure = sum(part.verdict is Verdict.SUPPORTED for part in parts)
     said = [f"{toward} of {len(parts)} parts point this way, {sure} with p <= {alpha:g} before correction"]
@@ -163,6 +165,8 @@ def _verdict(
         said.append(f"the other way with p <= {alpha:g}: {', '.join(opposed)}")
     if needed is not None:
         said.append(f"deciding it would take {seeds_phrase(needed)} seeds a row")
+    elif undecided:
+        said.append("how many seeds would decide it is not known, for neither seeds nor test items were found to vary")
     reason = "; ".join([*said, *_missing(parts), *_note(claim)])
     return ClaimResult(claim.id, claim.text, verdict, p, p_against, parts, needed, reason)
 

@@ -17,7 +17,8 @@ from matplotlib.tri import Triangulation
 from analysis.figures.curves import line_style
 from analysis.figures.drawing import hover, wrapped
 from analysis.figures.plots import BLUE, GREY, front_line, log_ticks
-from analysis.names import number, rounded
+from analysis.names import rounded
+from tunekit.parsing import number
 
 BANDWIDTH = 0.2
 """The bandwidth of the running mean, in factors of ten of the learning rate."""

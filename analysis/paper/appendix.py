@@ -4,13 +4,13 @@ import json
 from collections.abc import Sequence
 
 from analysis.cells import Cell
-from analysis.names import number
 from analysis.report.audit import DatasetAudit, audit
 from analysis.report.document import Block, Grid, Inline, Paragraph, Section, kept
 from analysis.report.evidence import costs_section, provenance_section, selection_section
 from analysis.sweep_records import SweepRecords
 from analysis.tables.table import shown as shown_score
 from analysis.units import by_task
+from tunekit.parsing import number
 from tunekit.schema import Scalar
 
 

@@ -25,14 +25,14 @@ from analysis.cells import Cell
 from analysis.compare import Score, score_of
 from analysis.configurations import Configurations, choose, configuration_of
 from analysis.epoch_choice import SELECTIONS
-from analysis.names import PER_CLASS, number
+from analysis.names import PER_CLASS
 from analysis.report.report import KINDS
 from analysis.tables.data_notes import data_notes
 from analysis.tables.specs import check_metric, choice_notes
 from analysis.tables.table import TableRow, TableSpec
 from analysis.units import reported_metrics
 from tunekit.errors import UserError
-from tunekit.parsing import read_yaml
+from tunekit.parsing import number, read_yaml
 from tunekit.schema import Scalar, slug
 from tunekit.storage.paths import Place, location
 

@@ -79,7 +79,7 @@ def _compared(
     here = welch(a.sample, b.sample) if a.sample and b.sample and not (a.untestable or b.untestable) else None
     values = (a.sample.values, b.sample.values) if a.sample and b.sample else ((), ())
     estimate = versus.estimate
-    spread = estimate.spread if estimate else None
+    spread = estimate.spread if estimate and not estimate.spread.is_zero else None
     return RowComparison(
         *names,
         versus=versus,
@@ -87,7 +87,7 @@ def _compared(
         permutation=permutation_p(*values) if here and all(values) else None,
         detectable=detectable_difference(spread, min(versus.n), alpha=alpha) if spread else None,
         smallest=smallest_gap(spread, alpha=alpha) if spread and spread.items else None,
-        needed=_needed(a, b, estimate, alpha) if estimate else "",
+        needed=(_needed(a, b, estimate, alpha) if spread else UNPLANNED) if estimate else "",
         by_seed=_paired(a, b) if versus.tested else None,
         equivalence=estimate.equivalence(margin) if estimate and margin is not None else None,
     )
@@ -193,14 +193,15 @@ HERE_ABOUT = (
     f"{least_split_p(5, 5):.3g} at 5 and 5. Neither p is corrected: the verdicts are those of the first table."
 )
 WITHOUT_BEST = "without the best: not tested in the table"
-NEVER = "not reached"
+NEVER, UNPLANNED = "not reached", "not known"
 PLANNING_ABOUT = (
     "Planning, for a power of 80 % with the test of the table: a difference is detectable if 80 % of studies would "
     "find it. The detectable difference is that of this number of seeds, and beside it stands that of unlimited seeds "
     "on as many test items. Seeds needed is the number of seeds per row that detects a difference of the observed "
     "size, over the 80 % interval of the standard deviation, with the hours that the trials of both rows take one "
-    f"after the other; it is '{NEVER}' where no number of seeds gives a power of 80 %. The level is 5 % divided by the "
-    "number of pairs of rows, as in the first step of the table's correction."
+    f"after the other; it is '{NEVER}' where no number of seeds gives a power of 80 %, and '{UNPLANNED}' where neither "
+    "seeds nor test items were found to vary. The level is 5 % divided by the number of pairs of rows, as in the first "
+    "step of the table's correction."
 )
 PAIRED_ABOUT = (
     "Paired: rows that share their initialisation, seed by seed, by a paired t. The sign-flip p compares all signs of "

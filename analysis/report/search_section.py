@@ -4,7 +4,7 @@ from collections import Counter
 from collections.abc import Sequence
 
 from analysis.compare import SHARE, Comparison, compare, score_of
-from analysis.names import metric_name, number, rounded
+from analysis.names import metric_name, rounded
 from analysis.report.document import Block, Grid, Inline, Link, Paragraph, Points, Section
 from analysis.search import (
     Confirmation,
@@ -16,7 +16,7 @@ from analysis.search import (
 from analysis.search_statistics import MARGIN, importances, near, why_no_expected_best
 from analysis.tables.table import difference_text
 from analysis.tables.table import shown as score_text
-from tunekit.parsing import how_many
+from tunekit.parsing import how_many, number
 from tunekit.store.search_records import SearchTrial
 
 LESS_DEFAULT = "test, less the default"

@@ -6,13 +6,14 @@ from dataclasses import dataclass
 from analysis.cells import Cell
 from analysis.configurations import Configurations, configurations
 from analysis.epoch_choice import SELECTIONS
-from analysis.names import listed, number, setting_text
+from analysis.names import listed, setting_text
 from analysis.report.audit import DatasetAudit
 from analysis.report.baselines import baseline_sentences
 from analysis.report.document import Block, Grid, Inline, Link, Paragraph, Section
 from analysis.sweep_records import SweepRecords
 from analysis.tables.specs import epochs_text
 from analysis.variants import roles_of
+from tunekit.parsing import number
 from tunekit.schema import LATER_FIELDS
 from tunekit.tasks.base import task_of
 

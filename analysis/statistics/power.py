@@ -57,7 +57,7 @@ def detectable_difference(spread: Spread, n: int, power: float = POWER, alpha: f
     from scipy.optimize import brentq
 
     _check(power, alpha)
-    if n < MIN_SEEDS or spread.std_a == spread.std_b == spread.floor == 0:
+    if n < MIN_SEEDS or spread.is_zero:
         return None
     error = math.sqrt((spread.std_a**2 + spread.std_b**2) / n + spread.floor)
     return error * float(brentq(lambda shift: power_of(shift * error, spread, n, alpha) - power, 0, _CERTAIN))

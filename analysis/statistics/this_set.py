@@ -88,6 +88,15 @@ class Spread:
     groups: int = 0
     """The number of groups in which these items stand: items of one group are drawn together."""
 
+    @property
+    def is_zero(self) -> bool:
+        """Whether it leaves nothing to plan seeds with: no part that varies was found.
+
+        On new texts there may be a test all the same. An example is trials that each predict one class, not all the
+        same one, with the same score: their errors on items differ by chance alone, which the test counts.
+        """
+        return self.std_a == self.std_b == self.floor == 0
+
 
 @dataclass(frozen=True)
 class TTest:

@@ -53,7 +53,7 @@ def _versus(spec: TableSpec, best: Mapping[str, int]) -> dict[tuple[int, str], C
     tested = {column: [key for key, one in found.items() if key[1] == column and one.tested] for column in best}
     corrected = against_best([[found[key].p or 0.0 for key in keys] for keys in tested.values()])
     number = pairs([len(keys) + 1 for keys in tested.values()])
-    name = f"{STEP_DOWN}, {number} at first" if number > 1 else "none: one pair of rows"
+    name = f"{STEP_DOWN}, {number} at first" if number > 1 else "none (one pair of rows)"
     for keys, p_values in zip(tested.values(), corrected, strict=True):
         found |= {key: found[key].corrected(p, name) for key, p in zip(keys, p_values, strict=True)}
     return found

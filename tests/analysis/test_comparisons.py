@@ -6,8 +6,12 @@ import pytest
 from scipy.stats import binomtest
 
 from analysis.cells import cells
+from analysis.claims.grammar import Part, Quantifier, Relation
+from analysis.claims.measured import cell_lookup
+from analysis.claims.row import ClaimRow
+from analysis.claims.verdicts import Claim, Verdict, evaluate
 from analysis.compare import OTHER_ITEMS, Population
-from analysis.report.comparisons import against_best, comparisons_section, single_runs_section
+from analysis.report.comparisons import UNPLANNED, against_best, comparisons_section, single_runs_section
 from analysis.report.pages import markdown_sections
 from analysis.statistics.permutation import paired
 from analysis.statistics.this_set import welch
@@ -22,18 +26,24 @@ from tunekit.store.result_store import ResultStore
 ITEMS = 60
 
 
+GOLD = np.arange(ITEMS) % 2
+
+
 def write_predictions(store, spec, right, rng, ids="i"):
-    gold = np.arange(ITEMS) % 2
-    predicted = np.where(rng.random(ITEMS) < right, gold, 1 - gold)
-    frame = pd.DataFrame(
+    predicted = np.where(rng.random(ITEMS) < right, GOLD, 1 - GOLD)
+    frame = predictions(predicted, ids, group_size=2).sample(frac=1, random_state=int(rng.integers(1000)))
+    store.write_predictions(store.folder(spec), frame)
+    return float((predicted == GOLD).mean())
+
+
+def predictions(predicted, ids="i", group_size=1):
+    return pd.DataFrame(
         {
             "split": "test", "epoch": 1, "item_id": [f"{ids}{n}" for n in range(ITEMS)],
-            "group_id": [f"g{n // 2}" for n in range(ITEMS)], "gold": gold.astype("int32"),
+            "group_id": [f"g{n // group_size}" for n in range(ITEMS)], "gold": GOLD.astype("int32"),
             "predicted": predicted.astype("int32"), "logits": [[0.0, 0.0]] * ITEMS,
         }
     )  # fmt: skip
-    store.write_predictions(store.folder(spec), frame.sample(frac=1, random_state=int(rng.integers(1000))))
-    return float((gold == predicted).mean())
 
 
 @pytest.fixture
@@ -73,6 +83,29 @@ def test_both_questions_are_answered_and_new_text_is_the_harder_one(table):
 def test_rows_scored_on_other_items_have_no_answer_on_new_text(table):
     (versus,) = against_best(table(lora="other"))
     assert (versus.versus.estimate, versus.versus.reason) == (None, OTHER_ITEMS)
+
+
+def test_trials_that_predict_one_class_each_and_not_the_same_one_leave_no_seeds_to_plan(tmp_path, make_spec):
+    store, classes = ResultStore(tmp_path / "sweep"), {"full": (0, 1, 0), "lora": (0, 1, 1)}
+    specs = [make_spec(seed=seed, method=method, method_params={}) for method in classes for seed in (1, 2, 3)]
+    ask(store, specs)
+    save_dataset(load_dataset("demo"), store.data_folder)
+    for spec in specs:
+        add(store, spec, [0.5])
+        predicted = np.full(ITEMS, classes[spec.method][spec.seed - 1])
+        store.write_predictions(store.folder(spec), predictions(predicted))
+    found = cells(read_sweeps([store.root]))
+    (table,) = map(build, default_specs(found, ["accuracy"]))
+    (versus,) = against_best(table)
+    assert versus.versus.tested
+    assert versus.versus.p == 1
+    assert (versus.detectable, versus.smallest, versus.needed) == (None, None, UNPLANNED)
+    assert UNPLANNED in markdown_sections([comparisons_section([table])])
+    full, lora = (ClaimRow(specs[0].model, method) for method in classes)
+    part = Part("said", full, Relation.ABOVE, lora, specs[0].dataset, "accuracy")
+    (claim,) = evaluate([Claim("x", "A sentence.", Quantifier.ALL, (part,))], cell_lookup(found))
+    assert (claim.verdict, claim.needed) == (Verdict.UNDECIDED, None)
+    assert "not known" in claim.reason
 
 
 def test_equal_takes_a_margin_that_two_one_sided_tests_reach(table):

@@ -82,6 +82,21 @@ def test_saving_falls_with_length_where_the_study_says_it_grows():
     assert claimed.is_monotonic_increasing
 
 
+def test_the_table_of_the_memory_page_is_what_the_command_prints():
+    frame = compare_memory("roberta", None)
+    share = {
+        (source, row.method, row.length): f"{100 * row.share:.1f} %"
+        for source in ("study", "ours")
+        for row in saved_share(frame, source).query("batch == 32").itertuples()
+    }
+    page = (ROOT / "docs" / "memory.md").read_text(encoding="utf-8")
+    rows = re.findall(r"^\| (\d+) \| (.* %) \| (.* %) \| (.* %) \|$", page, re.M)
+    assert [int(length) for length, *_ in rows] == [32, 128, 512]
+    for length, *shown in rows:
+        columns = (("study", "adapter"), ("ours", "adapter"), ("ours", "lora"))
+        assert shown == [share[*column, int(length)] for column in columns]
+
+
 def test_the_recorded_measurements_are_what_the_closed_form_says_to_half_a_percent():
     measured = read_measured(RECORD)
     for model in ("bert", "roberta", "minilm"):

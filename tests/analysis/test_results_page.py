@@ -13,13 +13,13 @@ from matplotlib.image import imread
 from analysis.cells import cells
 from analysis.figures.captioned import save
 from analysis.memory.comparison import BATCHES, LENGTHS, compare_memory
-from analysis.names import number
 from analysis.paper.paper import compose_paper
 from analysis.rates import pairs_of, rate_maps
 from analysis.report.audit import audit
 from analysis.sweep_records import read_sweeps
 from benchmarks.observed import GAP, NULLS, SEEDS, STUDIES, components, rows_of
 from tests.conftest import ROOT
+from tunekit.parsing import number
 from tunekit.store.records import read_predictions
 from tunekit.store.result_store import ResultStore
 

@@ -3,6 +3,7 @@
 import gc
 
 import pytest
+import torch
 
 import tunekit as tk
 from tests.support.runs import numbers
@@ -93,6 +94,19 @@ def test_one_trial_is_trained_here_and_written_only_where_a_folder_is_given(tmp_
     assert second.summary == first.summary, "a completed trial is not trained again"
     assert numbers(second.epochs) == numbers(first.epochs)
     assert store.requests()[0]["display_names"]["methods"] == {"lora": "LoRA"}
+
+
+def test_a_trial_in_this_process_has_the_threads_of_pytorch(tmp_path):
+    before = torch.get_num_threads()
+    torch.set_num_threads(2)
+    try:
+        spec = tk.plan(tk.Block(**TINY, methods=("head",))).specs[0]
+        tk.train(spec, tmp_path / "mine")
+        assert torch.get_num_threads() == 2
+    finally:
+        torch.set_num_threads(before)
+    [trial] = ResultStore(tmp_path / "mine").trials()[0]
+    assert trial.summary.execution["threads"] == 2
 
 
 def test_what_was_recorded_is_loaded(tmp_path, make_spec):

@@ -147,7 +147,7 @@ def test_status_shows_cells_by_seeds(tmp_path, capsys, make_spec):
     store.write_epochs(store.open_trial(specs[2], FINGERPRINT), [record(1)])
     assert tunekit_main(["status", str(store.root)]) == 0
     out = capsys.readouterr().out
-    assert all(text in out for text in ("done", "diverged", "1/2", "the loss became nan", "none is recorded"))
+    assert all(text in out for text in ("done", "diverged", "1/2", "the loss became nan", "none was recorded"))
     assert tunekit_main(["status", str(tmp_path / "nowhere")]) == 2
 
 
@@ -155,7 +155,7 @@ def test_requests_hold_every_spec(make_spec):
     specs = [make_spec(seed=seed, learning_rate=rate) for rate in (1e-3, 1e-4) for seed in (1, 2, 3)]
     assert requested_specs([{"cells": cells_of(specs[:4])}, {"cells": cells_of(specs[2:])}]) == specs
     assert sorted(cell_names(specs).values()) == [
-        "tiny-bert · demo · lora, learning_rate 0.0001",
+        "tiny-bert · demo · lora, learning_rate 1e-4",
         "tiny-bert · demo · lora, learning_rate 0.001",
     ]
     smoothed = [make_spec(label_smoothing=share) for share in (0.0, 0.1)]

@@ -6,7 +6,7 @@ import pytest
 
 from tests.support.stores import add
 from tunekit.commands.dry_run import grid_as_json, grid_as_text
-from tunekit.commands.how_long import WHEN_KNOWN, device_of, epochs_left, say_estimate, timer_of
+from tunekit.commands.how_long import PATIENCE, WHEN_KNOWN, device_of, epochs_left, say_estimate, timer_of
 from tunekit.planning import machine
 from tunekit.planning.args import GridArgs
 from tunekit.planning.options import RunOptions
@@ -54,6 +54,16 @@ def test_a_processor_is_probed(here, sweep, tmp_path):
     (line,), timing = said(sweep, ResultStore(tmp_path))
     assert line == f"estimate: {timing} on 2 cores (2 trials at a time), from a probe of the processor"
     assert timing.low < 160 < timing.high
+
+
+def test_an_estimate_of_trials_with_patience_says_that_it_counts_all_epochs(here, sweep, tmp_path):
+    patient, store = resolve_grid(GridArgs(preset="demo", patience=1), GRID_PRESETS), ResultStore(tmp_path)
+    (line,), whole = said(sweep, store)
+    (same, more), timing = said(patient, store)
+    assert (same, more, timing.seconds) == (line, PATIENCE, pytest.approx(whole.seconds))
+    plan = plan_sweep(patient, store)
+    assert PATIENCE in grid_as_text(patient, plan, store, OPTIONS)
+    assert PATIENCE in grid_as_json(patient, plan, store, OPTIONS)["notes"]
 
 
 def test_fewer_at_a_time_take_longer_and_more_cores_a_trial_are_used(here, sweep, tmp_path):

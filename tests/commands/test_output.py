@@ -36,7 +36,7 @@ def test_status_is_the_same_on_a_narrow_terminal_and_in_a_pipe(sweep, capsys, mo
         assert main(["status", str(sweep.root)]) == 0
         printed.append(capsys.readouterr().out)
     assert printed[0] == printed[1]
-    assert "learning_rate 0.0001" in printed[0]
+    assert "learning_rate 1e-4" in printed[0]
 
 
 def test_status_as_json_has_a_trial_an_object(sweep, capsys):

@@ -208,7 +208,7 @@ def test_a_long_name_of_a_cell_goes_on_below(tmp_path):
     )
     shown = on_terminal(80, STATUS, store.root)
     assert not [line for line in shown if len(line) > 80]
-    assert "0.0009569980941620173" in "".join(shown)
+    assert "learning_rate 9.56998e-4" in "".join(shown)
 
 
 def test_in_a_pipe_a_wide_table_is_one(wide, capsys):
@@ -225,6 +225,21 @@ def test_names_of_the_user_s_own_data_are_shown_without_their_hash():
     assert name == "tiny-bert · reviews · lora"
     two = cell_names([specify(dataset=f"reviews-{HASH}"), specify(dataset=f"reviews-{HASH[::-1]}")]).values()
     assert len(set(two)) == 2
+    assert readable(f"sst-2+classification.accuracy-{HASH}") == readable(f"sst-2+regression-{HASH}") == "sst-2"
+    declared = [specify(dataset=f"stays+{task}-{HASH}") for task in ("regression", "multi_label")]
+    assert len(set(cell_names(declared).values())) == 2
+    assert list(cell_names(declared[:1]).values()) == ["tiny-bert · stays · lora"]
+
+
+def test_the_name_of_a_cell_has_as_many_digits_as_tell_it_apart():
+    def names(*rates):
+        return [name.split(", ")[1] for name in cell_names([specify(learning_rate=rate) for rate in rates]).values()]
+
+    assert names(0.0009569980941620173, 5e-4) == ["learning_rate 9.56998e-4", "learning_rate 5e-4"]
+    assert names(0.0009569980941620173, 0.0009569980941) == [
+        "learning_rate 9.569980941620173e-4",
+        "learning_rate 9.569980941e-4",
+    ]
 
 
 def test_the_live_table_of_a_search_shows_names_and_no_column_of_running_trials_at_the_end():

@@ -126,10 +126,10 @@ def test_a_dry_run_says_what_is_searched_and_writes_nothing(search, tmp_path):
     assert lora["space"]["learning_rate"] == {"type": "float", "low": 1e-5, "high": 5e-3, "log": True}
     assert plan["studies"][1]["space"]["reduction_factor"]["choices"] == [2, 4, 8, 16, 32, 64]
     code, out, _ = search("--dry-run")
-    assert "test sealed" in out
+    assert "test is not scored" in out
     assert "agnews_7k6 · full: 0 of 30 trials ended, 10 % of train carved as dev" in out
     _, out, _ = search("--dry-run", "--learning-rate", "lora=2e-4", "--method-params", "lora.r=16", "--epochs", "3")
-    assert out.count("    learning_rate: 1e-05 to 0.005, log; default 0.0002\n") == 3
+    assert out.count("    learning_rate: 1e-5 to 0.005, logarithmic; default 2e-4\n") == 3
     assert out.count("    r: 1 2 4 8 16 32 64 128; default 16\n") == 3
     assert out.count("    all trials: epochs 3\n") == 1
     assert not (tmp_path / "out").exists()

@@ -293,7 +293,10 @@ def test_people_watch_a_trial_by_the_metric_of_its_task(toy, tmp_path):
     [trial] = status_as_json(progress)["trials"]
     assert (trial["loss"], "macro_f1" in trial) == (0.125, False)
     assert progress.trials[0].text == "interrupted 2/2 0.1250"
-    assert legend(progress) == "Numbers are loss after the last epoch, on test, or on validation where test is sealed."
+    assert (
+        legend(progress)
+        == "Numbers are loss after the last epoch, on test, or on validation where a trial does not score test."
+    )
     assert "loss 0.1250" in line_of(spec, TrialReport([last], None))
     assert "tunekit_loss" in gauges()
     with pytest.raises(UserError, match="the task of 'toy-demo' chooses by loss"):

@@ -8,11 +8,14 @@ import pytest
 
 from tests.support.exports import SPECS, cell
 from tests.support.runs import finish
+from tests.support.stores import add, ask
 from tests.support.trials import specify
 from tunekit.data.base import DATASETS
 from tunekit.engine.job import Job
 from tunekit.engine.kept_weights import kept_epochs
 from tunekit.engine.run import TrialRun
+from tunekit.errors import UserError
+from tunekit.export.which_trial import choose_trial
 from tunekit.models.loading import resolve_model
 from tunekit.planning.fingerprints import fingerprint_of
 from tunekit.store.result_store import ResultStore
@@ -137,3 +140,18 @@ def test_kept_weights_are_gone_only_when_asked(said, sweep, tmp_path):
     assert said("gc", copy, "--models")[0] == 0
     assert not list(copy.rglob("model"))
     assert kept_epochs(folder) == []
+
+
+def test_names_and_settings_are_taken_as_they_are_shown(tmp_path):
+    store = ResultStore(tmp_path / "sweep")
+    data = "stays+classification.accuracy-0123456789ab"
+    specs = [specify(dataset=data, learning_rate=rate, seed=1) for rate in (0.0009569980941620173, 5e-4)]
+    ask(store, specs)
+    for spec in specs:
+        add(store, spec)
+    for name in ("stays", "stays+classification.accuracy", data):
+        names = {"dataset": name, "method": "lora"}
+        for rate, wanted in (("9.56998e-4", specs[0]), ("0.0009569980941620173", specs[0]), ("0.0005", specs[1])):
+            assert choose_trial(store.root, names, [f"learning_rate={rate}"], 1, "last").trial.spec == wanted
+    with pytest.raises(UserError, match=r"learning_rate 9\.56998e-4"):
+        choose_trial(store.root, names, [], 1, "last")

@@ -78,8 +78,8 @@ def test_settings_at_their_default_are_not_shown():
 
 def test_what_all_trials_share_comes_first_and_left_out_settings_nowhere():
     specs = [plain("full", epochs=3, learning_rate=1e-4), plain("lora", epochs=3)]
-    assert changed_settings(specs) == [HEAD, "  all trials: epochs 3", "  full: learning_rate 0.0001"]
+    assert changed_settings(specs) == [HEAD, "  all trials: epochs 3", "  full: learning_rate 1e-4"]
     assert changed_settings(specs, {spec.cell: ("epochs",) for spec in specs}) == [
         HEAD,
-        "  full: learning_rate 0.0001",
+        "  full: learning_rate 1e-4",
     ]

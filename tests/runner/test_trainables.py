@@ -151,3 +151,10 @@ def test_a_process_has_a_name_that_ray_can_show():
     title = title_of(specify(dataset="données à moi"))
     assert title.isascii()
     assert " " not in title
+
+
+@pytest.mark.slow
+def test_the_seeds_of_a_configuration_share_the_time_for_checkpoints(tmp_path):
+    trainer, jobs = LocalTrainer(), [job_for(seed, tmp_path) for seed in (1, 2)]
+    assert [len(report.records) for report in trainer.step(jobs)] == [1, 1]
+    assert [attempt.run.trials_in_process for attempt in trainer._attempts.values()] == [2, 2]

@@ -198,7 +198,7 @@ def test_a_score_of_which_less_is_better_is_minimised(tmp_path, scheduler):
         assert less.values == (None if more.values is None else pytest.approx((1 - more.values[0],)))
     best = min((one for one in down.trials if one.state.value == "complete"), key=lambda one: one.values)
     [line] = study_lines(Search((down,)))
-    assert f"best rmse on validation {min(one.values for one in down.trials if one.values)[0]:.4f}" in line
+    assert f"best RMSE on validation {min(one.values for one in down.trials if one.values)[0]:.4f}" in line
     chosen = select_configuration(ResultStore(tmp_path / "rmse"), down)
     assert chosen.best == best.number
     assert chosen.best == select_configuration(ResultStore(tmp_path / "pearson"), up).best

@@ -12,6 +12,7 @@ from itertools import takewhile
 import pandas as pd
 import pytest
 
+from analysis.statistics.patience import stopped
 from tests.conftest import ROOT
 from tests.support.trials import run_script
 from tunekit.schema import EpochRecord, Status
@@ -104,6 +105,32 @@ def test_a_search_from_command_to_best_yaml(command, tmp_path):
     assert "was begun with another sampler" in errors[0]
 
 
+def test_patience_and_asha_end_trials_of_one_search(command, tmp_path):
+    """ASHA prunes the weak ones, and a trial that patience ends is complete with its best epoch as its value."""
+    tiny = ["--preset", "demo", "--models", "tiny-bert", "--datasets", "demo-regression", "--train-limit", "48"]
+    few = ["--methods", "full", "--trials", 8, "--epochs", 9, "--patience", 1, "--sampler", "random"]
+    # The default is the first trial, which ASHA never ends where one trains at a time; at this rate patience does.
+    order = ["--learning-rate", "0.005", "--max-concurrent", 1, "--confirm-seeds", 1]
+    code, out, err = command("peft_search.py", *tiny, *few, *order, "--storage", tmp_path)
+    assert code == 0, out + err
+    store = ResultStore(tmp_path / "search-demo")
+    [study] = store.search().studies
+    by_id = {trial.spec.trial_id: trial for trial in store.trials()[0]}
+    curves = {
+        one.number: [record.score("val_pearson") for record in by_id[one.trial_ids[0]].epochs] for one in study.trials
+    }
+    ended = {state: [one for one in study.trials if one.state is state] for state in TrialState}
+    assert not ended[TrialState.FAILED]
+    for trial in ended[TrialState.COMPLETE]:
+        assert len(curves[trial.number]) == stopped(curves[trial.number], 1).last
+        assert trial.values == pytest.approx((max(curves[trial.number]),))
+    assert any(len(curves[trial.number]) < 9 for trial in ended[TrialState.COMPLETE]), "patience has ended none"
+    assert ended[TrialState.PRUNED], "ASHA has ended none"
+    assert {len(curves[trial.number]) for trial in ended[TrialState.PRUNED]} <= {1, 3}
+    confirmed = [by_id[one] for choice in study.choices for one in choice.trial_ids]
+    assert all(trial.spec.patience == 1 and trial.summary.status is Status.COMPLETED for trial in confirmed)
+
+
 def test_search_seeds_train_as_packs_where_asked(command, tmp_path):
     few = ["--methods", "lora", "--trials", 2, "--epochs", 2, "--seeds-per-trial", 2, "--scheduler", "none"]
     code, out, err = command("peft_search.py", *TINY, *few, "--pack", 2, "--storage", tmp_path)
@@ -151,7 +178,7 @@ def test_sigkill_of_the_driver_at_several_points(cluster, tmp_path):
         driver.wait()
     for driver, sweep in ((begin("broken"), "broken"), (unbroken, "unbroken")):
         assert driver.wait(timeout=500) == 0, log_of(sweep)[-2000:]
-    assert "queued again, since a driver that died left them running" in log_of("broken")
+    assert "queued again, since an earlier command died" in log_of("broken")
     found = [ResultStore(tmp_path / sweep).search().studies[0] for sweep in ("broken", "unbroken")]
     broken, whole = ([(t.number, t.params, t.state, t.values, t.trial_ids) for t in study.trials] for study in found)
     assert broken == whole

@@ -50,6 +50,18 @@ def test_a_killed_driver_that_nobody_reaped_is_dead_too(tmp_path):
     zombie.wait()
 
 
+@pytest.mark.parametrize(
+    ("age", "said"), [(90, "90 s"), (125, "2 minutes"), (3 * 3600, "3 hours"), (50 * 3600, "2 days")]
+)
+def test_how_long_a_driver_has_been_gone_is_said_in_a_unit_for_people(tmp_path, age, said):
+    acquire(tmp_path).release()
+    (path,) = (tmp_path / "starts").iterdir()
+    os.utime(path, (time.time() - age,) * 2)
+    running, line = driver_status(tmp_path)
+    assert not running
+    assert line.endswith(f", last seen {said} ago")
+
+
 @pytest.mark.parametrize(("age", "alive"), [(5, True), (61, False)])
 def test_another_hosts_lease_lives_for_a_minute(tmp_path, age, alive, monkeypatch):
     (tmp_path / "starts").mkdir()

@@ -11,6 +11,7 @@ import torch
 
 from tests.support.attempts import assert_as_alone, job_for, run_out, specs
 from tests.support.trials import specify
+from tunekit.engine import run as engine_run
 from tunekit.engine.job import Job
 from tunekit.engine.member import Member
 from tunekit.engine.train import Pack
@@ -40,6 +41,34 @@ def test_a_pack_goes_on_from_the_members_own_checkpoints(tmp_path):
     run_out(PackTrainer(8), attempts)
     for job in (first, second, third):
         assert_as_alone(job.spec, tmp_path / "packed", tmp_path / "alone", 3)
+
+
+@pytest.mark.parametrize("ahead", [False, True])
+def test_a_pack_spends_on_checkpoints_what_one_trial_spends(ahead, tmp_path, monkeypatch):
+    """Trials that write one after another wait for each other's share; those that write side by side need not."""
+    written = []
+    monkeypatch.setattr(
+        engine_run.checkpoint, "save_checkpoint", lambda folder, *args, **rest: written.append(folder.parent.name)
+    )
+    jobs = [job_for(spec, tmp_path, runs_ahead=ahead) for spec in specs(epochs=6)]
+    attempts, trainer = [Attempt(job) for job in jobs], PackTrainer(3)
+
+    def written_after(waited, count):
+        """How many checkpoints are written once so many seconds have passed since the last, of 1 s each."""
+        for attempt in attempts[:count]:
+            attempt.run.write_seconds, attempt.run.last_checkpoint = 1.0, time.monotonic() - waited
+        before = len(written)
+        trainer.advance(attempts[:count])
+        return len(written) - before
+
+    trainer.advance(attempts)
+    assert [attempt.run.trials_in_process for attempt in attempts] == [3, 3, 3]
+    assert written_after(15, 3) == 0
+    assert written_after(45, 3) == (3 if ahead else 0)
+    assert written_after(75, 3) == 3
+    for attempt in attempts[1:]:
+        attempt.unload()
+    assert written_after(25, 1) == 1
 
 
 def test_a_pack_that_memory_does_not_hold_is_halved(tmp_path, monkeypatch):

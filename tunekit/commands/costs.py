@@ -3,6 +3,7 @@
 from collections import Counter
 from collections.abc import Sequence
 from dataclasses import dataclass
+from math import ceil
 
 from tunekit.errors import UserError
 from tunekit.memory import NoClosedForm
@@ -97,7 +98,7 @@ def describe_costs(found: Sequence[CellCost], pending: Sequence[PlannedTrial]) -
         own = "" if source else f" ({one.timed_by})"
         note = f"; {one.note}" if one.note else ""
         lines.append(
-            f"  {one.name:<{width}}  {peak}, {one.checkpoint_bytes / MIB:,.0f} MiB, {time}{own}, "
+            f"  {one.name:<{width}}  {peak}, {ceil(one.checkpoint_bytes / MIB):,} MiB, {time}{own}, "
             f"{pending_of[one.cell]} to run{note}"
         )
     return "\n".join(lines)

@@ -93,7 +93,7 @@ def _kernels() -> Finding:
         refuse_kernels()
     except UserError as error:
         return Finding("kernels", False, str(error))
-    return Finding("kernels", True, "not installed, as it must be")
+    return Finding("kernels", True, "not installed, so that no model of the hub can bring code that transformers runs")
 
 
 def _gpu() -> Finding:

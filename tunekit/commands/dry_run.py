@@ -2,6 +2,7 @@
 
 from collections.abc import Sequence
 from dataclasses import asdict
+from math import ceil
 from typing import Any
 
 from tunekit.commands.costs import CellCost, costs, describe_costs
@@ -30,7 +31,7 @@ def grid_as_text(sweep: ResolvedSweep, plan: Plan, store: ResultStore, options: 
     lines.append(describe_costs(found, pending))
     if options.kept != "none" and pending:
         kept = kept_weights_bytes([trial.spec for trial in pending], timer.shapes, options.kept)
-        lines.append(f"kept weights (--keep-models {options.kept}): at most {kept / 1e9:.2f} GB")
+        lines.append(f"kept weights (--keep-models {options.kept}): at most {ceil(kept / 1e6):,} MB")
     return "\n".join([*lines, *_more_seeds(sweep, plan, found)])
 
 
@@ -42,7 +43,7 @@ def plan_as_json(sweep: ResolvedSweep, plan: Plan) -> dict[str, Any]:
 def grid_as_json(sweep: ResolvedSweep, plan: Plan, store: ResultStore, options: RunOptions) -> dict[str, Any]:
     """Return the dry run for programs: that of ``--json``, and the sweep, its folder and the cost of each cell.
 
-    ``notes`` has the lines on batches, models and an unknown time that the dry run for people has, too.
+    ``notes`` has the lines on batches, models and the time beside its range that the dry run for people has, too.
     Bytes are ``peak_bytes`` and ``checkpoint_bytes``, times are seconds of one trial; null where they are not known.
     ``estimate`` is the range of seconds of the whole run, null where nothing tells it.
     """
@@ -51,7 +52,7 @@ def grid_as_json(sweep: ResolvedSweep, plan: Plan, store: ResultStore, options: 
     timer = timer_of(sweep, plan.stored, device)
     said: list[str] = []
     whole = say_estimate(epochs_left(pending), timer, device, options, said.append)
-    notes = [*described(sweep.specs, sweep.models), *([] if whole else said)]
+    notes = [*described(sweep.specs, sweep.models), *(said[1:] if whole else said)]
     return {
         "sweep": sweep.name,
         "folder": str(store.root),

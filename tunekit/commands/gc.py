@@ -22,15 +22,15 @@ def collect(root: Place, say: Callable[[str], None], *, models: bool = False) ->
         raise no_sweep(root, "trials folder")
     lease = acquire(root)
     try:
-        freed = 0
-        for path in sorted(_removable(store, models)):
+        freed, found = 0, sorted(_removable(store, models))
+        for path in found:
             size = _size(path)
             remove_tree(path) if path.is_dir() else path.unlink()
             say(f"{str(path).removeprefix(f'{root}/')}: {size / 1e6:.1f} MB")
             freed += size
     finally:
         lease.release()
-    say(f"{freed / 1e6:.1f} MB freed")
+    say(f"{freed / 1e6:.1f} MB freed" if found else "nothing to remove")
 
 
 def _removable(store: ResultStore, models: bool) -> Iterator[Place]:

@@ -23,6 +23,8 @@ from tunekit.store.frames import Frames
 
 WHEN_KNOWN = "the run shows when it will be done once its first epochs (a search: its first trials) are trained"
 """When the time is known that no estimate can tell."""
+PATIENCE = "the estimate counts all epochs: patience may end trials before, and nobody knows when"
+"""What is said below an estimate of trials with patience."""
 
 
 @dataclass(frozen=True)
@@ -111,6 +113,8 @@ def say_estimate(
         )
         return None
     say(f"estimate: {timing} on {device.name} ({how_many(at_a_time, 'trial')} at a time), from {timing.source}")
+    if any(spec.patience for spec, _ in trials):
+        say(PATIENCE)
     return timing
 
 

@@ -64,11 +64,13 @@ def _sweep_of(spec: TrialSpec, name: str, data: TextDataset | None) -> ResolvedS
 
 
 def _train(sweep: ResolvedSweep, fingerprint: Fingerprint, root: Place, start: int) -> Status:
-    """Train the sweep's trial to its end, on the GPU if there is one, else on all cores; return how it ended."""
+    """Train the sweep's trial to its end, on the GPU or on PyTorch's threads; return how it ended."""
     from tunekit.engine.job import Job
     from tunekit.worker.libraries import load_libraries
 
     load_libraries()
+    import torch
+
     from tunekit.worker.attempt import Attempt
 
     [spec] = sweep.specs
@@ -79,7 +81,7 @@ def _train(sweep: ResolvedSweep, fingerprint: Fingerprint, root: Place, start: i
             model=sweep.models[spec.model],
             sweep=root.resolve(),
             start=start,
-            threads=machine.cores(),
+            threads=torch.get_num_threads(),
             device="cuda" if machine.has_accelerator() else "cpu",
             plugins=plugins.active(),
         )

@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING, Any
 from tunekit.commands.checks import check_flags, refuse_grid, refuse_long, sweep_folder
 from tunekit.commands.exit_codes import INCOMPLETE, OK
 from tunekit.commands.output import Say, note, paragraph, show_json
-from tunekit.parsing import how_many
+from tunekit.parsing import how_many, number
 from tunekit.planning.args import SearchArgs
 from tunekit.planning.batching import described
 from tunekit.planning.changed_settings import changed_settings
@@ -76,28 +76,31 @@ def search_as_text(request: SearchRequest, ended: Mapping[str, int]) -> str:
     lines = [
         f"search {request.sweep.name}: {studies} of {how_many(first.planned, 'trial')}, "
         f"sampler {first.sampler}, scheduler {first.scheduler}, objective {objectives}, "
-        f"search seeds {' '.join(map(str, first.seeds))}, test sealed"
+        f"search seeds {' '.join(map(str, first.seeds))}; test is not scored"
     ]
     for plan in request.plans:
         carved = f", {100 * plan.spec.val_fraction:g} % of train carved as dev" if plan.spec.val_fraction else ""
         lines.append(f"  {plan.name}: {ended.get(plan.key, 0)} of {plan.planned} trials ended{carved}")
         default = {**with_later_fields(plan.spec.to_dict()), **plan.spec.method_params}
         for name, values in plan.definition()["space"].items():
-            lines.append(f"    {name}: {_range(values)}; default {default[name]}")
-    # The study's own lines have its ranges, and that test is sealed and what is carved.
+            lines.append(f"    {name}: {_range(values)}; default {number(default[name])}")
+    # The lines above say the ranges, that test is not scored, and what is carved.
     said = {plan.spec.cell: {*plan.definition()["space"], "score_test", "val_fraction"} for plan in request.plans}
     lines += [f"  {line}" for line in changed_settings([plan.spec for plan in request.plans], said)]
     lines += [f"  {line}" for line in described(request.sweep.specs, request.sweep.models)]
     if request.confirm_seeds:
         seeds = " ".join(map(str, request.confirm_seeds))
-        lines.append(f"  then each study's default, best and 1se choice on fresh seeds {seeds}, test scored")
+        lines.append(
+            "  then the default, the best and the 1se choice (fewest weights within one standard error of the best) of "
+            f"each study are trained on fresh seeds ({seeds}) and scored on test"
+        )
     return "\n".join(lines)
 
 
 def _range(values: Mapping[str, Any]) -> str:
     if values["type"] == "categorical":
-        return " ".join(map(str, values["choices"]))
-    return f"{values['low']:g} to {values['high']:g}{', log' if values['log'] else ''}"
+        return " ".join(map(number, values["choices"]))
+    return f"{number(values['low'])} to {number(values['high'])}{', logarithmic' if values['log'] else ''}"
 
 
 def search_as_json(request: SearchRequest, ended: Mapping[str, int]) -> dict[str, Any]:

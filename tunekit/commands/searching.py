@@ -60,7 +60,7 @@ def _run(
     studies = [Study(plan, storage, request.sweep.name, choices.get(plan.key, ())) for plan in request.plans]
     again = sum(study.requeue_interrupted() for study in studies)
     if again:
-        say(f"queued again, since a driver that died left them running: {how_many(again, 'trial')}")
+        say(f"{how_many(again, 'trial')} queued again, since an earlier command died before their end")
     resources = resources_of(options)
     searching = any(study.has_trials_left for study in studies)
     with ExitStack() as stack:

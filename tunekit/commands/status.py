@@ -52,7 +52,8 @@ def status_parts(progress: SweepProgress) -> Iterator[Table | Text]:
     if progress.cells:
         yield Text(plain(f"{progress.name}: {how_many(len(progress.trials), 'trial')}"))
         yield from _tables(progress)
-        yield Text(legend(progress), style="dim")
+        if line := legend(progress):
+            yield Text(line, style="dim")
     for line in [*summary_lines(progress), *progress.failures, *progress.notes]:
         yield Text(plain(line))
 
@@ -77,10 +78,12 @@ def _tables(progress: SweepProgress) -> Iterator[Table]:
 
 
 def legend(progress: SweepProgress) -> str:
-    """Return a sentence on the numbers in the table."""
-    metrics = dict.fromkeys(trial.metric for trial in progress.trials)
+    """Return a sentence on the numbers in the table; nothing where it has none."""
+    metrics = dict.fromkeys(trial.metric for trial in progress.trials if trial.score is not None)
+    if not metrics:
+        return ""
     names = ", ".join(f"{one.label} in percent" if one.unit == "%" else one.label for one in metrics)
-    return f"Numbers are {names} after the last epoch, on test, or on validation where test is sealed."
+    return f"Numbers are {names} after the last epoch, on test, or on validation where a trial does not score test."
 
 
 def _mark(trial: TrialProgress | None) -> Text:

@@ -88,7 +88,9 @@ def acquire_lease(store: ResultStore, say: Say) -> Lease:
     try:
         lease = acquire(store.root)
     except OSError as error:
-        raise UserError(f"can't write to the storage {store.root}: {error.strerror}") from error
+        raise UserError(
+            f"can't write to the storage {store.root}: {error.strerror}; give another with --storage"
+        ) from error
     if lease.taken_over:
         say(lease.taken_over)
     if os.environ.get("RAY_ADDRESS") and (line := unstamped()):

@@ -180,7 +180,8 @@ def dataset_of_rows(
             raise UserError(f"{source}: too few rows, or groups, to split {split_up}; {way_out}")
         splits |= {split: whole.iloc[part].reset_index(drop=True) for split, part in parts.items()}
         drawn = ", ".join(f"{_percent(share)} {split}" for split, share in shares.items())
-        note = f"its train rows are split {drawn}: stratified by label, rows of one text or group together"
+        which = "rows" if len(rows) == 1 else "train rows"
+        note = f"its {which} are split {drawn}: stratified by label, rows of one text or group together"
     digest = content_hash(splits, labels.names)
     return make_dataset(
         own_name(slug(name)[:47].rstrip("-."), digest, task, primary_metric),

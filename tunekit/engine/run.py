@@ -40,7 +40,9 @@ from tunekit.tasks import Task, task_of
 TRAIN_SCORE_ROWS = 1_000
 """How many training examples are scored at the end, at most."""
 CHECKPOINT_SPACING = 20
-"""A checkpoint is written when this many times its write time has passed since the one before."""
+"""A checkpoint is written when this many times its write time has passed since the one before.
+
+Trials whose checkpoints one process writes one after another share this: of K of them each waits K times as long."""
 MOST_COPIED_BYTES = 64 * 2**20
 """The most bytes of weights and moments that are copied, so that their checkpoint is written while training goes on.
 
@@ -100,6 +102,8 @@ class TrialRun:
         self.earlier = read_recording(self.store, self.folder)
         self.write_seconds = FP32 * (1 + ADAMW_STATES) * trainable / USUAL_BYTES_PER_SECOND
         self.last_checkpoint = time.monotonic()
+        self.trials_in_process = 1
+        """How many trials this process trains, as a pack or by turns, this one included."""
         self._resume(log)
         if job.micro_batches > 1:
             # Other parts, other rounding and dropout: no epoch of a former pass may stand among those from here on.
@@ -191,8 +195,11 @@ class TrialRun:
     @property
     def _checkpoint_is_due(self) -> bool:
         """Whether a checkpoint is due after the epoch trained last."""
+        # Trials that record beside the training write side by side, so that the write time of each is that of all.
+        beside = self.job.runs_ahead and self.job.keep_models not in ("best", "all")
+        share = 1 if beside and self.member.state_bytes <= MOST_COPIED_BYTES else self.trials_in_process
         waited = time.monotonic() - self.last_checkpoint
-        return self.member.epochs_left > 0 and waited >= CHECKPOINT_SPACING * self.write_seconds
+        return self.member.epochs_left > 0 and waited >= CHECKPOINT_SPACING * self.write_seconds * share
 
     def record(self, scored: ScoredEpoch) -> EpochRecord:
         """Record the epoch trained last, and return its record.

@@ -8,7 +8,8 @@ from dataclasses import dataclass
 from typing import Any
 
 from tunekit.errors import UserError
-from tunekit.schema import TrialSpec, with_later_fields
+from tunekit.parsing import number
+from tunekit.schema import TrialSpec, readable, with_later_fields
 from tunekit.storage.paths import Place
 from tunekit.store.records import CompletedTrial, StoredTrial
 from tunekit.store.requests import cell_names, requested_specs
@@ -84,12 +85,15 @@ def choose_trial(
 def _stored_name(field: str, name: str, stored: Sequence[str]) -> str:
     """Return the one of the ``stored`` names that ``name`` stands for.
 
-    The stored name of a user's data or of a local model ends in a hash, which may be left out. Raises UserError where
-    no name or several names fit.
+    The stored name of a user's data or of a local model ends in a hash, which may be left out, alone or with the task
+    before it. Raises UserError where no name or several names fit.
     """
-    found = [name] if name in stored else [one for one in stored if one.rpartition("-")[0] == name]
-    if len(found) != 1:
-        raise UserError(f"{len(found) or 'no'} {field}s here are called {name!r}; there are {', '.join(stored)}")
+    found = [name] if name in stored else [one for one in stored if name in (one.rpartition("-")[0], readable(one))]
+    if len(found) > 1:
+        raise UserError(f"{len(found)} {field}s here are called {name!r}; name one in full: {', '.join(found)}")
+    if not found:
+        known = ", ".join(dict.fromkeys(map(readable, stored)))
+        raise UserError(f"no {field} here is called {name!r}; there are {known}")
     return found[0]
 
 
@@ -100,7 +104,8 @@ def _with_setting(text: str, trials: Sequence[StoredTrial]) -> list[StoredTrial]
     if not equals or not all(name in values for _, values in settings):
         known = ", ".join(settings[0][1])
         raise UserError(f"--where takes NAME=VALUE, got {text!r}; there are {known}")
-    found = [trial for trial, values in settings if _is_equal(values[name], value)]
+    exact = [trial for trial, values in settings if _is_equal(values[name], value)]
+    found = exact or [trial for trial, values in settings if number(values[name]) == value]  # as cells are shown
     if not found:
         stored_values = ", ".join(sorted({str(values[name]) for _, values in settings}))
         raise UserError(f"no trial here has {text}; {name} is {stored_values}")

@@ -7,6 +7,7 @@ from typing import Any
 
 from tunekit.methods import METHODS
 from tunekit.methods.base import complete_params
+from tunekit.parsing import number
 from tunekit.schema import LATER_FIELDS, TrialSpec
 from tunekit.store.requests import NAMED_BY, cell_names
 
@@ -40,7 +41,7 @@ def changed_settings(
     for group, members in groups:
         common = _common(left, members)
         if common:
-            lines.append(f"  {group}: {', '.join(f'{name} {value}' for name, value in common.items())}")
+            lines.append(f"  {group}: {', '.join(f'{name} {number(value)}' for name, value in common.items())}")
         for cell in members:
             left[cell] = {name: value for name, value in left[cell].items() if name not in common}
     return [HEAD, *lines] if lines else []

@@ -46,7 +46,7 @@ def _help(metric: Metric) -> str:
     label = metric.label[0].upper() + metric.label[1:]
     low, high = metric.bounds
     within = "" if low is None or high is None else f", in [{low:g}, {high:g}]"
-    return f"{label} after its last epoch{within}: on test, on validation where test is sealed"
+    return f"{label} after its last epoch{within}: on test, or on validation where the trial does not score test"
 
 
 @cache

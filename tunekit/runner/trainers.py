@@ -61,6 +61,9 @@ class LocalTrainer:
         reports: list[TrialReport] = []
         for job in jobs:
             attempt = self._attempt(job)
+            attempt.begin()
+            if attempt.run:
+                attempt.run.trials_in_process = len(jobs)
             attempt.step()
             reports.append(attempt.report())
             if reports[-1].ended_early:

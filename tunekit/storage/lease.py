@@ -18,6 +18,7 @@ from typing import Any
 import psutil
 
 from tunekit.errors import UserError
+from tunekit.parsing import how_many
 from tunekit.storage.files import create, write_atomic
 from tunekit.storage.object_path import ObjectPath
 from tunekit.storage.paths import Place
@@ -120,7 +121,7 @@ def driver_status(sweep: Place) -> tuple[bool, str]:
     """Return whether a driver runs ``sweep``, and a line about the driver for people. Nothing is written."""
     path = newest_start(sweep / "starts")
     if path is None:
-        return False, "none is recorded"
+        return False, "none was recorded, as in a copy or an import"
     holder, age = _read_lease(path), time.time() - path.stat().st_mtime
     who = _described(holder, age)
     if holder.get("released"):
@@ -185,4 +186,12 @@ def _is_alive(holder: dict[str, Any], age: float) -> bool:
 
 def _described(holder: dict[str, Any], age: float) -> str:
     """Return the process, the host and the time of the last renewal, for people."""
-    return f"pid {holder.get('pid')} on {holder.get('host')}, last seen {max(0, age):.0f} s ago"
+    return f"pid {holder.get('pid')} on {holder.get('host')}, last seen {_for_people(age)} ago"
+
+
+def _for_people(seconds: float) -> str:
+    """Return an age in the largest unit of which it has at least two: ``90 s``, ``2 minutes``, ``47 hours``."""
+    for unit, noun in ((86_400, "day"), (3_600, "hour"), (60, "minute")):
+        if seconds >= 2 * unit:
+            return how_many(int(seconds // unit), noun)
+    return f"{max(0.0, seconds):.0f} s"

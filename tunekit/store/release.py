@@ -12,6 +12,7 @@ from io import BytesIO
 
 from tunekit.errors import UserError
 from tunekit.parsing import how_many
+from tunekit.schema import readable
 from tunekit.storage.files import write_atomic
 from tunekit.storage.paths import Place
 from tunekit.store.existing import SEARCH_FILE, SWEEP_FILE, no_sweep
@@ -47,7 +48,7 @@ def release(root: Place, target: Place, say: Callable[[str], None]) -> None:
         _copy_trial(trial, copy.folder(trial.spec))
     with_text = [path for path in store.dataset_descriptions() if not _copy_data(path, copy.data_folder)]
     for path in with_text:
-        say(f"{path.stem}: its texts are not in the copy, since it is data of your own")
+        say(f"{readable(path.stem)}: its texts are not in the copy, since it is data of your own")
     if len(ended) < len(trials):
         say(f"{how_many(len(trials) - len(ended), 'trial')} left out: stale, or not ended")
     size = sum(path.stat().st_size for path in target.rglob("*") if path.is_file())

@@ -4,6 +4,7 @@ from collections import Counter
 from collections.abc import Mapping, Sequence
 from typing import Any
 
+from tunekit.parsing import number
 from tunekit.schema import TrialSpec, readable, with_later_fields
 from tunekit.store.records import ImportedSpec, spec_of
 
@@ -15,26 +16,38 @@ def cell_names(specs: Sequence[TrialSpec | ImportedSpec]) -> dict[str, str]:
     """Return a short name for each cell of ``specs``, by ``spec.cell``.
 
     A name is the model, the dataset and the method, followed by those fields in which the cells of the same model,
-    dataset and method differ. An example is ``bert · demo · lora, learning_rate 0.001``. The hash in the name of a
-    user's own model or dataset is left out, unless two names would be the same without theirs.
+    dataset and method differ. An example is ``bert · demo · lora, learning_rate 5e-4``. Numbers have six digits, unless
+    two different ones would be the same then. The hash in the name of a user's own model or dataset is left out, and so
+    is the task that the name declares, unless two names would be the same without theirs.
     """
     fields_of = {spec.cell: _fields(spec) for spec in specs}
     others = [n for n in dict.fromkeys(key for values in fields_of.values() for key in values) if n not in NAMED_BY]
     groups: dict[tuple[str, ...], list[dict[str, Any]]] = {}
     for values in fields_of.values():
         groups.setdefault(_group(values), []).append(values)
-    differing = {
-        group: [name for name in others if len({str(values.get(name)) for values in members}) > 1]
-        for group, members in groups.items()
-    }
+    differing = {group: _differing(others, members) for group, members in groups.items()}
     short = {group: " · ".join(map(readable, group)) for group in groups}
     taken = Counter(short.values())
     names = {}
     for cell, values in fields_of.items():
         group = _group(values)
-        extra = [f"{name} {values[name]}" for name in differing[group] if values.get(name) is not None]
+        extra = [
+            f"{name} {number(values[name], exact=exact)}"
+            for name, exact in differing[group].items()
+            if values.get(name) is not None
+        ]
         names[cell] = ", ".join([short[group] if taken[short[group]] == 1 else " · ".join(group), *extra])
     return names
+
+
+def _differing(names: Sequence[str], cells: Sequence[Mapping[str, Any]]) -> dict[str, bool]:
+    """Return those of ``names`` in which ``cells`` differ, each with whether only all digits tell its values apart."""
+    found = {}
+    for name in names:
+        values = {str(values.get(name)): values.get(name) for values in cells}
+        if len(values) > 1:
+            found[name] = len(set(map(number, values.values()))) < len(values)
+    return found
 
 
 def _group(values: Mapping[str, Any]) -> tuple[str, ...]:

@@ -223,7 +223,7 @@ def study_lines(search: Search | None) -> list[str]:
     for study in search.studies if search else ():
         best = max((study.sign * trial.values[0] for trial in study.trials if trial.values), default=None)
         shown = task_of(study.dataset).measure(study.objectives[0])
-        score = "" if best is None else f", best {study.objectives[0]} on validation {shown.shown(study.sign * best)}"
+        score = "" if best is None else f", best {shown.label} on validation {shown.shown(study.sign * best)}"
         states = [trial.state for trial in study.trials]
         counts = [f"{states.count(state)} {state.value}" for state in TrialState if state in states]
         by_state = f" ({', '.join(counts)})" if counts else ""

@@ -77,6 +77,9 @@ class PackTrainer:
         self._drop_outdated_packs()
         for attempt in attempts:
             self._do(attempt.begin, [attempt], outcomes)
+        loaded = [one.run for one in self._attempts if one.run]
+        for run in loaded:
+            run.trials_in_process = len(loaded)
         singles, groups = _arrange([one for one in attempts if one.status is None and one not in outcomes])
         # A trial may be a member of one pack only, so packs that are not needed now are closed first.
         for members in self._packs.keys() - {_members(group) for group in groups}:
