@@ -82,7 +82,8 @@ def check_packs(
 
     The losses of each trial have to differ by more than ``moved``. In float32 the same sums in another order differ,
     and AdamW makes of a gradient that is nothing but rounding a step as large as any: MiniLM's weights are 1e-3 apart
-    after four steps then. Learning rates are float32 on a device and float64 on the host, which is what the bounds leave.
+    after four steps then. Learning rates are float32 on a device and float64 on the host, which is what the bounds
+    leave.
     """
     packed, alone = ([member_of(spec, dropout=False, dtype=torch.float64) for spec in specs] for _ in range(2))
     found = train(packed, 2, make)
