@@ -65,6 +65,7 @@ def used(cache: Path) -> bool:
 
 
 @pytest.mark.faults
+@pytest.mark.timeout(900)
 def test_a_grid_on_three_nodes_of_which_one_joins_late(tmp_path):
     first, late = tmp_path / "first", tmp_path / "late"
     with cluster() as (address, add):
