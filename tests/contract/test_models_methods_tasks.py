@@ -38,6 +38,8 @@ from tunekit.planning.batching import restrictions, why_single
 from tunekit.seeding import stream_seed
 from tunekit.tasks import TASKS, task_of
 
+pytestmark = pytest.mark.timeout(400)  # MiniLM with Compacter takes two minutes on a busy machine
+
 CPU = torch.device("cpu")
 LARGEST = [name for name in OFFLINE if name not in SEEDED]
 ALIKE = [name for name in SEEDED if family_of(name).padded is None and family_of(name).forward == "bert"][1:]
