@@ -4,7 +4,7 @@ from collections.abc import Sequence
 
 from analysis.cells import Cell
 from analysis.configurations import Configurations, configurations
-from analysis.names import METRIC_NAMES
+from analysis.names import METRIC_NAMES, metric_name
 from analysis.report.audit import DatasetAudit
 from tunekit.parsing import how_many
 
@@ -66,7 +66,7 @@ def trivial_sentences(found: Sequence[Cell], audits: Sequence[DatasetAudit]) -> 
         if means and max(means) <= score:
             told.append(
                 f"On {members[0].dataset_name} no row is above a trivial classifier: one that {TRIVIAL[name]} has "
-                f"{METRIC_NAMES[metric]} {100 * score:.2f} %."
+                f"{metric_name(metric)} {100 * score:.2f} %."
             )
     return " ".join(told)
 

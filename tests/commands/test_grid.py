@@ -155,13 +155,13 @@ def test_requests_hold_every_spec(make_spec):
     specs = [make_spec(seed=seed, learning_rate=rate) for rate in (1e-3, 1e-4) for seed in (1, 2, 3)]
     assert requested_specs([{"cells": cells_of(specs[:4])}, {"cells": cells_of(specs[2:])}]) == specs
     assert sorted(cell_names(specs).values()) == [
-        "tiny-bert · demo · lora, learning_rate 1e-4",
         "tiny-bert · demo · lora, learning_rate 0.001",
+        "tiny-bert · demo · lora, learning_rate 1e-4",
     ]
     smoothed = [make_spec(label_smoothing=share) for share in (0.0, 0.1)]
     assert requested_specs([{"cells": cells_of(smoothed)}]) == smoothed
     assert sorted(cell_names(smoothed).values()) == [
-        "tiny-bert · demo · lora, label_smoothing 0.0",
+        "tiny-bert · demo · lora, label_smoothing 0",
         "tiny-bert · demo · lora, label_smoothing 0.1",
     ]
     assert list(cell_names(smoothed[1:]).values()) == ["tiny-bert · demo · lora"]
