@@ -65,8 +65,8 @@ def trivial_sentences(found: Sequence[Cell], audits: Sequence[DatasetAudit]) -> 
         score = known[dataset][name][place]
         if means and max(means) <= score:
             told.append(
-                f"On {members[0].dataset_name} no row is above a trivial classifier: one that {TRIVIAL[name]} has "
-                f"{metric_name(metric)} {100 * score:.2f} %."
+                f"On {members[0].dataset_name} no row has a higher mean {metric_name(metric)} than a trivial "
+                f"classifier: one that {TRIVIAL[name]} has {100 * score:.2f} %."
             )
     return " ".join(told)
 
