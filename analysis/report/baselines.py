@@ -4,7 +4,7 @@ from collections.abc import Sequence
 
 from analysis.cells import Cell
 from analysis.configurations import Configurations, configurations
-from analysis.names import METRIC_NAMES, metric_name
+from analysis.names import metric_name
 from analysis.report.audit import DatasetAudit
 from tunekit.parsing import how_many
 
@@ -24,11 +24,13 @@ def baseline_sentences(members: Sequence[Configurations], audit: DatasetAudit) -
     if "majority" not in audit.baselines:
         return []
     scores = {
-        name: f"accuracy {100 * accuracy:.2f} % and {METRIC_NAMES['macro_f1']} {100 * macro:.2f} % on test"
-        for name, (accuracy, macro) in audit.baselines.items()
+        name: " and ".join(
+            f"{metric_name(metric)} {100 * score:.2f} %" for metric, score in zip(BASELINE_SCORES, found, strict=True)
+        )
+        + " on test"
+        for name, found in audit.baselines.items()
     }
-    always = "A classifier that always predicts the most frequent class of the training items"
-    told = [f"{always} has {scores['majority']}."]
+    told = [f"A classifier that {TRIVIAL['majority']} has {scores['majority']}."]
     known, tested = (int(audit.counts[name]["test"]) for name in ("in train", "items"))
     if known:
         trained = int(audit.counts["items"]["train"])
@@ -76,7 +78,7 @@ def _below(members: Sequence[Configurations], baseline: tuple[float, float]) -> 
     scored = [cell for one in members for cell in one.cells if cell.split == "test" and cell.completed]
     accuracy, macro = (
         sum(sample.mean < limit for cell in scored if (sample := cell.sample(metric)) is not None)
-        for metric, limit in zip(("accuracy", "macro_f1"), baseline, strict=True)
+        for metric, limit in zip(BASELINE_SCORES, baseline, strict=True)
     )
     return (
         f"Its accuracy is above the mean of {accuracy} of {how_many(len(scored), 'cell')} here, and its macro-F1 above "
