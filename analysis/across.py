@@ -77,8 +77,8 @@ def across(spec: TableSpec, floor: Floor) -> Across:
     datasets = tuple(spec.columns.values())
     if len(datasets) < MIN_DATASETS:
         reason = (
-            f"Rows are compared over at least {MIN_DATASETS} datasets, and there are {len(datasets)}: a dataset is one "
-            "observation, and fewer say nothing of others."
+            f"Rows are compared over at least {MIN_DATASETS} datasets, and there are {len(datasets)}. Each dataset "
+            f"counts as one observation, and fewer than {MIN_DATASETS} support no conclusion on other datasets."
         )
         return Across(spec.metric, (), datasets, None, (reason,))
     complete, notes = [], []

@@ -52,7 +52,7 @@ def choose(members: Sequence[Cell]) -> Configurations:
 
     It is the one with the best mean on validation over its seeds. Configurations with failed trials, and those of
     which no trial has completed, take no part. None is chosen where a completed trial has no validation score, where
-    validation parts or versions of code differ, and where two configurations are equally good.
+    training items, validation parts or versions of code differ, and where two configurations are equally good.
     """
     ordered = by_settings(members)
     if len(ordered) == 1:
@@ -156,6 +156,8 @@ def _why_not(able: Sequence[Cell], metric: str) -> str:
         return "validation is what is shown, and test was not scored"
     if len({_validation_part(cell) for cell in able}) > 1:
         return "their validation parts differ"
+    if len({_training_part(cell) for cell in able}) > 1:
+        return "they were trained on different numbers or draws of the training items"
     without = [cell.variant for cell in able if _lacks_validation(cell, metric)]
     if len(without) == len(able):
         return "there is no validation score"
@@ -166,6 +168,12 @@ def _validation_part(cell: Cell) -> tuple[object, ...]:
     """Return the settings that decide which rows are the validation part."""
     share = cell.settings.get("val_fraction")
     return share, cell.settings.get("data_seed") if share else None
+
+
+def _training_part(cell: Cell) -> tuple[object, ...]:
+    """Return the settings that decide which of the training items are trained on, the validation part apart."""
+    limit = cell.settings.get("train_limit")
+    return limit, cell.settings.get("data_seed") if limit else None
 
 
 def _lacks_validation(cell: Cell, metric: str) -> bool:

@@ -4,7 +4,7 @@ import json
 from collections.abc import Sequence
 
 from analysis.cells import Cell
-from analysis.report.audit import DatasetAudit, audit
+from analysis.report.audit import DatasetAudit, audit_all, copy_titles
 from analysis.report.document import Block, Grid, Inline, Paragraph, Section, kept
 from analysis.report.evidence import costs_section, provenance_section, selection_section
 from analysis.sweep_records import SweepRecords
@@ -20,11 +20,11 @@ def appendix_sections(records: SweepRecords, found: Sequence[Cell]) -> list[Sect
     Raises DamagedRecord where a trial's records can't be read.
     """
     shown = [cell for cell in found if not cell.searched]
-    audits = {one.name: one for store in records.stores for one in audit(store.root)[0]}
+    audits, _ = audit_all(records.stores)
     sections = [
         _settings(shown),
         _search_bounds(found),
-        _splits(list(audits.values())),
+        _splits(audits),
         _validation_beside_test(shown),
         selection_section(records),
         costs_section(shown),
@@ -79,10 +79,10 @@ def _range(tried: Sequence[Scalar]) -> str:
 
 def _splits(audits: Sequence[DatasetAudit]) -> Section:
     rows: list[tuple[Inline, ...]] = []
-    for one in audits:
+    for one, title in zip(audits, copy_titles(audits), strict=True):
         sizes = one.counts["items"].astype(int).to_dict()
         counts = [str(sizes.get(name, "")) for name in _SPLITS]
-        rows.append((one.display_name, *counts, str(len(one.balance.columns) or ""), one.name))
+        rows.append((title, *counts, str(len(one.balance.columns) or ""), one.name))
     grid = Grid(("dataset", *_SPLITS, "classes", "name"), tuple(rows), "Items of each split.")
     return Section("Datasets", (grid,) if rows else (), "splits")
 

@@ -82,11 +82,14 @@ def _differences(tested: Shown) -> list[str]:
     """Return a sentence for each of the best of ``tested``, and one for all the others of each verdict."""
     ordered = sorted(tested, key=lambda item: -_merit(item[1]))
     populations = {one.versus.population for _, one in ordered if one.versus}
+    tests = {one.versus.test for _, one in ordered if one.versus}
     told = []
     for place, (name, one) in enumerate(ordered[:MOST_DIFFERENCES]):
         if one.versus is not None:
-            where = f" on {one.versus.population.value}" if place == 0 or len(populations) > 1 else ""
-            told.append(_difference("It", one.versus, name, where))
+            first = place == 0
+            where = f" on {one.versus.population.value}" if first or len(populations) > 1 else ""
+            test = f" by {one.versus.test}" if first or len(tests) > 1 else ""
+            told.append(_difference("It", one.versus, name, where, test))
     rest = ordered[MOST_DIFFERENCES:]
     for worse in (False, True):
         names = [name for name, one in rest if (one.standing is Standing.WORSE) == worse]
@@ -103,11 +106,11 @@ def _merit(entry: Entry) -> float:
     return score.measure.sign * score.sample.mean if score.sample else 0.0
 
 
-def _difference(subject: str, one: Comparison, other: str, where: str = "") -> str:
+def _difference(subject: str, one: Comparison, other: str, where: str, test: str) -> str:
     """Return the sentence that ``subject`` lies so far above ``other``, or below it, with interval, p and verdict.
 
     ``one`` is the row ``other`` minus the row of ``subject``; the sentence is about the latter. ``where`` says what the
-    interval holds for.
+    interval holds for, and ``test`` which test gave the p.
     """
     if one.difference is None:
         raise ValueError(f"{other} was not compared")
@@ -119,7 +122,7 @@ def _difference(subject: str, one: Comparison, other: str, where: str = "") -> s
         return f"{told} in every run, so that nothing had to be tested."
     interval = f"95 % interval {interval_text(one.measure, -one.high, -one.low)}{where}"
     verdict = "significant" if p <= ALPHA else "not significant"
-    return f"{told} ({interval}, corrected p {_p(p)}); this difference is {verdict}."
+    return f"{told} ({interval}, corrected p {_p(p)}{test}); this difference is {verdict}."
 
 
 def _p(p: float) -> str:

@@ -1,6 +1,7 @@
 """What a sweep's own copies of its datasets say of them: duplicates, conflicting labels, balance, trivial baselines."""
 
 import hashlib
+from collections import Counter
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, replace
 from functools import cache
@@ -42,6 +43,10 @@ class DatasetAudit:
 
     name: str
     display_name: str
+    content_hash: str
+    """The hash of its texts and labels, which two copies of one dataset share."""
+    sweep: str
+    """The name of the sweep that holds the copy."""
     counts: pd.DataFrame
     """One row a split: items, texts (distinct), groups, conflicting (distinct texts with several labels), and items
     whose text stands in another split, ``in train`` and ``in val``."""
@@ -65,8 +70,27 @@ def audit(root: Place) -> tuple[list[DatasetAudit], list[str]]:
         except DamagedRecord as error:
             damaged.append(str(error))
         else:
-            found.append(_audit(facts, rows))
+            found.append(_audit(root.name, facts, rows))
     return found, damaged
+
+
+def audit_all(stores: Sequence[ResultStore]) -> tuple[list[DatasetAudit], list[str]]:
+    """Return the datasets of several sweeps, equal copies once, and a line for each copy that is damaged."""
+    audits = [audit(store.root) for store in stores]
+    equal = {(one.name, one.content_hash): one for found, _ in reversed(audits) for one in reversed(found)}
+    return list(reversed(equal.values())), [line for _, damaged in audits for line in damaged]
+
+
+def single_copies(found: Sequence[DatasetAudit]) -> dict[str, DatasetAudit]:
+    """Return the audit of each dataset by its name; datasets of which sweeps hold different copies are left out."""
+    names = Counter(one.name for one in found)
+    return {one.name: one for one in found if names[one.name] == 1}
+
+
+def copy_titles(found: Sequence[DatasetAudit]) -> list[str]:
+    """Return the name of each dataset, with the sweep that holds the copy where sweeps hold different ones."""
+    single = single_copies(found)
+    return [one.display_name if one.name in single else f"{one.display_name} in {one.sweep}" for one in found]
 
 
 def read_copy(path: Place) -> tuple[DatasetFacts, pd.DataFrame]:
@@ -87,11 +111,12 @@ def read_copy(path: Place) -> tuple[DatasetFacts, pd.DataFrame]:
     return known, read_columns(parquet, _TYPES | {"label": labels}, list(_TYPES))
 
 
-def _audit(facts: DatasetFacts, rows: pd.DataFrame) -> DatasetAudit:
+def _audit(sweep: str, facts: DatasetFacts, rows: pd.DataFrame) -> DatasetAudit:
     form = task_of(facts.name).form
     rows = rows.assign(label=rows["label"].map(tuple)) if form == "labels" else rows
     counts, shared = _counts(rows), _shared_groups(rows)
-    bare = DatasetAudit(facts.name, facts.display_name, counts, shared, pd.DataFrame(index=counts.index), 0, {})
+    names = (facts.name, facts.display_name, facts.content_hash, sweep)
+    bare = DatasetAudit(*names, counts, shared, pd.DataFrame(index=counts.index), 0, {})
     return _with_classes(bare, rows, facts.label_names) if form == "class" else bare
 
 
@@ -182,14 +207,14 @@ def clean_scores(root: Place, dataset: str, folder: Place, epoch: int) -> tuple[
 
 
 def audit_section(found: Sequence[DatasetAudit], damaged: Sequence[str]) -> Section:
-    """Return the audits, a part a dataset."""
+    """Return the audits, a part a dataset, or a part a copy where sweeps hold different copies of a dataset."""
     parts = [
         Section(
-            one.display_name,
+            title,
             (_grid(one.counts), *([_grid(one.balance)] if len(one.balance.columns) else []), Points(_remarks(one))),
             f"audit-{number}",
         )
-        for number, one in enumerate(found, 1)
+        for number, (one, title) in enumerate(zip(found, copy_titles(found), strict=True), 1)
     ]
     about = (Paragraph(ABOUT),) if parts else ()
     blocks = (*about, Points(tuple(f"damaged: {line}" for line in damaged))) if damaged else about

@@ -5,7 +5,7 @@ from collections.abc import Sequence
 from analysis.cells import Cell
 from analysis.configurations import Configurations, configurations
 from analysis.names import metric_name
-from analysis.report.audit import DatasetAudit
+from analysis.report.audit import DatasetAudit, single_copies
 from tunekit.parsing import how_many
 
 BASELINE_SCORES = ("accuracy", "macro_f1")
@@ -52,7 +52,7 @@ def trivial_sentences(found: Sequence[Cell], audits: Sequence[DatasetAudit]) -> 
     The rows are the cells that score tables show, by the primary metric of the task. Empty where every dataset has a
     row that is above both.
     """
-    known = {one.name: one.baselines for one in audits if one.baselines}
+    known = {name: one.baselines for name, one in single_copies(audits).items() if one.baselines}
     shown: dict[str, list[Cell]] = {}
     for one in configurations(found):
         for cell in [one.chosen] if one.chosen else one.cells:

@@ -15,7 +15,7 @@ from analysis.epoch_choice import SELECTIONS
 from analysis.names import SPLITS, interval_text
 from analysis.report.document import Block, Details, Grid, Inline, Link, Paragraph, Points, Section
 from analysis.statistics.power import std_interval
-from analysis.statistics.this_set import Interval, mean_interval
+from analysis.statistics.this_set import MIN_SEEDS, Interval, Sample, mean_interval
 from analysis.sweep_records import SweepRecords
 from analysis.tables.table import shown
 from analysis.units import in_percent, primary_label
@@ -39,15 +39,16 @@ def intervals_section(found: Sequence[Cell]) -> Section:
             if sample is None:
                 continue
             measure = cell.measure(metric)
-            here = _interval(mean_interval(sample), measure)
-            intervals = (here, _new_text(cell, metric), _interval(std_interval(sample), measure))
+            why_not = _why_no_interval(sample)
+            here, of_std = (_interval(found, measure) or why_not for found in (mean_interval(sample), std_interval(sample)))
+            intervals = (here, _new_text(cell, metric) or why_not, of_std)
             texts = (metric_label(metric, [cell]), str(sample.n), shown(sample, measure), *intervals)
             rows.append((Link(cell.title, f"#{cell.anchor}"), *texts))
     about = Paragraph(
         f"95 % intervals of the mean and of the standard deviation{_unit(found)}. On these test items: Student's t "
         "over seeds. On new texts from the same source: seeds and test items vary, and items of one group are drawn "
         f"together ({_how(found)}); where Student's interval over seeds is wider, it is shown, since a conclusion for "
-        "more can't be more exact. Fewer than 3 seeds give no interval."
+        f"more can't be more exact. There is none below {MIN_SEEDS} seeds, or where nothing varies."
     )
     head = (
         "cell", "metric", "n", "mean ± std", "mean on these test items", "mean on new texts", "standard deviation",
@@ -89,7 +90,8 @@ def selection_section(records: SweepRecords) -> Section:
     about = Paragraph(
         f"{primary_label(compared)} on test{_unit(compared)}. Optimism is what choosing the epoch by its test score "
         "adds to the score of the epoch that validation chose (of the last epoch where there is no validation part). "
-        "The score of the best epoch on test must not be reported as a result."
+        "It is the difference of the unrounded means. The score of the best epoch on test must not be reported as a "
+        "result."
     )
     head = ("cell", "last epoch", "best on validation", "best on test", "optimism")
     return Section("Scores by the choice of the epoch", (about, Grid(head, tuple(rows))) if rows else (), "selection")
@@ -116,8 +118,8 @@ def settings_section(found: Sequence[Cell]) -> Section:
         rows.append((names, str(len(one.cells)), *chosen, *on_test))
     about = Paragraph(
         f"{primary_label(compared)} on test{_unit(compared)}. Optimism is what choosing the settings by their test "
-        "scores adds to the score of those that validation chose. The score of the settings that are best on test "
-        "must not be reported as a result."
+        "scores adds to the score of those that validation chose, as the difference of the unrounded means. The score "
+        "of the settings that are best on test must not be reported as a result."
     )
     head = ("method", "settings", "chosen on validation", "on test", "best on test", "on test", "optimism")
     title = "Scores by the choice of the settings"
@@ -194,13 +196,20 @@ def trials_section(records: SweepRecords, found: Sequence[Cell], out: Path) -> S
 
 
 def _new_text(cell: Cell, metric: str) -> str:
-    """Return the interval on new texts, or why there is none."""
+    """Return the interval on new texts, or why there can be none; empty where nothing varies or seeds are too few."""
     try:
         return _interval(interval_on_new_text(metric, cell), cell.measure(metric))
     except DamagedRecord:
         raise
     except ValueError as error:
         return str(error)
+
+
+def _why_no_interval(sample: Sample) -> str:
+    """Return why a sample has no interval where it has none."""
+    if sample.n < MIN_SEEDS:
+        return f"fewer than {MIN_SEEDS} seeds"
+    return "no standard deviation is known" if sample.std is None else "nothing varies"
 
 
 def _trial(cell: Cell, trial: CellTrial, out: Path) -> tuple[Inline, ...]:

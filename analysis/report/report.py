@@ -16,7 +16,7 @@ from analysis.pairs import pairs_csv
 from analysis.rates import rate_maps
 from analysis.report.across_section import across_latex, across_section, across_stem
 from analysis.report.answer import answer_section
-from analysis.report.audit import audit, audit_section, filled_with_majority, majority_scores
+from analysis.report.audit import audit_all, audit_section, filled_with_majority, majority_scores
 from analysis.report.baselines import trivial_sentences
 from analysis.report.claims_section import claims_section
 from analysis.report.comparisons import comparisons_section, single_runs_section
@@ -149,8 +149,7 @@ def compose(records: SweepRecords, choices: Choices, out: Path) -> Report:
         figures = report_figures(records, found, answering, over_datasets, choices.formats)
         note = glyph_note([text for cell in found for text in (cell.title, *cell.label_names)])
     logits = with_logits([cell for cell in found if cell.has_classes])
-    audits = [audit(store.root) for store in records.stores]
-    copies = [one for found_copies, _ in audits for one in found_copies]
+    copies, damaged = audit_all(records.stores)
     verdicts = evaluate(load_claims(choices.claims), cell_lookup(scored))
     main_figures = [figure for figure in figures if figure.kind == "forest"]
     shown = [
@@ -181,7 +180,7 @@ def compose(records: SweepRecords, choices: Choices, out: Path) -> Report:
         overlap_section(logits),
         patience_section(records, found),
         predictions_section(found),
-        *(audit_section(*one) for one in audits),
+        audit_section(copies, damaged),
         provenance_section(records),
         trials_section(records, found, out),
     ]

@@ -1,12 +1,12 @@
 """The report's part on what was trained on what: the data of each dataset, and how each method was trained on it."""
 
 from collections.abc import Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, fields
 
 from analysis.cells import Cell
 from analysis.configurations import Configurations, configurations
 from analysis.epoch_choice import SELECTIONS
-from analysis.names import listed, setting_text
+from analysis.names import SHORT, listed, setting_text, varying
 from analysis.report.audit import DatasetAudit
 from analysis.report.baselines import baseline_sentences
 from analysis.report.document import Block, Grid, Inline, Link, Paragraph, Section
@@ -14,11 +14,18 @@ from analysis.sweep_records import SweepRecords
 from analysis.tables.specs import epochs_text
 from analysis.variants import roles_of
 from tunekit.parsing import number
-from tunekit.schema import LATER_FIELDS
+from tunekit.schema import LATER_FIELDS, TrialSpec
 from tunekit.tasks.base import task_of
 
 SPLITS = {"train": "training", "val": "validation", "test": "test"}
 """The splits in the order of a sentence, with their names before ``items``."""
+NOT_AUDITED = "Its copy was not audited"
+OF_EVERY_METHOD = tuple(
+    one.name
+    for one in fields(TrialSpec)
+    if one.name not in ("model", "dataset", "method", "method_params", "seed", "learning_rate")
+)
+"""The settings in which the methods of a fair comparison are trained alike."""
 
 
 def setup_section(
@@ -31,18 +38,21 @@ def setup_section(
     datasets: dict[str, list[Configurations]] = {}
     for one in configurations(found):
         datasets.setdefault(one.first.dataset, []).append(one)
-    known = {one.name: one for one in audits}
+    copies: dict[str, list[DatasetAudit]] = {}
+    for audit in audits:
+        copies.setdefault(audit.name, []).append(audit)
     blocks: list[Block] = []
     for name, members in datasets.items():
-        told = [_data(members, name in records.datasets, known.get(name)), *_options(members)]
+        told = [_data(members, name in records.datasets, copies.get(name, [])), *_options(members)]
         blocks += [Paragraph(" ".join(told)), _methods(records, members, select)]
     return Section("Data and training", tuple(blocks), "setup")
 
 
-def _data(members: Sequence[Configurations], copied: bool, audit: DatasetAudit | None) -> str:
+def _data(members: Sequence[Configurations], copied: bool, audits: Sequence[DatasetAudit]) -> str:
     """Return the sentences on a dataset: its task, the items of each split, and what trivial classifiers score.
 
-    ``copied`` says whether the sweep holds a copy of it. A copy without an audit is damaged.
+    ``copied`` says whether a sweep holds a copy of it, and ``audits`` has one audit for each different copy. A copy
+    without an audit is damaged.
     """
     first = members[0].first
     if not copied:
@@ -52,8 +62,10 @@ def _data(members: Sequence[Configurations], copied: bool, audit: DatasetAudit |
         )
     task = task_of(first.dataset).name.replace("_", " ")
     note = [f"{first.data_note[0].upper()}{first.data_note[1:]}."] if first.data_note else []
-    if audit is None:
-        return " ".join([f"{first.dataset_name}: {task}. Its copy was not audited.", *note, *_cut(members)])
+    if len(audits) != 1:
+        why = "The sweeps hold different copies of it, which the data audit describes" if audits else NOT_AUDITED
+        return " ".join([f"{first.dataset_name}: {task}. {why}.", *note, *_cut(members)])
+    audit = audits[0]
     sizes = [
         f"{int(audit.counts['items'][split]):,} {name}" for split, name in SPLITS.items() if split in audit.counts.index
     ]
@@ -152,7 +164,8 @@ def _rate(records: SweepRecords, one: Configurations, cell: Cell, role: str) -> 
         how = "found by a search on validation"
         return _Rate(rate, how, f"were {how}", fixed=False, tuned=True)
     if len(tried) > 1 and one.chosen is not None:
-        origin = f"chosen on validation among {len(tried)}"
+        of = "" if len(tried) == len(one.cells) else f" in {len(one.cells)} configurations"
+        origin = f"chosen on validation among {len(tried)} rates{of}"
         return _Rate(rate, origin, f"were {origin}", fixed=False, tuned=True)
     if len(tried) > 1:
         return _Rate(rate, f"one of {len(tried)} tried", f"are {len(tried)} that were tried, none chosen", fixed=False)
@@ -200,7 +213,36 @@ def training_sentences(records: SweepRecords, found: Sequence[Cell]) -> str:
         told.append(f"{subject} {sentence}{f' ({named})' if named else ''}.")
     if len(tuned) > 1:
         told.append("A method whose learning rate was tuned has an advantage over one whose rate was not.")
-    return " ".join(told)
+    return " ".join([*told, *_unlike([cell for _, cell in shown])])
+
+
+def _unlike(shown: Sequence[Cell]) -> list[str]:
+    """Return for each dataset on which ``shown`` were not trained alike in which settings each row was.
+
+    Settings that only one method has are left out, and so is the learning rate, on which other sentences are.
+    """
+    told = []
+    for dataset in dict.fromkeys(cell.dataset for cell in shown):
+        rows = [cell for cell in shown if cell.dataset == dataset]
+        settings = [{name: cell.settings.get(name) for name in OF_EVERY_METHOD} for cell in rows]
+        names = varying({(dataset,): settings})
+        if not names:
+            continue
+        one_model = len({cell.model for cell in rows}) == 1
+        having: dict[str, dict[str, None]] = {}
+        for cell, own in zip(rows, settings, strict=True):
+            name = cell.method_name if one_model else f"{cell.model_name} · {cell.method_name}"
+            text = ", ".join(
+                f"{SHORT.get(key, key.replace('_', ' '))} {'none' if own[key] is None else number(own[key])}"
+                for key in names
+            )
+            having.setdefault(text, {})[name] = None
+        each = "; ".join(f"{listed(list(methods))}: {text}" for text, methods in having.items())
+        told.append(
+            f"The rows on {rows[0].dataset_name} were not trained alike ({each}), so that a difference between them "
+            "may be due to these settings and not to the methods."
+        )
+    return told
 
 
 def _span(before: str, values: Sequence[object], unit: str) -> str:

@@ -27,10 +27,10 @@ MEANINGS = {
 
 
 SINGLE = (
-    "Significant means a corrected p of at most 0.05. The correction is for all comparisons of one table with the best "
-    "of its columns. It is not for pairs without the best row, which claims alone test, nor for the choice among "
-    "tables: a paper chooses its main metric before it looks at the results. The 95 % intervals are not corrected, so "
-    "that the interval of a difference that is not significant may exclude 0."
+    "Significant means a corrected p of at most 0.05. The correction covers all comparisons of one table with the best "
+    "rows of its columns. It does not cover two rows neither of which is the best: only a claims file (--claims) tests "
+    "those. Nor does it cover a choice among tables: a paper names its main metric before it looks at the results. "
+    "The 95 % intervals are not corrected, so that the interval of a difference that is not significant may exclude 0."
 )
 
 

@@ -75,7 +75,7 @@ def _larger(compared: list[Comparison]) -> str:
     made = " or ".join(dict.fromkeys(names))
     used = dict.fromkeys(one.test for one in compared)
     if len(used) > 1:
-        which = f"the {made}, except in rows whose letter names {WELCH}"
+        which = f"the {made}, except where the letter of a score names {WELCH}"
     else:
         which = f"{WELCH if WELCH in used else f'the {made}'} in every row"
     return (
@@ -112,7 +112,7 @@ def _marks(tested: list[Comparison], standings: set[Standing]) -> list[str]:
     if Standing.WORSE in standings:
         populations = {one.population for one in tested}
         may = MAY_WRITE[populations.pop()] if len(populations) == 1 else MAY_WRITE_MIXED
-        others = "What else was tested" if found else "All that was tested"
+        others = "Every other tested score" if found else "Every tested score"
         found.append(f"{others} is significantly worse than the best of its column ({LEVEL}), {may}.")
     else:
         found.append("No row is significantly worse than the best.")

@@ -274,7 +274,7 @@ def _settings_spec(own: Sequence[Configurations], metric: str, select: str) -> T
     how = (f"{one.first.model_name} · {one.first.method_name}: {one.how}." for one in own)
     return TableSpec(
         stem=slug(f"settings-{cells[0].dataset}-{metric}".replace("_", "-")),
-        caption=f"{about} ({percent}{epochs_text(select, cells)}), sorted by their values.",
+        caption=f"{about} ({percent}{epochs_text(select, cells)}); the rows stand in the order of their settings.",
         metric=metric,
         rows=tuple(rows),
         columns={split: SPLITS[split] for split in splits},

@@ -82,6 +82,7 @@ def test_the_sentence_turns_the_comparison_round() -> None:
     assert "Row-B is best by mean macro-F1, 61.00 ± 1.00 %" in told
     assert "10.00 points above Row-A" in told
     assert f"[{-100 * one.high:.2f}, {-100 * one.low:.2f}] on these test items" in told
+    assert f"by {one.test}); this difference is" in told
 
 
 def test_the_sentences_speak_of_comparisons_with_the_best_alone() -> None:

@@ -71,6 +71,10 @@ NOTHING = {
         cell_of([0.5] * 3, [0.5] * 3, val_fraction=0.1),
         cell_of([0.5] * 3, [0.6] * 3, val_fraction=0.2),
     ],
+    "they were trained on different numbers or draws of the training items": [
+        cell_of([0.5] * 3, [0.5] * 3, train_limit=100),
+        cell_of([0.5] * 3, [0.6] * 3, train_limit=200),
+    ],
     "validation is what is shown, and test was not scored": [replace(GOOD, split="val"), replace(LUCKY, split="val")],
     "no configuration has completed without failed trials": [
         cell_of([0.5] * 3, [0.5] * 3, failed=1, lr=1e-4),

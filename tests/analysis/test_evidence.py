@@ -14,6 +14,7 @@ from analysis.report.audit import filled_with_majority
 from analysis.report.evidence import intervals_section, selection_section
 from analysis.statistics.this_set import mean_interval
 from analysis.sweep_records import read_sweeps
+from tests.support.cells import cell_of
 from tests.support.stores import GOLDEN, add, ask
 from tunekit.errors import UserError
 from tunekit.store.result_store import ResultStore
@@ -81,3 +82,11 @@ def test_intervals_of_means_are_those_of_the_statistics(tmp_path):
     row = next(row for row in grid.rows if row[0].text == best.title and row[1] == "accuracy")
     assert row[4] == f"[{100 * interval.low:.2f}, {100 * interval.high:.2f}]"
     assert ", " in row[5]
+
+
+@pytest.mark.parametrize(
+    ("scores", "reason"), [([0.5, 0.6], "fewer than 3 seeds"), ([0.5, 0.5, 0.5], "nothing varies")]
+)
+def test_a_mean_without_an_interval_has_the_reason_in_its_place(scores, reason):
+    (row, *_) = intervals_section([cell_of(scores)]).blocks[1].rows
+    assert (row[4], row[6]) == (reason, reason)

@@ -6,7 +6,7 @@ import numpy as np
 import pytest
 
 from analysis.cells import cells
-from analysis.report.audit import audit
+from analysis.report.audit import audit, audit_all, audit_section, copy_titles, single_copies
 from analysis.report.baselines import trivial_sentences
 from analysis.report.document import Grid, Paragraph
 from analysis.report.setup_section import setup_section, training_sentences
@@ -196,9 +196,31 @@ def test_rates_of_several_origins_have_a_sentence_each(store, make_spec):
     store.add_request({"cells": cells_of(specs), "default_learning_rates": {"lora": 1e-4, "full": 5e-5}})
     told = sentences_of(store)
     assert told.startswith("Every method was trained for 1 to 2 epochs in batches of")
-    assert "The learning rates of LoRA were chosen on validation among 2." in told
+    assert "The learning rates of LoRA were chosen on validation among 2 rates." in told
     assert "The learning rates of full fine-tuning were set by hand and were not tuned here (0.001)." in told
-    assert told.endswith("A method whose learning rate was tuned has an advantage over one whose rate was not.")
+    assert "A method whose learning rate was tuned has an advantage over one whose rate was not." in told
+
+
+def test_rows_that_were_not_trained_alike_are_named_with_their_settings(store, make_spec):
+    specs = [*specs_of(make_spec, train_limit=100), make_spec(method="full", method_params={}, batch_size=8)]
+    train(store, specs)
+    assert sentences_of(store).endswith(
+        "The rows on Demo were not trained alike (full fine-tuning: batch 8, train limit none; LoRA: batch 4, train "
+        "limit 100), so that a difference between them may be due to these settings and not to the methods."
+    )
+
+
+def test_different_copies_of_one_dataset_are_told_apart_and_equal_ones_stand_once(tmp_path):
+    demo, stores = load_dataset("demo"), [ResultStore(tmp_path / name) for name in ("a", "b", "c")]
+    other = replace(demo, splits={**demo.splits, "test": demo.splits["test"].iloc[:-1]}, content_hash="0" * 16)
+    for store, data in zip(stores, (demo, demo, other), strict=True):
+        save_dataset(data, store.data_folder)
+    found, damaged = audit_all(stores)
+    assert (copy_titles(found), single_copies(found), damaged) == (["Demo in a", "Demo in c"], {}, [])
+    section = audit_section(found, damaged)
+    assert [part.title for part in section.parts] == ["Demo in a", "Demo in c"]
+    assert len({part.anchor for part in section.parts}) == 2
+    assert copy_titles(audit_all(stores[:2])[0]) == ["Demo"]
 
 
 def test_trials_that_may_stop_early_were_trained_for_at_most_so_many_epochs(store, make_spec):
