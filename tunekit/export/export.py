@@ -20,7 +20,7 @@ from tunekit.engine.kept_weights import identity_of, kept_epochs, read_weights
 from tunekit.engine.scoring import label_column
 from tunekit.errors import UserError, first_line
 from tunekit.export import formats
-from tunekit.export.card import card
+from tunekit.export.card import LIBRARY_NAMES, card
 from tunekit.export.loading import BASE, MANIFEST, Manifest, at_commit, load_exported
 from tunekit.export.verify import Say, compared, model_of, trained_again
 from tunekit.export.which_trial import ChosenTrial
@@ -96,7 +96,8 @@ def export(chosen: ChosenTrial, root: Place, request: Request, say: Say) -> None
     sizes = {path: path.stat().st_size for path in to.rglob("*.safetensors")}
     base = sum(size for path, size in sizes.items() if path.parent.name == BASE)
     beside = f", and its pretrained model, which the hub does not have ({base / 1e6:.1f} MB)" if base else ""
-    say(f"{request.to}: {manifest.kind}, {(sum(sizes.values()) - base) / 1e6:.2f} MB of weights{beside}")
+    written = f"format {LIBRARY_NAMES[manifest.kind]}, {(sum(sizes.values()) - base) / 1e6:.2f} MB of weights"
+    say(f"{request.to}: {written}{beside}")
 
 
 def _target(to: Path) -> Path:
