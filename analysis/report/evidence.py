@@ -40,7 +40,9 @@ def intervals_section(found: Sequence[Cell]) -> Section:
                 continue
             measure = cell.measure(metric)
             why_not = _why_no_interval(sample)
-            here, of_std = (_interval(found, measure) or why_not for found in (mean_interval(sample), std_interval(sample)))
+            here, of_std = (
+                _interval(found, measure) or why_not for found in (mean_interval(sample), std_interval(sample))
+            )
             intervals = (here, _new_text(cell, metric) or why_not, of_std)
             texts = (metric_label(metric, [cell]), str(sample.n), shown(sample, measure), *intervals)
             rows.append((Link(cell.title, f"#{cell.anchor}"), *texts))

@@ -17,7 +17,7 @@ from tests.support.records import FINGERPRINT, record, summary
 from tests.support.trials import build, specify, start
 from tunekit.commands.status import legend, status_as_json
 from tunekit.data.base import DATASETS
-from tunekit.engine.ending import end_trial
+from tunekit.engine.end_trial import end_trial
 from tunekit.engine.member import Member
 from tunekit.engine.summary import best_epoch
 from tunekit.engine.train import Diverged, Pack

@@ -8,7 +8,7 @@ import torch
 from tests.support.runs import begin, finish
 from tests.support.trials import specify
 from tunekit.engine.checkpoint import trainable
-from tunekit.engine.ending import end_trial
+from tunekit.engine.end_trial import end_trial
 from tunekit.engine.kept_weights import identity_of, kept_epochs, read_weights, weights_file
 from tunekit.errors import UserError
 from tunekit.models.catalog import MODELS

@@ -8,7 +8,7 @@ from typing import Any
 from ray import tune
 from ray.tune.experiment import Trial
 
-from tunekit.engine.ending import end_trial, log_line
+from tunekit.engine.end_trial import end_trial, log_line
 from tunekit.engine.job import Job
 from tunekit.runner.metrics import count_ended
 from tunekit.runner.nodes import REFUSED

@@ -8,7 +8,7 @@ from ray import tune
 from ray.tune.experiment import Trial
 from ray.tune.search import Searcher
 
-from tunekit.engine.ending import end_trial
+from tunekit.engine.end_trial import end_trial
 from tunekit.engine.job import Job
 from tunekit.errors import UserError, first_line
 from tunekit.models.loading import ModelRef

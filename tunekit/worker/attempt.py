@@ -10,7 +10,7 @@ from traceback import format_exception
 
 import torch
 
-from tunekit.engine.ending import end_trial, log_line
+from tunekit.engine.end_trial import end_trial, log_line
 from tunekit.engine.job import Job
 from tunekit.engine.run import TrialRun
 from tunekit.engine.scoring import ScoredEpoch
