@@ -140,7 +140,7 @@ def test_a_rate_that_validation_chose_says_among_how_many(store, make_spec):
         add(store, spec, [0.5 + 0.01 * place])
     store.add_request({"cells": cells_of(specs), "default_learning_rates": {"lora": 1e-4}})
     ((_, rate, _, _),) = setup_of(store).blocks[1].rows
-    assert rate.endswith("(chosen on validation among 2)")
+    assert rate.endswith("(chosen on validation among 2 rates)")
 
 
 def test_the_loss_is_that_of_the_last_epoch(store, make_spec):
@@ -202,11 +202,11 @@ def test_rates_of_several_origins_have_a_sentence_each(store, make_spec):
 
 
 def test_rows_that_were_not_trained_alike_are_named_with_their_settings(store, make_spec):
-    specs = [*specs_of(make_spec, train_limit=100), make_spec(method="full", method_params={}, batch_size=8)]
+    specs = [*specs_of(make_spec, train_limit=100), make_spec(method="full", method_params={}, train_limit=None)]
     train(store, specs)
     assert sentences_of(store).endswith(
-        "The rows on Demo were not trained alike (full fine-tuning: batch 8, train limit none; LoRA: batch 4, train "
-        "limit 100), so that a difference between them may be due to these settings and not to the methods."
+        "The rows on Demo were not trained alike (LoRA: train limit 100; full fine-tuning: train limit none), so "
+        "that a difference between them may be due to these settings and not to the methods."
     )
 
 
