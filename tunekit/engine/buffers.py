@@ -1,8 +1,8 @@
 """The trainable weights of K trials, and AdamW's two moments of each, in three flat tensors (K, P): a row a trial.
 
 A trial on its own has buffers of one row, a pack has buffers of a row for each member. The parameters of the trials'
-models are views of the buffers, so a trial can be saved, scored or taken out at any time. Gradients have no buffer:
-they are those that the backward pass has just computed, and a step frees them.
+models are views of the buffers, so a trial can be saved, scored or taken out at any time. Gradients have no buffer: the
+backward pass allocates them, and the optimizer's step frees them.
 """
 
 import re
@@ -38,7 +38,7 @@ class Piece:
     name: str
     """The name that the parameter has in each model."""
     columns: slice
-    """Which of the P columns hold it."""
+    """The columns, of P, that hold it."""
     shape: tuple[int, ...]
     """The shape that holds the parameter of every trial: the largest size of each axis."""
     trained: tuple[Trained, ...]
@@ -100,9 +100,10 @@ class Buffers:
 
 
 def _columns(sizes: Mapping[str, int]) -> tuple[dict[str, slice], int]:
-    """Return the columns of each parameter, of which ``sizes`` says how many numbers it has, and their number P.
+    """Return the columns of each parameter by name, and P, the number of all columns.
 
-    They are in the order of ``sizes``, but for those of ``_OF_ONE_INPUT``, which follow the first of them.
+    ``sizes`` holds how many numbers each parameter has. The columns follow its order, except that parameters of modules
+    that read one input (``_OF_ONE_INPUT``) lie side by side, at the place of the first of them.
     """
     neighbours: dict[str, list[str]] = {}
     for name in sizes:

@@ -1,4 +1,4 @@
-"""Build a trial from its spec: its data, limited, carved and tokenised, and its model, changed by its method."""
+"""Build a trial from its spec: its limited, carved and tokenised data, and its model, changed by its method."""
 
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
@@ -29,7 +29,7 @@ from tunekit.storage.paths import Place
 from tunekit.tasks import Constants, Task, task_of
 from tunekit.tasks.bio import OUTSIDE
 
-WORDS = {
+FORMS_IN_WORDS = {
     "class": "a class", "number": "a number", "labels": "a 0 or 1 for each of several labels",
     "tags": "a text with a tag for each word",
 }  # fmt: skip
@@ -96,7 +96,9 @@ def labels_of(rows: DataFrame, task: Task, label_names: Sequence[str]) -> Any:
     first = rows["label"].iloc[0] if len(rows) else None
     found = "labels" if isinstance(first, tuple) else "tags" if isinstance(first, str) else None
     if first is not None and found != (task.form if task.form in ("labels", "tags") else None):
-        raise UserError(f"task {task.name!r} takes {WORDS[task.form]} as a label, which the dataset does not have")
+        raise UserError(
+            f"task {task.name!r} takes {FORMS_IN_WORDS[task.form]} as a label, which the dataset does not have"
+        )
     if task.form == "tags":
         index = {name: number for number, name in enumerate(label_names)}
         return [np.array([index[tag] for tag in tags.split(" ")], np.int64) for tags in rows["label"]]
@@ -109,7 +111,7 @@ def prepare_splits(spec: TrialSpec, fingerprint: Fingerprint, model: ModelRef, f
     """Return the spec's data, limited, carved and tokenised. A process prepares the data of equal specs once.
 
     ``folder`` holds the sweep's copies of users' own data; what is registered is the same for all sweeps. Raises
-    UserError where the data is not that of the fingerprint, the task can't be learnt from the labels of train, or the
+    UserError where the data differs from the fingerprint's, the task can't be learnt from the labels of train, or the
     tokenizer can't be had.
     """
     return _prepared(
@@ -136,12 +138,12 @@ def build_model(spec: TrialSpec, model_ref: ModelRef, prepared: PreparedData) ->
     model = load_encoder(
         model_ref, num_labels=num_labels, seed=seed, tokenizer=prepared.tokenizer, head_class=head_class
     )
-    _check_types(model, prepared, spec)
+    _check_token_types(model, prepared, spec)
     adapt(model, spec)
     return model
 
 
-def _check_types(model: PreTrainedModel, prepared: PreparedData, spec: TrialSpec) -> None:
+def _check_token_types(model: PreTrainedModel, prepared: PreparedData, spec: TrialSpec) -> None:
     """Raise UserError where a token type of the texts has no embedding in ``model``."""
     num_types = model.config.type_vocab_size if FAMILIES[model.config.model_type].token_types else 0
     highest = max(int(split.tokens.types.max(initial=0)) for split in prepared.splits.values())
@@ -178,7 +180,7 @@ def adapt(model: PreTrainedModel, spec: TrialSpec) -> None:
 
 
 def params_for(model_type: str, params: Mapping[str, Scalar]) -> dict[str, Scalar]:
-    """Return a method's parameters with ``target_modules``, which are BERT's names, as the model type calls them."""
+    """Return a method's parameters, with BERT's names in ``target_modules`` replaced by those of the model type."""
     named = dict(params)
     if "target_modules" in named:
         named["target_modules"] = ",".join(own_targets(FAMILIES[model_type], str(named["target_modules"])))

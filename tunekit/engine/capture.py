@@ -13,15 +13,15 @@ import torch
 from tunekit.errors import first_line
 
 CAPTURE_SECONDS = 0.11
-"""The time that the capture of a step takes (35 to 110 ms on an H100)."""
+"""The most time that the capture of a step takes (35 to 110 ms were measured on an H100)."""
 SAVED_SECONDS = 0.02
-"""The time that a replayed step saves against an eager one, at least (33 to 50 ms on an H100)."""
+"""The least time that a replayed step saves against an eager one (33 to 50 ms were measured on an H100)."""
 
 Bucket = TypeVar("Bucket", bound=Hashable)
 
 
 class Graphs(Protocol):
-    """What records a step and replays it: CUDA's graphs, or a test's stand-in for them."""
+    """An object that records steps and replays them: CUDA's graphs, or a test's stand-in for them."""
 
     def capture(self, body: Callable[[], None]) -> Callable[[], None]:
         """Record what ``body`` launches, which thereby does not run. Return the function that replays it.
@@ -30,11 +30,11 @@ class Graphs(Protocol):
         """
 
     def stream(self) -> AbstractContextManager[None]:
-        """Return a context in which steps run, eager and replayed ones, after what was launched before it."""
+        """Return a context in which eager and replayed steps run, after all work that was launched before it."""
 
 
 class CudaGraphs:
-    """CUDA graphs with one pool of memory, for steps on a stream of their own, since none can be recorded elsewhere."""
+    """CUDA graphs that share one pool of memory. Steps run on their own stream: the default one can't be captured."""
 
     def __init__(self, device: torch.device) -> None:
         self._stream = torch.cuda.Stream(device)  # type: ignore[no-untyped-call]
@@ -60,8 +60,8 @@ class CudaGraphs:
 class Replayer(Generic[Bucket]):
     """Runs steps of ``body``, each by its bucket.
 
-    ``body(bucket)`` launches a step whose shapes are the bucket's. It reads no tensor of the device and leaves none but
-    those that it writes in place, so that its graphs may share memory and be replayed in any order.
+    ``body(bucket)`` launches a step whose shapes are the bucket's. It copies no tensor to the host, and writes its
+    results into existing tensors, so that its graphs may share memory and be replayed in any order.
     """
 
     def __init__(self, body: Callable[[Bucket], None], graphs: Graphs | None, note: Callable[[str], None]) -> None:
@@ -72,7 +72,7 @@ class Replayer(Generic[Bucket]):
         """The buckets of which a step ran eagerly, so that its kernels are compiled and the libraries warmed up."""
 
     def run(self, bucket: Bucket, left: int) -> None:
-        """Run a step. ``left`` is the number of steps with this bucket that are left, this one with them.
+        """Run a step. ``left`` is the number of steps with this bucket that are left, including this one.
 
         The first step of a bucket runs eagerly. A later one is captured, and then replayed, if that pays.
         """

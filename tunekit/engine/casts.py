@@ -40,7 +40,7 @@ class TrainedCasts:
     def __init__(self, model: nn.Module, buffers: Buffers) -> None:
         """``buffers`` hold the trained weights of ``model``.
 
-        Other methods than those of ``is_stackable`` may use weights outside of products; theirs are left alone.
+        A method that is not stackable may use weights outside of products, so that its weights are not cast.
         """
         columns = {piece.name: piece.columns for piece in buffers.pieces}
         self._flat = buffers.weights
@@ -55,7 +55,7 @@ class TrainedCasts:
 
     @contextmanager
     def in_bf16(self) -> Iterator[None]:
-        """Put the casts in the place of the parameters, for one forward pass."""
+        """Replace the parameters by their casts for one forward pass."""
         if not self._weights:
             yield
             return

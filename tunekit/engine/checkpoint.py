@@ -36,7 +36,7 @@ if TYPE_CHECKING:
 FILES = ("model.safetensors", "optimizer.safetensors")
 MANIFEST = "manifest.json"
 ADAMW_STATE = ("step", "exp_avg", "exp_avg_sq")
-"""What AdamW keeps of a parameter."""
+"""The names, in a checkpoint, of the values that AdamW keeps for each parameter."""
 KEPT = 2
 """How many checkpoints a running trial keeps."""
 
@@ -81,7 +81,7 @@ def save_checkpoint(folder: Place, trained: Mapping[str, Trained], *, step: int,
         manifest = {"epoch": epoch, "step": step, "history": history, "sha256": hashes}
         manifest["own_sha256"] = _digest(manifest)
         write_atomic(draft / MANIFEST, json.dumps(manifest, allow_nan=False).encode())
-        _place(draft, folder / f"epoch-{epoch}")
+        _move_into_place(draft, folder / f"epoch-{epoch}")
     for old in checkpoints(folder)[KEPT:]:
         remove_tree(old)
 
@@ -102,8 +102,8 @@ def _draft_folder(folder: Place) -> Iterator[Path]:
         remove_tree(draft)
 
 
-def _place(draft: Path, final: Place) -> None:
-    """Make the files in ``draft`` the checkpoint ``final``."""
+def _move_into_place(draft: Path, final: Place) -> None:
+    """Make the files in ``draft`` the checkpoint ``final``, by a rename or, on an object store, by copies."""
     if isinstance(final, ObjectPath):
         for name in (*FILES, MANIFEST):
             (final / name).write_bytes(draft / name)
@@ -126,9 +126,9 @@ def checkpoints(folder: Place) -> list[Place]:
 
 
 def newest_valid(folder: Place) -> tuple[Checkpoint | None, list[str]]:
-    """Return the newest checkpoint whose files have their recorded hashes, or None.
+    """Return the newest checkpoint whose files have their recorded hashes, and lines on the newer ones, refused.
 
-    Return with it a line, for people, for each newer checkpoint whose files have not.
+    The checkpoint is None where none is valid. The lines are for people, one for each refused checkpoint.
     """
     from safetensors.torch import load_file
 

@@ -31,7 +31,7 @@ from tunekit.memory.trial import EVAL_TOKENS
 from tunekit.seeding import stream_seed
 
 SCORED_TOKENS = 1024
-"""A row of tokens is a multiple of this long in scoring."""
+"""The numbers of tokens of scoring's buckets are multiples of this."""
 
 
 class Part(NamedTuple):
@@ -112,7 +112,7 @@ class TrainingSteps:
         self.order = torch.zeros(num_trials, num_rows, dtype=torch.int64, device=device)
         """The examples of each trial's epoch, in order."""
         self.shares = torch.zeros(num_steps, first.micro_batches, num_trials, device=device)
-        """Which share of its batch's mean loss each part has."""
+        """The share of each part in the mean loss of its batch."""
         self.rates, self.losses = (torch.zeros(num_steps, num_trials, device=device) for _ in range(2))
         self.taken = torch.zeros(num_trials, device=device)
         """The steps that each trial has taken."""
@@ -179,7 +179,7 @@ class TrainingSteps:
         # A capture that broke off has left gradients that were never computed.
         self.optimizer.free_gradients()
         first = self.members[0]
-        begins = self.begins.index_select(0, self.step)[0]  # of each part
+        begins = self.begins.index_select(0, self.step)[0]  # (parts,), where each part begins in the order
         steps = self.first_steps + self.step.to(torch.int32)
         losses, shares = torch.zeros_like(self.losses[0]), self.shares.index_select(0, self.step)[0]
         for number, part in enumerate(bucket):
@@ -214,7 +214,7 @@ class ScoringSteps:
             bounds.append(min(len(lengths), bounds[-1] + (1 << count.bit_length() - 1)))
         tokens = np.diff(np.cumsum([0, *lengths])[bounds])
         self.row_bounds = np.cumsum([0, *np.diff(scored.row_offsets)[order]])[bounds].tolist()
-        """Where the rows of logits of each batch begin and end."""
+        """The first row of logits of each batch, and the end of the last batch's rows."""
         self.buckets = [
             Part(end - begin, bucket_tokens(int(width), SCORED_TOKENS))
             for begin, end, width in zip(bounds, bounds[1:], tokens, strict=False)
@@ -226,7 +226,7 @@ class ScoringSteps:
         num_labels = model.config.num_labels
         most = max(part.tokens if split.of_words else part.sequences for part in self.buckets)
         self.batch_logits = torch.zeros(num_trials, most, num_labels, device=device)
-        """Where each step leaves its logits."""
+        """The logits of the step that ran last."""
         self.logits = torch.zeros(num_trials, self.row_bounds[-1], num_labels, device=device)
 
     def run(self) -> npt.NDArray[np.float32]:

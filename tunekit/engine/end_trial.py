@@ -41,4 +41,4 @@ def log_line(folder: Place, line: str) -> None:
         folder.mkdir(parents=True, exist_ok=True)
         append_line(folder / LOG_FILE, f"{datetime.now(UTC):%Y-%m-%dT%H:%M:%SZ} {line}")
     except OSError:
-        return  # what a person must see is also in a report, which the driver prints
+        return  # what a person must see is also in the trial's report, which the driver prints

@@ -90,14 +90,14 @@ def _fused(blocks: list[Any]) -> nn.Linear:
 
 
 def _with_updates(fused: nn.Linear, blocks: list[Any], config: Any, path: str) -> nn.Module:
-    """Return ``fused`` with the updates of those of its ``blocks`` that LoRA changes, noted under ``path``."""
+    """Return ``fused`` with LoRA that equals the LoRA of its ``blocks``. ``config`` gets its rank under ``path``."""
     from peft.tuners.lora import Linear, LoraLayer
 
     tuned = [(row, block) for row, block in enumerate(blocks) if isinstance(block, LoraLayer)]
     rank, scaling = config.r * len(tuned), tuned[0][1].scaling["default"]
     alpha = scaling * (rank**0.5 if config.use_rslora else rank)
     config.rank_pattern, config.alpha_pattern = config.rank_pattern | {path: rank}, config.alpha_pattern | {path: alpha}
-    # PiSSA's way to begin would change the weights of the fused module, and what it draws is overwritten anyway.
+    # PiSSA's initialisation would change the weights of the fused module, and A and B are overwritten below anyway.
     plain = replace(config, init_lora_weights=True)
     layer: Any = Linear(fused, "default", plain, r=rank, lora_alpha=alpha)
     rows = fused.out_features // len(blocks)

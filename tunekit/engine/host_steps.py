@@ -1,6 +1,6 @@
 """Training and scoring on a CPU: the host builds each batch and draws its masks, and every step runs at once.
 
-Models that need padding, and those that the kernels can't run (``Family.on_device``), are trained so on a GPU, too.
+On a GPU it serves models that need padding, and models that the kernels can't run (``Family.on_device``).
 """
 
 from collections.abc import Sequence
@@ -62,7 +62,7 @@ class HostSteps:
     def backward(self, indices: Sequence[Indices], number: int = 0) -> tuple[torch.Tensor, Indices]:
         """Add the gradients of each member's mean loss over its examples, whose ``indices`` (B,) are given.
 
-        ``number`` is that of the step in its epoch. Return the losses (K,), detached, and the numbers of tokens (K,).
+        ``number`` counts the epoch's steps. Return the losses (K,), detached, and the numbers of tokens (K,).
         """
         num_parts = self.members[0].micro_batches
         total, tokens = torch.zeros(()), np.zeros(len(self.members), np.int64)
@@ -76,7 +76,7 @@ class HostSteps:
         return total, tokens
 
     def _share_of_batch(self, chunks: Sequence[Indices], indices: Sequence[Indices]) -> float | torch.Tensor:
-        """Return which share of a batch's mean its part ``chunks`` has: of its examples, or (K,) of their weights."""
+        """Return the share of the part ``chunks`` in the mean loss of its batch: of its examples, or weights (K,)."""
         if not self.pack_loss.is_weighted:
             return len(chunks[0]) / len(indices[0])
         part, whole = (
@@ -102,8 +102,8 @@ class HostSteps:
     def loss(self, indices: Sequence[Indices], number: int = 0, part: int = 0) -> tuple[torch.Tensor, tuple[int, ...]]:
         """Return each member's mean loss (K,) over its training examples ``indices`` (B,), and the tokens of each.
 
-        ``number`` is that of the step in its epoch, and ``part`` that of the part of its batch that these examples are.
-        Dropout is on where the model is in training mode.
+        The examples are part number ``part`` of the batch of the epoch's step ``number``. Dropout is on where the model
+        is in training mode.
         """
         members = self.members
         batch = self.batch([(one.train, at) for one, at in zip(members, indices, strict=True)], train=True)
@@ -121,7 +121,7 @@ class HostSteps:
         return batch_of(self.model, [(split.tokens, indices) for split, indices in parts], train=train)
 
     def draw_masks(self, batch: FlatBatch, number: int, part: int) -> DropoutMasks | None:
-        """Return the dropout masks of ``batch``, which is ``part`` of the step ``number`` of the epoch."""
+        """Return the dropout masks of ``batch``, which is part number ``part`` of the epoch's step ``number``."""
         sites = context_of(self.model).sites
         if not sites.sites:
             return None

@@ -12,7 +12,7 @@ from tunekit.storage.paths import Place
 
 @dataclass(frozen=True)
 class Job:
-    """A spec, and what training it needs beside it.
+    """A spec with all else that its training needs.
 
     Nothing but the spec can change the trial's numbers, apart from rounding and, with ``micro_batches``, dropout.
     """
@@ -32,16 +32,17 @@ class Job:
     plugins: tuple[Plugin, ...] = ()
     """The plugins whose methods, datasets and models the spec may name; active before the trial is built."""
     micro_batches: int = 1
-    """How many parts a batch is trained in, one after another, where memory can't hold it; a step is of all parts."""
+    """The number of parts in which a batch is trained, one after another, where memory can't hold it whole. The
+    optimizer takes one step for all parts."""
     keep_models: str = "none"
     """The epochs whose weights the trial keeps for export: none, last, best or all."""
     runs_ahead: bool = False
-    """Whether the next epoch trains while the last one is recorded, so that no result of an epoch may end the trial."""
+    """Whether the next epoch trains while the last one is recorded. An epoch's result then can't end the trial."""
 
 
 def jobs_of(trial: Mapping[str, Any], bases: Mapping[str, Job]) -> list[Job]:
     """Return the jobs of a search's configuration ``trial``, one for each search seed.
 
-    ``bases`` holds a job of each study, by the study's name, which gives all of a job but its spec.
+    ``bases`` holds, by a study's name, a job from which all fields but the spec are taken.
     """
     return [replace(bases[trial["study"]], spec=TrialSpec.from_dict(values)) for values in trial["specs"]]

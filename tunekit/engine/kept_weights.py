@@ -75,14 +75,14 @@ def write_weights(folder: Place, model: nn.Module, epoch: int, identity: Mapping
         save_file(tensors, draft, _metadata(identity, epoch))
         with draft.open("rb+") as file:
             os.fsync(file.fileno())
-        draft.chmod(0o644)  # as of all records; the library lets the owner alone read the file
+        draft.chmod(0o644)  # as other records have; safetensors makes files that only their owner can read
         draft.replace(final)
     finally:
         draft.unlink(missing_ok=True)
 
 
 def remove_superseded_weights(folder: Place, keep: str, records: Sequence[EpochRecord], spec: TrialSpec) -> None:
-    """Remove the weights that ``keep`` no longer asks for, from whichever checkpoint the trial is resumed."""
+    """Remove the weights that ``keep`` no longer asks for, whichever checkpoint the trial may be resumed from."""
     if keep in ("none", "all"):
         return
     trained = [len(records), *(int(path.name.removeprefix(PREFIX)) for path in checkpoints(folder / "checkpoint"))]
@@ -92,7 +92,7 @@ def remove_superseded_weights(folder: Place, keep: str, records: Sequence[EpochR
 
 
 def identity_of(spec: TrialSpec, fingerprint: Fingerprint) -> dict[str, str]:
-    """Return what a file of kept weights says of the trial that it comes from."""
+    """Return the id and the fingerprint's digest of a trial, as its files of kept weights hold them."""
     return {"trial_id": spec.trial_id, "fingerprint": fingerprint.digest}
 
 

@@ -15,9 +15,9 @@ from tunekit.training_options import label_weights
 class PackLoss:
     """The mean loss of K trials, each under the options of its own spec.
 
-    Where words have labels it is the mean over the words of a batch, however long its texts. Where a trial has class
-    weights it is PyTorch's: the sum of the weighted losses over the sum of the weights of the labels. A batch whose
-    labels all have the weight 0 has the loss 0.
+    Where words have labels, it is the mean over all words of a batch, however they are spread over its texts. With
+    class weights it is the sum of the weighted losses over the sum of the labels' weights, as in PyTorch, and 0 for a
+    batch whose labels all have the weight 0.
     """
 
     def __init__(self, members: Sequence[Member]) -> None:
@@ -26,8 +26,8 @@ class PackLoss:
         self.weights: torch.Tensor | None = None
         """The class weights (K, C); None where no trial has any."""
         self.options: dict[str, torch.Tensor] = {}
-        """The options of the task's loss by name, (K, C) or (K,); without those that no trial asks for, so that plain
-        trials compute the task's own loss."""
+        """The options of the task's loss by name, (K, C) or (K,). An option that no trial asks for is left out, so that
+        plain trials compute the task's own loss."""
         if weighted := [member.class_weights for member in members if member.class_weights is not None]:
             ones = np.ones_like(weighted[0])
             rows = [ones if member.class_weights is None else member.class_weights for member in members]
@@ -62,9 +62,9 @@ def class_weights(
 ) -> npt.NDArray[np.float64] | None:
     """Return the weight (C,) of each class by ``spec``, or None where it asks for no weights.
 
-    ``labels`` (N,) are those of the training examples, of which ``balanced`` makes N / (C' n), as
-    ``sklearn.utils.class_weight.compute_class_weight`` does: n are the examples of the class and C' the classes that
-    there are. A class without an example has the weight 0.
+    ``labels`` (N,) are the labels of the training examples. ``balanced`` gives a class the weight N / (C' n), as
+    ``sklearn.utils.class_weight.compute_class_weight`` does, where n is the number of the class's examples and C' the
+    number of classes that have any. A class without an example has the weight 0.
     """
     if spec.class_weights == TrialSpec.class_weights:
         return None

@@ -47,32 +47,32 @@ class LabelledSplit:
 
     @cached_property
     def row_offsets(self) -> Indices:
-        """(N + 1,), where the rows of each example begin."""
+        """The number (N + 1,) of the first row of each example, and R at the end."""
         return np.arange(len(self) + 1) if self.tokens.words is None else self.tokens.offsets
 
     @cached_property
     def word_offsets(self) -> Indices:
-        """(N + 1,), where the words of each text begin."""
+        """The number (N + 1,) of the first word of each text, counted over all texts, and that of all words."""
         assert self.tokens.words is not None
         return np.concatenate([[0], np.cumsum(self.tokens.words.counts)])
 
     @cached_property
     def words_of_rows(self) -> Indices:
-        """(R,), the number of the word among those of all texts that each token begins; -1 for other tokens."""
+        """The number (R,) of the word that each token begins, counted over all texts; -1 for all other tokens."""
         assert self.tokens.words is not None
         begun = self.tokens.words.begun
         return np.where(begun >= 0, begun + np.repeat(self.word_offsets[:-1], self.tokens.lengths), -1)
 
     @cached_property
     def row_targets(self) -> npt.NDArray[Any]:
-        """(R,) or (R, C), what the loss compares with each row; ``IGNORED`` for a token that begins no word."""
+        """The target (R,) or (R, C) of each row in the loss; ``IGNORED`` for a token that begins no word."""
         if self.tokens.words is None:
             return self.labels
         return np.where(self.words_of_rows >= 0, self.labels[self.words_of_rows], IGNORED)
 
     @cached_property
     def weights(self) -> Indices:
-        """(N,), what each example weighs in the mean loss of a batch: 1, or how many of its words the model reads."""
+        """The weight (N,) of each example in the mean loss of a batch: 1, or the number of its words that are read."""
         if self.tokens.words is None:
             return np.ones(len(self), np.int64)
         return np.diff(np.concatenate([[0], np.cumsum(self.words_of_rows >= 0)])[self.tokens.offsets])
@@ -83,7 +83,7 @@ class LabelledSplit:
 
     @cached_property
     def longest_first(self) -> Indices:
-        """(N,), the examples from the longest to the shortest: the order in which they are scored."""
+        """The indices (N,) of the examples from the longest to the shortest: the order in which they are scored."""
         return np.argsort(-self.tokens.lengths, kind="stable")
 
     def in_order(self, scored: npt.NDArray[np.float32]) -> npt.NDArray[np.float32]:
@@ -93,9 +93,9 @@ class LabelledSplit:
         return result
 
     def by_example(self, logits: npt.NDArray[np.float32]) -> npt.NDArray[np.float32] | list[npt.NDArray[np.float32]]:
-        """Return the logits (R, C) of all rows as the task takes them: as they are, or those of each text's words.
+        """Return the logits (R, C) of all rows as the task takes them.
 
-        The latter are N arrays (words, C), in which a word that the model has not read has zeros.
+        They are unchanged or, where words have labels, N arrays (words, C), in which a word that is not read has zeros.
         """
         if self.tokens.words is None:
             return logits
@@ -123,7 +123,7 @@ class Member:
     micro_batches: int = 1
     """How many parts a batch is computed in, one after another, where memory would not hold it whole."""
     class_weights: npt.NDArray[np.float64] | None = None
-    """(C,), the weights that the spec's ``class_weights`` stand for (``tunekit.engine.losses``); None for none."""
+    """The weight (C,) of each class by the spec (``losses.class_weights``); None where it asks for none."""
     step: int = 0
     """The optimizer steps taken."""
     task: Task = field(init=False)
@@ -133,11 +133,11 @@ class Member:
     trained: dict[str, Trained] = field(init=False)
     """The trainable parameters with the optimizer's moments, by name."""
     decayed: frozenset[str] = field(init=False)
-    """The names of those that weight decay shrinks."""
+    """The names of the trainable parameters that weight decay shrinks."""
     rate_factors: dict[str, float] = field(init=False)
-    """What the learning rate of a trained parameter is multiplied by, by its name; 1 for those that are left out."""
+    """The factor of a trained parameter's learning rate, by the parameter's name; 1 for a name that is left out."""
     buffers: Buffers = field(init=False)
-    """What holds ``trained`` now: buffers of the trial alone, or those of the pack that trains it."""
+    """The buffers that hold ``trained`` now: the trial's own, or those of the pack that trains it."""
 
     def __post_init__(self) -> None:
         if (self.spec.class_weights == "none") is not (self.class_weights is None):
@@ -170,10 +170,10 @@ class Member:
 
     @property
     def attention(self) -> str:
-        """How attention is computed: ``padded`` by the library, or without padding.
+        """How attention is computed.
 
-        On a GPU that is by kernels in ``triton`` or by plain ``torch``. Where the host makes the batches, as on a CPU,
-        it is ``explicit``, step by step, or by ``sdpa``.
+        ``padded`` is the library's own attention on padded batches. Without padding it is ``triton`` or ``torch`` on
+        batches that a GPU makes, and ``explicit`` (step by step) or ``sdpa`` on batches that the host makes.
         """
         if self.context.padded:
             return "padded"
@@ -202,7 +202,7 @@ class Member:
 
     @cached_property
     def example_weights(self) -> npt.NDArray[np.float64]:
-        """(N,), what each training example weighs in the mean loss of a batch, by its words and by its class."""
+        """The weight (N,) of each training example in the mean loss of a batch, by its words and its class."""
         weights = self.train.weights.astype(np.float64)
         return weights if self.class_weights is None else weights * self.class_weights[self.train.labels]
 
@@ -218,15 +218,14 @@ class Member:
     def pack_key(self) -> tuple[object, ...]:
         """Return all that the members of one pack have in common; members with equal keys can be one pack.
 
-        What a spec holds and the key does not may differ from member to member: the optimizer and the loss have it of
-        each trial for itself.
+        Fields of the spec that the key leaves out may differ: the optimizer and the loss treat each trial by its own.
         """
         trained = tuple((name, one.parameter.dim()) for name, one in self.trained.items())
         return (*shared_in_packs(self.spec), self.context.sites.sites, trained)
 
 
 def batches(num_rows: int, spec: TrialSpec, epoch: int) -> Iterator[Indices]:
-    """Yield the batches of ``epoch`` (from 1) as indices (B,): one permutation of all rows by the trial's seed, cut."""
+    """Yield the batches of ``epoch`` (from 1) as indices (B,), cut from one permutation of all rows by the seed."""
     generator = torch.Generator().manual_seed(stream_seed(spec.seed, "order", epoch))
     order: Indices = torch.randperm(num_rows, generator=generator).numpy()
     for start in range(0, len(order), spec.batch_size):

@@ -1,4 +1,4 @@
-"""Peak memory of a trial, predicted by the closed form and measured: of the device on CUDA, else of this process."""
+"""Peak memory of a trial, predicted by the closed form and measured, of the GPU on CUDA and of the process on a CPU."""
 
 import resource
 import sys
@@ -23,11 +23,11 @@ def predicted_peak(
     gpu: bool,
     with_graphs: bool = False,
 ) -> int | None:
-    """Return the most bytes that training on any batch of any epoch takes, or scoring the longest sequences.
+    """Return the most bytes that training on any batch of any epoch, or scoring the longest sequences, takes.
 
-    On a GPU these are the bytes that the trial allocates, and with ``with_graphs`` also those that CUDA graphs keep in
-    reserve, on a CPU the resident bytes of its process. ``config`` holds the values of the model's config.json. Return
-    None where model or method have no closed form.
+    On a GPU these are the bytes that the trial allocates, and with ``with_graphs`` also the bytes that CUDA graphs keep
+    in reserve. On a CPU they are the resident bytes of its process. ``config`` holds the values of the model's
+    config.json. Return None where the model or the method has no closed form.
     """
     train = splits["train"].tokens.lengths
     of_batches = (
@@ -50,14 +50,14 @@ def reset_peak(device: torch.device) -> None:
         try:
             Path("/proc/self/clear_refs").write_text("5", encoding="ascii")
         except PermissionError:
-            return  # some containers forbid it: the peak is then the process's
+            return  # some containers forbid it: the peak is then that of the process's whole life
 
 
 def used_bytes(device: torch.device) -> int:
-    """Return the bytes in use now that a prediction has to be added to.
+    """Return the bytes in use now, to which a trial's predicted bytes are added.
 
     On CUDA they include the workspaces that its libraries take at their first matrix products. On a CPU they are 0,
-    for the prediction is of the whole process.
+    since the prediction covers the whole process.
     """
     if device.type != "cuda":
         return 0

@@ -43,7 +43,7 @@ def member_of(
     kind = FAMILIES[config["model_type"]]
     config_class, model_class = kind.config_class(), kind.model_class(task_of(spec.dataset).head_class)
     usual: int = config_class().pad_token_id or 0
-    pad = usual if usual < config["vocab_size"] - 1 else 0  # ModernBERT's is no token of a small vocabulary
+    pad = usual if usual < config["vocab_size"] - 1 else 0  # ModernBERT's padding id exceeds a small vocabulary
     values = {"pad_token_id": pad, **config, "num_labels": num_labels, "attn_implementation": kind.attention}
     model = model_class(config_class(**values))
     adapt(model, spec)
@@ -66,7 +66,7 @@ def _sequences(
 ) -> LabelledSplit:
     """Return sequences of ``lengths`` that hold nothing but ``token``, all with the first of ``targets``.
 
-    With ``of_words`` each token is a word, which has that target.
+    With ``of_words`` each token is a word and has that target.
     """
     total = sum(lengths)
     offsets = np.concatenate([[0], np.cumsum(lengths)]).astype(np.int64)
@@ -108,8 +108,8 @@ def autograd_bytes(member: Member) -> int:
 def make_weights_fake(member: Member) -> FakeTensorMode:
     """Replace ``member``'s weights, in place, by fake tensors, which have a shape and no data.
 
-    Return the mode in which the member runs: the same operators, on shapes alone. Batches that no memory could hold are
-    measured so in a moment.
+    Return the mode in which the member then runs the same operators on shapes alone, so that batches which no memory
+    could hold can be measured.
     """
     mode = FakeTensorMode(allow_non_fake_inputs=True)
     for module in member.model.modules():
@@ -122,7 +122,7 @@ def make_weights_fake(member: Member) -> FakeTensorMode:
 
 
 def with_lengths(member: Member, lengths: Sequence[int]) -> Member:
-    """Return the same ``member``, whose training examples now are one sequence of each of ``lengths``."""
+    """Give ``member`` one sequence of each of ``lengths`` as its training examples, and return it."""
     token, of_words = (member.model.config.pad_token_id or 0) + 1, member.task.of_words
     member.train = _sequences(lengths, token, member.train.labels, of_words=of_words)
     return member
@@ -131,8 +131,8 @@ def with_lengths(member: Member, lengths: Sequence[int]) -> Member:
 def step_bytes(member: Member) -> int:
     """Return the most bytes that a training step on all of ``member``'s examples holds beside weights and optimizer.
 
-    On CUDA this is the allocator's own peak, on a CPU the highest running
-    sum of what torch's profiler saw allocated and freed.
+    On CUDA this is the allocator's own peak, on a CPU the highest running sum of what torch's profiler saw allocated
+    and freed.
     """
     _step(member)  # the libraries take workspaces at their first products
     if member.device.type == "cuda":
@@ -152,7 +152,7 @@ def measure_peak(
 ) -> int:
     """Return peak bytes of training on sequences of ``lengths``, measured by two steps of a model with random weights.
 
-    They are what ``trial_peak`` counts on a GPU or a CPU, but for scoring. This is for models and methods without a
+    They count what ``trial_peak`` counts on a GPU or a CPU, without scoring. This serves models and methods without a
     closed form. Raises UserError where the method does not fit the model.
     """
     member = member_of(config, spec, lengths, num_labels)

@@ -36,11 +36,11 @@ class AdamW:
 
     @torch.no_grad()
     def step(self, rates: torch.Tensor, taken: torch.Tensor) -> None:
-        """Clip each trial's gradients to its norm, take one step of all at their own ``rates``, and free the gradients.
+        """Clip each trial's gradients to its norm, take one step of every trial, and free the gradients.
 
-        ``rates`` (K,) and ``taken`` (K,) lie where the weights do. A parameter's rate is that of its trial, times its
-        own factor (``Member.rate_factors``). ``taken`` counts, in fp32, the steps of each trial, and is raised by this
-        one. A parameter that got no gradient stays as it is.
+        ``rates`` (K,) holds the trials' learning rates, which each parameter multiplies by a factor of its own
+        (``Member.rate_factors``). ``taken`` (K,), in fp32, holds the number of steps that each trial has taken and is
+        raised by 1. Both lie on the weights' device. A parameter that got no gradient stays as it is.
         """
         taken.add_(1)
         gradients = {
@@ -65,12 +65,12 @@ class AdamW:
 
     @staticmethod
     def _clipping(gradients: Iterable[torch.Tensor], max_norm: float) -> torch.Tensor:
-        """Return what a trial's gradients are divided by, so that their norm is ``max_norm`` at most."""
+        """Return the scalar to divide a trial's gradients by, so that their norm is at most ``max_norm``."""
         norm = torch.linalg.vector_norm(torch.stack(torch._foreach_norm(list(gradients))))
         factor: torch.Tensor = ((norm + 1e-6) / max_norm).clamp(min=1.0).float()
         return factor
 
     def free_gradients(self) -> None:
-        """Forget the gradients of the last backward pass."""
+        """Free the gradients of the last backward pass."""
         for parameter in self.parameters:
             parameter.grad = None

@@ -15,8 +15,8 @@ from tunekit.errors import UserError
 def check_device(precisions: set[str], *, gpu: bool) -> None:
     """Raise UserError where this process can't use the machine's GPU, or can't compute one of ``precisions`` natively.
 
-    CPUs without bf16 instructions are tens of times slower in bf16 than in fp32. TF32 is of GPUs from NVIDIA's Ampere
-    on (compute capability 8.0).
+    CPUs without bf16 instructions are tens of times slower in bf16 than in fp32. NVIDIA's GPUs have TF32 from Ampere on
+    (compute capability 8.0).
     """
     if gpu and not torch.cuda.is_available():
         raise UserError("this machine has a GPU that torch can't use; install the CUDA build, or hide the GPU")

@@ -1,8 +1,8 @@
-"""What a trial records of its epochs beside checkpoints: one row an epoch, an optimizer step and a scored example.
+"""What a trial records of its epochs beside checkpoints: one row for each epoch, optimizer step and scored example.
 
-A run reads what an earlier run of the trial has left, goes on from a checkpoint, and writes whole files anew after each
-epoch. Until it has passed the epochs that the earlier run recorded after the checkpoint, these stay in the files behind
-its own: nothing recorded is ever lost.
+A run reads what an earlier run of the trial has left, goes on from a checkpoint, and rewrites the files after each
+epoch. Epochs that the earlier run recorded after the checkpoint stay in the files, after those of this run, until this
+run has trained them too. So no recorded epoch is lost.
 """
 
 from __future__ import annotations
@@ -35,7 +35,7 @@ class Recording:
     """One row a scored example, as ``scoring.prediction_rows`` makes them."""
 
     def until(self, epoch: int) -> Recording:
-        """Return what was recorded up to ``epoch``, with it."""
+        """Return what was recorded up to and including ``epoch``."""
         steps, predictions = (rows[rows["epoch"] <= epoch] for rows in (self.steps, self.predictions))
         return Recording(self.epochs[:epoch], steps, predictions)
 

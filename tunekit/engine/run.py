@@ -38,15 +38,15 @@ from tunekit.store.result_store import PREDICTION_ROWS, ResultStore
 from tunekit.tasks import Task, task_of
 
 TRAIN_SCORE_ROWS = 1_000
-"""How many training examples are scored at the end, at most."""
+"""The most training examples that are scored at the end of a trial."""
 CHECKPOINT_SPACING = 20
 """A checkpoint is written when this many times its write time has passed since the one before.
 
-Trials whose checkpoints one process writes one after another share this: of K of them each waits K times as long."""
+Where one process writes the checkpoints of K trials one after another, each trial waits K times as long."""
 MOST_COPIED_BYTES = 64 * 2**20
 """The most bytes of weights and moments that are copied, so that their checkpoint is written while training goes on.
 
-A GPU's pack has 32 trials at most: copies take 2 GiB of the host's memory at most."""
+A GPU's pack has at most 32 trials, so that copies take at most 2 GiB of the host's memory."""
 USUAL_BYTES_PER_SECOND = 5e8
 """The speed at which checkpoints are assumed to be written and hashed, until a process has written its first."""
 
@@ -106,12 +106,13 @@ class TrialRun:
         """How many trials this process trains, as a pack or by turns, this one included."""
         self._resume(log)
         if job.micro_batches > 1:
-            # Other parts, other rounding and dropout: no epoch of a former pass may stand among those from here on.
+            # Other parts mean other rounding and dropout, so that no epoch that an earlier run recorded may stand
+            # among those from here on.
             self.earlier = self.earlier.until(len(self.records))
         log(f"{job.spec.label}: epoch {len(self.records) + 1} of {job.spec.epochs} begins, {self.facts.execution}")
 
     def _predicted(self, used: int) -> int | None:
-        """Return peak bytes by the closed form, on a GPU with those ``used`` before; None without a closed form."""
+        """Return peak bytes by the closed form, plus the bytes ``used`` before; None without a closed form."""
         config = self.member.model.config.to_dict()
         num_labels, gpu = len(self.data.label_names), self.device.type == "cuda"
         peak = predicted_peak(self.spec, config, self.splits, num_labels, gpu=gpu)
@@ -119,7 +120,7 @@ class TrialRun:
 
     @property
     def records(self) -> list[EpochRecord]:
-        """The epochs whose records are in the store, those before the checkpoint with them."""
+        """The records of all epochs, including those before the checkpoint that the run went on from."""
         return self.recorded.epochs
 
     @property
@@ -174,7 +175,7 @@ class TrialRun:
 
     @property
     def pack_size(self) -> int:
-        """How many trials the largest pack holds that the trial has trained in."""
+        """The number of trials in the largest pack that the trial has trained in."""
         return int(self.facts.execution["pack_size"] or 1)
 
     def join_pack(self, size: int) -> None:
@@ -184,9 +185,10 @@ class TrialRun:
 
     @property
     def must_wait(self) -> bool:
-        """Whether the epoch trained last must be recorded before the next one begins, which would change weights.
+        """Whether the epoch trained last must be recorded before the next one begins and changes the weights.
 
-        That is where weights are kept for export, or a checkpoint is due that is too large for a copy on the host.
+        It must after the last epoch, where the best or all epochs' weights are kept for export, and where a checkpoint
+        is due that is too large for a copy on the host.
         """
         if self.member.epochs_left == 0 or self.job.keep_models in ("best", "all"):
             return True
@@ -195,7 +197,7 @@ class TrialRun:
     @property
     def _checkpoint_is_due(self) -> bool:
         """Whether a checkpoint is due after the epoch trained last."""
-        # Trials that record beside the training write side by side, so that the write time of each is that of all.
+        # Trials that record while training goes on write side by side, so that one write time serves them all.
         beside = self.job.runs_ahead and self.job.keep_models not in ("best", "all")
         share = 1 if beside and self.member.state_bytes <= MOST_COPIED_BYTES else self.trials_in_process
         waited = time.monotonic() - self.last_checkpoint
@@ -209,9 +211,9 @@ class TrialRun:
         return self._record(scored, self.member.trained if self._checkpoint_is_due else None)
 
     def recorder(self, scored: ScoredEpoch) -> Callable[[], EpochRecord]:
-        """Return a function that does what ``record`` does, in another thread while the trial trains on.
+        """Return a function that does what ``record`` does, and may run in another thread while the trial trains on.
 
-        Not for an epoch that ``must_wait``.
+        It is not for an epoch that ``must_wait``.
         """
         return partial(self._record, scored, self.member.state_on_host() if self._checkpoint_is_due else None)
 
@@ -232,7 +234,7 @@ class TrialRun:
         self.store.write_steps(self.folder, whole.steps)
         if len(whole.predictions):
             self.store.write_predictions(self.folder, whole.predictions)
-        # Before the checkpoint, for what goes on after this epoch does not come back to it.
+        # Before the checkpoint: a run that goes on from the checkpoint does not train this epoch again.
         if keeps_weights(self.job.keep_models, records, self.spec):
             write_weights(self.folder, self.member.model, epoch, identity_of(self.spec, self.job.fingerprint))
         if state is not None:
@@ -242,7 +244,7 @@ class TrialRun:
         remove_superseded_weights(self.folder, self.job.keep_models, records, self.spec)
 
     def save(self, records: Sequence[EpochRecord], state: Mapping[str, Trained]) -> None:
-        """Write a checkpoint of ``state``, which is that after the last of ``records``. Raises OSError."""
+        """Write a checkpoint of ``state``, the state after the last of ``records``. Raises OSError."""
         started, step = time.monotonic(), len(records) * self.member.steps_per_epoch
         history = [item.row() for item in records]
         self.store.wait_for_disk(self.folder)
@@ -277,6 +279,6 @@ class TrialRun:
 
 
 def _again(records: Sequence[EpochRecord]) -> str:
-    """Return what it costs that ``records`` were not followed by a checkpoint, for people."""
+    """Return a clause for people on the epochs of ``records``, which no checkpoint followed."""
     seconds = sum(record.epoch_seconds or 0.0 for record in records)
     return f"{len(records)} recorded epochs ({seconds:.1f} s) are trained again"

@@ -28,7 +28,7 @@ def learning_rate_at(step: int, num_steps: int, spec: TrialSpec) -> float:
 
 
 def rate_factors(model: PreTrainedModel, spec: TrialSpec) -> dict[str, float]:
-    """Return by which factor the learning rate of each trainable parameter is multiplied, where that is not 1.
+    """Return the factor of the learning rate of each trainable parameter by name; factors of 1 are left out.
 
     A method may have a factor for each parameter, by its name (``Method.rate_factor``). The head's is multiplied by
     the spec's ``head_learning_rate``, and those of layers and embeddings by their decay.
@@ -45,10 +45,10 @@ def rate_factors(model: PreTrainedModel, spec: TrialSpec) -> dict[str, float]:
 
 
 def layers_above(name: str, model: PreTrainedModel) -> int:
-    """Return how many layers lie between the parameter ``name`` and the output, its own layer counted.
+    """Return how many layers lie between the parameter ``name`` and the output, including its own.
 
-    As in BEiT (Bao et al., 2022) the head and what else lies in no layer has none above it, and the embeddings have one
-    more than the first layer.
+    As in BEiT (Bao et al., 2022), the embeddings have one more than the first layer, and the head and all else that
+    lies in no layer has 0.
     """
     num_layers: int = model.config.num_hidden_layers
     layers = f"{FAMILIES[model.config.model_type].layers}."

@@ -1,4 +1,4 @@
-"""What an epoch gives once it is trained: its scores, its record, and the rows of its steps and predictions."""
+"""The results of an epoch that is trained: its scores, its record, and the rows of its steps and predictions."""
 
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
@@ -22,15 +22,15 @@ class ScoredEpoch:
     """An epoch that is trained and scored, and that is not recorded yet."""
 
     trained: TrainedEpoch
-    """What its training measured."""
+    """The losses, rates, tokens and time of its training."""
     logits: Mapping[str, Any]
-    """The logits (N, C) of each scored split after it, as ``Pack.predict`` returns them."""
+    """The logits (N, C) of each scored split after the epoch, as ``Pack.predict`` returns them."""
     step: int
-    """The optimizer steps that the trial had taken after it."""
+    """The optimizer steps that the trial had taken by the epoch's end."""
     seconds: float
-    """How long training and scoring took."""
+    """The seconds that training and scoring took."""
     peak_memory: int
-    """The peak of memory so far, in bytes."""
+    """The trial's peak memory so far, in bytes."""
 
     @property
     def has_diverged(self) -> bool:
@@ -41,7 +41,7 @@ class ScoredEpoch:
 def recording_of(
     scored: ScoredEpoch, earlier: Sequence[EpochRecord], data: TextDataset, task: Task, constants: Constants
 ) -> tuple[Recording, Constants]:
-    """Return what is recorded of an epoch, which follows the ``earlier`` ones, and the constants of the task after it.
+    """Return the recording of an epoch that follows the ``earlier`` ones, and the constants of the task after it.
 
     Raises Diverged where a loss or a score is NaN or infinite.
     """
@@ -107,8 +107,8 @@ def prediction_rows(
 ) -> pd.DataFrame:
     """Return a row for each of N ``examples`` of a split, with what the ``outputs`` (N, C) after ``epoch`` predict.
 
-    The column ``logits`` has the outputs, which for classification are the logits themselves. Its lists are empty where
-    the task keeps none of them.
+    The column ``logits`` holds the outputs, which for classification are the logits themselves. Its lists are empty
+    where the task keeps no outputs.
     """
     gold = labels_of(examples, task, label_names)
     kept = np.zeros((len(examples), 0), np.float16) if task.stored_as is None else outputs.astype(task.stored_as)
@@ -147,9 +147,9 @@ def scored_record(
 ) -> EpochRecord:
     """Return the record of an epoch with the ``values`` that the epochs of every task have.
 
-    ``measured`` has its scores by name, None where they were not measured, and ``earlier`` are the epochs before it.
-    The best value so far is that of macro-F1 in records of schema version 1, which hold the scores of classification,
-    and of the task's primary metric in all others.
+    ``measured`` holds its scores by name, None where they were not measured, and ``earlier`` the records of the epochs
+    before it. The best value so far is that of macro-F1 in records of schema version 1, which hold the scores of
+    classification, and that of the task's primary metric in all others.
     """
     of_version_1 = {name for name in EpochRecord.__dataclass_fields__ if name.startswith(("val_", "test_"))}
     in_version_1 = set(task.score_names) == of_version_1

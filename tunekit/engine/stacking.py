@@ -64,7 +64,7 @@ class StackedLinear(_Stacked):
 
 
 class StackedLayerNorm(_Stacked):
-    """K layer norms: weights and biases (K, H), or (H,) where one of the two is frozen and shared, or no biases."""
+    """K layer norms. Weights and biases are (K, H), or (H,) where frozen and shared; there may be no biases."""
 
     def __init__(self, leaf: nn.LayerNorm) -> None:
         super().__init__(leaf)
@@ -101,9 +101,9 @@ STACKED: dict[type[nn.Module], Any] = {
 
 
 def is_stackable(model: nn.Module) -> bool:
-    """Return whether every trainable parameter of ``model`` belongs to a leaf, or to a stacked one already.
+    """Return whether every trainable parameter of ``model`` belongs to a leaf or a stacked leaf.
 
-    A leaf that a method has hooked is none, since the stacked one would be without the hook.
+    A leaf that a method has hooked can't be stacked, since the stacked leaf would be without the hook.
     """
     leaves = {*STACKED, *STACKED.values()}
     return all(
@@ -120,7 +120,7 @@ def stacked_model(models: Sequence[PreTrainedModel], buffers: Buffers) -> PreTra
     No weight is copied. The frozen weights of all models are the first one's from here on.
     """
     _share_frozen(models)
-    # What the memo holds deepcopy takes for copied already.
+    # deepcopy takes what the memo holds for copied already.
     memo: dict[int, Any] = {id(p): p for p in models[0].parameters()} | {id(b): b for b in models[0].buffers()}
     model = copy.deepcopy(models[0], memo)
     modules = [dict(one.named_modules()) for one in models]

@@ -10,18 +10,18 @@ from tunekit.tasks import Task, task_of
 
 @dataclass(frozen=True)
 class BuildFacts:
-    """What is known of a trial once its model is built, beside its records."""
+    """The facts on a trial that are known once its model is built."""
 
     num_trainable_params: int
     num_total_params: int
     predicted_memory_bytes: int | None
-    """The peak of its memory by the closed form, as ``peak_bytes`` measures it; None where there is none."""
+    """Its peak memory by the closed form, counted as ``peak_bytes`` measures it; None without a closed form."""
     execution: dict[str, Scalar | None]
     """How it was computed, as ``TrialSummary.execution`` holds it."""
 
 
 def best_epoch(records: Sequence[EpochRecord], task: Task) -> int | None:
-    """Return the epoch with the best validation score by the task's primary metric, the earliest of equals.
+    """Return the epoch (from 1) with the best validation score by the task's primary metric, the earliest of equals.
 
     Return None where there is no validation part.
     """
@@ -50,7 +50,7 @@ def summarise(
 ) -> TrialSummary:
     """Return the summary of a trial that ended as ``status`` with ``records``.
 
-    ``facts`` are None where the trial's model was never built, or by another process.
+    ``facts`` are None where the trial's model was never built, or was built by another process.
     """
     best = best_epoch(records, task)
 

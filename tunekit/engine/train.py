@@ -29,7 +29,7 @@ class Diverged(ArithmeticError):
 
 @dataclass
 class TrainedEpoch:
-    """What one member's epoch of training measured. Scores come later."""
+    """What was measured while one member trained an epoch. It holds no scores."""
 
     losses: list[float]
     """The mean loss of each batch, in order."""
@@ -40,7 +40,7 @@ class TrainedEpoch:
     num_tokens: int
     """The tokens that the epoch trained on, padding not counted."""
     seconds: float
-    """How long the epoch took, for a pack all members together."""
+    """The seconds that the epoch took, for a pack those of all members together."""
 
 
 class Steps(Protocol):
@@ -70,15 +70,15 @@ def steps_for(members: Sequence[Member], model: PreTrainedModel, note: Callable[
 class Pack:
     """Members that train step by step as one model; the model of a single member is its own.
 
-    Each member stands at the end of an epoch, not all of the same one. ``close`` gives the members back, each as if it
-    had trained alone.
+    Each member stands at the end of an epoch; members may stand at different ones. ``close`` gives each member its own
+    weights again, as if it had trained alone.
     """
 
     def __init__(
         self, members: Sequence[Member], note: Callable[[str], None] = lambda line: None,
         make_steps: MakeSteps | None = None,
     ) -> None:  # fmt: skip
-        """``note`` is given lines for people. ``make_steps`` is another way to compute the steps than the device's own.
+        """``note`` is given lines for people. ``make_steps`` replaces the steps that suit the device (``steps_for``).
 
         Raises ValueError where members can't be one pack.
         """
@@ -96,7 +96,7 @@ class Pack:
 
     @property
     def steps(self) -> Steps:
-        """The steps on the members' weights. They are made anew where the weights lie elsewhere since."""
+        """The steps on the members' weights. They are made anew where the weights have moved to other buffers."""
         if self._steps is None or self._steps.buffers is not self.members[0].buffers:
             self._steps = self._make_steps(self.members, self.model, self._note)
         return self._steps
@@ -106,7 +106,7 @@ class Pack:
         self._steps = None
 
     def close(self) -> None:
-        """Give each member of several weights and optimizer state of its own."""
+        """Give each member weights and optimizer state of its own, unless it is the only one and has them."""
         self.free_steps()
         if len(self.members) > 1:
             for member in self.members:

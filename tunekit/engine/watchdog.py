@@ -11,9 +11,9 @@ from tunekit.storage.object_path import ObjectPath
 from tunekit.storage.paths import Place
 
 SILENT_SECONDS = 600
-"""A process in which no batch began for so long, in training or scoring, hangs: no batch takes minutes."""
+"""A process hangs if no batch of training or scoring began for this long: no batch takes minutes."""
 NOTE_SECONDS = 5
-"""A batch is noted when so long has passed since the last one that was, since noting costs a system call."""
+"""A batch is noted only if this long has passed since the last noted one, since noting costs a system call."""
 
 _log: TextIO | None = None  # open while the watchdog is on
 _last_noted = 0.0

@@ -2,8 +2,8 @@
 
 The input is hidden states (K, T, H). The output is contexts: the weighted sums of the values. Their shape is (K, T, H),
 or (K, B, H) in the last layer, which computes them for the first tokens only. A sequence is computed with the others of
-its group, but its queries see the keys of its own sequence only. ``tunekit.engine.forward``
-explains the words and letters.
+its group, but its queries see the keys of its own sequence only. ``tunekit.engine.forward`` explains the words and
+letters.
 """
 
 from typing import Any
@@ -20,7 +20,7 @@ class _GatherRows(torch.autograd.Function):
     """Return ``x[index]``; the gradient is ``grad[inverse]`` times ``is_real``, which is faster than the usual sum.
 
     Usually the gradient of a row of x is the sum of the gradients of all its copies in the result. Here ``inverse``
-    has one index for each row of x: that of the copy of a real row. The other copies, which are rows of padding or
+    holds, for each row of x, the index of its one copy that is real. The other copies, which are rows of padding or
     filler, are left out: their gradient is 0, since no loss depends on them. ``is_real`` (rows of x, 1) is 0 for those
     rows of x that are themselves padding or filler, and makes their gradient 0. It is None where x has no such rows.
     """
@@ -71,7 +71,7 @@ class GroupedAttention:
     def contexts_of_rows(self, queries: torch.Tensor, keys: torch.Tensor, values: torch.Tensor) -> torch.Tensor:
         """Return the contexts of queries, keys and values that are computed already.
 
-        Keys and values are (K, T, H), and so are queries and contexts, which are (K, B, H) in the last layer.
+        All are (K, T, H), but in the last layer queries and contexts are (K, B, H).
         """
         queries = self._in_groups(queries) if self.module.last else self._in_slots(queries)
         return self._contexts(queries, self._in_slots(keys), self._in_slots(values))
@@ -129,9 +129,9 @@ class GroupedAttention:
         return torch.matmul(apply_mask(scores, mask.permute(0, 3, 1, 2).contiguous(), scale), v)
 
     def _bias(self, group: Group) -> torch.Tensor | None:
-        """Return what is added to the scores of a group, (G or 1, 1, Q or 1, L) in fp32, or None for nothing.
+        """Return the bias, (G or 1, 1, Q or 1, L) in fp32, that is added to the scores of a group; None for no bias.
 
-        It hides padding, and where the layer has a window the keys that are farther away from their query.
+        It hides padding and, where the layer has a window, the keys that are farther than that from their query.
         """
         window, length = self.module.window, group.length
         if window is None or length - 1 <= window:

@@ -1,7 +1,8 @@
 """The forward pass of BERT (Devlin et al., 2019) without padding, by modules in the place of the library's.
 
 RoBERTa and ELECTRA are of the same kind. Norms follow the residual sums, and the queries, keys and values of a layer
-are three linear modules. The last layer computes first tokens alone, which the head reads, unless words have labels.
+are three linear modules. Unless words have labels, the head reads first tokens alone, and the last layer computes no
+others.
 """
 
 from typing import Any

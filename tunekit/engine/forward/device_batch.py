@@ -1,8 +1,8 @@
-"""Batches that the device computes from row numbers, by operations of static shapes; the host sends it none of them.
+"""Batches that the device computes by itself from the indices of examples, by operations of static shapes.
 
 A ``DeviceSplit`` holds a split on the device. ``DeviceSplit.batch`` returns the ``DeviceBatch`` of the examples that a
 counter on the device points at. Its sizes B and T are those of a *bucket*, so that a CUDA graph of the step can be
-replayed for each batch of the bucket. A trial's row has T tokens, of which filler is what its sequences leave.
+replayed for each batch of the bucket. A trial's row has T tokens; those that its sequences leave free are filler.
 """
 
 from dataclasses import dataclass
@@ -46,7 +46,7 @@ class DeviceSplit:
         self.ids = torch.from_numpy(tokens.ids).to(device, torch.int64)
         self.types = torch.from_numpy(tokens.types).to(device, torch.int64)
         self.offsets = torch.from_numpy(tokens.offsets).to(device, torch.int64)  # (N + 1,)
-        self.labels = torch.from_numpy(labels).to(device)  # (N,) or (N, C), or those of all tokens
+        self.labels = torch.from_numpy(labels).to(device)  # (N,), (N, C) or (tokens of all examples,)
         self.of_words = tokens.words is not None
         self.longest = int(tokens.lengths.max())
         self.pad_id, self.position_offset = pad_id, position_offset

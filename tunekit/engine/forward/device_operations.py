@@ -61,7 +61,7 @@ class DeviceOperations(Operations):
         return first.view(len(hidden), -1, hidden.shape[-1])
 
     def dropout(self, x: torch.Tensor, rate: float) -> torch.Tensor:
-        """Return ``x`` with the entries dropped that the next use's counters say."""
+        """Return ``x`` with entries dropped, by the counters of the next use of dropout."""
         spec = self._next_dropout(rate)
         return x if spec is None else dropout(x, spec)
 
@@ -70,7 +70,7 @@ class DeviceOperations(Operations):
         return dropout_residual_norm(x, residual, norm.weight, norm.bias, norm.eps, self._next_dropout(rate))
 
     def linear_gelu(self, dense: Any, x: torch.Tensor) -> torch.Tensor:
-        """Return GELU of the product of ``dense``, whose bias GELU's kernel adds where nothing else uses it."""
+        """Return GELU of ``dense(x)``. GELU's kernel adds the bias, unless a method changes the module's output."""
         own: Any = linear_of(dense)
         if own is not dense or own.bias is None:  # LoRA adds to it, or a method has hooked it
             return bias_gelu(dense(x), None)

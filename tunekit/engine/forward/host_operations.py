@@ -17,7 +17,7 @@ class HostOperations(Operations):
     def __init__(
         self, batch: FlatBatch, masks: DropoutMasks | None, found_sites: list[DropoutSite] | None = None
     ) -> None:
-        """``found_sites`` is a list to which each use of dropout is appended, where its uses are looked for."""
+        """``found_sites``, if it is given, is a list to which each use of dropout is appended."""
         self.batch, self.masks, self.found_sites = batch, masks, found_sites
 
     def attention(self, module: Any, hidden: torch.Tensor) -> torch.Tensor:
@@ -57,7 +57,7 @@ class HostOperations(Operations):
         return means.view(len(hidden), -1, hidden.shape[-1])
 
     def dropout(self, x: torch.Tensor, rate: float) -> torch.Tensor:
-        """Return ``x`` with the entries dropped that the next mask says."""
+        """Return ``x`` with entries dropped, by the next mask."""
         # The number of rows tells whether x has one row for each token or one for each sequence. The two numbers
         # differ, since a sequence has at least two tokens.
         rows = x.shape[:-1].numel()

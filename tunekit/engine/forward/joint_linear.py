@@ -17,11 +17,11 @@ from tunekit.engine.stacking import StackedLinear, linear
 
 
 def joint_outputs(modules: Sequence[nn.Module], x: torch.Tensor) -> list[torch.Tensor]:
-    """Return the outputs (K, T, n) of ``modules`` for the same ``x`` (K, T, H): those that each module returns.
+    """Return the output (K, T, n) of each of ``modules`` for the same ``x`` (K, T, H).
 
-    They are parts of one product where all modules are linear ones, with or without LoRA, whose weights and biases lie
-    side by side. Anything else keeps a product of its own: DoRA, (IA)³ and VeRA use weights or outputs in other ways,
-    and a plugin's method may have put a hook or a module of its own there.
+    One product computes them where all modules are linear ones, with or without LoRA, and their weights and biases lie
+    side by side. Other modules are called one by one: DoRA, (IA)³ and VeRA use weights or outputs in other ways, and a
+    plugin's method may have put a hook or a module of its own there.
     """
     found = _product(modules, x)
     if found is None:
@@ -89,13 +89,13 @@ def _updates(modules: Sequence[Any], x: torch.Tensor) -> list[torch.Tensor]:
     dropouts, downs, ups = zip(*parts, strict=True)
     if all(type(dropout) is nn.Identity for dropout in dropouts):
         inner = joint_outputs(downs, x)
-    else:  # each drops entries of its own
+    else:  # each module drops other entries of its input
         inner = [down(dropout(x)) for down, dropout in zip(downs, dropouts, strict=True)]
     return [up(one) for up, one in zip(ups, inner, strict=True)]
 
 
 def linear_of(module: Any) -> nn.Module | None:
-    """Return the linear module that ``module`` is, or that it adds LoRA to; None where it is anything else."""
+    """Return ``module`` if it is linear, or the linear module that it adds LoRA to; None for any other module."""
     if is_changed(module):
         return None
     if type(module) is nn.Linear or (type(module) is StackedLinear and module.scale is None):
@@ -111,7 +111,7 @@ def linear_of(module: Any) -> nn.Module | None:
 
 
 def _join(tensors: Sequence[torch.Tensor | None], axis: int) -> torch.Tensor | None:
-    """Return ``joined(tensors, axis)``, of which gradients flow back to ``tensors``; None where one of them is None."""
+    """Return ``joined(tensors, axis)`` such that gradients flow back to ``tensors``; None where one of them is None."""
     whole = [one for one in tensors if one is not None]
     if len(whole) < len(tensors) or joined(whole, axis) is None:
         return None
@@ -148,7 +148,7 @@ class _Split(torch.autograd.Function):
 class _AddToParts(torch.autograd.Function):
     """Add to each of the equal parts of ``x`` (rows, m * n) its update times a factor, in place; None adds nothing.
 
-    A sum apart from ``x`` would keep both in memory, since keys and values go on as parts of ``x``.
+    A sum in a new tensor would keep both in memory, since the caller goes on with parts of ``x``.
     """
 
     @staticmethod

@@ -1,9 +1,10 @@
 """The forward pass of ModernBERT (Warner et al., 2024) on flat batches, by modules in the place of the library's.
 
-A layer normalises what its attention and its feed-forward part read, and not their sums. One linear module ``Wqkv``
-computes queries, keys and values. Positions rotate queries and keys (Su et al., 2021). The queries of a *local* layer
-see the tokens at most half a window away, those of a *global* one the whole sequence. The head pools the first token of
-each sequence or the mean of its tokens. ``tunekit.engine.forward`` explains the other words, and the letters.
+A layer's norms come before its attention and its feed-forward part, not after the residual sums. One linear module
+``Wqkv`` computes queries, keys and values. Positions rotate queries and keys (Su et al., 2021). The queries of a
+*local* layer see the tokens at most half a window away, and those of a *global* layer see the whole sequence. The head
+pools the first token of each sequence or the mean of its tokens. ``tunekit.engine.forward`` explains the other words,
+and the letters.
 """
 
 from collections.abc import Mapping
@@ -49,18 +50,18 @@ class Rotation:
 
 @dataclass(frozen=True)
 class LayerAttention:
-    """What the attention of a layer does, as the model's config says."""
+    """The settings of a layer's attention, from the model's config."""
 
     theta: float
     """The base of the rotation's angles."""
     window: int | None
-    """How many tokens away a query sees; None where it sees the whole sequence."""
+    """The largest distance in tokens at which a query sees a key; None where it sees the whole sequence."""
 
 
 def attention_of(config: Any, layer: int) -> LayerAttention:
-    """Return what attention does in ``layer``. ``config`` is the library's, of version 4 or 5.
+    """Return the settings of attention in ``layer``. ``config`` is that of transformers 4 or 5.
 
-    Raises UserError where its rotations are scaled.
+    Raises UserError where the config scales its rotations.
     """
     if hasattr(config, "layer_types"):  # version 5
         kind = config.layer_types[layer]
@@ -90,7 +91,7 @@ class FlatRotaryAttention(nn.Module):
         self.context, self.last = context, last
 
     def forward(self, hidden: torch.Tensor, rotate: Rotation) -> torch.Tensor:
-        """Return what attention adds to the states: (K, T, H), or (K, B, H) in the last layer, of ``hidden``."""
+        """Return what attention adds to the states ``hidden`` (K, T, H): (K, T, H), or (K, B, H) in the last layer."""
         queries, keys, values = self.Wqkv(hidden).chunk(3, -1)  # (K, T, H) each
         heads = (*hidden.shape[:-1], self.heads, self.head_size)
         keys = rotate(keys.reshape(heads)).flatten(2)

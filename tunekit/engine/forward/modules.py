@@ -1,4 +1,4 @@
-"""The modules that replace some of the library's in a patched model. They ask the forward context for what they do."""
+"""The modules that replace some of the library's in a patched model. The forward context does their work."""
 
 from typing import Any, cast
 
@@ -67,7 +67,7 @@ class ContextDropout(nn.Module):
 
 
 class LinearGelu(nn.Module):
-    """The first of a layer's two wide products, and GELU of it."""
+    """The first of the two linear modules of a layer's feed-forward part, followed by GELU."""
 
     def __init__(self, library: Any, context: ForwardContext) -> None:
         """``library`` is the module that this one replaces, such as BERT's ``BertIntermediate``."""
@@ -80,7 +80,7 @@ class LinearGelu(nn.Module):
 
 
 class ResidualOutput(nn.Module):
-    """What ends each half of a layer: a linear module, dropout, the sum with the residual, and layer norm."""
+    """The end of each half of a layer: a linear module, dropout, the sum with the residual, and layer norm."""
 
     def __init__(self, library: Any, context: ForwardContext) -> None:
         """``library`` is the module that this one replaces, such as BERT's ``BertOutput``."""
@@ -89,5 +89,5 @@ class ResidualOutput(nn.Module):
         self.context = context
 
     def forward(self, hidden: torch.Tensor, residual: torch.Tensor) -> torch.Tensor:
-        """Return the states (..., H) after the half; ``hidden`` (..., n) are inner ones, ``residual`` those before."""
+        """Return the half's output (..., H), for its inner states ``hidden`` (..., n) and its input ``residual``."""
         return self.context.current.residual_norm(self.dense(hidden), residual, self.LayerNorm, self.rate)

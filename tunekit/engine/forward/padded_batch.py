@@ -61,7 +61,7 @@ def padded_batch(
 
 
 def padded_logits(model: PreTrainedModel, batch: PaddedBatch, *, of_words: bool = False) -> torch.Tensor:
-    """Return the model's logits (B, C), or with ``of_words`` those of the N tokens, without padding, (N, C)."""
+    """Return the model's logits (B, C), or with ``of_words`` those of its N real tokens, (N, C)."""
     types = {"token_type_ids": batch.token_type_ids} if FAMILIES[model.config.model_type].token_types else {}
     logits: torch.Tensor = model(input_ids=batch.input_ids, attention_mask=batch.attention_mask, **types).logits
     return logits[batch.attention_mask.bool()] if of_words else logits

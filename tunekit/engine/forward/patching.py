@@ -93,7 +93,7 @@ def refuse_foreign_modules(model: PreTrainedModel) -> None:
 
 
 def _find_sites(model: PreTrainedModel, context: ForwardContext) -> DropoutSites:
-    """Return the uses of dropout in the forward pass of ``model``, which a run on two short sequences finds."""
+    """Return the uses of dropout in the forward pass of ``model``, found by a run on two short sequences."""
     tokens = TokenisedSplit(np.zeros(5, np.int32), np.zeros(5, np.int8), np.array([0, 2, 5]), 0)
     batch, sites = cast(FlatBatch, batch_of(model, [(tokens, np.arange(2))])), list[DropoutSite]()
     with torch.no_grad():
@@ -104,7 +104,7 @@ def _find_sites(model: PreTrainedModel, context: ForwardContext) -> DropoutSites
 def batch_of(
     model: PreTrainedModel, parts: Sequence[tuple[TokenisedSplit, npt.NDArray[np.int64]]], *, train: bool = False
 ) -> FlatBatch | PaddedBatch:
-    """Return a padded batch on the device of ``model`` if it takes those, else a flat batch.
+    """Return a padded batch if ``model`` takes padded batches, else a flat batch, on the model's device.
 
     Each part is a trial's split and B indices into the split. A padded batch has exactly one part. ``train`` says
     whether the model is trained on the batch, with dropout.

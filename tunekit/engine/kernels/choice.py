@@ -1,8 +1,8 @@
 """Which version of an operation runs: its Triton kernels, or its twin in plain PyTorch.
 
-On a GPU the kernels run where Triton is installed and they agree with the twin. They are held against it at the first
-use of an operation in a process, for each device, type and size: on a small example, outputs and gradients, without and
-with dropout. An operation whose kernels don't compile or don't agree is computed by its twin, and that is said once.
+On a GPU the kernels run where Triton is installed and they agree with the twin. They are compared at the first use of
+an operation in a process, for each device, type and size: outputs and gradients of a small example, without and with
+dropout. An operation whose kernels don't compile or don't agree is computed by its twin, and a log line says so once.
 On a CPU the twin runs. Triton's interpreter runs the kernels there, if ``TRITON_INTERPRET=1`` is set before Triton is
 imported; only tests do so.
 """

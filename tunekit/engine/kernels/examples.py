@@ -1,4 +1,4 @@
-"""Small batches on which the kernels of an operation are held against its twin (``tunekit.engine.kernels.choice``)."""
+"""Small batches on which the kernels of an operation are compared with its twin (``tunekit.engine.kernels.choice``)."""
 
 import torch
 

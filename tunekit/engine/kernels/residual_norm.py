@@ -1,4 +1,4 @@
-"""What ends each half of an encoder layer: dropout, the sum with the residual, and layer norm (Ba et al., 2016)."""
+"""The end of each half of an encoder layer: dropout, the sum with the residual, and layer norm (Ba et al., 2016)."""
 
 from collections.abc import Iterator
 from typing import Any
