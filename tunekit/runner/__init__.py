@@ -1,4 +1,4 @@
-"""All that knows Ray. This file alone sets what Ray reads while it is imported.
+"""All code that uses Ray. This file alone sets the environment variables that Ray reads while it is imported.
 
 Python imports a package before its modules, so no module of ``tunekit.runner`` can import Ray before this has run.
 """

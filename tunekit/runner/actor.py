@@ -22,7 +22,7 @@ class SlotTrainable(tune.Trainable):
     """A Trainable that shows the progress of its trials, as lines in the worker's log and as metrics of Ray."""
 
     def __repr__(self) -> str:
-        """Return the actor's name for the dashboard, which asks once: a trial's name would stay with the next trial."""
+        """Return the actor's name for the dashboard, which asks only once: a trial's name would outlive the trial."""
         return f"tunekit slot {self.slot}"
 
     @cached_property
@@ -91,8 +91,8 @@ def line_of(spec: TrialSpec, report: TrialReport) -> str:
 def claim_slot(folder: Path) -> tuple[int, int]:
     """Lock the file of the lowest free number in ``folder`` and return (file descriptor, number).
 
-    The lock ends with the process, however the process ends. If no file can be locked the number is 0: a slot is only
-    a name, so no trial fails for want of one.
+    The lock ends with the process, however the process ends. If no file can be locked, the number is 0: a slot is only
+    a name, so that no trial fails for lack of one.
     """
     try:
         folder.mkdir(parents=True, exist_ok=True)

@@ -43,7 +43,7 @@ def reason(trial: Trial) -> str:
 
 
 class StatelessCallback(tune.Callback):
-    """A callback of which nothing is pickled: Tune saves callbacks for a restore that we do not use."""
+    """A callback without pickled state: Tune saves callbacks for a restore that we do not use."""
 
     def __getstate__(self) -> dict[str, object]:
         """Return nothing: a live display, for one, can't be pickled."""
@@ -86,7 +86,7 @@ class RecordCallback(StatelessCallback):
 
 
 class RetryCallback(StatelessCallback):
-    """Tells what trials report for people and why attempts broke off. A new epoch gives a trial all retries back."""
+    """Tells the notes of trials and why attempts broke off. A new epoch gives a trial all its retries again."""
 
     def __init__(self, store: ResultStore, note: Callable[[str], None]) -> None:
         self.store, self.note = store, note
@@ -105,7 +105,7 @@ class RetryCallback(StatelessCallback):
         self.note(f"{trial}: {line}")
 
     def on_trial_complete(self, iteration: int, trials: list[Trial], trial: Trial, **info: object) -> None:
-        """Drop what Tune keeps of the trial's last results, which is most of what it keeps of a trial."""
+        """Drop the last results that Tune keeps of the trial: they take most of a trial's memory in the driver."""
         trial.run_metadata.metric_n_steps = {}
 
     def on_trial_result(

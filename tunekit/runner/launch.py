@@ -1,4 +1,4 @@
-"""What a grid and a search have in common: the jobs, the settings of Ray Tune, and a run of it from start to end."""
+"""The code that a grid and a search share: their jobs, the settings of Ray Tune, and a run of it from start to end."""
 
 from collections.abc import Callable, Mapping, Sequence
 from contextlib import ExitStack
@@ -32,7 +32,7 @@ def run_tuner(
 ) -> None:
     """Run the Tuner that ``make`` returns for a session of Ray.
 
-    ``ray_start`` is Ray as the caller has begun to start it, and ends it; without it, Ray is started and ended here.
+    ``ray_start`` is a start of Ray that the caller has begun and ends; without it, Ray is started and ended here.
     Raises Stopped if a signal ended the run, and UserError if the nodes can't train for this driver.
     """
     with ExitStack() as stack:
@@ -64,7 +64,7 @@ def job_of(
     gpu: bool,
     runs_ahead: bool = False,
 ) -> Job:
-    """Return what a process needs to train ``spec``; ``models`` are by the model's name in specs."""
+    """Return the job with all that a process needs to train ``spec``; ``models`` are by their names in specs."""
     return Job(
         spec=spec,
         fingerprint=fingerprint,

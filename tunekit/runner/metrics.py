@@ -1,7 +1,7 @@
 """The metrics of a sweep that Ray's agents export to Prometheus.
 
-Ray exports each under its own prefix, as ``ray_tunekit_epoch``, and counters with ``_total`` behind. Labels never hold
-a trial id or a seed, so that there are few time series however many trials run.
+Ray puts its own prefix before each name, as in ``ray_tunekit_epoch``, and ``_total`` after the name of a counter.
+Labels never hold a trial id or a seed, so that there are few time series however many trials run.
 """
 
 import math

@@ -28,14 +28,14 @@ from tunekit.storage.object_path import ObjectPath
 from tunekit.storage.paths import Place
 
 ANSWER_SECONDS = 180
-"""A node that has not answered by then is refused. A new node may first have to unpack the working directory."""
+"""A node that has not answered in this time is refused. A new node may first have to unpack the working directory."""
 REFUSED = "refused"
 """The key, in the result of a trial that its node refused, of the line that says why."""
 
 
 @dataclass(frozen=True)
 class Driver:
-    """What a node must have in common with the driver."""
+    """The facts that a node must have in common with the driver."""
 
     storage: Place
     probe: Place
@@ -119,7 +119,7 @@ def refusal(driver: Driver | None) -> str | None:
 
 
 def _difference(driver: Driver) -> str | None:
-    """Return what is different here; None if nothing is."""
+    """Return a text on what differs here from the driver; None if nothing does."""
     try:
         seen = driver.probe.read_text(encoding="utf-8")
     except OSError as error:

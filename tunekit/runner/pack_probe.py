@@ -1,4 +1,4 @@
-"""How many trials of a grid share a GPU: a probe in a process of Ray that has the GPU for itself finds it."""
+"""Find how many trials of a grid share a GPU, by a probe in a process of Ray that has the GPU to itself."""
 
 from collections.abc import Mapping, Sequence
 from dataclasses import replace
@@ -15,14 +15,14 @@ from tunekit.runner.progress import Progress
 from tunekit.worker.libraries import load_libraries
 
 TIMEOUT_SECONDS = 300
-"""How long the probe may take with the start of its process, the libraries and the models."""
+"""The most seconds that the probe may take, including the start of its process, the libraries and the models."""
 
 
 def with_fastest_pack(resources: Resources, jobs: Mapping[str, Job], progress: Progress) -> Resources:
-    """Return ``resources`` with the number of trials a GPU that trains most trials an hour, and say which it is.
+    """Return ``resources`` with the number of trials on a GPU that trains most trials an hour, and say that number.
 
-    It is found for those trials of ``jobs``, which are by trial id, that can be the largest pack. It exceeds neither
-    their number nor the number that ``resources`` allow. That number stays where the probe fails.
+    It is found for the trials of the largest pack that ``jobs``, which are by trial id, can make. It exceeds neither
+    their number nor the number that ``resources`` allow, which stays where the probe fails.
     """
     models = {job.spec.model: job.model for job in jobs.values()}
     specs = largest_pack([job.spec for job in jobs.values()], models)
@@ -49,7 +49,7 @@ def _on_a_gpu(jobs: Sequence[Job]) -> tuple[int, str]:
     in_own_process = ray.remote(
         num_cpus=first.threads,
         num_gpus=1 if first.device == "cuda" else 0,
-        max_calls=1,  # its process ends, for it would hold memory of the GPU
+        max_calls=1,  # its process ends after the call, since it would hold memory of the GPU
         max_retries=0,
         runtime_env={"env_vars": {"OMP_NUM_THREADS": str(first.threads)}},
     )

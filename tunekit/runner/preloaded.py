@@ -1,4 +1,4 @@
-"""What a process of Ray imports in advance where it is to train trials; Ray imports this module by its name."""
+"""The imports that a process of Ray makes in advance where it is to train trials. Ray imports this module by name."""
 
 from tunekit.worker.libraries import load_libraries, without_collection
 

@@ -1,4 +1,4 @@
-"""What a run says while it lasts. Commands pass in an object that shows it; the runner knows no display."""
+"""The interfaces by which a run tells its progress. Commands pass in objects that show it."""
 
 from collections.abc import Mapping
 from pathlib import Path
@@ -17,7 +17,7 @@ class Progress(Protocol):
         """Begin to show the run."""
 
     def __exit__(self, kind: type | None, error: BaseException | None, trace: TracebackType | None) -> None:
-        """Stop to show the run."""
+        """Stop showing the run."""
 
     def wait(self, what: str) -> None:
         """Say what the run waits for, as in "starting Ray", until it waits for something else or a trial begins."""

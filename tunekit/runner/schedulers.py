@@ -1,4 +1,4 @@
-"""The scheduler of a search: one ASHA for each study, which also knows what the study did under earlier drivers."""
+"""The scheduler of a search: one ASHA for each study, which also takes in the trials of earlier drivers."""
 
 from collections.abc import Mapping, Sequence
 from types import SimpleNamespace
@@ -27,7 +27,7 @@ class PerStudyASHA(FIFOScheduler):
         self._scheduler_of(trial).on_trial_add(tune_controller, trial)
 
     def on_trial_result(self, tune_controller: Any, trial: Trial, result: dict[str, Any]) -> str:
-        """Return whether the trial goes on or stops after this epoch, as Tune's word for it."""
+        """Return Tune's word for whether the trial goes on or stops after this epoch."""
         decision: str = self._scheduler_of(trial).on_trial_result(tune_controller, trial, result)
         return decision
 
@@ -42,7 +42,7 @@ class PerStudyASHA(FIFOScheduler):
     def remember(self, key: str, number: int, curve: Mapping[int, float]) -> None:
         """Take in a trial that was trained before: trial ``number`` of the study ``key``, its objective by epoch."""
         trial: Any = SimpleNamespace(trial_id=f"earlier-{number}")
-        # ASHA uses neither the controller nor more of a trial than its id.
+        # Of its arguments, ASHA reads the trial's id and the result only.
         scheduler: Any = self.schedulers[key]
         scheduler.on_trial_add(None, trial)
         for epoch, value in sorted(curve.items()):

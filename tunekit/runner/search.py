@@ -1,4 +1,4 @@
-"""Run the studies of a search on Ray Tune: a searcher that asks the studies, and tells them what the store holds."""
+"""Run the studies of a search on Ray Tune. A searcher asks the studies and tells them outcomes from the store."""
 
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field, replace
@@ -51,7 +51,7 @@ class StudySearcher(Searcher):
     """Asks the study with the fewest trials for the next configuration, and tells each study how its trials ended.
 
     A configuration whose outcome the store holds is not trained again. ``bases`` has a job for each study, whose spec
-    is replaced by those of a configuration. ``record`` is called each time that a study has been told an outcome.
+    is replaced by the specs of a configuration. ``record`` is called after a study has been told an outcome.
     """
 
     def __init__(
@@ -181,10 +181,10 @@ def run_search(
 ) -> None:
     """Run ``studies`` until each has its number of trials.
 
-    ``record`` is called each time that a study has been told an outcome, and ``track`` names trackers. The caller
-    holds the lease, and may have begun to start Ray. Raises Stopped if a signal ended the search, UserError if it is
-    wrong or the nodes can't train for this driver, Superseded if another driver has taken over, and OSError if the
-    store or the studies' storage failed.
+    ``record`` is called after a study has been told an outcome, and ``track`` names trackers. The caller holds the
+    lease, and may have begun to start Ray. Raises Stopped if a signal ended the search, UserError if its input is wrong
+    or the nodes can't train for this driver, Superseded if another driver has taken over, and OSError if the store or
+    the studies' storage failed.
     """
     searchers: list[StudySearcher] = []
 

@@ -22,17 +22,17 @@ from tunekit.planning.resources import Node
 OBJECT_STORE_BYTES = 256 * 2**20
 """Trials exchange no large objects, so Ray's object store is small."""
 ASK_SECONDS = 3
-"""How long an address has to answer before it counts as unreachable."""
+"""The seconds in which an address must answer; then it counts as unreachable."""
 NODE_SECONDS = 1800
-"""How long a cluster may take until a node can train: it may have to rent its first worker."""
+"""The seconds that a cluster may take until a node can train: it may have to rent its first worker."""
 PRELOADING = {
     "preload_python_modules": ["tunekit.runner.preloaded"],
     "idle_worker_killing_time_threshold_ms": 3_600_000,
 }
-"""Settings of a Ray whose processes import in advance what trains trials.
+"""Settings of a Ray whose processes import in advance the libraries that train trials.
 
-Tune reserves cores for trials before it starts their actors. Ray ends idle processes for which no core is free, after a
-second by default, and so would end the very processes that these actors are to be given.
+Tune reserves cores for trials before it starts their actors. By default Ray ends an idle process for which no core is
+free after a second, and so would end the very processes that these actors are to get.
 """
 
 
@@ -47,7 +47,7 @@ class Session:
     ours: bool
     """Whether this process started Ray, and so stops it."""
     warning: str | None = None
-    """What a person should know of the cluster that was joined."""
+    """A line for people on a danger of the cluster that was joined; None without one."""
 
     @property
     def num_cpus(self) -> float:
@@ -67,7 +67,7 @@ class RayStart:
     """
 
     def __init__(self, *, preload: bool = False) -> None:
-        """With ``preload``, the processes that Ray starts in advance, one a core, import at once what trains trials.
+        """With ``preload``, processes that Ray starts in advance, one a core, import the training libraries at once.
 
         Set it only if trials will train in most of these processes: each of them takes the memory of the libraries.
         """
@@ -139,9 +139,9 @@ def connect(*, preload: bool = False) -> Session:
 
 
 def wait_for_nodes(session: Session, wait: Callable[[str], None]) -> Session:
-    """Wait until a node can train, and return the session with the nodes of then. Raises UserError if none comes.
+    """Wait until a node can train, and return the session with the nodes at that time. Raises UserError if none comes.
 
-    The nodes of then decide whether trials run on GPUs. ``wait`` is told what is waited for.
+    These nodes decide whether trials run on GPUs. ``wait`` is told what is waited for.
     """
     deadline = time.monotonic() + NODE_SECONDS
     session = replace(session, nodes=_nodes())
@@ -186,7 +186,7 @@ def _join(address: str) -> str | None:
 
 
 def _init(problem: str, **settings: Any) -> str | None:
-    """Call ``ray.init`` and return its dashboard's address. Raises UserError: ``problem``, and Ray's reason."""
+    """Call ``ray.init`` and return its dashboard's address. Raises UserError with ``problem`` and Ray's reason."""
     try:
         context: Any = ray.init(log_to_driver=False, logging_level=logging.ERROR, **settings)
         url: str | None = context.dashboard_url
@@ -230,5 +230,5 @@ def answers_without_token(dashboard: str | None) -> bool:
 
 
 def open_line(dashboard: str | None) -> str:
-    """Return one line on what is wrong with a cluster that asks for no token, and how to mend it."""
+    """Return a line for people on a cluster that asks for no token: the danger, and how to mend it."""
     return f"Ray at {dashboard} asks for no token: whoever reaches it can run code; start it with RAY_AUTH_MODE=token"

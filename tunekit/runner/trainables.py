@@ -1,7 +1,7 @@
-"""What Ray Tune runs as its trials: a trial of a grid, or a configuration of a search with all its search seeds.
+"""The trainables of Ray Tune: a trial of a grid, or a configuration of a search with all its search seeds.
 
-One step of Tune is one epoch. The first step begins a trial, not ``setup`` or ``reset_config``: Tune may set an actor
-up for one trial and then give it another, and what fails in a step is retried.
+One step of Tune is one epoch. The first step begins a trial, not ``setup`` or ``reset_config``: Tune may set up an
+actor for one trial and then give it another, and only an error in a step is retried.
 """
 
 from collections.abc import Mapping
@@ -65,9 +65,9 @@ class SearchTrainable(SlotTrainable):
     ) -> None:
         """Take the first configuration.
 
-        ``bases`` has a job for each study, whose spec is replaced by those of a configuration, and ``metrics`` what
-        each study optimises on validation. Up to ``num_places`` trials train as one pack. This node must match
-        ``driver``.
+        ``bases`` has a job for each study, whose spec is replaced by the specs of a configuration. ``metrics`` has the
+        metric that each study optimises on validation. Up to ``num_places`` trials train as one pack. This node must
+        match ``driver``.
         """
         self.bases, self.metrics, self.trainer, self.driver = bases, metrics, trainer_for(num_places), driver
         self.reset_config(config)
@@ -82,7 +82,7 @@ class SearchTrainable(SlotTrainable):
         return True
 
     def step(self) -> dict[str, Any]:
-        """Bring every search seed to the next epoch and return their means; one that ends early ends them all."""
+        """Bring every search seed to the next epoch and return their means. A seed that ends early ends all of them."""
         if line := refusal(self.driver):
             return refused(line)
         self.name_process(self.jobs[0].spec)
@@ -90,7 +90,7 @@ class SearchTrainable(SlotTrainable):
         self.reports = [replace(report, notes=()) for report in self.reports] or self.trainer.begin(self.jobs)
         while (behind := self._behind()) and not any(report.ended_early for report in self.reports):
             reports = self.trainer.step([self.jobs[index] for index in behind])
-            for index, report in zip(behind, reports, strict=False):  # none of seeds behind one that ended early
+            for index, report in zip(behind, reports, strict=False):  # seeds after one that ended early have no report
                 self.reports[index] = replace(report, notes=(*self.reports[index].notes, *report.notes))
         for job, report in zip(self.jobs, self.reports, strict=True):
             self.show(job.spec, report)

@@ -1,4 +1,4 @@
-"""Where an actor's trials train: in its own process, or placed on the device hosts of its node.
+"""Train an actor's trials in its own process, or place them on the device hosts of its node.
 
 A process that only makes requests to hosts imports no torch: there is one for each trial of a pack.
 """
@@ -72,7 +72,7 @@ class LocalTrainer:
 
     def release(self) -> None:
         """Free the models."""
-        # Each is unloaded: its modules refer to each other, so that without a reference to it the memory stays taken.
+        # Each is unloaded: a model's modules refer to each other, so that dropping the attempt frees no memory.
         for attempt in self._attempts.values():
             attempt.unload()
         self._attempts.clear()
@@ -125,7 +125,7 @@ class HostedTrainer:
 
 
 class DeviceHostActor:
-    """The Ray actor of a device host. What trains is imported in the actor's process, not in its clients'."""
+    """The Ray actor of a device host. The training code is imported in the actor's process, not in its clients'."""
 
     def __init__(self, num_places: int) -> None:
         load_libraries()
@@ -147,7 +147,7 @@ class DeviceHostActor:
 
 
 def trainer_for(num_places: int) -> Trainer:
-    """Return what trains an actor's trials: device hosts if ``num_places`` trials train as one pack, else the actor."""
+    """Return an actor's trainer: one with device hosts if ``num_places`` trials train as one pack, else a local one."""
     return HostedTrainer(num_places) if num_places > 1 else LocalTrainer()
 
 

@@ -1,4 +1,4 @@
-"""What is changed inside Ray Tune, for the driver that runs it. Importing this module makes the changes."""
+"""Changes inside Ray Tune, for the driver that runs it. Importing this module makes them."""
 
 import logging
 import sys
@@ -19,7 +19,7 @@ class_cache.DEFAULT_ENV_VARS = {}
 
 
 def pass_environment(*, inherited: bool) -> None:
-    """Have Tune name this process's settings to the processes of trials, unless they have ``inherited`` them.
+    """Have Tune name this process's settings to the trials' processes, unless these have ``inherited`` them.
 
     Ray gives a process that it has started in advance only to an actor that names no environment variables.
     """
@@ -32,12 +32,12 @@ pass_environment(inherited=False)
 def load_event_writer() -> None:
     """Import tensorboardX, by which Tune writes TensorBoard's events, without torch.
 
-    It imports torch for an annotation where torch can be imported, which takes a driver longer than all else.
+    It would import torch for an annotation, which takes a driver longer than all else.
     """
     modules: dict[str, Any] = sys.modules
     if "torch" in modules:
         return
-    modules["torch"] = None  # an import of it raises ImportError then, which tensorboardX expects
+    modules["torch"] = None  # importing torch then raises ImportError, which tensorboardX expects
     try:
         import tensorboardX  # noqa: F401
     finally:
@@ -51,14 +51,14 @@ setattr(usage, "tag_callbacks", lambda callbacks: False)  # noqa: B010  (types f
 
 
 def in_one_line(record: logging.LogRecord) -> bool:
-    """Put an error's first line in the place of its traceback. Return True: as a logging filter this drops nothing."""
+    """Replace an error's traceback by its first line. Return True: as a logging filter this drops no record."""
     if record.exc_info and isinstance(record.exc_info[1], Exception):
         record.msg, record.args = f"{record.getMessage().rstrip(': ')}: {first_line(record.exc_info[1])}", None
         record.exc_info = None
     return True
 
 
-# These loggers tell with a traceback that Tune can't write its own state (a full disk, say), which we never read.
+# These loggers show a traceback where Tune can't write its own state (a full disk, say), which we never read.
 for _module in (
     "ray.tune.execution.experiment_state",
     "ray.tune.execution.tune_controller",
@@ -70,7 +70,7 @@ _trial_task_failure = TuneController._trial_task_failure
 
 
 def _retry_unbegun_trial(controller: TuneController, trial: Trial, exception: Exception) -> None:
-    """Replace Tune's method: a trial is retried, too, when the actor that it was to re-use fails before it has begun.
+    """Replace Tune's method, so that a trial is retried when the actor that it was to re-use fails before it begins.
 
     Tune would count the death of such an actor twice, the second time with the trial queued again, and give it up.
     """

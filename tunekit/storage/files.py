@@ -100,7 +100,7 @@ def locked(path: Path) -> Iterator[None]:
 
 
 def _check_read(path: Place) -> None:
-    """Raise OSError where other bytes than ``probe`` come back from ``path``."""
+    """Raise OSError where the file at ``path`` does not read as the bytes ``probe``, which were written to it."""
     if path.read_bytes() != b"probe":
         raise OSError(errno.EIO, "it returns other bytes than were written", str(path))
 

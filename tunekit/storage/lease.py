@@ -26,7 +26,7 @@ from tunekit.storage.paths import Place
 RENEW_SECONDS = 10
 """A driver renews its lease this often."""
 DEAD_SECONDS = 60
-"""A lease that was not renewed for so long is that of a dead driver."""
+"""A driver on another host counts as dead once its lease was not renewed for this long."""
 
 
 class Superseded(RuntimeError):

@@ -25,8 +25,8 @@ REASONS = (
      r"AuthenticationFailed|AuthorizationFailure|InvalidAuthenticationInfo|status code: 401", errno.EACCES,
      "{server} does not know these credentials, or they have run out; mend {credentials}"),
     (r"status code: 403", errno.EACCES,
-     "{server} denies {operation} on bucket {bucket!r}: there are no credentials here, or theirs is not the right to "
-     "it; reading, listing, writing and deleting are needed"),
+     "{server} denies {operation} on bucket {bucket!r}: there are no credentials here, or they lack a right; "
+     "reading, listing, writing and deleting are needed"),
     (r"PermanentRedirect|AuthorizationHeaderMalformed|IllegalLocationConstraint|Received redirect", errno.EINVAL,
      "bucket {bucket!r} lies in another region; name it, as in s3://{bucket}?region=eu-west-1"),
     (r"status code: 501|NotImplemented", errno.ENOTSUP,
@@ -34,11 +34,11 @@ REASONS = (
     (r"status code: (429|5)", errno.EAGAIN,
      "{server} answers {status} however often it is asked; it is overloaded or broken, so try again later"),
 )  # fmt: skip
-"""Patterns of the server's answer, with the error number and the line that each stands for."""
+"""Patterns of the server's answer, each with the error number and the line to raise."""
 
 
 def server_error(error: Exception, scheme: str, path: str, bucket: str, endpoint: str | None) -> OSError:
-    """Return the error that ``error``, which obstore or botocore raised for ``path``, stands for."""
+    """Return the OSError for ``error``, which obstore or botocore raised for ``path``."""
     said = str(error).partition("\n\nDebug source")[0]
     service = SERVICES[scheme]
     operation = re.search(r"performing ([A-Z]+) ", said)

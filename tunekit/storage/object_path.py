@@ -27,7 +27,7 @@ EPOCH = datetime(1970, 1, 1, tzinfo=UTC)
 PAGE = 1000
 """The most objects that a server lists at a time."""
 PART_BYTES = 2**23
-"""A larger object is written in parts of so many bytes, and fetched in pieces of as many."""
+"""The bytes of a part: a larger object is written, and fetched, part by part."""
 PARTS = 4
 """The parts of an object that are sent at the same time."""
 
@@ -47,8 +47,8 @@ class ObjectPath:
     query: str = ""
     """The options of the URI as the user typed them, for messages."""
     options: tuple[tuple[str, str], ...] = field(default=(), compare=False)
-    """The options of the connection: the typed ones, and the endpoint that the environment of the machine named where
-    the path was made, so that other machines use the same endpoint."""
+    """The options of the connection: the typed ones, and the endpoint from the environment of the machine on which the
+    path was made, so that other machines use the same endpoint."""
     listing: "Listing | None" = field(default=None, compare=False, repr=False)
     """What ``snapshot`` found at this path and below; None where questions go to the server."""
 
@@ -180,7 +180,7 @@ class ObjectPath:
     # -- changing ----------------------------------------------------------------------------------------------------
 
     def write_bytes(self, content: bytes | Path) -> None:
-        """Write ``content``, or what the file of that path on this machine holds, as the whole object or not at all."""
+        """Write ``content``, or the content of a file of this machine, as the whole object or not at all."""
         with self._explained_errors():
             self._store.put(self._name, content, chunk_size=PART_BYTES, max_concurrency=PARTS)
 
@@ -201,7 +201,7 @@ class ObjectPath:
     def unlink(self, missing_ok: bool = False) -> None:
         """Remove the object. Raises FileNotFoundError where there is none, unless ``missing_ok``."""
         if not missing_ok:
-            self.without_snapshot().stat()  # S3, unlike the others, removes without a word what is not there
+            self.without_snapshot().stat()  # S3, unlike the others, gives no error where there is no object
         with self._explained_errors(), suppress(FileNotFoundError):
             self._store.delete(self._name)
 

@@ -1,4 +1,4 @@
-"""Connections to object stores: the kinds of servers, what a URI may say of one, and whose credentials are used."""
+"""Connections to object stores: the kinds of servers, the options of their URIs, and the credentials."""
 
 import os
 from datetime import timedelta
@@ -16,7 +16,7 @@ if TYPE_CHECKING:
 
 
 class NoCredentials(Exception):
-    """AWS's tools find no credentials, or not those of the profile that the environment names."""
+    """AWS's tools find no credentials, or none of the profile that the environment names."""
 
 
 class Service(NamedTuple):
@@ -56,7 +56,7 @@ RETRY = {
 }
 """A request that failed is sent again up to six times within half a minute, after random waits of 0.3 s to 3 s."""
 CREDENTIALS_LIVE = timedelta(minutes=5)
-"""AWS's credentials are asked for again after so long. botocore renews those that end within 10 minutes."""
+"""AWS's credentials are asked for again after this time. botocore renews credentials that end within 10 minutes."""
 
 
 def from_environment(scheme: str) -> dict[str, str]:
@@ -104,7 +104,7 @@ def connected(scheme: str, bucket: str, options: tuple[tuple[str, str], ...]) ->
 
 
 def _aws_credentials() -> "Boto3CredentialProvider":
-    """Return what looks for credentials in the way of AWS's tools: environment, profile, role of the machine."""
+    """Return a provider that looks for credentials as AWS's tools do: environment, profile, role of the machine."""
     from botocore.exceptions import BotoCoreError
     from obstore.auth.boto3 import Boto3CredentialProvider
 

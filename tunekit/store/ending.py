@@ -1,4 +1,4 @@
-"""How a trial ended, in words: its status, and at which epoch patience has stopped it."""
+"""How a trial ended, in words: its status, and the epoch at which patience has stopped it."""
 
 from collections.abc import Mapping
 from typing import Any
@@ -9,7 +9,7 @@ from tunekit.schema import Status
 def is_stopped_by_patience(settings: Mapping[str, Any], status: str | None, num_epochs: int | None) -> bool:
     """Return whether patience has stopped a trial: it has completed in fewer epochs than it was to train at most.
 
-    ``settings`` are the fields of its spec by name, ``num_epochs`` how many epochs it has trained.
+    ``settings`` are the fields of its spec by name, ``num_epochs`` is the number of epochs that it has trained.
     """
     if settings.get("patience") is None or status != Status.COMPLETED or num_epochs is None:
         return False

@@ -1,6 +1,6 @@
-"""The records of epochs of every task but classification, whose scores stand in them by name.
+"""The records of epochs of every task but classification, which hold scores by name.
 
-Epochs of classification are rows of schema version 1 (``EpochRecord``), those of all other tasks of version 2.
+Epochs of classification are rows of schema version 1 (``EpochRecord``); epochs of all other tasks are of version 2.
 """
 
 from __future__ import annotations
@@ -18,7 +18,7 @@ TASK_SCHEMA_VERSION = 2
 
 @dataclass(frozen=True, kw_only=True)
 class TaskEpochRecord(EpochRecord):
-    """One trained epoch of another task than classification, whose scores stand in ``scores`` by their names.
+    """One trained epoch of another task than classification. ``scores`` holds its scores by name.
 
     The fields of classification's scores are None, and are not stored.
     """
@@ -38,17 +38,17 @@ class TaskEpochRecord(EpochRecord):
     """The trial's constants (``tunekit.tasks``) as they were after the epoch."""
 
     def values(self) -> dict[str, Any]:
-        """Every value of the epoch by its name, the scores of every split among them."""
+        """Return every value of the epoch by its name, including the scores of every split."""
         return {**{name: getattr(self, name) for name in UNSCORED}, **self.scores}
 
     def row(self) -> dict[str, Any]:
-        """What is stored of the epoch, with the version of its schema."""
+        """Return the stored row of the epoch, with the version of its schema."""
         own = {name: getattr(self, name) for name in (*UNSCORED, "scores", "constants")}
         return {"schema_version": TASK_SCHEMA_VERSION, **own}
 
     @classmethod
     def from_dict(cls, values: Mapping[str, Any], *, imported: bool = False) -> Self:
-        """The record of a stored row. Raises ValueError on a missing, unknown, mistyped or non-finite value."""
+        """Return the record of a stored row. Raises ValueError on a missing, unknown, mistyped or non-finite value."""
         if of_classification := set(values) & _SCORES:
             raise ValueError(f"{cls.__name__}: {min(of_classification)} stands outside of scores")
         record = strictly(cls, values)
@@ -64,11 +64,11 @@ class TaskEpochRecord(EpochRecord):
 
 _SCORES = frozenset(item.name for item in fields(EpochRecord) if item.name.startswith(("val_", "test_", "best_val_")))
 UNSCORED = tuple(item.name for item in fields(EpochRecord) if item.name not in _SCORES)
-"""The fields of an epoch's record that are no scores of a split, which the epochs of all tasks have."""
+"""The fields of an epoch's record that are no scores of a split. The epochs of all tasks have them."""
 
 
 def epoch_record(row: Mapping[str, Any]) -> EpochRecord:
-    """The record of a row that ``row`` made. Raises ValueError as ``from_dict`` does, and on an unknown version."""
+    """Return the record of a row that ``row`` made. Raises ValueError as ``from_dict`` does, and on another version."""
     values = {name: value for name, value in row.items() if name != "schema_version"}
     versions: dict[Any, type[EpochRecord]] = {SCHEMA_VERSION: EpochRecord, TASK_SCHEMA_VERSION: TaskEpochRecord}
     if row.get("schema_version") not in versions:

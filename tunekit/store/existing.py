@@ -1,4 +1,4 @@
-"""Whether a folder holds a sweep at all. Nothing heavy is imported here, so a mistyped folder is refused at once."""
+"""Refuse a folder that holds no sweep. Nothing heavy is imported here, so a mistyped folder is refused at once."""
 
 from pathlib import Path
 
@@ -6,14 +6,14 @@ from tunekit.errors import UserError
 from tunekit.storage.paths import Place, location
 
 SWEEP_FILE, SEARCH_FILE = "sweep.json", "search.json"
-"""The files that a sweep has in its folder from its start on, and that a search has there, too, and no other sweep."""
+"""The file that every sweep has in its folder from its start on, and the file that only a search has beside it."""
 
 
 def existing_sweep(text: str) -> Place:
     """Return the place of the sweep that ``text`` names.
 
-    Raises UserError where that is a folder of this machine with neither sweep.json nor trials. An object store is not
-    asked: what reads the sweep asks it.
+    Raises UserError where the place is a folder of this machine with neither sweep.json nor trials. An object store is
+    not asked here, since the code that reads the sweep asks it.
     """
     root = location(text)
     if isinstance(root, Path) and not (root / SWEEP_FILE).exists() and not (root / "trials").exists():
@@ -22,5 +22,5 @@ def existing_sweep(text: str) -> Place:
 
 
 def no_sweep(root: Place, missing: str = SWEEP_FILE) -> UserError:
-    """Return the error that says that ``root`` holds no sweep, since ``missing`` is not in it."""
+    """Return the error that ``root`` holds no sweep, since ``missing`` is not in it."""
     return UserError(f"{root} holds no sweep (no {missing}); give the folder of one, as in ray_results/demo")

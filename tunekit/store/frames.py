@@ -35,8 +35,8 @@ class Frames:
     name that the spec gives, as of a stale trial, and ``status`` null without a summary. ``settings`` (all fields but
     model, dataset, method, seed), ``execution`` and ``provenance`` are JSON; ``fit_*`` are scores on train."""
     epochs: pd.DataFrame
-    """One row for each epoch of these trials: the name of the ``folder``, the fields of EpochRecord, and ``scores``,
-    which are other tasks' and imported trials' further scores as a JSON text, or null."""
+    """One row for each epoch of these trials: the name of the ``folder``, the fields of EpochRecord, and ``scores``, a
+    JSON text of the further scores that other tasks and imported trials have, or null."""
     damaged: tuple[str, ...]
     """One line for each trial that can't be read. The line names the file."""
     unrelated: tuple[str, ...]
@@ -60,7 +60,7 @@ class Frames:
 
 @dataclass(frozen=True)
 class TrialOutline:
-    """Which trial a stored trial is, and how it ended, without its scores. Planning needs no more than this."""
+    """The identity of a stored trial, and how it ended, without its scores. Planning needs no more than this."""
 
     folder: str
     """The name of the trial's folder."""
@@ -90,8 +90,8 @@ def read_frames(
     ``read_all`` yields the trial in each folder of its argument, in order, and an error for a damaged one. ``cache`` is
     the folder of the cache; with None there is no cache. If ``write_cache`` is True, the cache is written whenever a
     trial is new, has changed or is gone. ``previous`` is the result of an earlier call, which is used instead of
-    reading the cache. ``progress`` gets the names of the folders that are read from files. Damaged trials are among
-    them every time. Raises OSError where the cache can't be written.
+    reading the cache. ``progress`` gets the names of the folders that are read from files, which include damaged trials
+    every time. Raises OSError where the cache can't be written.
     """
     trials_folder = snapshot(trials_folder)
     stamps, unrelated = _stamps(trials_folder)
@@ -163,7 +163,7 @@ def _disk_stamps(trials_folder: Path) -> dict[str, int | None]:
 
 
 def _disk_stamp(folder: str, opened: int | None = None) -> int | None:
-    """Return the stamp of a folder on a disk, which lies in the folder with the descriptor ``opened`` if one is given.
+    """Return the stamp of a folder on a disk. With ``opened``, a folder's descriptor, ``folder`` is relative to it.
 
     ``folder`` ends in a slash; it is a text, which is faster than a Path.
     """

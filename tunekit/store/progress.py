@@ -31,7 +31,7 @@ CLOCK_SECONDS = 60
 
 
 class ProgressState(StrEnum):
-    """What has become of one trial so far."""
+    """The state of one trial so far."""
 
     DONE = "done"
     """The trial has trained all its epochs."""
@@ -76,7 +76,7 @@ class TrialProgress:
     spec: TrialSpec | ImportedSpec
     """The settings of the trial."""
     state: ProgressState
-    """What has become of it."""
+    """The state of the trial."""
     epochs: int = 0
     """The number of epochs on record."""
     score: float | None = None
@@ -99,7 +99,7 @@ class TrialProgress:
     def text(self) -> str:
         """The progress as a short text: ``running 3/10 81.20`` is after epoch 3 of 10, with a score in its unit.
 
-        ``done 3/10 (patience) 81.20`` is of a trial that patience has stopped.
+        ``done 3/10 (patience) 81.20`` is the text of a trial that patience has stopped.
         """
         parts = [self.state.value]
         if self.by_patience or (self.state in BEGUN and (self.epochs or self.state is ProgressState.RUNNING)):
@@ -269,7 +269,7 @@ def _trial_progress(
 
 
 def _watched_score(spec: TrialSpec | ImportedSpec, trial: StoredTrial) -> float | None:
-    """Return the score by which people watch a trial, of its last epoch; None where an imported trial lacks it."""
+    """Return the last epoch's score by which people watch a trial; None where an imported trial lacks it."""
     return trial.epochs[-1].values().get(task_of(spec.dataset).watched(spec.score_test))
 
 

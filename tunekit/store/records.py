@@ -36,12 +36,12 @@ if TYPE_CHECKING:
     import pandas as pd
 
 UNKNOWN = Fingerprint(model="unknown", data="unknown", code="unknown", trainer=0)
-"""The fingerprint of every imported trial, of whose code and data nothing is known."""
+"""The fingerprint of every imported trial, whose code and data are not known."""
 
 
 @dataclass(frozen=True, kw_only=True)
 class ImportedSpec:
-    """The spec of a trial that another program trained and the command ``import`` has read, instead of a TrialSpec.
+    """The spec of a trial that another program trained and that the command ``import`` has read.
 
     Raises ValueError, which names the field, on a value of the wrong type.
     """
@@ -106,7 +106,7 @@ class ImportedEpoch(EpochRecord):
     """Further scores by split and name, such as ``test_spearman``."""
 
     def values(self) -> dict[str, Any]:
-        """Every value of the epoch by its name, the scores of every split among them."""
+        """Return every value of the epoch by its name, including the scores of every split."""
         own = super().values()
         own.pop("scores")
         return {**own, **self.scores}

@@ -1,8 +1,8 @@
 """A small copy of a finished sweep for others to read: all its records, and nothing that only training needs.
 
-The copy is a store like any other, which ``tunekit report`` and ``tunekit.load`` read and which plans as done. Left out
-are weights, checkpoints, logs, caches, Ray's own files, and of the predictions those of epochs that no table takes. The
-steps are compressed. Texts of users' own data stay where they are: of such a dataset only the description is copied.
+The copy is a store like any other: ``tunekit report`` and ``tunekit.load`` read it, and a plan finds its trials done.
+It has no weights, checkpoints, logs, caches and files of Ray, and no predictions of epochs that no table takes. The
+steps are compressed. Of a user's own dataset only the description is copied, and not the texts.
 """
 
 import gzip
@@ -27,8 +27,8 @@ OF_THE_SWEEP = (SWEEP_FILE, SEARCH_FILE, "best.yaml")
 def release(root: Place, target: Place, say: Callable[[str], None]) -> None:
     """Write a small copy of the sweep at ``root`` to ``target``, and say how large it is and what was left out.
 
-    Trials that have not ended are left out, and so are stale ones. Raises UserError where there is no sweep at
-    ``root``, where ``target`` exists and holds anything, and where a trial's records are damaged.
+    Trials that have not ended and stale trials are left out. Raises UserError where there is no sweep at ``root``,
+    where ``target`` exists and holds anything, and where a trial's records are damaged.
     """
     store, copy = ResultStore(root), ResultStore(target)
     if not store.trials_folder.is_dir():

@@ -17,8 +17,8 @@ def cell_names(specs: Sequence[TrialSpec | ImportedSpec]) -> dict[str, str]:
 
     A name is the model, the dataset and the method, followed by those fields in which the cells of the same model,
     dataset and method differ. An example is ``bert · demo · lora, learning_rate 5e-4``. Numbers have six digits, unless
-    two different ones would be the same then. The hash in the name of a user's own model or dataset is left out, and so
-    is the task that the name declares, unless two names would be the same without theirs.
+    two different ones would then read the same. The hash in the name of a user's own model or dataset is left out, and
+    so is the task that the name declares, unless two names would then read the same.
     """
     fields_of = {spec.cell: _fields(spec) for spec in specs}
     others = [n for n in dict.fromkeys(key for values in fields_of.values() for key in values) if n not in NAMED_BY]
@@ -41,7 +41,7 @@ def cell_names(specs: Sequence[TrialSpec | ImportedSpec]) -> dict[str, str]:
 
 
 def _differing(names: Sequence[str], cells: Sequence[Mapping[str, Any]]) -> dict[str, bool]:
-    """Return those of ``names`` in which ``cells`` differ, each with whether only all digits tell its values apart."""
+    """Return those of ``names`` in which ``cells`` differ, each with whether its values differ only in all digits."""
     found = {}
     for name in names:
         values = {str(values.get(name)): values.get(name) for values in cells}

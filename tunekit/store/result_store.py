@@ -74,7 +74,7 @@ class ResultStore:
     # -- writing -----------------------------------------------------------------------------------------------------
 
     def open_trial(self, spec: TrialSpec | ImportedSpec, fingerprint: Fingerprint) -> Place:
-        """Return the folder that ``claim_folder`` gives; the folder and its spec.json are made if there are none."""
+        """Return the folder that ``claim_folder`` gives, and make it and its spec.json where they are missing."""
         folder = self.claim_folder(spec, fingerprint)
         if (folder / SPEC_FILE).exists():
             return folder

@@ -1,7 +1,7 @@
-"""The classes of what search.json holds. With it a search can be read without Optuna.
+"""The classes of the records in search.json, by which a search can be read without Optuna.
 
-While a search runs, it works with Optuna's storage and not with search.json. The driver writes search.json anew from
-that storage whenever a trial of a study has ended.
+While a search runs, it works with Optuna's storage and not with search.json. The driver rewrites search.json from that
+storage whenever a trial of a study has ended.
 """
 
 from collections.abc import Mapping
@@ -40,8 +40,8 @@ class SearchTrial:
     state: TrialState
     """How the trial ended."""
     values: tuple[float, ...] | None
-    """One value for each objective; None for a failed trial. That of a score is a mean over the search seeds, each of
-    which has a best score on validation, in the score's unit."""
+    """One value for each objective; None for a failed trial. A score's value is the mean, over the search seeds, of the
+    best score on validation, in the score's unit."""
     epochs: int
     """The number of epochs trained, over all seeds; 0 where the store already held this configuration."""
     seconds: float

@@ -65,7 +65,7 @@ def checked_request(request: Any) -> dict[str, Any]:
 
 
 def _read_mark(cache: Path) -> str | None:
-    """Return what the cache says of the text that was checked last; None where it says nothing."""
+    """Return the cached mark of the text that was checked last; None where there is none."""
     try:
         return (cache / MARK).read_text(encoding="ascii")
     except (OSError, UnicodeDecodeError):

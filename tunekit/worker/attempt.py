@@ -120,7 +120,7 @@ class Attempt:
     def recording(self) -> Iterator[None]:
         """Record the held epoch while the ``with`` block trains the next one, and wait for the record at its end.
 
-        Where weights are written with it (``TrialRun.must_wait``), that is done before the block. After the
+        An epoch that can't be recorded beside training (``TrialRun.must_wait``) is recorded before the block. After the
         last epoch the trial is completed. After an I/O error it is no longer loaded, and ``begin`` restores it.
         """
         held, self._held = self._held, None
@@ -202,13 +202,13 @@ class Attempt:
                 self.record_or_hold(trained)
 
     def _record(self, epoch: ScoredEpoch) -> None:
-        """Record ``epoch``, unless the trial is not loaded any more."""
+        """Record ``epoch``, unless the trial is no longer loaded."""
         if self.run is not None:
             self.run.record(epoch)
             self._after_epoch(self.run)
 
     def _take_record(self) -> None:
-        """Take what was recorded beside the training, or raise its error, unless the trial is not loaded any more."""
+        """Take the record written beside training, or raise its error, unless the trial is no longer loaded."""
         if self.run is not None:
             self._writer.join()
             self._after_epoch(self.run)

@@ -4,7 +4,7 @@ from collections.abc import Callable
 from concurrent.futures import Future, ThreadPoolExecutor
 
 THREADS = 8
-"""The number of threads. A record mostly waits for the disk, so that those of a pack's trials are written together."""
+"""The number of threads. Writing a record is mostly waiting for the disk, so the trials of a pack write together."""
 _POOL = ThreadPoolExecutor(THREADS, "tunekit-records")
 
 
@@ -25,7 +25,7 @@ class BackgroundCall:
             try:
                 call.result()
             finally:
-                del call  # it holds the error, whose traceback would hold this frame: what failed would stay in memory
+                del call  # it holds the error, whose traceback holds this frame: the failed call would stay in memory
 
     def error(self) -> BaseException | None:
         """Wait until the call has ended, and return its error."""

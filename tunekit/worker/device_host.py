@@ -21,7 +21,7 @@ from tunekit.worker.pack_trainer import PackTrainer
 from tunekit.worker.report import TrialReport
 
 GRACE_SECONDS = 2.0
-"""How long requested trials wait for silent ones. A trial that is silent for less is expected back at once."""
+"""The seconds that requested trials wait for silent ones. A trial silent for less time is expected back at once."""
 IDLE_SECONDS = 60.0
 """A trial that is silent for this long may lose its place. A host without a request for this long ends its process."""
 
@@ -137,7 +137,7 @@ class DeviceHost:
                     error = outcomes.get(attempt)
                     self._answer(placement, error or attempt.report(), ended=bool(error or attempt.status))
                 else:
-                    # It waits for the others again, who are silent for a moment: without them it would train alone.
+                    # Let it wait for the other trials, which are silent for a moment. Else it would train alone.
                     placement.requested_since = time.monotonic()
             self._last_used = time.monotonic()
             self._changed.notify_all()

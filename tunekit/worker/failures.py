@@ -58,7 +58,7 @@ CLASSIFIED_ERRORS = (Diverged, UserError, MemoryError, OSError, RuntimeError, *D
 """The types of errors that are caught and passed to ``classify``. An error of any other type is raised at once."""
 
 DEVICE_ASSERT = "device-side assert"
-"""What CUDA says where a kernel met an index that it must not. The process can't use the device from then on."""
+"""The words of CUDA's error after a kernel met an index out of range. The process can't use the device from then on."""
 WRONG_TENSORS = re.compile(
     r"sizes? of tensors? .*must match|size mismatch|shapes? .*(cannot be multiplied|invalid|not broadcastable|mismatch)"
     r"|must match the (existing )?size|index .*out of (range|bounds)|out of bounds|expected scalar type|same dtype"
@@ -67,7 +67,7 @@ WRONG_TENSORS = re.compile(
     r"|expected (size|tensor|target|input) |dimension out of range|does not require grad",
     re.IGNORECASE,
 )
-"""What torch says, as RuntimeErrors, of tensors whose shapes, types, places or indices don't fit each other."""
+"""The words of torch's RuntimeErrors on tensors whose shapes, types, devices or indices don't fit each other."""
 
 
 def classify(error: Exception) -> Failure:
@@ -90,7 +90,7 @@ def classify(error: Exception) -> Failure:
 
 
 def cause(error: Exception) -> str:
-    """Return the error as a summary names it: a defect in one line with its type, any other by its message."""
+    """Return the error as a summary names it: a defect by its type and first line, any other by its message."""
     return f"{type(error).__name__}: {first_line(error)}" if classify(error) is Failure.DEFECT else str(error)
 
 
@@ -99,8 +99,8 @@ class DeviceLost(RuntimeError):
 
 
 def device_is_lost() -> bool:
-    """Whether this process had a GPU that it can't use any more."""
-    cuda: Any = torch.cuda  # whose functions have no types
+    """Return whether this process had a GPU that it can't use any more."""
+    cuda: Any = torch.cuda  # its functions have no types
     if not cuda.is_initialized():
         return False
     try:

@@ -1,4 +1,4 @@
-"""Import what trains trials, without a search for garbage among what the imports leave."""
+"""Import the libraries that train trials, with Python's garbage collection turned off meanwhile."""
 
 import gc
 import sys
@@ -10,8 +10,7 @@ from contextlib import contextmanager
 def without_collection() -> Iterator[None]:
     """Turn Python's garbage collection off, for imports.
 
-    Imports make about a million objects, which stay. To look for garbage among them takes a tenth of the time of the
-    imports.
+    Imports make about a million objects, which stay. Searching them for garbage takes a tenth of the imports' time.
     """
     enabled = gc.isenabled()
     gc.disable()

@@ -21,13 +21,13 @@ from tunekit.store.result_store import ResultStore
 from tunekit.worker.failures import CLASSIFIED_ERRORS, Failure, classify
 
 PROBE_SECONDS = 20.0
-"""No larger pack is tried where it would not be done after so long, if it takes as long as the one before."""
+"""A larger pack is tried only if the probe would end within this time, should that pack take as long as the last."""
 LEAST_GAIN = 1.05
-"""No larger pack is tried where the last one trained less than so many times the trials of the one before."""
+"""A larger pack is tried only if the last one trained at least this many times as many trials as the one before it."""
 STEPS = 8
 """The steps that a pack trains in one pass."""
 UNTIMED, TIMED = 2, 3
-"""The passes before and under the clock: in the first kernels are compiled, in the second CUDA graphs captured."""
+"""The passes before and under the clock. Kernels are compiled in the first, CUDA graphs captured in the second."""
 
 
 @dataclass(frozen=True)
@@ -55,8 +55,8 @@ def measure_growing_packs(
 ) -> list[Rate]:
     """Return the rates of packs of up to ``most`` trials, as ``trials_per_hour`` measures them, smallest first.
 
-    It ends early by LEAST_GAIN, by PROBE_SECONDS, or where memory runs out. Raises the error where it does so for one
-    trial, and any other error.
+    The measurement ends early by LEAST_GAIN, by PROBE_SECONDS, or where memory runs out. Raises the error where memory
+    runs out for a single trial, and any error of another kind.
     """
     rates: list[Rate] = []
     start = clock()
@@ -79,8 +79,8 @@ def measure_growing_packs(
 def probe(jobs: Sequence[Job], clock: Callable[[], float] = time.perf_counter) -> list[Rate]:
     """Return the rates of packs of the first 1, 2, 4, ... of ``jobs``, which can all be one pack, on their device.
 
-    Nothing is recorded. Where the models turn out to train alone only, the rate is that of one trial. Raises what
-    building or training a trial raises.
+    Nothing is recorded. Where the built models can't be one pack, the only rate is that of one trial. Raises the errors
+    of building or training a trial.
     """
     first = jobs[0]
     be_deterministic(torch.device(first.device), first.threads)
@@ -106,7 +106,7 @@ def probe(jobs: Sequence[Job], clock: Callable[[], float] = time.perf_counter) -
 
 
 def _seconds_per_step(members: Sequence[Member], clock: Callable[[], float]) -> float:
-    """Return how long a warm step of a pack of ``members`` takes."""
+    """Return the seconds of a warm step of a pack of ``members``."""
     pack, seconds = Pack(members), []
     for _ in range(UNTIMED + TIMED):
         for member in members:

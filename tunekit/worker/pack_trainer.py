@@ -36,9 +36,9 @@ class PackTrainer:
 
         None of ``attempts`` may have ended. An attempt without an outcome has recorded no epoch and must be passed
         again: there was no capacity for it; or memory ran out, and the capacity is now lower; or it runs ahead and
-        holds its first epoch. Attempts of earlier calls that
-        are loaded and are not passed stay loaded and count towards the capacity. If they fill it, they are unloaded
-        one by one, each with a checkpoint, until one attempt can be loaded.
+        holds its first epoch. Attempts of earlier calls that are loaded and are not passed stay loaded and count
+        towards the capacity. If they fill it, they are unloaded one by one, each with a checkpoint, until one attempt
+        can be loaded.
         """
         others = [one for one in self._attempts if one.run and one not in attempts]
         while len(others) >= self.capacity:

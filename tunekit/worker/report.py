@@ -10,7 +10,7 @@ from tunekit.store.records import running_best
 from tunekit.tasks import Metric
 
 OBJECTIVE = "objective"
-"""The key in a search's results under which the best validation score so far is, as the mean over the search seeds."""
+"""The key, in a search's results, of the best validation score so far, as the mean over the search seeds."""
 AVERAGED = ("train_loss", "val_", "epoch_seconds")
 """The beginnings of the names of an epoch's values whose means over the search seeds a search's results hold, besides
 the objective."""
@@ -64,8 +64,8 @@ def tune_result_of_seeds(epoch: int, reports: Sequence[TrialReport], metric: Met
     """Return the result of a configuration for Ray Tune: the means over its search seeds at ``epoch``.
 
     ``reports`` has one entry for each seed. ``metric`` is what the search optimises on validation. A seed that patience
-    has ended counts with its last epoch. If a seed ended early, the configuration ends with the status of that seed,
-    and the result has no means. Raises UserError where the trials have no validation part.
+    has ended counts with its last epoch. If a seed ended early, the configuration ends with that seed's status, and the
+    result has no means. Raises UserError where the trials have no validation part.
     """
     said = {"note": "; ".join(line for report in reports for line in report.notes) or None, "cut": reports[0].cut_line}
     for report in reports:
