@@ -1,4 +1,4 @@
-"""What a step of BERT's kind holds beside its graph, and scoring beside weights and optimizer.
+"""The bytes that a step of BERT's kind holds beside its graph, and scoring beside weights and optimizer.
 
 Standard library only.
 """
@@ -13,11 +13,11 @@ ATTENTION_INPUTS = ("attention.self.query", "attention.self.key", "attention.sel
 
 
 def forward_bytes(work: Work, graph: Graph) -> int:
-    """Return what the forward pass holds at its fullest beside graph and batch, less what the graph keeps later.
+    """Return the most bytes that the forward pass holds beside graph and batch, less those that the graph keeps later.
 
-    Either the last layer norm of the last layer that computes all tokens, with the inputs and wide activations that no
-    module keeps; or the last layer's keys and values on their way into their groups; or the first layer's scores and
-    probabilities.
+    The fullest moment is one of three: the last layer norm of the last layer that computes all tokens, with the inputs
+    and wide activations that no module keeps; the copies of the last layer's keys and values into their groups; or the
+    first layer's scores and probabilities.
     """
     shape, width = work.shape, graph.compute
     hidden, fp32 = work.sizes.tokens * shape.hidden_size, graph.compute == FP32
@@ -43,13 +43,11 @@ def forward_bytes(work: Work, graph: Graph) -> int:
 
 
 def backward_bytes(work: Work, graph: Graph) -> int:
-    """Return what the backward pass holds at its fullest beside what is left of the graph.
+    """Return the most bytes that the backward pass holds beside what is left of the graph.
 
-    That is in the last layer of all tokens.
-
-    In full fine-tuning the gradients of the wide activations and of the weight behind them, and those of the layer
-    after it, if any; else those of the wide activations before and after GELU, less what the dropout and an adapter
-    have freed.
+    It holds most in the last layer that computes all tokens. In full fine-tuning these are the gradients of the wide
+    activations and of the weight behind them, and those of the layer after it, if any. Otherwise they are the gradients
+    of the wide activations before and after GELU, less the bytes that dropout and an adapter have freed.
     """
     shape, width = work.shape, graph.compute
     tokens, h, inner = work.sizes.tokens, shape.hidden_size, shape.intermediate_size
@@ -73,22 +71,24 @@ def backward_bytes(work: Work, graph: Graph) -> int:
 
 
 def end_bytes(work: Work, graph: Graph, gradients: int) -> int:
-    """Return what is held at the end of the backward pass, of whose parameters all ``gradients`` then are there.
+    """Return the bytes that are held at the end of the backward pass: the ``gradients`` of all parameters.
 
-    In full fine-tuning the gradient of the embeddings' output is there, too.
+    In full fine-tuning the gradient of the embeddings' output is held, too.
     """
     return gradients + (work.sizes.tokens * work.shape.hidden_size * FP32 if graph.full else 0)
 
 
 def without_graph(work: Work, sizes: BatchSizes) -> int:
-    """Return what the feed-forward part of one layer holds where autograd keeps nothing, its input and the layer's."""
+    """Return the bytes that a layer's feed-forward part holds, with its input and the layer's, without autograd."""
     wide = 2 * work.shape.intermediate_size * COMPUTE[work.precision] + 2 * work.shape.hidden_size * FP32
     return sizes.tokens * wide
 
 
 def _held_by_output(work: Work, graph: Graph) -> int:
-    """Bytes a number that a layer's output module holds at its last norm beside the graph: what its linear module gave,
-    which a Houlsby adapter keeps in the graph, and in a Pfeiffer adapter the first norm where the graph keeps a cast.
+    """Return the bytes that a layer's output module holds at its last norm beside the graph, for each hidden number.
+
+    They are those of its linear module's output, which a Houlsby adapter keeps in the graph, and with a Pfeiffer
+    adapter those of the first norm's output, where the graph keeps a cast of it.
     """
     if graph.pfeiffer:
         return graph.compute + (FP32 if graph.compute != FP32 else 0)

@@ -1,8 +1,8 @@
 """Peak memory of training one trial, term by term, in closed form. Standard library only.
 
 Every term counts the engine's own operations: fp32 weights, AdamW's two moments in fp32, gradients that are freed after
-each step, the graph of one batch (``tunekit.memory.graph``) and what a step holds beside it. Not counted: a process's
-libraries, a CUDA context, and what an allocator rounds up or keeps in reserve.
+each step, the graph of one batch (``tunekit.memory.graph``) and what a step holds beside it. A process's libraries, a
+CUDA context, and what an allocator rounds up or keeps in reserve are not counted.
 """
 
 from __future__ import annotations
@@ -17,7 +17,7 @@ from tunekit.memory.modernbert_graph import ModernBertGraph
 from tunekit.models.shapes import Shape, parameters
 
 ADAMW_STATES = 2
-"""How many numbers AdamW keeps of a trainable parameter: two moments."""
+"""The numbers that AdamW keeps for each trainable parameter: two moments."""
 SPARE = 0.1
 """The share of a device's memory that a plan leaves free."""
 
@@ -30,7 +30,7 @@ class Memory:
     gradients: int
     optimizer: int
     activations: int
-    """What the autograd graph keeps of the encoder and the head, casts of weights to bf16 with it."""
+    """What the autograd graph keeps of the encoder and the head, including casts of weights to bf16."""
     logits: int
     """Logits, log-probabilities and labels."""
     workspace: int
@@ -46,41 +46,41 @@ class Memory:
 
     @property
     def needed(self) -> int:
-        """What a device must have room for."""
+        """The bytes that a device must have room for."""
         return self.peak + self.graphs
 
 
 def saved_bytes(work: Work) -> int:
-    """Return the bytes that the graph of a trial's step keeps once the loss is computed, parameters not counted."""
+    """Return the bytes that the graph of a trial's step keeps once the loss is computed, without parameters."""
     graph, _ = _form_of(work)
     return graph.run() + _kept_of_loss(work)
 
 
 class Workspace(Protocol):
-    """What is held beside the graph at the fullest moments. A module here is that of each kind of encoder."""
+    """The bytes that are held beside the graph at the fullest moments. Each kind of encoder has its module."""
 
     def forward_bytes(self, work: Work, graph: Any) -> int:
-        """Return what the forward pass holds at its fullest beside graph and batch, less what is kept later."""
+        """Return the most bytes that the forward pass holds beside graph and batch, less those that are kept later."""
 
     def backward_bytes(self, work: Work, graph: Any) -> int:
-        """Return what the backward pass holds at its fullest beside what is left of the graph."""
+        """Return the most bytes that the backward pass holds beside what is left of the graph."""
 
     def end_bytes(self, work: Work, graph: Any, gradients: int) -> int:
-        """Return what is held at the end of the backward pass, ``gradients`` of all parameters among it."""
+        """Return the bytes at the end of the backward pass, including the ``gradients`` of all parameters."""
 
     def without_graph(self, work: Work, sizes: BatchSizes) -> int:
-        """Return what a layer holds at its fullest where autograd keeps nothing."""
+        """Return the most bytes that a layer holds where autograd keeps nothing."""
 
 
 def _form_of(work: Work) -> tuple[Graph, Workspace]:
-    """Return the graph of ``work``'s kind of encoder, and what is held beside it. Raises NoClosedForm."""
+    """Return the graph and the workspace of ``work``'s kind of encoder. Raises NoClosedForm."""
     if work.shape.model_type == "modernbert":
         return ModernBertGraph(work), modernbert_workspace
     return Graph(work), bert_workspace
 
 
 def predict(work: Work, scored: BatchSizes | None = None) -> Memory:
-    """Return the memory of ``work``. ``scored`` are the sizes of the largest batch that is scored, if any is.
+    """Return the memory of ``work``. ``scored`` are the sizes of the largest scored batch; None where none is scored.
 
     Raises NoClosedForm where the method, its targets or the model type have no closed form.
     """
@@ -123,7 +123,7 @@ def _kept_of_loss(work: Work) -> int:
 
 
 def _batch(work: Work, sizes: BatchSizes, *, pairs: bool) -> int:
-    """A batch's ids and the indices by which attention finds its sequences, those of pairs if they are dropped."""
+    """Return the bytes of a batch's ids and of attention's indices, which with ``pairs`` include those of pairs."""
     heads = work.shape.num_attention_heads
     if work.gpu:  # three ids and two tables of tokens, and the indices from which they are computed
         return sizes.tokens * 8 * INT64 + sizes.sequences * 6 * INT64
@@ -134,7 +134,7 @@ def _batch(work: Work, sizes: BatchSizes, *, pairs: bool) -> int:
 
 
 def _held(work: Work, graph: Graph) -> int:
-    """What a whole step holds beside its graph: the batch, and the masks of pairs that layers take theirs from."""
+    """Return the bytes that a step holds throughout beside its graph: the batch, and the dropout masks of pairs."""
     sizes, shape = work.sizes, work.shape
     pairs = work.explicit and work.full_layers > 0
     held = _batch(work, sizes, pairs=pairs)

@@ -39,26 +39,26 @@ class Work:
     precision: str = "fp32"
     """fp32, tf32 or bf16."""
     trials: int = 1
-    """How many trials the pack has. They share the frozen weights."""
+    """The number of trials in the pack. They share the frozen weights."""
     gpu: bool = False
-    """Whether the kernels of a GPU compute it, where neither masks nor attention's probabilities are stored."""
+    """Whether a GPU's kernels compute the step. They store neither masks nor attention's probabilities."""
 
     @property
     def explicit(self) -> bool:
         """Whether attention is computed step by step, as a CPU does where its probabilities are dropped.
 
-        Else it keeps its inputs, its output and a number a query.
+        Otherwise the graph keeps its inputs, its output and one number for each query.
         """
         return self.shape.attention_probs_dropout_prob > 0 and not self.gpu
 
     @property
     def full_layers(self) -> int:
-        """How many layers compute all tokens: those before the last one, or all where the head reads all tokens."""
+        """The number of layers that compute all tokens: all but the last one, or all if the head reads all tokens."""
         return self.shape.num_hidden_layers - (not self.shape.reads_all_tokens)
 
     @property
     def logit_rows(self) -> int:
-        """How many rows of logits there are."""
+        """The number of rows of logits."""
         return self.sizes.tokens if self.shape.of_words else self.sizes.sequences
 
 
@@ -70,7 +70,7 @@ class Rows(Enum):
 
 
 class Graph:
-    """Bytes that the graph of a trial keeps, parameters not counted, in the order of BERT's forward pass."""
+    """The bytes that the graph of a trial keeps, without parameters, counted in the order of BERT's forward pass."""
 
     def __init__(self, work: Work) -> None:
         """Raises NoClosedForm for a method or a model type that is not followed here."""
@@ -98,11 +98,11 @@ class Graph:
         """The bytes kept after the attention of each layer, up to the logits, masks not counted."""
 
     def count(self, rows: Rows) -> int:
-        """Return how many rows hidden states of ``rows`` have."""
+        """Return the number of rows of hidden states of the kind ``rows``."""
         return self.work.sizes.tokens if rows is Rows.TOKENS else self.work.sizes.sequences
 
     def run(self) -> int:
-        """Return the bytes kept once the logits are computed, those of the loss itself not counted."""
+        """Return the bytes kept once the logits are computed, without those of the loss."""
         needs_grad = self.embeddings()
         for layer in range(self.shape.num_hidden_layers):
             if layer == self.work.full_layers:
@@ -120,11 +120,11 @@ class Graph:
         return self.bytes
 
     def prefix(self, layer: int) -> str:
-        """Return what the names of a layer's modules begin with."""
+        """Return the prefix of the names of a layer's modules."""
         return f"{FAMILIES[self.shape.model_type].layers}.{layer}"
 
     def keeps_input(self, layer: int, *modules: str) -> bool:
-        """Return whether one of a layer's ``modules`` keeps its input itself, and not a cast or dropped copy of it."""
+        """Return whether one of a layer's ``modules`` keeps its input itself, and not a copy that is cast or dropped."""
         names = {f"{self.prefix(layer)}.{module}" for module in modules}
         return self.full or (bool(names & self.tuned) and self.lora_dropout == 0)
 
@@ -269,7 +269,7 @@ class Graph:
         o = self.linear(f"{prefix}.output.dense", rows, inner, h, i, trained=full, kept=False, narrow=True)
         self.dropout(rows, o, rate)
         if self.pfeiffer:
-            # Its bottleneck reads the layer norm that the layer ends with, which so is taken twice.
+            # Its bottleneck reads the output of the layer norm that ends the layer, so that norm is computed twice.
             o = o or y
             if o:
                 self.norm(rows)

@@ -6,9 +6,9 @@ from dataclasses import dataclass
 GROUPS = 4
 """The most groups of sequences in which attention is computed."""
 SMALLEST_GROUP = 4
-"""The least sequences that a group holds, where the batch has as many."""
+"""The fewest sequences that a group holds, unless the batch has fewer."""
 BUCKET_TOKENS = 128
-"""On a GPU a row of tokens is a multiple of this long. Shorter steps make more buckets, longer ones more filler."""
+"""On a GPU the tokens of a row are a multiple of this. A smaller one makes more buckets, a larger one more filler."""
 
 
 def bucket_tokens(tokens: int, multiple: int = BUCKET_TOKENS) -> int:
@@ -40,15 +40,15 @@ class BatchSizes:
     sequences: int
     tokens: int
     slots: int
-    """The slots of all groups: of each group its sequences times its longest length."""
+    """The slots of all groups: the sum, over groups, of the sequences times the longest length."""
     squares: int
-    """The pairs of slots within sequences: of each group its slots times its longest length."""
+    """The pairs of slots within sequences: the sum, over groups, of the slots times the longest length."""
     padded: int
     """The slots of those groups that hold padding."""
     pairs: int
     """The pairs of real tokens within sequences."""
     window_pairs: int = 0
-    """The numbers in the biases by which a local layer hides what lies outside its window, of groups that are longer
+    """The numbers in the biases by which a local layer hides keys outside its window, over all groups that are longer
     than the window. A group without padding has one bias for all its sequences."""
     window_keys: int = 0
     """The same for a layer whose only queries are first tokens."""
@@ -61,8 +61,8 @@ class BatchSizes:
     def from_lengths(cls, lengths: Sequence[int], *, gpu: bool = False, window: int | None = None) -> "BatchSizes":
         """Return the sizes of a batch of sequences of ``lengths`` on a CPU, or by the kernels of a ``gpu``.
 
-        The kernels have no groups: each token, filler with them, is a slot, and no pair is stored. ``window`` is how
-        many tokens away the queries of local layers see; None where there are no local layers.
+        The kernels have no groups: each token, including filler, is a slot, and no pair is stored. ``window`` is the
+        distance in tokens that the queries of local layers see; None where there are no local layers.
         """
         falling = sorted(map(int, lengths), reverse=True)
         if gpu:

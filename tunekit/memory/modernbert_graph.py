@@ -26,14 +26,15 @@ class ModernBertGraph(Graph):
         if shape.hidden_dropout_prob or shape.attention_probs_dropout_prob or shape.head_dropout:
             raise NoClosedForm("memory of model type modernbert with dropout")
         self.rotating: set[bool] = set()
-        """Whether the layers are local whose graph keeps angles of rotations: those of each kind are the same."""
+        """The kinds of layers whose graph keeps angles of rotations: True for local ones, False for global ones. The
+        layers of a kind share them."""
         self.keeps_padding = self.keeps_short_padding = False
         """Whether the graph keeps the biases that hide padding, of all groups or of those no longer than a window."""
         self.model_bytes = 0
-        """The bytes that are kept in all, masks, angles and shared biases not counted."""
+        """The bytes that are kept in all, without masks, angles and shared biases."""
 
     def run(self) -> int:
-        """Return the bytes kept once the logits are computed, those of the loss itself not counted."""
+        """Return the bytes kept once the logits are computed, without those of the loss."""
         sizes, needs_grad = self.work.sizes, self.embeddings()
         for layer in range(self.shape.num_hidden_layers):
             if layer == self.work.full_layers:
@@ -62,12 +63,12 @@ class ModernBertGraph(Graph):
         return 2 * self.work.sizes.tokens * (self.shape.hidden_size // self.shape.num_attention_heads) * FP32
 
     def masks(self) -> int:
-        """Return the bytes of the masks of LoRA's dropout; of the model's own there is none."""
+        """Return the bytes of the masks of LoRA's dropout. The model has no dropout of its own."""
         if not self.lora_dropout:
             return 0
         token = sequence = 0
         layers = f"{FAMILIES[self.shape.model_type].layers}."
-        last = f"{self.prefix(self.work.full_layers)}."  # a layer that there is not, where all compute all tokens
+        last = f"{self.prefix(self.work.full_layers)}."  # names no layer where all layers compute all tokens
         for name, wide, _ in self.shape.targets(self.work.num_labels):
             if name in self.tuned:
                 of_tokens = name.startswith(layers) and (not name.startswith(last) or ".Wqkv" in name)
@@ -129,7 +130,7 @@ class ModernBertGraph(Graph):
         return found
 
     def rotated_attention(self, *, local: bool, last: bool) -> None:
-        """Count what attention by SDPA keeps, its rotations, and the biases that hide padding or what is too far."""
+        """Count what attention by SDPA keeps, its rotations, and the biases that hide padding or distant keys."""
         sizes, h, heads = self.work.sizes, self.shape.hidden_size, self.shape.num_attention_heads
         slots, queries = sizes.slots * h, (sizes.sequences if last else sizes.slots) * h
         self.bytes += (2 * slots + 2 * queries) * self.compute
@@ -156,7 +157,8 @@ class ModernBertGraph(Graph):
         if x:
             self.norm(Rows.TOKENS if shape.reads_all_tokens else Rows.SEQUENCES)
         if x and shape.reads_all_tokens and not shape.of_words:
-            # The means: indices of slots and of sequences; which slots are real, and their numbers, where any is not.
+            # The means keep indices of slots and of sequences, and, where there is padding, which slots are real and
+            # how many.
             self.bytes += (sizes.slots + sizes.sequences) * INT64
             self.bytes += (sizes.padded + sizes.sequences) * FP32 if sizes.padded else 0
         dense, out = shape.head_linears

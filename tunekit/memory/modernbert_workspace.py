@@ -1,8 +1,8 @@
-"""What a step of a ModernBERT holds beside its graph, and scoring beside weights and optimizer. Standard library only.
+"""The bytes that a step of a ModernBERT holds beside its graph, and scoring beside weights and optimizer.
 
-Each function follows the moments at which ``tunekit.engine.forward.modernbert`` and its backward pass were seen to hold
-most. Two rules stand behind all terms: a function holds its arguments until it returns, and autograd frees what a node
-has saved once the node has run.
+Each function counts the moments at which ``tunekit.engine.forward.modernbert`` and its backward pass were measured to
+hold most. All terms follow two rules: a function holds its arguments until it returns, and autograd frees what a node
+has saved once the node has run. Standard library only.
 """
 
 from __future__ import annotations
@@ -14,15 +14,15 @@ from tunekit.models.shapes import bottleneck_width
 
 
 def forward_bytes(work: Work, graph: ModernBertGraph) -> int:
-    """Return what the forward pass holds at its fullest beside graph and batch, less what the graph keeps later."""
+    """Return the most bytes that the forward pass holds beside graph and batch, less those that are kept later."""
     shape, sizes, width = work.shape, work.sizes, graph.compute
     hidden, slots = sizes.tokens * shape.hidden_size, sizes.slots * shape.hidden_size
-    if not graph.rotating:  # no attention has a graph, and what is kept comes after it
+    if not graph.rotating:  # attention has no graph in any layer, and the graph keeps later tensors only
         return max(0, without_graph(work, sizes) - graph.bytes)
     angles = (1 + (shape.num_hidden_layers > 1) - len(graph.rotating)) * graph.angles
     fullest = 0
     if not shape.reads_all_tokens:
-        # The last layer's values on their way into their groups: the fused output, rotated keys, a copy of the values.
+        # The last layer copies its values into their groups: the fused output, rotated keys, a copy of the values.
         normed = 0 if graph.keeps(f"{graph.prefix(shape.num_hidden_layers - 1)}.attn.Wqkv") else hidden * FP32
         fullest = 5 * hidden * width + normed - graph.bytes_after_attention[-1]
     if work.full_layers:
@@ -33,7 +33,7 @@ def forward_bytes(work: Work, graph: ModernBertGraph) -> int:
         inner = 0 if graph.keeps(f"{prefix}.mlp.Wo") else sizes.tokens * shape.intermediate_size * width
         added = max(inner, 2 * hidden * width) if work.method == "adapter" or graph.pfeiffer else inner + hidden * width
         fullest = max(fullest, hidden * width + normed + added - graph.last_layer_bytes)
-        # Its contexts on their way back from their groups.
+        # The same layer copies its contexts back from their groups.
         normed = 0 if graph.keeps(f"{prefix}.attn.Wqkv") else hidden * FP32
         context = 0 if graph.keeps(f"{prefix}.attn.Wo") else hidden * width
         attended = 5 * hidden * width + normed + 2 * slots * width + context - graph.bytes_after_attention[last]
@@ -42,7 +42,7 @@ def forward_bytes(work: Work, graph: ModernBertGraph) -> int:
 
 
 def backward_bytes(work: Work, graph: ModernBertGraph) -> int:
-    """Return what the backward pass holds at its fullest beside what is left of the graph, near its begin."""
+    """Return the most bytes that the backward pass holds, near its beginning, beside what is left of the graph."""
     shape, sizes, width = work.shape, work.sizes, graph.compute
     h, inner, tokens = shape.hidden_size, shape.intermediate_size, sizes.tokens
     hidden, slots, head = tokens * h, sizes.slots * h, FP32 * h * (h + work.num_labels)
@@ -61,7 +61,7 @@ def backward_bytes(work: Work, graph: ModernBertGraph) -> int:
         freed = 0
         if work.method == "adapter":
             freed = tokens * (h + 2 * bottleneck_width(shape, work.params)) * width
-        if graph.pfeiffer:  # which also has the gradient of the part's input, that its bottleneck reads
+        if graph.pfeiffer:  # its bottleneck reads the part's input, so that the gradient of that is held, too
             freed = tokens * (h + bottleneck_width(shape, work.params)) * width - hidden * FP32
         if graph.full:
             freed = tokens * inner * width - FP32 * h * inner
@@ -71,10 +71,11 @@ def backward_bytes(work: Work, graph: ModernBertGraph) -> int:
 
 
 def end_bytes(work: Work, graph: ModernBertGraph, gradients: int) -> int:
-    """Return what is held at the end of the backward pass, of whose parameters all ``gradients`` then are there.
+    """Return the bytes that are held at the end of the backward pass, including the ``gradients`` of all parameters.
 
-    In full fine-tuning the embeddings' gradient comes last. Before it the first layer's module Wqkv has its own, and
-    beside its input and the embeddings' the gradients of its output, of its input and of the residual are there.
+    In full fine-tuning the embeddings' gradient comes last. Before it, the first layer's module Wqkv has its gradient,
+    and the step holds, beside the inputs of Wqkv and of the embeddings' norm, the gradients of the output and the input
+    of Wqkv and of the residual.
     """
     if not graph.full:
         return gradients
@@ -85,10 +86,10 @@ def end_bytes(work: Work, graph: ModernBertGraph, gradients: int) -> int:
 
 
 def without_graph(work: Work, sizes: BatchSizes) -> int:
-    """Return what a layer of all tokens holds at its fullest on a batch of ``sizes`` where autograd keeps nothing.
+    """Return the most bytes that a layer of all tokens holds on a batch of ``sizes`` where autograd keeps nothing.
 
-    Either attention, with its inputs in their groups and either the contexts on their way back or the biases of a local
-    layer; or the feed-forward part, with activations, gates and what comes of them.
+    They are those of attention, with its inputs in their groups and either the contexts as they are copied back or the
+    biases of a local layer; or those of the feed-forward part, with activations, gates and their product.
     """
     shape, width = work.shape, COMPUTE[work.precision]
     hidden, slots = sizes.tokens * shape.hidden_size, sizes.slots * shape.hidden_size

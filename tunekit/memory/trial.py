@@ -1,4 +1,4 @@
-"""The most memory that a trial takes: what it allocates on a GPU, or what its whole process has on a CPU. No torch."""
+"""The peak memory of a trial: the bytes that it allocates on a GPU, or that its process takes on a CPU. No torch."""
 
 from collections.abc import Iterable, Sequence
 from dataclasses import astuple, replace
@@ -12,7 +12,7 @@ from tunekit.schema import TrialSpec
 from tunekit.tasks import task_of
 
 EVAL_TOKENS = 8192
-"""The most tokens that a batch of scoring holds of one trial, padding counted."""
+"""The most tokens that a batch of scoring holds for one trial, including padding."""
 PROCESS_BYTES = 755 * 2**20
 """The resident memory of a worker process beside its trial: Python, Ray, torch, transformers and the tokens.
 
@@ -20,11 +20,11 @@ Measured with the CPU build of torch 2.13 on Linux. Pages of the libraries' file
 although processes share them.
 """
 STEP, SCORING, GRADIENTS = 1.25, 1.1, 0.5
-"""How many bytes a process keeps resident for each byte of a step's tensors, of scoring and of gradients.
+"""The bytes that a process keeps resident for each byte of a step's tensors, of scoring and of gradients.
 
-Fitted to measured peaks (``python -m benchmarks memory`` has others). What one phase of training has freed is not
-handed back to the system in whole, and the next phase asks for other sizes, so that phases add up; gradients take a
-part of what the step's tensors have freed.
+They are fitted to measured peaks; ``python -m benchmarks memory`` measures others. Phases of training add up, since a
+phase hands back only a part of its freed memory to the system, and the next phase asks for other sizes. Gradients take
+a part of the memory that the step's tensors have freed.
 """
 
 
@@ -42,9 +42,9 @@ def trial_peak(
     """Return the most bytes that a trial of ``spec`` takes, whose model has ``shape``.
 
     ``batches`` are the lengths in tokens of the sequences of each training batch. ``longest`` is the length of the
-    longest sequence that is scored, and ``num_scored`` the rows of the largest split. On a GPU these are the bytes that
-    the trial allocates, and with ``with_graphs`` also those that CUDA graphs keep in reserve; on a CPU the resident
-    bytes of its process (``resident_bytes``). Raises NoClosedForm.
+    longest sequence that is scored, and ``num_scored`` the rows of the largest split. On a GPU the result counts the
+    bytes that the trial allocates, and with ``with_graphs`` also those that CUDA graphs keep in reserve. On a CPU it
+    counts the resident bytes of the process (``resident_bytes``). Raises NoClosedForm.
     """
     shape = shape_for(spec, shape)
     by_kernels = gpu and FAMILIES[shape.model_type].on_device  # else a GPU has the groups of a CPU
@@ -69,7 +69,7 @@ def shape_for(spec: TrialSpec, shape: Shape) -> Shape:
 
 
 def resident_bytes(memory: Memory) -> int:
-    """Return the resident bytes, at most, of the process of one trial whose closed form is ``memory``."""
+    """Return the most resident bytes of a process that trains one trial, whose closed form is ``memory``."""
     step = memory.activations + memory.logits + memory.workspace
     phases = STEP * step + SCORING * memory.scoring + GRADIENTS * memory.gradients
     return PROCESS_BYTES + memory.weights + memory.optimizer + int(phases)
@@ -82,7 +82,7 @@ def together_bytes(peak: int, trials: int, *, gpu: bool) -> int:
 
 
 def _largest(sizes: set[BatchSizes]) -> list[BatchSizes]:
-    """Return the sizes that no other ones reach in everything that memory depends on."""
+    """Return the sizes without those that another one reaches in everything that memory depends on."""
     kept: list[BatchSizes] = []
     for one in sorted(sizes, key=astuple, reverse=True):
         if not any(all(a >= b for a, b in zip(astuple(other), astuple(one), strict=True)) for other in kept):

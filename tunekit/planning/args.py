@@ -19,7 +19,7 @@ Scheduler = Literal["asha", "none"]
 Choose = Literal["best", "1se"]
 """The role of the configuration in best.yaml: the best score, or the fewest parameters within one standard error."""
 MOST_SEEDS = 10_000
-"""Seeds that one range may stand for: a longer one is a slip of the hand."""
+"""The most seeds that one range may stand for. A longer range is taken for a typing error."""
 STORAGE = "ray_results"
 """The folder of sweeps where no other is given."""
 
@@ -56,14 +56,14 @@ Seeds = Annotated[
 
 @dataclass(frozen=True, kw_only=True)
 class DataColumns:
-    """Where a user's own files hold what a dataset needs; a config file says it of each file (docs/data.md)."""
+    """The columns and the format of a user's own files; a config file gives them for each file (docs/data.md)."""
 
     text_column: str | None = None
     """The column of your own data that holds the text (default: text)."""
     pair_column: str | None = None
     """The column that holds a second text, if there is one."""
     label_column: tuple[str, ...] | None = None
-    """The column that holds the class, or the number of a regression (default: label); several columns of 0 and 1 for
+    """The column that holds the class, or the number of a regression (default: label). Several columns of 0 and 1 give
     several labels a text."""
     label_separator: str | None = None
     """The character between the labels of a text where one column of texts holds several; lists need none."""
@@ -150,7 +150,7 @@ class SearchArgs(SweepArgs):
     seeds_per_trial: int = 1
     """The number of search seeds of each configuration, from 1001; the search is on the mean of their scores."""
     sampler: Sampler = "tpe"
-    """What suggests the configurations: a tree of Parzen estimators, chance, or a Gaussian process."""
+    """How configurations are suggested: by a tree of Parzen estimators, at random, or by a Gaussian process."""
     sampler_seed: int = 0
     """The seed of the sampler's suggestions."""
     scheduler: Scheduler = "asha"

@@ -21,9 +21,9 @@ def changed_settings(
 ) -> list[str]:
     """Return a headline and a line for each group of trials that have changed settings in common; none without any.
 
-    The first line has the settings that all trials share. Those that remain have a line for each method, and then for
-    each cell. Left out are those by which cells of the same model, dataset and method differ, since they are part of
-    the names of cells, and the settings that ``left_out`` names by cell.
+    The first line has the settings that all trials share. The others have a line for each method whose cells share
+    them, and then for each cell. Settings by which cells of the same model, dataset and method differ are left out,
+    since they are part of the names of cells, and so are the settings that ``left_out`` names by cell.
     """
     cells, names = {spec.cell: spec for spec in specs}, cell_names(specs)
     left = {cell: _changed(spec, left_out.get(cell, ())) for cell, spec in cells.items()}

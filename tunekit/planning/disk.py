@@ -1,4 +1,4 @@
-"""What trials take of the storage's disk: their records, checkpoints and kept weights."""
+"""The bytes that trials take on the storage's disk: records, checkpoints and kept weights."""
 
 from collections.abc import Mapping, Sequence
 
@@ -6,7 +6,7 @@ from tunekit.memory import ADAMW_STATES, FP32, NoClosedForm, Shape, parameters
 from tunekit.schema import TrialSpec
 
 RECORD_BYTES = 4_000_000
-"""The records of a trial."""
+"""The bytes of a trial's records."""
 CHECKPOINTS = 3
 """The most checkpoints that a running trial has at a time."""
 
@@ -14,8 +14,8 @@ CHECKPOINTS = 3
 def checkpoint_bytes(spec: TrialSpec, shape: Shape, num_labels: int = 2) -> int:
     """Return the bytes of a checkpoint: each trainable weight and its two AdamW moments in float32.
 
-    ``shape`` is that of the spec's model. Heads are small, whatever the number of classes. All weights count where the
-    method has no closed form.
+    ``shape`` is the shape of the spec's model. ``num_labels`` matters little, since heads are small. All weights count
+    where the method has no closed form.
     """
     try:
         count = parameters(shape, spec.method, spec.method_params, num_labels).trainable
@@ -40,7 +40,7 @@ def disk_bytes(
 def kept_weights_bytes(specs: Sequence[TrialSpec], shapes: Mapping[str, Shape], keep_models: str) -> int:
     """Return the bytes of the weights that ``specs`` keep for export; ``shapes`` are those of the models by name.
 
-    With ``best`` a running trial keeps three: its best so far, and one beside each checkpoint.
+    With ``best`` a running trial keeps the weights of three epochs: its best so far, and one beside each checkpoint.
     """
     copies = {"none": 0, "last": 1, "best": 3}
     parts = 1 + ADAMW_STATES

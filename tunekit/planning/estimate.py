@@ -1,4 +1,4 @@
-"""How long a sweep will take: by epochs on record where there are some, else by its work and a processor's speed."""
+"""Estimate the time of a sweep, by epochs on record where there are some, else by its work and a processor's speed."""
 
 import heapq
 import json
@@ -18,18 +18,18 @@ START_SECONDS = 20.0
 BUILD_SECONDS = 0.5
 """The seconds in which a trial's data and model are read."""
 SAME_MARGIN, ALIKE_MARGIN = 1.25, 1.5
-"""The factors by which a time may be off that comes from epochs of the same cell, and of the same model and method."""
+"""The factors by which a time may be off if it comes from epochs of the same cell, or of the same model and method."""
 
 
 @dataclass(frozen=True)
 class Timing:
-    """How long something takes, and how that is known."""
+    """An estimated time, its margin, and its source."""
 
     seconds: float
     margin: float
-    """The factor by which it may be shorter or longer."""
+    """The factor by which the time may be shorter or longer."""
     source: str
-    """What it comes from, as in "a probe of the processor"."""
+    """The source of the estimate, as in "a probe of the processor"."""
 
     @property
     def low(self) -> float:
@@ -59,18 +59,18 @@ class Timer:
     ) -> None:
         """``sizes`` of datasets and ``shapes`` of models are by name; ``stored`` are the store's records.
 
-        ``speed`` is that of this machine's processor, None where a GPU or a cluster trains. Of the epochs on record
-        those count that were trained on a GPU where ``on_gpu``, on a processor where not, and all where it is None.
+        ``speed`` is that of this machine's processor, None where a GPU or a cluster trains. ``on_gpu`` says which
+        epochs on record count: with True those trained on a GPU, with False those trained on a CPU, with None all.
         """
         self.sizes, self.shapes, self.speed = sizes, shapes, speed
         self.cells = _seconds_by_cell(stored, on_gpu=on_gpu)
         self.kinds = self._seconds_by_kind()
 
     def epoch(self, spec: TrialSpec) -> Timing | None:
-        """Return how long an epoch of ``spec`` takes, None where nothing tells it.
+        """Return the time of an epoch of ``spec``; None where nothing is known about it.
 
-        Epochs of its cell tell it; else epochs of its model and method, in proportion to the work; else its own work
-        at the speed of the processor.
+        It comes from epochs of the same cell; else from epochs of the same model and method, in proportion to the work;
+        else from the work at the speed of the processor.
         """
         work = epoch_work(spec, self.shapes[spec.model], self.sizes[spec.dataset])
         if same := self.cells.get(spec.cell):
@@ -83,7 +83,7 @@ class Timer:
         return Timing(self.speed.seconds(work), MARGIN, SOURCE)
 
     def trial(self, spec: TrialSpec, epochs: float | None = None) -> Timing | None:
-        """Return how long ``epochs`` of ``spec``, by default all, take with the trial's start and end."""
+        """Return the time of ``epochs`` of ``spec``, by default all, with the trial's start and end."""
         epoch = self.epoch(spec)
         if epoch is None:
             return None
@@ -93,9 +93,9 @@ class Timer:
         return Timing(seconds, epoch.margin, epoch.source)
 
     def run(self, trials: Sequence[tuple[TrialSpec, float]], at_a_time: int) -> Timing | None:
-        """Return how long ``trials``, each with its epochs left, take when so many of them run ``at_a_time``.
+        """Return the time of ``trials``, each with its epochs left, if ``at_a_time`` of them run at a time.
 
-        None where nothing tells the time of one of them.
+        Return None where nothing is known about the time of one of them.
         """
         timings = {key: self.trial(spec, epochs) for spec, epochs in trials for key in [(spec.cell, epochs)]}
         found = [timings[spec.cell, epochs] for spec, epochs in trials]
@@ -135,13 +135,13 @@ def _seconds_by_cell(stored: Frames, *, on_gpu: bool | None) -> dict[str, list[f
             cells[folder] = cell
     found: dict[str, list[float]] = {}
     for folder, seconds in stored.epochs[["folder", "epoch_seconds"]].itertuples(index=False):
-        if folder in cells and seconds > 0:  # NaN of an epoch without a time is not
+        if folder in cells and seconds > 0:  # False for NaN, which an epoch without a time has
             found.setdefault(cells[folder], []).append(float(seconds))
     return found
 
 
 def makespan(seconds: Sequence[float], at_a_time: int) -> float:
-    """Return when the last of some trials ends: each begins, in order, as soon as one of the places is free."""
+    """Return the seconds until the last of some trials ends. Each begins, in order, as soon as a place is free."""
     free = [0.0] * max(1, at_a_time)
     for one in seconds:
         heapq.heapreplace(free, free[0] + one)
@@ -149,7 +149,7 @@ def makespan(seconds: Sequence[float], at_a_time: int) -> float:
 
 
 UNITS = ((60, 90, "minute"), (3600, 48, "hour"))
-"""The seconds of a unit, how many of it a time has at most, and its name; what takes longer is in days."""
+"""The seconds of each unit, the most of it in which a time is given, and its name. Longer times are given in days."""
 DAY = 24 * 3600
 
 
@@ -166,7 +166,7 @@ def span(low: float, high: float) -> str:
 
 
 def _rounded(number: float, *, fraction: bool) -> str:
-    """Return a number with two digits; below 3 with one behind the point where ``fraction``."""
+    """Return a number with two digits. With ``fraction``, a number below 3 has one of them behind the point."""
     if fraction and number < 3:
         return f"{number:.1f}".removesuffix(".0")
     step = 1 if number < 20 else 5 if number < 100 else 10 ** (len(str(int(number))) - 2)

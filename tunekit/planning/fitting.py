@@ -1,4 +1,4 @@
-"""Whether a model can take what a trial asks of it, told from the model's config.json alone, without torch."""
+"""Check whether a model can take a trial's settings, from the model's config.json alone, without torch."""
 
 from collections.abc import Iterator, Mapping
 from importlib.metadata import PackageNotFoundError, version
@@ -30,9 +30,9 @@ def config_of(ref: ModelRef) -> Mapping[str, Any] | None:
 
 
 def check_fit(spec: TrialSpec, config: Mapping[str, Any]) -> None:
-    """Raise UserError, which names the value, where a model with ``config`` can't take what ``spec`` asks of it.
+    """Raise UserError, which names the value, where a model with ``config`` can't take a setting of ``spec``.
 
-    A size that ``config`` leaves out is not held against anything.
+    Nothing is checked against a size that ``config`` leaves out.
     """
     family = FAMILIES[config["model_type"]]
     refusal = family.refusal(spec.method, config)
@@ -114,7 +114,7 @@ def _of_targets(targets: str, family: Family, config: Mapping[str, Any], *, embe
 
 
 def _modules(family: Family, config: Mapping[str, Any]) -> Iterator[str]:
-    """Yield the full names of what can be a target: linear modules, row blocks of fused ones, and embeddings."""
+    """Yield the full names of all possible targets: linear modules, row blocks of fused ones, and embeddings."""
     embeddings = f"{family.backbone}.embeddings"
     yield f"{embeddings}.{family.module('word_embeddings')}"
     if not (family.rotary or family.needed.get("relative_attention")):
@@ -131,7 +131,7 @@ def _modules(family: Family, config: Mapping[str, Any]) -> Iterator[str]:
 
 
 def _positions(family: Family, config: Mapping[str, Any]) -> int | None:
-    """Return how many tokens of a text have a position; None where ``config`` does not say it."""
+    """Return the most tokens of a text that have a position; None where ``config`` does not tell."""
     positions = _size(family, config, "max_position_embeddings")
     if positions is None or not family.position_offset:
         return positions
@@ -139,6 +139,6 @@ def _positions(family: Family, config: Mapping[str, Any]) -> int | None:
 
 
 def _size(family: Family, config: Mapping[str, Any], field: str) -> int | None:
-    """Return a size of the model by the name of the field of ``Shape``; None where ``config`` does not say it."""
+    """Return the size of the model that ``Shape`` holds as ``field``; None where ``config`` does not tell."""
     size = config.get(family.config_keys.get(field, field))
     return size if isinstance(size, int) else None

@@ -1,4 +1,4 @@
-"""Whether the loss that a trial asks for fits its task and the labels of its data: refused before anything trains."""
+"""Refuse a loss that does not fit the trial's task or the labels of its data, before anything trains."""
 
 from collections.abc import Sequence
 
@@ -11,7 +11,7 @@ from tunekit.training_options import LATER_FIELDS, label_weights
 
 
 def check_loss(spec: TrialSpec, label_names: Sequence[str]) -> None:
-    """Raise UserError where the task has no such loss, or ``class_weights`` do not fit the labels of the dataset."""
+    """Raise UserError where the task lacks an option of the loss, or ``class_weights`` don't fit the labels."""
     task, data = task_of(spec.dataset), readable(spec.dataset)
     for name in LOSS_OPTIONS:
         if getattr(spec, name) != LATER_FIELDS[name] and name not in task.loss_options:
@@ -29,7 +29,7 @@ def check_loss(spec: TrialSpec, label_names: Sequence[str]) -> None:
 
 
 def check_classes(spec: TrialSpec, data: TextDataset) -> None:
-    """Raise UserError where a label of ``class_weights`` has no text in the training data, or none counts.
+    """Raise UserError where a label of ``class_weights`` has no training text, or all training texts weigh 0.
 
     ``data`` is the dataset of ``spec`` as a whole.
     """

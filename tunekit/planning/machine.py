@@ -1,4 +1,4 @@
-"""What this machine has to train on: processor cores, their speed, and its GPUs. Imports no torch."""
+"""The hardware of this machine: processor cores, their speed, and its GPUs. Imports no torch."""
 
 import os
 import time
@@ -6,7 +6,7 @@ from dataclasses import dataclass
 from pathlib import Path
 
 PROBES, PROBE_SECONDS = 6, 0.03
-"""How often the processor is probed, and for how long each time."""
+"""The number of probes of the processor, and the seconds of each."""
 
 
 @dataclass(frozen=True)
@@ -24,7 +24,7 @@ def cores() -> int:
 
 
 def has_accelerator() -> bool:
-    """Whether this machine shows an NVIDIA GPU, without importing torch."""
+    """Return whether this machine has the device file of an NVIDIA GPU."""
     return any(Path("/dev").glob("nvidia[0-9]*"))
 
 
@@ -49,11 +49,11 @@ def gpus() -> list[Gpu]:
 
 
 def cpu_flops_per_second() -> float:
-    """Return the rate of a float32 matrix product on one core, by the processor time of its thread.
+    """Return the operations a second of a float32 matrix product on one core, by the processor time of its thread.
 
     It is the best of some short probes. Time in which other processes have the core does not count, so that a busy
-    machine gives the rate that it has when it is idle. Several threads would wait for each other on a busy machine, and
-    waiting takes processor time.
+    machine gives the rate that it has when it is idle. The probe has one thread: on a busy machine several threads
+    would wait for each other, and waiting takes processor time.
     """
     import numpy as np
     from threadpoolctl import threadpool_limits

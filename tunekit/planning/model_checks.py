@@ -1,4 +1,4 @@
-"""Whether the models of a sweep can be trained on its data: tried in the plan, for models that are on this machine."""
+"""Check, while planning, whether the models of a sweep that are on this machine can be trained on its data."""
 
 from collections.abc import Iterator, Mapping, Sequence
 
@@ -38,7 +38,7 @@ def check_models(
 
 
 def model_notes(specs: Sequence[TrialSpec], models: Mapping[str, ModelRef]) -> Iterator[str]:
-    """Yield a line for each thing that is done with a model and that nobody asked for."""
+    """Yield a line for each change to a model or its texts that nobody asked for, such as cutting texts."""
     for name in dict.fromkeys(spec.model for spec in specs):
         if checked := checked_model(models[name]):
             yield from checked.notes
@@ -48,7 +48,7 @@ def model_notes(specs: Sequence[TrialSpec], models: Mapping[str, ModelRef]) -> I
 
 
 def _has_pairs(dataset: str, own_data: Mapping[str, TextDataset]) -> bool:
-    """Whether the tokenizer is given the dataset's rows as pairs."""
+    """Return whether the tokenizer is given the dataset's rows as pairs."""
     data = own_data.get(dataset)
     if data is None:
         return DATASETS[dataset].pair_as == "pair"

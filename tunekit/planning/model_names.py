@@ -1,4 +1,4 @@
-"""Find a model by what a user calls it, and say what was meant by a name that people know a model by."""
+"""Find the model that a user names, and suggest the hub id of a model that is widely known by another name."""
 
 import re
 from pathlib import Path
@@ -15,13 +15,13 @@ ORGANISATIONS = {
     r"electra-(small|base|large)-discriminator": "google",
     r"scibert_scivocab_(un)?cased": "allenai",
 }
-"""The organisations on the hub of models that are widely known by their name alone, by a pattern of these names."""
+"""The organisations, on the hub, of models that are widely known without them, by a pattern of the models' names."""
 PACKAGED = {"minilm": "sentence-transformers/all-MiniLM-L6-v2"}
 """The hub ids of registered models that come from a package."""
 
 
 def known_as(text: str) -> str | None:
-    """Return a question that gives the hub id, and the registered name, of a model that ``text`` may stand for."""
+    """Return a hint with the hub id, or the registered name, of the model that ``text`` may mean; None without one."""
     typed = text.partition("@")[0].lower()
     name = typed.rpartition("/")[2]
     for registered in MODELS:
@@ -39,8 +39,8 @@ def known_as(text: str) -> str | None:
 def find_model(text: str) -> ModelRef:
     """Return the model that ``text`` names, as ``resolve_model`` does.
 
-    Raises UserError; for a name without its organisation, such as ``bert-base-uncased``, and for a model that can't be
-    had it says under which names the model is known, as far as that is known here.
+    Raises UserError where there is no such model. Its message ends with the hint of ``known_as``, if there is one. A
+    name without its organisation, such as ``bert-base-uncased``, is refused with that hint.
     """
     hint = known_as(text)
     bare = "/" not in text and text not in MODELS and not Path(text).expanduser().is_dir()
@@ -55,7 +55,7 @@ def find_model(text: str) -> ModelRef:
 
 
 def check_registered(text: str) -> None:
-    """Raise UserError where ``text`` is the name of no registered model; it says which one may be meant."""
+    """Raise UserError where ``text`` is the name of no registered model. The message says which one may be meant."""
     hint = known_as(text)
     if hint and text not in MODELS:
         raise UserError(f"unknown model {text!r}, {hint}")

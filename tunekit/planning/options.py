@@ -1,4 +1,4 @@
-"""How a sweep is run. No option here can change a trial's numbers beyond their last digits."""
+"""The options of running a sweep. None of them changes a trial's numbers beyond their last digits."""
 
 from collections.abc import Mapping
 from dataclasses import dataclass, fields, replace
@@ -34,13 +34,13 @@ class RunOptions:
     """Run failed trials again too (of a search: failed confirming trials)."""
 
     def run_options(self, keep_models: KeepModels = "none") -> "RunOptions":
-        """Return these options alone; ``keep_models`` is taken where none was given."""
+        """Return these options alone. ``keep_models`` is the value where none was given."""
         options = RunOptions(**{item.name: getattr(self, item.name) for item in fields(RunOptions)})
         return replace(options, keep_models=options.keep_models or keep_models)
 
     @property
     def kept(self) -> KeepModels:
-        """Of which epochs a trial keeps weights."""
+        """The epochs whose weights a trial keeps."""
         return self.keep_models or "none"
 
 

@@ -1,4 +1,4 @@
-"""What settings of other programs are called here: of transformers' Trainer, of peft, Ray Tune and Optuna."""
+"""The names that settings of transformers' Trainer, peft, Ray Tune and Optuna have here."""
 
 from collections.abc import Iterable
 
@@ -52,7 +52,7 @@ NAMES_HERE: dict[str, tuple[str, ...]] = {
     "search_alg": ("sampler",),
     "metric": ("objective",),
 }
-"""The names that a setting may have here, by what other programs call it; the first that a command has counts."""
+"""The names that a setting may have here, by its name in other programs. The first one that a command has counts."""
 WITHOUT_NAME = {
     "num_samples": "a grid trains each combination once; tunekit search --trials sets the trials of a search",
     "n_trials": "a grid trains each combination once; tunekit search --trials sets the trials of a search",
@@ -64,13 +64,13 @@ WITHOUT_NAME = {
         ("resume", "resume_from_checkpoint"), "the same command as before goes on where the sweep was broken off"
     ),
 }
-"""What to do instead of a setting of trials that has no name here."""
+"""Advice on settings of other programs that have no name here."""
 
 
 def nearest_name(name: str, known: Iterable[str]) -> str:
-    """Return what a message says after a wrong ``name`` of a flag or key: which of ``known`` is meant, or what to do.
+    """Return the end of a message on a wrong ``name`` of a flag or key: which of ``known`` is meant, or what to do.
 
-    The text is empty where none is near.
+    The text is empty where no name is near.
     """
     spelled, shown = _spelled(name), {_spelled(one): one for one in known}
     here = next((one for one in NAMES_HERE.get(spelled, ()) if one in shown), None)

@@ -1,4 +1,4 @@
-"""What the command line changes in the blocks of a preset or a file: filters, axes, learning rates and parameters."""
+"""Apply the command line to the blocks of a preset or a file: filters, axes, learning rates and parameters."""
 
 from collections.abc import Mapping, Sequence
 from dataclasses import replace
@@ -92,7 +92,7 @@ def _merged(blocks: Sequence[Block], models: tuple[str, ...], methods: tuple[str
         if len(values) > 1:
             raise UserError(f"the blocks differ in {name}; give --{name.replace('_', '-')} too")
         common[name] = values.pop()
-    # A dataset that is a value can't be a key.
+    # A dataset given as a TextDataset can't be a key, so its name is.
     datasets = {
         data if isinstance(data, DataSource) else name_of(data): data for one in blocks for data in one.datasets
     }

@@ -1,4 +1,4 @@
-"""The datasets of a sweep's blocks: which are the user's own, with which columns, and their content."""
+"""Find the datasets of a sweep's blocks, and read those that are the user's own."""
 
 from collections.abc import Sequence
 from dataclasses import dataclass, fields, replace
@@ -26,7 +26,7 @@ def is_own(data: str | DataSource | TextDataset) -> bool:
 
 
 def with_columns(blocks: Sequence[Block], flags: DataColumns) -> list[Block]:
-    """Return ``blocks`` with what the flags say of the columns of the user's own files.
+    """Return ``blocks`` with the columns that the flags give for the user's own files.
 
     Raises UserError where a flag is given and the blocks have no such file.
     """
@@ -62,7 +62,7 @@ class FoundData:
     names: dict[str | DataSource, str]
     """The names in the specs by the entries of ``blocks``."""
     blocks: list[Block]
-    """The blocks, with the commit of each dataset of the hub, and datasets that are values by their names."""
+    """The blocks, in which datasets of the hub have their commit, and a TextDataset is replaced by its name."""
 
 
 def find_data(blocks: Sequence[Block]) -> FoundData:

@@ -1,4 +1,4 @@
-"""The memory that a trial is expected to take, told from the sizes of its data before any text is read."""
+"""The expected peak memory of a trial, from the sizes of its data, before any text is read."""
 
 from collections.abc import Mapping
 from typing import Any
@@ -11,7 +11,7 @@ from tunekit.planning.sizes import DatasetSize
 from tunekit.schema import TrialSpec
 
 MOST_BATCHES = 300
-"""How many batches are drawn at most: the largest of more is hardly larger."""
+"""The most batches that are drawn. The largest of more batches is hardly larger."""
 
 
 def expected_batches(spec: TrialSpec, size: DatasetSize) -> list[list[int]]:
@@ -32,7 +32,7 @@ def expected_peak(
 ) -> int:
     """Return the most bytes that a trial of ``spec`` takes, as ``trial_peak`` counts them.
 
-    ``config`` holds the values of the model's config.json. Raises NoClosedForm where model or method have none.
+    ``config`` holds the values of the model's config.json. Raises NoClosedForm where the model or method has none.
     """
     num_scored = max(size.seen_by(spec).values())
     longest = int(size.of_rows(num_scored, spec.max_length)[-1])

@@ -42,7 +42,7 @@ class PlannedTrial:
     reason: str | None
     """The status and error of a failed trial."""
     owns_folder: bool
-    """Whether no other fingerprint's records lie in the trial's own folder, so that it needs no ``claim_folder``."""
+    """Whether the trial's folder holds no records of another fingerprint, so that ``claim_folder`` is not needed."""
 
 
 @dataclass(frozen=True)
@@ -53,7 +53,7 @@ class Plan:
     stale: tuple[tuple[StoredTrial, list[str]], ...]
     """Stored trials of a planned spec with another fingerprint, and the parts in which it differs."""
     stored: Frames
-    """What the store held when the plan was made."""
+    """The records that the store held when the plan was made."""
 
     @property
     def damaged(self) -> tuple[str, ...]:
@@ -92,8 +92,8 @@ def make_plan(
 ) -> Plan:
     """Return how far each spec is in ``store``; ``fingerprints`` are by trial_id.
 
-    With ``write_cache`` the store's cache is brought up to date. ``previous`` is what an earlier plan read of the
-    store; only what has changed since is read again. Raises OSError where the cache can't be written.
+    With ``write_cache`` the store's cache is brought up to date. ``previous`` holds the records that an earlier plan
+    has read; only trials that have changed since are read again. Raises OSError where the cache can't be written.
     """
     frames, names = store.frames(store.cache_folder, write_cache=write_cache, previous=previous), store.folder_names()
     by_id: dict[str, list[TrialOutline]] = {}
@@ -135,8 +135,8 @@ def plan_sweep(
 ) -> Plan:
     """Return how far each of the sweep's trials is in ``store``.
 
-    ``write_cache`` is that of ``make_plan``; ``previous`` is a plan that was made earlier. Raises UserError where a
-    trial with patience has no validation part.
+    ``make_plan`` explains ``write_cache``. ``previous`` is a plan that was made earlier. Raises UserError where a trial
+    with patience has no validation part.
     """
     for dataset in dict.fromkeys(one.dataset for one in sweep.specs if one.patience and not one.val_fraction):
         if not sweep.has_validation(dataset):
@@ -150,7 +150,7 @@ def plan_sweep(
 
 
 def describe(sweep: ResolvedSweep, plan: Plan, pending: Sequence[PlannedTrial]) -> str:
-    """Return the plan for people: the states of each cell, settings off their default, stale trials and why."""
+    """Return the plan for people: the states of each cell, changed settings, and stale trials with the reasons."""
     lines = [f"sweep {sweep.name}: {how_many(len(plan.trials), 'trial')}, {len(pending)} to run"]
     lines += [f"  {line}" for line in cell_lines(plan.trials)]
     lines += [f"  {line}" for line in changed_settings(sweep.specs)]

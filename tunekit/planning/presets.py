@@ -13,7 +13,7 @@ from tunekit.planning.options import KeepModels
 STUDY = "study"
 """The preset that is taken where none is named."""
 FIRST_SEARCH_SEED = 1001
-"""A search trains its trials on seeds from here on; a grid's own seeds stay fresh for the choice."""
+"""The first seed of a search's trials. Seeds below it stay fresh, to confirm the selected configurations."""
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -30,11 +30,11 @@ class SearchPreset:
     """A built-in search."""
 
     blocks: Sequence[Block]
-    """What is searched. The search's own seeds replace the seeds of the blocks."""
+    """The models, datasets and methods to search. The search's own seeds replace the seeds of the blocks."""
     trials: int
     """Trials of each study."""
     confirm_seeds: tuple[int, ...] = ()
-    """Fresh seeds that each study's choices are trained on."""
+    """Fresh seeds on which each study's selected configurations are trained."""
     keep_models: KeepModels = "none"
     """The value of --keep-models where the command gives none."""
 

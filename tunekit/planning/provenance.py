@@ -1,4 +1,4 @@
-"""Where numbers come from: commit, source hash, versions and machine, but never the whole environment."""
+"""The provenance of numbers: commit, source hash, versions and machine, but never the whole environment."""
 
 import hashlib
 import json
@@ -16,7 +16,7 @@ from tunekit.storage.files import write_atomic
 
 ROOT = Path(__file__).resolve().parents[2]
 STAMP = "tunekit/_source.json"
-"""What ``write_stamp`` leaves in the tree. Not ignored by git: Ray uploads no file that is."""
+"""The file that ``write_stamp`` writes. Git must not ignore it, since Ray uploads no ignored file."""
 PACKAGES = ("tunekit", "torch", "transformers", "adapters", "peft", "ray", "numpy", "scikit-learn", "tokenizers")
 ENVIRONMENT = ("OMP_NUM_THREADS", "CUDA_VISIBLE_DEVICES", "CUBLAS_WORKSPACE_CONFIG", "HF_HUB_OFFLINE")
 
@@ -82,7 +82,7 @@ def _checkout() -> dict[str, Any]:
 
 
 def _stamp() -> dict[str, Any]:
-    """Return what the stamp says; an empty mapping where there is none, or the tree was edited since."""
+    """Return the content of the stamp; an empty mapping where there is none, or the tree was edited since."""
     try:
         stamp = json.loads((ROOT / STAMP).read_text(encoding="utf-8"))
     except (OSError, ValueError):
@@ -105,8 +105,8 @@ def versions() -> dict[str, str | None]:
 def differing(here: Mapping[str, str | None], there: Mapping[str, str | None]) -> list[str]:
     """Return the names of the packages whose versions differ so much that a number could differ.
 
-    Builds of one torch, such as for CPU and CUDA, are one version, and so are Pythons of one minor version. Ray moves
-    no number, and tunekit's own version says less than its source's hash.
+    Builds of one torch, such as for CPU and CUDA, count as one version, and so do Pythons of one minor version. Ray is
+    left out since it changes no number, and tunekit since its source hash says more than its version.
     """
 
     def relevant(name: str, text: str | None) -> str | None:
@@ -118,7 +118,7 @@ def differing(here: Mapping[str, str | None], there: Mapping[str, str | None]) -
 
 
 def provenance() -> dict[str, Any]:
-    """Return all of it, as JSON values."""
+    """Return source, versions, machine and the variables in ``ENVIRONMENT`` that are set, as JSON values."""
     return {
         **source(),
         "versions": versions(),

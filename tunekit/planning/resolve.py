@@ -1,4 +1,4 @@
-"""What a command names: its blocks, models and data, found and checked. Nothing is fetched for registered names."""
+"""Find and check the blocks, models and data that a command names. Nothing is fetched for registered names."""
 
 import hashlib
 import re
@@ -37,7 +37,7 @@ from tunekit.store.requests import cell_names
 OWN_DATA = re.compile(r"[^/]+-[0-9a-f]{12}")
 """The form of the name of a user's own dataset: a slug and the content hash."""
 LONGEST_NAME = 60
-"""Characters of a sweep's name that is made from what the sweep holds; a longer one is cut and ends in a hash."""
+"""The most characters of a sweep's name that is made from its content. A longer one is cut and ends in a hash."""
 
 
 @dataclass(frozen=True, repr=False)
@@ -54,7 +54,7 @@ class ResolvedSweep:
     own_data: dict[str, TextDataset]
     """The user's own datasets by their names in the specs."""
     original_names: dict[str, Any]
-    """What a config file calls each model and dataset, by its name in the specs."""
+    """The name of each model and dataset in a config file, by its name in the specs."""
 
     def __str__(self) -> str:
         """Return a line for each cell with its seeds, and the settings that are not at their default."""
@@ -74,11 +74,11 @@ class ResolvedSweep:
         return f"<table>{head}{rows}</table>" + "".join(f"<p>{escape(line)}</p>" for line in self._notes())
 
     def data_summaries(self) -> dict[str, DataSummary]:
-        """Return what was understood of each dataset of the user's own, by its name in the specs."""
+        """Return the summary of each dataset of the user's own, by its name in the specs."""
         return {name: summarise(data) for name, data in self.own_data.items()}
 
     def data_lines(self) -> list[str]:
-        """Return the same for people."""
+        """Return the summaries of the user's own datasets as lines for people."""
         return [f"{summary.name}: {line}" for summary in self.data_summaries().values() for line in summary.lines()]
 
     def _notes(self) -> list[str]:
@@ -94,7 +94,7 @@ class ResolvedSweep:
         return [(name, [spec.seed for spec in self.specs if spec.cell == cell]) for cell, name in names.items()]
 
     def display_names(self) -> dict[str, dict[str, str]]:
-        """Return what tables call the sweep's models and methods, by ``models`` and ``methods`` and their names."""
+        """Return the names of the sweep's models and methods in tables, under ``models`` and ``methods`` by name."""
         methods = dict.fromkeys(spec.method for spec in self.specs)
         return {
             "models": {name: MODELS[name].display_name for name in self.models if name in MODELS},
@@ -113,7 +113,7 @@ class ResolvedSweep:
     def check_losses(self, specs: Iterable[TrialSpec]) -> None:
         """Raise UserError where the loss that one of ``specs`` asks for does not fit its data.
 
-        Which labels the training data has is looked at in the user's own datasets: others are not read for a plan.
+        Which labels the training data has is checked for the user's own datasets only: a plan reads no others.
         """
         for spec in {spec.cell: spec for spec in specs}.values():
             check_loss(spec, self.label_names(spec.dataset))
@@ -159,14 +159,15 @@ def grid_options(args: GridArgs, presets: Mapping[str, GridPreset]) -> RunOption
 
 
 def is_ad_hoc(args: SweepArgs) -> bool:
-    """Whether ``args`` name a sweep's models, methods or datasets and no preset: a sweep of the user's own."""
+    """Return whether ``args`` name models, methods or datasets and no preset: a sweep of the user's own."""
     return args.preset is None and any((args.models, args.methods, args.datasets, args.suite))
 
 
 def name_of_config(path: Path) -> str:
-    """Return the sweep's name of a YAML file: its stem.
+    """Return the name of the sweep that a YAML file describes: the stem of the file's name.
 
-    A search's best.yaml is named after the search: ray_results/search-demo/best.yaml gives search-demo-best.
+    The sweep of a search's best.yaml is named after the search: ray_results/search-demo/best.yaml gives
+    search-demo-best.
     """
     path = path.absolute()
     return slug(f"{path.parent.name}-best" if path.stem == "best" else path.stem)
@@ -175,7 +176,7 @@ def name_of_config(path: Path) -> str:
 def name_of_specs(specs: Sequence[TrialSpec], suites: Mapping[str, str]) -> str:
     """Return a sweep's name made of the models, datasets and methods that it holds, as in minilm-demo-full-lora.
 
-    ``suites`` has the name of a suite for each dataset that was asked for by it, which then stands in its place.
+    ``suites`` maps each dataset that was asked for by a suite to the suite's name, which then replaces it.
     """
     parts = [getattr(spec, axis) for axis in ("model", "dataset", "method") for spec in specs]
     parts = [suites.get(part, part) for part in parts]
@@ -189,9 +190,9 @@ def name_of_specs(specs: Sequence[TrialSpec], suites: Mapping[str, str]) -> str:
 def resolve_blocks(
     args: SweepArgs, blocks: Sequence[Block], name: str | None, seeds: tuple[int, ...] | None
 ) -> ResolvedSweep:
-    """Return ``blocks`` with the command line's choices, under ``name`` or the one that --sweep gives.
+    """Return the sweep over ``blocks`` with the command line's choices. Its name is that of --sweep, else ``name``.
 
-    Where neither is given the sweep is named by what it holds. Raises UserError on anything unknown.
+    Where neither is given, the sweep is named by what it holds. Raises UserError on anything unknown.
     """
     if args.sweep is not None and args.sweep != slug(args.sweep):
         raise UserError(

@@ -1,4 +1,4 @@
-"""What a trial is given to run on, and how many find room on a cluster's nodes. Pure."""
+"""The resources of a trial, and the number of trials that a cluster's nodes have room for."""
 
 from collections.abc import Sequence
 from dataclasses import dataclass, replace
@@ -9,14 +9,14 @@ from tunekit.memory import how_many_fit
 
 @dataclass(frozen=True)
 class Resources:
-    """What a trial is given; it changes no number beyond its last digits."""
+    """The resources of a trial. They change no number beyond its last digits."""
 
     cpus_per_trial: int = 1
     trials_per_device: int = 1
     """The number of trials that share one GPU."""
     max_concurrent: int | None = None
     pack: int | None = None
-    """The number of trials that one process trains together; None for as many as share a GPU, and one on a CPU."""
+    """The number of trials that one process trains together. None means as many as share a GPU, and one on a CPU."""
     keep_models: str = "none"
     """The epochs whose weights a trial keeps for export: none, last, best or all."""
     probed: bool = False
@@ -45,12 +45,12 @@ def pack_of(nodes: Sequence[Node], resources: Resources) -> int:
 
 
 def on_gpus(nodes: Sequence[Node]) -> bool:
-    """Whether trials run on GPUs: all do where any node has one, and nodes without one are left idle then."""
+    """Return whether trials run on GPUs. All do where any node has one, and nodes without one then stay idle."""
     return any(node.gpus for node in nodes)
 
 
 def share_of(nodes: Sequence[Node], resources: Resources) -> dict[str, float]:
-    """Return what a trial asks Ray for: its part of a GPU, or of the cores that its pack trains on."""
+    """Return the resources that a trial asks Ray for: its share of a GPU, or of the cores that its pack trains on."""
     pack = pack_of(nodes, resources)
     cpus = resources.cpus_per_trial / pack
     # Ray takes whole numbers above 1 and four places below.
@@ -83,16 +83,14 @@ CUDA_PROCESS_BYTES = GIB
 """The memory of a process's CUDA context, its libraries' workspaces and rounding (0.7 GiB on an H100)."""
 
 MOST_PER_GPU = 32
-"""The most trials on one GPU: each trial of a pack has a process of its own on the host, too."""
+"""The most trials on one GPU, since each trial of a pack also has a process of its own on the host."""
 
 
 def limit_on_gpu(resources: Resources, peak: int | None, device: int | None) -> tuple[Resources, str]:
     """Return ``resources`` with as many trials on a GPU as fit with a tenth to spare, and a line that says why.
 
-    A probe may choose fewer of them.
-
     ``peak`` is the largest predicted peak of a trial and ``device`` the memory of a GPU, both in bytes. Where one of
-    them is None, which means that it is not known, there is one trial on a GPU.
+    them is None, which means that it is not known, there is one trial on a GPU. A probe may choose fewer trials later.
     """
     if peak is None or device is None:
         what = "a trial's memory has no closed form" if peak is None else "its memory is not known here"
@@ -108,7 +106,7 @@ def limit_on_gpu(resources: Resources, peak: int | None, device: int | None) -> 
 def limit_on_cpu(resources: Resources, peak: int, available: int, at_a_time: int) -> tuple[Resources, str]:
     """Return ``resources`` with no more trials at a time than fit into ``available`` bytes, and a line that says why.
 
-    A trial takes ``peak`` bytes, its share of its process with them. The line is empty where ``at_a_time`` trials fit.
+    A trial takes ``peak`` bytes, including its share of its process. The line is empty where ``at_a_time`` trials fit.
     """
     fit = max(1, how_many_fit(peak, available))
     if fit >= at_a_time:

@@ -1,4 +1,4 @@
-"""The sizes that estimates rest on before anything is read or built: those of datasets, and the shapes of models."""
+"""The sizes of datasets and the shapes of models, by which planning estimates before anything is read or built."""
 
 from collections.abc import Sequence
 from dataclasses import dataclass
@@ -24,20 +24,21 @@ LENGTHS = {
     "demo": (9, 15, 16, 17, 18, 19, 19, 20, 21, 22, 23, 25, 25, 25, 26),
     "restaurant": (7, 14, 17, 20, 22, 25, 27, 31, 35, 42, 49, 66, 80, 92, 92),
 }
-"""Tokens of the rows of registered datasets at ``SHARES``: the training rows, by the tokenizer of MiniLM, which is
-BERT's. AG News has those of its part."""
+"""The tokens of registered datasets' training rows at ``SHARES``, by the tokenizer of MiniLM, which is BERT's. AG News
+has the lengths of its part ``agnews_7k6``."""
 TYPICAL = "acl_arc"
-"""The dataset whose spread of lengths is assumed of one that declares its mean alone."""
+"""The dataset whose spread of lengths is assumed for a dataset that declares only its mean length."""
 TOKENS_PER_WORD, SPECIAL_TOKENS = 1.3, 2
-"""Of English by BERT's tokenizer: the registered datasets have 1.1 to 1.4 tokens a word."""
+"""The tokens of an English word by BERT's tokenizer (the registered datasets have 1.1 to 1.4), and the special tokens
+of a text."""
 UNKNOWN = MODELS["roberta"].shape
-"""The shape that is assumed of a model whose config.json is not here."""
+"""The shape that is assumed for a model whose config.json is not on this machine."""
 PARTS = ("val", "test")
 
 
 @dataclass(frozen=True)
 class DatasetSize:
-    """How much a dataset is, as far as planning knows."""
+    """The size of a dataset, as far as planning knows it."""
 
     rows: dict[str, int]
     """The number of rows of each split."""
@@ -46,9 +47,9 @@ class DatasetSize:
     num_labels: int
 
     def of_rows(self, count: int, max_length: int) -> npt.NDArray[np.int64]:
-        """Return lengths (count,) of ``count`` rows that stand for the dataset, rising and cut to ``max_length``.
+        """Return the rising lengths (count,), in tokens, of ``count`` typical rows, cut to ``max_length``.
 
-        As many rows as train has hold the longest one; of fewer the longest is as long as may be expected.
+        As many rows as train has include its longest row. The longest of fewer rows is as long as is to be expected.
         """
         shares = (np.arange(count) + 0.5) / max(1, count)
         tokens = np.interp(shares, SHARES, self.lengths)
@@ -67,12 +68,12 @@ class DatasetSize:
 
 
 def texts_of(lengths: npt.NDArray[np.int64]) -> Texts:
-    """Return how much text sequences of ``lengths`` (N,) are."""
+    """Return the sequences, tokens and pairs of sequences of ``lengths`` (N,)."""
     return Texts(len(lengths), int(lengths.sum()), int((lengths**2).sum()))
 
 
 def size_of(data: TextDataset) -> DatasetSize:
-    """Return the size of data that is read; a word counts as ``TOKENS_PER_WORD`` tokens."""
+    """Return the size of data that was read. A word counts as ``TOKENS_PER_WORD`` tokens."""
     words = [
         len(f"{text} {pair or ''}".split())
         for text, pair in zip(data.splits["train"]["text"], data.splits["train"]["pair"], strict=True)

@@ -1,6 +1,6 @@
-"""How fast a processor trains: the work of an epoch, and the seconds that it takes.
+"""The speed of a processor in training: the work of an epoch, and the seconds that it takes.
 
-The constants are fitted to runs of this engine; ``python -m benchmarks estimate`` holds them against other runs.
+The constants are fitted to runs of this engine. ``python -m benchmarks estimate`` compares them with other runs.
 """
 
 from dataclasses import dataclass
@@ -13,19 +13,19 @@ from tunekit.planning.work import Texts, scoring_flops, training_flops
 from tunekit.schema import TrialSpec
 
 TRAINED_SAMPLE = 1_000
-"""How many training rows are scored when a trial ends, at most."""
+"""The most training rows that are scored when a trial ends."""
 
 
 @dataclass(frozen=True)
 class EpochWork:
-    """What a trial does in an epoch."""
+    """The work of a trial in an epoch."""
 
     training: float
     """The operations of its steps (``tunekit.planning.work``)."""
     scoring: float
     """The operations of scoring after them."""
     tokens: float
-    """The tokens that its steps compute, padding with them."""
+    """The tokens that its steps compute, including padding."""
     steps: int
     layers: int
     """The layers of the model."""
@@ -40,7 +40,7 @@ def epoch_work(spec: TrialSpec, shape: Shape, size: DatasetSize) -> EpochWork:
     lengths = size.of_rows(rows["train"], spec.max_length)
     training = texts_of(lengths)
     if padded:
-        # Of the largest of B draws a share 1 / (B + 1) of all rows is longer, on average.
+        # On average, a share 1 / (B + 1) of all rows is longer than the longest of B drawn rows.
         longest = float(lengths[min(len(lengths) - 1, int(len(lengths) * spec.batch_size / (spec.batch_size + 1)))])
         training = Texts(len(lengths), len(lengths) * longest, len(lengths) * longest**2)
     scored = sum(count for part, count in rows.items() if part != "train")
@@ -68,12 +68,12 @@ def last_scoring(spec: TrialSpec, shape: Shape, size: DatasetSize) -> EpochWork:
 
 
 TRAINING, SCORING = 1.48, 1.45
-"""How long training and scoring take over their matrix products alone at the rate of a probe."""
+"""The time of training and of scoring, as a multiple of the time of their matrix products at the rate of a probe."""
 LAYER_OPERATIONS, TOKEN_OPERATIONS, UPDATE_OPERATIONS = 3.2e8, 2.7e5, 200.0
-"""Operations that take as long as what a step does in each layer whatever the batch, as what it does for each token in
-each layer beside products, and as its update of one weight."""
+"""Three kinds of work beside matrix products, each as the number of operations that take as long: the fixed work of a
+step in each layer, its work for each token in each layer, and its update of one weight."""
 SOURCE, MARGIN = "a probe of the processor", 1.6
-"""What such times come from, and the factor by which they may be off."""
+"""The source of times by these constants, as ``Timing`` names it, and the factor by which they may be off."""
 THREADS_EXPONENT = 0.57
 """A trial on n cores is n to this power times as fast as on one: two cores gave 1.49 times (``throughput``)."""
 
@@ -90,7 +90,7 @@ class ProcessorSpeed:
     """The trials that a process trains together."""
 
     def seconds(self, work: EpochWork) -> float:
-        """Return how long ``work`` takes a trial while its pack has its cores to itself."""
+        """Return the seconds that ``work`` takes a trial while its pack has its cores to itself."""
         beside = work.layers * (work.steps * LAYER_OPERATIONS + work.tokens * TOKEN_OPERATIONS)
         beside += work.steps * work.trainable * UPDATE_OPERATIONS
         operations = TRAINING * work.training + SCORING * work.scoring + beside

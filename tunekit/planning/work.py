@@ -1,9 +1,10 @@
 """The floating-point operations of training and scoring, counted from a model's shape and numbers of tokens.
 
-Counted are the multiplications and additions of matrix products on real tokens: forward products, products for
+The count holds the multiplications and additions of matrix products on real tokens: forward products, products for
 gradients of inputs where anything before needs one, products for gradients of trained weights, and attention within
-each sequence; after the last layer's keys and values, those of first tokens alone. Softmax, norms, dropout and the
-optimizer are not counted. A ModernBERT whose head reads the mean of all tokens is counted as if it read the first ones.
+each sequence. After the last layer's keys and values, products of first tokens alone count. Softmax, norms, dropout and
+the optimizer are not counted. A ModernBERT whose head reads the mean of all tokens is counted as if it read the first
+tokens.
 """
 
 from collections.abc import Mapping, Sequence
@@ -13,12 +14,12 @@ from typing import Any
 from tunekit.models.shapes import BOTTLENECKS, TARGETED, NoClosedForm, Shape, bottleneck_width, lora_targets
 
 LOCAL_METHODS = ("full", "head", *TARGETED, *BOTTLENECKS)
-"""The methods whose trained weights stand in known modules. Any other method is taken to train in every layer."""
+"""The methods whose trained weights are in known modules. Any other method is assumed to train in every layer."""
 
 
 @dataclass(frozen=True)
 class Texts:
-    """How much text a pass reads."""
+    """The amount of text that a pass reads."""
 
     sequences: float
     tokens: float
@@ -32,13 +33,13 @@ class Part:
     """One product of a pass of one trial, and the numbers that it reads and writes."""
 
     flops: float
-    """Multiplications and additions."""
+    """The multiplications and additions."""
     vectors: float
-    """Numbers of inputs and outputs, which grow with the texts."""
+    """The count of the inputs' and outputs' numbers, which grows with the texts."""
     own: int = 0
-    """Numbers of trained weights, which each trial has for itself."""
+    """The count of trained weights, which each trial has for itself."""
     shared: int = 0
-    """Numbers of frozen weights, which the trials of a pack share."""
+    """The count of frozen weights, which the trials of a pack share."""
 
 
 def training_flops(
@@ -107,14 +108,14 @@ class _Count:
     def attention(self, queries: float, keys: float, scored: float, grads: list[bool]) -> None:
         """Count the products of ``queries`` with ``keys`` and values, of which ``scored`` pairs are in one sequence.
 
-        ``grads`` says of queries, keys and values whether they need a gradient.
+        ``grads`` says whether queries, keys and values need a gradient.
         """
         query, key, value = map(int, grads)
         # Scores and their product with values; then gradients of q and k, of probabilities and of values.
         backward = query + key + int(query or key) + value
         products = 2 + (backward if self.training else 0)
-        # Forward reads queries, keys and values and writes contexts. Backward reads those and the contexts' gradients,
-        # and writes those of queries, keys and values.
+        # Forward reads queries, keys and values and writes contexts. Backward reads all four and the gradients of the
+        # contexts, and writes the gradients of queries, keys and values.
         moved = 2 * queries + 2 * keys
         if self.training and any(grads):
             moved += 3 * queries + 2 * keys + query * queries + (key + value) * keys
@@ -122,14 +123,14 @@ class _Count:
         self.parts.append(Part(2 * scored * size * products, moved * size))
 
     def product(self, rows: float, wide: int, out: int, backward: int, trained: bool) -> None:
-        """Count a product of ``rows`` vectors with a weight matrix (out, wide), forward and ``backward`` times back."""
+        """Count a product of ``rows`` vectors with a weight matrix (out, wide), and ``backward`` products for gradients."""
         vectors, weights = rows * (wide + out), wide * out
         own, shared = (weights, 0) if trained else (0, weights)
         part = Part(2 * rows * wide * out, vectors, own, shared)
         self.parts += [part] * (1 + (backward if self.training else 0))
 
     def linear(self, module: tuple[str, int, int], rows: float, x: bool, trained: bool) -> bool:
-        """Count a linear module for so many ``rows``; ``x`` says whether its input needs a gradient.
+        """Count a linear module for ``rows`` vectors. ``x`` says whether its input needs a gradient.
 
         Return whether its output needs one.
         """
@@ -140,7 +141,7 @@ class _Count:
     def joint(self, modules: Sequence[tuple[str, int, int]], rows: float, x: bool) -> list[bool]:
         """Count linear modules of a layer that read the same ``rows``, which a GPU computes by one product.
 
-        Return of each whether its output needs a gradient.
+        Return, for each module, whether its output needs a gradient.
         """
         wide, out = modules[0][1], sum(module[2] for module in modules)
         self.product(rows, wide, out, int(x) + int(self.full), self.full)
@@ -152,7 +153,8 @@ class _Count:
         if name not in self.tuned:
             return False
         rank = int(self.params["r"])
-        # Down and up again: a gradient between them always, before them where x needs one. VeRA's are not trained.
+        # Products down to the rank and up again. A gradient is needed between the two, and before them if x needs one.
+        # VeRA trains neither matrix.
         own = self.method != "vera"
         self.product(rows, wide, rank, int(own) + int(x), own)
         self.product(rows, rank, out, int(own) + 1, own)
@@ -163,8 +165,8 @@ class _Count:
     ) -> list[bool]:
         """Count the module of queries, keys and values, which is computed for all tokens in the last layer, too.
 
-        Return of each of its row ``blocks`` whether its output needs a gradient: the output is one tensor, so all do
-        where one does.
+        Return, for each of its row ``blocks``, whether its output needs a gradient. The output is one tensor, so all
+        blocks do if one does.
         """
         needed = self.linear(module, rows, x, self.full)
         updated = [self.update(block, rows, x) for block in blocks]

@@ -2,13 +2,15 @@
 
 ``request``         checks the arguments of a search and returns a plan for each study. It runs nothing.
 ``space``           has the ranges that a study draws from, of the method or of a space file, and makes specs of them.
-``study_plan``      is what one study searches, and what must stay the same while the study grows.
+``space_fit``       checks the values of a space against the data and the model.
+``study_plan``      is the plan of one study, with all that must stay the same while the study grows.
 ``study``           is one Optuna study: it suggests configurations and is told how they ended, over any interruption.
 ``outcome``         says how a configuration ended, from the records of its search seeds.
 ``choosing``        selects the best configuration and the cheapest one within one standard error; the analysis uses it.
 ``confirm``         makes the trials on fresh seeds, and best.yaml for the grid.
 ``optuna_storage``  opens the storage of the studies: a journal file in the sweep's folder, or a database.
-``object_journal``  is that journal in an object store.
+``object_journal``  is the journal in an object store.
+``stopping``        has the settings of early stopping, and estimates the epochs that a study trains under it.
 
 The words
     *Study*: the search for one model, one dataset and one method.

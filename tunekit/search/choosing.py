@@ -39,7 +39,7 @@ class Candidate:
     number: int
     """The number of its trial in the study."""
     score: float
-    """Its score on validation, with the sign that makes more better."""
+    """Its score on validation, times -1 where less is better, so that more is better."""
     num_trainable_params: int
     """Its cost: the number of parameters that were trained."""
 
@@ -87,12 +87,12 @@ def pareto(values: Sequence[Sequence[float]], directions: Sequence[str]) -> list
 
 
 def item_standard_error(items: Sequence[pd.DataFrame], metric: str, num_labels: int, seed: int = 0) -> float:
-    """Return the standard error of a score that another sample of items would have.
+    """Return the standard error of a score over samples of items, in the unit of stored scores.
 
     ``items`` has one frame for each training seed. Its rows are the scored items of one epoch, with the columns
-    ``group_id``, ``gold`` and ``predicted``. ``metric`` is accuracy, macro_f1 or mcc of classes, or a score of
-    numbers (``tunekit.tasks.number_scores``). Of several labels, which are texts such as ``0110``, it is micro_f1 or
-    macro_f1, and of tags, which are texts such as ``B-PER O``, a score of entities.
+    ``group_id``, ``gold`` and ``predicted``. ``metric`` is accuracy, macro_f1 or mcc for classes; a score of numbers
+    (``tunekit.tasks.number_scores``); micro_f1 or macro_f1 for several labels, which are texts such as ``0110``; or a
+    score of entities for tags, which are texts such as ``B-PER O``.
 
     The error is estimated by a cluster bootstrap over the items (Efron and Tibshirani, An Introduction to the
     Bootstrap, 1993): groups are drawn as a whole, since the items of one sentence are not independent. All seeds are
@@ -136,7 +136,10 @@ def _in_clusters(counts: FloatArray, cluster: npt.NDArray[np.intp], num_clusters
 
 
 def _confusions(items: pd.DataFrame, cluster: npt.NDArray[np.intp], num_clusters: int, num_labels: int) -> FloatArray:
-    """Return the counts (G, C, C) of items of each cluster, gold by predicted. Raises ValueError for a label beyond."""
+    """Return the counts (G, C, C) of items of each cluster, gold by predicted.
+
+    Raises ValueError for a label outside 0 to ``num_labels`` - 1.
+    """
     counts = np.zeros((num_clusters, num_labels, num_labels))
     labels = [items[name].to_numpy() for name in ("gold", "predicted")]
     if min(map(np.min, labels)) < 0 or max(map(np.max, labels)) >= num_labels:
@@ -146,7 +149,7 @@ def _confusions(items: pd.DataFrame, cluster: npt.NDArray[np.intp], num_clusters
 
 
 def _entities(items: pd.DataFrame) -> FloatArray:
-    """Return how many entities of each of N texts are found, gold and predicted, (N, 3)."""
+    """Return, for each of N texts, the numbers (N, 3) of its found, gold and predicted entities."""
     gold, predicted = ([tags.split(" ") for tags in items[name]] for name in ("gold", "predicted"))
     types = types_of(tag for texts in (gold, predicted) for tags in texts for tag in tags)
     return np.asarray(tallies(gold, predicted, types).sum(axis=2), np.float64)

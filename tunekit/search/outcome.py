@@ -1,4 +1,4 @@
-"""How a configuration ended, from the records of its search seeds, which are all that Optuna is told."""
+"""How a configuration ended, from the records of its search seeds. Optuna is told nothing else."""
 
 from collections.abc import Sequence
 from dataclasses import dataclass
@@ -33,13 +33,13 @@ class Objective:
 
 
 SIZE = Objective("num_trainable_params", None)
-"""What may stand beside a score."""
+"""The objective that may stand beside a score."""
 
 
 def objectives_of(task: Task) -> dict[str, Objective]:
-    """Return what a search on a dataset of ``task`` can optimise, by name.
+    """Return the objectives that a search on a dataset of ``task`` can have, by name.
 
-    That are the reported scores whose standard error over items is known, as 1se needs it, and the size.
+    They are the reported scores whose standard error over items is known, since 1se needs it, and the size.
     """
     scores = [name for name in task.reported if name in ITEM_SCORES[task.form]]
     ordered = sorted(scores, key=lambda name: name != task.primary)
@@ -47,7 +47,7 @@ def objectives_of(task: Task) -> dict[str, Objective]:
 
 
 def objectives_on(dataset: str, names: Sequence[str] | None) -> tuple[Objective, ...]:
-    """Return the objectives called ``names`` on ``dataset``; None stands for the score by which its task chooses.
+    """Return the objectives called ``names`` on ``dataset``; None means the score by which its task chooses.
 
     Raises UserError where a search on this dataset can't optimise one of them.
     """
@@ -111,7 +111,7 @@ def outcome_of(trials: "Sequence[StoredTrial | None]", objectives: Sequence[Obje
     metric = objectives[0].metric
     assert metric is not None  # a score stands first
     curves = [running_best(trial.epochs, metric) if trial else [] for trial in trials]
-    # A seed that patience has ended keeps its best; one that was broken off has none beyond its last epoch.
+    # A seed that patience has ended keeps its best score; an interrupted one has no score after its last epoch.
     longest = max(map(len, curves))
     curves = [
         curve + curve[-1:] * (longest - len(curve)) if status is Status.COMPLETED else curve

@@ -18,8 +18,7 @@ from tunekit.search.space_fit import check_space, fitted_space
 from tunekit.search.study_plan import StudyPlan
 
 VAL_FRACTION = 0.1
-"""The share of train that becomes the validation part, of a dataset without one and where --val-fraction is not
-given."""
+"""The share of train that becomes the validation part of a dataset without one, where --val-fraction is not given."""
 
 
 @dataclass(frozen=True)
@@ -92,7 +91,7 @@ def _plan(
     seeds: tuple[int, ...],
     trials: int,
 ) -> StudyPlan:
-    """Return the plan of one study. Raises UserError where there is no validation part, or space or score are wrong."""
+    """Return the plan of one study. Raises UserError without a validation part, and on a wrong space or objective."""
     has_dev = sweep.has_validation(spec.dataset)
     fraction = 0.0 if has_dev else VAL_FRACTION if args.val_fraction is None else args.val_fraction
     if not has_dev and not fraction:

@@ -43,7 +43,7 @@ class Range:
 
 
 Space = Mapping[str, Range | tuple[Scalar, ...]]
-"""What a space file says of one method: by field of the method or of TrialSpec, a range or the values to choose
+"""A space file's entries for one method: by field of the method or of TrialSpec, a range or the values to choose
 from."""
 
 
@@ -61,7 +61,7 @@ class SuggestingTrial(Protocol):
 
 
 class TrialWithSpace:
-    """An Optuna trial whose ranges are replaced by those of ``space``. It is what a method's ``suggest`` is given."""
+    """An Optuna trial whose ranges are replaced by those of ``space``. A method's ``suggest`` is called with it."""
 
     def __init__(self, trial: SuggestingTrial, space: Space) -> None:
         self.trial, self.space = trial, space
@@ -115,7 +115,7 @@ class TrialWithSpace:
         return self.suggest_categorical(name, added or ())
 
     def _replacement(self, name: str) -> Range | tuple[Scalar, ...] | None:
-        """Return what ``space`` has for a parameter, and note that the method has asked for it."""
+        """Return the entry of ``space`` for a parameter, and note that the method has asked for it."""
         field = name.removeprefix(POWER)
         self.suggested.add(field)
         return self.space.get(field)
@@ -167,7 +167,7 @@ class DefaultTrial:
         if not holds:
             raise UserError(
                 f"the default {field} {in_spec} of {self.spec.method!r}, which is always the first trial, lies outside "
-                f"what is searched ({shown}); widen that, or give another default (--learning-rate, --method-params)"
+                f"the searched range ({shown}); widen it, or give another default (--learning-rate, --method-params)"
             )
         self.params[name] = int(value) if isinstance(distribution, IntDistribution) else value
         self.distributions[name] = distribution
@@ -193,7 +193,7 @@ def configure(spec: TrialSpec, trial: SuggestingTrial, space: Space) -> TrialSpe
 def first_trial(spec: TrialSpec, space: Space) -> DefaultTrial:
     """Return the trial that has suggested ``spec`` itself, with the ranges that were asked for.
 
-    Raises UserError where a range is none, or does not hold the value of ``spec``.
+    Raises UserError where a range is not valid, or does not hold the value of ``spec``.
     """
     trial = DefaultTrial(spec)
     try:
@@ -209,7 +209,7 @@ def shown_params(params: Mapping[str, Any]) -> dict[str, Scalar]:
 
 
 def shown_space(distributions: Mapping[str, BaseDistribution]) -> dict[str, dict[str, Any]]:
-    """Return the ranges by field, as ``SearchStudy.space`` has them; exponents become a choice of powers of two."""
+    """Return the ranges by field, as ``SearchStudy.space`` has them. A range of exponents becomes its powers of two."""
     result: dict[str, dict[str, Any]] = {}
     for name, found in distributions.items():
         if isinstance(found, CategoricalDistribution):
@@ -247,7 +247,7 @@ def _kinds(method: str) -> dict[str, type]:
 
 
 def _check_name(where: str, name: str, kinds: Mapping[str, type]) -> None:
-    """Raise UserError with ``where`` where a search can't vary the field ``name``; ``kinds`` has those that it can."""
+    """Raise UserError with ``where`` where a search can't vary the field ``name``. ``kinds`` has the fields it can."""
     if name == "patience":
         raise UserError(
             f"{where}: patience can't be searched: a larger one never lowers a trial's best score on validation, which "

@@ -1,4 +1,4 @@
-"""Hold every value that a search draws against spec, data and model: a space file's, and the methods' own ranges."""
+"""Check the values that a search can draw, by a space file or a method's own ranges, against spec, data and model."""
 
 import math
 from collections.abc import Callable, Mapping
@@ -31,10 +31,11 @@ def check_space(spec: TrialSpec, space: Space, source: object, check: Callable[[
 
 
 def fitted_space(spec: TrialSpec, config: Mapping[str, Any] | None, space: Space) -> Space:
-    """Return ``space`` with the method's own ranges added where the model can take a part of them alone, as that part.
+    """Return ``space``, and each of the method's own ranges that the model can take only in part, cut to that part.
 
-    LoRA's rank keeps its own range: a rank over the width computes, if for nothing. ``config`` has the values of the
-    model's config.json; where it is None, since that is not on this machine, ``space`` stays as it is.
+    LoRA's rank keeps its own range: a rank above the width can be trained, although it gains nothing. ``config`` has
+    the values of the model's config.json. It is None where the file is not on this machine; ``space`` is then returned
+    as it is.
     """
     if config is None:
         return space
@@ -70,7 +71,7 @@ class TrialWithOneValue(DefaultTrial):
         self.field, self.value = field, value
 
     def _answer(self, name: str, distribution: BaseDistribution) -> Any:
-        """Return the value of a parameter; only those of the spec are checked against ``distribution``."""
+        """Return the value of a parameter. Only values of the spec are checked against ``distribution``."""
         field = name.removeprefix(POWER)
         if field != self.field:
             return super()._answer(name, distribution)

@@ -1,4 +1,4 @@
-"""Early stopping by asynchronous successive halving, ASHA: its settings, and how many epochs it leaves of a study."""
+"""Early stopping by asynchronous successive halving, ASHA: its settings, and the epochs that a study then trains."""
 
 REDUCTION_FACTOR = 3
 """One in REDUCTION_FACTOR trials that reach a rung goes on (eta of Li et al., 2020, arXiv:1810.05934)."""
@@ -16,9 +16,9 @@ def expected_epochs(num_trials: int, max_epochs: int) -> float:
 
 
 def _going_on(reached: int) -> float:
-    """Return how many of the trials that have ``reached`` a rung are expected to go on, if scores come in any order.
+    """Return the expected number of trials that go on, of ``reached`` trials at a rung, if scores come in any order.
 
-    The first one does. Trial i does where its score is at least the quantile 1 - 1 / REDUCTION_FACTOR of the i - 1
-    before it, which Ray interpolates between them: with a chance of (1 + 1 / i) / REDUCTION_FACTOR.
+    The first trial goes on. Trial i goes on if its score is at least the quantile 1 - 1 / REDUCTION_FACTOR of the
+    i - 1 scores before it, which Ray interpolates: it does with a probability of (1 + 1 / i) / REDUCTION_FACTOR.
     """
     return 1 + sum((1 + 1 / place) / REDUCTION_FACTOR for place in range(2, reached + 1))

@@ -59,7 +59,7 @@ class Suggestion:
 def make_sampler(name: str, seed: int, number: int) -> optuna.samplers.BaseSampler:
     """Return the sampler for trial ``number`` of a study with ``seed``.
 
-    Settings whose defaults may differ between versions of Optuna are given.
+    Settings whose defaults may differ between versions of Optuna are set here.
     """
     drawn = int(np.random.SeedSequence([seed, number]).generate_state(1)[0])
     with warnings.catch_warnings():
@@ -116,7 +116,7 @@ class Study:
         return self.study.get_trials(deepcopy=False)
 
     def trials(self) -> list[FrozenTrial]:
-        """Return all trials by number, waiting ones too, but not those that were closed and queued again."""
+        """Return all trials by number, including waiting ones, without those that were closed and queued again."""
         trials = self._optuna_trials()
         closed = {trial.user_attrs.get(AGAIN) for trial in trials}
         current = [trial for trial in trials if trial.number not in closed]
@@ -164,7 +164,7 @@ class Study:
         return Suggestion(trial, number, specs)
 
     def report(self, suggestion: Suggestion, curve: Sequence[float]) -> None:
-        """Report the objective after each epoch so far; Optuna takes such curves for a single objective only."""
+        """Report the objective after each epoch so far. Optuna takes such curves for a single objective only."""
         if len(self.plan.objectives) > 1:
             return
         for epoch, value in enumerate(curve[suggestion.num_reported :], suggestion.num_reported + 1):

@@ -1,4 +1,4 @@
-"""What one study of a search looks for, and how. It is planned without a storage."""
+"""The plan of one study of a search. It is made without a storage."""
 
 from collections.abc import Mapping
 from dataclasses import dataclass, replace
@@ -15,7 +15,7 @@ from tunekit.tasks import Metric
 
 @dataclass(frozen=True, kw_only=True)
 class StudyPlan:
-    """What a study searches, and how."""
+    """The space, objectives, sampler and seeds of a study."""
 
     spec: TrialSpec
     """The default configuration with the first search seed. Its test split is not scored."""
@@ -28,9 +28,9 @@ class StudyPlan:
     distributions: Mapping[str, BaseDistribution]
     """The range of each parameter that is suggested."""
     objectives: tuple[Objective, ...]
-    """What is optimised; the first one is a score, by which configurations are selected."""
+    """The objectives. The first one is a score, by which configurations are selected."""
     sampler: Sampler
-    """What suggests the configurations."""
+    """The name of the sampler, which suggests the configurations."""
     sampler_seed: int
     """The seed of the sampler."""
     scheduler: Scheduler
