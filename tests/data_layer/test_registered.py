@@ -1,4 +1,4 @@
-"""The registered data sets against the counts and defects that are known of their files."""
+"""The registered datasets against the counts and defects that are known of their files."""
 
 import csv
 import os

@@ -1,4 +1,4 @@
-"""Data sets, one file each. Every module of this folder is imported here, so a new file registers its data set."""
+"""Datasets, one file each. Every module of this folder is imported here, so a new file registers its dataset."""
 
 import importlib
 import pkgutil

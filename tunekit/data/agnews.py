@@ -24,7 +24,7 @@ TEST_CSV = PinnedFile(
 )
 SPLIT_SEED = 2024
 TEST_ROWS_SHA256 = "63ebc39978cb151f14a732a80b2549214bef81f825c0d49051178df999f60ba7"
-"""Of the 760 row numbers of the test part, one a line: numpy does not promise its streams for ever."""
+"""The sha256 of the 760 row numbers of the test part, one a line: numpy does not promise its streams for ever."""
 HUB_ID = "fancyzhx/ag_news"
 HUB_REVISION = "eb185aade064a813bc0b7f42de02595523103ca4"
 

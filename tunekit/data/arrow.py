@@ -1,4 +1,4 @@
-"""Arrow tables with named splits, as the library ``datasets`` keeps them: which splits are taken, and their rows."""
+"""Choose the splits of Arrow tables, as the library ``datasets`` keeps them, and read their rows."""
 
 from __future__ import annotations
 
@@ -21,10 +21,10 @@ if TYPE_CHECKING:
 def choose_splits(
     names: Iterable[str], source: str, test_split: str | None = None
 ) -> tuple[dict[str, str], tuple[str, ...]]:
-    """Return the names of the train, val and test splits among ``names``, and a note on those that are none of them.
+    """Return the names of the train, val and test splits among ``names``, and a note on the other splits.
 
     ``test_split`` is the name of the test split where it is not called test. Raises UserError where there is no train
-    split or none of that name, or where two names stand for one.
+    split or no ``test_split``, or where two names stand for one split.
     """
     names = list(names)
     if test_split is not None and test_split not in names:
@@ -71,7 +71,7 @@ def rows_of_splits(
     rows, notes = {}, []
     for split, table in tables.items():
         read = arrow_rows(f"{source}, {split}", table, columns.used())
-        # An empty cell of several labels is a row without a label, and no secret.
+        # With several labels a row, an empty cell means a row without a label, not a secret one.
         secret = columns.label_separator is None and all(
             label is None for column in columns.labels for label in read.values[column]
         )

@@ -1,7 +1,7 @@
-"""What a data set is: declared in a registry, loaded into normalised splits, cut by a trial's limits, stored by hash.
+"""Datasets: declared in a registry, loaded into normalised splits, cut by a trial's limits, and stored by hash.
 
 Every split is a DataFrame with columns ``text``, ``pair`` (str or None), ``label``, ``group`` (the cluster an item
-stands in, such as its sentence) and, once loaded, ``item_id``; its index is 0..n-1. A label is what the data set's task
+stands in, such as its sentence) and, once loaded, ``item_id``; its index is 0..n-1. A label is what the dataset's task
 takes: an int 0..k-1 of a class, a float, a tuple with a 0 or 1 for each label name, or a text with a tag for each word.
 """
 
@@ -31,18 +31,18 @@ PINNED = "rev-"
 
 @dataclass(frozen=True, kw_only=True)
 class DatasetInfo:
-    """A registered data set: what planning and tables need without reading it, and how to read it."""
+    """A registered dataset: the facts that planning and tables need without reading it, and the loader."""
 
     display_name: str
     label_names: tuple[str, ...]
-    """Display names of the head's outputs: of classes or labels in their order, or of a regression's one target."""
+    """The display names of the head's outputs: of classes or labels in their order, or of a regression's one target."""
     load: Callable[[], dict[str, DataFrame]]
-    """Split name -> rows, as ``make_frame`` makes them."""
+    """Returns the rows of each split by its name, as ``make_frame`` makes them."""
     content_hash: str
-    """12 hex, verified on loading, so that planning fetches nothing; or ``rev-`` and a pinned revision."""
+    """12 hex digits, verified on loading, so that planning fetches nothing; or ``rev-`` and a pinned revision."""
     num_rows: dict[str, int]
     mean_tokens: int
-    """Rough mean of tokens per row, for estimates of time before the data is read."""
+    """The rough mean of tokens per row, for estimates of time before the data is read."""
     licence: str
     homepage: str
     pair_as: str = "sep_token"
@@ -58,7 +58,7 @@ DATASETS: Registry[DatasetInfo] = Registry("dataset")
 
 @dataclass(frozen=True, kw_only=True, repr=False)
 class TextDataset:
-    """A loaded data set. ``content_hash`` is that of the whole, also after ``limit_and_carve``."""
+    """A loaded dataset. ``content_hash`` is the hash of the whole dataset, also after ``limit_and_carve``."""
 
     name: str
     display_name: str
@@ -67,15 +67,15 @@ class TextDataset:
     content_hash: str
     pair_as: str
     split_note: str = ""
-    """What a plan says of how a user's own data is split; empty for registered data and data read back."""
+    """A line in plans on how a user's own data is split; empty for registered data and data that is read back."""
     reading_notes: tuple[str, ...] = ()
-    """What the reader of a user's own files found out by itself, such as their separator."""
+    """Lines on what the reader of a user's own files found out by itself, such as their separator."""
     left_out: dict[str, int] = field(default_factory=dict)
-    """The number of rows that were left out on the user's request, by what was wrong with them."""
+    """The number of rows that were left out on the user's request, by the kind of their defect."""
     note: str = ""
-    """What tables and reports say of the dataset, such as what its test part is; empty where there is nothing."""
+    """A note on the dataset in tables and reports, such as on its test part; empty where there is none."""
     licence: str = ""
-    """The licence of the data, as far as it is known; empty for a user's own data, of which nothing is known."""
+    """The licence of the data, as far as it is known; empty for a user's own data, whose licence is not known."""
 
     def __repr__(self) -> str:
         rows = ", ".join(f"{len(frame)} {split}" for split, frame in self.splits.items())
@@ -86,10 +86,10 @@ class TextDataset:
 
 
 def own_name(stem: str, digest: str, task: str, primary_metric: str | None = None) -> str:
-    """Return the name of a user's own data set: its stem, the task and metric that were declared, and its content hash.
+    """Return the name of a user's own dataset: its stem, the task and metric that were declared, and its content hash.
 
-    The name alone says the task on every machine. Classification by its own metric is not named, so that names of
-    before tasks stay.
+    The name alone says the task on every machine. Classification by its own metric is not named, so that names from
+    before there were tasks stay.
     """
     if primary_metric is not None:
         task = f"{task}.{primary_metric}"
@@ -101,7 +101,7 @@ _DECLARED = re.compile(r"\+(?P<task>[a-z_]+)(\.(?P<metric>[a-z0-9_]+))?-[0-9a-f]
 
 
 def task_name(dataset: str) -> str:
-    """Return the name of the task that trials on ``dataset`` learn: its registered one, or what its own name says."""
+    """Return the name of the task that trials on ``dataset`` learn: the registered one, or the one in its name."""
     if dataset in DATASETS:
         return DATASETS[dataset].task
     found = _DECLARED.search(dataset)
@@ -109,7 +109,7 @@ def task_name(dataset: str) -> str:
 
 
 def primary_metric(dataset: str) -> str | None:
-    """Return the metric that ``dataset`` names to choose by; None where that is the one of its task."""
+    """Return the metric that ``dataset`` names to choose by; None where its task's own metric serves."""
     if dataset in DATASETS:
         return DATASETS[dataset].primary_metric
     found = _DECLARED.search(dataset)
@@ -117,7 +117,7 @@ def primary_metric(dataset: str) -> str | None:
 
 
 def text_hash(text: str) -> str:
-    """16 hex that stand for a text: the group of an item that has no natural one."""
+    """Return 16 hex digits that stand for a text: the group of an item that has no natural group."""
     return hashlib.sha256(text.encode()).hexdigest()[:16]
 
 
@@ -127,7 +127,7 @@ def make_frame(
     pairs: Sequence[str | None] | None = None,
     groups: Iterable[str] | None = None,
 ) -> DataFrame:
-    """One split's rows without ``item_id``. Without ``groups`` an item's group is the hash of its own text."""
+    """Return one split's rows without ``item_id``. Without ``groups`` an item's group is the hash of its own text."""
     import pandas as pd
 
     kinds = {float: "float64", tuple: "object", str: "str"}
@@ -157,9 +157,9 @@ def make_dataset(
     note: str = "",
     licence: str = "",
 ) -> TextDataset:
-    """The data set with ``item_id`` in each split: 16 hex of text, pair, label and how often they came before.
+    """Return the dataset with ``item_id`` in each split: 16 hex digits over text, pair, label and earlier repetitions.
 
-    A class stands there by its name, a label of another task as it is.
+    A class enters the hash by its name, a label of another task as it is.
     """
     seen: Counter[tuple[str, str | None, Any]] = Counter()
 
@@ -189,7 +189,7 @@ def make_dataset(
 
 
 def content_hash(splits: dict[str, DataFrame], label_names: Sequence[str]) -> str:
-    """12 hex of the sha256 of label names and all rows in order; no file, path or platform enters."""
+    """Return 12 hex digits of the sha256 of label names and all rows in order. No file, path or platform enters."""
     digest = hashlib.sha256(json.dumps(list(label_names)).encode())
     for split in (s for s in SPLITS if s in splits):
         columns = (splits[split][c].tolist() for c in ("text", "pair", "label", "group"))
@@ -199,11 +199,11 @@ def content_hash(splits: dict[str, DataFrame], label_names: Sequence[str]) -> st
 
 
 def limit_and_carve(data: TextDataset, *, train_limit: int | None, val_fraction: float, data_seed: int) -> TextDataset:
-    """The data a trial sees: first ``val`` carved out of train, then train cut to ``train_limit`` rows.
+    """Return the data that a trial sees: ``val`` is carved out of train, then train is cut to ``train_limit`` rows.
 
-    Both are stratified and drawn by ``data_seed`` alone; rows keep their order and ``item_id``. Rows of one text or
-    group never part in the carving; a larger limit of the same seed holds a smaller one. Raises UserError for a
-    ``val_fraction`` outside [0, 1), one where a dev part exists, and where no row could be carved.
+    Both are stratified and drawn by ``data_seed`` alone. Rows keep their order and ``item_id``. Carving never separates
+    rows of one text or group. With the same seed, a larger limit includes the rows of a smaller one. Raises UserError
+    for a ``val_fraction`` outside [0, 1), for any where a dev part exists, and where no row can be carved.
     """
     splits = dict(data.splits)
     if not 0 <= val_fraction < 1:

@@ -20,13 +20,13 @@ from tunekit.tasks.bio import is_tag
 
 _PLAIN = (".conll", ".bio", ".iob", ".iob2", ".tsv", ".txt")
 SUFFIXES = (*_PLAIN, *(f"{suffix}.gz" for suffix in _PLAIN))
-"""The endings of such files in a folder; a file that is named by itself may have any."""
+"""The endings of CoNLL files in a folder. A file that is named by itself may have any ending."""
 GLOBAL_COLUMNS = "# global.columns ="
 DOCUMENT = "-DOCSTART-"
 
 
 class _Places(NamedTuple):
-    """Where the word and the tag stand on a line, and how many columns a line has."""
+    """The columns of the word and the tag, from 0, and the number of columns of a line."""
 
     word: int
     tag: int | None
@@ -36,11 +36,11 @@ class _Places(NamedTuple):
 def read_conll(path: Path, text: str, label: str | None, *, separator: str | None = None) -> FileRows:
     """Return the sentences of a file: lists of words in the column ``text`` and of their tags in ``label``.
 
-    ``text`` and ``label`` name the columns; those called ``text`` and ``label`` are the first and the last one where no
-    header has these names. A ``label`` of None reads words alone. A row's number is the line where its sentence begins.
+    ``text`` and ``label`` name the columns. Where no header has the names ``text`` and ``label``, they mean the first
+    and the last column. A ``label`` of None reads words alone. A row's number is the line where its sentence begins.
 
-    Raises UserError, with file and line, for a file that can't be read, and for a column that there is not. A sentence
-    with a line of another number of columns, or of no tag, is a bad row, whose number is that of the line.
+    Raises UserError, with file and line, for a file that can't be read, and for a missing column. A sentence with a
+    line of another number of columns, or without a tag, is a bad row with the number of that line.
     """
     content, notes = text_files.read_text(path)
     lines = [line.rstrip("\r") for line in content.split("\n")]
@@ -52,7 +52,7 @@ def read_conll(path: Path, text: str, label: str | None, *, separator: str | Non
 
 
 class _Reader:
-    """The lines of a file as they become sentences."""
+    """Collects the lines of a file into sentences."""
 
     def __init__(self, rows: FileRows, lines: Sequence[str], text: str, label: str | None) -> None:
         self.rows, self.text, self.label = rows, text, label
@@ -78,14 +78,14 @@ class _Reader:
             self._take_word(number, fields)
 
     def _is_header(self, number: int, fields: Sequence[str]) -> bool:
-        """Find where words and tags stand by the first line. Return whether it has names in the place of a word."""
+        """Find the columns of words and tags by the first line. Return whether that line is a header of names."""
         is_header = self.names is None and {self.text, self.label} - {None} <= set(fields)
         names = fields if is_header else self.names
         self.places = _places(self.rows.source, number, names, len(fields), self.text, self.label)
         return is_header
 
     def _take_word(self, number: int, fields: Sequence[str]) -> None:
-        """Add the word on the line ``number``, or refuse its sentence for the first line that is wrong."""
+        """Add the word on the line ``number``, or refuse its sentence at the first wrong line."""
         assert self.places is not None
         self.begin = self.begin or number
         if self.is_bad:
@@ -111,7 +111,7 @@ class _Reader:
 
 
 def _fields(line: str, separator: str | None) -> list[str]:
-    """Return the fields of a line: between tabs where it has one, else between spaces; none of a blank line."""
+    """Return the fields of a line, split at tabs if it has any, else at spaces; none for a blank line."""
     if not line.strip():
         return []
     if separator is None and "\t" not in line:
@@ -127,7 +127,7 @@ def _is_comment(line: str, fields: Sequence[str], places: _Places | None) -> boo
 
 
 def _places(source: str, number: int, names: Sequence[str] | None, width: int, text: str, label: str | None) -> _Places:
-    """Return where word and tag stand on the lines of ``width`` columns, called ``names`` if any. Raises UserError."""
+    """Return the columns of word and tag, for lines of ``width`` columns with ``names``, if any. Raises UserError."""
 
     def place(name: str, usual: str, at: int) -> int:
         if names is not None and name in names:

@@ -18,13 +18,13 @@ if TYPE_CHECKING:
 
 
 OWN_LICENCE = "the user's own data"
-"""What the description of a user's own dataset says of its licence."""
+"""The licence in the description of a user's own dataset."""
 
 
 def load_dataset(name: str, folder: Place | None = None) -> TextDataset:
-    """A registered data set, or a user's own that ``save_dataset`` left in ``folder``. Its hash is verified.
+    """Return a registered dataset, or a user's own that ``save_dataset`` left in ``folder``. Its hash is verified.
 
-    Raises UserError for an unknown name, a file that cannot be had, or content other than declared.
+    Raises UserError for an unknown name, a file that can't be had, or content other than declared.
     """
     if name not in DATASETS and folder is not None and Path(name).name == name and (folder / f"{name}.json").is_file():
         return _read_copy(name, folder)
@@ -46,18 +46,18 @@ def load_dataset(name: str, folder: Place | None = None) -> TextDataset:
 
 
 def _verify(what: str, splits: dict[str, DataFrame], label_names: Sequence[str], expected: str, way_out: str) -> None:
-    """Raises UserError where the rows' hash is not ``expected``."""
+    """Raise UserError where the rows' hash is not ``expected``."""
     found = content_hash(splits, label_names)
     if found != expected:
         raise UserError(f"{what} has content hash {found}, expected {expected}: {way_out}")
 
 
 def save_dataset(data: TextDataset, folder: Place, *, with_text: bool = False) -> None:
-    """Writes ``<name>-<hash>.parquet`` and ``.json`` to ``folder``; a valid pair that stands there is left alone.
+    """Write ``<name>-<hash>.parquet`` and ``.json`` to ``folder``, unless a valid pair of these files is there.
 
-    Pass the whole data set, not one that ``limit_and_carve`` cut. Rows hold split, row, label, group and
-    ``text_sha256`` (of ``text``, or of ``text``, a newline and ``pair``); ``with_text`` adds the texts themselves,
-    which only a user's own data needs: ``load_dataset`` reads it back.
+    Pass the whole dataset, not one that ``limit_and_carve`` cut. Rows hold split, row, label, group and
+    ``text_sha256`` (of ``text``, or of ``text``, a newline and ``pair``). ``with_text`` adds the texts themselves,
+    which only a user's own data needs, since ``load_dataset`` reads it back from these files.
     """
     stem = data.name if data.name.endswith(f"-{data.content_hash}") else f"{data.name}-{data.content_hash}"
     parquet, sidecar = folder / f"{stem}.parquet", folder / f"{stem}.json"
@@ -69,7 +69,7 @@ def save_dataset(data: TextDataset, folder: Place, *, with_text: bool = False) -
         "content_hash": data.content_hash,
         "licence": DATASETS[data.name].licence if data.name in DATASETS else data.licence or OWN_LICENCE,
         "with_text": with_text,
-        # Only where there is something to say: what was written before stays as it is.
+        # Only where it is not empty, so that files that were written before are still equal.
         **({"left_out": data.left_out} if data.left_out else {}),
         **({"note": data.note} if data.note else {}),
     }
@@ -78,13 +78,13 @@ def save_dataset(data: TextDataset, folder: Place, *, with_text: bool = False) -
     folder.mkdir(parents=True, exist_ok=True)
     content = _parquet_bytes(data, with_text)
     write_atomic(parquet, content)
-    # The sidecar comes last: it says that the rows beside it are whole.
+    # The JSON file comes last: it says that the Parquet file beside it is whole.
     record["parquet_sha256"] = hashlib.sha256(content).hexdigest()
     write_atomic(sidecar, json.dumps(record, indent=1).encode())
 
 
 def _is_saved(record: dict[str, Any], parquet: Place, sidecar: Place) -> bool:
-    """Whether both files stand there, whole, and say what would be written."""
+    """Return whether both files exist, whole, with the content that would be written."""
     try:
         saved = json.loads(sidecar.read_bytes())
         return bool(saved == record | {"parquet_sha256": sha256_of(parquet)})
@@ -93,7 +93,7 @@ def _is_saved(record: dict[str, Any], parquet: Place, sidecar: Place) -> bool:
 
 
 def _parquet_bytes(data: TextDataset, with_text: bool) -> bytes:
-    """All splits as one parquet file."""
+    """Return the bytes of one Parquet file with all splits."""
     import pandas as pd
 
     rows = pd.concat([frame.assign(split=s, row=frame.index) for s, frame in data.splits.items()], ignore_index=True)
@@ -104,7 +104,7 @@ def _parquet_bytes(data: TextDataset, with_text: bool) -> bytes:
 
 
 def _read_copy(name: str, folder: Place) -> TextDataset:
-    """A user's data set from its two files in ``folder``. Raises UserError where they are damaged."""
+    """Return a user's dataset from its two files in ``folder``. Raises UserError where they are damaged."""
     import pyarrow as pa
     import pyarrow.parquet as pq
 

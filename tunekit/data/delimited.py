@@ -1,7 +1,7 @@
-"""Rows of CSV text and its relatives, with any separator. What can't be told apart is refused, never guessed.
+"""Rows of CSV text and its relatives, with any separator. Ambiguous text is refused, never guessed.
 
-The separator is that of the file's suffix, unless the header shows that it is another. A quote that was never closed
-swallows the rows up to the next quote: such a field is found by the rows that it holds.
+The separator is the one of the file's suffix, unless the header shows another. A quote that was never closed swallows
+the rows up to the next quote. Such a field is found by the rows that it holds.
 """
 
 import csv
@@ -21,7 +21,7 @@ character like any other."""
 SEPARATORS = {",": "a comma", ";": "a semicolon", "\t": "a tab", "|": "a bar"}
 """The separators that are tried, and their names."""
 MANY_ROWS = 5
-"""A field that holds so many lines, each with as many fields as the header, is taken for swallowed rows."""
+"""A field is taken for swallowed rows if it holds this many lines, each with as many fields as the header."""
 SEP_LINE = re.compile(r'"?sep=(.)"?')
 """The first line with which Excel names the separator."""
 LINE_END = re.compile(r"\r\n|\r|\n")
@@ -33,7 +33,7 @@ STRAY_QUOTES = {
         "doubled curly quotes; CSV needs straight ones"
     ),
 }
-"""Quotes that CSV takes for characters of the text though they were hardly meant so, and what is wrong with them."""
+"""Quotes that CSV takes for characters of the text, although they were hardly meant so, and what is wrong with them."""
 
 
 class _Lines(NamedTuple):
@@ -44,21 +44,21 @@ class _Lines(NamedTuple):
     end: int
     """The last of its lines."""
     label_line: int | None
-    """On which of them the label stands, from 0; None where it takes several lines or is not known."""
+    """The one of its lines, from 0, that holds the label; None where the label takes several lines or is not known."""
 
 
 class _Header(NamedTuple):
     """The names of the columns."""
 
     names: list[str]
-    """As they stand, without those at the right that are empty."""
+    """The names as written, without empty ones at the right."""
     num_fields: int
     """The number of fields of the line."""
     num_lines: int
     """The number of lines that it takes."""
 
     def places(self, column: str) -> list[int]:
-        """Return the places of a column: of its name as it stands, else of its name without spaces around it."""
+        """Return the places of the columns with exactly this name, else with this name and spaces around it."""
         exact = [place for place, name in enumerate(self.names) if name == column]
         return exact or [place for place, name in enumerate(self.names) if name.strip() == column]
 
@@ -73,11 +73,11 @@ def read_delimited(
     quotes: Quotes = "auto",
     label: str | None = None,
 ) -> FileRows:
-    """Return the rows of ``text``, which has a header, and what is wrong with the others.
+    """Return the rows of ``text``, which has a header, with the bad rows and their defects.
 
-    ``own`` is the separator of the file's kind; ``separator`` is that of the user, who may leave it to the reader.
-    ``label`` names the column whose values tell swallowed rows from a text of several lines. Raises UserError where a
-    column is missing, quotes are broken, or a field holds rows.
+    ``own`` is the separator of the file's kind. ``separator`` is the user's; None lets the reader find it. ``label``
+    names the column whose values tell swallowed rows from a text of several lines. Raises UserError where a column is
+    missing, quotes are broken, or a field holds rows.
     """
     lines = list(io.StringIO(text, newline=""))
     rows = empty_rows(source, "line", columns)
@@ -101,7 +101,7 @@ def _options(separator: str, quotes: Quotes, spaced: bool = False) -> dict[str, 
 
 
 def _header(lines: Iterable[str], separator: str, quotes: Quotes) -> _Header:
-    """Return the header of ``lines`` under a separator; one without names where it is broken CSV."""
+    """Return the header of ``lines`` under a separator. It has no names where it is broken CSV."""
     reader = csv.reader(lines, **_options(separator, quotes))  # type: ignore[arg-type]
     try:
         fields = next(reader, [])
@@ -114,7 +114,7 @@ def _header(lines: Iterable[str], separator: str, quotes: Quotes) -> _Header:
 
 
 def _separator(lines: Sequence[str], own: str, columns: Sequence[str], quotes: Quotes) -> str:
-    """Return the separator under which the header has all ``columns``: ``own``, else another; ``own`` without one."""
+    """Return the first separator, ``own`` before others, under which the header has all ``columns``; else ``own``."""
     for separator in (own, *SEPARATORS):
         header = _header(lines, separator, quotes)
         if all(header.places(column) for column in columns):
@@ -140,7 +140,7 @@ class _Reader:
     ) -> None:
         self.rows, self.lines, self.separator, self.quotes, self.header = rows, lines, separator, quotes, header
         self.places = [header.places(column)[0] for column in columns]
-        # "text, label": the header shows that a space follows each separator, and so does each row.
+        # As in "text, label": the header shows that a space follows each separator, in the header and in each row.
         self.spaced = len(header.names) > 1 and all(name[:1] == " " for name in header.names[1:])
         self.by_column = dict(zip(columns, self.places, strict=True))
 
@@ -166,7 +166,7 @@ class _Reader:
             self._check_swallowed(several, label)
 
     def _row(self, number: int, row: list[str], written: str) -> None:
-        """Keep a row, which is ``written`` so in the file, or say what is wrong with it."""
+        """Keep a row, whose text in the file is ``written``, or refuse it with the reason."""
         names, source = self.header.names, self.rows
         if len(row) not in (len(names), self.header.num_fields):
             source.refuse(
@@ -188,10 +188,10 @@ class _Reader:
             source.keep(number, [row[place] for place in self.places])
 
     def _quoting(self, field: str, written: str) -> str:
-        """Return what is wrong with the quotes of a field of a row that is ``written`` so; "" where nothing is.
+        """Return what is wrong with the quotes of a field, in a row whose text is ``written``; "" where nothing is.
 
-        Such quotes are characters of the text to CSV, but were hardly meant so. They are looked for in fields without
-        quotes around them: those stand in the file as they were read, whereas in a quoted field each quote is doubled.
+        CSV takes such quotes for characters of the text, but they were hardly meant so. They are looked for in fields
+        without quotes around them, since in a quoted field each quote is doubled.
         """
         found = next((reason for sign, reason in STRAY_QUOTES.items() if sign.search(field)), "")
         if not found:
@@ -200,7 +200,7 @@ class _Reader:
         return found if written.startswith(field) or f"{before}{field}" in written else ""
 
     def _line_of(self, label: str, row: list[str]) -> int | None:
-        """Return on which line of a row its label stands, from 0; None where the label takes several lines."""
+        """Return the line of a row, from 0, that holds its label; None where the label takes several lines."""
         place = self.by_column[label]
         if len(row) <= place or LINE_END.search(row[place]):
             return None
@@ -225,8 +225,8 @@ class _Reader:
     def _swallowed(self, several: Sequence[_Lines], label: str | None) -> list[_Lines]:
         """Return those of the rows of several lines that hold other rows.
 
-        The label of a true row stands on one of its lines. Another line with as many fields as the header, and with a
-        label that other rows have too, is a row of its own.
+        The label of a true row is on one of its lines. Another line with as many fields as the header, and with a label
+        that other rows have too, is a row of its own.
         """
         widths = (len(self.header.names), self.header.num_fields)
         if widths[0] < 2:
@@ -248,7 +248,7 @@ class _Reader:
         often = {word for word, number in times.items() if number > 1}
 
         def brings_rows(row: _Lines) -> bool:
-            """Whether a line brings a label of another row, or two lines bring labels that are found in lines alone."""
+            """Return whether a line has a label of another row, or two lines have labels that only such lines have."""
             words = brought[row]
             return any(word in own for word in words) or (
                 row.label_line is not None and sum(word in often for word in words) > 1

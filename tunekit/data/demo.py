@@ -1,8 +1,8 @@
-"""A generated data set: the opinion on an aspect (``text``) in a sentence of a restaurant review (``pair``).
+"""A generated dataset: the opinion on an aspect (``text``) in a sentence of a restaurant review (``pair``).
 
-From a seeded grammar, made to be hard for its size: contrasts give one sentence two labels, negation (also double)
-turns a word's polarity, strong words stand in sentences that leave the aspect neutral, and words marked as rare appear
-in test only. The same rows on every machine.
+A seeded grammar generates the same rows on every machine. It is made to be hard for its size: contrasts give one
+sentence two labels, negation (also double) turns a word's polarity, strong words occur in sentences that leave the
+aspect neutral, and words marked as rare appear in test only.
 """
 
 from __future__ import annotations
@@ -74,10 +74,10 @@ TEMPLATES = (
 
 
 def _sentence(rng: random.Random, rare: bool) -> tuple[str, list[tuple[str, int]]]:
-    """One sentence and its (aspect, label) pairs; ``rare`` words are drawn from half the time."""
+    """Return one sentence and its (aspect, label) pairs. With ``rare``, half of the words are rare ones."""
 
     def pick(common: Sequence[T], uncommon: Sequence[T] = ()) -> T:
-        """An item of either list. Raw bits only: of ``random``'s methods they are the ones sure to stay the same."""
+        """Return an item of either list, by raw bits: ``random`` promises only these to stay the same."""
         words = uncommon if uncommon and rare and rng.getrandbits(1) else common
         return words[rng.getrandbits(32) % len(words)]
 
@@ -96,7 +96,7 @@ def _sentence(rng: random.Random, rare: bool) -> tuple[str, list[tuple[str, int]
 
 
 def generate() -> dict[str, DataFrame]:
-    """The three splits; no sentence stands in two of them."""
+    """Return the three splits. No sentence is in two of them."""
     rng = random.Random(SEED)
     known = set()
     splits = {}

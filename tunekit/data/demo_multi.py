@@ -1,7 +1,7 @@
-"""A generated data set with several labels a text: which parts of a hotel a review complains of, or none.
+"""A generated dataset with several labels a text: which parts of a hotel a review complains of, or none.
 
-From a seeded grammar. A complaint may be denied, in which case it counts nothing, and praise names parts too. The same
-rows on every machine.
+A seeded grammar generates the same rows on every machine. A complaint may be denied, in which case it does not count,
+and praise names parts too.
 """
 
 from __future__ import annotations
@@ -30,10 +30,10 @@ OPENINGS = ("we stayed two nights .", "a short trip in may .", "our third visit 
 
 
 def _review(rng: random.Random) -> tuple[str, tuple[int, ...]]:
-    """One review, and a 1 for each label of ``PARTS`` that it complains of."""
+    """Return one review, and a 1 for each label of ``PARTS`` that it complains of, else a 0."""
 
     def pick(values: Sequence[str]) -> str:
-        """An item. Raw bits only: of ``random``'s methods they are the ones sure to stay the same."""
+        """Return an item, by raw bits: ``random`` promises only these to stay the same."""
         return values[rng.getrandbits(32) % len(values)]
 
     clauses, blamed = [], set()
@@ -52,7 +52,7 @@ def _review(rng: random.Random) -> tuple[str, tuple[int, ...]]:
 
 
 def generate() -> dict[str, DataFrame]:
-    """The three splits; no review stands in two of them, or twice in one."""
+    """Return the three splits. No review is in two of them, or twice in one."""
     rng = random.Random(SEED)
     known = set()
     splits = {}

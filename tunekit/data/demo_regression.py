@@ -1,7 +1,7 @@
-"""A generated data set for regression: how good a stay was, from -10 to 10, by what its review praises and blames.
+"""A generated dataset for regression: how good a stay was, from -10 to 10, by what its review praises and blames.
 
-From a seeded grammar. Each clause adds the strength of its word; an intensifier scales it, a negation turns it and
-halves it, and what is said of another guest counts nothing. The same rows on every machine.
+A seeded grammar generates the same rows on every machine. Each clause adds the strength of its word. An intensifier
+scales it, a negation turns it and halves it, and a clause on another guest does not count.
 """
 
 from __future__ import annotations
@@ -28,10 +28,10 @@ CLOSINGS = ("we paid by card .", "the train is near .", "it rained a lot .", "ch
 
 
 def _review(rng: random.Random) -> tuple[str, float]:
-    """One review and its target, a multiple of 1/8 within [-10, 10]."""
+    """Return one review and its target, a multiple of 1/8 within [-10, 10]."""
 
     def pick(values: Sequence[str]) -> str:
-        """An item. Raw bits only: of ``random``'s methods they are the ones sure to stay the same."""
+        """Return an item, by raw bits: ``random`` promises only these to stay the same."""
         return values[rng.getrandbits(32) % len(values)]
 
     clauses, eighths = [], 0
@@ -53,7 +53,7 @@ def _review(rng: random.Random) -> tuple[str, float]:
 
 
 def generate() -> dict[str, DataFrame]:
-    """The three splits; no review stands in two of them, or twice in one."""
+    """Return the three splits. No review is in two of them, or twice in one."""
     rng = random.Random(SEED)
     known = set()
     splits = {}

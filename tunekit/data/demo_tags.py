@@ -1,7 +1,7 @@
-"""A generated data set with a tag for each word: the persons, places and firms in short notices.
+"""A generated dataset with a tag for each word: the persons, places and firms in short notices.
 
-From a seeded grammar. Some names are of several types, so that the words around them must be read. The same rows on
-every machine.
+A seeded grammar generates the same rows on every machine. Some names are of several types, so that the words around
+them must be read.
 """
 
 from __future__ import annotations
@@ -37,10 +37,10 @@ SENTENCES = (
 
 
 def _notice(rng: random.Random) -> tuple[str, str]:
-    """One notice, and the tags of its words."""
+    """Return one notice, and the tags of its words."""
 
     def pick(values: Sequence[str]) -> str:
-        """An item. Raw bits only: of ``random``'s methods they are the ones sure to stay the same."""
+        """Return an item, by raw bits: ``random`` promises only these to stay the same."""
         return values[rng.getrandbits(32) % len(values)]
 
     words, tags = [], []
@@ -57,7 +57,7 @@ def _notice(rng: random.Random) -> tuple[str, str]:
 
 
 def generate() -> dict[str, DataFrame]:
-    """The three splits; no notice stands in two of them, or twice in one."""
+    """Return the three splits. No notice is in two of them, or twice in one."""
     rng = random.Random(SEED)
     known = set()
     splits = {}

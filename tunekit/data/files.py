@@ -13,19 +13,20 @@ from tunekit.storage.files import locked
 from tunekit.storage.paths import cache_dir
 
 DATA_DIR = "TUNEKIT_DATA_DIR"
-"""Environment variable: a folder that has the files (``acl_arc/train.jsonl`` and so on); then nothing is fetched."""
+"""The environment variable with a folder that has the files, such as ``acl_arc/train.jsonl``. Nothing is then
+fetched."""
 
 
 _MAY_FETCH: ContextVar[bool] = ContextVar("may_fetch", default=True)
 
 
 class NotHere(UserError):
-    """A file that would have to be fetched, where that was not wanted."""
+    """A file would have to be fetched, within ``nothing_fetched``."""
 
 
 @contextmanager
 def nothing_fetched() -> Iterator[None]:
-    """Within it, reading a file that is not on this machine raises NotHere."""
+    """Return a context within which reading a file that is not on this machine raises NotHere."""
     token = _MAY_FETCH.set(False)
     try:
         yield
@@ -35,25 +36,25 @@ def nothing_fetched() -> Iterator[None]:
 
 @dataclass(frozen=True)
 class PinnedFile:
-    """One file: its ``path`` in a data folder, and where it comes from."""
+    """One file: its ``path`` in a data folder, and its source."""
 
     path: str
     repository: str
     """``owner/name@commit`` on GitHub."""
     source: str
-    """Path in the repository."""
+    """The path in the repository."""
     sha256: str
 
     @property
     def url(self) -> str:
-        """Where the file is fetched from."""
+        """The address that the file is fetched from."""
         return f"https://raw.githubusercontent.com/{self.repository.replace('@', '/')}/{self.source}"
 
 
 def read_pinned(file: PinnedFile) -> str:
-    """The file's text, from the folder in TUNEKIT_DATA_DIR, else from the machine's cache, fetched once.
+    """Return the file's text, from the folder in TUNEKIT_DATA_DIR, else from the machine's cache, fetched once.
 
-    Raises UserError, naming file, address and way out, where it is missing, cannot be fetched or has other content.
+    Raises UserError, which names the file and its address, where it is missing, can't be fetched or has other content.
     """
     folder = os.environ.get(DATA_DIR)
     path = Path(folder) / file.path if folder else _fetched(file)
@@ -70,7 +71,7 @@ def read_pinned(file: PinnedFile) -> str:
 
 
 def _fetched(file: PinnedFile) -> Path:
-    """The file's place in the machine's cache, downloaded (and checked) by pooch where it is not there."""
+    """Return the file's path in the machine's cache. Where it is missing, pooch downloads and checks it."""
     import pooch
 
     pooch.get_logger().setLevel("WARNING")

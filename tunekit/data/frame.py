@@ -36,21 +36,21 @@ def dataset(
     The dataset is a copy: later changes of ``frame`` do not reach it, and its index has no meaning.
 
     ``text``, ``pair`` and ``label`` name the columns of the text, of a second text that the model reads after it, and
-    of the class. A label is the text that stands there; a whole column of integers, or of floats such as ``1.0``, gives
+    of the class. A label is the text in its cell; a whole column of integers, or of floats such as ``1.0``, gives
     classes that are named by the integers. Rows with the same value of the column ``group``, such as sentences of one
-    document, never part; without it a row's group is its text.
+    document, are never separated. Without it a row's group is its text.
 
     The column ``split`` says of each row whether it is train, val (or dev, validation) or test. Without it, 80 % of the
-    rows become train, 10 % val and 10 % test; where it names train and val alone, 10 % of train become test, and where
-    it names train and test, there is no val. What is drawn is stratified by label and the same for the same content.
-    ``split_note`` of the dataset says how its rows were split. ``tk.summarise`` shows what was understood: the
-    rows of each class, repeated and contradictory rows, and what is doubtful. A plan shows the same.
+    rows become train, 10 % val and 10 % test. Where it names train and val alone, 10 % of train become test, and where
+    it names train and test, there is no val. The draw is stratified by label and the same for the same content.
+    ``split_note`` of the dataset says how its rows were split. ``tk.summarise`` shows how the data was understood: the
+    rows of each class, repeated and contradictory rows, and doubtful ones. A plan shows the same.
 
-    ``task`` is what trials on the dataset learn: ``classification``, ``regression``, whose label is a finite number,
-    ``multi_label``, or ``token_classification``: text and label are then lists of words and of their tags (``O``,
-    ``B-X``, ``I-X``), or texts with spaces between them. Several labels stand in several columns of 0 and 1, whose
-    names ``label`` lists, or in one column of texts with ``label_separator`` between them; an empty text has none. A
-    task other than classification stands in the dataset's name.
+    ``task`` is the task that trials on the dataset learn: ``classification``, ``regression``, whose label is a finite
+    number, ``multi_label``, or ``token_classification``: text and label are then lists of words and of their tags
+    (``O``, ``B-X``, ``I-X``), or texts with spaces between them. Several labels are given by several columns of 0 and
+    1, whose names ``label`` lists, or by one column of texts with ``label_separator`` between them; an empty text has
+    none. A task other than classification is part of the dataset's name.
 
     Rows that can't be used, such as those without a text or label, are refused all at once, with their numbers counted
     from 1. ``skip_bad_rows=True`` leaves them out, and ``left_out`` of the dataset counts them.
@@ -118,6 +118,6 @@ def _values(frame: DataFrame, column: str, name: str) -> list[Any]:
     found = []
     for value in frame.iloc[:, places[0]].tolist():
         plain = value.tolist() if isinstance(value, np.generic | np.ndarray) else value
-        # pd.isna answers one value at a time; of a list it would give an array.
+        # pd.isna answers for one value at a time; for a list it would give an array.
         found.append(None if pd.api.types.is_scalar(plain) and pd.isna(plain) else plain)
     return found

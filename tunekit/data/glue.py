@@ -1,7 +1,7 @@
-"""The nine tasks of GLUE (Wang et al. 2018, arXiv 1804.07461), a text or a pair of texts each, and the suite of them.
+"""The nine tasks of GLUE (Wang et al. 2018, arXiv 1804.07461), on a text or a pair of texts each, and their suite.
 
-The labels of their own test parts are not public: test is the development part, and validation is drawn from train.
-The metric of CoLA is the Matthews correlation, that of STS-B Pearson's r, and that of the others accuracy.
+The labels of their own test parts are not public. So the development part is test, and validation is drawn from train.
+The metric of CoLA is the Matthews correlation, the metric of STS-B is Pearson's r, and the others have accuracy.
 """
 
 from __future__ import annotations
@@ -51,7 +51,7 @@ for _name, _one in _TASKS.items():
             source=DataSource(
                 f"hf:nyu-mll/glue/{_name}@{REVISION}",
                 text=_one.text,
-                skip_bad_rows=True,  # nobody can mend a row of the hub; those left out are counted and shown
+                skip_bad_rows=True,  # users can't mend rows of the hub; rows that are left out are counted and shown
                 task=_one.task,
                 primary_metric=_one.metric,
                 test_split=_one.test_split,

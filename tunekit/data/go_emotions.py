@@ -1,4 +1,4 @@
-"""GoEmotions (Demszky et al. 2020): any of 27 emotions or neutral for a comment, as its simplified form has them."""
+"""GoEmotions (Demszky et al. 2020), in its simplified form: any of 27 emotions, or neutral, for a comment."""
 
 from tunekit.data.hub_catalog import HUB_DATASETS, HubEntry
 from tunekit.data.sources import DataSource

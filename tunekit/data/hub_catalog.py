@@ -1,7 +1,7 @@
-"""Datasets of the Hugging Face hub by short names, and suites of them: what their columns, test part and licence are.
+"""Datasets of the Hugging Face hub by short names, with their columns, test part and licence, and suites of them.
 
-An entry is data of the hub like any other (``tunekit.data.sources``), whose columns nobody needs to spell out. It is
-fetched when a sweep is planned, and the sweep records its commit and the hash of its content.
+An entry is data of the hub like any other (``tunekit.data.sources``), except that users need not name its columns. It
+is fetched when a sweep is planned, and the sweep records its commit and the hash of its content.
 """
 
 from __future__ import annotations
@@ -18,14 +18,14 @@ from tunekit.registry import Registry
 
 @dataclass(frozen=True, kw_only=True)
 class HubEntry:
-    """A dataset of the hub that goes by a short name."""
+    """A dataset of the hub that has a short name here."""
 
     source: DataSource
-    """Where it is and what its columns hold. Its path names a commit, or a branch that is looked up in each plan."""
+    """Its place and its columns. The path names a commit, or a branch that is looked up in each plan."""
     licence: str
     """The licence as the dataset's card states it."""
     remark: str = ""
-    """What tables say of the test part beside which split it is, such as why; empty where there is nothing."""
+    """A remark in tables on the test part, such as the reason for its split; empty where there is none."""
 
     @property
     def homepage(self) -> str:
@@ -39,13 +39,13 @@ SUITES: Registry[tuple[str, ...]] = Registry("suite")
 
 
 def entry_of(source: DataSource) -> HubEntry | None:
-    """Return the entry that ``source`` reads, at whatever revision; None where it is none of them."""
+    """Return the entry that ``source`` reads, at any revision; None where it is not an entry."""
     same = [HUB_DATASETS[name] for name in HUB_DATASETS]
     return next((one for one in same if _at_any_revision(one.source) == _at_any_revision(source)), None)
 
 
 def described(data: TextDataset, source: DataSource) -> TextDataset:
-    """Return ``data``, which was read from ``source``, with what the catalogue says of it: its licence and a remark."""
+    """Return ``data``, which was read from ``source``, with the licence and the remark of its entry, if it has one."""
     entry = entry_of(source)
     if entry is None:
         return data
@@ -58,7 +58,7 @@ def _at_any_revision(source: DataSource) -> DataSource:
 
 
 def unknown_dataset(name: str) -> UserError:
-    """Return the error that there is no dataset called ``name``: what is meant, and which there are."""
+    """Return the error that there is no dataset called ``name``, with the likely name and all names."""
     if name in SUITES:
         return UserError(f"{name!r} is a suite of datasets; give --suite {name}, or its datasets {_listed(name)}")
     known = [*DATASETS, *HUB_DATASETS]

@@ -1,7 +1,7 @@
 """The Parquet files of a dataset of the Hugging Face hub: found and fetched once at a commit, then read from the cache.
 
-Which files are which split of which configuration is found by the library ``datasets``, as it does it for a folder: it
-is shown a folder of empty files with the repository's names, and its README. No script of a repository is run.
+The library ``datasets`` finds which files belong to which split of which configuration. For that it is shown a folder
+with the repository's README and empty files of the repository's names. No script of a repository is run.
 """
 
 from __future__ import annotations
@@ -31,25 +31,25 @@ if TYPE_CHECKING:
     from tunekit.data.user import Columns
 
 SECONDS = 10
-"""How long the hub may take to answer."""
+"""The seconds that the hub may take to answer."""
 CONVERTED = "refs/convert/parquet"
 """The branch on which the hub keeps its own conversion of a dataset to Parquet."""
 README = "README.md"
 MOST_FILES = 10_000
 _COMMIT = re.compile(r"[0-9a-f]{40}")
 _CONFIGS_OF_CARD = re.compile(r"^['\"]?configs['\"]?:.*?(?=^[A-Za-z_-]{3}|\Z)", re.MULTILINE | re.DOTALL)
-"""The part of a README's head that says which files are which split of which configuration."""
+"""The part of a README's head that assigns files to splits and configurations."""
 _CONFIGS = re.compile(r"(?:available configs|Available): \[(.*?)\]")
 _OF_CONVERSION = re.compile(r"([^/]+)/[^/]+/[0-9]{4}\.parquet")
 
 
 @dataclass(frozen=True)
 class Listing:
-    """What a commit of a repository holds of one configuration, as the cache keeps it once all of it was fetched."""
+    """The files of one configuration at a commit of a repository. The cache keeps it once all files were fetched."""
 
     config: str
     files: dict[str, list[str]]
-    """The Parquet files of each split by its own name, in the order of their rows."""
+    """The Parquet files of each split, by the split's name in the repository, in the order of their rows."""
     features: dict[str, Any] | None
     """The columns with their kinds, as the README has them."""
 
@@ -76,9 +76,9 @@ def read_hub(
 
 
 def _cached(hub: HubDataset) -> tuple[str, Listing, bool] | None:
-    """Return the commit and the listing of what was fetched before, and True.
+    """Return the commit and the listing of a dataset that was fetched before, and True.
 
-    None where it was not, or where a branch may have moved since and the hub may be asked.
+    Return None where it was not fetched, or where its branch may have moved since and the hub may be asked.
     """
     from huggingface_hub import constants
 
@@ -99,9 +99,9 @@ def _cached(hub: HubDataset) -> tuple[str, Listing, bool] | None:
 
 
 def _fetched(hub: HubDataset) -> tuple[str, Listing, bool]:
-    """Return the commit and the listing of ``hub``, whose files are then in the cache, and whether they were before.
+    """Fetch the files of ``hub`` into the cache. Return the commit, the listing, and whether they were there before.
 
-    A branch that the hub can't be asked about is where it was when it was read last. Raises UserError.
+    Where the hub can't be asked about a branch, the commit is the one that was read last. Raises UserError.
     """
     from huggingface_hub import HfApi
     from huggingface_hub.errors import HfHubHTTPError, RepositoryNotFoundError, RevisionNotFoundError
@@ -137,7 +137,7 @@ def _fetched(hub: HubDataset) -> tuple[str, Listing, bool]:
 
 
 def _listed(hub: HubDataset, commit: str, names: Sequence[str]) -> Listing:
-    """Return the files of the configuration of ``hub``. Raises UserError where there is none, or not as Parquet."""
+    """Return the files of the configuration of ``hub``. Raises UserError where it has none, or none in Parquet."""
     strange = [name for name in names if name.startswith("/") or "\\" in name or ".." in name.split("/")]
     if strange or len(names) > MOST_FILES:
         raise UserError(
@@ -157,7 +157,7 @@ def _listed(hub: HubDataset, commit: str, names: Sequence[str]) -> Listing:
 
 
 def _only(hub: HubDataset, configs: Sequence[str]) -> str:
-    """Return the configuration that ``hub`` names, or the only one. Raises UserError where that is none."""
+    """Return the configuration that ``hub`` names, or the only one. Raises UserError where there is no such one."""
     config = configs[0] if hub.config is None and len(configs) == 1 else hub.config
     if config is None or config not in configs:
         hint = "" if hub.config is None else did_you_mean(hub.config, configs)
@@ -168,7 +168,7 @@ def _only(hub: HubDataset, configs: Sequence[str]) -> str:
 
 
 def _grouped(hub: HubDataset, config: str | None, names: Sequence[str], card: str) -> Listing:
-    """Return which of ``names`` make up which split of ``config``, by the rules of ``datasets``. Raises UserError."""
+    """Return the listing of ``config`` over the files ``names``, by the rules of ``datasets``. Raises UserError."""
     import datasets
     from yaml import YAMLError
 
@@ -211,14 +211,14 @@ def _table(path: Path, source: str, columns: Columns) -> pa.Table:
             if sum(group.total_byte_size for group in groups) > MAX_BYTES:
                 raise UserError(f"{source}: larger than {MAX_BYTES} bytes once unpacked")
             whole = set(columns.used()) <= set(file.schema_arrow.names)
-            # Without one of the columns the message shall say which there are.
+            # Where a column is missing, the empty table's columns let the message name those that exist.
             return file.read(columns=columns.used()) if whole else file.schema_arrow.empty_table()
     except (OSError, ValueError, pa.ArrowException) as error:
         raise UserError(f"{source}: broken Parquet ({type(error).__name__})") from error
 
 
 def _with_features(table: pa.Table, features: dict[str, Any] | None) -> pa.Table:
-    """Return ``table`` with what the README says of its columns, where the files themselves say nothing of them."""
+    """Return ``table`` with the kinds of columns in the README, where the files themselves name none."""
     if features is None or b"huggingface" in (table.schema.metadata or {}):
         return table
     described = json.dumps({"info": {"features": features}}).encode()
@@ -226,7 +226,7 @@ def _with_features(table: pa.Table, features: dict[str, Any] | None) -> pa.Table
 
 
 def _file(hub: HubDataset, commit: str, name: str) -> Path:
-    """Return a file of the repository, from the cache where it is there. Raises UserError where it can't be had."""
+    """Return a file of the repository, from the cache if it is there. Raises UserError where it can't be had."""
     from huggingface_hub import hf_hub_download
     from huggingface_hub.errors import HfHubHTTPError
     from huggingface_hub.utils import disable_progress_bars  # type: ignore[attr-defined]
@@ -259,7 +259,7 @@ def _branch_file(hub: HubDataset) -> Path:
 
 
 def _stored(path: Path) -> Any:
-    """Return what a JSON file of the cache holds; None where it is not there or damaged."""
+    """Return the content of a JSON file of the cache; None where it is missing or damaged."""
     try:
         return strict_json(path.read_text(encoding="utf-8"))
     except (OSError, ValueError):

@@ -1,4 +1,4 @@
-"""How a dataset of the Hugging Face hub is named: ``hf:ORG/NAME[/CONFIG][@REVISION]``."""
+"""The names of datasets of the Hugging Face hub: ``hf:ORG/NAME[/CONFIG][@REVISION]``."""
 
 from __future__ import annotations
 
@@ -8,7 +8,7 @@ from dataclasses import dataclass
 from tunekit.errors import UserError
 
 HUB = "hf:"
-"""What the name of a dataset of the hub begins with."""
+"""The prefix of the name of a dataset of the hub."""
 _FORM = re.compile(
     r"hf:(?P<id>[A-Za-z0-9][\w.-]*/[A-Za-z0-9][\w.-]*)(/(?P<config>[\w.+-]+))?(@(?P<revision>[\w./-]+))?"
 )
@@ -35,7 +35,7 @@ class HubDataset:
 
     @property
     def name(self) -> str:
-        """The name that tables show: that of the repository, and the configuration's."""
+        """The name that tables show: the repository's name, and the configuration's."""
         name = self.repository.partition("/")[2]
         return name if self.config is None else f"{name}-{self.config}"
 

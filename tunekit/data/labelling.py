@@ -1,4 +1,4 @@
-"""How the labels of a user's own rows are read: an entry for each task that the user can declare.
+"""Read the labels of a user's own rows. There is an entry for each task that the user can declare.
 
 A value that can't be a label of the declared task is refused, never taken for one of another task.
 """
@@ -35,7 +35,7 @@ class CheckedRow(NamedTuple):
     """One row whose values can be trained on."""
 
     number: int
-    """Where the row begins in its file, from 1."""
+    """The number of the line or row where it begins in its file, from 1."""
     text: str
     pair: str | None
     label: Any
@@ -61,7 +61,7 @@ class Labels(NamedTuple):
 
 @dataclass(frozen=True)
 class Labelling:
-    """How the labels of one task are read, and its texts and files where they are others than the usual ones."""
+    """The functions that read the labels of one task, and its texts where these are not the usual ones."""
 
     value: Callable[[Sequence[str], Sequence[Any]], Any]
     """``value(columns, values)`` returns the label in one row's label columns. Raises BadValue where it is none."""
@@ -72,11 +72,12 @@ class Labelling:
     fits: Callable[[CheckedRow], None] = lambda row: None
     """Raises BadValue where the text and the label of a row do not fit each other."""
     of_words: bool = False
-    """Whether each word of a text has a label. Files of other kinds than JSON Lines and Parquet are then CoNLL's."""
+    """Whether each word of a text has a label. Files that are neither JSON Lines nor Parquet are then CoNLL files."""
     several: bool = False
     """Whether a row may have several labels, in columns of 0 and 1 or in one column with a separator."""
     without_odd: Callable[[Read, Checked], tuple[Checked, list[BadRow]]] = lambda read, checked: (checked, [])
-    """Return the rows without those whose labels are odd beside the others', and these. Raises UserError."""
+    """``without_odd(read, checked)`` returns the rows without those whose labels do not fit the others', and the bad
+    rows. Raises UserError."""
 
 
 # -- classification ---------------------------------------------------------------------------------------------------
@@ -108,7 +109,7 @@ def _check_regression(rows: Read, checked: Checked) -> None:
 
 
 def _without_odd_classes(rows: Read, checked: Checked) -> tuple[Checked, list[BadRow]]:
-    """Return the rows without those whose label marks a missing one or, in val and test, never occurs in train."""
+    """Return the rows without bad ones, and these: their label marks a missing one, or never occurs in train."""
     _check_regression(rows, checked)
     labels = {row.label for part in checked.values() for row in part}
     marks = missing_numbers(labels)
@@ -130,7 +131,7 @@ def _without_odd_classes(rows: Read, checked: Checked) -> tuple[Checked, list[Ba
 
 
 def _alike(label: str, known: Iterable[str]) -> str:
-    """Return ``; train has 'x'`` with the label in ``known`` that only looks like ``label``; "" where there is none."""
+    """Return ``; train has 'x'``, where x in ``known`` looks like ``label``; "" where there is no such label."""
     found = [one for group in lookalikes([label, *known]) if label in group for one in group if one != label]
     return f"; train has {found[0][:60]!r}" if found else ""
 
@@ -139,7 +140,9 @@ def _alike(label: str, known: Iterable[str]) -> str:
 
 
 def checked_number(column: str, value: object) -> float:
-    """Return a target as a float. Raises BadValue for none, a mark of a missing value, a text and what is not finite.
+    """Return a target as a float.
+
+    Raises BadValue where there is none, and for the mark of a missing value, another text and a number not finite.
 
     A text is a number as Python writes it: ``3``, ``-0.5`` or ``1e3``; a comma is no decimal point.
     """
@@ -155,7 +158,7 @@ def checked_number(column: str, value: object) -> float:
         number = float(word)
     except (ValueError, OverflowError):
         number = None
-    # float() reads 1_000 as a number, which no file means by it.
+    # float() reads 1_000 as 1000, which no file means.
     if number is None or "_" in str(word):
         raise BadValue("no number", f"column {column!r} holds {str(word)[:40]!r}, which is no number")
     if not math.isfinite(number):
@@ -187,7 +190,7 @@ def _bit_labels(checked: Checked, columns: Sequence[str], source: str) -> Labels
 
 
 def _separated(separator: str) -> Callable[[Sequence[str], Sequence[Any]], frozenset[str]]:
-    """Return how the labels in one column are read, which ``separator`` stands between; an empty cell has none."""
+    """Return the function that reads the labels of one cell, with ``separator`` between. An empty cell has none."""
 
     def value(columns: Sequence[str], values: Sequence[Any]) -> frozenset[str]:
         cell = values[0]
@@ -219,7 +222,7 @@ def _separated_labels(checked: Checked, columns: Sequence[str], source: str) -> 
 
 
 def _without_unknown_labels(rows: Read, checked: Checked) -> tuple[Checked, list[BadRow]]:
-    """Return the rows without those of val and test that have a label which never occurs in train."""
+    """Return the rows without bad ones, and these: rows of val and test with a label that never occurs in train."""
     trained = {name for row in checked["train"] for name in row.label}
     kept: dict[str, list[CheckedRow]] = {}
     bad = []
@@ -274,11 +277,11 @@ LABELLINGS: dict[str, Labelling] = {
         without_odd=_without_unknown_labels,
     ),
 }
-"""How labels are read, by the name of the task that the user declares."""
+"""The reading of labels by the name of the task that the user declares."""
 
 
 def labelling_of(task: str, columns: Sequence[str], separator: str | None, source: str) -> Labelling:
-    """Return how the labels of ``task`` are read that stand in ``columns``, or in one with a ``separator`` between.
+    """Return the reading of the labels of ``task`` in ``columns``, or in one column with a ``separator`` between them.
 
     Raises UserError for a task that users' own data can't have, and for columns or a separator that it does not take.
     """

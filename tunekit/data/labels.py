@@ -1,4 +1,4 @@
-"""Labels and the names of their classes. A label is the text that stands there: two texts are never one class.
+"""Labels and the names of their classes. A label is the text in its cell: two different texts are never one class.
 
 Spaces around labels, and the form of whole numbers, are normalised for all labels of a dataset or for none.
 """
@@ -18,12 +18,12 @@ PLAIN_INTEGER = re.compile(r"-?(?:0|[1-9][0-9]{0,18})")
 WHOLE_FLOAT = re.compile(r"(-?(?:0|[1-9][0-9]{0,18}))\.0+")
 NUMBER = re.compile(r"[+-]?(?:[0-9]+(?:[.,][0-9]*)?|[.,][0-9]+)(?:[eE][+-]?[0-9]{1,9})?")
 MISSING = {"nan", "NaN", "NAN", "null", "NULL", "Null", "<NA>", "NaT", "#N/A", "\\N"}
-"""What programs write for a missing value. No class has such a name."""
+"""The marks of programs for a missing value. No class has such a name."""
 MAYBE_MISSING = {"none", "na", "n/a", "?", "-", "--", "."}
-"""What people write for a missing value, in lower case, though some datasets call a class so."""
+"""The marks of people for a missing value, in lower case. Some datasets give a class such a name."""
 MAX_NUMERIC_LABELS = 200
 MOST_NAMED = 10
-"""The number of classes that a warning names."""
+"""The most classes that a warning names."""
 
 
 class BadValue(Exception):
@@ -35,7 +35,7 @@ class BadValue(Exception):
 
 
 def checked_text(column: str, value: object) -> str:
-    """Return a text as it stands. Raises BadValue for none, blanks, another type, and halves of a character."""
+    """Return a text unchanged. Raises BadValue for none, blanks, another type, and half of a surrogate pair."""
     if value is None or (isinstance(value, str) and not value.strip().strip("\ufeff\u200b")):
         raise BadValue("empty text", f"empty text in column {column!r}")
     if not isinstance(value, str):
@@ -44,7 +44,7 @@ def checked_text(column: str, value: object) -> str:
 
 
 def checked_tag(value: object) -> str:
-    """Return the tag of a word. Raises BadValue where it is none of the BIO scheme."""
+    """Return the tag of a word. Raises BadValue where it is not one of the BIO scheme."""
     if isinstance(value, str) and is_tag(value):
         return value
     other = "; write tags of another scheme in BIO" if str(value)[:2] in ("E-", "S-", "L-", "U-") else ""
@@ -52,7 +52,7 @@ def checked_tag(value: object) -> str:
 
 
 def joined_words(column: str, value: Any) -> str:
-    """Return the words of a text, a list of them or a text with spaces between, as a text with one space between.
+    """Return the words of a text with one space between them. ``value`` is a list of words, or a text with spaces.
 
     Raises BadValue for another value, no word, and a word that is empty or holds a space.
     """
@@ -76,7 +76,7 @@ def checked_tags(column: str, value: Any) -> tuple[str, ...]:
 
 
 def checked_bit(column: str, value: object) -> int:
-    """Return 0 or 1 of a column of several labels. Raises BadValue for anything else, and for a missing value."""
+    """Return the 0 or 1 in a column of several labels. Raises BadValue for anything else, and for a missing value."""
     word = value.strip() if isinstance(value, str) else value
     if word is None or word == "" or (isinstance(word, float) and math.isnan(word)):
         raise BadValue("empty label", f"empty label in column {column!r}")
@@ -87,7 +87,7 @@ def checked_bit(column: str, value: object) -> int:
 
 
 def checked_label(column: str, value: object) -> str:
-    """Return a label as the text that stands there, spaces around it included.
+    """Return a label as the text in its cell, including spaces around it.
 
     Raises BadValue for none, a mark of a missing value, another type, and several labels in one row.
     """
@@ -119,8 +119,8 @@ def _valid(column: str, text: str) -> str:
 def class_names(labels: Collection[str]) -> dict[str, str]:
     """Return the name of the class of each label, different for different labels.
 
-    Where all labels are plain integers or floats such as ``1.0``, the names are the integers. Else they are the labels
-    without the spaces around them. Where that would make one class of two labels, they are the labels as they stand.
+    Where all labels are plain integers or floats such as ``1.0``, the names are the integers. Otherwise they are the
+    labels without the spaces around them. Where that would make one class of two labels, they are the labels unchanged.
     """
     stripped = {label: label.strip() for label in labels}
     whole = {label: _integer(text) for label, text in stripped.items()}
@@ -163,7 +163,7 @@ def missing_numbers(labels: Collection[str]) -> set[str]:
 
 
 def fraction_among_numbers(labels: Collection[str]) -> str | None:
-    """Return the first label that is no whole number where all labels are numbers, as in regression; else None."""
+    """Return the first label that is not whole, where all labels are numbers, as in a regression; else None."""
     if not all(NUMBER.fullmatch(label.strip()) for label in labels):
         return None
     return next((label for label in labels if not _is_whole(label.strip())), None)
@@ -175,7 +175,7 @@ def _is_whole(label: str) -> bool:
 
 
 def check_classes(names: Collection[str], source: str) -> None:
-    """Raise UserError for a single class, and for so many numbers that they must be values of a regression."""
+    """Raise UserError for a single class, and for too many numbers to be classes, as in a regression."""
     if len(names) > MAX_NUMERIC_LABELS and all(_integer(name) is not None for name in names):
         raise UserError(f"{source}: {len(names)} numeric labels look like regression; --task regression declares it")
     if len(names) < 2:
@@ -192,7 +192,7 @@ def lookalikes(names: Collection[str]) -> list[list[str]]:
 
 
 def warnings(counts: dict[str, int]) -> list[str]:
-    """Return what is doubtful about classes, given the number of rows of each."""
+    """Return a line on each doubtful thing about classes, given the number of rows of each."""
     lines = [
         f"classes {' and '.join(f'{name!r} ({counts[name]})' for name in group)} differ in case, spaces or form alone"
         for group in lookalikes(counts)

@@ -1,7 +1,7 @@
 """CoNLL-2003 (Tjong Kim Sang and De Meulder 2003) and WNUT-17 (Derczynski et al. 2017): entities in English texts.
 
-On the hub both are scripts, which are never run. They are read from the hub's own conversion to Parquet, whose commit
-is looked up in each plan and recorded with the sweep.
+On the hub both are scripts, which are never run. The data is read from the hub's own conversion to Parquet, whose
+commit is looked up in each plan and recorded with the sweep.
 """
 
 from tunekit.data.hub_catalog import HUB_DATASETS, HubEntry

@@ -1,4 +1,4 @@
-"""The rows of one file or frame as they were read, and those among them that can't be used."""
+"""The rows of one file or frame as they were read, and the bad rows, which can't be used."""
 
 from collections import Counter
 from collections.abc import Sequence
@@ -10,7 +10,7 @@ from tunekit.errors import UserError
 from tunekit.parsing import did_you_mean
 
 MOST_SHOWN = 10
-"""The number of bad rows that a message names."""
+"""The most bad rows that a message names."""
 
 
 class BadRow(NamedTuple):
@@ -19,33 +19,33 @@ class BadRow(NamedTuple):
     source: str
     """The file or frame."""
     unit: str
-    """What ``number`` counts from 1: ``line`` or ``row``."""
+    """The unit that ``number`` counts from 1: ``line`` or ``row``."""
     number: int
     kind: str
-    """What is wrong in a word or two, the same for all rows of this kind: ``empty label``."""
+    """The defect in a word or two, the same for all rows of this kind, as in ``empty label``."""
     reason: str
-    """What is wrong in full."""
+    """The defect in full."""
 
 
 @dataclass(frozen=True, kw_only=True)
 class FileRows:
-    """The values of some columns of one file or frame, row by row, as they stand there."""
+    """The values of some columns of one file or frame, row by row and unchanged."""
 
     source: str
     """The file or frame, for messages."""
     unit: str
-    """What ``numbers`` count from 1: ``line`` or ``row``."""
+    """The unit that ``numbers`` count from 1: ``line`` or ``row``."""
     numbers: list[int] = field(default_factory=list)
-    """Where each row begins."""
+    """The line or row where each row begins."""
     values: dict[str, list[Any]] = field(default_factory=dict)
     """The values of each column. CSV gives texts; the other formats give values of other types too, and None."""
     bad: list[BadRow] = field(default_factory=list)
     """The rows that could not be read. They are not among ``numbers`` and ``values``."""
     notes: list[str] = field(default_factory=list)
-    """What the reader found out about the file by itself, such as its separator."""
+    """Lines on what the reader found out about the file by itself, such as its separator."""
 
     def keep(self, number: int, values: Sequence[Any]) -> None:
-        """Add a row: where it begins, and its values in the order of the columns."""
+        """Add a row: the line or row where it begins, and its values in the order of the columns."""
         self.numbers.append(number)
         for column, value in zip(self.values.values(), values, strict=True):
             column.append(value)
@@ -60,12 +60,12 @@ class FileRows:
 
 
 def empty_rows(source: str, unit: str, columns: Sequence[str]) -> FileRows:
-    """Return no rows yet of ``columns``."""
+    """Return a FileRows of ``columns`` without any row yet."""
     return FileRows(source=source, unit=unit, values={column: [] for column in columns})
 
 
 def missing_column(column: str, present: Sequence[str]) -> str:
-    """Return the message that there is no such column: what there is, and the flag that names another."""
+    """Return the message that there is no such column, with the columns that exist and the flag that names another."""
     there = ", ".join(repr(name[:40]) for name in list(present)[:20]) or "none"
     flag = f"; --{column}-column names it" if column in ("text", "pair", "label") else ""
     alike = [name for name in present if name.casefold() == column.casefold()]
@@ -74,14 +74,14 @@ def missing_column(column: str, present: Sequence[str]) -> str:
 
 
 def kinds(bad: Sequence[BadRow]) -> dict[str, int]:
-    """Return how many rows are bad in each way, the most frequent first."""
+    """Return the number of bad rows of each kind, the most frequent first."""
     return dict(Counter(row.kind for row in bad).most_common())
 
 
 def bad_rows_error(bad: Sequence[BadRow], source: str, skip_flag: str | None = None) -> UserError:
     """Return the error of all ``bad`` rows of ``source`` at once: how many, and the first ten with their places.
 
-    ``skip_flag`` is how the user can leave them out, if that is possible.
+    ``skip_flag`` is the flag by which the user can leave them out, if that is possible.
     """
     if len(bad) == 1:
         [row] = bad

@@ -44,7 +44,7 @@ def read_saved(
 
 
 def _table(folder: Path, columns: Columns) -> pa.Table:
-    """Return the columns that are there of the Arrow files that ``folder/state.json`` lists."""
+    """Return the columns of the Arrow files that ``folder/state.json`` lists; no rows where a column is missing."""
     import pyarrow as pa
 
     files = _json(folder / STATE_FILE).get("_data_files")
@@ -62,7 +62,7 @@ def _table(folder: Path, columns: Columns) -> pa.Table:
         except (OSError, ValueError, pa.ArrowException) as error:
             raise UserError(f"{folder / name}: can't be read as Arrow data ({type(error).__name__})") from error
         whole = set(columns.used()) <= set(table.column_names)
-        # Without one of the columns the message shall say which there are.
+        # Where a column is missing, the empty table's columns let the message name those that exist.
         tables.append(table.select(columns.used()) if whole else table.slice(0, 0))
     return joined(tables, str(folder))
 
@@ -78,7 +78,7 @@ def _bounded(batches: Iterable[pa.RecordBatch], path: Path) -> Iterator[pa.Recor
 
 
 def _is_plain(name: object) -> bool:
-    """Return whether ``name`` is a file's name in its own folder."""
+    """Return whether ``name`` is the name of a file, without any folder."""
     return isinstance(name, str) and bool(name) and Path(name).name == name
 
 

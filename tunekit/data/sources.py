@@ -1,4 +1,4 @@
-"""Where a user's own data comes from, which of its columns a dataset is made of, and how a config file writes that."""
+"""The source of a user's own data: its place, the columns that make a dataset, and its form in a config file."""
 
 from __future__ import annotations
 
@@ -20,7 +20,7 @@ if TYPE_CHECKING:
 
 @dataclass(frozen=True)
 class DataSource:
-    """A user's own data: where it is, and which columns hold what a dataset needs.
+    """A user's own data: its place, and the columns from which a dataset is made.
 
     Raises UserError where a value is of another type.
     """
@@ -35,23 +35,23 @@ class DataSource:
     group: str | None = None
     """A column whose equal values must not be split between train and test."""
     separator: str | None = None
-    """The character between the fields of CSV files; None where the header says it."""
+    """The character between the fields of CSV files; None to find it by the header."""
     quotes: Quotes = "auto"
-    """How CSV files use quotes, as ``--quotes`` says it."""
+    """How CSV files use quotes: a value of ``--quotes``."""
     skip_bad_rows: bool = False
     """Whether rows that can't be used are left out and counted, instead of refusing the data."""
     task: str = DEFAULT_TASK
     """The task that the labels are read for: classification, regression (a number), multi_label (several labels) or
     token_classification (a tag for each word)."""
     label_separator: str | None = None
-    """What stands between the labels of a row where one column holds several of them."""
+    """The text between the labels of a row where one column holds several of them."""
     primary_metric: str | None = None
     """The score by which epochs and configurations are chosen (default: the task's own)."""
     test_split: str | None = None
-    """The split of a dataset of the hub, or of a folder that ``save_to_disk`` wrote, that is the test part where it is
-    not called test; validation is then drawn from train unless a split is called so."""
+    """The split that is the test part of a dataset of the hub, or of a folder that ``save_to_disk`` wrote, where it is
+    not called test. Validation is then drawn from train, unless there is a validation split."""
     name: str | None = None
-    """What tables call the dataset (default: the name of the file, folder or dataset of the hub)."""
+    """The dataset's name in tables (default: the name of the file, folder or dataset of the hub)."""
 
     def __post_init__(self) -> None:
         for name in ("text", "label"):
@@ -91,7 +91,7 @@ class DataSource:
         return cls(**values)
 
     def to_value(self) -> str | dict[str, Any]:
-        """Return the source as a config file holds it: its path, or a mapping where something else is not as usual."""
+        """Return the source as a config file holds it: its path, or a mapping where other fields are not defaults."""
         changed = {
             item.name: list(value) if isinstance(value, tuple) else value
             for item in fields(self)
@@ -164,7 +164,7 @@ def read_source(source: DataSource) -> tuple[TextDataset, DataSource]:
 
 
 def _note(source: DataSource, val_is_drawn: bool) -> str:
-    """Return what tables say of a dataset whose test part was named; empty where none was."""
+    """Return the note of tables on a dataset whose test part was named; empty where none was."""
     if source.test_split is None:
         return ""
     drawn = ", and the validation part is drawn from its training split" if val_is_drawn else ""

@@ -17,18 +17,19 @@ if TYPE_CHECKING:
     from pandas import DataFrame
 
 NUMBER_STRATA = 10
-"""Into how many strata of about equal sizes numbers are put."""
+"""The number of strata, of about equal sizes, into which numbers are put."""
 
 
 def _draw_key(seed: int, *row: str | None) -> str:
-    """A row's place in the draw of ``seed``: hex, uniformly spread, the same everywhere."""
+    """Return a row's sort key in the draw of ``seed``: hex digits, uniformly spread and the same everywhere."""
     return hashlib.sha256(repr((seed, *row)).encode()).hexdigest()
 
 
 def tied_rows(frame: DataFrame) -> list[list[int]]:
-    """Row numbers in sets that must not be torn apart: linked, also over other rows, by an equal input or group.
+    """Return the row numbers in sets that must not be separated: rows linked, also through others, by input or group.
 
-    The input is text and pair together: aspect terms repeat in unrelated sentences. Sets are ordered by first row.
+    The input is text and pair together, since aspect terms repeat in unrelated sentences. The sets are ordered by their
+    first row.
     """
     leader = list(range(len(frame)))
 
@@ -52,8 +53,8 @@ def tied_rows(frame: DataFrame) -> list[list[int]]:
 def strata_of(labels: Sequence[Any]) -> list[int]:
     """Return the stratum of each row, by its label as a split holds it.
 
-    That is its class; the tenth of the sorted numbers that its number stands in; or of several labels the rarest that
-    it has, so that no part lacks a rare label. Of the tags of words it is the rarest type of entity.
+    The stratum is the row's class; for a number, its tenth of the sorted numbers; for several labels, the rarest label
+    of the row, so that no part lacks a rare label; for tags of words, the rarest type of entity.
 
     Equal numbers are in one stratum, and so are rows without a label, or without an entity.
     """
@@ -80,13 +81,13 @@ def _rarest(labels: Sequence[Any]) -> list[int]:
 
 
 def draw_parts(frame: DataFrame, shares: dict[str, float], seed: int) -> dict[str, list[int]]:
-    """Sorted row numbers a part, near ``shares`` of all rows and of each stratum, tied rows never in two parts.
+    """Return the sorted row numbers of each part, near ``shares`` of all rows and of each stratum.
 
-    ``shares`` adds up to 1. Its first part gets at least one row of every stratum (``strata_of``), such as a class;
-    others may stay empty.
+    Tied rows are in one part. ``shares`` adds up to 1. Its first part gets at least one row of every stratum
+    (``strata_of``), such as a class; other parts may be empty.
     """
     labels = strata_of(frame["label"].tolist())
-    everything = -1  # stands beside the labels, so that the parts' sizes are kept like the labels' shares
+    everything = -1  # a stratum of all rows, by which the parts also keep their shares of all rows
     total = Counter(labels) + Counter({everything: len(labels)})
     want = {part: {label: share * n for label, n in total.items()} for part, share in shares.items()}
     have: dict[str, Counter[int]] = {part: Counter() for part in shares}
@@ -98,7 +99,7 @@ def draw_parts(frame: DataFrame, shares: dict[str, float], seed: int) -> dict[st
         counts = Counter(labels[row] for row in rows) + Counter({everything: len(rows)})
 
         def misfit(part: str, counts: Counter[int] = counts) -> float:
-            """Growth of the part's chi-square distance from its share if these rows joined it."""
+            """Return the growth of the part's chi-square distance from its share if these rows joined it."""
             return sum(n * (2 * (have[part][la] - want[part][la]) + n) / want[part][la] for la, n in counts.items())
 
         part = min(shares, key=misfit) if all(have[first][label] for label in counts) else first
@@ -108,9 +109,10 @@ def draw_parts(frame: DataFrame, shares: dict[str, float], seed: int) -> dict[st
 
 
 def stratified_sample(frame: DataFrame, size: int, seed: int) -> list[int]:
-    """Sorted numbers of ``size`` rows with the strata's shares; a larger sample of the same seed holds a smaller one.
+    """Return the sorted numbers of ``size`` rows, with the strata's shares.
 
-    Needs the column ``item_id``. A sample at least as large as the number of strata (``strata_of``) has a row of each.
+    A larger sample of the same seed includes a smaller one. A sample at least as large as the number of strata
+    (``strata_of``) has a row of each. ``frame`` must have the column ``item_id``.
     """
     by_label: dict[int, list[tuple[str, int]]] = {}
     for row, (label, item_id) in enumerate(zip(strata_of(frame["label"].tolist()), frame["item_id"], strict=True)):

@@ -1,4 +1,4 @@
-"""What was understood of a dataset, for the user to see before anything is trained on it."""
+"""The summary of a dataset as it was understood, for the user to see before anything is trained on it."""
 
 from __future__ import annotations
 
@@ -14,7 +14,7 @@ from tunekit.parsing import how_many
 from tunekit.tasks.bio import entities, types_of
 
 MOST_CLASSES = 30
-"""The number of classes that are shown by name in a text; JSON has all."""
+"""The most classes that a text names; JSON has all."""
 LOST_CHARACTER = "\ufffd"
 
 
@@ -39,23 +39,23 @@ class DataSummary:
     absent_classes: dict[str, list[str]]
     """The classes that val or test lacks."""
     highest_macro_f1: dict[str, float]
-    """The macro-F1 of a perfect model on each of those splits, in [0, 1]: a class without rows counts 0."""
+    """The macro-F1 of a perfect model on each split that lacks a class, in [0, 1]: a class without rows counts 0."""
     left_out: dict[str, int]
-    """The number of rows that were left out, by what was wrong with them."""
+    """The number of rows that were left out, by the kind of their defect."""
     notes: list[str]
-    """How the data was read and split."""
+    """Lines on how the data was read and split."""
     warnings: list[str]
-    """What is doubtful about it."""
+    """Lines on what is doubtful about the data."""
     targets: dict[str, dict[str, float]] = field(default_factory=dict)
     """``least``, ``greatest``, ``mean`` and ``std`` (over n) of each split's numbers; empty where there are classes."""
 
     several: bool = False
-    """Whether a row may have several labels, each of which is counted as a class is."""
+    """Whether a row may have several labels, each of which is counted like a class."""
     of_words: bool = False
-    """Whether words have tags, so that the entities of each type are counted in the place of the rows of a class."""
+    """Whether words have tags. ``classes`` then counts the entities of each type instead of the rows of each class."""
 
     def to_dict(self) -> dict[str, Any]:
-        """Return the summary for programs; of what only other tasks have nothing is said."""
+        """Return the summary for programs, without fields that only other tasks have."""
         of_some_tasks = ("targets", "several", "of_words")
         return {name: value for name, value in asdict(self).items() if value or name not in of_some_tasks}
 
@@ -81,7 +81,7 @@ class DataSummary:
         return [*lines, *(found or [clean]), *(f"warning: {line}" for line in self.warnings)]
 
     def _repeated(self) -> list[str]:
-        """Return what texts that stand twice or have several labels amount to; what does not occur has no line."""
+        """Return a line on each way in which texts are repeated or have several labels, where it occurs."""
         lines = []
         for about, counts in (
             ("rows that repeat an earlier row of their split", self.duplicated),
@@ -119,7 +119,7 @@ class DataSummary:
 
 
 def summarise(data: TextDataset) -> DataSummary:
-    """Return what was understood of ``data``."""
+    """Return the summary of ``data``."""
     splits = {split: data.splits[split] for split in SPLITS if split in data.splits}
     inputs = {split: list(zip(frame["text"], frame["pair"], strict=True)) for split, frame in splits.items()}
     labels = {split: frame["label"].tolist() for split, frame in splits.items()}
@@ -162,12 +162,12 @@ def summarise(data: TextDataset) -> DataSummary:
 
 
 def _label_counts(labels: Sequence[tuple[int, ...]]) -> Counter[int]:
-    """Return how many rows have each label, by its index."""
+    """Return the number of rows that have each label, by the label's index."""
     return Counter(place for row in labels for place, has in enumerate(row) if has)
 
 
 def _entity_counts(labels: Sequence[str]) -> Counter[str]:
-    """Return how many entities of each type the tags of all rows mark."""
+    """Return the number of entities of each type in the tags of all rows."""
     return Counter(one.type for tags in labels for one in entities(tags.split(" ")))
 
 
@@ -193,7 +193,7 @@ def _longest(inputs: Inputs) -> dict[str, Any]:
 
 
 def _contradictory(inputs: Inputs, labels: Mapping[str, list[int]]) -> dict[str, int]:
-    """Return how many inputs have several labels, and how many rows have such an input."""
+    """Return the number of ``inputs`` with several labels, and the number of ``rows`` with such an input."""
     found: dict[tuple[str, str | None], Counter[int]] = {}
     for split, own in inputs.items():
         for one, label in zip(own, labels[split], strict=True):
@@ -222,7 +222,7 @@ def _class_warnings(classes: Mapping[str, dict[str, int]]) -> list[str]:
 
 
 def _text_warnings(inputs: Inputs) -> list[str]:
-    """Return how many rows have a text that stands for a missing one, and how many a text with lost characters."""
+    """Return lines on texts that may stand for a missing one, that lost characters, or that begin with a space."""
     texts = [text for own in inputs.values() for one in own for text in one if text is not None]
     marks = Counter(text.strip() for text in texts if text.strip() in MISSING)
     lines = [

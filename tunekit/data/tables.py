@@ -19,7 +19,7 @@ PLAIN = (".csv", ".tsv", ".jsonl", ".json")
 SUFFIXES = (*PLAIN, *(f"{suffix}.gz" for suffix in PLAIN), ".parquet")
 """The endings of files of tables, in lower case; files may spell them in upper case too."""
 LISTS = tuple(suffix for suffix in SUFFIXES if suffix.startswith((".json", ".parquet")))
-"""Those of files whose cells can hold lists."""
+"""The endings of files whose cells can hold lists."""
 OWN_SEPARATOR = {".csv": ",", ".tsv": "\t"}
 MAX_ROWS = 10_000_000
 NO_LABEL = -1
@@ -46,10 +46,10 @@ def read_table(
     separator: str | None = None,
     quotes: Quotes = "auto",
 ) -> FileRows:
-    """Return the values of ``columns`` in a file, and which of its rows can't be read.
+    """Return the values of ``columns`` in a file, and its rows that can't be read.
 
-    CSV and TSV have a header and give texts. Their separator is ``separator``, or that under which the header has the
-    columns; ``quotes`` says how quotes are read, and ``label`` names the column of labels. A ``.json`` file is JSON
+    CSV and TSV have a header and give texts. Their separator is ``separator``, or the one under which the header has
+    the columns. ``quotes`` says how quotes are read, and ``label`` names the column of labels. A ``.json`` file is JSON
     Lines too. In Parquet, a ClassLabel column of the library ``datasets`` gives the names of its classes.
 
     Raises UserError, with file and line, for a file that is missing, too large, of another kind, broken or in another
@@ -86,11 +86,11 @@ def read_lines(path: Path) -> Iterator[tuple[int, str]]:
 
 
 class _Doubled(ValueError):
-    """A key that stands twice in one JSON object."""
+    """A key occurs twice in one JSON object."""
 
 
 def _object(pairs: list[tuple[str, Any]]) -> dict[str, Any]:
-    """Return a JSON object. Raises _Doubled for a key that stands twice, of which Python would keep the last."""
+    """Return a JSON object. Raises _Doubled for a key that occurs twice, of which Python would keep the last."""
     found = dict(pairs)
     if len(found) < len(pairs):
         keys = [key for key, _ in pairs]
@@ -152,12 +152,10 @@ def _parquet_rows(path: Path, columns: Sequence[str]) -> FileRows:
 
 
 def arrow_rows(source: str, table: pa.Table, columns: Sequence[str]) -> FileRows:
-    """Return the values of ``columns`` of an Arrow table; numbers of ClassLabel columns become the classes' names.
+    """Return the values of ``columns`` of an Arrow table.
 
-    So do those in lists, as of the tags of words.
-
-    Raises UserError for a column that is missing or there twice, and for ClassLabel names that are not those of its
-    numbers.
+    Numbers of ClassLabel columns, also within lists, as the tags of words are, become the classes' names. Raises
+    UserError for a column that is missing or there twice, and where the ClassLabel names of a column are broken.
     """
     _require(source, columns, table.column_names)
     class_names = _class_labels(source, table.schema.metadata or {}, columns)

@@ -8,7 +8,7 @@ from pathlib import Path
 from tunekit.errors import UserError
 
 MAX_BYTES = 2**30
-"""Of a file, and of what it holds once uncompressed: a small file can unpack to fill any memory."""
+"""The most bytes of a file, and of its uncompressed content: a small file can unpack to fill any memory."""
 GZIP_MAGIC = b"\x1f\x8b"
 
 

@@ -25,21 +25,21 @@ if TYPE_CHECKING:
     from tunekit.data.base import TextDataset
 
 FORMAT = 2
-"""Part of every key: raise it when what is stored under a key changes."""
+"""The version of the cached form. It is part of every key: raise it when the content stored under a key changes."""
 
 
 @dataclass(frozen=True)
 class Words:
-    """Which tokens of N sequences begin which words of their texts."""
+    """The words of N texts, and the tokens that begin them."""
 
     begun: npt.NDArray[np.int32]
-    """(tokens of all sequences,) int32, the number of the word, in its text, whose first token it is; -1 for others."""
+    """(tokens of all sequences,) int32, the number, in its text, of the word that a token begins; -1 for others."""
     counts: npt.NDArray[np.int64]
-    """(N,) int64, how many words each text has, those with it that no token stands for."""
+    """(N,) int64, the number of words of each text, including words without a token."""
 
     @property
     def num_unread(self) -> int:
-        """How many words have no token: those that were cut off, and those of which the tokenizer makes none."""
+        """The number of words without a token: they were cut off, or the tokenizer gives no token for them."""
         return int(self.counts.sum()) - int((self.begun >= 0).sum())
 
 
@@ -54,7 +54,7 @@ class TokenisedSplit:
     offsets: npt.NDArray[np.int64]
     """(N + 1,) int64, where sequence i is ``ids[offsets[i]:offsets[i + 1]]``."""
     num_truncated: int
-    """How many texts were cut to the maximum length."""
+    """The number of texts that were cut to the maximum length."""
     words: Words | None = None
     """The words, where each of them has a label."""
 
@@ -75,7 +75,7 @@ class TokenisedSplit:
 
 
 def ranges(offsets: npt.NDArray[np.int64], indices: npt.NDArray[np.int64]) -> npt.NDArray[np.int64]:
-    """Return the numbers from ``offsets[i]`` to ``offsets[i + 1]``, without the latter, of each i in ``indices``."""
+    """Return, for each i in ``indices`` in turn, the numbers from ``offsets[i]`` to ``offsets[i + 1]`` - 1."""
     lengths = offsets[indices + 1] - offsets[indices]
     ends = np.cumsum(lengths)
     found: npt.NDArray[np.int64] = np.repeat(offsets[indices] - ends + lengths, lengths) + np.arange(lengths.sum())
@@ -111,10 +111,9 @@ def tokenise(
 ) -> dict[str, TokenisedSplit]:
     """Return every split of ``data``, each text cut to ``max_length`` tokens or the model's own limit.
 
-    With ``by_word`` a space separates the words of a text, and each of them is made tokens of on its own. The limit
-    counts special tokens. ``folder`` (default: ``cache_dir()``) keeps the result under a hash of texts,
-    tokenizer and length. One of the machine's processes makes it, and others wait for it. A file that can't be read is
-    made anew.
+    With ``by_word`` a space separates the words of a text, and each word is tokenised on its own. The limit counts
+    special tokens. ``folder`` (default: ``cache_dir()``) keeps the result under a hash of texts, tokenizer and length.
+    One of the machine's processes makes it while others wait for it. A file that can't be read is made anew.
     """
     limit = min(max_length, tokenizer.model_max_length)
     return {
@@ -147,7 +146,7 @@ def _tokenise(inputs: Inputs, tokenizer: Any, limit: int, folder: Path | None) -
 
 
 def _cached(path: Path) -> TokenisedSplit | None:
-    """Return what the cache holds, or None where the file is absent or damaged."""
+    """Return the cached split, or None where the file is missing or damaged."""
     try:
         with path.open("rb") as file, np.load(file, allow_pickle=False) as stored:
             words = Words(stored["begun"], stored["counts"]) if "begun" in stored else None
@@ -186,7 +185,7 @@ def tokens_of(
 
 
 def _words_of(texts: list[Any], cut: Any) -> Words:
-    """Return the words of ``texts``, lists of words, of which the tokenizer has made ``cut``."""
+    """Return the words of ``texts``, lists of words, which the tokenizer has made into ``cut``."""
     begun = []
     for number in range(len(texts)):
         of_tokens = [-1 if word is None else word for word in cut.word_ids(number)]
@@ -196,11 +195,11 @@ def _words_of(texts: list[Any], cut: Any) -> Words:
 
 
 Inputs = tuple[list[Any], list[str] | None]
-"""What a tokenizer is given: texts, or lists of words, and their pairs or None."""
+"""The input of a tokenizer: texts, or lists of words, and their pairs or None."""
 
 
 def _inputs(frame: DataFrame, pair_as: str, tokenizer: Any, *, by_word: bool = False) -> Inputs:
-    """Return what the tokenizer is given: texts and their pairs, or texts or their words alone and None."""
+    """Return the input of the tokenizer: texts and their pairs, or texts or lists of words and None."""
     texts, pairs = frame["text"].tolist(), frame["pair"].tolist()
     if by_word:
         return [text.split(" ") for text in texts], None
@@ -216,7 +215,7 @@ def _inputs(frame: DataFrame, pair_as: str, tokenizer: Any, *, by_word: bool = F
 def _key(texts: list[Any], pairs: list[str] | None, tokenizer: Any, limit: int) -> str:
     tokenizer.backend_tokenizer.no_truncation()
     tokenizer.backend_tokenizer.no_padding()
-    # What changes tokens and is no part of the backend's own text.
+    # Settings that change tokens and are not part of the backend's own text.
     settings = [
         tokenizer.sep_token, tokenizer.truncation_side, tokenizer.split_special_tokens, tokenizer.model_input_names
     ]  # fmt: skip

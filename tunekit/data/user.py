@@ -26,9 +26,9 @@ from tunekit.schema import slug
 SHARES = {"train": 0.8, "test": 0.1, "val": 0.1}
 WITH_DEV = {"train": 0.9, "test": 0.1}
 VAL_SHARE, MOST_VAL = 0.1, 5_000
-"""The share of train that is drawn for validation beside a test part that was named, and the most rows that it has.
+"""The share of train that is drawn for validation where a test split was named, and the most rows that are drawn.
 
-More rows say little more of an epoch, and all of them are scored after each one.
+More rows would tell little more about an epoch, and all of them are scored after each epoch.
 """
 SPLIT_SEED = 0
 STEMS = {"train": ("train",), "val": ("dev", "val", "validation"), "test": ("test",)}
@@ -44,10 +44,10 @@ class Columns(NamedTuple):
     """The columns of the label: one, or the 0/1 columns of several labels."""
     group: str | None
     label_separator: str | None = None
-    """What stands between the labels of a row where one column holds several; None for one label a column."""
+    """The text between the labels of a row where one column holds several; None for one label a column."""
 
     def used(self) -> list[str]:
-        """Return the names of the columns that are there, each once."""
+        """Return the names of the columns that are given, each once."""
         names = (self.text, *self.labels, self.pair, self.group)
         return list(dict.fromkeys(name for name in names if name is not None))
 
@@ -83,9 +83,10 @@ def read_user_dataset(
 
     Where words have labels, a file that is neither JSON Lines nor Parquet is one of ``tunekit.data.conll``.
     ``separator`` and ``quotes`` say how CSV is read, as in ``read_table``. With ``skip_bad_rows``, rows that can't be
-    used are left out, and ``left_out`` of the dataset counts them. ``task`` is the task that the labels are read for,
-    whose column may hold several with ``label_separator`` between. ``name`` takes the place of the path's stem, and
+    used are left out, and ``left_out`` of the dataset counts them. ``task`` is the task that the labels are read for.
+    One label column may hold several labels with ``label_separator`` between. ``name`` replaces the path's stem, and
     ``primary_metric`` is as in ``dataset_of_rows``.
+
     Raises UserError, one line with file and line (Parquet: row), for everything that can't be trained on.
     """
     path = Path(path)
@@ -125,7 +126,7 @@ def dataset_of_rows(
     primary_metric: str | None = None,
     draw_val: bool = False,
 ) -> TextDataset:
-    """Return the dataset of the rows of each split, called as ``own_name`` says it of ``name``.
+    """Return the dataset of the rows of each split, which ``own_name`` names after ``name``.
 
     ``rows`` has train, and maybe val and test; ``source`` names the data in messages, ``skip_flag`` is how the user
     asks for ``skip_bad_rows``, and ``way_out`` says what to do where there are too few rows to split. Where there is no
@@ -197,14 +198,14 @@ def dataset_of_rows(
 
 
 def _percent(share: float) -> str:
-    """Return a share as ``80%``, with a digit behind the point where it is no whole number."""
+    """Return a share as ``80%``, with a digit behind the point where it is not whole."""
     return f"{100 * share:.1f}".removesuffix(".0") + "%"
 
 
 def _split_files(folder: Path, suffixes: Sequence[str]) -> dict[str, Path]:
     """Return the one file of each split in ``folder``, whose name ends in one of ``suffixes``.
 
-    Raises UserError where train is missing or one has two files.
+    Raises UserError where train is missing or a split has two files.
     """
     files = {}
     there = sorted(file for file in folder.iterdir() if suffix_of(file, suffixes) and file.is_file())
@@ -224,7 +225,7 @@ def _split_files(folder: Path, suffixes: Sequence[str]) -> dict[str, Path]:
 
 
 def _ending_of_tags(file: Path) -> str:
-    """Return the ending of a file that can hold nothing but words and their tags; "" of any other file."""
+    """Return the ending of a file that can hold nothing but words and their tags; "" for any other file."""
     return "" if suffix_of(file) else suffix_of(file, conll.SUFFIXES)
 
 
@@ -250,7 +251,7 @@ def check_rows(rows: FileRows, columns: Columns, labelling: Labelling) -> tuple[
 
 
 def _group(column: str, value: object) -> str | None:
-    """Return a hash that stands for the group; None for an empty one: rows without a group are not one group."""
+    """Return a hash that stands for the group. It is None for an empty one: rows without a group are not one group."""
     if value is None or (isinstance(value, float) and math.isnan(value)):
         return None
     word = str(value).strip()
@@ -258,11 +259,11 @@ def _group(column: str, value: object) -> str | None:
 
 
 def _notes(rows: Mapping[str, FileRows]) -> tuple[str, ...]:
-    """Return what the readers of the files found out by themselves, each with the name of the file."""
+    """Return the notes of the readers, each with the name of its file."""
     return tuple(f"{Path(read.source).name}: {note}" for read in rows.values() for note in read.notes)
 
 
 def _order(rows: Mapping[str, FileRows]) -> Callable[[BadRow], tuple[int, int]]:
-    """Return the key that sorts bad rows by file, in the order of the splits, and by their places there."""
+    """Return the key that sorts bad rows by file, in the order of the splits, and by their numbers in the file."""
     sources = [read.source for read in rows.values()]
     return lambda row: (sources.index(row.source), row.number)

@@ -124,7 +124,7 @@ class Graph:
         return f"{FAMILIES[self.shape.model_type].layers}.{layer}"
 
     def keeps_input(self, layer: int, *modules: str) -> bool:
-        """Return whether one of a layer's ``modules`` keeps its input itself, and not a copy that is cast or dropped."""
+        """Return whether one of a layer's ``modules`` keeps its input itself, and not a cast or dropped-out copy."""
         names = {f"{self.prefix(layer)}.{module}" for module in modules}
         return self.full or (bool(names & self.tuned) and self.lora_dropout == 0)
 

@@ -32,7 +32,7 @@ DEBERTA: Mapping[str, Any] = {"model_type": "deberta-v2", "max_position_embeddin
 
 @dataclass(frozen=True, kw_only=True)
 class ModelInfo:
-    """A registered encoder: what planning needs to know without loading it."""
+    """A registered encoder: the facts that planning needs without loading it."""
 
     display_name: str
     """The name that tables and figures show."""
@@ -41,11 +41,11 @@ class ModelInfo:
     fingerprint."""
     shape: Shape
     hub_id: str | None = None
-    """Its id on the Hugging Face hub; None of a bundled or seeded model."""
+    """Its id on the Hugging Face hub; None for a bundled or seeded model."""
     bundled: bool = False
     """Whether its weights come with an installed Python package."""
     untrained: tuple[str, ...] = ()
-    """Prefixes of parameters that its weights hold as they were drawn at random; every method trains them."""
+    """Prefixes of parameters that its weights hold untrained, as they were drawn. Every method trains them."""
 
     @property
     def seeded(self) -> bool:

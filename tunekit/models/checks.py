@@ -1,7 +1,7 @@
-"""What of a model's files is tried before it is trained: that tokenizer, weights and config.json fit each other.
+"""Check, before a model is trained, that its tokenizer, weights and config.json fit each other.
 
-Everything here reads files that are on this machine and fetches nothing. No torch and no transformers is loaded, so a
-plan can refuse a model at once. ``tunekit.models.loading`` tries the same again when it loads.
+Everything here reads files that are on this machine and fetches nothing. Neither torch nor transformers is imported, so
+a plan can refuse a model at once. ``tunekit.models.loading`` makes the same checks when it loads.
 """
 
 from __future__ import annotations
@@ -22,21 +22,21 @@ from tunekit.parsing import how_many
 
 @dataclass(frozen=True)
 class Checked:
-    """A model whose files fit each other, and what its trials must keep to."""
+    """A model whose files fit each other, and the limits that its trials must keep."""
 
     max_length: int
     """The longest text in tokens, special tokens included."""
     type_ids: tuple[int, int] | None
-    """The largest token type id that the tokenizer gives to a text and to a pair; None where only the loaded one
+    """The largest token type id that the tokenizer gives to a text and to a pair; None where only the loaded tokenizer
     tells."""
     num_types: int
-    """How many token types have an embedding; 0 of a model that takes none."""
+    """The number of token types that have an embedding; 0 for a model that takes none."""
     notes: tuple[str, ...]
-    """Lines for people: what is done with this model that they may not expect."""
+    """Lines for people on each unexpected treatment of this model."""
 
 
 def check_model(folder: Path, name: str) -> Checked:
-    """Return what is known of the model in ``folder``; messages call it ``name``.
+    """Return the facts on the model in ``folder``. Messages call it ``name``.
 
     Raises UserError where its tokenizer can't be loaded, its weights are not whole, hold NaN or infinity or have other
     shapes than config.json says, or where a token has no embedding.
@@ -59,7 +59,7 @@ def check_model(folder: Path, name: str) -> Checked:
 
 
 def check_vocabulary(tokens: Mapping[str, int], num_rows: int, name: str) -> None:
-    """Raise UserError where one of ``tokens``, which have the ids given, is not among ``num_rows`` embeddings."""
+    """Raise UserError where a token has no embedding: its id in ``tokens`` is not below ``num_rows``."""
     outside = sorted((number, token) for token, number in tokens.items() if not 0 <= number < num_rows)
     if outside:
         shown = ", ".join(repr(token) for _, token in outside[:3]) + (", ..." if len(outside) > 3 else "")
@@ -71,7 +71,7 @@ def check_vocabulary(tokens: Mapping[str, int], num_rows: int, name: str) -> Non
 
 
 def longest_by_positions(config: Mapping[str, Any], name: str) -> int:
-    """Return how many tokens a model has positions for. RoBERTa's begin behind the padding token's id."""
+    """Return the most tokens of a text that have positions. RoBERTa's positions begin after the padding token's id."""
     positions = _whole(config, "max_position_embeddings", 512, name)
     if not FAMILIES[config["model_type"]].position_offset:
         return positions
@@ -79,7 +79,7 @@ def longest_by_positions(config: Mapping[str, Any], name: str) -> int:
 
 
 def _whole(config: Mapping[str, Any], key: str, default: int, name: str) -> int:
-    """Return a whole number of config.json, ``default`` where it says nothing. Raises UserError on anything else."""
+    """Return a whole number from config.json, or ``default`` where it is missing. Raises UserError on anything else."""
     value = config.get(key, default)
     if not isinstance(value, int) or isinstance(value, bool) or value < 0:
         raise UserError(f"model {name!r}: its config.json says {key} {value!r}, which is no whole number from 0 on")
@@ -101,7 +101,7 @@ def _notes(tensors: Collection[str], family: Family, shape: Shape | None, name: 
 
 
 def _in_backbone(tensors: Mapping[str, Tensor], family: Family) -> dict[str, Tensor]:
-    """Return the tensors by their names in the backbone, which a file may hold with or without the backbone's own."""
+    """Return the tensors by their names in the backbone. A file's names may begin with the backbone's name, or not."""
     prefix = f"{family.backbone}."
     if not any(name.startswith(prefix) for name in tensors):
         return dict(tensors)

@@ -1,7 +1,7 @@
-"""Model families: what training needs to know of each supported ``model_type``, one entry a type.
+"""Model families: the facts that training needs on each supported ``model_type``, one entry a type.
 
-A family says how the library's classes are called, where the layers and the head lie, and what a layer calls the parts
-that BERT has too. Importing this module brings no torch and no transformers.
+A family holds the names of the library's classes, of the layers and the head, and of the parts of a layer that BERT has
+too. Importing this module brings no torch and no transformers.
 """
 
 from __future__ import annotations
@@ -30,9 +30,9 @@ class Family:
     """One ``model_type`` of transformers."""
 
     library: str
-    """What the names of its classes in transformers begin with, such as ``Bert`` of ``BertConfig``."""
+    """The prefix of the names of its classes in transformers, such as ``Bert`` in ``BertConfig``."""
     backbone: str
-    """Attribute of the sequence-classification model that holds the encoder."""
+    """The attribute of the sequence-classification model that holds the encoder."""
     layer_list: str = "encoder.layer"
     """Name of the list of encoder layers in the backbone."""
     head: tuple[str, ...]
@@ -44,20 +44,19 @@ class Family:
     pretrained_head: tuple[str, ...] = ()
     """Those prefixes in ``head`` whose parameters pretraining has trained, as it has BERT's pooler."""
     forward: str = "bert"
-    """Which module of ``tunekit.engine.forward`` has its forward pass without padding: ``bert`` or ``modernbert``.
-    Unused where ``padded`` is given."""
+    """The module of ``tunekit.engine.forward`` that has its forward pass without padding: ``bert`` or ``modernbert``.
+    It is not used where ``padded`` is given."""
     kernels: bool = True
     """Whether the kernels of ``tunekit.engine.kernels`` can run that forward pass."""
     attention: str = "sdpa"
     """The attention implementation that the library's own forward pass uses."""
     padded: str | None = None
-    """The reason why its batches are padded and its trials can't be packs; None where it trains without padding."""
+    """The reason why its batches are padded and its trials can't train in packs; None where no padding is needed."""
     position_offset: bool = False
     """Whether the first position of a text is the padding token's id + 1, as RoBERTa's is, and not 0."""
     bottlenecks: str | None = None
-    """Which of the layouts of an encoder layer it has where adapters are put in: ``bert``, with an output module after
-    attention and one after the feed-forward part, ``distilbert`` or ``modernbert``. None where adapters have no
-    place."""
+    """The layout of its layers, by which adapters are put in: ``bert``, with an output module after attention and one
+    after the feed-forward part, ``distilbert`` or ``modernbert``. None where adapters are not supported."""
     token_types: bool = True
     """Whether its forward pass takes token types."""
     rotary: bool = False
@@ -65,8 +64,8 @@ class Family:
     gated: bool = False
     """Whether the module ``intermediate.dense`` computes gates beside the inner activations (Shazeer, 2020)."""
     tokenizer: str | None = None
-    """Name of the class of its tokenizers where a model's files name none, without ``Fast``; None of one that is called
-    as its other classes are."""
+    """The class of its tokenizers where a model's files name none, without ``Fast``. None means ``library`` followed by
+    ``Tokenizer``."""
     layer_linears: tuple[str, ...] = LAYER_LINEARS
     """The linear modules of a layer, by BERT's names, where it has them."""
     row_blocks: tuple[str, ...] = ()
@@ -86,7 +85,7 @@ class Family:
 
     @property
     def own_tokenizer(self) -> str:
-        """Name of the class of its tokenizers where a model's files name none, without ``Fast``."""
+        """The class of its tokenizers where a model's files name none, without ``Fast``."""
         return self.tokenizer or f"{self.library}Tokenizer"
 
     @property
@@ -96,7 +95,7 @@ class Family:
 
     @property
     def on_device(self) -> bool:
-        """Whether a GPU runs it by the kernels of ``tunekit.engine.kernels``. Else the host makes its batches there."""
+        """Whether a GPU runs it by the kernels of ``tunekit.engine.kernels``. Otherwise the host makes its batches."""
         return self.padded is None and self.kernels
 
     @property
@@ -105,13 +104,13 @@ class Family:
         return f"{self.backbone}.{self.layer_list}"
 
     def module(self, name: str) -> str:
-        """Return its name of what BERT calls ``name``: a whole name in a layer, or the last part of one."""
+        """Return its name for BERT's ``name``, which is a whole name in a layer or the last part of one."""
         return self.own_names.get(name, name)
 
     def needs_split(self, targets: Sequence[str]) -> bool:
-        """Return whether LoRA on ``targets``, by BERT's names or its own, needs row blocks as modules of their own.
+        """Return whether LoRA on ``targets``, by BERT's names or the family's, needs row blocks as own modules.
 
-        Raises ValueError where they name a fused module as well.
+        Raises ValueError where ``targets`` name a fused module as well.
         """
         own = [self.module(target) for target in targets]
         blocks, fused = self.row_blocks, [name for name in self.layer_linears if name not in LAYER_LINEARS]
@@ -133,7 +132,7 @@ class Family:
         return kind
 
     def model_class(self, head_class: str) -> type[PreTrainedModel]:
-        """Return the class of its models that ``head_class`` ends the name of, as a task says (``tunekit.tasks``)."""
+        """Return the class of its models whose name ends in ``head_class``, which a task has (``tunekit.tasks``)."""
         kind: type[PreTrainedModel] = self._class(head_class)
         return kind
 

@@ -1,4 +1,4 @@
-"""Where a model's files come from: the Hugging Face hub at a pinned commit, a package, or a folder."""
+"""Find or fetch a model's files: from the Hugging Face hub at a pinned commit, a package, or a folder."""
 
 import hashlib
 import importlib.metadata
@@ -25,17 +25,17 @@ OFFLINE = (
 
 
 def is_hub_id(text: str) -> bool:
-    """Whether ``text`` is an id of the hub, ``org/name`` or ``org/name@revision``."""
+    """Return whether ``text`` is an id of the hub, ``org/name`` or ``org/name@revision``."""
     return re.fullmatch(r"[A-Za-z0-9][\w.-]*/[\w.-]+(@\w+)?", text) is not None and ".." not in text
 
 
 def is_commit(revision: str) -> bool:
-    """Whether ``revision`` is a whole commit, 40 hex digits, which can't move."""
+    """Return whether ``revision`` is a whole commit, 40 hex digits, which can't move."""
     return re.fullmatch(r"[0-9a-f]{40}", revision) is not None
 
 
 def content_hash(folder: Path, name: str, marks: Iterable[str] = ()) -> str:
-    """12 hex over the bytes of a local model's files, and over ``marks``: what else tells two models apart.
+    """Return 12 hex digits of a hash of a local model's files and of ``marks``, further texts that tell models apart.
 
     ``added_tokens.json`` counts where it is read, which it is not beside a tokenizer_config.json that lists the tokens.
     Raises UserError where a file is missing or weights are a pickle.
@@ -68,7 +68,7 @@ def _complete(folder: Path, name: str) -> list[Path]:
 
 @cache
 def folder_of_minilm(sha256: str) -> Path:
-    """The folder of the bundled all-MiniLM-L6-v2, its weights' hash checked. Raises UserError."""
+    """Return the folder of the bundled all-MiniLM-L6-v2. Raises UserError where it is missing or its hash differs."""
     try:
         files = importlib.metadata.files(MINILM_PACKAGE) or []
     except importlib.metadata.PackageNotFoundError as error:
@@ -83,7 +83,7 @@ def folder_of_minilm(sha256: str) -> Path:
 
 @cache
 def _reachable() -> bool:
-    """Whether the hub answers; asked once, with a short wait, for the hub's own client retries for half a minute."""
+    """Return whether the hub answers. It is asked once, with a short wait: its own client retries for half a minute."""
     from huggingface_hub import constants
     from huggingface_hub.errors import HfHubHTTPError
     from huggingface_hub.utils import get_session  # type: ignore[attr-defined]
@@ -99,7 +99,7 @@ def _reachable() -> bool:
 
 
 def resolve_revision(hub_id: str, revision: str) -> str:
-    """The commit that a branch or tag of ``hub_id`` stands at: the cache's when offline. Raises UserError."""
+    """Return the commit of a branch or tag of ``hub_id``; offline, the cached one. Raises UserError without one."""
     config = _fetch(hub_id, "config.json", revision, hub_id)
     if config is None:
         raise UserError(f"model {hub_id!r}: it has no config.json at {revision!r}")
@@ -107,9 +107,9 @@ def resolve_revision(hub_id: str, revision: str) -> str:
 
 
 def snapshot(hub_id: str, revision: str, name: str, supported: Iterable[str]) -> Path:
-    """The cached folder of ``hub_id`` at a commit, fetched where it is not: config.json first, checked, then the rest.
+    """Return the cached folder of ``hub_id`` at a commit. Missing files are fetched, after config.json was checked.
 
-    Raises UserError naming the file that is missing where the hub can't be reached.
+    Raises UserError, which names the file, where a file is missing or can't be fetched.
     """
     os.environ["DISABLE_SAFETENSORS_CONVERSION"] = "true"
     config = _fetch(hub_id, "config.json", revision, name)
@@ -132,7 +132,7 @@ def snapshot(hub_id: str, revision: str, name: str, supported: Iterable[str]) ->
 
 
 def not_cached(hub_id: str, revision: str) -> list[str]:
-    """Which of the files that a model needs are not in the hub's cache; asks no network."""
+    """Return the files that a model needs and the hub's cache lacks. It asks no network."""
     from huggingface_hub import try_to_load_from_cache
 
     def there(*files: str) -> bool:
@@ -149,7 +149,7 @@ def not_cached(hub_id: str, revision: str) -> list[str]:
 
 
 def cached_folder(hub_id: str, revision: str) -> Path | None:
-    """Return the folder of ``hub_id`` in the hub's cache where it is whole there, or None; asks no network."""
+    """Return the folder of ``hub_id`` in the hub's cache, or None where it is not complete. It asks no network."""
     from huggingface_hub import try_to_load_from_cache
 
     found = try_to_load_from_cache(hub_id, "config.json", revision=revision)
@@ -157,7 +157,10 @@ def cached_folder(hub_id: str, revision: str) -> Path | None:
 
 
 def _fetch(hub_id: str, file: str, revision: str, name: str, *, optional: bool = False) -> Path | None:
-    """A file from the cache or the hub; None where the repository has none, or an optional one can't be had."""
+    """Return a file from the cache or the hub; None where the repository lacks it, or where it is optional.
+
+    Raises UserError where a file that is not optional can't be fetched.
+    """
     from huggingface_hub import _CACHED_NO_EXIST, hf_hub_download, try_to_load_from_cache
     from huggingface_hub.errors import EntryNotFoundError, HfHubHTTPError, LocalEntryNotFoundError
 

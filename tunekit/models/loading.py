@@ -37,7 +37,7 @@ class ModelRef:
     """A model that was found, with all that a worker needs to load it."""
 
     name: str
-    """The model's name in specs: a short name, a hub id as typed, or ``name-hash`` of a local folder."""
+    """The model's name in specs: a short name, a hub id as typed, or ``name-hash`` for a local folder."""
     revision: str
     path: str | None = None
     """The local folder, for models given as one."""
@@ -64,9 +64,9 @@ def resolve_model(text: str) -> ModelRef:
 
 
 def _marks(folder: Path, name: str, config: Mapping[str, Any]) -> list[str]:
-    """Return marks of a folder that an earlier version of tunekit trained with other tokens or another head.
+    """Return marks for a folder that an earlier version of tunekit trained with other tokens or another head.
 
-    Without them its stored trials would count as done and be pooled with new ones.
+    They change the model's hash. Without them, stored trials of it would count as done and be pooled with new ones.
     """
     family = FAMILIES[config["model_type"]]
     marks = {
@@ -96,10 +96,10 @@ def folder_of(ref: ModelRef) -> Path:
 
 
 def checked_model(ref: ModelRef) -> Checked | None:
-    """Return what is known of a model whose files are on this machine; None of any other. Nothing is fetched.
+    """Return the facts on a model whose files are on this machine; None for any other model. Nothing is fetched.
 
-    A model that comes with a package or is built here is not looked at. Raises UserError where the files do not fit
-    each other.
+    A model that comes with a package or is built here is not checked. Raises UserError where the files do not fit each
+    other.
     """
     hub_id = hub_id_of(ref)
     folder = Path(ref.path) if ref.path else hub_id and hub.cached_folder(hub_id, ref.revision)
@@ -112,7 +112,7 @@ def _checked(ref: ModelRef, folder: Path) -> Checked:
 
 
 def longest_text(ref: ModelRef) -> int | None:
-    """Return how many tokens the model's texts may have; None where its files are not here. Nothing is fetched."""
+    """Return the most tokens that the model's texts may have; None where its files are not here. Nothing is fetched."""
     if checked := checked_model(ref):
         return checked.max_length
     if ref.name not in MODELS:
@@ -162,7 +162,7 @@ def load_tokenizer(ref: ModelRef, data: TextDataset) -> PreTrainedTokenizerFast:
 
 
 def quiet_libraries() -> None:
-    """Silence what transformers says of what is meant to be: that heads are new, and progress bars of loading."""
+    """Silence expected messages of transformers: that heads are new, and progress bars of loading."""
     from transformers.utils import logging
 
     logging.set_verbosity_error()
@@ -178,13 +178,13 @@ def load_encoder(
     head_class: str = "ForSequenceClassification",
     keep_head: bool = False,
 ) -> PreTrainedModel:
-    """Return a model in fp32 from safetensors, in evaluation mode; what the file lacks is drawn from ``seed``.
+    """Return a model in fp32 from safetensors, in evaluation mode. Weights that the file lacks are drawn from ``seed``.
 
     The head is drawn too, whether the file holds one or not, unless ``keep_head``, which is for models that were
-    trained here. ``head_class`` is what the name of the model's class in transformers ends with; a task says it. The
-    attribute ``tunekit_never_pretrained`` of the model names the parameters that no pretraining has seen: those that
-    were drawn here, and MiniLM's pooler, which its file holds untrained. Raises UserError where the model can't be had
-    or is not safe to load, and where a token of ``tokenizer`` has no embedding.
+    trained here. ``head_class`` is the end of the name of the model's class in transformers, which a task has. The
+    attribute ``tunekit_never_pretrained`` of the model names the parameters that were never pretrained: those that were
+    drawn here, and MiniLM's pooler, which its file holds untrained. Raises UserError where the model can't be had or is
+    not safe to load, and where a token of ``tokenizer`` has no embedding.
     """
     from safetensors import SafetensorError
     from safetensors.torch import load_file

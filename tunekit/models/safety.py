@@ -1,4 +1,4 @@
-"""The checks that a model's files pass before a library reads them: what is dangerous is refused by name.
+"""The checks that a model's files pass before a library reads them. A dangerous key is refused by its name.
 
 transformers 4.57 can be led by ``config.json`` to import code (CVE-2026-4372, CVE-2026-5241); see SECURITY.md.
 """
@@ -46,7 +46,7 @@ def checked_config(folder: Path, name: str, supported: Iterable[str]) -> dict[st
 def tokenizer_config(folder: Path, name: str) -> dict[str, Any]:
     """Return the values of ``folder/tokenizer_config.json``; an empty dict where there is no such file.
 
-    Raises UserError, which names the key, where the file names code, or files in the place of its own.
+    Raises UserError, which names the key, where the file names code, or other files than those in ``folder``.
     """
     path = folder / "tokenizer_config.json"
     if not path.is_file():

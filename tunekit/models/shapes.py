@@ -18,7 +18,7 @@ TARGETED = ("lora", "dora", "rslora", "lora_plus", "vera", "pissa")
 """The methods that change the linear modules that their ``target_modules`` name."""
 
 BOTTLENECKS: Mapping[str, int] = {"adapter": 2, "pfeiffer": 1, "parallel": 1}
-"""How many bottlenecks a layer has, by method."""
+"""The number of bottlenecks in a layer, by method."""
 
 PLAIN = {
     "hidden_act": "gelu", "activation": "gelu", "position_embedding_type": "absolute", "is_decoder": False,
@@ -29,7 +29,7 @@ PLAIN = {
 
 
 class NoClosedForm(ValueError):
-    """No formula here describes the parameters or the memory of a model or method."""
+    """There is no formula here for the parameters or the memory of a model or method."""
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -52,20 +52,20 @@ class Shape:
     embedding_size: int | None = None
     """The width of embeddings that a linear module brings to the hidden size; None where they have the hidden size."""
     relative_positions: int | None = None
-    """How many distances to either side have an embedding; None where there are no such embeddings."""
+    """The number of distances to either side that have an embedding; None where there are no such embeddings."""
     local_attention: int | None = None
-    """How many tokens the window of a local layer holds; None where every layer sees all tokens of a text."""
+    """The number of tokens in the window of a local layer; None where every layer sees all tokens of a text."""
     pooling: str | None = None
     """``mean`` where the head for sequences reads the mean of all tokens, ``cls`` where it reads the first token; None
     where a model type leaves no choice and it reads the first."""
     of_words: bool = field(default=False, metadata={"of_config": False})
-    """Whether the model has a head for tokens, as where words have labels; its last layer computes all tokens then."""
+    """Whether the model has a head for tokens, since words have labels. Its last layer then computes all tokens."""
 
     @classmethod
     def from_config(cls, config: Mapping[str, Any]) -> Shape:
         """Return the shape that the values of a config.json describe, or those of a config's ``to_dict``.
 
-        Raises NoClosedForm where a size is missing, or where the model is none that the closed forms describe.
+        Raises NoClosedForm where a size is missing, or where the closed forms do not describe the model.
         """
         family = FAMILIES.get(str(config.get("model_type")))
         if family is None:
@@ -103,7 +103,7 @@ class Shape:
 
     @property
     def window(self) -> int | None:
-        """How many tokens away the queries of a local layer see; None where there is no local layer."""
+        """The largest distance in tokens at which a local layer's query sees a key; None without a local layer."""
         return None if self.local_attention is None else self.local_attention // 2
 
     @property
@@ -118,7 +118,7 @@ class Shape:
         return family.token_head_linears if self.of_words else family.head_linears
 
     def linears(self, num_labels: int) -> Iterator[tuple[str, int, int]]:
-        """Yield the name, the input width and the output width of every linear module, those of the head last."""
+        """Yield the name, the input width and the output width of every linear module, with the head's modules last."""
         h, family = self.hidden_size, FAMILIES[self.model_type]
         for layer in range(self.num_hidden_layers):
             for name in family.layer_linears:
@@ -128,7 +128,7 @@ class Shape:
         yield out, h, num_labels
 
     def targets(self, num_labels: int) -> Iterator[tuple[str, int, int]]:
-        """Yield what LoRA can change, as ``linears`` does: the linear modules, and the row blocks of fused ones."""
+        """Yield the modules that LoRA can change, as ``linears`` does: linear modules, and row blocks of fused ones."""
         h, family = self.hidden_size, FAMILIES[self.model_type]
         yield from self.linears(num_labels)
         for layer in range(self.num_hidden_layers):
@@ -151,7 +151,7 @@ def _of_config() -> list[str]:
 
 @dataclass(frozen=True)
 class Parameters:
-    """Numbers of parameters by what they belong to."""
+    """The numbers of parameters of a model's parts."""
 
     backbone: int
     """The parameters of embeddings and encoder layers."""
@@ -160,16 +160,16 @@ class Parameters:
     added: int
     """The parameters that the method adds to the model."""
     tuned: int
-    """How many of the backbone's parameters training moves."""
+    """The number of the backbone's parameters that training moves."""
 
     @property
     def trainable(self) -> int:
-        """How many parameters training moves."""
+        """The number of parameters that training moves."""
         return self.head + self.added + self.tuned
 
     @property
     def total(self) -> int:
-        """How many parameters the model has, those that the method adds with them."""
+        """The number of the model's parameters, including those that the method adds."""
         return self.backbone + self.head + self.added
 
 
@@ -183,7 +183,7 @@ def parameters(shape: Shape, method: str, params: Mapping[str, Any], num_labels:
     h, inner, layers = shape.hidden_size, shape.intermediate_size, shape.num_hidden_layers
     positions, norms = shape.max_position_embeddings, 1
     if shape.relative_positions:
-        positions, norms = 2 * shape.relative_positions, 2  # distances have a norm of their own
+        positions, norms = 2 * shape.relative_positions, 2  # the embeddings of distances have a norm of their own
     width = shape.embedding_size or h
     projection = width * h + h if shape.embedding_size else 0
     embeddings = (shape.vocab_size + positions + shape.type_vocab_size + 2 * norms) * width + projection
@@ -199,10 +199,10 @@ def parameters(shape: Shape, method: str, params: Mapping[str, Any], num_labels:
 
 
 def _without_biases(shape: Shape, method: str, params: Mapping[str, Any], num_labels: int) -> Parameters:
-    """Return the numbers of a ModernBERT's parameters, of which the classifier alone has a bias.
+    """Return the numbers of a ModernBERT's parameters. Its classifier alone has a bias.
 
-    The layers have two norms each, but for the first, which has one. One norm follows the embeddings, one follows the
-    last layer, and one is the head's.
+    Each layer has two norms, except the first, which has one. One norm follows the embeddings, one follows the last
+    layer, and one is the head's.
     """
     h, layers = shape.hidden_size, shape.num_hidden_layers
     of_layers = sum(wide * out for name, wide, out in shape.linears(num_labels) if ".layers." in name)
@@ -225,7 +225,7 @@ def _added(shape: Shape, method: str, params: Mapping[str, Any], num_labels: int
         prefix = length * h + (h + 1) * inner + (inner + 1) * layers * 2 * h
         return prefix + _added(shape, "parallel", params, num_labels)
     if method == "compacter":
-        # Of each of two linear modules a factor for inputs and one for outputs, and a bias; one rule for all modules.
+        # Each of two linear modules has a factor for inputs, one for outputs, and a bias. All modules share one rule.
         width = bottleneck_width(shape, params)
         return layers * 2 * 3 * (h + width) + int(params["phm_dim"]) ** 3
     if method == "ia3":
@@ -268,6 +268,6 @@ def lora_targets(shape: Shape, method: str, params: Mapping[str, Any], num_label
 
 
 def own_targets(family: Family, target_modules: str) -> list[str]:
-    """Return the names in ``target_modules``, which are BERT's, as ``family`` calls the modules."""
+    """Return the names of ``family`` for the modules in ``target_modules``, which BERT's names stand for."""
     names = family.layer_linears if target_modules == ALL_LINEAR else target_modules.split(",")
     return [family.module(name) for name in names]

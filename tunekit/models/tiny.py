@@ -1,4 +1,4 @@
-"""The ``tiny-*`` models: two layers from a fixed seed, tokenizer trained on the dataset; for tests."""
+"""The ``tiny-*`` models, for tests: two layers from a fixed seed, with a tokenizer that is trained on the dataset."""
 
 from __future__ import annotations
 
@@ -80,9 +80,10 @@ def train_tokenizer(name: str, data: TextDataset) -> PreTrainedTokenizerFast:
 
 
 def _wordpiece(texts: list[str], inputs: list[str]) -> BertTokenizerFast:
-    """Special tokens, all characters as word starts and continuations, then the most frequent words.
+    """Return a tokenizer of special tokens, all characters as word starts and continuations, and frequent words.
 
-    The library's WordPiece trainer breaks ties by hash order, which differs between processes; counting does not.
+    The words are counted here, since the library's WordPiece trainer breaks ties by hash order, which differs between
+    processes.
     """
     specials = ["[PAD]", "[UNK]", "[CLS]", "[SEP]", "[MASK]"]
     normalise = BertWordPieceTokenizer(lowercase=True).normalizer.normalize_str

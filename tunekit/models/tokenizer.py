@@ -1,7 +1,7 @@
-"""A model's tokenizer: the class that its files name, what a plan can know of it, and how it is loaded.
+"""A model's tokenizer: the class that its files name, an outline of it for a plan, and its loading.
 
-The rule: the tokens are those of transformers' ``AutoTokenizer``, or the model is refused by name. Importing this
-module loads no transformers.
+The tokens are always those of transformers' ``AutoTokenizer``; else the model is refused by name. Importing this module
+loads no transformers.
 """
 
 from __future__ import annotations
@@ -32,31 +32,31 @@ FAST_CLASSES = frozenset(
     }
 )  # fmt: skip
 """The classes that a model's files may name, with or without ``Fast``. Each has a fast tokenizer, which runs no code
-of the model's and reads no pickle."""
+of the model and reads no pickle."""
 OF_VERSION_5 = "TokenizersBackend"
-"""What transformers 5 calls ``PreTrainedTokenizerFast``; earlier versions don't know the name."""
+"""The name of ``PreTrainedTokenizerFast`` in transformers 5, which earlier versions don't know."""
 NORMALISED = frozenset({"BertTokenizer", "DistilBertTokenizer", "ElectraTokenizer", "MobileBertTokenizer"})
 """Classes that set options of the normalizer, and that transformers 4 can't load where there is none."""
 WITH_TYPES = frozenset({"BertTokenizer", "ElectraTokenizer"})
-"""Classes of which every version of transformers gives the model the token types that tokenizer.json makes."""
+"""Classes with which every version of transformers gives the model the token types that tokenizer.json makes."""
 NAMED = ("bos_token", "eos_token", "unk_token", "sep_token", "pad_token", "cls_token", "mask_token")
 """The keys under which a model's files name special tokens, apart from ``additional_special_tokens``."""
 
 
 @dataclass(frozen=True)
 class Outline:
-    """What is known of a tokenizer before transformers is loaded."""
+    """The facts on a tokenizer that are known before transformers is loaded."""
 
     max_length: int | None
-    """The longest text in tokens that tokenizer_config.json allows; None where it says nothing."""
+    """The longest text in tokens that tokenizer_config.json allows; None where it names no limit."""
     tokens: Mapping[str, int] | None
-    """The ids of all tokens; None of a sentencepiece model, which is not read before it is loaded."""
+    """The ids of all tokens; None for a sentencepiece model, which is not read before it is loaded."""
     type_ids: tuple[int, int] | None
     """The largest token type id of a text and of a pair; None where only the loaded tokenizer tells."""
 
 
 def named_class(folder: Path, name: str, config: Mapping[str, Any]) -> str:
-    """Return the class that the files in ``folder`` name, without ``Fast``; else that of the model's type.
+    """Return the class that the files in ``folder`` name, without ``Fast``; else the class of the model's type.
 
     Raises UserError where it is none of ``FAST_CLASSES``, or transformers here does not know it.
     """
@@ -71,7 +71,7 @@ def named_class(folder: Path, name: str, config: Mapping[str, Any]) -> str:
 
 
 def outline(folder: Path, name: str, config: Mapping[str, Any]) -> Outline:
-    """Return what the files in ``folder`` say of the tokenizer. Raises UserError where they can't be loaded."""
+    """Return the outline of the tokenizer in ``folder``. Raises UserError where its files can't be loaded."""
     kind, values = named_class(folder, name, config), tokenizer_config(folder, name)
     length = values.get("model_max_length")
     longest = int(length) if isinstance(length, int | float) and length < 1e9 else None
@@ -86,7 +86,7 @@ def outline(folder: Path, name: str, config: Mapping[str, Any]) -> Outline:
 
 
 def _read_backend(path: Path, name: str, kind: str) -> Any:
-    """Return the ``tokenizers.Tokenizer`` of a tokenizer.json, without what it says of cutting and padding.
+    """Return the ``tokenizers.Tokenizer`` of a tokenizer.json, without its settings of cutting and padding.
 
     Raises UserError where it can't be read, or where it lacks what ``kind`` changes before it is used.
     """
@@ -116,7 +116,7 @@ def _type_ids(backend: Any, kind: str, values: Mapping[str, Any]) -> tuple[int, 
 
 
 def knows_version_5() -> bool:
-    """Whether transformers here is of version 5 or newer."""
+    """Return whether transformers here is of version 5 or newer."""
     return int(version("transformers").partition(".")[0]) >= 5
 
 
@@ -142,7 +142,7 @@ def _listed(folder: Path, name: str) -> dict[str, int] | None:
 
 
 def _with_named(tokens: dict[str, int], folder: Path, name: str) -> dict[str, int]:
-    """Return ``tokens`` and behind them those that only the files beside them name, as the library adds them."""
+    """Return ``tokens``, followed by the tokens that only the files beside them name, as the library adds them."""
     for token in _named(folder, name):
         tokens.setdefault(token, max(tokens.values(), default=-1) + 1)
     return tokens
@@ -173,7 +173,7 @@ def _content(token: Any) -> str:
 def tokenise_words_alone(tokenizer: PreTrainedTokenizerFast) -> None:
     """Let ``tokenizer`` take a text as a list of words, each of which has the tokens that it has after a space.
 
-    A byte-level tokenizer, such as RoBERTa's, would else give a word the tokens that it has within another one.
+    Otherwise a byte-level tokenizer, such as RoBERTa's, would give a word the tokens that it has within another word.
     """
     from tokenizers import Tokenizer
 

@@ -1,4 +1,4 @@
-"""A model's weights as they lie in its folder: files, names, types and shapes, read without torch.
+"""A model's weights in its folder: files, names, types and shapes of tensors, read without torch.
 
 The form of a safetensors file is 8 bytes with the length of the header, the header in JSON, then the tensors.
 """
@@ -29,7 +29,7 @@ EXPONENTS = {"F16": ("<u2", 0x7C00), "BF16": ("<u2", 0x7F80), "F32": ("<u4", 0x7
 """The types of fractions: how numpy reads their bits, and the bits of the exponent, which are all 1 in NaN and
 infinity alone."""
 NUMBERS_AT_A_TIME = 2**20
-"""How many numbers are looked at in one step, which keeps memory low."""
+"""The numbers that are checked in one step, few enough to keep memory low."""
 
 
 @dataclass(frozen=True)
@@ -64,7 +64,7 @@ def shard_names(folder: Path, name: str) -> list[str]:
 
 
 def _weight_map(folder: Path, name: str) -> dict[str, str]:
-    """Return the index's names of tensors and of the shards that hold them. Raises UserError on any other index."""
+    """Return the shard that holds each tensor, by the tensor's name in the index. Raises UserError on a wrong index."""
     path = folder / INDEX
     try:
         if path.stat().st_size > MAX_INDEX_BYTES:
@@ -117,7 +117,7 @@ def _header(file: Path, name: str) -> dict[str, Tensor]:
 
 @cache
 def _read_header(file: Path, size: int, changed: int) -> dict[str, Tensor]:
-    """Return the tensors of ``file``, which has ``size`` bytes and was changed at ``changed``: one read a version."""
+    """Return the tensors of ``file``, by name. ``size`` and ``changed`` identify a version, which is read once."""
     with file.open("rb") as opened:
         length = int.from_bytes(opened.read(8), "little")
         if not 2 <= length <= min(MAX_HEADER_BYTES, size - 8):

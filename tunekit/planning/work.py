@@ -123,7 +123,7 @@ class _Count:
         self.parts.append(Part(2 * scored * size * products, moved * size))
 
     def product(self, rows: float, wide: int, out: int, backward: int, trained: bool) -> None:
-        """Count a product of ``rows`` vectors with a weight matrix (out, wide), and ``backward`` products for gradients."""
+        """Count a product of ``rows`` vectors with a weight matrix (out, wide), and ``backward`` more for gradients."""
         vectors, weights = rows * (wide + out), wide * out
         own, shared = (weights, 0) if trained else (0, weights)
         part = Part(2 * rows * wide * out, vectors, own, shared)
