@@ -1,4 +1,4 @@
-"""Compare fine-tuning methods of language encoders: ``import tunekit as tk`` is all that a notebook or a script needs.
+"""Compare fine-tuning methods of language encoders. A notebook or a script needs only ``import tunekit as tk``.
 
 Names are loaded when they are first used, so that the import itself loads no torch, Ray, transformers or matplotlib.
 """
@@ -42,7 +42,7 @@ _MODULES = {
     "summarise": "tunekit.data.summary",
     "train": "tunekit.api",
 }
-"""Where each public name is defined."""
+"""The module that defines each public name."""
 
 
 def __getattr__(name: str) -> object:

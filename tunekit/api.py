@@ -1,7 +1,7 @@
-"""What a notebook or a script calls: plan a sweep, run it, load what sweeps recorded, train one trial, search.
+"""The functions for a notebook or a script: plan a sweep, run it, load the records of sweeps, train one trial, search.
 
-Scores are fractions in [0, 1], times are in seconds, and memory is in bytes. Everything that the input or the machine
-can do wrong raises ``UserError`` with one line that says what to do.
+Scores are fractions in [0, 1], times are in seconds, and memory is in bytes. Every fault of the input or the machine
+raises ``UserError`` with one line that says what to do.
 """
 
 import os
@@ -51,9 +51,9 @@ def plan(*blocks: Block, plugin: Sequence[str | os.PathLike[str]] = ()) -> Resol
 
 
 def run(plan: ResolvedSweep, folder: Folder, **options: Any) -> "Results":
-    """Train what ``folder`` lacks of ``plan`` on Ray, and return what it holds then; ``tunekit run`` does the same.
+    """Train the trials of ``plan`` that ``folder`` lacks on Ray, as ``tunekit run`` does, and return all its results.
 
-    ``folder`` is the sweep's: its name is the sweep's name. Calling it again trains what is missing and nothing else.
+    ``folder`` is the sweep's: its name is the sweep's name. Another call trains what is missing and nothing else.
     Ray is started on this machine and stopped again, unless it runs already or RAY_ADDRESS names a cluster.
     ``options`` are the fields of ``tunekit.planning.options.RunOptions``: ``max_concurrent``, ``cpus_per_trial``,
     ``trials_per_device``, ``pack``, ``track``, ``keep_models`` and ``retry_failed``. A trial that fails raises nothing:
@@ -83,7 +83,7 @@ def run(plan: ResolvedSweep, folder: Folder, **options: Any) -> "Results":
 
 
 def load(*sweeps: Folder) -> "Results":
-    """Return what one or more sweeps recorded; a trial that several of them hold counts once.
+    """Return the results of one or more sweeps. A trial that several of them hold counts once.
 
     ``Results`` has ``trials`` (a DataFrame with one row a trial), ``epochs`` (one row an epoch), ``table(metric)``,
     ``curves(dataset)`` and ``report(folder)``. Raises UserError where a folder holds no sweep.
@@ -104,10 +104,10 @@ def train(spec: TrialSpec, folder: Folder | None = None, *, data: "TextDataset |
     is not trained again. Without a folder, the records are written to a temporary one, which is removed together with
     the returned results. ``data`` is the dataset of ``spec`` where it is the user's own (``tunekit.dataset``).
 
-    The trial trains on the GPU if there is one. Else it has the threads that PyTorch has in this process: one for each
-    core, unless ``torch.set_num_threads`` or the variable ``OMP_NUM_THREADS`` says otherwise. ``tunekit.run`` gives
-    each trial one thread (``cpus_per_trial``). The last digits of scores may change with the number of threads, which
-    the trial's summary records.
+    The trial trains on the GPU if there is one. Otherwise it has the threads that PyTorch has in this process: one for
+    each core, unless ``torch.set_num_threads`` or the variable ``OMP_NUM_THREADS`` says otherwise. ``tunekit.run``
+    gives each trial one thread (``cpus_per_trial``). The last digits of scores may change with the number of threads,
+    which the trial's summary records.
 
     Raises UserError where the trial fails, memory runs out, or ``folder`` holds a search. A trial that diverges raises
     nothing: its status says so.
@@ -143,12 +143,12 @@ def run_search(
     optuna_storage: str | None = None,
     **options: Any,
 ) -> "Results":
-    """Search the hyperparameters of each model, dataset and method of ``blocks``; return what ``folder`` holds then.
+    """Search the hyperparameters of each model, dataset and method of ``blocks``, and return the results in ``folder``.
 
     The search chooses on validation alone. ``trials`` is the number of trials of each study in all, earlier runs
-    counted; the seeds of ``blocks`` give way to search seeds from 1001. The choices are then trained on
-    ``confirm_seeds`` and scored on test, and ``folder/best.yaml`` holds them for ``tunekit run --config``. The other
-    arguments are the flags of ``tunekit search`` of the same names; ``options`` are those of ``run``.
+    counted. Search seeds from 1001 replace the seeds of ``blocks``. The choices are then trained on ``confirm_seeds``
+    and scored on test, and ``folder/best.yaml`` holds them for ``tunekit run --config``. The other arguments are the
+    flags of ``tunekit search`` of the same names; ``options`` are those of ``run``.
 
     Raises UserError where an argument is unknown or at odds with another, where ``folder`` holds a grid, or as ``run``
     does.
@@ -193,7 +193,7 @@ def _check_blocks(call: str, blocks: Sequence[object]) -> None:
 
 
 def _kind(value: object) -> str:
-    """Return what ``value`` is, for a message: ``a value of type list``."""
+    """Return the type of ``value`` in words: ``a value of type list``."""
     return f"a value of type {type(value).__name__}"
 
 
@@ -207,9 +207,9 @@ def _root(folder: Folder) -> Place:
 
 @contextmanager
 def _one_line() -> Iterator[None]:
-    """Turn errors of disks and servers into UserError and a signal into KeyboardInterrupt, so that a notebook lives.
+    """Turn errors of disks and servers into UserError and a signal into KeyboardInterrupt, so that a notebook goes on.
 
-    Events count their seconds from here.
+    The seconds of events count from here.
     """
     from tunekit.commands.output import CLOCK
 

@@ -1,4 +1,4 @@
-"""The exception for wrong input of the user, and how the error of another library is shown in one line."""
+"""The exception for wrong input of the user, and the first line of another library's error."""
 
 
 class UserError(Exception):

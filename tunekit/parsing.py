@@ -94,7 +94,7 @@ def coerced(name: str, kind: str, value: Any) -> Any:
 
 
 def plain_scalars(name: str, values: Any) -> dict[str, Scalar]:
-    """Return ``values`` sorted by key. Raises ValueError where one of them is no finite JSON scalar."""
+    """Return ``values`` sorted by key. Raises ValueError where a value is not a finite JSON scalar."""
     if not isinstance(values, Mapping):
         raise ValueError(f"{name} must be an object, got {_short(values)}")
     for key, value in values.items():
@@ -104,16 +104,16 @@ def plain_scalars(name: str, values: Any) -> dict[str, Scalar]:
 
 
 def check_names(**names: Any) -> None:
-    """Raise ValueError where one of ``names`` is no text, is empty, or holds a control character."""
+    """Raise ValueError where one of ``names`` is not a text, is empty, or holds a control character."""
     for field, value in names.items():
         if not isinstance(value, str) or not value or CONTROL.search(value):
             raise ValueError(f"{field} must be a name without control characters, got {_short(value)}")
 
 
 def check_scores(name: str, value: Any, optional: bool) -> None:
-    """Raise ValueError where ``value`` is no mapping of names to finite numbers or None.
+    """Raise ValueError where ``value`` is not a mapping of names to finite numbers or None.
 
-    With ``optional``, ``value`` may be None itself.
+    With ``optional``, ``value`` itself may be None.
     """
     if optional and value is None:
         return
@@ -144,7 +144,7 @@ def _field_names(cls: type) -> tuple[frozenset[str], frozenset[str]]:
 
 
 def did_you_mean(name: object, known: Iterable[str]) -> str:
-    """Return ``, did you mean 'x'?`` with the name in ``known`` that is nearest to ``name``; "" where none is near.
+    """Return ``, did you mean 'x'?``, where x is the name in ``known`` nearest to ``name``; "" where none is near.
 
     The text follows the wrong name in a message.
     """
@@ -158,20 +158,20 @@ def nearest(name: object, known: Iterable[str]) -> str | None:
 
 
 def not_a_choice(name: str, value: object, known: Iterable[str]) -> str:
-    """Return the refusal of a ``value`` of the flag or argument ``name`` that is none of ``known``."""
+    """Return the message that refuses a ``value`` of the flag or argument ``name`` that is not in ``known``."""
     known = list(known)
     return f"{name} takes {', '.join(known)}, got {value!r}{did_you_mean(value, known)}"
 
 
 def how_many(count: int | str, noun: str) -> str:
-    """Return a count, which may be a text such as ``1 to 3``, with its noun, whose plural ends in s: ``1 trial``."""
+    """Return a count with its noun, whose plural ends in s: ``1 trial``. The count may be a text such as ``1 to 3``."""
     return f"{count} {noun}{'' if str(count) == '1' else 's'}"
 
 
 def number(value: Scalar | None, *, exact: bool = False) -> str:
     """Return the value of a setting as a person writes it: ``5e-4``, ``32``, ``0.1``.
 
-    It has six digits, and with ``exact`` all that tell it from another number.
+    It has six digits, and with ``exact`` all digits that tell it from other numbers.
     """
     if not isinstance(value, float):
         return str(value)
@@ -199,7 +199,7 @@ _YAML_KINDS = {
         list("-+.0123456789"),
     ),
 }
-"""The plain words that YAML 1.2's core schema reads as something else than text, by kind, and how they begin.
+"""The plain words that YAML 1.2's core schema does not read as text, by kind, and their first characters.
 
 By the rules of YAML 1.1, which are PyYAML's own, ``5e-5`` is a text, ``no`` is false, ``010`` is 8 and ``1:30`` is 90.
 """
@@ -213,10 +213,10 @@ _Loader.yaml_implicit_resolvers = {}  # without PyYAML's own rules, which the cl
 
 
 class _Dumper(yaml.SafeDumper):
-    """PyYAML's safe dumper, which also quotes the texts that YAML 1.2's core schema would read as something else."""
+    """PyYAML's safe dumper, which also quotes texts that YAML 1.2's core schema would not read as text."""
 
     def ignore_aliases(self, data: object) -> bool:
-        """Return that every value is written out: ``read_yaml`` takes no aliases."""
+        """Return True, so that every value is written out: ``read_yaml`` takes no aliases."""
         return True
 
 
@@ -235,7 +235,7 @@ _Loader.add_constructor("tag:yaml.org,2002:int", _yaml_int)
 
 
 def check_exists(path: Path, kind: str = "file") -> None:
-    """Raise UserError where nothing is at ``path``; ``kind`` is the word for what should be there."""
+    """Raise UserError where nothing is at ``path``. ``kind`` is the word for the missing thing in the message."""
     if not path.exists():
         raise UserError(f"{path}: there is no such {kind}")
 

@@ -10,7 +10,7 @@ T = TypeVar("T")
 
 
 class NameTaken(ValueError):
-    """A second item was registered under a name that is taken."""
+    """An item was registered under a name that is taken."""
 
     def __init__(self, kind: str, name: str) -> None:
         super().__init__(f"{kind} {name!r} is registered twice")

@@ -1,4 +1,4 @@
-"""The contract: what a trial is, what it leaves behind, and how each number is shown. Standard library only."""
+"""The contract: the spec of a trial, its records, and the display of each number. Standard library only."""
 
 from __future__ import annotations
 
@@ -17,7 +17,7 @@ from tunekit.training_options import LATER_FIELDS as LATER_FIELDS
 from tunekit.training_options import TrainingOptions, canonical_weights, without_defaults
 from tunekit.training_options import with_later_fields as with_later_fields
 
-# Versions of records and ids, and of training's numerics: a changed golden id or loss must raise its own.
+# The versions of records and ids, and of training's numerics. A change of a golden id or loss must raise its version.
 SCHEMA_VERSION = 1
 TRAINER_VERSION = 3
 
@@ -26,17 +26,17 @@ PRECISIONS = get_args(Precision)
 
 
 def readable(name: str) -> str:
-    """Return the name of a model or dataset without what ends that of a user's own: a declared task, and a hash."""
+    """Return the name of a model or dataset without the end of a user's own name: a declared task, and a hash."""
     return re.sub(r"(?<=.)(\+[a-z0-9_.]+)?-[0-9a-f]{12}$", "", name)
 
 
 def slug(text: str) -> str:
-    """``text`` as a file-name part: lower-case letters, digits, ``.``, ``_`` and ``-``, at most 60 characters."""
+    """Return ``text`` as a part of a file name: at most 60 lower-case letters, digits, ``.``, ``_`` and ``-``."""
     return re.sub(r"[^a-z0-9._]+", "-", text.lower()).strip("-.")[:60].strip("-.") or "x"
 
 
 def canonical_json(value: object) -> str:
-    """The one JSON text of ``value``: sorted keys, no spaces, no NaN. Raises ValueError on NaN and infinity."""
+    """Return the one JSON text of ``value``: sorted keys, no spaces. Raises ValueError on NaN and infinity."""
     return json.dumps(value, sort_keys=True, separators=(",", ":"), allow_nan=False)
 
 
@@ -44,41 +44,41 @@ def canonical_json(value: object) -> str:
 class TrialSpec(TrainingOptions):
     """Everything that can change a trial's numbers, and nothing else. All values are JSON scalars.
 
-    Raises ValueError, naming the field, on a value of the wrong type or out of its range.
+    Raises ValueError, which names the field, on a value of the wrong type or out of its range.
     """
 
     model: str
-    """Short name, hub id, or ``name-hash`` of a local folder."""
+    """The model's short name, hub id, or ``name-hash`` for a local folder."""
     dataset: str
-    """Short name, or ``name-hash`` of a user's own data."""
+    """The dataset's short name, or ``name-hash`` for a user's own data."""
     method: str
-    """Fine-tuning method."""
+    """The name of the fine-tuning method."""
     method_params: Mapping[str, Scalar] = field(default_factory=dict)
-    """The method's hyperparameters, complete."""
+    """All hyperparameters of the method."""
     seed: int
-    """Governs initialisation of new weights, order of the training data, and dropout."""
+    """The seed of the initialisation of new weights, the order of the training data, and dropout."""
     learning_rate: float
-    """Peak learning rate of AdamW."""
+    """The peak learning rate of AdamW."""
     batch_size: int = 32
-    """Training examples an optimizer step."""
+    """The training examples of an optimizer step."""
     epochs: int = 10
-    """Passes over the training split."""
+    """The passes over the training split."""
     max_length: int = 512
-    """Tokens a sequence is cut to, special tokens included."""
+    """The number of tokens that a sequence is cut to, special tokens included."""
     weight_decay: float = 0.0
-    """AdamW weight decay; biases and layer norms are left out, as in Hugging Face's Trainer."""
+    """AdamW's weight decay. Biases and layer norms are left out, as in Hugging Face's Trainer."""
     warmup_ratio: float = 0.0
-    """Share of all steps over which the learning rate rises from 0."""
+    """The share of all steps over which the learning rate rises from 0."""
     precision: str = "fp32"
     """fp32; or tf32 or bf16, where the device computes it."""
     train_limit: int | None = None
-    """Train on a stratified part of this many rows."""
+    """The number of rows of a stratified part of train to train on; None for all rows."""
     val_fraction: float = 0.0
-    """Share of train that becomes the validation part, for datasets without one."""
+    """The share of train that becomes the validation part, for datasets without one."""
     data_seed: int = 0
-    """Draws ``train_limit`` and ``val_fraction``."""
+    """The seed that draws ``train_limit`` and ``val_fraction``."""
     score_test: bool = True
-    """Whether the test split is scored after each epoch (searches keep it sealed)."""
+    """Whether the test split is scored after each epoch. Searches do not score it."""
 
     def __post_init__(self) -> None:
         for item in fields(self):
@@ -108,37 +108,37 @@ class TrialSpec(TrainingOptions):
 
     @cached_property
     def trial_id(self) -> str:
-        """12 hex digits of the sha256 of the canonical JSON, fields at their default left out."""
+        """The first 12 hex digits of the sha256 of the canonical JSON, without fields at their default."""
         kept = without_defaults(asdict(self), _DEFAULTS)
         return hashlib.sha256(canonical_json(kept).encode()).hexdigest()[:12]
 
     @property
     def folder(self) -> str:
-        """Name of the trial's folder in the store."""
+        """The name of the trial's folder in the store."""
         return f"{self.name}-{self.trial_id}"
 
     @property
     def name(self) -> str:
-        """Readable name, not unique: model, dataset, method and seed."""
+        """A readable name, which is not unique: model, dataset, method and seed."""
         return f"{slug(self.model)}-{slug(self.dataset)}-{slug(self.method)}-s{self.seed}"
 
     @property
     def label(self) -> str:
-        """The trial for a person to read."""
+        """A line that names the trial for a person."""
         return f"{readable(self.model)} · {readable(self.dataset)} · {self.method} · seed {self.seed}"
 
     @cached_property
     def cell(self) -> str:
-        """Canonical JSON of every field but the seed: trials with equal cells may be averaged, no others."""
+        """The canonical JSON of every field but the seed. Only trials of equal cells may be averaged."""
         return canonical_json({name: value for name, value in self.to_dict().items() if name != "seed"})
 
     def to_dict(self) -> dict[str, Any]:
-        """The fields as JSON values; those of ``LATER_FIELDS`` only where they are not at their default."""
+        """Return the fields as JSON values, without those of ``LATER_FIELDS`` that are at their default."""
         return without_defaults(asdict(self), LATER_FIELDS)
 
     @classmethod
     def from_dict(cls, values: Mapping[str, Any]) -> TrialSpec:
-        """The spec of ``to_dict``. Raises ValueError on a missing or unknown field."""
+        """Return the spec that ``to_dict`` gave. Raises ValueError on a missing or unknown field."""
         return strictly(cls, values)
 
 
@@ -146,7 +146,7 @@ _DEFAULTS = {"method_params": {}} | {one.name: one.default for one in fields(Tri
 
 
 class Direction(StrEnum):
-    """Which way a metric is better."""
+    """Whether more or less of a metric is better, or neither."""
 
     MAX = "max"
     MIN = "min"
@@ -154,13 +154,13 @@ class Direction(StrEnum):
 
 
 def metric(label: str, *, direction: Direction = Direction.NONE, unit: str = "") -> Any:
-    """A record's field with what tables and axes need: its label, unit and direction."""
+    """Return a dataclass field of a record with its label, unit and direction for tables and axes."""
     return field(metadata={"label": label, "direction": direction, "unit": unit})
 
 
 @dataclass(frozen=True, kw_only=True)
 class EpochRecord:
-    """One trained epoch. Scores lie in [0, 1]; None: split absent or sealed, or an imported trial did not record it."""
+    """One trained epoch. Scores lie in [0, 1], and are None where they were not measured or an import lacks them."""
 
     epoch: int = metric("Epoch")
     step: int | None = metric("Step")
@@ -180,20 +180,20 @@ class EpochRecord:
     peak_memory_bytes: int | None = metric("Peak memory", direction=Direction.MIN, unit="B")
 
     def values(self) -> dict[str, Any]:
-        """Every value of the epoch by its name, the scores of every split among them."""
+        """Return every value of the epoch by its name, including the scores of every split."""
         return dict(vars(self))
 
     def score(self, name: str) -> float | None:
-        """The score called ``name``, such as ``val_macro_f1``, or None. Raises KeyError where the task has none."""
+        """Return the score called ``name``, such as ``val_macro_f1``, or None. Raises KeyError for an unknown name."""
         return cast(float | None, self.values()[name])
 
     def row(self) -> dict[str, Any]:
-        """What is stored of the epoch, with the version of its schema."""
+        """Return the stored row of the epoch, with the version of its schema."""
         return {"schema_version": SCHEMA_VERSION, **vars(self)}
 
     @classmethod
     def from_dict(cls, values: Mapping[str, Any], *, imported: bool = False) -> Self:
-        """The record of a stored row. Raises ValueError on a missing, unknown, mistyped or non-finite value."""
+        """Return the record of a stored row. Raises ValueError on a missing, unknown, mistyped or non-finite value."""
         record = strictly(cls, values)
         for name, kind in value_kinds(imported):
             coerced(name, kind, values[name])
@@ -202,7 +202,7 @@ class EpochRecord:
 
 @cache
 def value_kinds(imported: bool) -> list[tuple[str, str]]:
-    """Names and types of an epoch's values; what only an imported trial may lack is required of others."""
+    """Return the names and types of an epoch's values. ``imported`` trials may lack values that others may not."""
     found = []
     for item in fields(EpochRecord):
         may_lack = imported or item.name.startswith(("val_", "test_", "best_val_"))
@@ -227,34 +227,34 @@ class Status(StrEnum):
 
 @dataclass(frozen=True, kw_only=True)
 class TrialSummary:
-    """What one ended trial left behind. Scores are dicts ``{split_metric: value}`` of one epoch."""
+    """The summary of one ended trial. Scores are dicts ``{split_metric: value}`` of one epoch."""
 
     status: Status
     num_epochs: int
     best_epoch: int | None
-    """Epoch of the best validation score by the task's primary metric, the earliest of equals; None without val."""
+    """The epoch with the best validation score by the task's primary metric, the first of equals; None without val."""
     final_scores: dict[str, float | None]
     best_scores: dict[str, float | None] | None
-    """Scores after the last epoch, and after ``best_epoch``."""
+    """The scores after the last epoch (``final_scores``), and after ``best_epoch``."""
     train_scores: dict[str, float] | None
     """The task's scores on a fixed part of train (at most 1,000 rows), dropout off, at the end."""
     num_trainable_params: int | None
     num_total_params: int | None
     train_seconds: float | None
-    """Seconds of all recorded epochs, training and scoring."""
+    """The seconds of all recorded epochs, training and scoring."""
     peak_memory_bytes: int | None
     error: str | None
-    """First line of the error, for trials that did not complete."""
+    """The first line of the error, for trials that did not complete."""
     execution: dict[str, Scalar | None]
-    """Device, threads, pack size, attention path, precision: what may move last digits."""
+    """The facts that may change last digits: device, threads, pack size, attention path, precision."""
     provenance: dict[str, Any]
-    """Commit, source hash, package versions, host: where the numbers come from."""
+    """The source of the numbers: commit, source hash, package versions, host."""
     predicted_memory_bytes: int | None = None
-    """Peak by the closed form, on a CPU with the process's own memory; None where there is none, and in old records."""
+    """The peak by the closed form, on a CPU with the process's own memory; None without one, and in old records."""
 
     @classmethod
     def from_dict(cls, values: Mapping[str, Any]) -> TrialSummary:
-        """The summary of a stored file. Raises ValueError on a missing, unknown or mistyped value."""
+        """Return the summary of a stored file. Raises ValueError on a missing, unknown or mistyped value."""
         summary = strictly(cls, values)
         object.__setattr__(summary, "status", Status(summary.status))
         for item in fields(cls):
@@ -270,19 +270,19 @@ class TrialSummary:
 
 @dataclass(frozen=True, kw_only=True)
 class Fingerprint:
-    """What a trial's numbers come from beside its spec. Equal ids with unequal fingerprints are never mixed."""
+    """The versions that a trial's numbers depend on beside its spec. Trials of unequal fingerprints are never mixed."""
 
     model: str
-    """Revision or content hash of the pretrained weights."""
+    """The revision or content hash of the pretrained weights."""
     data: str
-    """Content hash of the dataset."""
+    """The content hash of the dataset."""
     code: str
-    """Hash of the method's and the dataset's own source (normalised syntax tree)."""
+    """The hash of the method's and the dataset's own source (normalised syntax tree)."""
     trainer: int = TRAINER_VERSION
-    """Version of the training numerics."""
+    """The version of the training numerics."""
 
     def differs_in(self, other: Fingerprint) -> list[str]:
-        """Names of the parts that are not equal."""
+        """Return the names of the parts that differ."""
         return [item.name for item in fields(self) if getattr(self, item.name) != getattr(other, item.name)]
 
     @property
@@ -292,7 +292,7 @@ class Fingerprint:
 
     @classmethod
     def from_dict(cls, values: Mapping[str, Any]) -> Fingerprint:
-        """The fingerprint of a stored file. Raises ValueError on a missing, unknown or mistyped field."""
+        """Return the fingerprint of a stored file. Raises ValueError on a missing, unknown or mistyped field."""
         found = strictly(cls, values)
         for item in fields(cls):
             coerced(item.name, str(item.type), getattr(found, item.name))

@@ -9,11 +9,11 @@ from types import FrameType, TracebackType
 EXIT_CODES = {signal.SIGINT: 130, signal.SIGTERM: 75}
 """Schedulers that requeue (75 is EX_TEMPFAIL) send SIGTERM."""
 STOP_SECONDS = 8
-"""After the first signal the process is gone by then, whatever Ray is doing."""
+"""The process ends at the latest so long after the first signal, whatever Ray is doing."""
 
 
 class Stopped(KeyboardInterrupt):
-    """A signal asked for the end."""
+    """A signal asked the run to end."""
 
     def __init__(self, number: int) -> None:
         super().__init__()
@@ -21,7 +21,7 @@ class Stopped(KeyboardInterrupt):
         self.deadline: threading.Timer | None = None
 
     def go_on(self) -> None:
-        """Let the process live on, as a notebook does: the deadline no longer ends it."""
+        """Cancel the deadline, so that the process goes on, as a notebook does."""
         if self.deadline:
             self.deadline.cancel()
 
@@ -43,8 +43,8 @@ class Signals:
     def install_again(self) -> None:
         """Put the handlers of this object first again, once Ray has started in this process.
 
-        As it starts, Ray puts handlers of its own before them. One prints a stack at SIGTERM and aborts the process 3
-        seconds later, so that a busy machine ended a run with 134 instead of 75.
+        As it starts, Ray puts its own handlers before them. One of these prints a stack at SIGTERM and aborts the
+        process 3 seconds later, so that a busy machine ended a run with 134 instead of 75.
         """
         if not self.stopped:
             for number in EXIT_CODES:
@@ -53,7 +53,7 @@ class Signals:
     def __exit__(self, kind: type | None, error: BaseException | None, trace: TracebackType | None) -> None:
         for number, handler in self.former.items():
             signal.signal(number, handler)
-        # Ray, where it waits, puts a KeyboardInterrupt of its own in the place of what the handler raised.
+        # Where Ray waits, it replaces the exception of the handler by a KeyboardInterrupt of its own.
         if self.stopped and kind is KeyboardInterrupt:
             raise self.stopped from error
 

@@ -1,7 +1,7 @@
 """Options of training that a spec may leave at their default: their ranges, and class weights as a text.
 
-A store of before an option has trials without it. So a field at its default is not written, and the cells, records and
-studies of plain trials stay what they were.
+A store from before an option existed has trials without it. So a field at its default is not written, and the cells,
+records and studies of plain trials stay unchanged.
 """
 
 from __future__ import annotations
@@ -20,25 +20,25 @@ class TrainingOptions:
     """The options of training, each with the default that plain trials have."""
 
     class_weights: str = "none"
-    """Weights of the labels in the loss: none, balanced, or ``LABEL=WEIGHT,...`` with 1 for labels it leaves out."""
+    """The weights of the labels in the loss: none, balanced, or ``LABEL=WEIGHT,...`` with 1 for other labels."""
     label_smoothing: float = 0.0
-    """Share of the target that is spread evenly over all labels."""
+    """The share of the target that is spread evenly over all labels."""
     focal_gamma: float = 0.0
-    """Exponent of focal loss; 0 is cross-entropy."""
+    """The exponent of focal loss; 0 is cross-entropy."""
     head_learning_rate: float = 1.0
-    """Learning rate of the head, as a multiple of ``learning_rate``."""
+    """The learning rate of the head, as a multiple of ``learning_rate``."""
     layer_decay: float = 1.0
-    """Factor by which each layer's learning rate is smaller than that of the layer above it; 1 is one rate for all."""
+    """The learning rate of a layer, as a multiple of that of the layer above it; 1 is one rate for all."""
     lr_schedule: str = "linear"
-    """How the learning rate goes on after warm-up: linear to 0, cosine to 0, or constant."""
+    """The learning rate after warm-up: linear to 0, cosine to 0, or constant."""
     max_grad_norm: float = 1.0
-    """Norm that a step's gradients are clipped to; 0 clips nothing."""
+    """The norm that a step's gradients are clipped to; 0 clips nothing."""
     patience: int | None = None
     """The trial is complete once this many epochs in a row have not raised its best validation score; None trains all
     epochs."""
 
     def option_checks(self) -> dict[str, bool]:
-        """Return whether each demand on an option holds, by a text that begins with the option's name."""
+        """Return whether each requirement of an option holds, by a text that begins with the option's name."""
         return {
             "label_smoothing must lie in [0, 1)": 0 <= self.label_smoothing < 1,
             "focal_gamma must be 0 or more": self.focal_gamma >= 0,
@@ -74,8 +74,8 @@ def without_defaults(values: Mapping[str, Any], defaults: Mapping[str, Any]) -> 
 def label_weights(class_weights: str) -> dict[str, float]:
     """Return the weight of each label that ``class_weights`` names; empty for none and balanced.
 
-    A label in ``LABEL=WEIGHT,...`` may hold commas and equals signs. Raises ValueError where the text is no such list,
-    has a label twice, or a weight that is no finite number of 0 or more.
+    A label in ``LABEL=WEIGHT,...`` may hold commas and equals signs. Raises ValueError where the text is not such a
+    list, has a label twice, or a weight that is not a finite number of 0 or more.
     """
     weights: dict[str, float] = {}
     pending = ""

@@ -1,4 +1,4 @@
-"""What `tunekit report`, paper, audit, memory and import do. The analysis is imported inside: it takes seconds."""
+"""The work of `tunekit report`, paper, audit, memory and import. The analysis is imported inside: it takes seconds."""
 
 import math
 from collections.abc import Iterator, Sequence
@@ -48,7 +48,7 @@ def write_and_print(report: "Report", out: Path, form: Format) -> None:
 
 
 def write_paper(paper: Path, out: Path, formats: Sequence[str]) -> int:
-    """Write the paper's folder; return 0. Raises UserError on bad input."""
+    """Write the paper's folder and return 0. Raises UserError on bad input."""
     from analysis.paper import paper as papers
 
     draft = papers.compose_paper(paper, out / "cache", formats)
@@ -60,7 +60,7 @@ def write_paper(paper: Path, out: Path, formats: Sequence[str]) -> int:
 
 
 def check_paper(paper: Path, out: Path, formats: Sequence[str]) -> int:
-    """Compare the paper's folder with what the stores say; return 1 where it differs. Raises UserError on bad input."""
+    """Compare the paper's folder with the stores. Return 1 where it differs, else 0. Raises UserError on bad input."""
     from analysis.paper import paper as papers
 
     lines = papers.differences(papers.compose_paper(paper, out / "cache", formats), out)
@@ -87,7 +87,7 @@ def print_audit(sweep: str, form: Format) -> None:
 
 
 def print_sections(sections: "Sequence[Section]") -> None:
-    """Print sections of a report to standard output, an empty line behind each text and table."""
+    """Print sections of a report to standard output, with an empty line after each text and table."""
     from analysis.report.terminal import terminal_parts
 
     for part in terminal_parts(sections):
@@ -156,7 +156,7 @@ def show_memory(model: str, measured: Path | None, out: Path | None, form: Forma
 
 
 def _json_number(value: Any) -> Any:
-    """``value`` for JSON, which has no NaN: null is what nobody measured or the study has no formula for."""
+    """Return ``value`` for JSON, which has no NaN: None for a value that was not measured or has no formula."""
     return None if isinstance(value, float) and math.isnan(value) else value
 
 

@@ -47,7 +47,7 @@ def report(
         missing: Count failed and diverged trials with the score of the majority class, so that their cells take part.
         equivalence: A margin in points for "equal": adds two one-sided tests to each comparison.
         paired: Add tests seed by seed of rows that share their initialisation, with the correlation of the seeds.
-        claims: A YAML file of claims to check (default: the study's nine).
+        claims: A YAML file of claims to check (default: the nine claims of the study).
         figures: The formats of the figures' files, one or several of svg, pdf and png. The page shows figures as SVG in
             each case; none draws no figures.
         format: json prints the tables as one JSON object; the files are written in any case.
@@ -94,8 +94,8 @@ def paper(paper: tyro.conf.Positional[Path], out: Path, figures: Figures = ("svg
         paper: The YAML file; analysis/paper/spec.py shows its form.
         out: The folder to write to.
         figures: The formats of the figures' files, one or several of svg, pdf and png, as for report. LaTeX takes the
-            pdf, or the png where there is no pdf; none draws no figures. --check takes the same as the paper took.
-        check: Write nothing; exit with 1 where the stores, the file or what was written have changed since.
+            pdf, or the png where there is no pdf; none draws no figures. --check takes the formats that were written.
+        check: Write nothing; exit with 1 where the stores, the YAML file or the written files have changed since.
     """
     check_exists(paper)
     formats = _formats(figures)
@@ -144,7 +144,7 @@ def audit(sweep: tyro.conf.Positional[str], format: Format = "text") -> int:
 def memory(
     model: str = "roberta", measured: Path | None = None, out: Path | None = None, format: Format = "text"
 ) -> int:
-    """Print the memory that training needs: by the study's formulas, by the closed form, and as it was measured.
+    """Print the memory that training needs: by the study's formulas, by the closed form, and as measured.
 
     For example:
 
@@ -154,7 +154,7 @@ def memory(
 
     Args:
         model: A registered model, whose shape is taken.
-        measured: What `python -m benchmarks memory --json FILE` wrote, such as benchmarks/results/memory.json.
+        measured: The file that `python -m benchmarks memory --json FILE` wrote, as benchmarks/results/memory.json is.
         out: A folder to write a report with figures to; without it the text is printed.
         format: json prints one JSON object: a row for each method, batch and length, in bytes.
     """
@@ -191,12 +191,12 @@ def import_(
     Args:
         place: The folder or file.
         out: The folder of the store; then: tunekit report STORE --out DIR.
-        map: What keys mean, as NAME=KEY (nested keys: a/b), or NAME:=TEXT for one text for all trials. NAME is model,
-            dataset, method, seed, a score with its split (test_accuracy, val_f1), train_loss, train_seconds,
+        map: The meaning of keys, as NAME=KEY (nested keys: a/b), or NAME:=TEXT for one text for all trials. NAME is
+            model, dataset, method, seed, a score with its split (test_accuracy, val_f1), train_loss, train_seconds,
             peak_memory_bytes and others. Keys that have such a name need no map; all other keys of a configuration are
             settings.
-        ignore: Keys that are no settings, such as names and times; * and ? stand for any signs.
-        kind: What lies there; found from the files where it is not given.
+        ignore: Keys that are no settings, such as names and times; * stands for any characters, ? for one.
+        kind: The kind of the folder or file (default: found from the files).
         percent: The scores are in percent.
     """
     from tunekit.commands.analyse import import_as_store

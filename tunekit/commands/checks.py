@@ -1,4 +1,4 @@
-"""What is refused before any work: flags that no sweep can start with, storage that can't be used, days on a CPU."""
+"""Refuse, before any work, flags that no sweep can start with, storage that can't be used, and days on a CPU."""
 
 import os
 import re
@@ -53,7 +53,7 @@ def check_options(options: RunOptions) -> None:
 
 
 def check_ray_settings() -> None:
-    """Raise UserError where RAY_ADDRESS, RAY_TMPDIR or TMPDIR has a value with which no Ray is joined or started."""
+    """Raise UserError where RAY_ADDRESS, RAY_TMPDIR or TMPDIR has a value with which Ray can't be joined or started."""
     address = os.environ.get("RAY_ADDRESS")
     if address and address.startswith(("http://", "https://")):
         raise UserError(
@@ -72,7 +72,7 @@ def check_ray_settings() -> None:
 
 
 def resources_of(options: RunOptions) -> Resources:
-    """Return what each trial is given. Raises UserError on what no machine, or not this one, can give."""
+    """Return the resources of each trial. Raises UserError on values that no machine, or not this one, can give."""
     numbers = {
         "max-concurrent": options.max_concurrent,
         "cpus-per-trial": options.cpus_per_trial,
@@ -110,7 +110,7 @@ def usable(root: Place) -> Place:
 
 
 def refuse_search(root: Place) -> None:
-    """Raise UserError where ``root`` holds a search, since a grid needs a folder of its own."""
+    """Raise UserError where ``root`` holds a search. A grid needs a folder of its own."""
     if (root / SEARCH_FILE).exists():
         raise UserError(
             f"{root} holds a search, and a grid needs a folder of its own: give it another --sweep (in Python, another "
@@ -119,7 +119,7 @@ def refuse_search(root: Place) -> None:
 
 
 def refuse_grid(root: Place) -> None:
-    """Raise UserError where ``root`` holds a sweep that is no search, since a search needs a folder of its own."""
+    """Raise UserError where ``root`` holds a sweep that is no search. A search needs a folder of its own."""
     if not (root / SWEEP_FILE).exists() or (root / SEARCH_FILE).exists():
         return
     from tunekit.store.sweep_file import read_requests
@@ -150,7 +150,7 @@ def check_storage(root: Place, needed: int) -> None:
 
 
 def refuse_long(timing: "Timing | None", args: SweepArgs, shorter: str) -> None:
-    """Raise UserError where a sweep takes over LONG_HOURS on a CPU at the least, and the user did not give --yes."""
+    """Raise UserError where a sweep takes at least LONG_HOURS on a CPU, and the user did not give --yes."""
     if timing is not None and timing.low > LONG_HOURS * 3600 and not args.yes and not has_accelerator():
         raise UserError(
             f"this would take {timing} here; run it where there is a GPU, take --preset {shorter}, or add --yes to "

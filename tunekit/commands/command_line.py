@@ -44,13 +44,13 @@ tunekit --tyro-print-completion bash > ~/.local/share/bash-completion/completion
 
 
 def main(arguments: Sequence[str] | None = None) -> int:
-    """Run one command with ``arguments``, by default those of the process; return the exit code, 2 for bad input."""
+    """Run one command with ``arguments``, by default those of the process. Return the exit code, 2 for bad input."""
     words = list(sys.argv[1:] if arguments is None else arguments)
     return exit_code_of(lambda: _run(words))
 
 
 def _run(words: Sequence[str]) -> int:
-    """Parse ``words`` by the flags of the command that they name, and run it; return its exit code.
+    """Parse ``words`` by the flags of the command that they name, run it, and return its exit code.
 
     Raises UserError where the first word names no command.
     """
@@ -59,5 +59,5 @@ def _run(words: Sequence[str]) -> int:
     name = words[0]
     if name not in COMMANDS:
         raise UserError(f"unknown command {name!r}{did_you_mean(name, COMMANDS)} (there are {', '.join(COMMANDS)})")
-    # One command alone, so that a message on a flag points to no other command.
+    # Only this command is parsed, so that a message on a flag points to no other command.
     return run_command(COMMANDS[name], f"tunekit {name}", words[1:])

@@ -1,4 +1,4 @@
-"""What a grid and a search show while they run: how many trials are done, which ones run, and when all will be."""
+"""The display of a grid or a search while it runs: trials that are done, trials that run, and the time that is left."""
 
 import time
 from collections.abc import Mapping, Sequence
@@ -27,14 +27,14 @@ SHOWN = 12
 
 @dataclass
 class Running:
-    """One trial under way."""
+    """A trial that trains now."""
 
     epochs: int
     """The number of epochs on record."""
     epoch_began: float
     """When its present epoch began, in seconds of ``time.monotonic``."""
     score: float | None = None
-    """The metric of its task by which trials are chosen, after its last epoch."""
+    """The score by which its task chooses trials, after its last epoch."""
 
 
 @dataclass
@@ -43,7 +43,7 @@ class Progress(Display):
 
     plan: Plan
     pending: Mapping[str, TrialSpec]
-    """What this run trains, by trial_id."""
+    """The trials that this run trains, by trial_id."""
     at_a_time: int = 1
     """The number of trials that run at a time."""
     running: dict[str, Running] = field(default_factory=dict)
@@ -101,7 +101,7 @@ class Progress(Display):
     def eta_seconds(self) -> float | None:
         """Return the seconds until all trials are done, or None before the first epoch.
 
-        Epochs under way are counted from their start.
+        The time that running epochs have taken so far is subtracted.
         """
         now = time.monotonic()
         running = list(self.running.items())  # the display's thread reads while trials end
@@ -109,7 +109,7 @@ class Progress(Display):
         return remaining_seconds(self.paces, self.at_a_time, under_way)
 
     def _at_epoch(self, trial_id: str, epoch: int) -> Pace:
-        """Note that the trial is at ``epoch``, after a retry perhaps an earlier one; return the pace of its kind."""
+        """Note that the trial is at ``epoch``, which a retry may lower, and return the pace of its kind."""
         pace = self.paces[kind_of(self.pending[trial_id])]
         pace.epochs_left -= epoch - self.epochs_done[trial_id]
         self.epochs_done[trial_id] = epoch
@@ -122,11 +122,11 @@ class Progress(Display):
         return sum(value not in (Status.COMPLETED, Status.STOPPED) for value in self.finished.values())
 
     def totals(self) -> dict[str, int]:
-        """Return how many trials completed and failed."""
+        """Return the numbers of trials that completed and failed."""
         return {"completed": self._count(Status.COMPLETED), "failed": self._num_failed()}
 
     def line(self) -> str:
-        """Return how many trials and epochs are done, and when all will be."""
+        """Return a line on the trials and epochs that are done, and the time until all are."""
         done = self.plan.count(PlanState.DONE) + self._count(Status.COMPLETED)
         epochs, all_epochs = sum(self.epochs_done.values()), sum(spec.epochs for spec in self.pending.values())
         failed = f", {self._num_failed()} failed" if self._num_failed() else ""
@@ -135,7 +135,7 @@ class Progress(Display):
         return f"{done} of {len(self.plan.trials)} trials done{running}{failed}; epoch {epochs} of {all_epochs}{eta}"
 
     def table(self) -> Table:
-        """Return the trials under way; none when the run is over."""
+        """Return a table of the running trials, without rows when the run is over."""
         metrics = {spec.dataset: task_of(spec.dataset).chooses_by for spec in self.pending.values()}
         table = Table("running trial", "epoch", ", ".join(dict.fromkeys(one.label for one in metrics.values())))
         for trial_id, state in [] if self.over else list(self.running.items())[:SHOWN]:
@@ -147,7 +147,7 @@ class Progress(Display):
 
 @dataclass
 class Tally:
-    """Where one study stands."""
+    """The progress of one study."""
 
     name: str
     """The study's name for people."""
@@ -215,17 +215,17 @@ class SearchProgress(Display):
             tally.best = values[0] if tally.best is None else tally.metric.best((tally.best, values[0]))
 
     def totals(self) -> dict[str, int]:
-        """Return how many trials ended in each state."""
+        """Return the number of trials that ended in each state."""
         return {state.value: self.states.count(state) for state in TrialState}
 
     def line(self) -> str:
-        """Return when all studies will be done."""
+        """Return a line on the trials that have ended, and the time until all have."""
         ended = sum(tally.ended for tally in self.tallies.values())
         planned = sum(tally.planned for tally in self.tallies.values())
         return f"{ended} of {planned} trials ended{'' if self.over else _eta_text(self.eta_seconds())}"
 
     def table(self) -> Table:
-        """Return where each study stands."""
+        """Return a table of the progress of each study."""
         table = Table("study")
         for name in ("ended", *(() if self.over else ("running",)), "best on validation"):
             table.add_column(name, justify="right")
@@ -237,5 +237,5 @@ class SearchProgress(Display):
 
 
 def _eta_text(seconds: float | None) -> str:
-    """``; ETA 1:02`` behind a line, or nothing where it is not known yet."""
+    """Return ``; ETA 1:02``, the end of a line; an empty text where the time is not known yet."""
     return "" if seconds is None else f"; ETA {clock(seconds)}"

@@ -1,4 +1,4 @@
-"""What each cell of a plan will cost: peak memory, disk of a checkpoint, and time. Rough where data is not read yet."""
+"""The costs of each cell of a plan: peak memory, disk of a checkpoint, and time. They are rough before data is read."""
 
 from collections import Counter
 from collections.abc import Sequence
@@ -23,28 +23,28 @@ MIB = 2**20
 
 @dataclass(frozen=True)
 class CellCost:
-    """What one trial of a cell costs."""
+    """The costs of one trial of a cell."""
 
     cell: str
     """The cell's key: every field of its specs but the seed, as JSON."""
     name: str
     """The cell's name for people."""
     peak_bytes: int | None
-    """The most memory: of the trial's whole process on a CPU, of what it allocates on a GPU; None where it is not
-    known."""
+    """The peak memory: of the trial's whole process on a CPU, or the bytes that it allocates on a GPU; None where it is
+    not known."""
     note: str
-    """How the peak was found, or why not, where no closed form gave it; else empty."""
+    """How the peak was found without a closed form, or why it was not; empty where a closed form gave it."""
     checkpoint_bytes: int
-    """The disk that a checkpoint takes."""
+    """The bytes of disk that a checkpoint takes."""
     seconds: float | None
-    """The time of a whole trial, in the middle of its range; None where there is neither an epoch on record nor a way
-    to estimate."""
+    """The time of a whole trial, in the middle of its range; None where no epoch is on record and there is no
+    estimate."""
     seconds_low: float | None
     """The lower end of the range."""
     seconds_high: float | None
-    """Its upper end."""
+    """The upper end of the range."""
     timed_by: str
-    """What the time comes from."""
+    """The source of the time, as ``Timing.source`` names it."""
 
 
 def costs(sweep: ResolvedSweep, timer: Timer, *, gpu: bool) -> list[CellCost]:
@@ -75,7 +75,7 @@ def peak_of(spec: TrialSpec, model: ModelRef, size: DatasetSize, *, gpu: bool) -
     try:
         return expected_peak(spec, config, size, gpu=gpu), ""
     except NoClosedForm as reason:
-        from tunekit.engine.memory_probe import measure_peak  # torch: seconds that a closed form need not wait
+        from tunekit.engine.memory_probe import measure_peak  # imports torch, which a closed form need not wait for
 
         largest = max(expected_batches(spec, size), key=sum)
         try:
@@ -86,7 +86,7 @@ def peak_of(spec: TrialSpec, model: ModelRef, size: DatasetSize, *, gpu: bool) -
 
 
 def describe_costs(found: Sequence[CellCost], pending: Sequence[PlannedTrial]) -> str:
-    """Return a line for each cell. What times come from stands once, where it is the same for all."""
+    """Return a line for each cell. The source of the times is named once, if it is the same for all."""
     width = max(len(one.name) for one in found)
     sources = {one.timed_by for one in found}
     source = f", from {found[0].timed_by}" if len(sources) == 1 and found[0].seconds is not None else ""

@@ -1,4 +1,4 @@
-"""The frame of what a run shows: a live view on a terminal, JSON lines elsewhere, both on standard error."""
+"""The display of a run: a live view on a terminal, JSON lines elsewhere, both on standard error."""
 
 import shlex
 import time
@@ -18,12 +18,12 @@ from tunekit.storage.paths import Place
 
 
 class Display(ABC):
-    """A context manager around a run; subclasses say what the view and the last event hold."""
+    """A context manager around a run. Subclasses give the content of the view and of the last event."""
 
     def __init__(self) -> None:
         self.begun = time.monotonic()
         self.waits_for: str | None = None
-        """What the run waits for, until something trains."""
+        """The thing that the run waits for, until something trains."""
         self.over = False
         self.console = Console(stderr=True)
         self.live: Live | None = None
@@ -45,7 +45,7 @@ class Display(ABC):
         self.event("end", **self.totals())
 
     def view(self) -> Group:
-        """Return what a terminal shows below the notes: the table, what the run waits for, and where it is."""
+        """Return the view below the notes on a terminal: the table, the thing that is waited for, and the last line."""
         shown: list[RenderableType] = []
         table = self.table()
         if table.row_count:
@@ -65,7 +65,7 @@ class Display(ABC):
 
     @abstractmethod
     def totals(self) -> dict[str, int]:
-        """Return what the last event says."""
+        """Return the counts in the last event."""
 
     def wait(self, what: str) -> None:
         """Say what the run waits for, as in "starting Ray", until the next wait or the first trial."""
@@ -73,7 +73,7 @@ class Display(ABC):
         self.event("wait", text=what)
 
     def look(self, dashboard: str | None, storage: Place, experiment: Path, *, at_a_time: int, **counts: int) -> None:
-        """Say where to look, once Ray runs; the trials' processes start now."""
+        """Name the places to look at, once Ray runs. The trials' processes start now."""
         where = {
             "storage": str(storage),
             "dashboard": dashboard,
@@ -87,16 +87,16 @@ class Display(ABC):
         self.wait(f"starting {at_a_time} worker process{'es' if at_a_time > 1 else ''}")
 
     def note(self, line: str) -> None:
-        """Say something that a person should read."""
+        """Show a line that a person should read."""
         self._print(line)
         self.event("note", text=line)
 
     def _print(self, line: str) -> None:
-        """Write a line above the view, where somebody sees it; the terminal wraps it, so that it can be pasted."""
+        """Write a line above the view on a terminal. The terminal wraps it, so that it can be pasted."""
         if self.console.is_terminal or self.console.is_jupyter:
             self.console.print(Text(plain(line)), soft_wrap=True)
 
     def event(self, event: str, **values: object) -> None:
-        """Write a JSON line, where nobody sees the view."""
+        """Write a JSON line where no terminal shows the view."""
         if not (self.console.is_terminal or self.console.is_jupyter):
             event_line(event, **values)

@@ -1,6 +1,6 @@
-"""`tunekit doctor`: whether this machine is fit for a sweep; the line of a problem says how to mend it.
+"""`tunekit doctor`: check whether this machine is fit for a sweep. The line of a problem says how to mend it.
 
-Fetches nothing and starts no Ray; heavy packages are imported only where a question needs them.
+Nothing is fetched, and Ray is not started. Heavy packages are imported only where a check needs them.
 """
 
 import os
@@ -36,23 +36,21 @@ from tunekit.store.result_store import ResultStore
 
 @dataclass(frozen=True)
 class Finding:
-    """One thing that was looked at."""
+    """The result of one check."""
 
     subject: str
     ok: bool
     text: str
-    """What was found; of a problem, how to mend it too."""
+    """The finding, and for a problem how to mend it."""
 
     def __str__(self) -> str:
         return f"{'ok' if self.ok else 'problem':<8} {self.subject}: {self.text}"
 
 
 def examine(storage: Place, config: Path | None, keep_models: str = "none") -> Iterator[Finding]:
-    """Everything a sweep needs, as it is found; with ``config``, a grid's YAML file, what that grid needs.
+    """Yield a finding on everything that a sweep needs; with ``config``, a grid's YAML file, that this grid needs.
 
-    ``keep_models`` is as the grid's flag.
-
-    Raises UserError where ``config`` can't be read.
+    ``keep_models`` is the value of the grid's flag. Raises UserError where ``config`` can't be read.
     """
     yield from _versions()
     yield _kernels()
@@ -71,7 +69,7 @@ def examine(storage: Place, config: Path | None, keep_models: str = "none") -> I
 
 
 def _versions() -> Iterator[Finding]:
-    """The installed packages against the ranges that this package's own metadata states."""
+    """Compare the installed packages with the ranges in this package's own metadata."""
     wanted = [Requirement(text) for text in requires("tunekit") or []]
     wanted = [one for one in wanted if one.marker is None or one.marker.evaluate({"extra": ""})]
     wrong = []
@@ -107,7 +105,7 @@ def _gpu() -> Finding:
 
 
 def _compiler() -> Finding:
-    """What Triton compiles the launchers of a GPU's kernels with: a C compiler, and Python's headers."""
+    """Look for a C compiler and Python's headers, with which Triton compiles the launchers of a GPU's kernels."""
     compiler = os.environ.get("CC") or shutil.which("gcc") or shutil.which("clang")
     header = Path(sysconfig.get_paths()["include"]) / "Python.h"
     missing = [*([] if compiler else ["a C compiler"]), *([] if header.exists() else [str(header)])]
@@ -122,7 +120,7 @@ def _compiler() -> Finding:
 
 
 def _ray(storage: Place) -> Finding:
-    """The cluster of RAY_ADDRESS and whether its nodes are fit, or what would be started."""
+    """Check the cluster of RAY_ADDRESS and its nodes, or say that Ray would be started here."""
     try:
         check_ray_settings()
     except UserError as error:
@@ -132,7 +130,7 @@ def _ray(storage: Place) -> Finding:
         if os.environ.get("RAY_AUTH_MODE", "token") != "token":
             return Finding("ray", False, "RAY_AUTH_MODE turns token authentication off; unset it")
         return Finding("ray", True, "started here with a sweep, with a token and its dashboard on loopback")
-    from tunekit.runner import nodes, session  # imports ray: seconds that only a cluster is worth
+    from tunekit.runner import nodes, session  # imports ray, which takes seconds and only a cluster needs
 
     try:
         joined = session.connect()
@@ -153,7 +151,7 @@ def _ray(storage: Place) -> Finding:
 
 
 def _existing(folder: Place) -> Place:
-    """``folder``, or the nearest one above it that is there."""
+    """Return ``folder``, or the nearest folder above it that exists."""
     folder = folder.resolve()
     if isinstance(folder, ObjectPath):
         return folder
@@ -161,7 +159,7 @@ def _existing(folder: Place) -> Place:
 
 
 def _storage(storage: Place) -> Finding:
-    """Write, rename and read in ``storage``, or in the folder it would be made in."""
+    """Write, rename and read in ``storage``, or in the folder in which it would be made."""
     folder = _existing(storage)
     try:
         check_writable(folder)
@@ -172,13 +170,13 @@ def _storage(storage: Place) -> Finding:
 
 
 def _pending(sweep: ResolvedSweep, storage: Place) -> list[TrialSpec]:
-    """The trials of ``sweep`` that a run would train."""
+    """Return the trials of ``sweep`` that a run would train."""
     plan = plan_sweep(sweep, ResultStore(storage / sweep.name))
     return [trial.spec for trial in plan.pending(retry_failed=False)]
 
 
 def _disk(storage: Place, sweep: ResolvedSweep | None, keep_models: str) -> Finding:
-    """The space for what a run of ``sweep`` would train, if there is a sweep."""
+    """Compare the free space with that which the records of a run of ``sweep`` take, if there is a sweep."""
     if isinstance(storage, ObjectPath):
         return Finding("disk", True, "not looked at: records and checkpoints go to an object store")
     free = shutil.disk_usage(str(_existing(storage))).free
@@ -190,7 +188,7 @@ def _disk(storage: Place, sweep: ResolvedSweep | None, keep_models: str) -> Find
 
 
 def _data(name: str) -> Finding:
-    """A registered dataset's files and their hashes, where they are on this machine."""
+    """Check a registered dataset's files and their hashes, where they are on this machine."""
     subject = f"data {name}"
     if DATASETS[name].content_hash.startswith(PINNED):
         return Finding(subject, True, "read from the hub at a pinned revision when a trial needs it; not looked at")
@@ -205,7 +203,7 @@ def _data(name: str) -> Finding:
 
 
 def _model(ref: ModelRef) -> Finding:
-    """Whether a model's files are on this machine."""
+    """Check whether a model's files are on this machine."""
     subject = f"model {ref.name}"
     if ref.path:
         return Finding(subject, True, f"read from {ref.path}")

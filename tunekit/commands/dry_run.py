@@ -1,4 +1,4 @@
-"""What `tunekit run --dry-run` says: the plan, what each trial costs, and what more seeds would find."""
+"""The output of `tunekit run --dry-run`: the plan, the costs of each trial, and the use of more seeds."""
 
 from collections.abc import Sequence
 from dataclasses import asdict
@@ -36,16 +36,16 @@ def grid_as_text(sweep: ResolvedSweep, plan: Plan, store: ResultStore, options: 
 
 
 def plan_as_json(sweep: ResolvedSweep, plan: Plan) -> dict[str, Any]:
-    """Return the plan for programs, and what was understood of the user's own data by the name of the dataset."""
+    """Return the plan for programs, with the summaries of the user's own data by the name of the dataset."""
     return {**plan.to_dict(), "datasets": {name: one.to_dict() for name, one in sweep.data_summaries().items()}}
 
 
 def grid_as_json(sweep: ResolvedSweep, plan: Plan, store: ResultStore, options: RunOptions) -> dict[str, Any]:
-    """Return the dry run for programs: that of ``--json``, and the sweep, its folder and the cost of each cell.
+    """Return the dry run for programs: the plan of ``--json``, the sweep, its folder and the costs of each cell.
 
-    ``notes`` has the lines on batches, models and the time beside its range that the dry run for people has, too.
-    Bytes are ``peak_bytes`` and ``checkpoint_bytes``, times are seconds of one trial; null where they are not known.
-    ``estimate`` is the range of seconds of the whole run, null where nothing tells it.
+    ``notes`` has the lines on batches, models and times that the dry run for people also has. ``peak_bytes`` and
+    ``checkpoint_bytes`` are bytes, times are seconds of one trial; they are null where they are not known.
+    ``estimate`` is the range of seconds of the whole run, null where it is not known.
     """
     pending = plan.pending(retry_failed=options.retry_failed)
     device = device_of(sweep, options)

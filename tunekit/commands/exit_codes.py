@@ -1,4 +1,4 @@
-"""Exit codes: what a command's errors and signals become."""
+"""The exit codes of commands, for their errors and for signals."""
 
 import os
 import select
@@ -16,11 +16,11 @@ INCOMPLETE = 1
 """Something did not complete, or a check found a difference."""
 BAD_INPUT = 2
 BROKEN_PIPE = 141
-"""What a shell says of a program that SIGPIPE ended: what read its output, such as `head`, has left."""
+"""The exit code, in a shell, of a program that SIGPIPE ended: the reader of its output, such as `head`, has ended."""
 
 
 def exit_code_of(command: Callable[[], int]) -> int:
-    """Return the exit code of ``command``; an error that it raises, or a signal, becomes one line on standard error."""
+    """Return the exit code of ``command``. An error that it raises, or a signal, becomes one line on standard error."""
     try:
         with Signals():
             try:
@@ -45,7 +45,7 @@ def exit_code_of(command: Callable[[], int]) -> int:
 
 
 def _reader_has_left() -> bool:
-    """Return whether standard output is a pipe that nobody reads any more; other pipes and sockets can break too."""
+    """Return whether standard output is a pipe without a reader. Other pipes and sockets can break, too."""
     poll = select.poll()
     poll.register(sys.stdout, select.POLLOUT)
     return any(event & select.POLLERR for _, event in poll.poll(0))

@@ -1,4 +1,4 @@
-"""How a command's flags are read from its signature, shown in its help, and refused in one line."""
+"""Read a command's flags by its signature, show them in its help, and refuse wrong ones in one line."""
 
 import functools
 import inspect
@@ -41,11 +41,11 @@ Command = Callable[..., int]
 CONFIG = (tyro.conf.PositionalMetavarFromFieldName, tyro.conf.FlagCreatePairsOff)
 _POSITIONAL = get_args(tyro.conf.Positional[str])[1]
 RULES = ConstructorRegistry()
-"""How signatures and types become flags here, where tyro's own rules show what a reader has no use for."""
+"""The rules by which signatures and types become flags, where the help by tyro's own rules would be hard to read."""
 
 
 def run_command(command: Command, prog: str, words: Sequence[str]) -> int:
-    """Call ``command`` with the flags in ``words`` and return its exit code; ``prog`` is its name in help and messages.
+    """Call ``command`` with the flags in ``words`` and return its exit code. Help and messages call it ``prog``.
 
     Raises UserError, in one line, where a flag or a value is wrong, and SystemExit after help.
     """
@@ -53,7 +53,7 @@ def run_command(command: Command, prog: str, words: Sequence[str]) -> int:
     def refuse(event: ParseErrorEvent) -> None:
         known = [*_flags(command), "--help"]
         strange = [word for word in words if word.startswith("--") and _flag_of(word) not in known]
-        # A flag that nobody knows takes the next words with it, and so is the cause of what the parser finds first.
+        # The parser takes the words after an unknown flag for its values, so that its first error is a consequence.
         line = _unknown(strange[0], known) if strange else _what_is_wrong(event, known)
         if line:
             raise UserError(f"{line} ({prog} --help lists the flags)")
@@ -83,7 +83,7 @@ def show_commands(commands: Mapping[str, Command], prog: str, about: str, words:
 
 
 def _wrapped(text: str) -> str:
-    """Return paragraphs at the width of the terminal, whose own wrapping would break words."""
+    """Return paragraphs wrapped at the width of the terminal, which would itself break words."""
     # tyro joins lines that begin with a letter, so that all but a paragraph's first line are indented.
     wrapper = textwrap.TextWrapper(
         width=shutil.get_terminal_size().columns, subsequent_indent="  ", break_on_hyphens=False
@@ -92,7 +92,7 @@ def _wrapped(text: str) -> str:
 
 
 def _what_is_wrong(event: ParseErrorEvent, known: Sequence[str]) -> str | None:
-    """Return what is wrong with the command line, None where tyro's own text has to say it."""
+    """Return what is wrong with the command line; None where only tyro's own text can tell."""
     if isinstance(event, UnrecognizedArgs):
         return _unknown(event.tokens[0], known)
     if isinstance(event, MissingArgs):
@@ -109,7 +109,7 @@ def _what_is_wrong(event: ParseErrorEvent, known: Sequence[str]) -> str | None:
 
 
 def _shown(argument: ArgumentDefinition) -> str:
-    """Return what help calls an argument: ``--seeds``, or ``SWEEP`` where it stands by itself."""
+    """Return the name of an argument in help: ``--seeds``, or ``SWEEP`` for a positional one."""
     return str(argument.lowered.metavar) if argument.is_positional() else argument.display_name()
 
 
@@ -127,7 +127,7 @@ def _unknown(token: str, known: Sequence[str]) -> str:
 
 
 def _flags(command: Command) -> list[str]:
-    """Return the flags of ``command``, those of a dataclass that it takes among them."""
+    """Return the flags of ``command``, including those of a dataclass that it takes."""
     names: list[str] = []
     hints = get_type_hints(command, include_extras=True)
     for name, kind in get_type_hints(command).items():
@@ -161,7 +161,7 @@ def _arguments(info: StructTypeInfo) -> StructConstructorSpec | None:
 
 
 def _help_texts(source: Any) -> dict[str, str]:
-    """Return the help of each flag: of a function from its Args, of a dataclass from the text below each field."""
+    """Return the help of each flag, from a function's Args or from the docstrings of a dataclass's fields."""
     if not is_dataclass(source):
         parsed = [docstring_parser.parse(inspect.getdoc(source) or "")]
     else:
@@ -170,7 +170,7 @@ def _help_texts(source: Any) -> dict[str, str]:
 
 
 def _hint(default: object, text: str) -> Callable[[str], str] | str:
-    """Return what follows a flag's help: its default, unless that is nothing or ``text`` says it."""
+    """Return the end of a flag's help: its default, unless that is empty or ``text`` names it."""
     if default is None or default is False or default == () or "(default: " in text:
         return ""
     return lambda label: f"(default: {label})"
@@ -178,7 +178,7 @@ def _hint(default: object, text: str) -> Callable[[str], str] | str:
 
 @RULES.primitive_rule
 def _optional(info: PrimitiveTypeInfo) -> PrimitiveConstructorSpec[Any] | None:
-    """Read ``X | None`` as ``X``: a flag that is not given is None, and no value stands for that."""
+    """Read ``X | None`` as ``X``: a flag that is not given is None, and no value on the command line means None."""
     if info.type_origin not in (Union, UnionType):
         return None
     kinds = [kind for kind in get_args(info.type) if kind is not NoneType]
@@ -216,7 +216,7 @@ def _several(info: PrimitiveTypeInfo) -> PrimitiveConstructorSpec[Any] | None:
 
 @RULES.primitive_rule
 def _number(info: PrimitiveTypeInfo) -> PrimitiveConstructorSpec[Any] | None:
-    """Read a number, and say in plain words where a value is none."""
+    """Read a number. A value that is not a number is refused in plain words."""
     if info.type not in (int, float):
         return None
     kind: type[int] | type[float] = info.type

@@ -1,4 +1,4 @@
-"""`tunekit gc`: remove what ended trials and dead processes left behind."""
+"""`tunekit gc`: remove files that ended trials and dead processes left behind."""
 
 from collections.abc import Callable, Iterator
 
@@ -11,7 +11,7 @@ from tunekit.store.trial_files import SUMMARY_FILE
 
 
 def collect(root: Place, say: Callable[[str], None], *, models: bool = False) -> None:
-    """Remove checkpoints of ended trials and drafts that killed processes left; say the name and the size of each.
+    """Remove checkpoints of ended trials and drafts of killed processes, and say the name and the size of each.
 
     With ``models`` the weights that ended trials keep for export are removed, too. A stopped trial that is asked for
     again then starts from its first epoch. Links are not followed. Raises UserError where there is no sweep at
@@ -34,7 +34,7 @@ def collect(root: Place, say: Callable[[str], None], *, models: bool = False) ->
 
 
 def _removable(store: ResultStore, models: bool) -> Iterator[Place]:
-    """Yield checkpoints beside a summary, with ``models`` kept weights too, and files that are half written."""
+    """Yield checkpoints of ended trials, with ``models`` also their kept weights, and half-written files."""
     for folder in store.folders():
         if folder.is_symlink():
             continue

@@ -1,6 +1,7 @@
 """`tunekit run`: flags -> sweep -> plan -> a dry run, a refusal, or a run.
 
-What a typo can hit is checked first and loads nothing heavy; pandas, PyTorch and Ray come when they are needed.
+Everything that can be mistyped is checked first, which loads nothing heavy. pandas, PyTorch and Ray are imported when
+they are needed.
 """
 
 from collections.abc import Mapping
@@ -14,7 +15,7 @@ from tunekit.planning.resolve import grid_options, resolve_grid
 
 
 def run_grid_command(args: GridArgs, presets: Mapping[str, GridPreset] = GRID_PRESETS) -> int:
-    """Plan, train and show the grid that ``args`` names; return the exit code. Raises UserError on bad input."""
+    """Plan, train and show the grid that ``args`` name, and return the exit code. Raises UserError on bad input."""
     check_flags(args)
     sweep, options = resolve_grid(args, presets), grid_options(args, presets)
     root = sweep_folder(args.storage, sweep.name)

@@ -1,4 +1,4 @@
-"""How long a run will take on this machine, said before it starts."""
+"""Estimate, before a run starts, how long it will take on this machine."""
 
 import os
 from collections.abc import Sequence
@@ -22,32 +22,32 @@ from tunekit.schema import TrialSpec
 from tunekit.store.frames import Frames
 
 WHEN_KNOWN = "the run shows when it will be done once its first epochs (a search: its first trials) are trained"
-"""When the time is known that no estimate can tell."""
+"""The clause on when the time will be known, where there is no estimate."""
 PATIENCE = "the estimate counts all epochs: patience may end trials before, and nobody knows when"
-"""What is said below an estimate of trials with patience."""
+"""The line below an estimate of trials with patience."""
 
 
 @dataclass(frozen=True)
 class Device:
-    """What trains the trials of a run."""
+    """The device that trains the trials of a run."""
 
     name: str
-    """For people, as in "2 cores"."""
+    """The name for people, as in "2 cores"."""
     places: int
-    """The trials that it trains at a time."""
+    """The number of trials that it trains at a time."""
     speed: ProcessorSpeed | None
-    """None of a GPU, on which the epochs on record alone tell the time."""
+    """The speed of a CPU; None for a GPU, on which only epochs on record tell the time."""
     probe: str | None = None
-    """A line that says that a probe at the start of a grid may choose fewer places; None where there is none."""
+    """A line on the probe that may choose fewer places at the start of a grid; None without a probe."""
 
 
 def joins_cluster() -> bool:
-    """Whether a sweep would join the cluster of RAY_ADDRESS; else it starts Ray on this machine."""
+    """Return whether a sweep would join the cluster of RAY_ADDRESS. Otherwise it starts Ray on this machine."""
     return bool(os.environ.get("RAY_ADDRESS"))
 
 
 def device_of(sweep: ResolvedSweep, options: RunOptions) -> Device | None:
-    """Return what would train ``sweep``; None on a cluster, whose machines are not known here."""
+    """Return the device that would train ``sweep``; None on a cluster, whose machines are not known here."""
     if joins_cluster():
         return None
     if not machine.has_accelerator():
@@ -64,14 +64,14 @@ def device_of(sweep: ResolvedSweep, options: RunOptions) -> Device | None:
 
 
 def _probe_line(pack: int, options: RunOptions) -> str | None:
-    """Return the line on the probe of packs of up to ``pack`` trials; None where ``options`` leave nothing to it."""
+    """Return the line on the probe of packs of up to ``pack`` trials; None where ``options`` fix the number."""
     if pack == 1 or options.pack is not None or options.trials_per_device != "auto":
         return None
     return f"a short probe at the start of the run chooses how many trials share a GPU, at most {pack}"
 
 
 def _pack_on(gpu: machine.Gpu, sweep: ResolvedSweep, options: RunOptions) -> int:
-    """Return how many trials of ``sweep`` share ``gpu``."""
+    """Return the number of trials of ``sweep`` that share ``gpu``."""
     resources = resources_of(options)
     if options.pack is not None or options.trials_per_device != "auto":
         return options.pack or resources.trials_per_device
@@ -86,7 +86,7 @@ def _pack_on(gpu: machine.Gpu, sweep: ResolvedSweep, options: RunOptions) -> int
 
 
 def timer_of(sweep: ResolvedSweep, stored: Frames, device: Device | None) -> Timer:
-    """Return what tells how long trials of ``sweep`` take on ``device``; ``stored`` are the store's records."""
+    """Return the timer of the trials of ``sweep`` on ``device``; ``stored`` are the store's records."""
     speed = device.speed if device else None
     on_gpu = None if device is None else speed is None
     return Timer(dataset_sizes(sweep), shapes_of(sweep), stored, speed, on_gpu=on_gpu)
@@ -95,9 +95,9 @@ def timer_of(sweep: ResolvedSweep, stored: Frames, device: Device | None) -> Tim
 def say_estimate(
     trials: Sequence[tuple[TrialSpec, float]], timer: Timer, device: Device | None, options: RunOptions, say: Say
 ) -> Timing | None:
-    """Say and return how long ``trials``, each with its epochs left, take together on ``device``.
+    """Say and return the time that ``trials``, each with its epochs left, take together on ``device``.
 
-    None where there is nothing to train, or where nothing tells the time, which is said with when it will be known.
+    Return None where there is nothing to train, or where the time is not known. A line then says when it will be.
     """
     if not trials:
         return None

@@ -1,4 +1,4 @@
-"""What more seeds would find, said before a sweep is run: without scipy, so that a dry run answers at once."""
+"""The difference that more seeds would detect, for a dry run. It is computed without scipy, so it comes at once."""
 
 from collections.abc import Mapping, Sequence
 
@@ -12,16 +12,17 @@ DETECTABLE = (
     3.5074, 2.5136, 2.0843, 1.8284, 1.6520, 1.5202, 1.4166, 1.3321, 1.2614, 1.2011, 1.1488, 1.1029, 1.0621, 1.0256,
     0.9927, 0.9627, 0.9353, 0.9102,
 )  # fmt: skip
-"""The difference of two rows' means, in standard deviations of a row, that Welch's test finds with 80 % chance at 5 %,
-for 3, 4, ... 20 seeds a row: ``analysis.statistics.power.detectable_difference(1, 1, n)``, which a test compares."""
+"""The difference of two rows' means, in standard deviations of a row, that Welch's test at level 5 % detects with a
+power of 80 %, for 3, 4, ... 20 seeds a row. A test compares these numbers with
+``analysis.statistics.power.detectable_difference(1, 1, n)``."""
 _FIRST = MORE_SEEDS - len(DETECTABLE) + 1
 
 
 def more_seeds(specs: Sequence[TrialSpec], stored: Frames, seconds: Mapping[str, float | None]) -> list[str]:
     """Return a line for each cell of ``specs`` whose stored trials have a standard deviation.
 
-    The line says which difference in the task's metric the planned seeds find, which one ``MORE_SEEDS`` seeds find, and
-    what more seeds cost. ``seconds`` are those of one trial, by cell.
+    The line gives the difference in the task's metric that the planned seeds detect, the one that ``MORE_SEEDS`` seeds
+    detect, and the time that more seeds take. ``seconds`` are those of one trial, by cell.
     """
     planned: dict[str, set[int]] = {}
     for spec in specs:
@@ -38,7 +39,7 @@ def more_seeds(specs: Sequence[TrialSpec], stored: Frames, seconds: Mapping[str,
         own = last.reindex(same["folder"])
         scores = scores_of(own, task.watched(bool(same["score_test"].iloc[0]))).dropna()
         std = scores.std()
-        if not std > 0:  # NaN of a single score is not
+        if not std > 0:  # also for NaN, the std of a single score
             continue
         points = [f"{n} seeds detect {_difference(task.chooses_by, std * DETECTABLE[n - _FIRST])}" for n in
                   (len(planned[cell]), MORE_SEEDS)]  # fmt: skip
@@ -49,5 +50,5 @@ def more_seeds(specs: Sequence[TrialSpec], stored: Frames, seconds: Mapping[str,
 
 
 def _difference(metric: Metric, value: float) -> str:
-    """Return a difference for people: a percentage in points."""
+    """Return a difference for people. A difference of percentages is given in points."""
     return f"{100 * value:.1f} points" if metric.unit == "%" else f"{value:.4f} of {metric.label}"

@@ -21,11 +21,11 @@ from tunekit.store.result_store import ResultStore
 
 
 def train_one(spec: TrialSpec, root: Place, data: TextDataset | None) -> None:
-    """Train ``spec`` into the sweep at ``root``, unless that holds it as completed.
+    """Train ``spec`` into the sweep at ``root``, unless the sweep holds it as completed.
 
-    Hyperparameters of the method that ``spec`` leaves out take the method's defaults. ``data`` is its dataset where
-    that is the user's own. Raises UserError where ``root`` holds a search, a hyperparameter is unknown, the trial fails
-    or memory runs out, and OSError where the store can't be written.
+    Hyperparameters of the method that ``spec`` leaves out take the method's defaults. ``data`` is the spec's dataset,
+    if that is the user's own. Raises UserError where ``root`` holds a search, a hyperparameter is unknown, the trial
+    fails or memory runs out, and OSError where the store can't be written.
     """
     refuse_search(root)
     spec = replace(spec, method_params=complete_params(spec.method, spec.method_params))
@@ -64,7 +64,7 @@ def _sweep_of(spec: TrialSpec, name: str, data: TextDataset | None) -> ResolvedS
 
 
 def _train(sweep: ResolvedSweep, fingerprint: Fingerprint, root: Place, start: int) -> Status:
-    """Train the sweep's trial to its end, on the GPU or on PyTorch's threads; return how it ended."""
+    """Train the sweep's trial to its end, on the GPU or on PyTorch's threads, and return how it ended."""
     from tunekit.engine.job import Job
     from tunekit.worker.libraries import load_libraries
 

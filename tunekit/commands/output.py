@@ -1,4 +1,4 @@
-"""Where commands write: results to standard output, notes to standard error.
+"""The output of commands: results go to standard output, notes to standard error.
 
 A result reads the same on a terminal and in a pipe. Notes are text on a terminal and JSON lines elsewhere.
 """
@@ -17,7 +17,7 @@ Say = Callable[[str], None]
 """Takes a line, or several, for the user."""
 MIN_WIDTH = 80
 BORDERS = 3
-"""What rich puts around the text of a column: two spaces and a line."""
+"""The width that rich puts around the text of a column: two spaces and a line."""
 
 
 def note(text: str) -> None:
@@ -36,7 +36,7 @@ class Clock:
         self.restart()
 
     def restart(self) -> None:
-        """Count from now on: a call of the Python API begins, in a process that may be hours old."""
+        """Count from now on. A call of the Python API begins so, in a process that may be hours old."""
         self._began = time.monotonic()
 
     def seconds(self) -> float:
@@ -71,15 +71,16 @@ def show(shown: RenderableType) -> None:
 
 
 def line_width() -> int:
-    """Return the columns of the terminal at standard output; in a pipe lines may have any number of columns."""
+    """Return the columns of the terminal at standard output; in a pipe, where lines have no limit, 10**6."""
     console = Console()
     return console.width if console.is_terminal else 10**6
 
 
 def columns_together(first: int, widths: Sequence[int]) -> Iterator[slice]:
-    """Yield which columns of a table stand beside its first one, so that the lines of a terminal hold them.
+    """Yield slices of the columns after a table's first one that fit beside it into the lines of a terminal.
 
-    ``first`` and ``widths`` are the widest texts of the first column and of the others. A pipe gets all in one.
+    ``first`` and ``widths`` are the widths of the widest texts of the first column and of the others. A pipe gets one
+    slice of all columns.
     """
     room, start, used = line_width() - first - BORDERS - 1, 0, 0
     for place, width in enumerate(widths):
@@ -91,13 +92,13 @@ def columns_together(first: int, widths: Sequence[int]) -> Iterator[slice]:
 
 
 def paragraph(text: str) -> None:
-    """Write text to standard output, wrapped between words at a terminal's width; a pipe gets it in one line."""
+    """Write text to standard output, wrapped between words at a terminal's width. A pipe gets it in one line."""
     console = Console(highlight=False, markup=False, emoji=False)
     console.print(plain(text), soft_wrap=not console.is_terminal)
 
 
 def pasted(path: object) -> str:
-    """Return a path as a shell takes it."""
+    """Return a path quoted for a shell."""
     return shlex.quote(str(path))
 
 

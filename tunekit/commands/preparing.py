@@ -1,4 +1,4 @@
-"""Before trials are trained: their data and models are checked, and memory decides how many run at a time."""
+"""Check the data and the models of trials before they are trained, and limit by memory how many run at a time."""
 
 from collections.abc import Mapping, Sequence
 
@@ -35,14 +35,14 @@ def prepare(
     num_trials: int,
     side_by_side: int = 1,
 ) -> Resources:
-    """Check all that ``pending`` trains on and put it in place; return what each trial is given.
+    """Check the data and models of ``pending``, put them in place, and return the resources of each trial.
 
-    Memory has room for that many of ``num_trials`` trials at a time, where ``options`` leave it open; the models of
-    ``side_by_side`` trials stand in one process. PyTorch is loaded only where a model or method is the user's own,
-    where this machine has a GPU, or where memory may be short: what comes with tunekit has been tried. Raises UserError
-    on data, models and devices that can't be used.
+    Where ``options`` leave it open, memory limits how many of ``num_trials`` trials run at a time; a process holds the
+    models of ``side_by_side`` trials. PyTorch is loaded only where a model or method is the user's own, where this
+    machine has a GPU, or where memory may be short: what comes with tunekit has been tested. Raises UserError on data,
+    models and devices that can't be used.
     """
-    # A worker would meet it, trial after trial.
+    # Otherwise every trial would fail on a cache that can't be written.
     check_cache()
     data = _put_data(sweep, pending, store, say)
     _fetch_models(sweep, pending, say)
@@ -92,7 +92,7 @@ def _fetch_models(sweep: ResolvedSweep, pending: Sequence[PlannedTrial], say: Sa
 
 
 def _must_be_tried(sweep: ResolvedSweep, pending: Sequence[PlannedTrial]) -> bool:
-    """Whether models are built before the run: a user's own, and all on a GPU of this machine or in bf16."""
+    """Return whether models are built before the run: a user's own, and all on a GPU of this machine or in bf16."""
     specs = [trial.spec for trial in pending]
     own = bool(plugins.active()) or any(spec.model not in MODELS for spec in specs)
     on_device = machine.has_accelerator() or any(spec.precision != "fp32" for spec in specs)
@@ -100,14 +100,14 @@ def _must_be_tried(sweep: ResolvedSweep, pending: Sequence[PlannedTrial]) -> boo
 
 
 MOST_SPECIAL_TOKENS = 8
-"""Special tokens beside a text and its pair, at most, and spaces that a tokenizer puts before them."""
+"""The most special tokens beside a text and its pair, with the spaces that a tokenizer puts before them."""
 
 
 def _most_bytes(pending: Sequence[PlannedTrial], data: Mapping[str, TextDataset]) -> int | None:
-    """Return a peak in bytes that no trial of ``pending`` exceeds by a hundredth; None where one has no closed form.
+    """Return a peak in bytes that no trial of ``pending`` exceeds by more than 1 %; None without a closed form.
 
-    A token of the models that come with tunekit stands for a byte or more of its text. All texts count as long as the
-    longest one.
+    A token of the models that come with tunekit stands for at least one byte of its text. All texts count as if they
+    were as long as the longest one.
     """
     peaks = []
     for spec in {trial.spec.cell: trial.spec for trial in pending}.values():
@@ -115,7 +115,7 @@ def _most_bytes(pending: Sequence[PlannedTrial], data: Mapping[str, TextDataset]
         longest = min(spec.max_length, _longest_text(own) + MOST_SPECIAL_TOKENS)
         rows = max(map(len, own.splits.values()))
         count = min(spec.batch_size, rows)
-        # A group of equal lengths has no padding to hide. One shorter text makes it take the most.
+        # A group of equal lengths needs no bias that hides padding. With one shorter text it takes the most.
         batches = [[longest] * count, [longest] * (count - 1) + [longest - 1]]
         try:
             shape, num_labels = MODELS[spec.model].shape, len(own.label_names)
@@ -128,7 +128,7 @@ def _most_bytes(pending: Sequence[PlannedTrial], data: Mapping[str, TextDataset]
 
 
 def _longest_text(data: TextDataset) -> int:
-    """Return the bytes of the longest text, its pair included."""
+    """Return the bytes of the longest text, including its pair."""
     return max(
         len(text.encode()) + len((pair or "").encode())
         for frame in data.splits.values()
@@ -139,8 +139,7 @@ def _longest_text(data: TextDataset) -> int:
 def _try_models(sweep: ResolvedSweep, pending: Sequence[PlannedTrial], store: ResultStore, say: Say) -> int | None:
     """Fill the token cache and build each model once.
 
-    Returns the largest predicted need of memory in bytes, over the first trial of each cell; None where a cell has no
-    closed form.
+    Return the largest predicted peak in bytes over the first trial of each cell; None where a cell has no closed form.
     """
     say("loading PyTorch and the models' libraries")
     from tunekit.worker.libraries import load_libraries
@@ -173,7 +172,7 @@ def _try_models(sweep: ResolvedSweep, pending: Sequence[PlannedTrial], store: Re
 def _limited(
     options: RunOptions, resources: Resources, peak: int | None, num_trials: int, side_by_side: int
 ) -> tuple[Resources, str]:
-    """Return ``resources`` with as many trials at a time as memory has room for, and a line that says why, or none.
+    """Return ``resources`` with as many trials at a time as memory has room for, and a line on why, or an empty text.
 
     ``peak`` is the largest predicted peak of a trial in bytes, or None where it is not known.
     """

@@ -34,7 +34,7 @@ def write_published(out: Path, form: Format) -> None:
 
 
 def _filled(printed: "PublishedTable") -> "Table":
-    """Return a printed table as one of ours, with a note on each accuracy that no whole number of items gives."""
+    """Return a printed table as a ``Table``, with a note on each accuracy that no whole number of items gives."""
     from analysis.compare import Score
     from analysis.report.published_section import grim_note
     from analysis.statistics.this_set import Sample

@@ -1,4 +1,4 @@
-"""What a sweep shows when it ends: its closing table on standard output, and what did not complete."""
+"""The output of a sweep when it ends: its closing table on standard output, and the trials that did not complete."""
 
 from collections.abc import Iterator, Sequence
 from dataclasses import replace
@@ -58,7 +58,7 @@ def print_tables(tables: Sequence["ScoreTable"], form: Format = "text") -> None:
 
 
 def _parts(table: "ScoreTable") -> Iterator["ScoreTable"]:
-    """Yield a table in parts of whole columns, below each other, that the terminal's width holds."""
+    """Yield a table in parts of whole columns that fit the terminal's width, to be shown below each other."""
     from analysis.tables.table import marked, row_texts
 
     spec = table.spec
@@ -70,10 +70,10 @@ def _parts(table: "ScoreTable") -> Iterator["ScoreTable"]:
 
 
 def table_as_json(table: "ScoreTable") -> dict[str, Any]:
-    """Return a score table for programs: what its CSV file says, of the places without trials too.
+    """Return a score table for programs, with the content of its CSV file, including entries without trials.
 
     Scores and differences are in [0, 1]. Each entry has the verdict that the table shows (``standing``), the test, its
-    p before and after the correction, what it holds for, and why no test was made.
+    p before and after the correction, the scope of the test, and the reason where no test was made.
     """
     from analysis.tables.table import NO_ENTRY
 
@@ -87,7 +87,7 @@ def table_as_json(table: "ScoreTable") -> dict[str, Any]:
 
 
 def search_tables(store: ResultStore, form: Format = "text") -> None:
-    """Print the default, best and 1se choice of each study of the search in ``store``, and how they did on re-test."""
+    """Print the default, best and 1se choice of each study of the search in ``store``, with their scores on test."""
     from analysis.cells import cells
     from analysis.report.search_section import choices, tuned_grid, versus_default
     from analysis.search import search_results
@@ -121,8 +121,8 @@ def search_tables(store: ResultStore, form: Format = "text") -> None:
 def _study_table(title: str, head: Sequence[str], rows: Sequence[Sequence[str]], within: Sequence[int]) -> None:
     """Print one study: a column for each choice, a row for each number, and a line for each longer text.
 
-    The lines stand below each other and are wrapped by the terminal's width: the settings of each choice above the
-    table, its comparison with the default below.
+    The lines are wrapped at the terminal's width. The settings of each choice come above the table, its comparison with
+    the default below.
     """
     from analysis.report.search_section import LESS_DEFAULT
 
@@ -146,7 +146,7 @@ def _study_table(title: str, head: Sequence[str], rows: Sequence[Sequence[str]],
 
 
 def keeps_nothing(plan: Plan, keep_models: str | None, say: Say) -> None:
-    """Say that --keep-models changes nothing in trials that are done, and how their models are had."""
+    """Say that --keep-models changes nothing in trials that are done, and how to get their models."""
     done = plan.count(PlanState.DONE)
     if done and keep_models not in (None, "none"):
         say(
@@ -156,7 +156,7 @@ def keeps_nothing(plan: Plan, keep_models: str | None, say: Say) -> None:
 
 
 def incomplete(plan: Plan, say: Say) -> int:
-    """Name each trial that did not complete; return the exit code, 0 only where all trials completed."""
+    """Name each trial that did not complete. Return the exit code, 0 only where all trials completed."""
     for trial in plan.trials:
         if trial.state is not PlanState.DONE:
             say(f"{trial.state.value}: {trial.spec.label}{f' ({trial.reason})' if trial.reason else ''}")

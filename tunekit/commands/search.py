@@ -1,6 +1,7 @@
 """`tunekit search`: flags -> studies -> a dry run, a refusal, or a run; then the choice and its confirming trials.
 
-What a typo can hit is checked first and loads nothing heavy; pandas, PyTorch and Ray come when they are needed.
+Everything that can be mistyped is checked first, which loads nothing heavy. pandas, PyTorch and Ray are imported when
+they are needed.
 """
 
 from collections.abc import Mapping, Sequence
@@ -23,7 +24,7 @@ if TYPE_CHECKING:
 
 
 def run_search_command(args: SearchArgs, presets: Mapping[str, SearchPreset] = SEARCH_PRESETS) -> int:
-    """Plan, train and show the search that ``args`` name; return the exit code. Raises UserError on bad input."""
+    """Plan, train and show the search that ``args`` name, and return the exit code. Raises UserError on bad input."""
     check_flags(args)
     request = resolve_search(args, presets)
     root = sweep_folder(args.storage, request.sweep.name)
@@ -59,11 +60,11 @@ def run_search_command(args: SearchArgs, presets: Mapping[str, SearchPreset] = S
 
 
 def empty_studies(studies: Sequence["Study"], say: Say) -> int:
-    """Name each study in which no trial completed; return the exit code."""
+    """Name each study in which no trial completed. Return the exit code, 0 only without such a study."""
     code = OK
     for study in studies:
         if TrialState.COMPLETE not in {one.state for one in study.summary().trials}:
-            say(f"{study.plan.name}: no trial completed; widen the space or look into the trials' log.txt")
+            say(f"{study.plan.name}: no trial completed; widen the space, or read the trials' log.txt")
             code = INCOMPLETE
     return code
 
@@ -84,7 +85,7 @@ def search_as_text(request: SearchRequest, ended: Mapping[str, int]) -> str:
         default = {**with_later_fields(plan.spec.to_dict()), **plan.spec.method_params}
         for name, values in plan.definition()["space"].items():
             lines.append(f"    {name}: {_range(values)}; default {number(default[name])}")
-    # The lines above say the ranges, that test is not scored, and what is carved.
+    # The lines above have the ranges, that test is not scored, and the part that is carved.
     said = {plan.spec.cell: {*plan.definition()["space"], "score_test", "val_fraction"} for plan in request.plans}
     lines += [f"  {line}" for line in changed_settings([plan.spec for plan in request.plans], said)]
     lines += [f"  {line}" for line in described(request.sweep.specs, request.sweep.models)]

@@ -1,4 +1,4 @@
-"""Run a search: its studies, the choice in each, and the trials that confirm it. Shared by the command and the API."""
+"""Run a search: its studies, the choices in each, and their confirming trials. The command and the API share it."""
 
 from collections.abc import Mapping, Sequence
 from contextlib import ExitStack
@@ -29,17 +29,17 @@ from tunekit.store.result_store import ResultStore
 from tunekit.store.search_records import Search
 
 CONFIRMED = 3
-"""The configurations of a study that are confirmed, at most: its default, its best and its 1se choice."""
+"""The most configurations of a study that are confirmed: its default, its best and its 1se choice."""
 
 
 def run_search(
     request: SearchRequest, store: ResultStore, options: RunOptions, say: Say
 ) -> tuple[Sequence[Study], Plan]:
-    """Train what the studies lack, choose in each, and train the choices on fresh seeds.
+    """Train the trials that the studies lack, choose in each study, and train the choices on fresh seeds.
 
-    Returns the studies and the plan of the confirming trials, as it stands afterwards. ``say`` takes notes. Raises
-    UserError on storage, data or machines that can't be used, Stopped where a signal ended the run, and OSError where
-    the store or the studies' storage can't be written.
+    Return the studies, and the plan of the confirming trials after the run. ``say`` takes notes. Raises UserError on
+    storage, data or machines that can't be used, Stopped where a signal ended the run, and OSError where the store or
+    the studies' storage can't be written.
     """
     specs = [trial.spec for trial in at_most(request, ended_trials(store))]
     at_a_time = options.max_concurrent or machine.cores()
@@ -94,13 +94,13 @@ def _run(
 
 
 def _prepared(request: SearchRequest, store: ResultStore, options: RunOptions, say: Say) -> Resources:
-    """Check what each study's default trains on before work; return what each configuration is given."""
+    """Check the data and the model of each study's default, and return the resources of each configuration."""
     num_trials, seeds = request.plans[0].planned * len(request.plans), len(request.plans[0].seeds)
     return prepare(request.sweep, _defaults(request), store, options, say, num_trials=num_trials, side_by_side=seeds)
 
 
 def _record(store: ResultStore, studies: Sequence[Study]) -> None:
-    """Write search.json from the studies; the studies that other commands ran in this sweep stay."""
+    """Write search.json from the studies. Studies that other commands ran in this sweep stay in it."""
     mine = [study.summary() for study in studies]
     keys = {one.key for one in mine}
     former = store.search()
@@ -109,7 +109,7 @@ def _record(store: ResultStore, studies: Sequence[Study]) -> None:
 
 
 def _choose(request: SearchRequest, store: ResultStore, studies: Sequence[Study]) -> list[TrialSpec]:
-    """Choose in every study, write search.json and best.yaml; return the confirming trials, seed by seed."""
+    """Choose in every study, write search.json and best.yaml, and return the confirming trials, seed by seed."""
     best, confirmed = [], []
     for study in studies:
         roles = chosen_specs(store, study.summary(), study.plan.spec)
@@ -128,7 +128,7 @@ def _choose(request: SearchRequest, store: ResultStore, studies: Sequence[Study]
 
 
 def _recorded(request: SearchRequest, confirmed: Sequence[TrialSpec]) -> dict[str, object]:
-    """Return this search for sweep.json."""
+    """Return the request of this search for sweep.json."""
     return {
         **request_of(request.sweep),
         "search": {
@@ -143,7 +143,7 @@ def _recorded(request: SearchRequest, confirmed: Sequence[TrialSpec]) -> dict[st
 
 
 def _defaults(request: SearchRequest) -> list[PlannedTrial]:
-    """Return each study's default, which its data and model are tried with before work."""
+    """Return each study's default trial, by which its data and model are checked before work."""
     return [
         PlannedTrial(plan.spec, plan.fingerprint, PlanState.NEW, epochs_done=0, reason=None, owns_folder=True)
         for plan in request.plans

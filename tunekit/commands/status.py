@@ -1,4 +1,4 @@
-"""`tunekit status`: where a sweep stands, as a table, as JSON, or as a page that refreshes itself."""
+"""`tunekit status`: the progress of a sweep, as a table, as JSON, or as a page that refreshes itself."""
 
 import signal
 import time
@@ -39,7 +39,7 @@ REFRESH_SECONDS = 5
 
 
 def summary_lines(progress: SweepProgress) -> list[str]:
-    """Return a line on the driver, one on how many trials are in which state, and one for each study."""
+    """Return a line on the driver, one on the numbers of trials in each state, and one for each study."""
     by_patience = sum(trial.by_patience for trial in progress.trials)
     notes = {ProgressState.DONE: f" ({by_patience} stopped by patience)"} if by_patience else {}
     counts = ", ".join(f"{count} {state.value}{notes.get(state, '')}" for state, count in progress.counts.items())
@@ -59,13 +59,13 @@ def status_parts(progress: SweepProgress) -> Iterator[Table | Text]:
 
 
 def _tables(progress: SweepProgress) -> Iterator[Table]:
-    """Yield the cells by their seeds, in as many tables below each other as the width of the terminal asks for."""
+    """Yield tables of the cells by seeds, to be shown below each other, as many as the terminal's width needs."""
     heads = [f"seed {seed}" for seed in progress.seeds]
     widths = [
         max(len(head), *(len(seeds[seed].text) for seeds in progress.cells.values() if seed in seeds))
         for head, seed in zip(heads, progress.seeds, strict=True)
     ]
-    # A cell of a search has a long name, which goes on below.
+    # A cell of a search has a long name, which is wrapped.
     first = min(max(map(cell_len, progress.cells)), line_width() * 9 // 20)
     for together in columns_together(first, widths):
         table = Table()
@@ -78,7 +78,7 @@ def _tables(progress: SweepProgress) -> Iterator[Table]:
 
 
 def legend(progress: SweepProgress) -> str:
-    """Return a sentence on the numbers in the table; nothing where it has none."""
+    """Return a sentence on the numbers in the table; an empty text where it has none."""
     metrics = dict.fromkeys(trial.metric for trial in progress.trials if trial.score is not None)
     if not metrics:
         return ""
@@ -109,7 +109,7 @@ def _plain(lines: Iterable[str]) -> list[str]:
 
 
 def status_as_json(progress: SweepProgress) -> dict[str, Any]:
-    """Return everything for programs: times in seconds and ISO 8601, scores in [0, 1], null where one is not known."""
+    """Return the progress for programs. Times are seconds or ISO 8601, scores in [0, 1], unknown values None."""
     return {
         "sweep": progress.name,
         "time": progress.time.isoformat(timespec="seconds"),
@@ -143,9 +143,10 @@ def _trial_as_json(trial: TrialProgress) -> dict[str, Any]:
 
 
 def show_status(sweep: Place, *, watch: bool, html: Path | None, form: Format = "text") -> None:
-    """Print where ``sweep`` stands or, with ``html``, write it there; with ``watch`` until it is over or SIGINT comes.
+    """Print the progress of ``sweep`` or, with ``html``, write it to that page.
 
-    Raises UserError where there is no sweep, or the page can't be written.
+    With ``watch`` this goes on until the sweep is over or SIGINT comes. Raises UserError where there is no sweep, or
+    the page can't be written.
     """
     reader, console = ProgressReader(sweep), Console()
     if not watch:
@@ -188,6 +189,6 @@ def _show_once(progress: SweepProgress, html: Path | None, form: Format) -> None
 
 
 def _essence(progress: SweepProgress) -> str:
-    """Return what has to change for the table to be printed again where no terminal shows it."""
+    """Return a text that changes whenever the table has to be printed again, where no terminal refreshes it."""
     texts = [trial.text for trial in progress.trials]
     return repr((progress.running, progress.studies, progress.notes, texts))

@@ -96,9 +96,9 @@ def doctor(
     tunekit doctor grid.yaml --storage s3://BUCKET/PREFIX
 
     Args:
-        config: A YAML file of a grid; then the trials, data and models of that grid are checked.
+        config: A YAML file of a grid, whose trials, data and models are then checked.
         storage: The folder of sweeps, or s3://BUCKET/PREFIX, gs://BUCKET/PREFIX, az://CONTAINER/PREFIX.
-        keep_models: The grid's flag of this name, since the weights that it keeps take disk.
+        keep_models: The grid's flag of this name, since kept weights take disk.
         plugin: Python files that register what the grid names.
     """
     if config is not None:
@@ -141,7 +141,7 @@ def verify(
 
 
 def gc(sweep: tyro.conf.Positional[str], models: bool = False) -> int:
-    """Remove checkpoints of ended trials and what killed processes left half written.
+    """Remove checkpoints of ended trials and half-written files of killed processes.
 
     For example:
 
@@ -161,8 +161,8 @@ def gc(sweep: tyro.conf.Positional[str], models: bool = False) -> int:
 def release(sweep: tyro.conf.Positional[str], to: Path) -> int:
     """Copy a finished sweep to a small folder for others to read: all records, and no weights, logs or texts.
 
-    The copy is a sweep like any other: `tunekit report` and `tunekit.load` read it. Of the predictions it has those of
-    the last epoch, of the best on validation and of the best on test.
+    The copy is a sweep like any other: `tunekit report` and `tunekit.load` read it. It has the predictions of the last
+    epoch, of the best on validation and of the best on test.
 
     For example:
 
@@ -192,7 +192,7 @@ def export(
     train: bool = False,
     base_model: Path | None = None,
 ) -> int:
-    """Write a trial's model as a folder that transformers, peft or adapters load: by default the best on validation.
+    """Write a trial's model as a folder that transformers, peft or adapters load, by default the best on validation.
 
     For example:
 

@@ -1,4 +1,4 @@
-"""Train what a store lacks of a sweep: the one way that `tunekit run`, a search's choices and `tunekit.run` share."""
+"""Train the trials of a sweep that a store lacks, for `tunekit run`, for a search's choices and for `tunekit.run`."""
 
 import os
 from collections.abc import Sequence
@@ -25,7 +25,7 @@ if TYPE_CHECKING:
 
 
 def run_sweep(sweep: ResolvedSweep, plan: Plan, store: ResultStore, options: RunOptions, say: Say) -> Plan:
-    """Train what is pending in ``plan`` and return the plan as it stands afterwards.
+    """Train the pending trials of ``plan`` and return the plan after the run.
 
     ``say`` takes notes. Raises UserError on storage, data or machines that can't be used, Stopped where a signal ended
     the run, and OSError where the store can't be written.
@@ -69,7 +69,7 @@ def start_ray(options: RunOptions, num_trials: int) -> "RayStart":
 
 
 def request_of(sweep: ResolvedSweep) -> dict[str, object]:
-    """Return what was asked, by which version, for sweep.json."""
+    """Return the request for sweep.json: the cells and seeds that were asked for, and tunekit's version."""
     return {
         "versions": versions(),
         **source(),
@@ -109,7 +109,7 @@ def train(
     retry_failed: bool,
     track: Sequence[str] = (),
 ) -> None:
-    """Train what is pending in ``plan`` on Ray. The caller holds the lease.
+    """Train the pending trials of ``plan`` on Ray. The caller holds the lease.
 
     Raises Stopped where a signal ended the run, UserError where the nodes can't train for this driver.
     """
@@ -135,7 +135,7 @@ def claim_folders(plan: Plan, store: ResultStore) -> None:
 
 
 def _track_stored(names: Sequence[str], store: ResultStore, say: Say) -> None:
-    """Send trackers what the store holds and they lack."""
+    """Send the trackers those records of the store that they lack."""
     if names:
         from tunekit.trackers.feed import Feeds
 

@@ -76,8 +76,7 @@ class Labelling:
     several: bool = False
     """Whether a row may have several labels, in columns of 0 and 1 or in one column with a separator."""
     without_odd: Callable[[Read, Checked], tuple[Checked, list[BadRow]]] = lambda read, checked: (checked, [])
-    """``without_odd(read, checked)`` returns the rows without those whose labels do not fit the others', and the bad
-    rows. Raises UserError."""
+    """``without_odd(read, checked)`` returns the rows without those of odd labels, and these. Raises UserError."""
 
 
 # -- classification ---------------------------------------------------------------------------------------------------
@@ -140,9 +139,7 @@ def _alike(label: str, known: Iterable[str]) -> str:
 
 
 def checked_number(column: str, value: object) -> float:
-    """Return a target as a float.
-
-    Raises BadValue where there is none, and for the mark of a missing value, another text and a number not finite.
+    """Return a target as a float. Raises BadValue where it is missing, is no number, or is not finite.
 
     A text is a number as Python writes it: ``3``, ``-0.5`` or ``1e3``; a comma is no decimal point.
     """

@@ -16,7 +16,7 @@ from tunekit.tasks import Task, task_of
 SPLITS = (("val", "validation"), ("test", "test"))
 EPOCH_RULES = {"best": "the best epoch on validation", "last": "the last epoch"}
 PIPELINES = {"ForSequenceClassification": "text-classification", "ForTokenClassification": "token-classification"}
-"""What the hub calls a model's use, by the class of its head."""
+"""The hub's name of a model's use, by the class of its head."""
 LOADING_LINES = {
     "whole": 'model = {auto}.from_pretrained(".").eval()',
     "peft": 'model = PeftModel.from_pretrained(base, ".").eval()',
@@ -29,7 +29,7 @@ WITHOUT_BIASES = (
     '    if type(module).__name__ == "LoRAMergedLinear":',
     "        module.bias = None",
 )
-"""The lines that take them away again, behind ``adapters.init``."""
+"""The lines after ``adapters.init`` that remove these biases."""
 IMPORTS = {"whole": "", "peft": "from peft import PeftModel\n", "adapters": "import adapters\n"}
 
 
@@ -85,7 +85,7 @@ def _training(manifest: dict[str, Any]) -> dict[str, Any]:
 
 
 def _code(manifest: dict[str, Any], hub_id: str | None, task: Task, fused_without_biases: bool) -> str:
-    """Return the Python code that loads the model and says what it makes of a text."""
+    """Return the Python code that loads the model and prints its prediction for a text."""
     kind, count = manifest["kind"], len(manifest["label_names"])
     if manifest["has_base"]:
         base = '"base"'
@@ -155,7 +155,7 @@ def _score(trial: CompletedTrial, epoch_rule: str, name: str) -> float | None:
 
 
 def _protocol(chosen: ChosenTrial) -> str:
-    """Return sentences on the epoch, the seed and the splits that the scores are of."""
+    """Return sentences on the epoch, the seed and the splits of the scores."""
     summary = chosen.trial.summary
     rule = EPOCH_RULES.get(chosen.epoch_rule, f"epoch {chosen.epoch_rule}")
     if chosen.epoch_rule == "best" and summary.best_epoch is None:

@@ -46,12 +46,12 @@ TOLERANCES = {"fp32": 0.02, "tf32": 0.05, "bf16": 0.3}
 float16, and those of tf32 and bf16 trials were computed in tf32 and bf16."""
 
 OTHER_TAGS = 0.01
-"""The largest share of words whose tag may be another than the stored one, as where two logits are nearly equal."""
+"""The largest share of words whose tag may differ from the stored one, as it does where two logits are nearly equal."""
 
 
 @dataclass(frozen=True)
 class Request:
-    """How a trial is exported."""
+    """The options of an export."""
 
     to: Path
     """The new folder of the model."""
@@ -67,8 +67,8 @@ def export(chosen: ChosenTrial, root: Place, request: Request, say: Say) -> None
     """Write the model of the chosen trial to the folder ``request.to``, completely or not at all.
 
     ``root`` is the folder of the sweep, and ``say`` is given lines for the user. Raises UserError where the folder is
-    not empty, where the trial's weights were not kept, and where the exported model does not predict what the trial has
-    recorded. Raises OSError.
+    not empty, where the trial's weights were not kept, and where the exported model's predictions differ from the
+    trial's records. Raises OSError.
     """
     to = _target(request.to)
     store, trial = ResultStore(root), chosen.trial

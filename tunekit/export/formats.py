@@ -39,7 +39,7 @@ def kind_of(model: PreTrainedModel) -> str:
 def head_modules(model: PreTrainedModel) -> list[str]:
     """Return the names of the modules after the last encoder layer, which every method trains.
 
-    A head for tokens lacks some of those that the family's head for sequences has, such as BERT's pooler.
+    A head for tokens lacks some modules of the family's head for sequences, such as BERT's pooler.
     """
     there = {name for name, _ in model.named_modules()}
     names = [prefix.removesuffix(".") for prefix in FAMILIES[model.config.model_type].head]

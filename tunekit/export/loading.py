@@ -34,7 +34,7 @@ MAX_BYTES = 1_000_000
 
 @dataclass(frozen=True)
 class Manifest:
-    """The content of tunekit.json: what the libraries' own files do not say of an exported model."""
+    """The content of tunekit.json: the facts on an exported model that the libraries' own files do not hold."""
 
     kind: str
     """The format: whole, peft or adapters."""

@@ -1,4 +1,4 @@
-"""``tunekit predict MODEL FILE`` writes what an exported model says of a file's rows as CSV."""
+"""``tunekit predict MODEL FILE`` writes an exported model's predictions for a file's rows as CSV."""
 
 import csv
 import io
@@ -34,8 +34,8 @@ def inputs(
 ) -> FileRows:
     """Return the texts in a file, its only column or its first, and for a model of ``pairs`` the second texts.
 
-    With ``of_words`` the model gives each word a tag: the words of a text stand with one space between, and the file
-    may also be one of ``tunekit.data.conll``, whose tags are not read.
+    With ``of_words`` the model gives each word a tag. The words of a returned text have one space between them, and the
+    file may also be one of ``tunekit.data.conll``, whose tags are not read.
 
     The file is CSV, TSV, JSON Lines or Parquet, or a text file with one text a line. ``separator`` and ``quotes`` say
     how CSV is read. Raises UserError for a file that can't be read as a dataset, for rows without a text, and for
@@ -68,7 +68,7 @@ def inputs(
 def _check(rows: FileRows, *, of_words: bool) -> None:
     """Raise UserError for all rows that have no text, since each row of the file gets a label.
 
-    With ``of_words`` each text becomes its words with one space between.
+    With ``of_words`` each text is replaced by its words with one space between them.
     """
     bad, checked = list(rows.bad), joined_words if of_words else checked_text
     for place, number in enumerate(rows.numbers):

@@ -1,8 +1,8 @@
 """``tunekit verify SWEEP`` trains a random part of the completed trials again and compares them with their records.
 
 Numbers are compared bit for bit where the device, the number of threads, the processor and the version of torch are
-those that the store names, and within TOLERANCE elsewhere. Nothing in the store is changed. Of a released store, which
-holds the predictions of some epochs only, those of these epochs are compared.
+those that the store names, and within TOLERANCE elsewhere. Nothing in the store is changed. A released store holds the
+predictions of some epochs only, and only these are compared.
 """
 
 import math
@@ -141,7 +141,7 @@ def trained_again(
 
 
 def _execution(trial: StoredTrial) -> tuple[Any, ...] | None:
-    """Return what must be equal for two trials to be equal bit for bit; None of a trial without a summary."""
+    """Return the facts that must be equal for two trials to be equal bit for bit; None without a summary."""
     if trial.summary is None:
         return None
     provenance = trial.summary.provenance

@@ -24,13 +24,13 @@ class ChosenTrial:
     trial: CompletedTrial
     """The trial to export."""
     epoch_rule: str
-    """Which epoch is exported: ``best``, ``last``, or a number."""
+    """The rule that names the epoch: ``best``, ``last``, or a number."""
     cell_trials: tuple[CompletedTrial, ...]
     """All completed trials of the cell, by seed."""
     num_requested: int
     """The number of seeds of the cell that the sweep was asked for."""
     reason: str
-    """Why this seed was chosen, for people."""
+    """The reason for which this seed was chosen, for people."""
 
     @property
     def epoch(self) -> int:

@@ -15,8 +15,8 @@ def add_adapter(model: "PreTrainedModel", config_of: Callable[[Any], Any]) -> No
     """Add an adapter of the library to ``model``, in place, and freeze everything else.
 
     ``config_of`` is given the library's module and returns the adapter's configuration. Afterwards
-    ``model.tunekit_adapter_config`` is what the library saves of it. Raises ValueError where the library is not
-    installed, and for a model type that has no place for adapters (``Family.bottlenecks``).
+    ``model.tunekit_adapter_config`` is the configuration that the library saves. Raises ValueError where the library is
+    not installed, and for a model type that does not support adapters (``Family.bottlenecks``).
     """
     from tunekit.methods._bottleneck import NAME, PARALLEL_LAYOUTS
 

@@ -25,7 +25,7 @@ STD = 0.02
 NAME = "tunekit"
 """The name that our adapter gets in ``adapters``, where a model can hold several."""
 PARALLEL_LAYOUTS = ("bert", "distilbert")
-"""The layouts (``Family.bottlenecks``) in which parallel adapters equal the library's, and those that it builds run."""
+"""The layouts (``Family.bottlenecks``) in which parallel adapters equal the library's, and the library's own run."""
 LIBRARY_VERSION = "adapters.1.3.0"
 """The release whose formats are written."""
 LIBRARY_CONFIG: Mapping[str, Any] = MappingProxyType(
@@ -39,12 +39,12 @@ LIBRARY_CONFIG: Mapping[str, Any] = MappingProxyType(
         "learn_phm": True, "hypercomplex_nonlinearity": "glorot-uniform", "phm_rank": 1, "phm_bias": True,
     }
 )  # fmt: skip
-"""The settings of ``adapters`` by which it builds a bottleneck as ours, those apart that a ``Design`` says."""
+"""The settings by which ``adapters`` builds a bottleneck like ours. The other settings depend on the ``Design``."""
 
 
 @dataclass(frozen=True)
 class Design:
-    """Where bottlenecks sit in an encoder layer, and what they compute."""
+    """The places of bottlenecks in an encoder layer, and their computation."""
 
     activation: Callable[[torch.Tensor], torch.Tensor]
     """The function between the bottleneck's two linear modules."""
@@ -55,7 +55,7 @@ class Design:
     is_parallel: bool = False
     """Whether the bottleneck reads the sublayer's input. It then adds nothing before it is trained."""
     scaling: float = 1.0
-    """What the bottleneck's output is multiplied by."""
+    """The factor of the bottleneck's output."""
 
     def library_config(self, reduction_factor: int) -> dict[str, Any]:
         """Return the configuration that ``adapters`` saves with an adapter of this design."""
@@ -132,9 +132,9 @@ def _norm_of_sum(norm: nn.Module, x: torch.Tensor, residual: torch.Tensor) -> to
 
 
 class AdaptedLinear(nn.Linear):
-    """The linear module that ends attention, with the library's parameters and a bottleneck behind it.
+    """The linear module that ends attention in DistilBERT or ModernBERT, followed by a bottleneck.
 
-    It is DistilBERT's or ModernBERT's.
+    It has the library's parameters.
     """
 
     def __init__(self, library: nn.Linear, adapter: Bottleneck) -> None:
@@ -156,7 +156,7 @@ class AdaptedFFN(nn.Module):
         super().__init__()
         self.dropout, self.lin1, self.lin2 = library.dropout, library.lin1, library.lin2
         self.activation, self.adapter, self.design = library.activation, adapter, design
-        self.norm = (norm,)  # in a tuple, or it would count as a module of this one, and it is one of the layer
+        self.norm = (norm,)  # in a tuple, since it is the layer's module and must not become one of this module
 
     def forward(self, input: torch.Tensor) -> torch.Tensor:
         """Return what the layer adds to ``input`` (..., H), its states after attention, which are also the residual."""
@@ -195,7 +195,7 @@ def add_bottlenecks(model: PreTrainedModel, reduction_factor: int, design: Desig
 
     Afterwards ``model.tunekit_adapter_config`` is the configuration that ``adapters`` saves with it. New weights come
     from torch's global generator. Raises ValueError where a bottleneck would be narrower than 1, and for a model type
-    that has no place for one (``Family.bottlenecks``).
+    that does not support bottlenecks (``Family.bottlenecks``).
     """
     hidden_size = model.config.hidden_size
     if hidden_size < reduction_factor:
@@ -206,7 +206,7 @@ def add_bottlenecks(model: PreTrainedModel, reduction_factor: int, design: Desig
         raise ValueError(f"bottlenecks are not supported in model type {model.config.model_type!r}")
     adapt = {"bert": _adapt_bert, "distilbert": _adapt_distilbert, "modernbert": _adapt_modernbert}[layout]
     layers: Any = model.get_submodule(family.layers)
-    if family.bottlenecks != "modernbert":  # whose layers the library builds once
+    if family.bottlenecks != "modernbert":  # the library builds ModernBERT's layers only once
         _draw_as_adapters(layers)
     for layer in layers:
         adapt(layer, design, lambda: Bottleneck(hidden_size, hidden_size // reduction_factor, design))
@@ -235,8 +235,8 @@ def _adapt_modernbert(layer: Any, design: Design, make: Callable[[], Bottleneck]
 def _draw_as_adapters(layers: nn.ModuleList) -> None:
     """Draw from the generator the numbers that ``adapters`` draws, and does not use, before its first bottleneck.
 
-    The library builds all linear modules of a layer but attention's output anew, twice and with random weights, which
-    it then replaces. With as many numbers drawn here, the bottlenecks of one seed have the same weights there and here.
+    The library builds all linear modules of a layer, except attention's output, twice anew with random weights, which
+    it then replaces. With as many numbers drawn here, one seed gives the bottlenecks the same weights in both.
     """
     for layer in (*layers, *layers):
         for name, module in layer.named_modules():
@@ -252,10 +252,10 @@ _PLACES = (
     (".attn.Wo.adapter.", ".attention_adapters.adapters.{}.", ".layers."),
     (".mlp.adapter.", ".output_adapters.adapters.{}.", ".layers."),
 )
-"""How the names of a bottleneck's tensors go on after the module that it sits in, here and in ``adapters``.
+"""The parts of the names of a bottleneck's tensors after the name of its module, here and in ``adapters``.
 
-The name of the adapter is to be filled in there. The last part is what the name of that module holds, by which names in
-``adapters`` that go on alike are told apart.
+In the latter the name of the adapter has to be filled in. The third text is a part of the module's name, which tells
+equal parts in ``adapters`` apart.
 """
 _PARTS = {"down.": "adapter_down.0.", "up.": "adapter_up."}
 """The names of a bottleneck's linear modules here and in ``adapters``."""

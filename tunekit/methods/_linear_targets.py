@@ -1,4 +1,4 @@
-"""Targets of methods that change linear modules alone, where LoRA changes embeddings too."""
+"""The targets of methods that change linear modules only. LoRA can change embeddings, too."""
 
 from collections.abc import Sequence
 from typing import TYPE_CHECKING
@@ -10,7 +10,7 @@ if TYPE_CHECKING:
 def linear_targets(model: "nn.Module", targets: Sequence[str]) -> "dict[str, nn.Linear]":
     """Return the modules of ``model`` whose names are, or end with, one of ``targets``, by name.
 
-    Raises ValueError where one of them is no linear module.
+    Raises ValueError where such a module is not linear.
     """
     from torch import nn
 

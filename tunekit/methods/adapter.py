@@ -32,7 +32,7 @@ class Adapter:
         }
 
     def prepare(self, model: "PreTrainedModel") -> None:
-        """Insert the bottlenecks. Raises ValueError where they would be narrower than 1, or the model has no place."""
+        """Insert the bottlenecks. Raises ValueError where they would be narrower than 1, or are not supported."""
         from tunekit.methods._bottleneck import HOULSBY, add_bottlenecks
 
         freeze(model)

@@ -1,4 +1,4 @@
-"""What a fine-tuning method is: a small frozen value that changes a model in place."""
+"""The interface of a fine-tuning method: a small frozen value that changes a model in place."""
 
 import re
 from collections.abc import Mapping
@@ -19,28 +19,28 @@ if TYPE_CHECKING:
 class Method(Protocol):
     """A dataclass whose fields are the method's hyperparameters, JSON scalars with defaults.
 
-    ``prepare`` adds the method's own weights to a sequence-classification model, in place, and leaves exactly those
-    frozen that it does not train. New weights come from torch's global generator, which the caller seeds. The head
-    needs no care: the engine trains it under every method.
+    ``prepare`` adds the method's own weights to a sequence-classification model, in place, and freezes exactly the
+    weights that the method does not train. New weights come from torch's global generator, which the caller seeds. The
+    engine trains the head under every method, whatever ``prepare`` does to it.
 
-    A method may also say, as class variables, that it can't train without padding or in packs: ``padded`` or ``single``
-    is then the reason, in a few words. Hyperparameters that change more than the sizes and values of trained
-    weights, such as frozen weights, which a pack shares, stand by name in ``alike_in_packs``: only trials with equal
-    values of them are one pack. A method may have a method ``rate_factor(self, name: str) -> float``, which returns
-    what the learning rate of the trained parameter ``name`` is multiplied by, such as LoRA+'s ratio for matrices B.
+    A method may also say, by class variables, that it can't train without padding or in packs: ``padded`` or ``single``
+    is then the reason, in a few words. ``alike_in_packs`` names the hyperparameters that change more than the sizes and
+    values of trained weights, such as frozen weights, which a pack shares. Only trials with equal values of them can be
+    one pack. A method may have ``rate_factor(self, name: str) -> float``, which returns the factor of the learning rate
+    of the trained parameter ``name``, such as LoRA+'s ratio for matrices B.
     """
 
     __dataclass_fields__: ClassVar[dict[str, Any]]
     display_name: ClassVar[str]
     learning_rate: ClassVar[float]
-    """Default peak learning rate."""
+    """The default peak learning rate."""
 
     @staticmethod
     def suggest(trial: "BaseTrial") -> dict[str, Scalar]:
-        """What a search tries: fields of the method and of the spec, by name.
+        """Return the values that ``trial`` suggests for fields of the method and of the spec, by name.
 
         Powers of two are suggested by their exponent, as ``2 ** trial.suggest_int("log2_r", 0, 7)``: samplers see an
-        order in whole numbers, none in categories.
+        order in whole numbers, but none in categories.
         """
 
     def prepare(self, model: "PreTrainedModel") -> None:
@@ -51,9 +51,9 @@ METHODS: Registry[type[Method]] = Registry("method")
 
 
 def complete_params(method: str, given: Mapping[str, Any]) -> dict[str, Scalar]:
-    """All hyperparameters of ``method``, those of ``given`` and the defaults of the others, in the fields' own types.
+    """Return all hyperparameters of ``method``: those ``given``, in their fields' types, and the others' defaults.
 
-    Raises UserError on a name the method does not have or a value it can't take.
+    Raises UserError on a name that the method does not have or a value that it can't take.
     """
     kind = METHODS[method]
     hints = get_type_hints(kind)
@@ -81,11 +81,11 @@ _WRITTEN = {
     float: re.compile(r"[-+]?(\.[0-9]+|[0-9]+(\.[0-9]*)?)([eE][-+]?[0-9]+)?"),
     bool: re.compile(r"true|false"),
 }
-"""How a value of each type but str is written as text, on the command line or in quotes."""
+"""The form of a value written as text, on the command line or in quotes, for each type except str."""
 
 
 def _as(kind: type, value: Any) -> Scalar:
-    """Return ``value``, of the type ``kind`` or written as text, as ``kind``; lists of names lose their spaces.
+    """Return ``value``, which has the type ``kind`` or is its text, as ``kind``. Lists of names lose their spaces.
 
     Raises ValueError where it is neither, and OverflowError for infinity as a whole number.
     """
@@ -109,6 +109,6 @@ def freeze(model: "nn.Module") -> None:
 
 
 def count_parameters(model: "nn.Module") -> tuple[int, int]:
-    """(trainable, total) numbers of scalars in ``model``'s parameters, shared ones once."""
+    """Return the numbers of trainable and of all scalars in the parameters of ``model``. Shared ones count once."""
     parameters = list(model.parameters())
     return sum(p.numel() for p in parameters if p.requires_grad), sum(p.numel() for p in parameters)

@@ -12,7 +12,7 @@ if TYPE_CHECKING:
 @METHODS.register("bitfit")
 @dataclass(frozen=True, kw_only=True)
 class BitFit:
-    """Train every bias of the encoder, those of layer norms with them, and no weight."""
+    """Train every bias of the encoder, including those of layer norms, and no weight."""
 
     display_name: ClassVar[str] = "BitFit"
     learning_rate: ClassVar[float] = 1e-3

@@ -38,7 +38,7 @@ class Compacter(Adapter):
         """Insert the bottlenecks.
 
         Raises ValueError where ``phm_dim`` does not divide the hidden size and the bottleneck's width, where the model
-        has no place for bottlenecks, and where the library is missing.
+        does not support bottlenecks, and where the library is missing.
         """
         from tunekit.methods._adapters_library import add_adapter
 

@@ -13,7 +13,7 @@ if TYPE_CHECKING:
 @METHODS.register("dora")
 @dataclass(frozen=True, kw_only=True)
 class DoRA(LoRA):
-    """LoRA of a weight's direction, with its magnitude, a number an output, trained beside."""
+    """LoRA of a weight's direction. The weight's magnitude, one number for each output, is trained beside it."""
 
     display_name: ClassVar[str] = "DoRA"
     single: ClassVar[str] = "its magnitudes are no modules that can be stacked"

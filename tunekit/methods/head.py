@@ -23,5 +23,5 @@ class Head:
         return {"learning_rate": trial.suggest_float("learning_rate", 1e-5, 1e-1, log=True)}
 
     def prepare(self, model: "PreTrainedModel") -> None:
-        """Freeze all; the engine trains the head."""
+        """Freeze all parameters; the engine trains the head."""
         freeze(model)

@@ -12,7 +12,7 @@ if TYPE_CHECKING:
 @METHODS.register("ln_tuning")
 @dataclass(frozen=True, kw_only=True)
 class LNTuning:
-    """Train the weight and the bias of every layer norm, that of the embeddings too."""
+    """Train the weight and the bias of every layer norm, including that of the embeddings."""
 
     display_name: ClassVar[str] = "LN tuning"
     learning_rate: ClassVar[float] = 1e-3

@@ -12,7 +12,7 @@ if TYPE_CHECKING:
 @METHODS.register("lora")
 @dataclass(frozen=True, kw_only=True)
 class LoRA:
-    """Low-rank updates ``(lora_alpha / r) B A`` of the target modules' weights; ``target_modules`` by comma."""
+    """Low-rank updates ``(lora_alpha / r) B A`` of weights. Commas separate the names in ``target_modules``."""
 
     r: int = 32
     lora_alpha: int = 8

@@ -30,7 +30,7 @@ class LoRAPlus(LoRA):
 
     @staticmethod
     def suggest(trial) -> dict:
-        """Search what LoRA searches, and the ratio from 1 to 64."""
+        """Search LoRA's hyperparameters, and the ratio from 1 to 64."""
         return {**LoRA.suggest(trial), "ratio": 2.0 ** trial.suggest_int("log2_ratio", 0, 6)}
 
     def prepare(self, model: "PreTrainedModel") -> None:
@@ -41,5 +41,5 @@ class LoRAPlus(LoRA):
         super().prepare(model)
 
     def rate_factor(self, name: str) -> float:
-        """Return what the learning rate of the trained parameter ``name`` is multiplied by."""
+        """Return the factor of the learning rate of the trained parameter ``name``."""
         return self.ratio if ".lora_B." in name or name.endswith(".bias") else 1.0

@@ -27,7 +27,7 @@ class MixAndMatch(Parallel):
     refused: ClassVar[dict[str, str]] = {
         "distilbert": "in it the library adapters adds 1 to a prefix's scores where a batch has padding"
     }
-    """Why it does not fit a model type, by type."""
+    """The reason why the method does not fit a model type, by type."""
 
     def __post_init__(self) -> None:
         super().__post_init__()
@@ -36,14 +36,14 @@ class MixAndMatch(Parallel):
 
     @staticmethod
     def suggest(trial) -> dict:
-        """Search what parallel adapters search, and the length of the prefix from 1 to 64."""
+        """Search the hyperparameters of parallel adapters, and the length of the prefix from 1 to 64."""
         return {**Parallel.suggest(trial), "prefix_length": trial.suggest_int("prefix_length", 1, 64, log=True)}
 
     def prepare(self, model: "PreTrainedModel") -> None:
         """Insert bottlenecks and prefixes.
 
-        Raises ValueError where the bottlenecks would be narrower than 1, where the model has no place for them or is
-        in ``refused``, and where the library is missing.
+        Raises ValueError where the bottlenecks would be narrower than 1, where the model does not support them or its
+        type is in ``refused``, and where the library is missing.
         """
         from tunekit.methods._adapters_library import add_adapter
 

@@ -15,7 +15,7 @@ if TYPE_CHECKING:
 class Parallel(Adapter):
     """One bottleneck a layer beside the feed-forward part, of width hidden size / reduction factor.
 
-    It reads what the feed-forward part reads, and ``scaling`` times its output is added to that of the part.
+    It reads the input of the feed-forward part, and ``scaling`` times its output is added to the part's output.
     """
 
     reduction_factor: int = 2
@@ -38,7 +38,7 @@ class Parallel(Adapter):
         return {**Adapter.suggest(trial), "scaling": 2.0 ** trial.suggest_int("log2_scaling", 0, 3)}
 
     def prepare(self, model: "PreTrainedModel") -> None:
-        """Insert the bottlenecks. Raises ValueError where they would be narrower than 1, or the model has no place."""
+        """Insert the bottlenecks. Raises ValueError where they would be narrower than 1, or are not supported."""
         from tunekit.methods._bottleneck import add_bottlenecks, parallel
 
         freeze(model)

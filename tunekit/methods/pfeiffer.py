@@ -18,7 +18,7 @@ class Pfeiffer(Adapter):
     display_name: ClassVar[str] = "Pfeiffer adapter"
 
     def prepare(self, model: "PreTrainedModel") -> None:
-        """Insert the bottlenecks. Raises ValueError where they would be narrower than 1, or the model has no place."""
+        """Insert the bottlenecks. Raises ValueError where they would be narrower than 1, or are not supported."""
         from tunekit.methods._bottleneck import PFEIFFER, add_bottlenecks
 
         freeze(model)

@@ -14,8 +14,8 @@ if TYPE_CHECKING:
 class PiSSA:
     """LoRA whose ``B A`` begins as the part of each weight with its ``r`` largest singular values.
 
-    The rest of the weight is frozen, so that the model begins where it was pretrained. The decomposition is exact, and
-    no number of it is drawn. ``target_modules`` are linear modules, by comma.
+    The rest of the weight is frozen, so that the model begins as it was pretrained. The decomposition is exact, without
+    any random number. ``target_modules`` are linear modules, separated by commas.
     """
 
     r: int = 32

@@ -16,7 +16,7 @@ if TYPE_CHECKING:
 @METHODS.register("prefix")
 @dataclass(frozen=True, kw_only=True)
 class Prefix:
-    """``length`` learned keys and values a layer, which every sequence attends to; positions stay what they were."""
+    """``length`` learned keys and values in each layer, which every sequence attends to. Positions do not change."""
 
     length: int = 20
 
@@ -37,7 +37,7 @@ class Prefix:
         }
 
     def prepare(self, model: "PreTrainedModel") -> None:
-        """Put the rows in front of keys and values. Raises ValueError where a key has no place but its position."""
+        """Put the rows in front of keys and values. Raises ValueError where every key must have a position or token."""
         import torch
         import transformers
 
@@ -58,14 +58,14 @@ class Prefix:
 
 
 def _put_before(linear: "nn.Module", inputs: tuple[Any, ...], rows: "torch.Tensor") -> "torch.Tensor":
-    """(B, L, H) keys or values as (B, length + L, H)."""
+    """Return keys or values (B, L, H) behind the prefix of ``linear``, as (B, length + L, H)."""
     import torch
 
     return torch.cat([linear.prefix.to(rows.dtype).expand(len(rows), -1, -1), rows], 1)
 
 
 def _widen(length: int, module: "nn.Module", inputs: tuple[Any, ...], named: dict[str, Any]) -> tuple[Any, ...]:
-    """Let the attention mask (B, L) know of the prefix."""
+    """Return the inputs of ``module`` with the attention mask (B, L) widened for the prefix to (B, length + L)."""
     from torch.nn.functional import pad
 
     return inputs, {**named, "attention_mask": pad(named["attention_mask"], (length, 0), value=1)}

@@ -13,10 +13,10 @@ if TYPE_CHECKING:
 @METHODS.register("vera")
 @dataclass(frozen=True, kw_only=True)
 class VeRA:
-    """Updates ``diag(b) B diag(d) A`` of the target modules' weights, of which the vectors b and d are trained.
+    """Updates ``diag(b) B diag(d) A`` of the target modules' weights. The vectors b and d are trained.
 
-    A and B are random, drawn from the trial's seed, never trained, and the same in all modules: each takes as many rows
-    and columns as it needs. ``target_modules`` are linear modules, by comma.
+    A and B are drawn at random from the trial's seed, never trained, and the same in all modules. Each module takes as
+    many rows and columns as it needs. ``target_modules`` are linear modules, separated by commas.
     """
 
     r: int = 256
@@ -52,7 +52,7 @@ class VeRA:
         freeze(model)
         targets = self.target_modules.split(",")
         linear_targets(model, targets)
-        # The seed of A and B, which are not stored: whoever loads the vectors draws A and B again.
+        # The seed of A and B. They are not stored: loading the vectors draws A and B again.
         key = int(torch.randint(2**31, ()))
         with warnings.catch_warnings():
             warnings.filterwarnings("ignore", "Specified to not save vera_A and vera_B")

@@ -1,4 +1,4 @@
-"""What a task is: a small frozen value with a loss, scores, and what tables need to know of each score."""
+"""The interface of a task: a small frozen value with a loss, scores, and the facts that tables need on each score."""
 
 from __future__ import annotations
 
@@ -25,11 +25,12 @@ SCORED_SPLITS = ("val", "test")
 Constants = Mapping[str, float]
 """Numbers that a trial takes from its data and that its outputs and predictions depend on, by name.
 
-They are a part of the trial's state: they stand in its records, and an exported model carries them.
+They are a part of the trial's state: its records hold them, and so does an exported model.
 """
 LabelForm = Literal["class", "number", "labels", "tags"]
-"""What the label of an example is: the index of its class, int (N,); a number, float (N,); a 0 or 1 for each of C
-labels, int (N, C); or the index of a tag for each of its words, N arrays int (words,)."""
+"""The form of the labels of N examples: ``class`` is the index of a class, int (N,); ``number`` is float (N,);
+``labels`` are a 0 or 1 for each of C labels, int (N, C); ``tags`` are the index of a tag for each word, N arrays int
+(words,)."""
 IGNORED = -100
 """The target of a token that carries no tag, as the library ``transformers`` marks it."""
 LOSS_OPTIONS = ("class_weights", "label_smoothing", "focal_gamma")
@@ -45,7 +46,7 @@ ITEM_SCORES: Mapping[LabelForm, tuple[str, ...]] = {
     "labels": ("micro_f1", "macro_f1"),
     "tags": ("entity_f1", "precision", "recall"),
 }
-"""The scores whose standard error over items a search knows (``tunekit.search.choosing``), by the labels' form."""
+"""The scores whose standard error over items is known (``tunekit.search.choosing``), by the form of the labels."""
 
 
 def _no_constants(labels: Any) -> Constants:
@@ -65,11 +66,11 @@ class Metric:
     """One score of a split."""
 
     name: str
-    """The name in records, where the split stands before it, as in ``val_macro_f1``."""
+    """The name in records, after the name of the split, as in ``val_macro_f1``."""
     label: str
     """The name that people read."""
     direction: Direction
-    """Which way the metric is better."""
+    """Whether more or less is better."""
     unit: str = ""
     """The unit that tables show: ``%`` for a score in [0, 1], empty for a plain number."""
     bounds: tuple[float | None, float | None] = (None, None)
@@ -77,7 +78,7 @@ class Metric:
 
     @property
     def scale(self) -> float:
-        """What a value is multiplied by to be shown: 100 for percent."""
+        """The factor of a shown value: 100 for percent, else 1."""
         return 100.0 if self.unit == "%" else 1.0
 
     @property
@@ -87,16 +88,16 @@ class Metric:
 
     @property
     def worst(self) -> float | None:
-        """The worst value there can be; None where there is no bound."""
+        """The worst possible value; None where there is no bound."""
         return self.bounds[1 if self.direction is Direction.MIN else 0]
 
     @property
     def is_share(self) -> bool:
-        """Whether values have a least and a greatest one, so that several such metrics share an axis."""
+        """Whether values have a least and a greatest possible one, so that several such metrics share an axis."""
         return None not in self.bounds
 
     def number(self, value: float, sign: str = "") -> str:
-        """Return the metric's value for people, in its unit, which is not named: ``71.20`` percent or ``0.4312``.
+        """Return the metric's value for people, in its unit but without the unit's name: ``71.20`` or ``0.4312``.
 
         A value without bounds has four significant digits where it is large or small: ``1.234e+05``. ``sign`` is ``+``
         for a difference.
@@ -104,10 +105,10 @@ class Metric:
         return self.numbers(value, sign=sign)[0]
 
     def numbers(self, *values: float, sign: str = "") -> list[str]:
-        """Return values that stand together, as ``number`` writes them and with the same decimals.
+        """Return values that belong together, as ``number`` writes them and with the same decimals.
 
         They are a mean and its spread, or an estimate and the bounds of its interval. The largest absolute value
-        decides on the digits.
+        decides the number of digits.
         """
         if self.unit == "%":
             return [f"{100 * value:{sign}.2f}" for value in values]
@@ -125,7 +126,7 @@ class Metric:
         return f"{self.number(value)} {self.unit}".strip()
 
     def best(self, values: Iterable[float]) -> float:
-        """Return the best of ``values``, of which there is at least one."""
+        """Return the best of ``values``, at least one."""
         return max(values) if self.direction is Direction.MAX else min(values)
 
 
@@ -133,18 +134,18 @@ class Metric:
 class Task:
     """What trials on a dataset learn. N examples have N labels, and the head computes N rows of C logits.
 
-    A dataset has a label name for each of the C. ``targets`` turns labels into what the loss compares with logits, and
-    ``outputs`` turns logits back into what is stored, scored and exported. For classification both are as they are.
+    A dataset has a label name for each of the C columns. ``targets`` turns labels into the targets of the loss, and
+    ``outputs`` turns logits into the outputs that are stored, scored and exported. Classification changes neither.
 
-    Where each word has a label (``of_words``), the head computes a row of logits for each token. Labels, logits and
-    outputs are then lists of N arrays, one for each text with a row for each of its words, wherever an array of N rows
-    is said below; the loss takes the rows of tokens, whose target is ``IGNORED`` where they carry no label.
+    Where each word has a label (``of_words``), the head computes a row of logits for each token. Wherever an array of N
+    rows is named below, labels, logits and outputs are then lists of N arrays, one for each text, with a row for each
+    word. The loss takes the rows of tokens, whose target is ``IGNORED`` where they have no label.
     """
 
     name: str
     """The name by which a dataset names its task."""
     head_class: str
-    """What the names of model classes with this task's head end with, as in ``BertForSequenceClassification``."""
+    """The end of the names of model classes with this task's head, as in ``BertForSequenceClassification``."""
     metrics: tuple[Metric, ...]
     """All scores of a split, in the order of an epoch's record."""
     primary: str
@@ -159,48 +160,48 @@ class Task:
     """
     scores: Callable[[Any, Any, Constants, Sequence[str]], dict[str, float]]
     """``scores(labels, outputs, constants, label_names)`` returns the value of each metric by its name, for (N, C)
-    outputs, and of further ones that the names of the labels bring, such as the F1 of each type of entity.
+    outputs, and further scores that depend on the label names, such as the F1 of each type of entity.
 
-    A value that is not finite says that the trial has diverged.
+    A value that is not finite means that the trial has diverged.
     """
     predicted: Callable[[Any, Constants], Any]
     """``predicted(outputs, constants)`` returns the N predictions, in the terms of the labels, for (N, C) outputs."""
     answers: Callable[[Any, Constants, Sequence[str]], dict[str, list[str]]]
     """``answers(outputs, constants, label_names)`` returns the columns, each of N texts, that ``predict`` writes."""
     described: str
-    """What a model of the task is, for a model card: a sentence's beginning, where ``{count}`` stands for C."""
+    """The beginning of a model card's sentence on a model of the task, in which ``{count}`` stands for C."""
     reading: tuple[str, ...]
-    """Lines of Python for a model card: they print what the ``logits`` (1, C) of a text stand for.
+    """Lines of Python for a model card, which print the prediction that the ``logits`` (1, C) of a text stand for.
 
-    ``manifest`` is what an export's tunekit.json holds: ``label_names`` and ``constants`` among it.
+    ``manifest`` is the content of an export's tunekit.json, with ``label_names`` and ``constants``.
     """
     loss_options: tuple[str, ...] = ()
     """The options of ``LOSS_OPTIONS`` that the loss takes. A plan with another one is refused."""
     form: LabelForm = "class"
-    """What the label of an example is."""
+    """The form of the labels."""
     problem_type: str | None = None
-    """What the library ``transformers`` calls the task in a model's configuration; None for its own default."""
+    """The name of the task in a model's configuration in ``transformers``; None for the library's default."""
     stored_as: Literal["float16", "float32"] | None = "float16"
-    """The type in which a trial's predictions keep the outputs; None where they keep predictions alone."""
+    """The type in which a trial's predictions keep the outputs; None where they keep no outputs."""
     constants: Callable[[Any], Constants] = _no_constants
     """``constants(labels)`` returns the trial's constants, for the labels of its training data.
 
     Raises ValueError, which says why, where nothing can be learnt from them.
     """
     decided: Callable[[Any, Any], Constants] = _nothing_decided
-    """``decided(labels, outputs)`` returns what an epoch adds to the constants, from N labels and (N, C) outputs.
+    """``decided(labels, outputs)`` returns the constants that an epoch adds, from N labels and (N, C) outputs.
 
-    They are those of validation after the epoch; None where there is no validation part. What is decided holds for the
-    test split of the same epoch.
+    Labels and outputs are those of validation after the epoch; None where there is no validation part. The constants
+    hold for the test split of the same epoch.
     """
     targets: Callable[[Any, Constants], Array] = _as_they_are
     """``targets(labels, constants)`` returns the labels, or outputs (N, C), as the loss takes them."""
     outputs: Callable[[Any, Constants], Any] = _as_they_are
-    """``outputs(logits, constants)`` returns what (N, C) logits stand for in the terms of the labels, (N, C)."""
+    """``outputs(logits, constants)`` returns the outputs (N, C) of (N, C) logits, in the terms of the labels."""
     further: tuple[tuple[Metric, Callable[[Any, Any], float]], ...] = ()
     """Metrics that are recorded only on a dataset that names one of them as its primary metric (``choosing_by``).
 
-    Beside each stands ``score(labels, predictions)``, which returns its value for N labels and N predictions.
+    Each has a function ``score(labels, predictions)``, which returns its value for N labels and N predictions.
     """
 
     @property
@@ -216,14 +217,14 @@ class Task:
         raise KeyError(f"task {self.name!r} has no metric {name!r}")
 
     def measure(self, name: str) -> Metric:
-        """Return the metric called ``name``; one that the task does not know is a share, of which more is better."""
+        """Return the metric called ``name``. A metric unknown to the task is taken for a share where more is better."""
         known = (one for one in self.metrics if one.name == name)
         label = name.replace("_", " ")
         return next(known, Metric(name=name, label=label, direction=Direction.MAX, unit="%"))
 
     @property
     def choices(self) -> tuple[Metric, ...]:
-        """The metrics of which a dataset may name one as its primary metric."""
+        """The metrics that a dataset may name as its primary metric."""
         return (*self.metrics, *(metric for metric, _ in self.further))
 
     @property

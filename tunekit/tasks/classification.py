@@ -92,8 +92,8 @@ def answers(logits: npt.NDArray[Any], constants: Constants, label_names: Sequenc
 def label_scores(labels: npt.NDArray[Any], predicted: npt.NDArray[Any], num_labels: int) -> dict[str, float]:
     """Return accuracy, micro-F1 and macro-F1 in [0, 1] of integer labels and predictions, each (N,).
 
-    The means are over all ``num_labels`` labels of the dataset. A label that neither stands in ``labels`` nor is
-    predicted counts with F1 = 0, so that no trial is scored on fewer classes than another.
+    The means are over all ``num_labels`` labels of the dataset. A label that is neither in ``labels`` nor predicted
+    counts with F1 = 0, so that no trial is scored on fewer classes than another.
     """
     counts = counts_of_labels(labels, predicted, num_labels)
     return {

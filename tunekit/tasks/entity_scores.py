@@ -1,4 +1,4 @@
-"""The entities of texts that are found, gold and predicted, which the scores of tags of words are made of."""
+"""The numbers of found, gold and predicted entities in texts, from which scores of tags are computed."""
 
 from __future__ import annotations
 
@@ -15,7 +15,7 @@ if TYPE_CHECKING:
 def tallies(
     gold: Sequence[Sequence[str]], predicted: Sequence[Sequence[str]], types: Sequence[str]
 ) -> npt.NDArray[np.int64]:
-    """Return how many entities of each of T types the N texts have: found, gold and predicted ones (N, 3, T).
+    """Return the numbers (N, 3, T) of found, gold and predicted entities of each of T types in N texts.
 
     ``gold`` and ``predicted`` are the tags of each text's words. An entity is found where the same words are predicted
     to be one of the same type.

@@ -1,8 +1,8 @@
-"""Scores as functions of counts of items: how training scores labels, and how an analysis scores resampled items.
+"""Scores as functions of counts of items, by which training scores labels and the analysis scores resampled items.
 
 The counts of a set of items are an array (..., 3, C): true positives, gold items and predicted items of each of C
-labels. F1 is scikit-learn's with ``zero_division=0``, to the last bit for one set of items. The scores stand here
-because scikit-learn takes a second to import in each process that trains.
+labels. F1 is scikit-learn's with ``zero_division=0``, to the last bit for one set of items. The scores are computed
+here because scikit-learn takes a second to import in each process that trains.
 """
 
 from __future__ import annotations

@@ -1,7 +1,8 @@
-"""Several labels of C for each text, or none: trained by binary cross-entropy, chosen by macro-F1.
+"""Any number of C labels for each text: trained by binary cross-entropy, chosen by macro-F1.
 
-A label is predicted where its probability reaches one threshold, the same for all labels. It is fixed after each epoch
-on validation, where it maximises macro-F1, and serves test of the same epoch; without a validation part it is 1/2.
+A label is predicted where its probability reaches a threshold, which is the same for all labels. After each epoch the
+threshold that maximises macro-F1 on validation is taken, for the test split of that epoch too. Without a validation
+part it is 1/2.
 """
 
 from __future__ import annotations
@@ -45,7 +46,7 @@ def probabilities(logits: Array) -> Array:
 
 
 def decided(labels: Array | None, logits: Array | None) -> Constants:
-    """Return the threshold that maximises macro-F1 on validation, of equally good ones the nearest to 1/2.
+    """Return the threshold that maximises macro-F1 on validation; of equally good ones, the one nearest to 1/2.
 
     Without a validation part it is 1/2.
     """
@@ -70,8 +71,8 @@ def predicted(logits: Array, constants: Constants) -> Array:
 def scores(labels: Array, logits: Array, constants: Constants, label_names: Sequence[str]) -> dict[str, float]:
     """Return mean binary cross-entropy, micro-F1, macro-F1 and average precision of (N, C) logits.
 
-    F1 is at the threshold. Average precision is the mean over the labels that a row has, of scikit-learn's; it needs no
-    threshold. A label that no row has and none is predicted to have counts with F1 = 0.
+    F1 is at the threshold. Average precision, which needs no threshold, is the mean of scikit-learn's over the labels
+    that some row has. A label that no row has or is predicted to have counts with F1 = 0.
     """
     import numpy as np
     import torch

@@ -1,7 +1,7 @@
 """Scores of numeric predictions under weights of the items, so that draws of the items can be scored.
 
 A draw gives each cluster of items a weight: the number of times that it was drawn. A score under weights is the score
-of the items repeated so often, which weights that are no whole numbers generalise.
+of the items, each repeated as often as its weight says. Weights need not be whole numbers.
 """
 
 from __future__ import annotations
@@ -26,16 +26,17 @@ NumberScore = Callable[["FloatArray", "FloatArray", "FloatArray", "IntArray"], "
 def _moments(
     weights: FloatArray, gold: FloatArray, predicted: FloatArray, cluster: IntArray
 ) -> tuple[FloatArray, FloatArray, FloatArray, FloatArray]:
-    """Return the weighted sums of squares of gold, of predicted and of their product about their means, and of errors.
+    """Return weighted moments (D, S) of gold and predicted values.
 
-    The first three are sums, (D, S); the last is the mean squared error.
+    They are the sums of squares of gold and of predicted about their means, the sum of their products about their
+    means, and the mean squared error.
     """
     import numpy as np
 
     num_clusters = weights.shape[1]
 
     def total(values: FloatArray) -> FloatArray:
-        """The weighted sum of each draw, (D, S), of values (S, I) or (I,)."""
+        """Return the weighted sum of each draw, (D, S), of values (S, I) or (I,)."""
         rows = np.atleast_2d(values)
         return weights @ np.stack([np.bincount(cluster, row, num_clusters) for row in rows], axis=1)
 
@@ -90,7 +91,7 @@ def spearman(weights: FloatArray, gold: FloatArray, predicted: FloatArray, clust
 
 
 def _ranks(values: FloatArray, weights: FloatArray) -> FloatArray:
-    """Return the rank of each item (D, I): the weight of all lower ones, and half of that of its equals."""
+    """Return the rank of each item (D, I): the weight of all lower items, and half the weight of its equals."""
     import numpy as np
 
     _, group = np.unique(values, return_inverse=True)

@@ -29,7 +29,7 @@ def squared_error(logits: Tensor, targets: Tensor) -> Tensor:
 def constants(labels: Array) -> Constants:
     """Return the mean and the standard deviation (over N) of the (N,) targets of the training data.
 
-    Raises ValueError where the targets do not differ, or are so far apart that their deviation is no number.
+    Raises ValueError where the targets do not differ, or are so far apart that their deviation is not finite.
     """
     import numpy as np
 
@@ -93,7 +93,7 @@ def correlation(one: Array, other: Array) -> float:
 
 
 def predicted(outputs: Array, constants: Constants) -> Array:
-    """Return the predictions (N,) that (N, 1) outputs are."""
+    """Return the (N, 1) outputs, which are the predictions, as (N,)."""
     first: Array = outputs[:, 0]
     return first
 

@@ -1,8 +1,8 @@
 """A tag for each word of a text, which mark entities (BIO): trained by cross-entropy, chosen by entity F1.
 
-The first token of a word carries its tag; further tokens of the word count nowhere. A word that the model has not read,
-since its text was cut to the maximum length or the tokenizer gives no token for it, has the logits 0 and so the first
-tag, ``O``: an entity there is missed, and no trial is scored on fewer words than another.
+The first token of a word carries its tag. Further tokens of the word do not count. A word may not have been read, since
+its text was cut to the maximum length or the tokenizer gives no token for it. It has the logits 0 and so the first tag,
+``O``: an entity there is missed, and no trial is scored on fewer words than another.
 """
 
 from __future__ import annotations

@@ -1,4 +1,4 @@
-"""The trackers that ``--track`` takes, whether they can be used here, and how they are made."""
+"""Check the trackers that ``--track`` names, and make them."""
 
 from collections.abc import Callable, Sequence
 from importlib.util import find_spec

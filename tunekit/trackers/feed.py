@@ -25,9 +25,9 @@ from tunekit.trackers.tracker import Tracker
 R = TypeVar("R")
 Spec = TrialSpec | ImportedSpec
 CLOSE_SECONDS = 60.0
-"""At the end of a run, a tracker that does not answer for so long is not waited for any more."""
+"""The longest silence of a tracker that is waited for at the end of a run."""
 STOP_SECONDS = 1.0
-"""The same time where the run was interrupted, since a user who pressed Ctrl-C should not wait for a server."""
+"""The same where the run was interrupted, since a user who pressed Ctrl-C should not wait for a server."""
 SECRET_NAMES = re.compile(r"(?i)key|token|password|secret")
 """The names of environment variables whose values are never shown."""
 

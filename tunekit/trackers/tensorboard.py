@@ -16,7 +16,7 @@ from tunekit.tasks import task_of
 from tunekit.trackers.tracker import metrics, parameters, results, run_key, run_name
 
 STATE = "tunekit.json"
-"""The file in a run's folder that says which records the run was written from."""
+"""The file in a run's folder with the key, the number of epochs and the end of the trial that the run shows."""
 
 
 class TensorBoardTracker:
@@ -61,7 +61,7 @@ class TensorBoardTracker:
 
 
 def _read_state(folder: Path) -> object:
-    """Return which records the run in ``folder`` was written from; None where that is not known."""
+    """Return the state in which the run in ``folder`` was written; None where it is not known."""
     try:
         return json.loads((folder / STATE).read_text(encoding="utf-8"))
     except (OSError, ValueError):
