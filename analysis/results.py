@@ -134,7 +134,7 @@ class Results:
         best. Below three datasets, and below two rows that have scores on all of them, there is none, and its ``notes``
         say why. ``metric`` and ``select`` are as in ``table``. Raises UserError as ``table`` does.
         """
-        from analysis.report.audit import majority_scores
+        from analysis.report.majority import majority_scores
 
         shown = self._of_dataset(self.cells(select), None)
         return across(all_cells_spec(shown, metric or primary_of(shown), select), majority_scores(self.records))

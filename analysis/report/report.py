@@ -16,7 +16,7 @@ from analysis.pairs import pairs_csv
 from analysis.rates import rate_maps
 from analysis.report.across_section import across_latex, across_section, across_stem
 from analysis.report.answer import answer_section
-from analysis.report.audit import audit_all, audit_section, filled_with_majority, majority_scores
+from analysis.report.audit import audit_all, audit_section
 from analysis.report.baselines import trivial_sentences
 from analysis.report.claims_section import claims_section
 from analysis.report.comparisons import comparisons_section, single_runs_section
@@ -31,6 +31,7 @@ from analysis.report.evidence import (
     settings_section,
     trials_section,
 )
+from analysis.report.majority import filled_with_majority, majority_scores
 from analysis.report.pages import html_page, markdown_page
 from analysis.report.probabilities_section import (
     calibration_section,

@@ -10,8 +10,8 @@ from sklearn.metrics import f1_score
 
 from analysis.__main__ import main
 from analysis.cells import cells
-from analysis.report.audit import filled_with_majority
 from analysis.report.evidence import intervals_section, selection_section
+from analysis.report.majority import filled_with_majority
 from analysis.statistics.this_set import mean_interval
 from analysis.sweep_records import read_sweeps
 from tests.support.cells import cell_of

@@ -25,7 +25,7 @@ from tunekit.__main__ import main as tunekit
 from tunekit.planning import plugins
 from tunekit.planning.resources import Resources
 from tunekit.runner import grid as runner_grid
-from tunekit.runner import nodes
+from tunekit.runner import nodes, pack_probe
 from tunekit.runner.launch import job_of
 from tunekit.runner.pack_probe import with_fastest_pack
 from tunekit.schema import Status, TrialSpec
@@ -332,7 +332,7 @@ class Notes:
         self.lines.append(what)
 
 
-def test_a_probe_in_a_process_of_its_own_chooses_how_many_trials_train_together(tmp_path):
+def test_a_probe_in_a_process_of_its_own_chooses_how_many_trials_train_together(tmp_path, monkeypatch):
     jobs = [job_for(specify(seed=seed), tmp_path) for seed in (1, 2, 3)]
     jobs += [job_for(specify(method="full", seed=seed), tmp_path) for seed in (1, 2)]
     allowed, by_id, said = (
@@ -351,4 +351,8 @@ def test_a_probe_in_a_process_of_its_own_chooses_how_many_trials_train_together(
     other = {key: replace(one, fingerprint=replace(one.fingerprint, data="x")) for key, one in by_id.items()}
     said = Notes()
     assert with_fastest_pack(allowed, other, said).trials_per_device == 2
+    assert "the probe of packs failed" in said.lines[-1]
+
+    monkeypatch.setattr(pack_probe, "TIMEOUT_SECONDS", 0.01)
+    assert with_fastest_pack(allowed, by_id, said).trials_per_device == 2
     assert "the probe of packs failed" in said.lines[-1]

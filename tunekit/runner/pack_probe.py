@@ -49,24 +49,27 @@ def _on_a_gpu(jobs: Sequence[Job]) -> tuple[int, str]:
     in_own_process = ray.remote(
         num_cpus=first.threads,
         num_gpus=1 if first.device == "cuda" else 0,
-        max_calls=1,  # its process ends after the call, since it would hold memory of the GPU
-        max_retries=0,
         runtime_env={"env_vars": {"OMP_NUM_THREADS": str(first.threads)}},
     )
-    answer = in_own_process(_probe).remote(jobs)
+    # An actor, since ray.cancel(force=True) of a task whose answer is on its way aborts the driver's process.
+    actor = in_own_process(_Probe).remote()
     try:
-        found: tuple[int, str] = ray.get(answer, timeout=TIMEOUT_SECONDS)
+        found: tuple[int, str] = ray.get(actor.run.remote(jobs), timeout=TIMEOUT_SECONDS)
         return found
     finally:
-        ray.cancel(answer, force=True)
+        ray.kill(actor)  # its process would hold memory of the GPU
 
 
-def _probe(jobs: Sequence[Job]) -> tuple[int, str]:
-    load_libraries()
-    from tunekit.worker.pack_probe import fastest, probe  # imports torch, which the driver does not need
+class _Probe:
+    """The probe's process."""
 
-    rates = probe(jobs)
-    best, spec = fastest(rates), jobs[0].spec
-    tried = ", ".join(f"{rate.pack_size}: {rate.trials_per_hour:,.0f}" for rate in rates)
-    what, size = f"{spec.method} of {spec.model} on {spec.dataset}", best.pack_size
-    return size, f"{how_many(size, 'trial')} a GPU: packs of {what} train so many trials an hour: {tried}"
+    def run(self, jobs: Sequence[Job]) -> tuple[int, str]:
+        """Return the best size of packs of ``jobs``, and a line with the rates."""
+        load_libraries()
+        from tunekit.worker.pack_probe import fastest, probe  # imports torch, which the driver does not need
+
+        rates = probe(jobs)
+        best, spec = fastest(rates), jobs[0].spec
+        tried = ", ".join(f"{rate.pack_size}: {rate.trials_per_hour:,.0f}" for rate in rates)
+        what, size = f"{spec.method} of {spec.model} on {spec.dataset}", best.pack_size
+        return size, f"{how_many(size, 'trial')} a GPU: packs of {what} train so many trials an hour: {tried}"
