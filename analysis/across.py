@@ -1,4 +1,4 @@
-"""The rows of a score table compared over its datasets: which rows and datasets take part, and why others do not."""
+"""Compare the rows of a score table over its datasets, and say which rows take no part and why."""
 
 import html
 from collections.abc import Callable, Mapping
@@ -35,7 +35,7 @@ class Across:
     compared: AcrossDatasets | None
     """The comparison; None where there is none."""
     notes: tuple[str, ...]
-    """Why there is no comparison, or which rows take no part and what is missing."""
+    """Texts on why there is no comparison, or on the rows that take no part and what they lack."""
 
     @property
     def frame(self) -> pd.DataFrame:
@@ -43,7 +43,7 @@ class Across:
 
         The columns are ``row``, ``mean_rank``, ``win_rate`` and ``iqm``, each followed by ``_low`` and ``_high``, the
         95 % interval over new datasets and new seeds, and ``iqm_seeds_low`` and ``iqm_seeds_high``, the interval where
-        seeds alone vary. What does not exist is NaN.
+        seeds alone vary. A value that does not exist is NaN.
         """
         if self.compared is None:
             return pd.DataFrame()
@@ -93,7 +93,7 @@ def across(spec: TableSpec, floor: Floor) -> Across:
         there = "one has" if rows else "none has"
         reason = f"Rows are compared where at least two have scores on all {len(datasets)} datasets; {there}"
         return Across(spec.metric, rows, datasets, None, (reason, *notes))
-    # Ranks and wins are of what is better, by the metric of each column.
+    # Ranks and wins take higher values as better, so that scores get the sign of the metric of their column.
     scores = [[row.scores[name].measure.sign * _values(row.scores[name]) for name in spec.columns] for row in complete]
     floors, why_not = _floors(spec, complete[0].scores, floor)
     try:
@@ -116,7 +116,7 @@ def _values(score: Score) -> FloatArray:
 
 
 def _floors(spec: TableSpec, scores: Mapping[str, Score], floor: Floor) -> tuple[FloatArray | None, str]:
-    """Return the majority class's score on each dataset, or why there is none."""
+    """Return the majority class's score on each dataset, or None and the reason for which there is none."""
     found = []
     for dataset, heading in spec.columns.items():
         cell = scores[dataset].cell

@@ -12,7 +12,7 @@ NO_PREDICTIONS = "no predictions stored"
 
 @dataclass(frozen=True)
 class CellPredictions:
-    """A cell's predictions, items in the order of their ids."""
+    """The predictions of a cell, with the items in the order of their ids."""
 
     predictions: SeedPredictions
     items: tuple[str, ...]
@@ -21,8 +21,8 @@ class CellPredictions:
 def predictions_of(cell: Cell) -> CellPredictions:
     """Return the stored predictions of a cell's completed trials.
 
-    Raises ValueError where a trial keeps none or they were not scored on the same items, and DamagedRecord, which is
-    one, where they can't be read.
+    Raises ValueError where a trial keeps none or the trials were not scored on the same items, and DamagedRecord, a
+    kind of ValueError, where predictions can't be read.
     """
     if any(trial.filled for trial in cell.completed):
         raise ValueError("failed trials count with the score of the majority class, of which no predictions are stored")

@@ -1,4 +1,4 @@
-"""The trials of cells: each with the epoch whose scores count, and what that epoch and the trial's summary recorded."""
+"""The trials of cells, each with the epoch whose scores count and the values of that epoch and the trial's summary."""
 
 from collections.abc import Iterable, Mapping
 from typing import Any, NamedTuple
@@ -19,12 +19,12 @@ class CellTrial(NamedTuple):
     status: str | None
     """How the trial ended; None while it runs, or where it was interrupted."""
     epoch: int | None
-    """The epoch whose scores are taken; None where none can be."""
+    """The epoch whose scores count; None where there is no such epoch."""
     scores: Mapping[str, float]
-    """The values of the epoch's record and of the trial's summary by name; what is null is left out."""
+    """The values of the epoch's record and of the trial's summary by name, without those that are null."""
     error: str | None
     execution: str
-    """JSON of the way of execution, which may change last digits: device, threads, packed or not."""
+    """The way of execution as JSON, which may change last digits: device, threads, packed or not."""
     num_epochs: int | None = None
     """The number of epochs that it has trained; None where it has not ended."""
     filled: bool = False
@@ -40,7 +40,7 @@ _NOT_SCORES = ("stamp", "epoch", "planned_epochs", "num_epochs", "best_epoch", "
 
 
 def cell_trials(trials: pd.DataFrame, chosen: pd.DataFrame) -> Iterable[CellTrial]:
-    """Return each trial with its epoch of ``chosen``; what is null is left out of its scores."""
+    """Return each trial with its epoch of ``chosen``. Values that are null are left out of its scores."""
     place = pd.Index(chosen["path"]).get_indexer(trials["path"])  # -1, which takes the row of nulls, for none
     names, values = _numbers(chosen)
     values = np.vstack([values, np.full(len(names), np.nan)])[place]

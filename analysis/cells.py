@@ -37,28 +37,28 @@ class Cell:
     dataset: str
     method: str
     settings: Mapping[str, Scalar]
-    """The other fields of the spec, the method's hyperparameters among them."""
+    """The other fields of the spec, including the method's hyperparameters."""
     variant: str
     """The settings in which other cells of its model, dataset and method differ from it; may be empty."""
     model_name: str
-    """The display name, as the two below."""
+    """The display name. ``method_name`` and ``dataset_name`` are display names, too."""
     method_name: str
     dataset_name: str
     split: str
     """``test`` where the test split was scored, else ``val``."""
     searched: bool
-    """Whether its trials are those of a search, which do not score the test split that there is."""
+    """Whether its trials are those of a search, which do not score the test split although there is one."""
     label_names: tuple[str, ...]
     """The names of the classes; empty where no copy of the dataset has them."""
     absent: tuple[str, ...]
-    """The names of the classes that no item of ``split`` has; empty where no copy of the dataset says so."""
+    """The names of the classes that no item of ``split`` has; empty where there is no copy of the dataset."""
     expected: tuple[int, ...]
     """The seeds that were asked for or trained."""
     trials: tuple[CellTrial, ...]
     metric_names: Mapping[str, str] = field(default_factory=dict)
     """The names that an imported experiment has for its metrics."""
     data_note: str = ""
-    """What tables say of its dataset, such as what its test part is; empty where there is nothing."""
+    """A note on its dataset in tables, such as on its test part; empty where there is none."""
 
     @cached_property
     def task(self) -> Task:
@@ -76,7 +76,7 @@ class Cell:
         return (len(self.label_names) or None) if self.has_classes else None
 
     def measure(self, metric: str) -> Metric:
-        """Return the metric with its unit and direction; what the task does not know is a share, and more is better."""
+        """Return the metric with its unit and direction. A metric unknown to the task is a share, more is better."""
         known = (one for one in self.task.metrics if one.name == self.own_metric(metric))
         return next(known, Metric(name=metric, label=metric_name(metric), direction=Direction.MAX, unit="%"))
 
@@ -154,15 +154,14 @@ class Cell:
 
 
 def metric_label(metric: str, found: Sequence[Cell]) -> str:
-    """Return what ``found`` call a metric: imported experiments have names of their own."""
+    """Return the name of a metric in ``found``: imported experiments have names of their own."""
     if metric == PRIMARY:
         return metric_name(metric)
     return " / ".join(dict.fromkeys(cell.metric_names.get(metric, cell.measure(metric).label) for cell in found))
 
 
 def cells(records: SweepRecords, select: str = "last") -> list[Cell]:
-    """Return all cells of ``records``, scores taken after the ``last`` epoch, the best on validation or the best on
-    test.
+    """Return all cells of ``records``. ``select``, one of ``SELECTIONS``, names the epochs whose scores count.
 
     Raises UserError for an unknown selection.
     """
@@ -182,7 +181,7 @@ def cells(records: SweepRecords, select: str = "last") -> list[Cell]:
 
 
 def _score_names(dataset: str) -> dict[str, frozenset[str]]:
-    """Return the names of the scores that say by their presence that a split was scored, by split."""
+    """Return, by split, the names of the scores whose presence shows that the split was scored."""
     names = [metric.name for metric in task_of(dataset).metrics if metric.name != "loss"]
     return {split: frozenset(f"{split}_{name}" for name in names) for split in SCORED_SPLITS}
 
@@ -194,7 +193,7 @@ def _fields(
     members: Sequence[CellTrial],
     score_names: Mapping[str, Mapping[str, frozenset[str]]],
 ) -> dict[str, Any]:
-    """Return the fields of a cell, all but ``variant``; ``score_names`` has those of the datasets of trials."""
+    """Return the fields of a cell, all but ``variant``. ``score_names`` has the score names of each dataset."""
     spec = json.loads(key)
     settings = {**with_later_fields(spec), **spec.get("method_params", {}), **spec.get("settings", {})}
     for name in ("model", "dataset", "method", "method_params", "settings"):
@@ -213,7 +212,7 @@ def _fields(
         settings=settings,
         **{f"{name}_name": records.display_name(name, spec[name]) for name in ("model", "method", "dataset")},
         split=split,
-        # Most imported experiments seal nothing: where one has no test scores it simply recorded none.
+        # An import without test scores is no search: most imported experiments simply recorded none.
         searched=not spec["score_test"],
         label_names=facts.label_names if facts else (),
         data_note=facts.note if facts else "",

@@ -1,9 +1,9 @@
-"""The one comparison of two rows that tables, headlines and claims show: which test, for which population, and why not.
+"""The one comparison of two rows that tables, headlines and claims show, with its test and population.
 
 Where both rows keep the predictions of their trials, the comparison holds for new texts from the same source: seeds and
-test items vary, items of one group together. Two tests are made there, over seeds and items and over seeds alone, and
-the larger p counts. Where they keep none, it holds for these test items only: seeds vary. What seeds do not move is
-compared by its values, without a test.
+test items vary, items of one group together. Two tests are then made, over seeds and items and over seeds alone, and
+the larger p counts. Otherwise it holds for these test items only: seeds vary. Quantities that seeds do not move are
+compared by their values, without a test. Where there is no test, the comparison says why.
 """
 
 from collections.abc import Mapping
@@ -21,7 +21,7 @@ from tunekit.store.records import DamagedRecord
 from tunekit.tasks import Metric
 
 SEEDS_DO_NOT_MOVE = ("num_trainable_params", "num_total_params", "predicted_memory_bytes", "peak_memory_bytes")
-"""The metrics that the seed does not move by their nature; where they do vary, they are tested as others are."""
+"""The metrics that do not depend on the seed by their nature. Where they vary all the same, they are tested."""
 
 
 OTHER_ITEMS = "the two rows were scored on different test items"
@@ -29,25 +29,25 @@ NO_SPREAD = "the two rows differ nowhere, over seeds or over items"
 
 
 SHARE = Metric(name="score", label="score", direction=Direction.MAX, unit="%", bounds=(0.0, 1.0))
-"""What a score of which no cell is known is measured in, such as a published one."""
+"""The metric of a score without a cell, such as a published one."""
 
 
 class Population(StrEnum):
-    """What a comparison holds for."""
+    """The population that a comparison holds for."""
 
     NEW_TEXT = "new texts from the same source"
     """New seeds, and new items of the kind that the split holds."""
     THIS_SET = "these test items"
     """New seeds, on the items that were scored."""
     NEW_SEEDS = "new seeds"
-    """New seeds, for what no item has: a loss in training, seconds."""
+    """New seeds, for quantities that no item has: a loss in training, seconds."""
     COMPARED = "what was compared"
-    """Nothing more: what seeds do not move is not tested."""
+    """Only the compared values: quantities that seeds do not move are not tested."""
 
 
 @dataclass(frozen=True)
 class Score:
-    """What a table or a claim needs to know of one cell in one metric."""
+    """The facts on one cell in one metric that a table or a claim needs."""
 
     sample: Sample | None
     """The scores over seeds; None where no trial has completed."""
@@ -66,7 +66,7 @@ class Score:
     cell: Cell | None = None
     """The cell that the score comes from; None for a published score."""
     left_out: str = ""
-    """Why it takes no part in bold or tests although no trial failed; empty where it does."""
+    """The reason why it takes no part in bold or tests although no trial failed; empty where it takes part."""
     configuration: str = ""
     """The settings of the cell, where its method was trained with several; empty where there was nothing to choose."""
 
@@ -99,19 +99,19 @@ class Comparison:
     """The comparison of row a with row b: a minus b, or minus a factor times b, in the metric's unit."""
 
     population: Population
-    """What it holds for."""
+    """The population that it holds for."""
     n: tuple[int, int]
     """The numbers of seeds."""
     difference: float | None
     """The difference of the means; None where a row has no score."""
     reason: str = ""
-    """Why no test was made; empty where one was."""
+    """The reason why no test was made; empty where one was."""
     exact: bool = False
     """Whether the difference is the answer, without a test: nothing varies, and seeds do not move such a metric."""
     why_this_set: str = ""
-    """Why it holds for these test items only; empty where it holds for new texts."""
+    """The reason why it holds for these test items only; empty where it holds for new texts."""
     estimate: Difference | None = None
-    """What the test is made of; None where none was made."""
+    """The estimate of the difference with its tests; None where no test was made."""
     measure: Metric = SHARE
     """The metric with its unit and direction."""
     p_corrected: float | None = None
@@ -146,7 +146,7 @@ class Comparison:
 
     @property
     def facts(self) -> dict[str, str | float | None]:
-        """What programs are told, in the metric's unit; ``reason`` says why no test was made, where none was."""
+        """The values for programs, in the metric's unit. ``reason`` says why no test was made, where none was."""
         return {
             "holds_for": self.population.value if self.tested else None,
             "test": self.test,
@@ -187,7 +187,7 @@ def score_of(cell: Cell, metric: str, left_out: str = "", configuration: str = "
 def compare(a: Score, b: Score, factor: float = 1.0) -> Comparison:
     """Return the comparison of ``a`` with ``factor`` times ``b``, for new texts where both keep predictions.
 
-    What can't be tested has a ``reason``. Raises DamagedRecord where stored predictions can't be read.
+    A comparison without a test has a ``reason``. Raises DamagedRecord where stored predictions can't be read.
     """
     n = tuple(0 if one.sample is None else one.sample.n for one in (a, b))
     bare = Comparison(Population.THIS_SET, (n[0], n[1]), None, measure=a.measure)
@@ -237,16 +237,15 @@ def compared_on_new_text(metric: str, a: Cell, b: Cell, factor: float = 1.0) -> 
 def interval_on_new_text(metric: str, cell: Cell) -> Interval | None:
     """Return the 95 % interval of a cell's mean where seeds and items vary; None below 3 seeds or where nothing varies.
 
-    It is never narrower than that over seeds alone.
-
-    Raises ValueError, which says why, where the cell keeps no predictions; DamagedRecord, where they can't be read.
+    It is never narrower than the interval over seeds alone. Raises ValueError, which says why, where the cell keeps no
+    predictions, and DamagedRecord where they can't be read.
     """
     return interval(_on_items(_Same(cell), metric).variation)
 
 
 @dataclass(frozen=True)
 class _Same:
-    """A cell that is equal to itself alone, by which what was read of it is kept."""
+    """A cell that is equal only to itself, as a key for the cache of its read predictions."""
 
     cell: Cell
 

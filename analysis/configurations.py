@@ -1,7 +1,7 @@
-"""Which configuration of a method counts where there are several: the best mean on validation, or none of them.
+"""Choose the configuration that counts where a method has several: the best mean on validation, or none of them.
 
 A choice never looks at test. It is made for each model, method and dataset, by the task's primary metric at the epoch
-whose scores count, so that all tables and claims of a method speak of the same configuration.
+whose scores count, so that all tables and claims show the same configuration of a method.
 """
 
 from collections.abc import Iterable, Mapping, Sequence
@@ -14,7 +14,7 @@ from analysis.statistics.this_set import Sample
 from tunekit.schema import Scalar
 
 WITHOUT_IT = "accuracy"
-"""The metric by which validation chooses where imported trials have no other score on validation."""
+"""The metric by which validation chooses where imported trials lack the primary one on validation."""
 _TIE = 1e-12
 
 
@@ -27,11 +27,11 @@ class Configurations:
     chosen: Cell | None
     """The configuration that counts; None where there are several and validation can't choose."""
     how: str
-    """How it was chosen, or why none was, in words; empty where there is only one configuration."""
+    """A clause on how it was chosen, or why none was; empty where there is only one configuration."""
 
     @property
     def first(self) -> Cell:
-        """Any of the cells, for what all of them share: model, method and dataset."""
+        """The first cell, which gives the model, method and dataset that all of them share."""
         return self.cells[0]
 
 
@@ -48,11 +48,11 @@ def configurations(found: Iterable[Cell]) -> list[Configurations]:
 
 
 def choose(members: Sequence[Cell]) -> Configurations:
-    """Return which of ``members``, all of one model, method and dataset, counts.
+    """Return ``members``, all of one model, method and dataset, with the one that counts.
 
-    It is the one with the best mean on validation over its seeds. Configurations with failed trials, and those of
-    which no trial has completed, take no part. None is chosen where a completed trial has no validation score, where
-    training items, validation parts or versions of code differ, and where two configurations are equally good.
+    It is the one with the best mean on validation over its seeds. Configurations with failed trials, or without any
+    completed trial, take no part. None is chosen where a completed trial has no validation score, where training items,
+    validation parts or versions of code differ, and where two configurations are equally good.
     """
     ordered = by_settings(members)
     if len(ordered) == 1:
@@ -103,7 +103,7 @@ def configuration_of(one: Configurations, cell: Cell) -> str:
 
 
 def matches(settings: Mapping[str, Scalar], wanted: Iterable[tuple[str, str]]) -> bool:
-    """Return whether every setting that ``wanted`` names has the value that stands there as text.
+    """Return whether every setting that ``wanted`` names has the value of the text there.
 
     Numbers are compared as numbers, so that 5e-4 is 0.0005 and 8 is 8.0.
     """
@@ -131,7 +131,7 @@ def _rank(value: Scalar | None) -> tuple[int, float, str]:
 
 
 def _besides(ordered: Sequence[Cell], able: Sequence[Cell]) -> str:
-    """Return which of ``ordered`` take no part, and why, as the end of a sentence."""
+    """Return the end of a sentence that names those of ``ordered`` that take no part, and why."""
     failed = [cell.variant for cell in ordered if cell not in able and cell.failures]
     waiting = [cell.variant for cell in ordered if cell not in able and not cell.failures]
     said = [f"{'; '.join(failed)} without, since trials failed"] if failed else []
@@ -183,7 +183,7 @@ def _lacks_validation(cell: Cell, metric: str) -> bool:
 
 
 def _merit(cell: Cell, metric: str) -> float:
-    """Return the mean on validation with the sign that makes more better."""
+    """Return the mean on validation, times -1 where less is better, so that more is better."""
     sample = validation(cell, metric)
     assert sample is not None  # ``_why_not`` has looked
     return cell.measure(metric).sign * sample.mean

@@ -1,4 +1,4 @@
-"""Which epoch's scores of a trial count: the last one's, or those of the best on validation or on test."""
+"""Choose the epoch of a trial whose scores count: the last one, or the best on validation or on test."""
 
 import pandas as pd
 

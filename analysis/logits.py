@@ -1,4 +1,4 @@
-"""Stored logits: those of one cell's completed trials on one split, read strictly and aligned over seeds."""
+"""The stored logits of a cell's completed trials on one split, read strictly and aligned over seeds."""
 
 from collections.abc import Sequence
 from dataclasses import dataclass
@@ -20,9 +20,9 @@ class CellLogits:
     gold: IntArray
     """(N,), in [0, C)."""
     predicted: IntArray
-    """The labels (S, N) that were recorded: of two logits that are equal once rounded, one was the higher."""
+    """The recorded labels (S, N). The logits can't always give them: two that are equal once rounded had an order."""
     groups: IntArray
-    """(N,), codes from 0; items of one group are no independent observations."""
+    """The codes (N,) of the items' groups, from 0. Items of one group are not independent observations."""
     items: tuple[str, ...]
     """The ids of the items."""
 
@@ -46,7 +46,7 @@ def logits_of(cell: Cell, split: str) -> CellLogits | None:
     try:
         gold, predicted, groups = aligned_predictions(frames)
     except ValueError:
-        return None  # scored on different items: the intervals say so
+        return None  # scored on different items, which the section on intervals says
     stacked = np.stack([np.stack(frame["logits"].to_list()) for frame in frames]).astype(np.float64)
     if stacked.shape[2] != cell.num_classes:
         raise DamagedRecord(
@@ -57,7 +57,7 @@ def logits_of(cell: Cell, split: str) -> CellLogits | None:
 
 
 def with_logits(found: Sequence[Cell]) -> list[tuple[Cell, CellLogits]]:
-    """Return the cells that are no search's and have logits on the split that they scored, with these logits.
+    """Return the cells that are not a search's and have logits on the split that they scored, with these logits.
 
     Raises DamagedRecord as ``logits_of``.
     """

@@ -1,4 +1,4 @@
-"""How tables and figures call things: models, methods, metrics, settings and numbers."""
+"""The names of models, methods, metrics and settings in tables and figures, and the form of numbers."""
 
 from collections.abc import Mapping, Sequence
 from dataclasses import fields
@@ -21,7 +21,7 @@ SHORT = {"learning_rate": "lr", "batch_size": "batch", "lora_alpha": "alpha"}
 PER_CLASS = "per_class_f1"
 """The name of the metric of tables with a column a class, or a type of entity."""
 PRIMARY = "primary"
-"""The name of the metric that on each dataset is the one by which the dataset's trials choose."""
+"""The name for the primary metric of each dataset, which may differ between datasets."""
 METRIC_NAMES = {
     PRIMARY: "primary metric",
     "mcc": "MCC",
@@ -50,7 +50,7 @@ def bounds_text(low: float, high: float, form: str = ".2f") -> str:
 
 
 def interval_text(measure: Metric, low: float, high: float, sign: str = "") -> str:
-    """Return an interval in the unit of ``measure``; ``sign`` is ``+`` for one of a difference."""
+    """Return an interval in the unit of ``measure``. ``sign`` is ``+`` for the interval of a difference."""
     return f"[{', '.join(measure.numbers(low, high, sign=sign))}]"
 
 
@@ -68,12 +68,12 @@ def metric_name(metric: str) -> str:
 
 
 def not_ended(count: int) -> str:
-    """Return that so many trials have not ended, without the stop."""
+    """Return a clause that ``count`` trials have not ended."""
     return f"{how_many(count, 'trial')} that {'was asked for has' if count == 1 else 'were asked for have'} not ended"
 
 
 def left_out(count: int) -> str:
-    """Return that so many things are left out or doubtful, without the stop."""
+    """Return a clause that ``count`` things are left out or doubtful."""
     return f"{how_many(count, 'thing')} {'is' if count == 1 else 'are'} left out or doubtful"
 
 
@@ -83,7 +83,7 @@ def rounded(value: Scalar) -> str:
 
 
 def varying(groups: Mapping[tuple[str, ...], Sequence[Mapping[str, Scalar]]]) -> tuple[str, ...]:
-    """Return the settings that differ inside a group; the cells of a model, a dataset and a method are such a group."""
+    """Return the settings that differ within a group. A group is the cells of one model, dataset and method."""
     names: dict[str, None] = {}
     for settings in groups.values():
         for name in dict.fromkeys(key for one in settings for key in one):
@@ -93,9 +93,9 @@ def varying(groups: Mapping[tuple[str, ...], Sequence[Mapping[str, Scalar]]]) ->
 
 
 def setting_texts(several: Sequence[Mapping[str, Scalar]], names: Sequence[str]) -> list[str]:
-    """Return those of ``names`` that are set as a text for each of ``several``: ``lr 1e-4, r 8``; empty for none.
+    """Return, for each of ``several``, a text of its settings among ``names``: ``lr 1e-4, r 8``; empty for none.
 
-    Numbers have six digits, and all of their digits where six would make one text of different settings.
+    Numbers have six digits, or all of their digits where different settings would otherwise have one text.
     """
     texts = [setting_text(settings, names) for settings in several]
     if len(set(texts)) == len(texts):
@@ -108,7 +108,7 @@ def setting_texts(several: Sequence[Mapping[str, Scalar]], names: Sequence[str])
 
 
 def setting_text(settings: Mapping[str, Scalar], names: Sequence[str], *, exact: bool = False) -> str:
-    """Return those of ``names`` that are set as text: ``lr 1e-4, r 8``; empty where there are none."""
+    """Return a text of the settings among ``names``: ``lr 1e-4, r 8``; empty where there are none."""
     shown = [name for name in names if settings.get(name) is not None]
     return ", ".join(
         f"{SHORT.get(name, name.replace('_', ' '))} {number(settings[name], exact=exact)}" for name in shown
@@ -116,7 +116,7 @@ def setting_text(settings: Mapping[str, Scalar], names: Sequence[str], *, exact:
 
 
 def numbered(names: Sequence[str]) -> list[str]:
-    """Return ``names``, with ``-2``, ``-3``, ... behind a name that stands there again."""
+    """Return ``names``, with ``-2``, ``-3``, ... behind a name that occurs again."""
     taken: set[str] = set()
     result = []
     for name in names:

@@ -1,4 +1,4 @@
-"""Every pair of rows of score tables, the best row's among them, as a list and as a CSV file."""
+"""All pairs of rows of score tables, as a list and as a CSV file."""
 
 import csv
 import io
@@ -19,12 +19,12 @@ class Pair:
     row: str
     minus: str
     comparison: Comparison
-    """By the table's test. Where ``minus`` is the best of its column it is that of the marks, with their correction;
-    elsewhere it has no corrected p, since a table asks which rows are worse than the best."""
+    """The comparison by the table's test. Where ``minus`` is the best of its column, it is the one of the table's marks
+    with the corrected p. Elsewhere it has no corrected p, since a table asks which rows are worse than the best."""
 
 
 def every_pair(table: Table) -> list[Pair]:
-    """Return each pair of rows that both have a score, column by column, those with the best row first.
+    """Return each pair of rows that both have a score, column by column, pairs with the best row first.
 
     Columns without a best row are left out. Raises DamagedRecord where stored predictions can't be read.
     """
@@ -42,9 +42,9 @@ def every_pair(table: Table) -> list[Pair]:
 
 
 def pairs_csv(tables: Sequence[Table]) -> str:
-    """Return a line for each pair of rows of ``tables``, in the units of the metrics; empty where there is none.
+    """Return CSV with a line for each pair of rows of ``tables``, in the metrics' units; empty where there is none.
 
-    ``p_corrected`` and ``correction`` are those of the marks, and empty for pairs without the best row. Raises
+    ``p_corrected`` and ``correction`` are those of the tables' marks, and empty for pairs without the best row. Raises
     DamagedRecord where stored predictions can't be read.
     """
     buffer = io.StringIO()
@@ -65,7 +65,7 @@ def _mean(table: Table, number: int, column: str) -> float | None:
 
 
 def _comparison(table: Table, column: str, lower: int, higher: int) -> Comparison:
-    """Return the comparison of two rows; that of the marks where the higher one is the best."""
+    """Return the comparison of two rows, which is the one of the table's marks if the higher row is the best."""
     one, other = (table.entries[number, column] for number in (lower, higher))
     if higher == table.best[column] and one.versus is not None:
         return one.versus

@@ -1,4 +1,4 @@
-"""Simulated early stopping: what a patience would have given and saved, from the recorded epochs alone."""
+"""Simulated early stopping: the scores and the time that a patience would have given, from the recorded epochs."""
 
 from collections.abc import Sequence
 from dataclasses import dataclass
@@ -29,7 +29,7 @@ class SimulatedPatience:
     """The mean of that score minus the score of the best epoch on validation of the whole run."""
     interval: Interval | None
     """The 95 % interval of ``change`` over seeds, on these test items: Student's t on the differences of single trials.
-    None below three trials, and where all differences are equal."""
+    It is None below three trials, and where all differences are equal."""
     num_stopped: int
     """The number of trials that end before their last epoch."""
 
@@ -37,10 +37,10 @@ class SimulatedPatience:
 def simulated_patience(
     records: SweepRecords, cell: Cell, metric: str | None = None, patiences: Sequence[int] = PATIENCES
 ) -> list[SimulatedPatience]:
-    """Return what each patience would have done to the completed trials of ``cell``.
+    """Return the outcome of each patience for the completed trials of ``cell``.
 
     ``metric`` is the test score that is shown (default: the task's primary one, which decides on validation). Raises
-    ValueError, which says why, where it can't be told.
+    ValueError, which says why, where the outcome can't be told.
     """
     primary, sign = cell.task.primary, cell.task.chooses_by.sign
     needed = {

@@ -1,4 +1,4 @@
-"""Stored predictions: one trial's rows read strictly, scored as in training, aligned over seeds."""
+"""Read the stored predictions of a trial strictly, score them as in training, and align them over seeds."""
 
 from collections.abc import Callable, Mapping, Sequence
 from types import MappingProxyType
@@ -34,14 +34,15 @@ _LOGITS = {"logits": (pa.list_(pa.float16()), pa.list_(pa.float32()))}
 def read_predictions(
     folder: Place, split: str, epoch: int, logits: bool = False, form: LabelForm = "class"
 ) -> pd.DataFrame | None:
-    """Return one trial's predictions on ``split`` after ``epoch``: columns item_id, group_id, gold and predicted, one
-    row an item, in the file's order. None where the trial keeps none of them. With ``logits`` there is a column of
-    arrays (C,) of them too. ``form`` is that of the task's labels: gold and predicted are classes, numbers,
-    texts with a 0 or 1 for each label, or texts with a tag for each word.
+    """Return one trial's predictions on ``split`` after ``epoch``; None where the trial keeps none of them.
 
-    Raises DamagedRecord, naming the file, where it can't be read, a column is missing or of another type, a value is
-    missing, a label is negative or no finite number, an item stands there twice, or logits that are asked for are not
-    finite or not of one length.
+    The columns are item_id, group_id, gold and predicted, with one row for each item, in the file's order. With
+    ``logits`` there is also a column of arrays (C,) of them. ``form`` is the form of the task's labels: gold and
+    predicted are classes, numbers, texts with a 0 or 1 for each label, or texts with a tag for each word.
+
+    Raises DamagedRecord, which names the file, where it can't be read, a column is missing or of another type, a value
+    is missing, a label is negative or not finite, an item occurs twice, or requested logits are not finite or not of
+    one length.
     """
     path = folder / PREDICTIONS_FILE
     if not path.exists():
@@ -65,7 +66,7 @@ def read_predictions(
 
 
 def _wrong_labels(frame: pd.DataFrame, form: LabelForm) -> str | None:
-    """Return what is wrong with gold and predicted for labels of ``form``; None where nothing is."""
+    """Return what is wrong with gold and predicted as labels of ``form``; None where nothing is."""
     values = frame[["gold", "predicted"]]
     if form == "number":
         return None if np.isfinite(values.to_numpy()).all() else "a number is not finite"
@@ -100,11 +101,11 @@ def read_columns(
     columns: Sequence[str],
     wanted: Mapping[str, str | int] = MappingProxyType({}),
 ) -> pd.DataFrame:
-    """Return ``columns`` of a parquet file, of the rows whose other columns have the values ``wanted``; ``types`` names
-    the columns that it has to have and the plain types each may be of.
+    """Return ``columns`` of a Parquet file, for the rows whose other columns have the values ``wanted``.
 
-    Raises DamagedRecord, naming the file, where it can't be read, a column is missing or of another type (extension
-    types too), or a value read is missing.
+    ``types`` names the columns that the file must have, and the plain types that each may have. Raises DamagedRecord,
+    which names the file, where it can't be read, a column is missing or of another type (also an extension type), or a
+    value that is read is missing.
     """
     try:
         with path.open("rb") as file:
@@ -147,8 +148,7 @@ def _check_types(schema: pa.Schema, types: Mapping[str, Sequence[pa.DataType]]) 
 
 
 def per_class_f1(gold: IntArray, predicted: IntArray, num_classes: int) -> FloatArray:
-    """Return the F1 of each class (C,), in [0, 1], of labels, each (N,); 0 for a class that is neither gold nor
-    predicted.
+    """Return the F1 (C,) of each class, in [0, 1], for labels (N,); 0 for a class that is neither gold nor predicted.
 
     Raises ValueError where there are no items, the lengths differ, or a label lies outside 0..C-1.
     """
@@ -156,10 +156,7 @@ def per_class_f1(gold: IntArray, predicted: IntArray, num_classes: int) -> Float
 
 
 def accuracy(gold: IntArray, predicted: IntArray, num_classes: int) -> float:
-    """Return the share of items, each (N,), whose label is predicted.
-
-    In [0, 1]. Raises ValueError as ``per_class_f1`` does.
-    """
+    """Return the share, in [0, 1], of N items whose label is predicted. Raises ValueError as ``per_class_f1`` does."""
     _check_labels(gold, predicted, num_classes)
     return float((gold == predicted).mean())
 
@@ -175,8 +172,8 @@ METRICS: Mapping[str, Callable[[IntArray, IntArray, int], float]] = {
 }
 """The metrics: functions of gold labels (N,), predicted labels (N,) and the number of classes.
 
-As scored in training: a class that is neither gold nor predicted counts with F1 = 0, but for ``macro_f1_present``,
-which is the mean over the classes that occur among the gold labels. All raise ValueError as ``per_class_f1`` does.
+As in training, a class that is neither gold nor predicted counts with F1 = 0. ``macro_f1_present`` differs: it is the
+mean over the classes that occur among the gold labels. All raise ValueError as ``per_class_f1`` does.
 """
 
 
@@ -210,11 +207,10 @@ def collapsed(predicted: IntArray) -> bool:
 def aligned_predictions(
     frames: Sequence[pd.DataFrame],
 ) -> tuple[npt.NDArray[Any], npt.NDArray[Any], IntArray]:
-    """Return the gold labels (I,), predicted labels (S, I) and codes of groups (I,), 0..G-1, of S runs on the same I
-    items.
+    """Return gold labels (I,), predicted labels (S, I) and codes of groups (I,), 0..G-1, of S runs on the same I items.
 
-    ``frames`` are those of ``read_predictions``, in any order of rows; items stand in the first one's order. Raises
-    ValueError, naming the run (counted from 1) and an item, where items, gold labels or groups are not the same.
+    ``frames`` are those of ``read_predictions``, in any order of rows. Items have the order of the first frame. Raises
+    ValueError, which names the run (from 1) and an item, where items, gold labels or groups are not the same.
     """
     if not frames:
         raise ValueError("no runs")

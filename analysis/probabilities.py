@@ -1,4 +1,4 @@
-"""What the stored logits of cells say beyond their labels: calibration, ensembles of seeds, overlap of errors."""
+"""Calibration, ensembles of seeds and overlap of errors, from the stored logits of cells."""
 
 from collections.abc import Sequence
 from dataclasses import dataclass
@@ -31,7 +31,7 @@ Estimated = tuple[float, Interval | None]
 
 @dataclass(frozen=True)
 class Calibration:
-    """How far the probabilities of one cell can be trusted, mean over seeds."""
+    """The calibration of one cell's probabilities, mean over seeds."""
 
     cell: Cell
     n: int
@@ -73,7 +73,7 @@ def calibration(cell: Cell, found: CellLogits) -> Calibration:
 
 
 def _mean(values: FloatArray, found: CellLogits, bounds: tuple[float, float] = (0.0, np.inf)) -> Estimated:
-    """Return the mean of ``values`` (S, N)."""
+    """Return the mean of ``values`` (S, N) over seeds and items, with its interval."""
 
     def statistic(seeds: Sequence[IntArray], weights: FloatArray) -> FloatArray:
         return np.asarray(weights @ values[seeds[0]].mean(axis=0) / weights.sum(axis=1))
@@ -96,7 +96,7 @@ def _error(log_probs: FloatArray, found: CellLogits) -> Estimated | None:
 
 @dataclass(frozen=True)
 class EnsembleGain:
-    """What the mean of the probabilities of all seeds scores beside the mean score of single seeds."""
+    """The score of an ensemble, the mean of all seeds' probabilities, beside the mean score of single seeds."""
 
     cell: Cell
     n: int
@@ -155,7 +155,7 @@ def _score(metric: str, gold: IntArray, predicted: IntArray, weights: FloatArray
 
 @dataclass(frozen=True)
 class Overlap:
-    """How far two cells err on the same items; the two are one cell for the overlap of its own seeds."""
+    """The overlap of two cells' errors. Both are the same cell for the overlap of its own seeds."""
 
     first: Cell
     second: Cell
@@ -183,7 +183,7 @@ def _overlap(a: Cell, of_a: FloatArray, b: Cell, of_b: FloatArray, found: CellLo
     same = a is b
 
     def pairs(rows: int, columns: int) -> tuple[IntArray, IntArray]:
-        """Return the numbers of the runs of each pair; a run is none with itself."""
+        """Return the numbers of the runs of each pair. A run is not paired with itself."""
         first, second = np.triu_indices(rows, 1) if same else np.indices((rows, columns)).reshape(2, -1)
         return first, second
 

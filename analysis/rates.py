@@ -1,7 +1,7 @@
-"""The learning rates of a grid: which one validation chooses, and how far from it a method still does as well.
+"""The learning rates of a grid: the one that validation chooses, and the range in which a method does as well.
 
-A *rate map* is made for each model, method and dataset whose cells differ in the learning rate alone and hold three
-rates or more. The choice is that of ``analysis.configurations``; it never looks at test.
+A *rate map* is made for each model, method and dataset whose cells differ only in the learning rate and have at least
+three rates. ``analysis.configurations`` chooses the rate; it never looks at test.
 """
 
 from collections.abc import Iterable, Mapping, Sequence
@@ -20,7 +20,7 @@ from analysis.units import primary_of
 from tunekit.tasks.base import task_of
 
 MIN_RATES = 3
-"""The number of learning rates below which a range says nothing."""
+"""The fewest learning rates for which a range is given."""
 RATE = "learning_rate"
 
 
@@ -52,7 +52,7 @@ class RateMap:
         """The lowest and the highest rate of the range around the best that does as well on validation.
 
         The mean of every rate in the range is at most one standard error of the best mean (std / sqrt(n), over seeds)
-        worse than that. None where that error is not known.
+        worse than that. It is None where that error is not known.
         """
         if self.best.std is None:
             return None
@@ -118,9 +118,9 @@ def metric_of(one: RateMap) -> str:
 def pairs_of(maps: Sequence[RateMap], found: Sequence[Cell]) -> list[Pair]:
     """Return every pair of methods of each model and dataset, compared on test at default and at own rates.
 
-    ``found`` are all cells of the sweeps. A pair stands with the method first that is better at its own rate. A
-    comparison has a corrected p where one of the two methods is the best of its column: that of the marks of the score
-    table, whose question it is. Others have none. Raises DamagedRecord where stored predictions can't be read.
+    ``found`` are all cells of the sweeps. The method that is better at its own rate comes first. A comparison has the
+    corrected p of the score table's marks where one of the two methods is the best of its column, and none elsewhere.
+    Raises DamagedRecord where stored predictions can't be read.
     """
     groups: dict[tuple[str, str], list[RateMap]] = {}
     for one in maps:
@@ -153,7 +153,7 @@ Corrections = Mapping[frozenset[str], tuple[float, str]]
 
 
 def _corrections(found: Sequence[Cell]) -> Corrections:
-    """Return those of each row with the best of its column, in the score tables that answer for ``found``."""
+    """Return the corrections of each row's comparison with the best of its column, in the score tables of ``found``."""
     corrections = {}
     for table in map(build, default_specs(found, [primary_of(found)])) if found else ():
         for (_, column), entry in table.entries.items():

@@ -1,4 +1,4 @@
-"""What the requests in the sweep.json of sweeps ask for, and what they say of methods and names."""
+"""The cells and seeds that the requests in sweep.json ask for, and their names and default learning rates."""
 
 import json
 from collections.abc import Mapping, Sequence
@@ -16,7 +16,7 @@ Requests = Sequence[tuple[str, Mapping[str, Any]]]
 
 @dataclass(frozen=True)
 class Requested:
-    """What the requests of all sweeps ask for, and what they say."""
+    """The content of the requests of all sweeps."""
 
     seeds: Mapping[str, tuple[int, ...]]
     """The seeds that are asked for, by cell."""
@@ -31,7 +31,7 @@ class Requested:
 
 
 def requested(requests: Requests) -> Requested:
-    """Return what ``requests`` ask for and say. What a later one says of a name replaces what an earlier one said."""
+    """Return the content of ``requests``. A later request's names replace those of an earlier one."""
     expected: dict[str, list[int]] = {}
     metric_names: dict[str, Mapping[str, str]] = {}
     later = []
@@ -60,7 +60,7 @@ def requested(requests: Requests) -> Requested:
 def _display_names(requests: Requests) -> dict[str, dict[str, str]]:
     """Return the display names of models and methods.
 
-    Requests of older versions have no ``display_names``: the usual names stand for theirs.
+    Requests of older versions have no ``display_names``. The usual names are taken for them.
     """
     found: dict[str, dict[str, str]] = {"model": dict(NAMES), "method": dict(NAMES)}
     for _, request in requests:

@@ -33,9 +33,9 @@ def load(sweeps: Sweeps, elsewhere_cache: Path | None = None, progress: Progress
     """Return the results of one sweep or of several.
 
     A sweep is a folder, such as ``ray_results/demo``, or a place on an object store, such as
-    ``s3://BUCKET/PREFIX/demo``. A trial that several sweeps hold counts once. ``elsewhere_cache`` is a folder that
-    keeps what was read of sweeps that are read-only, so that the next reading is faster. ``progress`` wraps the names
-    of the folders that are read, as ``tqdm`` does.
+    ``s3://BUCKET/PREFIX/demo``. A trial that several sweeps hold counts once. ``elsewhere_cache`` is a folder for the
+    cache of sweeps that are read-only, so that the next reading is faster. ``progress`` wraps the names of the folders
+    that are read, as ``tqdm`` does.
 
     Raises UserError where no sweep is given, where a folder holds no sweep, and where its sweep.json is damaged.
     """
@@ -48,13 +48,13 @@ def load(sweeps: Sweeps, elsewhere_cache: Path | None = None, progress: Progress
 
 @dataclass(frozen=True, repr=False)
 class Results:
-    """What one or more sweeps recorded. A notebook shows a short summary of it.
+    """The results of one or more sweeps. A notebook shows a short summary of them.
 
     Trials that are stale, damaged or in two sweeps do not count; ``report`` lists each of them.
     """
 
     records: SweepRecords
-    """What the stores hold, as the rest of ``analysis`` takes it."""
+    """The records of the sweeps, as the rest of ``analysis`` takes them."""
 
     @cached_property
     def epochs(self) -> pd.DataFrame:
@@ -64,7 +64,7 @@ class Results:
         (``learning_rate``, ``batch_size``, ...), the method's hyperparameters as ``METHOD.NAME`` (``lora.r``), and the
         fields of ``tunekit.schema.EpochRecord``: ``epoch`` from 1, ``step``, losses, scores in [0, 1],
         ``epoch_seconds``, ``train_tokens_per_second`` and ``peak_memory_bytes``. The record's own learning rate, which
-        a schedule moves, is called ``epoch_learning_rate``. What a trial has not is missing (NaN or <NA>).
+        a schedule changes, is called ``epoch_learning_rate``. A value that a trial lacks is missing (NaN or <NA>).
         """
         return tidy_epochs(self.records)
 
@@ -72,7 +72,7 @@ class Results:
     def trials(self) -> pd.DataFrame:
         """One row a trial, each setting a column as in ``epochs``.
 
-        Behind the settings stand ``status`` (missing while the trial runs, and where it was interrupted),
+        After the settings come ``status`` (missing while the trial runs, and where it was interrupted),
         ``stopped_by_patience`` where some trial has a patience, ``num_epochs``, ``best_epoch``, the losses and scores
         in [0, 1] after the trial's last epoch, ``fit_*`` (loss and scores on a part of train, dropout off),
         ``num_trainable_params``, ``num_total_params``, ``train_seconds``, ``peak_memory_bytes``,
@@ -91,15 +91,15 @@ class Results:
     def table(self, metric: str | None = None, dataset: str | None = None, select: str = "last") -> Table:
         """Return a table of ``metric``: a row a model and method, a column a dataset.
 
-        A place holds the mean ± sample standard deviation over seeds, in percent where the metric is a share.
+        An entry holds the mean ± sample standard deviation over seeds, in percent where the metric is a share.
         ``metric`` is a score of the datasets' task (default: the one by which it chooses, for classification
         ``macro_f1``; there are also ``accuracy`` and ``micro_f1``), ``primary``, which is the metric by which each
         dataset chooses and the default where they differ, or, from stored predictions of classes,
         ``macro_f1_present`` (over the classes that occur), ``mcc``, ``weighted_f1`` or ``per_class_f1``, which has a
-        column a class and needs ``dataset`` where there are several. ``select`` is as in ``cells``. Of several settings
-        of a method the row has those with the best mean on validation, which the table's notes name; without validation
-        scores each setting is a row, and nothing says which is best. ``settings`` has all of them. The trials of a
-        search, which do not score test, are left out; ``report`` shows them.
+        column a class and needs ``dataset`` where there are several. ``select`` is as in ``cells``. Where a method has
+        several settings, its row shows those with the best mean on validation, which the table's notes name. Without
+        validation scores each setting is a row, and none is called the best. ``settings`` has all of them. The trials
+        of a search, which do not score test, are left out; ``report`` shows them.
 
         Raises UserError for an unknown metric, dataset or selection, and where no trial recorded the metric.
         """
@@ -109,9 +109,9 @@ class Results:
     def settings(self, metric: str | None = None, dataset: str | None = None, select: str = "last") -> Table:
         """Return a table of all settings on one dataset, of the methods that were trained with several.
 
-        Rows are sorted by the values of the settings, validation stands beside test, and nothing is ranked.
-        ``dataset`` may be left out where only one has several settings; ``metric`` and ``select`` are as in ``table``,
-        without ``per_class_f1``. Raises UserError as ``table``, and where there are no or several such tables.
+        Rows are sorted by the values of the settings, validation is beside test, and nothing is ranked. ``dataset`` may
+        be left out where only one dataset has several settings. ``metric`` and ``select`` are as in ``table``, without
+        ``per_class_f1``. Raises UserError as ``table`` does, and where there are no or several such tables.
         """
         found = self._of_dataset(self.cells(select), dataset)
         metric = metric or primary_of(found)
@@ -131,8 +131,8 @@ class Results:
         """Return the comparison of all rows of ``table`` over the datasets; its ``frame`` is a DataFrame.
 
         The comparison holds mean ranks, win rates, and interquartile means of scores between the majority class and the
-        best. Below three datasets, and below two rows that have scores on all of them, there is none, and its ``notes``
-        say why. ``metric`` and ``select`` are as in ``table``. Raises UserError as ``table`` does.
+        best. It takes three datasets, and two rows that have scores on all of them; otherwise there is none, and its
+        ``notes`` say why. ``metric`` and ``select`` are as in ``table``. Raises UserError as ``table`` does.
         """
         from analysis.report.majority import majority_scores
 
@@ -140,10 +140,10 @@ class Results:
         return across(all_cells_spec(shown, metric or primary_of(shown), select), majority_scores(self.records))
 
     def critical_difference(self, metric: str | None = None, select: str = "last") -> "Figure":
-        """Return the critical-difference figure of ``across_datasets``: mean ranks, with bars over rows that Nemenyi's
-        test does not separate.
+        """Return the critical-difference figure of ``across_datasets``.
 
-        Raises UserError as ``table`` does, and where there is no comparison over datasets.
+        It shows mean ranks, with bars over rows that Nemenyi's test does not separate. Raises UserError as ``table``
+        does, and where there is no comparison over datasets.
         """
         from analysis.figures.critical_difference import critical_difference_figure
 
@@ -171,8 +171,7 @@ class Results:
         """Write tables, figures and the report to ``folder``, and return the paths of report.md and report.html.
 
         ``metrics`` (default: those that the datasets' tasks report) and ``select`` are as in ``table``. Raises
-        UserError for an unknown metric or selection, and OSError
-        where the folder can't be written.
+        UserError for an unknown metric or selection, and OSError where the folder can't be written.
         """
         from analysis.report.report import Choices, compose, write_all
 
@@ -180,7 +179,7 @@ class Results:
         return write_all(compose(self.records, Choices(select=select, metrics=metrics), out), out)
 
     def _of_dataset(self, found: Sequence[Cell], dataset: str | None) -> list[Cell]:
-        """Return the cells of ``dataset`` that are no trials of a search, all datasets' where it is None."""
+        """Return the cells of ``dataset``, or of all datasets where it is None, without those of a search."""
         shown = [cell for cell in found if not cell.searched]
         known = list(dict.fromkeys(cell.dataset for cell in shown))
         if not known:
@@ -193,7 +192,7 @@ class Results:
         return ", ".join(store.root.name for store in self.records.stores)
 
     def _summary(self) -> list[str]:
-        """Return the lines of the summary: trials by state, what was compared, and what is left out."""
+        """Return the lines of the summary: trials by state, what was trained, and what is left out."""
         found, trials = self.cells(), self.records.trials
         states = trials["status"].fillna("unfinished").value_counts()
         counted = ", ".join(f"{count} {str(state).replace('_', ' ')}" for state, count in states.items())

@@ -1,4 +1,4 @@
-"""What a search found: its trials with what the store holds of them, and the scores of its choices on fresh seeds."""
+"""The results of a search: its trials with their stored records, and the scores of its choices on fresh seeds."""
 
 import math
 from collections.abc import Mapping, Sequence
@@ -25,7 +25,7 @@ DEFAULT = 0
 
 @dataclass(frozen=True)
 class Confirmation:
-    """A chosen configuration, and how its trials on fresh seeds, which the search never saw, scored."""
+    """A chosen configuration, with the scores of its trials on fresh seeds, which the search never used."""
 
     role: str
     """``default``, ``best`` or ``1se``."""
@@ -33,7 +33,7 @@ class Confirmation:
     standard_error: float | None
     """The standard error of its validation score over items, in [0, 1]; None where it is not known."""
     unknown: str
-    """Why the standard error is not known; empty where it is."""
+    """The reason why the standard error is not known; empty where it is."""
     cell: Cell | None
     """The cell of the confirming trials; None where no trial has begun."""
     requested: int
@@ -48,11 +48,11 @@ class Confirmation:
 
 @dataclass(frozen=True)
 class SearchResult:
-    """One study of a search, with what the stores hold of its trials."""
+    """One study of a search, with the stored records of its trials."""
 
     study: SearchStudy
     model_name: str
-    """The display name, as the two below."""
+    """The display name. ``method_name`` and ``dataset_name`` are display names, too."""
     method_name: str
     dataset_name: str
     params: Mapping[int, int]
@@ -74,7 +74,7 @@ class SearchResult:
 
     @property
     def measure(self) -> Metric | None:
-        """The metric of the first objective; None where it is no score."""
+        """The metric of the first objective; None where it is not a score."""
         return measure_of(self.objective, self.study.dataset)
 
     @property
@@ -98,7 +98,7 @@ class SearchResult:
         return trial.values[0] if trial.values else None
 
     def merit(self, trial: SearchTrial) -> float:
-        """Return the first objective of a complete trial with the sign that makes more better."""
+        """Return the first objective of a complete trial, times -1 where less is better, so that more is better."""
         value = self.score(trial)
         assert value is not None
         return self.study.sign * value
@@ -143,12 +143,12 @@ def learning_rate(trial: SearchTrial) -> float:
 
 
 def measure_of(objective: str, dataset: str) -> Metric | None:
-    """Return the metric of the dataset's task called ``objective``; None where it is no score, but a size."""
+    """Return the metric of the dataset's task called ``objective``; None where it is a size and not a score."""
     return next((one for one in task_of(dataset).metrics if one.name == objective), None)
 
 
 def shown(objective: str, value: float, dataset: str, error: float | None = None) -> str:
-    """Return the value of an objective as text, a score in its unit; behind it ± ``error`` where there is one."""
+    """Return the value of an objective as text, a score in its unit, followed by ± ``error`` if there is one."""
     measure = measure_of(objective, dataset)
     values = [value] if error is None else [value, error]
     return " ± ".join([f"{one:,.0f}" for one in values] if measure is None else measure.numbers(*values))
@@ -197,7 +197,7 @@ def _search_result(study: SearchStudy, records: SweepRecords, stored: _StoredTri
 
 
 def _roles(bare: SearchResult, stored: _StoredTrials) -> tuple[Confirmation, ...]:
-    """Return the choices that the search made, and in their place those it would make now where it has not chosen."""
+    """Return the choices that the search made, or those that it would make now where it has not chosen yet."""
     trials = {one.number: one for one in bare.study.trials}
     given = {choice.role: choice for choice in bare.study.choices}
     best = bare.complete[0]
@@ -257,7 +257,7 @@ def _at(trial: CellTrial, row: "pd.Series[Any]", name: str) -> CellTrial:
 
 
 def _error(bare: SearchResult, trial: SearchTrial, stored: _StoredTrials) -> tuple[float | None, str]:
-    """Return the item standard error of the trial's score or None, and why it is None. Raises DamagedRecord."""
+    """Return the item standard error of the trial's score, or None with the reason. Raises DamagedRecord."""
     pairs = stored.of(trial.trial_ids)
     if len(pairs) < len(trial.trial_ids) or not pairs:
         return None, "its trials are not in the store"
@@ -280,7 +280,7 @@ def _error(bare: SearchResult, trial: SearchTrial, stored: _StoredTrials) -> tup
 
 
 def _best_row(epochs: pd.DataFrame | None, bare: SearchResult) -> "pd.Series[Any] | None":
-    """Return the epoch with the best validation score, the earliest of equals, which is what a search scores by."""
+    """Return the epoch with the best validation score, the earliest of equals, by which a search scores."""
     column = f"val_{bare.objective}"
     if epochs is None or column not in epochs or epochs[column].isna().all():
         return None

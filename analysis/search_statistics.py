@@ -1,4 +1,4 @@
-"""What a search's trials say together: rates near the best, the expected best of n random trials, importances.
+"""Statistics of a search's trials: rates near the best, the expected best of n random trials, and importances.
 
 The expected best is that of Dodge et al. 2019, "Show Your Work: Improved Reporting of Experimental Results" (EMNLP), by
 the unbiased estimator of Tang et al. 2020, "Showing Your Work Doesn't Always Work" (ACL).
@@ -23,8 +23,8 @@ if TYPE_CHECKING:
 FloatArray = npt.NDArray[np.float64]
 
 MARGIN = 0.01
-"""How far from the best a learning rate counts as nearly as good: one point of a score that has bounds, one percent of
-the best value of another."""
+"""The largest distance from the best at which a learning rate counts as nearly as good: one point of a score with
+bounds, and one percent of the best value of another."""
 MIN_TRIALS = 3
 
 
@@ -39,7 +39,7 @@ def near(one: SearchResult) -> tuple[SearchTrial, ...]:
 
 
 def margin_text(one: SearchResult) -> str:
-    """Return how far from the best ``near`` reaches, for people."""
+    """Return the distance from the best within which ``near`` takes trials, for people."""
     if not _has_bounds(one):
         return f"{100 * MARGIN:g} %"
     in_percent = one.measure is not None and one.measure.unit == "%"
@@ -51,7 +51,7 @@ def _has_bounds(one: SearchResult) -> bool:
 
 
 def why_no_expected_best(one: SearchResult) -> str | None:
-    """Return why a study can't show it; None where it can."""
+    """Return why a study has no expected best of n trials; None where it has."""
     study = one.study
     if one.measure is None:
         return f"{one.objective} is no score"
@@ -72,8 +72,8 @@ def why_no_expected_best(one: SearchResult) -> str | None:
 def expected_score(one: SearchResult) -> pd.DataFrame:
     """Return the mean and standard deviation of the best score of n random trials of ``one``; see ``expected_best``.
 
-    A failed trial cost its budget and gave nothing: it counts as the worst score there can be. There is no reason why
-    not (``why_no_expected_best``).
+    A failed trial has cost its budget and counts as the worst possible score. The study must have an expected best
+    (``why_no_expected_best`` returns None).
     """
     sign = one.study.sign
     worst = None if one.measure is None else one.measure.worst
@@ -87,7 +87,7 @@ def expected_score(one: SearchResult) -> pd.DataFrame:
 
 
 def random_trials(one: SearchResult) -> tuple[SearchTrial, ...]:
-    """Return the random trials: all but the default configuration, which nobody drew, and repeats."""
+    """Return the random trials: all but the default configuration, which was not drawn, and repeats."""
     seen: set[tuple[str, ...]] = set()
     kept = []
     for trial in one.study.trials:
@@ -98,11 +98,10 @@ def random_trials(one: SearchResult) -> tuple[SearchTrial, ...]:
 
 
 def expected_best(values: Sequence[float]) -> pd.DataFrame:
-    """Return the mean and standard deviation of the best of n draws without replacement from ``values``, for n = 1 to
-    N.
+    """Return the mean and standard deviation of the best of n draws without replacement from the N ``values``.
 
-    Columns n, mean and std. A draw of n holds the i-th smallest of N as its best in C(i-1, n-1) of C(N, n) cases.
-    ValueError without values.
+    The columns are n (1 to N), mean and std. The i-th smallest of N values is the best of a draw of n in C(i-1, n-1) of
+    C(N, n) cases. Raises ValueError without values.
     """
     ordered = np.sort(np.asarray(values, dtype=float))
     if not len(ordered):
@@ -126,17 +125,17 @@ def _log_choose(n: FloatArray, k: int) -> FloatArray:
 
 
 MIN_TOP = 5
-"""The number of trials that count as good at least, as Optuna advises."""
+"""The fewest trials that count as good, as Optuna advises."""
 TOP = 0.25
 """The share of the trials that counts as good."""
 
 
 def importances(one: SearchResult) -> dict[str, float] | str:
-    """Return the share of each parameter, the largest first, sum 1; or why there are none, as a text.
+    """Return the share of each parameter, the largest first, sum 1; or a text that says why there are none.
 
-    What a parameter decides about reaching the best quarter of the complete trials (at least five), within what was
-    tried: Watanabe et al. 2023, "PED-ANOVA: Efficiently Quantifying Hyperparameter Importance in Arbitrary Subspaces"
-    (IJCAI). Of several objectives the first counts.
+    A share is the importance of a parameter for reaching the best quarter of the complete trials (at least five),
+    within the values that were tried: Watanabe et al. 2023, "PED-ANOVA: Efficiently Quantifying Hyperparameter
+    Importance in Arbitrary Subspaces" (IJCAI). The first of several objectives counts.
     """
     import optuna  # takes seconds, and most reports hold no search
 

@@ -1,4 +1,4 @@
-"""What one or more sweeps recorded: the trials that count, what was asked for, and why something is left out."""
+"""The records of one or more sweeps: the trials that count, the requests, and what is left out and why."""
 
 import json
 import os
@@ -27,14 +27,14 @@ Progress = Callable[[Sequence[str]], Iterable[str]]
 
 @dataclass(frozen=True)
 class DatasetFacts:
-    """What the copy of a dataset in a sweep says of the dataset."""
+    """The facts on a dataset from its copy in a sweep."""
 
     name: str
     display_name: str
     label_names: tuple[str, ...]
     content_hash: str
     note: str = ""
-    """What tables say of it, such as what its test part is; empty where there is nothing."""
+    """A note on it in tables, such as on its test part; empty where there is none."""
     occurring: Mapping[str, frozenset[int]] = field(default_factory=dict)
     """The labels that the items of each split have; empty where they were not read."""
 
@@ -55,9 +55,9 @@ class Problem:
     """Something that is left out, or whose numbers are doubtful."""
 
     kind: str
-    """What it is; problems of one kind are counted together."""
+    """The kind of the problem. Problems of one kind are counted together."""
     detail: str
-    """Where it is, and what to do about it."""
+    """The place of the problem, and what to do about it."""
 
 
 @dataclass(frozen=True)
@@ -82,7 +82,7 @@ class SweepRecords:
     later_seeds: tuple[str, ...]
     """One line for each request that added seeds to cells of an earlier request."""
     searches: tuple[SearchStudy, ...]
-    """What each search tried and chose."""
+    """The studies of the searches, with what each tried and chose."""
     problems: tuple[Problem, ...]
 
     def display_name(self, kind: str, name: str) -> str:
@@ -99,11 +99,11 @@ def read_sweeps(
     progress: Progress = iter,
     names: Mapping[str, str] = MappingProxyType({}),
 ) -> SweepRecords:
-    """Return what the sweeps at ``roots`` recorded.
+    """Return the records of the sweeps at ``roots``.
 
-    ``elsewhere_cache`` is a folder that keeps what was read of read-only sweeps, so that the next reading is faster;
-    other sweeps keep it themselves. ``progress`` wraps the names of the folders that are read. ``names`` are display
-    names of models, methods and datasets that take precedence over those on record.
+    ``elsewhere_cache`` is a folder for the cache of read-only sweeps, so that the next reading is faster; other sweeps
+    hold their own cache. ``progress`` wraps the names of the folders that are read. ``names`` are display names of
+    models, methods and datasets that take precedence over those on record.
 
     Raises UserError where no sweep is given, where a folder holds no sweep, and where its sweep.json is damaged.
     """
@@ -192,7 +192,7 @@ def _counted_trials(trials: pd.DataFrame) -> tuple[pd.DataFrame, list[Problem]]:
         for path in trials["path"][~trials["own"]]
     ]
     own = trials[trials["own"]].reset_index(drop=True)
-    # A finished trial comes before an unfinished one; beyond that the order of the sweeps given decides.
+    # A finished trial comes before an unfinished one; otherwise the order of the given sweeps decides.
     ordered = own["status"].isna().to_numpy().argsort(kind="stable")
     keys = list(zip(*(own[name].to_numpy(object) for name in ("cell", "fingerprint", "seed")), strict=True))
     first = {keys[place]: place for place in reversed(ordered)}
@@ -238,7 +238,7 @@ def _datasets(stores: Sequence[ResultStore]) -> tuple[dict[str, DatasetFacts], l
 
 
 def _occurring(description: Place) -> dict[str, frozenset[int]]:
-    """Return the labels that stand in each split of a dataset's copy; empty where the sweep keeps no rows of it.
+    """Return the labels that occur in each split of a dataset's copy; empty where the sweep keeps no rows of it.
 
     Raises DamagedRecord where the rows can't be read.
     """

@@ -1,4 +1,4 @@
-"""What sweeps recorded as tidy DataFrames: one row an epoch or a trial, and one column a setting."""
+"""The records of sweeps as tidy DataFrames, with one row for each epoch or trial and one column for each setting."""
 
 import json
 from collections.abc import Mapping, Sequence
@@ -27,7 +27,7 @@ COSTS = (
 IDENTITY = ("sweep", "trial_id", "model", "dataset", "method", "seed")
 SETTINGS = tuple(item.name for item in fields(TrialSpec) if item.name not in (*IDENTITY, "method_params"))
 RESERVED = {*IDENTITY, *EPOCH_FIELDS.values(), *OUTCOME, BY_PATIENCE, *FIT, *COSTS, "error"}
-"""Columns that no setting takes; an imported experiment may call a setting like one of them."""
+"""The names that no column of a setting may have. An imported experiment may have a setting of such a name."""
 
 
 def tidy_epochs(records: SweepRecords) -> pd.DataFrame:

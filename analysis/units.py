@@ -1,4 +1,4 @@
-"""What cells of one or several tasks have in common in how their scores are named and shown."""
+"""The common names and units of the scores of cells, which may be of several tasks."""
 
 from collections.abc import Sequence
 
@@ -9,7 +9,7 @@ from tunekit.tasks.bio import types_of
 
 
 def primary_label(found: Sequence[Cell]) -> str:
-    """Return what ``found`` call the metrics by which their tasks choose."""
+    """Return the names in ``found`` of the metrics by which their tasks choose."""
     return " / ".join(dict.fromkeys(metric_label(cell.task.primary, [cell]) for cell in found))
 
 
@@ -27,8 +27,8 @@ def in_percent(found: Sequence[Cell], metric: str | None = None) -> bool:
 def reported_metrics(cells: Sequence[Cell]) -> tuple[str, ...]:
     """Return the metrics that the tasks of ``cells`` report, each once; those of classification without cells.
 
-    Where datasets have different primary metrics, that is ``PRIMARY``, so that one table has all of them, and what
-    their tasks report of every dataset.
+    Where datasets have different primary metrics, the first is ``PRIMARY``, so that one table has all of them. It is
+    followed by the metrics that the tasks of all datasets report.
     """
     tasks = [cell.task for cell in cells] or [TASKS["classification"]]
     first = [PRIMARY] if cells and primary_of(cells) == PRIMARY else []
@@ -37,13 +37,13 @@ def reported_metrics(cells: Sequence[Cell]) -> tuple[str, ...]:
 
 
 def by_task(cells: Sequence[Cell]) -> list[list[Cell]]:
-    """Return the cells of each task: datasets of several share no table."""
+    """Return the cells of each task. Datasets of different tasks share no table."""
     names = dict.fromkeys(cell.task.name for cell in cells)
     return [[cell for cell in cells if cell.task.name == name] for name in names]
 
 
 def class_scores(cell: Cell) -> dict[str, str]:
-    """Return the names of the F1 of each class, or of each type of entity, and what the class or type is called."""
+    """Return the name of each class, or type of entity, by the name of the metric that is its F1."""
     if cell.task.form == "tags":
         return {f"f1_{kind}": kind for kind in types_of(cell.label_names)}
     return {f"f1:{number}": name for number, name in enumerate(cell.label_names)}

@@ -1,4 +1,4 @@
-"""How the cells of one model, dataset and method are told apart: by roles in a search, settings and fingerprints."""
+"""Texts that tell the cells of one model, dataset and method apart, by roles in a search, settings and fingerprints."""
 
 import hashlib
 from collections import Counter
@@ -11,11 +11,10 @@ from tunekit.store.search_records import ROLES
 
 
 def variants(found: Sequence[Mapping[str, Any]], records: SweepRecords) -> list[str]:
-    """Return the variant of each cell, whose fields are ``found``; the cells of a search are told apart from each other
-    only.
+    """Return the variant of each cell, whose fields are ``found``.
 
-    Two cells of one model, dataset and method never have the same variant. It is empty where there is nothing to tell
-    apart.
+    Two cells of one model, dataset and method never have the same variant; cells of a search are told apart only from
+    each other. A variant is empty where there is nothing to tell apart.
     """
     roles = roles_of(records)
     keys = [_group(fields) for fields in found]

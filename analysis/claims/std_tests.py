@@ -18,8 +18,8 @@ def std_p(a: Sample, b: Sample) -> tuple[float, float, str]:
     With raw values Bonett (2006, Computational Statistics & Data Analysis 50, 775-782): the log of the variance ratio
     over its standard error from the pooled kurtosis. In 20,000 draws of normal, t(4) and gamma(2) scores with 3 to 20
     seeds it was wrong in at most 5.3 % where 5 % are allowed, F in up to 12 %; at n = 5 it finds a ratio of 3 in 40 %,
-    Brown-Forsythe in 24 %. Without raw values the F ratio, which takes scores as normal. ValueError unless both stds
-    are above 0.
+    Brown-Forsythe in 24 %. Without raw values the F ratio, which takes scores as normal. Raises ValueError unless both
+    stds are above 0.
     """
     from scipy import stats
 
@@ -37,7 +37,7 @@ def std_p(a: Sample, b: Sample) -> tuple[float, float, str]:
 
 
 def stds_of(a: Sample, b: Sample) -> tuple[float, float]:
-    """Return both standard deviations. ValueError unless both are above 0."""
+    """Return both standard deviations. Raises ValueError unless both are above 0."""
     if not a.std or not b.std:
         raise ValueError(f"standard deviations of {a.std} and {b.std} have no ratio")
     return a.std, b.std

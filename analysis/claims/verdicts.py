@@ -84,7 +84,7 @@ def evaluate(claims: Sequence[Claim], lookup: Lookup, alpha: float = 0.05) -> li
     Verdicts are for new texts wherever predictions are stored, with the verdict on these test items beside. A claim is
     supported, or contradicted, where the corrected one-sided p of its statement, or of its opposite, is at most
     ``alpha``. One part that is the other way contradicts "all" (smallest p times the number of parts). Not testable:
-    fewer parts can be tested than must hold. ValueError unless 0 < alpha < 0.4.
+    fewer parts can be tested than must hold. Raises ValueError unless 0 < alpha < 0.4.
     """
     known = cache(lookup)
     results = _evaluate(claims, known, alpha, new_text=True)

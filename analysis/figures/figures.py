@@ -218,7 +218,7 @@ def _confusion(cell: Cell) -> list[CaptionedFigure]:
 def _shares(cell: Cell) -> npt.NDArray[np.float64] | None:
     """Return the row-normalised confusion (C, C), mean over the trials; NaN rows of classes without items.
 
-    None where the class names are not known or a trial lacks its predictions.
+    Return None where the class names are not known or a trial lacks its predictions.
     """
     if cell.num_classes is None:
         return None

@@ -67,7 +67,7 @@ def running_mean(
     """Return the learning rates (100,), and there the weighted mean and standard deviation of ``scores`` (N,) at
     ``rates`` (N,).
 
-    Nadaraya (1964) and Watson (1964), a Gaussian of ``BANDWIDTH`` over log10 of the rate. NaN where no rate lies
+    Nadaraya (1964) and Watson (1964), a Gaussian of ``BANDWIDTH`` over log10 of the rate. It is NaN where no rate lies
     within two bandwidths.
     """
     logs = np.log10(rates)

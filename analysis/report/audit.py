@@ -181,7 +181,8 @@ def clean_scores(root: Place, dataset: str, folder: Place, epoch: int) -> tuple[
     """Return the number of test items whose text does not stand in train, and accuracy and macro-F1 on them, of one
     trial.
 
-    None where predictions or the dataset's copy are missing. Raises DamagedRecord where the two don't belong together.
+    Return None where predictions or the dataset's copy are missing. Raises DamagedRecord where the two don't belong
+    together.
     """
     frame = read_predictions(folder, "test", epoch)
     copies = ResultStore(root).dataset_descriptions()

@@ -49,8 +49,8 @@ def baseline_sentences(members: Sequence[Configurations], audit: DatasetAudit) -
 def trivial_sentences(found: Sequence[Cell], audits: Sequence[DatasetAudit]) -> str:
     """Return a sentence for each dataset on whose test split no row is above the better of two trivial classifiers.
 
-    The rows are the cells that score tables show, by the primary metric of the task. Empty where every dataset has a
-    row that is above both.
+    The rows are the cells that score tables show, by the primary metric of the task. It is empty where every dataset
+    has a row that is above both.
     """
     known = {name: one.baselines for name, one in single_copies(audits).items() if one.baselines}
     shown: dict[str, list[Cell]] = {}

@@ -16,7 +16,7 @@ MIB = 2**20
 def claims_section(verdicts: Sequence[ClaimResult], every: bool = True) -> Section:
     """Return a line a claim: its verdict, the p of that direction, what it holds for, and why; below, what it used.
 
-    Without ``every``, claims that can't be tested are counted and not listed. Empty where none is left.
+    Without ``every``, claims that can't be tested are counted and not listed. It is empty where none is left.
     """
     shown = [one for one in verdicts if every or one.verdict is not Verdict.NOT_TESTABLE]
     if not shown:

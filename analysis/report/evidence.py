@@ -246,7 +246,7 @@ def _interval(interval: Interval | None, measure: Metric) -> str:
 def predictions_section(found: Sequence[Cell]) -> Section:
     """Return each cell's peak by the closed form beside what its trials recorded.
 
-    Empty where no trial holds a prediction.
+    It is empty where no trial holds a prediction.
     """
     rows: list[tuple[Inline, ...]] = []
     for cell in found:

@@ -83,7 +83,7 @@ def overlap_section(found: Sequence[tuple[Cell, CellLogits]]) -> Section:
 def patience_section(records: SweepRecords, found: Sequence[Cell]) -> Section:
     """Return what early stopping would have given and saved in each cell, and in which cells it can't be told, and why.
 
-    Empty where it can be told in no cell.
+    It is empty where it can be told in no cell.
     """
     rows: list[tuple[Inline, ...]] = []
     left_out: dict[str, list[str]] = {}

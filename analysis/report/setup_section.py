@@ -33,7 +33,7 @@ def setup_section(
 ) -> Section:
     """Return a sentence on the data of each dataset and a table of the methods that were trained on it.
 
-    ``audits`` are those of the copies of the datasets. Empty where there is no cell to show.
+    ``audits`` are those of the copies of the datasets. It is empty where there is no cell to show.
     """
     datasets: dict[str, list[Configurations]] = {}
     for one in configurations(found):

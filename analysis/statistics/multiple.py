@@ -19,7 +19,7 @@ STEP_DOWN = "step-down Bonferroni over the pairs of rows that remain"
 def holm(p_values: Sequence[float]) -> list[float]:
     """Return Holm's (1979, Scand. J. Statistics 6) adjusted p of one family, in the given order; [] for none.
 
-    ValueError where a p is not in [0, 1].
+    Raises ValueError where a p is not in [0, 1].
     """
     p = _checked(p_values)
     order = np.argsort(p, kind="stable")
@@ -35,7 +35,7 @@ def against_best(columns: Sequence[Sequence[float]]) -> list[list[float]]:
     row is called worse than the best while it is among the best is at most ``alpha``, over the whole table, where a row
     is called worse at an adjusted p of at most ``alpha``. Smallest p first, each p is multiplied by the number of pairs
     of rows, over all columns, that can still be formed without a row that came before; none is below the one before it.
-    ValueError where a p is not in [0, 1].
+    Raises ValueError where a p is not in [0, 1].
     """
     left = [len(column) + 1 for column in columns]
     adjusted = [[0.0] * len(column) for column in columns]

@@ -58,7 +58,7 @@ class SeedPredictions:
 
     Labels are in [0, num_classes), or any numbers where there are no classes. Where an item has several labels, gold is
     (I, num_classes) and predicted (S, I, num_classes) of 0 and 1. Where words have tags, an item is a text, labels are
-    texts of its tags, and the classes are the types of entities. Groups are any integers. ValueError where
+    texts of its tags, and the classes are the types of entities. Groups are any integers. Raises ValueError where
     shapes or labels do not fit, or where all items stand in one group, which says nothing of the spread over items.
     """
 
@@ -162,8 +162,8 @@ def variations(rows: Sequence[SeedPredictions], metric: str, draws: int = DRAWS,
 def interval(row: Variation, level: float = 0.95) -> Interval | None:
     """Return the interval of the mean score over new seeds and new items.
 
-    Satterthwaite (1946) degrees of freedom, Student-t quantile. It is never narrower than Student's interval over
-    seeds alone, whose degrees of freedom are fewer: what holds for more can't be known more exactly. None below three
+    Satterthwaite (1946) degrees of freedom, Student-t quantile. It is never narrower than Student's interval over seeds
+    alone, whose degrees of freedom are fewer: what holds for more can't be known more exactly. Return None below three
     seeds, and where nothing varies.
     """
     found = _estimate([row], 1.0, level)
@@ -174,7 +174,7 @@ def difference(a: Variation, b: Variation, factor: float = 1.0, level: float = 0
     """Return the test of the mean score of ``a`` minus ``factor`` times that of ``b``, over new seeds and new items.
 
     The items' part is that of the difference, so that what both rows find hard cancels. Welch's test over seeds alone
-    has to find the difference too. ValueError unless both were scored on the same items;
+    has to find the difference too. Raises ValueError unless both were scored on the same items;
     None below three seeds of either, and where nothing varies.
     """
     if not a.runs.same_items(b.runs):

@@ -64,8 +64,8 @@ def paired(a: Mapping[int, float], b: Mapping[int, float], level: float = 0.95) 
     """Return the paired t and sign-flip test over the seeds that both rows have; scores keyed by seed.
 
     Only for rows whose runs of one seed share their initialisation: elsewhere a common seed number pairs nothing. The
-    sign-flip test enumerates 2^n sign patterns as ``permutation_p`` does its splits. None below 3 common seeds, and
-    where the differences do not vary.
+    sign-flip test enumerates 2^n sign patterns as ``permutation_p`` does its splits. Return None below 3 common seeds,
+    and where the differences do not vary.
     """
     from scipy import stats
 

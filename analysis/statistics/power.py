@@ -37,7 +37,7 @@ _PART_WEIGHTS = np.einsum("i,j,k->ijk", *(weights for _, weights in _PARTS))
 def power_of(gap: float, spread: Spread, n: int, alpha: float = ALPHA) -> float:
     """Return the chance in [0, 1] that the test finds ``gap`` with ``n`` seeds a row.
 
-    ValueError for n < 3, stds that are negative or both 0, alpha outside (0, 1), or a gap that is not finite.
+    Raises ValueError for n < 3, stds that are negative or both 0, alpha outside (0, 1), or a gap that is not finite.
     """
     if n < MIN_SEEDS or not 0 < alpha < 1 or not math.isfinite(gap):
         raise ValueError(f"no power of n = {n}, alpha = {alpha}, gap = {gap}")
@@ -52,7 +52,7 @@ def power_of(gap: float, spread: Spread, n: int, alpha: float = ALPHA) -> float:
 def detectable_difference(spread: Spread, n: int, power: float = POWER, alpha: float = ALPHA) -> float | None:
     """Return the smallest gap found with chance ``power`` by ``n`` seeds a row.
 
-    None for n < 3 (no test is made) and where nothing varies. ValueError unless 0 < alpha < power < 1.
+    Return None for n < 3 (no test is made) and where nothing varies. Raises ValueError unless 0 < alpha < power < 1.
     """
     from scipy.optimize import brentq
 
@@ -66,7 +66,7 @@ def detectable_difference(spread: Spread, n: int, power: float = POWER, alpha: f
 def smallest_gap(spread: Spread, power: float = POWER, alpha: float = ALPHA) -> float:
     """Return the smallest gap that any number of seeds finds with chance ``power``: 0 on these test items.
 
-    ValueError unless 0 < alpha < power < 1.
+    Raises ValueError unless 0 < alpha < power < 1.
     """
     from scipy import stats
     from scipy.optimize import brentq
@@ -83,8 +83,8 @@ def smallest_gap(spread: Spread, power: float = POWER, alpha: float = ALPHA) -> 
 def seeds_needed(spread: Spread, gap: float, power: float = POWER, alpha: float = ALPHA) -> int | None:
     """Return the seeds a row, at least 3, that find ``gap`` (of either sign) with chance ``power``.
 
-    None says more than ``MAX_SEEDS``, as for a gap of 0 or below ``smallest_gap``. ValueError where nothing varies,
-    which leaves nothing to plan with, or unless 0 < alpha < power < 1.
+    None says more than ``MAX_SEEDS``, as for a gap of 0 or below ``smallest_gap``. Raises ValueError where nothing
+    varies, which leaves nothing to plan with, or unless 0 < alpha < power < 1.
     """
     _check(power, alpha)
     counts = range(MIN_SEEDS, MAX_SEEDS + 1)
@@ -102,8 +102,8 @@ def seeds_range(
     The std of seed a minus seed b has Satterthwaite's degrees of freedom (n_a + n_b - 2, the pooled ones, where n and
     stds are equal); its bounds scale both stds. 80 % by default: its upper bound is the one-sided 90 % limit (Browne
     1995, Statistics in Medicine 14, plans with the 80 % one); at n = 5, 95 % would span a factor of 8 in seeds instead
-    of 4. The items' part of the variance stays as it is. An element of None says more than ``MAX_SEEDS``. ValueError as
-    ``seeds_needed``.
+    of 4. The items' part of the variance stays as it is. An element of None says more than ``MAX_SEEDS``. Raises
+    ValueError as ``seeds_needed``.
     """
     stds = spread.std_a, spread.std_b
     factors = (1.0, 1.0)
@@ -123,7 +123,7 @@ def seeds_phrase(bounds: tuple[int | None, int | None]) -> str:
 
 
 def std_interval(sample: Sample, level: float = 0.95) -> Interval | None:
-    """Return the chi-square interval of the standard deviation of normal scores. None as ``mean_interval``."""
+    """Return the chi-square interval of the standard deviation of normal scores. Return None as ``mean_interval``."""
     if sample.std is None or mean_interval(sample) is None:
         return None
     low, high = _std_factors(sample.n - 1, level)
@@ -133,7 +133,7 @@ def std_interval(sample: Sample, level: float = 0.95) -> Interval | None:
 def hours_for(seeds: int, seconds_per_trial: float) -> float:
     """Return the GPU-hours of ``seeds`` trials, ``seconds_per_trial`` each, one at a time.
 
-    ValueError for a negative number.
+    Raises ValueError for a negative number.
     """
     if seeds < 0 or not 0 <= seconds_per_trial < math.inf:
         raise ValueError(f"no hours for {seeds} trials of {seconds_per_trial} s")

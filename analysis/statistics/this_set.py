@@ -46,7 +46,7 @@ class Sample:
 
     @classmethod
     def of(cls, values: Iterable[float]) -> Self:
-        """Return the sample of ``values``, one a seed. ValueError where there is none, or one is not finite."""
+        """Return the sample of ``values``, one a seed. Raises ValueError where there is none, or one is not finite."""
         scores = tuple(map(float, values))
         if not scores or not all(map(math.isfinite, scores)):
             raise ValueError(f"a sample needs at least one score, all finite, not {scores}")
@@ -58,7 +58,10 @@ class Sample:
 
 @dataclass(frozen=True)
 class Interval:
-    """A confidence interval of confidence ``level`` in (0, 1). ValueError for another level or where a bound is NaN."""
+    """A confidence interval of confidence ``level`` in (0, 1).
+
+    Raises ValueError for another level, or where a bound is NaN or the two are the wrong way round.
+    """
 
     low: float
     high: float
@@ -158,7 +161,8 @@ class Difference:
     def equivalence(self, margin: float) -> float:
         """Return the p of two one-sided tests (Schuirmann 1987) that the means are less than ``margin`` apart.
 
-        ``margin`` is in the score's unit, 0.01 for one point; the larger of the two p. UserError unless it is above 0.
+        ``margin`` is in the score's unit, 0.01 for one point; the larger of the two p. Raises UserError unless it is
+        above 0.
         """
         if not 0 < margin < math.inf:
             raise UserError(f"an equivalence margin of {margin} tests nothing; give one above 0, as 0.01 for one point")
@@ -175,7 +179,7 @@ class McNemar:
 
 
 def mean_interval(sample: Sample, level: float = 0.95) -> Interval | None:
-    """Return the Student-t interval of the mean over new seeds. None for n < 3, no std, or no spread."""
+    """Return the Student-t interval of the mean over new seeds. Return None for n < 3, no std, or no spread."""
     if sample.std is None or sample.n < MIN_SEEDS or negligible(sample.std, sample.mean):
         return None
     return t_interval(sample.mean, sample.std / math.sqrt(sample.n), sample.n - 1, level)
@@ -204,7 +208,7 @@ def welch(a: Sample, b: Sample, level: float = 0.95) -> Difference | None:
     """Return Welch's (1947, Biometrika 34) two-sided t test of mean(a) - mean(b), the stds free to differ, from mean,
     std, n.
 
-    None where either has n < 3 or no std, and where neither varies; one of the two may have std 0.
+    Return None where either has n < 3 or no std, and where neither varies; one of the two may have std 0.
     """
     if a.std is None or b.std is None or min(a.n, b.n) < MIN_SEEDS or negligible(max(a.std, b.std), a.mean, b.mean):
         return None
@@ -214,8 +218,8 @@ def welch(a: Sample, b: Sample, level: float = 0.95) -> Difference | None:
 def mcnemar(gold: IntArray, predicted_a: IntArray, predicted_b: IntArray) -> McNemar:
     """Return the exact McNemar (1947) test of ONE run against one other, each (I,): binomial on the discordant items.
 
-    It says nothing of other seeds and takes items as independent. p = 1 without discordant items. ValueError where the
-    shapes differ.
+    It says nothing of other seeds and takes items as independent. p = 1 without discordant items. Raises ValueError
+    where the shapes differ.
     """
     from scipy import stats
 

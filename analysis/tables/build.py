@@ -62,7 +62,7 @@ def _versus(spec: TableSpec, best: Mapping[str, int]) -> dict[tuple[int, str], C
 def _of_test(one: Comparison, populations: bool, tests: bool) -> str:
     """Return what a letter says of the test of a row: where rows of the table differ in ``populations`` or ``tests``.
 
-    Empty where the sentences below the table say it of every row.
+    It is empty where the sentences below the table say it of every row.
     """
     if one.population is Population.THIS_SET:
         return "compared on these test items alone" if populations else ""

@@ -134,7 +134,8 @@ class Table:
 def difference_text(found: Comparison | None) -> str:
     """Return a difference in its metric's unit with interval, p, test and what it holds for, or why it was not tested.
 
-    The p is the corrected one, or the uncorrected one where it has not been corrected. Empty without a difference.
+    The p is the corrected one, or the uncorrected one where it has not been corrected. It is empty without a
+    difference.
     """
     if found is None or found.difference is None:
         return ""

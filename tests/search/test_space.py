@@ -157,7 +157,7 @@ def test_a_bad_space_file_is_refused_in_one_line(tmp_path, text):
 
 
 def test_a_given_default_is_held_against_the_range_too():
-    with pytest.raises(UserError, match="the default r 20 of 'lora'.*outside the searched range .1 to 128, powers of 2"):
+    with pytest.raises(UserError, match="default r 20 of 'lora'.*outside the searched range .1 to 128, powers of 2"):
         first_trial(specify(method="lora", method_params={"r": 20}), {})
     first = first_trial(specify(method="full"), {"learning_rate": Range(1e-6, 1e-4)})
     assert first.params == {"learning_rate": 5e-5}

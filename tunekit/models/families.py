@@ -56,7 +56,7 @@ class Family:
     """Whether the first position of a text is the padding token's id + 1, as RoBERTa's is, and not 0."""
     bottlenecks: str | None = None
     """The layout of its layers, by which adapters are put in: ``bert``, with an output module after attention and one
-    after the feed-forward part, ``distilbert`` or ``modernbert``. None where adapters are not supported."""
+    after the feed-forward part, ``distilbert`` or ``modernbert``. It is None where adapters are not supported."""
     token_types: bool = True
     """Whether its forward pass takes token types."""
     rotary: bool = False
