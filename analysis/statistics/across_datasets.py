@@ -81,10 +81,10 @@ def compare_across(
     majority class: a rescaled score is 0 there and 1 at the best mean of the dataset. ``level`` is that of the
     intervals, ``alpha`` the error of Nemenyi's test.
 
-    Intervals over datasets are Student's t with D - 1 degrees of freedom. A value of one dataset holds the noise of its
-    seeds, so that their spread between datasets covers both. The variance of an interquartile mean comes from a
-    bootstrap of D - 1 of D datasets (Rao and Wu 1988, which has the variance of the mean right for few). Friedman's
-    test permutes ranks within datasets; Nemenyi's test uses the studentized range.
+    Intervals over datasets are Student's t with D - 1 degrees of freedom. The value of one dataset holds the noise of
+    its seeds, so that the spread of the values between datasets covers both. The variance of an interquartile mean
+    comes from a bootstrap of D - 1 of D datasets (Rao and Wu 1988), which has the variance of the mean right for few.
+    Friedman's test permutes ranks within datasets; Nemenyi's test uses the studentized range.
 
     Raises ValueError below two rows or ``MIN_DATASETS`` datasets, where a row lacks scores on a dataset, and where the
     best mean of a dataset is not above its floor.
@@ -179,7 +179,7 @@ def _iqm_estimate(row: Sequence[FloatArray], level: float) -> Estimate:
     """Return the interquartile mean of one row's rescaled scores with its interval over datasets."""
     count = len(row)
     drawn = np.random.default_rng(0).integers(count, size=(_DRAWS, count - 1))
-    # Of few datasets there are few different draws, whatever their order.
+    # Few datasets have few different draws, whatever their order.
     different, times = np.unique(np.sort(drawn, axis=1), axis=0, return_counts=True)
     values = np.array([interquartile_mean(np.concatenate([row[d] for d in picks])) for picks in different])
     centre = np.average(values, weights=times)

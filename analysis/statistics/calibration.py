@@ -1,4 +1,4 @@
-"""How far predicted probabilities can be trusted: likelihood, Brier score, calibration error, temperature.
+"""Measures of how far predicted probabilities can be trusted: likelihood, Brier score, calibration error, temperature.
 
 Shapes: S seeds, N items, C classes. ``logits`` are (S, N, C) or (N, C), ``gold`` labels (N,) in [0, C).
 """
@@ -48,7 +48,7 @@ class BinnedRun:
     confidence: FloatArray
     """The probability (N,) of each item's predicted label."""
     right: FloatArray
-    """1 (N,) for each item whose label is predicted, else 0."""
+    """1 for each item (N,) whose gold label is the predicted one, else 0."""
 
     @classmethod
     def of(cls, log_probs: FloatArray, gold: IntArray) -> "BinnedRun":
@@ -69,10 +69,10 @@ class BinnedRun:
 def calibration_error(run: BinnedRun, weights: FloatArray) -> FloatArray:
     """Return the debiased calibration error (D,) of the predicted label's probability, in [0, 1], for one run.
 
-    In a bin the squared gap between mean probability and accuracy is taken, less its own sampling variance
+    Each bin gives the squared gap between mean probability and accuracy, less the gap's own sampling variance
     acc (1 - acc) / (n - 1); the error is the root of the mean over bins, and 0 where that is negative (Kumar, Liang and
-    Ma 2019, "Verified uncertainty calibration", NeurIPS 32, section 5). Without the correction a perfect model of few
-    items looks miscalibrated. ``weights`` (D, N) count items in each of D draws: ones, or as a bootstrap draws them.
+    Ma 2019, "Verified uncertainty calibration", NeurIPS 32, section 5). Without the correction a perfect model looks
+    miscalibrated on few items. ``weights`` (D, N) count items in each of D draws: ones, or as a bootstrap draws them.
     """
     in_bin = np.eye(run.of_item.max() + 1)[run.of_item]  # (N, bins)
     sizes = weights @ in_bin  # (D, bins)
@@ -111,8 +111,8 @@ def error_overlap(wrong_a: FloatArray, wrong_b: FloatArray, weights: FloatArray)
 
     1 says that both err on the same items, 0 that they overlap as two independent runs of the same error rates would
     (Geirhos et al. 2020, "Beyond accuracy: quantifying trial-by-trial behaviour of CNNs and humans by measuring error
-    consistency", NeurIPS 33). ``wrong`` is 1 where the run errs and else 0; ``weights`` (D, N) count items in each
-    of D draws. A pair of which one run errs on no item, or on all, has no kappa: NaN.
+    consistency", NeurIPS 33). The arrays are 1 where the run errs, else 0; ``weights`` (D, N) count items in each of D
+    draws. A pair of which one run errs on no item, or on all, has no kappa: NaN.
     """
     total = weights.sum(axis=1)[:, None]
     a, b = (weights @ wrong_a.T / total)[:, :, None], (weights @ wrong_b.T / total)[:, None]

@@ -35,7 +35,7 @@ def crossed_interval(
     jackknife's, which leaves out one seed after the other (Efron and Stein 1981, Annals of Statistics 9). Both parts
     hold what varies with seed and item together, so that the interval is rather too wide than too narrow. Degrees of
     freedom are Satterthwaite's. Where the seeds' part alone, with its fewer degrees of freedom, gives a wider interval,
-    it is that one. The interval is cut to ``bounds``. There is none below three seeds of a row, and where nothing
+    that one is returned. The interval is cut to ``bounds``, and None where a row has fewer than three seeds or nothing
     varies.
     """
     every = [np.arange(count) for count in seeds]
@@ -61,7 +61,7 @@ def crossed_interval(
 
 
 def _interval(value: float, parts: Sequence[tuple[float, float]], level: float) -> Interval:
-    """Return Student's t interval of a variance in ``parts``, each with its degrees of freedom."""
+    """Return Student's t interval from the ``parts`` of the variance, each with its degrees of freedom."""
     variance = sum(part for part, _ in parts)
     df = variance**2 / sum(part**2 / of for part, of in parts)
     return t_interval(value, math.sqrt(variance), df, level)

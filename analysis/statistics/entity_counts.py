@@ -1,4 +1,4 @@
-"""The entities of the texts that several seeds tagged, counted by type and by the cluster that a text stands in."""
+"""The entities of the texts that several seeds tagged, counted by type and by the cluster of the text."""
 
 from collections.abc import Sequence
 from typing import Any, NamedTuple
@@ -14,9 +14,9 @@ class EntityCounts(NamedTuple):
     """The entities of I texts, by type."""
 
     of_gold: IntArray
-    """(I, T), those of each text."""
+    """The gold entities of each text, (I, T)."""
     tables: FloatArray
-    """(G, S, 3, T), found, gold and predicted ones of each cluster by each seed."""
+    """The found, gold and predicted entities of each cluster by each seed, (G, S, 3, T)."""
 
 
 def entity_counts_of(
@@ -24,7 +24,7 @@ def entity_counts_of(
 ) -> EntityCounts:
     """Return the entities of texts whose tags are ``gold`` (I,) and, by each seed, ``predicted`` (S, I).
 
-    A text of tags has a space between them, and stands in the cluster that ``cluster`` (I,) says.
+    The tags of a text are separated by spaces; ``cluster`` (I,) is the cluster of each text.
     """
     tags = [text.split(" ") for text in gold]
     tables = np.zeros((int(cluster.max()) + 1, len(predicted), 3, len(types)))

@@ -34,9 +34,10 @@ def grim(mean_percent: Decimal, items: int, runs: int, decimals: int = 2) -> Gri
     """Return whether ``mean_percent`` can be the mean accuracy of ``runs`` runs on ``items`` test items each.
 
     It fits where a total of right answers over all runs rounds to it, and ``fits only if runs were rounded`` where only
-    a mean of run accuracies that were themselves rounded to ``decimals`` does. All in exact whole numbers; a tie may
-    have been rounded up or to even. The std printed beside the mean is not looked at. Raises ValueError for a mean
-    outside [0, 100] or with more digits than ``decimals``, for items or runs below 1, and for decimals outside 0 to 4.
+    a mean of run accuracies that were themselves rounded to ``decimals`` does. The arithmetic is in exact whole
+    numbers; a tie may have been rounded up or to even. The std printed beside the mean is not looked at. Raises
+    ValueError for a mean outside [0, 100] or with more digits than ``decimals``, for items or runs below 1, and for
+    decimals outside 0 to 4.
     """
     if items < 1 or runs < 1 or not 0 <= decimals <= 4:
         raise ValueError(f"GRIM needs items and runs of 1 or more and 0 to 4 decimals, not {items}, {runs}, {decimals}")

@@ -1,7 +1,7 @@
 """Several tests at once: Holm's correction, and a step-down one for rows of a table that are tested against the best.
 
-The best row of a column is found in the same scores, so that a row which looks worse than it may be worse than any of
-the others by luck alone. ``against_best`` corrects for every pair of rows of a column, not only for the pairs tested,
+The best row of a column is found in the same scores that are tested. By luck alone any row can look the best and any
+other worse, so ``against_best`` corrects for every pair of rows of a column, not only for the pairs that are tested,
 and takes a row's pairs off the count once the row is found worse. It is a sequentially rejective Bonferroni test
 (Goeman and Solari 2010, Annals of Statistics 38; Shaffer 1986, JASA 81, leaves out pairs by the same logic), not Holm's
 over these pairs: Holm would count every pair, and take one off a step. That the best row is found in the scores is

@@ -54,12 +54,12 @@ _SHARES = ("accuracy", "micro_f1")  # one label an item: over all classes, micro
 
 @dataclass(frozen=True)
 class SeedPredictions:
-    """One cell's predictions on one split: ``gold`` (I,), ``predicted`` (S, I) a row a seed, ``groups`` (I,).
+    """One cell's predictions on one split: ``gold`` (I,), ``predicted`` (S, I) with a row a seed, and ``groups`` (I,).
 
     Labels are in [0, num_classes), or any numbers where there are no classes. Where an item has several labels, gold is
-    (I, num_classes) and predicted (S, I, num_classes) of 0 and 1. Where words have tags, an item is a text, labels are
-    texts of its tags, and the classes are the types of entities. Groups are any integers. Raises ValueError where
-    shapes or labels do not fit, or where all items stand in one group, which says nothing of the spread over items.
+    (I, num_classes) and predicted (S, I, num_classes) of 0 and 1. Where words have tags, an item is a text, its label
+    is the text of its tags, and the classes are the types of entities. Groups are any integers. Raises ValueError where
+    shapes or labels do not fit, or where all items are in one group, which says nothing of the spread over items.
     """
 
     gold: npt.NDArray[Any]
@@ -102,17 +102,18 @@ class Variation:
 
     runs: SeedPredictions
     test: str
+    """The name of the analysis that estimated the variation."""
     scores: FloatArray
     """The score of each seed, (S,)."""
     deviations: FloatArray
-    """Deviations over items, (N, S), columns of mean 0; their sums of squares over ``divisor`` are variances."""
+    """The deviations over items, (N, S), columns of mean 0; their sums of squares over ``divisor`` are variances."""
     divisor: float
     influence: FloatArray
     """The effect of each cluster on the mean score, (G,)."""
     strata: IntArray
     """The stratum of each cluster, (G,)."""
     draws_df: float = math.inf
-    """The degrees of freedom of the draws by which the variances over items were estimated; none drawn: infinite."""
+    """The degrees of freedom of the draws that gave the variances over items; infinite where none were drawn."""
 
     @cached_property
     def average(self) -> FloatArray:
@@ -138,7 +139,7 @@ def is_of_items(metric: str) -> bool:
 
 
 def variations(rows: Sequence[SeedPredictions], metric: str, draws: int = DRAWS, seed: int = 0) -> list[Variation]:
-    """Return how each row varies over seeds and items; the rows were scored on the same items.
+    """Return how each row varies over seeds and items; the rows must have been scored on the same items.
 
     Raises ValueError where they were not, where ``metric`` is no score of items, or for fewer than two draws.
     """
@@ -162,9 +163,9 @@ def variations(rows: Sequence[SeedPredictions], metric: str, draws: int = DRAWS,
 def interval(row: Variation, level: float = 0.95) -> Interval | None:
     """Return the interval of the mean score over new seeds and new items.
 
-    Satterthwaite (1946) degrees of freedom, Student-t quantile. It is never narrower than Student's interval over seeds
-    alone, whose degrees of freedom are fewer: what holds for more can't be known more exactly. Return None below three
-    seeds, and where nothing varies.
+    It takes Satterthwaite's (1946) degrees of freedom and Student's quantile. It is never narrower than Student's
+    interval over seeds alone, whose degrees of freedom are fewer: what holds for more can't be known more exactly.
+    Returns None below three seeds, and where nothing varies.
     """
     found = _estimate([row], 1.0, level)
     return None if found is None else found.interval
@@ -174,8 +175,8 @@ def difference(a: Variation, b: Variation, factor: float = 1.0, level: float = 0
     """Return the test of the mean score of ``a`` minus ``factor`` times that of ``b``, over new seeds and new items.
 
     The items' part is that of the difference, so that what both rows find hard cancels. Welch's test over seeds alone
-    has to find the difference too. Raises ValueError unless both were scored on the same items;
-    None below three seeds of either, and where nothing varies.
+    has to find the difference too. Returns None below three seeds of either, and where nothing varies. Raises
+    ValueError unless both were scored on the same items.
     """
     if not a.runs.same_items(b.runs):
         raise ValueError("the two rows were not scored on the same items: gold labels, groups or classes differ")
@@ -183,7 +184,7 @@ def difference(a: Variation, b: Variation, factor: float = 1.0, level: float = 0
 
 
 def _accuracy(runs: SeedPredictions, cluster: IntArray) -> Variation:
-    """Return the variation of accuracy: the clusters' totals of deviations from each seed's mean."""
+    """Return the variation of accuracy, from the clusters' totals of deviations from each seed's mean."""
     clusters = int(cluster.max()) + 1
     hits = runs.predicted == runs.gold
     scores = hits.mean(axis=1)
@@ -260,9 +261,9 @@ def _resampled_numbers(rows: Sequence[SeedPredictions], score: NumberScore, draw
 
 
 def _estimate(rows: Sequence[Variation], factor: float, level: float) -> Difference | None:
-    """Return the mean (difference) with V = seed + item - interaction.
+    """Return the mean of one row, or the difference of two, with its variance V = seed + item - interaction.
 
-    V is never below one of its two first parts, which a noisy interaction would otherwise take away.
+    V is never below either of its first two parts, which a noisy interaction would take away. None as ``interval``.
     """
     if any(len(row.scores) < MIN_SEEDS for row in rows):
         return None

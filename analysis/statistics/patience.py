@@ -1,4 +1,4 @@
-"""What early stopping would have given: the epoch at which a trial would have stopped, and the epoch it would keep."""
+"""Early stopping in hindsight: the epoch at which a trial would have stopped, and the epoch it would have kept."""
 
 import math
 from collections.abc import Sequence
@@ -16,7 +16,7 @@ class Stopped:
 
 
 def stopped(scores: Sequence[float], patience: int) -> Stopped:
-    """Return where training ends once ``patience`` epochs in a row have not raised the best validation score.
+    """Return where training ends if ``patience`` epochs in a row without a new best validation score end it.
 
     ``scores`` are those after each epoch; a higher one is better, and an equal one is no gain, as in Trainer's
     EarlyStoppingCallback. Raises ValueError for no scores, for one that is not finite, and for a patience below 1.

@@ -14,35 +14,33 @@ import numpy as np
 from analysis.statistics.this_set import MIN_SEEDS, FloatArray, Interval, negligible
 
 MAX_ARRANGEMENTS = 20_000
-"""The arrangements that a test enumerates at most (8 against 8 seeds has 12,870).
-
-Of more, as many are drawn.
-"""
+"""The most arrangements that a test enumerates (8 against 8 seeds has 12,870); of more, this many are drawn."""
 _TIE_DECIMALS = 10  # of statistics on values scaled to [-1, 1]: splits of equal sums are ties
 
 
 @dataclass(frozen=True)
 class Paired:
-    """Of a minus b over ``n`` common seeds: paired t (``interval``, ``p``), sign-flip p, correlation of the rows.
-
-    ``correlation`` (Pearson) is None where one row does not vary.
-    """
+    """The tests of row a minus row b over their common seeds."""
 
     difference: float
     interval: Interval
+    """The interval of the paired t test."""
     p: float
+    """The p of the paired t test."""
     sign_flip_p: float
     correlation: float | None
+    """Pearson's correlation of the two rows; None where one of them does not vary."""
     n: int
+    """The number of common seeds."""
 
 
 def permutation_p(a: Sequence[float], b: Sequence[float]) -> float | None:
-    """Return the two-sided p of the unpaired permutation test on the difference of means: twice the smaller tail, at
-    most 1.
+    """Return the two-sided p of the unpaired permutation test on the difference of means.
 
-    Exact (all splits) up to ``MAX_ARRANGEMENTS`` splits; beyond, as many seeded draws. Its null is that both rows have
-    the same distribution, spread included: at stds of 4:1 and n = 5 it rejects 8 % of equal means, Welch's t 5 %. None
-    where either n < 3; 1 where all values are the same. It needs no spread.
+    It is twice the smaller tail, at most 1. The test is exact (all splits) up to ``MAX_ARRANGEMENTS`` splits; beyond,
+    it takes that many seeded draws. Its null is that both rows have the same distribution, spread included: at stds of
+    4:1 and n = 5 it rejects 8 % of equal means, Welch's t 5 %. It needs no spread: it returns 1 where all values are
+    the same. Returns None where either n < 3.
     """
     if min(len(a), len(b)) < MIN_SEEDS:
         return None
@@ -61,11 +59,11 @@ def least_split_p(n_a: int, n_b: int) -> float:
 
 
 def paired(a: Mapping[int, float], b: Mapping[int, float], level: float = 0.95) -> Paired | None:
-    """Return the paired t and sign-flip test over the seeds that both rows have; scores keyed by seed.
+    """Return the paired t and sign-flip tests over the seeds that both rows have; scores are keyed by seed.
 
-    Only for rows whose runs of one seed share their initialisation: elsewhere a common seed number pairs nothing. The
-    sign-flip test enumerates 2^n sign patterns as ``permutation_p`` does its splits. Return None below 3 common seeds,
-    and where the differences do not vary.
+    It is only for rows whose runs of one seed share their initialisation: elsewhere a common seed number pairs nothing.
+    The sign-flip test enumerates 2^n sign patterns as ``permutation_p`` does its splits. Returns None below 3 common
+    seeds, and where the differences do not vary.
     """
     from scipy import stats
 

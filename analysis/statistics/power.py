@@ -1,7 +1,7 @@
-"""How many seeds a gap needs: power of a two-sided t test of two rows with the same number of seeds n.
+"""The power of a two-sided t test of two rows with the same number of seeds n, and the seeds that a gap needs.
 
 The usual plan, a noncentral t with the true stds' Satterthwaite degrees of freedom, promises 80 % and gives 70 % at
-n = 3 and 78 % at n = 5, for the test has to estimate them. So the power is integrated over what it estimates.
+n = 3 and 78 % at n = 5, because the test has to estimate the stds. So the power is integrated over those estimates.
 
 On new texts the test items vary too, and more seeds do not take that part of the variance away: there is a smallest gap
 that any number of seeds finds (``smallest_gap``). Gaps and stds are in the score's unit, 0.01 for one point.
@@ -19,7 +19,7 @@ from analysis.statistics.this_set import MIN_SEEDS, Interval, Sample, Spread, me
 POWER = 0.8
 ALPHA = 0.05
 MAX_SEEDS = 10_000
-"""The number of seeds a row up to which numbers are given; beyond, they only say more than that."""
+"""The largest number of seeds a row that is given; beyond it, the answer is only "more than" this number."""
 _CERTAIN = 1e6  # standard errors: the power is 1, and scipy's nct NaN a little further on
 
 
@@ -52,7 +52,7 @@ def power_of(gap: float, spread: Spread, n: int, alpha: float = ALPHA) -> float:
 def detectable_difference(spread: Spread, n: int, power: float = POWER, alpha: float = ALPHA) -> float | None:
     """Return the smallest gap found with chance ``power`` by ``n`` seeds a row.
 
-    Return None for n < 3 (no test is made) and where nothing varies. Raises ValueError unless 0 < alpha < power < 1.
+    Returns None for n < 3 (no test is made) and where nothing varies. Raises ValueError unless 0 < alpha < power < 1.
     """
     from scipy.optimize import brentq
 
@@ -83,7 +83,7 @@ def smallest_gap(spread: Spread, power: float = POWER, alpha: float = ALPHA) -> 
 def seeds_needed(spread: Spread, gap: float, power: float = POWER, alpha: float = ALPHA) -> int | None:
     """Return the seeds a row, at least 3, that find ``gap`` (of either sign) with chance ``power``.
 
-    None says more than ``MAX_SEEDS``, as for a gap of 0 or below ``smallest_gap``. Raises ValueError where nothing
+    None means more than ``MAX_SEEDS``, as for a gap of 0 or below ``smallest_gap``. Raises ValueError where nothing
     varies, which leaves nothing to plan with, or unless 0 < alpha < power < 1.
     """
     _check(power, alpha)
@@ -96,14 +96,13 @@ def seeds_needed(spread: Spread, gap: float, power: float = POWER, alpha: float 
 def seeds_range(
     spread: Spread, gap: float, power: float = POWER, alpha: float = ALPHA, level: float = 0.8
 ) -> tuple[int | None, int | None]:
-    """Return the fewest and most seeds a row that find ``gap``, over the chi-square interval of the std of a
-    difference.
+    """Return the fewest and the most seeds a row that find ``gap``, as the std of a difference is known within bounds.
 
-    The std of seed a minus seed b has Satterthwaite's degrees of freedom (n_a + n_b - 2, the pooled ones, where n and
-    stds are equal); its bounds scale both stds. 80 % by default: its upper bound is the one-sided 90 % limit (Browne
-    1995, Statistics in Medicine 14, plans with the 80 % one); at n = 5, 95 % would span a factor of 8 in seeds instead
-    of 4. The items' part of the variance stays as it is. An element of None says more than ``MAX_SEEDS``. Raises
-    ValueError as ``seeds_needed``.
+    The bounds are those of the std's chi-square interval. The std of seed a minus seed b has Satterthwaite's degrees of
+    freedom (n_a + n_b - 2, the pooled ones, where n and stds are equal), and the bounds scale both stds. ``level`` is
+    80 % by default: the upper bound is then the one-sided 90 % limit (Browne 1995, Statistics in Medicine 14, plans
+    with the 80 % one); at n = 5, 95 % would span a factor of 8 in seeds instead of 4. The items' part of the variance
+    stays as it is. An element of None means more than ``MAX_SEEDS``. Raises ValueError as ``seeds_needed``.
     """
     stds = spread.std_a, spread.std_b
     factors = (1.0, 1.0)
@@ -123,7 +122,7 @@ def seeds_phrase(bounds: tuple[int | None, int | None]) -> str:
 
 
 def std_interval(sample: Sample, level: float = 0.95) -> Interval | None:
-    """Return the chi-square interval of the standard deviation of normal scores. Return None as ``mean_interval``."""
+    """Return the chi-square interval of the standard deviation of normal scores, or None as ``mean_interval`` does."""
     if sample.std is None or mean_interval(sample) is None:
         return None
     low, high = _std_factors(sample.n - 1, level)

@@ -63,7 +63,7 @@ def entity_statistic_of(metric: str, types: Sequence[str]) -> Statistic | None:
 
 
 def statistic_of(metric: str) -> Statistic | None:
-    """Return the score called ``metric``, ``f1:CLASS`` too; None where it is none of counts."""
+    """Return the score called ``metric``, ``f1:CLASS`` too; None where it is no score of counts."""
     if metric.startswith("f1:"):
         number = int(metric.removeprefix("f1:"))
         return lambda counts: np.asarray(f1_of(counts)[..., number])
@@ -108,7 +108,7 @@ def label_counts_of(gold: IntArray, predicted: IntArray, cluster: IntArray) -> F
 def influence_of(table: FloatArray, statistic: Statistic) -> FloatArray:
     """Return the linearised effect of each cluster of (G, S, 3, K) on the mean score of the seeds, (G,).
 
-    As Takahashi et al. (2022) do for F1, by the derivative along the weight of the cluster.
+    It is the derivative along the weight of the cluster, as Takahashi et al. (2022) take it for F1.
     """
     total = table.sum(axis=0)
     change = (statistic(total + _STEP * table) - statistic(total)) / _STEP
@@ -118,7 +118,7 @@ def influence_of(table: FloatArray, statistic: Statistic) -> FloatArray:
 def strata_of(gold: IntArray, cluster: IntArray, num_classes: int) -> IntArray:
     """Return the stratum of each cluster, consecutive codes (G,): the rarest gold class among its items.
 
-    A class thus keeps its clusters in every draw, those apart that hold a rarer class too. A stratum of one cluster
+    A class thus keeps its clusters in every draw, except those that hold a rarer class too. A stratum of one cluster
     has no variance of its own and joins the largest ("collapsed strata", Cochran 1977, chapter 5A).
     """
     sizes = np.bincount(gold, minlength=num_classes)
@@ -130,11 +130,11 @@ def strata_of(gold: IntArray, cluster: IntArray, num_classes: int) -> IntArray:
 
 
 def weights_of(strata: IntArray, draws: int, seed: int) -> Iterator[FloatArray]:
-    """Yield the weight of each cluster in each draw, (some draws, G), until there are ``draws``.
+    """Yield the weight of each cluster in each draw, (some draws, G), until there are ``draws`` of them.
 
-    Within a stratum of n, n - 1 are drawn and weigh n / (n - 1), the rescaled bootstrap of Rao and Wu (1988, JASA 83):
-    without it a class of five items has 4/5 of its variance. New text also has another mix of classes: strata weigh by
-    Dirichlet shares (Rubin 1981, "The Bayesian bootstrap"), under which none vanishes.
+    Of the n clusters of a stratum, n - 1 are drawn and weigh n / (n - 1), the rescaled bootstrap of Rao and Wu (1988,
+    JASA 83): without it a class of five items has 4/5 of its variance. New text also has another mix of classes: strata
+    weigh by Dirichlet shares (Rubin 1981, "The Bayesian bootstrap"), under which none vanishes.
     """
     rng = np.random.default_rng(seed)
     sizes = np.bincount(strata)
@@ -151,8 +151,9 @@ def weights_of(strata: IntArray, draws: int, seed: int) -> Iterator[FloatArray]:
 
 
 def degrees_of_freedom(influence: FloatArray, strata: IntArray) -> float:
-    """Return the Satterthwaite degrees of freedom of the items' part: few where a class of few items has most of
-    the variance.
+    """Return the Satterthwaite degrees of freedom of the items' part.
+
+    They are few where a class of few items has most of the variance.
     """
     sizes = np.bincount(strata)
     means = np.bincount(strata, influence) / sizes

@@ -1,8 +1,8 @@
 """Intervals and tests over seeds on these test items: the seeds vary, the test items stay as they are.
 
-A score is one number a seed, in [0, 1]. No interval and no test below ``MIN_SEEDS``, nor where nothing varies (every
-seed the same score, up to rounding): the spread can not be estimated there, so the answer is None, never NaN and never
-an interval of no width.
+A score is one number a seed, in [0, 1]. There is no interval and no test below ``MIN_SEEDS``, nor where nothing varies
+(every seed has the same score, up to rounding): the spread can not be estimated there, so the answer is None, never NaN
+and never an interval of no width.
 """
 
 import math
@@ -27,8 +27,8 @@ _ROUNDING = 1e-12  # a spread below this part of the values is what floats leave
 class Sample:
     """The score of one cell over its seeds; ``values`` is empty where only mean, std and n are published.
 
-    ``std`` is the sample standard deviation (ddof = 1), None below two seeds or where none was published. ValueError
-    where the fields contradict each other or are not finite.
+    ``std`` is the sample standard deviation (ddof = 1), None below two seeds or where none was published. Raises
+    ValueError where the fields contradict each other or are not finite.
     """
 
     mean: float
@@ -74,29 +74,31 @@ class Interval:
 
 @dataclass(frozen=True)
 class Spread:
-    """What the variance of a difference of two means is made of, in the score's unit."""
+    """The parts that make up the variance of a difference of two means, in the score's unit."""
 
     std_a: float
     """The standard deviation over seeds of one score of the first row."""
     std_b: float
+    """The standard deviation over seeds of one score of the second row."""
     n_a: int
     """The number of seeds from which ``std_a`` is estimated."""
     n_b: int
+    """The number of seeds from which ``std_b`` is estimated."""
     floor: float = 0.0
     """The variance that no number of seeds takes away: that of the test items. 0 for a question on these test items."""
     floor_df: float = 1.0
     """The degrees of freedom from which ``floor`` is estimated."""
     items: int = 0
-    """The number of test items that ``floor`` is of."""
+    """The number of test items from which ``floor`` is estimated."""
     groups: int = 0
-    """The number of groups in which these items stand: items of one group are drawn together."""
+    """The number of groups of these items: items of one group are drawn together."""
 
     @property
     def is_zero(self) -> bool:
-        """Whether it leaves nothing to plan seeds with: no part that varies was found.
+        """Whether no part varies, so that there is nothing to plan seeds with.
 
-        On new texts there may be a test all the same. An example is trials that each predict one class, not all the
-        same one, with the same score: their errors on items differ by chance alone, which the test counts.
+        On new texts there may be a test all the same. An example is trials that each predict a single class, not all
+        the same one, with equal scores: their errors on items differ by chance alone, which the test counts.
         """
         return self.std_a == self.std_b == self.floor == 0
 
@@ -121,8 +123,8 @@ class PValue(NamedTuple):
 class Difference:
     """An estimate of mean(a) - mean(b), and the t tests that it is 0; of several tests the largest p counts.
 
-    On these test items there is one test, Welch's. On new texts the difference has to hold over seeds too, for with
-    three seeds Satterthwaite's degrees of freedom are too many far in the tail: Welch's test is the second one there.
+    On these test items there is one test, Welch's. On new texts Welch's test is the second one: the difference has to
+    hold over seeds too, because with three seeds Satterthwaite's degrees of freedom are too many far in the tail.
     """
 
     difference: float
@@ -147,8 +149,9 @@ class Difference:
         return min(self.one_sided()).test
 
     def one_sided(self, shift: float = 0.0) -> tuple[PValue, PValue]:
-        """Return the p that the true difference is above ``shift``, and that it is below, each the largest of the
-        tests'.
+        """Return the p that the true difference is above ``shift``, and the p that it is below.
+
+        Each is the largest of the tests' p.
         """
         from scipy import special
 
@@ -161,8 +164,8 @@ class Difference:
     def equivalence(self, margin: float) -> float:
         """Return the p of two one-sided tests (Schuirmann 1987) that the means are less than ``margin`` apart.
 
-        ``margin`` is in the score's unit, 0.01 for one point; the larger of the two p. Raises UserError unless it is
-        above 0.
+        It is the larger of the two p. ``margin`` is in the score's unit, 0.01 for one point. Raises UserError unless it
+        is above 0.
         """
         if not 0 < margin < math.inf:
             raise UserError(f"an equivalence margin of {margin} tests nothing; give one above 0, as 0.01 for one point")
@@ -171,25 +174,28 @@ class Difference:
 
 @dataclass(frozen=True)
 class McNemar:
-    """Discordant items of one pair of runs: ``b`` only the first has right, ``c`` only the second; two-sided ``p``."""
+    """McNemar's test of one pair of runs, from the items that only one of them has right."""
 
     b: int
+    """The number of items that only the first run has right."""
     c: int
+    """The number of items that only the second run has right."""
     p: float
+    """The two-sided p."""
 
 
 def mean_interval(sample: Sample, level: float = 0.95) -> Interval | None:
-    """Return the Student-t interval of the mean over new seeds. Return None for n < 3, no std, or no spread."""
+    """Return the Student-t interval of the mean over new seeds; None for n < 3, no std, or no spread."""
     if sample.std is None or sample.n < MIN_SEEDS or negligible(sample.std, sample.mean):
         return None
     return t_interval(sample.mean, sample.std / math.sqrt(sample.n), sample.n - 1, level)
 
 
 def satterthwaite(errors: Sequence[float], dfs: Sequence[float]) -> tuple[float, float]:
-    """Return the standard error of a sum of independent parts, and its degrees of freedom (Satterthwaite 1946,
-    Biometrics 2).
+    """Return the standard error of a sum of independent parts, and its degrees of freedom.
 
-    ``errors`` and ``dfs`` are those of the parts; at least one error is above 0.
+    The degrees of freedom are those of Satterthwaite (1946, Biometrics 2). ``errors`` and ``dfs`` are those of the
+    parts; at least one error is above 0.
     """
     total = math.hypot(*errors)
     return total, 1 / sum((error / total) ** 4 / df for error, df in zip(errors, dfs, strict=True))
@@ -198,17 +204,17 @@ def satterthwaite(errors: Sequence[float], dfs: Sequence[float]) -> tuple[float,
 def over_seeds(stds: Sequence[float], counts: Sequence[int]) -> TTest:
     """Return Welch's t test over seeds, of rows with these standard deviations, not all 0, and numbers of seeds.
 
-    Of a single row it is Student's.
+    For a single row it is Student's test.
     """
     errors = [std / math.sqrt(n) for std, n in zip(stds, counts, strict=True)]
     return TTest(WELCH, *satterthwaite(errors, [n - 1 for n in counts]))
 
 
 def welch(a: Sample, b: Sample, level: float = 0.95) -> Difference | None:
-    """Return Welch's (1947, Biometrika 34) two-sided t test of mean(a) - mean(b), the stds free to differ, from mean,
-    std, n.
+    """Return Welch's (1947, Biometrika 34) two-sided t test of mean(a) - mean(b), where the stds may differ.
 
-    Return None where either has n < 3 or no std, and where neither varies; one of the two may have std 0.
+    It is made from mean, std and n alone. Returns None where either has n < 3 or no std, and where neither varies; one
+    of the two may have std 0.
     """
     if a.std is None or b.std is None or min(a.n, b.n) < MIN_SEEDS or negligible(max(a.std, b.std), a.mean, b.mean):
         return None
