@@ -79,7 +79,7 @@ class Claim:
 
     @property
     def required(self) -> int:
-        """How many parts must hold: all of them, or the least number above half."""
+        """The number of parts that must hold: all of them, or the least number above half."""
         return len(self.parts) if self.quantifier is Quantifier.ALL else len(self.parts) // 2 + 1
 
 
@@ -99,7 +99,7 @@ class _Pair(NamedTuple):
 
 
 def load_claims(path: Path | None = None) -> list[Claim]:
-    """Return the claims of a YAML file, or the study's nine, whose file ``study_claims.yaml`` explains the form.
+    """Return the claims of a YAML file, by default the study's nine, whose ``study_claims.yaml`` explains the form.
 
     Raises UserError naming the file, the claim and what is wrong; a file over 1 MB and YAML aliases are refused.
     """
@@ -130,10 +130,11 @@ def load_claims(path: Path | None = None) -> list[Claim]:
 
 
 class _KnownRows(NamedTuple):
-    """The rows that a file may name, and whether it asks for the choice on validation in all of them."""
+    """The rows that a file may name."""
 
     names: tuple[str, ...]
     best: bool
+    """Whether the file asks for the choice on validation in all of its rows."""
 
 
 def _claim(entry: object, rows: _KnownRows, datasets: Sequence[str], where: str) -> Claim:
@@ -167,13 +168,13 @@ def _parts(item: object, rows: _KnownRows, datasets: Sequence[str], where: str) 
 
 
 def metrics_on(dataset: str) -> tuple[str, ...]:
-    """Return the metrics that a claim may name on ``dataset``: the scores of its task, then what every trial has."""
+    """Return the metrics that a claim may name on ``dataset``: the scores of its task, then those of every trial."""
     scores = tuple(metric.name for metric in task_of(dataset).metrics)
     return (*scores, *(("overfit",) if "accuracy" in scores else ()), *OFF_ITEMS)
 
 
 def _part(pair: _Pair, dataset: str, metric: str, where: str) -> Part:
-    """Return what a statement says on one dataset in one metric."""
+    """Return the part that a statement makes on one dataset in one metric."""
     _known(metric, metrics_on(dataset), "metric", f"{where}, on {readable(dataset)}")
     task, relation, margin, statement = task_of(dataset), pair.relation, pair.margin, pair.statement
     if pair.is_best or relation is Relation.WITHIN:
@@ -193,7 +194,7 @@ def _part(pair: _Pair, dataset: str, metric: str, where: str) -> Part:
 
 
 def _pairs(text: str, rows: _KnownRows, among: Sequence[ClaimRow], where: str) -> list[_Pair]:
-    """Return what a statement says of pairs of rows.
+    """Return the statements about two rows that ``text`` comes down to.
 
     ``a best`` is ``a > b`` for every other row b of ``among``, or ``a < b`` where less is better.
     """

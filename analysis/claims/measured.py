@@ -1,4 +1,4 @@
-"""What the cells of sweeps say of a claim's rows: the numbers of one configuration, or why there are none."""
+"""The numbers of sweeps for a claim's rows: those of one configuration, or the reason why there are none."""
 
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
@@ -14,33 +14,33 @@ from tunekit.parsing import did_you_mean, number
 
 @dataclass(frozen=True)
 class Measured:
-    """What is known of one row on one dataset in one metric."""
+    """The numbers of one row on one dataset in one metric, as far as they are known."""
 
     runs: dict[str, float] | None = None
     """The value of each run by the name of the run: its seed, or the workload of a closed form."""
     sample: Sample | None = None
-    """Mean, std and n of the runs; None where there are none."""
+    """The mean, std and n of the runs; None where there are none."""
     configuration: str = ""
-    """Which configuration it is, in words."""
+    """The configuration of the runs, in words."""
     split: str = ""
     """The split that was scored; empty for a quantity that no split has."""
     cell: Cell | None = None
     """The cell that the runs are of; None for printed numbers."""
     kind: str = "runs"
-    """What the runs are: runs of trials, or the workloads of a closed form."""
+    """The word for the runs: runs of trials, or the workloads of a closed form."""
     reason: str = ""
-    """Why there is no sample although trials of the row exist; empty where there is one, or no trial at all."""
+    """The reason why trials of the row give no sample; empty where there is a sample, or no trial at all."""
 
 
 Lookup = Callable[[ClaimRow, str, str], Measured]
-"""Gives what is known of a row on a dataset in a metric, in this order."""
+"""A function that returns the numbers of a row on a dataset in a metric, given in this order."""
 
 
 def cell_lookup(found: Sequence[Cell]) -> Lookup:
-    """Return what the cells ``found`` say of rows.
+    """Return a lookup of rows among the cells ``found``.
 
-    A row that names settings takes the configuration that has them. Of several configurations none is taken, unless the
-    row asks for the best on validation and validation can choose.
+    A row that names settings gets the configuration that has them. Where several have them it gets none, unless the row
+    asks for the best on validation and validation can choose.
     """
 
     def lookup(row: ClaimRow, dataset: str, metric: str) -> Measured:
@@ -87,13 +87,13 @@ def _measured(cell: Cell, members: Sequence[Cell], how: str, metric: str) -> Mea
 
 
 def _overfit(cell: Cell) -> dict[int, float]:
-    """Return train minus ``split`` accuracy by seed."""
+    """Return the accuracy on train minus that on the cell's split, by seed."""
     train, scored = cell.by_seed("fit_accuracy"), cell.by_seed("accuracy")
     return {seed: train[seed] - scored[seed] for seed in train if seed in scored}
 
 
 def _no_such(row: ClaimRow, dataset: str, members: Sequence[Cell]) -> str:
-    """Return which setting that ``row`` names no cell of ``members`` has."""
+    """Return the reason why no cell of ``members`` has the settings of ``row``: what it names, and what there is."""
     known = list(dict.fromkeys(name for cell in members for name in cell.settings))
     for name, _ in row.settings:
         if name not in known:

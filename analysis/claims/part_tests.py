@@ -16,7 +16,7 @@ from analysis.statistics.this_set import MIN_SEEDS, Interval, PValue, Sample, Sp
 
 
 class Verdict(StrEnum):
-    """What the numbers say of a claim or of a part of it."""
+    """The verdict that the numbers give on a claim or on a part of it."""
 
     SUPPORTED = "supported"
     CONTRADICTED = "contradicted"
@@ -40,9 +40,9 @@ class Tested:
     """The one-sided p for the opposite of the statement, and the test that gave it."""
     population: Population
     spread: Spread | None = None
-    """What the variance of the difference of means is made of; None where there is no interval."""
+    """The parts of the variance of the difference of means; None where there is no interval."""
     why_not_new_text: str = ""
-    """Why there is no answer for new texts although scores on items are compared; empty where there is one."""
+    """The reason why scores on items are not compared for new texts; empty where they are."""
 
     @property
     def p(self) -> float:
@@ -63,27 +63,28 @@ class PartResult:
     verdict: Verdict
     tested: Tested | None
     a: Measured
-    """What the part used of its first row: the configuration, its split and its runs."""
+    """The numbers of the first row that were used: its configuration, split and runs."""
     b: Measured
+    """The numbers of the second row that were used."""
     missing: tuple[ClaimRow, ...] = ()
     """The rows that have no value."""
     reason: str = ""
-    """Why the rows that have values can't be tested."""
+    """The reason why the rows that have values can't be tested; empty where they can."""
 
     @property
     def p(self) -> float:
-        """One-sided p for the statement; 1 where it was not tested."""
+        """The one-sided p for the statement; 1 where it was not tested."""
         return self.tested.p if self.tested else 1.0
 
     @property
     def p_against(self) -> float:
-        """One-sided p for the opposite; 1 where it was not tested."""
+        """The one-sided p for the opposite; 1 where it was not tested."""
         return self.tested.p_against if self.tested else 1.0
 
     def points(self, holds: bool) -> bool:
-        """Return whether the estimate lies on the side where the statement holds, or on the other.
+        """Return whether the estimate lies on the side where the statement holds, or, if ``holds`` is False, does not.
 
-        False for neither.
+        It is False for both where the part was not tested or lies on neither side.
         """
         if self.tested is None:
             return False
@@ -93,12 +94,12 @@ class PartResult:
 
 
 def check(part: Part, lookup: Lookup, alpha: float, new_text: bool = True) -> PartResult:
-    """Test a part on what ``lookup`` gives for its rows, or say what is missing.
+    """Return the test of a part on the numbers that ``lookup`` gives for its rows, or what is missing.
 
     Means are tested by ``analysis.compare``, one-sided: scores for new texts (seeds and items vary) where predictions
-    are stored and ``new_text`` is not False. "within" is two one-sided tests, and its opposite either bound crossed
-    (twice the smaller p). Standard deviations are tested by ``std_p``. What seeds don't move is compared run by run:
-    supported where every run holds, contradicted where none does.
+    are stored and ``new_text`` is not False. "within" is two one-sided tests; its opposite is that either bound is
+    crossed (twice the smaller p). Standard deviations are tested by ``std_p``. What seeds don't move is compared run by
+    run: it is supported where every run holds, contradicted where none does.
     """
     a, b = (lookup(row, part.dataset, part.metric) for row in (part.a, part.b))
     missing = tuple(row for row, own in ((part.a, a), (part.b, b)) if own.sample is None and not own.reason)
@@ -128,11 +129,10 @@ def verdict_of(p: float, p_against: float, alpha: float) -> Verdict:
 
 
 def seeds_needed(result: PartResult, level: float, holds: bool) -> tuple[int, int]:
-    """Return the fewest and most seeds a row at which the one-sided p for (or against) the part is at most ``level``,
-    power 0.8.
+    """Return the fewest and most seeds a row that bring the one-sided p for (or against) the part to ``level``.
 
-    Takes the difference for what it looks like; ``ENDLESS`` where it points to the other side. For standard deviations
-    the number for normal scores.
+    They are planned with power 0.8, as if the true difference were the estimated one. They are ``ENDLESS`` where the
+    estimate points to the other side. For standard deviations they are those for normal scores.
     """
     tested = result.tested
     if tested is None or tested.population is Population.COMPARED or not result.points(holds):
@@ -150,7 +150,7 @@ def seeds_needed(result: PartResult, level: float, holds: bool) -> tuple[int, in
 
 
 def _problem(part: Part, a: Measured, b: Measured) -> str | None:
-    """Return what keeps two rows from being compared at all."""
+    """Return the reason why two rows can't be compared at all, or None."""
     if a.cell is not None and a.cell is b.cell:
         return f"{part.a} and {part.b} are one configuration on {part.dataset}"
     if part.metric not in OFF_ITEMS and a.split != b.split:
@@ -161,7 +161,7 @@ def _problem(part: Part, a: Measured, b: Measured) -> str | None:
 
 
 def _too_little(part: Part, a: Sample, b: Sample) -> str | None:
-    """Return what keeps a sample from being tested; comparing takes one run."""
+    """Return the reason why a sample can't be tested, or None; a comparison without a test takes one run."""
     if part.metric in SEEDS_DO_NOT_MOVE:
         return None
     for row, sample in ((part.a, a), (part.b, b)):
@@ -183,8 +183,8 @@ def _scaled(sample: Sample, factor: float) -> Sample:
 def _compare(part: Part, a: Measured, b: Measured) -> Tested:
     """Return whether the statement holds in every run, in some or in none, as p of 0 or 1.
 
-    Runs of one name are held against each other (a seed, a workload), and where the names differ, each against each.
-    Where only means are known, they stand for the runs.
+    Runs of one name (a seed, a workload) are compared with each other, and where the names differ, each with each.
+    Where only means are known, they are compared in place of the runs.
     """
     assert a.sample
     assert b.sample
@@ -202,7 +202,7 @@ def _compare(part: Part, a: Measured, b: Measured) -> Tested:
 
 
 def _shares(part: Part, pairs: Sequence[tuple[float, float]]) -> str:
-    """Return which shares of b's values a's are, as the beginning of a sentence; empty where a value of b is 0."""
+    """Return the shares of b's values that a has, as the beginning of a sentence; empty where a value of b is 0."""
     if not all(second for _, second in pairs):
         return ""
     shares = sorted(first / second for first, second in pairs)
@@ -211,7 +211,7 @@ def _shares(part: Part, pairs: Sequence[tuple[float, float]]) -> str:
 
 
 def _test_means(part: Part, a: Measured, b: Measured, new_text: bool) -> Tested | str:
-    """Return the test of two means, or why there is none."""
+    """Return the test of two means, or the reason why there is none."""
     on_items = part.metric not in OFF_ITEMS
     one, other = (
         Score(own.sample, expected=0, metric=part.metric, cell=own.cell if on_items and new_text else None)
@@ -234,7 +234,7 @@ def _test_means(part: Part, a: Measured, b: Measured, new_text: bool) -> Tested 
 
 
 def _directed(part: Part, one_sided: Callable[[float], tuple[PValue, PValue]]) -> tuple[PValue, PValue]:
-    """Return p for and against a statement about means, from the p that the difference is above and below a shift."""
+    """Return the p for and against a statement about means; ``one_sided`` gives those above and below a shift."""
     if part.relation is Relation.WITHIN:
         (over_high, under_high), (over_low, under_low) = one_sided(part.margin), one_sided(-part.margin)
         outside = min(over_high, under_low)

@@ -18,7 +18,7 @@ from tunekit.parsing import read_yaml
 
 @dataclass(frozen=True)
 class PublishedScore:
-    """One printed score; ``mean`` and ``std`` in percent, as printed."""
+    """One printed score; ``mean`` and ``std`` are in percent, as printed."""
 
     table: int | None
     """The number of the study's table; None for a score published elsewhere."""
@@ -36,13 +36,13 @@ class PublishedScore:
 
     @property
     def text(self) -> str:
-        """As printed: ``77.41 ± 2.81``, or the mean alone."""
+        """The score as printed: ``77.41 ± 2.81``, or the mean alone."""
         return f"{self.mean}" if self.std is None else f"{self.mean} ± {self.std}"
 
 
 @dataclass(frozen=True)
 class PublishedRow:
-    """A row of a printed table and the label it has there; ``scores`` in the order of the table's datasets."""
+    """A row of a printed table and the label it has there; ``scores`` are in the order of the table's datasets."""
 
     model: str
     method: str
@@ -77,14 +77,14 @@ def tables() -> list[PublishedTable]:
 
 
 def register() -> list[PublishedScore]:
-    """Return every score of the study's Tables 1 to 4, 36 in print order; full RoBERTa stands in two tables each."""
+    """Return the 36 scores of the study's Tables 1 to 4, in print order; full RoBERTa is in two tables each."""
     return [score for table in tables() for row in table.rows for score in row.scores]
 
 
 def elsewhere() -> list[PublishedScore]:
-    """Return what other papers print for full fine-tuning of the same models.
+    """Return the scores that other papers print for full fine-tuning of the same models.
 
-    The source says where and what differs.
+    The ``source`` of each says where it is printed and what differs.
     """
     scores = []
     for entry in _content()["elsewhere"]:
@@ -97,12 +97,9 @@ def elsewhere() -> list[PublishedScore]:
 
 
 def published_lookup(scores: Iterable[PublishedScore]) -> Lookup:
-    """Return what ``scores`` say of a claim's rows: samples in [0, 1] without raw values.
+    """Return a lookup of a claim's rows among ``scores``, which gives samples in [0, 1] without raw values.
 
-    Scores without std or n are left out.
-
-    A row that names settings has none, since printed tables name none.
-
+    Scores without std or n are left out. A row that names settings gets no sample, since printed tables name none.
     Raises ValueError where one cell is printed with two different values.
     """
     samples: dict[tuple[str, str, str, str], Sample] = {}

@@ -6,7 +6,7 @@ names those that it means, or asks for the choice on validation, in brackets beh
     roberta/lora[r=8, learning_rate=5e-4] > roberta
     roberta/lora[best on validation] > roberta/adapter[reduction_factor=16, best on validation]
 
-Settings have the names of a trial's spec, and need not be complete. A value with a comma stands in quotation marks. A
+Settings have the names of a trial's spec, and need not be complete. A value with a comma is put in quotation marks. A
 file whose ``configuration`` is ``best on validation`` asks for that choice in all of its rows.
 """
 
@@ -33,7 +33,7 @@ class ClaimRow(NamedTuple):
         return f"{self._name}[{inside}]" if inside else self._name
 
     def asking_for_the_best(self) -> str:
-        """Return the row as a statement writes it that asks for the choice on validation."""
+        """Return the row as it is written in a statement that asks for the choice on validation."""
         inside = ", ".join([*(f"{name}={_quoted(value)}" for name, value in self.settings), BEST])
         return f"{self._name}[{inside}]"
 
@@ -45,7 +45,7 @@ class ClaimRow(NamedTuple):
 def parse_row(text: str, best: bool = False) -> ClaimRow:
     """Return the row of ``roberta``, which is full fine-tuning, of ``roberta/lora``, or of ``roberta/lora[r=8]``.
 
-    The method stands behind the last slash, so a hub id is ``org/name/full``. ``best`` is whether the row asks for the
+    The method comes after the last slash, so a hub id is ``org/name/full``. ``best`` is whether the row asks for the
     choice on validation without saying so. Raises ValueError where the brackets hold anything but settings and
     ``best on validation``.
     """

@@ -1,4 +1,4 @@
-"""Tests of standard deviations over seeds: whether one row's is below another's, and the seeds that would tell."""
+"""Tests of standard deviations over seeds: whether one row's is below another's, and how many seeds would show it."""
 
 import math
 from bisect import bisect_left
@@ -15,11 +15,11 @@ ENDLESS = MAX_SEEDS + 1
 def std_p(a: Sample, b: Sample) -> tuple[float, float, str]:
     """Return the one-sided p that std(a) < std(b), that std(a) > std(b), and the test's name.
 
-    With raw values Bonett (2006, Computational Statistics & Data Analysis 50, 775-782): the log of the variance ratio
-    over its standard error from the pooled kurtosis. In 20,000 draws of normal, t(4) and gamma(2) scores with 3 to 20
-    seeds it was wrong in at most 5.3 % where 5 % are allowed, F in up to 12 %; at n = 5 it finds a ratio of 3 in 40 %,
-    Brown-Forsythe in 24 %. Without raw values the F ratio, which takes scores as normal. Raises ValueError unless both
-    stds are above 0.
+    With raw values it is Bonett's test (2006, Computational Statistics & Data Analysis 50, 775-782): the log of the
+    variance ratio over its standard error from the pooled kurtosis. In 20,000 draws of normal, t(4) and gamma(2) scores
+    with 3 to 20 seeds it was wrong in at most 5.3 % where 5 % are allowed, F in up to 12 %; at n = 5 it finds a ratio
+    of 3 in 40 %, Brown-Forsythe in 24 %. Without raw values it is the F ratio, which takes scores as normal. Raises
+    ValueError unless both stds are above 0.
     """
     from scipy import stats
 
@@ -44,9 +44,9 @@ def stds_of(a: Sample, b: Sample) -> tuple[float, float]:
 
 
 def _trimmed_mean(sample: Sample) -> float:
-    """Return the mean without the share 1 / (2 sqrt(n - 4)) at either end, as Bonett's.
+    """Return the mean without the share 1 / (2 sqrt(n - 4)) at either end, as in Bonett's test.
 
-    The median where nothing is left.
+    It is the median where nothing is left.
     """
     from scipy import stats
 
@@ -55,9 +55,7 @@ def _trimmed_mean(sample: Sample) -> float:
 
 
 def seeds_for_stds(ratio: float, level: float) -> int:
-    """Return the seeds a row at which the one-sided F test finds a ratio of stds below 1 in normal scores with
-    power 0.8.
-    """
+    """Return the seeds a row with which the one-sided F test on normal scores finds a ratio below 1 with power 0.8."""
     from scipy import stats
 
     def power(seeds: int) -> float:

@@ -1,10 +1,11 @@
 """Verdicts on claims such as the study's nine, over any results: printed tables or a store.
 
-A claim that all of its parts hold is tested by its largest p (intersection-union test, Berger 1982, Technometrics 24),
-one that most of them hold by the partial conjunction p of Benjamini & Heller (2008, Biometrics 64), Bonferroni's form;
-both stand however the parts depend on each other, and they do: two metrics of one run, two methods beside one full
-fine-tuning. Holm corrects across the claims that are tested; support and contradiction are a family each. A claim about
-what seeds don't move is compared, and is no member of these families.
+A claim that says that all of its parts hold is tested by its largest p (intersection-union test, Berger 1982,
+Technometrics 24). A claim that says that most of them hold is tested by the partial conjunction p of Benjamini and
+Heller (2008, Biometrics 64) in Bonferroni's form. Both tests are valid however the parts depend on each other, and they
+do depend: two metrics of one run, two methods beside one full fine-tuning. Holm corrects across the claims that are
+tested; support and contradiction are a family each. A claim about what seeds don't move is compared, and is no member
+of these families.
 """
 
 from collections.abc import Iterable, Sequence
@@ -24,21 +25,20 @@ __all__ = ["Claim", "Verdict", "PartResult", "ClaimResult", "evaluate", "load_cl
 
 @dataclass(frozen=True)
 class ClaimResult:
-    """What the numbers say of one claim. ``p`` and ``p_against`` are Holm-corrected; None where it was not tested."""
+    """The verdict on one claim, with what it rests on."""
 
     id: str
     text: str
     verdict: Verdict
     p: float | None
-    """The p of the statement."""
+    """The Holm-corrected p of the statement; None where it was not tested."""
     p_against: float | None
-    """The p of its opposite."""
+    """The Holm-corrected p of its opposite; None where it was not tested."""
     parts: tuple[PartResult, ...]
     needed: tuple[int | None, int | None] | None
-    """The fewest and the most seeds a row that would decide an undecided claim, if the differences are what they look
-    like.
+    """The fewest and the most seeds a row that would decide an undecided claim if the estimated differences are true.
 
-    A bound of None says more than ``power.MAX_SEEDS``.
+    A bound of None means more than ``power.MAX_SEEDS``.
     """
     reason: str
     on_these_items: "ClaimResult | None" = None
@@ -48,7 +48,7 @@ class ClaimResult:
     def deciding_p(self) -> str:
         """The p of the verdict's own direction as text, such as ``0.008 for`` or ``2.1e-15 against``.
 
-        Of an undecided claim it is the smaller one; empty where nothing was tested.
+        For an undecided claim it is the smaller one. It is empty where nothing was tested.
         """
         if self.p is None or self.p_against is None:
             return ""
@@ -63,7 +63,7 @@ class ClaimResult:
 
     @property
     def populations(self) -> str:
-        """What the verdict holds for, such as ``new texts from the same source``; of parts that differ all."""
+        """The populations that the verdict holds for, such as ``new texts from the same source``; parts may differ."""
         return _listed(part.tested.population for part in self.parts if part.tested)
 
     @property
@@ -83,8 +83,8 @@ def evaluate(claims: Sequence[Claim], lookup: Lookup, alpha: float = 0.05) -> li
 
     Verdicts are for new texts wherever predictions are stored, with the verdict on these test items beside. A claim is
     supported, or contradicted, where the corrected one-sided p of its statement, or of its opposite, is at most
-    ``alpha``. One part that is the other way contradicts "all" (smallest p times the number of parts). Not testable:
-    fewer parts can be tested than must hold. Raises ValueError unless 0 < alpha < 0.4.
+    ``alpha``. One part that is the other way contradicts "all" (smallest p times the number of parts). A claim is not
+    testable where fewer parts can be tested than must hold. Raises ValueError unless 0 < alpha < 0.4.
     """
     known = cache(lookup)
     results = _evaluate(claims, known, alpha, new_text=True)
@@ -125,20 +125,20 @@ def _evaluate(claims: Sequence[Claim], lookup: Lookup, alpha: float, new_text: b
 
 
 def _is_compared(parts: Sequence[PartResult]) -> bool:
-    """Return whether no part was tested: they were compared."""
+    """Return whether the parts were compared and none was tested."""
     return all(part.tested.population is Population.COMPARED for part in parts if part.tested)
 
 
 def at_least(p_values: Sequence[float], number: int) -> float:
     """Return the partial conjunction p that at least ``number`` of the alternatives hold.
 
-    The largest p where that is all.
+    It is the largest p where ``number`` is that of all of them.
     """
     return min(1.0, (len(p_values) - number + 1) * sorted(p_values)[number - 1])
 
 
 def _to_refute(claim: Claim) -> int:
-    """Return how many parts must be the other way for too few to be left."""
+    """Return the number of parts that must be the other way for too few to be left."""
     return len(claim.parts) - claim.required + 1
 
 
@@ -172,7 +172,7 @@ def _verdict(
 
 
 def _comparisons(parts: Sequence[PartResult]) -> list[str]:
-    """Return what was compared, a line a statement; datasets of one outcome together."""
+    """Return what was compared, one line for each statement and outcome with all of its datasets."""
     datasets: dict[tuple[str, str, str], list[str]] = {}
     for part in parts:
         if part.tested:
@@ -184,9 +184,10 @@ def _comparisons(parts: Sequence[PartResult]) -> list[str]:
 
 
 def _needed(claim: Claim, parts: Sequence[PartResult], alpha: float) -> tuple[int | None, int | None]:
-    """Return the seeds that decide the claim at ``alpha``, Holm's first step, to the side to which its parts point now.
+    """Return the seeds a row that decide the claim at ``alpha``, to the side to which its parts point now.
 
-    Power 0.8 a part. More than it has, since these did not decide it.
+    ``alpha`` is that of Holm's first step, and each part has power 0.8. The seeds are more than the claim has, since
+    those did not decide it.
     """
     holds = sum(part.points(False) for part in parts) < _to_refute(claim)
     enough = claim.required if holds else _to_refute(claim)
@@ -214,7 +215,7 @@ def _name(result: PartResult) -> str:
 
 
 def _missing(parts: Sequence[PartResult]) -> list[str]:
-    """Return what is missing, rows that lack a metric on the same datasets together."""
+    """Return what is missing, with the rows that lack a metric on the same datasets on one line."""
     lacking: dict[tuple[str, str], dict[str, None]] = {}
     for part in parts:
         for row in part.missing:
